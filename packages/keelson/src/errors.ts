@@ -1,0 +1,191 @@
+import type { NodeId } from "./core/position.ts";
+
+/**
+ * What a failed call did: `not-done`: nothing, now or later, so it may be repeated freely;
+ * `unknown`: perhaps something, perhaps later; `done`: it took effect.
+ */
+export type Outcome = "not-done" | "unknown" | "done";
+
+/** Every error that Keelson throws or rejects with on purpose. Tell them apart by `code`, which is stable. */
+export class RaftError extends Error {
+  override readonly name: string = "RaftError";
+  readonly code: string;
+  readonly outcome: Outcome;
+
+  constructor(code: string, outcome: Outcome, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.outcome = outcome;
+  }
+}
+
+/** Where the leader is, as far as this node knows. */
+export interface LeaderHint {
+  readonly id: NodeId;
+  /** Its address for other nodes; null: not known. */
+  readonly address: string | null;
+  /** What it says of itself (`RaftOptions.data`), such as addresses for clients; null: not met yet. */
+  readonly data: string | null;
+}
+
+/** Only the leader takes this call. Nothing was done; ask the leader. */
+export class NotLeaderError extends RaftError {
+  override readonly name = "NotLeaderError";
+  /** null: no leader is known at the moment; try again a little later. */
+  readonly leader: LeaderHint | null;
+
+  constructor(leader: LeaderHint | null, options?: ErrorOptions) {
+    super(
+      "NOT_LEADER",
+      "not-done",
+      leader === null ? "no leader is known at the moment" : `the leader is ${leader.id}`,
+      options,
+    );
+    this.leader = leader;
+  }
+}
+
+/** The command was proposed, and what became of it cannot be told: it may take effect, or may never. */
+export class OutcomeUnknownError extends RaftError {
+  override readonly name = "OutcomeUnknownError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("OUTCOME_UNKNOWN", "unknown", message, options);
+  }
+}
+
+/** The command was overwritten by another leader's entry: it will never take effect. */
+export class CommandLostError extends RaftError {
+  override readonly name = "CommandLostError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("COMMAND_LOST", "not-done", message, options);
+  }
+}
+
+/** Too much is under way already. Nothing was done; slow down and try again. */
+export class OverloadedError extends RaftError {
+  override readonly name = "OverloadedError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("OVERLOADED", "not-done", message, options);
+  }
+}
+
+/** The command is larger than the limit. Nothing was done, and repeating it will not help. */
+export class CommandTooLargeError extends RaftError {
+  override readonly name = "CommandTooLargeError";
+  readonly bytes: number;
+  readonly bytesMax: number;
+  constructor(bytes: number, bytesMax: number) {
+    super(
+      "COMMAND_TOO_LARGE",
+      "not-done",
+      `the command has ${String(bytes)} bytes; the limit is ${String(bytesMax)} (limits.commandBytesMax)`,
+    );
+    this.bytes = bytes;
+    this.bytesMax = bytesMax;
+  }
+}
+
+/** The state machine refused the command, on every node alike; `cause` is what it threw. */
+export class CommandRejectedError extends RaftError {
+  override readonly name = "CommandRejectedError";
+  constructor(cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    super("COMMAND_REJECTED", "done", `the state machine rejected the command: ${reason}`, { cause });
+  }
+}
+
+/** The node is closing or closed. */
+export class ClosedError extends RaftError {
+  override readonly name = "ClosedError";
+  constructor(outcome: Outcome = "not-done", options?: ErrorOptions) {
+    super("CLOSED", outcome, "the node is closed or closing", options);
+  }
+}
+
+/** The caller's signal or time limit ended the wait. */
+export class AbortedError extends RaftError {
+  override readonly name = "AbortedError";
+  constructor(outcome: Outcome, message: string, options?: ErrorOptions) {
+    super("ABORTED", outcome, message, options);
+  }
+}
+
+/** The log could not be written, so the node stopped: nothing is acknowledged after that (fail-stop). */
+export class StorageFailedError extends RaftError {
+  override readonly name = "StorageFailedError";
+  constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
+    super("STORAGE_FAILED", outcome, message, options);
+  }
+}
+
+/** The state machine failed for reasons of its own (its disk, say), so the node stopped. */
+export class StateMachineFailedError extends RaftError {
+  override readonly name = "StateMachineFailedError";
+  constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
+    super("STATE_MACHINE_FAILED", outcome, message, options);
+  }
+}
+
+/** Something that the protocol rules out was seen, so the node stopped rather than "repair" it. */
+export class NodeFailedError extends RaftError {
+  override readonly name = "NodeFailedError";
+  constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
+    super("NODE_FAILED", outcome, message, options);
+  }
+}
+
+/** `initialize` on a node that belongs to a cluster already, with other members. */
+export class AlreadyInitializedError extends RaftError {
+  override readonly name = "AlreadyInitializedError";
+  constructor(message: string) {
+    super("ALREADY_INITIALIZED", "not-done", message);
+  }
+}
+
+/** An option or argument that cannot be right; the message names it and says what would be. */
+export class InvalidOptionError extends RaftError {
+  override readonly name = "InvalidOptionError";
+  constructor(message: string) {
+    super("INVALID_OPTION", "not-done", message);
+  }
+}
+
+/** Stored data that was once acknowledged is damaged. The node refuses to start, or stops. */
+export class CorruptLogError extends RaftError {
+  override readonly name = "CorruptLogError";
+  readonly file: string;
+  /** Where in the file, in bytes. */
+  readonly offset: number;
+  /** The first entry that is affected, if it can be told. */
+  readonly index: number | null;
+  constructor(file: string, offset: number, index: number | null, message: string, options?: ErrorOptions) {
+    super("CORRUPT_LOG", "not-done", message, options);
+    this.file = file;
+    this.offset = offset;
+    this.index = index;
+  }
+}
+
+/** The directory belongs to another node or another cluster. */
+export class WrongIdentityError extends RaftError {
+  override readonly name = "WrongIdentityError";
+  constructor(message: string) {
+    super("WRONG_IDENTITY", "not-done", message);
+  }
+}
+
+/** Another process holds the directory. */
+export class DirectoryLockedError extends RaftError {
+  override readonly name = "DirectoryLockedError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("DIRECTORY_LOCKED", "not-done", message, options);
+  }
+}
+
+/** Bytes that are not what they should be: a frame, a record, a payload. */
+export class DecodeError extends RaftError {
+  override readonly name = "DecodeError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("DECODE", "not-done", message, options);
+  }
+}

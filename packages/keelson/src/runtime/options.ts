@@ -1,0 +1,61 @@
+import type { NodeId } from "../core/position.ts";
+import type { Environment } from "../environment/environment.ts";
+import type { LogStore } from "../storage/log-store.ts";
+import type { Transport } from "../transport/transport.ts";
+import type { StateMachine } from "./state-machine.ts";
+
+/** How much of each thing there may be. What is over a limit is refused, dropped or waits; nothing grows without end. */
+export interface RaftLimits {
+  /** Bytes of one encoded command. Default 1 MiB. More: `CommandTooLargeError`. */
+  readonly commandBytesMax: number;
+  /** Entries proposed and not yet applied here. Default 65,536. More: `OverloadedError`. */
+  readonly pendingEntriesMax: number;
+  /** Bytes of those entries. Default 64 MiB. More: `OverloadedError`. */
+  readonly pendingBytesMax: number;
+  /** Reads waiting at once. Default 65,536. More: `OverloadedError`. */
+  readonly pendingReadsMax: number;
+  /** Bytes of records kept in memory for followers that are nearly up to date. Default 32 MiB. */
+  readonly cacheBytesMax: number;
+  /** Entries, and bytes, applied in one batch before the event loop gets a turn. Default 1,024, 4 MiB. */
+  readonly applyBatchEntriesMax: number;
+  readonly applyBatchBytesMax: number;
+  /** Changes that a slow reader of `changes()` may lag behind before the oldest are merged away. Default 1,024. */
+  readonly changesMax: number;
+}
+
+/** Milliseconds. */
+export interface RaftTimings {
+  /** The election timeout is drawn from [min, max) anew each time. Default 400 to 800. */
+  readonly electionTimeoutMinMs: number;
+  readonly electionTimeoutMaxMs: number;
+  /** Default 80. */
+  readonly heartbeatMs: number;
+  /** How long `write` and `read` wait unless told otherwise. Default 10,000. */
+  readonly callTimeoutMs: number;
+  /** A write to the log that takes longer counts as failed, and the node stops. Default 30,000. */
+  readonly storageTimeoutMs: number;
+}
+
+export interface RaftOptions<Command, Result> {
+  /** This node's id: 1 to 64 of `A-Z a-z 0-9 . _ -`. */
+  readonly id: NodeId;
+  readonly stateMachine: StateMachine<Command, Result>;
+  readonly log: LogStore;
+  readonly transport: Transport;
+  /**
+   * The cluster's name, checked on disk and on every connection. Default: made by `initialize` from
+   * the first members, or learnt from the cluster that this node joins.
+   */
+  readonly clusterId?: string;
+  /** Free text told to the other nodes, such as the addresses for clients; at most 4 KiB. Default "". */
+  readonly data?: string;
+  readonly limits?: Partial<RaftLimits>;
+  readonly timings?: Partial<RaftTimings>;
+  /** Default true, both. */
+  readonly preVote?: boolean;
+  readonly checkQuorum?: boolean;
+  /** Default: Node's clock, disk and network. */
+  readonly environment?: Environment;
+  /** Where messages for people go. Default: nowhere. */
+  readonly onLog?: (level: "info" | "warn" | "error", text: string, fields?: Readonly<Record<string, unknown>>) => void;
+}
