@@ -1,0 +1,116 @@
+// The arrows of ARCHITECTURE.md, "Layers": imports point down only.
+
+const SRC = "^packages/keelson/src";
+/** Files that only tests use may reach anywhere. */
+const TESTS = "(\\.test\\.ts$|/test/)";
+
+/** From the bottom up: what each layer may import besides itself and src/errors.ts. */
+const LAYERS = {
+  core: [],
+  codec: ["core"],
+  environment: [],
+  storage: ["core", "codec", "environment"],
+  transport: ["core", "codec", "environment"],
+  runtime: ["core", "codec", "environment", "storage", "transport"],
+  testing: ["core", "codec", "environment", "storage", "transport", "runtime"],
+};
+
+const layerRules = Object.entries(LAYERS).map(([layer, below]) => {
+  const allowed = [layer, ...below].map((name) => `${SRC}/${name}/`);
+  // The core has assertions instead of errors: it imports nothing but itself.
+  if (layer !== "core") allowed.push(`${SRC}/errors\\.ts$`);
+  return {
+    name: `layer-${layer}`,
+    comment: `${layer} may import ${[layer, ...below, ...(layer === "core" ? [] : ["errors.ts"])].join(", ")}`,
+    severity: "error",
+    from: { path: `${SRC}/${layer}/`, pathNot: TESTS },
+    to: { path: "^packages/", pathNot: allowed },
+  };
+});
+
+export default {
+  forbidden: [
+    ...layerRules,
+    {
+      name: "no-cycles",
+      comment: "Two files that need each other are one file, or lack a third. A cycle of types alone is harmless.",
+      severity: "error",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
+    {
+      name: "errors-at-the-bottom",
+      comment: "src/errors.ts may import the core's types and nothing else.",
+      severity: "error",
+      from: { path: `${SRC}/errors\\.ts$` },
+      to: { pathNot: `${SRC}/core/` },
+    },
+    {
+      name: "core-stands-alone",
+      comment: "The core runs in any JavaScript engine: no package, no module of Node.",
+      severity: "error",
+      from: { path: `${SRC}/core/`, pathNot: TESTS },
+      to: { pathNot: `${SRC}/core/` },
+    },
+    {
+      name: "library-without-dependencies",
+      comment: "The library installs nothing but itself.",
+      severity: "error",
+      from: { path: SRC, pathNot: TESTS },
+      to: { path: "node_modules" },
+    },
+    {
+      name: "testing-only-in-tests",
+      comment: "Suites and fault injection stay out of production code.",
+      severity: "error",
+      from: { pathNot: [TESTS, `${SRC}/testing/`] },
+      to: { path: `${SRC}/testing/` },
+    },
+    {
+      name: "no-tests-in-code",
+      comment: "A test or a test's helper is imported by tests only.",
+      severity: "error",
+      from: { pathNot: TESTS },
+      to: { path: TESTS },
+    },
+    {
+      name: "kv-uses-exports",
+      comment: "The server uses what the package exports, like any other user.",
+      severity: "error",
+      from: { path: "^(packages/kv|examples)/" },
+      to: { path: SRC, dependencyTypes: ["local"] },
+    },
+    {
+      name: "library-knows-no-user",
+      severity: "error",
+      from: { path: SRC },
+      to: { path: "^(packages/kv|examples|scripts)/" },
+    },
+    {
+      name: "resolvable",
+      comment: "An import that cannot be found.",
+      severity: "error",
+      from: {},
+      to: { couldNotResolve: true },
+    },
+    {
+      name: "declared",
+      comment: "A package that is used is in package.json.",
+      severity: "error",
+      from: {},
+      to: { dependencyTypes: ["npm-no-pkg", "npm-unknown"] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "(^|/)dist/" },
+    // Types are dependencies too.
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.base.json" },
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["source", "import", "node", "default"],
+      extensions: [".ts", ".mjs", ".js"],
+    },
+  },
+};
