@@ -1,0 +1,78 @@
+// Builds and packs what would be published, and uses it as a stranger would.
+import { mkdtemp, readFile, rm, mkdir, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+
+import { run } from "./commands.ts";
+
+const root = path.join(import.meta.dirname, "..");
+const STEP_SECONDS_MAX = 180;
+
+/** Runs a command and stops everything if it fails. */
+async function must(command: string, args: readonly string[], cwd = root): Promise<string> {
+  const { code, output } = await run(command, args, { cwd, secondsMax: STEP_SECONDS_MAX });
+  if (code !== 0) throw new Error(`${command} ${args.join(" ")} failed\n${output}`);
+  return output;
+}
+
+interface Manifest {
+  readonly name: string;
+  readonly exports: Readonly<Record<string, unknown>>;
+}
+
+async function manifestOf(folder: string): Promise<Manifest> {
+  return JSON.parse(await readFile(path.join(root, folder, "package.json"), "utf8")) as Manifest;
+}
+
+/** Packs the package and returns the path of the archive. */
+async function pack(folder: string, into: string): Promise<string> {
+  const printed = await must("npm", ["pack", "--json", "--silent", "--pack-destination", into], path.join(root, folder));
+  const json: unknown = JSON.parse(printed.slice(printed.search(/[[{]/)));
+  // npm prints a list, or (from version 12 on) an object by package name.
+  const [packed] = Object.values(json as Record<string, { filename: string; files: { path: string }[] }>);
+  if (packed === undefined) throw new Error(`npm pack said nothing about ${folder}:\n${printed}`);
+  const strays = packed.files.filter(({ path: name }) => /\.test\.|\/test\/|tsbuildinfo/.test(name));
+  if (strays.length > 0) {
+    throw new Error(`${folder} would publish ${strays.map(({ path: name }) => name).join(", ")}`);
+  }
+  return path.join(into, packed.filename);
+}
+
+/** Imports every export of the library from the archive, without the workspace and without `source`. */
+async function importAll(archive: string, manifest: Manifest, directory: string): Promise<void> {
+  const home = path.join(directory, "user", "node_modules", manifest.name);
+  await mkdir(home, { recursive: true });
+  await must("tar", ["-xzf", archive, "--strip-components=1", "-C", home]);
+  const names = Object.keys(manifest.exports).filter((name) => name !== "./package.json");
+  const program = names
+    .map((name) => `import * as ${identifier(name)} from "${manifest.name}${name.slice(1)}";`)
+    .concat(names.map((name) => `if (Object.keys(${identifier(name)}).length === 0) throw new Error("${name} is empty");`))
+    .join("\n");
+  const file = path.join(directory, "user", "main.mjs");
+  await writeFile(file, program);
+  await must(process.execPath, [file]);
+  console.log(`${manifest.name}: ${names.length} exports import from the archive`);
+}
+
+function identifier(exportName: string): string {
+  return `from_${exportName.replaceAll(/[^a-z]/gi, "_")}`;
+}
+
+const directory = await mkdtemp(path.join(tmpdir(), "keelson-pack-"));
+try {
+  for (const folder of ["packages/keelson", "packages/kv"]) {
+    await rm(path.join(root, folder, "dist"), { recursive: true, force: true });
+  }
+  await must("npm", ["run", "--silent", "build"]);
+  for (const folder of ["packages/keelson", "packages/kv"]) {
+    const manifest = await manifestOf(folder);
+    const archive = await pack(folder, directory);
+    await must("publint", ["run", "--strict", archive]);
+    // ESM only: `require` of it needs Node 22.12 or later, which the packages ask for.
+    await must("attw", [archive, "--profile", "esm-only", "--no-emoji"]);
+    console.log(`${manifest.name}: publint and attw have nothing to say`);
+    if (folder === "packages/keelson") await importAll(archive, manifest, directory);
+  }
+} finally {
+  await rm(directory, { recursive: true, force: true });
+}
