@@ -44,7 +44,11 @@ export interface Actions extends Iterable<Action> {
    * when all before it are.
    */
   readonly persistId: number;
-  /** Call `handleTimeout` at this time; null: no deadline. Replaces the one before. */
+  /**
+   * Call `handleTimeout` at this time; null: never. Replaces the one before. It moves only when it
+   * must: a deadline that was put off meanwhile is noticed when the call comes, early, so that a
+   * heartbeat costs no timer.
+   */
   readonly timer: number | null;
   /** Save term and vote; null: unchanged. Durable together with `append`, or before it. */
   readonly hardState: HardState | null;

@@ -1,0 +1,310 @@
+import type { Actions } from "./action.ts";
+import { assert } from "./assert.ts";
+import { advanceCommit } from "./commit.ts";
+import { configOf, type ClusterConfig } from "./config.ts";
+import {
+  countOwnVote,
+  onElectionTimeout,
+  onPreVote,
+  onPreVoteReply,
+  onRequestVote,
+  onRequestVoteReply,
+} from "./election.ts";
+import type { LogView } from "./log.ts";
+import type { Message } from "./message.ts";
+import { withDefaults, type RaftNodeOptions, type RestartOptions } from "./options.ts";
+import type { LogIndex, LogPosition, NodeId, Term } from "./position.ts";
+import type { ProgressState } from "./progress.ts";
+import { confirmReads, onReadIndex, onReadIndexReply, startRead, startReadRound } from "./reads.ts";
+import {
+  onAppendEntries,
+  onAppendEntriesReply,
+  onLeaderTimeout,
+  quorumDeadline,
+  sendAcknowledgement,
+  sendAppends,
+} from "./replication.ts";
+import { compactLog, onInstallSnapshot, snapshotInstalled } from "./snapshot.ts";
+import { NodeState, type Role } from "./state.ts";
+
+/**
+ * What became of an entry. `rejected`: another entry was committed in its stead, so it never will
+ * be. `unknown`: this node cannot tell: it never had the entry, no longer has it, or has forgotten
+ * (compacted) that part of the log.
+ */
+export type CommitStatus = "in-progress" | "committed" | "rejected" | "unknown";
+
+/** What a leader knows about one of the other members. */
+export interface FollowerProgress {
+  readonly state: ProgressState;
+  /** The last entry that is known to be durable there. */
+  readonly match: LogIndex;
+  /** The next entry to send. */
+  readonly next: LogIndex;
+  /** Whether it answered within the longest election timeout. */
+  readonly recentlyActive: boolean;
+}
+
+/**
+ * One node of a Raft group: the algorithm, and nothing else. It does no I/O and has no clock, no
+ * timers and no promises. Inputs go in by method calls, each with the time `now` in milliseconds on
+ * any clock that does not go back; effects come out of `takeActions`, to be carried out by the
+ * caller. The payloads of entries stay with the caller: the node decides their order alone.
+ *
+ * Section marks refer to the Raft paper (extended version), "dissertation" to Ongaro's.
+ *
+ * @example
+ * ```ts
+ * const node = RaftNode.start({ id: "a", random: Math.random });
+ * const position = node.createCluster(["a"], 0);
+ * while (node.commitStatus(position) === "in-progress") {
+ *   const actions = node.takeActions();
+ *   // ... write actions.hardState and actions.append to disk, send actions.messages ...
+ *   node.handlePersisted(actions.persistId, 1);
+ *   node.handleTimeout(1);
+ * }
+ * ```
+ */
+export class RaftNode {
+  readonly #state: NodeState;
+  #now = -Infinity;
+  /** When the caller will call `handleTimeout`, as far as it was told. */
+  #timer: number | null = null;
+
+  private constructor(state: NodeState) {
+    this.#state = state;
+  }
+
+  /** A node that has never run: no term, no log, no cluster. It waits for `createCluster`, or for a leader to call. */
+  static start(options: RaftNodeOptions): RaftNode {
+    return new RaftNode(new NodeState(withDefaults(options), { term: 0, votedFor: null }));
+  }
+
+  /** A node as its stored term, vote and log say. Throws `ProtocolViolation` if they contradict each other. */
+  static restart(options: RestartOptions): RaftNode {
+    const { now, hardState, log, commit } = options;
+    const state = new NodeState(withDefaults(options), hardState, log, commit);
+    const node = new RaftNode(state);
+    node.#now = now;
+    // It may have heard the leader just before it stopped, and promised then not to help depose it.
+    if (!state.isSoleVoter) state.leaderHeardAt = now;
+    state.resetElectionDeadline(now);
+    return node;
+  }
+
+  get id(): NodeId {
+    return this.#state.id;
+  }
+
+  get role(): Role {
+    return this.#state.role;
+  }
+
+  get term(): Term {
+    return this.#state.term;
+  }
+
+  /** Who got this node's vote in `term`. */
+  get votedFor(): NodeId | null {
+    return this.#state.votedFor;
+  }
+
+  /** The leader of `term`, this node included; null: not known. */
+  get leader(): NodeId | null {
+    return this.#state.leader;
+  }
+
+  /** The last entry known to be committed. Apply it only once it is also durable here. */
+  get commitIndex(): LogIndex {
+    return this.#state.commit;
+  }
+
+  /** The last entry known to be on this node's own disk. */
+  get durableIndex(): LogIndex {
+    return this.#state.durable;
+  }
+
+  /** The configuration in force: the last one in the log, committed or not (§6). */
+  get config(): ClusterConfig {
+    return this.#state.config;
+  }
+
+  get log(): LogView {
+    return this.#state.log;
+  }
+
+  /** Whether this node leads and an entry of its own term is committed; before that, no read is answered (§8). */
+  get termStartCommitted(): boolean {
+    return this.#state.termStartCommitted;
+  }
+
+  /** On the leader, what it knows about another member; otherwise undefined. */
+  progress(id: NodeId): FollowerProgress | undefined {
+    const progress = this.#state.progress.get(id);
+    if (progress === undefined) return undefined;
+    const { state, match, next, activeAt } = progress;
+    const recentlyActive = this.#now - activeAt < this.#state.options.electionTimeoutMs.max;
+    return { state, match, next, recentlyActive };
+  }
+
+  /**
+   * Writes the first configuration as entry 1 of term 1, to be called once in the life of a cluster:
+   * on one of its nodes, or on several with the same voters. Throws `ProtocolViolation` on a node that has a log, and
+   * if `voters` lacks this node. Returns the position to watch with `commitStatus`.
+   */
+  createCluster(voters: Iterable<NodeId>, now: number): LogPosition {
+    const state = this.#state;
+    this.#advance(now);
+    assert(state.log.last.index === 0, "a cluster is created on a node without a log");
+    const config = configOf(voters);
+    assert(config.voters.includes(state.id), "a node creates only a cluster that it is a voter of");
+    if (state.term === 0) state.enterTerm(1);
+    // No leader ever has term 1: each election begins a later one. So entry 1@1 is the same wherever it is written.
+    state.log.extendConfig(1, config);
+    state.outbox.append(1, 2);
+    state.resetElectionDeadline(this.#now);
+    return state.log.last;
+  }
+
+  /** Appends a command, whose payload stays with the caller; null: this node does not lead (`leader` may know who). */
+  proposeCommand(now: number): LogPosition | null {
+    return this.proposeCommands(1, now);
+  }
+
+  /** Appends `count` commands, one after another, and returns the position of the last; null: this node does not lead. */
+  proposeCommands(count: number, now: number): LogPosition | null {
+    this.#advance(now);
+    return this.#state.role === "leader" ? this.#state.appendOwn(count) : null;
+  }
+
+  /**
+   * Asks at which index a linearizable read may be served (dissertation 6.4), on any member. The answer comes as
+   * `Actions.reads` under the id returned, within the longest election timeout: an index to wait for, or null: ask again.
+   */
+  readIndex(now: number): number {
+    this.#advance(now);
+    return startRead(this.#state, this.#now);
+  }
+
+  /** Takes in a message. Throws `ProtocolViolation` if it shows what cannot be: the node must stop. */
+  handleMessage(message: Message, now: number): void {
+    this.#advance(now);
+    const state = this.#state;
+    assert(message.from !== state.id, "a node sends no messages to itself");
+    switch (message.type) {
+      case "pre-vote":
+        onPreVote(state, message, this.#now);
+        break;
+      case "pre-vote-reply":
+        onPreVoteReply(state, message, this.#now);
+        break;
+      case "request-vote":
+        onRequestVote(state, message, this.#now);
+        break;
+      case "request-vote-reply":
+        onRequestVoteReply(state, message, this.#now);
+        break;
+      case "append-entries":
+        onAppendEntries(state, message, this.#now);
+        break;
+      case "append-entries-reply":
+        onAppendEntriesReply(state, message, this.#now);
+        break;
+      case "install-snapshot":
+        onInstallSnapshot(state, message, this.#now);
+        break;
+      case "read-index":
+        onReadIndex(state, message, this.#now);
+        break;
+      case "read-index-reply":
+        onReadIndexReply(state, message);
+        break;
+    }
+  }
+
+  /** The time that `Actions.timer` named has come. Early calls do nothing but name the right time. */
+  handleTimeout(now: number): void {
+    this.#advance(now);
+    this.#timer = null;
+    const state = this.#state;
+    state.reads.expire(state, this.#now);
+    if (state.role === "leader") onLeaderTimeout(state, this.#now);
+    else if (this.#mayCampaign() && this.#now >= (state.electionDeadline ?? Infinity)) {
+      onElectionTimeout(state, this.#now);
+    }
+  }
+
+  /** The batch `persistId` and all before it are durable. Throws `ProtocolViolation` for one that was never taken. */
+  handlePersisted(persistId: number, now: number): void {
+    this.#advance(now);
+    this.#state.persisted(persistId);
+    countOwnVote(this.#state, persistId, this.#now);
+    advanceCommit(this.#state);
+  }
+
+  /**
+   * The state machine and the log store hold this snapshot now, durably, and the stored log begins after it: it is
+   * empty, unless it held the entry at `position`. `config` is the configuration at `position`.
+   */
+  handleSnapshotInstalled(position: LogPosition, config: ClusterConfig, now: number): void {
+    this.#advance(now);
+    snapshotInstalled(this.#state, position, config);
+  }
+
+  /** The log up to `index` is covered by a snapshot of this node's own, and may be forgotten. */
+  handleCompacted(index: LogIndex, now: number): void {
+    this.#advance(now);
+    compactLog(this.#state, index);
+  }
+
+  /** Everything to do since the last call, as one value. Taking it is a promise to do it, in order. */
+  takeActions(): Actions {
+    const state = this.#state;
+    if (state.role === "leader") {
+      startReadRound(state, this.#now);
+      confirmReads(state);
+      sendAppends(state, this.#now);
+    } else {
+      sendAcknowledgement(state);
+    }
+    const deadline = this.#deadline();
+    if (deadline < (this.#timer ?? Infinity)) this.#timer = deadline;
+    const actions = state.outbox.take(this.#timer);
+    if (actions.append !== null) state.appendTaken(actions.persistId, actions.append.to - 1);
+    return actions;
+  }
+
+  /** What became of the entry at `position`, as far as this node can tell. */
+  commitStatus(position: LogPosition): CommitStatus {
+    const { log, commit } = this.#state;
+    if (position.index <= commit) {
+      const term = log.termAt(position.index);
+      if (term === undefined) return "unknown";
+      return term === position.term ? "committed" : "rejected";
+    }
+    if (log.contains(position)) return "in-progress";
+    // Terms never fall along a log: after a committed entry of a later term, this one has no place any more.
+    return position.term < (log.termAt(commit) ?? 0) ? "rejected" : "unknown";
+  }
+
+  /** Time never goes back, whatever the caller's clock does. */
+  #advance(now: number): void {
+    if (now > this.#now) this.#now = now;
+  }
+
+  /** Only a voter campaigns; a learner or a stranger would disturb for nothing. */
+  #mayCampaign(): boolean {
+    return this.#state.isVoter;
+  }
+
+  #deadline(): number {
+    const state = this.#state;
+    const role =
+      state.role === "leader"
+        ? Math.min(state.heartbeatDeadline, quorumDeadline(state))
+        : this.#mayCampaign()
+          ? (state.electionDeadline ?? Infinity)
+          : Infinity;
+    return Math.min(role, state.reads.nextExpiry);
+  }
+}

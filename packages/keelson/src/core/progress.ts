@@ -1,0 +1,125 @@
+import type { LogIndex } from "./position.ts";
+
+/**
+ * How the leader feeds a follower. `probe`: it does not know where their logs agree, and asks with
+ * one message at a time. `replicate`: it knows, and sends ahead without waiting, within a window.
+ * `snapshot`: its own log no longer reaches back far enough; it waits for a snapshot to arrive.
+ */
+export type ProgressState = "probe" | "replicate" | "snapshot";
+
+interface InFlight {
+  readonly last: LogIndex;
+  readonly bytes: number;
+}
+
+/**
+ * What the leader knows about one follower (§5.3).
+ *
+ * Invariant: 0 <= match < next. `match` never falls while the same leader leads.
+ */
+export class Progress {
+  #state: ProgressState = "probe";
+  #match: LogIndex = 0;
+  #next: LogIndex;
+  #inFlight: InFlight[] = [];
+  #inFlightBytes = 0;
+  /** In `probe`: a message is on its way, and nothing more is sent until an answer or a heartbeat. */
+  #waiting = false;
+  /** The latest leadership check that the follower has answered. */
+  roundAcked = 0;
+  /** When the follower last answered. */
+  activeAt: number;
+  /** A heartbeat is owed, with or without entries. */
+  heartbeatDue = false;
+
+  constructor(next: LogIndex, now: number) {
+    this.#next = next;
+    this.activeAt = now;
+  }
+
+  get state(): ProgressState {
+    return this.#state;
+  }
+
+  /** The last entry known to be on the follower's durable log. */
+  get match(): LogIndex {
+    return this.#match;
+  }
+
+  /** The next entry to send. */
+  get next(): LogIndex {
+    return this.#next;
+  }
+
+  get inFlightMessages(): number {
+    return this.#inFlight.length;
+  }
+
+  get inFlightBytes(): number {
+    return this.#inFlightBytes;
+  }
+
+  /** Whether the window lets another message with entries go. */
+  mayFill(messagesMax: number, bytesMax: number): boolean {
+    if (this.#state === "snapshot") return false;
+    if (this.#state === "probe") return !this.#waiting;
+    return this.#inFlight.length < messagesMax && this.#inFlightBytes < bytesMax;
+  }
+
+  /** Entries up to `last` are on their way. */
+  sent(last: LogIndex, bytes: number): void {
+    if (this.#state === "probe") {
+      this.#waiting = true;
+      return;
+    }
+    if (last < this.#next) return;
+    this.#next = last + 1;
+    this.#inFlight.push({ last, bytes });
+    this.#inFlightBytes += bytes;
+  }
+
+  /** A probe that got no answer by the next heartbeat is lost: ask again. */
+  stopWaiting(): void {
+    this.#waiting = false;
+  }
+
+  /** The follower's log equals ours up to `match`. Late and doubled answers change nothing. */
+  accept(match: LogIndex, base: LogIndex): void {
+    this.#match = Math.max(this.#match, match);
+    this.#next = Math.max(this.#next, this.#match + 1);
+    let freed = 0;
+    for (const message of this.#inFlight) {
+      if (message.last > this.#match) break;
+      this.#inFlightBytes -= message.bytes;
+      freed += 1;
+    }
+    if (freed > 0) this.#inFlight.splice(0, freed);
+    if (this.#state === "probe" || (this.#state === "snapshot" && this.#match >= base)) {
+      this.#become("replicate");
+      this.#next = this.#match + 1;
+    }
+  }
+
+  /** Whether a refusal tells something new: it is about the message that is under way now. */
+  isNews(refused: LogIndex): boolean {
+    if (this.#state === "snapshot") return false;
+    return this.#state === "probe" ? refused === this.#next - 1 : refused > this.#match;
+  }
+
+  /** Goes back to asking, from `next` on. */
+  probeFrom(next: LogIndex): void {
+    this.#become("probe");
+    this.#next = Math.max(next, this.#match + 1);
+  }
+
+  awaitSnapshot(): void {
+    this.#become("snapshot");
+  }
+
+  #become(state: ProgressState): void {
+    this.#state = state;
+    this.#inFlight = [];
+    this.#inFlightBytes = 0;
+    this.#waiting = false;
+  }
+}

@@ -1,0 +1,54 @@
+import { assert } from "./assert.ts";
+import type { ClusterConfig } from "./config.ts";
+import type { InstallSnapshot } from "./message.ts";
+import type { LogIndex, LogPosition } from "./position.ts";
+import { followLeader } from "./replication.ts";
+import type { NodeState } from "./state.ts";
+
+/** The leader offers a snapshot, because its log no longer holds what this node lacks (§7). */
+export function onInstallSnapshot(state: NodeState, message: InstallSnapshot, now: number): void {
+  if (message.term < state.term) {
+    const { id: from, term } = state;
+    const outcome = { accepted: false, refused: 0, hint: { term: 0, index: 0 } } as const;
+    state.send(message.from, { type: "append-entries-reply", from, term, round: 0, outcome });
+    return;
+  }
+  followLeader(state, message.term, message.from, message.round, now);
+  const { last } = message;
+  if (last.index > state.commit) {
+    state.outbox.installSnapshot(message);
+    return;
+  }
+  checkAgainstCommitted(state, last);
+  state.verified = Math.max(state.verified, last.index);
+  state.ackOwed = true;
+}
+
+/** The state machine holds a snapshot now, durably, and so does the log store, whose log begins after it. */
+export function snapshotInstalled(state: NodeState, position: LogPosition, config: ClusterConfig): void {
+  if (position.index <= state.commit) {
+    checkAgainstCommitted(state, position);
+    return;
+  }
+  // Figure 13, step 6: if the log holds the snapshot's last entry, what follows it stays.
+  if (!state.log.contains(position)) state.replaceLog(position, config);
+  state.verified = Math.max(state.verified, position.index);
+  state.commitTo(position.index);
+  state.log.compact(position.index);
+  state.ackOwed = true;
+}
+
+/** A snapshot of this node's own state was taken: the log need not keep the entries up to `index`. */
+export function compactLog(state: NodeState, index: LogIndex): void {
+  assert(index <= state.commit, "only committed entries are compacted");
+  assert(index <= state.durable, "only durable entries are compacted");
+  state.log.compact(index);
+}
+
+function checkAgainstCommitted(state: NodeState, position: LogPosition): void {
+  const term = state.log.termAt(position.index);
+  assert(
+    term === undefined || term === position.term,
+    "a snapshot contradicts an entry that is committed here",
+  );
+}

@@ -1,0 +1,285 @@
+import { assert } from "./assert.ts";
+import type { HardState } from "./action.ts";
+import { isVoter, membersOf, type ClusterConfig } from "./config.ts";
+import { Log, EMPTY_LOG, type LogImage } from "./log.ts";
+import type { Message } from "./message.ts";
+import type { Options } from "./options.ts";
+import { Outbox } from "./outbox.ts";
+import type { LogIndex, LogPosition, NodeId, Term } from "./position.ts";
+import { Progress } from "./progress.ts";
+import { Reads } from "./reads.ts";
+
+/** What a node is at the moment (§5.1); `pre-candidate` asks around before it bothers anyone. */
+export type Role = "follower" | "pre-candidate" | "candidate" | "leader";
+
+/** An append that was taken and not yet reported durable. */
+interface AppendInFlight {
+  readonly persistId: number;
+  /** Entries up to here are durable when it completes; lowered when some of them are overwritten. */
+  upTo: LogIndex;
+}
+
+/**
+ * All that a node knows, and the few steps that every part of the algorithm shares. The parts
+ * (election, replication, ...) are functions over it, one file each.
+ *
+ * Invariants: commit <= log.last; durable <= log.last; a leader leads in `term` and its own
+ * `hardState` for that term is durable.
+ */
+export class NodeState {
+  readonly id: NodeId;
+  readonly options: Options;
+  readonly log: Log;
+  readonly outbox = new Outbox();
+  readonly reads: Reads;
+
+  // Figure 2: persistent state. Changed by `enterTerm` and `voteFor` alone, so that both always travel as one record.
+  #term: Term;
+  #votedFor: NodeId | null;
+  /** The batch that saves the newest term and vote. */
+  #hardStateId = 0;
+  /** The last batch known to be durable. */
+  #persistedId = 0;
+  #appendsInFlight: AppendInFlight[] = [];
+  #durable: LogIndex;
+  #commit: LogIndex;
+
+  role: Role = "follower";
+  /** Whom this node follows, or itself; null: unknown. */
+  leader: NodeId | null = null;
+  /** When the leader was last heard; a promise not to help depose it for an election timeout. */
+  leaderHeardAt = -Infinity;
+  /** When to campaign, unless something is heard; kept only while the node may campaign. */
+  electionDeadline: number | null = null;
+
+  /** A candidate's or pre-candidate's supporters. */
+  votes = new Set<NodeId>();
+  /** The batch that makes a candidate's own vote durable; it counts only then. */
+  ownVoteId: number | null = null;
+
+  // A follower's view of the leader of this term.
+  /** The log is known to equal the leader's up to here. */
+  verified: LogIndex = 0;
+  roundSeen = 0;
+  roundAcked = 0;
+  acked: LogIndex = 0;
+  ackOwed = false;
+
+  // A leader's state.
+  progress = new Map<NodeId, Progress>();
+  /** The index of the blank entry that this leader began with. */
+  termStart: LogIndex = 0;
+  round = 0;
+  heartbeatDeadline = Infinity;
+
+  constructor(
+    options: Options,
+    hardState: HardState,
+    image: LogImage = EMPTY_LOG,
+    commit = image.base.index,
+  ) {
+    this.id = options.id;
+    this.options = options;
+    this.log = new Log(image);
+    this.reads = new Reads(options.readsMax, options.random);
+    assert(
+      Number.isSafeInteger(hardState.term) && hardState.term >= this.log.last.term,
+      "the saved term is not older than the log's last entry",
+    );
+    assert(
+      commit >= image.base.index && commit <= image.lastIndex,
+      "what is known to be committed is in the log or covered by its snapshot",
+    );
+    this.#term = hardState.term;
+    this.#votedFor = hardState.votedFor;
+    this.#durable = image.lastIndex;
+    this.#commit = commit;
+  }
+
+  get term(): Term {
+    return this.#term;
+  }
+
+  get votedFor(): NodeId | null {
+    return this.#votedFor;
+  }
+
+  get commit(): LogIndex {
+    return this.#commit;
+  }
+
+  get durable(): LogIndex {
+    return this.#durable;
+  }
+
+  /** The configuration in force: the last in the log, committed or not (§6). */
+  get config(): ClusterConfig {
+    return this.log.config.config;
+  }
+
+  get hardStateIsDurable(): boolean {
+    return this.#hardStateId <= this.#persistedId;
+  }
+
+  get isVoter(): boolean {
+    return isVoter(this.config, this.id);
+  }
+
+  /** Whether nobody else has a vote, so that no election can be lost. */
+  get isSoleVoter(): boolean {
+    const { voters, outgoingVoters } = this.config;
+    return outgoingVoters.length === 0 && voters.length === 1 && voters[0] === this.id;
+  }
+
+  /** On the leader: whether an entry of its own term is committed, before which it knows nothing (§8). */
+  get termStartCommitted(): boolean {
+    return this.role === "leader" && this.#commit >= this.termStart;
+  }
+
+  /** Enters a later term, in which this node has not voted. */
+  enterTerm(term: Term, votedFor: NodeId | null = null): void {
+    assert(Number.isSafeInteger(term) && term > this.#term, "a term is only ever left for a later one");
+    this.#term = term;
+    this.#votedFor = votedFor;
+    this.#forgetLeader();
+    this.#saveHardState();
+  }
+
+  voteFor(candidate: NodeId): void {
+    assert(this.#votedFor === null, "a vote in a term is given once (§5.2)");
+    this.#votedFor = candidate;
+    this.#saveHardState();
+  }
+
+  #saveHardState(): void {
+    this.outbox.saveHardState({ term: this.#term, votedFor: this.#votedFor });
+    this.#hardStateId = this.outbox.persistId;
+  }
+
+  /** Enters `term` if it is later; in any case follows `leader` (null: nobody yet). Keeps the vote within a term. */
+  becomeFollower(term: Term, leader: NodeId | null, now: number): void {
+    if (term > this.#term) this.enterTerm(term);
+    if (this.role !== "follower") this.resetElectionDeadline(now);
+    this.role = "follower";
+    this.votes.clear();
+    this.ownVoteId = null;
+    this.progress.clear();
+    this.heartbeatDeadline = Infinity;
+    if (leader !== this.leader) this.reads.failAll(this);
+    this.leader = leader;
+    this.electionDeadline ??= this.#drawElectionDeadline(now);
+  }
+
+  /** What was known to equal the log of an earlier term's leader says nothing about the next one's. */
+  #forgetLeader(): void {
+    this.verified = 0;
+    this.roundSeen = 0;
+    this.roundAcked = 0;
+    this.acked = 0;
+    this.ackOwed = false;
+  }
+
+  becomeLeader(now: number): void {
+    assert(
+      this.role === "candidate" && this.hardStateIsDurable,
+      "only a candidate whose vote is durable can win",
+    );
+    this.role = "leader";
+    this.leader = this.id;
+    this.votes.clear();
+    this.ownVoteId = null;
+    this.electionDeadline = null;
+    this.round = 0;
+    // §5.3: at first the leader supposes that every log equals its own.
+    this.progress = new Map(
+      membersOf(this.config)
+        .filter((id) => id !== this.id)
+        .map((id) => [id, new Progress(this.log.last.index + 1, now)]),
+    );
+    // §8: entries of earlier terms are known to be committed only when one of this term is.
+    this.termStart = this.log.last.index + 1;
+    this.appendOwn(1);
+    this.startRound(now);
+  }
+
+  /** Appends entries of this leader's term; they leave with the next actions. */
+  appendOwn(count: number): LogPosition {
+    const from = this.log.last.index + 1;
+    this.log.extend(this.#term, count);
+    this.outbox.append(from, from + count);
+    return this.log.last;
+  }
+
+  /** Begins a check of leadership: every member is owed a heartbeat that carries its number. */
+  startRound(now: number): void {
+    this.round += 1;
+    this.heartbeatDeadline = this.progress.size === 0 ? Infinity : now + this.options.heartbeatMs;
+    for (const progress of this.progress.values()) progress.heartbeatDue = true;
+  }
+
+  /** Removes entries from `index` on; writes of them that are under way count for nothing any more. */
+  truncate(index: LogIndex): void {
+    assert(index > this.#commit, "a committed entry is never removed (§5.4)");
+    this.log.truncate(index);
+    this.outbox.truncate(index);
+    this.#durable = Math.min(this.#durable, index - 1);
+    for (const append of this.#appendsInFlight) append.upTo = Math.min(append.upTo, index - 1);
+  }
+
+  /** The log was replaced by what a snapshot covers; `base` is durable. */
+  replaceLog(base: LogPosition, config: ClusterConfig): void {
+    assert(base.index > this.#commit, "a snapshot never takes back what is committed");
+    this.log.reset(base, config);
+    this.outbox.forgetAppend();
+    this.#appendsInFlight = [];
+    this.#durable = base.index;
+  }
+
+  /** A batch leaves: what it appends counts as durable only when `persisted` says so. */
+  appendTaken(persistId: number, upTo: LogIndex): void {
+    this.#appendsInFlight.push({ persistId, upTo });
+  }
+
+  /** This batch and all before it are durable. */
+  persisted(persistId: number): void {
+    assert(persistId < this.outbox.persistId, "only a batch that was taken can be durable");
+    if (persistId <= this.#persistedId) return;
+    this.#persistedId = persistId;
+    while ((this.#appendsInFlight[0]?.persistId ?? Infinity) <= persistId) {
+      const append = this.#appendsInFlight.shift();
+      if (append !== undefined) this.#durable = Math.max(this.#durable, append.upTo);
+    }
+  }
+
+  /** Moves the commit index on; never back. */
+  commitTo(index: LogIndex): void {
+    if (index <= this.#commit) return;
+    const term = this.log.termAt(index);
+    assert(term !== undefined, "only what is in the log can be committed");
+    this.#commit = index;
+    this.outbox.commit({ term, index });
+  }
+
+  /** Sends now, or, while the newest term or vote is not durable, as soon as it is (§5.1: answer only after storage). */
+  send(to: NodeId, message: Message): void {
+    if (this.hardStateIsDurable) this.outbox.send(to, message);
+    else this.outbox.sendAfterPersist(to, message);
+  }
+
+  /** Whether a leader was heard so lately that deposing it would be a disturbance (dissertation 4.2.3). */
+  leaderIsFresh(now: number): boolean {
+    if (this.role === "leader") return true;
+    return now < this.leaderHeardAt + this.options.electionTimeoutMs.min;
+  }
+
+  /** §5.2: each node draws its timeout anew each time, so that few ever campaign together. */
+  resetElectionDeadline(now: number): void {
+    this.electionDeadline = this.#drawElectionDeadline(now);
+  }
+
+  #drawElectionDeadline(now: number): number {
+    if (this.isSoleVoter) return now; // There is nobody to wait for, or to collide with.
+    const { min, max } = this.options.electionTimeoutMs;
+    return now + min + this.options.random() * (max - min);
+  }
+}
