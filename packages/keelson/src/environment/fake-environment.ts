@@ -1,0 +1,67 @@
+import type { Environment, FileSystem } from "./environment.ts";
+import { FakeClock, seededRandom } from "./fake-clock.ts";
+import { FaultNetwork } from "./fault-network.ts";
+
+/** What the fake environments of one test have in common. */
+export interface FakeWorld {
+  readonly clock: FakeClock;
+  readonly random: () => number;
+  readonly network: FaultNetwork;
+  /** The environment of the named host; its addresses are "name:port". Hosts share clock and network, not files. */
+  environment(host: string, files?: FileSystem): FakeEnvironment;
+}
+
+export interface FakeEnvironment extends Environment {
+  /** Moves time; see `FakeClock`. */
+  readonly clock: FakeClock;
+}
+
+/** A world of several hosts in which everything depends on the seed alone. */
+export function fakeWorld({ seed = 1 }: { readonly seed?: number } = {}): FakeWorld {
+  const clock = new FakeClock();
+  const random = seededRandom(seed);
+  const network = new FaultNetwork(clock, random);
+  return {
+    clock,
+    random,
+    network,
+    environment: (host, files = noFiles) => ({
+      clock,
+      now: () => clock.now(),
+      random,
+      setTimer: (delayMs, callback) => clock.setTimer(delayMs, callback),
+      defer: (callback) => {
+        clock.defer(callback);
+      },
+      files,
+      network: network.host(host),
+    }),
+  };
+}
+
+/** A world of one host, `local` unless named otherwise. */
+export function fakeEnvironment({
+  seed = 1,
+  host = "local",
+  files,
+}: {
+  readonly seed?: number;
+  readonly host?: string;
+  readonly files?: FileSystem;
+} = {}): FakeEnvironment {
+  return fakeWorld({ seed }).environment(host, files);
+}
+
+function refuse(): Promise<never> {
+  return Promise.reject(new Error("this fake environment has no files: pass some to it"));
+}
+
+const noFiles: FileSystem = {
+  open: refuse,
+  list: refuse,
+  makeDirectory: refuse,
+  remove: refuse,
+  rename: refuse,
+  syncDirectory: refuse,
+  lock: refuse,
+};

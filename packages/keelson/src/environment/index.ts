@@ -1,0 +1,3 @@
+export { formatAddress, isWildcardHost, parseAddress, type HostPort } from "./address.ts";
+export type * from "./environment.ts";
+export { nodeEnvironment } from "./node.ts";
