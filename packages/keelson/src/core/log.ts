@@ -141,7 +141,8 @@ export class Log implements LogView {
     const lastTerm = this.last.term;
     assert(term >= lastTerm, "terms never fall along a log");
     assert(count > 0 && Number.isSafeInteger(this.#lastIndex + count), "a log grows by whole entries");
-    if (term > lastTerm) this.#terms.push({ index: this.#lastIndex + 1, term });
+    // A log that was compacted to its end has no run to go on with, though the term may be the base's.
+    if (term > lastTerm || this.#terms.length === 0) this.#terms.push({ index: this.#lastIndex + 1, term });
     this.#lastIndex += count;
   }
 
