@@ -66,7 +66,10 @@ export default defineConfig(
         { considerDefaultExhaustiveForUnions: true },
       ],
       // Numbers and booleans have one text each; objects and undefined are what the rule is for.
-      "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true, allowBoolean: true }],
+      "@typescript-eslint/restrict-template-expressions": [
+        "error",
+        { allowNumber: true, allowBoolean: true },
+      ],
       "@typescript-eslint/restrict-plus-operands": ["error", { allowNumberAndString: true }],
       // `() => this.close()` reads well and does no harm.
       "@typescript-eslint/no-confusing-void-expression": ["error", { ignoreArrowShorthand: true }],
@@ -111,7 +114,11 @@ export default defineConfig(
         "error",
         {
           paths: [
-            { name: "node:crypto", allowImportNames: ["createHash"], message: "Only hashing; chance comes from `Environment`." },
+            {
+              name: "node:crypto",
+              allowImportNames: ["createHash"],
+              message: "Only hashing; chance comes from `Environment`.",
+            },
             { name: "node:zlib", allowImportNames: ["crc32"], message: "Only crc32." },
           ],
           patterns: [

@@ -26,7 +26,11 @@ async function manifestOf(folder: string): Promise<Manifest> {
 
 /** Packs the package and returns the path of the archive. */
 async function pack(folder: string, into: string): Promise<string> {
-  const printed = await must("npm", ["pack", "--json", "--silent", "--pack-destination", into], path.join(root, folder));
+  const printed = await must(
+    "npm",
+    ["pack", "--json", "--silent", "--pack-destination", into],
+    path.join(root, folder),
+  );
   const json: unknown = JSON.parse(printed.slice(printed.search(/[[{]/)));
   // npm prints a list, or (from version 12 on) an object by package name.
   const [packed] = Object.values(json as Record<string, { filename: string; files: { path: string }[] }>);
@@ -46,7 +50,11 @@ async function importAll(archive: string, manifest: Manifest, directory: string)
   const names = Object.keys(manifest.exports).filter((name) => name !== "./package.json");
   const program = names
     .map((name) => `import * as ${identifier(name)} from "${manifest.name}${name.slice(1)}";`)
-    .concat(names.map((name) => `if (Object.keys(${identifier(name)}).length === 0) throw new Error("${name} is empty");`))
+    .concat(
+      names.map(
+        (name) => `if (Object.keys(${identifier(name)}).length === 0) throw new Error("${name} is empty");`,
+      ),
+    )
     .join("\n");
   const file = path.join(directory, "user", "main.mjs");
   await writeFile(file, program);

@@ -75,7 +75,9 @@ async function addTests(file: string, exitCode: number, tally: Tally): Promise<v
     return;
   }
   const { numPassedTests: passed, numFailedTests: failed } = report;
-  console.log(`${failed === 0 && exitCode === 0 ? "ok    " : "FAILED"} tests (${passed} passed, ${failed} failed)`);
+  console.log(
+    `${failed === 0 && exitCode === 0 ? "ok    " : "FAILED"} tests (${passed} passed, ${failed} failed)`,
+  );
   tally.passed += passed;
   tally.failed += failed;
   const failedOtherwise = failed === 0 && (exitCode !== 0 || passed === 0 || report.numFailedTestSuites > 0);
