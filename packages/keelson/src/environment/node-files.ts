@@ -1,0 +1,181 @@
+import fs from "node:fs";
+import path from "node:path";
+import type { FileHandle, FileSystem } from "./environment.ts";
+import { lockDirectory } from "./node-lock.ts";
+
+/** The most buffers one `writev` takes (IOV_MAX on Linux and macOS). */
+const WRITEV_CHUNKS_MAX = 1024;
+
+/** Zeros are written in pieces of this size, so that an allocation holds the disk for a short time at once. */
+const ZEROS_BYTES = 1024 * 1024;
+
+/** Callbacks rather than `node:fs/promises`: the log waits for these calls, and they cost less. */
+type Done = (error: NodeJS.ErrnoException | null) => void;
+
+/** Node's file system. */
+export function nodeFiles(): FileSystem {
+  return {
+    open: openFile,
+    list: (directory) => fs.promises.readdir(directory),
+    makeDirectory,
+    remove: (file) => fs.promises.unlink(file),
+    rename: (from, to) => fs.promises.rename(from, to),
+    syncDirectory,
+    lock: lockDirectory,
+  };
+}
+
+const OPEN_FLAGS = { create: "wx+", write: "r+", read: "r" } as const;
+
+function openFile(file: string, mode: "create" | "write" | "read"): Promise<FileHandle> {
+  return new Promise((resolve, reject) => {
+    fs.open(file, OPEN_FLAGS[mode], (error, fd) => {
+      if (error === null) resolve(new NodeFile(fd));
+      else reject(error);
+    });
+  });
+}
+
+class NodeFile implements FileHandle {
+  readonly #fd: number;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  size(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      fs.fstat(this.#fd, (error, stats) => {
+        if (error === null) resolve(stats.size);
+        else reject(error);
+      });
+    });
+  }
+
+  async read(target: Uint8Array, position: number): Promise<number> {
+    let done = 0;
+    while (done < target.length) {
+      const count = await this.#readOnce(target, done, position + done);
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  }
+
+  async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
+    let rest = chunks.filter((chunk) => chunk.length > 0);
+    let at = position;
+    // A short write is no error yet: the next one says what is wrong, if anything is.
+    while (rest.length > 0) {
+      const count = await this.#writeOnce(rest.slice(0, WRITEV_CHUNKS_MAX), at);
+      if (count === 0) throw new Error(`a write at ${String(at)} wrote nothing and gave no reason`);
+      at += count;
+      rest = dropBytes(rest, count);
+    }
+  }
+
+  async allocate(bytes: number): Promise<void> {
+    // Node has no fallocate; and blocks that were written move no metadata when written again,
+    // whereas blocks that were only set aside do on most file systems.
+    const zeros = new Uint8Array(ZEROS_BYTES);
+    for (let at = await this.size(); at < bytes; at += ZEROS_BYTES) {
+      await this.write([zeros.subarray(0, Math.min(ZEROS_BYTES, bytes - at))], at);
+    }
+  }
+
+  truncate(bytes: number): Promise<void> {
+    return promised((done) => {
+      fs.ftruncate(this.#fd, bytes, done);
+    });
+  }
+
+  dataSync(): Promise<void> {
+    return promised((done) => {
+      fs.fdatasync(this.#fd, done);
+    });
+  }
+
+  close(): Promise<void> {
+    return promised((done) => {
+      fs.close(this.#fd, done);
+    });
+  }
+
+  #readOnce(target: Uint8Array, offset: number, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      fs.read(this.#fd, target, offset, target.length - offset, position, (error, count) => {
+        if (error === null) resolve(count);
+        else reject(error);
+      });
+    });
+  }
+
+  #writeOnce(chunks: readonly Uint8Array[], position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const done = (error: NodeJS.ErrnoException | null, count: number): void => {
+        if (error === null) resolve(count);
+        else reject(error);
+      };
+      const [first] = chunks;
+      if (chunks.length === 1 && first !== undefined) fs.write(this.#fd, first, 0, first.length, position, done);
+      else fs.writev(this.#fd, chunks, position, done);
+    });
+  }
+}
+
+/** What is left of `chunks` after their first `count` bytes. */
+function dropBytes(chunks: readonly Uint8Array[], count: number): Uint8Array[] {
+  let left = count;
+  const rest: Uint8Array[] = [];
+  for (const chunk of chunks) {
+    if (left >= chunk.length) left -= chunk.length;
+    else {
+      rest.push(chunk.subarray(left));
+      left = 0;
+    }
+  }
+  return rest;
+}
+
+/**
+ * Durably, whether or not some of it is there already: a directory may be there because an earlier
+ * run made it, and be lost with the next power cut if that run ended before it was synced.
+ */
+async function makeDirectory(directory: string): Promise<void> {
+  const absolute = path.resolve(directory);
+  await fs.promises.mkdir(absolute, { recursive: true });
+  let child = absolute;
+  for (let parent = path.dirname(child); parent !== child; child = parent, parent = path.dirname(child)) {
+    try {
+      await syncDirectory(parent);
+    } catch (error) {
+      // A directory that we may not open, we did not change either.
+      if (!isAnyOf(error, ["EACCES", "EPERM", "EROFS", "EINVAL"])) throw error;
+      return;
+    }
+  }
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  // Windows cannot open a directory, and keeps names in order by itself.
+  if (process.platform === "win32") return;
+  const handle = await fs.promises.open(directory, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function promised(start: (done: Done) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    start((error) => {
+      if (error === null || error === undefined) resolve();
+      else reject(error);
+    });
+  });
+}
+
+function isAnyOf(error: unknown, codes: readonly string[]): boolean {
+  return error instanceof Error && "code" in error && codes.includes(String(error.code));
+}
