@@ -81,7 +81,8 @@ describe("files", () => {
   });
 
   it("leave nothing for later without saying so in the open", () => {
-    const marks = new RegExp(`\\b(${["TO", "FIX"].join("DO|")}ME|${"XX"}X)\\b`);
+    // Put together so that this file does not find itself.
+    const marks = new RegExp(["TO" + "DO", "FIX" + "ME", "X" + "XX"].join("|"));
     const found = CODE.filter((name) => marks.test(read(name)));
     expect(found).toEqual([]);
   });
