@@ -42,24 +42,37 @@ async function pack(folder: string, into: string): Promise<string> {
   return path.join(into, packed.filename);
 }
 
-/** Imports every export of the library from the archive, without the workspace and without `source`. */
-async function importAll(archive: string, manifest: Manifest, directory: string): Promise<void> {
-  const home = path.join(directory, "user", "node_modules", manifest.name);
+/** Compiles and runs a program that imports every export, from the archive: no workspace, no `source`. */
+async function useAll(archive: string, manifest: Manifest, directory: string): Promise<void> {
+  const user = path.join(directory, "user");
+  const home = path.join(user, "node_modules", manifest.name);
   await mkdir(home, { recursive: true });
   await must("tar", ["-xzf", archive, "--strip-components=1", "-C", home]);
   const names = Object.keys(manifest.exports).filter((name) => name !== "./package.json");
-  const program = names
-    .map((name) => `import * as ${identifier(name)} from "${manifest.name}${name.slice(1)}";`)
-    .concat(
-      names.map(
-        (name) => `if (Object.keys(${identifier(name)}).length === 0) throw new Error("${name} is empty");`,
-      ),
-    )
-    .join("\n");
-  const file = path.join(directory, "user", "main.mjs");
-  await writeFile(file, program);
-  await must(process.execPath, [file]);
-  console.log(`${manifest.name}: ${names.length} exports import from the archive`);
+  const lines = [
+    ...names.map((name) => `import * as ${identifier(name)} from "${manifest.name}${name.slice(1)}";`),
+    ...names.map(
+      (name) => `if (Object.keys(${identifier(name)}).length === 0) throw new Error("${name} is empty");`,
+    ),
+  ];
+  await writeFile(path.join(user, "main.mts"), lines.join("\n"));
+  const options = {
+    module: "nodenext",
+    target: "es2024",
+    lib: ["es2024", "esnext.disposable"],
+    strict: true,
+    // The declarations themselves are what is checked here.
+    skipLibCheck: false,
+    types: ["node"],
+    typeRoots: [path.join(root, "node_modules", "@types")],
+  };
+  await writeFile(
+    path.join(user, "tsconfig.json"),
+    JSON.stringify({ compilerOptions: options, files: ["main.mts"] }),
+  );
+  await must("tsc", ["-p", user]);
+  await must(process.execPath, [path.join(user, "main.mjs")]);
+  console.log(`${manifest.name}: ${names.length} exports compile and run from the archive`);
 }
 
 function identifier(exportName: string): string {
@@ -79,7 +92,7 @@ try {
     // ESM only: `require` of it needs Node 22.12 or later, which the packages ask for.
     await must("attw", [archive, "--profile", "esm-only", "--no-emoji"]);
     console.log(`${manifest.name}: publint and attw have nothing to say`);
-    if (folder === "packages/keelson") await importAll(archive, manifest, directory);
+    if (folder === "packages/keelson") await useAll(archive, manifest, directory);
   }
 } finally {
   await rm(directory, { recursive: true, force: true });
