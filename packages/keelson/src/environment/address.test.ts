@@ -12,17 +12,37 @@ describe("parseAddress", () => {
     expect(formatAddress({ host, port })).toBe(address);
   });
 
-  it.each(["", "7001", ":7001", "host", "host:", "host:x", "host:-1", "::1:7001", "[::1]", "a b:1", "host:65536", "h:123456"])(
-    "refuses %j and says what it should look like",
-    (address) => {
-      expect(() => parseAddress(address, "listen")).toThrow(/^listen is /);
-    },
-  );
+  it.each([
+    "",
+    "7001",
+    ":7001",
+    "host",
+    "host:",
+    "host:x",
+    "host:-1",
+    "::1:7001",
+    "[::1]",
+    "a b:1",
+    "host:65536",
+    "h:123456",
+  ])("refuses %j and says what it should look like", (address) => {
+    expect(() => parseAddress(address, "listen")).toThrow(/^listen is /);
+  });
 });
 
 describe("isWildcardHost", () => {
   it("knows the addresses that mean every interface", () => {
-    expect(["0.0.0.0", "::", "0::0", "0:0:0:0:0:0:0:0"].map(isWildcardHost)).toEqual([true, true, true, true]);
-    expect(["127.0.0.1", "::1", "localhost", "10.0.0.0"].map(isWildcardHost)).toEqual([false, false, false, false]);
+    expect(["0.0.0.0", "::", "0::0", "0:0:0:0:0:0:0:0"].map(isWildcardHost)).toEqual([
+      true,
+      true,
+      true,
+      true,
+    ]);
+    expect(["127.0.0.1", "::1", "localhost", "10.0.0.0"].map(isWildcardHost)).toEqual([
+      false,
+      false,
+      false,
+      false,
+    ]);
   });
 });

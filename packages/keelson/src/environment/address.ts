@@ -20,7 +20,9 @@ export function parseAddress(address: string, what = "address"): HostPort {
   }
   const port = Number(digits);
   if (port > PORT_MAX) {
-    throw new InvalidOptionError(`${what} is ${JSON.stringify(address)}; a port is at most ${String(PORT_MAX)}`);
+    throw new InvalidOptionError(
+      `${what} is ${JSON.stringify(address)}; a port is at most ${String(PORT_MAX)}`,
+    );
   }
   return { host, port };
 }

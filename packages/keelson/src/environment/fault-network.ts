@@ -236,7 +236,8 @@ class Pipe {
     this.#world.after(head.at - this.#world.now(), () => {
       this.#scheduled = false;
       const first = this.#items[0];
-      if (first !== undefined && first.at <= this.#world.now() && this.#ready(first)) this.#deliverFrom(first);
+      if (first !== undefined && first.at <= this.#world.now() && this.#ready(first))
+        this.#deliverFrom(first);
       this.kick();
     });
   }

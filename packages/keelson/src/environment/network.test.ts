@@ -95,7 +95,9 @@ describe.each(Object.entries(benches))("%s", (_name, makeBench) => {
       dialed.connection.write(chunk);
       accepted.connection.write(chunk.slice());
     }
-    await bench.until(() => accepted.bytes.length === expected.length && dialed.bytes.length === expected.length);
+    await bench.until(
+      () => accepted.bytes.length === expected.length && dialed.bytes.length === expected.length,
+    );
     expect(accepted.bytes).toEqual(expected);
     expect(dialed.bytes).toEqual(expected);
     dialed.connection.destroy();
@@ -112,7 +114,9 @@ describe.each(Object.entries(benches))("%s", (_name, makeBench) => {
     await bench.until(() => dialed.closed && accepted.closed);
     dialed.connection.write(new Uint8Array(1));
     expect(dialed.events.filter((event) => event.startsWith("close"))).toEqual(["close: enough"]);
-    expect(accepted.events.filter((event) => event.startsWith("close"))).toEqual(["close: closed by the peer"]);
+    expect(accepted.events.filter((event) => event.startsWith("close"))).toEqual([
+      "close: closed by the peer",
+    ]);
     await listener.close();
   });
 
@@ -143,7 +147,8 @@ describe.each(Object.entries(benches))("%s", (_name, makeBench) => {
     const total = 32 * 1024 * 1024;
     let received = 0;
     accepted.onData = (bytes) => (received += bytes.length);
-    for (let sent = 0; sent < total; sent += 1024 * 1024) dialed.connection.write(new Uint8Array(1024 * 1024));
+    for (let sent = 0; sent < total; sent += 1024 * 1024)
+      dialed.connection.write(new Uint8Array(1024 * 1024));
     await bench.until(() => dialed.connection.bufferedBytes > 0);
     const before = received;
     await bench.until(() => true);

@@ -1,0 +1,273 @@
+import { assert } from "../core/assert.ts";
+import type { ClusterConfig } from "../core/config.ts";
+import type {
+  AppendEntries,
+  AppendEntriesReply,
+  ConfigAt,
+  EntryRange,
+  Message,
+  MessageType as MessageName,
+  TermRun,
+} from "../core/message.ts";
+import type { LogPosition, NodeId, Term } from "../core/position.ts";
+import { DecodeError } from "../errors.ts";
+import { decodeMembership, MEMBERS_MAX } from "./config.ts";
+import type { ByteReader, ByteWriter } from "./frame-bytes.ts";
+import {
+  EntryKind,
+  RECORD_HEADER_BYTES,
+  readRecordHeader,
+  recordIndex,
+  recordIsIntact,
+  recordPayload,
+} from "./record.ts";
+
+/** Numbers on the wire. They never change their meaning; new messages get new numbers. */
+export const MessageType = {
+  "pre-vote": 1,
+  "pre-vote-reply": 2,
+  "request-vote": 3,
+  "request-vote-reply": 4,
+  "append-entries": 5,
+  "append-entries-reply": 6,
+  "install-snapshot": 7,
+  "read-index": 8,
+  "read-index-reply": 9,
+} as const satisfies Record<MessageName, number>;
+
+/**
+ * Writes the body and returns the type. Of an AppendEntries' range only `prev` and the count are
+ * written: terms, indexes and configurations are in the records that follow.
+ */
+export function writeMessage(writer: ByteWriter, message: Message, records: readonly Uint8Array[]): number {
+  assert(message.type === "append-entries" || records.length === 0, "only AppendEntries carries records");
+  writer.id(message.from);
+  writer.integer(message.term);
+  switch (message.type) {
+    case "pre-vote":
+      writePosition(writer, message.last);
+      break;
+    case "pre-vote-reply":
+      writer.boolean(message.granted);
+      writer.integer(message.requestTerm);
+      break;
+    case "request-vote":
+      writePosition(writer, message.last);
+      writer.boolean(message.transfer);
+      break;
+    case "request-vote-reply":
+      writer.boolean(message.granted);
+      break;
+    case "append-entries":
+      writeAppendEntries(writer, message, records);
+      break;
+    case "append-entries-reply":
+      writeAppendEntriesReply(writer, message);
+      break;
+    case "install-snapshot":
+      writePosition(writer, message.last);
+      writer.integer(message.round);
+      writeConfig(writer, message.config);
+      break;
+    case "read-index":
+      writer.integer(message.id);
+      break;
+    case "read-index-reply":
+      writer.integer(message.id);
+      writer.boolean(message.index !== null);
+      if (message.index !== null) writer.integer(message.index);
+      break;
+  }
+  return MessageType[message.type];
+}
+
+/** The bytes that all of these records take. */
+export function recordBytesOf(records: readonly Uint8Array[]): number {
+  let bytes = 0;
+  for (const record of records) bytes += record.length;
+  return bytes;
+}
+
+/** Reads the body of a message, and the records in `[recordsAt, end)` of the same bytes. */
+export function readMessage(
+  type: number,
+  body: ByteReader,
+  recordsAt: number,
+  end: number,
+): { message: Message; records: Uint8Array[] } {
+  const from = body.id();
+  const term = body.integer();
+  if (type === MessageType["append-entries"]) return readAppendEntries(body, from, term, recordsAt, end);
+  const message = readPlainMessage(type, body, from, term);
+  body.end();
+  if (recordsAt !== end) throw new DecodeError("records follow a message that has none");
+  return { message, records: [] };
+}
+
+function readPlainMessage(type: number, body: ByteReader, from: NodeId, term: Term): Message {
+  switch (type) {
+    case MessageType["pre-vote"]:
+      return { type: "pre-vote", from, term, last: readPosition(body) };
+    case MessageType["pre-vote-reply"]:
+      return { type: "pre-vote-reply", from, term, granted: body.boolean(), requestTerm: body.integer() };
+    case MessageType["request-vote"]:
+      return { type: "request-vote", from, term, last: readPosition(body), transfer: body.boolean() };
+    case MessageType["request-vote-reply"]:
+      return { type: "request-vote-reply", from, term, granted: body.boolean() };
+    case MessageType["append-entries-reply"]:
+      return readAppendEntriesReply(body, from, term);
+    case MessageType["install-snapshot"]: {
+      const last = readPosition(body);
+      const round = body.integer();
+      return { type: "install-snapshot", from, term, last, round, config: readConfig(body) };
+    }
+    case MessageType["read-index"]:
+      return { type: "read-index", from, term, id: body.integer() };
+    case MessageType["read-index-reply"]: {
+      const id = body.integer();
+      return { type: "read-index-reply", from, term, id, index: body.boolean() ? body.integer() : null };
+    }
+    default:
+      throw new DecodeError(`a frame has the unknown type ${String(type)}`);
+  }
+}
+
+function writeAppendEntries(
+  writer: ByteWriter,
+  message: AppendEntries,
+  records: readonly Uint8Array[],
+): void {
+  const { prev, lastIndex } = message.entries;
+  assert(
+    records.length === lastIndex - prev.index,
+    "AppendEntries carries one record for each entry of its range",
+  );
+  for (let n = 0; n < records.length; n++) {
+    const record = records[n];
+    assert(
+      record !== undefined && recordIndex(record) === prev.index + 1 + n,
+      "the records of AppendEntries are those of its range, in order",
+    );
+  }
+  writePosition(writer, prev);
+  writer.integer(message.commit);
+  writer.integer(message.round);
+  writer.u32(records.length);
+}
+
+function readAppendEntries(
+  body: ByteReader,
+  from: NodeId,
+  term: Term,
+  recordsAt: number,
+  end: number,
+): { message: AppendEntries; records: Uint8Array[] } {
+  const prev = readPosition(body);
+  const commit = body.integer();
+  const round = body.integer();
+  const count = body.u32();
+  body.end();
+  if (count * RECORD_HEADER_BYTES > end - recordsAt) {
+    throw new DecodeError(`${String(count)} records do not fit into ${String(end - recordsAt)} bytes`);
+  }
+  const { entries, records } = readRecords(body.bytes.subarray(recordsAt, end), prev, count, term);
+  return { message: { type: "append-entries", from, term, entries, commit, round }, records };
+}
+
+/** Takes the records apart, checks each, and rebuilds the range that they make up. */
+function readRecords(
+  bytes: Uint8Array,
+  prev: LogPosition,
+  count: number,
+  messageTerm: Term,
+): { entries: EntryRange; records: Uint8Array[] } {
+  const records: Uint8Array[] = [];
+  const terms: TermRun[] = [];
+  const configs: ConfigAt[] = [];
+  let at = 0;
+  let lastTerm = prev.term;
+  for (let index = prev.index + 1; index <= prev.index + count; index++) {
+    const header = readRecordHeader(bytes, at);
+    if (header.index !== index) {
+      throw new DecodeError(
+        `the record of entry ${String(header.index)} is where that of ${String(index)} belongs`,
+      );
+    }
+    // Checked here, where damage in transit costs a connection, and not later, where it would cost the node.
+    if (!recordIsIntact(bytes, at)) {
+      throw new DecodeError(`the checksum of the record of entry ${String(index)} does not match its bytes`);
+    }
+    const record = bytes.subarray(at, at + header.length);
+    if (header.term !== lastTerm || terms.length === 0) {
+      // §5.3: terms never fall along a log, and no entry is of a later term than its sender.
+      if (header.term < lastTerm || header.term > messageTerm) {
+        throw new DecodeError(
+          `entry ${String(index)} of term ${String(header.term)} follows term ${String(lastTerm)} in a message of term ${String(messageTerm)}`,
+        );
+      }
+      lastTerm = header.term;
+      terms.push({ index, term: header.term });
+    }
+    if (header.kind === EntryKind.config) {
+      configs.push({ index, config: decodeMembership(recordPayload(record)).config });
+    }
+    records.push(record);
+    at += header.length;
+  }
+  if (at !== bytes.length)
+    throw new DecodeError(`${String(bytes.length - at)} bytes too many after the records`);
+  return { entries: { prev, lastIndex: prev.index + count, terms, configs }, records };
+}
+
+function writeAppendEntriesReply(writer: ByteWriter, message: AppendEntriesReply): void {
+  const { outcome } = message;
+  writer.integer(message.round);
+  writer.boolean(outcome.accepted);
+  if (outcome.accepted) {
+    writer.integer(outcome.match);
+  } else {
+    writer.integer(outcome.refused);
+    writePosition(writer, outcome.hint);
+  }
+}
+
+function readAppendEntriesReply(body: ByteReader, from: NodeId, term: Term): AppendEntriesReply {
+  const round = body.integer();
+  const outcome: AppendEntriesReply["outcome"] = body.boolean()
+    ? { accepted: true, match: body.integer() }
+    : { accepted: false, refused: body.integer(), hint: readPosition(body) };
+  return { type: "append-entries-reply", from, term, round, outcome };
+}
+
+function writePosition(writer: ByteWriter, position: LogPosition): void {
+  writer.integer(position.term);
+  writer.integer(position.index);
+}
+
+function readPosition(body: ByteReader): LogPosition {
+  return { term: body.integer(), index: body.integer() };
+}
+
+function writeConfig(writer: ByteWriter, config: ClusterConfig): void {
+  writeIds(writer, config.voters);
+  writeIds(writer, config.outgoingVoters);
+  writeIds(writer, config.learners);
+}
+
+function readConfig(body: ByteReader): ClusterConfig {
+  return { voters: readIds(body), outgoingVoters: readIds(body), learners: readIds(body) };
+}
+
+function writeIds(writer: ByteWriter, ids: readonly NodeId[]): void {
+  assert(ids.length <= MEMBERS_MAX, "a configuration has at most MEMBERS_MAX members");
+  writer.u16(ids.length);
+  for (const id of ids) writer.id(id);
+}
+
+function readIds(body: ByteReader): NodeId[] {
+  const count = body.u16();
+  if (count > MEMBERS_MAX) throw new DecodeError(`a configuration names ${String(count)} members at once`);
+  const ids: NodeId[] = [];
+  for (let n = 0; n < count; n++) ids.push(body.id());
+  return ids;
+}

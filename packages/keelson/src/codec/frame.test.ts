@@ -1,0 +1,459 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { ClusterConfig } from "../core/config.ts";
+import type { AppendEntries, ConfigAt, Message, TermRun } from "../core/message.ts";
+import { DecodeError } from "../errors.ts";
+import { encodeMembership } from "./config.ts";
+import { DATA_BYTES_MAX, type Control } from "./frame-control.ts";
+import { FrameReader } from "./frame-reader.ts";
+import {
+  encodeControl,
+  encodeMessage,
+  type EncodedFrame,
+  type Frame,
+  FRAME_BYTES_MAX,
+  FRAME_HEADER_BYTES,
+} from "./frame.ts";
+import { encodeRecord, EntryKind } from "./record.ts";
+
+const idArb = fc.stringMatching(/^[A-Za-z0-9._-]{1,64}$/);
+const integerArb = fc.oneof(
+  fc.maxSafeNat(),
+  fc.nat(100),
+  fc.constantFrom(0, 2 ** 32 - 1, 2 ** 32, Number.MAX_SAFE_INTEGER),
+);
+const positionArb = fc.record({ term: integerArb, index: integerArb });
+const configArb: fc.Arbitrary<ClusterConfig> = fc
+  .uniqueArray(idArb, { minLength: 1, maxLength: 6 })
+  .chain((ids) =>
+    fc.record({
+      voters: fc.constant(ids.slice(0, Math.ceil(ids.length / 2)).sort()),
+      outgoingVoters: fc.constantFrom([], ids.slice(0, 1)),
+      learners: fc.constant(ids.slice(Math.ceil(ids.length / 2)).sort()),
+    }),
+  );
+const headerArb = { from: idArb, term: integerArb };
+
+interface Case {
+  readonly message: Message;
+  readonly records: readonly Uint8Array[];
+}
+
+/** Entries after `prev`: each one's kind, payload, and how far the term rises before it. */
+const entriesArb = fc.array(
+  fc.record({
+    rise: fc.constantFrom(0, 0, 0, 1, 5),
+    payload: fc.uint8Array({ maxLength: 50 }),
+    config: fc.option(configArb, { freq: 5 }),
+  }),
+  { maxLength: 12 },
+);
+
+const appendEntriesArb: fc.Arbitrary<Case> = fc
+  .record({
+    from: idArb,
+    prev: fc.record({ term: fc.nat(2 ** 40), index: fc.nat(2 ** 40) }),
+    commit: integerArb,
+    round: integerArb,
+    entries: entriesArb,
+  })
+  .map(({ from, prev, commit, round, entries }) => {
+    const records: Uint8Array[] = [];
+    const terms: TermRun[] = [];
+    const configs: ConfigAt[] = [];
+    let term = Math.max(prev.term, 1);
+    let index = prev.index;
+    for (const { rise, payload, config } of entries) {
+      index++;
+      term += rise;
+      if (terms.at(-1)?.term !== term) terms.push({ index, term });
+      if (config === null) {
+        records.push(encodeRecord(index, term, EntryKind.command, payload));
+      } else {
+        records.push(configRecord(index, term, config));
+        configs.push({ index, config });
+      }
+    }
+    const message: AppendEntries = {
+      type: "append-entries",
+      from,
+      term,
+      entries: { prev, lastIndex: index, terms, configs },
+      commit,
+      round,
+    };
+    return { message, records };
+  });
+
+function configRecord(index: number, term: number, config: ClusterConfig): Uint8Array {
+  const ids = new Set([...config.voters, ...config.outgoingVoters, ...config.learners]);
+  const members = new Map([...ids].map((id) => [id, { address: `${id}:1` }]));
+  return encodeRecord(index, term, EntryKind.config, encodeMembership({ config, members }));
+}
+
+const plainMessageArb: fc.Arbitrary<Message> = fc.oneof(
+  fc.record({ type: fc.constant("pre-vote" as const), ...headerArb, last: positionArb }),
+  fc.record({
+    type: fc.constant("pre-vote-reply" as const),
+    ...headerArb,
+    granted: fc.boolean(),
+    requestTerm: integerArb,
+  }),
+  fc.record({
+    type: fc.constant("request-vote" as const),
+    ...headerArb,
+    last: positionArb,
+    transfer: fc.boolean(),
+  }),
+  fc.record({ type: fc.constant("request-vote-reply" as const), ...headerArb, granted: fc.boolean() }),
+  fc.record({
+    type: fc.constant("append-entries-reply" as const),
+    ...headerArb,
+    round: integerArb,
+    outcome: fc.oneof(
+      fc.record({ accepted: fc.constant(true as const), match: integerArb }),
+      fc.record({ accepted: fc.constant(false as const), refused: integerArb, hint: positionArb }),
+    ),
+  }),
+  fc.record({
+    type: fc.constant("install-snapshot" as const),
+    ...headerArb,
+    last: positionArb,
+    config: configArb,
+    round: integerArb,
+  }),
+  fc.record({ type: fc.constant("read-index" as const), ...headerArb, id: integerArb }),
+  fc.record({
+    type: fc.constant("read-index-reply" as const),
+    ...headerArb,
+    id: integerArb,
+    index: fc.option(integerArb),
+  }),
+);
+const caseArb: fc.Arbitrary<Case> = fc.oneof(
+  plainMessageArb.map((message) => ({ message, records: [] })),
+  appendEntriesArb,
+);
+
+const textArb = (maxLength: number): fc.Arbitrary<string> => fc.string({ unit: "grapheme", maxLength });
+const identityArb = fc.record({ id: idArb, storeId: textArb(20), data: textArb(60), address: textArb(30) });
+const controlArb: fc.Arbitrary<Control> = fc.oneof(
+  fc.record({
+    type: fc.constant("hello" as const),
+    versionMin: fc.nat(0xffff),
+    versionMax: fc.nat(0xffff),
+    clusterId: textArb(20),
+    from: identityArb,
+    to: idArb,
+  }),
+  fc.record({
+    type: fc.constant("welcome" as const),
+    version: fc.nat(0xffff),
+    clusterId: textArb(20),
+    from: identityArb,
+  }),
+  fc.record({ type: fc.constant("goodbye" as const), reason: textArb(50) }),
+  fc.constant({ type: "ping" as const }),
+  fc.constant({ type: "pong" as const }),
+);
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  return Uint8Array.from(chunks.flatMap((chunk) => [...chunk]));
+}
+
+function framesOf(chunks: Iterable<Uint8Array>, reader = new FrameReader()): Frame[] {
+  const frames: Frame[] = [];
+  for (const chunk of chunks) {
+    // Lent for the call only, as connections do.
+    const lent = chunk.slice();
+    reader.feed(lent);
+    for (let frame = reader.next(); frame !== null; frame = reader.next()) frames.push(frame);
+    lent.fill(0xdd);
+  }
+  return frames;
+}
+
+function plain(frame: Frame): unknown {
+  if (frame.type !== "message") return frame;
+  return { ...frame, records: frame.records.map((record) => [...record]) };
+}
+
+function expected({ message, records }: Case, group = 0): unknown {
+  return { type: "message", group, message, records: records.map((record) => [...record]) };
+}
+
+function encoded({ message, records }: Case, group = 0): Uint8Array {
+  return joined(encodeMessage(message, records, group).chunks);
+}
+
+/** One frame of each kind that is interesting for how it is cut. */
+const sample: Case = {
+  message: {
+    type: "append-entries",
+    from: "n1",
+    term: 7,
+    entries: {
+      prev: { term: 6, index: 10 },
+      lastIndex: 13,
+      terms: [
+        { index: 11, term: 6 },
+        { index: 12, term: 7 },
+      ],
+      configs: [{ index: 12, config: { voters: ["n1", "n2"], outgoingVoters: [], learners: [] } }],
+    },
+    commit: 9,
+    round: 4,
+  },
+  records: [
+    encodeRecord(11, 6, EntryKind.command, Uint8Array.of(1, 2, 3)),
+    configRecord(12, 7, { voters: ["n1", "n2"], outgoingVoters: [], learners: [] }),
+    encodeRecord(13, 7, EntryKind.blank, new Uint8Array(0)),
+  ],
+};
+const vote: Case = {
+  message: { type: "request-vote", from: "n2", term: 3, last: { term: 2, index: 5 }, transfer: false },
+  records: [],
+};
+
+describe("frames", () => {
+  it("bring back every message with its records, for any group, from any cut of the stream", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(caseArb, fc.nat(0xffff_ffff)), { minLength: 1, maxLength: 4 }),
+        fc.array(fc.nat(200), { maxLength: 10 }),
+        (cases, lengths) => {
+          const stream = joined(cases.map(([parcel, group]) => encoded(parcel, group)));
+          expect(framesOf(cutInto(stream, lengths)).map(plain)).toEqual(
+            cases.map(([parcel, group]) => expected(parcel, group)),
+          );
+        },
+      ),
+      { numRuns: 400 },
+    );
+  });
+
+  it("bring back every word about the connection", () => {
+    fc.assert(
+      fc.property(controlArb, (control) => {
+        expect(framesOf([encodeControl(control)])).toEqual([control]);
+      }),
+    );
+  });
+
+  it("pass records on as the same bytes, without a copy when they are encoded", () => {
+    const { chunks, bytes } = encodeMessage(sample.message, sample.records);
+    expect(chunks.slice(1)).toEqual(sample.records);
+    expect(chunks.slice(1).every((chunk, at) => chunk === sample.records[at])).toBe(true);
+    expect(bytes).toBe(joined(chunks).length);
+  });
+
+  it("shorten a reason that is too long rather than lose it", () => {
+    const [frame] = framesOf([encodeControl({ type: "goodbye", reason: "ü".repeat(5_000) })]);
+    expect(frame?.type === "goodbye" && frame.reason).toMatch(/^ü{300,}\.\.\.$/);
+  });
+
+  it("refuse to encode what could not be decoded", () => {
+    const { message } = sample;
+    if (message.type !== "append-entries") throw new Error("sample");
+    const cases: [string, () => EncodedFrame | Uint8Array][] = [
+      ["one record for each entry", () => encodeMessage(message, sample.records.slice(1))],
+      ["in order", () => encodeMessage(message, sample.records.toReversed())],
+      ["only AppendEntries carries", () => encodeMessage(vote.message, sample.records)],
+      ["safe integers", () => encodeMessage({ ...vote.message, term: 0.5 }, [])],
+      ["safe integers", () => encodeMessage({ ...vote.message, term: -1 }, [])],
+      ["1 to 64 characters", () => encodeMessage({ ...vote.message, from: "" }, [])],
+      ["A-Z", () => encodeMessage({ ...vote.message, from: "ü" }, [])],
+      [
+        "its limit",
+        () =>
+          encodeControl({
+            type: "welcome",
+            version: 1,
+            clusterId: "c",
+            from: { id: "a", storeId: "s", data: "x".repeat(DATA_BYTES_MAX + 1), address: "a:1" },
+          }),
+      ],
+    ];
+    for (const [reason, encode] of cases) expect(encode, reason).toThrow(reason);
+  });
+});
+
+function* cutInto(stream: Uint8Array, lengths: readonly number[]): Generator<Uint8Array> {
+  let at = 0;
+  for (const length of lengths) {
+    yield stream.subarray(at, at + length);
+    at = Math.min(stream.length, at + length);
+  }
+  yield stream.subarray(at);
+}
+
+describe("FrameReader", () => {
+  const stream = joined([encoded(vote), encoded(sample), encodeControl({ type: "ping" }), encoded(vote)]);
+  const all = [expected(vote), expected(sample), { type: "ping" }, expected(vote)];
+
+  it("finds merged frames, whichever way the stream is cut in two or three", () => {
+    for (let first = 0; first <= stream.length; first++) {
+      expect(framesOf([stream.subarray(0, first), stream.subarray(first)]).map(plain)).toEqual(all);
+      const second = Math.min(stream.length, first + 30);
+      const pieces = [stream.subarray(0, first), stream.subarray(first, second), stream.subarray(second)];
+      expect(framesOf(pieces).map(plain)).toEqual(all);
+    }
+  });
+
+  it("finds frames that come one byte at a time", () => {
+    const bytes = Array.from(stream, (byte) => Uint8Array.of(byte));
+    expect(framesOf(bytes).map(plain)).toEqual(all);
+  });
+
+  it("gives nothing for a frame that is cut off, wherever", () => {
+    const whole = encoded(sample);
+    for (let length = 0; length < whole.length; length++) {
+      expect(framesOf([whole.subarray(0, length)])).toEqual([]);
+    }
+  });
+
+  it("never takes a frame with one flipped bit for a frame", () => {
+    for (const whole of [encoded(sample), encoded(vote), encodeControl({ type: "ping" })]) {
+      for (let bit = 0; bit < whole.length * 8; bit++) {
+        const damaged = whole.slice();
+        damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+        let frames: Frame[] = [];
+        try {
+          frames = framesOf([damaged]);
+        } catch (error) {
+          expect(error).toBeInstanceOf(DecodeError);
+        }
+        // Or it waits for more, if the length grew.
+        expect(frames).toEqual([]);
+      }
+    }
+  });
+
+  it("survives random bytes, alone and behind a good header, with a DecodeError or nothing", () => {
+    const attempt = (bytes: Uint8Array): void => {
+      try {
+        framesOf([bytes]);
+      } catch (error) {
+        expect(error).toBeInstanceOf(DecodeError);
+      }
+    };
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+        attempt(bytes);
+        const behind = encoded(sample).slice();
+        behind.set(bytes.subarray(0, behind.length - FRAME_HEADER_BYTES), FRAME_HEADER_BYTES);
+        attempt(behind);
+      }),
+    );
+  });
+
+  it("refuses a header that announces too much, before anything is set aside for it", () => {
+    for (const length of [FRAME_BYTES_MAX + 1, 2 ** 31, 2 ** 32 - 1]) {
+      const header = encoded(vote).slice(0, FRAME_HEADER_BYTES);
+      new DataView(header.buffer).setUint32(8, length, true);
+      const reader = new FrameReader();
+      expect(() => framesOf([header], reader)).toThrow(
+        `announces ${String(length)} bytes; the limit is ${String(FRAME_BYTES_MAX)}`,
+      );
+      expect(reader.reservedBytes).toBeLessThanOrEqual(FRAME_HEADER_BYTES);
+    }
+  });
+
+  it("holds little for a stranger: the limit can be lower", () => {
+    const whole = encoded(sample);
+    expect(() => framesOf([whole], new FrameReader(whole.length - 1))).toThrow("the limit is");
+    expect(framesOf([whole], new FrameReader(whole.length))).toHaveLength(1);
+  });
+
+  it.each([
+    ["another protocol", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "another protocol"],
+    ["a later version", "KLS\u0002" + "x".repeat(40), "version 2"],
+  ])("tells %s from a frame", (_name, text, reason) => {
+    expect(() => framesOf([new TextEncoder().encode(text)])).toThrow(reason);
+  });
+
+  it("says so when the type is unknown, with all else in order", () => {
+    for (const type of [0, 10, 63, 69, 255, 256]) {
+      const frame = encoded(vote).slice();
+      new DataView(frame.buffer).setUint32(20, type, true);
+      expect(() => framesOf([frame])).toThrow(`unknown type ${String(type)}`);
+    }
+  });
+
+  it("sets aside no more than twice what has come, whatever is announced", () => {
+    const payload = new Uint8Array(4 * 1024 * 1024);
+    const big = encoded({
+      message: {
+        type: "append-entries",
+        from: "n1",
+        term: 1,
+        entries: { prev: { term: 0, index: 0 }, lastIndex: 1, terms: [{ index: 1, term: 1 }], configs: [] },
+        commit: 0,
+        round: 0,
+      },
+      records: [encodeRecord(1, 1, EntryKind.command, payload)],
+    });
+    const reader = new FrameReader();
+    for (const fed of [10, 24, 100, 70_000, 200_000, 1_000_000]) {
+      const partial = new FrameReader();
+      partial.feed(big.slice(0, fed));
+      expect(partial.next()).toBeNull();
+      expect(partial.reservedBytes).toBeLessThanOrEqual(Math.max(2 * fed, 64 * 1024));
+    }
+    // Linear in the number of chunks: with a copy for each, this would take minutes.
+    const pieces: Uint8Array[] = [];
+    for (let at = 0; at < big.length; at += 100) pieces.push(big.subarray(at, at + 100));
+    expect(framesOf(pieces, reader)).toHaveLength(1);
+    expect(reader.reservedBytes).toBe(0);
+  });
+});
+
+describe("AppendEntries from a sender that is wrong", () => {
+  const { message } = sample;
+  if (message.type !== "append-entries") throw new Error("sample");
+  const command = (index: number, term: number): Uint8Array =>
+    encodeRecord(index, term, EntryKind.command, Uint8Array.of(9));
+
+  /** Encodes good records, then replaces them by others of the same length: each with a right checksum. */
+  function withRecords(
+    good: readonly Uint8Array[],
+    bad: readonly Uint8Array[],
+    prev = { term: 6, index: 10 },
+  ): Uint8Array {
+    if (message.type !== "append-entries") throw new Error("sample");
+    const entries = { ...message.entries, prev, lastIndex: prev.index + good.length };
+    const frame = encodeMessage({ ...message, entries }, good);
+    return joined([frame.chunks[0] ?? new Uint8Array(0), ...bad]);
+  }
+
+  it.each([
+    ["a gap", [command(11, 7), command(13, 7)], "entry 13 is where that of 12 belongs"],
+    ["the wrong first index", [command(12, 7), command(13, 7)], "entry 12 is where that of 11 belongs"],
+    ["a term that falls", [command(11, 7), command(12, 6)], "term 6 follows term 7"],
+    ["a term below that of prev", [command(11, 5), command(12, 7)], "term 5 follows term 6"],
+    ["a term above the sender's", [command(11, 7), command(12, 8)], "term 8 follows term 7"],
+  ])("is refused for %s", (_name, bad, reason) => {
+    const good = [command(11, 7), command(12, 7)];
+    expect(() => framesOf([withRecords(good, bad)])).toThrow(reason);
+  });
+
+  it("is refused for fewer or more records than announced", () => {
+    const good = [command(11, 7), command(12, 7)];
+    const whole = withRecords(good, good);
+    const view = new DataView(whole.buffer);
+    view.setUint32(8, whole.length - command(12, 7).length, true);
+    expect(() => framesOf([whole])).toThrow(DecodeError);
+    const three = withRecords(
+      [...good, command(13, 7)],
+      [command(11, 7), encodeRecord(12, 7, EntryKind.command, new Uint8Array(30))],
+    );
+    expect(() => framesOf([three])).toThrow(DecodeError);
+  });
+
+  it("is refused for a configuration that cannot be", () => {
+    const bad = encodeRecord(11, 7, EntryKind.config, Uint8Array.of(1, 2));
+    expect(() =>
+      framesOf([withRecords([encodeRecord(11, 7, EntryKind.command, Uint8Array.of(1, 2))], [bad])]),
+    ).toThrow("cluster configuration");
+  });
+});

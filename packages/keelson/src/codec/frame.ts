@@ -1,0 +1,134 @@
+import { crc32 } from "node:zlib";
+import { assert } from "../core/assert.ts";
+import type { Message } from "../core/message.ts";
+import { DecodeError } from "../errors.ts";
+import { ByteReader, ByteWriter } from "./frame-bytes.ts";
+import { type Control, ControlType, readControl, writeControl } from "./frame-control.ts";
+import { MessageType, readMessage, recordBytesOf, writeMessage } from "./frame-message.ts";
+
+/*
+ * What travels between nodes: frames, one after another.
+ *
+ * | offset | bytes | what |
+ * |---|---|---|
+ * | 0 | 4 | "KLS" and the format's version, 1 |
+ * | 4 | 4 | CRC-32 of the rest of the header and of the body |
+ * | 8 | 4 | length of the whole frame, header included |
+ * | 12 | 4 | the group that it is for; 0 until a node hosts many |
+ * | 16 | 4 | length of the body |
+ * | 20 | 1 | type: what the body is |
+ * | 21 | 3 | zero, for later |
+ * | 24 | ... | body, then the records of log entries, each under its own checksum |
+ *
+ * All numbers are unsigned and little-endian. The records are the bytes that are on disk: nobody
+ * encodes them again, and their checksums are not computed twice.
+ */
+export const FRAME_HEADER_BYTES = 24;
+
+/** The first four bytes of every frame: "KLS", version 1. */
+const MAGIC = 0x01_53_4c_4b;
+
+/**
+ * No frame is longer. It holds the largest record (16 MiB) with its message, and leaves room for
+ * AppendEntries of many records up to twice that.
+ */
+export const FRAME_BYTES_MAX = 32 * 1024 * 1024;
+
+/** A message of the core, with the records of its entries, for one of the groups of a node. */
+export interface MessageFrame {
+  readonly type: "message";
+  readonly group: number;
+  readonly message: Message;
+  readonly records: readonly Uint8Array[];
+}
+
+export type Frame = MessageFrame | Control;
+
+/** A frame as bytes, in pieces, so that records need no copy. */
+export interface EncodedFrame {
+  readonly chunks: readonly Uint8Array[];
+  readonly bytes: number;
+}
+
+/** Synchronous use only: a frame is begun and taken in one call. */
+const writer = new ByteWriter();
+
+/** Encodes a message; the records follow as the very bytes that they are. */
+export function encodeMessage(message: Message, records: readonly Uint8Array[], group = 0): EncodedFrame {
+  writer.begin(FRAME_HEADER_BYTES);
+  const type = writeMessage(writer, message, records);
+  const bytes = writer.length + recordBytesOf(records);
+  const head = finish(type, group, bytes);
+  return records.length === 0 ? { chunks: [head], bytes } : { chunks: [head, ...records], bytes };
+}
+
+/** Encodes what the two ends of a connection say about the connection itself. */
+export function encodeControl(control: Control): Uint8Array {
+  writer.begin(FRAME_HEADER_BYTES);
+  const type = writeControl(writer, control);
+  return finish(type, 0, writer.length);
+}
+
+function finish(type: number, group: number, frameBytes: number): Uint8Array {
+  assert(frameBytes <= FRAME_BYTES_MAX, "a frame keeps to FRAME_BYTES_MAX");
+  writer.setU32(0, MAGIC);
+  writer.setU32(8, frameBytes);
+  writer.setU32(12, group);
+  writer.setU32(16, writer.length - FRAME_HEADER_BYTES);
+  // The type, and three zeros.
+  writer.setU32(20, type);
+  writer.setU32(4, crc32(writer.peek(8)));
+  return writer.take();
+}
+
+/**
+ * Checks what can be told from a header alone, before any more is waited for or set aside, and
+ * returns the frame's length. `limit` is what this frame may have at this time.
+ */
+export function checkFrameHeader(view: DataView, at: number, limit: number): number {
+  const magic = view.getUint32(at, true);
+  if (magic !== MAGIC) throw badMagic(magic);
+  const length = view.getUint32(at + 8, true);
+  const bodyBytes = view.getUint32(at + 16, true);
+  if (length > limit) {
+    throw new DecodeError(`a frame announces ${String(length)} bytes; the limit is ${String(limit)}`);
+  }
+  if (bodyBytes > length - FRAME_HEADER_BYTES) {
+    throw new DecodeError(`a frame of ${String(length)} bytes announces a body of ${String(bodyBytes)}`);
+  }
+  const type = view.getUint32(at + 20, true);
+  if (!isKnownType(type)) throw new DecodeError(`a frame has the unknown type ${String(type)}`);
+  return length;
+}
+
+function badMagic(magic: number): DecodeError {
+  const isOurs = (magic & 0xff_ff_ff) === (MAGIC & 0xff_ff_ff);
+  return isOurs
+    ? new DecodeError(`a frame has version ${String(magic >>> 24)}; this node speaks version 1`)
+    : new DecodeError("what came is not a frame: another protocol speaks on this connection");
+}
+
+function isKnownType(type: number): boolean {
+  return (
+    (type >= MessageType["pre-vote"] && type <= MessageType["read-index-reply"]) ||
+    (type >= ControlType.hello && type <= ControlType.pong)
+  );
+}
+
+/**
+ * Decodes one whole frame, whose header was checked, from `[at, at + length)`. The records are
+ * parts of `bytes`, not copies: `bytes` must be the caller's to give away.
+ */
+export function decodeFrame(bytes: Uint8Array, view: DataView, at: number, length: number): Frame {
+  const bodyEnd = at + FRAME_HEADER_BYTES + view.getUint32(at + 16, true);
+  if (crc32(bytes.subarray(at + 8, bodyEnd)) !== view.getUint32(at + 4, true)) {
+    throw new DecodeError("a frame's checksum is wrong: it was damaged on its way");
+  }
+  const type = view.getUint32(at + 20, true);
+  const group = view.getUint32(at + 12, true);
+  const body = new ByteReader(bytes, view, at + FRAME_HEADER_BYTES, bodyEnd);
+  const end = at + length;
+  if (type < ControlType.hello) return { type: "message", group, ...readMessage(type, body, bodyEnd, end) };
+  if (bodyEnd !== end) throw new DecodeError("records follow a frame that has none");
+  return readControl(type, body);
+}
