@@ -1,0 +1,25 @@
+import { describe, expect, it } from "vitest";
+
+import { tallyTests } from "./tally.ts";
+
+const GREEN = { numPassedTests: 5, numFailedTests: 0, numFailedTestSuites: 0 };
+
+describe("tallyTests", () => {
+  it("counts test cases", () => {
+    expect(tallyTests(GREEN, 0)).toEqual({ passed: 5, failed: 0 });
+    expect(tallyTests({ ...GREEN, numFailedTests: 2, numFailedTestSuites: 1 }, 1)).toEqual({
+      passed: 5,
+      failed: 2,
+    });
+  });
+
+  it("is never green for a run that failed without a failing test", () => {
+    expect(tallyTests(GREEN, 1).failed).toBe(1);
+    expect(tallyTests({ ...GREEN, numFailedTestSuites: 1 }, 0).failed).toBe(1);
+  });
+
+  it("is never green for a run without tests or without a report", () => {
+    expect(tallyTests({ ...GREEN, numPassedTests: 0 }, 0).failed).toBe(1);
+    expect(tallyTests(null, 0).failed).toBe(1);
+  });
+});
