@@ -57,5 +57,9 @@ export interface RaftOptions<Command, Result> {
   /** Default: Node's clock, disk and network. */
   readonly environment?: Environment;
   /** Where messages for people go. Default: nowhere. */
-  readonly onLog?: (level: "info" | "warn" | "error", text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly onLog?: (
+    level: "info" | "warn" | "error",
+    text: string,
+    fields?: Readonly<Record<string, unknown>>,
+  ) => void;
 }

@@ -1,0 +1,313 @@
+import { decodeMembership, type Membership } from "../codec/config.ts";
+import { decodeRecord, encodeRecord, EntryKind } from "../codec/record.ts";
+import type { Actions, AppendAction, Outgoing, ReadAction } from "../core/action.ts";
+import { assert } from "../core/assert.ts";
+import { sameConfig, type ClusterConfig } from "../core/config.ts";
+import type { AppendEntries } from "../core/message.ts";
+import type { RaftNode } from "../core/node.ts";
+import type { LogIndex, LogPosition } from "../core/position.ts";
+import type { Environment, Timer } from "../environment/environment.ts";
+import type { LogStore, LogWrite } from "../storage/log-store.ts";
+import type { Parcel, Transport } from "../transport/transport.ts";
+import { checkRecords, termsOf, type Entries } from "./entries.ts";
+import { reasonOf, type Failure } from "./failure.ts";
+import type { MembershipHistory } from "./membership.ts";
+import { Persister } from "./persister.ts";
+import { Sender } from "./sender.ts";
+import type { StorageWatch } from "./storage-watch.ts";
+
+export interface DriverParts {
+  readonly core: RaftNode;
+  readonly entries: Entries;
+  readonly memberships: MembershipHistory;
+  readonly store: LogStore;
+  readonly watch: StorageWatch;
+  readonly transport: Transport;
+  readonly environment: Environment;
+}
+
+/** What the driver tells the rest of the runtime. */
+export interface DriverHost {
+  /** After each input: role, leader, term, commit index or membership may have moved. */
+  changed(): void;
+  /** Just before the actions are taken: the last chance for input that belongs to this turn. */
+  turnEnding(): void;
+  /** The actions of this turn are on their way; these reads were answered. */
+  turnEnded(reads: readonly ReadAction[]): void;
+  failed(failure: Failure): void;
+  warn(text: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+/**
+ * Runs a `RaftNode` on real parts. Inputs go to the core at once; the end of the turn takes its
+ * actions, once, however many inputs there were: one write to the log, one message each.
+ */
+export class Driver {
+  readonly #core: RaftNode;
+  readonly #entries: Entries;
+  readonly #memberships: MembershipHistory;
+  readonly #environment: Environment;
+  readonly #host: DriverHost;
+  readonly #persister: Persister;
+  readonly #sender: Sender;
+  #drainScheduled = false;
+  #stopped = false;
+  #timer: { readonly at: number; readonly handle: Timer } | null = null;
+  /** What the core wants; the timer may be set for earlier. */
+  #deadline: number | null = null;
+  /** The configuration that the addresses were last compared with. */
+  #config: ClusterConfig;
+  #messagesReceived = 0;
+
+  constructor(parts: DriverParts, host: DriverHost) {
+    this.#core = parts.core;
+    this.#config = parts.core.config;
+    this.#entries = parts.entries;
+    this.#memberships = parts.memberships;
+    this.#environment = parts.environment;
+    this.#host = host;
+    const onFailure = (failure: Failure): void => {
+      host.failed(failure);
+    };
+    this.#persister = new Persister(parts.store, parts.watch, {
+      persisted: (persistId, messages) => {
+        this.#persisted(persistId, messages);
+      },
+      failed: onFailure,
+    });
+    this.#sender = new Sender(parts.core, parts.entries, parts.transport, onFailure);
+  }
+
+  get counters(): {
+    logWrites: number;
+    logBytes: number;
+    messagesSent: number;
+    messagesDropped: number;
+    messagesReceived: number;
+  } {
+    return {
+      logWrites: this.#persister.writes,
+      logBytes: this.#persister.bytes,
+      messagesSent: this.#sender.sent,
+      messagesDropped: this.#sender.dropped,
+      messagesReceived: this.#messagesReceived,
+    };
+  }
+
+  // --- Inputs ------------------------------------------------------------------------------------
+
+  /** Proposes a command; null: this node does not lead. */
+  propose(payload: Uint8Array): LogPosition | null {
+    return this.#input(() => {
+      const position = this.#core.proposeCommand(this.#environment.now());
+      if (position !== null) {
+        const { index, term } = position;
+        // The only encoding in the entry's life: these bytes go to every disk and every socket.
+        this.#entries.buffer.append(encodeRecord(index, term, EntryKind.command, payload));
+      }
+      return position;
+    });
+  }
+
+  /** Writes the first entry of a new cluster. The node's log must be empty. */
+  createCluster(membership: Membership, payload: Uint8Array): LogPosition | null {
+    return this.#input(() => {
+      const { voters } = membership.config;
+      const { index, term } = this.#core.createCluster(voters, this.#environment.now());
+      this.#entries.buffer.append(encodeRecord(index, term, EntryKind.config, payload));
+      this.#memberships.add({ index, membership });
+      return { index, term };
+    });
+  }
+
+  receive(parcel: Parcel): void {
+    this.#input(() => {
+      this.#messagesReceived += 1;
+      const { message, records } = parcel;
+      if (message.type === "append-entries") {
+        this.#receiveEntries(message, records);
+      } else if (message.type === "install-snapshot") {
+        // No node of this version compacts its log, so none offers one. A message may always be
+        // lost, so ignoring it is safe; half-installing a snapshot would not be.
+        this.#host.warn("ignored a snapshot: this version cannot install one", { from: message.from });
+      } else {
+        this.#core.handleMessage(message, this.#environment.now());
+      }
+    });
+  }
+
+  /** Asks for an index to read at; the answer comes with `turnEnded`. Only for use in `turnEnding`. */
+  readIndex(): number {
+    return this.#core.readIndex(this.#environment.now());
+  }
+
+  /** Takes the actions at the end of this turn. */
+  schedule(): void {
+    if (this.#drainScheduled || this.#stopped) return;
+    this.#drainScheduled = true;
+    this.#environment.defer(() => {
+      this.#drainScheduled = false;
+      this.#guard(() => {
+        this.#drain();
+      });
+    });
+  }
+
+  /** From now on nothing goes in and nothing comes out. */
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.handle.cancel();
+    this.#timer = null;
+    this.#persister.stop();
+    this.#sender.stop();
+  }
+
+  #input<T>(run: () => T): T | null {
+    return this.#guard(() => {
+      const result = run();
+      this.#afterInput();
+      return result;
+    });
+  }
+
+  /** What the core rules out, and whatever else goes wrong on the way, ends the node: it must not go on from half a step. */
+  #guard<T>(run: () => T): T | null {
+    if (this.#stopped) return null;
+    try {
+      return run();
+    } catch (error) {
+      this.#host.failed({
+        kind: "node",
+        message: `something happened that must not, so the node stops: ${reasonOf(error)}`,
+        cause: error,
+      });
+      return null;
+    }
+  }
+
+  #afterInput(): void {
+    this.#coverBlank();
+    const { log, config } = this.#core;
+    assert(this.#entries.buffer.next === log.last.index + 1, "the buffer ends where the core's log does");
+    if (config !== this.#config) {
+      this.#config = config;
+      const membership = this.#memberships.current?.membership;
+      assert(
+        membership !== undefined && sameConfig(membership.config, config),
+        "the addresses are those of the configuration in force",
+      );
+    }
+    this.#host.changed();
+    this.schedule();
+  }
+
+  /** A node that has just become leader appended a blank entry of its term (§8), whose record is ours to make. */
+  #coverBlank(): void {
+    const { last } = this.#core.log;
+    if (this.#entries.buffer.next > last.index) return;
+    assert(this.#core.role === "leader", "only a new leader appends by itself");
+    assert(this.#entries.buffer.next === last.index, "a new leader appends one entry");
+    this.#entries.buffer.append(encodeRecord(last.index, last.term, EntryKind.blank, NO_PAYLOAD));
+  }
+
+  /** The records of the entries that the core takes from the message are kept, as the bytes they are. */
+  #receiveEntries(message: AppendEntries, records: readonly Uint8Array[]): void {
+    const { prev, lastIndex } = message.entries;
+    if (records.length !== lastIndex - prev.index) {
+      this.#host.warn("dropped a message whose records are not those it names", { from: message.from });
+      return;
+    }
+    checkRecords(records, prev.index + 1, termsOf(message.entries));
+    const termOf = termsOf(message.entries);
+    const { log } = this.#core;
+    // Before the core sees them: the first entry that its log does not hold yet.
+    let first = Math.max(prev.index, log.base.index) + 1;
+    let term = termOf(first);
+    while (first <= lastIndex && log.termAt(first) === term) term = termOf(++first);
+    this.#core.handleMessage(message, this.#environment.now());
+    // After: if its log holds that one now, it took it, and all that follow.
+    if (first > lastIndex || log.termAt(first) !== term) return;
+    assert(
+      log.last.index === lastIndex,
+      "the core takes all entries of a message from the first that it lacks",
+    );
+    const taken = records.slice(first - prev.index - 1);
+    this.#entries.buffer.replaceFrom(first, taken);
+    this.#memberships.truncate(first);
+    for (const { index } of message.entries.configs) {
+      const record = records[index - prev.index - 1];
+      if (index < first || record === undefined) continue;
+      this.#memberships.add({ index, membership: decodeMembership(decodeRecord(record).payload) });
+    }
+  }
+
+  // --- The end of a turn -------------------------------------------------------------------------
+
+  #drain(): void {
+    this.#host.turnEnding();
+    const actions = this.#core.takeActions();
+    this.#setTimer(actions.timer);
+    this.#persist(actions);
+    for (const outgoing of actions.messages) this.#sender.send(outgoing);
+    assert(actions.snapshots.length === 0, "a log that was never compacted reaches back to its beginning");
+    this.#host.turnEnded(actions.reads);
+  }
+
+  /** The write is begun before anything is sent, so that the disk works while the messages travel. */
+  #persist(actions: Actions): void {
+    if (!actions.needsPersist) return;
+    const { persistId, hardState, append, messagesAfterPersist } = actions;
+    let write: LogWrite | null = null;
+    if (hardState !== null || append !== null) {
+      const records = append === null ? [] : this.#recordsOf(append);
+      write = { hardState, truncateFrom: append?.truncateFrom ?? null, records };
+    }
+    if (append !== null) this.#entries.buffer.handed(append.to);
+    this.#persister.submit(persistId, write, messagesAfterPersist);
+  }
+
+  #recordsOf({ from, to }: AppendAction): readonly Uint8Array[] {
+    const { buffer } = this.#entries;
+    assert(from === buffer.handedTo, "the log is written in order, from where the store's agrees with it");
+    const records = buffer.slice(from, to);
+    assert(records !== null, "what was never written is in the buffer");
+    checkRecords(records, from, (index: LogIndex) => this.#core.log.termAt(index));
+    return records;
+  }
+
+  #persisted(persistId: number, messages: readonly Outgoing[]): void {
+    this.#input(() => {
+      for (const outgoing of messages) this.#sender.send(outgoing);
+      this.#core.handlePersisted(persistId, this.#environment.now());
+    });
+  }
+
+  /**
+   * Deadlines move with every message, nearly always to later. So a timer that is set for earlier
+   * is left alone, and looks again when it fires.
+   */
+  #setTimer(deadline: number | null): void {
+    this.#deadline = deadline;
+    if (deadline === null || (this.#timer !== null && this.#timer.at <= deadline)) return;
+    this.#timer?.handle.cancel();
+    const handle = this.#environment.setTimer(Math.max(0, deadline - this.#environment.now()), () => {
+      this.#timer = null;
+      this.#timerFired();
+    });
+    this.#timer = { at: deadline, handle };
+  }
+
+  #timerFired(): void {
+    const now = this.#environment.now();
+    if (this.#deadline === null) return;
+    if (now < this.#deadline) {
+      this.#setTimer(this.#deadline);
+      return;
+    }
+    this.#input(() => {
+      this.#core.handleTimeout(now);
+    });
+  }
+}
+
+const NO_PAYLOAD = new Uint8Array(0);

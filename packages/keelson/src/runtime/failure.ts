@@ -1,0 +1,32 @@
+import {
+  NodeFailedError,
+  StateMachineFailedError,
+  StorageFailedError,
+  type Outcome,
+  type RaftError,
+} from "../errors.ts";
+
+/** Why a node stopped by itself. Each call under way gets an error of its own, with its own outcome. */
+export interface Failure {
+  readonly kind: "storage" | "state-machine" | "node";
+  readonly message: string;
+  readonly cause: unknown;
+}
+
+/** The failure as the error of a call that ended with `outcome`. */
+export function errorOf(failure: Failure, outcome: Outcome): RaftError {
+  const { message, cause } = failure;
+  switch (failure.kind) {
+    case "storage":
+      return new StorageFailedError(message, outcome, { cause });
+    case "state-machine":
+      return new StateMachineFailedError(message, outcome, { cause });
+    case "node":
+      return new NodeFailedError(message, outcome, { cause });
+  }
+}
+
+/** What something thrown says, for a sentence of ours. */
+export function reasonOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

@@ -1,0 +1,39 @@
+/** Keelson: Raft for TypeScript. `Raft` is the way in. */
+export { Raft, type Consistency, type ReadOptions } from "./raft.ts";
+export type { CallOptions } from "./call.ts";
+export type { RaftChange } from "./changes.ts";
+export type { CommittedCommand } from "./committed.ts";
+export type { MemberMetrics, RaftCounters, RaftMetrics } from "./metrics.ts";
+export type { RaftLimits, RaftOptions, RaftTimings } from "./options.ts";
+export type { Written } from "./pending-writes.ts";
+export { DEFAULT_LIMITS, DEFAULT_TIMINGS } from "./settings.ts";
+export { StateMachineFailure, type CommandCodec, type StateMachine } from "./state-machine.ts";
+export {
+  AbortedError,
+  AlreadyInitializedError,
+  ClosedError,
+  CommandLostError,
+  CommandRejectedError,
+  CommandTooLargeError,
+  CorruptLogError,
+  DecodeError,
+  DirectoryLockedError,
+  InvalidOptionError,
+  NodeFailedError,
+  NotLeaderError,
+  OutcomeUnknownError,
+  OverloadedError,
+  RaftError,
+  StateMachineFailedError,
+  StorageFailedError,
+  WrongIdentityError,
+  type LeaderHint,
+  type Outcome,
+} from "../errors.ts";
+export { ORIGIN, type LogIndex, type LogPosition, type NodeId, type Term } from "../core/position.ts";
+export type { ClusterConfig } from "../core/config.ts";
+export type { Role } from "../core/state.ts";
+export { nodeEnvironment } from "../environment/node.ts";
+export type { Environment } from "../environment/environment.ts";
+export type { LogStore } from "../storage/log-store.ts";
+export type { Parcel, PeerInfo, Transport, TransportHost } from "../transport/transport.ts";

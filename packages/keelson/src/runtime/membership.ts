@@ -1,0 +1,41 @@
+import type { Membership } from "../codec/config.ts";
+import { assert } from "../core/assert.ts";
+import type { LogIndex, NodeId } from "../core/position.ts";
+
+/** A membership and the entry that holds it. */
+export interface MembershipAt {
+  readonly index: LogIndex;
+  readonly membership: Membership;
+}
+
+/**
+ * The memberships of the log, with their addresses, by index. It is cut when the core's log is cut,
+ * so that the one in force is always that of the last configuration entry, committed or not (§6).
+ */
+export class MembershipHistory {
+  #entries: MembershipAt[] = [];
+
+  /** The one in force; null: the node belongs to no cluster yet. */
+  get current(): MembershipAt | null {
+    return this.#entries.at(-1) ?? null;
+  }
+
+  /** The one the cluster began with, as far as the log reaches back. */
+  get first(): MembershipAt | null {
+    return this.#entries[0] ?? null;
+  }
+
+  addressOf(id: NodeId): string | null {
+    return this.current?.membership.members.get(id)?.address ?? null;
+  }
+
+  add(at: MembershipAt): void {
+    assert(at.index > (this.current?.index ?? 0), "memberships follow each other along the log");
+    this.#entries.push(at);
+  }
+
+  /** The log was cut before `index`. */
+  truncate(index: LogIndex): void {
+    while ((this.#entries.at(-1)?.index ?? 0) >= index) this.#entries.pop();
+  }
+}

@@ -1,0 +1,62 @@
+import type { ClusterConfig } from "../core/config.ts";
+import type { LogIndex, NodeId, Term } from "../core/position.ts";
+import type { Role } from "../core/state.ts";
+import type { LeaderHint } from "../errors.ts";
+
+/** How a node is, at one moment. A copy: it does not change. */
+export interface RaftMetrics {
+  readonly id: NodeId;
+  /** null: the node belongs to no cluster yet. */
+  readonly clusterId: string | null;
+  readonly role: Role | "stopped";
+  readonly term: Term;
+  /** null: not known. */
+  readonly leader: LeaderHint | null;
+  /** The last entry known to be committed. */
+  readonly commitIndex: LogIndex;
+  /** The last entry whose effects the state machine holds. */
+  readonly appliedIndex: LogIndex;
+  /** The last entry on this node's own disk. */
+  readonly durableIndex: LogIndex;
+  /** The last entry in this node's log. */
+  readonly lastIndex: LogIndex;
+  readonly config: ClusterConfig;
+  readonly members: readonly MemberMetrics[];
+  /** Entries proposed here whose fate is not settled, and their bytes. */
+  readonly pendingEntries: number;
+  readonly pendingBytes: number;
+  readonly pendingReads: number;
+  readonly counters: RaftCounters;
+}
+
+export interface MemberMetrics {
+  readonly id: NodeId;
+  readonly address: string;
+  readonly voter: boolean;
+  /** What it says of itself; null: not met yet. */
+  readonly data: string | null;
+  /** Entries behind the leader's last. On the leader only, elsewhere null. */
+  readonly lag: number | null;
+  /** The last entry known to be on its disk. On the leader only, elsewhere null. */
+  readonly match: LogIndex | null;
+  /** Whether it answered lately. On the leader only, elsewhere null. */
+  readonly active: boolean | null;
+}
+
+/** Since the node was opened. */
+export interface RaftCounters {
+  /** Elections that this node began. */
+  readonly elections: number;
+  /** Commands that this node proposed. */
+  readonly writes: number;
+  /** Reads that were asked of this node, stale ones included. */
+  readonly reads: number;
+  /** Questions to the leader that those reads took. */
+  readonly readRounds: number;
+  readonly logWrites: number;
+  /** Bytes of records written to the log. */
+  readonly logBytes: number;
+  readonly messagesSent: number;
+  readonly messagesDropped: number;
+  readonly messagesReceived: number;
+}

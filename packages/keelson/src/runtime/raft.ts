@@ -1,0 +1,594 @@
+import type { Role } from "../core/state.ts";
+import { membersOf } from "../core/config.ts";
+import type { RaftNode } from "../core/node.ts";
+import type { LogIndex, NodeId } from "../core/position.ts";
+import type { Environment } from "../environment/environment.ts";
+import { nodeEnvironment } from "../environment/node.ts";
+import {
+  AbortedError,
+  ClosedError,
+  CommandTooLargeError,
+  InvalidOptionError,
+  NotLeaderError,
+  type LeaderHint,
+  type Outcome,
+  type RaftError,
+} from "../errors.ts";
+import { RECORD_HEADER_BYTES } from "../codec/record.ts";
+import type { TransportHost } from "../transport/transport.ts";
+import { Applier, type Applied } from "./applier.ts";
+import { Call, describeCancellation, type CallOptions, type Cancellation } from "./call.ts";
+import { Changes, type RaftChange } from "./changes.ts";
+import { Committed, type CommittedCommand } from "./committed.ts";
+import { Deadlines } from "./deadlines.ts";
+import { Driver } from "./driver.ts";
+import { errorOf, reasonOf, type Failure } from "./failure.ts";
+import { Founding } from "./founding.ts";
+import type { MembershipAt } from "./membership.ts";
+import type { MemberMetrics, RaftMetrics } from "./metrics.ts";
+import { openParts, type Opened } from "./opening.ts";
+import type { RaftOptions } from "./options.ts";
+import { Peers } from "./peers.ts";
+import { PendingReads, type PendingRead } from "./pending-reads.ts";
+import { PendingWrites, type Written } from "./pending-writes.ts";
+import { settingsOf, type Settings } from "./settings.ts";
+import { Shutdown } from "./shutdown.ts";
+
+/**
+ * How a read relates to the writes before it. `linearizable`: it sees every write that was answered
+ * before it began, anywhere in the cluster. `stale`: it sees some past state of this node, at once,
+ * whoever leads.
+ */
+export type Consistency = "linearizable" | "stale";
+
+export interface ReadOptions extends CallOptions {
+  /** Default `linearizable`. */
+  readonly consistency?: Consistency;
+}
+
+/** What of the node was last told to the others who want to know. */
+interface Seen {
+  role: Role;
+  term: number;
+  leader: NodeId | null;
+  membership: MembershipAt | null;
+}
+
+/**
+ * One node of a cluster that replicates a state machine.
+ *
+ * @example
+ * ```ts
+ * await using raft = await Raft.open({ id: "a", stateMachine, log: wal("./data/a"), transport: tcp({ listen: "127.0.0.1:7001" }) });
+ * await raft.initialize({ a: "127.0.0.1:7001", b: "127.0.0.1:7002", c: "127.0.0.1:7003" });
+ * const result = await raft.write(command);
+ * const value = await raft.read(() => state.get("x"));
+ * ```
+ */
+export class Raft<Command, Result> implements AsyncDisposable {
+  readonly #options: RaftOptions<Command, Result>;
+  readonly #settings: Settings;
+  readonly #environment: Environment;
+  readonly #opened: Opened;
+  readonly #core: RaftNode;
+  readonly #driver: Driver;
+  readonly #applier: Applier<Command, Result>;
+  readonly #writes: PendingWrites<Result>;
+  readonly #reads: PendingReads;
+  readonly #deadlines: Deadlines;
+  readonly #changes: Changes;
+  readonly #committed: Committed<Command>;
+  readonly #founding: Founding;
+  readonly #peers: Peers;
+  readonly #shutdown: Shutdown;
+  readonly #stopped = Promise.withResolvers<RaftError | undefined>();
+  readonly #counters = { elections: 0, writes: 0, reads: 0 };
+  readonly #seen: Seen;
+  #failure: Failure | null = null;
+  #closing: Promise<void> | null = null;
+
+  private constructor(
+    options: RaftOptions<Command, Result>,
+    settings: Settings,
+    environment: Environment,
+    opened: Opened,
+  ) {
+    const { core, entries, memberships, watch, applied, stored } = opened;
+    const { limits, timings } = settings;
+    const { log: store, transport, stateMachine } = options;
+    this.#options = options;
+    this.#settings = settings;
+    this.#environment = environment;
+    this.#opened = opened;
+    this.#core = core;
+    this.#seen = { role: core.role, term: core.term, leader: core.leader, membership: memberships.current };
+    const failed = (failure: Failure): void => {
+      this.#fail(failure);
+    };
+    this.#deadlines = new Deadlines(environment);
+    this.#changes = new Changes(limits.changesMax);
+    this.#peers = new Peers((text, fields) => {
+      this.#log("warn", text, fields);
+    });
+    this.#driver = new Driver(
+      { core, entries, memberships, store, watch, transport, environment },
+      {
+        changed: () => {
+          this.#changed();
+        },
+        turnEnding: () => {
+          this.#reads.turnEnding();
+        },
+        turnEnded: (reads) => {
+          this.#reads.answered(reads);
+          this.#founding.persisted();
+          this.#applier.advance(Math.min(core.commitIndex, core.durableIndex));
+          this.#serveReads();
+        },
+        failed,
+        warn: (text, fields) => {
+          this.#log("warn", text, fields);
+        },
+      },
+    );
+    this.#applier = new Applier(
+      { stateMachine, entries, core, environment, limits, applied },
+      {
+        applied: (batch) => {
+          this.#applied(batch);
+        },
+        failed,
+      },
+    );
+    this.#writes = new PendingWrites(core, environment, limits, timings.electionTimeoutMaxMs);
+    this.#reads = new PendingReads({
+      environment,
+      readsMax: limits.pendingReadsMax,
+      retryMs: timings.heartbeatMs,
+      ask: () => this.#driver.readIndex(),
+      schedule: () => {
+        this.#driver.schedule();
+      },
+    });
+    this.#committed = new Committed({
+      entries,
+      log: core.log,
+      decode: (payload) => stateMachine.codec.decode(payload),
+      appliedIndex: () => this.#applier.applied.index,
+    });
+    this.#founding = new Founding({
+      id: settings.id,
+      clusterIdWanted: settings.clusterId,
+      clusterId: stored.clusterId,
+      store,
+      watch,
+      core,
+      memberships,
+      driver: this.#driver,
+      refusal: () => this.#refusal(),
+      failed,
+    });
+    this.#shutdown = new Shutdown(environment, (text, fields) => {
+      this.#log("warn", text, fields);
+    });
+  }
+
+  /**
+   * Opens the log and the state machine, and starts to listen. A node that belongs to a cluster
+   * takes part in it from now on; one that does not waits for `initialize`, or to be reached.
+   *
+   * @throws InvalidOptionError, CorruptLogError, WrongIdentityError, DirectoryLockedError, StorageFailedError
+   */
+  static async open<Command, Result>(options: RaftOptions<Command, Result>): Promise<Raft<Command, Result>> {
+    const settings = settingsOf(options);
+    const environment = options.environment ?? nodeEnvironment();
+    // A read that hangs while the node opens has no node to stop yet; then this does nothing.
+    let onStuck = (_what: string): void => undefined;
+    const opened = await openParts(options, settings, environment, (what) => {
+      onStuck(what);
+    });
+    const raft = new Raft(options, settings, environment, opened);
+    onStuck = (what) => {
+      raft.#fail({ kind: "storage", message: `${what}, so the node stops`, cause: null });
+    };
+    try {
+      await options.transport.start(raft.#transportHost());
+    } catch (error) {
+      await raft.close();
+      throw error;
+    }
+    raft.#setPeers();
+    raft.#driver.schedule();
+    return raft;
+  }
+
+  /**
+   * Creates the cluster with these first members (id to address, as other nodes reach it), this
+   * node included. All of them may call it, at the same time, with the same members, or one alone.
+   * The same members again, also after a restart, change nothing. Resolves when the cluster's first
+   * entry is durable on this node, which is before there is a leader.
+   *
+   * @throws AlreadyInitializedError the node belongs to a cluster that began with other members
+   * @throws InvalidOptionError
+   */
+  initialize(members: Readonly<Record<NodeId, string>>): Promise<void> {
+    const refusal = this.#refusal();
+    return refusal === null ? this.#founding.initialize(members) : Promise.reject(refusal);
+  }
+
+  /** Whether the node belongs to a cluster: it knows its members. */
+  get initialized(): boolean {
+    return this.#opened.memberships.current !== null;
+  }
+
+  /**
+   * Proposes a command, and resolves with the state machine's result once it is committed and
+   * applied on this node, which must be the leader. A rejection's `outcome` says whether the
+   * command may have taken effect, or may yet.
+   *
+   * @throws NotLeaderError, OverloadedError, CommandTooLargeError, CommandRejectedError,
+   *   CommandLostError, OutcomeUnknownError, AbortedError, ClosedError, StorageFailedError
+   */
+  async write(command: Command, options: CallOptions = {}): Promise<Result> {
+    return (await this.writeAt(command, options)).result;
+  }
+
+  /** Like `write`, with the index of the command's entry. */
+  writeAt(command: Command, options: CallOptions = {}): Promise<Written<Result>> {
+    try {
+      return this.#propose(command, options);
+    } catch (error) {
+      return Promise.reject(toError(error));
+    }
+  }
+
+  /**
+   * Runs `query` on this node's own state, on any node, once that state holds every write that was
+   * answered before the call. While no leader is known it waits for one, up to the time limit.
+   * The query runs between two commands; what it does after an `await` of its own may see later ones.
+   *
+   * @throws NotLeaderError no leader emerged; OverloadedError, AbortedError, ClosedError; whatever `query` throws
+   */
+  read<T>(query: () => T | Promise<T>, options: ReadOptions = {}): Promise<T> {
+    try {
+      return this.#read(query, options);
+    } catch (error) {
+      return Promise.reject(toError(error));
+    }
+  }
+
+  /** How this node is, as a plain object: a copy. */
+  metrics(): RaftMetrics {
+    const core = this.#core;
+    const isStopped = this.#refusal() !== null;
+    return {
+      id: this.#settings.id,
+      clusterId: this.#founding.clusterId,
+      role: isStopped ? "stopped" : core.role,
+      term: core.term,
+      leader: isStopped ? null : this.#leaderHint(),
+      commitIndex: core.commitIndex,
+      appliedIndex: this.#applier.applied.index,
+      durableIndex: core.durableIndex,
+      lastIndex: core.log.last.index,
+      config: core.config,
+      members: membersOf(core.config).map((id) => this.#memberMetrics(id)),
+      pendingEntries: this.#writes.entries,
+      pendingBytes: this.#writes.bytes,
+      pendingReads: this.#reads.size,
+      counters: { ...this.#counters, readRounds: this.#reads.rounds, ...this.#driver.counters },
+    };
+  }
+
+  /**
+   * Role, leader and membership as they are now, then each time they change, then the end of the
+   * node. A reader who lags behind by more than `limits.changesMax` misses changes that later ones
+   * have overtaken, never the last.
+   */
+  changes(): AsyncIterableIterator<RaftChange> {
+    const { role, term, leader } = this.#core;
+    const state: RaftChange[] = [
+      { type: "role", role, term },
+      { type: "leader", leader, term },
+    ];
+    const membership = this.#opened.memberships.current;
+    if (membership !== null) state.push(membershipChange(membership));
+    return this.#changes.subscribe(state);
+  }
+
+  /**
+   * The commands of the log in order, once they are applied on this node, from the entry `from` on
+   * (default: from the log's beginning), and on as they come. Ends when the node closes; throws the
+   * node's error when it fails.
+   *
+   * @throws InvalidOptionError the log does not reach back to `from`
+   */
+  committed(options: { readonly from?: LogIndex } = {}): AsyncIterableIterator<CommittedCommand<Command>> {
+    return this.#committed.open(options.from);
+  }
+
+  /** Resolves when the node has stopped: with undefined after `close`, with the error after a failure. Never rejects. */
+  get stopped(): Promise<RaftError | undefined> {
+    return this.#stopped.promise;
+  }
+
+  /**
+   * Stops the node and lets go of everything it holds. Calls under way end at once, each with an
+   * outcome. Resolves within about a second, even if a disk or the state machine hangs. Idempotent.
+   */
+  close(): Promise<void> {
+    if (this.#closing === null) {
+      this.#endCalls((outcome) => new ClosedError(outcome), null);
+      this.#closing = this.#release().then(() => {
+        this.#stopped.resolve(undefined);
+      });
+    }
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  // --- Writes ------------------------------------------------------------------------------------
+
+  #propose(command: Command, options: CallOptions): Promise<Written<Result>> {
+    this.#checkCall(options);
+    if (this.#core.role !== "leader") throw new NotLeaderError(this.#leaderHint());
+    const payload = this.#options.stateMachine.codec.encode(command);
+    const { commandBytesMax } = this.#settings.limits;
+    if (payload.length > commandBytesMax) throw new CommandTooLargeError(payload.length, commandBytesMax);
+    const bytes = RECORD_HEADER_BYTES + payload.length;
+    const refusal = this.#writes.refusal(bytes);
+    if (refusal !== null) throw refusal;
+    const position = this.#driver.propose(payload);
+    // The driver gave it to nobody: nothing leaves before the end of the turn.
+    if (position === null) throw this.#refusal() ?? new NotLeaderError(this.#leaderHint());
+    this.#counters.writes += 1;
+    const call = this.#call<Written<Result>>(
+      options,
+      (cancellation) =>
+        new AbortedError(
+          "unknown",
+          `${describeCancellation(cancellation)}; the command was proposed and may still take effect`,
+          causeOf(cancellation),
+        ),
+    );
+    this.#writes.add(position, bytes, call);
+    return call.promise;
+  }
+
+  #applied(batch: readonly Applied<Result>[]): void {
+    this.#writes.applied(batch);
+    this.#serveReads();
+    this.#committed.grew();
+  }
+
+  // --- Reads -------------------------------------------------------------------------------------
+
+  #read<T>(query: () => T | Promise<T>, options: ReadOptions): Promise<T> {
+    this.#checkCall(options);
+    const isStale = options.consistency === "stale";
+    if (!isStale && !this.initialized) throw new NotLeaderError(null);
+    const refusal = this.#reads.refusal();
+    if (refusal !== null) throw refusal;
+    this.#counters.reads += 1;
+    const call = this.#call<T>(options, (cancellation) => {
+      const { type } = cancellation;
+      if (type === "timed-out" && !isStale && this.#core.leader === null) return new NotLeaderError(null);
+      return new AbortedError("not-done", describeCancellation(cancellation), causeOf(cancellation));
+    });
+    const read: PendingRead = {
+      run: () => runQuery(query, call),
+      isSettled: () => call.settled,
+      reject: (error) => {
+        call.reject(error);
+      },
+    };
+    if (isStale) this.#reads.runNow(read);
+    else this.#reads.add(read);
+    return call.promise;
+  }
+
+  /** Between two batches only: within one the state may be in the middle of a command. */
+  #serveReads(): void {
+    if (!this.#applier.busy) this.#reads.serve(this.#applier.applied.index);
+  }
+
+  // --- What calls have in common -------------------------------------------------------------------
+
+  /** Why the node takes no calls any more; null: it does. */
+  #refusal(): RaftError | null {
+    if (this.#failure !== null) return errorOf(this.#failure, "not-done");
+    return this.#closing === null ? null : new ClosedError("not-done");
+  }
+
+  #checkCall({ signal, timeoutMs }: CallOptions): void {
+    const refusal = this.#refusal();
+    if (refusal !== null) throw refusal;
+    if (timeoutMs !== undefined && !(timeoutMs >= 0)) {
+      throw new InvalidOptionError(
+        `timeoutMs is ${String(timeoutMs)}; it should be a number of milliseconds`,
+      );
+    }
+    if (signal?.aborted === true) {
+      throw new AbortedError("not-done", "the caller's signal was aborted before the call", {
+        cause: signal.reason,
+      });
+    }
+  }
+
+  #call<T>(options: CallOptions, onCancel: (cancellation: Cancellation) => RaftError): Call<T> {
+    return new Call({
+      deadlines: this.#deadlines,
+      now: this.#environment.now(),
+      timeoutMs: options.timeoutMs ?? this.#settings.timings.callTimeoutMs,
+      signal: options.signal,
+      onCancel,
+    });
+  }
+
+  #leaderHint(): LeaderHint | null {
+    const { leader } = this.#core;
+    if (leader === null) return null;
+    return { id: leader, address: this.#opened.memberships.addressOf(leader), data: this.#dataOf(leader) };
+  }
+
+  #dataOf(id: NodeId): string | null {
+    return id === this.#settings.id ? this.#settings.data : this.#peers.dataOf(id);
+  }
+
+  #memberMetrics(id: NodeId): MemberMetrics {
+    const { config, log, role, durableIndex } = this.#core;
+    const isSelf = id === this.#settings.id;
+    const progress = isSelf ? { match: durableIndex, recentlyActive: true } : this.#core.progress(id);
+    const known = role === "leader" && this.#refusal() === null ? progress : undefined;
+    return {
+      id,
+      address: this.#opened.memberships.addressOf(id) ?? "",
+      voter: config.voters.includes(id) || config.outgoingVoters.includes(id),
+      data: this.#dataOf(id),
+      lag: known === undefined ? null : log.last.index - known.match,
+      match: known?.match ?? null,
+      active: known?.recentlyActive ?? null,
+    };
+  }
+
+  // --- What happens to the node --------------------------------------------------------------------
+
+  /** After each input to the core. What is told here has happened already. */
+  #changed(): void {
+    const { role, term, leader } = this.#core;
+    const before = this.#seen;
+    const membership = this.#opened.memberships.current;
+    if (before.role === "leader" && (role !== "leader" || term !== before.term))
+      this.#writes.leadershipEnded();
+    if (role === "candidate" && (before.role !== "candidate" || term !== before.term))
+      this.#counters.elections += 1;
+    const roleChanged = role !== before.role;
+    const leaderChanged = leader !== before.leader || (leader !== null && term !== before.term);
+    const membershipChanged = membership !== before.membership;
+    before.role = role;
+    before.term = term;
+    before.leader = leader;
+    before.membership = membership;
+    if (roleChanged) this.#changes.push({ type: "role", role, term });
+    if (leaderChanged) this.#changes.push({ type: "leader", leader, term });
+    if (membershipChanged) {
+      this.#setPeers();
+      if (membership !== null) this.#changes.push(membershipChange(membership));
+    }
+    this.#writes.committed();
+    if (leaderChanged && leader !== null) this.#reads.retry();
+  }
+
+  #setPeers(): void {
+    const members =
+      this.#opened.memberships.current?.membership.members ?? new Map<NodeId, { address: string }>();
+    const peers = new Map([...members].map(([id, { address }]) => [id, address] as const));
+    peers.delete(this.#settings.id);
+    this.#options.transport.setPeers(peers);
+  }
+
+  #transportHost(): TransportHost {
+    const { id, data } = this.#settings;
+    return {
+      environment: this.#environment,
+      self: { id, storeId: this.#opened.stored.storeId, data },
+      clusterId: () => this.#founding.clusterId,
+      adoptClusterId: (clusterId) => this.#founding.adopt(clusterId),
+      onPeer: (peer) => {
+        this.#peers.met(peer);
+      },
+      receive: (parcel) => {
+        this.#driver.receive(parcel);
+      },
+      log: (level, text, fields) => {
+        this.#log(level, text, fields);
+      },
+    };
+  }
+
+  /** Stops at once, on purpose: nothing is sent, written or acknowledged after this. */
+  #fail(failure: Failure): void {
+    if (this.#refusal() !== null) return;
+    this.#failure = failure;
+    const error = errorOf(failure, "unknown");
+    this.#log("error", failure.message, { cause: reasonOf(failure.cause) });
+    this.#endCalls((outcome) => errorOf(failure, outcome), error);
+    this.#closing = this.#release().then(() => {
+      this.#stopped.resolve(error);
+    });
+  }
+
+  #endCalls(error: (outcome: Outcome) => RaftError, stoppedBy: RaftError | null): void {
+    this.#driver.stop();
+    this.#opened.watch.stop();
+    // A proposed command may be on its way to a majority already. A read changes nothing in any case.
+    this.#writes.endAll(() => error("unknown"));
+    this.#reads.endAll(() => error("not-done"));
+    this.#founding.end(() => error("unknown"));
+    this.#deadlines.stop();
+    this.#changes.stop(stoppedBy);
+    this.#committed.end(stoppedBy);
+  }
+
+  #release(): Promise<void> {
+    const { transport, stateMachine, log } = this.#options;
+    return this.#shutdown.run([
+      { what: "the transport", close: () => transport.close() },
+      {
+        what: "the state machine",
+        close: async () => {
+          // It may be in the middle of a command, and must not be closed under it.
+          await this.#applier.stop();
+          await stateMachine.close?.();
+        },
+      },
+      { what: "the log", close: () => log.close() },
+    ]);
+  }
+
+  #log(level: "info" | "warn" | "error", text: string, fields?: Readonly<Record<string, unknown>>): void {
+    try {
+      this.#options.onLog?.(level, text, { id: this.#settings.id, ...fields });
+    } catch {
+      // A logger that throws must not take a node with it, and there is nobody else to tell.
+    }
+  }
+}
+
+/** Settles the call with what the query returns or throws. */
+function runQuery<T>(query: () => T | Promise<T>, call: Call<T>): Promise<void> | undefined {
+  try {
+    const answer = query();
+    if (!(answer instanceof Promise)) {
+      call.resolve(answer);
+      return undefined;
+    }
+    return answer.then(
+      (value) => {
+        call.resolve(value);
+      },
+      (error: unknown) => {
+        call.reject(error);
+      },
+    );
+  } catch (error) {
+    call.reject(error);
+    return undefined;
+  }
+}
+
+function membershipChange({ index, membership }: MembershipAt): RaftChange {
+  return { type: "membership", index, config: membership.config };
+}
+
+function causeOf(cancellation: Cancellation): ErrorOptions {
+  return cancellation.type === "aborted" ? { cause: cancellation.cause } : {};
+}
+
+/** What a user's codec throws goes to its caller as it is, if it is an error at all. */
+function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(reasonOf(thrown), { cause: thrown });
+}

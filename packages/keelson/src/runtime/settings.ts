@@ -1,0 +1,141 @@
+import { NODE_ID_PATTERN } from "../codec/config.ts";
+import { RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX } from "../codec/record.ts";
+import type { NodeId } from "../core/position.ts";
+import { InvalidOptionError } from "../errors.ts";
+import type { RaftLimits, RaftOptions, RaftTimings } from "./options.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** What one node tells the others about itself travels with every handshake. */
+const DATA_BYTES_MAX = 4 * KIB;
+
+export const DEFAULT_LIMITS: RaftLimits = {
+  commandBytesMax: MIB,
+  pendingEntriesMax: 65_536,
+  pendingBytesMax: 64 * MIB,
+  pendingReadsMax: 65_536,
+  cacheBytesMax: 32 * MIB,
+  applyBatchEntriesMax: 1024,
+  applyBatchBytesMax: 4 * MIB,
+  changesMax: 1024,
+};
+
+export const DEFAULT_TIMINGS: RaftTimings = {
+  electionTimeoutMinMs: 400,
+  electionTimeoutMaxMs: 800,
+  heartbeatMs: 80,
+  callTimeoutMs: 10_000,
+  storageTimeoutMs: 30_000,
+};
+
+/** Options that were checked, with the defaults filled in. */
+export interface Settings {
+  readonly id: NodeId;
+  /** null: not given. */
+  readonly clusterId: string | null;
+  readonly data: string;
+  readonly limits: RaftLimits;
+  readonly timings: RaftTimings;
+  readonly preVote: boolean;
+  readonly checkQuorum: boolean;
+}
+
+/** Checks everything that can be checked before anything is opened; throws `InvalidOptionError`. */
+export function settingsOf<Command, Result>(options: RaftOptions<Command, Result>): Settings {
+  checkId("id", options.id);
+  if (options.clusterId !== undefined) checkId("clusterId", options.clusterId);
+  const data = options.data ?? "";
+  const dataBytes = new TextEncoder().encode(data).length;
+  if (dataBytes > DATA_BYTES_MAX) {
+    throw new InvalidOptionError(
+      `data has ${String(dataBytes)} bytes; the limit is ${String(DATA_BYTES_MAX)}`,
+    );
+  }
+  const limits = numbersOf("limits", DEFAULT_LIMITS, options.limits, isCount, "a whole number from 1 on");
+  const timings = numbersOf(
+    "timings",
+    DEFAULT_TIMINGS,
+    options.timings,
+    isDuration,
+    "a number of milliseconds above 0",
+  );
+  checkLimits(limits);
+  checkTimings(timings);
+  return {
+    id: options.id,
+    clusterId: options.clusterId ?? null,
+    data,
+    limits,
+    timings,
+    preVote: options.preVote ?? true,
+    checkQuorum: options.checkQuorum ?? true,
+  };
+}
+
+/** A node's or a cluster's name: safe in file names, URLs and logs. */
+export function checkId(what: string, id: string): void {
+  if (typeof id === "string" && NODE_ID_PATTERN.test(id)) return;
+  throw new InvalidOptionError(
+    `${what} is ${JSON.stringify(id)}; it should be 1 to 64 of the characters A-Z a-z 0-9 . _ -`,
+  );
+}
+
+function numbersOf<T extends object>(
+  group: string,
+  defaults: T,
+  given: Partial<T> | undefined,
+  isFine: (value: unknown) => boolean,
+  expected: string,
+): T {
+  const result = { ...defaults };
+  for (const [name, value] of Object.entries(given ?? {})) {
+    if (value === undefined) continue;
+    if (!(name in defaults)) {
+      throw new InvalidOptionError(
+        `${group}.${name} is not an option; there are ${Object.keys(defaults).join(", ")}`,
+      );
+    }
+    if (!isFine(value)) {
+      throw new InvalidOptionError(`${group}.${name} is ${JSON.stringify(value)}; it should be ${expected}`);
+    }
+    Object.assign(result, { [name]: value });
+  }
+  return result;
+}
+
+function checkLimits(limits: RaftLimits): void {
+  if (limits.commandBytesMax > RECORD_PAYLOAD_BYTES_MAX) {
+    throw new InvalidOptionError(
+      `limits.commandBytesMax is ${String(limits.commandBytesMax)}; it should be at most ${String(RECORD_PAYLOAD_BYTES_MAX)}`,
+    );
+  }
+  if (limits.pendingBytesMax < limits.commandBytesMax + RECORD_HEADER_BYTES) {
+    throw new InvalidOptionError(
+      `limits.pendingBytesMax is ${String(limits.pendingBytesMax)}; it should have room for one command of limits.commandBytesMax`,
+    );
+  }
+}
+
+function checkTimings(timings: RaftTimings): void {
+  const { electionTimeoutMinMs: min, electionTimeoutMaxMs: max, heartbeatMs } = timings;
+  if (max < min || max === Infinity) {
+    throw new InvalidOptionError(
+      `timings.electionTimeoutMaxMs is ${String(max)}; it should be from electionTimeoutMinMs (${String(min)}) on, best twice that`,
+    );
+  }
+  // One lost heartbeat must not be enough for an election.
+  if (heartbeatMs > min / 2) {
+    throw new InvalidOptionError(
+      `timings.heartbeatMs is ${String(heartbeatMs)}; it should be at most half of electionTimeoutMinMs (${String(min)})`,
+    );
+  }
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && Number(value) >= 1;
+}
+
+function isDuration(value: unknown): boolean {
+  return typeof value === "number" && value > 0;
+}
