@@ -35,7 +35,7 @@ export type {
   RequestVoteReply,
   TermRun,
 } from "./message.ts";
-export { RaftNode, type CommitStatus, type FollowerProgress } from "./node.ts";
+export { RaftNode, type CommitStatus, type FollowerProgress, type NodeImage } from "./node.ts";
 export type { RaftNodeOptions, RestartOptions } from "./options.ts";
 export {
   isUpToDate,

@@ -63,6 +63,17 @@ export class Log implements LogView {
     this.#lastIndex = image.lastIndex;
   }
 
+  /** The log as plain values: the constructor makes the same log of them. */
+  capture(): LogImage {
+    return {
+      base: this.#base,
+      baseConfig: this.#baseConfig,
+      terms: [...this.#terms],
+      configs: [...this.#configs],
+      lastIndex: this.#lastIndex,
+    };
+  }
+
   get base(): LogPosition {
     return this.#base;
   }

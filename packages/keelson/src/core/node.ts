@@ -25,7 +25,7 @@ import {
   sendAppends,
 } from "./replication.ts";
 import { compactLog, onInstallSnapshot, snapshotInstalled } from "./snapshot.ts";
-import { NodeState, type Role } from "./state.ts";
+import { NodeState, type Role, type StateImage } from "./state.ts";
 
 /**
  * What became of an entry. `rejected`: another entry was committed in its stead, so it never will
@@ -43,6 +43,16 @@ export interface FollowerProgress {
   readonly next: LogIndex;
   /** Whether it answered within the longest election timeout. */
   readonly recentlyActive: boolean;
+}
+
+/**
+ * All that a node holds in memory at one moment, as plain values that can be compared, copied and
+ * kept (`structuredClone`, or JSON if infinite times are seen to). For debugging, for going back in
+ * time and for exploring what might come next; never a way to restart a node, which has only its disk.
+ */
+export interface NodeImage extends StateImage {
+  readonly now: number;
+  readonly timer: number | null;
 }
 
 /**
@@ -90,6 +100,19 @@ export class RaftNode {
     if (!state.isSoleVoter) state.leaderHeardAt = now;
     state.resetElectionDeadline(now);
     return node;
+  }
+
+  /** A node that does from here on exactly what the captured one would do, given the same options and inputs. */
+  static revive(options: RaftNodeOptions, image: NodeImage): RaftNode {
+    const node = new RaftNode(NodeState.revive(withDefaults(options), image));
+    node.#now = image.now;
+    node.#timer = image.timer;
+    return node;
+  }
+
+  /** All that this node holds at the moment, effects that nobody took yet included. Changes nothing. */
+  capture(): NodeImage {
+    return { ...this.#state.capture(), now: this.#now, timer: this.#timer };
   }
 
   get id(): NodeId {

@@ -2,6 +2,19 @@ import type { Action, Actions, AppendAction, HardState, Outgoing, ReadAction } f
 import type { InstallSnapshot, Message } from "./message.ts";
 import type { LogIndex, LogPosition, NodeId } from "./position.ts";
 
+/** An `Outbox` as plain values: what was gathered and not taken. */
+export interface OutboxImage {
+  readonly persistId: number;
+  readonly hardState: HardState | null;
+  readonly append: AppendAction | null;
+  readonly messages: readonly Outgoing[];
+  readonly messagesAfterPersist: readonly Outgoing[];
+  readonly commit: LogPosition | null;
+  readonly reads: readonly ReadAction[];
+  readonly snapshots: readonly NodeId[];
+  readonly installSnapshot: InstallSnapshot | null;
+}
+
 /** Gathers effects until somebody takes them; what can be merged is merged on the way in. */
 export class Outbox {
   #persistId = 1;
@@ -13,6 +26,32 @@ export class Outbox {
   #reads: ReadAction[] = [];
   #snapshots: NodeId[] = [];
   #installSnapshot: InstallSnapshot | null = null;
+
+  restore(image: OutboxImage): void {
+    this.#persistId = image.persistId;
+    this.#hardState = image.hardState;
+    this.#append = image.append;
+    this.#messages = [...image.messages];
+    this.#messagesAfterPersist = [...image.messagesAfterPersist];
+    this.#commit = image.commit;
+    this.#reads = [...image.reads];
+    this.#snapshots = [...image.snapshots];
+    this.#installSnapshot = image.installSnapshot;
+  }
+
+  capture(): OutboxImage {
+    return {
+      persistId: this.#persistId,
+      hardState: this.#hardState,
+      append: this.#append,
+      messages: [...this.#messages],
+      messagesAfterPersist: [...this.#messagesAfterPersist],
+      commit: this.#commit,
+      reads: [...this.#reads],
+      snapshots: [...this.#snapshots],
+      installSnapshot: this.#installSnapshot,
+    };
+  }
 
   /** The batch that is being gathered. */
   get persistId(): number {

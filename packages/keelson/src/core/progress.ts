@@ -12,6 +12,18 @@ interface InFlight {
   readonly bytes: number;
 }
 
+/** A `Progress` as plain values. */
+export interface ProgressImage {
+  readonly state: ProgressState;
+  readonly match: LogIndex;
+  readonly next: LogIndex;
+  readonly inFlight: readonly InFlight[];
+  readonly waiting: boolean;
+  readonly roundAcked: number;
+  readonly activeAt: number;
+  readonly heartbeatDue: boolean;
+}
+
 /**
  * What the leader knows about one follower (§5.3).
  *
@@ -35,6 +47,31 @@ export class Progress {
   constructor(next: LogIndex, now: number) {
     this.#next = next;
     this.activeAt = now;
+  }
+
+  static revive(image: ProgressImage): Progress {
+    const progress = new Progress(image.next, image.activeAt);
+    progress.#state = image.state;
+    progress.#match = image.match;
+    progress.#inFlight = [...image.inFlight];
+    progress.#inFlightBytes = image.inFlight.reduce((sum, { bytes }) => sum + bytes, 0);
+    progress.#waiting = image.waiting;
+    progress.roundAcked = image.roundAcked;
+    progress.heartbeatDue = image.heartbeatDue;
+    return progress;
+  }
+
+  capture(): ProgressImage {
+    return {
+      state: this.#state,
+      match: this.#match,
+      next: this.#next,
+      inFlight: [...this.#inFlight],
+      waiting: this.#waiting,
+      roundAcked: this.roundAcked,
+      activeAt: this.activeAt,
+      heartbeatDue: this.heartbeatDue,
+    };
   }
 
   get state(): ProgressState {

@@ -20,6 +20,13 @@ interface ForwardedRead {
   readonly expiresAt: number;
 }
 
+/** `Reads` as plain values. */
+export interface ReadsImage {
+  readonly lastId: number;
+  readonly pending: readonly Readonly<PendingRead>[];
+  readonly forwarded: readonly ForwardedRead[];
+}
+
 /** Far more ids than reads in a node's life, and room above for the count. */
 const FIRST_ID_MAX = 2 ** 48;
 
@@ -34,6 +41,20 @@ export class Reads {
     this.#readsMax = readsMax;
     // A late answer to a read from before a restart must not pass for the answer to another.
     this.#nextId = Math.floor(random() * FIRST_ID_MAX);
+  }
+
+  restore(image: ReadsImage): void {
+    this.#nextId = image.lastId;
+    this.#pending = image.pending.map((read) => ({ ...read }));
+    this.#forwarded = [...image.forwarded];
+  }
+
+  capture(): ReadsImage {
+    return {
+      lastId: this.#nextId,
+      pending: this.#pending.map((read) => ({ ...read })),
+      forwarded: [...this.#forwarded],
+    };
   }
 
   nextId(): number {

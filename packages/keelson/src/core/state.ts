@@ -4,10 +4,10 @@ import { isVoter, membersOf, type ClusterConfig } from "./config.ts";
 import { Log, EMPTY_LOG, type LogImage } from "./log.ts";
 import type { Message } from "./message.ts";
 import type { Options } from "./options.ts";
-import { Outbox } from "./outbox.ts";
+import { Outbox, type OutboxImage } from "./outbox.ts";
 import type { LogIndex, LogPosition, NodeId, Term } from "./position.ts";
-import { Progress } from "./progress.ts";
-import { Reads } from "./reads.ts";
+import { Progress, type ProgressImage } from "./progress.ts";
+import { Reads, type ReadsImage } from "./reads.ts";
 
 /** What a node is at the moment (§5.1); `pre-candidate` asks around before it bothers anyone. */
 export type Role = "follower" | "pre-candidate" | "candidate" | "leader";
@@ -17,6 +17,35 @@ interface AppendInFlight {
   readonly persistId: number;
   /** Entries up to here are durable when it completes; lowered when some of them are overwritten. */
   upTo: LogIndex;
+}
+
+/** A `NodeState` as plain values. Sets and maps are arrays here, in their order. */
+export interface StateImage {
+  readonly term: Term;
+  readonly votedFor: NodeId | null;
+  readonly hardStateId: number;
+  readonly persistedId: number;
+  readonly appendsInFlight: readonly Readonly<AppendInFlight>[];
+  readonly durable: LogIndex;
+  readonly commit: LogIndex;
+  readonly log: LogImage;
+  readonly outbox: OutboxImage;
+  readonly reads: ReadsImage;
+  readonly role: Role;
+  readonly leader: NodeId | null;
+  readonly leaderHeardAt: number;
+  readonly electionDeadline: number | null;
+  readonly votes: readonly NodeId[];
+  readonly ownVoteId: number | null;
+  readonly verified: LogIndex;
+  readonly roundSeen: number;
+  readonly roundAcked: number;
+  readonly acked: LogIndex;
+  readonly ackOwed: boolean;
+  readonly progress: readonly (readonly [NodeId, ProgressImage])[];
+  readonly termStart: LogIndex;
+  readonly round: number;
+  readonly heartbeatDeadline: number;
 }
 
 /**
@@ -94,6 +123,64 @@ export class NodeState {
     this.#votedFor = hardState.votedFor;
     this.#durable = image.lastIndex;
     this.#commit = commit;
+  }
+
+  /** A state that goes on exactly as the captured one would have. */
+  static revive(options: Options, image: StateImage): NodeState {
+    const { term, votedFor, log, commit } = image;
+    const state = new NodeState(options, { term, votedFor }, log, commit);
+    state.#hardStateId = image.hardStateId;
+    state.#persistedId = image.persistedId;
+    state.#appendsInFlight = image.appendsInFlight.map((append) => ({ ...append }));
+    state.#durable = image.durable;
+    state.outbox.restore(image.outbox);
+    state.reads.restore(image.reads);
+    state.role = image.role;
+    state.leader = image.leader;
+    state.leaderHeardAt = image.leaderHeardAt;
+    state.electionDeadline = image.electionDeadline;
+    state.votes = new Set(image.votes);
+    state.ownVoteId = image.ownVoteId;
+    state.verified = image.verified;
+    state.roundSeen = image.roundSeen;
+    state.roundAcked = image.roundAcked;
+    state.acked = image.acked;
+    state.ackOwed = image.ackOwed;
+    state.progress = new Map(image.progress.map(([id, progress]) => [id, Progress.revive(progress)]));
+    state.termStart = image.termStart;
+    state.round = image.round;
+    state.heartbeatDeadline = image.heartbeatDeadline;
+    return state;
+  }
+
+  capture(): StateImage {
+    return {
+      term: this.#term,
+      votedFor: this.#votedFor,
+      hardStateId: this.#hardStateId,
+      persistedId: this.#persistedId,
+      appendsInFlight: this.#appendsInFlight.map((append) => ({ ...append })),
+      durable: this.#durable,
+      commit: this.#commit,
+      log: this.log.capture(),
+      outbox: this.outbox.capture(),
+      reads: this.reads.capture(),
+      role: this.role,
+      leader: this.leader,
+      leaderHeardAt: this.leaderHeardAt,
+      electionDeadline: this.electionDeadline,
+      votes: [...this.votes],
+      ownVoteId: this.ownVoteId,
+      verified: this.verified,
+      roundSeen: this.roundSeen,
+      roundAcked: this.roundAcked,
+      acked: this.acked,
+      ackOwed: this.ackOwed,
+      progress: [...this.progress].map(([id, progress]) => [id, progress.capture()]),
+      termStart: this.termStart,
+      round: this.round,
+      heartbeatDeadline: this.heartbeatDeadline,
+    };
   }
 
   get term(): Term {
