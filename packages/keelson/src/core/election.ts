@@ -11,6 +11,8 @@ export function onElectionTimeout(state: NodeState, now: number): void {
   state.reads.failAll(state);
   if (state.isSoleVoter || !state.options.preVote) campaign(state, false);
   else askForPreVotes(state);
+  // All that a sole voter waits for is the write of its own vote: one more term would be one more write to wait for.
+  if (state.isSoleVoter) state.electionDeadline = null;
 }
 
 /** Asks whether an election could be won, changing nothing anywhere (dissertation 9.6). */
