@@ -1,0 +1,189 @@
+import { decodeMembership } from "../../codec/config.ts";
+import { decodeRecord, EntryKind, recordIndex, recordTerm } from "../../codec/record.ts";
+import type { HardState } from "../../core/action.ts";
+import { EMPTY_CONFIG } from "../../core/config.ts";
+import type { ConfigAt, TermRun } from "../../core/message.ts";
+import { ORIGIN, type LogIndex } from "../../core/position.ts";
+import type { Environment } from "../../environment/environment.ts";
+import { WrongIdentityError } from "../../errors.ts";
+import type { LogIdentity, LogStore, LogWrite, StoredLog } from "../../storage/log-store.ts";
+
+/** What survives a crash: the durable part of one node's log. */
+export class Disk {
+  clusterId: string | null = null;
+  readonly storeId: string;
+  hardState: HardState = { term: 0, votedFor: null };
+  records: Uint8Array[] = [];
+
+  constructor(storeId: string) {
+    this.storeId = storeId;
+  }
+
+  apply(write: LogWrite): void {
+    this.hardState = write.hardState ?? this.hardState;
+    if (write.truncateFrom !== null)
+      this.records.length = Math.min(this.records.length, write.truncateFrom - 1);
+    for (const record of write.records) {
+      if (recordIndex(record) !== this.records.length + 1) throw new Error("a gap was written to the log");
+      this.records.push(record);
+    }
+  }
+}
+
+interface Operation {
+  readonly run: () => void;
+  readonly settle: PromiseWithResolvers<unknown>;
+}
+
+/**
+ * A log store for tests, whose every write can be held back, failed or lost: writes become durable
+ * in order, `latencyMs` after the call, and reads see them at once.
+ */
+export class FakeLog implements LogStore {
+  readonly disk: Disk;
+  latencyMs = 1;
+  /** Writes wait until `release`. */
+  isHeld = false;
+  /** Every write fails with this. */
+  failure: Error | null = null;
+  /** Every read fails with this. */
+  readFailure: Error | null = null;
+  /** Reads wait until `releaseReads`. */
+  readsAreHeld = false;
+  isClosed = false;
+  /** Changes what is read, as a damaged disk would. */
+  damage: ((record: Uint8Array) => Uint8Array) | null = null;
+  readonly writes: LogWrite[] = [];
+  reads = 0;
+  #seen: Disk;
+  #queue: Operation[] = [];
+  #heldReads: (() => void)[] = [];
+  #environment: Environment | null = null;
+  #isDead = false;
+
+  constructor(disk: Disk) {
+    this.disk = disk;
+    this.#seen = disk;
+  }
+
+  open(identity: LogIdentity, environment: Environment): Promise<StoredLog> {
+    this.#environment = environment;
+    const { disk } = this;
+    if (identity.clusterId !== null && disk.clusterId !== null && identity.clusterId !== disk.clusterId) {
+      return Promise.reject(new WrongIdentityError("another cluster's log"));
+    }
+    this.#seen = new Disk(disk.storeId);
+    this.#seen.apply({ hardState: disk.hardState, truncateFrom: null, records: disk.records });
+    return Promise.resolve({ ...outlineOf(disk.records), ...identityOf(disk) });
+  }
+
+  append(write: LogWrite): Promise<void> {
+    this.writes.push(write);
+    this.#seen.apply(write);
+    return this.#write(() => {
+      this.disk.apply(write);
+    });
+  }
+
+  setClusterId(clusterId: string): Promise<void> {
+    if (this.disk.clusterId !== null && this.disk.clusterId !== clusterId) {
+      return Promise.reject(new WrongIdentityError("bound to another cluster"));
+    }
+    return this.#write(() => {
+      this.disk.clusterId = clusterId;
+    });
+  }
+
+  async read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
+    this.reads += 1;
+    if (this.readsAreHeld) await new Promise<void>((resolve) => this.#heldReads.push(resolve));
+    if (this.readFailure !== null) throw this.readFailure;
+    if (from < 1 || from >= to || to > this.#seen.records.length + 1)
+      throw new Error("read outside of the log");
+    const records: Uint8Array[] = [];
+    let bytes = 0;
+    for (const record of this.#seen.records.slice(from - 1, to - 1)) {
+      bytes += record.length;
+      if (records.length > 0 && bytes > bytesMax) break;
+      records.push(this.damage === null ? record : this.damage(record));
+    }
+    return records;
+  }
+
+  bytesBetween(from: LogIndex, to: LogIndex): number {
+    return this.#seen.records.slice(from - 1, to - 1).reduce((sum, record) => sum + record.length, 0);
+  }
+
+  compact(): Promise<void> {
+    return Promise.reject(new Error("not in this test"));
+  }
+
+  reset(): Promise<void> {
+    return Promise.reject(new Error("not in this test"));
+  }
+
+  async close(): Promise<void> {
+    this.isClosed = true;
+    // A store waits for its writes; one that hangs, hangs.
+    await this.#queue.at(-1)?.settle.promise.catch(() => undefined);
+  }
+
+  /** Lets what was held, and what comes, go on. */
+  release(): void {
+    this.isHeld = false;
+    for (const operation of this.#queue) this.#schedule(operation);
+  }
+
+  releaseReads(): void {
+    this.readsAreHeld = false;
+    for (const resume of this.#heldReads.splice(0)) resume();
+  }
+
+  /** The process dies: of the writes under way, the first `kept` reached the disk. */
+  crash(kept: number): void {
+    this.#isDead = true;
+    for (const operation of this.#queue.slice(0, kept)) operation.run();
+  }
+
+  /** How many writes are under way. */
+  get underWay(): number {
+    return this.#queue.length;
+  }
+
+  #write(run: () => void): Promise<void> {
+    const settle = Promise.withResolvers<unknown>();
+    const operation = { run, settle };
+    this.#queue.push(operation);
+    if (!this.isHeld) this.#schedule(operation);
+    return settle.promise.then(() => undefined);
+  }
+
+  #schedule(operation: Operation): void {
+    this.#environment?.setTimer(this.latencyMs, () => {
+      if (this.#isDead || this.#queue[0] !== operation) return;
+      this.#queue.shift();
+      if (this.failure !== null) {
+        operation.settle.reject(this.failure);
+        return;
+      }
+      operation.run();
+      operation.settle.resolve(undefined);
+    });
+  }
+}
+
+function identityOf(disk: Disk): Pick<StoredLog, "clusterId" | "storeId" | "hardState"> {
+  return { clusterId: disk.clusterId, storeId: disk.storeId, hardState: disk.hardState };
+}
+
+function outlineOf(records: readonly Uint8Array[]): Omit<StoredLog, "clusterId" | "storeId" | "hardState"> {
+  const terms: TermRun[] = [];
+  const configs: ConfigAt[] = [];
+  for (const record of records) {
+    const { index, kind, payload } = decodeRecord(record);
+    const term = recordTerm(record);
+    if (terms.at(-1)?.term !== term) terms.push({ index, term });
+    if (kind === EntryKind.config) configs.push({ index, config: decodeMembership(payload).config });
+  }
+  return { base: ORIGIN, baseConfig: EMPTY_CONFIG, terms, configs, lastIndex: records.length };
+}

@@ -1,0 +1,116 @@
+import type { NodeId } from "../../core/position.ts";
+import type { FakeClock } from "../../environment/fake-clock.ts";
+import type { Parcel, Transport, TransportHost } from "../../transport/transport.ts";
+
+/** Carries parcels between the transports of one test, under its clock. */
+export class FakeNet {
+  readonly #clock: FakeClock;
+  readonly #random: () => number;
+  readonly #at = new Map<string, FakeTransport>();
+  /** "a>b": nothing passes from a to b. */
+  readonly #cut = new Set<string>();
+  delayMs = { min: 0.5, max: 1 };
+  /** The share of parcels that get lost, and of those that arrive twice. */
+  lossRate = 0;
+  doubleRate = 0;
+
+  constructor(clock: FakeClock, random: () => number) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  transport(address: string): FakeTransport {
+    return new FakeTransport(this, address);
+  }
+
+  listen(transport: FakeTransport): void {
+    this.#at.set(transport.address, transport);
+  }
+
+  leave(transport: FakeTransport): void {
+    if (this.#at.get(transport.address) === transport) this.#at.delete(transport.address);
+  }
+
+  /** Cuts a node off, in both directions. */
+  isolate(id: NodeId, others: readonly NodeId[]): void {
+    for (const other of others) {
+      this.#cut.add(`${id}>${other}`);
+      this.#cut.add(`${other}>${id}`);
+    }
+  }
+
+  cut(from: NodeId, to: NodeId): void {
+    this.#cut.add(`${from}>${to}`);
+  }
+
+  heal(): void {
+    this.#cut.clear();
+  }
+
+  carry(from: TransportHost, to: NodeId, address: string, parcel: Parcel): void {
+    const copies = this.#random() < this.doubleRate ? 2 : 1;
+    for (let copy = 0; copy < copies; copy++) {
+      if (this.#random() < this.lossRate) continue;
+      const delay = this.delayMs.min + this.#random() * (this.delayMs.max - this.delayMs.min);
+      this.#clock.setTimer(delay, () => {
+        if (this.#cut.has(`${from.self.id}>${to}`)) return;
+        void this.#at.get(address)?.arrived(from, parcel);
+      });
+    }
+  }
+}
+
+export class FakeTransport implements Transport {
+  readonly address: string;
+  peers: ReadonlyMap<NodeId, string> = new Map();
+  isClosed = false;
+  /** `close` never resolves. */
+  hangs = false;
+  /** Sees each parcel before it leaves; false: it does not leave. */
+  filter: ((to: NodeId, parcel: Parcel) => boolean) | null = null;
+  readonly #net: FakeNet;
+  #host: TransportHost | null = null;
+  readonly #met = new Set<NodeId>();
+
+  constructor(net: FakeNet, address: string) {
+    this.#net = net;
+    this.address = address;
+  }
+
+  start(host: TransportHost): Promise<void> {
+    this.#host = host;
+    this.#net.listen(this);
+    return Promise.resolve();
+  }
+
+  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+    this.peers = peers;
+  }
+
+  send(to: NodeId, parcel: Parcel): boolean {
+    const address = this.peers.get(to);
+    if (address === undefined || this.#host === null || this.isClosed) return false;
+    if (this.filter?.(to, parcel) === false) return false;
+    this.#net.carry(this.#host, to, address, parcel);
+    return true;
+  }
+
+  close(): Promise<void> {
+    this.isClosed = true;
+    this.#net.leave(this);
+    return this.hangs ? new Promise(() => undefined) : Promise.resolve();
+  }
+
+  async arrived(from: TransportHost, parcel: Parcel): Promise<void> {
+    const host = this.#host;
+    const clusterId = from.clusterId();
+    if (host === null || this.isClosed || clusterId === null) return;
+    if (host.clusterId() === null) await host.adoptClusterId(clusterId).catch(() => undefined);
+    if (host.clusterId() !== clusterId) return;
+    if (!this.#met.has(from.self.id)) {
+      this.#met.add(from.self.id);
+      host.onPeer(from.self);
+    }
+    host.receive(parcel);
+  }
+}
