@@ -133,7 +133,9 @@ function faultOf(stored: Stored): string | null {
   if (named.length !== ids.length || named.some((id) => !ids.includes(id))) {
     return "its addresses are not those of its members";
   }
-  const unreachable = members.find(([, address]) => address.length === 0 || address.length > ADDRESS_CHARS_MAX);
+  const unreachable = members.find(
+    ([, address]) => address.length === 0 || address.length > ADDRESS_CHARS_MAX,
+  );
   if (unreachable !== undefined) {
     return `the address of ${unreachable[0]} has not 1 to ${String(ADDRESS_CHARS_MAX)} characters`;
   }

@@ -61,20 +61,17 @@ export interface DecodedRecord extends RecordHeader {
 }
 
 /** Builds the record of one entry. The payload is copied. */
-export function encodeRecord(
-  index: LogIndex,
-  term: Term,
-  kind: EntryKind,
-  payload: Uint8Array,
-): Uint8Array {
+export function encodeRecord(index: LogIndex, term: Term, kind: EntryKind, payload: Uint8Array): Uint8Array {
   assert(isPosition(index) && isPosition(term), "a record's index and term are safe integers from 1");
   assert(
     payload.length <= RECORD_PAYLOAD_BYTES_MAX,
     "a record's payload is at most RECORD_PAYLOAD_BYTES_MAX bytes",
   );
   const length = RECORD_HEADER_BYTES + payload.length;
-  // From Node's pool when small: several times cheaper than an ArrayBuffer of its own.
-  const bytes = Buffer.allocUnsafe(length);
+  // From Node's pool when small: several times cheaper than an ArrayBuffer of its own. Not handed out
+  // as a Buffer, whose `slice` shares memory where that of every other array copies.
+  const pooled = Buffer.allocUnsafe(length);
+  const bytes = new Uint8Array(pooled.buffer, pooled.byteOffset, length);
   writeUint32(bytes, 0, length);
   writeUint64(bytes, INDEX_AT, index);
   writeUint64(bytes, TERM_AT, term);
@@ -119,7 +116,9 @@ export function recordPayload(record: Uint8Array): Uint8Array {
 export function readRecordHeader(bytes: Uint8Array, offset = 0): RecordHeader {
   const available = bytes.length - offset;
   if (available < RECORD_HEADER_BYTES) {
-    throw new DecodeError(`a record's header needs ${String(RECORD_HEADER_BYTES)} bytes; ${String(available)} are left`);
+    throw new DecodeError(
+      `a record's header needs ${String(RECORD_HEADER_BYTES)} bytes; ${String(available)} are left`,
+    );
   }
   const length = recordLength(bytes, offset);
   if (length < RECORD_HEADER_BYTES || length > RECORD_BYTES_MAX) {
@@ -133,7 +132,9 @@ export function readRecordHeader(bytes: Uint8Array, offset = 0): RecordHeader {
   const index = recordIndex(bytes, offset);
   const term = recordTerm(bytes, offset);
   if (!isPosition(index) || !isPosition(term)) {
-    throw new DecodeError(`a record's index and term are safe integers from 1, not ${String(index)} and ${String(term)}`);
+    throw new DecodeError(
+      `a record's index and term are safe integers from 1, not ${String(index)} and ${String(term)}`,
+    );
   }
   const kind = recordKind(bytes, offset);
   if (!isEntryKind(kind)) throw new DecodeError(`a record of unknown kind ${String(kind)}`);
@@ -153,7 +154,9 @@ export function decodeRecord(bytes: Uint8Array, offset = 0): DecodedRecord {
   const stated = readUint32(bytes, offset + CHECKSUM_AT);
   const actual = checksumOf(bytes, offset, header.length);
   if (stated !== actual) {
-    throw new DecodeError(`the checksum of the record of entry ${String(header.index)} does not match its bytes`);
+    throw new DecodeError(
+      `the checksum of the record of entry ${String(header.index)} does not match its bytes`,
+    );
   }
   const payload = bytes.subarray(offset + RECORD_HEADER_BYTES, offset + header.length);
   return { ...header, payload };

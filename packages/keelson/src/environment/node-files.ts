@@ -117,7 +117,8 @@ class NodeFile implements FileHandle {
         else reject(error);
       };
       const [first] = chunks;
-      if (chunks.length === 1 && first !== undefined) fs.write(this.#fd, first, 0, first.length, position, done);
+      if (chunks.length === 1 && first !== undefined)
+        fs.write(this.#fd, first, 0, first.length, position, done);
       else fs.writev(this.#fd, chunks, position, done);
     });
   }

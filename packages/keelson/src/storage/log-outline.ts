@@ -1,0 +1,187 @@
+import type { HardState } from "../core/action.ts";
+import { assert } from "../core/assert.ts";
+import { EMPTY_CONFIG, type ClusterConfig } from "../core/config.ts";
+import type { ConfigAt, TermRun } from "../core/message.ts";
+import { ORIGIN, type LogIndex, type LogPosition, type Term } from "../core/position.ts";
+import { decodeMembership } from "../codec/config.ts";
+import {
+  EntryKind,
+  isEntryKind,
+  readRecordHeader,
+  recordIndex,
+  recordKind,
+  recordPayload,
+  recordTerm,
+} from "../codec/record.ts";
+import { DecodeError } from "../errors.ts";
+import type { LogBase, LogWrite, StoredLog } from "./log-store.ts";
+
+/**
+ * What a store knows of its log without its payloads: where it begins and ends, where the term
+ * changes, and the configurations. Every store keeps one, checks writes against it, and hands its
+ * contents to the core when it opens.
+ */
+export class LogOutline {
+  clusterId: string | null = null;
+  hardState: HardState = { term: 0, votedFor: null };
+  #base: LogPosition = ORIGIN;
+  #baseConfig: ClusterConfig = EMPTY_CONFIG;
+  /** The encoded form of `#baseConfig`; empty at `ORIGIN`. */
+  #basePayload: Uint8Array = new Uint8Array(0);
+  #lastIndex: LogIndex = 0;
+  /** Ascending; the first begins at `base.index + 1`. */
+  #terms: TermRun[] = [];
+  #configs: ConfigAt[] = [];
+
+  get base(): LogPosition {
+    return this.#base;
+  }
+
+  get basePayload(): Uint8Array {
+    return this.#basePayload;
+  }
+
+  get lastIndex(): LogIndex {
+    return this.#lastIndex;
+  }
+
+  get last(): LogPosition {
+    return { index: this.#lastIndex, term: this.#terms.at(-1)?.term ?? this.#base.term };
+  }
+
+  /** The term of an entry in the log, or of the base; undefined for any other index. */
+  termAt(index: LogIndex): Term | undefined {
+    if (index === this.#base.index) return this.#base.term;
+    if (index < this.#base.index || index > this.#lastIndex) return undefined;
+    return this.#terms.findLast((run) => run.index <= index)?.term;
+  }
+
+  /**
+   * Throws if the write cannot follow what is here: then a caller is wrong, and nothing was done.
+   * Checksums are left to whoever received the records; this looks at their headers.
+   */
+  checkWrite(write: LogWrite): void {
+    const { truncateFrom, records, hardState } = write;
+    if (hardState !== null) {
+      assert(Number.isSafeInteger(hardState.term) && hardState.term >= 0, "a term is a safe integer from 0");
+    }
+    let previous = this.#lastIndex;
+    if (truncateFrom !== null) {
+      assert(
+        truncateFrom > this.#base.index && truncateFrom <= this.#lastIndex + 1,
+        "a truncation begins within the log",
+      );
+      previous = truncateFrom - 1;
+    }
+    if (records.length === 0) return;
+    let term = this.termAt(previous) ?? 0;
+    for (const record of records) {
+      previous += 1;
+      term = checkRecord(record, previous, term);
+    }
+  }
+
+  /** Takes over a write that `checkWrite` let pass. */
+  write(write: LogWrite): void {
+    if (write.hardState !== null) this.hardState = write.hardState;
+    if (write.truncateFrom !== null) this.truncate(write.truncateFrom);
+    for (const record of write.records) this.appendRecord(record);
+  }
+
+  truncate(from: LogIndex): void {
+    assert(from > this.#base.index && from <= this.#lastIndex + 1, "a truncation begins within the log");
+    this.#lastIndex = from - 1;
+    while ((this.#terms.at(-1)?.index ?? 0) >= from) this.#terms.pop();
+    while ((this.#configs.at(-1)?.index ?? 0) >= from) this.#configs.pop();
+  }
+
+  appendRecord(record: Uint8Array): void {
+    const index = recordIndex(record);
+    const term = recordTerm(record);
+    assert(index === this.#lastIndex + 1, "entries follow one another without a gap");
+    this.#lastIndex = index;
+    const run = this.#terms.at(-1);
+    if (run?.term !== term) this.#terms.push({ index, term });
+    if (recordKind(record) === EntryKind.config) {
+      this.#configs.push({ index, config: decodeMembership(recordPayload(record)).config });
+    }
+  }
+
+  /** Throws if the log does not hold the new base's entry, or its configuration cannot be read. */
+  checkCompact(base: LogBase): void {
+    assert(
+      this.termAt(base.position.index) === base.position.term,
+      "a log is compacted up to an entry it holds",
+    );
+    decodeMembership(base.config);
+  }
+
+  compact(base: LogBase): void {
+    const { index } = base.position;
+    const term = this.termAt(index + 1);
+    this.#setBase(base);
+    this.#configs = this.#configs.filter((at) => at.index > index);
+    const later = this.#terms.filter((run) => run.index > index + 1);
+    this.#terms = term === undefined ? [] : [{ index: index + 1, term }, ...later];
+  }
+
+  checkReset(base: LogBase): void {
+    const { index, term } = base.position;
+    assert(Number.isSafeInteger(index) && index >= 1, "a log is reset to a position in it");
+    assert(Number.isSafeInteger(term) && term >= 1, "a log is reset to a position in it");
+    decodeMembership(base.config);
+  }
+
+  reset(base: LogBase): void {
+    this.#setBase(base);
+    this.#terms = [];
+    this.#configs = [];
+    this.#lastIndex = base.position.index;
+  }
+
+  /**
+   * Begins as the header of a segment says: entries after the base, up to `last`, are known to be
+   * there and nothing else about them. Those that are still wanted must be found, or the log is
+   * not whole (`wal/recovery.ts`).
+   */
+  restore(base: LogPosition, basePayload: Uint8Array, last: LogPosition): void {
+    if (base.index === 0) this.#base = ORIGIN;
+    else this.#setBase({ position: base, config: basePayload });
+    this.#lastIndex = last.index;
+    this.#terms = last.index > base.index ? [{ index: base.index + 1, term: last.term }] : [];
+    this.#configs = [];
+  }
+
+  toStoredLog(storeId: string): StoredLog {
+    return {
+      clusterId: this.clusterId,
+      storeId,
+      hardState: this.hardState,
+      base: this.#base,
+      baseConfig: this.#baseConfig,
+      terms: [...this.#terms],
+      configs: [...this.#configs],
+      lastIndex: this.#lastIndex,
+    };
+  }
+
+  #setBase(base: LogBase): void {
+    this.#base = { index: base.position.index, term: base.position.term };
+    this.#basePayload = new Uint8Array(base.config);
+    this.#baseConfig = decodeMembership(base.config).config;
+  }
+}
+
+/** Checks the entry's header against its place; returns its term. */
+function checkRecord(record: Uint8Array, index: LogIndex, previousTerm: Term): Term {
+  const term = recordTerm(record);
+  // The common case first, without making an object for each record.
+  const { length, kind } = readRecordHeader(record);
+  if (length !== record.length) {
+    throw new DecodeError(`the record given for entry ${String(index)} has bytes after its end`);
+  }
+  assert(recordIndex(record) === index, `the next record to write is that of entry ${String(index)}`);
+  assert(term >= previousTerm, `the term of entry ${String(index)} is not below that of the entry before it`);
+  if (isEntryKind(kind) && kind === EntryKind.config) decodeMembership(recordPayload(record));
+  return term;
+}

@@ -1,0 +1,1 @@
+export { wal, type WalOptions } from "./wal-log.ts";

@@ -1,0 +1,323 @@
+import { ProtocolViolation } from "../../core/assert.ts";
+import { samePosition, type LogIndex } from "../../core/position.ts";
+import { recordIndex } from "../../codec/record.ts";
+import type { FileSystem } from "../../environment/environment.ts";
+import { CorruptLogError, DecodeError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
+import { LogOutline } from "../log-outline.ts";
+import type { LogIdentity } from "../log-store.ts";
+import { EntryIndex } from "./entry-index.ts";
+import {
+  BATCH_HEADER_BYTES,
+  decodeBatch,
+  ITEM_HEADER_BYTES,
+  itemBytes,
+  readBatchHeader,
+  SECTOR_BYTES,
+  toSectors,
+  type Item,
+} from "./format.ts";
+import {
+  decodeSegmentHeader,
+  FORMAT_VERSION,
+  HEADER_PREFIX_BYTES,
+  saltOf,
+  segmentHeaderBytes,
+  segmentVersion,
+  type SegmentHeader,
+} from "./segment-header.ts";
+import { segmentName, type Segment, type Segments } from "./segments.ts";
+
+/** What was found. Recovery reads and changes nothing, so it can be repeated as often as it takes. */
+export interface Recovered {
+  readonly storeId: string;
+  readonly outline: LogOutline;
+  readonly index: EntryIndex;
+  readonly nextBatch: number;
+  /** Where the last segment's free space begins. */
+  readonly end: number;
+  /** The last batch of the last segment; null: that has none. */
+  readonly lastBatch: { readonly offset: number; readonly bytes: Uint8Array } | null;
+  /** The last write was interrupted: what is left of it begins here. */
+  readonly torn: { readonly file: string; readonly offset: number } | null;
+}
+
+const WHAT_TO_DO =
+  "Nothing was changed. Restore this node's directory from a backup of it, or remove the node from its " +
+  "cluster, and add a new one with another id and an empty directory: it gets the log from the others.";
+
+/** Reads all segments in order, and makes of their batches what the log was. */
+export class Recovery {
+  readonly #files: FileSystem;
+  readonly #segments: Segments;
+  readonly #outline = new LogOutline();
+  readonly #index = new EntryIndex();
+  /** Entries up to here are known only from a header, because their segments were deleted; 0: none. */
+  #absentTo: LogIndex = 0;
+  #nextBatch = 0;
+  #salt = 0;
+  #buffer = new Uint8Array(0);
+  #lastBatch: Recovered["lastBatch"] = null;
+
+  constructor(files: FileSystem, segments: Segments) {
+    this.#files = files;
+    this.#segments = segments;
+  }
+
+  /** `sequences` are those of the segments in the directory, ascending; at least one. */
+  async run(sequences: readonly number[], identity: LogIdentity): Promise<Recovered> {
+    const headers: SegmentHeader[] = [];
+    for (const sequence of sequences) headers.push(await this.#readHeader(sequence, headers.at(-1)));
+    const [first] = headers;
+    if (first === undefined) throw new RangeError("there is no segment to recover from");
+    checkIdentity(first, identity, this.#segments.pathOf(""));
+    this.#begin(first);
+
+    let end = 0;
+    let torn: Recovered["torn"] = null;
+    for (const [at, header] of headers.entries()) {
+      const segment = this.#segments.add(header.segment, header.bytes);
+      const next = headers[at + 1];
+      this.#checkStanding(segment, header);
+      const bytes = await this.#readSegment(segment);
+      end = this.#replay(segment, bytes, headerEnd(bytes), next?.firstBatch ?? null);
+      if (next === undefined) torn = this.#lookBehind(segment, bytes, end);
+    }
+    this.#checkNothingAbsent(first);
+    checkCluster(this.#outline.clusterId, identity, this.#segments.pathOf(""));
+    return {
+      storeId: first.storeId,
+      outline: this.#outline,
+      index: this.#index,
+      nextBatch: this.#nextBatch,
+      end,
+      lastBatch: this.#lastBatch,
+      torn,
+    };
+  }
+
+  /** Takes over what the segments before the first one that is left amounted to. */
+  #begin(first: SegmentHeader): void {
+    this.#salt = saltOf(first.storeId);
+    this.#nextBatch = first.firstBatch;
+    this.#outline.clusterId = first.clusterId;
+    this.#outline.hardState = first.hardState;
+    this.#outline.restore(first.base, first.basePayload, first.last);
+    this.#index.reset(first.base.index + 1);
+    for (let index = first.base.index; index < first.last.index; index++) this.#index.append(0);
+    this.#absentTo = first.last.index > first.base.index ? first.last.index : 0;
+  }
+
+  async #readHeader(sequence: number, before: SegmentHeader | undefined): Promise<SegmentHeader> {
+    const path = this.#segments.pathOf(segmentName(sequence));
+    const fault = (why: string) => corrupt(path, 0, null, why);
+    if (before !== undefined && sequence !== before.segment + 1) {
+      throw fault(`the segment before it, ${segmentName(sequence - 1)}, is missing`);
+    }
+    const bytes = await this.#readStart(path);
+    const version = segmentVersion(bytes);
+    if (version === null) throw fault("the header of the segment is damaged");
+    if (version !== FORMAT_VERSION) {
+      throw new StorageFailedError(
+        `${path} has version ${String(version)} of the log's format; this program reads version ` +
+          `${String(FORMAT_VERSION)}. Nothing was changed. Run the version of the program that wrote it.`,
+        "not-done",
+      );
+    }
+    const header = decodeSegmentHeader(bytes);
+    if (header.segment !== sequence)
+      throw fault(`it is segment ${String(header.segment)} under another name`);
+    if (before !== undefined && header.storeId !== before.storeId) throw fault("it belongs to another log");
+    return header;
+  }
+
+  async #readStart(path: string): Promise<Uint8Array> {
+    const handle = await this.#files.open(path, "read");
+    try {
+      const prefix = new Uint8Array(HEADER_PREFIX_BYTES);
+      await handle.read(prefix, 0);
+      const bytes = new Uint8Array(segmentHeaderBytes(prefix) ?? 0);
+      await handle.read(bytes, 0);
+      return bytes;
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #readSegment(segment: Segment): Promise<Uint8Array> {
+    if (this.#buffer.length < segment.bytes) this.#buffer = new Uint8Array(segment.bytes);
+    const bytes = this.#buffer.subarray(0, segment.bytes);
+    const count = await this.#segments.read(segment, bytes, 0);
+    if (count < segment.bytes) {
+      throw this.#corrupt(
+        segment,
+        count,
+        `the file was made with ${String(segment.bytes)} bytes and is cut short`,
+      );
+    }
+    return bytes;
+  }
+
+  /** What a header says of all that came before must be what came before. */
+  #checkStanding(segment: Segment, header: SegmentHeader): void {
+    const { clusterId, hardState, base, last, lastIndex } = this.#outline;
+    const same =
+      header.firstBatch === this.#nextBatch &&
+      header.clusterId === clusterId &&
+      header.hardState.term === hardState.term &&
+      header.hardState.votedFor === hardState.votedFor &&
+      samePosition(header.base, base) &&
+      // The terms of entries that were deleted are not known.
+      (lastIndex <= this.#absentTo ? header.last.index === lastIndex : samePosition(header.last, last));
+    if (!same) throw this.#corrupt(segment, 0, "its header does not continue the segment before it");
+  }
+
+  /** Takes over the batches from `offset` on, up to number `stop`; returns where they end. */
+  #replay(segment: Segment, bytes: Uint8Array, offset: number, stop: number | null): number {
+    let at = offset;
+    this.#lastBatch = null;
+    while (at < bytes.length && this.#nextBatch !== stop) {
+      const found = this.#decodeBatch(segment, bytes, at);
+      if (found.state === "damaged") throw this.#corrupt(segment, at, found.why);
+      if (found.state === "unfinished") {
+        if (stop === null) break;
+        throw this.#corrupt(segment, at, `batch ${String(this.#nextBatch)} is missing`);
+      }
+      const padded = toSectors(found.length);
+      this.#takeBatch(segment, at, found.items);
+      this.#lastBatch = { offset: at, bytes: bytes.subarray(at, at + padded) };
+      this.#nextBatch += 1;
+      at += padded;
+    }
+    if (stop !== null && this.#nextBatch !== stop) {
+      throw this.#corrupt(segment, at, `batch ${String(this.#nextBatch)} is missing`);
+    }
+    return at;
+  }
+
+  #decodeBatch(segment: Segment, bytes: Uint8Array, at: number): ReturnType<typeof decodeBatch> {
+    try {
+      return decodeBatch(bytes, at, this.#nextBatch, this.#salt);
+    } catch (cause) {
+      if (!(cause instanceof DecodeError)) throw cause;
+      throw this.#corrupt(segment, at, cause.message, cause);
+    }
+  }
+
+  #takeBatch(segment: Segment, offset: number, items: readonly Item[]): void {
+    let at = offset + BATCH_HEADER_BYTES;
+    for (const item of items) {
+      try {
+        this.#takeItem(segment, at + ITEM_HEADER_BYTES, item);
+      } catch (cause) {
+        // The batch is as it was written, and still makes no sense where it stands.
+        if (!(cause instanceof DecodeError || cause instanceof ProtocolViolation)) throw cause;
+        throw this.#corrupt(segment, at, cause.message, cause);
+      }
+      at += itemBytes(item);
+    }
+  }
+
+  #takeItem(segment: Segment, body: number, item: Item): void {
+    switch (item.type) {
+      case "entries": {
+        let at = body;
+        for (const record of item.records) {
+          this.#outline.appendRecord(record);
+          const index = recordIndex(record);
+          this.#index.append(record.length);
+          this.#index.locate(index, segment.sequence, at);
+          segment.indexMax = Math.max(segment.indexMax, index);
+          at += record.length;
+        }
+        break;
+      }
+      case "hard-state":
+        this.#outline.hardState = item.hardState;
+        break;
+      case "truncate":
+        this.#outline.truncate(item.from);
+        this.#index.truncate(item.from);
+        this.#absentTo = Math.min(this.#absentTo, item.from - 1);
+        break;
+      case "cluster-id":
+        this.#outline.clusterId = item.clusterId;
+        break;
+      case "compact":
+        this.#outline.compact(item.base);
+        this.#index.compact(item.base.position.index + 1);
+        break;
+      case "reset":
+        this.#outline.reset(item.base);
+        this.#index.reset(item.base.position.index + 1);
+        this.#segments.forgetEntries();
+        this.#absentTo = 0;
+        break;
+    }
+  }
+
+  /**
+   * Looks at what follows the last batch of the last segment. A later batch would have been written
+   * only after what is missing here was durable; so if there is one, this is damage. Otherwise,
+   * anything but zeros is what an interrupted write left.
+   */
+  #lookBehind(segment: Segment, bytes: Uint8Array, end: number): Recovered["torn"] {
+    for (let at = end; at + SECTOR_BYTES <= bytes.length; at += SECTOR_BYTES) {
+      const later = readBatchHeader(bytes, at, this.#salt);
+      if (later !== null && later.sequence > this.#nextBatch) {
+        throw this.#corrupt(
+          segment,
+          end,
+          `batch ${String(this.#nextBatch)} is damaged, though batch ${String(later.sequence)} was written after it`,
+        );
+      }
+    }
+    // On whole words: the free space of a segment is megabytes of zeros.
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset + end, Math.floor((bytes.length - end) / 4));
+    return words.some((word) => word !== 0) ? { file: segment.path, offset: end } : null;
+  }
+
+  #checkNothingAbsent(first: SegmentHeader): void {
+    const { base } = this.#outline;
+    if (this.#absentTo <= base.index) return;
+    const path = this.#segments.pathOf(segmentName(first.segment));
+    const entries = `entries ${String(base.index + 1)} to ${String(this.#absentTo)}`;
+    throw corrupt(path, 0, base.index + 1, `${entries} were in earlier segments, which are missing`);
+  }
+
+  #corrupt(segment: Segment, offset: number, why: string, cause?: unknown): CorruptLogError {
+    return corrupt(segment.path, offset, this.#outline.lastIndex + 1, why, cause);
+  }
+}
+
+/** Says what is wrong, where, and what to do. */
+export function corrupt(
+  file: string,
+  offset: number,
+  index: LogIndex | null,
+  why: string,
+  cause?: unknown,
+): CorruptLogError {
+  const entries = index === null ? "" : ` Entry ${String(index)} and later ones may be affected.`;
+  const text = `the log is damaged: ${file}, offset ${String(offset)}: ${why}.${entries} ${WHAT_TO_DO}`;
+  return new CorruptLogError(file, offset, index, text, cause === undefined ? undefined : { cause });
+}
+
+function headerEnd(bytes: Uint8Array): number {
+  return toSectors(segmentHeaderBytes(bytes) ?? 0);
+}
+
+function checkIdentity(header: SegmentHeader, identity: LogIdentity, directory: string): void {
+  if (header.nodeId === identity.nodeId) return;
+  throw new WrongIdentityError(
+    `${directory} holds the log of node ${header.nodeId}, not of ${identity.nodeId}. ` +
+      `Start the node with its own directory, or an empty one.`,
+  );
+}
+
+export function checkCluster(stored: string | null, identity: LogIdentity, place: string): void {
+  if (stored === null || identity.clusterId === null || stored === identity.clusterId) return;
+  throw new WrongIdentityError(
+    `${place} belongs to cluster ${stored}, not to ${identity.clusterId}. ` +
+      `Start the node with a directory of its own cluster, or an empty one.`,
+  );
+}

@@ -1,0 +1,251 @@
+import { assert } from "../../core/assert.ts";
+import type { LogIndex } from "../../core/position.ts";
+import type { FileHandle, FileSystem } from "../../environment/environment.ts";
+import { SECTOR_BYTES, toSectors } from "./format.ts";
+import { encodeSegmentHeader, type SegmentHeader } from "./segment-header.ts";
+
+/** A file of the log. Space in it is written once, and never again for something else. */
+export interface Segment {
+  readonly sequence: number;
+  readonly path: string;
+  /** The size of the file. */
+  readonly bytes: number;
+  /** The highest entry that was ever written to it and may still be wanted; 0: none. */
+  indexMax: LogIndex;
+}
+
+/** Segments kept open for reading, besides the one that is written. A bound on descriptors, not on reads. */
+const OPEN_SEGMENTS_MAX = 32;
+
+/** The first segment is small, so that a new log is there at once; each is twice as large as the one before. */
+export const FIRST_SEGMENT_BYTES = 1024 * 1024;
+
+const SEGMENT_NAME = /^\d{16}\.wal$/;
+
+/** A segment that has no name yet. Left over after a crash, it means nothing. */
+const PREPARED_NAME = "prepared.tmp";
+
+interface OpenFile {
+  readonly handle: Promise<FileHandle>;
+  users: number;
+  /** Closed as soon as nobody uses it. */
+  retired: boolean;
+}
+
+export function segmentName(sequence: number): string {
+  return `${String(sequence).padStart(16, "0")}.wal`;
+}
+
+/** The numbers of the segments among the names of a directory, ascending. */
+export function segmentSequences(names: readonly string[]): number[] {
+  return names
+    .filter((name) => SEGMENT_NAME.test(name))
+    .map((name) => parseInt(name, 10))
+    .sort((a, b) => a - b);
+}
+
+/** The files of the log: makes them ahead of need, opens them for reading, removes them. */
+export class Segments {
+  readonly #files: FileSystem;
+  readonly #directory: string;
+  readonly #segmentBytes: number;
+  /** Ascending and without a gap; the last one is written. */
+  readonly #segments: Segment[] = [];
+  /** Least recently used first. */
+  readonly #open = new Map<Segment, OpenFile>();
+  #prepared: Promise<FileHandle> | null = null;
+
+  constructor(files: FileSystem, directory: string, segmentBytes: number) {
+    this.#files = files;
+    this.#directory = directory;
+    this.#segmentBytes = segmentBytes;
+  }
+
+  get active(): Segment | undefined {
+    return this.#segments.at(-1);
+  }
+
+  get(sequence: number): Segment {
+    const segment = this.#segments[sequence - (this.#segments[0]?.sequence ?? 0)];
+    assert(segment !== undefined, "an entry of the log is in a segment of the log");
+    return segment;
+  }
+
+  pathOf(name: string): string {
+    return `${this.#directory}/${name}`;
+  }
+
+  /** Takes in a segment that was found on disk. */
+  add(sequence: number, bytes: number): Segment {
+    const segment = { sequence, bytes, path: this.pathOf(segmentName(sequence)), indexMax: 0 };
+    this.#segments.push(segment);
+    return segment;
+  }
+
+  /** Removes what an earlier run prepared and never used. */
+  async removeLeftover(names: readonly string[]): Promise<void> {
+    if (names.includes(PREPARED_NAME)) await this.#files.remove(this.pathOf(PREPARED_NAME));
+  }
+
+  /** Begins to make the next segment ready, if that has not begun yet. */
+  prepare(): void {
+    if (this.#prepared !== null) return;
+    this.#prepared = this.#allocate(this.#nextBytes());
+    // Whoever needs the segment tries again and then sees the error; nobody needs it yet.
+    this.#prepared.catch(() => undefined);
+  }
+
+  /**
+   * Makes a segment that has room for `room` bytes after its header, durably, with its name.
+   * Before the name is there, everything in it is durable: a segment with a name and no whole
+   * header has been damaged.
+   */
+  async create(
+    header: Omit<SegmentHeader, "segment" | "bytes">,
+    room: number,
+  ): Promise<{ handle: FileHandle; end: number; segment: Segment }> {
+    const sequence = (this.active?.sequence ?? 0) + 1;
+    const end = encodeSegmentHeader({ ...header, segment: sequence, bytes: 0 }).length;
+    const handle = await this.#take();
+    let bytes: number;
+    try {
+      bytes = await handle.size();
+      if (bytes < end + room) {
+        bytes = toSectors(end + room);
+        await handle.allocate(bytes);
+      }
+      await handle.write([encodeSegmentHeader({ ...header, segment: sequence, bytes })], 0);
+      await handle.dataSync();
+      await this.#files.rename(this.pathOf(PREPARED_NAME), this.pathOf(segmentName(sequence)));
+      await this.#files.syncDirectory(this.#directory);
+    } catch (error) {
+      await handle.close().catch(() => undefined);
+      throw error;
+    }
+    const before = this.active;
+    const segment = this.add(sequence, bytes);
+    this.#open.set(segment, { handle: Promise.resolve(handle), users: 1, retired: false });
+    if (before !== undefined) this.#release(before);
+    return { handle, end, segment };
+  }
+
+  /** Opens the last segment for writing. */
+  async openActive(): Promise<FileHandle> {
+    const { active } = this;
+    assert(active !== undefined, "a log has a segment");
+    const handle = await this.#files.open(active.path, "write");
+    this.#open.set(active, { handle: Promise.resolve(handle), users: 1, retired: false });
+    return handle;
+  }
+
+  /** Fills `target` from a segment; resolves with the bytes read. */
+  async read(segment: Segment, target: Uint8Array, offset: number): Promise<number> {
+    const handle = await this.#acquire(segment);
+    try {
+      return await handle.read(target, offset);
+    } finally {
+      this.#release(segment);
+    }
+  }
+
+  /** The oldest segment that holds nothing after `index`, unless it is the one being written. */
+  firstObsolete(index: LogIndex): Segment | undefined {
+    const [first] = this.#segments;
+    return first !== undefined && first !== this.active && first.indexMax <= index ? first : undefined;
+  }
+
+  /**
+   * Removes the oldest segment, durably: removed in order, the others stay without a gap,
+   * whatever a crash keeps. Reads under way finish first.
+   */
+  async removeFirst(segment: Segment): Promise<void> {
+    assert(segment === this.#segments[0] && segment !== this.active, "segments are removed oldest first");
+    await this.#files.remove(segment.path);
+    this.#segments.shift();
+    const file = this.#open.get(segment);
+    if (file !== undefined) {
+      file.retired = true;
+      this.#closeIfUnused(segment, file);
+    }
+    await this.#files.syncDirectory(this.#directory);
+  }
+
+  /** After an empty beginning or a reset, what earlier batches wrote is not wanted any more. */
+  forgetEntries(): void {
+    for (const segment of this.#segments) segment.indexMax = 0;
+  }
+
+  async close(): Promise<void> {
+    const prepared = await this.#prepared?.catch(() => undefined);
+    this.#prepared = null;
+    const handles = [...this.#open.values()].map((file) => file.handle);
+    this.#open.clear();
+    await prepared?.close();
+    if (prepared !== undefined) await this.#files.remove(this.pathOf(PREPARED_NAME));
+    for (const handle of handles) await (await handle).close();
+  }
+
+  #nextBytes(): number {
+    const grown = this.active === undefined ? FIRST_SEGMENT_BYTES : this.active.bytes * 2;
+    return Math.max(SECTOR_BYTES, Math.min(this.#segmentBytes, grown));
+  }
+
+  async #take(): Promise<FileHandle> {
+    const prepared = await this.#prepared?.catch(() => undefined);
+    this.#prepared = null;
+    return prepared ?? this.#allocate(this.#nextBytes());
+  }
+
+  async #allocate(bytes: number): Promise<FileHandle> {
+    const path = this.pathOf(PREPARED_NAME);
+    const handle = await this.#files.open(path, "create").catch(async (error: unknown) => {
+      // Left by an attempt that failed half-way.
+      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+      await this.#files.remove(path);
+      return this.#files.open(path, "create");
+    });
+    try {
+      await handle.allocate(bytes);
+      // The size and the blocks, so that the syncs to come move data alone.
+      await handle.dataSync();
+      return handle;
+    } catch (error) {
+      await handle.close().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #acquire(segment: Segment): Promise<FileHandle> {
+    let file = this.#open.get(segment);
+    if (file === undefined) {
+      file = { handle: this.#files.open(segment.path, "read"), users: 0, retired: false };
+      // One that cannot be opened is not kept: the next read tries again.
+      file.handle.catch(() => this.#open.delete(segment));
+    } else this.#open.delete(segment);
+    this.#open.set(segment, file);
+    file.users += 1;
+    return file.handle;
+  }
+
+  #release(segment: Segment): void {
+    const file = this.#open.get(segment);
+    if (file === undefined) return;
+    file.users -= 1;
+    this.#closeIfUnused(segment, file);
+    for (const [other, { users }] of this.#open) {
+      if (this.#open.size <= OPEN_SEGMENTS_MAX) break;
+      if (users === 0) this.#dispose(other);
+    }
+  }
+
+  #closeIfUnused(segment: Segment, file: OpenFile): void {
+    if (file.retired && file.users === 0) this.#dispose(segment);
+  }
+
+  #dispose(segment: Segment): void {
+    const file = this.#open.get(segment);
+    this.#open.delete(segment);
+    // Nothing was written through it that is not durable, so a failure to close loses nothing.
+    file?.handle.then((handle) => handle.close()).catch(() => undefined);
+  }
+}

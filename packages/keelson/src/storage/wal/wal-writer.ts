@@ -1,0 +1,460 @@
+import type { HardState } from "../../core/action.ts";
+import { assert } from "../../core/assert.ts";
+import type { LogIndex, LogPosition } from "../../core/position.ts";
+import { recordIndex, recordIsIntact, recordLength } from "../../codec/record.ts";
+import type { FileHandle } from "../../environment/environment.ts";
+import { ClosedError, InvalidOptionError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
+import type { LogOutline } from "../log-outline.ts";
+import type { LogBase, LogWrite } from "../log-store.ts";
+import type { EntryIndex } from "./entry-index.ts";
+import {
+  BATCH_HEADER_BYTES,
+  batchBytes,
+  encodeBatch,
+  ITEM_HEADER_BYTES,
+  itemBytes,
+  toSectors,
+  type Item,
+} from "./format.ts";
+import { corrupt } from "./recovery.ts";
+import { saltOf } from "./segment-header.ts";
+import type { Segment, Segments } from "./segments.ts";
+
+/** Writes that wait are gathered into one batch up to this size: more would not make the sync any cheaper. */
+const BATCH_BYTES_MAX = 4 * 1024 * 1024;
+
+/** One write may not be larger, because it becomes one batch in one segment. */
+export const WRITE_BYTES_MAX = 512 * 1024 * 1024;
+
+/** The buffer in which batches are put together is kept up to this size. */
+const STAGING_BYTES_KEPT = 1024 * 1024;
+
+/** Entries with more than this between them on disk (overwritten ones, say) are read by separate reads. */
+const READ_GAP_BYTES_MAX = 64 * 1024;
+
+/** All that a segment's header says of what came before it. */
+interface Standing {
+  readonly clusterId: string | null;
+  readonly hardState: HardState;
+  readonly base: LogPosition;
+  readonly basePayload: Uint8Array;
+  readonly last: LogPosition;
+}
+
+/** A write that waits for its batch, or is part of the one under way. */
+interface Operation {
+  readonly items: readonly Item[];
+  readonly bytes: number;
+  /** What the log was before it. */
+  readonly before: Standing;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface WalState {
+  readonly nodeId: string;
+  readonly storeId: string;
+  readonly outline: LogOutline;
+  readonly index: EntryIndex;
+  readonly segments: Segments;
+  nextBatch: number;
+  /** Where the active segment's free space begins. */
+  end: number;
+  handle: FileHandle;
+}
+
+export type WalLogger = (
+  level: "info" | "warn",
+  text: string,
+  fields?: Readonly<Record<string, unknown>>,
+) => void;
+
+/**
+ * An open log. Calls take effect in memory at once, in their order, and wait in a queue for the disk.
+ *
+ * **One batch at a time**: what waits is written as one batch and synced, and only then the next batch
+ * is begun. So all that a crash can leave half-written is the last batch, which is what lets recovery
+ * tell an interrupted write from damage, and a busy log needs few syncs.
+ */
+export class WalWriter {
+  readonly #state: WalState;
+  readonly #salt: number;
+  readonly #directory: string;
+  readonly #log: WalLogger;
+
+  /** Records that are not durable yet; the first is that of entry `#recentFirst`. */
+  #recent: Uint8Array[] = [];
+  #recentFirst: LogIndex;
+  #queue: Operation[] = [];
+  #pump: Promise<void> | null = null;
+  #staging = new Uint8Array(64 * 1024);
+
+  /** The base as of the last durable batch: what is below may be deleted. */
+  #durableBase: LogIndex;
+  #cleaning: Promise<void> | null = null;
+  #cleaningFailed = false;
+
+  #failure: StorageFailedError | null = null;
+  #closing = false;
+
+  constructor(state: WalState, directory: string, log: WalLogger) {
+    this.#state = state;
+    this.#salt = saltOf(state.storeId);
+    this.#directory = directory;
+    this.#log = log;
+    this.#recentFirst = state.outline.lastIndex + 1;
+    this.#durableBase = state.outline.base.index;
+    this.#prepareIfNeeded();
+    this.#clean();
+  }
+
+  append(write: LogWrite): Promise<void> {
+    const { hardState, truncateFrom, records } = write;
+    const items: Item[] = [];
+    if (hardState !== null) items.push({ type: "hard-state", hardState });
+    if (truncateFrom !== null) items.push({ type: "truncate", from: truncateFrom });
+    if (records.length > 0) items.push({ type: "entries", records: [...records] });
+    return this.#submit(
+      items,
+      (outline) => outline.checkWrite(write),
+      (outline) => {
+        outline.write(write);
+        if (truncateFrom !== null) this.#truncate(truncateFrom);
+        for (const record of records) {
+          this.#state.index.append(record.length);
+          this.#recent.push(record);
+        }
+      },
+    );
+  }
+
+  setClusterId(clusterId: string): Promise<void> {
+    const stored = this.#state.outline.clusterId;
+    return this.#submit(
+      stored === clusterId ? [] : [{ type: "cluster-id", clusterId }],
+      () => {
+        if (stored === null || stored === clusterId) return;
+        throw new WrongIdentityError(
+          `this log belongs to cluster ${stored} and cannot be given to ${clusterId}`,
+        );
+      },
+      (outline) => {
+        outline.clusterId = clusterId;
+      },
+    );
+  }
+
+  compact(base: LogBase): Promise<void> {
+    // What is forgotten already needs no second time.
+    if (base.position.index <= this.#state.outline.base.index) return this.#submit([], nothing, nothing);
+    return this.#submit(
+      [{ type: "compact", base: copyOf(base) }],
+      (outline) => outline.checkCompact(base),
+      (outline) => {
+        outline.compact(base);
+        this.#state.index.compact(base.position.index + 1);
+      },
+    );
+  }
+
+  reset(base: LogBase): Promise<void> {
+    return this.#submit(
+      [{ type: "reset", base: copyOf(base) }],
+      (outline) => outline.checkReset(base),
+      (outline) => {
+        outline.reset(base);
+        this.#state.index.reset(base.position.index + 1);
+        this.#recent = [];
+        this.#recentFirst = base.position.index + 1;
+      },
+    );
+  }
+
+  bytesBetween(from: LogIndex, to: LogIndex): number {
+    return this.#state.index.bytesBetween(from, to);
+  }
+
+  async read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
+    const { outline, index } = this.#state;
+    if (this.#closing) throw new ClosedError();
+    if (from <= outline.base.index || to > outline.lastIndex + 1 || from > to) {
+      throw new InvalidOptionError(
+        `entries [${String(from)}, ${String(to)}) are not in the log, which holds ` +
+          `[${String(outline.base.index + 1)}, ${String(outline.lastIndex + 1)})`,
+      );
+    }
+    if (from === to) return [];
+    let end = from + 1;
+    while (end < to && index.bytesBetween(from, end + 1) <= bytesMax) end += 1;
+
+    // Both parts are chosen now: whatever is written or truncated while the disk works, this is the
+    // log as it was when it was asked for, and nothing on disk is ever overwritten.
+    const stored = this.#planReads(from, Math.min(end, this.#recentFirst));
+    const recent = this.#recent.slice(
+      Math.max(0, from - this.#recentFirst),
+      Math.max(0, end - this.#recentFirst),
+    );
+    const records: Uint8Array[] = [];
+    for (const part of stored) records.push(...(await this.#readPart(part)));
+    return records.concat(recent);
+  }
+
+  /** Waits for what was asked for; after that, nothing is accepted. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    await this.#pump;
+    await this.#cleaning;
+    await this.#state.segments.close();
+  }
+
+  #truncate(from: LogIndex): void {
+    this.#state.index.truncate(from);
+    this.#recent.length = Math.max(0, Math.min(this.#recent.length, from - this.#recentFirst));
+    this.#recentFirst = Math.min(this.#recentFirst, from);
+  }
+
+  /** Refuses, or takes effect in memory and waits for the disk. */
+  #submit(
+    items: readonly Item[],
+    check: (outline: LogOutline) => void,
+    takeEffect: (outline: LogOutline) => void,
+  ): Promise<void> {
+    const { outline } = this.#state;
+    let bytes = 0;
+    try {
+      if (this.#failure !== null) throw this.#failedEarlier();
+      if (this.#closing) throw new ClosedError();
+      check(outline);
+      for (const item of items) bytes += itemBytes(item);
+      if (bytes > WRITE_BYTES_MAX) {
+        throw new InvalidOptionError(
+          `one write to the log has ${String(bytes)} bytes; the limit is ${String(WRITE_BYTES_MAX)}: split it`,
+        );
+      }
+    } catch (error) {
+      return Promise.reject(asError(error));
+    }
+    const { clusterId, hardState, base, basePayload, last } = outline;
+    const before = { clusterId, hardState, base, basePayload, last };
+    takeEffect(outline);
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ items, bytes, before, resolve, reject });
+      this.#pump ??= this.#run();
+    });
+  }
+
+  async #run(): Promise<void> {
+    // Calls made in this same turn go together.
+    await null;
+    while (this.#queue.length > 0) {
+      const operations = this.#takeOperations();
+      try {
+        await this.#write(operations);
+      } catch (cause) {
+        this.#fail(asError(cause), operations);
+        break;
+      }
+      for (const operation of operations) operation.resolve();
+    }
+    this.#pump = null;
+  }
+
+  #takeOperations(): Operation[] {
+    let count = 0;
+    let bytes = 0;
+    for (const operation of this.#queue) {
+      bytes += operation.bytes;
+      if (count > 0 && bytes > BATCH_BYTES_MAX) break;
+      count += 1;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  async #write(operations: readonly Operation[]): Promise<void> {
+    const items: Item[] = [];
+    let bytes = 0;
+    for (const operation of operations) {
+      bytes += operation.bytes;
+      for (const item of operation.items) items.push(item);
+    }
+    const first = operations.find((operation) => operation.items.length > 0);
+    if (first === undefined) return;
+
+    const state = this.#state;
+    const room = toSectors(batchBytes(bytes));
+    if (state.end + room > this.#active.bytes) await this.#roll(first.before, room);
+    const staging = this.#stagingFor(room);
+    const length = encodeBatch(staging, items, state.nextBatch, this.#salt);
+    await state.handle.write([staging.subarray(0, length)], state.end);
+    await state.handle.dataSync();
+    this.#place(items);
+    state.end += length;
+    state.nextBatch += 1;
+    this.#prepareIfNeeded();
+  }
+
+  /** Goes on in a new segment, whose header says what the log is before the batch to come. */
+  async #roll(before: Standing, room: number): Promise<void> {
+    const { nodeId, storeId, nextBatch, segments } = this.#state;
+    const header = { nodeId, storeId, firstBatch: nextBatch, ...before };
+    const { handle, end } = await segments.create(header, room);
+    this.#state.handle = handle;
+    this.#state.end = end;
+  }
+
+  /** Notes where the entries of the batch just made durable are, and what they allow to forget. */
+  #place(items: readonly Item[]): void {
+    const active = this.#active;
+    let at = this.#state.end + BATCH_HEADER_BYTES;
+    let settled = 0;
+    for (const item of items) {
+      if (item.type === "entries") {
+        let recordAt = at + ITEM_HEADER_BYTES;
+        for (const record of item.records) {
+          const index = recordIndex(record);
+          active.indexMax = Math.max(active.indexMax, index);
+          // An entry that was overwritten meanwhile is another entry, also at the same index.
+          if (this.#recent[index - this.#recentFirst] === record) {
+            this.#state.index.locate(index, active.sequence, recordAt);
+            settled = Math.max(settled, index - this.#recentFirst + 1);
+          }
+          recordAt += record.length;
+        }
+      } else if (item.type === "compact" || item.type === "reset") {
+        if (item.type === "reset") this.#state.segments.forgetEntries();
+        this.#durableBase = item.base.position.index;
+        this.#clean();
+      }
+      at += itemBytes(item);
+    }
+    this.#recent.splice(0, settled);
+    this.#recentFirst += settled;
+  }
+
+  /** Deletes segments that nobody needs, in the background. */
+  #clean(): void {
+    this.#cleaning ??= this.#removeObsolete().finally(() => {
+      this.#cleaning = null;
+    });
+  }
+
+  async #removeObsolete(): Promise<void> {
+    const { segments } = this.#state;
+    for (;;) {
+      const obsolete = segments.firstObsolete(this.#durableBase);
+      if (obsolete === undefined || this.#cleaningFailed) return;
+      try {
+        await segments.removeFirst(obsolete);
+      } catch (error) {
+        // It costs space and nothing else. But what is removed must be removed in order, durably, so
+        // nothing more is removed until the log is opened again.
+        this.#cleaningFailed = true;
+        const { message } = asError(error);
+        this.#log("warn", `a segment that is no longer needed could not be removed: ${message}`, {
+          file: obsolete.path,
+        });
+      }
+    }
+  }
+
+  #prepareIfNeeded(): void {
+    if (this.#state.end > this.#active.bytes / 2) this.#state.segments.prepare();
+  }
+
+  #stagingFor(bytes: number): Uint8Array {
+    if (bytes <= this.#staging.length) return this.#staging;
+    const staging = new Uint8Array(bytes);
+    if (bytes <= STAGING_BYTES_KEPT) this.#staging = staging;
+    return staging;
+  }
+
+  #fail(cause: Error, operations: readonly Operation[]): void {
+    const why = `the log in ${this.#directory} could not be written: ${cause.message}`;
+    const what =
+      "What this write left on disk is not known, so nothing more is written; restart the node to find out.";
+    this.#failure = new StorageFailedError(`${why}. ${what}`, "unknown", { cause });
+    const waiting = this.#queue;
+    this.#queue = [];
+    for (const operation of operations) operation.reject(this.#failure);
+    for (const operation of waiting) operation.reject(this.#failedEarlier());
+  }
+
+  #failedEarlier(): StorageFailedError {
+    return new StorageFailedError(
+      `the log in ${this.#directory} takes no more writes, because an earlier one failed`,
+      "not-done",
+      { cause: this.#failure?.cause },
+    );
+  }
+
+  /** What to read of the stored entries `[from, to)`: as few and large reads as possible. */
+  #planReads(from: LogIndex, to: LogIndex): ReadPart[] {
+    const { index, segments } = this.#state;
+    const parts: ReadPart[] = [];
+    for (let at = from; at < to; at++) {
+      const { segment, offset, length } = index.place(at);
+      const part = parts.at(-1);
+      const gap = part === undefined ? -1 : offset - part.end;
+      if (part?.segment.sequence === segment && gap >= 0 && gap <= READ_GAP_BYTES_MAX) {
+        part.offsets.push(offset);
+        part.end = offset + length;
+      } else
+        parts.push({ segment: segments.get(segment), first: at, offsets: [offset], end: offset + length });
+    }
+    return parts;
+  }
+
+  async #readPart({ segment, first, offsets, end }: ReadPart): Promise<Uint8Array[]> {
+    const start = offsets[0] ?? 0;
+    const bytes = new Uint8Array(end - start);
+    let count: number;
+    try {
+      count = await this.#state.segments.read(segment, bytes, start);
+    } catch (cause) {
+      const why = `entry ${String(first)} could not be read from ${segment.path}: ${asError(cause).message}`;
+      throw new StorageFailedError(why, "not-done", { cause });
+    }
+    return offsets.map((offset, at) => {
+      const index = first + at;
+      const from = offset - start;
+      const until = (offsets[at + 1] ?? end) - start;
+      const length = recordLength(bytes, from);
+      if (count < bytes.length) throw corrupt(segment.path, offset, index, "the file is cut short");
+      if (recordIndex(bytes, from) !== index || length > until - from || !recordIsIntact(bytes, from)) {
+        throw corrupt(
+          segment.path,
+          offset,
+          index,
+          `the record of entry ${String(index)} does not match its checksum`,
+        );
+      }
+      return bytes.subarray(from, from + length);
+    });
+  }
+
+  get #active(): Segment {
+    const { active } = this.#state.segments;
+    assert(active !== undefined, "an open log has a segment to write to");
+    return active;
+  }
+}
+
+/** Stored entries that one read gets. */
+interface ReadPart {
+  readonly segment: Segment;
+  readonly first: LogIndex;
+  readonly offsets: number[];
+  end: number;
+}
+
+function nothing(): void {
+  // An operation that changes nothing still waits for those before it.
+}
+
+function copyOf(base: LogBase): LogBase {
+  return { position: { ...base.position }, config: new Uint8Array(base.config) };
+}
+
+export function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
