@@ -1,0 +1,31 @@
+import { describe, expect, it } from "vitest";
+import { RandomRun, type RunSummary } from "./test/random-run.ts";
+
+/** More seeds for a longer look: KEELSON_SEEDS=5000, or from another place: KEELSON_FIRST_SEED=1000. */
+const FIRST = Number(process.env["KEELSON_FIRST_SEED"] ?? 1);
+const COUNT = Number(process.env["KEELSON_SEEDS"] ?? 200);
+
+describe("three nodes under random faults", () => {
+  it(
+    "lose nothing that was acknowledged, agree on what they applied, and answer no read too early",
+    { timeout: 600_000 },
+    async () => {
+      const total: RunSummary = {
+        acknowledged: 0,
+        lost: 0,
+        unknown: 0,
+        refused: 0,
+        reads: 0,
+        crashes: 0,
+        terms: 0,
+      };
+      for (let seed = FIRST; seed < FIRST + COUNT; seed++) {
+        const summary = await new RandomRun(seed).run();
+        for (const key of Object.keys(total) as (keyof RunSummary)[]) total[key] += summary[key];
+      }
+      // A run in which nothing happens proves nothing.
+      for (const [what, count] of Object.entries(total)) expect(count, what).toBeGreaterThan(0);
+      if (process.env["KEELSON_SEEDS"] !== undefined) console.log(total);
+    },
+  );
+});
