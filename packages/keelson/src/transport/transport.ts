@@ -16,6 +16,8 @@ export interface PeerInfo {
   readonly storeId: string;
   /** Free text of the application, such as the addresses for its clients; at most 4 KiB. */
   readonly data: string;
+  /** Of a peer that was met: where it says that others reach it. A node without a cluster has no other way to answer. */
+  readonly address?: string;
 }
 
 /** The node that a transport works for. */
