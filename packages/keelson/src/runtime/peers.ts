@@ -29,6 +29,13 @@ export class Peers {
     if (this.#infos.size > PEERS_MAX && oldest !== undefined) this.#infos.delete(oldest);
   }
 
+  /** Where those who were met say that they are reached. */
+  get addresses(): Map<NodeId, string> {
+    const addresses = new Map<NodeId, string>();
+    for (const { id, address } of this.#infos.values()) if (address !== undefined) addresses.set(id, address);
+    return addresses;
+  }
+
   /** null: not met yet. */
   dataOf(id: NodeId): string | null {
     return this.#infos.get(id)?.data ?? null;

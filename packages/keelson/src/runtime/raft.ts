@@ -474,18 +474,23 @@ export class Raft<Command, Result> implements AsyncDisposable {
     before.membership = membership;
     if (roleChanged) this.#changes.push({ type: "role", role, term });
     if (leaderChanged) this.#changes.push({ type: "leader", leader, term });
-    if (membershipChanged) {
-      this.#setPeers();
-      if (membership !== null) this.#changes.push(membershipChange(membership));
-    }
+    if (membershipChanged || leaderChanged) this.#setPeers();
+    if (membershipChanged && membership !== null) this.#changes.push(membershipChange(membership));
     this.#writes.committed();
     if (leaderChanged && leader !== null) this.#reads.retry();
   }
 
+  /** The members; and whoever else must be answered: all who call a node that knows no members yet, and its leader. */
   #setPeers(): void {
-    const members =
-      this.#opened.memberships.current?.membership.members ?? new Map<NodeId, { address: string }>();
-    const peers = new Map([...members].map(([id, { address }]) => [id, address] as const));
+    const membership = this.#opened.memberships.current?.membership;
+    const met = this.#peers.addresses;
+    const peers =
+      membership === undefined
+        ? met
+        : new Map([...membership.members].map(([id, { address }]) => [id, address]));
+    const { leader } = this.#core;
+    const leaderAddress = leader === null || peers.has(leader) ? undefined : met.get(leader);
+    if (leader !== null && leaderAddress !== undefined) peers.set(leader, leaderAddress);
     peers.delete(this.#settings.id);
     this.#options.transport.setPeers(peers);
   }
@@ -499,6 +504,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       adoptClusterId: (clusterId) => this.#founding.adopt(clusterId),
       onPeer: (peer) => {
         this.#peers.met(peer);
+        if (this.#refusal() === null && !this.initialized) this.#setPeers();
       },
       receive: (parcel) => {
         this.#driver.receive(parcel);

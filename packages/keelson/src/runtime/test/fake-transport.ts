@@ -47,14 +47,14 @@ export class FakeNet {
     this.#cut.clear();
   }
 
-  carry(from: TransportHost, to: NodeId, address: string, parcel: Parcel): void {
+  carry(from: TransportHost, fromAddress: string, to: NodeId, address: string, parcel: Parcel): void {
     const copies = this.#random() < this.doubleRate ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       if (this.#random() < this.lossRate) continue;
       const delay = this.delayMs.min + this.#random() * (this.delayMs.max - this.delayMs.min);
       this.#clock.setTimer(delay, () => {
         if (this.#cut.has(`${from.self.id}>${to}`)) return;
-        void this.#at.get(address)?.arrived(from, parcel);
+        void this.#at.get(address)?.arrived(from, fromAddress, parcel);
       });
     }
   }
@@ -91,7 +91,7 @@ export class FakeTransport implements Transport {
     const address = this.peers.get(to);
     if (address === undefined || this.#host === null || this.isClosed) return false;
     if (this.filter?.(to, parcel) === false) return false;
-    this.#net.carry(this.#host, to, address, parcel);
+    this.#net.carry(this.#host, this.address, to, address, parcel);
     return true;
   }
 
@@ -101,7 +101,7 @@ export class FakeTransport implements Transport {
     return this.hangs ? new Promise(() => undefined) : Promise.resolve();
   }
 
-  async arrived(from: TransportHost, parcel: Parcel): Promise<void> {
+  async arrived(from: TransportHost, address: string, parcel: Parcel): Promise<void> {
     const host = this.#host;
     const clusterId = from.clusterId();
     if (host === null || this.isClosed || clusterId === null) return;
@@ -109,7 +109,7 @@ export class FakeTransport implements Transport {
     if (host.clusterId() !== clusterId) return;
     if (!this.#met.has(from.self.id)) {
       this.#met.add(from.self.id);
-      host.onPeer(from.self);
+      host.onPeer({ ...from.self, address });
     }
     host.receive(parcel);
   }
