@@ -8,3 +8,27 @@ export {
   FRAME_BYTES_MAX,
   type MessageFrame,
 } from "./frame.ts";
+export {
+  ADDRESS_CHARS_MAX,
+  decodeMembership,
+  encodeMembership,
+  type MemberData,
+  type Membership,
+  MEMBERS_MAX,
+  NODE_ID_PATTERN,
+} from "./config.ts";
+export {
+  type DecodedRecord,
+  decodeRecord,
+  encodeRecord,
+  EntryKind,
+  RECORD_BYTES_MAX,
+  RECORD_HEADER_BYTES,
+  RECORD_PAYLOAD_BYTES_MAX,
+  type RecordHeader,
+  recordIndex,
+  recordKind,
+  recordLength,
+  recordPayload,
+  recordTerm,
+} from "./record.ts";

@@ -167,6 +167,25 @@ export class FaultFiles implements FileSystem {
     return copy;
   }
 
+  /**
+   * The same files, as one process sees them: after `kill` or `crash`, its calls do nothing and never
+   * end, as befits the dead. Give each process its own; what is called on this object itself is
+   * always done.
+   */
+  mount(): FileSystem {
+    const run = this.#run;
+    const whileAlive = <T>(call: () => Promise<T>): Promise<T> => (run === this.#run ? call() : never());
+    return {
+      open: (path, mode) => whileAlive(() => this.open(path, mode)),
+      list: (directory) => whileAlive(() => this.list(directory)),
+      makeDirectory: (path) => whileAlive(() => this.makeDirectory(path)),
+      remove: (path) => whileAlive(() => this.remove(path)),
+      rename: (from, to) => whileAlive(() => this.rename(from, to)),
+      syncDirectory: (path) => whileAlive(() => this.syncDirectory(path)),
+      lock: (directory) => whileAlive(() => this.lock(directory)),
+    };
+  }
+
   open(path: string, mode: "create" | "write" | "read"): Promise<FileHandle> {
     return this.#operate("open", path, () => {
       if (mode === "create") {

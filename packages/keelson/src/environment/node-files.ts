@@ -171,8 +171,8 @@ async function syncDirectory(directory: string): Promise<void> {
 function promised(start: (done: Done) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     start((error) => {
-      if (error === null || error === undefined) resolve();
-      else reject(error);
+      if (error instanceof Error) reject(error);
+      else resolve();
     });
   });
 }

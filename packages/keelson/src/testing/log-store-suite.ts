@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { strict as assert } from "node:assert";
 import { encodeMembership } from "../codec/config.ts";
 import { encodeRecord, EntryKind } from "../codec/record.ts";
 import { configOf, EMPTY_CONFIG } from "../core/config.ts";
@@ -23,8 +23,8 @@ export interface LogStoreCase {
 
 /** The two functions of a test framework that the suite needs, such as vitest's or `node:test`'s. */
 export interface TestFramework {
-  describe(name: string, body: () => void): unknown;
-  it(name: string, body: () => Promise<void>): unknown;
+  readonly describe: (name: string, body: () => void) => unknown;
+  readonly it: (name: string, body: () => Promise<void>) => unknown;
 }
 
 /**

@@ -173,9 +173,9 @@ class WalLog implements LogStore {
   async #create(
     segments: Segments,
     { nodeId, clusterId }: LogIdentity,
-    { random }: Environment,
+    environment: Environment,
   ): Promise<WalState> {
-    const storeId = randomId(random);
+    const storeId = randomId(() => environment.random());
     const outline = new LogOutline();
     outline.clusterId = clusterId;
     const firstBatch = 1;

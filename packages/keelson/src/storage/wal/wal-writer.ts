@@ -245,7 +245,7 @@ export class WalWriter {
 
   async #run(): Promise<void> {
     // Calls made in this same turn go together.
-    await null;
+    await Promise.resolve();
     while (this.#queue.length > 0) {
       const operations = this.#takeOperations();
       try {

@@ -1,0 +1,217 @@
+import { describe, expect, it } from "vitest";
+import { seededRandom } from "../../environment/fake-clock.ts";
+import { FaultFiles, type FileFault, type FileOperation } from "../../environment/fault-files.ts";
+import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import type { LogStore, StoredLog } from "../log-store.ts";
+import { wal } from "./index.ts";
+import { EMPTY_MODEL, entries, observe, WORKLOAD, write, type Call, type Model } from "./test/model.ts";
+
+const DIRECTORY = "/data/a";
+
+function openLog(files: FaultFiles): Promise<{ store: LogStore; found: StoredLog }> {
+  const store = wal(DIRECTORY, { segmentBytes: 4096 });
+  const opened = store.open({ nodeId: "a", clusterId: null }, fakeEnvironment({ files: files.mount() }));
+  return opened.then((found) => ({ store, found }));
+}
+
+/** What became of a workload. */
+interface Course {
+  /** What the log should hold after each call; the first before any. */
+  readonly models: Model[];
+  /** Calls up to this one were acknowledged. */
+  acknowledged: number;
+  /** Calls that were rejected. */
+  readonly errors: unknown[];
+}
+
+function newCourse(): Course {
+  return { models: [EMPTY_MODEL], acknowledged: 0, errors: [] };
+}
+
+/** Makes the calls, and notes how far each one got. A call that is rejected ends the group after its own. */
+async function perform(store: LogStore, groups: readonly (readonly Call[])[], course: Course): Promise<void> {
+  for (const group of groups) {
+    if (course.errors.length > 0) return;
+    await Promise.all(
+      group.map(async (call) => {
+        const written = call.onStore(store);
+        course.models.push(call.onModel(course.models.at(-1)!));
+        const number = course.models.length - 1;
+        try {
+          await written;
+          // Acknowledged in order: so an acknowledgement vouches for all calls before it.
+          expect(course.errors).toEqual([]);
+          course.acknowledged = number;
+        } catch (error) {
+          course.errors.push(error);
+        }
+      }),
+    );
+  }
+}
+
+/** Does `body` with the power failing at operation `at`; whether it got that far. */
+async function untilPowerCut(files: FaultFiles, at: number, body: () => Promise<void>): Promise<boolean> {
+  const first = files.operations;
+  let cut = (): void => undefined;
+  const isCut = new Promise<boolean>((resolve) => {
+    cut = () => resolve(true);
+  });
+  files.intercept = ({ number }) => {
+    if (number - first !== at) return null;
+    cut();
+    return { type: "power-cut" };
+  };
+  const happened = await Promise.race([isCut, body().then(() => false)]);
+  // Whatever was under way gets as far as it can.
+  await new Promise((resolve) => setImmediate(resolve));
+  files.intercept = null;
+  return happened;
+}
+
+function expectKept(course: Course, seen: Model): number {
+  const allowed = course.models.slice(course.acknowledged);
+  const at = allowed.findIndex((model) => JSON.stringify(model) === JSON.stringify(seen));
+  if (at < 0) expect(seen, `nothing acknowledged (${String(course.acknowledged)}) may be lost`).toEqual(allowed[0]);
+  return course.acknowledged + at;
+}
+
+/** Opens what a crash left; checks it, that it stays so, and that the log works. */
+async function expectRecovery(files: FaultFiles, course: Course, random: () => number): Promise<void> {
+  const { store, found } = await openLog(files);
+  const seen = await observe(found, store);
+  expectKept(course, seen);
+
+  // What was once reported is durable: the core counts on it.
+  files.crash(random);
+  const again = await openLog(files);
+  expect(await observe(again.found, again.store)).toEqual(seen);
+
+  const last = again.found.lastIndex;
+  await write({ records: entries(last + 1, last + 3, 50, 700) }).onStore(again.store);
+  files.crash(random);
+  const more = await openLog(files);
+  expect(more.found.lastIndex).toBe(last + 2);
+  expect((await observe(more.found, more.store)).entries.slice(0, -2)).toEqual(seen.entries);
+  await more.store.close();
+}
+
+async function countOperations(): Promise<number> {
+  const files = new FaultFiles();
+  const { store } = await openLog(files);
+  await perform(store, WORKLOAD, newCourse());
+  await store.close();
+  return files.operations;
+}
+
+describe("the log on disk, when the power fails,", () => {
+  it("keeps all that was acknowledged, and nothing by halves, at every operation", async () => {
+    const total = await countOperations();
+    expect(total).toBeGreaterThan(100);
+    for (let at = 1; at <= total; at++) {
+      for (const seed of [1, 2, 3]) {
+        const files = new FaultFiles();
+        const random = seededRandom(at * 10 + seed);
+        const course = newCourse();
+        const cut = await untilPowerCut(files, at, async () => {
+          const { store } = await openLog(files);
+          await perform(store, WORKLOAD, course);
+          await store.close();
+        });
+        expect(cut).toBe(true);
+        files.crash(random);
+        await expectRecovery(files, course, random);
+      }
+    }
+  });
+
+  it("keeps it also when the power fails again at every operation of the recovery", async () => {
+    const total = await countOperations();
+    for (let at = 20; at <= total; at += 3) {
+      const files = new FaultFiles();
+      const random = seededRandom(at);
+      const course = newCourse();
+      await untilPowerCut(files, at, async () => {
+        const { store } = await openLog(files);
+        await perform(store, WORKLOAD, course);
+        await store.close();
+      });
+      files.crash(random);
+      for (let step = 1; ; step++) {
+        const disk = files.copy();
+        const cut = await untilPowerCut(disk, step, async () => {
+          const { store } = await openLog(disk);
+          await store.close();
+        });
+        if (!cut) break;
+        disk.crash(random);
+        await expectRecovery(disk, course, random);
+      }
+    }
+  });
+});
+
+describe("the log on disk, when its process is killed,", () => {
+  it("makes what it finds durable before it says so", async () => {
+    const total = await countOperations();
+    for (let at = 1; at <= total; at++) {
+      const files = new FaultFiles();
+      const course = newCourse();
+      await untilPowerCut(files, at, async () => {
+        const { store } = await openLog(files);
+        await perform(store, WORKLOAD, course);
+        await store.close();
+      });
+      files.kill();
+      await expectRecovery(files, course, seededRandom(at));
+    }
+  });
+});
+
+describe("the log on disk, when an operation fails,", () => {
+  const faults: Record<string, (operation: FileOperation) => FileFault | null> = {
+    "with an input/output error": () => ({ type: "error", code: "EIO" }),
+    "because the disk is full": ({ type }) =>
+      ["write", "allocate", "open"].includes(type) ? { type: "error", code: "ENOSPC" } : null,
+    "after part of a write": ({ type }) => (type === "write" ? { type: "short-write", bytes: 700, code: "ENOSPC" } : null),
+    "and a sync loses what it should have written": ({ type }) =>
+      type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null,
+  };
+
+  for (const [name, faultOf] of Object.entries(faults)) {
+    it(`${name}, acknowledges nothing more, and has all that was acknowledged when opened again`, async () => {
+      const total = await countOperations();
+      let poisoned = 0;
+      for (let at = 1; at <= total; at++) {
+        for (const ending of ["kill", "crash"] as const) {
+          const files = new FaultFiles();
+          const random = seededRandom(at);
+          const course = newCourse();
+          files.intercept = (operation) => (operation.number === at ? faultOf(operation) : null);
+          const opened = await openLog(files).catch((error: unknown) => error);
+          if (opened instanceof Error) expect(opened).toMatchObject({ code: "STORAGE_FAILED" });
+          else {
+            const { store } = opened as { store: LogStore };
+            await perform(store, WORKLOAD, course);
+            files.intercept = null;
+            if (course.errors.length > 0) {
+              poisoned += 1;
+              expect(course.errors[0]).toMatchObject({ code: "STORAGE_FAILED", outcome: "unknown" });
+              const { cause } = course.errors[0] as Error;
+              await expect(store.append({ hardState: null, truncateFrom: null, records: [] })).rejects.toMatchObject({
+                code: "STORAGE_FAILED",
+                cause,
+              });
+            }
+            await store.close();
+          }
+          files.intercept = null;
+          if (ending === "kill") files.kill();
+          else files.crash(random);
+          await expectRecovery(files, course, random);
+        }
+      }
+      expect(poisoned).toBeGreaterThan(10);
+    });
+  }
+});
