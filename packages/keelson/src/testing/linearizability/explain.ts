@@ -1,0 +1,183 @@
+import type { Model, ModelState } from "./model.ts";
+import type { DoneOperation, Operation } from "./operation.ts";
+import { Search, type SearchLimits } from "./search.ts";
+import type { IllegalPart } from "./shrink.ts";
+
+/** How many values an explanation lists before it says "and more". */
+const POSSIBLE_MAX = 8;
+
+/** How many configurations are looked at to find them: parts are small, but need not be. */
+const STATES_MAX = 200;
+
+/** One operation of an illegal part, ready to be shown. */
+export interface PartOperation<Input, Output> {
+  readonly operation: Operation<Input, Output>;
+  /** What was called, and what it returned: `get x → 5`. */
+  readonly label: string;
+  /** Its place, from 1, in the longest order that holds; null: not in it. */
+  readonly position: number | null;
+}
+
+/** Why a part of a history is illegal. */
+export interface Explanation<Input, Output> {
+  /** By call. */
+  readonly operations: readonly PartOperation<Input, Output>[];
+  /** The operation that cannot be placed: the last to return. */
+  readonly failing: DoneOperation<Input, Output>;
+  /** What it could have returned, in words; not all if there are many. */
+  readonly possible: readonly string[];
+  /** The explanation in sentences. */
+  readonly text: string;
+}
+
+/** Tells in words why no order explains the part. */
+export function explain<State extends ModelState, Input, Output>(
+  model: Model<State, Input, Output>,
+  key: string,
+  part: IllegalPart<Input, Output>,
+  limits: SearchLimits,
+): Explanation<Input, Output> {
+  const failing = lastToReturn(part.required);
+  const all: Operation<Input, Output>[] = [...part.required, ...part.optional];
+  all.sort((a, b) => a.calledAt - b.calledAt);
+  const others = all.filter((operation) => operation !== failing);
+  const { order } = new Search(model, others, limits, true).run();
+  const places = new Map(order.map((id, at) => [id, at + 1]));
+  const operations = all.map((operation) => ({
+    operation,
+    label: label(model, operation),
+    position: places.get(operation.id) ?? null,
+  }));
+  const possible = possibleOutputs(model, all, failing, limits);
+  const text = sentences(model, key, part, operations, failing, possible).join("\n");
+  return { operations, failing, possible, text };
+}
+
+function lastToReturn<Input, Output>(
+  required: readonly DoneOperation<Input, Output>[],
+): DoneOperation<Input, Output> {
+  const last = required.toSorted((a, b) => a.returnedAt - b.returnedAt).at(-1);
+  if (last === undefined) throw new RangeError("a history in which nothing returned cannot be illegal");
+  return last;
+}
+
+function label<State extends ModelState, Input, Output>(
+  model: Model<State, Input, Output>,
+  operation: Operation<Input, Output>,
+): string {
+  const call = model.describe(operation.input);
+  if (operation.outcome !== "done") return `${call} → ?`;
+  return `${call} → ${model.describeOutput(operation.input, operation.output)}`;
+}
+
+/**
+ * What the failing operation could have returned so that the part had an order. The states that it
+ * may be met with are collected first; then each answer is tried in earnest, because a state that
+ * the search came by may still leave the others without a place.
+ */
+function possibleOutputs<State extends ModelState, Input, Output>(
+  model: Model<State, Input, Output>,
+  all: readonly Operation<Input, Output>[],
+  failing: DoneOperation<Input, Output>,
+  limits: SearchLimits,
+): string[] {
+  // Inputs may be equal or even the same object, so that here an operation is its own input.
+  const tagged = all.map((operation) => ({ ...operation, input: operation }));
+  const met = new Set<string>();
+  const collect = answering(model, failing, (answer) => {
+    if (met.size < STATES_MAX) met.add(answer);
+    return false;
+  });
+  new Search(collect, tagged, limits).run();
+  const possible: string[] = [];
+  for (const answer of met) {
+    const fixed = answering(model, failing, (other) => other === answer);
+    if (new Search(fixed, tagged, limits).run().verdict !== "linearizable") continue;
+    possible.push(answer);
+    if (possible.length > POSSIBLE_MAX) break;
+  }
+  return possible;
+}
+
+/** The model, but for one operation, which returns what `accept` accepts and not what it did return. */
+function answering<State extends ModelState, Input, Output>(
+  model: Model<State, Input, Output>,
+  failing: DoneOperation<Input, Output>,
+  accept: (answer: string) => boolean,
+): Model<State, Operation<Input, Output>, Output> {
+  return {
+    initial: model.initial,
+    keyOf: ({ input }) => model.keyOf(input),
+    fingerprint: (state) => model.fingerprint(state),
+    isEffectless: (operation, output) => operation !== failing && model.isEffectless(operation.input, output),
+    overwrites: (operation, output) => operation !== failing && model.overwrites(operation.input, output),
+    step: (state, operation, output) => {
+      if (operation !== failing) return model.step(state, operation.input, output);
+      return accept(model.expected(state, failing.input))
+        ? model.step(state, failing.input, undefined)
+        : undefined;
+    },
+    describe: ({ input }) => model.describe(input),
+    describeOutput: ({ input }, output) => model.describeOutput(input, output),
+    expected: (state, { input }) => model.expected(state, input),
+  };
+}
+
+function sentences<State extends ModelState, Input, Output>(
+  model: Model<State, Input, Output>,
+  key: string,
+  part: IllegalPart<Input, Output>,
+  operations: readonly PartOperation<Input, Output>[],
+  failing: DoneOperation<Input, Output>,
+  possible: readonly string[],
+): string[] {
+  const where = key === "" ? "" : ` on key ${JSON.stringify(key)}`;
+  const count = operations.length === 1 ? "this operation" : `these ${operations.length} operations`;
+  return [
+    `No order of ${count}${where} explains what the clients saw:`,
+    ...operations.map((item) => `  ${line(item)}`),
+    `Operation #${failing.id} of ${failing.client} (${model.describe(failing.input)}) cannot be placed.`,
+    prefixSentence(operations),
+    saw(model, failing, possible),
+    ...(part.smallest
+      ? operations.length === 1
+        ? []
+        : ["None of those that returned can be left out: the rest would have an order."]
+      : ["A limit ended the search for a smaller part, so some of these may not matter."]),
+  ];
+}
+
+function line<Input, Output>({ operation, label }: PartOperation<Input, Output>): string {
+  const { id, client, calledAt } = operation;
+  const time =
+    operation.outcome === "done"
+      ? `from ${milliseconds(calledAt)} to ${milliseconds(operation.returnedAt)} ms`
+      : `called at ${milliseconds(calledAt)} ms; may have taken effect at any time after, or never`;
+  return `#${id} ${client}: ${label} (${time})`;
+}
+
+function prefixSentence<Input, Output>(operations: readonly PartOperation<Input, Output>[]): string {
+  const placed = operations
+    .filter(({ position }) => position !== null)
+    .sort((a, b) => (a.position ?? 0) - (b.position ?? 0));
+  if (placed.length === 0) return "Nothing comes before it.";
+  const order = placed.map(({ operation, label }) => `#${operation.id} ${label}`).join(", then ");
+  return `The others have an order, such as: ${order}.`;
+}
+
+function saw<State extends ModelState, Input, Output>(
+  model: Model<State, Input, Output>,
+  failing: DoneOperation<Input, Output>,
+  possible: readonly string[],
+): string {
+  const got = model.describeOutput(failing.input, failing.output);
+  if (possible.length === 0) return `It returned ${got}, and nothing that it could have returned fits.`;
+  const shown = possible.slice(0, POSSIBLE_MAX).join(" or ");
+  const more = possible.length > POSSIBLE_MAX ? " or others" : "";
+  return `It returned ${got}; in any order that the times allow, it could only have returned ${shown}${more}.`;
+}
+
+/** Times without the digits that nobody reads. */
+export function milliseconds(time: number): string {
+  return String(Math.round(time * 1000) / 1000);
+}

@@ -1,0 +1,351 @@
+import { SeenConfigurations } from "./seen-configurations.ts";
+import type { Model, ModelState } from "./model.ts";
+import type { DoneOperation, Operation, UnknownOperation } from "./operation.ts";
+
+/** How much one search may do before it gives up. */
+export interface SearchLimits {
+  /** Calls of `model.step`. */
+  readonly stepsMax: number;
+  /** Estimated bytes of the configurations that are remembered. */
+  readonly memoryBytesMax: number;
+}
+
+export interface SearchResult {
+  readonly verdict: "linearizable" | "illegal" | "undecided";
+  readonly steps: number;
+  /**
+   * An order that explains the operations, as ids. Of those that are not linearizable: an order
+   * that holds as many of the first to return as any does.
+   */
+  readonly order: readonly number[];
+  /** Which limit ended the search; of an undecided one only. */
+  readonly limit?: keyof SearchLimits;
+}
+
+/** The operations that returned and must be placed so far, then some of unknown outcome that took effect. */
+interface Variant<State> {
+  readonly state: State;
+  /** The operations of unknown outcome placed, ascending. */
+  readonly used: readonly number[];
+  /** The last of them and where it was placed; null: none since the last operation that returned. */
+  readonly last: { readonly optional: number; readonly before: Variant<State> } | null;
+  /** An effectless operation was placed here: nothing else need be tried. */
+  settled: boolean;
+}
+
+/** A configuration of the search: what was placed, and what remains to be tried from here. */
+interface Frame<State> {
+  /** The first is without further unknown operations; each after it adds one to one before it. */
+  readonly variants: Variant<State>[];
+  /** The variant being tried. */
+  variantAt: number;
+  /** The variants before this one were extended by each unknown operation. */
+  extendedTo: number;
+  /** The next call to try in this variant; `NOT_BEGUN`, `EXHAUSTED`. */
+  cursor: number;
+  /** The operation that returned and was placed to go on from here, and the variant it was placed in. */
+  placed: number;
+  placedIn: Variant<State> | null;
+}
+
+const NOT_BEGUN = -1;
+const EXHAUSTED = -2;
+
+/**
+ * Looks for an order of one key's operations that the model allows: the search of Wing and Gong,
+ * with Lowe's memory of the configurations that were tried. Calls and returns stand in one linked
+ * list by time; an operation may be placed next if its call stands before the first return of
+ * those that are not placed. A placed operation leaves the list; an empty list is a success.
+ *
+ * Operations of unknown outcome need not be placed at all. They stand apart, and are placed only
+ * right before one that returned, fewest first, because one that nobody needs only closes doors:
+ * of two configurations that differ in nothing but these, the one that used fewer can do all that
+ * the other can.
+ */
+export class Search<State extends ModelState, Input, Output> {
+  readonly #model: Model<State, Input, Output>;
+  readonly #limits: SearchLimits;
+  /** By call. */
+  readonly #required: readonly DoneOperation<Input, Output>[];
+  /** By call. */
+  readonly #optional: readonly UnknownOperation<Input>[];
+  readonly #optionalOverwrites: readonly boolean[];
+
+  // The list. Node i is the call of required operation i, node count + i its return, the last one the head.
+  readonly #next: Int32Array;
+  readonly #previous: Int32Array;
+  readonly #head: number;
+
+  readonly #placed: Uint8Array;
+  #placedCount = 0;
+  /** The first required operation, by call, that is not placed. */
+  #base = 0;
+  readonly #seen: SeenConfigurations;
+  readonly #frames: Frame<State>[] = [];
+  #steps = 0;
+  #bestReturnAt = Number.NEGATIVE_INFINITY;
+  #bestOrder: readonly number[] = [];
+  readonly #keepBest: boolean;
+
+  /** `keepBest`: whether to keep the best order of an illegal history, which costs time. */
+  constructor(
+    model: Model<State, Input, Output>,
+    operations: readonly Operation<Input, Output>[],
+    limits: SearchLimits,
+    keepBest = false,
+  ) {
+    this.#model = model;
+    this.#limits = limits;
+    this.#keepBest = keepBest;
+    this.#seen = new SeenConfigurations();
+    const required: DoneOperation<Input, Output>[] = [];
+    const optional: UnknownOperation<Input>[] = [];
+    for (const operation of operations) {
+      if (operation.outcome === "done") required.push(operation);
+      else if (operation.outcome === "unknown" && !model.isEffectless(operation.input, undefined)) {
+        optional.push(operation);
+      }
+    }
+    this.#required = required.sort((a, b) => a.calledAt - b.calledAt);
+    this.#optional = optional.sort((a, b) => a.calledAt - b.calledAt);
+    this.#optionalOverwrites = optional.map(({ input }) => model.overwrites(input, undefined));
+    const count = required.length;
+    this.#head = 2 * count;
+    this.#next = new Int32Array(2 * count + 1);
+    this.#previous = new Int32Array(2 * count + 1);
+    this.#placed = new Uint8Array(count);
+    this.#link();
+  }
+
+  run(): SearchResult {
+    const { initial } = this.#model;
+    this.#push(initial, []);
+    for (;;) {
+      if (this.#placedCount === this.#required.length) return this.#result("linearizable", this.#order());
+      const frame = this.#frames.at(-1);
+      if (frame === undefined) return this.#result("illegal", this.#bestOrder);
+      if (this.#steps > this.#limits.stepsMax) {
+        return { ...this.#result("undecided", this.#bestOrder), limit: "stepsMax" };
+      }
+      if (this.#seen.bytes > this.#limits.memoryBytesMax) {
+        return { ...this.#result("undecided", this.#bestOrder), limit: "memoryBytesMax" };
+      }
+      if (!this.#advance(frame)) this.#backtrack();
+    }
+  }
+
+  #result(verdict: SearchResult["verdict"], order: readonly number[]): SearchResult {
+    return { verdict, steps: this.#steps, order };
+  }
+
+  /** Tries the next choice of a frame; false: there is none. */
+  #advance(frame: Frame<State>): boolean {
+    const variant = frame.variants[frame.variantAt];
+    if (variant === undefined) return this.#extend(frame);
+    if (frame.cursor === NOT_BEGUN) {
+      frame.cursor = this.#after(this.#head);
+      if (this.#placeEffectless(frame, variant)) return true;
+    }
+    while (frame.cursor !== EXHAUSTED) {
+      const call = frame.cursor;
+      frame.cursor = this.#after(call);
+      if (this.#tryPlace(frame, variant, call)) return true;
+    }
+    frame.variantAt += 1;
+    frame.cursor = NOT_BEGUN;
+    return true;
+  }
+
+  /** The call after a node of the list, `EXHAUSTED` if a return comes first. */
+  #after(node: number): number {
+    const next = this.#next[node] ?? EXHAUSTED;
+    return next < this.#required.length ? next : EXHAUSTED;
+  }
+
+  /**
+   * Places an operation that is possible here and changes nothing, if there is one. Then no other
+   * choice need be tried: an order that has it later is as good with it here.
+   */
+  #placeEffectless(frame: Frame<State>, variant: Variant<State>): boolean {
+    for (let call = this.#after(this.#head); call !== EXHAUSTED; call = this.#after(call)) {
+      const { input, output } = this.#requiredAt(call);
+      if (!this.#model.isEffectless(input, output)) continue;
+      const state = this.#step(variant.state, input, output);
+      if (state === undefined || this.#fingerprint(state) !== this.#fingerprint(variant.state)) continue;
+      variant.settled = true;
+      frame.cursor = EXHAUSTED;
+      return this.#go(frame, variant, call, state);
+    }
+    return false;
+  }
+
+  #tryPlace(frame: Frame<State>, variant: Variant<State>, call: number): boolean {
+    const { input, output } = this.#requiredAt(call);
+    // What the last unknown operation did is written over: better without it, which was tried before.
+    if (variant.last !== null && this.#model.overwrites(input, output)) return false;
+    const state = this.#step(variant.state, input, output);
+    return state !== undefined && this.#go(frame, variant, call, state);
+  }
+
+  /** Places an operation and goes on from there; false: what follows was tried before. */
+  #go(frame: Frame<State>, variant: Variant<State>, call: number, state: State): boolean {
+    this.#place(frame, variant, call);
+    if (this.#push(state, variant.used)) return true;
+    this.#unplace(frame);
+    return false;
+  }
+
+  /** Adds the variants that have one unknown operation more; false: there are none. */
+  #extend(frame: Frame<State>): boolean {
+    const firstReturnAt = this.#firstReturnAt();
+    while (frame.extendedTo < frame.variants.length) {
+      const before = frame.variants[frame.extendedTo];
+      frame.extendedTo += 1;
+      if (before === undefined || before.settled) continue;
+      if (this.#extendVariant(frame, before, firstReturnAt)) return true;
+    }
+    return false;
+  }
+
+  #extendVariant(frame: Frame<State>, before: Variant<State>, firstReturnAt: number): boolean {
+    const fingerprint = this.#fingerprint(before.state);
+    const count = frame.variants.length;
+    for (const [optional, { input, calledAt }] of this.#optional.entries()) {
+      if (calledAt > firstReturnAt) break;
+      if (before.used.includes(optional)) continue;
+      if (before.last !== null && this.#optionalOverwrites[optional] === true) continue;
+      const state = this.#step(before.state, input, undefined);
+      if (state === undefined || this.#fingerprint(state) === fingerprint) continue;
+      const used = [...before.used, optional].sort((a, b) => a - b);
+      if (!this.#remember(state, used)) continue;
+      frame.variants.push({ state, used, last: { optional, before }, settled: false });
+    }
+    return frame.variants.length > count;
+  }
+
+  /** Goes on from a configuration, unless one that can do as much was tried before. */
+  #push(state: State, used: readonly number[]): boolean {
+    if (!this.#remember(state, used)) return false;
+    this.#frames.push({
+      variants: [{ state, used, last: null, settled: false }],
+      variantAt: 0,
+      extendedTo: 0,
+      cursor: NOT_BEGUN,
+      placed: -1,
+      placedIn: null,
+    });
+    if (this.#keepBest) this.#noteBest();
+    return true;
+  }
+
+  #remember(state: State, used: readonly number[]): boolean {
+    return this.#seen.add(this.#placed, this.#base, this.#placedCount, this.#fingerprint(state), used);
+  }
+
+  #backtrack(): void {
+    this.#frames.pop();
+    const frame = this.#frames.at(-1);
+    if (frame !== undefined) this.#unplace(frame);
+  }
+
+  #place(frame: Frame<State>, variant: Variant<State>, call: number): void {
+    frame.placed = call;
+    frame.placedIn = variant;
+    this.#unlink(call);
+    this.#unlink(this.#required.length + call);
+    this.#placed[call] = 1;
+    this.#placedCount += 1;
+    while (this.#placed[this.#base] === 1) this.#base += 1;
+  }
+
+  #unplace(frame: Frame<State>): void {
+    const call = frame.placed;
+    frame.placed = -1;
+    frame.placedIn = null;
+    // In the reverse order of unlinking, so that each finds its neighbours as they were.
+    this.#relink(this.#required.length + call);
+    this.#relink(call);
+    this.#placed[call] = 0;
+    this.#placedCount -= 1;
+    this.#base = Math.min(this.#base, call);
+  }
+
+  /** When the first of the operations that are not placed returns. */
+  #firstReturnAt(): number {
+    const count = this.#required.length;
+    let node = this.#next[this.#head] ?? this.#head;
+    while (node < count) node = this.#next[node] ?? this.#head;
+    return node === this.#head ? Number.POSITIVE_INFINITY : this.#requiredAt(node - count).returnedAt;
+  }
+
+  #noteBest(): void {
+    const returnAt = this.#firstReturnAt();
+    if (returnAt <= this.#bestReturnAt) return;
+    this.#bestReturnAt = returnAt;
+    this.#bestOrder = this.#order();
+  }
+
+  /** The ids of what is placed now, in order. */
+  #order(): number[] {
+    const order: number[] = [];
+    for (const { placed, placedIn } of this.#frames) {
+      if (placedIn === null) continue;
+      const chain: number[] = [];
+      for (let variant = placedIn; variant.last !== null; variant = variant.last.before) {
+        chain.push(this.#optional[variant.last.optional]?.id ?? -1);
+      }
+      order.push(...chain.reverse(), this.#requiredAt(placed).id);
+    }
+    return order;
+  }
+
+  #step(state: State, input: Input, output: Output | undefined): State | undefined {
+    this.#steps += 1;
+    return this.#model.step(state, input, output);
+  }
+
+  #fingerprint(state: State): string {
+    return this.#model.fingerprint(state);
+  }
+
+  #requiredAt(call: number): DoneOperation<Input, Output> {
+    const operation = this.#required[call];
+    if (operation === undefined) throw new RangeError(`no operation at ${call}`);
+    return operation;
+  }
+
+  /** Puts all calls and returns in the list by time, calls first: what happens at one moment overlaps. */
+  #link(): void {
+    const count = this.#required.length;
+    const returns = Array.from({ length: count }, (_, at) => at).sort(
+      (a, b) => this.#requiredAt(a).returnedAt - this.#requiredAt(b).returnedAt,
+    );
+    let last = this.#head;
+    const append = (node: number): void => {
+      this.#next[last] = node;
+      this.#previous[node] = last;
+      last = node;
+    };
+    let call = 0;
+    for (const at of returns) {
+      const { returnedAt } = this.#requiredAt(at);
+      while (call < count && this.#requiredAt(call).calledAt <= returnedAt) append(call++);
+      append(count + at);
+    }
+    append(this.#head);
+  }
+
+  #unlink(node: number): void {
+    const next = this.#next[node] ?? this.#head;
+    const previous = this.#previous[node] ?? this.#head;
+    this.#next[previous] = next;
+    this.#previous[next] = previous;
+  }
+
+  #relink(node: number): void {
+    const next = this.#next[node] ?? this.#head;
+    const previous = this.#previous[node] ?? this.#head;
+    this.#next[previous] = node;
+    this.#previous[next] = node;
+  }
+}
