@@ -1,0 +1,1 @@
+export { memoryNetwork, type MemoryNetwork, memoryTransport, type Route } from "./memory-network.ts";

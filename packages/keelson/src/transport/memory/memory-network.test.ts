@@ -1,0 +1,95 @@
+import { describe, expect, it } from "vitest";
+import { fakeWorld } from "../../environment/fake-environment.ts";
+import { append, TestNode, transportCases, type TransportRig, vote } from "../../testing/transport-suite.ts";
+import { type MemoryNetwork, memoryNetwork, memoryTransport } from "./memory-network.ts";
+
+function makeRig(): TransportRig & { readonly network: MemoryNetwork; advance(ms: number): Promise<void> } {
+  const network = memoryNetwork();
+  const world = fakeWorld();
+  return {
+    network,
+    environment: (node) => world.environment(node),
+    transport: (node) => memoryTransport(network, `at ${node}`),
+    until: async (condition, what) => {
+      for (let ms = 0; !condition(); ms++) {
+        if (ms === 1_000) throw new Error(`${what} did not come about`);
+        await world.clock.advance(1);
+      }
+    },
+    quiet: () => world.clock.advance(10),
+    assertNothingLeft: () => {
+      expect(world.clock.pendingTimers).toBe(0);
+    },
+    advance: (ms) => world.clock.advance(ms),
+  };
+}
+
+describe("memoryTransport", () => {
+  it.each(transportCases)("$name", async ({ run }) => {
+    await run(makeRig());
+  });
+
+  it("refuses an address that is taken", async () => {
+    const rig = makeRig();
+    await TestNode.start(rig, "a");
+    await expect(TestNode.start(rig, "a")).rejects.toThrow("EADDRINUSE");
+  });
+});
+
+describe("MemoryNetwork", () => {
+  async function linked(): Promise<{ rig: ReturnType<typeof makeRig>; a: TestNode; b: TestNode }> {
+    const rig = makeRig();
+    const a = await TestNode.start(rig, "a");
+    const b = await TestNode.start(rig, "b");
+    a.knows(b);
+    b.knows(a);
+    await a.reaches(rig, b);
+    await b.reaches(rig, a);
+    return { rig, a, b };
+  }
+
+  it("loses what is sent, and what is under way, while a link is cut", async () => {
+    const { rig, a, b } = await linked();
+    a.send(b, vote("a", 1));
+    rig.network.cut("a", "b");
+    await rig.advance(10);
+    a.send(b, vote("a", 2));
+    b.send(a, vote("b", 2));
+    await rig.advance(10);
+    rig.network.heal("a", "b");
+    a.send(b, vote("a", 3));
+    await rig.advance(10);
+    expect(b.host.received.map(({ message }) => message.term)).toEqual([3]);
+    expect(a.host.received).toEqual([]);
+  });
+
+  it("loses, doubles, delays and reorders as its route says", async () => {
+    const { rig, a, b } = await linked();
+    rig.network.route = (_from, _to, { message }) => [[], [30, 40], [10]][message.term] ?? [0];
+    for (const term of [0, 1, 2, 3]) a.send(b, vote("a", term));
+    await rig.advance(100);
+    expect(b.host.received.map(({ message }) => message.term)).toEqual([3, 2, 1, 1]);
+  });
+
+  it("gives each copy of a doubled message bytes of its own", async () => {
+    const { rig, a, b } = await linked();
+    rig.network.route = () => [0, 5];
+    a.transport.send("b", append("a", [Uint8Array.of(1, 2, 3)]));
+    await rig.advance(1);
+    const first = b.host.received[0]?.records[0];
+    const before = first?.slice();
+    first?.fill(0);
+    await rig.advance(10);
+    expect(b.host.received[1]?.records[0]).toEqual(before);
+  });
+
+  it("does not deliver to a node that came back what was sent to the one before", async () => {
+    const { rig, a, b } = await linked();
+    rig.network.route = () => [20];
+    a.send(b);
+    await b.transport.close();
+    const again = await TestNode.start(rig, "b");
+    await rig.advance(100);
+    expect(again.host.received).toEqual([]);
+  });
+});

@@ -1,0 +1,290 @@
+import { FrameReader } from "../../codec/frame-reader.ts";
+import { encodeMessage } from "../../codec/frame.ts";
+import { assert } from "../../core/assert.ts";
+import type { NodeId } from "../../core/position.ts";
+import { ClosedError } from "../../errors.ts";
+import { Adoption, helloOf, refusalOf } from "../handshake.ts";
+import type { Parcel, Transport, TransportHost } from "../transport.ts";
+
+/** Bytes under way from one node to another; more are dropped. */
+const QUEUE_BYTES_MAX = 32 * 1024 * 1024;
+
+/**
+ * What becomes of a parcel: the delays after which it arrives, in milliseconds. `[]` loses it, `[0]`
+ * is a healthy link, `[0, 50]` delivers it twice, and differing delays change the order.
+ */
+export type Route = (from: NodeId, to: NodeId, parcel: Parcel) => readonly number[];
+
+const HEALTHY = [0] as const;
+
+/** A network inside one process, for tests and examples: nodes reach each other by any names as addresses. */
+export class MemoryNetwork {
+  /** Decides over each parcel; set it to make trouble. */
+  route: Route = () => HEALTHY;
+  readonly #transports = new Map<string, MemoryTransport>();
+  readonly #cuts = new Set<string>();
+
+  /** Nothing passes between two nodes, in either direction, until `heal`. What is under way is lost. */
+  cut(a: NodeId, b: NodeId): void {
+    this.#cuts.add(`${a}\n${b}`);
+    this.#cuts.add(`${b}\n${a}`);
+  }
+
+  /** Undoes `cut`; without arguments, every cut. */
+  heal(a?: NodeId, b?: NodeId): void {
+    if (a === undefined || b === undefined) {
+      this.#cuts.clear();
+      return;
+    }
+    this.#cuts.delete(`${a}\n${b}`);
+    this.#cuts.delete(`${b}\n${a}`);
+  }
+
+  isCut(from: NodeId, to: NodeId): boolean {
+    return this.#cuts.has(`${from}\n${to}`);
+  }
+
+  /** For `MemoryTransport`. */
+  register(address: string, transport: MemoryTransport): void {
+    if (this.#transports.has(address))
+      throw new Error(`listen EADDRINUSE: address already in use ${address}`);
+    this.#transports.set(address, transport);
+  }
+
+  unregister(address: string, transport: MemoryTransport): void {
+    if (this.#transports.get(address) === transport) this.#transports.delete(address);
+  }
+
+  at(address: string): MemoryTransport | undefined {
+    return this.#transports.get(address);
+  }
+}
+
+export function memoryNetwork(): MemoryNetwork {
+  return new MemoryNetwork();
+}
+
+/**
+ * A transport on a network in memory. Parcels go through the same frames as on a wire, so the
+ * receiver gets bytes of its own.
+ *
+ * @example
+ * const network = memoryNetwork();
+ * const transport = memoryTransport(network, "a");
+ */
+export function memoryTransport(network: MemoryNetwork, address: string): Transport {
+  return new MemoryTransport(network, address);
+}
+
+class MemoryTransport implements Transport {
+  readonly address: string;
+  readonly #network: MemoryNetwork;
+  #host: TransportHost | null = null;
+  #adoption: Adoption | null = null;
+  #closed = false;
+  readonly #links = new Map<NodeId, Link>();
+  #peers: ReadonlyMap<NodeId, string> = new Map();
+
+  constructor(network: MemoryNetwork, address: string) {
+    this.#network = network;
+    this.address = address;
+  }
+
+  /** The node behind it; null before `start` and after `close`. */
+  get host(): TransportHost | null {
+    return this.#closed ? null : this.#host;
+  }
+
+  start(host: TransportHost): Promise<void> {
+    if (this.#closed || this.#host !== null) return Promise.reject(new ClosedError());
+    try {
+      this.#network.register(this.address, this);
+    } catch (error) {
+      return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+    }
+    this.#host = host;
+    this.#adoption = new Adoption(host);
+    this.setPeers(this.#peers);
+    return Promise.resolve();
+  }
+
+  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+    this.#peers = new Map(peers);
+    const host = this.host;
+    if (host === null) return;
+    for (const [id, link] of this.#links) {
+      if (peers.get(id) === link.address) continue;
+      link.close();
+      this.#links.delete(id);
+    }
+    for (const [id, address] of peers) {
+      if (id === host.self.id || this.#links.has(id)) continue;
+      const link = new Link(this.#network, this, host, id, address);
+      this.#links.set(id, link);
+      host.environment.defer(() => {
+        link.meet();
+      });
+    }
+  }
+
+  send(to: NodeId, parcel: Parcel): boolean {
+    return this.#links.get(to)?.send(parcel) ?? false;
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    this.#network.unregister(this.address, this);
+    for (const link of this.#links.values()) link.close();
+    this.#links.clear();
+    return Promise.resolve();
+  }
+
+  /** Joins the cluster of a member that knocks. */
+  async adopt(clusterId: string): Promise<void> {
+    await this.#adoption?.join(clusterId);
+    for (const link of this.#links.values()) link.meet();
+  }
+}
+
+/** The way from one transport to one peer. */
+class Link {
+  readonly address: string;
+  readonly #network: MemoryNetwork;
+  readonly #from: MemoryTransport;
+  readonly #host: TransportHost;
+  readonly #to: NodeId;
+  /** Whom we met at the address: another one there, after a restart, is met anew. */
+  #met: MemoryTransport | null = null;
+  #meeting = false;
+  #closed = false;
+  #bytes = 0;
+  #told = "";
+  readonly #timers = new Set<{ cancel(): void }>();
+
+  constructor(
+    network: MemoryNetwork,
+    from: MemoryTransport,
+    host: TransportHost,
+    to: NodeId,
+    address: string,
+  ) {
+    this.#network = network;
+    this.#from = from;
+    this.#host = host;
+    this.#to = to;
+    this.address = address;
+  }
+
+  send(parcel: Parcel): boolean {
+    if (!this.#isMet()) {
+      this.meet();
+      if (!this.#isMet()) return false;
+    }
+    assert(parcel.message.from === this.#host.self.id, "a node sends in its own name");
+    const frame = encodeMessage(parcel.message, parcel.records);
+    if (this.#bytes > 0 && this.#bytes + frame.bytes > QUEUE_BYTES_MAX) return false;
+    for (const delayMs of this.#network.route(this.#host.self.id, this.#to, parcel)) {
+      // Now, because the sender may go on to use its bytes.
+      const bytes = joined(frame.chunks, frame.bytes);
+      this.#bytes += bytes.length;
+      this.#after(delayMs, () => {
+        this.#bytes -= bytes.length;
+        this.#arrive(bytes);
+      });
+    }
+    return true;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const timer of this.#timers) timer.cancel();
+    this.#timers.clear();
+  }
+
+  /** Shows each side who the other is, as connections do; nothing is delivered before. */
+  meet(): void {
+    const clusterId = this.#host.clusterId();
+    const target = this.#network.at(this.address);
+    const host = target?.host;
+    if (this.#closed || this.#meeting || this.#isMet() || clusterId === null || target === undefined) return;
+    if (host === undefined || host === null || this.#isCut()) return;
+    const hello = helloOf(this.#host, clusterId, this.#from.address, this.#to);
+    const refusal = refusalOf(hello, host);
+    if (refusal !== null) {
+      this.#tell(refusal);
+      return;
+    }
+    if (host.clusterId() !== null) {
+      this.#introduce(target, host);
+      return;
+    }
+    this.#meeting = true;
+    target.adopt(clusterId).then(
+      () => {
+        this.#meeting = false;
+        this.meet();
+      },
+      (error: unknown) => {
+        this.#meeting = false;
+        this.#tell(error instanceof Error ? error.message : String(error));
+      },
+    );
+  }
+
+  #introduce(target: MemoryTransport, host: TransportHost): void {
+    this.#met = target;
+    this.#told = "";
+    host.onPeer({ ...this.#host.self, address: this.#from.address });
+    this.#host.onPeer({ ...host.self, address: this.address });
+  }
+
+  #isMet(): boolean {
+    return this.#met !== null && this.#network.at(this.address) === this.#met;
+  }
+
+  #isCut(): boolean {
+    return this.#network.isCut(this.#host.self.id, this.#to);
+  }
+
+  #arrive(bytes: Uint8Array): void {
+    const host = this.#met?.host;
+    // Who was met then is not there any more, or cannot be reached: the parcel is lost.
+    if (this.#closed || !this.#isMet() || this.#isCut() || host === undefined || host === null) return;
+    const reader = new FrameReader();
+    reader.feed(bytes);
+    const frame = reader.next();
+    if (frame?.type === "message") host.receive({ message: frame.message, records: frame.records });
+  }
+
+  #after(delayMs: number, callback: () => void): void {
+    const { environment } = this.#host;
+    if (delayMs <= 0) {
+      environment.defer(callback);
+      return;
+    }
+    const timer = environment.setTimer(delayMs, () => {
+      this.#timers.delete(timer);
+      callback();
+    });
+    this.#timers.add(timer);
+  }
+
+  #tell(reason: string): void {
+    if (reason === this.#told) return;
+    this.#told = reason;
+    this.#host.log("warn", `no connection to ${this.#to} at ${this.address}: ${reason}`, {
+      peer: this.#to,
+      reason,
+    });
+  }
+}
+
+function joined(chunks: readonly Uint8Array[], bytes: number): Uint8Array {
+  const whole = new Uint8Array(bytes);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
