@@ -1,7 +1,7 @@
 import type { Model, ModelState } from "./model.ts";
 import type { DoneOperation, Operation } from "./operation.ts";
 import { Search, type SearchLimits } from "./search.ts";
-import type { IllegalPart } from "./shrink.ts";
+import { asUnknown, type IllegalPart } from "./shrink.ts";
 
 /** How many values an explanation lists before it says "and more". */
 const POSSIBLE_MAX = 8;
@@ -14,7 +14,10 @@ export interface PartOperation<Input, Output> {
   readonly operation: Operation<Input, Output>;
   /** What was called, and what it returned: `get x → 5`. */
   readonly label: string;
-  /** Its place, from 1, in the longest order that holds; null: not in it. */
+  /**
+   * Its place, from 1, in the longest order that holds; null: not in it. The failing operation is in
+   * it only if others saw its effect, and as if its answer were not known.
+   */
   readonly position: number | null;
 }
 
@@ -37,10 +40,11 @@ export function explain<State extends ModelState, Input, Output>(
   part: IllegalPart<Input, Output>,
   limits: SearchLimits,
 ): Explanation<Input, Output> {
-  const failing = lastToReturn(part.required);
+  const failing = lastToReturn(model, part.required);
   const all: Operation<Input, Output>[] = [...part.required, ...part.optional];
   all.sort((a, b) => a.calledAt - b.calledAt);
-  const others = all.filter((operation) => operation !== failing);
+  // Its effect may have been seen although its answer does not fit, so it stays as one of unknown outcome.
+  const others = all.map((operation) => (operation === failing ? asUnknown(failing) : operation));
   const { order } = new Search(model, others, limits, true).run();
   const places = new Map(order.map((id, at) => [id, at + 1]));
   const operations = all.map((operation) => ({
@@ -53,10 +57,14 @@ export function explain<State extends ModelState, Input, Output>(
   return { operations, failing, possible, text };
 }
 
-function lastToReturn<Input, Output>(
+/** Of several that return at one time, one that changes nothing: easiest to understand. */
+function lastToReturn<State extends ModelState, Input, Output>(
+  model: Model<State, Input, Output>,
   required: readonly DoneOperation<Input, Output>[],
 ): DoneOperation<Input, Output> {
-  const last = required.toSorted((a, b) => a.returnedAt - b.returnedAt).at(-1);
+  const changes = ({ input, output }: DoneOperation<Input, Output>): number =>
+    model.isEffectless(input, output) ? 0 : 1;
+  const [last] = required.toSorted((a, b) => b.returnedAt - a.returnedAt || changes(a) - changes(b));
   if (last === undefined) throw new RangeError("a history in which nothing returned cannot be illegal");
   return last;
 }
@@ -137,7 +145,7 @@ function sentences<State extends ModelState, Input, Output>(
     `No order of ${count}${where} explains what the clients saw:`,
     ...operations.map((item) => `  ${line(item)}`),
     `Operation #${failing.id} of ${failing.client} (${model.describe(failing.input)}) cannot be placed.`,
-    prefixSentence(operations),
+    prefixSentence(operations, failing, model.describe(failing.input)),
     saw(model, failing, possible),
     ...(part.smallest
       ? operations.length === 1
@@ -156,13 +164,28 @@ function line<Input, Output>({ operation, label }: PartOperation<Input, Output>)
   return `#${id} ${client}: ${label} (${time})`;
 }
 
-function prefixSentence<Input, Output>(operations: readonly PartOperation<Input, Output>[]): string {
-  const placed = operations
+function prefixSentence<Input, Output>(
+  operations: readonly PartOperation<Input, Output>[],
+  failing: DoneOperation<Input, Output>,
+  failingCall: string,
+): string {
+  const placed = inOrder(operations);
+  if (placed.length === 0) return "Nothing comes before it.";
+  const order = placed.map(({ operation, label }) =>
+    operation === failing
+      ? `#${failing.id} ${failingCall} (whatever it returned)`
+      : `#${operation.id} ${label}`,
+  );
+  return `The others have an order, such as: ${order.join(", then ")}.`;
+}
+
+/** The longest order that holds. */
+export function inOrder<Input, Output>(
+  operations: readonly PartOperation<Input, Output>[],
+): PartOperation<Input, Output>[] {
+  return operations
     .filter(({ position }) => position !== null)
     .sort((a, b) => (a.position ?? 0) - (b.position ?? 0));
-  if (placed.length === 0) return "Nothing comes before it.";
-  const order = placed.map(({ operation, label }) => `#${operation.id} ${label}`).join(", then ");
-  return `The others have an order, such as: ${order}.`;
 }
 
 function saw<State extends ModelState, Input, Output>(

@@ -1,6 +1,7 @@
-import { SeenConfigurations } from "./seen-configurations.ts";
+import { dueTimes } from "./due-times.ts";
 import type { Model, ModelState } from "./model.ts";
 import type { DoneOperation, Operation, UnknownOperation } from "./operation.ts";
+import { SeenConfigurations } from "./seen-configurations.ts";
 
 /** How much one search may do before it gives up. */
 export interface SearchLimits {
@@ -41,7 +42,9 @@ interface Frame<State> {
   variantAt: number;
   /** The variants before this one were extended by each unknown operation. */
   extendedTo: number;
-  /** The next call to try in this variant; `NOT_BEGUN`, `EXHAUSTED`. */
+  /** The operations that may be placed next, the most promising first. */
+  readonly candidates: readonly number[];
+  /** The next candidate to try in this variant; `NOT_BEGUN`. */
   cursor: number;
   /** The operation that returned and was placed to go on from here, and the variant it was placed in. */
   placed: number;
@@ -49,7 +52,6 @@ interface Frame<State> {
 }
 
 const NOT_BEGUN = -1;
-const EXHAUSTED = -2;
 
 /**
  * Looks for an order of one key's operations that the model allows: the search of Wing and Gong,
@@ -76,6 +78,8 @@ export class Search<State extends ModelState, Input, Output> {
   readonly #previous: Int32Array;
   readonly #head: number;
 
+  /** When an operation should be placed at the latest: a guess that decides what is tried first. */
+  readonly #dueAt: Float64Array;
   readonly #placed: Uint8Array;
   #placedCount = 0;
   /** The first required operation, by call, that is not placed. */
@@ -114,6 +118,7 @@ export class Search<State extends ModelState, Input, Output> {
     this.#next = new Int32Array(2 * count + 1);
     this.#previous = new Int32Array(2 * count + 1);
     this.#placed = new Uint8Array(count);
+    this.#dueAt = dueTimes(model, this.#required);
     this.#link();
   }
 
@@ -143,12 +148,12 @@ export class Search<State extends ModelState, Input, Output> {
     const variant = frame.variants[frame.variantAt];
     if (variant === undefined) return this.#extend(frame);
     if (frame.cursor === NOT_BEGUN) {
-      frame.cursor = this.#after(this.#head);
+      frame.cursor = 0;
       if (this.#placeEffectless(frame, variant)) return true;
     }
-    while (frame.cursor !== EXHAUSTED) {
-      const call = frame.cursor;
-      frame.cursor = this.#after(call);
+    while (!variant.settled && frame.cursor < frame.candidates.length) {
+      const call = frame.candidates[frame.cursor] ?? 0;
+      frame.cursor += 1;
       if (this.#tryPlace(frame, variant, call)) return true;
     }
     frame.variantAt += 1;
@@ -156,24 +161,17 @@ export class Search<State extends ModelState, Input, Output> {
     return true;
   }
 
-  /** The call after a node of the list, `EXHAUSTED` if a return comes first. */
-  #after(node: number): number {
-    const next = this.#next[node] ?? EXHAUSTED;
-    return next < this.#required.length ? next : EXHAUSTED;
-  }
-
   /**
    * Places an operation that is possible here and changes nothing, if there is one. Then no other
    * choice need be tried: an order that has it later is as good with it here.
    */
   #placeEffectless(frame: Frame<State>, variant: Variant<State>): boolean {
-    for (let call = this.#after(this.#head); call !== EXHAUSTED; call = this.#after(call)) {
+    for (const call of frame.candidates) {
       const { input, output } = this.#requiredAt(call);
       if (!this.#model.isEffectless(input, output)) continue;
       const state = this.#step(variant.state, input, output);
       if (state === undefined || this.#fingerprint(state) !== this.#fingerprint(variant.state)) continue;
       variant.settled = true;
-      frame.cursor = EXHAUSTED;
       return this.#go(frame, variant, call, state);
     }
     return false;
@@ -216,11 +214,21 @@ export class Search<State extends ModelState, Input, Output> {
       if (before.last !== null && this.#optionalOverwrites[optional] === true) continue;
       const state = this.#step(before.state, input, undefined);
       if (state === undefined || this.#fingerprint(state) === fingerprint) continue;
+      if (!this.#isUseful(frame, state)) continue;
       const used = [...before.used, optional].sort((a, b) => a - b);
       if (!this.#remember(state, used)) continue;
       frame.variants.push({ state, used, last: { optional, before }, settled: false });
     }
     return frame.variants.length > count;
+  }
+
+  /** Whether anything that depends on what came before it is possible now. */
+  #isUseful(frame: Frame<State>, state: State): boolean {
+    if (this.#optionalOverwrites.includes(false)) return true;
+    return frame.candidates.some((call) => {
+      const { input, output } = this.#requiredAt(call);
+      return !this.#model.overwrites(input, output) && this.#step(state, input, output) !== undefined;
+    });
   }
 
   /** Goes on from a configuration, unless one that can do as much was tried before. */
@@ -230,12 +238,22 @@ export class Search<State extends ModelState, Input, Output> {
       variants: [{ state, used, last: null, settled: false }],
       variantAt: 0,
       extendedTo: 0,
+      candidates: this.#candidates(),
       cursor: NOT_BEGUN,
       placed: -1,
       placedIn: null,
     });
     if (this.#keepBest) this.#noteBest();
     return true;
+  }
+
+  /** What is not placed and was called before the first return of what is not placed. */
+  #candidates(): number[] {
+    const candidates: number[] = [];
+    const count = this.#required.length;
+    let node = this.#next[this.#head] ?? this.#head;
+    for (; node < count; node = this.#next[node] ?? this.#head) candidates.push(node);
+    return candidates.sort((a, b) => (this.#dueAt[a] ?? 0) - (this.#dueAt[b] ?? 0));
   }
 
   #remember(state: State, used: readonly number[]): boolean {
