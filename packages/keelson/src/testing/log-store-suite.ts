@@ -18,7 +18,7 @@ export interface LogStorePlace {
 /** One promise of the `LogStore` interface, as a test that any framework can run. */
 export interface LogStoreCase {
   readonly name: string;
-  run(makePlace: () => Promise<LogStorePlace>): Promise<void>;
+  readonly run: (makePlace: () => Promise<LogStorePlace>) => Promise<void>;
 }
 
 /** The two functions of a test framework that the suite needs, such as vitest's or `node:test`'s. */

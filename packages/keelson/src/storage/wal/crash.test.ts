@@ -72,7 +72,8 @@ async function untilPowerCut(files: FaultFiles, at: number, body: () => Promise<
 function expectKept(course: Course, seen: Model): number {
   const allowed = course.models.slice(course.acknowledged);
   const at = allowed.findIndex((model) => JSON.stringify(model) === JSON.stringify(seen));
-  if (at < 0) expect(seen, `nothing acknowledged (${String(course.acknowledged)}) may be lost`).toEqual(allowed[0]);
+  if (at < 0)
+    expect(seen, `nothing acknowledged (${String(course.acknowledged)}) may be lost`).toEqual(allowed[0]);
   return course.acknowledged + at;
 }
 
@@ -173,7 +174,8 @@ describe("the log on disk, when an operation fails,", () => {
     "with an input/output error": () => ({ type: "error", code: "EIO" }),
     "because the disk is full": ({ type }) =>
       ["write", "allocate", "open"].includes(type) ? { type: "error", code: "ENOSPC" } : null,
-    "after part of a write": ({ type }) => (type === "write" ? { type: "short-write", bytes: 700, code: "ENOSPC" } : null),
+    "after part of a write": ({ type }) =>
+      type === "write" ? { type: "short-write", bytes: 700, code: "ENOSPC" } : null,
     "and a sync loses what it should have written": ({ type }) =>
       type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null,
   };
@@ -198,7 +200,9 @@ describe("the log on disk, when an operation fails,", () => {
               poisoned += 1;
               expect(course.errors[0]).toMatchObject({ code: "STORAGE_FAILED", outcome: "unknown" });
               const { cause } = course.errors[0] as Error;
-              await expect(store.append({ hardState: null, truncateFrom: null, records: [] })).rejects.toMatchObject({
+              await expect(
+                store.append({ hardState: null, truncateFrom: null, records: [] }),
+              ).rejects.toMatchObject({
                 code: "STORAGE_FAILED",
                 cause,
               });

@@ -38,8 +38,13 @@ export function write(write: Partial<LogWrite>): Call {
   return {
     onStore: (store) => store.append({ hardState, truncateFrom, records }),
     onModel: (model) => {
-      const kept = truncateFrom === null ? model.entries : model.entries.slice(0, truncateFrom - 1 - model.base.index);
-      return { ...model, hardState: hardState ?? model.hardState, entries: [...kept, ...records.map(toText)] };
+      const kept =
+        truncateFrom === null ? model.entries : model.entries.slice(0, truncateFrom - 1 - model.base.index);
+      return {
+        ...model,
+        hardState: hardState ?? model.hardState,
+        entries: [...kept, ...records.map(toText)],
+      };
     },
   };
 }
@@ -48,7 +53,11 @@ export function compact(index: LogIndex, term: Term): Call {
   const base = baseAt(index, term);
   return {
     onStore: (store) => store.compact(base),
-    onModel: (model) => ({ ...model, base: base.position, entries: model.entries.slice(index - model.base.index) }),
+    onModel: (model) => ({
+      ...model,
+      base: base.position,
+      entries: model.entries.slice(index - model.base.index),
+    }),
   };
 }
 
@@ -91,12 +100,25 @@ export const WORKLOAD: readonly (readonly Call[])[] = [
   [setClusterId("c")],
   [write({ hardState: { term: 1, votedFor: "a" } })],
   [write({ records: entries(1, 4, 1) })],
-  [write({ records: entries(4, 5, 1, 1200) }), write({ records: entries(5, 6, 1) }), write({ hardState: { term: 2, votedFor: null } })],
+  [
+    write({ records: entries(4, 5, 1, 1200) }),
+    write({ records: entries(5, 6, 1) }),
+    write({ hardState: { term: 2, votedFor: null } }),
+  ],
   [write({ records: entries(6, 20, 2) })],
   [write({ truncateFrom: 15, records: entries(15, 18, 3, 500), hardState: { term: 3, votedFor: "b" } })],
-  [write({}), write({ truncateFrom: 16, records: entries(16, 17, 4) }), write({ truncateFrom: 16 }), write({ records: entries(16, 22, 5, 300) })],
+  [
+    write({}),
+    write({ truncateFrom: 16, records: entries(16, 17, 4) }),
+    write({ truncateFrom: 16 }),
+    write({ records: entries(16, 22, 5, 300) }),
+  ],
   [compact(8, 2)],
-  [write({ records: entries(22, 26, 5, 900) }), compact(17, 5), write({ truncateFrom: 20, records: entries(20, 30, 6, 200) })],
+  [
+    write({ records: entries(22, 26, 5, 900) }),
+    compact(17, 5),
+    write({ truncateFrom: 20, records: entries(20, 30, 6, 200) }),
+  ],
   [write({ records: entries(30, 31, 6, 7000) })],
   [write({ records: entries(31, 40, 6, 100) }), write({ hardState: { term: 7, votedFor: "c" } })],
   [compact(39, 6)],
@@ -104,6 +126,9 @@ export const WORKLOAD: readonly (readonly Call[])[] = [
   [reset(45, 8), write({ records: entries(46, 50, 8, 300) })],
   [write({ records: entries(50, 60, 8, 300) })],
   [reset(1000, 9)],
-  [write({ records: entries(1001, 1020, 9, 600) }), write({ truncateFrom: 1001, records: entries(1001, 1003, 10) })],
+  [
+    write({ records: entries(1001, 1020, 9, 600) }),
+    write({ truncateFrom: 1001, records: entries(1001, 1003, 10) }),
+  ],
   [write({ hardState: { term: 11, votedFor: null } })],
 ];

@@ -1,0 +1,121 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { DecodeError } from "../errors.ts";
+import {
+  decodeRecord,
+  encodeRecord,
+  EntryKind,
+  RECORD_BYTES_MAX,
+  RECORD_HEADER_BYTES,
+  RECORD_PAYLOAD_BYTES_MAX,
+  recordIndex,
+  recordIsIntact,
+  recordKind,
+  recordLength,
+  recordPayload,
+  recordTerm,
+} from "./record.ts";
+
+const position = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER });
+const anyRecord = fc.record({
+  index: position,
+  term: position,
+  kind: fc.constantFrom(...Object.values(EntryKind)),
+  payload: fc.uint8Array({ maxLength: 300 }),
+});
+
+describe("a record", () => {
+  it("is decoded to what was encoded, wherever it stands", () => {
+    fc.assert(
+      fc.property(anyRecord, fc.nat(40), ({ index, term, kind, payload }, offset) => {
+        const record = encodeRecord(index, term, kind, payload);
+        const bytes = new Uint8Array(offset + record.length + 5).fill(7);
+        bytes.set(record, offset);
+        const decoded = decodeRecord(bytes, offset);
+        expect({ ...decoded, payload: [...decoded.payload] }).toEqual({
+          index,
+          term,
+          kind,
+          payload: [...payload],
+          length: RECORD_HEADER_BYTES + payload.length,
+        });
+        expect([recordLength(bytes, offset), recordIndex(bytes, offset)]).toEqual([record.length, index]);
+        expect([recordTerm(bytes, offset), recordKind(bytes, offset)]).toEqual([term, kind]);
+        expect([...recordPayload(record)]).toEqual([...payload]);
+        expect(recordIsIntact(bytes, offset)).toBe(true);
+      }),
+    );
+  });
+
+  it("is laid out as its description says", () => {
+    const record = encodeRecord(2 ** 40 + 3, 5, EntryKind.config, Uint8Array.of(9, 8));
+    expect(Buffer.from(record).toString("hex")).toBe(
+      `1e000000${Buffer.from(record.subarray(4, 8)).toString("hex")}` +
+        "0300000000010000" +
+        "0500000000000000" +
+        "03000000" +
+        "0908",
+    );
+  });
+
+  it("keeps a copy of its payload", () => {
+    const payload = Uint8Array.of(1, 2, 3);
+    const record = encodeRecord(1, 1, EntryKind.command, payload);
+    payload[0] = 99;
+    expect([...recordPayload(record)]).toEqual([1, 2, 3]);
+  });
+
+  it("shows every flipped bit", () => {
+    const record = encodeRecord(70_000, 3, EntryKind.command, Buffer.from("a payload"));
+    for (let bit = 0; bit < record.length * 8; bit++) {
+      const damaged = Uint8Array.from(record);
+      damaged[bit >> 3]! ^= 1 << (bit & 7);
+      expect(() => decodeRecord(damaged), `bit ${String(bit)}`).toThrow(DecodeError);
+    }
+  });
+
+  it("shows every flipped bit also when other bytes follow it", () => {
+    const record = encodeRecord(70_000, 3, EntryKind.command, Buffer.from("a payload"));
+    for (let bit = 0; bit < record.length * 8; bit++) {
+      const bytes = new Uint8Array(1000);
+      bytes.set(record);
+      bytes[bit >> 3]! ^= 1 << (bit & 7);
+      expect(() => decodeRecord(bytes), `bit ${String(bit)}`).toThrow(DecodeError);
+    }
+  });
+
+  it("that is cut short is refused at every length", () => {
+    const record = encodeRecord(1, 1, EntryKind.command, Buffer.from("a payload"));
+    for (let length = 0; length < record.length; length++) {
+      expect(() => decodeRecord(record.subarray(0, length))).toThrow(DecodeError);
+    }
+  });
+
+  it("made of random bytes is refused", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        expect(() => decodeRecord(bytes)).toThrow(DecodeError);
+      }),
+    );
+  });
+
+  it("that says it is larger than any may be is refused before memory is asked for", () => {
+    const bytes = Uint8Array.from(encodeRecord(1, 1, EntryKind.command, new Uint8Array(0)));
+    Buffer.from(bytes.buffer).writeUInt32LE(RECORD_BYTES_MAX + 1, 0);
+    expect(() => decodeRecord(bytes)).toThrow(/from 28 to 16777244 are possible/);
+  });
+
+  it("is not made for a position that cannot be, nor with too large a payload", () => {
+    const nothing = new Uint8Array(0);
+    for (const bad of [0, -1, 1.5, NaN, 2 ** 53]) {
+      expect(() => encodeRecord(bad, 1, EntryKind.command, nothing)).toThrow();
+      expect(() => encodeRecord(1, bad, EntryKind.command, nothing)).toThrow();
+    }
+    expect(() =>
+      encodeRecord(1, 1, EntryKind.command, new Uint8Array(RECORD_PAYLOAD_BYTES_MAX + 1)),
+    ).toThrow();
+    expect(encodeRecord(1, 1, EntryKind.command, new Uint8Array(RECORD_PAYLOAD_BYTES_MAX)).length).toBe(
+      RECORD_BYTES_MAX,
+    );
+  });
+});

@@ -1,0 +1,119 @@
+import fs from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { nodeFiles } from "./node-files.ts";
+
+let directory: string;
+const files = nodeFiles();
+
+beforeEach(async () => {
+  directory = await mkdtemp(path.join(tmpdir(), "keelson-files-"));
+});
+
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await rm(directory, { recursive: true });
+});
+
+describe("Node's files", () => {
+  it("are written where told, in one piece or many, and read back", async () => {
+    const file = path.join(directory, "f");
+    const handle = await files.open(file, "create");
+    const chunks = Array.from({ length: 3000 }, (_, at) => Buffer.from(`${String(at)},`));
+    await handle.write(chunks, 10);
+    await handle.write([Buffer.from("start")], 0);
+    await handle.write([], 0);
+    await handle.dataSync();
+    const expected = Buffer.concat([Buffer.from("start"), Buffer.alloc(5), ...chunks]);
+    expect(await readFile(file)).toEqual(expected);
+    expect(await handle.size()).toBe(expected.length);
+
+    const target = new Uint8Array(20);
+    expect(await handle.read(target, expected.length - 8)).toBe(8);
+    expect(Buffer.from(target.subarray(0, 8))).toEqual(expected.subarray(-8));
+    await handle.close();
+  });
+
+  it("are allocated with zeros, and keep what they hold", async () => {
+    const handle = await files.open(path.join(directory, "f"), "create");
+    await handle.write([Buffer.from("abc")], 0);
+    await handle.allocate(2_500_000);
+    await handle.allocate(100);
+    expect(await handle.size()).toBe(2_500_000);
+    const bytes = await readFile(path.join(directory, "f"));
+    expect(bytes.subarray(0, 3).toString()).toBe("abc");
+    expect(bytes.subarray(3).every((byte) => byte === 0)).toBe(true);
+    await handle.truncate(2);
+    expect(await handle.size()).toBe(2);
+    await handle.close();
+  });
+
+  it("go on after a short write until all is written", async () => {
+    const file = path.join(directory, "f");
+    const handle = await files.open(file, "create");
+    const { write, writev } = fs;
+    type Callback = (error: Error | null, count: number) => void;
+    vi.spyOn(fs, "write").mockImplementation(((
+      fd: number,
+      data: Uint8Array,
+      at: number,
+      length: number,
+      position: number,
+      done: Callback,
+    ) => {
+      write(fd, data, at, Math.min(length, 3), position, done);
+    }) as never);
+    vi.spyOn(fs, "writev").mockImplementation(((
+      fd: number,
+      chunks: Uint8Array[],
+      position: number,
+      done: Callback,
+    ) => {
+      writev(fd, [Buffer.concat(chunks).subarray(0, 7)], position, done);
+    }) as never);
+    await handle.write([Buffer.from("hello "), Buffer.from("wide "), Buffer.from("world")], 0);
+    expect((await readFile(file)).toString()).toBe("hello wide world");
+    await handle.close();
+  });
+
+  it("reject a write that makes no progress", async () => {
+    const handle = await files.open(path.join(directory, "f"), "create");
+    vi.spyOn(fs, "write").mockImplementation(((...all: unknown[]) => {
+      (all[5] as (error: null, count: number) => void)(null, 0);
+    }));
+    await expect(handle.write([Buffer.from("x")], 0)).rejects.toThrow(/wrote nothing/);
+    await handle.close();
+  });
+
+  it("fail with the codes of the system", async () => {
+    const file = path.join(directory, "f");
+    await expect(files.open(file, "read")).rejects.toMatchObject({ code: "ENOENT" });
+    await expect(files.open(file, "write")).rejects.toMatchObject({ code: "ENOENT" });
+    await (await files.open(file, "create")).close();
+    await expect(files.open(file, "create")).rejects.toMatchObject({ code: "EEXIST" });
+    const reader = await files.open(file, "read");
+    await expect(reader.write([Buffer.from("x")], 0)).rejects.toMatchObject({ code: "EBADF" });
+    await reader.close();
+    await expect(files.remove(path.join(directory, "none"))).rejects.toMatchObject({ code: "ENOENT" });
+    await expect(files.list(path.join(directory, "none"))).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  it("can be listed, renamed over another, and removed", async () => {
+    const at = (name: string): string => path.join(directory, "deep", "er", name);
+    await files.makeDirectory(path.join(directory, "deep", "er"));
+    await files.makeDirectory(path.join(directory, "deep", "er"));
+    for (const name of ["a", "b"]) {
+      const handle = await files.open(at(name), "create");
+      await handle.write([Buffer.from(name)], 0);
+      await handle.close();
+    }
+    await files.rename(at("a"), at("b"));
+    await files.syncDirectory(path.join(directory, "deep", "er"));
+    expect(await files.list(path.join(directory, "deep", "er"))).toEqual(["b"]);
+    expect((await readFile(at("b"))).toString()).toBe("a");
+    await files.remove(at("b"));
+    expect(await files.list(path.join(directory, "deep", "er"))).toEqual([]);
+  });
+});
