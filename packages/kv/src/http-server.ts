@@ -1,0 +1,321 @@
+import type { IncomingMessage, Server } from "node:http";
+import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
+import { Hono, type Context } from "hono";
+import type { RaftMetrics } from "keelson";
+import { decodeClientAddresses, formatAddress, type Address } from "./addresses.ts";
+import type { KvCommand } from "./commands.ts";
+import { BodyReader } from "./http-body.ts";
+import { answerTo, errorAnswer, unavailable, type ErrorAnswer } from "./http-errors.ts";
+import { HttpMetrics } from "./http-metrics.ts";
+import {
+  BadRequestError,
+  conditionOf,
+  consistencyOf,
+  etagOf,
+  hasVersion,
+  keyOf,
+  parametersOf,
+  percentEncode,
+  splitTarget,
+  textOf,
+} from "./http-syntax.ts";
+import type { Serving } from "./kv-node.ts";
+import { listen } from "./listen.ts";
+import type { ListedKey } from "./state-machine.ts";
+
+/** Connections at once. Each costs a few kilobytes while it waits. */
+const CONNECTIONS_MAX = 4096;
+/** How long a client may take to send a request, and to begin the next on the same connection. */
+const REQUEST_MS_MAX = 30_000;
+const HEADERS_MS_MAX = 10_000;
+const KEEP_ALIVE_MS = 60_000;
+/** How long requests under way have when the server closes. */
+const CLOSE_GRACE_MS = 1000;
+
+/** Keys in a listing: unless told otherwise, and at most. */
+const LIST_LIMIT_DEFAULT = 100;
+const LIST_LIMIT_MAX = 1000;
+
+/** A node further behind is not ready: what it would serve by `stale` is old. */
+const READY_LAG_ENTRIES_MAX = 1000;
+
+interface Env {
+  readonly Bindings: HttpBindings;
+}
+type RequestContext = Context<Env>;
+
+export interface HttpServerOptions {
+  /** Called with what went wrong in a request through a mistake of ours. Default: nobody is told. */
+  readonly onMistake?: (error: unknown) => void;
+}
+
+/** The HTTP interface: keys and values under /kv, and what to know about the node. */
+export class HttpServer {
+  readonly #server: Server;
+  readonly #onMistake: (error: unknown) => void;
+  readonly #bodies = new BodyReader();
+  readonly #metrics = new HttpMetrics();
+  #serving: Serving | null = null;
+  #address: Address;
+
+  private constructor(address: Address, options: HttpServerOptions) {
+    this.#address = address;
+    this.#onMistake = options.onMistake ?? (() => undefined);
+    // Without TLS or HTTP/2 options it is always this kind.
+    this.#server = createAdaptorServer({ fetch: this.#routes().fetch }) as Server;
+    this.#server.maxConnections = CONNECTIONS_MAX;
+    this.#server.requestTimeout = REQUEST_MS_MAX;
+    this.#server.headersTimeout = HEADERS_MS_MAX;
+    this.#server.keepAliveTimeout = KEEP_ALIVE_MS;
+  }
+
+  /** Takes the address. Requests are refused with 503 until `serve`. */
+  static async listen(address: Address, options: HttpServerOptions = {}): Promise<HttpServer> {
+    const server = new HttpServer(address, options);
+    server.#address = await listen(server.#server, address);
+    return server;
+  }
+
+  /** Where it listens, with the port that was given for port 0. */
+  get address(): string {
+    return formatAddress(this.#address);
+  }
+
+  serve(serving: Serving): void {
+    this.#serving = serving;
+  }
+
+  /** Refuses new requests; those under way have a moment to end. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      this.#server.close(() => {
+        resolve();
+      });
+    });
+    this.#serving = null;
+    this.#server.closeIdleConnections();
+    const timer = setTimeout(() => {
+      this.#server.closeAllConnections();
+    }, CLOSE_GRACE_MS);
+    await closed;
+    clearTimeout(timer);
+  }
+
+  #routes(): Hono<Env> {
+    const app = new Hono<Env>();
+    // Before "/kv/*", which matches it too.
+    app.get("/kv", (context) => this.#answer(context, "/kv", (serving) => this.#list(context, serving)));
+    app.put("/kv/*", (context) =>
+      this.#answer(context, "/kv/:key", (serving) => this.#put(context, serving)),
+    );
+    app.get("/kv/*", (context) =>
+      this.#answer(context, "/kv/:key", (serving) => this.#get(context, serving)),
+    );
+    app.delete("/kv/*", (context) =>
+      this.#answer(context, "/kv/:key", (serving) => this.#delete(context, serving)),
+    );
+    app.get("/status", (context) =>
+      this.#answer(context, "/status", ({ node }) => context.json(statusOf(node.metrics()))),
+    );
+    app.get("/metrics", (context) =>
+      this.#answer(context, "/metrics", async ({ node }) =>
+        context.body(await this.#metrics.text(node.metrics()), 200, {
+          "Content-Type": this.#metrics.contentType,
+        }),
+      ),
+    );
+    app.get("/healthz", (context) =>
+      this.#answer(context, "/healthz", (serving) => health(context, serving)),
+    );
+    app.get("/readyz", (context) =>
+      this.#answer(context, "/readyz", (serving) => readiness(context, serving)),
+    );
+    app.all("*", (context) => this.#answer(context, "other", () => noRoute(context)));
+    return app;
+  }
+
+  /** Every answer goes out through here: counted, and with every failure made an answer. */
+  async #answer(
+    context: RequestContext,
+    route: string,
+    run: (serving: Serving) => Response | Promise<Response>,
+  ): Promise<Response> {
+    const response = await this.#attempt(context, run);
+    this.#metrics.answered(context.req.method, route, response.status);
+    return response;
+  }
+
+  async #attempt(
+    context: RequestContext,
+    run: (serving: Serving) => Response | Promise<Response>,
+  ): Promise<Response> {
+    const serving = this.#serving;
+    if (serving === null)
+      return failure(unavailable("STARTING", "the node is starting or closing; try again"));
+    try {
+      return await run(serving);
+    } catch (error) {
+      const answer = answerTo(error, targetOf(context));
+      if (answer.status === 500) this.#onMistake(error);
+      return failure(answer);
+    }
+  }
+
+  async #put(context: RequestContext, serving: Serving): Promise<Response> {
+    const key = keyOf(targetOf(context));
+    const condition = conditionIn(context);
+    parametersOf(targetOf(context), []);
+    const value = await this.#bodies.read(incomingOf(context));
+    if (!Buffer.isBuffer(value)) return failure(value);
+    return this.#write(serving, { type: "put", key, value, condition });
+  }
+
+  async #delete(context: RequestContext, serving: Serving): Promise<Response> {
+    const key = keyOf(targetOf(context));
+    parametersOf(targetOf(context), []);
+    return this.#write(serving, { type: "delete", key, condition: conditionIn(context) });
+  }
+
+  async #write({ node }: Serving, command: KvCommand): Promise<Response> {
+    const begun = performance.now();
+    const result = await node.write(command);
+    this.#metrics.wrote((performance.now() - begun) / 1000);
+    if (result.type === "condition-failed") {
+      const has = result.version === null ? "the key has no value" : `the key's version is ${result.version}`;
+      const headers = result.version === null ? {} : { ETag: etagOf(result.version) };
+      return failure(errorAnswer(412, "CONDITION_FAILED", `the condition does not hold: ${has}`, headers));
+    }
+    const { index, version, existed } = result;
+    if (version === null) return Response.json({ index, existed });
+    return Response.json({ index, version }, { headers: { ETag: etagOf(version) } });
+  }
+
+  async #get(context: RequestContext, { node, store }: Serving): Promise<Response> {
+    const target = targetOf(context);
+    const key = keyOf(target);
+    const consistency = consistencyOf(parametersOf(target, ["consistency"]).get("consistency"));
+    const found = await node.read(() => store.get(key), { consistency });
+    if (found === null) return failure(errorAnswer(404, "NOT_FOUND", "the key has no value"));
+    // A cache in between would make a linearizable read a stale one.
+    const headers = { ETag: etagOf(found.version), "Cache-Control": "no-cache" };
+    if (hasVersion(context.req.header("If-None-Match"), found.version)) {
+      return new Response(null, { status: 304, headers });
+    }
+    return new Response(Buffer.from(found.value), {
+      headers: {
+        ...headers,
+        "Content-Type": "application/octet-stream",
+        // The bytes are whatever someone put: a browser must not make a page of them.
+        "X-Content-Type-Options": "nosniff",
+      },
+    });
+  }
+
+  async #list(context: RequestContext, { node, store }: Serving): Promise<Response> {
+    const parameters = parametersOf(targetOf(context), ["prefix", "limit", "after", "consistency"]);
+    const consistency = consistencyOf(parameters.get("consistency"));
+    const limit = limitOf(parameters.get("limit"));
+    const prefix = parameters.get("prefix") ?? Buffer.alloc(0);
+    const after = parameters.get("after");
+    const options = after === undefined ? { prefix, limit } : { prefix, limit, after };
+    const { keys, more } = await node.read(() => store.list(options), { consistency });
+    const last = keys.at(-1);
+    const next =
+      !more || last === undefined
+        ? null
+        : `/kv?prefix=${percentEncode(prefix)}&limit=${limit}&after=${percentEncode(last.key)}` +
+          (consistency === "stale" ? "&consistency=stale" : "");
+    return Response.json({ keys: keys.map(listedOf), next });
+  }
+}
+
+function incomingOf(context: RequestContext): IncomingMessage {
+  return context.env.incoming;
+}
+
+/** Path and query exactly as the client wrote them: a parsed URL has lost which bytes were meant. */
+function targetOf(context: RequestContext): string {
+  const { path, query } = splitTarget(incomingOf(context).url ?? "/");
+  return query === "" ? path : `${path}?${query}`;
+}
+
+function conditionIn(context: RequestContext): KvCommand["condition"] {
+  return conditionOf(context.req.header("If-Match"), context.req.header("If-None-Match"));
+}
+
+function failure({ status, headers, body }: ErrorAnswer): Response {
+  return Response.json(body, { status, headers });
+}
+
+function limitOf(value: Buffer | undefined): number {
+  const text = value?.toString("utf8") ?? String(LIST_LIMIT_DEFAULT);
+  const limit = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (limit >= 1 && limit <= LIST_LIMIT_MAX) return limit;
+  throw new BadRequestError(`limit is a whole number from 1 to ${LIST_LIMIT_MAX}, not "${text}"`);
+}
+
+/** A key as text if it is UTF-8, and otherwise in base64, which `encoding` then says. */
+function listedOf({ key, version, bytes }: ListedKey): object {
+  const text = textOf(key);
+  return text === null
+    ? { key: Buffer.from(key).toString("base64"), encoding: "base64", version, bytes }
+    : { key: text, version, bytes };
+}
+
+/** The node and its cluster, for people and programs. */
+function statusOf(metrics: RaftMetrics): object {
+  const { id, clusterId, role, term, leader } = metrics;
+  return {
+    id,
+    pid: process.pid,
+    clusterId,
+    role,
+    term,
+    leader:
+      leader === null
+        ? null
+        : { id: leader.id, address: leader.address, ...decodeClientAddresses(leader.data) },
+    commit: metrics.commitIndex,
+    applied: metrics.appliedIndex,
+    durable: metrics.durableIndex,
+    last: metrics.lastIndex,
+    members: metrics.members.map(({ data, ...member }) => ({ ...member, ...decodeClientAddresses(data) })),
+    pending: { entries: metrics.pendingEntries, bytes: metrics.pendingBytes, reads: metrics.pendingReads },
+    counters: metrics.counters,
+  };
+}
+
+/** Whether the process should live: it answers, and its node has not stopped. */
+function health(context: RequestContext, { node }: Serving): Response {
+  if (node.metrics().role !== "stopped") return context.json({ ok: true });
+  return failure(errorAnswer(503, "STOPPED", "the node has stopped; the server's log says why"));
+}
+
+/** Whether clients should be sent here. */
+function readiness(context: RequestContext, { node }: Serving): Response {
+  const { role, leader, commitIndex, appliedIndex } = node.metrics();
+  if (role === "stopped") return failure(unavailable("STOPPED", "the node has stopped"));
+  if (leader === null) return failure(unavailable("NO_LEADER", "no leader is known"));
+  const behind = commitIndex - appliedIndex;
+  if (behind > READY_LAG_ENTRIES_MAX) {
+    return failure(unavailable("CATCHING_UP", `${behind} entries are committed and not applied yet`));
+  }
+  return context.json({ ok: true, leader: leader.id });
+}
+
+const METHODS: readonly (readonly [path: RegExp, methods: string])[] = [
+  [/^\/kv\/./, "GET, HEAD, PUT, DELETE"],
+  [/^\/(kv|status|metrics|healthz|readyz)$/, "GET, HEAD"],
+];
+
+function noRoute(context: RequestContext): Response {
+  const known = METHODS.find(([path]) => path.test(context.req.path));
+  if (known === undefined) {
+    return failure(
+      errorAnswer(404, "NO_ROUTE", "there is /kv/KEY, /kv, /status, /metrics, /healthz and /readyz"),
+    );
+  }
+  const [, methods] = known;
+  const message = `${context.req.method} is not possible here; ${methods} are`;
+  return failure(errorAnswer(405, "METHOD_NOT_ALLOWED", message, { Allow: methods }));
+}

@@ -1,0 +1,27 @@
+import type { Server } from "node:net";
+import { formatAddress, type Address } from "./addresses.ts";
+
+/** An address that could not be had; the message says what to do. */
+export class ListenError extends Error {
+  override readonly name = "ListenError";
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: "it is in use by another process; stop that one or choose another port",
+  EADDRNOTAVAIL: "this machine has no such address",
+  EACCES: "this user may not listen there; ports below 1024 are often reserved",
+  ENOTFOUND: "the host name is not known",
+};
+
+/** Listens, and resolves with the address that was taken, which for port 0 has the port that was given. */
+export async function listen(server: Server, { host, port }: Address): Promise<Address> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause: NodeJS.ErrnoException) => {
+      const reason = REASONS[cause.code ?? ""] ?? cause.message;
+      reject(new ListenError(`cannot listen on ${formatAddress({ host, port })}: ${reason}`, { cause }));
+    });
+    server.listen({ host, port, exclusive: true }, resolve);
+  });
+  const taken = server.address();
+  return { host, port: taken !== null && typeof taken === "object" ? taken.port : port };
+}

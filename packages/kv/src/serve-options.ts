@@ -1,0 +1,144 @@
+import { parseArgs } from "node:util";
+import { formatAddress, parseAddress, type Address } from "./addresses.ts";
+import { UsageError } from "./usage.ts";
+
+export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface ServeOptions {
+  readonly id: string;
+  /** The first members: id to address, as the other nodes reach it. */
+  readonly peers: Readonly<Record<string, string>>;
+  readonly data: string;
+  readonly line: Address;
+  readonly http: Address;
+  /** Where to accept the other nodes' connections. */
+  readonly listen: Address;
+  /** Told to clients that ask a follower. null: as bound. */
+  readonly advertiseLine: string | null;
+  readonly advertiseHttp: string | null;
+  /** null: made from the first members. */
+  readonly clusterId: string | null;
+  readonly logLevel: LogLevel;
+}
+
+export const SERVE_HELP = `Usage: keelson serve --id ID --peers ID=ADDRESS,... --data DIR --line ADDRESS --http ADDRESS
+
+Runs one node of a replicated key-value store. Start the same command, with another --id and other
+addresses, for each node in --peers. Addresses are HOST:PORT.
+
+  --id ID                this node's id: 1 to 64 of A-Z a-z 0-9 . _ -
+  --peers ID=ADDRESS,... the cluster's first members, this node included, and where they reach each
+                         other; the same at every start and on every node
+  --data DIR             where the node keeps its log (DIR/log) and its state (DIR/state)
+  --line ADDRESS         where to serve the line protocol: nc HOST PORT
+  --http ADDRESS         where to serve HTTP: curl http://HOST:PORT/kv/KEY
+
+  --listen ADDRESS       where to accept the other nodes' connections, if not at this node's own
+                         address in --peers
+  --advertise-line ADDRESS, --advertise-http ADDRESS
+                         where clients reach this node, if not where it serves
+  --cluster-id NAME      the cluster's name, checked on disk and on every connection
+                         (default: made from the first members)
+  --log-level LEVEL      ${LOG_LEVELS.join(", ")} (default: info); the log goes to stderr
+  --help                 this text
+
+Ctrl-C (SIGINT) or SIGTERM stops the node in order; kill -9 loses nothing that was acknowledged.
+`;
+
+const FLAGS = {
+  id: { type: "string" },
+  peers: { type: "string" },
+  data: { type: "string" },
+  line: { type: "string" },
+  http: { type: "string" },
+  listen: { type: "string" },
+  "advertise-line": { type: "string" },
+  "advertise-http": { type: "string" },
+  "cluster-id": { type: "string" },
+  "log-level": { type: "string", default: "info" },
+  help: { type: "boolean", default: false },
+} as const;
+
+/** @returns null if only the help was asked for */
+export function parseServeOptions(args: readonly string[]): ServeOptions | null {
+  const values = parseFlags(args);
+  if (values.help) return null;
+  const id = required(values.id, "id");
+  if (!NODE_ID.test(id)) throw new UsageError(`--id "${id}": an id is 1 to 64 of A-Z a-z 0-9 . _ -`);
+  const peers = peersOf(required(values.peers, "peers"));
+  const own = peers[id];
+  if (own === undefined)
+    throw new UsageError(`--peers does not name this node, ${id}: it should have ${id}=HOST:PORT`);
+  const line = addressOf(required(values.line, "line"), "line");
+  const http = addressOf(required(values.http, "http"), "http");
+  return {
+    id,
+    peers,
+    data: required(values.data, "data"),
+    line,
+    http,
+    listen: addressOf(values.listen ?? own, "listen"),
+    advertiseLine: advertised(values["advertise-line"], line, "line"),
+    advertiseHttp: advertised(values["advertise-http"], http, "http"),
+    clusterId: values["cluster-id"] ?? null,
+    logLevel: logLevelOf(values["log-level"]),
+  };
+}
+
+const NODE_ID = /^[A-Za-z0-9._-]{1,64}$/;
+
+function parseFlags(args: readonly string[]): ReturnType<typeof parseServeFlags> {
+  try {
+    return parseServeFlags(args);
+  } catch (error) {
+    // Node's message names the flag and what is wrong with it.
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function parseServeFlags(args: readonly string[]) {
+  return parseArgs({ args: [...args], options: FLAGS, allowPositionals: false, strict: true }).values;
+}
+
+function required(value: string | undefined, name: string): string {
+  if (value === undefined || value === "") throw new UsageError(`--${name} is missing`);
+  return value;
+}
+
+function addressOf(text: string, name: string): Address {
+  const address = parseAddress(text);
+  if (address === null) throw new UsageError(`--${name} "${text}" is not HOST:PORT, such as 127.0.0.1:8001`);
+  return address;
+}
+
+/** An address that stands for every one of the machine's is none that a client could be told. */
+function advertised(text: string | undefined, bound: Address, name: string): string | null {
+  if (text !== undefined) return formatAddress(addressOf(text, `advertise-${name}`));
+  if (bound.host !== "0.0.0.0" && !/^[0:]+$/.test(bound.host)) return null;
+  throw new UsageError(
+    `--${name} ${formatAddress(bound)} listens everywhere; say with --advertise-${name} HOST:PORT where clients reach this node`,
+  );
+}
+
+function peersOf(text: string): Record<string, string> {
+  // Without a prototype: "__proto__" is an id like any other.
+  const peers = Object.create(null) as Record<string, string>;
+  for (const peer of text.split(",")) {
+    const [id = "", address = "", ...rest] = peer.split("=");
+    if (!NODE_ID.test(id) || rest.length > 0 || parseAddress(address) === null) {
+      throw new UsageError(`--peers: "${peer}" is not ID=HOST:PORT, such as n1=127.0.0.1:7001`);
+    }
+    if (id in peers) throw new UsageError(`--peers names ${id} twice`);
+    if (Object.values(peers).includes(address)) throw new UsageError(`--peers names ${address} twice`);
+    peers[id] = address;
+  }
+  return peers;
+}
+
+function logLevelOf(text: string): LogLevel {
+  const level = LOG_LEVELS.find((one) => one === text);
+  if (level === undefined)
+    throw new UsageError(`--log-level "${text}" is not one of ${LOG_LEVELS.join(", ")}`);
+  return level;
+}

@@ -1,0 +1,108 @@
+import path from "node:path";
+import { Raft, type LogStore, type RaftError, type RaftOptions, type Transport } from "keelson";
+import { wal } from "keelson/storage/wal";
+import { tcp } from "keelson/transport/tcp";
+import { encodeClientAddresses, formatAddress, type ClientAddresses } from "./addresses.ts";
+import type { KvCommand, KvResult } from "./commands.ts";
+import { openDatabase } from "./database.ts";
+import { HttpServer } from "./http-server.ts";
+import { LineServer } from "./line-server.ts";
+import type { ServeOptions } from "./serve-options.ts";
+import { KvStateMachine } from "./state-machine.ts";
+
+export type LogFunction = NonNullable<RaftOptions<KvCommand, KvResult>["onLog"]>;
+
+type ServerSettings = Omit<ServeOptions, "logLevel">;
+
+/** One node of the key-value store: its part of the cluster, and its two servers for clients. */
+export class KvServer {
+  readonly #line: LineServer;
+  readonly #http: HttpServer;
+  readonly #raft: Raft<KvCommand, KvResult>;
+  #closing: Promise<void> | null = null;
+
+  private constructor(line: LineServer, http: HttpServer, raft: Raft<KvCommand, KvResult>) {
+    this.#line = line;
+    this.#http = http;
+    this.#raft = raft;
+  }
+
+  /** Resolves when clients are served, which is before there is a leader. */
+  static async start(settings: ServerSettings, onLog: LogFunction): Promise<KvServer> {
+    const closers: (() => Promise<void>)[] = [];
+    try {
+      // The addresses come first: without them nothing on disk should change.
+      const line = await LineServer.listen(settings.line);
+      closers.push(() => line.close());
+      const onMistake = (error: unknown): void => {
+        onLog("error", "a request failed through a mistake of this program", { error });
+      };
+      const http = await HttpServer.listen(settings.http, { onMistake });
+      closers.push(() => http.close());
+      const store = new KvStateMachine(() => openDatabase(path.join(settings.data, "state")));
+      const raft = await Raft.open(raftOptions(settings, { line, http }, store, onLog));
+      closers.push(() => raft.close());
+      await raft.initialize(settings.peers);
+      line.serve({ node: raft, store });
+      http.serve({ node: raft, store });
+      return new KvServer(line, http, raft);
+    } catch (error) {
+      for (const close of closers.reverse()) await close();
+      throw error;
+    }
+  }
+
+  get addresses(): ClientAddresses {
+    return { line: this.#line.address, http: this.#http.address };
+  }
+
+  get raft(): Raft<KvCommand, KvResult> {
+    return this.#raft;
+  }
+
+  /** Resolves when the node has stopped: with the error if it failed. */
+  get stopped(): Promise<RaftError | undefined> {
+    return this.#raft.stopped;
+  }
+
+  /** First no more clients, then no more node, so that what is under way still gets its answer. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      await Promise.all([this.#line.close(), this.#http.close()]);
+      await this.#raft.close();
+    })();
+    return this.#closing;
+  }
+}
+
+function raftOptions(
+  settings: ServerSettings,
+  servers: { readonly line: LineServer; readonly http: HttpServer },
+  stateMachine: KvStateMachine,
+  onLog: LogFunction,
+): RaftOptions<KvCommand, KvResult> {
+  const { id, clusterId } = settings;
+  const data = encodeClientAddresses({
+    line: settings.advertiseLine ?? servers.line.address,
+    http: settings.advertiseHttp ?? servers.http.address,
+  });
+  const options = {
+    id,
+    stateMachine,
+    log: logOf(settings, onLog),
+    transport: transportOf(settings),
+    data,
+    onLog,
+  };
+  return clusterId === null ? options : { ...options, clusterId };
+}
+
+function logOf({ data }: ServerSettings, onLog: LogFunction): LogStore {
+  return wal(path.join(data, "log"), { onLog });
+}
+
+function transportOf({ id, peers, listen }: ServerSettings): Transport {
+  const bound = formatAddress(listen);
+  const own = peers[id] ?? bound;
+  return tcp(own === bound ? { listen: bound } : { listen: bound, advertise: own });
+}
