@@ -57,7 +57,7 @@ export class FakeLog implements LogStore {
   reads = 0;
   #seen: Disk;
   #queue: Operation[] = [];
-  #heldReads: (() => void)[] = [];
+  #heldReads: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
   #environment: Environment | null = null;
   #isDead = false;
 
@@ -96,7 +96,8 @@ export class FakeLog implements LogStore {
 
   async read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
     this.reads += 1;
-    if (this.readsAreHeld) await new Promise<void>((resolve) => this.#heldReads.push(resolve));
+    if (this.readsAreHeld)
+      await new Promise<void>((resolve, reject) => this.#heldReads.push({ resolve, reject }));
     if (this.readFailure !== null) throw this.readFailure;
     if (from < 1 || from >= to || to > this.#seen.records.length + 1)
       throw new Error("read outside of the log");
@@ -136,7 +137,12 @@ export class FakeLog implements LogStore {
 
   releaseReads(): void {
     this.readsAreHeld = false;
-    for (const resume of this.#heldReads.splice(0)) resume();
+    for (const { resolve } of this.#heldReads.splice(0)) resolve();
+  }
+
+  /** The read that has been held longest fails. */
+  failHeldRead(error: Error): void {
+    this.#heldReads.shift()?.reject(error);
   }
 
   /** The process dies: of the writes under way, the first `kept` reached the disk. */
@@ -160,7 +166,7 @@ export class FakeLog implements LogStore {
 
   #schedule(operation: Operation): void {
     this.#environment?.setTimer(this.latencyMs, () => {
-      if (this.#isDead || this.#queue[0] !== operation) return;
+      if (this.#isDead || this.isHeld || this.#queue[0] !== operation) return;
       this.#queue.shift();
       if (this.failure !== null) {
         operation.settle.reject(this.failure);

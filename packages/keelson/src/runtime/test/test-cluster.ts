@@ -51,7 +51,12 @@ export class TestCluster {
   }
 
   /** Starts a node, on the disk that it had. */
-  async open(id: NodeId, options: TestOptions = {}): Promise<TestNode> {
+  open(id: NodeId, options: TestOptions = {}): Promise<TestNode> {
+    return this.finish(this.opening(id, options));
+  }
+
+  /** Like `open`, and the clock is the caller's to move. */
+  async opening(id: NodeId, options: TestOptions = {}): Promise<TestNode> {
     let disk = this.disks.get(id);
     if (disk === undefined) this.disks.set(id, (disk = new Disk(`store-${id}`)));
     const log = new FakeLog(disk);
@@ -59,17 +64,15 @@ export class TestCluster {
     const journal = merged.journal ?? new Journal();
     const transport = this.net.transport(`${id}:1`);
     const { environment, kill } = this.#mortal(this.world.environment(id));
-    const raft = await this.finish(
-      Raft.open<string, number>({
-        id,
-        stateMachine: journal,
-        log,
-        transport,
-        environment,
-        onLog: (level, text) => this.messages.push(`${level} ${id}: ${text}`),
-        ...merged,
-      }),
-    );
+    const raft = await Raft.open<string, number>({
+      id,
+      stateMachine: journal,
+      log,
+      transport,
+      environment,
+      onLog: (level, text) => this.messages.push(`${level} ${id}: ${text}`),
+      ...merged,
+    });
     const node = { id, raft, log, journal, transport, kill };
     this.nodes.set(id, node);
     return node;
