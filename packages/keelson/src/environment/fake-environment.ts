@@ -1,5 +1,6 @@
 import type { Environment, FileSystem } from "./environment.ts";
 import { FakeClock, seededRandom } from "./fake-clock.ts";
+import { FaultFiles } from "./fault-files.ts";
 import { FaultNetwork } from "./fault-network.ts";
 
 /** What the fake environments of one test have in common. */
@@ -7,7 +8,10 @@ export interface FakeWorld {
   readonly clock: FakeClock;
   readonly random: () => number;
   readonly network: FaultNetwork;
-  /** The environment of the named host; its addresses are "name:port". Hosts share clock and network, not files. */
+  /**
+   * The environment of the named host; its addresses are "name:port". Hosts share clock and network,
+   * and each has its own files: empty `FaultFiles` unless given.
+   */
   environment(host: string, files?: FileSystem): FakeEnvironment;
 }
 
@@ -25,7 +29,7 @@ export function fakeWorld({ seed = 1 }: { readonly seed?: number } = {}): FakeWo
     clock,
     random,
     network,
-    environment: (host, files = noFiles) => ({
+    environment: (host, files = new FaultFiles()) => ({
       clock,
       now: () => clock.now(),
       random,
@@ -51,17 +55,3 @@ export function fakeEnvironment({
 } = {}): FakeEnvironment {
   return fakeWorld({ seed }).environment(host, files);
 }
-
-function refuse(): Promise<never> {
-  return Promise.reject(new Error("this fake environment has no files: pass some to it"));
-}
-
-const noFiles: FileSystem = {
-  open: refuse,
-  list: refuse,
-  makeDirectory: refuse,
-  remove: refuse,
-  rename: refuse,
-  syncDirectory: refuse,
-  lock: refuse,
-};
