@@ -7,18 +7,18 @@ import { Shrinker } from "./shrink.ts";
 /** Limits of a check. What reaches one is undecided, never linearizable. */
 export interface CheckOptions {
   /**
-   * Steps of the model for one key; 20 million by default, some ten seconds. Deciding is hard in
+   * Steps of the model for one key; 5 million by default, some ten seconds. Deciding is hard in
    * the worst case (NP-complete), so that no limit suffices for every history.
    */
   readonly stepsMaxPerKey?: number;
-  /** Steps of the model for all keys together; 200 million by default. */
+  /** Steps of the model for all keys together; 50 million by default. */
   readonly stepsMax?: number;
   /** Estimated memory in use at a time; 256 MiB by default. */
   readonly memoryBytesMax?: number;
 }
 
-const STEPS_MAX_PER_KEY = 20_000_000;
-const STEPS_MAX = 200_000_000;
+const STEPS_MAX_PER_KEY = 5_000_000;
+const STEPS_MAX = 50_000_000;
 const MEMORY_BYTES_MAX = 256 * 1024 * 1024;
 
 /** Steps for making one illegal history small and explaining it: some seconds. */

@@ -22,3 +22,4 @@ export {
   type RegisterOutput,
   type RegisterValue,
 } from "./register-model.ts";
+export { toSvg } from "./svg.ts";
