@@ -175,7 +175,6 @@ export class LogOutline {
 /** Checks the entry's header against its place; returns its term. */
 function checkRecord(record: Uint8Array, index: LogIndex, previousTerm: Term): Term {
   const term = recordTerm(record);
-  // The common case first, without making an object for each record.
   const { length, kind } = readRecordHeader(record);
   if (length !== record.length) {
     throw new DecodeError(`the record given for entry ${String(index)} has bytes after its end`);

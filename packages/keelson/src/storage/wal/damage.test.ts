@@ -239,6 +239,22 @@ describe("a damaged log", () => {
     }
   });
 
+  it("is refused when a batch in its last segment was wiped and a later one is there", async () => {
+    const files = await diskWith(entries(1, 2, 1), entries(2, 8, 1, 200), entries(8, 9, 1));
+    const { start, length } = batchesOf(files)[1]!;
+    const wipes = [
+      [start, length],
+      [start, SECTOR_BYTES],
+      [start + SECTOR_BYTES, SECTOR_BYTES],
+      [start + length - 8, 8],
+    ] as const;
+    for (const [offset, bytes] of wipes) {
+      const disk = files.copy();
+      disk.damage(FIRST, offset, new Uint8Array(bytes));
+      expect(await tryOpen(disk)).toMatchObject({ code: "CORRUPT_LOG", offset: start, index: 2 });
+    }
+  });
+
   it("is refused when a segment is missing or cut short", async () => {
     const files = await longLog();
     const paths = files.paths();

@@ -30,7 +30,8 @@ import type { LogBase } from "../log-store.ts";
  * The blank sectors and the end mark are what tells an interrupted write from damage. Space that was
  * never written is zero, so an interrupted write leaves a sector more blank than its header says, or
  * no end mark, or no header. A batch that is written in full and does not match its checksum was
- * acknowledged, perhaps, and damaged since.
+ * acknowledged, perhaps, and damaged since. (What cannot be told apart: a last batch that was
+ * acknowledged, and of which a whole sector turned to zeros since.)
  */
 export const SECTOR_BYTES = 512;
 export const BATCH_HEADER_BYTES = 32;

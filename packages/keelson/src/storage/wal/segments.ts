@@ -25,6 +25,12 @@ const SEGMENT_NAME = /^\d{16}\.wal$/;
 /** A segment that has no name yet. Left over after a crash, it means nothing. */
 const PREPARED_NAME = "prepared.tmp";
 
+/**
+ * Space is made ready in steps of this size, each one synced, so that a write that is made meanwhile
+ * waits for a step and not for the whole.
+ */
+const ALLOCATION_STEP_BYTES = 1024 * 1024;
+
 interface OpenFile {
   readonly handle: Promise<FileHandle>;
   users: number;
@@ -42,6 +48,15 @@ export function segmentSequences(names: readonly string[]): number[] {
     .filter((name) => SEGMENT_NAME.test(name))
     .map((name) => parseInt(name, 10))
     .sort((a, b) => a - b);
+}
+
+/** The size and the blocks are durable at the end, so that the syncs to come move data alone. */
+async function allocateInSteps(handle: FileHandle, bytes: number): Promise<void> {
+  for (let done = await handle.size(); done < bytes;) {
+    done = Math.min(bytes, done + ALLOCATION_STEP_BYTES);
+    await handle.allocate(done);
+    await handle.dataSync();
+  }
 }
 
 /** The files of the log: makes them ahead of need, opens them for reading, removes them. */
@@ -112,7 +127,7 @@ export class Segments {
       bytes = await handle.size();
       if (bytes < end + room) {
         bytes = toSectors(end + room);
-        await handle.allocate(bytes);
+        await allocateInSteps(handle, bytes);
       }
       await handle.write([encodeSegmentHeader({ ...header, segment: sequence, bytes })], 0);
       await handle.dataSync();
@@ -205,9 +220,7 @@ export class Segments {
       return this.#files.open(path, "create");
     });
     try {
-      await handle.allocate(bytes);
-      // The size and the blocks, so that the syncs to come move data alone.
-      await handle.dataSync();
+      await allocateInSteps(handle, bytes);
       return handle;
     } catch (error) {
       await handle.close().catch(() => undefined);

@@ -85,6 +85,7 @@ export class WalWriter {
   /** Records that are not durable yet; the first is that of entry `#recentFirst`. */
   #recent: Uint8Array[] = [];
   #recentFirst: LogIndex;
+  /** Bounded by whoever calls: the runtime limits what it proposes, and asks for the rest one at a time. */
   #queue: Operation[] = [];
   #pump: Promise<void> | null = null;
   #staging = new Uint8Array(64 * 1024);
@@ -195,7 +196,9 @@ export class WalWriter {
       Math.max(0, end - this.#recentFirst),
     );
     const records: Uint8Array[] = [];
-    for (const part of stored) records.push(...(await this.#readPart(part)));
+    for (const part of stored) {
+      for (const record of await this.#readPart(part)) records.push(record);
+    }
     return records.concat(recent);
   }
 
