@@ -53,19 +53,22 @@ async function blocksOfComments(): Promise<Map<string, string>> {
   return blocks;
 }
 
-/** The values that the library exports, and from where. */
+/** The values that the packages export, and from where. */
 async function exportedNames(): Promise<Map<string, string>> {
-  const manifest = JSON.parse(await readFile(path.join(root, "packages/keelson/package.json"), "utf8")) as {
-    exports: Record<string, string | { source: string }>;
-  };
   const names = new Map<string, string>();
-  for (const [name, target] of Object.entries(manifest.exports)) {
-    if (typeof target === "string") continue;
-    const text = await readFile(path.join(root, "packages/keelson", target.source), "utf8");
-    for (const [, list] of text.matchAll(/export \{([^}]*)\}/g)) {
-      for (const item of (list ?? "").split(",")) {
-        const value = item.trim();
-        if (/^\w+$/.test(value) && !names.has(value)) names.set(value, `keelson${name.slice(1)}`);
+  for (const folder of ["packages/keelson", "packages/kv"]) {
+    const manifest = JSON.parse(await readFile(path.join(root, folder, "package.json"), "utf8")) as {
+      name: string;
+      exports: Record<string, string | { source: string }>;
+    };
+    for (const [name, target] of Object.entries(manifest.exports)) {
+      if (typeof target === "string") continue;
+      const text = await readFile(path.join(root, folder, target.source), "utf8");
+      for (const [, list] of text.matchAll(/export \{([^}]*)\}/g)) {
+        for (const item of (list ?? "").split(",")) {
+          const value = item.trim();
+          if (/^\w+$/.test(value) && !names.has(value)) names.set(value, manifest.name + name.slice(1));
+        }
       }
     }
   }
