@@ -11,3 +11,15 @@ export {
   transportCases,
   type TransportRig,
 } from "./transport-suite.ts";
+export {
+  planOf,
+  shrink,
+  simulate,
+  Violation,
+  type Fault,
+  type FaultType,
+  type Plan,
+  type RunResult,
+  type ShrinkOptions,
+  type SimulateOptions,
+} from "./simulator/index.ts";

@@ -1,0 +1,333 @@
+import { crc32 } from "node:zlib";
+
+import { recordIndex, recordTerm } from "../../codec/record.ts";
+import type { HardState } from "../../core/action.ts";
+import type { ClusterConfig } from "../../core/config.ts";
+import type { Message } from "../../core/message.ts";
+import type { LogPosition, NodeId } from "../../core/position.ts";
+import { hasQuorum } from "../../core/quorum.ts";
+import type { LogWrite, StoredLog } from "../../storage/log-store.ts";
+import { fact } from "./violation.ts";
+
+/** One entry as the checker keeps it: the chain tells the whole log up to it, payloads included. */
+interface Entry {
+  readonly term: number;
+  readonly chain: number;
+}
+
+/** What is known of one node, from outside: from its disk, its messages and its state machine. */
+interface NodeView {
+  readonly id: NodeId;
+  /** Of each entry from 1 on: what the store was given, durable or not. */
+  handed: Entry[];
+  /** What the store has called durable. */
+  durable: Entry[];
+  hardState: HardState;
+  /** Given to the store and not yet called durable. */
+  pending: LogWrite[];
+  incarnation: number;
+  commit: number;
+  applied: number;
+  leaderTerm: number;
+}
+
+/** What the checker looks at after a step. */
+export interface NodeStatus {
+  readonly role: string;
+  readonly term: number;
+  readonly commitIndex: number;
+  readonly appliedIndex: number;
+  readonly lastIndex: number;
+  readonly config: ClusterConfig;
+}
+
+/**
+ * Watches a cluster and throws a `Violation` when an invariant breaks. It keeps the whole history,
+ * so it also notices what no two nodes ever hold at the same time. It believes nothing that a node
+ * says of its own disk: it sees what the store was given, and what the store called durable.
+ *
+ * The codes: ES election safety · LM log matching, payloads included · LC leader completeness · SMS
+ * state machine safety · CQ commit needs a durable quorum · MONO nothing falls · ORD applied ≤ commit ≤
+ * log · PBR persist before reply.
+ */
+export class ClusterChecker {
+  readonly #views = new Map<NodeId, NodeView>();
+  readonly #leaders = new Map<number, NodeId>();
+  readonly #votes = new Map<string, NodeId>();
+  /** By position: the chain of the one entry that may be there. */
+  readonly #chains = new Map<string, number>();
+  /** By index - 1. */
+  readonly #committed: (Entry & { readonly seenInTerm: number })[] = [];
+  readonly #applied = new Map<number, { readonly term: number; readonly command: string }>();
+
+  /** How many entries were seen to be committed. */
+  get committed(): number {
+    return this.#committed.length;
+  }
+
+  #view(id: NodeId): NodeView {
+    let view = this.#views.get(id);
+    if (view === undefined) {
+      view = {
+        id,
+        handed: [],
+        durable: [],
+        hardState: { term: 0, votedFor: null },
+        pending: [],
+        incarnation: 0,
+        commit: 0,
+        applied: 0,
+        leaderTerm: 0,
+      };
+      this.#views.set(id, view);
+    }
+    return view;
+  }
+
+  // --- The log store ----------------------------------------------------------------------------
+
+  /** A process opened its store and found this. Nothing that was called durable may be missing. */
+  opened(id: NodeId, stored: StoredLog, records: readonly Uint8Array[]): void {
+    const view = this.#view(id);
+    const found: Entry[] = [];
+    this.#extend(view, found, records);
+    let kept = view.durable.length;
+    for (const { truncateFrom } of view.pending) {
+      if (truncateFrom !== null) kept = Math.min(kept, truncateFrom - 1);
+    }
+    for (let at = 0; at < kept; at++) {
+      fact(
+        found[at]?.chain === view.durable[at]?.chain,
+        "DUR",
+        () => `the log of ${id} lost or changed its durable entry ${String(at + 1)} in a crash`,
+      );
+    }
+    const { hardState } = stored;
+    const before = view.hardState;
+    fact(
+      hardState.term > before.term ||
+        (hardState.term === before.term &&
+          (before.votedFor === null || before.votedFor === hardState.votedFor)),
+      "MONO",
+      () => `${id} forgot its term and vote: ${show(before)} became ${show(hardState)}`,
+    );
+    this.#checkVote(id, hardState);
+    view.incarnation += 1;
+    view.hardState = hardState;
+    view.handed = found;
+    view.durable = [...found];
+    view.pending = [];
+    view.commit = 0;
+    view.applied = 0;
+    view.leaderTerm = 0;
+  }
+
+  handed(id: NodeId, write: LogWrite): void {
+    const view = this.#view(id);
+    if (write.truncateFrom !== null) {
+      fact(
+        write.truncateFrom > view.commit,
+        "SMS",
+        () => `${id} removes the entry ${String(write.truncateFrom)}, which is committed`,
+      );
+      view.handed.length = Math.min(view.handed.length, write.truncateFrom - 1);
+    }
+    this.#extend(view, view.handed, write.records);
+    view.pending.push(write);
+  }
+
+  durable(id: NodeId, incarnation: number, write: LogWrite): void {
+    const view = this.#view(id);
+    if (view.incarnation !== incarnation) return;
+    fact(view.pending[0] === write, "PBR", () => `the store of ${id} called writes durable out of order`);
+    view.pending.shift();
+    if (write.truncateFrom !== null) {
+      view.durable.length = Math.min(view.durable.length, write.truncateFrom - 1);
+    }
+    this.#extend(view, view.durable, write.records);
+    if (write.hardState === null) return;
+    fact(
+      write.hardState.term >= view.hardState.term,
+      "MONO",
+      () => `the durable term of ${id} fell from ${show(view.hardState)}`,
+    );
+    this.#checkVote(id, write.hardState);
+    view.hardState = write.hardState;
+  }
+
+  incarnation(id: NodeId): number {
+    return this.#view(id).incarnation;
+  }
+
+  #extend(view: NodeView, log: Entry[], records: readonly Uint8Array[]): void {
+    for (const record of records) {
+      const index = recordIndex(record);
+      const term = recordTerm(record);
+      fact(index === log.length + 1, "ORD", () => `the log of ${view.id} has a gap before ${String(index)}`);
+      const before = log.at(-1);
+      fact(
+        (before?.term ?? 0) <= term,
+        "LM",
+        () => `terms fall in the log of ${view.id} at ${String(index)}`,
+      );
+      // The chain over all records up to this one, so equal chains are equal logs.
+      const chain = crc32(record, before?.chain ?? 0);
+      const key = `${String(index)}@${String(term)}`;
+      const known = this.#chains.get(key);
+      fact(
+        known === undefined || known === chain,
+        "LM",
+        () => `${view.id} holds another entry ${key}, or another log before it, than was seen before`,
+      );
+      this.#chains.set(key, chain);
+      log.push({ term, chain });
+    }
+  }
+
+  /** A vote counts once it is durable: one that a crash undid before was never told to anyone (PBR). */
+  #checkVote(id: NodeId, { term, votedFor }: HardState): void {
+    if (votedFor === null) return;
+    const key = `${id}@${String(term)}`;
+    const before = this.#votes.get(key) ?? votedFor;
+    fact(
+      before === votedFor,
+      "ES",
+      () => `${id} voted for ${before} and for ${votedFor} in term ${String(term)}`,
+    );
+    this.#votes.set(key, votedFor);
+  }
+
+  // --- Messages ---------------------------------------------------------------------------------
+
+  /** A message leaves: everything that it asserts must be durable. */
+  sending(id: NodeId, to: NodeId, message: Message): void {
+    const view = this.#view(id);
+    const { hardState } = view;
+    fact(
+      message.term <= hardState.term,
+      "PBR",
+      () => `${id} sends a ${message.type} of term ${String(message.term)} before that term is durable`,
+    );
+    if (message.term !== hardState.term) return;
+    if (message.type === "request-vote") {
+      fact(hardState.votedFor === id, "PBR", () => `${id} asks for votes before its own is durable`);
+    } else if (message.type === "request-vote-reply" && message.granted) {
+      fact(hardState.votedFor === to, "PBR", () => `${id} grants ${to} a vote that is not durable`);
+    } else if (message.type === "append-entries-reply" && message.outcome.accepted) {
+      this.#checkAcknowledgement(view, this.#view(to), message.outcome.match, message.term);
+    }
+  }
+
+  #checkAcknowledgement(view: NodeView, leader: NodeView, match: number, term: number): void {
+    fact(
+      match <= view.durable.length,
+      "PBR",
+      () =>
+        `${view.id} acknowledges ${String(match)}; only ${String(view.durable.length)} entries are durable there`,
+    );
+    if (match === 0 || this.#leaders.get(term) !== leader.id || leader.leaderTerm !== term) return;
+    fact(
+      view.durable[match - 1]?.chain === leader.handed[match - 1]?.chain,
+      "CQ",
+      () => `${view.id} acknowledges ${String(match)} to ${leader.id}, whose log differs there`,
+    );
+  }
+
+  // --- The state machine --------------------------------------------------------------------------
+
+  /** A node's state machine applies a command; `first`: the first of this incarnation. */
+  applying(id: NodeId, at: LogPosition, command: string): void {
+    const view = this.#view(id);
+    fact(
+      at.index > view.applied,
+      "SMS",
+      () => `${id} applies ${String(at.index)} after ${String(view.applied)}`,
+    );
+    view.applied = at.index;
+    const known = this.#applied.get(at.index);
+    fact(
+      known === undefined || (known.term === at.term && known.command === command),
+      "SMS",
+      () =>
+        `${id} applies ${command} of term ${String(at.term)} at ${String(at.index)}; ` +
+        `${known?.command ?? ""} of term ${String(known?.term)} was applied there before`,
+    );
+    this.#applied.set(at.index, { term: at.term, command });
+    const entry = view.durable[at.index - 1];
+    fact(
+      entry?.term === at.term,
+      "ORD",
+      () => `${id} applies ${String(at.index)}, which is not durable there`,
+    );
+  }
+
+  /** The commands that were applied anywhere, by index. */
+  get appliedCommands(): ReadonlyMap<number, { readonly term: number; readonly command: string }> {
+    return this.#applied;
+  }
+
+  // --- After each step ----------------------------------------------------------------------------
+
+  /** A process may have done something: look at what it says of itself. */
+  step(id: NodeId, status: NodeStatus): void {
+    const view = this.#view(id);
+    const { commitIndex, appliedIndex, lastIndex, role, term, config } = status;
+    fact(
+      appliedIndex <= commitIndex && commitIndex <= lastIndex,
+      "ORD",
+      () =>
+        `${id}: applied ${String(appliedIndex)}, commit ${String(commitIndex)}, last ${String(lastIndex)}`,
+    );
+    fact(
+      commitIndex >= view.commit,
+      "MONO",
+      () => `the commit index of ${id} fell to ${String(commitIndex)}`,
+    );
+    if (role === "leader" && view.leaderTerm !== term) this.#newLeader(view, term);
+    if (commitIndex > view.commit) this.#newCommit(view, commitIndex, term, config);
+  }
+
+  #newLeader(view: NodeView, term: number): void {
+    const before = this.#leaders.get(term) ?? view.id;
+    fact(before === view.id, "ES", () => `term ${String(term)} has two leaders, ${before} and ${view.id}`);
+    this.#leaders.set(term, view.id);
+    view.leaderTerm = term;
+    for (const [at, { chain, seenInTerm }] of this.#committed.entries()) {
+      if (seenInTerm >= term) continue;
+      fact(
+        view.handed[at]?.chain === chain,
+        "LC",
+        () => `${view.id}, leader of term ${String(term)}, lacks the committed entry ${String(at + 1)}`,
+      );
+    }
+  }
+
+  #newCommit(view: NodeView, commit: number, term: number, config: ClusterConfig): void {
+    for (let at = view.commit; at < commit; at++) {
+      const entry = view.handed[at];
+      // Entries of this very turn are given to the store at its end; they are looked at then.
+      if (entry === undefined) return;
+      const known = this.#committed[at];
+      if (known === undefined) {
+        const durable = hasQuorum(config, (id) => this.#view(id).durable[at]?.chain === entry.chain);
+        fact(
+          durable,
+          "CQ",
+          () => `${view.id} commits ${String(at + 1)} without a majority that has it on disk`,
+        );
+        this.#committed.push({ ...entry, seenInTerm: term });
+      } else {
+        fact(
+          known.chain === entry.chain,
+          "SMS",
+          () => `${view.id} commits another entry ${String(at + 1)} than was committed before`,
+        );
+      }
+      view.commit = at + 1;
+    }
+  }
+}
+
+function show({ term, votedFor }: HardState): string {
+  return `term ${String(term)}, vote for ${votedFor ?? "nobody"}`;
+}

@@ -1,0 +1,336 @@
+import type { FakeClock } from "../../environment/fake-clock.ts";
+import type { FaultNetwork } from "../../environment/fault-network.ts";
+import type { FaultFiles, FileFault, FileOperation } from "../../environment/fault-files.ts";
+import type { MemoryNetwork } from "../../transport/memory/memory-network.ts";
+import type { Chance } from "./chance.ts";
+import type { DiskErrorKind, Fault, FaultType, Plan } from "./plan.ts";
+import type { SimClients } from "./sim-clients.ts";
+import type { SimProcess } from "./sim-process.ts";
+
+export interface FaultPlayerParts {
+  readonly plan: Plan;
+  readonly clock: FakeClock;
+  readonly chance: Chance;
+  readonly processes: readonly SimProcess[];
+  readonly streams: FaultNetwork;
+  readonly datagrams: MemoryNetwork;
+  readonly clients: SimClients;
+  readonly trace: (text: string) => void;
+}
+
+/** How long it takes until somebody starts a process that stopped by itself. */
+const RESTART_MS = 200;
+
+/** Makes the plan's faults happen, and undoes all of them at the end. */
+export class FaultPlayer {
+  /** How often each fault happened. */
+  readonly counts = new Map<FaultType, number>();
+  readonly #parts: FaultPlayerParts;
+  /** By "from>to": how many faults cut this direction at the moment. */
+  readonly #cuts = new Map<string, number>();
+  #drop = 0;
+  #duplicate = 0;
+  #extraDelayMs = 0;
+  #healed = false;
+
+  constructor(parts: FaultPlayerParts) {
+    this.#parts = parts;
+    this.#applyLinks();
+    const { datagrams, plan, chance } = parts;
+    datagrams.route = (from, to) => {
+      if (this.#isCut(from, to) || chance.happens(this.#drop)) return [];
+      const delay = (): number =>
+        chance.between(plan.linkDelayMs.min, plan.linkDelayMs.max + this.#extraDelayMs);
+      return chance.happens(this.#duplicate) ? [delay(), delay()] : [delay()];
+    };
+  }
+
+  /** Sets the timers for all faults of the plan. */
+  start(): void {
+    const { clock, plan } = this.#parts;
+    const begin = clock.now();
+    for (const fault of plan.faults) {
+      clock.setTimer(fault.at - (clock.now() - begin), () => {
+        if (!this.#healed) this.#play(fault);
+      });
+    }
+  }
+
+  /** A process stopped by itself; it is started again soon. */
+  restartSoon(process: SimProcess): void {
+    this.#after(RESTART_MS, () => {
+      process.start();
+    });
+  }
+
+  /** Ends every fault: all links work, all disks answer, all processes run. */
+  heal(): void {
+    this.#healed = true;
+    this.#cuts.clear();
+    this.#drop = 0;
+    this.#duplicate = 0;
+    this.#extraDelayMs = 0;
+    this.#applyLinks();
+    this.#parts.clients.quiet = false;
+    for (const process of this.#parts.processes) {
+      calm(process);
+      process.resume();
+      process.start();
+    }
+  }
+
+  #play(fault: Fault): void {
+    this.counts.set(fault.type, (this.counts.get(fault.type) ?? 0) + 1);
+    this.#parts.trace(`fault ${JSON.stringify(fault)}`);
+    switch (fault.type) {
+      case "cut":
+      case "partition":
+      case "bridge":
+        this.#cut(linksOf(fault, this.#parts.processes.length), fault.ms);
+        break;
+      case "lossy":
+        this.#while(fault.ms, () => {
+          this.#drop = fault.drop;
+          this.#duplicate = fault.duplicate;
+          return () => {
+            this.#drop = 0;
+            this.#duplicate = 0;
+          };
+        });
+        break;
+      case "slow-network":
+        this.#while(fault.ms, () => {
+          this.#extraDelayMs = fault.delayMs;
+          this.#applyLinks();
+          return () => {
+            this.#extraDelayMs = 0;
+            this.#applyLinks();
+          };
+        });
+        break;
+      case "reset":
+        this.#parts.streams.reset(this.#process(fault.a).id, this.#process(fault.b).id);
+        break;
+      case "crash-all":
+        for (const process of this.#parts.processes) this.#crash(process, fault.ms);
+        break;
+      case "quiet":
+        this.#while(fault.ms, () => {
+          this.#parts.clients.quiet = true;
+          return () => {
+            this.#parts.clients.quiet = false;
+          };
+        });
+        break;
+      default:
+        this.#playOn(this.#process(fault.node), fault);
+    }
+  }
+
+  #playOn(process: SimProcess, fault: Extract<Fault, { node: number }>): void {
+    const { diskMood, clockMood, storeMood } = process;
+    switch (fault.type) {
+      case "crash":
+        this.#crash(process, fault.ms);
+        break;
+      case "crash-at-storage-call":
+        this.#crashAtCall(process, fault.calls, fault.ms);
+        break;
+      case "pause":
+        process.pause();
+        this.#after(fault.ms, () => {
+          process.resume();
+        });
+        break;
+      case "late-timers":
+        this.#while(fault.ms, () => {
+          clockMood.lateByMs = fault.byMs;
+          return () => {
+            clockMood.lateByMs = 0;
+          };
+        });
+        break;
+      case "slow-disk":
+        this.#while(fault.ms, () => {
+          diskMood.delayMs = fault.delayMs;
+          return () => {
+            diskMood.delayMs = 0;
+          };
+        });
+        break;
+      case "hanging-disk":
+        this.#while(fault.ms, () => {
+          diskMood.hangs = true;
+          return () => {
+            diskMood.hangs = false;
+          };
+        });
+        break;
+      case "disk-error":
+        process.disk.intercept = onceOn(fault.error, process.disk);
+        break;
+      case "bit-flip":
+        this.#flipBit(process, fault.ms);
+        break;
+      case "slow-apply":
+        this.#while(fault.ms, () => {
+          storeMood.delayMs = fault.delayMs;
+          return () => {
+            storeMood.delayMs = 0;
+          };
+        });
+        break;
+      case "state-machine-failure":
+        storeMood.fails = true;
+        this.#after(RESTART_MS / 2, () => {
+          storeMood.fails = false;
+        });
+        break;
+    }
+  }
+
+  /** Half of the crashes take the machine with them, and what it had not synced. */
+  #crash(process: SimProcess, ms: number): void {
+    process.kill(this.#parts.chance.happens(0.5));
+    calm(process);
+    this.#after(ms, () => {
+      process.start();
+    });
+  }
+
+  #crashAtCall(process: SimProcess, calls: number, ms: number): void {
+    let left = calls;
+    process.diskMood.beforeWrite = () => {
+      left -= 1;
+      if (left > 0) return;
+      process.diskMood.beforeWrite = null;
+      this.#crash(process, ms);
+    };
+  }
+
+  /** Damages one bit of a file while the process is down. */
+  #flipBit(process: SimProcess, ms: number): void {
+    const { chance, trace } = this.#parts;
+    process.kill(true);
+    calm(process);
+    const path = chance.pick(process.disk.paths().length === 0 ? [""] : process.disk.paths());
+    const bytes = path === "" ? new Uint8Array(0) : process.disk.contents(path);
+    const used = bytes.findLastIndex((byte) => byte !== 0) + 1;
+    if (used > 0) {
+      const at = chance.whole(0, used - 1);
+      process.disk.damage(path, at, Uint8Array.of((bytes[at] ?? 0) ^ (1 << chance.whole(0, 7))));
+      process.damaged = true;
+      trace(`flipped a bit in byte ${String(at)} of ${path}`);
+    }
+    this.#after(ms, () => {
+      process.start();
+    });
+  }
+
+  #cut(links: readonly (readonly [number, number])[], ms: number): void {
+    const keys = links.map(([from, to]) => linkKey(this.#process(from).id, this.#process(to).id));
+    this.#while(ms, () => {
+      for (const key of keys) this.#cuts.set(key, (this.#cuts.get(key) ?? 0) + 1);
+      this.#applyLinks();
+      return () => {
+        for (const key of keys) this.#cuts.set(key, (this.#cuts.get(key) ?? 0) - 1);
+        this.#applyLinks();
+      };
+    });
+  }
+
+  #applyLinks(): void {
+    const { streams, plan, processes } = this.#parts;
+    streams.setEveryLink({
+      delayMinMs: plan.linkDelayMs.min,
+      delayMaxMs: plan.linkDelayMs.max + this.#extraDelayMs,
+      splitChance: 0.05,
+      cut: false,
+    });
+    for (const { id: from } of processes) {
+      for (const { id: to } of processes) {
+        if (this.#isCut(from, to)) streams.setLink(from, to, { cut: true });
+      }
+    }
+  }
+
+  #isCut(from: string, to: string): boolean {
+    return (this.#cuts.get(linkKey(from, to)) ?? 0) > 0;
+  }
+
+  #process(node: number): SimProcess {
+    const process = this.#parts.processes[node];
+    if (process === undefined) throw new Error(`the plan names node ${String(node)}, which there is not`);
+    return process;
+  }
+
+  #while(ms: number, begin: () => () => void): void {
+    const end = begin();
+    this.#after(ms, end);
+  }
+
+  #after(ms: number, then: () => void): void {
+    this.#parts.clock.setTimer(ms, () => {
+      if (!this.#healed) then();
+    });
+  }
+}
+
+function linkKey(from: string, to: string): string {
+  return `${from}>${to}`;
+}
+
+/** The directions that a fault cuts. */
+function linksOf(
+  fault: Extract<Fault, { type: "cut" | "partition" | "bridge" }>,
+  nodes: number,
+): (readonly [number, number])[] {
+  if (fault.type === "cut") return [[fault.from, fault.to]];
+  const links: [number, number][] = [];
+  const inSide = (node: number): boolean => fault.side.includes(node);
+  for (let from = 0; from < nodes; from++) {
+    for (let to = 0; to < nodes; to++) {
+      if (inSide(from) === inSide(to)) continue;
+      // A bridge hears, and is heard by, both sides.
+      if (fault.type === "bridge" && (from === fault.bridge || to === fault.bridge)) continue;
+      if (fault.type === "partition" && fault.oneWay && !inSide(from)) continue;
+      links.push([from, to]);
+    }
+  }
+  return links;
+}
+
+/** A process that was started anew has none of the moods that its predecessor suffered from. */
+function calm(process: SimProcess): void {
+  process.disk.intercept = null;
+  process.diskMood.delayMs = 0;
+  process.diskMood.hangs = false;
+  process.diskMood.beforeWrite = null;
+  process.clockMood.lateByMs = 0;
+  process.storeMood.delayMs = 0;
+  process.storeMood.fails = false;
+}
+
+/** The next operation that can have this error has it, once. */
+function onceOn(error: DiskErrorKind, disk: FaultFiles): (operation: FileOperation) => FileFault | null {
+  return ({ type }) => {
+    const fault = faultFor(error, type);
+    if (fault !== null) disk.intercept = null;
+    return fault;
+  };
+}
+
+function faultFor(error: DiskErrorKind, type: FileOperation["type"]): FileFault | null {
+  switch (error) {
+    case "io-error":
+      return type === "write" || type === "data-sync" ? { type: "error", code: "EIO" } : null;
+    case "no-space":
+      return type === "write" || type === "allocate" ? { type: "error", code: "ENOSPC" } : null;
+    case "short-write":
+      return type === "write" ? { type: "short-write", bytes: 20, code: "ENOSPC" } : null;
+    case "failed-sync":
+      return type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null;
+    case "read-error":
+      return type === "read" ? { type: "error", code: "EIO" } : null;
+  }
+}

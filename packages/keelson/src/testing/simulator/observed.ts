@@ -1,0 +1,141 @@
+import type { LogIndex, NodeId } from "../../core/position.ts";
+import type { Environment } from "../../environment/environment.ts";
+import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../../storage/log-store.ts";
+import type { Parcel, Transport, TransportHost } from "../../transport/transport.ts";
+import type { ClusterChecker } from "./cluster-checker.ts";
+import type { Gate } from "./gate.ts";
+
+/** A log store with the checker looking over its shoulder. */
+export class ObservedLog implements LogStore {
+  readonly #inner: LogStore;
+  readonly #id: NodeId;
+  readonly #checker: ClusterChecker;
+  readonly #gate: Gate;
+  readonly #report: (error: unknown) => void;
+  #incarnation = 0;
+
+  constructor(
+    inner: LogStore,
+    id: NodeId,
+    checker: ClusterChecker,
+    gate: Gate,
+    report: (error: unknown) => void,
+  ) {
+    this.#inner = inner;
+    this.#id = id;
+    this.#checker = checker;
+    this.#gate = gate;
+    this.#report = report;
+  }
+
+  async open(identity: LogIdentity, environment: Environment): Promise<StoredLog> {
+    const stored = await this.#inner.open(identity, environment);
+    const { base, lastIndex } = stored;
+    const records: Uint8Array[] = [];
+    while (base.index + records.length < lastIndex) {
+      const from = base.index + records.length + 1;
+      records.push(...(await this.#inner.read(from, lastIndex + 1, Number.MAX_SAFE_INTEGER)));
+    }
+    this.#watch(() => {
+      this.#checker.opened(this.#id, stored, records);
+    });
+    this.#incarnation = this.#checker.incarnation(this.#id);
+    return stored;
+  }
+
+  async append(write: LogWrite): Promise<void> {
+    this.#watch(() => {
+      this.#checker.handed(this.#id, write);
+    });
+    await this.#inner.append(write);
+    if (this.#gate.isDead()) return;
+    this.#watch(() => {
+      this.#checker.durable(this.#id, this.#incarnation, write);
+    });
+  }
+
+  read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
+    return this.#inner.read(from, to, bytesMax);
+  }
+
+  bytesBetween(from: LogIndex, to: LogIndex): number {
+    return this.#inner.bytesBetween(from, to);
+  }
+
+  compact(base: LogBase): Promise<void> {
+    return this.#inner.compact(base);
+  }
+
+  reset(base: LogBase): Promise<void> {
+    return this.#inner.reset(base);
+  }
+
+  setClusterId(clusterId: string): Promise<void> {
+    return this.#inner.setClusterId(clusterId);
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+
+  /** A broken invariant is the run's to report, not the node's to handle. */
+  #watch(look: () => void): void {
+    try {
+      look();
+    } catch (error) {
+      this.#report(error);
+    }
+  }
+}
+
+/** A transport with the checker looking over its shoulder; what arrives passes the process's gate. */
+export class ObservedTransport implements Transport {
+  readonly #inner: Transport;
+  readonly #gate: Gate;
+  readonly #sending: (to: NodeId, parcel: Parcel) => void;
+
+  constructor(inner: Transport, gate: Gate, sending: (to: NodeId, parcel: Parcel) => void) {
+    this.#inner = inner;
+    this.#gate = gate;
+    this.#sending = sending;
+  }
+
+  get address(): string {
+    return this.#inner.address;
+  }
+
+  start(host: TransportHost): Promise<void> {
+    const gated: TransportHost = {
+      environment: host.environment,
+      self: host.self,
+      clusterId: () => host.clusterId(),
+      adoptClusterId: (clusterId) => host.adoptClusterId(clusterId),
+      onPeer: (peer) => {
+        host.onPeer(peer);
+      },
+      receive: (parcel) => {
+        this.#gate.pass(() => {
+          host.receive(parcel);
+        });
+      },
+      log: (level, text, fields) => {
+        host.log(level, text, fields);
+      },
+    };
+    return this.#inner.start(gated);
+  }
+
+  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+    this.#inner.setPeers(peers);
+  }
+
+  send(to: NodeId, parcel: Parcel): boolean {
+    if (this.#gate.isDead()) return false;
+    this.#sending(to, parcel);
+    return this.#inner.send(to, parcel);
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+}

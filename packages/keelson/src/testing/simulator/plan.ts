@@ -1,0 +1,206 @@
+import { Chance } from "./chance.ts";
+
+/** Something bad that happens at a time. Whatever lasts is over by itself after `ms`, or when the run heals. */
+export type Fault = { readonly at: number } & (
+  | { readonly type: "cut"; readonly from: number; readonly to: number; readonly ms: number }
+  | {
+      readonly type: "partition";
+      readonly side: readonly number[];
+      readonly oneWay: boolean;
+      readonly ms: number;
+    }
+  | {
+      readonly type: "bridge";
+      readonly bridge: number;
+      readonly side: readonly number[];
+      readonly ms: number;
+    }
+  | { readonly type: "lossy"; readonly drop: number; readonly duplicate: number; readonly ms: number }
+  | { readonly type: "slow-network"; readonly delayMs: number; readonly ms: number }
+  | { readonly type: "reset"; readonly a: number; readonly b: number }
+  | { readonly type: "crash"; readonly node: number; readonly ms: number }
+  | { readonly type: "crash-all"; readonly ms: number }
+  | {
+      readonly type: "crash-at-storage-call";
+      readonly node: number;
+      readonly calls: number;
+      readonly ms: number;
+    }
+  | { readonly type: "pause"; readonly node: number; readonly ms: number }
+  | { readonly type: "late-timers"; readonly node: number; readonly byMs: number; readonly ms: number }
+  | { readonly type: "slow-disk"; readonly node: number; readonly delayMs: number; readonly ms: number }
+  | { readonly type: "hanging-disk"; readonly node: number; readonly ms: number }
+  | { readonly type: "disk-error"; readonly node: number; readonly error: DiskErrorKind }
+  | { readonly type: "bit-flip"; readonly node: number; readonly ms: number }
+  | { readonly type: "slow-apply"; readonly node: number; readonly delayMs: number; readonly ms: number }
+  | { readonly type: "state-machine-failure"; readonly node: number }
+  | { readonly type: "quiet"; readonly ms: number }
+);
+
+export type FaultType = Fault["type"];
+export type DiskErrorKind = "io-error" | "no-space" | "short-write" | "failed-sync" | "read-error";
+
+/** A whole run, decided before it begins, so that it can be printed, repeated and made smaller. */
+export interface Plan {
+  readonly seed: number;
+  readonly nodes: number;
+  /** `tcp`: the real transport over streams of bytes; `datagrams`: messages that are lost, doubled and reordered one by one. */
+  readonly transport: "tcp" | "datagrams";
+  /** Whether the state machine keeps its state on a disk of its own, or builds it again from the log. */
+  readonly durableState: boolean;
+  readonly preVote: boolean;
+  readonly checkQuorum: boolean;
+  readonly electionTimeoutMs: { readonly min: number; readonly max: number };
+  readonly heartbeatMs: number;
+  /** How fast each node's clock runs; 1: right. */
+  readonly clockRates: readonly number[];
+  readonly segmentBytes: number;
+  readonly cacheBytes: number;
+  readonly linkDelayMs: { readonly min: number; readonly max: number };
+  /** Which nodes call `initialize`, at the same time. */
+  readonly founders: readonly number[];
+  readonly clients: number;
+  readonly keys: number;
+  /** The pause between two calls of one client, on average. */
+  readonly thinkMs: number;
+  readonly readShare: number;
+  readonly valueBytesMax: number;
+  /** When the faults end and the run heals. */
+  readonly faultyMs: number;
+  /** In order of time. */
+  readonly faults: readonly Fault[];
+}
+
+const FAULT_TYPES: readonly FaultType[] = [
+  "cut",
+  "partition",
+  "bridge",
+  "lossy",
+  "slow-network",
+  "reset",
+  "crash",
+  "crash-all",
+  "crash-at-storage-call",
+  "pause",
+  "late-timers",
+  "slow-disk",
+  "hanging-disk",
+  "disk-error",
+  "bit-flip",
+  "slow-apply",
+  "state-machine-failure",
+  "quiet",
+];
+
+const DISK_ERRORS: readonly DiskErrorKind[] = [
+  "io-error",
+  "no-space",
+  "short-write",
+  "failed-sync",
+  "read-error",
+];
+
+/**
+ * The run that belongs to a seed. Each run has its own mix: a random subset of the faults, some of them
+ * often (swarm testing: a fault that is always there hides what happens only in its absence).
+ */
+export function planOf(seed: number): Plan {
+  const chance = new Chance(seed);
+  const nodes = chance.pick([1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
+  const all = Array.from({ length: nodes }, (_, node) => node);
+  const min = chance.pick([100, 150, 300, 400]);
+  const faultyMs = chance.pick([1_000, 2_000, 4_000, 8_000]);
+  const types = chance.some(FAULT_TYPES, chance.pick([0.1, 0.25, 0.5]));
+  const drifting = chance.happens(0.3);
+  return {
+    seed,
+    nodes,
+    transport: chance.happens(0.5) ? "tcp" : "datagrams",
+    durableState: chance.happens(0.5),
+    preVote: chance.happens(0.8),
+    checkQuorum: chance.happens(0.8),
+    electionTimeoutMs: { min, max: min * chance.pick([1.5, 2, 2]) },
+    heartbeatMs: min / chance.pick([3, 5, 8]),
+    clockRates: all.map(() => (drifting ? chance.between(0.9, 1.1) : 1)),
+    segmentBytes: chance.pick([4_096, 16_384, 65_536]),
+    cacheBytes: chance.pick([1_024, 16_384, 1_048_576]),
+    linkDelayMs: chance.pick([
+      { min: 0, max: 1 },
+      { min: 0, max: 1 },
+      { min: 1, max: 20 },
+    ]),
+    founders: chance.happens(0.5) ? all : [chance.pick(all)],
+    clients: chance.whole(1, 5),
+    keys: chance.whole(1, 4),
+    thinkMs: chance.pick([5, 20, 50, 200]),
+    readShare: chance.pick([0.1, 0.3, 0.6]),
+    valueBytesMax: chance.pick([16, 16, 200, 2_000]),
+    faultyMs,
+    faults: faultsOf(chance, types, all, faultyMs),
+  };
+}
+
+function faultsOf(
+  chance: Chance,
+  types: readonly FaultType[],
+  nodes: readonly number[],
+  faultyMs: number,
+): Fault[] {
+  if (types.length === 0) return [];
+  const faults: Fault[] = [];
+  const everyMs = chance.pick([150, 500, 1_500]);
+  // Damaged data that was acknowledged takes a node out for good: only a minority may have any.
+  const damageable = chance.some(nodes, 1).slice(0, Math.floor((nodes.length - 1) / 2));
+  for (let at = chance.time(everyMs); at < faultyMs; at += chance.time(everyMs)) {
+    const fault = faultOf(chance, chance.pick(types), at, nodes, damageable);
+    if (fault !== null) faults.push(fault);
+  }
+  return faults;
+}
+
+function faultOf(
+  chance: Chance,
+  type: FaultType,
+  at: number,
+  nodes: readonly number[],
+  damageable: readonly number[],
+): Fault | null {
+  const node = chance.pick(nodes);
+  const ms = chance.time(chance.pick([50, 300, 1_500]));
+  switch (type) {
+    case "cut":
+      return { type, at, from: node, to: chance.pick(nodes), ms };
+    case "partition":
+      return { type, at, side: chance.some(nodes, 0.5), oneWay: chance.happens(0.3), ms };
+    case "bridge":
+      return { type, at, bridge: node, side: chance.some(nodes, 0.5), ms };
+    case "lossy":
+      return { type, at, drop: chance.between(0, 0.4), duplicate: chance.between(0, 0.4), ms: ms * 3 };
+    case "slow-network":
+      return { type, at, delayMs: chance.pick([5, 50, 300]), ms };
+    case "reset":
+      return { type, at, a: node, b: chance.pick(nodes) };
+    case "crash":
+    case "pause":
+    case "hanging-disk":
+      return { type, at, node, ms };
+    case "crash-all":
+      return { type, at, ms };
+    case "crash-at-storage-call":
+      return { type, at, node, calls: chance.whole(1, 12), ms };
+    case "late-timers":
+      return { type, at, node, byMs: chance.pick([5, 50, 400]), ms };
+    case "slow-disk":
+      return { type, at, node, delayMs: chance.pick([1, 10, 100]), ms };
+    case "disk-error":
+      return { type, at, node, error: chance.pick(DISK_ERRORS) };
+    case "bit-flip":
+      return damageable.length === 0 ? null : { type, at, node: chance.pick(damageable), ms };
+    case "slow-apply":
+      return { type, at, node, delayMs: chance.pick([1, 30, 300]), ms };
+    case "state-machine-failure":
+      return { type, at, node };
+    case "quiet":
+      return { type, at, ms: ms * 2 };
+  }
+}

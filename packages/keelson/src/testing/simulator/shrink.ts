@@ -1,0 +1,52 @@
+import type { Fault, Plan } from "./plan.ts";
+import { simulate, type RunResult } from "./simulate.ts";
+
+/** What shrinking may cost. */
+export interface ShrinkOptions {
+  /** Runs at most; each takes about as long as the failing one. Default 200. */
+  readonly runsMax?: number;
+}
+
+/**
+ * Makes a failing plan smaller: fewer faults, fewer clients, a shorter time, as long as a run of it breaks
+ * the same invariant. Returns the smallest run found.
+ */
+export async function shrink(failing: RunResult, { runsMax = 200 }: ShrinkOptions = {}): Promise<RunResult> {
+  const code = failing.violation?.code;
+  let best = failing;
+  let runs = 0;
+  const attempt = async (plan: Plan): Promise<boolean> => {
+    if (runs >= runsMax) return false;
+    runs += 1;
+    const result = await simulate(plan);
+    if (result.violation?.code !== code) return false;
+    best = result;
+    return true;
+  };
+  await shrinkFaults(() => best.plan, attempt);
+  while (best.plan.clients > 1 && (await attempt({ ...best.plan, clients: best.plan.clients - 1 })));
+  while (await attempt(shorter(best.plan)));
+  await shrinkFaults(() => best.plan, attempt);
+  return best;
+}
+
+/** Leaves out halves, then quarters, and so on down to single faults (delta debugging). */
+async function shrinkFaults(current: () => Plan, attempt: (plan: Plan) => Promise<boolean>): Promise<void> {
+  let size = Math.ceil(current().faults.length / 2);
+  while (size >= 1) {
+    let removed = false;
+    for (let from = 0; from < current().faults.length;) {
+      const plan = current();
+      const faults: Fault[] = plan.faults.filter((_, at) => at < from || at >= from + size);
+      if (await attempt({ ...plan, faults })) removed = true;
+      else from += size;
+    }
+    if (size === 1 && !removed) return;
+    size = size === 1 ? 1 : Math.ceil(size / 2);
+  }
+}
+
+function shorter(plan: Plan): Plan {
+  const faultyMs = Math.floor(plan.faultyMs * 0.7);
+  return { ...plan, faultyMs, faults: plan.faults.filter(({ at }) => at < faultyMs) };
+}

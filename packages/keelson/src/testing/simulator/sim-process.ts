@@ -1,0 +1,233 @@
+import type { FaultFiles } from "../../environment/fault-files.ts";
+import type { FakeClock } from "../../environment/fake-clock.ts";
+import type { Network } from "../../environment/environment.ts";
+import { CorruptLogError, type RaftError } from "../../errors.ts";
+import { Raft } from "../../runtime/raft.ts";
+import { wal } from "../../storage/wal/index.ts";
+import type { Parcel, Transport } from "../../transport/transport.ts";
+import type { Chance } from "./chance.ts";
+import type { ClusterChecker } from "./cluster-checker.ts";
+import { Gate, gatedEnvironment, type ClockMood, type DiskMood } from "./gate.ts";
+import { ObservedLog, ObservedTransport } from "./observed.ts";
+import type { Plan } from "./plan.ts";
+import {
+  emptyState,
+  SimStore,
+  type SimCommand,
+  type SimResult,
+  type StoredState,
+  type StoreMood,
+} from "./sim-store.ts";
+import { Violation } from "./violation.ts";
+
+/** What a process needs of the world that it runs in. */
+export interface ProcessHost {
+  readonly plan: Plan;
+  readonly clock: FakeClock;
+  readonly chance: Chance;
+  readonly checker: ClusterChecker;
+  readonly network: Network;
+  /** A transport for a process that is about to start. */
+  readonly transport: () => Transport;
+  readonly trace: (text: string) => void;
+  readonly report: (error: unknown) => void;
+  /** The process is gone, with what it was asked and did not answer. */
+  readonly died: (process: SimProcess) => void;
+  readonly sending: (from: string, to: string, parcel: Parcel) => void;
+}
+
+/** Everything of a node that outlives its process. */
+export class SimProcess {
+  readonly id: string;
+  readonly disk: FaultFiles;
+  readonly diskMood: DiskMood = { delayMs: 0, hangs: false, beforeWrite: null };
+  readonly clockMood: ClockMood;
+  readonly storeMood: StoreMood = { delayMs: 0, fails: false };
+  readonly #host: ProcessHost;
+  readonly #state: StoredState | null;
+  #gate: Gate | null = null;
+  #raft: Raft<SimCommand, SimResult> | null = null;
+  #store: SimStore | null = null;
+  /** When it last went on after a pause. */
+  resumedAt = -Infinity;
+  #starting = false;
+  /** Acknowledged data on its disk was damaged, by us: it may refuse to start for ever. */
+  damaged = false;
+  /** It refused to start because its log is damaged. */
+  refused = false;
+
+  constructor(id: string, disk: FaultFiles, clockRate: number, host: ProcessHost) {
+    this.id = id;
+    this.disk = disk;
+    this.clockMood = { rate: clockRate, lateByMs: 0 };
+    this.#host = host;
+    this.#state = host.plan.durableState ? emptyState() : null;
+  }
+
+  get raft(): Raft<SimCommand, SimResult> | null {
+    return this.#raft;
+  }
+
+  get store(): SimStore | null {
+    return this.#store;
+  }
+
+  get gate(): Gate | null {
+    return this.#gate;
+  }
+
+  get isPaused(): boolean {
+    return this.#gate?.isPaused ?? false;
+  }
+
+  pause(): void {
+    this.#gate?.pause();
+  }
+
+  resume(): void {
+    if (this.isPaused) this.resumedAt = this.#host.clock.now();
+    this.#gate?.resume();
+  }
+
+  get isDown(): boolean {
+    return this.#gate === null;
+  }
+
+  get isUp(): boolean {
+    return this.#raft !== null;
+  }
+
+  /** Starts the process, unless it runs. It is up once its log is open. */
+  start(): void {
+    if (this.#gate !== null || this.#starting || this.refused) return;
+    this.#starting = true;
+    const gate = new Gate(this.#host.clock);
+    this.#gate = gate;
+    this.#open(gate).then(
+      (raft) => {
+        this.#starting = false;
+        if (gate.isDead()) return;
+        this.#raft = raft;
+        this.#host.trace(`${this.id} is up`);
+        void raft.stopped.then((error) => {
+          if (!gate.isDead()) this.#stopped(gate, error);
+        });
+      },
+      (error: unknown) => {
+        this.#starting = false;
+        if (!gate.isDead()) this.#failedToStart(gate, error);
+      },
+    );
+  }
+
+  /** The process dies at once. `power`: so does the machine, and what was not synced is lost, wholly or in part. */
+  kill(power: boolean): void {
+    const gate = this.#gate;
+    if (gate === null) return;
+    gate.kill();
+    this.#gate = null;
+    this.#raft = null;
+    this.#store = null;
+    this.#starting = false;
+    if (power) this.disk.crash(this.#host.chance.random);
+    else this.disk.kill();
+    this.#host.died(this);
+  }
+
+  async #open(gate: Gate): Promise<Raft<SimCommand, SimResult>> {
+    const { plan, clock, chance, checker, network } = this.#host;
+    const parts = { clock, random: chance.random, files: this.disk, network };
+    const environment = gatedEnvironment(parts, gate, this.clockMood, this.diskMood);
+    const store = new SimStore(this.#state, this.storeMood, {
+      wait: (ms) =>
+        new Promise((resolve) => {
+          environment.setTimer(ms, resolve);
+        }),
+      applying: (command, at) => {
+        this.#watch(() => {
+          if (!gate.isDead()) checker.applying(this.id, at, JSON.stringify(command));
+        });
+      },
+    });
+    const log = new ObservedLog(
+      wal(`/${this.id}`, { segmentBytes: plan.segmentBytes }),
+      this.id,
+      checker,
+      gate,
+      this.#host.report,
+    );
+    const transport = this.#host.transport();
+    this.#store = store;
+    const observed = new ObservedTransport(transport, gate, (to, parcel) => {
+      this.#watch(() => {
+        checker.sending(this.id, to, parcel.message);
+      });
+      this.#host.sending(this.id, to, parcel);
+    });
+    return Raft.open<SimCommand, SimResult>({
+      id: this.id,
+      stateMachine: store,
+      log,
+      transport: observed,
+      environment,
+      preVote: plan.preVote,
+      checkQuorum: plan.checkQuorum,
+      limits: { cacheBytesMax: plan.cacheBytes },
+      timings: {
+        electionTimeoutMinMs: plan.electionTimeoutMs.min,
+        electionTimeoutMaxMs: plan.electionTimeoutMs.max,
+        heartbeatMs: plan.heartbeatMs,
+        callTimeoutMs: CALL_TIMEOUT_MS,
+        storageTimeoutMs: STORAGE_TIMEOUT_MS,
+      },
+    });
+  }
+
+  /** A node that stopped by itself is a process that exits; whoever looks after it starts it again. */
+  #stopped(gate: Gate, error: RaftError | undefined): void {
+    this.#host.trace(`${this.id} stopped: ${error?.message ?? "closed"}`);
+    if (error?.code === "NODE_FAILED") {
+      this.#host.report(new Violation("FAILSTOP", `${this.id} saw what cannot be: ${error.message}`));
+    }
+    if (error?.cause instanceof CorruptLogError && !this.damaged) {
+      this.#host.report(new Violation("DUR", `${this.id} found its log damaged: ${error.message}`));
+    }
+    if (this.#gate === gate) this.kill(false);
+  }
+
+  #failedToStart(gate: Gate, error: unknown): void {
+    const text = error instanceof Error ? error.message : String(error);
+    this.#host.trace(`${this.id} did not start: ${text}`);
+    if (error instanceof CorruptLogError) {
+      if (!this.damaged) this.#host.report(new Violation("DUR", `${this.id} found its log damaged: ${text}`));
+      this.refused = true;
+    } else if (!isDiskTrouble(error)) {
+      this.#host.report(new Violation("START", `${this.id} did not start: ${text}`));
+    }
+    if (this.#gate === gate) this.kill(false);
+  }
+
+  #watch(look: () => void): void {
+    try {
+      look();
+    } catch (error) {
+      this.#host.report(error);
+    }
+  }
+}
+
+/** How long a client's call may take. */
+export const CALL_TIMEOUT_MS = 2_000;
+
+/** A disk that hangs for longer stops the node. */
+const STORAGE_TIMEOUT_MS = 1_000;
+
+/** The causes that an error of the disk has; a process that does not start for one of them is started again. */
+function isDiskTrouble(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const { code } = cause as { readonly code?: unknown };
+    if (code === "EIO" || code === "ENOSPC" || code === "STORAGE_FAILED" || code === "STATE_MACHINE_FAILED")
+      return true;
+  }
+  return false;
+}

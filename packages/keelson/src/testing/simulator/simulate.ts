@@ -1,0 +1,379 @@
+import { createHash } from "node:crypto";
+
+import { FakeClock } from "../../environment/fake-clock.ts";
+import { FaultFiles } from "../../environment/fault-files.ts";
+import { FaultNetwork } from "../../environment/fault-network.ts";
+import { memoryNetwork, memoryTransport, type MemoryNetwork } from "../../transport/memory/memory-network.ts";
+import { tcp } from "../../transport/tcp/index.ts";
+import type { Transport } from "../../transport/transport.ts";
+import { checkLinearizability, keyValueModel } from "../linearizability/index.ts";
+import { Chance } from "./chance.ts";
+import { ClusterChecker } from "./cluster-checker.ts";
+import { FaultPlayer } from "./fault-player.ts";
+import type { FaultType, Plan } from "./plan.ts";
+import { SimClients, type ClientFigures } from "./sim-clients.ts";
+import { SimProcess } from "./sim-process.ts";
+import type { SimCommand } from "./sim-store.ts";
+import { Violation } from "./violation.ts";
+
+/** What became of a run. */
+export interface RunResult {
+  readonly plan: Plan;
+  /** null: every invariant held. */
+  readonly violation: Violation | null;
+  /** Simulated. */
+  readonly ms: number;
+  readonly committed: number;
+  readonly clients: ClientFigures;
+  readonly faults: ReadonlyMap<FaultType, number>;
+  /** The linearizability checker gave up on the history: it is neither right nor wrong. */
+  readonly undecided: boolean;
+  /** Equal for two runs that did the same things at the same times. */
+  readonly traceHash: string;
+  /** Every event, if it was asked for; otherwise the last ones. */
+  readonly trace: readonly string[];
+}
+
+export interface SimulateOptions {
+  /** Keep every event. Default: the last 200. */
+  readonly fullTrace?: boolean;
+}
+
+const TRACE_TAIL = 200;
+
+/** After healing, this many longest election timeouts must do for a leader, and again for everything else. */
+const HEAL_TIMEOUTS = 40;
+
+/** Runs a whole cluster, its clients and its faults on one thread, as the plan says; always in the same way. */
+export async function simulate(plan: Plan, options: SimulateOptions = {}): Promise<RunResult> {
+  const run = new Run(plan, options);
+  return run.play();
+}
+
+class Run {
+  readonly #plan: Plan;
+  readonly #clock = new FakeClock();
+  readonly #checker = new ClusterChecker();
+  readonly #datagrams: MemoryNetwork = memoryNetwork();
+  readonly #streams: FaultNetwork;
+  readonly #processes: SimProcess[];
+  readonly #clients: SimClients;
+  readonly #faults: FaultPlayer;
+  readonly #trace: string[] = [];
+  readonly #hash = createHash("sha1");
+  readonly #fullTrace: boolean;
+  #violation: Violation | null = null;
+  #undecided = false;
+
+  constructor(plan: Plan, { fullTrace = false }: SimulateOptions) {
+    this.#plan = plan;
+    this.#fullTrace = fullTrace;
+    // One stream of chance for each purpose, so that a fault left out of the plan changes as little else as can be.
+    const chance = new Chance(plan.seed ^ 0x5eed);
+    this.#streams = new FaultNetwork(this.#clock, chance.fork().random);
+    const trace = (text: string): void => {
+      this.#event(text);
+    };
+    const report = (error: unknown): void => {
+      this.#report(error);
+    };
+    this.#processes = plan.clockRates.map((rate, node) => {
+      const id = `n${String(node + 1)}`;
+      return new SimProcess(id, new FaultFiles(), rate, {
+        plan,
+        clock: this.#clock,
+        chance: chance.fork(),
+        checker: this.#checker,
+        network: this.#streams.host(id),
+        transport: () => this.#makeTransport(id),
+        trace,
+        report,
+        died: (process) => {
+          this.#died(process);
+        },
+        sending: (from, to, { message }) => {
+          if (this.#fullTrace) this.#event(`${from} to ${to} ${describe(message)}`);
+          else this.#event(`${from} to ${to} ${message.type} ${String(message.term)}`);
+        },
+      });
+    });
+    const common = { plan, clock: this.#clock, processes: this.#processes, trace };
+    this.#clients = new SimClients({ ...common, report }, chance.fork());
+    this.#faults = new FaultPlayer({
+      ...common,
+      chance: chance.fork(),
+      streams: this.#streams,
+      datagrams: this.#datagrams,
+      clients: this.#clients,
+    });
+  }
+
+  async play(): Promise<RunResult> {
+    const began = this.#clock.now();
+    try {
+      await this.#runAll();
+    } catch (error) {
+      this.#report(error);
+    }
+    const ms = this.#clock.now() - began;
+    for (const process of this.#processes) process.kill(false);
+    return {
+      plan: this.#plan,
+      violation: this.#violation,
+      ms,
+      committed: this.#checker.committed,
+      clients: this.#clients.figures,
+      faults: this.#faults.counts,
+      undecided: this.#undecided,
+      traceHash: this.#hash.digest("hex"),
+      trace: this.#trace,
+    };
+  }
+
+  async #runAll(): Promise<void> {
+    for (const process of this.#processes) process.start();
+    await this.#runUntil(
+      () => this.#processes.every((process) => process.isUp),
+      1_000,
+      "START",
+      "all nodes to start",
+    );
+    await this.#found();
+    this.#clients.start();
+    this.#faults.start();
+    await this.#runFor(this.#plan.faultyMs);
+    this.#event("heal");
+    this.#faults.heal();
+    await this.#converge();
+    this.#checkOutcomes();
+    this.#checkHistory();
+  }
+
+  /** Creates the cluster, as the plan's founders do it; nobody is disturbed yet. */
+  async #found(): Promise<void> {
+    const members = Object.fromEntries(this.#processes.map(({ id }) => [id, addressOf(id)]));
+    const founded = Promise.all(
+      this.#plan.founders.map(
+        (node) => this.#processes[node]?.raft?.initialize(members) ?? Promise.resolve(),
+      ),
+    );
+    let done = false;
+    founded.then(
+      () => {
+        done = true;
+      },
+      (error: unknown) => {
+        this.#report(error);
+      },
+    );
+    await this.#runUntil(() => done, this.#patienceMs, "LIVE", "the cluster to be created");
+  }
+
+  /** §8 and LIVE: once nothing fails any more there is one leader, new writes and reads succeed, and all logs and states become equal. */
+  async #converge(): Promise<void> {
+    await this.#runUntil(
+      () => this.#leader() !== null,
+      this.#patienceMs,
+      "LIVE",
+      "a leader after the run healed",
+    );
+    this.#clients.stop();
+    await this.#runUntil(() => this.#clients.underWay === 0, this.#patienceMs, "KNOWN", "all calls to end");
+    await this.#lastWrite();
+    await this.#runUntil(() => this.#allEqual(), this.#patienceMs, "LIVE", "all nodes to hold the same");
+    await this.#lastReads();
+  }
+
+  async #lastWrite(): Promise<void> {
+    const command: SimCommand = { type: "put", op: "last", key: "last", value: "last" };
+    let written = false;
+    let asking = false;
+    await this.#runUntil(
+      () => {
+        const leader = this.#leader();
+        if (!asking && !written && leader !== null) {
+          asking = true;
+          this.#clients.write(leader, command).then(
+            () => {
+              written = true;
+            },
+            () => {
+              asking = false;
+            },
+          );
+        }
+        return written;
+      },
+      this.#patienceMs,
+      "LIVE",
+      "a write after the run healed",
+    );
+  }
+
+  async #lastReads(): Promise<void> {
+    for (const process of this.#alive()) {
+      let value: string | null | undefined;
+      const { raft, store } = process;
+      raft
+        ?.read(() => store?.get("last") ?? null)
+        .then(
+          (result) => {
+            value = result;
+          },
+          (error: unknown) => {
+            this.#report(
+              new Violation("LIVE", `${process.id} cannot read after the run healed: ${String(error)}`),
+            );
+          },
+        );
+      await this.#runUntil(() => value !== undefined, this.#patienceMs, "LIVE", `a read at ${process.id}`);
+      if (value !== "last")
+        throw new Violation("LIN", `${process.id} reads ${String(value)} for the last write`);
+    }
+  }
+
+  #leader(): SimProcess | null {
+    const leaders = this.#alive().filter(({ raft }) => raft?.metrics().role === "leader");
+    return leaders.length === 1 ? (leaders[0] ?? null) : null;
+  }
+
+  #alive(): SimProcess[] {
+    return this.#processes.filter((process) => !process.refused);
+  }
+
+  #allEqual(): boolean {
+    const alive = this.#alive();
+    const states = new Set(
+      alive.map(({ raft, store }) => {
+        const metrics = raft?.metrics();
+        return `${String(metrics?.appliedIndex)} ${String(metrics?.lastIndex)} ${store?.digest() ?? ""}`;
+      }),
+    );
+    return states.size === 1 && alive.every(({ isUp }) => isUp);
+  }
+
+  /** DUR and KNOWN: what was acknowledged was applied; what was surely not done never was. */
+  #checkOutcomes(): void {
+    const applied = new Set<string>();
+    for (const { command } of this.#checker.appliedCommands.values()) {
+      applied.add((JSON.parse(command) as SimCommand).op);
+    }
+    for (const op of this.#clients.acknowledged) {
+      if (!applied.has(op)) throw new Violation("DUR", `${op} was acknowledged and is nowhere`);
+    }
+    for (const op of this.#clients.notDone) {
+      if (applied.has(op)) throw new Violation("KNOWN", `${op} was surely not done, and was applied`);
+    }
+  }
+
+  #checkHistory(): void {
+    const result = checkLinearizability(keyValueModel(), this.#clients.history.operations());
+    if (result.verdict === "illegal") throw new Violation("LIN", result.text);
+    this.#undecided = result.verdict === "undecided";
+  }
+
+  // --- Steps --------------------------------------------------------------------------------------
+
+  get #patienceMs(): number {
+    const slowest = Math.min(...this.#plan.clockRates);
+    return (this.#plan.electionTimeoutMs.max * HEAL_TIMEOUTS) / slowest;
+  }
+
+  async #runFor(ms: number): Promise<void> {
+    let over = false;
+    this.#clock.setTimer(ms, () => {
+      over = true;
+    });
+    await this.#clock.runUntil(() => this.#step() || over, ms + 1, "the end of the faults");
+    this.#throwIfBroken();
+  }
+
+  async #runUntil(condition: () => boolean, limitMs: number, code: string, what: string): Promise<void> {
+    const deadline = this.#clock.now() + limitMs;
+    const isLate = (): boolean => this.#clock.now() >= deadline;
+    const timer = this.#clock.setTimer(limitMs, () => undefined);
+    await this.#clock.runUntil(() => this.#step() || condition() || isLate(), limitMs + 1, what);
+    timer.cancel();
+    this.#throwIfBroken();
+    if (isLate() && !condition()) {
+      throw new Violation(
+        code,
+        `waited ${String(Math.round(limitMs))} ms in vain for ${what}: ${this.#summary()}`,
+      );
+    }
+  }
+
+  /** After each turn: everything that can be checked is. True: something broke, and the run is over. */
+  #step(): boolean {
+    if (this.#isBroken()) return true;
+    try {
+      for (const { id, raft, gate } of this.#processes) {
+        if (raft === null || gate === null || !gate.takeTouched()) continue;
+        const metrics = raft.metrics();
+        if (metrics.role !== "stopped") this.#checker.step(id, metrics);
+      }
+      this.#clients.checkBounds();
+    } catch (error) {
+      this.#report(error);
+    }
+    return this.#isBroken();
+  }
+
+  #isBroken(): boolean {
+    return this.#violation !== null;
+  }
+
+  #throwIfBroken(): void {
+    if (this.#violation !== null) throw this.#violation;
+  }
+
+  /** The first thing that broke is what the run is about; the rest follows from it. */
+  #report(error: unknown): void {
+    if (this.#violation !== null) return;
+    if (error instanceof Violation) this.#violation = error;
+    else {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#violation = new Violation("CRASH", text);
+    }
+    this.#event(`broken: ${this.#violation.message}`);
+  }
+
+  #event(text: string): void {
+    const line = `${this.#clock.now().toFixed(3)} ${text}`;
+    this.#hash.update(line);
+    this.#trace.push(line);
+    if (!this.#fullTrace && this.#trace.length > 2 * TRACE_TAIL) this.#trace.splice(0, TRACE_TAIL);
+  }
+
+  #died(process: SimProcess): void {
+    this.#event(`${process.id} is dead`);
+    this.#streams.crash(process.id);
+    const transport = this.#datagrams.at(addressOf(process.id));
+    if (transport !== undefined) this.#datagrams.unregister(addressOf(process.id), transport);
+    this.#clients.died(process);
+    this.#faults.restartSoon(process);
+  }
+
+  #makeTransport(id: string): Transport {
+    if (this.#plan.transport === "datagrams") return memoryTransport(this.#datagrams, addressOf(id));
+    return tcp({ listen: addressOf(id), idleMs: 1_000, backoffMaxMs: 200 });
+  }
+
+  #summary(): string {
+    return this.#processes
+      .map(({ id, raft, refused }) => {
+        if (raft === null) return `${id} ${refused ? "refused" : "down"}`;
+        const { role, term, commitIndex, appliedIndex, lastIndex } = raft.metrics();
+        return `${id} ${role} term ${String(term)} applied ${String(appliedIndex)}/${String(commitIndex)}/${String(lastIndex)}`;
+      })
+      .join(", ");
+  }
+}
+
+function addressOf(id: string): string {
+  return `${id}:7000`;
+}
+
+function describe(message: object): string {
+  return JSON.stringify(message);
+}

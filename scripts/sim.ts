@@ -1,0 +1,200 @@
+/**
+ * Runs the simulator over many seeds: `npm run sim -- --seeds N [--from S] [--minutes M] [--jobs J]`, or one of
+ * them again: `npm run sim -- --replay SEED [--trace FILE]`. Exits with 0 only if every invariant held.
+ */
+import { writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { parseArgs } from "node:util";
+import { isMainThread, parentPort, Worker } from "node:worker_threads";
+
+import { planOf, shrink, simulate, type RunResult } from "keelson/testing";
+
+/** Runs that fail are shrunk, and shown in full, up to this many; the rest is only counted. */
+const FAILURES_SHOWN_MAX = 3;
+
+const PROGRESS_EVERY_MS = 5_000;
+
+/** What a worker tells of one run: numbers, and what broke. */
+interface Outcome {
+  readonly seed: number;
+  readonly violation: string | null;
+  readonly ms: number;
+  readonly committed: number;
+  readonly writes: number;
+  readonly reads: number;
+  readonly undecided: boolean;
+  readonly faults: readonly (readonly [string, number])[];
+}
+
+if (isMainThread) process.exitCode = await main(process.argv.slice(2));
+else serveSeeds();
+
+function serveSeeds(): void {
+  parentPort?.on("message", (seed: number) => {
+    void simulate(planOf(seed)).then((result) => {
+      parentPort?.postMessage(outcomeOf(result));
+    });
+  });
+}
+
+function outcomeOf({ plan, violation, ms, committed, clients, undecided, faults }: RunResult): Outcome {
+  const { writesDone: writes, readsDone: reads } = clients;
+  const text = violation?.message ?? null;
+  return { seed: plan.seed, violation: text, ms, committed, writes, reads, undecided, faults: [...faults] };
+}
+
+async function main(args: string[]): Promise<number> {
+  try {
+    const { values } = parseArgs({
+      args,
+      options: {
+        seeds: { type: "string" },
+        from: { type: "string" },
+        minutes: { type: "string" },
+        jobs: { type: "string" },
+        replay: { type: "string" },
+        trace: { type: "string" },
+        help: { type: "boolean", short: "h" },
+      },
+    });
+    if (values.help === true) return help();
+    if (values.replay !== undefined)
+      return await replay(wholeOf("replay", values.replay, 0), values.trace ?? null);
+    const minutes = values.minutes === undefined ? Infinity : Number(values.minutes);
+    if (!(minutes > 0)) throw new Error("--minutes must be a number above 0");
+    const defaultSeeds = values.minutes === undefined ? 100 : Number.MAX_SAFE_INTEGER;
+    return await runMany({
+      from: wholeOf("from", values.from, 1),
+      seeds: wholeOf("seeds", values.seeds, defaultSeeds),
+      until: performance.now() + minutes * 60_000,
+      jobs: Math.max(1, wholeOf("jobs", values.jobs, availableParallelism())),
+    });
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\nTry: npm run sim -- --help`);
+    return 2;
+  }
+}
+
+function wholeOf(name: string, value: string | undefined, otherwise: number): number {
+  if (value === undefined) return otherwise;
+  const number = Number(value);
+  if (!Number.isSafeInteger(number) || number < 0)
+    throw new Error(`--${name} must be a whole number, not ${value}`);
+  return number;
+}
+
+function help(): number {
+  console.log(`Usage: npm run sim -- [--seeds N] [--from S] [--minutes M] [--jobs J]
+       npm run sim -- --replay SEED [--trace FILE]
+
+  --seeds N      how many seeds (default 100; without end if --minutes is given)
+  --from S       the first seed (default 1)
+  --minutes M    begin no new run after M minutes
+  --jobs J       runs at a time (default: one for each core)
+  --replay SEED  one run again, and its smallest failing form if it fails
+  --trace FILE   with --replay: every event, a line each`);
+  return 0;
+}
+
+async function runMany(options: {
+  from: number;
+  seeds: number;
+  until: number;
+  jobs: number;
+}): Promise<number> {
+  const { from, seeds, until, jobs } = options;
+  const began = performance.now();
+  const sums = { runs: 0, ms: 0, committed: 0, writes: 0, reads: 0, undecided: 0 };
+  const faults = new Map<string, number>();
+  const failures: Outcome[] = [];
+  let next = from;
+  const progress = setInterval(() => {
+    console.log(progressLine(sums, failures.length, began));
+  }, PROGRESS_EVERY_MS);
+  const take = (): number | null => (next < from + seeds && performance.now() < until ? next++ : null);
+  const record = (outcome: Outcome): void => {
+    sums.runs += 1;
+    sums.ms += outcome.ms;
+    sums.committed += outcome.committed;
+    sums.writes += outcome.writes;
+    sums.reads += outcome.reads;
+    sums.undecided += outcome.undecided ? 1 : 0;
+    for (const [fault, count] of outcome.faults) faults.set(fault, (faults.get(fault) ?? 0) + count);
+    if (outcome.violation === null) return;
+    failures.push(outcome);
+    console.log(
+      `seed ${outcome.seed} broke ${outcome.violation}\n  again: npm run sim -- --replay ${outcome.seed}`,
+    );
+  };
+  await Promise.all(Array.from({ length: jobs }, () => work(take, record)));
+  clearInterval(progress);
+  console.log(progressLine(sums, failures.length, began));
+  console.log(
+    `${sums.committed} entries committed, ${sums.writes} writes and ${sums.reads} reads done, ` +
+      `${sums.undecided} histories undecided`,
+  );
+  console.log(
+    `faults: ${[...faults]
+      .sort()
+      .map(([fault, count]) => `${fault} ${count}`)
+      .join(", ")}`,
+  );
+  for (const { seed } of failures.slice(0, FAILURES_SHOWN_MAX)) await replay(seed, null);
+  return failures.length === 0 && sums.runs > 0 ? 0 : 1;
+}
+
+function work(take: () => number | null, record: (outcome: Outcome) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL(import.meta.url));
+    const feed = (): void => {
+      const seed = take();
+      if (seed !== null) worker.postMessage(seed);
+      else
+        void worker.terminate().then(() => {
+          resolve();
+        });
+    };
+    worker.on("message", (outcome: Outcome) => {
+      record(outcome);
+      feed();
+    });
+    worker.on("error", reject);
+    feed();
+  });
+}
+
+function progressLine(sums: { runs: number; ms: number }, failures: number, began: number): string {
+  const seconds = (performance.now() - began) / 1000;
+  return (
+    `${sums.runs} runs, ${(sums.ms / 3_600_000).toFixed(2)} simulated hours, ${(sums.runs / seconds).toFixed(1)} runs/s, ` +
+    `${Math.round(sums.ms / 1000 / seconds)} times real time, ${failures} failed`
+  );
+}
+
+async function replay(seed: number, traceFile: string | null): Promise<number> {
+  const result = await simulate(planOf(seed), { fullTrace: traceFile !== null });
+  if (traceFile !== null) {
+    writeFileSync(traceFile, result.trace.map((line) => `${line}\n`).join(""));
+    console.log(`${result.trace.length} events in ${traceFile}`);
+  }
+  console.log(`seed ${seed}: ${describePlan(result)}, trace ${result.traceHash}`);
+  if (result.violation === null) {
+    console.log("every invariant held");
+    return 0;
+  }
+  console.log(`broke ${result.violation.message}`);
+  const small = await shrink(result);
+  console.log(`the smallest run that breaks it: ${describePlan(small)}`);
+  for (const fault of small.plan.faults) console.log(`  ${JSON.stringify(fault)}`);
+  console.log(`broke ${small.violation?.message ?? ""}; the steps that led there:`);
+  for (const line of small.trace.slice(-40)) console.log(`  ${line}`);
+  console.log(`again: npm run sim -- --replay ${seed}`);
+  return 1;
+}
+
+function describePlan({ plan, ms, committed }: RunResult): string {
+  return (
+    `${plan.nodes} nodes over ${plan.transport}, ${plan.clients} clients, ${plan.faults.length} faults, ` +
+    `${(ms / 1000).toFixed(1)} simulated seconds, ${committed} entries`
+  );
+}
