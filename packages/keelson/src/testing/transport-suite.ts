@@ -412,6 +412,7 @@ async function dropsUnknown(rig: TransportRig): Promise<void> {
   assert.equal(a.send(b), true);
   await rig.until(() => b.host.received.length === 1, "the message");
   assert.deepEqual(a.host.received, []);
+  assert.ok(!hasLog(a, "itself"), "a node dials itself");
   await closeAll(rig, a, b);
 }
 

@@ -58,6 +58,11 @@ export class Channel implements ConnectionHandler {
     return this.#connection.peer;
   }
 
+  /** False from the moment on which it was told to close. */
+  get isOpen(): boolean {
+    return this.#state === "open";
+  }
+
   get bufferedBytes(): number {
     return this.#connection.bufferedBytes;
   }
@@ -134,7 +139,7 @@ export class Channel implements ConnectionHandler {
       this.#reader.feed(bytes);
       for (let frame = this.#reader.next(); frame !== null; frame = this.#reader.next()) {
         this.#handle(frame);
-        if (!this.#isOpen()) return;
+        if (!this.isOpen) return;
       }
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
@@ -147,11 +152,6 @@ export class Channel implements ConnectionHandler {
     this.#state = "closed";
     this.#timer?.cancel();
     this.#owner.onClosed(this.#leavingReason ?? reason);
-  }
-
-  /** In a method, because handling a frame may have changed it. */
-  #isOpen(): boolean {
-    return this.#state === "open";
   }
 
   #handle(frame: Frame): void {

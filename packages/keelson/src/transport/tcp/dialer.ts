@@ -46,7 +46,12 @@ export class Dialer implements ChannelOwner {
     this.#backoff = new Backoff(limits.backoffMinMs, limits.backoffMaxMs, () => host.environment.random());
   }
 
-  /** Dials now unless a connection is up or on its way: somebody has reason to think that it will work. */
+  /** Dials unless that was begun before. */
+  begin(): void {
+    if (this.#state === "idle") this.#dial();
+  }
+
+  /** Dials now rather than wait any longer: somebody has reason to think that it will work. */
   kick(): void {
     if (this.#state === "idle" || this.#state === "waiting") this.#dial();
   }
@@ -54,8 +59,8 @@ export class Dialer implements ChannelOwner {
   /** Queues the message for the end of this turn; false: it was dropped. */
   send(parcel: Parcel): boolean {
     const channel = this.#channel;
-    if (this.#state !== "ready" || channel === null) {
-      if (this.#state === "idle") this.#dial();
+    if (this.#state !== "ready" || channel?.isOpen !== true) {
+      this.begin();
       return false;
     }
     const waiting = this.#outbox.bytes + channel.bufferedBytes;

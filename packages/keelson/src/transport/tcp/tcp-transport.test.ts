@@ -1,7 +1,7 @@
 import net from "node:net";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Hello } from "../../codec/frame-control.ts";
+import type { Control, Hello } from "../../codec/frame-control.ts";
 import { FrameReader } from "../../codec/frame-reader.ts";
 import { encodeControl, encodeMessage, type Frame } from "../../codec/frame.ts";
 import type { Connection, Environment, Network } from "../../environment/environment.ts";
@@ -247,6 +247,29 @@ describe("tcp, when the network fails", () => {
     expect(a.send(b)).toBe(true);
   });
 
+  it("does not dial sooner because it is told its peers once more", async () => {
+    const rig = faultRig();
+    const spy = spyOn(rig.environment("a"), rig.world.clock);
+    const a = new TestNode(new TestHost("a", spy.environment), rig.transport("a"));
+    await a.transport.start(a.host);
+    for (let n = 0; n < 1_000; n++) {
+      a.transport.setPeers(new Map([["b", "b:7000"]]));
+      await rig.world.clock.advance(10);
+    }
+    expect(spy.dials.length).toBeLessThan(30);
+  });
+
+  it("dials those it knows as soon as it has joined a cluster, unasked", async () => {
+    const rig = faultRig();
+    const a = await TestNode.start(rig, "a");
+    const b = await TestNode.start(rig, "b", null);
+    const c = await TestNode.start(rig, "c");
+    b.knows(c);
+    a.knows(b);
+    await rig.quiet();
+    expect(c.host.events).toEqual(["met b"]);
+  });
+
   it("lets two nodes of one id throw each other out slowly, and says why", async () => {
     const rig = faultRig();
     const { clock } = rig.world;
@@ -339,6 +362,78 @@ function messageBytes(from: string, group = 0): Uint8Array {
   return Uint8Array.from(encodeMessage(vote(from), [], group).chunks.flatMap((chunk) => [...chunk]));
 }
 
+describe("tcp, when it reaches somebody else", () => {
+  const good: Control = { type: "welcome", version: 1, clusterId: "c1", from: { ...identity, id: "b" } };
+
+  it.each([
+    ["another node", [{ ...good, from: { ...identity, id: "c" } }], "node c answered for b"],
+    ["a node of another cluster", [{ ...good, clusterId: "c2" }], "b belongs to cluster c2, this node to c1"],
+    ["a version that it does not speak", [{ ...good, version: 2 }], "b chose protocol version 2"],
+    ["a hello", [{ ...goodHello }], "a hello frame came where none belongs"],
+    ["two welcomes", [good, good], "a welcome frame came where none belongs"],
+  ] as [string, Control[], string][])("hangs up on %s and says why", async (_name, answers, reason) => {
+    const rig = faultRig();
+    const goodbyes: string[] = [];
+    await rig.world.network.host("b").listen("b:7000", (connection) => {
+      const reader = new FrameReader();
+      connection.handler = {
+        onData(bytes) {
+          reader.feed(bytes);
+          for (let frame = reader.next(); frame !== null; frame = reader.next()) {
+            if (frame.type === "hello") for (const answer of answers) connection.write(encodeControl(answer));
+            if (frame.type === "goodbye") goodbyes.push(frame.reason);
+          }
+        },
+        onClose: () => undefined,
+      };
+    });
+    const a = await TestNode.start(rig, "a");
+    a.transport.setPeers(new Map([["b", "b:7000"]]));
+    await rig.until(() => goodbyes.length > 1, "two attempts");
+    expect(goodbyes[0]).toContain(reason);
+    expect(a.host.logs.filter((line) => line.includes(reason))).toHaveLength(1);
+    expect(a.host.peers.length > 0).toBe(answers.length > 1);
+    expect(a.send("b")).toBe(false);
+  });
+});
+
+describe("tcp, its queue to one peer", () => {
+  const bytesOf = (from: string): number => messageBytes(from).length;
+
+  it("takes messages up to its limit, and not one more", async () => {
+    const rig = faultRig(1, { queueBytesMax: 10 * bytesOf("a") });
+    const [a, b] = await linked(rig);
+    const taken = Array.from({ length: 20 }, () => a.send(b));
+    expect(taken).toEqual(Array.from({ length: 20 }, (_, n) => n < 10));
+    await rig.quiet();
+    expect(b.host.received).toHaveLength(10);
+    expect(a.send(b)).toBe(true);
+  });
+
+  it("counts what the connection has not taken yet", async () => {
+    const rig = faultRig(1, { queueBytesMax: 1_000_000 });
+    const [a, b] = await linked(rig);
+    rig.world.network.cut("a", "b");
+    const { message, records } = append("a", [new Uint8Array(50_000)]);
+    let taken = 0;
+    for (let n = 0; n < 100; n++) {
+      if (a.send(b, message, records)) taken++;
+      await rig.world.clock.advance(1);
+    }
+    // A million, and what the link has under way.
+    expect(taken).toBeGreaterThanOrEqual(20);
+    expect(taken).toBeLessThan(27);
+  });
+
+  it("lets one message in that is larger than the limit, or it could never be sent", async () => {
+    const rig = faultRig(1, { queueBytesMax: 1_000 });
+    const [a, b] = await linked(rig);
+    const { message, records } = append("a", [new Uint8Array(5_000)]);
+    expect([a.send(b, message, records), a.send(b)]).toEqual([true, false]);
+    await rig.until(() => b.host.received.length === 1, "the message");
+  });
+});
+
 describe("tcp, when strangers call", () => {
   it.each([
     ["another protocol", [new TextEncoder().encode("GET / HTTP/1.1\r\nHost: b\r\n\r\n")], "another protocol"],
@@ -382,13 +477,38 @@ describe("tcp, when strangers call", () => {
     expect(newer.frames).toMatchObject([{ type: "welcome", version: 1, clusterId: "c1", from: { id: "b" } }]);
   });
 
-  it("reads nothing while it joins a cluster, and refuses who speaks before the answer", async () => {
+  it("reads nothing while it joins a cluster: what comes early waits outside", async () => {
     const rig = faultRig();
     const b = await TestNode.start(rig, "b", null);
-    b.host.adoption = new Promise(() => undefined);
-    const hasty = new Stranger(rig, "b:7000").write(hello(), messageBytes("a"));
-    await rig.until(() => hasty.closed !== null, "the close");
-    expect(b.host.received).toEqual([]);
+    const join = gateOf(b.host);
+    const early = new Stranger(rig, "b:7000").write(hello());
+    await rig.quiet();
+    early.write(messageBytes("a"), messageBytes("c"));
+    await rig.quiet();
+    expect([early.closed, early.frames, b.host.received]).toEqual([null, [], []]);
+    join();
+    await rig.quiet();
+    expect(early.frames.map(({ type }) => type)).toEqual(["welcome", "goodbye"]);
+    expect(b.host.events).toEqual(["adopted", "met a", "received from a"]);
+    await healthy(rig, b);
+  });
+
+  it("refuses who speaks in one breath with the hello, and does not take it in later", async () => {
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b", null);
+    const join = gateOf(b.host);
+    const hasty = new Stranger(rig, "b:7000").write(joined(hello(), messageBytes("a")));
+    await rig.until(() => hasty.goodbye !== undefined, "the goodbye");
+    join();
+    await rig.quiet();
+    expect(b.host.events).toEqual(["adopted"]);
+    await healthy(rig, b);
+  });
+
+  it("joins one cluster at a time, and waits for that no longer than for any handshake", async () => {
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b", null);
+    gateOf(b.host);
     const patient = new Stranger(rig, "b:7000").write(hello());
     const foreign = new Stranger(rig, "b:7000").write(hello({ clusterId: "c2" }));
     await rig.quiet();
@@ -397,6 +517,18 @@ describe("tcp, when strangers call", () => {
     await rig.world.clock.advance(7_000);
     expect(patient.goodbye).toContain("no handshake within 5000 ms");
     await b.transport.close();
+  });
+
+  it("refuses the cluster that asked when the node joined another after all", async () => {
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b", null);
+    b.host.adoptClusterId = () => {
+      b.host.cluster = "c9";
+      return Promise.resolve();
+    };
+    const stranger = new Stranger(rig, "b:7000").write(hello());
+    await rig.quiet();
+    expect(stranger.goodbye).toContain("this node belongs to cluster c9, not to c1");
   });
 
   it("holds few strangers at a time, and none for long", async () => {
@@ -474,6 +606,21 @@ describe("tcp, when strangers call", () => {
     await healthy(rig, b);
   });
 });
+
+/** Lets joining wait until the function that it returns is called. */
+function gateOf(host: TestHost): () => void {
+  let open: () => void = () => undefined;
+  host.adoption = new Promise((resolve) => {
+    open = resolve;
+  });
+  return () => {
+    open();
+  };
+}
+
+function joined(...pieces: Uint8Array[]): Uint8Array {
+  return Uint8Array.from(pieces.flatMap((piece) => [...piece]));
+}
 
 /** A node that still takes a good peer's messages is well. */
 async function healthy(rig: FaultRig, node: TestNode): Promise<void> {

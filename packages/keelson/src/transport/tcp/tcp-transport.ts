@@ -124,7 +124,7 @@ class TcpTransport implements Transport, CallerOwner {
       const dialer = this.#dialers.get(id) ?? new Dialer(context, id, address);
       this.#dialers.set(id, dialer);
       // Dialled before it is needed, so that the first message finds a connection.
-      dialer.kick();
+      dialer.begin();
     }
   }
 
@@ -158,7 +158,7 @@ class TcpTransport implements Transport, CallerOwner {
     if (this.#adoption === null) throw new ClosedError();
     await this.#adoption.join(clusterId);
     // Now there is something to say to the others.
-    for (const dialer of this.#dialers.values()) dialer.kick();
+    for (const dialer of this.#dialers.values()) dialer.begin();
   }
 
   onIdentified(caller: Caller, id: NodeId): void {
