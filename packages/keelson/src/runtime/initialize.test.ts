@@ -144,7 +144,7 @@ describe("initialize", () => {
     ],
   ])("with %s is refused", async (_what, members, message) => {
     const cluster = await blank(["a"]);
-    const error = await cluster.failure(cluster.raft("a").initialize(members as Record<string, string>));
+    const error = await cluster.failure(cluster.raft("a").initialize(members));
     expect(error).toMatchObject({ code: "INVALID_OPTION", outcome: "not-done" });
     expect(error.message).toContain(message);
     expect(cluster.disks.get("a")?.clusterId).toBeNull();

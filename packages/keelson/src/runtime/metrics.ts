@@ -29,6 +29,7 @@ export interface RaftMetrics {
   readonly counters: RaftCounters;
 }
 
+/** One member of the cluster, as this node knows it. */
 export interface MemberMetrics {
   readonly id: NodeId;
   readonly address: string;

@@ -36,6 +36,7 @@ export interface RaftTimings {
   readonly storageTimeoutMs: number;
 }
 
+/** What `Raft.open` needs: who this node is, and the parts it runs on. */
 export interface RaftOptions<Command, Result> {
   /** This node's id: 1 to 64 of `A-Z a-z 0-9 . _ -`. */
   readonly id: NodeId;

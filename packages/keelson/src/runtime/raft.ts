@@ -41,6 +41,7 @@ import { Shutdown } from "./shutdown.ts";
  */
 export type Consistency = "linearizable" | "stale";
 
+/** How one read is made. */
 export interface ReadOptions extends CallOptions {
   /** Default `linearizable`. */
   readonly consistency?: Consistency;

@@ -10,6 +10,7 @@ const MIB = 1024 * KIB;
 /** What one node tells the others about itself travels with every handshake. */
 const DATA_BYTES_MAX = 4 * KIB;
 
+/** The limits of a node whose options name none. */
 export const DEFAULT_LIMITS: RaftLimits = {
   commandBytesMax: MIB,
   pendingEntriesMax: 65_536,
@@ -21,6 +22,7 @@ export const DEFAULT_LIMITS: RaftLimits = {
   changesMax: 1024,
 };
 
+/** The timings of a node whose options name none: for nodes in one data centre. */
 export const DEFAULT_TIMINGS: RaftTimings = {
   electionTimeoutMinMs: 400,
   electionTimeoutMaxMs: 800,

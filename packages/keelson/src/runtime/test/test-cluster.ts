@@ -63,7 +63,7 @@ export class TestCluster {
     const merged = { ...this.#options, ...options };
     const journal = merged.journal ?? new Journal();
     const transport = this.net.transport(`${id}:1`);
-    const { environment, kill } = this.#mortal(this.world.environment(id));
+    const { environment, kill } = mortal(this.world.environment(id));
     const raft = await Raft.open<string, number>({
       id,
       stateMachine: journal,
@@ -160,24 +160,24 @@ export class TestCluster {
   async close(): Promise<void> {
     await this.finish(Promise.all([...this.nodes.values()].map(({ raft }) => raft.close())));
   }
+}
 
-  /** An environment whose timers and callbacks stop when the node is killed. */
-  #mortal(environment: Environment): { environment: Environment; kill: () => void } {
-    let isAlive = true;
-    const whileAlive = (callback: () => void) => (): void => {
-      if (isAlive) callback();
-    };
-    return {
-      kill: () => {
-        isAlive = false;
+/** An environment whose timers and callbacks stop when the process that has it is killed. */
+export function mortal(environment: Environment): { environment: Environment; kill: () => void } {
+  let isAlive = true;
+  const whileAlive = (callback: () => void) => (): void => {
+    if (isAlive) callback();
+  };
+  return {
+    kill: () => {
+      isAlive = false;
+    },
+    environment: {
+      ...environment,
+      setTimer: (delayMs, callback) => environment.setTimer(delayMs, whileAlive(callback)),
+      defer: (callback) => {
+        environment.defer(whileAlive(callback));
       },
-      environment: {
-        ...environment,
-        setTimer: (delayMs, callback) => environment.setTimer(delayMs, whileAlive(callback)),
-        defer: (callback) => {
-          environment.defer(whileAlive(callback));
-        },
-      },
-    };
-  }
+    },
+  };
 }
