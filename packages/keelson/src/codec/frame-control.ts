@@ -53,6 +53,7 @@ export interface Goodbye {
 export interface Ping {
   readonly type: "ping";
 }
+/** The answer to a ping. */
 export interface Pong {
   readonly type: "pong";
 }

@@ -42,6 +42,7 @@ export interface MessageFrame {
   readonly records: readonly Uint8Array[];
 }
 
+/** Anything that travels between two nodes: a message of the core, or a word about the connection. */
 export type Frame = MessageFrame | Control;
 
 /** A frame as bytes, in pieces, so that records need no copy. */

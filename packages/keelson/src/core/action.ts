@@ -17,6 +17,7 @@ export interface AppendAction {
   readonly to: LogIndex;
 }
 
+/** A message and whom it is for. */
 export interface Outgoing {
   readonly to: NodeId;
   readonly message: Message;

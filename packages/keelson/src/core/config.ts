@@ -46,6 +46,7 @@ export function membersOf(config: ClusterConfig): NodeId[] {
   return [...new Set([...config.voters, ...config.outgoingVoters, ...config.learners])];
 }
 
+/** Whether two configurations have the same members in the same parts. */
 export function sameConfig(a: ClusterConfig, b: ClusterConfig): boolean {
   return (
     sameSet(a.voters, b.voters) &&

@@ -42,6 +42,7 @@ export interface PreVote extends Header {
   readonly last: LogPosition;
 }
 
+/** The answer to `PreVote`. */
 export interface PreVoteReply extends Header {
   readonly type: "pre-vote-reply";
   readonly granted: boolean;
@@ -57,6 +58,7 @@ export interface RequestVote extends Header {
   readonly transfer: boolean;
 }
 
+/** The answer to `RequestVote`; a vote that is granted is durable. */
 export interface RequestVoteReply extends Header {
   readonly type: "request-vote-reply";
   readonly granted: boolean;
@@ -72,6 +74,7 @@ export interface AppendEntries extends Header {
   readonly round: number;
 }
 
+/** The answer to `AppendEntries`: how far the log agrees and is durable, or where to look for agreement. */
 export interface AppendEntriesReply extends Header {
   readonly type: "append-entries-reply";
   /** The latest `round` seen from this leader in this term. */
@@ -107,6 +110,7 @@ export interface ReadIndexRequest extends Header {
   readonly id: number;
 }
 
+/** The answer to `ReadIndexRequest`. */
 export interface ReadIndexReply extends Header {
   readonly type: "read-index-reply";
   readonly id: number;
@@ -126,4 +130,5 @@ export type Message =
   | ReadIndexRequest
   | ReadIndexReply;
 
+/** What tells messages apart. */
 export type MessageType = Message["type"];

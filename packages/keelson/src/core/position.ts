@@ -16,6 +16,7 @@ export interface LogPosition {
 /** The place before the first entry. */
 export const ORIGIN: LogPosition = { term: 0, index: 0 };
 
+/** Whether two positions name the same entry. */
 export function samePosition(a: LogPosition, b: LogPosition): boolean {
   return a.index === b.index && a.term === b.term;
 }

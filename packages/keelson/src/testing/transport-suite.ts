@@ -20,6 +20,7 @@ export interface TransportRig {
   assertNothingLeft(): void;
 }
 
+/** One promise that a transport keeps; `run` throws if it does not. */
 export interface TransportCase {
   readonly name: string;
   readonly run: (rig: TransportRig) => Promise<void>;

@@ -37,6 +37,7 @@ export type Fault = { readonly at: number } & (
   | { readonly type: "quiet"; readonly ms: number }
 );
 
+/** What tells faults apart. */
 export type FaultType = Fault["type"];
 export type DiskErrorKind = "io-error" | "no-space" | "short-write" | "failed-sync" | "read-error";
 

@@ -34,6 +34,7 @@ export interface RunResult {
   readonly trace: readonly string[];
 }
 
+/** How one run is recorded. */
 export interface SimulateOptions {
   /** Keep every event. Default: the last 200. */
   readonly fullTrace?: boolean;

@@ -13,6 +13,7 @@ import { limitsOf, type TcpLimits } from "./limits.ts";
 /** Refusals remembered, so that a stranger who knocks every second is reported once. */
 const REFUSALS_TOLD_MAX = 256;
 
+/** Where a node listens, where it is reached, and how much it takes on. */
 export interface TcpOptions extends Partial<TcpLimits> {
   /** Where to accept connections: "host:port". Port 0: any that is free. */
   readonly listen: string;
