@@ -36,19 +36,13 @@ export function toSvg(result: IllegalResult<unknown, unknown>): string {
     )
     .sort((a, b) => a - b);
   const columns = new Map([...new Set(times)].map((time, at) => [time, at]));
-  const lanes = new Map(
-    [...new Set(result.operations.map(({ operation }) => operation.client))].map((client, at) => [
-      client,
-      at,
-    ]),
-  );
-  const left = MARGIN + Math.max(...[...lanes.keys()].map((client) => textWidth(shorten(client)))) + MARGIN;
+  const rows = assignRows(result.operations);
+  const left = MARGIN + Math.max(...rows.names.map((client) => textWidth(shorten(client)))) + MARGIN;
   // Labels stand in their bars or run out of them to the right, so the widest column is theirs.
   const right = Math.max(...result.operations.map(({ label }) => textWidth(shorten(label)))) + 4 * MARGIN;
   const width = left + columns.size * STEP_WIDTH + right;
-  const height = HEADER_HEIGHT + laneCount(result, lanes) * LANE_HEIGHT + MARGIN;
+  const height = HEADER_HEIGHT + rows.names.length * LANE_HEIGHT + MARGIN;
   const x = (time: number): number => left + (columns.get(time) ?? 0) * STEP_WIDTH;
-  const rows = assignRows(result.operations, lanes);
   const failingAt = x(result.failing.returnedAt);
   const title = `Not linearizable${result.key === "" ? "" : `: key ${result.key}`}`;
   return [
@@ -77,13 +71,10 @@ interface Rows {
 }
 
 /** A client has a lane; what overlaps in it (after a call of unknown outcome) goes to a row below. */
-function assignRows(
-  operations: readonly PartOperation<unknown, unknown>[],
-  lanes: ReadonlyMap<string, number>,
-): Rows {
+function assignRows(operations: readonly PartOperation<unknown, unknown>[]): Rows {
   const of = new Array<number>(operations.length).fill(0);
   const names: string[] = [];
-  for (const client of lanes.keys()) {
+  for (const client of new Set(operations.map(({ operation }) => operation.client))) {
     const first = names.length;
     const freeAt: number[] = [];
     for (const [at, { operation }] of operations.entries()) {
@@ -96,10 +87,6 @@ function assignRows(
     }
   }
   return { of, names };
-}
-
-function laneCount(result: IllegalResult<unknown, unknown>, lanes: ReadonlyMap<string, number>): number {
-  return assignRows(result.operations, lanes).names.length;
 }
 
 function laneLines(rows: Rows, width: number): string[] {
@@ -157,14 +144,11 @@ function shorten(text: string): string {
 
 /** XML has no way to write most control characters or half of a surrogate pair, so these are replaced. */
 function escape(text: string): string {
-  return (
-    text
-      .toWellFormed()
-      // eslint-disable-next-line no-control-regex -- these are what is replaced
-      .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd")
-      .replaceAll("&", "&amp;")
-      .replaceAll("<", "&lt;")
-      .replaceAll(">", "&gt;")
-      .replaceAll('"', "&quot;")
-  );
+  return text
+    .toWellFormed()
+    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd")
+    .replaceAll("&", "&amp;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;")
+    .replaceAll('"', "&quot;");
 }
