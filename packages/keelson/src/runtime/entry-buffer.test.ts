@@ -41,7 +41,7 @@ describe("the entry buffer", () => {
 
   it("is a window on the log, through every cut and every loss of the oldest", () => {
     const random = seededRandom(7);
-    for (let run = 0; run < 50; run++) {
+    for (let run = 0; run < 10; run++) {
       const buffer = new EntryBuffer(2000, 1);
       const log: Uint8Array[] = [];
       for (let step = 1; step <= 400; step++) {
