@@ -60,6 +60,7 @@ export class MemoryNetwork {
   }
 }
 
+/** A network within this process, for `memoryTransport`. */
 export function memoryNetwork(): MemoryNetwork {
   return new MemoryNetwork();
 }
@@ -249,7 +250,7 @@ class Link {
   #arrive(bytes: Uint8Array): void {
     const host = this.#met?.host;
     // Who was met then is not there any more, or cannot be reached: the parcel is lost.
-    if (this.#closed || !this.#isMet() || this.#isCut() || host === undefined || host === null) return;
+    if (this.#closed || this.#isCut() || host === undefined || host === null) return;
     const reader = new FrameReader();
     reader.feed(bytes);
     const frame = reader.next();
