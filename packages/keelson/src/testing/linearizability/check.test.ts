@@ -102,6 +102,14 @@ describe("histories of a register", () => {
     expect(registers(read(0, 1, 0, 1), write(1, 1, 2))).toBe("illegal");
   });
 
+  it("tries writes of unknown outcome in every order", () => {
+    const lost = [write(0, 1, 0), write(1, 2, 0)];
+    const both = [...lost, read(2, 1, 1, 4), read(3, 2, 1, 4)];
+    expect(registers(...both, read(4, 1, 5, 6))).toBe("linearizable");
+    expect(registers(...both, read(4, 2, 5, 6))).toBe("linearizable");
+    expect(registers(...both, read(4, 1, 5, 6), read(5, 2, 7, 8))).toBe("illegal");
+  });
+
   it("does not let what was surely not done be seen", () => {
     const refused: RegisterOperation = { ...write(0, 1, 0), outcome: "not-done" };
     expect(registers(refused, read(1, 1, 1, 2))).toBe("illegal");
@@ -137,6 +145,18 @@ describe("histories of a register", () => {
     expect(registers(...chain, read(4, 4, 3, 4))).toBe("linearizable");
     expect(registers(...chain, read(4, 4, 3, 4), read(5, 3, 5, 6))).toBe("illegal");
   });
+
+  it("remembers which operations of unknown outcome were spent on the way to a state", () => {
+    const lost = (id: number, from: number, to: number): RegisterOperation => ({
+      ...write(id, 0, 0),
+      input: { type: "compare-and-set", from, to },
+    });
+    // 3 can come from 1 or from 2, and what it came from cannot come again.
+    const twoWays = [write(0, 1, 0), write(1, 2, 0), lost(2, 1, 3), lost(3, 2, 3), read(4, 3, 1, 2)];
+    expect(registers(...twoWays, read(5, 1, 3, 4))).toBe("linearizable");
+    expect(registers(...twoWays, read(5, 2, 3, 4))).toBe("linearizable");
+    expect(registers(...twoWays, read(5, 1, 3, 4), read(6, 2, 5, 6))).toBe("illegal");
+  });
 });
 
 describe("histories of a key-value store", () => {
@@ -165,6 +185,20 @@ describe("histories of a key-value store", () => {
     const seen = get(1, { value: "a", version: 7 }, [1, 2]);
     expect(store(lost, seen, get(2, { value: "a", version: 7 }, [3, 4]))).toBe("linearizable");
     expect(store(lost, seen, get(2, { value: "a", version: 8 }, [3, 4]))).toBe("illegal");
+  });
+
+  it("does not settle a version before all that may come first was tried", () => {
+    const lost = (id: number): KeyValueOperation => ({
+      id,
+      client: "c",
+      input: { type: "put", key: "x", value: "a" },
+      calledAt: 0,
+      outcome: "unknown",
+    });
+    const seen = [get(2, { value: "a" }, [1, 2]), get(3, { value: "a", version: 7 }, [3, 9])];
+    const between = put(4, "b", [3, 9], { version: 5 });
+    expect(store(lost(0), lost(1), ...seen, between)).toBe("linearizable");
+    expect(store(lost(0), ...seen, between, get(5, { value: "a" }, [10, 11]))).toBe("illegal");
   });
 
   it("holds conditions to the version", () => {
