@@ -72,9 +72,9 @@ export class Adoption {
   async #attempt(clusterId: string): Promise<void> {
     try {
       await this.#host.adoptClusterId(clusterId);
-      const adopted = this.#host.clusterId();
-      if (adopted !== clusterId)
-        throw new Error(`this node belongs to cluster ${String(adopted)}, not to ${clusterId}`);
+      // Asked again and again, a host that says yes and does nothing would keep us at it for ever.
+      if (this.#host.clusterId() !== clusterId)
+        throw new Error(`this node did not join cluster ${clusterId}`);
     } finally {
       this.#current = null;
     }

@@ -369,6 +369,7 @@ describe("tcp, when it reaches somebody else", () => {
     ["another node", [{ ...good, from: { ...identity, id: "c" } }], "node c answered for b"],
     ["a node of another cluster", [{ ...good, clusterId: "c2" }], "b belongs to cluster c2, this node to c1"],
     ["a version that it does not speak", [{ ...good, version: 2 }], "b chose protocol version 2"],
+    ["a version from before the first", [{ ...good, version: 0 }], "b chose protocol version 0"],
     ["a hello", [{ ...goodHello }], "a hello frame came where none belongs"],
     ["two welcomes", [good, good], "a welcome frame came where none belongs"],
   ] as [string, Control[], string][])("hangs up on %s and says why", async (_name, answers, reason) => {
@@ -401,7 +402,7 @@ describe("tcp, its queue to one peer", () => {
   const bytesOf = (from: string): number => messageBytes(from).length;
 
   it("takes messages up to its limit, and not one more", async () => {
-    const rig = faultRig(1, { queueBytesMax: 10 * bytesOf("a") });
+    const rig = faultRig(1, { queueBytesMax: 10 * bytesOf("a") + 1 });
     const [a, b] = await linked(rig);
     const taken = Array.from({ length: 20 }, () => a.send(b));
     expect(taken).toEqual(Array.from({ length: 20 }, (_, n) => n < 10));
@@ -519,16 +520,20 @@ describe("tcp, when strangers call", () => {
     await b.transport.close();
   });
 
-  it("refuses the cluster that asked when the node joined another after all", async () => {
+  it.each([
+    ["joined another after all", "c9"],
+    ["joined none, though it said so", null],
+  ])("refuses the cluster that asked when the node %s", async (_name, cluster) => {
     const rig = faultRig();
     const b = await TestNode.start(rig, "b", null);
     b.host.adoptClusterId = () => {
-      b.host.cluster = "c9";
+      b.host.cluster = cluster;
       return Promise.resolve();
     };
     const stranger = new Stranger(rig, "b:7000").write(hello());
     await rig.quiet();
-    expect(stranger.goodbye).toContain("this node belongs to cluster c9, not to c1");
+    expect(stranger.goodbye).toContain("did not join cluster c1");
+    expect(b.host.peers).toEqual([]);
   });
 
   it("holds few strangers at a time, and none for long", async () => {
