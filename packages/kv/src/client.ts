@@ -1,3 +1,4 @@
+import * as v from "valibot";
 import { percentEncode } from "./http-syntax.ts";
 
 /** What a call did: `not-done`: nothing, now or later; `unknown`: perhaps something, perhaps later; `done`: it took effect. */
@@ -83,6 +84,16 @@ const READ_ATTEMPT_MS_MAX = 2000;
 /** Errors that say that the request never left this machine. */
 const NOT_SENT = ["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"];
 
+const PutResult = v.object({ index: v.number(), version: v.number() });
+const DeleteResult = v.object({ index: v.number(), existed: v.boolean() });
+const ErrorBody = v.object({
+  error: v.object({
+    code: v.string(),
+    message: v.string(),
+    outcome: v.picklist(["not-done", "unknown", "done"]),
+  }),
+});
+
 interface Answer {
   readonly status: number;
   readonly headers: Headers;
@@ -128,14 +139,14 @@ export class KvClient {
       { method: "PUT", target: targetOf(key), headers, body: bytesOf(value) },
       options,
     );
-    return JSON.parse(textIn(expectStatus(answer, 200))) as KvPutResult;
+    return resultIn(answer, PutResult);
   }
 
   /** @throws KvClientError code `CONDITION_FAILED` if the condition does not hold */
   async delete(key: KvBytes, options: KvWriteOptions = {}): Promise<KvDeleteResult> {
     const headers = conditionHeaders(options);
     const answer = await this.#call({ method: "DELETE", target: targetOf(key), headers }, options);
-    return JSON.parse(textIn(expectStatus(answer, 200))) as KvDeleteResult;
+    return resultIn(answer, DeleteResult);
   }
 
   /** null: the key has no value. */
@@ -231,20 +242,26 @@ function lostCall(
 /** What an answer that is an error says. */
 function errorIn(answer: Answer): KvClientError {
   const { status } = answer;
-  try {
-    const { error } = JSON.parse(textIn(answer)) as {
-      error: { code: string; message: string; outcome: KvOutcome };
-    };
-    return new KvClientError(error.code, error.outcome, status, error.message);
-  } catch (cause) {
+  const body = v.safeParse(v.pipe(v.string(), v.parseJson(), ErrorBody), textIn(answer));
+  if (!body.success) {
     const message = `an answer with status ${status} that says nothing more`;
-    return new KvClientError("BAD_ANSWER", "unknown", status, message, { cause });
+    return new KvClientError("BAD_ANSWER", "unknown", status, message);
   }
+  const { code, outcome, message } = body.output.error;
+  return new KvClientError(code, outcome, status, message);
 }
 
 function expectStatus(answer: Answer, status: number): Answer {
   if (answer.status === status) return answer;
   throw errorIn(answer);
+}
+
+/** What a successful answer to a write says. */
+function resultIn<Schema extends v.GenericSchema>(answer: Answer, schema: Schema): v.InferOutput<Schema> {
+  const text = textIn(expectStatus(answer, 200));
+  const result = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text);
+  if (result.success) return result.output;
+  throw new KvClientError("BAD_ANSWER", "unknown", answer.status, "an answer that no node would give");
 }
 
 function textIn({ body }: Answer): string {

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { VALUE_BYTES_MAX } from "./commands.ts";
+import { BadRequestError } from "./http-syntax.ts";
 import { errorAnswer, overloaded, type ErrorAnswer } from "./http-errors.ts";
 
 /** The bodies being read at once take no more memory than this. */
@@ -51,7 +52,7 @@ function readAll(incoming: IncomingMessage): Promise<Buffer | null> {
     };
     const onEarlyEnd = (): void => {
       settle(() => {
-        reject(new Error("the client went away before its request was complete"));
+        reject(new BadRequestError("the request ended before its body was complete"));
       });
     };
     incoming.on("data", onData).on("end", onEnd).on("error", onEarlyEnd).on("close", onEarlyEnd);

@@ -83,7 +83,7 @@ export function parametersOf<Name extends string>(target: string, known: readonl
     const [rawName = "", ...value] = pair.split("=");
     const name = known.find((one) => one === rawName);
     if (name === undefined) {
-      throw new BadRequestError(`unknown parameter "${rawName}"; known here: ${known.join(", ")}`);
+      throw new BadRequestError(`unknown parameter "${rawName}"; known here: ${known.join(", ") || "none"}`);
     }
     if (found.has(name)) throw new BadRequestError(`the parameter "${name}" is given twice`);
     found.set(name, percentDecode(value.join("="), "query", `the parameter "${name}"`));

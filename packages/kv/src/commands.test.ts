@@ -1,0 +1,133 @@
+import fc from "fast-check";
+import { DecodeError, DEFAULT_LIMITS } from "keelson";
+import { describe, expect, it } from "vitest";
+import {
+  CONDITION_VERSIONS_MAX,
+  decodeCommand,
+  encodeCommand,
+  KEY_BYTES_MAX,
+  VALUE_BYTES_MAX,
+  type Condition,
+  type KvCommand,
+} from "./commands.ts";
+
+const conditions: fc.Arbitrary<Condition | null> = fc.oneof(
+  fc.constant(null),
+  fc.constant({ type: "exists" } as const),
+  fc.constant({ type: "absent" } as const),
+  fc.record({
+    type: fc.constant("version" as const),
+    versions: fc.array(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), {
+      maxLength: CONDITION_VERSIONS_MAX,
+    }),
+  }),
+);
+const keys = fc.uint8Array({ minLength: 1, maxLength: KEY_BYTES_MAX });
+const commands: fc.Arbitrary<KvCommand> = fc.oneof(
+  fc.record({
+    type: fc.constant("put" as const),
+    key: keys,
+    value: fc.uint8Array({ maxLength: 5000 }),
+    condition: conditions,
+  }),
+  fc.record({ type: fc.constant("delete" as const), key: keys, condition: conditions }),
+);
+
+/** Views of other bytes compare as the bytes they show. */
+function plain(command: KvCommand): object {
+  const value = command.type === "put" ? { value: [...command.value] } : {};
+  return { ...command, key: [...command.key], ...value };
+}
+
+describe("a command's encoding", () => {
+  it("gives back every command as it was", () => {
+    fc.assert(
+      fc.property(commands, (command) => {
+        expect(plain(decodeCommand(encodeCommand(command)))).toEqual(plain(command));
+      }),
+    );
+  });
+
+  it("gives back the largest command, within the library's limit for one", () => {
+    const command: KvCommand = {
+      type: "put",
+      key: new Uint8Array(KEY_BYTES_MAX).fill(1),
+      value: new Uint8Array(VALUE_BYTES_MAX).fill(2),
+      condition: {
+        type: "version",
+        versions: Array.from({ length: CONDITION_VERSIONS_MAX }, (_, at) => at + 1),
+      },
+    };
+    const bytes = encodeCommand(command);
+    expect(bytes.length).toBeLessThanOrEqual(DEFAULT_LIMITS.commandBytesMax);
+    expect(Buffer.compare(encodeCommand(decodeCommand(bytes)), bytes)).toBe(0);
+  });
+
+  it("stays as it is, since logs hold it", () => {
+    const condition = { type: "version", versions: [258] } as const;
+    const put = encodeCommand({ type: "put", key: Buffer.from("k"), value: Buffer.from("v"), condition });
+    expect(Buffer.from(put).toString("hex")).toBe("01010301" + "0001" + "0000000000000102" + "6b" + "76");
+    const del = encodeCommand({ type: "delete", key: Buffer.from("k"), condition: null });
+    expect(Buffer.from(del).toString("hex")).toBe("01020000" + "0001" + "6b");
+  });
+
+  it.each([
+    ["an empty key", { key: new Uint8Array(0) }, /key is empty; a key has 1 to 1024 bytes/],
+    ["a long key", { key: new Uint8Array(KEY_BYTES_MAX + 1) }, /1025 bytes; the limit is 1024/],
+    ["a long value", { value: new Uint8Array(VALUE_BYTES_MAX + 1) }, /1046529 bytes; the limit is 1046528/],
+    [
+      "too many versions",
+      {
+        condition: {
+          type: "version",
+          versions: new Array<number>(CONDITION_VERSIONS_MAX + 1).fill(1),
+        } as const,
+      },
+      /17 versions; the limit is 16/,
+    ],
+    [
+      "a version that is none",
+      { condition: { type: "version", versions: [0] } as const },
+      /0 is not a version/,
+    ],
+  ])("refuses %s, and states the limit", (_, part, message) => {
+    const command = {
+      type: "put",
+      key: Buffer.from("k"),
+      value: Buffer.from("v"),
+      condition: null,
+      ...part,
+    } as const;
+    expect(() => encodeCommand(command)).toThrow(message);
+  });
+
+  it("is either read as it is or refused, whatever the bytes", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 64 }), (tail) => {
+        const bytes = Uint8Array.of(1, ...tail);
+        let command: KvCommand;
+        try {
+          command = decodeCommand(bytes);
+        } catch (error) {
+          expect(error).toBeInstanceOf(DecodeError);
+          return;
+        }
+        expect(Buffer.compare(encodeCommand(command), bytes)).toBe(0);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it("is refused when a byte is cut off anywhere before the value", () => {
+    const condition = { type: "version", versions: [7] } as const;
+    const bytes = encodeCommand({ type: "delete", key: Buffer.from("key"), condition });
+    for (let length = 0; length < bytes.length; length++) {
+      expect(() => decodeCommand(bytes.subarray(0, length))).toThrow(DecodeError);
+    }
+  });
+
+  it("of a later version of the program is refused by name", () => {
+    const bytes = Uint8Array.of(2, 1, 0, 0, 0, 1, 1);
+    expect(() => decodeCommand(bytes)).toThrow("a command of format 2; this program reads format 1");
+  });
+});

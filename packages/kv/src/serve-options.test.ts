@@ -1,0 +1,97 @@
+import { describe, expect, it } from "vitest";
+import { parseDemoOptions } from "./demo-options.ts";
+import { parseServeOptions } from "./serve-options.ts";
+import { UsageError } from "./usage.ts";
+
+const FLAGS: Readonly<Record<string, string>> = {
+  id: "n1",
+  peers: "n1=127.0.0.1:7001,n2=127.0.0.1:7002",
+  data: "d",
+  line: "127.0.0.1:8001",
+  http: "127.0.0.1:9001",
+};
+
+function args(changes: Readonly<Record<string, string | undefined>> = {}): string[] {
+  return Object.entries({ ...FLAGS, ...changes }).flatMap(([name, value]) =>
+    value === undefined ? [] : [`--${name}`, value],
+  );
+}
+
+describe("the flags of serve", () => {
+  it("give a node with its peers, and what else there is to say by default", () => {
+    expect(parseServeOptions(args())).toEqual({
+      id: "n1",
+      peers: Object.assign(Object.create(null) as object, { n1: "127.0.0.1:7001", n2: "127.0.0.1:7002" }),
+      data: "d",
+      line: { host: "127.0.0.1", port: 8001 },
+      http: { host: "127.0.0.1", port: 9001 },
+      listen: { host: "127.0.0.1", port: 7001 },
+      advertiseLine: null,
+      advertiseHttp: null,
+      clusterId: null,
+      logLevel: "info",
+    });
+  });
+
+  it("may tell where to listen and what to tell others apart", () => {
+    const options = parseServeOptions(
+      args({
+        listen: "0.0.0.0:7001",
+        line: "0.0.0.0:8001",
+        "advertise-line": "a.example:1",
+        "advertise-http": "a.example:2",
+        "cluster-id": "c",
+      }),
+    );
+    expect(options).toMatchObject({
+      listen: { host: "0.0.0.0", port: 7001 },
+      advertiseLine: "a.example:1",
+      advertiseHttp: "a.example:2",
+      clusterId: "c",
+    });
+  });
+
+  it.each([
+    [{ id: undefined }, "--id is missing"],
+    [{ id: "a b" }, '--id "a b": an id is 1 to 64 of A-Z a-z 0-9 . _ -'],
+    [{ id: "n3" }, "--peers does not name this node, n3: it should have n3=HOST:PORT"],
+    [{ peers: "n1" }, '--peers: "n1" is not ID=HOST:PORT, such as n1=127.0.0.1:7001'],
+    [{ peers: "n1=h:1=2" }, '--peers: "n1=h:1=2" is not ID=HOST:PORT, such as n1=127.0.0.1:7001'],
+    [{ peers: "n1=h:1,n1=h:2" }, "--peers names n1 twice"],
+    [{ peers: "n1=h:1,n2=h:1" }, "--peers names h:1 twice"],
+    [{ data: "" }, "--data is missing"],
+    [{ line: "8001" }, '--line "8001" is not HOST:PORT, such as 127.0.0.1:8001'],
+    [
+      { http: "0.0.0.0:9001" },
+      "--http 0.0.0.0:9001 listens everywhere; say with --advertise-http HOST:PORT where clients reach this node",
+    ],
+    [{ "log-level": "loud" }, '--log-level "loud" is not one of debug, info, warn, error, silent'],
+  ])("%j are refused with what is wrong", (changes, message) => {
+    expect(() => parseServeOptions(args(changes))).toThrow(new UsageError(message));
+  });
+
+  it("are refused if there is one too many", () => {
+    expect(() => parseServeOptions([...args(), "--prot", "1"])).toThrow(UsageError);
+    expect(() => parseServeOptions([...args(), "--prot", "1"])).toThrow(/'--prot'/);
+    expect(() => parseServeOptions([...args(), "more"])).toThrow(/'more'/);
+  });
+
+  it("may ask for help only", () => {
+    expect(parseServeOptions(["--help"])).toBeNull();
+  });
+});
+
+describe("the flags of demo", () => {
+  it("have defaults", () => {
+    expect(parseDemoOptions([])).toEqual({ data: "data", raftPort: 7001, linePort: 8001, httpPort: 9001 });
+  });
+
+  it.each([
+    [["--raft-port", "x"], '--raft-port "x" is not a port from 1 to 65533'],
+    [["--raft-port", "65534"], '--raft-port "65534" is not a port from 1 to 65533'],
+    [["--raft-port", "8003"], "the ports overlap: each of the three takes 3 in a row"],
+    [["--data", ""], "--data is empty"],
+  ])("%j are refused with what is wrong", (flags, message) => {
+    expect(() => parseDemoOptions(flags)).toThrow(new UsageError(message));
+  });
+});

@@ -1,0 +1,77 @@
+import type { RaftMetrics } from "keelson";
+import type { KvCommand, KvResult } from "../commands.ts";
+import type { KvNode } from "../kv-node.ts";
+import type { KvStateMachine } from "../state-machine.ts";
+
+/** A cluster of one that needs no log: commands apply at once, unless the test wants a failure. */
+export class FakeNode implements KvNode {
+  readonly #store: KvStateMachine;
+  #index = 1;
+  /** What calls reject with; null: they work. */
+  failure: Error | null = null;
+  /** The last read's consistency. */
+  consistency: string | undefined;
+  metricsChanges: Partial<RaftMetrics> = {};
+
+  constructor(store: KvStateMachine) {
+    this.#store = store;
+  }
+
+  async write(command: KvCommand): Promise<KvResult> {
+    if (this.failure !== null) throw this.failure;
+    this.#index += 1;
+    const at = { term: 1, index: this.#index };
+    // Through the bytes, as in the log.
+    const { codec } = this.#store;
+    const result = await this.#store.apply(codec.decode(codec.encode(command)), at);
+    await this.#store.flush(at);
+    return result;
+  }
+
+  async read<T>(query: () => T | Promise<T>, options: { consistency?: string } = {}): Promise<T> {
+    this.consistency = options.consistency;
+    if (this.failure !== null) throw this.failure;
+    return query();
+  }
+
+  metrics(): RaftMetrics {
+    return {
+      id: "n1",
+      clusterId: "c",
+      role: "leader",
+      term: 1,
+      leader: { id: "n1", address: "127.0.0.1:7001", data: null },
+      commitIndex: this.#index,
+      appliedIndex: this.#index,
+      durableIndex: this.#index,
+      lastIndex: this.#index,
+      config: { voters: ["n1"], outgoingVoters: [], learners: [] },
+      members: [
+        {
+          id: "n1",
+          address: "127.0.0.1:7001",
+          voter: true,
+          data: '{"line":"127.0.0.1:8001","http":"127.0.0.1:9001"}',
+          lag: 0,
+          match: this.#index,
+          active: true,
+        },
+      ],
+      pendingEntries: 0,
+      pendingBytes: 0,
+      pendingReads: 0,
+      counters: {
+        elections: 1,
+        writes: 2,
+        reads: 3,
+        readRounds: 4,
+        logWrites: 5,
+        logBytes: 6,
+        messagesSent: 7,
+        messagesDropped: 8,
+        messagesReceived: 9,
+      },
+      ...this.metricsChanges,
+    };
+  }
+}

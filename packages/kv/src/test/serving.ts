@@ -1,0 +1,18 @@
+import path from "node:path";
+import { onTestFinished } from "vitest";
+import { openDatabase } from "../database.ts";
+import { KvStateMachine } from "../state-machine.ts";
+import { FakeNode } from "./fake-node.ts";
+import { temporaryDirectory } from "./temporary.ts";
+
+/** A node of its own for a server under test, with a state on disk. */
+export async function fakeServing(): Promise<{ node: FakeNode; store: KvStateMachine }> {
+  const directory = path.join(temporaryDirectory(), "state");
+  const store = new KvStateMachine(() => openDatabase(directory));
+  await store.open();
+  onTestFinished(() => store.close());
+  return { node: new FakeNode(store), store };
+}
+
+/** Any free port of the loopback address. */
+export const ANY_PORT = { host: "127.0.0.1", port: 0 };
