@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ClusterConfig } from "../core/config.ts";
@@ -158,7 +159,13 @@ const controlArb: fc.Arbitrary<Control> = fc.oneof(
 );
 
 function joined(chunks: readonly Uint8Array[]): Uint8Array {
-  return Uint8Array.from(chunks.flatMap((chunk) => [...chunk]));
+  const whole = new Uint8Array(chunks.reduce((bytes, chunk) => bytes + chunk.length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
 }
 
 function framesOf(chunks: Iterable<Uint8Array>, reader = new FrameReader()): Frame[] {
@@ -455,5 +462,78 @@ describe("AppendEntries from a sender that is wrong", () => {
     expect(() =>
       framesOf([withRecords([encodeRecord(11, 7, EntryKind.command, Uint8Array.of(1, 2))], [bad])]),
     ).toThrow("cluster configuration");
+  });
+});
+
+describe("A frame from a program that is wrong", () => {
+  const ascii = (text: string): number[] => [...new TextEncoder().encode(text)];
+  const zeros = (count: number): number[] => Array.from({ length: count }, () => 0);
+  const from = [2, ...ascii("n1")];
+  const term = [1, ...zeros(7)];
+  const tooLarge = [...zeros(6), 0x20, 0];
+  const blank = [...encodeRecord(1, 1, EntryKind.blank, new Uint8Array(0))];
+  /** AppendEntries from the beginning of the log, with a count. */
+  const appendBody = (count: number): number[] => [
+    ...from,
+    ...term,
+    ...zeros(16),
+    ...zeros(8),
+    ...zeros(8),
+    count,
+    0,
+    0,
+    0,
+  ];
+
+  /** A frame that is right in all that its header says. */
+  function crafted(type: number, body: readonly number[], tail: readonly number[] = []): Uint8Array {
+    const frame = Uint8Array.from([...ascii("KLS"), 1, ...zeros(20), ...body, ...tail]);
+    const view = new DataView(frame.buffer);
+    view.setUint32(8, frame.length, true);
+    view.setUint32(16, body.length, true);
+    view.setUint8(20, type);
+    view.setUint32(4, crc32(frame.subarray(8, FRAME_HEADER_BYTES + body.length)), true);
+    return frame;
+  }
+
+  it("is crafted here such that a right one is taken", () => {
+    expect(framesOf([crafted(4, [...from, ...term, 1])])).toMatchObject([
+      { message: { term: 1, granted: true } },
+    ]);
+    expect(framesOf([crafted(5, appendBody(1), blank)])).toMatchObject([
+      { message: { entries: { lastIndex: 1 } } },
+    ]);
+    expect(framesOf([crafted(66, [2, 0, ...ascii("no")])])).toEqual([{ type: "goodbye", reason: "no" }]);
+  });
+
+  it.each([
+    [
+      "records behind a vote",
+      crafted(4, [...from, ...term, 1], blank),
+      "records follow a message that has none",
+    ],
+    ["records behind a ping", crafted(67, [], blank), "records follow a frame that has none"],
+    ["a body that goes on", crafted(4, [...from, ...term, 1, 0]), "1 bytes too many in the body"],
+    ["a ping with a body", crafted(67, [0]), "1 bytes too many in the body"],
+    ["a body that ends in a number", crafted(4, [...from, ...term.slice(1)]), "ends too early"],
+    ["a body that ends in an id", crafted(4, [9, ...ascii("n1")]), "ends too early"],
+    ["an empty body", crafted(4, []), "ends too early"],
+    ["a number of 2^53", crafted(4, [...from, ...tooLarge, 1]), "not below 2^53"],
+    ["a yes that is 2", crafted(4, [...from, ...term, 2]), "neither 0 nor 1"],
+    ["an empty id", crafted(4, [0, ...term, 1]), "an id has 0 bytes"],
+    ["an id of 65 bytes", crafted(4, [65, ...ascii("n".repeat(65)), ...term, 1]), "an id has 65 bytes"],
+    ["an id with a space", crafted(4, [2, ...ascii("n "), ...term, 1]), "the byte 32"],
+    ["a text that is not UTF-8", crafted(66, [2, 0, 0xc3, 0x28]), "not UTF-8"],
+    [
+      "a text over its limit",
+      crafted(66, [1, 4, ...zeros(1_025)]),
+      "a text has 1025 bytes; the limit is 1024",
+    ],
+    ["more records than bytes", crafted(5, appendBody(2), blank), "2 records do not fit into 28 bytes"],
+    ["fewer records than bytes", crafted(5, appendBody(0), blank), "28 bytes too many after the records"],
+    ["a configuration of 257 lists", crafted(7, [...from, ...term, ...zeros(24), 1, 1]), "257 members"],
+  ])("is refused for %s", (_name, frame, reason) => {
+    expect(() => framesOf([frame])).toThrow(DecodeError);
+    expect(() => framesOf([frame])).toThrow(reason);
   });
 });
