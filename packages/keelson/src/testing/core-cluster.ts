@@ -1,16 +1,19 @@
 import {
-  EMPTY_LOG,
+  EMPTY_CONFIG,
+  ORIGIN,
   ProtocolViolation,
   RaftNode,
   type Actions,
   type ClusterConfig,
   type ConfigAt,
   type HardState,
+  type InstallSnapshot,
   type LogImage,
   type LogPosition,
   type Message,
   type NodeId,
   type RaftNodeOptions,
+  type ReadAction,
   type TermRun,
 } from "../core/index.ts";
 
@@ -23,11 +26,18 @@ export interface TestEntry {
   readonly config: ClusterConfig | null;
 }
 
-/** A message on its way, with the payloads of its entries. */
+/** A message on its way, with the payloads of its entries; with a snapshot, all that it covers. */
 export interface Letter {
   readonly to: NodeId;
   readonly message: Message;
   readonly entries: readonly TestEntry[];
+}
+
+/** What a crash keeps of the writes under way: some of the oldest, and a beginning of the next. */
+export interface TornWrites {
+  readonly whole: number;
+  /** Of the next one: null nothing, otherwise term, vote, truncation and so many entries. */
+  readonly entries: number | null;
 }
 
 interface PendingWrite {
@@ -36,9 +46,18 @@ interface PendingWrite {
   readonly letters: readonly Letter[];
 }
 
+interface Snapshot {
+  readonly position: LogPosition;
+  readonly config: ClusterConfig;
+}
+
+const NO_SNAPSHOT: Snapshot = { position: ORIGIN, config: EMPTY_CONFIG };
+const NOTHING_KEPT: TornWrites = { whole: 0, entries: null };
+
 /**
  * The smallest driver of a `RaftNode`: a disk that keeps what was written when it is told to, and
- * nothing else. A crash loses all that was not.
+ * nothing else. A crash loses all that was not. The state machine is the list of what was applied,
+ * so a snapshot is a beginning of the log; `stored` and `memory` keep it, the core's log does not.
  */
 export class CoreHost {
   readonly id: NodeId;
@@ -46,16 +65,23 @@ export class CoreHost {
   readonly #random: () => number;
   #node: RaftNode | null;
   #stored: TestEntry[] = [];
+  #snapshot = NO_SNAPSHOT;
   #hardState: HardState = { term: 0, votedFor: null };
   /** What the node holds in memory: the stored entries and those under way. */
   #memory: TestEntry[] = [];
   #writes: PendingWrite[] = [];
   #timer: number | null = null;
+  /** The last offer received, and the one that the node wants installed. */
+  #offered: Letter | null = null;
+  #wanted: { readonly offer: InstallSnapshot; readonly entries: readonly TestEntry[] } | null = null;
+  /** The store holds the wanted snapshot, and the node has not heard of it: nothing else is written meanwhile. */
+  #installing = false;
   /** Applied entries of this incarnation, in order. */
   applied: TestEntry[] = [];
-  reads: { id: number; index: number | null }[] = [];
+  /** Answers to reads of this incarnation, in order. */
+  reads: ReadAction[] = [];
 
-  constructor(id: NodeId, random: () => number, options: Partial<RaftNodeOptions>) {
+  constructor(id: NodeId, random: () => number, options: Partial<RaftNodeOptions> = {}) {
     this.id = id;
     this.#random = random;
     this.#options = options;
@@ -91,6 +117,19 @@ export class CoreHost {
     return this.#writes.length;
   }
 
+  /** The writes under way, oldest first. */
+  get pendingActions(): readonly Actions[] {
+    return this.#writes.map(({ actions }) => actions);
+  }
+
+  get snapshotIsWanted(): boolean {
+    return this.#wanted !== null && !this.#installing;
+  }
+
+  get isInstalling(): boolean {
+    return this.#installing;
+  }
+
   createCluster(voters: readonly NodeId[], now: number): LogPosition {
     const position = this.node.createCluster(voters, now);
     const config = this.node.config;
@@ -105,14 +144,15 @@ export class CoreHost {
   }
 
   receive(letter: Letter, now: number): void {
+    if (letter.message.type === "install-snapshot") this.#offered = letter;
     const { node } = this;
+    const { entries } = letter.message.type === "append-entries" ? letter : { entries: [] };
     const known = (entry: TestEntry): boolean => node.log.termAt(entry.index) === entry.term;
-    const first = letter.entries.findIndex((entry) => entry.index > node.log.base.index && !known(entry));
+    const first = entries.findIndex((entry) => entry.index > node.log.base.index && !known(entry));
     node.handleMessage(letter.message, now);
-    const fresh = letter.entries[first];
+    const fresh = entries[first];
     if (fresh !== undefined && known(fresh)) {
-      this.#memory = this.#memory.filter((entry) => entry.index < fresh.index);
-      this.#memory.push(...letter.entries.slice(first));
+      this.#memory = [...this.#memory.slice(0, fresh.index - 1), ...entries.slice(first)];
     }
     this.#addBlank();
   }
@@ -124,18 +164,21 @@ export class CoreHost {
 
   /** Drains the node's actions; what must wait for the disk waits, the rest is returned to be sent. */
   drain(): Letter[] {
-    const { node } = this;
-    const actions = node.takeActions();
+    if (this.#installing) return [];
+    const actions = this.node.takeActions();
     this.#timer = actions.timer;
     this.reads.push(...actions.reads);
-    const { append } = actions;
-    const letters = this.#letters(actions.messages);
+    const { append, installSnapshot } = actions;
+    const letters = [...this.#letters(actions.messages), ...this.#offers(actions)];
     if (actions.needsPersist) {
       this.#writes.push({
         actions,
-        entries: append === null ? [] : this.#memory.filter((e) => e.index >= append.from && e.index < append.to),
+        entries: append === null ? [] : this.#memory.slice(append.from - 1, append.to - 1),
         letters: this.#letters(actions.messagesAfterPersist),
       });
+    }
+    if (installSnapshot !== null && this.#offered?.message === installSnapshot) {
+      this.#wanted = { offer: installSnapshot, entries: this.#offered.entries };
     }
     this.#apply();
     return letters;
@@ -152,39 +195,76 @@ export class CoreHost {
     return letters;
   }
 
-  /** Loses what is not stored; `torn` keeps the oldest write that was under way, unreported. */
-  crash(torn = false): void {
-    const write = torn ? this.#writes[0] : undefined;
-    if (write !== undefined) this.#write(write.actions, write.entries);
+  /** Forgets the log up to `index`, which must be applied. */
+  compact(index: number, now: number): void {
+    this.node.handleCompacted(index, now);
+    this.#snapshot = { position: this.#positionAt(index), config: this.node.log.configAt(index).config };
+  }
+
+  /** Puts the wanted snapshot on disk; only when no write is under way. The node may learn of it later. */
+  beginInstall(): void {
+    if (this.#wanted === null || this.#writes.length > 0) {
+      throw new Error("there is nothing to install, or a write is under way");
+    }
+    this.#installing = true;
+    const { offer, entries } = this.#wanted;
+    const { last: position, config } = offer;
+    if (position.index <= this.#snapshot.position.index) return;
+    const held = this.#stored[position.index - 1]?.term === position.term;
+    this.#stored = held ? [...entries, ...this.#stored.slice(position.index)] : [...entries];
+    this.#snapshot = { position, config };
+  }
+
+  finishInstall(now: number): void {
+    if (this.#wanted === null || !this.#installing) throw new Error("no snapshot is being installed");
+    const { offer, entries } = this.#wanted;
+    this.node.handleSnapshotInstalled(offer.last, offer.config, now);
+    const kept = this.#memory.slice(offer.last.index, this.node.log.last.index);
+    this.#memory = [...entries, ...kept];
+    if (this.applied.length < entries.length) this.applied = [...entries];
+    this.#wanted = null;
+    this.#installing = false;
+  }
+
+  /** Loses what is not stored. */
+  crash(torn: TornWrites = NOTHING_KEPT): void {
+    for (const { actions, entries } of this.#writes.slice(0, torn.whole)) this.#write(actions, entries);
+    const next = this.#writes[torn.whole];
+    if (next !== undefined && torn.entries !== null) {
+      this.#write(next.actions, next.entries.slice(0, torn.entries));
+    }
     this.#writes = [];
     this.#memory = [];
     this.#timer = null;
     this.#node = null;
+    this.#offered = null;
+    this.#wanted = null;
+    this.#installing = false;
     this.reads = [];
   }
 
   restart(now: number): void {
     this.#memory = [...this.#stored];
-    this.applied = [];
+    this.applied = this.#stored.slice(0, this.#snapshot.position.index);
+    const options = { ...this.#options, id: this.id, random: this.#random };
     this.#node =
       this.#stored.length === 0 && this.#hardState.term === 0
-        ? RaftNode.start({ ...this.#options, id: this.id, random: this.#random })
-        : RaftNode.restart({
-            ...this.#options,
-            id: this.id,
-            random: this.#random,
-            now,
-            hardState: this.#hardState,
-            log: imageOf(this.#stored),
-          });
+        ? RaftNode.start(options)
+        : RaftNode.restart({ ...options, now, hardState: this.#hardState, log: this.#image() });
   }
 
   #write({ hardState, append }: Actions, entries: readonly TestEntry[]): void {
     if (hardState !== null) this.#hardState = hardState;
     if (append === null) return;
-    const keepBelow = append.truncateFrom ?? append.from;
-    this.#stored = this.#stored.filter((entry) => entry.index < keepBelow);
-    this.#stored.push(...entries);
+    const keptBelow = append.truncateFrom ?? append.from;
+    // What a store would find wrong: a hole, or entries that lie where others are that nobody removed.
+    if (append.from <= this.#snapshot.position.index || append.from > this.#stored.length + 1) {
+      throw new ProtocolViolation(`an append at ${append.from} leaves a hole in the log of ${this.id}`);
+    }
+    if (append.truncateFrom === null && append.from <= this.#stored.length) {
+      throw new ProtocolViolation(`an append at ${append.from} overwrites the log of ${this.id}`);
+    }
+    this.#stored = [...this.#stored.slice(0, keptBelow - 1), ...entries];
     for (const [at, entry] of this.#stored.entries()) {
       if (entry.index !== at + 1) throw new ProtocolViolation(`a hole in the stored log of ${this.id}`);
     }
@@ -193,9 +273,7 @@ export class CoreHost {
   /** A new leader's first entry is the node's own: it has no payload. */
   #addBlank(): void {
     const { last } = this.node.log;
-    if (this.#memory.length === last.index - 1) {
-      this.#memory.push({ ...last, payload: "", config: null });
-    }
+    if (this.#memory.length === last.index - 1) this.#memory.push({ ...last, payload: "", config: null });
   }
 
   #letters(outgoing: Actions["messages"]): Letter[] {
@@ -204,6 +282,15 @@ export class CoreHost {
       const { prev, lastIndex } = message.entries;
       return { to, message, entries: this.#memory.slice(prev.index, lastIndex) };
     });
+  }
+
+  #offers({ snapshots }: Actions): Letter[] {
+    const { position: last, config } = this.#snapshot;
+    return snapshots.map(({ to }) => ({
+      to,
+      message: { type: "install-snapshot", from: this.id, term: this.node.term, last, config, round: 0 },
+      entries: this.#memory.slice(0, last.index),
+    }));
   }
 
   #apply(): void {
@@ -215,15 +302,21 @@ export class CoreHost {
       this.applied.push(entry);
     }
   }
-}
 
-/** What the core needs to know of a stored log that begins at 1. */
-export function imageOf(entries: readonly TestEntry[]): LogImage {
-  const terms: TermRun[] = [];
-  const configs: ConfigAt[] = [];
-  for (const { index, term, config } of entries) {
-    if (terms.at(-1)?.term !== term) terms.push({ index, term });
-    if (config !== null) configs.push({ index, config });
+  #positionAt(index: number): LogPosition {
+    const entry = this.#memory[index - 1];
+    return entry === undefined ? ORIGIN : { term: entry.term, index };
   }
-  return { ...EMPTY_LOG, terms, configs, lastIndex: entries.length };
+
+  /** What the core needs to know of the stored log. */
+  #image(): LogImage {
+    const { position: base, config: baseConfig } = this.#snapshot;
+    const terms: TermRun[] = [];
+    const configs: ConfigAt[] = [];
+    for (const { index, term, config } of this.#stored.slice(base.index)) {
+      if (terms.at(-1)?.term !== term) terms.push({ index, term });
+      if (config !== null) configs.push({ index, config });
+    }
+    return { base, baseConfig, terms, configs, lastIndex: this.#stored.length };
+  }
 }
