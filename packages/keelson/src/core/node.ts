@@ -267,7 +267,9 @@ export class RaftNode {
 
   /**
    * The state machine and the log store hold this snapshot now, durably, and the stored log begins after it: it is
-   * empty, unless it held the entry at `position`. `config` is the configuration at `position`.
+   * empty, unless it held the entry at `position`. `config` is the configuration at `position`. Between replacing the
+   * log and this call no actions may be taken: they would write on the log that is gone. A snapshot older than the
+   * one that the log begins after changes nothing, here or in the store.
    */
   handleSnapshotInstalled(position: LogPosition, config: ClusterConfig, now: number): void {
     this.#advance(now);

@@ -88,6 +88,13 @@ export class Outbox {
     };
   }
 
+  /** A snapshot covers the entries up to `index`: of what is to be written, only the rest is left, on an empty log. */
+  cover(index: LogIndex): void {
+    const pending = this.#append;
+    if (pending === null || pending.from > index) return;
+    this.#append = pending.to > index + 1 ? { truncateFrom: null, from: index + 1, to: pending.to } : null;
+  }
+
   /** The log was replaced by a snapshot, durably and as a whole: nothing of it is left to write. */
   forgetAppend(): void {
     this.#append = null;

@@ -26,15 +26,13 @@ export function onInstallSnapshot(state: NodeState, message: InstallSnapshot, no
 
 /** The state machine holds a snapshot now, durably, and so does the log store, whose log begins after it. */
 export function snapshotInstalled(state: NodeState, position: LogPosition, config: ClusterConfig): void {
-  if (position.index <= state.commit) {
-    checkAgainstCommitted(state, position);
-    return;
-  }
+  if (position.index <= state.log.base.index) return; // An old one: the log began later already.
+  if (position.index <= state.commit) checkAgainstCommitted(state, position);
   // Figure 13, step 6: if the log holds the snapshot's last entry, what follows it stays.
-  if (!state.log.contains(position)) state.replaceLog(position, config);
+  else if (!state.log.contains(position)) state.replaceLog(position, config);
   state.verified = Math.max(state.verified, position.index);
   state.commitTo(position.index);
-  state.log.compact(position.index);
+  state.coverLog(position.index);
   state.ackOwed = true;
 }
 

@@ -322,6 +322,13 @@ export class NodeState {
     this.#durable = base.index;
   }
 
+  /** A snapshot covers the log up to `index`, durably: these entries need not be written any more. */
+  coverLog(index: LogIndex): void {
+    this.log.compact(index);
+    this.outbox.cover(index);
+    this.#durable = Math.max(this.#durable, index);
+  }
+
   /** A batch leaves: what it appends counts as durable only when `persisted` says so. */
   appendTaken(persistId: number, upTo: LogIndex): void {
     this.#appendsInFlight.push({ persistId, upTo });

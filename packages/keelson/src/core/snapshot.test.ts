@@ -1,0 +1,287 @@
+import { describe, expect, it } from "vitest";
+
+import { CoreGroup } from "../testing/core-group.ts";
+import { configOf, ProtocolViolation } from "./index.ts";
+import {
+  ABC,
+  accepted,
+  act,
+  appendEntries,
+  at,
+  leading,
+  logOf,
+  offer,
+  range,
+  refused,
+  repliesIn,
+  restarted,
+  saysAll,
+} from "./test/script.ts";
+
+describe("a follower that installs a snapshot", () => {
+  it("S1: drops its whole log if the entry at the snapshot's end differs, and follows on from there", () => {
+    const node = restarted({ log: logOf("1-10@1 11-60@2"), term: 3 });
+    node.handleMessage(offer("50@3", { term: 3 }), 1);
+    expect(act(node, 1).installSnapshot?.last).toEqual(at("50@3"));
+    node.handleSnapshotInstalled(at("50@3"), ABC, 2);
+    expect(node.log.last).toEqual(at("50@3"));
+    node.handleMessage(appendEntries({ term: 3, entries: range("50@3", "51@3"), commit: 50 }), 3);
+    expect(repliesIn(saysAll(node, 3)).at(-1)?.outcome).toEqual({ accepted: true, match: 51 });
+  });
+
+  it("S1: keeps what follows the snapshot's end if the entry there is the same", () => {
+    const node = restarted({ log: logOf("1-10@1 11-60@2"), term: 3 });
+    node.handleMessage(offer("50@2", { term: 3 }), 1);
+    act(node, 1);
+    node.handleSnapshotInstalled(at("50@2"), ABC, 2);
+    expect(node.log.base).toEqual(at("50@2"));
+    expect(node.log.last).toEqual(at("60@2"));
+    expect(node.durableIndex).toBe(60);
+  });
+
+  it("S16: leaves an acknowledgement that waits for the disk as it was", () => {
+    const node = restarted({ log: logOf("1-3@3"), term: 3 });
+    node.handleMessage(offer("10@5", { term: 5 }), 1);
+    node.handleMessage({ type: "pre-vote", from: "c", term: 5, last: at("1@1") }, 1);
+    const before = node.takeActions();
+    node.handleMessage({ type: "pre-vote", from: "c", term: 5, last: at("1@1") }, 1);
+    node.handlePersisted(before.persistId, 1);
+    node.handleSnapshotInstalled(at("10@5"), ABC, 2);
+    const after = node.takeActions();
+    const said = [...before.messagesAfterPersist, ...after.messagesAfterPersist].map(
+      ({ message }) => message,
+    );
+    expect(said).toHaveLength(2);
+    for (const message of said)
+      expect(message).toMatchObject({ type: "pre-vote-reply", term: 5, requestTerm: 5 });
+  });
+
+  it("S16: sends no acknowledgement of the snapshot to the leader of an earlier term", () => {
+    const node = restarted({ log: logOf("1-4@3"), term: 3 });
+    node.handleMessage(appendEntries({ term: 3, entries: range("4@3", "") }), 1);
+    node.handleMessage(offer("10@5", { from: "c", term: 5 }), 1);
+    const taken = act(node, 1);
+    node.handleSnapshotInstalled(at("10@5"), ABC, 2);
+    const said = [...taken.messages, ...taken.messagesAfterPersist, ...act(node, 2).messages];
+    expect(said).toEqual([{ to: "c", message: { ...accepted("a", 5, 10), round: 1 } }]);
+  });
+
+  it("S17: knows at once, and after a restart, that what the snapshot covers is committed", () => {
+    const node = restarted({ log: logOf("1-5@1"), term: 2, commit: 5 });
+    node.handleMessage(offer("100@2", { term: 2 }), 1);
+    act(node, 1);
+    node.handleSnapshotInstalled(at("100@2"), ABC, 2);
+    expect(node.commitIndex).toBe(100);
+    expect(node.durableIndex).toBe(100);
+    expect(act(node, 2).commit).toEqual(at("100@2"));
+    expect(node.commitStatus(at("100@2"))).toBe("committed");
+    expect(node.commitStatus(at("100@1"))).toBe("rejected");
+    expect(node.commitStatus(at("99@2"))).toBe("unknown");
+    expect(restarted({ log: logOf("", "100@2"), term: 2 }).commitIndex).toBe(100);
+  });
+
+  it("M7: takes the snapshot's configuration, though its own is at a higher index", () => {
+    const stale = configOf(["a", "b", "c"]);
+    const real = configOf(["d", "e", "f"], ["a"]);
+    const node = restarted({ log: logOf("1-19@1 20@3", "0@0", [{ index: 20, config: stale }]), term: 3 });
+    node.handleMessage(offer("18@5", { from: "d", term: 5, config: real }), 1);
+    act(node, 1);
+    node.handleSnapshotInstalled(at("18@5"), real, 2);
+    expect(node.config).toEqual(real);
+    expect(node.log.configAt(18)).toEqual({ index: 18, config: real });
+    act(node, 2);
+    node.handleTimeout(100_000);
+    expect(act(node, 100_000).messages).toEqual([]);
+    expect(node.role).toBe("follower");
+  });
+
+  it("refuses with an error a snapshot that contradicts what is committed, and changes nothing", () => {
+    const node = restarted({ log: logOf("1-9@1"), term: 3, commit: 9 });
+    act(node);
+    expect(() => node.handleSnapshotInstalled(at("9@2"), ABC, 1)).toThrow(ProtocolViolation);
+    expect(node.log.last).toEqual(at("9@1"));
+    expect(node.log.base.index).toBe(0);
+    expect(() => node.handleMessage(offer("8@2", { term: 3 }), 1)).toThrow(ProtocolViolation);
+    expect(node.takeActions().append).toBeNull();
+  });
+
+  it("acknowledges an offer of what it has committed, without asking for the snapshot", () => {
+    const node = restarted({ log: logOf("1-9@1"), term: 3, commit: 9 });
+    node.handleMessage(offer("7@1", { term: 3 }), 1);
+    const actions = act(node, 1);
+    expect(actions.installSnapshot).toBeNull();
+    expect(actions.messages.map(({ message }) => message)).toEqual([accepted("a", 3, 7)]);
+  });
+
+  it("does not ask to write entries that the installed snapshot covers", () => {
+    const node = restarted({ log: logOf("1-2@1"), term: 3 });
+    node.handleMessage(offer("8@2", { term: 3 }), 1);
+    act(node, 1);
+    // While the store is being replaced, the entries themselves arrive; nobody takes their write yet.
+    node.handleMessage(appendEntries({ term: 3, entries: range("2@1", "3-10@2") }), 2);
+    node.handleSnapshotInstalled(at("8@2"), ABC, 3);
+    expect(node.durableIndex).toBe(8);
+    const { append, persistId } = node.takeActions();
+    expect(append).toEqual({ truncateFrom: null, from: 9, to: 11 });
+    node.handlePersisted(persistId, 4);
+    expect(node.durableIndex).toBe(10);
+  });
+
+  it("asks for no write at all if the snapshot covers all that was pending", () => {
+    const node = restarted({ log: logOf("1-2@1 3-9@2"), term: 3 });
+    node.handleMessage(offer("8@3", { term: 3 }), 1);
+    act(node, 1);
+    node.handleMessage(appendEntries({ term: 3, entries: range("2@1", "3-8@3") }), 2);
+    node.handleSnapshotInstalled(at("8@3"), ABC, 3);
+    expect(node.takeActions().append).toBeNull();
+    expect(node.durableIndex).toBe(8);
+  });
+
+  it("begins its log after the snapshot also if it learnt meanwhile that those entries are committed", () => {
+    const node = restarted({ log: logOf("1-2@1"), term: 3 });
+    node.handleMessage(offer("8@2", { term: 3 }), 1);
+    act(node, 1);
+    node.handleMessage(appendEntries({ term: 3, entries: range("2@1", "3-10@2"), commit: 10 }), 2);
+    node.handleSnapshotInstalled(at("8@2"), ABC, 3);
+    expect(node.log.base).toEqual(at("8@2"));
+    expect(node.commitIndex).toBe(10);
+    expect(node.takeActions().append).toEqual({ truncateFrom: null, from: 9, to: 11 });
+  });
+
+  it("ignores a snapshot older than the one that its log begins after", () => {
+    const node = restarted({ log: logOf("21-25@2", "20@2"), term: 2 });
+    node.handleSnapshotInstalled(at("10@1"), configOf(["x"]), 1);
+    expect(node.log.base).toEqual(at("20@2"));
+    expect(node.config).toEqual(ABC);
+    expect(node.commitIndex).toBe(20);
+  });
+});
+
+describe("R10: entries below a follower's snapshot", () => {
+  it("are skipped, and nothing is cut off", () => {
+    const node = restarted({ log: logOf("11-15@1", "10@1"), term: 1 });
+    node.handleMessage(appendEntries({ term: 1, entries: range("8@1", "9-11@1") }), 1);
+    const actions = act(node, 1);
+    expect(actions.append).toBeNull();
+    expect(node.log.last).toEqual(at("15@1"));
+    expect(repliesIn(actions.messages.map(({ message }) => message))[0]?.outcome).toEqual({
+      accepted: true,
+      match: 11,
+    });
+  });
+
+  it("count as equal to the leader's when all of a message lies below it", () => {
+    const node = restarted({ log: logOf("11-15@1", "10@1"), term: 1 });
+    node.handleMessage(appendEntries({ term: 1, entries: range("3@1", "4-6@1") }), 1);
+    const actions = act(node, 1);
+    expect(actions.append).toBeNull();
+    expect(repliesIn(actions.messages.map(({ message }) => message))[0]?.outcome).toEqual({
+      accepted: true,
+      match: 6,
+    });
+  });
+
+  it("do not hide that the snapshot's own last entry matches, with another tail after it", () => {
+    const node = restarted({ log: logOf("11@2", "10@1"), term: 3 });
+    node.handleMessage(appendEntries({ term: 3, entries: range("10@1", "11@3") }), 1);
+    const actions = act(node, 1);
+    expect(actions.append).toEqual({ truncateFrom: 11, from: 11, to: 12 });
+    expect(node.log.last).toEqual(at("11@3"));
+  });
+});
+
+describe("a leader whose log no longer reaches back to a follower", () => {
+  /** a leads b and c; c missed entries that a no longer has. */
+  function withoutTheBeginning(): CoreGroup {
+    const group = CoreGroup.started(["a", "b", "c"]);
+    group.isolate("c");
+    for (let n = 0; n < 5; n++) group.write("a", `w${n}`);
+    group.beat();
+    group.host("a").compact(5, group.now);
+    group.host("b").compact(5, group.now);
+    return group;
+  }
+
+  it("offers a snapshot, which the follower installs, and goes on from there", () => {
+    const group = withoutTheBeginning();
+    group.heal();
+    group.advance(1000);
+    expect(group.host("c").applied).toEqual(group.host("a").applied);
+    expect(group.node("c").log.base.index).toBe(5);
+    expect(group.node("a").progress("c")?.state).toBe("replicate");
+  });
+
+  it("offers it again if the first offer was lost", () => {
+    const group = withoutTheBeginning();
+    group.heal();
+    group.stop((message) => message.type === "install-snapshot");
+    group.advance(500);
+    expect(group.stopped.length).toBeGreaterThan(0);
+    expect(group.node("a").progress("c")?.state).toBe("snapshot");
+    group.stop(null);
+    group.advance(500);
+    expect(group.host("c").applied).toEqual(group.host("a").applied);
+  });
+
+  it("S12: offers a newer one if it compacted beyond the first one while that was under way", () => {
+    const group = withoutTheBeginning();
+    group.heal();
+    group.stop((message) => message.type === "install-snapshot");
+    group.advance(500);
+    group.write("a", "more");
+    group.beat();
+    group.host("a").compact(7, group.now);
+    group.stop(null);
+    group.deliver(group.stopped[0]!);
+    group.advance(1000);
+    expect(group.host("c").applied).toEqual(group.host("a").applied);
+  });
+
+  it("does not offer one to a follower that does not answer", () => {
+    const group = withoutTheBeginning();
+    group.heal();
+    group.stop((message) => message.type === "install-snapshot");
+    group.advance(500);
+    group.isolate("c");
+    group.settle();
+    expect(group.node("a").progress("c")?.state).toBe("snapshot");
+    group.forget();
+    group.advance(2000);
+    expect(group.sent.filter(({ message }) => message.type === "install-snapshot")).toEqual([]);
+  });
+
+  it("offers one when the hint lies before its log, and probes at its base when it lies there", () => {
+    const node = leading({ log: logOf("6-9@1", "5@1") });
+    node.handleMessage(refused("b", node.term, 9, "5@1"), 1001);
+    const probe = node.takeActions();
+    expect(probe.snapshots).toEqual([]);
+    expect(probe.messages.map(({ message }) => message)[0]).toMatchObject({
+      entries: { prev: at("5@1"), lastIndex: 10 },
+    });
+    node.handleMessage(refused("c", node.term, 9, "4@1"), 1001);
+    expect(node.takeActions().snapshots).toEqual([{ to: "c" }]);
+    expect(node.progress("c")?.state).toBe("snapshot");
+    expect(node.progress("b")?.state).toBe("probe");
+  });
+
+  it("gives up probing for a follower whose base disagrees, whatever it hints", () => {
+    const node = leading({ log: logOf("6-9@2", "5@2") });
+    node.handleMessage(refused("b", node.term, 9, "5@1"), 1001);
+    node.takeActions();
+    node.handleMessage(refused("b", node.term, 5, "5@1"), 1001);
+    expect(node.takeActions().snapshots).toEqual([{ to: "b" }]);
+  });
+});
+
+describe("compaction", () => {
+  it("is refused for entries that are not committed, or not durable", () => {
+    const node = restarted({ log: logOf("1-5@1"), term: 1 });
+    expect(() => node.handleCompacted(3, 1)).toThrow(ProtocolViolation);
+    node.handleMessage(appendEntries({ term: 1, entries: range("5@1", "6-8@1"), commit: 8 }), 1);
+    node.takeActions();
+    expect(() => node.handleCompacted(6, 1)).toThrow(ProtocolViolation);
+    node.handleCompacted(5, 1);
+    expect(node.log.base).toEqual(at("5@1"));
+    expect(node.log.last).toEqual(at("8@1"));
+  });
+});
