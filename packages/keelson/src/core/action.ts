@@ -30,7 +30,10 @@ export interface ReadAction {
   readonly index: LogIndex | null;
 }
 
-/** A follower that needs a snapshot, because the log no longer holds what it lacks. */
+/**
+ * A follower that needs a snapshot, because the log no longer holds what it lacks. Repeated with every
+ * answer that shows the need, as a transfer may fail: ignore it while one to this follower is under way.
+ */
 export interface SendSnapshotAction {
   readonly to: NodeId;
 }

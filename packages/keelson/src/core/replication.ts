@@ -109,6 +109,9 @@ export function onAppendEntriesReply(state: NodeState, message: AppendEntriesRep
     const agreement = state.log.lastAgreement(Math.min(hint.index, refused), hint.term);
     const reachable = hint.index >= state.log.base.index ? agreement : hint.index;
     progress.probeFrom(Math.min(reachable, refused - 1) + 1);
+  } else if (progress.state === "snapshot") {
+    // It still lacks what our log begins after: the snapshot was lost, or is older than the log's base by now.
+    state.outbox.sendSnapshot(message.from);
   }
   confirmReads(state);
 }
