@@ -73,6 +73,29 @@ describe("applying", () => {
     expect(await cluster.finish(next.raft.write("y"))).toBe(2);
   });
 
+  it("hands out a result, and serves a read, only when the flush has ended", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft, journal } = await cluster.leader();
+    await cluster.finish(raft.write("first"));
+    const flush = Promise.withResolvers<undefined>();
+    journal.flush = () => flush.promise;
+    const answers: string[] = [];
+    const write = raft.write("second").then(() => answers.push("write"));
+    await cluster.until(() => journal.texts.length === 2, "the command to be applied");
+    const read = raft.read(() => answers.push("read"));
+    await cluster.advance(100);
+    expect([answers, raft.metrics().appliedIndex]).toEqual([[], 3]);
+    flush.resolve(undefined);
+    await cluster.finish(Promise.all([write, read]));
+    expect([answers.sort(), raft.metrics().appliedIndex]).toEqual([["read", "write"], 4]);
+    journal.flush = () => Promise.reject(new Error("no space left"));
+    expect(await cluster.failure(raft.write("third"))).toMatchObject({
+      code: "STATE_MACHINE_FAILED",
+      outcome: "unknown",
+      cause: { message: "no space left" },
+    });
+  });
+
   it("stops the node at a command it cannot decode, rather than skip what others may know", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { Parcel } from "../transport/transport.ts";
 import { TestCluster } from "./test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
@@ -89,18 +90,31 @@ describe("a linearizable read", () => {
   });
 
   it("waits for the end of a batch, and does not look at a command halfway", async () => {
-    const cluster = await TestCluster.of(["a"]);
-    const { raft, journal } = await cluster.leader();
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [follower] = cluster.followers(leader);
+    if (follower === undefined) throw new Error("no follower");
+    await cluster.finish(leader.raft.write("before"));
+    await cluster.finish(follower.raft.read(() => 1));
+    // The index to read at is applied long since, but the answer comes in the middle of the next command.
+    const held: Parcel[] = [];
+    leader.transport.filter = (_to, parcel) =>
+      parcel.message.type !== "read-index-reply" || held.push(parcel) < 0;
     let isHalfway = false;
-    journal.pause = async () => {
+    follower.journal.pause = async () => {
       isHalfway = true;
       await new Promise<void>((resolve) => cluster.world.clock.setTimer(50, resolve));
       isHalfway = false;
     };
-    const write = raft.write("slow");
+    const read = follower.raft.read(() => isHalfway);
+    await cluster.until(() => held.length > 0, "the answer");
+    await cluster.finish(leader.raft.write("slow"));
     await cluster.until(() => isHalfway, "the command to be halfway");
-    expect(await cluster.finish(raft.read(() => isHalfway))).toBe(false);
-    await cluster.finish(write);
+    leader.transport.filter = null;
+    for (const parcel of held) leader.transport.send(follower.id, parcel);
+    await cluster.advance(10);
+    expect(isHalfway).toBe(true);
+    expect(await cluster.finish(read)).toBe(false);
   });
 });
 

@@ -147,6 +147,29 @@ describe("a log that cannot be read", () => {
     expect(cluster.node(lagging).journal.texts).toHaveLength(11);
   });
 
+  it("sends a follower what was read in order: nothing overtakes", async () => {
+    const { cluster, lagging, catchUp } = await behind();
+    const leader = cluster.leading();
+    if (leader === undefined) throw new Error("no leader");
+    const sent: number[] = [];
+    leader.transport.filter = (to, { message }) => {
+      if (to === lagging && message.type === "append-entries") sent.push(message.entries.prev.index);
+      return true;
+    };
+    leader.log.readsAreHeld = true;
+    const reads = leader.log.reads;
+    cluster.net.heal();
+    await cluster.until(() => leader.log.reads > reads, "a read for the follower");
+    const before = sent.length;
+    await cluster.advance(300);
+    expect(sent).toHaveLength(before);
+    leader.log.releaseReads();
+    await catchUp();
+    const after = sent.slice(before);
+    expect(after.length).toBeGreaterThan(3);
+    expect(after).toEqual(after.toSorted((x, y) => x - y));
+  });
+
   it("stops the node when a read fails", async () => {
     const { cluster, catchUp } = await behind();
     const leader = cluster.leading();

@@ -39,6 +39,28 @@ describe("write", () => {
     expect(messages).toBe(2);
   });
 
+  it("ends a turn once, however many commands came in it", async () => {
+    const cluster = new TestCluster();
+    const environment = cluster.world.environment("a");
+    let turns = 0;
+    const counting = {
+      ...environment,
+      defer: (callback: () => void) => {
+        turns += 1;
+        environment.defer(callback);
+      },
+    };
+    const { raft } = await cluster.open("a", { environment: counting });
+    await cluster.finish(raft.initialize({ a: "a:1" }));
+    await cluster.leader();
+    await cluster.finish(raft.write("first"));
+    await cluster.advance(10);
+    const before = turns;
+    const calls = Array.from({ length: 100 }, () => [raft.write("x"), raft.read(() => 1)]);
+    expect(turns - before).toBe(1);
+    await cluster.finish(Promise.all(calls.flat()));
+  });
+
   it("gives the same bytes to every disk", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
@@ -254,6 +276,21 @@ describe("a write whose leader is deposed", () => {
     await cluster.finish(next.raft.write("after"));
     await cluster.advance(200);
     for (const { journal } of cluster.nodes.values()) expect(journal.texts).toEqual(["after"]);
+    expect(leader.raft.metrics()).toMatchObject({ pendingEntries: 0, pendingBytes: 0 });
+  });
+
+  it("is waited for as long as its caller likes, once it is sure to be applied", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("before"));
+    leader.journal.pause = () => new Promise((resolve) => cluster.world.clock.setTimer(5000, resolve));
+    const write = leader.raft.write("slow");
+    await cluster.until(() => leader.raft.metrics().commitIndex === 4, "the commit");
+    cluster.isolate(leader.id);
+    await cluster.until(() => leader.raft.metrics().role !== "leader", "the leader to step down");
+    await cluster.advance(2000);
+    expect(leader.raft.metrics().pendingEntries).toBe(1);
+    expect(await cluster.finish(write)).toBe(2);
     expect(leader.raft.metrics()).toMatchObject({ pendingEntries: 0, pendingBytes: 0 });
   });
 
