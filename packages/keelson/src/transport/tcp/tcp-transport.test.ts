@@ -85,8 +85,8 @@ function openHandles(): string[] {
 describe("tcp on loopback", () => {
   it.each(transportCases)("$name", async ({ run }) => {
     await run(loopbackRig());
-    // Node lets go of a listening socket in its next turn.
-    await sleep(5);
+    // Node lets go of a listening socket in its next turn, which may be late on a busy machine.
+    for (let ms = 0; ms < 2_000 && openHandles().length > 0; ms++) await sleep(1);
     expect(openHandles()).toEqual([]);
   });
 });
@@ -696,8 +696,8 @@ describe("tcp, its real sockets in the hands of strangers", () => {
       if (n % 2 === 0) socket.write(hello());
       // Garbage, or the beginning of a frame of 30 MiB that never ends.
       socket.write(n % 3 === 0 ? Buffer.alloc(200_000, n) : hugeHeader(30 * 1024 * 1024));
-      if (n % 6 === 4) setTimeout(() => socket.destroy(), 5);
-      setTimeout(() => socket.destroy(), 300);
+      // Those who wait for the rest of their frame may do so; at some time they give up.
+      if (n % 3 !== 0) setTimeout(() => socket.destroy(), n % 6 === 4 ? 5 : 200);
       await closed;
       return Buffer.concat(heard).toString("latin1");
     };
