@@ -1,0 +1,253 @@
+import { namesOf, type Bounds } from "./bounds.ts";
+import { encodeGhost, renameGhost, type Ghost } from "./ghost.ts";
+import { step, stepsOf, type Entry, type Host, type HostEvent, type Letter } from "./host.ts";
+import {
+  encodeHost,
+  encodeLog,
+  renameHost,
+  renameLetter,
+  renamingsOf,
+  signatureOf,
+  type Renaming,
+} from "./host-code.ts";
+import { checkStep } from "./invariants.ts";
+import { PairTable } from "./pair-table.ts";
+
+/** A value met for the first time gets the next number; the same value later, the same number. */
+class Register<T> {
+  readonly #values: T[] = [];
+  readonly #numbers = new Map<string, number>();
+  readonly #encode: (value: T) => string;
+  readonly #rename: (renaming: Renaming, value: T) => T;
+  readonly #renamings: readonly Renaming[];
+  /** By renaming: the number that each number becomes, plus 1; 0: not known yet. */
+  readonly #renamed: number[][];
+
+  constructor(
+    renamings: readonly Renaming[],
+    encode: (value: T) => string,
+    rename: (renaming: Renaming, value: T) => T,
+  ) {
+    this.#renamings = renamings;
+    this.#encode = encode;
+    this.#rename = rename;
+    this.#renamed = renamings.map(() => []);
+  }
+
+  get size(): number {
+    return this.#values.length;
+  }
+
+  numberOf(value: T): number {
+    const text = this.#encode(value);
+    const known = this.#numbers.get(text);
+    if (known !== undefined) return known;
+    const number = this.#values.length;
+    this.#values.push(value);
+    this.#numbers.set(text, number);
+    return number;
+  }
+
+  at(number: number): T {
+    const value = this.#values[number];
+    if (value === undefined) throw new RangeError(`nothing has the number ${number}`);
+    return value;
+  }
+
+  renamed(by: number, number: number): number {
+    if (by === 0) return number;
+    const table = this.#renamed[by];
+    const renaming = this.#renamings[by];
+    if (table === undefined || renaming === undefined) throw new RangeError(`there is no renaming ${by}`);
+    const known = table[number] ?? 0;
+    if (known > 0) return known - 1;
+    while (table.length <= number) table.push(0);
+    const found = this.numberOf(this.#rename(renaming, this.at(number)));
+    table[number] = found + 1;
+    return found;
+  }
+}
+
+/** What is asked of a host so often that it is worked out once. */
+export interface HostFacts {
+  readonly place: number;
+  /** Orders the hosts of a state; equal for hosts that differ only in names. */
+  readonly signature: number;
+  readonly leads: boolean;
+  readonly term: number;
+  readonly commit: number;
+  /** The logs by number: equal numbers are equal logs. */
+  readonly memory: number;
+  readonly disk: number;
+  readonly writes: number;
+  /** The events, other than messages, that can happen to it; proposals and crashes apart. */
+  readonly events: readonly number[];
+  /** In how many steps its writes reach the disk. */
+  readonly writeSteps: number;
+}
+
+/** A step by numbers. */
+export interface Move {
+  readonly host: number;
+  readonly letters: readonly number[];
+}
+
+// Events as numbers, so that a step can be looked up.
+const TIMEOUT = 0;
+const HEARTBEAT = 1;
+const STEP_DOWN = 2;
+const LEASE_ENDS = 3;
+const PERSIST = 4;
+const DRAIN = 5;
+const LONELY_HEARTBEAT = 6;
+const PROPOSE = 8;
+const CRASH = 32;
+const DELIVER = 128;
+
+export const isHeartbeat = (event: number): boolean => event === HEARTBEAT || event === LONELY_HEARTBEAT;
+export const propose = (payload: number): number => PROPOSE + payload;
+export const crash = (steps: number): number => CRASH + steps;
+export const deliver = (letter: number): number => DELIVER + letter;
+
+/**
+ * All hosts, messages and pasts that were met, by number, and what every event did to every host.
+ * The core is a pure function, so a step of one host is worked out once, however many states of
+ * the group it is part of: this is what makes millions of states cheap.
+ */
+export class Atlas {
+  readonly bounds: Bounds;
+  readonly renamings: readonly Renaming[];
+  readonly hosts: Register<Host>;
+  readonly letters: Register<Letter>;
+  readonly ghosts: Register<Ghost>;
+  readonly #logs = new Map<string, number>();
+  readonly #logList: (readonly Entry[])[] = [];
+  readonly #signatures = new Map<string, number>();
+  readonly #facts: HostFacts[] = [];
+  readonly #receivers: number[] = [];
+  readonly #moves = new PairTable();
+  readonly #moveList: Move[] = [];
+
+  constructor(bounds: Bounds) {
+    this.bounds = bounds;
+    this.renamings = renamingsOf(bounds.nodes);
+    this.hosts = new Register(this.renamings, encodeHost, renameHost);
+    this.letters = new Register(this.renamings, (letter) => JSON.stringify(letter), renameLetter);
+    this.ghosts = new Register(this.renamings, encodeGhost, renameGhost);
+  }
+
+  get moves(): number {
+    return this.#moveList.length;
+  }
+
+  /** Lets an event happen to a host, checking what one host's step must keep. Throws what breaks. */
+  move(host: number, event: number): Move {
+    const known = this.#moves.get(host + 1, event);
+    const move = known === undefined ? undefined : this.#moveList[known];
+    if (move !== undefined) return move;
+    const before = this.hosts.at(host);
+    const happening = this.eventOf(event);
+    const after = step(this.bounds, before, happening);
+    checkStep(before, happening, after);
+    const made: Move = {
+      host: this.hosts.numberOf(after.host),
+      letters: after.sent.map(({ letter }) => this.letters.numberOf(letter)),
+    };
+    this.#moves.add(host + 1, event, this.#moveList.length);
+    this.#moveList.push(made);
+    return made;
+  }
+
+  eventOf(event: number): HostEvent {
+    if (event >= DELIVER) return { type: "deliver", letter: this.letters.at(event - DELIVER) };
+    if (event >= CRASH) return { type: "crash", steps: event - CRASH };
+    if (event >= PROPOSE) return { type: "propose", payload: event - PROPOSE };
+    switch (event) {
+      case TIMEOUT:
+        return { type: "timeout" };
+      case HEARTBEAT:
+        return { type: "heartbeat" };
+      case LONELY_HEARTBEAT:
+        return { type: "lonely-heartbeat" };
+      case STEP_DOWN:
+        return { type: "step-down" };
+      case LEASE_ENDS:
+        return { type: "lease-ends" };
+      case PERSIST:
+        return { type: "persist" };
+      default:
+        return { type: "drain" };
+    }
+  }
+
+  facts(host: number): HostFacts {
+    const known = this.#facts[host];
+    if (known !== undefined) return known;
+    for (let next = this.#facts.length; next <= host; next++) this.#facts.push(this.#factsOf(next));
+    return this.facts(host);
+  }
+
+  /** The place of the node that a message goes to. */
+  receiverOf(letter: number): number {
+    const known = this.#receivers[letter];
+    if (known !== undefined) return known;
+    const place = this.#names.indexOf(this.letters.at(letter).to);
+    this.#receivers[letter] = place;
+    return place;
+  }
+
+  /** The log that facts name. */
+  log(number: number): readonly Entry[] {
+    return this.#logList[number] ?? [];
+  }
+
+  #numberOfLog(log: readonly Entry[]): number {
+    const number = numberIn(this.#logs, encodeLog(log));
+    this.#logList[number] ??= log;
+    return number;
+  }
+
+  get #names(): string[] {
+    return namesOf(this.bounds);
+  }
+
+  #factsOf(number: number): HostFacts {
+    const host = this.hosts.at(number);
+    const { node, writes } = host;
+    return {
+      place: this.#names.indexOf(host.id),
+      signature: numberIn(this.#signatures, signatureOf(host)),
+      leads: node.role === "leader",
+      term: node.term,
+      commit: node.commit,
+      memory: this.#numberOfLog(host.memory),
+      disk: this.#numberOfLog(host.disk.log),
+      events: this.#eventsAt(host),
+      writes: writes.length,
+      writeSteps: writes.reduce((sum, write) => sum + stepsOf(write), 0),
+    };
+  }
+
+  #eventsAt({ node, writes, stirred }: Host): number[] {
+    const { terms, checkQuorum, batching } = this.bounds;
+    const leads = node.role === "leader";
+    const events: number[] = [];
+    // A campaign begins the next term.
+    if (!leads && node.electionDeadline !== null && node.term <= terms) events.push(TIMEOUT);
+    if (leads && node.progress.length > 0) events.push(HEARTBEAT);
+    // With check-quorum it would have stepped down by then.
+    if (leads && node.progress.length > 0 && !checkQuorum) events.push(LONELY_HEARTBEAT);
+    if (leads && checkQuorum) events.push(STEP_DOWN);
+    if (node.leaderHeardAt === 0) events.push(LEASE_ENDS);
+    if (writes.length > 0) events.push(PERSIST);
+    if (batching && stirred) events.push(DRAIN);
+    return events;
+  }
+}
+
+function numberIn(numbers: Map<string, number>, text: string): number {
+  const known = numbers.get(text);
+  if (known !== undefined) return known;
+  numbers.set(text, numbers.size);
+  return numbers.size - 1;
+}

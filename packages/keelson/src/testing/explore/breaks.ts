@@ -1,0 +1,138 @@
+import type { Bounds } from "./bounds.ts";
+
+/** A known bug, as a change of the core's source text that is made while it is loaded. */
+export interface Break {
+  readonly name: string;
+  readonly title: string;
+  /** The file in `core/`, the text that must stand there once, and what stands there instead. */
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+  /** Where it shows soonest, as changes to the bounds of that name. */
+  readonly bounds?: Partial<Bounds>;
+}
+
+/** Bugs that other implementations had, or that the paper warns of. The exploration must find each. */
+export const BREAKS: readonly Break[] = [
+  {
+    name: "vote-by-length",
+    title: "The vote compares the length of the logs and not the last term (§5.4.1)",
+    file: "position.ts",
+    from: "return a.term !== b.term ? a.term > b.term : a.index >= b.index;",
+    to: "return a.index >= b.index;",
+    bounds: { start: "deposed-leader", terms: 3, proposals: 0 },
+  },
+  {
+    name: "vote-twice",
+    title: "A second candidate gets a vote in the same term (§5.2)",
+    file: "election.ts",
+    from: "if (state.votedFor !== null) return state.votedFor === candidate;",
+    to: "",
+  },
+  {
+    name: "vote-forgotten",
+    title: "A candidate that follows the winner of its own term forgets its vote",
+    file: "state.ts",
+    from: 'if (this.role !== "follower") this.resetElectionDeadline(now);',
+    to: 'if (this.role !== "follower") { this.resetElectionDeadline(now); if (this.#term === term) { this.#votedFor = null; this.#saveHardState(); } }',
+  },
+  {
+    name: "vote-undurable",
+    title: "A vote and a request for votes leave before the term and the vote are durable",
+    file: "state.ts",
+    from: "if (this.hardStateIsDurable) this.outbox.send(to, message);\n    else this.outbox.sendAfterPersist(to, message);",
+    to: "this.outbox.send(to, message);",
+  },
+  {
+    name: "stale-vote-counts",
+    title: "A vote of an earlier term counts in a later one",
+    file: "election.ts",
+    from: 'if (state.role !== "candidate" || message.term < state.term || !message.granted) return;',
+    to: 'if (state.role !== "candidate" || !message.granted) return;',
+    bounds: { proposals: 0 },
+  },
+  {
+    name: "commit-old-term",
+    title: "An entry of an earlier term commits by counting (§5.4.2, Figure 8)",
+    file: "commit.ts",
+    from: "if (index > state.commit && state.log.termAt(index) === state.term)",
+    to: "if (index > state.commit)",
+  },
+  {
+    name: "leader-counts-undurable",
+    title: "The leader counts itself for what its own disk does not hold yet",
+    file: "commit.ts",
+    from: "id === state.id ? state.durable :",
+    to: "id === state.id ? state.log.last.index :",
+  },
+  {
+    name: "ack-undurable",
+    title: "A follower acknowledges what its disk does not hold yet",
+    file: "replication.ts",
+    from: "const match = Math.min(state.verified, state.durable);",
+    to: "const match = state.verified;",
+  },
+  {
+    name: "ack-whole-log",
+    title: "A follower acknowledges its whole log, and not only what this leader's message verified",
+    file: "replication.ts",
+    from: "const match = Math.min(state.verified, state.durable);",
+    to: "const match = state.durable;",
+    bounds: { start: "stale-tail", proposals: 0, heartbeats: 1 },
+  },
+  {
+    name: "stale-ack-counts",
+    title: "An acknowledgement of an earlier term counts in a later one",
+    file: "replication.ts",
+    from: 'if (state.role !== "leader" || message.term < state.term || progress === undefined) return;',
+    to: 'if (state.role !== "leader" || progress === undefined) return;',
+    bounds: { start: "late-answer", terms: 3, proposals: 0 },
+  },
+  {
+    name: "truncate-always",
+    title: "A follower removes everything after `prev` before it appends",
+    file: "replication.ts",
+    from: "const from = firstDifference(state, entries);",
+    to: "firstDifference(state, entries); const from = entries.prev.index + 1; if (from <= state.log.last.index) state.truncate(from);",
+  },
+  {
+    name: "commit-unverified",
+    title: "A follower takes the leader's commit index for entries that were not compared",
+    file: "replication.ts",
+    from: "state.commitTo(Math.min(message.commit, state.verified));",
+    to: "state.commitTo(Math.min(message.commit, state.log.last.index));",
+    bounds: { start: "stale-tail", proposals: 0, heartbeats: 1 },
+  },
+  {
+    name: "verified-survives-term",
+    title: "What equalled the log of an earlier leader is taken to equal the next one's",
+    file: "state.ts",
+    from: "this.verified = 0;",
+    to: "",
+    bounds: { start: "lost-write", proposals: 0, heartbeats: 1 },
+  },
+  {
+    name: "durable-survives-truncation",
+    title: "What was durable and was overwritten since still counts as durable",
+    file: "state.ts",
+    from: "this.#durable = Math.min(this.#durable, index - 1);",
+    to: "",
+    bounds: { start: "stale-tail", proposals: 0 },
+  },
+  {
+    name: "overwritten-write-counts",
+    title: "The completion of a write that was overwritten since counts for its successor",
+    file: "state.ts",
+    from: "for (const append of this.#appendsInFlight) append.upTo = Math.min(append.upTo, index - 1);",
+    to: "",
+    bounds: { proposals: 0 },
+  },
+  {
+    name: "match-falls",
+    title: "A late acknowledgement takes `match` back",
+    file: "progress.ts",
+    from: "this.#match = Math.max(this.#match, match);",
+    to: "this.#match = match;",
+    bounds: { terms: 1 },
+  },
+];

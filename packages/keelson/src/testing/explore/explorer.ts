@@ -1,0 +1,408 @@
+import { ProtocolViolation } from "../../core/index.ts";
+import { Atlas, crash, deliver, isHeartbeat, propose, type HostFacts, type Move } from "./atlas.ts";
+import { checkBounds, nameOf, type Bounds } from "./bounds.ts";
+import { agree, checkGroup, checkMatch } from "./invariants.ts";
+import { IntegerList, StateQueue } from "./lists.ts";
+import { PairTable } from "./pair-table.ts";
+import { startOf } from "./start.ts";
+import { invariant, Violation } from "./violation.ts";
+
+/**
+ * A state of the whole group, as numbers: the past, the counts that are bounded, one host a place,
+ * then the messages under way, ascending, each once.
+ */
+export type GroupState = readonly number[];
+const GHOST = 0;
+const COUNTS = 1;
+export const HOSTS = 2;
+
+/** What is counted, by its place in the integer of counts. */
+const COUNT_BITS = 4;
+const PROPOSALS = 0;
+const CRASHES = 1;
+const DUPLICATES = 2;
+const HEARTBEATS = 3;
+
+/** One thing that can happen to the group. */
+export type GroupEvent =
+  | { readonly type: "host"; readonly place: number; readonly event: number }
+  | { readonly type: "deliver" | "duplicate" | "drop"; readonly letter: number };
+
+const EVENT_TYPES = ["host", "deliver", "duplicate", "drop"] as const;
+
+/** How far it has come. */
+export interface Progress {
+  readonly states: number;
+  readonly transitions: number;
+  readonly depth: number;
+  /** States found and not looked at yet. */
+  readonly frontier: number;
+  /** Distinct states of one host, and distinct steps of one host that the core was run for. */
+  readonly hosts: number;
+  readonly steps: number;
+}
+
+/** What an invariant said, and the events that lead there from the beginning: as few as possible. */
+export interface Found {
+  readonly sentence: string;
+  readonly events: readonly GroupEvent[];
+}
+
+export interface Result extends Progress {
+  /** Whether every state within the bounds was visited. */
+  readonly complete: boolean;
+  readonly found: Found | null;
+}
+
+/** How many states are looked at between two calls of `onProgress`. */
+const PROGRESS_STATES = 1 << 13;
+
+/**
+ * Visits every state that a group can reach within bounds, nearest first, and checks the
+ * invariants after every step. States are known by a 64-bit hash: among ten million, two that are
+ * taken for one are to be expected once in some hundred thousand runs.
+ */
+export class Explorer {
+  readonly atlas: Atlas;
+  readonly #bounds: Bounds;
+  readonly #statesMax: number;
+  readonly #visited = new PairTable(1 << 20);
+  /** By state: the state that it was found from, and by which event. */
+  readonly #parents = new IntegerList();
+  readonly #events = new IntegerList();
+  readonly #agreeing = new PairTable();
+  #level = new StateQueue();
+  #next = new StateQueue();
+  #depth = 0;
+  #transitions = 0;
+  /** The state being looked at, and whether an event found no room for its messages. */
+  #state: GroupState = [];
+  #number = 0;
+  #crowded = false;
+
+  constructor(bounds: Bounds, statesMax: number) {
+    checkBounds(bounds);
+    this.#bounds = bounds;
+    this.#statesMax = statesMax;
+    this.atlas = new Atlas(bounds);
+  }
+
+  /** Explores until all is seen, something is found, or there are `statesMax` states; or `onProgress` says false. */
+  run(onProgress: (progress: Progress) => boolean = () => true): Result {
+    this.#visit(this.initial(), 0, 0);
+    for (let number = 0; ; number++) {
+      if (this.#level.isEmpty) {
+        if (this.#next.isEmpty) return this.#result(true, null);
+        [this.#level, this.#next] = [this.#next, this.#level];
+        this.#depth += 1;
+      }
+      this.#state = this.#level.shift();
+      this.#number = number;
+      const found = this.#expand();
+      if (found !== null) return this.#result(false, found);
+      if (this.#parents.length >= this.#statesMax) return this.#result(false, null);
+      if (number % PROGRESS_STATES === 0 && !onProgress(this.#progress())) return this.#result(false, null);
+    }
+  }
+
+  initial(): GroupState {
+    const { hosts, ghost, letters } = startOf(this.#bounds);
+    return this.canonical([
+      this.atlas.ghosts.numberOf(ghost),
+      0,
+      ...hosts.map((host) => this.atlas.hosts.numberOf(host)),
+      ...letters.map((letter) => this.atlas.letters.numberOf(letter)),
+    ]).state;
+  }
+
+  /**
+   * What an event leads to: the state before names are made canonical; undefined: it cannot happen,
+   * or would change nothing. Throws what breaks.
+   */
+  apply(state: GroupState, event: GroupEvent): GroupState | undefined {
+    if (event.type === "drop") return this.#after(state, [], event.letter);
+    if (event.type === "host") return this.#applyHostEvent(state, event.place, event.event);
+    const place = this.atlas.receiverOf(event.letter);
+    const host = state[HOSTS + place] ?? -1;
+    const move = this.atlas.move(host, deliver(event.letter));
+    // A message that does nothing may as well stay under way.
+    if (move.host === host && !this.#isNews(state, move.letters)) return undefined;
+    if (this.#bounds.echo) return this.#moved(state, place, move, 0, null);
+    if (event.type === "deliver") return this.#moved(state, place, move, 0, event.letter);
+    return this.#moved(state, place, move, one(DUPLICATES), null);
+  }
+
+  #applyHostEvent(state: GroupState, place: number, event: number): GroupState | undefined {
+    const host = state[HOSTS + place] ?? -1;
+    const move = this.atlas.move(host, event);
+    const type = this.atlas.eventOf(event).type;
+    const counted =
+      type === "propose"
+        ? one(PROPOSALS)
+        : type === "crash"
+          ? one(CRASHES)
+          : type === "heartbeat" || type === "lonely-heartbeat"
+            ? one(HEARTBEATS)
+            : 0;
+    return this.#moved(state, place, move, counted, null);
+  }
+
+  /** The state after a host's step, if there is room for what it wants; the group's invariants hold there. */
+  #moved(
+    state: GroupState,
+    place: number,
+    move: Move,
+    counted: number,
+    received: number | null,
+  ): GroupState | undefined {
+    if (this.atlas.facts(move.host).writes > this.#bounds.writes) return undefined;
+    const after = this.#after(state, move.letters, received);
+    const before = after[HOSTS + place] ?? -1;
+    after[HOSTS + place] = move.host;
+    after[COUNTS] = (after[COUNTS] ?? 0) + counted;
+    if (before !== move.host) this.#check(after, place, before);
+    if (this.#bounds.echo || after.length - HOSTS - this.#bounds.nodes <= this.#bounds.messages) return after;
+    this.#crowded = true;
+    return undefined;
+  }
+
+  /** The state with messages sent and one taken off; one that is under way already is not doubled. */
+  #after(state: GroupState, sent: readonly number[], received: number | null): number[] {
+    const after =
+      received === null
+        ? state.slice()
+        : state.filter((value, at) => !this.#isLetter(at) || value !== received);
+    for (const letter of sent) {
+      if (!after.includes(letter, HOSTS + this.#bounds.nodes)) after.push(letter);
+    }
+    return after;
+  }
+
+  #isNews(state: GroupState, letters: readonly number[]): boolean {
+    if (!this.#bounds.echo) return letters.length > 0;
+    for (const letter of letters) if (!state.includes(letter, HOSTS + this.#bounds.nodes)) return true;
+    return false;
+  }
+
+  #isLetter(at: number): boolean {
+    return at >= HOSTS + this.#bounds.nodes;
+  }
+
+  // --- One state ---------------------------------------------------------------------------------
+
+  #expand(): Found | null {
+    this.#crowded = false;
+    for (let place = 0; place < this.#bounds.nodes; place++) {
+      const found = this.#expandHost(place);
+      if (found !== null) return found;
+    }
+    const duplicates = this.#left(DUPLICATES, this.#bounds.duplicates);
+    for (let at = HOSTS + this.#bounds.nodes; at < this.#state.length; at++) {
+      const letter = this.#state[at] ?? -1;
+      const found =
+        this.#try({ type: "deliver", letter }) ??
+        (duplicates ? this.#try({ type: "duplicate", letter }) : null);
+      if (found !== null) return found;
+    }
+    // Losing a message is the same as never delivering it, but for the room that it takes.
+    for (let at = HOSTS + this.#bounds.nodes; this.#crowded && at < this.#state.length; at++) {
+      this.#try({ type: "drop", letter: this.#state[at] ?? -1 });
+    }
+    return null;
+  }
+
+  #expandHost(place: number): Found | null {
+    const facts = this.atlas.facts(this.#state[HOSTS + place] ?? -1);
+    for (const event of this.#eventsOf(facts)) {
+      const found = this.#try({ type: "host", place, event });
+      if (found !== null) return found;
+    }
+    return null;
+  }
+
+  #eventsOf(facts: HostFacts): number[] {
+    const { proposals, crashes, heartbeats } = this.#bounds;
+    const mayBeat = this.#left(HEARTBEATS, heartbeats);
+    const events = facts.events.filter((event) => !isHeartbeat(event) || mayBeat);
+    if (facts.leads && this.#left(PROPOSALS, proposals)) events.push(propose(this.#count(PROPOSALS) + 1));
+    if (this.#left(CRASHES, crashes)) {
+      for (let steps = 0; steps <= facts.writeSteps; steps++) events.push(crash(steps));
+    }
+    return events;
+  }
+
+  #count(what: number): number {
+    return ((this.#state[COUNTS] ?? 0) >> (what * COUNT_BITS)) & ((1 << COUNT_BITS) - 1);
+  }
+
+  #left(what: number, max: number): boolean {
+    return this.#count(what) < max;
+  }
+
+  #try(event: GroupEvent): Found | null {
+    try {
+      const after = this.apply(this.#state, event);
+      if (after === undefined) return null;
+      this.#transitions += 1;
+      this.#visit(this.canonical(after).state, this.#number, codeOf(event));
+      return null;
+    } catch (error) {
+      if (!(error instanceof Violation) && !(error instanceof ProtocolViolation)) throw error;
+      const sentence =
+        error instanceof Violation ? error.message : `FAILSTOP: a node stopped itself: ${error.message}`;
+      return { sentence, events: [...this.#path(this.#number), event] };
+    }
+  }
+
+  #visit(state: GroupState, parent: number, event: number): void {
+    const [high, low] = hash(state);
+    if (!this.#visited.add(high, low, 0)) return;
+    this.#parents.push(parent);
+    this.#events.push(event);
+    this.#next.push(state);
+  }
+
+  /** The events that lead to a state. */
+  #path(number: number): GroupEvent[] {
+    const events: GroupEvent[] = [];
+    for (let at = number; at > 0; at = this.#parents.at(at)) events.push(eventOf(this.#events.at(at)));
+    return events.reverse();
+  }
+
+  // --- The group's invariants --------------------------------------------------------------------
+
+  /** Sets the new past. Most steps change nothing that an invariant speaks about, and cost nothing here. */
+  #check(state: number[], place: number, before: number): void {
+    const { atlas } = this;
+    const old = atlas.facts(before);
+    const now = atlas.facts(state[HOSTS + place] ?? -1);
+    const numbers = state.slice(HOSTS, HOSTS + this.#bounds.nodes);
+    if (now.memory !== old.memory || now.disk !== old.disk) this.#checkLogs(numbers, place, now);
+    if (now.leads || now.disk !== old.disk) checkMatch(numbers.map((number) => atlas.hosts.at(number)));
+    if (
+      now.commit === old.commit &&
+      now.memory === old.memory &&
+      (!now.leads || (old.leads && old.term === now.term))
+    )
+      return;
+    const ghost = state[GHOST] ?? -1;
+    const hosts = numbers.map((number) => atlas.hosts.at(number));
+    const past = atlas.ghosts.at(ghost);
+    const after = checkGroup(past, hosts, place, atlas.hosts.at(before));
+    if (after !== past) state[GHOST] = atlas.ghosts.numberOf(after);
+  }
+
+  /** LM, between the host that changed and all others, in memory and on disk. */
+  #checkLogs(numbers: readonly number[], place: number, { memory, disk }: HostFacts): void {
+    for (const [at, number] of numbers.entries()) {
+      const other = this.atlas.facts(number);
+      for (const [ours, theirs] of [
+        [memory, other.memory],
+        [memory, other.disk],
+        [disk, other.memory],
+        [disk, other.disk],
+      ] as const) {
+        if (ours === theirs || this.#agreeing.get(ours + 1, theirs + 1) !== undefined) continue;
+        invariant(
+          agree(this.atlas.log(ours), this.atlas.log(theirs)),
+          () => `LM: the logs of ${nameOf(place)} and ${nameOf(at)} differ before a position that both hold`,
+        );
+        this.#agreeing.add(ours + 1, theirs + 1, 1);
+      }
+    }
+  }
+
+  // --- Names do not matter -----------------------------------------------------------------------
+
+  /** Of all states that differ only in names, one: the least of those whose hosts are in order of their signatures. */
+  canonical(state: GroupState): { state: GroupState; renaming: number } {
+    const { nodes } = this.#bounds;
+    let best: number[] | null = null;
+    let bestRenaming = 0;
+    for (const [by, renaming] of this.atlas.renamings.entries()) {
+      let ordered = true;
+      const signatures: number[] = [];
+      for (let place = 0; place < nodes; place++) {
+        signatures[renaming[place] ?? -1] = this.atlas.facts(state[HOSTS + place] ?? -1).signature;
+      }
+      for (let place = 1; place < nodes; place++) {
+        if ((signatures[place - 1] ?? 0) > (signatures[place] ?? 0)) ordered = false;
+      }
+      if (!ordered) continue;
+      const candidate = this.#renamed(state, by, renaming);
+      if (best !== null && !isLess(candidate, best)) continue;
+      best = candidate;
+      bestRenaming = by;
+    }
+    return { state: best ?? state, renaming: bestRenaming };
+  }
+
+  #renamed(state: GroupState, by: number, renaming: readonly number[]): number[] {
+    const { hosts, letters, ghosts } = this.atlas;
+    const first = HOSTS + this.#bounds.nodes;
+    const after = [ghosts.renamed(by, state[GHOST] ?? -1), state[COUNTS] ?? 0];
+    for (let place = 0; place < this.#bounds.nodes; place++) {
+      after[HOSTS + (renaming[place] ?? -1)] = hosts.renamed(by, state[HOSTS + place] ?? -1);
+    }
+    for (let at = first; at < state.length; at++) {
+      const letter = letters.renamed(by, state[at] ?? -1);
+      let to = at;
+      for (; to > first && (after[to - 1] ?? -1) > letter; to--) after[to] = after[to - 1] ?? -1;
+      after[to] = letter;
+    }
+    return after;
+  }
+
+  #progress(): Progress {
+    return {
+      states: this.#parents.length,
+      transitions: this.#transitions,
+      depth: this.#depth,
+      frontier: this.#level.length + this.#next.length,
+      hosts: this.atlas.hosts.size,
+      steps: this.atlas.moves,
+    };
+  }
+
+  #result(complete: boolean, found: Found | null): Result {
+    return { ...this.#progress(), complete, found };
+  }
+}
+
+const one = (what: number): number => 1 << (what * COUNT_BITS);
+
+function codeOf(event: GroupEvent): number {
+  const value = event.type === "host" ? event.event * 8 + event.place : event.letter;
+  return value * EVENT_TYPES.length + EVENT_TYPES.indexOf(event.type);
+}
+
+function eventOf(code: number): GroupEvent {
+  const type = EVENT_TYPES[code % EVENT_TYPES.length] ?? "host";
+  const value = Math.floor(code / EVENT_TYPES.length);
+  return type === "host" ? { type, place: value % 8, event: value >> 3 } : { type, letter: value };
+}
+
+function isLess(a: GroupState, b: GroupState): boolean {
+  for (let at = 0; at < a.length; at++) {
+    const difference = (a[at] ?? 0) - (b[at] ?? 0);
+    if (difference !== 0) return difference < 0;
+  }
+  return false;
+}
+
+/** Two 32-bit hashes of one state, as independent as two seeds make them. */
+function hash(state: GroupState): [number, number] {
+  let high = 0x2545f491;
+  let low = 0x9e3779b9;
+  for (let at = 0; at < state.length; at++) {
+    const value = state[at] ?? 0;
+    high = Math.imul(high ^ value, 0xcc9e2d51);
+    high = Math.imul((high << 15) | (high >>> 17), 0x1b873593);
+    low = Math.imul(low ^ (value + 0x7ed55d16), 0x85ebca6b);
+    low ^= low >>> 13;
+    low = Math.imul(low, 0xc2b2ae35) ^ (low >>> 16);
+  }
+  high ^= high >>> 16;
+  high = Math.imul(high, 0x85ebca6b);
+  return [(high ^ (high >>> 13)) >>> 0, low >>> 0];
+}

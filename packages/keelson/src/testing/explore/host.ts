@@ -1,0 +1,385 @@
+import {
+  configOf,
+  EMPTY_LOG,
+  RaftNode,
+  type Actions,
+  type HardState,
+  type LogImage,
+  type Message,
+  type NodeId,
+  type NodeImage,
+  type Outgoing,
+  type RaftNodeOptions,
+  type TermRun,
+} from "../../core/index.ts";
+import { namesOf, type Bounds } from "./bounds.ts";
+import { invariant } from "./violation.ts";
+
+/** What an entry holds: a proposal's number from 1 on, or one of the two below. */
+export type Payload = number;
+/** A new leader's first entry. */
+export const BLANK: Payload = 0;
+/** The first configuration, the only one there is. */
+export const CONFIG: Payload = -1;
+
+/** An entry; its index is its place in the log, from 1. */
+export interface Entry {
+  readonly term: number;
+  readonly payload: Payload;
+}
+
+/** A message on its way, with the payloads that its sender attached. */
+export interface Letter {
+  readonly to: NodeId;
+  readonly message: Message;
+  readonly entries: readonly Entry[];
+}
+
+/** What a crash does not take. */
+export interface Disk {
+  readonly hardState: HardState;
+  readonly log: readonly Entry[];
+}
+
+/** A write under way, and what may be sent once it is durable. */
+export interface Write {
+  readonly persistId: number;
+  readonly hardState: HardState | null;
+  readonly truncateFrom: number | null;
+  /** Where the entries begin. */
+  readonly from: number;
+  readonly entries: readonly Entry[];
+  readonly letters: readonly Letter[];
+}
+
+/** A node and what belongs to it: the smallest driver, as a value. */
+export interface Host {
+  readonly id: NodeId;
+  readonly node: NodeImage;
+  /** The entries that the node knows, stored or not. */
+  readonly memory: readonly Entry[];
+  readonly disk: Disk;
+  /** Oldest first. */
+  readonly writes: readonly Write[];
+  /** Whether there was an input since the actions were taken last. */
+  readonly stirred: boolean;
+}
+
+/** What can happen to one host. */
+export type HostEvent =
+  | { readonly type: "timeout" }
+  | { readonly type: "heartbeat" }
+  /** A heartbeat of a leader that no follower has answered for so long that it sends questions alone. */
+  | { readonly type: "lonely-heartbeat" }
+  | { readonly type: "step-down" }
+  | { readonly type: "lease-ends" }
+  | { readonly type: "propose"; readonly payload: Payload }
+  | { readonly type: "deliver"; readonly letter: Letter }
+  | { readonly type: "persist" }
+  | { readonly type: "drain" }
+  /** Loses all but the disk and the first `steps` steps of the writes under way; then restarts. */
+  | { readonly type: "crash"; readonly steps: number };
+
+/** What came of an event. */
+export interface Step {
+  readonly host: Host;
+  /** Messages that left, in order, each with the disk as it was when it left. */
+  readonly sent: readonly { readonly letter: Letter; readonly disk: Disk }[];
+}
+
+// Time stands still at 0 but for the events that are about it. What a node can tell of time is
+// whether it heard its leader lately, and that is an event's doing too.
+const ELECTION_MS = { min: 400, max: 800 };
+const HEARTBEAT_MS = 80;
+/** Later than every deadline. */
+const LATE_MS = 10_000;
+/** Longer ago than any timeout. */
+export const LONG_AGO_MS = -10_000;
+
+function optionsOf(bounds: Bounds, id: NodeId): RaftNodeOptions {
+  return {
+    id,
+    random: () => 0,
+    electionTimeoutMs: ELECTION_MS,
+    heartbeatMs: HEARTBEAT_MS,
+    preVote: bounds.preVote,
+    checkQuorum: bounds.checkQuorum,
+  };
+}
+
+/** A host before anything happens. */
+export function newHost(bounds: Bounds, id: NodeId, founder: boolean): Host {
+  const node = RaftNode.start(optionsOf(bounds, id));
+  const log: Entry[] = [];
+  if (founder) {
+    node.createCluster(namesOf(bounds), 0);
+    const actions = node.takeActions();
+    node.handlePersisted(actions.persistId, 0);
+    node.takeActions();
+    log.push({ term: 1, payload: CONFIG });
+  }
+  const hardState = { term: node.term, votedFor: node.votedFor };
+  const disk = { hardState, log };
+  return normalise(bounds, { id, node: node.capture(), memory: log, disk, writes: [], stirred: false });
+}
+
+/** Lets one thing happen to a host. Throws what the node throws. */
+export function step(bounds: Bounds, before: Host, event: HostEvent): Step {
+  if (event.type === "crash")
+    return { host: normalise(bounds, crash(bounds, before, event.steps)), sent: [] };
+  if (event.type === "lease-ends") {
+    return { host: { ...before, node: { ...before.node, leaderHeardAt: LONG_AGO_MS } }, sent: [] };
+  }
+  const machine = new Machine(bounds, event.type === "lonely-heartbeat" ? lonely(before) : before);
+  if (event.type !== "drain") machine.input(event);
+  if (event.type === "drain" || !bounds.batching) machine.drain();
+  return { host: normalise(bounds, machine.capture()), sent: machine.sent };
+}
+
+function lonely(host: Host): Host {
+  const progress = host.node.progress.map(([id, one]) => [id, { ...one, activeAt: LONG_AGO_MS }] as const);
+  return { ...host, node: { ...host.node, progress } };
+}
+
+type Input = Exclude<HostEvent, { type: "crash" | "lease-ends" | "drain" }>;
+
+/** A host that runs for the length of one event. */
+class Machine {
+  readonly #id: NodeId;
+  readonly #node: RaftNode;
+  #memory: Entry[];
+  #disk: Disk;
+  #writes: Write[];
+  #stirred: boolean;
+  readonly sent: { letter: Letter; disk: Disk }[] = [];
+
+  constructor(bounds: Bounds, { id, node, memory, disk, writes, stirred }: Host) {
+    this.#id = id;
+    this.#node = RaftNode.revive(optionsOf(bounds, id), node);
+    this.#memory = [...memory];
+    this.#disk = disk;
+    this.#writes = [...writes];
+    this.#stirred = stirred;
+  }
+
+  capture(): Host {
+    return {
+      id: this.#id,
+      node: this.#node.capture(),
+      memory: this.#memory,
+      disk: this.#disk,
+      writes: this.#writes,
+      stirred: this.#stirred,
+    };
+  }
+
+  input(event: Input): void {
+    this.#stirred = true;
+    switch (event.type) {
+      case "timeout":
+      case "step-down":
+        this.#node.handleTimeout(LATE_MS);
+        break;
+      case "heartbeat":
+      case "lonely-heartbeat":
+        this.#node.handleTimeout(HEARTBEAT_MS);
+        break;
+      case "propose":
+        if (this.#node.proposeCommand(0) !== null) {
+          this.#memory.push({ term: this.#node.term, payload: event.payload });
+        }
+        break;
+      case "deliver":
+        this.#receive(event.letter);
+        break;
+      case "persist":
+        this.#persist();
+        break;
+    }
+    this.#coverBlank();
+    invariant(
+      this.#memory.length === this.#node.log.last.index,
+      () => `DRIVER: ${this.#id} has entries that no message and no proposal brought`,
+    );
+  }
+
+  /** The entries that the node takes from the message are kept, from the first that its log did not hold. */
+  #receive({ message, entries }: Letter): void {
+    if (message.type !== "append-entries") {
+      this.#node.handleMessage(message, 0);
+      return;
+    }
+    const { prev } = message.entries;
+    const holds = (entry: Entry, at: number): boolean =>
+      this.#node.log.termAt(prev.index + 1 + at) === entry.term;
+    const first = entries.findIndex((entry, at) => !holds(entry, at));
+    this.#node.handleMessage(message, 0);
+    const fresh = entries[first];
+    if (fresh === undefined || !holds(fresh, first)) {
+      // Nothing was taken; that nothing was lost is for the invariants to say.
+      this.#memory.length = Math.min(this.#memory.length, this.#node.log.last.index);
+      return;
+    }
+    this.#memory.length = prev.index + first;
+    this.#memory.push(...entries.slice(first));
+  }
+
+  #persist(): void {
+    const [write, ...rest] = this.#writes;
+    if (write === undefined) return;
+    this.#writes = rest;
+    this.#disk = written(this.#disk, write, Infinity).disk;
+    for (const letter of write.letters) this.#send(letter);
+    this.#node.handlePersisted(write.persistId, 0);
+  }
+
+  /** A new leader's first entry is the node's own. */
+  #coverBlank(): void {
+    const { last } = this.#node.log;
+    if (this.#node.role === "leader" && this.#memory.length === last.index - 1) {
+      this.#memory.push({ term: last.term, payload: BLANK });
+    }
+  }
+
+  drain(): void {
+    const actions = this.#node.takeActions();
+    this.#stirred = false;
+    if (actions.needsPersist) this.#writes.push(this.#writeOf(actions));
+    for (const outgoing of actions.messages) this.#send(this.#letterOf(outgoing));
+  }
+
+  #writeOf({ persistId, hardState, append, messagesAfterPersist }: Actions): Write {
+    return {
+      persistId,
+      hardState,
+      truncateFrom: append?.truncateFrom ?? null,
+      from: append?.from ?? 0,
+      entries: append === null ? [] : this.#memory.slice(append.from - 1, append.to - 1),
+      letters: messagesAfterPersist.map((outgoing) => this.#letterOf(outgoing)),
+    };
+  }
+
+  #letterOf({ to, message }: Outgoing): Letter {
+    if (message.type !== "append-entries") return { to, message, entries: [] };
+    const { prev, lastIndex } = message.entries;
+    return { to, message, entries: this.#memory.slice(prev.index, lastIndex) };
+  }
+
+  #send(letter: Letter): void {
+    this.sent.push({ letter, disk: this.#disk });
+  }
+}
+
+/** The steps in which a write reaches the disk; a crash may keep any number of them, in this order. */
+export function stepsOf(write: Write): number {
+  return (write.hardState === null ? 0 : 1) + (write.truncateFrom === null ? 0 : 1) + write.entries.length;
+}
+
+/** The disk after at most `steps` steps of a write, and how many were left over. */
+function written(disk: Disk, write: Write, steps: number): { disk: Disk; left: number } {
+  let { hardState, log } = disk;
+  let left = steps;
+  if (write.hardState !== null && left > 0) {
+    hardState = write.hardState;
+    left -= 1;
+  }
+  if (write.truncateFrom !== null && left > 0) {
+    log = log.slice(0, write.truncateFrom - 1);
+    left -= 1;
+  }
+  if (write.entries.length > 0 && left > 0) {
+    invariant(
+      log.length === write.from - 1,
+      () => `DRIVER: a write begins at ${write.from} after ${log.length}`,
+    );
+    log = [...log, ...write.entries.slice(0, left)];
+    left -= Math.min(left, write.entries.length);
+  }
+  return { disk: { hardState, log }, left };
+}
+
+function crash(bounds: Bounds, before: Host, steps: number): Host {
+  let { disk } = before;
+  let left = steps;
+  for (const write of before.writes) {
+    if (left <= 0) break;
+    ({ disk, left } = written(disk, write, left));
+  }
+  const { id } = before;
+  const applied = Math.min(before.node.commit, before.node.durable);
+  return restart(bounds, id, disk, bounds.durableMachine ? applied : 0);
+}
+
+/** A host that has just been restarted from its disk. */
+export function restartedHost(bounds: Bounds, id: NodeId, disk: Disk): Host {
+  return normalise(bounds, restart(bounds, id, disk, 0));
+}
+
+function restart(bounds: Bounds, id: NodeId, disk: Disk, commit: number): Host {
+  const options = optionsOf(bounds, id);
+  const { hardState, log } = disk;
+  const node =
+    log.length === 0 && hardState.term === 0
+      ? RaftNode.start(options)
+      : RaftNode.restart({ ...options, now: 0, hardState, log: imageOf(bounds, log), commit });
+  return { id, node: node.capture(), memory: log, disk, writes: [], stirred: false };
+}
+
+/** What the core needs to know of a stored log that begins at 1. */
+export function imageOf(bounds: Bounds, log: readonly Entry[]): LogImage {
+  const terms: TermRun[] = [];
+  for (const [at, { term }] of log.entries()) {
+    if (terms.at(-1)?.term !== term) terms.push({ index: at + 1, term });
+  }
+  const configs = log[0]?.payload === CONFIG ? [{ index: 1, config: configOf(namesOf(bounds)) }] : [];
+  return { ...EMPTY_LOG, terms, configs, lastIndex: log.length };
+}
+
+/**
+ * The same host with all that makes no difference made equal: what the clocks show, which numbers
+ * the batches have (only their order counts), and what a role leaves behind that the next one sets anew.
+ */
+function normalise(bounds: Bounds, host: Host): Host {
+  const { node } = host;
+  const leads = node.role === "leader";
+  const looksAtLease = bounds.preVote || bounds.checkQuorum;
+  const fresh = looksAtLease && !leads && node.now < node.leaderHeardAt + ELECTION_MS.min;
+  const rank = rankOfBatches(host);
+  return {
+    ...host,
+    writes: host.writes.map((write) => ({ ...write, persistId: rank(write.persistId) })),
+    node: {
+      ...node,
+      now: 0,
+      timer: null,
+      leaderHeardAt: fresh ? 0 : LONG_AGO_MS,
+      electionDeadline: node.electionDeadline === null ? null : ELECTION_MS.min,
+      heartbeatDeadline: leads && node.progress.length > 0 ? HEARTBEAT_MS : Infinity,
+      hardStateId: rank(node.hardStateId),
+      persistedId: 0,
+      ownVoteId: node.ownVoteId === null ? null : rank(node.ownVoteId),
+      appendsInFlight: node.appendsInFlight.map((append) => ({
+        ...append,
+        persistId: rank(append.persistId),
+      })),
+      outbox: { ...node.outbox, persistId: rank(node.outbox.persistId) },
+      votes: [...node.votes].sort(),
+      progress: node.progress
+        .map(([id, progress]) => [id, { ...progress, activeAt: 0 }] as const)
+        .sort(([a], [b]) => (a < b ? -1 : 1)),
+      termStart: leads ? node.termStart : 0,
+      round: leads ? node.round : 0,
+    },
+  };
+}
+
+/** Batches under way are 1, 2, ...; the one being gathered comes after them; all that are durable are 0. */
+function rankOfBatches({ id, node, writes }: Host): (persistId: number) => number {
+  return (persistId) => {
+    if (persistId <= node.persistedId) return 0;
+    if (persistId === node.outbox.persistId) return writes.length + 1;
+    const at = writes.findIndex((write) => write.persistId === persistId);
+    invariant(at >= 0, () => `DRIVER: ${id} waits for a batch that nobody writes`);
+    return at + 1;
+  };
+}

@@ -1,0 +1,175 @@
+import type { NodeId } from "../../core/index.ts";
+import type { Committed, Ghost } from "./ghost.ts";
+import { CONFIG, type Disk, type Entry, type Host, type HostEvent, type Letter, type Step } from "./host.ts";
+import { invariant } from "./violation.ts";
+
+/** The facts about one host's step that need no other host: MONO, PBR, ORD, and LM with itself. */
+export function checkStep(before: Host, event: HostEvent, { host: after, sent }: Step): void {
+  checkDurableVote(before, after);
+  checkOrder(after);
+  for (const { letter, disk } of sent) checkPersistedBeforeSent(after, letter, disk);
+  if (event.type === "crash") return;
+  const { id, node } = after;
+  invariant(before.node.term <= node.term, () => `MONO: the term of ${id} fell`);
+  invariant(before.node.commit <= node.commit, () => `MONO: the commit index of ${id} fell`);
+  invariant(agree(before.memory, after.memory), () => `LM: ${id} changed what an entry holds`);
+  if (before.node.role !== "leader" || node.role !== "leader" || before.node.term !== node.term) return;
+  for (const [member, progress] of before.node.progress) {
+    const now = node.progress.find(([other]) => other === member)?.[1];
+    invariant(progress.match <= (now?.match ?? 0), () => `MONO: what ${id} knows of ${member} fell`);
+  }
+  invariant(before.memory.length <= after.memory.length, () => `LM: leader ${id} removed entries (§5.3)`);
+}
+
+/** ES: the durable term never falls, and a durable vote in a term never changes. */
+function checkDurableVote(before: Host, after: Host): void {
+  const old = before.disk.hardState;
+  const { term, votedFor } = after.disk.hardState;
+  invariant(old.term <= term, () => `MONO: the durable term of ${after.id} fell from ${old.term} to ${term}`);
+  invariant(
+    old.term < term || old.votedFor === null || old.votedFor === votedFor,
+    () =>
+      `ES: ${after.id} voted twice in term ${term}, for ${String(old.votedFor)} and for ${String(votedFor)}`,
+  );
+}
+
+/** ORD, PBR: commit and durable lie within the log, and what is believed durable is on the disk. */
+function checkOrder({ id, node, memory, disk }: Host): void {
+  invariant(node.commit <= memory.length, () => `ORD: ${id} committed past its log`);
+  invariant(
+    node.durable <= disk.log.length,
+    () => `PBR: ${id} believes ${node.durable} durable, which is not stored`,
+  );
+  const durable = memory.slice(0, node.durable);
+  invariant(
+    sameEntries(durable, disk.log.slice(0, node.durable)),
+    () => `PBR: ${id} believes another entry durable`,
+  );
+  let before = 0;
+  for (const { term } of memory) {
+    invariant(before <= term, () => `LM: the terms fall along the log of ${id}`);
+    before = term;
+  }
+}
+
+/** PBR: nothing is said that a crash could make untrue (§5.1). */
+function checkPersistedBeforeSent({ id, memory }: Host, { to, message }: Letter, disk: Disk): void {
+  const { term, votedFor } = disk.hardState;
+  const voted = (name: NodeId): boolean =>
+    term > message.term || (term === message.term && votedFor === name);
+  invariant(term >= message.term, () => `PBR: ${id} spoke in term ${message.term}, durable is ${term}`);
+  if (message.type === "request-vote") {
+    invariant(voted(id), () => `PBR: ${id} asked for votes before its own was durable`);
+  } else if (message.type === "request-vote-reply" && message.granted) {
+    invariant(voted(to), () => `PBR: the vote of ${id} for ${to} left before it was durable`);
+  } else if (message.type === "append-entries-reply" && message.outcome.accepted) {
+    const { match } = message.outcome;
+    const stored = disk.log.slice(0, match);
+    invariant(
+      stored.length === match && sameEntries(stored, memory.slice(0, match)),
+      () => `PBR: ${id} acknowledged up to ${match} before it was durable`,
+    );
+  }
+}
+
+/**
+ * What one host's step means for the whole group: ES, CQ, SMS, LC and the past that goes on from here.
+ * `hosts` are all, as they are after the step of the one at `at`.
+ */
+export function checkGroup(ghost: Ghost, hosts: readonly Host[], at: number, before: Host): Ghost {
+  const host = hosts[at];
+  if (host === undefined) return ghost;
+  const leaders = checkLeaders(ghost, host, before);
+  const committed = checkCommitted(ghost, hosts, host);
+  if (leaders === ghost.leaders && committed === ghost.committed) return ghost;
+  checkLeaderCompleteness(committed, hosts);
+  return { leaders, committed };
+}
+
+/** ES: at most one leader in a term, over the whole past. */
+function checkLeaders({ leaders }: Ghost, { id, node }: Host, before: Host): Ghost["leaders"] {
+  if (node.role !== "leader") return leaders;
+  if (before.node.role === "leader" && before.node.term === node.term) return leaders;
+  const known = leaders[node.term] ?? null;
+  invariant(known === null, () => `ES: term ${node.term} was led by ${String(known)}, and now by ${id}`);
+  return Array.from({ length: Math.max(leaders.length, node.term + 1) }, (_, term) =>
+    term === node.term ? id : (leaders[term] ?? null),
+  );
+}
+
+/** SMS, CQ: a committed entry is committed for ever, and first by a leader with a durable majority. */
+function checkCommitted({ committed }: Ghost, hosts: readonly Host[], host: Host): Ghost["committed"] {
+  const { id, node, memory } = host;
+  const ours = memory.slice(0, node.commit);
+  const known = committed.slice(0, ours.length);
+  invariant(
+    sameEntries(known, ours.slice(0, known.length)),
+    () => `SMS: ${id} takes for committed what differs from what was committed before`,
+  );
+  if (ours.length <= committed.length) return committed;
+  invariant(node.role === "leader", () => `CQ: ${id} commits ${ours.length} before any leader did`);
+  invariant(
+    ours.at(-1)?.term === node.term,
+    () =>
+      `CQ: ${id} commits by counting an entry of term ${String(ours.at(-1)?.term)} in term ${node.term} (§5.4.2)`,
+  );
+  const holding = hosts.filter(({ disk }) => sameEntries(disk.log.slice(0, ours.length), ours));
+  invariant(
+    holding.length * 2 > hosts.length,
+    () => `CQ: ${id} commits ${ours.length}, which only ${holding.length} of ${hosts.length} disks hold`,
+  );
+  return [
+    ...committed,
+    ...ours.slice(committed.length).map((entry) => ({ ...entry, seenInTerm: node.term })),
+  ];
+}
+
+/** LC: a leader holds every entry that was committed before its term. */
+function checkLeaderCompleteness(committed: readonly Committed[], hosts: readonly Host[]): void {
+  for (const { id, node, memory } of hosts) {
+    if (node.role !== "leader") continue;
+    const holds = (entry: Committed, index: number): boolean =>
+      entry.seenInTerm >= node.term || sameEntry(entry, memory[index]);
+    invariant(
+      committed.every(holds),
+      () => `LC: ${id} leads term ${node.term} without all that was committed before`,
+    );
+  }
+}
+
+/**
+ * CQ: what a leader takes to be durable at a follower is on its disk, unless the follower has gone
+ * on to a later term, in which this leader commits nothing any more.
+ */
+export function checkMatch(hosts: readonly Host[]): void {
+  for (const { id, node, memory } of hosts) {
+    for (const [member, { match }] of node.role === "leader" ? node.progress : []) {
+      const disk = hosts.find((host) => host.id === member)?.disk;
+      if (disk === undefined || disk.hardState.term > node.term) continue;
+      invariant(
+        match <= memory.length && sameEntries(disk.log.slice(0, match), memory.slice(0, match)),
+        () => `CQ: leader ${id} takes ${member} to hold its log up to ${match}, and it does not`,
+      );
+    }
+  }
+}
+
+/** LM: logs that hold one position are equal up to it, payloads included. */
+export function agree(a: readonly Entry[], b: readonly Entry[]): boolean {
+  let last = Math.min(a.length, b.length);
+  while (last > 0 && a[last - 1]?.term !== b[last - 1]?.term) last -= 1;
+  return sameEntries(a.slice(0, last), b.slice(0, last));
+}
+
+function sameEntries(a: readonly Entry[], b: readonly Entry[]): boolean {
+  return a.length === b.length && a.every((entry, at) => sameEntry(entry, b[at]));
+}
+
+function sameEntry(a: Entry, b: Entry | undefined): boolean {
+  return a.term === b?.term && a.payload === b.payload;
+}
+
+/** An entry in words. */
+export function describeEntry({ term, payload }: Entry): string {
+  return `${payload === CONFIG ? "config" : payload === 0 ? "blank" : `p${payload}`}@${term}`;
+}

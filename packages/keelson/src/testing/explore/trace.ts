@@ -1,0 +1,105 @@
+import type { NodeId } from "../../core/index.ts";
+import { namesOf, type Bounds } from "./bounds.ts";
+import { Explorer, HOSTS, type Found } from "./explorer.ts";
+import type { Host, HostEvent, Letter } from "./host.ts";
+import { renamed, renameHost, renameLetter, type Renaming } from "./host-code.ts";
+import { describeEntry } from "./invariants.ts";
+
+/**
+ * What was found, in words: a line an event, with what became of the node that it happened to.
+ * States are explored under changing names; here each node keeps one from beginning to end.
+ */
+export function describeTrace(bounds: Bounds, found: Found): string[] {
+  const explorer = new Explorer(bounds, 1);
+  const { atlas } = explorer;
+  let state = explorer.initial();
+  let names: Renaming = namesOf(bounds).map((_, place) => place);
+  const lines: string[] = [];
+  for (const event of found.events) {
+    const place = event.type === "host" ? event.place : atlas.receiverOf(event.letter);
+    const name = (id: NodeId): NodeId => renamed(names, id);
+    const letter = event.type === "host" ? null : renameLetter(names, atlas.letters.at(event.letter));
+    const happened =
+      letter === null
+        ? describeEvent(
+            name(namesOf(bounds)[place] ?? ""),
+            event.type === "host" ? atlas.eventOf(event.event) : null,
+          )
+        : `${letter.to} ${event.type === "drop" ? "never gets" : "gets"} ${describeLetter(letter)}`;
+    const after = event === found.events.at(-1) ? undefined : explorer.apply(state, event);
+    if (after === undefined) {
+      lines.push(happened);
+      break;
+    }
+    const host = renameHost(names, atlas.hosts.at(after[HOSTS + place] ?? -1));
+    lines.push(event.type === "drop" ? happened : `${happened} -> ${describeHost(host)}`);
+    const canonical = explorer.canonical(after);
+    names = throughRenaming(names, atlas.renamings[canonical.renaming] ?? []);
+    state = canonical.state;
+  }
+  return [...lines.map((line, at) => `${String(at + 1).padStart(3)}. ${line}`), `     ${found.sentence}`];
+}
+
+/** Who a node is after the state was renamed once more. */
+function throughRenaming(names: Renaming, renaming: Renaming): Renaming {
+  const after: number[] = [];
+  for (const [place, to] of renaming.entries()) after[to] = names[place] ?? -1;
+  return after;
+}
+
+function describeEvent(name: NodeId, event: HostEvent | null): string {
+  switch (event?.type) {
+    case "timeout":
+      return `${name}: the election timeout passes`;
+    case "heartbeat":
+      return `${name}: a heartbeat is due`;
+    case "lonely-heartbeat":
+      return `${name}: a heartbeat is due, long after the last answer`;
+    case "step-down":
+      return `${name}: no majority has answered for an election timeout`;
+    case "lease-ends":
+      return `${name}: the leader was not heard for the shortest election timeout`;
+    case "propose":
+      return `${name}: a client proposes p${event.payload}`;
+    case "persist":
+      return `${name}: the oldest write is durable, and reported so`;
+    case "drain":
+      return `${name}: the actions are taken`;
+    case "crash":
+      return `${name} crashes when ${event.steps} steps of its writes had reached the disk, and restarts`;
+    default:
+      return name;
+  }
+}
+
+function describeLetter({ message, entries }: Letter): string {
+  const head = `${message.type} from ${message.from} in term ${message.term}`;
+  switch (message.type) {
+    case "append-entries": {
+      const { prev } = message.entries;
+      return `${head}: [${entries.map(describeEntry).join(" ")}] after ${prev.index}@${prev.term}, commit ${message.commit}`;
+    }
+    case "append-entries-reply": {
+      const { outcome } = message;
+      return outcome.accepted
+        ? `${head}: accepted up to ${outcome.match}`
+        : `${head}: refused ${outcome.refused}, try ${outcome.hint.index}@${outcome.hint.term}`;
+    }
+    case "request-vote":
+    case "pre-vote":
+      return `${head}: its log ends at ${message.last.index}@${message.last.term}`;
+    case "request-vote-reply":
+    case "pre-vote-reply":
+      return `${head}: ${message.granted ? "yes" : "no"}`;
+    default:
+      return head;
+  }
+}
+
+/** A host in a line. */
+function describeHost({ id, node, memory, disk, writes }: Host): string {
+  const { hardState, log } = disk;
+  const stored = `disk: term ${hardState.term}, vote ${hardState.votedFor ?? "none"}, [${log.map(describeEntry).join(" ")}]`;
+  const pending = writes.length === 0 ? "" : `, ${writes.length} under way`;
+  return `${id} ${node.role} in term ${node.term}, log [${memory.map(describeEntry).join(" ")}], commit ${node.commit}; ${stored}${pending}`;
+}
