@@ -232,6 +232,19 @@ describe("FaultNetwork", () => {
     expect(network.openStreams).toBe(0);
   });
 
+  it("refuses a connection that arrives where a host crashed meanwhile", async () => {
+    const { bench, network, clock } = faultBench(1);
+    await bench.server.listen("s:1", () => undefined);
+    network.setLink("c", "s", { delayMinMs: 10, delayMaxMs: 10 });
+    const dialed = new Recorder(bench.client.connect("s:1"));
+    await clock.advance(5);
+    network.crash("s");
+    await clock.advance(4);
+    expect(dialed.events).toEqual([]);
+    await clock.advance(1);
+    expect(dialed.events).toEqual(["close: connect ECONNREFUSED s:1"]);
+  });
+
   it("tears deliveries apart anywhere, without losing a byte", async () => {
     const { bench, network, clock } = faultBench(5);
     const { dialed, accepted } = await pairOf(bench);
