@@ -15,6 +15,7 @@ export interface FakeWorld {
   environment(host: string, files?: FileSystem): FakeEnvironment;
 }
 
+/** A made-up world as one host sees it, with its clock and files at hand. */
 export interface FakeEnvironment extends Environment {
   /** Moves time; see `FakeClock`. */
   readonly clock: FakeClock;
