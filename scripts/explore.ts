@@ -12,9 +12,10 @@ import {
   SWITCHES,
   type Bounds,
 } from "../packages/keelson/src/testing/explore/bounds.ts";
+import type * as exploration from "../packages/keelson/src/testing/explore/index.ts";
 import { STARTS } from "../packages/keelson/src/testing/explore/start.ts";
 
-type Exploration = typeof import("../packages/keelson/src/testing/explore/index.ts");
+type Exploration = typeof exploration;
 
 const HELP = `Visits every state that a small group can reach, on the real core, and checks the invariants after every step.
 

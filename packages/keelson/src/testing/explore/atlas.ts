@@ -1,6 +1,6 @@
 import { namesOf, type Bounds } from "./bounds.ts";
 import { encodeGhost, renameGhost, type Ghost } from "./ghost.ts";
-import { step, stepsOf, type Entry, type Host, type HostEvent, type Letter } from "./host.ts";
+import { step, stepsOf, type Host, type HostEvent, type Letter } from "./host.ts";
 import {
   encodeHost,
   encodeLog,
@@ -76,9 +76,8 @@ export interface HostFacts {
   readonly leads: boolean;
   readonly term: number;
   readonly commit: number;
-  /** The logs by number: equal numbers are equal logs. */
+  /** The log by number: equal numbers are equal logs. */
   readonly memory: number;
-  readonly disk: number;
   readonly writes: number;
   /** The events, other than messages, that can happen to it; proposals and crashes apart. */
   readonly events: readonly number[];
@@ -117,11 +116,12 @@ export const deliver = (letter: number): number => DELIVER + letter;
 export class Atlas {
   readonly bounds: Bounds;
   readonly renamings: readonly Renaming[];
+  /** By renaming: the one that undoes it. */
+  readonly inverses: readonly Renaming[];
   readonly hosts: Register<Host>;
   readonly letters: Register<Letter>;
   readonly ghosts: Register<Ghost>;
   readonly #logs = new Map<string, number>();
-  readonly #logList: (readonly Entry[])[] = [];
   readonly #signatures = new Map<string, number>();
   readonly #facts: HostFacts[] = [];
   readonly #receivers: number[] = [];
@@ -131,6 +131,7 @@ export class Atlas {
   constructor(bounds: Bounds) {
     this.bounds = bounds;
     this.renamings = renamingsOf(bounds.nodes);
+    this.inverses = this.renamings.map((renaming) => renaming.map((_, place) => renaming.indexOf(place)));
     this.hosts = new Register(this.renamings, encodeHost, renameHost);
     this.letters = new Register(this.renamings, (letter) => JSON.stringify(letter), renameLetter);
     this.ghosts = new Register(this.renamings, encodeGhost, renameGhost);
@@ -196,17 +197,6 @@ export class Atlas {
     return place;
   }
 
-  /** The log that facts name. */
-  log(number: number): readonly Entry[] {
-    return this.#logList[number] ?? [];
-  }
-
-  #numberOfLog(log: readonly Entry[]): number {
-    const number = numberIn(this.#logs, encodeLog(log));
-    this.#logList[number] ??= log;
-    return number;
-  }
-
   get #names(): string[] {
     return namesOf(this.bounds);
   }
@@ -220,8 +210,7 @@ export class Atlas {
       leads: node.role === "leader",
       term: node.term,
       commit: node.commit,
-      memory: this.#numberOfLog(host.memory),
-      disk: this.#numberOfLog(host.disk.log),
+      memory: numberIn(this.#logs, encodeLog(host.memory)),
       events: this.#eventsAt(host),
       writes: writes.length,
       writeSteps: writes.reduce((sum, write) => sum + stepsOf(write), 0),

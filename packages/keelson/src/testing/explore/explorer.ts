@@ -1,11 +1,11 @@
 import { ProtocolViolation } from "../../core/index.ts";
 import { Atlas, crash, deliver, isHeartbeat, propose, type HostFacts, type Move } from "./atlas.ts";
-import { checkBounds, nameOf, type Bounds } from "./bounds.ts";
-import { agree, checkGroup, checkMatch } from "./invariants.ts";
+import { checkBounds, type Bounds } from "./bounds.ts";
+import { checkGroup, checkLogMatching, checkMatch } from "./invariants.ts";
 import { IntegerList, StateQueue } from "./lists.ts";
 import { PairTable } from "./pair-table.ts";
 import { startOf } from "./start.ts";
-import { invariant, Violation } from "./violation.ts";
+import { Violation } from "./violation.ts";
 
 /**
  * A state of the whole group, as numbers: the past, the counts that are bounded, one host a place,
@@ -70,7 +70,8 @@ export class Explorer {
   /** By state: the state that it was found from, and by which event. */
   readonly #parents = new IntegerList();
   readonly #events = new IntegerList();
-  readonly #agreeing = new PairTable();
+  /** Pairs of hosts that were found to fit together. */
+  readonly #fitting = new PairTable();
   #level = new StateQueue();
   #next = new StateQueue();
   #depth = 0;
@@ -78,6 +79,8 @@ export class Explorer {
   /** The state being looked at, and whether an event found no room for its messages. */
   #state: GroupState = [];
   #number = 0;
+  /** By place: the signatures of the state that is being renamed. */
+  readonly #signatures: number[] = [];
   #crowded = false;
 
   constructor(bounds: Bounds, statesMax: number) {
@@ -204,11 +207,14 @@ export class Explorer {
         (duplicates ? this.#try({ type: "duplicate", letter }) : null);
       if (found !== null) return found;
     }
-    // Losing a message is the same as never delivering it, but for the room that it takes.
-    for (let at = HOSTS + this.#bounds.nodes; this.#crowded && at < this.#state.length; at++) {
-      this.#try({ type: "drop", letter: this.#state[at] ?? -1 });
-    }
+    this.#loseMessages();
     return null;
+  }
+
+  /** Losing a message is the same as never delivering it, but for the room that it takes. */
+  #loseMessages(): void {
+    if (!this.#crowded) return;
+    for (const letter of this.#state.slice(HOSTS + this.#bounds.nodes)) this.#try({ type: "drop", letter });
   }
 
   #expandHost(place: number): Found | null {
@@ -271,45 +277,31 @@ export class Explorer {
 
   // --- The group's invariants --------------------------------------------------------------------
 
-  /** Sets the new past. Most steps change nothing that an invariant speaks about, and cost nothing here. */
+  /** Sets the new past. Most steps change nothing that an invariant speaks about, and cost little here. */
   #check(state: number[], place: number, before: number): void {
     const { atlas } = this;
+    const after = state[HOSTS + place] ?? -1;
+    for (let at = 0; at < this.#bounds.nodes; at++) {
+      if (at !== place) this.#checkPair(after, state[HOSTS + at] ?? -1);
+    }
     const old = atlas.facts(before);
-    const now = atlas.facts(state[HOSTS + place] ?? -1);
-    const numbers = state.slice(HOSTS, HOSTS + this.#bounds.nodes);
-    if (now.memory !== old.memory || now.disk !== old.disk) this.#checkLogs(numbers, place, now);
-    if (now.leads || now.disk !== old.disk) checkMatch(numbers.map((number) => atlas.hosts.at(number)));
-    if (
-      now.commit === old.commit &&
-      now.memory === old.memory &&
-      (!now.leads || (old.leads && old.term === now.term))
-    )
-      return;
-    const ghost = state[GHOST] ?? -1;
-    const hosts = numbers.map((number) => atlas.hosts.at(number));
-    const past = atlas.ghosts.at(ghost);
-    const after = checkGroup(past, hosts, place, atlas.hosts.at(before));
-    if (after !== past) state[GHOST] = atlas.ghosts.numberOf(after);
+    const now = atlas.facts(after);
+    const leadsAnew = now.leads && !(old.leads && old.term === now.term);
+    if (now.commit === old.commit && now.memory === old.memory && !leadsAnew) return;
+    const hosts = state.slice(HOSTS, HOSTS + this.#bounds.nodes).map((number) => atlas.hosts.at(number));
+    const past = atlas.ghosts.at(state[GHOST] ?? -1);
+    const future = checkGroup(past, hosts, place, atlas.hosts.at(before));
+    if (future !== past) state[GHOST] = atlas.ghosts.numberOf(future);
   }
 
-  /** LM, between the host that changed and all others, in memory and on disk. */
-  #checkLogs(numbers: readonly number[], place: number, { memory, disk }: HostFacts): void {
-    for (const [at, number] of numbers.entries()) {
-      const other = this.atlas.facts(number);
-      for (const [ours, theirs] of [
-        [memory, other.memory],
-        [memory, other.disk],
-        [disk, other.memory],
-        [disk, other.disk],
-      ] as const) {
-        if (ours === theirs || this.#agreeing.get(ours + 1, theirs + 1) !== undefined) continue;
-        invariant(
-          agree(this.atlas.log(ours), this.atlas.log(theirs)),
-          () => `LM: the logs of ${nameOf(place)} and ${nameOf(at)} differ before a position that both hold`,
-        );
-        this.#agreeing.add(ours + 1, theirs + 1, 1);
-      }
-    }
+  /** What must hold between any two hosts; of a pair that was met before, it is known. */
+  #checkPair(one: number, other: number): void {
+    if (this.#fitting.get(one + 1, other + 1) !== undefined) return;
+    const { hosts } = this.atlas;
+    checkLogMatching(hosts.at(one), hosts.at(other));
+    checkMatch(hosts.at(one), hosts.at(other));
+    checkMatch(hosts.at(other), hosts.at(one));
+    this.#fitting.add(one + 1, other + 1, 1);
   }
 
   // --- Names do not matter -----------------------------------------------------------------------
@@ -319,22 +311,27 @@ export class Explorer {
     const { nodes } = this.#bounds;
     let best: number[] | null = null;
     let bestRenaming = 0;
+    for (let place = 0; place < nodes; place++) {
+      this.#signatures[place] = this.atlas.facts(state[HOSTS + place] ?? -1).signature;
+    }
     for (const [by, renaming] of this.atlas.renamings.entries()) {
-      let ordered = true;
-      const signatures: number[] = [];
-      for (let place = 0; place < nodes; place++) {
-        signatures[renaming[place] ?? -1] = this.atlas.facts(state[HOSTS + place] ?? -1).signature;
-      }
-      for (let place = 1; place < nodes; place++) {
-        if ((signatures[place - 1] ?? 0) > (signatures[place] ?? 0)) ordered = false;
-      }
-      if (!ordered) continue;
+      if (!this.#isOrdered(by)) continue;
       const candidate = this.#renamed(state, by, renaming);
       if (best !== null && !isLess(candidate, best)) continue;
       best = candidate;
       bestRenaming = by;
     }
     return { state: best ?? state, renaming: bestRenaming };
+  }
+
+  /** Whether a renaming puts the hosts in order of their signatures. */
+  #isOrdered(by: number): boolean {
+    const origin = this.atlas.inverses[by] ?? [];
+    for (let place = 1; place < origin.length; place++) {
+      const before = this.#signatures[origin[place - 1] ?? -1] ?? 0;
+      if (before > (this.#signatures[origin[place] ?? -1] ?? 0)) return false;
+    }
+    return true;
   }
 
   #renamed(state: GroupState, by: number, renaming: readonly number[]): number[] {

@@ -28,7 +28,7 @@ function renamedOrNull(renaming: Renaming, name: NodeId | null): NodeId | null {
 export function renameLetter(renaming: Renaming, { to, message, entries }: Letter): Letter {
   return {
     to: renamed(renaming, to),
-    message: { ...message, from: renamed(renaming, message.from) } as Message,
+    message: { ...message, from: renamed(renaming, message.from) },
     entries,
   };
 }

@@ -141,21 +141,29 @@ function checkLeaderCompleteness(committed: readonly Committed[], hosts: readonl
  * CQ: what a leader takes to be durable at a follower is on its disk, unless the follower has gone
  * on to a later term, in which this leader commits nothing any more.
  */
-export function checkMatch(hosts: readonly Host[]): void {
-  for (const { id, node, memory } of hosts) {
-    for (const [member, { match }] of node.role === "leader" ? node.progress : []) {
-      const disk = hosts.find((host) => host.id === member)?.disk;
-      if (disk === undefined || disk.hardState.term > node.term) continue;
+export function checkMatch({ id, node, memory }: Host, follower: Host): void {
+  if (node.role !== "leader" || follower.disk.hardState.term > node.term) return;
+  const match = node.progress.find(([member]) => member === follower.id)?.[1].match ?? 0;
+  invariant(
+    match <= memory.length && sameEntries(follower.disk.log.slice(0, match), memory.slice(0, match)),
+    () => `CQ: leader ${id} takes ${follower.id} to hold its log up to ${match}, and it does not`,
+  );
+}
+
+/** LM, between all that two hosts have in memory and on disk. */
+export function checkLogMatching(one: Host, other: Host): void {
+  for (const ours of [one.memory, one.disk.log]) {
+    for (const theirs of [other.memory, other.disk.log]) {
       invariant(
-        match <= memory.length && sameEntries(disk.log.slice(0, match), memory.slice(0, match)),
-        () => `CQ: leader ${id} takes ${member} to hold its log up to ${match}, and it does not`,
+        agree(ours, theirs),
+        () => `LM: the logs of ${one.id} and ${other.id} differ before a position that both hold`,
       );
     }
   }
 }
 
 /** LM: logs that hold one position are equal up to it, payloads included. */
-export function agree(a: readonly Entry[], b: readonly Entry[]): boolean {
+function agree(a: readonly Entry[], b: readonly Entry[]): boolean {
   let last = Math.min(a.length, b.length);
   while (last > 0 && a[last - 1]?.term !== b[last - 1]?.term) last -= 1;
   return sameEntries(a.slice(0, last), b.slice(0, last));
