@@ -80,9 +80,9 @@ describe("Node's files", () => {
 
   it("reject a write that makes no progress", async () => {
     const handle = await files.open(path.join(directory, "f"), "create");
-    vi.spyOn(fs, "write").mockImplementation(((...all: unknown[]) => {
+    vi.spyOn(fs, "write").mockImplementation((...all: unknown[]) => {
       (all[5] as (error: null, count: number) => void)(null, 0);
-    }));
+    });
     await expect(handle.write([Buffer.from("x")], 0)).rejects.toThrow(/wrote nothing/);
     await handle.close();
   });

@@ -79,9 +79,20 @@ function expectKept(course: Course, seen: Model): number {
 
 /** Opens what a crash left; checks it, that it stays so, and that the log works. */
 async function expectRecovery(files: FaultFiles, course: Course, random: () => number): Promise<void> {
+  const other = files.copy();
   const { store, found } = await openLog(files);
   const seen = await observe(found, store);
   expectKept(course, seen);
+
+  // The same, writing at once: what is written is as durable as the segment it is in.
+  const first = await openLog(other);
+  await write({ hardState: { term: 60, votedFor: "z" } }).onStore(first.store);
+  other.crash(random);
+  const second = await openLog(other);
+  expect(await observe(second.found, second.store)).toEqual({
+    ...seen,
+    hardState: { term: 60, votedFor: "z" },
+  });
 
   // What was once reported is durable: the core counts on it.
   files.crash(random);

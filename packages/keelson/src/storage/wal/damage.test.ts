@@ -4,7 +4,8 @@ import { FaultFiles } from "../../environment/fault-files.ts";
 import { seededRandom } from "../../environment/fake-clock.ts";
 import { CorruptLogError } from "../../errors.ts";
 import type { LogStore, StoredLog } from "../log-store.ts";
-import { SECTOR_BYTES } from "./format.ts";
+import { encodeRecord, EntryKind } from "../../codec/record.ts";
+import { BATCH_HEADER_BYTES, SECTOR_BYTES } from "./format.ts";
 import { wal } from "./index.ts";
 import { baseAt, entries, observe, toText, type Model } from "./test/model.ts";
 
@@ -18,21 +19,34 @@ interface Opened {
   readonly warnings: string[];
 }
 
-async function openLog(files: FaultFiles, nodeId = "a"): Promise<Opened> {
+async function openLog(files: FaultFiles, nodeId = "a", seed = 1): Promise<Opened> {
   const warnings: string[] = [];
   const onLog = (level: string, text: string) => void warnings.push(`${level}: ${text}`);
   const store = wal(DIRECTORY, { segmentBytes: SEGMENT_BYTES, onLog });
-  const found = await store.open({ nodeId, clusterId: null }, fakeEnvironment({ files: files.mount() }));
+  const found = await store.open(
+    { nodeId, clusterId: null },
+    fakeEnvironment({ files: files.mount(), seed }),
+  );
   return { store, found, warnings };
 }
 
 /** A disk with a log of these batches, one for each list of entries, closed. */
 async function diskWith(...batches: (readonly Uint8Array[])[]): Promise<FaultFiles> {
+  return diskOf(1, ...batches);
+}
+
+/** The same, of the store whose name the seed makes. */
+async function diskOf(seed: number, ...batches: (readonly Uint8Array[])[]): Promise<FaultFiles> {
   const files = new FaultFiles();
-  const { store } = await openLog(files);
+  const { store } = await openLog(files, "a", seed);
   for (const records of batches) await append(store, records);
   await store.close();
   return files;
+}
+
+/** An entry whose payload is nothing but zeros. */
+function record(index: number, bytes: number): Uint8Array {
+  return encodeRecord(index, 1, EntryKind.command, new Uint8Array(bytes));
 }
 
 function append(store: LogStore, records: readonly Uint8Array[]): Promise<void> {
@@ -177,6 +191,16 @@ describe("a flipped bit", () => {
     }
   });
 
+  it("in a last batch with sectors of nothing but zeros is found", async () => {
+    const files = await diskWith(entries(1, 2, 1), [record(2, 10), record(3, 3000)]);
+    const last = batchesOf(files)[1]!;
+    for (const offset of [BATCH_HEADER_BYTES + 5, 100, SECTOR_BYTES + 9, last.length - 3]) {
+      const disk = files.copy();
+      flipBit(disk, FIRST, last.start + offset, 2);
+      expect(await tryOpen(disk)).toBeInstanceOf(CorruptLogError);
+    }
+  });
+
   it("in the header of a segment is found, each one", async () => {
     const files = await diskWith(entries(1, 2, 1));
     for (let at = 0; at < 121 * 8; at++) {
@@ -280,6 +304,22 @@ describe("a damaged log", () => {
     expect(await tryOpen(files)).toMatchObject({ code: "CORRUPT_LOG", file: second });
   });
 
+  it("is refused when a segment or a batch of another log stands in it", async () => {
+    const files = await longLog();
+    const last = files.paths().at(-1)!;
+    // The same store by name, and another history: as after a restore of some files.
+    const batches = Array.from({ length: 31 }, (_, at) => entries(at * 3 + 1, at * 3 + 4, 1, 400));
+    const sibling = await diskWith(...batches);
+    files.damage(last, 0, sibling.contents(last));
+    expect(await tryOpen(files)).toMatchObject({ code: "CORRUPT_LOG", file: last, offset: 0 });
+
+    const own = await diskOf(1, entries(1, 3, 1), entries(3, 4, 1));
+    const foreign = await diskOf(2, entries(1, 3, 9), entries(3, 4, 9));
+    const { start } = batchesOf(own)[0]!;
+    own.damage(FIRST, start, foreign.contents(FIRST).slice(start, start + SECTOR_BYTES));
+    expect(await tryOpen(own)).toMatchObject({ code: "CORRUPT_LOG", file: FIRST, offset: start });
+  });
+
   it("says which file, where, which entry, and what to do", async () => {
     const files = await diskWith(entries(1, 5, 1), entries(5, 6, 1), entries(6, 7, 1));
     const second = batchesOf(files)[1]!;
@@ -348,6 +388,26 @@ describe("the files of the log", () => {
     const again = await openLog(files);
     expect(again.found).toMatchObject({ base: { index: 399, term: 1 }, lastIndex: 400 });
     await again.store.close();
+  });
+
+  it("that could not be removed are a warning, and are removed after the next start", async () => {
+    const files = new FaultFiles();
+    const { store, warnings } = await openLog(files);
+    for (let index = 1; index < 80; index += 4) await append(store, entries(index, index + 4, 1, 300));
+    files.intercept = ({ type }) => (type === "remove" ? { type: "error", code: "EACCES" } : null);
+    const before = files.paths().length;
+    // Below entries that older segments hold: only the reset itself says that they are not wanted.
+    await store.reset(baseAt(5, 1));
+    await append(store, entries(6, 7, 1));
+    await store.close();
+    expect(warnings).toEqual([expect.stringMatching(/warn: .* could not be removed: EACCES/)]);
+    expect(files.paths().length).toBe(before);
+
+    files.intercept = null;
+    const again = await openLog(files);
+    expect(again.found).toMatchObject({ base: { index: 5 }, lastIndex: 6 });
+    await again.store.close();
+    expect(files.paths().length).toBe(1);
   });
 
   it("can be read while the segment that they are in is removed", async () => {

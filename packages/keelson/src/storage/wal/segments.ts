@@ -22,7 +22,7 @@ export const FIRST_SEGMENT_BYTES = 1024 * 1024;
 
 const SEGMENT_NAME = /^\d{16}\.wal$/;
 
-/** A segment that has no name yet. Left over after a crash, it means nothing. */
+/** A segment that has no name yet. Left over after a crash, it means nothing, and the next one replaces it. */
 const PREPARED_NAME = "prepared.tmp";
 
 /**
@@ -95,11 +95,6 @@ export class Segments {
     const segment = { sequence, bytes, path: this.pathOf(segmentName(sequence)), indexMax: 0 };
     this.#segments.push(segment);
     return segment;
-  }
-
-  /** Removes what an earlier run prepared and never used. */
-  async removeLeftover(names: readonly string[]): Promise<void> {
-    if (names.includes(PREPARED_NAME)) await this.#files.remove(this.pathOf(PREPARED_NAME));
   }
 
   /** Begins to make the next segment ready, if that has not begun yet. */
@@ -214,7 +209,7 @@ export class Segments {
   async #allocate(bytes: number): Promise<FileHandle> {
     const path = this.pathOf(PREPARED_NAME);
     const handle = await this.#files.open(path, "create").catch(async (error: unknown) => {
-      // Left by an attempt that failed half-way.
+      // Left by an attempt that failed, or by a run that ended.
       if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
       await this.#files.remove(path);
       return this.#files.open(path, "create");

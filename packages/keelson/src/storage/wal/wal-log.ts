@@ -158,9 +158,7 @@ class WalLog implements LogStore {
     const { files } = environment;
     const segments = new Segments(files, this.#directory, this.#segmentBytes);
     try {
-      const names = await files.list(this.#directory);
-      await segments.removeLeftover(names);
-      const sequences = segmentSequences(names);
+      const sequences = segmentSequences(await files.list(this.#directory));
       if (sequences.length === 0) return await this.#create(segments, identity, environment);
       const recovered = await new Recovery(files, segments).run(sequences, identity);
       return await this.#resume(files, segments, identity.nodeId, recovered);

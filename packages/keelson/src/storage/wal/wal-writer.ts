@@ -397,8 +397,8 @@ export class WalWriter {
     for (let at = from; at < to; at++) {
       const { segment, offset, length } = index.place(at);
       const part = parts.at(-1);
-      const gap = part === undefined ? -1 : offset - part.end;
-      if (part?.segment.sequence === segment && gap >= 0 && gap <= READ_GAP_BYTES_MAX) {
+      const gap = offset - (part?.end ?? 0);
+      if (part?.segment.sequence === segment && gap <= READ_GAP_BYTES_MAX) {
         part.offsets.push(offset);
         part.end = offset + length;
       } else

@@ -1,0 +1,145 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import type { FileHandle } from "./environment.ts";
+import { seededRandom } from "./fake-clock.ts";
+import { FaultFiles, type FileFault } from "./fault-files.ts";
+
+const PATH = "/d/f";
+let files: FaultFiles;
+let handle: FileHandle;
+
+beforeEach(async () => {
+  files = new FaultFiles();
+  await files.makeDirectory("/d");
+  handle = await files.open(PATH, "create");
+  await files.syncDirectory("/d");
+});
+
+/** What there is after a crash with each of many seeds, each thing once. */
+function outcomes(look: (disk: FaultFiles) => unknown): Set<string> {
+  const seen = new Set<string>();
+  for (let seed = 1; seed < 200; seed++) {
+    const disk = files.copy();
+    disk.crash(seededRandom(seed));
+    seen.add(JSON.stringify(look(disk)));
+  }
+  return seen;
+}
+
+function sectorsOf(disk: FaultFiles): number[] {
+  const bytes = disk.contents(PATH);
+  return Array.from({ length: bytes.length / 512 }, (_, at) => bytes[at * 512]!);
+}
+
+function sectors(...values: number[]): Uint8Array {
+  return Buffer.concat(values.map((value) => Buffer.alloc(512, value)));
+}
+
+async function isPending(promise: Promise<unknown>): Promise<boolean> {
+  const waited = new Promise((resolve) => setImmediate(resolve, "waited"));
+  return (await Promise.race([promise, waited])) === "waited";
+}
+
+describe("files that fail", () => {
+  it("keep in a crash what was synced, and any part of the sectors that were not", async () => {
+    await handle.write([sectors(1, 1, 1)], 0);
+    await handle.dataSync();
+    await handle.write([sectors(2, 2)], 512);
+    expect(sectorsOf(files)).toEqual([1, 2, 2]);
+    expect([...outcomes(sectorsOf)].sort()).toEqual(["[1,1,1]", "[1,1,2]", "[1,2,1]", "[1,2,2]"]);
+  });
+
+  it("may forget in a crash the size that was not synced", async () => {
+    await handle.allocate(1024);
+    await handle.dataSync();
+    await handle.allocate(4096);
+    expect([...outcomes((disk) => disk.contents(PATH).length)].sort()).toEqual(["1024", "4096"]);
+  });
+
+  it("keep in a crash the names that were synced, and any part of those that were not", async () => {
+    await files.open("/d/new", "create");
+    await files.rename(PATH, "/d/renamed");
+    expect(await files.list("/d")).toEqual(["new", "renamed"]);
+    const seen = outcomes((disk) => disk.paths());
+    expect([...seen].sort()).toEqual([
+      '["/d/f","/d/new"]',
+      '["/d/f"]',
+      '["/d/new","/d/renamed"]',
+      '["/d/renamed"]',
+    ]);
+    await files.syncDirectory("/d");
+    expect([...outcomes((disk) => disk.paths())]).toEqual(['["/d/new","/d/renamed"]']);
+  });
+
+  it("crash in the same way with the same seed", async () => {
+    await handle.write([sectors(1, 2, 3, 4, 5, 6, 7)], 0);
+    const crashed = [1, 2].map(() => {
+      const disk = files.copy();
+      disk.crash(seededRandom(3));
+      return sectorsOf(disk);
+    });
+    expect(crashed[0]).toEqual(crashed[1]);
+  });
+
+  it("keep everything when only the process dies, whose calls then never end", async () => {
+    const mounted = files.mount();
+    const lock = await mounted.lock("/d");
+    await handle.write([sectors(1)], 0);
+    files.kill();
+    expect(sectorsOf(files)).toEqual([1]);
+    expect(await isPending(handle.write([sectors(2)], 0))).toBe(true);
+    expect(await isPending(mounted.remove(PATH))).toBe(true);
+    expect(sectorsOf(files)).toEqual([1]);
+    await files.mount().lock("/d");
+    // The dead holder's release does not free the lock of the living.
+    await lock.release();
+    await expect(files.lock("/d")).rejects.toMatchObject({ code: "ELOCKED" });
+  });
+
+  it("do a fault in place of an operation", async () => {
+    const faults: FileFault[] = [
+      { type: "error", code: "EIO" },
+      { type: "short-write", bytes: 600, code: "ENOSPC" },
+      { type: "hang" },
+    ];
+    files.intercept = ({ type }) => (type === "write" ? (faults.shift() ?? null) : null);
+    await expect(handle.write([sectors(1, 1)], 0)).rejects.toMatchObject({ code: "EIO" });
+    expect(files.contents(PATH).length).toBe(0);
+    await expect(handle.write([sectors(2, 2)], 0)).rejects.toMatchObject({ code: "ENOSPC" });
+    expect(files.contents(PATH).length).toBe(600);
+    expect(await isPending(handle.write([sectors(3, 3)], 0))).toBe(true);
+    expect(files.contents(PATH).length).toBe(600);
+  });
+
+  it("lose what a failed sync should have written, whatever syncs follow it", async () => {
+    await handle.write([sectors(1)], 0);
+    await handle.dataSync();
+    await handle.write([sectors(2)], 0);
+    files.intercept = ({ type }) => (type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null);
+    await expect(handle.dataSync()).rejects.toMatchObject({ code: "EIO" });
+    files.intercept = null;
+    await handle.dataSync();
+    expect(sectorsOf(files)).toEqual([2]);
+    expect([...outcomes(sectorsOf)]).toEqual(["[1]"]);
+  });
+
+  it("do nothing after the power was cut, until the crash", async () => {
+    files.intercept = ({ type }) => (type === "write" ? { type: "power-cut" } : null);
+    expect(await isPending(handle.write([sectors(1)], 0))).toBe(true);
+    files.intercept = null;
+    expect(await isPending(files.list("/d"))).toBe(true);
+    files.crash(() => 0.99);
+    expect(await files.list("/d")).toEqual(["f"]);
+  });
+
+  it("fail as a file system does", async () => {
+    await expect(files.open(PATH, "create")).rejects.toMatchObject({ code: "EEXIST" });
+    await expect(files.open("/d/none", "write")).rejects.toMatchObject({ code: "ENOENT" });
+    await expect(files.open("/none/f", "create")).rejects.toMatchObject({ code: "ENOENT" });
+    await expect(files.list("/none")).rejects.toMatchObject({ code: "ENOENT" });
+    await expect(files.remove("/d/none")).rejects.toMatchObject({ code: "ENOENT" });
+    const reader = await files.open(PATH, "read");
+    await expect(reader.write([sectors(1)], 0)).rejects.toMatchObject({ code: "EBADF" });
+    await handle.close();
+    await expect(handle.size()).rejects.toMatchObject({ code: "EBADF" });
+  });
+});
