@@ -29,7 +29,7 @@ export class Journal implements StateMachine<string, number> {
     return this.pause().then(() => this.#apply(command, at));
   }
 
-  flush(applied: LogPosition): void {
+  flush(applied: LogPosition): Promise<void> | void {
     if (this.flushFailure !== null) throw this.flushFailure;
     this.flushed = applied;
   }
