@@ -1,0 +1,122 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+
+import { Progress } from "./progress.ts";
+
+const MESSAGES_MAX = 3;
+const BYTES_MAX = 100;
+
+type Step = (progress: Progress) => void;
+
+const anyStep: fc.Arbitrary<Step> = fc.oneof(
+  fc
+    .record({ count: fc.integer({ min: 1, max: 5 }), bytes: fc.nat(60) })
+    .map(({ count, bytes }): Step => (progress) => {
+      if (progress.mayFill(MESSAGES_MAX, BYTES_MAX)) progress.sent(progress.next + count - 1, bytes);
+    }),
+  // A true acknowledgement: of something that was sent, late or not.
+  fc.nat(30).map(
+    (match): Step =>
+      (progress) =>
+        progress.accept(Math.min(match, progress.next), 0),
+  ),
+  fc.record({ refused: fc.nat(30), hint: fc.nat(30) }).map(({ refused, hint }): Step => (progress) => {
+    if (progress.isNews(refused)) progress.probeFrom(Math.min(hint, refused - 1) + 1);
+  }),
+  fc.constant<Step>((progress) => progress.stopWaiting()),
+  fc.constant<Step>((progress) => progress.awaitSnapshot()),
+);
+
+describe("what a leader knows about a follower", () => {
+  it("R6, R14: never takes back a match, keeps next after it, and counts exactly what is under way", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 10 }), fc.array(anyStep, { maxLength: 40 }), (next, steps) => {
+        const progress = new Progress(next, 0);
+        let match = 0;
+        for (const step of steps) {
+          step(progress);
+          expect(progress.match).toBeGreaterThanOrEqual(match);
+          match = progress.match;
+          expect(progress.next).toBeGreaterThan(match);
+          const { inFlight } = progress.capture();
+          expect(progress.inFlightMessages).toBe(inFlight.length);
+          expect(progress.inFlightMessages).toBeLessThanOrEqual(MESSAGES_MAX);
+          expect(progress.inFlightBytes).toBe(inFlight.reduce((sum, { bytes }) => sum + bytes, 0));
+          for (const { last } of inFlight) {
+            expect(last).toBeGreaterThan(match);
+            expect(last).toBeLessThan(progress.next);
+          }
+          if (progress.state !== "replicate") expect(progress.inFlightMessages).toBe(0);
+        }
+        progress.accept(progress.next - 1, 0);
+        expect([progress.inFlightMessages, progress.inFlightBytes]).toEqual([0, 0]);
+        expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(true);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("goes on as it would have after it was captured and revived", () => {
+    fc.assert(
+      fc.property(fc.array(anyStep), fc.array(anyStep), (before, after) => {
+        const progress = new Progress(3, 0);
+        for (const step of before) step(progress);
+        const twin = Progress.revive(progress.capture());
+        for (const step of after) {
+          step(progress);
+          step(twin);
+        }
+        expect(twin.capture()).toEqual(progress.capture());
+        expect(twin.inFlightBytes).toBe(progress.inFlightBytes);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("lets one probe go at a time, and another at the next heartbeat", () => {
+    const progress = new Progress(5, 0);
+    progress.sent(9, 10);
+    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(false);
+    expect(progress.next).toBe(5);
+    progress.stopWaiting();
+    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(true);
+  });
+
+  it("R14: closes the window at either limit, and opens it as acknowledgements come", () => {
+    const progress = new Progress(1, 0);
+    progress.accept(0, 0);
+    for (let n = 1; n <= MESSAGES_MAX; n++) progress.sent(n, 1);
+    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(false);
+    progress.accept(1, 0);
+    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(true);
+    progress.sent(4, BYTES_MAX);
+    progress.accept(3, 0);
+    expect(progress.inFlightMessages).toBe(1);
+    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(false);
+    progress.accept(4, 0);
+    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(true);
+  });
+
+  it("waits for a snapshot until the follower has all that the log no longer holds", () => {
+    const progress = new Progress(3, 0);
+    progress.awaitSnapshot();
+    progress.accept(7, 8);
+    expect(progress.state).toBe("snapshot");
+    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(false);
+    progress.accept(8, 8);
+    expect(progress.state).toBe("replicate");
+    expect(progress.next).toBe(9);
+  });
+
+  it("R6: hears a refusal only about what is under way", () => {
+    const probing = new Progress(8, 0);
+    expect(probing.isNews(7)).toBe(true);
+    expect(probing.isNews(6)).toBe(false);
+    probing.accept(7, 0);
+    expect(probing.isNews(7)).toBe(false);
+    probing.sent(9, 0);
+    expect(probing.isNews(9)).toBe(true);
+    probing.awaitSnapshot();
+    expect(probing.isNews(9)).toBe(false);
+  });
+});
