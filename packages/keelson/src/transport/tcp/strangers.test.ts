@@ -1,0 +1,247 @@
+import net from "node:net";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { encodeControl, encodeMessage } from "../../codec/frame.ts";
+import { append, type TestHost, TestNode } from "../../testing/transport-suite.ts";
+import {
+  type FaultRig,
+  faultRig,
+  hello,
+  hugeHeader,
+  identity,
+  loopbackRig,
+  messageBytes,
+  Stranger,
+} from "./test/rig.ts";
+
+describe("tcp, when strangers call", () => {
+  it.each([
+    ["another protocol", [new TextEncoder().encode("GET / HTTP/1.1\r\nHost: b\r\n\r\n")], "another protocol"],
+    ["a message before the handshake", [messageBytes("a")], "where none belongs"],
+    [
+      "a message right behind an unanswered hello of a stranger",
+      [hello({ clusterId: "c2" }), messageBytes("a")],
+      "c2",
+    ],
+    ["a ping before the handshake", [encodeControl({ type: "ping" })], "where none belongs"],
+    ["a second hello", [hello(), hello()], "where none belongs"],
+    [
+      "a welcome",
+      [encodeControl({ type: "welcome", version: 1, clusterId: "c1", from: identity })],
+      "where none belongs",
+    ],
+    ["a message in another's name", [hello(), messageBytes("c")], "a message from c came from a"],
+    ["a message for a group that is not here", [hello(), messageBytes("a", 7)], "no group 7"],
+    ["a hello for another node", [hello({ to: "c" })], "this is node b, not c"],
+    ["a hello from a namesake", [hello({ from: { ...identity, id: "b" } })], "reached itself"],
+    ["a hello of later versions", [hello({ versionMin: 2, versionMax: 9 })], "versions 2 to 9"],
+    ["a hello of a foreign cluster", [hello({ clusterId: "c2" })], "cluster c1, not to c2"],
+    ["a hello of no cluster", [hello({ clusterId: "" })], "no cluster"],
+    ["a header that announces 4 GB", [hello(), hugeHeader()], "announces 4294967295 bytes"],
+    ["a large frame before the handshake", [hugeHeader(100_000)], "the limit is 8192"],
+  ])("answers %s with the reason, closes, and hears nothing of it", async (_name, pieces, reason) => {
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b");
+    const stranger = new Stranger(rig, "b:7000").write(...pieces);
+    await rig.until(() => stranger.closed !== null, "the close");
+    expect(stranger.goodbye).toContain(reason);
+    expect(b.host.received).toEqual([]);
+    await healthy(rig, b);
+  });
+
+  it("welcomes a version that it shares with a newer node", async () => {
+    const rig = faultRig();
+    await TestNode.start(rig, "b");
+    const newer = new Stranger(rig, "b:7000").write(hello({ versionMin: 1, versionMax: 7 }));
+    await rig.quiet();
+    expect(newer.frames).toMatchObject([{ type: "welcome", version: 1, clusterId: "c1", from: { id: "b" } }]);
+  });
+
+  it("reads nothing while it joins a cluster: what comes early waits outside", async () => {
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b", null);
+    const join = gateOf(b.host);
+    const early = new Stranger(rig, "b:7000").write(hello());
+    await rig.quiet();
+    early.write(messageBytes("a"), messageBytes("c"));
+    await rig.quiet();
+    expect([early.closed, early.frames, b.host.received]).toEqual([null, [], []]);
+    join();
+    await rig.quiet();
+    expect(early.frames.map(({ type }) => type)).toEqual(["welcome", "goodbye"]);
+    expect(b.host.events).toEqual(["adopted", "met a", "received from a"]);
+    await healthy(rig, b);
+  });
+
+  it("refuses who speaks in one breath with the hello, and does not take it in later", async () => {
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b", null);
+    const join = gateOf(b.host);
+    const hasty = new Stranger(rig, "b:7000").write(joined(hello(), messageBytes("a")));
+    await rig.until(() => hasty.goodbye !== undefined, "the goodbye");
+    join();
+    await rig.quiet();
+    expect(b.host.events).toEqual(["adopted"]);
+    await healthy(rig, b);
+  });
+
+  it("joins one cluster at a time, and waits for that no longer than for any handshake", async () => {
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b", null);
+    gateOf(b.host);
+    const patient = new Stranger(rig, "b:7000").write(hello());
+    const foreign = new Stranger(rig, "b:7000").write(hello({ clusterId: "c2" }));
+    await rig.quiet();
+    expect(foreign.goodbye).toContain("joining cluster c1, not c2");
+    expect([patient.closed, b.host.adoptions]).toEqual([null, 1]);
+    await rig.world.clock.advance(7_000);
+    expect(patient.goodbye).toContain("no handshake within 5000 ms");
+    await b.transport.close();
+  });
+
+  it.each([
+    ["joined another after all", "c9"],
+    ["joined none, though it said so", null],
+  ])("refuses the cluster that asked when the node %s", async (_name, cluster) => {
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b", null);
+    b.host.adoptClusterId = () => {
+      b.host.cluster = cluster;
+      return Promise.resolve();
+    };
+    const stranger = new Stranger(rig, "b:7000").write(hello());
+    await rig.quiet();
+    expect(stranger.goodbye).toContain("did not join cluster c1");
+    expect(b.host.peers).toEqual([]);
+  });
+
+  it("holds few strangers at a time, and none for long", async () => {
+    const rig = faultRig(1, { strangersMax: 5 });
+    const b = await TestNode.start(rig, "b");
+    const strangers = Array.from({ length: 20 }, () => new Stranger(rig, "b:7000"));
+    await rig.quiet();
+    expect(strangers.filter(({ closed }) => closed === null)).toHaveLength(5);
+    await rig.world.clock.advance(5_100);
+    expect(strangers.filter(({ closed }) => closed === null)).toHaveLength(0);
+    await healthy(rig, b);
+  });
+
+  it("throws out who asks and asks without reading the answers", async () => {
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b");
+    const stranger = new Stranger(rig, "b:7000").write(hello());
+    await rig.quiet();
+    stranger.stopReading();
+    const pings = Uint8Array.from(
+      Array.from({ length: 1_000 }, () => [...encodeControl({ type: "ping" })]).flat(),
+    );
+    for (let n = 0; n < 50 && !b.host.logs.some((line) => line.includes("does not read")); n++) {
+      stranger.write(pings.slice());
+      await rig.quiet();
+    }
+    expect(b.host.logs.join("\n")).toContain("it asks and does not read the answers");
+    await healthy(rig, b);
+  });
+
+  it("reports a stranger who knocks again and again once", async () => {
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b");
+    for (let n = 0; n < 10; n++) {
+      new Stranger(rig, "b:7000").write(hello({ clusterId: "c2" }));
+      await rig.quiet();
+    }
+    expect(b.host.logs).toEqual([
+      "warn: refused evil:0 (a at a:7000): this node belongs to cluster c1, not to c2",
+    ]);
+  });
+
+  it("lives through any bytes, before and after a handshake, and says goodbye to their sender", async () => {
+    const bytes = fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 4 });
+    await fc.assert(
+      fc.asyncProperty(bytes, fc.boolean(), fc.nat(), async (pieces, greets, seed) => {
+        const rig = faultRig(seed);
+        const b = await TestNode.start(rig, "b");
+        const stranger = new Stranger(rig, "b:7000");
+        if (greets) stranger.write(hello());
+        stranger.write(...pieces);
+        await rig.quiet();
+        const total = pieces.reduce((sum, piece) => sum + piece.length, 0);
+        // Less than a header may still become one.
+        if (total >= 24) expect(stranger.goodbye).toContain("another protocol");
+        expect(b.host.received).toEqual([]);
+        await healthy(rig, b);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it("lives through good frames with flipped bits, and takes none of them", async () => {
+    const { message, records } = append("a", [Uint8Array.of(1, 2, 3), new Uint8Array(40)]);
+    const whole = Uint8Array.from(encodeMessage(message, records).chunks.flatMap((chunk) => [...chunk]));
+    const rig = faultRig();
+    const b = await TestNode.start(rig, "b");
+    for (let bit = 0; bit < whole.length * 8; bit += 7) {
+      const damaged = whole.slice();
+      damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      new Stranger(rig, "b:7000").write(hello(), damaged);
+      await rig.world.clock.advance(10);
+    }
+    expect(b.host.received).toEqual([]);
+    await healthy(rig, b);
+  });
+});
+
+/** Lets joining wait until the function that it returns is called. */
+function gateOf(host: TestHost): () => void {
+  let open: () => void = () => undefined;
+  host.adoption = new Promise((resolve) => {
+    open = resolve;
+  });
+  return () => {
+    open();
+  };
+}
+
+function joined(...pieces: Uint8Array[]): Uint8Array {
+  return Uint8Array.from(pieces.flatMap((piece) => [...piece]));
+}
+
+/** A node that still takes a good peer's messages is well. */
+async function healthy(rig: FaultRig, node: TestNode): Promise<void> {
+  const friend = await TestNode.start(rig, "friend");
+  friend.knows(node);
+  await friend.reaches(rig, node);
+  const closing = Promise.all([friend.transport.close(), node.transport.close()]);
+  await rig.world.clock.advance(10_000);
+  await closing;
+  expect(rig.world.clock.pendingTimers).toBe(0);
+}
+
+describe("tcp, its real sockets in the hands of strangers", () => {
+  it("lives through floods of garbage, and its memory does not grow with them", async () => {
+    const rig = loopbackRig();
+    const b = await TestNode.start(rig, "b");
+    const port = Number(b.transport.address.split(":").at(-1));
+    const flood = async (n: number): Promise<string> => {
+      const socket = net.connect(port, "127.0.0.1");
+      const heard: Buffer[] = [];
+      socket.on("data", (bytes) => heard.push(bytes));
+      socket.on("error", () => undefined);
+      const closed = new Promise((resolve) => socket.once("close", resolve));
+      if (n % 2 === 0) socket.write(hello());
+      // Garbage, or the beginning of a frame of 30 MiB that never ends.
+      socket.write(n % 3 === 0 ? Buffer.alloc(200_000, n) : hugeHeader(30 * 1024 * 1024));
+      // Those who wait for the rest of their frame may do so; at some time they give up.
+      if (n % 3 !== 0) setTimeout(() => socket.destroy(), n % 6 === 4 ? 5 : 200);
+      await closed;
+      return Buffer.concat(heard).toString("latin1");
+    };
+    const goodbyes = await Promise.all(Array.from({ length: 60 }, (_, n) => flood(n)));
+    expect(goodbyes.filter((text) => text.includes("another protocol")).length).toBeGreaterThan(10);
+    expect(b.host.received).toEqual([]);
+    const a = await TestNode.start(rig, "a");
+    a.knows(b);
+    await a.reaches(rig, b);
+    await Promise.all([a.transport.close(), b.transport.close()]);
+  });
+});

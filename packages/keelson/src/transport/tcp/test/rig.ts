@@ -1,0 +1,137 @@
+import { expect } from "vitest";
+import type { Hello } from "../../../codec/frame-control.ts";
+import { FrameReader } from "../../../codec/frame-reader.ts";
+import { encodeControl, encodeMessage, type Frame } from "../../../codec/frame.ts";
+import type { Connection } from "../../../environment/environment.ts";
+import { type FakeWorld, fakeWorld } from "../../../environment/fake-environment.ts";
+import { nodeEnvironment } from "../../../environment/node.ts";
+import { TestNode, type TransportRig, vote } from "../../../testing/transport-suite.ts";
+import type { TcpLimits } from "../limits.ts";
+import { tcp } from "../tcp-transport.ts";
+
+export async function sleep(ms: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Real sockets. Ports are chosen by the system and kept for a node's next transport. */
+export function loopbackRig(): TransportRig {
+  const addresses = new Map<string, string>();
+  return {
+    environment: () => nodeEnvironment(),
+    transport(node) {
+      const transport = tcp({ listen: addresses.get(node) ?? "127.0.0.1:0" });
+      return new Proxy(transport, {
+        get(target, key) {
+          if (key === "address") addresses.set(node, target.address);
+          const value: unknown = Reflect.get(target, key, target);
+          return typeof value === "function" ? (value as () => unknown).bind(target) : value;
+        },
+      });
+    },
+    async until(condition, what) {
+      const limit = performance.now() + 8_000;
+      while (!condition()) {
+        if (performance.now() > limit) throw new Error(`${what} did not come about within 8 s`);
+        await sleep(1);
+      }
+    },
+    quiet: () => sleep(25),
+    assertNothingLeft: () => undefined,
+  };
+}
+
+export interface FaultRig extends TransportRig {
+  readonly world: FakeWorld;
+}
+
+export function faultRig(seed = 1, limits: Partial<TcpLimits> = {}): FaultRig {
+  const world = fakeWorld({ seed });
+  world.network.setEveryLink({ delayMinMs: 0.1, delayMaxMs: 2, splitChance: 0.1 });
+  return {
+    world,
+    environment: (node) => world.environment(node),
+    transport: (node) => tcp({ listen: `${node}:7000`, ...limits }),
+    async until(condition, what) {
+      for (let ms = 0; !condition(); ms++) {
+        if (ms === 60_000) throw new Error(`${what} did not come about`);
+        await world.clock.advance(1);
+      }
+    },
+    quiet: () => world.clock.advance(50),
+    assertNothingLeft: () => {
+      expect({ timers: world.clock.pendingTimers, streams: world.network.openStreams }).toEqual({
+        timers: 0,
+        streams: 0,
+      });
+    },
+  };
+}
+
+export async function linked(rig: FaultRig): Promise<[TestNode, TestNode]> {
+  const a = await TestNode.start(rig, "a");
+  const b = await TestNode.start(rig, "b");
+  a.knows(b);
+  b.knows(a);
+  await a.reaches(rig, b);
+  await b.reaches(rig, a);
+  return [a, b];
+}
+
+/** The other end of a connection, in the hands of somebody who may say anything. */
+export class Stranger {
+  readonly frames: Frame[] = [];
+  closed: string | null = null;
+  readonly #connection: Connection;
+  readonly #reader = new FrameReader();
+
+  constructor(rig: FaultRig, address: string, from = "evil") {
+    this.#connection = rig.world.network.host(from).connect(address);
+    this.#connection.handler = {
+      onData: (bytes) => {
+        this.#reader.feed(bytes);
+        for (let frame = this.#reader.next(); frame !== null; frame = this.#reader.next())
+          this.frames.push(frame);
+      },
+      onClose: (reason) => (this.closed = reason),
+    };
+  }
+
+  write(...pieces: Uint8Array[]): this {
+    for (const piece of pieces) this.#connection.write(piece);
+    return this;
+  }
+
+  stopReading(): void {
+    this.#connection.pause();
+  }
+
+  /** The reason with which the other end said goodbye. */
+  get goodbye(): string | undefined {
+    const frame = this.frames.find(({ type }) => type === "goodbye");
+    return frame?.type === "goodbye" ? frame.reason : undefined;
+  }
+}
+
+export const identity = { id: "a", storeId: "s", data: "", address: "a:7000" };
+export const goodHello: Hello = {
+  type: "hello",
+  versionMin: 1,
+  versionMax: 1,
+  clusterId: "c1",
+  from: identity,
+  to: "b",
+};
+
+export function hello(change: Partial<Hello> = {}): Uint8Array {
+  return encodeControl({ ...goodHello, ...change });
+}
+
+export function messageBytes(from: string, group = 0): Uint8Array {
+  return Uint8Array.from(encodeMessage(vote(from), [], group).chunks.flatMap((chunk) => [...chunk]));
+}
+
+export function hugeHeader(length = 2 ** 32 - 1): Uint8Array {
+  const header = messageBytes("a").slice(0, 24);
+  new DataView(header.buffer).setUint32(8, length, true);
+  return header;
+}
