@@ -43,10 +43,12 @@ export class Reads {
     this.#nextId = Math.floor(random() * FIRST_ID_MAX);
   }
 
-  restore(image: ReadsImage): void {
-    this.#nextId = image.lastId;
-    this.#pending = image.pending.map((read) => ({ ...read }));
-    this.#forwarded = [...image.forwarded];
+  static revive(readsMax: number, image: ReadsImage): Reads {
+    const reads = new Reads(readsMax, () => 0);
+    reads.#nextId = image.lastId;
+    reads.#pending = image.pending.map((read) => ({ ...read }));
+    reads.#forwarded = [...image.forwarded];
+    return reads;
   }
 
   capture(): ReadsImage {

@@ -106,11 +106,12 @@ export class NodeState {
     hardState: HardState,
     image: LogImage = EMPTY_LOG,
     commit = image.base.index,
+    reads = new Reads(options.readsMax, options.random),
   ) {
     this.id = options.id;
     this.options = options;
     this.log = new Log(image);
-    this.reads = new Reads(options.readsMax, options.random);
+    this.reads = reads;
     assert(
       Number.isSafeInteger(hardState.term) && hardState.term >= this.log.last.term,
       "the saved term is not older than the log's last entry",
@@ -128,13 +129,13 @@ export class NodeState {
   /** A state that goes on exactly as the captured one would have. */
   static revive(options: Options, image: StateImage): NodeState {
     const { term, votedFor, log, commit } = image;
-    const state = new NodeState(options, { term, votedFor }, log, commit);
+    const reads = Reads.revive(options.readsMax, image.reads);
+    const state = new NodeState(options, { term, votedFor }, log, commit, reads);
     state.#hardStateId = image.hardStateId;
     state.#persistedId = image.persistedId;
     state.#appendsInFlight = image.appendsInFlight.map((append) => ({ ...append }));
     state.#durable = image.durable;
     state.outbox.restore(image.outbox);
-    state.reads.restore(image.reads);
     state.role = image.role;
     state.leader = image.leader;
     state.leaderHeardAt = image.leaderHeardAt;
