@@ -70,12 +70,16 @@ export const SMALL: Bounds = {
 
 /** Bounds by name. */
 export const PROFILES: Readonly<Record<string, Bounds>> = {
-  /** One election and one proposal; small enough for each change. */
-  ci: { ...SMALL },
-  /** Where every bug of `BREAKS` shows. */
+  /** One election, one proposal and one crash; small enough to be finished with each change. */
+  ci: { ...SMALL, crashes: 1 },
+  /** The same with the questions before an election, the leases that they respect, and no crash. */
+  "pre-vote": { ...SMALL, preVote: true, checkQuorum: true },
+  /** Several inputs before the actions are taken, so that they merge. */
+  batching: { ...SMALL, batching: true },
+  /** Two elections, two leaders, and what they may do to each other. */
+  long: { ...SMALL, terms: 2, crashes: 1 },
+  /** Where the bugs of `BREAKS` show, unless they say otherwise. */
   breaks: { ...SMALL, terms: 2 },
-  /** More than is ever finished: how deep it goes is a matter of time. */
-  long: { ...SMALL, terms: 3, proposals: 2, crashes: 2, heartbeats: 1 },
 };
 
 const NAMES: readonly NodeId[] = ["a", "b", "c", "d", "e"];
@@ -116,7 +120,7 @@ export function checkBounds(bounds: Bounds): void {
   whole("crashes", 0, COUNT_MAX);
   whole("duplicates", 0, COUNT_MAX);
   whole("heartbeats", 0, COUNT_MAX);
-  // Fewer could not hold what one campaign sends.
-  whole("messages", Math.max(1, bounds.nodes - 1), 64);
+  // A write that is done may let both a campaign's questions and a new leader's first messages go.
+  whole("messages", Math.max(1, 2 * (bounds.nodes - 1)), 64);
   whole("writes", 1, 8);
 }

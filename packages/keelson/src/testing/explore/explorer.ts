@@ -4,7 +4,7 @@ import { checkBounds, type Bounds } from "./bounds.ts";
 import { checkGroup, checkLogMatching, checkMatch } from "./invariants.ts";
 import { IntegerList, StateQueue } from "./lists.ts";
 import { PairTable } from "./pair-table.ts";
-import { startOf } from "./start.ts";
+import { startOf, type Start } from "./start.ts";
 import { Violation } from "./violation.ts";
 
 /**
@@ -66,6 +66,7 @@ export class Explorer {
   readonly atlas: Atlas;
   readonly #bounds: Bounds;
   readonly #statesMax: number;
+  readonly #start: Start;
   readonly #visited = new PairTable(1 << 20);
   /** By state: the state that it was found from, and by which event. */
   readonly #parents = new IntegerList();
@@ -87,6 +88,7 @@ export class Explorer {
     checkBounds(bounds);
     this.#bounds = bounds;
     this.#statesMax = statesMax;
+    this.#start = startOf(bounds);
     this.atlas = new Atlas(bounds);
   }
 
@@ -109,7 +111,7 @@ export class Explorer {
   }
 
   initial(): GroupState {
-    const { hosts, ghost, letters } = startOf(this.#bounds);
+    const { hosts, ghost, letters } = this.#start;
     return this.canonical([
       this.atlas.ghosts.numberOf(ghost),
       0,

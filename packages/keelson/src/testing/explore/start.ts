@@ -118,6 +118,9 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
 export const STARTS: readonly string[] = ["fresh", ...Object.keys(OUTLINES)];
 
 export function startOf(bounds: Bounds): Start {
+  if (!STARTS.includes(bounds.start)) {
+    throw new RangeError(`start is one of ${STARTS.join(", ")}, not ${bounds.start}`);
+  }
   const outline = OUTLINES[bounds.start];
   if (outline === undefined) {
     const hosts = Array.from({ length: bounds.nodes }, (_, place) =>
@@ -126,6 +129,9 @@ export function startOf(bounds: Bounds): Start {
     return { hosts, ghost: NO_PAST, letters: [] };
   }
   const { disks, committed, leaders, letters } = outline;
+  if (bounds.nodes !== disks.length) {
+    throw new RangeError(`${bounds.start} is a moment of ${disks.length} nodes, not of ${bounds.nodes}`);
+  }
   const hosts = disks.map(({ term, votedFor, terms }, place) =>
     restartedHost(bounds, nameOf(place), { hardState: { term, votedFor }, log: logOf(terms) }),
   );

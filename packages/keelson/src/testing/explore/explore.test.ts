@@ -1,0 +1,110 @@
+import { execFileSync } from "node:child_process";
+import path from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { PROFILES, SMALL, type Bounds } from "./bounds.ts";
+import { BREAKS } from "./breaks.ts";
+import { Explorer, type Result } from "./explorer.ts";
+import { STARTS } from "./start.ts";
+import { describeTrace } from "./trace.ts";
+
+const SCRIPT = path.join(import.meta.dirname, "../../../../../scripts/explore.ts");
+const FEW_STATES = 5_000;
+
+function explore(changes: Partial<Bounds>, statesMax = Infinity): Result {
+  return new Explorer({ ...SMALL, ...changes }, statesMax).run();
+}
+
+describe("an exploration", () => {
+  it("visits every state of three nodes with one election and one proposal, and finds nothing", () => {
+    const result = explore({});
+    expect(result.found).toBeNull();
+    expect(result.complete).toBe(true);
+    // Not fewer: an event that is lost from the exploration shows here. More is fine: then say how many.
+    expect(result.states).toBeGreaterThanOrEqual(76_000);
+  });
+
+  it("reaches a leader, a committed proposal on every disk, and a restarted node that forgot", () => {
+    const explorer = new Explorer({ ...SMALL, crashes: 1 }, 20_000);
+    explorer.run();
+    const hosts = Array.from({ length: explorer.atlas.hosts.size }, (_, at) => explorer.atlas.hosts.at(at));
+    expect(hosts.some(({ node }) => node.role === "leader" && node.commit === 3)).toBe(true);
+    expect(hosts.some(({ disk }) => disk.log.some(({ payload }) => payload === 1))).toBe(true);
+    expect(
+      hosts.some(({ node, memory }) => node.term === 2 && node.role === "follower" && memory.length === 1),
+    ).toBe(true);
+  });
+
+  it("is the same each time", () => {
+    const [one, two] = [explore({ terms: 2 }, FEW_STATES), explore({ terms: 2 }, FEW_STATES)];
+    expect(one).toEqual(two);
+  });
+
+  it("counts fewer states where names do not matter", () => {
+    // One node may campaign first or another, which is the same thing three times.
+    expect(explore({ proposals: 0 }, 2).states).toBe(2);
+    expect(new Explorer(SMALL, 1).atlas.renamings).toHaveLength(6);
+  });
+
+  it("takes a group of one to its end, where nothing is left to happen", () => {
+    const result = explore({ nodes: 1, founders: 1, crashes: 2, proposals: 2 });
+    expect(result).toMatchObject({ complete: true, found: null });
+    expect(result.states).toBeGreaterThan(10);
+  });
+
+  it.each(STARTS)("holds from the moment %s on", (start) => {
+    const result = explore({ start, terms: 3, crashes: 1, heartbeats: 1 }, FEW_STATES);
+    expect(result.found).toBeNull();
+    expect(result.states).toBeGreaterThanOrEqual(FEW_STATES);
+  });
+
+  it.each([
+    ["a bounded network that loses and doubles", { echo: false, messages: 6, duplicates: 1 }],
+    ["pre-vote and check-quorum", { preVote: true, checkQuorum: true }],
+    ["several inputs before the actions are taken", { batching: true }],
+    ["a state machine that survives", { durableMachine: true, crashes: 1 }],
+    ["nodes that have yet to hear of the cluster", { founders: 1, crashes: 1 }],
+  ])("holds with %s", (_, changes) => {
+    expect(explore(changes, FEW_STATES)).toMatchObject({ found: null });
+  });
+
+  it("refuses bounds that it cannot keep", () => {
+    expect(() => new Explorer({ ...SMALL, nodes: 6 }, 1)).toThrow(
+      "nodes is a whole number from 1 to 5, not 6",
+    );
+    expect(() => new Explorer({ ...SMALL, messages: 1, echo: false }, 1)).toThrow("messages");
+    expect(() => new Explorer({ ...SMALL, start: "elsewhere" }, 1)).toThrow("start is one of fresh");
+  });
+});
+
+describe("a known bug put back into the core", () => {
+  let output = "";
+
+  beforeAll(() => {
+    const args = ["--conditions=source", SCRIPT, "--breaks", "--states", "100000"];
+    output = execFileSync(process.execPath, args, { encoding: "utf8" });
+  }, 60_000);
+
+  it.each(BREAKS)("is found: $title", ({ name }) => {
+    expect(output).toMatch(new RegExp(`^${name}: [\\d,]+ states, \\d+ steps`, "m"));
+  });
+});
+
+describe("a trace", () => {
+  it("tells each event and what became of the node", () => {
+    const { atlas } = new Explorer(SMALL, 1);
+    const timeout = { type: "host", place: 0, event: 0 } as const;
+    const persist = { type: "host", place: 2, event: 4 } as const;
+    expect(atlas.eventOf(timeout.event)).toEqual({ type: "timeout" });
+    const lines = describeTrace(SMALL, { sentence: "XX: so it is", events: [timeout, persist] });
+    expect(lines[0]).toContain("a: the election timeout passes -> a candidate in term 2");
+    expect(lines.at(-1)).toContain("XX: so it is");
+  });
+});
+
+describe("the bounds by name", () => {
+  it("are all such as can be explored", () => {
+    for (const bounds of Object.values(PROFILES)) {
+      expect(new Explorer(bounds, 100).run().found).toBeNull();
+    }
+  });
+});
