@@ -1,10 +1,13 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { seededRandom } from "../../environment/fake-clock.ts";
 import { FaultFiles, type FileFault, type FileOperation } from "../../environment/fault-files.ts";
 import { fakeEnvironment } from "../../environment/fake-environment.ts";
 import type { LogStore, StoredLog } from "../log-store.ts";
 import { wal } from "./index.ts";
 import { EMPTY_MODEL, entries, observe, WORKLOAD, write, type Call, type Model } from "./test/model.ts";
+
+// Hundreds of crashes a test: seconds on an idle machine, more on a busy one.
+vi.setConfig({ testTimeout: 60_000 });
 
 const DIRECTORY = "/data/a";
 
