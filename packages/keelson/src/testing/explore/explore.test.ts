@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { PROFILES, SMALL, type Bounds } from "./bounds.ts";
 import { BREAKS } from "./breaks.ts";
 import { Explorer, type Result } from "./explorer.ts";
+import type { Host } from "./host.ts";
 import { STARTS } from "./start.ts";
 import { describeTrace } from "./trace.ts";
 
@@ -14,24 +15,31 @@ function explore(changes: Partial<Bounds>, statesMax = Infinity): Result {
   return new Explorer({ ...SMALL, ...changes }, statesMax).run();
 }
 
+function hostsOf({ atlas }: Explorer): Host[] {
+  return Array.from({ length: atlas.hosts.size }, (_, at) => atlas.hosts.at(at));
+}
+
 describe("an exploration", () => {
   it("visits every state of three nodes with one election and one proposal, and finds nothing", () => {
-    const result = explore({});
+    const explorer = new Explorer(SMALL, Infinity);
+    const result = explorer.run();
     expect(result.found).toBeNull();
     expect(result.complete).toBe(true);
-    // Not fewer: an event that is lost from the exploration shows here. More is fine: then say how many.
+    // Fewer: an event was lost from the exploration, or the core says less than it did; then say why here.
     expect(result.states).toBeGreaterThanOrEqual(76_000);
+    const hosts = hostsOf(explorer);
+    expect(hosts.some(({ node }) => node.role === "leader" && node.commit === 3)).toBe(true);
+    expect(hosts.some(({ node, disk }) => node.role === "follower" && disk.log[2]?.payload === 1)).toBe(true);
   });
 
-  it("reaches a leader, a committed proposal on every disk, and a restarted node that forgot", () => {
-    const explorer = new Explorer({ ...SMALL, crashes: 1 }, 20_000);
+  it("comes to a candidate that crashed, kept its vote, and forgot that it was one", () => {
+    const explorer = new Explorer({ ...SMALL, crashes: 1 }, FEW_STATES);
     explorer.run();
-    const hosts = Array.from({ length: explorer.atlas.hosts.size }, (_, at) => explorer.atlas.hosts.at(at));
-    expect(hosts.some(({ node }) => node.role === "leader" && node.commit === 3)).toBe(true);
-    expect(hosts.some(({ disk }) => disk.log.some(({ payload }) => payload === 1))).toBe(true);
-    expect(
-      hosts.some(({ node, memory }) => node.term === 2 && node.role === "follower" && memory.length === 1),
-    ).toBe(true);
+    const forgot = hostsOf(explorer).find(
+      ({ id, node, disk }) =>
+        node.role === "follower" && node.leader === null && disk.hardState.votedFor === id,
+    );
+    expect(forgot?.disk.hardState.term).toBe(2);
   });
 
   it("is the same each time", () => {
