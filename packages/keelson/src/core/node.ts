@@ -214,6 +214,7 @@ export class RaftNode {
     this.#advance(now);
     const state = this.#state;
     assert(message.from !== state.id, "a node sends no messages to itself");
+    assert(Number.isSafeInteger(message.term) && message.term >= 0, "a term is a safe integer");
     switch (message.type) {
       case "pre-vote":
         onPreVote(state, message, this.#now);

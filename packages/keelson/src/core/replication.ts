@@ -126,6 +126,8 @@ export function onAppendEntries(state: NodeState, message: AppendEntries, now: n
     return;
   }
   checkRange(message.entries);
+  const newest = message.entries.terms.at(-1) ?? message.entries.prev;
+  assert(newest.term <= message.term, "a leader has no entries of terms after its own");
   followLeader(state, message.term, message.from, message.round, now);
 
   const { prev, lastIndex } = message.entries;

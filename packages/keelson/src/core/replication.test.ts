@@ -1,0 +1,401 @@
+import { describe, expect, it } from "vitest";
+
+import { CoreGroup, ofType } from "../testing/core-group.ts";
+import { configOf, ProtocolViolation, type AppendEntries, type Message } from "./index.ts";
+import {
+  ABC,
+  accepted,
+  act,
+  appendEntries,
+  at,
+  leading,
+  logOf,
+  range,
+  refused,
+  repliesIn,
+  restarted,
+  saysAll,
+} from "./test/script.ts";
+
+const THREE = ["a", "b", "c"];
+const FIRST = [{ index: 1, config: ABC }];
+
+function appendsTo(to: string, sent: readonly { to: string; message: Message }[]): AppendEntries[] {
+  return ofType(
+    sent.filter((letter) => letter.to === to).map((letter) => ({ ...letter, entries: [] })),
+    "append-entries",
+  );
+}
+
+function entriesIn({ entries }: AppendEntries): number {
+  return entries.lastIndex - entries.prev.index;
+}
+
+describe("a follower", () => {
+  it("R1: cuts nothing off for a late message that holds less than it has", () => {
+    const group = CoreGroup.started(THREE);
+    group.write("a", "x");
+    const late = group.sent
+      .filter(({ to, message }) => to === "b" && message.type === "append-entries")
+      .at(-1)!;
+    group.write("a", "y");
+    const before = group.positions("b");
+    group.forget();
+    group.deliver(late);
+    group.deliver(late);
+    expect(group.host("b").pendingActions.filter(({ append }) => append !== null)).toEqual([]);
+    expect(group.positions("b")).toEqual(before);
+  });
+
+  it("R1: removes and writes in one step where its log differs, so that a crash leaves one or the other", () => {
+    const node = restarted({ log: logOf("1-3@1 4-9@2"), term: 3 });
+    node.handleMessage(appendEntries({ term: 3, entries: range("2@1", "3@1 4-5@3") }), 1);
+    expect(act(node, 1).append).toEqual({ truncateFrom: 4, from: 4, to: 6 });
+  });
+
+  it("R3, R4: commits and acknowledges no more than the message compared", () => {
+    const node = restarted({ log: logOf("1@1 2-4@2"), term: 3 });
+    node.handleMessage(appendEntries({ term: 3, entries: range("2@2", ""), commit: 3 }), 1);
+    expect(node.commitIndex).toBe(2);
+    expect(repliesIn(saysAll(node, 1)).map(({ outcome }) => outcome)).toEqual([{ accepted: true, match: 2 }]);
+  });
+
+  it("R4: forgets what equalled an earlier leader's log when another leads", () => {
+    const node = restarted({ log: logOf("1-5@1"), term: 1 });
+    node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "2-5@1") }), 1);
+    saysAll(node, 1);
+    node.handleMessage(appendEntries({ from: "c", term: 2, entries: range("3@1", ""), commit: 5 }), 2);
+    expect(node.commitIndex).toBe(3);
+    expect(repliesIn(saysAll(node, 2)).at(-1)?.outcome).toEqual({ accepted: true, match: 3 });
+  });
+
+  it("acknowledges what is durable and not what it was sent, and the rest as it becomes durable", () => {
+    const node = restarted({ log: logOf("1-2@1"), term: 2 });
+    node.handleMessage(appendEntries({ term: 2, entries: range("2@1", "3@2") }), 1);
+    const first = node.takeActions();
+    node.handleMessage(appendEntries({ term: 2, entries: range("3@2", "4-5@2"), round: 2 }), 1);
+    const second = node.takeActions();
+    const early = [...first.messages, ...second.messages].map(({ message }) => message);
+    expect(repliesIn(early).map(({ outcome }) => outcome)).toEqual([
+      { accepted: true, match: 2 },
+      { accepted: true, match: 2 },
+    ]);
+    node.handlePersisted(first.persistId, 2);
+    expect(repliesIn(node.takeActions().messages.map(({ message }) => message))[0]?.outcome).toEqual({
+      accepted: true,
+      match: 3,
+    });
+    node.handlePersisted(second.persistId, 3);
+    expect(repliesIn(node.takeActions().messages.map(({ message }) => message))[0]?.outcome).toEqual({
+      accepted: true,
+      match: 5,
+    });
+  });
+
+  it("answers many messages that came in one turn with one acknowledgement", () => {
+    const node = restarted({ log: logOf("1@1"), term: 1 });
+    for (let n = 1; n <= 50; n++) {
+      node.handleMessage(appendEntries({ term: 1, entries: range(`${n}@1`, `${n + 1}@1`) }), 1);
+    }
+    const replies = repliesIn(saysAll(node, 1)).filter(({ outcome }) => outcome.accepted);
+    expect(replies.at(-1)?.outcome).toEqual({ accepted: true, match: 51 });
+    expect(replies.length).toBeLessThanOrEqual(2);
+  });
+
+  it("C6: keeps its commit index when a new leader knows of less", () => {
+    const node = restarted({ log: logOf("1-5@1"), term: 1, commit: 4 });
+    node.handleMessage(appendEntries({ term: 2, entries: range("5@1", ""), commit: 1 }), 1);
+    expect(node.commitIndex).toBe(4);
+    expect(act(node, 1).commit).toBeNull();
+  });
+
+  it("C11: stops, and changes nothing stored, if a leader would overwrite what is committed", () => {
+    const node = restarted({ log: logOf("1-5@1"), term: 1, commit: 4 });
+    saysAll(node);
+    const log = node.capture().log;
+    for (const entries of [range("2@1", "3@2"), range("4@9", "5@9"), range("3@1", "4-6@2")]) {
+      expect(() => node.handleMessage(appendEntries({ term: 9, entries }), 1)).toThrow(ProtocolViolation);
+      expect(node.capture().log).toEqual(log);
+      expect(node.commitIndex).toBe(4);
+      expect(act(node, 1).append).toBeNull();
+    }
+  });
+
+  it("C11: does overwrite what is not committed, up to the very entry after", () => {
+    const node = restarted({ log: logOf("1-5@1"), term: 1, commit: 4 });
+    node.handleMessage(appendEntries({ term: 2, entries: range("4@1", "5@2") }), 1);
+    expect(node.log.last).toEqual(at("5@2"));
+  });
+
+  it("C12: learns of the last commit within one heartbeat, though nothing follows", () => {
+    const group = CoreGroup.started(THREE);
+    const last = group.write("a", "last");
+    group.advance(group.heartbeatMs);
+    for (const id of THREE) expect(group.host(id).applied.at(-1)).toMatchObject({ index: last.index });
+  });
+
+  it("stops at a message that no leader can have sent, and changes nothing", () => {
+    const node = restarted({ log: logOf("1-5@1", "0@0", FIRST), term: 3 });
+    saysAll(node);
+    const before = node.capture();
+    const other = [{ index: 1, config: configOf(["x"]) }];
+    for (const message of [
+      appendEntries({ term: 3, entries: { ...range("5@1", ""), lastIndex: 9 } }),
+      appendEntries({ term: 3, entries: range("5@2", "6@1") }),
+      appendEntries({ term: 3, entries: range("5@1", "6@4") }),
+      appendEntries({ term: 3, entries: range("9@4", "") }),
+      appendEntries({ term: NaN, entries: range("5@1", "6@1") }),
+      appendEntries({ term: 3, from: "a", entries: range("5@1", "6@1") }),
+    ]) {
+      expect(() => node.handleMessage(message, 0), JSON.stringify(message)).toThrow(ProtocolViolation);
+      expect(node.capture()).toEqual(before);
+    }
+    const contradiction = appendEntries({ term: 3, entries: range("0@0", "1-2@1", other) });
+    expect(() => node.handleMessage(contradiction, 0)).toThrow(ProtocolViolation);
+    expect(node.capture().log).toEqual(before.log);
+  });
+
+  it("M4: goes back to the configuration before, when the newest is overwritten, also after a restart", () => {
+    const [one, two, three] = [ABC, configOf(["a", "b"]), configOf(["a"])];
+    const configs = [
+      { index: 1, config: one },
+      { index: 6, config: two },
+      { index: 7, config: three },
+    ];
+    const node = restarted({ log: logOf("1-7@1", "0@0", configs), term: 1 });
+    expect(node.config).toEqual(three);
+    node.handleMessage(appendEntries({ term: 2, entries: range("6@1", "7@2") }), 1);
+    expect(node.config).toEqual(two);
+    const again = restarted({ log: logOf("1-7@1", "0@0", configs), term: 1 });
+    again.handleMessage(appendEntries({ term: 2, entries: range("5@1", "6@2") }), 1);
+    expect(again.config).toEqual(one);
+    expect(again.log.configAt(6)).toEqual({ index: 1, config: one });
+  });
+});
+
+describe("a leader", () => {
+  it("R6: is not led astray by late, doubled or stale answers", () => {
+    const node = leading();
+    const { term } = node;
+    for (let n = 0; n < 6; n++) {
+      node.proposeCommand(1001);
+      node.takeActions();
+    }
+    node.handleMessage(accepted("b", term, 7), 1002);
+    act(node, 1002);
+    expect(node.progress("b")).toMatchObject({ match: 7, next: 9 });
+    for (const stale of [
+      accepted("b", term, 3),
+      refused("b", term, 2, "1@1"),
+      refused("b", term, 7, "2@1"),
+    ]) {
+      node.handleMessage(stale, 1003);
+      expect(node.progress("b")).toMatchObject({ match: 7, state: "replicate" });
+      expect(node.progress("b")!.next).toBeGreaterThanOrEqual(8);
+    }
+  });
+
+  it("R7: counts no answer of another term", () => {
+    const node = leading();
+    const { term } = node;
+    node.proposeCommand(1001);
+    const { persistId } = node.takeActions();
+    node.handlePersisted(persistId, 1001);
+    node.handleMessage(accepted("b", term - 1, 3), 1002);
+    expect(node.progress("b")!.match).toBe(0);
+    expect(node.commitIndex).toBe(0);
+    node.handleMessage(accepted("x", term, 3), 1002);
+    expect(node.commitIndex).toBe(0);
+    node.handleMessage(accepted("b", term, 3), 1002);
+    expect(node.commitIndex).toBe(3);
+  });
+
+  it("stops at an answer that no follower can have sent", () => {
+    const node = leading();
+    expect(() => node.handleMessage(accepted("b", node.term, 99), 1001)).toThrow(ProtocolViolation);
+    expect(() => node.handleMessage(accepted("b", node.term, 1, 99), 1001)).toThrow(ProtocolViolation);
+    expect(node.progress("b")!.match).toBe(0);
+  });
+
+  it("R14: stops at its window in messages and bytes, sends on as it opens, and ends with nothing under way", () => {
+    const node = leading({
+      messageEntriesMax: 2,
+      inflightMessagesMax: 3,
+      inflightBytesMax: 50,
+      bytesBetween: (from, to) => 10 * (to - from),
+    });
+    const { term } = node;
+    node.handleMessage(accepted("b", term, 2), 1001);
+    node.proposeCommands(100, 1001);
+    const underWay = (): { messages: number; bytes: number } => {
+      const image = node.capture().progress.find(([id]) => id === "b")![1];
+      const bytes = image.inFlight.reduce((sum, message) => sum + message.bytes, 0);
+      return { messages: image.inFlight.length, bytes };
+    };
+    expect(appendsTo("b", act(node, 1001).messages).map(entriesIn)).toEqual([2, 2, 2]);
+    expect(underWay()).toEqual({ messages: 3, bytes: 60 });
+    expect(appendsTo("b", act(node, 1001).messages)).toEqual([]);
+    node.handleMessage(accepted("b", term, 4), 1002);
+    expect(appendsTo("b", act(node, 1002).messages).map(entriesIn)).toEqual([2]);
+    for (let match = 6; match <= 102; match += 2) {
+      node.handleMessage(accepted("b", term, match), 1003);
+      act(node, 1003);
+      expect(underWay().messages).toBeLessThanOrEqual(3);
+      expect(underWay().bytes).toBeLessThan(50 + 20);
+    }
+    expect(underWay()).toEqual({ messages: 0, bytes: 0 });
+    node.proposeCommand(1004);
+    expect(appendsTo("b", act(node, 1004).messages).map(entriesIn)).toEqual([1]);
+  });
+
+  it("cuts a message at the limits of entries and bytes, but never below one entry", () => {
+    const sizes = [0, 1, 1, 30, 30, 30, 500, 30, 1, 1, 1];
+    const bytesBetween = (from: number, to: number): number =>
+      sizes.slice(from, to).reduce((sum, size) => sum + size, 0);
+    const node = leading({ messageEntriesMax: 3, messageBytesMax: 60, bytesBetween });
+    node.handleMessage(accepted("b", node.term, 2), 1001);
+    node.proposeCommands(8, 1001);
+    expect(appendsTo("b", act(node, 1001).messages).map(({ entries }) => entries.lastIndex)).toEqual([
+      4, 5, 6, 9, 10,
+    ]);
+  });
+
+  it("R15: brings up a follower that lagged, though nothing new is proposed", () => {
+    const group = CoreGroup.started(THREE, { inflightMessagesMax: 1, messageEntriesMax: 1 });
+    group.isolate("c");
+    for (let n = 0; n < 10; n++) group.write("a", `w${n}`);
+    group.beat();
+    group.heal();
+    group.advance(1000);
+    expect(group.positions("c")).toEqual(group.positions("a"));
+    expect(group.host("c").applied).toHaveLength(group.host("a").applied.length);
+  });
+
+  it("merges a thousand proposals into one append and one message a peer", () => {
+    const node = leading();
+    for (const id of ["b", "c"]) node.handleMessage(accepted(id, node.term, 2), 1001);
+    act(node, 1001);
+    for (let n = 0; n < 1000; n++)
+      expect(node.proposeCommand(1002)).toEqual({ term: node.term, index: 3 + n });
+    const { append, messages } = node.takeActions();
+    expect(append).toEqual({ truncateFrom: null, from: 3, to: 1003 });
+    expect(messages.map(({ to }) => to)).toEqual(["b", "c"]);
+    expect(appendsTo("b", messages).map(entriesIn)).toEqual([1000]);
+    expect(node.takeActions().messages).toEqual([]);
+  });
+
+  it("sends what it proposes to the others before its own disk has it", () => {
+    const node = leading();
+    for (const id of ["b", "c"]) node.handleMessage(accepted(id, node.term, 2), 1001);
+    act(node, 1001);
+    node.proposeCommand(1002);
+    expect(appendsTo("c", node.takeActions().messages).map(entriesIn)).toEqual([1]);
+  });
+
+  it("sends a dead follower questions and no megabytes, and serves the others as before", () => {
+    const bytesBetween = (from: number, to: number): number => 1000 * (to - from);
+    const group = CoreGroup.started(THREE, { bytesBetween, inflightBytesMax: 8000, messageBytesMax: 4000 });
+    group.crash("c");
+    group.beat();
+    group.forget();
+    for (let n = 0; n < 100; n++) {
+      const position = group.write("a", `w${n}`);
+      expect(group.node("a").commitStatus(position)).toBe("committed");
+    }
+    const toDead = (): number =>
+      appendsTo("c", group.sent).reduce((sum, message) => sum + entriesIn(message), 0);
+    // What was under way when it died: the window, once.
+    expect(toDead()).toBeLessThanOrEqual(8);
+    group.crash("a");
+    group.restart("a");
+    group.elect("b");
+    group.advance(800);
+    group.forget();
+    group.advance(8000);
+    expect(appendsTo("c", group.sent).length).toBeGreaterThan(50);
+    for (const message of appendsTo("c", group.sent)) expect(entriesIn(message)).toBeLessThanOrEqual(1);
+    group.forget();
+    group.write("b", "and on");
+    expect(appendsTo("a", group.sent).map(entriesIn)).toContain(1);
+    group.restart("c");
+    group.advance(500);
+    expect(group.positions("c")).toEqual(group.positions("b"));
+  });
+
+  it("proposes nothing when it does not lead, and says so", () => {
+    const node = restarted({ log: logOf("1-3@1") });
+    expect(node.proposeCommand(1)).toBeNull();
+    expect(node.takeActions().append).toBeNull();
+  });
+
+  it("O7: without a majority steps down, and takes no more proposals than before", () => {
+    const group = CoreGroup.started(THREE);
+    group.isolate("a");
+    group.advance(2 * 800);
+    expect(group.node("a").role).not.toBe("leader");
+    const { last } = group.node("a").log;
+    for (let n = 0; n < 1000; n++) {
+      expect(group.host("a").propose("more", group.now)).toBeNull();
+      group.advance(80);
+    }
+    expect(group.node("a").log.last).toEqual(last);
+    expect(group.node("a").takeActions().messages.length).toBeLessThan(10);
+    group.heal();
+    group.advance(5000);
+    expect(group.leaders).toHaveLength(1);
+  });
+});
+
+describe("fast back-up over conflicts", () => {
+  /** Feeds a follower's answers to a leader, and back, until they agree; returns the round trips. */
+  function roundTrips(leaderLog: string, followerLog: string): number {
+    const leader = leading({ log: logOf(leaderLog), term: 100, messageEntriesMax: 100_000 });
+    const follower = restarted({ id: "b", log: logOf(followerLog), term: leader.term });
+    const { index } = leader.log.last;
+    let now = 1000;
+    for (let trips = 1; trips <= 500; trips++) {
+      now += 80;
+      leader.handleTimeout(now);
+      for (const message of appendsTo("b", act(leader, now).messages).slice(0, 1)) {
+        follower.handleMessage(message, now);
+      }
+      for (const reply of repliesIn(saysAll(follower, now))) leader.handleMessage(reply, now);
+      if (leader.progress("b")!.match === index) return trips;
+    }
+    throw new Error("they never agreed");
+  }
+
+  /** `count` terms from `first` on, every other one, each of `length` entries, after `from`. */
+  function terms(from: number, first: number, count: number, length: number): string {
+    return Array.from(
+      { length: count },
+      (_, n) => `${from + 1 + n * length}-${from + (n + 1) * length}@${first + 2 * n}`,
+    ).join(" ");
+  }
+
+  it("takes about one round trip for each term that differs, however long the terms are", () => {
+    for (const count of [1, 5, 20]) {
+      // The logs agree up to 10, and then the leader has even terms and the follower odd ones.
+      const trips = roundTrips(`1-10@1 ${terms(10, 2, count, 1000)}`, `1-10@1 ${terms(10, 3, count, 1000)}`);
+      expect(trips).toBeLessThanOrEqual(count + 2);
+    }
+  });
+
+  it("takes two round trips if one side alone has many terms", () => {
+    expect(roundTrips(`1-10@1 ${terms(10, 2, 20, 50)}`, "1-10@1")).toBeLessThanOrEqual(2);
+    expect(roundTrips("1-10@1 11@90", `1-10@1 ${terms(10, 2, 20, 50)}`)).toBeLessThanOrEqual(3);
+    expect(roundTrips("1-2000@1", `1-10@1 ${terms(10, 2, 20, 50)}`)).toBeLessThanOrEqual(3);
+  });
+
+  it("ends where the logs agree, whatever they hold", () => {
+    for (const [leader, follower] of [
+      ["1-5@1", ""],
+      ["1-5@4", "1-9@3"],
+      ["1@1 2@2 3@3 4@4", "1-4@1 5@3"],
+      ["1-3@1 4-6@3", "1-6@1 7-9@2"],
+      ["1-6@1 7-9@2", "1-3@1 4-6@3"],
+    ] as const) {
+      expect(roundTrips(leader, follower)).toBeLessThanOrEqual(5);
+    }
+  });
+});
