@@ -25,8 +25,8 @@ class NaiveLog {
 
   configAt(index: number): ConfigAt {
     for (let at = index; at >= 1; at--) {
-      const config = this.entries[at - 1]?.config;
-      if (config != null) return { index: Math.max(at, this.baseIndex), config };
+      const config = this.entries[at - 1]?.config ?? null;
+      if (config !== null) return { index: Math.max(at, this.baseIndex), config };
     }
     return { index: this.baseIndex, config: EMPTY_LOG.baseConfig };
   }

@@ -110,6 +110,6 @@ describe("effects that nobody took yet", () => {
     outbox.send("b", heartbeat);
     const twin = new Outbox();
     twin.restore(outbox.capture());
-    expect({ ...twin.take(9) }).toEqual({ ...outbox.take(9) });
+    expect(twin.take(9)).toStrictEqual(outbox.take(9));
   });
 });

@@ -1,0 +1,521 @@
+import { describe, expect, it } from "vitest";
+
+import { CoreGroup, ofType } from "../testing/core-group.ts";
+import { configOf, isVoter, ProtocolViolation, RaftNode, type Message, type RequestVote } from "./index.ts";
+import { ABC, act, appendEntries, at, leading, logOf, range, restarted, saysAll } from "./test/script.ts";
+
+const THREE = ["a", "b", "c"];
+const FIVE = ["a", "b", "c", "d", "e"];
+
+function requestVote(from: string, term: number, last: string, transfer = false): RequestVote {
+  return { type: "request-vote", from, term, last: at(last), transfer };
+}
+
+function votesIn(messages: readonly Message[]): boolean[] {
+  return messages.flatMap((message) => (message.type === "request-vote-reply" ? [message.granted] : []));
+}
+
+describe("a vote", () => {
+  it("E1: is refused to a longer log of older terms, so that nothing committed is erased", () => {
+    const group = CoreGroup.started(THREE, { checkQuorum: false, preVote: false });
+    group.isolate("a");
+    for (let n = 0; n < 5; n++) group.write("a", `lost${n}`);
+    group.elect("b");
+    const committed = group.write("b", "kept");
+    expect(group.node("c").log.contains(committed)).toBe(true);
+    expect(group.node("a").log.last.index).toBeGreaterThan(group.node("c").log.last.index);
+    group.crash("b");
+    group.heal();
+    group.timeOut("a");
+    group.settle();
+    group.timeOut("a");
+    group.settle();
+    expect(group.node("a").role).not.toBe("leader");
+    group.elect("c");
+    group.beat();
+    expect(group.node("c").commitStatus(committed)).toBe("committed");
+    expect(group.node("a").commitStatus(committed)).toBe("committed");
+  });
+
+  it.each([
+    ["5@2", "9@1", false],
+    ["5@2", "4@2", false],
+    ["5@2", "5@2", true],
+    ["5@2", "6@2", true],
+    ["5@2", "1@3", true],
+  ])("E1: of a node whose log ends at %s is, for a candidate's %s, %s", (own, last, granted) => {
+    const node = restarted({ log: logOf(own === "5@2" ? "1-4@1 5@2" : ""), term: 3 });
+    node.handleMessage(requestVote("b", 4, last), 1000);
+    expect(votesIn(saysAll(node, 1000))).toEqual([granted]);
+  });
+
+  it("E3: leaves a node only once it is durable", () => {
+    const group = CoreGroup.started(THREE);
+    group.crash("a");
+    group.holdDisk("c");
+    group.timeOut("b");
+    group.settle();
+    const replies = (): number =>
+      ofType(group.sent, "request-vote-reply").filter(({ from }) => from === "c").length;
+    const before = replies();
+    expect(group.node("c").votedFor).toBe(group.node("b").id);
+    expect(group.host("c").hardState.votedFor).not.toBe("b");
+    expect(group.node("b").role).toBe("candidate");
+    group.releaseDisk("c");
+    group.settle();
+    expect(replies()).toBe(before + 1);
+    expect(group.node("b").role).toBe("leader");
+  });
+
+  it("E3: that was lost in a crash before it was durable binds nobody, and one that was durable does", () => {
+    const group = CoreGroup.started(THREE, { preVote: false, checkQuorum: false });
+    group.crash("a");
+    group.holdDisk("c");
+    group.cut("b", "c");
+    group.timeOut("b");
+    group.settle();
+    group.deliver({ to: "c", message: ofType(group.sent, "request-vote").at(-1)!, entries: [] });
+    group.crash("c");
+    group.restart("c");
+    expect(group.node("c").votedFor).not.toBe("b");
+    group.releaseDisk("c");
+    group.deliver({ to: "c", message: ofType(group.sent, "request-vote").at(-1)!, entries: [] });
+    group.settle();
+    group.crash("c");
+    group.restart("c");
+    const { term } = group.node("b");
+    expect(group.host("c").hardState).toEqual({ term, votedFor: "b" });
+    group.say("c", requestVote("a", term, "99@99"));
+    group.settle();
+    expect(group.node("c").votedFor).toBe("b");
+  });
+
+  it("E4: is asked for only once the candidate's own is durable, so that a crash leaves none behind", () => {
+    const group = CoreGroup.started(THREE, { preVote: false, checkQuorum: false });
+    group.crash("a");
+    group.holdDisk("b");
+    group.forget();
+    group.timeOut("b");
+    group.settle();
+    expect(group.node("b").role).toBe("candidate");
+    expect(ofType(group.sent, "request-vote")).toEqual([]);
+    const { term } = group.node("b");
+    group.crash("b");
+    group.restart("b");
+    group.releaseDisk("b");
+    group.say("b", requestVote("c", term, "99@99"));
+    group.settle();
+    expect(group.host("b").hardState).toEqual({ term, votedFor: "c" });
+  });
+
+  it("E5: and its term are one record, whatever a crash keeps", () => {
+    for (const torn of [
+      { whole: 0, entries: null },
+      { whole: 0, entries: 0 },
+      { whole: 9, entries: null },
+    ]) {
+      const group = CoreGroup.started(THREE, { preVote: false, checkQuorum: false });
+      const { term } = group.node("c");
+      group.holdDisk("c");
+      group.say("c", requestVote("b", term + 1, "99@99"));
+      expect(group.host("c").pendingActions.map(({ hardState }) => hardState)).toEqual([
+        { term: term + 1, votedFor: "b" },
+      ]);
+      group.crash("c", torn);
+      const kept = group.host("c").hardState;
+      expect([
+        { term, votedFor: "a" },
+        { term: term + 1, votedFor: "b" },
+      ]).toContainEqual(kept);
+      group.restart("c");
+      group.releaseDisk("c");
+      for (const asked of [term, term + 1]) {
+        group.say("c", requestVote("d", asked, "99@99"));
+        group.settle();
+      }
+      // The checker throws if a durable vote ever changes.
+      expect(group.host("c").hardState.term).toBe(term + 1);
+      expect(group.host("c").hardState.votedFor).toBe(kept.term === term ? "d" : "b");
+    }
+  });
+
+  it("E6: is not forgotten by a leader that steps down within its term", () => {
+    const node = leading();
+    const { term } = node;
+    node.handleTimeout(1000 + 800);
+    expect(node.role).toBe("follower");
+    expect([node.term, node.votedFor]).toEqual([term, "a"]);
+    node.handleMessage(requestVote("c", term, "99@99"), 9000);
+    expect(votesIn(saysAll(node, 9000))).toEqual([false]);
+  });
+
+  it("E6: is not forgotten by a candidate that finds the leader of its term", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]), preVote: false });
+    node.handleTimeout(1000);
+    act(node, 1000);
+    const { term } = node;
+    expect(node.role).toBe("candidate");
+    node.handleMessage(appendEntries({ term, entries: range("1@1", "") }), 1001);
+    expect(node.role).toBe("follower");
+    node.handleMessage(requestVote("c", term, "99@99"), 9000);
+    expect(votesIn(saysAll(node, 9000))).toEqual([false]);
+  });
+
+  it("E8: that was refused elsewhere teaches the term and nothing more", () => {
+    const node = restarted({ log: logOf("1-5@2"), term: 6 });
+    node.handleMessage({ type: "request-vote-reply", from: "c", term: 7, granted: false }, 1000);
+    expect([node.term, node.votedFor]).toEqual([7, null]);
+    node.handleMessage(requestVote("c", 7, "9@1"), 1000);
+    expect(votesIn(saysAll(node, 1000))).toEqual([false]);
+    expect(node.votedFor).toBeNull();
+  });
+
+  it("is given again to the same candidate, and to no other", () => {
+    const node = restarted({ log: logOf("1-5@2"), term: 6 });
+    node.handleMessage(requestVote("b", 7, "5@2"), 1000);
+    node.handleMessage(requestVote("c", 7, "5@2"), 1000);
+    node.handleMessage(requestVote("b", 7, "5@2"), 1000);
+    expect(votesIn(saysAll(node, 1000))).toEqual([true, false, true]);
+  });
+
+  it("promised in a term that was left before anyone took the promise is never sent", () => {
+    const node = restarted({ log: logOf("1-5@2"), term: 6 });
+    node.handleMessage(requestVote("b", 7, "5@2"), 1000);
+    node.handleMessage(requestVote("c", 8, "5@2"), 1000);
+    const said = saysAll(node, 1000);
+    expect(said).toEqual([{ type: "request-vote-reply", from: "a", term: 8, granted: true }]);
+    expect([node.term, node.votedFor]).toEqual([8, "c"]);
+  });
+
+  it("E26: is given in no term that the node has left, though its log is cut back to older ones", () => {
+    const node = restarted({ log: logOf("1-4@1 5-7@5"), term: 9 });
+    node.handleMessage(appendEntries({ term: 9, entries: range("4@1", "5@6") }), 1);
+    expect(act(node, 1).append).toEqual({ truncateFrom: 5, from: 5, to: 6 });
+    expect(node.term).toBe(9);
+    node.handleMessage(requestVote("c", 8, "99@8"), 9000);
+    const replies = saysAll(node, 9000).filter(({ type }) => type === "request-vote-reply");
+    expect(replies).toEqual([{ type: "request-vote-reply", from: "a", term: 9, granted: false }]);
+  });
+});
+
+describe("a candidate", () => {
+  it("does not lead before its own term is durable, however many votes it has", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]), preVote: false });
+    node.handleTimeout(1000);
+    const taken = node.takeActions();
+    const { term } = node;
+    for (const from of ["b", "c"]) {
+      node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, 1001);
+    }
+    expect(node.role).toBe("candidate");
+    node.handlePersisted(taken.persistId, 1002);
+    expect(node.role).toBe("leader");
+  });
+
+  it("counts no vote of another term, no refusal, and none twice", () => {
+    const five = configOf(FIVE);
+    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: five }]), preVote: false });
+    node.handleTimeout(1000);
+    act(node, 1000);
+    const { term } = node;
+    node.handleMessage({ type: "request-vote-reply", from: "b", term: term - 1, granted: true }, 1001);
+    node.handleMessage({ type: "request-vote-reply", from: "c", term, granted: false }, 1001);
+    for (let n = 0; n < 3; n++) {
+      node.handleMessage({ type: "request-vote-reply", from: "d", term, granted: true }, 1001);
+    }
+    node.handleMessage({ type: "request-vote-reply", from: "x", term, granted: true }, 1001);
+    expect(node.role).toBe("candidate");
+    node.handleMessage({ type: "request-vote-reply", from: "e", term, granted: true }, 1001);
+    expect(node.role).toBe("leader");
+  });
+
+  it("counts votes for the election it asks for, and not pre-votes of an earlier one", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]), term: 4 });
+    node.handleTimeout(1000);
+    expect(node.role).toBe("pre-candidate");
+    const reply = { type: "pre-vote-reply", from: "b", term: 4, granted: true } as const;
+    node.handleMessage({ ...reply, requestTerm: 3 }, 1000);
+    node.handleMessage({ ...reply, granted: false, requestTerm: 4 }, 1000);
+    expect(node.term).toBe(4);
+    node.handleMessage({ ...reply, requestTerm: 4 }, 1000);
+    expect([node.role, node.term]).toEqual(["candidate", 5]);
+  });
+
+  it("E10: and those who voted for it follow the winner of the same term", () => {
+    const group = CoreGroup.started(FIVE, { preVote: false, checkQuorum: false });
+    group.crash("a");
+    group.isolate("d", "e");
+    group.timeOut("d");
+    group.fire("b");
+    group.settle();
+    const { term } = group.node("b");
+    expect([group.node("d").term, group.node("e").votedFor]).toEqual([term, "d"]);
+    group.restart("a");
+    group.stop((message, to) => message.type !== "request-vote-reply" && (to === "d" || to === "e"));
+    for (const { message, to } of group.sent.filter(({ message }) => message.type === "request-vote")) {
+      if (to === "a" && message.from === "b") group.say("a", message);
+    }
+    group.settle();
+    expect(group.node("b").role).toBe("leader");
+    group.stop(null);
+    group.heal();
+    group.beat();
+    for (const id of ["d", "e"]) {
+      expect(group.node(id)).toMatchObject({ role: "follower", leader: "b", term });
+      expect(group.node(id).log.last).toEqual(group.node("b").log.last);
+    }
+  });
+});
+
+describe("who is left behind", () => {
+  it("E11: learns the term from the answer to its pre-vote, and a leader emerges", () => {
+    const group = CoreGroup.started(THREE);
+    group.isolate("c");
+    const behind = group.node("c").term;
+    for (const id of ["a", "b"]) {
+      group.say(id, { type: "request-vote-reply", from: "c", term: behind + 4, granted: false });
+    }
+    group.elect("a");
+    group.write("a", "more");
+    group.crash("b");
+    group.heal();
+    // c asks first, with a term long past.
+    group.stop((message) => message.type === "append-entries");
+    group.timeOut("c");
+    group.settle();
+    expect(behind).toBeLessThan(group.node("a").term);
+    expect(group.node("c").term).toBe(group.node("a").term);
+    group.stop(null);
+    group.advance(5000);
+    expect(group.leaders).toEqual(["a"]);
+    expect(group.node("c").leader).toBe("a");
+  });
+
+  it("E12: a node without pre-vote and with a shorter log at a higher term does not wedge the others", () => {
+    const group = CoreGroup.started(THREE, { of: { a: { preVote: false } } });
+    group.elect("b");
+    group.isolate("a");
+    group.write("b", "more");
+    for (let n = 0; n < 5; n++) group.timeOut("a");
+    expect(group.node("a").term).toBeGreaterThan(group.node("b").term + 2);
+    group.heal();
+    group.advance(6000);
+    const [leader = ""] = group.leaders;
+    expect(["b", "c"]).toContain(leader);
+    expect(group.node("a").leader).toBe(leader);
+    expect(group.payloads("a")).toContain("more");
+  });
+
+  it("E13: two cohorts, the longer log at the lower term, do not block each other", () => {
+    const six = ["a", "b", "c", "d", "e", "f"];
+    const group = CoreGroup.started(six);
+    group.isolate("a", "b", "c");
+    group.propose("a", "longer");
+    group.settle();
+    for (const id of ["d", "e", "f"])
+      group.say(id, { type: "request-vote-reply", from: "a", term: 6, granted: false });
+    group.settle();
+    group.advance(2000);
+    expect(group.leaders).toEqual([]);
+    expect(group.node("a").term).toBeLessThan(group.node("d").term);
+    group.heal();
+    group.advance(8000);
+    expect(group.leaders).toHaveLength(1);
+    expect(THREE).toContain(group.leaders[0]);
+    for (const id of six) expect(group.payloads(id)).toContain("longer");
+  });
+});
+
+describe("a healthy leader", () => {
+  it("E15: is not deposed by a node that comes back from isolation", () => {
+    const group = CoreGroup.started(THREE);
+    group.isolate("c");
+    group.advance(50 * 800);
+    group.heal();
+    const { term } = group.node("a");
+    group.forget();
+    for (let n = 0; n < 20; n++) {
+      group.write("a", `w${n}`);
+      group.beat();
+    }
+    expect(group.leaders).toEqual(["a"]);
+    expect(group.node("a").term).toBe(term);
+    expect(group.payloads("c")).toContain("w19");
+  });
+
+  it("E15: is not deposed by a node that is no member any more and campaigns without pre-vote", () => {
+    const group = CoreGroup.started(THREE);
+    const { term } = group.node("a");
+    for (let n = 1; n < 10; n++) {
+      for (const id of THREE) group.say(id, requestVote("x", term + n, "999@99"));
+      group.beat();
+    }
+    expect(group.leaders).toEqual(["a"]);
+    expect(group.node("a").term).toBe(term);
+    for (const id of THREE) expect(group.host(id).hardState.votedFor).toBe("a");
+  });
+
+  it("is not deposed by a pre-vote, even of a later term", () => {
+    const node = leading();
+    const { term } = node;
+    node.handleMessage({ type: "pre-vote", from: "b", term: term + 5, last: at("99@99") }, 1001);
+    expect([node.role, node.term]).toEqual(["leader", term]);
+    expect(saysAll(node, 1001)).toContainEqual(
+      expect.objectContaining({ type: "pre-vote-reply", granted: false, term }),
+    );
+  });
+
+  it("gives way when it asked for the election itself", () => {
+    const node = leading();
+    const { term } = node;
+    node.handleMessage(requestVote("b", term + 1, "99@99", true), 1001);
+    expect([node.role, node.term, node.votedFor]).toEqual(["follower", term + 1, "b"]);
+  });
+});
+
+describe("a leader that reaches some but cannot commit", () => {
+  it("E16: keeps leading while one of three sees both others, and changes no more", () => {
+    const group = CoreGroup.started(THREE);
+    const { term } = group.node("a");
+    group.cut("a", "c");
+    group.advance(20_000);
+    const written = group.write("a", "still");
+    expect(group.leaders).toEqual(["a"]);
+    expect(group.node("a").term).toBe(term);
+    expect(group.node("a").commitStatus(written)).toBe("committed");
+    expect(group.node("c").term).toBe(term);
+  });
+
+  it("E16: steps aside when it reaches only the bridge between the others", () => {
+    // a: the old leader; c: the bridge; b, c and d see each other; e sees nobody.
+    const group = CoreGroup.started(FIVE);
+    group.isolate("e");
+    group.cut("a", "b");
+    group.cut("a", "d");
+    group.advance(6_000);
+    const [leader = ""] = group.leaders;
+    expect(["b", "c", "d"]).toContain(leader);
+    const { term } = group.node(leader);
+    const written = group.write(leader, "moved");
+    expect(group.node(leader).commitStatus(written)).toBe("committed");
+    group.advance(20_000);
+    expect(group.leaders).toEqual([leader]);
+    expect(group.node(leader).term).toBe(term);
+  });
+
+  it("E16: steps aside when it is heard and hears nobody", () => {
+    const group = CoreGroup.started(THREE);
+    group.cutOneWay("b", "a");
+    group.cutOneWay("c", "a");
+    group.advance(5_000);
+    const [leader = ""] = group.leaders;
+    expect(["b", "c"]).toContain(leader);
+    expect(group.node("a").role).not.toBe("leader");
+    const written = group.write(leader, "moved");
+    expect(group.node(leader).commitStatus(written)).toBe("committed");
+  });
+
+  it("E16: keeps on leading a group that does without check-quorum", () => {
+    const group = CoreGroup.started(THREE, { checkQuorum: false });
+    group.cutOneWay("b", "a");
+    group.cutOneWay("c", "a");
+    group.advance(5_000);
+    expect(group.leaders).toEqual(["a"]);
+  });
+});
+
+describe("who may not lead", () => {
+  it("E20: a learner never campaigns, not even after a restart", () => {
+    const config = configOf(["b", "c"], ["a"]);
+    const node = restarted({ log: logOf("1-3@1", "0@0", [{ index: 1, config }]) });
+    expect(isVoter(config, "a")).toBe(false);
+    for (let now = 1000; now < 20_000; now += 1000) {
+      node.handleTimeout(now);
+      const { messages, messagesAfterPersist, timer } = act(node, now);
+      expect([messages, messagesAfterPersist, timer]).toEqual([[], [], null]);
+    }
+    expect([node.role, node.term]).toEqual(["follower", 1]);
+  });
+
+  it("E20: a node of no cluster waits for ever", () => {
+    const node = RaftNode.start({ id: "a", random: () => 0 });
+    expect(node.takeActions().timer).toBeNull();
+    node.handleTimeout(10_000);
+    expect([node.role, node.term]).toEqual(["follower", 0]);
+  });
+});
+
+describe("election timeouts", () => {
+  it("E23: are drawn anew by each node, so that a leader is elected within three rounds", () => {
+    let late = 0;
+    const runs = 100;
+    for (let seed = 1; seed <= runs; seed++) {
+      const group = new CoreGroup(FIVE, { seed });
+      group.host("a").createCluster(FIVE, 0);
+      group.settle();
+      for (const id of FIVE.slice(1)) group.host(id).createCluster(FIVE, 0);
+      group.advance(3 * 800);
+      if (group.leaders.length === 0) late += 1;
+    }
+    expect(late).toBeLessThanOrEqual(runs / 100);
+  });
+
+  it("E24: elect a leader in a restarted cluster in the usual time", () => {
+    const group = CoreGroup.started(THREE);
+    for (const id of THREE) group.crash(id);
+    for (const id of THREE) group.restart(id);
+    group.advance(2 * 800);
+    expect(group.leaders).toHaveLength(1);
+  });
+
+  it("E24: do not hold up a sole voter, which leads at once, also after a restart", () => {
+    const group = new CoreGroup(["a"]);
+    group.host("a").createCluster(["a"], 0);
+    group.advance(0);
+    expect(group.node("a")).toMatchObject({ role: "leader", leader: "a", commitIndex: 2 });
+    group.crash("a");
+    group.restart("a");
+    group.advance(0);
+    expect(group.node("a")).toMatchObject({ role: "leader", leader: "a", commitIndex: 3 });
+  });
+
+  it("do not begin a second campaign of a sole voter whose disk is slow", () => {
+    const group = new CoreGroup(["a"]);
+    group.host("a").createCluster(["a"], 0);
+    group.holdDisk("a");
+    group.advance(10_000);
+    const { term } = group.node("a");
+    expect(group.node("a").role).toBe("candidate");
+    group.releaseDisk("a");
+    group.advance(0);
+    expect(group.node("a")).toMatchObject({ role: "leader", term });
+  });
+});
+
+describe("a term", () => {
+  it("has one leader: a second one stops the node, and nothing changes", () => {
+    const node = restarted({ log: logOf("1-3@1"), term: 2 });
+    node.handleMessage(appendEntries({ from: "b", term: 2, entries: range("3@1", "4@2") }), 1);
+    act(node, 1);
+    const before = node.capture();
+    const second = appendEntries({ from: "c", term: 2, entries: range("3@1", "4-5@2") });
+    expect(() => node.handleMessage(second, 1)).toThrow(ProtocolViolation);
+    expect(node.capture()).toEqual(before);
+    const leader = leading();
+    const led = leader.capture();
+    expect(() =>
+      leader.handleMessage(appendEntries({ term: leader.term, entries: range("1@1", "") }), 1000),
+    ).toThrow(ProtocolViolation);
+    expect(leader.capture()).toEqual(led);
+  });
+
+  it("is saved before anything is said in it", () => {
+    const node = restarted({ log: logOf("1-3@1"), term: 2 });
+    node.handleMessage(appendEntries({ term: 5, entries: range("3@1", "") }), 1);
+    const { hardState, messages, messagesAfterPersist, persistId } = node.takeActions();
+    expect(hardState).toEqual({ term: 5, votedFor: null });
+    expect([...messages, ...messagesAfterPersist]).toEqual([]);
+    node.handlePersisted(persistId, 1);
+    expect(act(node, 1).messages).toHaveLength(1);
+  });
+});

@@ -1,0 +1,229 @@
+import { describe, expect, it } from "vitest";
+
+import { CoreGroup, ofType } from "../testing/core-group.ts";
+import { RaftNode, type Actions } from "./index.ts";
+import {
+  accepted,
+  act,
+  appendEntries,
+  at,
+  leading,
+  logOf,
+  range,
+  restarted,
+  saysAll,
+} from "./test/script.ts";
+
+const THREE = ["a", "b", "c"];
+
+function heartbeatsIn({ messages }: Actions): number {
+  return messages.filter(({ message }) => message.type === "append-entries").length;
+}
+
+describe("a linearizable read", () => {
+  it("L1: waits until an entry of the leader's own term is committed", () => {
+    const node = leading({ log: logOf("1-7@1"), commit: 5 });
+    const { term } = node;
+    const id = node.readIndex(1001);
+    act(node, 1001);
+    for (const from of ["b", "c"]) node.handleMessage(accepted(from, term, 7), 1002);
+    expect(act(node, 1002).reads).toEqual([]);
+    node.handleMessage(accepted("b", term, 8), 1003);
+    expect(node.commitIndex).toBe(8);
+    const actions = act(node, 1003);
+    expect(actions.reads).toEqual([]);
+    node.handleMessage(accepted("b", term, 8, node.capture().round), 1004);
+    expect(act(node, 1004).reads).toEqual([{ id, index: 8 }]);
+  });
+
+  it("is answered only by a majority that was asked after it came", () => {
+    const node = leading();
+    const { term } = node;
+    node.handleMessage(accepted("b", term, 2), 1001);
+    act(node, 1001);
+    const { round } = node.capture();
+    const id = node.readIndex(1002);
+    const asked = act(node, 1002);
+    expect(heartbeatsIn(asked)).toBe(2);
+    // An answer that was on its way already speaks of an earlier check.
+    node.handleMessage(accepted("b", term, 2, round), 1003);
+    expect(act(node, 1003).reads).toEqual([]);
+    node.handleMessage(accepted("b", term, 2, round + 1), 1003);
+    expect(act(node, 1003).reads).toEqual([{ id, index: 2 }]);
+  });
+
+  it("shares its check with all that came before it was sent, and only with those", () => {
+    const node = leading();
+    const { term } = node;
+    node.handleMessage(accepted("b", term, 2), 1001);
+    act(node, 1001);
+    const first = Array.from({ length: 1000 }, () => node.readIndex(1002));
+    expect(heartbeatsIn(act(node, 1002))).toBe(2);
+    const { round } = node.capture();
+    const late = node.readIndex(1002);
+    act(node, 1002);
+    node.handleMessage(accepted("c", term, 2, round), 1003);
+    expect(act(node, 1003).reads.map(({ id }) => id)).toEqual(first);
+    node.handleMessage(accepted("c", term, 2, round + 1), 1003);
+    expect(act(node, 1003).reads).toEqual([{ id: late, index: 2 }]);
+  });
+
+  it("writes nothing", () => {
+    const group = CoreGroup.started(THREE);
+    const before = group.positions("a");
+    for (const id of THREE) group.read(id);
+    group.settle();
+    expect(group.positions("a")).toEqual(before);
+    for (const id of THREE) expect(group.host(id).reads).toHaveLength(1);
+  });
+
+  it("L4: on a follower is at an index that covers all that the leader has committed", () => {
+    const group = CoreGroup.started(THREE);
+    group.stop((message, to) => to === "c" && message.type === "append-entries" && message.round > 0);
+    const position = group.write("a", "x");
+    group.stop(null);
+    expect(group.node("c").commitIndex).toBeLessThan(position.index);
+    const id = group.read("c");
+    group.settle();
+    expect(group.host("c").reads).toEqual([{ id, index: position.index }]);
+    group.deliverStopped();
+    group.beat();
+    expect(group.host("c").applied).toHaveLength(position.index);
+  });
+
+  it("L4: on a follower is not answered by a new leader from what it has not committed yet", () => {
+    const group = CoreGroup.started(THREE);
+    const position = group.write("a", "acknowledged");
+    group.crash("a");
+    group.stop((message) => message.type === "append-entries-reply");
+    group.elect("b");
+    expect(group.node("b").commitIndex).toBeLessThanOrEqual(position.index);
+    const id = group.read("c");
+    group.settle();
+    expect(group.host("c").reads).toEqual([]);
+    group.stop(null);
+    group.beat();
+    group.beat();
+    const [answer] = group.host("c").reads;
+    expect(answer).toMatchObject({ id });
+    expect(answer?.index).toBeGreaterThan(position.index);
+  });
+
+  it("moves the follower's commit index no further than its log is known to equal the leader's", () => {
+    const node = restarted({ log: logOf("1-3@1 4-6@2"), term: 3 });
+    node.handleMessage(appendEntries({ term: 3, entries: range("3@1", "") }), 1);
+    act(node, 1);
+    const id = node.readIndex(2);
+    act(node, 2);
+    node.handleMessage({ type: "read-index-reply", from: "b", term: 3, id, index: 6 }, 3);
+    expect(node.commitIndex).toBe(3);
+    expect(act(node, 3).reads).toEqual([{ id, index: 6 }]);
+  });
+
+  it("is not served by a leader that was cut off and does not know", () => {
+    const group = CoreGroup.started(THREE);
+    group.isolate("a");
+    group.elect("b");
+    group.write("b", "newer");
+    const id = group.read("a");
+    group.advance(800);
+    expect(group.host("a").reads).toEqual([{ id, index: null }]);
+  });
+
+  it("is answered at once by a sole voter", () => {
+    const group = new CoreGroup(["a"]);
+    group.host("a").createCluster(["a"], 0);
+    group.advance(0);
+    const id = group.read("a");
+    expect(group.host("a").reads).toEqual([{ id, index: 2 }]);
+  });
+
+  it("asked for by another node carries a term that deposes nobody", () => {
+    const node = leading();
+    const { term } = node;
+    node.handleMessage({ type: "read-index", from: "b", term: term + 9, id: 1 }, 1001);
+    expect([node.role, node.term]).toEqual(["leader", term]);
+  });
+});
+
+describe("L9: a read that cannot be served fails, in bounded time", () => {
+  it("at once where no leader is known, and on a node without a cluster", () => {
+    const node = restarted({ log: logOf("1-3@1") });
+    const id = node.readIndex(1);
+    expect(act(node, 1).reads).toEqual([{ id, index: null }]);
+    const blank = RaftNode.start({ id: "x", random: () => 0 });
+    const other = blank.readIndex(1);
+    expect(act(blank, 1).reads).toEqual([{ id: other, index: null }]);
+  });
+
+  it("on a leader that steps down, and on the followers that asked it", () => {
+    const group = CoreGroup.started(THREE);
+    group.stop((message) => message.type === "append-entries-reply");
+    const own = group.read("a");
+    const asked = group.read("b");
+    group.settle();
+    expect([...group.host("a").reads, ...group.host("b").reads]).toEqual([]);
+    group.say("a", { type: "request-vote-reply", from: "c", term: 99, granted: false });
+    group.settle();
+    expect(group.host("a").reads).toEqual([{ id: own, index: null }]);
+    expect(group.host("b").reads).toEqual([{ id: asked, index: null }]);
+  });
+
+  it("before the first commit of a leader that never gets one", () => {
+    const group = CoreGroup.started(THREE);
+    group.crash("a");
+    group.stop((message) => message.type === "append-entries-reply");
+    group.elect("b");
+    const id = group.read("b");
+    group.advance(group.electionMsMax);
+    expect(group.host("b").reads).toEqual([{ id, index: null }]);
+  });
+
+  it("on a follower whose leader is silent, or lost the question", () => {
+    const group = CoreGroup.started(THREE);
+    group.stop((message) => message.type === "read-index");
+    const lost = group.read("b");
+    group.advance(group.electionMsMax);
+    expect(group.host("b").reads).toEqual([{ id: lost, index: null }]);
+    group.isolate("b");
+    const silent = group.read("b");
+    group.advance(group.electionMsMax);
+    expect(group.host("b").reads.slice(1)).toEqual([{ id: silent, index: null }]);
+  });
+
+  it("when more wait than may", () => {
+    const node = leading({ readsMax: 2 });
+    const [first, second, third] = [node.readIndex(1001), node.readIndex(1001), node.readIndex(1001)];
+    expect(node.takeActions().reads).toEqual([{ id: third, index: null }]);
+    node.handleMessage({ type: "read-index", from: "b", term: node.term, id: 77 }, 1001);
+    expect(
+      ofType(
+        node.takeActions().messages.map((letter) => ({ ...letter, entries: [] })),
+        "read-index-reply",
+      ),
+    ).toEqual([{ type: "read-index-reply", from: "a", term: node.term, id: 77, index: null }]);
+    node.handleTimeout(9000);
+    expect(
+      node
+        .takeActions()
+        .reads.map(({ id }) => id)
+        .sort(),
+    ).toEqual([first, second].sort());
+  });
+
+  it("and is answered once, whatever comes afterwards", () => {
+    const node = restarted({ log: logOf("1-3@1"), term: 1 });
+    node.handleMessage(appendEntries({ term: 1, entries: range("3@1", "") }), 1);
+    const id = node.readIndex(2);
+    act(node, 2);
+    const reply = { type: "read-index-reply", from: "b", term: 1, id, index: 3 } as const;
+    node.handleMessage(reply, 3);
+    node.handleMessage(reply, 3);
+    node.handleMessage({ ...reply, id: id + 1 }, 3);
+    expect(act(node, 3).reads).toEqual([{ id, index: 3 }]);
+    node.handleTimeout(9000);
+    expect(act(node, 9000).reads).toEqual([]);
+    expect(saysAll(node, 9000)).toEqual([]);
+    expect(node.commitStatus(at("3@1"))).toBe("committed");
+  });
+});
