@@ -19,6 +19,9 @@ export class DatabaseOpenError extends Error {
   override readonly name = "DatabaseOpenError";
 }
 
+/** What helps against a damaged state, for messages. */
+export const REBUILT = "the log holds all of it, and it is built anew from there";
+
 /** Opens the LevelDB in `directory`, and makes it if there is none. */
 export async function openDatabase(directory: string): Promise<Database> {
   const level = new ClassicLevel<Uint8Array, Uint8Array>(directory, {
@@ -45,11 +48,8 @@ function openError(directory: string, error: unknown): DatabaseOpenError {
   if (code === "LEVEL_LOCKED") {
     return new DatabaseOpenError(`${directory} is in use by another process; stop that one first`, { cause });
   }
-  if (code === "LEVEL_CORRUPTION") {
-    return new DatabaseOpenError(
-      `the database in ${directory} is damaged (${reason}). The log holds all of it: move that directory away and start again, and it is built anew from the log`,
-      { cause },
-    );
-  }
-  return new DatabaseOpenError(`cannot open the database in ${directory}: ${reason}`, { cause });
+  return new DatabaseOpenError(
+    `cannot open the database in ${directory}: ${reason}. If it is damaged, move that directory away and start again: ${REBUILT}`,
+    { cause },
+  );
 }

@@ -1,5 +1,5 @@
 import pino, { type Logger } from "pino";
-import { RaftError } from "keelson";
+import { AlreadyInitializedError, RaftError } from "keelson";
 import { formatAddress } from "./addresses.ts";
 import { DatabaseOpenError } from "./database.ts";
 import { ListenError } from "./listen.ts";
@@ -58,6 +58,10 @@ async function start(options: ServeOptions, logger: Logger): Promise<KvServer> {
       logger[level](fields, text);
     });
   } catch (error) {
+    if (error instanceof AlreadyInitializedError) {
+      const message = `--peers are not those that the cluster in ${options.data} began with; give the same as at the first start`;
+      throw new StartError(`${message} (${error.message})`, { cause: error });
+    }
     // These say what is wrong and what to do; anything else is a mistake of ours and keeps its stack.
     const isTold =
       error instanceof RaftError || error instanceof DatabaseOpenError || error instanceof ListenError;

@@ -343,7 +343,7 @@ describe("a power cut", () => {
     const store = new KvStateMachine(() => openDatabase(directory));
     const opening = store.open();
     await expect(opening).rejects.toThrow(DatabaseOpenError);
-    await expect(opening).rejects.toThrow(/lacks batch 6 of 10.*built anew from the log/);
+    await expect(opening).rejects.toThrow(/lacks batch 6 of 10.*built anew from there/);
     // And it let go of the directory.
     const database = await openDatabase(directory);
     await database.close();

@@ -1,6 +1,6 @@
 import { StateMachineFailure, type LogPosition, type StateMachine } from "keelson";
 import { commandCodec, type Condition, type KvCommand, type KvResult } from "./commands.ts";
-import { DatabaseOpenError, type Database, type DatabaseOperation } from "./database.ts";
+import { DatabaseOpenError, REBUILT, type Database, type DatabaseOperation } from "./database.ts";
 
 /** A value with the version of its key: the index of the log entry that put it. */
 export interface Versioned {
@@ -210,7 +210,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     for (let batch = Math.max(1, batches - RING_BATCHES + 1); batch <= batches; batch++) {
       if (found.has(batch)) continue;
       throw new DatabaseOpenError(
-        `the state on disk lacks batch ${batch} of ${batches}: part of it was lost, as in a power cut. The log holds all of it: move the state's directory away and start again, and it is built anew from the log`,
+        `the state on disk lacks batch ${batch} of ${batches}: part of it was lost, as in a power cut. Move the state's directory away and start again: ${REBUILT}`,
       );
     }
   }

@@ -1,0 +1,157 @@
+import { createServer } from "node:net";
+import { renameSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { listen } from "../src/listen.ts";
+import { temporaryDirectory } from "../src/test/temporary.ts";
+import { freePorts } from "./support/ports.ts";
+import { Keelson, run, until } from "./support/process.ts";
+
+interface Flags {
+  readonly id?: string;
+  readonly peers?: string;
+  readonly data?: string;
+  readonly more?: readonly string[];
+}
+
+/** A node that is a cluster by itself, on ports of its own. */
+async function flags({ id = "n1", peers, data = temporaryDirectory(), more = [] }: Flags = {}): Promise<
+  string[]
+> {
+  const [raft = 0, line = 0, http = 0] = await freePorts(3);
+  return [
+    ...["serve", "--id", id, "--peers", peers ?? `${id}=127.0.0.1:${raft}`, "--data", data],
+    ...["--line", `127.0.0.1:${line}`, "--http", `127.0.0.1:${http}`, ...more],
+  ];
+}
+
+function valueOf(args: readonly string[], flag: string): string {
+  return args[args.indexOf(flag) + 1] ?? "";
+}
+
+/** Starts a node and waits until it leads its cluster of one. */
+async function started(args: readonly string[]): Promise<Keelson> {
+  const keelson = new Keelson(args);
+  onTestFinished(() => keelson.kill("SIGKILL"));
+  await until("the node leads", async () => {
+    expect(keelson.isRunning, keelson.stderr).toBe(true);
+    const ready = await fetch(`http://${valueOf(args, "--http")}/readyz`).catch(() => null);
+    return ready?.status === 200;
+  });
+  return keelson;
+}
+
+describe("keelson", () => {
+  it("tells its commands and their flags", async () => {
+    for (const [args, text] of [
+      [["--help"], "Usage: keelson COMMAND"],
+      [["serve", "--help"], "Usage: keelson serve --id ID"],
+      [["demo", "--help"], "Usage: keelson demo [--data DIR]"],
+    ] as const) {
+      const { code, stdout, stderr } = await run(args);
+      expect([code, stderr]).toEqual([0, ""]);
+      expect(stdout).toContain(text);
+    }
+  });
+
+  it("ends with 2 and one clear line for a command line that cannot be right", async () => {
+    for (const [args, text] of [
+      [[], "keelson: a command is missing: demo or serve\nSee: keelson --help\n"],
+      [["sreve"], 'keelson: there is no command "sreve"; there are demo and serve\nSee: keelson --help\n'],
+      [["serve", "--id", "n1"], "keelson: --peers is missing\nSee: keelson serve --help\n"],
+      [
+        ["demo", "--raft-port", "x"],
+        'keelson: --raft-port "x" is not a port from 1 to 65533\nSee: keelson demo --help\n',
+      ],
+    ] as const) {
+      const { code, stdout, stderr } = await run(args);
+      expect([code, stdout, stderr]).toEqual([2, "", text]);
+    }
+  });
+});
+
+describe("keelson serve", () => {
+  it.each(["SIGTERM", "SIGINT"] as const)(
+    "closes in order at %s, ends with 0, and has everything again",
+    async (signal) => {
+      const args = await flags();
+      const url = `http://${valueOf(args, "--http")}/kv/a`;
+      const first = await started(args);
+      expect((await fetch(url, { method: "PUT", body: "kept" })).status).toBe(200);
+      first.child.kill(signal);
+      expect(await first.ended).toEqual({ code: 0, signal: null });
+      expect(first.stderr).toContain('"msg":"closed"');
+      const second = await started(args);
+      expect(await (await fetch(url)).text()).toBe("kept");
+      await second.kill("SIGTERM");
+    },
+  );
+
+  it("ends with 1 and says which address is taken, whichever it is, and leaves the others' data alone", async () => {
+    const taken = createServer();
+    const { port } = await listen(taken, { host: "127.0.0.1", port: 0 });
+    onTestFinished(() => void taken.close());
+    const busy = `127.0.0.1:${port}`;
+    for (const flag of ["--line", "--http", "--peers"]) {
+      const args = await flags();
+      args[args.indexOf(flag) + 1] = flag === "--peers" ? `n1=${busy}` : busy;
+      const { code, stderr } = await run([...args, "--log-level", "silent"]);
+      expect([code, stderr.trim().split("\n").length], stderr).toEqual([1, 1]);
+      expect(stderr).toMatch(/^keelson: /);
+      expect(stderr).toContain(busy);
+      expect(stderr).toMatch(/in use/);
+    }
+  });
+
+  it("ends with 1 if the data directory cannot be one", async () => {
+    const directory = temporaryDirectory();
+    const file = path.join(directory, "file");
+    writeFileSync(file, "");
+    const { code, stderr } = await run([...(await flags({ data: file })), "--log-level", "silent"]);
+    expect([code, stderr.trim().split("\n").length], stderr).toEqual([1, 1]);
+    expect(stderr).toMatch(/^keelson: /);
+    expect(stderr).toContain(file);
+  });
+
+  it("ends with 1 if another process has the data directory", async () => {
+    const data = temporaryDirectory();
+    const first = await started(await flags({ data }));
+    const { code, stderr } = await run([...(await flags({ data })), "--log-level", "silent"]);
+    expect([code, stderr.trim().split("\n").length], stderr).toEqual([1, 1]);
+    expect(stderr).toContain(data);
+    expect(first.isRunning).toBe(true);
+  });
+
+  it("ends with 1 if the data directory is another node's, or of a cluster that began otherwise", async () => {
+    const data = temporaryDirectory();
+    const args = await flags({ data });
+    await (await started(args)).kill("SIGKILL");
+    const other = await run([...(await flags({ data, id: "n2" })), "--log-level", "silent"]);
+    expect([other.code, other.stderr.trim().split("\n").length], other.stderr).toEqual([1, 1]);
+    expect(other.stderr).toMatch(/n1/);
+    const changed = [...args];
+    changed[changed.indexOf("--peers") + 1] += ",n2=127.0.0.1:1";
+    const peers = await run([...changed, "--log-level", "silent"]);
+    expect([peers.code, peers.stderr.trim().split("\n").length], peers.stderr).toEqual([1, 1]);
+    expect(peers.stderr).toContain("--peers");
+    const renamed = await run([...args, "--cluster-id", "other", "--log-level", "silent"]);
+    expect([renamed.code, renamed.stderr.trim().split("\n").length], renamed.stderr).toEqual([1, 1]);
+  });
+
+  it("ends with 1 and says what to do if its state is damaged, and that helps", async () => {
+    const data = temporaryDirectory();
+    const args = await flags({ data });
+    const url = `http://${valueOf(args, "--http")}/kv/a`;
+    const first = await started(args);
+    expect((await fetch(url, { method: "PUT", body: "kept" })).status).toBe(200);
+    await first.kill("SIGKILL");
+    writeFileSync(path.join(data, "state", "CURRENT"), "nonsense\n");
+    const { code, stderr } = await run([...args, "--log-level", "silent"]);
+    expect([code, stderr.trim().split("\n").length], stderr).toEqual([1, 1]);
+    expect(stderr).toMatch(/move that directory away and start again.*built anew from there/);
+    renameSync(path.join(data, "state"), path.join(data, "away"));
+    const again = await started(args);
+    expect(await (await fetch(url)).text()).toBe("kept");
+    await again.kill("SIGTERM");
+  });
+});

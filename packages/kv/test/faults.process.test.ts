@@ -1,0 +1,72 @@
+import { expect, it, onTestFinished } from "vitest";
+import { Cluster } from "./support/cluster.ts";
+import { Load } from "./support/load.ts";
+import { pause, until } from "./support/process.ts";
+import { ProxyNetwork } from "./support/proxy.ts";
+
+const PAUSE_MS = 10_000;
+const CUT_MS = 2500;
+const GAP_MS_MAX = 2000;
+
+it("a follower and then the leader asleep: writes go on, and the sleeper catches up", async () => {
+  await using cluster = await Cluster.create();
+  const leader = await cluster.startAll();
+  const load = new Load(cluster.httpAddresses);
+  await until("the load runs", () => load.writes > 100);
+  const follower = cluster.nodes.find(({ id }) => id !== leader.id)!.id;
+  load.takeLongestGapMs();
+  await cluster.kill(follower, "SIGSTOP");
+  const { writes } = load;
+  await pause(PAUSE_MS);
+  expect(load.writes).toBeGreaterThan(writes + 100);
+  expect(load.takeLongestGapMs()).toBeLessThan(GAP_MS_MAX);
+  await cluster.kill(follower, "SIGCONT");
+  await cluster.caughtUp(follower);
+  // A leader that sleeps does not know it: awake again, it must not answer as if it still led.
+  const { id, term } = await cluster.leader();
+  await cluster.kill(id, "SIGSTOP");
+  const before = load.writes;
+  await pause(CUT_MS);
+  await cluster.kill(id, "SIGCONT");
+  expect(load.writes).toBeGreaterThan(before + 20);
+  await cluster.caughtUp(id);
+  expect((await cluster.leader(3)).term).toBeGreaterThan(term);
+  await load.stop();
+  await load.check();
+  expect(load.faults).toEqual([]);
+});
+
+it("a node cut off from the others, first a follower, then the leader: writes go on, and it catches up", async () => {
+  const network = new ProxyNetwork();
+  onTestFinished(() => {
+    network.close();
+  });
+  await using cluster = await Cluster.create({ network });
+  const leader = await cluster.startAll();
+  const load = new Load(cluster.httpAddresses);
+  await until("the load runs", () => load.writes > 100);
+  const follower = cluster.nodes.find(({ id }) => id !== leader.id)!.id;
+  load.takeLongestGapMs();
+  network.cut(follower);
+  const { writes } = load;
+  await pause(CUT_MS);
+  expect(load.writes).toBeGreaterThan(writes + 100);
+  expect((await cluster.status(follower))?.leader).toBeNull();
+  expect(load.takeLongestGapMs()).toBeLessThan(GAP_MS_MAX);
+  network.mend();
+  await cluster.caughtUp(follower);
+  // Pre-vote: while it was away it raised no term, so its return deposed nobody.
+  const { id, term } = await cluster.leader(3);
+  expect([id, term]).toEqual([leader.id, leader.term]);
+  network.cut(id);
+  const before = load.writes;
+  await pause(CUT_MS);
+  expect(load.writes).toBeGreaterThan(before + 20);
+  // Check-quorum: it knows that it leads nobody.
+  expect((await cluster.status(id))?.role).not.toBe("leader");
+  network.mend();
+  await cluster.caughtUp(id);
+  await load.stop();
+  await load.check();
+  expect(load.faults).toEqual([]);
+});

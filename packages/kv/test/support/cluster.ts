@@ -1,0 +1,135 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { freePorts } from "./ports.ts";
+import { Keelson, until } from "./process.ts";
+import type { ProxyNetwork } from "./proxy.ts";
+
+/** What a test needs of /status. */
+export interface Status {
+  readonly id: string;
+  readonly role: string;
+  readonly term: number;
+  readonly leader: { readonly id: string; readonly line?: string; readonly http?: string } | null;
+  readonly commit: number;
+  readonly applied: number;
+  readonly last: number;
+}
+
+interface Node {
+  readonly id: string;
+  readonly line: string;
+  readonly http: string;
+  readonly args: readonly string[];
+  process: Keelson | null;
+}
+
+export interface ClusterOptions {
+  /** What the nodes reach each other through. Default: nothing in between. */
+  readonly network?: ProxyNetwork;
+}
+
+/** Three real processes with real disks. */
+export class Cluster {
+  readonly directory: string;
+  readonly nodes: readonly Node[];
+
+  private constructor(directory: string, nodes: readonly Node[]) {
+    this.directory = directory;
+    this.nodes = nodes;
+  }
+
+  static async create({ network }: ClusterOptions = {}): Promise<Cluster> {
+    const directory = mkdtempSync(path.join(tmpdir(), "keelson-cluster-"));
+    const ports = await freePorts(12);
+    const ids = ["n1", "n2", "n3"];
+    const at = (place: number): string => `127.0.0.1:${ports[place] ?? 0}`;
+    const peers: string[] = [];
+    for (const [place, id] of ids.entries()) {
+      // A node's greeting says where its clients reach it.
+      const address = await network?.add(id, at(3 + place), at(place), ports[9 + place] ?? 0);
+      peers.push(`${id}=${address ?? at(place)}`);
+    }
+    const nodes = ids.map((id, place) => {
+      const [line, http] = [at(3 + place), at(6 + place)];
+      const data = path.join(directory, id);
+      const args = [
+        ...["serve", "--id", id, "--peers", peers.join(","), "--data", data],
+        ...["--line", line, "--http", http, "--listen", at(place)],
+      ];
+      return { id, line, http, args, process: null };
+    });
+    return new Cluster(directory, nodes);
+  }
+
+  get httpAddresses(): string[] {
+    return this.nodes.map(({ http }) => http);
+  }
+
+  node(id: string): Node {
+    const found = this.nodes.find((node) => node.id === id);
+    if (found === undefined) throw new Error(`no node ${id}`);
+    return found;
+  }
+
+  start(id: string): void {
+    const node = this.node(id);
+    node.process = new Keelson(node.args);
+  }
+
+  /** Starts all nodes and resolves when each knows the leader. */
+  async startAll(): Promise<Status> {
+    for (const { id } of this.nodes) this.start(id);
+    return this.leader(this.nodes.length);
+  }
+
+  /** null: the node does not answer. */
+  async status(id: string): Promise<Status | null> {
+    try {
+      const response = await fetch(`http://${this.node(id).http}/status`, {
+        signal: AbortSignal.timeout(1000),
+      });
+      return response.ok ? ((await response.json()) as Status) : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /** The leader, once this many nodes agree on it. */
+  async leader(agreeing = 2): Promise<Status> {
+    let leader: Status | undefined;
+    await until(`${agreeing} nodes agree on a leader\n${this.#lastLines()}`, async () => {
+      const statuses = (await Promise.all(this.nodes.map(({ id }) => this.status(id)))).filter(
+        (status) => status !== null,
+      );
+      leader = statuses
+        .filter(({ role, id, term }) => {
+          const followers = statuses.filter((other) => other.leader?.id === id && other.term === term);
+          return role === "leader" && followers.length >= agreeing;
+        })
+        .sort((a, b) => b.term - a.term)[0];
+      return leader !== undefined;
+    });
+    if (leader === undefined) throw new Error("no leader");
+    return leader;
+  }
+
+  /** Resolves when a node has applied all that was committed when it was called. */
+  async caughtUp(id: string): Promise<void> {
+    const { commit } = await this.leader();
+    await until(`${id} has applied ${commit}`, async () => ((await this.status(id))?.applied ?? 0) >= commit);
+  }
+
+  async kill(id: string, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    await this.node(id).process?.kill(signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.nodes.map(({ id }) => this.kill(id)));
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #lastLines(): string {
+    return this.nodes.map(({ process }) => process?.stderr.split("\n").slice(-4).join("\n") ?? "").join("\n");
+  }
+}

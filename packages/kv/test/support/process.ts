@@ -1,0 +1,81 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+
+/** How a process ended. */
+export interface Ending {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** `keelson` in a process of its own, with what it says. */
+export class Keelson {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ending>;
+  #stdout = "";
+  #stderr = "";
+
+  constructor(args: readonly string[], options: { readonly cwd?: string } = {}) {
+    this.child = spawn(process.execPath, ["--conditions=source", MAIN, ...args], {
+      cwd: options.cwd,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.#stdout += text));
+    this.child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.#stderr += text));
+    this.ended = once(this.child, "close").then(([code, signal]) => ({
+      code: code as number | null,
+      signal: signal as NodeJS.Signals | null,
+    }));
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
+  get stdout(): string {
+    return this.#stdout;
+  }
+
+  get stderr(): string {
+    return this.#stderr;
+  }
+
+  get isRunning(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** Sends a signal and, unless the process only sleeps by it, resolves when it has ended. */
+  async kill(signal: NodeJS.Signals): Promise<void> {
+    if (!this.isRunning) return;
+    this.child.kill(signal);
+    if (signal !== "SIGSTOP" && signal !== "SIGCONT") await this.ended;
+  }
+}
+
+/** Runs `keelson` to its end. */
+export async function run(
+  args: readonly string[],
+): Promise<Ending & { readonly stdout: string; readonly stderr: string }> {
+  const keelson = new Keelson(args);
+  const ending = await keelson.ended;
+  return { ...ending, stdout: keelson.stdout, stderr: keelson.stderr };
+}
+
+/** Waits until the condition holds; asks again every 20 ms. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs = 20_000,
+): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await pause(20);
+  }
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
