@@ -160,6 +160,35 @@ describe("applying", () => {
     expect(flushed).toEqual([11, 12, 13, 14]);
   });
 
+  it("lets the event loop turn between two batches", async () => {
+    const cluster = new TestCluster(1, { limits: { applyBatchEntriesMax: 1 } });
+    const environment = cluster.world.environment("a");
+    const events: string[] = [];
+    const { raft, journal } = await cluster.open("a", {
+      environment: {
+        ...environment,
+        defer: (callback) => {
+          environment.defer(() => {
+            events.push("turn");
+            callback();
+          });
+        },
+      },
+    });
+    await cluster.finish(raft.initialize({ a: "a:1" }));
+    await cluster.leader();
+    await cluster.finish(raft.write("first"));
+    await cluster.advance(10);
+    journal.flush = () => {
+      events.push("batch");
+    };
+    events.length = 0;
+    await cluster.finish(Promise.all(["1", "2", "3", "4"].map((text) => raft.write(text))));
+    const batches = events.flatMap((event, at) => (event === "batch" ? [at] : []));
+    expect(batches).toHaveLength(4);
+    for (const at of batches.slice(1)) expect(events[at - 1]).toBe("turn");
+  });
+
   it("waits until an entry is durable on this node, though the others have committed it", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();

@@ -104,6 +104,18 @@ describe("a message whose records are not those it names", () => {
   });
 });
 
+describe("a peer that comes back with another disk", () => {
+  it("is told of, because its old disk had made promises", async () => {
+    const cluster = new TestCluster();
+    await cluster.open("a");
+    const entries = append(1, { term: 0, index: 0 }, [{ term: 1, members: ["a", "b"] }]);
+    await deliver(cluster, entries);
+    expect(cluster.messages).toEqual([]);
+    await deliver(cluster, entries, { ...LEADER, self: { ...LEADER.self, storeId: "a new one" } });
+    expect(cluster.messages.join()).toContain("warn a: a node came back with another disk");
+  });
+});
+
 describe("what the protocol rules out", () => {
   it("stops the node: two leaders of one term", async () => {
     const cluster = await TestCluster.of(["a"]);

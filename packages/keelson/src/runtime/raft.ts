@@ -1,5 +1,4 @@
 import type { Role } from "../core/state.ts";
-import { membersOf } from "../core/config.ts";
 import type { RaftNode } from "../core/node.ts";
 import type { LogIndex, NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
@@ -10,7 +9,6 @@ import {
   CommandTooLargeError,
   InvalidOptionError,
   NotLeaderError,
-  type LeaderHint,
   type Outcome,
   type RaftError,
 } from "../errors.ts";
@@ -24,8 +22,9 @@ import { Deadlines } from "./deadlines.ts";
 import { Driver } from "./driver.ts";
 import { errorOf, reasonOf, type Failure } from "./failure.ts";
 import { Founding } from "./founding.ts";
+import { MemberDirectory } from "./member-directory.ts";
 import type { MembershipAt } from "./membership.ts";
-import type { MemberMetrics, RaftMetrics } from "./metrics.ts";
+import type { RaftMetrics } from "./metrics.ts";
 import { openParts, type Opened } from "./opening.ts";
 import type { RaftOptions } from "./options.ts";
 import { Peers } from "./peers.ts";
@@ -81,6 +80,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #committed: Committed<Command>;
   readonly #founding: Founding;
   readonly #peers: Peers;
+  readonly #directory: MemberDirectory;
   readonly #shutdown: Shutdown;
   readonly #stopped = Promise.withResolvers<RaftError | undefined>();
   readonly #counters = { elections: 0, writes: 0, reads: 0 };
@@ -111,6 +111,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#peers = new Peers((text, fields) => {
       this.#log("warn", text, fields);
     });
+    this.#directory = new MemberDirectory(core, memberships, this.#peers, settings.data);
     this.#driver = new Driver(
       { core, entries, memberships, store, watch, transport, environment },
       {
@@ -267,13 +268,13 @@ export class Raft<Command, Result> implements AsyncDisposable {
       clusterId: this.#founding.clusterId,
       role: isStopped ? "stopped" : core.role,
       term: core.term,
-      leader: isStopped ? null : this.#leaderHint(),
+      leader: isStopped ? null : this.#directory.leader,
       commitIndex: core.commitIndex,
       appliedIndex: this.#applier.applied.index,
       durableIndex: core.durableIndex,
       lastIndex: core.log.last.index,
       config: core.config,
-      members: membersOf(core.config).map((id) => this.#memberMetrics(id)),
+      members: this.#directory.metrics(isStopped),
       pendingEntries: this.#writes.entries,
       pendingBytes: this.#writes.bytes,
       pendingReads: this.#reads.size,
@@ -335,7 +336,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   #propose(command: Command, options: CallOptions): Promise<Written<Result>> {
     this.#checkCall(options);
-    if (this.#core.role !== "leader") throw new NotLeaderError(this.#leaderHint());
+    if (this.#core.role !== "leader") throw new NotLeaderError(this.#directory.leader);
     const payload = this.#options.stateMachine.codec.encode(command);
     const { commandBytesMax } = this.#settings.limits;
     if (payload.length > commandBytesMax) throw new CommandTooLargeError(payload.length, commandBytesMax);
@@ -344,7 +345,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     if (refusal !== null) throw refusal;
     const position = this.#driver.propose(payload);
     // The driver gave it to nobody: nothing leaves before the end of the turn.
-    if (position === null) throw this.#refusal() ?? new NotLeaderError(this.#leaderHint());
+    if (position === null) throw this.#refusal() ?? new NotLeaderError(this.#directory.leader);
     this.#counters.writes += 1;
     const call = this.#call<Written<Result>>(
       options,
@@ -429,32 +430,6 @@ export class Raft<Command, Result> implements AsyncDisposable {
     });
   }
 
-  #leaderHint(): LeaderHint | null {
-    const { leader } = this.#core;
-    if (leader === null) return null;
-    return { id: leader, address: this.#opened.memberships.addressOf(leader), data: this.#dataOf(leader) };
-  }
-
-  #dataOf(id: NodeId): string | null {
-    return id === this.#settings.id ? this.#settings.data : this.#peers.dataOf(id);
-  }
-
-  #memberMetrics(id: NodeId): MemberMetrics {
-    const { config, log, role, durableIndex } = this.#core;
-    const isSelf = id === this.#settings.id;
-    const progress = isSelf ? { match: durableIndex, recentlyActive: true } : this.#core.progress(id);
-    const known = role === "leader" && this.#refusal() === null ? progress : undefined;
-    return {
-      id,
-      address: this.#opened.memberships.addressOf(id) ?? "",
-      voter: config.voters.includes(id) || config.outgoingVoters.includes(id),
-      data: this.#dataOf(id),
-      lag: known === undefined ? null : log.last.index - known.match,
-      match: known?.match ?? null,
-      active: known?.recentlyActive ?? null,
-    };
-  }
-
   // --- What happens to the node --------------------------------------------------------------------
 
   /** After each input to the core. What is told here has happened already. */
@@ -481,19 +456,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
     if (leaderChanged && leader !== null) this.#reads.retry();
   }
 
-  /** The members; and whoever else must be answered: all who call a node that knows no members yet, and its leader. */
   #setPeers(): void {
-    const membership = this.#opened.memberships.current?.membership;
-    const met = this.#peers.addresses;
-    const peers =
-      membership === undefined
-        ? met
-        : new Map([...membership.members].map(([id, { address }]) => [id, address]));
-    const { leader } = this.#core;
-    const leaderAddress = leader === null || peers.has(leader) ? undefined : met.get(leader);
-    if (leader !== null && leaderAddress !== undefined) peers.set(leader, leaderAddress);
-    peers.delete(this.#settings.id);
-    this.#options.transport.setPeers(peers);
+    this.#options.transport.setPeers(this.#directory.addresses);
   }
 
   #transportHost(): TransportHost {

@@ -70,7 +70,8 @@ export class FakeTransport implements Transport {
   filter: ((to: NodeId, parcel: Parcel) => boolean) | null = null;
   readonly #net: FakeNet;
   #host: TransportHost | null = null;
-  readonly #met = new Set<NodeId>();
+  /** Stores whose nodes were met. */
+  readonly #met = new Set<string>();
 
   constructor(net: FakeNet, address: string) {
     this.#net = net;
@@ -107,8 +108,8 @@ export class FakeTransport implements Transport {
     if (host === null || this.isClosed || clusterId === null) return;
     if (host.clusterId() === null) await host.adoptClusterId(clusterId).catch(() => undefined);
     if (host.clusterId() !== clusterId) return;
-    if (!this.#met.has(from.self.id)) {
-      this.#met.add(from.self.id);
+    if (!this.#met.has(from.self.storeId)) {
+      this.#met.add(from.self.storeId);
       host.onPeer({ ...from.self, address });
     }
     host.receive(parcel);

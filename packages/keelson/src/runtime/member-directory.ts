@@ -1,0 +1,74 @@
+import type { RaftNode } from "../core/node.ts";
+import type { NodeId } from "../core/position.ts";
+import { membersOf } from "../core/config.ts";
+import type { LeaderHint } from "../errors.ts";
+import type { MembershipHistory } from "./membership.ts";
+import type { MemberMetrics } from "./metrics.ts";
+import type { Peers } from "./peers.ts";
+
+/** Who the others are and where: from the membership in force, and from what they said when they were met. */
+export class MemberDirectory {
+  readonly #core: RaftNode;
+  readonly #memberships: MembershipHistory;
+  readonly #peers: Peers;
+  /** What this node says of itself. */
+  readonly #data: string;
+
+  constructor(core: RaftNode, memberships: MembershipHistory, peers: Peers, data: string) {
+    this.#core = core;
+    this.#memberships = memberships;
+    this.#peers = peers;
+    this.#data = data;
+  }
+
+  /** null: no leader is known. */
+  get leader(): LeaderHint | null {
+    const { leader } = this.#core;
+    if (leader === null) return null;
+    return { id: leader, address: this.#memberships.addressOf(leader), data: this.#dataOf(leader) };
+  }
+
+  /**
+   * Whom this node may have to talk to, and where: the members; and whoever else must be answered,
+   * which is everyone who calls a node that knows no members yet, and its leader.
+   */
+  get addresses(): Map<NodeId, string> {
+    const membership = this.#memberships.current?.membership;
+    const met = this.#peers.addresses;
+    const addresses =
+      membership === undefined
+        ? met
+        : new Map([...membership.members].map(([id, { address }]) => [id, address]));
+    const { leader } = this.#core;
+    const leaderAddress = leader === null || addresses.has(leader) ? undefined : met.get(leader);
+    if (leader !== null && leaderAddress !== undefined) addresses.set(leader, leaderAddress);
+    addresses.delete(this.#core.id);
+    return addresses;
+  }
+
+  /** Each member, with its progress if this node leads. */
+  metrics(isStopped: boolean): MemberMetrics[] {
+    const { config, log, role } = this.#core;
+    return membersOf(config).map((id) => {
+      const progress = role === "leader" && !isStopped ? this.#progressOf(id) : undefined;
+      return {
+        id,
+        address: this.#memberships.addressOf(id) ?? "",
+        voter: config.voters.includes(id) || config.outgoingVoters.includes(id),
+        data: this.#dataOf(id),
+        lag: progress === undefined ? null : log.last.index - progress.match,
+        match: progress?.match ?? null,
+        active: progress?.recentlyActive ?? null,
+      };
+    });
+  }
+
+  #progressOf(id: NodeId): { readonly match: number; readonly recentlyActive: boolean } | undefined {
+    if (id !== this.#core.id) return this.#core.progress(id);
+    return { match: this.#core.durableIndex, recentlyActive: true };
+  }
+
+  #dataOf(id: NodeId): string | null {
+    return id === this.#core.id ? this.#data : this.#peers.dataOf(id);
+  }
+}
