@@ -1,0 +1,301 @@
+import { describe, expect, it } from "vitest";
+
+import { CoreGroup, seededRandom } from "../testing/core-group.ts";
+import { configOf, ProtocolViolation, RaftNode, type Actions, type Message } from "./index.ts";
+import {
+  ABC,
+  accepted,
+  act,
+  appendEntries,
+  at,
+  leading,
+  logOf,
+  range,
+  restarted,
+  saysAll,
+} from "./test/script.ts";
+
+const THREE = ["a", "b", "c"];
+const FIRST = [{ index: 1, config: ABC }];
+
+function said({ messages, messagesAfterPersist }: Actions): Message[] {
+  return [...messages, ...messagesAfterPersist].map(({ message }) => message);
+}
+
+describe("the timer", () => {
+  it("is not moved by a heartbeat that puts the deadline off; the early call finds the right time", () => {
+    const node = restarted({ log: logOf("1-3@1", "0@0", FIRST), term: 1 });
+    const { timer } = node.takeActions();
+    expect(timer).toBe(600);
+    for (let now = 80; now <= 560; now += 80) {
+      node.handleMessage(appendEntries({ term: 1, entries: range("3@1", "") }), now);
+      expect(act(node, now).timer).toBe(timer);
+    }
+    node.handleTimeout(600);
+    expect(node.role).toBe("follower");
+    expect(act(node, 600).timer).toBe(560 + 600);
+  });
+
+  it("is moved at once by an earlier deadline", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", FIRST), preVote: false });
+    node.handleTimeout(1000);
+    expect(act(node, 1000).timer).toBe(1600);
+    node.handleMessage({ type: "request-vote-reply", from: "b", term: node.term, granted: true }, 1100);
+    expect(act(node, 1100).timer).toBe(1180);
+  });
+
+  it("may ring early, late, twice, or with a clock that went back", () => {
+    const node = restarted({ log: logOf("1-3@1", "0@0", FIRST), term: 1 });
+    act(node);
+    for (const early of [1, 300, 200, 599, -5]) {
+      node.handleTimeout(early);
+      expect(act(node, early).timer).toBe(600);
+      expect(node.role).toBe("follower");
+    }
+    node.handleTimeout(5000);
+    expect(node.role).toBe("pre-candidate");
+    const { timer } = act(node, 5000);
+    expect(timer).toBe(5000 + 600);
+    node.handleTimeout(5000);
+    node.handleTimeout(700);
+    expect(said(act(node, 700))).toEqual([]);
+    expect(node.term).toBe(1);
+  });
+
+  it("does not ring in an idle sole voter that leads", () => {
+    const group = new CoreGroup(["a"]);
+    group.host("a").createCluster(["a"], 0);
+    group.advance(10_000);
+    expect(group.node("a").role).toBe("leader");
+    expect(group.host("a").timer).toBeNull();
+  });
+
+  it("rings in a sole voter with a learner, for the learner's heartbeats", () => {
+    const config = configOf(["a"], ["l"]);
+    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config }]) });
+    node.handleTimeout(0);
+    saysAll(node);
+    expect(node.role).toBe("leader");
+    expect(node.takeActions().timer).toBe(80);
+    node.handleTimeout(80);
+    expect(said(act(node, 80)).map(({ type }) => type)).toEqual(["append-entries"]);
+    node.handleTimeout(80_000);
+    expect(node.role).toBe("leader");
+  });
+
+  it("of a leader names the heartbeat, or the time to step down if that is earlier", () => {
+    const node = leading();
+    expect(node.takeActions().timer).toBe(1080);
+    for (let now = 1080; now < 1800; now += 80) {
+      node.handleTimeout(now);
+      node.takeActions();
+    }
+    expect(node.role).toBe("leader");
+    const { timer } = node.takeActions();
+    expect(timer).toBe(1800);
+    node.handleTimeout(1800);
+    expect(node.role).toBe("follower");
+  });
+});
+
+describe("a leader's heartbeats", () => {
+  it("cost an idle group one message and one answer a follower and interval, and no write", () => {
+    const group = CoreGroup.started(THREE);
+    group.advance(200);
+    group.forget();
+    group.advance(10 * group.heartbeatMs);
+    expect(group.sent).toHaveLength(10 * 2 * 2);
+    for (const host of group.hosts) expect(host.pendingWrites).toBe(0);
+  });
+
+  it("keep its followers from asking for an election, however long they go on", () => {
+    const group = CoreGroup.started(THREE);
+    const { term } = group.node("a");
+    group.forget();
+    group.advance(60_000);
+    expect(group.sent.filter(({ message }) => message.type === "pre-vote")).toEqual([]);
+    expect(group.node("c").term).toBe(term);
+  });
+});
+
+describe("several writes under way", () => {
+  it("of terms and entries together release each promise only when its own batch is durable", () => {
+    const node = restarted({ log: logOf("1-3@1", "0@0", FIRST), term: 1 });
+    node.handleMessage({ type: "request-vote", from: "b", term: 5, last: at("3@1"), transfer: false }, 1000);
+    const first = node.takeActions();
+    node.handleMessage({ type: "request-vote", from: "c", term: 6, last: at("3@1"), transfer: false }, 1000);
+    const second = node.takeActions();
+    node.handleMessage(appendEntries({ from: "c", term: 6, entries: range("3@1", "4@6") }), 1001);
+    const third = node.takeActions();
+    expect(said(first)).toEqual([{ type: "request-vote-reply", from: "a", term: 5, granted: true }]);
+    expect(said(second)).toEqual([{ type: "request-vote-reply", from: "a", term: 6, granted: true }]);
+    expect([first.messages, second.messages, third.messages]).toEqual([[], [], []]);
+    node.handlePersisted(first.persistId, 1002);
+    expect(said(node.takeActions())).toEqual([]);
+    node.handlePersisted(second.persistId, 1003);
+    expect(said(node.takeActions())).toEqual([accepted("a", 6, 3)]);
+    node.handlePersisted(third.persistId, 1004);
+    expect(said(node.takeActions())).toEqual([accepted("a", 6, 4)]);
+  });
+
+  it("let a candidate whose vote is under way count it once it is durable, and in no later election", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", FIRST), preVote: false });
+    node.handleTimeout(1000);
+    const first = node.takeActions();
+    node.handleTimeout(2000);
+    const second = node.takeActions();
+    expect(node.term).toBe(3);
+    node.handlePersisted(first.persistId, 2001);
+    node.handleMessage({ type: "request-vote-reply", from: "b", term: 3, granted: true }, 2001);
+    expect(node.role).toBe("candidate");
+    node.handlePersisted(second.persistId, 2002);
+    expect(node.role).toBe("leader");
+  });
+
+  it("do not make a leader of a candidate that follows another by the time its vote is durable", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", FIRST), preVote: false });
+    node.handleTimeout(1000);
+    const { persistId } = node.takeActions();
+    const { term } = node;
+    node.handleMessage(appendEntries({ from: "b", term, entries: range("1@1", "") }), 1001);
+    for (const from of ["b", "c"]) {
+      node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, 1001);
+    }
+    node.handlePersisted(persistId, 1002);
+    expect([node.role, node.leader]).toEqual(["follower", "b"]);
+  });
+});
+
+describe("effects that nobody took across a change of leaders", () => {
+  it("end in one write that is the log of the last one", () => {
+    const node = restarted({ log: logOf("1-4@1"), term: 1 });
+    node.handleMessage(appendEntries({ from: "b", term: 2, entries: range("4@1", "5-9@2") }), 1);
+    node.handleMessage(appendEntries({ from: "c", term: 3, entries: range("6@2", "7@3") }), 1);
+    node.handleMessage(appendEntries({ from: "b", term: 4, entries: range("2@1", "3@4") }), 1);
+    const { append, hardState } = act(node, 1);
+    expect(append).toEqual({ truncateFrom: 3, from: 3, to: 4 });
+    expect(hardState).toEqual({ term: 4, votedFor: null });
+    expect(node.log.last).toEqual(at("3@4"));
+    expect(node.durableIndex).toBe(3);
+  });
+
+  it("of a leader that steps down before they are taken write its entries and send them to nobody", () => {
+    const node = leading();
+    const { term } = node;
+    for (const id of ["b", "c"]) node.handleMessage(accepted(id, term, 2), 1001);
+    act(node, 1001);
+    node.proposeCommands(5, 1002);
+    node.handleMessage({ type: "request-vote-reply", from: "c", term: term + 1, granted: false }, 1002);
+    const actions = node.takeActions();
+    expect(actions.append).toEqual({ truncateFrom: null, from: 3, to: 8 });
+    expect(said(actions)).toEqual([]);
+    node.handlePersisted(actions.persistId, 1003);
+    expect(node.durableIndex).toBe(7);
+    expect(node.commitIndex).toBe(2);
+  });
+
+  it("of a leader that is elected again begin anew: it trusts no match and no answer of its first term", () => {
+    const group = CoreGroup.started(THREE);
+    group.write("a", "x");
+    const old = group.sent.filter(({ to, message }) => to === "a" && message.type === "append-entries-reply");
+    group.say("a", { type: "request-vote-reply", from: "c", term: 50, granted: false });
+    group.settle();
+    group.stop((message) => message.type === "append-entries-reply");
+    group.elect("a");
+    for (const letter of old) group.deliver(letter);
+    expect(group.node("a").progress("b")).toMatchObject({ match: 0, state: "probe" });
+    expect(group.node("a").termStartCommitted).toBe(false);
+    group.stop(null);
+    group.beat();
+    group.beat();
+    expect(group.node("a").termStartCommitted).toBe(true);
+  });
+});
+
+describe("answers that come at awkward moments", () => {
+  it("of a follower that was refused and then accepted in one turn are both right", () => {
+    const node = restarted({ log: logOf("1-3@1"), term: 1 });
+    node.handleMessage(appendEntries({ term: 1, entries: range("9@1", "10@1") }), 1);
+    node.handleMessage(appendEntries({ term: 1, entries: range("3@1", "4@1") }), 1);
+    const outcomes = saysAll(node, 1).flatMap((message) =>
+      message.type === "append-entries-reply" ? [message.outcome] : [],
+    );
+    expect(outcomes[0]).toEqual({ accepted: false, refused: 9, hint: at("3@1") });
+    expect(outcomes.at(-1)).toEqual({ accepted: true, match: 4 });
+  });
+
+  it("of a voter that hears of a later term in the same turn bind nobody to the earlier leader", () => {
+    const node = restarted({ log: logOf("1-3@1"), term: 1 });
+    node.handleMessage(appendEntries({ from: "b", term: 2, entries: range("3@1", "4@2") }), 1);
+    node.handleMessage({ type: "request-vote-reply", from: "c", term: 7, granted: false }, 1);
+    const all = saysAll(node, 1);
+    expect(all).toEqual([]);
+    expect([node.term, node.leader]).toEqual([7, null]);
+    expect(node.log.last).toEqual(at("4@2"));
+  });
+
+  it("are given to a deposed leader with the newer term, and change nothing here", () => {
+    const node = restarted({ log: logOf("1-3@1"), term: 5 });
+    act(node);
+    const { log } = node.capture();
+    node.handleMessage(appendEntries({ from: "b", term: 4, entries: range("3@1", "4-9@4"), commit: 9 }), 1);
+    node.handleMessage(
+      { type: "install-snapshot", from: "b", term: 4, last: at("9@4"), config: ABC, round: 1 },
+      1,
+    );
+    const actions = act(node, 1);
+    expect(said(actions).map(({ term }) => term)).toEqual([5, 5]);
+    expect(actions.installSnapshot).toBeNull();
+    expect(node.capture().log).toEqual(log);
+    expect([node.leader, node.commitIndex]).toEqual([null, 0]);
+    const old = leading();
+    for (const message of said(actions)) old.handleMessage({ ...message, from: "b" }, 1001);
+    expect([old.role, old.term]).toEqual(["follower", 5]);
+  });
+});
+
+describe("a node", () => {
+  it("does, after it was captured and revived, exactly what it would have done", () => {
+    const group = CoreGroup.started(THREE);
+    group.holdDisk("b");
+    for (let n = 0; n < 3; n++) group.propose("a", `w${n}`);
+    group.node("a").readIndex(group.now);
+    group.settle();
+    for (const id of THREE) {
+      const [random, other] = [seededRandom(7), seededRandom(7)];
+      const image = structuredClone(group.node(id).capture());
+      const one = RaftNode.revive({ id, random }, image);
+      const two = RaftNode.revive({ id, random: other }, structuredClone(one.capture()));
+      for (const node of [one, two]) {
+        node.handleTimeout(group.now + 80);
+        node.proposeCommand(group.now + 80);
+        node.handleMessage(
+          { type: "request-vote-reply", from: "x", term: 99, granted: false },
+          group.now + 81,
+        );
+      }
+      expect(two.takeActions()).toStrictEqual(one.takeActions());
+      expect(two.capture()).toEqual(one.capture());
+    }
+  });
+
+  it("refuses settings that would not work", () => {
+    const random = (): number => 0;
+    for (const wrong of [
+      { id: "" },
+      { electionTimeoutMs: { min: 0, max: 5 } },
+      { electionTimeoutMs: { min: 500, max: 400 } },
+      { heartbeatMs: 300 },
+      { heartbeatMs: 0 },
+      { inflightMessagesMax: 0 },
+      { messageEntriesMax: 1.5 },
+    ]) {
+      expect(() => RaftNode.start({ id: "a", random, ...wrong })).toThrow(ProtocolViolation);
+    }
+  });
+
+  it("takes no message from itself", () => {
+    const node = restarted({ log: logOf("1@1") });
+    expect(() => node.handleMessage({ ...accepted("a", 1, 1) }, 1)).toThrow(ProtocolViolation);
+  });
+});
