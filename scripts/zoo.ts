@@ -1,0 +1,133 @@
+/**
+ * Puts known bugs back into the real code, one at a time, and shows that each is found:
+ * `npm run zoo -- --help`. Exits with 0 only if all were.
+ */
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+
+import { BUGS } from "./zoo/bugs.ts";
+import type { Bug } from "./zoo/bug.ts";
+import { hunt, type HuntOptions, type Trial } from "./zoo/hunt.ts";
+import { lineOf, tableOf, type Line } from "./zoo/report.ts";
+
+const HELP = `Usage: npm run zoo -- [--only CODE,...] [--seeds-max N] [--trials N] [--jobs J] [--list]
+
+  --only CODE,...  these bugs alone, and no file is written; otherwise docs/zoo.md and docs/zoo.json are
+  --seeds-max N    a bug that N seeds do not show is not found (default 2000)
+  --trials N       how often each bug is looked for, from different first seeds (default 5)
+  --jobs J         bugs at a time (default 1)
+  --list           the bugs, and no run`;
+
+const DOCS = path.join(import.meta.dirname, "../docs");
+
+/** What a thread is given, and what it sends back. */
+interface Task {
+  readonly code: string;
+  readonly options: HuntOptions;
+}
+type Answer = { readonly trials: readonly (Trial | null)[] } | { readonly error: string };
+
+if (isMainThread) process.exitCode = await main(process.argv.slice(2));
+else parentPort?.postMessage(await work(workerData as Task));
+
+async function work({ code, options }: Task): Promise<Answer> {
+  try {
+    return { trials: await hunt(bugOf(code), options) };
+  } catch (error) {
+    return { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+  }
+}
+
+async function main(args: string[]): Promise<number> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      only: { type: "string" },
+      "seeds-max": { type: "string", default: "2000" },
+      trials: { type: "string", default: "5" },
+      jobs: { type: "string", default: "1" },
+      list: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) {
+    console.log(HELP);
+    return 0;
+  }
+  const bugs = values.only === undefined ? BUGS : values.only.split(",").map(bugOf);
+  if (values.list) {
+    for (const { code, title } of bugs) console.log(`${code}: ${title}`);
+    return 0;
+  }
+  const options = {
+    seedsMax: numberOf("seeds-max", values["seeds-max"]),
+    trials: numberOf("trials", values.trials),
+  };
+  const lines = await huntAll(bugs, options, numberOf("jobs", values.jobs));
+  const missed = lines.filter(({ found }) => !found).map(({ code }) => code);
+  console.log(`${lines.length - missed.length} of ${lines.length} bugs were found`);
+  if (missed.length > 0) console.log(`not found: ${missed.join(", ")}`);
+  if (values.only === undefined) {
+    writeFileSync(path.join(DOCS, "zoo.md"), tableOf(lines, options.trials, options.seedsMax));
+    writeFileSync(path.join(DOCS, "zoo.json"), `${JSON.stringify({ bugs: lines }, null, 2)}\n`);
+  }
+  return missed.length === 0 ? 0 : 1;
+}
+
+async function huntAll(bugs: readonly Bug[], options: HuntOptions, jobs: number): Promise<Line[]> {
+  const lines = new Map<string, Line>();
+  const left = [...bugs];
+  const workOff = async (): Promise<void> => {
+    for (let bug = left.shift(); bug !== undefined; bug = left.shift()) {
+      const began = performance.now();
+      const answer = await inThread({ code: bug.code, options });
+      if ("error" in answer) throw new Error(`${bug.code}: ${answer.error}`);
+      const line = lineOf(bug, answer.trials);
+      lines.set(bug.code, line);
+      tell(line, answer.trials, performance.now() - began);
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, workOff));
+  return bugs.map(({ code }) => lines.get(code)).filter((line) => line !== undefined);
+}
+
+function inThread(task: Task): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL(import.meta.url), { workerData: task });
+    worker.on("message", (answer: Answer) => {
+      void worker.terminate().then(() => {
+        resolve(answer);
+      });
+    });
+    worker.on("error", reject);
+  });
+}
+
+function tell({ code, found, by, median, worst }: Line, trials: readonly (Trial | null)[], ms: number): void {
+  const seconds = (ms / 1000).toFixed(1);
+  if (!found) {
+    console.log(
+      `${code}: NOT FOUND in ${trials.filter((trial) => trial === null).length} of ${trials.length} trials (${seconds} s)`,
+    );
+    return;
+  }
+  const example = trials.find((trial) => trial !== null);
+  console.log(`${code}: median ${String(median)}, worst ${String(worst)} seeds, by ${by} (${seconds} s)`);
+  console.log(`    seed ${String(example?.seed)}: ${example?.text.split("\n")[0]?.slice(0, 200) ?? ""}`);
+}
+
+function bugOf(code: string): Bug {
+  const bug = BUGS.find((one) => one.code === code);
+  if (bug === undefined)
+    throw new Error(`there is no bug ${code}; there are ${BUGS.map((one) => one.code).join(", ")}`);
+  return bug;
+}
+
+function numberOf(name: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new Error(`--${name} must be a whole number from 1, not ${text}`);
+  return value;
+}

@@ -1,0 +1,64 @@
+import path from "node:path";
+
+import type * as simulator from "../../packages/keelson/src/testing/simulator/index.ts";
+import { patchOnLoad } from "../lib/patched-modules.ts";
+import type { Bug } from "./bug.ts";
+import { patchOf } from "./bugs.ts";
+import type * as suites from "./suites.ts";
+
+/** Where the files of a bug are. */
+export const SOURCE = path.join(import.meta.dirname, "../../packages/keelson/src");
+
+/** Trials begin so far apart that no seed is used twice. */
+const SEEDS_BETWEEN_TRIALS = 10_000;
+
+export interface HuntOptions {
+  readonly seedsMax: number;
+  readonly trials: number;
+}
+
+/** What became of one trial: how many seeds it took, and what broke; null: nothing did. */
+export interface Trial {
+  readonly seeds: number;
+  readonly seed: number;
+  readonly by: string;
+  readonly text: string;
+}
+
+/** Puts the bug into modules of their own, and looks for it until it is found, once for each trial. For a thread of its own. */
+export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | null)[]> {
+  patchOnLoad(SOURCE, "patch", [patchOf(bug)]);
+  if (bug.finder !== undefined) return [await huntBySuite(bug.code, bug.finder)];
+  const { planOf, simulate } = (await import(
+    `${path.join(SOURCE, "testing/simulator/index.ts")}?patch=${bug.code}`
+  )) as typeof simulator;
+  const trials: (Trial | null)[] = [];
+  for (let trial = 0; trial < options.trials; trial++) {
+    const first = trial * SEEDS_BETWEEN_TRIALS + 1;
+    let found: Trial | null = null;
+    for (let seeds = 1; seeds <= options.seedsMax && found === null; seeds++) {
+      const seed = first + seeds - 1;
+      const { violation } = await simulate(planOf(seed));
+      if (violation === null) continue;
+      checkItIsTheBug(bug, violation.message);
+      found = { seeds, seed, by: violation.code, text: violation.message };
+    }
+    trials.push(found);
+  }
+  return trials;
+}
+
+async function huntBySuite(code: string, finder: NonNullable<Bug["finder"]>): Promise<Trial | null> {
+  const { transportSuite, logStoreSuite } = (await import(
+    `${path.join(import.meta.dirname, "suites.ts")}?patch=${code}`
+  )) as typeof suites;
+  const text = await (finder === "transport suite" ? transportSuite() : logStoreSuite());
+  return text === null ? null : { seeds: 1, seed: 0, by: finder, text };
+}
+
+/** A patch that is itself broken would be found by anything. */
+function checkItIsTheBug({ code }: Bug, text: string): void {
+  if (/is not defined|is not a function|is not a constructor|before initialization/.test(text)) {
+    throw new Error(`${code}: the patch does not run: ${text}`);
+  }
+}

@@ -1,0 +1,52 @@
+import { FaultFiles } from "../../packages/keelson/src/environment/fault-files.ts";
+import { fakeEnvironment, fakeWorld } from "../../packages/keelson/src/environment/fake-environment.ts";
+import { wal } from "../../packages/keelson/src/storage/wal/index.ts";
+import { logStoreCases } from "../../packages/keelson/src/testing/log-store-suite.ts";
+import { transportCases, type TransportRig } from "../../packages/keelson/src/testing/transport-suite.ts";
+import { memoryNetwork, memoryTransport } from "../../packages/keelson/src/transport/memory/index.ts";
+
+/** The name of the first promise of a transport that is not kept; null: all are. */
+export async function transportSuite(): Promise<string | null> {
+  for (const { name, run } of transportCases) {
+    try {
+      await run(transportRig());
+    } catch {
+      return name;
+    }
+  }
+  return null;
+}
+
+/** The name of the first promise of a log store that is not kept; null: all are. */
+export async function logStoreSuite(): Promise<string | null> {
+  for (const { name, run } of logStoreCases) {
+    try {
+      await run(() => {
+        const environment = fakeEnvironment({ files: new FaultFiles() });
+        return Promise.resolve({ environment, store: () => wal("/data/a", { segmentBytes: 16 * 1024 }) });
+      });
+    } catch {
+      return name;
+    }
+  }
+  return null;
+}
+
+function transportRig(): TransportRig {
+  const network = memoryNetwork();
+  const world = fakeWorld();
+  return {
+    environment: (node) => world.environment(node),
+    transport: (node) => memoryTransport(network, `at ${node}`),
+    until: async (condition, what) => {
+      for (let ms = 0; !condition(); ms++) {
+        if (ms === 1_000) throw new Error(`${what} did not come about`);
+        await world.clock.advance(1);
+      }
+    },
+    quiet: () => world.clock.advance(10),
+    assertNothingLeft: () => {
+      if (world.clock.pendingTimers > 0) throw new Error("a timer is left");
+    },
+  };
+}
