@@ -74,7 +74,8 @@ interface Run {
 function explore(exploration: Exploration, { bounds, states, quiet }: Run) {
   const began = performance.now();
   let told = began;
-  const result = new exploration.Explorer(bounds, states).run((progress) => {
+  const explorer = new exploration.Explorer(bounds, states);
+  const result = explorer.run((progress) => {
     const now = performance.now();
     if (quiet || now - told < PROGRESS_MS) return true;
     told = now;
@@ -84,7 +85,9 @@ function explore(exploration: Exploration, { bounds, states, quiet }: Run) {
     );
     return true;
   });
-  return { ...result, seconds: (performance.now() - began) / 1000 };
+  const seconds = (performance.now() - began) / 1000;
+  const trace = result.found === null ? [] : exploration.describeTrace(explorer, result.found);
+  return { ...result, seconds, trace };
 }
 
 async function main(): Promise<number> {
@@ -125,7 +128,7 @@ async function exploreCore(run: Run, statesMin: number): Promise<number> {
       `${count(result.steps)} of its steps; ${result.seconds.toFixed(1)} s, ${count(rate)} states/s`,
   );
   if (result.found !== null) {
-    console.log(exploration.describeTrace(run.bounds, result.found).join("\n"));
+    console.log(result.trace.join("\n"));
     return 1;
   }
   if (result.states < statesMin) {
@@ -142,7 +145,7 @@ async function exploreBreaks(breaks: readonly Break[], run: Run): Promise<number
   let missed = 0;
   for (const bug of breaks) {
     const exploration = (await import(`${INDEX}?break=${bug.name}`)) as Exploration;
-    const { found, states, seconds } = explore(exploration, {
+    const { found, states, seconds, trace } = explore(exploration, {
       ...run,
       bounds: { ...run.bounds, ...bug.bounds },
       quiet: true,
@@ -153,8 +156,7 @@ async function exploreBreaks(breaks: readonly Break[], run: Run): Promise<number
         : `${count(states)} states, ${found.events.length} steps, ${seconds.toFixed(1)} s: ${found.sentence}`;
     console.log(`${bug.name}: ${outcome}`);
     if (found === null) missed += 1;
-    else if (breaks.length === 1)
-      console.log(exploration.describeTrace({ ...run.bounds, ...bug.bounds }, found).join("\n"));
+    else if (breaks.length === 1) console.log(trace.join("\n"));
   }
   console.log(`${breaks.length - missed} of ${breaks.length} known bugs were found`);
   return missed === 0 ? 0 : 1;
@@ -176,7 +178,8 @@ function boundsOf(name: string, values: Record<string, unknown>): Bounds {
     if (text !== "true" && text !== "false") throw new RangeError(`--${kebab(field)} is true or false`);
     changes[field] = text === "true";
   }
-  const bounds = { ...profile, ...changes };
+  const bounds: { -readonly [Name in keyof Bounds]: Bounds[Name] } = { ...profile, ...changes };
+  if (values["founders"] === undefined) bounds.founders = Math.min(bounds.founders, bounds.nodes);
   checkBounds(bounds);
   return bounds;
 }

@@ -50,7 +50,7 @@ class Register<T> {
 
   at(number: number): T {
     const value = this.#values[number];
-    if (value === undefined) throw new RangeError(`nothing has the number ${number}`);
+    if (value === undefined) throw new Error(`nothing has the number ${number}`);
     return value;
   }
 
@@ -58,7 +58,7 @@ class Register<T> {
     if (by === 0) return number;
     const table = this.#renamed[by];
     const renaming = this.#renamings[by];
-    if (table === undefined || renaming === undefined) throw new RangeError(`there is no renaming ${by}`);
+    if (table === undefined || renaming === undefined) throw new Error(`there is no renaming ${by}`);
     const known = table[number] ?? 0;
     if (known > 0) return known - 1;
     while (table.length <= number) table.push(0);

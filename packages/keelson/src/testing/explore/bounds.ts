@@ -82,7 +82,7 @@ export const PROFILES: Readonly<Record<string, Bounds>> = {
   breaks: { ...SMALL, terms: 2 },
 };
 
-const NAMES: readonly NodeId[] = ["a", "b", "c", "d", "e"];
+const NAMES: readonly NodeId[] = ["n1", "n2", "n3", "n4", "n5"];
 
 /** The most nodes that have a name; five have 120 renamings, which is plenty. */
 export const NODES_MAX = NAMES.length;

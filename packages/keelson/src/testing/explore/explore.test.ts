@@ -6,7 +6,6 @@ import { BREAKS } from "./breaks.ts";
 import { Explorer, type Result } from "./explorer.ts";
 import type { Host } from "./host.ts";
 import { STARTS } from "./start.ts";
-import { describeTrace } from "./trace.ts";
 
 const SCRIPT = path.join(import.meta.dirname, "../../../../../scripts/explore.ts");
 const FEW_STATES = 5_000;
@@ -98,14 +97,17 @@ describe("a known bug put back into the core", () => {
 });
 
 describe("a trace", () => {
-  it("tells each event and what became of the node", () => {
-    const { atlas } = new Explorer(SMALL, 1);
-    const timeout = { type: "host", place: 0, event: 0 } as const;
-    const persist = { type: "host", place: 2, event: 4 } as const;
-    expect(atlas.eventOf(timeout.event)).toEqual({ type: "timeout" });
-    const lines = describeTrace(SMALL, { sentence: "XX: so it is", events: [timeout, persist] });
-    expect(lines[0]).toContain("a: the election timeout passes -> a candidate in term 2");
-    expect(lines.at(-1)).toContain("XX: so it is");
+  it("tells each event, what became of the node, and what broke, under names that stay", () => {
+    const args = ["--conditions=source", SCRIPT, "--break", "vote-by-length"];
+    const lines = execFileSync(process.execPath, args, { encoding: "utf8" }).split("\n");
+    const steps = lines.filter((line) => /^ +\d+\. /.test(line));
+    expect(steps).toHaveLength(5);
+    // The old leader with the longest log campaigns; it is n3 in this beginning, and stays n3.
+    expect(steps[0]).toContain("n3: the election timeout passes -> n3 candidate in term 4");
+    expect(steps[4]).toMatch(/n3 gets request-vote-reply from n[12] in term 4: yes$/);
+    expect(lines.find((line) => line.includes("LC: "))).toContain(
+      "leads term 4 without all that was committed",
+    );
   });
 });
 

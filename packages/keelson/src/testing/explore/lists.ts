@@ -19,7 +19,7 @@ export class IntegerList {
 
   at(index: number): number {
     const value = index < this.#length ? this.#values[index] : undefined;
-    if (value === undefined) throw new RangeError(`a list of ${this.#length} has nothing at ${index}`);
+    if (value === undefined) throw new Error(`a list of ${this.#length} has nothing at ${index}`);
     return value;
   }
 
@@ -49,7 +49,7 @@ export class StateQueue {
   }
 
   shift(): number[] {
-    if (this.#length === 0) throw new RangeError("the queue is empty");
+    if (this.#length === 0) throw new Error("the queue is empty");
     const length = this.#values.at(this.#read);
     const state: number[] = [];
     for (let at = 1; at <= length; at++) state.push(this.#values.at(this.#read + at));

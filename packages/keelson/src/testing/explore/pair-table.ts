@@ -30,7 +30,7 @@ export class PairTable {
 
   /** Adds a key with its value; false: the key was there, and keeps its value. */
   add(high: number, low: number, value: number): boolean {
-    if ((high | low) === EMPTY) throw new RangeError("the pair (0, 0) cannot be a key");
+    if ((high | low) === EMPTY) throw new Error("the pair (0, 0) cannot be a key");
     const slot = this.#find(high, low);
     if (!this.#isFree(slot)) return false;
     this.#high[slot] = high;

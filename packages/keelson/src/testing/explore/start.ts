@@ -32,54 +32,54 @@ interface Outline {
  * what happens from there on is explored as from the beginning.
  */
 const OUTLINES: Readonly<Record<string, Outline>> = {
-  // A leader of term 2 wrote what nobody got; a leader of term 3 committed another entry with c.
+  // A leader of term 2 wrote what nobody got; a leader of term 3 committed another entry with n1.
   "deposed-leader": {
     disks: [
-      { term: 3, votedFor: "b", terms: [1, 3] },
-      { term: 3, votedFor: "b", terms: [1, 3] },
+      { term: 3, votedFor: "n2", terms: [1, 3] },
+      { term: 3, votedFor: "n2", terms: [1, 3] },
       { term: 3, votedFor: null, terms: [1, 2, 2] },
     ],
     committed: 2,
-    leaders: [null, null, "c", "b"],
+    leaders: [null, null, "n3", "n2"],
     letters: [],
   },
   // A leader of term 2 replicated one entry and wrote a second one alone.
   "stale-tail": {
     disks: [
-      { term: 2, votedFor: "a", terms: [1, 2, 2] },
-      { term: 2, votedFor: "a", terms: [1, 2] },
+      { term: 2, votedFor: "n1", terms: [1, 2, 2] },
+      { term: 2, votedFor: "n1", terms: [1, 2] },
       { term: 2, votedFor: null, terms: [1, 2] },
     ],
     committed: 2,
-    leaders: [null, null, "a"],
+    leaders: [null, null, "n1"],
     letters: [],
   },
-  // Figure 8 (c), before the election of term 4: 2@2 on a and b, 2@3 on c, nothing committed.
+  // Figure 8 (c), before the election of term 4: 2@2 on n1 and n2, 2@3 on n3, nothing committed.
   "figure-8": {
     disks: [
       { term: 3, votedFor: null, terms: [1, 2] },
-      { term: 3, votedFor: "c", terms: [1, 2] },
-      { term: 3, votedFor: "c", terms: [1, 3] },
+      { term: 3, votedFor: "n3", terms: [1, 2] },
+      { term: 3, votedFor: "n3", terms: [1, 3] },
     ],
     committed: 1,
-    leaders: [null, null, "a", "c"],
+    leaders: [null, null, "n1", "n3"],
     letters: [],
   },
-  // c acknowledged two entries of term 2, which are gone since; the acknowledgement is still under way.
+  // n3 acknowledged two entries of term 2, which are gone since; the acknowledgement is still under way.
   "late-answer": {
     disks: [
-      { term: 3, votedFor: "b", terms: [1, 3] },
-      { term: 3, votedFor: "b", terms: [1, 3] },
+      { term: 3, votedFor: "n2", terms: [1, 3] },
+      { term: 3, votedFor: "n2", terms: [1, 3] },
       { term: 3, votedFor: null, terms: [1, 3] },
     ],
     committed: 1,
-    leaders: [null, null, "a", "b"],
+    leaders: [null, null, "n1", "n2"],
     letters: [
       {
-        to: "a",
+        to: "n1",
         message: {
           type: "append-entries-reply",
-          from: "c",
+          from: "n3",
           term: 2,
           round: 1,
           outcome: { accepted: true, match: 3 },
@@ -88,21 +88,21 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
       },
     ],
   },
-  // c, leading term 2, sent an entry to a, crashed before its own disk had it, and was restarted.
+  // n3, leading term 2, sent an entry to n1, crashed before its own disk had it, and was restarted.
   "lost-write": {
     disks: [
-      { term: 2, votedFor: "c", terms: [1] },
+      { term: 2, votedFor: "n3", terms: [1] },
       { term: 2, votedFor: null, terms: [1] },
-      { term: 2, votedFor: "c", terms: [1] },
+      { term: 2, votedFor: "n3", terms: [1] },
     ],
     committed: 0,
-    leaders: [null, null, "c"],
+    leaders: [null, null, "n3"],
     letters: [
       {
-        to: "a",
+        to: "n1",
         message: {
           type: "append-entries",
-          from: "c",
+          from: "n3",
           term: 2,
           entries: { prev: { term: 1, index: 1 }, lastIndex: 2, terms: [{ index: 2, term: 2 }], configs: [] },
           commit: 0,

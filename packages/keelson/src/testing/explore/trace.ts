@@ -1,17 +1,18 @@
 import type { NodeId } from "../../core/index.ts";
-import { namesOf, type Bounds } from "./bounds.ts";
-import { Explorer, HOSTS, type Found } from "./explorer.ts";
+import { namesOf } from "./bounds.ts";
+import { HOSTS, type Explorer, type Found } from "./explorer.ts";
 import type { Host, HostEvent, Letter } from "./host.ts";
 import { renamed, renameHost, renameLetter, type Renaming } from "./host-code.ts";
 import { describeEntry } from "./invariants.ts";
 
 /**
- * What was found, in words: a line an event, with what became of the node that it happened to.
- * States are explored under changing names; here each node keeps one from beginning to end.
+ * What an explorer found, in words: a line an event, with what became of the node that it happened to.
+ * States are explored under changing names; here each node keeps one from beginning to end. Only the
+ * explorer that found it knows what its numbers mean.
  */
-export function describeTrace(bounds: Bounds, found: Found): string[] {
-  const explorer = new Explorer(bounds, 1);
+export function describeTrace(explorer: Explorer, found: Found): string[] {
   const { atlas } = explorer;
+  const { bounds } = atlas;
   let state = explorer.initial();
   let names: Renaming = namesOf(bounds).map((_, place) => place);
   const lines: string[] = [];
@@ -37,7 +38,15 @@ export function describeTrace(bounds: Bounds, found: Found): string[] {
     names = throughRenaming(names, atlas.renamings[canonical.renaming] ?? []);
     state = canonical.state;
   }
-  return [...lines.map((line, at) => `${String(at + 1).padStart(3)}. ${line}`), `     ${found.sentence}`];
+  return [
+    ...lines.map((line, at) => `${String(at + 1).padStart(3)}. ${line}`),
+    `     ${inNames(found.sentence, names)}`,
+  ];
+}
+
+/** A sentence with the names of the last state, in the names of the trace. */
+function inNames(sentence: string, names: Renaming): string {
+  return sentence.replaceAll(/\bn\d\b/g, (name) => renamed(names, name));
 }
 
 /** Who a node is after the state was renamed once more. */
