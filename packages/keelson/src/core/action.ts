@@ -8,7 +8,7 @@ export interface HardState {
   readonly votedFor: NodeId | null;
 }
 
-/** A write to the log, in two steps that must both survive a crash or neither. */
+/** A write to the log, in two steps, in this order; a crash before it is reported durable may leave any part of it that came first. */
 export interface AppendAction {
   /** Remove every stored entry from this index on, first; null: there is nothing to remove. */
   readonly truncateFrom: LogIndex | null;
