@@ -403,6 +403,7 @@ describe("what to know about the node", () => {
     node.metricsChanges = { role: "follower", members: [] };
     const later = await (await request("GET", "/metrics")).text();
     expect(later).toContain('keelson_role{role="leader"} 0');
+    expect(later).toContain("keelson_messages_dropped_total 8\n");
     expect(later).not.toContain('member="n1"');
   });
 

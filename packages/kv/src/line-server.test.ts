@@ -1,5 +1,5 @@
 import { NotLeaderError, OutcomeUnknownError, OverloadedError } from "keelson";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "./commands.ts";
 import { LineServer, type LineServerLimits } from "./line-server.ts";
 import type { FakeNode } from "./test/fake-node.ts";
@@ -164,14 +164,20 @@ describe("the line server", () => {
     );
   });
 
-  it("survives clients that go away in the middle", async () => {
-    const { connect } = await start();
-    for (let at = 0; at < 20; at++) {
+  it("survives clients that go away in the middle, those that it refused too", async () => {
+    const { connect } = await start({ connectionsMax: 1 });
+    const stays = await connect();
+    expect(await stays.ask("get nothing")).toBe("Error: value does not exist");
+    for (let at = 0; at < 40; at++) {
+      // The first twenty find the server full.
+      if (at === 20) stays.close();
       const client = await connect();
       client.send(`put k ${"v".repeat(5000)}\nget k\nget`);
       client.socket.resetAndDestroy();
     }
-    const client = await connect();
-    expect(await client.ask("get nothing")).toBe("Error: value does not exist");
+    await vi.waitFor(async () => {
+      const client = await connect();
+      expect(await client.ask("get nothing")).toBe("Error: value does not exist");
+    });
   });
 });

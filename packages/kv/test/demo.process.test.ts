@@ -106,7 +106,7 @@ describe("keelson demo", () => {
     await demo.says(new RegExp(`^${leader} died \\(process ${byHand.pid ?? 0}, it is gone\\)`, "m"));
 
     const begun = performance.now();
-    demo.keelson.child.kill("SIGINT");
+    demo.keelson.interrupt();
     expect(await demo.keelson.ended).toEqual({ code: 0, signal: null });
     expect(performance.now() - begun).toBeLessThan(5000);
     expect(demo.text.match(/^n\d stopped$/gm)?.length).toBe(2);
@@ -114,6 +114,9 @@ describe("keelson demo", () => {
     expect(demo.keelson.stderr).toBe("");
     for (const id of ["n1", "n2", "n3"].filter((one) => one !== leader)) {
       const log = readFileSync(path.join(demo.directory, "data", id, "server.log"), "utf8");
+      // It was told by its parent, in its turn, and not by the terminal.
+      expect(log).toContain('"msg":"SIGTERM: closing"');
+      expect(log).not.toContain("SIGINT");
       expect(log.trimEnd().split("\n").at(-1)).toContain('"msg":"closed"');
     }
 
@@ -135,7 +138,7 @@ describe("keelson demo", () => {
     await demo.says(new RegExp(`^${first} is back`, "m"));
     process.kill(demo.pidOf(second), "SIGSTOP");
     await demo.says(new RegExp(`^${second} does not answer, though its process \\d+ is there$`, "m"));
-    demo.keelson.child.kill("SIGINT");
+    demo.keelson.interrupt();
     expect((await demo.keelson.ended).code).toBe(0);
     expect(await byHandEnded).toBe(0);
     expect(demo.pids.filter(isAlive)).toEqual([]);

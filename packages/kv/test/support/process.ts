@@ -21,6 +21,8 @@ export class Keelson {
     this.child = spawn(process.execPath, ["--conditions=source", MAIN, ...args], {
       cwd: options.cwd,
       stdio: ["ignore", "pipe", "pipe"],
+      // A process group of its own, as a terminal gives to what runs in it.
+      detached: true,
     });
     this.child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.#stdout += text));
     this.child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.#stderr += text));
@@ -44,6 +46,11 @@ export class Keelson {
 
   get isRunning(): boolean {
     return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** As a terminal does at Ctrl-C: to the process and to those it started and left in its group. */
+  interrupt(): void {
+    process.kill(-this.pid, "SIGINT");
   }
 
   /** Sends a signal and, unless the process only sleeps by it, resolves when it has ended. */
