@@ -15,6 +15,7 @@ import { tallyTests, type TestReport } from "./tally.ts";
 interface Check {
   readonly name: string;
   readonly script: string;
+  readonly args?: readonly string[];
 }
 
 /**
@@ -25,6 +26,9 @@ const LANES: readonly (readonly Check[])[] = [
   [
     { name: "types", script: "types" },
     { name: "packages", script: "packages" },
+    // A short piece of each long proof; the long ones have their own commands.
+    { name: "simulation", script: "sim", args: ["--seeds", "60", "--jobs", "1"] },
+    { name: "exploration", script: "explore", args: ["--quiet", "--states-min", "700000"] },
   ],
   [
     { name: "lint", script: "lint" },
@@ -40,8 +44,8 @@ const CHECK_SECONDS_MAX = 600;
 const root = path.join(import.meta.dirname, "..");
 
 async function runLane(lane: readonly Check[], tally: { passed: number; failed: number }): Promise<void> {
-  for (const { name, script } of lane) {
-    const { code, output, seconds } = await run("npm", ["run", "--silent", script], {
+  for (const { name, script, args = [] } of lane) {
+    const { code, output, seconds } = await run("npm", ["run", "--silent", script, "--", ...args], {
       cwd: root,
       secondsMax: CHECK_SECONDS_MAX,
     });
@@ -50,7 +54,9 @@ async function runLane(lane: readonly Check[], tally: { passed: number; failed: 
       console.log(`ok     ${name} (${seconds.toFixed(1)} s)`);
     } else {
       tally.failed++;
-      console.log(`FAILED ${name} (${seconds.toFixed(1)} s): npm run ${script}\n${output.trimEnd()}`);
+      console.log(
+        `FAILED ${name} (${seconds.toFixed(1)} s): npm run ${[script, "--", ...args].join(" ")}\n${output.trimEnd()}`,
+      );
     }
   }
 }
