@@ -152,6 +152,11 @@ export default defineConfig(
     },
   },
   {
+    // Bugs are put back by replacing text of the source, which holds templates.
+    files: ["scripts/zoo/**/*.ts"],
+    rules: { "no-template-curly-in-string": "off" },
+  },
+  {
     files: TESTS,
     rules: {
       // In a test a wrong `!` fails the test, which is what tests are for.
