@@ -3,7 +3,7 @@ import { RandomRun, type RunSummary } from "./test/random-run.ts";
 
 /** More seeds for a longer look: KEELSON_SEEDS=5000, or from another place: KEELSON_FIRST_SEED=1000. */
 const FIRST = Number(process.env["KEELSON_FIRST_SEED"] ?? 1);
-const COUNT = Number(process.env["KEELSON_SEEDS"] ?? 200);
+const COUNT = Number(process.env["KEELSON_SEEDS"] ?? 120);
 
 describe("three nodes under random faults", () => {
   it(
