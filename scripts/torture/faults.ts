@@ -1,0 +1,250 @@
+import { Chance } from "../lib/chance.ts";
+import type { Link, LinkCondition } from "./network.ts";
+import type { Servers } from "./servers.ts";
+import { SmallDisk } from "./small-disk.ts";
+import type { Stretches } from "./stretches.ts";
+
+/** Seconds without a fault of the same lane, between two of them. */
+const REST_S = { processes: [1, 7], network: [2, 9], disk: [20, 60] } as const;
+/** Seconds that a fault lasts. */
+const LENGTH_S = [0.3, 8] as const;
+const SLOW_DELAY_MS = [20, 250] as const;
+
+type Lane = keyof typeof REST_S;
+
+/** A fault as the seed has it. Whom it meets may depend on who leads by then. */
+export interface PlannedFault {
+  readonly kind: string;
+  readonly lane: Lane;
+  readonly restMs: number;
+  readonly lengthMs: number;
+  /** Decides whom it meets. */
+  readonly whom: number;
+  readonly delayMs: number;
+}
+
+const PROCESS_FAULTS = [
+  "kill the leader",
+  "kill the leader",
+  "kill one",
+  "kill two",
+  "kill all",
+  "pause the leader",
+  "pause one",
+  "pause two",
+  "rolling restart",
+] as const;
+
+const NETWORK_FAULTS = [
+  "isolate the leader",
+  "isolate one",
+  "one way only",
+  "split",
+  "bridge",
+  "slow",
+] as const;
+
+/** All faults of a lane, one after another, without end; the same for the same seed. */
+export function* plan(seed: number, lane: Lane, kinds: readonly string[]): Generator<PlannedFault> {
+  const chance = new Chance(seed, { processes: 1, network: 2, disk: 3 }[lane]);
+  const seconds = ([from, to]: readonly [number, number]): number =>
+    Math.round(1000 * (from + chance.next() * (to - from)));
+  for (;;) {
+    yield {
+      kind: chance.pick(kinds),
+      lane,
+      restMs: seconds(REST_S[lane]),
+      lengthMs: seconds(LENGTH_S),
+      whom: chance.next(),
+      delayMs: chance.between(...SLOW_DELAY_MS),
+    };
+  }
+}
+
+/** Does the planned faults, those of processes, network and disk each in a lane of their own, so that they overlap. */
+export class Faults {
+  readonly counts = new Map<string, number>();
+  readonly #servers: Servers;
+  readonly #stretches: Stretches;
+  readonly #say: (text: string) => void;
+  /** Nodes that a fault has for itself. */
+  readonly #taken = new Set<string>();
+  readonly #end = new AbortController();
+  readonly #lanes: Promise<void>[] = [];
+
+  constructor(seed: number, servers: Servers, stretches: Stretches, say: (text: string) => void) {
+    this.#servers = servers;
+    this.#stretches = stretches;
+    this.#say = say;
+    this.#lanes.push(this.#run(plan(seed, "processes", PROCESS_FAULTS)));
+    this.#lanes.push(this.#run(plan(seed, "network", networkFaults(servers.network.conditions))));
+    if (servers.smallDisk instanceof SmallDisk)
+      this.#lanes.push(this.#run(plan(seed, "disk", ["full disk"])));
+  }
+
+  /** Ends the faults under way early, and takes away all that they did. */
+  async end(): Promise<void> {
+    this.#end.abort();
+    await Promise.all(this.#lanes);
+    await this.#servers.network.heal();
+    if (this.#servers.smallDisk instanceof SmallDisk) this.#servers.smallDisk.free();
+    for (const process of this.#servers.processes) {
+      process.mayStop = false;
+      process.resume();
+      process.start();
+    }
+  }
+
+  async #run(faults: Iterable<PlannedFault>): Promise<void> {
+    for (const fault of faults) {
+      await this.#pause(fault.restMs);
+      if (this.#end.signal.aborted) return;
+      this.#stretches.begin(fault.kind);
+      try {
+        if (await this.#do(fault)) this.counts.set(fault.kind, (this.counts.get(fault.kind) ?? 0) + 1);
+      } finally {
+        this.#stretches.end(fault.kind);
+      }
+    }
+  }
+
+  /** False: it could not be done now. */
+  async #do(fault: PlannedFault): Promise<boolean> {
+    const leader = await this.#servers.leader();
+    if (fault.lane === "network") return this.#disturb(fault, leader);
+    const ids = this.#victims(fault, leader);
+    if (ids === null) return false;
+    for (const id of ids) this.#taken.add(id);
+    this.#say(
+      `${fault.kind}: ${ids.join(", ")}${leader === null ? "" : ` (${leader} leads)`}, ${seconds(fault.lengthMs)}`,
+    );
+    try {
+      if (fault.kind === "full disk") await this.#fillDisk(ids[0] ?? "", fault.lengthMs);
+      else if (fault.kind === "rolling restart") await this.#restartInTurn(ids);
+      else if (fault.kind.startsWith("kill")) await this.#kill(ids, fault.lengthMs);
+      else await this.#sleep(ids, fault.lengthMs);
+    } finally {
+      for (const id of ids) this.#taken.delete(id);
+    }
+    return true;
+  }
+
+  /** Whom the fault meets, if they are to be had. */
+  #victims({ kind, whom }: PlannedFault, leader: string | null): readonly string[] | null {
+    const { ids } = this.#servers;
+    if (kind === "full disk") return this.#free([ids.at(-1) ?? ""]);
+    if (kind === "kill all") return this.#free(ids);
+    const turn = Math.floor(whom * ids.length);
+    const turned = [...ids.slice(turn), ...ids.slice(0, turn)];
+    if (kind.endsWith("the leader")) return leader === null ? null : this.#free([leader]);
+    const free = turned.filter((id) => !this.#taken.has(id));
+    if (kind === "rolling restart") return free;
+    const count = kind.endsWith("two") ? 2 : 1;
+    return free.length < count ? null : free.slice(0, count);
+  }
+
+  #free(ids: readonly string[]): readonly string[] | null {
+    return ids.some((id) => this.#taken.has(id)) ? null : ids;
+  }
+
+  async #kill(ids: readonly string[], ms: number): Promise<void> {
+    await Promise.all(ids.map((id) => this.#servers.process(id).kill()));
+    await this.#pause(ms / 2);
+    for (const id of ids) this.#servers.process(id).start();
+  }
+
+  async #sleep(ids: readonly string[], ms: number): Promise<void> {
+    for (const id of ids) this.#servers.process(id).pause();
+    await this.#pause(ms);
+    for (const id of ids) this.#servers.process(id).resume();
+  }
+
+  async #restartInTurn(ids: readonly string[]): Promise<void> {
+    for (const id of ids) {
+      if (this.#end.signal.aborted) return;
+      const process = this.#servers.process(id);
+      await process.close();
+      process.start();
+      await this.#pause(2000);
+    }
+  }
+
+  async #fillDisk(id: string, ms: number): Promise<void> {
+    const disk = this.#servers.smallDisk;
+    if (!(disk instanceof SmallDisk)) return;
+    const process = this.#servers.process(id);
+    process.mayStop = true;
+    disk.fill();
+    await this.#pause(3 * ms);
+    const stopped = !process.isRunning;
+    disk.free();
+    // Alive or not: what it could not write it must not have acknowledged, and a restart shows what it has.
+    await process.kill();
+    process.mayStop = false;
+    process.start();
+    this.#say(`full disk: ${id} ${stopped ? "had stopped by itself" : "had gone on"}; it has room again`);
+  }
+
+  async #disturb(fault: PlannedFault, leader: string | null): Promise<boolean> {
+    const { network, ids } = this.#servers;
+    const isLeader = fault.kind.endsWith("the leader");
+    if (isLeader && leader === null) return false;
+    const one = isLeader ? (leader ?? "") : (ids[Math.floor(fault.whom * ids.length)] ?? "");
+    const type = fault.kind.startsWith("slow") ? "slow" : fault.kind.startsWith("stall") ? "stall" : "cut";
+    const condition: LinkCondition = type === "slow" ? { type, delayMs: fault.delayMs } : { type };
+    const links = linksOf(fault.kind, ids, one);
+    this.#say(
+      `${fault.kind}: ${one} (${leader ?? "nobody"} leads), ${type === "slow" ? `${fault.delayMs} ms, ` : ""}${seconds(fault.lengthMs)}`,
+    );
+    await network.set(links, condition);
+    await this.#pause(fault.lengthMs);
+    await network.heal();
+    return true;
+  }
+
+  #pause(ms: number): Promise<void> {
+    const { signal } = this.#end;
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      if (signal.aborted) done();
+      else signal.addEventListener("abort", done);
+    });
+  }
+}
+
+/** Everything that can be cut can also be stalled, where the network tells the two apart. */
+function networkFaults(conditions: readonly LinkCondition["type"][]): string[] {
+  const kinds: string[] = [...NETWORK_FAULTS];
+  if (conditions.includes("stall"))
+    kinds.push("stall, isolate the leader", "stall, one way only", "stall, split");
+  return kinds;
+}
+
+/** The links, each way for itself, that a fault around a node disturbs. */
+function linksOf(kind: string, ids: readonly string[], one: string): Link[] {
+  const at = ids.indexOf(one);
+  const turned = [...ids.slice(at), ...ids.slice(0, at)];
+  const half = Math.floor(ids.length / 2);
+  const all = ids.flatMap((from) => ids.filter((to) => to !== from).map((to) => ({ from, to })));
+  if (kind === "slow") return all;
+  if (kind.endsWith("one way only")) return all.filter(({ from }) => from === one);
+  if (kind.endsWith("split")) {
+    const side = new Set(turned.slice(0, half));
+    return all.filter(({ from, to }) => side.has(from) !== side.has(to));
+  }
+  if (kind.endsWith("bridge")) {
+    // Two halves that only one node can still reach, both of them.
+    const side = new Set(turned.slice(1, 1 + half));
+    return all.filter(({ from, to }) => from !== one && to !== one && side.has(from) !== side.has(to));
+  }
+  return all.filter(({ from, to }) => from === one || to === one);
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}

@@ -1,0 +1,35 @@
+/** For each kind of fault, the longest stretch without a successful write that it was a part of. */
+export class Stretches {
+  readonly #longestMs = new Map<string, number>();
+  readonly #active: string[] = [];
+  /** Kinds of fault that were there at some moment since the last write. */
+  readonly #since = new Set<string>();
+  #lastWriteAt = performance.now();
+
+  begin(kind: string): void {
+    this.#active.push(kind);
+    this.#since.add(kind);
+  }
+
+  end(kind: string): void {
+    const at = this.#active.indexOf(kind);
+    if (at !== -1) this.#active.splice(at, 1);
+  }
+
+  /** A write was acknowledged. */
+  wrote(): void {
+    const now = performance.now();
+    const stretchMs = now - this.#lastWriteAt;
+    this.#lastWriteAt = now;
+    for (const kind of this.#since.size === 0 ? ["no fault"] : this.#since) {
+      this.#longestMs.set(kind, Math.max(stretchMs, this.#longestMs.get(kind) ?? 0));
+    }
+    this.#since.clear();
+    for (const kind of this.#active) this.#since.add(kind);
+  }
+
+  /** By kind, in milliseconds. */
+  longest(): ReadonlyMap<string, number> {
+    return this.#longestMs;
+  }
+}

@@ -1,0 +1,308 @@
+import { KvClient, KvClientError } from "keelson-kv";
+import type { KeyValueInput, KeyValueOutput, OpenOperation } from "keelson/testing";
+
+import { Chance } from "../lib/chance.ts";
+import { Chapter, faultOfRead, type Illegal, type LastWord } from "./chapter.ts";
+import type { Stretches } from "./stretches.ts";
+
+/** Keys in use at a time. */
+const KEYS = 24;
+/** Keys that nobody uses any more but whose last read is still to come: beyond that, clients wait. */
+const RETIRING_MAX = 96;
+/** Keys that are remembered to the end of the run and read again; beyond that the oldest are let go. */
+const REMEMBERED_MAX = 200_000;
+/** A call that has not ended by then is given up, so that a paused node does not hold its client for long. */
+const CALL_MS_MAX = 3000;
+/** A client's pause between two calls, at most: a steady load that leaves the machine to the servers. */
+const PAUSE_MS_MAX = 40;
+/** Between two tries of a key's last read. */
+const LAST_READ_PAUSE_MS = 250;
+/** From the first try of a read that must succeed. Faults end, and overlap for far less than this. */
+const LAST_READ_MS_MAX = 180_000;
+
+export type Kind = "get" | "put" | "put if" | "delete" | "delete if" | "read again";
+export type CallOutcome = "done" | "refused" | "not done" | "unknown";
+
+export interface WorkloadOptions {
+  /** HTTP addresses of all nodes. */
+  readonly nodes: readonly string[];
+  readonly clients: number;
+  readonly seed: number;
+  readonly stretches: Stretches;
+  /** Called at most once for each thing found. */
+  readonly onIllegal: (illegal: Illegal) => void;
+  /** Something failed that is not an answer: a mistake here, or a read that no node would answer. */
+  readonly onFailure: (text: string) => void;
+}
+
+/** Clients that call all nodes at random, and see to it that every answer is checked. */
+export class Workload {
+  readonly #options: WorkloadOptions;
+  readonly #chapters: Chapter[] = [];
+  readonly #retiring = new Set<Promise<void>>();
+  readonly #remembered = new Map<string, LastWord>();
+  /** Those that are being read again, one reader at a time: two answers that cross tell nothing. */
+  readonly #reading = new Set<LastWord>();
+  readonly #counts = new Map<string, number>();
+  readonly #running: Promise<void>[] = [];
+  #chaptersBegun = 0;
+  #valuesPut = 0;
+  #isEnding = false;
+  checked = 0;
+  undecided = 0;
+  forgotten = 0;
+
+  constructor(options: WorkloadOptions) {
+    this.#options = options;
+    for (let slot = 0; slot < KEYS; slot++) this.#chapters.push(this.#newChapter());
+    for (let number = 1; number <= options.clients; number++) {
+      this.#running.push(
+        this.#client(number).catch((error: unknown) => {
+          options.onFailure(
+            `client ${number}: ${error instanceof Error ? String(error.stack) : String(error)}`,
+          );
+        }),
+      );
+    }
+  }
+
+  get remembered(): ReadonlyMap<string, LastWord> {
+    return this.#remembered;
+  }
+
+  /** Calls by kind and outcome. */
+  get counts(): ReadonlyMap<string, number> {
+    return this.#counts;
+  }
+
+  countOf(kind: Kind, outcome: CallOutcome): number {
+    return this.#counts.get(`${kind}: ${outcome}`) ?? 0;
+  }
+
+  /** Lets the calls under way end, and checks every key that is left. */
+  async end(): Promise<void> {
+    this.#isEnding = true;
+    await Promise.all(this.#running);
+    for (const chapter of this.#chapters.splice(0)) this.#retire(chapter);
+    await Promise.all(this.#retiring);
+  }
+
+  /** Reads every remembered key once more, at node after node; each must answer. */
+  async readAllAgain(): Promise<void> {
+    const words = [...this.#remembered.values()];
+    const readers = this.#options.nodes.map(async (node) => {
+      const client = new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX });
+      for (let word = words.pop(); word !== undefined; word = words.pop()) {
+        const { key } = word;
+        const found = await this.#lastRead(() => [client, "at the end"], key);
+        if (found !== undefined) this.#hold(word, found);
+      }
+    });
+    await Promise.all(readers);
+  }
+
+  async #client(number: number): Promise<void> {
+    const { nodes, seed, clients } = this.#options;
+    const chance = new Chance(seed, 1000 + number);
+    const name = `client ${number}`;
+    // It finds the leader, beginning at another node than the next client.
+    const turned = nodes.map((_, at) => nodes[(at + number) % nodes.length] ?? "");
+    const writer = new KvClient({ nodes: turned, timeoutMs: CALL_MS_MAX });
+    // These ask the node that they are told to, leader or not.
+    const readers = nodes.map((node) => new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX }));
+    // Not all at once.
+    await pause((PAUSE_MS_MAX * number) / clients);
+    while (!this.#isEnding) {
+      if (this.#retiring.size < RETIRING_MAX) await this.#call(name, writer, readers, chance);
+      await pause(chance.next() * PAUSE_MS_MAX);
+    }
+  }
+
+  async #call(name: string, writer: KvClient, readers: readonly KvClient[], chance: Chance): Promise<void> {
+    if (chance.often(0.05)) return this.#readAgain(chance.pick(readers), chance);
+    const chapter = this.#chapterFor(chance);
+    if (chapter === null) return;
+    const { key, version } = chapter;
+    if (chance.often(0.45)) {
+      const operation = chapter.invoke(name, { type: "get", key });
+      await this.#settle("get", operation, () => readOutput(chance.pick(readers), key));
+      return;
+    }
+    const isConditional = chance.often(0.4);
+    if (chance.often(0.2) && (!isConditional || version !== null)) {
+      const condition = isConditional && version !== null ? { ifVersion: version } : {};
+      const operation = chapter.invoke(name, { type: "delete", key, ...condition });
+      await this.#settle(isConditional ? "delete if" : "delete", operation, async () => {
+        const { existed } = await writer.delete(key, condition);
+        return { existed };
+      });
+      return;
+    }
+    const value = `${name} ${++this.#valuesPut}`;
+    const input: KeyValueInput = {
+      type: "put",
+      key,
+      value,
+      ...(isConditional ? { ifVersion: version } : {}),
+    };
+    const operation = chapter.invoke(name, input);
+    await this.#settle(isConditional ? "put if" : "put", operation, async () => {
+      const condition = version === null ? { ifAbsent: true } : { ifVersion: version };
+      const put = await writer.put(key, value, isConditional ? condition : {});
+      return { version: put.version };
+    });
+  }
+
+  /** Makes the call, and records what became of it. */
+  async #settle(
+    kind: Kind,
+    operation: OpenOperation<KeyValueOutput>,
+    call: () => Promise<KeyValueOutput>,
+  ): Promise<void> {
+    try {
+      const output = await call();
+      operation.done(output);
+      this.#count(kind, "done");
+      if (kind !== "get") this.#options.stretches.wrote();
+    } catch (error) {
+      if (!(error instanceof KvClientError)) throw error;
+      if (error.code === "CONDITION_FAILED") {
+        operation.done({ applied: false });
+        this.#count(kind, "refused");
+      } else if (error.outcome === "unknown" && kind !== "get") {
+        operation.unknown();
+        this.#count(kind, "unknown");
+      } else if (error.outcome === "done") {
+        throw new Error(`an error that says that a ${kind} was done: ${error.message}`, { cause: error });
+      } else {
+        // A read that got no answer changed nothing.
+        operation.notDone();
+        this.#count(kind, "not done");
+      }
+    }
+  }
+
+  /** A key that may take another call; full ones make room for new ones first. */
+  #chapterFor(chance: Chance): Chapter | null {
+    const slot = chance.between(0, this.#chapters.length);
+    const chapter = this.#chapters[slot];
+    if (chapter === undefined || chapter.isBusy) return null;
+    if (!chapter.isFull) return chapter;
+    this.#retire(chapter);
+    return (this.#chapters[slot] = this.#newChapter());
+  }
+
+  #newChapter(): Chapter {
+    this.#chaptersBegun += 1;
+    return new Chapter(`torture/${String(this.#chaptersBegun).padStart(7, "0")}`);
+  }
+
+  #retire(chapter: Chapter): void {
+    const retiring = this.#close(chapter)
+      .catch((error: unknown) => {
+        this.#options.onFailure(
+          `key ${chapter.key}: ${error instanceof Error ? String(error.stack) : String(error)}`,
+        );
+      })
+      .finally(() => this.#retiring.delete(retiring));
+    this.#retiring.add(retiring);
+  }
+
+  /** The last read of a key, the check of its history, and what is remembered of it. */
+  async #close(chapter: Chapter): Promise<void> {
+    while (!chapter.isIdle) await pause(LAST_READ_PAUSE_MS);
+    const clients = this.#options.nodes.map(
+      (node) => new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX }),
+    );
+    let turn = chapter.calls;
+    let open: OpenOperation<KeyValueOutput> | undefined;
+    const found = await this.#lastRead(() => {
+      open?.notDone();
+      open = chapter.invoke("the last reader", { type: "get", key: chapter.key });
+      return [clients[turn++ % clients.length] ?? clients[0]!, "to close it"];
+    }, chapter.key);
+    if (found === undefined) return;
+    const output = found === null ? { value: null } : found;
+    open?.done(output);
+    const verdict = chapter.check();
+    this.checked += 1;
+    if (verdict === "undecided") this.undecided += 1;
+    else if (verdict !== null) this.#options.onIllegal(verdict);
+    this.#remember(chapter.lastWord(output));
+  }
+
+  /** Reads until a node answers. undefined: none would, and that is reported. */
+  async #lastRead(
+    next: () => readonly [KvClient, why: string],
+    key: string,
+  ): Promise<{ value: string; version: number } | null | undefined> {
+    const deadline = performance.now() + LAST_READ_MS_MAX;
+    for (;;) {
+      const [client, why] = next();
+      try {
+        const found = await client.get(key);
+        return found === null ? null : { value: text(found.value), version: found.version };
+      } catch (error) {
+        if (!(error instanceof KvClientError)) throw error;
+        if (performance.now() > deadline) {
+          this.#options.onFailure(
+            `key ${key} was read ${why}, and for ${LAST_READ_MS_MAX / 1000} s nobody would answer: ${error.message}`,
+          );
+          return undefined;
+        }
+        await pause(LAST_READ_PAUSE_MS);
+      }
+    }
+  }
+
+  #remember(word: LastWord): void {
+    this.#remembered.set(word.key, word);
+    if (this.#remembered.size <= REMEMBERED_MAX) return;
+    const [oldest] = this.#remembered.keys();
+    if (oldest !== undefined) this.#remembered.delete(oldest);
+    this.forgotten += 1;
+  }
+
+  /** Reads a key whose life is over: nothing may have become of it since. */
+  async #readAgain(reader: KvClient, chance: Chance): Promise<void> {
+    if (this.#remembered.size === 0) return;
+    const word = [...this.#remembered.values()][chance.between(0, this.#remembered.size)];
+    if (word === undefined || this.#reading.has(word)) return;
+    this.#reading.add(word);
+    try {
+      const found = await reader.get(word.key);
+      this.#count("read again", "done");
+      this.#hold(word, found === null ? null : { value: text(found.value), version: found.version });
+    } catch (error) {
+      if (!(error instanceof KvClientError)) throw error;
+      this.#count("read again", "not done");
+    } finally {
+      this.#reading.delete(word);
+    }
+  }
+
+  #hold(word: LastWord, found: { readonly value: string; readonly version: number } | null): void {
+    const before = JSON.stringify({ ...word, maybePut: [...word.maybePut] });
+    const fault = faultOfRead(word, found);
+    if (fault !== null)
+      this.#options.onIllegal({ text: fault, svg: null, history: `${before}\n${JSON.stringify(found)}\n` });
+  }
+
+  #count(kind: Kind, outcome: CallOutcome): void {
+    const name = `${kind}: ${outcome}`;
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+  }
+}
+
+async function readOutput(reader: KvClient, key: string): Promise<KeyValueOutput> {
+  const found = await reader.get(key);
+  return found === null ? { value: null } : { value: text(found.value), version: found.version };
+}
+
+function text(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("utf8");
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
