@@ -149,14 +149,17 @@ describe("a vote", () => {
     expect(votesIn(saysAll(node, 9000))).toEqual([false]);
   });
 
-  it("E6: is not forgotten by a candidate that finds the leader of its term", () => {
-    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]), preVote: false });
+  it("E6: is not forgotten by a candidate that finds the leader of its term, and loses it again", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]) });
     node.handleTimeout(1000);
+    node.handleMessage({ type: "pre-vote-reply", from: "b", term: 1, granted: true, requestTerm: 1 }, 1000);
     act(node, 1000);
     const { term } = node;
     expect(node.role).toBe("candidate");
     node.handleMessage(appendEntries({ term, entries: range("1@1", "") }), 1001);
     expect(node.role).toBe("follower");
+    node.handleTimeout(9000);
+    expect([node.role, node.term, node.leader]).toEqual(["pre-candidate", term, null]);
     node.handleMessage(requestVote("c", term, "99@99"), 9000);
     expect(votesIn(saysAll(node, 9000))).toEqual([false]);
   });
@@ -167,6 +170,24 @@ describe("a vote", () => {
     expect([node.term, node.votedFor]).toEqual([7, null]);
     node.handleMessage(requestVote("c", 7, "9@1"), 1000);
     expect(votesIn(saysAll(node, 1000))).toEqual([false]);
+    expect(node.votedFor).toBeNull();
+  });
+
+  it("is not even promised beforehand to a node whose log is behind", () => {
+    const node = restarted({ log: logOf("1-4@1 5@2"), term: 3 });
+    for (const last of ["9@1", "4@2", "5@2"]) {
+      node.handleMessage({ type: "pre-vote", from: "b", term: 3, last: at(last) }, 1000);
+    }
+    const granted = saysAll(node, 1000).map((reply) => reply.type === "pre-vote-reply" && reply.granted);
+    expect(granted).toEqual([false, false, true]);
+    expect(node.votedFor).toBeNull();
+  });
+
+  it("is kept by a node that knows the leader of the term", () => {
+    const node = restarted({ log: logOf("1-5@2"), term: 6 });
+    node.handleMessage(appendEntries({ term: 6, entries: range("5@2", "") }), 1);
+    node.handleMessage(requestVote("c", 6, "9@5"), 9000);
+    expect(votesIn(saysAll(node, 9000))).toEqual([false]);
     expect(node.votedFor).toBeNull();
   });
 

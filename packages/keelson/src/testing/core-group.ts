@@ -216,9 +216,11 @@ export class CoreGroup {
   advance(ms: number): void {
     const end = this.now + ms;
     this.settle();
-    for (;;) {
+    for (let stalled = 0; ;) {
       const next = Math.min(...this.running.map((host) => host.timer ?? Infinity));
       if (next > end) break;
+      stalled = next <= this.now ? stalled + 1 : 0;
+      if (stalled > ROUNDS_MAX) throw new InvariantBroken("a timer rings for ever without the clock moving");
       this.now = Math.max(this.now, next);
       for (const host of this.running) if (host.timer !== null && host.timer <= this.now) this.fire(host.id);
       this.settle();
