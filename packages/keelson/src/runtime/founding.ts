@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { ADDRESS_CHARS_MAX, encodeMembership, type Membership } from "../codec/config.ts";
 import { configOf } from "../core/config.ts";
 import type { RaftNode } from "../core/node.ts";
@@ -14,17 +13,16 @@ import type { Driver } from "./driver.ts";
 import { reasonOf, type Failure } from "./failure.ts";
 import type { MembershipHistory } from "./membership.ts";
 import { checkId } from "./settings.ts";
+import { clusterIdOf, isNamed } from "./cluster-id.ts";
 import type { StorageWatch } from "./storage-watch.ts";
 
 /** Voters a cluster may begin with: the paper's clusters have five, and each more makes every write wait for more. */
 const VOTERS_MAX = 31;
 
-const CLUSTER_ID_BYTES = 16;
-
 export interface FoundingParts {
   readonly id: NodeId;
   /** What the options say; null: nothing. */
-  readonly clusterIdWanted: string | null;
+  readonly clusterName: string | null;
   /** What the store holds. */
   readonly clusterId: string | null;
   readonly store: LogStore;
@@ -67,7 +65,7 @@ export class Founding {
       const membership = membershipOf(members, this.#parts.id);
       const payload = encodeMembership(membership);
       if (!this.#isFounded(payload)) {
-        await this.#bind(this.#parts.clusterIdWanted ?? clusterIdOf(payload));
+        await this.#bind(clusterIdOf(payload, this.#parts.clusterName));
         // Once bound, the node may have been reached, and given the first entry, while the store was writing.
         if (!this.#isFounded(payload)) this.#parts.driver.createCluster(membership, payload);
       }
@@ -78,9 +76,11 @@ export class Founding {
   /** A member of `clusterId` reached this node. */
   adopt(clusterId: string): Promise<void> {
     return this.#inTurn(async () => {
-      const { clusterIdWanted } = this.#parts;
-      if (clusterIdWanted !== null && clusterIdWanted !== clusterId) {
-        throw new WrongIdentityError(`this node waits for cluster ${clusterIdWanted}, not for ${clusterId}`);
+      const { clusterName } = this.#parts;
+      if (!isNamed(clusterId, clusterName)) {
+        throw new WrongIdentityError(
+          `this node waits for cluster "${String(clusterName)}", not for ${clusterId}`,
+        );
       }
       await this.#bind(clusterId);
     });
@@ -187,12 +187,4 @@ function checkAddress(id: NodeId, address: string): void {
   throw new InvalidOptionError(
     `the address of member ${id} is ${JSON.stringify(address)}; it should look like "127.0.0.1:7001"`,
   );
-}
-
-/** The same members give the same name, so nodes that are initialized apart found one cluster. */
-function clusterIdOf(payload: Uint8Array): string {
-  return createHash("sha256")
-    .update(payload)
-    .digest("hex")
-    .slice(0, CLUSTER_ID_BYTES * 2);
 }

@@ -120,11 +120,33 @@ describe("initialize", () => {
     expect(error).toMatchObject({ code: "ALREADY_INITIALIZED" });
   });
 
-  it("uses the name that the options give", async () => {
+  it("makes an id under the name that the options give, and another for other members", async () => {
+    const ids = [];
+    for (const address of ["a:1", "a:2"]) {
+      const cluster = new TestCluster();
+      const { raft } = await cluster.open("a", { clusterId: "orders" });
+      await cluster.finish(raft.initialize({ a: address }));
+      ids.push(raft.metrics().clusterId);
+    }
+    expect(ids[0]).toMatch(/^orders\/[0-9a-f]{32}$/);
+    expect(ids[1]).toMatch(/^orders\/[0-9a-f]{32}$/);
+    expect(ids[0]).not.toBe(ids[1]);
+  });
+
+  it.each([
+    ["orders", true],
+    ["order", false],
+    ["users", false],
+  ])("under the name orders can be opened again as %s: %s", async (clusterId, isFine) => {
     const cluster = new TestCluster();
     const { raft } = await cluster.open("a", { clusterId: "orders" });
     await cluster.finish(raft.initialize({ a: "a:1" }));
-    expect(raft.metrics().clusterId).toBe("orders");
+    await cluster.finish(raft.close());
+    const code = await cluster.open("a", { clusterId }).then(
+      () => "opened",
+      (error: unknown) => (error as { code: string }).code,
+    );
+    expect(code).toBe(isFine ? "opened" : "WRONG_IDENTITY");
   });
 
   it.each([

@@ -6,6 +6,7 @@ import { ORIGIN, type LogIndex, type LogPosition, type Term } from "../core/posi
 import type { Environment } from "../environment/environment.ts";
 import { StorageFailedError, WrongIdentityError } from "../errors.ts";
 import type { LogStore, StoredLog } from "../storage/log-store.ts";
+import { isNamed } from "./cluster-id.ts";
 import { Entries } from "./entries.ts";
 import { EntryBuffer } from "./entry-buffer.ts";
 import { MembershipHistory } from "./membership.ts";
@@ -32,9 +33,11 @@ export async function openParts<Command, Result>(
 ): Promise<Opened> {
   const { log: store, stateMachine } = options;
   // The log goes first: its lock and its identity show whether this is the right place at all.
-  const stored = await store.open({ nodeId: settings.id, clusterId: settings.clusterId }, environment);
+  // The name alone says nothing to the store: what is bound to it is the id of one cluster of that name.
+  const stored = await store.open({ nodeId: settings.id, clusterId: null }, environment);
   let stateMachineOpened = false;
   try {
+    refuseForeign(stored, settings);
     refuseCompacted(stored);
     const applied = await stateMachine.open();
     stateMachineOpened = true;
@@ -75,6 +78,14 @@ function coreOf(
     // What was applied was committed, and stays so.
     commit: applied.index,
   });
+}
+
+function refuseForeign({ clusterId }: StoredLog, settings: Settings): void {
+  if (clusterId === null || isNamed(clusterId, settings.clusterId)) return;
+  throw new WrongIdentityError(
+    `the log belongs to cluster ${clusterId}, which was not created as "${String(settings.clusterId)}". ` +
+      "Start the node with a directory of its own cluster, or an empty one",
+  );
 }
 
 /** Nothing in this version compacts a log. One that was needs a snapshot to go with it, which cannot be read yet. */

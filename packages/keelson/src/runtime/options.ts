@@ -44,8 +44,9 @@ export interface RaftOptions<Command, Result> {
   readonly log: LogStore;
   readonly transport: Transport;
   /**
-   * The cluster's name, checked on disk and on every connection. Default: made by `initialize` from
-   * the first members, or learnt from the cluster that this node joins.
+   * The cluster's name. A node with a name takes part only in a cluster that was created under it.
+   * Within the name each cluster has an id of its own, made by `initialize` from its first members,
+   * which is checked on disk and on every connection. Default: no name.
    */
   readonly clusterId?: string;
   /** Free text told to the other nodes, such as the addresses for clients; at most 4 KiB. Default "". */

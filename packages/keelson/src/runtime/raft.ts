@@ -160,7 +160,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     });
     this.#founding = new Founding({
       id: settings.id,
-      clusterIdWanted: settings.clusterId,
+      clusterName: settings.clusterId,
       clusterId: stored.clusterId,
       store,
       watch,
