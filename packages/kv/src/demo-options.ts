@@ -57,7 +57,7 @@ function parseDemoFlags(args: readonly string[]) {
   return parseArgs({
     args: [...args],
     options: {
-      data: { type: "string", default: "data" },
+      data: { type: "string", default: "./data" },
       "raft-port": { type: "string", default: "7001" },
       "line-port": { type: "string", default: "8001" },
       "http-port": { type: "string", default: "9001" },

@@ -83,7 +83,7 @@ describe("the flags of serve", () => {
 
 describe("the flags of demo", () => {
   it("have defaults", () => {
-    expect(parseDemoOptions([])).toEqual({ data: "data", raftPort: 7001, linePort: 8001, httpPort: 9001 });
+    expect(parseDemoOptions([])).toEqual({ data: "./data", raftPort: 7001, linePort: 8001, httpPort: 9001 });
   });
 
   it.each([

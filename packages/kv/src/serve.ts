@@ -28,7 +28,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   if (typeof end === "string") logger.info(`${end}: closing`);
   else if (end !== undefined) logger.fatal({ code: end.code }, end.message);
   await server.close();
-  if (end instanceof RaftError) throw new StartError(`the node stopped: ${end.message}`, { cause: end });
+  if (end instanceof RaftError) throw new StartError(end.message, { cause: end });
   logger.info("closed");
   return 0;
 }

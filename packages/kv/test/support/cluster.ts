@@ -98,7 +98,7 @@ export class Cluster {
   /** The leader, once this many nodes agree on it. */
   async leader(agreeing = 2): Promise<Status> {
     let leader: Status | undefined;
-    await until(`${agreeing} nodes agree on a leader\n${this.#lastLines()}`, async () => {
+    await until(`${agreeing} nodes agree on a leader\n${this.lastLines()}`, async () => {
       const statuses = (await Promise.all(this.nodes.map(({ id }) => this.status(id)))).filter(
         (status) => status !== null,
       );
@@ -129,7 +129,10 @@ export class Cluster {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  #lastLines(): string {
-    return this.nodes.map(({ process }) => process?.stderr.split("\n").slice(-4).join("\n") ?? "").join("\n");
+  /** The last that each node has said, to go with a failure. */
+  lastLines(count = 4): string {
+    return this.nodes
+      .map(({ process }) => process?.stderr.split("\n").slice(-count).join("\n") ?? "")
+      .join("\n");
   }
 }

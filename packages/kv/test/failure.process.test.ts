@@ -1,0 +1,45 @@
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { expect, it } from "vitest";
+import { KvClient } from "../src/index.ts";
+import { Cluster } from "./support/cluster.ts";
+import { pause, until } from "./support/process.ts";
+
+/** What the damaged node may take to find out and stop. */
+const STOP_MS_MAX = 10_000;
+
+/** Changes one byte of the log, where this text is. */
+function damageLog(directory: string, text: string): void {
+  for (const name of readdirSync(directory)) {
+    const file = path.join(directory, name);
+    const bytes = readFileSync(file);
+    const at = bytes.indexOf(text);
+    if (at === -1) continue;
+    bytes[at] = 0x21;
+    writeFileSync(file, bytes);
+    return;
+  }
+  throw new Error(`no file in ${directory} holds ${text}`);
+}
+
+it("a node whose disk turns out damaged stops, says why and ends with 1; the others go on without it", async () => {
+  await using cluster = await Cluster.create();
+  const client = new KvClient({ nodes: cluster.httpAddresses });
+  for (const id of ["n1", "n2"]) cluster.start(id);
+  await cluster.leader(2);
+  await client.put("name", "the-needle-in-the-log");
+  // After a restart nothing of the log is in memory, so a node that has none must be served from the disk.
+  for (const id of ["n1", "n2"]) await cluster.kill(id);
+  for (const id of ["n1", "n2"]) cluster.start(id);
+  const { id } = await cluster.leader(2);
+  damageLog(path.join(cluster.directory, id, "log"), "the-needle-in-the-log");
+  cluster.start("n3");
+  const failed = cluster.node(id).process!;
+  const ending = await Promise.race([failed.ended, pause(STOP_MS_MAX)]);
+  expect(ending, cluster.lastLines(12)).toEqual({ code: 1, signal: null });
+  expect(failed.stderr).toMatch(
+    /^keelson: .*so the node stops: .*the record of entry 3 does not match its checksum/m,
+  );
+  await until("the others have a leader", async () => (await cluster.leader(2)).id !== id);
+  expect(Buffer.from((await client.get("name"))?.value ?? []).toString()).toBe("the-needle-in-the-log");
+});
