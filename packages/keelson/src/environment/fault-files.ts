@@ -58,7 +58,8 @@ class FileContents {
 
   /** Makes the sectors durable that `keep` says, and the size if `keepSize`. */
   sync(keep: (sector: number) => boolean, keepSize: boolean): void {
-    if (keepSize) this.durable = resized(this.durable, this.shown.length);
+    if (keepSize && this.durable.length !== this.shown.length)
+      this.durable = resized(this.durable, this.shown.length);
     for (const sector of this.dirty) {
       if (!keep(sector)) continue;
       const from = sector * SECTOR_BYTES;

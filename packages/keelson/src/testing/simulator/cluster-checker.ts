@@ -1,11 +1,10 @@
 import { crc32 } from "node:zlib";
 
-import { recordIndex, recordTerm } from "../../codec/record.ts";
+import { EntryKind, recordIndex, recordKind, recordTerm } from "../../codec/record.ts";
 import type { HardState } from "../../core/action.ts";
 import type { ClusterConfig } from "../../core/config.ts";
 import type { Message } from "../../core/message.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
-import { hasQuorum } from "../../core/quorum.ts";
 import type { LogWrite, StoredLog } from "../../storage/log-store.ts";
 import { fact } from "./violation.ts";
 
@@ -13,6 +12,7 @@ import { fact } from "./violation.ts";
 interface Entry {
   readonly term: number;
   readonly chain: number;
+  readonly isCommand: boolean;
 }
 
 /** What is known of one node, from outside: from its disk, its messages and its state machine. */
@@ -29,6 +29,10 @@ interface NodeView {
   commit: number;
   applied: number;
   leaderTerm: number;
+  /** As leader of `leaderTerm`: what it knew of each member. */
+  readonly matches: Map<NodeId, number>;
+  /** As leader: since when it has not heard a majority; null: it hears one. */
+  aloneSince: number | null;
 }
 
 /** What the checker looks at after a step. */
@@ -39,6 +43,24 @@ export interface NodeStatus {
   readonly appliedIndex: number;
   readonly lastIndex: number;
   readonly config: ClusterConfig;
+  readonly members: readonly {
+    readonly id: NodeId;
+    readonly voter: boolean;
+    readonly match: number | null;
+    readonly active: boolean | null;
+  }[];
+  readonly pendingEntries: number;
+  readonly pendingBytes: number;
+}
+
+/** What the run promises the nodes, so that the checker may ask more of them. */
+export interface ClusterTerms {
+  readonly pendingEntriesMax: number;
+  readonly pendingBytesMax: number;
+  /** A leader that hears no majority for longer than this steps down; Infinity: it need not. */
+  readonly aloneMsMax: number;
+  /** A leader that has led for so long has nothing to fear in this run; Infinity: it has. */
+  readonly settledMs: number;
 }
 
 /**
@@ -48,10 +70,12 @@ export interface NodeStatus {
  *
  * The codes: ES election safety · LM log matching, payloads included · LC leader completeness · SMS
  * state machine safety · CQ commit needs a durable quorum · MONO nothing falls · ORD applied ≤ commit ≤
- * log · PBR persist before reply.
+ * log · PBR persist before reply · STABLE no leader is deposed without need · BOUND no queue outgrows its limit.
  */
 export class ClusterChecker {
+  readonly #terms: ClusterTerms;
   readonly #views = new Map<NodeId, NodeView>();
+  #lastLeader: { readonly id: NodeId; readonly term: number; readonly since: number } | null = null;
   readonly #leaders = new Map<number, NodeId>();
   readonly #votes = new Map<string, NodeId>();
   /** By position: the chain of the one entry that may be there. */
@@ -59,6 +83,10 @@ export class ClusterChecker {
   /** By index - 1. */
   readonly #committed: (Entry & { readonly seenInTerm: number })[] = [];
   readonly #applied = new Map<number, { readonly term: number; readonly command: string }>();
+
+  constructor(terms: ClusterTerms) {
+    this.#terms = terms;
+  }
 
   /** How many entries were seen to be committed. */
   get committed(): number {
@@ -78,6 +106,8 @@ export class ClusterChecker {
         commit: 0,
         applied: 0,
         leaderTerm: 0,
+        matches: new Map(),
+        aloneSince: null,
       };
       this.#views.set(id, view);
     }
@@ -120,6 +150,7 @@ export class ClusterChecker {
     view.commit = 0;
     view.applied = 0;
     view.leaderTerm = 0;
+    view.aloneSince = null;
   }
 
   handed(id: NodeId, write: LogWrite): void {
@@ -180,7 +211,7 @@ export class ClusterChecker {
         () => `${view.id} holds another entry ${key}, or another log before it, than was seen before`,
       );
       this.#chains.set(key, chain);
-      log.push({ term, chain });
+      log.push({ term, chain, isCommand: recordKind(record) === EntryKind.command });
     }
   }
 
@@ -235,7 +266,12 @@ export class ClusterChecker {
 
   // --- The state machine --------------------------------------------------------------------------
 
-  /** A node's state machine applies a command; `first`: the first of this incarnation. */
+  /** A node's state machine was opened, and holds the state after this entry. */
+  restored(id: NodeId, applied: number): void {
+    this.#view(id).applied = applied;
+  }
+
+  /** A node's state machine applies a command. */
   applying(id: NodeId, at: LogPosition, command: string): void {
     const view = this.#view(id);
     fact(
@@ -243,6 +279,13 @@ export class ClusterChecker {
       "SMS",
       () => `${id} applies ${String(at.index)} after ${String(view.applied)}`,
     );
+    for (let index = view.applied + 1; index < at.index; index++) {
+      fact(
+        view.durable[index - 1]?.isCommand !== true,
+        "SMS",
+        () => `${id} applies ${String(at.index)} and has left out the command at ${String(index)}`,
+      );
+    }
     view.applied = at.index;
     const known = this.#applied.get(at.index);
     fact(
@@ -268,8 +311,8 @@ export class ClusterChecker {
 
   // --- After each step ----------------------------------------------------------------------------
 
-  /** A process may have done something: look at what it says of itself. */
-  step(id: NodeId, status: NodeStatus): void {
+  /** A process may have done something: look at what it says of itself. `now` is the time on its own clock. */
+  step(id: NodeId, status: NodeStatus, now: number): void {
     const view = this.#view(id);
     const { commitIndex, appliedIndex, lastIndex, role, term, config } = status;
     fact(
@@ -283,15 +326,77 @@ export class ClusterChecker {
       "MONO",
       () => `the commit index of ${id} fell to ${String(commitIndex)}`,
     );
-    if (role === "leader" && view.leaderTerm !== term) this.#newLeader(view, term);
-    if (commitIndex > view.commit) this.#newCommit(view, commitIndex, term, config);
+    fact(
+      (role !== "candidate" && role !== "pre-candidate") || config.voters.includes(id),
+      "ES",
+      () => `${id} campaigns and is no voter`,
+    );
+    const { pendingEntriesMax, pendingBytesMax } = this.#terms;
+    fact(
+      status.pendingEntries <= pendingEntriesMax && status.pendingBytes <= pendingBytesMax,
+      "BOUND",
+      () =>
+        `${id} has ${String(status.pendingEntries)} proposals of ${String(status.pendingBytes)} bytes under way`,
+    );
+    const led = role === "leader" && view.leaderTerm === term;
+    if (role !== "leader") view.aloneSince = null;
+    else if (!led) this.#newLeader(view, term, now);
+    else this.#checkLeader(view, status, now);
+    if (commitIndex <= view.commit) return;
+    if (led) {
+      const entry = view.handed[commitIndex - 1];
+      fact(
+        entry === undefined || entry.term === term,
+        "CQ",
+        () =>
+          `${id}, leader of term ${String(term)}, commits up to ${String(commitIndex)}, an entry of an earlier term`,
+      );
+    }
+    this.#newCommit(view, commitIndex, term, config);
   }
 
-  #newLeader(view: NodeView, term: number): void {
+  /** The process went on after a pause, or its timers come late: it could not know that it was alone. */
+  excuse(id: NodeId): void {
+    this.#view(id).aloneSince = null;
+  }
+
+  #checkLeader(view: NodeView, { members, config, term }: NodeStatus, now: number): void {
+    for (const { id, match } of members) {
+      if (match === null || id === view.id) continue;
+      fact(
+        match >= (view.matches.get(id) ?? 0),
+        "MONO",
+        () =>
+          `${view.id}, leader of term ${String(term)}, takes back what it knew of ${id}, to ${String(match)}`,
+      );
+      view.matches.set(id, match);
+    }
+    const hears = (id: NodeId): boolean =>
+      members.some((member) => member.id === id && member.active === true);
+    if (isMajority(config.voters, hears)) view.aloneSince = null;
+    else view.aloneSince ??= now;
+    fact(
+      view.aloneSince === null || now - view.aloneSince <= this.#terms.aloneMsMax,
+      "STABLE",
+      () => `${view.id} goes on leading term ${String(term)} and hears no majority`,
+    );
+  }
+
+  #newLeader(view: NodeView, term: number, now: number): void {
     const before = this.#leaders.get(term) ?? view.id;
     fact(before === view.id, "ES", () => `term ${String(term)} has two leaders, ${before} and ${view.id}`);
     this.#leaders.set(term, view.id);
     view.leaderTerm = term;
+    view.matches.clear();
+    view.aloneSince = null;
+    const last = this.#lastLeader;
+    fact(
+      last === null || now - last.since <= this.#terms.settledMs,
+      "STABLE",
+      () =>
+        `${view.id} deposed ${String(last?.id)}, leader of term ${String(last?.term)}, though nothing was wrong`,
+    );
+    this.#lastLeader = { id: view.id, term, since: now };
     for (const [at, { chain, seenInTerm }] of this.#committed.entries()) {
       if (seenInTerm >= term) continue;
       fact(
@@ -309,7 +414,7 @@ export class ClusterChecker {
       if (entry === undefined) return;
       const known = this.#committed[at];
       if (known === undefined) {
-        const durable = hasQuorum(config, (id) => this.#view(id).durable[at]?.chain === entry.chain);
+        const durable = isMajority(config.voters, (id) => this.#view(id).durable[at]?.chain === entry.chain);
         fact(
           durable,
           "CQ",
@@ -326,6 +431,11 @@ export class ClusterChecker {
       view.commit = at + 1;
     }
   }
+}
+
+/** Counted here, and not by the code that is checked. */
+function isMajority(voters: readonly NodeId[], isOne: (id: NodeId) => boolean): boolean {
+  return voters.filter(isOne).length * 2 > voters.length;
 }
 
 function show({ term, votedFor }: HardState): string {

@@ -18,6 +18,8 @@ export interface FaultPlayerParts {
   readonly trace: (text: string) => void;
 }
 
+const NO_LOSS = { drop: 0, duplicate: 0 };
+
 /** How long it takes until somebody starts a process that stopped by itself. */
 const RESTART_MS = 200;
 
@@ -28,8 +30,8 @@ export class FaultPlayer {
   readonly #parts: FaultPlayerParts;
   /** By "from>to": how many faults cut this direction at the moment. */
   readonly #cuts = new Map<string, number>();
-  #drop = 0;
-  #duplicate = 0;
+  /** What messages suffer, by link; "" for those that have nothing of their own. */
+  readonly #loss = new Map<string, { readonly drop: number; readonly duplicate: number }>();
   #extraDelayMs = 0;
   #healed = false;
 
@@ -38,10 +40,11 @@ export class FaultPlayer {
     this.#applyLinks();
     const { datagrams, plan, chance } = parts;
     datagrams.route = (from, to) => {
-      if (this.#isCut(from, to) || chance.happens(this.#drop)) return [];
+      const { drop, duplicate } = this.#loss.get(linkKey(from, to)) ?? this.#loss.get("") ?? NO_LOSS;
+      if (this.#isCut(from, to) || chance.happens(drop)) return [];
       const delay = (): number =>
         chance.between(plan.linkDelayMs.min, plan.linkDelayMs.max + this.#extraDelayMs);
-      return chance.happens(this.#duplicate) ? [delay(), delay()] : [delay()];
+      return chance.happens(duplicate) ? [delay(), delay()] : [delay()];
     };
   }
 
@@ -67,8 +70,7 @@ export class FaultPlayer {
   heal(): void {
     this.#healed = true;
     this.#cuts.clear();
-    this.#drop = 0;
-    this.#duplicate = 0;
+    this.#loss.clear();
     this.#extraDelayMs = 0;
     this.#applyLinks();
     this.#parts.clients.quiet = false;
@@ -90,11 +92,10 @@ export class FaultPlayer {
         break;
       case "lossy":
         this.#while(fault.ms, () => {
-          this.#drop = fault.drop;
-          this.#duplicate = fault.duplicate;
+          const key = fault.link === null ? "" : linkKey(...this.#idsOf(fault.link));
+          this.#loss.set(key, fault);
           return () => {
-            this.#drop = 0;
-            this.#duplicate = 0;
+            this.#loss.delete(key);
           };
         });
         break;
@@ -153,6 +154,7 @@ export class FaultPlayer {
       case "slow-disk":
         this.#while(fault.ms, () => {
           diskMood.delayMs = fault.delayMs;
+          process.diskWasSlow = true;
           return () => {
             diskMood.delayMs = 0;
           };
@@ -161,6 +163,7 @@ export class FaultPlayer {
       case "hanging-disk":
         this.#while(fault.ms, () => {
           diskMood.hangs = true;
+          process.diskWasSlow = true;
           return () => {
             diskMood.hangs = false;
           };
@@ -168,6 +171,11 @@ export class FaultPlayer {
         break;
       case "disk-error":
         process.disk.intercept = onceOn(fault.error, process.disk);
+        if (fault.powerCutAfterMs !== null) {
+          this.#after(fault.powerCutAfterMs, () => {
+            this.#crash(process, RESTART_MS, true);
+          });
+        }
         break;
       case "bit-flip":
         this.#flipBit(process, fault.ms);
@@ -190,8 +198,8 @@ export class FaultPlayer {
   }
 
   /** Half of the crashes take the machine with them, and what it had not synced. */
-  #crash(process: SimProcess, ms: number): void {
-    process.kill(this.#parts.chance.happens(0.5));
+  #crash(process: SimProcess, ms: number, power = this.#parts.chance.happens(0.5)): void {
+    process.kill(power);
     calm(process);
     this.#after(ms, () => {
       process.start();
@@ -228,7 +236,7 @@ export class FaultPlayer {
   }
 
   #cut(links: readonly (readonly [number, number])[], ms: number): void {
-    const keys = links.map(([from, to]) => linkKey(this.#process(from).id, this.#process(to).id));
+    const keys = links.map((link) => linkKey(...this.#idsOf(link)));
     this.#while(ms, () => {
       for (const key of keys) this.#cuts.set(key, (this.#cuts.get(key) ?? 0) + 1);
       this.#applyLinks();
@@ -256,6 +264,10 @@ export class FaultPlayer {
 
   #isCut(from: string, to: string): boolean {
     return (this.#cuts.get(linkKey(from, to)) ?? 0) > 0;
+  }
+
+  #idsOf([from, to]: readonly [number, number]): [string, string] {
+    return [this.#process(from).id, this.#process(to).id];
   }
 
   #process(node: number): SimProcess {

@@ -20,6 +20,8 @@ export class Gate {
   /** Bounded by what the simulated world has under way. */
   #waiting: (() => void)[] = [];
   #touched = false;
+  /** Timers that are set and have neither fired nor been cancelled. */
+  timers = 0;
 
   constructor(clock: FakeClock) {
     this.#clock = clock;
@@ -110,15 +112,22 @@ export function gatedEnvironment(
     random,
     setTimer: (delayMs, callback): Timer => {
       const lateMs = clockMood.lateByMs > 0 ? random() * clockMood.lateByMs : 0;
-      let cancelled = false;
+      let over = false;
+      gate.timers += 1;
+      const end = (): boolean => {
+        if (over) return false;
+        over = true;
+        gate.timers -= 1;
+        return true;
+      };
       const timer = clock.setTimer(delayMs / clockMood.rate + lateMs, () => {
         gate.pass(() => {
-          if (!cancelled) callback();
+          if (end()) callback();
         });
       });
       return {
         cancel: () => {
-          cancelled = true;
+          end();
           timer.cancel();
         },
       };
@@ -286,7 +295,11 @@ class GatedConnection implements Connection {
       onData: (bytes) => {
         // The bytes are lent for the call; a paused process reads them later.
         const copy = bytes.slice();
-        gate.pass(() => this.handler?.onData(copy));
+        gate.pass(() => {
+          this.handler?.onData(copy);
+          // Whoever kept a view of what was only lent shall see it change.
+          copy.fill(0xdb);
+        });
       },
       onDrain: () => {
         gate.pass(() => this.handler?.onDrain?.());

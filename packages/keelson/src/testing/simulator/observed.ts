@@ -1,3 +1,4 @@
+import type { Message } from "../../core/message.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../../storage/log-store.ts";
@@ -12,6 +13,7 @@ export class ObservedLog implements LogStore {
   readonly #checker: ClusterChecker;
   readonly #gate: Gate;
   readonly #report: (error: unknown) => void;
+  readonly #shortReads: boolean;
   #incarnation = 0;
 
   constructor(
@@ -20,7 +22,9 @@ export class ObservedLog implements LogStore {
     checker: ClusterChecker,
     gate: Gate,
     report: (error: unknown) => void,
+    shortReads: boolean,
   ) {
+    this.#shortReads = shortReads;
     this.#inner = inner;
     this.#id = id;
     this.#checker = checker;
@@ -54,8 +58,13 @@ export class ObservedLog implements LogStore {
     });
   }
 
+  /** A store returns at least one entry, and need not return more. */
   read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
-    return this.#inner.read(from, to, bytesMax);
+    return this.#inner.read(
+      from,
+      this.#shortReads && to > from ? from + 1 + ((to - from) >> 1) : to,
+      bytesMax,
+    );
   }
 
   bytesBetween(from: LogIndex, to: LogIndex): number {
@@ -88,16 +97,24 @@ export class ObservedLog implements LogStore {
   }
 }
 
+/** What `ObservedTransport` sees. */
+export interface TransportObserver {
+  sending(to: NodeId, parcel: Parcel): void;
+  /** Just before the node is given a message, and just after. */
+  receiving(message: Message): void;
+  received(message: Message): void;
+}
+
 /** A transport with the checker looking over its shoulder; what arrives passes the process's gate. */
 export class ObservedTransport implements Transport {
   readonly #inner: Transport;
   readonly #gate: Gate;
-  readonly #sending: (to: NodeId, parcel: Parcel) => void;
+  readonly #observer: TransportObserver;
 
-  constructor(inner: Transport, gate: Gate, sending: (to: NodeId, parcel: Parcel) => void) {
+  constructor(inner: Transport, gate: Gate, observer: TransportObserver) {
     this.#inner = inner;
     this.#gate = gate;
-    this.#sending = sending;
+    this.#observer = observer;
   }
 
   get address(): string {
@@ -115,7 +132,9 @@ export class ObservedTransport implements Transport {
       },
       receive: (parcel) => {
         this.#gate.pass(() => {
+          this.#observer.receiving(parcel.message);
           host.receive(parcel);
+          this.#observer.received(parcel.message);
         });
       },
       log: (level, text, fields) => {
@@ -131,7 +150,7 @@ export class ObservedTransport implements Transport {
 
   send(to: NodeId, parcel: Parcel): boolean {
     if (this.#gate.isDead()) return false;
-    this.#sending(to, parcel);
+    this.#observer.sending(to, parcel);
     return this.#inner.send(to, parcel);
   }
 

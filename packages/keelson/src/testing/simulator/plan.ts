@@ -15,7 +15,13 @@ export type Fault = { readonly at: number } & (
       readonly side: readonly number[];
       readonly ms: number;
     }
-  | { readonly type: "lossy"; readonly drop: number; readonly duplicate: number; readonly ms: number }
+  | {
+      readonly type: "lossy";
+      readonly link: readonly [from: number, to: number] | null;
+      readonly drop: number;
+      readonly duplicate: number;
+      readonly ms: number;
+    }
   | { readonly type: "slow-network"; readonly delayMs: number; readonly ms: number }
   | { readonly type: "reset"; readonly a: number; readonly b: number }
   | { readonly type: "crash"; readonly node: number; readonly ms: number }
@@ -30,7 +36,13 @@ export type Fault = { readonly at: number } & (
   | { readonly type: "late-timers"; readonly node: number; readonly byMs: number; readonly ms: number }
   | { readonly type: "slow-disk"; readonly node: number; readonly delayMs: number; readonly ms: number }
   | { readonly type: "hanging-disk"; readonly node: number; readonly ms: number }
-  | { readonly type: "disk-error"; readonly node: number; readonly error: DiskErrorKind }
+  | {
+      readonly type: "disk-error";
+      readonly node: number;
+      readonly error: DiskErrorKind;
+      /** The power fails so long after it, which shows what the error cost; null: it does not. */ readonly powerCutAfterMs:
+        number | null;
+    }
   | { readonly type: "bit-flip"; readonly node: number; readonly ms: number }
   | { readonly type: "slow-apply"; readonly node: number; readonly delayMs: number; readonly ms: number }
   | { readonly type: "state-machine-failure"; readonly node: number }
@@ -57,9 +69,16 @@ export interface Plan {
   readonly clockRates: readonly number[];
   readonly segmentBytes: number;
   readonly cacheBytes: number;
+  /** The limits on proposals under way. */
+  readonly pendingEntriesMax: number;
+  readonly pendingBytesMax: number;
+  /** Reads of the log return fewer entries than there is room for, as they may. */
+  readonly shortReads: boolean;
   readonly linkDelayMs: { readonly min: number; readonly max: number };
   /** Which nodes call `initialize`, at the same time. */
   readonly founders: readonly number[];
+  /** How long the nodes are up before they do. */
+  readonly foundAfterMs: number;
   readonly clients: number;
   readonly keys: number;
   /** The pause between two calls of one client, on average. */
@@ -93,6 +112,12 @@ const FAULT_TYPES: readonly FaultType[] = [
   "quiet",
 ];
 
+/** What must never cost a leader its place. */
+const BENIGN: readonly FaultType[] = ["slow-apply", "quiet"];
+
+/** Calls in one run, about: more find little more, and cost the time of other runs. */
+const CALLS_MAX = 400;
+
 const DISK_ERRORS: readonly DiskErrorKind[] = [
   "io-error",
   "no-space",
@@ -111,8 +136,9 @@ export function planOf(seed: number): Plan {
   const all = Array.from({ length: nodes }, (_, node) => node);
   const min = chance.pick([100, 150, 300, 400]);
   const faultyMs = chance.pick([1_000, 2_000, 4_000, 8_000]);
-  const types = chance.some(FAULT_TYPES, chance.pick([0.1, 0.25, 0.5]));
+  const types = chance.happens(0.06) ? BENIGN : chance.some(FAULT_TYPES, chance.pick([0.1, 0.25, 0.5]));
   const drifting = chance.happens(0.3);
+  const clients = chance.whole(1, 5);
   return {
     seed,
     nodes,
@@ -125,20 +151,29 @@ export function planOf(seed: number): Plan {
     clockRates: all.map(() => (drifting ? chance.between(0.9, 1.1) : 1)),
     segmentBytes: chance.pick([4_096, 16_384, 65_536]),
     cacheBytes: chance.pick([1_024, 16_384, 1_048_576]),
+    pendingEntriesMax: chance.pick([65_536, 65_536, 3]),
+    pendingBytesMax: chance.pick([65_536, 65_536, 2_100]),
+    shortReads: chance.happens(0.3),
     linkDelayMs: chance.pick([
       { min: 0, max: 1 },
       { min: 0, max: 1 },
       { min: 1, max: 20 },
     ]),
     founders: chance.happens(0.5) ? all : [chance.pick(all)],
-    clients: chance.whole(1, 5),
+    foundAfterMs: chance.pick([0, 0, 500, 1_500]),
+    clients,
     keys: chance.whole(1, 4),
-    thinkMs: chance.pick([5, 20, 50, 200]),
+    thinkMs: Math.max(chance.pick([5, 20, 50, 200]), (clients * faultyMs) / CALLS_MAX),
     readShare: chance.pick([0.1, 0.3, 0.6]),
     valueBytesMax: chance.pick([16, 16, 200, 2_000]),
     faultyMs,
     faults: faultsOf(chance, types, all, faultyMs),
   };
+}
+
+/** Whether nothing happens in the run that may cost a leader its place. */
+export function isCalm({ faults }: Plan): boolean {
+  return faults.every(({ type }) => BENIGN.includes(type));
 }
 
 function faultsOf(
@@ -176,7 +211,14 @@ function faultOf(
     case "bridge":
       return { type, at, bridge: node, side: chance.some(nodes, 0.5), ms };
     case "lossy":
-      return { type, at, drop: chance.between(0, 0.4), duplicate: chance.between(0, 0.4), ms: ms * 3 };
+      return {
+        type,
+        at,
+        link: chance.happens(0.5) ? null : [node, chance.pick(nodes)],
+        drop: chance.between(0, 0.4),
+        duplicate: chance.between(0, 0.4),
+        ms: ms * 3,
+      };
     case "slow-network":
       return { type, at, delayMs: chance.pick([5, 50, 300]), ms };
     case "reset":
@@ -194,7 +236,13 @@ function faultOf(
     case "slow-disk":
       return { type, at, node, delayMs: chance.pick([1, 10, 100]), ms };
     case "disk-error":
-      return { type, at, node, error: chance.pick(DISK_ERRORS) };
+      return {
+        type,
+        at,
+        node,
+        error: chance.pick(DISK_ERRORS),
+        powerCutAfterMs: chance.happens(0.5) ? chance.time(400) : null,
+      };
     case "bit-flip":
       return damageable.length === 0 ? null : { type, at, node: chance.pick(damageable), ms };
     case "slow-apply":

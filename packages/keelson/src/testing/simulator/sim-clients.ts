@@ -91,6 +91,14 @@ export class SimClients {
     }
   }
 
+  /** A node stopped by itself: what was asked of it has ended, one way or another (KNOWN). */
+  stopped(process: SimProcess): void {
+    for (const call of this.#calls) {
+      if (call.process !== process) continue;
+      throw new Violation("KNOWN", `${process.id} stopped and left ${call.op} without an answer`);
+    }
+  }
+
   /** Each call to a process that runs ends in bounded time (KNOWN). */
   checkBounds(): void {
     const now = this.#host.clock.now();

@@ -1,14 +1,17 @@
 import type { FaultFiles } from "../../environment/fault-files.ts";
 import type { FakeClock } from "../../environment/fake-clock.ts";
 import type { Network } from "../../environment/environment.ts";
+import { RECORD_HEADER_BYTES } from "../../codec/record.ts";
 import { CorruptLogError, type RaftError } from "../../errors.ts";
 import { Raft } from "../../runtime/raft.ts";
 import { wal } from "../../storage/wal/index.ts";
 import type { Parcel, Transport } from "../../transport/transport.ts";
+import type { Message } from "../../core/message.ts";
 import type { Chance } from "./chance.ts";
 import type { ClusterChecker } from "./cluster-checker.ts";
+import { LeaseChecker, type Listener } from "./lease-checker.ts";
 import { Gate, gatedEnvironment, type ClockMood, type DiskMood } from "./gate.ts";
-import { ObservedLog, ObservedTransport } from "./observed.ts";
+import { ObservedLog, ObservedTransport, type TransportObserver } from "./observed.ts";
 import type { Plan } from "./plan.ts";
 import {
   emptyState,
@@ -18,7 +21,7 @@ import {
   type StoredState,
   type StoreMood,
 } from "./sim-store.ts";
-import { Violation } from "./violation.ts";
+import { fact, Violation } from "./violation.ts";
 
 /** What a process needs of the world that it runs in. */
 export interface ProcessHost {
@@ -33,6 +36,8 @@ export interface ProcessHost {
   readonly report: (error: unknown) => void;
   /** The process is gone, with what it was asked and did not answer. */
   readonly died: (process: SimProcess) => void;
+  /** The node stopped by itself: every call to it has an answer by now. */
+  readonly stopped: (process: SimProcess) => void;
   readonly sending: (from: string, to: string, parcel: Parcel) => void;
 }
 
@@ -40,6 +45,10 @@ export interface ProcessHost {
 export class SimProcess {
   readonly id: string;
   readonly disk: FaultFiles;
+  /** The disk was slow, or hung, since the process was started. */
+  diskWasSlow = false;
+  /** What the node last told those who listen to it. */
+  told: { role: string; leader: string | null } = { role: "follower", leader: null };
   readonly diskMood: DiskMood = { delayMs: 0, hangs: false, beforeWrite: null };
   readonly clockMood: ClockMood;
   readonly storeMood: StoreMood = { delayMs: 0, fails: false };
@@ -51,6 +60,7 @@ export class SimProcess {
   /** When it last went on after a pause. */
   resumedAt = -Infinity;
   #starting = false;
+  #closing = false;
   /** Acknowledged data on its disk was damaged, by us: it may refuse to start for ever. */
   damaged = false;
   /** It refused to start because its log is damaged. */
@@ -103,12 +113,14 @@ export class SimProcess {
     this.#starting = true;
     const gate = new Gate(this.#host.clock);
     this.#gate = gate;
+    this.diskWasSlow = false;
     this.#open(gate).then(
       (raft) => {
         this.#starting = false;
         if (gate.isDead()) return;
         this.#raft = raft;
         this.#host.trace(`${this.id} is up`);
+        void this.#listen(raft);
         void raft.stopped.then((error) => {
           if (!gate.isDead()) this.#stopped(gate, error);
         });
@@ -134,6 +146,26 @@ export class SimProcess {
     this.#host.died(this);
   }
 
+  /** Closes the node in good order, as a program does that ends; the time on its own clock goes on. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    await this.#raft?.close();
+  }
+
+  /** The time as this process has it. */
+  now(): number {
+    return this.#host.clock.now() * this.clockMood.rate;
+  }
+
+  async #listen(raft: Raft<SimCommand, SimResult>): Promise<void> {
+    const told = { role: "follower", leader: null as string | null };
+    this.told = told;
+    for await (const change of raft.changes()) {
+      if (change.type === "role") told.role = change.role;
+      else if (change.type === "leader") told.leader = change.leader;
+    }
+  }
+
   async #open(gate: Gate): Promise<Raft<SimCommand, SimResult>> {
     const { plan, clock, chance, checker, network } = this.#host;
     const parts = { clock, random: chance.random, files: this.disk, network };
@@ -143,6 +175,9 @@ export class SimProcess {
         new Promise((resolve) => {
           environment.setTimer(ms, resolve);
         }),
+      opened: ({ index }) => {
+        if (!gate.isDead()) checker.restored(this.id, index);
+      },
       applying: (command, at) => {
         this.#watch(() => {
           if (!gate.isDead()) checker.applying(this.id, at, JSON.stringify(command));
@@ -155,15 +190,11 @@ export class SimProcess {
       checker,
       gate,
       this.#host.report,
+      plan.shortReads,
     );
     const transport = this.#host.transport();
     this.#store = store;
-    const observed = new ObservedTransport(transport, gate, (to, parcel) => {
-      this.#watch(() => {
-        checker.sending(this.id, to, parcel.message);
-      });
-      this.#host.sending(this.id, to, parcel);
-    });
+    const observed = new ObservedTransport(transport, gate, this.#observer());
     return Raft.open<SimCommand, SimResult>({
       id: this.id,
       stateMachine: store,
@@ -172,7 +203,12 @@ export class SimProcess {
       environment,
       preVote: plan.preVote,
       checkQuorum: plan.checkQuorum,
-      limits: { cacheBytesMax: plan.cacheBytes },
+      limits: {
+        cacheBytesMax: plan.cacheBytes,
+        commandBytesMax: plan.pendingBytesMax - RECORD_HEADER_BYTES,
+        pendingEntriesMax: plan.pendingEntriesMax,
+        pendingBytesMax: plan.pendingBytesMax,
+      },
       timings: {
         electionTimeoutMinMs: plan.electionTimeoutMs.min,
         electionTimeoutMaxMs: plan.electionTimeoutMs.max,
@@ -180,17 +216,58 @@ export class SimProcess {
         callTimeoutMs: CALL_TIMEOUT_MS,
         storageTimeoutMs: STORAGE_TIMEOUT_MS,
       },
+      onLog: (_level, text) => {
+        // Nothing damages what travels here, so whatever cannot be read was written wrong, or read wrong.
+        if (GARBLED.test(text)) this.#host.report(new Violation("WIRE", `${this.id}: ${text}`));
+      },
     });
+  }
+
+  #observer(): TransportObserver {
+    const { plan, checker } = this.#host;
+    const lease = new LeaseChecker(plan.electionTimeoutMs.min, plan.checkQuorum);
+    const listener = (): Listener | null => {
+      const raft = this.#raft;
+      if (raft === null) return null;
+      const { role, term } = raft.metrics();
+      return { isLeader: role === "leader", term, now: this.now() };
+    };
+    return {
+      sending: (to, parcel) => {
+        this.#watch(() => {
+          checkRecords(parcel);
+          checker.sending(this.id, to, parcel.message);
+          lease.sending(to, parcel.message);
+        });
+        this.#host.sending(this.id, to, parcel);
+      },
+      receiving: (message) => {
+        const now = asksForHelp(message) ? listener() : null;
+        if (now !== null) lease.receiving(message, now);
+      },
+      received: (message) => {
+        const now = message.type === "append-entries" ? listener() : null;
+        if (now !== null) lease.received(message, now);
+      },
+    };
   }
 
   /** A node that stopped by itself is a process that exits; whoever looks after it starts it again. */
   #stopped(gate: Gate, error: RaftError | undefined): void {
+    if (this.#closing) return;
     this.#host.trace(`${this.id} stopped: ${error?.message ?? "closed"}`);
+    this.#host.stopped(this);
     if (error?.code === "NODE_FAILED") {
       this.#host.report(new Violation("FAILSTOP", `${this.id} saw what cannot be: ${error.message}`));
     }
-    if (error?.cause instanceof CorruptLogError && !this.damaged) {
-      this.#host.report(new Violation("DUR", `${this.id} found its log damaged: ${error.message}`));
+    if (error?.cause instanceof CorruptLogError) {
+      if (!this.damaged) {
+        this.#host.report(new Violation("DUR", `${this.id} found its log damaged: ${error.message}`));
+      }
+    } else if (!isDiskTrouble(error) && !(error?.code === "STORAGE_FAILED" && this.diskWasSlow)) {
+      this.#host.report(
+        new Violation("FAILSTOP", `${this.id} stopped for no reason: ${String(error?.message)}`),
+      );
     }
     if (this.#gate === gate) this.kill(false);
   }
@@ -216,6 +293,24 @@ export class SimProcess {
   }
 }
 
+/** What nodes say of a frame that they cannot read. */
+const GARBLED = /damaged on its way|is not a frame|announces|unknown type|records are not those/;
+
+function asksForHelp({ type }: Message): boolean {
+  return type === "pre-vote" || type === "request-vote";
+}
+
+/** A message goes with the records that it names. */
+function checkRecords({ message, records }: Parcel): void {
+  const count =
+    message.type === "append-entries" ? message.entries.lastIndex - message.entries.prev.index : 0;
+  fact(
+    records.length === count,
+    "LM",
+    () => `${message.from} sends ${String(records.length)} records for ${String(count)} entries`,
+  );
+}
+
 /** How long a client's call may take. */
 export const CALL_TIMEOUT_MS = 2_000;
 
@@ -226,8 +321,7 @@ const STORAGE_TIMEOUT_MS = 1_000;
 function isDiskTrouble(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const { code } = cause as { readonly code?: unknown };
-    if (code === "EIO" || code === "ENOSPC" || code === "STORAGE_FAILED" || code === "STATE_MACHINE_FAILED")
-      return true;
+    if (code === "EIO" || code === "ENOSPC" || code === "STATE_MACHINE_FAILED") return true;
   }
   return false;
 }

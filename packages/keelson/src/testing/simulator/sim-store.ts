@@ -40,6 +40,8 @@ export interface StoreMood {
 
 export interface SimStoreHooks {
   readonly wait: (ms: number) => Promise<void>;
+  /** The state is that after this entry. */
+  readonly opened: (applied: LogPosition) => void;
   readonly applying: (command: SimCommand, at: LogPosition) => void;
 }
 
@@ -72,10 +74,12 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
   }
 
   open(): LogPosition {
-    if (this.#disk === null) return { term: 0, index: 0 };
+    const applied = this.#disk?.applied ?? { term: 0, index: 0 };
+    this.#hooks.opened(applied);
+    if (this.#disk === null) return applied;
     this.#values = new Map(this.#disk.values);
     this.#count = this.#disk.count;
-    return this.#disk.applied;
+    return applied;
   }
 
   async apply(command: SimCommand, at: LogPosition): Promise<SimResult> {
