@@ -6,6 +6,9 @@ import type { Stretches } from "./stretches.ts";
 
 /** Seconds without a fault of the same lane, between two of them. */
 const REST_S = { processes: [1, 7], network: [2, 9], disk: [20, 60] } as const;
+/** Most faults come when writes go on again after the last one, or after this long; some come before. */
+const RECOVERY_MS_MAX = 20_000;
+const UNRECOVERED_OFTEN = 0.2;
 /** Seconds that a fault lasts. */
 const LENGTH_S = [0.3, 8] as const;
 const SLOW_DELAY_MS = [20, 250] as const;
@@ -18,6 +21,8 @@ export interface PlannedFault {
   readonly lane: Lane;
   readonly restMs: number;
   readonly lengthMs: number;
+  /** Comes without a look at whether the last one is over and done with. */
+  readonly isImpatient: boolean;
   /** Decides whom it meets. */
   readonly whom: number;
   readonly delayMs: number;
@@ -55,6 +60,7 @@ export function* plan(seed: number, lane: Lane, kinds: readonly string[]): Gener
       lane,
       restMs: seconds(REST_S[lane]),
       lengthMs: seconds(LENGTH_S),
+      isImpatient: chance.often(UNRECOVERED_OFTEN),
       whom: chance.next(),
       delayMs: chance.between(...SLOW_DELAY_MS),
     };
@@ -97,6 +103,7 @@ export class Faults {
 
   async #run(faults: Iterable<PlannedFault>): Promise<void> {
     for (const fault of faults) {
+      if (!fault.isImpatient) await this.#recovered();
       await this.#pause(fault.restMs);
       if (this.#end.signal.aborted) return;
       this.#stretches.begin(fault.kind);
@@ -106,6 +113,14 @@ export class Faults {
         this.#stretches.end(fault.kind);
       }
     }
+  }
+
+  /** Resolves when a write is acknowledged that came after now. */
+  async #recovered(): Promise<void> {
+    const before = this.#stretches.writes;
+    const deadline = performance.now() + RECOVERY_MS_MAX;
+    while (this.#stretches.writes === before && performance.now() < deadline && !this.#end.signal.aborted)
+      await this.#pause(100);
   }
 
   /** False: it could not be done now. */

@@ -5,6 +5,8 @@ export class Stretches {
   /** Kinds of fault that were there at some moment since the last write. */
   readonly #since = new Set<string>();
   #lastWriteAt = performance.now();
+  /** Acknowledged so far. */
+  writes = 0;
 
   begin(kind: string): void {
     this.#active.push(kind);
@@ -18,6 +20,7 @@ export class Stretches {
 
   /** A write was acknowledged. */
   wrote(): void {
+    this.writes += 1;
     const now = performance.now();
     const stretchMs = now - this.#lastWriteAt;
     this.#lastWriteAt = now;

@@ -1,0 +1,264 @@
+import { crc32 } from "node:zlib";
+
+import { DecodeError } from "keelson";
+import {
+  decodeMembership,
+  decodeRecord,
+  encodeControl,
+  encodeMembership,
+  encodeMessage,
+  encodeRecord,
+  EntryKind,
+  FrameReader,
+  type Frame,
+  type MessageFrame,
+} from "keelson/codec";
+
+import type { Chance } from "../lib/chance.ts";
+import { joined } from "./mutate.ts";
+import { expectThat, shown, type Target, type Verdict } from "./target.ts";
+
+type Message = MessageFrame["message"];
+
+const IDS = ["a", "b", "n1", "node-with-a-longer.name_1", "x".repeat(64)] as const;
+/** A reader sets aside at most twice what has come; below this the header alone is enough. */
+const READER_BYTES_MIN = 64 * 1024;
+const FRAME_HEADER_BYTES = 24;
+
+/** Frames between nodes: handshakes, messages and records, in one stream cut at any place. */
+export const frames: Target = {
+  name: "frames",
+  share: 380,
+  valid: (chance) => {
+    const parts = Array.from({ length: chance.between(1, 4) }, () => validFrame(chance));
+    return joined(...parts);
+  },
+  repair: repairFrames,
+  run: (input, chance) => {
+    const whole = readFrames([input]);
+    const pieces = readFrames(cutAnywhere(input, chance));
+    expectThat(
+      shown(whole) === shown(pieces),
+      `what is read depends on how the stream is cut: ${shown(whole)} and ${shown(pieces)}`,
+    );
+    for (const frame of whole.frames) {
+      const again = readFrames([encodeFrame(frame)]);
+      expectThat(
+        again.error === null && shown(again.frames) === shown([frame]),
+        `a frame that was taken cannot be sent on: ${shown(frame)} came back as ${shown(again)}`,
+      );
+    }
+    return whole.error === null && whole.isComplete ? "taken" : "refused";
+  },
+};
+
+interface ReadFrames {
+  readonly frames: readonly Frame[];
+  readonly error: string | null;
+  readonly isComplete: boolean;
+}
+
+function readFrames(chunks: readonly Uint8Array[]): ReadFrames {
+  const reader = new FrameReader();
+  const found: Frame[] = [];
+  let fed = 0;
+  try {
+    for (const chunk of chunks) {
+      // The chunk's bytes may change once all its frames are taken: a copy, spoilt afterwards, shows who keeps them.
+      const copy = chunk.slice();
+      reader.feed(copy);
+      fed += chunk.length;
+      for (let frame = reader.next(); frame !== null; frame = reader.next()) found.push(frame);
+      copy.fill(0xee);
+      expectThat(
+        reader.reservedBytes <= Math.max(2 * fed, READER_BYTES_MIN),
+        `${reader.reservedBytes} bytes are set aside after ${fed} have come`,
+      );
+    }
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error;
+    return { frames: found, error: error.message, isComplete: false };
+  }
+  return { frames: found, error: null, isComplete: reader.reservedBytes === 0 };
+}
+
+function encodeFrame(frame: Frame): Uint8Array {
+  if (frame.type !== "message") return encodeControl(frame);
+  return joined(...encodeMessage(frame.message, frame.records, frame.group).chunks);
+}
+
+function cutAnywhere(bytes: Uint8Array, chance: Chance): Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const end = Math.min(bytes.length, at + chance.pick([1, 2, 7, 23, 24, 25, 60, 500]));
+    chunks.push(bytes.subarray(at, end));
+    at = end;
+  }
+  return chunks;
+}
+
+function repairFrames(bytes: Uint8Array): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = 0; at + FRAME_HEADER_BYTES <= bytes.length;) {
+    const length = view.getUint32(at + 8, true);
+    const bodyEnd = at + FRAME_HEADER_BYTES + view.getUint32(at + 16, true);
+    if (bodyEnd > bytes.length || length < FRAME_HEADER_BYTES) return;
+    view.setUint32(at + 4, crc32(bytes.subarray(at + 8, bodyEnd)), true);
+    at += length;
+  }
+}
+
+function validFrame(chance: Chance): Uint8Array {
+  const text = (max: number): string =>
+    chance.pick(["", "c", "127.0.0.1:7001", "ünïcode ✓", "y".repeat(max)]);
+  const identity = () => ({ id: chance.pick(IDS), storeId: text(64), data: text(300), address: text(100) });
+  switch (chance.between(0, 7)) {
+    case 0:
+      return encodeControl({
+        ...{ type: "hello", versionMin: 1, versionMax: chance.between(1, 4), clusterId: text(50) },
+        ...{ from: identity(), to: chance.pick(IDS) },
+      });
+    case 1:
+      return encodeControl({ type: "welcome", version: 1, clusterId: text(50), from: identity() });
+    case 2:
+      return encodeControl({ type: "goodbye", reason: text(400) });
+    case 3:
+      return encodeControl({ type: chance.pick(["ping", "pong"] as const) });
+    case 4:
+      return validAppend(chance);
+    default:
+      return joined(...encodeMessage(validMessage(chance), [], chance.between(0, 3)).chunks);
+  }
+}
+
+function validMessage(chance: Chance): Message {
+  const number = (): number => chance.pick([1, 2, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER]);
+  const position = () => ({ term: number(), index: number() });
+  const header = { from: chance.pick(IDS), term: number() };
+  switch (chance.between(0, 9)) {
+    case 0:
+      return { type: "pre-vote", ...header, last: position() };
+    case 1:
+      return { type: "pre-vote-reply", ...header, granted: chance.often(0.5), requestTerm: number() };
+    case 2:
+      return { type: "request-vote", ...header, last: position(), transfer: chance.often(0.5) };
+    case 3:
+      return { type: "request-vote-reply", ...header, granted: chance.often(0.5) };
+    case 4:
+      return {
+        type: "append-entries-reply",
+        ...header,
+        round: number(),
+        outcome: { accepted: true, match: number() },
+      };
+    case 5: {
+      const outcome = { accepted: false, refused: number(), hint: position() } as const;
+      return { type: "append-entries-reply", ...header, round: number(), outcome };
+    }
+    case 6: {
+      const config = { voters: [...IDS].slice(0, chance.between(1, 5)), outgoingVoters: [], learners: [] };
+      return { type: "install-snapshot", ...header, last: position(), config, round: number() };
+    }
+    case 7:
+      return { type: "read-index", ...header, id: number() };
+    default:
+      return {
+        type: "read-index-reply",
+        ...header,
+        id: number(),
+        index: chance.often(0.5) ? number() : null,
+      };
+  }
+}
+
+/** AppendEntries with the records of its entries, a configuration among them at times. */
+function validAppend(chance: Chance): Uint8Array {
+  const prev = { term: chance.between(1, 9), index: chance.between(1, 1000) };
+  const records: Uint8Array[] = [];
+  const terms: { index: number; term: number }[] = [];
+  const configs: {
+    index: number;
+    config: { voters: string[]; outgoingVoters: string[]; learners: string[] };
+  }[] = [];
+  let term = prev.term;
+  for (let count = chance.between(0, 6); count > 0; count--) {
+    const index = prev.index + records.length + 1;
+    if (chance.often(0.3)) term += 1;
+    if (terms.at(-1)?.term !== term) terms.push({ index, term });
+    if (chance.often(0.2)) {
+      const config = { voters: ["a", "b"], outgoingVoters: [], learners: [] };
+      configs.push({ index, config });
+      records.push(encodeRecord(index, term, EntryKind.config, validMembership(chance)));
+    } else {
+      records.push(
+        encodeRecord(index, term, EntryKind.command, new Uint8Array(chance.between(0, 80)).fill(7)),
+      );
+    }
+  }
+  const entries = { prev, lastIndex: prev.index + records.length, terms, configs };
+  const message: Message = { type: "append-entries", from: "a", term, entries, commit: prev.index, round: 3 };
+  return joined(...encodeMessage(message, records).chunks);
+}
+
+/** One entry of the log. */
+export const records: Target = {
+  name: "records",
+  share: 250,
+  valid: (chance) => {
+    const kind = chance.pick([EntryKind.command, EntryKind.blank, EntryKind.config]);
+    const index = chance.pick([1, 2, 500, 2 ** 40, Number.MAX_SAFE_INTEGER]);
+    return encodeRecord(
+      index,
+      chance.between(1, 1000),
+      kind,
+      new Uint8Array(chance.between(0, 200)).fill(chance.between(0, 256)),
+    );
+  },
+  repair: (bytes) => {
+    if (bytes.length < 8) return;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const length = view.getUint32(0, true);
+    view.setUint32(4, crc32(bytes.subarray(8, length), length), true);
+  },
+  run: (input) =>
+    decoded(() => {
+      const { index, term, kind, length, payload } = decodeRecord(input);
+      expectThat(
+        Buffer.compare(encodeRecord(index, term, kind, payload), input.subarray(0, length)) === 0,
+        "a record that was taken is written as other bytes",
+      );
+    }),
+};
+
+/** The payload of a configuration entry. */
+export const membership: Target = {
+  name: "config",
+  share: 100,
+  valid: validMembership,
+  run: (input) =>
+    decoded(() => {
+      expectThat(
+        Buffer.compare(encodeMembership(decodeMembership(input)), input) === 0,
+        "a configuration that was taken is written as other bytes",
+      );
+    }),
+};
+
+function validMembership(chance: Chance): Uint8Array {
+  const ids = IDS.slice(0, chance.between(1, IDS.length + 1));
+  const learners = ids.length > 2 && chance.often(0.3) ? ids.slice(-1) : [];
+  const voters = ids.filter((id) => !learners.includes(id));
+  const outgoingVoters = chance.often(0.3) ? voters.slice(0, 1) : [];
+  const members = new Map(ids.map((id, at) => [id, { address: `10.0.0.${at}:7001` }]));
+  return encodeMembership({ config: { voters, outgoingVoters, learners }, members });
+}
+
+function decoded(decode: () => void): Verdict {
+  try {
+    decode();
+    return "taken";
+  } catch (error) {
+    if (error instanceof DecodeError) return "refused";
+    throw error;
+  }
+}

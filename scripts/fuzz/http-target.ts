@@ -1,0 +1,180 @@
+import { createConnection } from "node:net";
+
+import { StateMachineFailure, type RaftMetrics } from "keelson";
+import { KvStateMachine, type Database, type KvCommand, type KvResult } from "keelson-kv";
+
+import { HttpServer } from "../../packages/kv/src/http-server.ts";
+import type { KvNode } from "../../packages/kv/src/kv-node.ts";
+import type { Chance } from "../lib/chance.ts";
+import { expectThat, Finding, type Target, type Verdict } from "./target.ts";
+
+/** From the last byte of the input to the end of the connection. */
+const ANSWER_MS_MAX = 10_000;
+/** Statuses by which the server says that it failed; Node's own 501 and 505 are answers to what it does not speak. */
+const FAILURES = /^HTTP\/1\.1 (500|502|503|504)/m;
+/** Answers to what is no request, or none that this server takes; 404 is an answer like 200. */
+const REFUSALS = /^HTTP\/1\.1 (400|405|408|413|414|417|429|431|501|505)/m;
+
+/**
+ * The HTTP server, whole, on a connection of its own for each input: what comes back is answers, and
+ * never the server's own failure. The requests need Node's real `IncomingMessage`, so they come over
+ * the loopback address.
+ */
+export function httpTarget(): Target {
+  let started: Promise<{ server: HttpServer; mistakes: unknown[]; store: KvStateMachine }> | undefined;
+  return {
+    name: "http",
+    share: 4,
+    valid: (chance) =>
+      Buffer.from(
+        Array.from({ length: chance.between(1, 4) }, () => validRequest(chance)).join(""),
+        "latin1",
+      ),
+    run: async (input) => {
+      const { server, mistakes } = await (started ??= startServer());
+      const answer = await talk(server.address, input);
+      expectThat(
+        mistakes.length === 0,
+        `the server made a mistake: ${String((mistakes.pop() as Error | undefined)?.stack)}`,
+      );
+      expectThat(!FAILURES.test(answer), `the server failed: ${answer.slice(0, 400)}`);
+      return REFUSALS.test(answer) || answer === "" ? "refused" : "taken";
+    },
+    close: async () => {
+      const all = await started;
+      await all?.server.close();
+      await all?.store.close();
+    },
+  };
+}
+
+const BODIES = ["", "bar", "a longer value, with spaces", "\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"];
+
+function validRequest(chance: Chance): string {
+  const key = chance.pick(["a", "b%20c", "d/e", "%C3%BC", "k".repeat(200)]);
+  const body = chance.pick(BODIES);
+  switch (chance.between(0, 6)) {
+    case 0:
+      return `GET ${chance.pick([`/kv/${key}?consistency=stale`, "/kv?limit=3&prefix=a"])} HTTP/1.1\r\nHost: h\r\n\r\n`;
+    case 1:
+      return `PUT /kv/${key} HTTP/1.1\r\nHost: h\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    case 2:
+      return `PUT /kv/${key} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n`;
+    case 3:
+      return `DELETE /kv/${key} HTTP/1.1\r\nHost: h\r\n\r\n`;
+    case 4:
+      return `GET /kv/${key} HTTP/1.1\r\nHost: h\r\nIf-None-Match: "3", W/"4"\r\n\r\n`;
+    default:
+      return `GET ${chance.pick(["/status", "/metrics", "/healthz", "/readyz"])} HTTP/1.1\r\nHost: h\r\n\r\n`;
+  }
+}
+
+/** Sends the bytes, ends our half, and resolves with all that came back. */
+function talk(address: string, input: Uint8Array): Promise<string> {
+  const [host = "", port = ""] = address.split(":");
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    const socket = createConnection({ host, port: Number(port), allowHalfOpen: true });
+    const timer = setTimeout(() => {
+      socket.destroy();
+      reject(new Finding(`${ANSWER_MS_MAX} ms after the end of the input the connection still stands`));
+    }, ANSWER_MS_MAX);
+    socket.on("data", (chunk) => chunks.push(chunk));
+    // The server may close while there is more to come.
+    socket.on("error", () => undefined);
+    socket.on("end", () => socket.end());
+    socket.on("close", () => {
+      clearTimeout(timer);
+      resolve(Buffer.concat(chunks).toString("latin1"));
+    });
+    socket.end(input);
+  });
+}
+
+async function startServer() {
+  const store = new KvStateMachine(async () => new MemoryDatabase());
+  await store.open();
+  const mistakes: unknown[] = [];
+  const server = await HttpServer.listen(
+    { host: "127.0.0.1", port: 0 },
+    { onMistake: (error) => mistakes.push(error) },
+  );
+  server.serve({ node: new LoneNode(store), store });
+  return { server, mistakes, store };
+}
+
+/** A cluster of one that needs no log: commands apply at once. */
+class LoneNode implements KvNode {
+  readonly #store: KvStateMachine;
+  #index = 1;
+
+  constructor(store: KvStateMachine) {
+    this.#store = store;
+  }
+
+  async write(command: KvCommand): Promise<KvResult> {
+    this.#index += 1;
+    const at = { term: 1, index: this.#index };
+    const { codec } = this.#store;
+    const result = await this.#store.apply(codec.decode(codec.encode(command)), at);
+    await this.#store.flush(at);
+    return result;
+  }
+
+  async read<T>(query: () => T | Promise<T>): Promise<T> {
+    return query();
+  }
+
+  metrics(): RaftMetrics {
+    const self = { id: "n1", address: "127.0.0.1:7001" };
+    const counters = { elections: 0, writes: 0, reads: 0, readRounds: 0, logWrites: 0, logBytes: 0 };
+    return {
+      ...{ id: "n1", clusterId: "c", role: "leader", term: 1, leader: { ...self, data: null } },
+      ...{
+        commitIndex: this.#index,
+        appliedIndex: this.#index,
+        durableIndex: this.#index,
+        lastIndex: this.#index,
+      },
+      config: { voters: ["n1"], outgoingVoters: [], learners: [] },
+      members: [{ ...self, voter: true, data: null, lag: 0, match: this.#index, active: true }],
+      ...{ pendingEntries: 0, pendingBytes: 0, pendingReads: 0 },
+      counters: { ...counters, messagesSent: 0, messagesDropped: 0, messagesReceived: 0 },
+    };
+  }
+}
+
+/** An ordered map in memory. */
+class MemoryDatabase implements Database {
+  readonly #entries = new Map<string, { readonly key: Uint8Array; readonly value: Uint8Array }>();
+  #isOpen = true;
+
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    if (!this.#isOpen) throw new StateMachineFailure("the database is closed");
+    return this.#entries.get(nameOf(key))?.value;
+  }
+
+  async batch(operations: Parameters<Database["batch"]>[0]): Promise<void> {
+    for (const operation of operations) {
+      const name = nameOf(operation.key);
+      if (operation.type === "del") this.#entries.delete(name);
+      else this.#entries.set(name, operation);
+    }
+  }
+
+  async *entries(from: Uint8Array, to: Uint8Array): AsyncGenerator<readonly [Uint8Array, Uint8Array]> {
+    const [first, end] = [nameOf(from), nameOf(to)];
+    for (const name of [...this.#entries.keys()].sort()) {
+      const entry = this.#entries.get(name);
+      if (entry !== undefined && name >= first && name < end) yield [entry.key, entry.value];
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isOpen = false;
+  }
+}
+
+function nameOf(key: Uint8Array): string {
+  return Buffer.from(key).toString("latin1");
+}
