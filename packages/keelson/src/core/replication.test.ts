@@ -214,6 +214,7 @@ describe("a leader", () => {
     const node = leading();
     expect(() => node.handleMessage(accepted("b", node.term, 99), 1001)).toThrow(ProtocolViolation);
     expect(() => node.handleMessage(accepted("b", node.term, 1, 99), 1001)).toThrow(ProtocolViolation);
+    expect(() => node.handleMessage(accepted("b", NaN, 1), 1001)).toThrow(ProtocolViolation);
     expect(node.progress("b")!.match).toBe(0);
   });
 

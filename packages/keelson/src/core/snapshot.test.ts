@@ -223,6 +223,18 @@ describe("a leader whose log no longer reaches back to a follower", () => {
     expect(group.host("c").applied).toEqual(group.host("a").applied);
   });
 
+  it("offers one when it forgot, after a question was lost, what it was asking about", () => {
+    const node = leading({ log: logOf("1-9@1") });
+    const { term } = node;
+    // c is asked about 9, the question is lost, and everything up to 10 is compacted away meanwhile.
+    expect(node.progress("c")).toMatchObject({ state: "probe", next: 10 });
+    node.handleMessage(accepted("b", term, 10), 1001);
+    node.handleCompacted(10, 1001);
+    expect(act(node, 1001).snapshots).toEqual([]);
+    node.handleTimeout(1080);
+    expect(act(node, 1080).snapshots).toEqual([{ to: "c" }]);
+  });
+
   it("S12: offers a newer one if it compacted beyond the first one while that was under way", () => {
     const group = withoutTheBeginning();
     group.heal();
