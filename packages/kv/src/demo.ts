@@ -47,6 +47,10 @@ function stopRequested(onInsisted: () => void): Promise<void> {
         resolve();
       });
     }
+    // A program that started the demonstration with a channel is gone.
+    process.once("disconnect", () => {
+      resolve();
+    });
   });
 }
 

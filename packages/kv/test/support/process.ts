@@ -20,7 +20,8 @@ export class Keelson {
   constructor(args: readonly string[], options: { readonly cwd?: string } = {}) {
     this.child = spawn(process.execPath, ["--conditions=source", MAIN, ...args], {
       cwd: options.cwd,
-      stdio: ["ignore", "pipe", "pipe"],
+      // The channel lets it close by itself if the test's process is killed.
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
       // A process group of its own, as a terminal gives to what runs in it.
       detached: true,
     });
