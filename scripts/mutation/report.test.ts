@@ -1,0 +1,61 @@
+import { describe, expect, it } from "vitest";
+
+import { listSurvivors, replaceTable, scoreOf, tallyFiles, type MutationReport } from "./report.ts";
+
+const FOLDER = "packages/keelson/src/core";
+
+function mutant(status: string, line = 1) {
+  const location = { start: { line, column: 5 }, end: { line, column: 10 } };
+  return { mutatorName: "EqualityOperator", replacement: "a <= b", status, location };
+}
+
+function report(statuses: readonly string[], file = `${FOLDER}/b.ts`): MutationReport {
+  return {
+    files: { [file]: { source: "if (a < b) return;\n", mutants: statuses.map((status) => mutant(status)) } },
+  };
+}
+
+describe("the figures of mutants", () => {
+  it("count those that fail or never end as killed, and those that no test reaches as survivors", () => {
+    const [tally] = tallyFiles(report(["Killed", "Timeout", "Survived", "NoCoverage", "Ignored", "Killed"]));
+    expect(tally).toEqual({ file: "core/b.ts", mutants: 5, killed: 3, survived: 2 });
+    expect(tally && scoreOf(tally)).toBe(60);
+  });
+
+  it("leave out files in which nothing could be mutated", () => {
+    expect(tallyFiles(report(["Ignored"]))).toEqual([]);
+  });
+
+  it("show each survivor: where, what it was, what it became, and whether a test came there", () => {
+    expect(listSurvivors(report(["Killed", "Survived", "NoCoverage"]))).toEqual([
+      "core/b.ts:1 EqualityOperator: a < b => a <= b",
+      "core/b.ts:1 EqualityOperator (no test comes here): a < b => a <= b",
+    ]);
+  });
+});
+
+describe("the table of mutants", () => {
+  const empty = "# Before\n\n<!-- table: npm run mutate -- --docs -->\n<!-- end of the table -->\n\nAfter\n";
+
+  it("has a line for each file and one for all, and leaves the text around it alone", () => {
+    const text = replaceTable(empty, tallyFiles(report(["Killed", "Killed", "Killed", "Survived"])));
+    expect(text).toMatch(
+      /^# Before\n[^]*\| core\/b\.ts +\| 4 +\| 3 +\| 1 +\| 75\.0% +\|\n\| all +\| 4 +\| 3 +\| 1 +\| 75\.0% +\|[^]*\nAfter\n$/,
+    );
+  });
+
+  it("keeps the figures of files that were not mutated now, and replaces those of the others", () => {
+    const before = replaceTable(empty, [
+      ...tallyFiles(report(["Killed"])),
+      ...tallyFiles(report(["Survived"], `${FOLDER}/c.ts`)),
+    ]);
+    const after = replaceTable(before, tallyFiles(report(["Killed", "Killed"], `${FOLDER}/c.ts`)));
+    expect(after.replaceAll(/ +/g, " ")).toContain(
+      "| core/b.ts | 1 | 1 | 0 | 100.0% |\n| core/c.ts | 2 | 2 | 0 | 100.0% |\n| all | 3 | 3 | 0 |",
+    );
+  });
+
+  it("is refused a text without a place for it", () => {
+    expect(() => replaceTable("# Nothing\n", [])).toThrow("there is no place for the table");
+  });
+});

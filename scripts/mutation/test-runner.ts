@@ -1,0 +1,176 @@
+/**
+ * Runs the tests of mutants in Stryker's own process, the fastest first, until one fails. The modules
+ * are loaded once, by Node, with their mutants switched by a global: a mutant that dies at once costs
+ * milliseconds, where a worker of vitest for each costs most of a second.
+ */
+import { existsSync, globSync, readFileSync, writeFileSync } from "node:fs";
+import { registerHooks } from "node:module";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import type { StrykerOptions } from "@stryker-mutator/api/core";
+import { commonTokens, declareClassPlugin, PluginKind, tokens } from "@stryker-mutator/api/plugin";
+import {
+  determineHitLimitReached,
+  DryRunStatus,
+  TestStatus,
+  toMutantRunResult,
+  type CompleteDryRunResult,
+  type DryRunResult,
+  type MutantRunOptions,
+  type MutantRunResult,
+  type TestResult,
+  type TestRunner,
+} from "@stryker-mutator/api/test-runner";
+
+import { beginFile, gathered, type GatheredTest } from "./vitest-in-process.ts";
+
+/** How Stryker and the code that it instruments tell each other which mutant is active and what ran. */
+interface Switchboard {
+  activeMutant?: string | undefined;
+  currentTestId?: string | undefined;
+  hitCount?: number | undefined;
+  hitLimit?: number | undefined;
+  mutantCoverage?: CompleteDryRunResult["mutantCoverage"];
+}
+
+const STAND_IN = new URL("./vitest-in-process.ts", import.meta.url).href;
+/** Processes come and go (a mutant that loops for ever takes its own with it); how long tests take stays. */
+const TIMES_FILE = ".mutation-times.json";
+
+/**
+ * Tests that say little about one mutant for what they cost: many seeds, each crash at each operation
+ * of a long workload, real processes.
+ */
+const SLOW_TESTS = /random\.test\.ts$|\.process\.test\.ts$|crash\.test\.ts$/;
+
+/**
+ * A test that takes more than this part of all the time is run only for mutants of the file that it is
+ * named for: for others it would cost more than all the rest together. So a mutant may be said to
+ * survive that such a test would find; never the other way round.
+ */
+const SHARE_MAX = 1 / 20;
+
+/** The tests in the folders of the files that are mutated. */
+export function testFilesOf(mutated: readonly string[]): string[] {
+  const folders = new Set(mutated.map((file) => path.dirname(file)));
+  return [...folders]
+    .flatMap((folder) => globSync(`${folder}/*.test.ts`))
+    .filter((file) => !SLOW_TESTS.test(file))
+    .sort();
+}
+
+class InProcessRunner implements TestRunner {
+  static readonly inject = tokens(commonTokens.options);
+  readonly #files: readonly string[];
+  readonly #switchboard: Switchboard;
+  #loaded = false;
+
+  constructor(options: StrykerOptions) {
+    this.#files = testFilesOf(options.mutate);
+    const shared = globalThis as unknown as { __stryker__?: Switchboard };
+    this.#switchboard = shared.__stryker__ ??= {};
+    registerHooks({
+      resolve: (specifier, context, next) =>
+        specifier === "vitest" && context.parentURL !== STAND_IN
+          ? { url: STAND_IN, shortCircuit: true }
+          : next(specifier, context),
+    });
+    // What a failed test left running may fail later; it has nothing to say about the mutants to come.
+    process.on("unhandledRejection", () => undefined);
+    process.on("uncaughtException", () => undefined);
+  }
+
+  capabilities() {
+    return { reloadEnvironment: false };
+  }
+
+  async dryRun(): Promise<DryRunResult> {
+    await this.#load();
+    const result = await this.#run(gathered, false);
+    const times = Object.fromEntries(result.tests.map(({ id, timeSpentMs }) => [id, timeSpentMs]));
+    writeFileSync(TIMES_FILE, JSON.stringify(times));
+    const { mutantCoverage } = this.#switchboard;
+    return mutantCoverage === undefined ? result : { ...result, mutantCoverage };
+  }
+
+  async mutantRun(options: MutantRunOptions): Promise<MutantRunResult> {
+    const { activeMutant, hitLimit, mutantActivation, testFilter } = options;
+    if (mutantActivation === "static") this.#switchboard.activeMutant = activeMutant.id;
+    try {
+      await this.#load();
+    } catch (error) {
+      // A mutant that keeps the modules from loading could not be shipped by mistake.
+      const failureMessage = String(error);
+      return toMutantRunResult({
+        status: DryRunStatus.Complete,
+        tests: [{ id: "load", name: "load", timeSpentMs: 0, status: TestStatus.Failed, failureMessage }],
+      });
+    }
+    this.#switchboard.activeMutant = activeMutant.id;
+    this.#switchboard.hitCount = hitLimit === undefined ? undefined : 0;
+    this.#switchboard.hitLimit = hitLimit;
+    const wanted = testFilter === undefined ? null : new Set(testFilter);
+    const times = this.#times();
+    const longMs = SHARE_MAX * Object.values(times).reduce((sum, time) => sum + time, 0);
+    const own = `/${path.basename(activeMutant.fileName, ".ts")}.test.ts > `;
+    const tests = gathered
+      .filter(({ id }) => wanted === null || wanted.has(id))
+      .filter(({ id }) => (times[id] ?? 0) <= longMs || id.includes(own))
+      .sort((a, b) => (times[a.id] ?? 0) - (times[b.id] ?? 0));
+    const result = await this.#run(tests, true);
+    const endless = determineHitLimitReached(this.#switchboard.hitCount, hitLimit);
+    return toMutantRunResult(endless ?? result);
+  }
+
+  #times(): Readonly<Record<string, number>> {
+    if (!existsSync(TIMES_FILE)) return {};
+    return JSON.parse(readFileSync(TIMES_FILE, "utf8")) as Record<string, number>;
+  }
+
+  async #load(): Promise<void> {
+    if (this.#loaded) return;
+    for (const file of this.#files) {
+      beginFile(file);
+      await import(pathToFileURL(path.resolve(file)).href);
+    }
+    this.#loaded = true;
+  }
+
+  async #run(tests: readonly GatheredTest[], untilOneFails: boolean): Promise<CompleteDryRunResult> {
+    const results: TestResult[] = [];
+    for (const test of tests) {
+      this.#switchboard.currentTestId = test.id;
+      const result = await runTest(test);
+      this.#switchboard.currentTestId = undefined;
+      results.push(result);
+      if (untilOneFails && result.status === TestStatus.Failed) break;
+    }
+    return { status: DryRunStatus.Complete, tests: results };
+  }
+}
+
+async function runTest({ id, body, timeoutMs }: GatheredTest): Promise<TestResult> {
+  const began = performance.now();
+  const result = (): { id: string; name: string; timeSpentMs: number } => ({
+    id,
+    name: id,
+    timeSpentMs: performance.now() - began,
+  });
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const tooLate = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(new Error("the test did not end"));
+      }, timeoutMs);
+    });
+    await Promise.race([body(), tooLate]);
+    return { ...result(), status: TestStatus.Success };
+  } catch (error) {
+    const failureMessage = error instanceof Error ? error.message : String(error);
+    return { ...result(), status: TestStatus.Failed, failureMessage };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export const strykerPlugins = [declareClassPlugin(PluginKind.TestRunner, "in-process", InProcessRunner)];

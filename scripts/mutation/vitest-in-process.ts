@@ -1,0 +1,67 @@
+/**
+ * What test files get for `vitest` while mutants run: they are gathered here, to be run again and again
+ * in one process, where vitest itself would start a worker for each mutant. Expectations are vitest's own.
+ */
+import { format } from "node:util";
+import { expect } from "vitest";
+
+export { expect };
+
+export type TestBody = () => unknown;
+
+export interface GatheredTest {
+  readonly id: string;
+  readonly body: TestBody;
+  readonly timeoutMs: number;
+}
+
+const TIMEOUT_MS = 20_000;
+
+/** In the order in which the files name them. */
+export const gathered: GatheredTest[] = [];
+let path: readonly string[] = [];
+
+/** What is gathered from here on belongs to `file`. */
+export function beginFile(file: string): void {
+  path = [file];
+}
+
+export function describe(name: string, body: () => void): void {
+  const outer = path;
+  path = [...path, name];
+  try {
+    body();
+  } finally {
+    path = outer;
+  }
+}
+
+function add(name: string, body: TestBody, timeoutMs = TIMEOUT_MS): void {
+  const id = [...path, name].join(" > ");
+  gathered.push({ id, body, timeoutMs });
+}
+
+function each(rows: readonly unknown[]) {
+  return (name: string, body: (...row: unknown[]) => unknown): void => {
+    for (const [at, row] of rows.entries()) {
+      const values: readonly unknown[] = Array.isArray(row) ? row : [row];
+      add(`${format(name, ...values)} #${String(at)}`, () => body(...values));
+    }
+  };
+}
+
+export const it = Object.assign(add, { each });
+export const test = it;
+
+/** Only what the tests use of it; a timeout for a whole file is as good as the default here. */
+export const vi = { setConfig: (): void => undefined };
+
+/** Not run in this way: a file that uses one says so at once. */
+function missing(): never {
+  throw new Error("hooks are not known to the runner of mutants: see scripts/mutation");
+}
+
+export const beforeAll = missing;
+export const beforeEach = missing;
+export const afterAll = missing;
+export const afterEach = missing;
