@@ -157,7 +157,7 @@ class Torture {
     const longest = [...stretches.longest()].map(
       ([kind, ms]) => [kind, `${(ms / 1000).toFixed(1)} s`] as const,
     );
-    console.log(`longest stretch without a write, with the faults it met: ${listed(new Map(longest))}`);
+    console.log(`longest stretch without a write, by the fault that it met: ${listed(new Map(longest))}`);
     console.log(
       `${workload.checked} keys checked, ${workload.undecided} undecided; ${workload.remembered.size} read again at the end` +
         (workload.forgotten === 0 ? "" : `; the ${workload.forgotten} oldest were let go`),

@@ -13,7 +13,6 @@ import {
   percentDecode,
   percentEncode,
 } from "../../packages/kv/src/http-syntax.ts";
-import type { Chance } from "../lib/chance.ts";
 import { expectThat, shown, type Target } from "./target.ts";
 
 /** Small, so that lines reach it. */
@@ -105,7 +104,7 @@ function readLines(chunks: readonly Uint8Array[]) {
 /** What the HTTP server makes of a request's target and headers: a target, then two headers, a line each. */
 export const httpSyntax: Target = {
   name: "http-syntax",
-  share: 40,
+  share: 46,
   valid: (chance) =>
     Buffer.from(
       [

@@ -14,7 +14,7 @@ const DIRECTORY = "/data/a";
 const IDENTITY = { nodeId: "a", clusterId: null };
 /** Small, so that a log has several segments. */
 const SEGMENT_BYTES = 8192;
-const DISKS = 24;
+const DISKS = 8;
 const SECTOR_BYTES = 512;
 const BATCH_HEADER_BYTES = 32;
 const READ_BYTES_MAX = 1024 * 1024;
@@ -34,7 +34,7 @@ export function walTarget(): Target {
   const disks: Promise<Disk>[] = [];
   return {
     name: "wal",
-    share: 6,
+    share: 3,
     // The input is a list of decisions: which disk, and a seed for the damage.
     valid: (chance) => Uint8Array.of(chance.between(0, DISKS), 0, 0, 0, 0),
     run: async (input) => {

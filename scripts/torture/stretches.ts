@@ -1,4 +1,7 @@
-/** For each kind of fault, the longest stretch without a successful write that it was a part of. */
+/**
+ * For each kind of fault, the longest stretch without a successful write that it alone met; and the
+ * longest that several kinds met, which hardly tells anything but that they overlapped.
+ */
 export class Stretches {
   readonly #longestMs = new Map<string, number>();
   readonly #active: string[] = [];
@@ -24,9 +27,9 @@ export class Stretches {
     const now = performance.now();
     const stretchMs = now - this.#lastWriteAt;
     this.#lastWriteAt = now;
-    for (const kind of this.#since.size === 0 ? ["no fault"] : this.#since) {
-      this.#longestMs.set(kind, Math.max(stretchMs, this.#longestMs.get(kind) ?? 0));
-    }
+    const [one = "no fault", another] = this.#since;
+    const kind = another === undefined ? one : "several at once";
+    this.#longestMs.set(kind, Math.max(stretchMs, this.#longestMs.get(kind) ?? 0));
     this.#since.clear();
     for (const kind of this.#active) this.#since.add(kind);
   }
