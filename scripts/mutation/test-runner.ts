@@ -3,7 +3,7 @@
  * are loaded once, by Node, with their mutants switched by a global: a mutant that dies at once costs
  * milliseconds, where a worker of vitest for each costs most of a second.
  */
-import { existsSync, globSync, readFileSync, writeFileSync } from "node:fs";
+import { globSync, readFileSync, writeFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
@@ -39,9 +39,10 @@ const TIMES_FILE = ".mutation-times.json";
 
 /**
  * Tests that say little about one mutant for what they cost: many seeds, each crash at each operation
- * of a long workload, real processes.
+ * of a long workload, real processes, real disks.
  */
-const SLOW_TESTS = /random\.test\.ts$|\.process\.test\.ts$|crash\.test\.ts$/;
+const SLOW_FILES = /random\.test\.ts$|\.process\.test\.ts$|crash\.test\.ts$/;
+const SLOW_TESTS = /on a real disk/;
 
 /**
  * A test that takes more than this part of all the time is run only for mutants of the file that it is
@@ -55,18 +56,34 @@ export function testFilesOf(mutated: readonly string[]): string[] {
   const folders = new Set(mutated.map((file) => path.dirname(file)));
   return [...folders]
     .flatMap((folder) => globSync(`${folder}/*.test.ts`))
-    .filter((file) => !SLOW_TESTS.test(file))
+    .filter((file) => !SLOW_FILES.test(file))
     .sort();
+}
+
+/** Whether a test is in `x.test.ts`, and `file` is `x.ts`. */
+function isNamedFor(testId: string, file: string): boolean {
+  return testId.includes(`/${path.basename(file, ".ts")}.test.ts > `);
+}
+
+interface Times {
+  readonly longMs: number;
+  readonly times: Readonly<Record<string, number>>;
+}
+
+function readTimes(): Times {
+  return JSON.parse(readFileSync(TIMES_FILE, "utf8")) as Times;
 }
 
 class InProcessRunner implements TestRunner {
   static readonly inject = tokens(commonTokens.options);
+  readonly #mutated: readonly string[];
   readonly #files: readonly string[];
   readonly #switchboard: Switchboard;
   #loaded = false;
 
   constructor(options: StrykerOptions) {
-    this.#files = testFilesOf(options.mutate);
+    this.#mutated = options.mutate;
+    this.#files = testFilesOf(this.#mutated);
     const shared = globalThis as unknown as { __stryker__?: Switchboard };
     this.#switchboard = shared.__stryker__ ??= {};
     registerHooks({
@@ -86,9 +103,18 @@ class InProcessRunner implements TestRunner {
 
   async dryRun(): Promise<DryRunResult> {
     await this.#load();
-    const result = await this.#run(gathered, false);
-    const times = Object.fromEntries(result.tests.map(({ id, timeSpentMs }) => [id, timeSpentMs]));
-    writeFileSync(TIMES_FILE, JSON.stringify(times));
+    const tried = await this.#run(
+      gathered.filter(({ id }) => !SLOW_TESTS.test(id)),
+      false,
+    );
+    const longMs = SHARE_MAX * tried.tests.reduce((sum, { timeSpentMs }) => sum + timeSpentMs, 0);
+    // What is left out here counts neither for the time that a mutant may take.
+    const tests = tried.tests.filter(
+      ({ id, timeSpentMs }) => timeSpentMs <= longMs || this.#mutated.some((file) => isNamedFor(id, file)),
+    );
+    const result = { ...tried, tests };
+    const times = Object.fromEntries(tests.map(({ id, timeSpentMs }) => [id, timeSpentMs]));
+    writeFileSync(TIMES_FILE, JSON.stringify({ longMs, times } satisfies Times));
     const { mutantCoverage } = this.#switchboard;
     return mutantCoverage === undefined ? result : { ...result, mutantCoverage };
   }
@@ -110,21 +136,17 @@ class InProcessRunner implements TestRunner {
     this.#switchboard.hitCount = hitLimit === undefined ? undefined : 0;
     this.#switchboard.hitLimit = hitLimit;
     const wanted = testFilter === undefined ? null : new Set(testFilter);
-    const times = this.#times();
-    const longMs = SHARE_MAX * Object.values(times).reduce((sum, time) => sum + time, 0);
-    const own = `/${path.basename(activeMutant.fileName, ".ts")}.test.ts > `;
+    const { longMs, times } = readTimes();
     const tests = gathered
       .filter(({ id }) => wanted === null || wanted.has(id))
-      .filter(({ id }) => (times[id] ?? 0) <= longMs || id.includes(own))
+      .filter(({ id }) => {
+        const time = times[id];
+        return time !== undefined && (time <= longMs || isNamedFor(id, activeMutant.fileName));
+      })
       .sort((a, b) => (times[a.id] ?? 0) - (times[b.id] ?? 0));
     const result = await this.#run(tests, true);
     const endless = determineHitLimitReached(this.#switchboard.hitCount, hitLimit);
     return toMutantRunResult(endless ?? result);
-  }
-
-  #times(): Readonly<Record<string, number>> {
-    if (!existsSync(TIMES_FILE)) return {};
-    return JSON.parse(readFileSync(TIMES_FILE, "utf8")) as Record<string, number>;
   }
 
   async #load(): Promise<void> {
