@@ -46,8 +46,9 @@ export class ServerProcess {
     if (this.#child !== null) return;
     const log = openSync(this.logFile, "a");
     const [command = "", ...args] = this.#command;
-    // Through the channel it notices when we are gone.
-    const child = spawn(command, args, { stdio: ["ignore", log, log, "ipc"] });
+    // Through the channel it notices when we are gone. In a process group of its own: to a group that has
+    // lost its terminal while one of it is stopped, as by our own faults, the system sends SIGHUP.
+    const child = spawn(command, args, { stdio: ["ignore", log, log, "ipc"], detached: true });
     closeSync(log);
     this.#child = child;
     this.#isEndExpected = false;
