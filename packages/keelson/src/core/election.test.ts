@@ -144,6 +144,7 @@ describe("a vote", () => {
     const { term } = node;
     node.handleTimeout(1000 + 800);
     expect(node.role).toBe("follower");
+    expect(node.progress("b")).toBeUndefined();
     expect([node.term, node.votedFor]).toEqual([term, "a"]);
     node.handleMessage(requestVote("c", term, "99@99"), 9000);
     expect(votesIn(saysAll(node, 9000))).toEqual([false]);

@@ -279,6 +279,19 @@ describe("a node", () => {
     }
   });
 
+  it("waits, after it was captured and revived, for the same write before it says anything", () => {
+    const node = restarted({ log: logOf("1-3@1", "0@0", FIRST), term: 1 });
+    node.handleMessage({ type: "request-vote-reply", from: "b", term: 5, granted: false }, 1000);
+    const { persistId } = node.takeActions();
+    const twin = RaftNode.revive({ id: "a", random: () => 0.5 }, structuredClone(node.capture()));
+    for (const each of [node, twin]) {
+      each.handleMessage(appendEntries({ term: 5, entries: range("3@1", "") }), 1000);
+      expect(said(each.takeActions())).toEqual([]);
+      each.handlePersisted(persistId, 1001);
+      expect(said(each.takeActions())).toEqual([accepted("a", 5, 3)]);
+    }
+  });
+
   it("refuses settings that would not work", () => {
     const random = (): number => 0;
     for (const wrong of [

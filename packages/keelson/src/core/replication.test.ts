@@ -92,6 +92,16 @@ describe("a follower", () => {
     });
   });
 
+  it("says nothing while its disk is busy and nobody asks whether the leader still leads", () => {
+    const node = restarted({ log: logOf("1-2@1"), term: 2 });
+    node.handleMessage(appendEntries({ term: 2, entries: range("2@1", "3@2") }), 1);
+    expect(node.takeActions().messages).toHaveLength(1);
+    for (let n = 3; n < 20; n++) {
+      node.handleMessage(appendEntries({ term: 2, entries: range(`${n}@2`, `${n + 1}@2`) }), 1);
+      expect(node.takeActions().messages).toEqual([]);
+    }
+  });
+
   it("answers many messages that came in one turn with one acknowledgement", () => {
     const node = restarted({ log: logOf("1@1"), term: 1 });
     for (let n = 1; n <= 50; n++) {
@@ -310,6 +320,7 @@ describe("a leader", () => {
     group.crash("a");
     group.restart("a");
     group.elect("b");
+    for (let n = 0; n < 10; n++) group.write("b", `x${n}`);
     group.advance(800);
     group.forget();
     group.advance(8000);
