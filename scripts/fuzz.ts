@@ -159,7 +159,7 @@ function run(job: Job): Promise<number> {
     });
     worker.on("error", (error) => {
       stop();
-      reject(error);
+      reject(error instanceof Error ? error : new Error(String(error)));
     });
     worker.on("message", (report: Report) => {
       if (report.type === "progress") console.log(progressLine(report.tallies, failures, begun));

@@ -96,7 +96,7 @@ export class Servers {
     for (;;) {
       const statuses = await this.#statuses();
       const texts = new Set(statuses.map((status) => (status === null ? "silent" : standingOf(status))));
-      if (texts.size === 1 && !texts.has("silent") && statuses[0]?.leader != null) return null;
+      if (texts.size === 1 && !texts.has("silent") && (statuses[0]?.leader ?? null) !== null) return null;
       if (performance.now() > deadline) {
         return statuses
           .map((status, at) => `${this.ids[at] ?? ""}: ${status === null ? "silent" : standingOf(status)}`)

@@ -211,15 +211,14 @@ export class Workload {
   /** The last read of a key, the check of its history, and what is remembered of it. */
   async #close(chapter: Chapter): Promise<void> {
     while (!chapter.isIdle) await pause(LAST_READ_PAUSE_MS);
-    const clients = this.#options.nodes.map(
-      (node) => new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX }),
-    );
+    const { nodes } = this.#options;
     let turn = chapter.calls;
     let open: OpenOperation<KeyValueOutput> | undefined;
     const found = await this.#lastRead(() => {
       open?.notDone();
       open = chapter.invoke("the last reader", { type: "get", key: chapter.key });
-      return [clients[turn++ % clients.length] ?? clients[0]!, "to close it"];
+      const node = nodes[turn++ % nodes.length] ?? "";
+      return [new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX }), "to close it"];
     }, chapter.key);
     if (found === undefined) return;
     const output = found === null ? { value: null } : found;
