@@ -243,6 +243,10 @@ export class Recovery {
         this.#outline.clusterId = item.clusterId;
         break;
       case "compact":
+        // Of entries whose segments were removed the term is not known, but that they were there is.
+        if (item.base.position.index > this.#outline.lastIndex) {
+          throw new DecodeError("the log is compacted beyond its last entry");
+        }
         this.#outline.compact(item.base);
         this.#index.compact(item.base.position.index + 1);
         break;

@@ -1,0 +1,205 @@
+import { describe, expect, it } from "vitest";
+import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { FaultFiles } from "../../environment/fault-files.ts";
+import { readUint32 } from "../../codec/bytes.ts";
+import { CorruptLogError, WrongIdentityError } from "../../errors.ts";
+import { encodeBatch, SECTOR_BYTES, type Item } from "./format.ts";
+import { wal } from "./index.ts";
+import {
+  decodeSegmentHeader,
+  encodeSegmentHeader,
+  saltOf,
+  segmentHeaderBytes,
+  type SegmentHeader,
+} from "./segment-header.ts";
+import { baseAt, entries, observe, toText } from "./test/model.ts";
+
+const DIRECTORY = "/data/a";
+
+function segment(number: number): string {
+  return `${DIRECTORY}/${String(number).padStart(16, "0")}.wal`;
+}
+
+async function open(files: FaultFiles, clusterId: string | null = null, nodeId = "a") {
+  const store = wal(DIRECTORY, { segmentBytes: 8192 });
+  const environment = fakeEnvironment({ files: files.mount(), seed: 1 });
+  const found = await store.open({ nodeId, clusterId }, environment);
+  return { store, found };
+}
+
+async function refusal(files: FaultFiles, clusterId: string | null = null): Promise<unknown> {
+  return open(files, clusterId).catch((error: unknown) => error);
+}
+
+/** A log of at least three segments, none of which was removed. */
+async function longLog(): Promise<FaultFiles> {
+  const files = new FaultFiles();
+  const { store } = await open(files, "cluster");
+  await store.append({
+    hardState: { term: 2, votedFor: "b" },
+    truncateFrom: null,
+    records: entries(1, 3, 1),
+  });
+  for (let at = 3; at < 60; at += 6) {
+    await store.append({ hardState: null, truncateFrom: null, records: entries(at, at + 6, 2, 400) });
+  }
+  await store.close();
+  expect(files.paths()).toContain(segment(3));
+  return files;
+}
+
+/** A log that begins with a snapshot, in which the entries after it are in segments that are gone. */
+async function compactedLog(base: number): Promise<FaultFiles> {
+  const files = await longLog();
+  const { store } = await open(files);
+  await store.compact(baseAt(base, 2));
+  await store.close();
+  expect(files.paths()).not.toContain(segment(1));
+  return files;
+}
+
+function headerOf(files: FaultFiles, number: number): SegmentHeader {
+  return decodeSegmentHeader(files.contents(segment(number)));
+}
+
+/** Changes what a segment's header says, with a right checksum. */
+function forge(files: FaultFiles, number: number, change: Partial<SegmentHeader>): FaultFiles {
+  const disk = files.copy();
+  disk.damage(segment(number), 0, encodeSegmentHeader({ ...headerOf(files, number), ...change }));
+  return disk;
+}
+
+/** Writes `items` as the first batch of the only segment of a new log. */
+async function logOfBatch(...items: Item[]): Promise<FaultFiles> {
+  const files = new FaultFiles();
+  await (await open(files)).store.close();
+  const { storeId, firstBatch } = headerOf(files, 1);
+  const bytes = new Uint8Array(8192);
+  const length = encodeBatch(bytes, items, firstBatch, saltOf(storeId));
+  files.damage(segment(1), SECTOR_BYTES, bytes.subarray(0, length));
+  return files;
+}
+
+describe("a segment that does not continue the one before it", () => {
+  it("is refused, whatever in its header differs", async () => {
+    const files = await longLog();
+    const header = headerOf(files, 2);
+    const { hardState, last, firstBatch } = header;
+    expect(await refusal(forge(files, 2, {}))).not.toBeInstanceOf(Error);
+    const changes: readonly Partial<SegmentHeader>[] = [
+      { firstBatch: firstBatch + 1 },
+      { firstBatch: firstBatch - 1 },
+      { clusterId: "another" },
+      { clusterId: null },
+      { hardState: { ...hardState, term: hardState.term + 1 } },
+      { hardState: { ...hardState, votedFor: "c" } },
+      { hardState: { ...hardState, votedFor: null } },
+      { base: { index: 1, term: 1 } },
+      { last: { ...last, index: last.index + 1 } },
+      { last: { ...last, index: last.index - 1 } },
+      { last: { ...last, term: last.term - 1 } },
+    ];
+    for (const change of changes) {
+      const error = await refusal(forge(files, 2, change));
+      expect([change, error]).toEqual([change, expect.any(CorruptLogError)]);
+    }
+  });
+
+  it("is refused if it is of another store, or is not the next one", async () => {
+    const files = await longLog();
+    const other = forge(files, 2, { storeId: "ff".repeat(16) });
+    expect(await refusal(other)).toMatchObject({
+      message: expect.stringContaining("another log") as unknown,
+    });
+    const gap = files.copy();
+    await gap.remove(segment(2));
+    expect(await refusal(gap)).toMatchObject({
+      message: expect.stringContaining("0000000000000002.wal, is missing") as unknown,
+      offset: 0,
+      index: null,
+    });
+  });
+
+  it("is refused if batches of the one before it are missing at its end", async () => {
+    const files = await longLog();
+    const { firstBatch } = headerOf(files, 2);
+    // The first segment's last batch is what stands before the zeros at its end.
+    const bytes = files.contents(segment(1));
+    let last = segmentHeaderBytes(bytes) === null ? 0 : SECTOR_BYTES;
+    for (let at = last; at + 8 < bytes.length && readUint32(bytes, at) !== 0;) {
+      last = at;
+      at += Math.ceil(readUint32(bytes, at + 4) / SECTOR_BYTES) * SECTOR_BYTES;
+    }
+    files.damage(segment(1), last, new Uint8Array(bytes.length - last));
+    expect(await refusal(files)).toMatchObject({
+      code: "CORRUPT_LOG",
+      file: segment(1),
+      offset: last,
+      message: expect.stringContaining(`batch ${String(firstBatch - 1)} is missing`) as unknown,
+    });
+  });
+});
+
+describe("a log whose first segments were removed", () => {
+  it("is found again, though the terms of what was removed are not known any more", async () => {
+    const files = await compactedLog(44);
+    const { store, found } = await open(files);
+    const model = await observe(found, store);
+    expect(model.base).toEqual({ index: 44, term: 2 });
+    expect(model.entries).toEqual(entries(45, 63, 2, 400).slice(0, model.entries.length).map(toText));
+    expect(found.lastIndex).toBe(62);
+    await store.close();
+  });
+
+  it("is refused if what was compacted away is not all that is gone", async () => {
+    const files = await compactedLog(44);
+    const [first = ""] = files.paths().filter((path) => path.endsWith(".wal"));
+    const number = Number.parseInt(first.slice(DIRECTORY.length + 1), 10);
+    expect(headerOf(files, number)).toMatchObject({ base: { index: 0 } });
+    const error = await refusal(forge(files, number, { last: { index: 100, term: 2 } }));
+    expect(error).toBeInstanceOf(CorruptLogError);
+  });
+
+  it("is refused to a node of another cluster, also if only the end of the log says whose it is", async () => {
+    const files = new FaultFiles();
+    const { store } = await open(files);
+    await store.setClusterId("mine");
+    await store.close();
+    expect(await refusal(files, "other")).toBeInstanceOf(WrongIdentityError);
+    expect(await refusal(files, "mine")).not.toBeInstanceOf(Error);
+  });
+});
+
+describe("a batch that is as it was written and makes no sense", () => {
+  it("is refused, with the place and the cause", async () => {
+    const senseless: readonly Item[][] = [
+      [{ type: "entries", records: entries(2, 3, 1) }],
+      [{ type: "entries", records: [new Uint8Array(64).fill(9)] }],
+      [
+        { type: "hard-state", hardState: { term: 1, votedFor: null } },
+        { type: "truncate", from: 7 },
+      ],
+      [{ type: "compact", base: baseAt(3, 1) }],
+    ];
+    for (const items of senseless) {
+      const error = await refusal(await logOfBatch(...items));
+      expect([items, error]).toEqual([items, expect.any(CorruptLogError)]);
+      expect((error as CorruptLogError).cause).toBeInstanceOf(Error);
+      expect(error).toMatchObject({ file: segment(1), index: 1 });
+    }
+  });
+
+  it("is told from one that does", async () => {
+    const files = await logOfBatch({ type: "entries", records: entries(1, 3, 1) });
+    const { found, store } = await open(files);
+    expect(found.lastIndex).toBe(2);
+    await store.close();
+  });
+
+  it("names no cause where there is none", async () => {
+    const files = await longLog();
+    const error = await refusal(forge(files, 2, { clusterId: "another" }));
+    expect(error).toBeInstanceOf(CorruptLogError);
+    expect(Object.hasOwn(error as CorruptLogError, "cause")).toBe(false);
+  });
+});
