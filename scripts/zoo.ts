@@ -2,7 +2,7 @@
  * Puts known bugs back into the real code, one at a time, and shows that each is found:
  * `npm run zoo -- --help`. Exits with 0 only if all were.
  */
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
@@ -12,9 +12,10 @@ import type { Bug } from "./zoo/bug.ts";
 import { hunt, type HuntOptions, type Trial } from "./zoo/hunt.ts";
 import { lineOf, tableOf, type Line } from "./zoo/report.ts";
 
-const HELP = `Usage: npm run zoo -- [--only CODE,...] [--seeds-max N] [--trials N] [--jobs J] [--list]
+const HELP = `Usage: npm run zoo -- [--only CODE,...] [--seeds-max N] [--trials N] [--jobs J] [--update] [--list]
 
   --only CODE,...  these bugs alone, and no file is written; otherwise docs/zoo.md and docs/zoo.json are
+  --update         with --only: write the lines of these bugs, and leave the others in the files as they are
   --seeds-max N    a bug that N seeds do not show is not found (default 2000)
   --trials N       how often each bug is looked for, from different first seeds (default 5)
   --jobs J         bugs at a time (default 1)
@@ -48,6 +49,7 @@ async function main(args: string[]): Promise<number> {
       "seeds-max": { type: "string", default: "2000" },
       trials: { type: "string", default: "5" },
       jobs: { type: "string", default: "1" },
+      update: { type: "boolean", default: false },
       list: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -65,18 +67,39 @@ async function main(args: string[]): Promise<number> {
     seedsMax: numberOf("seeds-max", values["seeds-max"]),
     trials: numberOf("trials", values.trials),
   };
-  const lines = await huntAll(bugs, options, numberOf("jobs", values.jobs));
+  const kept = values.update ? storedLines(bugs) : [];
+  const isWritten = values.only === undefined || values.update;
+  const lines = await huntAll(bugs, options, numberOf("jobs", values.jobs), (done) => {
+    // After each bug, so that a run that is cut short has told what it knows.
+    if (isWritten) write([...kept, ...done], options);
+  });
   const missed = lines.filter(({ found }) => !found).map(({ code }) => code);
   console.log(`${lines.length - missed.length} of ${lines.length} bugs were found`);
   if (missed.length > 0) console.log(`not found: ${missed.join(", ")}`);
-  if (values.only === undefined) {
-    writeFileSync(path.join(DOCS, "zoo.md"), tableOf(lines, options.trials, options.seedsMax));
-    writeFileSync(path.join(DOCS, "zoo.json"), `${JSON.stringify({ bugs: lines }, null, 2)}\n`);
-  }
   return missed.length === 0 ? 0 : 1;
 }
 
-async function huntAll(bugs: readonly Bug[], options: HuntOptions, jobs: number): Promise<Line[]> {
+/** What the files say of the other bugs. */
+function storedLines(bugs: readonly Bug[]): Line[] {
+  if (!existsSync(path.join(DOCS, "zoo.json"))) return [];
+  const { bugs: lines } = JSON.parse(readFileSync(path.join(DOCS, "zoo.json"), "utf8")) as { bugs: Line[] };
+  return lines.filter(({ code }) => !bugs.some((bug) => bug.code === code));
+}
+
+function write(lines: readonly Line[], options: HuntOptions): void {
+  const inOrder = BUGS.map(({ code }) => lines.find((line) => line.code === code)).filter(
+    (line) => line !== undefined,
+  );
+  writeFileSync(path.join(DOCS, "zoo.md"), tableOf(inOrder, options.seedsMax));
+  writeFileSync(path.join(DOCS, "zoo.json"), `${JSON.stringify({ bugs: inOrder }, null, 2)}\n`);
+}
+
+async function huntAll(
+  bugs: readonly Bug[],
+  options: HuntOptions,
+  jobs: number,
+  onProgress: (lines: readonly Line[]) => void,
+): Promise<Line[]> {
   const lines = new Map<string, Line>();
   const left = [...bugs];
   const workOff = async (): Promise<void> => {
@@ -86,6 +109,7 @@ async function huntAll(bugs: readonly Bug[], options: HuntOptions, jobs: number)
       if ("error" in answer) throw new Error(`${bug.code}: ${answer.error}`);
       const line = lineOf(bug, answer.trials);
       lines.set(bug.code, line);
+      onProgress([...lines.values()]);
       tell(line, answer.trials, performance.now() - began);
     }
   };

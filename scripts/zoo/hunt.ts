@@ -44,6 +44,8 @@ export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | nul
       found = { seeds, seed, by: violation.code, text: violation.message };
     }
     trials.push(found);
+    // One trial in vain is enough to know that the bug can be missed.
+    if (found === null) return trials;
   }
   return trials;
 }

@@ -76,6 +76,8 @@ export class Gate {
 
 /** How a disk answers, beyond what it holds. */
 export interface DiskMood {
+  /** What each call takes when nothing is wrong. */
+  readonly usualMs: number;
   /** Each call takes this much longer. */
   delayMs: number;
   hangs: boolean;
@@ -158,7 +160,8 @@ class DiskGate {
     if (writes) this.#mood.beforeWrite?.();
     if (this.#gate.isDead()) return new Promise<never>(() => undefined);
     if (this.#mood.hangs) await this.#until(() => !this.#mood.hangs);
-    if (this.#mood.delayMs > 0) await this.#wait(this.#mood.delayMs);
+    const delayMs = this.#mood.usualMs + this.#mood.delayMs;
+    if (delayMs > 0) await this.#wait(delayMs);
     if (this.#gate.isDead()) return new Promise<never>(() => undefined);
     const answer = await settled(run());
     await new Promise<void>((resolve) => {

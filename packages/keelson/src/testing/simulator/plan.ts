@@ -69,6 +69,8 @@ export interface Plan {
   readonly clockRates: readonly number[];
   readonly segmentBytes: number;
   readonly cacheBytes: number;
+  /** How long each call to the disk takes while the disk is well: what comes between a write and its sync happens in it. */
+  readonly diskMs: number;
   /** The limits on proposals under way. */
   readonly pendingEntriesMax: number;
   readonly pendingBytesMax: number;
@@ -112,6 +114,9 @@ const FAULT_TYPES: readonly FaultType[] = [
   "quiet",
 ];
 
+/** Far longer than any wait in the simulation should be. */
+const OUTAGE_MS = 40_000;
+
 /** What must never cost a leader its place. */
 const BENIGN: readonly FaultType[] = ["slow-apply", "quiet"];
 
@@ -131,6 +136,22 @@ const DISK_ERRORS: readonly DiskErrorKind[] = [
  * often (swarm testing: a fault that is always there hides what happens only in its absence).
  */
 export function planOf(seed: number): Plan {
+  const plan = shortPlanOf(seed);
+  // From a source of its own, so that the other seeds stay what they were.
+  const chance = new Chance(seed ^ 0x10_0f);
+  if (chance.happens(0.03)) return outageOf(plan, chance);
+  return { ...plan, diskMs: chance.pick([0, 0.5, 2, 5]) };
+}
+
+/** One partition, for so long that whatever backs off, backs off to its limit. */
+function outageOf(plan: Plan, chance: Chance): Plan {
+  const side = plan.clockRates.map((_, node) => node).filter(() => chance.happens(0.5));
+  const faults: Fault[] = [{ type: "partition", at: 500, side, oneWay: false, ms: 2 * OUTAGE_MS }];
+  const thinkMs = Math.max(plan.thinkMs, (plan.clients * OUTAGE_MS) / CALLS_MAX);
+  return { ...plan, faultyMs: OUTAGE_MS, faults, thinkMs };
+}
+
+function shortPlanOf(seed: number): Plan {
   const chance = new Chance(seed);
   const nodes = chance.pick([1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
   const all = Array.from({ length: nodes }, (_, node) => node);
@@ -151,6 +172,7 @@ export function planOf(seed: number): Plan {
     clockRates: all.map(() => (drifting ? chance.between(0.9, 1.1) : 1)),
     segmentBytes: chance.pick([4_096, 16_384, 65_536]),
     cacheBytes: chance.pick([1_024, 16_384, 1_048_576]),
+    diskMs: 0,
     pendingEntriesMax: chance.pick([65_536, 65_536, 3]),
     pendingBytesMax: chance.pick([65_536, 65_536, 2_100]),
     shortReads: chance.happens(0.3),

@@ -49,7 +49,7 @@ export class SimProcess {
   diskWasSlow = false;
   /** What the node last told those who listen to it. */
   told: { role: string; leader: string | null } = { role: "follower", leader: null };
-  readonly diskMood: DiskMood = { delayMs: 0, hangs: false, beforeWrite: null };
+  readonly diskMood: DiskMood;
   readonly clockMood: ClockMood;
   readonly storeMood: StoreMood = { delayMs: 0, fails: false };
   readonly #host: ProcessHost;
@@ -69,6 +69,7 @@ export class SimProcess {
   constructor(id: string, disk: FaultFiles, clockRate: number, host: ProcessHost) {
     this.id = id;
     this.disk = disk;
+    this.diskMood = { usualMs: host.plan.diskMs, delayMs: 0, hangs: false, beforeWrite: null };
     this.clockMood = { rate: clockRate, lateByMs: 0 };
     this.#host = host;
     this.#state = host.plan.durableState ? emptyState() : null;

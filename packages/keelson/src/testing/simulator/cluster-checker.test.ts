@@ -1,0 +1,108 @@
+import { describe, expect, it } from "vitest";
+import { encodeRecord, EntryKind } from "../../codec/record.ts";
+import { configOf } from "../../core/config.ts";
+import type { LogWrite } from "../../storage/log-store.ts";
+import { ClusterChecker, type NodeStatus } from "./cluster-checker.ts";
+import { LeaseChecker } from "./lease-checker.ts";
+
+const LIMITS = { pendingEntriesMax: 3, pendingBytesMax: 100, aloneMsMax: 500, settledMs: Infinity };
+const STATUS: NodeStatus = {
+  role: "follower",
+  term: 1,
+  commitIndex: 0,
+  appliedIndex: 0,
+  lastIndex: 9,
+  config: configOf(["a", "b", "c", "d"]),
+  members: [],
+  pendingEntries: 0,
+  pendingBytes: 0,
+};
+
+function entry(index: number, term: number, text = ""): LogWrite {
+  const record = encodeRecord(index, term, EntryKind.command, new TextEncoder().encode(text));
+  return { hardState: null, truncateFrom: null, records: [record] };
+}
+
+function put(checker: ClusterChecker, id: string, write: LogWrite): void {
+  checker.handed(id, write);
+  checker.durable(id, checker.incarnation(id), write);
+}
+
+describe("the checker of a cluster", () => {
+  it("lets no term have two leaders", () => {
+    const checker = new ClusterChecker(LIMITS);
+    checker.step("a", { ...STATUS, role: "leader" }, 0);
+    expect(() => checker.step("b", { ...STATUS, role: "leader" }, 0)).toThrow("ES: term 1 has two leaders");
+  });
+
+  it("counts majorities by itself, and of what is on disk", () => {
+    const checker = new ClusterChecker(LIMITS);
+    put(checker, "a", entry(1, 1));
+    put(checker, "b", entry(1, 1));
+    checker.handed("c", entry(1, 1));
+    expect(() => checker.step("a", { ...STATUS, commitIndex: 1 }, 0)).toThrow(
+      "CQ: a commits 1 without a majority",
+    );
+  });
+
+  it("tells payloads apart that stand at one place", () => {
+    const checker = new ClusterChecker(LIMITS);
+    put(checker, "a", entry(1, 1, "x"));
+    expect(() => checker.handed("b", entry(1, 1, "y"))).toThrow("LM: b holds another entry 1@1");
+  });
+
+  it("misses a command that was left out", () => {
+    const checker = new ClusterChecker(LIMITS);
+    put(checker, "a", entry(1, 1));
+    put(checker, "a", entry(2, 1));
+    expect(() => checker.applying("a", { index: 2, term: 1 }, "{}")).toThrow(
+      "SMS: a applies 2 and has left out",
+    );
+    checker.restored("a", 1);
+    expect(() => checker.applying("a", { index: 2, term: 1 }, "{}")).not.toThrow();
+  });
+
+  it("wants a leader that hears no majority to step down, unless it could not know", () => {
+    const checker = new ClusterChecker(LIMITS);
+    const alone = { ...STATUS, role: "leader", members: [{ id: "a", voter: true, match: 1, active: true }] };
+    checker.step("a", alone, 0);
+    checker.step("a", alone, 1_000);
+    checker.excuse("a");
+    checker.step("a", alone, 2_000);
+    expect(() => checker.step("a", alone, 2_501)).toThrow("STABLE: a goes on leading term 1");
+  });
+
+  it("holds nodes to their limits", () => {
+    const checker = new ClusterChecker(LIMITS);
+    expect(() => checker.step("a", { ...STATUS, pendingEntries: 4 }, 0)).toThrow("BOUND: a has 4 proposals");
+  });
+});
+
+describe("the checker of leases", () => {
+  const asked = { type: "pre-vote", from: "b", term: 2, last: { term: 1, index: 1 } } as const;
+  const granted = { type: "pre-vote-reply", from: "a", term: 2, requestTerm: 2, granted: true } as const;
+  const heard = {
+    type: "append-entries",
+    from: "c",
+    term: 2,
+    entries: { prev: { term: 0, index: 0 }, lastIndex: 0, terms: [], configs: [] },
+    commit: 0,
+    round: 1,
+  } as const;
+
+  it("lets nobody help to depose a leader that it hears", () => {
+    const checker = new LeaseChecker(100, true);
+    checker.received(heard, { isLeader: false, term: 2, now: 0 });
+    checker.receiving(asked, { isLeader: false, term: 2, now: 99 });
+    expect(() => checker.sending("b", granted)).toThrow("STABLE: a helps b");
+  });
+
+  it("lets anybody help who has not heard one for long enough, also if the answer is late", () => {
+    const checker = new LeaseChecker(100, true);
+    checker.received(heard, { isLeader: false, term: 2, now: 0 });
+    checker.receiving(asked, { isLeader: false, term: 2, now: 100 });
+    checker.received(heard, { isLeader: false, term: 2, now: 101 });
+    checker.receiving(asked, { isLeader: false, term: 2, now: 102 });
+    expect(() => checker.sending("b", granted)).not.toThrow();
+  });
+});

@@ -1,0 +1,101 @@
+import { describe, expect, it } from "vitest";
+import { KEPT_SEEDS } from "./kept-seeds.ts";
+import { isCalm, planOf, type Fault, type Plan } from "./plan.ts";
+import { shrink } from "./shrink.ts";
+import { simulate, type RunResult } from "./simulate.ts";
+
+/** Whole seeds are run by the hundred elsewhere (`npm run check`, `npm run sim`). */
+const SEEDS = 5;
+
+const SHORT = { faultyMs: 500, clients: 2, thinkMs: 20 } as const;
+
+function shortened(plan: Plan): Plan {
+  return { ...plan, ...SHORT, faults: plan.faults.filter(({ at }) => at < SHORT.faultyMs) };
+}
+
+function firstPlan(fits: (plan: Plan) => boolean): Plan {
+  for (let seed = 1; ; seed++) {
+    const plan = planOf(seed);
+    if (fits(plan)) return shortened(plan);
+  }
+}
+
+describe("a simulation", () => {
+  it.each(["tcp", "datagrams"] as const)(
+    "does the same things at the same times again, over %s",
+    async (kind) => {
+      const plan = firstPlan(
+        ({ transport, nodes, faults }) => transport === kind && nodes === 3 && faults.length > 5,
+      );
+      const [one, two] = [
+        await simulate(plan, { fullTrace: true }),
+        await simulate(plan, { fullTrace: true }),
+      ];
+      expect(one.violation).toBeNull();
+      expect(one.trace.length).toBeGreaterThan(100);
+      expect(two.trace).toEqual(one.trace);
+      expect(two.traceHash).toBe(one.traceHash);
+    },
+  );
+
+  it("does other things with another seed", async () => {
+    const plan = firstPlan(({ nodes }) => nodes === 3);
+    const [one, two] = [await simulate(plan), await simulate({ ...plan, seed: plan.seed + 1 })];
+    expect(two.traceHash).not.toBe(one.traceHash);
+  });
+
+  it("finds that nothing broke in some short runs, a calm one among them", async () => {
+    let committed = 0;
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const result = await simulate(shortened(planOf(seed)));
+      expect(result.violation, `seed ${seed}`).toBeNull();
+      committed += result.committed;
+    }
+    expect(committed).toBeGreaterThan(SEEDS);
+    const calm = await simulate(firstPlan((plan) => isCalm(plan) && plan.nodes === 3));
+    expect(calm.violation).toBeNull();
+  });
+
+  it.each(KEPT_SEEDS)("holds where it once did not: $why", async ({ seed }) => {
+    expect((await simulate(planOf(seed))).violation).toBeNull();
+  });
+});
+
+describe("a run that fails", () => {
+  const flip: Fault = { type: "bit-flip", at: 100, node: 0, ms: 50 };
+  const quiet = (at: number): Fault => ({ type: "quiet", at, ms: 10 });
+  const base: Plan = {
+    ...firstPlan(({ nodes }) => nodes === 1),
+    faults: [quiet(20), flip, quiet(150), quiet(200)],
+    preVote: true,
+  };
+
+  /** One node, and its disk is damaged where it hurts: nobody is left to lead. */
+  async function lostRun(): Promise<RunResult> {
+    for (let seed = 1; ; seed++) {
+      const result = await simulate({ ...base, seed });
+      if (result.violation !== null) return result;
+    }
+  }
+  let running: Promise<RunResult> | null = null;
+  const lost = (): Promise<RunResult> => (running ??= lostRun());
+
+  it("says what broke, and when", async () => {
+    const { violation, trace } = await lost();
+    expect(violation).toMatchObject({ code: "LIVE" });
+    expect(violation?.message).toContain("n1 refused");
+    expect(trace.at(-1)).toContain("broken: LIVE");
+  });
+
+  it("is made smaller, and breaks the same", async () => {
+    const small = await shrink(await lost(), { runsMax: 12 });
+    expect(small.violation?.code).toBe("LIVE");
+    expect(small.plan.faults).toEqual([flip]);
+    expect(small.plan.clients).toBe(1);
+  });
+
+  it("is left as it is when no smaller one may be tried", async () => {
+    const result = await lost();
+    expect(await shrink(result, { runsMax: 0 })).toBe(result);
+  });
+});
