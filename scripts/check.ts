@@ -28,6 +28,11 @@ const LANES: readonly (readonly Check[])[] = [
     { name: "packages", script: "packages" },
     // A short piece of each long proof; the long ones have their own commands.
     { name: "simulation", script: "sim", args: ["--seeds", "60", "--jobs", "1"] },
+    {
+      name: "zoo",
+      script: "zoo",
+      args: ["--only", "E3,E20,C2b,C5b,C7,M16", "--trials", "1", "--seeds-max", "40"],
+    },
     { name: "exploration", script: "explore", args: ["--quiet", "--states-min", "700000"] },
   ],
   [
