@@ -34,6 +34,11 @@ const LANES: readonly (readonly Check[])[] = [
       args: ["--only", "E3,E20,C2b,C5b,C7,M16", "--trials", "1", "--seeds-max", "40"],
     },
     { name: "exploration", script: "explore", args: ["--quiet", "--states-min", "700000"] },
+    {
+      name: "mutation",
+      script: "mutate",
+      args: ["--quiet", "--files", "packages/keelson/src/core/quorum.ts", "--score-min", "90"],
+    },
   ],
   [
     { name: "lint", script: "lint" },

@@ -116,7 +116,9 @@ class InProcessRunner implements TestRunner {
     const times = Object.fromEntries(tests.map(({ id, timeSpentMs }) => [id, timeSpentMs]));
     writeFileSync(TIMES_FILE, JSON.stringify({ longMs, times } satisfies Times));
     const { mutantCoverage } = this.#switchboard;
-    return mutantCoverage === undefined ? result : { ...result, mutantCoverage };
+    if (mutantCoverage === undefined) return result;
+    const perTest = Object.fromEntries(Object.entries(mutantCoverage.perTest).filter(([id]) => id in times));
+    return { ...result, mutantCoverage: { ...mutantCoverage, perTest } };
   }
 
   async mutantRun(options: MutantRunOptions): Promise<MutantRunResult> {
