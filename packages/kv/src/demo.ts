@@ -132,7 +132,7 @@ class Demo {
       if (failed !== null) {
         throw new StartError(`${failed.id} did not start: ${failed.lastWords() ?? `see ${failed.logFile}`}`);
       }
-      const statuses = await Promise.all(this.#watched.map(({ node }) => node.status()));
+      const statuses = await Promise.all(this.#watched.map(({ node }) => ownStatus(node)));
       const leader = statuses.find((status) => status?.role === "leader");
       if (
         leader !== undefined &&
@@ -224,6 +224,12 @@ class Demo {
     if (newest.id !== this.#leader?.id) this.#print(`the leader is ${newest.id} now (term ${newest.term})`);
     this.#leader = newest;
   }
+}
+
+/** null too if another process answers there: then the ports are taken, which ours will say as it ends. */
+async function ownStatus(node: DemoNode): Promise<NodeStatus | null> {
+  const status = await node.status();
+  return status?.pid === node.pid ? status : null;
 }
 
 function isRunning(pid: number): boolean {

@@ -169,4 +169,15 @@ describe("keelson demo", () => {
     );
     expect(demo.pids.filter(isAlive)).toEqual([]);
   });
+
+  it("takes no other cluster's nodes for its own, and leaves them alone", async () => {
+    const first = await Demo.start();
+    await first.ready();
+    const second = await Demo.start(first.args);
+    expect((await second.keelson.ended).code).toBe(1);
+    expect(second.text).not.toContain("ready");
+    expect(second.keelson.stderr).toContain("did not start: cannot listen on");
+    expect(second.pids.filter(isAlive)).toEqual([]);
+    expect(first.pids.filter(isAlive)).toHaveLength(3);
+  });
 });
