@@ -61,7 +61,8 @@ export class FaultPlayer {
 
   /** A process stopped by itself; it is started again soon. */
   restartSoon(process: SimProcess): void {
-    this.#after(RESTART_MS, () => {
+    // Also after the run healed: a failure from before may show only then.
+    this.#parts.clock.setTimer(RESTART_MS, () => {
       process.start();
     });
   }

@@ -273,6 +273,8 @@ class GatedHandle implements FileHandle {
 function gatedNetwork(inner: Network, gate: Gate): Network {
   return {
     listen: async (address, accept): Promise<Listener> => {
+      // What a dead process had under way must not take the address from its successor.
+      if (gate.isDead()) return new Promise<never>(() => undefined);
       const listener = await inner.listen(address, (connection) => {
         const gated = new GatedConnection(connection, gate);
         gate.pass(() => {

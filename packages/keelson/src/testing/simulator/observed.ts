@@ -122,6 +122,7 @@ export class ObservedTransport implements Transport {
   }
 
   start(host: TransportHost): Promise<void> {
+    if (this.#gate.isDead()) return new Promise<never>(() => undefined);
     const gated: TransportHost = {
       environment: host.environment,
       self: host.self,
