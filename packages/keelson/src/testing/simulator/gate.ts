@@ -16,7 +16,7 @@ import type { FakeClock } from "../../environment/fake-clock.ts";
  */
 export class Gate {
   readonly #clock: FakeClock;
-  #state: "running" | "paused" | "dead" = "running";
+  #state: "running" | "paused" | "catching-up" | "dead" = "running";
   /** Bounded by what the simulated world has under way. */
   #waiting: (() => void)[] = [];
   #touched = false;
@@ -37,7 +37,7 @@ export class Gate {
     if (this.#state === "running") {
       this.#touched = true;
       news();
-    } else if (this.#state === "paused") this.#waiting.push(news);
+    } else if (this.#state !== "dead") this.#waiting.push(news);
   }
 
   get isPaused(): boolean {
@@ -52,20 +52,31 @@ export class Gate {
   }
 
   pause(): void {
-    if (this.#state === "running") this.#state = "paused";
+    if (!this.isDead()) this.#state = "paused";
   }
 
-  /** What waited is told in the order in which it came, each in a turn of its own as an event loop does. */
+  /**
+   * What waited is told in the order in which it came, each in a turn of its own as an event loop does. What comes
+   * meanwhile waits behind it, or bytes of one stream would overtake each other.
+   */
   resume(): void {
     if (this.#state !== "paused") return;
-    this.#state = "running";
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const news of waiting) {
-      this.#clock.setTimer(0, () => {
-        this.pass(news);
-      });
-    }
+    this.#state = "catching-up";
+    this.#catchUp();
+  }
+
+  #catchUp(): void {
+    this.#clock.setTimer(0, () => {
+      if (this.#state !== "catching-up") return;
+      const news = this.#waiting.shift();
+      if (news === undefined) {
+        this.#state = "running";
+        return;
+      }
+      this.#touched = true;
+      news();
+      this.#catchUp();
+    });
   }
 
   kill(): void {

@@ -9,4 +9,5 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
   { seed: 42, why: "the only founder's disk was damaged before anybody else held the first entry" },
   { seed: 100084, why: "a node that stopped by itself just after the run healed was never started again" },
   { seed: 101985, why: "a process that died while it started took the address from its successor" },
+  { seed: 201659, why: "after a pause new bytes of a stream overtook those that had waited" },
 ];
