@@ -35,7 +35,7 @@ export interface FileSystem {
   open(path: string, mode: "create" | "write" | "read"): Promise<FileHandle>;
   /** The names in a directory, in no particular order. */
   list(directory: string): Promise<string[]>;
-  /** Makes a directory and those above it; fine if it exists. */
+  /** Makes a directory and those above it, durably; fine if it exists. */
   makeDirectory(path: string): Promise<void>;
   /** Removes a file. */
   remove(path: string): Promise<void>;
