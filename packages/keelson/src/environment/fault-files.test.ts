@@ -122,6 +122,74 @@ describe("files that fail", () => {
     expect([...outcomes(sectorsOf)]).toEqual(["[1]"]);
   });
 
+  it("go on after a transfer that was done in part, as an operating system may do it", async () => {
+    let calls = 0;
+    files.intercept = ({ type }) => {
+      calls += 1;
+      return ["read", "write"].includes(type) ? { type: "short-transfer", bytes: 500 } : null;
+    };
+    await handle.write([sectors(1), sectors(2, 3)], 0);
+    expect(calls).toBe(4);
+    const target = new Uint8Array(1536);
+    expect(await handle.read(target, 0)).toBe(1536);
+    expect(calls).toBe(8);
+    expect(Buffer.from(target)).toEqual(sectors(1, 2, 3));
+    expect(await handle.read(target, 1000)).toBe(536);
+  });
+
+  describe("and a write that never reaches the disk", () => {
+    /** Three sectors, of which the first is durable; the second is written and lost. */
+    async function lose(elsewhereBy: number | null, forgotten = false): Promise<void> {
+      await handle.write([sectors(1, 0, 0, 0)], 0);
+      await handle.dataSync();
+      files.intercept = ({ type }) =>
+        type === "write" ? { type: "lost-write", elsewhereBy, forgotten } : null;
+      await handle.write([sectors(2)], 512);
+      files.intercept = null;
+    }
+
+    it("show it until a crash, in which it is gone once a later write was synced", async () => {
+      await lose(null);
+      expect(sectorsOf(files)).toEqual([1, 2, 0, 0]);
+      await handle.write([sectors(3)], 1024);
+      await handle.dataSync();
+      expect(sectorsOf(files)).toEqual([1, 2, 3, 0]);
+      expect([...outcomes(sectorsOf)]).toEqual(["[1,0,3,0]"]);
+    });
+
+    it("have it after all in a crash that comes before anything could tell", async () => {
+      await lose(null);
+      await handle.dataSync();
+      expect([...outcomes(sectorsOf)]).toEqual(["[1,2,0,0]"]);
+      await handle.write([sectors(3)], 1024);
+      expect([...outcomes(sectorsOf)].sort()).toEqual(["[1,2,0,0]", "[1,2,3,0]"]);
+    });
+
+    it("show nothing of it any more, if the system forgets it", async () => {
+      await lose(null, true);
+      expect(sectorsOf(files)).toEqual([1, 2, 0, 0]);
+      await handle.write([sectors(3)], 1024);
+      await handle.dataSync();
+      expect(sectorsOf(files)).toEqual([1, 0, 3, 0]);
+    });
+
+    it("may have it elsewhere, over what was there", async () => {
+      await lose(-512);
+      await handle.write([sectors(3)], 1024);
+      await handle.dataSync();
+      expect([...outcomes(sectorsOf)]).toEqual(["[2,0,3,0]"]);
+      await lose(10_000);
+      expect([...outcomes(sectorsOf)]).toEqual(["[1,2,0,0]"]);
+    });
+
+    it("have what was written in its place since", async () => {
+      await lose(null);
+      await handle.write([sectors(4)], 512);
+      await handle.dataSync();
+      expect([...outcomes(sectorsOf)]).toEqual(["[1,4,0,0]"]);
+    });
+  });
+
   it("do nothing after the power was cut, until the crash", async () => {
     files.intercept = ({ type }) => (type === "write" ? { type: "power-cut" } : null);
     expect(await isPending(handle.write([sectors(1)], 0))).toBe(true);

@@ -1,4 +1,5 @@
 import type { FileHandle, FileLock, FileSystem } from "./environment.ts";
+import { readWhole, writeWhole } from "./transfers.ts";
 
 /** What disks write as a whole or not at all. */
 const SECTOR_BYTES = 512;
@@ -39,8 +40,32 @@ export type FileFault =
   | { readonly type: "failed-sync"; readonly code: string }
   /** It never ends, and does nothing. */
   | { readonly type: "hang" }
+  /** One call that reads or writes does only so many bytes, at least one, and says so: the rest takes another call. */
+  | { readonly type: "short-transfer"; readonly bytes: number }
+  /**
+   * A write that is reported done and never reaches its place on the disk, though it is shown until the next
+   * crash, or until the operating system forgets it (`forgotten`). `elsewhereBy`: it goes so many bytes further
+   * on, or back, and spoils what is there; null: nowhere.
+   *
+   * It comes to light only when a later write to the same file was synced. A disk that loses nothing but the
+   * last thing it said it wrote leaves nothing by which to tell that from a write never made; so
+   * a crash before that finds the write in its place, as if the disk had only been late.
+   */
+  | { readonly type: "lost-write"; readonly elsewhereBy: number | null; readonly forgotten: boolean }
   /** It is done, but nobody hears of it, and nothing after it happens: the power fails. Then call `crash`. */
   | { readonly type: "power-cut" };
+
+/** Faults that change what an operation does, and of which its caller learns nothing but a count. */
+type SilentFault = Extract<FileFault, { type: "short-transfer" | "lost-write" }>;
+
+/** A write that was reported done and is not on the disk. */
+interface LostWrite {
+  readonly position: number;
+  readonly bytes: Uint8Array;
+  readonly forgotten: boolean;
+  /** Something else was written after it. */
+  followed: boolean;
+}
 
 /** One file's contents: what is shown, and what would be left after a crash. */
 class FileContents {
@@ -48,12 +73,54 @@ class FileContents {
   durable = new Uint8Array(0);
   /** Sectors written since the last sync. */
   readonly dirty = new Set<number>();
+  /** Those that nothing has brought to light yet. */
+  #lost: LostWrite[] = [];
 
   write(bytes: Uint8Array, position: number): void {
     const end = position + bytes.length;
+    for (const lost of this.#lost) {
+      lost.followed = true;
+      if (lost.position < end && position < lost.position + lost.bytes.length) this.#putBack(lost);
+    }
     if (end > this.shown.length) this.shown = resized(this.shown, end);
     this.shown.set(bytes, position);
-    for (let at = Math.floor(position / SECTOR_BYTES); at * SECTOR_BYTES < end; at++) this.dirty.add(at);
+    for (const sector of sectorsOf(position, bytes.length)) this.dirty.add(sector);
+  }
+
+  /** A write of which the disk keeps nothing, or what it keeps stands elsewhere. */
+  lose(bytes: Uint8Array, position: number, elsewhereBy: number | null, forgotten: boolean): void {
+    this.write(bytes, position);
+    for (const sector of sectorsOf(position, bytes.length)) this.dirty.delete(sector);
+    this.#lost.push({ position, bytes: bytes.slice(), forgotten, followed: false });
+    if (elsewhereBy === null) return;
+    // A place on the disk that the file has: a disk does not make files longer.
+    const at = Math.max(0, position + elsewhereBy);
+    const until = Math.max(at, Math.min(at + bytes.length, this.durable.length));
+    this.durable.set(bytes.subarray(0, until - at), Math.min(at, this.durable.length));
+  }
+
+  /** The size and every sector become durable; what was lost before, and followed by this, is lost for good. */
+  syncAll(): void {
+    this.sync(() => true, true);
+    const settled = this.#lost.filter(({ followed }) => followed);
+    this.#lost = this.#lost.filter(({ followed }) => !followed);
+    for (const { position, bytes, forgotten } of settled) {
+      if (forgotten) this.shown.set(this.durable.subarray(position, position + bytes.length), position);
+    }
+  }
+
+  /** The power fails: see `FaultFiles.crash`. */
+  crash(keep: () => boolean): void {
+    for (const lost of this.#lost) this.#putBack(lost);
+    this.sync(keep, keep());
+    this.shown = this.durable.slice();
+  }
+
+  #putBack(lost: LostWrite): void {
+    this.#lost = this.#lost.filter((other) => other !== lost);
+    const end = lost.position + lost.bytes.length;
+    if (end > this.durable.length) this.durable = resized(this.durable, end);
+    this.durable.set(lost.bytes, lost.position);
   }
 
   /** Makes the sectors durable that `keep` says, and the size if `keepSize`. */
@@ -74,6 +141,7 @@ class FileContents {
     copy.shown = this.shown.slice();
     copy.durable = this.durable.slice();
     for (const sector of this.dirty) copy.dirty.add(sector);
+    copy.#lost = this.#lost.map((lost) => ({ ...lost }));
     return copy;
   }
 }
@@ -117,8 +185,7 @@ export class FaultFiles implements FileSystem {
     const keep = (): boolean => random() < chance;
     for (const change of this.#nameChanges) if (keep()) applyNames(this.#durableNames, change);
     for (const file of new Set([...this.#names.values(), ...this.#durableNames.values()])) {
-      file.sync(keep, keep());
-      file.shown = file.durable.slice();
+      file.crash(keep);
     }
     this.#nameChanges = [];
     this.#names = new Map(this.#durableNames);
@@ -256,7 +323,7 @@ export class FaultFiles implements FileSystem {
     let open = true;
     const operate = <T>(
       type: FileOperation["type"],
-      effect: () => T,
+      effect: (fault: SilentFault | null) => T,
       faulty?: (fault: FileFault) => void,
     ): Promise<T> => {
       // A dead process's calls do nothing.
@@ -267,27 +334,32 @@ export class FaultFiles implements FileSystem {
     const mustBeWritable = (): void => {
       if (!writable) throw failure("EBADF", path);
     };
+    const readOnce = (target: Uint8Array, position: number): Promise<number> =>
+      operate("read", (fault) => {
+        const bytes = file.shown.subarray(position, position + doneOf(fault, target.length));
+        target.set(bytes);
+        return bytes.length;
+      });
+    const writeOnce = (chunks: readonly Uint8Array[], position: number): Promise<number> => {
+      const bytes = concat(chunks);
+      return operate(
+        "write",
+        (fault) => {
+          mustBeWritable();
+          const done = doneOf(fault, bytes.length);
+          if (fault?.type === "lost-write") file.lose(bytes, position, fault.elsewhereBy, fault.forgotten);
+          else file.write(bytes.subarray(0, done), position);
+          return done;
+        },
+        (fault) => {
+          if (fault.type === "short-write") file.write(bytes.subarray(0, fault.bytes), position);
+        },
+      );
+    };
     return {
       size: () => operate("size", () => file.shown.length),
-      read: (target, position) =>
-        operate("read", () => {
-          const bytes = file.shown.subarray(position, position + target.length);
-          target.set(bytes);
-          return bytes.length;
-        }),
-      write: (chunks, position) => {
-        const bytes = concat(chunks);
-        return operate(
-          "write",
-          () => {
-            mustBeWritable();
-            file.write(bytes, position);
-          },
-          (fault) => {
-            if (fault.type === "short-write") file.write(bytes.subarray(0, fault.bytes), position);
-          },
-        );
-      },
+      read: (target, position) => readWhole(readOnce, target, position),
+      write: (chunks, position) => writeWhole(writeOnce, chunks, position),
       allocate: (bytes) =>
         operate("allocate", () => {
           mustBeWritable();
@@ -303,7 +375,7 @@ export class FaultFiles implements FileSystem {
         operate(
           "data-sync",
           () => {
-            file.sync(() => true, true);
+            file.syncAll();
           },
           (fault) => {
             if (fault.type === "failed-sync") file.dirty.clear();
@@ -319,18 +391,19 @@ export class FaultFiles implements FileSystem {
   #operate<T>(
     type: FileOperation["type"],
     path: string,
-    effect: () => T,
+    effect: (fault: SilentFault | null) => T,
     faulty?: (fault: FileFault) => void,
   ): Promise<T> {
     if (this.#powerIsCut) return never();
     this.#operations += 1;
     const fault = this.intercept?.({ number: this.#operations, type, path }) ?? null;
     try {
-      if (fault === null) return Promise.resolve(effect());
+      if (fault === null || fault.type === "short-transfer" || fault.type === "lost-write")
+        return Promise.resolve(effect(fault));
       if (fault.type === "hang") return never();
       if (fault.type === "power-cut") {
         this.#powerIsCut = true;
-        effect();
+        effect(null);
         return never();
       }
       faulty?.(fault);
@@ -358,6 +431,17 @@ function applyNames(map: Map<string, FileContents>, { names }: NameChange): void
     if (file === null) map.delete(path);
     else map.set(path, file);
   }
+}
+
+/** The numbers of the sectors that these bytes touch. */
+function sectorsOf(position: number, length: number): number[] {
+  const first = Math.floor(position / SECTOR_BYTES);
+  return Array.from({ length: Math.ceil((position + length) / SECTOR_BYTES) - first }, (_, at) => first + at);
+}
+
+/** How many of `wanted` bytes one call does. */
+function doneOf(fault: SilentFault | null, wanted: number): number {
+  return fault?.type === "short-transfer" ? Math.max(1, Math.min(fault.bytes, wanted)) : wanted;
 }
 
 function directoryOf(path: string): string {

@@ -2,9 +2,7 @@ import fs from "node:fs";
 import path from "node:path";
 import type { FileHandle, FileSystem } from "./environment.ts";
 import { lockDirectory } from "./node-lock.ts";
-
-/** The most buffers one `writev` takes (IOV_MAX on Linux and macOS). */
-const WRITEV_CHUNKS_MAX = 1024;
+import { readWhole, writeWhole } from "./transfers.ts";
 
 /** Zeros are written in pieces of this size, so that an allocation holds the disk for a short time at once. */
 const ZEROS_BYTES = 1024 * 1024;
@@ -52,26 +50,12 @@ class NodeFile implements FileHandle {
     });
   }
 
-  async read(target: Uint8Array, position: number): Promise<number> {
-    let done = 0;
-    while (done < target.length) {
-      const count = await this.#readOnce(target, done, position + done);
-      if (count === 0) break;
-      done += count;
-    }
-    return done;
+  read(target: Uint8Array, position: number): Promise<number> {
+    return readWhole(this.#readOnce, target, position);
   }
 
-  async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
-    let rest = chunks.filter((chunk) => chunk.length > 0);
-    let at = position;
-    // A short write is no error yet: the next one says what is wrong, if anything is.
-    while (rest.length > 0) {
-      const count = await this.#writeOnce(rest.slice(0, WRITEV_CHUNKS_MAX), at);
-      if (count === 0) throw new Error(`a write at ${String(at)} wrote nothing and gave no reason`);
-      at += count;
-      rest = dropBytes(rest, count);
-    }
+  write(chunks: readonly Uint8Array[], position: number): Promise<void> {
+    return writeWhole(this.#writeOnce, chunks, position);
   }
 
   async allocate(bytes: number): Promise<void> {
@@ -101,17 +85,16 @@ class NodeFile implements FileHandle {
     });
   }
 
-  #readOnce(target: Uint8Array, offset: number, position: number): Promise<number> {
-    return new Promise((resolve, reject) => {
-      fs.read(this.#fd, target, offset, target.length - offset, position, (error, count) => {
+  readonly #readOnce = (target: Uint8Array, position: number): Promise<number> =>
+    new Promise((resolve, reject) => {
+      fs.read(this.#fd, target, 0, target.length, position, (error, count) => {
         if (error === null) resolve(count);
         else reject(error);
       });
     });
-  }
 
-  #writeOnce(chunks: readonly Uint8Array[], position: number): Promise<number> {
-    return new Promise((resolve, reject) => {
+  readonly #writeOnce = (chunks: readonly Uint8Array[], position: number): Promise<number> =>
+    new Promise((resolve, reject) => {
       const done = (error: NodeJS.ErrnoException | null, count: number): void => {
         if (error === null) resolve(count);
         else reject(error);
@@ -121,21 +104,6 @@ class NodeFile implements FileHandle {
         fs.write(this.#fd, first, 0, first.length, position, done);
       else fs.writev(this.#fd, chunks, position, done);
     });
-  }
-}
-
-/** What is left of `chunks` after their first `count` bytes. */
-function dropBytes(chunks: readonly Uint8Array[], count: number): Uint8Array[] {
-  let left = count;
-  const rest: Uint8Array[] = [];
-  for (const chunk of chunks) {
-    if (left >= chunk.length) left -= chunk.length;
-    else {
-      rest.push(chunk.subarray(left));
-      left = 0;
-    }
-  }
-  return rest;
 }
 
 /**

@@ -4,7 +4,7 @@ import { EntryKind, recordIndex, recordKind, recordTerm } from "../../codec/reco
 import type { HardState } from "../../core/action.ts";
 import type { ClusterConfig } from "../../core/config.ts";
 import type { Message } from "../../core/message.ts";
-import type { LogPosition, NodeId } from "../../core/position.ts";
+import type { LogIndex, LogPosition, NodeId } from "../../core/position.ts";
 import type { LogWrite, StoredLog } from "../../storage/log-store.ts";
 import { fact } from "./violation.ts";
 
@@ -184,6 +184,23 @@ export class ClusterChecker {
     );
     this.#checkVote(id, write.hardState);
     view.hardState = write.hardState;
+  }
+
+  /** The log that the store was given up to now, to be compared with what it returns for a read that begins now. */
+  logOf(id: NodeId): readonly Entry[] {
+    return [...this.#view(id).handed];
+  }
+
+  /** The store returned these records for the entries from `from` on, when it had been given `expected`. */
+  read(id: NodeId, from: LogIndex, records: readonly Uint8Array[], expected: readonly Entry[]): void {
+    for (const [at, record] of records.entries()) {
+      const index = from + at;
+      fact(
+        crc32(record, expected[index - 2]?.chain ?? 0) === expected[index - 1]?.chain,
+        "DUR",
+        () => `the store of ${id} returns another entry ${String(index)} than it was given`,
+      );
+    }
   }
 
   incarnation(id: NodeId): number {

@@ -1,6 +1,6 @@
 import type { FakeClock } from "../../environment/fake-clock.ts";
 import type { FaultNetwork } from "../../environment/fault-network.ts";
-import type { FaultFiles, FileFault, FileOperation } from "../../environment/fault-files.ts";
+import type { FileFault, FileOperation } from "../../environment/fault-files.ts";
 import type { MemoryNetwork } from "../../transport/memory/memory-network.ts";
 import type { Chance } from "./chance.ts";
 import type { DiskErrorKind, Fault, FaultType, Plan } from "./plan.ts";
@@ -22,6 +22,12 @@ const NO_LOSS = { drop: 0, duplicate: 0 };
 
 /** How long it takes until somebody starts a process that stopped by itself. */
 const RESTART_MS = 200;
+
+/** What a write that finds the disk full leaves: a piece of a header, a piece of a batch, or whole sectors. */
+const SHORT_WRITES = [20, 300, 600, 1_100, 1_700];
+
+const LONELY_DISK_DELAY_MS = 100;
+const LONELY_DISK_LONGER_MS = 100;
 
 /** Makes the plan's faults happen, and undoes all of them at the end. */
 export class FaultPlayer {
@@ -124,6 +130,9 @@ export class FaultPlayer {
           };
         });
         break;
+      case "lonely-leader":
+        this.#isolateLeader(fault);
+        break;
       default:
         this.#playOn(this.#process(fault.node), fault);
     }
@@ -171,7 +180,7 @@ export class FaultPlayer {
         });
         break;
       case "disk-error":
-        process.disk.intercept = onceOn(fault.error, process.disk);
+        process.diskFaults.next = diskError(fault.error, this.#parts.chance.pick(SHORT_WRITES));
         if (fault.powerCutAfterMs !== null) {
           this.#after(fault.powerCutAfterMs, () => {
             this.#crash(process, RESTART_MS, true);
@@ -180,6 +189,23 @@ export class FaultPlayer {
         break;
       case "bit-flip":
         this.#flipBit(process, fault.ms);
+        break;
+      case "crash-loop":
+        this.#crashInLoop(process, fault.calls, fault.ms);
+        break;
+      case "short-transfers":
+        this.#while(fault.ms, () => {
+          process.diskFaults.shortTransfers = true;
+          return () => {
+            process.diskFaults.shortTransfers = false;
+          };
+        });
+        break;
+      case "lost-write":
+        process.diskFaults.next = ({ type }) => (type === "write" ? fault : null);
+        this.#after(fault.ms, () => {
+          this.#crash(process, RESTART_MS, true);
+        });
         break;
       case "slow-apply":
         this.#while(fault.ms, () => {
@@ -208,13 +234,49 @@ export class FaultPlayer {
   }
 
   #crashAtCall(process: SimProcess, calls: number, ms: number): void {
+    this.#countCalls(process, calls, () => {
+      this.#crash(process, ms);
+    });
+  }
+
+  #countCalls(process: SimProcess, calls: number, then: () => void): void {
     let left = calls;
     process.diskMood.beforeWrite = () => {
       left -= 1;
       if (left > 0) return;
       process.diskMood.beforeWrite = null;
-      this.#crash(process, ms);
+      then();
     };
+  }
+
+  /** The power fails at a storage call, and again while, or soon after, the process starts from what that left. */
+  #crashInLoop(process: SimProcess, calls: readonly number[], ms: number): void {
+    const [left, ...later] = calls;
+    if (left === undefined) return;
+    this.#countCalls(process, left, () => {
+      this.#crash(process, ms, true);
+      this.#crashInLoop(process, later, ms);
+    });
+  }
+
+  #isolateLeader({ disk, ms }: Extract<Fault, { type: "lonely-leader" }>): void {
+    const node = this.#parts.processes.findIndex(({ raft }) => raft?.metrics().role === "leader");
+    const leader = this.#parts.processes[node];
+    if (leader === undefined) return;
+    const { diskMood } = leader;
+    this.#cut(
+      linksOf({ type: "partition", at: 0, side: [node], oneWay: false, ms }, this.#parts.processes.length),
+      ms,
+    );
+    if (disk === "well") return;
+    leader.diskWasSlow = true;
+    if (disk === "slow") diskMood.delayMs = LONELY_DISK_DELAY_MS;
+    else diskMood.hangs = true;
+    // It lasts until after the others are back, so that they find writes under way that they replace.
+    this.#after(ms + LONELY_DISK_LONGER_MS, () => {
+      diskMood.delayMs = 0;
+      diskMood.hangs = false;
+    });
   }
 
   /** Damages one bit of a file while the process is down. */
@@ -315,7 +377,8 @@ function linksOf(
 
 /** A process that was started anew has none of the moods that its predecessor suffered from. */
 function calm(process: SimProcess): void {
-  process.disk.intercept = null;
+  process.diskFaults.next = null;
+  process.diskFaults.shortTransfers = false;
   process.diskMood.delayMs = 0;
   process.diskMood.hangs = false;
   process.diskMood.beforeWrite = null;
@@ -324,23 +387,19 @@ function calm(process: SimProcess): void {
   process.storeMood.fails = false;
 }
 
-/** The next operation that can have this error has it, once. */
-function onceOn(error: DiskErrorKind, disk: FaultFiles): (operation: FileOperation) => FileFault | null {
-  return ({ type }) => {
-    const fault = faultFor(error, type);
-    if (fault !== null) disk.intercept = null;
-    return fault;
-  };
+/** The next operation that can have this error has it. */
+function diskError(error: DiskErrorKind, shortBytes: number): (operation: FileOperation) => FileFault | null {
+  return ({ type }) => faultFor(error, type, shortBytes);
 }
 
-function faultFor(error: DiskErrorKind, type: FileOperation["type"]): FileFault | null {
+function faultFor(error: DiskErrorKind, type: FileOperation["type"], shortBytes: number): FileFault | null {
   switch (error) {
     case "io-error":
       return type === "write" || type === "data-sync" ? { type: "error", code: "EIO" } : null;
     case "no-space":
       return type === "write" || type === "allocate" ? { type: "error", code: "ENOSPC" } : null;
     case "short-write":
-      return type === "write" ? { type: "short-write", bytes: 20, code: "ENOSPC" } : null;
+      return type === "write" ? { type: "short-write", bytes: shortBytes, code: "ENOSPC" } : null;
     case "failed-sync":
       return type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null;
     case "read-error":

@@ -51,20 +51,41 @@ export class ObservedLog implements LogStore {
     this.#watch(() => {
       this.#checker.handed(this.#id, write);
     });
-    await this.#inner.append(write);
+    const appended = this.#inner.append(write);
+    if (write.truncateFrom !== null) this.#readBack(write.truncateFrom);
+    await appended;
     if (this.#gate.isDead()) return;
     this.#watch(() => {
       this.#checker.durable(this.#id, this.#incarnation, write);
     });
+    if (write.truncateFrom !== null) this.#readBack(write.truncateFrom);
   }
 
   /** A store returns at least one entry, and need not return more. */
   read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
-    return this.#inner.read(
+    return this.#checkedRead(
       from,
       this.#shortReads && to > from ? from + 1 + ((to - from) >> 1) : to,
       bytesMax,
     );
+  }
+
+  /** What is read is the log as it was when it was asked for, whatever is written meanwhile. */
+  async #checkedRead(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
+    const expected = this.#checker.logOf(this.#id);
+    const records = await this.#inner.read(from, to, bytesMax);
+    this.#watch(() => {
+      if (!this.#gate.isDead()) this.#checker.read(this.#id, from, records, expected);
+    });
+    return records;
+  }
+
+  /** Reads what an overwriting write made of the log: while it is under way, and when it is durable. */
+  #readBack(truncatedFrom: LogIndex): void {
+    const to = this.#checker.logOf(this.#id).length + 1;
+    const from = Math.max(1, truncatedFrom - 1);
+    // A disk that fails is no finding, and the node will notice that by itself.
+    if (from < to) this.#checkedRead(from, to, Number.MAX_SAFE_INTEGER).catch(() => undefined);
   }
 
   bytesBetween(from: LogIndex, to: LogIndex): number {

@@ -44,6 +44,26 @@ export type Fault = { readonly at: number } & (
         number | null;
     }
   | { readonly type: "bit-flip"; readonly node: number; readonly ms: number }
+  /** It crashes at a storage call, and again at one of the first after its start, as often as `calls` says. */
+  | {
+      readonly type: "crash-loop";
+      readonly node: number;
+      readonly calls: readonly number[];
+      readonly ms: number;
+    }
+  /** Reads and writes are done in several parts. */
+  | { readonly type: "short-transfers"; readonly node: number; readonly ms: number }
+  /** A write that was reported done is nowhere on the disk, or `elsewhereBy` bytes away; the power fails after `ms`. */
+  | {
+      readonly type: "lost-write";
+      readonly node: number;
+      readonly elsewhereBy: number | null;
+      /** The system forgets it, too: the node itself may read that it is not there. */
+      readonly forgotten: boolean;
+      readonly ms: number;
+    }
+  /** Whoever leads is cut off for a while, with clients and a disk that may not keep up. */
+  | { readonly type: "lonely-leader"; readonly disk: "well" | "slow" | "hanging"; readonly ms: number }
   | { readonly type: "slow-apply"; readonly node: number; readonly delayMs: number; readonly ms: number }
   | { readonly type: "state-machine-failure"; readonly node: number }
   | { readonly type: "quiet"; readonly ms: number }
@@ -114,11 +134,22 @@ const FAULT_TYPES: readonly FaultType[] = [
   "quiet",
 ];
 
+/** Those that came later: the plans of most seeds stay what they were before. */
+const LATER_FAULT_TYPES: readonly FaultType[] = [
+  "crash-loop",
+  "short-transfers",
+  "lost-write",
+  "lonely-leader",
+];
+
 /** Far longer than any wait in the simulation should be. */
 const OUTAGE_MS = 40_000;
 
 /** What must never cost a leader its place. */
 const BENIGN: readonly FaultType[] = ["slow-apply", "quiet"];
+
+/** Misdirected writes miss by whole sectors, as disks do. */
+const SECTOR_BYTES = 512;
 
 /** Calls in one run, about: more find little more, and cost the time of other runs. */
 const CALLS_MAX = 400;
@@ -140,7 +171,70 @@ export function planOf(seed: number): Plan {
   // From a source of its own, so that the other seeds stay what they were.
   const chance = new Chance(seed ^ 0x10_0f);
   if (chance.happens(0.03)) return outageOf(plan, chance);
-  return { ...plan, diskMs: chance.pick([0, 0.5, 2, 5]) };
+  return withLaterFaults({ ...plan, diskMs: chance.pick([0, 0.5, 2, 5]) }, new Chance(seed ^ 0xd15c));
+}
+
+/** A third of the runs suffer from these as well; a calm run stays one. */
+function withLaterFaults(plan: Plan, chance: Chance): Plan {
+  if (isCalm(plan) || !chance.happens(0.35)) return plan;
+  const nodes = plan.clockRates.map((_, node) => node);
+  const types = [chance.pick(LATER_FAULT_TYPES), chance.pick(LATER_FAULT_TYPES)];
+  const flipped = plan.faults.flatMap((fault) => (fault.type === "bit-flip" ? [fault.node] : []));
+  const damageable = minorityOf(nodes, [...new Set([...flipped, ...shuffled(chance, nodes)])]);
+  const faults = [...plan.faults];
+  const everyMs = chance.pick([150, 500, 1_500]);
+  for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) {
+    const fault = laterFaultOf(chance, chance.pick(types), at, nodes, damageable);
+    if (fault !== null) faults.push(fault);
+  }
+  return { ...plan, faults: faults.sort((a, b) => a.at - b.at) };
+}
+
+function laterFaultOf(
+  chance: Chance,
+  type: FaultType,
+  at: number,
+  nodes: readonly number[],
+  damageable: readonly number[],
+): Fault | null {
+  const node = chance.pick(nodes);
+  const ms = chance.time(chance.pick([50, 300, 1_500]));
+  switch (type) {
+    case "crash-loop": {
+      const calls = Array.from({ length: chance.whole(2, 4) }, () => chance.whole(1, 12));
+      return { type, at, node, calls, ms: chance.pick([1, 20, 200]) };
+    }
+    case "short-transfers":
+      return { type, at, node, ms: ms * 2 };
+    case "lost-write":
+      return damageable.length === 0
+        ? null
+        : {
+            type,
+            at,
+            node: chance.pick(damageable),
+            elsewhereBy: chance.happens(0.5) ? null : SECTOR_BYTES * chance.pick([-8, -2, -1, 1, 2, 8]),
+            forgotten: chance.happens(0.5),
+            ms,
+          };
+    default:
+      return {
+        type: "lonely-leader",
+        at,
+        disk: chance.pick(["well", "slow", "hanging", "hanging"]),
+        ms: chance.between(100, 900),
+      };
+  }
+}
+
+function shuffled(chance: Chance, nodes: readonly number[]): number[] {
+  const left = [...nodes];
+  return nodes.flatMap(() => left.splice(chance.whole(0, left.length - 1), 1));
+}
+
+/** Damaged data that was acknowledged takes a node out for good: only a minority may have any. */
+function minorityOf(nodes: readonly number[], candidates: readonly number[]): readonly number[] {
+  return candidates.slice(0, Math.floor((nodes.length - 1) / 2));
 }
 
 /** One partition, for so long that whatever backs off, backs off to its limit. */
@@ -207,8 +301,7 @@ function faultsOf(
   if (types.length === 0) return [];
   const faults: Fault[] = [];
   const everyMs = chance.pick([150, 500, 1_500]);
-  // Damaged data that was acknowledged takes a node out for good: only a minority may have any.
-  const damageable = chance.some(nodes, 1).slice(0, Math.floor((nodes.length - 1) / 2));
+  const damageable = minorityOf(nodes, chance.some(nodes, 1));
   for (let at = chance.time(everyMs); at < faultyMs; at += chance.time(everyMs)) {
     const fault = faultOf(chance, chance.pick(types), at, nodes, damageable);
     if (fault !== null) faults.push(fault);
@@ -273,5 +366,7 @@ function faultOf(
       return { type, at, node };
     case "quiet":
       return { type, at, ms: ms * 2 };
+    default:
+      return laterFaultOf(chance, type, at, nodes, damageable);
   }
 }

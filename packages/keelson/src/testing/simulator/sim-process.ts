@@ -1,4 +1,4 @@
-import type { FaultFiles } from "../../environment/fault-files.ts";
+import type { FaultFiles, FileFault, FileOperation } from "../../environment/fault-files.ts";
 import type { FakeClock } from "../../environment/fake-clock.ts";
 import type { Network } from "../../environment/environment.ts";
 import { RECORD_HEADER_BYTES } from "../../codec/record.ts";
@@ -41,6 +41,14 @@ export interface ProcessHost {
   readonly sending: (from: string, to: string, parcel: Parcel) => void;
 }
 
+/** What its disk does wrong, beyond being slow. */
+export interface DiskFaults {
+  /** Asked for each operation until it has a fault for one. */
+  next: ((operation: FileOperation) => FileFault | null) | null;
+  /** Reads and writes are done in several parts. */
+  shortTransfers: boolean;
+}
+
 /** Everything of a node that outlives its process. */
 export class SimProcess {
   readonly id: string;
@@ -50,6 +58,7 @@ export class SimProcess {
   /** What the node last told those who listen to it. */
   told: { role: string; leader: string | null } = { role: "follower", leader: null };
   readonly diskMood: DiskMood;
+  readonly diskFaults: DiskFaults = { next: null, shortTransfers: false };
   readonly clockMood: ClockMood;
   readonly storeMood: StoreMood = { delayMs: 0, fails: false };
   readonly #host: ProcessHost;
@@ -73,6 +82,7 @@ export class SimProcess {
     this.clockMood = { rate: clockRate, lateByMs: 0 };
     this.#host = host;
     this.#state = host.plan.durableState ? emptyState() : null;
+    disk.intercept = (operation) => this.#faultFor(operation);
   }
 
   get raft(): Raft<SimCommand, SimResult> | null {
@@ -285,6 +295,19 @@ export class SimProcess {
     if (this.#gate === gate) this.kill(false);
   }
 
+  #faultFor(operation: FileOperation): FileFault | null {
+    const fault = this.diskFaults.next?.(operation) ?? null;
+    if (fault !== null) {
+      this.diskFaults.next = null;
+      if (fault.type === "lost-write") this.damaged = true;
+      return fault;
+    }
+    const { chance } = this.#host;
+    const isTransfer = operation.type === "read" || operation.type === "write";
+    if (!isTransfer || !this.diskFaults.shortTransfers || !chance.happens(SHORT_TRANSFER_SHARE)) return null;
+    return { type: "short-transfer", bytes: chance.whole(1, SHORT_TRANSFER_BYTES_MAX) };
+  }
+
   #watch(look: () => void): void {
     try {
       look();
@@ -311,6 +334,11 @@ function checkRecords({ message, records }: Parcel): void {
     () => `${message.from} sends ${String(records.length)} records for ${String(count)} entries`,
   );
 }
+
+/** Of the calls to a disk that does things in parts; the others are done at once, or reading a segment would never end. */
+const SHORT_TRANSFER_SHARE = 0.3;
+
+const SHORT_TRANSFER_BYTES_MAX = 700;
 
 /** How long a client's call may take. */
 export const CALL_TIMEOUT_MS = 2_000;
