@@ -181,7 +181,8 @@ export class FaultFiles implements FileSystem {
    * never end.
    */
   crash(random: () => number): void {
-    const chance = [0, 1, random()][Math.floor(random() * 3)] ?? 0;
+    const part = random();
+    const chance = [0, 1, part, part][Math.floor(random() * 4)] ?? 0;
     const keep = (): boolean => random() < chance;
     for (const change of this.#nameChanges) if (keep()) applyNames(this.#durableNames, change);
     for (const file of new Set([...this.#names.values(), ...this.#durableNames.values()])) {

@@ -234,26 +234,27 @@ export class FaultPlayer {
   }
 
   #crashAtCall(process: SimProcess, calls: number, ms: number): void {
-    this.#countCalls(process, calls, () => {
+    this.#countCalls(process, calls, false, () => {
       this.#crash(process, ms);
     });
   }
 
-  #countCalls(process: SimProcess, calls: number, then: () => void): void {
+  /** `beforeSync`: it goes on to the next sync, when the most is written and not durable. */
+  #countCalls(process: SimProcess, calls: number, beforeSync: boolean, then: () => void): void {
     let left = calls;
-    process.diskMood.beforeWrite = () => {
+    process.diskMood.beforeWrite = (isSync) => {
       left -= 1;
-      if (left > 0) return;
+      if (left > 0 || (beforeSync && !isSync)) return;
       process.diskMood.beforeWrite = null;
       then();
     };
   }
 
-  /** The power fails at a storage call, and again while, or soon after, the process starts from what that left. */
+  /** The power fails before a sync, and again while, or soon after, the process starts from what that left. */
   #crashInLoop(process: SimProcess, calls: readonly number[], ms: number): void {
     const [left, ...later] = calls;
     if (left === undefined) return;
-    this.#countCalls(process, left, () => {
+    this.#countCalls(process, left, true, () => {
       this.#crash(process, ms, true);
       this.#crashInLoop(process, later, ms);
     });

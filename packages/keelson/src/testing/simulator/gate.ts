@@ -92,8 +92,8 @@ export interface DiskMood {
   /** Each call takes this much longer. */
   delayMs: number;
   hangs: boolean;
-  /** Called before each call that changes something; the process may die of it. */
-  beforeWrite: (() => void) | null;
+  /** Called before each call that changes something; the process may die of it. `isSync`: it makes writes durable. */
+  beforeWrite: ((isSync: boolean) => void) | null;
 }
 
 /** How a process's clock goes wrong. */
@@ -167,8 +167,8 @@ class DiskGate {
     this.#mood = mood;
   }
 
-  async call<T>(run: () => Promise<T>, writes: boolean): Promise<T> {
-    if (writes) this.#mood.beforeWrite?.();
+  async call<T>(run: () => Promise<T>, writes: boolean | "sync"): Promise<T> {
+    if (writes !== false) this.#mood.beforeWrite?.(writes === "sync");
     if (this.#gate.isDead()) return new Promise<never>(() => undefined);
     if (this.#mood.hangs) await this.#until(() => !this.#mood.hangs);
     const delayMs = this.#mood.usualMs + this.#mood.delayMs;
@@ -273,7 +273,7 @@ class GatedHandle implements FileHandle {
   }
 
   dataSync(): Promise<void> {
-    return this.#disk.call(() => this.#inner.dataSync(), true);
+    return this.#disk.call(() => this.#inner.dataSync(), "sync");
   }
 
   close(): Promise<void> {

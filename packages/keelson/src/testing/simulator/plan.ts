@@ -44,7 +44,7 @@ export type Fault = { readonly at: number } & (
         number | null;
     }
   | { readonly type: "bit-flip"; readonly node: number; readonly ms: number }
-  /** It crashes at a storage call, and again at one of the first after its start, as often as `calls` says. */
+  /** The power fails at a sync, and again at one of the first after the start, as often as `calls` says. */
   | {
       readonly type: "crash-loop";
       readonly node: number;
@@ -187,7 +187,11 @@ function withLaterFaults(plan: Plan, chance: Chance): Plan {
     const fault = laterFaultOf(chance, chance.pick(types), at, nodes, damageable);
     if (fault !== null) faults.push(fault);
   }
-  return { ...plan, faults: faults.sort((a, b) => a.at - b.at) };
+  // Only a write of several sectors can be torn.
+  const valueBytesMax = types.includes("crash-loop")
+    ? chance.pick([plan.valueBytesMax, 2_000])
+    : plan.valueBytesMax;
+  return { ...plan, valueBytesMax, faults: faults.sort((a, b) => a.at - b.at) };
 }
 
 function laterFaultOf(
@@ -201,7 +205,7 @@ function laterFaultOf(
   const ms = chance.time(chance.pick([50, 300, 1_500]));
   switch (type) {
     case "crash-loop": {
-      const calls = Array.from({ length: chance.whole(2, 4) }, () => chance.whole(1, 12));
+      const calls = [chance.whole(1, 12), ...[3, 5, 8].map((max) => chance.whole(1, max))];
       return { type, at, node, calls, ms: chance.pick([1, 20, 200]) };
     }
     case "short-transfers":
