@@ -47,10 +47,18 @@ export {
   type TransportRig,
 } from "./transport-suite.ts";
 export {
+  type AnySubject,
+  type CallContext,
+  type Chance,
+  type MachineHost,
+  type MakeSubject,
   planOf,
+  type ReadCall,
   shrink,
   simulate,
+  type Subject,
   Violation,
+  type WriteCall,
   type Fault,
   type FaultType,
   type Plan,

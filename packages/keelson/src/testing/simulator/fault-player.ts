@@ -139,7 +139,7 @@ export class FaultPlayer {
   }
 
   #playOn(process: SimProcess, fault: Extract<Fault, { node: number }>): void {
-    const { diskMood, clockMood, storeMood } = process;
+    const { diskMood, clockMood, machineMood } = process;
     switch (fault.type) {
       case "crash":
         this.#crash(process, fault.ms);
@@ -209,16 +209,16 @@ export class FaultPlayer {
         break;
       case "slow-apply":
         this.#while(fault.ms, () => {
-          storeMood.delayMs = fault.delayMs;
+          machineMood.delayMs = fault.delayMs;
           return () => {
-            storeMood.delayMs = 0;
+            machineMood.delayMs = 0;
           };
         });
         break;
       case "state-machine-failure":
-        storeMood.fails = true;
+        machineMood.fails = true;
         this.#after(RESTART_MS / 2, () => {
-          storeMood.fails = false;
+          machineMood.fails = false;
         });
         break;
     }
@@ -384,8 +384,8 @@ function calm(process: SimProcess): void {
   process.diskMood.hangs = false;
   process.diskMood.beforeWrite = null;
   process.clockMood.lateByMs = 0;
-  process.storeMood.delayMs = 0;
-  process.storeMood.fails = false;
+  process.machineMood.delayMs = 0;
+  process.machineMood.fails = false;
 }
 
 /** The next operation that can have this error has it. */

@@ -1,8 +1,11 @@
 import type { Fault, Plan } from "./plan.ts";
 import { simulate, type RunResult } from "./simulate.ts";
+import type { MakeSubject } from "./subject.ts";
 
 /** What shrinking may cost. */
 export interface ShrinkOptions {
+  /** The subject of the failing run. Default: as `simulate` has it. */
+  readonly subject?: MakeSubject;
   /** Runs at most; each takes about as long as the failing one. Default 200. */
   readonly runsMax?: number;
 }
@@ -11,14 +14,15 @@ export interface ShrinkOptions {
  * Makes a failing plan smaller: fewer faults, fewer clients, a shorter time, as long as a run of it breaks
  * the same invariant. Returns the smallest run found.
  */
-export async function shrink(failing: RunResult, { runsMax = 200 }: ShrinkOptions = {}): Promise<RunResult> {
+export async function shrink(failing: RunResult, options: ShrinkOptions = {}): Promise<RunResult> {
+  const { runsMax = 200, ...how } = options;
   const code = failing.violation?.code;
   let best = failing;
   let runs = 0;
   const attempt = async (plan: Plan): Promise<boolean> => {
     if (runs >= runsMax) return false;
     runs += 1;
-    const result = await simulate(plan);
+    const result = await simulate(plan, how);
     if (result.violation?.code !== code) return false;
     best = result;
     return true;

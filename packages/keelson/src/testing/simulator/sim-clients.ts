@@ -1,23 +1,38 @@
 import type { FakeClock } from "../../environment/fake-clock.ts";
-import { RaftError } from "../../errors.ts";
-import { History, type KeyValueInput, type KeyValueOutput } from "../linearizability/index.ts";
+import { CommandRejectedError, RaftError } from "../../errors.ts";
+import { History } from "../linearizability/index.ts";
 import type { OpenOperation } from "../linearizability/index.ts";
 import type { Chance } from "./chance.ts";
 import type { Plan } from "./plan.ts";
 import { CALL_TIMEOUT_MS, type SimProcess } from "./sim-process.ts";
-import type { SimCommand } from "./sim-store.ts";
+import type { StateMachine } from "../../runtime/state-machine.ts";
+import type { AnySubject, CallContext, WriteCall } from "./subject.ts";
 import { Violation } from "./violation.ts";
 
 /** Clocks drift, timers come late and processes pause; beyond this a call has no excuse for not having ended. */
 const CALL_GRACE_MS = 1_000;
 
+/** What a client learns of its call. */
+export type Outcome = "done" | "not-done" | "unknown";
+
+/** Of a command or a query, in the trace. */
+const DESCRIPTION_CHARACTERS_MAX = 120;
+
+type AnyWrite = WriteCall<unknown, unknown, unknown, unknown>;
+
+/** Told what became of a call, and of an error its code. */
+export type Ended = (outcome: Outcome, why: string) => void;
+
 interface Call {
   readonly process: SimProcess;
+  /** In the trace. */
   readonly op: string;
   readonly isWrite: boolean;
-  readonly open: OpenOperation<KeyValueOutput> | null;
+  /** What the subject calls the command; null: it has no name, or it is a read. */
+  readonly name: string | null;
+  readonly open: OpenOperation<unknown> | null;
   readonly calledAt: number;
-  readonly next: () => void;
+  readonly ended: Ended;
 }
 
 /** What became of the writes, for the summary and the checks at the end. */
@@ -32,6 +47,7 @@ export interface ClientFigures {
 
 export interface ClientsHost {
   readonly plan: Plan;
+  readonly subject: AnySubject;
   readonly clock: FakeClock;
   readonly processes: readonly SimProcess[];
   readonly report: (error: unknown) => void;
@@ -43,7 +59,7 @@ export interface ClientsHost {
  * and writes down what it was told. Their history is checked for linearizability at the end.
  */
 export class SimClients {
-  readonly history: History<KeyValueInput, KeyValueOutput>;
+  readonly history: History<unknown, unknown>;
   readonly figures: ClientFigures = {
     writes: 0,
     writesDone: 0,
@@ -58,7 +74,7 @@ export class SimClients {
   readonly #host: ClientsHost;
   readonly #chance: Chance;
   readonly #calls = new Set<Call>();
-  #ops = 0;
+  #numbers = 0;
   #quiet = false;
   #stopped = false;
 
@@ -113,11 +129,6 @@ export class SimClients {
     }
   }
 
-  /** One write by hand, to the leader that is there. */
-  write(process: SimProcess, command: SimCommand): Promise<unknown> {
-    return process.raft?.write(command) ?? Promise.reject(new Error(`${process.id} is down`));
-  }
-
   #later(client: number): void {
     if (this.#stopped) return;
     this.#host.clock.setTimer(this.#chance.time(this.#host.plan.thinkMs), () => {
@@ -134,8 +145,12 @@ export class SimClients {
     }
     const process = this.#choose(up);
     const key = `k${String(this.#chance.whole(1, this.#host.plan.keys))}`;
-    if (this.#chance.happens(this.#host.plan.readShare)) this.#read(client, process, key);
-    else this.#write(client, process, key);
+    const name = `c${String(client)}`;
+    const ended = (): void => {
+      this.#later(client);
+    };
+    if (this.#chance.happens(this.#host.plan.readShare)) this.read(name, process, key, ended);
+    else this.write(name, process, key, ended);
   }
 
   /** Mostly the leader, if a node says that it is; sometimes anyone, because clients are often wrong. */
@@ -146,36 +161,48 @@ export class SimClients {
       : this.#chance.pick(up);
   }
 
-  #write(client: number, process: SimProcess, key: string): void {
-    const op = `w${String(++this.#ops)}`;
-    const command = this.#command(op, key);
-    const open =
-      command.type === "poison" ? null : this.history.invoke(`c${String(client)}`, inputOf(command));
-    const call = this.#begin(client, process, op, true, open);
+  /** One write, as the subject makes it up. */
+  write(client: string, process: SimProcess, key: string, ended: Ended): void {
+    const { subject, trace } = this.#host;
+    const context = this.#context(key);
+    const write = subject.write(context);
+    const { command, input } = write;
+    const op = `w${String(context.number)}`;
+    const name = subject.nameOf?.(command) ?? null;
+    const open = input === null ? null : this.history.invoke(client, input);
+    const call = this.#begin({ process, op, isWrite: true, name, open, ended });
     this.figures.writes += 1;
-    this.#host.trace(`c${String(client)} ${command.type} ${op} ${key} at ${process.id}`);
-    this.write(process, command).then(
+    trace(`${client} ${op} ${clipped(subject.describe(command))} at ${process.id}`);
+    const writing = process.raft?.write(command) ?? Promise.reject(new Error(`${process.id} is down`));
+    writing.then(
       (result) => {
-        this.#end(call, "done", "", { applied: (result as { applied: boolean }).applied });
+        this.#done(call, () => write.output(result));
       },
       (error: unknown) => {
-        const rejected = command.type === "poison" && codeOf(error) === "COMMAND_REJECTED";
-        this.#end(call, rejected ? "done" : outcomeOf(error), codeOf(error));
+        if (error instanceof CommandRejectedError) this.#rejected(call, write, error);
+        else this.#end(call, outcomeOf(error), codeOf(error));
       },
     );
   }
 
-  #read(client: number, process: SimProcess, key: string): void {
-    const op = `r${String(++this.#ops)}`;
-    const open = this.history.invoke(`c${String(client)}`, { type: "get", key });
-    const call = this.#begin(client, process, op, false, open);
+  /** One linearizable read, as the subject makes it up. */
+  read(client: string, process: SimProcess, key: string, ended: Ended): void {
+    const { subject, trace } = this.#host;
+    const context = this.#context(key);
+    const read = subject.read(context);
+    const op = `r${String(context.number)}`;
+    const open = this.history.invoke(client, read.input);
+    const call = this.#begin({ process, op, isWrite: false, name: null, open, ended });
     this.figures.reads += 1;
-    this.#host.trace(`c${String(client)} get ${op} ${key} at ${process.id}`);
-    const { store } = process;
-    const answer = process.raft?.read(() => store?.get(key) ?? null) ?? Promise.reject(new Error("down"));
-    answer.then(
-      (value) => {
-        this.#end(call, "done", "", { value });
+    trace(`${client} ${op} ${clipped(subject.model.describe(read.input))} at ${process.id}`);
+    const { raft, machine } = process;
+    const reading =
+      raft === null || machine === null
+        ? Promise.reject(new Error(`${process.id} is down`))
+        : raft.read(() => read.query(machine));
+    reading.then(
+      (output) => {
+        this.#done(call, () => output);
       },
       (error: unknown) => {
         this.#end(call, "not-done", codeOf(error));
@@ -183,79 +210,64 @@ export class SimClients {
     );
   }
 
-  #command(op: string, key: string): SimCommand {
-    const value = op.padEnd(
-      this.#chance.whole(op.length, Math.max(op.length, this.#host.plan.valueBytesMax)),
-      ".",
-    );
-    const dice = this.#chance.random();
-    if (dice < 0.03) return { type: "poison", op };
-    if (dice < 0.15) return { type: "delete", op, key };
-    if (dice < 0.4) {
-      // From what some node shows: often right, sometimes stale.
-      const seen = this.#chance.pick(this.#host.processes).store?.get(key) ?? null;
-      return { type: "compare-and-set", op, key, from: seen, to: value };
+  #context(key: string): CallContext<StateMachine<unknown, unknown>> {
+    const machines = this.#host.processes.map(({ machine }) => machine);
+    return { chance: this.#chance, number: ++this.#numbers, key, machines };
+  }
+
+  #begin(call: Omit<Call, "calledAt">): Call {
+    const begun = { ...call, calledAt: this.#host.clock.now() };
+    this.#calls.add(begun);
+    return begun;
+  }
+
+  #rejected(call: Call, write: AnyWrite, error: CommandRejectedError): void {
+    if (write.rejected === undefined) {
+      const text = `the subject did not expect that ${call.op} is rejected: ${error.message}`;
+      this.#host.report(new Violation("REJECT", text));
     }
-    return { type: "put", op, key, value };
+    this.#done(call, () => write.rejected?.(error.cause), error.code);
   }
 
-  #begin(
-    client: number,
-    process: SimProcess,
-    op: string,
-    isWrite: boolean,
-    open: OpenOperation<KeyValueOutput> | null,
-  ): Call {
-    const call: Call = {
-      process,
-      op,
-      isWrite,
-      open,
-      calledAt: this.#host.clock.now(),
-      next: () => {
-        this.#later(client);
-      },
-    };
-    this.#calls.add(call);
-    return call;
+  #done(call: Call, output: () => unknown, why = ""): void {
+    try {
+      this.#end(call, "done", why, output());
+    } catch (error) {
+      // The subject itself failed: nothing it says can be believed.
+      this.#host.report(error);
+    }
   }
 
-  #end(call: Call, outcome: "done" | "not-done" | "unknown", why: string, output: KeyValueOutput = {}): void {
+  #end(call: Call, outcome: Outcome, why: string, output?: unknown): void {
     if (!this.#calls.delete(call)) return;
     this.#host.trace(`${call.op} ${outcome}${why === "" ? "" : ` (${why})`}`);
     if (outcome === "done") call.open?.done(output);
     else if (outcome === "not-done") call.open?.notDone();
     else call.open?.unknown();
     this.#count(call, outcome);
-    call.next();
+    call.ended(outcome, why);
   }
 
-  #count({ op, isWrite }: Call, outcome: "done" | "not-done" | "unknown"): void {
+  #count({ name, isWrite }: Call, outcome: Outcome): void {
     if (!isWrite) {
       if (outcome === "done") this.figures.readsDone += 1;
       return;
     }
     if (outcome === "done") {
       this.figures.writesDone += 1;
-      this.acknowledged.add(op);
+      if (name !== null) this.acknowledged.add(name);
     } else if (outcome === "not-done") {
       this.figures.writesNotDone += 1;
-      this.notDone.add(op);
+      if (name !== null) this.notDone.add(name);
     } else {
       this.figures.writesUnknown += 1;
     }
   }
 }
 
-function inputOf(command: Exclude<SimCommand, { type: "poison" }>): KeyValueInput {
-  switch (command.type) {
-    case "put":
-      return { type: "put", key: command.key, value: command.value };
-    case "delete":
-      return { type: "delete", key: command.key };
-    case "compare-and-set":
-      return { type: "compare-and-set", key: command.key, from: command.from, to: command.to };
-  }
+/** Commands with long values shall not fill the trace. */
+function clipped(text: string): string {
+  return text.length <= DESCRIPTION_CHARACTERS_MAX ? text : `${text.slice(0, DESCRIPTION_CHARACTERS_MAX)}...`;
 }
 
 function codeOf(error: unknown): string {

@@ -4,6 +4,7 @@ import type { Network } from "../../environment/environment.ts";
 import { RECORD_HEADER_BYTES } from "../../codec/record.ts";
 import { CorruptLogError, type RaftError } from "../../errors.ts";
 import { Raft } from "../../runtime/raft.ts";
+import type { StateMachine } from "../../runtime/state-machine.ts";
 import { wal } from "../../storage/wal/index.ts";
 import type { Parcel, Transport } from "../../transport/transport.ts";
 import type { Message } from "../../core/message.ts";
@@ -12,26 +13,23 @@ import type { ClusterChecker } from "./cluster-checker.ts";
 import { LeaseChecker, type Listener } from "./lease-checker.ts";
 import { Gate, gatedEnvironment, type ClockMood, type DiskMood } from "./gate.ts";
 import { ObservedLog, ObservedTransport, type TransportObserver } from "./observed.ts";
+import { ObservedMachine, type MachineMood } from "./observed-machine.ts";
 import type { Plan } from "./plan.ts";
-import {
-  emptyState,
-  SimStore,
-  type SimCommand,
-  type SimResult,
-  type StoredState,
-  type StoreMood,
-} from "./sim-store.ts";
+import type { AnySubject } from "./subject.ts";
 import { fact, Violation } from "./violation.ts";
 
 /** What a process needs of the world that it runs in. */
 export interface ProcessHost {
   readonly plan: Plan;
+  readonly subject: AnySubject;
   readonly clock: FakeClock;
   readonly chance: Chance;
   readonly checker: ClusterChecker;
   readonly network: Network;
   /** A transport for a process that is about to start. */
   readonly transport: () => Transport;
+  /** A state machine applies a command that has this name. */
+  readonly applying: (name: string) => void;
   readonly trace: (text: string) => void;
   readonly report: (error: unknown) => void;
   /** The process is gone, with what it was asked and did not answer. */
@@ -60,12 +58,11 @@ export class SimProcess {
   readonly diskMood: DiskMood;
   readonly diskFaults: DiskFaults = { next: null, shortTransfers: false };
   readonly clockMood: ClockMood;
-  readonly storeMood: StoreMood = { delayMs: 0, fails: false };
+  readonly machineMood: MachineMood = { delayMs: 0, fails: false };
   readonly #host: ProcessHost;
-  readonly #state: StoredState | null;
   #gate: Gate | null = null;
-  #raft: Raft<SimCommand, SimResult> | null = null;
-  #store: SimStore | null = null;
+  #raft: Raft<unknown, unknown> | null = null;
+  #machine: StateMachine<unknown, unknown> | null = null;
   /** When it last went on after a pause. */
   resumedAt = -Infinity;
   #starting = false;
@@ -81,16 +78,16 @@ export class SimProcess {
     this.diskMood = { usualMs: host.plan.diskMs, delayMs: 0, hangs: false, beforeWrite: null };
     this.clockMood = { rate: clockRate, lateByMs: 0 };
     this.#host = host;
-    this.#state = host.plan.durableState ? emptyState() : null;
     disk.intercept = (operation) => this.#faultFor(operation);
   }
 
-  get raft(): Raft<SimCommand, SimResult> | null {
+  get raft(): Raft<unknown, unknown> | null {
     return this.#raft;
   }
 
-  get store(): SimStore | null {
-    return this.#store;
+  /** As the subject made it. */
+  get machine(): StateMachine<unknown, unknown> | null {
+    return this.#machine;
   }
 
   get gate(): Gate | null {
@@ -150,7 +147,7 @@ export class SimProcess {
     gate.kill();
     this.#gate = null;
     this.#raft = null;
-    this.#store = null;
+    this.#machine = null;
     this.#starting = false;
     if (power) this.disk.crash(this.#host.chance.random);
     else this.disk.kill();
@@ -168,7 +165,7 @@ export class SimProcess {
     return this.#host.clock.now() * this.clockMood.rate;
   }
 
-  async #listen(raft: Raft<SimCommand, SimResult>): Promise<void> {
+  async #listen(raft: Raft<unknown, unknown>): Promise<void> {
     const told = { role: "follower", leader: null as string | null };
     this.told = told;
     for await (const change of raft.changes()) {
@@ -177,21 +174,21 @@ export class SimProcess {
     }
   }
 
-  async #open(gate: Gate): Promise<Raft<SimCommand, SimResult>> {
-    const { plan, clock, chance, checker, network } = this.#host;
+  async #open(gate: Gate): Promise<Raft<unknown, unknown>> {
+    const { plan, subject, clock, chance, checker, network } = this.#host;
     const parts = { clock, random: chance.random, files: this.disk, network };
     const environment = gatedEnvironment(parts, gate, this.clockMood, this.diskMood);
-    const store = new SimStore(this.#state, this.storeMood, {
-      wait: (ms) =>
-        new Promise((resolve) => {
-          environment.setTimer(ms, resolve);
-        }),
+    const machine = subject.machine({ id: this.id, environment });
+    const observedMachine = new ObservedMachine(machine, this.machineMood, environment, {
       opened: ({ index }) => {
         if (!gate.isDead()) checker.restored(this.id, index);
       },
       applying: (command, at) => {
         this.#watch(() => {
-          if (!gate.isDead()) checker.applying(this.id, at, JSON.stringify(command));
+          if (gate.isDead()) return;
+          checker.applying(this.id, at, subject.describe(command));
+          const name = subject.nameOf?.(command) ?? null;
+          if (name !== null) this.#host.applying(name);
         });
       },
     });
@@ -204,11 +201,11 @@ export class SimProcess {
       plan.shortReads,
     );
     const transport = this.#host.transport();
-    this.#store = store;
+    this.#machine = machine;
     const observed = new ObservedTransport(transport, gate, this.#observer());
-    return Raft.open<SimCommand, SimResult>({
+    return Raft.open<unknown, unknown>({
       id: this.id,
-      stateMachine: store,
+      stateMachine: observedMachine,
       log,
       transport: observed,
       environment,
@@ -350,7 +347,7 @@ const STORAGE_TIMEOUT_MS = 1_000;
 function isDiskTrouble(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const { code } = cause as { readonly code?: unknown };
-    if (code === "EIO" || code === "ENOSPC" || code === "STATE_MACHINE_FAILED") return true;
+    if (code === "EIO" || code === "ENOSPC") return true;
   }
   return false;
 }

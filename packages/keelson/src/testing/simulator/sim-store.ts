@@ -1,6 +1,9 @@
-import type { LogPosition } from "../../core/position.ts";
+import type { LogPosition, NodeId } from "../../core/position.ts";
 import { DecodeError } from "../../errors.ts";
-import { StateMachineFailure, type CommandCodec, type StateMachine } from "../../runtime/state-machine.ts";
+import type { CommandCodec, StateMachine } from "../../runtime/state-machine.ts";
+import { keyValueModel, type KeyValueInput, type KeyValueOutput } from "../linearizability/index.ts";
+import type { Plan } from "./plan.ts";
+import type { CallContext, ReadCall, Subject, WriteCall } from "./subject.ts";
 
 /** What the simulated clients do. Each change has a name of its own (`op`), so that its fate can be followed. */
 export type SimCommand =
@@ -21,28 +24,11 @@ export interface SimResult {
 }
 
 /** What a durable state machine has on its disk: always the state after some entry, whole. */
-export interface StoredState {
+interface StoredState {
   applied: LogPosition;
   values: Map<string, string>;
   /** How many commands were applied: one that counts twice or not at all shows. */
   count: number;
-}
-
-export function emptyState(): StoredState {
-  return { applied: { term: 0, index: 0 }, values: new Map(), count: 0 };
-}
-
-/** The state machine's own moods. */
-export interface StoreMood {
-  delayMs: number;
-  fails: boolean;
-}
-
-export interface SimStoreHooks {
-  readonly wait: (ms: number) => Promise<void>;
-  /** The state is that after this entry. */
-  readonly opened: (applied: LogPosition) => void;
-  readonly applying: (command: SimCommand, at: LogPosition) => void;
 }
 
 const encoder = new TextEncoder();
@@ -57,41 +43,31 @@ const codec: CommandCodec<SimCommand> = {
   },
 };
 
-/** The key-value state machine of the simulation: in memory, or with its state and position in one atomic record on "disk". */
+/** A key-value state machine made for the simulation: in memory, or with its state and position in one atomic record on "disk". */
 export class SimStore implements StateMachine<SimCommand, SimResult> {
   readonly codec = codec;
   readonly #disk: StoredState | null;
-  readonly #mood: StoreMood;
-  readonly #hooks: SimStoreHooks;
   #values = new Map<string, string>();
   #count = 0;
 
   /** `disk` null: the state is kept in memory, and built again from the log after a crash. */
-  constructor(disk: StoredState | null, mood: StoreMood, hooks: SimStoreHooks) {
+  constructor(disk: StoredState | null) {
     this.#disk = disk;
-    this.#mood = mood;
-    this.#hooks = hooks;
   }
 
   open(): LogPosition {
-    const applied = this.#disk?.applied ?? { term: 0, index: 0 };
-    this.#hooks.opened(applied);
-    if (this.#disk === null) return applied;
+    if (this.#disk === null) return { term: 0, index: 0 };
     this.#values = new Map(this.#disk.values);
     this.#count = this.#disk.count;
-    return applied;
+    return this.#disk.applied;
   }
 
-  async apply(command: SimCommand, at: LogPosition): Promise<SimResult> {
-    if (this.#mood.delayMs > 0) await this.#hooks.wait(this.#mood.delayMs);
-    if (this.#mood.fails) throw new StateMachineFailure("the simulated state machine's disk failed");
-    this.#hooks.applying(command, at);
+  apply(command: SimCommand): SimResult {
     this.#count += 1;
     return { applied: this.#change(command) };
   }
 
   flush(applied: LogPosition): void {
-    if (this.#mood.fails) throw new StateMachineFailure("the simulated state machine's disk failed");
     if (this.#disk === null) return;
     this.#disk.values = new Map(this.#values);
     this.#disk.count = this.#count;
@@ -123,5 +99,71 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
       case "poison":
         throw new Error("this command is always rejected");
     }
+  }
+}
+
+type SimContext = CallContext<SimStore>;
+
+/** What is simulated unless something else is asked for: `SimStore`, and clients that put, delete, compare and read. */
+export function simStoreSubject(
+  plan: Plan,
+): Subject<SimStore, SimCommand, SimResult, KeyValueInput, KeyValueOutput> {
+  const disks = new Map<NodeId, StoredState>();
+  const diskOf = (id: NodeId): StoredState => {
+    const disk = disks.get(id) ?? { applied: { term: 0, index: 0 }, values: new Map(), count: 0 };
+    disks.set(id, disk);
+    return disk;
+  };
+  return {
+    model: keyValueModel(),
+    machine: ({ id }) => new SimStore(plan.durableState ? diskOf(id) : null),
+    write: (context) => writeOf(context, plan.valueBytesMax),
+    read: ({ key }): ReadCall<SimStore, KeyValueInput, KeyValueOutput> => ({
+      input: { type: "get", key },
+      query: (store) => ({ value: store.get(key) }),
+    }),
+    describe: (command) => JSON.stringify(command),
+    nameOf: ({ op }) => op,
+    digest: (store) => store.digest(),
+  };
+}
+
+function writeOf(
+  context: SimContext,
+  valueBytesMax: number,
+): WriteCall<SimCommand, SimResult, KeyValueInput, KeyValueOutput> {
+  const command = commandOf(context, valueBytesMax);
+  return {
+    command,
+    input: inputOf(command),
+    output: ({ applied }) => ({ applied }),
+    ...(command.type === "poison" ? { rejected: () => ({}) } : {}),
+  };
+}
+
+function commandOf({ chance, number, key, machines }: SimContext, valueBytesMax: number): SimCommand {
+  const op = `w${String(number)}`;
+  const value = op.padEnd(chance.whole(op.length, Math.max(op.length, valueBytesMax)), ".");
+  const dice = chance.random();
+  if (dice < 0.03) return { type: "poison", op };
+  if (dice < 0.15) return { type: "delete", op, key };
+  if (dice < 0.4) {
+    // From what some node shows: often right, sometimes stale.
+    const seen = chance.pick(machines)?.get(key) ?? null;
+    return { type: "compare-and-set", op, key, from: seen, to: value };
+  }
+  return { type: "put", op, key, value };
+}
+
+function inputOf(command: SimCommand): KeyValueInput | null {
+  switch (command.type) {
+    case "put":
+      return { type: "put", key: command.key, value: command.value };
+    case "delete":
+      return { type: "delete", key: command.key };
+    case "compare-and-set":
+      return { type: "compare-and-set", key: command.key, from: command.from, to: command.to };
+    case "poison":
+      return null;
   }
 }

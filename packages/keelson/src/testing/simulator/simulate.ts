@@ -6,15 +6,16 @@ import { FaultNetwork } from "../../environment/fault-network.ts";
 import { memoryNetwork, memoryTransport, type MemoryNetwork } from "../../transport/memory/memory-network.ts";
 import { tcp } from "../../transport/tcp/index.ts";
 import type { Transport } from "../../transport/transport.ts";
-import { checkLinearizability, keyValueModel } from "../linearizability/index.ts";
+import { checkLinearizability } from "../linearizability/index.ts";
 import { Chance } from "./chance.ts";
 import { ClusterChecker } from "./cluster-checker.ts";
 import { FaultPlayer } from "./fault-player.ts";
 import { isCalm, type FaultType, type Plan } from "./plan.ts";
 import { SimClients, type ClientFigures } from "./sim-clients.ts";
 import { SimProcess } from "./sim-process.ts";
-import type { SimCommand } from "./sim-store.ts";
-import { Violation } from "./violation.ts";
+import { simStoreSubject } from "./sim-store.ts";
+import type { AnySubject, MakeSubject } from "./subject.ts";
+import { fact, Violation } from "./violation.ts";
 
 /** What became of a run. */
 export interface RunResult {
@@ -34,8 +35,10 @@ export interface RunResult {
   readonly trace: readonly string[];
 }
 
-/** How one run is recorded. */
+/** What runs, and how it is recorded. */
 export interface SimulateOptions {
+  /** What is replicated, and what clients do with it. Default: a key-value store made for this. */
+  readonly subject?: MakeSubject;
   /** Keep every event. Default: the last 200. */
   readonly fullTrace?: boolean;
 }
@@ -51,7 +54,12 @@ const ALONE_MS_MAX = 500;
 /** A node takes a second to close if its parts hang, and what was told goodbye lingers as long. */
 const CLOSE_MS_MAX = 1_500;
 
-/** Runs a whole cluster, its clients and its faults on one thread, as the plan says; always in the same way. */
+/**
+ * Runs a whole cluster, its clients and its faults on one thread, as the plan says; always in the same way.
+ *
+ * @example
+ * const { violation } = await simulate(planOf(seed), { subject: () => myStateMachineAndItsClients });
+ */
 export async function simulate(plan: Plan, options: SimulateOptions = {}): Promise<RunResult> {
   const run = new Run(plan, options);
   return run.play();
@@ -59,6 +67,7 @@ export async function simulate(plan: Plan, options: SimulateOptions = {}): Promi
 
 class Run {
   readonly #plan: Plan;
+  readonly #subject: AnySubject;
   readonly #clock = new FakeClock();
   readonly #checker: ClusterChecker;
   readonly #datagrams: MemoryNetwork = memoryNetwork();
@@ -66,14 +75,17 @@ class Run {
   readonly #processes: SimProcess[];
   readonly #clients: SimClients;
   readonly #faults: FaultPlayer;
+  /** Names of the commands that some state machine has applied. */
+  readonly #applied = new Set<string>();
   readonly #trace: string[] = [];
   readonly #hash = createHash("sha1");
   readonly #fullTrace: boolean;
   #violation: Violation | null = null;
   #undecided = false;
 
-  constructor(plan: Plan, { fullTrace = false }: SimulateOptions) {
+  constructor(plan: Plan, { subject = simStoreSubject, fullTrace = false }: SimulateOptions) {
     this.#plan = plan;
+    this.#subject = subject(plan);
     this.#fullTrace = fullTrace;
     const slowestTimeoutMs = plan.electionTimeoutMs.max / Math.min(...plan.clockRates);
     this.#checker = new ClusterChecker({
@@ -95,11 +107,15 @@ class Run {
       const id = `n${String(node + 1)}`;
       return new SimProcess(id, new FaultFiles(), rate, {
         plan,
+        subject: this.#subject,
         clock: this.#clock,
         chance: chance.fork(),
         checker: this.#checker,
         network: this.#streams.host(id),
         transport: () => this.#makeTransport(id),
+        applying: (name) => {
+          this.#applied.add(name);
+        },
         trace,
         report,
         died: (process) => {
@@ -119,7 +135,7 @@ class Run {
       });
     });
     const common = { plan, clock: this.#clock, processes: this.#processes, trace };
-    this.#clients = new SimClients({ ...common, report }, chance.fork());
+    this.#clients = new SimClients({ ...common, subject: this.#subject, report }, chance.fork());
     this.#faults = new FaultPlayer({
       ...common,
       chance: chance.fork(),
@@ -235,12 +251,13 @@ class Run {
     this.#clients.stop();
     await this.#runUntil(() => this.#clients.underWay === 0, this.#patienceMs, "KNOWN", "all calls to end");
     await this.#lastWrite();
-    await this.#runUntil(() => this.#allEqual(), this.#patienceMs, "LIVE", "all nodes to hold the same");
+    await this.#runUntil(() => this.#allApplied(), this.#patienceMs, "LIVE", "all nodes to apply the same");
+    await this.#checkStates();
     await this.#lastReads();
   }
 
+  /** Any write that ends with an answer. */
   async #lastWrite(): Promise<void> {
-    const command: SimCommand = { type: "put", op: "last", key: "last", value: "last" };
     let written = false;
     let asking = false;
     await this.#runUntil(
@@ -248,14 +265,10 @@ class Run {
         const leader = this.#leader();
         if (!asking && !written && leader !== null) {
           asking = true;
-          this.#clients.write(leader, command).then(
-            () => {
-              written = true;
-            },
-            () => {
-              asking = false;
-            },
-          );
+          this.#clients.write("last", leader, "last", (outcome) => {
+            asking = false;
+            written = outcome === "done";
+          });
         }
         return written;
       },
@@ -265,26 +278,44 @@ class Run {
     );
   }
 
+  /** Every node answers; whether it answers right is a question to the history. */
   async #lastReads(): Promise<void> {
     for (const process of this.#alive()) {
-      let value: string | null | undefined;
-      const { raft, store } = process;
-      raft
-        ?.read(() => store?.get("last") ?? null)
-        .then(
-          (result) => {
-            value = result;
-          },
-          (error: unknown) => {
-            this.#report(
-              new Violation("LIVE", `${process.id} cannot read after the run healed: ${String(error)}`),
-            );
-          },
-        );
-      await this.#runUntil(() => value !== undefined, this.#patienceMs, "LIVE", `a read at ${process.id}`);
-      if (value !== "last")
-        throw new Violation("LIN", `${process.id} reads ${String(value)} for the last write`);
+      const ends: string[] = [];
+      this.#clients.read("last", process, "last", (outcome, why) => {
+        ends.push(`${outcome} ${why}`.trim());
+      });
+      await this.#runUntil(() => ends.length > 0, this.#patienceMs, "LIVE", `a read at ${process.id}`);
+      fact(
+        ends[0] === "done",
+        "LIVE",
+        () => `${process.id} cannot read after the run healed: ${String(ends[0])}`,
+      );
     }
+  }
+
+  /** SMS: who has applied the same holds the same. */
+  async #checkStates(): Promise<void> {
+    const states = new Map<string, string>();
+    for (const { id, machine } of this.#alive()) {
+      if (machine === null) continue;
+      let told = false;
+      Promise.resolve(this.#subject.digest(machine)).then(
+        (state) => {
+          states.set(id, state);
+          told = true;
+        },
+        (error: unknown) => {
+          this.#report(error);
+        },
+      );
+      await this.#runUntil(() => told, this.#patienceMs, "LIVE", `the state of ${id}`);
+    }
+    const different = new Set(states.values());
+    fact(different.size <= 1, "SMS", () => {
+      const each = [...states].map(([id, state]) => `${id} ${state}`);
+      return `the nodes have applied the same, and hold different states: ${each.join("; ")}`;
+    });
   }
 
   #leader(): SimProcess | null {
@@ -296,33 +327,29 @@ class Run {
     return this.#processes.filter((process) => !process.refused);
   }
 
-  #allEqual(): boolean {
+  #allApplied(): boolean {
     const alive = this.#alive();
-    const states = new Set(
-      alive.map(({ raft, store }) => {
+    const ends = new Set(
+      alive.map(({ raft }) => {
         const metrics = raft?.metrics();
-        return `${String(metrics?.appliedIndex)} ${String(metrics?.lastIndex)} ${store?.digest() ?? ""}`;
+        return `${String(metrics?.appliedIndex)} ${String(metrics?.lastIndex)}`;
       }),
     );
-    return states.size === 1 && alive.every(({ isUp }) => isUp);
+    return ends.size === 1 && alive.every(({ isUp }) => isUp);
   }
 
   /** DUR and KNOWN: what was acknowledged was applied; what was surely not done never was. */
   #checkOutcomes(): void {
-    const applied = new Set<string>();
-    for (const { command } of this.#checker.appliedCommands.values()) {
-      applied.add((JSON.parse(command) as SimCommand).op);
+    for (const name of this.#clients.acknowledged) {
+      fact(this.#applied.has(name), "DUR", () => `${name} was acknowledged and is nowhere`);
     }
-    for (const op of this.#clients.acknowledged) {
-      if (!applied.has(op)) throw new Violation("DUR", `${op} was acknowledged and is nowhere`);
-    }
-    for (const op of this.#clients.notDone) {
-      if (applied.has(op)) throw new Violation("KNOWN", `${op} was surely not done, and was applied`);
+    for (const name of this.#clients.notDone) {
+      fact(!this.#applied.has(name), "KNOWN", () => `${name} was surely not done, and was applied`);
     }
   }
 
   #checkHistory(): void {
-    const result = checkLinearizability(keyValueModel(), this.#clients.history.operations());
+    const result = checkLinearizability(this.#subject.model, this.#clients.history.operations());
     if (result.verdict === "illegal") throw new Violation("LIN", result.text);
     this.#undecided = result.verdict === "undecided";
   }

@@ -1,0 +1,75 @@
+import type { LogPosition } from "../../core/position.ts";
+import type { Environment } from "../../environment/environment.ts";
+import { StateMachineFailure, type CommandCodec, type StateMachine } from "../../runtime/state-machine.ts";
+
+/** The moods of a state machine: how it fails beyond what its disk does to it. */
+export interface MachineMood {
+  delayMs: number;
+  fails: boolean;
+}
+
+/** Who watches a state machine. */
+export interface MachineObserver {
+  /** It holds the effects up to this entry. */
+  opened(applied: LogPosition): void;
+  applying(command: unknown, at: LogPosition): void;
+}
+
+/** A state machine with moods, watched from outside; its own code runs as it is. */
+export class ObservedMachine implements StateMachine<unknown, unknown> {
+  readonly codec: CommandCodec<unknown>;
+  readonly #inner: StateMachine<unknown, unknown>;
+  readonly #mood: MachineMood;
+  readonly #environment: Environment;
+  readonly #observer: MachineObserver;
+
+  constructor(
+    inner: StateMachine<unknown, unknown>,
+    mood: MachineMood,
+    environment: Environment,
+    observer: MachineObserver,
+  ) {
+    this.codec = inner.codec;
+    this.#inner = inner;
+    this.#mood = mood;
+    this.#environment = environment;
+    this.#observer = observer;
+  }
+
+  open(): Promise<LogPosition> | LogPosition {
+    const tell = (applied: LogPosition): LogPosition => {
+      this.#observer.opened(applied);
+      return applied;
+    };
+    const opening = this.#inner.open();
+    return "then" in opening ? opening.then(tell) : tell(opening);
+  }
+
+  async apply(command: unknown, at: LogPosition): Promise<unknown> {
+    if (this.#mood.delayMs > 0) await this.#wait(this.#mood.delayMs);
+    this.#failIfMoody();
+    this.#observer.applying(command, at);
+    return this.#inner.apply(command, at);
+  }
+
+  flush(applied: LogPosition): Promise<void> | void {
+    this.#failIfMoody();
+    return this.#inner.flush?.(applied);
+  }
+
+  close(): Promise<void> | void {
+    return this.#inner.close?.();
+  }
+
+  #failIfMoody(): void {
+    if (!this.#mood.fails) return;
+    const cause = Object.assign(new Error("EIO: made up by the simulation"), { code: "EIO" });
+    throw new StateMachineFailure("the simulated state machine's disk failed", { cause });
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#environment.setTimer(ms, resolve);
+    });
+  }
+}
