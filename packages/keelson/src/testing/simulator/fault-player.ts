@@ -16,6 +16,7 @@ export interface FaultPlayerParts {
   readonly datagrams: MemoryNetwork;
   readonly clients: SimClients;
   readonly trace: (text: string) => void;
+  readonly report: (error: unknown) => void;
 }
 
 const NO_LOSS = { drop: 0, duplicate: 0 };
@@ -25,6 +26,9 @@ const RESTART_MS = 200;
 
 /** What a write that finds the disk full leaves: a piece of a header, a piece of a batch, or whole sectors. */
 const SHORT_WRITES = [20, 300, 600, 1_100, 1_700];
+
+/** What a node is given to read its log, before the power fails. */
+const READ_BACK_MS = 30;
 
 const LONELY_DISK_DELAY_MS = 100;
 const LONELY_DISK_LONGER_MS = 100;
@@ -204,6 +208,9 @@ export class FaultPlayer {
       case "lost-write":
         process.diskFaults.next = ({ type }) => (type === "write" ? fault : null);
         this.#after(fault.ms, () => {
+          if (process.isUp) process.readBack().catch(this.#parts.report);
+        });
+        this.#after(fault.ms + READ_BACK_MS, () => {
           this.#crash(process, RESTART_MS, true);
         });
         break;

@@ -52,13 +52,13 @@ export class ObservedLog implements LogStore {
       this.#checker.handed(this.#id, write);
     });
     const appended = this.#inner.append(write);
-    if (write.truncateFrom !== null) this.#readBack(write.truncateFrom);
+    if (write.truncateFrom !== null) this.#readOverwritten(write.truncateFrom);
     await appended;
     if (this.#gate.isDead()) return;
     this.#watch(() => {
       this.#checker.durable(this.#id, this.#incarnation, write);
     });
-    if (write.truncateFrom !== null) this.#readBack(write.truncateFrom);
+    if (write.truncateFrom !== null) this.#readOverwritten(write.truncateFrom);
   }
 
   /** A store returns at least one entry, and need not return more. */
@@ -80,12 +80,16 @@ export class ObservedLog implements LogStore {
     return records;
   }
 
-  /** Reads what an overwriting write made of the log: while it is under way, and when it is durable. */
-  #readBack(truncatedFrom: LogIndex): void {
+  /** Reads the entries from `from` on, for the checker. */
+  async readBack(from: LogIndex): Promise<void> {
     const to = this.#checker.logOf(this.#id).length + 1;
-    const from = Math.max(1, truncatedFrom - 1);
+    if (from < to) await this.#checkedRead(from, to, Number.MAX_SAFE_INTEGER);
+  }
+
+  /** Reads what an overwriting write made of the log: while it is under way, and when it is durable. */
+  #readOverwritten(truncatedFrom: LogIndex): void {
     // A disk that fails is no finding, and the node will notice that by itself.
-    if (from < to) this.#checkedRead(from, to, Number.MAX_SAFE_INTEGER).catch(() => undefined);
+    this.readBack(Math.max(1, truncatedFrom - 1)).catch(() => undefined);
   }
 
   bytesBetween(from: LogIndex, to: LogIndex): number {

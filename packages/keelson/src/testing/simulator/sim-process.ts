@@ -63,6 +63,7 @@ export class SimProcess {
   #gate: Gate | null = null;
   #raft: Raft<unknown, unknown> | null = null;
   #machine: StateMachine<unknown, unknown> | null = null;
+  #log: ObservedLog | null = null;
   /** When it last went on after a pause. */
   resumedAt = -Infinity;
   #starting = false;
@@ -154,6 +155,18 @@ export class SimProcess {
     this.#host.died(this);
   }
 
+  /** Reads the whole log from the disk, for the checker to compare with what the store was given. */
+  async readBack(): Promise<void> {
+    const gate = this.#gate;
+    try {
+      await this.#log?.readBack(1);
+    } catch (error) {
+      // What its disk did wrong is no finding; that it passes for right would be.
+      if (this.damaged || this.#gate !== gate || isDiskTrouble(error)) return;
+      throw new Violation("DUR", `${this.id} cannot read its log: ${String(error)}`);
+    }
+  }
+
   /** Closes the node in good order, as a program does that ends; the time on its own clock goes on. */
   async close(): Promise<void> {
     this.#closing = true;
@@ -202,6 +215,7 @@ export class SimProcess {
     );
     const transport = this.#host.transport();
     this.#machine = machine;
+    this.#log = log;
     const observed = new ObservedTransport(transport, gate, this.#observer());
     return Raft.open<unknown, unknown>({
       id: this.id,

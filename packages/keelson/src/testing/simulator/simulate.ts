@@ -138,6 +138,7 @@ class Run {
     this.#clients = new SimClients({ ...common, subject: this.#subject, report }, chance.fork());
     this.#faults = new FaultPlayer({
       ...common,
+      report,
       chance: chance.fork(),
       streams: this.#streams,
       datagrams: this.#datagrams,
@@ -202,6 +203,7 @@ class Run {
       "LIVE",
       "listeners to know how nodes are",
     );
+    await this.#readLogs();
     let open = this.#alive().length;
     for (const process of this.#alive()) {
       void process.close().then(() => {
@@ -215,6 +217,22 @@ class Run {
       if (timers > 0)
         throw new Violation("BOUND", `${id} is closed, and ${String(timers)} of its timers go on`);
     }
+  }
+
+  /** What stands on the disks at the end is what the stores were given. */
+  async #readLogs(): Promise<void> {
+    let unread = this.#alive().length;
+    for (const process of this.#alive()) {
+      process.readBack().then(
+        () => {
+          unread -= 1;
+        },
+        (error: unknown) => {
+          this.#report(error);
+        },
+      );
+    }
+    await this.#runUntil(() => unread === 0, this.#patienceMs, "LIVE", "all logs to be read");
   }
 
   /** Creates the cluster, as the plan's founders do it; nobody is disturbed yet. */
