@@ -240,17 +240,11 @@ export const CORE_BUGS: readonly Bug[] = [
   },
   {
     code: "R14",
-    title: "Of what a follower acknowledged, one message stays on the books as under way",
+    title:
+      "An acknowledgement of several messages takes none of them off the books, so one day the window is full",
     file: "core/progress.ts",
-    from: "if (freed > 0) this.#inFlight.splice(0, freed);",
-    to: "if (freed > 1) this.#inFlight.splice(0, freed - 1);",
-    also: [
-      {
-        file: "core/progress.ts",
-        from: "if (message.last > this.#match) break;\n      this.#inFlightBytes",
-        to: "if (message.last > this.#match && freed > 0) break;\n      this.#inFlightBytes",
-      },
-    ],
+    from: "if (message.last > this.#match) break;\n      this.#inFlightBytes",
+    to: "if (message.last !== this.#match) break;\n      this.#inFlightBytes",
   },
   {
     code: "R15",

@@ -28,11 +28,28 @@ function put(checker: ClusterChecker, id: string, write: LogWrite): void {
   checker.durable(id, checker.incarnation(id), write);
 }
 
+/** Each of them voted for it in term 1, durably. */
+function elect(checker: ClusterChecker, candidate: string, voters: readonly string[]): void {
+  const hardState = { term: 1, votedFor: candidate };
+  for (const id of voters) put(checker, id, { hardState, truncateFrom: null, records: [] });
+}
+
 describe("the checker of a cluster", () => {
   it("lets no term have two leaders", () => {
     const checker = new ClusterChecker(LIMITS);
+    elect(checker, "a", ["a", "b", "c"]);
     checker.step("a", { ...STATUS, role: "leader" }, 0);
     expect(() => checker.step("b", { ...STATUS, role: "leader" }, 0)).toThrow("ES: term 1 has two leaders");
+  });
+
+  it("lets nobody lead whom no majority voted for on disk, or whose own disk does not know of the term", () => {
+    const checker = new ClusterChecker(LIMITS);
+    const leads = { ...STATUS, role: "leader" };
+    expect(() => checker.step("a", leads, 0)).toThrow("PBR: a leads term 1, and on its disk is term 0");
+    elect(checker, "a", ["a", "b"]);
+    expect(() => checker.step("a", leads, 0)).toThrow("ES: a leads term 1 without the durable votes");
+    elect(checker, "a", ["c"]);
+    expect(() => checker.step("a", leads, 0)).not.toThrow();
   });
 
   it("counts majorities by itself, and of what is on disk", () => {
@@ -64,6 +81,7 @@ describe("the checker of a cluster", () => {
 
   it("wants a leader that hears no majority to step down, unless it could not know", () => {
     const checker = new ClusterChecker(LIMITS);
+    elect(checker, "a", ["a", "b", "c"]);
     const alone = { ...STATUS, role: "leader", members: [{ id: "a", voter: true, match: 1, active: true }] };
     checker.step("a", alone, 0);
     checker.step("a", alone, 1_000);

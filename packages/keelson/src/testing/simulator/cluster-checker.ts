@@ -357,7 +357,7 @@ export class ClusterChecker {
     );
     const led = role === "leader" && view.leaderTerm === term;
     if (role !== "leader") view.aloneSince = null;
-    else if (!led) this.#newLeader(view, term, now);
+    else if (!led) this.#newLeader(view, term, config, now);
     else this.#checkLeader(view, status, now);
     if (commitIndex <= view.commit) return;
     if (led) {
@@ -399,9 +399,20 @@ export class ClusterChecker {
     );
   }
 
-  #newLeader(view: NodeView, term: number, now: number): void {
+  #newLeader(view: NodeView, term: number, { voters }: ClusterConfig, now: number): void {
     const before = this.#leaders.get(term) ?? view.id;
     fact(before === view.id, "ES", () => `term ${String(term)} has two leaders, ${before} and ${view.id}`);
+    fact(
+      view.hardState.term === term,
+      "PBR",
+      () => `${view.id} leads term ${String(term)}, and on its disk is ${show(view.hardState)}`,
+    );
+    // Two leaders of a term are rare; one that was elected by votes that nobody gave is not.
+    fact(
+      isMajority(voters, (id) => this.#votes.get(`${id}@${String(term)}`) === view.id),
+      "ES",
+      () => `${view.id} leads term ${String(term)} without the durable votes of a majority`,
+    );
     this.#leaders.set(term, view.id);
     view.leaderTerm = term;
     view.matches.clear();

@@ -21,6 +21,12 @@ export interface FaultPlayerParts {
 
 const NO_LOSS = { drop: 0, duplicate: 0 };
 
+/** What a busy event loop takes to do what it heard of, before it is busy again. */
+const TURN_MS = 1;
+
+/** A timer that is later than this would be taken for a call that never ends. */
+const LATE_MS_MAX = 800;
+
 /** How long it takes until somebody starts a process that stopped by itself. */
 const RESTART_MS = 200;
 
@@ -126,6 +132,15 @@ export class FaultPlayer {
       case "crash-all":
         for (const process of this.#parts.processes) this.#crash(process, fault.ms);
         break;
+      case "strand-leader":
+        this.#strandLeader(fault);
+        break;
+      case "freeze":
+        for (const process of this.#parts.processes) process.pause();
+        this.#after(fault.ms, () => {
+          for (const process of this.#parts.processes) process.resume();
+        });
+        break;
       case "quiet":
         this.#while(fault.ms, () => {
           this.#parts.clients.quiet = true;
@@ -156,6 +171,17 @@ export class FaultPlayer {
         this.#after(fault.ms, () => {
           process.resume();
         });
+        break;
+      case "busy":
+        // No call to its disk ends sooner than the next turn.
+        process.diskWasSlow = true;
+        this.#stall(process, fault.turnMs, fault.ms);
+        break;
+      case "crash-voter":
+        process.onVote = () => {
+          process.onVote = null;
+          this.#crash(process, fault.ms, false);
+        };
         break;
       case "late-timers":
         this.#while(fault.ms, () => {
@@ -237,6 +263,47 @@ export class FaultPlayer {
     calm(process);
     this.#after(ms, () => {
       process.start();
+    });
+  }
+
+  /** The leader that others followed last goes on being asked where nobody who counts hears of it. */
+  #strandLeader(fault: Extract<Fault, { type: "strand-leader" }>): void {
+    const { processes, clients, chance, plan } = this.#parts;
+    const terms = processes.map(({ raft }) => {
+      const metrics = raft?.metrics();
+      return metrics?.role === "leader" ? metrics.term : 0;
+    });
+    const leader = terms.indexOf(Math.max(...terms));
+    const process = processes[leader];
+    if (process === undefined || terms[leader] === 0) return;
+    const side = [leader];
+    while (side.length <= fault.companions) {
+      const other = chance.whole(0, processes.length - 1);
+      if (!side.includes(other)) side.push(other);
+    }
+    const { clockMood } = process;
+    if (fault.lateTimers) clockMood.lateByMs = Math.min(2 * fault.ms, LATE_MS_MAX);
+    // The timer of the next heartbeat is set already; those that come late are the ones after it.
+    this.#after(fault.lateTimers ? plan.heartbeatMs / clockMood.rate : 0, () => {
+      this.#cut(linksOf({ ...fault, type: "partition", side, oneWay: false }, processes.length), fault.ms);
+      clients.burst(process, fault.writes);
+      const stopReading = fault.reads ? clients.readAgainAndAgain(process) : (): void => undefined;
+      this.#after(fault.ms, () => {
+        clockMood.lateByMs = 0;
+        stopReading();
+      });
+    });
+  }
+
+  /** One long turn of the event loop after another. */
+  #stall(process: SimProcess, turnMs: number, ms: number): void {
+    if (ms <= 0 || process.isPaused) return;
+    process.pause();
+    this.#after(turnMs, () => {
+      process.resume();
+      this.#after(TURN_MS, () => {
+        this.#stall(process, turnMs, ms - turnMs);
+      });
     });
   }
 
@@ -385,6 +452,7 @@ function linksOf(
 
 /** A process that was started anew has none of the moods that its predecessor suffered from. */
 function calm(process: SimProcess): void {
+  process.onVote = null;
   process.diskFaults.next = null;
   process.diskFaults.shortTransfers = false;
   process.diskMood.delayMs = 0;

@@ -56,8 +56,9 @@ export class Gate {
   }
 
   /**
-   * What waited is told in the order in which it came, each in a turn of its own as an event loop does. What comes
-   * meanwhile waits behind it, or bytes of one stream would overtake each other.
+   * What waited is told in the order in which it came, and all in one turn: an event loop that comes round at last
+   * reads every socket before it does what was deferred. What comes meanwhile waits behind it, or bytes of one
+   * stream would overtake each other.
    */
   resume(): void {
     if (this.#state !== "paused") return;

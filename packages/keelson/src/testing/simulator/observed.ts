@@ -14,6 +14,7 @@ export class ObservedLog implements LogStore {
   readonly #gate: Gate;
   readonly #report: (error: unknown) => void;
   readonly #shortReads: boolean;
+  readonly #voted: () => void;
   #incarnation = 0;
 
   constructor(
@@ -23,7 +24,9 @@ export class ObservedLog implements LogStore {
     gate: Gate,
     report: (error: unknown) => void,
     shortReads: boolean,
+    voted: () => void,
   ) {
+    this.#voted = voted;
     this.#shortReads = shortReads;
     this.#inner = inner;
     this.#id = id;
@@ -58,6 +61,7 @@ export class ObservedLog implements LogStore {
     this.#watch(() => {
       this.#checker.durable(this.#id, this.#incarnation, write);
     });
+    if (write.hardState !== null && write.hardState.votedFor !== null) this.#voted();
     if (write.truncateFrom !== null) this.#readOverwritten(write.truncateFrom);
   }
 

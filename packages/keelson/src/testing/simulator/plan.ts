@@ -1,3 +1,4 @@
+import { withAimedFaults, type AimedFault } from "./aimed-faults.ts";
 import { Chance } from "./chance.ts";
 
 /** Something bad that happens at a time. Whatever lasts is over by itself after `ms`, or when the run heals. */
@@ -67,6 +68,7 @@ export type Fault = { readonly at: number } & (
   | { readonly type: "slow-apply"; readonly node: number; readonly delayMs: number; readonly ms: number }
   | { readonly type: "state-machine-failure"; readonly node: number }
   | { readonly type: "quiet"; readonly ms: number }
+  | AimedFault
 );
 
 /** What tells faults apart. */
@@ -105,6 +107,8 @@ export interface Plan {
   readonly keys: number;
   /** The pause between two calls of one client, on average. */
   readonly thinkMs: number;
+  /** How long a client's call may take. */
+  readonly callTimeoutMs: number;
   readonly readShare: number;
   readonly valueBytesMax: number;
   /** When the faults end and the run heals. */
@@ -151,6 +155,9 @@ const BENIGN: readonly FaultType[] = ["slow-apply", "quiet"];
 /** Misdirected writes miss by whole sectors, as disks do. */
 const SECTOR_BYTES = 512;
 
+/** A caller has time, mostly. */
+export const CALL_TIMEOUT_MS = 2_000;
+
 /** Calls in one run, about: more find little more, and cost the time of other runs. */
 const CALLS_MAX = 400;
 
@@ -171,7 +178,8 @@ export function planOf(seed: number): Plan {
   // From a source of its own, so that the other seeds stay what they were.
   const chance = new Chance(seed ^ 0x10_0f);
   if (chance.happens(0.03)) return outageOf(plan, chance);
-  return withLaterFaults({ ...plan, diskMs: chance.pick([0, 0.5, 2, 5]) }, new Chance(seed ^ 0xd15c));
+  const later = withLaterFaults({ ...plan, diskMs: chance.pick([0, 0.5, 2, 5]) }, new Chance(seed ^ 0xd15c));
+  return isCalm(later) ? later : withAimedFaults(later);
 }
 
 /** A third of the runs suffer from these as well; a calm run stays one. */
@@ -284,6 +292,7 @@ function shortPlanOf(seed: number): Plan {
     clients,
     keys: chance.whole(1, 4),
     thinkMs: Math.max(chance.pick([5, 20, 50, 200]), (clients * faultyMs) / CALLS_MAX),
+    callTimeoutMs: CALL_TIMEOUT_MS,
     readShare: chance.pick([0.1, 0.3, 0.6]),
     valueBytesMax: chance.pick([16, 16, 200, 2_000]),
     faultyMs,

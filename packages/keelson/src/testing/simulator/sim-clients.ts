@@ -4,13 +4,19 @@ import { History } from "../linearizability/index.ts";
 import type { OpenOperation } from "../linearizability/index.ts";
 import type { Chance } from "./chance.ts";
 import type { Plan } from "./plan.ts";
-import { CALL_TIMEOUT_MS, type SimProcess } from "./sim-process.ts";
+import type { SimProcess } from "./sim-process.ts";
 import type { StateMachine } from "../../runtime/state-machine.ts";
 import type { AnySubject, CallContext, WriteCall } from "./subject.ts";
 import { Violation } from "./violation.ts";
 
 /** Clocks drift, timers come late and processes pause; beyond this a call has no excuse for not having ended. */
 const CALL_GRACE_MS = 1_000;
+
+/** The pause of a client that asks again and again. */
+const STUBBORN_MS = 50;
+
+/** Beyond the time that a node waits for a command's fate when it has stopped leading. */
+const ORPHAN_GRACE_MS = 300;
 
 /** What a client learns of its call. */
 export type Outcome = "done" | "not-done" | "unknown";
@@ -32,7 +38,10 @@ interface Call {
   readonly name: string | null;
   readonly open: OpenOperation<unknown> | null;
   readonly calledAt: number;
+  readonly timeoutMs: number;
   readonly ended: Ended;
+  /** Since when its node has not led; null: it leads. */
+  lostAt: number | null;
 }
 
 /** What became of the writes, for the summary and the checks at the end. */
@@ -75,6 +84,7 @@ export class SimClients {
   readonly #chance: Chance;
   readonly #calls = new Set<Call>();
   #numbers = 0;
+  #bursts = 0;
   #quiet = false;
   #stopped = false;
 
@@ -118,15 +128,57 @@ export class SimClients {
   /** Each call to a process that runs ends in bounded time (KNOWN). */
   checkBounds(): void {
     const now = this.#host.clock.now();
-    for (const { process, op, calledAt } of this.#calls) {
-      const limitMs = CALL_TIMEOUT_MS / Math.min(1, process.clockMood.rate) + CALL_GRACE_MS;
-      if (now - calledAt <= limitMs) return; // So are those that came later.
+    for (const call of this.#calls) if (call.isWrite) this.#checkOrphan(call, now);
+    for (const { process, op, calledAt, timeoutMs } of this.#calls) {
+      const limitMs = timeoutMs / Math.min(1, process.clockMood.rate) + CALL_GRACE_MS;
+      if (now - calledAt <= limitMs) continue;
       if (process.isPaused || now - process.resumedAt <= CALL_GRACE_MS) continue;
       throw new Violation(
         "KNOWN",
         `${op} at ${process.id} has not ended ${String(Math.round(now - calledAt))} ms after the call`,
       );
     }
+  }
+
+  /** A node that stopped leading waits for a command's fate for an election timeout, and not as long as a caller may. */
+  #checkOrphan(call: Call, now: number): void {
+    const { process, op } = call;
+    const { clockMood, resumedAt, raft } = process;
+    const excused = process.isPaused || clockMood.lateByMs > 0 || process.told.role === "leader";
+    call.lostAt = excused ? null : Math.max(call.lostAt ?? now, resumedAt);
+    if (call.lostAt === null) return;
+    const waitedMs = now - call.lostAt;
+    if (waitedMs <= this.#host.plan.electionTimeoutMs.max / clockMood.rate + ORPHAN_GRACE_MS) return;
+    const metrics = raft?.metrics();
+    // What is committed is waited for until it is applied.
+    if (metrics === undefined || metrics.appliedIndex < metrics.commitIndex) return;
+    throw new Violation(
+      "KNOWN",
+      `${process.id} has not led for ${String(Math.round(waitedMs))} ms, and ${op} has not ended`,
+    );
+  }
+
+  /** So many writes at once, each of a key of its own: they make the log longer, and the history no harder to judge. */
+  burst(process: SimProcess, writes: number): void {
+    for (let n = 0; n < writes && !this.#stopped; n++) {
+      const key = `b${String(++this.#bursts)}`;
+      this.write(key, process, key, () => undefined);
+    }
+  }
+
+  /** A client that asks this process and no other, until the function that is returned is called. */
+  readAgainAndAgain(process: SimProcess): () => void {
+    let goesOn = true;
+    const read = (): void => {
+      if (!goesOn || this.#stopped || !process.isUp) return;
+      const key = `k${String(this.#chance.whole(1, this.#host.plan.keys))}`;
+      this.read("stubborn", process, key, () => undefined);
+      this.#host.clock.setTimer(this.#chance.time(STUBBORN_MS), read);
+    };
+    read();
+    return () => {
+      goesOn = false;
+    };
   }
 
   #later(client: number): void {
@@ -162,7 +214,13 @@ export class SimClients {
   }
 
   /** One write, as the subject makes it up. */
-  write(client: string, process: SimProcess, key: string, ended: Ended): void {
+  write(
+    client: string,
+    process: SimProcess,
+    key: string,
+    ended: Ended,
+    timeoutMs = this.#host.plan.callTimeoutMs,
+  ): void {
     const { subject, trace } = this.#host;
     const context = this.#context(key);
     const write = subject.write(context);
@@ -170,10 +228,11 @@ export class SimClients {
     const op = `w${String(context.number)}`;
     const name = subject.nameOf?.(command) ?? null;
     const open = input === null ? null : this.history.invoke(client, input);
-    const call = this.#begin({ process, op, isWrite: true, name, open, ended });
+    const call = this.#begin({ process, op, isWrite: true, name, open, timeoutMs, ended });
     this.figures.writes += 1;
     trace(`${client} ${op} ${clipped(subject.describe(command))} at ${process.id}`);
-    const writing = process.raft?.write(command) ?? Promise.reject(new Error(`${process.id} is down`));
+    const writing =
+      process.raft?.write(command, { timeoutMs }) ?? Promise.reject(new Error(`${process.id} is down`));
     writing.then(
       (result) => {
         this.#done(call, () => write.output(result));
@@ -186,20 +245,26 @@ export class SimClients {
   }
 
   /** One linearizable read, as the subject makes it up. */
-  read(client: string, process: SimProcess, key: string, ended: Ended): void {
+  read(
+    client: string,
+    process: SimProcess,
+    key: string,
+    ended: Ended,
+    timeoutMs = this.#host.plan.callTimeoutMs,
+  ): void {
     const { subject, trace } = this.#host;
     const context = this.#context(key);
     const read = subject.read(context);
     const op = `r${String(context.number)}`;
     const open = this.history.invoke(client, read.input);
-    const call = this.#begin({ process, op, isWrite: false, name: null, open, ended });
+    const call = this.#begin({ process, op, isWrite: false, name: null, open, timeoutMs, ended });
     this.figures.reads += 1;
     trace(`${client} ${op} ${clipped(subject.model.describe(read.input))} at ${process.id}`);
     const { raft, machine } = process;
     const reading =
       raft === null || machine === null
         ? Promise.reject(new Error(`${process.id} is down`))
-        : raft.read(() => read.query(machine));
+        : raft.read(() => read.query(machine), { timeoutMs });
     reading.then(
       (output) => {
         this.#done(call, () => output);
@@ -215,8 +280,8 @@ export class SimClients {
     return { chance: this.#chance, number: ++this.#numbers, key, machines };
   }
 
-  #begin(call: Omit<Call, "calledAt">): Call {
-    const begun = { ...call, calledAt: this.#host.clock.now() };
+  #begin(call: Omit<Call, "calledAt" | "lostAt">): Call {
+    const begun = { ...call, calledAt: this.#host.clock.now(), lostAt: null };
     this.#calls.add(begun);
     return begun;
   }

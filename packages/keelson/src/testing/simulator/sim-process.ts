@@ -57,6 +57,8 @@ export class SimProcess {
   told: { role: string; leader: string | null } = { role: "follower", leader: null };
   readonly diskMood: DiskMood;
   readonly diskFaults: DiskFaults = { next: null, shortTransfers: false };
+  /** Called when a vote is durable, before anybody is told of it. */
+  onVote: (() => void) | null = null;
   readonly clockMood: ClockMood;
   readonly machineMood: MachineMood = { delayMs: 0, fails: false };
   readonly #host: ProcessHost;
@@ -212,6 +214,7 @@ export class SimProcess {
       gate,
       this.#host.report,
       plan.shortReads,
+      () => this.onVote?.(),
     );
     const transport = this.#host.transport();
     this.#machine = machine;
@@ -235,7 +238,7 @@ export class SimProcess {
         electionTimeoutMinMs: plan.electionTimeoutMs.min,
         electionTimeoutMaxMs: plan.electionTimeoutMs.max,
         heartbeatMs: plan.heartbeatMs,
-        callTimeoutMs: CALL_TIMEOUT_MS,
+        callTimeoutMs: plan.callTimeoutMs,
         storageTimeoutMs: STORAGE_TIMEOUT_MS,
       },
       onLog: (_level, text) => {
@@ -248,6 +251,7 @@ export class SimProcess {
   #observer(): TransportObserver {
     const { plan, checker } = this.#host;
     const lease = new LeaseChecker(plan.electionTimeoutMs.min, plan.checkQuorum);
+    let matches: string | null = null;
     const listener = (): Listener | null => {
       const raft = this.#raft;
       if (raft === null) return null;
@@ -264,14 +268,30 @@ export class SimProcess {
         this.#host.sending(this.id, to, parcel);
       },
       receiving: (message) => {
+        matches = message.type === "append-entries-reply" ? this.#matches(message.term) : null;
         const now = asksForHelp(message) ? listener() : null;
         if (now !== null) lease.receiving(message, now);
       },
       received: (message) => {
+        this.#watch(() => {
+          fact(
+            matches === null || matches === this.#matches(message.term),
+            "CQ",
+            () =>
+              `${this.id} counts an answer of ${message.from} to a leader of the earlier term ${String(message.term)}`,
+          );
+        });
         const now = message.type === "append-entries" ? listener() : null;
         if (now !== null) lease.received(message, now);
       },
     };
+  }
+
+  /** What it knows of the others as leader of a term later than this; null: it leads none. */
+  #matches(term: number): string | null {
+    const metrics = this.#raft?.metrics();
+    if (metrics?.role !== "leader" || metrics.term <= term) return null;
+    return JSON.stringify(metrics.members.map(({ match }) => match));
   }
 
   /** A node that stopped by itself is a process that exits; whoever looks after it starts it again. */
@@ -350,9 +370,6 @@ function checkRecords({ message, records }: Parcel): void {
 const SHORT_TRANSFER_SHARE = 0.3;
 
 const SHORT_TRANSFER_BYTES_MAX = 700;
-
-/** How long a client's call may take. */
-export const CALL_TIMEOUT_MS = 2_000;
 
 /** A disk that hangs for longer stops the node. */
 const STORAGE_TIMEOUT_MS = 1_000;

@@ -10,8 +10,9 @@ import { checkLinearizability } from "../linearizability/index.ts";
 import { Chance } from "./chance.ts";
 import { ClusterChecker } from "./cluster-checker.ts";
 import { FaultPlayer } from "./fault-player.ts";
-import { isCalm, type FaultType, type Plan } from "./plan.ts";
-import { SimClients, type ClientFigures } from "./sim-clients.ts";
+import type { Gate } from "./gate.ts";
+import { CALL_TIMEOUT_MS, isCalm, type FaultType, type Plan } from "./plan.ts";
+import { SimClients, type ClientFigures, type Outcome } from "./sim-clients.ts";
 import { SimProcess } from "./sim-process.ts";
 import { simStoreSubject } from "./sim-store.ts";
 import type { AnySubject, MakeSubject } from "./subject.ts";
@@ -206,16 +207,23 @@ class Run {
     await this.#readLogs();
     let open = this.#alive().length;
     for (const process of this.#alive()) {
+      const { id, gate } = process;
       void process.close().then(() => {
         open -= 1;
+        // Streams linger to say goodbye; nothing else has a reason to.
+        if (this.#plan.transport === "datagrams") this.#assertNoTimers(id, gate);
       });
     }
     await this.#runUntil(() => open === 0, CLOSE_MS_MAX, "KNOWN", "all nodes to close");
     await this.#runFor(CLOSE_MS_MAX);
-    for (const { id, gate } of this.#alive()) {
-      const timers = gate?.timers ?? 0;
-      if (timers > 0)
-        throw new Violation("BOUND", `${id} is closed, and ${String(timers)} of its timers go on`);
+    for (const { id, gate } of this.#alive()) this.#assertNoTimers(id, gate);
+    this.#throwIfBroken();
+  }
+
+  #assertNoTimers(id: string, gate: Gate | null): void {
+    const timers = gate?.timers ?? 0;
+    if (timers > 0) {
+      this.#report(new Violation("BOUND", `${id} is closed, and ${String(timers)} of its timers go on`));
     }
   }
 
@@ -283,10 +291,11 @@ class Run {
         const leader = this.#leader();
         if (!asking && !written && leader !== null) {
           asking = true;
-          this.#clients.write("last", leader, "last", (outcome) => {
+          const ended = (outcome: Outcome): void => {
             asking = false;
             written = outcome === "done";
-          });
+          };
+          this.#clients.write("last", leader, "last", ended, CALL_TIMEOUT_MS);
         }
         return written;
       },
@@ -300,9 +309,10 @@ class Run {
   async #lastReads(): Promise<void> {
     for (const process of this.#alive()) {
       const ends: string[] = [];
-      this.#clients.read("last", process, "last", (outcome, why) => {
+      const ended = (outcome: Outcome, why: string): void => {
         ends.push(`${outcome} ${why}`.trim());
-      });
+      };
+      this.#clients.read("last", process, "last", ended, CALL_TIMEOUT_MS);
       await this.#runUntil(() => ends.length > 0, this.#patienceMs, "LIVE", `a read at ${process.id}`);
       fact(
         ends[0] === "done",
@@ -409,7 +419,8 @@ class Run {
     try {
       for (const process of this.#processes) {
         const { id, raft, gate } = process;
-        if (raft === null || gate === null || !gate.takeTouched()) continue;
+        // A process that was stopped in the middle of a turn is looked at when it has ended it.
+        if (raft === null || gate === null || gate.isPaused || !gate.takeTouched()) continue;
         const metrics = raft.metrics();
         if (this.#clock.now() - process.resumedAt < ALONE_MS_MAX || process.clockMood.lateByMs > 0)
           this.#checker.excuse(id);
