@@ -140,8 +140,8 @@ export const CORE_BUGS: readonly Bug[] = [
   {
     code: "E20",
     title: "A node that is no voter campaigns",
-    file: "core/node.ts",
-    from: "return this.#state.isVoter;",
+    file: "core/state.ts",
+    from: "if (this.isVoter) return true;",
     to: "return true;",
   },
   {
@@ -373,12 +373,12 @@ export const CORE_BUGS: readonly Bug[] = [
     code: "L10",
     title: "A leader answers reads without asking whether it still leads",
     file: "core/reads.ts",
-    from: "if (!passed(first.round)) return;",
+    from: "if (!hasPassed(state, first.round)) return;",
     to: "",
     also: [
       {
         file: "core/reads.ts",
-        from: "const verdict = passed(confirm.round);",
+        from: "const verdict = hasPassed(state, confirm.round);",
         to: "const verdict = true;",
       },
     ],
@@ -387,7 +387,7 @@ export const CORE_BUGS: readonly Bug[] = [
     code: "L10b",
     title: "An answer to the check before counts for this one",
     file: "core/reads.ts",
-    from: "(state.progress.get(id)?.roundAcked ?? 0) >= round);",
-    to: "(state.progress.get(id)?.roundAcked ?? 0) >= round - 1);",
+    from: "(state.progress.get(id)?.roundAcked ?? 0) >= round,",
+    to: "(state.progress.get(id)?.roundAcked ?? 0) >= round - 1,",
   },
 ];

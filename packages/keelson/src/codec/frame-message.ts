@@ -33,6 +33,7 @@ export const MessageType = {
   "install-snapshot": 7,
   "read-index": 8,
   "read-index-reply": 9,
+  "timeout-now": 10,
 } as const satisfies Record<MessageName, number>;
 
 /**
@@ -76,6 +77,8 @@ export function writeMessage(writer: ByteWriter, message: Message, records: read
       writer.integer(message.id);
       writer.boolean(message.index !== null);
       if (message.index !== null) writer.integer(message.index);
+      break;
+    case "timeout-now":
       break;
   }
   return MessageType[message.type];
@@ -127,6 +130,8 @@ function readPlainMessage(type: number, body: ByteReader, from: NodeId, term: Te
       const id = body.integer();
       return { type: "read-index-reply", from, term, id, index: body.boolean() ? body.integer() : null };
     }
+    case MessageType["timeout-now"]:
+      return { type: "timeout-now", from, term };
     default:
       throw new DecodeError(`a frame has the unknown type ${String(type)}`);
   }

@@ -111,7 +111,7 @@ function badMagic(magic: number): DecodeError {
 
 function isKnownType(type: number): boolean {
   return (
-    (type >= MessageType["pre-vote"] && type <= MessageType["read-index-reply"]) ||
+    (type >= MessageType["pre-vote"] && type <= MessageType["timeout-now"]) ||
     (type >= ControlType.hello && type <= ControlType.pong)
   );
 }

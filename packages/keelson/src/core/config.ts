@@ -10,7 +10,10 @@ export interface ClusterConfig {
   readonly voters: readonly NodeId[];
   /** The voters of C_old while the configuration is joint; empty otherwise. */
   readonly outgoingVoters: readonly NodeId[];
-  /** Non-voting members: they are sent the log and count in no majority. */
+  /**
+   * Non-voting members: they are sent the log and count in no majority. While the configuration is joint,
+   * a voter of C_old that becomes a learner is both: it has its vote until C_old is left.
+   */
   readonly learners: readonly NodeId[];
 }
 
@@ -39,6 +42,20 @@ export function isJoint(config: ClusterConfig): boolean {
 /** Whether `id` has a vote in the old or the new part of the configuration. */
 export function isVoter(config: ClusterConfig, id: NodeId): boolean {
   return config.voters.includes(id) || config.outgoingVoters.includes(id);
+}
+
+/**
+ * The configuration to enter on the way from `current`, which is not joint, to `target`: C_old,new if
+ * the voters change (§6: then both majorities must agree), `target` itself if only learners do.
+ */
+export function stepTowards(current: ClusterConfig, target: ClusterConfig): ClusterConfig {
+  if (sameSet(current.voters, target.voters)) return target;
+  return { ...target, outgoingVoters: current.voters };
+}
+
+/** C_new, to be entered once C_old,new is committed (§6). */
+export function leaveJoint(config: ClusterConfig): ClusterConfig {
+  return { ...config, outgoingVoters: [] };
 }
 
 /** Everyone who is sent the log, each once. */

@@ -1,4 +1,4 @@
-import { membersOf } from "./config.ts";
+import { isVoter, membersOf } from "./config.ts";
 import type { PreVote, PreVoteReply, RequestVote, RequestVoteReply } from "./message.ts";
 import { isUpToDate } from "./position.ts";
 import { hasQuorum } from "./quorum.ts";
@@ -108,6 +108,5 @@ function countVote(state: NodeState, from: string, now: number): void {
 }
 
 function votersToAsk(state: NodeState): string[] {
-  const { learners } = state.config;
-  return membersOf(state.config).filter((id) => id !== state.id && !learners.includes(id));
+  return membersOf(state.config).filter((id) => id !== state.id && isVoter(state.config, id));
 }

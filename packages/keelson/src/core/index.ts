@@ -14,8 +14,10 @@ export {
   EMPTY_CONFIG,
   isJoint,
   isVoter,
+  leaveJoint,
   membersOf,
   sameConfig,
+  stepTowards,
   type ClusterConfig,
 } from "./config.ts";
 export { EMPTY_LOG, type LogImage, type LogView } from "./log.ts";
@@ -34,6 +36,7 @@ export type {
   RequestVote,
   RequestVoteReply,
   TermRun,
+  TimeoutNow,
 } from "./message.ts";
 export { RaftNode, type CommitStatus, type FollowerProgress, type NodeImage } from "./node.ts";
 export type { RaftNodeOptions, RestartOptions } from "./options.ts";
@@ -48,4 +51,6 @@ export {
 } from "./position.ts";
 export type { ProgressState } from "./progress.ts";
 export { hasQuorum, quorumValue } from "./quorum.ts";
+export type { ConfigRefusal } from "./membership.ts";
 export type { Role } from "./state.ts";
+export type { TransferRefusal } from "./transfer.ts";

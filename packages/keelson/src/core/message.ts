@@ -118,6 +118,11 @@ export interface ReadIndexReply extends Header {
   readonly index: LogIndex | null;
 }
 
+/** TimeoutNow (dissertation 3.10): the leader asks this voter, whose log is complete, to stand for election at once. */
+export interface TimeoutNow extends Header {
+  readonly type: "timeout-now";
+}
+
 /** What nodes say to each other. One way; each may be lost, doubled, late or out of order. */
 export type Message =
   | PreVote
@@ -128,7 +133,8 @@ export type Message =
   | AppendEntriesReply
   | InstallSnapshot
   | ReadIndexRequest
-  | ReadIndexReply;
+  | ReadIndexReply
+  | TimeoutNow;
 
 /** What tells messages apart. */
 export type MessageType = Message["type"];

@@ -15,7 +15,15 @@ import type { Message } from "./message.ts";
 import { withDefaults, type RaftNodeOptions, type RestartOptions } from "./options.ts";
 import type { LogIndex, LogPosition, NodeId, Term } from "./position.ts";
 import type { ProgressState } from "./progress.ts";
-import { confirmReads, onReadIndex, onReadIndexReply, startRead, startReadRound } from "./reads.ts";
+import { advanceMembership, proposeConfig, type ConfigRefusal } from "./membership.ts";
+import {
+  confirmReads,
+  leaseIndex,
+  onReadIndex,
+  onReadIndexReply,
+  startRead,
+  startReadRound,
+} from "./reads.ts";
 import {
   onAppendEntries,
   onAppendEntriesReply,
@@ -26,6 +34,7 @@ import {
 } from "./replication.ts";
 import { compactLog, onInstallSnapshot, snapshotInstalled } from "./snapshot.ts";
 import { NodeState, type Role, type StateImage } from "./state.ts";
+import { advanceTransfer, onTimeoutNow, startTransfer, type TransferRefusal } from "./transfer.ts";
 
 /**
  * What became of an entry. `rejected`: another entry was committed in its stead, so it never will
@@ -189,15 +198,54 @@ export class RaftNode {
     return state.log.last;
   }
 
-  /** Appends a command, whose payload stays with the caller; null: this node does not lead (`leader` may know who). */
+  /** Whether commands are taken: this node leads, is not handing its leadership over, and is not on its way out. */
+  get takesCommands(): boolean {
+    return this.#state.takesCommands;
+  }
+
+  /** To whom leadership is being handed over; null: to nobody. */
+  get transferTarget(): NodeId | null {
+    return this.#state.transfer?.to ?? null;
+  }
+
+  /** Appends a command, whose payload stays with the caller; null: no commands are taken here (`leader` may know where). */
   proposeCommand(now: number): LogPosition | null {
     return this.proposeCommands(1, now);
   }
 
-  /** Appends `count` commands, one after another, and returns the position of the last; null: this node does not lead. */
+  /** Appends `count` commands, one after another, and returns the position of the last; null: no commands are taken here. */
   proposeCommands(count: number, now: number): LogPosition | null {
     this.#advance(now);
-    return this.#state.role === "leader" ? this.#state.appendOwn(count) : null;
+    return this.#state.takesCommands ? this.#state.appendOwn(count) : null;
+  }
+
+  /**
+   * Begins a change of membership (§6) to `target`, any configuration that is not joint. If the voters change it goes
+   * through C_old,new, which the leader of the day leaves by itself. Returns the position of the first entry of the
+   * change, or why it was not begun. `config` tells what is in force, `commitStatus` whether a step is committed.
+   * Throws `ProtocolViolation` for a target without voters, or with a member in two parts.
+   */
+  proposeConfig(target: ClusterConfig, now: number): LogPosition | ConfigRefusal {
+    this.#advance(now);
+    return proposeConfig(this.#state, target, this.#now);
+  }
+
+  /**
+   * Hands leadership over (dissertation 3.10) to the voter `to`, or, null, to the one whose log is the most complete.
+   * Until another leader is heard of, or the longest election timeout is over, no commands are taken.
+   */
+  transferLeadership(to: NodeId | null, now: number): { readonly to: NodeId } | TransferRefusal {
+    this.#advance(now);
+    return startTransfer(this.#state, to, this.#now);
+  }
+
+  /**
+   * The index at which a read may be served at once on the strength of the leader's lease (dissertation 6.4.1), provided
+   * that no clock drifts by more than `clockDriftMax` and that all nodes check quorums; null: use `readIndex`.
+   */
+  leaseIndex(now: number): LogIndex | null {
+    this.#advance(now);
+    return leaseIndex(this.#state, this.#now);
   }
 
   /**
@@ -243,7 +291,12 @@ export class RaftNode {
       case "read-index-reply":
         onReadIndexReply(state, message);
         break;
+      case "timeout-now":
+        onTimeoutNow(state, message, this.#now);
+        break;
     }
+    advanceMembership(state, this.#now);
+    advanceTransfer(state, this.#now);
   }
 
   /** The time that `Actions.timer` named has come. Early calls do nothing but name the right time. */
@@ -253,9 +306,11 @@ export class RaftNode {
     const state = this.#state;
     state.reads.expire(state, this.#now);
     if (state.role === "leader") onLeaderTimeout(state, this.#now);
-    else if (this.#mayCampaign() && this.#now >= (state.electionDeadline ?? Infinity)) {
-      onElectionTimeout(state, this.#now);
+    else if (state.isEligible && this.#now >= (state.electionDeadline ?? Infinity)) {
+      if (this.#now < state.stallDeadline) onElectionTimeout(state, this.#now);
+      else state.resetElectionDeadline(this.#now);
     }
+    advanceTransfer(state, this.#now);
   }
 
   /** The batch `persistId` and all before it are durable. Throws `ProtocolViolation` for one that was never taken. */
@@ -264,6 +319,8 @@ export class RaftNode {
     this.#state.persisted(persistId);
     countOwnVote(this.#state, persistId, this.#now);
     advanceCommit(this.#state);
+    advanceMembership(this.#state, this.#now);
+    advanceTransfer(this.#state, this.#now);
   }
 
   /**
@@ -296,7 +353,7 @@ export class RaftNode {
     const deadline = this.#deadline();
     if (deadline < (this.#timer ?? Infinity)) this.#timer = deadline;
     const actions = state.outbox.take(this.#timer);
-    if (actions.append !== null) state.appendTaken(actions.persistId, actions.append.to - 1);
+    if (actions.append !== null) state.appendTaken(actions.persistId, actions.append.to - 1, this.#now);
     return actions;
   }
 
@@ -318,17 +375,17 @@ export class RaftNode {
     if (now > this.#now) this.#now = now;
   }
 
-  /** Only a voter campaigns; a learner or a stranger would disturb for nothing. */
-  #mayCampaign(): boolean {
-    return this.#state.isVoter;
-  }
-
   #deadline(): number {
     const state = this.#state;
     const role =
       state.role === "leader"
-        ? Math.min(state.heartbeatDeadline, quorumDeadline(state))
-        : this.#mayCampaign()
+        ? Math.min(
+            state.heartbeatDeadline,
+            quorumDeadline(state),
+            state.stallDeadline,
+            state.transfer?.until ?? Infinity,
+          )
+        : state.isEligible
           ? (state.electionDeadline ?? Infinity)
           : Infinity;
     return Math.min(role, state.reads.nextExpiry);

@@ -16,6 +16,16 @@ export interface RaftNodeOptions {
   readonly preVote?: boolean;
   /** A leader that hears no majority steps down, and a follower that hears its leader refuses other candidates (dissertation 6.2, 4.2.3). Default true. */
   readonly checkQuorum?: boolean;
+  /**
+   * How far two clocks may drift apart, as a share of the time that passes: the bound that lease reads rest on
+   * (dissertation 6.4.1). Default 0.05: of 400 ms, 20.
+   */
+  readonly clockDriftMax?: number;
+  /**
+   * A leader whose own disk has not finished a write for this long hands its leadership on, and no node with such
+   * a write under way campaigns. Default: twice the longest election timeout.
+   */
+  readonly storageStallMs?: number;
   /** Entries in one AppendEntries. Default 4,096. */
   readonly messageEntriesMax?: number;
   /** Bytes of records in one AppendEntries, though always at least one entry. Default 1 MiB. */
@@ -50,6 +60,8 @@ export function withDefaults(options: RaftNodeOptions): Options {
     heartbeatMs: options.heartbeatMs ?? 80,
     preVote: options.preVote ?? true,
     checkQuorum: options.checkQuorum ?? true,
+    clockDriftMax: options.clockDriftMax ?? 0.05,
+    storageStallMs: options.storageStallMs ?? 2 * (options.electionTimeoutMs?.max ?? 800),
     messageEntriesMax: options.messageEntriesMax ?? 4096,
     messageBytesMax: options.messageBytesMax ?? 1024 * 1024,
     inflightMessagesMax: options.inflightMessagesMax ?? 64,
@@ -64,6 +76,11 @@ export function withDefaults(options: RaftNodeOptions): Options {
     full.heartbeatMs > 0 && full.heartbeatMs <= min / 2,
     "heartbeatMs is at most half of electionTimeoutMs.min",
   );
+  assert(
+    full.clockDriftMax >= 0 && full.clockDriftMax < 1,
+    "clockDriftMax is a share: from 0 to less than 1",
+  );
+  assert(full.storageStallMs > 0, "storageStallMs is a positive time");
   for (const name of LIMITS) {
     assert(Number.isSafeInteger(full[name]) && full[name] > 0, `${name} is a positive whole number`);
   }

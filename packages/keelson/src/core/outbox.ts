@@ -120,6 +120,11 @@ export class Outbox {
     if (!this.#snapshots.includes(to)) this.#snapshots.push(to);
   }
 
+  /** Who does not lead offers no snapshots. */
+  forgetSnapshots(): void {
+    this.#snapshots = [];
+  }
+
   installSnapshot(offer: InstallSnapshot): void {
     this.#installSnapshot = offer;
   }

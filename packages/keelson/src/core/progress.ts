@@ -22,6 +22,18 @@ export interface ProgressImage {
   readonly roundAcked: number;
   readonly activeAt: number;
   readonly heartbeatDue: boolean;
+  readonly toldInRound: number;
+  readonly departure: Departure | null;
+}
+
+/** A member that is being left behind is sent its own removal, so that it knows. */
+export interface Departure {
+  /** The entry without it. */
+  readonly index: LogIndex;
+  /** When to stop trying. */
+  readonly until: number;
+  /** The leadership check that told it that the entry is committed; null: none yet. */
+  readonly round: number | null;
 }
 
 /**
@@ -43,6 +55,10 @@ export class Progress {
   activeAt: number;
   /** A heartbeat is owed, with or without entries. */
   heartbeatDue = false;
+  /** The latest leadership check in which it was asked to take over the leadership. */
+  toldInRound = 0;
+  /** Set once the configuration names it no more. */
+  departure: Departure | null = null;
 
   constructor(next: LogIndex, now: number) {
     this.#next = next;
@@ -58,6 +74,8 @@ export class Progress {
     progress.#waiting = image.waiting;
     progress.roundAcked = image.roundAcked;
     progress.heartbeatDue = image.heartbeatDue;
+    progress.toldInRound = image.toldInRound;
+    progress.departure = image.departure;
     return progress;
   }
 
@@ -71,6 +89,8 @@ export class Progress {
       roundAcked: this.roundAcked,
       activeAt: this.activeAt,
       heartbeatDue: this.heartbeatDue,
+      toldInRound: this.toldInRound,
+      departure: this.departure,
     };
   }
 

@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
 
+import { configOf, isJoint, membersOf } from "./index.ts";
 import { CoreChecker } from "../testing/core-checker.ts";
 import { CoreHost, type Letter } from "../testing/core-cluster.ts";
 import { seededRandom } from "../testing/core-group.ts";
 
-const SEEDS = 200;
+const ALL = ["a", "b", "c", "d", "e", "f"];
+const SEEDS = 240;
 const FAULTY_STEPS = 700;
 /** Time enough for the slowest group to elect, catch up and answer once nothing fails any more. */
 const CALM_MS = 12_000;
@@ -18,6 +20,10 @@ interface Tally {
   compactions: number;
   installs: number;
   leaders: number;
+  changes: number;
+  removedLeaders: number;
+  transfers: number;
+  leaseReads: number;
 }
 
 /** One group under faults from one seed: chaos first, then calm, in which it must recover by itself. */
@@ -31,6 +37,9 @@ class RandomRun {
   readonly #dropRate: number;
   readonly #doubleRate: number;
   readonly #crashRate: number;
+  readonly #founders: readonly string[];
+  readonly #changeRate: number;
+  readonly #checkQuorum: boolean;
   #letters: Letter[] = [];
   #now = 0;
   #calm = false;
@@ -39,11 +48,17 @@ class RandomRun {
     const random = seededRandom(seed);
     this.#random = random;
     this.#tally = tally;
-    const ids = ["a", "b", "c", "d", "e"].slice(0, 1 + Math.floor(random() * 5));
+    const ids = ALL.slice(0, 1 + Math.floor(random() * 5));
+    this.#founders = ids;
+    this.#changeRate = random() < 0.4 ? 0 : random() * 0.05;
     const shared = { inflightMessagesMax: 1 + Math.floor(random() * 4), preVote: random() < 0.8 };
     const messageEntriesMax = 1 + Math.floor(random() * 5);
-    const checkQuorum = random() < 0.8;
-    this.#hosts = ids.map((id) => new CoreHost(id, random, { ...shared, messageEntriesMax, checkQuorum }));
+    // A removed node that does not know it disturbs whoever has neither of the two.
+    const checkQuorum = random() < 0.8 || !shared.preVote;
+    // Those who are not members at first may become some.
+    const there = this.#changeRate > 0 ? ALL : ids;
+    this.#hosts = there.map((id) => new CoreHost(id, random, { ...shared, messageEntriesMax, checkQuorum }));
+    this.#checkQuorum = checkQuorum;
     this.#dropRate = random() * 0.2;
     this.#doubleRate = random() * 0.2;
     this.#crashRate = random() * 0.02;
@@ -72,6 +87,8 @@ class RandomRun {
     else if (dice < 0.85) this.#compact(host);
     else if (dice < 0.87) this.#partition();
     else if (dice < 0.87 + this.#crashRate) this.#crash(host);
+    else if (dice < 0.9 + this.#changeRate) this.#change(this.#aLeader() ?? host);
+    else if (dice < 0.97 && this.#checkQuorum) this.#leaseRead(host);
     else this.#passTime(this.#random() * 80);
   }
 
@@ -104,6 +121,35 @@ class RandomRun {
       host.propose(`${host.id}${this.#now}.${count}`, this.#now);
     }
     if (this.#random() < 0.7) this.#drain(host);
+  }
+
+  /** Any change that a person could ask for, or a transfer of leadership; the node may refuse. */
+  #change(host: CoreHost): void {
+    const { node } = host;
+    if (this.#random() < 0.3) {
+      const to = this.#random() < 0.5 ? null : this.#pick(this.#hosts)!.id;
+      if (typeof node.transferLeadership(to, this.#now) === "object") this.#tally.transfers += 1;
+      return;
+    }
+    if (this.#changeRate === 0) return;
+    const roles = this.#hosts.map(({ id }) => ({ id, dice: this.#random() }));
+    const voters = roles.filter(({ dice }) => dice < 0.5).map(({ id }) => id);
+    const learners = roles.filter(({ dice }) => dice > 0.8).map(({ id }) => id);
+    if (voters.length === 0) return;
+    const proposed = host.proposeConfig(configOf(voters, learners), this.#now);
+    if (typeof proposed === "string") return;
+    this.#tally.changes += 1;
+    if (!voters.includes(host.id)) this.#tally.removedLeaders += 1;
+  }
+
+  /** LIN: what the lease allows to be read at once holds all that was committed anywhere. */
+  #leaseRead(host: CoreHost): void {
+    const index = host.node.leaseIndex(this.#now);
+    if (index === null) return;
+    this.#tally.leaseReads += 1;
+    expect(index, "a lease read sees all that is committed").toBeGreaterThanOrEqual(
+      this.#checker.committedCount,
+    );
   }
 
   #read(host: CoreHost): void {
@@ -185,10 +231,7 @@ class RandomRun {
     for (const host of this.#hosts) if (!host.isUp) this.#restart(host);
     if (this.#hosts.every(({ memory }) => memory.length === 0)) {
       const [first] = this.#hosts;
-      first!.createCluster(
-        this.#hosts.map(({ id }) => id),
-        this.#now,
-      );
+      first!.createCluster(this.#founders, this.#now);
     }
     this.#runCalmly(CALM_MS / 2);
     const leaders = this.#hosts.filter(({ node }) => node.role === "leader");
@@ -196,9 +239,12 @@ class RandomRun {
     this.#tally.leaders += 1;
     const read = leaders[0]!.node.readIndex(this.#now);
     this.#reads.set(`${leaders[0]!.id}:${read}`, this.#checker.committedCount);
+    const { config } = leaders[0]!.node;
+    expect(isJoint(config), "the change has ended").toBe(false);
     expect(leaders[0]!.propose("last", this.#now)).not.toBeNull();
     this.#runCalmly(CALM_MS / 2);
     for (const { id, applied } of this.#hosts) {
+      if (!membersOf(config).includes(id)) continue;
       expect(applied.at(-1)?.payload, `the last write, applied by ${id}`).toBe("last");
     }
     expect([...this.#reads.keys()], "reads that were never answered").toEqual([]);
@@ -210,9 +256,15 @@ class RandomRun {
     while (this.#now < end) {
       for (const host of this.#hosts) {
         this.#drain(host);
-        while (host.pendingWrites > 0 || host.snapshotIsWanted || host.isInstalling) this.#writeOne(host);
+        while (host.pendingWrites > 0 || host.snapshotIsWanted || host.isInstalling) {
+          this.#writeOne(host);
+          this.#check();
+        }
       }
-      for (const letter of this.#letters.splice(0)) this.#hand(letter);
+      for (const letter of this.#letters.splice(0)) {
+        this.#hand(letter);
+        this.#check();
+      }
       this.#check();
       if (this.#letters.length === 0 && this.#hosts.every(({ pendingWrites }) => pendingWrites === 0)) {
         const next = Math.min(...this.#hosts.map(({ timer }) => timer ?? Infinity));
@@ -223,6 +275,10 @@ class RandomRun {
 
   #check(): void {
     this.#checker.check(this.#hosts);
+  }
+
+  #aLeader(): CoreHost | undefined {
+    return this.#pick(this.#hosts.filter((host) => host.isUp && host.node.role === "leader"));
   }
 
   #pick<T>(from: readonly T[]): T | undefined {
@@ -240,6 +296,10 @@ describe("a group of cores under random faults", () => {
       compactions: 0,
       installs: 0,
       leaders: 0,
+      changes: 0,
+      removedLeaders: 0,
+      transfers: 0,
+      leaseReads: 0,
     };
     for (let seed = 1; seed <= SEEDS; seed++) {
       try {
@@ -250,6 +310,6 @@ describe("a group of cores under random faults", () => {
         });
       }
     }
-    for (const [what, count] of Object.entries(tally)) expect(count, what).toBeGreaterThan(SEEDS / 10);
+    for (const [what, count] of Object.entries(tally)) expect(count, what).toBeGreaterThan(SEEDS / 20);
   });
 });

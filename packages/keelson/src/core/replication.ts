@@ -6,8 +6,9 @@ import type { AppendEntries, AppendEntriesReply, EntryRange } from "./message.ts
 import type { LogIndex, NodeId } from "./position.ts";
 import type { Progress } from "./progress.ts";
 import { quorumValue } from "./quorum.ts";
-import { confirmReads } from "./reads.ts";
+import { confirmReads, extendLease } from "./reads.ts";
 import type { NodeState } from "./state.ts";
+import { bestTarget, sendTimeoutNow } from "./transfer.ts";
 
 // --- The leader's side -------------------------------------------------------------------------
 
@@ -15,6 +16,13 @@ import type { NodeState } from "./state.ts";
 export function onLeaderTimeout(state: NodeState, now: number): void {
   if (now >= quorumDeadline(state)) {
     // It may have been deposed without knowing: clients are better served elsewhere.
+    state.becomeFollower(state.term, null, now);
+    return;
+  }
+  if (now >= state.stallDeadline) {
+    // Nothing of its own will be durable any time soon; another's disk may do better.
+    const successor = bestTarget(state, now);
+    if (successor !== null) sendTimeoutNow(state, successor);
     state.becomeFollower(state.term, null, now);
     return;
   }
@@ -49,7 +57,8 @@ function sendNext(state: NodeState, to: NodeId, progress: Progress, now: number)
   const from = progress.next;
   if (from <= state.log.base.index) {
     progress.awaitSnapshot();
-    state.outbox.sendSnapshot(to);
+    // A snapshot is too much for telling somebody that it was removed.
+    if (progress.departure === null) state.outbox.sendSnapshot(to);
     return false;
   }
   // A node that has not answered for long gets questions, not megabytes.
@@ -109,10 +118,11 @@ export function onAppendEntriesReply(state: NodeState, message: AppendEntriesRep
     const agreement = state.log.lastAgreement(Math.min(hint.index, refused), hint.term);
     const reachable = hint.index >= state.log.base.index ? agreement : hint.index;
     progress.probeFrom(Math.min(reachable, refused - 1) + 1);
-  } else if (progress.state === "snapshot") {
+  } else if (progress.state === "snapshot" && progress.departure === null) {
     // It still lacks what our log begins after: the snapshot was lost, or is older than the log's base by now.
     state.outbox.sendSnapshot(message.from);
   }
+  extendLease(state);
   confirmReads(state);
 }
 

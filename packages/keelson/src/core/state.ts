@@ -1,6 +1,7 @@
 import { assert } from "./assert.ts";
 import type { HardState } from "./action.ts";
 import { isVoter, membersOf, type ClusterConfig } from "./config.ts";
+import type { Transfer } from "./transfer.ts";
 import { Log, EMPTY_LOG, type LogImage } from "./log.ts";
 import type { Message } from "./message.ts";
 import type { Options } from "./options.ts";
@@ -17,6 +18,17 @@ interface AppendInFlight {
   readonly persistId: number;
   /** Entries up to here are durable when it completes; lowered when some of them are overwritten. */
   upTo: LogIndex;
+  readonly takenAt: number;
+}
+
+/** How many of the longest election timeouts a leader tries to tell a member that it was removed. */
+const DEPARTURE_TIMEOUTS = 4;
+
+/** A leadership check that a lease may begin with. */
+export interface LeaseProbe {
+  readonly round: number;
+  /** When it began, which is before any of its messages were sent. */
+  readonly at: number;
 }
 
 /** A `NodeState` as plain values. Sets and maps are arrays here, in their order. */
@@ -46,6 +58,10 @@ export interface StateImage {
   readonly termStart: LogIndex;
   readonly round: number;
   readonly heartbeatDeadline: number;
+  readonly transfer: Transfer | null;
+  readonly leaseFrom: number;
+  readonly leaseProbe: LeaseProbe | null;
+  readonly leaseIsVoid: boolean;
 }
 
 /**
@@ -100,6 +116,13 @@ export class NodeState {
   termStart: LogIndex = 0;
   round = 0;
   heartbeatDeadline = Infinity;
+  transfer: Transfer | null = null;
+  /** The last time at which a majority is known to have promised not to vote anybody else in for a while. */
+  leaseFrom = -Infinity;
+  /** The next check that will extend the lease. One at a time: its answers come well before the lease ends. */
+  leaseProbe: LeaseProbe | null = null;
+  /** This leader asked somebody to depose it, so in this term no promise holds any more (dissertation 3.10). */
+  leaseIsVoid = false;
 
   constructor(
     options: Options,
@@ -151,6 +174,10 @@ export class NodeState {
     state.termStart = image.termStart;
     state.round = image.round;
     state.heartbeatDeadline = image.heartbeatDeadline;
+    state.transfer = image.transfer;
+    state.leaseFrom = image.leaseFrom;
+    state.leaseProbe = image.leaseProbe;
+    state.leaseIsVoid = image.leaseIsVoid;
     return state;
   }
 
@@ -181,6 +208,10 @@ export class NodeState {
       termStart: this.termStart,
       round: this.round,
       heartbeatDeadline: this.heartbeatDeadline,
+      transfer: this.transfer,
+      leaseFrom: this.leaseFrom,
+      leaseProbe: this.leaseProbe,
+      leaseIsVoid: this.leaseIsVoid,
     };
   }
 
@@ -216,7 +247,32 @@ export class NodeState {
   /** Whether nobody else has a vote, so that no election can be lost. */
   get isSoleVoter(): boolean {
     const { voters, outgoingVoters } = this.config;
-    return outgoingVoters.length === 0 && voters.length === 1 && voters[0] === this.id;
+    return voters.length > 0 && [...voters, ...outgoingVoters].every((id) => id === this.id);
+  }
+
+  /**
+   * Whether this node may stand for election: if it is a voter, or was one and does not know its removal to be
+   * committed. A leader that crashed over its own removal may be the only one with the longest log, without which
+   * nobody can win. Learners and strangers would disturb for nothing.
+   */
+  get isEligible(): boolean {
+    if (this.isVoter) return true;
+    const { index } = this.log.config;
+    // The one before the last is committed: no change begins before the one before it is done.
+    return index > this.#commit && isVoter(this.log.configAt(index - 1).config, this.id);
+  }
+
+  /** Whether new commands are taken: not while leadership is handed over, nor by a leader that is on its way out. */
+  get takesCommands(): boolean {
+    return this.role === "leader" && this.transfer === null && this.isVoter;
+  }
+
+  /** When the oldest write to the log will have taken too long: a node whose disk hangs should not lead. */
+  get stallDeadline(): number {
+    const oldest = this.#appendsInFlight[0];
+    // A sole voter has nobody to hand over to, and can still serve reads.
+    if (oldest === undefined || this.isSoleVoter) return Infinity;
+    return oldest.takenAt + this.options.storageStallMs;
   }
 
   /** On the leader: whether an entry of its own term is committed, before which it knows nothing (§8). */
@@ -252,7 +308,9 @@ export class NodeState {
     this.votes.clear();
     this.ownVoteId = null;
     this.progress.clear();
+    this.outbox.forgetSnapshots();
     this.heartbeatDeadline = Infinity;
+    this.transfer = null;
     if (leader !== this.leader) this.reads.failAll(this);
     this.leader = leader;
     this.electionDeadline ??= this.#drawElectionDeadline(now);
@@ -278,12 +336,10 @@ export class NodeState {
     this.ownVoteId = null;
     this.electionDeadline = null;
     this.round = 0;
-    // §5.3: at first the leader supposes that every log equals its own.
-    this.progress = new Map(
-      membersOf(this.config)
-        .filter((id) => id !== this.id)
-        .map((id) => [id, new Progress(this.log.last.index + 1, now)]),
-    );
+    this.leaseFrom = -Infinity;
+    this.leaseProbe = null;
+    this.leaseIsVoid = false;
+    this.#followMembership(now);
     // §8: entries of earlier terms are known to be committed only when one of this term is.
     this.termStart = this.log.last.index + 1;
     this.appendOwn(1);
@@ -298,9 +354,53 @@ export class NodeState {
     return this.log.last;
   }
 
+  /** Appends a configuration of this leader's term, which is in force from now on (§6). */
+  appendConfig(config: ClusterConfig, now: number): LogPosition {
+    this.log.extendConfig(this.#term, config);
+    const { last } = this.log;
+    this.outbox.append(last.index, last.index + 1);
+    this.#followMembership(now);
+    this.startRound(now);
+    return last;
+  }
+
+  /** Watches over those who are members now, and for a while over those who are not any more. */
+  #followMembership(now: number): void {
+    const members = new Set(membersOf(this.config));
+    for (const id of members) {
+      const known = this.progress.get(id);
+      if (known !== undefined) known.departure = null;
+      // §5.3: at first the leader supposes that every log equals its own.
+      else if (id !== this.id) this.progress.set(id, new Progress(this.log.last.index + 1, now));
+    }
+    const until = now + DEPARTURE_TIMEOUTS * this.options.electionTimeoutMs.max;
+    for (const [id, progress] of this.progress) {
+      if (!members.has(id)) progress.departure ??= { index: this.log.last.index, until, round: null };
+    }
+  }
+
+  /** Lets go of removed members that know it, or that cannot be told. */
+  #dropDeparted(now: number): void {
+    for (const [id, progress] of this.progress) {
+      const { departure } = progress;
+      if (departure === null) continue;
+      const knows = departure.round !== null && progress.roundAcked >= departure.round;
+      if (knows || now >= departure.until || progress.state === "snapshot") this.progress.delete(id);
+      else if (
+        departure.round === null &&
+        departure.index <= this.#commit &&
+        progress.match >= departure.index
+      ) {
+        progress.departure = { ...departure, round: this.round };
+      }
+    }
+  }
+
   /** Begins a check of leadership: every member is owed a heartbeat that carries its number. */
   startRound(now: number): void {
     this.round += 1;
+    this.leaseProbe ??= { round: this.round, at: now };
+    this.#dropDeparted(now);
     this.heartbeatDeadline = this.progress.size === 0 ? Infinity : now + this.options.heartbeatMs;
     for (const progress of this.progress.values()) progress.heartbeatDue = true;
   }
@@ -331,8 +431,8 @@ export class NodeState {
   }
 
   /** A batch leaves: what it appends counts as durable only when `persisted` says so. */
-  appendTaken(persistId: number, upTo: LogIndex): void {
-    this.#appendsInFlight.push({ persistId, upTo });
+  appendTaken(persistId: number, upTo: LogIndex, takenAt: number): void {
+    this.#appendsInFlight.push({ persistId, upTo, takenAt });
   }
 
   /** This batch and all before it are durable. */

@@ -1,4 +1,11 @@
-import { hasQuorum, type Message, type NodeId, type RaftNode } from "../core/index.ts";
+import {
+  hasQuorum,
+  isJoint,
+  type ClusterConfig,
+  type Message,
+  type NodeId,
+  type RaftNode,
+} from "../core/index.ts";
 import type { CoreHost, Letter, TestEntry } from "./core-cluster.ts";
 
 /** How far a host was looked at, so that a step costs what it changed and not the whole log. */
@@ -147,12 +154,16 @@ export class CoreChecker {
   #checkCommitted(watched: Watched, host: CoreHost, hosts: readonly CoreHost[], unchanged: number): void {
     const { node, memory } = host;
     fact(watched.commit <= node.commitIndex, `MONO: the commit index of ${host.id} fell`);
+    // In the step in which C_old,new is committed, by both majorities, it is left: it was in force a moment ago.
+    const latest = node.log.configAt(node.commitIndex);
+    const justLeft = isJoint(latest.config) && latest.index > watched.commit;
+    const config = justLeft ? latest.config : node.config;
     for (let index = Math.min(watched.commit, unchanged) + 1; index <= node.commitIndex; index++) {
       const entry = memory[index - 1];
       fact(entry !== undefined, `ORD: ${host.id} committed ${index} and does not have it`);
       const known = this.#committed[index - 1]?.entry;
       if (known === undefined) {
-        this.#checkQuorum(host, hosts, entry);
+        this.#checkQuorum(host, hosts, entry, config);
         this.#committed.push({ entry, seenInTerm: node.term });
         continue;
       }
@@ -164,8 +175,8 @@ export class CoreChecker {
     watched.commit = node.commitIndex;
   }
 
-  #checkQuorum({ id, node }: CoreHost, hosts: readonly CoreHost[], entry: TestEntry): void {
-    const durable = hasQuorum(node.config, (member) =>
+  #checkQuorum({ id }: CoreHost, hosts: readonly CoreHost[], entry: TestEntry, config: ClusterConfig): void {
+    const durable = hasQuorum(config, (member) =>
       hosts.some((host) => host.id === member && host.stored[entry.index - 1]?.term === entry.term),
     );
     fact(durable, `CQ: ${describe(entry)} is committed by ${id} without a durable majority`);

@@ -6,6 +6,7 @@ import {
   type Actions,
   type ClusterConfig,
   type ConfigAt,
+  type ConfigRefusal,
   type HardState,
   type InstallSnapshot,
   type LogImage,
@@ -143,6 +144,12 @@ export class CoreHost {
     return position;
   }
 
+  proposeConfig(target: ClusterConfig, now: number): LogPosition | ConfigRefusal {
+    const proposed = this.node.proposeConfig(target, now);
+    this.#addOwn();
+    return proposed;
+  }
+
   receive(letter: Letter, now: number): void {
     if (letter.message.type === "install-snapshot") this.#offered = letter;
     const { node } = this;
@@ -154,7 +161,7 @@ export class CoreHost {
     if (fresh !== undefined && known(fresh)) {
       this.#memory = [...this.#memory.slice(0, fresh.index - 1), ...entries.slice(first)];
     }
-    this.#addBlank();
+    this.#addOwn();
   }
 
   timeout(now: number): void {
@@ -191,7 +198,7 @@ export class CoreHost {
     const { actions, entries, letters } = write;
     this.#write(actions, entries);
     this.node.handlePersisted(actions.persistId, now);
-    this.#addBlank();
+    this.#addOwn();
     return letters;
   }
 
@@ -270,10 +277,16 @@ export class CoreHost {
     }
   }
 
-  /** A new leader's first entry is the node's own: it has no payload. */
-  #addBlank(): void {
-    const { last } = this.node.log;
-    if (this.#memory.length === last.index - 1) this.#memory.push({ ...last, payload: "", config: null });
+  /** A new leader's first entry, and the steps of a change of membership, are the node's own. */
+  #addOwn(): void {
+    const { log } = this.node;
+    while (this.#memory.length < log.last.index) {
+      const index = this.#memory.length + 1;
+      const at = log.configAt(index);
+      const config = at.index === index ? at.config : null;
+      const payload = config === null ? "" : JSON.stringify(config);
+      this.#memory.push({ index, term: log.termAt(index) ?? 0, payload, config });
+    }
   }
 
   #letters(outgoing: Actions["messages"]): Letter[] {

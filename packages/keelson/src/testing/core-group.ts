@@ -1,4 +1,11 @@
-import type { LogPosition, Message, NodeId, RaftNode, RaftNodeOptions } from "../core/index.ts";
+import {
+  configOf,
+  type LogPosition,
+  type Message,
+  type NodeId,
+  type RaftNode,
+  type RaftNodeOptions,
+} from "../core/index.ts";
 import { CoreChecker, InvariantBroken } from "./core-checker.ts";
 import { CoreHost, type Letter, type TornWrites } from "./core-cluster.ts";
 
@@ -265,6 +272,20 @@ export class CoreGroup {
   propose(id: NodeId, payload: string): LogPosition {
     const position = this.host(id).propose(payload, this.now);
     if (position === null) throw new InvariantBroken(`${id} does not lead`);
+    return position;
+  }
+
+  /** Begins a change of membership on a node that leads, which must take it; nothing leaves it yet. */
+  proposeConfig(id: NodeId, voters: readonly NodeId[], learners: readonly NodeId[] = []): LogPosition {
+    const proposed = this.host(id).proposeConfig(configOf(voters, learners), this.now);
+    if (typeof proposed === "string") throw new InvariantBroken(`${id} refused the change: ${proposed}`);
+    return proposed;
+  }
+
+  /** Changes the membership and lets the group settle. */
+  change(id: NodeId, voters: readonly NodeId[], learners: readonly NodeId[] = []): LogPosition {
+    const position = this.proposeConfig(id, voters, learners);
+    this.settle();
     return position;
   }
 
