@@ -1,13 +1,15 @@
 /**
  * Runs the simulator over many seeds: `npm run sim -- --seeds N [--from S] [--minutes M] [--jobs J]`, or one of
- * them again: `npm run sim -- --replay SEED [--trace FILE]`. Exits with 0 only if every invariant held.
+ * them again: `npm run sim -- --replay SEED [--trace FILE]`. With `--store kv` the server's state machine is
+ * replicated. Exits with 0 only if every invariant held.
  */
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { isMainThread, parentPort, Worker } from "node:worker_threads";
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
 import { planOf, shrink, simulate, type RunResult } from "keelson/testing";
+import { subjectOf, STORES, type Store } from "./sim/stores.ts";
 
 /** Runs that fail are shrunk, and shown in full, up to this many; the rest is only counted. */
 const FAILURES_SHOWN_MAX = 3;
@@ -30,8 +32,9 @@ if (isMainThread) process.exitCode = await main(process.argv.slice(2));
 else serveSeeds();
 
 function serveSeeds(): void {
+  const subject = subjectOf(workerData as Store);
   parentPort?.on("message", (seed: number) => {
-    void simulate(planOf(seed)).then((result) => {
+    void simulate(planOf(seed), { subject }).then((result) => {
       parentPort?.postMessage(outcomeOf(result));
     });
   });
@@ -52,18 +55,21 @@ async function main(args: string[]): Promise<number> {
         from: { type: "string" },
         minutes: { type: "string" },
         jobs: { type: "string" },
+        store: { type: "string", default: "sim" },
         replay: { type: "string" },
         trace: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     });
     if (values.help === true) return help();
+    const store = storeOf(values.store);
     if (values.replay !== undefined)
-      return await replay(wholeOf("replay", values.replay, 0), values.trace ?? null);
+      return await replay(wholeOf("replay", values.replay, 0), store, values.trace ?? null);
     const minutes = values.minutes === undefined ? Infinity : Number(values.minutes);
     if (!(minutes > 0)) throw new Error("--minutes must be a number above 0");
     const defaultSeeds = values.minutes === undefined ? 100 : Number.MAX_SAFE_INTEGER;
     return await runMany({
+      store,
       from: wholeOf("from", values.from, 1),
       seeds: wholeOf("seeds", values.seeds, defaultSeeds),
       until: performance.now() + minutes * 60_000,
@@ -83,26 +89,34 @@ function wholeOf(name: string, value: string | undefined, otherwise: number): nu
   return number;
 }
 
+function storeOf(name: string): Store {
+  const store = STORES.find((one) => one === name);
+  if (store === undefined) throw new Error(`--store must be ${STORES.join(" or ")}, not ${name}`);
+  return store;
+}
+
 function help(): number {
-  console.log(`Usage: npm run sim -- [--seeds N] [--from S] [--minutes M] [--jobs J]
-       npm run sim -- --replay SEED [--trace FILE]
+  console.log(`Usage: npm run sim -- [--seeds N] [--from S] [--minutes M] [--jobs J] [--store sim|kv]
+       npm run sim -- --replay SEED [--store sim|kv] [--trace FILE]
 
   --seeds N      how many seeds (default 100; without end if --minutes is given)
   --from S       the first seed (default 1)
   --minutes M    begin no new run after M minutes
   --jobs J       runs at a time (default: one for each core)
+  --store S      what is replicated: sim, a store made for the simulation (default), or kv, the server's own
   --replay SEED  one run again, and its smallest failing form if it fails
   --trace FILE   with --replay: every event, a line each`);
   return 0;
 }
 
 async function runMany(options: {
+  store: Store;
   from: number;
   seeds: number;
   until: number;
   jobs: number;
 }): Promise<number> {
-  const { from, seeds, until, jobs } = options;
+  const { store, from, seeds, until, jobs } = options;
   const began = performance.now();
   const sums = { runs: 0, ms: 0, committed: 0, writes: 0, reads: 0, undecided: 0 };
   const faults = new Map<string, number>();
@@ -123,10 +137,10 @@ async function runMany(options: {
     if (outcome.violation === null) return;
     failures.push(outcome);
     console.log(
-      `seed ${outcome.seed} broke ${outcome.violation}\n  again: npm run sim -- --replay ${outcome.seed}`,
+      `seed ${outcome.seed} broke ${outcome.violation}\n  again: ${replayCommand(outcome.seed, store)}`,
     );
   };
-  await Promise.all(Array.from({ length: jobs }, () => work(take, record)));
+  await Promise.all(Array.from({ length: jobs }, () => work(store, take, record)));
   clearInterval(progress);
   console.log(progressLine(sums, failures.length, began));
   console.log(
@@ -139,13 +153,13 @@ async function runMany(options: {
       .map(([fault, count]) => `${fault} ${count}`)
       .join(", ")}`,
   );
-  for (const { seed } of failures.slice(0, FAILURES_SHOWN_MAX)) await replay(seed, null);
+  for (const { seed } of failures.slice(0, FAILURES_SHOWN_MAX)) await replay(seed, store, null);
   return failures.length === 0 && sums.runs > 0 ? 0 : 1;
 }
 
-function work(take: () => number | null, record: (outcome: Outcome) => void): Promise<void> {
+function work(store: Store, take: () => number | null, record: (outcome: Outcome) => void): Promise<void> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL(import.meta.url));
+    const worker = new Worker(new URL(import.meta.url), { workerData: store });
     const feed = (): void => {
       const seed = take();
       if (seed !== null) worker.postMessage(seed);
@@ -171,8 +185,9 @@ function progressLine(sums: { runs: number; ms: number }, failures: number, bega
   );
 }
 
-async function replay(seed: number, traceFile: string | null): Promise<number> {
-  const result = await simulate(planOf(seed), { fullTrace: traceFile !== null });
+async function replay(seed: number, store: Store, traceFile: string | null): Promise<number> {
+  const subject = subjectOf(store);
+  const result = await simulate(planOf(seed), { subject, fullTrace: traceFile !== null });
   if (traceFile !== null) {
     writeFileSync(traceFile, result.trace.map((line) => `${line}\n`).join(""));
     console.log(`${result.trace.length} events in ${traceFile}`);
@@ -183,13 +198,17 @@ async function replay(seed: number, traceFile: string | null): Promise<number> {
     return 0;
   }
   console.log(`broke ${result.violation.message}`);
-  const small = await shrink(result);
+  const small = await shrink(result, { subject });
   console.log(`the smallest run that breaks it: ${describePlan(small)}`);
   for (const fault of small.plan.faults) console.log(`  ${JSON.stringify(fault)}`);
   console.log(`broke ${small.violation?.message ?? ""}; the steps that led there:`);
   for (const line of small.trace.slice(-40)) console.log(`  ${line}`);
-  console.log(`again: npm run sim -- --replay ${seed}`);
+  console.log(`again: ${replayCommand(seed, store)}`);
   return 1;
+}
+
+function replayCommand(seed: number, store: Store): string {
+  return `npm run sim -- --replay ${seed}${store === "sim" ? "" : ` --store ${store}`}`;
 }
 
 function describePlan({ plan, ms, committed }: RunResult): string {

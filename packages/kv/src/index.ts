@@ -22,5 +22,12 @@ export {
   type KvResult,
   type PutCommand,
 } from "./commands.ts";
-export { openDatabase, type Database } from "./database.ts";
-export { KvStateMachine, type Listing, type ListOptions, type Versioned } from "./state-machine.ts";
+export { DatabaseOpenError, type Database, type DatabaseOperation } from "./database.ts";
+export { openDatabase } from "./level-database.ts";
+export {
+  KvStateMachine,
+  type KvStateMachineOptions,
+  type Listing,
+  type ListOptions,
+  type Versioned,
+} from "./state-machine.ts";

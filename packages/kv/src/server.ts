@@ -4,7 +4,7 @@ import { wal } from "keelson/storage/wal";
 import { tcp } from "keelson/transport/tcp";
 import { encodeClientAddresses, formatAddress, type ClientAddresses } from "./addresses.ts";
 import type { KvCommand, KvResult } from "./commands.ts";
-import { openDatabase } from "./database.ts";
+import { openDatabase } from "./level-database.ts";
 import { HttpServer } from "./http-server.ts";
 import { LineServer } from "./line-server.ts";
 import type { ServeOptions } from "./serve-options.ts";

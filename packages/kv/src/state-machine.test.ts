@@ -2,7 +2,8 @@ import path from "node:path";
 import { StateMachineFailure, type LogPosition } from "keelson";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { Condition, KvCommand, KvResult } from "./commands.ts";
-import { DatabaseOpenError, openDatabase, type Database, type DatabaseOperation } from "./database.ts";
+import { DatabaseOpenError, type Database, type DatabaseOperation } from "./database.ts";
+import { openDatabase } from "./level-database.ts";
 import { KvStateMachine } from "./state-machine.ts";
 import { temporaryDirectory } from "./test/temporary.ts";
 

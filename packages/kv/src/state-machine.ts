@@ -46,10 +46,18 @@ const META_FORMAT = 1;
 const META_BYTES = 33;
 const VERSION_BYTES = 8;
 
-/** Batches between two that are synced. It bounds what a power cut makes us apply again. */
 const BATCHES_PER_SYNC = 256;
-/** Batches that the ring remembers: many times those that may not be durable yet. */
 const RING_BATCHES = 4096;
+/** As many as the slot's two bytes can tell apart. */
+const RING_SLOTS = 65_536;
+
+/** How the state is kept; the defaults do, but for tests that want to see the rare soon. */
+export interface KvStateMachineOptions {
+  /** Batches between two that are synced. It bounds what a power cut makes us apply again. Default 256. */
+  readonly batchesPerSync?: number;
+  /** Batches that the ring remembers: at least twice those that may not be durable yet. Default 4096, at most 65,536. It must not grow over a state that is there. */
+  readonly ringBatches?: number;
+}
 
 interface Meta {
   readonly applied: LogPosition;
@@ -76,6 +84,8 @@ type Overlay = Map<string, { readonly key: Uint8Array; readonly entry: Versioned
 export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   readonly codec = commandCodec;
   readonly #openDatabase: () => Promise<Database>;
+  readonly #batchesPerSync: number;
+  readonly #ringBatches: number;
   #database: Database | null = null;
   #written: Meta = NOTHING;
   #count = 0;
@@ -83,8 +93,18 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   #flushing = false;
   #failure: StateMachineFailure | null = null;
 
-  constructor(openDatabase: () => Promise<Database>) {
+  constructor(
+    openDatabase: () => Promise<Database>,
+    { batchesPerSync = BATCHES_PER_SYNC, ringBatches = RING_BATCHES }: KvStateMachineOptions = {},
+  ) {
+    if (!(ringBatches >= 2 * batchesPerSync && ringBatches <= RING_SLOTS)) {
+      throw new RangeError(
+        `a ring of ${ringBatches} batches does not do: with one sync in ${batchesPerSync} it must have ${2 * batchesPerSync} to ${RING_SLOTS}`,
+      );
+    }
     this.#openDatabase = openDatabase;
+    this.#batchesPerSync = batchesPerSync;
+    this.#ringBatches = ringBatches;
   }
 
   async open(): Promise<LogPosition> {
@@ -131,12 +151,12 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       );
     }
     operations.push(
-      { type: "put", key: ringKey(batches), value: encodeNumbers(batches) },
+      { type: "put", key: ringKey(batches % this.#ringBatches), value: encodeNumbers(batches) },
       { type: "put", key: META_KEY, value: encodeMeta(meta) },
     );
     this.#flushing = true;
     try {
-      await this.#opened().batch(operations, { sync: batches % BATCHES_PER_SYNC === 0 });
+      await this.#opened().batch(operations, { sync: batches % this.#batchesPerSync === 0 });
     } catch (cause) {
       throw this.#fail("cannot write to the database", cause);
     } finally {
@@ -207,7 +227,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     for await (const [, value] of database.entries(Uint8Array.of(RING), Uint8Array.of(RING + 1))) {
       found.add(decodeNumber(value, 0));
     }
-    for (let batch = Math.max(1, batches - RING_BATCHES + 1); batch <= batches; batch++) {
+    for (let batch = Math.max(1, batches - this.#ringBatches + 1); batch <= batches; batch++) {
       if (found.has(batch)) continue;
       throw new DatabaseOpenError(
         `the state on disk lacks batch ${batch} of ${batches}: part of it was lost, as in a power cut. Move the state's directory away and start again: ${REBUILT}`,
@@ -257,8 +277,7 @@ function dataKey(key: Uint8Array): Uint8Array {
   return bytes;
 }
 
-function ringKey(batch: number): Uint8Array {
-  const slot = batch % RING_BATCHES;
+function ringKey(slot: number): Uint8Array {
   return Uint8Array.of(RING, slot >> 8, slot & 0xff);
 }
 

@@ -1,6 +1,6 @@
 import path from "node:path";
 import { onTestFinished } from "vitest";
-import { openDatabase } from "../database.ts";
+import { openDatabase } from "../level-database.ts";
 import { KvStateMachine } from "../state-machine.ts";
 import { FakeNode } from "./fake-node.ts";
 import { temporaryDirectory } from "./temporary.ts";

@@ -1,0 +1,74 @@
+import { fakeEnvironment } from "keelson/testing";
+import type { DatabaseOperation } from "keelson-kv";
+import { describe, expect, it } from "vitest";
+
+import { FaultFiles } from "../../packages/keelson/src/environment/fault-files.ts";
+import { LossyDatabase } from "./lossy-database.ts";
+
+const bytes = (text: string): Buffer => Buffer.from(text);
+const put = (key: string, value: string): DatabaseOperation => ({
+  type: "put",
+  key: bytes(key),
+  value: bytes(value),
+});
+const del = (key: string): DatabaseOperation => ({ type: "del", key: bytes(key) });
+const LATER = { sync: false };
+
+function openOn(files: FaultFiles): Promise<LossyDatabase> {
+  return LossyDatabase.open(fakeEnvironment({ files }).files, "/data");
+}
+
+async function contentsOf(database: LossyDatabase): Promise<string> {
+  const found: string[] = [];
+  for await (const [key, value] of database.entries(bytes("a"), bytes("z"))) {
+    found.push(`${Buffer.from(key).toString()}=${Buffer.from(value).toString()}`);
+  }
+  return found.join(" ");
+}
+
+describe("the database of the simulation", () => {
+  it("is an ordered map whose batches outlive its process", async () => {
+    const files = new FaultFiles();
+    const database = await openOn(files);
+    await database.batch([put("b", "1"), put("a", "x".repeat(700)), put("c", "3")], LATER);
+    await database.batch([del("c"), put("a", "2")], LATER);
+    files.kill();
+    const again = await openOn(files);
+    expect(await contentsOf(again)).toBe("a=2 b=1");
+    expect(await again.get(bytes("b"))).toEqual(bytes("1"));
+    expect(await again.get(bytes("c"))).toBeUndefined();
+    expect(again.holes).toBe(0);
+  });
+
+  it("keeps what was synced, and all before it, when the power fails", async () => {
+    const files = new FaultFiles();
+    const database = await openOn(files);
+    await database.batch([put("a", "1")], LATER);
+    await database.batch([put("b", "2")], { sync: true });
+    await database.batch([put("c", "3")], LATER);
+    files.crash(() => 0);
+    expect(await contentsOf(await openOn(files))).toBe("a=1 b=2");
+  });
+
+  it("leaves out a damaged batch, keeps a later one, and knows that something is missing", async () => {
+    const files = new FaultFiles();
+    const database = await openOn(files);
+    await database.batch([put("a", "1")], { sync: true });
+    await database.batch([put("b", "x".repeat(700)), put("c", "2")], LATER);
+    await database.batch([put("d", "3")], { sync: true });
+    // As if a sector of the second had been lost.
+    files.damage("/data/batches", 600, bytes("damage"));
+    const again = await openOn(files);
+    expect(await contentsOf(again)).toBe("a=1 d=3");
+    expect(again.holes).toBeGreaterThan(0);
+  });
+
+  it("can be thrown away and begun anew", async () => {
+    const files = new FaultFiles();
+    const database = await openOn(files);
+    await database.batch([put("a", "1")], { sync: true });
+    await database.close();
+    await LossyDatabase.remove(files, "/data");
+    expect(await contentsOf(await openOn(files))).toBe("");
+  });
+});
