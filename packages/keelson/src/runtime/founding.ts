@@ -13,7 +13,7 @@ import type { Driver } from "./driver.ts";
 import { reasonOf, type Failure } from "./failure.ts";
 import type { MembershipHistory } from "./membership.ts";
 import { checkId } from "./settings.ts";
-import { clusterIdOf, isNamed } from "./cluster-id.ts";
+import { beganWith, clusterIdOf, isNamed } from "../storage/cluster-id.ts";
 import type { StorageWatch } from "./storage-watch.ts";
 
 /** Voters a cluster may begin with: the paper's clusters have five, and each more makes every write wait for more. */
@@ -103,8 +103,9 @@ export class Founding {
   #isFounded(payload: Uint8Array): boolean {
     const { core, memberships, id } = this.#parts;
     if (core.log.last.index === 0) return false;
+    // The id tells it also when the first entry is gone from the log, and when the cluster was founded anew.
+    if (this.#clusterId !== null && beganWith(this.#clusterId, payload)) return true;
     const { first } = memberships;
-    if (first?.index === 1 && Buffer.compare(encodeMembership(first.membership), payload) === 0) return true;
     const names = first === null ? "" : ` (${[...first.membership.members.keys()].join(", ")})`;
     throw new AlreadyInitializedError(
       `node ${id} belongs to a cluster already, which began with other members or addresses${names}; ` +

@@ -6,7 +6,7 @@ import { ORIGIN, type LogIndex, type LogPosition, type Term } from "../core/posi
 import type { Environment } from "../environment/environment.ts";
 import { StorageFailedError, WrongIdentityError } from "../errors.ts";
 import type { LogStore, StoredLog } from "../storage/log-store.ts";
-import { isNamed } from "./cluster-id.ts";
+import { isNamed } from "../storage/cluster-id.ts";
 import { Entries } from "./entries.ts";
 import { EntryBuffer } from "./entry-buffer.ts";
 import { MembershipHistory } from "./membership.ts";

@@ -41,6 +41,12 @@ export interface Recovered {
   readonly torn: { readonly file: string; readonly offset: number } | null;
 }
 
+/** Is told what recovery reads, in order, before it is checked any further. What it is given is valid during the call. */
+export interface RecoveryObserver {
+  onSegment(segment: Segment, header: SegmentHeader): void;
+  onBatch(segment: Segment, offset: number, items: readonly Item[]): void;
+}
+
 const WHAT_TO_DO =
   "Nothing was changed. Restore this node's directory from a backup of it, or remove the node from its " +
   "cluster, and add a new one with another id and an empty directory: it gets the log from the others.";
@@ -49,6 +55,7 @@ const WHAT_TO_DO =
 export class Recovery {
   readonly #files: FileSystem;
   readonly #segments: Segments;
+  readonly #observer: RecoveryObserver | null;
   readonly #outline = new LogOutline();
   readonly #index = new EntryIndex();
   /** Entries up to here are known only from a header, because their segments were deleted; 0: none. */
@@ -58,18 +65,28 @@ export class Recovery {
   #buffer = new Uint8Array(0);
   #lastBatch: Recovered["lastBatch"] = null;
 
-  constructor(files: FileSystem, segments: Segments) {
+  constructor(files: FileSystem, segments: Segments, observer: RecoveryObserver | null = null) {
     this.#files = files;
     this.#segments = segments;
+    this.#observer = observer;
   }
 
-  /** `sequences` are those of the segments in the directory, ascending; at least one. */
-  async run(sequences: readonly number[], identity: LogIdentity): Promise<Recovered> {
+  /** Also after `run` has thrown: what was recovered until then. */
+  get outline(): LogOutline {
+    return this.#outline;
+  }
+
+  get index(): EntryIndex {
+    return this.#index;
+  }
+
+  /** `sequences` are those of the segments in the directory, ascending; at least one. `identity`: null: anyone's. */
+  async run(sequences: readonly number[], identity: LogIdentity | null): Promise<Recovered> {
     const headers: SegmentHeader[] = [];
     for (const sequence of sequences) headers.push(await this.#readHeader(sequence, headers.at(-1)));
     const [first] = headers;
     if (first === undefined) throw new RangeError("there is no segment to recover from");
-    checkIdentity(first, identity, this.#segments.pathOf(""));
+    if (identity !== null) checkIdentity(first, identity, this.#segments.pathOf(""));
     this.#begin(first);
 
     let end = 0;
@@ -77,13 +94,14 @@ export class Recovery {
     for (const [at, header] of headers.entries()) {
       const segment = this.#segments.add(header.segment, header.bytes);
       const next = headers[at + 1];
+      this.#observer?.onSegment(segment, header);
       this.#checkStanding(segment, header);
       const bytes = await this.#readSegment(segment);
       end = this.#replay(segment, bytes, headerEnd(bytes), next?.firstBatch ?? null);
       if (next === undefined) torn = this.#lookBehind(segment, bytes, end);
     }
     this.#checkNothingAbsent(first);
-    checkCluster(this.#outline.clusterId, identity, this.#segments.pathOf(""));
+    if (identity !== null) checkCluster(this.#outline.clusterId, identity, this.#segments.pathOf(""));
     return {
       storeId: first.storeId,
       outline: this.#outline,
@@ -184,6 +202,7 @@ export class Recovery {
       }
       const padded = toSectors(found.length);
       this.#takeBatch(segment, at, found.items);
+      this.#observer?.onBatch(segment, at, found.items);
       this.#lastBatch = { offset: at, bytes: bytes.subarray(at, at + padded) };
       this.#nextBatch += 1;
       at += padded;

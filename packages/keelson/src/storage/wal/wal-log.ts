@@ -42,7 +42,8 @@ export function wal(directory: string, options: WalOptions = {}): LogStore {
   return new WalLog(directory, options);
 }
 
-class WalLog implements LogStore {
+/** For `refoundWal`, which does to a log what no running node may do. */
+export class WalLog implements LogStore {
   readonly #directory: string;
   readonly #segmentBytes: number;
   readonly #log: WalLogger;
@@ -50,7 +51,7 @@ class WalLog implements LogStore {
   #open: { readonly writer: WalWriter; readonly lock: FileLock } | null = null;
   #closed: Promise<void> | null = null;
 
-  constructor(directory: string, { segmentBytes = SEGMENT_BYTES_DEFAULT, onLog }: WalOptions) {
+  constructor(directory: string, { segmentBytes = SEGMENT_BYTES_DEFAULT, onLog }: WalOptions = {}) {
     if (directory.length === 0) throw new InvalidOptionError("the log's directory has no name");
     if (!(segmentBytes >= SEGMENT_BYTES_MIN && segmentBytes <= SEGMENT_BYTES_MAX)) {
       throw new InvalidOptionError(
@@ -117,6 +118,11 @@ class WalLog implements LogStore {
 
   setClusterId(clusterId: string): Promise<void> {
     return this.#withWriter((writer) => writer.setClusterId(clusterId));
+  }
+
+  /** See `WalWriter.refound`. */
+  refound(clusterId: string, write: LogWrite): Promise<void> {
+    return this.#withWriter((writer) => writer.refound(clusterId, write));
   }
 
   close(): Promise<void> {

@@ -110,8 +110,11 @@ export class WalWriter {
   }
 
   append(write: LogWrite): Promise<void> {
+    return this.#append([], write, nothing);
+  }
+
+  #append(items: Item[], write: LogWrite, also: (outline: LogOutline) => void): Promise<void> {
     const { hardState, truncateFrom, records } = write;
-    const items: Item[] = [];
     if (hardState !== null) items.push({ type: "hard-state", hardState });
     if (truncateFrom !== null) items.push({ type: "truncate", from: truncateFrom });
     if (records.length > 0) items.push({ type: "entries", records: [...records] });
@@ -119,6 +122,7 @@ export class WalWriter {
       items,
       (outline) => outline.checkWrite(write),
       (outline) => {
+        also(outline);
         outline.write(write);
         if (truncateFrom !== null) this.#truncate(truncateFrom);
         for (const record of records) {
@@ -143,6 +147,17 @@ export class WalWriter {
         outline.clusterId = clusterId;
       },
     );
+  }
+
+  /**
+   * Gives the log to a new incarnation of its cluster, with its first term, vote and entry, in one batch: a
+   * crash leaves all of it or none.
+   */
+  refound(clusterId: string, write: LogWrite): Promise<void> {
+    const items: Item[] = [{ type: "cluster-id", clusterId }];
+    return this.#append(items, write, (outline) => {
+      outline.clusterId = clusterId;
+    });
   }
 
   compact(base: LogBase): Promise<void> {

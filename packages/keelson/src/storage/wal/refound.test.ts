@@ -1,0 +1,176 @@
+import { describe, expect, it } from "vitest";
+import { encodeMembership } from "../../codec/config.ts";
+import { encodeRecord, EntryKind } from "../../codec/record.ts";
+import { configOf, type ClusterConfig } from "../../core/config.ts";
+import { seededRandom } from "../../environment/fake-clock.ts";
+import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { FaultFiles } from "../../environment/fault-files.ts";
+import { DirectoryLockedError } from "../../errors.ts";
+import type { LogStore } from "../log-store.ts";
+import { SECTOR_BYTES } from "./format.ts";
+import { wal } from "./index.ts";
+import { inspectWal, type WalInspection } from "./inspect.ts";
+import { planRefound, refoundWal } from "./refound.ts";
+import { entries } from "./test/model.ts";
+
+const DIRECTORY = "/data/c";
+const THREE = configOf(["a", "b", "c"]);
+
+function environmentOf(files: FaultFiles, seed = 1) {
+  return fakeEnvironment({ files: files.mount(), seed });
+}
+
+/** The log of node c, in a cluster of this configuration: five entries, the last ones of term 3, in term 4. */
+async function logWith(
+  config: ClusterConfig | null = THREE,
+): Promise<{ files: FaultFiles; store: LogStore }> {
+  const files = new FaultFiles();
+  const store = wal(DIRECTORY, { segmentBytes: 4096 });
+  await store.open({ nodeId: "c", clusterId: config === null ? null : "origin" }, environmentOf(files));
+  if (config === null) return { files, store };
+  const ids = [...new Set([...config.voters, ...config.outgoingVoters, ...config.learners])];
+  const members = new Map(ids.map((id) => [id, { address: `${id}:7001` }]));
+  const founding = encodeRecord(1, 1, EntryKind.config, encodeMembership({ config, members }));
+  await store.append({
+    hardState: { term: 4, votedFor: "a" },
+    truncateFrom: null,
+    records: [founding, ...entries(2, 6, 3)],
+  });
+  return { files, store };
+}
+
+function inspect(files: FaultFiles): Promise<WalInspection> {
+  return inspectWal(DIRECTORY, { environment: environmentOf(files) });
+}
+
+describe("founding a cluster anew from one log", () => {
+  it("O6: keeps all entries, and writes a new incarnation, a new term and a configuration of this node alone", async () => {
+    const { files, store } = await logWith();
+    await store.close();
+    const environment = environmentOf(files);
+    expect(await planRefound(DIRECTORY, { environment })).toEqual({
+      nodeId: "c",
+      address: "c:7001",
+      clusterId: "origin",
+      members: ["a", "b", "c"],
+      last: { index: 5, term: 3 },
+      base: { index: 0, term: 0 },
+      term: 4,
+    });
+    const { clusterId, position } = await refoundWal(DIRECTORY, { environment });
+    expect(position).toEqual({ index: 6, term: 5 });
+    expect(clusterId).toMatch(/^origin\+[0-9a-f]{16}$/);
+    const found = await inspect(files);
+    expect(found).toMatchObject({
+      clusterId,
+      hardState: { term: 5, votedFor: "c" },
+      last: position,
+      entries: { command: { count: 4 }, config: { count: 2 } },
+      damage: null,
+    });
+    expect(found.memberships.at(-1)?.membership).toEqual({
+      config: configOf(["c"]),
+      members: new Map([["c", { address: "c:7001" }]]),
+    });
+  });
+
+  it("O6: leaves the log as it was or founded anew, wherever the power fails", async () => {
+    let outcomes = { old: 0, new: 0 };
+    for (let at = 1; ; at++) {
+      const { files, store } = await logWith();
+      await store.close();
+      const first = files.operations;
+      let cut = (): void => undefined;
+      const isCut = new Promise<boolean>((resolve) => {
+        cut = () => resolve(true);
+      });
+      files.intercept = ({ number }) => {
+        if (number - first !== at) return null;
+        cut();
+        return { type: "power-cut" };
+      };
+      const refounded = refoundWal(DIRECTORY, { environment: environmentOf(files) });
+      const happened = await Promise.race([isCut, refounded.then(() => false)]);
+      await new Promise((resolve) => setImmediate(resolve));
+      files.intercept = null;
+      if (!happened) break;
+      files.crash(seededRandom(at));
+      const found = await inspect(files);
+      expect(found.damage).toBeNull();
+      if (found.clusterId === "origin") {
+        expect(found).toMatchObject({ last: { index: 5 }, hardState: { term: 4, votedFor: "a" } });
+        outcomes = { ...outcomes, old: outcomes.old + 1 };
+        await refoundWal(DIRECTORY, { environment: environmentOf(files) });
+      } else {
+        expect(found).toMatchObject({ last: { index: 6, term: 5 }, hardState: { term: 5, votedFor: "c" } });
+        outcomes = { ...outcomes, new: outcomes.new + 1 };
+      }
+      expect((await inspect(files)).memberships.at(-1)?.membership.config).toEqual(configOf(["c"]));
+    }
+    expect(outcomes.old).toBeGreaterThan(5);
+    expect(outcomes.new).toBeGreaterThan(0);
+  });
+
+  it("gives two nodes that are told to go on alone two different clusters", async () => {
+    const { files, store } = await logWith();
+    await store.close();
+    const copy = files.copy();
+    const one = await refoundWal(DIRECTORY, { environment: environmentOf(files, 1) });
+    const other = await refoundWal(DIRECTORY, { environment: environmentOf(copy, 2) });
+    expect(one.clusterId).not.toBe(other.clusterId);
+  });
+
+  it("is refused while the node runs", async () => {
+    const { files, store } = await logWith();
+    const environment = environmentOf(files);
+    await expect(refoundWal(DIRECTORY, { environment })).rejects.toThrow(DirectoryLockedError);
+    await store.close();
+    expect((await inspect(files)).clusterId).toBe("origin");
+  });
+
+  it("is refused for a log that is damaged", async () => {
+    const { files, store } = await logWith();
+    await store.close();
+    files.damage(`${DIRECTORY}/0000000000000001.wal`, SECTOR_BYTES + 60, Uint8Array.of(0xff));
+    const environment = environmentOf(files);
+    await expect(refoundWal(DIRECTORY, { environment })).rejects.toThrow(
+      /the log is damaged: .*does not match/,
+    );
+  });
+
+  it.each([
+    ["that belongs to no cluster", null, /belongs to no cluster yet, so there is nothing to recover/],
+    [
+      "of the only voter",
+      configOf(["c"], ["a"]),
+      /node c is the only voter of its cluster already: start it/,
+    ],
+    ["that lacks the node's address", configOf(["a", "b"]), /no member of the last configuration.*give one/],
+  ])("is refused for a log %s", async (_what, config, message) => {
+    const { files, store } = await logWith(config);
+    await store.close();
+    await expect(refoundWal(DIRECTORY, { environment: environmentOf(files) })).rejects.toThrow(message);
+  });
+
+  it.each([
+    ["is a learner", configOf(["a", "b"], ["c"])],
+    ["is being added", { voters: ["a", "c"], outgoingVoters: ["a", "b"], learners: [] }],
+    ["is being left alone", { voters: ["c"], outgoingVoters: ["a", "b"], learners: [] }],
+  ])("takes a node that %s", async (_what, config) => {
+    const { files, store } = await logWith(config);
+    await store.close();
+    await refoundWal(DIRECTORY, { environment: environmentOf(files) });
+    expect((await inspect(files)).memberships.at(-1)?.membership.config).toEqual(configOf(["c"]));
+  });
+
+  it("takes another address, if it is one", async () => {
+    const { files, store } = await logWith(configOf(["a", "b"]));
+    await store.close();
+    const environment = environmentOf(files);
+    await expect(refoundWal(DIRECTORY, { environment, address: "c" })).rejects.toThrow(/address is "c"/);
+    await refoundWal(DIRECTORY, { environment, address: "new:1" });
+    expect((await inspect(files)).memberships.at(-1)?.membership.members.get("c")).toEqual({
+      address: "new:1",
+    });
+  });
+});
