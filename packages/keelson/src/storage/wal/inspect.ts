@@ -184,7 +184,7 @@ class Inspector implements RecoveryObserver {
     this.#nextBatch = header.firstBatch;
   }
 
-  onBatch(segment: Segment, offset: number, items: readonly Item[]): void {
+  onBatch(offset: number, items: readonly Item[]): void {
     const seen = this.#segments.at(-1);
     if (seen === undefined) return;
     seen.batches += 1;

@@ -44,7 +44,7 @@ export interface Recovered {
 /** Is told what recovery reads, in order, before it is checked any further. What it is given is valid during the call. */
 export interface RecoveryObserver {
   onSegment(segment: Segment, header: SegmentHeader): void;
-  onBatch(segment: Segment, offset: number, items: readonly Item[]): void;
+  onBatch(offset: number, items: readonly Item[]): void;
 }
 
 const WHAT_TO_DO =
@@ -202,7 +202,7 @@ export class Recovery {
       }
       const padded = toSectors(found.length);
       this.#takeBatch(segment, at, found.items);
-      this.#observer?.onBatch(segment, at, found.items);
+      this.#observer?.onBatch(at, found.items);
       this.#lastBatch = { offset: at, bytes: bytes.subarray(at, at + padded) };
       this.#nextBatch += 1;
       at += padded;
