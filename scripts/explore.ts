@@ -1,8 +1,5 @@
 // Visits every state of a small group within bounds: `node --conditions=source scripts/explore.ts --help`.
-import { readFileSync } from "node:fs";
-import { registerHooks } from "node:module";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { BREAKS, type Break } from "../packages/keelson/src/testing/explore/breaks.ts";
 import {
@@ -14,6 +11,7 @@ import {
 } from "../packages/keelson/src/testing/explore/bounds.ts";
 import type * as exploration from "../packages/keelson/src/testing/explore/index.ts";
 import { STARTS } from "../packages/keelson/src/testing/explore/start.ts";
+import { patchOnLoad } from "./lib/patched-modules.ts";
 
 type Exploration = typeof exploration;
 
@@ -35,35 +33,6 @@ const CORE = path.join(import.meta.dirname, "../packages/keelson/src/core");
 const INDEX = "../packages/keelson/src/testing/explore/index.ts";
 /** How often the progress is told. */
 const PROGRESS_MS = 5_000;
-
-/** Modules that are asked for under `?break=NAME` are their own, with that bug in the core. */
-function patchOnLoad(): void {
-  registerHooks({
-    resolve(specifier, context, next) {
-      const found = next(specifier, context);
-      const parent =
-        context.parentURL === undefined ? null : new URL(context.parentURL).searchParams.get("break");
-      const url = new URL(found.url);
-      if (parent === null || url.protocol !== "file:" || url.searchParams.has("break")) return found;
-      url.searchParams.set("break", parent);
-      return { ...found, url: url.href };
-    },
-    load(url, context, next) {
-      const bug = BREAKS.find(({ name }) => url.endsWith(`?break=${name}`));
-      if (bug === undefined || fileURLToPath(url) !== path.join(CORE, bug.file)) return next(url, context);
-      return { ...next(url, context), source: patched(bug) };
-    },
-  });
-}
-
-function patched(bug: Break): string {
-  const source = readFileSync(path.join(CORE, bug.file), "utf8");
-  const parts = source.split(bug.from);
-  if (parts.length !== 2) {
-    throw new Error(`${bug.name}: its text stands ${parts.length - 1} times in ${bug.file}, and not once`);
-  }
-  return parts.join(bug.to);
-}
 
 interface Run {
   readonly bounds: Bounds;
@@ -140,7 +109,11 @@ async function exploreCore(run: Run, statesMin: number): Promise<number> {
 }
 
 async function exploreBreaks(breaks: readonly Break[], run: Run): Promise<number> {
-  patchOnLoad();
+  patchOnLoad(
+    CORE,
+    "break",
+    BREAKS.map((bug) => ({ name: bug.name, changes: [bug] })),
+  );
   console.log(describeBounds(run.bounds));
   let missed = 0;
   for (const bug of breaks) {

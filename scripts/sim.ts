@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
 import { planOf, shrink, simulate, type RunResult } from "keelson/testing";
+import { describePlan, failureOf, reportOf } from "./lib/sim-report.ts";
 import { subjectOf, STORES, type Store } from "./sim/stores.ts";
 
 /** Runs that fail are shrunk, and shown in full, up to this many; the rest is only counted. */
@@ -136,9 +137,7 @@ async function runMany(options: {
     for (const [fault, count] of outcome.faults) faults.set(fault, (faults.get(fault) ?? 0) + count);
     if (outcome.violation === null) return;
     failures.push(outcome);
-    console.log(
-      `seed ${outcome.seed} broke ${outcome.violation}\n  again: ${replayCommand(outcome.seed, store)}`,
-    );
+    for (const line of failureOf({ seed: outcome.seed, store }, outcome.violation)) console.log(line);
   };
   await Promise.all(Array.from({ length: jobs }, () => work(store, take, record)));
   clearInterval(progress);
@@ -198,22 +197,6 @@ async function replay(seed: number, store: Store, traceFile: string | null): Pro
     return 0;
   }
   console.log(`broke ${result.violation.message}`);
-  const small = await shrink(result, { subject });
-  console.log(`the smallest run that breaks it: ${describePlan(small)}`);
-  for (const fault of small.plan.faults) console.log(`  ${JSON.stringify(fault)}`);
-  console.log(`broke ${small.violation?.message ?? ""}; the steps that led there:`);
-  for (const line of small.trace.slice(-40)) console.log(`  ${line}`);
-  console.log(`again: ${replayCommand(seed, store)}`);
+  for (const line of reportOf({ seed, store }, await shrink(result, { subject }))) console.log(line);
   return 1;
-}
-
-function replayCommand(seed: number, store: Store): string {
-  return `npm run sim -- --replay ${seed}${store === "sim" ? "" : ` --store ${store}`}`;
-}
-
-function describePlan({ plan, ms, committed }: RunResult): string {
-  return (
-    `${plan.nodes} nodes over ${plan.transport}, ${plan.clients} clients, ${plan.faults.length} faults, ` +
-    `${(ms / 1000).toFixed(1)} simulated seconds, ${committed} entries`
-  );
 }
