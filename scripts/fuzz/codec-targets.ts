@@ -11,6 +11,7 @@ import {
   EntryKind,
   FrameReader,
   type Frame,
+  type ServiceMessage,
   type MessageFrame,
 } from "keelson/codec";
 
@@ -18,7 +19,7 @@ import type { Chance } from "../lib/chance.ts";
 import { joined } from "./mutate.ts";
 import { expectThat, shown, type Target, type Verdict } from "./target.ts";
 
-type Message = MessageFrame["message"];
+type Message = Exclude<MessageFrame["message"], ServiceMessage>;
 
 const IDS = ["a", "b", "n1", "node-with-a-longer.name_1", "x".repeat(64)] as const;
 /** A reader sets aside at most twice what has come; below this the header alone is enough. */
@@ -112,7 +113,9 @@ function validFrame(chance: Chance): Uint8Array {
   const text = (max: number): string =>
     chance.pick(["", "c", "127.0.0.1:7001", "ünïcode ✓", "y".repeat(max)]);
   const identity = () => ({ id: chance.pick(IDS), storeId: text(64), data: text(300), address: text(100) });
-  switch (chance.between(0, 7)) {
+  switch (chance.between(0, 8)) {
+    case 7:
+      return joined(...encodeMessage(validService(chance), [], chance.between(0, 3)).chunks);
     case 0:
       return encodeControl({
         ...{ type: "hello", versionMin: 1, versionMax: chance.between(1, 4), clusterId: text(50) },
@@ -128,6 +131,33 @@ function validFrame(chance: Chance): Uint8Array {
       return validAppend(chance);
     default:
       return joined(...encodeMessage(validMessage(chance), [], chance.between(0, 3)).chunks);
+  }
+}
+
+/** What runtimes tell each other. */
+function validService(chance: Chance): ServiceMessage {
+  const number = (): number => chance.pick([0, 1, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER]);
+  const from = chance.pick(IDS);
+  const id = chance.pick(["s", "0123456789abcdef", "ünïcode ✓", "y".repeat(64)]);
+  switch (chance.between(0, 3)) {
+    case 0:
+      return { type: "snapshot-gone", from, id: chance.often(0.5) ? id : null };
+    case 1: {
+      const bytes = chance.pick([0, 1, 70_000]);
+      const asked = chance.often(0.5) ? id : null;
+      return { type: "snapshot-request", from, id: asked, index: number(), offset: number(), bytes };
+    }
+    default: {
+      const payload = new Uint8Array(chance.between(0, 100)).fill(chance.between(0, 256));
+      return {
+        type: "snapshot-chunk",
+        from,
+        id,
+        size: 2 ** 40,
+        offset: chance.pick([0, 5, 2 ** 33]),
+        payload,
+      };
+    }
   }
 }
 

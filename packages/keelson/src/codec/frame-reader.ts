@@ -1,6 +1,12 @@
 import { assert } from "../core/assert.ts";
-import { MessageType } from "./frame-message.ts";
-import { checkFrameHeader, decodeFrame, type Frame, FRAME_BYTES_MAX, FRAME_HEADER_BYTES } from "./frame.ts";
+import {
+  checkFrameHeader,
+  decodeFrame,
+  type Frame,
+  FRAME_BYTES_MAX,
+  FRAME_HEADER_BYTES,
+  hasTail,
+} from "./frame.ts";
 
 /** The first room for a frame that comes in pieces; it doubles as they do come. */
 const FIRST_ROOM_BYTES = 64 * 1024;
@@ -9,8 +15,8 @@ const FIRST_ROOM_BYTES = 64 * 1024;
  * Finds the frames in a stream that is cut at arbitrary places. Feed it a chunk, then call `next`
  * until it gives null; only then may the chunk's bytes change.
  *
- * Frames that lie whole in a chunk are read where they lie; only records are copied, once, because
- * they outlive the chunk. Of a frame in pieces, what has come is kept: at most twice that in bytes,
+ * Frames that lie whole in a chunk are read where they lie; only what follows a body (records) is copied,
+ * once, because it outlives the chunk. Of a frame in pieces, what has come is kept: at most twice that in bytes,
  * so that a header which announces much costs nothing until much has come.
  */
 export class FrameReader {
@@ -61,9 +67,8 @@ export class FrameReader {
   #nextInPlace(view: DataView, length: number): Frame {
     const at = this.#at;
     this.#at += length;
-    // AppendEntries may carry records, which live on: they get bytes of their own.
-    if (view.getUint8(at + 20) !== MessageType["append-entries"])
-      return decodeFrame(this.#chunk, view, at, length);
+    // What follows a body, records above all, lives on: it gets bytes of its own.
+    if (!hasTail(view, at, length)) return decodeFrame(this.#chunk, view, at, length);
     const copy = new Uint8Array(length);
     copy.set(this.#chunk.subarray(at, at + length));
     return decodeFrame(copy, viewOf(copy), 0, length);

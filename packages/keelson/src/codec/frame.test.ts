@@ -7,6 +7,7 @@ import { DecodeError } from "../errors.ts";
 import { encodeMembership } from "./config.ts";
 import { DATA_BYTES_MAX, type Control } from "./frame-control.ts";
 import { FrameReader } from "./frame-reader.ts";
+import { SERVICE_PAYLOAD_BYTES_MAX, type ServiceMessage } from "./frame-service.ts";
 import {
   encodeControl,
   encodeMessage,
@@ -36,7 +37,7 @@ const configArb: fc.Arbitrary<ClusterConfig> = fc
 const headerArb = { from: idArb, term: integerArb };
 
 interface Case {
-  readonly message: Message;
+  readonly message: Message | ServiceMessage;
   readonly records: readonly Uint8Array[];
 }
 
@@ -131,7 +132,28 @@ const plainMessageArb: fc.Arbitrary<Message> = fc.oneof(
     index: fc.option(integerArb),
   }),
 );
+const snapshotIdArb = fc.string({ unit: "grapheme", maxLength: 10 });
+const serviceArb: fc.Arbitrary<ServiceMessage> = fc.oneof(
+  fc.record({
+    type: fc.constant("snapshot-request" as const),
+    from: idArb,
+    id: fc.option(snapshotIdArb),
+    index: integerArb,
+    offset: integerArb,
+    bytes: fc.nat(SERVICE_PAYLOAD_BYTES_MAX),
+  }),
+  fc
+    .record({ from: idArb, id: snapshotIdArb, offset: fc.nat(2 ** 40), more: fc.nat(2 ** 40) })
+    .chain(({ more, ...rest }) =>
+      fc.uint8Array({ maxLength: 200 }).map((payload) => ({
+        ...{ type: "snapshot-chunk" as const, ...rest, payload },
+        size: rest.offset + payload.length + more,
+      })),
+    ),
+  fc.record({ type: fc.constant("snapshot-gone" as const), from: idArb, id: fc.option(snapshotIdArb) }),
+);
 const caseArb: fc.Arbitrary<Case> = fc.oneof(
+  serviceArb.map((message) => ({ message, records: [] })),
   plainMessageArb.map((message) => ({ message, records: [] })),
   appendEntriesArb,
 );
@@ -217,10 +239,19 @@ const sample: Case = {
     encodeRecord(13, 7, EntryKind.blank, new Uint8Array(0)),
   ],
 };
-const vote: Case = {
+const snapshotChunk = {
+  type: "snapshot-chunk",
+  from: "n1",
+  id: "s1",
+  size: 100,
+  offset: 90,
+  payload: Uint8Array.of(1, 2, 3),
+} as const;
+const chunk: Case = { message: snapshotChunk, records: [] };
+const vote = {
   message: { type: "request-vote", from: "n2", term: 3, last: { term: 2, index: 5 }, transfer: false },
   records: [],
-};
+} as const satisfies Case;
 
 describe("frames", () => {
   it("bring back every message with its records, for any group, from any cut of the stream", () => {
@@ -266,6 +297,11 @@ describe("frames", () => {
       ["one record for each entry", () => encodeMessage(message, sample.records.slice(1))],
       ["in order", () => encodeMessage(message, sample.records.toReversed())],
       ["only AppendEntries carries", () => encodeMessage(vote.message, sample.records)],
+      ["only AppendEntries carries", () => encodeMessage(chunk.message, sample.records)],
+      [
+        "keeps to its limit",
+        () => encodeMessage({ ...snapshotChunk, payload: new Uint8Array(SERVICE_PAYLOAD_BYTES_MAX + 1) }, []),
+      ],
       ["safe integers", () => encodeMessage({ ...vote.message, term: 0.5 }, [])],
       ["safe integers", () => encodeMessage({ ...vote.message, term: -1 }, [])],
       ["1 to 64 characters", () => encodeMessage({ ...vote.message, from: "" }, [])],
@@ -295,8 +331,14 @@ function* cutInto(stream: Uint8Array, lengths: readonly number[]): Generator<Uin
 }
 
 describe("FrameReader", () => {
-  const stream = joined([encoded(vote), encoded(sample), encodeControl({ type: "ping" }), encoded(vote)]);
-  const all = [expected(vote), expected(sample), { type: "ping" }, expected(vote)];
+  const stream = joined([
+    encoded(vote),
+    encoded(sample),
+    encoded(chunk),
+    encodeControl({ type: "ping" }),
+    encoded(vote),
+  ]);
+  const all = [expected(vote), expected(sample), expected(chunk), { type: "ping" }, expected(vote)];
 
   it("finds merged frames, whichever way the stream is cut in two or three", () => {
     for (let first = 0; first <= stream.length; first++) {
@@ -320,7 +362,7 @@ describe("FrameReader", () => {
   });
 
   it("never takes a frame with one flipped bit for a frame", () => {
-    for (const whole of [encoded(sample), encoded(vote), encodeControl({ type: "ping" })]) {
+    for (const whole of [encoded(sample), encoded(chunk), encoded(vote), encodeControl({ type: "ping" })]) {
       for (let bit = 0; bit < whole.length * 8; bit++) {
         const damaged = whole.slice();
         damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
@@ -380,7 +422,7 @@ describe("FrameReader", () => {
   });
 
   it("says so when the type is unknown, with all else in order", () => {
-    for (const type of [0, 11, 63, 69, 255, 256]) {
+    for (const type of [0, 11, 31, 35, 63, 69, 255, 256]) {
       const frame = encoded(vote).slice();
       new DataView(frame.buffer).setUint32(20, type, true);
       expect(() => framesOf([frame])).toThrow(`unknown type ${String(type)}`);
@@ -496,7 +538,20 @@ describe("A frame from a program that is wrong", () => {
     return frame;
   }
 
+  /** A service message's body: who says it, and the checksum of what follows the body. */
+  const service = (rest: readonly number[], tail: readonly number[] = []): number[] => {
+    const sum = new DataView(new ArrayBuffer(4));
+    sum.setUint32(0, crc32(Uint8Array.from(tail)), true);
+    return [...from, ...new Uint8Array(sum.buffer), ...rest];
+  };
+  const gone = [1, 1, 0, ...ascii("s")];
+  const chunkOf = (size: number): number[] => [1, 0, ...ascii("s"), size, ...zeros(7), 4, ...zeros(7)];
+
   it("is crafted here such that a right one is taken", () => {
+    expect(framesOf([crafted(34, service(gone))])).toMatchObject([{ message: { id: "s" } }]);
+    expect(framesOf([crafted(33, service(chunkOf(6), [7, 8]), [7, 8])])).toMatchObject([
+      { message: { size: 6, offset: 4, payload: Uint8Array.of(7, 8) } },
+    ]);
     expect(framesOf([crafted(4, [...from, ...term, 1])])).toMatchObject([
       { message: { term: 1, granted: true } },
     ]);
@@ -531,6 +586,23 @@ describe("A frame from a program that is wrong", () => {
     ],
     ["more records than bytes", crafted(5, appendBody(2), blank), "2 records do not fit into 28 bytes"],
     ["fewer records than bytes", crafted(5, appendBody(0), blank), "28 bytes too many after the records"],
+    [
+      "a payload that its checksum does not fit",
+      crafted(33, service(chunkOf(6), [7, 8]), [7, 9]),
+      "wrong checksum",
+    ],
+    [
+      "a payload past the snapshot's end",
+      crafted(33, service(chunkOf(5), [7, 8]), [7, 8]),
+      "are not part of",
+    ],
+    ["a payload where none belongs", crafted(34, service(gone, [7]), [7]), "follow a message that has none"],
+    [
+      "a request for too much at once",
+      crafted(32, service([0, ...zeros(16), 1, 0, 16, 0])),
+      "asks for 1048577 bytes at once",
+    ],
+    ["a snapshot's id over its limit", crafted(34, service([1, 65, 0, ...zeros(65)])), "the limit is 64"],
     ["a configuration of 257 lists", crafted(7, [...from, ...term, ...zeros(24), 1, 1]), "257 members"],
   ])("is refused for %s", (_name, frame, reason) => {
     expect(() => framesOf([frame])).toThrow(DecodeError);

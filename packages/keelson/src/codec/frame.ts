@@ -5,6 +5,15 @@ import { DecodeError } from "../errors.ts";
 import { ByteReader, ByteWriter } from "./frame-bytes.ts";
 import { type Control, ControlType, readControl, writeControl } from "./frame-control.ts";
 import { MessageType, readMessage, recordBytesOf, writeMessage } from "./frame-message.ts";
+import {
+  isServiceMessage,
+  NO_PAYLOAD,
+  payloadOf,
+  readService,
+  type ServiceMessage,
+  ServiceType,
+  writeService,
+} from "./frame-service.ts";
 
 /*
  * What travels between nodes: frames, one after another.
@@ -18,7 +27,7 @@ import { MessageType, readMessage, recordBytesOf, writeMessage } from "./frame-m
  * | 16 | 4 | length of the body |
  * | 20 | 1 | type: what the body is |
  * | 21 | 3 | zero, for later |
- * | 24 | ... | body, then the records of log entries, each under its own checksum |
+ * | 24 | ... | body, then what it announces: records of log entries, each under its own checksum, or bytes whose checksum is in the body |
  *
  * All numbers are unsigned and little-endian. The records are the bytes that are on disk: nobody
  * encodes them again, and their checksums are not computed twice.
@@ -34,11 +43,11 @@ const MAGIC = 0x01_53_4c_4b;
  */
 export const FRAME_BYTES_MAX = 32 * 1024 * 1024;
 
-/** A message of the core, with the records of its entries, for one of the groups of a node. */
+/** A message of the core, with the records of its entries, or one of the runtime, for one of the groups of a node. */
 export interface MessageFrame {
   readonly type: "message";
   readonly group: number;
-  readonly message: Message;
+  readonly message: Message | ServiceMessage;
   readonly records: readonly Uint8Array[];
 }
 
@@ -54,13 +63,27 @@ export interface EncodedFrame {
 /** Synchronous use only: a frame is begun and taken in one call. */
 const writer = new ByteWriter();
 
-/** Encodes a message; the records follow as the very bytes that they are. */
-export function encodeMessage(message: Message, records: readonly Uint8Array[], group = 0): EncodedFrame {
+/** Encodes a message; records, or a payload, follow as the very bytes that they are. */
+export function encodeMessage(
+  message: Message | ServiceMessage,
+  records: readonly Uint8Array[],
+  group = 0,
+): EncodedFrame {
   writer.begin(FRAME_HEADER_BYTES);
+  if (isServiceMessage(message)) return encodeService(message, records, group);
   const type = writeMessage(writer, message, records);
   const bytes = writer.length + recordBytesOf(records);
   const head = finish(type, group, bytes);
   return records.length === 0 ? { chunks: [head], bytes } : { chunks: [head, ...records], bytes };
+}
+
+function encodeService(message: ServiceMessage, records: readonly Uint8Array[], group: number): EncodedFrame {
+  assert(records.length === 0, "only AppendEntries carries records");
+  const type = writeService(writer, message);
+  const payload = payloadOf(message);
+  const bytes = writer.length + payload.length;
+  const head = finish(type, group, bytes);
+  return payload.length === 0 ? { chunks: [head], bytes } : { chunks: [head, payload], bytes };
 }
 
 /** Encodes what the two ends of a connection say about the connection itself. */
@@ -112,13 +135,19 @@ function badMagic(magic: number): DecodeError {
 function isKnownType(type: number): boolean {
   return (
     (type >= MessageType["pre-vote"] && type <= MessageType["timeout-now"]) ||
+    (type >= ServiceType["snapshot-request"] && type <= ServiceType["snapshot-gone"]) ||
     (type >= ControlType.hello && type <= ControlType.pong)
   );
 }
 
+/** Whether something follows the body of the frame at `at`, whose header was checked. */
+export function hasTail(view: DataView, at: number, length: number): boolean {
+  return view.getUint32(at + 16, true) < length - FRAME_HEADER_BYTES;
+}
+
 /**
- * Decodes one whole frame, whose header was checked, from `[at, at + length)`. The records are
- * parts of `bytes`, not copies: `bytes` must be the caller's to give away.
+ * Decodes one whole frame, whose header was checked, from `[at, at + length)`. Records and payload
+ * are parts of `bytes`, not copies: `bytes` must be the caller's to give away.
  */
 export function decodeFrame(bytes: Uint8Array, view: DataView, at: number, length: number): Frame {
   const bodyEnd = at + FRAME_HEADER_BYTES + view.getUint32(at + 16, true);
@@ -129,7 +158,15 @@ export function decodeFrame(bytes: Uint8Array, view: DataView, at: number, lengt
   const group = view.getUint32(at + 12, true);
   const body = new ByteReader(bytes, view, at + FRAME_HEADER_BYTES, bodyEnd);
   const end = at + length;
-  if (type < ControlType.hello) return { type: "message", group, ...readMessage(type, body, bodyEnd, end) };
+  if (type < ServiceType["snapshot-request"]) {
+    return { type: "message", group, ...readMessage(type, body, bodyEnd, end) };
+  }
+  if (type < ControlType.hello) {
+    // Without a tail `bytes` may be lent: nothing of them may be kept, not even nothing.
+    const payload = bodyEnd === end ? NO_PAYLOAD : bytes.subarray(bodyEnd, end);
+    const message = readService(type, body, payload);
+    return { type: "message", group, message, records: [] };
+  }
   if (bodyEnd !== end) throw new DecodeError("records follow a frame that has none");
   return readControl(type, body);
 }

@@ -1,6 +1,14 @@
 export type { Control, Goodbye, Hello, Identity, Ping, Pong, Welcome } from "./frame-control.ts";
 export { FrameReader } from "./frame-reader.ts";
 export {
+  isServiceMessage,
+  SERVICE_PAYLOAD_BYTES_MAX,
+  type ServiceMessage,
+  type SnapshotChunk,
+  type SnapshotGone,
+  type SnapshotRequest,
+} from "./frame-service.ts";
+export {
   encodeControl,
   type EncodedFrame,
   encodeMessage,

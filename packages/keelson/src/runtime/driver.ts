@@ -1,4 +1,5 @@
 import { decodeMembership, type Membership } from "../codec/config.ts";
+import { isServiceMessage, type ServiceMessage } from "../codec/frame-service.ts";
 import { decodeRecord, encodeRecord, EntryKind } from "../codec/record.ts";
 import type { Actions, AppendAction, Outgoing, ReadAction } from "../core/action.ts";
 import { assert } from "../core/assert.ts";
@@ -34,6 +35,8 @@ export interface DriverHost {
   turnEnding(): void;
   /** The actions of this turn are on their way; these reads were answered. */
   turnEnded(reads: readonly ReadAction[]): void;
+  /** Another node's runtime says something to ours; the core hears nothing of it. */
+  service(message: ServiceMessage): void;
   failed(failure: Failure): void;
   warn(text: string, fields?: Readonly<Record<string, unknown>>): void;
 }
@@ -120,10 +123,15 @@ export class Driver {
     });
   }
 
-  receive(parcel: Parcel): void {
+  receive({ message, records }: Parcel): void {
+    this.#messagesReceived += 1;
+    if (isServiceMessage(message)) {
+      this.#guard(() => {
+        this.#host.service(message);
+      });
+      return;
+    }
     this.#input(() => {
-      this.#messagesReceived += 1;
-      const { message, records } = parcel;
       if (message.type === "append-entries") {
         this.#receiveEntries(message, records);
       } else if (message.type === "install-snapshot") {

@@ -127,6 +127,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
           this.#applier.advance(Math.min(core.commitIndex, core.durableIndex));
           this.#serveReads();
         },
+        // No part of this version has anything to say to another node's.
+        service: () => undefined,
         failed,
         warn: (text, fields) => {
           this.#log("warn", text, fields);

@@ -1,5 +1,6 @@
 import { strict as assert } from "node:assert";
 import { encodeMembership } from "../codec/config.ts";
+import { SERVICE_PAYLOAD_BYTES_MAX, type ServiceMessage } from "../codec/frame-service.ts";
 import { encodeRecord, EntryKind } from "../codec/record.ts";
 import type { AppendEntries, Message } from "../core/message.ts";
 import type { NodeId } from "../core/position.ts";
@@ -251,8 +252,16 @@ function everyKind(from: NodeId): Parcel[] {
     { type: "read-index-reply", from, term: 1, id: 0, index: null },
     { type: "read-index-reply", from, term: 1, id: 0, index: large },
   ];
+  const service: ServiceMessage[] = [
+    { type: "snapshot-request", from, id: null, index: large, offset: 0, bytes: SERVICE_PAYLOAD_BYTES_MAX },
+    { type: "snapshot-request", from, id: "s", index: 0, offset: large, bytes: 0 },
+    { type: "snapshot-chunk", from, id: "s", size: large, offset: 7, payload: Uint8Array.of(0, 255, 1) },
+    { type: "snapshot-chunk", from, id: "s", size: 0, offset: 0, payload: new Uint8Array(0) },
+    { type: "snapshot-gone", from, id: "s" },
+    { type: "snapshot-gone", from, id: null },
+  ];
   return [
-    ...plain.map((message) => ({ message, records: [] })),
+    ...[...plain, ...service].map((message) => ({ message, records: [] })),
     { message: { type: "append-entries", from, term: 4, entries, commit: 5, round: 6 }, records },
   ];
 }
@@ -267,7 +276,7 @@ async function keepsOrder(rig: TransportRig): Promise<void> {
   }
   await rig.until(() => b.host.received.length === sent, "all messages");
   assert.deepEqual(
-    b.host.received.map(({ message }) => message.term),
+    b.host.received.map(({ message }) => ("term" in message ? message.term : null)),
     Array.from({ length: sent }, (_, n) => n + 1),
   );
   await closeAll(rig, a, b);

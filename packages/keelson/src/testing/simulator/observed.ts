@@ -1,3 +1,4 @@
+import { isServiceMessage } from "../../codec/frame-service.ts";
 import type { Message } from "../../core/message.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
@@ -162,9 +163,10 @@ export class ObservedTransport implements Transport {
       },
       receive: (parcel) => {
         this.#gate.pass(() => {
-          this.#observer.receiving(parcel.message);
+          const { message } = parcel;
+          if (!isServiceMessage(message)) this.#observer.receiving(message);
           host.receive(parcel);
-          this.#observer.received(parcel.message);
+          if (!isServiceMessage(message)) this.#observer.received(message);
         });
       },
       log: (level, text, fields) => {

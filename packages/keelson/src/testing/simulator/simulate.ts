@@ -131,7 +131,8 @@ class Run {
         },
         sending: (from, to, { message }) => {
           if (this.#fullTrace) this.#event(`${from} to ${to} ${describe(message)}`);
-          else this.#event(`${from} to ${to} ${message.type} ${String(message.term)}`);
+          else
+            this.#event(`${from} to ${to} ${message.type} ${"term" in message ? String(message.term) : ""}`);
         },
       });
     });

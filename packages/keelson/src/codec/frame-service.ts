@@ -1,0 +1,151 @@
+import { crc32 } from "node:zlib";
+import { assert } from "../core/assert.ts";
+import type { LogIndex, NodeId } from "../core/position.ts";
+import type { Message } from "../core/message.ts";
+import { DecodeError } from "../errors.ts";
+import type { ByteReader, ByteWriter } from "./frame-bytes.ts";
+
+/*
+ * What nodes tell each other outside of Raft's terms: their runtimes talk here, not their cores.
+ * These messages travel in the same frames over the same connections, and may be lost, doubled,
+ * late and out of order like all others. They carry no term, so that nobody can adopt one from them.
+ */
+
+/** Bytes that one service message carries after its body: far below a frame's limit, so that none of them holds up a heartbeat for long. */
+export const SERVICE_PAYLOAD_BYTES_MAX = 1024 * 1024;
+
+/** Bytes (UTF-8) of a snapshot's id. */
+export const SNAPSHOT_ID_BYTES_MAX = 64;
+
+/** "Send me that part of a snapshot." The follower pulls, so it decides over speed and repetition. */
+export interface SnapshotRequest {
+  readonly type: "snapshot-request";
+  readonly from: NodeId;
+  /** null: the newest one, whichever that is; the answer names it. */
+  readonly id: string | null;
+  /** It must cover at least the entries up to this one. */
+  readonly index: LogIndex;
+  readonly offset: number;
+  /** At most so many; 0 only says that the asker still needs the snapshot. */
+  readonly bytes: number;
+}
+
+/** A part of a snapshot, as it lies in the file. */
+export interface SnapshotChunk {
+  readonly type: "snapshot-chunk";
+  readonly from: NodeId;
+  readonly id: string;
+  /** Bytes of the whole snapshot. */
+  readonly size: number;
+  readonly offset: number;
+  readonly payload: Uint8Array;
+}
+
+/** "I have no such snapshot (any more)." */
+export interface SnapshotGone {
+  readonly type: "snapshot-gone";
+  readonly from: NodeId;
+  /** As it was asked for. */
+  readonly id: string | null;
+}
+
+/** Anything that the runtimes of two nodes tell each other. */
+export type ServiceMessage = SnapshotRequest | SnapshotChunk | SnapshotGone;
+
+/** Numbers on the wire, between those of the core's messages and those about connections. They never change their meaning. */
+export const ServiceType = {
+  "snapshot-request": 32,
+  "snapshot-chunk": 33,
+  "snapshot-gone": 34,
+} as const satisfies Record<ServiceMessage["type"], number>;
+
+/** What follows a message that nothing follows. */
+export const NO_PAYLOAD = new Uint8Array(0);
+
+/** Whether a message is for the runtime; else it is for the core. */
+export function isServiceMessage(message: Message | ServiceMessage): message is ServiceMessage {
+  return message.type in ServiceType;
+}
+
+/** What follows a service message's body; empty for most. */
+export function payloadOf(message: ServiceMessage): Uint8Array {
+  return "payload" in message ? message.payload : NO_PAYLOAD;
+}
+
+/** Writes the body and returns the type. The payload follows it as it is, under a checksum in the body. */
+export function writeService(writer: ByteWriter, message: ServiceMessage): number {
+  const payload = payloadOf(message);
+  assert(payload.length <= SERVICE_PAYLOAD_BYTES_MAX, "a service message keeps to its limit");
+  writer.id(message.from);
+  writer.u32(crc32(payload));
+  switch (message.type) {
+    case "snapshot-request":
+      writeOptionalId(writer, message.id);
+      writer.integer(message.index);
+      writer.integer(message.offset);
+      writer.u32(message.bytes);
+      break;
+    case "snapshot-chunk":
+      writer.text(message.id, SNAPSHOT_ID_BYTES_MAX);
+      writer.integer(message.size);
+      writer.integer(message.offset);
+      break;
+    case "snapshot-gone":
+      writeOptionalId(writer, message.id);
+      break;
+  }
+  return ServiceType[message.type];
+}
+
+/** Reads a service message's body; `payload` is what follows it in the frame. */
+export function readService(type: number, body: ByteReader, payload: Uint8Array): ServiceMessage {
+  const from = body.id();
+  if (body.u32() !== crc32(payload)) {
+    throw new DecodeError("what follows a message has the wrong checksum: it was damaged on its way");
+  }
+  const message = readBody(type, body, from, payload);
+  body.end();
+  if (payload.length > 0 && !("payload" in message)) {
+    throw new DecodeError(`${String(payload.length)} bytes follow a message that has none`);
+  }
+  return message;
+}
+
+function readBody(type: number, body: ByteReader, from: NodeId, payload: Uint8Array): ServiceMessage {
+  switch (type) {
+    case ServiceType["snapshot-request"]: {
+      const id = readOptionalId(body);
+      const index = body.integer();
+      const offset = body.integer();
+      const bytes = body.u32();
+      if (bytes > SERVICE_PAYLOAD_BYTES_MAX) {
+        throw new DecodeError(`a request asks for ${String(bytes)} bytes at once`);
+      }
+      return { type: "snapshot-request", from, id, index, offset, bytes };
+    }
+    case ServiceType["snapshot-chunk"]: {
+      const id = body.text(SNAPSHOT_ID_BYTES_MAX);
+      const size = body.integer();
+      const offset = body.integer();
+      if (offset + payload.length > size) {
+        throw new DecodeError(
+          `${String(payload.length)} bytes at ${String(offset)} are not part of a snapshot of ${String(size)}`,
+        );
+      }
+      return { type: "snapshot-chunk", from, id, size, offset, payload };
+    }
+    case ServiceType["snapshot-gone"]:
+      return { type: "snapshot-gone", from, id: readOptionalId(body) };
+    default:
+      throw new DecodeError(`a frame has the unknown type ${String(type)}`);
+  }
+}
+
+function writeOptionalId(writer: ByteWriter, id: string | null): void {
+  writer.boolean(id !== null);
+  if (id !== null) writer.text(id, SNAPSHOT_ID_BYTES_MAX);
+}
+
+function readOptionalId(body: ByteReader): string | null {
+  return body.boolean() ? body.text(SNAPSHOT_ID_BYTES_MAX) : null;
+}
