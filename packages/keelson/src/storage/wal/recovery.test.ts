@@ -2,7 +2,9 @@ import { describe, expect, it } from "vitest";
 import { fakeEnvironment } from "../../environment/fake-environment.ts";
 import { FaultFiles } from "../../environment/fault-files.ts";
 import { readUint32 } from "../../codec/bytes.ts";
+import { samePosition, type LogPosition } from "../../core/position.ts";
 import { CorruptLogError, WrongIdentityError } from "../../errors.ts";
+import type { LogWrite } from "../log-store.ts";
 import { encodeBatch, SECTOR_BYTES, type Item } from "./format.ts";
 import { wal } from "./index.ts";
 import {
@@ -12,9 +14,11 @@ import {
   segmentHeaderBytes,
   type SegmentHeader,
 } from "./segment-header.ts";
+import { segmentSequences } from "./segments.ts";
 import { baseAt, entries, observe, toText } from "./test/model.ts";
 
 const DIRECTORY = "/data/a";
+const NOTHING = { hardState: null, truncateFrom: null, records: [] };
 
 function segment(number: number): string {
   return `${DIRECTORY}/${String(number).padStart(16, "0")}.wal`;
@@ -69,6 +73,49 @@ function forge(files: FaultFiles, number: number, change: Partial<SegmentHeader>
   return disk;
 }
 
+/**
+ * A log that a leader replaced from entry 30 on, then compacted, and of which the segments up to the
+ * first of a row that hold no entries were removed already when the power failed.
+ */
+async function replacedLog(): Promise<FaultFiles> {
+  const files = new FaultFiles();
+  const { store } = await open(files);
+  let term = 10;
+  const append = (write: Partial<LogWrite>) =>
+    store.append({ hardState: null, truncateFrom: null, records: [], ...write });
+  const fillSegment = async () => {
+    for (let count = 0; count < 16; count++) await append({ hardState: { term: term++, votedFor: null } });
+  };
+  for (let at = 1; at < 41; at += 5) await append({ records: entries(at, at + 5, 1, 400) });
+  for (let at = 41; at < 61; at += 5) await append({ records: entries(at, at + 5, 2, 400) });
+  await fillSegment();
+  await append({ truncateFrom: 30 });
+  await fillSegment();
+  await append({ records: entries(30, 31, 3) });
+  await fillSegment();
+  for (let at = 31; at < 71; at += 5) await append({ records: entries(at, at + 5, 3, 400) });
+  files.intercept = ({ type }) => (type === "remove" ? { type: "error", code: "EIO" } : null);
+  await store.compact(baseAt(65, 3));
+  files.kill();
+  files.intercept = null;
+  for (const number of numbersOf(files)) {
+    if (headerOf(files, number).last.index === 60) break;
+    await files.remove(segment(number));
+  }
+  return files;
+}
+
+function numbersOf(files: FaultFiles): number[] {
+  return segmentSequences(files.paths().map((path) => path.slice(DIRECTORY.length + 1)));
+}
+
+/** The first segment whose header says that the log ends there. */
+function segmentAfter(files: FaultFiles, last: LogPosition): number {
+  const found = numbersOf(files).find((number) => samePosition(headerOf(files, number).last, last));
+  expect(found).toBeDefined();
+  return found ?? 0;
+}
+
 /** Writes `items` as the first batch of the only segment of a new log. */
 async function logOfBatch(...items: Item[]): Promise<FaultFiles> {
   const files = new FaultFiles();
@@ -118,6 +165,7 @@ describe("a segment that does not continue the one before it", () => {
       offset: 0,
       index: null,
     });
+    expect(String(await refusal(gap))).not.toContain("Entry");
   });
 
   it("is refused if batches of the one before it are missing at its end", async () => {
@@ -160,13 +208,80 @@ describe("a log whose first segments were removed", () => {
     expect(error).toBeInstanceOf(CorruptLogError);
   });
 
+  it("is refused if one more is gone, and it says which entries were in it", async () => {
+    const files = await compactedLog(44);
+    const [first = 0, second = 0] = numbersOf(files);
+    const { last } = headerOf(files, second);
+    expect(last.index).toBeGreaterThan(45);
+    await files.remove(segment(first));
+    expect(await refusal(files)).toMatchObject({
+      file: segment(second),
+      offset: 0,
+      index: 45,
+      message: expect.stringContaining(
+        `entries 45 to ${String(last.index)} were in earlier segments`,
+      ) as unknown,
+    });
+  });
+
+  it("is found again though entries that are gone had been replaced", async () => {
+    const files = await replacedLog();
+    expect(numbersOf(files)[0]).toBe(segmentAfter(files, { index: 60, term: 2 }));
+    const { store, found } = await open(files);
+    expect(await observe(found, store)).toMatchObject({
+      base: { index: 65, term: 3 },
+      entries: entries(66, 71, 3, 400).slice(0, 5).map(toText),
+    });
+    await store.close();
+  });
+
+  it("is refused if a header contradicts what is known of the entries that are gone, or follow", async () => {
+    const files = await replacedLog();
+    // The term of entry 29 is not known any more, but that it was the last one is.
+    const afterTruncation = segmentAfter(files, { index: 29, term: 1 });
+    for (const index of [28, 30]) {
+      const error = await refusal(forge(files, afterTruncation, { last: { index, term: 1 } }));
+      expect(error).toMatchObject({ file: segment(afterTruncation), offset: 0, code: "CORRUPT_LOG" });
+    }
+    // Entry 30 came after it, and is known.
+    const afterReplacement = segmentAfter(files, { index: 30, term: 3 });
+    const error = await refusal(forge(files, afterReplacement, { last: { index: 30, term: 2 } }));
+    expect(error).toMatchObject({ file: segment(afterReplacement), offset: 0, code: "CORRUPT_LOG" });
+  });
+
   it("is refused to a node of another cluster, also if only the end of the log says whose it is", async () => {
     const files = new FaultFiles();
     const { store } = await open(files);
     await store.setClusterId("mine");
     await store.close();
+    const before = files.paths().map((path) => files.contents(path));
+    let changes = 0;
+    files.intercept = ({ type }) => {
+      if (type === "write" || type === "data-sync") changes += 1;
+      return null;
+    };
     expect(await refusal(files, "other")).toBeInstanceOf(WrongIdentityError);
+    expect([changes, files.paths().map((path) => files.contents(path))]).toEqual([0, before]);
     expect(await refusal(files, "mine")).not.toBeInstanceOf(Error);
+  });
+});
+
+describe("a batch that is missing at the end of the log", () => {
+  it("is damage, if one stands after it, also in the last sector of the segment", async () => {
+    const files = new FaultFiles();
+    const { store } = await open(files);
+    for (let at = 1; at <= 15; at++) await store.append({ ...NOTHING, records: entries(at, at + 1, 1) });
+    await store.close();
+    expect(numbersOf(files)).toEqual([1]);
+    for (const sector of [1, 14]) {
+      const disk = files.copy();
+      disk.damage(segment(1), sector * SECTOR_BYTES, new Uint8Array((15 - sector) * SECTOR_BYTES));
+      expect(await refusal(disk)).toMatchObject({
+        file: segment(1),
+        offset: sector * SECTOR_BYTES,
+        message: expect.stringContaining("though batch 15 was written after it") as unknown,
+      });
+    }
   });
 });
 

@@ -58,7 +58,7 @@ export class Recovery {
   readonly #observer: RecoveryObserver | null;
   readonly #outline = new LogOutline();
   readonly #index = new EntryIndex();
-  /** Entries up to here are known only from a header, because their segments were deleted; 0: none. */
+  /** Entries after the base up to here are known only from a header, because their segments were deleted. */
   #absentTo: LogIndex = 0;
   #nextBatch = 0;
   #salt = 0;
@@ -122,7 +122,7 @@ export class Recovery {
     this.#outline.restore(first.base, first.basePayload, first.last);
     this.#index.reset(first.base.index + 1);
     for (let index = first.base.index; index < first.last.index; index++) this.#index.append(0);
-    this.#absentTo = first.last.index > first.base.index ? first.last.index : 0;
+    this.#absentTo = first.last.index;
   }
 
   async #readHeader(sequence: number, before: SegmentHeader | undefined): Promise<SegmentHeader> {
@@ -175,11 +175,10 @@ export class Recovery {
     return bytes;
   }
 
-  /** What a header says of all that came before must be what came before. */
+  /** What a header says of all that came before must be what came before; `#replay` has seen to its batches. */
   #checkStanding(segment: Segment, header: SegmentHeader): void {
     const { clusterId, hardState, base, last, lastIndex } = this.#outline;
     const same =
-      header.firstBatch === this.#nextBatch &&
       header.clusterId === clusterId &&
       header.hardState.term === hardState.term &&
       header.hardState.votedFor === hardState.votedFor &&
@@ -196,10 +195,7 @@ export class Recovery {
     while (at < bytes.length && this.#nextBatch !== stop) {
       const found = this.#decodeBatch(segment, bytes, at);
       if (found.state === "damaged") throw this.#corrupt(segment, at, found.why);
-      if (found.state === "unfinished") {
-        if (stop === null) break;
-        throw this.#corrupt(segment, at, `batch ${String(this.#nextBatch)} is missing`);
-      }
+      if (found.state === "unfinished") break;
       const padded = toSectors(found.length);
       this.#takeBatch(segment, at, found.items);
       this.#observer?.onBatch(at, found.items);
@@ -337,7 +333,7 @@ function checkIdentity(header: SegmentHeader, identity: LogIdentity, directory: 
   );
 }
 
-export function checkCluster(stored: string | null, identity: LogIdentity, place: string): void {
+function checkCluster(stored: string | null, identity: LogIdentity, place: string): void {
   if (stored === null || identity.clusterId === null || stored === identity.clusterId) return;
   throw new WrongIdentityError(
     `${place} belongs to cluster ${stored}, not to ${identity.clusterId}. ` +

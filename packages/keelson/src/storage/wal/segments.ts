@@ -1,6 +1,7 @@
 import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { FileHandle, FileSystem } from "../../environment/environment.ts";
+import { hasCode } from "./file-error.ts";
 import { SECTOR_BYTES, toSectors } from "./format.ts";
 import { encodeSegmentHeader, type SegmentHeader } from "./segment-header.ts";
 
@@ -14,7 +15,7 @@ export interface Segment {
   indexMax: LogIndex;
 }
 
-/** Segments kept open for reading, besides the one that is written. A bound on descriptors, not on reads. */
+/** Segments kept open, the one that is written among them. A bound on descriptors, not on reads. */
 const OPEN_SEGMENTS_MAX = 32;
 
 /** The first segment is small, so that a new log is there at once; each is twice as large as the one before. */
@@ -33,9 +34,8 @@ const ALLOCATION_STEP_BYTES = 1024 * 1024;
 
 interface OpenFile {
   readonly handle: Promise<FileHandle>;
+  /** Reads under way, and the writer: while there are any, it is not closed to make room for others. */
   users: number;
-  /** Closed as soon as nobody uses it. */
-  retired: boolean;
 }
 
 export function segmentName(sequence: number): string {
@@ -68,6 +68,8 @@ export class Segments {
   readonly #segments: Segment[] = [];
   /** Least recently used first. */
   readonly #open = new Map<Segment, OpenFile>();
+  /** The one that is kept open for the writer. */
+  #written: Segment | null = null;
   #prepared: Promise<FileHandle> | null = null;
 
   constructor(files: FileSystem, directory: string, segmentBytes: number) {
@@ -119,11 +121,8 @@ export class Segments {
     const handle = await this.#take();
     let bytes: number;
     try {
-      bytes = await handle.size();
-      if (bytes < end + room) {
-        bytes = toSectors(end + room);
-        await allocateInSteps(handle, bytes);
-      }
+      bytes = Math.max(await handle.size(), toSectors(end + room));
+      await allocateInSteps(handle, bytes);
       await handle.write([encodeSegmentHeader({ ...header, segment: sequence, bytes })], 0);
       await handle.dataSync();
       await this.#files.rename(this.pathOf(PREPARED_NAME), this.pathOf(segmentName(sequence)));
@@ -132,10 +131,8 @@ export class Segments {
       await handle.close().catch(() => undefined);
       throw error;
     }
-    const before = this.active;
     const segment = this.add(sequence, bytes);
-    this.#open.set(segment, { handle: Promise.resolve(handle), users: 1, retired: false });
-    if (before !== undefined) this.#release(before);
+    this.#keepForWriting(segment, handle);
     return { handle, end, segment };
   }
 
@@ -144,7 +141,7 @@ export class Segments {
     const { active } = this;
     assert(active !== undefined, "a log has a segment");
     const handle = await this.#files.open(active.path, "write");
-    this.#open.set(active, { handle: Promise.resolve(handle), users: 1, retired: false });
+    this.#keepForWriting(active, handle);
     return handle;
   }
 
@@ -166,17 +163,13 @@ export class Segments {
 
   /**
    * Removes the oldest segment, durably: removed in order, the others stay without a gap,
-   * whatever a crash keeps. Reads under way finish first.
+   * whatever a crash keeps. Nobody may be reading it.
    */
   async removeFirst(segment: Segment): Promise<void> {
     assert(segment === this.#segments[0] && segment !== this.active, "segments are removed oldest first");
     await this.#files.remove(segment.path);
     this.#segments.shift();
-    const file = this.#open.get(segment);
-    if (file !== undefined) {
-      file.retired = true;
-      this.#closeIfUnused(segment, file);
-    }
+    this.#dispose(segment);
     await this.#files.syncDirectory(this.#directory);
   }
 
@@ -185,14 +178,19 @@ export class Segments {
     for (const segment of this.#segments) segment.indexMax = 0;
   }
 
+  /** Lets go of all files, of each one also if another cannot be closed. Nobody may be reading. */
   async close(): Promise<void> {
+    const closing = [...this.#open.values()].map(async ({ handle }) => (await handle).close());
+    this.#open.clear();
+    await Promise.all([...closing, this.#discardPrepared()]);
+  }
+
+  async #discardPrepared(): Promise<void> {
     const prepared = await this.#prepared?.catch(() => undefined);
     this.#prepared = null;
-    const handles = [...this.#open.values()].map((file) => file.handle);
-    this.#open.clear();
-    await prepared?.close();
-    if (prepared !== undefined) await this.#files.remove(this.pathOf(PREPARED_NAME));
-    for (const handle of handles) await (await handle).close();
+    if (prepared === undefined) return;
+    await prepared.close();
+    await this.#files.remove(this.pathOf(PREPARED_NAME));
   }
 
   #nextBytes(): number {
@@ -210,7 +208,7 @@ export class Segments {
     const path = this.pathOf(PREPARED_NAME);
     const handle = await this.#files.open(path, "create").catch(async (error: unknown) => {
       // Left by an attempt that failed, or by a run that ended.
-      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+      if (!hasCode(error, "EEXIST")) throw error;
       await this.#files.remove(path);
       return this.#files.open(path, "create");
     });
@@ -226,7 +224,7 @@ export class Segments {
   #acquire(segment: Segment): Promise<FileHandle> {
     let file = this.#open.get(segment);
     if (file === undefined) {
-      file = { handle: this.#files.open(segment.path, "read"), users: 0, retired: false };
+      file = { handle: this.#files.open(segment.path, "read"), users: 0 };
       // One that cannot be opened is not kept: the next read tries again.
       file.handle.catch(() => this.#open.delete(segment));
     } else this.#open.delete(segment);
@@ -239,15 +237,18 @@ export class Segments {
     const file = this.#open.get(segment);
     if (file === undefined) return;
     file.users -= 1;
-    this.#closeIfUnused(segment, file);
     for (const [other, { users }] of this.#open) {
       if (this.#open.size <= OPEN_SEGMENTS_MAX) break;
       if (users === 0) this.#dispose(other);
     }
   }
 
-  #closeIfUnused(segment: Segment, file: OpenFile): void {
-    if (file.retired && file.users === 0) this.#dispose(segment);
+  #keepForWriting(segment: Segment, handle: FileHandle): void {
+    // Recovery has it open already, for reading.
+    this.#dispose(segment);
+    this.#open.set(segment, { handle: Promise.resolve(handle), users: 1 });
+    if (this.#written !== null) this.#release(this.#written);
+    this.#written = segment;
   }
 
   #dispose(segment: Segment): void {

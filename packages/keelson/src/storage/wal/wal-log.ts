@@ -10,10 +10,11 @@ import {
 import { LogOutline } from "../log-outline.ts";
 import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../log-store.ts";
 import { EntryIndex } from "./entry-index.ts";
+import { asError, hasCode } from "./file-error.ts";
 import { SECTOR_BYTES } from "./format.ts";
-import { checkCluster, Recovery, type Recovered } from "./recovery.ts";
+import { Recovery, type Recovered } from "./recovery.ts";
 import { Segments, segmentSequences } from "./segments.ts";
-import { asError, WalWriter, type WalLogger, type WalState } from "./wal-writer.ts";
+import { WalWriter, type WalLogger, type WalState } from "./wal-writer.ts";
 
 /** Options of `wal`. */
 export interface WalOptions {
@@ -155,8 +156,8 @@ export class WalLog implements LogStore {
     try {
       return await files.lock(this.#directory);
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "ELOCKED")) throw error;
-      throw new DirectoryLockedError(error.message, { cause: error });
+      if (!hasCode(error, "ELOCKED")) throw error;
+      throw new DirectoryLockedError(asError(error).message, { cause: error });
     }
   }
 
@@ -228,10 +229,9 @@ export class WalLog implements LogStore {
     return { ...rest, handle, end: recovered.end };
   }
 
-  /** Binds a log without a cluster to the one that its node was told. */
+  /** Binds a log without a cluster to the one that its node was told; recovery has refused any other's. */
   async #bind(stored: StoredLog, clusterId: string | null): Promise<StoredLog> {
-    checkCluster(stored.clusterId, { nodeId: "", clusterId }, this.#directory);
-    if (clusterId === null || stored.clusterId !== null) return stored;
+    if (clusterId === null) return stored;
     await this.setClusterId(clusterId);
     return { ...stored, clusterId };
   }

@@ -7,6 +7,7 @@ import { ClosedError, InvalidOptionError, StorageFailedError, WrongIdentityError
 import type { LogOutline } from "../log-outline.ts";
 import type { LogBase, LogWrite } from "../log-store.ts";
 import type { EntryIndex } from "./entry-index.ts";
+import { asError } from "./file-error.ts";
 import {
   BATCH_HEADER_BYTES,
   batchBytes,
@@ -89,6 +90,8 @@ export class WalWriter {
   #queue: Operation[] = [];
   #pump: Promise<void> | null = null;
   #staging = new Uint8Array(64 * 1024);
+  /** Those under way from the disk: while one may need a segment, it is not removed, nor let go of. */
+  readonly #reads = new Set<Promise<unknown>>();
 
   /** The base as of the last durable batch: what is below may be deleted. */
   #durableBase: LogIndex;
@@ -210,11 +213,13 @@ export class WalWriter {
       Math.max(0, from - this.#recentFirst),
       Math.max(0, end - this.#recentFirst),
     );
-    const records: Uint8Array[] = [];
-    for (const part of stored) {
-      for (const record of await this.#readPart(part)) records.push(record);
+    const reading = this.#readParts(stored);
+    this.#reads.add(reading);
+    try {
+      return (await reading).concat(recent);
+    } finally {
+      this.#reads.delete(reading);
     }
-    return records.concat(recent);
   }
 
   /** Waits for what was asked for; after that, nothing is accepted. */
@@ -222,6 +227,7 @@ export class WalWriter {
     this.#closing = true;
     await this.#pump;
     await this.#cleaning;
+    await Promise.allSettled(this.#reads);
     await this.#state.segments.close();
   }
 
@@ -361,6 +367,8 @@ export class WalWriter {
     for (;;) {
       const obsolete = segments.firstObsolete(this.#durableBase);
       if (obsolete === undefined || this.#cleaningFailed) return;
+      // Those that began since do not need it: it holds nothing that is in the log.
+      await Promise.allSettled(this.#reads);
       try {
         await segments.removeFirst(obsolete);
       } catch (error) {
@@ -422,6 +430,14 @@ export class WalWriter {
     return parts;
   }
 
+  async #readParts(parts: readonly ReadPart[]): Promise<Uint8Array[]> {
+    const records: Uint8Array[] = [];
+    for (const part of parts) {
+      for (const record of await this.#readPart(part)) records.push(record);
+    }
+    return records;
+  }
+
   async #readPart({ segment, first, offsets, end }: ReadPart): Promise<Uint8Array[]> {
     const start = offsets[0] ?? 0;
     const bytes = new Uint8Array(end - start);
@@ -471,8 +487,4 @@ function nothing(): void {
 
 function copyOf(base: LogBase): LogBase {
   return { position: { ...base.position }, config: new Uint8Array(base.config) };
-}
-
-export function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }

@@ -1,0 +1,581 @@
+import { describe, expect, it } from "vitest";
+import type { FileSystem } from "../../environment/environment.ts";
+import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { FaultFiles, type FileOperation } from "../../environment/fault-files.ts";
+import { encodeRecord, EntryKind, RECORD_BYTES_MAX } from "../../codec/record.ts";
+import { readUint32, writeUint32, writeUint64 } from "../../codec/bytes.ts";
+import type { LogStore } from "../log-store.ts";
+import { BATCH_HEADER_BYTES, ITEM_HEADER_BYTES, SECTOR_BYTES } from "./format.ts";
+import { wal } from "./index.ts";
+import { baseAt, entries, toText, write } from "./test/model.ts";
+
+const DIRECTORY = "/data/a";
+const ALL = Number.MAX_SAFE_INTEGER;
+const MIB = 1024 * 1024;
+/** What a batch begins with. */
+const BATCH_MAGIC = 0x4b42_4154;
+
+function segmentPath(number: number): string {
+  return `${DIRECTORY}/${String(number).padStart(16, "0")}.wal`;
+}
+
+/** A log on a disk that shows what is done to it. */
+class Bench {
+  readonly disk: FaultFiles;
+  readonly operations: FileOperation[] = [];
+  readonly warnings: { readonly text: string; readonly fields: unknown }[] = [];
+  /** Each batch, as it was given to the disk: whose bytes, and how many. */
+  readonly batches: { readonly buffer: ArrayBufferLike; readonly length: number }[] = [];
+  /** Where each read began, and how much it asked for. */
+  readonly reads: (readonly [position: number, bytes: number])[] = [];
+  /** Set: syncs wait here until they are let go. */
+  held: (() => void)[] | null = null;
+  readonly store: LogStore;
+
+  private constructor(disk: FaultFiles, segmentBytes: number) {
+    this.disk = disk;
+    this.store = wal(DIRECTORY, {
+      segmentBytes,
+      onLog: (_, text, fields) => void this.warnings.push({ text, fields }),
+    });
+  }
+
+  static async open(segmentBytes = 4096, disk = new FaultFiles()): Promise<Bench> {
+    const bench = new Bench(disk, segmentBytes);
+    const environment = fakeEnvironment({ files: bench.#observed(disk.mount()) });
+    await bench.store.open({ nodeId: "a", clusterId: null }, environment);
+    bench.clear();
+    disk.intercept = (operation) => {
+      bench.operations.push(operation);
+      return null;
+    };
+    return bench;
+  }
+
+  clear(): void {
+    for (const list of [this.operations, this.batches, this.reads]) list.length = 0;
+  }
+
+  count(type: FileOperation["type"]): number {
+    return this.operations.filter((operation) => operation.type === type).length;
+  }
+
+  /** Every operation of this kind fails from now on. */
+  fail(type: FileOperation["type"], code = "EIO"): void {
+    this.disk.intercept = (operation) => (operation.type === type ? { type: "error", code } : null);
+  }
+
+  append(...records: Uint8Array[]): Promise<void> {
+    return write({ records }).onStore(this.store);
+  }
+
+  replace(truncateFrom: number, ...records: Uint8Array[]): Promise<void> {
+    return write({ truncateFrom, records }).onStore(this.store);
+  }
+
+  async texts(from: number, to: number): Promise<string[]> {
+    return (await this.store.read(from, to, ALL)).map(toText);
+  }
+
+  /** Lets the oldest sync that waits go on. */
+  async letGo(): Promise<void> {
+    this.held?.shift()?.();
+    await turn();
+  }
+
+  #observed(files: FileSystem): FileSystem {
+    return {
+      ...files,
+      open: async (path, mode) => {
+        const handle = await files.open(path, mode);
+        return {
+          ...handle,
+          read: (target, position) => {
+            this.reads.push([position, target.length]);
+            return handle.read(target, position);
+          },
+          write: (chunks, position) => {
+            const [{ buffer, length } = new Uint8Array(4), ...others] = chunks;
+            expect(others).toEqual([]);
+            if (readUint32(chunks[0] ?? new Uint8Array(4), 0) === BATCH_MAGIC)
+              this.batches.push({ buffer, length });
+            return handle.write(chunks, position);
+          },
+          dataSync: async () => {
+            await new Promise<void>((resolve) => {
+              if (this.held === null) resolve();
+              else this.held.push(resolve);
+            });
+            await handle.dataSync();
+          },
+        };
+      },
+    };
+  }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function record(index: number, bytes: number, term = 1): Uint8Array {
+  return encodeRecord(index, term, EntryKind.command, new Uint8Array(bytes).fill(index));
+}
+
+/** Where the first entry of a batch stands, when the batch is the first one of a segment. */
+const FIRST_RECORD_AT = SECTOR_BYTES + BATCH_HEADER_BYTES + ITEM_HEADER_BYTES;
+
+describe("a write that is overtaken", () => {
+  it("D8: while the disk is busy is not taken for the one that replaced it", async () => {
+    const bench = await Bench.open(64 * 1024);
+    bench.held = [];
+    const first = bench.append(...entries(1, 4, 1));
+    await turn();
+    const second = bench.replace(2, ...entries(2, 3, 2, 90));
+    const third = bench.replace(2, ...entries(2, 6, 3, 70));
+    const expected = [...entries(1, 2, 1), ...entries(2, 6, 3, 70)].map(toText);
+    expect(await bench.texts(1, 6)).toEqual(expected);
+
+    await bench.letGo();
+    await first;
+    expect(await bench.texts(1, 6)).toEqual(expected);
+    await bench.letGo();
+    await Promise.all([second, third]);
+    expect(await bench.texts(1, 6)).toEqual(expected);
+    expect((await bench.store.read(1, 6, ALL))[1]).toHaveLength(entries(2, 3, 3, 70)[0]?.length ?? 0);
+    await bench.store.close();
+  });
+
+  it("D8: by a reset is forgotten, and what follows the reset is read as it was written", async () => {
+    const bench = await Bench.open(64 * 1024);
+    bench.held = [];
+    const writes = [bench.append(...entries(1, 4, 1))];
+    await turn();
+    writes.push(bench.store.reset(baseAt(10, 2)), bench.append(...entries(11, 14, 2)));
+    const expected = entries(11, 14, 2).map(toText);
+    expect(await bench.texts(11, 14)).toEqual(expected);
+    await bench.letGo();
+    expect(await bench.texts(11, 14)).toEqual(expected);
+    await bench.letGo();
+    await Promise.all(writes);
+    bench.clear();
+    expect(await bench.texts(11, 14)).toEqual(expected);
+    expect(bench.reads).toHaveLength(1);
+    await bench.store.close();
+  });
+
+  it("is kept in memory until it is durable, and then read from the disk, each entry", async () => {
+    const bench = await Bench.open(64 * 1024);
+    bench.held = [];
+    const first = bench.append(...entries(1, 4, 1));
+    await turn();
+    const second = bench.append(...entries(4, 6, 1));
+    bench.clear();
+    expect(await bench.texts(1, 6)).toEqual(entries(1, 6, 1).map(toText));
+    expect(bench.reads).toEqual([]);
+    await bench.letGo();
+    await first;
+    expect(await bench.texts(1, 6)).toEqual(entries(1, 6, 1).map(toText));
+    expect(bench.reads).toHaveLength(1);
+    await bench.letGo();
+    await second;
+    for (let index = 1; index < 6; index++) {
+      bench.clear();
+      await bench.texts(index, index + 1);
+      expect([index, bench.reads.length]).toEqual([index, 1]);
+    }
+    await bench.store.close();
+  });
+});
+
+describe("what a log is asked for a second time", () => {
+  it("is not written again", async () => {
+    const bench = await Bench.open();
+    await bench.append(...entries(1, 6, 1));
+    await bench.store.setClusterId("c");
+    await bench.store.compact(baseAt(3, 1));
+    bench.clear();
+    await bench.store.setClusterId("c");
+    await bench.store.compact(baseAt(3, 1));
+    await bench.store.compact(baseAt(2, 1));
+    expect(bench.operations).toEqual([]);
+    await bench.store.close();
+  });
+});
+
+describe("what a log cannot do", () => {
+  it("is to be read outside of its entries, and it says which those are", async () => {
+    const bench = await Bench.open();
+    await bench.append(...entries(1, 6, 1));
+    await bench.store.compact(baseAt(2, 1));
+    for (const [from, to] of [
+      [2, 4],
+      [0, 1],
+      [1, 3],
+      [4, 7],
+      [7, 7],
+      [5, 4],
+    ] as const) {
+      await expect(bench.store.read(from, to, ALL)).rejects.toMatchObject({
+        code: "INVALID_OPTION",
+        message: `entries [${String(from)}, ${String(to)}) are not in the log, which holds [3, 6)`,
+      });
+    }
+    expect(await bench.store.read(6, 6, ALL)).toEqual([]);
+    await bench.store.close();
+  });
+
+  it("is to count what it forgot, before it is opened again and after", async () => {
+    const disk = new FaultFiles();
+    for (const reopened of [false, true]) {
+      const bench = await Bench.open(4096, disk);
+      if (!reopened) {
+        await bench.append(...entries(1, 6, 1));
+        await bench.store.compact(baseAt(3, 1));
+      }
+      expect(bench.store.bytesBetween(4, 5)).toBe(entries(4, 5, 1)[0]?.length);
+      expect(() => bench.store.bytesBetween(3, 4)).toThrow("within the log");
+      await bench.store.close();
+    }
+  });
+
+  it("is to begin after nothing, or with members that nobody can read, and it is not harmed", async () => {
+    const bench = await Bench.open();
+    await bench.append(...entries(1, 3, 1));
+    bench.clear();
+    await expect(bench.store.reset(baseAt(0, 1))).rejects.toThrow("reset to a position");
+    await expect(bench.store.reset(baseAt(5, 0))).rejects.toThrow("reset to a position");
+    const unreadable = { position: { index: 5, term: 1 }, config: Buffer.from("?") };
+    await expect(bench.store.reset(unreadable)).rejects.toMatchObject({ code: "DECODE" });
+    expect(bench.operations).toEqual([]);
+    await bench.append(...entries(3, 4, 1));
+    expect(await bench.texts(1, 4)).toEqual(entries(1, 4, 1).map(toText));
+    await bench.store.close();
+  });
+
+  it("is to take more in one write than one batch may have, and it is not harmed", async () => {
+    const bench = await Bench.open();
+    // Their payloads are never touched, so they take no memory.
+    const records = Array.from({ length: 32 }, (_, at) => {
+      const bytes = new Uint8Array(RECORD_BYTES_MAX);
+      writeUint32(bytes, 0, bytes.length);
+      writeUint64(bytes, 8, at + 1);
+      writeUint64(bytes, 16, 1);
+      writeUint32(bytes, 24, EntryKind.command);
+      return bytes;
+    });
+    await expect(bench.append(...records)).rejects.toMatchObject({
+      code: "INVALID_OPTION",
+      message: expect.stringMatching(/has 536871816 bytes; the limit is 536870912: split it/) as unknown,
+    });
+    expect(bench.operations).toEqual([]);
+    await bench.append(...entries(1, 3, 1));
+    await bench.store.close();
+  });
+
+  it("is to do anything once it is being closed; what was asked for before is done", async () => {
+    const bench = await Bench.open();
+    const written = bench.append(...entries(1, 3, 1));
+    const reading = bench.store.read(1, 3, ALL);
+    const closed = bench.store.close();
+    await expect(bench.append(...entries(3, 4, 1))).rejects.toMatchObject({ code: "CLOSED" });
+    await expect(bench.store.read(1, 3, ALL)).rejects.toMatchObject({ code: "CLOSED" });
+    await written;
+    expect(await reading).toHaveLength(2);
+    await closed;
+  });
+});
+
+describe("a write that fails", () => {
+  it("D2: is unknown, as are those of its batch; all later ones are surely not done", async () => {
+    const bench = await Bench.open();
+    await bench.append(...entries(1, 3, 1));
+    let syncs = 0;
+    bench.disk.intercept = ({ type }) => {
+      if (type !== "data-sync") return null;
+      syncs += 1;
+      return { type: "failed-sync", code: "EIO" };
+    };
+    const ends = [bench.append(...entries(3, 4, 1)), bench.append(...entries(4, 5, 1))].map(reasonOf);
+    await Promise.resolve();
+    // The batch is under way, and these wait for the next.
+    await Promise.resolve();
+    ends.push(reasonOf(bench.append(...entries(5, 6, 1))));
+    const [first, second, waiting] = await Promise.all(ends);
+    const cause = { code: "EIO" };
+    expect(first).toMatchObject({ code: "STORAGE_FAILED", outcome: "unknown", cause });
+    expect((first as Error).message).toMatch(/\/data\/a could not be written: EIO.*restart the node/s);
+    expect(second).toBe(first);
+    expect(waiting).toMatchObject({ code: "STORAGE_FAILED", outcome: "not-done", cause });
+
+    // The disk is well again, and nobody believes it.
+    bench.disk.intercept = null;
+    const before = bench.disk.operations;
+    for (const call of [
+      () => bench.append(...entries(6, 7, 1)),
+      () => bench.append(),
+      () => bench.store.compact(baseAt(1, 1)),
+      () => bench.store.reset(baseAt(9, 1)),
+      () => bench.store.setClusterId("c"),
+    ]) {
+      const reason = await reasonOf(call());
+      expect(reason).toMatchObject({ code: "STORAGE_FAILED", outcome: "not-done", cause });
+      expect((reason as Error).message).toContain("takes no more writes, because an earlier one failed");
+    }
+    expect([syncs, bench.disk.operations]).toEqual([1, before]);
+    await bench.store.close();
+  });
+});
+
+describe("the batches of a log", () => {
+  it("are as large as it pays, however much waits", async () => {
+    const bench = await Bench.open(MIB);
+    const records = Array.from({ length: 10 }, (_, at) => record(at + 1, MIB));
+    await Promise.all(records.map((each) => bench.append(each)));
+    // Four of them would be more than 4 MiB.
+    expect(bench.batches.map(({ length }) => Math.floor(length / MIB))).toEqual([3, 3, 3, 1]);
+    await bench.store.close();
+  });
+
+  it("have up to 4 MiB, and not a byte more, but for a single write that is larger", async () => {
+    const half = 2 * MIB - record(1, 0).length - ITEM_HEADER_BYTES;
+    for (const [first, second, batches] of [
+      [half, half, 1],
+      [half, half + 1, 2],
+      [4 * MIB, 10, 2],
+    ] as const) {
+      const bench = await Bench.open(MIB);
+      await Promise.all([bench.append(record(1, first)), bench.append(record(2, second))]);
+      expect([first, second, bench.batches.length]).toEqual([first, second, batches]);
+      await bench.store.close();
+    }
+  });
+
+  it("are put together in one buffer, unless one is so large that keeping it would cost memory", async () => {
+    const bench = await Bench.open(64 * MIB);
+    const buffers = [];
+    let index = 1;
+    for (const bytes of [100, 60 * 1024, 200 * 1024, 100, 2 * MIB, 100, MIB - 600, 100]) {
+      bench.clear();
+      await bench.append(record(index++, bytes));
+      buffers.push(bench.batches.at(-1)?.buffer);
+    }
+    const [a, b, c, d, e, f, g, h] = buffers;
+    expect([b === a, c === b, d === c, e === d, f === d, g === f, h === g]).toEqual([
+      true,
+      false,
+      true,
+      false,
+      true,
+      false,
+      true,
+    ]);
+    await bench.store.close();
+  });
+});
+
+describe("the next segment", () => {
+  it("is made ready when the one before it is more than half full", async () => {
+    const bench = await Bench.open();
+    // The header and these are exactly half.
+    for (const index of [1, 2, 3]) await bench.append(record(index, 100));
+    await turn();
+    expect(bench.count("allocate")).toBe(0);
+    await bench.append(record(4, 100));
+    await turn();
+    expect(bench.count("allocate")).toBe(1);
+    await bench.store.close();
+  });
+
+  it("is made ready at the start, if it will be needed soon", async () => {
+    const disk = new FaultFiles();
+    for (const [from, allocations] of [
+      [1, 0],
+      [4, 1],
+    ] as const) {
+      const bench = await Bench.open(4096, disk);
+      for (let index = from; index < from + 3; index++) await bench.append(record(index, 100));
+      await bench.store.close();
+      let allocated = 0;
+      disk.intercept = ({ type }) => {
+        if (type === "allocate") allocated += 1;
+        return null;
+      };
+      const store = wal(DIRECTORY, { segmentBytes: 4096 });
+      await store.open({ nodeId: "a", clusterId: null }, fakeEnvironment({ files: disk }));
+      await turn();
+      expect(allocated).toBe(allocations);
+      await store.close();
+    }
+  });
+
+  it("begins where the one before it is full, to the last sector", async () => {
+    const bench = await Bench.open();
+    for (let index = 1; index <= 7; index++) await bench.append(record(index, 100));
+    expect(bench.disk.paths()).not.toContain(segmentPath(2));
+    await bench.append(record(8, 100));
+    expect(bench.disk.paths()).toContain(segmentPath(2));
+    expect(await bench.texts(1, 9)).toHaveLength(8);
+    await bench.store.close();
+  });
+});
+
+describe("a segment that is not needed any more", () => {
+  async function longLog(): Promise<Bench> {
+    const bench = await Bench.open();
+    for (let index = 1; index < 200; index += 4) await bench.append(...entries(index, index + 4, 1, 800));
+    expect(bench.disk.paths().length).toBeGreaterThan(40);
+    return bench;
+  }
+
+  it("S11: is there until reads that began before are done, of however many segments", async () => {
+    const bench = await longLog();
+    const reading = bench.store.read(1, 201, ALL);
+    await bench.store.compact(baseAt(200, 1));
+    expect((await reading).map(toText)).toEqual(entries(1, 201, 1, 800).map(toText));
+    await bench.store.close();
+    expect(bench.disk.paths()).toHaveLength(1);
+  });
+
+  it("that cannot be removed is named, once, and no later one is removed before it", async () => {
+    const bench = await longLog();
+    bench.fail("remove", "EACCES");
+    await bench.store.compact(baseAt(100, 1));
+    await turn();
+    await bench.store.compact(baseAt(200, 1));
+    await turn();
+    expect(bench.warnings).toEqual([
+      {
+        text: `a segment that is no longer needed could not be removed: EACCES: ${segmentPath(1)}`,
+        fields: { file: segmentPath(1) },
+      },
+    ]);
+    expect(bench.disk.paths().slice(0, 50)).toEqual(
+      Array.from({ length: 50 }, (_, at) => segmentPath(at + 1)),
+    );
+    await bench.append(...entries(201, 203, 1));
+    await bench.store.close();
+  });
+});
+
+describe("a log that is closed while it is read", () => {
+  it("waits for the read, and leaves no file open", async () => {
+    const bench = await Bench.open();
+    for (let index = 1; index < 200; index += 4) await bench.append(...entries(index, index + 4, 1, 800));
+    await bench.store.close();
+    const again = await Bench.open(4096, bench.disk);
+    const reading = again.store.read(1, 201, ALL);
+    await again.store.close();
+    const { operations } = again;
+    expect(operations.at(-1)).not.toMatchObject({ type: "open" });
+    const count = operations.length;
+    expect(await reading).toHaveLength(200);
+    expect(operations).toHaveLength(count);
+  });
+
+  it("is closed also if the read fails", async () => {
+    const bench = await Bench.open();
+    await bench.append(...entries(1, 3, 1));
+    bench.fail("read");
+    const reading = reasonOf(bench.store.read(1, 3, ALL));
+    await bench.store.close();
+    expect(await reading).toMatchObject({ code: "STORAGE_FAILED" });
+    expect(bench.warnings).toEqual([]);
+  });
+});
+
+describe("a read from the disk", () => {
+  it("is one for entries that stand near each other, wherever in the segment", async () => {
+    const bench = await Bench.open(MIB);
+    for (let index = 1; index <= 5; index++) await bench.append(record(index, 60_000));
+    bench.clear();
+    expect(await bench.texts(1, 6)).toHaveLength(5);
+    expect(bench.reads).toHaveLength(1);
+    bench.clear();
+    expect(await bench.texts(4, 6)).toHaveLength(2);
+    const [[position, bytes] = [0, 0]] = bench.reads;
+    expect(bench.reads).toHaveLength(1);
+    expect(position).toBeGreaterThan(180_000);
+    expect(bytes).toBeLessThan(121_000);
+    await bench.store.close();
+  });
+
+  it("leaves out what stands between entries and is not wanted, if it is more than 64 KiB", async () => {
+    // The first entry ends 456 bytes before its batch's second sector does. Then come 127 sectors, which
+    // are overwritten, and the headers of the batch that does it: all in all 64 KiB, or a byte more.
+    for (const [bytes, reads] of [
+      [500, 1],
+      [499, 2],
+    ] as const) {
+      const bench = await Bench.open(MIB);
+      await bench.append(record(1, bytes));
+      await bench.append(record(2, 127 * SECTOR_BYTES - 100));
+      await bench.replace(2, record(2, 10, 2));
+      expect(bench.batches.map(({ length }) => length / SECTOR_BYTES)).toEqual([2, 127, 1]);
+      bench.clear();
+      expect(await bench.texts(1, 3)).toEqual([record(1, bytes), record(2, 10, 2)].map(toText));
+      expect([bytes, bench.reads.length]).toEqual([bytes, reads]);
+      await bench.store.close();
+    }
+  });
+
+  it("that fails says what was wanted from where, and may be tried again", async () => {
+    const bench = await Bench.open();
+    await bench.append(...entries(1, 4, 1));
+    bench.fail("read");
+    await expect(bench.store.read(2, 4, ALL)).rejects.toMatchObject({
+      code: "STORAGE_FAILED",
+      outcome: "not-done",
+      message: expect.stringContaining(`entry 2 could not be read from ${segmentPath(1)}: EIO`) as unknown,
+      cause: { code: "EIO" },
+    });
+    bench.disk.intercept = null;
+    expect(await bench.texts(2, 4)).toHaveLength(2);
+    await bench.append(...entries(4, 5, 1));
+    await bench.store.close();
+  });
+
+  it("finds a file that was cut short, another entry, or one that reaches into the next", async () => {
+    const short = await Bench.open();
+    await short.append(...entries(1, 4, 1));
+    const handle = await short.disk.open(segmentPath(1), "write");
+    await handle.truncate(FIRST_RECORD_AT + 80);
+    await expect(short.store.read(1, 4, ALL)).rejects.toMatchObject({
+      code: "CORRUPT_LOG",
+      message: expect.stringContaining("the file is cut short") as unknown,
+      file: segmentPath(1),
+      offset: FIRST_RECORD_AT,
+      index: 1,
+    });
+
+    const records = [record(1, 100), record(2, 100), record(3, 100)];
+    const notMatching = (index: number) => ({
+      code: "CORRUPT_LOG",
+      message: expect.stringContaining(`entry ${String(index)} does not match its checksum`) as unknown,
+      index,
+    });
+    // Whole by itself, and not what belongs there.
+    for (const [wrong, at, index] of [
+      [record(7, 100), 0, 1],
+      [record(1, 100), 1, 2],
+      [record(1, 150), 0, 1],
+      [record(1, 228), 0, 1],
+      [record(2, 150), 1, 2],
+    ] as const) {
+      const bench = await Bench.open();
+      await bench.append(...records);
+      bench.disk.damage(segmentPath(1), FIRST_RECORD_AT + at * record(1, 100).length, wrong);
+      await expect(bench.store.read(1, 4, ALL)).rejects.toMatchObject(notMatching(index));
+      await expect(bench.store.read(index, index + 1, ALL)).rejects.toMatchObject(notMatching(index));
+      await bench.store.close();
+    }
+  });
+});
+
+/** What a call was rejected with; undefined: it was not. */
+function reasonOf(call: Promise<unknown>): Promise<unknown> {
+  return call.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
