@@ -5,22 +5,31 @@ import { StartError, UsageError } from "./usage.ts";
 // Half of the time that a start takes is compiling: what was compiled is kept for the next one.
 enableCompileCache();
 
-const HELP = `Usage: keelson COMMAND
-
-  keelson demo     a cluster of three nodes on this machine, to try it out
-  keelson serve    one node of a cluster
-
-  keelson COMMAND --help tells more.
-`;
-
 /** Exit codes, as shells have them. */
 const FAILED = 1;
 const MISUSED = 2;
 
-async function run([command, ...args]: readonly string[]): Promise<number> {
-  switch (command) {
-    // Each command loads only what it needs: a server should be up quickly.
-    case "serve": {
+interface Command {
+  readonly summary: string;
+  /** Resolves with the exit code. */
+  readonly run: (args: readonly string[]) => Promise<number>;
+}
+
+// Each command loads only what it needs: a server should be up quickly.
+const COMMANDS: Readonly<Record<string, Command>> = {
+  demo: {
+    summary: "a cluster of three nodes on this machine, to try it out",
+    async run(args) {
+      const { parseDemoOptions, DEMO_HELP } = await import("./demo-options.ts");
+      const options = parseDemoOptions(args);
+      if (options === null) return help(DEMO_HELP);
+      const { demo } = await import("./demo.ts");
+      return demo(options);
+    },
+  },
+  serve: {
+    summary: "one node of a cluster",
+    async run(args) {
       const { parseServeOptions, SERVE_HELP } = await import("./serve-options.ts");
       const options = parseServeOptions(args);
       if (options === null) return help(SERVE_HELP);
@@ -28,23 +37,48 @@ async function run([command, ...args]: readonly string[]): Promise<number> {
       // Now, because a node that is killed has no time for it at its end.
       flushCompileCache();
       return serve(options);
-    }
-    case "demo": {
-      const { parseDemoOptions, DEMO_HELP } = await import("./demo-options.ts");
-      const options = parseDemoOptions(args);
-      if (options === null) return help(DEMO_HELP);
-      const { demo } = await import("./demo.ts");
-      return demo(options);
-    }
-    case "help":
-    case "--help":
-    case "-h":
-      return help(HELP);
-    case undefined:
-      throw new UsageError("a command is missing: demo or serve");
-    default:
-      throw new UsageError(`there is no command "${command}"; there are demo and serve`);
-  }
+    },
+  },
+  inspect: {
+    summary: "what a node's directory holds, and whether it is sound",
+    async run(args) {
+      const { inspect, parseInspectOptions, INSPECT_HELP } = await import("./inspect.ts");
+      const options = parseInspectOptions(args);
+      return options === null ? help(INSPECT_HELP) : offline(() => inspect(options, print));
+    },
+  },
+  recover: {
+    summary: "go on with one node, when the majority is lost for good",
+    async run(args) {
+      const { parseRecoverOptions, recover, RECOVER_HELP } = await import("./recover.ts");
+      const options = parseRecoverOptions(args);
+      return options === null ? help(RECOVER_HELP) : offline(() => recover(options, print));
+    },
+  },
+};
+
+const NAMES_LENGTH_MAX = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
+
+const HELP = `Usage: keelson COMMAND
+
+${Object.entries(COMMANDS)
+  .map(([name, { summary }]) => `  keelson ${name.padEnd(NAMES_LENGTH_MAX)}   ${summary}`)
+  .join("\n")}
+
+  keelson COMMAND --help tells more.
+`;
+
+async function run([name, ...args]: readonly string[]): Promise<number> {
+  if (name === "help" || name === "--help" || name === "-h") return help(HELP);
+  const names = Object.keys(COMMANDS).join(", ");
+  if (name === undefined) throw new UsageError(`a command is missing: ${names}`);
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command === undefined) throw new UsageError(`there is no command "${name}"; there are ${names}`);
+  return command.run(args);
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
 }
 
 function help(text: string): number {
@@ -52,10 +86,22 @@ function help(text: string): number {
   return 0;
 }
 
+/** Runs a command that works on files: what the library refuses is for the user to mend. */
+async function offline(work: () => Promise<number>): Promise<number> {
+  try {
+    return await work();
+  } catch (error) {
+    const { RaftError } = await import("keelson");
+    if (error instanceof RaftError) throw new StartError(error.message, { cause: error });
+    throw error;
+  }
+}
+
 /** What a user can mend is told in words; a mistake of ours with its stack. */
 function report(error: unknown, command: string | undefined): number {
   if (error instanceof UsageError) {
-    const known = command === "serve" || command === "demo" ? `keelson ${command}` : "keelson";
+    const known =
+      command !== undefined && Object.hasOwn(COMMANDS, command) ? `keelson ${command}` : "keelson";
     process.stderr.write(`keelson: ${error.message}\nSee: ${known} --help\n`);
     return MISUSED;
   }

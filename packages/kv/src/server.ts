@@ -1,4 +1,3 @@
-import path from "node:path";
 import { Raft, type LogStore, type RaftError, type RaftOptions, type Transport } from "keelson";
 import { wal } from "keelson/storage/wal";
 import { tcp } from "keelson/transport/tcp";
@@ -6,6 +5,7 @@ import { encodeClientAddresses, formatAddress, type ClientAddresses } from "./ad
 import type { KvCommand, KvResult } from "./commands.ts";
 import { openDatabase } from "./level-database.ts";
 import { HttpServer } from "./http-server.ts";
+import { dataDirectory } from "./data-directory.ts";
 import { LineServer } from "./line-server.ts";
 import type { ServeOptions } from "./serve-options.ts";
 import { KvStateMachine } from "./state-machine.ts";
@@ -39,7 +39,7 @@ export class KvServer {
       };
       const http = await HttpServer.listen(settings.http, { onMistake });
       closers.push(() => http.close());
-      const store = new KvStateMachine(() => openDatabase(path.join(settings.data, "state")));
+      const store = new KvStateMachine(() => openDatabase(dataDirectory(settings.data).state));
       const raft = await Raft.open(raftOptions(settings, { line, http }, store, onLog));
       closers.push(() => raft.close());
       await raft.initialize(settings.peers);
@@ -98,7 +98,7 @@ function raftOptions(
 }
 
 function logOf({ data }: ServerSettings, onLog: LogFunction): LogStore {
-  return wal(path.join(data, "log"), { onLog });
+  return wal(dataDirectory(data).log, { onLog });
 }
 
 function transportOf({ id, peers, listen }: ServerSettings): Transport {

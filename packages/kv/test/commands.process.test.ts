@@ -41,12 +41,16 @@ async function started(args: readonly string[]): Promise<Keelson> {
   return keelson;
 }
 
+const NAMES = "demo, serve, inspect, recover";
+
 describe("keelson", () => {
   it("tells its commands and their flags", async () => {
     for (const [args, text] of [
       [["--help"], "Usage: keelson COMMAND"],
       [["serve", "--help"], "Usage: keelson serve --id ID"],
       [["demo", "--help"], "Usage: keelson demo [--data DIR]"],
+      [["inspect", "--help"], "Usage: keelson inspect DIR"],
+      [["recover", "--help"], "Usage: keelson recover DIR"],
     ] as const) {
       const { code, stdout, stderr } = await run(args);
       expect([code, stderr]).toEqual([0, ""]);
@@ -56,8 +60,8 @@ describe("keelson", () => {
 
   it("ends with 2 and one clear line for a command line that cannot be right", async () => {
     for (const [args, text] of [
-      [[], "keelson: a command is missing: demo or serve\nSee: keelson --help\n"],
-      [["sreve"], 'keelson: there is no command "sreve"; there are demo and serve\nSee: keelson --help\n'],
+      [[], `keelson: a command is missing: ${NAMES}\nSee: keelson --help\n`],
+      [["sreve"], `keelson: there is no command "sreve"; there are ${NAMES}\nSee: keelson --help\n`],
       [["serve", "--id", "n1"], "keelson: --peers is missing\nSee: keelson serve --help\n"],
       [
         ["demo", "--raft-port", "x"],
