@@ -19,12 +19,21 @@ export type AimedFault =
   | { readonly type: "busy"; readonly node: number; readonly turnMs: number; readonly ms: number }
   /** All processes stand still and go on at the same time, as their elections then begin. */
   | { readonly type: "freeze"; readonly ms: number }
+  /** Of some messages a copy comes again much later, in another term perhaps. Streams have no such copies. */
+  | { readonly type: "late-copies"; readonly share: number; readonly byMs: number; readonly ms: number }
   /** A process dies when its next vote is durable, and is back before that election is over. */
   | { readonly type: "crash-voter"; readonly node: number; readonly ms: number };
 
 type AimedType = AimedFault["type"] | "slow-network";
 
-const AIMED_TYPES: readonly AimedType[] = ["strand-leader", "busy", "freeze", "crash-voter", "slow-network"];
+const AIMED_TYPES: readonly AimedType[] = [
+  "strand-leader",
+  "busy",
+  "freeze",
+  "crash-voter",
+  "slow-network",
+  "late-copies",
+];
 
 /** A caller may be in a hurry: many calls then end before their answer comes. */
 const HASTY_CALL_MS = 50;
@@ -66,6 +75,8 @@ function aimedFaultOf(chance: Chance, type: AimedType, at: number, plan: Plan): 
       return { type, at, ms: electionTimeoutMs.max * chance.between(0.5, 1.5) };
     case "crash-voter":
       return { type, at, node, ms: chance.time(chance.pick([2, 20])) };
+    case "late-copies":
+      return { type, at, share: 0.2, byMs: electionTimeoutMs.max * chance.pick([1, 3]), ms: ms * 3 };
     case "slow-network":
       return { type, at, delayMs: electionTimeoutMs.max * chance.pick([1, 2]), ms: ms * 2 };
   }

@@ -162,6 +162,8 @@ export class ClusterChecker {
         () => `${id} removes the entry ${String(write.truncateFrom)}, which is committed`,
       );
       view.handed.length = Math.min(view.handed.length, write.truncateFrom - 1);
+      // It follows another: what was acknowledged to it when it led may be gone from here by now.
+      view.leaderTerm = 0;
     }
     this.#extend(view, view.handed, write.records);
     view.pending.push(write);
@@ -390,7 +392,7 @@ export class ClusterChecker {
     }
     const hears = (id: NodeId): boolean =>
       members.some((member) => member.id === id && member.active === true);
-    if (isMajority(config.voters, hears)) view.aloneSince = null;
+    if (isQuorum(config, hears)) view.aloneSince = null;
     else view.aloneSince ??= now;
     fact(
       view.aloneSince === null || now - view.aloneSince <= this.#terms.aloneMsMax,
@@ -399,7 +401,7 @@ export class ClusterChecker {
     );
   }
 
-  #newLeader(view: NodeView, term: number, { voters }: ClusterConfig, now: number): void {
+  #newLeader(view: NodeView, term: number, config: ClusterConfig, now: number): void {
     const before = this.#leaders.get(term) ?? view.id;
     fact(before === view.id, "ES", () => `term ${String(term)} has two leaders, ${before} and ${view.id}`);
     fact(
@@ -409,7 +411,7 @@ export class ClusterChecker {
     );
     // Two leaders of a term are rare; one that was elected by votes that nobody gave is not.
     fact(
-      isMajority(voters, (id) => this.#votes.get(`${id}@${String(term)}`) === view.id),
+      isQuorum(config, (id) => this.#votes.get(`${id}@${String(term)}`) === view.id),
       "ES",
       () => `${view.id} leads term ${String(term)} without the durable votes of a majority`,
     );
@@ -442,7 +444,7 @@ export class ClusterChecker {
       if (entry === undefined) return;
       const known = this.#committed[at];
       if (known === undefined) {
-        const durable = isMajority(config.voters, (id) => this.#view(id).durable[at]?.chain === entry.chain);
+        const durable = isQuorum(config, (id) => this.#view(id).durable[at]?.chain === entry.chain);
         fact(
           durable,
           "CQ",
@@ -461,9 +463,11 @@ export class ClusterChecker {
   }
 }
 
-/** Counted here, and not by the code that is checked. */
-function isMajority(voters: readonly NodeId[], isOne: (id: NodeId) => boolean): boolean {
-  return voters.filter(isOne).length * 2 > voters.length;
+/** Counted here, and not by the code that is checked. In a joint configuration both majorities are needed (§6). */
+function isQuorum({ voters, outgoingVoters }: ClusterConfig, isOne: (id: NodeId) => boolean): boolean {
+  return [voters, outgoingVoters].every(
+    (group) => group.length === 0 || group.filter(isOne).length * 2 > group.length,
+  );
 }
 
 function show({ term, votedFor }: HardState): string {

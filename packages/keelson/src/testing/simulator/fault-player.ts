@@ -21,6 +21,8 @@ export interface FaultPlayerParts {
 
 const NO_LOSS = { drop: 0, duplicate: 0 };
 
+const NO_COPIES: { readonly share: number; readonly byMs: number } = { share: 0, byMs: 0 };
+
 /** What a busy event loop takes to do what it heard of, before it is busy again. */
 const TURN_MS = 1;
 
@@ -49,6 +51,7 @@ export class FaultPlayer {
   /** What messages suffer, by link; "" for those that have nothing of their own. */
   readonly #loss = new Map<string, { readonly drop: number; readonly duplicate: number }>();
   #extraDelayMs = 0;
+  #lateCopies = NO_COPIES;
   #healed = false;
 
   constructor(parts: FaultPlayerParts) {
@@ -60,7 +63,10 @@ export class FaultPlayer {
       if (this.#isCut(from, to) || chance.happens(drop)) return [];
       const delay = (): number =>
         chance.between(plan.linkDelayMs.min, plan.linkDelayMs.max + this.#extraDelayMs);
-      return chance.happens(duplicate) ? [delay(), delay()] : [delay()];
+      const delays = chance.happens(duplicate) ? [delay(), delay()] : [delay()];
+      const { share, byMs } = this.#lateCopies;
+      if (share > 0 && chance.happens(share)) delays.push(delay() + chance.between(0, byMs));
+      return delays;
     };
   }
 
@@ -89,6 +95,7 @@ export class FaultPlayer {
     this.#cuts.clear();
     this.#loss.clear();
     this.#extraDelayMs = 0;
+    this.#lateCopies = NO_COPIES;
     this.#applyLinks();
     this.#parts.clients.quiet = false;
     for (const process of this.#parts.processes) {
@@ -131,6 +138,14 @@ export class FaultPlayer {
         break;
       case "crash-all":
         for (const process of this.#parts.processes) this.#crash(process, fault.ms);
+        break;
+      case "late-copies":
+        this.#while(fault.ms, () => {
+          this.#lateCopies = fault;
+          return () => {
+            this.#lateCopies = NO_COPIES;
+          };
+        });
         break;
       case "strand-leader":
         this.#strandLeader(fault);
