@@ -131,7 +131,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "K4b",
     title: "A command that took too long is said not to be done",
-    file: "runtime/raft.ts",
+    file: "runtime/proposals.ts",
     from: 'new AbortedError(\n          "unknown",',
     to: 'new AbortedError(\n          "not-done",',
   },

@@ -94,6 +94,47 @@ export class CommandRejectedError extends RaftError {
   }
 }
 
+/**
+ * The session has ended: it was not used for longer than its time to live, or gave way to others,
+ * or was closed. This call did nothing; an earlier attempt of the same command may have. Open
+ * another session.
+ */
+export class SessionExpiredError extends RaftError {
+  override readonly name = "SessionExpiredError";
+  readonly session: number;
+  constructor(session: number, outcome: Outcome = "not-done", options?: ErrorOptions) {
+    super(
+      "SESSION_EXPIRED",
+      outcome,
+      outcome === "not-done"
+        ? `session ${String(session)} has ended; open another`
+        : `session ${String(session)} has ended, and an earlier attempt of the command may have taken effect`,
+      options,
+    );
+    this.session = session;
+  }
+}
+
+/**
+ * The command was not applied again, and its answer is no longer known: `done`: it took effect, and
+ * its result was too large to keep; `unknown`: the client has said before that it has the answers
+ * up to this one.
+ */
+export class AnswerForgottenError extends RaftError {
+  override readonly name = "AnswerForgottenError";
+  constructor(session: number, sequence: number, outcome: "done" | "unknown") {
+    const reason =
+      outcome === "done"
+        ? "it took effect, and its result was too large to keep"
+        : "the client said before that it has its answer";
+    super(
+      "ANSWER_FORGOTTEN",
+      outcome,
+      `the answer to command ${String(sequence)} of session ${String(session)} is not kept any more: ${reason}`,
+    );
+  }
+}
+
 /** The node is closing or closed. */
 export class ClosedError extends RaftError {
   override readonly name = "ClosedError";

@@ -40,3 +40,16 @@ export {
   recordPayload,
   recordTerm,
 } from "./record.ts";
+export {
+  type CloseSessionEntry,
+  decodeCloseSession,
+  decodeOpenSession,
+  decodeSessionCommand,
+  encodeCloseSession,
+  encodeOpenSession,
+  encodeSessionCommand,
+  type OpenSessionEntry,
+  SESSION_COMMAND_HEADER_BYTES,
+  type SessionCommandEntry,
+  type SessionCommandId,
+} from "./session-entry.ts";

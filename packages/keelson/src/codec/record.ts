@@ -36,6 +36,10 @@ export const EntryKind = {
   blank: 2,
   /** A cluster configuration (codec/config.ts). */
   config: 3,
+  /** A session begins, carries a command, ends (codec/session-entry.ts). */
+  openSession: 4,
+  sessionCommand: 5,
+  closeSession: 6,
 } as const;
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
 
@@ -169,7 +173,7 @@ export function recordIsIntact(bytes: Uint8Array, offset = 0): boolean {
 }
 
 export function isEntryKind(kind: number): kind is EntryKind {
-  return kind === EntryKind.command || kind === EntryKind.blank || kind === EntryKind.config;
+  return kind >= EntryKind.command && kind <= EntryKind.closeSession;
 }
 
 // Beginning with the length covers it without a second call into zlib.

@@ -7,6 +7,11 @@
 export interface Environment {
   /** Milliseconds on a clock that never goes back; its zero means nothing. */
   now(): number;
+  /**
+   * Milliseconds since 1970, as this machine takes the time to be: it may be wrong, and may jump. For
+   * what nodes must say to each other of the time; never for measuring any.
+   */
+  wallClock(): number;
   /** A number in [0, 1). */
   random(): number;
   /** Calls back once, `delayMs` from now or later. */

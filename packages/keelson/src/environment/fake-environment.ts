@@ -3,6 +3,9 @@ import { FakeClock, seededRandom } from "./fake-clock.ts";
 import { FaultFiles } from "./fault-files.ts";
 import { FaultNetwork } from "./fault-network.ts";
 
+/** What the wall clocks of fake hosts show when the fake clock shows 0: some day in 2023, in milliseconds. */
+export const FAKE_EPOCH = 1_700_000_000_000;
+
 /** What the fake environments of one test have in common. */
 export interface FakeWorld {
   readonly clock: FakeClock;
@@ -33,6 +36,7 @@ export function fakeWorld({ seed = 1 }: { readonly seed?: number } = {}): FakeWo
     environment: (host, files = new FaultFiles()) => ({
       clock,
       now: () => clock.now(),
+      wallClock: () => FAKE_EPOCH + clock.now(),
       random,
       setTimer: (delayMs, callback) => clock.setTimer(delayMs, callback),
       defer: (callback) => {

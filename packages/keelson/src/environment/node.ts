@@ -9,6 +9,7 @@ const TIMER_DELAY_MS_MAX = 2 ** 31 - 1;
 export function nodeEnvironment(): Environment {
   return {
     now: () => performance.now(),
+    wallClock: () => Date.now(),
     random: () => Math.random(),
     setTimer(delayMs, callback) {
       const timer = setTimeout(callback, Math.min(Math.max(0, delayMs), TIMER_DELAY_MS_MAX));

@@ -2,20 +2,34 @@ import { decodeRecord, EntryKind } from "../codec/record.ts";
 import type { RaftNode } from "../core/node.ts";
 import type { LogIndex, LogPosition } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
-import { CommandRejectedError } from "../errors.ts";
+import { CommandRejectedError, type RaftError } from "../errors.ts";
 import { checkRecords, type Entries } from "./entries.ts";
 import { reasonOf, type Failure } from "./failure.ts";
 import type { RaftLimits } from "./options.ts";
 import { readFailure } from "./sender.ts";
+import { NO_CHANGES } from "./session-table.ts";
+import { isSessionKind, type SessionKind, type SessionSteps } from "./session-steps.ts";
 import { StateMachineFailure, type StateMachine } from "./state-machine.ts";
 
 /** A batch ends after this many milliseconds, so that slow commands do not keep heartbeats waiting. */
 const BATCH_MS_MAX = 10;
 
-/** What became of one command. */
+/** What became of one entry that somebody may wait for. */
 export type Applied<Result> =
-  | { readonly position: LogPosition; readonly type: "done"; readonly result: Result }
-  | { readonly position: LogPosition; readonly type: "rejected"; readonly error: CommandRejectedError };
+  | {
+      readonly position: LogPosition;
+      readonly type: "done";
+      readonly result: Result;
+    }
+  /** A retry: the command took effect at `index`, earlier, and this is what it was answered then. */
+  | {
+      readonly position: LogPosition;
+      readonly type: "answered";
+      readonly index: LogIndex;
+      readonly result: () => Result;
+    }
+  | { readonly position: LogPosition; readonly type: "rejected"; readonly error: RaftError }
+  | { readonly position: LogPosition; readonly type: "session-opened" | "session-closed" };
 
 export interface ApplierHost<Result> {
   /** These took effect, in this order, and the state machine has flushed them. */
@@ -29,6 +43,7 @@ export interface ApplierParts<Command, Result> {
   readonly core: RaftNode;
   readonly environment: Environment;
   readonly limits: RaftLimits;
+  readonly sessions: SessionSteps<Result>;
   /** What the state machine holds already. */
   readonly applied: LogPosition;
 }
@@ -128,7 +143,7 @@ export class Applier<Command, Result> {
   }
 
   async #applyBatch(records: readonly Uint8Array[]): Promise<Applied<Result>[]> {
-    const { environment, stateMachine } = this.#parts;
+    const { environment } = this.#parts;
     const begun = environment.now();
     const batch: Applied<Result>[] = [];
     let last = this.#applied;
@@ -139,17 +154,29 @@ export class Applier<Command, Result> {
         const applying = this.#apply(payload, last);
         // Waiting for what is there already would cost a turn of the promise queue for each command.
         batch.push(applying instanceof Promise ? await applying : applying);
+      } else if (isSessionKind(kind)) {
+        const applying = this.#applySession(kind, payload, last);
+        batch.push(applying instanceof Promise ? await applying : applying);
       }
       if (environment.now() - begun >= BATCH_MS_MAX || this.#stopped) break;
     }
+    await this.#flush(last);
+    this.#applied = last;
+    return batch;
+  }
+
+  async #flush(last: LogPosition): Promise<void> {
+    const { stateMachine, sessions } = this.#parts;
+    if (stateMachine.flush === undefined) {
+      sessions.table?.discardChanges();
+      return;
+    }
     try {
-      const flushing = stateMachine.flush?.(last);
+      const flushing = stateMachine.flush(last, sessions.table?.takeChanges() ?? NO_CHANGES);
       if (flushing !== undefined) await flushing;
     } catch (error) {
       throw new ApplyFailure(stateMachineFailure(`it could not flush entry ${String(last.index)}`, error));
     }
-    this.#applied = last;
-    return batch;
   }
 
   #apply(payload: Uint8Array, position: LogPosition): Applied<Result> | Promise<Applied<Result>> {
@@ -165,6 +192,21 @@ export class Applier<Command, Result> {
     } catch (error) {
       return rejected(error, position);
     }
+  }
+
+  /** An entry of a session; a command in it is applied unless an earlier entry carried it already. */
+  #applySession(
+    kind: SessionKind,
+    payload: Uint8Array,
+    position: LogPosition,
+  ): Applied<Result> | Promise<Applied<Result>> {
+    const { sessions } = this.#parts;
+    const step = inSession(position, () => sessions.begin(kind, payload, position));
+    if (step.type === "settled") return step.applied;
+    const keep = (applied: Applied<Result>): Applied<Result> =>
+      inSession(position, () => sessions.keep(step.id, applied));
+    const applying = this.#apply(step.command, position);
+    return applying instanceof Promise ? applying.then(keep) : keep(applying);
   }
 
   #decode(payload: Uint8Array, { index }: LogPosition): Command {
@@ -194,6 +236,17 @@ function rejected<Result>(error: unknown, position: LogPosition): Applied<Result
     throw new ApplyFailure(stateMachineFailure(`it could not apply entry ${String(position.index)}`, error));
   }
   return { position, type: "rejected", error: new CommandRejectedError(error) };
+}
+
+/** What this node cannot do for sessions it must not leave out either: its state would not be that of the others. */
+function inSession<T>({ index }: LogPosition, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw new ApplyFailure(
+      stateMachineFailure(`it cannot keep the session of entry ${String(index)}`, error),
+    );
+  }
 }
 
 function stateMachineFailure(what: string, error: unknown): Failure {

@@ -88,3 +88,8 @@ export function describeCancellation(cancellation: Cancellation): string {
     ? "the caller's signal ended the wait"
     : `no answer within ${String(cancellation.timeoutMs)} ms`;
 }
+
+/** The reason that the caller's signal gave, as the `cause` of an error. */
+export function causeOf(cancellation: Cancellation): ErrorOptions {
+  return cancellation.type === "aborted" ? { cause: cancellation.cause } : {};
+}

@@ -1,4 +1,5 @@
 import { decodeRecord, EntryKind } from "../codec/record.ts";
+import { decodeSessionCommand } from "../codec/session-entry.ts";
 import type { LogView } from "../core/log.ts";
 import type { LogIndex, Term } from "../core/position.ts";
 import { InvalidOptionError, type RaftError } from "../errors.ts";
@@ -12,6 +13,11 @@ export interface CommittedCommand<Command> {
   readonly index: LogIndex;
   readonly term: Term;
   readonly command: Command;
+  /**
+   * The session it belongs to, and its number there; null: none. A retry is an entry of its own that
+   * shows the same command again, under the same session and number, and had no effect.
+   */
+  readonly session: { readonly id: LogIndex; readonly sequence: number } | null;
 }
 
 export interface CommittedParts<Command> {
@@ -139,7 +145,12 @@ class Cursor<Command> implements AsyncIterableIterator<CommittedCommand<Command>
     this.#next = from + records.length;
     for (const record of records) {
       const { index, term, kind, payload } = decodeRecord(record);
-      if (kind === EntryKind.command) this.#fetched.push({ index, term, command: decode(payload) });
+      if (kind === EntryKind.command) {
+        this.#fetched.push({ index, term, command: decode(payload), session: null });
+      } else if (kind === EntryKind.sessionCommand) {
+        const { id, sequence, command } = decodeSessionCommand(payload);
+        this.#fetched.push({ index, term, command: decode(command), session: { id, sequence } });
+      }
     }
     this.#fetched.reverse();
   }

@@ -99,14 +99,14 @@ export class Driver {
 
   // --- Inputs ------------------------------------------------------------------------------------
 
-  /** Proposes a command; null: this node does not lead. */
-  propose(payload: Uint8Array): LogPosition | null {
+  /** Proposes an entry, which is a command or belongs to a session; null: this node does not lead. */
+  propose(kind: EntryKind, payload: Uint8Array): LogPosition | null {
     return this.#input(() => {
       const position = this.#core.proposeCommand(this.#environment.now());
       if (position !== null) {
         const { index, term } = position;
         // The only encoding in the entry's life: these bytes go to every disk and every socket.
-        this.#entries.buffer.append(encodeRecord(index, term, EntryKind.command, payload));
+        this.#entries.buffer.append(encodeRecord(index, term, kind, payload));
       }
       return position;
     });

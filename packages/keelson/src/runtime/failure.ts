@@ -30,3 +30,8 @@ export function errorOf(failure: Failure, outcome: Outcome): RaftError {
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
+
+/** What a user's code throws goes to its caller as it is, if it is an error at all. */
+export function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(reasonOf(thrown), { cause: thrown });
+}

@@ -1,16 +1,29 @@
 /** Keelson: Raft for TypeScript. `Raft` is the way in. */
 export { Raft, type Consistency, type ReadOptions } from "./raft.ts";
+export type { WriteOptions } from "./proposals.ts";
 export type { CallOptions } from "./call.ts";
 export type { RaftChange } from "./changes.ts";
 export type { CommittedCommand } from "./committed.ts";
-export type { MemberMetrics, RaftCounters, RaftMetrics } from "./metrics.ts";
+export type { MemberMetrics, RaftCounters, RaftMetrics, SessionMetrics } from "./metrics.ts";
 export type { RaftLimits, RaftOptions, RaftTimings } from "./options.ts";
 export type { Written } from "./pending-writes.ts";
+export { Session, type OpenSessionOptions } from "./session.ts";
+export type { SessionChanges, SessionRecords } from "./session-records.ts";
+export { SESSION_LIMITS, type SessionLimits } from "./session-table.ts";
+export type { SessionCommandId } from "../codec/session-entry.ts";
 export { DEFAULT_LIMITS, DEFAULT_TIMINGS } from "./settings.ts";
-export { StateMachineFailure, type CommandCodec, type StateMachine } from "./state-machine.ts";
+export {
+  StateMachineFailure,
+  type CommandCodec,
+  type OpenedState,
+  type ResultCodec,
+  type StateMachine,
+  type StateMachineCodec,
+} from "./state-machine.ts";
 export {
   AbortedError,
   AlreadyInitializedError,
+  AnswerForgottenError,
   ClosedError,
   CommandLostError,
   CommandRejectedError,
@@ -24,6 +37,7 @@ export {
   OutcomeUnknownError,
   OverloadedError,
   RaftError,
+  SessionExpiredError,
   StateMachineFailedError,
   StorageFailedError,
   WrongIdentityError,

@@ -26,7 +26,18 @@ export interface RaftMetrics {
   readonly pendingEntries: number;
   readonly pendingBytes: number;
   readonly pendingReads: number;
+  /** The sessions that are open as of the applied entry: the same on every node that has applied as much. */
+  readonly sessions: SessionMetrics;
   readonly counters: RaftCounters;
+}
+
+/** The table of sessions. */
+export interface SessionMetrics {
+  readonly open: number;
+  /** What they count as in memory, with the answers that are kept for them. */
+  readonly bytes: number;
+  /** The time of the log, in milliseconds since 1970; 0 before the first session. */
+  readonly timeMs: number;
 }
 
 /** One member of the cluster, as this node knows it. */

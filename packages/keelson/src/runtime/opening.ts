@@ -11,6 +11,8 @@ import { Entries } from "./entries.ts";
 import { EntryBuffer } from "./entry-buffer.ts";
 import { MembershipHistory } from "./membership.ts";
 import type { RaftOptions } from "./options.ts";
+import { sessionsOf } from "./session-steps.ts";
+import type { SessionTable } from "./session-table.ts";
 import type { Settings } from "./settings.ts";
 import { StorageWatch } from "./storage-watch.ts";
 
@@ -22,6 +24,8 @@ export interface Opened {
   readonly memberships: MembershipHistory;
   readonly watch: StorageWatch;
   readonly applied: LogPosition;
+  /** null: the state machine did not keep them. */
+  readonly sessions: SessionTable | null;
 }
 
 /** Opens the log, then the state machine; on failure, what was opened is closed again. */
@@ -39,15 +43,17 @@ export async function openParts<Command, Result>(
   try {
     refuseForeign(stored, settings);
     refuseCompacted(stored);
-    const applied = await stateMachine.open();
+    const state = await stateMachine.open();
     stateMachineOpened = true;
-    checkApplied(applied, stored);
+    checkApplied(state, stored);
+    const applied = { term: state.term, index: state.index };
+    const sessions = sessionsOf(state);
     const memberships = await membershipsOf(stored, store);
     const watch = new StorageWatch(environment, settings.timings.storageTimeoutMs, onStuck);
     const buffer = new EntryBuffer(settings.limits.cacheBytesMax, stored.lastIndex + 1);
     const entries = new Entries(buffer, store, watch);
     const core = coreOf(stored, applied, entries, settings, environment);
-    return { stored, core, entries, memberships, watch, applied };
+    return { stored, core, entries, memberships, watch, applied, sessions };
   } catch (error) {
     if (stateMachineOpened) await quietly(() => stateMachine.close?.());
     await quietly(() => store.close());

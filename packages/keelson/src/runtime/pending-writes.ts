@@ -3,7 +3,6 @@ import type { LogIndex, LogPosition } from "../core/position.ts";
 import type { Environment, Timer } from "../environment/environment.ts";
 import { CommandLostError, OutcomeUnknownError, OverloadedError, type RaftError } from "../errors.ts";
 import type { Applied } from "./applier.ts";
-import type { Call } from "./call.ts";
 import type { RaftLimits } from "./options.ts";
 
 /** A command's result, and where in the log it stands. */
@@ -12,11 +11,17 @@ export interface Written<Result> {
   readonly result: Result;
 }
 
+/** Somebody who waits for an entry, or gave up waiting: the entry counts towards the limits all the same. */
+export interface Waiting<Result> {
+  /** The entry took effect. */
+  applied(applied: Applied<Result>): void;
+  reject(error: RaftError): void;
+}
+
 interface PendingWrite<Result> {
   readonly position: LogPosition;
   readonly bytes: number;
-  /** Settled, perhaps, when its caller gave up; the entry counts towards the limits all the same. */
-  readonly call: Call<Written<Result>>;
+  readonly call: Waiting<Result>;
 }
 
 interface Orphan<Result> extends PendingWrite<Result> {
@@ -75,7 +80,7 @@ export class PendingWrites<Result> {
     return null;
   }
 
-  add(position: LogPosition, bytes: number, call: Call<Written<Result>>): void {
+  add(position: LogPosition, bytes: number, call: Waiting<Result>): void {
     this.#own.set(position.index, { position, bytes, call });
     this.#bytes += bytes;
   }
@@ -84,11 +89,7 @@ export class PendingWrites<Result> {
   applied(batch: readonly Applied<Result>[]): void {
     if (this.entries === 0) return;
     for (const applied of batch) {
-      const write = this.#take(applied.position);
-      if (write === undefined) continue;
-      const { index } = applied.position;
-      if (applied.type === "done") write.call.resolve({ index, result: applied.result });
-      else write.call.reject(applied.error);
+      this.#take(applied.position)?.call.applied(applied);
     }
   }
 

@@ -6,21 +6,19 @@ import { nodeEnvironment } from "../environment/node.ts";
 import {
   AbortedError,
   ClosedError,
-  CommandTooLargeError,
   InvalidOptionError,
   NotLeaderError,
   type Outcome,
   type RaftError,
 } from "../errors.ts";
-import { RECORD_HEADER_BYTES } from "../codec/record.ts";
 import type { TransportHost } from "../transport/transport.ts";
 import { Applier, type Applied } from "./applier.ts";
-import { Call, describeCancellation, type CallOptions, type Cancellation } from "./call.ts";
+import { Call, causeOf, describeCancellation, type CallOptions, type Cancellation } from "./call.ts";
 import { Changes, type RaftChange } from "./changes.ts";
 import { Committed, type CommittedCommand } from "./committed.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Driver } from "./driver.ts";
-import { errorOf, reasonOf, type Failure } from "./failure.ts";
+import { errorOf, reasonOf, toError, type Failure } from "./failure.ts";
 import { Founding } from "./founding.ts";
 import { MemberDirectory } from "./member-directory.ts";
 import type { MembershipAt } from "./membership.ts";
@@ -30,6 +28,9 @@ import type { RaftOptions } from "./options.ts";
 import { Peers } from "./peers.ts";
 import { PendingReads, type PendingRead } from "./pending-reads.ts";
 import { PendingWrites, type Written } from "./pending-writes.ts";
+import { Proposals, type WriteOptions } from "./proposals.ts";
+import { openSession, type OpenSessionOptions, type Session, type SessionHost } from "./session.ts";
+import { SessionSteps } from "./session-steps.ts";
 import { settingsOf, type Settings } from "./settings.ts";
 import { Shutdown } from "./shutdown.ts";
 
@@ -74,6 +75,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #driver: Driver;
   readonly #applier: Applier<Command, Result>;
   readonly #writes: PendingWrites<Result>;
+  readonly #sessions: SessionSteps<Result>;
+  readonly #proposals: Proposals<Command, Result>;
+  readonly #sessionHost: SessionHost<Command, Result>;
   readonly #reads: PendingReads;
   readonly #deadlines: Deadlines;
   readonly #changes: Changes;
@@ -83,7 +87,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #directory: MemberDirectory;
   readonly #shutdown: Shutdown;
   readonly #stopped = Promise.withResolvers<RaftError | undefined>();
-  readonly #counters = { elections: 0, writes: 0, reads: 0 };
+  readonly #counters = { elections: 0, reads: 0 };
   readonly #seen: Seen;
   #failure: Failure | null = null;
   #closing: Promise<void> | null = null;
@@ -135,8 +139,10 @@ export class Raft<Command, Result> implements AsyncDisposable {
         },
       },
     );
+    const sessions = new SessionSteps(opened.sessions, stateMachine.codec);
+    this.#sessions = sessions;
     this.#applier = new Applier(
-      { stateMachine, entries, core, environment, limits, applied },
+      { stateMachine, entries, core, environment, limits, applied, sessions },
       {
         applied: (batch) => {
           this.#applied(batch);
@@ -145,6 +151,28 @@ export class Raft<Command, Result> implements AsyncDisposable {
       },
     );
     this.#writes = new PendingWrites(core, environment, limits, timings.electionTimeoutMaxMs);
+    this.#proposals = new Proposals({
+      core,
+      driver: this.#driver,
+      codec: stateMachine.codec,
+      writes: this.#writes,
+      sessions,
+      environment,
+      limits,
+      leader: () => this.#directory.leader,
+      check: (callOptions) => {
+        this.#checkCall(callOptions);
+      },
+      refusal: () => this.#refusal(),
+      call: (callOptions, onCancel) => this.#call(callOptions, onCancel),
+    });
+    this.#sessionHost = {
+      proposals: this.#proposals,
+      lack: () => sessions.lack,
+      now: () => environment.now(),
+      timeoutMs: timings.callTimeoutMs,
+      pause: (signal) => this.#pause(signal),
+    };
     this.#reads = new PendingReads({
       environment,
       readsMax: limits.pendingReadsMax,
@@ -233,14 +261,26 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * @throws NotLeaderError, OverloadedError, CommandTooLargeError, CommandRejectedError,
    *   CommandLostError, OutcomeUnknownError, AbortedError, ClosedError, StorageFailedError
    */
-  async write(command: Command, options: CallOptions = {}): Promise<Result> {
+  async write(command: Command, options: WriteOptions = {}): Promise<Result> {
     return (await this.writeAt(command, options)).result;
   }
 
-  /** Like `write`, with the index of the command's entry. */
-  writeAt(command: Command, options: CallOptions = {}): Promise<Written<Result>> {
+  /**
+   * Opens a session, in which each command takes effect exactly once however often it is sent (§8;
+   * dissertation 6.3). It ends by itself when it is not used for `ttlMs` in the time of the log
+   * (default 60 s), and may give way to others when very many are open. Waits for a leader to be
+   * known, up to the time limit.
+   *
+   * @throws InvalidOptionError the state machine lacks what sessions need; the errors of `write`
+   */
+  openSession(options: OpenSessionOptions = {}): Promise<Session<Command, Result>> {
+    return openSession(this.#sessionHost, options);
+  }
+
+  /** Like `write`, with the index of the command's entry; of the first, where this was a retry in a session. */
+  writeAt(command: Command, options: WriteOptions = {}): Promise<Written<Result>> {
     try {
-      return this.#propose(command, options);
+      return this.#proposals.write(command, options);
     } catch (error) {
       return Promise.reject(toError(error));
     }
@@ -280,7 +320,13 @@ export class Raft<Command, Result> implements AsyncDisposable {
       pendingEntries: this.#writes.entries,
       pendingBytes: this.#writes.bytes,
       pendingReads: this.#reads.size,
-      counters: { ...this.#counters, readRounds: this.#reads.rounds, ...this.#driver.counters },
+      sessions: this.#sessions.metrics,
+      counters: {
+        ...this.#counters,
+        writes: this.#proposals.count,
+        readRounds: this.#reads.rounds,
+        ...this.#driver.counters,
+      },
     };
   }
 
@@ -336,30 +382,17 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   // --- Writes ------------------------------------------------------------------------------------
 
-  #propose(command: Command, options: CallOptions): Promise<Written<Result>> {
-    this.#checkCall(options);
-    if (this.#core.role !== "leader") throw new NotLeaderError(this.#directory.leader);
-    const payload = this.#options.stateMachine.codec.encode(command);
-    const { commandBytesMax } = this.#settings.limits;
-    if (payload.length > commandBytesMax) throw new CommandTooLargeError(payload.length, commandBytesMax);
-    const bytes = RECORD_HEADER_BYTES + payload.length;
-    const refusal = this.#writes.refusal(bytes);
-    if (refusal !== null) throw refusal;
-    const position = this.#driver.propose(payload);
-    // The driver gave it to nobody: nothing leaves before the end of the turn.
-    if (position === null) throw this.#refusal() ?? new NotLeaderError(this.#directory.leader);
-    this.#counters.writes += 1;
-    const call = this.#call<Written<Result>>(
-      options,
-      (cancellation) =>
-        new AbortedError(
-          "unknown",
-          `${describeCancellation(cancellation)}; the command was proposed and may still take effect`,
-          causeOf(cancellation),
-        ),
-    );
-    this.#writes.add(position, bytes, call);
-    return call.promise;
+  /** The time between two attempts of one command, or less. */
+  #pause(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#environment.setTimer(this.#settings.timings.heartbeatMs, end);
+      function end(): void {
+        timer.cancel();
+        signal?.removeEventListener("abort", end);
+        resolve();
+      }
+      signal?.addEventListener("abort", end);
+    });
   }
 
   #applied(batch: readonly Applied<Result>[]): void {
@@ -555,13 +588,4 @@ function runQuery<T>(query: () => T | Promise<T>, call: Call<T>): Promise<void> 
 
 function membershipChange({ index, membership }: MembershipAt): RaftChange {
   return { type: "membership", index, config: membership.config };
-}
-
-function causeOf(cancellation: Cancellation): ErrorOptions {
-  return cancellation.type === "aborted" ? { cause: cancellation.cause } : {};
-}
-
-/** What a user's codec throws goes to its caller as it is, if it is an error at all. */
-function toError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(reasonOf(thrown), { cause: thrown });
 }

@@ -1,5 +1,6 @@
 import { NODE_ID_PATTERN } from "../codec/config.ts";
 import { RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX } from "../codec/record.ts";
+import { SESSION_COMMAND_HEADER_BYTES } from "../codec/session-entry.ts";
 import type { NodeId } from "../core/position.ts";
 import { InvalidOptionError } from "../errors.ts";
 import type { RaftLimits, RaftOptions, RaftTimings } from "./options.ts";
@@ -107,12 +108,14 @@ function numbersOf<T extends object>(
 }
 
 function checkLimits(limits: RaftLimits): void {
-  if (limits.commandBytesMax > RECORD_PAYLOAD_BYTES_MAX) {
+  // A command in a session has its own header within the entry's payload.
+  const commandBytesMax = RECORD_PAYLOAD_BYTES_MAX - SESSION_COMMAND_HEADER_BYTES;
+  if (limits.commandBytesMax > commandBytesMax) {
     throw new InvalidOptionError(
-      `limits.commandBytesMax is ${String(limits.commandBytesMax)}; it should be at most ${String(RECORD_PAYLOAD_BYTES_MAX)}`,
+      `limits.commandBytesMax is ${String(limits.commandBytesMax)}; it should be at most ${String(commandBytesMax)}`,
     );
   }
-  if (limits.pendingBytesMax < limits.commandBytesMax + RECORD_HEADER_BYTES) {
+  if (limits.pendingBytesMax < limits.commandBytesMax + RECORD_HEADER_BYTES + SESSION_COMMAND_HEADER_BYTES) {
     throw new InvalidOptionError(
       `limits.pendingBytesMax is ${String(limits.pendingBytesMax)}; it should have room for one command of limits.commandBytesMax`,
     );

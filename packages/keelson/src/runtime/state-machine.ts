@@ -1,4 +1,5 @@
 import type { LogPosition } from "../core/position.ts";
+import type { SessionChanges, SessionRecords } from "./session-records.ts";
 
 /** Between a command and its bytes. Encoding is done once, where the command is proposed. */
 export interface CommandCodec<Command> {
@@ -8,19 +9,44 @@ export interface CommandCodec<Command> {
 }
 
 /**
+ * Between a result and its bytes. Results need bytes where they outlive the call that asked for
+ * them, as the answers do that sessions keep. Without the two methods there are no sessions.
+ */
+export interface ResultCodec<Result> {
+  /** The same bytes on every node for the same result. */
+  encodeResult?(result: Result): Uint8Array;
+  /** Must accept all that `encodeResult` ever produced, in any version of the program. */
+  decodeResult?(bytes: Uint8Array): Result;
+}
+
+/** The codec of a state machine. */
+export interface StateMachineCodec<Command, Result> extends CommandCodec<Command>, ResultCodec<Result> {}
+
+/** What a state machine holds when it is opened. */
+export interface OpenedState extends LogPosition {
+  /**
+   * The records that `flush` was given, whole and as of this very position: a state on disk returns
+   * them, also when there are none. Left out by a state in memory, whose sessions are built again
+   * from the log like the state itself.
+   */
+  readonly sessions?: SessionRecords;
+}
+
+/**
  * What is replicated: yours. Every node applies the same commands in the same order, so `apply`
  * must depend on nothing but the state and the command: no clock, no chance, no order of keys that
  * may differ between nodes.
  */
 export interface StateMachine<Command, Result> {
-  readonly codec: CommandCodec<Command>;
+  readonly codec: StateMachineCodec<Command, Result>;
 
   /**
    * Called once, before anything else. Resolves with the last entry whose effects the state holds
    * already: `{ term: 0, index: 0 }` for a state kept in memory, which is then built again from the
-   * log. A state on disk must store that position in one atomic step with the effects (`flush`).
+   * log. A state on disk must store that position in one atomic step with the effects (`flush`), and
+   * likewise the records of the sessions, if it wants any.
    */
-  open(): Promise<LogPosition> | LogPosition;
+  open(): Promise<OpenedState> | OpenedState;
 
   /**
    * Applies one committed command and returns its result for the caller. **A throw is a result
@@ -33,10 +59,11 @@ export interface StateMachine<Command, Result> {
   /**
    * Called after each batch of `apply` calls, and after entries that carry no command, with the
    * last position they cover. A state on disk writes the effects of the batch and this position in
-   * one atomic step here. No result is handed to a caller, and no read is served, before it
+   * one atomic step here, and with them `sessions`: the records of the sessions that changed, null
+   * for those that are gone. No result is handed to a caller, and no read is served, before it
    * resolves. A rejection stops the node.
    */
-  flush?(applied: LogPosition): Promise<void> | void;
+  flush?(applied: LogPosition, sessions: SessionChanges): Promise<void> | void;
 
   /** Called last. */
   close?(): Promise<void> | void;

@@ -60,6 +60,7 @@ export class FakeNode implements KvNode {
       pendingEntries: 0,
       pendingBytes: 0,
       pendingReads: 0,
+      sessions: { open: 0, bytes: 0, timeMs: 0 },
       counters: {
         elections: 1,
         writes: 2,

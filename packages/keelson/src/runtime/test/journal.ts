@@ -1,5 +1,11 @@
 import { ORIGIN, type LogPosition } from "../../core/position.ts";
-import { StateMachineFailure, type StateMachine } from "../state-machine.ts";
+import type { SessionChanges } from "../session-records.ts";
+import {
+  StateMachineFailure,
+  type OpenedState,
+  type StateMachine,
+  type StateMachineCodec,
+} from "../state-machine.ts";
 
 /**
  * A state machine for tests: it keeps all commands in order and answers with their count. The
@@ -15,13 +21,26 @@ export class Journal implements StateMachine<string, number> {
   /** What `open` says it holds. */
   openedAt: LogPosition = ORIGIN;
 
-  readonly codec = {
+  /** What was stored of the sessions; null: it keeps none, as a state in memory. */
+  sessions: Map<string, Uint8Array> | null = null;
+
+  readonly codec: StateMachineCodec<string, number> = {
     encode: (command: string): Uint8Array => new TextEncoder().encode(command),
     decode: (bytes: Uint8Array): string => new TextDecoder().decode(bytes),
+    encodeResult: (result) => new TextEncoder().encode(String(result)),
+    decodeResult: (bytes) => Number(new TextDecoder().decode(bytes)),
   };
 
-  open(): LogPosition {
-    return this.openedAt;
+  open(): OpenedState {
+    return this.sessions === null ? this.openedAt : { ...this.openedAt, sessions: this.sessions };
+  }
+
+  /** As it would be after a restart, with its state and its sessions on disk. */
+  reopened(): Journal {
+    const journal = new Journal();
+    journal.openedAt = this.flushed;
+    journal.sessions = new Map(this.sessions);
+    return journal;
   }
 
   apply(command: string, at: LogPosition): number | Promise<number> {
@@ -29,8 +48,12 @@ export class Journal implements StateMachine<string, number> {
     return this.pause().then(() => this.#apply(command, at));
   }
 
-  flush(applied: LogPosition): Promise<void> | void {
+  flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
     if (this.flushFailure !== null) throw this.flushFailure;
+    for (const [name, value] of sessions) {
+      if (value === null) this.sessions?.delete(name);
+      else this.sessions?.set(name, value);
+    }
     this.flushed = applied;
   }
 

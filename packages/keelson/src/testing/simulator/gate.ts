@@ -9,6 +9,7 @@ import type {
   Timer,
 } from "../../environment/environment.ts";
 import type { FakeClock } from "../../environment/fake-clock.ts";
+import { FAKE_EPOCH } from "../../environment/fake-environment.ts";
 
 /**
  * A process, as far as an operating system knows it: everything that the outside wants to tell it
@@ -103,6 +104,8 @@ export interface ClockMood {
   rate: number;
   /** Timers fire this much too late, at most. */
   lateByMs: number;
+  /** How far the wall clock is ahead of the true time; it says nothing about timers. */
+  wallOffsetMs: number;
 }
 
 export interface WorldParts {
@@ -123,6 +126,7 @@ export function gatedEnvironment(
   const origin = clock.now();
   return {
     now: () => origin + (clock.now() - origin) * clockMood.rate,
+    wallClock: () => Math.floor(FAKE_EPOCH + clockMood.wallOffsetMs + clock.now()),
     random,
     setTimer: (delayMs, callback): Timer => {
       const lateMs = clockMood.lateByMs > 0 ? random() * clockMood.lateByMs : 0;

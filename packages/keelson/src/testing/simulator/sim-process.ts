@@ -80,7 +80,7 @@ export class SimProcess {
     this.id = id;
     this.disk = disk;
     this.diskMood = { usualMs: host.plan.diskMs, delayMs: 0, hangs: false, beforeWrite: null };
-    this.clockMood = { rate: clockRate, lateByMs: 0 };
+    this.clockMood = { rate: clockRate, lateByMs: 0, wallOffsetMs: 0 };
     this.#host = host;
     disk.intercept = (operation) => this.#faultFor(operation);
   }

@@ -1,0 +1,175 @@
+import { EntryKind, RECORD_HEADER_BYTES } from "../codec/record.ts";
+import {
+  encodeCloseSession,
+  encodeOpenSession,
+  encodeSessionCommand,
+  isCommandId,
+  type SessionCommandId,
+} from "../codec/session-entry.ts";
+import { ProtocolViolation } from "../core/assert.ts";
+import type { RaftNode } from "../core/node.ts";
+import type { LogIndex } from "../core/position.ts";
+import type { Environment } from "../environment/environment.ts";
+import {
+  AbortedError,
+  CommandTooLargeError,
+  InvalidOptionError,
+  NotLeaderError,
+  type LeaderHint,
+  type RaftError,
+} from "../errors.ts";
+import type { Applied } from "./applier.ts";
+import { causeOf, describeCancellation, type Call, type CallOptions, type Cancellation } from "./call.ts";
+import type { Driver } from "./driver.ts";
+import { toError } from "./failure.ts";
+import type { RaftLimits } from "./options.ts";
+import type { PendingWrites, Written } from "./pending-writes.ts";
+import type { SessionSteps } from "./session-steps.ts";
+import type { CommandCodec } from "./state-machine.ts";
+
+/** How one command is written. */
+export interface WriteOptions extends CallOptions {
+  /** The session and the number of the command, for callers who keep count themselves; others use `openSession`. */
+  readonly session?: SessionCommandId;
+}
+
+export interface ProposalsParts<Command, Result> {
+  readonly core: RaftNode;
+  readonly driver: Driver;
+  readonly codec: CommandCodec<Command>;
+  readonly writes: PendingWrites<Result>;
+  readonly sessions: SessionSteps<Result>;
+  readonly environment: Environment;
+  readonly limits: RaftLimits;
+  readonly leader: () => LeaderHint | null;
+  /** Throws what speaks against the call before anything is done about it. */
+  readonly check: (options: CallOptions) => void;
+  /** Why the node takes no calls any more; null: it does. */
+  readonly refusal: () => RaftError | null;
+  readonly call: <T>(options: CallOptions, onCancel: (cancellation: Cancellation) => RaftError) => Call<T>;
+}
+
+/** What callers ask to be put into the log. Only the leader puts it there; what speaks against it is thrown at once. */
+export class Proposals<Command, Result> {
+  readonly #parts: ProposalsParts<Command, Result>;
+  #count = 0;
+
+  constructor(parts: ProposalsParts<Command, Result>) {
+    this.#parts = parts;
+  }
+
+  /** How many were made. */
+  get count(): number {
+    return this.#count;
+  }
+
+  write(command: Command, options: WriteOptions): Promise<Written<Result>> {
+    const { codec, limits } = this.#parts;
+    this.#parts.check(options);
+    const { session } = options;
+    if (session !== undefined) this.#checkSession(session);
+    this.#checkLeader();
+    const bytes = codec.encode(command);
+    if (bytes.length > limits.commandBytesMax) {
+      throw new CommandTooLargeError(bytes.length, limits.commandBytesMax);
+    }
+    if (session === undefined) return this.#propose(EntryKind.command, bytes, options, settleWrite);
+    const payload = encodeSessionCommand({ ...session, clock: this.#clock(), command: bytes });
+    return this.#propose(EntryKind.sessionCommand, payload, options, settleWrite);
+  }
+
+  /** Resolves with the session's id. */
+  openSession(ttlMs: number, options: CallOptions): Promise<LogIndex> {
+    this.#parts.check(options);
+    this.#checkLeader();
+    const payload = encodeOpenSession({ clock: this.#clock(), ttlMs });
+    return this.#propose<LogIndex>(EntryKind.openSession, payload, options, ({ position }, call) => {
+      call.resolve(position.index);
+    });
+  }
+
+  closeSession(id: LogIndex, options: CallOptions): Promise<void> {
+    this.#parts.check(options);
+    this.#checkLeader();
+    const payload = encodeCloseSession({ clock: this.#clock(), id });
+    return this.#propose<undefined>(EntryKind.closeSession, payload, options, (_applied, call) => {
+      call.resolve(undefined);
+    });
+  }
+
+  /** Proposes an entry, and settles the call with what becomes of it. */
+  #propose<T>(
+    kind: EntryKind,
+    payload: Uint8Array,
+    options: CallOptions,
+    settle: (applied: Applied<Result>, call: Call<T>) => void,
+  ): Promise<T> {
+    const { writes, driver } = this.#parts;
+    const bytes = RECORD_HEADER_BYTES + payload.length;
+    const refusal = writes.refusal(bytes);
+    if (refusal !== null) throw refusal;
+    const position = driver.propose(kind, payload);
+    // The driver gave it to nobody: nothing leaves before the end of the turn.
+    if (position === null) throw this.#parts.refusal() ?? new NotLeaderError(this.#parts.leader());
+    this.#count += 1;
+    const call = this.#parts.call<T>(
+      options,
+      (cancellation) =>
+        new AbortedError(
+          "unknown",
+          `${describeCancellation(cancellation)}; the command was proposed and may still take effect`,
+          causeOf(cancellation),
+        ),
+    );
+    writes.add(position, bytes, {
+      applied: (applied) => {
+        settle(applied, call);
+      },
+      reject: (error) => {
+        call.reject(error);
+      },
+    });
+    return call.promise;
+  }
+
+  /** In whole milliseconds, and never before 1970, wherever the machine takes itself to be. */
+  #clock(): number {
+    return Math.max(0, Math.floor(this.#parts.environment.wallClock()));
+  }
+
+  #checkLeader(): void {
+    if (this.#parts.core.role !== "leader") throw new NotLeaderError(this.#parts.leader());
+  }
+
+  #checkSession(session: SessionCommandId): void {
+    const { lack } = this.#parts.sessions;
+    if (lack !== null) throw new InvalidOptionError(lack);
+    if (isCommandId(session)) return;
+    throw new InvalidOptionError(
+      `session is ${JSON.stringify(session)}; its id, sequence and lowestUnanswered should be whole numbers ` +
+        "from 1 on, the last not above the sequence",
+    );
+  }
+}
+
+/** Tells the caller of a write what became of its command. */
+function settleWrite<Result>(applied: Applied<Result>, call: Call<Written<Result>>): void {
+  switch (applied.type) {
+    case "done":
+      call.resolve({ index: applied.position.index, result: applied.result });
+      return;
+    case "rejected":
+      call.reject(applied.error);
+      return;
+    case "answered":
+      try {
+        call.resolve({ index: applied.index, result: applied.result() });
+      } catch (error) {
+        // It took effect long ago; only what it answered cannot be read.
+        call.reject(toError(error));
+      }
+      return;
+    default:
+      throw new ProtocolViolation("a command was proposed, and something else was applied in its place");
+  }
+}
