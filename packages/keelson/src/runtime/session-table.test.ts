@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DecodeError } from "../errors.ts";
 import type { Answer } from "./session-records.ts";
-import { SESSION_LIMITS, SessionTable, type SessionLimits, type Verdict } from "./session-table.ts";
+import { SESSION_LIMITS, SessionTable, type SessionLimits } from "./session-table.ts";
 
 const NOON = 1_700_000_000_000;
 const SECOND = 1000;
@@ -31,7 +31,7 @@ class Bench {
   }
 
   /** What becomes of a command; one that is applied answers with its own number, repeated. */
-  write(id: number, sequence: number, lowestUnanswered = 1, bytes = 1): Verdict["type"] | string {
+  write(id: number, sequence: number, lowestUnanswered = 1, bytes = 1): string {
     this.index += 1;
     const verdict = this.table.begin(this.index, this.clock, { id, sequence, lowestUnanswered });
     if (verdict.type === "answered") return `${verdict.answer.type} at ${String(verdict.answer.index)}`;

@@ -1,6 +1,12 @@
 import type { LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { StateMachineFailure, type CommandCodec, type StateMachine } from "../../runtime/state-machine.ts";
+import type { SessionChanges } from "../../runtime/session-records.ts";
+import {
+  StateMachineFailure,
+  type OpenedState,
+  type StateMachine,
+  type StateMachineCodec,
+} from "../../runtime/state-machine.ts";
 
 /** The moods of a state machine: how it fails beyond what its disk does to it. */
 export interface MachineMood {
@@ -17,7 +23,7 @@ export interface MachineObserver {
 
 /** A state machine with moods, watched from outside; its own code runs as it is. */
 export class ObservedMachine implements StateMachine<unknown, unknown> {
-  readonly codec: CommandCodec<unknown>;
+  readonly codec: StateMachineCodec<unknown, unknown>;
   readonly #inner: StateMachine<unknown, unknown>;
   readonly #mood: MachineMood;
   readonly #environment: Environment;
@@ -36,10 +42,10 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     this.#observer = observer;
   }
 
-  open(): Promise<LogPosition> | LogPosition {
-    const tell = (applied: LogPosition): LogPosition => {
-      this.#observer.opened(applied);
-      return applied;
+  open(): Promise<OpenedState> | OpenedState {
+    const tell = (state: OpenedState): OpenedState => {
+      this.#observer.opened(state);
+      return state;
     };
     const opening = this.#inner.open();
     return "then" in opening ? opening.then(tell) : tell(opening);
@@ -52,9 +58,9 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     return this.#inner.apply(command, at);
   }
 
-  flush(applied: LogPosition): Promise<void> | void {
+  flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
     this.#failIfMoody();
-    return this.#inner.flush?.(applied);
+    return this.#inner.flush?.(applied, sessions);
   }
 
   close(): Promise<void> | void {
