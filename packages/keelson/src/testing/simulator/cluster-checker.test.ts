@@ -80,6 +80,33 @@ describe("the checker of a cluster", () => {
     expect(() => checker.handed("b", entry(1, 1, "y"))).toThrow("LM: b holds another entry 1@1");
   });
 
+  it("compares what a store returns with what it was given", () => {
+    const checker = new ClusterChecker(LIMITS);
+    const [one, two, other] = [entry(1, 1), entry(2, 1), entry(2, 1, "other")];
+    for (const write of [one, two]) put(checker, "a", write);
+    const given = checker.logOf("a");
+    expect(() => checker.read("a", 1, [...one.records, ...two.records], given)).not.toThrow();
+    expect(() => checker.read("a", 2, two.records, given)).not.toThrow();
+    expect(() => checker.read("a", 2, other.records, given)).toThrow(
+      "DUR: the store of a returns another entry 2",
+    );
+    expect(() => checker.read("a", 1, two.records, given)).toThrow("DUR");
+  });
+
+  it("compares the stream of committed commands with what was applied", () => {
+    const checker = new ClusterChecker(LIMITS);
+    for (const index of [1, 2, 3]) {
+      put(checker, "a", entry(index, 1));
+      checker.applying("a", { index, term: 1 }, `{${String(index)}}`);
+    }
+    const at = (index: number) => ({ index, term: 1 });
+    expect(() => checker.delivered("a", at(2), "{2}", 1)).not.toThrow();
+    expect(() => checker.delivered("a", at(3), "{3}", 1)).toThrow("left out the command at 2");
+    expect(() => checker.delivered("a", at(2), "{1}", 1)).toThrow("SMS: a tells of {1} at 2");
+    expect(() => checker.delivered("a", at(2), "{2}", 2)).toThrow("SMS: a tells of 2 after 2");
+    expect(checker.lastCommand("a")).toBe(3);
+  });
+
   it("misses a command that was left out", () => {
     const checker = new ClusterChecker(LIMITS);
     put(checker, "a", entry(1, 1));
@@ -133,6 +160,13 @@ describe("the checker of leases", () => {
     checker.receiving(asked, { isLeader: false, term: 2, now: 100 });
     checker.received(heard, { isLeader: false, term: 2, now: 101 });
     checker.receiving(asked, { isLeader: false, term: 2, now: 102 });
+    expect(() => checker.sending("b", granted)).not.toThrow();
+  });
+
+  it("lets anybody help whom the leader asked to take over", () => {
+    const checker = new LeaseChecker(100, true);
+    checker.received(heard, { isLeader: false, term: 2, now: 0 });
+    checker.receiving({ ...asked, transfer: true }, { isLeader: false, term: 2, now: 1 });
     expect(() => checker.sending("b", granted)).not.toThrow();
   });
 });

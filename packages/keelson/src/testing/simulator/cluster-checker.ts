@@ -323,6 +323,31 @@ export class ClusterChecker {
     );
   }
 
+  /** A node's stream of committed commands gives this one after that at `before`. */
+  delivered(id: NodeId, at: LogPosition, command: string, before: LogIndex): void {
+    const view = this.#view(id);
+    const known = this.#applied.get(at.index);
+    fact(
+      known?.term === at.term && known.command === command,
+      "SMS",
+      () =>
+        `${id} tells of ${command} at ${String(at.index)}, where ${known?.command ?? "nothing"} was applied`,
+    );
+    for (let index = before + 1; index < at.index; index++) {
+      fact(
+        view.durable[index - 1]?.isCommand !== true,
+        "SMS",
+        () => `${id} tells of ${String(at.index)} and has left out the command at ${String(index)}`,
+      );
+    }
+    fact(at.index > before, "SMS", () => `${id} tells of ${String(at.index)} after ${String(before)}`);
+  }
+
+  /** The last command in a node's log; 0: there is none. */
+  lastCommand(id: NodeId): LogIndex {
+    return this.#view(id).handed.findLastIndex(({ isCommand }) => isCommand) + 1;
+  }
+
   /** The commands that were applied anywhere, by index. */
   get appliedCommands(): ReadonlyMap<number, { readonly term: number; readonly command: string }> {
     return this.#applied;

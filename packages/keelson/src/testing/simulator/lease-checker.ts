@@ -29,7 +29,9 @@ export class LeaseChecker {
   receiving(message: Message, { isLeader, term, now }: Listener): void {
     if (message.type !== "pre-vote" && message.type !== "request-vote") return;
     const isFresh = isLeader || now < this.#heardAt + this.#leaseMs;
-    const binds = message.type === "pre-vote" || (this.#checkQuorum && message.term > term);
+    // Whom the leader itself asked to take over may be helped (dissertation 3.10).
+    const binds =
+      message.type === "pre-vote" || (this.#checkQuorum && message.term > term && !message.transfer);
     const key = keyOf(message.type, message.from, message.term);
     this.#refusable.set(key, isFresh && binds && this.#refusable.get(key) !== false);
   }

@@ -98,6 +98,8 @@ export interface Plan {
   readonly pendingBytesMax: number;
   /** Reads of the log return fewer entries than there is room for, as they may. */
   readonly shortReads: boolean;
+  /** Each node's stream of committed commands is read, and left and opened again after so many; null: nobody reads it. */
+  readonly followCommands: number | null;
   readonly linkDelayMs: { readonly min: number; readonly max: number };
   /** Which nodes call `initialize`, at the same time. */
   readonly founders: readonly number[];
@@ -178,7 +180,9 @@ export function planOf(seed: number): Plan {
   // From a source of its own, so that the other seeds stay what they were.
   const chance = new Chance(seed ^ 0x10_0f);
   if (chance.happens(0.03)) return outageOf(plan, chance);
-  const later = withLaterFaults({ ...plan, diskMs: chance.pick([0, 0.5, 2, 5]) }, new Chance(seed ^ 0xd15c));
+  const diskMs = chance.pick([0, 0.5, 2, 5]);
+  const followCommands = chance.happens(0.3) ? chance.pick([1, 7, Infinity]) : null;
+  const later = withLaterFaults({ ...plan, diskMs, followCommands }, new Chance(seed ^ 0xd15c));
   return isCalm(later) ? later : withAimedFaults(later);
 }
 
@@ -282,6 +286,7 @@ function shortPlanOf(seed: number): Plan {
     pendingEntriesMax: chance.pick([65_536, 65_536, 3]),
     pendingBytesMax: chance.pick([65_536, 65_536, 2_100]),
     shortReads: chance.happens(0.3),
+    followCommands: null,
     linkDelayMs: chance.pick([
       { min: 0, max: 1 },
       { min: 0, max: 1 },

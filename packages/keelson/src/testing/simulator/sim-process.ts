@@ -11,6 +11,7 @@ import type { Parcel, Transport } from "../../transport/transport.ts";
 import type { Message } from "../../core/message.ts";
 import type { Chance } from "./chance.ts";
 import type { ClusterChecker } from "./cluster-checker.ts";
+import { CommittedReader } from "./committed-reader.ts";
 import { LeaseChecker, type Listener } from "./lease-checker.ts";
 import { Gate, gatedEnvironment, type ClockMood, type DiskMood } from "./gate.ts";
 import { ObservedLog, ObservedTransport, type TransportObserver } from "./observed.ts";
@@ -67,6 +68,7 @@ export class SimProcess {
   #raft: Raft<unknown, unknown> | null = null;
   #machine: StateMachine<unknown, unknown> | null = null;
   #log: ObservedLog | null = null;
+  #reader: CommittedReader | null = null;
   /** When it last went on after a pause. */
   resumedAt = -Infinity;
   #starting = false;
@@ -133,6 +135,7 @@ export class SimProcess {
         this.#raft = raft;
         this.#host.trace(`${this.id} is up`);
         void this.#listen(raft);
+        this.#follow(gate, raft);
         void raft.stopped.then((error) => {
           if (!gate.isDead()) this.#stopped(gate, error);
         });
@@ -179,6 +182,33 @@ export class SimProcess {
   /** The time as this process has it. */
   now(): number {
     return this.#host.clock.now() * this.clockMood.rate;
+  }
+
+  /** Whoever follows the committed commands, if the plan has somebody do it, has been given all of them. */
+  get isFollowed(): boolean {
+    return (
+      this.#reader === null || this.damaged || this.#reader.readTo >= this.#host.checker.lastCommand(this.id)
+    );
+  }
+
+  #follow(gate: Gate, raft: Raft<unknown, unknown>): void {
+    const { plan, subject, checker, clock, report } = this.#host;
+    this.#reader = null;
+    if (plan.followCommands === null) return;
+    this.#reader = new CommittedReader({
+      id: this.id,
+      raft,
+      checker,
+      describe: (command) => subject.describe(command),
+      commandsEach: plan.followCommands,
+      isDead: () => gate.isDead(),
+      report,
+      wait: (ms) =>
+        new Promise((resolve) => {
+          clock.setTimer(ms, resolve);
+        }),
+    });
+    void this.#reader.run();
   }
 
   async #listen(raft: Raft<unknown, unknown>): Promise<void> {

@@ -492,9 +492,9 @@ function isIdle({ raft }: SimProcess): boolean {
 }
 
 /** Who listens to this node knows how it is. */
-function isTold({ raft, told }: SimProcess): boolean {
+function isTold({ raft, told, isFollowed }: SimProcess): boolean {
   const metrics = raft?.metrics();
-  return metrics?.role === told.role && (metrics.leader?.id ?? null) === told.leader;
+  return isFollowed && metrics?.role === told.role && (metrics.leader?.id ?? null) === told.leader;
 }
 
 function addressOf(id: string): string {
