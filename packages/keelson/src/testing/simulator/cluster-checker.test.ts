@@ -166,7 +166,13 @@ describe("the checker of leases", () => {
   it("lets anybody help whom the leader asked to take over", () => {
     const checker = new LeaseChecker(100, true);
     checker.received(heard, { isLeader: false, term: 2, now: 0 });
-    checker.receiving({ ...asked, transfer: true }, { isLeader: false, term: 2, now: 1 });
-    expect(() => checker.sending("b", granted)).not.toThrow();
+    const [term, last] = [3, { term: 1, index: 1 }];
+    const vote = { type: "request-vote", from: "b", term, last } as const;
+    const given = { type: "request-vote-reply", from: "a", term, granted: true } as const;
+    checker.receiving({ ...vote, transfer: true }, { isLeader: false, term: 2, now: 1 });
+    expect(() => checker.sending("b", given)).not.toThrow();
+    checker.received({ ...heard, term: 3 }, { isLeader: false, term: 3, now: 2 });
+    checker.receiving({ ...vote, term: 4, transfer: false }, { isLeader: false, term: 3, now: 3 });
+    expect(() => checker.sending("b", { ...given, term: 4 })).toThrow("STABLE");
   });
 });
