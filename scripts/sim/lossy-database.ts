@@ -9,10 +9,11 @@ const SECTOR_BYTES = 512;
 // A batch in the file, all numbers little-endian, filled up to whole sectors:
 //   0  u32  MAGIC
 //   4  u32  CRC-32 of all that follows
-//   8  u32  bytes of the operations
-//  12       for each operation: u8 kind, u16 bytes of the key, u32 bytes of the value, key, value
+//   8  u32  number of the batch
+//  12  u32  bytes of the operations
+//  16       for each operation: u8 kind, u16 bytes of the key, u32 bytes of the value, key, value
 const MAGIC = 0x42_41_54_43;
-const HEADER_BYTES = 12;
+const HEADER_BYTES = 16;
 const OPERATION_BYTES = 7;
 const DELETE = 0;
 const PUT = 1;
@@ -26,16 +27,18 @@ type File = Awaited<ReturnType<Files["open"]>>;
  * LevelDB's promises, and none besides: batches are atomic, and a synced one is there with all before it.
  */
 export class LossyDatabase implements Database {
-  /** Sectors that were left out on opening, though whole batches follow them. */
+  /** Places, as found on opening, where a batch follows that is not the next: something between them is lost, or out of place. */
   readonly holes: number;
   readonly #file: File;
   #end: number;
+  #number: number;
   readonly #entries: Map<string, Uint8Array>;
 
-  private constructor(file: File, { entries, end, holes }: Recovered) {
+  private constructor(file: File, { entries, end, number, holes }: Recovered) {
     this.#file = file;
     this.#entries = entries;
     this.#end = end;
+    this.#number = number;
     this.holes = holes;
   }
 
@@ -57,7 +60,8 @@ export class LossyDatabase implements Database {
   }
 
   async batch(operations: DatabaseOperation[], { sync }: { readonly sync: boolean }): Promise<void> {
-    const bytes = encodeBatch(operations);
+    this.#number += 1;
+    const bytes = encodeBatch(this.#number, operations);
     const at = this.#end;
     this.#end += bytes.length;
     await this.#file.write([bytes], at);
@@ -82,27 +86,26 @@ export class LossyDatabase implements Database {
 interface Recovered {
   readonly entries: Map<string, Uint8Array>;
   readonly end: number;
+  /** Of the last batch. */
+  readonly number: number;
   readonly holes: number;
 }
 
 function recover(bytes: Uint8Array): Recovered {
   const entries = new Map<string, Uint8Array>();
-  let holes = 0;
-  let leftOut = 0;
-  let at = 0;
+  let [number, holes, at] = [0, 0, 0];
   while (at < bytes.length) {
-    const operations = decodeBatch(bytes.subarray(at));
-    if (operations === null) {
-      leftOut += 1;
+    const batch = decodeBatch(bytes.subarray(at));
+    if (batch === null) {
       at += SECTOR_BYTES;
       continue;
     }
-    holes += leftOut;
-    leftOut = 0;
-    for (const operation of operations) applyTo(entries, operation);
-    at += encodeBatch(operations).length;
+    if (batch.number !== number + 1) holes += 1;
+    number = batch.number;
+    for (const operation of batch.operations) applyTo(entries, operation);
+    at += batch.bytes;
   }
-  return { entries, end: at, holes };
+  return { entries, end: at, number, holes };
 }
 
 async function openFile(files: Files, directory: string): Promise<File> {
@@ -126,7 +129,7 @@ function applyTo(entries: Map<string, Uint8Array>, operation: DatabaseOperation)
   else entries.set(textOf(operation.key), operation.value);
 }
 
-function encodeBatch(operations: readonly DatabaseOperation[]): Buffer {
+function encodeBatch(number: number, operations: readonly DatabaseOperation[]): Buffer {
   const parts = operations.map((operation) => {
     const value = operation.type === "put" ? operation.value : new Uint8Array(0);
     const head = Buffer.alloc(OPERATION_BYTES);
@@ -137,19 +140,27 @@ function encodeBatch(operations: readonly DatabaseOperation[]): Buffer {
   });
   const body = Buffer.concat(parts);
   const length = HEADER_BYTES + body.length;
-  const bytes = Buffer.alloc(Math.ceil(length / SECTOR_BYTES) * SECTOR_BYTES);
+  const bytes = Buffer.alloc(wholeSectors(length));
   bytes.writeUInt32LE(MAGIC, 0);
-  bytes.writeUInt32LE(body.length, 8);
+  bytes.writeUInt32LE(number, 8);
+  bytes.writeUInt32LE(body.length, 12);
   bytes.set(body, HEADER_BYTES);
   bytes.writeUInt32LE(crc32(bytes.subarray(8, length)), 4);
   return bytes;
 }
 
+interface Batch {
+  readonly number: number;
+  readonly operations: readonly DatabaseOperation[];
+  /** In the file. */
+  readonly bytes: number;
+}
+
 /** The batch at the beginning of these bytes; null: none that is whole. */
-function decodeBatch(bytes: Uint8Array): DatabaseOperation[] | null {
+function decodeBatch(bytes: Uint8Array): Batch | null {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.length < HEADER_BYTES || view.readUInt32LE(0) !== MAGIC) return null;
-  const end = HEADER_BYTES + view.readUInt32LE(8);
+  const end = HEADER_BYTES + view.readUInt32LE(12);
   if (end > view.length || crc32(view.subarray(8, end)) !== view.readUInt32LE(4)) return null;
   const operations: DatabaseOperation[] = [];
   for (let at = HEADER_BYTES; at < end;) {
@@ -162,7 +173,11 @@ function decodeBatch(bytes: Uint8Array): DatabaseOperation[] | null {
     );
     at = next;
   }
-  return operations;
+  return { number: view.readUInt32LE(8), operations, bytes: wholeSectors(end) };
+}
+
+function wholeSectors(length: number): number {
+  return Math.ceil(length / SECTOR_BYTES) * SECTOR_BYTES;
 }
 
 function textOf(key: Uint8Array): string {

@@ -1,4 +1,5 @@
 import type { SourceChange } from "../lib/patched-modules.ts";
+import type { Store } from "../sim/stores.ts";
 
 /**
  * A known bug, as a change of the source text that is made while it is loaded. It is one that others had, or
@@ -10,6 +11,8 @@ export interface Bug extends SourceChange {
   readonly title: string;
   /** Further changes, for a bug that a second line of defence would hide. */
   readonly also?: readonly SourceChange[];
+  /** What the simulated cluster replicates; default: the simulation's own store. */
+  readonly store?: Store;
   /** What looks for it; default: the simulator. */
   readonly finder?: "transport suite" | "log store suite";
 }

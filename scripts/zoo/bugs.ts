@@ -1,12 +1,13 @@
 import type { SourcePatch } from "../lib/patched-modules.ts";
 import { changesOf, type Bug } from "./bug.ts";
 import { CORE_BUGS } from "./core-bugs.ts";
+import { KV_BUGS } from "./kv-bugs.ts";
 import { RUNTIME_BUGS } from "./runtime-bugs.ts";
 import { STORAGE_BUGS } from "./storage-bugs.ts";
 
 /** By code: the letters, then the number. */
-export const BUGS: readonly Bug[] = [...CORE_BUGS, ...RUNTIME_BUGS, ...STORAGE_BUGS].sort((a, b) =>
-  a.code.localeCompare(b.code, "en", { numeric: true }),
+export const BUGS: readonly Bug[] = [...CORE_BUGS, ...RUNTIME_BUGS, ...STORAGE_BUGS, ...KV_BUGS].sort(
+  (a, b) => a.code.localeCompare(b.code, "en", { numeric: true }),
 );
 
 export function patchOf(bug: Bug): SourcePatch {

@@ -4,6 +4,7 @@ import type * as simulator from "../../packages/keelson/src/testing/simulator/in
 import { patchOnLoad } from "../lib/patched-modules.ts";
 import type { Bug } from "./bug.ts";
 import { patchOf } from "./bugs.ts";
+import type * as stores from "../sim/stores.ts";
 import type * as suites from "./suites.ts";
 
 /** Where the files of a bug are. */
@@ -32,13 +33,17 @@ export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | nul
   const { planOf, simulate } = (await import(
     `${path.join(SOURCE, "testing/simulator/index.ts")}?patch=${bug.code}`
   )) as typeof simulator;
+  const { subjectOf } = (await import(
+    `${path.join(import.meta.dirname, "../sim/stores.ts")}?patch=${bug.code}`
+  )) as typeof stores;
+  const subject = subjectOf(bug.store ?? "sim");
   const trials: (Trial | null)[] = [];
   for (let trial = 0; trial < options.trials; trial++) {
     const first = trial * SEEDS_BETWEEN_TRIALS + 1;
     let found: Trial | null = null;
     for (let seeds = 1; seeds <= options.seedsMax && found === null; seeds++) {
       const seed = first + seeds - 1;
-      const { violation } = await simulate(planOf(seed));
+      const { violation } = await simulate(planOf(seed), { subject });
       if (violation === null) continue;
       checkItIsTheBug(bug, violation.message);
       found = { seeds, seed, by: violation.code, text: violation.message };
