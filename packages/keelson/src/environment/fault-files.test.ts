@@ -210,4 +210,12 @@ describe("files that fail", () => {
     await handle.close();
     await expect(handle.size()).rejects.toMatchObject({ code: "EBADF" });
   });
+
+  it("damages what is not durable yet no further than that", async () => {
+    await handle.write([Uint8Array.of(1, 2, 3)], 0);
+    files.damage(PATH, 1, Uint8Array.of(9));
+    expect([...files.contents(PATH)]).toEqual([1, 9, 3]);
+    files.crash(() => 0);
+    expect([...files.contents(PATH)]).toEqual([]);
+  });
 });

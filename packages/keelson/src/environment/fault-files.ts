@@ -210,11 +210,12 @@ export class FaultFiles implements FileSystem {
     return this.#find(path).shown.slice();
   }
 
-  /** Changes a file behind everybody's back, as damage does; durable at once. */
+  /** Changes a file behind everybody's back, as damage does; as durable as what it changes. */
   damage(path: string, position: number, bytes: Uint8Array): void {
     const file = this.#find(path);
     file.shown.set(bytes, position);
-    file.durable.set(bytes, position);
+    const durable = file.durable.subarray(position);
+    durable.set(bytes.subarray(0, durable.length));
   }
 
   /** Another disk with the same contents, in a machine that was just switched on. */
