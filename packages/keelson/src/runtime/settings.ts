@@ -115,7 +115,7 @@ function checkLimits(limits: RaftLimits): void {
       `limits.commandBytesMax is ${String(limits.commandBytesMax)}; it should be at most ${String(commandBytesMax)}`,
     );
   }
-  if (limits.pendingBytesMax < limits.commandBytesMax + RECORD_HEADER_BYTES + SESSION_COMMAND_HEADER_BYTES) {
+  if (limits.pendingBytesMax < limits.commandBytesMax + RECORD_HEADER_BYTES) {
     throw new InvalidOptionError(
       `limits.pendingBytesMax is ${String(limits.pendingBytesMax)}; it should have room for one command of limits.commandBytesMax`,
     );
