@@ -9,10 +9,12 @@ export type AimedFault =
       readonly companions: number;
       /** At once, at the beginning. */
       readonly writes: number;
-      /** One after the other, until it is over. */
-      readonly reads: boolean;
+      /** So long after the cut it is asked for the first time, and then until it is over; null: it is not. */
+      readonly readsAfterMs: number | null;
       /** Its timers do not come meanwhile, so that it does not notice. */
       readonly lateTimers: boolean;
+      /** The companions stand still from before until after, and then hear both leaders in one turn. */
+      readonly stunned: boolean;
       readonly ms: number;
     }
   /** The event loop comes round only so often, and then hears all that came meanwhile in one turn. */
@@ -65,9 +67,11 @@ function aimedFaultOf(chance: Chance, type: AimedType, at: number, plan: Plan): 
         at,
         companions: chance.whole(0, Math.floor((nodes - 1) / 2)),
         writes: chance.pick([0, 2, 20]),
-        reads: chance.happens(0.5),
+        readsAfterMs: chance.pick([null, 0, electionTimeoutMs.max * chance.between(0.7, 1.5)]),
         lateTimers: chance.happens(0.3),
-        ms,
+        stunned: chance.happens(0.3),
+        // Long enough for another leader, mostly.
+        ms: electionTimeoutMs.max * chance.between(0.5, chance.pick([2, 4])),
       };
     case "busy":
       return { type, at, node, turnMs: chance.pick([20, 100, 300]), ms: ms * 2 };

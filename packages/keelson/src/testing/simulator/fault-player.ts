@@ -297,16 +297,28 @@ export class FaultPlayer {
       if (!side.includes(other)) side.push(other);
     }
     const { clockMood } = process;
+    const heartbeatMs = plan.heartbeatMs / clockMood.rate;
     if (fault.lateTimers) clockMood.lateByMs = Math.min(2 * fault.ms, LATE_MS_MAX);
-    // The timer of the next heartbeat is set already; those that come late are the ones after it.
-    this.#after(fault.lateTimers ? plan.heartbeatMs / clockMood.rate : 0, () => {
+    const stunned = fault.stunned
+      ? processes.filter((_, node) => node !== leader && side.includes(node))
+      : [];
+    for (const companion of stunned) companion.pause();
+    if (fault.stunned) clients.burst(process, fault.writes);
+    // The timer of the next heartbeat is set already; and what was written before the cut, others have heard of.
+    this.#after(heartbeatMs, () => {
       this.#cut(linksOf({ ...fault, type: "partition", side, oneWay: false }, processes.length), fault.ms);
       clients.burst(process, fault.writes);
-      const stopReading = fault.reads ? clients.readAgainAndAgain(process) : (): void => undefined;
-      this.#after(fault.ms, () => {
-        clockMood.lateByMs = 0;
-        stopReading();
-      });
+    });
+    const stopReading =
+      fault.readsAfterMs === null
+        ? (): void => undefined
+        : clients.readAgainAndAgain(process, heartbeatMs + fault.readsAfterMs);
+    this.#after(heartbeatMs + fault.ms, () => {
+      clockMood.lateByMs = 0;
+      stopReading();
+    });
+    this.#after(3 * heartbeatMs + fault.ms, () => {
+      for (const companion of stunned) companion.resume();
     });
   }
 

@@ -166,16 +166,17 @@ export class SimClients {
     }
   }
 
-  /** A client that asks this process and no other, until the function that is returned is called. */
-  readAgainAndAgain(process: SimProcess): () => void {
+  /** A client that asks this process and no other, for all keys at once, until the function that is returned is called. */
+  readAgainAndAgain(process: SimProcess, afterMs: number): () => void {
     let goesOn = true;
-    const read = (): void => {
+    const readAll = (): void => {
       if (!goesOn || this.#stopped || !process.isUp) return;
-      const key = `k${String(this.#chance.whole(1, this.#host.plan.keys))}`;
-      this.read("stubborn", process, key, () => undefined);
-      this.#host.clock.setTimer(this.#chance.time(STUBBORN_MS), read);
+      for (let n = 1; n <= this.#host.plan.keys; n++) {
+        this.read(`stubborn ${String(n)}`, process, `k${String(n)}`, () => undefined);
+      }
+      this.#host.clock.setTimer(this.#chance.time(STUBBORN_MS), readAll);
     };
-    read();
+    this.#host.clock.setTimer(afterMs, readAll);
     return () => {
       goesOn = false;
     };
