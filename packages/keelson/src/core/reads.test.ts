@@ -2,6 +2,9 @@ import { describe, expect, it } from "vitest";
 
 import { CoreGroup, ofType } from "../testing/core-group.ts";
 import { RaftNode, type Actions } from "./index.ts";
+import { withDefaults } from "./options.ts";
+import { Reads } from "./reads.ts";
+import { NodeState } from "./state.ts";
 import {
   accepted,
   act,
@@ -225,5 +228,209 @@ describe("L9: a read that cannot be served fails, in bounded time", () => {
     expect(act(node, 9000).reads).toEqual([]);
     expect(saysAll(node, 9000)).toEqual([]);
     expect(node.commitStatus(at("3@1"))).toBe("committed");
+  });
+});
+
+describe("a leader's check for reads", () => {
+  it("is not begun again for reads that wait for one already", () => {
+    const node = leading();
+    const { term } = node;
+    node.handleMessage(accepted("b", term, 2), 1001);
+    act(node, 1001);
+    expect(heartbeatsIn(act(node, 1002))).toBe(0);
+    node.readIndex(1002);
+    expect(heartbeatsIn(act(node, 1002))).toBe(2);
+    expect(heartbeatsIn(act(node, 1003))).toBe(0);
+    expect(heartbeatsIn(act(node, 1003))).toBe(0);
+  });
+
+  it("answers the reads of several checks at once, when the last of these is passed", () => {
+    const node = leading();
+    const { term } = node;
+    node.handleMessage(accepted("b", term, 2), 1001);
+    act(node, 1001);
+    const ids = [1002, 1003, 1004].map((now) => {
+      const id = node.readIndex(now);
+      act(node, now);
+      return id;
+    });
+    node.handleMessage(accepted("c", term, 2, node.capture().round), 1005);
+    expect(act(node, 1005).reads).toEqual(ids.map((id) => ({ id, index: 2 })));
+  });
+
+  it("for another node's read answers that node, with the index or with nothing", () => {
+    const node = leading();
+    const { term } = node;
+    node.handleMessage(accepted("b", term, 2), 1001);
+    act(node, 1001);
+    node.handleMessage({ type: "read-index", from: "c", term, id: 5 }, 1002);
+    act(node, 1002);
+    node.handleMessage(accepted("b", term, 2, node.capture().round), 1003);
+    const reply = { type: "read-index-reply", from: "a", term, id: 5 } as const;
+    const served = act(node, 1003);
+    expect(served.messages).toContainEqual({ to: "c", message: { ...reply, index: 2 } });
+    expect(served.reads).toEqual([]);
+
+    node.handleMessage({ type: "read-index", from: "c", term, id: 6 }, 1004);
+    act(node, 1004);
+    expect(act(node, 1803).messages.map(({ message }) => message.type)).not.toContain("read-index-reply");
+    node.handleTimeout(1804);
+    expect(act(node, 1804).messages).toContainEqual({ to: "c", message: { ...reply, id: 6, index: null } });
+  });
+});
+
+describe("the answer to a read that was passed on", () => {
+  function follower(): { readonly node: RaftNode; readonly id: number } {
+    const node = restarted({ log: logOf("1-3@1"), term: 1 });
+    node.handleMessage(appendEntries({ term: 1, entries: range("3@1", "") }), 1);
+    const id = node.readIndex(2);
+    act(node, 2);
+    return { node, id };
+  }
+
+  it("from this term's leader says also what is committed", () => {
+    const { node, id } = follower();
+    node.handleMessage({ type: "read-index-reply", from: "b", term: 1, id, index: 2 }, 3);
+    expect([node.commitIndex, act(node, 3).reads]).toEqual([2, [{ id, index: 2 }]]);
+  });
+
+  it("from anyone else, or of another term, is taken for the read and for nothing more", () => {
+    for (const other of [
+      { from: "c", term: 1 },
+      { from: "b", term: 2 },
+      { from: "b", term: 0 },
+    ]) {
+      const { node, id } = follower();
+      node.handleMessage({ type: "read-index-reply", ...other, id, index: 2 }, 3);
+      expect([other, node.commitIndex, act(node, 3).reads]).toEqual([other, 0, [{ id, index: 2 }]]);
+    }
+  });
+
+  it("that there is none fails the read", () => {
+    const { node, id } = follower();
+    node.handleMessage({ type: "read-index-reply", from: "b", term: 1, id, index: null }, 3);
+    expect([node.commitIndex, act(node, 3).reads]).toEqual([0, [{ id, index: null }]]);
+  });
+});
+
+describe("the reads that wait", () => {
+  const state = (): NodeState =>
+    new NodeState(withDefaults({ id: "a", random: () => 0 }), { term: 0, votedFor: null });
+
+  it("have ids that follow each other, from a place that chance decides", () => {
+    const reads = new Reads(10, () => 0.25);
+    expect([reads.nextId(), reads.nextId()]).toEqual([2 ** 46 + 1, 2 ** 46 + 2]);
+    expect(Number.isSafeInteger(new Reads(10, () => 1 / 3).nextId())).toBe(true);
+  });
+
+  it("are as many as may be, own ones and passed ones together", () => {
+    const reads = new Reads(2, () => 0);
+    expect(reads.isFull).toBe(false);
+    reads.add({ id: 1, from: null, expiresAt: 10 });
+    expect(reads.isFull).toBe(false);
+    reads.addForwarded({ id: 2, expiresAt: 10 });
+    expect(reads.isFull).toBe(true);
+    expect([reads.takeForwarded(1), reads.isFull]).toEqual([false, true]);
+    expect([reads.takeForwarded(2), reads.isFull]).toEqual([true, false]);
+  });
+
+  it("name the next time at which one of them fails", () => {
+    const reads = new Reads(10, () => 0);
+    expect(reads.nextExpiry).toBe(Infinity);
+    reads.addForwarded({ id: 1, expiresAt: 20 });
+    expect(reads.nextExpiry).toBe(20);
+    reads.add({ id: 2, from: null, expiresAt: 10 });
+    expect(reads.nextExpiry).toBe(10);
+    reads.takeForwarded(1);
+    expect(reads.nextExpiry).toBe(10);
+  });
+
+  it("fail when their time has come, each where it belongs, and the others stay", () => {
+    const reads = new Reads(10, () => 0);
+    const owner = state();
+    reads.add({ id: 1, from: null, expiresAt: 10 });
+    reads.add({ id: 2, from: "b", expiresAt: 10 });
+    reads.add({ id: 3, from: null, expiresAt: 11 });
+    reads.addForwarded({ id: 4, expiresAt: 10 });
+    reads.addForwarded({ id: 5, expiresAt: 11 });
+    reads.expire(owner, 9);
+    expect(owner.outbox.capture().reads).toEqual([]);
+    reads.expire(owner, 10);
+    const { reads: answered, messages } = owner.outbox.take(null);
+    expect(answered).toEqual([
+      { id: 1, index: null },
+      { id: 4, index: null },
+    ]);
+    expect(messages).toEqual([
+      { to: "b", message: { type: "read-index-reply", from: "a", term: 0, id: 2, index: null } },
+    ]);
+    expect(reads.capture()).toMatchObject({ pending: [{ id: 3 }], forwarded: [{ id: 5 }] });
+    reads.failAll(owner);
+    expect(owner.outbox.take(null).reads).toEqual([
+      { id: 3, index: null },
+      { id: 5, index: null },
+    ]);
+    expect(reads.capture()).toMatchObject({ pending: [], forwarded: [] });
+  });
+});
+
+describe("a lease", () => {
+  /** A leader since 1000 that a majority answered. */
+  function leaseholder(setting: Parameters<typeof leading>[0] = {}): RaftNode {
+    const node = leading(setting);
+    node.handleMessage(accepted("b", node.term, 2), 1001);
+    act(node, 1001);
+    return node;
+  }
+
+  it("L7: counts from when the check that a majority answered began, less what clocks may drift", () => {
+    for (const [clockDriftMax, last] of [
+      [0, 1399],
+      [0.05, 1361],
+      [0.5, 1133],
+    ] as const) {
+      expect(leaseholder({ clockDriftMax }).leaseIndex(last)).toBe(2);
+      expect(leaseholder({ clockDriftMax }).leaseIndex(last + 1)).toBe(null);
+    }
+  });
+
+  it("is not there before a majority answered, nor on who does not lead, or checks no quorum", () => {
+    const node = leading();
+    expect(node.leaseIndex(1001)).toBe(null);
+    node.handleMessage(accepted("b", node.term, 2, 0), 1001);
+    expect(node.commitIndex).toBe(2);
+    expect(node.leaseIndex(1001)).toBe(null);
+    expect(restarted({ log: logOf("1-3@1") }).leaseIndex(1)).toBe(null);
+    expect(leaseholder({ checkQuorum: false }).leaseIndex(1001)).toBe(null);
+  });
+
+  it("L6: is void from the moment at which leadership is being handed over", () => {
+    const node = leaseholder();
+    expect(node.leaseIndex(1002)).toBe(2);
+    node.transferLeadership("b", 1002);
+    expect(node.leaseIndex(1002)).toBe(null);
+  });
+
+  it("goes on with the next check that a majority answers, and with no earlier one", () => {
+    const node = leaseholder({ clockDriftMax: 0 });
+    node.handleTimeout(1080);
+    act(node, 1080);
+    const { round } = node.capture();
+    node.handleMessage(accepted("c", node.term, 2, round - 1), 1090);
+    expect(node.leaseIndex(1400)).toBe(null);
+
+    const next = leaseholder({ clockDriftMax: 0 });
+    next.handleTimeout(1080);
+    act(next, 1080);
+    next.handleMessage(accepted("c", next.term, 2, next.capture().round), 1200);
+    expect(next.leaseIndex(1479)).toBe(2);
+    expect(next.leaseIndex(1480)).toBe(null);
+  });
+
+  it("never ends for a sole voter", () => {
+    const group = new CoreGroup(["a"]);
+    group.host("a").createCluster(["a"], 0);
+    group.advance(0);
+    expect(group.node("a").leaseIndex(1_000_000)).toBe(2);
   });
 });
