@@ -207,6 +207,19 @@ export class CorruptLogError extends RaftError {
   }
 }
 
+/** A snapshot is not what it was when it was written, or not all of it is there. */
+export class CorruptSnapshotError extends RaftError {
+  override readonly name = "CorruptSnapshotError";
+  readonly file: string;
+  /** Where in the file, in bytes. */
+  readonly offset: number;
+  constructor(file: string, offset: number, message: string, options?: ErrorOptions) {
+    super("CORRUPT_SNAPSHOT", "not-done", message, options);
+    this.file = file;
+    this.offset = offset;
+  }
+}
+
 /** The directory belongs to another node or another cluster. */
 export class WrongIdentityError extends RaftError {
   override readonly name = "WrongIdentityError";

@@ -169,6 +169,12 @@ export class ByteReader {
     }
   }
 
+  /** A copy of all that is left. */
+  rest(): Uint8Array {
+    const at = this.#skip(this.#end - this.#at);
+    return this.bytes.slice(at, this.#end);
+  }
+
   /** Nothing may be left: what we do not understand we do not accept. */
   end(): void {
     if (this.#at !== this.#end)

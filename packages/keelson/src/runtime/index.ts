@@ -29,6 +29,7 @@ export {
   CommandRejectedError,
   CommandTooLargeError,
   CorruptLogError,
+  CorruptSnapshotError,
   DecodeError,
   DirectoryLockedError,
   InvalidOptionError,
@@ -50,4 +51,14 @@ export type { Role } from "../core/state.ts";
 export { nodeEnvironment } from "../environment/node.ts";
 export type { Environment } from "../environment/environment.ts";
 export type { LogStore } from "../storage/log-store.ts";
+export type {
+  DamagedSnapshot,
+  OpenedSnapshots,
+  SnapshotDraft,
+  SnapshotHeader,
+  SnapshotIntake,
+  SnapshotReader,
+  SnapshotStore,
+  StoredSnapshot,
+} from "../storage/snapshots/snapshot-store.ts";
 export type { Parcel, PeerInfo, Transport, TransportHost } from "../transport/transport.ts";

@@ -1,0 +1,94 @@
+import { crc32 } from "node:zlib";
+import { assert } from "../../core/assert.ts";
+import type { FileHandle } from "../../environment/environment.ts";
+import { BLOCK_BYTES_MAX, BlockType, encodeBlock, encodeEnd, encodeHeader } from "./format.ts";
+import type { SnapshotDraft, SnapshotHeader, StoredSnapshot } from "./snapshot-store.ts";
+
+/**
+ * Synced every so many bytes, so that the sync at the end is short: one of a gigabyte would hold up
+ * the log's own syncs on the same disk for seconds.
+ */
+export const SYNC_EVERY_BYTES = 16 * 1024 * 1024;
+
+/** What the store does for a draft. */
+export interface DraftOwner {
+  /** Gives the complete and synced file its name, durably. */
+  commit(): Promise<StoredSnapshot>;
+  /** Removes the file. */
+  discard(): Promise<void>;
+  /** It is kept for later. */
+  suspended?(): void;
+}
+
+/** Writes a snapshot: gathers what it is given into blocks. */
+export class Draft implements SnapshotDraft {
+  readonly #handle: FileHandle;
+  readonly #owner: DraftOwner;
+  #at = 0;
+  #synced = 0;
+  #checksum = 0;
+  readonly #block = new Uint8Array(BLOCK_BYTES_MAX);
+  #filled = 0;
+  #isOpen = true;
+
+  constructor(handle: FileHandle, owner: DraftOwner) {
+    this.#handle = handle;
+    this.#owner = owner;
+  }
+
+  /** The header, and the sessions in as many blocks as they take. */
+  async begin(header: SnapshotHeader, sessions: Uint8Array): Promise<void> {
+    await this.#put([encodeHeader(header)]);
+    for (let at = 0; at < sessions.length; at += BLOCK_BYTES_MAX) {
+      await this.#put(encodeBlock(BlockType.sessions, sessions.subarray(at, at + BLOCK_BYTES_MAX)));
+    }
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    assert(this.#isOpen, "a snapshot is written before it is finished");
+    let rest = chunk;
+    while (rest.length > 0) {
+      const part = rest.subarray(0, BLOCK_BYTES_MAX - this.#filled);
+      this.#block.set(part, this.#filled);
+      this.#filled += part.length;
+      rest = rest.subarray(part.length);
+      if (this.#filled === BLOCK_BYTES_MAX) await this.#flush();
+    }
+  }
+
+  async finish(): Promise<StoredSnapshot> {
+    assert(this.#isOpen, "a snapshot is finished once");
+    await this.#flush();
+    await this.#put(encodeEnd(this.#at, this.#checksum));
+    await this.#handle.dataSync();
+    this.#isOpen = false;
+    await this.#handle.close();
+    return await this.#owner.commit();
+  }
+
+  async abort(): Promise<void> {
+    if (this.#isOpen) {
+      this.#isOpen = false;
+      await this.#handle.close();
+    }
+    await this.#owner.discard();
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#filled === 0) return;
+    const block = this.#block.subarray(0, this.#filled);
+    this.#filled = 0;
+    await this.#put(encodeBlock(BlockType.state, block));
+  }
+
+  async #put(pieces: readonly Uint8Array[]): Promise<void> {
+    await this.#handle.write(pieces, this.#at);
+    for (const piece of pieces) {
+      this.#checksum = crc32(piece, this.#checksum);
+      this.#at += piece.length;
+    }
+    if (this.#at - this.#synced < SYNC_EVERY_BYTES) return;
+    await this.#handle.dataSync();
+    this.#synced = this.#at;
+  }
+}

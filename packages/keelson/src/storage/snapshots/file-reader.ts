@@ -1,0 +1,47 @@
+import { BlockType, readBlocks, type SnapshotFile } from "./format.ts";
+import type { SnapshotReader, StoredSnapshot } from "./snapshot-store.ts";
+
+/** A complete snapshot, opened. */
+export class FileReader implements SnapshotReader {
+  readonly snapshot: StoredSnapshot;
+  readonly #file: SnapshotFile;
+  readonly #release: () => Promise<void>;
+  #closed: Promise<void> | null = null;
+
+  constructor(snapshot: StoredSnapshot, file: SnapshotFile, release: () => Promise<void>) {
+    this.snapshot = snapshot;
+    this.#file = file;
+    this.#release = release;
+  }
+
+  async read(offset: number, bytes: number): Promise<Uint8Array> {
+    const target = new Uint8Array(Math.max(0, Math.min(bytes, this.#file.bytes - offset)));
+    const read = await this.#file.handle.read(target, offset);
+    return target.subarray(0, read);
+  }
+
+  async verify(): Promise<void> {
+    for await (const _ of readBlocks(this.#file));
+  }
+
+  async sessions(): Promise<Uint8Array> {
+    const parts: Uint8Array[] = [];
+    for await (const { type, payload } of readBlocks(this.#file)) {
+      // They come first.
+      if (type !== BlockType.sessions) break;
+      parts.push(payload);
+    }
+    return new Uint8Array(Buffer.concat(parts));
+  }
+
+  async *state(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const { type, payload } of readBlocks(this.#file)) {
+      if (type === BlockType.state) yield payload;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#file.handle.close().then(() => this.#release());
+    return this.#closed;
+  }
+}

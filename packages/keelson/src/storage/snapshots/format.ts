@@ -1,0 +1,215 @@
+import { crc32 } from "node:zlib";
+import { CLUSTER_ID_BYTES_MAX } from "../../codec/frame-control.ts";
+import { ByteReader, ByteWriter } from "../../codec/frame-bytes.ts";
+import { SNAPSHOT_ID_BYTES_MAX } from "../../codec/frame-service.ts";
+import { decodeMembership } from "../../codec/config.ts";
+import { assert } from "../../core/assert.ts";
+import type { FileHandle } from "../../environment/environment.ts";
+import { CorruptSnapshotError, DecodeError } from "../../errors.ts";
+import type { SnapshotHeader } from "./snapshot-store.ts";
+
+/*
+ * A snapshot is one file, the same bytes on every node: a header, then blocks. Numbers are unsigned
+ * and little-endian.
+ *
+ * | header | bytes | what |
+ * |---|---|---|
+ * | 0 | 4 | "KLP" and the format's version, 1 |
+ * | 4 | 4 | CRC-32 of the rest of the header |
+ * | 8 | 4 | length of what follows |
+ * | 12 | ... | id, cluster's id, term and index of the last entry, and the membership at that entry |
+ *
+ * | block | bytes | what |
+ * |---|---|---|
+ * | 0 | 4 | length of its contents |
+ * | 4 | 4 | CRC-32 of the rest of the block |
+ * | 8 | 4 | type: 1 sessions, 2 state, 3 end |
+ * | 12 | ... | contents |
+ *
+ * The end, the last block, holds the number of bytes before it and their CRC-32: a snapshot that was
+ * cut short, or put together from parts of several, is not taken for one.
+ */
+export const BlockType = { sessions: 1, state: 2, end: 3 } as const;
+
+/** "KLP", version 1. */
+const MAGIC = 0x01_50_4c_4b;
+const PREFIX_BYTES = 12;
+export const BLOCK_HEADER_BYTES = 12;
+const END_PAYLOAD_BYTES = 12;
+export const END_BLOCK_BYTES = BLOCK_HEADER_BYTES + END_PAYLOAD_BYTES;
+
+/** What is written and checked at once: large enough for few calls to the disk, small enough to hold several in memory. */
+export const BLOCK_BYTES_MAX = 256 * 1024;
+/** A membership of the most members that there may be fits. */
+const HEADER_BYTES_MAX = 1024 * 1024;
+
+export interface Block {
+  readonly type: number;
+  readonly payload: Uint8Array;
+  /** Where the next block begins. */
+  readonly end: number;
+}
+
+/** A file to read from, and its name for messages. */
+export interface SnapshotFile {
+  readonly handle: FileHandle;
+  readonly path: string;
+  readonly bytes: number;
+}
+
+const writer = new ByteWriter();
+
+export function encodeHeader({ id, clusterId, position, membership }: SnapshotHeader): Uint8Array {
+  writer.begin(PREFIX_BYTES);
+  writer.text(id, SNAPSHOT_ID_BYTES_MAX);
+  writer.text(clusterId, CLUSTER_ID_BYTES_MAX);
+  writer.integer(position.term);
+  writer.integer(position.index);
+  const head = writer.take();
+  const bytes = new Uint8Array(head.length + membership.length);
+  bytes.set(head);
+  bytes.set(membership, head.length);
+  assert(bytes.length <= HEADER_BYTES_MAX, "a snapshot's header keeps to its limit");
+  const view = viewOf(bytes);
+  view.setUint32(0, MAGIC, true);
+  view.setUint32(8, bytes.length - PREFIX_BYTES, true);
+  view.setUint32(4, crc32(bytes.subarray(8)), true);
+  return bytes;
+}
+
+/** Reads and checks the header of a file. */
+export async function readHeader(
+  file: SnapshotFile,
+): Promise<{ readonly header: SnapshotHeader; readonly bytes: Uint8Array }> {
+  const prefix = await readExactly(file, 0, PREFIX_BYTES);
+  const view = viewOf(prefix);
+  const magic = view.getUint32(0, true);
+  if (magic !== MAGIC) {
+    const isOurs = (magic & 0xff_ff_ff) === (MAGIC & 0xff_ff_ff);
+    throw corrupt(
+      file,
+      0,
+      isOurs
+        ? `it has version ${String(magic >>> 24)}; this program reads version 1`
+        : "it does not begin as a snapshot does",
+    );
+  }
+  const length = view.getUint32(8, true);
+  if (length > HEADER_BYTES_MAX) throw corrupt(file, 8, `its header announces ${String(length)} bytes`);
+  const bytes = await readExactly(file, 0, PREFIX_BYTES + length);
+  if (crc32(bytes.subarray(8)) !== view.getUint32(4, true)) {
+    throw corrupt(file, 0, "the checksum of its header is wrong");
+  }
+  try {
+    return { header: decodeHeader(bytes), bytes };
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error;
+    throw corrupt(file, PREFIX_BYTES, `its header cannot be read: ${error.message}`);
+  }
+}
+
+function decodeHeader(bytes: Uint8Array): SnapshotHeader {
+  const reader = new ByteReader(bytes, viewOf(bytes), PREFIX_BYTES, bytes.length);
+  const id = reader.text(SNAPSHOT_ID_BYTES_MAX);
+  const clusterId = reader.text(CLUSTER_ID_BYTES_MAX);
+  const position = { term: reader.integer(), index: reader.integer() };
+  const membership = reader.rest();
+  decodeMembership(membership);
+  return { id, clusterId, position, membership };
+}
+
+/** A block, in pieces, so that its contents need no copy. */
+export function encodeBlock(type: number, payload: Uint8Array): readonly [Uint8Array, Uint8Array] {
+  const head = new Uint8Array(BLOCK_HEADER_BYTES);
+  const view = viewOf(head);
+  view.setUint32(0, payload.length, true);
+  view.setUint32(8, type, true);
+  view.setUint32(4, crc32(payload, crc32(head.subarray(8))), true);
+  return [head, payload];
+}
+
+/** The block that ends a snapshot of which `bytes`, with this checksum, came before. */
+export function encodeEnd(bytes: number, checksum: number): readonly [Uint8Array, Uint8Array] {
+  writer.begin(0);
+  writer.integer(bytes);
+  writer.u32(checksum);
+  return encodeBlock(BlockType.end, writer.take());
+}
+
+/**
+ * The blocks of a file, each checked, without the end, which is checked too. Throws `CorruptSnapshotError` at
+ * the first thing that is wrong: what came before it is right.
+ */
+export async function* readBlocks(file: SnapshotFile): AsyncGenerator<Block, void, undefined> {
+  const header = await readHeader(file);
+  let at = header.bytes.length;
+  let checksum = crc32(header.bytes);
+  for (;;) {
+    const head = await readExactly(file, at, BLOCK_HEADER_BYTES);
+    const view = viewOf(head);
+    const length = view.getUint32(0, true);
+    if (length > BLOCK_BYTES_MAX) throw corrupt(file, at, `a block announces ${String(length)} bytes`);
+    const payload = await readExactly(file, at + BLOCK_HEADER_BYTES, length);
+    if (crc32(payload, crc32(head.subarray(8))) !== view.getUint32(4, true)) {
+      throw corrupt(file, at, "the checksum of a block is wrong");
+    }
+    const end = at + BLOCK_HEADER_BYTES + length;
+    const type = view.getUint32(8, true);
+    if (type === BlockType.end) {
+      checkEnd(file, at, payload, checksum);
+      return;
+    }
+    if (type !== BlockType.sessions && type !== BlockType.state) {
+      throw corrupt(file, at, `a block has the unknown type ${String(type)}`);
+    }
+    checksum = crc32(payload, crc32(head, checksum));
+    yield { type, payload, end };
+    at = end;
+  }
+}
+
+/** Looks at the end alone: it shows a file that was cut short, without reading the rest. */
+export async function checkLastBlock(file: SnapshotFile): Promise<void> {
+  const at = file.bytes - END_BLOCK_BYTES;
+  if (at < PREFIX_BYTES) throw corrupt(file, 0, `it has only ${String(file.bytes)} bytes`);
+  const bytes = await readExactly(file, at, END_BLOCK_BYTES);
+  const view = viewOf(bytes);
+  const isEnd =
+    view.getUint32(0, true) === END_PAYLOAD_BYTES &&
+    view.getUint32(4, true) === crc32(bytes.subarray(8)) &&
+    view.getUint32(8, true) === BlockType.end &&
+    lengthAt(view, BLOCK_HEADER_BYTES) === at;
+  if (!isEnd) throw corrupt(file, at, "its end is missing: it is not complete");
+}
+
+function checkEnd(file: SnapshotFile, at: number, payload: Uint8Array, checksum: number): void {
+  if (payload.length !== END_PAYLOAD_BYTES) throw corrupt(file, at, "its end has the wrong length");
+  const view = viewOf(payload);
+  if (lengthAt(view, 0) !== at) throw corrupt(file, at, "its end belongs elsewhere");
+  if (view.getUint32(8, true) !== checksum) throw corrupt(file, at, "the checksum of the whole is wrong");
+  if (at + END_BLOCK_BYTES !== file.bytes) throw corrupt(file, at, "bytes follow its end");
+}
+
+async function readExactly(file: SnapshotFile, at: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  const read = at + length > file.bytes ? 0 : await file.handle.read(bytes, at);
+  if (read < length) throw corrupt(file, at, "it ends too early");
+  return bytes;
+}
+
+function corrupt({ path }: SnapshotFile, offset: number, what: string): CorruptSnapshotError {
+  return new CorruptSnapshotError(
+    path,
+    offset,
+    `the snapshot ${path} is damaged at byte ${String(offset)}: ${what}`,
+  );
+}
+
+/** Unlike in a frame, a number that is too large is damage like any other. */
+function lengthAt(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

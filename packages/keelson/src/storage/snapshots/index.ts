@@ -1,0 +1,1 @@
+export { memorySnapshots, snapshotFiles, type SnapshotFilesOptions } from "./snapshot-files.ts";

@@ -1,0 +1,88 @@
+import { assert } from "../../core/assert.ts";
+import type { FileHandle } from "../../environment/environment.ts";
+import { CorruptSnapshotError } from "../../errors.ts";
+import { SYNC_EVERY_BYTES, type DraftOwner } from "./draft.ts";
+import { readBlocks, type SnapshotFile } from "./format.ts";
+import type { SnapshotIntake, StoredSnapshot } from "./snapshot-store.ts";
+
+/** Another node's snapshot on its way into a file: the bytes as they come. */
+export class Intake implements SnapshotIntake {
+  readonly id: string;
+  readonly bytes: number;
+  readonly #file: SnapshotFile;
+  readonly #owner: DraftOwner;
+  #offset: number;
+  #synced: number;
+  #isOpen = true;
+
+  /** `offset`: how much of the file is known to be right. */
+  constructor(id: string, file: SnapshotFile, offset: number, owner: DraftOwner) {
+    this.id = id;
+    this.bytes = file.bytes;
+    this.#file = file;
+    this.#owner = owner;
+    this.#offset = offset;
+    this.#synced = offset;
+  }
+
+  get offset(): number {
+    return this.#offset;
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    assert(this.#isOpen, "a snapshot is received before it is finished");
+    assert(this.#offset + chunk.length <= this.bytes, "no more is received than was announced");
+    await this.#handle.write([chunk], this.#offset);
+    this.#offset += chunk.length;
+    if (this.#offset - this.#synced < SYNC_EVERY_BYTES) return;
+    await this.#handle.dataSync();
+    this.#synced = this.#offset;
+  }
+
+  async finish(): Promise<StoredSnapshot> {
+    assert(this.#isOpen && this.#offset === this.bytes, "a snapshot is finished when all of it is there");
+    try {
+      for await (const _ of readBlocks(this.#file));
+    } catch (error) {
+      if (error instanceof CorruptSnapshotError) await this.abort();
+      throw error;
+    }
+    await this.#handle.dataSync();
+    await this.#close();
+    return await this.#owner.commit();
+  }
+
+  async suspend(): Promise<void> {
+    await this.#close();
+    this.#owner.suspended?.();
+  }
+
+  async abort(): Promise<void> {
+    await this.#close();
+    await this.#owner.discard();
+  }
+
+  get #handle(): FileHandle {
+    return this.#file.handle;
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    await this.#handle.close();
+  }
+}
+
+/**
+ * How much of a file that an earlier run left may be kept: whole blocks whose checksums are right. After a crash,
+ * what was not synced may be anything.
+ */
+export async function intactBytes(file: SnapshotFile): Promise<number> {
+  let intact = 0;
+  try {
+    for await (const { end } of readBlocks(file)) intact = end;
+  } catch (error) {
+    if (!(error instanceof CorruptSnapshotError)) throw error;
+  }
+  return intact;
+}

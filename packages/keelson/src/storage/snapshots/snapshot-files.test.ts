@@ -1,0 +1,408 @@
+import { describe, expect, it } from "vitest";
+import { encodeMembership } from "../../codec/config.ts";
+import { configOf } from "../../core/config.ts";
+import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { seededRandom } from "../../environment/fake-clock.ts";
+import { FaultFiles, type FileFault } from "../../environment/fault-files.ts";
+import { CorruptSnapshotError, DirectoryLockedError } from "../../errors.ts";
+import { memorySnapshots, snapshotFiles } from "./index.ts";
+import type {
+  OpenedSnapshots,
+  SnapshotIntake,
+  SnapshotReader,
+  SnapshotStore,
+  StoredSnapshot,
+} from "./snapshot-store.ts";
+
+const DIRECTORY = "/data/a/snapshots";
+const membership = encodeMembership({
+  config: configOf(["a", "b"]),
+  members: new Map(["a", "b"].map((id) => [id, { address: `${id}:1` }])),
+});
+const NO_SESSIONS = new Uint8Array(0);
+
+async function opened(
+  files: FaultFiles,
+): Promise<{ readonly store: SnapshotStore; readonly found: OpenedSnapshots }> {
+  const store = snapshotFiles(DIRECTORY);
+  // Each store draws ids of its own.
+  const seed = files.operations + 1;
+  const found = await store.open(fakeEnvironment({ files: files.mount(), seed }));
+  return { store, found };
+}
+
+async function take(
+  store: SnapshotStore,
+  index: number,
+  chunks: readonly Uint8Array[],
+  sessions = NO_SESSIONS,
+): Promise<StoredSnapshot> {
+  const position = { index, term: 3 };
+  const draft = await store.create({ clusterId: "c", position, membership }, sessions);
+  for (const chunk of chunks) await draft.write(chunk);
+  return await draft.finish();
+}
+
+async function stateOf(reader: SnapshotReader): Promise<number[]> {
+  const bytes: number[] = [];
+  for await (const chunk of reader.state()) for (const byte of chunk) bytes.push(byte);
+  return bytes;
+}
+
+async function readerOf(store: SnapshotStore, id: string): Promise<SnapshotReader> {
+  const reader = await store.read(id);
+  if (reader === null) throw new Error(`there is no snapshot ${id}`);
+  return reader;
+}
+
+async function newestState(store: SnapshotStore): Promise<number[] | null> {
+  const { newest } = store;
+  if (newest === null) return null;
+  const reader = await readerOf(store, newest.id);
+  const state = await stateOf(reader);
+  await reader.close();
+  return state;
+}
+
+/** The bytes of a whole file, as they would be sent. */
+async function bytesOf(store: SnapshotStore, snapshot: StoredSnapshot): Promise<Uint8Array> {
+  const reader = await readerOf(store, snapshot.id);
+  const bytes = await reader.read(0, snapshot.bytes);
+  await reader.close();
+  return bytes;
+}
+
+function pathOf(files: FaultFiles): string {
+  const path = files.paths().findLast((one) => one.includes("snapshot-"));
+  if (path === undefined) throw new Error("there is no snapshot");
+  return path;
+}
+
+describe("a snapshot on disk", () => {
+  it("gives back the state, the sessions and the header, after a restart too", async () => {
+    const files = new FaultFiles();
+    const { store, found } = await opened(files);
+    expect(found).toEqual({ newest: null, damaged: [] });
+    // More than one block, cut in pieces of odd sizes.
+    const state = Uint8Array.from({ length: 700_001 }, (_, at) => at * 7);
+    const chunks = [
+      state.subarray(0, 3),
+      state.subarray(3, 3),
+      state.subarray(3, 600_000),
+      state.subarray(600_000),
+    ];
+    const sessions = new Uint8Array(300_000).fill(9);
+    const taken = await take(store, 17, chunks, sessions);
+    expect(taken).toMatchObject({
+      position: { index: 17, term: 3 },
+      clusterId: "c",
+      origin: "taken",
+      membership,
+    });
+    await store.close();
+
+    const again = await opened(files);
+    expect(again.found).toEqual({ newest: taken, damaged: [] });
+    const reader = await readerOf(again.store, taken.id);
+    expect(await stateOf(reader)).toEqual([...state]);
+    expect(Buffer.compare(await reader.sessions(), sessions)).toBe(0);
+    await reader.verify();
+    await reader.close();
+  });
+
+  it("may be of an empty state", async () => {
+    const { store } = await opened(new FaultFiles());
+    await take(store, 1, []);
+    expect(await newestState(store)).toEqual([]);
+  });
+
+  it("replaces the one before, which stays for as long as somebody reads it", async () => {
+    const files = new FaultFiles();
+    const { store } = await opened(files);
+    const first = await take(store, 5, [Uint8Array.of(1)]);
+    const reader = await readerOf(store, first.id);
+    const second = await take(store, 9, [Uint8Array.of(2)]);
+    expect(store.newest).toEqual(second);
+    expect(await stateOf(reader)).toEqual([1]);
+    expect(files.paths()).toHaveLength(2);
+    await reader.close();
+    expect(files.paths()).toHaveLength(1);
+    expect(await store.read(first.id)).toBeNull();
+  });
+
+  it("that is older than the newest does not take its place", async () => {
+    const { store } = await opened(new FaultFiles());
+    const newer = await take(store, 9, []);
+    await take(store, 5, []);
+    expect(store.newest).toEqual(newer);
+  });
+
+  it("does not count before it is finished, and leaves nothing behind if it is given up", async () => {
+    const files = new FaultFiles();
+    const { store } = await opened(files);
+    const draft = await store.create(
+      { clusterId: "c", position: { index: 5, term: 3 }, membership },
+      NO_SESSIONS,
+    );
+    await draft.write(Uint8Array.of(1));
+    expect(store.newest).toBeNull();
+    await draft.abort();
+    expect(files.paths()).toEqual([]);
+  });
+
+  it("is in a directory that one store holds at a time", async () => {
+    const files = new FaultFiles();
+    const { store } = await opened(files);
+    await expect(snapshotFiles(DIRECTORY).open(fakeEnvironment({ files: files.mount() }))).rejects.toThrow(
+      DirectoryLockedError,
+    );
+    await store.close();
+    await opened(files);
+  });
+
+  it("S15: is not trusted with any one byte damaged: at its ends at once, elsewhere when it is read", async () => {
+    const files = new FaultFiles();
+    const { store } = await opened(files);
+    const { id } = await take(store, 5, [Uint8Array.of(1, 2, 3)], Uint8Array.of(7, 7));
+    await store.close();
+    const path = pathOf(files);
+    const whole = files.contents(path);
+    let seenAtOnce = 0;
+    for (let at = 0; at < whole.length; at++) {
+      const copy = files.copy();
+      copy.damage(path, at, Uint8Array.of((whole[at] ?? 0) ^ 0x10));
+      const { store: other, found } = await opened(copy);
+      if (found.newest === null) {
+        expect(found.damaged).toMatchObject([{ file: path }]);
+        expect(found.damaged[0]?.reason).toContain("is damaged at byte");
+        seenAtOnce += 1;
+      } else {
+        const reader = await readerOf(other, id);
+        await expect(reader.verify(), String(at)).rejects.toThrow(CorruptSnapshotError);
+        await expect(stateOf(reader), String(at)).rejects.toThrow(CorruptSnapshotError);
+        await reader.close();
+      }
+      await other.close();
+    }
+    expect(seenAtOnce).toBeGreaterThan(100);
+    expect(seenAtOnce).toBeLessThan(whole.length);
+  });
+
+  it("S15: is not trusted when it was cut short, anywhere", async () => {
+    const files = new FaultFiles();
+    const { store } = await opened(files);
+    await take(store, 5, [Uint8Array.of(1, 2, 3)], Uint8Array.of(7, 7));
+    await store.close();
+    const path = pathOf(files);
+    for (let length = files.contents(path).length - 1; length >= 0; length--) {
+      const handle = await files.open(path, "write");
+      await handle.truncate(length);
+      const { store: other, found } = await opened(files);
+      expect(found.newest).toBeNull();
+      expect(found.damaged).toHaveLength(1);
+      await other.close();
+    }
+  });
+
+  it("is found, though an even newer one is damaged, which goes when there is a better one", async () => {
+    const files = new FaultFiles();
+    const { store } = await opened(files);
+    const first = await take(store, 5, [Uint8Array.of(1)]);
+    const reader = await readerOf(store, first.id);
+    await take(store, 9, [Uint8Array.of(2)]);
+    files.damage(pathOf(files), 0, Uint8Array.of(0));
+    // The process dies while it still reads the first.
+    expect(reader.snapshot).toEqual(first);
+    files.kill();
+    const { store: again, found } = await opened(files);
+    expect(found).toMatchObject({ newest: first, damaged: [{}] });
+    const third = await take(again, 10, []);
+    expect(files.paths()).toHaveLength(1);
+    expect(again.newest).toEqual(third);
+  });
+
+  it("says which version it has if it has another", async () => {
+    const files = new FaultFiles();
+    const { store } = await opened(files);
+    await take(store, 5, []);
+    await store.close();
+    files.damage(pathOf(files), 3, Uint8Array.of(2));
+    const { found } = await opened(files);
+    expect(found.damaged[0]?.reason).toContain("it has version 2; this program reads version 1");
+  });
+});
+
+describe("a snapshot from another node", () => {
+  /** A snapshot as another node would send it. */
+  async function source(
+    index = 5,
+  ): Promise<{ readonly snapshot: StoredSnapshot; readonly bytes: Uint8Array }> {
+    const store = memorySnapshots();
+    await store.open(fakeEnvironment({ seed: 77 }));
+    const state = Uint8Array.from({ length: 600_000 }, (_, at) => at >> 8);
+    const snapshot = await take(store, index, [state]);
+    return { snapshot, bytes: await bytesOf(store, snapshot) };
+  }
+
+  async function receiveAll(intake: SnapshotIntake, bytes: Uint8Array, piece = 100_000): Promise<void> {
+    while (intake.offset < bytes.length) {
+      await intake.write(bytes.subarray(intake.offset, Math.min(bytes.length, intake.offset + piece)));
+    }
+  }
+
+  it("is the same, byte by byte", async () => {
+    const { snapshot, bytes } = await source();
+    const { store } = await opened(new FaultFiles());
+    const intake = await store.receive(snapshot.id, bytes.length);
+    await receiveAll(intake, bytes);
+    expect(await intake.finish()).toEqual({ ...snapshot, origin: "received" });
+    expect(Buffer.compare(await bytesOf(store, snapshot), bytes)).toBe(0);
+  });
+
+  it("S6: goes on where it was left, also after a crash, and never from bytes that may be wrong", async () => {
+    const { snapshot, bytes } = await source();
+    for (let seed = 1; seed <= 20; seed++) {
+      const files = new FaultFiles();
+      const { store } = await opened(files);
+      const intake = await store.receive(snapshot.id, bytes.length);
+      await intake.write(bytes.subarray(0, 590_000));
+      // A machine that crashes keeps any part of what was not synced.
+      files.crash(seededRandom(seed));
+      const { store: again } = await opened(files);
+      const resumed = await again.receive(snapshot.id, bytes.length);
+      expect(resumed.offset).toBeLessThanOrEqual(590_000);
+      await receiveAll(resumed, bytes);
+      expect((await resumed.finish()).id).toBe(snapshot.id);
+    }
+  });
+
+  it("S6: goes on at the last whole block after it was suspended", async () => {
+    const { snapshot, bytes } = await source();
+    const { store } = await opened(new FaultFiles());
+    const intake = await store.receive(snapshot.id, bytes.length);
+    await intake.write(bytes.subarray(0, 590_000));
+    await intake.suspend();
+    const resumed = await store.receive(snapshot.id, bytes.length);
+    expect(resumed.offset).toBeGreaterThan(500_000);
+    expect(resumed.offset).toBeLessThanOrEqual(590_000);
+    await receiveAll(resumed, bytes);
+    await resumed.finish();
+  });
+
+  it("takes the place of another one that was begun", async () => {
+    const { snapshot, bytes } = await source();
+    const files = new FaultFiles();
+    const { store } = await opened(files);
+    const other = await store.receive("0".repeat(32), 1_000_000);
+    await other.write(Uint8Array.of(1, 2, 3));
+    await other.suspend();
+    const intake = await store.receive(snapshot.id, bytes.length);
+    expect(files.paths()).toHaveLength(1);
+    await receiveAll(intake, bytes);
+    await intake.finish();
+    expect(files.paths()).toHaveLength(1);
+  });
+
+  it("S6: is refused, and thrown away, if a part of it is wrong, and can be fetched anew", async () => {
+    const { snapshot, bytes } = await source();
+    const files = new FaultFiles();
+    const { store } = await opened(files);
+    for (const at of [3, 40, 300_000, bytes.length - 5]) {
+      const wrong = bytes.slice();
+      wrong[at] = (wrong[at] ?? 0) ^ 1;
+      const intake = await store.receive(snapshot.id, bytes.length);
+      expect(intake.offset).toBe(0);
+      await receiveAll(intake, wrong);
+      await expect(intake.finish()).rejects.toThrow(CorruptSnapshotError);
+      expect(files.paths()).toEqual([]);
+    }
+    // Part of one and part of another.
+    const { bytes: other } = await source(6);
+    const mixed = new Uint8Array([...bytes.subarray(0, 300_000), ...other.subarray(300_000)]);
+    const intake = await store.receive(snapshot.id, bytes.length);
+    await receiveAll(intake, mixed);
+    await expect(intake.finish()).rejects.toThrow(CorruptSnapshotError);
+    expect(store.newest).toBeNull();
+    const good = await store.receive(snapshot.id, bytes.length);
+    await receiveAll(good, bytes);
+    await good.finish();
+    expect(store.newest?.id).toBe(snapshot.id);
+  });
+
+  it("is refused if it is another than was asked for", async () => {
+    const { bytes } = await source();
+    const { store } = await opened(new FaultFiles());
+    const intake = await store.receive("0".repeat(32), bytes.length);
+    await receiveAll(intake, bytes);
+    await expect(intake.finish()).rejects.toThrow("should be 000");
+    expect(store.newest).toBeNull();
+  });
+});
+
+describe("a store of snapshots, when the power fails at any operation,", () => {
+  /** Takes one, takes another, and receives a third, and tells of each when it is done. */
+  async function workload(
+    store: SnapshotStore,
+    third: Uint8Array,
+    id: string,
+    done: (index: number) => void,
+  ): Promise<void> {
+    done((await take(store, 5, [Uint8Array.of(5)])).position.index);
+    done((await take(store, 9, [Uint8Array.of(9)])).position.index);
+    const intake = await store.receive(id, third.length);
+    await intake.write(third);
+    done((await intake.finish()).position.index);
+  }
+
+  it("S4: has the newest that was acknowledged, or a newer one, and no half of any", async () => {
+    const source = memorySnapshots();
+    await source.open(fakeEnvironment({ seed: 77 }));
+    const snapshot = await take(source, 12, [Uint8Array.of(12)]);
+    const third = await bytesOf(source, snapshot);
+    let at = 0;
+    for (let done = false; !done; at++) {
+      const files = new FaultFiles();
+      const { store } = await opened(files);
+      const first = files.operations;
+      let acknowledged = 0;
+      const cut = new Promise<void>((resolve) => {
+        files.intercept = ({ number }): FileFault | null => {
+          if (number - first !== at + 1) return null;
+          resolve();
+          return { type: "power-cut" };
+        };
+      });
+      done = await Promise.race([
+        workload(store, third, snapshot.id, (index) => (acknowledged = index)).then(() => true),
+        cut.then(() => false),
+      ]);
+      await new Promise((resolve) => setImmediate(resolve));
+      files.intercept = null;
+      for (const seed of [1, 2, 3]) {
+        const copy = files.copy();
+        copy.crash(seededRandom(seed * 1000 + at));
+        const { store: again, found } = await opened(copy);
+        expect(found.damaged).toEqual([]);
+        const index = found.newest?.position.index ?? 0;
+        expect(index).toBeGreaterThanOrEqual(acknowledged);
+        expect(await newestState(again)).toEqual(index === 0 ? null : [index]);
+        expect(copy.paths().filter((path) => path.endsWith(".tmp"))).toEqual([]);
+        await take(again, 20, [Uint8Array.of(20)]);
+        expect(await newestState(again)).toEqual([20]);
+      }
+    }
+    expect(at).toBeGreaterThan(30);
+  });
+
+  it("D2: trusts nothing that a sync failed for", async () => {
+    const files = new FaultFiles();
+    const { store } = await opened(files);
+    await take(store, 5, [Uint8Array.of(5)]);
+    files.intercept = ({ type }) => (type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null);
+    await expect(take(store, 9, [Uint8Array.of(9)])).rejects.toThrow("EIO");
+    files.intercept = null;
+    files.crash(seededRandom(1));
+    const { store: again } = await opened(files);
+    expect(await newestState(again)).toEqual([5]);
+  });
+});
