@@ -45,6 +45,41 @@ export class NotLeaderError extends RaftError {
   }
 }
 
+/** Leadership is being handed over, or the leader is on its way out of the cluster. Nothing was done; try again in a moment. */
+export class TransferringError extends RaftError {
+  override readonly name = "TransferringError";
+  constructor(message: string) {
+    super("TRANSFERRING", "not-done", message);
+  }
+}
+
+/** Leadership was not handed over: this node leads on. */
+export class TransferFailedError extends RaftError {
+  override readonly name = "TransferFailedError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("TRANSFER_FAILED", "not-done", message, options);
+  }
+}
+
+/** The change of membership did not begin, or came to nothing. The message says why, and when to try again. */
+export class ChangeRefusedError extends RaftError {
+  override readonly name = "ChangeRefusedError";
+  constructor(message: string) {
+    super("CHANGE_REFUSED", "not-done", message);
+  }
+}
+
+/**
+ * New members did not catch up in time. They are learners, and go on catching up; the rest of the change was not
+ * done. Call again to go on, or remove them.
+ */
+export class CatchUpTimeoutError extends RaftError {
+  override readonly name = "CatchUpTimeoutError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("CATCH_UP_TIMEOUT", "not-done", message, options);
+  }
+}
+
 /** The command was proposed, and what became of it cannot be told: it may take effect, or may never. */
 export class OutcomeUnknownError extends RaftError {
   override readonly name = "OutcomeUnknownError";

@@ -198,6 +198,16 @@ export class RaftNode {
     return state.log.last;
   }
 
+  /** When a leader was last heard, on the clock of `now`; -Infinity: never. */
+  get leaderHeardAt(): number {
+    return this.#state.leaderHeardAt;
+  }
+
+  /** On a leader: removed members that are still told of their removal. */
+  get departing(): NodeId[] {
+    return [...this.#state.progress].flatMap(([id, { departure }]) => (departure === null ? [] : [id]));
+  }
+
   /** Whether commands are taken: this node leads, is not handing its leadership over, and is not on its way out. */
   get takesCommands(): boolean {
     return this.#state.takesCommands;

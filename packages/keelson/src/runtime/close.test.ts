@@ -41,7 +41,7 @@ describe("close", () => {
     ];
     const settled = Promise.allSettled([...writes, ...reads]);
     const closed = leader.raft.close();
-    const outcomes = (await settled).map(
+    const outcomes = (await cluster.finish(settled)).map(
       (result) => result.status === "rejected" && (result.reason as object),
     );
     const error = (outcome: string): unknown => expect.objectContaining({ code: "CLOSED", outcome });

@@ -1,4 +1,4 @@
-import { decodeMembership, type Membership } from "../codec/config.ts";
+import { decodeMembership, encodeMembership, type Membership } from "../codec/config.ts";
 import { isServiceMessage, type ServiceMessage } from "../codec/frame-service.ts";
 import { decodeRecord, encodeRecord, EntryKind } from "../codec/record.ts";
 import type { Actions, AppendAction, Outgoing, ReadAction } from "../core/action.ts";
@@ -6,13 +6,16 @@ import { assert } from "../core/assert.ts";
 import { sameConfig, type ClusterConfig } from "../core/config.ts";
 import type { AppendEntries } from "../core/message.ts";
 import type { RaftNode } from "../core/node.ts";
-import type { LogIndex, LogPosition } from "../core/position.ts";
+import type { ConfigRefusal } from "../core/membership.ts";
+import type { LogIndex, LogPosition, NodeId } from "../core/position.ts";
+import type { TransferRefusal } from "../core/transfer.ts";
 import type { Environment, Timer } from "../environment/environment.ts";
 import type { LogStore, LogWrite } from "../storage/log-store.ts";
 import type { Parcel, Transport } from "../transport/transport.ts";
 import { checkRecords, termsOf, type Entries } from "./entries.ts";
 import { reasonOf, type Failure } from "./failure.ts";
 import type { MembershipHistory } from "./membership.ts";
+import { membershipIn } from "./membership-changes.ts";
 import { Persister } from "./persister.ts";
 import { Sender } from "./sender.ts";
 import type { StorageWatch } from "./storage-watch.ts";
@@ -123,6 +126,19 @@ export class Driver {
     });
   }
 
+  /** Begins a change of membership, or says why not; null: the node stopped. */
+  proposeMembership(target: Membership): LogPosition | ConfigRefusal | null {
+    return this.#input(() => {
+      const proposed = this.#core.proposeConfig(target.config, this.#environment.now());
+      if (typeof proposed !== "string") this.#coverOwn(target);
+      return proposed;
+    });
+  }
+
+  transferLeadership(to: NodeId | null): { readonly to: NodeId } | TransferRefusal | null {
+    return this.#input(() => this.#core.transferLeadership(to, this.#environment.now()));
+  }
+
   receive({ message, records }: Parcel): void {
     this.#messagesReceived += 1;
     if (isServiceMessage(message)) {
@@ -194,7 +210,7 @@ export class Driver {
   }
 
   #afterInput(): void {
-    this.#coverBlank();
+    this.#coverOwn();
     const { log, config } = this.#core;
     assert(this.#entries.buffer.next === log.last.index + 1, "the buffer ends where the core's log does");
     if (config !== this.#config) {
@@ -209,13 +225,28 @@ export class Driver {
     this.schedule();
   }
 
-  /** A node that has just become leader appended a blank entry of its term (§8), whose record is ours to make. */
-  #coverBlank(): void {
-    const { last } = this.#core.log;
-    if (this.#entries.buffer.next > last.index) return;
-    assert(this.#core.role === "leader", "only a new leader appends by itself");
-    assert(this.#entries.buffer.next === last.index, "a new leader appends one entry");
-    this.#entries.buffer.append(encodeRecord(last.index, last.term, EntryKind.blank, NO_PAYLOAD));
+  /**
+   * What the core appends by itself, and whose records are ours to make: a new leader's blank entry (§8), and the steps
+   * of a change of membership (§6), to `target` if one begins now.
+   */
+  #coverOwn(target?: Membership): void {
+    const { log } = this.#core;
+    const { buffer } = this.#entries;
+    while (buffer.next <= log.last.index) {
+      const index = buffer.next;
+      const term = log.termAt(index);
+      assert(term === this.#core.term, "a node appends entries of its own term only");
+      const at = log.configAt(index);
+      if (at.index !== index) {
+        buffer.append(encodeRecord(index, term, EntryKind.blank, NO_PAYLOAD));
+        continue;
+      }
+      const current = this.#memberships.current?.membership;
+      assert(current !== undefined, "only a member changes the membership");
+      const membership = membershipIn(at.config, current, target);
+      buffer.append(encodeRecord(index, term, EntryKind.config, encodeMembership(membership)));
+      this.#memberships.add({ index, membership });
+    }
   }
 
   /** The records of the entries that the core takes from the message are kept, as the bytes they are. */

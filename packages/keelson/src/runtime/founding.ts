@@ -183,7 +183,8 @@ function membershipOf(members: Readonly<Record<NodeId, string>>, self: NodeId): 
   return { config, members: new Map(entries.map(([id, address]) => [id, { address }])) };
 }
 
-function checkAddress(id: NodeId, address: string): void {
+/** Throws `InvalidOptionError` for what cannot be an address. */
+export function checkAddress(id: NodeId, address: string): void {
   if (typeof address === "string" && /^[!-~]+$/.test(address) && address.length <= ADDRESS_CHARS_MAX) return;
   throw new InvalidOptionError(
     `the address of member ${id} is ${JSON.stringify(address)}; it should look like "127.0.0.1:7001"`,

@@ -1,11 +1,12 @@
 /** Keelson: Raft for TypeScript. `Raft` is the way in. */
-export { Raft, type Consistency, type ReadOptions } from "./raft.ts";
 export type { WriteOptions } from "./proposals.ts";
+export { Raft, type Consistency, type ReadOptions, type Staleness } from "./raft.ts";
 export type { CallOptions } from "./call.ts";
 export type { RaftChange } from "./changes.ts";
 export type { CommittedCommand } from "./committed.ts";
 export type { MemberMetrics, RaftCounters, RaftMetrics, SessionMetrics } from "./metrics.ts";
 export type { RaftLimits, RaftOptions, RaftTimings } from "./options.ts";
+export type { MembershipChange } from "./membership-changes.ts";
 export type { Written } from "./pending-writes.ts";
 export { Session, type OpenSessionOptions } from "./session.ts";
 export type { SessionChanges, SessionRecords } from "./session-records.ts";
@@ -24,6 +25,8 @@ export {
   AbortedError,
   AlreadyInitializedError,
   AnswerForgottenError,
+  CatchUpTimeoutError,
+  ChangeRefusedError,
   ClosedError,
   CommandLostError,
   CommandRejectedError,
@@ -41,6 +44,8 @@ export {
   SessionExpiredError,
   StateMachineFailedError,
   StorageFailedError,
+  TransferFailedError,
+  TransferringError,
   WrongIdentityError,
   type LeaderHint,
   type Outcome,

@@ -29,8 +29,9 @@ export class MemberDirectory {
   }
 
   /**
-   * Whom this node may have to talk to, and where: the members; and whoever else must be answered,
-   * which is everyone who calls a node that knows no members yet, and its leader.
+   * Whom this node may have to talk to, and where: the members; those who must hear that they are members no
+   * more; and whoever else must be answered, which is everyone who calls a node that knows no members yet, and
+   * its leader.
    */
   get addresses(): Map<NodeId, string> {
     const membership = this.#memberships.current?.membership;
@@ -39,6 +40,11 @@ export class MemberDirectory {
       membership === undefined
         ? met
         : new Map([...membership.members].map(([id, { address }]) => [id, address]));
+    // Removed members are sent their own removal.
+    for (const id of this.#core.departing) {
+      const address = this.#memberships.lastAddressOf(id);
+      if (address !== null && !addresses.has(id)) addresses.set(id, address);
+    }
     const { leader } = this.#core;
     const leaderAddress = leader === null || addresses.has(leader) ? undefined : met.get(leader);
     if (leader !== null && leaderAddress !== undefined) addresses.set(leader, leaderAddress);

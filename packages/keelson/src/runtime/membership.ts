@@ -29,6 +29,12 @@ export class MembershipHistory {
     return this.current?.membership.members.get(id)?.address ?? null;
   }
 
+  /** Where a node is, or was when it last was a member. */
+  lastAddressOf(id: NodeId): string | null {
+    const last = this.#entries.findLast(({ membership }) => membership.members.has(id));
+    return last?.membership.members.get(id)?.address ?? null;
+  }
+
   add(at: MembershipAt): void {
     assert(at.index > (this.current?.index ?? 0), "memberships follow each other along the log");
     this.#entries.push(at);

@@ -68,7 +68,7 @@ function coreOf(
   settings: Settings,
   environment: Environment,
 ): RaftNode {
-  const { timings, limits, preVote, checkQuorum } = settings;
+  const { timings, limits, preVote, checkQuorum, clockDriftMax } = settings;
   return RaftNode.restart({
     id: settings.id,
     random: () => environment.random(),
@@ -76,6 +76,8 @@ function coreOf(
     heartbeatMs: timings.heartbeatMs,
     preVote,
     checkQuorum,
+    clockDriftMax,
+    storageStallMs: timings.storageStallMs,
     readsMax: limits.pendingReadsMax,
     bytesBetween: (from, to) => entries.bytesBetween(from, to),
     now: environment.now(),

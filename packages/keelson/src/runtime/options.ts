@@ -34,6 +34,10 @@ export interface RaftTimings {
   readonly callTimeoutMs: number;
   /** A write to the log that takes longer counts as failed, and the node stops. Default 30,000. */
   readonly storageTimeoutMs: number;
+  /** A leader whose own log write takes longer hands leadership over, and such a node does not campaign. Default 1,600. */
+  readonly storageStallMs: number;
+  /** How long `addLearner` and `changeMembership` wait for new members to catch up unless told otherwise. Default 300,000. */
+  readonly catchUpTimeoutMs: number;
 }
 
 /** What `Raft.open` needs: who this node is, and the parts it runs on. */
@@ -56,6 +60,12 @@ export interface RaftOptions<Command, Result> {
   /** Default true, both. */
   readonly preVote?: boolean;
   readonly checkQuorum?: boolean;
+  /**
+   * For `lease` reads: how far two nodes' clocks may drift apart, as a share of the time that passes; the same on all
+   * nodes. A lease lasts `electionTimeoutMinMs * (1 - clockDriftMax) / (1 + clockDriftMax)`, counted from before its
+   * heartbeats were sent. Default 0.05.
+   */
+  readonly clockDriftMax?: number;
   /** Default: Node's clock, disk and network. */
   readonly environment?: Environment;
   /** Where messages for people go. Default: nowhere. */

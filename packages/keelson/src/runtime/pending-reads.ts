@@ -97,6 +97,12 @@ export class PendingReads {
     }
   }
 
+  /** Runs a read once `index` is applied; the caller calls `serve` for one that is. */
+  await(index: LogIndex, read: PendingRead): void {
+    this.#size += 1;
+    this.#waiting.push({ index, reads: [read] });
+  }
+
   /** Runs a read that need not wait for anything. */
   runNow(read: PendingRead): void {
     this.#size += 1;

@@ -15,6 +15,7 @@ import {
   CommandTooLargeError,
   InvalidOptionError,
   NotLeaderError,
+  TransferringError,
   type LeaderHint,
   type RaftError,
 } from "../errors.ts";
@@ -138,7 +139,14 @@ export class Proposals<Command, Result> {
   }
 
   #checkLeader(): void {
-    if (this.#parts.core.role !== "leader") throw new NotLeaderError(this.#parts.leader());
+    const { role, takesCommands, transferTarget } = this.#parts.core;
+    if (role !== "leader") throw new NotLeaderError(this.#parts.leader());
+    if (takesCommands) return;
+    throw new TransferringError(
+      transferTarget === null
+        ? "this leader is leaving the cluster and takes no commands any more; try again in a moment"
+        : `leadership is being handed over to ${transferTarget}; try again in a moment`,
+    );
   }
 
   #checkSession(session: SessionCommandId): void {

@@ -5,9 +5,11 @@ import type { Environment } from "../environment/environment.ts";
 import { nodeEnvironment } from "../environment/node.ts";
 import {
   AbortedError,
+  CatchUpTimeoutError,
   ClosedError,
   InvalidOptionError,
   NotLeaderError,
+  OutcomeUnknownError,
   type Outcome,
   type RaftError,
 } from "../errors.ts";
@@ -22,6 +24,7 @@ import { errorOf, reasonOf, toError, type Failure } from "./failure.ts";
 import { Founding } from "./founding.ts";
 import { MemberDirectory } from "./member-directory.ts";
 import type { MembershipAt } from "./membership.ts";
+import { MembershipChanges, type ChangeAttempt, type MembershipChange } from "./membership-changes.ts";
 import type { RaftMetrics } from "./metrics.ts";
 import { openParts, type Opened } from "./opening.ts";
 import type { RaftOptions } from "./options.ts";
@@ -32,14 +35,26 @@ import { Proposals, type WriteOptions } from "./proposals.ts";
 import { openSession, type OpenSessionOptions, type Session, type SessionHost } from "./session.ts";
 import { SessionSteps } from "./session-steps.ts";
 import { settingsOf, type Settings } from "./settings.ts";
+import { Transfers } from "./transfers.ts";
 import { Shutdown } from "./shutdown.ts";
 
 /**
  * How a read relates to the writes before it. `linearizable`: it sees every write that was answered
- * before it began, anywhere in the cluster. `stale`: it sees some past state of this node, at once,
- * whoever leads.
+ * before it began, anywhere in the cluster. `lease`: the same, without asking anybody if this node leads, provided
+ * that no clock drifts by more than `clockDriftMax` (dissertation 6.4.1). `stale`: it sees some past state of this
+ * node, at once, whoever leads; `staleness()` says how old it may be.
  */
-export type Consistency = "linearizable" | "stale";
+export type Consistency = "linearizable" | "lease" | "stale";
+
+/** What a node knows of the age of its own state. */
+export interface Staleness {
+  /** The last entry that the state holds. */
+  readonly appliedIndex: LogIndex;
+  /** The last entry that this node knows to be committed. */
+  readonly commitIndex: LogIndex;
+  /** Milliseconds since it heard from a leader; 0 on a leader; null: never. */
+  readonly leaderHeardMsAgo: number | null;
+}
 
 /** How one read is made. */
 export interface ReadOptions extends CallOptions {
@@ -53,6 +68,8 @@ interface Seen {
   term: number;
   leader: NodeId | null;
   membership: MembershipAt | null;
+  /** How many removed members are still told of it. */
+  departing: number;
 }
 
 /**
@@ -83,6 +100,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #changes: Changes;
   readonly #committed: Committed<Command>;
   readonly #founding: Founding;
+  readonly #membershipChanges: MembershipChanges;
+  readonly #transfers: Transfers;
   readonly #peers: Peers;
   readonly #directory: MemberDirectory;
   readonly #shutdown: Shutdown;
@@ -91,6 +110,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #seen: Seen;
   #failure: Failure | null = null;
   #closing: Promise<void> | null = null;
+  /** No input is taken any more, and every call has its answer. */
+  #ended = false;
+  #released: Promise<void> | null = null;
 
   private constructor(
     options: RaftOptions<Command, Result>,
@@ -106,7 +128,13 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#environment = environment;
     this.#opened = opened;
     this.#core = core;
-    this.#seen = { role: core.role, term: core.term, leader: core.leader, membership: memberships.current };
+    this.#seen = {
+      role: core.role,
+      term: core.term,
+      leader: core.leader,
+      membership: memberships.current,
+      departing: 0,
+    };
     const failed = (failure: Failure): void => {
       this.#fail(failure);
     };
@@ -199,6 +227,16 @@ export class Raft<Command, Result> implements AsyncDisposable {
       driver: this.#driver,
       refusal: () => this.#refusal(),
       failed,
+    });
+    this.#membershipChanges = new MembershipChanges({
+      core,
+      memberships,
+      propose: (target) => this.#driver.proposeMembership(target),
+      leader: () => this.#directory.leader,
+    });
+    this.#transfers = new Transfers(core, {
+      begin: (to) => this.#driver.transferLeadership(to),
+      leader: () => this.#directory.leader,
     });
     this.#shutdown = new Shutdown(environment, (text, fields) => {
       this.#log("warn", text, fields);
@@ -301,6 +339,67 @@ export class Raft<Command, Result> implements AsyncDisposable {
     }
   }
 
+  /**
+   * Adds a member that is sent the log and has no vote, and waits until it has caught up; for a learner, changes its
+   * address. To be called on the leader. The new node must have been opened, with an empty log.
+   *
+   * @throws CatchUpTimeoutError it is a learner, and still catching up after `timeoutMs`
+   *   (default `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError, InvalidOptionError
+   */
+  addLearner(id: NodeId, address: string, options: CallOptions = {}): Promise<void> {
+    return this.#changeMembers(options, (attempt) =>
+      this.#membershipChanges.addLearner(id, address, attempt),
+    );
+  }
+
+  /**
+   * Changes who takes part, any number of members at once, the leader too (§6). New voters are learners first, and the
+   * change waits until they have caught up; then it happens as a whole, or not at all. Resolves when it is committed
+   * and the joint configuration is left. To be called on the leader.
+   *
+   * @throws CatchUpTimeoutError new members are learners, and still catching up after `timeoutMs`
+   *   (default `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError, InvalidOptionError
+   */
+  changeMembership(change: MembershipChange, options: CallOptions = {}): Promise<void> {
+    return this.#changeMembers(options, (attempt) => this.#membershipChanges.change(change, attempt));
+  }
+
+  /**
+   * Hands leadership to the voter `to`, or to the one whose log is the most complete (dissertation 3.10), and resolves
+   * with the id of the next leader. Meanwhile writes are refused with `TransferringError`. Gives up after an election
+   * timeout, and this node leads on.
+   *
+   * @throws TransferFailedError, NotLeaderError, ClosedError
+   */
+  transferLeadership(to?: NodeId, options: CallOptions = {}): Promise<NodeId> {
+    try {
+      this.#checkCall(options);
+      const call = this.#call<NodeId>(
+        options,
+        (cancellation) =>
+          new OutcomeUnknownError(
+            `${describeCancellation(cancellation)}; leadership may still be handed over`,
+            causeOf(cancellation),
+          ),
+      );
+      this.#transfers.start(to ?? null, call);
+      return call.promise;
+    } catch (error) {
+      return Promise.reject(toError(error));
+    }
+  }
+
+  /** How old the state may be that a `stale` read sees. There is no bound: a node that is cut off cannot know. */
+  staleness(): Staleness {
+    const { commitIndex, role } = this.#core;
+    const heardAt = role === "leader" ? this.#environment.now() : this.#core.leaderHeardAt;
+    return {
+      appliedIndex: this.#applier.applied.index,
+      commitIndex,
+      leaderHeardMsAgo: Number.isFinite(heardAt) ? this.#environment.now() - heardAt : null,
+    };
+  }
+
   /** How this node is, as a plain object: a copy. */
   metrics(): RaftMetrics {
     const core = this.#core;
@@ -363,17 +462,45 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Stops the node and lets go of everything it holds. Calls under way end at once, each with an
-   * outcome. Resolves within about a second, even if a disk or the state machine hangs. Idempotent.
+   * Stops the node and lets go of everything it holds. A leader hands its leadership over first, for which it takes a
+   * moment; calls under way then end, each with an outcome. Resolves within about a second and a half, even if a disk
+   * or the state machine hangs. Idempotent.
    */
   close(): Promise<void> {
-    if (this.#closing === null) {
-      this.#endCalls((outcome) => new ClosedError(outcome), null);
-      this.#closing = this.#release().then(() => {
-        this.#stopped.resolve(undefined);
-      });
-    }
+    this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const handingOver = this.#handOver();
+    if (handingOver !== null) await handingOver;
+    if (!this.#ended) this.#endCalls((outcome) => new ClosedError(outcome), null);
+    await this.#release();
+    this.#stopped.resolve(undefined);
+  }
+
+  /** Leadership goes to another voter, if one is there to take it; null: there is nothing to hand over. */
+  #handOver(): Promise<void> | null {
+    if (this.#core.role !== "leader" || this.#ended) return null;
+    const begun = this.#driver.transferLeadership(null);
+    if (begun === null || typeof begun === "string") return null;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const timer = this.#environment.setTimer(HAND_OVER_MS_MAX, () => {
+      resolve(undefined);
+    });
+    const call = this.#call<NodeId>({ timeoutMs: Infinity }, () => new ClosedError("not-done"));
+    this.#transfers.watch(begun.to, call);
+    call.promise.then(
+      () => {
+        resolve(undefined);
+      },
+      () => {
+        resolve(undefined);
+      },
+    );
+    return promise.finally(() => {
+      timer.cancel();
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -405,7 +532,13 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   #read<T>(query: () => T | Promise<T>, options: ReadOptions): Promise<T> {
     this.#checkCall(options);
-    const isStale = options.consistency === "stale";
+    const { consistency = "linearizable" } = options;
+    if (!CONSISTENCIES.includes(consistency)) {
+      throw new InvalidOptionError(
+        `consistency is ${JSON.stringify(consistency)}; it should be one of ${CONSISTENCIES.join(", ")}`,
+      );
+    }
+    const isStale = consistency === "stale";
     if (!isStale && !this.initialized) throw new NotLeaderError(null);
     const refusal = this.#reads.refusal();
     if (refusal !== null) throw refusal;
@@ -422,8 +555,13 @@ export class Raft<Command, Result> implements AsyncDisposable {
         call.reject(error);
       },
     };
+    const leaseIndex = consistency === "lease" ? this.#core.leaseIndex(this.#environment.now()) : null;
     if (isStale) this.#reads.runNow(read);
-    else this.#reads.add(read);
+    else if (leaseIndex === null) this.#reads.add(read);
+    else {
+      this.#reads.await(leaseIndex, read);
+      this.#serveReads();
+    }
     return call.promise;
   }
 
@@ -432,12 +570,45 @@ export class Raft<Command, Result> implements AsyncDisposable {
     if (!this.#applier.busy) this.#reads.serve(this.#applier.applied.index);
   }
 
+  // --- Members -------------------------------------------------------------------------------------
+
+  #changeMembers(options: CallOptions, run: (attempt: ChangeAttempt) => Promise<void>): Promise<void> {
+    try {
+      this.#checkCall(options);
+      const { catchUpTimeoutMs } = this.#settings.timings;
+      const call = this.#call<undefined>({ timeoutMs: catchUpTimeoutMs, ...options }, (cancellation) =>
+        attempt.isCatchingUp
+          ? new CatchUpTimeoutError(
+              `${describeCancellation(cancellation)}; the new members are learners now and go on catching up: ` +
+                "call again to go on, or remove them",
+              causeOf(cancellation),
+            )
+          : new OutcomeUnknownError(
+              `${describeCancellation(cancellation)}; the change may still take place`,
+              causeOf(cancellation),
+            ),
+      );
+      const attempt: ChangeAttempt = { call, isCatchingUp: false };
+      run(attempt).then(
+        () => {
+          call.resolve(undefined);
+        },
+        (error: unknown) => {
+          call.reject(error);
+        },
+      );
+      return call.promise;
+    } catch (error) {
+      return Promise.reject(toError(error));
+    }
+  }
+
   // --- What calls have in common -------------------------------------------------------------------
 
   /** Why the node takes no calls any more; null: it does. */
   #refusal(): RaftError | null {
     if (this.#failure !== null) return errorOf(this.#failure, "not-done");
-    return this.#closing === null ? null : new ClosedError("not-done");
+    return this.#closing === null && !this.#ended ? null : new ClosedError("not-done");
   }
 
   #checkCall({ signal, timeoutMs }: CallOptions): void {
@@ -485,9 +656,13 @@ export class Raft<Command, Result> implements AsyncDisposable {
     before.membership = membership;
     if (roleChanged) this.#changes.push({ type: "role", role, term });
     if (leaderChanged) this.#changes.push({ type: "leader", leader, term });
-    if (membershipChanged || leaderChanged) this.#setPeers();
+    const departing = this.#core.departing.length;
+    if (membershipChanged || leaderChanged || departing !== before.departing) this.#setPeers();
+    before.departing = departing;
     if (membershipChanged && membership !== null) this.#changes.push(membershipChange(membership));
     this.#writes.committed();
+    this.#membershipChanges.look();
+    this.#transfers.look();
     if (leaderChanged && leader !== null) this.#reads.retry();
   }
 
@@ -517,29 +692,38 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   /** Stops at once, on purpose: nothing is sent, written or acknowledged after this. */
   #fail(failure: Failure): void {
-    if (this.#refusal() !== null) return;
+    if (this.#ended) return;
     this.#failure = failure;
     const error = errorOf(failure, "unknown");
     this.#log("error", failure.message, { cause: reasonOf(failure.cause) });
     this.#endCalls((outcome) => errorOf(failure, outcome), error);
-    this.#closing = this.#release().then(() => {
+    const released = this.#release().then(() => {
       this.#stopped.resolve(error);
     });
+    this.#closing ??= released;
   }
 
   #endCalls(error: (outcome: Outcome) => RaftError, stoppedBy: RaftError | null): void {
+    this.#ended = true;
     this.#driver.stop();
     this.#opened.watch.stop();
     // A proposed command may be on its way to a majority already. A read changes nothing in any case.
     this.#writes.endAll(() => error("unknown"));
     this.#reads.endAll(() => error("not-done"));
     this.#founding.end(() => error("unknown"));
+    this.#membershipChanges.endAll(() => error("unknown"));
+    this.#transfers.endAll(() => error("unknown"));
     this.#deadlines.stop();
     this.#changes.stop(stoppedBy);
     this.#committed.end(stoppedBy);
   }
 
   #release(): Promise<void> {
+    this.#released ??= this.#releaseParts();
+    return this.#released;
+  }
+
+  #releaseParts(): Promise<void> {
     const { transport, stateMachine, log } = this.#options;
     return this.#shutdown.run([
       { what: "the transport", close: () => transport.close() },
@@ -563,6 +747,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
     }
   }
 }
+
+/** How long a leader that closes waits for its successor; an idle cluster needs two round trips and a sync. */
+const HAND_OVER_MS_MAX = 400;
+
+const CONSISTENCIES: readonly Consistency[] = ["linearizable", "lease", "stale"];
 
 /** Settles the call with what the query returns or throws. */
 function runQuery<T>(query: () => T | Promise<T>, call: Call<T>): Promise<void> | undefined {

@@ -137,7 +137,7 @@ export async function openSession<Command, Result>(
 }
 
 /** What a later attempt may mend: nobody leads at the moment, or somebody else does, or it was not heard what came of it. */
-const WORTH_REPEATING = new Set(["NOT_LEADER", "COMMAND_LOST", "OUTCOME_UNKNOWN"]);
+const WORTH_REPEATING = new Set(["NOT_LEADER", "TRANSFERRING", "COMMAND_LOST", "OUTCOME_UNKNOWN"]);
 
 /** Repeats an attempt that may be repeated until it is known what came of it, or the time is over. */
 async function untilKnown<T, Command, Result>(

@@ -30,6 +30,8 @@ export const DEFAULT_TIMINGS: RaftTimings = {
   heartbeatMs: 80,
   callTimeoutMs: 10_000,
   storageTimeoutMs: 30_000,
+  storageStallMs: 1600,
+  catchUpTimeoutMs: 300_000,
 };
 
 /** Options that were checked, with the defaults filled in. */
@@ -42,6 +44,7 @@ export interface Settings {
   readonly timings: RaftTimings;
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
+  readonly clockDriftMax: number;
 }
 
 /** Checks everything that can be checked before anything is opened; throws `InvalidOptionError`. */
@@ -73,6 +76,7 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
     timings,
     preVote: options.preVote ?? true,
     checkQuorum: options.checkQuorum ?? true,
+    clockDriftMax: shareOf("clockDriftMax", options.clockDriftMax ?? 0.05),
   };
 }
 
@@ -135,6 +139,11 @@ function checkTimings(timings: RaftTimings): void {
       `timings.heartbeatMs is ${String(heartbeatMs)}; it should be at most half of electionTimeoutMinMs (${String(min)})`,
     );
   }
+}
+
+function shareOf(name: string, value: number): number {
+  if (typeof value === "number" && value >= 0 && value < 1) return value;
+  throw new InvalidOptionError(`${name} is ${String(value)}; it should be from 0 to less than 1`);
 }
 
 function isCount(value: unknown): boolean {
