@@ -76,8 +76,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "C8",
     title: "The state machine saves its state with the position of the batch before",
     file: "runtime/applier.ts",
-    from: "const flushing = stateMachine.flush?.(last);",
-    to: "const flushing = stateMachine.flush?.(this.#applied);",
+    from: "const flushing = stateMachine.flush(last, ",
+    to: "const flushing = stateMachine.flush(this.#applied, ",
   },
   {
     code: "C8b",
@@ -241,8 +241,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "W3b",
     title: "Records are kept as views of a buffer that was only lent",
     file: "codec/frame-reader.ts",
-    from: 'if (view.getUint8(at + 20) !== MessageType["append-entries"])',
-    to: 'if (view.getUint8(at + 20) !== MessageType["append-entries"] || length > 0)',
+    from: "if (!hasTail(view, at, length)) return decodeFrame",
+    to: "if (length > 0) return decodeFrame",
   },
   {
     code: "W5",
