@@ -129,17 +129,6 @@ describe("the checker of a cluster", () => {
     expect(() => checker.step("a", alone, 2_501)).toThrow("STABLE: a goes on leading term 1");
   });
 
-  it("holds no late acknowledgement against a leader that has become a follower since", () => {
-    const checker = new ClusterChecker(LIMITS);
-    const hardState = { term: 1, votedFor: "a" };
-    for (const id of ["a", "b", "c"]) put(checker, id, { ...entry(1, 1), hardState });
-    checker.step("a", { ...STATUS, role: "leader" }, 0);
-    checker.handed("a", { ...entry(1, 2), truncateFrom: 1 });
-    const outcome = { accepted: true, match: 1 } as const;
-    const late = { type: "append-entries-reply", from: "b", term: 1, round: 1, outcome } as const;
-    expect(() => checker.sending("b", "a", late)).not.toThrow();
-  });
-
   it("holds nodes to their limits", () => {
     const checker = new ClusterChecker(LIMITS);
     expect(() => checker.step("a", { ...STATUS, pendingEntries: 4 }, 0)).toThrow("BOUND: a has 4 proposals");
