@@ -9,7 +9,15 @@
 import assert from "node:assert/strict";
 
 import type { StateMachine } from "keelson";
-import { planOf, shrink, simulate, type MakeSubject, type Model, type Subject } from "keelson/testing";
+import {
+  planOf,
+  shrink,
+  simulate,
+  type MakeSubject,
+  type Model,
+  type Plan,
+  type Subject,
+} from "keelson/testing";
 
 /** A counter that hands out tickets: each `take` gets the next number, and nobody gets one twice. */
 class Tickets implements StateMachine<"take", number> {
@@ -73,17 +81,20 @@ const forgetful = (): TicketSubject => {
   };
 };
 
+/** What the seed says, but short, so that this program ends soon; take `planOf(seed)` as it is to simulate in earnest. */
+const shortPlanOf = (seed: number): Plan => ({ ...planOf(seed), faultyMs: 1_000, clients: 2 });
+
 /** The first of these seeds that breaks something, and what it breaks; null: all went well. */
 async function firstFailure(subject: MakeSubject, seeds: readonly number[]) {
   for (const seed of seeds) {
-    const result = await simulate(planOf(seed), { subject });
+    const result = await simulate(shortPlanOf(seed), { subject });
     if (result.violation !== null) return result;
   }
   return null;
 }
 
 const [seed] = process.argv.slice(2);
-const seeds = seed === undefined ? Array.from({ length: 8 }, (_, at) => at + 1) : [Number(seed)];
+const seeds = seed === undefined ? Array.from({ length: 5 }, (_, at) => at + 1) : [Number(seed)];
 
 const sound = await firstFailure(tickets, seeds);
 assert(sound === null, `seed ${sound?.plan.seed} broke ${sound?.violation?.message}`);
@@ -94,7 +105,7 @@ assert(broken !== null || seed !== undefined, "the mistake is found");
 if (broken !== null) {
   console.log(`the forgetful tickets, seed ${broken.plan.seed}: ${broken.violation?.message.split("\n")[0]}`);
   // The same failure with as few faults and clients as can be.
-  const small = await shrink(broken, { subject: forgetful, runsMax: 30 });
+  const small = await shrink(broken, { subject: forgetful, runsMax: 8 });
   console.log(`the smallest run found has ${small.plan.clients} clients and these faults:`);
   for (const fault of small.plan.faults) console.log(`  ${JSON.stringify(fault)}`);
 }
