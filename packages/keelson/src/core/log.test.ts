@@ -187,6 +187,20 @@ describe("the log of positions", () => {
     expect(log.capture()).toEqual(before);
   });
 
+  it("refuses to grow beyond the indexes that there are, and by a range that has fewer runs than entries", () => {
+    const log = new Log(EMPTY_LOG);
+    expect(() => log.extendFrom({ ...range("0@0", ""), lastIndex: 2 }, 1)).toThrow(ProtocolViolation);
+    log.extend(1, Number.MAX_SAFE_INTEGER);
+    expect(() => log.extend(1, 1)).toThrow(ProtocolViolation);
+    expect(log.last.index).toBe(Number.MAX_SAFE_INTEGER);
+  });
+
+  it("is not made of an image that contradicts itself", () => {
+    expect(() => new Log({ ...logOf("1-3@1"), lastIndex: 0 })).toThrow(ProtocolViolation);
+    expect(() => new Log(logOf("5-6@1", "3@1"))).toThrow(ProtocolViolation);
+    expect(() => new Log(logOf("1-3@1", "0@0", [{ index: 4, config: ABC }]))).toThrow(ProtocolViolation);
+  });
+
   it("compacts what it compacted before to no effect", () => {
     const log = new Log(logOf("6-9@3", "5@2"));
     const before = log.capture();
@@ -201,6 +215,8 @@ describe("a range from outside", () => {
     ["a negative index", range("-1@1", "")],
     ["the origin with a term", range("0@1", "1@1")],
     ["a place without a term", range("3@0", "4@1")],
+    ["an end that is no whole number", { ...range("0@0", "1@1"), lastIndex: 2.5 }],
+    ["a first entry of no term", range("0@0", "1@0")],
     ["an end before its beginning", { ...range("5@1", ""), lastIndex: 4 }],
     ["entries without a term", { ...range("5@1", ""), lastIndex: 6 }],
     ["a term without entries", { ...range("5@1", "6@1"), lastIndex: 5 }],

@@ -279,6 +279,16 @@ describe("a leader's check for reads", () => {
   });
 });
 
+describe("a read that is passed on to a node that does not lead", () => {
+  it("is answered at once with nothing", () => {
+    const node = restarted({ log: logOf("1-3@1"), term: 1 });
+    node.handleMessage({ type: "read-index", from: "c", term: 1, id: 9 }, 1);
+    expect(act(node, 1).messages).toEqual([
+      { to: "c", message: { type: "read-index-reply", from: "a", term: 1, id: 9, index: null } },
+    ]);
+  });
+});
+
 describe("the answer to a read that was passed on", () => {
   function follower(): { readonly node: RaftNode; readonly id: number } {
     const node = restarted({ log: logOf("1-3@1"), term: 1 });
@@ -345,6 +355,15 @@ describe("the reads that wait", () => {
     expect(reads.nextExpiry).toBe(10);
   });
 
+  it("are taken as somebody chooses, and the rest keep their order", () => {
+    const reads = new Reads(10, () => 0);
+    for (const id of [1, 2, 3, 4]) reads.add({ id, from: null, expiresAt: id });
+    expect(reads.takeWhere(({ id }) => id % 2 === 0).map(({ id }) => id)).toEqual([2, 4]);
+    expect(reads.pending.map(({ id }) => id)).toEqual([1, 3]);
+    expect(reads.takeWhere(() => false)).toEqual([]);
+    expect(reads.pending).toHaveLength(2);
+  });
+
   it("fail when their time has come, each where it belongs, and the others stay", () => {
     const reads = new Reads(10, () => 0);
     const owner = state();
@@ -409,6 +428,26 @@ describe("a lease", () => {
     expect(node.leaseIndex(1002)).toBe(2);
     node.transferLeadership("b", 1002);
     expect(node.leaseIndex(1002)).toBe(null);
+    node.handleMessage(accepted("c", node.term, 2, node.capture().round), 1500);
+    // The attempt was given up, but whoever was asked may still win, whatever a majority answers.
+    node.handleTimeout(1803);
+    expect(node.transferTarget).toBe(null);
+    act(node, 1803);
+    node.handleMessage(accepted("c", node.term, 2, node.capture().round), 1804);
+    expect([node.role, node.leaseIndex(1805)]).toEqual(["leader", null]);
+  });
+
+  it("L6: rests while the one to lead next catches up, and holds again if it never does", () => {
+    const node = leaseholder();
+    node.transferLeadership("c", 1002);
+    expect(act(node, 1002).messages.map(({ message }) => message.type)).not.toContain("timeout-now");
+    expect(node.leaseIndex(1002)).toBe(null);
+    node.handleMessage(accepted("b", node.term, 2, node.capture().round), 1500);
+    node.handleTimeout(1803);
+    expect(node.transferTarget).toBe(null);
+    act(node, 1803);
+    node.handleMessage(accepted("b", node.term, 2, node.capture().round), 1804);
+    expect(node.leaseIndex(1805)).toBe(2);
   });
 
   it("goes on with the next check that a majority answers, and with no earlier one", () => {
