@@ -62,18 +62,6 @@ describe("the checker of a cluster", () => {
     );
   });
 
-  it("takes no late acknowledgement amiss that was for a leader which follows another by now", () => {
-    const checker = new ClusterChecker(LIMITS);
-    elect(checker, "a", ["a", "b", "c"]);
-    put(checker, "a", entry(1, 1));
-    put(checker, "b", entry(1, 1));
-    checker.step("a", { ...STATUS, role: "leader" }, 0);
-    const outcome = { accepted: true, match: 1 } as const;
-    const late = { type: "append-entries-reply", from: "b", term: 1, round: 0, outcome } as const;
-    checker.handed("a", { ...entry(1, 2), truncateFrom: 1 });
-    expect(() => checker.sending("b", "a", late)).not.toThrow();
-  });
-
   it("tells payloads apart that stand at one place", () => {
     const checker = new ClusterChecker(LIMITS);
     put(checker, "a", entry(1, 1, "x"));
