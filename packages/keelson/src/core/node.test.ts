@@ -307,6 +307,67 @@ describe("a node", () => {
     }
   });
 
+  it("takes no message of a term that is none", () => {
+    for (const term of [-1, 1.5, Number.NaN, Infinity]) {
+      const node = restarted({ log: logOf("1@1") });
+      expect(() => node.handleMessage({ ...accepted("b", term, 1) }, 1)).toThrow("a term is a safe integer");
+    }
+    const node = restarted({ log: logOf("1@1") });
+    expect(() => node.handleMessage({ ...accepted("b", 0, 1) }, 1)).not.toThrow();
+  });
+
+  it("knows of the others, while it leads, how far they are, and whether they answered lately", () => {
+    const node = leading();
+    expect(node.progress("x")).toBeUndefined();
+    node.handleMessage(accepted("b", node.term, 2), 1100);
+    expect(node.progress("b")).toEqual({ state: "replicate", match: 2, next: 3, recentlyActive: true });
+    // The time moves on with whatever the node is told.
+    node.readIndex(1899);
+    expect(node.progress("b")?.recentlyActive).toBe(true);
+    node.readIndex(1900);
+    expect(node.progress("b")?.recentlyActive).toBe(false);
+    expect(restarted({ log: logOf("1@1") }).progress("b")).toBeUndefined();
+  });
+
+  it("says what became of an entry, and no more than it can know", () => {
+    const node = restarted({ log: logOf("4-6@2 7-9@4", "3@1"), term: 5, commit: 7 });
+    const statuses = ["3@1", "5@2", "5@1", "7@4", "8@4", "8@3", "8@5", "10@3", "10@4", "2@1"].map((text) => [
+      text,
+      node.commitStatus(at(text)),
+    ]);
+    expect(statuses).toEqual([
+      ["3@1", "committed"],
+      ["5@2", "committed"],
+      ["5@1", "rejected"],
+      ["7@4", "committed"],
+      ["8@4", "in-progress"],
+      // Another stands there, but it is not committed. Its term is over: a later one has committed.
+      ["8@3", "rejected"],
+      ["8@5", "unknown"],
+      ["10@3", "rejected"],
+      ["10@4", "unknown"],
+      ["2@1", "unknown"],
+    ]);
+  });
+
+  it("creates a cluster in the term that it has, or else in the first one, and then waits for its turn", () => {
+    const fresh = RaftNode.start({ id: "a", random: () => 0 });
+    expect(fresh.createCluster(["a", "b", "c"], 10)).toEqual(at("1@1"));
+    expect([fresh.term, fresh.votedFor, fresh.role]).toEqual([1, null, "follower"]);
+    const actions = act(fresh, 10);
+    expect(actions).toMatchObject({
+      timer: 410,
+      hardState: { term: 1, votedFor: null },
+      append: { truncateFrom: null, from: 1, to: 2 },
+    });
+    expect(fresh.log.configAt(1)).toEqual({ index: 1, config: ABC });
+
+    const older = RaftNode.start({ id: "a", random: () => 0 });
+    older.handleMessage({ type: "request-vote-reply", from: "b", term: 3, granted: false }, 1);
+    older.createCluster(["a", "b"], 2);
+    expect([older.term, older.log.last]).toEqual([3, at("1@1")]);
+  });
+
   it("takes no message from itself", () => {
     const node = restarted({ log: logOf("1@1") });
     expect(() => node.handleMessage({ ...accepted("a", 1, 1) }, 1)).toThrow(ProtocolViolation);

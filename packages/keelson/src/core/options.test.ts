@@ -71,10 +71,10 @@ describe("the options of a node", () => {
 
   it.each([
     ["a node has an id", { id: "" }],
-    ["electionTimeoutMs", { electionTimeoutMs: { min: 0, max: 5 } }],
-    ["electionTimeoutMs", { electionTimeoutMs: { min: 500, max: 499 } }],
-    ["electionTimeoutMs", { electionTimeoutMs: { min: 500, max: Infinity } }],
-    ["electionTimeoutMs", { electionTimeoutMs: { min: Number.NaN, max: 500 } }],
+    ["electionTimeoutMs is a range", { electionTimeoutMs: { min: 0, max: 5 } }],
+    ["electionTimeoutMs is a range", { electionTimeoutMs: { min: 500, max: 499 } }],
+    ["electionTimeoutMs is a range", { electionTimeoutMs: { min: 500, max: Infinity } }],
+    ["electionTimeoutMs is a range", { electionTimeoutMs: { min: Number.NaN, max: 500 } }],
     ["heartbeatMs", { heartbeatMs: 0 }],
     ["heartbeatMs", { heartbeatMs: 201 }],
     ["clockDriftMax", { clockDriftMax: -0.01 }],
