@@ -195,6 +195,13 @@ describe("the log of positions", () => {
     expect(log.last.index).toBe(Number.MAX_SAFE_INTEGER);
   });
 
+  it("agrees at its base with a log that is asked about before it", () => {
+    const log = new Log(logOf("6-9@3", "5@2"));
+    expect(log.lastAgreement(3, 9)).toBe(5);
+    expect(log.lastAgreement(5, 9)).toBe(5);
+    expect(log.lastAgreement(7, 9)).toBe(7);
+  });
+
   it("is not made of an image that contradicts itself", () => {
     expect(() => new Log({ ...logOf("1-3@1"), lastIndex: 0 })).toThrow(ProtocolViolation);
     expect(() => new Log(logOf("5-6@1", "3@1"))).toThrow(ProtocolViolation);

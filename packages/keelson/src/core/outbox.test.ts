@@ -168,6 +168,15 @@ describe("a write that nobody took yet", () => {
 
   it("lacks what a snapshot covers, and is none if that is all", () => {
     const write = (box: Outbox): void => box.append(3, 9);
+    // What begins later is as it was, and still removes what it was to remove.
+    expect(pending(write, (box) => box.cover(1))).toEqual({ truncateFrom: null, from: 3, to: 9 });
+    expect(
+      pending(
+        (box) => box.truncate(3),
+        (box) => box.append(3, 9),
+        (box) => box.cover(1),
+      ),
+    ).toEqual({ truncateFrom: 3, from: 3, to: 9 });
     expect(pending(write, (box) => box.cover(2))).toEqual({ truncateFrom: null, from: 3, to: 9 });
     expect(pending(write, (box) => box.cover(3))).toEqual({ truncateFrom: null, from: 4, to: 9 });
     expect(pending(write, (box) => box.cover(7))).toEqual({ truncateFrom: null, from: 8, to: 9 });
