@@ -121,6 +121,13 @@ describe("the time of the log", () => {
     expect(bench.write(idle, 1)).toBe("expired");
   });
 
+  it("K5: ends the one that is over its time, and not the one that is just within it", () => {
+    const bench = new Bench();
+    const [short, long] = [bench.open(SECOND), bench.open(2 * SECOND)];
+    bench.clock += 2 * SECOND;
+    expect([bench.write(long, 1), bench.write(short, 1)]).toEqual(["apply", "expired"]);
+  });
+
   it("K5: ends the very session that comes too late", () => {
     const bench = new Bench();
     const id = bench.open(SECOND);
@@ -190,7 +197,7 @@ describe("the bounds of the table", () => {
   });
 
   it("end the sessions that were used least recently when all together are too large, and not the one in use", () => {
-    const bench = new Bench({ bytesMax: 3000, answerBytesMax: 2000 });
+    const bench = new Bench({ bytesMax: 3000, answerBytesMax: 2000, windowMax: 4 });
     const [first, second] = [bench.open(), bench.open()];
     bench.write(first, 1, 1, 500);
     bench.write(second, 1, 1, 500);
@@ -223,9 +230,11 @@ type Step =
       readonly bytes: number;
     };
 
-const anyId = fc.integer({ min: 1, max: 12 });
+/** The first entries open sessions, so most of these are some. */
+const anyId = fc.integer({ min: 1, max: 6 });
+const OPENED = 3;
 const anyStep: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 2, arbitrary: fc.record({ type: fc.constant("open"), ttlMs: fc.integer({ min: 1, max: 50 }) }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant("open"), ttlMs: fc.integer({ min: 1, max: 80 }) }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("close"), id: anyId }) },
   {
     weight: 8,
@@ -238,8 +247,14 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
 );
-const anySteps = fc.array(fc.tuple(anyStep, fc.integer({ min: -5, max: 12 })), { maxLength: 60 });
+const anySteps = fc.array(fc.tuple(anyStep, fc.integer({ min: -5, max: 8 })), { maxLength: 60 });
 const SMALL = { sessionsMax: 4, windowMax: 5, answerBytesMax: 100, bytesMax: 2000 };
+
+function benchWithSessions(): Bench {
+  const bench = new Bench(SMALL);
+  for (let at = 0; at < OPENED; at++) bench.open(80);
+  return bench;
+}
 
 function take(bench: Bench, [step, later]: readonly [Step, number]): unknown {
   bench.clock += later;
@@ -257,7 +272,7 @@ describe("the records of the table", () => {
   it("are at every moment what the changes so far add up to", () => {
     fc.assert(
       fc.property(anySteps, (steps) => {
-        const bench = new Bench(SMALL);
+        const bench = benchWithSessions();
         const stored = new Map<string, Uint8Array>([["time", new Uint8Array(8)]]);
         for (const step of steps) {
           take(bench, step);
@@ -276,7 +291,7 @@ describe("the records of the table", () => {
   it("K5: make a table that goes on exactly as the one that they are of", () => {
     fc.assert(
       fc.property(anySteps, anySteps, (before, after) => {
-        const bench = new Bench(SMALL);
+        const bench = benchWithSessions();
         for (const step of before) take(bench, step);
         const bytes = bench.table.encode();
         const copy = new Bench({}, SessionTable.decode(bytes, SMALL));

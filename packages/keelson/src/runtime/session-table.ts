@@ -87,6 +87,11 @@ export class SessionTable {
   #changed = new Set<string>();
 
   constructor(limits: SessionLimits = SESSION_LIMITS) {
+    const { windowMax, answerBytesMax, bytesMax } = limits;
+    assert(
+      SESSION_BYTES + windowMax * ANSWER_BYTES + answerBytesMax <= bytesMax,
+      "the table has room for one session",
+    );
     this.#limits = limits;
   }
 
@@ -132,7 +137,7 @@ export class SessionTable {
     this.#add(session);
     this.#changed.add(sessionName(index));
     this.#nextExpiryMs = Math.min(this.#nextExpiryMs, this.#timeMs + ttlMs);
-    this.#evict(session);
+    this.#evict();
   }
 
   /** The entry at `index` ends a session; false: there was none. */
@@ -169,7 +174,7 @@ export class SessionTable {
     const isKept = answer.bytes.length <= this.#limits.answerBytesMax;
     this.#setAnswer(session, sequence, isKept ? answer : forgotten(answer));
     this.#forgetOldest(session);
-    this.#evict(session);
+    this.#evict();
   }
 
   /** What changed since the last call. */
@@ -300,12 +305,12 @@ export class SessionTable {
     }
   }
 
-  /** Too many sessions, or too large: those go that were used least recently, and never the one in use. */
-  #evict(inUse: Session): void {
+  /** Too many sessions, or too large: those go that were used least recently, so never the one in use. */
+  #evict(): void {
     const { sessionsMax, bytesMax } = this.#limits;
     for (const session of this.#sessions.values()) {
       if (this.#sessions.size <= sessionsMax && this.#bytes <= bytesMax) return;
-      if (session !== inUse) this.#remove(session);
+      this.#remove(session);
     }
   }
 
