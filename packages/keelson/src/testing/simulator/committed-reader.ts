@@ -53,9 +53,11 @@ export class CommittedReader {
   async #readSome(): Promise<boolean> {
     const { id, raft, checker, describe, commandsEach, isDead } = this.#parts;
     let count = 0;
-    for await (const { index, term, command } of raft.committed({ from: this.#readTo + 1 })) {
+    for await (const { index, term, command, session } of raft.committed({ from: this.#readTo + 1 })) {
       if (isDead()) return true;
-      checker.delivered(id, { index, term }, describe(command), this.#readTo);
+      // A retry shows as well, and had no effect: that one there has is known by then.
+      const isRetry = session !== null && !checker.appliedCommands.has(index);
+      if (!isRetry) checker.delivered(id, { index, term }, describe(command), this.#readTo);
       this.#readTo = index;
       count += 1;
       if (count === commandsEach) return false;

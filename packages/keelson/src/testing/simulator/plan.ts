@@ -113,6 +113,10 @@ export interface Plan {
   readonly callTimeoutMs: number;
   readonly readShare: number;
   readonly valueBytesMax: number;
+  /** The first so many clients write in sessions, which live for so long unused; null: none does. */
+  readonly sessions: { readonly clients: number; readonly ttlMs: number } | null;
+  /** How far each node's wall clock is ahead of the true time. */
+  readonly wallOffsetsMs: readonly number[];
   /** When the faults end and the run heals. */
   readonly faultyMs: number;
   /** In order of time. */
@@ -182,8 +186,21 @@ export function planOf(seed: number): Plan {
   if (chance.happens(0.03)) return outageOf(plan, chance);
   const diskMs = chance.pick([0, 0.5, 2, 5]);
   const followCommands = chance.happens(0.3) ? chance.pick([1, 7, Infinity]) : null;
-  const later = withLaterFaults({ ...plan, diskMs, followCommands }, new Chance(seed ^ 0xd15c));
+  const withSome = withSessions({ ...plan, diskMs, followCommands }, new Chance(seed ^ 0x5e5510));
+  const later = withLaterFaults(withSome, new Chance(seed ^ 0xd15c));
   return isCalm(later) ? later : withAimedFaults(later);
+}
+
+/** In a third of the runs, some clients use sessions, and clocks may be wrong as clocks are. */
+function withSessions(plan: Plan, chance: Chance): Plan {
+  if (!chance.happens(0.35)) return plan;
+  const ttlMs = chance.pick([1_000, 1_000, 3_000, 60_000]);
+  const skewMs = chance.pick([0, 0, 300, 5_000]);
+  return {
+    ...plan,
+    sessions: { clients: chance.whole(1, plan.clients), ttlMs },
+    wallOffsetsMs: plan.clockRates.map(() => Math.round(chance.between(-skewMs, skewMs))),
+  };
 }
 
 /** A third of the runs suffer from these as well; a calm run stays one. */
@@ -300,6 +317,8 @@ function shortPlanOf(seed: number): Plan {
     callTimeoutMs: CALL_TIMEOUT_MS,
     readShare: chance.pick([0.1, 0.3, 0.6]),
     valueBytesMax: chance.pick([16, 16, 200, 2_000]),
+    sessions: null,
+    wallOffsetsMs: all.map(() => 0),
     faultyMs,
     faults: faultsOf(chance, types, all, faultyMs),
   };

@@ -2,11 +2,12 @@ import type { FakeClock } from "../../environment/fake-clock.ts";
 import { CommandRejectedError, RaftError } from "../../errors.ts";
 import { History } from "../linearizability/index.ts";
 import type { OpenOperation } from "../linearizability/index.ts";
-import type { Chance } from "./chance.ts";
+import { Chance } from "./chance.ts";
 import type { Plan } from "./plan.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { StateMachine } from "../../runtime/state-machine.ts";
 import type { AnySubject, CallContext, WriteCall } from "./subject.ts";
+import { SimSessions } from "./sim-sessions.ts";
 import { Violation } from "./violation.ts";
 
 /** Clocks drift, timers come late and processes pause; beyond this a call has no excuse for not having ended. */
@@ -29,6 +30,12 @@ type AnyWrite = WriteCall<unknown, unknown, unknown, unknown>;
 /** Told what became of a call, and of an error its code. */
 export type Ended = (outcome: Outcome, why: string) => void;
 
+/** What came of one attempt. */
+export interface AttemptEnd {
+  readonly outcome: Outcome;
+  readonly why: string;
+}
+
 interface Call {
   readonly process: SimProcess;
   /** In the trace. */
@@ -40,6 +47,8 @@ interface Call {
   readonly calledAt: number;
   readonly timeoutMs: number;
   readonly ended: Ended;
+  /** Counted by whoever makes several of them. */
+  readonly isAttempt?: boolean;
   /** Since when its node has not led; null: it leads. */
   lostAt: number | null;
 }
@@ -83,6 +92,8 @@ export class SimClients {
   readonly #host: ClientsHost;
   readonly #chance: Chance;
   readonly #calls = new Set<Call>();
+  /** null: no client uses any. */
+  readonly #sessions: SimSessions | null;
   #numbers = 0;
   #bursts = 0;
   #quiet = false;
@@ -92,6 +103,10 @@ export class SimClients {
     this.#host = host;
     this.#chance = chance;
     this.history = new History(() => host.clock.now());
+    const { sessions } = host.plan;
+    // Its chance is its own: runs without sessions stay what they were.
+    const own = new Chance(host.plan.seed ^ 0x5e55);
+    this.#sessions = sessions === null ? null : new SimSessions(host, this, own, sessions.ttlMs);
   }
 
   start(): void {
@@ -104,6 +119,7 @@ export class SimClients {
 
   stop(): void {
     this.#stopped = true;
+    this.#sessions?.stop();
   }
 
   get underWay(): number {
@@ -191,23 +207,30 @@ export class SimClients {
 
   #act(client: number): void {
     if (this.#stopped) return;
-    const up = this.#host.processes.filter((process) => process.isUp);
-    if (this.#quiet || up.length === 0) {
+    const process = this.choose();
+    if (process === null) {
       this.#later(client);
       return;
     }
-    const process = this.#choose(up);
     const key = `k${String(this.#chance.whole(1, this.#host.plan.keys))}`;
     const name = `c${String(client)}`;
     const ended = (): void => {
       this.#later(client);
     };
     if (this.#chance.happens(this.#host.plan.readShare)) this.read(name, process, key, ended);
-    else this.write(name, process, key, ended);
+    else if (this.#sessions !== null && client < (this.#host.plan.sessions?.clients ?? 0)) {
+      // Two clients share a session, so that it has several commands under way.
+      void this.#sessions.write(name, `g${String(client >> 1)}`, key).then(ended, this.#host.report);
+    } else this.write(name, process, key, ended);
   }
 
-  /** Mostly the leader, if a node says that it is; sometimes anyone, because clients are often wrong. */
-  #choose(up: readonly SimProcess[]): SimProcess {
+  /**
+   * Mostly the leader, if a node says that it is; sometimes anyone, because clients are often wrong. null: nobody
+   * is there, or it is quiet.
+   */
+  choose(): SimProcess | null {
+    const up = this.#host.processes.filter((process) => process.isUp);
+    if (this.#quiet || up.length === 0) return null;
     const leaders = up.filter((process) => process.raft?.metrics().role === "leader");
     return leaders.length > 0 && this.#chance.happens(0.8)
       ? this.#chance.pick(leaders)
@@ -223,7 +246,7 @@ export class SimClients {
     timeoutMs = this.#host.plan.callTimeoutMs,
   ): void {
     const { subject, trace } = this.#host;
-    const context = this.#context(key);
+    const context = this.context(key);
     const write = subject.write(context);
     const { command, input } = write;
     const op = `w${String(context.number)}`;
@@ -254,7 +277,7 @@ export class SimClients {
     timeoutMs = this.#host.plan.callTimeoutMs,
   ): void {
     const { subject, trace } = this.#host;
-    const context = this.#context(key);
+    const context = this.context(key);
     const read = subject.read(context);
     const op = `r${String(context.number)}`;
     const open = this.history.invoke(client, read.input);
@@ -276,7 +299,50 @@ export class SimClients {
     );
   }
 
-  #context(key: string): CallContext<StateMachine<unknown, unknown>> {
+  /** One attempt at something that may take several; what came of it is not in the history. */
+  attempt(op: string, process: SimProcess, isWrite: boolean, asking: Promise<void>): Promise<AttemptEnd> {
+    return new Promise((resolve) => {
+      const ended: Ended = (outcome, why) => {
+        resolve({ outcome, why });
+      };
+      const timeoutMs = this.#host.plan.callTimeoutMs;
+      const call = this.#begin({
+        process,
+        op,
+        isWrite,
+        name: null,
+        open: null,
+        timeoutMs,
+        ended,
+        isAttempt: true,
+      });
+      this.#host.trace(`${op} at ${process.id}`);
+      asking.then(
+        () => {
+          this.#end(call, "done", "");
+        },
+        (error: unknown) => {
+          this.#end(call, outcomeOf(error), codeOf(error));
+        },
+      );
+    });
+  }
+
+  /** A write that took several attempts has ended. */
+  settled(name: string | null, outcome: Outcome): void {
+    this.#count({ name, isWrite: true }, outcome);
+  }
+
+  /** Looks at something; what is wrong with it is the run's to report. */
+  watch(look: () => void): void {
+    try {
+      look();
+    } catch (error) {
+      this.#host.report(error);
+    }
+  }
+
+  context(key: string): CallContext<StateMachine<unknown, unknown>> {
     const machines = this.#host.processes.map(({ machine }) => machine);
     return { chance: this.#chance, number: ++this.#numbers, key, machines };
   }
@@ -310,11 +376,11 @@ export class SimClients {
     if (outcome === "done") call.open?.done(output);
     else if (outcome === "not-done") call.open?.notDone();
     else call.open?.unknown();
-    this.#count(call, outcome);
+    if (call.isAttempt !== true) this.#count(call, outcome);
     call.ended(outcome, why);
   }
 
-  #count({ name, isWrite }: Call, outcome: Outcome): void {
+  #count({ name, isWrite }: Pick<Call, "name" | "isWrite">, outcome: Outcome): void {
     if (!isWrite) {
       if (outcome === "done") this.figures.readsDone += 1;
       return;

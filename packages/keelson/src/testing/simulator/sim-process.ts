@@ -3,6 +3,7 @@ import type { FakeClock } from "../../environment/fake-clock.ts";
 import type { Network } from "../../environment/environment.ts";
 import { isServiceMessage } from "../../codec/frame-service.ts";
 import { RECORD_HEADER_BYTES } from "../../codec/record.ts";
+import { SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
 import { CorruptLogError, type RaftError } from "../../errors.ts";
 import { Raft } from "../../runtime/raft.ts";
 import type { StateMachine } from "../../runtime/state-machine.ts";
@@ -31,7 +32,7 @@ export interface ProcessHost {
   /** A transport for a process that is about to start. */
   readonly transport: () => Transport;
   /** A state machine applies a command that has this name. */
-  readonly applying: (name: string) => void;
+  readonly applying: (name: string, index: number) => void;
   readonly trace: (text: string) => void;
   readonly report: (error: unknown) => void;
   /** The process is gone, with what it was asked and did not answer. */
@@ -78,11 +79,11 @@ export class SimProcess {
   /** It refused to start because its log is damaged. */
   refused = false;
 
-  constructor(id: string, disk: FaultFiles, clockRate: number, host: ProcessHost) {
+  constructor(id: string, disk: FaultFiles, clockRate: number, wallOffsetMs: number, host: ProcessHost) {
     this.id = id;
     this.disk = disk;
     this.diskMood = { usualMs: host.plan.diskMs, delayMs: 0, hangs: false, beforeWrite: null };
-    this.clockMood = { rate: clockRate, lateByMs: 0, wallOffsetMs: 0 };
+    this.clockMood = { rate: clockRate, lateByMs: 0, wallOffsetMs };
     this.#host = host;
     disk.intercept = (operation) => this.#faultFor(operation);
   }
@@ -234,7 +235,7 @@ export class SimProcess {
           if (gate.isDead()) return;
           checker.applying(this.id, at, subject.describe(command));
           const name = subject.nameOf?.(command) ?? null;
-          if (name !== null) this.#host.applying(name);
+          if (name !== null) this.#host.applying(name, at.index);
         });
       },
     });
@@ -248,6 +249,7 @@ export class SimProcess {
       () => this.onVote?.(),
     );
     const transport = this.#host.transport();
+    const sessionBytes = plan.sessions === null ? 0 : SESSION_COMMAND_HEADER_BYTES;
     this.#machine = machine;
     this.#log = log;
     const observed = new ObservedTransport(transport, gate, this.#observer());
@@ -261,7 +263,7 @@ export class SimProcess {
       checkQuorum: plan.checkQuorum,
       limits: {
         cacheBytesMax: plan.cacheBytes,
-        commandBytesMax: plan.pendingBytesMax - RECORD_HEADER_BYTES,
+        commandBytesMax: plan.pendingBytesMax - RECORD_HEADER_BYTES - sessionBytes,
         pendingEntriesMax: plan.pendingEntriesMax,
         pendingBytesMax: plan.pendingBytesMax,
       },

@@ -1,6 +1,7 @@
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import { DecodeError } from "../../errors.ts";
-import type { CommandCodec, StateMachine } from "../../runtime/state-machine.ts";
+import type { SessionChanges } from "../../runtime/session-records.ts";
+import type { OpenedState, StateMachine, StateMachineCodec } from "../../runtime/state-machine.ts";
 import { keyValueModel, type KeyValueInput, type KeyValueOutput } from "../linearizability/index.ts";
 import type { Plan } from "./plan.ts";
 import type { CallContext, ReadCall, Subject, WriteCall } from "./subject.ts";
@@ -29,18 +30,21 @@ interface StoredState {
   values: Map<string, string>;
   /** How many commands were applied: one that counts twice or not at all shows. */
   count: number;
+  readonly sessions: Map<string, Uint8Array>;
 }
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-const codec: CommandCodec<SimCommand> = {
+const codec: StateMachineCodec<SimCommand, SimResult> = {
   encode: (command) => encoder.encode(JSON.stringify(command)),
   decode: (bytes) => {
     const command = JSON.parse(decoder.decode(bytes)) as SimCommand;
     if (typeof command.op !== "string") throw new DecodeError("a command without a name");
     return command;
   },
+  encodeResult: (result) => encoder.encode(JSON.stringify(result)),
+  decodeResult: (bytes) => JSON.parse(decoder.decode(bytes)) as SimResult,
 };
 
 /** A key-value state machine made for the simulation: in memory, or with its state and position in one atomic record on "disk". */
@@ -55,11 +59,11 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
     this.#disk = disk;
   }
 
-  open(): LogPosition {
+  open(): OpenedState {
     if (this.#disk === null) return { term: 0, index: 0 };
     this.#values = new Map(this.#disk.values);
     this.#count = this.#disk.count;
-    return this.#disk.applied;
+    return { ...this.#disk.applied, sessions: new Map(this.#disk.sessions) };
   }
 
   apply(command: SimCommand): SimResult {
@@ -67,8 +71,12 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
     return { applied: this.#change(command) };
   }
 
-  flush(applied: LogPosition): void {
+  flush(applied: LogPosition, sessions: SessionChanges): void {
     if (this.#disk === null) return;
+    for (const [name, value] of sessions) {
+      if (value === null) this.#disk.sessions.delete(name);
+      else this.#disk.sessions.set(name, value);
+    }
     this.#disk.values = new Map(this.#values);
     this.#disk.count = this.#count;
     this.#disk.applied = applied;
@@ -110,7 +118,12 @@ export function simStoreSubject(
 ): Subject<SimStore, SimCommand, SimResult, KeyValueInput, KeyValueOutput> {
   const disks = new Map<NodeId, StoredState>();
   const diskOf = (id: NodeId): StoredState => {
-    const disk = disks.get(id) ?? { applied: { term: 0, index: 0 }, values: new Map(), count: 0 };
+    const disk = disks.get(id) ?? {
+      applied: { term: 0, index: 0 },
+      values: new Map(),
+      count: 0,
+      sessions: new Map(),
+    };
     disks.set(id, disk);
     return disk;
   };

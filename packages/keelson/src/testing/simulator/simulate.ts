@@ -76,8 +76,8 @@ class Run {
   readonly #processes: SimProcess[];
   readonly #clients: SimClients;
   readonly #faults: FaultPlayer;
-  /** Names of the commands that some state machine has applied. */
-  readonly #applied = new Set<string>();
+  /** Names of the commands that some state machine has applied, and the entry that it did at. */
+  readonly #applied = new Map<string, number>();
   readonly #trace: string[] = [];
   readonly #hash = createHash("sha1");
   readonly #fullTrace: boolean;
@@ -106,7 +106,7 @@ class Run {
     };
     this.#processes = plan.clockRates.map((rate, node) => {
       const id = `n${String(node + 1)}`;
-      return new SimProcess(id, new FaultFiles(), rate, {
+      return new SimProcess(id, new FaultFiles(), rate, plan.wallOffsetsMs[node] ?? 0, {
         plan,
         subject: this.#subject,
         clock: this.#clock,
@@ -114,8 +114,8 @@ class Run {
         checker: this.#checker,
         network: this.#streams.host(id),
         transport: () => this.#makeTransport(id),
-        applying: (name) => {
-          this.#applied.add(name);
+        applying: (name, index) => {
+          this.#checkOnce(name, index);
         },
         trace,
         report,
@@ -326,12 +326,13 @@ class Run {
   /** SMS: who has applied the same holds the same. */
   async #checkStates(): Promise<void> {
     const states = new Map<string, string>();
-    for (const { id, machine } of this.#alive()) {
+    for (const { id, machine, raft } of this.#alive()) {
       if (machine === null) continue;
+      const sessions = JSON.stringify(raft?.metrics().sessions);
       let told = false;
       Promise.resolve(this.#subject.digest(machine)).then(
         (state) => {
-          states.set(id, state);
+          states.set(id, `${state} ${sessions}`);
           told = true;
         },
         (error: unknown) => {
@@ -365,6 +366,17 @@ class Run {
       }),
     );
     return ends.size === 1 && alive.every(({ isUp }) => isUp);
+  }
+
+  /** ONCE: a command takes effect at one entry, the same on every node, however often it was sent. */
+  #checkOnce(name: string, index: number): void {
+    const known = this.#applied.get(name) ?? index;
+    fact(
+      known === index,
+      "ONCE",
+      () => `${name} takes effect at ${String(index)}, and did at ${String(known)}`,
+    );
+    this.#applied.set(name, index);
   }
 
   /** DUR and KNOWN: what was acknowledged was applied; what was surely not done never was. */
