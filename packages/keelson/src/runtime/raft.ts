@@ -28,6 +28,7 @@ import { MembershipChanges, type ChangeAttempt, type MembershipChange } from "./
 import type { RaftMetrics } from "./metrics.ts";
 import { openParts, type Opened } from "./opening.ts";
 import type { RaftOptions } from "./options.ts";
+import { Pauses } from "./pauses.ts";
 import { Peers } from "./peers.ts";
 import { PendingReads, type PendingRead } from "./pending-reads.ts";
 import { PendingWrites, type Written } from "./pending-writes.ts";
@@ -97,6 +98,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #sessionHost: SessionHost<Command, Result>;
   readonly #reads: PendingReads;
   readonly #deadlines: Deadlines;
+  readonly #pauses: Pauses;
   readonly #changes: Changes;
   readonly #committed: Committed<Command>;
   readonly #founding: Founding;
@@ -139,6 +141,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       this.#fail(failure);
     };
     this.#deadlines = new Deadlines(environment);
+    this.#pauses = new Pauses(environment);
     this.#changes = new Changes(limits.changesMax);
     this.#peers = new Peers((text, fields) => {
       this.#log("warn", text, fields);
@@ -199,7 +202,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       lack: () => sessions.lack,
       now: () => environment.now(),
       timeoutMs: timings.callTimeoutMs,
-      pause: (signal) => this.#pause(signal),
+      pause: (signal) => this.#pauses.wait(timings.heartbeatMs, signal),
     };
     this.#reads = new PendingReads({
       environment,
@@ -509,19 +512,6 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   // --- Writes ------------------------------------------------------------------------------------
 
-  /** The time between two attempts of one command, or less. */
-  #pause(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.#environment.setTimer(this.#settings.timings.heartbeatMs, end);
-      function end(): void {
-        timer.cancel();
-        signal?.removeEventListener("abort", end);
-        resolve();
-      }
-      signal?.addEventListener("abort", end);
-    });
-  }
-
   #applied(batch: readonly Applied<Result>[]): void {
     this.#writes.applied(batch);
     this.#serveReads();
@@ -714,6 +704,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#membershipChanges.endAll(() => error("unknown"));
     this.#transfers.endAll(() => error("unknown"));
     this.#deadlines.stop();
+    this.#pauses.stop();
     this.#changes.stop(stoppedBy);
     this.#committed.end(stoppedBy);
   }

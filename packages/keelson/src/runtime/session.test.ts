@@ -209,9 +209,14 @@ describe("a session", () => {
     const aborted = cluster.failure(session.write("x", { signal: controller.signal }), 1000);
     controller.abort(new Error("enough"));
     expect(await aborted).toMatchObject({ code: "ABORTED", outcome: "not-done" });
-    const closed = cluster.failure(session.write("x"), 1000);
+    const timers = cluster.world.clock.pendingTimers;
+    const waiting = session.write("x");
+    await Promise.resolve();
+    expect(cluster.world.clock.pendingTimers).toBeGreaterThan(timers);
     void leader.raft.close();
-    expect(await closed).toMatchObject({ code: "CLOSED", outcome: "not-done" });
+    // At once: within the time that a timer would take, nothing is left.
+    const error = await cluster.failure(waiting, 1);
+    expect(error).toMatchObject({ code: "CLOSED", outcome: "not-done" });
   });
 
   it("tells the lowest unanswered, so that answers do not pile up", async () => {
