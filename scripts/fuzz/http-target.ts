@@ -1,6 +1,6 @@
 import { createConnection } from "node:net";
 
-import { StateMachineFailure, type RaftMetrics } from "keelson";
+import { StateMachineFailure, type RaftMetrics, type Staleness } from "keelson";
 import { KvStateMachine, type Database, type KvCommand, type KvResult } from "keelson-kv";
 
 import { HttpServer } from "../../packages/kv/src/http-server.ts";
@@ -50,10 +50,18 @@ export function httpTarget(): Target {
 
 const BODIES = ["", "bar", "a longer value, with spaces", "\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"];
 
+const CHANGES = [
+  "",
+  "{}",
+  '{"to":"n2"}',
+  '{"add":{"n4":"h:1"},"timeoutMs":5}',
+  '{"remove":["n1"],"promote":["n2"]}',
+];
+
 function validRequest(chance: Chance): string {
   const key = chance.pick(["a", "b%20c", "d/e", "%C3%BC", "k".repeat(200)]);
   const body = chance.pick(BODIES);
-  switch (chance.between(0, 6)) {
+  switch (chance.between(0, 8)) {
     case 0:
       return `GET ${chance.pick([`/kv/${key}?consistency=stale`, "/kv?limit=3&prefix=a"])} HTTP/1.1\r\nHost: h\r\n\r\n`;
     case 1:
@@ -64,8 +72,14 @@ function validRequest(chance: Chance): string {
       return `DELETE /kv/${key} HTTP/1.1\r\nHost: h\r\n\r\n`;
     case 4:
       return `GET /kv/${key} HTTP/1.1\r\nHost: h\r\nIf-None-Match: "3", W/"4"\r\n\r\n`;
+    case 5: {
+      const change = chance.pick(CHANGES);
+      return `POST ${chance.pick(["/members", "/transfer"])} HTTP/1.1\r\nHost: h\r\nContent-Length: ${change.length}\r\n\r\n${change}`;
+    }
+    case 6:
+      return `DELETE /members/${key.replace("/", "")} HTTP/1.1\r\nHost: h\r\n\r\n`;
     default:
-      return `GET ${chance.pick(["/status", "/metrics", "/healthz", "/readyz"])} HTTP/1.1\r\nHost: h\r\n\r\n`;
+      return `GET ${chance.pick(["/status", "/members", "/metrics", "/healthz", "/readyz"])} HTTP/1.1\r\nHost: h\r\n\r\n`;
   }
 }
 
@@ -130,6 +144,22 @@ class LoneNode implements KvNode {
 
   async read<T>(query: () => T | Promise<T>): Promise<T> {
     return query();
+  }
+
+  changeMembership(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  addLearner(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  transferLeadership(to = "n1"): Promise<string> {
+    return Promise.resolve(to);
+  }
+
+  staleness(): Staleness {
+    return { appliedIndex: this.#index, commitIndex: this.#index, leaderHeardMsAgo: 0 };
   }
 
   metrics(): RaftMetrics {

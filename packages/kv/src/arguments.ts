@@ -1,4 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from "node:util";
+import { parseAddress } from "./addresses.ts";
 import { UsageError } from "./usage.ts";
 
 type Flags = NonNullable<ParseArgsConfig["options"]>;
@@ -37,4 +38,18 @@ export function wordsOf<const Names extends readonly string[]>(
   const empty = names.find((_, at) => words[at] === "");
   if (empty !== undefined) throw new UsageError(`${empty} is empty`);
   return words as unknown as { readonly [At in keyof Names]: string };
+}
+
+/** The addresses in the value of `--url`: "host:port" or "http://host:port", several with commas in between. */
+export function nodesIn(text: string, flag = "--url"): string[] {
+  return text.split(",").map((part) => {
+    const address = part
+      .trim()
+      .replace(/^http:\/\//, "")
+      .replace(/\/$/, "");
+    if (parseAddress(address) === null) {
+      throw new UsageError(`${flag}: "${part}" is not http://HOST:PORT, such as http://127.0.0.1:9001`);
+    }
+    return address;
+  });
 }

@@ -47,8 +47,11 @@ export interface KvWriteOptions extends KvCallOptions {
 }
 
 export interface KvReadOptions extends KvCallOptions {
-  /** Default `linearizable`: sees every write that was answered before. `stale`: what the asked node holds. */
-  readonly consistency?: "linearizable" | "stale";
+  /**
+   * Default `linearizable`: sees every write that was answered before. `lease`: the same, cheaper on the leader, as
+   * long as no clock drifts beyond the servers' bound. `stale`: what the asked node holds.
+   */
+  readonly consistency?: "linearizable" | "lease" | "stale";
 }
 
 /** A key or value: text stands for its UTF-8. */

@@ -1,4 +1,12 @@
-import { CommandTooLargeError, NotLeaderError, OverloadedError, RaftError, type Outcome } from "keelson";
+import {
+  ChangeRefusedError,
+  CommandTooLargeError,
+  InvalidOptionError,
+  NotLeaderError,
+  OverloadedError,
+  RaftError,
+  type Outcome,
+} from "keelson";
 import { clientAddressesOf } from "./addresses.ts";
 import { BadRequestError } from "./http-syntax.ts";
 
@@ -54,6 +62,9 @@ export function answerTo(error: unknown, target: string): ErrorAnswer {
   const { code, message, outcome } = error;
   if (error instanceof CommandTooLargeError) return errorAnswer(413, code, message);
   if (error instanceof OverloadedError) return overloaded(message);
+  // The only options that come from a client are those of a change of members.
+  if (error instanceof InvalidOptionError) return errorAnswer(400, code, message);
+  if (error instanceof ChangeRefusedError) return errorAnswer(409, code, message, RETRY_AFTER);
   if (outcome === "unknown") {
     return errorAnswer(504, code, `the outcome is unknown: ${message}`, {}, outcome);
   }

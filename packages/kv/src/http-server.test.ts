@@ -2,13 +2,18 @@ import { once } from "node:events";
 import { createConnection } from "node:net";
 import {
   AbortedError,
+  CatchUpTimeoutError,
+  ChangeRefusedError,
   ClosedError,
   CommandLostError,
   CommandTooLargeError,
+  InvalidOptionError,
   NotLeaderError,
   OutcomeUnknownError,
   OverloadedError,
   StorageFailedError,
+  TransferFailedError,
+  TransferringError,
 } from "keelson";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { VALUE_BYTES_MAX } from "./commands.ts";
@@ -142,13 +147,28 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
     expect(node.consistency).toBe("stale");
     await request("GET", "/kv?consistency=stale");
     expect(node.consistency).toBe("stale");
+    await request("GET", "/kv/a?consistency=lease");
+    expect(node.consistency).toBe("lease");
+  });
+
+  it("say how old a stale answer may be, and only then", async () => {
+    const { node, request } = await start();
+    await request("PUT", "/kv/a", { body: "x" });
+    for (const target of ["/kv/a", "/kv/none", "/kv"]) {
+      const stale = await request("GET", `${target}?consistency=stale`);
+      expect(stale.headers.get("keelson-staleness"), target).toBe("applied=7, commit=9, leader-heard-ms=13");
+      expect((await request("GET", target)).headers.get("keelson-staleness")).toBeNull();
+    }
+    node.staleness = () => ({ appliedIndex: 7, commitIndex: 9, leaderHeardMsAgo: null });
+    const cutOff = await request("GET", "/kv/a?consistency=stale");
+    expect(cutOff.headers.get("keelson-staleness")).toBe("applied=7, commit=9");
   });
 
   it.each([
     ["PUT", "/kv/", "the key is empty; a key has 1 to 1024 bytes"],
     ["GET", `/kv/${"k".repeat(1025)}`, "the key has 1025 bytes; the limit is 1024"],
     ["GET", "/kv/%zz", 'the key: "%zz" is not a percent sign and two hexadecimal digits'],
-    ["GET", "/kv/a?consistency=some", 'consistency is "linearizable" or "stale", not "some"'],
+    ["GET", "/kv/a?consistency=some", 'consistency is one of linearizable, lease, stale, not "some"'],
     ["PUT", "/kv/a?ttl=5", 'unknown parameter "ttl"; known here: none'],
     ["GET", "/kv?limit=0", 'limit is a whole number from 1 to 1000, not "0"'],
     ["GET", "/kv?limit=1001", 'limit is a whole number from 1 to 1000, not "1001"'],
@@ -361,10 +381,12 @@ describe("what to know about the node", () => {
       applied: 1,
       durable: 1,
       last: 1,
+      changing: false,
       members: [
         {
           id: "n1",
           address: "127.0.0.1:7001",
+          role: "voter",
           voter: true,
           lag: 0,
           match: 1,
@@ -459,5 +481,154 @@ describe("the HTTP server", () => {
     expect((await answer).status).toBe(404);
     await closed;
     await expect(request("GET", "/kv/a")).rejects.toThrow();
+  });
+});
+
+describe("the members", () => {
+  const MEMBER = {
+    id: "n1",
+    address: "127.0.0.1:7001",
+    role: "voter",
+    voter: true,
+    lag: 0,
+    match: 1,
+    active: true,
+    line: "127.0.0.1:8001",
+    http: "127.0.0.1:9001",
+  };
+
+  it("are at /members, with what they do at the moment", async () => {
+    const { node, request } = await start();
+    const [metrics] = node.metrics().members;
+    node.metricsChanges = {
+      config: { voters: ["n1", "n2"], outgoingVoters: ["n1", "n3"], learners: ["n4"] },
+      members: ["n1", "n2", "n3", "n4"].map((id) => ({ ...metrics!, id, data: null })),
+    };
+    const answer = (await (await request("GET", "/members")).json()) as {
+      members: { id: string; role: string }[];
+    };
+    expect(answer).toMatchObject({ id: "n1", role: "leader", term: 1, leader: { id: "n1" }, changing: true });
+    expect(answer.members.map(({ id, role }) => `${id} ${role}`)).toEqual([
+      "n1 voter",
+      "n2 voter",
+      "n3 leaving",
+      "n4 learner",
+    ]);
+  });
+
+  it("are changed by POST, in one change, and the answer tells them", async () => {
+    const { node, request } = await start();
+    const change = {
+      add: { n4: "h:1" },
+      remove: ["n1"],
+      promote: ["n5"],
+      demote: ["n2"],
+      addresses: { n3: "h:2" },
+    };
+    const response = await request("POST", "/members", { body: JSON.stringify({ ...change, timeoutMs: 5 }) });
+    expect([response.status, ((await response.json()) as { members: unknown }).members]).toEqual([
+      200,
+      [MEMBER],
+    ]);
+    expect(node.changes).toEqual([{ change, timeoutMs: 5 }]);
+  });
+
+  it("are joined by learners", async () => {
+    const { node, request } = await start();
+    await request("POST", "/members", { body: '{"learners":{"n4":"h:1","n5":"h:2"}}' });
+    expect(node.changes).toEqual([
+      { learner: "n4", address: "h:1", timeoutMs: 10_000 },
+      { learner: "n5", address: "h:2", timeoutMs: 10_000 },
+    ]);
+  });
+
+  it("are left by DELETE", async () => {
+    const { node, request } = await start();
+    expect((await request("DELETE", "/members/n%31")).status).toBe(200);
+    expect(node.changes).toEqual([{ change: { remove: ["n1"] }, timeoutMs: 10_000 }]);
+  });
+
+  it("have another leader by POST /transfer", async () => {
+    const { node, request } = await start();
+    expect(await (await request("POST", "/transfer")).json()).toEqual({ leader: "n2" });
+    expect(await (await request("POST", "/transfer", { body: '{"to":"n3"}' })).json()).toEqual({
+      leader: "n3",
+    });
+    expect(node.changes).toEqual([{ transfer: null }, { transfer: "n3" }]);
+  });
+
+  it.each([
+    ["POST", "/members", "", /^the body is not what it should be: /],
+    ["POST", "/members", "{}", /^the change is empty; it has one of add, learners, addresses/],
+    ["POST", "/members", '{"add":{}}', /^the change is empty/],
+    ["POST", "/members", '{"add":["n4"]}', /^the body is not what it should be: add: .* not a list$/],
+    [
+      "POST",
+      "/members",
+      '{"add":{"n4":"h"}}',
+      /^the body is not what it should be: add.n4: an address is HOST:PORT/,
+    ],
+    ["POST", "/members", '{"ad":{"n4":"h:1"}}', /^the body is not what it should be: ad: .*"ad"/],
+    [
+      "POST",
+      "/members",
+      '{"remove":["n1"],"timeoutMs":0}',
+      /^the body is not what it should be: timeoutMs: /,
+    ],
+    [
+      "POST",
+      "/members",
+      '{"learners":{"n4":"h:1"},"remove":["n1"]}',
+      /^learners are added by a change of their own/,
+    ],
+    ["POST", "/members?force=1", '{"remove":["n1"]}', /^unknown parameter "force"/],
+    ["POST", "/transfer", '{"leader":"n2"}', /^the body is not what it should be: leader/],
+    ["DELETE", "/members/%zz", undefined, /^"%zz" is not a member's id/],
+  ])("refuse %s %s with %s", async (method, target, body, message) => {
+    const { node, request } = await start();
+    const response = await request(method, target, body === undefined ? {} : { body });
+    const error = await errorOf(response);
+    expect([response.status, error.code, error.outcome]).toEqual([400, "BAD_REQUEST", "not-done"]);
+    expect(error.message).toMatch(message);
+    expect(node.changes).toEqual([]);
+  });
+
+  it.each([
+    [new InvalidOptionError("n9 is not a member"), 400, "not-done"],
+    [new ChangeRefusedError("another change is under way"), 409, "not-done"],
+    [new CatchUpTimeoutError("learners now"), 503, "not-done"],
+    [new TransferFailedError("nobody"), 503, "not-done"],
+    [new TransferringError("in a moment"), 503, "not-done"],
+    [new OutcomeUnknownError("stopped leading"), 504, "unknown"],
+  ])("say what became of a change that failed: %s", async (failure, status, outcome) => {
+    const { node, request } = await start();
+    node.failure = failure;
+    for (const [method, target, body] of [
+      ["POST", "/members", '{"remove":["n9"]}'],
+      ["DELETE", "/members/n9", null],
+      ["POST", "/transfer", ""],
+    ] as const) {
+      const response = await request(method, target, { body });
+      const error = await errorOf(response);
+      expect([response.status, error.code, error.outcome]).toEqual([status, failure.code, outcome]);
+    }
+  });
+
+  it("are changed on the leader, which the others name", async () => {
+    const { node, request } = await start();
+    const data = '{"line":"127.0.0.1:8002","http":"127.0.0.1:9002"}';
+    node.failure = new NotLeaderError({ id: "n2", address: "h:1", data });
+    const post = await request("POST", "/members", { body: '{"remove":["n1"]}' });
+    expect([post.status, post.headers.get("location")]).toEqual([307, "http://127.0.0.1:9002/members"]);
+    const remove = await request("DELETE", "/members/n1");
+    expect([remove.status, remove.headers.get("location")]).toEqual([
+      307,
+      "http://127.0.0.1:9002/members/n1",
+    ]);
+    const transfer = await request("POST", "/transfer");
+    expect([transfer.status, transfer.headers.get("location")]).toEqual([
+      307,
+      "http://127.0.0.1:9002/transfer",
+    ]);
   });
 });

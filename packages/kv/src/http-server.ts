@@ -4,6 +4,14 @@ import { Hono, type Context } from "hono";
 import type { RaftMetrics } from "keelson";
 import { decodeClientAddresses, formatAddress, type Address } from "./addresses.ts";
 import type { KvCommand } from "./commands.ts";
+import {
+  changeMembers,
+  memberIdOf,
+  removeMember,
+  shownMember,
+  shownMembers,
+  transferLeadership,
+} from "./http-admin.ts";
 import { BodyReader } from "./http-body.ts";
 import { answerTo, errorAnswer, unavailable, type ErrorAnswer } from "./http-errors.ts";
 import { HttpMetrics } from "./http-metrics.ts";
@@ -18,8 +26,9 @@ import {
   percentEncode,
   splitTarget,
   textOf,
+  type ConsistencyName,
 } from "./http-syntax.ts";
-import type { Serving } from "./kv-node.ts";
+import type { KvNode, Serving } from "./kv-node.ts";
 import { listen } from "./listen.ts";
 import type { ListedKey } from "./state-machine.ts";
 
@@ -114,6 +123,24 @@ export class HttpServer {
     app.delete("/kv/*", (context) =>
       this.#answer(context, "/kv/:key", (serving) => this.#delete(context, serving)),
     );
+    app.get("/members", (context) =>
+      this.#answer(context, "/members", ({ node }) => context.json(shownMembers(node.metrics()))),
+    );
+    app.post("/members", (context) =>
+      this.#answer(context, "/members", ({ node }) =>
+        this.#withBody(context, (body) => changeMembers(node, body)),
+      ),
+    );
+    app.delete("/members/:id", (context) =>
+      this.#answer(context, "/members/:id", async ({ node }) =>
+        context.json(await removeMember(node, memberIdOf(targetOf(context)))),
+      ),
+    );
+    app.post("/transfer", (context) =>
+      this.#answer(context, "/transfer", ({ node }) =>
+        this.#withBody(context, (body) => transferLeadership(node, body)),
+      ),
+    );
     app.get("/status", (context) =>
       this.#answer(context, "/status", ({ node }) => context.json(statusOf(node.metrics()))),
     );
@@ -161,6 +188,13 @@ export class HttpServer {
     }
   }
 
+  /** For requests whose body and answer are JSON. */
+  async #withBody(context: RequestContext, run: (body: Buffer) => Promise<object>): Promise<Response> {
+    parametersOf(targetOf(context), []);
+    const body = await this.#bodies.read(incomingOf(context));
+    return Buffer.isBuffer(body) ? context.json(await run(body)) : failure(body);
+  }
+
   async #put(context: RequestContext, serving: Serving): Promise<Response> {
     const key = keyOf(targetOf(context));
     const condition = conditionIn(context);
@@ -194,10 +228,11 @@ export class HttpServer {
     const target = targetOf(context);
     const key = keyOf(target);
     const consistency = consistencyOf(parametersOf(target, ["consistency"]).get("consistency"));
+    const age = stalenessHeaders(node, consistency);
     const found = await node.read(() => store.get(key), { consistency });
-    if (found === null) return failure(errorAnswer(404, "NOT_FOUND", "the key has no value"));
+    if (found === null) return failure(errorAnswer(404, "NOT_FOUND", "the key has no value", age));
     // A cache in between would make a linearizable read a stale one.
-    const headers = { ETag: etagOf(found.version), "Cache-Control": "no-cache" };
+    const headers = { ETag: etagOf(found.version), "Cache-Control": "no-cache", ...age };
     if (hasVersion(context.req.header("If-None-Match"), found.version)) {
       return new Response(null, { status: 304, headers });
     }
@@ -218,14 +253,15 @@ export class HttpServer {
     const prefix = parameters.get("prefix") ?? Buffer.alloc(0);
     const after = parameters.get("after");
     const options = after === undefined ? { prefix, limit } : { prefix, limit, after };
+    const headers = stalenessHeaders(node, consistency);
     const { keys, more } = await node.read(() => store.list(options), { consistency });
     const last = keys.at(-1);
     const next =
       !more || last === undefined
         ? null
         : `/kv?prefix=${percentEncode(prefix)}&limit=${limit}&after=${percentEncode(last.key)}` +
-          (consistency === "stale" ? "&consistency=stale" : "");
-    return Response.json({ keys: keys.map(listedOf), next });
+          (consistency === "linearizable" ? "" : `&consistency=${consistency}`);
+    return Response.json({ keys: keys.map(listedOf), next }, { headers });
   }
 }
 
@@ -245,6 +281,17 @@ function conditionIn(context: RequestContext): KvCommand["condition"] {
 
 function failure({ status, headers, body }: ErrorAnswer): Response {
   return Response.json(body, { status, headers });
+}
+
+/**
+ * What a stale read may miss, as a dictionary (RFC 9651): the last entry that the answer contains, the last that this
+ * node knows to be committed, and how long ago it heard from a leader. Taken before the read, so the answer is no older.
+ */
+function stalenessHeaders(node: KvNode, consistency: ConsistencyName): Record<string, string> {
+  if (consistency !== "stale") return {};
+  const { appliedIndex, commitIndex, leaderHeardMsAgo } = node.staleness();
+  const heard = leaderHeardMsAgo === null ? "" : `, leader-heard-ms=${Math.ceil(leaderHeardMsAgo)}`;
+  return { "Keelson-Staleness": `applied=${appliedIndex}, commit=${commitIndex}${heard}` };
 }
 
 function limitOf(value: Buffer | undefined): number {
@@ -279,7 +326,8 @@ function statusOf(metrics: RaftMetrics): object {
     applied: metrics.appliedIndex,
     durable: metrics.durableIndex,
     last: metrics.lastIndex,
-    members: metrics.members.map(({ data, ...member }) => ({ ...member, ...decodeClientAddresses(data) })),
+    changing: metrics.config.outgoingVoters.length > 0,
+    members: metrics.members.map((member) => shownMember(member, metrics)),
     pending: { entries: metrics.pendingEntries, bytes: metrics.pendingBytes, reads: metrics.pendingReads },
     counters: metrics.counters,
   };
@@ -305,6 +353,9 @@ function readiness(context: RequestContext, { node }: Serving): Response {
 
 const METHODS: readonly (readonly [path: RegExp, methods: string])[] = [
   [/^\/kv\/./, "GET, HEAD, PUT, DELETE"],
+  [/^\/members$/, "GET, HEAD, POST"],
+  [/^\/members\/[^/]+$/, "DELETE"],
+  [/^\/transfer$/, "POST"],
   [/^\/(kv|status|metrics|healthz|readyz)$/, "GET, HEAD"],
 ];
 
@@ -312,7 +363,11 @@ function noRoute(context: RequestContext): Response {
   const known = METHODS.find(([path]) => path.test(context.req.path));
   if (known === undefined) {
     return failure(
-      errorAnswer(404, "NO_ROUTE", "there is /kv/KEY, /kv, /status, /metrics, /healthz and /readyz"),
+      errorAnswer(
+        404,
+        "NO_ROUTE",
+        "there is /kv/KEY, /kv, /members, /transfer, /status, /metrics, /healthz and /readyz",
+      ),
     );
   }
   const [, methods] = known;

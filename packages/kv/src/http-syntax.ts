@@ -91,12 +91,14 @@ export function parametersOf<Name extends string>(target: string, known: readonl
   return found;
 }
 
-export type ConsistencyName = "linearizable" | "stale";
+const CONSISTENCIES = ["linearizable", "lease", "stale"] as const;
+export type ConsistencyName = (typeof CONSISTENCIES)[number];
 
 export function consistencyOf(value: Buffer | undefined): ConsistencyName {
   const text = value?.toString("utf8") ?? "linearizable";
-  if (text === "linearizable" || text === "stale") return text;
-  throw new BadRequestError(`consistency is "linearizable" or "stale", not "${text}"`);
+  const found = CONSISTENCIES.find((one) => one === text);
+  if (found !== undefined) return found;
+  throw new BadRequestError(`consistency is one of ${CONSISTENCIES.join(", ")}, not "${text}"`);
 }
 
 /** A version as an entity tag (RFC 9110, 8.8.3). */

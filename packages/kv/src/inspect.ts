@@ -83,10 +83,12 @@ function linesOf(found: WalInspection): string[] {
     ],
     ["begins", base.index === 0 ? "at the beginning" : `after entry ${base.index} of term ${base.term}`],
     ["ends", last.index === 0 ? "there are no entries" : `with entry ${last.index} of term ${last.term}`],
-    ...Object.entries(found.entries).map(([name, { count: entries, bytes }]) => [
-      name,
-      `${count(entries, "entry", "entries")}, ${formatBytes(bytes)}`,
-    ]),
+    ...Object.entries(found.entries)
+      .filter(([, tally]) => tally.count > 0)
+      .map(([name, tally]) => [
+        name,
+        `${count(tally.count, "entry", "entries")}, ${formatBytes(tally.bytes)}`,
+      ]),
   ];
   const lines = columns(facts);
   for (const entry of memberships) lines.push(...membershipLines(entry));

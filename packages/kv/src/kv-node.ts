@@ -3,7 +3,10 @@ import type { KvCommand, KvResult } from "./commands.ts";
 import type { KvStateMachine } from "./state-machine.ts";
 
 /** What the servers need of the library: a node of the cluster. */
-export type KvNode = Pick<Raft<KvCommand, KvResult>, "write" | "read" | "metrics">;
+export type KvNode = Pick<
+  Raft<KvCommand, KvResult>,
+  "write" | "read" | "metrics" | "staleness" | "changeMembership" | "addLearner" | "transferLeadership"
+>;
 
 /** A node and its state, once they are open. */
 export interface Serving {

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { enableCompileCache, flushCompileCache } from "node:module";
+import type { AdminCommand } from "./admin.ts";
 import { StartError, UsageError } from "./usage.ts";
 
 // Half of the time that a start takes is compiling: what was compiled is kept for the next one.
@@ -39,6 +40,13 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       return serve(options);
     },
   },
+  status: administration("status", "how a node is"),
+  members: administration("members", "who takes part, and how far each is"),
+  add: administration("add", "add a member, or a learner"),
+  remove: administration("remove", "remove members"),
+  promote: administration("promote", "make voters of learners"),
+  demote: administration("demote", "make learners of voters"),
+  transfer: administration("transfer", "hand leadership to another node"),
   inspect: {
     summary: "what a node's directory holds, and whether it is sound",
     async run(args) {
@@ -56,6 +64,18 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     },
   },
 };
+
+/** A command that asks a running cluster. */
+function administration(command: AdminCommand, summary: string): Command {
+  return {
+    summary,
+    async run(args) {
+      const { ADMIN_HELP, administer, parseAdminOptions } = await import("./admin.ts");
+      const options = parseAdminOptions(command, args);
+      return options === null ? help(ADMIN_HELP[command]) : administer(options, print);
+    },
+  };
+}
 
 const NAMES_LENGTH_MAX = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
 

@@ -22,6 +22,8 @@ describe("the flags of serve", () => {
     expect(parseServeOptions(args())).toEqual({
       id: "n1",
       peers: Object.assign(Object.create(null) as object, { n1: "127.0.0.1:7001", n2: "127.0.0.1:7002" }),
+      join: null,
+      address: "127.0.0.1:7001",
       data: "d",
       line: { host: "127.0.0.1", port: 8001 },
       http: { host: "127.0.0.1", port: 9001 },
@@ -51,7 +53,43 @@ describe("the flags of serve", () => {
     });
   });
 
+  it("may have a cluster take the node in, or take it for a member of the one that its directory belongs to", () => {
+    const joining = {
+      peers: undefined,
+      listen: "10.0.0.4:7001",
+      join: "http://10.0.0.1:9001,10.0.0.2:9001/",
+    };
+    expect(parseServeOptions(args(joining))).toMatchObject({
+      peers: null,
+      join: ["10.0.0.1:9001", "10.0.0.2:9001"],
+      listen: { host: "10.0.0.4", port: 7001 },
+      address: "10.0.0.4:7001",
+    });
+    const again = { peers: undefined, listen: "0.0.0.0:7001", advertise: "n4.example:7001" };
+    expect(parseServeOptions(args(again))).toMatchObject({
+      peers: null,
+      join: null,
+      listen: { host: "0.0.0.0", port: 7001 },
+      address: "n4.example:7001",
+    });
+  });
+
   it.each([
+    [{ peers: undefined }, "--peers is missing (or --join, or --listen for a node that has a log already)"],
+    [
+      { peers: undefined, join: "h:1" },
+      "--listen is missing: --join needs to know where the other nodes reach this one",
+    ],
+    [{ join: "h:1" }, "--peers founds a cluster and --join asks one that runs: give one of them"],
+    [{ advertise: "h:1" }, "--advertise has no use with --peers, which says it already"],
+    [
+      { peers: undefined, listen: "0.0.0.0:7001" },
+      "--listen 0.0.0.0:7001 listens everywhere; say with --advertise HOST:PORT where other nodes reach this node",
+    ],
+    [
+      { peers: undefined, listen: "h:1", join: "https://h:1" },
+      '--join: "https://h:1" is not http://HOST:PORT, such as http://127.0.0.1:9001',
+    ],
     [{ id: undefined }, "--id is missing"],
     [{ id: "a b" }, '--id "a b": an id is 1 to 64 of A-Z a-z 0-9 . _ -'],
     [{ id: "n3" }, "--peers does not name this node, n3: it should have n3=HOST:PORT"],

@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { formatAddress, parseAddress, type Address } from "./addresses.ts";
+import { nodesIn } from "./arguments.ts";
 import { UsageError } from "./usage.ts";
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
@@ -7,13 +8,17 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export interface ServeOptions {
   readonly id: string;
-  /** The first members: id to address, as the other nodes reach it. */
-  readonly peers: Readonly<Record<string, string>>;
+  /** The first members: id to address, as the other nodes reach it. null: this node founds no cluster. */
+  readonly peers: Readonly<Record<string, string>> | null;
+  /** HTTP addresses of nodes of a cluster that is to take this one in. null: none. */
+  readonly join: readonly string[] | null;
   readonly data: string;
   readonly line: Address;
   readonly http: Address;
   /** Where to accept the other nodes' connections. */
   readonly listen: Address;
+  /** Where the other nodes reach this one. */
+  readonly address: string;
   /** Told to clients that ask a follower. null: as bound. */
   readonly advertiseLine: string | null;
   readonly advertiseHttp: string | null;
@@ -23,19 +28,26 @@ export interface ServeOptions {
 }
 
 export const SERVE_HELP = `Usage: keelson serve --id ID --peers ID=ADDRESS,... --data DIR --line ADDRESS --http ADDRESS
+       keelson serve --id ID --join URL,... --listen ADDRESS --data DIR --line ADDRESS --http ADDRESS
+       keelson serve --id ID --listen ADDRESS --data DIR --line ADDRESS --http ADDRESS
 
-Runs one node of a replicated key-value store. Start the same command, with another --id and other
-addresses, for each node in --peers. Addresses are HOST:PORT.
+Runs one node of a replicated key-value store: of a new cluster (the first form: start the same command, with
+another --id and other addresses, for each node in --peers), of a cluster that runs and is to take it in (the
+second), or, from a directory that has a log already, of the cluster it belongs to (the third). A restart is the
+same command again. Addresses are HOST:PORT.
 
   --id ID                this node's id: 1 to 64 of A-Z a-z 0-9 . _ -
-  --peers ID=ADDRESS,... the cluster's first members, this node included, and where they reach each
-                         other; the same at every start and on every node
+  --peers ID=ADDRESS,... the members that the cluster begins with, this node included, and where they reach each
+                         other; the same at every start, also when there are others by now
+  --join URL,...         HTTP addresses of members: they take this node in as a learner, and as a voter when it
+                         has caught up; needs a new --id and an empty --data directory
   --data DIR             where the node keeps its log (DIR/log) and its state (DIR/state)
   --line ADDRESS         where to serve the line protocol: nc HOST PORT
   --http ADDRESS         where to serve HTTP: curl http://HOST:PORT/kv/KEY
 
   --listen ADDRESS       where to accept the other nodes' connections, if not at this node's own
                          address in --peers
+  --advertise ADDRESS    where the other nodes reach this one, if not where it listens (without --peers)
   --advertise-line ADDRESS, --advertise-http ADDRESS
                          where clients reach this node, if not where it serves
   --cluster-id NAME      the cluster's name, checked on disk and on every connection
@@ -49,10 +61,12 @@ Ctrl-C (SIGINT) or SIGTERM stops the node in order; kill -9 loses nothing that w
 const FLAGS = {
   id: { type: "string" },
   peers: { type: "string" },
+  join: { type: "string" },
   data: { type: "string" },
   line: { type: "string" },
   http: { type: "string" },
   listen: { type: "string" },
+  advertise: { type: "string" },
   "advertise-line": { type: "string" },
   "advertise-http": { type: "string" },
   "cluster-id": { type: "string" },
@@ -66,24 +80,49 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
   if (values.help) return null;
   const id = required(values.id, "id");
   if (!NODE_ID.test(id)) throw new UsageError(`--id "${id}": an id is 1 to 64 of A-Z a-z 0-9 . _ -`);
-  const peers = peersOf(required(values.peers, "peers"));
-  const own = peers[id];
-  if (own === undefined)
-    throw new UsageError(`--peers does not name this node, ${id}: it should have ${id}=HOST:PORT`);
+  const members = membersIn(values, id);
   const line = addressOf(required(values.line, "line"), "line");
   const http = addressOf(required(values.http, "http"), "http");
   return {
     id,
-    peers,
+    ...members,
     data: required(values.data, "data"),
     line,
     http,
-    listen: addressOf(values.listen ?? own, "listen"),
-    advertiseLine: advertised(values["advertise-line"], line, "line"),
-    advertiseHttp: advertised(values["advertise-http"], http, "http"),
+    advertiseLine: advertised(values["advertise-line"], line, "line", "advertise-line", "clients reach"),
+    advertiseHttp: advertised(values["advertise-http"], http, "http", "advertise-http", "clients reach"),
     clusterId: values["cluster-id"] ?? null,
     logLevel: logLevelOf(values["log-level"]),
   };
+}
+
+type Values = ReturnType<typeof parseServeFlags>;
+
+/** Which cluster the node belongs to, and how the others reach it. */
+function membersIn(values: Values, id: string): Pick<ServeOptions, "peers" | "join" | "listen" | "address"> {
+  const { peers: list, join, listen, advertise } = values;
+  if (list !== undefined) {
+    if (join !== undefined)
+      throw new UsageError("--peers founds a cluster and --join asks one that runs: give one of them");
+    if (advertise !== undefined)
+      throw new UsageError("--advertise has no use with --peers, which says it already");
+    const peers = peersOf(required(list, "peers"));
+    const own = peers[id];
+    if (own === undefined)
+      throw new UsageError(`--peers does not name this node, ${id}: it should have ${id}=HOST:PORT`);
+    return { peers, join: null, listen: addressOf(listen ?? own, "listen"), address: own };
+  }
+  if (listen === undefined) {
+    throw new UsageError(
+      join === undefined
+        ? "--peers is missing (or --join, or --listen for a node that has a log already)"
+        : "--listen is missing: --join needs to know where the other nodes reach this one",
+    );
+  }
+  const bound = addressOf(listen, "listen");
+  const address =
+    advertised(advertise, bound, "listen", "advertise", "other nodes reach") ?? formatAddress(bound);
+  return { peers: null, join: join === undefined ? null : nodesIn(join, "--join"), listen: bound, address };
 }
 
 const NODE_ID = /^[A-Za-z0-9._-]{1,64}$/;
@@ -112,12 +151,18 @@ function addressOf(text: string, name: string): Address {
   return address;
 }
 
-/** An address that stands for every one of the machine's is none that a client could be told. */
-function advertised(text: string | undefined, bound: Address, name: string): string | null {
-  if (text !== undefined) return formatAddress(addressOf(text, `advertise-${name}`));
+/** An address that stands for every one of the machine's is none that anyone could be told. */
+function advertised(
+  text: string | undefined,
+  bound: Address,
+  name: string,
+  flag: string,
+  who: string,
+): string | null {
+  if (text !== undefined) return formatAddress(addressOf(text, flag));
   if (bound.host !== "0.0.0.0" && !/^[0:]+$/.test(bound.host)) return null;
   throw new UsageError(
-    `--${name} ${formatAddress(bound)} listens everywhere; say with --advertise-${name} HOST:PORT where clients reach this node`,
+    `--${name} ${formatAddress(bound)} listens everywhere; say with --${flag} HOST:PORT where ${who} this node`,
   );
 }
 

@@ -1,10 +1,12 @@
 import pino, { type Logger } from "pino";
 import { AlreadyInitializedError, RaftError } from "keelson";
+import { AdminClient } from "./admin-client.ts";
 import { formatAddress } from "./addresses.ts";
 import { DatabaseOpenError } from "./database.ts";
 import { ListenError } from "./listen.ts";
 import type { ServeOptions } from "./serve-options.ts";
-import { KvServer } from "./server.ts";
+import { join } from "./join.ts";
+import { KvServer, NoClusterError } from "./server.ts";
 import { StartError } from "./usage.ts";
 
 const STDERR = 2;
@@ -23,11 +25,15 @@ export async function serve(options: ServeOptions): Promise<number> {
   const server = await start(options, logger);
   const { line, http } = server.addresses;
   logger.info({ raft: formatAddress(options.listen), line, http, pid: process.pid }, "serving");
-  void followChanges(server, logger);
-  const end = await Promise.race([stop, server.stopped]);
+  void followChanges(server, options, logger);
+  const leaving = new AbortController();
+  const refused = joinCluster(server, options, logger, leaving.signal);
+  const end = await Promise.race([stop, server.stopped, refused]);
+  leaving.abort();
   if (typeof end === "string") logger.info(`${end}: closing`);
-  else if (end !== undefined) logger.fatal({ code: end.code }, end.message);
+  else if (end instanceof RaftError) logger.fatal({ code: end.code }, end.message);
   await server.close();
+  if (end instanceof StartError) throw end;
   if (end instanceof RaftError) throw new StartError(end.message, { cause: end });
   logger.info("closed");
   return 0;
@@ -64,7 +70,10 @@ async function start(options: ServeOptions, logger: Logger): Promise<KvServer> {
     }
     // These say what is wrong and what to do; anything else is a mistake of ours and keeps its stack.
     const isTold =
-      error instanceof RaftError || error instanceof DatabaseOpenError || error instanceof ListenError;
+      error instanceof RaftError ||
+      error instanceof DatabaseOpenError ||
+      error instanceof ListenError ||
+      error instanceof NoClusterError;
     if (isTold || isSystemError(error)) throw new StartError(error.message, { cause: error });
     throw error;
   }
@@ -74,7 +83,33 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "syscall" in error;
 }
 
-async function followChanges({ raft }: KvServer, logger: Logger): Promise<void> {
+/** Resolves with the reason if the cluster does not take this node in, and never otherwise. */
+function joinCluster(
+  { raft, isBlank }: KvServer,
+  { id, join: nodes, address }: ServeOptions,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<StartError> {
+  return new Promise((resolve, reject) => {
+    if (nodes === null) return;
+    const tell = (text: string): void => {
+      logger.info(text);
+    };
+    join({ id, address, isBlank, client: new AdminClient(nodes), tell, signal }).then(
+      () => {
+        if (!signal.aborted)
+          logger.info({ cluster: raft.metrics().clusterId }, "joined: a voter of the cluster");
+      },
+      (error: unknown) => {
+        if (error instanceof StartError) resolve(error);
+        else reject(error instanceof Error ? error : new Error(String(error)));
+      },
+    );
+  });
+}
+
+async function followChanges({ raft }: KvServer, { id }: ServeOptions, logger: Logger): Promise<void> {
+  let wasMember = false;
   for await (const change of raft.changes()) {
     switch (change.type) {
       case "role":
@@ -86,9 +121,20 @@ async function followChanges({ raft }: KvServer, logger: Logger): Promise<void> 
           change.leader === null ? "no leader is known" : `the leader is ${change.leader}`,
         );
         break;
-      case "membership":
-        logger.info({ index: change.index, voters: change.config.voters }, "the members");
+      case "membership": {
+        const { index, config } = change;
+        const { voters, learners } = config;
+        logger.info({ index, voters, learners }, "the members");
+        const isMember = [...voters, ...config.outgoingVoters, ...learners].includes(id);
+        if (wasMember && !isMember) {
+          logger.warn(
+            { index },
+            "this node is no member of the cluster any more: it can be stopped, and its directory deleted",
+          );
+        }
+        wasMember = isMember;
         break;
+      }
       case "stopped":
         break;
     }

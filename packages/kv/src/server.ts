@@ -14,17 +14,30 @@ export type LogFunction = NonNullable<RaftOptions<KvCommand, KvResult>["onLog"]>
 
 type ServerSettings = Omit<ServeOptions, "logLevel">;
 
+/** The node has no cluster, and was told of none. */
+export class NoClusterError extends Error {
+  override readonly name = "NoClusterError";
+  constructor() {
+    super(
+      "this node belongs to no cluster yet: its data directory is empty. Say with --peers which one it begins, or with --join which one it joins",
+    );
+  }
+}
+
 /** One node of the key-value store: its part of the cluster, and its two servers for clients. */
 export class KvServer {
   readonly #line: LineServer;
   readonly #http: HttpServer;
   readonly #raft: Raft<KvCommand, KvResult>;
+  /** The node had no log when it started. */
+  readonly isBlank: boolean;
   #closing: Promise<void> | null = null;
 
-  private constructor(line: LineServer, http: HttpServer, raft: Raft<KvCommand, KvResult>) {
+  private constructor(line: LineServer, http: HttpServer, raft: Raft<KvCommand, KvResult>, isBlank: boolean) {
     this.#line = line;
     this.#http = http;
     this.#raft = raft;
+    this.isBlank = isBlank;
   }
 
   /** Resolves when clients are served, which is before there is a leader. */
@@ -42,10 +55,13 @@ export class KvServer {
       const store = new KvStateMachine(() => openDatabase(dataDirectory(settings.data).state));
       const raft = await Raft.open(raftOptions(settings, { line, http }, store, onLog));
       closers.push(() => raft.close());
-      await raft.initialize(settings.peers);
+      const isBlank = raft.metrics().lastIndex === 0;
+      if (settings.peers !== null) await raft.initialize(settings.peers);
+      else if (isBlank && settings.join === null && raft.metrics().clusterId === null)
+        throw new NoClusterError();
       line.serve({ node: raft, store });
       http.serve({ node: raft, store });
-      return new KvServer(line, http, raft);
+      return new KvServer(line, http, raft, isBlank);
     } catch (error) {
       for (const close of closers.reverse()) await close();
       throw error;
@@ -101,8 +117,7 @@ function logOf({ data }: ServerSettings, onLog: LogFunction): LogStore {
   return wal(dataDirectory(data).log, { onLog });
 }
 
-function transportOf({ id, peers, listen }: ServerSettings): Transport {
+function transportOf({ listen, address }: ServerSettings): Transport {
   const bound = formatAddress(listen);
-  const own = peers[id] ?? bound;
-  return tcp(own === bound ? { listen: bound } : { listen: bound, advertise: own });
+  return tcp(address === bound ? { listen: bound } : { listen: bound, advertise: address });
 }

@@ -41,7 +41,7 @@ async function started(args: readonly string[]): Promise<Keelson> {
   return keelson;
 }
 
-const NAMES = "demo, serve, inspect, recover";
+const NAMES = "demo, serve, status, members, add, remove, promote, demote, transfer, inspect, recover";
 
 describe("keelson", () => {
   it("tells its commands and their flags", async () => {

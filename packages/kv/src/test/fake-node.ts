@@ -1,4 +1,4 @@
-import type { RaftMetrics } from "keelson";
+import type { MembershipChange, RaftMetrics, Staleness } from "keelson";
 import type { KvCommand, KvResult } from "../commands.ts";
 import type { KvNode } from "../kv-node.ts";
 import type { KvStateMachine } from "../state-machine.ts";
@@ -32,6 +32,32 @@ export class FakeNode implements KvNode {
     this.consistency = options.consistency;
     if (this.failure !== null) throw this.failure;
     return query();
+  }
+
+  /** What changes of membership asked for. */
+  readonly changes: unknown[] = [];
+
+  changeMembership(change: MembershipChange, options: object = {}): Promise<void> {
+    return this.#note({ change, ...options });
+  }
+
+  addLearner(id: string, address: string, options: object = {}): Promise<void> {
+    return this.#note({ learner: id, address, ...options });
+  }
+
+  async transferLeadership(to?: string): Promise<string> {
+    await this.#note({ transfer: to ?? null });
+    return to ?? "n2";
+  }
+
+  staleness(): Staleness {
+    return { appliedIndex: 7, commitIndex: 9, leaderHeardMsAgo: 12.3 };
+  }
+
+  #note(what: object): Promise<void> {
+    if (this.failure !== null) return Promise.reject(this.failure);
+    this.changes.push(what);
+    return Promise.resolve();
   }
 
   metrics(): RaftMetrics {

@@ -1,0 +1,178 @@
+import * as v from "valibot";
+import { KvClientError } from "./client.ts";
+import { count } from "./terminal.ts";
+import { StartError } from "./usage.ts";
+
+/** What one request may take before another node is asked; the server itself says sooner that something takes long. */
+const ATTEMPT_MS_MAX = 15_000;
+const PAUSE_MS = 250;
+/** Redirects that one request follows: more are two nodes that each take the other for the leader. */
+const REDIRECTS_MAX = 3;
+
+const Member = v.object({
+  id: v.string(),
+  address: v.string(),
+  role: v.picklist(["voter", "learner", "leaving"]),
+  lag: v.nullable(v.number()),
+  active: v.nullable(v.boolean()),
+  http: v.optional(v.string()),
+});
+const Members = v.object({
+  id: v.string(),
+  role: v.string(),
+  term: v.number(),
+  leader: v.nullable(v.object({ id: v.string(), http: v.optional(v.string()) })),
+  changing: v.boolean(),
+  members: v.array(Member),
+});
+const ErrorBody = v.object({
+  error: v.object({
+    code: v.string(),
+    message: v.string(),
+    outcome: v.picklist(["not-done", "unknown", "done"]),
+  }),
+});
+
+export type Member = v.InferOutput<typeof Member>;
+export type Members = v.InferOutput<typeof Members>;
+
+/** How far a member is on its way; "": nothing to say. */
+export function progressOf(id: string, { members }: Members): string {
+  const member = members.find((one) => one.id === id);
+  if (member?.role !== "learner") return "";
+  if (member.active === false) return `${id} is a learner and does not answer at ${member.address}`;
+  return member.lag === null ? "" : `${id} is a learner, ${count(member.lag, "entry", "entries")} behind`;
+}
+
+/** Asks a cluster's nodes how it is, and to change. Requests go to the leader, wherever it is. */
+export class AdminClient {
+  readonly #nodes: readonly string[];
+  #turn = 0;
+
+  constructor(nodes: readonly string[]) {
+    this.#nodes = nodes;
+  }
+
+  /** The members as the leader knows them; as some node does, if there is no leader to be found. */
+  async members(): Promise<Members> {
+    const found = await this.#ask("/members", Members);
+    const leader = found.leader?.http;
+    if (found.role === "leader" || leader === undefined) return found;
+    return new AdminClient([leader]).#ask("/members", Members).catch(() => found);
+  }
+
+  /** What a node says of itself at /status. */
+  status(): Promise<Record<string, unknown>> {
+    return this.#ask("/status", v.record(v.string(), v.unknown()));
+  }
+
+  /** One request, on the leader, once. @throws KvClientError */
+  async change(method: "POST" | "DELETE", target: string, body?: object): Promise<unknown> {
+    let node = this.#next();
+    // If this one does not answer, or sends us to one that does not, the next request begins at another.
+    this.#turn += 1;
+    for (let redirects = 0; ; redirects++) {
+      const response = await this.#fetch(node, method, target, body);
+      const location = response.status === 307 ? response.headers.get("location") : null;
+      if (location === null || redirects === REDIRECTS_MAX) return resultOf(response);
+      await response.arrayBuffer();
+      node = new URL(location).host;
+    }
+  }
+
+  /** From the first node that answers. */
+  async #ask<Schema extends v.GenericSchema>(target: string, schema: Schema): Promise<v.InferOutput<Schema>> {
+    let failure: unknown;
+    for (const _ of this.#nodes) {
+      try {
+        const answer = v.safeParse(schema, await resultOf(await this.#fetch(this.#next(), "GET", target)));
+        if (answer.success) return answer.output;
+        throw new KvClientError("BAD_ANSWER", "not-done", 200, "what answers there is no node of Keelson");
+      } catch (error) {
+        failure = error;
+        this.#turn += 1;
+      }
+    }
+    throw failure;
+  }
+
+  #next(): string {
+    return this.#nodes[this.#turn % this.#nodes.length] ?? "";
+  }
+
+  async #fetch(node: string, method: string, target: string, body?: object): Promise<Response> {
+    try {
+      return await fetch(`http://${node}${target}`, {
+        method,
+        redirect: "manual",
+        signal: AbortSignal.timeout(ATTEMPT_MS_MAX),
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+    } catch (cause) {
+      const reason = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
+      const code = reason instanceof Error && "code" in reason ? ` (${String(reason.code)})` : "";
+      // Whatever is asked here may be asked again: it names what should be, not what should be done.
+      throw new KvClientError("UNREACHABLE", "unknown", null, `${node} cannot be reached${code}`, { cause });
+    }
+  }
+}
+
+async function resultOf(response: Response): Promise<unknown> {
+  const text = await response.text();
+  if (response.ok) return text === "" ? {} : (JSON.parse(text) as unknown);
+  const body = v.safeParse(v.pipe(v.string(), v.parseJson(), ErrorBody), text);
+  if (!body.success) {
+    throw new KvClientError(
+      "BAD_ANSWER",
+      "unknown",
+      response.status,
+      `an answer with status ${response.status}`,
+    );
+  }
+  const { code, message, outcome } = body.output.error;
+  throw new KvClientError(code, outcome, response.status, message);
+}
+
+/** How a change of the cluster is brought about. */
+export interface Goal {
+  /** One request towards it. */
+  readonly request: (client: AdminClient) => Promise<unknown>;
+  /** Whether it is reached already. */
+  readonly isReached: (members: Members) => boolean;
+  /** Told what is known each time that it is not reached yet. */
+  readonly onProgress?: (members: Members) => void;
+  readonly timeoutMs: number;
+}
+
+/**
+ * Asks until the goal is reached: a node may be gone, leadership may change, and new members take their time. Each
+ * request names what should be, so asking twice does no harm.
+ *
+ * @throws StartError it was refused, or not reached in time
+ */
+export async function pursue(client: AdminClient, goal: Goal): Promise<Members> {
+  const deadline = performance.now() + goal.timeoutMs;
+  let last = "no node answered";
+  for (;;) {
+    try {
+      const members = await client.members();
+      if (goal.isReached(members)) return members;
+      goal.onProgress?.(members);
+      await goal.request(client);
+      continue;
+    } catch (error) {
+      if (!(error instanceof KvClientError)) throw error;
+      if (isFinal(error)) throw new StartError(error.message, { cause: error });
+      last = error.message;
+    }
+    if (performance.now() > deadline) {
+      throw new StartError(`not done within ${Math.round(goal.timeoutMs / 1000)} s: ${last}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
+}
+
+/** Whether asking again would give the same answer. */
+function isFinal({ status }: KvClientError): boolean {
+  return status !== null && status >= 400 && status < 500 && status !== 409 && status !== 429;
+}
