@@ -94,6 +94,13 @@ describe("what is committed", () => {
     expect(node.commitIndex).toBe(2);
   });
 
+  it("is not moved by who does not lead, though it were the only voter", () => {
+    const log = { ...logOf("1-3@1"), baseConfig: configOf(["a"]) };
+    const node = restarted({ log, term: 1 });
+    node.handlePersisted(node.takeActions().persistId, 1);
+    expect([node.role, node.commitIndex]).toEqual(["follower", 0]);
+  });
+
   it("C5: by a sole voter waits for its own disk", () => {
     const group = new CoreGroup(["a"]);
     group.host("a").createCluster(["a"], 0);

@@ -307,6 +307,101 @@ describe("a node", () => {
     }
   });
 
+  it("learns the time from whatever it is told, and never lets it go back", () => {
+    const inputs: readonly ((node: RaftNode, now: number) => unknown)[] = [
+      (node, now) => node.proposeCommand(now),
+      (node, now) => node.proposeCommands(2, now),
+      (node, now) => node.proposeConfig(ABC, now),
+      (node, now) => node.transferLeadership("b", now),
+      (node, now) => node.leaseIndex(now),
+      (node, now) => node.readIndex(now),
+      (node, now) => node.handleMessage(accepted("b", node.term, 2), now),
+      (node, now) => node.handleTimeout(now),
+      (node, now) => node.handlePersisted(1, now),
+      (node, now) => node.handleCompacted(0, now),
+      (node, now) => node.handleSnapshotInstalled(at("1@1"), ABC, now),
+    ];
+    for (const input of inputs) {
+      const node = leading();
+      input(node, 1010);
+      expect([String(input), node.capture().now]).toEqual([String(input), 1010]);
+      input(node, 990);
+      expect(node.capture().now).toBe(1010);
+    }
+    const fresh = RaftNode.start({ id: "a", random: () => 0 });
+    fresh.createCluster(["a"], 77);
+    expect(fresh.capture().now).toBe(77);
+  });
+
+  it("E15: that was restarted helps nobody to depose a leader that it may just have heard", () => {
+    const ask = { type: "request-vote", from: "c", term: 2, last: at("9@1"), transfer: false } as const;
+    for (const [now, granted] of [
+      [399, [false]],
+      [400, [true]],
+    ] as const) {
+      const node = restarted({ log: logOf("1-3@1", "0@0", FIRST) });
+      node.handleMessage(ask, now);
+      const answers = saysAll(node, now).filter(({ type }) => type === "request-vote-reply");
+      expect([now, answers.map((answer) => "granted" in answer && answer.granted)]).toEqual([now, granted]);
+    }
+  });
+
+  it("D11: does not campaign while its disk takes too long, and does afterwards", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", FIRST), preVote: false, storageStallMs: 100 });
+    node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "2@1") }), 10);
+    const { persistId } = node.takeActions();
+    const deadline = node.capture().electionDeadline ?? 0;
+    expect(deadline).toBeGreaterThan(110);
+    node.handleTimeout(deadline);
+    expect([node.role, node.term]).toEqual(["follower", 1]);
+    const later = node.capture().electionDeadline ?? 0;
+    expect(later).toBeGreaterThan(deadline);
+    node.handlePersisted(persistId, later - 1);
+    node.handleTimeout(later);
+    expect([node.role, node.term]).toEqual(["candidate", 2]);
+  });
+
+  it("stands for election at once when its leader asks it to", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", FIRST) });
+    node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "") }), 10);
+    expect([node.leaderHeardAt, node.departing]).toEqual([10, []]);
+    node.handleMessage({ type: "timeout-now", from: "b", term: 1 }, 11);
+    expect([node.role, node.term]).toEqual(["candidate", 2]);
+  });
+
+  it("tells who leads next as soon as that one has all, with the very answer that says so", () => {
+    const node = leading();
+    node.handleMessage(accepted("b", node.term, 1), 1001);
+    expect(node.transferLeadership("b", 1002)).toEqual({ to: "b" });
+    expect([node.transferTarget, node.takesCommands]).toEqual(["b", false]);
+    expect(said(act(node, 1002)).map(({ type }) => type)).not.toContain("timeout-now");
+    node.handleMessage(accepted("b", node.term, 2), 1003);
+    expect(said(act(node, 1003)).map(({ type }) => type)).toContain("timeout-now");
+  });
+
+  it("leaves a joint configuration as soon as that is committed, by an answer or by its own disk", () => {
+    const target = configOf(["a", "b"]);
+    for (const ownDiskLast of [false, true]) {
+      const node = leading();
+      node.handleMessage(accepted("b", node.term, 2), 1001);
+      act(node, 1001);
+      expect(node.proposeConfig(target, 1002)).toEqual({ index: 3, term: node.term });
+      const { persistId } = node.takeActions();
+      expect(node.config.outgoingVoters).toEqual(["a", "b", "c"]);
+      if (ownDiskLast) {
+        node.handleMessage(accepted("b", node.term, 3), 1003);
+        expect(node.config.outgoingVoters).toEqual(["a", "b", "c"]);
+        node.handlePersisted(persistId, 1004);
+      } else {
+        node.handlePersisted(persistId, 1003);
+        expect(node.config.outgoingVoters).toEqual(["a", "b", "c"]);
+        node.handleMessage(accepted("b", node.term, 3), 1004);
+      }
+      expect([node.commitIndex, node.config]).toEqual([3, target]);
+      expect(node.departing).toEqual(["c"]);
+    }
+  });
+
   it("takes no message of a term that is none", () => {
     for (const term of [-1, 1.5, Number.NaN, Infinity]) {
       const node = restarted({ log: logOf("1@1") });
