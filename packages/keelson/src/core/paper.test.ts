@@ -1,0 +1,862 @@
+// A test for each rule of the Raft paper (extended version): Figure 2, then §§5 to 8, each named by its section and its
+// rule in a few words of our own. Deeper tests of the same rules stand beside the parts that keep them.
+import { describe, expect, it } from "vitest";
+
+import { CoreGroup, ofType } from "../testing/core-group.ts";
+import {
+  configOf,
+  RaftNode,
+  type AppendEntries,
+  type LogPosition,
+  type Message,
+  type NodeId,
+  type RequestVote,
+} from "./index.ts";
+import {
+  ABC,
+  accepted,
+  act,
+  appendEntries,
+  at,
+  leading,
+  logOf,
+  offer,
+  range,
+  refused,
+  repliesIn,
+  restarted,
+  saysAll,
+} from "./test/script.ts";
+
+const THREE = ["a", "b", "c"];
+const FIVE = ["a", "b", "c", "d", "e"];
+const FOUNDED = [{ index: 1, config: ABC }];
+/** Later than the promise of a node that restarted at 0. */
+const LATER = 1_000;
+
+function requestVote(from: NodeId, term: number, last: string): RequestVote {
+  return { type: "request-vote", from, term, last: at(last), transfer: false };
+}
+
+function votesIn(messages: readonly Message[]): boolean[] {
+  return messages.flatMap((message) => (message.type === "request-vote-reply" ? [message.granted] : []));
+}
+
+/** A node of a, b and c with this log. */
+function nodeWith(log: string, setting: Parameters<typeof restarted>[0] = {}): RaftNode {
+  return restarted({ log: logOf(log, "0@0", FOUNDED), preVote: false, ...setting });
+}
+
+/** All that a node says about one message. */
+function answer(node: RaftNode, message: Message, now = LATER): Message[] {
+  node.handleMessage(message, now);
+  return saysAll(node, now);
+}
+
+function appendsTo(to: NodeId, node: RaftNode, now = LATER): AppendEntries[] {
+  return act(node, now).messages.flatMap((letter) =>
+    letter.to === to && letter.message.type === "append-entries" ? [letter.message] : [],
+  );
+}
+
+/** A leader of term 2 whose log is 1@1 2@2, and that b and c have answered. */
+function heardLeader(): RaftNode {
+  const node = leading();
+  for (const id of ["b", "c"]) node.handleMessage(accepted(id, 2, 2), LATER);
+  act(node, LATER);
+  return node;
+}
+
+describe("Figure 2, state", () => {
+  it("currentTerm begins at 0, grows only, and is saved before anything is said in it", () => {
+    const node = RaftNode.start({ id: "a", random: () => 0 });
+    expect(node.term).toBe(0);
+    node.handleMessage(requestVote("b", 4, "1@1"), 1);
+    const actions = node.takeActions();
+    expect(actions.hardState).toEqual({ term: 4, votedFor: "b" });
+    expect(actions.messages).toEqual([]);
+    expect(actions.messagesAfterPersist).toHaveLength(1);
+    node.handlePersisted(actions.persistId, 1);
+    node.handleMessage(requestVote("c", 3, "9@3"), 2);
+    expect(node.term).toBe(4);
+  });
+
+  it("votedFor is kept over a restart, and empty in each new term", () => {
+    const node = nodeWith("1@1", { term: 3, votedFor: "b" });
+    expect(votesIn(answer(node, requestVote("c", 3, "9@3")))).toEqual([false]);
+    node.handleMessage(appendEntries({ term: 4, entries: range("1@1", "") }), LATER);
+    expect(node.votedFor).toBeNull();
+  });
+
+  it("the log begins at index 1, each entry with the term in which its leader received it", () => {
+    const group = CoreGroup.started(THREE);
+    group.write("a", "x");
+    group.elect("b");
+    group.write("b", "y");
+    const [first, ...rest] = group.host("c").memory;
+    expect(first?.index).toBe(1);
+    expect(rest.find(({ payload }) => payload === "x")?.term).toBe(2);
+    expect(rest.find(({ payload }) => payload === "y")?.term).toBe(3);
+  });
+
+  it("commitIndex begins at what a snapshot covers, and grows only", () => {
+    expect(nodeWith("1-5@1").commitIndex).toBe(0);
+    const node = nodeWith("1-5@1", { commit: 3 });
+    answer(node, appendEntries({ term: 2, entries: range("5@1", ""), commit: 1 }));
+    expect(node.commitIndex).toBe(3);
+  });
+
+  it("nextIndex begins after the leader's last entry, matchIndex at 0, both anew in each election", () => {
+    const node = leading({ log: logOf("1-7@1", "0@0", FOUNDED) });
+    for (const id of ["b", "c"]) expect(node.progress(id)).toMatchObject({ match: 0, next: 8 });
+  });
+
+  it("matchIndex grows only", () => {
+    const node = heardLeader();
+    node.handleMessage(accepted("b", 2, 1), LATER);
+    expect(node.progress("b")?.match).toBe(2);
+  });
+});
+
+describe("Figure 2, AppendEntries, receiver", () => {
+  it("1: refuses a leader of an earlier term, and tells it the term", () => {
+    const node = nodeWith("1-3@1", { term: 5 });
+    const replies = repliesIn(answer(node, appendEntries({ term: 4, entries: range("3@1", "4@4") })));
+    expect(replies).toMatchObject([{ term: 5, outcome: { accepted: false } }]);
+    expect(node.log.last).toEqual(at("3@1"));
+    expect(node.leader).toBeNull();
+  });
+
+  it.each([
+    ["lacks the entry before", "1-3@1", "5@1", "6@2"],
+    ["has another term there", "1-3@1 4@2", "4@3", "5@3"],
+  ])("2: refuses entries when its log %s them", (_, log, prev, entries) => {
+    const node = nodeWith(log, { term: 3 });
+    const replies = repliesIn(answer(node, appendEntries({ term: 4, entries: range(prev, entries) })));
+    expect(replies).toMatchObject([{ outcome: { accepted: false, refused: at(prev).index } }]);
+    expect(node.log.last.index).toBeLessThan(5);
+  });
+
+  it("3: removes an entry that differs in term, and all after it", () => {
+    const node = nodeWith("1-2@1 3-6@2", { term: 2 });
+    answer(node, appendEntries({ term: 4, entries: range("2@1", "3@3") }));
+    expect(node.log.last).toEqual(at("3@3"));
+    expect(node.log.termAt(4)).toBeUndefined();
+  });
+
+  it("3: removes nothing where nothing differs, though the message ends earlier", () => {
+    const node = nodeWith("1-6@1", { term: 2 });
+    node.handleMessage(appendEntries({ term: 2, entries: range("1@1", "2@1") }), LATER);
+    expect(node.log.last).toEqual(at("6@1"));
+    expect(node.takeActions().append).toBeNull();
+  });
+
+  it("4: appends what it lacks, and no entry twice", () => {
+    const node = nodeWith("1-3@1", { term: 2 });
+    node.handleMessage(appendEntries({ term: 2, entries: range("1@1", "2-3@1 4-5@2") }), LATER);
+    expect(node.takeActions().append).toEqual({ truncateFrom: null, from: 4, to: 6 });
+    expect(node.log.last).toEqual(at("5@2"));
+  });
+
+  it.each([
+    ["the leader's commit index", 3, 3],
+    ["the last new entry", 9, 4],
+  ])("5: commits up to the smaller one, here %s", (_, commit, expected) => {
+    const node = nodeWith("1-6@1", { term: 2 });
+    answer(node, appendEntries({ term: 2, entries: range("2@1", "3-4@1"), commit }));
+    expect(node.commitIndex).toBe(expected);
+  });
+});
+
+describe("Figure 2, RequestVote, receiver", () => {
+  it("1: refuses a candidate of an earlier term, and tells it the term", () => {
+    const node = nodeWith("1@1", { term: 5 });
+    expect(answer(node, requestVote("b", 4, "9@4"))).toMatchObject([{ granted: false, term: 5 }]);
+  });
+
+  it("2: votes for whoever is up to date if it has not voted in the term, or voted for the same", () => {
+    const node = nodeWith("1@1");
+    expect(votesIn(answer(node, requestVote("b", 3, "1@1")))).toEqual([true]);
+    expect(votesIn(answer(node, requestVote("b", 3, "1@1")))).toEqual([true]);
+    expect(votesIn(answer(node, requestVote("c", 3, "1@1")))).toEqual([false]);
+    expect(votesIn(answer(node, requestVote("c", 4, "0@0")))).toEqual([false]);
+    expect(votesIn(answer(node, requestVote("b", 4, "1@1")))).toEqual([true]);
+  });
+});
+
+describe("Figure 2, rules for all servers", () => {
+  it("apply what is committed, in the log's order, each entry once", () => {
+    const group = CoreGroup.started(THREE);
+    for (const text of ["x", "y", "z"]) group.write("a", text);
+    group.beat();
+    for (const id of THREE) {
+      const applied = group.host(id).applied.map(({ index }) => index);
+      expect(applied).toEqual(applied.map((_, n) => n + 1));
+      expect(
+        group
+          .host(id)
+          .applied.map(({ payload }) => payload)
+          .slice(-3),
+      ).toEqual(["x", "y", "z"]);
+    }
+  });
+
+  it.each<[string, (term: number) => Message]>([
+    ["a request for a vote", (term) => requestVote("b", term, "0@0")],
+    ["a vote", (term) => ({ type: "request-vote-reply", from: "b", term, granted: false })],
+    ["entries", (term) => appendEntries({ term, entries: range("1@1", "") })],
+    ["an acknowledgement", (term) => accepted("b", term, 1)],
+    ["a snapshot", (term) => offer("5@3", { term })],
+  ])("a later term in %s makes a candidate and a leader a follower in it", (_, message) => {
+    const candidate = nodeWith("1@1");
+    candidate.handleTimeout(LATER);
+    expect(candidate.role).toBe("candidate");
+    for (const node of [candidate, leading({ checkQuorum: false })]) {
+      const later = node.term + 3;
+      node.handleMessage(message(later), LATER);
+      expect([node.role, node.term]).toEqual(["follower", later]);
+    }
+  });
+});
+
+describe("Figure 2, rules for followers", () => {
+  it("they answer leaders and candidates, and begin nothing", () => {
+    const node = nodeWith("1@1", { term: 2 });
+    expect(saysAll(node)).toEqual([]);
+    expect(answer(node, appendEntries({ term: 2, entries: range("1@1", "") }))).toHaveLength(1);
+  });
+
+  it("they become candidates when neither a leader nor a candidate they voted for is heard in time", () => {
+    const node = nodeWith("1@1", { random: () => 0 });
+    node.handleTimeout(399);
+    expect(node.role).toBe("follower");
+    answer(node, appendEntries({ term: 2, entries: range("1@1", "") }), 399);
+    node.handleTimeout(399 + 399);
+    expect(node.role).toBe("follower");
+    expect(votesIn(answer(node, requestVote("b", 3, "1@1"), 399 + 400))).toEqual([true]);
+    node.handleTimeout(399 + 400 + 399);
+    expect(node.role).toBe("follower");
+    node.handleTimeout(399 + 400 + 400);
+    expect(node.role).toBe("candidate");
+  });
+});
+
+describe("Figure 2, rules for candidates", () => {
+  it("a campaign is a new term, an own vote, a new timeout, and a request to every other voter", () => {
+    const node = nodeWith("1-3@1");
+    node.handleTimeout(LATER);
+    expect(node).toMatchObject({ role: "candidate", term: 2, votedFor: "a" });
+    const { timer, hardState, messagesAfterPersist } = node.takeActions();
+    expect(hardState).toEqual({ term: 2, votedFor: "a" });
+    expect(timer).toBeGreaterThanOrEqual(LATER + 400);
+    expect(messagesAfterPersist.map(({ to }) => to)).toEqual(["b", "c"]);
+    expect(messagesAfterPersist[0]?.message).toMatchObject({ term: 2, last: at("3@1") });
+  });
+
+  it("votes of a majority make a leader", () => {
+    const node = nodeWith("1@1");
+    node.handleTimeout(LATER);
+    act(node, LATER);
+    expect(node.role).toBe("candidate");
+    answer(node, { type: "request-vote-reply", from: "c", term: 2, granted: true });
+    expect(node).toMatchObject({ role: "leader", leader: "a" });
+  });
+
+  it("entries from the new leader make a follower, which keeps its vote", () => {
+    const node = nodeWith("1@1");
+    node.handleTimeout(LATER);
+    act(node, LATER);
+    answer(node, appendEntries({ from: "c", term: 2, entries: range("1@1", "") }));
+    expect(node).toMatchObject({ role: "follower", leader: "c", votedFor: "a" });
+  });
+
+  it("an election without a winner is followed by another", () => {
+    const node = nodeWith("1@1");
+    node.handleTimeout(LATER);
+    act(node, LATER);
+    node.handleTimeout(LATER + 800);
+    expect([node.role, node.term]).toEqual(["candidate", 3]);
+  });
+});
+
+describe("Figure 2, rules for leaders", () => {
+  it("they let themselves be heard at once, and then whenever they were silent for an interval", () => {
+    const node = nodeWith("1@1");
+    node.handleTimeout(LATER);
+    act(node, LATER);
+    node.handleMessage({ type: "request-vote-reply", from: "b", term: 2, granted: true }, LATER);
+    const { messages, timer } = act(node, LATER);
+    expect(messages.map(({ to, message }) => [to, message.type])).toEqual([
+      ["b", "append-entries"],
+      ["c", "append-entries"],
+    ]);
+    expect(timer).toBe(LATER + 80);
+    node.handleTimeout(LATER + 80);
+    expect(act(node, LATER + 80).messages).toHaveLength(2);
+  });
+
+  it("they append a command to their own log, and it is answered once it is committed and applied", () => {
+    const group = CoreGroup.started(THREE);
+    group.isolate("a");
+    const position = group.write("a", "x");
+    expect(group.positions("a").at(-1)).toBe(`${position.index}@${position.term}`);
+    expect(group.node("a").commitStatus(position)).toBe("in-progress");
+    group.heal();
+    group.beat();
+    expect(group.node("a").commitStatus(position)).toBe("committed");
+    expect(group.host("a").applied.at(-1)?.payload).toBe("x");
+  });
+
+  it("they send each follower all from its nextIndex on", () => {
+    const node = heardLeader();
+    node.proposeCommands(3, LATER);
+    expect(appendsTo("b", node)).toMatchObject([{ entries: { prev: at("2@2"), lastIndex: 5 } }]);
+  });
+
+  it("success moves matchIndex and nextIndex on", () => {
+    const node = heardLeader();
+    node.proposeCommands(3, LATER);
+    act(node, LATER);
+    node.handleMessage(accepted("b", 2, 4), LATER);
+    expect(node.progress("b")).toMatchObject({ match: 4, next: 6 });
+    node.handleMessage(accepted("b", 2, 5), LATER);
+    expect(node.progress("b")).toMatchObject({ match: 5, next: 6 });
+  });
+
+  it("a refusal moves nextIndex back, and they try again", () => {
+    const node = leading({ log: logOf("1-7@1", "0@0", FOUNDED) });
+    node.handleMessage(refused("b", 2, 7, "4@1"), LATER);
+    expect(node.progress("b")?.next).toBe(5);
+    expect(appendsTo("b", node)).toMatchObject([{ entries: { prev: at("4@1") } }]);
+  });
+
+  it("they commit the last entry of their own term that a majority has", () => {
+    const node = heardLeader();
+    node.proposeCommands(4, LATER);
+    act(node, LATER);
+    node.handleMessage(accepted("b", 2, 4), LATER);
+    expect(node.commitIndex).toBe(4);
+    node.handleMessage(accepted("c", 2, 5), LATER);
+    expect(node.commitIndex).toBe(5);
+  });
+});
+
+describe("§5.1, basics", () => {
+  it("each server is a follower, a candidate or a leader, and all that is usual is one leader and followers", () => {
+    const group = CoreGroup.started(FIVE);
+    expect(group.leaders).toEqual(["a"]);
+    for (const id of FIVE.slice(1)) expect(group.node(id).role).toBe("follower");
+  });
+
+  it("terms are a clock: whoever is behind takes over the later one it hears of", () => {
+    const group = CoreGroup.started(FIVE);
+    group.isolate("c");
+    group.elect("b");
+    group.elect("a");
+    const { term } = group.node("a");
+    expect(group.node("c").term).toBeLessThan(term);
+    group.heal();
+    group.beat();
+    expect(group.node("c").term).toBe(term);
+  });
+
+  it("a request of an earlier term changes nothing", () => {
+    const node = nodeWith("1-3@1", { term: 5, votedFor: "b" });
+    const before = { last: node.log.last, vote: node.votedFor, leader: node.leader };
+    answer(node, appendEntries({ term: 4, entries: range("1@1", "2-9@4"), commit: 9 }));
+    answer(node, requestVote("c", 4, "9@4"));
+    answer(node, offer("30@4", { term: 4 }));
+    expect({ last: node.log.last, vote: node.votedFor, leader: node.leader }).toEqual(before);
+    expect(node.commitIndex).toBe(0);
+  });
+
+  it("requests are sent again when no answer comes", () => {
+    const group = CoreGroup.started(THREE);
+    group.stop((message, to) => message.type === "append-entries" && to === "c");
+    const position = group.write("a", "x");
+    group.beat();
+    expect(group.node("c").log.contains(position)).toBe(false);
+    group.stop(null);
+    group.stopped = [];
+    group.beat();
+    group.beat();
+    expect(group.node("c").log.contains(position)).toBe(true);
+  });
+});
+
+describe("§5.2, leader election", () => {
+  it("servers begin as followers, also after a crash", () => {
+    const group = CoreGroup.started(THREE);
+    group.crash("a");
+    group.restart("a");
+    expect(group.node("a").role).toBe("follower");
+  });
+
+  it("heartbeats keep a leader in office", () => {
+    const group = CoreGroup.started(THREE);
+    const { term } = group.node("a");
+    group.advance(20_000);
+    expect(group.leaders).toEqual(["a"]);
+    expect(group.node("a").term).toBe(term);
+  });
+
+  it("one vote a term, to who asks first: at most one leader", () => {
+    const group = CoreGroup.started(FIVE, { preVote: false, checkQuorum: false });
+    group.crash("a");
+    group.timeOut("b");
+    group.fire("c");
+    group.settle();
+    expect(group.node("b").term).toBe(group.node("c").term);
+    expect(group.leaders.length).toBeLessThanOrEqual(1);
+    for (const id of ["d", "e"]) expect(group.host(id).hardState.votedFor).toBe("b");
+  });
+
+  it("a candidate refuses entries of an earlier term, and remains one", () => {
+    const node = nodeWith("1@1", { term: 4 });
+    node.handleTimeout(LATER);
+    act(node, LATER);
+    answer(node, appendEntries({ term: 4, entries: range("1@1", "2@4") }));
+    expect([node.role, node.term]).toEqual(["candidate", 5]);
+  });
+
+  it("a split vote ends in another election, and chance in the timeouts keeps it from going on", () => {
+    const group = CoreGroup.started(["a", "b", "c", "d"], { preVote: false, checkQuorum: false });
+    group.crash("a");
+    group.isolate("b");
+    group.isolate("c");
+    group.timeOut("b");
+    group.fire("c");
+    group.settle();
+    expect(group.leaders).toEqual([]);
+    group.heal();
+    group.advance(6 * group.electionMsMax);
+    expect(group.leaders).toHaveLength(1);
+  });
+
+  it("timeouts are drawn anew from a fixed range each time", () => {
+    const draws = [0, 0.25, 0.999];
+    const node = nodeWith("1@1", { random: () => draws.shift() ?? 0 });
+    const dues: number[] = [];
+    for (let now = 0, n = 0; n < 2; n++) {
+      const due = act(node, now).timer ?? NaN;
+      dues.push(due - now);
+      now = due;
+      node.handleTimeout(now);
+    }
+    // The first of them went into the first id of a read.
+    expect(dues).toEqual([500, expect.closeTo(799.6)]);
+  });
+});
+
+describe("§5.3, log replication", () => {
+  it("a leader sends a command to all at once, and again without end to those that do not answer", () => {
+    const group = CoreGroup.started(THREE);
+    group.crash("c");
+    group.forget();
+    const position = group.propose("a", "x");
+    group.drain(group.host("a"));
+    expect(new Set(group.letters.map(({ to }) => to))).toEqual(new Set(["b", "c"]));
+    group.settle();
+    expect(group.node("a").commitStatus(position)).toBe("committed");
+    group.advance(30_000);
+    group.restart("c");
+    group.beat();
+    group.beat();
+    expect(group.node("c").commitStatus(position)).toBe("committed");
+  });
+
+  it("committing an entry commits all before it, those of earlier leaders too", () => {
+    const group = CoreGroup.started(THREE);
+    group.stop((message) => message.type === "append-entries-reply");
+    const earlier = group.write("a", "x");
+    expect(group.node("a").commitStatus(earlier)).toBe("in-progress");
+    group.stop(null);
+    group.stopped = [];
+    group.crash("a");
+    group.elect("b");
+    expect(group.node("b").commitStatus(earlier)).toBe("committed");
+  });
+
+  it("followers learn from later messages how far the log is committed", () => {
+    const group = CoreGroup.started(THREE);
+    const position = group.write("a", "x");
+    expect(group.node("b").commitStatus(position)).toBe("in-progress");
+    group.beat();
+    expect(group.node("b").commitStatus(position)).toBe("committed");
+  });
+
+  it("Log Matching: a leader makes one entry for each index of its term, and an entry never moves", () => {
+    const node = heardLeader();
+    const positions = Array.from({ length: 5 }, () => node.proposeCommand(LATER) as LogPosition);
+    expect(positions).toEqual([3, 4, 5, 6, 7].map((index) => ({ index, term: 2 })));
+  });
+
+  it("Log Matching: logs that agree on an entry agree on all before it", () => {
+    const node = nodeWith("1-2@1 3-4@2", { term: 3 });
+    // 5@3 follows 4@3 in the leader's log: it is not taken after 4@2.
+    answer(node, appendEntries({ term: 3, entries: range("4@3", "5@3") }));
+    expect(node.log.termAt(5)).toBeUndefined();
+    answer(node, appendEntries({ term: 3, entries: range("2@1", "3-5@3") }));
+    expect([3, 4, 5].map((index) => node.log.termAt(index))).toEqual([3, 3, 3]);
+  });
+
+  it.each([
+    ["(a): lacks the last entry", "1-3@1 4-5@4 6-7@5 8-9@6"],
+    ["(b): lacks many", "1-3@1 4@4"],
+    ["(c): has one too many", "1-3@1 4-5@4 6-7@5 8-11@6"],
+    ["(d): has two of a term that the leader never saw", "1-3@1 4-5@4 6-7@5 8-10@6 11-12@7"],
+    ["(e): lacks some and has others", "1-3@1 4-7@4"],
+    ["(f): led two terms alone", "1-3@1 4-6@2 7-11@3"],
+  ])("Figure 7 %s: the leader brings its log to equal its own", (_, log) => {
+    const leader = leading({ id: "b", log: logOf("1-3@1 4-5@4 6-7@5 8-10@6", "0@0", FOUNDED), term: 7 }, [
+      "c",
+    ]);
+    const follower = nodeWith(log, { term: 7 });
+    const before = leader.log.slice(0, leader.log.last.index);
+    let toFollower = act(leader, LATER).messages;
+    leader.handleTimeout(LATER + 80);
+    toFollower = act(leader, LATER + 80).messages;
+    for (let n = 0; n < 20 && !follower.log.contains(leader.log.last); n++) {
+      for (const { to, message } of toFollower) {
+        if (to !== "a") continue;
+        for (const reply of answer(follower, message)) leader.handleMessage(reply, LATER + 80);
+      }
+      leader.handleTimeout(LATER + 80 * (n + 2));
+      toFollower = act(leader, LATER + 80 * (n + 2)).messages;
+    }
+    expect(follower.log.slice(0, follower.log.last.index)).toEqual(before);
+    expect(leader.log.slice(0, leader.log.last.index)).toEqual(before);
+  });
+
+  it("a refusal names a place to go on from, so that one refusal skips a term's entries", () => {
+    const node = nodeWith("1-3@1 4-6@2 7-11@3", { term: 7 });
+    const replies = repliesIn(answer(node, appendEntries({ term: 8, entries: range("10@6", "11@8") })));
+    expect(replies).toMatchObject([{ outcome: { refused: 10, hint: at("10@3") } }]);
+    const leader = leading({ log: logOf("1-3@1 4-5@4 6-7@5 8-10@6", "0@0", FOUNDED), term: 7 });
+    leader.handleMessage(refused("b", 8, 10, "10@3"), LATER);
+    expect(leader.progress("b")?.next).toBe(4);
+  });
+
+  it("Leader Append-Only: a leader never removes or changes an entry of its own log", () => {
+    const node = leading({ log: logOf("1-3@1 4-5@2", "0@0", FOUNDED), checkQuorum: false });
+    const before = node.log.slice(0, 6);
+    node.handleMessage(refused("b", 3, 5, "1@1"), LATER);
+    node.handleMessage(requestVote("c", 3, "99@3"), LATER);
+    node.handleMessage(appendEntries({ term: 2, entries: range("1@1", "2@2") }), LATER);
+    node.proposeCommand(LATER);
+    expect(node.role).toBe("leader");
+    expect(node.log.slice(0, 6)).toEqual(before);
+  });
+});
+
+describe("§5.4.1, election restriction", () => {
+  it.each([
+    ["a later last term wins over a longer log", "5@2", "2@3", true],
+    ["an earlier last term loses, however long", "5@2", "9@1", false],
+    ["of equal terms the longer log wins", "5@2", "6@2", true],
+    ["of equal terms the shorter log loses", "5@2", "4@2", false],
+    ["equal is up to date", "5@2", "5@2", true],
+  ])("%s", (_, __, last, granted) => {
+    const node = nodeWith("1-4@1 5@2");
+    expect(votesIn(answer(node, requestVote("b", 6, last)))).toEqual([granted]);
+  });
+
+  it("only who has all committed entries can be elected", () => {
+    const group = CoreGroup.started(THREE);
+    group.isolate("c");
+    const position = group.write("a", "x");
+    group.crash("a");
+    group.heal();
+    group.timeOut("c");
+    group.settle();
+    expect(group.leaders).toEqual([]);
+    group.elect("b");
+    expect(group.node("b").log.contains(position)).toBe(true);
+  });
+});
+
+describe("§5.4.2, committing entries of earlier terms", () => {
+  it("an entry of an earlier term is not committed by counting, but by one of the own term after it", () => {
+    const node = leading({ log: logOf("1-2@1 3-5@2", "0@0", FOUNDED), term: 4 });
+    for (const id of ["b", "c"]) node.handleMessage(accepted(id, 5, 5), LATER);
+    expect(node.commitIndex).toBe(0);
+    node.handleMessage(accepted("b", 5, 6), LATER);
+    expect(node.commitIndex).toBe(6);
+  });
+
+  it("entries keep the term in which they were made, whoever sends them later", () => {
+    const node = leading({ log: logOf("1-2@1 3-5@2", "0@0", FOUNDED), term: 4 });
+    node.handleMessage(refused("b", 5, 5, "2@1"), LATER);
+    expect(appendsTo("b", node)[0]?.entries.terms).toEqual([
+      { index: 3, term: 2 },
+      { index: 6, term: 5 },
+    ]);
+  });
+});
+
+describe("§5.4.3, safety", () => {
+  it("Leader Completeness: what was committed is in the log of every later leader", () => {
+    const group = CoreGroup.started(FIVE);
+    const positions: LogPosition[] = [];
+    for (const id of ["b", "c", "d", "e", "a"]) {
+      group.crash(group.leaders[0] ?? "");
+      group.elect(id);
+      positions.push(group.write(id, `by ${id}`));
+      for (const position of positions) expect(group.node(id).log.contains(position)).toBe(true);
+      for (const other of FIVE) if (!group.host(other).isUp) group.restart(other);
+      group.beat();
+    }
+    expect(positions).toHaveLength(5);
+  });
+
+  it("State Machine Safety: no two servers apply different entries at one index", () => {
+    const group = CoreGroup.started(THREE);
+    group.isolate("a");
+    group.write("a", "lost");
+    group.elect("b");
+    group.write("b", "kept");
+    group.heal();
+    group.beat();
+    group.beat();
+    for (const id of THREE) {
+      const applied = group.host(id).applied.map(({ payload }) => payload);
+      expect(applied).toContain("kept");
+      expect(applied).not.toContain("lost");
+    }
+  });
+});
+
+describe("§5.5, follower and candidate crashes", () => {
+  it("what a crashed server did not get is sent until it is back", () => {
+    const group = CoreGroup.started(THREE);
+    group.crash("b");
+    const position = group.write("a", "x");
+    group.advance(5_000);
+    group.restart("b");
+    group.beat();
+    group.beat();
+    expect(group.node("b").commitStatus(position)).toBe("committed");
+  });
+
+  it("a request done again does no harm, also if its answer alone was lost", () => {
+    const node = nodeWith("1@1");
+    const twice = appendEntries({ term: 2, entries: range("1@1", "2-3@2"), commit: 2 });
+    const first = repliesIn(answer(node, twice));
+    const log = node.capture().log;
+    expect(repliesIn(answer(node, twice))).toEqual(first);
+    expect(node.capture().log).toEqual(log);
+    expect(votesIn(answer(nodeWith("1@1", { term: 3, votedFor: "b" }), requestVote("b", 3, "1@1")))).toEqual([
+      true,
+    ]);
+  });
+});
+
+describe("§5.6, timing", () => {
+  it("time is no part of safety: a clock that jumps deposes a leader and takes nothing back", () => {
+    const group = CoreGroup.started(THREE);
+    const position = group.write("a", "x");
+    for (const id of THREE) group.node(id).handleTimeout(group.now + 1_000_000);
+    group.now += 1_000_000;
+    group.advance(5_000);
+    expect(group.leaders).toHaveLength(1);
+    const [leader = ""] = group.leaders;
+    expect(group.node(leader).commitStatus(position)).toBe("committed");
+  });
+
+  it("the heartbeat is far shorter than the election timeout, or the settings are refused", () => {
+    const options = { id: "a", random: () => 0, electionTimeoutMs: { min: 100, max: 200 } };
+    expect(() => RaftNode.start({ ...options, heartbeatMs: 51 })).toThrow("heartbeatMs");
+    expect(() => RaftNode.start({ ...options, heartbeatMs: 50 })).not.toThrow();
+  });
+});
+
+describe("§6, membership changes", () => {
+  it("a server uses the latest configuration in its log, committed or not", () => {
+    const node = nodeWith("1@1");
+    const config = { ...configOf(["c", "d", "e"]), outgoingVoters: THREE };
+    const entries = range("1@1", "2@2", [{ index: 2, config }]);
+    answer(node, appendEntries({ term: 2, entries }));
+    expect(node.commitIndex).toBe(0);
+    expect(node.config).toEqual(config);
+  });
+
+  it("while it is joint, entries go to all servers of both configurations", () => {
+    const group = CoreGroup.started(THREE);
+    for (const id of ["d", "e"]) group.add(id);
+    group.proposeConfig("a", ["c", "d", "e"]);
+    group.forget();
+    group.drain(group.host("a"));
+    expect(new Set(group.sent.map(({ to }) => to))).toEqual(new Set(["b", "c", "d", "e"]));
+  });
+
+  it.each(["b", "d"])("while it is joint, %s may lead, of whichever configuration it is", (id) => {
+    const group = CoreGroup.started(THREE);
+    for (const added of ["d", "e"]) group.add(added);
+    group.change("a", THREE, ["d", "e"]);
+    group.stop((message) => message.type === "append-entries-reply");
+    group.change("a", ["c", "d", "e"]);
+    group.crash("a");
+    group.stop((message) => message.type === "append-entries");
+    group.elect(id);
+    expect(group.node(id).config.outgoingVoters).toEqual(THREE);
+  });
+
+  it.each([
+    ["the old", ["b", "c"], false],
+    ["the new", ["d", "e"], false],
+    ["both", ["b", "d"], true],
+  ])("while it is joint, an election takes a majority of each: here of %s", (_, voters, wins) => {
+    const config = { ...configOf(["a", "d", "e"]), outgoingVoters: THREE };
+    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config }]), preVote: false });
+    node.handleTimeout(LATER);
+    // Its own vote counts in both; it does not get there alone.
+    for (const from of voters) {
+      const { term } = node;
+      act(node, LATER);
+      node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, LATER);
+    }
+    expect(node.role === "leader").toBe(wins);
+  });
+
+  it("new servers are brought up to date before they have a vote", () => {
+    const group = CoreGroup.started(THREE);
+    group.add("d");
+    group.change("a", THREE, ["d"]);
+    group.write("a", "x");
+    expect(group.payloads("d")).toContain("x");
+    group.crash("b");
+    group.crash("c");
+    const position = group.write("a", "y");
+    expect(group.node("d").log.contains(position)).toBe(true);
+    expect(group.node("a").commitStatus(position)).toBe("in-progress");
+  });
+
+  it("a leader outside of the new configuration steps down when that is committed, not before", () => {
+    const group = CoreGroup.started(THREE);
+    const leavesJoint = ({ entries }: AppendEntries): boolean =>
+      entries.configs.some(({ config }) => config.outgoingVoters.length === 0);
+    group.stop((message, to) => to === "c" && message.type === "append-entries" && leavesJoint(message));
+    group.change("a", ["b", "c"]);
+    // The new configuration takes b and c, and c does not hear of it.
+    expect(group.node("a").config).toEqual(configOf(["b", "c"]));
+    group.beat();
+    expect(group.node("a").role).toBe("leader");
+    group.stop(null);
+    group.beat();
+    expect(group.node("a").role).toBe("follower");
+  });
+
+  it("a request for votes is disregarded while a leader was heard within the least election timeout", () => {
+    const node = nodeWith("1@1", { term: 2 });
+    answer(node, appendEntries({ from: "b", term: 2, entries: range("1@1", "") }), 5_000);
+    expect(votesIn(answer(node, requestVote("c", 9, "9@8"), 5_399))).toEqual([false]);
+    expect(node.term).toBe(2);
+    expect(votesIn(answer(node, requestVote("c", 9, "9@8"), 5_400))).toEqual([true]);
+  });
+});
+
+describe("§7, log compaction", () => {
+  it("each server forgets what is committed and covered, and keeps its end's position and configuration", () => {
+    const group = CoreGroup.started(THREE);
+    group.write("a", "x");
+    group.beat();
+    const { index, term } = group.node("b").log.last;
+    group.host("b").compact(index, group.now);
+    const { log } = group.node("b").capture();
+    expect(log).toMatchObject({ base: { index, term }, baseConfig: configOf(THREE), terms: [], configs: [] });
+    expect(group.node("a").log.base.index).toBe(0);
+  });
+
+  it("what is not committed is not covered", () => {
+    const node = heardLeader();
+    node.proposeCommand(LATER);
+    act(node, LATER);
+    expect(() => {
+      node.handleCompacted(3, LATER);
+    }).toThrow("only committed entries");
+  });
+
+  it("the end's position is known when the next entries come", () => {
+    const node = restarted({ log: { ...logOf("", "5@2"), baseConfig: ABC }, term: 2 });
+    answer(node, appendEntries({ term: 3, entries: range("5@2", "6@3") }));
+    expect(node.log.last).toEqual(at("6@3"));
+  });
+
+  it("a leader that has forgotten what a follower lacks sends it a snapshot", () => {
+    const group = CoreGroup.started(THREE);
+    group.crash("c");
+    group.write("a", "x");
+    group.beat();
+    const covered = group.node("a").commitIndex;
+    group.host("a").compact(covered, group.now);
+    group.restart("c");
+    group.beat();
+    group.beat();
+    expect(ofType(group.sent, "install-snapshot")).not.toEqual([]);
+    expect(group.node("c").log.base.index).toBe(covered);
+    expect(group.host("c").applied.at(-1)?.payload).toBe("x");
+  });
+
+  it("Figure 13, 1: a snapshot of an earlier term is refused at once", () => {
+    const node = nodeWith("1@1", { term: 6 });
+    expect(answer(node, offer("9@3", { term: 5 }))).toMatchObject([
+      { term: 6, outcome: { accepted: false } },
+    ]);
+    expect(node.takeActions().installSnapshot).toBeNull();
+  });
+
+  it("Figure 13, 6: entries after one that is the snapshot's last are kept", () => {
+    const node = nodeWith("1-9@1", { term: 2 });
+    node.handleMessage(offer("6@1", { term: 2 }), LATER);
+    act(node, LATER);
+    node.handleSnapshotInstalled(at("6@1"), ABC, LATER);
+    expect([node.log.base, node.log.last]).toEqual([at("6@1"), at("9@1")]);
+  });
+
+  it("Figure 13, 7 and 8: otherwise the whole log goes, and the snapshot's configuration is in force", () => {
+    const node = nodeWith("1-9@1", { term: 2 });
+    const config = configOf(["a", "b"]);
+    node.handleMessage(offer("6@2", { term: 2, config }), LATER);
+    act(node, LATER);
+    node.handleSnapshotInstalled(at("6@2"), config, LATER);
+    expect([node.log.base, node.log.last]).toEqual([at("6@2"), at("6@2")]);
+    expect(node.config).toEqual(config);
+    expect(node.commitIndex).toBe(6);
+  });
+});
+
+describe("§8, clients", () => {
+  it("who does not lead takes no command, and names the leader", () => {
+    const group = CoreGroup.started(THREE);
+    expect(group.host("b").propose("x", group.now)).toBeNull();
+    expect(group.node("b").leader).toBe("a");
+  });
+
+  it("a leader begins its term with a blank entry, and answers no read before that is committed", () => {
+    const group = CoreGroup.started(THREE);
+    group.elect("b");
+    expect(group.host("b").memory.at(-1)).toMatchObject({ payload: "", term: group.node("b").term });
+    group.stop((message, to) => message.type === "append-entries-reply" && to === "c");
+    group.timeOut("c");
+    group.settle();
+    expect(group.node("c").role).toBe("leader");
+    const read = group.read("c");
+    group.settle();
+    expect(group.host("c").reads).toEqual([]);
+    group.stop(null);
+    group.beat();
+    expect(group.host("c").reads).toEqual([{ id: read, index: group.node("c").commitIndex }]);
+  });
+
+  it("a leader asks a majority whether it still leads before it answers a read", () => {
+    const group = CoreGroup.started(THREE);
+    group.isolate("a");
+    group.read("a");
+    group.settle();
+    expect(group.host("a").reads).toEqual([]);
+    group.heal();
+    const read = group.read("a");
+    group.settle();
+    expect(group.host("a").reads.map(({ id }) => id)).toContain(read);
+  });
+});

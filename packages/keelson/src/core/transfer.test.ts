@@ -1,0 +1,271 @@
+import { describe, expect, it } from "vitest";
+
+import { CoreGroup, ofType } from "../testing/core-group.ts";
+import { configOf, type RaftNode, type RequestVote } from "./index.ts";
+import { ABC, act, appendEntries, at, logOf, range, restarted, saysAll } from "./test/script.ts";
+
+const THREE = ["a", "b", "c"];
+const FIVE = ["a", "b", "c", "d", "e"];
+
+function transfer(group: CoreGroup, to: string | null, from = "a"): unknown {
+  const answer = group.node(from).transferLeadership(to, group.now);
+  group.drain(group.host(from));
+  return answer;
+}
+
+describe("a transfer of leadership", () => {
+  it("hands it to the voter that was named, within the same moment", () => {
+    const group = CoreGroup.started(THREE);
+    expect(transfer(group, "c")).toEqual({ to: "c" });
+    group.settle();
+    expect(group.leaders).toEqual(["c"]);
+    expect(group.node("c").commitStatus(group.write("c", "on"))).toBe("committed");
+    expect(group.node("a").leader).toBe("c");
+  });
+
+  it("to nobody in particular goes to the voter with most of the log", () => {
+    const group = CoreGroup.started(THREE);
+    group.isolate("b");
+    group.write("a", "x");
+    expect(transfer(group, null)).toEqual({ to: "c" });
+  });
+
+  it("is refused with the reason", () => {
+    const group = CoreGroup.started(THREE);
+    group.add("d");
+    group.change("a", THREE, ["d"]);
+    expect(transfer(group, "b", "c")).toBe("not-leader");
+    expect(transfer(group, "d")).toBe("not-a-voter");
+    expect(transfer(group, "z")).toBe("not-a-voter");
+    expect(transfer(group, "a")).toBe("is-leader");
+    group.isolate("b");
+    expect(transfer(group, "b")).toEqual({ to: "b" });
+    expect(transfer(group, "c")).toBe("transferring");
+    expect(group.host("a").proposeConfig(configOf(["a", "c"]), group.now)).toBe("transferring");
+  });
+
+  it("E17: is helped by voters that hear their leader, who refuse the same to anyone it did not ask", () => {
+    const group = CoreGroup.started(FIVE);
+    group.beat();
+    const { term } = group.node("a");
+    const unasked: RequestVote = {
+      type: "request-vote",
+      from: "d",
+      term: term + 1,
+      last: group.node("d").log.last,
+      transfer: false,
+    };
+    for (const id of ["b", "c", "e"]) group.say(id, unasked);
+    group.settle();
+    const answers = ofType(group.sent, "request-vote-reply").filter((reply) => reply.term >= term);
+    expect(answers.slice(-3).map(({ granted }) => granted)).toEqual([false, false, false]);
+    expect(group.node("b").term).toBe(term);
+
+    transfer(group, "b");
+    group.isolate("a");
+    for (const letter of group.letters.splice(0)) group.deliver(letter);
+    const before = group.now;
+    group.settle();
+    expect(group.node("b")).toMatchObject({ role: "leader", term: term + 1 });
+    expect(group.now).toBe(before);
+  });
+
+  it("T2: waits until the target has all entries on its disk, and knows that it is a voter", () => {
+    const group = CoreGroup.started(THREE);
+    group.add("d");
+    group.change("a", THREE, ["d"]);
+    group.beat();
+    group.holdDisk("d");
+    group.change("a", [...THREE, "d"]);
+    group.forget();
+    expect(transfer(group, "d")).toEqual({ to: "d" });
+    group.beat();
+    expect(ofType(group.sent, "timeout-now")).toEqual([]);
+    expect(group.node("a").role).toBe("leader");
+    group.releaseDisk("d");
+    group.settle();
+    expect(ofType(group.sent, "timeout-now")).not.toEqual([]);
+    expect(group.leaders).toEqual(["d"]);
+    expect(group.node("d").config.voters).toContain("d");
+  });
+
+  it("T2: tells nothing to a target that does not catch up, and the leader goes on", () => {
+    const group = CoreGroup.started(THREE);
+    group.add("d");
+    group.change("a", THREE, ["d"]);
+    group.isolate("d");
+    group.change("a", [...THREE, "d"]);
+    group.forget();
+    transfer(group, "d");
+    group.advance(group.electionMsMax + group.heartbeatMs);
+    expect(ofType(group.sent, "timeout-now")).toEqual([]);
+    expect(group.leaders).toEqual(["a"]);
+    expect(group.node("a").commitStatus(group.write("a", "on"))).toBe("committed");
+  });
+
+  it("T3: to a dead target is given up after an election timeout, and commands are taken again", () => {
+    const group = CoreGroup.started(THREE);
+    group.crash("c");
+    transfer(group, "c");
+    const began = group.now;
+    expect(group.host("a").propose("x", group.now)).toBeNull();
+    group.advance(group.electionMsMax - 1);
+    expect(group.node("a").transferTarget).toBe("c");
+    expect(group.host("a").propose("x", group.now)).toBeNull();
+    group.advance(1);
+    expect(group.now - began).toBe(group.electionMsMax);
+    expect(group.node("a").transferTarget).toBeNull();
+    expect(group.node("a").commitStatus(group.write("a", "on"))).toBe("committed");
+    expect(group.leaders).toEqual(["a"]);
+  });
+
+  it("asks the target again when the question was lost", () => {
+    const group = CoreGroup.started(THREE);
+    group.stop((message) => message.type === "timeout-now");
+    transfer(group, "b");
+    group.settle();
+    expect(group.stopped).toHaveLength(1);
+    group.stop(null);
+    group.beat();
+    expect(group.leaders).toEqual(["b"]);
+  });
+
+  it("ends when the target is no voter any more", () => {
+    const group = CoreGroup.started(THREE);
+    group.crash("c");
+    group.proposeConfig("a", ["a", "b"]);
+    expect(transfer(group, "c")).toBe("not-a-voter");
+    group.settle();
+    expect(group.node("a").takesCommands).toBe(true);
+  });
+
+  it("T6: loses no command that was taken before it, and takes none until it ends", () => {
+    const group = CoreGroup.started(THREE, { inflightMessagesMax: 2, messageEntriesMax: 7 });
+    const positions = Array.from({ length: 100 }, (_, n) => group.propose("a", `w${n}`));
+    transfer(group, "b");
+    expect(group.host("a").propose("refused", group.now)).toBeNull();
+    group.settle();
+    expect(group.leaders).toEqual(["b"]);
+    for (const position of positions) expect(group.node("b").commitStatus(position)).toBe("committed");
+    expect(group.payloads("b").filter((text) => text !== "")).toEqual(positions.map((_, n) => `w${n}`));
+    expect(group.node("a").leader).toBe("b");
+    expect(group.host("a").propose("refused", group.now)).toBeNull();
+  });
+
+  it("moves no term backwards or forwards when its question comes late", () => {
+    const group = CoreGroup.started(THREE);
+    group.stop((message) => message.type === "timeout-now");
+    transfer(group, "b");
+    group.settle();
+    group.stop(null);
+    group.advance(group.electionMsMax);
+    group.elect("c");
+    const { term } = group.node("c");
+    group.deliverStopped();
+    group.settle();
+    expect(group.leaders).toEqual(["c"]);
+    expect(group.node("b").term).toBe(term);
+  });
+});
+
+describe("who is asked to take over", () => {
+  const learner = configOf(["b", "c"], ["a"]);
+  const without = configOf(["b", "c"]);
+
+  function follower(config = ABC): RaftNode {
+    const configs = [
+      { index: 1, config: ABC },
+      { index: 2, config: { ...config, outgoingVoters: config === ABC ? [] : ["a", "b", "c"] } },
+      { index: 3, config },
+    ];
+    const node = restarted({ log: logOf("1-3@1", "0@0", configs), term: 2 });
+    node.handleMessage(appendEntries({ term: 2, entries: range("3@1", ""), commit: 3 }), 0);
+    saysAll(node);
+    return node;
+  }
+
+  it("campaigns at once, in the next term, and says who asked for it", () => {
+    const node = follower();
+    node.handleMessage({ type: "timeout-now", from: "b", term: 2 }, 1);
+    expect([node.role, node.term]).toEqual(["candidate", 3]);
+    expect(saysAll(node, 1)).toContainEqual(
+      expect.objectContaining({ type: "request-vote", term: 3, transfer: true, last: at("3@1") }),
+    );
+  });
+
+  it.each([
+    ["E20: a learner", learner],
+    ["E20: a node that was removed", without],
+  ])("%s does not campaign", (_, config) => {
+    const node = follower(config);
+    node.handleMessage({ type: "timeout-now", from: "b", term: 2 }, 1);
+    expect(saysAll(node, 1)).toEqual([]);
+    expect([node.role, node.term]).toEqual(["follower", 2]);
+  });
+
+  it.each([
+    ["by another than its leader", { from: "c", term: 2 }],
+    ["by the leader of an earlier term", { from: "b", term: 1 }],
+    ["by the leader of a term that it has not heard of", { from: "b", term: 3 }],
+  ])("does not campaign when asked %s", (_, asked) => {
+    const node = follower();
+    node.handleMessage({ type: "timeout-now", ...asked }, 1);
+    expect([node.role, node.term]).toEqual(["follower", 2]);
+    expect(act(node, 1).messages).toEqual([]);
+  });
+});
+
+describe("a leader whose disk hangs", () => {
+  it("D11: hands over though its heartbeats flow, and does not campaign before the disk is back", () => {
+    const group = CoreGroup.started(THREE);
+    group.holdDisk("a");
+    group.propose("a", "stuck");
+    group.settle();
+    const stallMs = 2 * group.electionMsMax;
+    group.advance(stallMs - 1);
+    expect(group.leaders).toEqual(["a"]);
+    group.advance(1 + group.electionMsMax);
+    const [leader = ""] = group.leaders;
+    expect(["b", "c"]).toContain(leader);
+    expect(group.node(leader).commitStatus(group.write(leader, "on"))).toBe("committed");
+    // Alone with a disk that hangs, it asks nobody for a vote.
+    group.isolate("a");
+    group.forget();
+    group.advance(10 * group.electionMsMax);
+    expect(group.sent.filter(({ message }) => message.from === "a")).toEqual([]);
+    expect(group.node("a").role).toBe("follower");
+    group.releaseDisk("a");
+    group.heal();
+    group.advance(2 * group.electionMsMax);
+    expect(group.leaders).toEqual([leader]);
+    expect(group.payloads("a")).toContain("on");
+  });
+
+  it("D11: does not take over either when it is asked to", () => {
+    const group = CoreGroup.started(THREE);
+    group.holdDisk("b");
+    group.write("a", "x");
+    group.advance(2 * group.electionMsMax);
+    const { term } = group.node("a");
+    group.say("b", { type: "timeout-now", from: "a", term });
+    group.settle();
+    expect(group.node("b")).toMatchObject({ role: "follower", term });
+    group.releaseDisk("b");
+    group.settle();
+    group.say("b", { type: "timeout-now", from: "a", term });
+    group.settle();
+    expect(group.leaders).toEqual(["b"]);
+  });
+
+  it("keeps on leading if it is the only voter: nobody else could", () => {
+    const group = CoreGroup.started(["a"]);
+    group.holdDisk("a");
+    group.propose("a", "slow");
+    group.advance(10 * group.electionMsMax);
+    expect(group.leaders).toEqual(["a"]);
+    group.releaseDisk("a");
+    group.settle();
+    expect(group.payloads("a")).toContain("slow");
+    expect(group.node("a").commitIndex).toBe(group.node("a").log.last.index);
+  });
+});
