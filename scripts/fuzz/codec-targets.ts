@@ -112,7 +112,13 @@ function repairFrames(bytes: Uint8Array): void {
 function validFrame(chance: Chance): Uint8Array {
   const text = (max: number): string =>
     chance.pick(["", "c", "127.0.0.1:7001", "ünïcode ✓", "y".repeat(max)]);
-  const identity = () => ({ id: chance.pick(IDS), storeId: text(64), data: text(300), address: text(100) });
+  const identity = () => ({
+    id: chance.pick(IDS),
+    storeId: text(64),
+    data: text(300),
+    address: text(100),
+    priority: chance.between(0, 9),
+  });
   switch (chance.between(0, 8)) {
     case 7:
       return joined(...encodeMessage(validService(chance), [], chance.between(0, 3)).chunks);

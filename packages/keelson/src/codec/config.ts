@@ -7,6 +7,8 @@ import { DecodeError } from "../errors.ts";
 export interface MemberData {
   /** Where the other nodes reach it ("host:port"). */
   readonly address: string;
+  /** The id of its store: another disk under the same id is another node. Absent: not known yet. */
+  readonly disk?: string;
 }
 
 /** The payload of a configuration entry: who takes part, and where they are. */
@@ -14,7 +16,18 @@ export interface Membership {
   readonly config: ClusterConfig;
   /** Has a key for each member of `config`, and no other. */
   readonly members: ReadonlyMap<NodeId, MemberData>;
+  /** Who was a member and is not any more, the earliest first: such an id never comes back. Absent: nobody. */
+  readonly removed?: readonly NodeId[];
 }
+
+/**
+ * Removed ids that are remembered; beyond that the earliest are forgotten. A cluster that replaced a member
+ * every day would get there in eleven years.
+ */
+export const REMOVED_MAX = 4096;
+
+/** A store's id is short; this bounds what a damaged payload may ask for. */
+export const DISK_CHARS_MAX = 256;
 
 /** Far more than a Raft group can use; a bound for what a damaged or hostile payload may ask for. */
 export const MEMBERS_MAX = 256;
@@ -36,7 +49,10 @@ interface Stored {
   readonly voters: readonly NodeId[];
   readonly outgoing: readonly NodeId[];
   readonly learners: readonly NodeId[];
-  readonly members: readonly (readonly [NodeId, string])[];
+  /** Id, address, and disk where it is known. */
+  readonly members: readonly (readonly [NodeId, string, string?])[];
+  /** Left out when there is nobody. */
+  readonly removed?: readonly NodeId[];
 }
 
 /**
@@ -44,13 +60,14 @@ interface Stored {
  * in whatever order its parts are listed.
  */
 export function encodeMembership(membership: Membership): Uint8Array {
-  const { config, members } = membership;
+  const { config, members, removed = [] } = membership;
   const stored: Stored = {
     version: FORMAT_VERSION,
     voters: [...config.voters].sort(),
     outgoing: [...config.outgoingVoters].sort(),
     learners: [...config.learners].sort(),
-    members: [...members].map(([id, data]) => [id, data.address] as const).sort(byId),
+    members: [...members].map(pairOf).sort(byId),
+    ...(removed.length === 0 ? {} : { removed }),
   };
   const fault = faultOf(stored);
   assert(fault === null, `a membership that cannot be: ${String(fault)}`);
@@ -68,14 +85,22 @@ export function decodeMembership(payload: Uint8Array): Membership {
   const fault = faultOf(stored);
   if (fault !== null) throw new DecodeError(`a cluster configuration that cannot be: ${fault}`);
   // Field by field in our order: unknown fields, doubled keys or spaces show as a difference.
-  const { version, voters, outgoing, learners, members } = stored;
-  if (JSON.stringify({ version, voters, outgoing, learners, members }) !== text) {
+  const { version, voters, outgoing, learners, members, removed } = stored;
+  const inOrder = { version, voters, outgoing, learners, members };
+  if (JSON.stringify(removed === undefined ? inOrder : { ...inOrder, removed }) !== text) {
     throw new DecodeError("a cluster configuration that is not in canonical form");
   }
   return {
     config: { voters, outgoingVoters: outgoing, learners },
-    members: new Map(members.map(([id, address]) => [id, { address }])),
+    members: new Map(
+      members.map(([id, address, disk]) => [id, disk === undefined ? { address } : { address, disk }]),
+    ),
+    ...(removed === undefined ? {} : { removed }),
   };
+}
+
+function pairOf([id, { address, disk }]: readonly [NodeId, MemberData]): readonly [NodeId, string, string?] {
+  return disk === undefined ? [id, address] : [id, address, disk];
 }
 
 function decodeText(payload: Uint8Array): string {
@@ -101,19 +126,27 @@ function parse(text: string): Stored {
       `a cluster configuration of version ${JSON.stringify(value.version)}; this program reads version ${String(FORMAT_VERSION)}`,
     );
   }
-  const { voters, outgoing, learners, members } = value as Partial<Record<keyof Stored, unknown>>;
+  const { voters, outgoing, learners, members, removed } = value as Partial<Record<keyof Stored, unknown>>;
   if (!isIdList(voters) || !isIdList(outgoing) || !isIdList(learners) || !isPairList(members)) {
     throw new DecodeError("a cluster configuration whose fields are not lists of names");
   }
-  return { version: FORMAT_VERSION, voters, outgoing, learners, members };
+  const required = { version: FORMAT_VERSION, voters, outgoing, learners, members };
+  if (removed === undefined) return required;
+  if (!isIdList(removed) || removed.length === 0) {
+    throw new DecodeError("a cluster configuration whose removed members are not a list of names");
+  }
+  return { ...required, removed };
 }
 
 function isIdList(value: unknown): value is readonly NodeId[] {
   return Array.isArray(value) && value.every((id) => typeof id === "string");
 }
 
-function isPairList(value: unknown): value is readonly (readonly [NodeId, string])[] {
-  return Array.isArray(value) && value.every((pair: unknown) => isIdList(pair) && pair.length === 2);
+function isPairList(value: unknown): value is Stored["members"] {
+  return (
+    Array.isArray(value) &&
+    value.every((pair: unknown) => isIdList(pair) && (pair.length === 2 || pair.length === 3))
+  );
 }
 
 /** What is wrong, in words; null: nothing. */
@@ -139,15 +172,33 @@ function faultOf(stored: Stored): string | null {
   if (unreachable !== undefined) {
     return `the address of ${unreachable[0]} has not 1 to ${String(ADDRESS_CHARS_MAX)} characters`;
   }
+  const badDisk = members.find(([, , disk]) => disk !== undefined && !isDisk(disk));
+  if (badDisk !== undefined)
+    return `the disk of ${badDisk[0]} has not 1 to ${String(DISK_CHARS_MAX)} characters`;
+  const gone = faultOfRemoved(stored.removed ?? [], ids);
+  if (gone !== null) return gone;
   // A lone surrogate would be stored as another character, and so not come back as it was.
   if (members.some(([, address]) => !address.isWellFormed())) return "an address is not well-formed text";
   return null;
+}
+
+function isDisk(disk: string): boolean {
+  return disk.length > 0 && disk.length <= DISK_CHARS_MAX && disk.isWellFormed();
+}
+
+function faultOfRemoved(removed: readonly NodeId[], members: readonly NodeId[]): string | null {
+  if (removed.length > REMOVED_MAX) return `it remembers more than ${String(REMOVED_MAX)} removed members`;
+  const bad = removed.find((id) => !NODE_ID_PATTERN.test(id));
+  if (bad !== undefined) return `${JSON.stringify(bad)} is not an id (1 to 64 of A-Z a-z 0-9 . _ -)`;
+  if (new Set(removed).size !== removed.length) return "it names a removed member twice";
+  const back = removed.find((id) => members.includes(id));
+  return back === undefined ? null : `${back} is a member, and was removed`;
 }
 
 function isAscending(ids: readonly NodeId[]): boolean {
   return ids.every((id, at) => at === 0 || (ids[at - 1] ?? "") < id);
 }
 
-function byId(a: readonly [NodeId, string], b: readonly [NodeId, string]): number {
+function byId(a: readonly [NodeId, ...unknown[]], b: readonly [NodeId, ...unknown[]]): number {
   return a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0;
 }

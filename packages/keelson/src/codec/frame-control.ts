@@ -20,6 +20,8 @@ export interface Identity {
   readonly data: string;
   /** Where others reach this node. */
   readonly address: string;
+  /** How much it should lead, compared with others. */
+  readonly priority: number;
 }
 
 /** The first frame of who dialled: nothing else is looked at before it was answered. */
@@ -129,6 +131,7 @@ function writeIdentity(writer: ByteWriter, identity: Identity): void {
   writer.text(identity.storeId, STORE_ID_BYTES_MAX);
   writer.text(identity.data, DATA_BYTES_MAX);
   writer.text(identity.address, ADDRESS_BYTES_MAX);
+  writer.integer(identity.priority);
 }
 
 function readIdentity(body: ByteReader): Identity {
@@ -137,6 +140,7 @@ function readIdentity(body: ByteReader): Identity {
     storeId: body.text(STORE_ID_BYTES_MAX),
     data: body.text(DATA_BYTES_MAX),
     address: body.text(ADDRESS_BYTES_MAX),
+    priority: body.integer(),
   };
 }
 

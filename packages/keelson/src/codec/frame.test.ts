@@ -159,7 +159,13 @@ const caseArb: fc.Arbitrary<Case> = fc.oneof(
 );
 
 const textArb = (maxLength: number): fc.Arbitrary<string> => fc.string({ unit: "grapheme", maxLength });
-const identityArb = fc.record({ id: idArb, storeId: textArb(20), data: textArb(60), address: textArb(30) });
+const identityArb = fc.record({
+  id: idArb,
+  storeId: textArb(20),
+  data: textArb(60),
+  address: textArb(30),
+  priority: fc.nat(),
+});
 const controlArb: fc.Arbitrary<Control> = fc.oneof(
   fc.record({
     type: fc.constant("hello" as const),
@@ -313,7 +319,13 @@ describe("frames", () => {
             type: "welcome",
             version: 1,
             clusterId: "c",
-            from: { id: "a", storeId: "s", data: "x".repeat(DATA_BYTES_MAX + 1), address: "a:1" },
+            from: {
+              id: "a",
+              storeId: "s",
+              data: "x".repeat(DATA_BYTES_MAX + 1),
+              address: "a:1",
+              priority: 0,
+            },
           }),
       ],
     ];

@@ -4,6 +4,7 @@ import { membersOf } from "../core/config.ts";
 import type { LeaderHint } from "../errors.ts";
 import type { MembershipHistory } from "./membership.ts";
 import type { MemberMetrics } from "./metrics.ts";
+import type { PeerInfo } from "../transport/transport.ts";
 import type { Peers } from "./peers.ts";
 
 /** Who the others are and where: from the membership in force, and from what they said when they were met. */
@@ -50,6 +51,23 @@ export class MemberDirectory {
     if (leader !== null && leaderAddress !== undefined) addresses.set(leader, leaderAddress);
     addresses.delete(this.#core.id);
     return addresses;
+  }
+
+  /** Why a peer of this cluster is not talked to; null: it is. */
+  refusalOf({ id, storeId }: PeerInfo): string | null {
+    const membership = this.#memberships.current?.membership;
+    if (membership === undefined) return null;
+    const disk = membership.members.get(id)?.disk;
+    if (disk !== undefined && disk !== storeId) {
+      return (
+        `node ${id} comes with a disk (${storeId}) that is not the one it had (${disk}), so what it promised is ` +
+        `forgotten: remove ${id} from the cluster, and add the new disk under an id of its own`
+      );
+    }
+    // A leader that removes itself still has to see its removal committed; and who is told of it must answer.
+    const committed = this.#memberships.at(this.#core.commitIndex)?.membership;
+    if (committed?.removed?.includes(id) !== true || this.#core.departing.includes(id)) return null;
+    return `node ${id} was removed from the cluster; an id is not used again`;
   }
 
   /** Each member, with its progress if this node leads. */

@@ -1,4 +1,4 @@
-import type { MemberData, Membership } from "../codec/config.ts";
+import { REMOVED_MAX, type MemberData, type Membership } from "../codec/config.ts";
 import { configOf, isJoint, membersOf, sameConfig, type ClusterConfig } from "../core/config.ts";
 import type { ConfigRefusal } from "../core/membership.ts";
 import type { RaftNode } from "../core/node.ts";
@@ -57,6 +57,8 @@ export interface MembershipChangesParts {
   /** Gives the membership to the core, and its record to the log; null: the node stopped. */
   readonly propose: (target: Membership) => LogPosition | ConfigRefusal | null;
   readonly leader: () => LeaderHint | null;
+  /** The id of a member's store, this node's own included; null: not met yet. */
+  readonly diskOf: (id: NodeId) => string | null;
 }
 
 /** Runs changes of membership (§6), on the leader: one step after another, each until it is committed. */
@@ -94,6 +96,38 @@ export class MembershipChanges {
     await this.#step(target, attempt);
   }
 
+  /**
+   * Writes down which disks the members have, as far as they were met and it is not written yet: a member that
+   * comes back with another disk has forgotten its votes, and must not pass for the one it was.
+   */
+  recordDisks(): void {
+    const { core, memberships } = this.#parts;
+    const membership = memberships.current?.membership;
+    if (membership === undefined || core.role !== "leader") return;
+    const known = this.#withDisks(membership);
+    // It knows its own in any case; that alone is not worth an entry.
+    const isNews = [...known.members].some(
+      ([id, { disk }]) => id !== core.id && disk !== membership.members.get(id)?.disk,
+    );
+    if (isNews) this.#parts.propose(known);
+  }
+
+  /** Whether a change is under way that changes nobody's part: it ends by itself, and nobody need hear of it. */
+  #isRecording(): boolean {
+    const { log, commitIndex } = this.#parts.core;
+    const { index, config } = log.configAt(log.last.index);
+    return index > commitIndex && sameConfig(config, log.configAt(commitIndex).config);
+  }
+
+  #withDisks(membership: Membership): Membership {
+    const members = new Map<NodeId, MemberData>();
+    for (const [id, data] of membership.members) {
+      const disk = data.disk ?? this.#parts.diskOf(id);
+      members.set(id, disk === null ? data : { ...data, disk });
+    }
+    return { ...membership, members };
+  }
+
   /** After each input to the core. */
   look(): void {
     if (this.#waiters.length > 0) this.#waiters = this.#waiters.filter((waiter) => !waiter.look());
@@ -117,7 +151,9 @@ export class MembershipChanges {
   /** Makes learners of those who are no members yet. */
   async #prepare(add: Readonly<Record<NodeId, string>>, attempt: ChangeAttempt): Promise<void> {
     this.#checkLeads();
-    const { config, members } = this.#current;
+    const { config, members, removed = [] } = this.#current;
+    const back = Object.keys(add).find((id) => removed.includes(id));
+    if (back !== undefined) throw reused(back);
     const fresh = Object.entries(add).filter(([id, address]) => members.get(id)?.address !== address);
     if (fresh.length === 0) return;
     const known = membersOf(config);
@@ -139,11 +175,11 @@ export class MembershipChanges {
     // A new leader takes changes once an entry of its own term is committed, which is a matter of a round trip.
     await this.#wait(attempt, () => {
       this.#checkLeads();
-      return core.termStartCommitted;
+      return core.termStartCommitted && !this.#isRecording();
     });
     // Its caller has an answer already: this step is not taken.
     if (attempt.call.settled) return;
-    const proposed = this.#parts.propose(target);
+    const proposed = this.#parts.propose(this.#withDisks(target));
     if (proposed === null) return;
     if (typeof proposed === "string") throw refusalOf(proposed, this.#parts.leader());
     const { term } = core;
@@ -217,7 +253,7 @@ function refusalOf(refusal: ConfigRefusal, leader: LeaderHint | null): RaftError
 
 /** What `change` makes of `current`; those in `added` count as learners already. */
 function targetOf(
-  { config, members }: Membership,
+  { config, members, removed = [] }: Membership,
   change: MembershipChange,
   added: Readonly<Record<NodeId, string>>,
 ): Membership {
@@ -231,6 +267,8 @@ function targetOf(
       throw new InvalidOptionError(`${id} is not a member; the members are ${membersOf(config).join(", ")}`);
     }
   }
+  const back = Object.keys(add).find((id) => removed.includes(id));
+  if (back !== undefined) throw reused(back);
   const isLearner = (id: NodeId): boolean => config.learners.includes(id);
   const noLearner = promote.find((id) => !isLearner(id) && !Object.hasOwn(added, id));
   if (noLearner !== undefined) throw new InvalidOptionError(`${noLearner} is a voter already`);
@@ -256,6 +294,12 @@ function targetOf(
   return target;
 }
 
+function reused(id: NodeId): InvalidOptionError {
+  return new InvalidOptionError(
+    `${id} was a member once, and an id is not used again: give the new node an id and a directory of its own`,
+  );
+}
+
 function checkAddresses({ members }: Membership): void {
   const owners = new Map<string, NodeId>();
   for (const [id, { address }] of members) {
@@ -270,16 +314,24 @@ function checkAddresses({ members }: Membership): void {
 function isSame(a: Membership, b: Membership): boolean {
   return (
     sameConfig(a.config, b.config) &&
-    [...a.members].every(([id, { address }]) => b.members.get(id)?.address === address)
+    [...a.members].every(([id, { address, disk }]) => {
+      const other = b.members.get(id);
+      return other?.address === address && other.disk === disk;
+    })
   );
 }
 
-/** The membership of a step on the way to `target`: everyone in `config`, the old ones with what is known of them. */
+/**
+ * The membership of a step on the way to `target`: everyone in `config`, the old ones with what is known of them. Who
+ * is a member no more is remembered as removed (M10: an id that came back would be counted where it was counted once).
+ */
 export function membershipIn(config: ClusterConfig, current: Membership, target = current): Membership {
   const members = new Map<NodeId, MemberData>();
   for (const id of membersOf(config)) {
     const data = target.members.get(id) ?? current.members.get(id);
     if (data !== undefined) members.set(id, data);
   }
-  return { config, members };
+  const gone = [...current.members.keys()].filter((id) => !members.has(id));
+  const removed = [...(current.removed ?? []), ...gone].slice(-REMOVED_MAX);
+  return removed.length === 0 ? { config, members } : { config, members, removed };
 }

@@ -20,6 +20,11 @@ export class MembershipHistory {
     return this.#entries.at(-1) ?? null;
   }
 
+  /** The one in force at an index; null: there was none yet. */
+  at(index: LogIndex): MembershipAt | null {
+    return this.#entries.findLast((entry) => entry.index <= index) ?? null;
+  }
+
   /** The one the cluster began with, as far as the log reaches back. */
   get first(): MembershipAt | null {
     return this.#entries[0] ?? null;

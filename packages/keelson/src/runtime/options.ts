@@ -55,6 +55,11 @@ export interface RaftOptions<Command, Result> {
   readonly clusterId?: string;
   /** Free text told to the other nodes, such as the addresses for clients; at most 4 KiB. Default "". */
   readonly data?: string;
+  /**
+   * How much this node should lead, compared with the others: a whole number from 0 on. A leader hands over to a voter
+   * with a higher one that is up to date. It has no part in elections. Default 0.
+   */
+  readonly priority?: number;
   readonly limits?: Partial<RaftLimits>;
   readonly timings?: Partial<RaftTimings>;
   /** Default true, both. */

@@ -36,6 +36,16 @@ export class Peers {
     return addresses;
   }
 
+  /** The id of a peer's store; null: not met yet. */
+  diskOf(id: NodeId): string | null {
+    return this.#infos.get(id)?.storeId ?? null;
+  }
+
+  /** How much a peer should lead; 0 for one that was not met yet. */
+  priorityOf(id: NodeId): number {
+    return this.#infos.get(id)?.priority ?? 0;
+  }
+
   /** null: not met yet. */
   dataOf(id: NodeId): string | null {
     return this.#infos.get(id)?.data ?? null;

@@ -22,6 +22,7 @@ import { Deadlines } from "./deadlines.ts";
 import { Driver } from "./driver.ts";
 import { errorOf, reasonOf, toError, type Failure } from "./failure.ts";
 import { Founding } from "./founding.ts";
+import { LeaderChores } from "./leader-chores.ts";
 import { MemberDirectory } from "./member-directory.ts";
 import type { MembershipAt } from "./membership.ts";
 import { MembershipChanges, type ChangeAttempt, type MembershipChange } from "./membership-changes.ts";
@@ -104,6 +105,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #founding: Founding;
   readonly #membershipChanges: MembershipChanges;
   readonly #transfers: Transfers;
+  readonly #chores: LeaderChores;
   readonly #peers: Peers;
   readonly #directory: MemberDirectory;
   readonly #shutdown: Shutdown;
@@ -236,6 +238,20 @@ export class Raft<Command, Result> implements AsyncDisposable {
       memberships,
       propose: (target) => this.#driver.proposeMembership(target),
       leader: () => this.#directory.leader,
+      diskOf: (id) => (id === core.id ? stored.storeId : this.#peers.diskOf(id)),
+    });
+    this.#chores = new LeaderChores({
+      core,
+      environment,
+      everyMs: CHORES_ELECTION_TIMEOUTS * timings.electionTimeoutMaxMs,
+      priority: settings.priority,
+      priorityOf: (id) => this.#peers.priorityOf(id),
+      recordDisks: () => {
+        this.#membershipChanges.recordDisks();
+      },
+      transferTo: (id) => {
+        this.#driver.transferLeadership(id);
+      },
     });
     this.#transfers = new Transfers(core, {
       begin: (to) => this.#driver.transferLeadership(to),
@@ -653,6 +669,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#writes.committed();
     this.#membershipChanges.look();
     this.#transfers.look();
+    this.#chores.look();
     if (leaderChanged && leader !== null) this.#reads.retry();
   }
 
@@ -661,12 +678,13 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   #transportHost(): TransportHost {
-    const { id, data } = this.#settings;
+    const { id, data, priority } = this.#settings;
     return {
       environment: this.#environment,
-      self: { id, storeId: this.#opened.stored.storeId, data },
+      self: { id, storeId: this.#opened.stored.storeId, data, priority },
       clusterId: () => this.#founding.clusterId,
       adoptClusterId: (clusterId) => this.#founding.adopt(clusterId),
+      refusalOf: (peer) => this.#directory.refusalOf(peer),
       onPeer: (peer) => {
         this.#peers.met(peer);
         if (this.#refusal() === null && !this.initialized) this.#setPeers();
@@ -703,6 +721,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#founding.end(() => error("unknown"));
     this.#membershipChanges.endAll(() => error("unknown"));
     this.#transfers.endAll(() => error("unknown"));
+    this.#chores.stop();
     this.#deadlines.stop();
     this.#pauses.stop();
     this.#changes.stop(stoppedBy);
@@ -741,6 +760,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
 /** How long a leader that closes waits for its successor; an idle cluster needs two round trips and a sync. */
 const HAND_OVER_MS_MAX = 400;
+
+/** How often a leader looks after its members, in the longest election timeouts: what it does then is never urgent. */
+const CHORES_ELECTION_TIMEOUTS = 2;
 
 const CONSISTENCIES: readonly Consistency[] = ["linearizable", "lease", "stale"];
 

@@ -40,6 +40,7 @@ export interface Settings {
   /** null: not given. */
   readonly clusterId: string | null;
   readonly data: string;
+  readonly priority: number;
   readonly limits: RaftLimits;
   readonly timings: RaftTimings;
   readonly preVote: boolean;
@@ -76,6 +77,7 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
     timings,
     preVote: options.preVote ?? true,
     checkQuorum: options.checkQuorum ?? true,
+    priority: priorityOf(options.priority ?? 0),
     clockDriftMax: shareOf("clockDriftMax", options.clockDriftMax ?? 0.05),
   };
 }
@@ -139,6 +141,11 @@ function checkTimings(timings: RaftTimings): void {
       `timings.heartbeatMs is ${String(heartbeatMs)}; it should be at most half of electionTimeoutMinMs (${String(min)})`,
     );
   }
+}
+
+function priorityOf(value: number): number {
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  throw new InvalidOptionError(`priority is ${String(value)}; it should be a whole number from 0 on`);
 }
 
 function shareOf(name: string, value: number): number {

@@ -51,6 +51,7 @@ export const transportCases: readonly TransportCase[] = [
   { name: "gives the receiver bytes of its own", run: givesOwnBytes },
   { name: "introduces both sides before anything is received", run: introduces },
   { name: "refuses a node of another cluster before anything is received", run: refusesForeignCluster },
+  { name: "refuses a peer that its host will not talk to, whoever calls", run: refusesUnwelcome },
   { name: "delivers nothing to a node that was reached by another's name", run: refusesWrongAddressee },
   { name: "lets a node without a cluster join before it receives", run: adoptsFirst },
   { name: "delivers nothing to a node that will not join", run: adoptionRefused },
@@ -81,7 +82,7 @@ export class TestHost implements TransportHost {
   constructor(id: NodeId, environment: Environment, cluster: string | null = "c1", storeId = `store-${id}`) {
     this.environment = environment;
     this.cluster = cluster;
-    this.self = { id, storeId, data: `data of ${id}: é` };
+    this.self = { id, storeId, data: `data of ${id}: é`, priority: 7 };
   }
 
   clusterId(): string | null {
@@ -93,6 +94,13 @@ export class TestHost implements TransportHost {
     await this.adoption;
     this.events.push("adopted");
     this.cluster = clusterId;
+  }
+
+  /** Whom this node will not talk to. */
+  unwelcome: NodeId | null = null;
+
+  refusalOf({ id }: PeerInfo): string | null {
+    return id === this.unwelcome ? `${id} is not welcome` : null;
   }
 
   onPeer(peer: PeerInfo): void {
@@ -343,6 +351,23 @@ async function refusesForeignCluster(rig: TransportRig): Promise<void> {
   assert.deepEqual([...a.host.events, ...b.host.events], []);
   // A reason is told once, not at each attempt; each has two: as caller, and as called.
   assert.ok(a.host.logs.length <= 2, a.host.logs.join("\n"));
+  await closeAll(rig, a, b);
+}
+
+async function refusesUnwelcome(rig: TransportRig): Promise<void> {
+  const a = await TestNode.start(rig, "a");
+  const b = await TestNode.start(rig, "b");
+  b.host.unwelcome = "a";
+  a.knows(b);
+  b.knows(a);
+  await rig.until(() => hasLog(a, "a is not welcome"), "the reason in the log of who is refused");
+  for (let n = 0; n < 3; n++) {
+    a.send(b);
+    b.send(a);
+    await rig.quiet();
+  }
+  assert.deepEqual(b.host.events, []);
+  assert.deepEqual(a.host.received, []);
   await closeAll(rig, a, b);
 }
 

@@ -19,12 +19,12 @@ export function helloOf(host: TransportHost, clusterId: string, address: string,
 }
 
 export function identityOf(host: TransportHost, address: string): Identity {
-  const { id, storeId, data } = host.self;
-  return { id, storeId, data, address };
+  const { id, storeId, data, priority = 0 } = host.self;
+  return { id, storeId, data, address, priority };
 }
 
-export function peerInfoOf({ id, storeId, data, address }: Identity): PeerInfo {
-  return { id, storeId, data, address };
+export function peerInfoOf({ id, storeId, data, address, priority }: Identity): PeerInfo {
+  return { id, storeId, data, address, priority };
 }
 
 /**
@@ -44,7 +44,7 @@ export function refusalOf(hello: Hello, host: TransportHost): string | null {
   const { id } = host.self;
   if (hello.to !== id) return `this is node ${id}, not ${hello.to}`;
   if (hello.from.id === id) return `node ${id} reached itself, or two nodes have this id`;
-  return null;
+  return host.refusalOf?.(peerInfoOf(hello.from)) ?? null;
 }
 
 /**

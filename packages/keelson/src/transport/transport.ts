@@ -19,6 +19,8 @@ export interface PeerInfo {
   readonly data: string;
   /** Of a peer that was met: where it says that others reach it. A node without a cluster has no other way to answer. */
   readonly address?: string;
+  /** How much it should lead, compared with others: from 0 on. Default 0. */
+  readonly priority?: number;
 }
 
 /** The node that a transport works for. */
@@ -32,6 +34,11 @@ export interface TransportHost {
    * durably joined it, and rejects if it belongs elsewhere by now. Nothing is received before.
    */
   adoptClusterId(clusterId: string): Promise<void>;
+  /**
+   * Why this node does not talk to a peer of its own cluster; null or absent: it does. Asked before the peer is met, on
+   * both sides. The peer is told the reason.
+   */
+  refusalOf?(peer: PeerInfo): string | null;
   /** A peer was met, or met again; called before anything of that meeting is received. */
   onPeer(peer: PeerInfo): void;
   /** A message from the peer that its header names. The records belong to the host from now on. */

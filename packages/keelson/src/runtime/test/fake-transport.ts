@@ -108,6 +108,9 @@ export class FakeTransport implements Transport {
     if (host === null || this.isClosed || clusterId === null) return;
     if (host.clusterId() === null) await host.adoptClusterId(clusterId).catch(() => undefined);
     if (host.clusterId() !== clusterId) return;
+    // Both ends of a connection may refuse the other.
+    const refusal = host.refusalOf?.({ ...from.self, address }) ?? from.refusalOf?.(host.self) ?? null;
+    if (refusal !== null) return;
     if (!this.#met.has(from.self.storeId)) {
       this.#met.add(from.self.storeId);
       host.onPeer({ ...from.self, address });

@@ -210,7 +210,8 @@ class Link {
     if (this.#closed || this.#meeting || this.#isMet() || clusterId === null || target === undefined) return;
     if (host === undefined || host === null || this.#isCut()) return;
     const hello = helloOf(this.#host, clusterId, this.#from.address, this.#to);
-    const refusal = refusalOf(hello, host);
+    const answer = { ...host.self, address: this.address };
+    const refusal = refusalOf(hello, host) ?? this.#host.refusalOf?.(answer) ?? null;
     if (refusal !== null) {
       this.#tell(refusal);
       return;

@@ -149,7 +149,7 @@ describe("Channel", () => {
       type: "welcome",
       version: 1,
       clusterId: "c",
-      from: { id: "a", storeId: "s", data: "", address: "a:1" },
+      from: { id: "a", storeId: "s", data: "", address: "a:1", priority: 0 },
     });
     wire.handler?.onData(Uint8Array.from([...goodbye, ...welcome]));
     expect([frames, closes]).toEqual([[], ["the other end said: bye"]]);

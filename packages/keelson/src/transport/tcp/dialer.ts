@@ -145,6 +145,8 @@ export class Dialer implements ChannelOwner {
     if (welcome.clusterId !== clusterId) {
       return `${this.#id} belongs to cluster ${welcome.clusterId}, this node to ${String(clusterId)}`;
     }
+    const refusal = this.#context.host.refusalOf?.(peerInfoOf(welcome.from)) ?? null;
+    if (refusal !== null) return refusal;
     if (welcome.version < PROTOCOL_VERSION_MIN || welcome.version > PROTOCOL_VERSION_MAX) {
       return `${this.#id} chose protocol version ${String(welcome.version)}, which this node does not speak`;
     }

@@ -112,7 +112,7 @@ export class Stranger {
   }
 }
 
-export const identity = { id: "a", storeId: "s", data: "", address: "a:7000" };
+export const identity = { id: "a", storeId: "s", data: "", address: "a:7000", priority: 0 };
 export const goodHello: Hello = {
   type: "hello",
   versionMin: 1,
