@@ -30,6 +30,18 @@ describe("a transfer of leadership", () => {
     expect(transfer(group, null)).toEqual({ to: "c" });
   });
 
+  it("goes to nobody who has not answered lately", () => {
+    const group = CoreGroup.started(THREE, { checkQuorum: false });
+    group.isolate("b");
+    group.advance(group.electionMsMax);
+    expect(transfer(group, null)).toEqual({ to: "c" });
+    group.advance(group.electionMsMax);
+    const [leader = ""] = group.leaders;
+    group.isolate(leader);
+    group.advance(group.electionMsMax);
+    expect(transfer(group, null, leader)).toBe("nobody");
+  });
+
   it("is refused with the reason", () => {
     const group = CoreGroup.started(THREE);
     group.add("d");
@@ -104,7 +116,8 @@ describe("a transfer of leadership", () => {
   });
 
   it("T3: to a dead target is given up after an election timeout, and commands are taken again", () => {
-    const group = CoreGroup.started(THREE);
+    // No heartbeat is due at that very moment: the end of the attempt has a timer of its own.
+    const group = CoreGroup.started(THREE, { heartbeatMs: 70 });
     group.crash("c");
     transfer(group, "c");
     const began = group.now;

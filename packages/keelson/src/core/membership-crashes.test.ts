@@ -1,0 +1,164 @@
+import { describe, expect, it } from "vitest";
+
+import { CoreGroup } from "../testing/core-group.ts";
+import type { CoreHost } from "../testing/core-cluster.ts";
+import { configOf, type NodeId } from "./index.ts";
+
+interface Change {
+  readonly from: readonly NodeId[];
+  readonly to: readonly NodeId[];
+}
+
+/** Each leaves a majority of both configurations without the leader, so that the others can go on alone. */
+const CHANGES: Readonly<Record<string, Change>> = {
+  "adds a voter": { from: ["a", "b", "c"], to: ["a", "b", "c", "d"] },
+  "removes a voter": { from: ["a", "b", "c", "d"], to: ["a", "b", "c"] },
+  "removes the leader": { from: ["a", "b", "c", "d"], to: ["b", "c", "d"] },
+  "replaces all": { from: ["a", "b", "c"], to: ["d", "e", "f"] },
+};
+
+/** In which order things happen: what was sent arrives first, or what was written is durable first, or the newest. */
+const ORDERS = ["messages first", "disks first", "newest first"] as const;
+type Order = (typeof ORDERS)[number];
+
+/** What the leader's crash does with its unsynced writes and its messages under way; and whether it comes back. */
+interface Crash {
+  readonly kept: boolean;
+  readonly restarts: boolean;
+}
+
+const CRASHES: readonly Crash[] = [
+  { kept: false, restarts: false },
+  { kept: true, restarts: true },
+  { kept: false, restarts: true },
+  { kept: true, restarts: false },
+];
+
+/** Every crash in the first order; the two that differ most in the others, for the time that it takes. */
+function crashesIn(order: Order): readonly Crash[] {
+  return order === ORDERS[0] ? CRASHES : CRASHES.slice(0, 2);
+}
+
+/** Far more than any of these changes takes. */
+const STEPS_MAX = 500;
+/** Elections without faults, and the change that the next leader has to end, take far less. */
+const RECOVERY_MS = 16_000;
+
+/** The change has just been proposed, and nothing of it has left the leader. */
+function begin({ from, to }: Change): CoreGroup {
+  const group = CoreGroup.started(from);
+  for (const id of to) if (!from.includes(id)) group.add(id);
+  group.write("a", "before");
+  group.beat();
+  group.proposeConfig("a", to);
+  group.drain(group.host("a"));
+  return group;
+}
+
+/** One message arrives, or one write becomes durable; false: nothing is left to happen. */
+function step(group: CoreGroup, order: Order): boolean {
+  const writing = group.running.filter(({ pendingWrites }) => pendingWrites > 0);
+  const host = order === "newest first" ? writing.at(-1) : writing[0];
+  const diskFirst = order === "disks first" || group.letters.length === 0;
+  if (host !== undefined && diskFirst) {
+    group.persistOne(host);
+    return true;
+  }
+  const letter = order === "newest first" ? group.letters.pop() : group.letters.shift();
+  if (letter === undefined) return false;
+  group.deliver(letter);
+  return true;
+}
+
+/** How many steps there are from the proposal until nothing is left to do; the change has ended then. */
+function stepsOf(change: Change, order: Order): number {
+  const group = begin(change);
+  let steps = 0;
+  while (step(group, order)) {
+    steps += 1;
+    expect(steps).toBeLessThan(STEPS_MAX);
+  }
+  const [leader = ""] = group.leaders;
+  expect(group.node(leader).config).toEqual(configOf(change.to));
+  return steps;
+}
+
+function crashLeader(group: CoreGroup, { kept }: Crash): void {
+  const leader = group.leaders[0] ?? "a";
+  const { pendingWrites } = group.host(leader);
+  if (!kept) group.letters = group.letters.filter(({ message }) => message.from !== leader);
+  group.crash(leader, { whole: kept ? pendingWrites : 0, entries: null });
+}
+
+/** The leader of a group that needs nothing more: its change has ended one way or the other. */
+function settled(group: CoreGroup, change: Change): CoreHost | null {
+  const [leader, ...others] = group.leaders;
+  if (leader === undefined || others.length > 0) return null;
+  const host = group.host(leader);
+  const { config, termStartCommitted } = host.node;
+  const isEnd =
+    config.outgoingVoters.length === 0 && [change.from, change.to].some((end) => isSame(end, config.voters));
+  return termStartCommitted && isEnd && host.node.log.configAt(host.node.commitIndex).config === config
+    ? host
+    : null;
+}
+
+function isSame(a: readonly NodeId[], b: readonly NodeId[]): boolean {
+  return a.join() === b.join();
+}
+
+/** Lets the change begin, crashes the leader after so many steps, and sees the group through; "old" or "new". */
+function runCrash(change: Change, order: Order, steps: number, crash: Crash): "old" | "new" {
+  const group = begin(change);
+  for (let n = 0; n < steps; n++) step(group, order);
+  const crashed = group.leaders[0] ?? "a";
+  crashLeader(group, crash);
+  if (crash.restarts) group.restart(crashed);
+  const deadline = group.now + RECOVERY_MS;
+  group.settle();
+  while (settled(group, change) === null && group.now < deadline) group.advance(200);
+  const leader = settled(group, change);
+  if (leader === null) throw new Error(`no leader of a simple configuration: ${describeGroup(group)}`);
+  const position = group.write(leader.id, "after");
+  expect(leader.node.commitStatus(position)).toBe("committed");
+  // The configurations are the old one, and the two steps of the change exactly once, or not at all.
+  const { from, to } = change;
+  const old = [configOf(from)];
+  const done = [...old, { ...configOf(to), outgoingVoters: [...from] }, configOf(to)];
+  const configs = leader.memory.flatMap(({ config }) => (config === null ? [] : [config]));
+  expect(configs).toEqual(configs.length === 1 ? old : done);
+  expect(group.payloads(leader.id).filter((text) => text !== "")).toEqual(["before", "after"]);
+  return configs.length === 1 ? "old" : "new";
+}
+
+function describeGroup(group: CoreGroup): string {
+  return group.running
+    .map(({ id, node }) => `${id} ${node.role} ${node.term} ${JSON.stringify(node.config)}`)
+    .join("; ");
+}
+
+describe("M3: whose leader crashes at every step of it, a change that", () => {
+  it.each(Object.entries(CHANGES))(
+    "%s ends in the old or the new configuration, and the group goes on",
+    (_, change) => {
+      const outcomes = { old: 0, new: 0 };
+      for (const order of ORDERS) {
+        const steps = stepsOf(change, order);
+        for (let at = 0; at <= steps; at++) {
+          for (const crash of crashesIn(order)) {
+            try {
+              outcomes[runCrash(change, order, at, crash)] += 1;
+            } catch (error) {
+              const how = `${order}, after ${at} steps, ${JSON.stringify(crash)}`;
+              throw new Error(`${how}: ${error instanceof Error ? error.message : String(error)}`, {
+                cause: error,
+              });
+            }
+          }
+        }
+      }
+      expect(outcomes.old).toBeGreaterThan(0);
+      expect(outcomes.new).toBeGreaterThan(outcomes.old);
+    },
+  );
+});
