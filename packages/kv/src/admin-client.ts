@@ -153,16 +153,22 @@ export interface Goal {
 export async function pursue(client: AdminClient, goal: Goal): Promise<Members> {
   const deadline = performance.now() + goal.timeoutMs;
   let last = "no node answered";
+  let refusal: KvClientError | null = null;
   for (;;) {
     try {
       const members = await client.members();
       if (goal.isReached(members)) return members;
-      goal.onProgress?.(members);
-      await goal.request(client);
-      continue;
+      // An earlier request may have been carried out unseen, and this one refused for just that.
+      if (refusal !== null && members.role === "leader")
+        throw new StartError(refusal.message, { cause: refusal });
+      if (refusal === null) {
+        goal.onProgress?.(members);
+        await goal.request(client);
+        continue;
+      }
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
-      if (isFinal(error)) throw new StartError(error.message, { cause: error });
+      if (isFinal(error)) refusal ??= error;
       last = error.message;
     }
     if (performance.now() > deadline) {

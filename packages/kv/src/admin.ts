@@ -214,16 +214,19 @@ function goalOf({ command, words, learner }: AdminOptions): Omit<Goal, "timeoutM
         isReached: (members) => isThere(members) && all(members, [id], "voter"),
       };
     }
-    case "remove":
+    case "remove": {
+      // Naming a stranger is refused, as a slip of the pen should be; one who was a member and is none is removed.
+      const met = new Set<string>();
       return {
-        // Those of them that are there still: naming a stranger is refused, as a slip of the pen should be.
-        request: async (client) => {
-          const members = await client.members();
-          const left = words.filter((id) => roleOf(members, id) !== undefined);
-          return post({ remove: left.length === 0 ? words : left })(client);
+        request: post({ remove: words }),
+        isReached: (members) => {
+          for (const id of words) {
+            if (roleOf(members, id) !== undefined) met.add(id);
+          }
+          return all(members, words, undefined) && words.every((id) => met.has(id));
         },
-        isReached: reachedLater((members) => all(members, words, undefined)),
       };
+    }
     case "promote":
       return { request: post({ promote: words }), isReached: (members) => all(members, words, "voter") };
     case "demote":
@@ -238,15 +241,6 @@ function goalOf({ command, words, learner }: AdminOptions): Omit<Goal, "timeoutM
 /** What the leader knows, and no change under way. */
 function isSettled({ role, changing }: Members): boolean {
   return role === "leader" && !changing;
-}
-
-/** Not at the first look: a request must have been made. */
-function reachedLater(isReached: (members: Members) => boolean): (members: Members) => boolean {
-  let looks = 0;
-  return (members) => {
-    looks += 1;
-    return looks > 1 && isReached(members);
-  };
 }
 
 function memberLines({ id, leader, members, changing, role }: Members): string[] {

@@ -62,7 +62,10 @@ describe("keelson", () => {
     for (const [args, text] of [
       [[], `keelson: a command is missing: ${NAMES}\nSee: keelson --help\n`],
       [["sreve"], `keelson: there is no command "sreve"; there are ${NAMES}\nSee: keelson --help\n`],
-      [["serve", "--id", "n1"], "keelson: --peers is missing\nSee: keelson serve --help\n"],
+      [
+        ["serve", "--id", "n1"],
+        "keelson: --peers is missing (or --join, or --listen for a node that has a log already)\nSee: keelson serve --help\n",
+      ],
       [
         ["demo", "--raft-port", "x"],
         'keelson: --raft-port "x" is not a port from 1 to 65533\nSee: keelson demo --help\n',

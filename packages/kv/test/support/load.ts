@@ -33,6 +33,8 @@ export class Load {
   writes = 0;
   reads = 0;
   unknown = 0;
+  /** Writes that surely did nothing, though their client asked again and again. */
+  refused = 0;
 
   constructor(nodes: readonly string[], clients = 8) {
     this.#nodes = nodes;
@@ -88,6 +90,7 @@ export class Load {
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
       if (error.outcome === "unknown") this.unknown += 1;
+      else this.refused += 1;
     }
   }
 
