@@ -115,7 +115,9 @@ function membershipLines({ index, term, membership }: MembershipEntry): string[]
     ];
     return [`  ${id}`, address, roles.join(", ")];
   });
-  return [`members from entry ${index} of term ${term} on`, ...columns(rows)];
+  const { removed = [] } = membership;
+  const gone = removed.length === 0 ? [] : [`  removed before: ${removed.join(", ")}`];
+  return [`members from entry ${index} of term ${term} on`, ...columns(rows), ...gone];
 }
 
 function verdict({ torn, damage, last }: WalInspection): string[] {
@@ -170,6 +172,7 @@ function jsonOf(found: WalInspection): object {
       index,
       term,
       ...membership.config,
+      removed: membership.removed ?? [],
       addresses: Object.fromEntries([...membership.members].map(([id, { address }]) => [id, address])),
     })),
     records: found.records.map((record) => {

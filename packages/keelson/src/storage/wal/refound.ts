@@ -1,4 +1,4 @@
-import { encodeMembership } from "../../codec/config.ts";
+import { encodeMembership, REMOVED_MAX, type Membership } from "../../codec/config.ts";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
 import { configOf, membersOf } from "../../core/config.ts";
 import type { LogPosition, NodeId, Term } from "../../core/position.ts";
@@ -13,17 +13,28 @@ import { WalLog } from "./wal-log.ts";
 /** What `refoundWal` is going to do to a log, or has done. */
 export interface RefoundPlan {
   readonly nodeId: NodeId;
+  /** The id of this log. */
+  readonly storeId: string;
   /** Where this node will be reached, as the only member. */
   readonly address: string;
   /** The cluster that is given up, and the members it had, as far as this log knows. */
   readonly clusterId: string;
   readonly members: readonly NodeId[];
+  /** Who was a member before. */
+  readonly removed: readonly NodeId[];
   /** This log's last entry: what the others acknowledged after it, or instead of what stands before it, is lost. */
   readonly last: LogPosition;
   /** The highest term that this node has seen. */
   readonly term: Term;
   /** Entries up to here are in a snapshot, so they were committed. Of later ones the log alone cannot tell. */
   readonly base: LogPosition;
+}
+
+/** The node alone; the others' ids are used up (M10). */
+function membershipOf({ nodeId, address, storeId, members, removed }: RefoundPlan): Membership {
+  const gone = [...removed, ...members].filter((id, at, all) => id !== nodeId && all.indexOf(id) === at);
+  const alone = { config: configOf([nodeId]), members: new Map([[nodeId, { address, disk: storeId }]]) };
+  return gone.length === 0 ? alone : { ...alone, removed: gone.slice(-REMOVED_MAX) };
 }
 
 /** What `refoundWal` wrote. */
@@ -49,10 +60,10 @@ export interface RefoundOptions {
 export async function planRefound(directory: string, options: RefoundOptions = {}): Promise<RefoundPlan> {
   const { environment = nodeEnvironment() } = options;
   const found = await inspectWal(directory, { environment });
-  const { nodeId, clusterId, base, last, damage } = found;
+  const { nodeId, storeId, clusterId, base, last, damage } = found;
   if (damage !== null) throw new StorageFailedError(damage.message, "not-done");
   const current = found.memberships.at(-1)?.membership;
-  if (nodeId === null || clusterId === null || current === undefined) {
+  if (nodeId === null || storeId === null || clusterId === null || current === undefined) {
     throw new InvalidOptionError(
       `the log in ${directory} belongs to no cluster yet, so there is nothing to recover: start the node`,
     );
@@ -63,7 +74,8 @@ export async function planRefound(directory: string, options: RefoundOptions = {
   }
   const address = addressOf(options.address, current.members.get(nodeId)?.address, nodeId);
   const members = membersOf(current.config).sort();
-  return { nodeId, address, clusterId, members, last, base, term: termOf(found) };
+  const { removed = [] } = current;
+  return { nodeId, storeId, address, clusterId, members, removed, last, base, term: termOf(found) };
 }
 
 /**
@@ -86,11 +98,7 @@ export async function refoundWal(directory: string, options: RefoundOptions = {}
     // Once more, now that nobody else can change it.
     const plan = await planRefound(directory, options);
     const position = { term: plan.term + 1, index: plan.last.index + 1 };
-    const membership = {
-      config: configOf([nodeId]),
-      members: new Map([[nodeId, { address: plan.address }]]),
-    };
-    const payload = encodeMembership(membership);
+    const payload = encodeMembership(membershipOf(plan));
     const clusterId = newIncarnation(plan.clusterId, () => environment.random());
     await log.refound(clusterId, {
       // The node votes for itself in the term of the entry, so that nobody else can have had it.
