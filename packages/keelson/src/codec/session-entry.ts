@@ -54,10 +54,12 @@ export interface CloseSessionEntry {
   readonly id: LogIndex;
 }
 
+/** The payload of an entry that opens a session. */
 export function encodeOpenSession({ clock, ttlMs }: OpenSessionEntry): Uint8Array {
   return fields(OPEN_BYTES, [clock, ttlMs]);
 }
 
+/** The payload of a command in a session. */
 export function encodeSessionCommand(entry: SessionCommandEntry): Uint8Array {
   const { clock, id, sequence, lowestUnanswered, command } = entry;
   assert(
@@ -74,6 +76,7 @@ export function encodeSessionCommand(entry: SessionCommandEntry): Uint8Array {
   return bytes;
 }
 
+/** The payload of an entry that ends a session. */
 export function encodeCloseSession({ clock, id }: CloseSessionEntry): Uint8Array {
   return fields(CLOSE_BYTES, [clock, id]);
 }

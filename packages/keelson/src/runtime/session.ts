@@ -47,8 +47,10 @@ export interface SessionHost<Command, Result> {
  *
  * @example
  * ```ts
- * await using session = await raft.openSession();
- * const result = await session.write(command);
+ * async function transfer(raft: Raft<string, string>): Promise<string> {
+ *   await using session = await raft.openSession();
+ *   return session.write(command);
+ * }
  * ```
  */
 export class Session<Command, Result> implements AsyncDisposable {
