@@ -145,7 +145,9 @@ function validService(chance: Chance): ServiceMessage {
   const number = (): number => chance.pick([0, 1, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER]);
   const from = chance.pick(IDS);
   const id = chance.pick(["s", "0123456789abcdef", "ünïcode ✓", "y".repeat(64)]);
-  switch (chance.between(0, 3)) {
+  switch (chance.between(0, 4)) {
+    case 2:
+      return { type: "snapshot-end", from, id, intact: chance.often(0.5) };
     case 0:
       return { type: "snapshot-gone", from, id: chance.often(0.5) ? id : null };
     case 1: {

@@ -1,4 +1,4 @@
-import type { NodeId } from "./core/position.ts";
+import type { LogIndex, NodeId } from "./core/position.ts";
 
 /**
  * What a failed call did: `not-done`: nothing, now or later, so it may be repeated freely;
@@ -239,6 +239,29 @@ export class CorruptLogError extends RaftError {
     this.file = file;
     this.offset = offset;
     this.index = index;
+  }
+}
+
+/** No snapshot could be taken; the node goes on without. */
+export class SnapshotFailedError extends RaftError {
+  override readonly name = "SnapshotFailedError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("SNAPSHOT_FAILED", "not-done", message, options);
+  }
+}
+
+/** The log was compacted past the entry that was asked for: a snapshot covers it, and its command is gone. */
+export class LogCompactedError extends RaftError {
+  override readonly name = "LogCompactedError";
+  /** The first entry that the log still holds. */
+  readonly firstIndex: LogIndex;
+  constructor(wanted: LogIndex, firstIndex: LogIndex) {
+    super(
+      "LOG_COMPACTED",
+      "not-done",
+      `entry ${String(wanted)} is gone from the log, which begins at ${String(firstIndex)}: a snapshot covers what came before`,
+    );
+    this.firstIndex = firstIndex;
   }
 }
 

@@ -49,14 +49,24 @@ export interface SnapshotGone {
   readonly id: string | null;
 }
 
+/** "I need no more of that snapshot." */
+export interface SnapshotEnd {
+  readonly type: "snapshot-end";
+  readonly from: NodeId;
+  readonly id: string;
+  /** Whether it arrived as it was written: if not, it may be damaged where it came from. */
+  readonly intact: boolean;
+}
+
 /** Anything that the runtimes of two nodes tell each other. */
-export type ServiceMessage = SnapshotRequest | SnapshotChunk | SnapshotGone;
+export type ServiceMessage = SnapshotRequest | SnapshotChunk | SnapshotGone | SnapshotEnd;
 
 /** Numbers on the wire, between those of the core's messages and those about connections. They never change their meaning. */
 export const ServiceType = {
   "snapshot-request": 32,
   "snapshot-chunk": 33,
   "snapshot-gone": 34,
+  "snapshot-end": 35,
 } as const satisfies Record<ServiceMessage["type"], number>;
 
 /** What follows a message that nothing follows. */
@@ -92,6 +102,10 @@ export function writeService(writer: ByteWriter, message: ServiceMessage): numbe
       break;
     case "snapshot-gone":
       writeOptionalId(writer, message.id);
+      break;
+    case "snapshot-end":
+      writer.text(message.id, SNAPSHOT_ID_BYTES_MAX);
+      writer.boolean(message.intact);
       break;
   }
   return ServiceType[message.type];
@@ -136,6 +150,8 @@ function readBody(type: number, body: ByteReader, from: NodeId, payload: Uint8Ar
     }
     case ServiceType["snapshot-gone"]:
       return { type: "snapshot-gone", from, id: readOptionalId(body) };
+    case ServiceType["snapshot-end"]:
+      return { type: "snapshot-end", from, id: body.text(SNAPSHOT_ID_BYTES_MAX), intact: body.boolean() };
     default:
       throw new DecodeError(`a frame has the unknown type ${String(type)}`);
   }

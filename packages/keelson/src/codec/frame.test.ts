@@ -151,6 +151,12 @@ const serviceArb: fc.Arbitrary<ServiceMessage> = fc.oneof(
       })),
     ),
   fc.record({ type: fc.constant("snapshot-gone" as const), from: idArb, id: fc.option(snapshotIdArb) }),
+  fc.record({
+    type: fc.constant("snapshot-end" as const),
+    from: idArb,
+    id: snapshotIdArb,
+    intact: fc.boolean(),
+  }),
 );
 const caseArb: fc.Arbitrary<Case> = fc.oneof(
   serviceArb.map((message) => ({ message, records: [] })),
@@ -434,7 +440,7 @@ describe("FrameReader", () => {
   });
 
   it("says so when the type is unknown, with all else in order", () => {
-    for (const type of [0, 11, 31, 35, 63, 69, 255, 256]) {
+    for (const type of [0, 11, 31, 36, 63, 69, 255, 256]) {
       const frame = encoded(vote).slice();
       new DataView(frame.buffer).setUint32(20, type, true);
       expect(() => framesOf([frame])).toThrow(`unknown type ${String(type)}`);

@@ -5,6 +5,7 @@ export {
   SERVICE_PAYLOAD_BYTES_MAX,
   type ServiceMessage,
   type SnapshotChunk,
+  type SnapshotEnd,
   type SnapshotGone,
   type SnapshotRequest,
 } from "./frame-service.ts";

@@ -72,6 +72,10 @@ export class Applier<Command, Result> {
   #running: Promise<void> | null = null;
   /** A batch is under way, so the state may be in the middle of a command. */
   #busy = false;
+  /** The state is being replaced: no batch begins. */
+  #paused = false;
+  /** What waits for the end of the batch under way. */
+  #waiting: (() => void)[] = [];
   #stopped = false;
 
   constructor(parts: ApplierParts<Command, Result>, host: ApplierHost<Result>) {
@@ -86,16 +90,45 @@ export class Applier<Command, Result> {
     return this.#applied;
   }
 
-  /** Whether a batch is under way: a linearizable read waits for its end. */
+  /** Whether a batch is under way, or the state is being replaced: a read waits for the end of it. */
   get busy(): boolean {
-    return this.#busy;
+    return this.#busy || this.#paused;
+  }
+
+  /** Whether the state is being replaced. */
+  get paused(): boolean {
+    return this.#paused;
+  }
+
+  /** Runs `look` between two batches: the state is then exactly that after `applied`. */
+  between(look: () => void): void {
+    if (this.#busy) this.#waiting.push(look);
+    else look();
+  }
+
+  /** Begins no further batch; resolves when the one under way has ended. */
+  async pause(): Promise<void> {
+    this.#paused = true;
+    await this.#running;
+  }
+
+  /** Goes on after `applied`, which is what the state holds now. */
+  resume(applied: LogPosition): void {
+    this.#paused = false;
+    this.#applied = applied;
+    this.#target = Math.max(this.#target, applied.index);
+    this.#start();
   }
 
   /** Entries up to here are committed, and durable on this node. */
   advance(target: LogIndex): void {
     if (target <= this.#target || this.#stopped) return;
     this.#target = target;
-    if (this.#active) return;
+    this.#start();
+  }
+
+  #start(): void {
+    if (this.#active || this.#paused || this.#stopped || this.#applied.index >= this.#target) return;
     this.#active = true;
     this.#running = this.#run();
   }
@@ -104,21 +137,24 @@ export class Applier<Command, Result> {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#running;
+    // Whoever waits to look finds out that it is too late.
+    for (const look of this.#waiting.splice(0)) look();
   }
 
   async #run(): Promise<void> {
     try {
       for (;;) {
         const records = await this.#next();
-        if (this.#isStopped()) return;
+        if (this.#mayNotGoOn()) return;
         this.#busy = true;
         const batch = await this.#applyBatch(records);
         this.#busy = false;
         if (this.#isStopped()) return;
         this.#host.applied(batch);
-        if (this.#applied.index >= this.#target) return;
+        for (const look of this.#waiting.splice(0)) look();
+        if (this.#applied.index >= this.#target || this.#mayNotGoOn()) return;
         await this.#endOfTurn();
-        if (this.#isStopped()) return;
+        if (this.#mayNotGoOn()) return;
       }
     } catch (error) {
       if (this.#isStopped()) return;
@@ -221,6 +257,10 @@ export class Applier<Command, Result> {
   /** Asked anew after each wait. */
   #isStopped(): boolean {
     return this.#stopped;
+  }
+
+  #mayNotGoOn(): boolean {
+    return this.#stopped || this.#paused;
   }
 
   #endOfTurn(): Promise<void> {

@@ -2,7 +2,7 @@ import { decodeRecord, EntryKind } from "../codec/record.ts";
 import { decodeSessionCommand } from "../codec/session-entry.ts";
 import type { LogView } from "../core/log.ts";
 import type { LogIndex, Term } from "../core/position.ts";
-import { InvalidOptionError, type RaftError } from "../errors.ts";
+import { InvalidOptionError, LogCompactedError, type RaftError } from "../errors.ts";
 import { checkRecords, type Entries } from "./entries.ts";
 
 /** Bytes of records that a cursor fetches at once: its reader pulls, so there is no need to hurry ahead. */
@@ -41,7 +41,7 @@ export class Committed<Command> {
     const first = this.#parts.log.base.index + 1;
     if (from !== undefined && (!Number.isSafeInteger(from) || from < first)) {
       throw new InvalidOptionError(
-        `from is ${String(from)}; it should be a whole number from ${String(first)} on, where the log begins`,
+        `from is ${String(from)}; it should be a whole number from ${String(first)} on, where the log begins: snapshots cover what came before`,
       );
     }
     const cursor = new Cursor(this.#parts, from ?? first, () => {
@@ -130,6 +130,7 @@ class Cursor<Command> implements AsyncIterableIterator<CommittedCommand<Command>
   async #fetch(): Promise<void> {
     const { entries, log, decode, appliedIndex } = this.#parts;
     const from = this.#next;
+    this.#checkIsThere(from);
     const to = appliedIndex() + 1;
     let records: readonly Uint8Array[];
     try {
@@ -138,9 +139,11 @@ class Cursor<Command> implements AsyncIterableIterator<CommittedCommand<Command>
     } catch (error) {
       // The store of a node that stopped meanwhile is closed: the reader is told about the end, not about that.
       if (this.#isOver()) return;
+      this.#checkIsThere(from);
       throw error;
     }
     if (this.#isOver()) return;
+    this.#checkIsThere(from);
     checkRecords(records, from, (index) => log.termAt(index));
     this.#next = from + records.length;
     for (const record of records) {
@@ -153,6 +156,12 @@ class Cursor<Command> implements AsyncIterableIterator<CommittedCommand<Command>
       }
     }
     this.#fetched.reverse();
+  }
+
+  /** A reader that is too slow may find that the log was compacted past its place (S11). */
+  #checkIsThere(index: LogIndex): void {
+    const first = this.#parts.log.base.index + 1;
+    if (index < first) throw new LogCompactedError(index, first);
   }
 
   /** Asked anew after each wait, during which the node may have stopped. */

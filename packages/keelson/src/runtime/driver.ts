@@ -4,7 +4,7 @@ import { decodeRecord, encodeRecord, EntryKind } from "../codec/record.ts";
 import type { Actions, AppendAction, Outgoing, ReadAction } from "../core/action.ts";
 import { assert } from "../core/assert.ts";
 import { sameConfig, type ClusterConfig } from "../core/config.ts";
-import type { AppendEntries } from "../core/message.ts";
+import type { AppendEntries, InstallSnapshot } from "../core/message.ts";
 import type { RaftNode } from "../core/node.ts";
 import type { ConfigRefusal } from "../core/membership.ts";
 import type { LogIndex, LogPosition, NodeId } from "../core/position.ts";
@@ -14,7 +14,7 @@ import type { LogStore, LogWrite } from "../storage/log-store.ts";
 import type { Parcel, Transport } from "../transport/transport.ts";
 import { checkRecords, termsOf, type Entries } from "./entries.ts";
 import { reasonOf, type Failure } from "./failure.ts";
-import type { MembershipHistory } from "./membership.ts";
+import type { MembershipAt, MembershipHistory } from "./membership.ts";
 import { membershipIn } from "./membership-changes.ts";
 import { Persister } from "./persister.ts";
 import { Sender } from "./sender.ts";
@@ -30,6 +30,12 @@ export interface DriverParts {
   readonly environment: Environment;
 }
 
+/** A place in the log up to which a snapshot covers it, and the membership in force there. */
+export interface SnapshotAt {
+  readonly position: LogPosition;
+  readonly membership: MembershipAt;
+}
+
 /** What the driver tells the rest of the runtime. */
 export interface DriverHost {
   /** After each input: role, leader, term, commit index or membership may have moved. */
@@ -40,6 +46,10 @@ export interface DriverHost {
   turnEnded(reads: readonly ReadAction[]): void;
   /** Another node's runtime says something to ours; the core hears nothing of it. */
   service(message: ServiceMessage): void;
+  /** These followers need a snapshot: this node's log does not reach back to what they lack. */
+  snapshotsWanted(followers: readonly NodeId[]): void;
+  /** The leader offers a snapshot, because its log does not reach back to what this node lacks. */
+  snapshotOffered(offer: InstallSnapshot): void;
   failed(failure: Failure): void;
   warn(text: string, fields?: Readonly<Record<string, unknown>>): void;
 }
@@ -54,9 +64,13 @@ export class Driver {
   readonly #memberships: MembershipHistory;
   readonly #environment: Environment;
   readonly #host: DriverHost;
+  readonly #store: LogStore;
+  readonly #watch: StorageWatch;
   readonly #persister: Persister;
   readonly #sender: Sender;
   #drainScheduled = false;
+  /** The log is being replaced: nothing may be written that was meant for the old one. */
+  #held = false;
   #stopped = false;
   #timer: { readonly at: number; readonly handle: Timer } | null = null;
   /** What the core wants; the timer may be set for earlier. */
@@ -71,6 +85,8 @@ export class Driver {
     this.#entries = parts.entries;
     this.#memberships = parts.memberships;
     this.#environment = parts.environment;
+    this.#store = parts.store;
+    this.#watch = parts.watch;
     this.#host = host;
     const onFailure = (failure: Failure): void => {
       host.failed(failure);
@@ -150,14 +166,85 @@ export class Driver {
     this.#input(() => {
       if (message.type === "append-entries") {
         this.#receiveEntries(message, records);
-      } else if (message.type === "install-snapshot") {
-        // No node of this version compacts its log, so none offers one. A message may always be
-        // lost, so ignoring it is safe; half-installing a snapshot would not be.
-        this.#host.warn("ignored a snapshot: this version cannot install one", { from: message.from });
       } else {
         this.#core.handleMessage(message, this.#environment.now());
       }
     });
+  }
+
+  /** Offers a snapshot to a follower that needs one; it asks for the rest itself. */
+  offerSnapshot(to: NodeId, { position: last, membership }: SnapshotAt): void {
+    const { id: from, term } = this.#core;
+    const { config } = membership.membership;
+    this.#sender.send({ to, message: { type: "install-snapshot", from, term, last, config, round: 0 } });
+  }
+
+  /** The entries up to `position`, which a snapshot covers, are forgotten. The entries after them stay. */
+  compact({ position, membership }: SnapshotAt): void {
+    this.#input(() => {
+      const { index } = position;
+      // The store first: the core speaks up if they disagree, and the store is only asked to forget what it may keep.
+      void this.#inStore("forgetting the beginning of the log", () =>
+        this.#store.compact({ position, config: encodeMembership(membership.membership) }),
+      );
+      this.#core.handleCompacted(index, this.#environment.now());
+      this.#memberships.compact(index);
+    });
+  }
+
+  /**
+   * The state machine holds a snapshot of another node: the log begins after it now. Resolves when that is durable and
+   * the core knows; false: the node stopped. What the core wants done meanwhile waits, as it was meant for the old log.
+   */
+  async installSnapshot(at: SnapshotAt): Promise<boolean> {
+    const { position, membership } = at;
+    this.#held = true;
+    await this.#persister.idle();
+    if (this.#isStopped()) return false;
+    // Figure 13, step 6: if the log on disk holds the snapshot's last entry, what follows it stays.
+    const keepsLog = this.#core.durableIndex >= position.index && this.#core.log.contains(position);
+    const base = { position, config: encodeMembership(membership.membership) };
+    const isOld = position.index <= this.#core.log.base.index;
+    const isDone =
+      isOld ||
+      (await this.#inStore("replacing the log by a snapshot", () =>
+        keepsLog ? this.#store.compact(base) : this.#store.reset(base),
+      ));
+    this.#held = false;
+    if (!isDone || this.#isStopped()) return false;
+    const installed = this.#input(() => {
+      if (isOld) return true;
+      const { log } = this.#core;
+      assert(!keepsLog || log.contains(position), "what a snapshot covers is not cut off");
+      const goesOn = log.contains(position);
+      this.#core.handleSnapshotInstalled(position, membership.membership.config, this.#environment.now());
+      this.#entries.buffer.covered(position.index, log.last.index + 1);
+      if (goesOn) this.#memberships.compact(position.index);
+      else this.#memberships.reset(membership);
+      return true;
+    });
+    return installed === true;
+  }
+
+  /** Asked anew after each wait. */
+  #isStopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** False: it failed, or nobody will hear of it, and the node stops. */
+  async #inStore(what: string, write: () => Promise<void>): Promise<boolean> {
+    try {
+      await this.#watch.track(what, write);
+      return true;
+    } catch (error) {
+      if (this.#stopped) return false;
+      this.#host.failed({
+        kind: "storage",
+        message: `${what} failed, so the node stops: ${reasonOf(error)}`,
+        cause: error,
+      });
+      return false;
+    }
   }
 
   /** Asks for an index to read at; the answer comes with `turnEnded`. Only for use in `turnEnding`. */
@@ -283,12 +370,15 @@ export class Driver {
   // --- The end of a turn -------------------------------------------------------------------------
 
   #drain(): void {
+    // The end of the installation asks again.
+    if (this.#held) return;
     this.#host.turnEnding();
     const actions = this.#core.takeActions();
     this.#setTimer(actions.timer);
     this.#persist(actions);
     for (const outgoing of actions.messages) this.#sender.send(outgoing);
-    assert(actions.snapshots.length === 0, "a log that was never compacted reaches back to its beginning");
+    if (actions.snapshots.length > 0) this.#host.snapshotsWanted(actions.snapshots.map(({ to }) => to));
+    if (actions.installSnapshot !== null) this.#host.snapshotOffered(actions.installSnapshot);
     this.#host.turnEnded(actions.reads);
   }
 

@@ -92,6 +92,13 @@ export class EntryBuffer {
     while (this.bytes > this.#bytesMax && this.#first < this.#handedTo) this.#dropFirst();
   }
 
+  /** A snapshot covers the entries up to `index`, and the log may go on elsewhere: `next` is where the core's does. */
+  covered(index: LogIndex, next: LogIndex): void {
+    if (next <= this.#first || this.next !== next) this.#clear(next);
+    while (this.#first <= index && this.#first < this.next) this.#dropFirst();
+    this.#handedTo = Math.max(Math.min(this.#handedTo, next), Math.min(index + 1, next));
+  }
+
   #dropFirst(): void {
     this.#droppedEnd = this.#ends[this.#dropped] ?? this.#droppedEnd;
     this.#records[this.#dropped] = EMPTY;

@@ -4,15 +4,24 @@ export { Raft, type Consistency, type ReadOptions, type Staleness } from "./raft
 export type { CallOptions } from "./call.ts";
 export type { RaftChange } from "./changes.ts";
 export type { CommittedCommand } from "./committed.ts";
-export type { MemberMetrics, RaftCounters, RaftMetrics, SessionMetrics } from "./metrics.ts";
-export type { RaftLimits, RaftOptions, RaftTimings } from "./options.ts";
+export type {
+  MemberMetrics,
+  RaftCounters,
+  RaftMetrics,
+  SessionMetrics,
+  SnapshotFetchMetrics,
+  SnapshotMetrics,
+  SnapshotSendMetrics,
+  SnapshotsMetrics,
+} from "./metrics.ts";
+export type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
 export type { MembershipChange } from "./membership-changes.ts";
 export type { Written } from "./pending-writes.ts";
 export { Session, type OpenSessionOptions } from "./session.ts";
 export type { SessionChanges, SessionRecords } from "./session-records.ts";
 export { SESSION_LIMITS, type SessionLimits } from "./session-table.ts";
 export type { SessionCommandId } from "../codec/session-entry.ts";
-export { DEFAULT_LIMITS, DEFAULT_TIMINGS } from "./settings.ts";
+export { DEFAULT_LIMITS, DEFAULT_SNAPSHOT_POLICY, DEFAULT_TIMINGS } from "./settings.ts";
 export {
   StateMachineFailure,
   type CommandCodec,
@@ -40,7 +49,9 @@ export {
   NotLeaderError,
   OutcomeUnknownError,
   OverloadedError,
+  LogCompactedError,
   RaftError,
+  SnapshotFailedError,
   SessionExpiredError,
   StateMachineFailedError,
   StorageFailedError,

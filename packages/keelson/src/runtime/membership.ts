@@ -45,6 +45,22 @@ export class MembershipHistory {
     this.#entries.push(at);
   }
 
+  /** The one in force at an entry: the last one at or before it. null: none is known. */
+  at(index: LogIndex): MembershipAt | null {
+    return this.#entries.findLast((one) => one.index <= index) ?? null;
+  }
+
+  /** The log up to `index` is forgotten; which membership was in force there is not. */
+  compact(index: LogIndex): void {
+    const base = this.at(index);
+    if (base !== null) this.#entries = this.#entries.filter((one) => one === base || one.index > index);
+  }
+
+  /** The whole log is replaced by what a snapshot covers. */
+  reset(base: MembershipAt): void {
+    this.#entries = [base];
+  }
+
   /** The log was cut before `index`. */
   truncate(index: LogIndex): void {
     while ((this.#entries.at(-1)?.index ?? 0) >= index) this.#entries.pop();

@@ -18,6 +18,8 @@ export interface RaftMetrics {
   readonly appliedIndex: LogIndex;
   /** The last entry on this node's own disk. */
   readonly durableIndex: LogIndex;
+  /** The first entry that is still in this node's log, or would be: the ones before it are covered by a snapshot. */
+  readonly firstIndex: LogIndex;
   /** The last entry in this node's log. */
   readonly lastIndex: LogIndex;
   readonly config: ClusterConfig;
@@ -28,6 +30,8 @@ export interface RaftMetrics {
   readonly pendingReads: number;
   /** The sessions that are open as of the applied entry: the same on every node that has applied as much. */
   readonly sessions: SessionMetrics;
+  /** null: the node was opened without `snapshots`. */
+  readonly snapshots: SnapshotsMetrics | null;
   readonly counters: RaftCounters;
 }
 
@@ -38,6 +42,43 @@ export interface SessionMetrics {
   readonly bytes: number;
   /** The time of the log, in milliseconds since 1970; 0 before the first session. */
   readonly timeMs: number;
+}
+
+/** A snapshot that this node keeps. */
+export interface SnapshotMetrics {
+  readonly index: LogIndex;
+  readonly term: Term;
+  readonly bytes: number;
+}
+
+/** A snapshot on its way to another node. */
+export interface SnapshotSendMetrics {
+  readonly to: NodeId;
+  readonly index: LogIndex;
+  readonly bytesDone: number;
+  readonly bytesTotal: number;
+}
+
+/** A snapshot on its way to this node. */
+export interface SnapshotFetchMetrics {
+  readonly from: NodeId;
+  readonly phase: "fetching" | "checking" | "installing";
+  readonly bytesDone: number;
+  /** null: not known yet. */
+  readonly bytesTotal: number | null;
+}
+
+/** Snapshots, as they are and as they move. */
+export interface SnapshotsMetrics {
+  /** null: there is none. */
+  readonly newest: SnapshotMetrics | null;
+  /** The one that is being taken, and how much of it is written; null: none is. */
+  readonly taking: { readonly index: LogIndex; readonly bytesDone: number } | null;
+  readonly sending: readonly SnapshotSendMetrics[];
+  readonly receiving: SnapshotFetchMetrics | null;
+  /** Since the node was opened. */
+  readonly taken: number;
+  readonly installed: number;
 }
 
 /** One member of the cluster, as this node knows it. */

@@ -2,14 +2,16 @@ import { decodeMembership } from "../codec/config.ts";
 import { decodeRecord, EntryKind } from "../codec/record.ts";
 import { sameConfig } from "../core/config.ts";
 import { RaftNode } from "../core/node.ts";
-import { ORIGIN, type LogIndex, type LogPosition, type Term } from "../core/position.ts";
+import type { LogPosition } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
 import { StorageFailedError, WrongIdentityError } from "../errors.ts";
 import type { LogStore, StoredLog } from "../storage/log-store.ts";
 import { isNamed } from "../storage/cluster-id.ts";
+import type { OpenedSnapshots, SnapshotStore } from "../storage/snapshots/snapshot-store.ts";
 import { Entries } from "./entries.ts";
 import { EntryBuffer } from "./entry-buffer.ts";
 import { MembershipHistory } from "./membership.ts";
+import { isIn, reconcile, termIn } from "./opening-snapshots.ts";
 import type { RaftOptions } from "./options.ts";
 import { sessionsOf } from "./session-steps.ts";
 import type { SessionTable } from "./session-table.ts";
@@ -38,13 +40,19 @@ export async function openParts<Command, Result>(
   const { log: store, stateMachine } = options;
   // The log goes first: its lock and its identity show whether this is the right place at all.
   // The name alone says nothing to the store: what is bound to it is the id of one cluster of that name.
-  const stored = await store.open({ nodeId: settings.id, clusterId: null }, environment);
+  const found = await store.open({ nodeId: settings.id, clusterId: null }, environment);
   let stateMachineOpened = false;
   try {
-    refuseForeign(stored, settings);
-    refuseCompacted(stored);
-    const state = await stateMachine.open();
+    refuseForeign(found, settings);
+    const snapshots = await openSnapshots(options, environment);
+    const opened = await stateMachine.open();
     stateMachineOpened = true;
+    const { stored, state } = await reconcile({
+      ...{ stored: found, state: opened, log: store, stateMachine, snapshots },
+      warn: (text, fields) => {
+        options.onLog?.("warn", text, { id: settings.id, ...fields });
+      },
+    });
     checkApplied(state, stored);
     const applied = { term: state.term, index: state.index };
     const sessions = sessionsOf(state);
@@ -56,9 +64,18 @@ export async function openParts<Command, Result>(
     return { stored, core, entries, memberships, watch, applied, sessions };
   } catch (error) {
     if (stateMachineOpened) await quietly(() => stateMachine.close?.());
+    await quietly(() => options.snapshots?.store.close());
     await quietly(() => store.close());
     throw error;
   }
+}
+
+async function openSnapshots<Command, Result>(
+  { snapshots }: RaftOptions<Command, Result>,
+  environment: Environment,
+): Promise<{ store: SnapshotStore; found: OpenedSnapshots } | null> {
+  if (snapshots === undefined) return null;
+  return { store: snapshots.store, found: await snapshots.store.open(environment) };
 }
 
 function coreOf(
@@ -96,20 +113,10 @@ function refuseForeign({ clusterId }: StoredLog, settings: Settings): void {
   );
 }
 
-/** Nothing in this version compacts a log. One that was needs a snapshot to go with it, which cannot be read yet. */
-function refuseCompacted({ base }: StoredLog): void {
-  if (base.index === ORIGIN.index) return;
-  throw new StorageFailedError(
-    `the log begins after entry ${String(base.index)}: it was compacted by a later version, which should open it`,
-    "not-done",
-  );
-}
-
 /** The state must be one that this log leads to: a state ahead of its log would skip or repeat entries. */
 function checkApplied(applied: LogPosition, stored: StoredLog): void {
   const { index, term } = applied;
-  const inLog = index >= stored.base.index && index <= stored.lastIndex && termIn(stored, index) === term;
-  if (inLog) return;
+  if (isIn(stored, applied)) return;
   throw new WrongIdentityError(
     `the state machine holds entry ${String(index)} of term ${String(term)}, which is not in the log (it ends at ` +
       `entry ${String(stored.lastIndex)}): they do not belong together. Restore the directories of both from one ` +
@@ -117,14 +124,11 @@ function checkApplied(applied: LogPosition, stored: StoredLog): void {
   );
 }
 
-function termIn(stored: StoredLog, index: LogIndex): Term {
-  if (index === stored.base.index) return stored.base.term;
-  return stored.terms.findLast((run) => run.index <= index)?.term ?? 0;
-}
-
 /** The addresses are in the configuration entries' payloads, so those few are read. */
 async function membershipsOf(stored: StoredLog, store: LogStore): Promise<MembershipHistory> {
   const history = new MembershipHistory();
+  const { base, basePayload } = stored;
+  if (base.index > 0) history.add({ index: base.index, membership: decodeMembership(basePayload) });
   for (const { index, config } of stored.configs) {
     const [record] = await store.read(index, index + 1, Number.MAX_SAFE_INTEGER);
     const entry = record === undefined ? undefined : decodeRecord(record);

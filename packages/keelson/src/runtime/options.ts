@@ -1,6 +1,7 @@
 import type { NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
 import type { LogStore } from "../storage/log-store.ts";
+import type { SnapshotStore } from "../storage/snapshots/snapshot-store.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { StateMachine } from "./state-machine.ts";
 
@@ -40,6 +41,29 @@ export interface RaftTimings {
   readonly catchUpTimeoutMs: number;
 }
 
+/**
+ * When snapshots are taken, and what is kept beside them. One is due when `everyEntries` entries or `everyBytes` bytes
+ * of log were applied since the last one, and at least a quarter of that one's size: so a large state is not written
+ * again and again for a little log.
+ */
+export interface SnapshotPolicy {
+  /** Default 100,000; Infinity: never for this reason. */
+  readonly everyEntries: number;
+  /** Default 64 MiB; Infinity: never for this reason. */
+  readonly everyBytes: number;
+  /** Entries kept before a snapshot, for followers that lag behind a little. Default 10,000. */
+  readonly keepEntries: number;
+  /** Bytes of log kept at most for nodes that are fetching a snapshot. Default 256 MiB. */
+  readonly transferKeepBytes: number;
+  /** How fast this node fetches another's snapshot, in bytes a second. Default: without a limit. */
+  readonly fetchBytesPerSecond: number;
+}
+
+/** Snapshots: where they are kept, and when they are taken. */
+export interface SnapshotOptions extends Partial<SnapshotPolicy> {
+  readonly store: SnapshotStore;
+}
+
 /** What `Raft.open` needs: who this node is, and the parts it runs on. */
 export interface RaftOptions<Command, Result> {
   /** This node's id: 1 to 64 of `A-Z a-z 0-9 . _ -`. */
@@ -60,6 +84,11 @@ export interface RaftOptions<Command, Result> {
    * with a higher one that is up to date. It has no part in elections. Default 0.
    */
   readonly priority?: number;
+  /**
+   * Snapshots of the state machine, which needs `snapshot` and `restore`. Default: none are taken or installed, and the
+   * log is kept from its beginning.
+   */
+  readonly snapshots?: SnapshotOptions;
   readonly limits?: Partial<RaftLimits>;
   readonly timings?: Partial<RaftTimings>;
   /** Default true, both. */

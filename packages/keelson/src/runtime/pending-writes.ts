@@ -104,6 +104,22 @@ export class PendingWrites<Result> {
     this.#arm(this.#orphanMs);
   }
 
+  /**
+   * The state came from another node, as of the entry at `index`: whether a command before that took effect is not
+   * told by it.
+   */
+  covered(index: LogIndex): void {
+    for (const { position, call } of [...this.#own.values(), ...this.#orphans.values()]) {
+      if (position.index > index) continue;
+      this.#take(position);
+      call.reject(
+        new OutcomeUnknownError(
+          `the state after the command at ${String(position.index)} came from another node as a whole; whether it took effect cannot be told`,
+        ),
+      );
+    }
+  }
+
   /** The commit index may have moved. */
   committed(): void {
     if (this.#orphans.size === 0) return;

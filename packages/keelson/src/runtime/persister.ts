@@ -27,6 +27,7 @@ export class Persister {
   readonly #host: PersisterHost;
   /** In order. Bounded by the windows of the core and the limits on proposals: each batch holds entries that both count. */
   #queue: Batch[] = [];
+  #idle: (() => void)[] = [];
   #stopped = false;
   writes = 0;
   bytes = 0;
@@ -45,9 +46,16 @@ export class Persister {
     else void this.#write(batch, write);
   }
 
+  /** Resolves when nothing is under way any more; the caller sees to it that nothing new begins. */
+  idle(): Promise<void> {
+    if (this.#queue.length === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#queue = [];
+    for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   async #write(batch: Batch, write: LogWrite): Promise<void> {
@@ -73,5 +81,7 @@ export class Persister {
       const batch = this.#queue.shift();
       if (batch !== undefined) this.#host.persisted(batch.persistId, batch.messages);
     }
+    if (this.#queue.length > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

@@ -1,3 +1,4 @@
+import type { InstallSnapshot } from "../core/message.ts";
 import type { Role } from "../core/state.ts";
 import type { RaftNode } from "../core/node.ts";
 import type { LogIndex, NodeId } from "../core/position.ts";
@@ -26,7 +27,7 @@ import { LeaderChores } from "./leader-chores.ts";
 import { MemberDirectory } from "./member-directory.ts";
 import type { MembershipAt } from "./membership.ts";
 import { MembershipChanges, type ChangeAttempt, type MembershipChange } from "./membership-changes.ts";
-import type { RaftMetrics } from "./metrics.ts";
+import type { RaftMetrics, SnapshotMetrics } from "./metrics.ts";
 import { openParts, type Opened } from "./opening.ts";
 import type { RaftOptions } from "./options.ts";
 import { Pauses } from "./pauses.ts";
@@ -39,6 +40,7 @@ import { SessionSteps } from "./session-steps.ts";
 import { settingsOf, type Settings } from "./settings.ts";
 import { Transfers } from "./transfers.ts";
 import { Shutdown } from "./shutdown.ts";
+import { Snapshots } from "./snapshots.ts";
 
 /**
  * How a read relates to the writes before it. `linearizable`: it sees every write that was answered
@@ -109,6 +111,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #peers: Peers;
   readonly #directory: MemberDirectory;
   readonly #shutdown: Shutdown;
+  /** null: the node was opened without. */
+  readonly #snapshots: Snapshots<Command, Result> | null;
+  #refusedOffers = 0;
   readonly #stopped = Promise.withResolvers<RaftError | undefined>();
   readonly #counters = { elections: 0, reads: 0 };
   readonly #seen: Seen;
@@ -164,8 +169,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
           this.#applier.advance(Math.min(core.commitIndex, core.durableIndex));
           this.#serveReads();
         },
-        // No part of this version has anything to say to another node's.
-        service: () => undefined,
+        service: (message) => this.#snapshots?.receive(message),
+        snapshotsWanted: (followers) => this.#snapshots?.wanted(followers),
+        snapshotOffered: (offer) => {
+          this.#offered(offer);
+        },
         failed,
         warn: (text, fields) => {
           this.#log("warn", text, fields);
@@ -260,6 +268,31 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#shutdown = new Shutdown(environment, (text, fields) => {
       this.#log("warn", text, fields);
     });
+    this.#snapshots = this.#makeSnapshots();
+  }
+
+  #makeSnapshots(): Snapshots<Command, Result> | null {
+    const { snapshots, stateMachine, transport } = this.#options;
+    const { id, snapshots: policy } = this.#settings;
+    if (snapshots === undefined || policy === null) return null;
+    const { core, entries, memberships, sessions } = this.#opened;
+    return new Snapshots({
+      ...{ id, store: snapshots.store, policy, stateMachine, sessions, core, entries, memberships },
+      ...{ applier: this.#applier, driver: this.#driver, environment: this.#environment },
+      clusterId: () => this.#founding.clusterId,
+      send: (to, message) => transport.send(to, { message, records: [] }),
+      installed: ({ index }) => {
+        this.#writes.covered(index);
+        this.#serveReads();
+        this.#committed.grew();
+      },
+      failed: (failure) => {
+        this.#fail(failure);
+      },
+      log: (level, text, fields) => {
+        this.#log(level, text, fields);
+      },
+    });
   }
 
   /**
@@ -287,6 +320,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       throw error;
     }
     raft.#setPeers();
+    raft.#snapshots?.begin();
     raft.#driver.schedule();
     return raft;
   }
@@ -408,6 +442,37 @@ export class Raft<Command, Result> implements AsyncDisposable {
     }
   }
 
+  /**
+   * Takes a snapshot of this node's state now, whatever the policy says, and forgets the log that it covers but for
+   * `snapshots.keepEntries`. Writes go on meanwhile. Resolves when it is durable; there is no time limit unless one is
+   * given, and giving up the wait does not stop it.
+   *
+   * @throws SnapshotFailedError, InvalidOptionError the node was opened without `snapshots`; AbortedError, ClosedError
+   */
+  snapshot(options: CallOptions = {}): Promise<SnapshotMetrics> {
+    try {
+      this.#checkCall(options);
+      if (this.#snapshots === null) {
+        throw new InvalidOptionError("the node takes no snapshots: give Raft.open the option `snapshots`");
+      }
+      const call = this.#call<SnapshotMetrics>({ timeoutMs: Infinity, ...options }, (cancellation) => {
+        const what = `${describeCancellation(cancellation)}; the snapshot may still be taken`;
+        return new AbortedError("unknown", what, causeOf(cancellation));
+      });
+      this.#snapshots.take().then(
+        (snapshot) => {
+          call.resolve(snapshot);
+        },
+        (error: unknown) => {
+          call.reject(error);
+        },
+      );
+      return call.promise;
+    } catch (error) {
+      return Promise.reject(toError(error));
+    }
+  }
+
   /** How old the state may be that a `stale` read sees. There is no bound: a node that is cut off cannot know. */
   staleness(): Staleness {
     const { commitIndex, role } = this.#core;
@@ -432,6 +497,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       commitIndex: core.commitIndex,
       appliedIndex: this.#applier.applied.index,
       durableIndex: core.durableIndex,
+      firstIndex: core.log.base.index + 1,
       lastIndex: core.log.last.index,
       config: core.config,
       members: this.#directory.metrics(isStopped),
@@ -439,6 +505,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       pendingBytes: this.#writes.bytes,
       pendingReads: this.#reads.size,
       sessions: this.#sessions.metrics,
+      snapshots: this.#snapshots?.metrics ?? null,
       counters: {
         ...this.#counters,
         writes: this.#proposals.count,
@@ -532,6 +599,22 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#writes.applied(batch);
     this.#serveReads();
     this.#committed.grew();
+    this.#snapshots?.applied();
+  }
+
+  #offered(offer: InstallSnapshot): void {
+    if (this.#snapshots !== null) {
+      this.#snapshots.offered(offer);
+      return;
+    }
+    this.#refusedOffers += 1;
+    // It comes again with every heartbeat.
+    if (this.#refusedOffers > 1) return;
+    this.#log(
+      "warn",
+      "this node lacks entries that are gone from the leader's log, and cannot fetch a snapshot: open it with the option `snapshots`",
+      { leader: offer.from },
+    );
   }
 
   // --- Reads -------------------------------------------------------------------------------------
@@ -562,7 +645,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
       },
     };
     const leaseIndex = consistency === "lease" ? this.#core.leaseIndex(this.#environment.now()) : null;
-    if (isStale) this.#reads.runNow(read);
+    if (isStale && this.#applier.paused) this.#reads.await(0, read);
+    else if (isStale) this.#reads.runNow(read);
     else if (leaseIndex === null) this.#reads.add(read);
     else {
       this.#reads.await(leaseIndex, read);
@@ -722,6 +806,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#membershipChanges.endAll(() => error("unknown"));
     this.#transfers.endAll(() => error("unknown"));
     this.#chores.stop();
+    this.#snapshots?.end(error("not-done"));
     this.#deadlines.stop();
     this.#pauses.stop();
     this.#changes.stop(stoppedBy);
@@ -742,6 +827,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
         close: async () => {
           // It may be in the middle of a command, and must not be closed under it.
           await this.#applier.stop();
+          await this.#snapshots?.stop();
           await stateMachine.close?.();
         },
       },

@@ -3,7 +3,8 @@ import { RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX } from "../codec/record.t
 import { SESSION_COMMAND_HEADER_BYTES } from "../codec/session-entry.ts";
 import type { NodeId } from "../core/position.ts";
 import { InvalidOptionError } from "../errors.ts";
-import type { RaftLimits, RaftOptions, RaftTimings } from "./options.ts";
+import type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
+import type { StateMachine } from "./state-machine.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -34,6 +35,15 @@ export const DEFAULT_TIMINGS: RaftTimings = {
   catchUpTimeoutMs: 300_000,
 };
 
+/** When snapshots are taken if nothing else is said. */
+export const DEFAULT_SNAPSHOT_POLICY: SnapshotPolicy = {
+  everyEntries: 100_000,
+  everyBytes: 64 * MIB,
+  keepEntries: 10_000,
+  transferKeepBytes: 256 * MIB,
+  fetchBytesPerSecond: Infinity,
+};
+
 /** Options that were checked, with the defaults filled in. */
 export interface Settings {
   readonly id: NodeId;
@@ -41,6 +51,8 @@ export interface Settings {
   readonly clusterId: string | null;
   readonly data: string;
   readonly priority: number;
+  /** null: without snapshots. */
+  readonly snapshots: SnapshotPolicy | null;
   readonly limits: RaftLimits;
   readonly timings: RaftTimings;
   readonly preVote: boolean;
@@ -73,6 +85,7 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
     id: options.id,
     clusterId: options.clusterId ?? null,
     data,
+    snapshots: options.snapshots === undefined ? null : policyOf(options.snapshots, options.stateMachine),
     limits,
     timings,
     preVote: options.preVote ?? true,
@@ -80,6 +93,25 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
     priority: priorityOf(options.priority ?? 0),
     clockDriftMax: shareOf("clockDriftMax", options.clockDriftMax ?? 0.05),
   };
+}
+
+function policyOf<Command, Result>(
+  { store: _, ...given }: SnapshotOptions,
+  stateMachine: StateMachine<Command, Result>,
+): SnapshotPolicy {
+  for (const method of ["snapshot", "restore"] as const) {
+    if (stateMachine[method] !== undefined) continue;
+    throw new InvalidOptionError(
+      `snapshots need a state machine that can give its state and take it back: stateMachine.${method} is missing`,
+    );
+  }
+  const isFine = (value: unknown): boolean => typeof value === "number" && value >= 0;
+  const policy = numbersOf("snapshots", DEFAULT_SNAPSHOT_POLICY, given, isFine, "a number from 0 on");
+  for (const name of ["everyEntries", "everyBytes", "fetchBytesPerSecond"] as const) {
+    if (policy[name] >= 1) continue;
+    throw new InvalidOptionError(`snapshots.${name} is ${String(policy[name])}; it should be from 1 on`);
+  }
+  return policy;
 }
 
 /** A node's or a cluster's name: safe in file names, URLs and logs. */

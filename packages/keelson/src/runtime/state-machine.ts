@@ -65,6 +65,32 @@ export interface StateMachine<Command, Result> {
    */
   flush?(applied: LogPosition, sessions: SessionChanges): Promise<void> | void;
 
+  /**
+   * The whole state as bytes, cut anywhere, as it is **after the last entry that was applied and flushed when this is
+   * called**, whatever is applied while they are read. It is called between two batches, and the first bytes are asked
+   * for at once, so an async generator may take hold of the state (copy a map, open an iterator of the database) before
+   * its first `await` or `yield`. Without it, and `restore`, the node takes and installs no snapshots. The iteration
+   * may be given up early (`return`). A throw spoils this snapshot and nothing else.
+   *
+   * @example
+   * ```ts
+   * async *snapshot() {
+   *   const entries = [...this.map];
+   *   for (const entry of entries) yield encode(entry);
+   * }
+   * ```
+   */
+  snapshot?(): AsyncIterable<Uint8Array>;
+
+  /**
+   * Replaces the whole state by the one that `snapshot` gave these bytes of, here or on another node, cut elsewhere;
+   * from now on the state is that after the entry `at`. Nothing is applied or read meanwhile. A state on disk stores
+   * `at` and the records of the sessions with it, and all of it is durable when the promise resolves. A crash, or a
+   * rejection, must leave the old state, or the new one, or one that `open` reports as `{ term: 0, index: 0 }`, empty:
+   * then it is restored again. A rejection stops the node.
+   */
+  restore?(state: AsyncIterable<Uint8Array>, at: LogPosition, sessions: SessionRecords): Promise<void>;
+
   /** Called last. */
   close?(): Promise<void> | void;
 }

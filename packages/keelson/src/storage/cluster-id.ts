@@ -39,3 +39,8 @@ export function newIncarnation(clusterId: string, random: () => number): string 
   while (digits.length < INCARNATION_DIGITS) digits += Math.floor(random() * 16).toString(16);
   return `${origin}${INCARNATION_BEGIN}${digits}`;
 }
+
+/** Whether two ids are of one cluster, in whichever incarnations: what the one held, the other began with. */
+export function sameOrigin(a: string, b: string): boolean {
+  return a.split(INCARNATION_BEGIN)[0] === b.split(INCARNATION_BEGIN)[0];
+}

@@ -159,6 +159,7 @@ export class LogOutline {
       hardState: this.hardState,
       base: this.#base,
       baseConfig: this.#baseConfig,
+      basePayload: this.#basePayload,
       terms: [...this.#terms],
       configs: [...this.#configs],
       lastIndex: this.#lastIndex,

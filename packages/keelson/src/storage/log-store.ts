@@ -22,6 +22,8 @@ export interface StoredLog {
   readonly base: LogPosition;
   /** The configuration at `base`; `EMPTY_CONFIG` at `ORIGIN`. */
   readonly baseConfig: ClusterConfig;
+  /** The same as the payload of a configuration entry, with the members' addresses; empty at `ORIGIN`. */
+  readonly basePayload: Uint8Array;
   /** Of the entries after `base`, ascending; empty for an empty log. */
   readonly terms: readonly TermRun[];
   readonly configs: readonly ConfigAt[];

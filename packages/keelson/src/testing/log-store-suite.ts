@@ -154,6 +154,7 @@ export const logStoreCases: readonly LogStoreCase[] = [
       hardState: { term: 0, votedFor: null },
       base: ORIGIN,
       baseConfig: EMPTY_CONFIG,
+      basePayload: new Uint8Array(0),
       terms: [],
       configs: [],
       lastIndex: 0,
@@ -352,6 +353,7 @@ export const logStoreCases: readonly LogStoreCase[] = [
     const found = await bench.reopen();
     assert.deepEqual(found.base, { index: 4, term: 1 });
     assert.deepEqual(found.baseConfig, configOf(["a"]));
+    assert.deepEqual([...found.basePayload], [...membership("a")]);
     assert.deepEqual(found.terms, [
       { index: 5, term: 1 },
       { index: 6, term: 2 },
@@ -396,6 +398,7 @@ export const logStoreCases: readonly LogStoreCase[] = [
       assert.deepEqual(found.hardState, { term: 3, votedFor: "b" });
       assert.deepEqual(found.base, { index, term: 4 });
       assert.deepEqual(found.baseConfig, configOf(["a", "b"]));
+      assert.deepEqual([...found.basePayload], [...membership("a", "b")]);
       assert.deepEqual(found.terms, [{ index: index + 1, term: 5 }]);
       await bench.expectEntries(index + 1, [record(index + 1, 5)]);
       await expectRejection(bench.store.read(index, index + 1, ALL));

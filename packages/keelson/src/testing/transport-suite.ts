@@ -267,6 +267,7 @@ function everyKind(from: NodeId): Parcel[] {
     { type: "snapshot-chunk", from, id: "s", size: 0, offset: 0, payload: new Uint8Array(0) },
     { type: "snapshot-gone", from, id: "s" },
     { type: "snapshot-gone", from, id: null },
+    { type: "snapshot-end", from, id: "s", intact: false },
   ];
   return [
     ...[...plain, ...service].map((message) => ({ message, records: [] })),

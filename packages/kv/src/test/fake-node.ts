@@ -70,6 +70,7 @@ export class FakeNode implements KvNode {
       commitIndex: this.#index,
       appliedIndex: this.#index,
       durableIndex: this.#index,
+      firstIndex: 1,
       lastIndex: this.#index,
       config: { voters: ["n1"], outgoingVoters: [], learners: [] },
       members: [
@@ -87,6 +88,7 @@ export class FakeNode implements KvNode {
       pendingBytes: 0,
       pendingReads: 0,
       sessions: { open: 0, bytes: 0, timeMs: 0 },
+      snapshots: null,
       counters: {
         elections: 1,
         writes: 2,

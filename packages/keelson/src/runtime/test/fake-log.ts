@@ -191,5 +191,12 @@ function outlineOf(records: readonly Uint8Array[]): Omit<StoredLog, "clusterId" 
     if (terms.at(-1)?.term !== term) terms.push({ index, term });
     if (kind === EntryKind.config) configs.push({ index, config: decodeMembership(payload).config });
   }
-  return { base: ORIGIN, baseConfig: EMPTY_CONFIG, terms, configs, lastIndex: records.length };
+  return {
+    base: ORIGIN,
+    baseConfig: EMPTY_CONFIG,
+    basePayload: new Uint8Array(0),
+    terms,
+    configs,
+    lastIndex: records.length,
+  };
 }
