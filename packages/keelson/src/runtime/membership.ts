@@ -45,11 +45,6 @@ export class MembershipHistory {
     this.#entries.push(at);
   }
 
-  /** The one in force at an entry: the last one at or before it. null: none is known. */
-  at(index: LogIndex): MembershipAt | null {
-    return this.#entries.findLast((one) => one.index <= index) ?? null;
-  }
-
   /** The log up to `index` is forgotten; which membership was in force there is not. */
   compact(index: LogIndex): void {
     const base = this.at(index);
