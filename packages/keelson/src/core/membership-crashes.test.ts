@@ -17,8 +17,11 @@ const CHANGES: Readonly<Record<string, Change>> = {
   "replaces all": { from: ["a", "b", "c"], to: ["d", "e", "f"] },
 };
 
-/** In which order things happen: what was sent arrives first, or what was written is durable first, or the newest. */
-const ORDERS = ["messages first", "disks first", "newest first"] as const;
+/**
+ * In which order things happen: what was sent arrives first, or what was written is durable first; or those who join
+ * hear and are heard before all others.
+ */
+const ORDERS = ["messages first", "disks first", "joiners first"] as const;
 type Order = (typeof ORDERS)[number];
 
 /** What the leader's crash does with its unsynced writes and its messages under way; and whether it comes back. */
@@ -56,15 +59,17 @@ function begin({ from, to }: Change): CoreGroup {
 }
 
 /** One message arrives, or one write becomes durable; false: nothing is left to happen. */
-function step(group: CoreGroup, order: Order): boolean {
+function step(group: CoreGroup, order: Order, { from }: Change): boolean {
+  const joins = (id: NodeId): boolean => order === "joiners first" && !from.includes(id);
   const writing = group.running.filter(({ pendingWrites }) => pendingWrites > 0);
-  const host = order === "newest first" ? writing.at(-1) : writing[0];
+  const host = writing.find(({ id }) => joins(id)) ?? writing[0];
   const diskFirst = order === "disks first" || group.letters.length === 0;
-  if (host !== undefined && diskFirst) {
+  if (host !== undefined && (diskFirst || joins(host.id))) {
     group.persistOne(host);
     return true;
   }
-  const letter = order === "newest first" ? group.letters.pop() : group.letters.shift();
+  const first = group.letters.findIndex(({ message, to }) => joins(to) || joins(message.from));
+  const [letter] = group.letters.splice(Math.max(first, 0), 1);
   if (letter === undefined) return false;
   group.deliver(letter);
   return true;
@@ -74,7 +79,7 @@ function step(group: CoreGroup, order: Order): boolean {
 function stepsOf(change: Change, order: Order): number {
   const group = begin(change);
   let steps = 0;
-  while (step(group, order)) {
+  while (step(group, order, change)) {
     steps += 1;
     expect(steps).toBeLessThan(STEPS_MAX);
   }
@@ -110,7 +115,7 @@ function isSame(a: readonly NodeId[], b: readonly NodeId[]): boolean {
 /** Lets the change begin, crashes the leader after so many steps, and sees the group through; "old" or "new". */
 function runCrash(change: Change, order: Order, steps: number, crash: Crash): "old" | "new" {
   const group = begin(change);
-  for (let n = 0; n < steps; n++) step(group, order);
+  for (let n = 0; n < steps; n++) step(group, order, change);
   const crashed = group.leaders[0] ?? "a";
   crashLeader(group, crash);
   if (crash.restarts) group.restart(crashed);

@@ -275,6 +275,7 @@ describe("a leader whose disk hangs", () => {
     group.holdDisk("a");
     group.propose("a", "slow");
     group.advance(10 * group.electionMsMax);
+    group.fire("a");
     expect(group.leaders).toEqual(["a"]);
     group.releaseDisk("a");
     group.settle();
