@@ -81,13 +81,21 @@ export function encodeCloseSession({ clock, id }: CloseSessionEntry): Uint8Array
   return fields(CLOSE_BYTES, [clock, id]);
 }
 
-/** @throws DecodeError */
+/**
+ * Reads the payload of an entry that opens a session.
+ *
+ * @throws DecodeError
+ */
 export function decodeOpenSession(payload: Uint8Array): OpenSessionEntry {
   checkLength("the opening of a session", payload, OPEN_BYTES);
   return { clock: fieldOf(payload, 0), ttlMs: fieldOf(payload, 1) };
 }
 
-/** @throws DecodeError */
+/**
+ * Reads the payload of a command in a session.
+ *
+ * @throws DecodeError
+ */
 export function decodeSessionCommand(payload: Uint8Array): SessionCommandEntry {
   if (payload.length < SESSION_COMMAND_HEADER_BYTES) {
     throw new DecodeError(`a command in a session of ${String(payload.length)} bytes is cut short`);
@@ -107,7 +115,11 @@ export function decodeSessionCommand(payload: Uint8Array): SessionCommandEntry {
   return entry;
 }
 
-/** @throws DecodeError */
+/**
+ * Reads the payload of an entry that ends a session.
+ *
+ * @throws DecodeError
+ */
 export function decodeCloseSession(payload: Uint8Array): CloseSessionEntry {
   checkLength("the end of a session", payload, CLOSE_BYTES);
   return { clock: fieldOf(payload, 0), id: fieldOf(payload, 1) };
