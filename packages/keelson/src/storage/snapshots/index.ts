@@ -1,1 +1,2 @@
 export { memorySnapshots, snapshotFiles, type SnapshotFilesOptions } from "./snapshot-files.ts";
+export { openSnapshotFile } from "./snapshot-file.ts";

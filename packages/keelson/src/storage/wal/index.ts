@@ -10,3 +10,4 @@ export {
   type WalInspection,
 } from "./inspect.ts";
 export { planRefound, refoundWal, type Refounded, type RefoundOptions, type RefoundPlan } from "./refound.ts";
+export { restoreWal, type Restored, type RestoreOptions } from "./restore.ts";

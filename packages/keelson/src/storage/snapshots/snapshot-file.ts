@@ -1,0 +1,38 @@
+import type { Environment } from "../../environment/environment.ts";
+import { nodeEnvironment } from "../../environment/node.ts";
+import { InvalidOptionError, RaftError, StorageFailedError } from "../../errors.ts";
+import { FileReader } from "./file-reader.ts";
+import { checkLastBlock, readHeader } from "./format.ts";
+import type { SnapshotReader } from "./snapshot-store.ts";
+
+/**
+ * Opens one snapshot outside of a store, such as a backup, to be read only. What it says of itself at its two ends was
+ * checked then; `verify` checks the rest.
+ *
+ * @throws InvalidOptionError there is no such file; CorruptSnapshotError it is no snapshot, or cut short;
+ *   StorageFailedError it cannot be read
+ */
+export async function openSnapshotFile(
+  path: string,
+  environment: Environment = nodeEnvironment(),
+): Promise<SnapshotReader> {
+  try {
+    const handle = await environment.files.open(path, "read");
+    try {
+      const file = { handle, path, bytes: await handle.size() };
+      const { header } = await readHeader(file);
+      await checkLastBlock(file);
+      return new FileReader({ ...header, bytes: file.bytes, origin: "taken" }, file, () => Promise.resolve());
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  } catch (error) {
+    if (error instanceof RaftError) throw error;
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") {
+      throw new InvalidOptionError(`there is no file ${path}`);
+    }
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new StorageFailedError(`${path} could not be read: ${reason}`, "not-done", { cause: error });
+  }
+}

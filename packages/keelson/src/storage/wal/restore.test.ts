@@ -1,0 +1,180 @@
+import { describe, expect, it } from "vitest";
+import { decodeMembership, encodeMembership } from "../../codec/config.ts";
+import { configOf } from "../../core/config.ts";
+import { seededRandom } from "../../environment/fake-clock.ts";
+import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { FaultFiles } from "../../environment/fault-files.ts";
+import { CorruptSnapshotError, InvalidOptionError } from "../../errors.ts";
+import { beganWith } from "../cluster-id.ts";
+import { openSnapshotFile, snapshotFiles } from "../snapshots/index.ts";
+import { inspectWal } from "./inspect.ts";
+import { restoreWal, type RestoreOptions } from "./restore.ts";
+
+const BACKUP = "/backups/monday";
+const LOG = "/data/n1/log";
+const SNAPSHOTS = "/data/n1/snapshots";
+const POSITION = { index: 70, term: 4 };
+const SESSIONS = Uint8Array.of(1, 2, 3);
+const STATE = new Uint8Array(600_000).map((_, at) => at % 251);
+
+function environmentOf(files: FaultFiles, seed = 1) {
+  return fakeEnvironment({ files: files.mount(), seed });
+}
+
+/** A disk with a snapshot of another cluster in a file. */
+async function diskWithBackup(): Promise<FaultFiles> {
+  const files = new FaultFiles();
+  const environment = environmentOf(files);
+  const store = snapshotFiles("/elsewhere");
+  await store.open(environment);
+  const membership = encodeMembership({
+    config: configOf(["a", "b"]),
+    members: new Map(["a", "b"].map((id) => [id, { address: `${id}:1` }])),
+    removed: ["n1"],
+  });
+  const draft = await store.create({ clusterId: "old", position: POSITION, membership }, SESSIONS);
+  await draft.write(STATE);
+  await draft.finish();
+  await store.close();
+  const [name = ""] = await environment.files.list("/elsewhere");
+  await environment.files.makeDirectory("/backups");
+  await environment.files.rename(`/elsewhere/${name}`, BACKUP);
+  await environment.files.syncDirectory("/backups");
+  await environment.files.syncDirectory("/elsewhere");
+  return files;
+}
+
+function restore(files: FaultFiles, changes: Partial<RestoreOptions> = {}) {
+  return restoreWal({
+    ...{ snapshot: BACKUP, log: LOG, snapshots: SNAPSHOTS, nodeId: "n1", address: "h:1" },
+    environment: environmentOf(files),
+    ...changes,
+  });
+}
+
+async function bytesOf(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  for await (const chunk of chunks) parts.push(chunk);
+  return Buffer.concat(parts);
+}
+
+describe("a backup that is restored", () => {
+  it("is the beginning of a new cluster of one: its state and sessions, and nothing of its members", async () => {
+    const files = await diskWithBackup();
+    const told: (readonly [number, number])[] = [];
+    const restored = await restore(files, {
+      onProgress: (...progress) => void told.push(progress),
+      clusterName: "orders",
+    });
+    expect(restored.position).toEqual(POSITION);
+    const found = await inspectWal(LOG, { environment: environmentOf(files) });
+    expect(found).toMatchObject({
+      nodeId: "n1",
+      clusterId: restored.clusterId,
+      base: POSITION,
+      last: POSITION,
+      hardState: { term: 4, votedFor: null },
+    });
+    const alone = { config: configOf(["n1"]), members: new Map([["n1", { address: "h:1" }]]) };
+    expect(found.memberships.map(({ membership }) => membership)).toEqual([alone]);
+    expect(restored.clusterId).toMatch(/^orders\/[0-9a-f]{32}\+[0-9a-f]{16}$/);
+    expect(beganWith(restored.clusterId, encodeMembership(alone))).toBe(true);
+
+    const store = snapshotFiles(SNAPSHOTS);
+    const { newest } = await store.open(environmentOf(files));
+    expect(newest).toMatchObject({ clusterId: restored.clusterId, position: POSITION });
+    expect(decodeMembership(newest?.membership ?? new Uint8Array(0))).toEqual(alone);
+    const reader = await store.read(newest?.id ?? "");
+    expect(Buffer.compare(await bytesOf(reader!.state()), STATE)).toBe(0);
+    expect(await reader!.sessions()).toEqual(SESSIONS);
+    expect(told.at(-1)).toEqual([restored.bytes * 2, restored.bytes * 2]);
+    expect(told.map(([done]) => done)).toEqual(told.map(([done]) => done).sort((a, b) => a - b));
+  });
+
+  it("gives another cluster each time", async () => {
+    const files = await diskWithBackup();
+    const first = await restore(files, { environment: environmentOf(files, 1) });
+    const other = {
+      log: "/data/n2/log",
+      snapshots: "/data/n2/snapshots",
+      environment: environmentOf(files, 2),
+    };
+    expect((await restore(files, other)).clusterId).not.toBe(first.clusterId);
+  });
+
+  it("S6: is refused if a byte of it is wrong or missing, and nothing is written", async () => {
+    const { length } = (await diskWithBackup()).contents(BACKUP);
+    for (const at of [0, 20, 300, Math.floor(length / 2), length - 1]) {
+      const damaged = await diskWithBackup();
+      damaged.damage(BACKUP, at, Uint8Array.of((damaged.contents(BACKUP)[at] ?? 0) ^ 0x10));
+      await expect(restore(damaged), String(at)).rejects.toThrow(CorruptSnapshotError);
+      expect(damaged.paths()).toEqual([BACKUP]);
+      const cut = await diskWithBackup();
+      const handle = await cut.mount().open(BACKUP, "write");
+      await handle.truncate(at);
+      await expect(restore(cut), String(at)).rejects.toThrow(CorruptSnapshotError);
+      expect(cut.paths()).toEqual([BACKUP]);
+    }
+  });
+
+  it("never goes over what is there", async () => {
+    for (const directory of [LOG, SNAPSHOTS]) {
+      const files = await diskWithBackup();
+      await files.mount().makeDirectory(directory);
+      await files.mount().open(`${directory}/x`, "create");
+      await expect(restore(files)).rejects.toThrow(`${directory} is not empty`);
+    }
+  });
+
+  it("is refused if it is not there, or the address is none", async () => {
+    const files = await diskWithBackup();
+    await expect(restore(files, { snapshot: "/none" })).rejects.toThrow(
+      new InvalidOptionError("there is no file /none"),
+    );
+    await expect(restore(files, { address: "h" })).rejects.toThrow(/address is "h"/);
+  });
+
+  it("leaves no log without the snapshot before it, wherever the power fails", async () => {
+    let unfinished = 0;
+    for (let at = 1; ; at++) {
+      const files = await diskWithBackup();
+      const first = files.operations;
+      let cut = (): void => undefined;
+      const isCut = new Promise<boolean>((resolve) => {
+        cut = () => resolve(true);
+      });
+      files.intercept = ({ number }) => {
+        if (number - first !== at) return null;
+        cut();
+        return { type: "power-cut" };
+      };
+      const happened = await Promise.race([isCut, restore(files).then(() => false)]);
+      await new Promise((resolve) => setImmediate(resolve));
+      files.intercept = null;
+      if (!happened) break;
+      files.crash(seededRandom(at));
+      const isLogged = files.paths().some((path) => path.startsWith(LOG) && path.endsWith(".wal"));
+      if (!isLogged) {
+        unfinished += 1;
+        continue;
+      }
+      const store = snapshotFiles(SNAPSHOTS);
+      const { newest } = await store.open(environmentOf(files));
+      expect(newest?.position).toEqual(POSITION);
+      await store.close();
+      const { base } = await inspectWal(LOG, { environment: environmentOf(files) });
+      expect([0, POSITION.index]).toContain(base.index);
+    }
+    expect(unfinished).toBeGreaterThan(5);
+  });
+});
+
+describe("a snapshot's file", () => {
+  it("is read without a store", async () => {
+    const files = await diskWithBackup();
+    const reader = await openSnapshotFile(BACKUP, environmentOf(files));
+    expect(reader.snapshot).toMatchObject({ clusterId: "old", position: POSITION });
+    await reader.verify();
+    await reader.close();
+  });
+});
