@@ -142,6 +142,14 @@ class LoneNode implements KvNode {
     return result;
   }
 
+  beginSession({ ttlMs = 60_000 }: { readonly ttlMs?: number } = {}): Promise<{ id: number; ttlMs: number }> {
+    return Promise.resolve({ id: (this.#index += 1), ttlMs });
+  }
+
+  endSession(): Promise<void> {
+    return Promise.resolve();
+  }
+
   async read<T>(query: () => T | Promise<T>): Promise<T> {
     return query();
   }

@@ -1,4 +1,4 @@
-import type { LogPosition, StateMachine } from "keelson";
+import type { LogPosition, OpenedState, SessionChanges, StateMachine } from "keelson";
 import {
   DatabaseOpenError,
   KvStateMachine,
@@ -51,7 +51,7 @@ export class KvMachine implements StateMachine<KvCommand, KvResult> {
     return this.#store;
   }
 
-  async open(): Promise<LogPosition> {
+  async open(): Promise<OpenedState> {
     try {
       return await this.#store.open();
     } catch (error) {
@@ -69,8 +69,8 @@ export class KvMachine implements StateMachine<KvCommand, KvResult> {
     return this.#store.apply(command, at);
   }
 
-  flush(applied: LogPosition): Promise<void> {
-    return this.#store.flush(applied);
+  flush(applied: LogPosition, sessions: SessionChanges): Promise<void> {
+    return this.#store.flush(applied, sessions);
   }
 
   close(): Promise<void> {

@@ -36,6 +36,11 @@ function fail(
   response.end(JSON.stringify({ error: { code, message: code, outcome } }));
 }
 
+/** A client whose writes go without sessions, so that each request is the test's own. */
+function plain(nodes: readonly string[], timeoutMs?: number): KvClient {
+  return new KvClient({ nodes, sessions: false, ...(timeoutMs === undefined ? {} : { timeoutMs }) });
+}
+
 function succeed(response: ServerResponse): void {
   response.end('{"index":0,"version":2}');
 }
@@ -58,9 +63,9 @@ describe("the client", () => {
   it("puts, gets and deletes text and bytes", async () => {
     const { address } = await node();
     const client = new KvClient({ nodes: [address] });
-    expect(await client.put("a/b %", "é")).toEqual({ index: 0, version: 2 });
+    expect(await client.put("a/b %", "é")).toEqual({ index: 0, version: 3 });
     const found = await client.get("a/b %");
-    expect([Buffer.from(found?.value ?? []).toString(), found?.version]).toEqual(["é", 2]);
+    expect([Buffer.from(found?.value ?? []).toString(), found?.version]).toEqual(["é", 3]);
     const key = Uint8Array.of(0xff, 0x00);
     await client.put(key, Uint8Array.of(1, 2));
     expect([...((await client.get(key, { consistency: "stale" }))?.value ?? [])]).toEqual([1, 2]);
@@ -98,7 +103,7 @@ describe("the client", () => {
       fail(response, 503, "NOT_LEADER", "not-done");
     });
     const { address } = await node();
-    const client = new KvClient({ nodes: [`127.0.0.1:${port}`, busy.address, address] });
+    const client = plain([`127.0.0.1:${port}`, busy.address, address]);
     expect(await client.put("a", "1")).toEqual({ index: 0, version: 2 });
     expect(busy.count()).toBe(1);
   });
@@ -108,24 +113,24 @@ describe("the client", () => {
       if (count < 5) fail(response, 503, "NOT_LEADER", "not-done");
       else succeed(response);
     });
-    const client = new KvClient({ nodes: [server.address] });
+    const client = plain([server.address]);
     expect(await client.put("a", "1")).toEqual({ index: 0, version: 2 });
     expect(server.count()).toBe(5);
   });
 
-  it("never sends a write again whose outcome is unknown", async () => {
+  it("without sessions never sends a write again whose outcome is unknown", async () => {
     const unknown = await stub((_, response) => {
       fail(response, 504, "OUTCOME_UNKNOWN", "unknown");
     });
-    const answered = await errorOf(new KvClient({ nodes: [unknown.address] }).put("a", "1"));
+    const answered = await errorOf(plain([unknown.address]).put("a", "1"));
     expect([answered.code, answered.outcome, unknown.count()]).toEqual(["OUTCOME_UNKNOWN", "unknown", 1]);
     const cut = await stub((request) => {
       request.socket.destroy();
     });
-    const lost = await errorOf(new KvClient({ nodes: [cut.address] }).put("a", "1"));
+    const lost = await errorOf(plain([cut.address]).put("a", "1"));
     expect([lost.code, lost.outcome, cut.count()]).toEqual(["CONNECTION_LOST", "unknown", 1]);
     const silent = await stub(() => undefined);
-    const late = await errorOf(new KvClient({ nodes: [silent.address], timeoutMs: 100 }).put("a", "1"));
+    const late = await errorOf(plain([silent.address], 100).put("a", "1"));
     expect([late.code, late.outcome, silent.count()]).toEqual(["TIMED_OUT", "unknown", 1]);
   });
 
@@ -157,7 +162,7 @@ describe("the client", () => {
         }),
       );
     }
-    const client = new KvClient({ nodes: [servers[0]?.address ?? ""], timeoutMs: 300 });
+    const client = plain([servers[0]?.address ?? ""], 300);
     expect((await errorOf(client.put("a", "1"))).code).toBe("NOT_LEADER");
     expect((servers[0]?.count() ?? 0) + (servers[1]?.count() ?? 0)).toBeLessThan(20);
   });
@@ -176,11 +181,160 @@ describe("the client", () => {
     const server = await stub((_, response) => {
       response.writeHead(200).end("<html>");
     });
-    expect((await errorOf(new KvClient({ nodes: [server.address] }).put("a", "1"))).code).toBe("BAD_ANSWER");
+    expect((await errorOf(plain([server.address]).put("a", "1"))).code).toBe("BAD_ANSWER");
     const other = await stub((_, response) => {
       response.writeHead(418).end("teapot");
     });
-    const error = await errorOf(new KvClient({ nodes: [other.address] }).put("a", "1"));
+    const error = await errorOf(plain([other.address]).put("a", "1"));
     expect([error.code, error.status, error.outcome]).toEqual(["BAD_ANSWER", 418, "unknown"]);
+  });
+});
+
+describe("the client's session", () => {
+  interface Seen {
+    readonly request: string;
+    readonly session: string;
+  }
+
+  /** A server that opens session 7 and answers writes as the test says; what it saw of each. */
+  async function sessions(
+    onWrite: Handler,
+    onSession: Handler = (_, response) => {
+      response.writeHead(201).end('{"session":7,"ttlMs":60000}');
+    },
+  ): Promise<{ address: string; seen: Seen[] }> {
+    const seen: Seen[] = [];
+    let writes = 0;
+    const { address } = await stub((request, response, count) => {
+      const header = (name: string): string => String(request.headers[`keelson-${name}`] ?? "");
+      const session = `${header("session")}/${header("sequence")}/${header("unanswered")}`;
+      seen.push({ request: `${request.method ?? ""} ${request.url ?? ""}`, session });
+      if (request.url?.startsWith("/sessions") === true) onSession(request, response, count);
+      else onWrite(request, response, ++writes);
+    });
+    return { address, seen };
+  }
+
+  it("is opened before the first write, shared by all, and counts them", async () => {
+    const { address, seen } = await sessions((_, response) => {
+      succeed(response);
+    });
+    const client = new KvClient({ nodes: [address] });
+    await Promise.all([client.put("a", "1"), client.put("b", "1")]);
+    await client.delete("a").catch(() => undefined);
+    expect(seen).toEqual([
+      { request: "POST /sessions", session: "//" },
+      { request: "PUT /kv/a", session: "7/1/1" },
+      { request: "PUT /kv/b", session: "7/2/1" },
+      { request: "DELETE /kv/a", session: "7/3/3" },
+    ]);
+  });
+
+  it("K1: lets the client send a write again whose outcome is unknown, as the same write", async () => {
+    const { address, seen } = await sessions((request, response, count) => {
+      if (count === 1) request.socket.destroy();
+      else if (count === 2) fail(response, 504, "OUTCOME_UNKNOWN", "unknown");
+      else succeed(response);
+    });
+    expect(await new KvClient({ nodes: [address] }).put("a", "1")).toEqual({ index: 0, version: 2 });
+    const put = { request: "PUT /kv/a", session: "7/1/1" };
+    expect(seen.slice(1)).toEqual([put, put, put]);
+  });
+
+  it("is opened anew when it has ended, and the write that did nothing goes into the new one", async () => {
+    let opened = 6;
+    const { address, seen } = await sessions(
+      (request, response) => {
+        if (request.headers["keelson-session"] === "7") fail(response, 410, "SESSION_EXPIRED", "not-done");
+        else succeed(response);
+      },
+      (_, response) => {
+        opened += 1;
+        response.writeHead(201).end(`{"session":${opened},"ttlMs":60000}`);
+      },
+    );
+    expect(await new KvClient({ nodes: [address] }).put("a", "1")).toEqual({ index: 0, version: 2 });
+    expect(seen.map(({ session }) => session)).toEqual(["//", "7/1/1", "//", "8/1/1"]);
+  });
+
+  it("K4: that ended after an attempt which nobody answered leaves the outcome unknown", async () => {
+    const { address, seen } = await sessions((request, response, count) => {
+      if (count === 1) request.socket.destroy();
+      else fail(response, 410, "SESSION_EXPIRED", "not-done");
+    });
+    const error = await errorOf(new KvClient({ nodes: [address] }).put("a", "1"));
+    expect([error.code, error.outcome, error.status]).toEqual(["SESSION_EXPIRED", "unknown", 410]);
+    expect(seen).toHaveLength(3);
+  });
+
+  it("K4: leaves the outcome unknown when the last attempt did nothing and an earlier one may have", async () => {
+    const { address } = await sessions((request, response, count) => {
+      if (count === 1) request.socket.destroy();
+      else fail(response, 503, "NOT_LEADER", "not-done");
+    });
+    const error = await errorOf(new KvClient({ nodes: [address], timeoutMs: 300 }).put("a", "1"));
+    expect([error.code, error.outcome]).toEqual(["NOT_LEADER", "unknown"]);
+  });
+
+  it("that cannot be opened means that nothing was done, and is tried again by the next write", async () => {
+    let works = false;
+    const { address } = await sessions(
+      (_, response) => {
+        succeed(response);
+      },
+      (request, response) => {
+        if (works) response.writeHead(201).end('{"session":7,"ttlMs":60000}');
+        else request.socket.destroy();
+      },
+    );
+    const client = new KvClient({ nodes: [address], timeoutMs: 200 });
+    const error = await errorOf(client.put("a", "1"));
+    expect([error.code, error.outcome]).toEqual(["CONNECTION_LOST", "not-done"]);
+    works = true;
+    expect(await client.put("a", "1")).toEqual({ index: 0, version: 2 });
+  });
+
+  it("has room for so many writes from the oldest that waits; more go into another", async () => {
+    let opened = 0;
+    const waiting: ServerResponse[] = [];
+    const { address, seen } = await sessions(
+      (request, response) => {
+        if (request.url === "/kv/oldest") waiting.push(response);
+        else succeed(response);
+      },
+      (_, response) => {
+        opened += 1;
+        response.writeHead(201).end(`{"session":${opened},"ttlMs":60000}`);
+      },
+    );
+    const client = new KvClient({ nodes: [address], timeoutMs: 60_000 });
+    const oldest = client.put("oldest", "1");
+    await expect.poll(() => waiting.length).toBe(1);
+    for (let at = 0; at < 16; at++) {
+      await Promise.all(Array.from({ length: 64 }, () => client.put("a", "1")));
+    }
+    for (const response of waiting) succeed(response);
+    await oldest;
+    const places = seen.filter(({ request }) => request === "PUT /kv/a").map(({ session }) => session);
+    expect(places.filter((place) => place.startsWith("1/"))).toHaveLength(1023);
+    expect(places.filter((place) => place.startsWith("2/"))).toEqual(["2/1/1"]);
+  });
+
+  it("ends with close(), and a later write opens another", async () => {
+    const { address, seen } = await sessions((_, response) => {
+      succeed(response);
+    });
+    const client = new KvClient({ nodes: [address] });
+    await client.put("a", "1");
+    await client.close();
+    await client.close();
+    await client.put("a", "1");
+    expect(seen.map(({ request }) => request)).toEqual([
+      "POST /sessions",
+      "PUT /kv/a",
+      "DELETE /sessions/7",
+      "POST /sessions",
+      "PUT /kv/a",
+    ]);
   });
 });

@@ -4,11 +4,14 @@ import { describe, expect, it } from "vitest";
 import {
   CONDITION_VERSIONS_MAX,
   decodeCommand,
+  decodeResult,
   encodeCommand,
+  encodeResult,
   KEY_BYTES_MAX,
   VALUE_BYTES_MAX,
   type Condition,
   type KvCommand,
+  type KvResult,
 } from "./commands.ts";
 
 const conditions: fc.Arbitrary<Condition | null> = fc.oneof(
@@ -129,5 +132,36 @@ describe("a command's encoding", () => {
   it("of a later version of the program is refused by name", () => {
     const bytes = Uint8Array.of(2, 1, 0, 0, 0, 1, 1);
     expect(() => decodeCommand(bytes)).toThrow("a command of format 2; this program reads format 1");
+  });
+});
+
+const anyVersion = fc.option(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }));
+const results: fc.Arbitrary<KvResult> = fc.oneof(
+  fc.record({
+    type: fc.constant("applied" as const),
+    index: fc.maxSafeNat(),
+    version: anyVersion,
+    existed: fc.option(fc.boolean()),
+  }),
+  fc.record({ type: fc.constant("condition-failed" as const), version: anyVersion }),
+);
+
+describe("a result's encoding", () => {
+  it("gives back every result as it was", () => {
+    fc.assert(
+      fc.property(results, (result) => {
+        expect(decodeResult(encodeResult(result))).toEqual(result);
+      }),
+    );
+  });
+
+  it.each([
+    ["nothing", []],
+    ["a later format", [2, ...Array<number>(18).fill(0)]],
+    ["too few bytes", [1, 1, ...Array<number>(16).fill(0)]],
+    ["an outcome that is none", [1, 3, ...Array<number>(17).fill(0)]],
+    ["neither yes nor no nor unknown", [1, 1, 3, ...Array<number>(16).fill(0)]],
+  ])("refuses %s", (_what, bytes) => {
+    expect(() => decodeResult(Uint8Array.from(bytes))).toThrow(DecodeError);
   });
 });

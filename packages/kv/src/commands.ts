@@ -1,4 +1,4 @@
-import { DecodeError, type CommandCodec } from "keelson";
+import { DecodeError, type StateMachineCodec } from "keelson";
 
 /** Bytes of a key: at least 1. Far more than a name needs, and small enough to index and to log. */
 export const KEY_BYTES_MAX = 1024;
@@ -45,7 +45,7 @@ export interface Applied {
   readonly index: number;
   /** The key's version from now on: the index of the log entry that put it; null: it was deleted. */
   readonly version: number | null;
-  /** Whether the key had a value before; null: not looked at, since an unconditional put need not know. */
+  /** Whether the key had a value before; null: an unconditional put need not know, and never says, whatever it found in memory. */
   readonly existed: boolean | null;
 }
 
@@ -86,8 +86,13 @@ const VERSION_BYTES = 8;
 const OPERATIONS = { put: 1, delete: 2 } as const;
 const CONDITIONS = { none: 0, exists: 1, absent: 2, version: 3 } as const;
 
-/** Between commands and the compact binary form in which the log keeps them. */
-export const commandCodec: CommandCodec<KvCommand> = { encode: encodeCommand, decode: decodeCommand };
+/** Between commands and results, and the compact binary form in which the log and the sessions keep them. */
+export const commandCodec: Required<StateMachineCodec<KvCommand, KvResult>> = {
+  encode: encodeCommand,
+  decode: decodeCommand,
+  encodeResult,
+  decodeResult,
+};
 
 /** @throws RangeError for a key or value beyond the limits */
 export function encodeCommand(command: KvCommand): Uint8Array {
@@ -132,6 +137,43 @@ export function decodeCommand(bytes: Uint8Array): KvCommand {
   if (view[1] !== OPERATIONS.delete) throw new DecodeError(`a command of unknown kind ${String(view[1])}`);
   if (value.length > 0) throw new DecodeError("a delete that carries a value");
   return { type: "delete", key, condition };
+}
+
+// The form of a result, all numbers big-endian; a version of 0 stands for none:
+//   0  u8   FORMAT
+//   1  u8   what came of it
+//   2  u8   whether the key had a value before
+//   3  u64  the version
+//  11  u64  the index (of a command that took effect)
+const OUTCOMES = { applied: 1, "condition-failed": 2 } as const;
+const EXISTED = [null, false, true] as const;
+const RESULT_BYTES = 19;
+
+export function encodeResult(result: KvResult): Uint8Array {
+  const isApplied = result.type === "applied";
+  const bytes = Buffer.alloc(RESULT_BYTES);
+  bytes[0] = FORMAT;
+  bytes[1] = OUTCOMES[result.type];
+  bytes[2] = isApplied ? EXISTED.indexOf(result.existed) : 0;
+  bytes.writeBigUInt64BE(BigInt(result.version ?? 0), 3);
+  bytes.writeBigUInt64BE(BigInt(isApplied ? result.index : 0), 11);
+  return bytes;
+}
+
+/** @throws DecodeError what is wrong: the bytes are damaged, or of a later version of this program */
+export function decodeResult(bytes: Uint8Array): KvResult {
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (view[0] !== FORMAT || view.length !== RESULT_BYTES) {
+    throw new DecodeError(
+      `a result of format ${view[0] ?? "none"} and ${view.length} bytes; this program reads format ${FORMAT}`,
+    );
+  }
+  const version = Number(view.readBigUInt64BE(3)) || null;
+  if (view[1] === OUTCOMES["condition-failed"]) return { type: "condition-failed", version };
+  const existed = EXISTED[view[2] ?? EXISTED.length];
+  if (view[1] !== OUTCOMES.applied || existed === undefined)
+    throw new DecodeError("a result that no command has");
+  return { type: "applied", index: Number(view.readBigUInt64BE(11)), version, existed };
 }
 
 const EMPTY = new Uint8Array(0);

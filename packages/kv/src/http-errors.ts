@@ -1,10 +1,12 @@
 import {
+  AnswerForgottenError,
   ChangeRefusedError,
   CommandTooLargeError,
   InvalidOptionError,
   NotLeaderError,
   OverloadedError,
   RaftError,
+  SessionExpiredError,
   type Outcome,
 } from "keelson";
 import { clientAddressesOf } from "./addresses.ts";
@@ -65,6 +67,11 @@ export function answerTo(error: unknown, target: string): ErrorAnswer {
   // The only options that come from a client are those of a change of members.
   if (error instanceof InvalidOptionError) return errorAnswer(400, code, message);
   if (error instanceof ChangeRefusedError) return errorAnswer(409, code, message, RETRY_AFTER);
+  if (error instanceof InvalidOptionError) return errorAnswer(400, code, message);
+  // What the client wants is not there any more, and will not be.
+  if (error instanceof SessionExpiredError || error instanceof AnswerForgottenError) {
+    return errorAnswer(410, code, message, {}, outcome);
+  }
   if (outcome === "unknown") {
     return errorAnswer(504, code, `the outcome is unknown: ${message}`, {}, outcome);
   }

@@ -15,6 +15,7 @@ import {
 import { BodyReader } from "./http-body.ts";
 import { answerTo, errorAnswer, unavailable, type ErrorAnswer } from "./http-errors.ts";
 import { HttpMetrics } from "./http-metrics.ts";
+import { endSession, openSession } from "./http-sessions.ts";
 import {
   BadRequestError,
   conditionOf,
@@ -24,6 +25,7 @@ import {
   keyOf,
   parametersOf,
   percentEncode,
+  sessionOf,
   splitTarget,
   textOf,
   type ConsistencyName,
@@ -141,6 +143,12 @@ export class HttpServer {
         this.#withBody(context, (body) => transferLeadership(node, body)),
       ),
     );
+    app.post("/sessions", (context) =>
+      this.#answer(context, "/sessions", (serving) => openSession(serving, targetOf(context))),
+    );
+    app.delete("/sessions/*", (context) =>
+      this.#answer(context, "/sessions/:session", (serving) => endSession(serving, targetOf(context))),
+    );
     app.get("/status", (context) =>
       this.#answer(context, "/status", ({ node }) => context.json(statusOf(node.metrics()))),
     );
@@ -201,18 +209,19 @@ export class HttpServer {
     parametersOf(targetOf(context), []);
     const value = await this.#bodies.read(incomingOf(context));
     if (!Buffer.isBuffer(value)) return failure(value);
-    return this.#write(serving, { type: "put", key, value, condition });
+    return this.#write(context, serving, { type: "put", key, value, condition });
   }
 
   async #delete(context: RequestContext, serving: Serving): Promise<Response> {
     const key = keyOf(targetOf(context));
     parametersOf(targetOf(context), []);
-    return this.#write(serving, { type: "delete", key, condition: conditionIn(context) });
+    return this.#write(context, serving, { type: "delete", key, condition: conditionIn(context) });
   }
 
-  async #write({ node }: Serving, command: KvCommand): Promise<Response> {
+  async #write(context: RequestContext, { node }: Serving, command: KvCommand): Promise<Response> {
+    const session = sessionOf((name) => context.req.header(name));
     const begun = performance.now();
-    const result = await node.write(command);
+    const result = await node.write(command, session === null ? {} : { session });
     this.#metrics.wrote((performance.now() - begun) / 1000);
     if (result.type === "condition-failed") {
       const has = result.version === null ? "the key has no value" : `the key's version is ${result.version}`;
@@ -329,6 +338,7 @@ function statusOf(metrics: RaftMetrics): object {
     changing: metrics.config.outgoingVoters.length > 0,
     members: metrics.members.map((member) => shownMember(member, metrics)),
     pending: { entries: metrics.pendingEntries, bytes: metrics.pendingBytes, reads: metrics.pendingReads },
+    sessions: metrics.sessions,
     counters: metrics.counters,
   };
 }
@@ -353,6 +363,8 @@ function readiness(context: RequestContext, { node }: Serving): Response {
 
 const METHODS: readonly (readonly [path: RegExp, methods: string])[] = [
   [/^\/kv\/./, "GET, HEAD, PUT, DELETE"],
+  [/^\/sessions$/, "POST"],
+  [/^\/sessions\/./, "DELETE"],
   [/^\/members$/, "GET, HEAD, POST"],
   [/^\/members\/[^/]+$/, "DELETE"],
   [/^\/transfer$/, "POST"],

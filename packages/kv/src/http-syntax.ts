@@ -1,3 +1,4 @@
+import type { SessionCommandId } from "keelson";
 import { CONDITION_VERSIONS_MAX, keyFault, type Condition } from "./commands.ts";
 
 /** A request that cannot be right: 400, with what is wrong. */
@@ -167,4 +168,38 @@ function tagsOf(list: string, name: string): Tag[] {
     break;
   } while (rest.trim() !== "");
   return tags;
+}
+
+/** The headers of a write in a session: which one, the number of the write there, and the lowest number that still lacks an answer. */
+export const SESSION_HEADER = "Keelson-Session";
+export const SEQUENCE_HEADER = "Keelson-Sequence";
+export const UNANSWERED_HEADER = "Keelson-Unanswered";
+
+/** The session that a write belongs to; null: none. Without the third header, all writes before this one have their answers. */
+export function sessionOf(header: (name: string) => string | undefined): SessionCommandId | null {
+  const [id, sequence, unanswered] = [SESSION_HEADER, SEQUENCE_HEADER, UNANSWERED_HEADER].map((name) => {
+    const text = header(name);
+    return text === undefined ? undefined : wholeNumber(name, text);
+  });
+  if (id === undefined && sequence === undefined && unanswered === undefined) return null;
+  if (id === undefined || sequence === undefined) {
+    throw new BadRequestError(`a write in a session names ${SESSION_HEADER} and ${SEQUENCE_HEADER}`);
+  }
+  const lowestUnanswered = unanswered ?? sequence;
+  if (lowestUnanswered <= sequence) return { id, sequence, lowestUnanswered };
+  throw new BadRequestError(
+    `${UNANSWERED_HEADER} is ${lowestUnanswered}; it is at most ${SEQUENCE_HEADER}, ${sequence}`,
+  );
+}
+
+/** The session that a path names: what follows "/sessions/". */
+export function sessionIdOf(target: string): number {
+  return wholeNumber("the session", splitTarget(target).path.slice("/sessions/".length));
+}
+
+/** A whole number from 1 on. */
+export function wholeNumber(name: string, text: string): number {
+  const value = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : 0;
+  if (value >= 1 && Number.isSafeInteger(value)) return value;
+  throw new BadRequestError(`${name} is a whole number from 1 on, not "${text}"`);
 }

@@ -5,7 +5,15 @@ import type { KvStateMachine } from "./state-machine.ts";
 /** What the servers need of the library: a node of the cluster. */
 export type KvNode = Pick<
   Raft<KvCommand, KvResult>,
-  "write" | "read" | "metrics" | "staleness" | "changeMembership" | "addLearner" | "transferLeadership"
+  | "write"
+  | "beginSession"
+  | "endSession"
+  | "read"
+  | "metrics"
+  | "staleness"
+  | "changeMembership"
+  | "addLearner"
+  | "transferLeadership"
 >;
 
 /** A node and its state, once they are open. */

@@ -120,13 +120,13 @@ describe("the state machine", () => {
   it("begins at nothing, and after a restart where it was", async () => {
     const directory = path.join(temporaryDirectory(), "state");
     const store = new KvStateMachine(() => openDatabase(directory));
-    expect(await store.open()).toEqual({ term: 0, index: 0 });
+    expect(await store.open()).toMatchObject({ term: 0, index: 0 });
     await store.apply(put("a", "1"), { term: 2, index: 5 });
     await store.flush({ term: 3, index: 6 });
     await store.close();
     const again = new KvStateMachine(() => openDatabase(directory));
     onTestFinished(() => again.close());
-    expect(await again.open()).toEqual({ term: 3, index: 6 });
+    expect(await again.open()).toMatchObject({ term: 3, index: 6 });
     expect(again.count).toBe(1);
     expect(await again.get(bytes("a"))).toEqual({ value: bytes("1"), version: 5 });
   });
@@ -335,7 +335,7 @@ describe("a power cut", () => {
     const directory = await stateWithout((batch) => batch > 7, 10);
     const store = new KvStateMachine(() => openDatabase(directory));
     onTestFinished(() => store.close());
-    expect(await store.open()).toEqual({ term: 1, index: 7 });
+    expect(await store.open()).toMatchObject({ term: 1, index: 7 });
     expect(store.count).toBe(7);
   });
 
@@ -376,7 +376,7 @@ describe("a power cut", () => {
     await writer.close();
     const store = new KvStateMachine(() => openDatabase(directory));
     onTestFinished(() => store.close());
-    expect(await store.open()).toEqual({ term: 1, index: 4200 });
+    expect(await store.open()).toMatchObject({ term: 1, index: 4200 });
   });
 });
 
@@ -395,5 +395,53 @@ describe("a database", () => {
     await database.close();
     const store = new KvStateMachine(() => openDatabase(directory));
     await expect(store.open()).rejects.toThrow(/of format 2; this program reads format 1/);
+  });
+});
+
+describe("what the state machine keeps of the sessions", () => {
+  it("is stored with the effects, and comes back as of the same position", async () => {
+    const directory = path.join(temporaryDirectory(), "state");
+    const store = await openStore(directory);
+    const at = { term: 1, index: 1 };
+    await store.apply(put("a", "1"), at);
+    await store.flush(
+      at,
+      new Map([
+        ["session/1", Uint8Array.of(1)],
+        ["answer/1/1", Uint8Array.of(2)],
+      ]),
+    );
+    await store.flush(
+      { term: 1, index: 2 },
+      new Map([
+        ["session/1", Uint8Array.of(3)],
+        ["answer/1/1", null],
+      ]),
+    );
+    await store.close();
+    const again = new KvStateMachine(() => openDatabase(directory));
+    onTestFinished(() => again.close());
+    const { sessions, ...position } = await again.open();
+    expect(position).toEqual({ term: 1, index: 2 });
+    expect([...(sessions ?? [])].map(([name, value]) => [name, [...value]])).toEqual([["session/1", [3]]]);
+    // They are no keys of anybody's.
+    expect((await again.list({ limit: 10 })).keys).toHaveLength(1);
+  });
+
+  it("is said to be nothing by a state that is new: it keeps them all the same", async () => {
+    const store = new KvStateMachine(() => openDatabase(path.join(temporaryDirectory(), "state")));
+    onTestFinished(() => store.close());
+    expect((await store.open()).sessions?.size).toBe(0);
+  });
+
+  it("K8: has the same results on every node, however its entries fell into batches", async () => {
+    const [one, other] = [await openStore(), await openStore()];
+    const commands = [put("a", "1"), put("a", "2"), del("a"), put("a", "3"), del("a"), del("a")];
+    const apart = await applyAll(one, commands);
+    const together: KvResult[] = [];
+    for (const [at, command] of commands.entries()) {
+      together.push(await other.apply(command, { term: 1, index: at + 1 }));
+    }
+    expect(together).toEqual(apart);
   });
 });

@@ -1,4 +1,10 @@
-import { StateMachineFailure, type LogPosition, type StateMachine } from "keelson";
+import {
+  StateMachineFailure,
+  type LogPosition,
+  type OpenedState,
+  type SessionChanges,
+  type StateMachine,
+} from "keelson";
 import { commandCodec, type Condition, type KvCommand, type KvResult } from "./commands.ts";
 import { DatabaseOpenError, REBUILT, type Database, type DatabaseOperation } from "./database.ts";
 
@@ -31,14 +37,16 @@ export interface Listing {
   readonly more: boolean;
 }
 
-// The keys of the database. Everything is under one of three first bytes, so that going through the
+// The keys of the database. Everything is under one of four first bytes, so that going through the
 // first gives the whole state, in the order of the keys' bytes:
 //   "d" key      u64 version, then the value
 //   "m"          the meta record (below)
+//   "s" name     a record of the sessions, as the library gave it
 //   "r" u16 slot u64 number of the batch that wrote it: the ring (see `#checkRing`)
 const DATA = 0x64;
 const META_KEY = Uint8Array.of(0x6d);
 const RING = 0x72;
+const SESSION = 0x73;
 
 // The meta record: u8 format, then u64 each: term and index of the last applied entry, applied puts
 // and deletes, batches written.
@@ -107,19 +115,22 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     this.#ringBatches = ringBatches;
   }
 
-  async open(): Promise<LogPosition> {
+  async open(): Promise<OpenedState> {
     const database = await this.#openDatabase();
+    const sessions = new Map<string, Uint8Array>();
     try {
       const meta = await database.get(META_KEY);
       if (meta !== undefined) this.#written = decodeMeta(meta);
       await this.#checkRing(database);
+      const records = database.entries(Uint8Array.of(SESSION), Uint8Array.of(SESSION + 1));
+      for await (const [key, value] of records) sessions.set(textOf(key.subarray(1)), value);
     } catch (error) {
       await database.close();
       throw error;
     }
     this.#database = database;
     this.#count = this.#written.count;
-    return this.#written.applied;
+    return { ...this.#written.applied, sessions };
   }
 
   /** Puts and deletes applied so far: the next is "appended at" this number. */
@@ -138,7 +149,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     return this.#read(command.key).then((entry) => this.#applyTo(entry, command, at));
   }
 
-  async flush(applied: LogPosition): Promise<void> {
+  async flush(applied: LogPosition, sessions: SessionChanges = NO_CHANGES): Promise<void> {
     this.#check();
     const batches = this.#written.batches + 1;
     const meta: Meta = { applied, count: this.#count, batches };
@@ -149,6 +160,10 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
           ? { type: "del", key: dataKey(key) }
           : { type: "put", key: dataKey(key), value: encodeVersioned(entry) },
       );
+    }
+    for (const [name, value] of sessions) {
+      const key = sessionKey(name);
+      operations.push(value === null ? { type: "del", key } : { type: "put", key, value });
     }
     operations.push(
       { type: "put", key: ringKey(batches % this.#ringBatches), value: encodeNumbers(batches) },
@@ -201,7 +216,10 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     const index = this.#count;
     // A delete of a key without a value counts too: it was applied, and found nothing to do.
     this.#count += 1;
-    const existed = before === undefined ? null : before !== null;
+    // Whether an unconditional put finds the key in the overlay depends on how entries fell into batches
+    // here; its result is the same on every node.
+    const looked = command.type === "delete" || command.condition !== null;
+    const existed = looked ? (before ?? null) !== null : null;
     return { type: "applied", index, version: entry?.version ?? null, existed };
   }
 
@@ -253,6 +271,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
 }
 
 const EMPTY = new Uint8Array(0);
+const NO_CHANGES: SessionChanges = new Map();
 
 function holds(condition: Condition, entry: Versioned | null): boolean {
   switch (condition.type) {
@@ -275,6 +294,10 @@ function dataKey(key: Uint8Array): Uint8Array {
   bytes[0] = DATA;
   bytes.set(key, 1);
   return bytes;
+}
+
+function sessionKey(name: string): Uint8Array {
+  return Uint8Array.from([SESSION, ...Buffer.from(name, "latin1")]);
 }
 
 function ringKey(slot: number): Uint8Array {

@@ -1,5 +1,5 @@
 /** Keelson: Raft for TypeScript. `Raft` is the way in. */
-export type { WriteOptions } from "./proposals.ts";
+export type { OpenedSession, OpenSessionOptions, WriteOptions } from "./proposals.ts";
 export { Raft, type Consistency, type ReadOptions, type Staleness } from "./raft.ts";
 export type { CallOptions } from "./call.ts";
 export type { RaftChange } from "./changes.ts";
@@ -17,7 +17,7 @@ export type {
 export type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
 export type { MembershipChange } from "./membership-changes.ts";
 export type { Written } from "./pending-writes.ts";
-export { Session, type OpenSessionOptions } from "./session.ts";
+export { Session } from "./session.ts";
 export type { SessionChanges, SessionRecords } from "./session-records.ts";
 export { SESSION_LIMITS, type SessionLimits } from "./session-table.ts";
 export type { SessionCommandId } from "../codec/session-entry.ts";

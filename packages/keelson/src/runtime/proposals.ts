@@ -34,6 +34,28 @@ export interface WriteOptions extends CallOptions {
   readonly session?: SessionCommandId;
 }
 
+/**
+ * How long a session lives unused unless told otherwise: many times what a client retries for, and
+ * what the clocks of servers may be apart.
+ */
+const TTL_MS_DEFAULT = 60_000;
+
+/** Shorter ones would end while a leader is elected; longer ones are held by nobody who still lives. */
+const TTL_MS_MIN = 1_000;
+const TTL_MS_MAX = 7 * 24 * 3_600_000;
+
+/** How a session is opened. */
+export interface OpenSessionOptions extends CallOptions {
+  /** How long it lives unused, in milliseconds, from 1 s to 7 days. Default 60,000. */
+  readonly ttlMs?: number;
+}
+
+/** A session that was opened. */
+export interface OpenedSession {
+  readonly id: LogIndex;
+  readonly ttlMs: number;
+}
+
 export interface ProposalsParts<Command, Result> {
   readonly core: RaftNode;
   readonly driver: Driver;
@@ -79,18 +101,27 @@ export class Proposals<Command, Result> {
     return this.#propose(EntryKind.sessionCommand, payload, options, settleWrite);
   }
 
-  /** Resolves with the session's id. */
-  openSession(ttlMs: number, options: CallOptions): Promise<LogIndex> {
+  openSession({ ttlMs = TTL_MS_DEFAULT, ...options }: OpenSessionOptions): Promise<OpenedSession> {
     this.#parts.check(options);
+    this.#checkSessions();
+    if (!Number.isSafeInteger(ttlMs) || ttlMs < TTL_MS_MIN || ttlMs > TTL_MS_MAX) {
+      throw new InvalidOptionError(
+        `ttlMs is ${String(ttlMs)}; it should be a whole number from ${String(TTL_MS_MIN)} to ${String(TTL_MS_MAX)}`,
+      );
+    }
     this.#checkLeader();
     const payload = encodeOpenSession({ clock: this.#clock(), ttlMs });
-    return this.#propose<LogIndex>(EntryKind.openSession, payload, options, ({ position }, call) => {
-      call.resolve(position.index);
+    return this.#propose<OpenedSession>(EntryKind.openSession, payload, options, ({ position }, call) => {
+      call.resolve({ id: position.index, ttlMs });
     });
   }
 
   closeSession(id: LogIndex, options: CallOptions): Promise<void> {
     this.#parts.check(options);
+    this.#checkSessions();
+    if (!Number.isSafeInteger(id) || id < 1) {
+      throw new InvalidOptionError(`the session is ${String(id)}; it should be a whole number from 1 on`);
+    }
     this.#checkLeader();
     const payload = encodeCloseSession({ clock: this.#clock(), id });
     return this.#propose<undefined>(EntryKind.closeSession, payload, options, (_applied, call) => {
@@ -149,9 +180,13 @@ export class Proposals<Command, Result> {
     );
   }
 
-  #checkSession(session: SessionCommandId): void {
+  #checkSessions(): void {
     const { lack } = this.#parts.sessions;
     if (lack !== null) throw new InvalidOptionError(lack);
+  }
+
+  #checkSession(session: SessionCommandId): void {
+    this.#checkSessions();
     if (isCommandId(session)) return;
     throw new InvalidOptionError(
       `session is ${JSON.stringify(session)}; its id, sequence and lowestUnanswered should be whole numbers ` +

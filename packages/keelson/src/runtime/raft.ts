@@ -34,8 +34,8 @@ import { Pauses } from "./pauses.ts";
 import { Peers } from "./peers.ts";
 import { PendingReads, type PendingRead } from "./pending-reads.ts";
 import { PendingWrites, type Written } from "./pending-writes.ts";
-import { Proposals, type WriteOptions } from "./proposals.ts";
-import { openSession, type OpenSessionOptions, type Session, type SessionHost } from "./session.ts";
+import { Proposals, type OpenedSession, type OpenSessionOptions, type WriteOptions } from "./proposals.ts";
+import { openSession, type Session, type SessionHost } from "./session.ts";
 import { SessionSteps } from "./session-steps.ts";
 import { settingsOf, type Settings } from "./settings.ts";
 import { Transfers } from "./transfers.ts";
@@ -209,7 +209,6 @@ export class Raft<Command, Result> implements AsyncDisposable {
     });
     this.#sessionHost = {
       proposals: this.#proposals,
-      lack: () => sessions.lack,
       now: () => environment.now(),
       timeoutMs: timings.callTimeoutMs,
       pause: (signal) => this.#pauses.wait(timings.heartbeatMs, signal),
@@ -366,6 +365,29 @@ export class Raft<Command, Result> implements AsyncDisposable {
    */
   openSession(options: OpenSessionOptions = {}): Promise<Session<Command, Result>> {
     return openSession(this.#sessionHost, options);
+  }
+
+  /**
+   * Opens a session for a caller who keeps count and repeats by themselves, such as a client of a
+   * server: `write` takes its commands. Like `write`, it is for the leader, and one attempt.
+   *
+   * @throws InvalidOptionError the state machine lacks what sessions need; the errors of `write`
+   */
+  beginSession(options: OpenSessionOptions = {}): Promise<OpenedSession> {
+    try {
+      return this.#proposals.openSession(options);
+    } catch (error) {
+      return Promise.reject(toError(error));
+    }
+  }
+
+  /** Ends a session before its time; fine if it has ended already. The errors are those of `write`. */
+  endSession(id: LogIndex, options: CallOptions = {}): Promise<void> {
+    try {
+      return this.#proposals.closeSession(id, options);
+    } catch (error) {
+      return Promise.reject(toError(error));
+    }
   }
 
   /** Like `write`, with the index of the command's entry; of the first, where this was a retry in a session. */

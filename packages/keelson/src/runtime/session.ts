@@ -1,38 +1,14 @@
 import type { LogIndex } from "../core/position.ts";
-import {
-  InvalidOptionError,
-  OutcomeUnknownError,
-  OverloadedError,
-  RaftError,
-  SessionExpiredError,
-} from "../errors.ts";
+import { OutcomeUnknownError, OverloadedError, RaftError, SessionExpiredError } from "../errors.ts";
 import type { CallOptions } from "./call.ts";
 import type { Written } from "./pending-writes.ts";
-import type { Proposals } from "./proposals.ts";
+import type { OpenedSession, OpenSessionOptions, Proposals } from "./proposals.ts";
 import { SESSION_LIMITS } from "./session-table.ts";
-
-/**
- * How long a session lives unused unless told otherwise: many times what a client retries for, and
- * what the clocks of servers may be apart.
- */
-const TTL_MS_DEFAULT = 60_000;
-
-/** Shorter ones would end while a leader is elected; longer ones are held by nobody who still lives. */
-const TTL_MS_MIN = 1_000;
-const TTL_MS_MAX = 7 * 24 * 3_600_000;
-
-/** How a session is opened. */
-export interface OpenSessionOptions extends CallOptions {
-  /** How long it lives unused, in milliseconds, from 1 s to 7 days. Default 60,000. */
-  readonly ttlMs?: number;
-}
 
 /** What a session needs of the node that it was opened at. */
 export interface SessionHost<Command, Result> {
   /** What is proposed may be refused by a throw, too. */
   readonly proposals: Pick<Proposals<Command, Result>, "write" | "openSession" | "closeSession">;
-  /** What the state machine lacks for sessions; null: nothing. */
-  readonly lack: () => string | null;
   readonly now: () => number;
   /** How long a call may take that names no limit. */
   readonly timeoutMs: number;
@@ -63,7 +39,7 @@ export class Session<Command, Result> implements AsyncDisposable {
   /** Ascending, because numbers are given out in order. */
   readonly #unanswered = new Set<number>();
 
-  constructor(id: LogIndex, ttlMs: number, host: SessionHost<Command, Result>) {
+  constructor({ id, ttlMs }: OpenedSession, host: SessionHost<Command, Result>) {
     this.id = id;
     this.ttlMs = ttlMs;
     this.#host = host;
@@ -124,18 +100,12 @@ export class Session<Command, Result> implements AsyncDisposable {
 /** Opens a session, and asks again until it is known to be open. One that nobody heard of ends by itself. */
 export async function openSession<Command, Result>(
   host: SessionHost<Command, Result>,
-  options: OpenSessionOptions,
+  { ttlMs, ...options }: OpenSessionOptions,
 ): Promise<Session<Command, Result>> {
-  const lack = host.lack();
-  if (lack !== null) throw new InvalidOptionError(lack);
-  const { ttlMs = TTL_MS_DEFAULT, ...rest } = options;
-  if (!Number.isSafeInteger(ttlMs) || ttlMs < TTL_MS_MIN || ttlMs > TTL_MS_MAX) {
-    throw new InvalidOptionError(
-      `ttlMs is ${String(ttlMs)}; it should be a whole number from ${String(TTL_MS_MIN)} to ${String(TTL_MS_MAX)}`,
-    );
-  }
-  const id = await untilKnown(host, rest, (call) => host.proposals.openSession(ttlMs, call));
-  return new Session(id, ttlMs, host);
+  const opened = await untilKnown(host, options, (rest) =>
+    host.proposals.openSession(ttlMs === undefined ? rest : { ...rest, ttlMs }),
+  );
+  return new Session(opened, host);
 }
 
 /** What a later attempt may mend: nobody leads at the moment, or somebody else does, or it was not heard what came of it. */

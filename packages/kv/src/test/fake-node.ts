@@ -1,4 +1,11 @@
-import type { MembershipChange, RaftMetrics, Staleness } from "keelson";
+import type {
+  MembershipChange,
+  OpenedSession,
+  OpenSessionOptions,
+  RaftMetrics,
+  Staleness,
+  WriteOptions,
+} from "keelson";
 import type { KvCommand, KvResult } from "../commands.ts";
 import type { KvNode } from "../kv-node.ts";
 import type { KvStateMachine } from "../state-machine.ts";
@@ -17,14 +24,33 @@ export class FakeNode implements KvNode {
     this.#store = store;
   }
 
-  async write(command: KvCommand): Promise<KvResult> {
+  /** The options of the last write. */
+  writeOptions: WriteOptions = {};
+  /** What was done to sessions, in words. */
+  readonly sessionCalls: string[] = [];
+
+  beginSession({ ttlMs = 60_000 }: OpenSessionOptions = {}): Promise<OpenedSession> {
+    if (this.failure !== null) return Promise.reject(this.failure);
+    this.#index += 1;
+    this.sessionCalls.push(`begin ${this.#index} for ${ttlMs}`);
+    return Promise.resolve({ id: this.#index, ttlMs });
+  }
+
+  endSession(id: number): Promise<void> {
+    if (this.failure !== null) return Promise.reject(this.failure);
+    this.sessionCalls.push(`end ${id}`);
+    return Promise.resolve();
+  }
+
+  async write(command: KvCommand, options: WriteOptions = {}): Promise<KvResult> {
+    this.writeOptions = options;
     if (this.failure !== null) throw this.failure;
     this.#index += 1;
     const at = { term: 1, index: this.#index };
     // Through the bytes, as in the log.
     const { codec } = this.#store;
     const result = await this.#store.apply(codec.decode(codec.encode(command)), at);
-    await this.#store.flush(at);
+    await this.#store.flush(at, new Map());
     return result;
   }
 
