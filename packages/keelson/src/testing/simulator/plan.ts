@@ -155,6 +155,9 @@ const LATER_FAULT_TYPES: readonly FaultType[] = [
 /** Far longer than any wait in the simulation should be. */
 const OUTAGE_MS = 40_000;
 
+/** Short, so that a wait which has grown with the outage is longer than the patience after it. */
+const OUTAGE_TIMES = { electionTimeoutMs: { min: 150, max: 300 }, heartbeatMs: 75 } as const;
+
 /** What must never cost a leader its place. */
 const BENIGN: readonly FaultType[] = ["slow-apply", "quiet"];
 
@@ -272,10 +275,11 @@ function minorityOf(nodes: readonly number[], candidates: readonly number[]): re
 
 /** One partition, for so long that whatever backs off, backs off to its limit. */
 function outageOf(plan: Plan, chance: Chance): Plan {
-  const side = plan.clockRates.map((_, node) => node).filter(() => chance.happens(0.5));
+  const first = chance.whole(0, plan.nodes - 1);
+  const side = plan.clockRates.map((_, node) => node).filter((node) => node === first || chance.happens(0.4));
   const faults: Fault[] = [{ type: "partition", at: 500, side, oneWay: false, ms: 2 * OUTAGE_MS }];
   const thinkMs = Math.max(plan.thinkMs, (plan.clients * OUTAGE_MS) / CALLS_MAX);
-  return { ...plan, faultyMs: OUTAGE_MS, faults, thinkMs };
+  return { ...plan, ...OUTAGE_TIMES, transport: "tcp", faultyMs: OUTAGE_MS, faults, thinkMs };
 }
 
 function shortPlanOf(seed: number): Plan {
