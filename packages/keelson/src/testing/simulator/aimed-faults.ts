@@ -28,7 +28,9 @@ export type AimedFault =
 
 type AimedType = AimedFault["type"] | "slow-network";
 
+/** The one that finds most comes most. */
 const AIMED_TYPES: readonly AimedType[] = [
+  "strand-leader",
   "strand-leader",
   "busy",
   "freeze",
@@ -40,15 +42,19 @@ const AIMED_TYPES: readonly AimedType[] = [
 /** A caller may be in a hurry: many calls then end before their answer comes. */
 const HASTY_CALL_MS = 50;
 
-/** Some runs have aimed faults on top of the others, and some have callers in a hurry. */
+/** Some runs have aimed faults, alone or on top of the others, and some have callers in a hurry. */
 export function withAimedFaults(plan: Plan): Plan {
   // From a source of its own, so that all other seeds stay what they were.
   const chance = new Chance(plan.seed ^ 0xa1_3ed);
   const callTimeoutMs = chance.happens(0.1) ? HASTY_CALL_MS : plan.callTimeoutMs;
-  if (plan.nodes === 1 || !chance.happens(0.3)) return { ...plan, callTimeoutMs };
+  if (plan.nodes === 1 || !chance.happens(0.4)) return { ...plan, callTimeoutMs };
   const types = [chance.pick(AIMED_TYPES), ...chance.some(AIMED_TYPES, 0.3)];
-  const everyMs = chance.pick([150, 400, 1_000]);
-  const faults = [...plan.faults];
+  // Some of them alone, and so seldom that there is a leader again to aim at.
+  const isStaged = chance.happens(0.5);
+  const everyMs = isStaged
+    ? plan.electionTimeoutMs.max * chance.pick([4, 8])
+    : chance.pick([150, 400, 1_000]);
+  const faults = isStaged ? [] : [...plan.faults];
   for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) {
     faults.push(aimedFaultOf(chance, chance.pick(types), at, plan));
   }
@@ -61,18 +67,24 @@ function aimedFaultOf(chance: Chance, type: AimedType, at: number, plan: Plan): 
   // What counts in an election is measured by the time that elections take.
   const ms = chance.time(electionTimeoutMs.max * chance.pick([1, 3]));
   switch (type) {
-    case "strand-leader":
+    case "strand-leader": {
+      // With the leader they are one less than a majority, at most.
+      const companionsMax = Math.max(0, Math.ceil(nodes / 2) - 2);
+      const kind = chance.pick(["plain", "unaware", companionsMax > 0 ? "stunned" : "unaware"]);
+      const stunned = kind === "stunned";
+      const unaware = kind === "unaware";
       return {
         type,
         at,
-        companions: chance.whole(0, Math.floor((nodes - 1) / 2)),
-        writes: chance.pick([0, 2, 20]),
-        readsAfterMs: chance.pick([null, 0, electionTimeoutMs.max * chance.between(0.7, 1.5)]),
-        lateTimers: chance.happens(0.3),
-        stunned: chance.happens(0.3),
+        companions: chance.whole(stunned ? 1 : 0, companionsMax),
+        writes: chance.pick(stunned ? [2, 20] : [0, 2, 20]),
+        readsAfterMs: unaware ? electionTimeoutMs.max * chance.between(0.7, 1.5) : chance.pick([null, 0]),
+        lateTimers: unaware,
+        stunned,
         // Long enough for another leader, mostly.
         ms: electionTimeoutMs.max * chance.between(0.5, chance.pick([2, 4])),
       };
+    }
     case "busy":
       return { type, at, node, turnMs: chance.pick([20, 100, 300]), ms: ms * 2 };
     case "freeze":

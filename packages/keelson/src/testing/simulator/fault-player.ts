@@ -98,6 +98,7 @@ export class FaultPlayer {
     this.#lateCopies = NO_COPIES;
     this.#applyLinks();
     this.#parts.clients.quiet = false;
+    this.#parts.clients.shunned = null;
     for (const process of this.#parts.processes) {
       calm(process);
       process.resume();
@@ -298,7 +299,10 @@ export class FaultPlayer {
     }
     const { clockMood } = process;
     const heartbeatMs = plan.heartbeatMs / clockMood.rate;
-    if (fault.lateTimers) clockMood.lateByMs = Math.min(2 * fault.ms, LATE_MS_MAX);
+    if (fault.lateTimers) {
+      clockMood.lateByMs = Math.min(2 * fault.ms, LATE_MS_MAX);
+      clockMood.lateShareMin = 0.7;
+    }
     const stunned = fault.stunned
       ? processes.filter((_, node) => node !== leader && side.includes(node))
       : [];
@@ -313,8 +317,12 @@ export class FaultPlayer {
       fault.readsAfterMs === null
         ? (): void => undefined
         : clients.readAgainAndAgain(process, heartbeatMs + fault.readsAfterMs);
+    // A leader that does nothing learns nothing: whoever asks last, asks first.
+    if (fault.lateTimers && fault.readsAfterMs !== null) clients.shunned = process;
     this.#after(heartbeatMs + fault.ms, () => {
+      clients.shunned = null;
       clockMood.lateByMs = 0;
+      clockMood.lateShareMin = 0;
       stopReading();
     });
     this.#after(3 * heartbeatMs + fault.ms, () => {
@@ -486,6 +494,7 @@ function calm(process: SimProcess): void {
   process.diskMood.hangs = false;
   process.diskMood.beforeWrite = null;
   process.clockMood.lateByMs = 0;
+  process.clockMood.lateShareMin = 0;
   process.machineMood.delayMs = 0;
   process.machineMood.fails = false;
 }

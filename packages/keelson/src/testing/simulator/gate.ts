@@ -102,8 +102,12 @@ export interface DiskMood {
 export interface ClockMood {
   /** 1: right. */
   rate: number;
-  /** Timers fire this much too late, at most. */
+  /** Timers that are set now fire this much too late, at most. */
   lateByMs: number;
+  /** Of `lateByMs`, the least. */
+  lateShareMin: number;
+  /** By then the last of those that were set to be late has fired. */
+  lateUntil: number;
   /** How far the wall clock is ahead of the true time; it says nothing about timers. */
   wallOffsetMs: number;
 }
@@ -129,7 +133,11 @@ export function gatedEnvironment(
     wallClock: () => Math.floor(FAKE_EPOCH + clockMood.wallOffsetMs + clock.now()),
     random,
     setTimer: (delayMs, callback): Timer => {
-      const lateMs = clockMood.lateByMs > 0 ? random() * clockMood.lateByMs : 0;
+      const { lateByMs, lateShareMin } = clockMood;
+      const lateMs = lateByMs > 0 ? (lateShareMin + random() * (1 - lateShareMin)) * lateByMs : 0;
+      if (lateMs > 0) {
+        clockMood.lateUntil = Math.max(clockMood.lateUntil, clock.now() + delayMs / clockMood.rate + lateMs);
+      }
       let over = false;
       gate.timers += 1;
       const end = (): boolean => {

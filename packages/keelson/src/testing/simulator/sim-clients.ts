@@ -89,6 +89,8 @@ export class SimClients {
   /** Names of the writes that were acknowledged, and of those that surely were not done. */
   readonly acknowledged = new Set<string>();
   readonly notDone = new Set<string>();
+  /** Whom nobody asks but those who are told to. */
+  shunned: SimProcess | null = null;
   readonly #host: ClientsHost;
   readonly #chance: Chance;
   readonly #calls = new Set<Call>();
@@ -160,7 +162,7 @@ export class SimClients {
   #checkOrphan(call: Call, now: number): void {
     const { process, op } = call;
     const { clockMood, resumedAt, raft } = process;
-    const excused = process.isPaused || clockMood.lateByMs > 0 || process.told.role === "leader";
+    const excused = process.isPaused || process.timersAreLate || process.told.role === "leader";
     call.lostAt = excused ? null : Math.max(call.lostAt ?? now, resumedAt);
     if (call.lostAt === null) return;
     const waitedMs = now - call.lostAt;
@@ -229,7 +231,7 @@ export class SimClients {
    * is there, or it is quiet.
    */
   choose(): SimProcess | null {
-    const up = this.#host.processes.filter((process) => process.isUp);
+    const up = this.#host.processes.filter((process) => process.isUp && process !== this.shunned);
     if (this.#quiet || up.length === 0) return null;
     const leaders = up.filter((process) => process.raft?.metrics().role === "leader");
     return leaders.length > 0 && this.#chance.happens(0.8)

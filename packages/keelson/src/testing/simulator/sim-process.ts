@@ -83,7 +83,7 @@ export class SimProcess {
     this.id = id;
     this.disk = disk;
     this.diskMood = { usualMs: host.plan.diskMs, delayMs: 0, hangs: false, beforeWrite: null };
-    this.clockMood = { rate: clockRate, lateByMs: 0, wallOffsetMs };
+    this.clockMood = { rate: clockRate, lateByMs: 0, lateShareMin: 0, lateUntil: -Infinity, wallOffsetMs };
     this.#host = host;
     disk.intercept = (operation) => this.#faultFor(operation);
   }
@@ -103,6 +103,11 @@ export class SimProcess {
 
   get isPaused(): boolean {
     return this.#gate?.isPaused ?? false;
+  }
+
+  /** Timers come late, or may still because of what was. */
+  get timersAreLate(): boolean {
+    return this.clockMood.lateByMs > 0 || this.#host.clock.now() <= this.clockMood.lateUntil;
   }
 
   pause(): void {

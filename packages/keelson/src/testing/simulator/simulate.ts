@@ -435,7 +435,7 @@ class Run {
         // A process that was stopped in the middle of a turn is looked at when it has ended it.
         if (raft === null || gate === null || gate.isPaused || !gate.takeTouched()) continue;
         const metrics = raft.metrics();
-        if (this.#clock.now() - process.resumedAt < ALONE_MS_MAX || process.clockMood.lateByMs > 0)
+        if (this.#clock.now() - process.resumedAt < ALONE_MS_MAX || process.timersAreLate)
           this.#checker.excuse(id);
         if (metrics.role !== "stopped") this.#checker.step(id, metrics, process.now());
       }
