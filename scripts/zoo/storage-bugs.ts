@@ -163,6 +163,13 @@ export const STORAGE_BUGS: readonly Bug[] = [
     file: "storage/wal/recovery.ts",
     from: "if (stored === null || identity.clusterId === null || stored === identity.clusterId) return;",
     to: "if (stored === null || identity.clusterId === null || stored.length > 0) return;",
+    also: [
+      {
+        file: "storage/wal/wal-writer.ts",
+        from: "if (stored === null || stored === clusterId) return;",
+        to: "if (stored === null || stored.length > 0) return;",
+      },
+    ],
     finder: "log store suite",
   },
 ];
