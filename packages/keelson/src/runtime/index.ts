@@ -1,6 +1,7 @@
 /** Keelson: Raft for TypeScript. `Raft` is the way in. */
 export type { OpenedSession, OpenSessionOptions, WriteOptions } from "./proposals.ts";
-export { Raft, type Consistency, type ReadOptions, type Staleness } from "./raft.ts";
+export { Raft } from "./raft.ts";
+export type { Consistency, ReadOptions, Staleness } from "./reading.ts";
 export type { CallOptions } from "./call.ts";
 export type { RaftChange } from "./changes.ts";
 export type { CommittedCommand } from "./committed.ts";

@@ -4,6 +4,7 @@ import type { ConfigRefusal } from "../core/membership.ts";
 import type { RaftNode } from "../core/node.ts";
 import type { LogPosition, NodeId } from "../core/position.ts";
 import {
+  CatchUpTimeoutError,
   ChangeRefusedError,
   InvalidOptionError,
   NotLeaderError,
@@ -11,7 +12,8 @@ import {
   type LeaderHint,
   type RaftError,
 } from "../errors.ts";
-import type { Call } from "./call.ts";
+import { causeOf, describeCancellation, type Call, type CallOptions } from "./call.ts";
+import type { Calls } from "./calls.ts";
 import { toError } from "./failure.ts";
 import { checkAddress } from "./founding.ts";
 import type { MembershipHistory } from "./membership.ts";
@@ -56,6 +58,9 @@ export interface MembershipChangesParts {
   readonly memberships: MembershipHistory;
   /** Gives the membership to the core, and its record to the log; null: the node stopped. */
   readonly propose: (target: Membership) => LogPosition | ConfigRefusal | null;
+  readonly calls: Calls;
+  /** Milliseconds that new members have to catch up unless the caller says otherwise. */
+  readonly timeoutMs: number;
   readonly leader: () => LeaderHint | null;
   /** The id of a member's store, this node's own included; null: not met yet. */
   readonly diskOf: (id: NodeId) => string | null;
@@ -70,16 +75,51 @@ export class MembershipChanges {
     this.#parts = parts;
   }
 
-  /** Adds a learner, or gives it another address; settles when it has caught up. */
-  async addLearner(id: NodeId, address: string, attempt: ChangeAttempt): Promise<void> {
+  /** Adds a learner, or gives it another address; resolves when it has caught up. */
+  addLearner(id: NodeId, address: string, options: CallOptions): Promise<void> {
+    return this.#attempt(options, (attempt) => this.#addLearner(id, address, attempt));
+  }
+
+  /** Carries out a change; resolves when the new configuration is committed. */
+  change(change: MembershipChange, options: CallOptions): Promise<void> {
+    return this.#attempt(options, (attempt) => this.#change(change, attempt));
+  }
+
+  async #attempt(options: CallOptions, run: (attempt: ChangeAttempt) => Promise<void>): Promise<void> {
+    const { calls, timeoutMs } = this.#parts;
+    calls.check(options);
+    const call = calls.begin<undefined>({ timeoutMs, ...options }, (cancellation) =>
+      attempt.isCatchingUp
+        ? new CatchUpTimeoutError(
+            `${describeCancellation(cancellation)}; the new members are learners now and go on catching up: ` +
+              "call again to go on, or remove them",
+            causeOf(cancellation),
+          )
+        : new OutcomeUnknownError(
+            `${describeCancellation(cancellation)}; the change may still take place`,
+            causeOf(cancellation),
+          ),
+    );
+    const attempt: ChangeAttempt = { call, isCatchingUp: false };
+    run(attempt).then(
+      () => {
+        call.resolve(undefined);
+      },
+      (error: unknown) => {
+        call.reject(error);
+      },
+    );
+    await call.promise;
+  }
+
+  async #addLearner(id: NodeId, address: string, attempt: ChangeAttempt): Promise<void> {
     checkId("a member's id", id);
     checkAddress(id, address);
     await this.#prepare({ [id]: address }, attempt);
     await this.#caughtUp([id], attempt);
   }
 
-  /** Carries out a change; settles when the new configuration is committed. */
-  async change(change: MembershipChange, attempt: ChangeAttempt): Promise<void> {
+  async #change(change: MembershipChange, attempt: ChangeAttempt): Promise<void> {
     const add = change.add ?? {};
     for (const [id, address] of Object.entries({ ...add, ...change.addresses })) {
       checkId("a member's id", id);

@@ -20,7 +20,8 @@ import {
   type RaftError,
 } from "../errors.ts";
 import type { Applied } from "./applier.ts";
-import { causeOf, describeCancellation, type Call, type CallOptions, type Cancellation } from "./call.ts";
+import { causeOf, describeCancellation, type Call, type CallOptions } from "./call.ts";
+import type { Calls } from "./calls.ts";
 import type { Driver } from "./driver.ts";
 import { toError } from "./failure.ts";
 import type { RaftLimits } from "./options.ts";
@@ -65,11 +66,9 @@ export interface ProposalsParts<Command, Result> {
   readonly environment: Environment;
   readonly limits: RaftLimits;
   readonly leader: () => LeaderHint | null;
-  /** Throws what speaks against the call before anything is done about it. */
-  readonly check: (options: CallOptions) => void;
+  readonly calls: Calls;
   /** Why the node takes no calls any more; null: it does. */
   readonly refusal: () => RaftError | null;
-  readonly call: <T>(options: CallOptions, onCancel: (cancellation: Cancellation) => RaftError) => Call<T>;
 }
 
 /** What callers ask to be put into the log. Only the leader puts it there; what speaks against it is thrown at once. */
@@ -88,7 +87,7 @@ export class Proposals<Command, Result> {
 
   write(command: Command, options: WriteOptions): Promise<Written<Result>> {
     const { codec, limits } = this.#parts;
-    this.#parts.check(options);
+    this.#parts.calls.check(options);
     const { session } = options;
     if (session !== undefined) this.#checkSession(session);
     this.#checkLeader();
@@ -102,7 +101,7 @@ export class Proposals<Command, Result> {
   }
 
   openSession({ ttlMs = TTL_MS_DEFAULT, ...options }: OpenSessionOptions): Promise<OpenedSession> {
-    this.#parts.check(options);
+    this.#parts.calls.check(options);
     this.#checkSessions();
     if (!Number.isSafeInteger(ttlMs) || ttlMs < TTL_MS_MIN || ttlMs > TTL_MS_MAX) {
       throw new InvalidOptionError(
@@ -117,7 +116,7 @@ export class Proposals<Command, Result> {
   }
 
   closeSession(id: LogIndex, options: CallOptions): Promise<void> {
-    this.#parts.check(options);
+    this.#parts.calls.check(options);
     this.#checkSessions();
     if (!Number.isSafeInteger(id) || id < 1) {
       throw new InvalidOptionError(`the session is ${String(id)}; it should be a whole number from 1 on`);
@@ -144,7 +143,7 @@ export class Proposals<Command, Result> {
     // The driver gave it to nobody: nothing leaves before the end of the turn.
     if (position === null) throw this.#parts.refusal() ?? new NotLeaderError(this.#parts.leader());
     this.#count += 1;
-    const call = this.#parts.call<T>(
+    const call = this.#parts.calls.begin<T>(
       options,
       (cancellation) =>
         new AbortedError(

@@ -4,19 +4,11 @@ import type { RaftNode } from "../core/node.ts";
 import type { LogIndex, NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
 import { nodeEnvironment } from "../environment/node.ts";
-import {
-  AbortedError,
-  CatchUpTimeoutError,
-  ClosedError,
-  InvalidOptionError,
-  NotLeaderError,
-  OutcomeUnknownError,
-  type Outcome,
-  type RaftError,
-} from "../errors.ts";
+import { ClosedError, InvalidOptionError, type Outcome, type RaftError } from "../errors.ts";
 import type { TransportHost } from "../transport/transport.ts";
 import { Applier, type Applied } from "./applier.ts";
-import { Call, causeOf, describeCancellation, type CallOptions, type Cancellation } from "./call.ts";
+import type { CallOptions } from "./call.ts";
+import { Calls } from "./calls.ts";
 import { Changes, type RaftChange } from "./changes.ts";
 import { Committed, type CommittedCommand } from "./committed.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -26,45 +18,22 @@ import { Founding } from "./founding.ts";
 import { LeaderChores } from "./leader-chores.ts";
 import { MemberDirectory } from "./member-directory.ts";
 import type { MembershipAt } from "./membership.ts";
-import { MembershipChanges, type ChangeAttempt, type MembershipChange } from "./membership-changes.ts";
+import { MembershipChanges, type MembershipChange } from "./membership-changes.ts";
 import type { RaftMetrics, SnapshotMetrics } from "./metrics.ts";
 import { openParts, type Opened } from "./opening.ts";
 import type { RaftOptions } from "./options.ts";
 import { Pauses } from "./pauses.ts";
 import { Peers } from "./peers.ts";
-import { PendingReads, type PendingRead } from "./pending-reads.ts";
+import { PendingReads } from "./pending-reads.ts";
 import { PendingWrites, type Written } from "./pending-writes.ts";
 import { Proposals, type OpenedSession, type OpenSessionOptions, type WriteOptions } from "./proposals.ts";
 import { openSession, type Session, type SessionHost } from "./session.ts";
 import { SessionSteps } from "./session-steps.ts";
+import { Reading, type ReadOptions, type Staleness } from "./reading.ts";
 import { settingsOf, type Settings } from "./settings.ts";
 import { Transfers } from "./transfers.ts";
 import { Shutdown } from "./shutdown.ts";
 import { Snapshots } from "./snapshots.ts";
-
-/**
- * How a read relates to the writes before it. `linearizable`: it sees every write that was answered
- * before it began, anywhere in the cluster. `lease`: the same, without asking anybody if this node leads, provided
- * that no clock drifts by more than `clockDriftMax` (dissertation 6.4.1). `stale`: it sees some past state of this
- * node, at once, whoever leads; `staleness()` says how old it may be.
- */
-export type Consistency = "linearizable" | "lease" | "stale";
-
-/** What a node knows of the age of its own state. */
-export interface Staleness {
-  /** The last entry that the state holds. */
-  readonly appliedIndex: LogIndex;
-  /** The last entry that this node knows to be committed. */
-  readonly commitIndex: LogIndex;
-  /** Milliseconds since it heard from a leader; 0 on a leader; null: never. */
-  readonly leaderHeardMsAgo: number | null;
-}
-
-/** How one read is made. */
-export interface ReadOptions extends CallOptions {
-  /** Default `linearizable`. */
-  readonly consistency?: Consistency;
-}
 
 /** What of the node was last told to the others who want to know. */
 interface Seen {
@@ -101,6 +70,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #sessionHost: SessionHost<Command, Result>;
   readonly #reads: PendingReads;
   readonly #deadlines: Deadlines;
+  readonly #calls: Calls;
+  readonly #reading: Reading;
   readonly #pauses: Pauses;
   readonly #changes: Changes;
   readonly #committed: Committed<Command>;
@@ -115,7 +86,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #snapshots: Snapshots<Command, Result> | null;
   #refusedOffers = 0;
   readonly #stopped = Promise.withResolvers<RaftError | undefined>();
-  readonly #counters = { elections: 0, reads: 0 };
+  #elections = 0;
   readonly #seen: Seen;
   #failure: Failure | null = null;
   #closing: Promise<void> | null = null;
@@ -148,6 +119,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
       this.#fail(failure);
     };
     this.#deadlines = new Deadlines(environment);
+    this.#calls = new Calls({
+      environment,
+      deadlines: this.#deadlines,
+      timeoutMs: timings.callTimeoutMs,
+      refusal: () => this.#refusal(),
+    });
     this.#pauses = new Pauses(environment);
     this.#changes = new Changes(limits.changesMax);
     this.#peers = new Peers((text, fields) => {
@@ -167,7 +144,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
           this.#reads.answered(reads);
           this.#founding.persisted();
           this.#applier.advance(Math.min(core.commitIndex, core.durableIndex));
-          this.#serveReads();
+          this.#reading.serve();
         },
         service: (message) => this.#snapshots?.receive(message),
         snapshotsWanted: (followers) => this.#snapshots?.wanted(followers),
@@ -201,11 +178,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
       environment,
       limits,
       leader: () => this.#directory.leader,
-      check: (callOptions) => {
-        this.#checkCall(callOptions);
-      },
+      calls: this.#calls,
       refusal: () => this.#refusal(),
-      call: (callOptions, onCancel) => this.#call(callOptions, onCancel),
     });
     this.#sessionHost = {
       proposals: this.#proposals,
@@ -221,6 +195,14 @@ export class Raft<Command, Result> implements AsyncDisposable {
       schedule: () => {
         this.#driver.schedule();
       },
+    });
+    this.#reading = new Reading({
+      core,
+      environment,
+      calls: this.#calls,
+      reads: this.#reads,
+      state: this.#applier,
+      isMember: () => this.initialized,
     });
     this.#committed = new Committed({
       entries,
@@ -244,6 +226,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
       core,
       memberships,
       propose: (target) => this.#driver.proposeMembership(target),
+      calls: this.#calls,
+      timeoutMs: timings.catchUpTimeoutMs,
       leader: () => this.#directory.leader,
       diskOf: (id) => (id === core.id ? stored.storeId : this.#peers.diskOf(id)),
     });
@@ -261,6 +245,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       },
     });
     this.#transfers = new Transfers(core, {
+      calls: this.#calls,
       begin: (to) => this.#driver.transferLeadership(to),
       leader: () => this.#directory.leader,
     });
@@ -278,11 +263,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
     return new Snapshots({
       ...{ id, store: snapshots.store, policy, stateMachine, sessions, core, entries, memberships },
       ...{ applier: this.#applier, driver: this.#driver, environment: this.#environment },
+      calls: this.#calls,
       clusterId: () => this.#founding.clusterId,
       send: (to, message) => transport.send(to, { message, records: [] }),
       installed: ({ index }) => {
         this.#writes.covered(index);
-        this.#serveReads();
+        this.#reading.serve();
         this.#committed.grew();
       },
       failed: (failure) => {
@@ -408,7 +394,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
    */
   read<T>(query: () => T | Promise<T>, options: ReadOptions = {}): Promise<T> {
     try {
-      return this.#read(query, options);
+      return this.#reading.read(query, options);
     } catch (error) {
       return Promise.reject(toError(error));
     }
@@ -422,9 +408,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
    *   (default `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError, InvalidOptionError
    */
   addLearner(id: NodeId, address: string, options: CallOptions = {}): Promise<void> {
-    return this.#changeMembers(options, (attempt) =>
-      this.#membershipChanges.addLearner(id, address, attempt),
-    );
+    return this.#membershipChanges.addLearner(id, address, options);
   }
 
   /**
@@ -436,7 +420,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
    *   (default `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError, InvalidOptionError
    */
   changeMembership(change: MembershipChange, options: CallOptions = {}): Promise<void> {
-    return this.#changeMembers(options, (attempt) => this.#membershipChanges.change(change, attempt));
+    return this.#membershipChanges.change(change, options);
   }
 
   /**
@@ -447,21 +431,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * @throws TransferFailedError, NotLeaderError, ClosedError
    */
   transferLeadership(to?: NodeId, options: CallOptions = {}): Promise<NodeId> {
-    try {
-      this.#checkCall(options);
-      const call = this.#call<NodeId>(
-        options,
-        (cancellation) =>
-          new OutcomeUnknownError(
-            `${describeCancellation(cancellation)}; leadership may still be handed over`,
-            causeOf(cancellation),
-          ),
-      );
-      this.#transfers.start(to ?? null, call);
-      return call.promise;
-    } catch (error) {
-      return Promise.reject(toError(error));
-    }
+    return this.#transfers.transfer(to ?? null, options);
   }
 
   /**
@@ -472,38 +442,15 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * @throws SnapshotFailedError, InvalidOptionError the node was opened without `snapshots`; AbortedError, ClosedError
    */
   snapshot(options: CallOptions = {}): Promise<SnapshotMetrics> {
-    try {
-      this.#checkCall(options);
-      if (this.#snapshots === null) {
-        throw new InvalidOptionError("the node takes no snapshots: give Raft.open the option `snapshots`");
-      }
-      const call = this.#call<SnapshotMetrics>({ timeoutMs: Infinity, ...options }, (cancellation) => {
-        const what = `${describeCancellation(cancellation)}; the snapshot may still be taken`;
-        return new AbortedError("unknown", what, causeOf(cancellation));
-      });
-      this.#snapshots.take().then(
-        (snapshot) => {
-          call.resolve(snapshot);
-        },
-        (error: unknown) => {
-          call.reject(error);
-        },
-      );
-      return call.promise;
-    } catch (error) {
-      return Promise.reject(toError(error));
-    }
+    if (this.#snapshots !== null) return this.#snapshots.request(options);
+    return Promise.reject(
+      new InvalidOptionError("the node takes no snapshots: give Raft.open the option `snapshots`"),
+    );
   }
 
   /** How old the state may be that a `stale` read sees. There is no bound: a node that is cut off cannot know. */
   staleness(): Staleness {
-    const { commitIndex, role } = this.#core;
-    const heardAt = role === "leader" ? this.#environment.now() : this.#core.leaderHeardAt;
-    return {
-      appliedIndex: this.#applier.applied.index,
-      commitIndex,
-      leaderHeardMsAgo: Number.isFinite(heardAt) ? this.#environment.now() - heardAt : null,
-    };
+    return this.#reading.staleness;
   }
 
   /** How this node is, as a plain object: a copy. */
@@ -529,7 +476,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
       sessions: this.#sessions.metrics,
       snapshots: this.#snapshots?.metrics ?? null,
       counters: {
-        ...this.#counters,
+        elections: this.#elections,
+        reads: this.#reading.count,
         writes: this.#proposals.count,
         readRounds: this.#reads.rounds,
         ...this.#driver.counters,
@@ -580,35 +528,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const handingOver = this.#handOver();
+    const handingOver = this.#ended ? null : this.#transfers.handOver();
     if (handingOver !== null) await handingOver;
     if (!this.#ended) this.#endCalls((outcome) => new ClosedError(outcome), null);
     await this.#release();
     this.#stopped.resolve(undefined);
-  }
-
-  /** Leadership goes to another voter, if one is there to take it; null: there is nothing to hand over. */
-  #handOver(): Promise<void> | null {
-    if (this.#core.role !== "leader" || this.#ended) return null;
-    const begun = this.#driver.transferLeadership(null);
-    if (begun === null || typeof begun === "string") return null;
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    const timer = this.#environment.setTimer(HAND_OVER_MS_MAX, () => {
-      resolve(undefined);
-    });
-    const call = this.#call<NodeId>({ timeoutMs: Infinity }, () => new ClosedError("not-done"));
-    this.#transfers.watch(begun.to, call);
-    call.promise.then(
-      () => {
-        resolve(undefined);
-      },
-      () => {
-        resolve(undefined);
-      },
-    );
-    return promise.finally(() => {
-      timer.cancel();
-    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -619,7 +543,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   #applied(batch: readonly Applied<Result>[]): void {
     this.#writes.applied(batch);
-    this.#serveReads();
+    this.#reading.serve();
     this.#committed.grew();
     this.#snapshots?.applied();
   }
@@ -639,113 +563,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
     );
   }
 
-  // --- Reads -------------------------------------------------------------------------------------
-
-  #read<T>(query: () => T | Promise<T>, options: ReadOptions): Promise<T> {
-    this.#checkCall(options);
-    const { consistency = "linearizable" } = options;
-    if (!CONSISTENCIES.includes(consistency)) {
-      throw new InvalidOptionError(
-        `consistency is ${JSON.stringify(consistency)}; it should be one of ${CONSISTENCIES.join(", ")}`,
-      );
-    }
-    const isStale = consistency === "stale";
-    if (!isStale && !this.initialized) throw new NotLeaderError(null);
-    const refusal = this.#reads.refusal();
-    if (refusal !== null) throw refusal;
-    this.#counters.reads += 1;
-    const call = this.#call<T>(options, (cancellation) => {
-      const { type } = cancellation;
-      if (type === "timed-out" && !isStale && this.#core.leader === null) return new NotLeaderError(null);
-      return new AbortedError("not-done", describeCancellation(cancellation), causeOf(cancellation));
-    });
-    const read: PendingRead = {
-      run: () => runQuery(query, call),
-      isSettled: () => call.settled,
-      reject: (error) => {
-        call.reject(error);
-      },
-    };
-    const leaseIndex = consistency === "lease" ? this.#core.leaseIndex(this.#environment.now()) : null;
-    if (isStale && this.#applier.paused) this.#reads.await(0, read);
-    else if (isStale) this.#reads.runNow(read);
-    else if (leaseIndex === null) this.#reads.add(read);
-    else {
-      this.#reads.await(leaseIndex, read);
-      this.#serveReads();
-    }
-    return call.promise;
-  }
-
-  /** Between two batches only: within one the state may be in the middle of a command. */
-  #serveReads(): void {
-    if (!this.#applier.busy) this.#reads.serve(this.#applier.applied.index);
-  }
-
-  // --- Members -------------------------------------------------------------------------------------
-
-  #changeMembers(options: CallOptions, run: (attempt: ChangeAttempt) => Promise<void>): Promise<void> {
-    try {
-      this.#checkCall(options);
-      const { catchUpTimeoutMs } = this.#settings.timings;
-      const call = this.#call<undefined>({ timeoutMs: catchUpTimeoutMs, ...options }, (cancellation) =>
-        attempt.isCatchingUp
-          ? new CatchUpTimeoutError(
-              `${describeCancellation(cancellation)}; the new members are learners now and go on catching up: ` +
-                "call again to go on, or remove them",
-              causeOf(cancellation),
-            )
-          : new OutcomeUnknownError(
-              `${describeCancellation(cancellation)}; the change may still take place`,
-              causeOf(cancellation),
-            ),
-      );
-      const attempt: ChangeAttempt = { call, isCatchingUp: false };
-      run(attempt).then(
-        () => {
-          call.resolve(undefined);
-        },
-        (error: unknown) => {
-          call.reject(error);
-        },
-      );
-      return call.promise;
-    } catch (error) {
-      return Promise.reject(toError(error));
-    }
-  }
-
   // --- What calls have in common -------------------------------------------------------------------
 
   /** Why the node takes no calls any more; null: it does. */
   #refusal(): RaftError | null {
     if (this.#failure !== null) return errorOf(this.#failure, "not-done");
     return this.#closing === null && !this.#ended ? null : new ClosedError("not-done");
-  }
-
-  #checkCall({ signal, timeoutMs }: CallOptions): void {
-    const refusal = this.#refusal();
-    if (refusal !== null) throw refusal;
-    if (timeoutMs !== undefined && !(timeoutMs >= 0)) {
-      throw new InvalidOptionError(
-        `timeoutMs is ${String(timeoutMs)}; it should be a number of milliseconds`,
-      );
-    }
-    if (signal?.aborted === true) {
-      throw new AbortedError("not-done", "the caller's signal was aborted before the call", {
-        cause: signal.reason,
-      });
-    }
-  }
-
-  #call<T>(options: CallOptions, onCancel: (cancellation: Cancellation) => RaftError): Call<T> {
-    return new Call({
-      deadlines: this.#deadlines,
-      now: this.#environment.now(),
-      timeoutMs: options.timeoutMs ?? this.#settings.timings.callTimeoutMs,
-      signal: options.signal,
-      onCancel,
-    });
   }
 
   // --- What happens to the node --------------------------------------------------------------------
@@ -757,8 +580,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     const membership = this.#opened.memberships.current;
     if (before.role === "leader" && (role !== "leader" || term !== before.term))
       this.#writes.leadershipEnded();
-    if (role === "candidate" && (before.role !== "candidate" || term !== before.term))
-      this.#counters.elections += 1;
+    if (role === "candidate" && (before.role !== "candidate" || term !== before.term)) this.#elections += 1;
     const roleChanged = role !== before.role;
     const leaderChanged = leader !== before.leader || (leader !== null && term !== before.term);
     const membershipChanged = membership !== before.membership;
@@ -866,35 +688,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 }
 
-/** How long a leader that closes waits for its successor; an idle cluster needs two round trips and a sync. */
-const HAND_OVER_MS_MAX = 400;
-
 /** How often a leader looks after its members, in the longest election timeouts: what it does then is never urgent. */
 const CHORES_ELECTION_TIMEOUTS = 2;
-
-const CONSISTENCIES: readonly Consistency[] = ["linearizable", "lease", "stale"];
-
-/** Settles the call with what the query returns or throws. */
-function runQuery<T>(query: () => T | Promise<T>, call: Call<T>): Promise<void> | undefined {
-  try {
-    const answer = query();
-    if (!(answer instanceof Promise)) {
-      call.resolve(answer);
-      return undefined;
-    }
-    return answer.then(
-      (value) => {
-        call.resolve(value);
-      },
-      (error: unknown) => {
-        call.reject(error);
-      },
-    );
-  } catch (error) {
-    call.reject(error);
-    return undefined;
-  }
-}
 
 function membershipChange({ index, membership }: MembershipAt): RaftChange {
   return { type: "membership", index, config: membership.config };

@@ -6,10 +6,12 @@ import type { InstallSnapshot } from "../core/message.ts";
 import type { RaftNode } from "../core/node.ts";
 import type { LogIndex, LogPosition, NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
-import { ClosedError, SnapshotFailedError, type RaftError } from "../errors.ts";
+import { AbortedError, ClosedError, SnapshotFailedError, type RaftError } from "../errors.ts";
 import { sameOrigin } from "../storage/cluster-id.ts";
 import type { SnapshotDraft, SnapshotStore, StoredSnapshot } from "../storage/snapshots/snapshot-store.ts";
 import type { Applier } from "./applier.ts";
+import { causeOf, describeCancellation, type CallOptions } from "./call.ts";
+import type { Calls } from "./calls.ts";
 import type { Driver, SnapshotAt } from "./driver.ts";
 import type { Entries } from "./entries.ts";
 import { reasonOf, type Failure } from "./failure.ts";
@@ -40,6 +42,7 @@ export interface SnapshotsParts<Command, Result> {
   readonly memberships: MembershipHistory;
   readonly driver: Driver;
   readonly environment: Environment;
+  readonly calls: Calls;
   readonly clusterId: () => string | null;
   readonly send: (to: NodeId, message: ServiceMessage) => boolean;
   /** The state is another node's now, as of this entry. */
@@ -120,13 +123,32 @@ export class Snapshots<Command, Result> {
   }
 
   /** Takes a snapshot now; resolves when it is durable, and the log before it forgotten as far as the policy says. */
-  async take(): Promise<SnapshotMetrics> {
+  async #takeNow(): Promise<SnapshotMetrics> {
     const wanted = this.#parts.applier.applied.index;
     for (;;) {
       const snapshot = await Promise.race([this.#taking?.result ?? this.#take(), this.#end.promise]);
       // One that was under way may be of an earlier state.
       if (snapshot.position.index >= wanted) return metricsOf(snapshot);
     }
+  }
+
+  /** Takes a snapshot for a caller, who may give up the wait. */
+  async request(options: CallOptions): Promise<SnapshotMetrics> {
+    const { calls } = this.#parts;
+    calls.check(options);
+    const call = calls.begin<SnapshotMetrics>({ timeoutMs: Infinity, ...options }, (cancellation) => {
+      const what = `${describeCancellation(cancellation)}; the snapshot may still be taken`;
+      return new AbortedError("unknown", what, causeOf(cancellation));
+    });
+    this.#takeNow().then(
+      (snapshot) => {
+        call.resolve(snapshot);
+      },
+      (error: unknown) => {
+        call.reject(error);
+      },
+    );
+    return call.promise;
   }
 
   /** The core says that these followers need one. */

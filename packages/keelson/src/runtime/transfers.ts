@@ -4,13 +4,19 @@ import type { TransferRefusal } from "../core/transfer.ts";
 import {
   InvalidOptionError,
   NotLeaderError,
+  OutcomeUnknownError,
   TransferFailedError,
   type LeaderHint,
   type RaftError,
 } from "../errors.ts";
-import type { Call } from "./call.ts";
+import { causeOf, describeCancellation, type Call, type CallOptions } from "./call.ts";
+import type { Calls } from "./calls.ts";
+
+/** How long a leader that closes waits for its successor; an idle cluster needs two round trips and a sync. */
+const HAND_OVER_MS_MAX = 400;
 
 export interface TransfersHost {
+  readonly calls: Calls;
   /** null: the node stopped. */
   readonly begin: (to: NodeId | null) => { readonly to: NodeId } | TransferRefusal | null;
   readonly leader: () => LeaderHint | null;
@@ -35,21 +41,41 @@ export class Transfers {
     this.#host = host;
   }
 
-  /** Throws what `transferLeadership` rejects with if it cannot begin. */
-  start(to: NodeId | null, call: Call<NodeId>): void {
-    const { term } = this.#core;
+  /** Hands leadership to `to`, or, null, to whoever is closest; resolves with the next leader. */
+  async transfer(to: NodeId | null, options: CallOptions): Promise<NodeId> {
+    this.#host.calls.check(options);
+    const call = this.#host.calls.begin<NodeId>(
+      options,
+      (cancellation) =>
+        new OutcomeUnknownError(
+          `${describeCancellation(cancellation)}; leadership may still be handed over`,
+          causeOf(cancellation),
+        ),
+    );
     const begun = this.#host.begin(to);
-    if (begun === null) return;
-    if (typeof begun === "string") {
-      call.reject(this.#refusalOf(begun, to));
-      return;
-    }
-    this.watch(begun.to, call, term);
+    if (typeof begun === "string") call.reject(this.#refusalOf(begun, to));
+    else if (begun !== null) this.#watch(begun.to, call);
+    return call.promise;
+  }
+
+  /** Before the node closes: resolves when another leads, or it took too long; null: there is nothing to hand over. */
+  handOver(): Promise<void> | null {
+    if (this.#core.role !== "leader") return null;
+    const begun = this.#host.begin(null);
+    if (begun === null || typeof begun === "string") return null;
+    const { calls } = this.#host;
+    const options = { timeoutMs: HAND_OVER_MS_MAX };
+    const call = calls.begin<NodeId>(options, () => new TransferFailedError("nobody took over in time"));
+    this.#watch(begun.to, call);
+    return call.promise.then(
+      () => undefined,
+      () => undefined,
+    );
   }
 
   /** Settles the call when a transfer that has begun is over. */
-  watch(to: NodeId, call: Call<NodeId>, term = this.#core.term): void {
-    this.#pending = { to, term, call };
+  #watch(to: NodeId, call: Call<NodeId>): void {
+    this.#pending = { to, term: this.#core.term, call };
     this.look();
   }
 
