@@ -1,6 +1,6 @@
 import { createConnection } from "node:net";
 
-import { StateMachineFailure, type RaftMetrics, type Staleness } from "keelson";
+import { StateMachineFailure, type RaftMetrics, type SnapshotMetrics, type Staleness } from "keelson";
 import { KvStateMachine, type Database, type KvCommand, type KvResult } from "keelson-kv";
 
 import { HttpServer } from "../../packages/kv/src/http-server.ts";
@@ -164,6 +164,10 @@ class LoneNode implements KvNode {
 
   transferLeadership(to = "n1"): Promise<string> {
     return Promise.resolve(to);
+  }
+
+  snapshot(): Promise<SnapshotMetrics> {
+    return Promise.resolve({ index: this.#index, term: 1, bytes: 1 });
   }
 
   staleness(): Staleness {

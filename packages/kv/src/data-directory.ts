@@ -6,15 +6,20 @@ export interface DataDirectory {
   readonly log: string;
   /** null: only the log was named. */
   readonly state: string | null;
+  readonly snapshots: string | null;
 }
 
 /** The parts of a node's data directory. */
-export function dataDirectory(directory: string): DataDirectory & { readonly state: string } {
-  return { log: path.join(directory, "log"), state: path.join(directory, "state") };
+export function dataDirectory(directory: string): { readonly [Part in keyof DataDirectory]: string } {
+  return {
+    log: path.join(directory, "log"),
+    state: path.join(directory, "state"),
+    snapshots: path.join(directory, "snapshots"),
+  };
 }
 
 /** A person may name the data directory, or the log in it. */
 export function findDataDirectory(directory: string): DataDirectory {
   const parts = dataDirectory(directory);
-  return existsSync(parts.log) ? parts : { log: directory, state: null };
+  return existsSync(parts.log) ? parts : { log: directory, state: null, snapshots: null };
 }

@@ -18,4 +18,4 @@ export class DatabaseOpenError extends Error {
 }
 
 /** What helps against a damaged state, for messages. */
-export const REBUILT = "the log holds all of it, and it is built anew from there";
+export const REBUILT = "the log and the snapshot beside it hold all of it, and it is built anew from there";

@@ -382,6 +382,7 @@ describe("what to know about the node", () => {
       commit: 1,
       applied: 1,
       durable: 1,
+      first: 1,
       last: 1,
       changing: false,
       members: [
@@ -399,6 +400,7 @@ describe("what to know about the node", () => {
       ],
       pending: { entries: 0, bytes: 0, reads: 0 },
       sessions: { open: 0, bytes: 0, timeMs: 0 },
+      snapshots: null,
       counters: node.metrics().counters,
     });
   });
@@ -543,6 +545,14 @@ describe("the members", () => {
       { learner: "n4", address: "h:1", timeoutMs: 10_000 },
       { learner: "n5", address: "h:2", timeoutMs: 10_000 },
     ]);
+  });
+
+  it("take a snapshot by POST /snapshot", async () => {
+    const { node, request } = await start();
+    const answer = await request("POST", "/snapshot");
+    expect([answer.status, await answer.json()]).toEqual([200, { index: 1, term: 1, bytes: 100 }]);
+    expect(node.changes).toEqual([{ snapshot: true }]);
+    expect((await request("GET", "/snapshot")).status).toBe(405);
   });
 
   it("are left by DELETE", async () => {

@@ -149,6 +149,9 @@ export class HttpServer {
     app.delete("/sessions/*", (context) =>
       this.#answer(context, "/sessions/:session", (serving) => endSession(serving, targetOf(context))),
     );
+    app.post("/snapshot", (context) =>
+      this.#answer(context, "/snapshot", async ({ node }) => context.json(await node.snapshot())),
+    );
     app.get("/status", (context) =>
       this.#answer(context, "/status", ({ node }) => context.json(statusOf(node.metrics()))),
     );
@@ -334,11 +337,13 @@ function statusOf(metrics: RaftMetrics): object {
     commit: metrics.commitIndex,
     applied: metrics.appliedIndex,
     durable: metrics.durableIndex,
+    first: metrics.firstIndex,
     last: metrics.lastIndex,
     changing: metrics.config.outgoingVoters.length > 0,
     members: metrics.members.map((member) => shownMember(member, metrics)),
     pending: { entries: metrics.pendingEntries, bytes: metrics.pendingBytes, reads: metrics.pendingReads },
     sessions: metrics.sessions,
+    snapshots: metrics.snapshots,
     counters: metrics.counters,
   };
 }
@@ -368,6 +373,7 @@ const METHODS: readonly (readonly [path: RegExp, methods: string])[] = [
   [/^\/members$/, "GET, HEAD, POST"],
   [/^\/members\/[^/]+$/, "DELETE"],
   [/^\/transfer$/, "POST"],
+  [/^\/snapshot$/, "POST"],
   [/^\/(kv|status|metrics|healthz|readyz)$/, "GET, HEAD"],
 ];
 
@@ -378,7 +384,7 @@ function noRoute(context: RequestContext): Response {
       errorAnswer(
         404,
         "NO_ROUTE",
-        "there is /kv/KEY, /kv, /members, /transfer, /status, /metrics, /healthz and /readyz",
+        "there is /kv/KEY, /kv, /members, /transfer, /snapshot, /status, /metrics, /healthz and /readyz",
       ),
     );
   }

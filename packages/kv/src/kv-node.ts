@@ -14,6 +14,7 @@ export type KvNode = Pick<
   | "changeMembership"
   | "addLearner"
   | "transferLeadership"
+  | "snapshot"
 >;
 
 /** A node and its state, once they are open. */

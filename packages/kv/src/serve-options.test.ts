@@ -31,6 +31,7 @@ describe("the flags of serve", () => {
       advertiseLine: null,
       advertiseHttp: null,
       clusterId: null,
+      snapshots: {},
       logLevel: "info",
     });
   });
@@ -74,6 +75,21 @@ describe("the flags of serve", () => {
     });
   });
 
+  it("say when snapshots are taken", () => {
+    const flags = {
+      "snapshot-every": "500",
+      "snapshot-every-bytes": "1000000",
+      "snapshot-keep": "0",
+      "snapshot-fetch-rate": "2000000",
+    };
+    expect(parseServeOptions(args(flags))?.snapshots).toEqual({
+      everyEntries: 500,
+      everyBytes: 1_000_000,
+      keepEntries: 0,
+      fetchBytesPerSecond: 2_000_000,
+    });
+  });
+
   it.each([
     [{ peers: undefined }, "--peers is missing (or --join, or --listen for a node that has a log already)"],
     [
@@ -103,6 +119,8 @@ describe("the flags of serve", () => {
       { http: "0.0.0.0:9001" },
       "--http 0.0.0.0:9001 listens everywhere; say with --advertise-http HOST:PORT where clients reach this node",
     ],
+    [{ "snapshot-every": "0" }, '--snapshot-every "0" is not a whole number from 1 on'],
+    [{ "snapshot-keep": "1e3" }, '--snapshot-keep "1e3" is not a whole number from 0 on'],
     [{ "log-level": "loud" }, '--log-level "loud" is not one of debug, info, warn, error, silent'],
   ])("%j are refused with what is wrong", (changes, message) => {
     expect(() => parseServeOptions(args(changes))).toThrow(new UsageError(message));

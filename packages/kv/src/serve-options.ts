@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { DEFAULT_SNAPSHOT_POLICY } from "keelson";
 import { formatAddress, parseAddress, type Address } from "./addresses.ts";
 import { nodesIn } from "./arguments.ts";
 import { UsageError } from "./usage.ts";
@@ -24,7 +25,16 @@ export interface ServeOptions {
   readonly advertiseHttp: string | null;
   /** null: made from the first members. */
   readonly clusterId: string | null;
+  readonly snapshots: SnapshotFlags;
   readonly logLevel: LogLevel;
+}
+
+/** When the node takes snapshots; undefined: as the library thinks best. */
+export interface SnapshotFlags {
+  readonly everyEntries?: number;
+  readonly everyBytes?: number;
+  readonly keepEntries?: number;
+  readonly fetchBytesPerSecond?: number;
 }
 
 export const SERVE_HELP = `Usage: keelson serve --id ID --peers ID=ADDRESS,... --data DIR --line ADDRESS --http ADDRESS
@@ -41,7 +51,8 @@ same command again. Addresses are HOST:PORT.
                          other; the same at every start, also when there are others by now
   --join URL,...         HTTP addresses of members: they take this node in as a learner, and as a voter when it
                          has caught up; needs a new --id and an empty --data directory
-  --data DIR             where the node keeps its log (DIR/log) and its state (DIR/state)
+  --data DIR             where the node keeps its log (DIR/log), its state (DIR/state) and the newest
+                         snapshot of it (DIR/snapshots)
   --line ADDRESS         where to serve the line protocol: nc HOST PORT
   --http ADDRESS         where to serve HTTP: curl http://HOST:PORT/kv/KEY
 
@@ -52,6 +63,13 @@ same command again. Addresses are HOST:PORT.
                          where clients reach this node, if not where it serves
   --cluster-id NAME      the cluster's name, checked on disk and on every connection
                          (default: made from the first members)
+  --snapshot-every N     entries between two snapshots (default: ${DEFAULT_SNAPSHOT_POLICY.everyEntries})
+  --snapshot-every-bytes N
+                         bytes of log between two, if they come to that sooner (default: ${DEFAULT_SNAPSHOT_POLICY.everyBytes})
+  --snapshot-keep N      entries kept in the log before a snapshot, for nodes that lag behind a little
+                         (default: ${DEFAULT_SNAPSHOT_POLICY.keepEntries})
+  --snapshot-fetch-rate N
+                         bytes a second at which this node fetches another's snapshot (default: no limit)
   --log-level LEVEL      ${LOG_LEVELS.join(", ")} (default: info); the log goes to stderr
   --help                 this text
 
@@ -70,6 +88,10 @@ const FLAGS = {
   "advertise-line": { type: "string" },
   "advertise-http": { type: "string" },
   "cluster-id": { type: "string" },
+  "snapshot-every": { type: "string" },
+  "snapshot-every-bytes": { type: "string" },
+  "snapshot-keep": { type: "string" },
+  "snapshot-fetch-rate": { type: "string" },
   "log-level": { type: "string", default: "info" },
   help: { type: "boolean", default: false },
 } as const;
@@ -92,8 +114,25 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
     advertiseLine: advertised(values["advertise-line"], line, "line", "advertise-line", "clients reach"),
     advertiseHttp: advertised(values["advertise-http"], http, "http", "advertise-http", "clients reach"),
     clusterId: values["cluster-id"] ?? null,
+    snapshots: {
+      ...numberIn(values, "snapshot-every", "everyEntries", 1),
+      ...numberIn(values, "snapshot-every-bytes", "everyBytes", 1),
+      ...numberIn(values, "snapshot-keep", "keepEntries", 0),
+      ...numberIn(values, "snapshot-fetch-rate", "fetchBytesPerSecond", 1),
+    },
     logLevel: logLevelOf(values["log-level"]),
   };
+}
+
+type NumberFlag = "snapshot-every" | "snapshot-every-bytes" | "snapshot-keep" | "snapshot-fetch-rate";
+
+/** The option that a flag sets; nothing if the flag was not given. */
+function numberIn(values: Values, flag: NumberFlag, option: keyof SnapshotFlags, min: number): SnapshotFlags {
+  const text = values[flag];
+  if (text === undefined) return {};
+  const value = /^[0-9]+$/.test(text) ? Number(text) : NaN;
+  if (Number.isSafeInteger(value) && value >= min) return { [option]: value };
+  throw new UsageError(`--${flag} "${text}" is not a whole number from ${min} on`);
 }
 
 type Values = ReturnType<typeof parseServeFlags>;

@@ -1,4 +1,5 @@
 import { Raft, type LogStore, type RaftError, type RaftOptions, type Transport } from "keelson";
+import { snapshotFiles } from "keelson/storage/snapshots";
 import { wal } from "keelson/storage/wal";
 import { tcp } from "keelson/transport/tcp";
 import { encodeClientAddresses, formatAddress, type ClientAddresses } from "./addresses.ts";
@@ -106,6 +107,10 @@ function raftOptions(
     id,
     stateMachine,
     log: logOf(settings, onLog),
+    snapshots: {
+      store: snapshotFiles(dataDirectory(settings.data).snapshots, { onLog }),
+      ...settings.snapshots,
+    },
     transport: transportOf(settings),
     data,
     onLog,

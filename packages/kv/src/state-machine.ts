@@ -3,10 +3,12 @@ import {
   type LogPosition,
   type OpenedState,
   type SessionChanges,
+  type SessionRecords,
   type StateMachine,
 } from "keelson";
 import { commandCodec, type Condition, type KvCommand, type KvResult } from "./commands.ts";
 import { DatabaseOpenError, REBUILT, type Database, type DatabaseOperation } from "./database.ts";
+import { decodeState, encodeState } from "./state-snapshot.ts";
 
 /** A value with the version of its key: the index of the log entry that put it. */
 export interface Versioned {
@@ -49,13 +51,17 @@ const RING = 0x72;
 const SESSION = 0x73;
 
 // The meta record: u8 format, then u64 each: term and index of the last applied entry, applied puts
-// and deletes, batches written.
+// and deletes, batches written. While a snapshot is restored it is one byte, which says so.
 const META_FORMAT = 1;
+const META_RESTORING = Uint8Array.of(0xff);
 const META_BYTES = 33;
 const VERSION_BYTES = 8;
 
 const BATCHES_PER_SYNC = 256;
 const RING_BATCHES = 4096;
+/** What is written, or removed, at once while a snapshot is restored. */
+const RESTORE_BATCH_BYTES = 1024 * 1024;
+const RESTORE_BATCH_KEYS = 4096;
 /** As many as the slot's two bytes can tell apart. */
 const RING_SLOTS = 65_536;
 
@@ -86,8 +92,8 @@ type Overlay = Map<string, { readonly key: Uint8Array; readonly entry: Versioned
  * the process dies.
  *
  * Most batches are not synced. Nothing is lost by that: after a power cut the state is that of an
- * earlier position, which it names itself, and the log, which is synced, still has the entries
- * after it. (Should the log ever be cut short behind a snapshot, then only up to what is synced here.)
+ * earlier position, which it names itself; the log, which is synced, has the entries after it, or
+ * the snapshot that took their place, which is a file of its own and synced too.
  */
 export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   readonly codec = commandCodec;
@@ -120,7 +126,11 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     const sessions = new Map<string, Uint8Array>();
     try {
       const meta = await database.get(META_KEY);
-      if (meta !== undefined) this.#written = decodeMeta(meta);
+      if (meta !== undefined && Buffer.compare(meta, META_RESTORING) === 0) {
+        await this.#clear(database, [{ type: "del", key: META_KEY }]);
+      } else if (meta !== undefined) {
+        this.#written = decodeMeta(meta);
+      }
       await this.#checkRing(database);
       const records = database.entries(Uint8Array.of(SESSION), Uint8Array.of(SESSION + 1));
       for await (const [key, value] of records) sessions.set(textOf(key.subarray(1)), value);
@@ -179,6 +189,66 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     }
     this.#written = meta;
     this.#overlay.clear();
+  }
+
+  /** As of the last flush: what is written meanwhile is not in it. */
+  snapshot(): AsyncIterable<Uint8Array> {
+    this.#check();
+    return encodeState(this.#count, this.#opened().entries(Uint8Array.of(DATA), Uint8Array.of(DATA + 1)));
+  }
+
+  /**
+   * Until the last batch is written, the meta record says that the state is not whole: a crash before that leaves a
+   * state that `open` empties.
+   */
+  async restore(
+    state: AsyncIterable<Uint8Array>,
+    at: LogPosition,
+    sessions: SessionRecords = NO_RECORDS,
+  ): Promise<void> {
+    this.#check();
+    const database = this.#opened();
+    const { count, entries } = await decodeState(state);
+    this.#flushing = true;
+    try {
+      await database.batch([{ type: "put", key: META_KEY, value: META_RESTORING }], { sync: true });
+      await this.#clear(database, []);
+      let operations: DatabaseOperation[] = [];
+      let bytes = 0;
+      for await (const [key, value] of entries) {
+        if (key[0] !== DATA) throw new Error("the snapshot holds what is no key with a value");
+        operations.push({ type: "put", key, value });
+        bytes += key.length + value.length;
+        if (bytes < RESTORE_BATCH_BYTES && operations.length < RESTORE_BATCH_KEYS) continue;
+        await database.batch(operations, { sync: false });
+        operations = [];
+        bytes = 0;
+      }
+      for (const [name, value] of sessions) operations.push({ type: "put", key: sessionKey(name), value });
+      const meta: Meta = { applied: at, count, batches: 0 };
+      operations.push({ type: "put", key: META_KEY, value: encodeMeta(meta) });
+      // With this one, all before it are durable too.
+      await database.batch(operations, { sync: true });
+      this.#written = meta;
+      this.#count = count;
+    } catch (cause) {
+      throw this.#fail("cannot restore a snapshot into the database", cause);
+    } finally {
+      this.#flushing = false;
+    }
+  }
+
+  /** Removes everything but the meta record, then does `last`, durably. */
+  async #clear(database: Database, last: readonly DatabaseOperation[]): Promise<void> {
+    let operations: DatabaseOperation[] = [];
+    for await (const [key] of database.entries(Uint8Array.of(0), Uint8Array.of(0xff))) {
+      if (Buffer.compare(key, META_KEY) === 0) continue;
+      operations.push({ type: "del", key });
+      if (operations.length < RESTORE_BATCH_KEYS) continue;
+      await database.batch(operations, { sync: false });
+      operations = [];
+    }
+    await database.batch([...operations, ...last], { sync: true });
   }
 
   async close(): Promise<void> {
@@ -272,6 +342,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
 
 const EMPTY = new Uint8Array(0);
 const NO_CHANGES: SessionChanges = new Map();
+const NO_RECORDS: SessionRecords = new Map();
 
 function holds(condition: Condition, entry: Versioned | null): boolean {
   switch (condition.type) {

@@ -3,6 +3,7 @@ import type {
   OpenedSession,
   OpenSessionOptions,
   RaftMetrics,
+  SnapshotMetrics,
   Staleness,
   WriteOptions,
 } from "keelson";
@@ -74,6 +75,11 @@ export class FakeNode implements KvNode {
   async transferLeadership(to?: string): Promise<string> {
     await this.#note({ transfer: to ?? null });
     return to ?? "n2";
+  }
+
+  async snapshot(): Promise<SnapshotMetrics> {
+    await this.#note({ snapshot: true });
+    return { index: this.#index, term: 1, bytes: 100 };
   }
 
   staleness(): Staleness {
