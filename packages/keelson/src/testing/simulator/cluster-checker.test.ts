@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { encodeMembership } from "../../codec/config.ts";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
-import { configOf } from "../../core/config.ts";
+import { configOf, membersOf, type ClusterConfig } from "../../core/config.ts";
 import type { LogWrite } from "../../storage/log-store.ts";
 import { ClusterChecker, type NodeStatus } from "./cluster-checker.ts";
 import { LeaseChecker } from "./lease-checker.ts";
@@ -20,6 +21,20 @@ const STATUS: NodeStatus = {
 
 function entry(index: number, term: number, text = ""): LogWrite {
   const record = encodeRecord(index, term, EntryKind.command, new TextEncoder().encode(text));
+  return { hardState: null, truncateFrom: null, records: [record] };
+}
+
+/** A configuration entry; the disks of these members are known. */
+function config(index: number, term: number, parts: Partial<ClusterConfig>, disks: string[] = []): LogWrite {
+  const whole = { ...configOf([]), ...parts };
+  const members = new Map(
+    membersOf(whole).map((id) => [
+      id,
+      { address: `${id}:1`, ...(disks.includes(id) ? { disk: `disk of ${id}` } : {}) },
+    ]),
+  );
+  const payload = encodeMembership({ config: whole, members });
+  const record = encodeRecord(index, term, EntryKind.config, payload);
   return { hardState: null, truncateFrom: null, records: [record] };
 }
 
@@ -54,12 +69,73 @@ describe("the checker of a cluster", () => {
 
   it("counts majorities by itself, and of what is on disk", () => {
     const checker = new ClusterChecker(LIMITS);
-    put(checker, "a", entry(1, 1));
-    put(checker, "b", entry(1, 1));
-    checker.handed("c", entry(1, 1));
-    expect(() => checker.step("a", { ...STATUS, commitIndex: 1 }, 0)).toThrow(
-      "CQ: a commits 1 without a majority",
-    );
+    const first = config(1, 1, { voters: ["a", "b", "c", "d"] });
+    put(checker, "a", first);
+    put(checker, "b", first);
+    checker.handed("c", first);
+    const commits = { ...STATUS, commitIndex: 1 };
+    expect(() => checker.step("a", commits, 0)).toThrow("CQ: a commits 1 without a majority");
+    checker.durable("c", checker.incarnation("c"), first);
+    expect(() => checker.step("a", commits, 0)).not.toThrow();
+  });
+
+  it("wants both majorities while the configuration is joint", () => {
+    const checker = new ClusterChecker(LIMITS);
+    const joint = { voters: ["a", "d", "e"], outgoingVoters: ["a", "b", "c"] };
+    const first = config(1, 1, joint);
+    for (const id of ["a", "b", "c"]) put(checker, id, first);
+    const commits = { ...STATUS, config: { ...joint, learners: [] }, commitIndex: 1 };
+    expect(() => checker.step("a", commits, 0)).toThrow("without a majority of {a b c -> a d e}");
+    put(checker, "d", first);
+    expect(() => checker.step("a", commits, 0)).not.toThrow();
+  });
+
+  it("lets what comes after a committed configuration be counted by the next, and nothing before", () => {
+    const checker = new ClusterChecker(LIMITS);
+    const writes = [config(1, 1, { voters: ["a", "b", "c"] }), entry(2, 1), config(3, 1, { voters: ["a"] })];
+    for (const id of ["a", "b"]) for (const write of writes.slice(0, 1)) put(checker, id, write);
+    const status = { ...STATUS, lastIndex: 3, config: configOf(["a"]) };
+    for (const write of writes.slice(1)) put(checker, "a", write);
+    expect(() => checker.step("a", { ...status, commitIndex: 2 }, 0)).not.toThrow();
+    const other = new ClusterChecker(LIMITS);
+    for (const write of writes) put(other, "a", write);
+    expect(() => other.step("a", { ...status, commitIndex: 2 }, 0)).toThrow("CQ: a commits 1 without");
+  });
+
+  it("compares the configuration in force with the last in the log", () => {
+    const checker = new ClusterChecker(LIMITS);
+    put(checker, "a", config(1, 1, { voters: ["a", "b"] }));
+    put(checker, "a", config(2, 1, { voters: ["a", "b"], learners: ["c"] }));
+    const stale = { ...STATUS, lastIndex: 2, config: configOf(["a", "b"]) };
+    expect(() => checker.step("a", stale, 0)).toThrow("CFG: a acts on {a b}; its log says {a b, learners c}");
+    expect(() => checker.step("a", { ...stale, config: configOf(["a", "b"], ["c"]) }, 0)).not.toThrow();
+  });
+
+  it("lets only voters campaign, and those whose removal is not committed", () => {
+    const checker = new ClusterChecker(LIMITS);
+    put(checker, "a", config(1, 1, { voters: ["a", "b"] }));
+    put(checker, "b", config(1, 1, { voters: ["a", "b"] }));
+    put(checker, "a", config(2, 1, { voters: ["b"] }));
+    put(checker, "b", config(2, 1, { voters: ["b"] }));
+    const leaving = { ...STATUS, role: "candidate", lastIndex: 2, config: configOf(["b"]) };
+    expect(() => checker.step("a", { ...leaving, commitIndex: 1 }, 0)).not.toThrow();
+    expect(() => checker.step("a", { ...leaving, commitIndex: 2 }, 0)).toThrow("ES: a campaigns");
+  });
+
+  it("takes a wiped disk for empty, and what was on it for said", () => {
+    const checker = new ClusterChecker(LIMITS);
+    const first = config(1, 1, { voters: ["a", "b", "c"] }, ["b"]);
+    for (const id of ["a", "b"]) put(checker, id, first);
+    expect(checker.knowsDisk("a", "b")).toBe(false);
+    checker.wiped("b");
+    checker.step("a", { ...STATUS, lastIndex: 1, config: configOf(["a", "b", "c"]), commitIndex: 1 }, 0);
+    expect(checker.committed).toBe(1);
+    expect([checker.knowsDisk("a", "b"), checker.knowsDisk("a", "c"), checker.knowsDisk("b", "b")]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+    expect(checker.logOf("b")).toEqual([]);
   });
 
   it("tells payloads apart that stand at one place", () => {

@@ -1,8 +1,9 @@
 import { crc32 } from "node:zlib";
 
-import { EntryKind, recordIndex, recordKind, recordTerm } from "../../codec/record.ts";
+import { decodeMembership, type Membership } from "../../codec/config.ts";
+import { decodeRecord, EntryKind, recordIndex, recordKind, recordTerm } from "../../codec/record.ts";
 import type { HardState } from "../../core/action.ts";
-import type { ClusterConfig } from "../../core/config.ts";
+import { sameConfig, type ClusterConfig } from "../../core/config.ts";
 import type { Message } from "../../core/message.ts";
 import type { LogIndex, LogPosition, NodeId } from "../../core/position.ts";
 import type { LogWrite, StoredLog } from "../../storage/log-store.ts";
@@ -13,6 +14,15 @@ interface Entry {
   readonly term: number;
   readonly chain: number;
   readonly isCommand: boolean;
+  /** The configuration that is in force in a log that ends here; null: there is none yet. */
+  readonly inForce: ConfigEntry | null;
+}
+
+/** A configuration entry, and the one before it in the same log. */
+interface ConfigEntry {
+  readonly index: LogIndex;
+  readonly membership: Membership;
+  readonly before: ConfigEntry | null;
 }
 
 /** What is known of one node, from outside: from its disk, its messages and its state machine. */
@@ -22,6 +32,8 @@ interface NodeView {
   handed: Entry[];
   /** What the store has called durable. */
   durable: Entry[];
+  /** What was durable when its disk was lost: it was said then, and may still be counted. */
+  lost: readonly Entry[];
   hardState: HardState;
   /** Given to the store and not yet called durable. */
   pending: LogWrite[];
@@ -100,6 +112,7 @@ export class ClusterChecker {
         id,
         handed: [],
         durable: [],
+        lost: [],
         hardState: { term: 0, votedFor: null },
         pending: [],
         incarnation: 0,
@@ -151,6 +164,17 @@ export class ClusterChecker {
     view.applied = 0;
     view.leaderTerm = 0;
     view.aloneSince = null;
+  }
+
+  /** The node's disk is gone, and everything with it; whatever comes under its id next has to start from nothing. */
+  wiped(id: NodeId): void {
+    const view = this.#view(id);
+    view.lost = view.durable;
+    view.durable = [];
+    view.handed = [];
+    view.pending = [];
+    view.hardState = { term: 0, votedFor: null };
+    view.leaderTerm = 0;
   }
 
   handed(id: NodeId, write: LogWrite): void {
@@ -230,7 +254,17 @@ export class ClusterChecker {
         () => `${view.id} holds another entry ${key}, or another log before it, than was seen before`,
       );
       this.#chains.set(key, chain);
-      log.push({ term, chain, isCommand: recordKind(record) === EntryKind.command });
+      const kind = recordKind(record);
+      const inForce = before?.inForce ?? null;
+      log.push({
+        term,
+        chain,
+        isCommand: kind === EntryKind.command,
+        inForce:
+          kind === EntryKind.config
+            ? { index, membership: decodeMembership(decodeRecord(record).payload), before: inForce }
+            : inForce,
+      });
     }
   }
 
@@ -245,6 +279,36 @@ export class ClusterChecker {
       () => `${id} voted for ${before} and for ${votedFor} in term ${String(term)}`,
     );
     this.#votes.set(key, votedFor);
+  }
+
+  // --- Who takes part --------------------------------------------------------------------------
+
+  /** The last configuration that was seen to be committed; null: none was. */
+  get committedMembership(): Membership | null {
+    return this.#committed.at(-1)?.inForce?.membership ?? null;
+  }
+
+  /** Every configuration that some node acts on, or would fall back on. */
+  get configs(): ClusterConfig[] {
+    return [...this.#views.values()].flatMap(({ handed }) => {
+      const last = handed.at(-1)?.inForce ?? null;
+      return [last, last?.before ?? null].flatMap((entry) =>
+        entry === null ? [] : [entry.membership.config],
+      );
+    });
+  }
+
+  /** Whether this node holds, and will always hold, which disk the member `of` has: it can tell another one. */
+  knowsDisk(id: NodeId, of: NodeId): boolean {
+    const { durable } = this.#view(id);
+    const last = Math.min(durable.length, this.#committed.length);
+    const isThere = durable[last - 1]?.chain === this.#committed[last - 1]?.chain;
+    return isThere && durable[last - 1]?.inForce?.membership.members.get(of)?.disk !== undefined;
+  }
+
+  /** The last entry that this node's state machine applied, or began with. */
+  appliedTo(id: NodeId): LogIndex {
+    return this.#view(id).applied;
   }
 
   // --- Messages ---------------------------------------------------------------------------------
@@ -370,11 +434,7 @@ export class ClusterChecker {
       "MONO",
       () => `the commit index of ${id} fell to ${String(commitIndex)}`,
     );
-    fact(
-      (role !== "candidate" && role !== "pre-candidate") || config.voters.includes(id),
-      "ES",
-      () => `${id} campaigns and is no voter`,
-    );
+    this.#checkConfig(view, status);
     const { pendingEntriesMax, pendingBytesMax } = this.#terms;
     fact(
       status.pendingEntries <= pendingEntriesMax && status.pendingBytes <= pendingBytesMax,
@@ -396,7 +456,26 @@ export class ClusterChecker {
           `${id}, leader of term ${String(term)}, commits up to ${String(commitIndex)}, an entry of an earlier term`,
       );
     }
-    this.#newCommit(view, commitIndex, term, config);
+    this.#newCommit(view, commitIndex, term);
+  }
+
+  /** CFG: what is in force is what the last configuration entry of the log says, committed or not (§6). */
+  #checkConfig(view: NodeView, { role, lastIndex, commitIndex, config }: NodeStatus): void {
+    const { id, handed } = view;
+    // Entries of this very turn are given to the store at its end.
+    const inForce = lastIndex === handed.length ? (handed.at(-1)?.inForce ?? null) : null;
+    fact(
+      inForce === null || sameConfig(inForce.membership.config, config),
+      "CFG",
+      () => `${id} acts on ${showConfig(config)}; its log says ${showConfig(inForce?.membership.config)}`,
+    );
+    if (role !== "candidate" && role !== "pre-candidate") return;
+    // A leader that was to leave, and crashed over it, may have to win once more to see it done.
+    const last = handed.at(-1)?.inForce ?? null;
+    const mayCampaign =
+      hasVote(config, id) ||
+      (last !== null && last.index > commitIndex && hasVote(last.before?.membership.config, id));
+    fact(mayCampaign, "ES", () => `${id} campaigns and is no voter of ${showConfig(config)}`);
   }
 
   /** The process went on after a pause, or its timers come late: it could not know that it was alone. */
@@ -462,23 +541,38 @@ export class ClusterChecker {
     }
   }
 
-  #newCommit(view: NodeView, commit: number, term: number, config: ClusterConfig): void {
+  /**
+   * What was committed was counted by the configuration that was in force then. Up to the last one that is committed
+   * now, that is this one: none follows before it is committed. After it, it may also be the next.
+   */
+  #newCommit(view: NodeView, commit: number, term: number): void {
+    const known = view.handed[commit - 1]?.inForce ?? null;
+    const next = view.handed.at(-1)?.inForce ?? null;
+    const isDurable = (config: ClusterConfig | undefined, at: number, chain: number): boolean =>
+      config !== undefined &&
+      isQuorum(config, (id) => {
+        const { durable, lost } = this.#view(id);
+        return durable[at]?.chain === chain || lost[at]?.chain === chain;
+      });
     for (let at = view.commit; at < commit; at++) {
       const entry = view.handed[at];
       // Entries of this very turn are given to the store at its end; they are looked at then.
       if (entry === undefined) return;
-      const known = this.#committed[at];
-      if (known === undefined) {
-        const durable = isQuorum(config, (id) => this.#view(id).durable[at]?.chain === entry.chain);
+      const before = this.#committed[at];
+      if (before === undefined) {
+        const { chain } = entry;
+        const byNext = known !== null && at >= known.index && isDurable(next?.membership.config, at, chain);
         fact(
-          durable,
+          byNext || isDurable(known?.membership.config, at, chain),
           "CQ",
-          () => `${view.id} commits ${String(at + 1)} without a majority that has it on disk`,
+          () =>
+            `${view.id} commits ${String(at + 1)} without a majority of ${showConfig(known?.membership.config)} ` +
+            "that has it on disk",
         );
         this.#committed.push({ ...entry, seenInTerm: term });
       } else {
         fact(
-          known.chain === entry.chain,
+          before.chain === entry.chain,
           "SMS",
           () => `${view.id} commits another entry ${String(at + 1)} than was committed before`,
         );
@@ -493,6 +587,17 @@ function isQuorum({ voters, outgoingVoters }: ClusterConfig, isOne: (id: NodeId)
   return [voters, outgoingVoters].every(
     (group) => group.length === 0 || group.filter(isOne).length * 2 > group.length,
   );
+}
+
+function hasVote(config: ClusterConfig | undefined, id: NodeId): boolean {
+  return config !== undefined && [config.voters, config.outgoingVoters].some((group) => group.includes(id));
+}
+
+function showConfig(config: ClusterConfig | undefined): string {
+  if (config === undefined) return "no configuration";
+  const { voters, outgoingVoters, learners } = config;
+  const parts = [outgoingVoters, voters].filter((group) => group.length > 0).map((group) => group.join(" "));
+  return `{${parts.join(" -> ")}${learners.length === 0 ? "" : `, learners ${learners.join(" ")}`}}`;
 }
 
 function show({ term, votedFor }: HardState): string {

@@ -5,6 +5,7 @@ import type { MemoryNetwork } from "../../transport/memory/memory-network.ts";
 import type { Chance } from "./chance.ts";
 import type { DiskErrorKind, Fault, FaultType, Plan } from "./plan.ts";
 import type { SimClients } from "./sim-clients.ts";
+import type { SimOperator } from "./sim-operator.ts";
 import type { SimProcess } from "./sim-process.ts";
 
 export interface FaultPlayerParts {
@@ -15,6 +16,7 @@ export interface FaultPlayerParts {
   readonly streams: FaultNetwork;
   readonly datagrams: MemoryNetwork;
   readonly clients: SimClients;
+  readonly operator: SimOperator;
   readonly trace: (text: string) => void;
   readonly report: (error: unknown) => void;
 }
@@ -99,6 +101,7 @@ export class FaultPlayer {
     this.#applyLinks();
     this.#parts.clients.quiet = false;
     this.#parts.clients.shunned = null;
+    this.#parts.operator.stop();
     for (const process of this.#parts.processes) {
       calm(process);
       process.resume();
@@ -168,6 +171,12 @@ export class FaultPlayer {
       case "lonely-leader":
         this.#isolateLeader(fault);
         break;
+      case "change":
+        this.#parts.operator.ask(fault);
+        break;
+      case "transfer":
+        this.#parts.operator.transfer();
+        break;
       default:
         this.#playOn(this.#process(fault.node), fault);
     }
@@ -198,6 +207,14 @@ export class FaultPlayer {
           process.onVote = null;
           this.#crash(process, fault.ms, false);
         };
+        break;
+      case "close":
+        process.shutDown();
+        break;
+      case "wipe":
+        if (!this.#parts.operator.mayWipe(process)) break;
+        this.#parts.operator.wipe(process);
+        calm(process);
         break;
       case "late-timers":
         this.#while(fault.ms, () => {
@@ -234,6 +251,7 @@ export class FaultPlayer {
         }
         break;
       case "bit-flip":
+        if (!this.#mayDamage(process)) break;
         this.#flipBit(process, fault.ms);
         break;
       case "crash-loop":
@@ -248,6 +266,7 @@ export class FaultPlayer {
         });
         break;
       case "lost-write":
+        if (!this.#mayDamage(process)) break;
         process.diskFaults.next = ({ type }) => (type === "write" ? fault : null);
         this.#after(fault.ms, () => {
           if (process.isUp) process.readBack().catch(this.#parts.report);
@@ -271,6 +290,19 @@ export class FaultPlayer {
         });
         break;
     }
+  }
+
+  /** The plan damages a minority of the first members; when members come and go, the minority of the moment counts. */
+  #mayDamage(process: SimProcess): boolean {
+    const { plan, operator } = this.#parts;
+    if (plan.spares > 0 && !operator.mayLose(process)) return false;
+    operator.condemn(process);
+    return true;
+  }
+
+  /** A process dies in the middle of something. */
+  crash(process: SimProcess): void {
+    this.#crash(process, RESTART_MS);
   }
 
   /** Half of the crashes take the machine with them, and what it had not synced. */

@@ -158,6 +158,7 @@ export class ObservedTransport implements Transport {
       self: host.self,
       clusterId: () => host.clusterId(),
       adoptClusterId: (clusterId) => host.adoptClusterId(clusterId),
+      refusalOf: (peer) => host.refusalOf?.(peer) ?? null,
       onPeer: (peer) => {
         host.onPeer(peer);
       },

@@ -1,5 +1,6 @@
 import { withAimedFaults, type AimedFault } from "./aimed-faults.ts";
 import { Chance } from "./chance.ts";
+import { withChurn, withWeakReads, type ChurnFault } from "./churn.ts";
 
 /** Something bad that happens at a time. Whatever lasts is over by itself after `ms`, or when the run heals. */
 export type Fault = { readonly at: number } & (
@@ -69,6 +70,7 @@ export type Fault = { readonly at: number } & (
   | { readonly type: "state-machine-failure"; readonly node: number }
   | { readonly type: "quiet"; readonly ms: number }
   | AimedFault
+  | ChurnFault
 );
 
 /** What tells faults apart. */
@@ -79,6 +81,8 @@ export type DiskErrorKind = "io-error" | "no-space" | "short-write" | "failed-sy
 export interface Plan {
   readonly seed: number;
   readonly nodes: number;
+  /** The last so many of the nodes are no members at first. */
+  readonly spares: number;
   /** `tcp`: the real transport over streams of bytes; `datagrams`: messages that are lost, doubled and reordered one by one. */
   readonly transport: "tcp" | "datagrams";
   /** Whether the state machine keeps its state on a disk of its own, or builds it again from the log. */
@@ -112,6 +116,15 @@ export interface Plan {
   /** How long a client's call may take. */
   readonly callTimeoutMs: number;
   readonly readShare: number;
+  /** Of the reads: those that trust the leader's lease, if it has one, and those that may be old, besides. */
+  readonly leaseShare: number;
+  readonly staleShare: number;
+  /** What the nodes are told of their clocks: how far each may be wrong. */
+  readonly clockDriftMax: number;
+  /** How much each node should lead; empty: nobody minds. */
+  readonly priorities: readonly number[];
+  /** A leader whose disk takes longer for a write hands over. */
+  readonly storageStallMs: number;
   readonly valueBytesMax: number;
   /** The first so many clients write in sessions, which live for so long unused; null: none does. */
   readonly sessions: { readonly clients: number; readonly ttlMs: number } | null;
@@ -164,6 +177,9 @@ const BENIGN: readonly FaultType[] = ["slow-apply", "quiet"];
 /** Misdirected writes miss by whole sectors, as disks do. */
 const SECTOR_BYTES = 512;
 
+/** So long that the limit on each call to the disk comes first. */
+const STORAGE_STALL_MS = 1_600;
+
 /** A caller has time, mostly. */
 export const CALL_TIMEOUT_MS = 2_000;
 
@@ -183,6 +199,10 @@ const DISK_ERRORS: readonly DiskErrorKind[] = [
  * often (swarm testing: a fault that is always there hides what happens only in its absence).
  */
 export function planOf(seed: number): Plan {
+  return withWeakReads(strictPlanOf(seed));
+}
+
+function strictPlanOf(seed: number): Plan {
   const plan = shortPlanOf(seed);
   // From a source of its own, so that the other seeds stay what they were.
   const chance = new Chance(seed ^ 0x10_0f);
@@ -191,7 +211,7 @@ export function planOf(seed: number): Plan {
   const followCommands = chance.happens(0.3) ? chance.pick([1, 7, Infinity]) : null;
   const withSome = withSessions({ ...plan, diskMs, followCommands }, new Chance(seed ^ 0x5e5510));
   const later = withLaterFaults(withSome, new Chance(seed ^ 0xd15c));
-  return isCalm(later) ? later : withAimedFaults(later);
+  return isCalm(later) ? later : withChurn(withAimedFaults(later));
 }
 
 /** In a third of the runs, some clients use sessions, and clocks may be wrong as clocks are. */
@@ -294,6 +314,7 @@ function shortPlanOf(seed: number): Plan {
   return {
     seed,
     nodes,
+    spares: 0,
     transport: chance.happens(0.5) ? "tcp" : "datagrams",
     durableState: chance.happens(0.5),
     preVote: chance.happens(0.8),
@@ -321,6 +342,11 @@ function shortPlanOf(seed: number): Plan {
     callTimeoutMs: CALL_TIMEOUT_MS,
     readShare: chance.pick([0.1, 0.3, 0.6]),
     valueBytesMax: chance.pick([16, 16, 200, 2_000]),
+    leaseShare: 0,
+    staleShare: 0,
+    clockDriftMax: 0.05,
+    priorities: [],
+    storageStallMs: STORAGE_STALL_MS,
     sessions: null,
     wallOffsetsMs: all.map(() => 0),
     faultyMs,

@@ -3,12 +3,13 @@ import { CommandRejectedError, RaftError } from "../../errors.ts";
 import { History } from "../linearizability/index.ts";
 import type { OpenOperation } from "../linearizability/index.ts";
 import { Chance } from "./chance.ts";
+import type { ClusterChecker } from "./cluster-checker.ts";
 import type { Plan } from "./plan.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { StateMachine } from "../../runtime/state-machine.ts";
 import type { AnySubject, CallContext, WriteCall } from "./subject.ts";
 import { SimSessions } from "./sim-sessions.ts";
-import { Violation } from "./violation.ts";
+import { fact, Violation } from "./violation.ts";
 
 /** Clocks drift, timers come late and processes pause; beyond this a call has no excuse for not having ended. */
 const CALL_GRACE_MS = 1_000;
@@ -68,6 +69,7 @@ export interface ClientsHost {
   readonly subject: AnySubject;
   readonly clock: FakeClock;
   readonly processes: readonly SimProcess[];
+  readonly checker: ClusterChecker;
   readonly report: (error: unknown) => void;
   readonly trace: (text: string) => void;
 }
@@ -96,6 +98,10 @@ export class SimClients {
   readonly #calls = new Set<Call>();
   /** null: no client uses any. */
   readonly #sessions: SimSessions | null;
+  /** Decides how reads are made; runs in which all are linearizable stay what they were. */
+  readonly #weakness: Chance;
+  /** By entry: the state after it, as some node showed it first. */
+  readonly #states = new Map<number, string>();
   #numbers = 0;
   #bursts = 0;
   #quiet = false;
@@ -105,6 +111,7 @@ export class SimClients {
     this.#host = host;
     this.#chance = chance;
     this.history = new History(() => host.clock.now());
+    this.#weakness = new Chance(host.plan.seed ^ 0x57a1e);
     const { sessions } = host.plan;
     // Its chance is its own: runs without sessions stay what they were.
     const own = new Chance(host.plan.seed ^ 0x5e55);
@@ -219,7 +226,9 @@ export class SimClients {
     const ended = (): void => {
       this.#later(client);
     };
-    if (this.#chance.happens(this.#host.plan.readShare)) this.read(name, process, key, ended);
+    const { staleShare } = this.#host.plan;
+    if (staleShare > 0 && this.#weakness.happens(staleShare)) this.#readStale(name, process, ended);
+    else if (this.#chance.happens(this.#host.plan.readShare)) this.read(name, process, key, ended);
     else if (this.#sessions !== null && client < (this.#host.plan.sessions?.clients ?? 0)) {
       // Two clients share a session, so that it has several commands under way.
       void this.#sessions.write(name, `g${String(client >> 1)}`, key).then(ended, this.#host.report);
@@ -287,10 +296,12 @@ export class SimClients {
     this.figures.reads += 1;
     trace(`${client} ${op} ${clipped(subject.model.describe(read.input))} at ${process.id}`);
     const { raft, machine } = process;
+    const { leaseShare } = this.#host.plan;
+    const consistency = leaseShare > 0 && this.#weakness.happens(leaseShare) ? "lease" : "linearizable";
     const reading =
       raft === null || machine === null
         ? Promise.reject(new Error(`${process.id} is down`))
-        : raft.read(() => read.query(machine), { timeoutMs });
+        : raft.read(() => read.query(machine), { timeoutMs, consistency });
     reading.then(
       (output) => {
         this.#done(call, () => output);
@@ -301,13 +312,46 @@ export class SimClients {
     );
   }
 
+  /** A read of some past state: whichever it is, every node that ever held the state after that entry held the same. */
+  #readStale(client: string, process: SimProcess, ended: Ended): void {
+    const { raft, machine } = process;
+    const { checker, subject } = this.#host;
+    const look = (): void => {
+      if (raft === null || machine === null) throw new Error(`${process.id} is down`);
+      const index = checker.appliedTo(process.id);
+      const state = subject.digest(machine);
+      // One that takes its time tells of no single moment.
+      if (typeof state !== "string") return;
+      this.watch(() => {
+        const { appliedIndex, commitIndex } = raft.staleness();
+        fact(appliedIndex <= commitIndex, "ORD", () => `${process.id} says it applied what is not committed`);
+        const known = this.#states.get(index) ?? state;
+        fact(
+          known === state,
+          "SMS",
+          () => `${process.id} shows ${state} after ${String(index)}; it was ${known}`,
+        );
+        this.#states.set(index, known);
+      });
+    };
+    const reading = raft?.read(look, { consistency: "stale" }) ?? Promise.reject(new Error("down"));
+    void this.attempt(`${client} looks`, process, false, reading).then(({ outcome, why }) => {
+      ended(outcome, why);
+    });
+  }
+
   /** One attempt at something that may take several; what came of it is not in the history. */
-  attempt(op: string, process: SimProcess, isWrite: boolean, asking: Promise<void>): Promise<AttemptEnd> {
+  attempt(
+    op: string,
+    process: SimProcess,
+    isWrite: boolean,
+    asking: Promise<void>,
+    timeoutMs = this.#host.plan.callTimeoutMs,
+  ): Promise<AttemptEnd> {
     return new Promise((resolve) => {
       const ended: Ended = (outcome, why) => {
         resolve({ outcome, why });
       };
-      const timeoutMs = this.#host.plan.callTimeoutMs;
       const call = this.#begin({
         process,
         op,

@@ -1,4 +1,4 @@
-import type { FaultFiles, FileFault, FileOperation } from "../../environment/fault-files.ts";
+import { FaultFiles, type FileFault, type FileOperation } from "../../environment/fault-files.ts";
 import type { FakeClock } from "../../environment/fake-clock.ts";
 import type { Network } from "../../environment/environment.ts";
 import { isServiceMessage } from "../../codec/frame-service.ts";
@@ -24,13 +24,15 @@ import { fact, Violation } from "./violation.ts";
 /** What a process needs of the world that it runs in. */
 export interface ProcessHost {
   readonly plan: Plan;
+  /** Its place in the plan. */
+  readonly node: number;
   readonly subject: AnySubject;
   readonly clock: FakeClock;
   readonly chance: Chance;
   readonly checker: ClusterChecker;
   readonly network: Network;
   /** A transport for a process that is about to start. */
-  readonly transport: () => Transport;
+  readonly transport: (address: string) => Transport;
   /** A state machine applies a command that has this name. */
   readonly applying: (name: string, index: number) => void;
   readonly trace: (text: string) => void;
@@ -53,7 +55,11 @@ export interface DiskFaults {
 /** Everything of a node that outlives its process. */
 export class SimProcess {
   readonly id: string;
-  readonly disk: FaultFiles;
+  /** Where it listens from its next start on. */
+  address: string;
+  #disk: FaultFiles;
+  /** It was a member, and its disk is gone: the others must not take it for the one that it was. */
+  lost = false;
   /** The disk was slow, or hung, since the process was started. */
   diskWasSlow = false;
   /** What the node last told those who listen to it. */
@@ -79,13 +85,29 @@ export class SimProcess {
   /** It refused to start because its log is damaged. */
   refused = false;
 
-  constructor(id: string, disk: FaultFiles, clockRate: number, wallOffsetMs: number, host: ProcessHost) {
+  constructor(id: string, address: string, clockRate: number, wallOffsetMs: number, host: ProcessHost) {
     this.id = id;
-    this.disk = disk;
+    this.address = address;
+    this.#disk = new FaultFiles();
     this.diskMood = { usualMs: host.plan.diskMs, delayMs: 0, hangs: false, beforeWrite: null };
     this.clockMood = { rate: clockRate, lateByMs: 0, lateShareMin: 0, lateUntil: -Infinity, wallOffsetMs };
     this.#host = host;
-    disk.intercept = (operation) => this.#faultFor(operation);
+    this.#disk.intercept = (operation) => this.#faultFor(operation);
+  }
+
+  get disk(): FaultFiles {
+    return this.#disk;
+  }
+
+  /** The process dies, and its disk is replaced by an empty one; so is what its state machine kept elsewhere. */
+  wipe(): void {
+    this.kill(true);
+    this.#disk = new FaultFiles();
+    this.#disk.intercept = (operation) => this.#faultFor(operation);
+    this.damaged = false;
+    this.refused = false;
+    this.#host.subject.forget?.(this.id);
+    this.#host.checker.wiped(this.id);
   }
 
   get raft(): Raft<unknown, unknown> | null {
@@ -131,6 +153,7 @@ export class SimProcess {
   start(): void {
     if (this.#gate !== null || this.#starting || this.refused) return;
     this.#starting = true;
+    this.#closing = false;
     const gate = new Gate(this.#host.clock);
     this.#gate = gate;
     this.diskWasSlow = false;
@@ -183,6 +206,28 @@ export class SimProcess {
   async close(): Promise<void> {
     this.#closing = true;
     await this.#raft?.close();
+  }
+
+  /** Closes the node in the middle of everything; then the process ends. It must not take long (KNOWN). */
+  shutDown(): void {
+    const gate = this.#gate;
+    const raft = this.#raft;
+    if (gate === null || raft === null || this.#closing) return;
+    this.#closing = true;
+    const { clock, trace, report, stopped } = this.#host;
+    trace(`${this.id} closes`);
+    const began = clock.now();
+    let closed = false;
+    clock.setTimer(SHUT_DOWN_MS_MAX / this.clockMood.rate, () => {
+      if (closed || gate.isDead() || this.isPaused || this.timersAreLate || this.resumedAt > began) return;
+      report(new Violation("KNOWN", `${this.id} has not closed after ${String(SHUT_DOWN_MS_MAX)} ms`));
+    });
+    void raft.close().then(() => {
+      closed = true;
+      if (gate.isDead()) return;
+      stopped(this);
+      this.kill(false);
+    });
   }
 
   /** The time as this process has it. */
@@ -253,7 +298,7 @@ export class SimProcess {
       plan.shortReads,
       () => this.onVote?.(),
     );
-    const transport = this.#host.transport();
+    const transport = this.#host.transport(this.address);
     const sessionBytes = plan.sessions === null ? 0 : SESSION_COMMAND_HEADER_BYTES;
     this.#machine = machine;
     this.#log = log;
@@ -266,6 +311,8 @@ export class SimProcess {
       environment,
       preVote: plan.preVote,
       checkQuorum: plan.checkQuorum,
+      clockDriftMax: plan.clockDriftMax,
+      priority: plan.priorities[this.#host.node] ?? 0,
       limits: {
         cacheBytesMax: plan.cacheBytes,
         commandBytesMax: plan.pendingBytesMax - RECORD_HEADER_BYTES - sessionBytes,
@@ -278,6 +325,7 @@ export class SimProcess {
         heartbeatMs: plan.heartbeatMs,
         callTimeoutMs: plan.callTimeoutMs,
         storageTimeoutMs: STORAGE_TIMEOUT_MS,
+        storageStallMs: plan.storageStallMs,
       },
       onLog: (_level, text) => {
         // Nothing damages what travels here, so whatever cannot be read was written wrong, or read wrong.
@@ -411,6 +459,9 @@ function checkRecords({ message, records }: Parcel): void {
 const SHORT_TRANSFER_SHARE = 0.3;
 
 const SHORT_TRANSFER_BYTES_MAX = 700;
+
+/** A leader hands over for 400 ms at most, then its parts have a second. */
+const SHUT_DOWN_MS_MAX = 2_000;
 
 /** A disk that hangs for longer stops the node. */
 const STORAGE_TIMEOUT_MS = 1_000;

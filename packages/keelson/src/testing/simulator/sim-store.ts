@@ -137,6 +137,7 @@ export function simStoreSubject(
     }),
     describe: (command) => JSON.stringify(command),
     nameOf: ({ op }) => op,
+    forget: (id) => disks.delete(id),
     digest: (store) => store.digest(),
   };
 }

@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 
 import { FakeClock } from "../../environment/fake-clock.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
 import { FaultNetwork } from "../../environment/fault-network.ts";
 import { memoryNetwork, memoryTransport, type MemoryNetwork } from "../../transport/memory/memory-network.ts";
 import { tcp } from "../../transport/tcp/index.ts";
 import type { Transport } from "../../transport/transport.ts";
+import { isJoint } from "../../core/config.ts";
 import { checkLinearizability } from "../linearizability/index.ts";
 import { Chance } from "./chance.ts";
 import { ClusterChecker } from "./cluster-checker.ts";
@@ -13,6 +13,7 @@ import { FaultPlayer } from "./fault-player.ts";
 import type { Gate } from "./gate.ts";
 import { CALL_TIMEOUT_MS, isCalm, type FaultType, type Plan } from "./plan.ts";
 import { SimClients, type ClientFigures, type Outcome } from "./sim-clients.ts";
+import { SimOperator } from "./sim-operator.ts";
 import { SimProcess } from "./sim-process.ts";
 import { simStoreSubject } from "./sim-store.ts";
 import type { AnySubject, MakeSubject } from "./subject.ts";
@@ -75,6 +76,7 @@ class Run {
   readonly #streams: FaultNetwork;
   readonly #processes: SimProcess[];
   readonly #clients: SimClients;
+  readonly #operator: SimOperator;
   readonly #faults: FaultPlayer;
   /** Names of the commands that some state machine has applied, and the entry that it did at. */
   readonly #applied = new Map<string, number>();
@@ -93,7 +95,7 @@ class Run {
       pendingEntriesMax: plan.pendingEntriesMax,
       pendingBytesMax: plan.pendingBytesMax,
       aloneMsMax: plan.checkQuorum ? ALONE_MS_MAX : Infinity,
-      settledMs: isCalm(plan) ? 2 * slowestTimeoutMs : Infinity,
+      settledMs: isCalm(plan) && plan.priorities.length === 0 ? 2 * slowestTimeoutMs : Infinity,
     });
     // One stream of chance for each purpose, so that a fault left out of the plan changes as little else as can be.
     const chance = new Chance(plan.seed ^ 0x5eed);
@@ -106,14 +108,15 @@ class Run {
     };
     this.#processes = plan.clockRates.map((rate, node) => {
       const id = `n${String(node + 1)}`;
-      return new SimProcess(id, new FaultFiles(), rate, plan.wallOffsetsMs[node] ?? 0, {
+      return new SimProcess(id, addressOf(id), rate, plan.wallOffsetsMs[node] ?? 0, {
         plan,
+        node,
         subject: this.#subject,
         clock: this.#clock,
         chance: chance.fork(),
         checker: this.#checker,
         network: this.#streams.host(id),
-        transport: () => this.#makeTransport(id),
+        transport: (address) => this.#makeTransport(address),
         applying: (name, index) => {
           this.#checkOnce(name, index);
         },
@@ -137,10 +140,22 @@ class Run {
       });
     });
     const common = { plan, clock: this.#clock, processes: this.#processes, trace };
-    this.#clients = new SimClients({ ...common, subject: this.#subject, report }, chance.fork());
+    const checker = this.#checker;
+    this.#clients = new SimClients({ ...common, checker, subject: this.#subject, report }, chance.fork());
+    this.#operator = new SimOperator({
+      ...common,
+      report,
+      checker,
+      chance: new Chance(plan.seed ^ 0x09e2),
+      clients: this.#clients,
+      crash: (process) => {
+        this.#faults.crash(process);
+      },
+    });
     this.#faults = new FaultPlayer({
       ...common,
       report,
+      operator: this.#operator,
       chance: chance.fork(),
       streams: this.#streams,
       datagrams: this.#datagrams,
@@ -206,8 +221,9 @@ class Run {
       "listeners to know how nodes are",
     );
     await this.#readLogs();
-    let open = this.#alive().length;
-    for (const process of this.#alive()) {
+    const running = this.#running();
+    let open = running.length;
+    for (const process of running) {
       const { id, gate } = process;
       void process.close().then(() => {
         open -= 1;
@@ -217,7 +233,7 @@ class Run {
     }
     await this.#runUntil(() => open === 0, CLOSE_MS_MAX, "KNOWN", "all nodes to close");
     await this.#runFor(CLOSE_MS_MAX);
-    for (const { id, gate } of this.#alive()) this.#assertNoTimers(id, gate);
+    for (const { id, gate } of running) this.#assertNoTimers(id, gate);
     this.#throwIfBroken();
   }
 
@@ -246,7 +262,8 @@ class Run {
 
   /** Creates the cluster, as the plan's founders do it; nobody is disturbed yet. */
   async #found(): Promise<void> {
-    const members = Object.fromEntries(this.#processes.map(({ id }) => [id, addressOf(id)]));
+    const first = this.#processes.slice(0, this.#plan.nodes - this.#plan.spares);
+    const members = Object.fromEntries(first.map(({ id }) => [id, addressOf(id)]));
     const founded = Promise.all(
       this.#plan.founders.map(
         (node) => this.#processes[node]?.raft?.initialize(members) ?? Promise.resolve(),
@@ -277,10 +294,39 @@ class Run {
     );
     this.#clients.stop();
     await this.#runUntil(() => this.#clients.underWay === 0, this.#patienceMs, "KNOWN", "all calls to end");
+    await this.#cleanUp();
     await this.#lastWrite();
     await this.#runUntil(() => this.#allApplied(), this.#patienceMs, "LIVE", "all nodes to apply the same");
     await this.#checkStates();
     await this.#lastReads();
+  }
+
+  /** What cannot be a member any more leaves; then what is committed is not joint, and has no strangers. */
+  async #cleanUp(): Promise<void> {
+    if (this.#plan.spares === 0) return;
+    let isClean = false;
+    this.#operator.cleanUp().then(
+      () => {
+        isClean = true;
+      },
+      (error: unknown) => {
+        this.#report(error);
+      },
+    );
+    await this.#runUntil(() => isClean, 2 * this.#patienceMs, "LIVE", "the operator to clean up");
+    await this.#runUntil(() => this.#isSettled(), this.#patienceMs, "LIVE", "one configuration everywhere");
+  }
+
+  /** One leader that has a vote; and each member acts on the same configuration, which is no step on the way. */
+  #isSettled(): boolean {
+    const leader = this.#leader();
+    const config = leader?.raft?.metrics().config;
+    if (leader === null || config === undefined || isJoint(config)) return false;
+    const text = JSON.stringify(config);
+    return (
+      config.voters.includes(leader.id) &&
+      this.#alive().every(({ raft }) => JSON.stringify(raft?.metrics().config) === text)
+    );
   }
 
   /** Any write that ends with an answer. */
@@ -353,8 +399,16 @@ class Run {
     return leaders.length === 1 ? (leaders[0] ?? null) : null;
   }
 
+  /** The members that can take part: not those whose logs are damaged, nor those whose disks are lost. */
   #alive(): SimProcess[] {
-    return this.#processes.filter((process) => !process.refused);
+    const members = this.#checker.committedMembership?.members;
+    const isMember = ({ id }: SimProcess): boolean => this.#plan.spares === 0 || members?.has(id) === true;
+    return this.#processes.filter((process) => !process.refused && !process.lost && isMember(process));
+  }
+
+  /** Every process that runs, a member or not. */
+  #running(): SimProcess[] {
+    return this.#processes.filter((process) => process.isUp);
   }
 
   #allApplied(): boolean {
@@ -475,15 +529,16 @@ class Run {
   #died(process: SimProcess): void {
     this.#event(`${process.id} is dead`);
     this.#streams.crash(process.id);
-    const transport = this.#datagrams.at(addressOf(process.id));
-    if (transport !== undefined) this.#datagrams.unregister(addressOf(process.id), transport);
+    const { address } = process;
+    const transport = this.#datagrams.at(address);
+    if (transport !== undefined) this.#datagrams.unregister(address, transport);
     this.#clients.died(process);
     this.#faults.restartSoon(process);
   }
 
-  #makeTransport(id: string): Transport {
-    if (this.#plan.transport === "datagrams") return memoryTransport(this.#datagrams, addressOf(id));
-    return tcp({ listen: addressOf(id), idleMs: 1_000, backoffMaxMs: 200 });
+  #makeTransport(address: string): Transport {
+    if (this.#plan.transport === "datagrams") return memoryTransport(this.#datagrams, address);
+    return tcp({ listen: address, idleMs: 1_000, backoffMaxMs: 200 });
   }
 
   #summary(): string {

@@ -64,6 +64,8 @@ export interface Subject<Machine extends StateMachine<Command, Result>, Command,
    * applied, and that what was surely not done was not. null, or left out: it has none.
    */
   nameOf?(command: Command): string | null;
+  /** The node's disk is lost: so is what the subject itself keeps for it. Left out: it keeps nothing. */
+  forget?(id: NodeId): void;
   /** The whole state in one line: equal at all nodes once they have applied the same. */
   digest(machine: Machine): string | Promise<string>;
 }

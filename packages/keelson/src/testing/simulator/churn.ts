@@ -1,0 +1,132 @@
+import { Chance } from "./chance.ts";
+import type { Fault, Plan } from "./plan.ts";
+
+/** What the operator does to the membership. Who it concerns is decided when it is done: by then others are members. */
+export type ChangeKind =
+  /** A new voter; a new learner. */
+  | "add"
+  | "learn"
+  | "remove"
+  | "remove-leader"
+  | "promote"
+  | "demote"
+  /** One goes as another comes: one whose disk is lost, if there is one. */
+  | "replace"
+  /** Several of these at once. */
+  | "several"
+  /** A member moves. */
+  | "move"
+  /** A new voter at an address where nobody is. */
+  | "ghost"
+  /** The id of a removed member, on an empty disk: it must be refused. */
+  | "reuse";
+
+/** What befalls a cluster whose members come and go. */
+export type ChurnFault =
+  | {
+      readonly type: "change";
+      readonly how: ChangeKind;
+      /** The leader that was asked dies so long after it was; null: it does not. */
+      readonly crashLeaderAfterMs: number | null;
+    }
+  /** Leadership goes to a random node: a voter or not, up or not. */
+  | { readonly type: "transfer" }
+  /** A node closes in good order, and starts again soon. */
+  | { readonly type: "close"; readonly node: number }
+  /** A node loses its whole disk, and comes back under its id; only if the majority can bear it. */
+  | { readonly type: "wipe"; readonly node: number };
+
+type ChurnType = ChurnFault["type"];
+
+const CHANGES: readonly ChangeKind[] = [
+  "add",
+  "add",
+  "learn",
+  "remove",
+  "remove-leader",
+  "promote",
+  "demote",
+  "replace",
+  "several",
+  "move",
+  "ghost",
+  "reuse",
+];
+
+/** What the operator does apart from the others: it needs no nodes to spare. */
+const LEADERSHIP: readonly ChurnType[] = ["transfer", "close"];
+
+/** More would make elections slow, and find no more. */
+const NODES_MAX = 8;
+
+/** Some runs change their members, some move their leader, some read on leases: each from a source of chance of its own. */
+export function withChurn(plan: Plan): Plan {
+  return withMembers(withLeaders(plan, new Chance(plan.seed ^ 0x1ead)), new Chance(plan.seed ^ 0xc4a6));
+}
+
+/** In a third of the runs, some reads trust the lease; clocks may go just as wrong as the nodes were told they may. */
+export function withWeakReads(plan: Plan): Plan {
+  const chance = new Chance(plan.seed ^ 0x1ea5e);
+  const leaseShare = chance.happens(0.35) ? chance.pick([0.5, 1]) : 0;
+  const staleShare = chance.happens(0.2) ? 0.2 : 0;
+  const drift = Math.max(...plan.clockRates.map((rate) => Math.abs(rate - 1)));
+  return { ...plan, leaseShare, staleShare, clockDriftMax: leaseShare === 0 ? 0.05 : drift };
+}
+
+function withLeaders(plan: Plan, chance: Chance): Plan {
+  if (plan.nodes === 1 || !chance.happens(0.3)) return plan;
+  const everyMs = chance.pick([200, 600, 1_500]);
+  const types = chance.happens(0.5) ? LEADERSHIP : [chance.pick(LEADERSHIP)];
+  const faults = faultsEvery(chance, everyMs, plan, (at) =>
+    chance.pick(types) === "transfer"
+      ? { type: "transfer", at }
+      : { type: "close", at, node: chance.whole(0, plan.nodes - 1) },
+  );
+  const hasPriorities = chance.happens(0.3);
+  return {
+    ...plan,
+    faults,
+    priorities: hasPriorities ? plan.clockRates.map(() => chance.whole(0, 2)) : plan.priorities,
+    storageStallMs: chance.pick([plan.storageStallMs, 300, 600]),
+  };
+}
+
+function withMembers(plan: Plan, chance: Chance): Plan {
+  if (!chance.happens(0.4)) return plan;
+  const spares = chance.whole(1, Math.min(4, NODES_MAX - plan.nodes));
+  const nodes = plan.nodes + spares;
+  const range = Math.max(...plan.clockRates.map((rate) => Math.abs(rate - 1)));
+  const rates = Array.from({ length: spares }, () => chance.between(1 - range, 1 + range));
+  const offsets = rates.map(() => chance.pick(plan.wallOffsetsMs));
+  const kinds = chance.happens(0.3)
+    ? [chance.pick(CHANGES), chance.pick(CHANGES), "replace" as const]
+    : CHANGES;
+  const wipes = chance.happens(0.35) ? 0.25 : 0;
+  const everyMs = chance.pick([150, 400, 1_000]);
+  const faults = faultsEvery(chance, everyMs, plan, (at) =>
+    chance.happens(wipes)
+      ? { type: "wipe", at, node: chance.whole(0, nodes - 1) }
+      : {
+          type: "change",
+          at,
+          how: chance.pick(kinds),
+          crashLeaderAfterMs: chance.happens(0.2) ? chance.time(chance.pick([2, 20, 100])) : null,
+        },
+  );
+  return {
+    ...plan,
+    nodes,
+    spares,
+    clockRates: [...plan.clockRates, ...rates],
+    wallOffsetsMs: [...plan.wallOffsetsMs, ...offsets],
+    // An operator has time, and what a disk must be known by takes some.
+    faultyMs: Math.max(plan.faultyMs, chance.pick([2_000, 6_000])),
+    faults,
+  };
+}
+
+function faultsEvery(chance: Chance, everyMs: number, plan: Plan, make: (at: number) => Fault): Fault[] {
+  const faults = [...plan.faults];
+  for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) faults.push(make(at));
+  return faults.sort((a, b) => a.at - b.at);
+}
