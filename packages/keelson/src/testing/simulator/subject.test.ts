@@ -45,6 +45,7 @@ function registerSubject(machine: (id: string) => Register): () => RegisterSubje
 const PLAN: Plan = {
   ...planOf(1),
   nodes: 3,
+  spares: 0,
   clockRates: [1, 1, 1],
   founders: [0],
   faultyMs: 500,
