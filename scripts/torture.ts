@@ -1,6 +1,6 @@
 /**
  * Tortures a cluster of real servers: `npm run torture -- --minutes M`. Clients write and read through
- * kills, pauses, cuts and a full disk; every answer is checked. Exits with 0 only if all held.
+ * kills, pauses, cuts a full disk and changes of members; every answer is checked. Exits with 0 only if all held.
  */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -70,8 +70,10 @@ class Torture {
   async run(): Promise<number> {
     const { minutes, nodes, clients, seed } = this.#options;
     const ids = Array.from({ length: nodes }, (_, at) => `n${at + 1}`);
-    const network = isInside() ? await NamespaceNetwork.create(ids) : await ProxyNetwork.create(ids);
-    const servers = new Servers(ids, network, this.#directory, isInside(), (text) => {
+    const spare = [`n${nodes + 1}`];
+    const places = [...ids, ...spare];
+    const network = isInside() ? await NamespaceNetwork.create(places) : await ProxyNetwork.create(places);
+    const servers = new Servers(ids, spare, network, this.#directory, isInside(), (text) => {
       this.#fail(text);
     });
     this.#listen();
@@ -99,7 +101,7 @@ class Torture {
       throw new Error(`the cluster did not come up within ${CONVERGE_MS_MAX / 1000} s: ${late}`);
     const stretches = new Stretches();
     const workload = new Workload({
-      ...{ nodes: servers.httpAddresses, clients, seed, stretches },
+      ...{ places: servers.httpPlaces, nodes: () => servers.httpAddresses, clients, seed, stretches },
       onIllegal: (illegal) => {
         this.#keep(illegal);
       },
@@ -117,7 +119,9 @@ class Torture {
     clearInterval(progress);
     this.#say("the faults end, and all must heal");
     await faults.end();
-    const apart = await servers.converged(CONVERGE_MS_MAX).then((first) => (first === null ? null : first));
+    if (!(await faults.members.settle(CONVERGE_MS_MAX)))
+      this.#fail(`a change of members was not done within ${CONVERGE_MS_MAX / 1000} s after the last fault`);
+    const apart = await servers.converged(CONVERGE_MS_MAX);
     // Under load logs differ by what is on its way: it counts when the clients are silent too.
     await workload.end();
     const still = apart === null ? null : await servers.converged(CONVERGE_MS_MAX);
@@ -154,6 +158,7 @@ class Torture {
     if (workload.undecided > 0) this.#fail(`${workload.undecided} keys have a history that was not decided`);
     console.log(`calls: ${listed(workload.counts)}`);
     console.log(`faults: ${listed(faults.counts)}`);
+    console.log(`requests for changes: ${listed(faults.members.answers)}`);
     const longest = [...stretches.longest()].map(
       ([kind, ms]) => [kind, `${(ms / 1000).toFixed(1)} s`] as const,
     );

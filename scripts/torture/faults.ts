@@ -1,11 +1,15 @@
+import path from "node:path";
+
 import { Chance } from "../lib/chance.ts";
-import type { Link, LinkCondition } from "./network.ts";
+import { Harm } from "./harm.ts";
+import { MemberChanges, OPERATIONS } from "./member-changes.ts";
+import { placeOf, type Link, type LinkCondition } from "./network.ts";
 import type { Servers } from "./servers.ts";
 import { SmallDisk } from "./small-disk.ts";
 import type { Stretches } from "./stretches.ts";
 
 /** Seconds without a fault of the same lane, between two of them. */
-const REST_S = { processes: [1, 7], network: [2, 9], disk: [20, 60] } as const;
+const REST_S = { processes: [1, 7], network: [2, 9], disk: [20, 60], members: [1, 8] } as const;
 /** Most faults come when writes go on again after the last one, or after this long; some come before. */
 const RECOVERY_MS_MAX = 20_000;
 const UNRECOVERED_OFTEN = 0.2;
@@ -37,6 +41,8 @@ const PROCESS_FAULTS = [
   "pause the leader",
   "pause one",
   "pause two",
+  "stop the leader",
+  "stop one",
   "rolling restart",
 ] as const;
 
@@ -51,7 +57,7 @@ const NETWORK_FAULTS = [
 
 /** All faults of a lane, one after another, without end; the same for the same seed. */
 export function* plan(seed: number, lane: Lane, kinds: readonly string[]): Generator<PlannedFault> {
-  const chance = new Chance(seed, { processes: 1, network: 2, disk: 3 }[lane]);
+  const chance = new Chance(seed, { processes: 1, network: 2, disk: 3, members: 4 }[lane]);
   const seconds = ([from, to]: readonly [number, number]): number =>
     Math.round(1000 * (from + chance.next() * (to - from)));
   for (;;) {
@@ -67,14 +73,14 @@ export function* plan(seed: number, lane: Lane, kinds: readonly string[]): Gener
   }
 }
 
-/** Does the planned faults, those of processes, network and disk each in a lane of their own, so that they overlap. */
+/** Does the planned faults, each lane's one after another, so that those of different lanes overlap. */
 export class Faults {
   readonly counts = new Map<string, number>();
+  readonly members: MemberChanges;
   readonly #servers: Servers;
   readonly #stretches: Stretches;
   readonly #say: (text: string) => void;
-  /** Nodes that a fault has for itself. */
-  readonly #taken = new Set<string>();
+  readonly #harm: Harm;
   readonly #end = new AbortController();
   readonly #lanes: Promise<void>[] = [];
 
@@ -82,8 +88,11 @@ export class Faults {
     this.#servers = servers;
     this.#stretches = stretches;
     this.#say = say;
+    this.#harm = new Harm(() => servers.nodes);
+    this.members = new MemberChanges(servers, this.#harm, say, (ms) => this.#pause(ms));
     this.#lanes.push(this.#run(plan(seed, "processes", PROCESS_FAULTS)));
     this.#lanes.push(this.#run(plan(seed, "network", networkFaults(servers.network.conditions))));
+    this.#lanes.push(this.#run(plan(seed, "members", OPERATIONS)));
     if (servers.smallDisk instanceof SmallDisk)
       this.#lanes.push(this.#run(plan(seed, "disk", ["full disk"])));
   }
@@ -94,8 +103,8 @@ export class Faults {
     await Promise.all(this.#lanes);
     await this.#servers.network.heal();
     if (this.#servers.smallDisk instanceof SmallDisk) this.#servers.smallDisk.free();
-    for (const process of this.#servers.processes) {
-      process.mayStop = false;
+    for (const { state, process } of this.#servers.nodes) {
+      if (state === "member") process.mayStop = false;
       process.resume();
       process.start();
     }
@@ -125,69 +134,90 @@ export class Faults {
 
   /** False: it could not be done now. */
   async #do(fault: PlannedFault): Promise<boolean> {
+    if (fault.lane === "members")
+      return this.members.do(fault.kind, fault.whom, () => this.#end.signal.aborted);
     const leader = await this.#servers.leader();
     if (fault.lane === "network") return this.#disturb(fault, leader);
-    const ids = this.#victims(fault, leader);
+    if (fault.kind === "rolling restart") return this.#restartInTurn(fault.whom);
+    const ids = this.#claim(fault, leader);
     if (ids === null) return false;
-    for (const id of ids) this.#taken.add(id);
     this.#say(
       `${fault.kind}: ${ids.join(", ")}${leader === null ? "" : ` (${leader} leads)`}, ${seconds(fault.lengthMs)}`,
     );
     try {
       if (fault.kind === "full disk") await this.#fillDisk(ids[0] ?? "", fault.lengthMs);
-      else if (fault.kind === "rolling restart") await this.#restartInTurn(ids);
-      else if (fault.kind.startsWith("kill")) await this.#kill(ids, fault.lengthMs);
-      else await this.#sleep(ids, fault.lengthMs);
+      else if (fault.kind.startsWith("pause")) await this.#sleep(ids, fault.lengthMs);
+      else await this.#stop(ids, fault.kind.startsWith("kill") ? "kill" : "close", fault.lengthMs);
     } finally {
-      for (const id of ids) this.#taken.delete(id);
+      this.#harm.release(ids);
     }
     return true;
   }
 
-  /** Whom the fault meets, if they are to be had. */
-  #victims({ kind, whom }: PlannedFault, leader: string | null): readonly string[] | null {
-    const { ids } = this.#servers;
-    if (kind === "full disk") return this.#free([ids.at(-1) ?? ""]);
-    if (kind === "kill all") return this.#free(ids);
-    const turn = Math.floor(whom * ids.length);
-    const turned = [...ids.slice(turn), ...ids.slice(0, turn)];
-    if (kind.endsWith("the leader")) return leader === null ? null : this.#free([leader]);
-    const free = turned.filter((id) => !this.#taken.has(id));
-    if (kind === "rolling restart") return free;
-    const count = kind.endsWith("two") ? 2 : 1;
-    return free.length < count ? null : free.slice(0, count);
+  /** Whom the fault meets, if they may be harmed now; less than it would, if that is what may be. */
+  #claim({ kind, whom }: PlannedFault, leader: string | null): readonly string[] | null {
+    if (kind === "kill all") return this.#harm.claimAll();
+    if (kind.endsWith("the leader")) return leader === null ? null : this.#claimFirst([leader], 1);
+    const { nodes, smallDisk } = this.#servers;
+    if (kind === "full disk") {
+      // With another node on its place, while that joins or leaves, it stays as it is.
+      const onIt = nodes.find(
+        ({ directory, state }) =>
+          smallDisk instanceof SmallDisk && isBelow(directory, smallDisk) && state === "member",
+      );
+      return onIt === undefined ? null : this.#claimFirst([onIt.id], 1);
+    }
+    const ids = nodes.filter(({ process }) => process.isRunning).map(({ id }) => id);
+    const free = turnedBy(ids, whom).filter((id) => !this.#harm.isHarmed(id));
+    return this.#claimFirst(free, kind.endsWith("two") ? 2 : 1);
   }
 
-  #free(ids: readonly string[]): readonly string[] | null {
-    return ids.some((id) => this.#taken.has(id)) ? null : ids;
+  #claimFirst(ids: readonly string[], countMax: number): readonly string[] | null {
+    for (let count = Math.min(countMax, ids.length); count > 0; count--) {
+      const some = ids.slice(0, count);
+      if (this.#harm.claim(some)) return some;
+    }
+    return null;
   }
 
-  async #kill(ids: readonly string[], ms: number): Promise<void> {
-    await Promise.all(ids.map((id) => this.#servers.process(id).kill()));
+  async #stop(ids: readonly string[], how: "kill" | "close", ms: number): Promise<void> {
+    const processes = ids.map((id) => this.#servers.process(id));
+    await Promise.all(processes.map((process) => process[how]()));
     await this.#pause(ms / 2);
-    for (const id of ids) this.#servers.process(id).start();
+    for (const process of processes) process.start();
   }
 
   async #sleep(ids: readonly string[], ms: number): Promise<void> {
-    for (const id of ids) this.#servers.process(id).pause();
+    const processes = ids.map((id) => this.#servers.process(id));
+    for (const process of processes) process.pause();
     await this.#pause(ms);
-    for (const id of ids) this.#servers.process(id).resume();
+    for (const process of processes) process.resume();
   }
 
-  async #restartInTurn(ids: readonly string[]): Promise<void> {
+  /** Each that is there and may be stopped when its turn comes. */
+  async #restartInTurn(whom: number): Promise<boolean> {
+    const ids = turnedBy(this.#servers.ids, whom);
+    this.#say(`rolling restart: ${ids.join(", ")}`);
     for (const id of ids) {
-      if (this.#end.signal.aborted) return;
-      const process = this.#servers.process(id);
-      await process.close();
-      process.start();
-      await this.#pause(2000);
+      if (this.#end.signal.aborted) return true;
+      if (!this.#servers.has(id) || !this.#harm.claim([id])) continue;
+      try {
+        const process = this.#servers.process(id);
+        await process.close();
+        process.start();
+        await this.#pause(2000);
+      } finally {
+        this.#harm.release([id]);
+      }
     }
+    return true;
   }
 
   async #fillDisk(id: string, ms: number): Promise<void> {
     const disk = this.#servers.smallDisk;
     if (!(disk instanceof SmallDisk)) return;
-    const process = this.#servers.process(id);
+    const node = this.#servers.node(id);
+    const { process } = node;
     process.mayStop = true;
     disk.fill();
     await this.#pause(3 * ms);
@@ -195,7 +225,7 @@ export class Faults {
     disk.free();
     // Alive or not: what it could not write it must not have acknowledged, and a restart shows what it has.
     await process.kill();
-    process.mayStop = false;
+    process.mayStop = node.state !== "member";
     process.start();
     this.#say(`full disk: ${id} ${stopped ? "had stopped by itself" : "had gone on"}; it has room again`);
   }
@@ -207,7 +237,7 @@ export class Faults {
     const one = isLeader ? (leader ?? "") : (ids[Math.floor(fault.whom * ids.length)] ?? "");
     const type = fault.kind.startsWith("slow") ? "slow" : fault.kind.startsWith("stall") ? "stall" : "cut";
     const condition: LinkCondition = type === "slow" ? { type, delayMs: fault.delayMs } : { type };
-    const links = linksOf(fault.kind, ids, one);
+    const links = linksOf(fault.kind, ids.map(placeOf), placeOf(one));
     this.#say(
       `${fault.kind}: ${one} (${leader ?? "nobody"} leads), ${type === "slow" ? `${fault.delayMs} ms, ` : ""}${seconds(fault.lengthMs)}`,
     );
@@ -230,6 +260,15 @@ export class Faults {
       else signal.addEventListener("abort", done);
     });
   }
+}
+
+function isBelow(directory: string, disk: SmallDisk): boolean {
+  return path.dirname(directory) === disk.directory;
+}
+
+function turnedBy(ids: readonly string[], whom: number): string[] {
+  const turn = Math.floor(whom * ids.length);
+  return [...ids.slice(turn), ...ids.slice(0, turn)];
 }
 
 /** Everything that can be cut can also be stalled, where the network tells the two apart. */

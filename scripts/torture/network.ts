@@ -11,7 +11,15 @@ export interface Link {
 export type LinkCondition =
   { readonly type: "cut" } | { readonly type: "stall" } | { readonly type: "slow"; readonly delayMs: number };
 
-/** What is between the nodes. */
+/**
+ * Where a node runs: a place has an address and a directory, and room for one node at a time. The first node of a place
+ * has its name; the id of a later one is the name and a number, as n3.2.
+ */
+export function placeOf(id: string): string {
+  return id.split(".")[0] ?? id;
+}
+
+/** What is between the nodes' places, by whose names it knows them. */
 export interface TestNetwork {
   /** In a line, for the person who runs it. */
   readonly description: string;

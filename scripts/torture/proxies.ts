@@ -2,7 +2,7 @@ import { createConnection, createServer, type Server, type Socket } from "node:n
 
 import { FrameReader } from "keelson/codec";
 
-import { RAFT_PORT, type Link, type LinkCondition, type TestNetwork } from "./network.ts";
+import { placeOf, RAFT_PORT, type Link, type LinkCondition, type TestNetwork } from "./network.ts";
 
 /** Where a node's proxy listens, at the node's host. */
 const PROXY_PORT = 7000;
@@ -99,7 +99,7 @@ export class ProxyNetwork implements TestNetwork {
       if (hello === null) return;
       socket.off("data", onData).pause();
       if (hello.type !== "hello") throw new Error("the first frame of a connection is not a greeting");
-      this.#join(socket, Buffer.concat(chunks), { from: hello.from.id, to });
+      this.#join(socket, Buffer.concat(chunks), { from: placeOf(hello.from.id), to });
     };
     socket.on("data", onData);
   }

@@ -17,7 +17,9 @@ export class ServerProcess {
   #child: ChildProcess | null = null;
   #isPaused = false;
   #isEndExpected = false;
-  /** While its disk is full it may stop, or not start, at any time. */
+  #isRetired = false;
+  #hasGivenUp = false;
+  /** While its disk is full, or it joins or leaves, it may stop, or not start, at any time. */
   mayStop = false;
 
   /** `prefix`: what to begin the command with. `onSurprise`: told when it ends and nobody made it. */
@@ -42,8 +44,19 @@ export class ServerProcess {
     return this.#isPaused;
   }
 
+  /** It ended by itself, as it may, and was not started since. */
+  get hasGivenUp(): boolean {
+    return this.#hasGivenUp;
+  }
+
+  /** It is not started any more, whoever may ask for it. */
+  retire(): void {
+    this.#isRetired = true;
+  }
+
   start(): void {
-    if (this.#child !== null) return;
+    if (this.#child !== null || this.#isRetired) return;
+    this.#hasGivenUp = false;
     const log = openSync(this.logFile, "a");
     const [command = "", ...args] = this.#command;
     // Through the channel it notices when we are gone. In a process group of its own: to a group that has
@@ -59,7 +72,9 @@ export class ServerProcess {
     child.once("exit", (code, signal) => {
       if (this.#child === child) this.#child = null;
       this.#isPaused = false;
-      if (this.#isEndExpected || this.mayStop) return;
+      if (this.#isEndExpected) return;
+      this.#hasGivenUp = true;
+      if (this.mayStop) return;
       this.#onSurprise(
         `${this.id} ended by itself (${signal ?? `exit code ${String(code)}`}); see ${this.logFile}`,
       );

@@ -1,7 +1,8 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 
-import { HTTP_PORT, LINE_PORT, RAFT_PORT, type TestNetwork } from "./network.ts";
+import type { NodeState } from "./harm.ts";
+import { HTTP_PORT, LINE_PORT, placeOf, RAFT_PORT, type TestNetwork } from "./network.ts";
 import { ServerProcess } from "./server-process.ts";
 import { SmallDisk } from "./small-disk.ts";
 
@@ -18,85 +19,191 @@ interface Status {
   readonly commit: number;
   readonly applied: number;
   readonly last: number;
+  /** The configuration is a joint one. */
+  readonly changing: boolean;
+  readonly members: readonly { readonly id: string; readonly role: string }[];
 }
 
-/** All servers of the run. */
+/** A node of the run. Its id is used once: another on the same place gets another. */
+export interface TestNode {
+  readonly id: string;
+  readonly process: ServerProcess;
+  readonly directory: string;
+  state: NodeState;
+}
+
+/** What a request that is not a client's came to. */
+export interface AdminAnswer {
+  readonly status: number;
+  /** The error's code; null: no error. */
+  readonly code: string | null;
+}
+
+/** All servers of the run, on places of which each has room for one node at a time. */
 export class Servers {
   readonly network: TestNetwork;
-  readonly processes: readonly ServerProcess[];
-  /** The last node's data is on it; a text: why there is none. */
+  readonly places: readonly string[];
+  /** The last first node's data is on it; a text: why there is none. */
   readonly smallDisk: SmallDisk | string;
+  readonly #directory: string;
+  readonly #onSurprise: (text: string) => void;
+  readonly #nodes = new Map<string, TestNode>();
+  /** Nodes that a place has had. */
+  readonly #generations = new Map<string, number>();
 
+  /** `ids`: the first members, each on the place of its name. `spare`: places for more. */
   constructor(
     ids: readonly string[],
+    spare: readonly string[],
     network: TestNetwork,
     directory: string,
     mayMount: boolean,
     onSurprise: (text: string) => void,
   ) {
     this.network = network;
-    const peers = ids.map((id) => `${id}=${network.peerAddressOf(id)}`).join(",");
+    this.places = [...ids, ...spare];
+    this.#directory = directory;
+    this.#onSurprise = onSurprise;
     mkdirSync(path.join(directory, "logs"), { recursive: true });
     this.smallDisk = mayMount
       ? SmallDisk.mount(path.join(directory, ids.at(-1) ?? ""))
       : "it would stay mounted if the run were killed; it is used with --network namespaces only";
-    this.processes = ids.map((id) => {
-      const host = network.hostOf(id);
-      const args = [
-        ...["--id", id, "--peers", peers, "--data", path.join(directory, id)],
-        ...[
-          "--listen",
-          `${host}:${RAFT_PORT}`,
-          "--line",
-          `${host}:${LINE_PORT}`,
-          "--http",
-          `${host}:${HTTP_PORT}`,
-        ],
-      ];
-      return new ServerProcess(
-        id,
-        network.prefixOf(id),
-        args,
-        path.join(directory, "logs", `${id}.log`),
-        onSurprise,
-      );
-    });
+    const peers = ids.map((id) => `${id}=${network.peerAddressOf(id)}`).join(",");
+    for (const id of ids) this.#add(id, "member", ["--peers", peers]);
+  }
+
+  get nodes(): readonly TestNode[] {
+    return [...this.#nodes.values()];
+  }
+
+  get processes(): readonly ServerProcess[] {
+    return this.nodes.map(({ process }) => process);
   }
 
   get ids(): string[] {
-    return this.processes.map(({ id }) => id);
+    return this.nodes.map(({ id }) => id);
   }
 
+  /** Where clients may ask: every node that has a process, also those that come and go. */
   get httpAddresses(): string[] {
-    return this.ids.map((id) => this.httpOf(id));
+    return this.nodes.filter(({ state }) => state !== "lost").map(({ id }) => this.httpOf(id));
+  }
+
+  /** Every address that a node may ever have. */
+  get httpPlaces(): string[] {
+    return this.places.map((place) => this.httpOf(place));
+  }
+
+  get vacantPlaces(): string[] {
+    return this.places.filter((place) => !this.#nodes.has(place));
   }
 
   httpOf(id: string): string {
-    return `${this.network.hostOf(id)}:${HTTP_PORT}`;
+    return `${this.network.hostOf(placeOf(id))}:${HTTP_PORT}`;
+  }
+
+  node(id: string): TestNode {
+    const found = this.#nodes.get(placeOf(id));
+    if (found?.id !== id) throw new Error(`there is no node ${id}`);
+    return found;
+  }
+
+  /** Whether the node is still there, in whatever state. */
+  has(id: string): boolean {
+    return this.#nodes.get(placeOf(id))?.id === id;
   }
 
   process(id: string): ServerProcess {
-    const found = this.processes.find((one) => one.id === id);
-    if (found === undefined) throw new Error(`there is no node ${id}`);
-    return found;
+    return this.node(id).process;
+  }
+
+  /** Starts a node with a new id on an empty directory; it asks those that run to take it in. */
+  join(place: string): TestNode {
+    const generation = (this.#generations.get(place) ?? 0) + 1;
+    this.#generations.set(place, generation);
+    const urls = this.httpPlaces.filter((address) => address !== this.httpOf(place));
+    const node = this.#add(`${place}.${generation}`, "joining", [
+      ...["--join", urls.map((address) => `http://${address}`).join(",")],
+      ...["--advertise", this.network.peerAddressOf(place)],
+    ]);
+    // The cluster may have reasons not to take it in.
+    node.process.mayStop = true;
+    node.process.start();
+    return node;
+  }
+
+  /** SIGKILL, and nothing is left of its disk. */
+  async wipe(node: TestNode): Promise<void> {
+    node.state = "lost";
+    await node.process.kill();
+    node.process.retire();
+    rmSync(node.directory, { recursive: true, force: true });
+  }
+
+  /** Takes away a node that is no member any more; its place is vacant then. */
+  async discard(node: TestNode): Promise<void> {
+    if (node.state !== "lost") await node.process.close();
+    node.process.retire();
+    this.#nodes.delete(placeOf(node.id));
+    rmSync(node.directory, { recursive: true, force: true });
   }
 
   /** The leader of the latest term that anybody names; null: nobody does. */
   async leader(): Promise<string | null> {
-    const leaders = (await this.#statuses()).filter((status) => status?.role === "leader");
-    return leaders.sort((a, b) => (b?.term ?? 0) - (a?.term ?? 0))[0]?.id ?? null;
+    return leaderIn(await this.#statuses())?.id ?? null;
+  }
+
+  /** Whether most nodes that do not leave say so of the members, as of a configuration that is not joint. */
+  async mostSay(says: (members: Status["members"]) => boolean): Promise<boolean> {
+    const asked = this.nodes.filter(({ state }) => state === "member");
+    const statuses = await Promise.all(asked.map((node) => this.#status(node)));
+    const agreeing = statuses.filter(
+      (status) => status !== null && !status.changing && says(status.members),
+    ).length;
+    return 2 * agreeing > asked.length;
+  }
+
+  /** Members, as most nodes know them, that the run has no node for. */
+  async strays(): Promise<string[]> {
+    const members = leaderIn(await this.#statuses())?.members ?? [];
+    return members.map(({ id }) => id).filter((id) => !this.has(id));
+  }
+
+  /** A request to one node; null: there was no answer. */
+  async ask(
+    id: string,
+    method: "POST" | "DELETE",
+    target: string,
+    msMax: number,
+    body?: object,
+  ): Promise<AdminAnswer | null> {
+    try {
+      const response = await fetch(`http://${this.httpOf(id)}${target}`, {
+        ...{ method, redirect: "manual", signal: AbortSignal.timeout(msMax) },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      const answer = (await response.json()) as { error?: { code: string; message: string } };
+      if (response.status === 500)
+        this.#onSurprise(`${id} answers ${method} ${target} with ${JSON.stringify(answer)}`);
+      return { status: response.status, code: answer.error?.code ?? null };
+    } catch {
+      return null;
+    }
   }
 
   /**
-   * Resolves with null when all nodes run, name one leader of one term, and have applied the same
-   * log to its end; with what was still different when the time was over.
+   * Resolves with null when all nodes run, name one leader of one term, agree on the members, which are these nodes,
+   * and have applied the same log to its end; with what was still different when the time was over.
    */
   async converged(msMax: number): Promise<string | null> {
     const deadline = performance.now() + msMax;
+    const expected = this.ids.sort().join(" ");
     for (;;) {
       const statuses = await this.#statuses();
       const texts = new Set(statuses.map((status) => (status === null ? "silent" : standingOf(status))));
-      if (texts.size === 1 && !texts.has("silent") && (statuses[0]?.leader ?? null) !== null) return null;
+      const first = statuses[0] ?? null;
+      const isOne = texts.size === 1 && first !== null && first.leader !== null && !first.changing;
+      if (isOne && votersIn(first).join(" ") === expected) return null;
       if (performance.now() > deadline) {
         return statuses
           .map((status, at) => `${this.ids[at] ?? ""}: ${status === null ? "silent" : standingOf(status)}`)
@@ -125,11 +232,36 @@ export class Servers {
     return found;
   }
 
-  #statuses(): Promise<(Status | null)[]> {
-    return Promise.all(this.processes.map((process) => this.#status(process)));
+  /** How often a line with these words is in the servers' logs, of all nodes that there ever were. */
+  countInLogs(words: string): number {
+    const logs = path.join(this.#directory, "logs");
+    return readdirSync(logs)
+      .map((name) => readFileSync(path.join(logs, name), "utf8").split(words).length - 1)
+      .reduce((sum, count) => sum + count, 0);
   }
 
-  async #status({ id, isRunning, isPaused }: ServerProcess): Promise<Status | null> {
+  #add(id: string, state: NodeState, which: readonly string[]): TestNode {
+    const place = placeOf(id);
+    const host = this.network.hostOf(place);
+    const directory = path.join(this.#directory, place, id);
+    const args = [
+      ...["--id", id, "--data", directory, ...which],
+      ...["--listen", `${host}:${RAFT_PORT}`, "--line", `${host}:${LINE_PORT}`],
+      ...["--http", `${host}:${HTTP_PORT}`],
+    ];
+    mkdirSync(path.dirname(directory), { recursive: true });
+    const log = path.join(this.#directory, "logs", `${id}.log`);
+    const process = new ServerProcess(id, this.network.prefixOf(place), args, log, this.#onSurprise);
+    const node = { id, process, directory, state };
+    this.#nodes.set(place, node);
+    return node;
+  }
+
+  #statuses(): Promise<(Status | null)[]> {
+    return Promise.all(this.nodes.map((node) => this.#status(node)));
+  }
+
+  async #status({ id, process: { isRunning, isPaused } }: TestNode): Promise<Status | null> {
     if (!isRunning || isPaused) return null;
     try {
       const response = await fetch(`http://${this.httpOf(id)}/status`, {
@@ -142,10 +274,24 @@ export class Servers {
   }
 }
 
-function standingOf({ term, leader, commit, applied, last }: Status): string {
+function leaderIn(statuses: readonly (Status | null)[]): Status | null {
+  const leaders = statuses.filter((status) => status?.role === "leader");
+  return leaders.sort((a, b) => (b?.term ?? 0) - (a?.term ?? 0))[0] ?? null;
+}
+
+function votersIn({ members }: Status): string[] {
+  return members
+    .filter(({ role }) => role === "voter")
+    .map(({ id }) => id)
+    .sort();
+}
+
+function standingOf(status: Status): string {
+  const { term, leader, commit, applied, last, changing } = status;
   const state =
     applied === last && commit === last
       ? `applied all ${last}`
       : `commit ${commit}, applied ${applied}, last ${last}`;
-  return `term ${term}, leader ${leader?.id ?? "none"}, ${state}`;
+  const members = `${changing ? "changing " : ""}voters ${votersIn(status).join(" ")}`;
+  return `term ${term}, leader ${leader?.id ?? "none"}, ${members}, ${state}`;
 }

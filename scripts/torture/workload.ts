@@ -24,8 +24,10 @@ export type Kind = "get" | "put" | "put if" | "delete" | "delete if" | "read aga
 export type CallOutcome = "done" | "refused" | "not done" | "unknown";
 
 export interface WorkloadOptions {
-  /** HTTP addresses of all nodes. */
-  readonly nodes: readonly string[];
+  /** HTTP addresses that a node may ever have. */
+  readonly places: readonly string[];
+  /** Those that have a node at the moment. */
+  readonly nodes: () => readonly string[];
   readonly clients: number;
   readonly seed: number;
   readonly stretches: Stretches;
@@ -90,7 +92,7 @@ export class Workload {
   /** Reads every remembered key once more, at node after node; each must answer. */
   async readAllAgain(): Promise<void> {
     const words = [...this.#remembered.values()];
-    const readers = this.#options.nodes.map(async (node) => {
+    const readers = this.#options.nodes().map(async (node) => {
       const client = new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX });
       for (let word = words.pop(); word !== undefined; word = words.pop()) {
         const { key } = word;
@@ -102,30 +104,33 @@ export class Workload {
   }
 
   async #client(number: number): Promise<void> {
-    const { nodes, seed, clients } = this.#options;
+    const { places, seed, clients } = this.#options;
     const chance = new Chance(seed, 1000 + number);
     const name = `client ${number}`;
     // It finds the leader, beginning at another node than the next client.
-    const turned = nodes.map((_, at) => nodes[(at + number) % nodes.length] ?? "");
+    const turned = places.map((_, at) => places[(at + number) % places.length] ?? "");
     const writer = new KvClient({ nodes: turned, timeoutMs: CALL_MS_MAX });
     // These ask the node that they are told to, leader or not.
-    const readers = nodes.map((node) => new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX }));
+    const readers = new Map(
+      places.map((node) => [node, new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX })]),
+    );
+    const reader = (): KvClient => readers.get(chance.pick(this.#options.nodes())) ?? writer;
     // Not all at once.
     await pause((PAUSE_MS_MAX * number) / clients);
     while (!this.#isEnding) {
-      if (this.#retiring.size < RETIRING_MAX) await this.#call(name, writer, readers, chance);
+      if (this.#retiring.size < RETIRING_MAX) await this.#call(name, writer, reader, chance);
       await pause(chance.next() * PAUSE_MS_MAX);
     }
   }
 
-  async #call(name: string, writer: KvClient, readers: readonly KvClient[], chance: Chance): Promise<void> {
-    if (chance.often(0.05)) return this.#readAgain(chance.pick(readers), chance);
+  async #call(name: string, writer: KvClient, reader: () => KvClient, chance: Chance): Promise<void> {
+    if (chance.often(0.05)) return this.#readAgain(reader(), chance);
     const chapter = this.#chapterFor(chance);
     if (chapter === null) return;
     const { key, version } = chapter;
     if (chance.often(0.45)) {
       const operation = chapter.invoke(name, { type: "get", key });
-      await this.#settle("get", operation, () => readOutput(chance.pick(readers), key));
+      await this.#settle("get", operation, () => readOutput(reader(), key));
       return;
     }
     const isConditional = chance.often(0.4);
@@ -211,12 +216,12 @@ export class Workload {
   /** The last read of a key, the check of its history, and what is remembered of it. */
   async #close(chapter: Chapter): Promise<void> {
     while (!chapter.isIdle) await pause(LAST_READ_PAUSE_MS);
-    const { nodes } = this.#options;
     let turn = chapter.calls;
     let open: OpenOperation<KeyValueOutput> | undefined;
     const found = await this.#lastRead(() => {
       open?.notDone();
       open = chapter.invoke("the last reader", { type: "get", key: chapter.key });
+      const nodes = this.#options.nodes();
       const node = nodes[turn++ % nodes.length] ?? "";
       return [new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX }), "to close it"];
     }, chapter.key);

@@ -1,0 +1,194 @@
+import type { Harm } from "./harm.ts";
+import type { Servers, TestNode } from "./servers.ts";
+
+/** What is done to the cluster in order, as an operator does it. Those named twice come twice as often. */
+export const OPERATIONS = [
+  "grow",
+  "shrink",
+  "shrink by the leader",
+  "replace one",
+  "replace one",
+  "replace the leader",
+  "lose a disk",
+  "lose a disk",
+  "transfer",
+  "transfer",
+] as const;
+
+/** One operation may take so long: faults overlap with it. What is not done by then is taken up again by the next. */
+const OPERATION_MS_MAX = 60_000;
+/** The server itself gives up sooner (a change of members after 10 s, a transfer after an election timeout). */
+const REQUEST_MS_MAX = 12_000;
+const POLL_MS = 250;
+/** With two voters no harm at all could be borne. */
+const VOTERS_MIN = 3;
+
+/** Changes who takes part, and asks on until it is done; and asks for snapshots and transfers of leadership. */
+export class MemberChanges {
+  /** Answers to requests, by what was asked and what came back. */
+  readonly answers = new Map<string, number>();
+  readonly #servers: Servers;
+  readonly #harm: Harm;
+  readonly #say: (text: string) => void;
+  readonly #pause: (ms: number) => Promise<void>;
+
+  /** `pause`: may end early, when the faults are to end. */
+  constructor(
+    servers: Servers,
+    harm: Harm,
+    say: (text: string) => void,
+    pause: (ms: number) => Promise<void>,
+  ) {
+    this.#servers = servers;
+    this.#harm = harm;
+    this.#say = say;
+    this.#pause = pause;
+  }
+
+  /** False: it could not be done now, or not in time. `whom`: from 0 to 1, decides on whom and where. */
+  async do(kind: string, whom: number, isEnding: () => boolean): Promise<boolean> {
+    const deadline = performance.now() + OPERATION_MS_MAX;
+    const isOver = (): boolean => isEnding() || performance.now() > deadline;
+    if (kind.startsWith("snapshot")) return this.#snapshot(kind, whom);
+    const leader = await this.#servers.leader();
+    if (kind === "transfer") return this.#transfer(leader, whom);
+    if (!(await this.#settle(isOver))) return false;
+    if (kind === "grow") return this.#grow(whom, isOver);
+    const node = this.#victim(kind.endsWith("the leader") ? leader : null, kind, whom);
+    if (node === null) return false;
+    if (kind === "lose a disk") return this.#loseDisk(node, whom, isOver);
+    if (kind.startsWith("replace") && !(await this.#grow(whom, isOver))) return false;
+    return this.#shrink(node, isOver);
+  }
+
+  /** Brings to its end what earlier operations left half done. Resolves with whether all is done. */
+  async settle(msMax: number): Promise<boolean> {
+    const deadline = performance.now() + msMax;
+    return this.#settle(() => performance.now() > deadline);
+  }
+
+  async #settle(isOver: () => boolean): Promise<boolean> {
+    for (const node of this.#servers.nodes) {
+      if (node.state === "joining" && !(await this.#joined(node, isOver))) return false;
+      if (isLeaving(node) && !(await this.#removed(node, isOver))) return false;
+    }
+    for (const id of await this.#servers.strays()) {
+      // It joined after all, when nobody waited any more.
+      this.#say(`${id} is a member without a node: it is removed`);
+      if (!(await this.#removedId(id, isOver))) return false;
+    }
+    return true;
+  }
+
+  /** A member that may be taken away: the leader if so asked, or any. */
+  #victim(leader: string | null, kind: string, whom: number): TestNode | null {
+    const members = this.#servers.nodes.filter(({ state }) => state === "member");
+    const isTooFew = !kind.startsWith("replace") && members.length <= VOTERS_MIN;
+    if (isTooFew) return null;
+    if (kind.endsWith("the leader")) return members.find(({ id }) => id === leader) ?? null;
+    return members[Math.floor(whom * members.length)] ?? null;
+  }
+
+  async #grow(whom: number, isOver: () => boolean): Promise<boolean> {
+    const places = this.#servers.vacantPlaces;
+    const place = places[Math.floor(whom * places.length)];
+    if (place === undefined) return false;
+    const node = this.#servers.join(place);
+    this.#say(`${node.id} joins`);
+    return this.#joined(node, isOver);
+  }
+
+  async #joined(node: TestNode, isOver: () => boolean): Promise<boolean> {
+    for (;;) {
+      if (await this.#servers.mostSay((members) => isVoter(members, node.id))) {
+        node.state = "member";
+        node.process.mayStop = false;
+        // It may have given up because it did not hear that it was taken in.
+        node.process.start();
+        this.#say(`${node.id} is a voter`);
+        return true;
+      }
+      if (node.process.hasGivenUp) {
+        this.#say(`${node.id} gave up joining: its log says why`);
+        await this.#servers.wipe(node);
+        return false;
+      }
+      if (isOver()) return false;
+      await this.#pause(POLL_MS);
+    }
+  }
+
+  async #shrink(node: TestNode, isOver: () => boolean): Promise<boolean> {
+    if (!this.#harm.mayLeave(node.id)) return false;
+    node.state = "leaving";
+    node.process.mayStop = true;
+    this.#say(`${node.id} is removed`);
+    return this.#removed(node, isOver);
+  }
+
+  /** The disk of a member is gone, for good; its place gets a node with another id when the old one is removed. */
+  async #loseDisk(node: TestNode, whom: number, isOver: () => boolean): Promise<boolean> {
+    if (!this.#harm.claim([node.id])) return false;
+    this.#say(`${node.id} loses its disk`);
+    await this.#servers.wipe(node);
+    // From now on its state says that it is harmed, until it is removed.
+    this.#harm.release([node.id]);
+    return (await this.#removed(node, isOver)) && (await this.#grow(whom, isOver));
+  }
+
+  async #removed(node: TestNode, isOver: () => boolean): Promise<boolean> {
+    if (!(await this.#removedId(node.id, isOver))) return false;
+    await this.#servers.discard(node);
+    this.#say(`${node.id} is no member any more`);
+    return true;
+  }
+
+  async #removedId(id: string, isOver: () => boolean): Promise<boolean> {
+    for (;;) {
+      if (await this.#servers.mostSay((members) => members.every((member) => member.id !== id))) return true;
+      if (isOver()) return false;
+      const leader = await this.#servers.leader();
+      if (leader !== null) await this.#ask("remove", leader, "DELETE", `/members/${id}`);
+      await this.#pause(POLL_MS);
+    }
+  }
+
+  /** To some member, or to whom the leader thinks best. */
+  async #transfer(leader: string | null, whom: number): Promise<boolean> {
+    if (leader === null) return false;
+    const others = this.#servers.nodes.filter(({ id, state }) => state === "member" && id !== leader);
+    const to = others[Math.floor(whom * 2 * others.length)]?.id;
+    this.#say(`transfer: ${leader} hands over to ${to ?? "whom it thinks best"}`);
+    return this.#ask("transfer", leader, "POST", "/transfer", to === undefined ? {} : { to });
+  }
+
+  async #snapshot(kind: string, whom: number): Promise<boolean> {
+    const nodes = this.#servers.nodes.filter(({ process }) => process.isRunning && !process.isPaused);
+    const { id } = nodes[Math.floor(whom * nodes.length)] ?? {};
+    const ids = kind.endsWith("all") ? nodes.map((node) => node.id) : id === undefined ? [] : [id];
+    this.#say(`${kind}: ${ids.join(", ")}`);
+    const done = await Promise.all(ids.map((each) => this.#ask("snapshot", each, "POST", "/snapshot")));
+    return done.includes(true);
+  }
+
+  async #ask(
+    what: string,
+    id: string,
+    method: "POST" | "DELETE",
+    target: string,
+    body?: object,
+  ): Promise<boolean> {
+    const answer = await this.#servers.ask(id, method, target, REQUEST_MS_MAX, body);
+    const name = `${what}: ${answer === null ? "no answer" : (answer.code ?? "done")}`;
+    this.answers.set(name, (this.answers.get(name) ?? 0) + 1);
+    return answer?.code === null;
+  }
+}
+
+function isLeaving({ state }: TestNode): boolean {
+  return state === "leaving" || state === "lost";
+}
+
+function isVoter(members: readonly { readonly id: string; readonly role: string }[], id: string): boolean {
+  return members.some((member) => member.id === id && member.role === "voter");
+}
