@@ -187,9 +187,9 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "L10c",
     title: "Reads are answered from the node's own state, whoever leads",
-    file: "runtime/raft.ts",
-    from: "if (isStale) this.#reads.runNow(read);",
-    to: "if (isStale || this.#core.leader !== null) this.#reads.runNow(read);",
+    file: "runtime/reading.ts",
+    from: "else if (isStale) reads.runNow(read);",
+    to: "else if (isStale || core.leader !== null) reads.runNow(read);",
   },
   {
     code: "L10d",
