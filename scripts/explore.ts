@@ -3,6 +3,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { BREAKS, type Break } from "../packages/keelson/src/testing/explore/breaks.ts";
 import {
+  CHANGES,
   checkBounds,
   COUNTED,
   PROFILES,
@@ -10,7 +11,7 @@ import {
   type Bounds,
 } from "../packages/keelson/src/testing/explore/bounds.ts";
 import type * as exploration from "../packages/keelson/src/testing/explore/index.ts";
-import { STARTS } from "../packages/keelson/src/testing/explore/start.ts";
+import { changeOf, STARTS } from "../packages/keelson/src/testing/explore/start.ts";
 import { patchOnLoad } from "./lib/patched-modules.ts";
 
 type Exploration = typeof exploration;
@@ -21,6 +22,7 @@ const HELP = `Visits every state that a small group can reach, on the real core,
   ${COUNTED.map((name) => `--${kebab(name)} N`).join("  ")}
   ${SWITCHES.map((name) => `--${kebab(name)} BOOLEAN`).join("  ")}
                      change one of the bounds
+  --change NAME      the changes of membership there are: none or ${Object.keys(CHANGES).join(", ")}
   --start NAME       begin at one of ${STARTS.join(", ")}
   --states N         stop at N states; default: none left
   --states-min N     fail if fewer than N were visited
@@ -66,6 +68,7 @@ async function main(): Promise<number> {
         [...COUNTED, ...SWITCHES].map((name) => [kebab(name), { type: "string" } as const]),
       ),
       bounds: { type: "string", default: "ci" },
+      change: { type: "string" },
       start: { type: "string" },
       states: { type: "string", default: "Infinity" },
       "states-min": { type: "string", default: "1" },
@@ -140,7 +143,10 @@ function boundsOf(name: string, values: Record<string, unknown>): Bounds {
   if (profile === undefined)
     throw new RangeError(`--bounds is one of ${Object.keys(PROFILES).join(", ")}, not ${name}`);
   const changes: Record<string, number | boolean | string> = {};
-  if (typeof values["start"] === "string") changes["start"] = values["start"];
+  if (typeof values["start"] === "string") changes["change"] = changeOf(values["start"]);
+  for (const name of ["start", "change"]) {
+    if (typeof values[name] === "string") changes[name] = values[name];
+  }
   for (const field of COUNTED) {
     const text = values[kebab(field)];
     if (typeof text === "string") changes[field] = number(kebab(field), text);
@@ -173,7 +179,8 @@ function number(name: string, text: string): number {
 
 function describeBounds(bounds: Bounds): string {
   const on = SWITCHES.filter((name) => bounds[name]).map(kebab);
-  return `from ${bounds.start}: ${COUNTED.map((name) => `${kebab(name)} ${bounds[name]}`).join(", ")}${on.length > 0 ? `; ${on.join(", ")}` : ""}`;
+  const change = bounds.change === "none" ? "" : `, to ${bounds.change}`;
+  return `from ${bounds.start}${change}: ${COUNTED.map((name) => `${kebab(name)} ${bounds[name]}`).join(", ")}${on.length > 0 ? `; ${on.join(", ")}` : ""}`;
 }
 
 function kebab(name: string): string {

@@ -1,4 +1,4 @@
-import { namesOf, type Bounds } from "./bounds.ts";
+import { keepsConfigs, namesOf, type Bounds } from "./bounds.ts";
 import { encodeGhost, renameGhost, type Ghost } from "./ghost.ts";
 import { step, stepsOf, type Host, type HostEvent, type Letter } from "./host.ts";
 import {
@@ -83,6 +83,11 @@ export interface HostFacts {
   readonly events: readonly number[];
   /** In how many steps its writes reach the disk. */
   readonly writeSteps: number;
+  /** Whether it may begin a change of membership, and whether there is something to take a snapshot of. */
+  readonly mayChange: boolean;
+  readonly maySnapshot: boolean;
+  /** Whether a snapshot is about to be installed, so that a crash may come in between. */
+  readonly installs: boolean;
 }
 
 /** A step by numbers. */
@@ -99,13 +104,20 @@ const LEASE_ENDS = 3;
 const PERSIST = 4;
 const DRAIN = 5;
 const LONELY_HEARTBEAT = 6;
+const SNAPSHOT = 7;
 const PROPOSE = 8;
 const CRASH = 32;
+const CHANGE = 96;
+const INSTALL = 112;
+const INSTALL_CRASH = 113;
 const DELIVER = 128;
 
 export const isHeartbeat = (event: number): boolean => event === HEARTBEAT || event === LONELY_HEARTBEAT;
 export const propose = (payload: number): number => PROPOSE + payload;
 export const crash = (steps: number): number => CRASH + steps;
+export const change = (target: number): number => CHANGE + target;
+export const SNAPSHOT_EVENT = SNAPSHOT;
+export const INSTALL_CRASH_EVENT = INSTALL_CRASH;
 export const deliver = (letter: number): number => DELIVER + letter;
 
 /**
@@ -130,7 +142,7 @@ export class Atlas {
 
   constructor(bounds: Bounds) {
     this.bounds = bounds;
-    this.renamings = renamingsOf(bounds.nodes);
+    this.renamings = renamingsOf(bounds.nodes).filter((renaming) => keepsConfigs(bounds, renaming));
     this.inverses = this.renamings.map((renaming) => renaming.map((_, place) => renaming.indexOf(place)));
     this.hosts = new Register(this.renamings, encodeHost, renameHost);
     this.letters = new Register(this.renamings, (letter) => JSON.stringify(letter), renameLetter);
@@ -161,6 +173,9 @@ export class Atlas {
 
   eventOf(event: number): HostEvent {
     if (event >= DELIVER) return { type: "deliver", letter: this.letters.at(event - DELIVER) };
+    if (event === INSTALL) return { type: "install" };
+    if (event === INSTALL_CRASH) return { type: "install-crash" };
+    if (event >= CHANGE) return { type: "change", target: event - CHANGE };
     if (event >= CRASH) return { type: "crash", steps: event - CRASH };
     if (event >= PROPOSE) return { type: "propose", payload: event - PROPOSE };
     switch (event) {
@@ -176,6 +191,8 @@ export class Atlas {
         return { type: "lease-ends" };
       case PERSIST:
         return { type: "persist" };
+      case SNAPSHOT:
+        return { type: "snapshot" };
       default:
         return { type: "drain" };
     }
@@ -214,10 +231,13 @@ export class Atlas {
       events: this.#eventsAt(host),
       writes: writes.length,
       writeSteps: writes.reduce((sum, write) => sum + stepsOf(write), 0),
+      mayChange: node.role === "leader" && this.bounds.changes > 0,
+      maySnapshot: Math.min(node.commit, node.durable) > node.log.base.index,
+      installs: host.wanted !== null && writes.length === 0,
     };
   }
 
-  #eventsAt({ node, writes, stirred }: Host): number[] {
+  #eventsAt({ node, writes, wanted, stirred }: Host): number[] {
     const { terms, checkQuorum, batching } = this.bounds;
     const leads = node.role === "leader";
     const events: number[] = [];
@@ -229,6 +249,8 @@ export class Atlas {
     if (leads && checkQuorum) events.push(STEP_DOWN);
     if (node.leaderHeardAt === 0) events.push(LEASE_ENDS);
     if (writes.length > 0) events.push(PERSIST);
+    // An installation waits for the writes under way, and nothing is written meanwhile.
+    if (wanted !== null && writes.length === 0) events.push(INSTALL);
     if (batching && stirred) events.push(DRAIN);
     return events;
   }

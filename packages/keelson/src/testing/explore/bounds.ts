@@ -1,18 +1,23 @@
-import type { NodeId } from "../../core/index.ts";
+import { configOf, type ClusterConfig, type NodeId } from "../../core/index.ts";
 
 /** How far to explore: everything within these bounds is visited, nothing beyond them. */
 export interface Bounds {
   /** The moment at which it begins: one of `STARTS`. */
   readonly start: string;
-  /** Nodes of the group, all of them voters. */
+  /** Nodes there are; all of them voters, unless `change` says otherwise. */
   readonly nodes: number;
-  /** Nodes that wrote the first configuration before it begins; the others have nothing at all. */
+  /** Voters that wrote the first configuration before it begins; the others have nothing at all. */
   readonly founders: number;
   /** Terms in which nodes may campaign, the first being 2: nobody ever leads term 1. */
   readonly terms: number;
   readonly proposals: number;
   /** Crashes, each followed by a restart, of all nodes together. */
   readonly crashes: number;
+  /** The changes of membership that are possible: one of `CHANGES`; and how many may be begun. */
+  readonly change: string;
+  readonly changes: number;
+  /** Snapshots of a node's own, after each of which it forgets all that is committed and durable. */
+  readonly snapshots: number;
   /**
    * Whether whatever was sent may arrive at any later time, again and again or never: every loss, delay,
    * reordering and number of duplicates at once. The two limits on messages have no meaning then.
@@ -42,6 +47,8 @@ export const COUNTED = [
   "terms",
   "proposals",
   "crashes",
+  "changes",
+  "snapshots",
   "duplicates",
   "heartbeats",
   "messages",
@@ -57,6 +64,9 @@ export const SMALL: Bounds = {
   terms: 1,
   proposals: 1,
   crashes: 0,
+  change: "none",
+  changes: 0,
+  snapshots: 0,
   duplicates: 0,
   heartbeats: 0,
   messages: 8,
@@ -76,6 +86,12 @@ export const PROFILES: Readonly<Record<string, Bounds>> = {
   "pre-vote": { ...SMALL, preVote: true, checkQuorum: true },
   /** Several inputs before the actions are taken, so that they merge. */
   batching: { ...SMALL, batching: true },
+  /** One voter of two is replaced, perhaps the leader, under one leader or two. */
+  membership: { ...SMALL, terms: 2, proposals: 0, change: "replace", changes: 1 },
+  /** One of three voters is removed, and one node crashes. */
+  removal: { ...SMALL, proposals: 0, crashes: 1, change: "remove", changes: 1 },
+  /** A leader forgets its log, and somebody else needs it. */
+  snapshot: { ...SMALL, proposals: 0, snapshots: 1, founders: 2 },
   /** Two elections, two leaders, and what they may do to each other. */
   long: { ...SMALL, terms: 2, crashes: 1 },
   /** Where the bugs of `BREAKS` show, unless they say otherwise. */
@@ -105,6 +121,45 @@ export function namesOf(bounds: Bounds): NodeId[] {
   return NAMES.slice(0, bounds.nodes);
 }
 
+/** Voters at first, and the voters of each configuration that may be changed to; by place. */
+interface ChangeOutline {
+  readonly from: readonly number[];
+  readonly to: readonly (readonly number[])[];
+}
+
+/** The changes of membership by name, for as many nodes as they name. */
+export const CHANGES: Readonly<Record<string, ChangeOutline>> = {
+  remove: { from: [0, 1, 2], to: [[0, 1]] },
+  add: { from: [0, 1], to: [[0, 1, 2]] },
+  replace: { from: [0, 1], to: [[0, 2]] },
+  "replace-all": { from: [0], to: [[1]] },
+  /** Two leaders may want different things. */
+  either: {
+    from: [0, 1, 2],
+    to: [
+      [0, 1],
+      [1, 2],
+    ],
+  },
+};
+
+/** The configuration that a group begins with, and those that it may be changed to. */
+export function configsOf(bounds: Bounds): { first: ClusterConfig; targets: readonly ClusterConfig[] } {
+  const change = CHANGES[bounds.change];
+  if (change === undefined) return { first: configOf(namesOf(bounds)), targets: [] };
+  const named = (places: readonly number[]): ClusterConfig => configOf(places.map(nameOf));
+  return { first: named(change.from), targets: change.to.map(named) };
+}
+
+/** Whether a renaming leaves every configuration as it is, so that a state renamed is the same state. */
+export function keepsConfigs(bounds: Bounds, renaming: readonly number[]): boolean {
+  const change = CHANGES[bounds.change];
+  if (change === undefined) return true;
+  return [change.from, ...change.to].every((places) =>
+    places.every((place) => places.includes(renaming[place] ?? -1)),
+  );
+}
+
 /** Throws if the bounds are not such as can be explored. */
 export function checkBounds(bounds: Bounds): void {
   const whole = (name: keyof Bounds, min: number, max: number): void => {
@@ -118,9 +173,18 @@ export function checkBounds(bounds: Bounds): void {
   whole("terms", 1, COUNT_MAX);
   whole("proposals", 0, COUNT_MAX);
   whole("crashes", 0, COUNT_MAX);
+  whole("changes", 0, COUNT_MAX);
+  whole("snapshots", 0, COUNT_MAX);
   whole("duplicates", 0, COUNT_MAX);
   whole("heartbeats", 0, COUNT_MAX);
   // A write that is done may let both a campaign's questions and a new leader's first messages go.
   whole("messages", Math.max(1, 2 * (bounds.nodes - 1)), 64);
   whole("writes", 1, 8);
+  const change = CHANGES[bounds.change];
+  if (change === undefined && bounds.change !== "none") {
+    throw new RangeError(`change is none or one of ${Object.keys(CHANGES).join(", ")}, not ${bounds.change}`);
+  }
+  const named = 1 + Math.max(-1, ...(change === undefined ? [] : [change.from, ...change.to].flat()));
+  if (named > bounds.nodes) throw new RangeError(`the change ${bounds.change} takes ${named} nodes`);
+  if (bounds.changes > 0 && change === undefined) throw new RangeError("changes above 0 ask for a change");
 }

@@ -12,6 +12,18 @@ export interface Break {
   readonly bounds?: Partial<Bounds>;
 }
 
+/** A change of membership, under one leader or two. */
+const MEMBERSHIP: Partial<Bounds> = { proposals: 0, change: "replace", changes: 1 };
+
+/** The only voter hands over to another node: every vote and every disk counts. */
+const HANDOVER: Partial<Bounds> = {
+  proposals: 0,
+  nodes: 2,
+  founders: 1,
+  change: "replace-all",
+  changes: 1,
+};
+
 /** Bugs that other implementations had, or that the paper warns of. The exploration must find each. */
 export const BREAKS: readonly Break[] = [
   {
@@ -134,5 +146,94 @@ export const BREAKS: readonly Break[] = [
     from: "this.#match = Math.max(this.#match, match);",
     to: "this.#match = match;",
     bounds: { terms: 1 },
+  },
+  {
+    name: "leave-joint-early",
+    title: "The joint configuration is left before it is committed (§6)",
+    file: "membership.ts",
+    from: "if (index > state.commit) return;",
+    to: "",
+    bounds: MEMBERSHIP,
+  },
+  {
+    name: "count-new-only",
+    title: "While the configuration is joint, a majority of the new part is enough (§6)",
+    file: "quorum.ts",
+    from: "return config.outgoingVoters.length === 0",
+    to: "return config.outgoingVoters.length >= 0",
+    bounds: HANDOVER,
+  },
+  {
+    name: "removed-leader-counts",
+    title: "A leader that is no voter of the new configuration counts itself (§6)",
+    file: "commit.ts",
+    from: "const index = quorumValue(state.config, (id) =>",
+    to: "const counted = state.isVoter ? state.config : { ...state.config, voters: [...state.config.voters, state.id] };\n  const index = quorumValue(counted, (id) =>",
+    bounds: { ...MEMBERSHIP, start: "half-changed", change: "replace", terms: 2 },
+  },
+  {
+    name: "one-step-change",
+    title: "The voters are changed without a joint configuration in between (§6)",
+    file: "config.ts",
+    from: "return { ...target, outgoingVoters: current.voters };",
+    to: "return target;",
+    bounds: MEMBERSHIP,
+  },
+  {
+    name: "change-during-change",
+    title: "A change begins before the one before it is committed",
+    file: "membership.ts",
+    from: 'if (index > state.commit || isJoint(config)) return "change-under-way";',
+    to: "",
+    bounds: { ...MEMBERSHIP, change: "either", changes: 2, terms: 1 },
+  },
+  {
+    name: "config-survives-truncation",
+    title: "A configuration stays in force when its entry is overwritten",
+    file: "log.ts",
+    from: "while ((this.#configs.at(-1)?.index ?? 0) >= index) this.#configs.pop();",
+    to: "",
+    bounds: { ...MEMBERSHIP, change: "remove", changes: 0, start: "lone-change", terms: 3 },
+  },
+  {
+    name: "config-when-committed",
+    title:
+      "A follower uses a configuration only once it is committed, and not from when it is in its log (§6)",
+    file: "state.ts",
+    from: "return this.log.config.config;",
+    to: 'return this.log.configAt(this.role === "leader" ? this.log.last.index : Math.max(this.commit, 1)).config;',
+    bounds: { ...HANDOVER, crashes: 1 },
+  },
+  {
+    name: "removed-leader-forgets-vote",
+    title: "A leader that steps down in its term forgets its vote",
+    file: "state.ts",
+    from: "this.votes.clear();\n    this.ownVoteId = null;\n    this.progress.clear();",
+    to: "this.votes.clear();\n    this.ownVoteId = null;\n    if (this.progress.size > 0 && term === this.#term) { this.#votedFor = null; this.#saveHardState(); }\n    this.progress.clear();",
+    bounds: { ...HANDOVER, terms: 1 },
+  },
+  {
+    name: "snapshot-latest-config",
+    title: "A snapshot keeps the latest configuration, and not the one at its index (§7)",
+    file: "log.ts",
+    from: "const { config } = this.configAt(index);",
+    to: "const { config } = this.config;",
+    bounds: { ...MEMBERSHIP, snapshots: 1 },
+  },
+  {
+    name: "snapshot-keeps-conflict",
+    title: "A log that differs at the snapshot's end is kept as it is (§7, Figure 13)",
+    file: "snapshot.ts",
+    from: "else if (!state.log.contains(position)) state.replaceLog(position, config);",
+    to: "else if (position.index > state.log.last.index) state.replaceLog(position, config);",
+    bounds: { start: "deposed-leader", terms: 3, proposals: 0, snapshots: 1 },
+  },
+  {
+    name: "snapshot-commit-forgotten",
+    title: "A node that installs a snapshot does not know that what it covers is committed",
+    file: "snapshot.ts",
+    from: "  state.commitTo(position.index);\n",
+    to: "",
+    bounds: { proposals: 0, snapshots: 1, founders: 2, terms: 1 },
   },
 ];

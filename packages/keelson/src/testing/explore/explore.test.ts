@@ -4,8 +4,8 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { PROFILES, SMALL, type Bounds } from "./bounds.ts";
 import { BREAKS } from "./breaks.ts";
 import { Explorer, type Result } from "./explorer.ts";
-import type { Host } from "./host.ts";
-import { STARTS } from "./start.ts";
+import { configIn, type Host } from "./host.ts";
+import { changeOf, STARTS } from "./start.ts";
 
 const SCRIPT = path.join(import.meta.dirname, "../../../../../scripts/explore.ts");
 const FEW_STATES = 5_000;
@@ -59,9 +59,46 @@ describe("an exploration", () => {
   });
 
   it.each(STARTS)("holds from the moment %s on", (start) => {
-    const result = explore({ start, terms: 3, crashes: 1, heartbeats: 1 }, FEW_STATES);
+    const result = explore(
+      { start, change: changeOf(start), terms: 3, crashes: 1, heartbeats: 1 },
+      FEW_STATES,
+    );
     expect(result.found).toBeNull();
     expect(result.states).toBeGreaterThanOrEqual(FEW_STATES);
+  });
+
+  it("visits every state of a change of membership under one leader, with a crash", () => {
+    const explorer = new Explorer({ ...SMALL, ...PROFILES["membership"], terms: 1, crashes: 1 }, Infinity);
+    const result = explorer.run();
+    expect(result).toMatchObject({ complete: true, found: null });
+    expect(result.states).toBeGreaterThanOrEqual(12_000);
+    const hosts = hostsOf(explorer);
+    const isChanged = ({ memory, node }: Host): boolean =>
+      configIn(memory[node.commit - 1]?.payload ?? 0)?.voters.join() === "n1,n3";
+    // It ends under a leader that stays, and under one that was replaced and stepped down.
+    expect(hosts.some((host) => host.id === "n1" && host.node.role === "leader" && isChanged(host))).toBe(
+      true,
+    );
+    expect(hosts.some((host) => host.id === "n2" && host.node.role === "follower" && isChanged(host))).toBe(
+      true,
+    );
+    expect(hosts.some(({ id, node }) => id === "n3" && node.role === "leader")).toBe(false);
+  });
+
+  it("visits every state of a snapshot that another node needs, and installs", () => {
+    const explorer = new Explorer({ ...SMALL, ...PROFILES["snapshot"] }, Infinity);
+    const result = explorer.run();
+    expect(result).toMatchObject({ complete: true, found: null });
+    expect(result.states).toBeGreaterThanOrEqual(12_000);
+    // n3 had nothing and gets everything at once.
+    expect(hostsOf(explorer).some(({ node, disk }) => node.role === "follower" && disk.covered === 2)).toBe(
+      true,
+    );
+  });
+
+  it("exchanges only names that every configuration treats alike", () => {
+    expect(new Explorer({ ...SMALL, change: "remove" }, 1).atlas.renamings).toHaveLength(2);
+    expect(new Explorer({ ...SMALL, change: "replace" }, 1).atlas.renamings).toHaveLength(1);
   });
 
   it.each([
@@ -69,6 +106,8 @@ describe("an exploration", () => {
     ["pre-vote and check-quorum", { preVote: true, checkQuorum: true }],
     ["several inputs before the actions are taken", { batching: true }],
     ["a state machine that survives", { durableMachine: true, crashes: 1 }],
+    ["changes to different configurations", { change: "either", changes: 2, proposals: 0 }],
+    ["a learnt configuration and a snapshot", { change: "add", changes: 1, snapshots: 1, crashes: 1 }],
     ["nodes that have yet to hear of the cluster", { founders: 1, crashes: 1 }],
   ])("holds with %s", (_, changes) => {
     expect(explore(changes, FEW_STATES)).toMatchObject({ found: null });
@@ -79,6 +118,16 @@ describe("an exploration", () => {
       "nodes is a whole number from 1 to 5, not 6",
     );
     expect(() => new Explorer({ ...SMALL, messages: 1, echo: false }, 1)).toThrow("messages");
+    expect(() => new Explorer({ ...SMALL, change: "everything" }, 1)).toThrow(
+      "change is none or one of remove",
+    );
+    expect(() => new Explorer({ ...SMALL, changes: 1 }, 1)).toThrow("ask for a change");
+    expect(() => new Explorer({ ...SMALL, change: "remove", nodes: 2, founders: 2 }, 1)).toThrow(
+      "takes 3 nodes",
+    );
+    expect(() => new Explorer({ ...SMALL, start: "lone-change" }, 1)).toThrow(
+      "a moment of the change remove",
+    );
     expect(() => new Explorer({ ...SMALL, start: "elsewhere" }, 1)).toThrow("start is one of fresh");
   });
 });

@@ -1,6 +1,18 @@
 import { ProtocolViolation } from "../../core/index.ts";
-import { Atlas, crash, deliver, isHeartbeat, propose, type HostFacts, type Move } from "./atlas.ts";
-import { checkBounds, type Bounds } from "./bounds.ts";
+import {
+  Atlas,
+  change,
+  crash,
+  deliver,
+  INSTALL_CRASH_EVENT,
+  isHeartbeat,
+  propose,
+  SNAPSHOT_EVENT,
+  type HostFacts,
+  type Move,
+} from "./atlas.ts";
+import { checkBounds, configsOf, type Bounds } from "./bounds.ts";
+import type { HostEvent } from "./host.ts";
 import { checkGroup, checkLogMatching, checkMatch } from "./invariants.ts";
 import { IntegerList, StateQueue } from "./lists.ts";
 import { PairTable } from "./pair-table.ts";
@@ -22,6 +34,8 @@ const PROPOSALS = 0;
 const CRASHES = 1;
 const DUPLICATES = 2;
 const HEARTBEATS = 3;
+const CHANGES = 4;
+const SNAPSHOTS = 5;
 
 /** One thing that can happen to the group. */
 export type GroupEvent =
@@ -66,6 +80,8 @@ export class Explorer {
   readonly atlas: Atlas;
   readonly #bounds: Bounds;
   readonly #statesMax: number;
+  /** Whether all names can be exchanged. */
+  readonly #isSymmetric: boolean;
   readonly #start: Start;
   readonly #visited = new PairTable(1 << 20);
   /** By state: the state that it was found from, and by which event. */
@@ -90,6 +106,7 @@ export class Explorer {
     this.#statesMax = statesMax;
     this.#start = startOf(bounds);
     this.atlas = new Atlas(bounds);
+    this.#isSymmetric = bounds.change === "none";
   }
 
   /** Explores until all is seen, something is found, or there are `statesMax` states; or `onProgress` says false. */
@@ -129,6 +146,7 @@ export class Explorer {
     if (event.type === "host") return this.#applyHostEvent(state, event.place, event.event);
     const place = this.atlas.receiverOf(event.letter);
     const host = state[HOSTS + place] ?? -1;
+    if (this.#beginsTooLateTerm(host, event.letter)) return undefined;
     const move = this.atlas.move(host, deliver(event.letter));
     // A message that does nothing may as well stay under way.
     if (move.host === host && !this.#isNews(state, move.letters)) return undefined;
@@ -141,15 +159,16 @@ export class Explorer {
     const host = state[HOSTS + place] ?? -1;
     const move = this.atlas.move(host, event);
     const type = this.atlas.eventOf(event).type;
-    const counted =
-      type === "propose"
-        ? one(PROPOSALS)
-        : type === "crash"
-          ? one(CRASHES)
-          : type === "heartbeat" || type === "lonely-heartbeat"
-            ? one(HEARTBEATS)
-            : 0;
-    return this.#moved(state, place, move, counted, null);
+    // A change that is refused is no change.
+    if (type === "change" && move.host === host) return undefined;
+    return this.#moved(state, place, move, countedAs(type), null);
+  }
+
+  /** A leader that was removed asks another to campaign: that, too, ends with the last term. */
+  #beginsTooLateTerm(host: number, letter: number): boolean {
+    if (this.#bounds.changes === 0) return false;
+    const { type } = this.atlas.letters.at(letter).message;
+    return type === "timeout-now" && this.atlas.facts(host).term > this.#bounds.terms;
   }
 
   /** The state after a host's step, if there is room for what it wants; the group's invariants hold there. */
@@ -229,13 +248,18 @@ export class Explorer {
   }
 
   #eventsOf(facts: HostFacts): number[] {
-    const { proposals, crashes, heartbeats } = this.#bounds;
+    const { proposals, crashes, heartbeats, changes, snapshots } = this.#bounds;
     const mayBeat = this.#left(HEARTBEATS, heartbeats);
     const events = facts.events.filter((event) => !isHeartbeat(event) || mayBeat);
     if (facts.leads && this.#left(PROPOSALS, proposals)) events.push(propose(this.#count(PROPOSALS) + 1));
     if (this.#left(CRASHES, crashes)) {
       for (let steps = 0; steps <= facts.writeSteps; steps++) events.push(crash(steps));
+      if (facts.installs) events.push(INSTALL_CRASH_EVENT);
     }
+    if (facts.mayChange && this.#left(CHANGES, changes)) {
+      for (const target of configsOf(this.#bounds).targets.keys()) events.push(change(target));
+    }
+    if (facts.maySnapshot && this.#left(SNAPSHOTS, snapshots)) events.push(SNAPSHOT_EVENT);
     return events;
   }
 
@@ -317,7 +341,8 @@ export class Explorer {
       this.#signatures[place] = this.atlas.facts(state[HOSTS + place] ?? -1).signature;
     }
     for (const [by, renaming] of this.atlas.renamings.entries()) {
-      if (!this.#isOrdered(by)) continue;
+      // Not every renaming may be allowed; then there may be none that brings about the order.
+      if (this.#isSymmetric && !this.#isOrdered(by)) continue;
       const candidate = this.#renamed(state, by, renaming);
       if (best !== null && !isLess(candidate, best)) continue;
       best = candidate;
@@ -365,6 +390,26 @@ export class Explorer {
 
   #result(complete: boolean, found: Found | null): Result {
     return { ...this.#progress(), complete, found };
+  }
+}
+
+/** What an event adds to the counts. */
+function countedAs(type: HostEvent["type"]): number {
+  switch (type) {
+    case "propose":
+      return one(PROPOSALS);
+    case "crash":
+    case "install-crash":
+      return one(CRASHES);
+    case "heartbeat":
+    case "lonely-heartbeat":
+      return one(HEARTBEATS);
+    case "change":
+      return one(CHANGES);
+    case "snapshot":
+      return one(SNAPSHOTS);
+    default:
+      return 0;
   }
 }
 

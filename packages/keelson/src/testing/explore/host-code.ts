@@ -41,6 +41,10 @@ export function renameHost(renaming: Renaming, host: Host): Host {
     const { entries: _, ...rest } = letter({ to, message, entries: [] });
     return rest;
   };
+  const sender = <T extends { readonly from: NodeId }>(message: T): T => ({
+    ...message,
+    from: name(message.from),
+  });
   const vote = <T extends { readonly votedFor: NodeId | null }>(hard: T): T => ({
     ...hard,
     votedFor: renamedOrNull(renaming, hard.votedFor),
@@ -50,6 +54,7 @@ export function renameHost(renaming: Renaming, host: Host): Host {
     ...host,
     id: name(id),
     disk: { ...disk, hardState: vote(disk.hardState) },
+    wanted: host.wanted && { ...host.wanted, offer: sender(host.wanted.offer) },
     writes: writes.map((write) => ({
       ...write,
       hardState: write.hardState && vote(write.hardState),
@@ -67,18 +72,22 @@ export function renameHost(renaming: Renaming, host: Host): Host {
         hardState: outbox.hardState && vote(outbox.hardState),
         messages: outbox.messages.map(outgoing),
         messagesAfterPersist: outbox.messagesAfterPersist.map(outgoing),
+        snapshots: outbox.snapshots.map(name).sort(),
+        installSnapshot: outbox.installSnapshot && sender(outbox.installSnapshot),
       },
     },
   };
 }
 
 /** A text that is equal for equal hosts only. */
-export function encodeHost({ id, node, memory, disk, writes, stirred }: Host): string {
+export function encodeHost({ id, node, memory, disk, writes, wanted, stirred }: Host): string {
   const { outbox } = node;
   const gathered =
     outbox.hardState === null &&
     outbox.append === null &&
     outbox.commit === null &&
+    outbox.snapshots.length === 0 &&
+    outbox.installSnapshot === null &&
     outbox.messages.length + outbox.messagesAfterPersist.length === 0
       ? 0
       : outbox;
@@ -106,6 +115,7 @@ export function encodeHost({ id, node, memory, disk, writes, stirred }: Host): s
       p.waiting ? 1 : 0,
       p.roundAcked,
       p.heartbeatDue ? 1 : 0,
+      p.departure === null ? 0 : [p.departure.index, p.departure.round],
     ]),
     [node.termStart, node.round],
     gathered,
@@ -113,6 +123,8 @@ export function encodeHost({ id, node, memory, disk, writes, stirred }: Host): s
     encodeLog(memory),
     disk.hardState,
     encodeLog(disk.log),
+    [disk.covered, node.log.base.index],
+    wanted === null ? 0 : wanted,
     writes.map((write) => ({ ...write, entries: encodeLog(write.entries) })),
     stirred ? 1 : 0,
   ]);
@@ -132,6 +144,7 @@ export function signatureOf({ id, node, memory, disk, writes }: Host): string {
     node.progress.map(([, { match, next, state }]) => `${match} ${next} ${state}`).sort(),
     encodeLog(memory),
     encodeLog(disk.log),
+    [disk.covered, node.log.base.index],
     disk.hardState.term,
     writes.length,
   ]);

@@ -1,9 +1,14 @@
 import {
   configOf,
-  EMPTY_LOG,
+  EMPTY_CONFIG,
+  ORIGIN,
   RaftNode,
+  sameConfig,
   type Actions,
+  type ClusterConfig,
+  type ConfigAt,
   type HardState,
+  type InstallSnapshot,
   type LogImage,
   type Message,
   type NodeId,
@@ -12,15 +17,40 @@ import {
   type RaftNodeOptions,
   type TermRun,
 } from "../../core/index.ts";
-import { namesOf, type Bounds } from "./bounds.ts";
+import { configsOf, nameOf, placeOf, type Bounds } from "./bounds.ts";
 import { invariant } from "./violation.ts";
 
-/** What an entry holds: a proposal's number from 1 on, or one of the two below. */
+/** What an entry holds: a proposal's number from 1 on, or a new leader's blank, or, below 0, a configuration. */
 export type Payload = number;
 /** A new leader's first entry. */
 export const BLANK: Payload = 0;
-/** The first configuration, the only one there is. */
-export const CONFIG: Payload = -1;
+
+/** A configuration as a payload: a bit for each voter, and from here on one for each outgoing voter. No learners. */
+const OUTGOING_BIT = 5;
+
+export function payloadOf({ voters, outgoingVoters }: ClusterConfig): Payload {
+  const bits = (ids: readonly NodeId[]): number => ids.reduce((sum, id) => sum + 2 ** placeOf(id), 0);
+  return -(bits(voters) + bits(outgoingVoters) * 2 ** OUTGOING_BIT);
+}
+
+/** The configuration that a payload is; null: it is none. */
+export function configIn(payload: Payload): ClusterConfig | null {
+  if (payload >= 0) return null;
+  const named = (bits: number): NodeId[] =>
+    Array.from({ length: OUTGOING_BIT }, (_, place) => place)
+      .filter((place) => Math.floor(bits / 2 ** place) % 2 === 1)
+      .map(nameOf);
+  const outgoing = Math.floor(-payload / 2 ** OUTGOING_BIT);
+  return { ...configOf(named(-payload)), outgoingVoters: named(outgoing) };
+}
+
+/** The configurations among entries, each with its index. */
+export function configsIn(log: readonly Entry[]): ConfigAt[] {
+  return log.flatMap(({ payload }, at) => {
+    const config = configIn(payload);
+    return config === null ? [] : [{ index: at + 1, config }];
+  });
+}
 
 /** An entry; its index is its place in the log, from 1. */
 export interface Entry {
@@ -28,7 +58,7 @@ export interface Entry {
   readonly payload: Payload;
 }
 
-/** A message on its way, with the payloads that its sender attached. */
+/** A message on its way, with the payloads that its sender attached; with a snapshot, all that it covers. */
 export interface Letter {
   readonly to: NodeId;
   readonly message: Message;
@@ -38,7 +68,10 @@ export interface Letter {
 /** What a crash does not take. */
 export interface Disk {
   readonly hardState: HardState;
+  /** All entries, those too that a snapshot covers: the state machine's state is what they say. */
   readonly log: readonly Entry[];
+  /** How many a snapshot covers. */
+  readonly covered: number;
 }
 
 /** A write under way, and what may be sent once it is durable. */
@@ -61,6 +94,8 @@ export interface Host {
   readonly disk: Disk;
   /** Oldest first. */
   readonly writes: readonly Write[];
+  /** A snapshot that the node wants installed, with what it covers. */
+  readonly wanted: { readonly offer: InstallSnapshot; readonly entries: readonly Entry[] } | null;
   /** Whether there was an input since the actions were taken last. */
   readonly stirred: boolean;
 }
@@ -75,6 +110,12 @@ export type HostEvent =
   | { readonly type: "lease-ends" }
   | { readonly type: "propose"; readonly payload: Payload }
   | { readonly type: "deliver"; readonly letter: Letter }
+  | { readonly type: "change"; readonly target: number }
+  | { readonly type: "snapshot" }
+  /** The snapshot that is wanted is on disk, and the node hears of it. */
+  | { readonly type: "install" }
+  /** It is on disk, and the node crashes before it hears of it. */
+  | { readonly type: "install-crash" }
   | { readonly type: "persist" }
   | { readonly type: "drain" }
   /** Loses all but the disk and the first `steps` steps of the writes under way; then restarts. */
@@ -112,21 +153,27 @@ export function newHost(bounds: Bounds, id: NodeId, founder: boolean): Host {
   const node = RaftNode.start(optionsOf(bounds, id));
   const log: Entry[] = [];
   if (founder) {
-    node.createCluster(namesOf(bounds), 0);
+    const { first } = configsOf(bounds);
+    node.createCluster(first.voters, 0);
     const actions = node.takeActions();
     node.handlePersisted(actions.persistId, 0);
     node.takeActions();
-    log.push({ term: 1, payload: CONFIG });
+    log.push({ term: 1, payload: payloadOf(first) });
   }
   const hardState = { term: node.term, votedFor: node.votedFor };
-  const disk = { hardState, log };
-  return normalise(bounds, { id, node: node.capture(), memory: log, disk, writes: [], stirred: false });
+  const disk = { hardState, log, covered: 0 };
+  const host = { id, node: node.capture(), memory: log, disk, writes: [], wanted: null, stirred: false };
+  return normalise(bounds, host);
 }
 
 /** Lets one thing happen to a host. Throws what the node throws. */
 export function step(bounds: Bounds, before: Host, event: HostEvent): Step {
   if (event.type === "crash")
     return { host: normalise(bounds, crash(bounds, before, event.steps)), sent: [] };
+  if (event.type === "install-crash") {
+    const host = restart(bounds, before.id, installed(before.disk, before.wanted), 0);
+    return { host: normalise(bounds, host), sent: [] };
+  }
   if (event.type === "lease-ends") {
     return { host: { ...before, node: { ...before.node, leaderHeardAt: LONG_AGO_MS } }, sent: [] };
   }
@@ -141,20 +188,26 @@ function lonely(host: Host): Host {
   return { ...host, node: { ...host.node, progress } };
 }
 
-type Input = Exclude<HostEvent, { type: "crash" | "lease-ends" | "drain" }>;
+type Input = Exclude<HostEvent, { type: "crash" | "install-crash" | "lease-ends" | "drain" }>;
 
 /** A host that runs for the length of one event. */
 class Machine {
+  readonly #bounds: Bounds;
   readonly #id: NodeId;
   readonly #node: RaftNode;
+  #wanted: Host["wanted"];
+  /** The last snapshot that was offered. */
+  #offered: Letter | null = null;
   #memory: Entry[];
   #disk: Disk;
   #writes: Write[];
   #stirred: boolean;
   readonly sent: { letter: Letter; disk: Disk }[] = [];
 
-  constructor(bounds: Bounds, { id, node, memory, disk, writes, stirred }: Host) {
+  constructor(bounds: Bounds, { id, node, memory, disk, writes, wanted, stirred }: Host) {
+    this.#bounds = bounds;
     this.#id = id;
+    this.#wanted = wanted;
     this.#node = RaftNode.revive(optionsOf(bounds, id), node);
     this.#memory = [...memory];
     this.#disk = disk;
@@ -169,6 +222,7 @@ class Machine {
       memory: this.#memory,
       disk: this.#disk,
       writes: this.#writes,
+      wanted: this.#wanted,
       stirred: this.#stirred,
     };
   }
@@ -189,6 +243,15 @@ class Machine {
           this.#memory.push({ term: this.#node.term, payload: event.payload });
         }
         break;
+      case "change":
+        this.#change(event.target);
+        break;
+      case "snapshot":
+        this.#compact();
+        break;
+      case "install":
+        this.#install();
+        break;
       case "deliver":
         this.#receive(event.letter);
         break;
@@ -196,7 +259,7 @@ class Machine {
         this.#persist();
         break;
     }
-    this.#coverBlank();
+    this.#addOwn();
     invariant(
       this.#memory.length === this.#node.log.last.index,
       () => `DRIVER: ${this.#id} has entries that no message and no proposal brought`,
@@ -205,13 +268,17 @@ class Machine {
 
   /** The entries that the node takes from the message are kept, from the first that its log did not hold. */
   #receive({ message, entries }: Letter): void {
+    if (message.type === "install-snapshot") this.#offered = { to: this.#id, message, entries };
     if (message.type !== "append-entries") {
       this.#node.handleMessage(message, 0);
       return;
     }
     const { prev } = message.entries;
-    const holds = (entry: Entry, at: number): boolean =>
-      this.#node.log.termAt(prev.index + 1 + at) === entry.term;
+    const { log } = this.#node;
+    const holds = (entry: Entry, at: number): boolean => {
+      const index = prev.index + 1 + at;
+      return index <= log.base.index || log.termAt(index) === entry.term;
+    };
     const first = entries.findIndex((entry, at) => !holds(entry, at));
     this.#node.handleMessage(message, 0);
     const fresh = entries[first];
@@ -233,17 +300,47 @@ class Machine {
     this.#node.handlePersisted(write.persistId, 0);
   }
 
-  /** A new leader's first entry is the node's own. */
-  #coverBlank(): void {
-    const { last } = this.#node.log;
-    if (this.#node.role === "leader" && this.#memory.length === last.index - 1) {
-      this.#memory.push({ term: last.term, payload: BLANK });
+  #change(target: number): void {
+    const config = configsOf(this.#bounds).targets[target];
+    if (config !== undefined && !sameConfig(config, this.#node.config)) this.#node.proposeConfig(config, 0);
+  }
+
+  /** The state machine's state is on disk up to here, and the log before it is forgotten. */
+  #compact(): void {
+    const covered = Math.min(this.#node.commitIndex, this.#node.durableIndex);
+    this.#disk = { ...this.#disk, covered };
+    this.#node.handleCompacted(covered, 0);
+  }
+
+  #install(): void {
+    if (this.#wanted === null) return;
+    const { offer, entries } = this.#wanted;
+    this.#disk = installed(this.#disk, this.#wanted);
+    this.#wanted = null;
+    if (offer.last.index <= this.#node.log.base.index) return;
+    this.#node.handleSnapshotInstalled(offer.last, offer.config, 0);
+    this.#memory = [...entries, ...this.#memory.slice(entries.length, this.#node.log.last.index)];
+  }
+
+  /** A new leader's first entry, and the steps of a change of membership, are the node's own. */
+  #addOwn(): void {
+    const { log, role } = this.#node;
+    while (role === "leader" && this.#memory.length < log.last.index) {
+      const index = this.#memory.length + 1;
+      const at = log.configAt(index);
+      const payload = at.index === index ? payloadOf(at.config) : BLANK;
+      this.#memory.push({ term: log.termAt(index) ?? 0, payload });
     }
   }
 
   drain(): void {
     const actions = this.#node.takeActions();
     this.#stirred = false;
+    const { installSnapshot } = actions;
+    if (installSnapshot !== null && this.#offered?.message === installSnapshot) {
+      this.#wanted = { offer: installSnapshot, entries: this.#offered.entries };
+    }
+    for (const { to } of actions.snapshots) this.#send(this.#offerTo(to));
     if (actions.needsPersist) this.#writes.push(this.#writeOf(actions));
     for (const outgoing of actions.messages) this.#send(this.#letterOf(outgoing));
   }
@@ -257,6 +354,14 @@ class Machine {
       entries: append === null ? [] : this.#memory.slice(append.from - 1, append.to - 1),
       letters: messagesAfterPersist.map((outgoing) => this.#letterOf(outgoing)),
     };
+  }
+
+  #offerTo(to: NodeId): Letter {
+    const { base } = this.#node.log;
+    const { baseConfig: config } = this.#node.capture().log;
+    const { term } = this.#node;
+    const message = { type: "install-snapshot", from: this.#id, term, last: base, config, round: 0 } as const;
+    return { to, message, entries: this.#memory.slice(0, base.index) };
   }
 
   #letterOf({ to, message }: Outgoing): Letter {
@@ -277,6 +382,7 @@ export function stepsOf(write: Write): number {
 
 /** The disk after at most `steps` steps of a write, and how many were left over. */
 function written(disk: Disk, write: Write, steps: number): { disk: Disk; left: number } {
+  const { covered } = disk;
   let { hardState, log } = disk;
   let left = steps;
   if (write.hardState !== null && left > 0) {
@@ -295,7 +401,16 @@ function written(disk: Disk, write: Write, steps: number): { disk: Disk; left: n
     log = [...log, ...write.entries.slice(0, left)];
     left -= Math.min(left, write.entries.length);
   }
-  return { disk: { hardState, log }, left };
+  return { disk: { hardState, log, covered }, left };
+}
+
+/** The disk with a snapshot in place of what it covers; the rest of the log stays if it goes on from there. */
+function installed(disk: Disk, wanted: Host["wanted"]): Disk {
+  if (wanted === null || wanted.offer.last.index <= disk.covered) return disk;
+  const { last } = wanted.offer;
+  const held = disk.log[last.index - 1]?.term === last.term;
+  const log = [...wanted.entries, ...(held ? disk.log.slice(last.index) : [])];
+  return { ...disk, log, covered: last.index };
 }
 
 function crash(bounds: Bounds, before: Host, steps: number): Host {
@@ -306,7 +421,7 @@ function crash(bounds: Bounds, before: Host, steps: number): Host {
     ({ disk, left } = written(disk, write, left));
   }
   const { id } = before;
-  const applied = Math.min(before.node.commit, before.node.durable);
+  const applied = Math.min(before.node.commit, before.node.durable, disk.log.length);
   return restart(bounds, id, disk, bounds.durableMachine ? applied : 0);
 }
 
@@ -317,22 +432,41 @@ export function restartedHost(bounds: Bounds, id: NodeId, disk: Disk): Host {
 
 function restart(bounds: Bounds, id: NodeId, disk: Disk, commit: number): Host {
   const options = optionsOf(bounds, id);
-  const { hardState, log } = disk;
+  const { hardState, log, covered } = disk;
+  const known = Math.max(commit, covered);
   const node =
     log.length === 0 && hardState.term === 0
       ? RaftNode.start(options)
-      : RaftNode.restart({ ...options, now: 0, hardState, log: imageOf(bounds, log), commit });
-  return { id, node: node.capture(), memory: log, disk, writes: [], stirred: false };
+      : RaftNode.restart({ ...options, now: 0, hardState, log: imageOf(disk), commit: known });
+  return { id, node: node.capture(), memory: log, disk, writes: [], wanted: null, stirred: false };
 }
 
-/** What the core needs to know of a stored log that begins at 1. */
-export function imageOf(bounds: Bounds, log: readonly Entry[]): LogImage {
+/** What the core needs to know of a stored log. */
+export function imageOf({ log, covered }: Pick<Disk, "log" | "covered">): LogImage {
   const terms: TermRun[] = [];
   for (const [at, { term }] of log.entries()) {
-    if (terms.at(-1)?.term !== term) terms.push({ index: at + 1, term });
+    if (at >= covered && terms.at(-1)?.term !== term) terms.push({ index: at + 1, term });
   }
-  const configs = log[0]?.payload === CONFIG ? [{ index: 1, config: configOf(namesOf(bounds)) }] : [];
-  return { ...EMPTY_LOG, terms, configs, lastIndex: log.length };
+  const term = log[covered - 1]?.term;
+  const base = term === undefined ? ORIGIN : { term, index: covered };
+  const all = configsIn(log);
+  const baseConfig = all.findLast(({ index }) => index <= covered)?.config ?? EMPTY_CONFIG;
+  const configs = all.filter(({ index }) => index > covered);
+  return { base, baseConfig, terms, configs, lastIndex: log.length };
+}
+
+/** Whether the node takes for configurations what its entries say: the last of them is in force (§6). */
+export function configsAgree({ node, memory }: Host): boolean {
+  const { base, baseConfig, configs, lastIndex } = node.log;
+  const expected = imageOf({ log: memory.slice(0, lastIndex), covered: base.index });
+  return (
+    sameConfig(expected.baseConfig, baseConfig) &&
+    configs.length === expected.configs.length &&
+    configs.every(({ index, config }, at) => {
+      const entry = expected.configs[at];
+      return entry?.index === index && sameConfig(entry.config, config);
+    })
+  );
 }
 
 /**
@@ -365,12 +499,21 @@ function normalise(bounds: Bounds, host: Host): Host {
       outbox: { ...node.outbox, persistId: rank(node.outbox.persistId) },
       votes: [...node.votes].sort(),
       progress: node.progress
-        .map(([id, progress]) => [id, { ...progress, activeAt: 0 }] as const)
+        .map(
+          ([id, progress]) => [id, { ...progress, activeAt: 0, departure: departureOf(progress) }] as const,
+        )
         .sort(([a], [b]) => (a < b ? -1 : 1)),
       termStart: leads ? node.termStart : 0,
       round: leads ? node.round : 0,
     },
   };
+}
+
+type MemberImage = NodeImage["progress"][number][1];
+
+/** Nobody is given up within the time that passes here. */
+function departureOf({ departure }: MemberImage): MemberImage["departure"] {
+  return departure === null ? null : { ...departure, until: LATE_MS };
 }
 
 /** Batches under way are 1, 2, ...; the one being gathered comes after them; all that are durable are 0. */

@@ -1,14 +1,25 @@
-import type { NodeId } from "../../core/index.ts";
+import { EMPTY_CONFIG, isJoint, sameConfig, type ClusterConfig, type NodeId } from "../../core/index.ts";
 import type { Committed, Ghost } from "./ghost.ts";
-import { CONFIG, type Disk, type Entry, type Host, type HostEvent, type Letter, type Step } from "./host.ts";
+import {
+  configIn,
+  configsAgree,
+  configsIn,
+  type Disk,
+  type Entry,
+  type Host,
+  type HostEvent,
+  type Letter,
+  type Step,
+} from "./host.ts";
 import { invariant } from "./violation.ts";
 
 /** The facts about one host's step that need no other host: MONO, PBR, ORD, and LM with itself. */
 export function checkStep(before: Host, event: HostEvent, { host: after, sent }: Step): void {
   checkDurableVote(before, after);
   checkOrder(after);
+  checkConfigs(after);
   for (const { letter, disk } of sent) checkPersistedBeforeSent(after, letter, disk);
-  if (event.type === "crash") return;
+  if (event.type === "crash" || event.type === "install-crash") return;
   const { id, node } = after;
   invariant(before.node.term <= node.term, () => `MONO: the term of ${id} fell`);
   invariant(before.node.commit <= node.commit, () => `MONO: the commit index of ${id} fell`);
@@ -52,6 +63,23 @@ function checkOrder({ id, node, memory, disk }: Host): void {
   }
 }
 
+/** CFG: what is in force is what the log's last configuration says, and each follows from the one before (§6). */
+function checkConfigs(host: Host): void {
+  invariant(
+    configsAgree(host),
+    () => `CFG: ${host.id} takes for its configurations what its log does not say`,
+  );
+  const configs = configsIn(host.memory);
+  for (const [at, { index, config }] of configs.entries()) {
+    const before = configs[at - 1]?.config;
+    if (before === undefined) continue;
+    const follows = isJoint(before)
+      ? sameConfig(config, { ...before, outgoingVoters: [] })
+      : isJoint(config) && sameConfig({ ...before, voters: config.outgoingVoters }, before);
+    invariant(follows, () => `CFG: ${host.id} has at ${index} a configuration that skips a step`);
+  }
+}
+
 /** PBR: nothing is said that a crash could make untrue (§5.1). */
 function checkPersistedBeforeSent({ id, memory }: Host, { to, message }: Letter, disk: Disk): void {
   const { term, votedFor } = disk.hardState;
@@ -80,7 +108,8 @@ export function checkGroup(ghost: Ghost, hosts: readonly Host[], at: number, bef
   const host = hosts[at];
   if (host === undefined) return ghost;
   const leaders = checkLeaders(ghost, host, before);
-  const committed = checkCommitted(ghost, hosts, host);
+  const committed = checkCommitted(ghost, hosts, host, before);
+  checkStepByStep(committed, host);
   if (leaders === ghost.leaders && committed === ghost.committed) return ghost;
   checkLeaderCompleteness(committed, hosts);
   return { leaders, committed };
@@ -98,7 +127,12 @@ function checkLeaders({ leaders }: Ghost, { id, node }: Host, before: Host): Gho
 }
 
 /** SMS, CQ: a committed entry is committed for ever, and first by a leader with a durable majority. */
-function checkCommitted({ committed }: Ghost, hosts: readonly Host[], host: Host): Ghost["committed"] {
+function checkCommitted(
+  { committed }: Ghost,
+  hosts: readonly Host[],
+  host: Host,
+  before: Host,
+): Ghost["committed"] {
   const { id, node, memory } = host;
   const ours = memory.slice(0, node.commit);
   const known = committed.slice(0, ours.length);
@@ -107,21 +141,55 @@ function checkCommitted({ committed }: Ghost, hosts: readonly Host[], host: Host
     () => `SMS: ${id} takes for committed what differs from what was committed before`,
   );
   if (ours.length <= committed.length) return committed;
-  invariant(node.role === "leader", () => `CQ: ${id} commits ${ours.length} before any leader did`);
+  // A leader that committed its own removal has stepped down in the same step.
+  const led = before.node.role === "leader" && before.node.term === node.term;
+  invariant(node.role === "leader" || led, () => `CQ: ${id} commits ${ours.length} before any leader did`);
   invariant(
     ours.at(-1)?.term === node.term,
     () =>
       `CQ: ${id} commits by counting an entry of term ${String(ours.at(-1)?.term)} in term ${node.term} (§5.4.2)`,
   );
-  const holding = hosts.filter(({ disk }) => sameEntries(disk.log.slice(0, ours.length), ours));
+  const holding = hosts
+    .filter(({ disk }) => sameEntries(disk.log.slice(0, ours.length), ours))
+    .map(nameOfHost);
   invariant(
-    holding.length * 2 > hosts.length,
-    () => `CQ: ${id} commits ${ours.length}, which only ${holding.length} of ${hosts.length} disks hold`,
+    hasBothMajorities(configAtCommit(host, before), holding),
+    () => `CQ: ${id} commits ${ours.length}, which only the disks of ${holding.join(", ")} hold`,
   );
   return [
     ...committed,
     ...ours.slice(committed.length).map((entry) => ({ ...entry, seenInTerm: node.term })),
   ];
+}
+
+/** Counted here and not by the core, whose counting is what is looked at. */
+function hasBothMajorities({ voters, outgoingVoters }: ClusterConfig, holding: readonly NodeId[]): boolean {
+  return [voters, outgoingVoters].every(
+    (part) => part.length === 0 || part.filter((id) => holding.includes(id)).length * 2 > part.length,
+  );
+}
+
+function nameOfHost({ id }: Host): NodeId {
+  return id;
+}
+
+/** The configuration whose quorums a commit needs: the last in the log; but in the step that commits C_old,new, that. */
+function configAtCommit({ node, memory }: Host, before: Host): ClusterConfig {
+  const configs = configsIn(memory);
+  const latest = configs.findLast(({ index }) => index <= node.commit);
+  if (latest !== undefined && isJoint(latest.config) && latest.index > before.node.commit)
+    return latest.config;
+  return configs.at(-1)?.config ?? EMPTY_CONFIG;
+}
+
+/** CFG: a leader enters a configuration only when the one before it is committed (§6). */
+function checkStepByStep(committed: Ghost["committed"], { id, node, memory }: Host): void {
+  const before = configsIn(memory).at(-2);
+  if (node.role !== "leader" || before === undefined) return;
+  invariant(
+    before.index <= committed.length,
+    () => `CFG: ${id} left the configuration at ${before.index} before it was committed`,
+  );
 }
 
 /** LC: a leader holds every entry that was committed before its term. */
@@ -179,5 +247,10 @@ function sameEntry(a: Entry, b: Entry | undefined): boolean {
 
 /** An entry in words. */
 export function describeEntry({ term, payload }: Entry): string {
-  return `${payload === CONFIG ? "config" : payload === 0 ? "blank" : `p${payload}`}@${term}`;
+  const config = configIn(payload);
+  if (config === null) return `${payload === 0 ? "blank" : `p${payload}`}@${term}`;
+  const names = [config.outgoingVoters, config.voters]
+    .filter((part) => part.length > 0)
+    .map((part) => part.join("+"));
+  return `{${names.join(" to ")}}@${term}`;
 }

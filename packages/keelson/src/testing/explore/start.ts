@@ -1,8 +1,8 @@
 import type { NodeId } from "../../core/index.ts";
 import type { Bounds } from "./bounds.ts";
-import { nameOf } from "./bounds.ts";
+import { configsOf, nameOf } from "./bounds.ts";
 import { NO_PAST, type Ghost } from "./ghost.ts";
-import { BLANK, CONFIG, newHost, restartedHost, type Entry, type Host, type Letter } from "./host.ts";
+import { BLANK, newHost, payloadOf, restartedHost, type Entry, type Host, type Letter } from "./host.ts";
 
 /** A group at some moment of its life. */
 export interface Start {
@@ -16,6 +16,8 @@ interface DiskOutline {
   readonly term: number;
   readonly votedFor: NodeId | null;
   readonly terms: readonly number[];
+  /** How many of the last entries are the steps of the first change that the bounds allow: C_old,new, then C_new. */
+  readonly steps?: number;
 }
 
 interface Outline {
@@ -114,17 +116,52 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
   },
 };
 
+/** Moments in a change of membership, and the change that each is a moment of. */
+const CHANGING: Readonly<Record<string, Outline & { readonly change: string }>> = {
+  // A leader of term 2 began a change alone; another leads term 3, and has nothing of it.
+  "lone-change": {
+    change: "remove",
+    disks: [
+      { term: 2, votedFor: "n1", terms: [1, 2, 2], steps: 1 },
+      { term: 3, votedFor: "n2", terms: [1, 2, 3] },
+      { term: 3, votedFor: "n2", terms: [1, 2] },
+    ],
+    committed: 2,
+    leaders: [null, null, "n1", "n2"],
+    letters: [],
+  },
+  // n2 leads term 2 and is being replaced by n3: both steps are in its log, and the first is committed.
+  "half-changed": {
+    change: "replace",
+    disks: [
+      { term: 2, votedFor: "n2", terms: [1, 2, 2], steps: 1 },
+      { term: 2, votedFor: "n2", terms: [1, 2, 2, 2], steps: 2 },
+      { term: 2, votedFor: null, terms: [1, 2, 2], steps: 1 },
+    ],
+    committed: 3,
+    leaders: [null, null, "n2"],
+    letters: [],
+  },
+};
+
 /** The names of all beginnings; `fresh` is the first configuration alone. */
-export const STARTS: readonly string[] = ["fresh", ...Object.keys(OUTLINES)];
+export const STARTS: readonly string[] = ["fresh", ...Object.keys(OUTLINES), ...Object.keys(CHANGING)];
+
+/** The change of membership that a beginning is a moment of; `none`: of none. */
+export function changeOf(start: string): string {
+  return CHANGING[start]?.change ?? "none";
+}
 
 export function startOf(bounds: Bounds): Start {
   if (!STARTS.includes(bounds.start)) {
     throw new RangeError(`start is one of ${STARTS.join(", ")}, not ${bounds.start}`);
   }
-  const outline = OUTLINES[bounds.start];
+  const { first } = configsOf(bounds);
+  const changing = CHANGING[bounds.start];
+  const outline = changing ?? OUTLINES[bounds.start];
   if (outline === undefined) {
     const hosts = Array.from({ length: bounds.nodes }, (_, place) =>
-      newHost(bounds, nameOf(place), place < bounds.founders),
+      newHost(bounds, nameOf(place), place < bounds.founders && first.voters.includes(nameOf(place))),
     );
     return { hosts, ghost: NO_PAST, letters: [] };
   }
@@ -132,17 +169,30 @@ export function startOf(bounds: Bounds): Start {
   if (bounds.nodes !== disks.length) {
     throw new RangeError(`${bounds.start} is a moment of ${disks.length} nodes, not of ${bounds.nodes}`);
   }
-  const hosts = disks.map(({ term, votedFor, terms }, place) =>
-    restartedHost(bounds, nameOf(place), { hardState: { term, votedFor }, log: logOf(terms) }),
+  if (changing !== undefined && changing.change !== bounds.change) {
+    throw new RangeError(`${bounds.start} is a moment of the change ${changing.change}`);
+  }
+  const hosts = disks.map((disk, place) =>
+    restartedHost(bounds, nameOf(place), {
+      hardState: { term: disk.term, votedFor: disk.votedFor },
+      log: logOf(bounds, disk),
+      covered: 0,
+    }),
   );
-  const entries = logOf(disks[0]?.terms ?? []).slice(0, committed);
+  const [firstDisk] = disks;
+  const entries = firstDisk === undefined ? [] : logOf(bounds, firstDisk).slice(0, committed);
   const seen = entries.map((entry) => ({ ...entry, seenInTerm: entries.at(-1)?.term ?? 1 }));
   return { hosts, ghost: { leaders, committed: seen }, letters };
 }
 
-function logOf(terms: readonly number[]): Entry[] {
+function logOf(bounds: Bounds, { terms, steps = 0 }: DiskOutline): Entry[] {
+  const { first, targets } = configsOf(bounds);
+  const [target = first] = targets;
+  const change = [{ ...target, outgoingVoters: first.voters }, target];
   return terms.map((term, at) => {
-    if (at === 0) return { term, payload: CONFIG };
+    if (at === 0) return { term, payload: payloadOf(first) };
+    const step = change[at - (terms.length - steps)];
+    if (step !== undefined) return { term, payload: payloadOf(step) };
     // Proposals of the past have numbers that none to come will have.
     return { term, payload: terms[at - 1] === term ? 100 + term : BLANK };
   });

@@ -70,6 +70,14 @@ function describeEvent(name: NodeId, event: HostEvent | null): string {
       return `${name}: the leader was not heard for the shortest election timeout`;
     case "propose":
       return `${name}: a client proposes p${event.payload}`;
+    case "change":
+      return `${name}: a change of membership is asked for`;
+    case "snapshot":
+      return `${name} takes a snapshot, and forgets what it covers`;
+    case "install":
+      return `${name} installs the snapshot that it was offered`;
+    case "install-crash":
+      return `${name} crashes when the snapshot that it was offered is on its disk, and restarts`;
     case "persist":
       return `${name}: the oldest write is durable, and reported so`;
     case "drain":
