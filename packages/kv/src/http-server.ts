@@ -30,7 +30,7 @@ import {
   textOf,
   type ConsistencyName,
 } from "./http-syntax.ts";
-import type { KvNode, Serving } from "./kv-node.ts";
+import { readFrom, type KvNode, type Serving } from "./kv-node.ts";
 import { listen } from "./listen.ts";
 import type { ListedKey } from "./state-machine.ts";
 
@@ -236,12 +236,12 @@ export class HttpServer {
     return Response.json({ index, version }, { headers: { ETag: etagOf(version) } });
   }
 
-  async #get(context: RequestContext, { node, store }: Serving): Promise<Response> {
+  async #get(context: RequestContext, serving: Serving): Promise<Response> {
     const target = targetOf(context);
     const key = keyOf(target);
     const consistency = consistencyOf(parametersOf(target, ["consistency"]).get("consistency"));
-    const age = stalenessHeaders(node, consistency);
-    const found = await node.read(() => store.get(key), { consistency });
+    const age = stalenessHeaders(serving.node, consistency);
+    const found = await readFrom(serving, () => serving.store.get(key), { consistency });
     if (found === null) return failure(errorAnswer(404, "NOT_FOUND", "the key has no value", age));
     // A cache in between would make a linearizable read a stale one.
     const headers = { ETag: etagOf(found.version), "Cache-Control": "no-cache", ...age };
@@ -258,15 +258,17 @@ export class HttpServer {
     });
   }
 
-  async #list(context: RequestContext, { node, store }: Serving): Promise<Response> {
+  async #list(context: RequestContext, serving: Serving): Promise<Response> {
     const parameters = parametersOf(targetOf(context), ["prefix", "limit", "after", "consistency"]);
     const consistency = consistencyOf(parameters.get("consistency"));
     const limit = limitOf(parameters.get("limit"));
     const prefix = parameters.get("prefix") ?? Buffer.alloc(0);
     const after = parameters.get("after");
     const options = after === undefined ? { prefix, limit } : { prefix, limit, after };
-    const headers = stalenessHeaders(node, consistency);
-    const { keys, more } = await node.read(() => store.list(options), { consistency });
+    const headers = stalenessHeaders(serving.node, consistency);
+    const { keys, more } = await readFrom(serving, () => serving.store.list(options), {
+      consistency,
+    });
     const last = keys.at(-1);
     const next =
       !more || last === undefined

@@ -1,5 +1,6 @@
-import type { Raft } from "keelson";
+import type { Raft, ReadOptions } from "keelson";
 import type { KvCommand, KvResult } from "./commands.ts";
+import type { Removal } from "./removal.ts";
 import type { KvStateMachine } from "./state-machine.ts";
 
 /** What the servers need of the library: a node of the cluster. */
@@ -21,4 +22,16 @@ export type KvNode = Pick<
 export interface Serving {
   readonly node: KvNode;
   readonly store: KvStateMachine;
+  /** Absent: the node is never removed. */
+  readonly removal?: Removal;
+}
+
+/** A read as clients ask for it: one that would wait for ever is refused. */
+export function readFrom<T>(
+  { node, removal }: Serving,
+  query: () => T | Promise<T>,
+  options: ReadOptions = {},
+): Promise<T> {
+  if (options.consistency !== "stale") removal?.check();
+  return node.read(query, options);
 }

@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { NotLeaderError, RaftError, type LeaderHint } from "keelson";
 import { clientAddressesOf, formatAddress, type Address } from "./addresses.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX, type KvCommand } from "./commands.ts";
-import type { Serving } from "./kv-node.ts";
+import { readFrom, type Serving } from "./kv-node.ts";
 import { parseLine, type LineCommand } from "./line-command.ts";
 import { LineSplitter, type Line } from "./line-splitter.ts";
 import { listen } from "./listen.ts";
@@ -145,8 +145,8 @@ async function write({ node }: Serving, command: KvCommand): Promise<string> {
   return result.type === "applied" ? `Ok: Appended at ${result.index}` : "Error: the condition does not hold";
 }
 
-async function get({ node, store }: Serving, key: Buffer): Promise<string | Buffer> {
-  const found = await node.read(() => store.get(key));
+async function get(serving: Serving, key: Buffer): Promise<string | Buffer> {
+  const found = await readFrom(serving, () => serving.store.get(key));
   if (found === null) return "Error: value does not exist";
   // It would look like two answers. Values put by line have no line breaks; those put by HTTP may.
   if (found.value.includes(LINE_BREAK)) return "Error: the value has a line break in it; get it by HTTP";

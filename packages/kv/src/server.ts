@@ -8,6 +8,7 @@ import { openDatabase } from "./level-database.ts";
 import { HttpServer } from "./http-server.ts";
 import { dataDirectory } from "./data-directory.ts";
 import { LineServer } from "./line-server.ts";
+import { Removal } from "./removal.ts";
 import type { ServeOptions } from "./serve-options.ts";
 import { KvStateMachine } from "./state-machine.ts";
 
@@ -60,8 +61,11 @@ export class KvServer {
       if (settings.peers !== null) await raft.initialize(settings.peers);
       else if (isBlank && settings.join === null && raft.metrics().clusterId === null)
         throw new NoClusterError();
-      line.serve({ node: raft, store });
-      http.serve({ node: raft, store });
+      const removal = new Removal(settings.id);
+      void removal.follow(raft.changes());
+      const serving = { node: raft, store, removal };
+      line.serve(serving);
+      http.serve(serving);
       return new KvServer(line, http, raft, isBlank);
     } catch (error) {
       for (const close of closers.reverse()) await close();

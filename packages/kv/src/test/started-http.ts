@@ -1,0 +1,31 @@
+import { onTestFinished } from "vitest";
+import { HttpServer } from "../http-server.ts";
+import type { FakeNode } from "./fake-node.ts";
+import { ANY_PORT, fakeServing } from "./serving.ts";
+
+/** An HTTP server on a node that needs no cluster. */
+export interface Started {
+  readonly server: HttpServer;
+  readonly node: FakeNode;
+  readonly mistakes: unknown[];
+  readonly request: (method: string, target: string, init?: RequestInit) => Promise<Response>;
+}
+
+export async function start(): Promise<Started> {
+  const serving = await fakeServing();
+  const mistakes: unknown[] = [];
+  const server = await HttpServer.listen(ANY_PORT, { onMistake: (error) => mistakes.push(error) });
+  onTestFinished(() => server.close());
+  server.serve(serving);
+  const request = (method: string, target: string, init: RequestInit = {}): Promise<Response> =>
+    fetch(`http://${server.address}${target}`, { method, redirect: "manual", ...init });
+  return { server, node: serving.node, mistakes, request };
+}
+
+/** What an answer that is an error says. */
+export async function errorOf(
+  response: Response,
+): Promise<{ code: string; message: string; outcome: string }> {
+  const { error } = (await response.json()) as { error: { code: string; message: string; outcome: string } };
+  return error;
+}
