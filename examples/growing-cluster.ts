@@ -1,0 +1,95 @@
+// A cluster that grows while it works: from one node to three, the first one replaced, and its log kept
+// short by snapshots. A client counts in a session, so that no step is counted twice.
+//
+//   node --conditions=source examples/growing-cluster.ts
+import assert from "node:assert/strict";
+
+import { Raft, type StateMachine } from "keelson";
+import { memoryLog } from "keelson/storage/memory";
+import { memorySnapshots } from "keelson/storage/snapshots";
+import { memoryNetwork, memoryTransport } from "keelson/transport/memory";
+
+/** Counts. Its results can be kept as bytes, which sessions need, and its state too, which snapshots need. */
+class Counter implements StateMachine<number, number> {
+  total = 0;
+
+  readonly codec = {
+    encode: toBytes,
+    decode: toNumber,
+    encodeResult: toBytes,
+    decodeResult: toNumber,
+  };
+
+  open() {
+    return { term: 0, index: 0 };
+  }
+
+  apply(step: number): number {
+    this.total += step;
+    return this.total;
+  }
+
+  /** The state as it is at this moment; writes go on while the bytes are read. */
+  snapshot(): AsyncIterable<Uint8Array> {
+    const bytes = toBytes(this.total);
+    return (async function* () {
+      yield await Promise.resolve(bytes);
+    })();
+  }
+
+  async restore(state: AsyncIterable<Uint8Array>): Promise<void> {
+    let text = "";
+    for await (const bytes of state) text += new TextDecoder().decode(bytes);
+    this.total = Number(text);
+  }
+}
+
+function toBytes(value: number): Uint8Array {
+  return new TextEncoder().encode(String(value));
+}
+
+function toNumber(bytes: Uint8Array): number {
+  return Number(new TextDecoder().decode(bytes));
+}
+
+const network = memoryNetwork();
+
+async function open(id: string): Promise<{ raft: Raft<number, number>; counter: Counter }> {
+  const counter = new Counter();
+  const raft = await Raft.open({
+    id,
+    stateMachine: counter,
+    log: memoryLog(),
+    transport: memoryTransport(network, `${id}:1`),
+    snapshots: { store: memorySnapshots(), keepEntries: 1 },
+  });
+  return { raft, counter };
+}
+
+const a = await open("a");
+await a.raft.initialize({ a: "a:1" });
+
+{
+  await using session = await a.raft.openSession();
+  for (let step = 1; step <= 100; step++) await session.write(step);
+}
+await a.raft.snapshot();
+assert.ok(a.raft.metrics().firstIndex > 90, "what the snapshot covers is forgotten");
+
+// New nodes are opened empty. They are learners until they have caught up, here from the snapshot, and voters then.
+const b = await open("b");
+const c = await open("c");
+await a.raft.changeMembership({ add: { b: "b:1", c: "c:1" } });
+console.log("three voters:", a.raft.metrics().config.voters.join(", "));
+
+// The first node hands over and goes; any member could be removed like this, by whoever leads.
+const leader = await a.raft.transferLeadership();
+const next = leader === "b" ? b : c;
+await next.raft.changeMembership({ remove: ["a"] });
+await a.raft.close();
+
+assert.equal(await next.raft.write(1), 5051);
+const other = next === b ? c : b;
+assert.equal(await other.raft.read(() => other.counter.total), 5051);
+console.log("the count went on without the first node:", next.counter.total);
+await Promise.all([b.raft.close(), c.raft.close()]);
