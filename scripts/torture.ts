@@ -132,6 +132,10 @@ class Torture {
     await workload.readAllAgain();
     await this.#compare(servers, workload);
     this.#summarize(workload, faults, stretches);
+    // As each node says of itself, with every start in its log.
+    console.log(
+      `snapshots: taken ${servers.countInLogs('"took a snapshot')}, installed ${servers.countInLogs('"installed a snapshot')}`,
+    );
   }
 
   /** Every node must hold the same, and all of it must have been put by somebody. */

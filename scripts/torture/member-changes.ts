@@ -13,6 +13,8 @@ export const OPERATIONS = [
   "lose a disk",
   "transfer",
   "transfer",
+  "snapshot",
+  "snapshot of all",
 ] as const;
 
 /** One operation may take so long: faults overlap with it. What is not done by then is taken up again by the next. */

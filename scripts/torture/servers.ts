@@ -10,6 +10,12 @@ const STATUS_MS_MAX = 2000;
 const POLL_MS = 100;
 const LISTING_LIMIT = 1000;
 
+/**
+ * Snapshots so often, and so little kept before them, that logs are cut all the time, and a node that was away for some
+ * seconds is sent one.
+ */
+const SNAPSHOT_FLAGS = ["--snapshot-every", "120", "--snapshot-keep", "20"];
+
 /** What is needed of /status. */
 interface Status {
   readonly id: string;
@@ -247,7 +253,7 @@ export class Servers {
     const args = [
       ...["--id", id, "--data", directory, ...which],
       ...["--listen", `${host}:${RAFT_PORT}`, "--line", `${host}:${LINE_PORT}`],
-      ...["--http", `${host}:${HTTP_PORT}`],
+      ...["--http", `${host}:${HTTP_PORT}`, ...SNAPSHOT_FLAGS],
     ];
     mkdirSync(path.dirname(directory), { recursive: true });
     const log = path.join(this.#directory, "logs", `${id}.log`);
