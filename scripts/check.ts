@@ -46,6 +46,15 @@ const LANES: readonly (readonly Check[])[] = [
     { name: "docs", script: "docs" },
     { name: "format", script: "format:check" },
     { name: "examples", script: "examples" },
+    {
+      // This seed hands over, loses a disk, and replaces the leader within the time.
+      name: "torture",
+      script: "torture",
+      args: [
+        ...["--minutes", "0.3", "--seed", "24228", "--nodes", "3", "--clients", "3"],
+        ...["--network", "proxies"],
+      ],
+    },
   ],
 ];
 

@@ -22,7 +22,7 @@ const OPERATION_MS_MAX = 60_000;
 /** The server itself gives up sooner (a change of members after 10 s, a transfer after an election timeout). */
 const REQUEST_MS_MAX = 12_000;
 const POLL_MS = 250;
-/** With two voters no harm at all could be borne. */
+/** With two voters no harm at all could be borne; so few are there only until a lost one is replaced. */
 const VOTERS_MIN = 3;
 
 /** Changes who takes part, and asks on until it is done; and asks for snapshots and transfers of leadership. */
@@ -85,7 +85,7 @@ export class MemberChanges {
   /** A member that may be taken away: the leader if so asked, or any. */
   #victim(leader: string | null, kind: string, whom: number): TestNode | null {
     const members = this.#servers.nodes.filter(({ state }) => state === "member");
-    const isTooFew = !kind.startsWith("replace") && members.length <= VOTERS_MIN;
+    const isTooFew = kind.startsWith("shrink") && members.length <= VOTERS_MIN;
     if (isTooFew) return null;
     if (kind.endsWith("the leader")) return members.find(({ id }) => id === leader) ?? null;
     return members[Math.floor(whom * members.length)] ?? null;
@@ -121,7 +121,7 @@ export class MemberChanges {
   }
 
   async #shrink(node: TestNode, isOver: () => boolean): Promise<boolean> {
-    if (!this.#harm.mayLeave(node.id)) return false;
+    if (!(await this.#waited(() => this.#harm.mayLeave(node.id), isOver))) return false;
     node.state = "leaving";
     node.process.mayStop = true;
     this.#say(`${node.id} is removed`);
@@ -130,12 +130,21 @@ export class MemberChanges {
 
   /** The disk of a member is gone, for good; its place gets a node with another id when the old one is removed. */
   async #loseDisk(node: TestNode, whom: number, isOver: () => boolean): Promise<boolean> {
-    if (!this.#harm.claim([node.id])) return false;
+    if (!(await this.#waited(() => this.#harm.claim([node.id]), isOver))) return false;
     this.#say(`${node.id} loses its disk`);
     await this.#servers.wipe(node);
     // From now on its state says that it is harmed, until it is removed.
     this.#harm.release([node.id]);
     return (await this.#removed(node, isOver)) && (await this.#grow(whom, isOver));
+  }
+
+  /** False: it was over before the condition held. */
+  async #waited(condition: () => boolean, isOver: () => boolean): Promise<boolean> {
+    while (!condition()) {
+      if (isOver()) return false;
+      await this.#pause(POLL_MS);
+    }
+    return true;
   }
 
   async #removed(node: TestNode, isOver: () => boolean): Promise<boolean> {

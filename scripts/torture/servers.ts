@@ -14,7 +14,7 @@ const LISTING_LIMIT = 1000;
  * Snapshots so often, and so little kept before them, that logs are cut all the time, and a node that was away for some
  * seconds is sent one.
  */
-const SNAPSHOT_FLAGS = ["--snapshot-every", "120", "--snapshot-keep", "20"];
+const SNAPSHOT_FLAGS = ["--snapshot-every", "60", "--snapshot-keep", "10"];
 
 /** What is needed of /status. */
 interface Status {
