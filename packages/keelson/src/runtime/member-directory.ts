@@ -4,8 +4,11 @@ import { membersOf } from "../core/config.ts";
 import type { LeaderHint } from "../errors.ts";
 import type { MembershipHistory } from "./membership.ts";
 import type { MemberMetrics } from "./metrics.ts";
-import type { PeerInfo } from "../transport/transport.ts";
+import type { Parcel, PeerInfo } from "../transport/transport.ts";
 import type { Peers } from "./peers.ts";
+
+/** Candidates that are answered though they are no members here; a cluster has few at a time. */
+const CALLERS_MAX = 16;
 
 /** Who the others are and where: from the membership in force, and from what they said when they were met. */
 export class MemberDirectory {
@@ -14,6 +17,8 @@ export class MemberDirectory {
   readonly #peers: Peers;
   /** What this node says of itself. */
   readonly #data: string;
+  /** Candidates from a configuration that this node has not got yet, by when they called last. */
+  readonly #callers = new Set<NodeId>();
 
   constructor(core: RaftNode, memberships: MembershipHistory, peers: Peers, data: string) {
     this.#core = core;
@@ -31,8 +36,8 @@ export class MemberDirectory {
 
   /**
    * Whom this node may have to talk to, and where: the members; those who must hear that they are members no
-   * more; and whoever else must be answered, which is everyone who calls a node that knows no members yet, and
-   * its leader.
+   * more; and whoever else must be answered, which is everyone who calls a node that knows no members yet, its
+   * leader, and candidates.
    */
   get addresses(): Map<NodeId, string> {
     const membership = this.#memberships.current?.membership;
@@ -47,10 +52,31 @@ export class MemberDirectory {
       if (address !== null && !addresses.has(id)) addresses.set(id, address);
     }
     const { leader } = this.#core;
-    const leaderAddress = leader === null || addresses.has(leader) ? undefined : met.get(leader);
-    if (leader !== null && leaderAddress !== undefined) addresses.set(leader, leaderAddress);
+    for (const id of leader === null ? this.#callers : [...this.#callers, leader]) {
+      const address = met.get(id);
+      if (address !== undefined && !addresses.has(id)) addresses.set(id, address);
+    }
     addresses.delete(this.#core.id);
     return addresses;
+  }
+
+  /**
+   * Notes who asks for a vote. §6: votes are given to candidates that are not in the voter's own configuration, which may
+   * be an old one; a voter that cannot answer them may be the one that is missing for a leader. True: whom this node may
+   * have to talk to has changed.
+   */
+  hears({ type, from }: Parcel["message"]): boolean {
+    if (type !== "pre-vote" && type !== "request-vote") return false;
+    if (this.#callers.has(from) || this.addresses.has(from)) return false;
+    this.#callers.add(from);
+    const [oldest] = this.#callers;
+    if (this.#callers.size > CALLERS_MAX && oldest !== undefined) this.#callers.delete(oldest);
+    return true;
+  }
+
+  /** The members are others: candidates that are still none will call again. */
+  forgetCallers(): void {
+    this.#callers.clear();
   }
 
   /** Why a peer of this cluster is not talked to; null: it is. */

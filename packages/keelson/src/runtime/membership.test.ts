@@ -91,6 +91,27 @@ describe("the membership of a follower", () => {
   });
 });
 
+describe("a candidate that this node does not know as a member", () => {
+  it("is answered, as it may lack just this vote, and not called any more when the members are others", async () => {
+    const cluster = new TestCluster();
+    await cluster.open("a");
+    const members = { term: 1, members: ["a", "b", "c"] };
+    await deliver(cluster, append(1, { term: 0, index: 0 }, [members]));
+    const { transport } = cluster.node("a");
+    // Long enough after the leader's last word.
+    await cluster.advance(2000);
+    const last = { term: 1, index: 9 };
+    const message = { type: "request-vote", from: "d", term: 50, last, transfer: false } as const;
+    const candidate = { ...LEADER, self: { id: "d", storeId: "store-d", data: "" } };
+    await cluster.finish(transport.arrived(candidate, "d:1", { message, records: [] }));
+    await cluster.advance(10);
+    expect(transport.peers.get("d")).toBe("d:1");
+    // Another configuration without it: it calls again if it still stands.
+    await deliver(cluster, append(51, { term: 1, index: 1 }, [{ term: 51, members: ["a", "b", "e"] }]));
+    expect([...transport.peers.keys()].sort()).toEqual(["b", "e"]);
+  });
+});
+
 describe("a message whose records are not those it names", () => {
   it("is dropped when there are too few, and stops the node when they are others", async () => {
     const cluster = new TestCluster();

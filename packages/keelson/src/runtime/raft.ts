@@ -591,6 +591,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     if (roleChanged) this.#changes.push({ type: "role", role, term });
     if (leaderChanged) this.#changes.push({ type: "leader", leader, term });
     const departing = this.#core.departing.length;
+    if (membershipChanged) this.#directory.forgetCallers();
     if (membershipChanged || leaderChanged || departing !== before.departing) this.#setPeers();
     before.departing = departing;
     if (membershipChanged && membership !== null) this.#changes.push(membershipChange(membership));
@@ -618,6 +619,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
         if (this.#refusal() === null && !this.initialized) this.#setPeers();
       },
       receive: (parcel) => {
+        if (this.#refusal() === null && this.#directory.hears(parcel.message)) this.#setPeers();
         this.#driver.receive(parcel);
       },
       log: (level, text, fields) => {
