@@ -2,13 +2,18 @@ import type { SourcePatch } from "../lib/patched-modules.ts";
 import { changesOf, type Bug } from "./bug.ts";
 import { CORE_BUGS } from "./core-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
+import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
 import { RUNTIME_BUGS } from "./runtime-bugs.ts";
 import { STORAGE_BUGS } from "./storage-bugs.ts";
 
 /** By code: the letters, then the number. */
-export const BUGS: readonly Bug[] = [...CORE_BUGS, ...RUNTIME_BUGS, ...STORAGE_BUGS, ...KV_BUGS].sort(
-  (a, b) => a.code.localeCompare(b.code, "en", { numeric: true }),
-);
+export const BUGS: readonly Bug[] = [
+  ...CORE_BUGS,
+  ...RUNTIME_BUGS,
+  ...MEMBERSHIP_BUGS,
+  ...STORAGE_BUGS,
+  ...KV_BUGS,
+].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
 export function patchOf(bug: Bug): SourcePatch {
   return { name: bug.code, changes: changesOf(bug) };

@@ -36,6 +36,30 @@ describe("the disk of a member", () => {
     expect(leader.raft.metrics().config.voters).toContain("d");
   });
 
+  it("waits to be written down while the configuration is joint", async () => {
+    const cluster = new TestCluster(1, { checkQuorum: false });
+    const all = cluster.members([...THREE, "d"]);
+    for (const id of THREE) await cluster.open(id);
+    await cluster.finish(Promise.all(THREE.map((id) => cluster.raft(id).initialize(all))));
+    const leader = await cluster.leader();
+    const [removed] = cluster.followers(leader);
+    await cluster.finish(leader.raft.write("committed"));
+    cluster.isolate(leader.id);
+    const changing = leader.raft.changeMembership({ remove: [removed!.id] });
+    // The one whose disk is not known yet is met in the middle of the change, which it alone cannot complete.
+    await cluster.open("d");
+    await cluster.advance(2 * CHORES_MS);
+    expect(leader.raft.metrics()).toMatchObject({
+      role: "leader",
+      config: { outgoingVoters: [...THREE, "d"] },
+    });
+    cluster.net.heal();
+    await cluster.finish(changing);
+    await cluster.advance(CHORES_MS);
+    expect(leader.raft.metrics().role).toBe("leader");
+    expect(leader.raft.metrics().config.voters).not.toContain(removed!.id);
+  });
+
   it("is written down once, and not again by the next leader", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();

@@ -144,6 +144,8 @@ export class MembershipChanges {
     const { core, memberships } = this.#parts;
     const membership = memberships.current?.membership;
     if (membership === undefined || core.role !== "leader") return;
+    // A change is under way. What it does not write down is written down after it.
+    if (isJoint(membership.config)) return;
     const known = this.#withDisks(membership);
     // It knows its own in any case; that alone is not worth an entry.
     const isNews = [...known.members].some(

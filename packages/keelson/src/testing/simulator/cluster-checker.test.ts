@@ -6,7 +6,13 @@ import type { LogWrite } from "../../storage/log-store.ts";
 import { ClusterChecker, type NodeStatus } from "./cluster-checker.ts";
 import { LeaseChecker } from "./lease-checker.ts";
 
-const LIMITS = { pendingEntriesMax: 3, pendingBytesMax: 100, aloneMsMax: 500, settledMs: Infinity };
+const LIMITS = {
+  pendingEntriesMax: 3,
+  pendingBytesMax: 100,
+  aloneMsMax: 500,
+  stalledMsMax: 300,
+  settledMs: Infinity,
+};
 const STATUS: NodeStatus = {
   role: "follower",
   term: 1,
@@ -41,6 +47,10 @@ function config(index: number, term: number, parts: Partial<ClusterConfig>, disk
 function put(checker: ClusterChecker, id: string, write: LogWrite): void {
   checker.handed(id, write);
   checker.durable(id, checker.incarnation(id), write);
+}
+
+function heard(id: string): NodeStatus["members"][number] {
+  return { id, voter: true, match: 0, active: true };
 }
 
 /** Each of them voted for it in term 1, durably. */
@@ -191,6 +201,19 @@ describe("the checker of a cluster", () => {
     checker.excuse("a");
     checker.step("a", alone, 2_000);
     expect(() => checker.step("a", alone, 2_501)).toThrow("STABLE: a goes on leading term 1");
+  });
+
+  it("D11: wants a leader whose disk does not answer to step down, unless it is the only voter", () => {
+    const checker = new ClusterChecker(LIMITS);
+    elect(checker, "a", ["a", "b", "c"]);
+    const leads = { ...STATUS, role: "leader", members: STATUS.config.voters.map(heard) };
+    checker.step("a", leads, 0);
+    checker.handed("a", entry(1, 1));
+    checker.step("a", leads, 10);
+    checker.step("a", { ...leads, config: configOf(["a"]) }, 400);
+    checker.step("a", leads, 410);
+    checker.step("a", leads, 710);
+    expect(() => checker.step("a", leads, 711)).toThrow("STABLE: a goes on leading, and its disk");
   });
 
   it("holds nodes to their limits", () => {

@@ -43,6 +43,8 @@ interface NodeView {
   leaderTerm: number;
   /** As leader of `leaderTerm`: what it knew of each member. */
   readonly matches: Map<NodeId, number>;
+  /** The oldest write of entries under way, and since when it was seen to be. */
+  oldest: { readonly write: LogWrite; readonly since: number } | null;
   /** As leader: since when it has not heard a majority; null: it hears one. */
   aloneSince: number | null;
 }
@@ -71,6 +73,8 @@ export interface ClusterTerms {
   readonly pendingBytesMax: number;
   /** A leader that hears no majority for longer than this steps down; Infinity: it need not. */
   readonly aloneMsMax: number;
+  /** A leader among others whose own disk takes longer for a write hands over; Infinity: it need not. */
+  readonly stalledMsMax: number;
   /** A leader that has led for so long has nothing to fear in this run; Infinity: it has. */
   readonly settledMs: number;
 }
@@ -120,6 +124,7 @@ export class ClusterChecker {
         applied: 0,
         leaderTerm: 0,
         matches: new Map(),
+        oldest: null,
         aloneSince: null,
       };
       this.#views.set(id, view);
@@ -446,6 +451,7 @@ export class ClusterChecker {
     if (role !== "leader") view.aloneSince = null;
     else if (!led) this.#newLeader(view, term, config, now);
     else this.#checkLeader(view, status, now);
+    this.#checkStall(view, role === "leader" && !isAlone(config, id), now);
     if (commitIndex <= view.commit) return;
     if (led) {
       const entry = view.handed[commitIndex - 1];
@@ -481,6 +487,7 @@ export class ClusterChecker {
   /** The process went on after a pause, or its timers come late: it could not know that it was alone. */
   excuse(id: NodeId): void {
     this.#view(id).aloneSince = null;
+    this.#view(id).oldest = null;
   }
 
   #checkLeader(view: NodeView, { members, config, term }: NodeStatus, now: number): void {
@@ -502,6 +509,19 @@ export class ClusterChecker {
       view.aloneSince === null || now - view.aloneSince <= this.#terms.aloneMsMax,
       "STABLE",
       () => `${view.id} goes on leading term ${String(term)} and hears no majority`,
+    );
+  }
+
+  #checkStall(view: NodeView, leads: boolean, now: number): void {
+    const write = view.pending.find(({ records }) => records.length > 0);
+    if (write === undefined || !leads) view.oldest = null;
+    else if (view.oldest?.write !== write) view.oldest = { write, since: now };
+    const stalledMs = now - (view.oldest?.since ?? now);
+    fact(
+      stalledMs <= this.#terms.stalledMsMax,
+      "STABLE",
+      () =>
+        `${view.id} goes on leading, and its disk has not answered for ${String(Math.round(stalledMs))} ms`,
     );
   }
 
@@ -587,6 +607,11 @@ function isQuorum({ voters, outgoingVoters }: ClusterConfig, isOne: (id: NodeId)
   return [voters, outgoingVoters].every(
     (group) => group.length === 0 || group.filter(isOne).length * 2 > group.length,
   );
+}
+
+/** Nobody else has a vote. */
+function isAlone({ voters, outgoingVoters }: ClusterConfig, id: NodeId): boolean {
+  return [...voters, ...outgoingVoters].every((voter) => voter === id);
 }
 
 function hasVote(config: ClusterConfig | undefined, id: NodeId): boolean {

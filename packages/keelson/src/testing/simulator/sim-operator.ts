@@ -94,7 +94,9 @@ export class SimOperator {
     if (leader?.raft === undefined || leader.raft === null) return;
     const to = chance.happens(0.3) ? undefined : chance.pick(processes).id;
     const asking = leader.raft.transferLeadership(to).then(() => undefined);
-    void clients.attempt(`transfer to ${to ?? "anyone"}`, leader, false, asking);
+    // It gives up after an election timeout, and the leader leads on (T3).
+    const timeoutMs = this.#parts.plan.electionTimeoutMs.max;
+    void clients.attempt(`transfer to ${to ?? "anyone"}`, leader, false, asking, timeoutMs);
   }
 
   /** Whether every majority that counts, or may soon, is there without this process, now and after it comes back blank. */

@@ -53,6 +53,9 @@ const HEAL_TIMEOUTS = 40;
 /** By then a leader that hears no majority has noticed, and its timers have come. */
 const ALONE_MS_MAX = 500;
 
+/** A leader looks at its disk when its timers come. */
+const STALL_GRACE_MS = 200;
+
 /** A node takes a second to close if its parts hang, and what was told goodbye lingers as long. */
 const CLOSE_MS_MAX = 1_500;
 
@@ -95,6 +98,7 @@ class Run {
       pendingEntriesMax: plan.pendingEntriesMax,
       pendingBytesMax: plan.pendingBytesMax,
       aloneMsMax: plan.checkQuorum ? ALONE_MS_MAX : Infinity,
+      stalledMsMax: plan.storageStallMs + STALL_GRACE_MS,
       settledMs: isCalm(plan) && plan.priorities.length === 0 ? 2 * slowestTimeoutMs : Infinity,
     });
     // One stream of chance for each purpose, so that a fault left out of the plan changes as little else as can be.
@@ -295,6 +299,7 @@ class Run {
     this.#clients.stop();
     await this.#runUntil(() => this.#clients.underWay === 0, this.#patienceMs, "KNOWN", "all calls to end");
     await this.#cleanUp();
+    await this.#lastTransfer();
     await this.#lastWrite();
     await this.#runUntil(() => this.#allApplied(), this.#patienceMs, "LIVE", "all nodes to apply the same");
     await this.#checkStates();
@@ -327,6 +332,33 @@ class Run {
       config.voters.includes(leader.id) &&
       this.#alive().every(({ raft }) => JSON.stringify(raft?.metrics().config) === text)
     );
+  }
+
+  /** Where leadership was moved about, it must be possible to move it now (E17). */
+  async #lastTransfer(): Promise<void> {
+    const { faults, checkQuorum } = this.#plan;
+    if (!faults.some(({ type }) => type === "transfer") || this.#alive().length < 2) return;
+    let isMoved = false;
+    let asking = false;
+    const ask = async (leader: SimProcess): Promise<void> => {
+      asking = true;
+      try {
+        await leader.raft?.transferLeadership();
+        isMoved = true;
+      } catch (error) {
+        // With nobody to take it, it stays.
+        isMoved = leader.raft?.metrics().config.voters.length === 1;
+        this.#event(`${leader.id} leads on: ${String(error)}`);
+      }
+      asking = false;
+    };
+    const look = (): boolean => {
+      const leader = this.#leader();
+      if (!asking && !isMoved && leader !== null) void ask(leader);
+      return isMoved;
+    };
+    const patienceMs = checkQuorum ? this.#patienceMs / 4 : this.#patienceMs;
+    await this.#runUntil(look, patienceMs, "LIVE", "a transfer of leadership after the run healed");
   }
 
   /** Any write that ends with an answer. */
