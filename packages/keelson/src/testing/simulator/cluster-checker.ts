@@ -6,7 +6,7 @@ import type { HardState } from "../../core/action.ts";
 import { sameConfig, type ClusterConfig } from "../../core/config.ts";
 import type { Message } from "../../core/message.ts";
 import type { LogIndex, LogPosition, NodeId } from "../../core/position.ts";
-import type { LogWrite, StoredLog } from "../../storage/log-store.ts";
+import type { LogBase, LogWrite, StoredLog } from "../../storage/log-store.ts";
 import { fact } from "./violation.ts";
 
 /** One entry as the checker keeps it: the chain tells the whole log up to it, payloads included. */
@@ -37,6 +37,8 @@ interface NodeView {
   hardState: HardState;
   /** Given to the store and not yet called durable. */
   pending: LogWrite[];
+  /** The snapshot that its log is being replaced by; null: it is not. */
+  resetting: LogBase | null;
   incarnation: number;
   commit: number;
   applied: number;
@@ -65,6 +67,9 @@ export interface NodeStatus {
   }[];
   readonly pendingEntries: number;
   readonly pendingBytes: number;
+  /** The first entry in the log, and the last that a snapshot covers. */
+  readonly firstIndex?: number;
+  readonly snapshots?: { readonly newest: { readonly index: number } | null } | null;
 }
 
 /** What the run promises the nodes, so that the checker may ask more of them. */
@@ -119,6 +124,7 @@ export class ClusterChecker {
         lost: [],
         hardState: { term: 0, votedFor: null },
         pending: [],
+        resetting: null,
         incarnation: 0,
         commit: 0,
         applied: 0,
@@ -137,9 +143,10 @@ export class ClusterChecker {
   /** A process opened its store and found this. Nothing that was called durable may be missing. */
   opened(id: NodeId, stored: StoredLog, records: readonly Uint8Array[]): void {
     const view = this.#view(id);
-    const found: Entry[] = [];
+    const found = this.#covered(id, stored.base);
     this.#extend(view, found, records);
-    let kept = view.durable.length;
+    const isReset = view.resetting !== null && stored.base.index === view.resetting.position.index;
+    let kept = isReset ? 0 : view.durable.length;
     for (const { truncateFrom } of view.pending) {
       if (truncateFrom !== null) kept = Math.min(kept, truncateFrom - 1);
     }
@@ -165,6 +172,7 @@ export class ClusterChecker {
     view.handed = found;
     view.durable = [...found];
     view.pending = [];
+    view.resetting = null;
     view.commit = 0;
     view.applied = 0;
     view.leaderTerm = 0;
@@ -180,6 +188,43 @@ export class ClusterChecker {
     view.pending = [];
     view.hardState = { term: 0, votedFor: null };
     view.leaderTerm = 0;
+  }
+
+  /** What a snapshot stands for is what was committed up to there. */
+  #covered(id: NodeId, { index, term }: LogPosition): Entry[] {
+    fact(
+      index <= this.#committed.length && (index === 0 || this.#committed[index - 1]?.term === term),
+      "ORD",
+      () => `the log of ${id} begins after ${String(index)}@${String(term)}, which is not committed`,
+    );
+    return this.#committed.slice(0, index);
+  }
+
+  /** The node's store is to forget what a snapshot covers, or all that it holds (`resets`), for this base. */
+  replacing(id: NodeId, base: LogBase, resets: boolean): void {
+    const { position } = base;
+    this.#covered(id, position);
+    this.#checkConfigAt(id, position.index, decodeMembership(base.config).config);
+    if (resets) this.#view(id).resetting = base;
+  }
+
+  /** The log begins after the base now, durably, and holds nothing. */
+  replaced(id: NodeId, { position }: LogBase): void {
+    const view = this.#view(id);
+    view.resetting = null;
+    view.handed = this.#covered(id, position);
+    view.durable = [...view.handed];
+  }
+
+  /** CFG: a snapshot goes with the configuration that was in force at its index. */
+  #checkConfigAt(id: NodeId, index: LogIndex, config: ClusterConfig): void {
+    const inForce = this.#committed[index - 1]?.inForce?.membership.config;
+    fact(
+      inForce !== undefined && sameConfig(inForce, config),
+      "CFG",
+      () =>
+        `${id} has ${showConfig(config)} for the state after ${String(index)}, where it was ${showConfig(inForce)}`,
+    );
   }
 
   handed(id: NodeId, write: LogWrite): void {
@@ -327,6 +372,7 @@ export class ClusterChecker {
       "PBR",
       () => `${id} sends a ${message.type} of term ${String(message.term)} before that term is durable`,
     );
+    if (message.type === "install-snapshot") this.#checkConfigAt(id, message.last.index, message.config);
     if (message.term !== hardState.term) return;
     if (message.type === "request-vote") {
       fact(hardState.votedFor === id, "PBR", () => `${id} asks for votes before its own is durable`);
@@ -433,6 +479,14 @@ export class ClusterChecker {
       "ORD",
       () =>
         `${id}: applied ${String(appliedIndex)}, commit ${String(commitIndex)}, last ${String(lastIndex)}`,
+    );
+    const purged = (status.firstIndex ?? 1) - 1;
+    const covered = status.snapshots?.newest?.index ?? 0;
+    fact(
+      purged <= appliedIndex && purged <= covered,
+      "ORD",
+      () =>
+        `${id} forgot ${String(purged)} entries; applied ${String(appliedIndex)}, snapshot ${String(covered)}`,
     );
     fact(
       commitIndex >= view.commit,

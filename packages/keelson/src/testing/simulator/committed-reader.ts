@@ -44,6 +44,8 @@ export class CommittedReader {
           return;
         }
         if (raft.metrics().role === "stopped") return;
+        // What a snapshot covers is not told any more.
+        this.#readTo = Math.max(this.#readTo, raft.metrics().firstIndex - 1);
         await wait(RETRY_MS);
       }
     }

@@ -208,6 +208,9 @@ export class FaultPlayer {
           this.#crash(process, fault.ms, false);
         };
         break;
+      case "snapshot":
+        this.#parts.operator.snapshot(process);
+        break;
       case "close":
         process.shutDown();
         break;

@@ -1,6 +1,6 @@
 import type { LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import type { SessionChanges } from "../../runtime/session-records.ts";
+import type { SessionChanges, SessionRecords } from "../../runtime/session-records.ts";
 import {
   StateMachineFailure,
   type OpenedState,
@@ -24,6 +24,13 @@ export interface MachineObserver {
 /** A state machine with moods, watched from outside; its own code runs as it is. */
 export class ObservedMachine implements StateMachine<unknown, unknown> {
   readonly codec: StateMachineCodec<unknown, unknown>;
+  /** Absent if the state machine has none. */
+  readonly snapshot?: () => AsyncIterable<Uint8Array>;
+  readonly restore?: (
+    state: AsyncIterable<Uint8Array>,
+    at: LogPosition,
+    sessions: SessionRecords,
+  ) => Promise<void>;
   readonly #inner: StateMachine<unknown, unknown>;
   readonly #mood: MachineMood;
   readonly #environment: Environment;
@@ -40,6 +47,21 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     this.#mood = mood;
     this.#environment = environment;
     this.#observer = observer;
+    if (inner.snapshot === undefined || inner.restore === undefined) return;
+    this.snapshot = () => this.#slowly(inner.snapshot?.() ?? nothing());
+    this.restore = async (state, at, sessions) => {
+      this.#failIfMoody();
+      await inner.restore?.(state, at, sessions);
+      this.#observer.opened(at);
+    };
+  }
+
+  /** The bytes may take as long as commands do; the first of them are asked for at once. */
+  async *#slowly(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of chunks) {
+      if (this.#mood.delayMs > 0) await this.#wait(this.#mood.delayMs);
+      yield chunk;
+    }
   }
 
   open(): Promise<OpenedState> | OpenedState {
@@ -78,4 +100,8 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
       this.#environment.setTimer(ms, resolve);
     });
   }
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* [];
 }

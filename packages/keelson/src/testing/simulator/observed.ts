@@ -17,6 +17,8 @@ export class ObservedLog implements LogStore {
   readonly #shortReads: boolean;
   readonly #voted: () => void;
   #incarnation = 0;
+  /** Entries up to here are forgotten, or will be in a moment. */
+  #base: LogIndex = 0;
 
   constructor(
     inner: LogStore,
@@ -39,6 +41,7 @@ export class ObservedLog implements LogStore {
   async open(identity: LogIdentity, environment: Environment): Promise<StoredLog> {
     const stored = await this.#inner.open(identity, environment);
     const { base, lastIndex } = stored;
+    this.#base = base.index;
     const records: Uint8Array[] = [];
     while (base.index + records.length < lastIndex) {
       const from = base.index + records.length + 1;
@@ -85,10 +88,17 @@ export class ObservedLog implements LogStore {
     return records;
   }
 
-  /** Reads the entries from `from` on, for the checker. */
-  async readBack(from: LogIndex): Promise<void> {
+  /** Reads the entries from `wanted` on, as far as they are there, for the checker. */
+  async readBack(wanted: LogIndex): Promise<void> {
+    const from = Math.max(wanted, this.#base + 1);
     const to = this.#checker.logOf(this.#id).length + 1;
-    if (from < to) await this.#checkedRead(from, to, Number.MAX_SAFE_INTEGER);
+    if (from >= to) return;
+    try {
+      await this.#checkedRead(from, to, Number.MAX_SAFE_INTEGER);
+    } catch (error) {
+      // They were forgotten while they were read.
+      if (this.#base < from) throw error;
+    }
   }
 
   /** Reads what an overwriting write made of the log: while it is under way, and when it is durable. */
@@ -102,11 +112,23 @@ export class ObservedLog implements LogStore {
   }
 
   compact(base: LogBase): Promise<void> {
+    this.#watch(() => {
+      this.#checker.replacing(this.#id, base, false);
+    });
+    this.#base = Math.max(this.#base, base.position.index);
     return this.#inner.compact(base);
   }
 
-  reset(base: LogBase): Promise<void> {
-    return this.#inner.reset(base);
+  async reset(base: LogBase): Promise<void> {
+    this.#watch(() => {
+      this.#checker.replacing(this.#id, base, true);
+    });
+    this.#base = base.position.index;
+    await this.#inner.reset(base);
+    if (this.#gate.isDead()) return;
+    this.#watch(() => {
+      this.#checker.replaced(this.#id, base);
+    });
   }
 
   setClusterId(clusterId: string): Promise<void> {

@@ -69,6 +69,8 @@ export type Fault = { readonly at: number } & (
   | { readonly type: "slow-apply"; readonly node: number; readonly delayMs: number; readonly ms: number }
   | { readonly type: "state-machine-failure"; readonly node: number }
   | { readonly type: "quiet"; readonly ms: number }
+  /** Somebody asks a node for a snapshot. */
+  | { readonly type: "snapshot"; readonly node: number }
   | AimedFault
   | ChurnFault
 );
@@ -100,6 +102,12 @@ export interface Plan {
   /** The limits on proposals under way. */
   readonly pendingEntriesMax: number;
   readonly pendingBytesMax: number;
+  /** When snapshots are taken, and how much of the log is kept beside them; null: never. */
+  readonly snapshots: {
+    readonly everyEntries: number;
+    readonly keepEntries: number;
+    readonly transferKeepBytes: number;
+  } | null;
   /** Reads of the log return fewer entries than there is room for, as they may. */
   readonly shortReads: boolean;
   /** Each node's stream of committed commands is read, and left and opened again after so many; null: nobody reads it. */
@@ -199,7 +207,7 @@ const DISK_ERRORS: readonly DiskErrorKind[] = [
  * often (swarm testing: a fault that is always there hides what happens only in its absence).
  */
 export function planOf(seed: number): Plan {
-  return withWeakReads(strictPlanOf(seed));
+  return withSnapshots(withWeakReads(strictPlanOf(seed)));
 }
 
 function strictPlanOf(seed: number): Plan {
@@ -212,6 +220,24 @@ function strictPlanOf(seed: number): Plan {
   const withSome = withSessions({ ...plan, diskMs, followCommands }, new Chance(seed ^ 0x5e5510));
   const later = withLaterFaults(withSome, new Chance(seed ^ 0xd15c));
   return isCalm(later) ? later : withChurn(withAimedFaults(later));
+}
+
+/** In half of the runs the log is forgotten bit by bit, in some of them as soon as it may be. */
+function withSnapshots(plan: Plan): Plan {
+  const chance = new Chance(plan.seed ^ 0x5a_95);
+  if (!chance.happens(0.5)) return plan;
+  const snapshots = {
+    everyEntries: chance.pick([3, 15, 60]),
+    keepEntries: chance.pick([0, 0, 3, 20]),
+    transferKeepBytes: chance.pick([0, 1_000, 1_048_576]),
+  };
+  if (isCalm(plan) || !chance.happens(0.4)) return { ...plan, snapshots };
+  const faults = [...plan.faults];
+  const everyMs = chance.pick([100, 500]);
+  for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) {
+    faults.push({ type: "snapshot", at, node: chance.whole(0, plan.nodes - 1) });
+  }
+  return { ...plan, snapshots, faults: faults.sort((a, b) => a.at - b.at) };
 }
 
 /** In a third of the runs, some clients use sessions, and clocks may be wrong as clocks are. */
@@ -327,6 +353,7 @@ function shortPlanOf(seed: number): Plan {
     diskMs: 0,
     pendingEntriesMax: chance.pick([65_536, 65_536, 3]),
     pendingBytesMax: chance.pick([65_536, 65_536, 2_100]),
+    snapshots: null,
     shortReads: chance.happens(0.3),
     followCommands: null,
     linkDelayMs: chance.pick([

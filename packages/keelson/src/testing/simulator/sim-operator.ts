@@ -9,7 +9,7 @@ import type { ClusterChecker } from "./cluster-checker.ts";
 import type { Plan } from "./plan.ts";
 import type { SimClients } from "./sim-clients.ts";
 import type { SimProcess } from "./sim-process.ts";
-import { fact } from "./violation.ts";
+import { fact, Violation } from "./violation.ts";
 
 export interface OperatorParts {
   readonly plan: Plan;
@@ -45,6 +45,9 @@ const GHOST_MS = 400;
 
 /** Changes that wait for the one before them: more would never come to be done in a run. */
 const QUEUE_MAX = 4;
+
+/** Beyond the election timeout after which a leader leads on. */
+const TRANSFER_GRACE_MS = 100;
 
 /** What is done so soon after is seen by the checker. */
 const SEEN_MS = 1;
@@ -94,9 +97,35 @@ export class SimOperator {
     if (leader?.raft === undefined || leader.raft === null) return;
     const to = chance.happens(0.3) ? undefined : chance.pick(processes).id;
     const asking = leader.raft.transferLeadership(to).then(() => undefined);
-    // It gives up after an election timeout, and the leader leads on (T3).
-    const timeoutMs = this.#parts.plan.electionTimeoutMs.max;
-    void clients.attempt(`transfer to ${to ?? "anyone"}`, leader, false, asking, timeoutMs);
+    this.#watchTransfer(leader, leader.raft.metrics().term, asking);
+    void clients.attempt(`transfer to ${to ?? "anyone"}`, leader, false, asking);
+  }
+
+  /** T3: a leader that still leads has given up after an election timeout, and takes commands again. */
+  #watchTransfer(leader: SimProcess, term: number, asking: Promise<void>): void {
+    const { plan, clock, report } = this.#parts;
+    const { raft } = leader;
+    const began = clock.now();
+    let isOver = false;
+    const over = (): void => {
+      isOver = true;
+    };
+    asking.then(over, over);
+    clock.setTimer(plan.electionTimeoutMs.max / leader.clockMood.rate + TRANSFER_GRACE_MS, () => {
+      if (isOver || leader.raft !== raft || leader.isPaused || leader.timersAreLate) return;
+      const metrics = raft?.metrics();
+      if (leader.resumedAt > began || metrics?.role !== "leader" || metrics.term !== term) return;
+      report(new Violation("KNOWN", `${leader.id} goes on handing over its leadership`));
+    });
+  }
+
+  /** Asks a node for a snapshot of its state. */
+  snapshot(process: SimProcess): void {
+    const { clients, plan } = this.#parts;
+    const { raft } = process;
+    if (raft === null || raft.metrics().snapshots === null) return;
+    const asking = raft.snapshot({ timeoutMs: plan.callTimeoutMs }).then(() => undefined);
+    void clients.attempt("snapshot", process, false, asking);
   }
 
   /** Whether every majority that counts, or may soon, is there without this process, now and after it comes back blank. */

@@ -4,9 +4,10 @@ import type { Network } from "../../environment/environment.ts";
 import { isServiceMessage } from "../../codec/frame-service.ts";
 import { RECORD_HEADER_BYTES } from "../../codec/record.ts";
 import { SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
-import { CorruptLogError, type RaftError } from "../../errors.ts";
+import { CorruptLogError, CorruptSnapshotError, type RaftError } from "../../errors.ts";
 import { Raft } from "../../runtime/raft.ts";
 import type { StateMachine } from "../../runtime/state-machine.ts";
+import { snapshotFiles } from "../../storage/snapshots/index.ts";
 import { wal } from "../../storage/wal/index.ts";
 import type { Parcel, Transport } from "../../transport/transport.ts";
 import type { Message } from "../../core/message.ts";
@@ -309,6 +310,9 @@ export class SimProcess {
       log,
       transport: observed,
       environment,
+      ...(plan.snapshots === null || observedMachine.snapshot === undefined
+        ? {}
+        : { snapshots: { store: snapshotFiles(`/${this.id}.snapshots`), ...plan.snapshots } }),
       preVote: plan.preVote,
       checkQuorum: plan.checkQuorum,
       clockDriftMax: plan.clockDriftMax,
@@ -391,9 +395,11 @@ export class SimProcess {
     if (error?.code === "NODE_FAILED") {
       this.#host.report(new Violation("FAILSTOP", `${this.id} saw what cannot be: ${error.message}`));
     }
-    if (error?.cause instanceof CorruptLogError) {
+    if (isCorruption(error)) {
       if (!this.damaged) {
-        this.#host.report(new Violation("DUR", `${this.id} found its log damaged: ${error.message}`));
+        this.#host.report(
+          new Violation("DUR", `${this.id} found its log damaged: ${String(error?.message)}`),
+        );
       }
     } else if (!isDiskTrouble(error) && !(error?.code === "STORAGE_FAILED" && this.diskWasSlow)) {
       this.#host.report(
@@ -406,7 +412,7 @@ export class SimProcess {
   #failedToStart(gate: Gate, error: unknown): void {
     const text = error instanceof Error ? error.message : String(error);
     this.#host.trace(`${this.id} did not start: ${text}`);
-    if (error instanceof CorruptLogError) {
+    if (isCorruption(error)) {
       if (!this.damaged) this.#host.report(new Violation("DUR", `${this.id} found its log damaged: ${text}`));
       this.refused = true;
     } else if (!isDiskTrouble(error)) {
@@ -465,6 +471,14 @@ const SHUT_DOWN_MS_MAX = 2_000;
 
 /** A disk that hangs for longer stops the node. */
 const STORAGE_TIMEOUT_MS = 1_000;
+
+/** Whether something on a disk is not what was written. */
+function isCorruption(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof CorruptLogError || cause instanceof CorruptSnapshotError) return true;
+  }
+  return false;
+}
 
 /** The causes that an error of the disk has; a process that does not start for one of them is started again. */
 function isDiskTrouble(error: unknown): boolean {

@@ -1,6 +1,6 @@
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import { DecodeError } from "../../errors.ts";
-import type { SessionChanges } from "../../runtime/session-records.ts";
+import type { SessionChanges, SessionRecords } from "../../runtime/session-records.ts";
 import type { OpenedState, StateMachine, StateMachineCodec } from "../../runtime/state-machine.ts";
 import { keyValueModel, type KeyValueInput, type KeyValueOutput } from "../linearizability/index.ts";
 import type { Plan } from "./plan.ts";
@@ -32,6 +32,9 @@ interface StoredState {
   count: number;
   readonly sessions: Map<string, Uint8Array>;
 }
+
+/** Small, so that a snapshot has many. */
+const PIECE_BYTES = 200;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -80,6 +83,24 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
     this.#disk.values = new Map(this.#values);
     this.#disk.count = this.#count;
     this.#disk.applied = applied;
+  }
+
+  /** All at once, and then in pieces, so that what is applied meanwhile does not show. */
+
+  async *snapshot(): AsyncGenerator<Uint8Array, void, undefined> {
+    const bytes = encoder.encode(JSON.stringify([this.#count, [...this.#values]]));
+    for (let from = 0; from < bytes.length; from += PIECE_BYTES) yield bytes.slice(from, from + PIECE_BYTES);
+  }
+
+  async restore(state: AsyncIterable<Uint8Array>, at: LogPosition, sessions: SessionRecords): Promise<void> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of state) pieces.push(piece.slice());
+    const text = decoder.decode(Buffer.concat(pieces));
+    const [count, values] = JSON.parse(text) as [number, [string, string][]];
+    this.#count = count;
+    this.#values = new Map(values);
+    this.#disk?.sessions.clear();
+    this.flush(at, sessions);
   }
 
   get(key: string): string | null {

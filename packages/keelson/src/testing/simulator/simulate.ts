@@ -53,6 +53,8 @@ const HEAL_TIMEOUTS = 40;
 /** By then a leader that hears no majority has noticed, and its timers have come. */
 const ALONE_MS_MAX = 500;
 
+const SNAPSHOT_REST_MS = 10_000;
+
 /** A leader looks at its disk when its timers come. */
 const STALL_GRACE_MS = 200;
 
@@ -485,7 +487,9 @@ class Run {
 
   get #patienceMs(): number {
     const slowest = Math.min(...this.#plan.clockRates);
-    return (this.#plan.electionTimeoutMs.max * HEAL_TIMEOUTS) / slowest;
+    // After a snapshot that failed, the next is not tried at once.
+    const restMs = this.#plan.snapshots === null ? 0 : SNAPSHOT_REST_MS;
+    return (this.#plan.electionTimeoutMs.max * HEAL_TIMEOUTS + restMs) / slowest;
   }
 
   async #runFor(ms: number): Promise<void> {
