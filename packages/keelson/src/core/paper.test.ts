@@ -155,6 +155,15 @@ describe("§5.3, log replication", () => {
     expect(group.node("c").commitStatus(position)).toBe("committed");
   });
 
+  it("the same entries go again with the next heartbeat to who has not said yet where the logs agree", () => {
+    const node = leading();
+    for (let n = 1; n <= 3; n++) {
+      node.handleTimeout(LATER + 80 * n);
+      const [sent] = appendsTo("b", node, LATER + 80 * n);
+      expect(sent?.entries).toMatchObject({ prev: at("1@1"), lastIndex: 2 });
+    }
+  });
+
   it("committing an entry commits all before it, those of earlier leaders too", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message) => message.type === "append-entries-reply");

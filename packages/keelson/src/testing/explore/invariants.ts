@@ -1,4 +1,11 @@
-import { EMPTY_CONFIG, isJoint, sameConfig, type ClusterConfig, type NodeId } from "../../core/index.ts";
+import {
+  EMPTY_CONFIG,
+  isJoint,
+  membersOf,
+  sameConfig,
+  type ClusterConfig,
+  type NodeId,
+} from "../../core/index.ts";
 import type { Committed, Ghost } from "./ghost.ts";
 import {
   configIn,
@@ -27,7 +34,12 @@ export function checkStep(before: Host, event: HostEvent, { host: after, sent }:
   if (before.node.role !== "leader" || node.role !== "leader" || before.node.term !== node.term) return;
   for (const [member, progress] of before.node.progress) {
     const now = node.progress.find(([other]) => other === member)?.[1];
-    invariant(progress.match <= (now?.match ?? 0), () => `MONO: what ${id} knows of ${member} fell`);
+    // A leader forgets those who were removed, and nobody else.
+    const mayForget = now === undefined && !membersOf(configOfHost(after)).includes(member);
+    invariant(
+      mayForget || progress.match <= (now?.match ?? 0),
+      () => `MONO: what ${id} knows of ${member} fell`,
+    );
   }
   invariant(before.memory.length <= after.memory.length, () => `LM: leader ${id} removed entries (§5.3)`);
 }
@@ -180,6 +192,11 @@ function configAtCommit({ node, memory }: Host, before: Host): ClusterConfig {
   if (latest !== undefined && isJoint(latest.config) && latest.index > before.node.commit)
     return latest.config;
   return configs.at(-1)?.config ?? EMPTY_CONFIG;
+}
+
+/** The last configuration in a host's log. */
+function configOfHost({ memory }: Host): ClusterConfig {
+  return configsIn(memory).at(-1)?.config ?? EMPTY_CONFIG;
 }
 
 /** CFG: a leader enters a configuration only when the one before it is committed (§6). */
