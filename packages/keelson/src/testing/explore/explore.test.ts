@@ -9,6 +9,8 @@ import { changeOf, STARTS } from "./start.ts";
 
 const SCRIPT = path.join(import.meta.dirname, "../../../../../scripts/explore.ts");
 const FEW_STATES = 5_000;
+/** All states of some bounds, on a machine that has other things to do. */
+const EXHAUSTIVE_MS = 180_000;
 
 function explore(changes: Partial<Bounds>, statesMax = Infinity): Result {
   return new Explorer({ ...SMALL, ...changes }, statesMax).run();
@@ -19,17 +21,23 @@ function hostsOf({ atlas }: Explorer): Host[] {
 }
 
 describe("an exploration", () => {
-  it("visits every state of three nodes with one election and one proposal, and finds nothing", () => {
-    const explorer = new Explorer(SMALL, Infinity);
-    const result = explorer.run();
-    expect(result.found).toBeNull();
-    expect(result.complete).toBe(true);
-    // Fewer: an event was lost from the exploration, or the core says less than it did; then say why here.
-    expect(result.states).toBeGreaterThanOrEqual(76_000);
-    const hosts = hostsOf(explorer);
-    expect(hosts.some(({ node }) => node.role === "leader" && node.commit === 3)).toBe(true);
-    expect(hosts.some(({ node, disk }) => node.role === "follower" && disk.log[2]?.payload === 1)).toBe(true);
-  });
+  it(
+    "visits every state of three nodes with one election and one proposal, and finds nothing",
+    { timeout: EXHAUSTIVE_MS },
+    () => {
+      const explorer = new Explorer(SMALL, Infinity);
+      const result = explorer.run();
+      expect(result.found).toBeNull();
+      expect(result.complete).toBe(true);
+      // Fewer: an event was lost from the exploration, or the core says less than it did; then say why here.
+      expect(result.states).toBeGreaterThanOrEqual(76_000);
+      const hosts = hostsOf(explorer);
+      expect(hosts.some(({ node }) => node.role === "leader" && node.commit === 3)).toBe(true);
+      expect(hosts.some(({ node, disk }) => node.role === "follower" && disk.log[2]?.payload === 1)).toBe(
+        true,
+      );
+    },
+  );
 
   it("comes to a candidate that crashed, kept its vote, and forgot that it was one", () => {
     const explorer = new Explorer({ ...SMALL, crashes: 1 }, FEW_STATES);
@@ -67,34 +75,42 @@ describe("an exploration", () => {
     expect(result.states).toBeGreaterThanOrEqual(FEW_STATES);
   });
 
-  it("visits every state of a change of membership under one leader, with a crash", () => {
-    const explorer = new Explorer({ ...SMALL, ...PROFILES["membership"], terms: 1, crashes: 1 }, Infinity);
-    const result = explorer.run();
-    expect(result).toMatchObject({ complete: true, found: null });
-    expect(result.states).toBeGreaterThanOrEqual(12_000);
-    const hosts = hostsOf(explorer);
-    const isChanged = ({ memory, node }: Host): boolean =>
-      configIn(memory[node.commit - 1]?.payload ?? 0)?.voters.join() === "n1,n3";
-    // It ends under a leader that stays, and under one that was replaced and stepped down.
-    expect(hosts.some((host) => host.id === "n1" && host.node.role === "leader" && isChanged(host))).toBe(
-      true,
-    );
-    expect(hosts.some((host) => host.id === "n2" && host.node.role === "follower" && isChanged(host))).toBe(
-      true,
-    );
-    expect(hosts.some(({ id, node }) => id === "n3" && node.role === "leader")).toBe(false);
-  });
+  it(
+    "visits every state of a change of membership under one leader, with a crash",
+    { timeout: EXHAUSTIVE_MS },
+    () => {
+      const explorer = new Explorer({ ...SMALL, ...PROFILES["membership"], terms: 1, crashes: 1 }, Infinity);
+      const result = explorer.run();
+      expect(result).toMatchObject({ complete: true, found: null });
+      expect(result.states).toBeGreaterThanOrEqual(12_000);
+      const hosts = hostsOf(explorer);
+      const isChanged = ({ memory, node }: Host): boolean =>
+        configIn(memory[node.commit - 1]?.payload ?? 0)?.voters.join() === "n1,n3";
+      // It ends under a leader that stays, and under one that was replaced and stepped down.
+      expect(hosts.some((host) => host.id === "n1" && host.node.role === "leader" && isChanged(host))).toBe(
+        true,
+      );
+      expect(hosts.some((host) => host.id === "n2" && host.node.role === "follower" && isChanged(host))).toBe(
+        true,
+      );
+      expect(hosts.some(({ id, node }) => id === "n3" && node.role === "leader")).toBe(false);
+    },
+  );
 
-  it("visits every state of a snapshot that another node needs, and installs", () => {
-    const explorer = new Explorer({ ...SMALL, ...PROFILES["snapshot"] }, Infinity);
-    const result = explorer.run();
-    expect(result).toMatchObject({ complete: true, found: null });
-    expect(result.states).toBeGreaterThanOrEqual(12_000);
-    // n3 had nothing and gets everything at once.
-    expect(hostsOf(explorer).some(({ node, disk }) => node.role === "follower" && disk.covered === 2)).toBe(
-      true,
-    );
-  });
+  it(
+    "visits every state of a snapshot that another node needs, and installs",
+    { timeout: EXHAUSTIVE_MS },
+    () => {
+      const explorer = new Explorer({ ...SMALL, ...PROFILES["snapshot"] }, Infinity);
+      const result = explorer.run();
+      expect(result).toMatchObject({ complete: true, found: null });
+      expect(result.states).toBeGreaterThanOrEqual(12_000);
+      // n3 had nothing and gets everything at once.
+      expect(hostsOf(explorer).some(({ node, disk }) => node.role === "follower" && disk.covered === 2)).toBe(
+        true,
+      );
+    },
+  );
 
   it("exchanges only names that every configuration treats alike", () => {
     expect(new Explorer({ ...SMALL, change: "remove" }, 1).atlas.renamings).toHaveLength(2);
@@ -138,7 +154,7 @@ describe("a known bug put back into the core", () => {
   beforeAll(() => {
     const args = ["--conditions=source", SCRIPT, "--breaks", "--states", "100000"];
     output = execFileSync(process.execPath, args, { encoding: "utf8" });
-  }, 60_000);
+  }, EXHAUSTIVE_MS);
 
   it.each(BREAKS)("is found: $title", ({ name }) => {
     expect(output).toMatch(new RegExp(`^${name}: [\\d,]+ states, \\d+ steps`, "m"));
