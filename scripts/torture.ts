@@ -120,7 +120,10 @@ class Torture {
     this.#say("the faults end, and all must heal");
     await faults.end();
     if (!(await faults.members.settle(CONVERGE_MS_MAX)))
-      this.#fail(`a change of members was not done within ${CONVERGE_MS_MAX / 1000} s after the last fault`);
+      this.#fail(
+        `a change of members was not done within ${CONVERGE_MS_MAX / 1000} s after the last fault: ` +
+          servers.nodes.map(({ id, state }) => `${id} ${state}`).join(", "),
+      );
     const apart = await servers.converged(CONVERGE_MS_MAX);
     // Under load logs differ by what is on its way: it counts when the clients are silent too.
     await workload.end();
