@@ -25,6 +25,7 @@ const Members = v.object({
   changing: v.boolean(),
   members: v.array(Member),
 });
+const Snapshot = v.object({ index: v.number(), term: v.number(), bytes: v.number() });
 const ErrorBody = v.object({
   error: v.object({
     code: v.string(),
@@ -66,6 +67,16 @@ export class AdminClient {
     return this.#ask("/status", v.record(v.string(), v.unknown()));
   }
 
+  /** Has the first node take a snapshot of its state, and waits for it. */
+  async snapshot(timeoutMs: number): Promise<v.InferOutput<typeof Snapshot>> {
+    const answer = v.safeParse(
+      Snapshot,
+      await resultOf(await this.#fetch(this.#next(), "POST", "/snapshot", {}, timeoutMs)),
+    );
+    if (answer.success) return answer.output;
+    throw new KvClientError("BAD_ANSWER", "unknown", 200, "what answers there is no node of Keelson");
+  }
+
   /** One request, on the leader, once. @throws KvClientError */
   async change(method: "POST" | "DELETE", target: string, body?: object): Promise<unknown> {
     let node = this.#next();
@@ -100,12 +111,18 @@ export class AdminClient {
     return this.#nodes[this.#turn % this.#nodes.length] ?? "";
   }
 
-  async #fetch(node: string, method: string, target: string, body?: object): Promise<Response> {
+  async #fetch(
+    node: string,
+    method: string,
+    target: string,
+    body?: object,
+    timeoutMs = ATTEMPT_MS_MAX,
+  ): Promise<Response> {
     try {
       return await fetch(`http://${node}${target}`, {
         method,
         redirect: "manual",
-        signal: AbortSignal.timeout(ATTEMPT_MS_MAX),
+        signal: AbortSignal.timeout(timeoutMs),
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
     } catch (cause) {

@@ -3,7 +3,7 @@ import { parseAddress } from "./addresses.ts";
 import { nodesIn, parseCommand, wordsOf } from "./arguments.ts";
 import { KvClientError } from "./client.ts";
 import { ProgressLine } from "./progress-line.ts";
-import { columns, count } from "./terminal.ts";
+import { columns, count, formatBytes } from "./terminal.ts";
 import { StartError, UsageError } from "./usage.ts";
 
 /** The commands that ask a running cluster. */
@@ -15,6 +15,7 @@ export const ADMIN_COMMANDS = [
   "promote",
   "demote",
   "transfer",
+  "snapshot",
 ] as const;
 export type AdminCommand = (typeof ADMIN_COMMANDS)[number];
 
@@ -75,6 +76,12 @@ Has the leader hand over to ID, or to the voter with the most complete log. Writ
 this takes (surely not done, so clients repeat them).
 
 ${COMMON_HELP}${END_HELP}`,
+  snapshot: `Usage: keelson snapshot [--url URL] [--timeout SECONDS] [--json]
+
+Has the node take a snapshot of its state now, and forget the log that it covers but for the last entries. Nodes do
+so by themselves from time to time (keelson serve --snapshot-every). Writes go on meanwhile.
+
+${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
 };
 
 export interface AdminOptions {
@@ -112,6 +119,7 @@ function checkWords(command: AdminCommand, words: readonly string[]): void {
   switch (command) {
     case "status":
     case "members":
+    case "snapshot":
       wordsOf(words);
       break;
     case "add": {
@@ -162,6 +170,15 @@ async function run(options: AdminOptions, client: AdminClient, print: (line: str
     const [to] = words;
     const result = await client.change("POST", "/transfer", to === undefined ? {} : { to });
     print(json ? JSON.stringify(result) : `the leader is ${(result as { readonly leader: string }).leader}`);
+    return;
+  }
+  if (command === "snapshot") {
+    const taken = await client.snapshot(options.timeoutMs);
+    if (json) print(JSON.stringify(taken));
+    else
+      print(
+        `a snapshot of all up to entry ${taken.index} of term ${taken.term}: ${formatBytes(taken.bytes)}`,
+      );
     return;
   }
   const members = command === "members" ? await client.members() : await changed(options, client);
@@ -234,6 +251,7 @@ function goalOf({ command, words, learner }: AdminOptions): Omit<Goal, "timeoutM
     case "status":
     case "members":
     case "transfer":
+    case "snapshot":
       throw new Error(`${command} changes no members`);
   }
 }

@@ -12,6 +12,7 @@ import {
   shownMembers,
   transferLeadership,
 } from "./http-admin.ts";
+import { Backups } from "./http-backup.ts";
 import { BodyReader } from "./http-body.ts";
 import { answerTo, errorAnswer, unavailable, type ErrorAnswer } from "./http-errors.ts";
 import { HttpMetrics } from "./http-metrics.ts";
@@ -65,6 +66,7 @@ export class HttpServer {
   readonly #server: Server;
   readonly #onMistake: (error: unknown) => void;
   readonly #bodies = new BodyReader();
+  readonly #backups = new Backups();
   readonly #metrics = new HttpMetrics();
   #serving: Serving | null = null;
   #address: Address;
@@ -148,6 +150,9 @@ export class HttpServer {
     );
     app.delete("/sessions/*", (context) =>
       this.#answer(context, "/sessions/:session", (serving) => endSession(serving, targetOf(context))),
+    );
+    app.get("/snapshot", (context) =>
+      this.#answer(context, "/snapshot", (serving) => this.#sendBackup(context, serving)),
     );
     app.post("/snapshot", (context) =>
       this.#answer(context, "/snapshot", async ({ node }) => context.json(await node.snapshot())),
@@ -256,6 +261,17 @@ export class HttpServer {
         "X-Content-Type-Options": "nosniff",
       },
     });
+  }
+
+  async #sendBackup(context: RequestContext, { node, removal, snapshots }: Serving): Promise<Response> {
+    const consistency = consistencyOf(parametersOf(targetOf(context), ["consistency"]).get("consistency"));
+    // Answered as GET is, HEAD would take a snapshot, and hold it for a body that nobody reads.
+    if (context.req.method === "HEAD") return noRoute(context);
+    if (snapshots === undefined) return failure(errorAnswer(404, "NO_ROUTE", "this node takes no snapshots"));
+    const isStaleFine = consistency === "stale";
+    if (!isStaleFine) removal?.check();
+    const answer = await this.#backups.send(node, snapshots, isStaleFine);
+    return answer instanceof Response ? answer : failure(answer);
   }
 
   async #list(context: RequestContext, serving: Serving): Promise<Response> {
@@ -375,7 +391,7 @@ const METHODS: readonly (readonly [path: RegExp, methods: string])[] = [
   [/^\/members$/, "GET, HEAD, POST"],
   [/^\/members\/[^/]+$/, "DELETE"],
   [/^\/transfer$/, "POST"],
-  [/^\/snapshot$/, "POST"],
+  [/^\/snapshot$/, "GET, POST"],
   [/^\/(kv|status|metrics|healthz|readyz)$/, "GET, HEAD"],
 ];
 

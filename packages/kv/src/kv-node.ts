@@ -1,4 +1,5 @@
 import type { Raft, ReadOptions } from "keelson";
+import type { SnapshotStore } from "keelson/storage/snapshots";
 import type { KvCommand, KvResult } from "./commands.ts";
 import type { Removal } from "./removal.ts";
 import type { KvStateMachine } from "./state-machine.ts";
@@ -24,6 +25,8 @@ export interface Serving {
   readonly store: KvStateMachine;
   /** Absent: the node is never removed. */
   readonly removal?: Removal;
+  /** Absent: there is nothing to back up. */
+  readonly snapshots?: SnapshotStore;
 }
 
 /** A read as clients ask for it: one that would wait for ever is refused. */

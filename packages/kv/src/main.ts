@@ -47,6 +47,23 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   promote: administration("promote", "make voters of learners"),
   demote: administration("demote", "make learners of voters"),
   transfer: administration("transfer", "hand leadership to another node"),
+  snapshot: administration("snapshot", "have a node take a snapshot now"),
+  backup: {
+    summary: "keep all keys and values in a file",
+    async run(args) {
+      const { backup, parseBackupOptions, BACKUP_HELP } = await import("./backup.ts");
+      const options = parseBackupOptions(args);
+      return options === null ? help(BACKUP_HELP) : backup(options, print);
+    },
+  },
+  restore: {
+    summary: "begin a new cluster from such a file",
+    async run(args) {
+      const { parseRestoreOptions, restore, RESTORE_HELP } = await import("./backup.ts");
+      const options = parseRestoreOptions(args);
+      return options === null ? help(RESTORE_HELP) : offline(() => restore(options, print));
+    },
+  },
   inspect: {
     summary: "what a node's directory holds, and whether it is sound",
     async run(args) {

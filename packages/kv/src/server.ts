@@ -1,5 +1,5 @@
 import { Raft, type LogStore, type RaftError, type RaftOptions, type Transport } from "keelson";
-import { snapshotFiles } from "keelson/storage/snapshots";
+import { snapshotFiles, type SnapshotStore } from "keelson/storage/snapshots";
 import { wal } from "keelson/storage/wal";
 import { tcp } from "keelson/transport/tcp";
 import { encodeClientAddresses, formatAddress, type ClientAddresses } from "./addresses.ts";
@@ -55,7 +55,8 @@ export class KvServer {
       const http = await HttpServer.listen(settings.http, { onMistake });
       closers.push(() => http.close());
       const store = new KvStateMachine(() => openDatabase(dataDirectory(settings.data).state));
-      const raft = await Raft.open(raftOptions(settings, { line, http }, store, onLog));
+      const snapshots = snapshotFiles(dataDirectory(settings.data).snapshots, { onLog });
+      const raft = await Raft.open(raftOptions(settings, { line, http }, store, snapshots, onLog));
       closers.push(() => raft.close());
       const isBlank = raft.metrics().lastIndex === 0;
       if (settings.peers !== null) await raft.initialize(settings.peers);
@@ -63,7 +64,7 @@ export class KvServer {
         throw new NoClusterError();
       const removal = new Removal(settings.id);
       void removal.follow(raft.changes());
-      const serving = { node: raft, store, removal };
+      const serving = { node: raft, store, removal, snapshots };
       line.serve(serving);
       http.serve(serving);
       return new KvServer(line, http, raft, isBlank);
@@ -100,6 +101,7 @@ function raftOptions(
   settings: ServerSettings,
   servers: { readonly line: LineServer; readonly http: HttpServer },
   stateMachine: KvStateMachine,
+  snapshots: SnapshotStore,
   onLog: LogFunction,
 ): RaftOptions<KvCommand, KvResult> {
   const { id, clusterId } = settings;
@@ -111,10 +113,7 @@ function raftOptions(
     id,
     stateMachine,
     log: logOf(settings, onLog),
-    snapshots: {
-      store: snapshotFiles(dataDirectory(settings.data).snapshots, { onLog }),
-      ...settings.snapshots,
-    },
+    snapshots: { store: snapshots, ...settings.snapshots },
     transport: transportOf(settings),
     data,
     onLog,

@@ -41,7 +41,8 @@ async function started(args: readonly string[]): Promise<Keelson> {
   return keelson;
 }
 
-const NAMES = "demo, serve, status, members, add, remove, promote, demote, transfer, inspect, recover";
+const NAMES =
+  "demo, serve, status, members, add, remove, promote, demote, transfer, snapshot, backup, restore, inspect, recover";
 
 describe("keelson", () => {
   it("tells its commands and their flags", async () => {
