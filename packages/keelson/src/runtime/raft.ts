@@ -677,6 +677,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
           await stateMachine.close?.();
         },
       },
+      { what: "the snapshots", close: async () => this.#snapshots?.close() },
       { what: "the log", close: () => log.close() },
     ]);
   }

@@ -210,7 +210,7 @@ export class SnapshotFetch {
     }
     while (fetch.next < intake.bytes && fetch.asked.size + fetch.early.size < WINDOW) {
       if (now < this.#paceAt) {
-        this.#pace(fetch);
+        this.#pace();
         return;
       }
       const bytes = Math.min(this.#chunkBytes, intake.bytes - fetch.next);
@@ -270,11 +270,12 @@ export class SnapshotFetch {
     this.#parts.send(source, { type: "snapshot-request", from, id, index, offset, bytes: 0 });
   }
 
-  #pace(fetch: Fetch): void {
+  #pace(): void {
     const delayMs = this.#paceAt - this.#parts.environment.now();
     this.#paceTimer ??= this.#parts.environment.setTimer(delayMs, () => {
       this.#paceTimer = null;
-      if (this.#fetch === fetch && fetch.phase === "fetching") this.#ask(fetch);
+      // Whichever one it is by now.
+      if (this.#fetch?.phase === "fetching") this.#ask(this.#fetch);
     });
   }
 

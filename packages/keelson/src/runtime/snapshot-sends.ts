@@ -20,6 +20,8 @@ export interface SnapshotSendsParts {
   readonly store: SnapshotStore;
   readonly environment: Environment;
   readonly send: (to: NodeId, message: ServiceMessage) => boolean;
+  /** How far a follower's log is known to be there; null: this node does not lead, or it is no follower. */
+  readonly matchOf: (id: NodeId) => LogIndex | null;
   /** A transfer ended: what was kept for it may go. */
   readonly ended: () => void;
   /** A snapshot turned out to be damaged, and was thrown away: another one is wanted. */
@@ -45,6 +47,8 @@ interface Send {
 export class SnapshotSends {
   readonly #parts: SnapshotSendsParts;
   readonly #sends = new Map<NodeId, Send>();
+  /** Who has a snapshot of the entries up to `index` now, since when, and needs the log that follows it. */
+  readonly #followingUp = new Map<NodeId, { readonly since: number; readonly index: LogIndex }>();
   /** Snapshots that this process has read, or written itself: a damaged one is not sent around. */
   readonly #trusted = new Set<string>();
   #timer: Timer | null = null;
@@ -63,9 +67,13 @@ export class SnapshotSends {
     }));
   }
 
-  /** The earliest entry that a transfer under way ends at: the log after it will be wanted; null: none is under way. */
+  /** The log after this entry will be wanted by those who fetch a snapshot, or have just got one; null: by nobody. */
   get floor(): LogIndex | null {
     const indexes = [...this.#sends.values()].map(({ snapshot }) => snapshot.position.index);
+    for (const [to, { index }] of this.#followingUp) {
+      const match = this.#parts.matchOf(to);
+      if (match !== null) indexes.push(Math.max(match, index));
+    }
     return indexes.length === 0 ? null : Math.min(...indexes);
   }
 
@@ -101,10 +109,17 @@ export class SnapshotSends {
 
   /** The node has the snapshot, or gave it up. */
   ended({ from, id, intact }: SnapshotEnd): void {
-    if (this.#sends.get(from)?.snapshot.id !== id) return;
+    const send = this.#sends.get(from);
+    if (send?.snapshot.id !== id) return;
     // It may be ours that is damaged: look before it is sent again.
     if (!intact) this.#trusted.delete(id);
+    else
+      this.#followingUp.set(from, {
+        since: this.#parts.environment.now(),
+        index: send.snapshot.position.index,
+      });
     this.#end(from);
+    this.#watch();
   }
 
   /** Ends all of them; resolves when every file is closed. */
@@ -206,8 +221,19 @@ export class SnapshotSends {
       this.#timer = null;
       const now = this.#parts.environment.now();
       for (const [to, { askedAt }] of [...this.#sends]) if (now - askedAt >= SEND_IDLE_MS) this.#end(to);
-      if (this.#sends.size > 0) this.#watch();
+      this.#stopFollowingUp(now);
+      if (this.#sends.size + this.#followingUp.size > 0) this.#watch();
     });
+  }
+
+  #stopFollowingUp(now: number): void {
+    const { store, matchOf, ended } = this.#parts;
+    const newest = store.newest?.position.index ?? 0;
+    const before = this.#followingUp.size;
+    for (const [to, { since }] of [...this.#followingUp]) {
+      if (now - since >= SEND_IDLE_MS || (matchOf(to) ?? Infinity) >= newest) this.#followingUp.delete(to);
+    }
+    if (this.#followingUp.size < before) ended();
   }
 }
 

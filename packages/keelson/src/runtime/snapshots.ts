@@ -85,6 +85,7 @@ export class Snapshots<Command, Result> {
     };
     this.#sends = new SnapshotSends({
       ...{ id, store, environment, send, warn },
+      matchOf: (node) => parts.core.progress(node)?.match ?? null,
       ended: () => {
         this.#compact();
       },
@@ -114,7 +115,11 @@ export class Snapshots<Command, Result> {
 
   /** The node begins its work. An earlier run may have ended between a snapshot and the compaction for it. */
   begin(): void {
+    const { store, core, applier } = this.#parts;
     this.#compact();
+    // The log begins after entries that no snapshot covers any more: nobody could be helped who lacks them.
+    const { index } = core.log.base;
+    if ((store.newest?.position.index ?? 0) < index && applier.applied.index >= index) this.#takeQuietly();
   }
 
   /** More is applied. */
@@ -197,7 +202,11 @@ export class Snapshots<Command, Result> {
       this.#fetch.stop(),
       this.#taking?.result.then(noted, noted) ?? Promise.resolve(),
     ]);
-    await this.#parts.store.close();
+  }
+
+  /** Lets go of the files, whether somebody still uses them or not. */
+  close(): Promise<void> {
+    return this.#parts.store.close();
   }
 
   // --- Taking ------------------------------------------------------------------------------------

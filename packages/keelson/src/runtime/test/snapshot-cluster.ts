@@ -25,7 +25,8 @@ export interface SnapshotNode {
 }
 
 export type NodeOptions = Partial<RaftOptions<string, number>> & {
-  readonly policy?: Partial<SnapshotPolicy>;
+  /** null: without snapshots. */
+  readonly policy?: Partial<SnapshotPolicy> | null;
 };
 
 const LIMIT_MS = 60_000;
@@ -86,7 +87,7 @@ export class SnapshotCluster {
       id,
       stateMachine: tape,
       log: wal("/log", { segmentBytes: 4096 }),
-      snapshots: { store: snapshotFiles("/snapshots"), ...policy },
+      ...(policy === null ? {} : { snapshots: { store: snapshotFiles("/snapshots"), ...policy } }),
       transport,
       environment,
       onLog: (level, text) => this.messages.push(`${level} ${id}: ${text}`),
@@ -181,6 +182,13 @@ export class SnapshotCluster {
 
   until(condition: () => boolean, what: string, limitMs = LIMIT_MS): Promise<void> {
     return this.world.clock.runUntil(condition, limitMs, what);
+  }
+
+  /** For what a test lets wait in the made-up world. */
+  sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.world.clock.setTimer(ms, resolve);
+    });
   }
 
   advance(ms: number): Promise<void> {
