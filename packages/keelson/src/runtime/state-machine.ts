@@ -74,9 +74,12 @@ export interface StateMachine<Command, Result> {
    *
    * @example
    * ```ts
-   * async *snapshot() {
-   *   const entries = [...this.map];
-   *   for (const entry of entries) yield encode(entry);
+   * class Names {
+   *   readonly names = new Set<string>();
+   *   async *snapshot() {
+   *     const copy = [...this.names]; // before the first await: writes go on
+   *     for (const name of copy) yield await Promise.resolve(new TextEncoder().encode(`${name}\n`));
+   *   }
    * }
    * ```
    */
