@@ -1,9 +1,10 @@
 import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";
-import type { LogIndex, NodeId } from "../core/position.ts";
+import type { LogIndex, NodeId, Term } from "../core/position.ts";
 import type { Message } from "../core/message.ts";
-import { DecodeError } from "../errors.ts";
+import { DecodeError, type Outcome } from "../errors.ts";
 import type { ByteReader, ByteWriter } from "./frame-bytes.ts";
+import { isCommandId, type SessionCommandId } from "./session-entry.ts";
 
 /*
  * What nodes tell each other outside of Raft's terms: their runtimes talk here, not their cores.
@@ -58,8 +59,51 @@ export interface SnapshotEnd {
   readonly intact: boolean;
 }
 
+/** Bytes (UTF-8) of the code of an error. */
+export const ERROR_CODE_BYTES_MAX = 64;
+
+/** What a node asks of the leader for a caller of its own. A command's bytes are the payload. */
+export type ForwardedCall =
+  | { readonly type: "write" }
+  | { readonly type: "session-write"; readonly session: SessionCommandId }
+  | { readonly type: "open-session"; readonly ttlMs: number }
+  | { readonly type: "close-session"; readonly id: LogIndex };
+
+/** "Do that as leader, and tell me what came of it." */
+export interface ForwardRequest {
+  readonly type: "forward-request";
+  readonly from: NodeId;
+  /** One life of the asking process, and the number of the request in it. */
+  readonly incarnation: number;
+  readonly id: number;
+  /** The term in which the asked node leads, as far as the asker knows: it does it as leader of that term or not at all. Nobody adopts it. */
+  readonly term: Term;
+  /** How long the asker waits, in milliseconds. */
+  readonly waitMs: number;
+  readonly call: ForwardedCall;
+  readonly payload: Uint8Array;
+}
+
+/** What came of a forwarded call: the result is the payload, or the words of the error. */
+export interface ForwardReply {
+  readonly type: "forward-reply";
+  readonly from: NodeId;
+  readonly incarnation: number;
+  readonly id: number;
+  readonly answer:
+    | { readonly type: "done"; readonly index: LogIndex }
+    | { readonly type: "error"; readonly code: string; readonly outcome: Outcome };
+  readonly payload: Uint8Array;
+}
+
 /** Anything that the runtimes of two nodes tell each other. */
-export type ServiceMessage = SnapshotRequest | SnapshotChunk | SnapshotGone | SnapshotEnd;
+export type ServiceMessage =
+  | SnapshotRequest
+  | SnapshotChunk
+  | SnapshotGone
+  | SnapshotEnd
+  | ForwardRequest
+  | ForwardReply;
 
 /** Numbers on the wire, between those of the core's messages and those about connections. They never change their meaning. */
 export const ServiceType = {
@@ -67,6 +111,8 @@ export const ServiceType = {
   "snapshot-chunk": 33,
   "snapshot-gone": 34,
   "snapshot-end": 35,
+  "forward-request": 36,
+  "forward-reply": 37,
 } as const satisfies Record<ServiceMessage["type"], number>;
 
 /** What follows a message that nothing follows. */
@@ -106,6 +152,12 @@ export function writeService(writer: ByteWriter, message: ServiceMessage): numbe
     case "snapshot-end":
       writer.text(message.id, SNAPSHOT_ID_BYTES_MAX);
       writer.boolean(message.intact);
+      break;
+    case "forward-request":
+      writeForwardRequest(writer, message);
+      break;
+    case "forward-reply":
+      writeForwardReply(writer, message);
       break;
   }
   return ServiceType[message.type];
@@ -152,6 +204,10 @@ function readBody(type: number, body: ByteReader, from: NodeId, payload: Uint8Ar
       return { type: "snapshot-gone", from, id: readOptionalId(body) };
     case ServiceType["snapshot-end"]:
       return { type: "snapshot-end", from, id: body.text(SNAPSHOT_ID_BYTES_MAX), intact: body.boolean() };
+    case ServiceType["forward-request"]:
+      return readForwardRequest(body, from, payload);
+    case ServiceType["forward-reply"]:
+      return readForwardReply(body, from, payload);
     default:
       throw new DecodeError(`a frame has the unknown type ${String(type)}`);
   }
@@ -164,4 +220,89 @@ function writeOptionalId(writer: ByteWriter, id: string | null): void {
 
 function readOptionalId(body: ByteReader): string | null {
   return body.boolean() ? body.text(SNAPSHOT_ID_BYTES_MAX) : null;
+}
+
+// On the wire; they never change their meaning.
+const CALLS = ["write", "session-write", "open-session", "close-session"] as const;
+const ANSWERS = ["done", "not-done", "unknown", "error-done"] as const;
+
+function writeForwardRequest(writer: ByteWriter, message: ForwardRequest): void {
+  const { call } = message;
+  writer.integer(message.incarnation);
+  writer.integer(message.id);
+  writer.integer(message.term);
+  writer.u32(message.waitMs);
+  writer.u8(CALLS.indexOf(call.type));
+  switch (call.type) {
+    case "write":
+      break;
+    case "session-write":
+      writer.integer(call.session.id);
+      writer.integer(call.session.sequence);
+      writer.integer(call.session.lowestUnanswered);
+      break;
+    case "open-session":
+      writer.integer(call.ttlMs);
+      break;
+    case "close-session":
+      writer.integer(call.id);
+      break;
+  }
+}
+
+function readForwardRequest(body: ByteReader, from: NodeId, payload: Uint8Array): ForwardRequest {
+  const incarnation = body.integer();
+  const id = body.integer();
+  const term = body.integer();
+  const waitMs = body.u32();
+  const call = readForwardedCall(body);
+  if (payload.length > 0 && call.type !== "write" && call.type !== "session-write") {
+    throw new DecodeError(`${String(payload.length)} bytes follow a request that carries no command`);
+  }
+  return { type: "forward-request", from, incarnation, id, term, waitMs, call, payload };
+}
+
+function readForwardedCall(body: ByteReader): ForwardedCall {
+  const number = body.u8();
+  const type = CALLS[number];
+  switch (type) {
+    case "write":
+      return { type };
+    case "session-write": {
+      const session = { id: body.integer(), sequence: body.integer(), lowestUnanswered: body.integer() };
+      if (!isCommandId(session)) throw new DecodeError("a request names a command of a session that cannot be");
+      return { type, session };
+    }
+    case "open-session":
+      return { type, ttlMs: body.integer() };
+    case "close-session":
+      return { type, id: body.integer() };
+    default:
+      throw new DecodeError(`a request asks for the unknown call ${String(number)}`);
+  }
+}
+
+function writeForwardReply(writer: ByteWriter, { incarnation, id, answer }: ForwardReply): void {
+  writer.integer(incarnation);
+  writer.integer(id);
+  if (answer.type === "done") {
+    writer.u8(ANSWERS.indexOf("done"));
+    writer.integer(answer.index);
+    return;
+  }
+  writer.u8(ANSWERS.indexOf(answer.outcome === "done" ? "error-done" : answer.outcome));
+  writer.text(answer.code, ERROR_CODE_BYTES_MAX);
+}
+
+function readForwardReply(body: ByteReader, from: NodeId, payload: Uint8Array): ForwardReply {
+  const incarnation = body.integer();
+  const id = body.integer();
+  const number = body.u8();
+  const kind = ANSWERS[number];
+  if (kind === undefined) throw new DecodeError(`a reply has the unknown outcome ${String(number)}`);
+  const answer: ForwardReply["answer"] =
+    kind === "done"
+      ? { type: "done", index: body.integer() }
+      : { type: "error", outcome: kind === "error-done" ? "done" : kind, code: body.text(ERROR_CODE_BYTES_MAX) };
+  return { type: "forward-reply", from, incarnation, id, answer, payload };
 }

@@ -158,8 +158,47 @@ const serviceArb: fc.Arbitrary<ServiceMessage> = fc.oneof(
     intact: fc.boolean(),
   }),
 );
+const forwardArb: fc.Arbitrary<ServiceMessage> = fc.oneof(
+  fc.record({
+    type: fc.constant("forward-request" as const),
+    ...{ from: idArb, incarnation: integerArb, id: integerArb, term: integerArb },
+    waitMs: fc.nat(2 ** 31 - 1),
+    call: fc.oneof(
+      fc.constant({ type: "write" as const }),
+      fc.tuple(fc.nat(2 ** 30), fc.nat(2 ** 30), fc.nat(2 ** 30)).map(([id, lowest, above]) => ({
+        type: "session-write" as const,
+        session: { id: id + 1, lowestUnanswered: lowest + 1, sequence: lowest + 1 + above },
+      })),
+    ),
+    payload: fc.uint8Array({ maxLength: 100 }),
+  }),
+  fc.record({
+    type: fc.constant("forward-request" as const),
+    ...{ from: idArb, incarnation: integerArb, id: integerArb, term: integerArb },
+    waitMs: fc.nat(2 ** 31 - 1),
+    call: fc.oneof(
+      fc.record({ type: fc.constant("open-session" as const), ttlMs: integerArb }),
+      fc.record({ type: fc.constant("close-session" as const), id: integerArb }),
+    ),
+    payload: fc.constant(new Uint8Array(0)),
+  }),
+  fc.record({
+    type: fc.constant("forward-reply" as const),
+    ...{ from: idArb, incarnation: integerArb, id: integerArb },
+    answer: fc.oneof(
+      fc.record({ type: fc.constant("done" as const), index: integerArb }),
+      fc.record({
+        type: fc.constant("error" as const),
+        code: snapshotIdArb,
+        outcome: fc.constantFrom("done" as const, "not-done" as const, "unknown" as const),
+      }),
+    ),
+    payload: fc.uint8Array({ maxLength: 100 }),
+  }),
+);
 const caseArb: fc.Arbitrary<Case> = fc.oneof(
   serviceArb.map((message) => ({ message, records: [] })),
+  forwardArb.map((message) => ({ message, records: [] })),
   plainMessageArb.map((message) => ({ message, records: [] })),
   appendEntriesArb,
 );

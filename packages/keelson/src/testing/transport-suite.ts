@@ -268,10 +268,30 @@ function everyKind(from: NodeId): Parcel[] {
     { type: "snapshot-gone", from, id: "s" },
     { type: "snapshot-gone", from, id: null },
     { type: "snapshot-end", from, id: "s", intact: false },
+    ...forwarded(from, large),
   ];
   return [
     ...[...plain, ...service].map((message) => ({ message, records: [] })),
     { message: { type: "append-entries", from, term: 4, entries, commit: 5, round: 6 }, records },
+  ];
+}
+
+/** What nodes ask of the leader for their callers, and what they are told. */
+function forwarded(from: string, large: number): ServiceMessage[] {
+  const request = { type: "forward-request", from, incarnation: large, id: 1, term: large, waitMs: 7 } as const;
+  const reply = { type: "forward-reply", from, incarnation: large, id: 1 } as const;
+  const payload = Uint8Array.of(0, 255, 1);
+  const session = { id: large, sequence: 9, lowestUnanswered: 8 };
+  const nothing = new Uint8Array(0);
+  return [
+    { ...request, call: { type: "write" }, payload },
+    { ...request, call: { type: "session-write", session }, payload },
+    { ...request, call: { type: "open-session", ttlMs: 1 }, payload: nothing },
+    { ...request, call: { type: "close-session", id: 1 }, payload: nothing },
+    { ...reply, answer: { type: "done", index: large }, payload },
+    ...(["done", "not-done", "unknown"] as const).map((outcome) => ({
+      ...{ ...reply, answer: { type: "error" as const, code: "CODE", outcome }, payload },
+    })),
   ];
 }
 
