@@ -96,14 +96,11 @@ export interface ForwardReply {
   readonly payload: Uint8Array;
 }
 
+/** What is said of snapshots. */
+export type SnapshotMessage = SnapshotRequest | SnapshotChunk | SnapshotGone | SnapshotEnd;
+
 /** Anything that the runtimes of two nodes tell each other. */
-export type ServiceMessage =
-  | SnapshotRequest
-  | SnapshotChunk
-  | SnapshotGone
-  | SnapshotEnd
-  | ForwardRequest
-  | ForwardReply;
+export type ServiceMessage = SnapshotMessage | ForwardRequest | ForwardReply;
 
 /** Numbers on the wire, between those of the core's messages and those about connections. They never change their meaning. */
 export const ServiceType = {
@@ -270,7 +267,8 @@ function readForwardedCall(body: ByteReader): ForwardedCall {
       return { type };
     case "session-write": {
       const session = { id: body.integer(), sequence: body.integer(), lowestUnanswered: body.integer() };
-      if (!isCommandId(session)) throw new DecodeError("a request names a command of a session that cannot be");
+      if (!isCommandId(session))
+        throw new DecodeError("a request names a command of a session that cannot be");
       return { type, session };
     }
     case "open-session":
@@ -303,6 +301,10 @@ function readForwardReply(body: ByteReader, from: NodeId, payload: Uint8Array): 
   const answer: ForwardReply["answer"] =
     kind === "done"
       ? { type: "done", index: body.integer() }
-      : { type: "error", outcome: kind === "error-done" ? "done" : kind, code: body.text(ERROR_CODE_BYTES_MAX) };
+      : {
+          type: "error",
+          outcome: kind === "error-done" ? "done" : kind,
+          code: body.text(ERROR_CODE_BYTES_MAX),
+        };
   return { type: "forward-reply", from, incarnation, id, answer, payload };
 }

@@ -135,7 +135,7 @@ function badMagic(magic: number): DecodeError {
 function isKnownType(type: number): boolean {
   return (
     (type >= MessageType["pre-vote"] && type <= MessageType["timeout-now"]) ||
-    (type >= ServiceType["snapshot-request"] && type <= ServiceType["snapshot-end"]) ||
+    (type >= ServiceType["snapshot-request"] && type <= ServiceType["forward-reply"]) ||
     (type >= ControlType.hello && type <= ControlType.pong)
   );
 }

@@ -1,12 +1,16 @@
 export type { Control, Goodbye, Hello, Identity, Ping, Pong, Welcome } from "./frame-control.ts";
 export { FrameReader } from "./frame-reader.ts";
 export {
+  type ForwardedCall,
+  type ForwardReply,
+  type ForwardRequest,
   isServiceMessage,
   SERVICE_PAYLOAD_BYTES_MAX,
   type ServiceMessage,
   type SnapshotChunk,
   type SnapshotEnd,
   type SnapshotGone,
+  type SnapshotMessage,
   type SnapshotRequest,
 } from "./frame-service.ts";
 export {

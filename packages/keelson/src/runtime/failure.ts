@@ -35,3 +35,12 @@ export function reasonOf(thrown: unknown): string {
 export function toError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(reasonOf(thrown), { cause: thrown });
 }
+
+/** What a call returns that may also throw, as a promise in either case. */
+export function asPromise<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return call();
+  } catch (error) {
+    return Promise.reject(toError(error));
+  }
+}

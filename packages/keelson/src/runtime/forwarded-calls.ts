@@ -19,10 +19,7 @@ const WORDS_BYTES_MAX = 4096;
 
 export interface ForwardedCallsParts<Command, Result> {
   readonly core: RaftNode;
-  readonly proposals: Pick<
-    Proposals<Command, Result>,
-    "writeBytes" | "openSession" | "closeSession"
-  >;
+  readonly proposals: Pick<Proposals<Command, Result>, "writeBytes" | "openSession" | "closeSession">;
   readonly codec: ResultCodec<Result>;
   readonly send: (to: NodeId, message: ForwardReply) => boolean;
 }
@@ -89,7 +86,9 @@ export class ForwardedCalls<Command, Result> {
   async #run({ call, payload, waitMs: timeoutMs }: ForwardRequest): Promise<Outgoing> {
     const { proposals, codec } = this.#parts;
     if (codec.encodeResult === undefined) {
-      throw new InvalidOptionError("the leader sends no results on: its stateMachine.codec has no encodeResult");
+      throw new InvalidOptionError(
+        "the leader sends no results on: its stateMachine.codec has no encodeResult",
+      );
     }
     switch (call.type) {
       case "write":
@@ -117,14 +116,19 @@ export class ForwardedCalls<Command, Result> {
 
   #fail(request: ForwardRequest, error: unknown): void {
     // What is no error of ours comes from the codec, after the command was applied.
-    const known = error instanceof RaftError ? error : new RaftError("RESULT_NOT_SENT", "done", reasonOf(error));
+    const known =
+      error instanceof RaftError ? error : new RaftError("RESULT_NOT_SENT", "done", reasonOf(error));
     const words = known.code === "COMMAND_REJECTED" ? reasonOf(known.cause) : known.message;
     const payload = new TextEncoder().encode(words).slice(0, WORDS_BYTES_MAX);
     this.#reply(request, { type: "error", code: known.code, outcome: known.outcome }, payload);
   }
 
   /** A reply that is dropped leaves its asker with "unknown". */
-  #reply({ from, incarnation, id }: ForwardRequest, answer: ForwardReply["answer"], payload: Uint8Array): void {
+  #reply(
+    { from, incarnation, id }: ForwardRequest,
+    answer: ForwardReply["answer"],
+    payload: Uint8Array,
+  ): void {
     const { core, send } = this.#parts;
     send(from, { type: "forward-reply", from: core.id, incarnation, id, answer, payload });
   }

@@ -23,7 +23,7 @@ import {
 import { causeOf, describeCancellation, type Call, type CallOptions, type Cancellation } from "./call.ts";
 import type { Calls } from "./calls.ts";
 import { toError } from "./failure.ts";
-import type { RaftLimits } from "./options.ts";
+import type { RaftLimits, RaftTimings } from "./options.ts";
 
 /** The longest wait that a request can tell of, in milliseconds. */
 const WAIT_MS_MAX = 2 ** 31 - 1;
@@ -47,10 +47,8 @@ export interface ForwardingParts {
   readonly leader: () => LeaderHint | null;
   /** Sends, or drops; false: dropped for sure. */
   readonly send: (to: NodeId, message: ForwardRequest) => boolean;
-  /** How soon to try again when nobody could be asked. */
-  readonly retryMs: number;
-  /** How long to wait for the answer of a node that was asked as leader and is none any more. */
-  readonly orphanMs: number;
+  /** After a heartbeat's time, those are tried again that nobody could be asked; a node that leads no more has the longest election timeout to answer. */
+  readonly timings: RaftTimings;
 }
 
 /** What is asked of the leader. */
@@ -85,8 +83,8 @@ interface Forwarded {
  */
 export class Forwarding {
   readonly #parts: ForwardingParts;
-  /** Tells the requests of this process from those of its former lives. */
-  readonly #incarnation: number;
+  /** Tells the requests of this process from those of its former lives; null: it has made none. */
+  #incarnation: number | null = null;
   readonly #calls = new Map<number, Forwarded>();
   #bytes = 0;
   #lastId = 0;
@@ -95,7 +93,6 @@ export class Forwarding {
 
   constructor(parts: ForwardingParts) {
     this.#parts = parts;
-    this.#incarnation = Math.floor(parts.environment.random() * Number.MAX_SAFE_INTEGER);
   }
 
   /** Calls on their way. */
@@ -106,6 +103,7 @@ export class Forwarding {
   /** Asks the leader, whoever and wherever it is, once it is known. */
   ask<T>(asked: Asked<T>, options: CallOptions): Promise<T> {
     this.#checkRoom(asked.payload.length);
+    this.#incarnation ??= Math.floor(this.#parts.environment.random() * Number.MAX_SAFE_INTEGER);
     const forwarded: Forwarded = {
       id: ++this.#lastId,
       asked,
@@ -145,12 +143,12 @@ export class Forwarding {
 
   /** Who leads may have changed. */
   leaderChanged(): void {
-    const { core, environment, orphanMs } = this.#parts;
+    const { core, environment, timings } = this.#parts;
     for (const forwarded of [...this.#calls.values()]) {
       const { sent } = forwarded;
       if (sent === null) this.#try(forwarded);
       else if (sent.to === core.leader && sent.term === core.term) forwarded.orphanUntil = null;
-      else forwarded.orphanUntil ??= environment.now() + orphanMs;
+      else forwarded.orphanUntil ??= environment.now() + timings.electionTimeoutMaxMs;
     }
     if (this.#calls.size > 0) this.#arm();
   }
@@ -188,7 +186,8 @@ export class Forwarding {
   #try(forwarded: Forwarded): void {
     const { core, send } = this.#parts;
     const { leader, term } = core;
-    if (forwarded.isHere) return;
+    const incarnation = this.#incarnation;
+    if (forwarded.isHere || incarnation === null) return;
     if (core.role === "leader") {
       void this.#here(forwarded);
       return;
@@ -198,7 +197,7 @@ export class Forwarding {
     const request: ForwardRequest = {
       type: "forward-request",
       from: core.id,
-      incarnation: this.#incarnation,
+      incarnation,
       id,
       term,
       waitMs: this.#leftMs(forwarded),
@@ -264,15 +263,16 @@ export class Forwarding {
       const message = `${text}; the leader was asked, and the command may still take effect`;
       return new AbortedError("unknown", message, causeOf(cancellation));
     }
-    if (cancellation.type === "timed-out" && this.#parts.core.leader === null) return new NotLeaderError(null);
+    if (cancellation.type === "timed-out" && this.#parts.core.leader === null)
+      return new NotLeaderError(null);
     return new AbortedError("not-done", text, causeOf(cancellation));
   }
 
   /** Looks again at those that nobody has, and at those whose leader is gone. */
   #arm(): void {
-    const { environment, retryMs } = this.#parts;
+    const { environment, timings } = this.#parts;
     if (this.#timer !== null || this.#ended) return;
-    this.#timer = environment.setTimer(retryMs, () => {
+    this.#timer = environment.setTimer(timings.heartbeatMs, () => {
       this.#timer = null;
       if (this.#lookAgain()) this.#arm();
     });

@@ -91,6 +91,11 @@ export interface RaftOptions<Command, Result> {
   readonly snapshots?: SnapshotOptions;
   readonly limits?: Partial<RaftLimits>;
   readonly timings?: Partial<RaftTimings>;
+  /**
+   * Whether `write` and what concerns sessions are passed on to the leader by a node that does not lead, which
+   * needs `encodeResult` and `decodeResult` of the codec. Default false: they are refused with `NotLeaderError`.
+   */
+  readonly forward?: boolean;
   /** Default true, both. */
   readonly preVote?: boolean;
   readonly checkQuorum?: boolean;

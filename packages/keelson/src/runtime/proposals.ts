@@ -6,7 +6,7 @@ import {
   isCommandId,
   type SessionCommandId,
 } from "../codec/session-entry.ts";
-import { ProtocolViolation } from "../core/assert.ts";
+import { assert, ProtocolViolation } from "../core/assert.ts";
 import type { RaftNode } from "../core/node.ts";
 import type { LogIndex } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
@@ -24,10 +24,11 @@ import { causeOf, describeCancellation, type Call, type CallOptions } from "./ca
 import type { Calls } from "./calls.ts";
 import type { Driver } from "./driver.ts";
 import { toError } from "./failure.ts";
+import type { Asked, Forwarding } from "./forwarding.ts";
 import type { RaftLimits } from "./options.ts";
 import type { PendingWrites, Written } from "./pending-writes.ts";
 import type { SessionSteps } from "./session-steps.ts";
-import type { CommandCodec } from "./state-machine.ts";
+import type { StateMachineCodec } from "./state-machine.ts";
 
 /** How one command is written. */
 export interface WriteOptions extends CallOptions {
@@ -60,18 +61,23 @@ export interface OpenedSession {
 export interface ProposalsParts<Command, Result> {
   readonly core: RaftNode;
   readonly driver: Driver;
-  readonly codec: CommandCodec<Command>;
+  readonly codec: StateMachineCodec<Command, Result>;
   readonly writes: PendingWrites<Result>;
   readonly sessions: SessionSteps<Result>;
   readonly environment: Environment;
   readonly limits: RaftLimits;
   readonly leader: () => LeaderHint | null;
   readonly calls: Calls;
+  /** null: calls for the leader are refused elsewhere. */
+  readonly forwarding: Forwarding | null;
   /** Why the node takes no calls any more; null: it does. */
   readonly refusal: () => RaftError | null;
 }
 
-/** What callers ask to be put into the log. Only the leader puts it there; what speaks against it is thrown at once. */
+/**
+ * What callers ask to be put into the log. Only the leader puts it there; elsewhere it is passed on to the
+ * leader, or refused. What speaks against it is thrown at once.
+ */
 export class Proposals<Command, Result> {
   readonly #parts: ProposalsParts<Command, Result>;
   #count = 0;
@@ -90,14 +96,34 @@ export class Proposals<Command, Result> {
     this.#parts.calls.check(options);
     const { session } = options;
     if (session !== undefined) this.#checkSession(session);
-    this.#checkLeader();
+    const forwarding = this.#forwarding();
+    if (forwarding === null) this.#checkLeader();
     const bytes = codec.encode(command);
     if (bytes.length > limits.commandBytesMax) {
       throw new CommandTooLargeError(bytes.length, limits.commandBytesMax);
     }
-    if (session === undefined) return this.#propose(EntryKind.command, bytes, options, settleWrite);
-    const payload = encodeSessionCommand({ ...session, clock: this.#clock(), command: bytes });
-    return this.#propose(EntryKind.sessionCommand, payload, options, settleWrite);
+    if (forwarding === null) return this.#proposeCommand(bytes, session, options);
+    const asked: Asked<Written<Result>> = {
+      call: session === undefined ? { type: "write" } : { type: "session-write", session },
+      payload: bytes,
+      read: (index, payload) => ({ index, result: this.#decodeResult(payload) }),
+      here: (rest) => this.writeBytes(bytes, session, rest),
+    };
+    return forwarding.ask(asked, options);
+  }
+
+  /** Like `write`, of a command that another node has encoded, for its caller. */
+  writeBytes(
+    bytes: Uint8Array,
+    session: SessionCommandId | undefined,
+    options: CallOptions,
+  ): Promise<Written<Result>> {
+    const { commandBytesMax } = this.#parts.limits;
+    this.#parts.calls.check(options);
+    if (session !== undefined) this.#checkSession(session);
+    this.#checkLeader();
+    if (bytes.length > commandBytesMax) throw new CommandTooLargeError(bytes.length, commandBytesMax);
+    return this.#proposeCommand(bytes, session, options);
   }
 
   openSession({ ttlMs = TTL_MS_DEFAULT, ...options }: OpenSessionOptions): Promise<OpenedSession> {
@@ -107,6 +133,16 @@ export class Proposals<Command, Result> {
       throw new InvalidOptionError(
         `ttlMs is ${String(ttlMs)}; it should be a whole number from ${String(TTL_MS_MIN)} to ${String(TTL_MS_MAX)}`,
       );
+    }
+    const forwarding = this.#forwarding();
+    if (forwarding !== null) {
+      const asked: Asked<OpenedSession> = {
+        call: { type: "open-session", ttlMs },
+        payload: NO_COMMAND,
+        read: (index) => ({ id: index, ttlMs }),
+        here: (rest) => this.openSession({ ...rest, ttlMs }),
+      };
+      return forwarding.ask(asked, options);
     }
     this.#checkLeader();
     const payload = encodeOpenSession({ clock: this.#clock(), ttlMs });
@@ -121,11 +157,45 @@ export class Proposals<Command, Result> {
     if (!Number.isSafeInteger(id) || id < 1) {
       throw new InvalidOptionError(`the session is ${String(id)}; it should be a whole number from 1 on`);
     }
+    const forwarding = this.#forwarding();
+    if (forwarding !== null) {
+      const asked: Asked<undefined> = {
+        call: { type: "close-session", id },
+        payload: NO_COMMAND,
+        read: () => undefined,
+        here: (rest) => this.closeSession(id, rest).then(() => undefined),
+      };
+      return forwarding.ask(asked, options);
+    }
     this.#checkLeader();
     const payload = encodeCloseSession({ clock: this.#clock(), id });
     return this.#propose<undefined>(EntryKind.closeSession, payload, options, (_applied, call) => {
       call.resolve(undefined);
     });
+  }
+
+  /** What passes calls on to the leader; null: this node leads, or does not do so. */
+  #forwarding(): Forwarding | null {
+    return this.#parts.core.role === "leader" ? null : this.#parts.forwarding;
+  }
+
+  #proposeCommand(
+    command: Uint8Array,
+    session: SessionCommandId | undefined,
+    options: CallOptions,
+  ): Promise<Written<Result>> {
+    if (session === undefined) return this.#propose(EntryKind.command, command, options, settleWrite);
+    const payload = encodeSessionCommand({ ...session, clock: this.#clock(), command });
+    return this.#propose(EntryKind.sessionCommand, payload, options, settleWrite);
+  }
+
+  #decodeResult(bytes: Uint8Array): Result {
+    const { codec } = this.#parts;
+    assert(
+      codec.decodeResult !== undefined,
+      "the options are refused that have forwarding without decodeResult",
+    );
+    return codec.decodeResult(bytes);
   }
 
   /** Proposes an entry, and settles the call with what becomes of it. */
@@ -193,6 +263,8 @@ export class Proposals<Command, Result> {
     );
   }
 }
+
+const NO_COMMAND = new Uint8Array(0);
 
 /** Tells the caller of a write what became of its command. */
 function settleWrite<Result>(applied: Applied<Result>, call: Call<Written<Result>>): void {

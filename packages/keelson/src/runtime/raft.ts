@@ -1,10 +1,11 @@
+import type { ServiceMessage } from "../codec/frame-service.ts";
 import type { InstallSnapshot } from "../core/message.ts";
 import type { Role } from "../core/state.ts";
 import type { RaftNode } from "../core/node.ts";
 import type { LogIndex, NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
 import { nodeEnvironment } from "../environment/node.ts";
-import { ClosedError, InvalidOptionError, type Outcome, type RaftError } from "../errors.ts";
+import { ClosedError, InvalidOptionError, type LeaderHint, type Outcome, type RaftError } from "../errors.ts";
 import type { TransportHost } from "../transport/transport.ts";
 import { Applier, type Applied } from "./applier.ts";
 import type { CallOptions } from "./call.ts";
@@ -13,7 +14,9 @@ import { Changes, type RaftChange } from "./changes.ts";
 import { Committed, type CommittedCommand } from "./committed.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Driver } from "./driver.ts";
-import { errorOf, reasonOf, toError, type Failure } from "./failure.ts";
+import { asPromise, errorOf, reasonOf, type Failure } from "./failure.ts";
+import { ForwardedCalls } from "./forwarded-calls.ts";
+import { Forwarding } from "./forwarding.ts";
 import { Founding } from "./founding.ts";
 import { LeaderChores } from "./leader-chores.ts";
 import { MemberDirectory } from "./member-directory.ts";
@@ -67,6 +70,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #writes: PendingWrites<Result>;
   readonly #sessions: SessionSteps<Result>;
   readonly #proposals: Proposals<Command, Result>;
+  readonly #forwarding: Forwarding;
+  readonly #forwardedCalls: ForwardedCalls<Command, Result>;
   readonly #sessionHost: SessionHost<Command, Result>;
   readonly #reads: PendingReads;
   readonly #deadlines: Deadlines;
@@ -146,7 +151,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
           this.#applier.advance(Math.min(core.commitIndex, core.durableIndex));
           this.#reading.serve();
         },
-        service: (message) => this.#snapshots?.receive(message),
+        service: (message) => {
+          if (message.type === "forward-request") this.#forwardedCalls.receive(message);
+          else if (message.type === "forward-reply") this.#forwarding.receive(message);
+          else this.#snapshots?.receive(message);
+        },
         snapshotsWanted: (followers) => this.#snapshots?.wanted(followers),
         snapshotOffered: (offer) => {
           this.#offered(offer);
@@ -169,18 +178,20 @@ export class Raft<Command, Result> implements AsyncDisposable {
       },
     );
     this.#writes = new PendingWrites(core, environment, limits, timings.electionTimeoutMaxMs);
+    const send = (to: NodeId, message: ServiceMessage): boolean =>
+      transport.send(to, { message, records: [] });
+    const leader = (): LeaderHint | null => this.#directory.leader;
+    const calls = this.#calls;
+    this.#forwarding = new Forwarding({ core, environment, limits, timings, calls, leader, send });
+    const { codec } = stateMachine;
     this.#proposals = new Proposals({
-      core,
+      ...{ core, codec, environment, limits, leader, calls, sessions },
       driver: this.#driver,
-      codec: stateMachine.codec,
       writes: this.#writes,
-      sessions,
-      environment,
-      limits,
-      leader: () => this.#directory.leader,
-      calls: this.#calls,
+      forwarding: settings.forward ? this.#forwarding : null,
       refusal: () => this.#refusal(),
     });
+    this.#forwardedCalls = new ForwardedCalls({ core, proposals: this.#proposals, codec, send });
     this.#sessionHost = {
       proposals: this.#proposals,
       now: () => environment.now(),
@@ -330,9 +341,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Proposes a command, and resolves with the state machine's result once it is committed and
-   * applied on this node, which must be the leader. A rejection's `outcome` says whether the
-   * command may have taken effect, or may yet.
+   * Proposes a command, and resolves with the state machine's result once it is committed and applied on
+   * the leader: this node, or, with the option `forward`, whichever it is. A rejection's `outcome` says
+   * whether the command may have taken effect, or may yet.
    *
    * @throws NotLeaderError, OverloadedError, CommandTooLargeError, CommandRejectedError,
    *   CommandLostError, OutcomeUnknownError, AbortedError, ClosedError, StorageFailedError
@@ -360,29 +371,17 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * @throws InvalidOptionError the state machine lacks what sessions need; the errors of `write`
    */
   beginSession(options: OpenSessionOptions = {}): Promise<OpenedSession> {
-    try {
-      return this.#proposals.openSession(options);
-    } catch (error) {
-      return Promise.reject(toError(error));
-    }
+    return asPromise(() => this.#proposals.openSession(options));
   }
 
   /** Ends a session before its time; fine if it has ended already. The errors are those of `write`. */
   endSession(id: LogIndex, options: CallOptions = {}): Promise<void> {
-    try {
-      return this.#proposals.closeSession(id, options);
-    } catch (error) {
-      return Promise.reject(toError(error));
-    }
+    return asPromise(() => this.#proposals.closeSession(id, options));
   }
 
   /** Like `write`, with the index of the command's entry; of the first, where this was a retry in a session. */
   writeAt(command: Command, options: WriteOptions = {}): Promise<Written<Result>> {
-    try {
-      return this.#proposals.write(command, options);
-    } catch (error) {
-      return Promise.reject(toError(error));
-    }
+    return asPromise(() => this.#proposals.write(command, options));
   }
 
   /**
@@ -393,11 +392,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * @throws NotLeaderError no leader emerged; OverloadedError, AbortedError, ClosedError; whatever `query` throws
    */
   read<T>(query: () => T | Promise<T>, options: ReadOptions = {}): Promise<T> {
-    try {
-      return this.#reading.read(query, options);
-    } catch (error) {
-      return Promise.reject(toError(error));
-    }
+    return asPromise(() => this.#reading.read(query, options));
   }
 
   /**
@@ -599,6 +594,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#membershipChanges.look();
     this.#transfers.look();
     this.#chores.look();
+    this.#forwardedCalls.look();
+    if (leaderChanged) this.#forwarding.leaderChanged();
     if (leaderChanged && leader !== null) this.#reads.retry();
   }
 
@@ -647,6 +644,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#opened.watch.stop();
     // A proposed command may be on its way to a majority already. A read changes nothing in any case.
     this.#writes.endAll(() => error("unknown"));
+    this.#forwarding.endAll(error);
     this.#reads.endAll(() => error("not-done"));
     this.#founding.end(() => error("unknown"));
     this.#membershipChanges.endAll(() => error("unknown"));

@@ -55,6 +55,7 @@ export interface Settings {
   readonly snapshots: SnapshotPolicy | null;
   readonly limits: RaftLimits;
   readonly timings: RaftTimings;
+  readonly forward: boolean;
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
   readonly clockDriftMax: number;
@@ -88,6 +89,7 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
     snapshots: options.snapshots === undefined ? null : policyOf(options.snapshots, options.stateMachine),
     limits,
     timings,
+    forward: forwardOf(options),
     preVote: options.preVote ?? true,
     checkQuorum: options.checkQuorum ?? true,
     priority: priorityOf(options.priority ?? 0),
@@ -112,6 +114,17 @@ function policyOf<Command, Result>(
     throw new InvalidOptionError(`snapshots.${name} is ${String(policy[name])}; it should be from 1 on`);
   }
   return policy;
+}
+
+function forwardOf<Command, Result>({
+  forward = false,
+  stateMachine,
+}: RaftOptions<Command, Result>): boolean {
+  const { codec } = stateMachine;
+  if (!forward || (codec.encodeResult !== undefined && codec.decodeResult !== undefined)) return forward;
+  throw new InvalidOptionError(
+    "forward is true; then results travel between nodes, and stateMachine.codec should have encodeResult and decodeResult",
+  );
 }
 
 /** A node's or a cluster's name: safe in file names, URLs and logs. */

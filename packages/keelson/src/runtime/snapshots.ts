@@ -1,5 +1,5 @@
 import { decodeMembership, encodeMembership } from "../codec/config.ts";
-import type { ServiceMessage } from "../codec/frame-service.ts";
+import type { ServiceMessage, SnapshotMessage } from "../codec/frame-service.ts";
 import { assert, ProtocolViolation } from "../core/assert.ts";
 import { sameConfig } from "../core/config.ts";
 import type { InstallSnapshot } from "../core/message.ts";
@@ -172,7 +172,7 @@ export class Snapshots<Command, Result> {
   }
 
   /** Another node's part of a transfer. */
-  receive(message: ServiceMessage): void {
+  receive(message: SnapshotMessage): void {
     switch (message.type) {
       case "snapshot-request":
         this.#sends.request(message);

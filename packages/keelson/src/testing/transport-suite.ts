@@ -278,7 +278,14 @@ function everyKind(from: NodeId): Parcel[] {
 
 /** What nodes ask of the leader for their callers, and what they are told. */
 function forwarded(from: string, large: number): ServiceMessage[] {
-  const request = { type: "forward-request", from, incarnation: large, id: 1, term: large, waitMs: 7 } as const;
+  const request = {
+    type: "forward-request",
+    from,
+    incarnation: large,
+    id: 1,
+    term: large,
+    waitMs: 7,
+  } as const;
   const reply = { type: "forward-reply", from, incarnation: large, id: 1 } as const;
   const payload = Uint8Array.of(0, 255, 1);
   const session = { id: large, sequence: 9, lowestUnanswered: 8 };
