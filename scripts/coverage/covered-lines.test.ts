@@ -48,3 +48,9 @@ it("lines count on which statements begin, and are covered if one of those ran",
 it("a file that was never loaded is not covered", () => {
   expect(coverageOf(SOURCE, [])).toMatchObject({ covered: [], statementsCovered: 0 });
 });
+
+it("methods that are left out by name do not count", () => {
+  const source = `class Counter {\n  count() {\n    return 1;\n  }\n  other() {\n    return 2;\n  }\n}\n`;
+  expect(coverageOf(source, []).missed).toEqual([3, 6]);
+  expect(coverageOf(source, [], ["count"]).missed).toEqual([6]);
+});

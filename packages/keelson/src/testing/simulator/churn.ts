@@ -14,6 +14,8 @@ export type ChangeKind =
   | "replace"
   /** Several of these at once. */
   | "several"
+  /** All voters but the leader go as the learners take their places, and are cut off before they hear of it. */
+  | "exchange"
   /** A member moves. */
   | "move"
   /** A new voter at an address where nobody is. */
@@ -48,6 +50,8 @@ const CHANGES: readonly ChangeKind[] = [
   "demote",
   "replace",
   "several",
+  "exchange",
+  "exchange",
   "move",
   "ghost",
   "reuse",

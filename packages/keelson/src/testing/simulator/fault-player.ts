@@ -308,6 +308,13 @@ export class FaultPlayer {
     this.#crash(process, RESTART_MS);
   }
 
+  /** These, and the others, hear nothing of each other. */
+  cutOff(ids: readonly string[], ms: number): void {
+    const { processes } = this.#parts;
+    const side = [...processes.keys()].filter((node) => ids.includes(this.#process(node).id));
+    this.#cut(linksOf({ type: "partition", at: 0, side, oneWay: false, ms }, processes.length), ms);
+  }
+
   /** Half of the crashes take the machine with them, and what it had not synced. */
   #crash(process: SimProcess, ms: number, power = this.#parts.chance.happens(0.5)): void {
     process.kill(power);

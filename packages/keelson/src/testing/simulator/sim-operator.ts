@@ -19,6 +19,8 @@ export interface OperatorParts {
   readonly checker: ClusterChecker;
   readonly clients: SimClients;
   readonly crash: (process: SimProcess) => void;
+  /** For a while they hear nothing of the others, nor these of them. */
+  readonly cutOff: (ids: readonly NodeId[], ms: number) => void;
   readonly trace: (text: string) => void;
   readonly report: (error: unknown) => void;
 }
@@ -174,6 +176,7 @@ export class SimOperator {
       const order = membership === null ? null : this.#cleaning(membership);
       if (order === null) break;
       await this.#carryOut(order, null);
+      await this.#pause();
     }
     this.#stopped = true;
     const members = this.#parts.checker.committedMembership?.members ?? new Map<NodeId, never>();
@@ -233,6 +236,8 @@ export class SimOperator {
           promote: known.slice(0, 1),
         });
       }
+      case "exchange":
+        return this.#exchangeOrder(membership, known);
       case "move":
         return this.#moveOrder(membership);
       case "ghost":
@@ -263,6 +268,14 @@ export class SimOperator {
     const [id, address] = newcomer;
     this.#used.add(id);
     return { how: "learn", change: {}, learner: { id, address }, voters: membership.config.voters };
+  }
+
+  /** First there must be learners to exchange the voters for. */
+  #exchangeOrder(membership: Membership, learners: readonly NodeId[]): Order | null {
+    if (learners.length < 2) return this.#learnerOrder(membership);
+    const leader = this.#leader();
+    const remove = membership.config.voters.filter((id) => id !== leader?.id);
+    return this.#order("exchange", membership, { promote: learners, remove });
   }
 
   #moveOrder(membership: Membership): Order | null {
@@ -327,6 +340,7 @@ export class SimOperator {
       const leader = this.#leader();
       if (leader !== null) {
         if (attempt === 0 && crashLeaderAfterMs !== null) this.#crashSoon(leader, crashLeaderAfterMs);
+        if (attempt === 0 && order.how === "exchange") this.#cutOff(order.change.remove ?? []);
         const asking = ask(leader, order, timeoutMs);
         const { outcome, why } = await clients.attempt(op, leader, false, asking, timeoutMs);
         if (outcome === "done") {
@@ -340,6 +354,12 @@ export class SimOperator {
       await this.#pause();
     }
     this.#wanted = [];
+  }
+
+  /** Long enough for an election among them. */
+  #cutOff(ids: readonly NodeId[]): void {
+    const { cutOff, plan, chance } = this.#parts;
+    cutOff(ids, plan.electionTimeoutMs.max * chance.between(2, 4));
   }
 
   #crashSoon(leader: SimProcess, afterMs: number): void {

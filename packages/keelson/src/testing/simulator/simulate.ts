@@ -157,6 +157,9 @@ class Run {
       crash: (process) => {
         this.#faults.crash(process);
       },
+      cutOff: (ids, ms) => {
+        this.#faults.cutOff(ids, ms);
+      },
     });
     this.#faults = new FaultPlayer({
       ...common,
@@ -352,7 +355,10 @@ class Run {
         isMoved = leader.raft?.metrics().config.voters.length === 1;
         this.#event(`${leader.id} leads on: ${String(error)}`);
       }
-      asking = false;
+      // A refusal comes at once, and would come again at the same instant for ever.
+      this.#clock.setTimer(this.#plan.heartbeatMs, () => {
+        asking = false;
+      });
     };
     const look = (): boolean => {
       const leader = this.#leader();
