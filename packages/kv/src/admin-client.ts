@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { KvClientError } from "./client.ts";
-import { count } from "./terminal.ts";
+import { count, formatBytes } from "./terminal.ts";
 import { StartError } from "./usage.ts";
 
 /** What one request may take before another node is asked; the server itself says sooner that something takes long. */
@@ -16,6 +16,7 @@ const Member = v.object({
   lag: v.nullable(v.number()),
   active: v.nullable(v.boolean()),
   http: v.optional(v.string()),
+  snapshot: v.optional(v.object({ bytesDone: v.number(), bytesTotal: v.number() })),
 });
 const Members = v.object({
   id: v.string(),
@@ -42,6 +43,10 @@ export function progressOf(id: string, { members }: Members): string {
   const member = members.find((one) => one.id === id);
   if (member?.role !== "learner") return "";
   if (member.active === false) return `${id} is a learner and does not answer at ${member.address}`;
+  if (member.snapshot !== undefined) {
+    const { bytesDone, bytesTotal } = member.snapshot;
+    return `${id} is a learner and fetches a snapshot, ${formatBytes(bytesDone)} of ${formatBytes(bytesTotal)}`;
+  }
   return member.lag === null ? "" : `${id} is a learner, ${count(member.lag, "entry", "entries")} behind`;
 }
 

@@ -47,6 +47,16 @@ describe("the members", () => {
     ]);
   });
 
+  it("show how much of a snapshot they have fetched", async () => {
+    const { node, request } = await start();
+    const sending = [{ to: "n1", index: 5, bytesDone: 3, bytesTotal: 9 }];
+    node.metricsChanges = {
+      snapshots: { newest: null, taking: null, sending, receiving: null, taken: 0, installed: 0 },
+    };
+    const answer = (await (await request("GET", "/members")).json()) as { members: object[] };
+    expect(answer.members).toMatchObject([{ id: "n1", snapshot: { bytesDone: 3, bytesTotal: 9 } }]);
+  });
+
   it("are changed by POST, in one change, and the answer tells them", async () => {
     const { node, request } = await start();
     const change = {

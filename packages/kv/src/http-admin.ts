@@ -38,6 +38,8 @@ export type MemberRole = "voter" | "learner" | "leaving";
 export interface ShownMember extends Omit<MemberMetrics, "data" | "voter">, Partial<ClientAddresses> {
   readonly role: MemberRole;
   readonly voter: boolean;
+  /** The snapshot that it is fetching from the asked node; absent: none. */
+  readonly snapshot?: { readonly bytesDone: number; readonly bytesTotal: number };
 }
 
 /** Who takes part, as the asked node knows it. */
@@ -64,13 +66,23 @@ export function shownMembers(metrics: RaftMetrics): ShownMembers {
 }
 
 /** A member with what is known of it. */
-export function shownMember({ data, ...member }: MemberMetrics, { config }: RaftMetrics): ShownMember {
+export function shownMember(
+  { data, ...member }: MemberMetrics,
+  { config, snapshots }: RaftMetrics,
+): ShownMember {
   const role = config.voters.includes(member.id)
     ? "voter"
     : config.learners.includes(member.id)
       ? "learner"
       : "leaving";
-  return { ...member, role, ...decodeClientAddresses(data) };
+  const sending = snapshots?.sending.find(({ to }) => to === member.id);
+  const { bytesDone = 0, bytesTotal = 0 } = sending ?? {};
+  return {
+    ...member,
+    role,
+    ...(sending === undefined ? {} : { snapshot: { bytesDone, bytesTotal } }),
+    ...decodeClientAddresses(data),
+  };
 }
 
 /** Carries out what the body of `POST /members` asks for. */

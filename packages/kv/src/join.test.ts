@@ -73,6 +73,14 @@ describe("a node that joins", () => {
     );
   });
 
+  it("says how much of a snapshot it has", async () => {
+    const fetching = { ...member("learner"), snapshot: { bytesDone: 1024, bytesTotal: 5 * 1024 * 1024 } };
+    const cluster = fakeCluster([known([fetching]), known([member("voter")])]);
+    expect(await joinWith(cluster, true)).toEqual([
+      "n4 is a learner and fetches a snapshot, 1.0 KiB of 5.0 MiB",
+    ]);
+  });
+
   it("goes on after a crash in the middle, with and without a log", async () => {
     for (const isBlank of [true, false]) {
       const cluster = fakeCluster([known([member("learner")]), known([member("voter")])]);
