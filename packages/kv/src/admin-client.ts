@@ -20,6 +20,7 @@ const Member = v.object({
 });
 const Members = v.object({
   id: v.string(),
+  clusterId: v.nullable(v.string()),
   role: v.string(),
   term: v.number(),
   leader: v.nullable(v.object({ id: v.string(), http: v.optional(v.string()) })),

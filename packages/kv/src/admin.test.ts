@@ -38,7 +38,7 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
 
 function members(roles: Readonly<Record<string, string>>, changes: object = {}): object {
   return {
-    ...{ id: "n1", role: "leader", term: 1, leader: { id: "n1" }, changing: false },
+    ...{ id: "n1", clusterId: "c", role: "leader", term: 1, leader: { id: "n1" }, changing: false },
     members: Object.entries(roles).map(([id, role]) => ({
       ...{ id, role, address: `${id}:1`, lag: 3, active: id !== "n9" },
     })),

@@ -45,6 +45,7 @@ export interface ShownMember extends Omit<MemberMetrics, "data" | "voter">, Part
 /** Who takes part, as the asked node knows it. */
 export interface ShownMembers {
   readonly id: string;
+  readonly clusterId: string | null;
   readonly role: RaftMetrics["role"];
   readonly term: number;
   readonly leader: ({ readonly id: string } & Partial<ClientAddresses>) | null;
@@ -54,9 +55,10 @@ export interface ShownMembers {
 }
 
 export function shownMembers(metrics: RaftMetrics): ShownMembers {
-  const { id, role, term, leader, config } = metrics;
+  const { id, clusterId, role, term, leader, config } = metrics;
   return {
     id,
+    clusterId,
     role,
     term,
     leader: leader === null ? null : { id: leader.id, ...decodeClientAddresses(leader.data) },

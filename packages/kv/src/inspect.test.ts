@@ -63,8 +63,9 @@ describe("keelson inspect", () => {
 
   it("prints entries as what they are, also those that are not of this program", async () => {
     const directory = await dataWithLog();
-    const { lines } = await printed({ directory, entries: { from: 2, to: null } });
+    const { lines } = await printed({ directory, entries: { from: 1, to: null } });
     expect(lines.slice(lines.indexOf("entries") + 1, -1)).toEqual([
+      "  1  term 1  config   voters n1 n2, learners n3",
       "  2  term 2  blank    0 bytes",
       '  3  term 2  command  put "ship" = "Argo" (4 bytes) if {"type":"absent"}',
       "  4  term 2  command  2 bytes: ff01",

@@ -1,5 +1,5 @@
 import path from "node:path";
-import { decodeRecord, EntryKind, type DecodedRecord } from "keelson/codec";
+import { decodeMembership, decodeRecord, EntryKind, type DecodedRecord } from "keelson/codec";
 import { inspectWal, type MembershipEntry, type WalInspection } from "keelson/storage/wal";
 import { parseCommand, wordsOf } from "./arguments.ts";
 import { decodeCommand } from "./commands.ts";
@@ -21,6 +21,9 @@ The exit code is 0 if the log is sound, and 1 if it is damaged or cannot be read
 
 /** What of a key or value is printed. */
 const SHOWN_CHARS_MAX = 60;
+
+/** Earlier configurations that are named. */
+const EARLIER_MAX = 20;
 
 export interface InspectOptions {
   readonly directory: string;
@@ -91,7 +94,11 @@ function linesOf(found: WalInspection): string[] {
       ]),
   ];
   const lines = columns(facts);
-  for (const entry of memberships) lines.push(...membershipLines(entry));
+  const current = memberships.at(-1);
+  if (current !== undefined) lines.push(...membershipLines(current));
+  const earlier = memberships.slice(0, -1).map(({ index }) => String(index));
+  if (earlier.length > 0)
+    lines.push(`  earlier configurations: entries ${earlier.slice(-EARLIER_MAX).join(", ")}`);
   lines.push(count(segments.length, "segment"));
   const rows = segments.map(({ file, bytes, batches, entries }) => [
     `  ${path.basename(file)}`,
@@ -144,8 +151,19 @@ function verdict({ torn, damage, last }: WalInspection): string[] {
 const KIND_NAMES = new Map<number, string>(Object.entries(EntryKind).map(([name, kind]) => [kind, name]));
 
 function entryCells({ index, term, kind, payload }: DecodedRecord): string[] {
-  const what = kind === EntryKind.command ? commandText(payload) : `${payload.length} bytes`;
+  const what =
+    kind === EntryKind.command
+      ? commandText(payload)
+      : kind === EntryKind.config
+        ? configText(payload)
+        : `${payload.length} bytes`;
   return [`  ${index}`, `term ${term}`, KIND_NAMES.get(kind) ?? String(kind), what];
+}
+
+function configText(payload: Uint8Array): string {
+  const { voters, outgoingVoters, learners } = decodeMembership(payload).config;
+  const before = outgoingVoters.length === 0 ? "" : `, before the change ${outgoingVoters.join(" ")}`;
+  return `voters ${voters.join(" ")}${before}${learners.length === 0 ? "" : `, learners ${learners.join(" ")}`}`;
 }
 
 /** A log need not be of this program. */

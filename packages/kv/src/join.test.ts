@@ -13,6 +13,7 @@ function member(role: Member["role"], address = ADDRESS): Member {
 function known(members: readonly Member[], changes: Partial<Members> = {}): Members {
   return {
     id: "n1",
+    clusterId: "c",
     role: "leader",
     term: 1,
     leader: { id: "n1" },
@@ -48,10 +49,19 @@ async function joinWith(
   cluster: ReturnType<typeof fakeCluster>,
   isBlank: boolean,
   signal = new AbortController().signal,
+  clusterId: string | null = null,
 ): Promise<string[]> {
   const told: string[] = [];
   const tell = (text: string): void => void told.push(text);
-  await join({ id: "n4", address: ADDRESS, isBlank, client: cluster.client, tell, signal });
+  await join({
+    id: "n4",
+    address: ADDRESS,
+    isBlank,
+    clusterId: () => clusterId,
+    client: cluster.client,
+    tell,
+    signal,
+  });
   return told;
 }
 
@@ -124,6 +134,14 @@ describe("a node that joins", () => {
     const cluster = fakeCluster([known([])]);
     await expect(joinWith(cluster, false)).rejects.toThrow(
       /n4 is no member of the cluster: it was removed from it/,
+    );
+    expect(cluster.requests).toEqual([]);
+  });
+
+  it("M16: is refused by another cluster than the one that it belongs to", async () => {
+    const cluster = fakeCluster([known([])]);
+    await expect(joinWith(cluster, true, undefined, "other")).rejects.toThrow(
+      "n4 belongs to cluster other, and those that it was told to join are of cluster c",
     );
     expect(cluster.requests).toEqual([]);
   });

@@ -15,6 +15,8 @@ export interface Joining {
   readonly address: string;
   /** The node had no log when it started. */
   readonly isBlank: boolean;
+  /** The cluster that the node belongs to by now; null: none yet. */
+  readonly clusterId: () => string | null;
   readonly client: Pick<AdminClient, "members" | "change">;
   readonly tell: (text: string) => void;
   readonly signal: AbortSignal;
@@ -41,7 +43,7 @@ export async function join(joining: Joining): Promise<void> {
       const members = await client.members();
       const member = members.members.find((one) => one.id === id);
       if (members.role === "leader") {
-        const objection = hasAsked ? null : objectionTo(joining, member);
+        const objection = otherCluster(joining, members) ?? (hasAsked ? null : objectionTo(joining, member));
         if (objection !== null) throw new StartError(objection);
         if (isTakenIn(members, member, address)) return;
         tellNow(progressOf(id, members));
@@ -65,6 +67,13 @@ export async function join(joining: Joining): Promise<void> {
 
 function isTakenIn({ changing }: Members, member: Member | undefined, address: string): boolean {
   return !changing && member?.role === "voter" && member.address === address;
+}
+
+/** A node belongs to one cluster for ever: another one must not count on it. */
+function otherCluster({ id, clusterId }: Joining, members: Members): string | null {
+  const own = clusterId();
+  if (own === null || members.clusterId === own) return null;
+  return `${id} belongs to cluster ${own}, and those that it was told to join are of cluster ${String(members.clusterId)}`;
 }
 
 /** Why a node that has just started must not join; null: it may. */

@@ -95,7 +95,8 @@ function joinCluster(
     const tell = (text: string): void => {
       logger.info(text);
     };
-    join({ id, address, isBlank, client: new AdminClient(nodes), tell, signal }).then(
+    const clusterId = (): string | null => raft.metrics().clusterId;
+    join({ id, address, isBlank, clusterId, client: new AdminClient(nodes), tell, signal }).then(
       () => {
         if (!signal.aborted)
           logger.info({ cluster: raft.metrics().clusterId }, "joined: a voter of the cluster");
