@@ -48,8 +48,8 @@ export class MemberDirectory {
         : new Map([...membership.members].map(([id, { address }]) => [id, address]));
     // Removed members are sent their own removal.
     for (const id of this.#core.departing) {
-      const address = this.#memberships.lastAddressOf(id);
-      if (address !== null && !addresses.has(id)) addresses.set(id, address);
+      const data = this.#memberships.lastDataOf(id);
+      if (data !== null && !addresses.has(id)) addresses.set(id, data.address);
     }
     const { leader } = this.#core;
     for (const id of leader === null ? this.#callers : [...this.#callers, leader]) {
@@ -83,7 +83,8 @@ export class MemberDirectory {
   refusalOf({ id, storeId }: PeerInfo): string | null {
     const membership = this.#memberships.current?.membership;
     if (membership === undefined) return null;
-    const disk = membership.members.get(id)?.disk;
+    // Also of one that is about to be removed: until that is committed, it may turn out to be a member still.
+    const disk = this.#memberships.lastDataOf(id)?.disk;
     if (disk !== undefined && disk !== storeId) {
       return (
         `node ${id} comes with a disk (${storeId}) that is not the one it had (${disk}), so what it promised is ` +

@@ -1,4 +1,4 @@
-import type { Membership } from "../codec/config.ts";
+import type { MemberData, Membership } from "../codec/config.ts";
 import { assert } from "../core/assert.ts";
 import type { LogIndex, NodeId } from "../core/position.ts";
 
@@ -34,10 +34,10 @@ export class MembershipHistory {
     return this.current?.membership.members.get(id)?.address ?? null;
   }
 
-  /** Where a node is, or was when it last was a member. */
-  lastAddressOf(id: NodeId): string | null {
+  /** What is known of a node, or was when it last was a member, as far back as the log reaches; null: nothing. */
+  lastDataOf(id: NodeId): MemberData | null {
     const last = this.#entries.findLast(({ membership }) => membership.members.has(id));
-    return last?.membership.members.get(id)?.address ?? null;
+    return last?.membership.members.get(id) ?? null;
   }
 
   add(at: MembershipAt): void {

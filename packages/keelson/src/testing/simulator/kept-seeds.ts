@@ -9,5 +9,7 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
   { seed: 42, why: "the only founder's disk was damaged before anybody else held the first entry" },
   { seed: 100084, why: "a node that stopped by itself just after the run healed was never started again" },
   { seed: 101985, why: "a process that died while it started took the address from its successor" },
+  { seed: 3024, why: "a member that lost its disk was heard again while its removal was not committed" },
+  { seed: 2020, why: "a transfer that is refused at once was asked for again at the same instant" },
   { seed: 201659, why: "after a pause new bytes of a stream overtook those that had waited" },
 ];

@@ -356,6 +356,12 @@ export class SimProcess {
           // What the runtimes tell each other promises nothing that the invariants speak of.
           if (isServiceMessage(message)) return;
           checker.sending(this.id, to, message);
+          // What it promised before is forgotten with its disk, and everybody could tell (M11).
+          fact(
+            !this.lost || !promises(message),
+            "ES",
+            () => `${this.id} lost its disk, and ${to} has a ${message.type} of it as of a member`,
+          );
           lease.sending(to, message);
         });
         this.#host.sending(this.id, to, parcel);
@@ -445,6 +451,11 @@ export class SimProcess {
 
 /** What nodes say of a frame that they cannot read. */
 const GARBLED = /damaged on its way|is not a frame|announces|unknown type|records are not those/;
+
+function promises(message: Message): boolean {
+  if (message.type === "append-entries-reply") return message.outcome.accepted;
+  return message.type === "request-vote-reply" && message.granted;
+}
 
 function asksForHelp({ type }: Message): boolean {
   return type === "pre-vote" || type === "request-vote";

@@ -1,0 +1,36 @@
+import { expect, it } from "vitest";
+import type { MemberData } from "../codec/config.ts";
+import { configOf } from "../core/config.ts";
+import { RaftNode } from "../core/node.ts";
+import { MemberDirectory } from "./member-directory.ts";
+import { MembershipHistory } from "./membership.ts";
+import { Peers } from "./peers.ts";
+
+/** What node a makes of these memberships, of which none is committed. */
+function directoryOf(...steps: Record<string, MemberData>[]): MemberDirectory {
+  const memberships = new MembershipHistory();
+  for (const [at, members] of steps.entries()) {
+    const ids = Object.keys(members);
+    const membership = { config: configOf(ids), members: new Map(Object.entries(members)) };
+    memberships.add({ index: at + 1, membership });
+  }
+  const core = RaftNode.start({ id: "a", random: () => 0.5 });
+  return new MemberDirectory(core, memberships, new Peers(() => undefined), "");
+}
+
+const A = { address: "a:1", disk: "disk a" };
+const B = { address: "b:1", disk: "disk b" };
+const peer = (id: string, storeId: string) => ({ id, storeId, data: "" });
+
+it("M11: a member is talked to only on the disk that it had", () => {
+  const directory = directoryOf({ a: A, b: B });
+  expect(directory.refusalOf(peer("b", "disk b"))).toBeNull();
+  expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
+  expect(directoryOf({ a: A, b: { address: "b:1" } }).refusalOf(peer("b", "any"))).toBeNull();
+});
+
+it("M11: also one whose removal is not committed, because it may turn out to be a member still", () => {
+  const directory = directoryOf({ a: A, b: B }, { a: A });
+  expect(directory.refusalOf(peer("b", "disk b"))).toBeNull();
+  expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
+});
