@@ -51,8 +51,9 @@ export interface SnapshotPolicy {
   readonly everyEntries: number;
   /** Default 64 MiB; Infinity: never for this reason. */
   readonly everyBytes: number;
-  /** Entries kept before a snapshot, for followers that lag behind a little. Default 10,000. */
+  /** Entries kept before a snapshot, for followers that lag behind a little: so many, or so many bytes of them, whichever is less. Default 10,000, 64 MiB. */
   readonly keepEntries: number;
+  readonly keepBytes: number;
   /** Bytes of log kept at most for nodes that are fetching a snapshot. Default 256 MiB. */
   readonly transferKeepBytes: number;
   /** How fast this node fetches another's snapshot, in bytes a second. Default: without a limit. */

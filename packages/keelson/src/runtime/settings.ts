@@ -40,6 +40,7 @@ export const DEFAULT_SNAPSHOT_POLICY: SnapshotPolicy = {
   everyEntries: 100_000,
   everyBytes: 64 * MIB,
   keepEntries: 10_000,
+  keepBytes: 64 * MIB,
   transferKeepBytes: 256 * MIB,
   fetchBytesPerSecond: Infinity,
 };

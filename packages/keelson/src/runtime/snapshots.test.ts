@@ -54,6 +54,22 @@ describe("a node that takes snapshots", () => {
     await cluster.close();
   });
 
+  it("keeps no more of the log before them than so many entries, and so many bytes", async () => {
+    for (const [keepEntries, keepBytes, kept] of [
+      [5, Infinity, 5],
+      [100, 2_300, 10],
+      [100, 0, 0],
+      [100, Infinity, 23],
+    ] as const) {
+      const cluster = await SnapshotCluster.of(["a"], { policy: { ...BY_HAND, keepEntries, keepBytes } });
+      const { raft } = await cluster.leader();
+      for (let n = 0; n < 20; n++) await cluster.finish(raft.write("x".repeat(200)));
+      const { index } = await cluster.finish(raft.snapshot());
+      expect(index - raft.metrics().firstIndex + 1).toBe(Math.min(kept, index));
+      await cluster.close();
+    }
+  });
+
   it("S5: takes the state as it is after its last entry, while writes go on", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
     const { raft, tape } = await cluster.leader();

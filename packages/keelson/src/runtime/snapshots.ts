@@ -328,17 +328,30 @@ export class Snapshots<Command, Result> {
 
   /** Forgets the log that the newest snapshot covers, but for what followers may want of it. */
   #compact(): void {
-    const { store, policy, core, memberships, driver, applier } = this.#parts;
+    const { store, core, memberships, driver, applier } = this.#parts;
     const { newest } = store;
     if (newest === null || this.#stopped || this.#installing) return;
     const { log } = core;
     // What is applied is committed, and durable here: nothing else may be forgotten.
     const covered = Math.min(newest.position.index, applier.applied.index);
-    const index = Math.min(covered - policy.keepEntries, this.#transferFloor(covered));
+    const index = Math.min(this.#keptAfter(covered), this.#transferFloor(covered));
     const term = log.termAt(index);
     const membership = memberships.at(index);
     if (index <= log.base.index || term === undefined || membership === null) return;
     driver.compact({ position: { index, term }, membership });
+  }
+
+  /** The entries after this one are kept before a snapshot of those up to `covered`. */
+  #keptAfter(covered: LogIndex): LogIndex {
+    const { entries, core, policy } = this.#parts;
+    let tooMany = Math.max(core.log.base.index, covered - policy.keepEntries) - 1;
+    let fits = Math.max(covered, tooMany);
+    while (tooMany + 1 < fits) {
+      const middle = Math.floor((tooMany + fits) / 2);
+      if (entries.bytesBetween(middle + 1, covered + 1) <= policy.keepBytes) fits = middle;
+      else tooMany = middle;
+    }
+    return fits;
   }
 
   /** The log after a snapshot that is being fetched is kept, or it would be useless when it arrives; but not for ever (S12). */
