@@ -123,11 +123,11 @@ async function fill(http: number, bytes: number, valueBytes: number): Promise<vo
 function writeOn(http: number): {
   stop(): Promise<{ count: number; slowestMs: number; failed: number }>;
 } {
-  let isStopped = false;
+  const loopState = { isStopped: false };
   const figures = { count: 0, slowestMs: 0, failed: 0 };
   const value = new Uint8Array(100).fill(1);
   const loop = (async () => {
-    while (!isStopped) {
+    while (!loopState.isStopped) {
       const ms = await timed(() => put(http, `more-${figures.count % 1000}`, value)).catch(() => {
         figures.failed += 1;
         return 0;
@@ -138,7 +138,7 @@ function writeOn(http: number): {
   })();
   return {
     stop: async () => {
-      isStopped = true;
+      loopState.isStopped = true;
       await loop;
       return figures;
     },
