@@ -26,7 +26,14 @@ describe("the server's state machine, simulated", () => {
 
   it("loses part of its state to power cuts, notices, and is the same again", async () => {
     const crashes = [200, 350, 500, 650, 800, 950].map((at) => ({ type: "crash-all", at, ms: 20 }) as const);
-    const calm = { ...planOf(1), durableState: true, nodes: 3, spares: 0, clockRates: [1, 1, 1], founders: [0] };
+    const calm = {
+      ...planOf(1),
+      durableState: true,
+      nodes: 3,
+      spares: 0,
+      clockRates: [1, 1, 1],
+      founders: [0],
+    };
     let rebuilt = 0;
     for (let seed = 1; rebuilt === 0 && seed <= SEEDS_MAX; seed++) {
       const plan: Plan = { ...calm, seed, clients: 3, thinkMs: 5, faultyMs: 1_000, faults: crashes };
