@@ -18,7 +18,7 @@ const ASKERS_MAX = 1024;
 const WORDS_BYTES_MAX = 4096;
 
 export interface ForwardedCallsParts<Command, Result> {
-  readonly core: RaftNode;
+  readonly core: Pick<RaftNode, "id" | "role" | "term">;
   readonly proposals: Pick<Proposals<Command, Result>, "writeBytes" | "openSession" | "closeSession">;
   readonly codec: ResultCodec<Result>;
   readonly send: (to: NodeId, message: ForwardReply) => boolean;

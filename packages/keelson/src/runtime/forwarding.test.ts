@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { ForwardRequest } from "../codec/frame-service.ts";
 import type { Message } from "../core/message.ts";
 import type { NodeId } from "../core/position.ts";
+import { ForwardedCalls } from "./forwarded-calls.ts";
 import type { TestNode, TestOptions } from "./test/test-cluster.ts";
 import { TestCluster } from "./test/test-cluster.ts";
 
@@ -145,6 +146,78 @@ describe("a node that does not lead", () => {
     expect((await cluster.leader(leader.id)).journal.texts).toEqual(["x"]);
   });
 
+  it("asks the same node again, with another number, when that surely did nothing before", async () => {
+    const { cluster, leader, other } = await group();
+    const third = THREE.find((id) => id !== leader.id && id !== other.id) ?? "";
+    // Handing over to a node that is cut off keeps the leader from taking writes for a while.
+    cluster.isolate(third);
+    const transfer = cluster.failure(leader.raft.transferLeadership(third));
+    const write = other.raft.write("x");
+    await transfer;
+    expect(await cluster.finish(write)).toBe(1);
+    expect(leader.raft.metrics().role).toBe("leader");
+  });
+
+  it("tries again when its request could not be sent at all", async () => {
+    const { cluster, leader, other } = await group();
+    let refused = 0;
+    filter(other, (_to, type) => type === "forward-request" && ++refused < 3);
+    expect(await cluster.finish(other.raft.write("x"))).toBe(1);
+    expect([refused, leader.journal.texts]).toEqual([3, ["x"]]);
+  });
+
+  it("goes on waiting when it only missed the leader for a while", async () => {
+    const { cluster, leader, other } = await group();
+    const go = Promise.withResolvers<undefined>();
+    leader.journal.pause = () => go.promise;
+    const write = other.raft.write("x");
+    await cluster.advance(50);
+    cluster.net.cut(leader.id, other.id);
+    await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
+    cluster.net.heal();
+    await cluster.until(() => other.raft.metrics().leader !== null, "the leader to be heard");
+    expect(leader.raft.metrics().role).toBe("leader");
+    await cluster.advance(3000);
+    go.resolve(undefined);
+    expect(await cluster.finish(write)).toBe(1);
+  });
+
+  it("takes no answer from another node, nor one to another life of its own", async () => {
+    const { cluster, leader, other } = await group();
+    const third = cluster.node(THREE.find((id) => id !== leader.id && id !== other.id) ?? "");
+    const asked: ForwardRequest[] = [];
+    other.transport.filter = (_to, { message }) => {
+      if (message.type === "forward-request") asked.push(message);
+      return true;
+    };
+    filter(leader, (_to, type) => type === "forward-reply");
+    const write = cluster.finish(other.raft.write("x", { timeoutMs: 300 }));
+    write.catch(() => undefined);
+    const { incarnation, id } = asked[0] ?? { incarnation: 0, id: 0 };
+    const lie = {
+      type: "forward-reply",
+      incarnation,
+      id,
+      answer: { type: "done", index: 9 },
+      payload: new TextEncoder().encode("9"),
+    } as const;
+    third.transport.send(other.id, { message: { ...lie, from: third.id }, records: [] });
+    leader.transport.filter = null;
+    leader.transport.send(other.id, { message: { ...lie, from: leader.id, incarnation: 1 }, records: [] });
+    filter(leader, (_to, type) => type === "forward-reply");
+    await expect(write).rejects.toMatchObject({ code: "ABORTED", outcome: "unknown" });
+  });
+
+  it("takes off the books what has ended", async () => {
+    const { cluster, other } = await group({ limits: { commandBytesMax: 1000, pendingBytesMax: 1100 } });
+    for (let at = 0; at < 5; at++) await cluster.finish(other.raft.write("x".repeat(900)));
+    await cluster.finish(Promise.all([other.raft.write("y"), other.raft.write("z")]));
+    const two = [other.raft.write("x".repeat(900)), other.raft.write("x".repeat(900))];
+    const [first, second] = await cluster.finish(Promise.allSettled(two));
+    expect(first?.status).toBe("fulfilled");
+    expect(second).toMatchObject({ reason: { code: "OVERLOADED", outcome: "not-done" } });
+  });
+
   it("K3: ends what is on its way when it closes", async () => {
     const { cluster, leader, other } = await group();
     cluster.net.cut(leader.id, other.id);
@@ -204,6 +277,16 @@ describe("a leader that is asked", () => {
     cluster.node(other?.id ?? "").transport.send(leader.id, { message: request, records: [] });
   }
 
+  /** What the leader answers from now on. */
+  function repliesOf(leader: TestNode): unknown[] {
+    const replies: unknown[] = [];
+    leader.transport.filter = (_to, { message }) => {
+      if (message.type === "forward-reply") replies.push(message.answer);
+      return true;
+    };
+    return replies;
+  }
+
   it("K1: does a request once, however often it arrives", async () => {
     const { cluster, leader } = await group();
     cluster.net.doubleRate = 1;
@@ -219,11 +302,33 @@ describe("a leader that is asked", () => {
   it("W8: adopts no term of a request, and does nothing for the leader of another term", async () => {
     const { cluster, leader } = await group();
     const { term } = leader.raft.metrics();
+    const replies = repliesOf(leader);
     for (const other of [term + 1, term - 1, term + 1000])
       ask(cluster, leader, { term: other, id: other + 1 });
     await cluster.advance(500);
     expect(leader.raft.metrics()).toMatchObject({ term, role: "leader" });
     expect(leader.journal.texts).toEqual([]);
+    // It cannot tell what became of it, so it says nothing.
+    expect(replies).toEqual([]);
+  });
+
+  it("that leads no more refuses, and passes nothing on", async () => {
+    const { cluster, leader } = await group();
+    const { term } = leader.raft.metrics();
+    await cluster.finish(leader.raft.transferLeadership());
+    await cluster.leader(leader.id);
+    const replies = repliesOf(leader);
+    ask(cluster, leader, { term });
+    ask(cluster, leader, {
+      term,
+      id: 2,
+      call: { type: "open-session", ttlMs: 1000 },
+      payload: new Uint8Array(0),
+    });
+    await cluster.advance(200);
+    const refusal = { type: "error", code: "NOT_LEADER", outcome: "not-done" };
+    expect(replies).toEqual([refusal, refusal]);
+    expect(leader.raft.metrics().sessions.open).toBe(0);
   });
 
   it("K1: does not do again what it was asked in a term that it led before", async () => {
@@ -237,26 +342,42 @@ describe("a leader that is asked", () => {
     await cluster.advance(100);
     await cluster.finish(next.raft.transferLeadership(id));
     await cluster.until(() => raft.metrics().role === "leader", "the first to lead again");
+    const replies = repliesOf(leader);
     ask(cluster, leader, { term });
     await cluster.advance(100);
-    expect(leader.journal.texts).toEqual(["x"]);
+    expect([leader.journal.texts, replies]).toEqual([["x"], []]);
   });
 
-  it("remembers numbers within a window, and leaves out what comes later than that", async () => {
-    const { cluster, leader } = await group();
-    const count = 2 * 8192 + 2;
-    for (let id = 2; id <= count; id++) {
-      ask(cluster, leader, { id, call: { type: "close-session", id: 1 }, payload: new Uint8Array(0) });
-      if (id % 4096 === 0) await cluster.advance(50);
-    }
-    await cluster.advance(200);
-    ask(cluster, leader, { id: 1 });
-    ask(cluster, leader, { id: count });
-    await cluster.advance(100);
-    expect(leader.journal.texts).toEqual([]);
-    ask(cluster, leader, { id: count + 1 });
-    await cluster.advance(100);
-    expect(leader.journal.texts).toEqual(["x"]);
+  it("remembers numbers within a window, and leaves out what comes later than that", () => {
+    const written: number[] = [];
+    const calls = new ForwardedCalls<string, number>({
+      core: { id: "a", role: "leader", term: 3 },
+      proposals: {
+        writeBytes: ([number = 0]) => {
+          written.push(number);
+          return Promise.resolve({ index: 1, result: 1 });
+        },
+        openSession: () => Promise.reject(new Error("nobody asks for one")),
+        closeSession: () => Promise.resolve(),
+      },
+      codec: { encodeResult: () => new Uint8Array(0) },
+      send: () => true,
+    });
+    const request = { type: "forward-request", from: "b", incarnation: 7, term: 3, waitMs: 1 } as const;
+    const receive = (id: number, number: number): void => {
+      if (number > 0)
+        calls.receive({ ...request, id, call: { type: "write" }, payload: Uint8Array.of(number) });
+      else
+        calls.receive({ ...request, id, call: { type: "close-session", id: 1 }, payload: new Uint8Array(0) });
+    };
+    receive(5, 1);
+    receive(2, 2);
+    for (let id = 6; id <= 2 * 8192 + 6; id++) receive(id, 0);
+    receive(1, 3);
+    receive(2, 4);
+    receive(2 * 8192 + 6, 5);
+    receive(2 * 8192 + 7, 6);
+    expect(written).toEqual([1, 2, 6]);
   });
 
   it("keeps a result to itself that is too large, and says that the command took effect", async () => {
