@@ -167,8 +167,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "K1b",
     title: "A state machine on disk is not given the sessions with the effects",
     file: "runtime/applier.ts",
-    from: "sessions.table?.takeChanges() ?? NO_CHANGES",
-    to: "NO_CHANGES",
+    from: "sessions.table.takeChanges()",
+    to: "new Map()",
   },
   {
     code: "K1c",

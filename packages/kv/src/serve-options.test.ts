@@ -31,9 +31,15 @@ describe("the flags of serve", () => {
       advertiseLine: null,
       advertiseHttp: null,
       clusterId: null,
+      forward: false,
       snapshots: {},
       logLevel: "info",
     });
+  });
+
+  it("may have writes passed on to the leader", () => {
+    const { forward } = parseServeOptions([...args(), "--forward"]) ?? {};
+    expect(forward).toBe(true);
   });
 
   it("may tell where to listen and what to tell others apart", () => {

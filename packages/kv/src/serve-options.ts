@@ -25,6 +25,8 @@ export interface ServeOptions {
   readonly advertiseHttp: string | null;
   /** null: made from the first members. */
   readonly clusterId: string | null;
+  /** Pass writes on to the leader instead of saying where it is. */
+  readonly forward: boolean;
   readonly snapshots: SnapshotFlags;
   readonly logLevel: LogLevel;
 }
@@ -63,6 +65,7 @@ same command again. Addresses are HOST:PORT.
                          where clients reach this node, if not where it serves
   --cluster-id NAME      the cluster's name, checked on disk and on every connection
                          (default: made from the first members)
+  --forward              pass writes on to the leader, instead of telling clients where it is
   --snapshot-every N     entries between two snapshots (default: ${DEFAULT_SNAPSHOT_POLICY.everyEntries})
   --snapshot-every-bytes N
                          bytes of log between two, if they come to that sooner (default: ${DEFAULT_SNAPSHOT_POLICY.everyBytes})
@@ -88,6 +91,7 @@ const FLAGS = {
   "advertise-line": { type: "string" },
   "advertise-http": { type: "string" },
   "cluster-id": { type: "string" },
+  forward: { type: "boolean", default: false },
   "snapshot-every": { type: "string" },
   "snapshot-every-bytes": { type: "string" },
   "snapshot-keep": { type: "string" },
@@ -114,6 +118,7 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
     advertiseLine: advertised(values["advertise-line"], line, "line", "advertise-line", "clients reach"),
     advertiseHttp: advertised(values["advertise-http"], http, "http", "advertise-http", "clients reach"),
     clusterId: values["cluster-id"] ?? null,
+    forward: values.forward,
     snapshots: {
       ...numberIn(values, "snapshot-every", "everyEntries", 1),
       ...numberIn(values, "snapshot-every-bytes", "everyBytes", 1),

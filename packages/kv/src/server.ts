@@ -115,6 +115,7 @@ function raftOptions(
     log: logOf(settings, onLog),
     snapshots: { store: snapshots, ...settings.snapshots },
     transport: transportOf(settings),
+    forward: settings.forward,
     data,
     onLog,
   };

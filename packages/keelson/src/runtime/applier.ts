@@ -7,7 +7,6 @@ import { checkRecords, type Entries } from "./entries.ts";
 import { reasonOf, type Failure } from "./failure.ts";
 import type { RaftLimits } from "./options.ts";
 import { readFailure } from "./sender.ts";
-import { NO_CHANGES } from "./session-table.ts";
 import { isSessionKind, type SessionKind, type SessionSteps } from "./session-steps.ts";
 import { StateMachineFailure, type StateMachine } from "./state-machine.ts";
 
@@ -204,11 +203,11 @@ export class Applier<Command, Result> {
   async #flush(last: LogPosition): Promise<void> {
     const { stateMachine, sessions } = this.#parts;
     if (stateMachine.flush === undefined) {
-      sessions.table?.discardChanges();
+      sessions.table.discardChanges();
       return;
     }
     try {
-      const flushing = stateMachine.flush(last, sessions.table?.takeChanges() ?? NO_CHANGES);
+      const flushing = stateMachine.flush(last, sessions.table.takeChanges());
       if (flushing !== undefined) await flushing;
     } catch (error) {
       throw new ApplyFailure(stateMachineFailure(`it could not flush entry ${String(last.index)}`, error));

@@ -26,8 +26,7 @@ export interface Opened {
   readonly memberships: MembershipHistory;
   readonly watch: StorageWatch;
   readonly applied: LogPosition;
-  /** null: the state machine did not keep them. */
-  readonly sessions: SessionTable | null;
+  readonly sessions: SessionTable;
 }
 
 /** Opens the log, then the state machine; on failure, what was opened is closed again. */

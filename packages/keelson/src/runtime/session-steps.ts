@@ -39,11 +39,10 @@ export type SessionStep<Result> =
 
 /** Between the table of sessions and the applier: what each entry of a session comes to. */
 export class SessionSteps<Result> {
-  /** null: the state machine keeps its state on disk, and did not keep the sessions with it. */
-  readonly table: SessionTable | null;
+  readonly table: SessionTable;
   readonly #codec: ResultCodec<Result>;
 
-  constructor(table: SessionTable | null, codec: ResultCodec<Result>) {
+  constructor(table: SessionTable, codec: ResultCodec<Result>) {
     this.table = table;
     this.#codec = codec;
   }
@@ -53,7 +52,7 @@ export class SessionSteps<Result> {
     if (this.#codec.encodeResult === undefined || this.#codec.decodeResult === undefined) {
       return "sessions keep the results of commands, so stateMachine.codec should have encodeResult and decodeResult";
     }
-    if (this.table !== null) return null;
+    if (this.table.isKnown) return null;
     return (
       "the state machine keeps its state on disk and not the sessions: flush should store the records " +
       "that it is given, and open should return them as `sessions`"
@@ -61,7 +60,7 @@ export class SessionSteps<Result> {
   }
 
   get metrics(): SessionMetrics {
-    return { open: this.table?.size ?? 0, bytes: this.table?.bytes ?? 0, timeMs: this.table?.timeMs ?? 0 };
+    return { open: this.table.size, bytes: this.table.bytes, timeMs: this.table.timeMs };
   }
 
   /** @throws Error this node cannot take part in sessions; DecodeError */
@@ -154,13 +153,13 @@ export class SessionSteps<Result> {
 
   #usable(): SessionTable {
     const { lack, table } = this;
-    if (lack !== null || table === null) throw new Error(lack ?? "there is no table of sessions");
+    if (lack !== null) throw new Error(lack);
     return table;
   }
 }
 
-/** The table as of what the state machine holds; null: it holds something, and did not say which sessions. */
-export function sessionsOf({ index, sessions }: OpenedState): SessionTable | null {
+/** The table as of what the state machine holds; unknown if it holds something, and did not say which sessions. */
+export function sessionsOf({ index, sessions }: OpenedState): SessionTable {
   if (sessions !== undefined) return SessionTable.fromRecords(sessions);
-  return index === 0 ? new SessionTable() : null;
+  return index === 0 ? new SessionTable() : SessionTable.unknown();
 }

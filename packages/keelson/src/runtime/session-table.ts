@@ -77,6 +77,7 @@ interface Session {
  */
 export class SessionTable {
   readonly #limits: SessionLimits;
+  #isKnown = true;
   /** Least recently used first. */
   readonly #sessions = new Map<LogIndex, Session>();
   #timeMs = 0;
@@ -102,9 +103,23 @@ export class SessionTable {
     return table;
   }
 
+  /** A table of which nothing is known. */
+  static unknown(): SessionTable {
+    const table = new SessionTable();
+    table.#isKnown = false;
+    return table;
+  }
+
   /** The table that `encode` made these bytes of. @throws DecodeError */
   static decode(bytes: Uint8Array, limits?: SessionLimits): SessionTable {
-    return SessionTable.fromRecords(decodeRecords(bytes), limits);
+    return bytes.length === 0
+      ? SessionTable.unknown()
+      : SessionTable.fromRecords(decodeRecords(bytes), limits);
+  }
+
+  /** False: there may be sessions, and nobody told us which. */
+  get isKnown(): boolean {
+    return this.#isKnown;
   }
 
   /** The time of the log, in milliseconds since 1970 as leaders had it. */
@@ -203,13 +218,19 @@ export class SessionTable {
     return records;
   }
 
-  /** The whole table as one piece of bytes, for a snapshot. */
+  /** The whole table as one piece of bytes, for a snapshot; none if it is not known. */
   encode(): Uint8Array {
-    return encodeRecords(this.records());
+    return this.#isKnown ? encodeRecords(this.records()) : NOTHING;
   }
 
-  /** Becomes the table that these records are of; what it was before is gone. @throws DecodeError */
-  restore(records: SessionRecords): void {
+  /**
+   * Becomes the table that these records are of; what it was before is gone. null: nobody knows which there are.
+   *
+   * @throws DecodeError
+   */
+  restore(known: SessionRecords | null): void {
+    const records = known ?? NO_RECORDS;
+    this.#isKnown = known !== null;
     const sessions: Session[] = [];
     const answers: { readonly id: LogIndex; readonly sequence: number; readonly answer: Answer }[] = [];
     let timeMs = 0;
@@ -331,10 +352,11 @@ export class SessionTable {
 }
 
 /** No changes: most batches have none. */
-export const NO_CHANGES: SessionChanges = new Map();
+const NO_CHANGES: SessionChanges = new Map();
 
 function forgotten({ index }: Answer): Answer {
   return { index, type: "forgotten", bytes: NOTHING };
 }
 
 const NOTHING = new Uint8Array(0);
+const NO_RECORDS: SessionRecords = new Map();

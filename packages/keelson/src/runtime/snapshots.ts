@@ -35,7 +35,7 @@ export interface SnapshotsParts<Command, Result> {
   readonly store: SnapshotStore;
   readonly policy: SnapshotPolicy;
   readonly stateMachine: StateMachine<Command, Result>;
-  readonly sessions: SessionTable | null;
+  readonly sessions: SessionTable;
   readonly applier: Applier<Command, Result>;
   readonly core: RaftNode;
   readonly entries: Entries;
@@ -270,7 +270,7 @@ export class Snapshots<Command, Result> {
     const taking: Taking = {
       index: position.index,
       bytesDone: 0,
-      result: this.#write(header, sessions?.encode() ?? NOTHING, chunks, first, (bytes) => {
+      result: this.#write(header, sessions.encode(), chunks, first, (bytes) => {
         taking.bytesDone += bytes;
       }).finally(() => {
         this.#taking = null;
@@ -426,9 +426,14 @@ export class Snapshots<Command, Result> {
     assert(reader !== null && stateMachine.restore !== undefined, "the newest snapshot is there");
     try {
       const bytes = await reader.sessions();
-      const records = bytes.length === 0 ? new Map<string, Uint8Array>() : decodeRecords(bytes);
-      await stateMachine.restore(this.#untilStopped(reader.state()), snapshot.position, records);
-      sessions?.restore(records);
+      // Without a byte: whoever took it did not know which sessions there were.
+      const records = bytes.length === 0 ? null : decodeRecords(bytes);
+      await stateMachine.restore(
+        this.#untilStopped(reader.state()),
+        snapshot.position,
+        records ?? new Map<string, Uint8Array>(),
+      );
+      sessions.restore(records);
       return !this.#stopped;
     } catch (error) {
       if (this.#stopped) return false;
@@ -473,5 +478,3 @@ async function settled(promise: Promise<unknown> | undefined): Promise<void> {
 function noted(): void {
   // Whoever began it hears of it.
 }
-
-const NOTHING = new Uint8Array(0);

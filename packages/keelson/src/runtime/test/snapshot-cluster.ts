@@ -27,6 +27,8 @@ export interface SnapshotNode {
 export type NodeOptions = Partial<RaftOptions<string, number>> & {
   /** null: without snapshots. */
   readonly policy?: Partial<SnapshotPolicy> | null;
+  /** Called with the state machine before it is opened. */
+  readonly prepare?: (tape: Tape) => void;
 };
 
 const LIMIT_MS = 60_000;
@@ -82,7 +84,8 @@ export class SnapshotCluster {
     const tape = new Tape(disk);
     const transport = this.net.transport(`${id}:1`);
     const { environment, kill } = mortal(this.world.environment(id, files.mount()));
-    const { policy, ...merged } = { ...this.#options, ...options };
+    const { policy, prepare, ...merged } = { ...this.#options, ...options };
+    prepare?.(tape);
     const raft = await Raft.open<string, number>({
       id,
       stateMachine: tape,
