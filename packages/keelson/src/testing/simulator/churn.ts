@@ -69,12 +69,31 @@ export function withChurn(plan: Plan): Plan {
 }
 
 /** In a third of the runs, some reads trust the lease; clocks may go just as wrong as the nodes were told they may. */
-export function withWeakReads(plan: Plan): Plan {
+export function withWeakReads(plan: Plan, isCalm: boolean): Plan {
   const chance = new Chance(plan.seed ^ 0x1ea5e);
   const leaseShare = chance.happens(0.35) ? chance.pick([0.5, 1]) : 0;
   const staleShare = chance.happens(0.2) ? 0.2 : 0;
   const drift = Math.max(...plan.clockRates.map((rate) => Math.abs(rate - 1)));
-  return { ...plan, leaseShare, staleShare, clockDriftMax: leaseShare === 0 ? 0.05 : drift };
+  if (leaseShare === 0) return { ...plan, staleShare };
+  const weak = { ...plan, leaseShare, staleShare, clockDriftMax: drift };
+  if (!plan.checkQuorum || plan.nodes - plan.spares < 3 || isCalm) return weak;
+  return chance.happens(0.6) ? withStrandedLeases(weak, chance) : weak;
+}
+
+/** A lease matters when a leader is alone, does not notice, and is asked while another may lead already. */
+function withStrandedLeases(plan: Plan, chance: Chance): Plan {
+  const { min, max } = plan.electionTimeoutMs;
+  const faults = faultsEvery(chance, max * chance.pick([4, 8]), plan, (at) => ({
+    type: "strand-leader",
+    at,
+    companions: 0,
+    writes: chance.pick([0, 2]),
+    readsAfterMs: min * chance.between(0.5, 1.5),
+    lateTimers: chance.happens(0.7),
+    stunned: false,
+    ms: max * chance.between(1.5, 3),
+  }));
+  return { ...plan, faults };
 }
 
 function withLeaders(plan: Plan, chance: Chance): Plan {

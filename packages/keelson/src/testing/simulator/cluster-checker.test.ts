@@ -216,6 +216,39 @@ describe("the checker of a cluster", () => {
     expect(() => checker.step("a", leads, 711)).toThrow("STABLE: a goes on leading, and its disk");
   });
 
+  it("lets no log forget what is not applied, or what no snapshot covers", () => {
+    const checker = new ClusterChecker(LIMITS);
+    const status = { ...STATUS, firstIndex: 3, snapshots: { newest: { index: 2 } } };
+    expect(() => checker.step("a", status, 0)).toThrow("ORD: a forgot 2 entries; applied 0, snapshot 2");
+    const view = new ClusterChecker(LIMITS);
+    const applied = { ...status, appliedIndex: 2, commitIndex: 2 };
+    expect(() => view.step("a", { ...applied, snapshots: { newest: null } }, 0)).toThrow("snapshot 0");
+    expect(() => view.step("a", applied, 0)).not.toThrow();
+  });
+
+  it("wants a log that begins later to begin after what is committed, with the configuration of that place", () => {
+    const checker = new ClusterChecker(LIMITS);
+    const first = config(1, 1, { voters: ["a", "b"] });
+    for (const id of ["a", "b"]) put(checker, id, first);
+    const base = (voters: string[], index: number) => ({
+      position: { index, term: 1 },
+      config: encodeMembership({
+        config: configOf(voters),
+        members: new Map(voters.map((id) => [id, { address: `${id}:1` }])),
+      }),
+    });
+    expect(() => checker.replacing("a", base(["a", "b"], 1), false)).toThrow(
+      "ORD: the log of a begins after 1@1",
+    );
+    checker.step("a", { ...STATUS, lastIndex: 1, config: configOf(["a", "b"]), commitIndex: 1 }, 0);
+    expect(() => checker.replacing("a", base(["a"], 1), false)).toThrow(
+      "CFG: a has {a} for the state after 1",
+    );
+    expect(() => checker.replacing("c", base(["a", "b"], 1), true)).not.toThrow();
+    checker.replaced("c", base(["a", "b"], 1));
+    expect(checker.logOf("c")).toHaveLength(1);
+  });
+
   it("holds nodes to their limits", () => {
     const checker = new ClusterChecker(LIMITS);
     expect(() => checker.step("a", { ...STATUS, pendingEntries: 4 }, 0)).toThrow("BOUND: a has 4 proposals");

@@ -67,9 +67,9 @@ export interface NodeStatus {
   }[];
   readonly pendingEntries: number;
   readonly pendingBytes: number;
-  /** The first entry in the log, and the last that a snapshot covers. */
+  /** The first entry in the log, and the last that a snapshot covers; absent: a snapshot may have been damaged. */
   readonly firstIndex?: number;
-  readonly snapshots?: { readonly newest: { readonly index: number } | null } | null;
+  readonly snapshots?: { readonly newest: { readonly index: number } | null } | null | undefined;
 }
 
 /** What the run promises the nodes, so that the checker may ask more of them. */
@@ -481,7 +481,7 @@ export class ClusterChecker {
         `${id}: applied ${String(appliedIndex)}, commit ${String(commitIndex)}, last ${String(lastIndex)}`,
     );
     const purged = (status.firstIndex ?? 1) - 1;
-    const covered = status.snapshots?.newest?.index ?? 0;
+    const covered = status.snapshots === undefined ? purged : (status.snapshots?.newest?.index ?? 0);
     fact(
       purged <= appliedIndex && purged <= covered,
       "ORD",

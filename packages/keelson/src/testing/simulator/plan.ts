@@ -207,7 +207,8 @@ const DISK_ERRORS: readonly DiskErrorKind[] = [
  * often (swarm testing: a fault that is always there hides what happens only in its absence).
  */
 export function planOf(seed: number): Plan {
-  return withSnapshots(withWeakReads(strictPlanOf(seed)));
+  const plan = strictPlanOf(seed);
+  return withSnapshots(withWeakReads(plan, isCalm(plan)));
 }
 
 function strictPlanOf(seed: number): Plan {

@@ -533,7 +533,8 @@ class Run {
         const metrics = raft.metrics();
         if (this.#clock.now() - process.resumedAt < ALONE_MS_MAX || process.timersAreLate)
           this.#checker.excuse(id);
-        if (metrics.role !== "stopped") this.#checker.step(id, metrics, process.now());
+        const seen = process.damaged ? { ...metrics, snapshots: undefined } : metrics;
+        if (metrics.role !== "stopped") this.#checker.step(id, seen, process.now());
       }
       this.#clients.checkBounds();
     } catch (error) {
