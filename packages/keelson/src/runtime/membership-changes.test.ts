@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { membersOf } from "../core/config.ts";
 import type { NodeId } from "../core/position.ts";
+import type { RaftError } from "../errors.ts";
 import type { Journal } from "./test/journal.ts";
 import { TestCluster, type TestNode } from "./test/test-cluster.ts";
 
@@ -148,6 +149,22 @@ describe("a change of membership", () => {
     expect(error).toMatchObject({ code: "INVALID_OPTION" });
     expect(error.message).toContain(reason);
     expect(raft.metrics().lastIndex).toBe(lastIndex);
+  });
+
+  it("is not taken for done because an attempt before it put it into the log", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [other] = cluster.followers(leader);
+    await cluster.finish(leader.raft.write("x"));
+    cluster.isolate(leader.id);
+    const change = { addresses: { [other!.id]: "elsewhere:1" } };
+    const first = leader.raft.changeMembership(change);
+    first.catch(() => undefined);
+    await cluster.advance(10);
+    const settled = Promise.allSettled([first, leader.raft.changeMembership(change)]);
+    const results = await cluster.finish(settled);
+    const codes = results.map((result) => result.status === "rejected" && (result.reason as RaftError).code);
+    expect(codes).toEqual(["OUTCOME_UNKNOWN", "NOT_LEADER"]);
   });
 
   it("ends as unknown when the leader is cut off in the middle of it", async () => {

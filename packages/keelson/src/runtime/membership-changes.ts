@@ -132,7 +132,10 @@ export class MembershipChanges {
     await this.#prepare(add, attempt);
     await this.#caughtUp(promoted, attempt);
     const target = targetOf(this.#current, change, {});
-    if (isSame(this.#current, target)) return;
+    if (isSame(this.#current, target)) {
+      await this.#agreed(attempt);
+      return;
+    }
     await this.#step(target, attempt);
   }
 
@@ -197,7 +200,10 @@ export class MembershipChanges {
     const back = Object.keys(add).find((id) => removed.includes(id));
     if (back !== undefined) throw reused(back);
     const fresh = Object.entries(add).filter(([id, address]) => members.get(id)?.address !== address);
-    if (fresh.length === 0) return;
+    if (fresh.length === 0) {
+      if (Object.keys(add).length > 0) await this.#agreed(attempt);
+      return;
+    }
     const known = membersOf(config);
     const learners = [...config.learners, ...fresh.map(([id]) => id).filter((id) => !known.includes(id))];
     const target: Membership = {
@@ -209,6 +215,16 @@ export class MembershipChanges {
     };
     checkAddresses(target);
     await this.#step(target, attempt);
+  }
+
+  /** Nothing is to be done if what is in force stays so: an earlier attempt's entry may not be committed yet. */
+  #agreed(attempt: ChangeAttempt): Promise<void> {
+    const { core } = this.#parts;
+    return this.#wait(attempt, () => {
+      this.#checkLeads();
+      const { index, config } = core.log.configAt(core.log.last.index);
+      return core.termStartCommitted && index <= core.commitIndex && !isJoint(config);
+    });
   }
 
   /** One entry, or two if the voters change, until the last is committed. */
