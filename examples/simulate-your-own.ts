@@ -105,7 +105,7 @@ assert(broken !== null || seed !== undefined, "the mistake is found");
 if (broken !== null) {
   console.log(`the forgetful tickets, seed ${broken.plan.seed}: ${broken.violation?.message.split("\n")[0]}`);
   // The same failure with as few faults and clients as can be.
-  const small = await shrink(broken, { subject: forgetful, runsMax: 8 });
+  const small = await shrink(broken, { subject: forgetful, runsMax: 3 });
   console.log(`the smallest run found has ${small.plan.clients} clients and these faults:`);
   for (const fault of small.plan.faults) console.log(`  ${JSON.stringify(fault)}`);
 }

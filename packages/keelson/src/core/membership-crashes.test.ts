@@ -145,7 +145,6 @@ function describeGroup(group: CoreGroup): string {
 describe("M3: whose leader crashes at every step of it, a change that", () => {
   it.each(Object.entries(CHANGES))(
     "%s ends in the old or the new configuration, and the group goes on",
-    { timeout: 120_000 },
     (_, change) => {
       const outcomes = { old: 0, new: 0 };
       for (const order of ORDERS) {
@@ -166,5 +165,6 @@ describe("M3: whose leader crashes at every step of it, a change that", () => {
       expect(outcomes.old).toBeGreaterThan(0);
       expect(outcomes.new).toBeGreaterThan(outcomes.old);
     },
+    120_000,
   );
 });
