@@ -37,26 +37,24 @@ export class MemberDirectory {
   /**
    * Whom this node may have to talk to, and where: the members; those who must hear that they are members no
    * more; and whoever else must be answered, which is everyone who calls a node that knows no members yet, its
-   * leader, and candidates.
+   * leader, and candidates. Last comes where they said themselves that they are: this node's log may not say it yet.
    */
-  get addresses(): Map<NodeId, string> {
-    const membership = this.#memberships.current?.membership;
+  get addresses(): Map<NodeId, readonly string[]> {
+    const { id: self, commitIndex, departing, leader } = this.#core;
     const met = this.#peers.addresses;
-    const addresses =
-      membership === undefined
-        ? met
-        : new Map([...membership.members].map(([id, { address }]) => [id, address]));
+    const membership = this.#memberships.current?.membership;
+    const ids = new Set(membership === undefined ? met.keys() : membership.members.keys());
     // Removed members are sent their own removal.
-    for (const id of this.#core.departing) {
-      const data = this.#memberships.lastDataOf(id);
-      if (data !== null && !addresses.has(id)) addresses.set(id, data.address);
+    for (const id of [...departing, ...this.#callers]) ids.add(id);
+    if (leader !== null) ids.add(leader);
+    ids.delete(self);
+    const addresses = new Map<NodeId, readonly string[]>();
+    for (const id of ids) {
+      const known = this.#memberships.addressesOf(id, commitIndex);
+      const last = known.length > 0 ? undefined : this.#memberships.lastDataOf(id)?.address;
+      const places = [...known, last, met.get(id)].filter((address) => address !== undefined);
+      if (places.length > 0) addresses.set(id, [...new Set(places)]);
     }
-    const { leader } = this.#core;
-    for (const id of leader === null ? this.#callers : [...this.#callers, leader]) {
-      const address = met.get(id);
-      if (address !== undefined && !addresses.has(id)) addresses.set(id, address);
-    }
-    addresses.delete(this.#core.id);
     return addresses;
   }
 

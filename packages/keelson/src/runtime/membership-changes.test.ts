@@ -119,6 +119,28 @@ describe("a change of membership", () => {
     expect(Object.fromEntries(addresses)).toMatchObject({ [other!.id]: "elsewhere:1" });
   });
 
+  it("lets a leader have another address while it is still at the old one", async () => {
+    const cluster = await TestCluster.of(["a", "b"]);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.changeMembership({ addresses: { [leader.id]: "elsewhere:1" } }));
+    await cluster.finish(leader.raft.write("before it moves"));
+    await cluster.crash(leader.id);
+    await cluster.open(leader.id, { address: "elsewhere:1" });
+    await cluster.finish((await cluster.leader()).raft.write("after it moved"));
+  });
+
+  it("can be made when the member has moved already", async () => {
+    const cluster = await TestCluster.of(["a", "b"]);
+    const [follower] = cluster.followers(await cluster.leader());
+    await cluster.crash(follower!.id);
+    await cluster.open(follower!.id, { address: "elsewhere:1" });
+    // An election that needs both of them.
+    await cluster.advance(3_000);
+    const { raft } = await cluster.leader();
+    await cluster.finish(raft.changeMembership({ addresses: { [follower!.id]: "elsewhere:1" } }));
+    await cluster.finish(raft.write("after it moved"));
+  });
+
   it("is refused while another is under way, and by followers", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();

@@ -105,7 +105,7 @@ describe("a candidate that this node does not know as a member", () => {
     const candidate = { ...LEADER, self: { id: "d", storeId: "store-d", data: "" } };
     await cluster.finish(transport.arrived(candidate, "d:1", { message, records: [] }));
     await cluster.advance(10);
-    expect(transport.peers.get("d")).toBe("d:1");
+    expect(transport.peers.get("d")).toEqual(["d:1"]);
     // Another configuration without it: it calls again if it still stands.
     await deliver(cluster, append(51, { term: 1, index: 1 }, [{ term: 51, members: ["a", "b", "e"] }]));
     expect([...transport.peers.keys()].sort()).toEqual(["b", "e"]);

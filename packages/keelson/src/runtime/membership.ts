@@ -34,6 +34,18 @@ export class MembershipHistory {
     return this.current?.membership.members.get(id)?.address ?? null;
   }
 
+  /**
+   * Where a member may be: as the membership in force says, and those before it back to the last that is known to be
+   * committed. Until a new address is, the member may never go there.
+   */
+  addressesOf(id: NodeId, committed: LogIndex): string[] {
+    const settled = this.#entries.findLastIndex(({ index }) => index <= committed);
+    const addresses = this.#entries
+      .slice(Math.max(0, settled))
+      .map(({ membership }) => membership.members.get(id)?.address);
+    return [...new Set(addresses.reverse())].filter((address) => address !== undefined);
+  }
+
   /** What is known of a node, or was when it last was a member, as far back as the log reaches; null: nothing. */
   lastDataOf(id: NodeId): MemberData | null {
     const last = this.#entries.findLast(({ membership }) => membership.members.has(id));

@@ -613,7 +613,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
       refusalOf: (peer) => this.#directory.refusalOf(peer),
       onPeer: (peer) => {
         this.#peers.met(peer);
-        if (this.#refusal() === null && !this.initialized) this.#setPeers();
+        // It may be elsewhere than this node's log says.
+        if (this.#refusal() === null) this.#setPeers();
       },
       receive: (parcel) => {
         if (this.#refusal() === null && this.#directory.hears(parcel.message)) this.#setPeers();

@@ -61,6 +61,7 @@ export const transportCases: readonly TransportCase[] = [
   { name: "finds a peer again that was restarted, and tells that it is another", run: reconnects },
   { name: "follows a change of peers", run: followsPeers },
   { name: "follows a peer to another address", run: followsAddress },
+  { name: "reaches a peer at whichever of its addresses it is", run: looksEverywhere },
   { name: "delivers nothing after close, and leaves nothing open", run: closes },
   { name: "closes before it was started, while it starts, and twice", run: closesEarly },
 ];
@@ -145,7 +146,7 @@ export class TestNode {
   }
 
   knows(...peers: TestNode[]): void {
-    this.transport.setPeers(new Map(peers.map((peer) => [peer.id, peer.transport.address])));
+    this.transport.setPeers(new Map(peers.map((peer) => [peer.id, [peer.transport.address]])));
   }
 
   send(
@@ -406,7 +407,7 @@ function hasLog(node: TestNode, text: string): boolean {
 async function refusesWrongAddressee(rig: TransportRig): Promise<void> {
   const a = await TestNode.start(rig, "a");
   const b = await TestNode.start(rig, "b");
-  a.transport.setPeers(new Map([["x", b.transport.address]]));
+  a.transport.setPeers(new Map([["x", [b.transport.address]]]));
   await rig.until(() => hasLog(a, "this is node b, not x"), "the reason in the log");
   assert.equal(a.send("x"), false);
   await rig.quiet();
@@ -540,13 +541,34 @@ async function followsAddress(rig: TransportRig): Promise<void> {
   await closeAll(rig, a, moved);
 }
 
+async function looksEverywhere(rig: TransportRig): Promise<void> {
+  const [a, b] = await pair(rig);
+  const { address } = b.transport;
+  const places = (...addresses: string[]): void => {
+    a.transport.setPeers(new Map([["b", addresses]]));
+  };
+  // It may be elsewhere soon; as long as it is not, it goes on being reached.
+  places("nowhere:1", address);
+  assert.equal(a.send(b), true);
+  await rig.until(() => b.host.received.length === 1, "what was sent meanwhile");
+  await closeOne(rig, b);
+  const moved = new TestNode(
+    new TestHost("b", rig.environment("elsewhere"), "c1"),
+    rig.transport("elsewhere"),
+  );
+  await moved.transport.start(moved.host);
+  places(address, moved.transport.address);
+  await a.reaches(rig, moved);
+  await closeAll(rig, a, moved);
+}
+
 async function closes(rig: TransportRig): Promise<void> {
   const [a, b] = await pair(rig);
   a.send(b);
   b.send(a);
   const closing = a.transport.close();
   assert.equal(a.send(b), false);
-  a.transport.setPeers(new Map([["b", b.transport.address]]));
+  a.transport.setPeers(new Map([["b", [b.transport.address]]]));
   let closed = false;
   void Promise.all([closing, a.transport.close()]).then(() => (closed = true));
   await rig.until(() => closed, "the end of a");

@@ -58,10 +58,11 @@ export interface Transport {
   /** Where others can reach this node; known after `start`. */
   readonly address: string;
   /**
-   * Sets who may be talked to, and where; connections to nodes that are no longer named are closed.
-   * Incoming connections are accepted from every node of the cluster.
+   * Sets who may be talked to, and where: each at the first of its addresses where it answers, because a node that
+   * moves is for a while at the old one or at the new one. Connections to nodes that are no longer named are closed, and
+   * those to an address that is not. Incoming connections are accepted from every node of the cluster.
    */
-  setPeers(peers: ReadonlyMap<NodeId, string>): void;
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void;
   /**
    * Sends or drops; never blocks, never throws for want of a connection. False: dropped for sure
    * (unknown peer, no connection, full queue).

@@ -31,6 +31,10 @@ export class FakeNet {
     if (this.#at.get(transport.address) === transport) this.#at.delete(transport.address);
   }
 
+  isAnyoneAt(address: string): boolean {
+    return this.#at.has(address);
+  }
+
   /** Cuts a node off, in both directions. */
   isolate(id: NodeId, others: readonly NodeId[]): void {
     for (const other of others) {
@@ -62,7 +66,7 @@ export class FakeNet {
 
 export class FakeTransport implements Transport {
   readonly address: string;
-  peers: ReadonlyMap<NodeId, string> = new Map();
+  peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
   isClosed = false;
   /** `close` never resolves. */
   hangs = false;
@@ -70,7 +74,7 @@ export class FakeTransport implements Transport {
   filter: ((to: NodeId, parcel: Parcel) => boolean) | null = null;
   readonly #net: FakeNet;
   #host: TransportHost | null = null;
-  /** Stores whose nodes were met. */
+  /** Stores whose nodes were met, and where. */
   readonly #met = new Set<string>();
 
   constructor(net: FakeNet, address: string) {
@@ -84,12 +88,12 @@ export class FakeTransport implements Transport {
     return Promise.resolve();
   }
 
-  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
     this.peers = peers;
   }
 
   send(to: NodeId, parcel: Parcel): boolean {
-    const address = this.peers.get(to);
+    const address = this.peers.get(to)?.find((one) => this.#net.isAnyoneAt(one));
     if (address === undefined || this.#host === null || this.isClosed) return false;
     if (this.filter?.(to, parcel) === false) return false;
     this.#net.carry(this.#host, this.address, to, address, parcel);
@@ -111,8 +115,9 @@ export class FakeTransport implements Transport {
     // Both ends of a connection may refuse the other.
     const refusal = host.refusalOf?.({ ...from.self, address }) ?? from.refusalOf?.(host.self) ?? null;
     if (refusal !== null) return;
-    if (!this.#met.has(from.self.storeId)) {
-      this.#met.add(from.self.storeId);
+    const caller = `${from.self.storeId} at ${address}`;
+    if (!this.#met.has(caller)) {
+      this.#met.add(caller);
       host.onPeer({ ...from.self, address });
     }
     host.receive(parcel);

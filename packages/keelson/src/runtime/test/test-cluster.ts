@@ -18,7 +18,11 @@ export interface TestNode {
   readonly kill: () => void;
 }
 
-export type TestOptions = Partial<RaftOptions<string, number>> & { readonly journal?: Journal };
+export type TestOptions = Partial<RaftOptions<string, number>> & {
+  readonly journal?: Journal;
+  /** Where it is, unless that is where `members` says. */
+  readonly address?: string;
+};
 
 /** Long enough for an election with the default timings, however unlucky. */
 const LIMIT_MS = 20_000;
@@ -62,7 +66,7 @@ export class TestCluster {
     const log = new FakeLog(disk);
     const merged = { ...this.#options, ...options };
     const journal = merged.journal ?? new Journal();
-    const transport = this.net.transport(`${id}:1`);
+    const transport = this.net.transport(merged.address ?? `${id}:1`);
     const { environment, kill } = mortal(this.world.environment(id));
     const raft = await Raft.open<string, number>({
       id,

@@ -199,7 +199,7 @@ export class ObservedTransport implements Transport {
     return this.#inner.start(gated);
   }
 
-  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
     this.#inner.setPeers(peers);
   }
 

@@ -363,6 +363,8 @@ export class SimClients {
         isAttempt: true,
       });
       this.#host.trace(`${op} at ${process.id}`);
+      // It died of the question.
+      if (!process.isUp) this.#end(call, "unknown", "its node died");
       asking.then(
         () => {
           this.#end(call, "done", "");

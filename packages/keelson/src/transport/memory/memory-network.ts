@@ -84,7 +84,7 @@ class MemoryTransport implements Transport {
   #adoption: Adoption | null = null;
   #closed = false;
   readonly #links = new Map<NodeId, Link>();
-  #peers: ReadonlyMap<NodeId, string> = new Map();
+  #peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
 
   constructor(network: MemoryNetwork, address: string) {
     this.#network = network;
@@ -109,18 +109,22 @@ class MemoryTransport implements Transport {
     return Promise.resolve();
   }
 
-  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
     this.#peers = new Map(peers);
     const host = this.host;
     if (host === null) return;
     for (const [id, link] of this.#links) {
-      if (peers.get(id) === link.address) continue;
+      const addresses = peers.get(id) ?? [];
+      if (link.isFor(addresses)) {
+        link.addresses = addresses;
+        continue;
+      }
       link.close();
       this.#links.delete(id);
     }
-    for (const [id, address] of peers) {
-      if (id === host.self.id || this.#links.has(id)) continue;
-      const link = new Link(this.#network, this, host, id, address);
+    for (const [id, addresses] of peers) {
+      if (id === host.self.id || this.#links.has(id) || addresses.length === 0) continue;
+      const link = new Link(this.#network, this, host, id, addresses);
       this.#links.set(id, link);
       host.environment.defer(() => {
         link.meet();
@@ -149,7 +153,8 @@ class MemoryTransport implements Transport {
 
 /** The way from one transport to one peer. */
 class Link {
-  readonly address: string;
+  /** Where the peer may be, the likeliest place first. */
+  addresses: readonly string[];
   readonly #network: MemoryNetwork;
   readonly #from: MemoryTransport;
   readonly #host: TransportHost;
@@ -167,13 +172,18 @@ class Link {
     from: MemoryTransport,
     host: TransportHost,
     to: NodeId,
-    address: string,
+    addresses: readonly string[],
   ) {
     this.#network = network;
     this.#from = from;
     this.#host = host;
     this.#to = to;
-    this.address = address;
+    this.addresses = addresses;
+  }
+
+  /** A meeting at a place that is not named any more counts for nothing. */
+  isFor(addresses: readonly string[]): boolean {
+    return this.#met === null ? addresses.length > 0 : addresses.includes(this.#met.address);
   }
 
   send(parcel: Parcel): boolean {
@@ -204,16 +214,23 @@ class Link {
 
   /** Shows each side who the other is, as connections do; nothing is delivered before. */
   meet(): void {
+    if (this.#closed || this.#isCut()) return;
+    for (const address of this.addresses) {
+      const target = this.#network.at(address);
+      if (this.#meeting || this.#isMet()) return;
+      if (target !== undefined) this.#meetAt(target);
+    }
+  }
+
+  #meetAt(target: MemoryTransport): void {
     const clusterId = this.#host.clusterId();
-    const target = this.#network.at(this.address);
-    const host = target?.host;
-    if (this.#closed || this.#meeting || this.#isMet() || clusterId === null || target === undefined) return;
-    if (host === undefined || host === null || this.#isCut()) return;
+    const { address, host } = target;
+    if (clusterId === null || host === null) return;
     const hello = helloOf(this.#host, clusterId, this.#from.address, this.#to);
-    const answer = { ...host.self, address: this.address };
+    const answer = { ...host.self, address };
     const refusal = refusalOf(hello, host) ?? this.#host.refusalOf?.(answer) ?? null;
     if (refusal !== null) {
-      this.#tell(refusal);
+      this.#tell(refusal, address);
       return;
     }
     if (host.clusterId() !== null) {
@@ -228,7 +245,7 @@ class Link {
       },
       (error: unknown) => {
         this.#meeting = false;
-        this.#tell(error instanceof Error ? error.message : String(error));
+        this.#tell(error instanceof Error ? error.message : String(error), address);
       },
     );
   }
@@ -237,11 +254,11 @@ class Link {
     this.#met = target;
     this.#told = "";
     host.onPeer({ ...this.#host.self, address: this.#from.address });
-    this.#host.onPeer({ ...host.self, address: this.address });
+    this.#host.onPeer({ ...host.self, address: target.address });
   }
 
   #isMet(): boolean {
-    return this.#met !== null && this.#network.at(this.address) === this.#met;
+    return this.#met !== null && this.#network.at(this.#met.address) === this.#met;
   }
 
   #isCut(): boolean {
@@ -271,10 +288,10 @@ class Link {
     this.#timers.add(timer);
   }
 
-  #tell(reason: string): void {
+  #tell(reason: string, address: string): void {
     if (reason === this.#told) return;
     this.#told = reason;
-    this.#host.log("warn", `no connection to ${this.#to} at ${this.address}: ${reason}`, {
+    this.#host.log("warn", `no connection to ${this.#to} at ${address}: ${reason}`, {
       peer: this.#to,
       reason,
     });

@@ -1,5 +1,6 @@
 import type { Welcome } from "../../codec/frame-control.ts";
 import { encodeMessage, type Frame } from "../../codec/frame.ts";
+import { assert } from "../../core/assert.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Timer } from "../../environment/environment.ts";
 import { helloOf, peerInfoOf, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN } from "../handshake.ts";
@@ -29,7 +30,12 @@ export interface TcpContext {
 export class Dialer implements ChannelOwner {
   readonly #context: TcpContext;
   readonly #id: NodeId;
-  readonly address: string;
+  /** Where the peer may be, the likeliest place first. */
+  #addresses: readonly string[] = [];
+  /** Those that have their turn before the next wait. */
+  #untried: string[] = [];
+  /** Where it was dialled last. */
+  #address = "";
   readonly #backoff: Backoff;
   readonly #outbox = new Outbox();
   #state: "idle" | "waiting" | "dialing" | "ready" | "closed" = "idle";
@@ -38,12 +44,24 @@ export class Dialer implements ChannelOwner {
   #flushPlanned = false;
   readonly #reasonsTold = new Set<string>();
 
-  constructor(context: TcpContext, id: NodeId, address: string) {
+  constructor(context: TcpContext, id: NodeId, addresses: readonly string[]) {
+
     const { limits, host } = context;
     this.#context = context;
     this.#id = id;
-    this.address = address;
+    this.mayBeAt(addresses);
     this.#backoff = new Backoff(limits.backoffMinMs, limits.backoffMaxMs, () => host.environment.random());
+  }
+
+  /** Other addresses; a connection to one that is still among them stays. */
+  mayBeAt(addresses: readonly string[]): void {
+    assert(addresses.length > 0, "a peer is somewhere");
+    this.#addresses = addresses;
+    this.#untried = [];
+  }
+
+  isFor(addresses: readonly string[]): boolean {
+    return this.#state === "idle" || addresses.includes(this.#address);
   }
 
   /** Dials unless that was begun before. */
@@ -98,10 +116,13 @@ export class Dialer implements ChannelOwner {
     this.#channel = null;
     this.#outbox.clear();
     if (this.#state === "closed") return;
+    // After a connection that held it is looked for at the likeliest place again.
+    if (this.#state === "ready") this.#untried = [];
     this.#state = "waiting";
     const { environment } = this.#context.host;
     this.#tell(reason);
-    this.#timer = environment.setTimer(this.#backoff.failed(environment.now()), () => {
+    const waitMs = this.#untried.length > 0 ? 0 : this.#backoff.failed(environment.now());
+    this.#timer = environment.setTimer(waitMs, () => {
       this.#dial();
     });
   }
@@ -116,7 +137,9 @@ export class Dialer implements ChannelOwner {
       return;
     }
     this.#state = "dialing";
-    this.#channel = this.#context.channel(host.environment.network.connect(this.address), this);
+    if (this.#untried.length === 0) this.#untried = [...this.#addresses];
+    this.#address = this.#untried.shift() ?? this.#address;
+    this.#channel = this.#context.channel(host.environment.network.connect(this.#address), this);
     this.#channel.expect(limits.connectTimeoutMs, "connection");
   }
 
@@ -131,9 +154,9 @@ export class Dialer implements ChannelOwner {
     this.#backoff.succeeded(host.environment.now());
     this.#reasonsTold.clear();
     this.#channel?.establish(limits.idleMs, true);
-    host.log("info", `connected to ${this.#id} at ${this.address}`, {
+    host.log("info", `connected to ${this.#id} at ${this.#address}`, {
       peer: this.#id,
-      address: this.address,
+      address: this.#address,
     });
     host.onPeer(peerInfoOf(welcome.from));
   }
@@ -171,16 +194,10 @@ export class Dialer implements ChannelOwner {
   }
 
   #tell(reason: string): void {
-    if (this.#reasonsTold.has(reason) || this.#reasonsTold.size >= REASONS_TOLD_MAX) return;
-    this.#reasonsTold.add(reason);
-    this.#context.host.log(
-      "warn",
-      `no connection to ${this.#id} at ${this.address}: ${reason}; trying again`,
-      {
-        peer: this.#id,
-        address: this.address,
-        reason,
-      },
-    );
+    const address = this.#address;
+    const text = `no connection to ${this.#id} at ${address}: ${reason}; trying again`;
+    if (this.#reasonsTold.has(text) || this.#reasonsTold.size >= REASONS_TOLD_MAX) return;
+    this.#reasonsTold.add(text);
+    this.#context.host.log("warn", text, { peer: this.#id, address, reason });
   }
 }

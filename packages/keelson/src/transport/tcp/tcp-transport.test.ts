@@ -100,7 +100,7 @@ describe("tcp, when the network fails", () => {
     const { network, clock } = rig.world;
     const a = await TestNode.start(rig, "a");
     network.setLink("a", "b", { cut: true });
-    a.transport.setPeers(new Map([["b", "b:7000"]]));
+    a.transport.setPeers(new Map([["b", ["b:7000"]]]));
     await clock.advance(2_100);
     expect(a.host.logs).toEqual([
       "warn: no connection to b at b:7000: no connection within 2000 ms; trying again",
@@ -139,7 +139,7 @@ describe("tcp, when the network fails", () => {
     const spy = spyOn(rig.environment("a"), clock);
     const a = new TestNode(new TestHost("a", spy.environment), rig.transport("a"));
     await a.transport.start(a.host);
-    a.transport.setPeers(new Map([["b", "b:7000"]]));
+    a.transport.setPeers(new Map([["b", ["b:7000"]]]));
     await clock.advance(80_000);
     expect(spy.dials.length).toBeGreaterThan(100);
     const waits = spy.dials.slice(1).map((at, n) => at - (spy.dials[n] ?? 0));
@@ -161,7 +161,7 @@ describe("tcp, when the network fails", () => {
   it("dials a peer that it waits for as soon as the peer dials it", async () => {
     const rig = faultRig(1, { backoffMinMs: 60_000, backoffMaxMs: 60_000 });
     const a = await TestNode.start(rig, "a");
-    a.transport.setPeers(new Map([["b", "b:7000"]]));
+    a.transport.setPeers(new Map([["b", ["b:7000"]]]));
     await rig.world.clock.advance(100);
     const b = await TestNode.start(rig, "b");
     b.knows(a);
@@ -175,7 +175,7 @@ describe("tcp, when the network fails", () => {
     const a = new TestNode(new TestHost("a", spy.environment), rig.transport("a"));
     await a.transport.start(a.host);
     for (let n = 0; n < 1_000; n++) {
-      a.transport.setPeers(new Map([["b", "b:7000"]]));
+      a.transport.setPeers(new Map([["b", ["b:7000"]]]));
       await rig.world.clock.advance(10);
     }
     expect(spy.dials.length).toBeLessThan(30);
@@ -258,7 +258,7 @@ describe("tcp, when it reaches somebody else", () => {
       };
     });
     const a = await TestNode.start(rig, "a");
-    a.transport.setPeers(new Map([["b", "b:7000"]]));
+    a.transport.setPeers(new Map([["b", ["b:7000"]]]));
     await rig.until(() => goodbyes.length > 1, "two attempts");
     expect(goodbyes[0]).toContain(reason);
     expect(a.host.logs.filter((line) => line.includes(reason))).toHaveLength(1);

@@ -45,7 +45,7 @@ class TcpTransport implements Transport, CallerOwner {
   #context: TcpContext | null = null;
   #adoption: Adoption | null = null;
   #listener: Listener | null = null;
-  #peers: ReadonlyMap<NodeId, string> = new Map();
+  #peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
   readonly #dialers = new Map<NodeId, Dialer>();
   /** All who dialled us, and those of them whose handshake is done, by id. */
   readonly #callers = new Set<Caller>();
@@ -110,19 +110,23 @@ class TcpTransport implements Transport, CallerOwner {
     this.setPeers(this.#peers);
   }
 
-  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
     if (this.#isClosed()) return;
     this.#peers = new Map(peers);
     const context = this.#context;
     if (context === null) return;
     for (const [id, dialer] of this.#dialers) {
-      if (peers.get(id) === dialer.address) continue;
-      dialer.close(peers.has(id) ? "its address changed" : "it is no longer a member");
+      const addresses = peers.get(id) ?? [];
+      if (dialer.isFor(addresses)) {
+        dialer.mayBeAt(addresses);
+        continue;
+      }
+      dialer.close(addresses.length > 0 ? "its address changed" : "it is no longer a member");
       this.#dialers.delete(id);
     }
-    for (const [id, address] of peers) {
-      if (id === context.host.self.id) continue;
-      const dialer = this.#dialers.get(id) ?? new Dialer(context, id, address);
+    for (const [id, addresses] of peers) {
+      if (id === context.host.self.id || addresses.length === 0) continue;
+      const dialer = this.#dialers.get(id) ?? new Dialer(context, id, addresses);
       this.#dialers.set(id, dialer);
       // Dialled before it is needed, so that the first message finds a connection.
       dialer.begin();
