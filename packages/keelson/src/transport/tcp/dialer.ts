@@ -45,7 +45,6 @@ export class Dialer implements ChannelOwner {
   readonly #reasonsTold = new Set<string>();
 
   constructor(context: TcpContext, id: NodeId, addresses: readonly string[]) {
-
     const { limits, host } = context;
     this.#context = context;
     this.#id = id;
