@@ -4,6 +4,7 @@ import { CORE_BUGS } from "./core-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
 import { RUNTIME_BUGS } from "./runtime-bugs.ts";
+import { SNAPSHOT_BUGS } from "./snapshot-bugs.ts";
 import { STORAGE_BUGS } from "./storage-bugs.ts";
 
 /** By code: the letters, then the number. */
@@ -11,6 +12,7 @@ export const BUGS: readonly Bug[] = [
   ...CORE_BUGS,
   ...RUNTIME_BUGS,
   ...MEMBERSHIP_BUGS,
+  ...SNAPSHOT_BUGS,
   ...STORAGE_BUGS,
   ...KV_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));

@@ -16,6 +16,8 @@ export type ChangeKind =
   | "several"
   /** All voters but the leader go as the learners take their places, and are cut off before they hear of it. */
   | "exchange"
+  /** The leader of two leaves, and dies over it when nobody else has heard yet that it may go; in between, one comes. */
+  | "retire"
   /** A member moves. */
   | "move"
   /** A new voter at an address where nobody is. */
@@ -60,12 +62,39 @@ const CHANGES: readonly ChangeKind[] = [
 /** What the operator does apart from the others: it needs no nodes to spare. */
 const LEADERSHIP: readonly ChurnType[] = ["transfer", "close"];
 
+/** Nodes that come one after another in a staged run. */
+const STAGED_SPARES = 4;
+
 /** More would make elections slow, and find no more. */
 const NODES_MAX = 8;
 
 /** Some runs change their members, some move their leader, some read on leases: each from a source of chance of its own. */
 export function withChurn(plan: Plan): Plan {
+  const staged = new Chance(plan.seed ^ 0x57a9e);
+  if (staged.happens(0.06)) return withStagedChanges(plan, staged);
   return withMembers(withLeaders(plan, new Chance(plan.seed ^ 0x1ead)), new Chance(plan.seed ^ 0xc4a6));
+}
+
+/** What the rules for changes are about, and nothing else: it takes a few members, in a state that chance seldom brings about. */
+function withStagedChanges(plan: Plan, chance: Chance): Plan {
+  const how = chance.pick(["retire", "exchange"] as const);
+  const first = how === "retire" ? 2 : 3;
+  const nodes = first + STAGED_SPARES;
+  const everyMs = plan.electionTimeoutMs.max * chance.pick([3, 6]);
+  const changes = how === "retire" ? 2 * STAGED_SPARES : STAGED_SPARES;
+  const faults = Array.from({ length: changes }, (_, at): Fault => {
+    return { type: "change", at: (at + 1) * everyMs, how, crashLeaderAfterMs: null };
+  });
+  return {
+    ...plan,
+    nodes,
+    spares: STAGED_SPARES,
+    clockRates: Array.from({ length: nodes }, () => 1),
+    wallOffsetsMs: Array.from({ length: nodes }, () => 0),
+    founders: [0],
+    faultyMs: (changes + 2) * everyMs,
+    faults,
+  };
 }
 
 /** In a third of the runs, some reads trust the lease; clocks may go just as wrong as the nodes were told they may. */

@@ -530,6 +530,7 @@ function linksOf(
 /** A process that was started anew has none of the moods that its predecessor suffered from. */
 function calm(process: SimProcess): void {
   process.onVote = null;
+  process.onLeaving = null;
   process.diskFaults.next = null;
   process.diskFaults.shortTransfers = false;
   process.diskMood.delayMs = 0;

@@ -1,4 +1,7 @@
+import { decodeMembership } from "../../codec/config.ts";
 import { isServiceMessage } from "../../codec/frame-service.ts";
+import { decodeRecord, EntryKind, recordKind } from "../../codec/record.ts";
+import { isJoint } from "../../core/config.ts";
 import type { Message } from "../../core/message.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
@@ -6,6 +9,14 @@ import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../../
 import type { Parcel, Transport, TransportHost } from "../../transport/transport.ts";
 import type { ClusterChecker } from "./cluster-checker.ts";
 import type { Gate } from "./gate.ts";
+
+/** Moments at which faults are aimed. */
+export interface LogMoments {
+  /** A vote is durable, and nobody was told of it yet. */
+  voted(): void;
+  /** An entry that takes this node's vote away is about to be written; then, with `isDurable`, it is. */
+  leaving(isDurable: boolean): void;
+}
 
 /** A log store with the checker looking over its shoulder. */
 export class ObservedLog implements LogStore {
@@ -15,7 +26,7 @@ export class ObservedLog implements LogStore {
   readonly #gate: Gate;
   readonly #report: (error: unknown) => void;
   readonly #shortReads: boolean;
-  readonly #voted: () => void;
+  readonly #moments: LogMoments;
   #incarnation = 0;
   /** Entries up to here are forgotten, or will be in a moment. */
   #base: LogIndex = 0;
@@ -27,9 +38,9 @@ export class ObservedLog implements LogStore {
     gate: Gate,
     report: (error: unknown) => void,
     shortReads: boolean,
-    voted: () => void,
+    moments: LogMoments,
   ) {
-    this.#voted = voted;
+    this.#moments = moments;
     this.#shortReads = shortReads;
     this.#inner = inner;
     this.#id = id;
@@ -58,6 +69,8 @@ export class ObservedLog implements LogStore {
     this.#watch(() => {
       this.#checker.handed(this.#id, write);
     });
+    const isLeaving = write.records.some((record) => this.#isOwnRemoval(record));
+    if (isLeaving) this.#moments.leaving(false);
     const appended = this.#inner.append(write);
     if (write.truncateFrom !== null) this.#readOverwritten(write.truncateFrom);
     await appended;
@@ -65,8 +78,16 @@ export class ObservedLog implements LogStore {
     this.#watch(() => {
       this.#checker.durable(this.#id, this.#incarnation, write);
     });
-    if (write.hardState !== null && write.hardState.votedFor !== null) this.#voted();
+    if (write.hardState !== null && write.hardState.votedFor !== null) this.#moments.voted();
+    if (isLeaving) this.#moments.leaving(true);
     if (write.truncateFrom !== null) this.#readOverwritten(write.truncateFrom);
+  }
+
+  /** A configuration, and no step on the way to one, in which this node has no vote. */
+  #isOwnRemoval(record: Uint8Array): boolean {
+    if (recordKind(record) !== EntryKind.config) return false;
+    const { config } = decodeMembership(decodeRecord(record).payload);
+    return !isJoint(config) && !config.voters.includes(this.#id);
   }
 
   /** A store returns at least one entry, and need not return more. */
@@ -157,16 +178,45 @@ export interface TransportObserver {
   received(message: Message): void;
 }
 
+/**
+ * A network that keeps a copy of the last acknowledgement from each node, and delivers it when it can do most harm: when
+ * the same node leads again, in a later term, and knows nothing of the others yet.
+ */
+export class Echoes {
+  readonly #kept = new Map<NodeId, { readonly parcel: Parcel; readonly term: number }>();
+  /** The term that this node leads; null: it does not. */
+  readonly #leads: () => number | null;
+
+  constructor(leads: () => number | null) {
+    this.#leads = leads;
+  }
+
+  /** What comes again before this message does. */
+  before(parcel: Parcel): Parcel[] {
+    const term = this.#leads();
+    const due = [...this.#kept].filter(([, kept]) => term !== null && kept.term < term);
+    for (const [from] of due) this.#kept.delete(from);
+    const { message } = parcel;
+    if (message.type === "append-entries-reply" && message.outcome.accepted) {
+      this.#kept.set(message.from, { parcel, term: message.term });
+    }
+    return due.map(([, kept]) => kept.parcel);
+  }
+}
+
 /** A transport with the checker looking over its shoulder; what arrives passes the process's gate. */
 export class ObservedTransport implements Transport {
   readonly #inner: Transport;
   readonly #gate: Gate;
   readonly #observer: TransportObserver;
+  readonly #echoes: Echoes | null;
 
-  constructor(inner: Transport, gate: Gate, observer: TransportObserver) {
+  /** `echoes`: what comes again long after; null: nothing does. */
+  constructor(inner: Transport, gate: Gate, observer: TransportObserver, echoes: Echoes | null) {
     this.#inner = inner;
     this.#gate = gate;
     this.#observer = observer;
+    this.#echoes = echoes;
   }
 
   get address(): string {
@@ -186,10 +236,8 @@ export class ObservedTransport implements Transport {
       },
       receive: (parcel) => {
         this.#gate.pass(() => {
-          const { message } = parcel;
-          if (!isServiceMessage(message)) this.#observer.receiving(message);
-          host.receive(parcel);
-          if (!isServiceMessage(message)) this.#observer.received(message);
+          for (const echo of this.#echoes?.before(parcel) ?? []) this.#pass(host, echo);
+          this.#pass(host, parcel);
         });
       },
       log: (level, text, fields) => {
@@ -197,6 +245,13 @@ export class ObservedTransport implements Transport {
       },
     };
     return this.#inner.start(gated);
+  }
+
+  #pass(host: TransportHost, parcel: Parcel): void {
+    const { message } = parcel;
+    if (!isServiceMessage(message)) this.#observer.receiving(message);
+    host.receive(parcel);
+    if (!isServiceMessage(message)) this.#observer.received(message);
   }
 
   setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {

@@ -112,6 +112,8 @@ export interface Plan {
   readonly shortReads: boolean;
   /** Each node's stream of committed commands is read, and left and opened again after so many; null: nobody reads it. */
   readonly followCommands: number | null;
+  /** A late copy of an answer to a leader comes when the same node leads again. Streams have no such copies. */
+  readonly echoes: boolean;
   readonly linkDelayMs: { readonly min: number; readonly max: number };
   /** Which nodes call `initialize`, at the same time. */
   readonly founders: readonly number[];
@@ -208,7 +210,9 @@ const DISK_ERRORS: readonly DiskErrorKind[] = [
  */
 export function planOf(seed: number): Plan {
   const plan = strictPlanOf(seed);
-  return withSnapshots(withWeakReads(plan, isCalm(plan)));
+  const { transport } = plan;
+  const echoes = transport === "datagrams" && new Chance(seed ^ 0xec_40).happens(0.5);
+  return withSnapshots(withWeakReads({ ...plan, echoes }, isCalm(plan)));
 }
 
 function strictPlanOf(seed: number): Plan {
@@ -357,6 +361,7 @@ function shortPlanOf(seed: number): Plan {
     snapshots: null,
     shortReads: chance.happens(0.3),
     followCommands: null,
+    echoes: false,
     linkDelayMs: chance.pick([
       { min: 0, max: 1 },
       { min: 0, max: 1 },

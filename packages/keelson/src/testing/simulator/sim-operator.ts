@@ -238,6 +238,12 @@ export class SimOperator {
       }
       case "exchange":
         return this.#exchangeOrder(membership, known);
+      case "retire": {
+        const leader = this.#leader();
+        const isPair = voters.length === 2 && leader !== null && voters.includes(leader.id);
+        if (!isPair) return this.#order("add", membership, { add: this.#newcomers(membership, 1) });
+        return this.#order(how, membership, { remove: [leader.id] });
+      }
       case "move":
         return this.#moveOrder(membership);
       case "ghost":
@@ -341,6 +347,7 @@ export class SimOperator {
       if (leader !== null) {
         if (attempt === 0 && crashLeaderAfterMs !== null) this.#crashSoon(leader, crashLeaderAfterMs);
         if (attempt === 0 && order.how === "exchange") this.#cutOff(order.change.remove ?? []);
+        if (attempt === 0 && order.how === "retire") this.#dieOnLeaving(leader);
         const asking = ask(leader, order, timeoutMs);
         const { outcome, why } = await clients.attempt(op, leader, false, asking, timeoutMs);
         if (outcome === "done") {
@@ -360,6 +367,18 @@ export class SimOperator {
   #cutOff(ids: readonly NodeId[]): void {
     const { cutOff, plan, chance } = this.#parts;
     cutOff(ids, plan.electionTimeoutMs.max * chance.between(2, 4));
+  }
+
+  /** What takes its vote away is on its disk, and was heard by nobody (M18). */
+  #dieOnLeaving(leader: SimProcess): void {
+    leader.onLeaving = (isDurable) => {
+      if (!isDurable) {
+        this.#cutOff([leader.id]);
+        return;
+      }
+      leader.onLeaving = null;
+      if (!this.#stopped && leader.isUp) this.#parts.crash(leader);
+    };
   }
 
   #crashSoon(leader: SimProcess, afterMs: number): void {

@@ -16,7 +16,7 @@ import type { ClusterChecker } from "./cluster-checker.ts";
 import { CommittedReader } from "./committed-reader.ts";
 import { LeaseChecker, type Listener } from "./lease-checker.ts";
 import { Gate, gatedEnvironment, type ClockMood, type DiskMood } from "./gate.ts";
-import { ObservedLog, ObservedTransport, type TransportObserver } from "./observed.ts";
+import { Echoes, ObservedLog, ObservedTransport, type TransportObserver } from "./observed.ts";
 import { ObservedMachine, type MachineMood } from "./observed-machine.ts";
 import type { Plan } from "./plan.ts";
 import type { AnySubject } from "./subject.ts";
@@ -69,6 +69,8 @@ export class SimProcess {
   readonly diskFaults: DiskFaults = { next: null, shortTransfers: false };
   /** Called when a vote is durable, before anybody is told of it. */
   onVote: (() => void) | null = null;
+  /** Called when an entry is written that takes its vote away, and when that is durable. */
+  onLeaving: ((isDurable: boolean) => void) | null = null;
   readonly clockMood: ClockMood;
   readonly machineMood: MachineMood = { delayMs: 0, fails: false };
   readonly #host: ProcessHost;
@@ -297,13 +299,14 @@ export class SimProcess {
       gate,
       this.#host.report,
       plan.shortReads,
-      () => this.onVote?.(),
+      { voted: () => this.onVote?.(), leaving: (isDurable) => this.onLeaving?.(isDurable) },
     );
     const transport = this.#host.transport(this.address);
     const sessionBytes = plan.sessions === null ? 0 : SESSION_COMMAND_HEADER_BYTES;
     this.#machine = machine;
     this.#log = log;
-    const observed = new ObservedTransport(transport, gate, this.#observer());
+    const echoes = plan.echoes ? new Echoes(() => this.#leads()) : null;
+    const observed = new ObservedTransport(transport, gate, this.#observer(), echoes);
     return Raft.open<unknown, unknown>({
       id: this.id,
       stateMachine: observedMachine,
@@ -384,6 +387,12 @@ export class SimProcess {
         if (now !== null) lease.received(message, now);
       },
     };
+  }
+
+  /** The term that it leads; null: it does not. */
+  #leads(): number | null {
+    const metrics = this.#raft?.metrics();
+    return metrics?.role === "leader" ? metrics.term : null;
   }
 
   /** What it knows of the others as leader of a term later than this; null: it leads none. */

@@ -55,6 +55,9 @@ const ALONE_MS_MAX = 500;
 
 const SNAPSHOT_REST_MS = 10_000;
 
+/** Turns in one instant: more, and the cluster is busy with itself for ever, and time never goes on. */
+const TURNS_PER_INSTANT_MAX = 20_000;
+
 /** A leader looks at its disk when its timers come. */
 const STALL_GRACE_MS = 200;
 
@@ -90,6 +93,8 @@ class Run {
   readonly #fullTrace: boolean;
   #violation: Violation | null = null;
   #undecided = false;
+  /** The time at the last step, and how many steps there were at that time. */
+  #instant = { at: 0, steps: 0 };
 
   constructor(plan: Plan, { subject = simStoreSubject, fullTrace = false }: SimulateOptions) {
     this.#plan = plan;
@@ -526,6 +531,7 @@ class Run {
   #step(): boolean {
     if (this.#isBroken()) return true;
     try {
+      this.#checkTime();
       for (const process of this.#processes) {
         const { id, raft, gate } = process;
         // A process that was stopped in the middle of a turn is looked at when it has ended it.
@@ -543,6 +549,18 @@ class Run {
       this.#report(error);
     }
     return this.#isBroken();
+  }
+
+  /** LIVE: a timer that is set again and again for a time that is over leaves no time for anything else. */
+  #checkTime(): void {
+    const now = this.#clock.now();
+    if (now > this.#instant.at) this.#instant = { at: now, steps: 0 };
+    this.#instant.steps += 1;
+    fact(
+      this.#instant.steps <= TURNS_PER_INSTANT_MAX,
+      "LIVE",
+      () => `time stands still: somebody is busy for ever at ${String(now)} ms`,
+    );
   }
 
   #isBroken(): boolean {
