@@ -37,6 +37,7 @@ export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | nul
     `${path.join(import.meta.dirname, "../sim/stores.ts")}?patch=${bug.code}`
   )) as typeof stores;
   const subject = subjectOf(bug.store ?? "sim");
+  const holdsWithoutBug = await healthyRun(bug);
   const trials: (Trial | null)[] = [];
   for (let trial = 0; trial < options.trials; trial++) {
     const first = trial * SEEDS_BETWEEN_TRIALS + 1;
@@ -46,6 +47,8 @@ export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | nul
       const { violation } = await simulate(planOf(seed), { subject });
       if (violation === null) continue;
       checkItIsTheBug(bug, violation.message);
+      // What breaks in any case tells nothing of the bug.
+      if (!(await holdsWithoutBug(seed))) continue;
       found = { seeds, seed, by: violation.code, text: violation.message };
     }
     trials.push(found);
@@ -53,6 +56,16 @@ export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | nul
     if (found === null) return trials;
   }
   return trials;
+}
+
+/** Whether every invariant holds in the run of a seed with the code as it is. */
+async function healthyRun({ store = "sim" }: Bug): Promise<(seed: number) => Promise<boolean>> {
+  const { planOf, simulate } = (await import(
+    path.join(SOURCE, "testing/simulator/index.ts")
+  )) as typeof simulator;
+  const { subjectOf } = (await import(path.join(import.meta.dirname, "../sim/stores.ts"))) as typeof stores;
+  const subject = subjectOf(store);
+  return async (seed) => (await simulate(planOf(seed), { subject })).violation === null;
 }
 
 async function huntBySuite(code: string, finder: NonNullable<Bug["finder"]>): Promise<Trial | null> {
