@@ -73,7 +73,7 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     title: "A node that was removed is still listened to",
     file: "runtime/member-directory.ts",
     from: "if (committed?.removed?.includes(id) !== true || this.#core.departing.includes(id)) return null;",
-    to: "if (committed !== undefined) return null;",
+    to: "if (committed?.removed?.length !== -1) return null;",
   },
   {
     code: "M10",

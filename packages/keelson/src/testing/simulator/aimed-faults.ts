@@ -13,6 +13,8 @@ export type AimedFault =
       readonly readsAfterMs: number | null;
       /** Its timers do not come meanwhile, so that it does not notice. */
       readonly lateTimers: boolean;
+      /** All that it hears takes so much longer, from before the cut until it is over; what was on its way still comes. */
+      readonly answersMs: number;
       /** The companions stand still from before until after, and then hear both leaders in one turn. */
       readonly stunned: boolean;
       readonly ms: number;
@@ -80,6 +82,7 @@ function aimedFaultOf(chance: Chance, type: AimedType, at: number, plan: Plan): 
         writes: chance.pick(stunned ? [2, 20] : [0, 2, 20]),
         readsAfterMs: unaware ? electionTimeoutMs.max * chance.between(0.7, 1.5) : chance.pick([null, 0]),
         lateTimers: unaware,
+        answersMs: 0,
         stunned,
         // Long enough for another leader, mostly.
         ms: electionTimeoutMs.max * chance.between(0.5, chance.pick([2, 4])),

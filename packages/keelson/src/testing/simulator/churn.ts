@@ -112,6 +112,8 @@ export function withWeakReads(plan: Plan, isCalm: boolean): Plan {
 /** A lease matters when a leader is alone, does not notice, and is asked while another may lead already. */
 function withStrandedLeases(plan: Plan, chance: Chance): Plan {
   const { min, max } = plan.electionTimeoutMs;
+  const slow = new Chance(plan.seed ^ 0x51_0e);
+  const answersMs = slow.happens(0.4) ? max * slow.between(0.5, 0.9) : 0;
   const faults = faultsEvery(chance, max * chance.pick([4, 8]), plan, (at) => ({
     type: "strand-leader",
     at,
@@ -119,6 +121,7 @@ function withStrandedLeases(plan: Plan, chance: Chance): Plan {
     writes: chance.pick([0, 2]),
     readsAfterMs: min * chance.between(0.5, 1.5),
     lateTimers: chance.happens(0.7),
+    answersMs,
     stunned: false,
     ms: max * chance.between(1.5, 3),
   }));

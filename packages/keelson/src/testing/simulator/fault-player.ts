@@ -53,6 +53,8 @@ export class FaultPlayer {
   /** What messages suffer, by link; "" for those that have nothing of their own. */
   readonly #loss = new Map<string, { readonly drop: number; readonly duplicate: number }>();
   #extraDelayMs = 0;
+  /** Whom everything reaches later than others. */
+  readonly #slowTo = new Map<string, number>();
   #lateCopies = NO_COPIES;
   #healed = false;
 
@@ -64,6 +66,7 @@ export class FaultPlayer {
       const { drop, duplicate } = this.#loss.get(linkKey(from, to)) ?? this.#loss.get("") ?? NO_LOSS;
       if (this.#isCut(from, to) || chance.happens(drop)) return [];
       const delay = (): number =>
+        (this.#slowTo.get(to) ?? 0) +
         chance.between(plan.linkDelayMs.min, plan.linkDelayMs.max + this.#extraDelayMs);
       const delays = chance.happens(duplicate) ? [delay(), delay()] : [delay()];
       const { share, byMs } = this.#lateCopies;
@@ -97,6 +100,7 @@ export class FaultPlayer {
     this.#cuts.clear();
     this.#loss.clear();
     this.#extraDelayMs = 0;
+    this.#slowTo.clear();
     this.#lateCopies = NO_COPIES;
     this.#applyLinks();
     this.#parts.clients.quiet = false;
@@ -351,23 +355,34 @@ export class FaultPlayer {
     for (const companion of stunned) companion.pause();
     if (fault.stunned) clients.burst(process, fault.writes);
     // The timer of the next heartbeat is set already; and what was written before the cut, others have heard of.
-    this.#after(heartbeatMs, () => {
+    const leadMs = heartbeatMs + fault.answersMs;
+    if (fault.answersMs > 0) {
+      this.#while(leadMs + fault.ms, () => {
+        this.#slowTo.set(process.id, fault.answersMs);
+        this.#applyLinks();
+        return () => {
+          this.#slowTo.delete(process.id);
+          this.#applyLinks();
+        };
+      });
+    }
+    this.#after(leadMs, () => {
       this.#cut(linksOf({ ...fault, type: "partition", side, oneWay: false }, processes.length), fault.ms);
       clients.burst(process, fault.writes);
     });
     const stopReading =
       fault.readsAfterMs === null
         ? (): void => undefined
-        : clients.readAgainAndAgain(process, heartbeatMs + fault.readsAfterMs);
+        : clients.readAgainAndAgain(process, leadMs + fault.readsAfterMs);
     // A leader that does nothing learns nothing: whoever asks last, asks first.
     if (fault.lateTimers && fault.readsAfterMs !== null) clients.shunned = process;
-    this.#after(heartbeatMs + fault.ms, () => {
+    this.#after(leadMs + fault.ms, () => {
       clients.shunned = null;
       clockMood.lateByMs = 0;
       clockMood.lateShareMin = 0;
       stopReading();
     });
-    this.#after(3 * heartbeatMs + fault.ms, () => {
+    this.#after(2 * heartbeatMs + leadMs + fault.ms, () => {
       for (const companion of stunned) companion.resume();
     });
   }
@@ -472,6 +487,11 @@ export class FaultPlayer {
     });
     for (const { id: from } of processes) {
       for (const { id: to } of processes) {
+        const slowMs = this.#slowTo.get(to);
+        if (slowMs !== undefined) {
+          const delayMaxMs = slowMs + plan.linkDelayMs.max + this.#extraDelayMs;
+          streams.setLink(from, to, { delayMinMs: slowMs + plan.linkDelayMs.min, delayMaxMs });
+        }
         if (this.#isCut(from, to)) streams.setLink(from, to, { cut: true });
       }
     }

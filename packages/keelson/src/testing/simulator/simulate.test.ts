@@ -56,6 +56,19 @@ describe("a simulation", () => {
     expect(calm.violation).toBeNull();
   });
 
+  it("M18: lets a leader of two die over its own removal, which nobody else has heard of", async () => {
+    const isStaged = (fault: Fault): boolean => fault.type === "change" && fault.how === "retire";
+    let seed = 1;
+    while (!planOf(seed).faults.every(isStaged) || planOf(seed).faults.length === 0) seed++;
+    const { violation, trace } = await simulate(planOf(seed), { fullTrace: true });
+    expect(violation).toBeNull();
+    const asked = trace.findIndex((line) => line.includes("wants to retire"));
+    const leaver = /"remove":\["(n\d)"\]/.exec(trace[asked] ?? "")?.[1];
+    const ends = trace.slice(asked).filter((line) => / is (dead|up)$|the members are/.test(line));
+    expect(ends[0]).toContain(`${String(leaver)} is dead`);
+    expect(ends[1]).toContain(`${String(leaver)} is up`);
+  });
+
   it.each(KEPT_SEEDS)("holds where it once did not: $why", async ({ seed }) => {
     expect((await simulate(planOf(seed))).violation).toBeNull();
   });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { Environment } from "../../environment/environment.ts";
 import { StateMachineFailure, type StateMachine } from "../../runtime/state-machine.ts";
 import { registerModel, type RegisterInput, type RegisterOutput } from "../linearizability/index.ts";
 import { planOf, type Plan } from "./plan.ts";
@@ -26,10 +27,12 @@ class Register implements StateMachine<number, number> {
 
 type RegisterSubject = Subject<Register, number, number, RegisterInput, RegisterOutput>;
 
-function registerSubject(machine: (id: string) => Register): () => RegisterSubject {
+type MakeRegister = (id: string, environment: Environment) => Register;
+
+function registerSubject(machine: MakeRegister): () => RegisterSubject {
   return () => ({
     model: registerModel({ initial: 0 }),
-    machine: ({ id }) => machine(id),
+    machine: ({ id, environment }) => machine(id, environment),
     write: ({ number }) => ({
       command: number % 256,
       input: { type: "write", value: number % 256 },
@@ -54,7 +57,7 @@ const PLAN: Plan = {
   faults: [{ type: "crash", at: 200, node: 1, ms: 20 }],
 };
 
-async function codeOf(machine: (id: string) => Register): Promise<string | null> {
+async function codeOf(machine: MakeRegister): Promise<string | null> {
   const { violation } = await simulate(PLAN, { subject: registerSubject(machine) });
   return violation?.code ?? null;
 }
@@ -106,5 +109,32 @@ describe("a simulation of someone's own state machine", () => {
       }
     }
     expect(await codeOf(() => new Failing())).toBe("FAILSTOP");
+  });
+
+  it("LIVE: finds that it keeps its node busy for ever, and time never goes on", async () => {
+    const busy = (environment: Environment): void => {
+      environment.setTimer(0, () => {
+        environment.defer(() => {
+          busy(environment);
+        });
+      });
+    };
+    class Busy extends Register {
+      readonly #environment: Environment;
+
+      constructor(environment: Environment) {
+        super();
+        this.#environment = environment;
+      }
+
+      override apply(value: number): number {
+        if (value > 5) busy(this.#environment);
+        return super.apply(value);
+      }
+    }
+    const { violation } = await simulate(PLAN, {
+      subject: registerSubject((_, environment) => new Busy(environment)),
+    });
+    expect(violation?.message).toContain("LIVE: time stands still");
   });
 });
