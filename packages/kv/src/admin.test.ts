@@ -105,6 +105,20 @@ describe("the commands that ask a cluster", () => {
     expect(asked.filter((one) => one.startsWith("POST"))).toEqual([post, post, post, post]);
   });
 
+  it("move a member: a voter or a learner, until it is known to be at its new address", async () => {
+    const { address, asked } = await nodeThat((method) => {
+      const isMoved = asked.some((one) => one.startsWith("POST"));
+      if (method !== "GET") return [504, failure("OUTCOME_UNKNOWN", "unknown", "the leader is gone")];
+      const before = members({ n1: "voter", n4: "learner" });
+      return [200, isMoved ? (JSON.parse(JSON.stringify(before).replace("n4:1", "n4:2")) as object) : before];
+    });
+    const lines = await run(address, "move", "n4", "n4:2");
+    expect(lines.at(-1)).toMatch(/^n4 +learner +n4:2/);
+    expect(asked.filter((one) => one.startsWith("POST"))).toEqual([
+      'POST /members {"addresses":{"n4":"n4:2"},"timeoutMs":2000}',
+    ]);
+  });
+
   it("stop at what is refused for good, with the reason", async () => {
     const { address, asked } = await nodeThat((method) =>
       method === "GET"

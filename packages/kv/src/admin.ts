@@ -14,6 +14,7 @@ export const ADMIN_COMMANDS = [
   "remove",
   "promote",
   "demote",
+  "move",
   "transfer",
   "snapshot",
 ] as const;
@@ -70,6 +71,12 @@ ${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
 Makes learners of voters: they keep getting the log, and lose their vote.
 
 ${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
+  move: `Usage: keelson move ID ADDRESS [--url URL,...] [--timeout SECONDS] [--json]
+
+Tells the members that they reach the member ID at ADDRESS (HOST:PORT) from now on. Start its process there before
+or afterwards, on the directory that it has: until it is there, it is reached where it was.
+
+${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
   transfer: `Usage: keelson transfer [ID] [--url URL,...] [--json]
 
 Has the leader hand over to ID, or to the voter with the most complete log. Writes are refused for the moment that
@@ -122,7 +129,8 @@ function checkWords(command: AdminCommand, words: readonly string[]): void {
     case "snapshot":
       wordsOf(words);
       break;
-    case "add": {
+    case "add":
+    case "move": {
       const [, address] = wordsOf(words, "ID", "ADDRESS");
       if (parseAddress(address) === null)
         throw new UsageError(`"${address}" is not HOST:PORT, such as 10.0.0.4:7001`);
@@ -213,22 +221,22 @@ function goalOf({ command, words, learner }: AdminOptions): Omit<Goal, "timeoutM
     client.change("POST", "/members", { ...body, timeoutMs: SLICE_MS });
   const roleOf = ({ members }: Members, id: string): Member["role"] | undefined =>
     members.find((member) => member.id === id)?.role;
+  const isAt = ({ members }: Members, [id, address]: readonly string[]): boolean =>
+    members.some((member) => member.id === id && member.address === address);
   const all = (members: Members, ids: readonly string[], role: Member["role"] | undefined): boolean =>
     isSettled(members) && ids.every((id) => roleOf(members, id) === role);
   switch (command) {
     case "add": {
       const [id = "", address = ""] = words;
-      const isThere = ({ members }: Members): boolean =>
-        members.some((member) => member.id === id && member.address === address);
       if (learner) {
         return {
           request: post({ learners: { [id]: address } }),
-          isReached: (members) => isThere(members) && all(members, [id], "learner"),
+          isReached: (members) => isAt(members, words) && all(members, [id], "learner"),
         };
       }
       return {
         request: post({ add: { [id]: address } }),
-        isReached: (members) => isThere(members) && all(members, [id], "voter"),
+        isReached: (members) => isAt(members, words) && all(members, [id], "voter"),
       };
     }
     case "remove": {
@@ -248,6 +256,13 @@ function goalOf({ command, words, learner }: AdminOptions): Omit<Goal, "timeoutM
       return { request: post({ promote: words }), isReached: (members) => all(members, words, "voter") };
     case "demote":
       return { request: post({ demote: words }), isReached: (members) => all(members, words, "learner") };
+    case "move": {
+      const [id = "", address = ""] = words;
+      return {
+        request: post({ addresses: { [id]: address } }),
+        isReached: (members) => isSettled(members) && isAt(members, words),
+      };
+    }
     case "status":
     case "members":
     case "transfer":

@@ -46,6 +46,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   remove: administration("remove", "remove members"),
   promote: administration("promote", "make voters of learners"),
   demote: administration("demote", "make learners of voters"),
+  move: administration("move", "give a member another address"),
   transfer: administration("transfer", "hand leadership to another node"),
   snapshot: administration("snapshot", "have a node take a snapshot now"),
   backup: {
