@@ -43,6 +43,16 @@ it("M11: also one whose removal is not committed, because it may turn out to be 
   expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
 });
 
+it("M11: also on the disk that it was met with, as long as none is written down", () => {
+  const { directory, peers } = directoryAndPeers({ a: A, b: { address: "b:1" } });
+  peers.met(peer("b", "disk b"));
+  expect(directory.refusalOf(peer("b", "disk b"))).toBeNull();
+  expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
+  // Who is no member yet may be set up anew.
+  peers.met(peer("c", "disk c"));
+  expect(directory.refusalOf(peer("c", "another"))).toBeNull();
+});
+
 describe("the addresses of a member", () => {
   const moved = { a: A, b: { address: "b:2", disk: "disk b" } };
 
