@@ -132,10 +132,8 @@ export class AdminClient {
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
     } catch (cause) {
-      const reason = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
-      const code = reason instanceof Error && "code" in reason ? ` (${String(reason.code)})` : "";
       // Whatever is asked here may be asked again: it names what should be, not what should be done.
-      throw new KvClientError("UNREACHABLE", "unknown", null, `${node} cannot be reached${code}`, { cause });
+      throw new KvClientError("UNREACHABLE", "unknown", null, unreachable(node, cause), { cause });
     }
   }
 }
@@ -156,14 +154,41 @@ async function resultOf(response: Response): Promise<unknown> {
   throw new KvClientError(code, outcome, response.status, message);
 }
 
+/** In words for people, why `fetch` failed. */
+export function unreachable(node: string, error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  const code =
+    cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : null;
+  const isHttp = !(cause instanceof Error && cause.name === "HTTPParserError");
+  const reason = isHttp ? ((code === null ? undefined : REASONS[code]) ?? code ?? textOf(cause)) : NO_HTTP;
+  return `${node} cannot be reached: ${reason}`;
+}
+
+/** What stands in the way, and what to do about it. */
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "nothing listens there; is the node running, and is this its --http address?",
+  ENOTFOUND: "the host name is not known",
+  EAI_AGAIN: "the host name cannot be looked up at the moment",
+  UND_ERR_SOCKET: "it hung up",
+};
+const NO_HTTP = "what listens there does not speak HTTP; give the node's --http address";
+
+function textOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.name === "TimeoutError" ? "it does not answer" : error.message;
+}
+
 /** How a change of the cluster is brought about. */
 export interface Goal {
+  /** Why it should not even be tried, by the members as they are before the first request; null: nothing is. */
+  readonly objection?: (members: Members) => string | null;
   /** One request towards it. */
   readonly request: (client: AdminClient) => Promise<unknown>;
   /** Whether it is reached already. */
   readonly isReached: (members: Members) => boolean;
-  /** Told what is known each time that it is not reached yet. */
-  readonly onProgress?: (members: Members) => void;
+  /** How far it is, in words: told each time that it is not reached yet, and when time is up. "": nothing to say. */
+  readonly progress?: (members: Members) => string;
+  readonly onProgress?: (text: string) => void;
   readonly timeoutMs: number;
 }
 
@@ -176,18 +201,25 @@ export interface Goal {
 export async function pursue(client: AdminClient, goal: Goal): Promise<Members> {
   const deadline = performance.now() + goal.timeoutMs;
   let last = "no node answered";
+  let progress = "";
   let refusal: KvClientError | null = null;
+  let hasAsked = false;
   for (;;) {
     try {
       const members = await client.members();
       if (goal.isReached(members)) return members;
+      if (!hasAsked) refuse(goal.objection?.(members) ?? null);
       // An earlier request may have been carried out unseen, and this one refused for just that.
       if (refusal !== null && members.role === "leader")
         throw new StartError(refusal.message, { cause: refusal });
       if (refusal === null) {
-        goal.onProgress?.(members);
+        progress = goal.progress?.(members) ?? "";
+        goal.onProgress?.(progress);
+        hasAsked = true;
+        last = "the cluster agreed, and it is not so yet";
         await goal.request(client);
-        continue;
+        const changed = await client.members();
+        if (goal.isReached(changed)) return changed;
       }
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
@@ -195,10 +227,17 @@ export async function pursue(client: AdminClient, goal: Goal): Promise<Members> 
       last = error.message;
     }
     if (performance.now() > deadline) {
-      throw new StartError(`not done within ${Math.round(goal.timeoutMs / 1000)} s: ${last}`);
+      const seconds = Math.round(goal.timeoutMs / 1000);
+      throw new StartError(
+        `not done within ${seconds} s: ${progress === "" ? last : `${progress} (${last})`}`,
+      );
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
+}
+
+function refuse(objection: string | null): void {
+  if (objection !== null) throw new StartError(objection);
 }
 
 /** Whether asking again would give the same answer. */

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { ADMIN_COMMANDS, ADMIN_HELP, administer, parseAdminOptions, type AdminOptions } from "./admin.ts";
 import { UsageError } from "./usage.ts";
@@ -148,7 +148,54 @@ describe("the commands that ask a cluster", () => {
         : [503, failure("CATCH_UP_TIMEOUT", "not-done", "n4 is not there yet")],
     );
     await expect(run(address, "promote", "n4", "--timeout", "1")).rejects.toThrow(
-      "not done within 1 s: n4 is not there yet",
+      "not done within 1 s: n4 is a learner, 3 entries behind (n4 is not there yet)",
+    );
+  });
+
+  it("give up after the time limit also if the cluster agrees each time and nothing changes", async () => {
+    const { address, asked } = await nodeThat(() => [200, members({ n1: "voter", n4: "learner" })]);
+    await expect(run(address, "promote", "n4", "--timeout", "1")).rejects.toThrow(/^not done within 1 s/);
+    // Not as fast as they can.
+    expect(asked.length).toBeLessThan(30);
+  });
+
+  it.each([
+    ["a voter as a learner", ["n2", "n2:1", "--learner"], /^n2 is a member already, and not a learner/],
+    ["a voter at another address", ["n2", "n4:1"], /^n2 is a member already, at n2:1. Give the new node/],
+    ["a learner that answers at another address", ["n3", "n4:1"], /^n3 is a member already, at n3:1/],
+  ])("do not add %s", async (_what, args, message) => {
+    const { address, asked } = await nodeThat(() => [
+      200,
+      members({ n1: "voter", n2: "voter", n3: "learner" }),
+    ]);
+    await expect(run(address, "add", ...args)).rejects.toThrow(message);
+    expect(asked).toEqual(["GET /members"]);
+  });
+
+  it("add a learner that never answered at the address that was meant", async () => {
+    let isMoved = false;
+    const { address } = await nodeThat((method, _url, body) => {
+      if (method === "POST") isMoved = body.includes('"n9:2"');
+      const moved = { id: "n9", role: "learner", address: "n9:2", lag: 0, active: true };
+      return [200, isMoved ? members({}, { members: [moved] }) : members({ n1: "voter", n9: "learner" })];
+    });
+    expect(await run(address, "add", "n9", "n9:2", "--learner")).toHaveLength(2);
+  });
+
+  it("have nothing to hand over to the node that leads", async () => {
+    const { address, asked } = await nodeThat(() => [200, members({ n1: "voter" })]);
+    expect(await run(address, "transfer", "n1")).toEqual(["the leader is n1"]);
+    expect(asked).toEqual(["GET /members"]);
+  });
+
+  it("say why a node cannot be reached", async () => {
+    await expect(run("127.0.0.1:2", "members")).rejects.toThrow(/^127.0.0.1:2 cannot be reached: nothing/);
+    const line = createTcpServer((socket) => socket.end("Error: what is that?\n"));
+    await new Promise<void>((resolve) => line.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => void line.close());
+    const { port } = line.address() as AddressInfo;
+    await expect(run(`127.0.0.1:${port}`, "members")).rejects.toThrow(
+      /what listens there does not speak HTTP/,
     );
   });
 
@@ -163,7 +210,7 @@ describe("the commands that ask a cluster", () => {
       `http://${lost.address}${url}`,
     ]);
     await expect(run(lost.address, "transfer", "n2")).rejects.toThrow("the leader is n3");
-    expect(lost.asked).toHaveLength(4);
+    expect(lost.asked.filter((one) => one.startsWith("POST"))).toHaveLength(4);
   });
 
   it.each([

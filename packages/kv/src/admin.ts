@@ -175,9 +175,8 @@ async function run(options: AdminOptions, client: AdminClient, print: (line: str
     return;
   }
   if (command === "transfer") {
-    const [to] = words;
-    const result = await client.change("POST", "/transfer", to === undefined ? {} : { to });
-    print(json ? JSON.stringify(result) : `the leader is ${(result as { readonly leader: string }).leader}`);
+    const leader = await transferred(words[0], client);
+    print(json ? JSON.stringify({ leader }) : `the leader is ${leader}`);
     return;
   }
   if (command === "snapshot") {
@@ -194,6 +193,17 @@ async function run(options: AdminOptions, client: AdminClient, print: (line: str
   else for (const line of memberLines(members)) print(line);
 }
 
+/** Hands leadership over, and resolves with the leader; who leads already need not be asked. */
+async function transferred(to: string | undefined, client: AdminClient): Promise<string> {
+  if (to !== undefined) {
+    // Without an answer to this one, the next one tells what is wrong.
+    const members = await client.members().catch(() => null);
+    if (members?.role === "leader" && members.leader?.id === to) return to;
+  }
+  const result = await client.change("POST", "/transfer", to === undefined ? {} : { to });
+  return (result as { readonly leader: string }).leader;
+}
+
 /** Brings about a change of members, and shows how far it is. */
 async function changed(options: AdminOptions, client: AdminClient): Promise<Members> {
   const { timeoutMs, words } = options;
@@ -202,13 +212,13 @@ async function changed(options: AdminOptions, client: AdminClient): Promise<Memb
     return await pursue(client, {
       ...goalOf(options),
       timeoutMs,
-      onProgress: (members) => {
-        progress.show(
-          words
-            .map((id) => progressOf(id, members))
-            .filter((text) => text !== "")
-            .join("; "),
-        );
+      progress: (members) =>
+        words
+          .map((id) => progressOf(id, members))
+          .filter((text) => text !== "")
+          .join("; "),
+      onProgress: (text) => {
+        progress.show(text);
       },
     });
   } finally {
@@ -216,7 +226,11 @@ async function changed(options: AdminOptions, client: AdminClient): Promise<Memb
   }
 }
 
-function goalOf({ command, words, learner }: AdminOptions): Omit<Goal, "timeoutMs" | "onProgress"> {
+function goalOf({
+  command,
+  words,
+  learner,
+}: AdminOptions): Omit<Goal, "timeoutMs" | "progress" | "onProgress"> {
   const post = (body: object) => (client: AdminClient) =>
     client.change("POST", "/members", { ...body, timeoutMs: SLICE_MS });
   const roleOf = ({ members }: Members, id: string): Member["role"] | undefined =>
@@ -230,11 +244,13 @@ function goalOf({ command, words, learner }: AdminOptions): Omit<Goal, "timeoutM
       const [id = "", address = ""] = words;
       if (learner) {
         return {
+          objection: (members) => objectionToAdding(id, address, learner, members),
           request: post({ learners: { [id]: address } }),
           isReached: (members) => isAt(members, words) && all(members, [id], "learner"),
         };
       }
       return {
+        objection: (members) => objectionToAdding(id, address, learner, members),
         request: post({ add: { [id]: address } }),
         isReached: (members) => isAt(members, words) && all(members, [id], "voter"),
       };
@@ -269,6 +285,28 @@ function goalOf({ command, words, learner }: AdminOptions): Omit<Goal, "timeoutM
     case "snapshot":
       throw new Error(`${command} changes no members`);
   }
+}
+
+/**
+ * Why a member is not added again; null: it may be. To ask twice for the same thing does no harm, and a learner that
+ * never answered may have been given a wrong address. But a slip of the pen must not move a member that is well.
+ */
+function objectionToAdding(
+  id: string,
+  address: string,
+  asLearner: boolean,
+  { members }: Members,
+): string | null {
+  const member = members.find((one) => one.id === id);
+  if (member === undefined) return null;
+  if (asLearner && member.role !== "learner") {
+    return `${id} is a member already, and not a learner; keelson demote ${id} takes its vote`;
+  }
+  if (member.address === address || (member.role === "learner" && member.active === false)) return null;
+  return (
+    `${id} is a member already, at ${member.address}. Give the new node another id; or, if ${id} itself has moved, ` +
+    `start it with --join and its new address, and it tells the others`
+  );
 }
 
 /** What the leader knows, and no change under way. */

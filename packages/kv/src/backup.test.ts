@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
@@ -48,6 +48,14 @@ describe("keelson backup", () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
+  it("asks nobody when there is no place for the file", async () => {
+    const file = path.join(temporaryDirectory(), "none", "b");
+    const options = { file, nodes: ["127.0.0.1:2"], force: false, stale: false };
+    await expect(backup(options, () => undefined)).rejects.toThrow(
+      /^there is no directory .*none for the file$/,
+    );
+  });
+
   it.each([
     [[], "FILE is missing"],
     [["a", "b"], '"b" is one word too many'],
@@ -58,12 +66,14 @@ describe("keelson backup", () => {
 });
 
 describe("keelson restore", () => {
-  it("leaves a directory alone that has a state already", async () => {
+  it("leaves a directory alone that has anything in it, and what is none", async () => {
     const directory = temporaryDirectory();
-    mkdirSync(path.join(directory, "state"));
+    writeFileSync(path.join(directory, "notes"), "");
     const command = { file: "none", directory, id: "n1", address: "h:1", clusterName: null };
-    await expect(restore(command, () => undefined)).rejects.toThrow(/state is there already/);
+    await expect(restore(command, () => undefined)).rejects.toThrow(/ is not empty, it has notes; /);
     expect(existsSync(path.join(directory, "log"))).toBe(false);
+    const file = { ...command, directory: path.join(directory, "notes") };
+    await expect(restore(file, () => undefined)).rejects.toThrow(/notes is not a directory$/);
   });
 
   it.each([

@@ -1,5 +1,5 @@
 import { createWriteStream, existsSync } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import { open, readdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -7,6 +7,7 @@ import { RaftError } from "keelson";
 import { openSnapshotFile } from "keelson/storage/snapshots";
 import { restoreWal } from "keelson/storage/wal";
 import { parseAddress } from "./addresses.ts";
+import { unreachable } from "./admin-client.ts";
 import { nodesIn, parseCommand, wordsOf } from "./arguments.ts";
 import { dataDirectory } from "./data-directory.ts";
 import { ProgressLine } from "./progress-line.ts";
@@ -99,6 +100,8 @@ function checkName(text: string, flag: string): void {
 export async function backup(options: BackupOptions, print: (line: string) => void): Promise<number> {
   const { file, force } = options;
   if (existsSync(file) && !force) throw new StartError(`${file} is there already; --force replaces it`);
+  const directory = path.dirname(path.resolve(file));
+  if (!existsSync(directory)) throw new StartError(`there is no directory ${directory} for the file`);
   const part = `${file}.part`;
   const progress = new ProgressLine();
   try {
@@ -132,7 +135,7 @@ async function request({ nodes, stale }: BackupOptions): Promise<Response> {
       const text = await response.text();
       failure = new StartError(`${node}: ${messageIn(text) ?? `status ${response.status}`}`);
     } catch (cause) {
-      failure = new StartError(`${node} cannot be reached`, { cause });
+      failure = new StartError(unreachable(node, cause), { cause });
     }
   }
   throw failure;
@@ -215,12 +218,27 @@ async function syncDirectoryOf(file: string): Promise<void> {
   }
 }
 
+/** Nothing of what is there could be told from what is restored. */
+async function checkEmpty(directory: string): Promise<void> {
+  try {
+    const [name] = await readdir(directory);
+    if (name === undefined) return;
+    throw new StartError(
+      `${directory} is not empty, it has ${name}; a backup is restored into a directory that is new or empty`,
+    );
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? cause.code : null;
+    if (code === "ENOENT") return;
+    if (code === "ENOTDIR") throw new StartError(`${directory} is not a directory`, { cause });
+    throw cause;
+  }
+}
+
 /** Makes a data directory from a backup; resolves with the exit code. */
 export async function restore(command: RestoreCommand, print: (line: string) => void): Promise<number> {
   const { file, directory, id, address, clusterName } = command;
-  const { log, snapshots, state } = dataDirectory(directory);
-  if (existsSync(state))
-    throw new StartError(`${state} is there already; a backup is restored into a new directory`);
+  const { log, snapshots } = dataDirectory(directory);
+  await checkEmpty(directory);
   const progress = new ProgressLine();
   try {
     const restored = await restoreWal({

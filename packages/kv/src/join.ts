@@ -73,7 +73,10 @@ function isTakenIn({ changing }: Members, member: Member | undefined, address: s
 function otherCluster({ id, clusterId }: Joining, members: Members): string | null {
   const own = clusterId();
   if (own === null || members.clusterId === own) return null;
-  return `${id} belongs to cluster ${own}, and those that it was told to join are of cluster ${String(members.clusterId)}`;
+  return (
+    `${id} belongs to cluster ${own}, and those that it was told to join are of cluster ` +
+    `${String(members.clusterId)}. To have this machine join those, give it a new --id and an empty --data directory`
+  );
 }
 
 /** Why a node that has just started must not join; null: it may. */

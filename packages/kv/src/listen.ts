@@ -13,12 +13,16 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTFOUND: "the host name is not known",
 };
 
+/** What an error of Node's says, with what to do about it. */
+export function cannotListen(address: Address, { code, message }: NodeJS.ErrnoException): string {
+  return `cannot listen on ${formatAddress(address)}: ${REASONS[code ?? ""] ?? message}`;
+}
+
 /** Listens, and resolves with the address that was taken, which for port 0 has the port that was given. */
 export async function listen(server: Server, { host, port }: Address): Promise<Address> {
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {
-      const reason = REASONS[cause.code ?? ""] ?? cause.message;
-      reject(new ListenError(`cannot listen on ${formatAddress({ host, port })}: ${reason}`, { cause }));
+      reject(new ListenError(cannotListen({ host, port }, cause), { cause }));
     });
     server.listen({ host, port, exclusive: true }, resolve);
   });

@@ -1,12 +1,14 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { planRefound, refoundWal, type RefoundPlan } from "keelson/storage/wal";
+import { parseAddress } from "./addresses.ts";
 import { parseCommand, wordsOf } from "./arguments.ts";
 import { findDataDirectory } from "./data-directory.ts";
 import { DatabaseOpenError } from "./database.ts";
 import { openDatabase } from "./level-database.ts";
 import { KvStateMachine } from "./state-machine.ts";
 import { ask, canAsk } from "./terminal.ts";
+import { UsageError } from "./usage.ts";
 
 export const RECOVER_HELP = `Usage: keelson recover DIR [--address ADDRESS] [--yes]
 
@@ -41,7 +43,10 @@ export function parseRecoverOptions(args: readonly string[]): RecoverOptions | n
   });
   if (values.help) return null;
   const [directory] = wordsOf(positionals, "DIR");
-  return { directory, address: values.address ?? null, yes: values.yes };
+  const { address } = values;
+  if (address !== undefined && parseAddress(address) === null)
+    throw new UsageError(`--address "${address}" is not HOST:PORT, such as 10.0.0.1:7001`);
+  return { directory, address: address ?? null, yes: values.yes };
 }
 
 /** Shows, asks and recovers; resolves with the exit code. */

@@ -3,7 +3,7 @@ import { AlreadyInitializedError, RaftError } from "keelson";
 import { AdminClient } from "./admin-client.ts";
 import { formatAddress } from "./addresses.ts";
 import { DatabaseOpenError } from "./database.ts";
-import { ListenError } from "./listen.ts";
+import { cannotListen, ListenError } from "./listen.ts";
 import type { ServeOptions } from "./serve-options.ts";
 import { join } from "./join.ts";
 import { KvServer, NoClusterError } from "./server.ts";
@@ -74,6 +74,9 @@ async function start(options: ServeOptions, logger: Logger): Promise<KvServer> {
       error instanceof DatabaseOpenError ||
       error instanceof ListenError ||
       error instanceof NoClusterError;
+    // The servers for clients say so themselves: it is the address for the other nodes.
+    if (isSystemError(error) && error.syscall === "listen")
+      throw new StartError(cannotListen(options.listen, error), { cause: error });
     if (isTold || isSystemError(error)) throw new StartError(error.message, { cause: error });
     throw error;
   }

@@ -107,7 +107,7 @@ describe("keelson serve", () => {
       expect([code, stderr.trim().split("\n").length], stderr).toEqual([1, 1]);
       expect(stderr).toMatch(/^keelson: /);
       expect(stderr).toContain(busy);
-      expect(stderr).toMatch(/in use/);
+      expect(stderr).toMatch(/it is in use by another process; stop that one/);
     }
   });
 
