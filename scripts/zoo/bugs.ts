@@ -1,6 +1,7 @@
 import type { SourcePatch } from "../lib/patched-modules.ts";
 import { changesOf, type Bug } from "./bug.ts";
 import { CORE_BUGS } from "./core-bugs.ts";
+import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
 import { RUNTIME_BUGS } from "./runtime-bugs.ts";
@@ -11,6 +12,7 @@ import { STORAGE_BUGS } from "./storage-bugs.ts";
 export const BUGS: readonly Bug[] = [
   ...CORE_BUGS,
   ...RUNTIME_BUGS,
+  ...FORWARDING_BUGS,
   ...MEMBERSHIP_BUGS,
   ...SNAPSHOT_BUGS,
   ...STORAGE_BUGS,

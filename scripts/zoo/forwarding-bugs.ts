@@ -1,0 +1,75 @@
+import type { Bug } from "./bug.ts";
+
+/** Bugs in how calls are passed on to the leader, and their answers back. */
+export const FORWARDING_BUGS: readonly Bug[] = [
+  {
+    code: "K1d",
+    title: "A command that was sent to one leader and not answered is sent to the next",
+    file: "runtime/forwarding.ts",
+    from: "else forwarded.orphanUntil ??= environment.now() + timings.electionTimeoutMaxMs;",
+    to: "else {\n        void environment;\n        void timings;\n        this.#again(forwarded);\n      }",
+  },
+  {
+    code: "K1e",
+    title: "A request that comes twice is done twice",
+    file: "runtime/forwarded-calls.ts",
+    from: "if (number <= this.#floor || this.#above.has(number)) return false;",
+    to: "if (number <= this.#floor) return false;",
+  },
+  {
+    code: "K1f",
+    title: "A request for the leader of an earlier term is done by the leader of a later one",
+    file: "runtime/forwarded-calls.ts",
+    from: "if (request.term !== this.#term || !this.#isNew(request)) return;",
+    to: "if (request.term > this.#term || !this.#isNew(request)) return;",
+    also: [
+      {
+        file: "runtime/forwarded-calls.ts",
+        from: 'core.role !== "leader" || core.term !== request.term',
+        to: 'core.role !== "leader"',
+      },
+    ],
+  },
+  {
+    code: "K4e",
+    title: "A command whose leader is gone before it answered is said not to be done",
+    file: "runtime/forwarding.ts",
+    from: "throw new OutcomeUnknownError(\n            `${sent.to} was asked as leader",
+    to: 'throw new AbortedError("not-done",\n            `${sent.to} was asked as leader',
+  },
+  {
+    code: "K4f",
+    title: "Commands on their way to the leader are said not to be done when their node stops",
+    file: "runtime/forwarding.ts",
+    from: 'forwarded.call.reject(error(isOpen(forwarded) ? "unknown" : "not-done"));',
+    to: 'forwarded.call.reject(error("not-done"));',
+  },
+  {
+    code: "K4g",
+    title: "A command that was passed on and took too long is said not to be done",
+    file: "runtime/forwarding.ts",
+    from: "if (isOpen(forwarded)) {\n      const message",
+    to: "if (forwarded.isHere) {\n      const message",
+  },
+  {
+    code: "K4h",
+    title: "What the leader does not know the outcome of is repeated",
+    file: "runtime/forwarding.ts",
+    from: 'if (answer.outcome === "not-done" && WORTH_REPEATING.has(answer.code)) {',
+    to: 'if (answer.outcome !== "done") {',
+  },
+  {
+    code: "T6b",
+    title: "An answer goes to the call that is asked now, whichever it was for",
+    file: "runtime/forwarding.ts",
+    from: "const forwarded = this.#calls.get(id);",
+    to: "const forwarded = this.#calls.get(id) ?? this.#calls.values().next().value;",
+  },
+  {
+    code: "O7c",
+    title: "The bytes of a call that was passed on stay on the books",
+    file: "runtime/forwarding.ts",
+    from: "if (this.#calls.delete(forwarded.id)) this.#bytes -= forwarded.asked.payload.length;",
+    to: "this.#calls.delete(forwarded.id);",
+  },
+];
