@@ -35,6 +35,8 @@ export type ChurnFault =
     }
   /** Leadership goes to a random node: a voter or not, up or not. */
   | { readonly type: "transfer" }
+  /** The disk of whoever leads hangs, when it has something to write. */
+  | { readonly type: "stall-leader"; readonly ms: number }
   /** A node closes in good order, and starts again soon. */
   | { readonly type: "close"; readonly node: number }
   /** A node loses its whole disk, and comes back under its id; only if the majority can bear it. */
@@ -61,6 +63,8 @@ const CHANGES: readonly ChangeKind[] = [
 
 /** What the operator does apart from the others: it needs no nodes to spare. */
 const LEADERSHIP: readonly ChurnType[] = ["transfer", "close"];
+
+const STALL_LONGER_MS = 350;
 
 /** Nodes that come one after another in a staged run. */
 const STAGED_SPARES = 4;
@@ -138,12 +142,20 @@ function withLeaders(plan: Plan, chance: Chance): Plan {
       : { type: "close", at, node: chance.whole(0, plan.nodes - 1) },
   );
   const hasPriorities = chance.happens(0.3);
-  return {
-    ...plan,
-    faults,
-    priorities: hasPriorities ? plan.clockRates.map(() => chance.whole(0, 2)) : plan.priorities,
-    storageStallMs: chance.pick([plan.storageStallMs, 300, 600]),
-  };
+  const priorities = hasPriorities ? plan.clockRates.map(() => chance.whole(0, 2)) : plan.priorities;
+  const storageStallMs = chance.pick([plan.storageStallMs, 300, 600]);
+  const led = { ...plan, faults, priorities, storageStallMs };
+  return storageStallMs < plan.storageStallMs ? withStalls(led) : led;
+}
+
+/** Where leaders must not wait long for their disks, their disks let them wait. */
+function withStalls(plan: Plan): Plan {
+  const chance = new Chance(plan.seed ^ 0x57a_11);
+  if (!chance.happens(0.5)) return plan;
+  // Longer than a leader may take to notice, and shorter than a call to the disk may take.
+  const ms = plan.storageStallMs + STALL_LONGER_MS;
+  const faults = faultsEvery(chance, 3 * ms, plan, (at) => ({ type: "stall-leader", at, ms }));
+  return { ...plan, faults };
 }
 
 function withMembers(plan: Plan, chance: Chance): Plan {

@@ -40,6 +40,9 @@ const SHORT_WRITES = [20, 300, 600, 1_100, 1_700];
 /** What a node is given to read its log, before the power fails. */
 const READ_BACK_MS = 30;
 
+/** What a leader has to write while its disk hangs. */
+const STALLED_WRITES = 2;
+
 const LONELY_DISK_DELAY_MS = 100;
 const LONELY_DISK_LONGER_MS = 100;
 
@@ -174,6 +177,9 @@ export class FaultPlayer {
         break;
       case "lonely-leader":
         this.#isolateLeader(fault);
+        break;
+      case "stall-leader":
+        this.#stallLeader(fault.ms);
         break;
       case "change":
         this.#parts.operator.ask(fault);
@@ -442,6 +448,20 @@ export class FaultPlayer {
     // It lasts until after the others are back, so that they find writes under way that they replace.
     this.#after(ms + LONELY_DISK_LONGER_MS, () => {
       diskMood.delayMs = 0;
+      diskMood.hangs = false;
+    });
+  }
+
+  /** It hears everybody, and is heard; only its own disk says nothing. */
+  #stallLeader(ms: number): void {
+    const { processes, clients } = this.#parts;
+    const leader = processes.find(({ raft }) => raft?.metrics().role === "leader");
+    if (leader === undefined) return;
+    const { diskMood } = leader;
+    diskMood.hangs = true;
+    leader.diskWasSlow = true;
+    clients.burst(leader, STALLED_WRITES);
+    this.#after(ms, () => {
       diskMood.hangs = false;
     });
   }
