@@ -221,6 +221,15 @@ export class FaultPlayer {
       case "snapshot":
         this.#parts.operator.snapshot(process);
         break;
+      case "spoil-snapshot":
+        if (this.#mayDamage(process)) this.#spoilSnapshot(process);
+        break;
+      case "snapshot-disk-error":
+        process.diskFaults.next = snapshotDiskError(fault.error, this.#parts.chance.pick(SHORT_WRITES));
+        break;
+      case "found-again":
+        this.#parts.operator.foundAgain(process, fault.others);
+        break;
       case "close":
         process.shutDown();
         break;
@@ -468,21 +477,29 @@ export class FaultPlayer {
 
   /** Damages one bit of a file while the process is down. */
   #flipBit(process: SimProcess, ms: number): void {
-    const { chance, trace } = this.#parts;
     process.kill(true);
     calm(process);
-    const path = chance.pick(process.disk.paths().length === 0 ? [""] : process.disk.paths());
-    const bytes = path === "" ? new Uint8Array(0) : process.disk.contents(path);
-    const used = bytes.findLastIndex((byte) => byte !== 0) + 1;
-    if (used > 0) {
-      const at = chance.whole(0, used - 1);
-      process.disk.damage(path, at, Uint8Array.of((bytes[at] ?? 0) ^ (1 << chance.whole(0, 7))));
-      process.damaged = true;
-      trace(`flipped a bit in byte ${String(at)} of ${path}`);
-    }
+    this.#damageOneOf(process, process.disk.paths());
     this.#after(ms, () => {
       process.start();
     });
+  }
+
+  /** The process finds out when it reads it, if ever. */
+  #spoilSnapshot(process: SimProcess): void {
+    this.#damageOneOf(process, process.disk.paths().filter(isOfSnapshots));
+  }
+
+  #damageOneOf(process: SimProcess, paths: readonly string[]): void {
+    const { chance, trace } = this.#parts;
+    const path = chance.pick(paths.length === 0 ? [""] : paths);
+    const bytes = path === "" ? new Uint8Array(0) : process.disk.contents(path);
+    const used = bytes.findLastIndex((byte) => byte !== 0) + 1;
+    if (used === 0) return;
+    const at = chance.whole(0, used - 1);
+    process.disk.damage(path, at, Uint8Array.of((bytes[at] ?? 0) ^ (1 << chance.whole(0, 7))));
+    process.damaged = true;
+    trace(`flipped a bit in byte ${String(at)} of ${path}`);
   }
 
   #cut(links: readonly (readonly [number, number])[], ms: number): void {
@@ -585,6 +602,18 @@ function calm(process: SimProcess): void {
 /** The next operation that can have this error has it. */
 function diskError(error: DiskErrorKind, shortBytes: number): (operation: FileOperation) => FileFault | null {
   return ({ type }) => faultFor(error, type, shortBytes);
+}
+
+/** The same, for the files of snapshots alone. */
+function snapshotDiskError(
+  error: DiskErrorKind,
+  shortBytes: number,
+): (operation: FileOperation) => FileFault | null {
+  return ({ type, path }) => (isOfSnapshots(path) ? faultFor(error, type, shortBytes) : null);
+}
+
+function isOfSnapshots(path: string): boolean {
+  return path.includes(".snapshots/");
 }
 
 function faultFor(error: DiskErrorKind, type: FileOperation["type"], shortBytes: number): FileFault | null {

@@ -1,6 +1,14 @@
 import { withAimedFaults, type AimedFault } from "./aimed-faults.ts";
 import { Chance } from "./chance.ts";
 import { withChurn, withWeakReads, type ChurnFault } from "./churn.ts";
+import {
+  PLAIN_USAGE,
+  withFoundingAgain,
+  withSlowTransfers,
+  withVariedUsage,
+  type Usage,
+  type VarietyFault,
+} from "./variety.ts";
 
 /** Something bad that happens at a time. Whatever lasts is over by itself after `ms`, or when the run heals. */
 export type Fault = { readonly at: number } & (
@@ -73,6 +81,7 @@ export type Fault = { readonly at: number } & (
   | { readonly type: "snapshot"; readonly node: number }
   | AimedFault
   | ChurnFault
+  | VarietyFault
 );
 
 /** What tells faults apart. */
@@ -107,6 +116,9 @@ export interface Plan {
     readonly everyEntries: number;
     readonly keepEntries: number;
     readonly transferKeepBytes: number;
+    /** What makes every snapshot larger by so much, and how fast one is fetched. */
+    readonly ballastBytes: number;
+    readonly fetchBytesPerSecond: number;
   } | null;
   /** Reads of the log return fewer entries than there is room for, as they may. */
   readonly shortReads: boolean;
@@ -138,6 +150,8 @@ export interface Plan {
   readonly valueBytesMax: number;
   /** The first so many clients write in sessions, which live for so long unused; null: none does. */
   readonly sessions: { readonly clients: number; readonly ttlMs: number } | null;
+  /** In which ways callers use the nodes. */
+  readonly usage: Usage;
   /** How far each node's wall clock is ahead of the true time. */
   readonly wallOffsetsMs: readonly number[];
   /** When the faults end and the run heals. */
@@ -209,10 +223,23 @@ const DISK_ERRORS: readonly DiskErrorKind[] = [
  * often (swarm testing: a fault that is always there hides what happens only in its absence).
  */
 export function planOf(seed: number): Plan {
-  const plan = strictPlanOf(seed);
-  const { transport } = plan;
-  const echoes = transport === "datagrams" && new Chance(seed ^ 0xec_40).happens(0.5);
-  return withSnapshots(withWeakReads({ ...plan, echoes }, isCalm(plan)));
+  const strict = strictPlanOf(seed);
+  const echoes = strict.transport === "datagrams" && new Chance(seed ^ 0xec_40).happens(0.5);
+  const plan = withSnapshots(withWeakReads({ ...strict, echoes }, isCalm(strict)));
+  const chance = new Chance(seed ^ 0xfa_c37);
+  const used = withVariedUsage(plan, chance.fork());
+  if (isCalm(used)) return used;
+  const [ofTransfers, ofFounding] = [chance.fork(), chance.fork()];
+  return withFoundingAgain(withSlowTransfers(used, ofTransfers, damageableIn(used, ofTransfers)), ofFounding);
+}
+
+/** Who may still be damaged where some are damaged already. */
+function damageableIn(plan: Plan, chance: Chance): readonly number[] {
+  const founders = plan.clockRates.map((_, node) => node).slice(0, plan.nodes - plan.spares);
+  const damaged = plan.faults.flatMap((fault) =>
+    fault.type === "bit-flip" || fault.type === "lost-write" ? [fault.node] : [],
+  );
+  return minorityOf(founders, [...new Set([...damaged, ...shuffled(chance, founders)])]);
 }
 
 function strictPlanOf(seed: number): Plan {
@@ -235,6 +262,8 @@ function withSnapshots(plan: Plan): Plan {
     everyEntries: chance.pick([3, 15, 60]),
     keepEntries: chance.pick([0, 0, 3, 20]),
     transferKeepBytes: chance.pick([0, 1_000, 1_048_576]),
+    ballastBytes: 0,
+    fetchBytesPerSecond: Infinity,
   };
   if (isCalm(plan) || !chance.happens(0.4)) return { ...plan, snapshots };
   const faults = [...plan.faults];
@@ -381,6 +410,7 @@ function shortPlanOf(seed: number): Plan {
     priorities: [],
     storageStallMs: STORAGE_STALL_MS,
     sessions: null,
+    usage: PLAIN_USAGE,
     wallOffsetsMs: all.map(() => 0),
     faultyMs,
     faults: faultsOf(chance, types, all, faultyMs),

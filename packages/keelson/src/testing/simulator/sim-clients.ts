@@ -8,7 +8,8 @@ import type { Plan } from "./plan.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { StateMachine } from "../../runtime/state-machine.ts";
 import type { AnySubject, CallContext, WriteCall } from "./subject.ts";
-import { SimSessions } from "./sim-sessions.ts";
+import { LibrarySessions } from "./library-sessions.ts";
+import { SimSessions, type SessionClients } from "./sim-sessions.ts";
 import { fact, Violation } from "./violation.ts";
 
 /** Clocks drift, timers come late and processes pause; beyond this a call has no excuse for not having ended. */
@@ -16,6 +17,10 @@ const CALL_GRACE_MS = 1_000;
 
 /** The pause of a client that asks again and again. */
 const STUBBORN_MS = 50;
+
+/** After how long a caller gives up that is in a hurry; and how many of them do before they call. */
+const HASTE_MS = 60;
+const GIVEN_UP_BEFORE_SHARE = 0.1;
 
 /** Beyond the time that a node waits for a command's fate when it has stopped leading. */
 const ORPHAN_GRACE_MS = 300;
@@ -47,6 +52,8 @@ interface Call {
   readonly open: OpenOperation<unknown> | null;
   readonly calledAt: number;
   readonly timeoutMs: number;
+  /** Nothing but its time limit ends it: it is passed on, or repeated, for as long as that. */
+  readonly isPatient?: boolean;
   readonly ended: Ended;
   /** Counted by whoever makes several of them. */
   readonly isAttempt?: boolean;
@@ -97,9 +104,11 @@ export class SimClients {
   readonly #chance: Chance;
   readonly #calls = new Set<Call>();
   /** null: no client uses any. */
-  readonly #sessions: SimSessions | null;
+  readonly #sessions: SessionClients | null;
   /** Decides how reads are made; runs in which all are linearizable stay what they were. */
   readonly #weakness: Chance;
+  /** Decides which calls are given up. */
+  readonly #haste: Chance;
   /** By entry: the state after it, as some node showed it first. */
   readonly #states = new Map<number, string>();
   #numbers = 0;
@@ -112,10 +121,14 @@ export class SimClients {
     this.#chance = chance;
     this.history = new History(() => host.clock.now());
     this.#weakness = new Chance(host.plan.seed ^ 0x57a1e);
+    this.#haste = new Chance(host.plan.seed ^ 0xab_047);
     const { sessions } = host.plan;
     // Its chance is its own: runs without sessions stay what they were.
     const own = new Chance(host.plan.seed ^ 0x5e55);
-    this.#sessions = sessions === null ? null : new SimSessions(host, this, own, sessions.ttlMs);
+    if (sessions === null) this.#sessions = null;
+    else if (host.plan.usage.librarySessions)
+      this.#sessions = new LibrarySessions(host, this, own, sessions.ttlMs);
+    else this.#sessions = new SimSessions(host, this, own, sessions.ttlMs);
   }
 
   start(): void {
@@ -153,7 +166,7 @@ export class SimClients {
   /** Each call to a process that runs ends in bounded time (KNOWN). */
   checkBounds(): void {
     const now = this.#host.clock.now();
-    for (const call of this.#calls) if (call.isWrite) this.#checkOrphan(call, now);
+    for (const call of this.#calls) if (call.isWrite && call.isPatient !== true) this.#checkOrphan(call, now);
     for (const { process, op, calledAt, timeoutMs } of this.#calls) {
       const limitMs = timeoutMs / Math.min(1, process.clockMood.rate) + CALL_GRACE_MS;
       if (now - calledAt <= limitMs) continue;
@@ -243,7 +256,8 @@ export class SimClients {
     const up = this.#host.processes.filter((process) => process.isUp && process !== this.shunned);
     if (this.#quiet || up.length === 0) return null;
     const leaders = up.filter((process) => process.raft?.metrics().role === "leader");
-    return leaders.length > 0 && this.#chance.happens(0.8)
+    // Where any node will do, more of them are asked.
+    return leaders.length > 0 && this.#chance.happens(this.#host.plan.usage.forward ? 0.4 : 0.8)
       ? this.#chance.pick(leaders)
       : this.#chance.pick(up);
   }
@@ -263,11 +277,13 @@ export class SimClients {
     const op = `w${String(context.number)}`;
     const name = subject.nameOf?.(command) ?? null;
     const open = input === null ? null : this.history.invoke(client, input);
-    const call = this.#begin({ process, op, isWrite: true, name, open, timeoutMs, ended });
+    const isPatient = this.isPassedOn(process);
+    const call = this.#begin({ process, op, isWrite: true, isPatient, name, open, timeoutMs, ended });
     this.figures.writes += 1;
     trace(`${client} ${op} ${clipped(subject.describe(command))} at ${process.id}`);
+    const options = { timeoutMs, ...this.haste() };
     const writing =
-      process.raft?.write(command, { timeoutMs }) ?? Promise.reject(new Error(`${process.id} is down`));
+      process.raft?.write(command, options) ?? Promise.reject(new Error(`${process.id} is down`));
     writing.then(
       (result) => {
         this.#done(call, () => write.output(result));
@@ -301,7 +317,13 @@ export class SimClients {
     const reading =
       raft === null || machine === null
         ? Promise.reject(new Error(`${process.id} is down`))
-        : raft.read(() => read.query(machine), { timeoutMs, consistency });
+        : raft.read(
+            this.#queryOf(process, () => read.query(machine)),
+            {
+              ...{ timeoutMs, consistency },
+              ...this.haste(),
+            },
+          );
     reading.then(
       (output) => {
         this.#done(call, () => output);
@@ -310,6 +332,36 @@ export class SimClients {
         this.#end(call, "not-done", codeOf(error));
       },
     );
+  }
+
+  /** As the plan has it, it takes a while after it has seen what it wanted. */
+  #queryOf<T>(process: SimProcess, query: () => T | Promise<T>): () => T | Promise<T> {
+    const { queryMs } = this.#host.plan.usage;
+    if (queryMs === 0) return query;
+    return async () => {
+      const seen = query();
+      await process.wait(queryMs);
+      return seen;
+    };
+  }
+
+  /** Some callers give up before the time, or have given up already; none of those who ask after the run healed. */
+  haste(): { readonly signal?: AbortSignal } {
+    const { abortShare } = this.#host.plan.usage;
+    if (abortShare === 0 || this.#stopped || !this.#haste.happens(abortShare)) return {};
+    const controller = new AbortController();
+    if (this.#haste.happens(GIVEN_UP_BEFORE_SHARE)) controller.abort();
+    else {
+      this.#host.clock.setTimer(this.#haste.time(HASTE_MS), () => {
+        controller.abort();
+      });
+    }
+    return { signal: controller.signal };
+  }
+
+  /** Whether this process passes on what only a leader does: then its fate is not known where it waits. */
+  isPassedOn({ raft }: SimProcess): boolean {
+    return this.#host.plan.usage.forward && raft?.metrics().role !== "leader";
   }
 
   /** A read of some past state: whichever it is, every node that ever held the state after that entry held the same. */
@@ -334,19 +386,25 @@ export class SimClients {
         this.#states.set(index, known);
       });
     };
-    const reading = raft?.read(look, { consistency: "stale" }) ?? Promise.reject(new Error("down"));
+    const reading = async (): Promise<void> => {
+      await (raft?.read(look, { consistency: "stale" }) ?? Promise.reject(new Error("down")));
+    };
     void this.attempt(`${client} looks`, process, false, reading).then(({ outcome, why }) => {
       ended(outcome, why);
     });
   }
 
-  /** One attempt at something that may take several; what came of it is not in the history. */
+  /**
+   * One attempt at something that may take several; what came of it is not in the history. It is on the books before
+   * it is asked for: to ask may touch the disk, and a process may die of that at once.
+   */
   attempt(
     op: string,
     process: SimProcess,
     isWrite: boolean,
-    asking: Promise<void>,
+    ask: () => Promise<void>,
     timeoutMs = this.#host.plan.callTimeoutMs,
+    isPatient = this.isPassedOn(process),
   ): Promise<AttemptEnd> {
     return new Promise((resolve) => {
       const ended: Ended = (outcome, why) => {
@@ -356,6 +414,7 @@ export class SimClients {
         process,
         op,
         isWrite,
+        isPatient,
         name: null,
         open: null,
         timeoutMs,
@@ -363,9 +422,7 @@ export class SimClients {
         isAttempt: true,
       });
       this.#host.trace(`${op} at ${process.id}`);
-      // It died of the question.
-      if (!process.isUp) this.#end(call, "unknown", "its node died");
-      asking.then(
+      ask().then(
         () => {
           this.#end(call, "done", "");
         },

@@ -21,6 +21,8 @@ export interface OperatorParts {
   readonly crash: (process: SimProcess) => void;
   /** For a while they hear nothing of the others, nor these of them. */
   readonly cutOff: (ids: readonly NodeId[], ms: number) => void;
+  /** The members that the cluster began with. */
+  readonly founding: Readonly<Record<NodeId, string>>;
   readonly trace: (text: string) => void;
   readonly report: (error: unknown) => void;
 }
@@ -98,13 +100,16 @@ export class SimOperator {
     const leader = this.#leader();
     if (leader?.raft === undefined || leader.raft === null) return;
     const to = chance.happens(0.3) ? undefined : chance.pick(processes).id;
-    const asking = leader.raft.transferLeadership(to).then(() => undefined);
-    this.#watchTransfer(leader, leader.raft.metrics().term, asking);
-    void clients.attempt(`transfer to ${to ?? "anyone"}`, leader, false, asking);
+    const { raft } = leader;
+    void clients.attempt(`transfer to ${to ?? "anyone"}`, leader, false, async () => {
+      const asking = raft.transferLeadership(to);
+      this.#watchTransfer(leader, raft.metrics().term, asking);
+      await asking;
+    });
   }
 
   /** T3: a leader that still leads has given up after an election timeout, and takes commands again. */
-  #watchTransfer(leader: SimProcess, term: number, asking: Promise<void>): void {
+  #watchTransfer(leader: SimProcess, term: number, asking: Promise<unknown>): void {
     const { plan, clock, report } = this.#parts;
     const { raft } = leader;
     const began = clock.now();
@@ -126,8 +131,28 @@ export class SimOperator {
     const { clients, plan } = this.#parts;
     const { raft } = process;
     if (raft === null || raft.metrics().snapshots === null) return;
-    const asking = raft.snapshot({ timeoutMs: plan.callTimeoutMs }).then(() => undefined);
-    void clients.attempt("snapshot", process, false, asking);
+    void clients.attempt("snapshot", process, false, async () => {
+      await raft.snapshot({ timeoutMs: plan.callTimeoutMs });
+    });
+  }
+
+  /** Somebody creates the cluster once more, which changes nothing; with other members it is refused. */
+  foundAgain(process: SimProcess, withOthers: boolean): void {
+    const { clients, founding, report } = this.#parts;
+    const { raft, id } = process;
+    // A blank disk would make another node of the same id found the cluster; nobody could tell (M11).
+    if (raft === null || process.damaged || process.lost || this.#used.has(id)) return;
+    if (withOthers && !raft.initialized) return;
+    const members = withOthers ? { [id]: "elsewhere:7000", other: "other:7000" } : founding;
+    void clients
+      .attempt(`found again${withOthers ? " with others" : ""}`, process, false, () =>
+        raft.initialize(members),
+      )
+      .then(({ outcome, why }) => {
+        const isRefused = why === "ALREADY_INITIALIZED";
+        const isWrong = withOthers ? outcome === "done" : isRefused;
+        if (isWrong) report(new Violation("ES", `${id} was founded again: ${outcome} ${why}`));
+      });
   }
 
   /** Whether every majority that counts, or may soon, is there without this process, now and after it comes back blank. */
@@ -348,7 +373,7 @@ export class SimOperator {
         if (attempt === 0 && crashLeaderAfterMs !== null) this.#crashSoon(leader, crashLeaderAfterMs);
         if (attempt === 0 && order.how === "exchange") this.#cutOff(order.change.remove ?? []);
         if (attempt === 0 && order.how === "retire") this.#dieOnLeaving(leader);
-        const asking = ask(leader, order, timeoutMs);
+        const asking = (): Promise<void> => ask(leader, order, timeoutMs);
         const { outcome, why } = await clients.attempt(op, leader, false, asking, timeoutMs);
         if (outcome === "done") {
           await this.#wait(SEEN_MS);

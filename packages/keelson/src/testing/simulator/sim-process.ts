@@ -1,11 +1,12 @@
 import { FaultFiles, type FileFault, type FileOperation } from "../../environment/fault-files.ts";
 import type { FakeClock } from "../../environment/fake-clock.ts";
-import type { Network } from "../../environment/environment.ts";
+import type { Environment, Network } from "../../environment/environment.ts";
 import { isServiceMessage } from "../../codec/frame-service.ts";
 import { RECORD_HEADER_BYTES } from "../../codec/record.ts";
 import { SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
 import { CorruptLogError, CorruptSnapshotError, type RaftError } from "../../errors.ts";
 import { Raft } from "../../runtime/raft.ts";
+import type { SnapshotPolicy } from "../../runtime/options.ts";
 import type { StateMachine } from "../../runtime/state-machine.ts";
 import { snapshotFiles } from "../../storage/snapshots/index.ts";
 import { wal } from "../../storage/wal/index.ts";
@@ -81,6 +82,7 @@ export class SimProcess {
   #reader: CommittedReader | null = null;
   /** When it last went on after a pause. */
   resumedAt = -Infinity;
+  #environment: Environment | null = null;
   #starting = false;
   #closing = false;
   /** Acknowledged data on its disk was damaged, by us: it may refuse to start for ever. */
@@ -166,7 +168,7 @@ export class SimProcess {
         if (gate.isDead()) return;
         this.#raft = raft;
         this.#host.trace(`${this.id} is up`);
-        void this.#listen(raft);
+        void this.#listen(gate, raft);
         this.#follow(gate, raft);
         void raft.stopped.then((error) => {
           if (!gate.isDead()) this.#stopped(gate, error);
@@ -233,6 +235,13 @@ export class SimProcess {
     });
   }
 
+  /** Waits in the process's own time; for ever, if it dies meanwhile. */
+  wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#environment?.setTimer(ms, resolve);
+    });
+  }
+
   /** The time as this process has it. */
   now(): number {
     return this.#host.clock.now() * this.clockMood.rate;
@@ -246,7 +255,7 @@ export class SimProcess {
   }
 
   #follow(gate: Gate, raft: Raft<unknown, unknown>): void {
-    const { plan, subject, checker, clock, report } = this.#host;
+    const { plan, subject, checker, report } = this.#host;
     this.#reader = null;
     if (plan.followCommands === null) return;
     this.#reader = new CommittedReader({
@@ -257,27 +266,41 @@ export class SimProcess {
       commandsEach: plan.followCommands,
       isDead: () => gate.isDead(),
       report,
-      wait: (ms) =>
-        new Promise((resolve) => {
-          clock.setTimer(ms, resolve);
-        }),
+      wait: (ms) => this.#hostWait(ms),
     });
     void this.#reader.run();
   }
 
-  async #listen(raft: Raft<unknown, unknown>): Promise<void> {
+  async #listen(gate: Gate, raft: Raft<unknown, unknown>): Promise<void> {
     const told = { role: "follower", leader: null as string | null };
     this.told = told;
-    for await (const change of raft.changes()) {
-      if (change.type === "role") told.role = change.role;
-      else if (change.type === "leader") told.leader = change.leader;
+    const { listeners } = this.#host.plan.usage;
+    for (let isOver = false; !isOver && !gate.isDead();) {
+      let count = 0;
+      for await (const change of raft.changes()) {
+        if (change.type === "role") told.role = change.role;
+        else if (change.type === "leader") told.leader = change.leader;
+        isOver = change.type === "stopped";
+        if (listeners === null || isOver) continue;
+        await this.#hostWait(listeners.pauseMs);
+        count += 1;
+        if (count >= listeners.leaveAfter) break;
+      }
     }
+  }
+
+  /** In true time: whoever waits so is no part of the process. */
+  #hostWait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#host.clock.setTimer(ms, resolve);
+    });
   }
 
   async #open(gate: Gate): Promise<Raft<unknown, unknown>> {
     const { plan, subject, clock, chance, checker, network } = this.#host;
     const parts = { clock, random: chance.random, files: this.disk, network };
     const environment = gatedEnvironment(parts, gate, this.clockMood, this.diskMood);
+    this.#environment = environment;
     const machine = subject.machine({ id: this.id, environment });
     const observedMachine = new ObservedMachine(machine, this.machineMood, environment, {
       opened: ({ index }) => {
@@ -315,7 +338,8 @@ export class SimProcess {
       environment,
       ...(plan.snapshots === null || observedMachine.snapshot === undefined
         ? {}
-        : { snapshots: { store: snapshotFiles(`/${this.id}.snapshots`), ...plan.snapshots } }),
+        : { snapshots: { store: snapshotFiles(`/${this.id}.snapshots`), ...policyOf(plan.snapshots) } }),
+      forward: plan.usage.forward && observedMachine.codec.encodeResult !== undefined,
       preVote: plan.preVote,
       checkQuorum: plan.checkQuorum,
       clockDriftMax: plan.clockDriftMax,
@@ -324,6 +348,8 @@ export class SimProcess {
         cacheBytesMax: plan.cacheBytes,
         commandBytesMax: plan.pendingBytesMax - RECORD_HEADER_BYTES - sessionBytes,
         pendingEntriesMax: plan.pendingEntriesMax,
+        pendingReadsMax: plan.usage.pendingReadsMax,
+        ...(plan.usage.listeners === null ? {} : { changesMax: plan.usage.listeners.changesMax }),
         pendingBytesMax: plan.pendingBytesMax,
       },
       timings: {
@@ -456,6 +482,15 @@ export class SimProcess {
       this.#host.report(error);
     }
   }
+}
+
+function policyOf({
+  everyEntries,
+  keepEntries,
+  transferKeepBytes,
+  fetchBytesPerSecond,
+}: NonNullable<Plan["snapshots"]>): Partial<SnapshotPolicy> {
+  return { everyEntries, keepEntries, transferKeepBytes, fetchBytesPerSecond };
 }
 
 /** What nodes say of a frame that they cannot read. */

@@ -15,6 +15,14 @@ const PAUSE_MS = 40;
 /** How often a command that was answered is sent once more, to hear the same again. */
 const ASK_AGAIN_SHARE = 0.3;
 
+/** Clients that write in sessions, in some way. */
+export interface SessionClients {
+  /** One write of this client, in the session of its group; it resolves when the client is done with it. */
+  write(client: string, group: string, key: string): Promise<void>;
+  /** From now on nobody repeats anything. */
+  stop(): void;
+}
+
 /** What a client knows of its session, or clients who share one. */
 interface SimSession {
   readonly id: number;
@@ -48,7 +56,7 @@ type Reply =
  * do not know what came of it; and sometimes also when they know. Whatever they do, it takes effect
  * once, and what they are told stays the same (ONCE).
  */
-export class SimSessions {
+export class SimSessions implements SessionClients {
   readonly #host: ClientsHost;
   readonly #clients: SimClients;
   readonly #chance: Chance;
@@ -94,6 +102,19 @@ export class SimSessions {
     }
     // Also when the client gave up: what it says next tells the cluster to forget about this one.
     session.unanswered.delete(sending.sequence);
+    const { closeShare } = this.#host.plan.usage;
+    if (closeShare > 0 && this.#chance.happens(closeShare)) await this.#close(session, group);
+  }
+
+  /** Whoever shares it learns of it by being refused. */
+  async #close(session: SimSession, group: string): Promise<void> {
+    if (this.#sessions.get(group) === session) this.#sessions.delete(group);
+    const process = this.#clients.choose();
+    if (process === null || this.#stopped) return;
+    const timeoutMs = this.#host.plan.callTimeoutMs;
+    await this.#clients.attempt(`close session ${String(session.id)}`, process, false, async () => {
+      await process.raft?.endSession(session.id, { timeoutMs });
+    });
   }
 
   async #open(client: string, group: string): Promise<SimSession | null> {
@@ -103,10 +124,10 @@ export class SimSessions {
     const ttlMs = this.#ttlMs;
     const timeoutMs = this.#host.plan.callTimeoutMs;
     const opening = async (): Promise<void> => {
-      const session = await process.raft?.openSession({ ttlMs, timeoutMs });
+      const session = await process.raft?.openSession({ ttlMs, timeoutMs, ...this.#clients.haste() });
       id = session?.id ?? 0;
     };
-    const { outcome } = await this.#clients.attempt(`${client} opens`, process, false, opening());
+    const { outcome } = await this.#clients.attempt(`${client} opens`, process, false, opening);
     const other = this.#sessions.get(group);
     // Another client of the group may have been quicker.
     if (outcome !== "done" || id === 0 || other !== undefined) return other ?? null;
@@ -172,7 +193,7 @@ export class SimSessions {
         reply = { type: "rejected", error };
       }
     };
-    const ended = await this.#clients.attempt(op, process, true, writing());
+    const ended = await this.#clients.attempt(op, process, true, writing);
     return { ...ended, reply: ended.outcome === "done" ? reply : null };
   }
 

@@ -36,6 +36,9 @@ interface StoredState {
 /** Small, so that a snapshot has many. */
 const PIECE_BYTES = 200;
 
+/** Many, and not as many as there are bytes. */
+const PIECES_OF_BALLAST = 16;
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -56,10 +59,15 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
   readonly #disk: StoredState | null;
   #values = new Map<string, string>();
   #count = 0;
+  readonly #ballastBytes: number;
 
-  /** `disk` null: the state is kept in memory, and built again from the log after a crash. */
-  constructor(disk: StoredState | null) {
+  /**
+   * `disk` null: the state is kept in memory, and built again from the log after a crash. `ballastBytes`: so much
+   * more is in its snapshots.
+   */
+  constructor(disk: StoredState | null, ballastBytes = 0) {
     this.#disk = disk;
+    this.#ballastBytes = ballastBytes;
   }
 
   open(): OpenedState {
@@ -86,10 +94,10 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
   }
 
   /** All at once, and then in pieces, so that what is applied meanwhile does not show. */
-
   async *snapshot(): AsyncGenerator<Uint8Array, void, undefined> {
-    const bytes = encoder.encode(JSON.stringify([this.#count, [...this.#values]]));
-    for (let from = 0; from < bytes.length; from += PIECE_BYTES) yield bytes.slice(from, from + PIECE_BYTES);
+    const bytes = encoder.encode(JSON.stringify([this.#count, [...this.#values]]).padEnd(this.#ballastBytes));
+    const pieceBytes = Math.max(PIECE_BYTES, Math.ceil(this.#ballastBytes / PIECES_OF_BALLAST));
+    for (let from = 0; from < bytes.length; from += pieceBytes) yield bytes.slice(from, from + pieceBytes);
   }
 
   async restore(state: AsyncIterable<Uint8Array>, at: LogPosition, sessions: SessionRecords): Promise<void> {
@@ -150,7 +158,8 @@ export function simStoreSubject(
   };
   return {
     model: keyValueModel(),
-    machine: ({ id }) => new SimStore(plan.durableState ? diskOf(id) : null),
+    machine: ({ id }) =>
+      new SimStore(plan.durableState ? diskOf(id) : null, plan.snapshots?.ballastBytes ?? 0),
     write: (context) => writeOf(context, plan.valueBytesMax),
     read: ({ key }): ReadCall<SimStore, KeyValueInput, KeyValueOutput> => ({
       input: { type: "get", key },

@@ -83,6 +83,8 @@ class Run {
   readonly #datagrams: MemoryNetwork = memoryNetwork();
   readonly #streams: FaultNetwork;
   readonly #processes: SimProcess[];
+  /** The members that the cluster begins with. */
+  readonly #founding: Readonly<Record<string, string>>;
   readonly #clients: SimClients;
   readonly #operator: SimOperator;
   readonly #faults: FaultPlayer;
@@ -152,11 +154,14 @@ class Run {
     });
     const common = { plan, clock: this.#clock, processes: this.#processes, trace };
     const checker = this.#checker;
+    const first = this.#processes.slice(0, plan.nodes - plan.spares);
+    this.#founding = Object.fromEntries(first.map(({ id }) => [id, addressOf(id)]));
     this.#clients = new SimClients({ ...common, checker, subject: this.#subject, report }, chance.fork());
     this.#operator = new SimOperator({
       ...common,
       report,
       checker,
+      founding: this.#founding,
       chance: new Chance(plan.seed ^ 0x09e2),
       clients: this.#clients,
       crash: (process) => {
@@ -276,11 +281,9 @@ class Run {
 
   /** Creates the cluster, as the plan's founders do it; nobody is disturbed yet. */
   async #found(): Promise<void> {
-    const first = this.#processes.slice(0, this.#plan.nodes - this.#plan.spares);
-    const members = Object.fromEntries(first.map(({ id }) => [id, addressOf(id)]));
     const founded = Promise.all(
       this.#plan.founders.map(
-        (node) => this.#processes[node]?.raft?.initialize(members) ?? Promise.resolve(),
+        (node) => this.#processes[node]?.raft?.initialize(this.#founding) ?? Promise.resolve(),
       ),
     );
     let done = false;
@@ -499,7 +502,7 @@ class Run {
   get #patienceMs(): number {
     const slowest = Math.min(...this.#plan.clockRates);
     // After a snapshot that failed, the next is not tried at once.
-    const restMs = this.#plan.snapshots === null ? 0 : SNAPSHOT_REST_MS;
+    const restMs = this.#plan.snapshots === null ? 0 : SNAPSHOT_REST_MS + 2 * fetchMs(this.#plan.snapshots);
     return (this.#plan.electionTimeoutMs.max * HEAL_TIMEOUTS + restMs) / slowest;
   }
 
@@ -613,6 +616,11 @@ class Run {
       })
       .join(", ");
   }
+}
+
+/** What the transfer of a snapshot takes at least. */
+function fetchMs({ ballastBytes, fetchBytesPerSecond }: NonNullable<Plan["snapshots"]>): number {
+  return (ballastBytes / fetchBytesPerSecond) * 1_000;
 }
 
 /** Nothing is under way at this node. */

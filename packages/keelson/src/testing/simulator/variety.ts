@@ -1,0 +1,146 @@
+import type { Chance } from "./chance.ts";
+import type { DiskErrorKind, Fault, Plan } from "./plan.ts";
+
+/** What befalls snapshots, and a node whose owner does not remember what was done. */
+export type VarietyFault =
+  /** A bit of a file of its snapshots turns over, under a process that may go on. */
+  | { readonly type: "spoil-snapshot"; readonly node: number }
+  /** The next operation of this kind on a file of its snapshots fails. */
+  | { readonly type: "snapshot-disk-error"; readonly node: number; readonly error: DiskErrorKind }
+  /** Somebody creates the cluster once more: with the members that it began with, or with others. */
+  | { readonly type: "found-again"; readonly node: number; readonly others: boolean };
+
+/** How the nodes are used: nothing of it is a fault, and every answer must be as true as ever. */
+export interface Usage {
+  /** Nodes that do not lead pass on what only a leader can do. */
+  readonly forward: boolean;
+  /** Of the calls, those that their callers give up by a signal, some of them before they are made. */
+  readonly abortShare: number;
+  /** Reads that wait at once; queries that take so long, and hold up nobody. */
+  readonly pendingReadsMax: number;
+  readonly queryMs: number;
+  /** Those who listen to the nodes' changes are slow, and go and come again; null: they hear all at once. */
+  readonly listeners: {
+    readonly changesMax: number;
+    readonly pauseMs: number;
+    readonly leaveAfter: number;
+  } | null;
+  /** Of the sessions' clients, those that let the library count and repeat; and of the answers, those after which a session is closed. */
+  readonly librarySessions: boolean;
+  readonly closeShare: number;
+}
+
+export const PLAIN_USAGE: Usage = {
+  forward: false,
+  abortShare: 0,
+  pendingReadsMax: 65_536,
+  queryMs: 0,
+  listeners: null,
+  librarySessions: false,
+  closeShare: 0,
+};
+
+/** In some runs the nodes are used in more ways than the plainest one. */
+export function withVariedUsage(plan: Plan, chance: Chance): Plan {
+  if (!chance.happens(0.2)) return plan;
+  const usage: Usage = {
+    forward: chance.happens(0.6),
+    abortShare: chance.happens(0.3) ? 0.2 : 0,
+    pendingReadsMax: chance.happens(0.3) ? chance.pick([1, 3]) : PLAIN_USAGE.pendingReadsMax,
+    queryMs: chance.happens(0.3) ? chance.pick([1, 30]) : 0,
+    listeners: chance.happens(0.3)
+      ? { changesMax: 4, pauseMs: chance.pick([50, 400]), leaveAfter: chance.pick([2, 10]) }
+      : null,
+    librarySessions: chance.happens(0.5),
+    closeShare: chance.pick([0, 0.1]),
+  };
+  // Who uses sessions is decided elsewhere; here some more do.
+  const sessions =
+    plan.sessions ?? (chance.happens(0.4) ? { clients: chance.whole(1, plan.clients), ttlMs: 1_000 } : null);
+  return { ...plan, usage, sessions };
+}
+
+type TransferType = "snapshot" | "absence" | "transfer" | "lossy" | "spoil-snapshot" | "snapshot-disk-error";
+
+const TRANSFER_TYPES: readonly TransferType[] = [
+  "snapshot",
+  "snapshot",
+  "absence",
+  "absence",
+  "transfer",
+  "lossy",
+  "spoil-snapshot",
+  "snapshot-disk-error",
+];
+
+const SNAPSHOT_DISK_ERRORS: readonly DiskErrorKind[] = [
+  "io-error",
+  "no-space",
+  "short-write",
+  "failed-sync",
+  "read-error",
+];
+
+/**
+ * In some of the runs that take snapshots, these are larger than what is sent at once, and nodes fetch them slowly,
+ * while leaders change, links fail and snapshots go bad: a transfer is interrupted at every point, and goes on.
+ */
+export function withSlowTransfers(plan: Plan, chance: Chance, damageable: readonly number[]): Plan {
+  const { snapshots } = plan;
+  if (snapshots === null || plan.nodes < 2 || !chance.happens(0.2)) return plan;
+  const ballastBytes = chance.pick([5_000, 20_000, 40_000]);
+  const fetchBytesPerSecond = chance.pick([20_000, 60_000, Infinity]);
+  const isStaged = chance.happens(0.5);
+  const types = chance.happens(0.5)
+    ? TRANSFER_TYPES
+    : [...chance.some(TRANSFER_TYPES, 0.5), "absence" as const];
+  const faults = isStaged ? [] : [...plan.faults];
+  const everyMs = chance.pick([100, 250, 500]);
+  for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) {
+    const fault = transferFaultOf(chance, chance.pick(types), at, plan, damageable);
+    if (fault !== null) faults.push(fault);
+  }
+  return {
+    ...plan,
+    snapshots: { ...snapshots, keepEntries: chance.pick([0, 0, 3]), ballastBytes, fetchBytesPerSecond },
+    faults: faults.sort((a, b) => a.at - b.at),
+  };
+}
+
+function transferFaultOf(
+  chance: Chance,
+  type: TransferType,
+  at: number,
+  plan: Plan,
+  damageable: readonly number[],
+): Fault | null {
+  const node = chance.whole(0, plan.nodes - 1);
+  const ms = chance.time(plan.electionTimeoutMs.max * chance.pick([1, 3]));
+  switch (type) {
+    case "snapshot":
+      return { type, at, node };
+    case "absence":
+      return chance.happens(0.3)
+        ? { type: "crash", at, node, ms }
+        : { type: "partition", at, side: [node], oneWay: false, ms };
+    case "transfer":
+      return { type, at };
+    case "lossy":
+      return { type, at, link: null, drop: 0.3, duplicate: 0.2, ms };
+    case "spoil-snapshot":
+      return damageable.length === 0 ? null : { type, at, node: chance.pick(damageable) };
+    case "snapshot-disk-error":
+      return { type, at, node, error: chance.pick(SNAPSHOT_DISK_ERRORS) };
+  }
+}
+
+/** In some runs a node is told again to create the cluster: by a program that does so whenever it starts, or in error. */
+export function withFoundingAgain(plan: Plan, chance: Chance): Plan {
+  if (!chance.happens(0.06)) return plan;
+  const faults = [...plan.faults];
+  for (let at = chance.time(300); at < plan.faultyMs; at += chance.time(700)) {
+    const node = chance.whole(0, plan.nodes - plan.spares - 1);
+    faults.push({ type: "found-again", at, node, others: chance.happens(0.4) });
+  }
+  return { ...plan, faults: faults.sort((a, b) => a.at - b.at) };
+}
