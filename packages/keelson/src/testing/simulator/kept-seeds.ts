@@ -13,6 +13,9 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
   { seed: 2020, why: "a transfer that is refused at once was asked for again at the same instant" },
   { seed: 201659, why: "after a pause new bytes of a stream overtook those that had waited" },
   { seed: 700421, why: "a leader was given another address, and nobody could answer it at the old one" },
-  { seed: 700645, why: "a node committed a change and closed in the same turn, and the checker missed the commit" },
+  {
+    seed: 700645,
+    why: "a node committed a change and closed in the same turn, and the checker missed the commit",
+  },
   { seed: 339, why: "a process died of the call for a snapshot, which was waited for then" },
 ];

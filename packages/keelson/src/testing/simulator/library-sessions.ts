@@ -92,16 +92,18 @@ export class LibrarySessions implements SessionClients {
     if (process === null) return null;
     const { raft } = process;
     const timeoutMs = this.#host.plan.callTimeoutMs;
-    let opened: OpenedSession | null = null;
+    const opened: OpenedSession[] = [];
     const opening = async (): Promise<void> => {
       const session = await raft?.openSession({ ttlMs: this.#ttlMs, timeoutMs, ...this.#clients.haste() });
-      if (session !== undefined) opened = { session, process, raft };
+      if (session !== undefined) opened.push({ session, process, raft });
     };
     await this.#clients.attempt(`${client} opens`, process, false, opening);
+    const [own] = opened;
     const other = this.#known(group);
-    if (other !== null) return other;
-    if (opened !== null) this.#sessions.set(group, opened);
-    return opened;
+    // Another client of the group may have been quicker.
+    if (other !== null || own === undefined) return other;
+    this.#sessions.set(group, own);
+    return own;
   }
 
   async #ask(

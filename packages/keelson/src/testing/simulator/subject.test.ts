@@ -54,6 +54,8 @@ const PLAN: Plan = {
   faultyMs: 500,
   clients: 2,
   thinkMs: 20,
+  // It keeps no results.
+  sessions: null,
   faults: [{ type: "crash", at: 200, node: 1, ms: 20 }],
 };
 
