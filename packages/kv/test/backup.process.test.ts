@@ -26,7 +26,10 @@ it("a backup of a running node begins another cluster, with all that was written
   });
   expect((await run(["backup", file, ...url, "--force"])).code).toBe(0);
   const gone = await run(["backup", `${file}2`, "--url", "127.0.0.1:2"]);
-  expect(gone).toMatchObject({ code: 1, stderr: "keelson: 127.0.0.1:2 cannot be reached\n" });
+  expect(gone).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^keelson: 127.0.0.1:2 cannot be reached: nothing listens there/) as string,
+  });
   expect(existsSync(`${file}2`) || existsSync(`${file}2.part`)).toBe(false);
 
   const restoring = (source: string, id: string) =>
