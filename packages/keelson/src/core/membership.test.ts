@@ -65,6 +65,13 @@ describe("a change of membership", () => {
     for (const id of ["a", "d", "e"]) expect(group.payloads(id)).toContain("after");
   });
 
+  it("is to a configuration that can be: with voters, and each member named once", () => {
+    const { node } = groupWith(THREE, []).host("a");
+    expect(() => node.proposeConfig(configOf([], ["b"]), 0)).toThrow("without voters could never decide");
+    const twice = { ...configOf(["a", "b"]), voters: ["a", "b", "b"] };
+    expect(() => node.proposeConfig(twice, 0)).toThrow("each member is named once");
+  });
+
   it("needs no joint configuration where the voters stay, and none is begun while one is under way", () => {
     const group = groupWith(THREE, ["d"]);
     group.proposeConfig("a", THREE, ["d"]);

@@ -35,7 +35,7 @@ export function proposeConfig(
 
 /** What a leader does about its configuration once the entry that holds it is committed (§6). */
 export function advanceMembership(state: NodeState, now: number): void {
-  if (state.role !== "leader" || !state.termStartCommitted) return;
+  if (!state.termStartCommitted) return;
   const { index, config } = state.log.config;
   if (index > state.commit) return;
   // C_old,new is committed, by both majorities: whoever wins an election now has it, so C_old has no say any more.

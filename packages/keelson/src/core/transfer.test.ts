@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import { CoreGroup, ofType } from "../testing/core-group.ts";
 import { configOf, type RaftNode, type RequestVote } from "./index.ts";
-import { ABC, act, appendEntries, at, logOf, range, restarted, saysAll } from "./test/script.ts";
+import { ABC, accepted, act, appendEntries, at, logOf, range, restarted, saysAll } from "./test/script.ts";
 
 const THREE = ["a", "b", "c"];
 const FIVE = ["a", "b", "c", "d", "e"];
@@ -23,11 +23,18 @@ describe("a transfer of leadership", () => {
     expect(group.node("a").leader).toBe("c");
   });
 
-  it("to nobody in particular goes to the voter with most of the log", () => {
+  it.each([
+    ["b", "c"],
+    ["c", "b"],
+  ])("to nobody in particular goes to the voter with most of the log: not to %s, which lacks some", (cut, to) => {
     const group = CoreGroup.started(THREE);
-    group.isolate("b");
+    group.isolate(cut);
     group.write("a", "x");
-    expect(transfer(group, null)).toEqual({ to: "c" });
+    expect(transfer(group, null)).toEqual({ to });
+  });
+
+  it("to nobody in particular goes to the first by name of those who have all", () => {
+    expect(transfer(CoreGroup.started(FIVE), null)).toEqual({ to: "b" });
   });
 
   it("goes to nobody who has not answered lately", () => {
@@ -137,6 +144,10 @@ describe("a transfer of leadership", () => {
     group.stop((message) => message.type === "timeout-now");
     transfer(group, "b");
     group.settle();
+    // Not with everything that it hears, but with the next heartbeat.
+    const { term, log } = group.node("a");
+    group.say("a", accepted("c", term, log.last.index, 1));
+    group.settle();
     expect(group.stopped).toHaveLength(1);
     group.stop(null);
     group.beat();
@@ -204,6 +215,19 @@ describe("who is asked to take over", () => {
     expect(saysAll(node, 1)).toContainEqual(
       expect.objectContaining({ type: "request-vote", term: 3, transfer: true, last: at("3@1") }),
     );
+  });
+
+  it("lets go of the leader and of what it was asked for, and waits for votes as long as any candidate", () => {
+    const node = follower();
+    const read = node.readIndex(1);
+    saysAll(node, 1);
+    node.handleMessage({ type: "timeout-now", from: "b", term: 2 }, 100);
+    expect(act(node, 100).reads).toEqual([{ id: read, index: null }]);
+    // It heard its leader 650 ms ago, and has waited for votes for 550.
+    node.handleTimeout(650);
+    expect(node.role).toBe("candidate");
+    node.handleTimeout(750);
+    expect(node.role).toBe("pre-candidate");
   });
 
   it.each([

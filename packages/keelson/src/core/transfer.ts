@@ -1,5 +1,5 @@
 import type { TimeoutNow } from "./message.ts";
-import type { NodeId } from "./position.ts";
+import type { LogIndex, NodeId } from "./position.ts";
 import { isVoter } from "./config.ts";
 import { campaign } from "./election.ts";
 import type { NodeState } from "./state.ts";
@@ -38,7 +38,7 @@ export function startTransfer(
 /** Tells the target to begin once its log is complete and durable; ends the attempt that took too long. */
 export function advanceTransfer(state: NodeState, now: number): void {
   const { transfer } = state;
-  if (transfer === null || state.role !== "leader") return;
+  if (transfer === null) return;
   if (now >= transfer.until || !isVoter(state.config, transfer.to)) {
     state.transfer = null;
     return;
@@ -58,18 +58,20 @@ export function sendTimeoutNow(state: NodeState, to: NodeId): void {
 
 /** The other voter that has most of the log, if one has answered lately; the first by name of several. */
 export function bestTarget(state: NodeState, now: number): NodeId | null {
-  const voters = state.config.voters.filter((id) => {
-    const activeAt = state.progress.get(id)?.activeAt ?? -Infinity;
-    return id !== state.id && now - activeAt < state.options.electionTimeoutMs.max;
-  });
-  const matchOf = (id: NodeId): number => state.progress.get(id)?.match ?? 0;
-  return [...voters].sort((a, b) => matchOf(b) - matchOf(a))[0] ?? null;
+  let best: { readonly id: NodeId; readonly match: LogIndex } | null = null;
+  for (const id of state.config.voters) {
+    // Of itself it keeps none.
+    const progress = state.progress.get(id);
+    if (progress === undefined || now - progress.activeAt >= state.options.electionTimeoutMs.max) continue;
+    if (best === null || progress.match > best.match) best = { id, match: progress.match };
+  }
+  return best?.id ?? null;
 }
 
 /** The leader asks this node to stand for election now, without waiting and without asking around first. */
 export function onTimeoutNow(state: NodeState, message: TimeoutNow, now: number): void {
   const isFromLeader = message.term === state.term && message.from === state.leader;
-  if (!isFromLeader || state.role !== "follower" || !state.isEligible || now >= state.stallDeadline) return;
+  if (!isFromLeader || !state.isEligible || now >= state.stallDeadline) return;
   state.leader = null;
   state.reads.failAll(state);
   state.resetElectionDeadline(now);
