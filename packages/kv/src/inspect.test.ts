@@ -1,8 +1,9 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { nodeEnvironment } from "keelson";
 import { encodeMembership, encodeRecord, EntryKind } from "keelson/codec";
+import { snapshotFiles } from "keelson/storage/snapshots";
 import { wal } from "keelson/storage/wal";
 import { encodeCommand } from "./commands.ts";
 import { inspect, parseInspectOptions, type InspectOptions } from "./inspect.ts";
@@ -113,5 +114,49 @@ describe("keelson inspect", () => {
     ["7..", { from: 7, to: null }],
   ])("takes the entries %s", (text, entries) => {
     expect(parseInspectOptions(["a", "--entries", text])).toEqual({ directory: "a", json: false, entries });
+  });
+
+  it("lists the snapshots beside the log, and ends with 1 if one is damaged", async () => {
+    const directory = await dataWithLog();
+    const snapshots = snapshotFiles(path.join(directory, "snapshots"));
+    await snapshots.open(nodeEnvironment());
+    const membership = encodeMembership({
+      config: { voters: ["n1"], outgoingVoters: [], learners: ["n3"] },
+      members: new Map(["n1", "n3"].map((id) => [id, { address: `${id}:1` }])),
+    });
+    // One session, 7, as a table stores it: a byte for the format, a name and its length, a value and its length.
+    const sessions = Buffer.from([1, 9, ...Buffer.from("session/7"), 32, 0, 0, 0, ...new Uint8Array(32)]);
+    const draft = await snapshots.create(
+      { clusterId: "c", position: { term: 2, index: 3 }, membership },
+      sessions,
+    );
+    await draft.write(new Uint8Array(2000));
+    await draft.finish();
+    await snapshots.close();
+
+    const sound = await printed({ directory });
+    expect(sound.code).toBe(0);
+    expect(sound.text).toMatch(
+      /\n1 snapshot\n {2}up to entry 3 of term 2 {2}.* {2}taken here {2}voters n1, learners n3 {2}1 session\nsound: every checksum is right$/,
+    );
+    const logAlone = await printed({ directory: path.join(directory, "log") });
+    expect(logAlone.text).not.toContain("snapshot");
+
+    const [name = ""] = readdirSync(path.join(directory, "snapshots")).filter((one) =>
+      one.endsWith(".taken"),
+    );
+    const file = path.join(directory, "snapshots", name);
+    const bytes = readFileSync(file);
+    bytes[1000] = 1;
+    writeFileSync(file, bytes);
+    const damaged = await printed({ directory });
+    expect(damaged.code).toBe(1);
+    expect(damaged.text).toMatch(
+      /DAMAGED\nThe log is sound\.\nDAMAGED SNAPSHOT\n {2}the snapshot .* is damaged at byte/,
+    );
+    const json = JSON.parse((await printed({ directory, json: true })).text) as { snapshots: unknown };
+    expect(json.snapshots).toMatchObject([
+      { file, kind: "taken", index: 3, term: 2, voters: ["n1"], learners: ["n3"], sessions: null },
+    ]);
   });
 });

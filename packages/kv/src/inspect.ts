@@ -1,22 +1,24 @@
 import path from "node:path";
 import { decodeMembership, decodeRecord, EntryKind, type DecodedRecord } from "keelson/codec";
+import type { SnapshotInspection } from "keelson/storage/snapshots";
 import { inspectWal, type MembershipEntry, type WalInspection } from "keelson/storage/wal";
 import { parseCommand, wordsOf } from "./arguments.ts";
 import { decodeCommand } from "./commands.ts";
 import { findDataDirectory } from "./data-directory.ts";
+import { snapshotDamage, snapshotJson, snapshotLines, snapshotsIn } from "./inspect-snapshots.ts";
 import { columns, count, formatBytes } from "./terminal.ts";
 import { UsageError } from "./usage.ts";
 
 export const INSPECT_HELP = `Usage: keelson inspect DIR [--entries FROM..TO] [--json]
 
-Prints what the log of a node holds, and checks every checksum in it. DIR is the node's --data directory,
-or the log's own. Nothing is changed, and the node may run meanwhile.
+Prints what the log of a node holds, and which snapshots lie beside it, and checks every checksum in them.
+DIR is the node's --data directory, or the log's own. Nothing is changed, and the node may run meanwhile.
 
   --entries FROM..TO   also print these entries; FROM.. is up to the last one, and FROM that one alone
   --json               print all of it as one JSON object
   --help               this text
 
-The exit code is 0 if the log is sound, and 1 if it is damaged or cannot be read.
+The exit code is 0 if all is sound, and 1 if anything is damaged or cannot be read.
 `;
 
 /** What of a key or value is printed. */
@@ -57,11 +59,13 @@ function rangeOf(text: string): NonNullable<InspectOptions["entries"]> {
 
 /** Prints what is there, and resolves with the exit code. */
 export async function inspect(options: InspectOptions, print: (line: string) => void): Promise<number> {
-  const { log } = findDataDirectory(options.directory);
+  const { log, snapshots: directory } = findDataDirectory(options.directory);
   const found = await inspectEntries(log, options.entries);
-  if (options.json) print(JSON.stringify(jsonOf(found), null, 2));
-  else for (const line of linesOf(found)) print(line);
-  return found.damage === null ? 0 : 1;
+  const snapshots = await snapshotsIn(directory);
+  if (options.json) {
+    print(JSON.stringify({ ...jsonOf(found), snapshots: snapshots.map(snapshotJson) }, null, 2));
+  } else for (const line of linesOf(found, snapshots)) print(line);
+  return found.damage === null && snapshotDamage(snapshots).length === 0 ? 0 : 1;
 }
 
 /** "Up to the last" is known only after a first look. */
@@ -73,7 +77,7 @@ async function inspectEntries(log: string, entries: InspectOptions["entries"]): 
   return inspectWal(log, { from, to: Math.max(from, last.index + 1) });
 }
 
-function linesOf(found: WalInspection): string[] {
+function linesOf(found: WalInspection, snapshots: readonly SnapshotInspection[]): string[] {
   const { base, last, hardState, memberships, segments, records } = found;
   const facts = [
     ["log", found.directory],
@@ -109,7 +113,8 @@ function linesOf(found: WalInspection): string[] {
   lines.push(...columns(rows));
   if (records.length > 0)
     lines.push("entries", ...columns(records.map((record) => entryCells(decodeRecord(record)))));
-  return [...lines, ...verdict(found)];
+  lines.push(...snapshotLines(snapshots, found.clusterId));
+  return [...lines, ...verdict(found, snapshotDamage(snapshots))];
 }
 
 function membershipLines({ index, term, membership }: MembershipEntry): string[] {
@@ -127,7 +132,11 @@ function membershipLines({ index, term, membership }: MembershipEntry): string[]
   return [`members from entry ${index} of term ${term} on`, ...columns(rows), ...gone];
 }
 
-function verdict({ torn, damage, last }: WalInspection): string[] {
+function verdict({ torn, damage, last }: WalInspection, damagedSnapshots: readonly string[]): string[] {
+  const snapshots = damagedSnapshots.flatMap((text) => [
+    "DAMAGED SNAPSHOT",
+    `  ${text}. A node that starts does without it if it can, and says what is missing if not.`,
+  ]);
   if (damage !== null) {
     const { message, readableBatches, readableEntries } = damage;
     const after =
@@ -137,7 +146,8 @@ function verdict({ torn, damage, last }: WalInspection): string[] {
           (readableEntries === null
             ? ", without entries."
             : `, with entries from ${readableEntries.first} to ${readableEntries.last}.`);
-    return ["DAMAGED", `  ${message}`, `  Before the damage: entries up to ${last.index}. ${after}`];
+    const log = ["DAMAGED", `  ${message}`, `  Before the damage: entries up to ${last.index}. ${after}`];
+    return [...log, ...snapshots];
   }
   const interrupted =
     torn === null
@@ -145,6 +155,7 @@ function verdict({ torn, damage, last }: WalInspection): string[] {
       : [
           `  At ${torn.file}, offset ${torn.offset}: what is left of a write that was interrupted (or of one under way, if the node runs). It was never acknowledged.`,
         ];
+  if (snapshots.length > 0) return ["The log is sound.", ...interrupted, ...snapshots];
   return ["sound: every checksum is right", ...interrupted];
 }
 

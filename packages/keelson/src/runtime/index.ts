@@ -19,7 +19,7 @@ export type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPol
 export type { MembershipChange } from "./membership-changes.ts";
 export type { Written } from "./pending-writes.ts";
 export { Session } from "./session.ts";
-export type { SessionChanges, SessionRecords } from "./session-records.ts";
+export { countSessions, type SessionChanges, type SessionRecords } from "./session-records.ts";
 export { SESSION_LIMITS, type SessionLimits } from "./session-table.ts";
 export type { SessionCommandId } from "../codec/session-entry.ts";
 export { DEFAULT_LIMITS, DEFAULT_SNAPSHOT_POLICY, DEFAULT_TIMINGS } from "./settings.ts";

@@ -164,3 +164,16 @@ function decodeNumbers(what: string, bytes: Uint8Array, count: number): number[]
     return values;
   throw new DecodeError(`${what} is not ${String(count)} numbers, but ${String(bytes.length)} bytes`);
 }
+
+/**
+ * How many sessions there are in the table of a snapshot.
+ *
+ * @throws DecodeError it is none
+ */
+export function countSessions(table: Uint8Array): number {
+  // Without a byte: whoever took it did not know which sessions there were.
+  if (table.length === 0) return 0;
+  let count = 0;
+  for (const name of decodeRecords(table).keys()) if (parseName(name).type === "session") count += 1;
+  return count;
+}

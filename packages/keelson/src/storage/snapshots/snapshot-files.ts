@@ -12,6 +12,7 @@ import {
 import { Draft } from "./draft.ts";
 import { checkLastBlock, readHeader } from "./format.ts";
 import { Intake, intactBytes } from "./intake.ts";
+import { draftName, fileKind, intakeName, positionNamed, snapshotName } from "./file-names.ts";
 import { FileReader } from "./file-reader.ts";
 import type {
   DamagedSnapshot,
@@ -30,12 +31,7 @@ export interface SnapshotFilesOptions {
   readonly onLog?: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
-/** A complete snapshot: index, term, id, and where it came from. The index first, so that names sort as snapshots do. */
-const SNAPSHOT_NAME = /^snapshot-(\d{16})-(\d{16})-([0-9a-f]{32})\.(taken|received)$/;
-const DRAFT_NAME = /^draft-[0-9a-f]{32}\.tmp$/;
-const INTAKE_NAME = /^incoming-([0-9a-f]{32})\.part$/;
 const ID_PATTERN = /^[0-9a-f]{32}$/;
-const DIGITS = 16;
 const ID_BYTES = 16;
 
 /**
@@ -114,7 +110,7 @@ class SnapshotFiles implements SnapshotStore {
   async create(header: Omit<SnapshotHeader, "id">, sessions: Uint8Array): Promise<SnapshotDraft> {
     const { files, random } = this.#opened();
     const id = randomId(random);
-    const path = this.#path(`draft-${id}.tmp`);
+    const path = this.#path(draftName(id));
     const handle = await files.open(path, "create");
     const draft = new Draft(handle, {
       commit: () => this.#commit(path, id, "taken"),
@@ -135,7 +131,7 @@ class SnapshotFiles implements SnapshotStore {
     if (!ID_PATTERN.test(id)) throw new InvalidOptionError(`${JSON.stringify(id)} is no id of a snapshot`);
     this.#receiving = id;
     try {
-      const path = this.#path(`incoming-${id}.part`);
+      const path = this.#path(intakeName(id));
       const found = await this.#clearIntakes(files, path);
       const handle = await files.open(path, found ? "write" : "create");
       const file = { handle, path, bytes };
@@ -191,12 +187,12 @@ class SnapshotFiles implements SnapshotStore {
     const damaged: DamagedSnapshot[] = [];
     const kept: Kept[] = [];
     for (const name of names.toReversed()) {
-      const match = SNAPSHOT_NAME.exec(name);
-      if (match === null) continue;
+      const kind = fileKind(name);
+      if (kind !== "taken" && kind !== "received") continue;
       const path = this.#path(name);
       try {
-        const snapshot = await inspect(files, path, match[4] === "taken" ? "taken" : "received");
-        checkName(path, match, snapshot);
+        const snapshot = await inspect(files, path, kind);
+        checkName(path, name, snapshot);
         kept.unshift({ path, snapshot, readers: 0, retired: false });
       } catch (error) {
         if (!(error instanceof CorruptSnapshotError)) throw error;
@@ -205,7 +201,7 @@ class SnapshotFiles implements SnapshotStore {
       }
     }
     // A draft means nothing after a crash, and an intake only what its checksums say when it goes on.
-    for (const name of names.filter((one) => DRAFT_NAME.test(one))) {
+    for (const name of names.filter((one) => fileKind(one) === "draft")) {
       await files.remove(this.#path(name));
       this.#log("info", "removed a snapshot that was not finished", { file: this.#path(name) });
     }
@@ -225,9 +221,7 @@ class SnapshotFiles implements SnapshotStore {
       await this.#remove(from);
       throw new CorruptSnapshotError(from, 0, `the snapshot ${from} should be ${id} and is ${snapshot.id}`);
     }
-    const { index, term } = snapshot.position;
-    const digits = (number: number): string => String(number).padStart(DIGITS, "0");
-    const path = this.#path(`snapshot-${digits(index)}-${digits(term)}-${id}.${origin}`);
+    const path = this.#path(snapshotName(snapshot.position, id, origin));
     await files.rename(from, path);
     await files.syncDirectory(this.#directory);
     this.#kept = this.#kept.filter((kept) => kept.path !== path);
@@ -263,7 +257,7 @@ class SnapshotFiles implements SnapshotStore {
   async #clearIntakes(files: FileSystem, path: string): Promise<boolean> {
     let found = false;
     for (const name of await files.list(this.#directory)) {
-      if (!INTAKE_NAME.test(name)) continue;
+      if (fileKind(name) !== "incoming") continue;
       if (this.#path(name) === path) found = true;
       else await this.#remove(this.#path(name));
     }
@@ -310,8 +304,9 @@ async function inspect(
   }
 }
 
-function checkName(path: string, match: RegExpExecArray, { position, id }: StoredSnapshot): void {
-  if (Number(match[1]) === position.index && Number(match[2]) === position.term && match[3] === id) return;
+function checkName(path: string, name: string, { position, id }: StoredSnapshot): void {
+  const named = positionNamed(name);
+  if (named.index === position.index && named.term === position.term && named.id === id) return;
   throw new CorruptSnapshotError(path, 0, `the snapshot ${path} has the name of another`);
 }
 

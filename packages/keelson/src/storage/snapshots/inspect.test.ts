@@ -1,0 +1,113 @@
+import { describe, expect, it } from "vitest";
+import { encodeMembership } from "../../codec/config.ts";
+import { configOf } from "../../core/config.ts";
+import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { FaultFiles } from "../../environment/fault-files.ts";
+import { StorageFailedError } from "../../errors.ts";
+import { inspectSnapshots, snapshotFiles, type SnapshotStore } from "./index.ts";
+
+const DIRECTORY = "/data/a/snapshots";
+const config = configOf(["a", "b"], ["c"]);
+const members = new Map(["a", "b", "c"].map((id) => [id, { address: `${id}:1` }]));
+const membership = encodeMembership({ config, members });
+
+/** A store with a snapshot up to entry 7, still open, as that of a running node is. */
+async function storeWithSnapshot() {
+  const files = new FaultFiles();
+  const environment = fakeEnvironment({ files: files.mount() });
+  const store = snapshotFiles(DIRECTORY);
+  await store.open(environment);
+  const draft = await store.create(
+    { clusterId: "c", position: { term: 3, index: 7 }, membership },
+    Uint8Array.of(1, 2),
+  );
+  await draft.write(new Uint8Array(1000));
+  const snapshot = await draft.finish();
+  return { environment, store, snapshot, path: `${DIRECTORY}/${await nameIn(environment.files)}` };
+}
+
+async function nameIn(files: { list: (directory: string) => Promise<readonly string[]> }): Promise<string> {
+  const name = (await files.list(DIRECTORY)).find((one) => one.startsWith("snapshot-"));
+  if (name === undefined) throw new Error("there is no snapshot");
+  return name;
+}
+
+async function begun(store: SnapshotStore): Promise<void> {
+  const header = { clusterId: "c", position: { term: 3, index: 9 }, membership };
+  await (await store.create(header, new Uint8Array(0))).write(new Uint8Array(10));
+  await (await store.receive("ab".repeat(16), 5000)).suspend();
+}
+
+describe("the inspection of snapshots", () => {
+  it("tells what each holds, while the store is open", async () => {
+    const { environment, snapshot, path } = await storeWithSnapshot();
+    expect(await inspectSnapshots(DIRECTORY, environment)).toEqual([
+      {
+        ...{ file: path, kind: "taken", bytes: snapshot.bytes, stateBytes: 1000, damage: null },
+        header: {
+          id: snapshot.id,
+          clusterId: "c",
+          position: { term: 3, index: 7 },
+          membership: { config, members },
+        },
+        sessions: Uint8Array.of(1, 2),
+      },
+    ]);
+  });
+
+  it("names what is being taken and fetched, without a look inside", async () => {
+    const { environment, store } = await storeWithSnapshot();
+    await begun(store);
+    const found = await inspectSnapshots(DIRECTORY, environment);
+    expect(found.map(({ kind, header, damage }) => [kind, header === null, damage])).toEqual([
+      ["draft", true, null],
+      ["incoming", true, null],
+      ["taken", false, null],
+    ]);
+  });
+
+  it("tells of every flipped byte, in the middle too, where a store that opens does not look", async () => {
+    const { environment, snapshot, path } = await storeWithSnapshot();
+    for (let at = 0; at < snapshot.bytes; at++) {
+      const handle = await environment.files.open(path, "write");
+      const byte = new Uint8Array(1);
+      await handle.read(byte, at);
+      await handle.write([Uint8Array.of((byte[0] ?? 0) ^ 4)], at);
+      const [found] = await inspectSnapshots(DIRECTORY, environment);
+      expect(found?.damage, `byte ${String(at)}`).toContain(`the snapshot ${path} is damaged at byte `);
+      await handle.write([byte], at);
+      await handle.close();
+    }
+    const [found] = await inspectSnapshots(DIRECTORY, environment);
+    expect(found?.damage).toBeNull();
+  });
+
+  it("tells of a file that was cut short, or has the name of another", async () => {
+    const { environment, snapshot, path } = await storeWithSnapshot();
+    const other = path.replace("-0000000000000007-", "-0000000000000008-");
+    await environment.files.rename(path, other);
+    expect((await inspectSnapshots(DIRECTORY, environment))[0]?.damage).toMatch(/has the name of another$/);
+    await environment.files.rename(other, path);
+    const handle = await environment.files.open(path, "write");
+    await handle.truncate(snapshot.bytes - 1);
+    await handle.close();
+    expect((await inspectSnapshots(DIRECTORY, environment))[0]?.damage).toMatch(/it ends too early$/);
+  });
+
+  it("finds nothing where there is no directory, and says so if it cannot be read", async () => {
+    const environment = fakeEnvironment({ files: new FaultFiles().mount() });
+    expect(await inspectSnapshots("/none", environment)).toEqual([]);
+    const broken = { ...environment.files, list: () => Promise.reject(new Error("EIO: i/o error")) };
+    await expect(inspectSnapshots("/x", { ...environment, files: broken })).rejects.toThrow(
+      new StorageFailedError("the snapshots in /x could not be read: EIO: i/o error", "not-done"),
+    );
+  });
+
+  it("leaves out what goes away while it is read", async () => {
+    const { environment } = await storeWithSnapshot();
+    const gone = Object.assign(new Error("gone"), { code: "ENOENT" });
+    const files = { ...environment.files, list: environment.files.list.bind(environment.files) };
+    const going = { ...files, open: () => Promise.reject(gone) };
+    expect(await inspectSnapshots(DIRECTORY, { ...environment, files: going })).toEqual([]);
+  });
+});

@@ -1,0 +1,122 @@
+import { decodeMembership, type Membership } from "../../codec/config.ts";
+import type { LogPosition } from "../../core/position.ts";
+import type { Environment, FileSystem } from "../../environment/environment.ts";
+import { nodeEnvironment } from "../../environment/node.ts";
+import { CorruptSnapshotError, StorageFailedError } from "../../errors.ts";
+import { BlockType, readBlocks, readHeader, type SnapshotFile } from "./format.ts";
+import { fileKind, positionNamed, type SnapshotFileKind } from "./file-names.ts";
+
+/** A file of a directory of snapshots, and whether it is sound. */
+export interface SnapshotInspection {
+  readonly file: string;
+  /**
+   * `taken`: by this node; `received`: from another; `incoming`: being fetched, or to be gone on with; `draft`: being
+   * taken, or left by a crash. The latter two count for nothing yet: nothing but their size was looked at.
+   */
+  readonly kind: SnapshotFileKind;
+  readonly bytes: number;
+  /** null: its header cannot be read, or was not looked at. */
+  readonly header: {
+    readonly id: string;
+    readonly clusterId: string;
+    readonly position: LogPosition;
+    /** The membership in force at `position`. */
+    readonly membership: Membership;
+  } | null;
+  /** The table of sessions, as it was stored; `countSessions` reads it. null: not known. */
+  readonly sessions: Uint8Array | null;
+  /** Of the state alone, as far as it could be read. */
+  readonly stateBytes: number;
+  /** What is wrong with it, in words; null: every checksum was right. */
+  readonly damage: string | null;
+}
+
+/**
+ * Reads all snapshots in a directory and checks every checksum, but changes nothing: it takes no lock, so it works
+ * while the node runs. The newest comes last. A directory that is not there has none.
+ *
+ * @throws StorageFailedError it cannot be read
+ */
+export async function inspectSnapshots(
+  directory: string,
+  environment: Environment = nodeEnvironment(),
+): Promise<SnapshotInspection[]> {
+  const { files } = environment;
+  const found: SnapshotInspection[] = [];
+  try {
+    for (const name of [...(await namesIn(files, directory))].sort()) {
+      const kind = fileKind(name);
+      if (kind === null) continue;
+      const inspection = await inspectFile(files, `${directory}/${name}`, name, kind);
+      if (inspection !== null) found.push(inspection);
+    }
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new StorageFailedError(`the snapshots in ${directory} could not be read: ${reason}`, "not-done", {
+      cause,
+    });
+  }
+  return found;
+}
+
+async function namesIn(files: FileSystem, directory: string): Promise<readonly string[]> {
+  try {
+    return await files.list(directory);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+/** null: it went away meanwhile, as old snapshots do. */
+async function inspectFile(
+  files: FileSystem,
+  path: string,
+  name: string,
+  kind: SnapshotFileKind,
+): Promise<SnapshotInspection | null> {
+  try {
+    const handle = await files.open(path, "read");
+    try {
+      const file = { handle, path, bytes: await handle.size() };
+      const nothing = { header: null, sessions: null, stateBytes: 0, damage: null };
+      const contents = kind === "taken" || kind === "received" ? await contentsOf(file, name) : nothing;
+      return { file: path, kind, bytes: file.bytes, ...contents };
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+}
+
+/** Up to the first damage. */
+async function contentsOf(
+  file: SnapshotFile,
+  name: string,
+): Promise<Pick<SnapshotInspection, "header" | "sessions" | "stateBytes" | "damage">> {
+  let header: SnapshotInspection["header"] = null;
+  let stateBytes = 0;
+  const sessions: Uint8Array[] = [];
+  try {
+    const { membership, ...rest } = (await readHeader(file)).header;
+    header = { ...rest, membership: decodeMembership(membership) };
+    const { id, index, term } = positionNamed(name);
+    if (id !== rest.id || index !== rest.position.index || term !== rest.position.term) {
+      throw new CorruptSnapshotError(file.path, 0, `the snapshot ${file.path} has the name of another`);
+    }
+    for await (const { type, payload } of readBlocks(file)) {
+      if (type === BlockType.sessions) sessions.push(payload);
+      else stateBytes += payload.length;
+    }
+    return { header, sessions: new Uint8Array(Buffer.concat(sessions)), stateBytes, damage: null };
+  } catch (error) {
+    if (!(error instanceof CorruptSnapshotError)) throw error;
+    return { header, sessions: null, stateBytes, damage: error.message };
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
