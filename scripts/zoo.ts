@@ -6,6 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+import { format, resolveConfig } from "prettier";
 
 import { BUGS } from "./zoo/bugs.ts";
 import type { Bug } from "./zoo/bug.ts";
@@ -69,9 +70,9 @@ async function main(args: string[]): Promise<number> {
   };
   const kept = values.update ? storedLines(bugs) : [];
   const isWritten = values.only === undefined || values.update;
-  const lines = await huntAll(bugs, options, numberOf("jobs", values.jobs), (done) => {
+  const lines = await huntAll(bugs, options, numberOf("jobs", values.jobs), async (done) => {
     // After each bug, so that a run that is cut short has told what it knows.
-    if (isWritten) write([...kept, ...done], options);
+    if (isWritten) await write([...kept, ...done], options);
   });
   const missed = lines.filter(({ found }) => !found).map(({ code }) => code);
   console.log(`${lines.length - missed.length} of ${lines.length} bugs were found`);
@@ -86,11 +87,13 @@ function storedLines(bugs: readonly Bug[]): Line[] {
   return lines.filter(({ code }) => !bugs.some((bug) => bug.code === code));
 }
 
-function write(lines: readonly Line[], options: HuntOptions): void {
-  const inOrder = BUGS.map(({ code }) => lines.find((line) => line.code === code)).filter(
-    (line) => line !== undefined,
-  );
-  writeFileSync(path.join(DOCS, "zoo.md"), tableOf(inOrder, options.seedsMax));
+async function write(lines: readonly Line[], { seedsMax }: HuntOptions): Promise<void> {
+  const lineFor = ({ code }: Bug): Line | undefined => lines.find((line) => line.code === code);
+  const inOrder = BUGS.map(lineFor).filter((line) => line !== undefined);
+  const open = BUGS.filter((bug) => lineFor(bug) === undefined).map(({ code }) => code);
+  const file = path.join(DOCS, "zoo.md");
+  const options = { ...(await resolveConfig(file)), filepath: file };
+  writeFileSync(file, await format(tableOf(inOrder, seedsMax, open), options));
   writeFileSync(path.join(DOCS, "zoo.json"), `${JSON.stringify({ bugs: inOrder }, null, 2)}\n`);
 }
 
@@ -98,7 +101,7 @@ async function huntAll(
   bugs: readonly Bug[],
   options: HuntOptions,
   jobs: number,
-  onProgress: (lines: readonly Line[]) => void,
+  onProgress: (lines: readonly Line[]) => Promise<void>,
 ): Promise<Line[]> {
   const lines = new Map<string, Line>();
   const left = [...bugs];
@@ -109,7 +112,7 @@ async function huntAll(
       if ("error" in answer) throw new Error(`${bug.code}: ${answer.error}`);
       const line = lineOf(bug, answer.trials);
       lines.set(bug.code, line);
-      onProgress([...lines.values()]);
+      await onProgress([...lines.values()]);
       tell(line, answer.trials, performance.now() - began);
     }
   };
