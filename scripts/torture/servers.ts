@@ -253,7 +253,8 @@ export class Servers {
     const args = [
       ...["--id", id, "--data", directory, ...which],
       ...["--listen", `${host}:${RAFT_PORT}`, "--line", `${host}:${LINE_PORT}`],
-      ...["--http", `${host}:${HTTP_PORT}`, ...SNAPSHOT_FLAGS],
+      // The operator sits in another network namespace, as on another machine.
+      ...["--http", `${host}:${HTTP_PORT}`, "--admin-open", ...SNAPSHOT_FLAGS],
     ];
     mkdirSync(path.dirname(directory), { recursive: true });
     const log = path.join(this.#directory, "logs", `${id}.log`);

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { authorization } from "./admin-access.ts";
 import { KvClientError } from "./client.ts";
 import { count, formatBytes } from "./terminal.ts";
 import { StartError } from "./usage.ts";
@@ -54,10 +55,13 @@ export function progressOf(id: string, { members }: Members): string {
 /** Asks a cluster's nodes how it is, and to change. Requests go to the leader, wherever it is. */
 export class AdminClient {
   readonly #nodes: readonly string[];
+  readonly #token: string | null;
   #turn = 0;
 
-  constructor(nodes: readonly string[]) {
+  /** `token`: what the nodes want to see of who operates them; null: nothing. */
+  constructor(nodes: readonly string[], token: string | null = null) {
     this.#nodes = nodes;
+    this.#token = token;
   }
 
   /** The members as the leader knows them; as some node does, if there is no leader to be found. */
@@ -128,6 +132,8 @@ export class AdminClient {
       return await fetch(`http://${node}${target}`, {
         method,
         redirect: "manual",
+        // To look at it needs none.
+        headers: method === "GET" ? {} : authorization(this.#token),
         signal: AbortSignal.timeout(timeoutMs),
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });

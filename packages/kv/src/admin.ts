@@ -1,3 +1,4 @@
+import { TOKEN_FILE_VARIABLE, tokenToSend } from "./admin-access.ts";
 import { AdminClient, progressOf, pursue, type Goal, type Member, type Members } from "./admin-client.ts";
 import { parseAddress } from "./addresses.ts";
 import { nodesIn, parseCommand, wordsOf } from "./arguments.ts";
@@ -30,6 +31,10 @@ const COMMON_HELP = `  --url URL,...       nodes to ask, by their HTTP addresses
                       what only the leader can do is asked of the leader
   --json              print the answer as JSON
 `;
+const TOKEN_HELP = `  --admin-token-file FILE
+                      send the token in FILE, for nodes that were started with --admin-token-file (default: what
+                      the environment variable ${TOKEN_FILE_VARIABLE} names, if it is set)
+`;
 const TIMEOUT_HELP = `  --timeout SECONDS   give up after this long (default: ${SECONDS_DEFAULT}); what was begun may still go on
 `;
 const END_HELP = `  --help              this text
@@ -54,41 +59,41 @@ with keelson serve --join, it does all this by itself. The ID must be new: one t
 node that may come back.
 
   --learner           leave it a learner: it gets the log, serves reads, and has no vote
-${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
   remove: `Usage: keelson remove ID [ID...] [--url URL,...] [--timeout SECONDS] [--json]
 
 Removes members, voters or learners, in one step; the leader too, which then hands over. Stop their processes
 afterwards. Their IDs should not be used again.
 
-${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
   promote: `Usage: keelson promote ID [ID...] [--url URL,...] [--timeout SECONDS] [--json]
 
 Makes voters of learners, once they have caught up.
 
-${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
   demote: `Usage: keelson demote ID [ID...] [--url URL,...] [--timeout SECONDS] [--json]
 
 Makes learners of voters: they keep getting the log, and lose their vote.
 
-${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
   move: `Usage: keelson move ID ADDRESS [--url URL,...] [--timeout SECONDS] [--json]
 
 Tells the members that they reach the member ID at ADDRESS (HOST:PORT) from now on. Start its process there before
 or afterwards, on the directory that it has: until it is there, it is reached where it was.
 
-${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
   transfer: `Usage: keelson transfer [ID] [--url URL,...] [--json]
 
 Has the leader hand over to ID, or to the voter with the most complete log. Writes are refused for the moment that
 this takes (surely not done, so clients repeat them).
 
-${COMMON_HELP}${END_HELP}`,
+${COMMON_HELP}${TOKEN_HELP}${END_HELP}`,
   snapshot: `Usage: keelson snapshot [--url URL] [--timeout SECONDS] [--json]
 
 Has the node take a snapshot of its state now, and forget the log that it covers but for the last entries. Nodes do
 so by themselves from time to time (keelson serve --snapshot-every). Writes go on meanwhile.
 
-${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
 };
 
 export interface AdminOptions {
@@ -98,20 +103,33 @@ export interface AdminOptions {
   readonly json: boolean;
   readonly learner: boolean;
   readonly timeoutMs: number;
+  /** The file of the token to send; undefined: not given. */
+  readonly tokenFile: string | undefined;
 }
 
 /** @returns null if only the help was asked for */
 export function parseAdminOptions(command: AdminCommand, args: readonly string[]): AdminOptions | null {
-  const takesTime = !["status", "members", "transfer"].includes(command);
+  const changes = command !== "status" && command !== "members";
+  const takesTime = changes && command !== "transfer";
   const { values, positionals: words } = parseCommand(args, {
     url: { type: "string", default: URL_DEFAULT },
     json: { type: "boolean", default: false },
     ...(takesTime ? { timeout: { type: "string", default: String(SECONDS_DEFAULT) } } : {}),
+    ...(changes ? { "admin-token-file": { type: "string" } } : {}),
     ...(command === "add" ? { learner: { type: "boolean", default: false } } : {}),
   });
   if (values.help) return null;
   checkWords(command, words);
-  const { timeout, learner } = values as { readonly timeout?: string; readonly learner?: boolean };
+  // Which flags there are depends on the command.
+  const {
+    timeout,
+    learner,
+    "admin-token-file": tokenFile,
+  } = values as {
+    readonly timeout?: string;
+    readonly learner?: boolean;
+    readonly "admin-token-file"?: string;
+  };
   return {
     command,
     words,
@@ -119,6 +137,7 @@ export function parseAdminOptions(command: AdminCommand, args: readonly string[]
     json: values.json,
     learner: learner ?? false,
     timeoutMs: secondsIn(timeout ?? String(SECONDS_DEFAULT)) * 1000,
+    tokenFile,
   };
 }
 
@@ -155,7 +174,7 @@ function secondsIn(text: string): number {
 
 /** Carries out a command and prints what came of it; resolves with the exit code. */
 export async function administer(options: AdminOptions, print: (line: string) => void): Promise<number> {
-  const client = new AdminClient(options.nodes);
+  const client = new AdminClient(options.nodes, await tokenToSend(options.tokenFile));
   try {
     await run(options, client, print);
   } catch (error) {
@@ -304,8 +323,8 @@ function objectionToAdding(
   }
   if (member.address === address || (member.role === "learner" && member.active === false)) return null;
   return (
-    `${id} is a member already, at ${member.address}. Give the new node another id; or, if ${id} itself has moved, ` +
-    `start it with --join and its new address, and it tells the others`
+    `${id} is a member already, at ${member.address}. Give the new node another id; ` +
+    `or, if ${id} itself is to be found elsewhere now: keelson move ${id} ${address}`
   );
 }
 

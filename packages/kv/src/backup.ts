@@ -7,6 +7,7 @@ import { RaftError } from "keelson";
 import { openSnapshotFile } from "keelson/storage/snapshots";
 import { restoreWal } from "keelson/storage/wal";
 import { parseAddress } from "./addresses.ts";
+import { authorization, TOKEN_FILE_VARIABLE, tokenToSend } from "./admin-access.ts";
 import { unreachable } from "./admin-client.ts";
 import { nodesIn, parseCommand, wordsOf } from "./arguments.ts";
 import { dataDirectory } from "./data-directory.ts";
@@ -26,6 +27,9 @@ as of one moment. Writes go on meanwhile. The file is checked before it gets its
   --url URL,...   nodes to ask, by their HTTP addresses (default: ${URL_DEFAULT}); the first that answers
                   sends its state: a follower spares the leader the work
   --force         replace FILE if it is there
+  --admin-token-file FILE
+                  send the token in FILE, for nodes that were started with --admin-token-file (default: what
+                  the environment variable ${TOKEN_FILE_VARIABLE} names, if it is set)
   --stale         take what the node holds, though it may not have the latest writes: for a node without a leader
   --help          this text
 `;
@@ -48,6 +52,8 @@ export interface BackupOptions {
   readonly nodes: readonly string[];
   readonly force: boolean;
   readonly stale: boolean;
+  /** The file of the token to send; undefined: not given. */
+  readonly tokenFile?: string | undefined;
 }
 
 export interface RestoreCommand {
@@ -64,10 +70,17 @@ export function parseBackupOptions(args: readonly string[]): BackupOptions | nul
     url: { type: "string", default: URL_DEFAULT },
     force: { type: "boolean", default: false },
     stale: { type: "boolean", default: false },
+    "admin-token-file": { type: "string" },
   });
   if (values.help) return null;
   const [file] = wordsOf(positionals, "FILE");
-  return { file, nodes: nodesIn(values.url), force: values.force, stale: values.stale };
+  return {
+    file,
+    nodes: nodesIn(values.url),
+    force: values.force,
+    stale: values.stale,
+    tokenFile: values["admin-token-file"],
+  };
 }
 
 /** @returns null if only the help was asked for */
@@ -126,11 +139,14 @@ export async function backup(options: BackupOptions, print: (line: string) => vo
 }
 
 /** From the first node that answers. */
-async function request({ nodes, stale }: BackupOptions): Promise<Response> {
+async function request({ nodes, stale, tokenFile }: BackupOptions): Promise<Response> {
+  const headers = authorization(await tokenToSend(tokenFile));
   let failure = new StartError("no node was asked");
   for (const node of nodes) {
     try {
-      const response = await fetch(`http://${node}/snapshot${stale ? "?consistency=stale" : ""}`);
+      const response = await fetch(`http://${node}/snapshot${stale ? "?consistency=stale" : ""}`, {
+        headers,
+      });
       if (response.ok) return response;
       const text = await response.text();
       failure = new StartError(`${node}: ${messageIn(text) ?? `status ${response.status}`}`);

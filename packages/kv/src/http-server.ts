@@ -2,6 +2,7 @@ import type { IncomingMessage, Server } from "node:http";
 import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
 import { Hono, type Context } from "hono";
 import type { RaftMetrics } from "keelson";
+import { refuseAdmin, type AdminAccess } from "./admin-access.ts";
 import { decodeClientAddresses, formatAddress, type Address } from "./addresses.ts";
 import type { KvCommand } from "./commands.ts";
 import {
@@ -59,12 +60,15 @@ type RequestContext = Context<Env>;
 export interface HttpServerOptions {
   /** Called with what went wrong in a request through a mistake of ours. Default: nobody is told. */
   readonly onMistake?: (error: unknown) => void;
+  /** Who may operate the cluster. Default: programs on the same machine. */
+  readonly admin?: AdminAccess;
 }
 
 /** The HTTP interface: keys and values under /kv, and what to know about the node. */
 export class HttpServer {
   readonly #server: Server;
   readonly #onMistake: (error: unknown) => void;
+  readonly #admin: AdminAccess;
   readonly #bodies = new BodyReader();
   readonly #backups = new Backups();
   readonly #metrics = new HttpMetrics();
@@ -74,6 +78,7 @@ export class HttpServer {
   private constructor(address: Address, options: HttpServerOptions) {
     this.#address = address;
     this.#onMistake = options.onMistake ?? (() => undefined);
+    this.#admin = options.admin ?? { type: "local" };
     // Without TLS or HTTP/2 options it is always this kind.
     this.#server = createAdaptorServer({ fetch: this.#routes().fetch }) as Server;
     this.#server.maxConnections = CONNECTIONS_MAX;
@@ -131,17 +136,17 @@ export class HttpServer {
       this.#answer(context, "/members", ({ node }) => context.json(shownMembers(node.metrics()))),
     );
     app.post("/members", (context) =>
-      this.#answer(context, "/members", ({ node }) =>
+      this.#operate(context, "/members", ({ node }) =>
         this.#withBody(context, (body) => changeMembers(node, body)),
       ),
     );
     app.delete("/members/:id", (context) =>
-      this.#answer(context, "/members/:id", async ({ node }) =>
+      this.#operate(context, "/members/:id", async ({ node }) =>
         context.json(await removeMember(node, memberIdOf(targetOf(context)))),
       ),
     );
     app.post("/transfer", (context) =>
-      this.#answer(context, "/transfer", ({ node }) =>
+      this.#operate(context, "/transfer", ({ node }) =>
         this.#withBody(context, (body) => transferLeadership(node, body)),
       ),
     );
@@ -152,10 +157,10 @@ export class HttpServer {
       this.#answer(context, "/sessions/:session", (serving) => endSession(serving, targetOf(context))),
     );
     app.get("/snapshot", (context) =>
-      this.#answer(context, "/snapshot", (serving) => this.#sendBackup(context, serving)),
+      this.#operate(context, "/snapshot", (serving) => this.#sendBackup(context, serving)),
     );
     app.post("/snapshot", (context) =>
-      this.#answer(context, "/snapshot", async ({ node }) => context.json(await node.snapshot())),
+      this.#operate(context, "/snapshot", async ({ node }) => context.json(await node.snapshot())),
     );
     app.get("/status", (context) =>
       this.#answer(context, "/status", ({ node }) => context.json(statusOf(node.metrics()))),
@@ -175,6 +180,18 @@ export class HttpServer {
     );
     app.all("*", (context) => this.#answer(context, "other", () => noRoute(context)));
     return app;
+  }
+
+  /** As `#answer`, for those who may operate the cluster. */
+  #operate(
+    context: RequestContext,
+    route: string,
+    run: (serving: Serving) => Response | Promise<Response>,
+  ): Promise<Response> {
+    return this.#answer(context, route, (serving) => {
+      const refusal = refuseAdmin(this.#admin, incomingOf(context));
+      return refusal === null ? run(serving) : failure(refusal);
+    });
   }
 
   /** Every answer goes out through here: counted, and with every failure made an answer. */

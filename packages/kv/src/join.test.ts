@@ -99,6 +99,15 @@ describe("a node that joins", () => {
     }
   });
 
+  it.each([401, 403])("does not ask again when it is refused with %d", async (status) => {
+    const refusal = new KvClientError("REFUSED", "not-done", status, "the token is wrong");
+    const cluster = fakeCluster([known([])], refusal);
+    await expect(joinWith(cluster, true)).rejects.toThrow(
+      new StartError("the cluster does not take this node in: the token is wrong"),
+    );
+    expect(cluster.requests).toEqual([ASKED]);
+  });
+
   it("has nothing to do after a restart", async () => {
     const cluster = fakeCluster([known([member("voter")])]);
     await joinWith(cluster, false);

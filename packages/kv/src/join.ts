@@ -56,7 +56,7 @@ export async function join(joining: Joining): Promise<void> {
       tellNow(`joining: no leader of the cluster is known at the moment`);
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
-      if (error.status === 400)
+      if (error.status === 400 || error.status === 401 || error.status === 403)
         throw new StartError(`the cluster does not take this node in: ${error.message}`, { cause: error });
       if (error.code === "CATCH_UP_TIMEOUT") continue;
       tellNow(`joining: ${error.message}`);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { parseDemoOptions } from "./demo-options.ts";
 import { parseServeOptions } from "./serve-options.ts";
 import { UsageError } from "./usage.ts";
@@ -33,8 +33,26 @@ describe("the flags of serve", () => {
       clusterId: null,
       forward: false,
       snapshots: {},
+      adminTokenFile: null,
+      adminOpen: false,
       logLevel: "info",
     });
+  });
+
+  it("say who may operate the cluster: whoever has a token, this machine, or everyone", () => {
+    const who = (...more: string[]): unknown => {
+      const { adminTokenFile, adminOpen } = parseServeOptions([...args(), ...more]) ?? {};
+      return [adminTokenFile, adminOpen];
+    };
+    expect(who("--admin-token-file", "t")).toEqual(["t", false]);
+    expect(who("--admin-open")).toEqual([null, true]);
+    vi.stubEnv("KEELSON_ADMIN_TOKEN_FILE", "environment");
+    expect(who()).toEqual(["environment", false]);
+    expect(who("--admin-token-file", "t")).toEqual(["t", false]);
+    expect(who("--admin-open")).toEqual([null, true]);
+    vi.unstubAllEnvs();
+    expect(() => who("--admin-open", "--admin-token-file", "t")).toThrow(UsageError);
+    expect(() => who("--admin-token-file", "")).toThrow(UsageError);
   });
 
   it("may have writes passed on to the leader", () => {

@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { DEFAULT_SNAPSHOT_POLICY } from "keelson";
+import { TOKEN_FILE_VARIABLE } from "./admin-access.ts";
 import { formatAddress, parseAddress, type Address } from "./addresses.ts";
 import { nodesIn } from "./arguments.ts";
 import { UsageError } from "./usage.ts";
@@ -28,6 +29,10 @@ export interface ServeOptions {
   /** Pass writes on to the leader instead of saying where it is. */
   readonly forward: boolean;
   readonly snapshots: SnapshotFlags;
+  /** The file with the token that operating the cluster over HTTP needs. null: it needs none. */
+  readonly adminTokenFile: string | null;
+  /** Without a token, the cluster may be operated from everywhere, not from this machine only. */
+  readonly adminOpen: boolean;
   readonly logLevel: LogLevel;
 }
 
@@ -66,6 +71,12 @@ same command again. Addresses are HOST:PORT.
   --cluster-id NAME      the cluster's name, checked on disk and on every connection
                          (default: made from the first members)
   --forward              pass writes on to the leader, instead of telling clients where it is
+  --admin-token-file FILE
+                         who changes members, moves the leader, or takes snapshots and backups over HTTP must
+                         know the token in FILE, the same on every node; also what --join sends. Without it,
+                         only programs on the node's own machine may (default: what the environment variable
+                         ${TOKEN_FILE_VARIABLE} names, if it is set)
+  --admin-open           without a token, let everyone do so who can reach the HTTP port
   --snapshot-every N     entries between two snapshots (default: ${DEFAULT_SNAPSHOT_POLICY.everyEntries})
   --snapshot-every-bytes N
                          bytes of log between two, if they come to that sooner (default: ${DEFAULT_SNAPSHOT_POLICY.everyBytes})
@@ -92,6 +103,8 @@ const FLAGS = {
   "advertise-http": { type: "string" },
   "cluster-id": { type: "string" },
   forward: { type: "boolean", default: false },
+  "admin-token-file": { type: "string" },
+  "admin-open": { type: "boolean", default: false },
   "snapshot-every": { type: "string" },
   "snapshot-every-bytes": { type: "string" },
   "snapshot-keep": { type: "string" },
@@ -125,6 +138,7 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
       ...numberIn(values, "snapshot-keep", "keepEntries", 0),
       ...numberIn(values, "snapshot-fetch-rate", "fetchBytesPerSecond", 1),
     },
+    ...adminIn(values),
     logLevel: logLevelOf(values["log-level"]),
   };
 }
@@ -138,6 +152,16 @@ function numberIn(values: Values, flag: NumberFlag, option: keyof SnapshotFlags,
   const value = /^[0-9]+$/.test(text) ? Number(text) : NaN;
   if (Number.isSafeInteger(value) && value >= min) return { [option]: value };
   throw new UsageError(`--${flag} "${text}" is not a whole number from ${min} on`);
+}
+
+function adminIn(values: Values): Pick<ServeOptions, "adminTokenFile" | "adminOpen"> {
+  const { "admin-token-file": file, "admin-open": adminOpen } = values;
+  if (file === "") throw new UsageError("--admin-token-file is missing its file");
+  if (file !== undefined && adminOpen)
+    throw new UsageError("--admin-open has no use with --admin-token-file: give one of them");
+  // What is said here goes before what is said once for all.
+  const adminTokenFile = file ?? (adminOpen ? undefined : process.env[TOKEN_FILE_VARIABLE]) ?? "";
+  return { adminTokenFile: adminTokenFile === "" ? null : adminTokenFile, adminOpen };
 }
 
 type Values = ReturnType<typeof parseServeFlags>;

@@ -1,5 +1,6 @@
 import pino, { type Logger } from "pino";
 import { AlreadyInitializedError, RaftError } from "keelson";
+import { tokenToSend } from "./admin-access.ts";
 import { AdminClient } from "./admin-client.ts";
 import { formatAddress } from "./addresses.ts";
 import { DatabaseOpenError } from "./database.ts";
@@ -22,12 +23,20 @@ export async function serve(options: ServeOptions): Promise<number> {
     pino.destination({ dest: STDERR, sync: true }),
   );
   const stop = stopRequested();
+  // "": none, whatever the environment says; that was looked at before.
+  const token = await tokenToSend(options.adminTokenFile ?? "");
   const server = await start(options, logger);
   const { line, http } = server.addresses;
   logger.info({ raft: formatAddress(options.listen), line, http, pid: process.pid }, "serving");
   void followChanges(server, options, logger);
   const leaving = new AbortController();
-  const refused = joinCluster(server, options, logger, leaving.signal);
+  const refused = joinCluster(
+    server,
+    options,
+    new AdminClient(options.join ?? [], token),
+    logger,
+    leaving.signal,
+  );
   const end = await Promise.race([stop, server.stopped, refused]);
   leaving.abort();
   if (typeof end === "string") logger.info(`${end}: closing`);
@@ -90,6 +99,7 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
 function joinCluster(
   { raft, isBlank }: KvServer,
   { id, join: nodes, address }: ServeOptions,
+  client: AdminClient,
   logger: Logger,
   signal: AbortSignal,
 ): Promise<StartError> {
@@ -99,7 +109,7 @@ function joinCluster(
       logger.info(text);
     };
     const clusterId = (): string | null => raft.metrics().clusterId;
-    join({ id, address, isBlank, clusterId, client: new AdminClient(nodes), tell, signal }).then(
+    join({ id, address, isBlank, clusterId, client, tell, signal }).then(
       () => {
         if (!signal.aborted)
           logger.info({ cluster: raft.metrics().clusterId }, "joined: a voter of the cluster");

@@ -2,6 +2,7 @@ import { Raft, type LogStore, type RaftError, type RaftOptions, type Transport }
 import { snapshotFiles, type SnapshotStore } from "keelson/storage/snapshots";
 import { wal } from "keelson/storage/wal";
 import { tcp } from "keelson/transport/tcp";
+import { readToken, type AdminAccess } from "./admin-access.ts";
 import { encodeClientAddresses, formatAddress, type ClientAddresses } from "./addresses.ts";
 import type { KvCommand, KvResult } from "./commands.ts";
 import { openDatabase } from "./level-database.ts";
@@ -46,13 +47,14 @@ export class KvServer {
   static async start(settings: ServerSettings, onLog: LogFunction): Promise<KvServer> {
     const closers: (() => Promise<void>)[] = [];
     try {
+      const admin = await accessOf(settings);
       // The addresses come first: without them nothing on disk should change.
       const line = await LineServer.listen(settings.line);
       closers.push(() => line.close());
       const onMistake = (error: unknown): void => {
         onLog("error", "a request failed through a mistake of this program", { error });
       };
-      const http = await HttpServer.listen(settings.http, { onMistake });
+      const http = await HttpServer.listen(settings.http, { onMistake, admin });
       closers.push(() => http.close());
       const store = new KvStateMachine(() => openDatabase(dataDirectory(settings.data).state));
       const snapshots = snapshotFiles(dataDirectory(settings.data).snapshots, { onLog });
@@ -120,6 +122,11 @@ function raftOptions(
     onLog,
   };
   return clusterId === null ? options : { ...options, clusterId };
+}
+
+async function accessOf({ adminOpen, adminTokenFile }: ServerSettings): Promise<AdminAccess> {
+  if (adminTokenFile !== null) return { type: "token", token: await readToken(adminTokenFile) };
+  return { type: adminOpen ? "open" : "local" };
 }
 
 function logOf({ data }: ServerSettings, onLog: LogFunction): LogStore {

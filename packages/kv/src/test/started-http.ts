@@ -1,4 +1,5 @@
 import { onTestFinished } from "vitest";
+import type { AdminAccess } from "../admin-access.ts";
 import { HttpServer } from "../http-server.ts";
 import type { FakeNode } from "./fake-node.ts";
 import { ANY_PORT, fakeServing } from "./serving.ts";
@@ -11,10 +12,13 @@ export interface Started {
   readonly request: (method: string, target: string, init?: RequestInit) => Promise<Response>;
 }
 
-export async function start(): Promise<Started> {
+export async function start(admin?: AdminAccess): Promise<Started> {
   const serving = await fakeServing();
   const mistakes: unknown[] = [];
-  const server = await HttpServer.listen(ANY_PORT, { onMistake: (error) => mistakes.push(error) });
+  const server = await HttpServer.listen(ANY_PORT, {
+    onMistake: (error) => mistakes.push(error),
+    ...(admin === undefined ? {} : { admin }),
+  });
   onTestFinished(() => server.close());
   server.serve(serving);
   const request = (method: string, target: string, init: RequestInit = {}): Promise<Response> =>
