@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { CoreGroup } from "../testing/core-group.ts";
-import type { Message, RaftNode } from "./index.ts";
+import { configOf, type Message, type RaftNode } from "./index.ts";
 import { ABC, accepted, act, appendEntries, leading, logOf, range, restarted } from "./test/script.ts";
 
 const THREE = ["a", "b", "c"];
@@ -64,6 +64,49 @@ describe("a lease", () => {
     // Both happen, and nearly all of the time one or the other.
     expect(served + granted).toBeGreaterThan(2 * MIN_MS - 5);
     expect(Math.min(served, granted)).toBeGreaterThan(MIN_MS / 2);
+  });
+
+  describe("of a leader that leaves everything to one heir", () => {
+    const [AB, B] = [configOf(["a", "b"]), configOf(["b"])];
+    const joint = { index: 2, config: { ...B, outgoingVoters: AB.voters } };
+    const log = logOf("1-2@1", "0@0", [{ index: 1, config: AB }, joint]);
+    const last = appendEntries({
+      from: "a",
+      term: 1,
+      entries: range("2@1", "3@1", [{ index: 3, config: B }]),
+    });
+
+    it("L5: is respected by the heir, though nobody's vote but its own is needed", () => {
+      const heir = restarted({ id: "b", log });
+      heir.handleMessage(last, 1000);
+      act(heir, 1000);
+      heir.handleMessage(appendEntries({ from: "a", term: 1, entries: range("3@1", "") }), 1100);
+      expect(act(heir, 1100).timer).toBeGreaterThanOrEqual(1100 + MIN_MS);
+      heir.handleTimeout(1100 + MIN_MS - 1);
+      expect(heir).toMatchObject({ role: "follower", term: 1 });
+      heir.handleTimeout(1100 + MIN_MS);
+      expect(heir).toMatchObject({ role: "candidate", term: 2 });
+    });
+
+    it("L5: is respected by an heir that restarts, which may have heard the leader just before", () => {
+      const config = { index: 3, config: B };
+      const heir = restarted({ id: "b", log: { ...log, ...logOf("1-3@1", "0@0", [joint, config]) } });
+      heir.handleTimeout(MIN_MS - 1);
+      expect(heir).toMatchObject({ role: "follower", term: 1 });
+      heir.handleTimeout(MIN_MS);
+      expect(heir).toMatchObject({ role: "candidate", term: 2 });
+    });
+
+    it("E24: holds up nobody who inherited from no one, or long ago", () => {
+      const configs = [1, 2].map((index) => ({ index, config: B }));
+      const alone = { ...logOf("1-3@1", "0@0", configs), baseConfig: configOf([]) };
+      const compacted = { ...logOf("4@1", "3@1"), baseConfig: B };
+      for (const image of [alone, compacted]) {
+        const node = restarted({ id: "b", log: image });
+        node.handleTimeout(0);
+        expect(node).toMatchObject({ role: "candidate", term: 2 });
+      }
+    });
   });
 
   it("L6: is void from the moment at which somebody was asked to take over, whoever answers afterwards", () => {

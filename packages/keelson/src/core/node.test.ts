@@ -72,7 +72,8 @@ describe("the timer", () => {
 
   it("rings in a sole voter with a learner, for the learner's heartbeats", () => {
     const config = configOf(["a"], ["l"]);
-    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config }]) });
+    const log = { ...logOf("1@1", "0@0", [{ index: 1, config }]), baseConfig: configOf([]) };
+    const node = restarted({ log });
     node.handleTimeout(0);
     saysAll(node);
     expect(node.role).toBe("leader");

@@ -106,7 +106,7 @@ export class RaftNode {
     const node = new RaftNode(state);
     node.#now = now;
     // It may have heard the leader just before it stopped, and promised then not to help depose it.
-    if (!state.isSoleVoter) state.leaderHeardAt = now;
+    if (!state.isSoleVoter || state.inheritsVotes) state.leaderHeardAt = now;
     state.resetElectionDeadline(now);
     return node;
   }

@@ -250,6 +250,15 @@ export class NodeState {
     return voters.length > 0 && [...voters, ...outgoingVoters].every((id) => id === this.id);
   }
 
+  /** Whether others had a vote before the last change: one of them may still lead, and trust its lease. */
+  get inheritsVotes(): boolean {
+    const { index } = this.log.config;
+    // What the log forgot of it was committed, and a leader that knows this is on its way out, and trusts no lease.
+    if (index <= this.log.base.index) return false;
+    const { voters, outgoingVoters } = this.log.configAt(index - 1).config;
+    return [...voters, ...outgoingVoters].some((id) => id !== this.id);
+  }
+
   /**
    * Whether this node may stand for election: if it is a voter, or was one and does not know its removal to be
    * committed. A leader that crashed over its own removal may be the only one with the longest log, without which
@@ -473,8 +482,10 @@ export class NodeState {
   }
 
   #drawElectionDeadline(now: number): number {
-    if (this.isSoleVoter) return now; // There is nobody to wait for, or to collide with.
     const { min, max } = this.options.electionTimeoutMs;
+    // There is nobody to collide with; but a leader that is on its way out may trust its lease, to which its only heir
+    // gave the promise that every follower gives (dissertation 6.4.1).
+    if (this.isSoleVoter) return Math.max(now, this.leaderHeardAt + min);
     return now + min + this.options.random() * (max - min);
   }
 }
