@@ -257,27 +257,30 @@ describe("a crash", () => {
     [1, "after it"],
     [3, "before it"],
     [3, "after it"],
-  ])("in batches of %i, %s, at every operation: each entry takes effect exactly once", async (size, when) => {
-    let crashes = 0;
-    for (let at = 1; ; at++) {
-      const directory = path.join(temporaryDirectory(), "state");
-      const results = new Map<number, string>();
-      const wrap = (database: Database): Database => dying(database, at, when === "after it");
-      const isDone = await run(directory, size, results, wrap);
-      // Crashed once, then whole; the entries after the last written position come again.
-      if (!isDone) expect(await run(directory, size, results, (database) => database)).toBe(true);
-      for (const [index, result] of results)
-        expect(result, `entry ${index}, crash at ${at}`).toBe(wanted[index - 1]);
-      const store = await openStore(directory);
-      expect(store.count).toBe(9);
-      expect(await textAt(store, "counter")).toBe("4");
-      expect(await textAt(store, "other")).toBe("y");
-      await store.close();
-      if (isDone) break;
-      crashes += 1;
-    }
-    expect(crashes).toBeGreaterThan(size === 1 ? 15 : 5);
-  });
+  ])(
+    "C8: in batches of %i, %s, at every operation: each entry takes effect exactly once",
+    async (size, when) => {
+      let crashes = 0;
+      for (let at = 1; ; at++) {
+        const directory = path.join(temporaryDirectory(), "state");
+        const results = new Map<number, string>();
+        const wrap = (database: Database): Database => dying(database, at, when === "after it");
+        const isDone = await run(directory, size, results, wrap);
+        // Crashed once, then whole; the entries after the last written position come again.
+        if (!isDone) expect(await run(directory, size, results, (database) => database)).toBe(true);
+        for (const [index, result] of results)
+          expect(result, `entry ${index}, crash at ${at}`).toBe(wanted[index - 1]);
+        const store = await openStore(directory);
+        expect(store.count).toBe(9);
+        expect(await textAt(store, "counter")).toBe("4");
+        expect(await textAt(store, "other")).toBe("y");
+        await store.close();
+        if (isDone) break;
+        crashes += 1;
+      }
+      expect(crashes).toBeGreaterThan(size === 1 ? 15 : 5);
+    },
+  );
 
   it("leaves a node that cannot write refusing everything after, until it is opened anew", async () => {
     const directory = path.join(temporaryDirectory(), "state");

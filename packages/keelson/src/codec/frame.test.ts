@@ -406,7 +406,7 @@ describe("FrameReader", () => {
     }
   });
 
-  it("finds frames that come one byte at a time", () => {
+  it("W3: finds frames that come one byte at a time", () => {
     const bytes = Array.from(stream, (byte) => Uint8Array.of(byte));
     expect(framesOf(bytes).map(plain)).toEqual(all);
   });
@@ -453,7 +453,7 @@ describe("FrameReader", () => {
     );
   });
 
-  it("refuses a header that announces too much, before anything is set aside for it", () => {
+  it("W3: refuses a header that announces too much, before anything is set aside for it", () => {
     for (const length of [FRAME_BYTES_MAX + 1, 2 ** 31, 2 ** 32 - 1]) {
       const header = encoded(vote).slice(0, FRAME_HEADER_BYTES);
       new DataView(header.buffer).setUint32(8, length, true);

@@ -191,7 +191,7 @@ describe("a change of membership", () => {
     expect(group.node("a").config).toEqual(configOf(THREE));
   });
 
-  it("M13: takes part in elections from the moment that its entry is there, committed or not", () => {
+  it("E22, M13: takes part in elections from the moment that its entry is there, committed or not", () => {
     // Nobody but the leader ever hears that the joint configuration is committed; then the leader is gone.
     const group = groupWith(THREE, ["d", "e"]);
     group.change("a", THREE, ["d", "e"]);

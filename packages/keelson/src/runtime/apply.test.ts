@@ -108,7 +108,7 @@ describe("applying", () => {
     });
   });
 
-  it("slowly does not unseat the leader, and holds up nobody else's log", async () => {
+  it("O1: slowly does not unseat the leader, and holds up nobody else's log", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("first"));
@@ -190,7 +190,7 @@ describe("applying", () => {
     for (const at of batches.slice(1)) expect(events[at - 1]).toBe("turn");
   });
 
-  it("waits until an entry is durable on this node, though the others have committed it", async () => {
+  it("C7: waits until an entry is durable on this node, though the others have committed it", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("first"));

@@ -79,7 +79,7 @@ describe("close", () => {
     await raft[Symbol.asyncDispose]();
   });
 
-  it("takes at most a second though transport, log and state machine hang, and says for whom it did not wait", async () => {
+  it("O4: takes at most a second though transport, log and state machine hang, and says for whom it did not wait", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, log, journal, transport } = await cluster.leader();
     await cluster.finish(raft.write("x"));

@@ -39,7 +39,7 @@ describe("the entry buffer", () => {
     }).toThrow("within itself");
   });
 
-  it("is a window on the log, through every cut and every loss of the oldest", () => {
+  it("R20: is a window on the log, through every cut and every loss of the oldest", () => {
     const random = seededRandom(7);
     for (let run = 0; run < 10; run++) {
       const buffer = new EntryBuffer(2000, 1);

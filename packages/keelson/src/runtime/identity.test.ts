@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { Parcel } from "../transport/transport.ts";
 import { Disk } from "./test/fake-log.ts";
 import { TestCluster } from "./test/test-cluster.ts";
 
@@ -93,6 +94,32 @@ describe("the id of a member that was removed", () => {
     const next = await cluster.leader();
     const error = await cluster.failure(next.raft.addLearner(removed!.id, `${removed!.id}:1`));
     expect(error.message).toContain("an id is not used again");
+  });
+
+  it("M19: is not revived by what was said to the member that it was, which comes once more", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const said: Parcel[] = [];
+    leader.transport.filter = (to, parcel) => {
+      if (to === "d") said.push(parcel);
+      return true;
+    };
+    await cluster.open("d");
+    await cluster.finish(leader.raft.changeMembership({ add: { d: "d:1" } }));
+    await cluster.finish(leader.raft.changeMembership({ remove: ["d"] }));
+    await cluster.advance(CHORES_MS);
+    await cluster.crash("d");
+    cluster.disks.set("d", new Disk("a wiped disk"));
+    await cluster.open("d");
+    const { term } = leader.raft.metrics();
+
+    leader.transport.filter = null;
+    leader.transport.setPeers(new Map([...leader.transport.peers, ["d", ["d:1"]]]));
+    expect(said.length).toBeGreaterThan(3);
+    for (const parcel of said) leader.transport.send("d", parcel);
+    await cluster.advance(10_000);
+    expect(cluster.raft("d").metrics()).toMatchObject({ role: "follower", term: 0, lastIndex: 0 });
+    expect(leader.raft.metrics()).toMatchObject({ role: "leader", term });
   });
 
   it("M9: is not listened to", async () => {

@@ -84,6 +84,17 @@ describe("a change of membership", () => {
     expect(removed!.raft.metrics().counters.messagesReceived).toBe(messagesReceived);
   });
 
+  it("R17: goes on, and so do writes, though the member that is to leave takes all and never answers", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [hung] = cluster.followers(leader);
+    hung!.transport.filter = () => false;
+    await cluster.finish(leader.raft.write("x"), 1000);
+    await cluster.finish(leader.raft.changeMembership({ remove: [hung!.id] }), 1000);
+    await cluster.finish(leader.raft.write("y"), 1000);
+    expect(votersOf(leader)).not.toContain(hung!.id);
+  });
+
   it("M15: adds nobody as a voter who does not answer, and says so in time", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();

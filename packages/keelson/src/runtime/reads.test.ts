@@ -31,7 +31,7 @@ describe("a linearizable read", () => {
     }
   });
 
-  it("is never answered by a leader that others have replaced", async () => {
+  it("L10: is never answered by a leader that others have replaced", async () => {
     const cluster = await TestCluster.of(THREE);
     const old = await cluster.leader();
     await cluster.finish(old.raft.write("old"));

@@ -21,7 +21,7 @@ describe("a restart", () => {
     expect(next.raft.metrics().members.map(({ address }) => address)).toEqual(["a:1", "b:1", "c:1"]);
   });
 
-  it("gives a state machine that kept its state only what it lacks", async () => {
+  it("C8: gives a state machine that kept its state only what it lacks", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     for (const text of ["1", "2", "3"]) await cluster.finish(raft.write(text));

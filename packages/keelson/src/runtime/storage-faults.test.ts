@@ -5,7 +5,7 @@ import { TestCluster } from "./test/test-cluster.ts";
 const THREE = ["a", "b", "c"];
 
 describe("a log that fails", () => {
-  it("stops the node: nothing is acknowledged, sent or written after it", async () => {
+  it("R2: stops the node: nothing is acknowledged, sent or written after it", async () => {
     const cluster = await TestCluster.of(["a", "b"]);
     const leader = await cluster.leader();
     const [follower] = cluster.followers(leader);
@@ -184,7 +184,7 @@ describe("a log that cannot be read", () => {
     });
   });
 
-  it("stops the node when a record is not the one that was asked for, and sends it to nobody", async () => {
+  it("R11: stops the node when a record is not the one that was asked for, and sends it to nobody", async () => {
     const { cluster, lagging, catchUp } = await behind();
     const leader = cluster.leading();
     if (leader === undefined) throw new Error("no leader");

@@ -42,7 +42,7 @@ describe("changes", () => {
     ]);
   });
 
-  it("never run ahead of the state that they report", async () => {
+  it("O5: never run ahead of the state that they report", async () => {
     const cluster = await TestCluster.of(THREE);
     const wrong: string[] = [];
     for (const { raft } of cluster.nodes.values()) {

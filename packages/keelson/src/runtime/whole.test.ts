@@ -81,7 +81,7 @@ class Machines {
 }
 
 describe("a cluster on the log on disk and on TCP", () => {
-  it("loses nothing that was acknowledged when the power fails, here or everywhere", async () => {
+  it("D1: loses nothing that was acknowledged when the power fails, here or everywhere", async () => {
     let acknowledged = 0;
     for (let seed = 1; seed <= 12; seed++) {
       const machines = new Machines(seed);

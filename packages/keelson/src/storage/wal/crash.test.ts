@@ -115,7 +115,7 @@ async function listOperations(): Promise<FileOperation[]> {
 }
 
 describe("the log on disk, when the power fails,", () => {
-  it("keeps all that was acknowledged, and nothing by halves, at every operation", async () => {
+  it("D7: keeps all that was acknowledged, and nothing by halves, at every operation", async () => {
     const total = (await listOperations()).length;
     expect(total).toBeGreaterThan(100);
     for (let at = 1; at <= total; at++) {
@@ -135,7 +135,7 @@ describe("the log on disk, when the power fails,", () => {
     }
   });
 
-  it("keeps it also when the power fails again at every operation of the recovery", async () => {
+  it("D13: keeps it also when the power fails again at every operation of the recovery", async () => {
     const total = (await listOperations()).length;
     for (let at = 20; at <= total; at += 11) {
       const files = new FaultFiles();

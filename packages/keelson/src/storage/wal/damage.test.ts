@@ -106,7 +106,7 @@ describe("an interrupted last write", () => {
     return { files, start: last.start, bytes };
   }
 
-  it("is cut off wherever it ended", async () => {
+  it("D3: is cut off wherever it ended", async () => {
     const { files, start, bytes } = await diskWithLastWrite();
     for (let written = 0; written < bytes.length; written++) {
       const disk = files.copy();
@@ -118,7 +118,7 @@ describe("an interrupted last write", () => {
     }
   });
 
-  it("is cut off whichever of its sectors were written", async () => {
+  it("D3: is cut off whichever of its sectors were written", async () => {
     const { files, start, bytes } = await diskWithLastWrite();
     const sectors = Math.ceil(bytes.length / SECTOR_BYTES);
     for (let written = 0; written < 2 ** sectors - 1; written++) {

@@ -249,7 +249,7 @@ describe("a log whose first segments were removed", () => {
     expect(error).toMatchObject({ file: segment(afterReplacement), offset: 0, code: "CORRUPT_LOG" });
   });
 
-  it("is refused to a node of another cluster, also if only the end of the log says whose it is", async () => {
+  it("D15: is refused to a node of another cluster, also if only the end of the log says whose it is", async () => {
     const files = new FaultFiles();
     const { store } = await open(files);
     await store.setClusterId("mine");

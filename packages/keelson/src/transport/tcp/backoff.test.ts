@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Backoff } from "./backoff.ts";
 
 describe("Backoff", () => {
-  it("doubles up to its cap, and stays finite through ten thousand failures", () => {
+  it("W5: doubles up to its cap, and stays finite through ten thousand failures", () => {
     const backoff = new Backoff(20, 1_000, () => 1);
     const waits = Array.from({ length: 10_000 }, () => backoff.failed(0));
     expect(waits.slice(0, 8)).toEqual([20, 40, 80, 160, 320, 640, 1_000, 1_000]);

@@ -49,7 +49,7 @@ describe("tcp, when strangers call", () => {
     await healthy(rig, b);
   });
 
-  it("welcomes a version that it shares with a newer node", async () => {
+  it("W7: welcomes a version that it shares with a newer node", async () => {
     const rig = faultRig();
     await TestNode.start(rig, "b");
     const newer = new Stranger(rig, "b:7000").write(hello({ versionMin: 1, versionMax: 7 }));

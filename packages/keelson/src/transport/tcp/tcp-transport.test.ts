@@ -133,7 +133,7 @@ describe("tcp, when the network fails", () => {
     expect(b.host.logs.join()).not.toContain("refused");
   });
 
-  it("waits a bounded, random time through 100 failures, tells people once, and begins anew after success", async () => {
+  it("W5: waits a bounded, random time through 100 failures, tells people once, and begins anew after success", async () => {
     const rig = faultRig();
     const { network, clock } = rig.world;
     const spy = spyOn(rig.environment("a"), clock);
