@@ -289,6 +289,80 @@ describe("a candidate", () => {
   });
 });
 
+describe("an answer that comes late", () => {
+  const granted = (from: string, term: number): Message => ({
+    type: "request-vote-reply",
+    from,
+    term,
+    granted: true,
+  });
+
+  it("elects nobody who leads already", () => {
+    const node = leading();
+    for (const from of ["b", "c", "b"]) node.handleMessage(granted(from, node.term), 1001);
+    expect(node.role).toBe("leader");
+  });
+
+  it("elects nobody who follows the winner", () => {
+    const node = restarted({ log: logOf("1@1"), preVote: false });
+    node.handleTimeout(1000);
+    act(node, 1000);
+    node.handleMessage(appendEntries({ term: node.term, entries: range("1@1", "") }), 1001);
+    for (const from of ["b", "c"]) node.handleMessage(granted(from, node.term), 1002);
+    expect(node).toMatchObject({ role: "follower", leader: "b" });
+  });
+
+  it("to a pre-vote begins no campaign against a leader that was heard meanwhile", () => {
+    const node = restarted({ log: logOf("1@1") });
+    node.handleTimeout(1000);
+    const { term } = node;
+    node.handleMessage(appendEntries({ term, entries: range("1@1", "") }), 1001);
+    for (const from of ["b", "c"]) {
+      node.handleMessage({ type: "pre-vote-reply", from, term, requestTerm: term, granted: true }, 1002);
+    }
+    expect(node).toMatchObject({ role: "follower", term });
+  });
+});
+
+describe("a pre-candidate", () => {
+  it("E17: has nobody's leave to disturb a leader: its request for votes says so", () => {
+    const node = restarted({ log: logOf("1@1") });
+    node.handleTimeout(1000);
+    const { term } = node;
+    saysAll(node, 1000);
+    node.handleMessage({ type: "pre-vote-reply", from: "b", term, requestTerm: term, granted: true }, 1001);
+    const asked = saysAll(node, 1001).filter((message) => message.type === "request-vote");
+    expect(asked.map(({ transfer }) => transfer)).toEqual([false, false]);
+  });
+
+  it("goes on asking when another asks as well, of its term or an earlier one", () => {
+    const node = restarted({ log: logOf("1@2") });
+    node.handleTimeout(1000);
+    for (const term of [1, 2]) {
+      node.handleMessage({ type: "pre-vote", from: "b", term, last: at("1@2") }, 1001);
+    }
+    expect(node.role).toBe("pre-candidate");
+    const answers = saysAll(node, 1001).flatMap((said) => (said.type === "pre-vote-reply" ? [said] : []));
+    expect(answers.map(({ requestTerm, granted }) => [requestTerm, granted])).toEqual([
+      [1, false],
+      [2, true],
+    ]);
+  });
+
+  it("gives up the reads that it asked its leader for, and acknowledges nothing to nobody", () => {
+    const node = restarted({ log: logOf("1@1") });
+    node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "2@1") }), 0);
+    const read = node.readIndex(0);
+    const { persistId } = node.takeActions();
+    node.handleTimeout(1000);
+    expect(node.role).toBe("pre-candidate");
+    node.handlePersisted(persistId, 1000);
+    const { reads, messages } = node.takeActions();
+    expect(reads).toEqual([{ id: read, index: null }]);
+    expect(messages.map(({ message }) => message.type)).toEqual(["pre-vote", "pre-vote"]);
+  });
+});
+
 describe("who is left behind", () => {
   it("E11: learns the term from the answer to its pre-vote, and a leader emerges", () => {
     const group = CoreGroup.started(THREE);

@@ -41,7 +41,7 @@ export function campaign(state: NodeState, transfer: boolean): void {
 
 /** A candidate's own vote is durable: it may count now. */
 export function countOwnVote(state: NodeState, persistId: number, now: number): void {
-  if (state.role !== "candidate" || state.ownVoteId === null || persistId < state.ownVoteId) return;
+  if (state.ownVoteId === null || persistId < state.ownVoteId) return;
   state.ownVoteId = null;
   countVote(state, state.id, now);
 }

@@ -183,7 +183,118 @@ describe("a follower", () => {
   });
 });
 
+describe("a follower's refusal", () => {
+  it("tells a deposed leader no more than the term, and answers none of its checks", () => {
+    const node = restarted({ log: logOf("1-3@1"), term: 3 });
+    node.handleMessage(appendEntries({ from: "c", term: 3, entries: range("3@1", ""), round: 9 }), 0);
+    saysAll(node);
+    node.handleMessage(appendEntries({ term: 2, entries: range("3@1", ""), round: 4 }), 1);
+    expect(repliesIn(saysAll(node, 1))).toEqual([refused("a", 3, 3, "0@0", 0)]);
+  });
+
+  it("answers the check of its own leader", () => {
+    const node = restarted({ log: logOf("1-3@1"), term: 3 });
+    node.handleMessage(appendEntries({ term: 3, entries: range("7@3", ""), round: 4 }), 1);
+    expect(repliesIn(saysAll(node, 1))).toEqual([refused("a", 3, 7, "3@1", 4)]);
+  });
+});
+
+describe("a follower whose log begins after a snapshot", () => {
+  const node = (): ReturnType<typeof restarted> => restarted({ log: logOf("6-7@1", "5@1"), commit: 5 });
+
+  it("takes late messages about what the snapshot covers for agreed, configurations too", () => {
+    const follower = node();
+    const configs = [{ index: 3, config: configOf(["a", "z"]) }];
+    follower.handleMessage(appendEntries({ term: 1, entries: range("2@1", "3-6@1", configs) }), 1);
+    expect(repliesIn(saysAll(follower, 1)).map(({ outcome }) => outcome)).toEqual([
+      { accepted: true, match: 6 },
+    ]);
+  });
+
+  it("stops at a leader for whom the last entry that it covers is another", () => {
+    const message = appendEntries({ term: 2, entries: range("5@2", "") });
+    expect(() => {
+      node().handleMessage(message, 1);
+    }).toThrow(ProtocolViolation);
+  });
+});
+
+it("a follower stops at a configuration where its own log has another entry of that term", () => {
+  const node = restarted({ log: logOf("1-3@1", "0@0", FIRST) });
+  const message = appendEntries({
+    term: 1,
+    entries: range("0@0", "1-3@1", [...FIRST, { index: 2, config: ABC }]),
+  });
+  expect(() => {
+    node.handleMessage(message, 1);
+  }).toThrow("different configurations at one position");
+});
+
 describe("a leader", () => {
+  it("sends heartbeats when they are due, and not before", () => {
+    const node = leading({ heartbeatMs: 100 });
+    node.handleTimeout(1099);
+    expect(act(node, 1099).messages).toEqual([]);
+    node.handleTimeout(1100);
+    expect(act(node, 1100).messages).toHaveLength(2);
+  });
+
+  it("cuts no message that is just as large as one may be", () => {
+    const node = leading({ bytesBetween: (from, to) => (to - from) * 10, messageBytesMax: 30 });
+    node.handleMessage(accepted("b", node.term, node.log.last.index, 1), 1001);
+    act(node, 1001);
+    node.proposeCommands(3, 1001);
+    expect(appendsTo("b", act(node, 1001).messages).map(entriesIn)).toEqual([3]);
+  });
+
+  it("asks a follower that has not answered for an election timeout before it sends entries", () => {
+    const sentAt = (now: number): number[] => {
+      const node = leading({ checkQuorum: false, heartbeatMs: 100 });
+      node.handleTimeout(now);
+      return appendsTo("b", act(node, now).messages).map(entriesIn);
+    };
+    expect(sentAt(1799)).toEqual([1]);
+    expect(sentAt(1800)).toEqual([0]);
+  });
+
+  it("offers a snapshot to who needs it, not for an old refusal, and not to who is leaving", () => {
+    const node = leading({ log: logOf("6-8@1", "5@1"), commit: 8 });
+    const { term } = node;
+    const wants = (from: string, about: number): string[] => {
+      node.handleMessage(refused(from, term, about, "0@0", 1), 1001);
+      return act(node, 1001).snapshots.map(({ to }) => to);
+    };
+    node.handleMessage(accepted("b", term, 9, 1), 1001);
+    expect(wants("b", 7)).toEqual([]);
+    node.proposeConfig(configOf(["a", "b"]), 1001);
+    for (const index of [10, 11]) {
+      act(node, 1001);
+      node.handleMessage(accepted("b", term, index, 1), 1001);
+    }
+    act(node, 1001);
+    expect(node.departing).toEqual(["c"]);
+    expect(wants("c", 8)).toEqual([]);
+    expect(wants("c", 8)).toEqual([]);
+  });
+
+  it("D11: whose disk hangs names a successor, if somebody has answered lately, and steps down at once", () => {
+    const stallMs = 1_600;
+    for (const answers of [true, false]) {
+      const node = leading({ checkQuorum: false, heartbeatMs: 100 });
+      node.proposeCommands(1, 1000);
+      node.takeActions();
+      const before = 1000 + stallMs - 1;
+      if (answers) node.handleMessage(accepted("c", node.term, 1, 1), before);
+      node.handleTimeout(before);
+      expect(node.role).toBe("leader");
+      node.takeActions();
+      node.handleTimeout(1000 + stallMs);
+      expect(node.role).toBe("follower");
+      const asked = node.takeActions().messages.filter(({ message }) => message.type === "timeout-now");
+      expect(asked.map(({ to }) => to)).toEqual(answers ? ["c"] : []);
+    }
+  });
+
   it("R6: is not led astray by late, doubled or stale answers", () => {
     const node = leading();
     const { term } = node;

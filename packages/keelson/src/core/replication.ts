@@ -6,7 +6,7 @@ import type { AppendEntries, AppendEntriesReply, EntryRange } from "./message.ts
 import type { LogIndex, NodeId } from "./position.ts";
 import type { Progress } from "./progress.ts";
 import { quorumValue } from "./quorum.ts";
-import { confirmReads, extendLease } from "./reads.ts";
+import { extendLease } from "./reads.ts";
 import type { NodeState } from "./state.ts";
 import { bestTarget, sendTimeoutNow } from "./transfer.ts";
 
@@ -123,7 +123,6 @@ export function onAppendEntriesReply(state: NodeState, message: AppendEntriesRep
     state.outbox.sendSnapshot(message.from);
   }
   extendLease(state);
-  confirmReads(state);
 }
 
 // --- The follower's side -----------------------------------------------------------------------
@@ -185,13 +184,13 @@ function appendMissing(state: NodeState, entries: EntryRange): void {
 
 /** The first entry of the range that the log does not hold. One step for each run of a term, not for each entry. */
 function firstDifference(state: NodeState, entries: EntryRange): LogIndex {
-  const { base, last } = state.log;
+  const { base } = state.log;
   for (const [at, run] of entries.terms.entries()) {
     const end = entries.terms[at + 1]?.index ?? entries.lastIndex + 1;
     // What the snapshot covers is committed, so it is the same on both sides.
     let index = Math.max(run.index, base.index + 1);
     while (index < end) {
-      if (index > last.index || state.log.termAt(index) !== run.term) return index;
+      if (state.log.termAt(index) !== run.term) return index;
       index = Math.min(end, state.log.endOfRun(index));
     }
   }
@@ -222,7 +221,7 @@ function refuse(state: NodeState, message: AppendEntries, hint: { term: number; 
  * leads. All that was received since the last acknowledgement shares one.
  */
 export function sendAcknowledgement(state: NodeState): void {
-  if (!state.ackOwed || state.leader === null || state.role !== "follower") return;
+  if (!state.ackOwed || state.leader === null) return;
   if (!state.hardStateIsDurable) return;
   const match = Math.min(state.verified, state.durable);
   const complete = match === state.verified;
