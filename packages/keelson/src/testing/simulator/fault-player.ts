@@ -43,6 +43,10 @@ const READ_BACK_MS = 30;
 /** What a leader has to write while its disk hangs. */
 const STALLED_WRITES = 2;
 
+/** How long one waits for somebody to fetch a snapshot, and how often one looks. */
+const SPOIL_PATIENCE_MS = 1_000;
+const SPOIL_STEP_MS = 20;
+
 const LONELY_DISK_DELAY_MS = 100;
 const LONELY_DISK_LONGER_MS = 100;
 
@@ -222,7 +226,7 @@ export class FaultPlayer {
         this.#parts.operator.snapshot(process);
         break;
       case "spoil-snapshot":
-        if (this.#mayDamage(process)) this.#spoilSnapshot(process);
+        if (this.#mayDamage(process)) this.#spoilSnapshot(process, SPOIL_PATIENCE_MS);
         break;
       case "snapshot-disk-error":
         process.diskFaults.next = snapshotDiskError(fault.error, this.#parts.chance.pick(SHORT_WRITES));
@@ -485,9 +489,20 @@ export class FaultPlayer {
     });
   }
 
-  /** The process finds out when it reads it, if ever. */
-  #spoilSnapshot(process: SimProcess): void {
+  /**
+   * Best while somebody fetches it: whoever gets it finds out, and so does the process itself, if it starts anew and
+   * trusts it no more. Nobody does for long: then it is spoilt all the same.
+   */
+  #spoilSnapshot(process: SimProcess, patienceMs: number): void {
+    const sending = process.raft?.metrics().snapshots?.sending ?? [];
+    if (sending.length === 0 && patienceMs > 0) {
+      this.#after(SPOIL_STEP_MS, () => {
+        this.#spoilSnapshot(process, patienceMs - SPOIL_STEP_MS);
+      });
+      return;
+    }
     this.#damageOneOf(process, process.disk.paths().filter(isOfSnapshots));
+    if (this.#parts.chance.happens(0.3)) this.#crash(process, RESTART_MS / 4, false);
   }
 
   #damageOneOf(process: SimProcess, paths: readonly string[]): void {

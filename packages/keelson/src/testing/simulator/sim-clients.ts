@@ -182,7 +182,9 @@ export class SimClients {
   #checkOrphan(call: Call, now: number): void {
     const { process, op } = call;
     const { clockMood, resumedAt, raft } = process;
-    const excused = process.isPaused || process.timersAreLate || process.told.role === "leader";
+    // Where those who listen are slow, what they were told is old.
+    const role = this.#host.plan.usage.listeners === null ? process.told.role : raft?.metrics().role;
+    const excused = process.isPaused || process.timersAreLate || role === "leader";
     call.lostAt = excused ? null : Math.max(call.lostAt ?? now, resumedAt);
     if (call.lostAt === null) return;
     const waitedMs = now - call.lostAt;
