@@ -10,6 +10,7 @@ import {
   encodeRecord,
   EntryKind,
   FrameReader,
+  type ForwardedCall,
   type Frame,
   type ServiceMessage,
   type MessageFrame,
@@ -43,6 +44,7 @@ export const frames: Target = {
       `what is read depends on how the stream is cut: ${shown(whole)} and ${shown(pieces)}`,
     );
     for (const frame of whole.frames) {
+      if (frame.type === "message") expectThat(isForwardable(frame.message), `it cannot be: ${shown(frame)}`);
       const again = readFrames([encodeFrame(frame)]);
       expectThat(
         again.error === null && shown(again.frames) === shown([frame]),
@@ -52,6 +54,17 @@ export const frames: Target = {
     return whole.error === null && whole.isComplete ? "taken" : "refused";
   },
 };
+
+/** What the leader does, and what an asker believes, goes by these: they are not looked at again. */
+function isForwardable(message: MessageFrame["message"]): boolean {
+  if (message.type === "forward-reply") {
+    const { answer } = message;
+    return answer.type === "done" || ["done", "not-done", "unknown"].includes(answer.outcome);
+  }
+  if (message.type !== "forward-request" || message.call.type !== "session-write") return true;
+  const { id, sequence, lowestUnanswered } = message.call.session;
+  return id >= 1 && lowestUnanswered >= 1 && lowestUnanswered <= sequence;
+}
 
 interface ReadFrames {
   readonly frames: readonly Frame[];
@@ -145,7 +158,11 @@ function validService(chance: Chance): ServiceMessage {
   const number = (): number => chance.pick([0, 1, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER]);
   const from = chance.pick(IDS);
   const id = chance.pick(["s", "0123456789abcdef", "ünïcode ✓", "y".repeat(64)]);
-  switch (chance.between(0, 4)) {
+  switch (chance.between(0, 6)) {
+    case 4:
+      return validForward(chance);
+    case 5:
+      return validForwardReply(chance);
     case 2:
       return { type: "snapshot-end", from, id, intact: chance.often(0.5) };
     case 0:
@@ -167,6 +184,41 @@ function validService(chance: Chance): ServiceMessage {
       };
     }
   }
+}
+
+/** A call that a follower passes on; what carries a command has it behind it. */
+function validForward(chance: Chance): ServiceMessage {
+  const count = (): number => chance.pick([1, 2, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER]);
+  const sequence = count();
+  const session = { id: count(), sequence, lowestUnanswered: chance.pick([1, sequence]) };
+  const calls: readonly ForwardedCall[] = [
+    { type: "write" },
+    { type: "session-write", session },
+    { type: "open-session", ttlMs: count() },
+    { type: "close-session", id: count() },
+  ];
+  const call = chance.pick(calls);
+  const length = call.type === "write" || call.type === "session-write" ? chance.between(0, 100) : 0;
+  const payload = new Uint8Array(length).fill(chance.between(0, 256));
+  const numbers = { incarnation: count(), id: count(), term: count(), waitMs: chance.between(0, 60_000) };
+  return { type: "forward-request", from: chance.pick(IDS), ...numbers, call, payload };
+}
+
+function validForwardReply(chance: Chance): ServiceMessage {
+  const count = (): number => chance.pick([1, 2, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER]);
+  const outcome = chance.pick(["done", "not-done", "unknown"] as const);
+  const answer = chance.often(0.5)
+    ? ({ type: "done", index: count() } as const)
+    : ({ type: "error", code: chance.pick(["NOT_LEADER", "OVERLOADED"]), outcome } as const);
+  const payload = new Uint8Array(chance.between(0, 100)).fill(chance.between(0, 256));
+  return {
+    type: "forward-reply",
+    from: chance.pick(IDS),
+    incarnation: count(),
+    id: count(),
+    answer,
+    payload,
+  };
 }
 
 function validMessage(chance: Chance): Message {
@@ -287,8 +339,16 @@ function validMembership(chance: Chance): Uint8Array {
   const learners = ids.length > 2 && chance.often(0.3) ? ids.slice(-1) : [];
   const voters = ids.filter((id) => !learners.includes(id));
   const outgoingVoters = chance.often(0.3) ? voters.slice(0, 1) : [];
-  const members = new Map(ids.map((id, at) => [id, { address: `10.0.0.${at}:7001` }]));
-  return encodeMembership({ config: { voters, outgoingVoters, learners }, members });
+  const disk = chance.pick(["s", "e01805c144db998c65f01c00963da38e", "ünïcode ✓"]);
+  const members = new Map(
+    ids.map((id, at) => {
+      const address = `10.0.0.${at}:7001`;
+      return [id, chance.often(0.5) ? { address, disk } : { address }];
+    }),
+  );
+  const removed = ["gone", "gone-2", "z9"].slice(0, chance.between(0, 4));
+  const membership = { config: { voters, outgoingVoters, learners }, members };
+  return encodeMembership(removed.length === 0 ? membership : { ...membership, removed });
 }
 
 function decoded(decode: () => void): Verdict {

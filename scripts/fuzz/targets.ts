@@ -1,6 +1,8 @@
 import { frames, membership, records } from "./codec-targets.ts";
 import { httpTarget } from "./http-target.ts";
 import { commands, httpSyntax, lines } from "./kv-targets.ts";
+import { sessionEntries, sessionTable } from "./session-targets.ts";
+import { snapshotTarget } from "./snapshot-target.ts";
 import type { Target } from "./target.ts";
 import { walTarget } from "./wal-target.ts";
 
@@ -9,6 +11,9 @@ export const TARGETS: Readonly<Record<string, () => Target>> = {
   frames: () => frames,
   records: () => records,
   config: () => membership,
+  "session-entries": () => sessionEntries,
+  "session-table": () => sessionTable,
+  snapshots: () => snapshotTarget,
   commands: () => commands,
   line: () => lines,
   "http-syntax": () => httpSyntax,
