@@ -113,6 +113,27 @@ describe("a follower that installs a snapshot", () => {
     expect(actions.messages.map(({ message }) => message)).toEqual([accepted("a", 3, 7)]);
   });
 
+  it("asks for no snapshot of just what it has committed, nor of what its own covers", () => {
+    for (const last of ["9@1", "5@1", "3@1"]) {
+      const node = restarted({ log: logOf("6-9@1", "5@1"), term: 3, commit: 9 });
+      node.handleMessage(offer(last, { term: 3 }), 1);
+      const actions = act(node, 1);
+      expect(actions.installSnapshot).toBeNull();
+      expect(actions.messages.map(({ message }) => message)).toEqual([accepted("a", 3, at(last).index)]);
+    }
+  });
+
+  it("changes nothing and says nothing when an older one than its own is installed", () => {
+    const node = restarted({ log: logOf("6-9@1", "5@1"), term: 3, commit: 9 });
+    node.handleMessage(appendEntries({ term: 3, entries: range("9@1", "") }), 1);
+    saysAll(node, 1);
+    for (const position of ["5@1", "3@1"]) {
+      node.handleSnapshotInstalled(at(position), ABC, 2);
+      expect(act(node, 2).messages).toEqual([]);
+      expect([node.log.base, node.log.last]).toEqual([at("5@1"), at("9@1")]);
+    }
+  });
+
   it("does not ask to write entries that the installed snapshot covers", () => {
     const node = restarted({ log: logOf("1-2@1"), term: 3 });
     node.handleMessage(offer("8@2", { term: 3 }), 1);
