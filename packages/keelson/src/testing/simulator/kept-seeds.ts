@@ -21,5 +21,8 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
   { seed: 803250, why: "the only heir of a leader did not wait for the end of its lease" },
   { seed: 806235, why: "those who listened slowly believed that a leader had stopped leading" },
   { seed: 801092, why: "a read that nobody waited for any more took the place of another" },
-  { seed: 830259, why: "a node that stopped in the middle of a turn had an entry in mind that it never wrote" },
+  {
+    seed: 830259,
+    why: "a node that stopped in the middle of a turn had an entry in mind that it never wrote",
+  },
 ];
