@@ -77,6 +77,20 @@ describe("the checker of a cluster", () => {
     expect(() => checker.step("a", leads, 0)).not.toThrow();
   });
 
+  it("expects no node that stopped to have told its disk what it replaced in its last turn", () => {
+    const checker = new ClusterChecker(LIMITS);
+    put(checker, "b", config(1, 1, { voters: ["a", "b"] }));
+    put(checker, "b", entry(2, 1, "old"));
+    put(checker, "a", config(1, 1, { voters: ["a", "b"] }));
+    put(checker, "a", entry(2, 2, "new"));
+    const AB = { config: configOf(["a", "b"]), lastIndex: 2 };
+    checker.step("b", { ...STATUS, ...AB, commitIndex: 1 }, 0);
+    const replaced = { ...STATUS, ...AB, commitIndex: 2, durableIndex: 1 };
+    expect(() => checker.step("b", { ...replaced, role: "stopped" }, 0)).not.toThrow();
+    expect(() => checker.step("b", { ...replaced, role: "stopped", durableIndex: 2 }, 0)).toThrow("CQ: b");
+    expect(() => checker.step("b", replaced, 0)).toThrow("CQ: b commits 2 without a majority");
+  });
+
   it("counts majorities by itself, and of what is on disk", () => {
     const checker = new ClusterChecker(LIMITS);
     const first = config(1, 1, { voters: ["a", "b", "c", "d"] });

@@ -58,6 +58,8 @@ export interface NodeStatus {
   readonly commitIndex: number;
   readonly appliedIndex: number;
   readonly lastIndex: number;
+  /** Looked at when the node has stopped; absent: its log ends there. */
+  readonly durableIndex?: number;
   readonly config: ClusterConfig;
   readonly members: readonly {
     readonly id: NodeId;
@@ -516,14 +518,16 @@ export class ClusterChecker {
           `${id}, leader of term ${String(term)}, commits up to ${String(commitIndex)}, an entry of an earlier term`,
       );
     }
-    this.#newCommit(view, commitIndex, term);
+    this.#newCommit(view, commitIndex, term, settledTo(status));
   }
 
   /** CFG: what is in force is what the last configuration entry of the log says, committed or not (§6). */
-  #checkConfig(view: NodeView, { role, lastIndex, commitIndex, config }: NodeStatus): void {
+  #checkConfig(view: NodeView, status: NodeStatus): void {
+    const { role, lastIndex, commitIndex, config } = status;
     const { id, handed } = view;
     // Entries of this very turn are given to the store at its end.
-    const inForce = lastIndex === handed.length ? (handed.at(-1)?.inForce ?? null) : null;
+    const isGiven = lastIndex === handed.length && lastIndex <= settledTo(status);
+    const inForce = isGiven ? (handed.at(-1)?.inForce ?? null) : null;
     fact(
       inForce === null || sameConfig(inForce.membership.config, config),
       "CFG",
@@ -619,7 +623,7 @@ export class ClusterChecker {
    * What was committed was counted by the configuration that was in force then. Up to the last one that is committed
    * now, that is this one: none follows before it is committed. After it, it may also be the next.
    */
-  #newCommit(view: NodeView, commit: number, term: number): void {
+  #newCommit(view: NodeView, commit: number, term: number, settledTo: number): void {
     const known = view.handed[commit - 1]?.inForce ?? null;
     const next = view.handed.at(-1)?.inForce ?? null;
     const isDurable = (config: ClusterConfig | undefined, at: number, chain: number): boolean =>
@@ -633,11 +637,18 @@ export class ClusterChecker {
       // Entries of this very turn are given to the store at its end; they are looked at then.
       if (entry === undefined) return;
       const before = this.#committed[at];
+      const { chain } = entry;
+      const byNext = (): boolean =>
+        known !== null && at >= known.index && isDurable(next?.membership.config, at, chain);
+      const holds =
+        before === undefined
+          ? byNext() || isDurable(known?.membership.config, at, chain)
+          : before.chain === chain;
+      // It may have been replaced in the very turn in which the node stopped, and the store never heard of it.
+      if (!holds && at >= settledTo) return;
       if (before === undefined) {
-        const { chain } = entry;
-        const byNext = known !== null && at >= known.index && isDurable(next?.membership.config, at, chain);
         fact(
-          byNext || isDurable(known?.membership.config, at, chain),
+          holds,
           "CQ",
           () =>
             `${view.id} commits ${String(at + 1)} without a majority of ${showConfig(known?.membership.config)} ` +
@@ -646,7 +657,7 @@ export class ClusterChecker {
         this.#committed.push({ ...entry, seenInTerm: term });
       } else {
         fact(
-          before.chain === entry.chain,
+          holds,
           "SMS",
           () => `${view.id} commits another entry ${String(at + 1)} than was committed before`,
         );
@@ -654,6 +665,11 @@ export class ClusterChecker {
       view.commit = at + 1;
     }
   }
+}
+
+/** Up to here the store was given what the node goes by; one that stopped may have left its last turn at that. */
+function settledTo({ role, durableIndex = Infinity }: NodeStatus): number {
+  return role === "stopped" ? durableIndex : Infinity;
 }
 
 /** Counted here, and not by the code that is checked. In a joint configuration both majorities are needed (§6). */

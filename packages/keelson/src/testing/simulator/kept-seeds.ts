@@ -20,6 +20,7 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
   { seed: 339, why: "a process died of the call for a snapshot, which was waited for then" },
   { seed: 803250, why: "the only heir of a leader did not wait for the end of its lease" },
   { seed: 806235, why: "those who listened slowly believed that a leader had stopped leading" },
+  { seed: 830259, why: "a node that closed replaced entries in its last turn, and its disk was not told" },
   { seed: 801092, why: "a read that nobody waited for any more took the place of another" },
   {
     seed: 830259,
