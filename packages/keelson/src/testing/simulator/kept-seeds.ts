@@ -22,8 +22,4 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
   { seed: 806235, why: "those who listened slowly believed that a leader had stopped leading" },
   { seed: 830259, why: "a node that closed replaced entries in its last turn, and its disk was not told" },
   { seed: 801092, why: "a read that nobody waited for any more took the place of another" },
-  {
-    seed: 830259,
-    why: "a node that stopped in the middle of a turn had an entry in mind that it never wrote",
-  },
 ];

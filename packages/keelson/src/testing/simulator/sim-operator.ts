@@ -377,8 +377,7 @@ export class SimOperator {
         const { outcome, why } = await clients.attempt(op, leader, false, asking, timeoutMs);
         if (outcome === "done") {
           await this.#wait(SEEN_MS);
-          // A leader that ends as it answers was not seen to commit what it tells of; others may not have yet.
-          if (leader.raft?.metrics().role !== "stopped") this.#check(order);
+          this.#check(order);
           break;
         }
         // It is done already, or never will be.

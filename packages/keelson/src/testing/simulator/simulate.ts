@@ -549,9 +549,10 @@ class Run {
         const metrics = raft.metrics();
         if (this.#clock.now() - process.resumedAt < ALONE_MS_MAX || process.timersAreLate)
           this.#checker.excuse(id);
-        const seen = process.damaged ? { ...metrics, snapshots: undefined } : metrics;
-        // What its core says does not go with its log any more if it stopped in the middle of a turn.
-        if (metrics.role !== "stopped") this.#checker.step(id, seen, process.now());
+        // Also what a node did in the turn in which it stopped; but then it knows of no snapshots any more.
+        const knowsSnapshots = !process.damaged && metrics.role !== "stopped";
+        const seen = knowsSnapshots ? metrics : { ...metrics, snapshots: undefined };
+        this.#checker.step(id, seen, process.now());
       }
       this.#clients.checkBounds();
     } catch (error) {
