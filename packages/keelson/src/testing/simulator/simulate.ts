@@ -356,7 +356,8 @@ class Run {
     const ask = async (leader: SimProcess): Promise<void> => {
       asking = true;
       try {
-        await leader.raft?.transferLeadership();
+        // However little time the run's callers have: one that gives up does not hear that it was done.
+        await leader.raft?.transferLeadership(undefined, { timeoutMs: this.#patienceMs });
         isMoved = true;
       } catch (error) {
         // With nobody to take it, it stays.
