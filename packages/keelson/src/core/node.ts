@@ -341,7 +341,7 @@ export class RaftNode {
    */
   handleSnapshotInstalled(position: LogPosition, config: ClusterConfig, now: number): void {
     this.#advance(now);
-    snapshotInstalled(this.#state, position, config);
+    snapshotInstalled(this.#state, position, config, this.#now);
   }
 
   /** The log up to `index` is covered by a snapshot of this node's own, and may be forgotten. */

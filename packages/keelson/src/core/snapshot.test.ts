@@ -134,6 +134,33 @@ describe("a follower that installs a snapshot", () => {
     }
   });
 
+  it.each([true, false])(
+    "E20: stands for election no more if it says that it is a learner (pre-vote: %s)",
+    (preVote) => {
+      const node = restarted({ log: logOf("1-2@1", "0@0", [{ index: 1, config: ABC }]), term: 2, preVote });
+      node.handleMessage(offer("8@2", { term: 2 }), 1);
+      act(node, 1);
+      node.handleTimeout(1000);
+      act(node, 1000);
+      const { term, role } = node;
+      expect(role).toBe(preVote ? "pre-candidate" : "candidate");
+      node.handleSnapshotInstalled(at("8@2"), configOf(["b", "c"], ["a"]), 1001);
+      for (const from of ["b", "c"]) {
+        node.handleMessage({ type: "pre-vote-reply", from, term, requestTerm: term, granted: true }, 1002);
+        node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, 1002);
+      }
+      expect(node).toMatchObject({ role: "follower", term });
+      // One who still has a vote goes on.
+      const voter = restarted({ log: logOf("1-2@1", "0@0", [{ index: 1, config: ABC }]), term: 2, preVote });
+      voter.handleMessage(offer("8@2", { term: 2 }), 1);
+      act(voter, 1);
+      voter.handleTimeout(1000);
+      act(voter, 1000);
+      voter.handleSnapshotInstalled(at("8@2"), ABC, 1001);
+      expect(voter.role).toBe(role);
+    },
+  );
+
   it("does not ask to write entries that the installed snapshot covers", () => {
     const node = restarted({ log: logOf("1-2@1"), term: 3 });
     node.handleMessage(offer("8@2", { term: 3 }), 1);

@@ -25,7 +25,12 @@ export function onInstallSnapshot(state: NodeState, message: InstallSnapshot, no
 }
 
 /** The state machine holds a snapshot now, durably, and so does the log store, whose log begins after it. */
-export function snapshotInstalled(state: NodeState, position: LogPosition, config: ClusterConfig): void {
+export function snapshotInstalled(
+  state: NodeState,
+  position: LogPosition,
+  config: ClusterConfig,
+  now: number,
+): void {
   if (position.index <= state.log.base.index) return; // An old one: the log began later already.
   if (position.index <= state.commit) checkAgainstCommitted(state, position);
   // Figure 13, step 6: if the log holds the snapshot's last entry, what follows it stays.
@@ -34,6 +39,9 @@ export function snapshotInstalled(state: NodeState, position: LogPosition, confi
   state.commitTo(position.index);
   state.coverLog(position.index);
   state.ackOwed = true;
+  // It stood for election as a voter of the configuration before, and has no vote in this one.
+  const stands = state.role === "pre-candidate" || state.role === "candidate";
+  if (stands && !state.isEligible) state.becomeFollower(state.term, null, now);
 }
 
 /** A snapshot of this node's own state was taken: the log need not keep the entries up to `index`. */
