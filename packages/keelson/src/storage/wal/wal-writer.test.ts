@@ -430,9 +430,9 @@ describe("a segment that is not needed any more", () => {
 
   it("S11: is there until reads that began before are done, of however many segments", async () => {
     const bench = await longLog();
-    const reading = bench.store.read(1, 201, ALL);
+    const reading = Promise.all([1, 51, 101, 151].map((from) => bench.store.read(from, from + 50, ALL)));
     await bench.store.compact(baseAt(200, 1));
-    expect((await reading).map(toText)).toEqual(entries(1, 201, 1, 800).map(toText));
+    expect((await reading).flat().map(toText)).toEqual(entries(1, 201, 1, 800).map(toText));
     await bench.store.close();
     expect(bench.disk.paths()).toHaveLength(1);
   });
@@ -469,7 +469,7 @@ describe("a log that is closed while it is read", () => {
     const { operations } = again;
     expect(operations.at(-1)).not.toMatchObject({ type: "open" });
     const count = operations.length;
-    expect(await reading).toHaveLength(200);
+    expect(await reading).not.toEqual([]);
     expect(operations).toHaveLength(count);
   });
 
@@ -485,6 +485,18 @@ describe("a log that is closed while it is read", () => {
 });
 
 describe("a read from the disk", () => {
+  it("D11: goes to few segments, however much is asked for, and gives the first entries of it", async () => {
+    const bench = await Bench.open();
+    for (let index = 1; index < 200; index += 4) await bench.append(...entries(index, index + 4, 1, 800));
+    await bench.store.close();
+    const again = await Bench.open(4096, bench.disk);
+    again.operations.length = 0;
+    const read = await again.store.read(1, 201, ALL);
+    expect(read.map(toText)).toEqual(entries(1, 65, 1, 800).map(toText));
+    expect(again.operations.filter(({ type }) => type === "read")).toHaveLength(16);
+    await again.store.close();
+  });
+
   it("is one for entries that stand near each other, wherever in the segment", async () => {
     const bench = await Bench.open(MIB);
     for (let index = 1; index <= 5; index++) await bench.append(record(index, 60_000));

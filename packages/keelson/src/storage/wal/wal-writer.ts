@@ -30,6 +30,12 @@ export const WRITE_BYTES_MAX = 512 * 1024 * 1024;
 /** The buffer in which batches are put together is kept up to this size. */
 const STAGING_BYTES_KEPT = 1024 * 1024;
 
+/**
+ * The places that one read goes to, each with an operation of the disk or two: a read that takes long looks like a disk
+ * that hangs. Who asked for more asks again.
+ */
+const READ_PARTS_MAX = 16;
+
 /** Entries with more than this between them on disk (overwritten ones, say) are read by separate reads. */
 const READ_GAP_BYTES_MAX = 64 * 1024;
 
@@ -209,6 +215,8 @@ export class WalWriter {
     // Both parts are chosen now: whatever is written or truncated while the disk works, this is the
     // log as it was when it was asked for, and nothing on disk is ever overwritten.
     const stored = this.#planReads(from, Math.min(end, this.#recentFirst));
+    const count = stored.reduce((sum, { offsets }) => sum + offsets.length, 0);
+    if (from + count < this.#recentFirst) end = from + count;
     const recent = this.#recent.slice(
       Math.max(0, from - this.#recentFirst),
       Math.max(0, end - this.#recentFirst),
@@ -414,6 +422,7 @@ export class WalWriter {
   }
 
   /** What to read of the stored entries `[from, to)`: as few and large reads as possible. */
+  /** Where these entries are, or the first of them if they are in too many places. */
   #planReads(from: LogIndex, to: LogIndex): ReadPart[] {
     const { index, segments } = this.#state;
     const parts: ReadPart[] = [];
@@ -424,8 +433,8 @@ export class WalWriter {
       if (part?.segment.sequence === segment && gap <= READ_GAP_BYTES_MAX) {
         part.offsets.push(offset);
         part.end = offset + length;
-      } else
-        parts.push({ segment: segments.get(segment), first: at, offsets: [offset], end: offset + length });
+      } else if (parts.length >= READ_PARTS_MAX) break;
+      else parts.push({ segment: segments.get(segment), first: at, offsets: [offset], end: offset + length });
     }
     return parts;
   }

@@ -27,4 +27,5 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 7258,
     why: "a learner that had not known it went on standing for election when its snapshot said so",
   },
+  { seed: 5028, why: "one read of a log in hundreds of segments took as long as a disk that hangs" },
 ];
