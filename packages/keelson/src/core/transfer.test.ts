@@ -26,12 +26,15 @@ describe("a transfer of leadership", () => {
   it.each([
     ["b", "c"],
     ["c", "b"],
-  ])("to nobody in particular goes to the voter with most of the log: not to %s, which lacks some", (cut, to) => {
-    const group = CoreGroup.started(THREE);
-    group.isolate(cut);
-    group.write("a", "x");
-    expect(transfer(group, null)).toEqual({ to });
-  });
+  ])(
+    "to nobody in particular goes to the voter with most of the log: not to %s, which lacks some",
+    (cut, to) => {
+      const group = CoreGroup.started(THREE);
+      group.isolate(cut);
+      group.write("a", "x");
+      expect(transfer(group, null)).toEqual({ to });
+    },
+  );
 
   it("to nobody in particular goes to the first by name of those who have all", () => {
     expect(transfer(CoreGroup.started(FIVE), null)).toEqual({ to: "b" });
