@@ -8,6 +8,7 @@ import type { Message } from "../../core/message.ts";
 import type { LogIndex, LogPosition, NodeId } from "../../core/position.ts";
 import type { LogBase, LogWrite, StoredLog } from "../../storage/log-store.ts";
 import { fact } from "./violation.ts";
+import { hasVote, isAlone, isQuorum, showConfig } from "./votes.ts";
 
 /** One entry as the checker keeps it: the chain tells the whole log up to it, payloads included. */
 interface Entry {
@@ -670,29 +671,6 @@ export class ClusterChecker {
 /** Up to here the store was given what the node goes by; one that stopped may have left its last turn at that. */
 function settledTo({ role, durableIndex = Infinity }: NodeStatus): number {
   return role === "stopped" ? durableIndex : Infinity;
-}
-
-/** Counted here, and not by the code that is checked. In a joint configuration both majorities are needed (§6). */
-function isQuorum({ voters, outgoingVoters }: ClusterConfig, isOne: (id: NodeId) => boolean): boolean {
-  return [voters, outgoingVoters].every(
-    (group) => group.length === 0 || group.filter(isOne).length * 2 > group.length,
-  );
-}
-
-/** Nobody else has a vote. */
-function isAlone({ voters, outgoingVoters }: ClusterConfig, id: NodeId): boolean {
-  return [...voters, ...outgoingVoters].every((voter) => voter === id);
-}
-
-function hasVote(config: ClusterConfig | undefined, id: NodeId): boolean {
-  return config !== undefined && [config.voters, config.outgoingVoters].some((group) => group.includes(id));
-}
-
-function showConfig(config: ClusterConfig | undefined): string {
-  if (config === undefined) return "no configuration";
-  const { voters, outgoingVoters, learners } = config;
-  const parts = [outgoingVoters, voters].filter((group) => group.length > 0).map((group) => group.join(" "));
-  return `{${parts.join(" -> ")}${learners.length === 0 ? "" : `, learners ${learners.join(" ")}`}}`;
 }
 
 function show({ term, votedFor }: HardState): string {
