@@ -18,7 +18,7 @@ import {
 
 import type { Chance } from "../lib/chance.ts";
 import { joined } from "./mutate.ts";
-import { expectThat, shown, type Target, type Verdict } from "./target.ts";
+import { decoded, expectThat, shown, type Target } from "./target.ts";
 
 type Message = Exclude<MessageFrame["message"], ServiceMessage>;
 
@@ -349,14 +349,4 @@ function validMembership(chance: Chance): Uint8Array {
   const removed = ["gone", "gone-2", "z9"].slice(0, chance.between(0, 4));
   const membership = { config: { voters, outgoingVoters, learners }, members };
   return encodeMembership(removed.length === 0 ? membership : { ...membership, removed });
-}
-
-function decoded(decode: () => void): Verdict {
-  try {
-    decode();
-    return "taken";
-  } catch (error) {
-    if (error instanceof DecodeError) return "refused";
-    throw error;
-  }
 }

@@ -1,4 +1,3 @@
-import { DecodeError } from "keelson";
 import {
   decodeCloseSession,
   decodeOpenSession,
@@ -25,7 +24,7 @@ import {
 } from "../../packages/keelson/src/runtime/session-records.ts";
 import type { Chance } from "../lib/chance.ts";
 import { joined } from "./mutate.ts";
-import { expectThat, type Target, type Verdict } from "./target.ts";
+import { decoded, expectThat, type Target } from "./target.ts";
 
 const NUMBERS = [1, 2, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER] as const;
 
@@ -105,15 +104,5 @@ function recordAgain(name: string, value: Uint8Array): Uint8Array {
     case "answer":
       expectThat(answerName(parsed.id, parsed.sequence) === name, `${name} is called otherwise`);
       return encodeAnswer(decodeAnswer(value));
-  }
-}
-
-function decoded(decode: () => void): Verdict {
-  try {
-    decode();
-    return "taken";
-  } catch (error) {
-    if (error instanceof DecodeError) return "refused";
-    throw error;
   }
 }

@@ -1,3 +1,5 @@
+import { DecodeError } from "keelson";
+
 import type { Chance } from "../lib/chance.ts";
 
 /** What became of an input: `taken` as something valid, or `refused` in the documented way. */
@@ -24,6 +26,17 @@ export class Finding extends Error {
 
 export function expectThat(condition: boolean, what: string): asserts condition {
   if (!condition) throw new Finding(what);
+}
+
+/** For decoders: `DecodeError` is how they refuse. */
+export function decoded(decode: () => void): Verdict {
+  try {
+    decode();
+    return "taken";
+  } catch (error) {
+    if (error instanceof DecodeError) return "refused";
+    throw error;
+  }
 }
 
 /** Equal as values, in the form in which they are shown too. */
