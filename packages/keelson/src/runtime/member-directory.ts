@@ -81,9 +81,9 @@ export class MemberDirectory {
   refusalOf({ id, storeId }: PeerInfo): string | null {
     const membership = this.#memberships.current?.membership;
     if (membership === undefined) return null;
-    // Also of one that is about to be removed: until that is committed, it may turn out to be a member still.
     // What is not written down yet, or not here, is known at least since the peer was met.
     const met = membership.members.has(id) ? this.#peers.diskOf(id) : null;
+    // Also of one that is about to be removed: until that is committed, it may turn out to be a member still.
     const disk = this.#memberships.lastDataOf(id)?.disk ?? met;
     if (disk !== null && disk !== storeId) {
       return (

@@ -72,8 +72,9 @@ export interface LogStore {
   append(write: LogWrite): Promise<void>;
 
   /**
-   * Records of the entries from `from` on, up to but not including `to`, stopping early at `bytesMax`
-   * (always at least one entry). Rejects if `from` is at or below the base or `to` past the end.
+   * Records of the entries from `from` on, up to but not including `to`, stopping early at `bytesMax`, or before
+   * that where the rest would take long (always at least one entry): whoever wants more asks again. Rejects if
+   * `from` is at or below the base or `to` past the end.
    * Records are checked against their checksums; a damaged one rejects with `CorruptLogError`.
    */
   read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]>;

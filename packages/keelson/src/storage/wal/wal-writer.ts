@@ -421,8 +421,10 @@ export class WalWriter {
     );
   }
 
-  /** What to read of the stored entries `[from, to)`: as few and large reads as possible. */
-  /** Where these entries are, or the first of them if they are in too many places. */
+  /**
+   * What to read of the stored entries `[from, to)`: as few and large reads as possible. Of the first of them, if all
+   * would be too many.
+   */
   #planReads(from: LogIndex, to: LogIndex): ReadPart[] {
     const { index, segments } = this.#state;
     const parts: ReadPart[] = [];

@@ -53,6 +53,7 @@ const HEAL_TIMEOUTS = 40;
 /** By then a leader that hears no majority has noticed, and its timers have come. */
 const ALONE_MS_MAX = 500;
 
+/** How long a node waits after a snapshot that failed before it tries again. */
 const SNAPSHOT_REST_MS = 10_000;
 
 /** Turns in one instant: more, and the cluster is busy with itself for ever, and time never goes on. */
