@@ -261,17 +261,10 @@ function goalOf({
   switch (command) {
     case "add": {
       const [id = "", address = ""] = words;
-      if (learner) {
-        return {
-          objection: (members) => objectionToAdding(id, address, learner, members),
-          request: post({ learners: { [id]: address } }),
-          isReached: (members) => isAt(members, words) && all(members, [id], "learner"),
-        };
-      }
       return {
         objection: (members) => objectionToAdding(id, address, learner, members),
-        request: post({ add: { [id]: address } }),
-        isReached: (members) => isAt(members, words) && all(members, [id], "voter"),
+        request: post({ [learner ? "learners" : "add"]: { [id]: address } }),
+        isReached: (members) => isAt(members, words) && all(members, [id], learner ? "learner" : "voter"),
       };
     }
     case "remove": {
