@@ -229,6 +229,14 @@ export const BREAKS: readonly Break[] = [
     bounds: { start: "deposed-leader", terms: 3, proposals: 0, snapshots: 1 },
   },
   {
+    name: "snapshot-drops-rest",
+    title: "The log after a snapshot is dropped, though it goes on from it (§7, Figure 13)",
+    file: "snapshot.ts",
+    from: "else if (!state.log.contains(position)) state.replaceLog(position, config);",
+    to: "else state.replaceLog(position, config);",
+    bounds: { start: "late-offer", terms: 3, proposals: 0, writes: 1 },
+  },
+  {
     name: "snapshot-commit-forgotten",
     title: "A node that installs a snapshot does not know that what it covers is committed",
     file: "snapshot.ts",

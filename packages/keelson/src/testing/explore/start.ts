@@ -1,4 +1,4 @@
-import type { NodeId } from "../../core/index.ts";
+import type { ClusterConfig, NodeId } from "../../core/index.ts";
 import type { Bounds } from "./bounds.ts";
 import { configsOf, nameOf } from "./bounds.ts";
 import { NO_PAST, type Ghost } from "./ghost.ts";
@@ -29,11 +29,40 @@ interface Outline {
   readonly letters: readonly Letter[];
 }
 
+const THREE: ClusterConfig = { voters: ["n1", "n2", "n3"], outgoingVoters: [], learners: [] };
+
 /**
  * Moments that a group of three can come to and that lie too deep to be found anew each time:
  * what happens from there on is explored as from the beginning.
  */
 const OUTLINES: Readonly<Record<string, Outline>> = {
+  // n1, leading term 2, forgot both entries, which it committed with n2, and offered n3 a snapshot of them.
+  "late-offer": {
+    disks: [
+      { term: 2, votedFor: "n1", terms: [1, 2] },
+      { term: 2, votedFor: "n1", terms: [1, 2] },
+      { term: 2, votedFor: null, terms: [1] },
+    ],
+    committed: 2,
+    leaders: [null, null, "n1"],
+    letters: [
+      {
+        to: "n3",
+        message: {
+          type: "install-snapshot",
+          from: "n1",
+          term: 2,
+          last: { term: 2, index: 2 },
+          config: THREE,
+          round: 0,
+        },
+        entries: [
+          { term: 1, payload: payloadOf(THREE) },
+          { term: 2, payload: BLANK },
+        ],
+      },
+    ],
+  },
   // A leader of term 2 wrote what nobody got; a leader of term 3 committed another entry with n1.
   "deposed-leader": {
     disks: [
