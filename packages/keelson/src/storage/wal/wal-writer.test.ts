@@ -494,6 +494,11 @@ describe("a read from the disk", () => {
     const read = await again.store.read(1, 201, ALL);
     expect(read.map(toText)).toEqual(entries(1, 65, 1, 800).map(toText));
     expect(again.operations.filter(({ type }) => type === "read")).toHaveLength(16);
+    // What is not on disk yet does not follow on what was left out.
+    const appended = again.append(...entries(201, 205, 1, 800));
+    const more = await again.store.read(1, 205, ALL);
+    expect(more.map(toText)).toEqual(read.map(toText));
+    await appended;
     await again.store.close();
   });
 
