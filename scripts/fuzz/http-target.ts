@@ -188,7 +188,14 @@ class LoneNode implements KvNode {
       },
       config: { voters: ["n1"], outgoingVoters: [], learners: [] },
       members: [{ ...self, voter: true, data: null, lag: 0, match: this.#index, active: true }],
-      ...{ pendingEntries: 0, pendingBytes: 0, pendingReads: 0, sessions: { open: 0, bytes: 0, timeMs: 0 } },
+      ...{
+        pendingEntries: 0,
+        pendingBytes: 0,
+        pendingReads: 0,
+        forwardedCalls: 0,
+        forwardedBytes: 0,
+        sessions: { open: 0, bytes: 0, timeMs: 0 },
+      },
       snapshots: null,
       counters: { ...counters, messagesSent: 0, messagesDropped: 0, messagesReceived: 0 },
     };

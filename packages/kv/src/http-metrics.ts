@@ -37,6 +37,10 @@ export class HttpMetrics {
       ],
       [gauge("pending_bytes", "Bytes of those entries"), (metrics) => metrics.pendingBytes],
       [gauge("pending_reads", "Reads that wait"), (metrics) => metrics.pendingReads],
+      [
+        gauge("forwarded_calls", "Calls passed on to the leader and not answered"),
+        (metrics) => metrics.forwardedCalls,
+      ],
     ];
     this.#counters = [
       [counter("elections_total", "Elections that the node began"), ({ counters }) => counters.elections],

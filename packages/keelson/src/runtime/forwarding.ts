@@ -23,6 +23,7 @@ import {
 import { causeOf, describeCancellation, type Call, type CallOptions, type Cancellation } from "./call.ts";
 import type { Calls } from "./calls.ts";
 import { toError } from "./failure.ts";
+import type { RaftMetrics } from "./metrics.ts";
 import type { RaftLimits, RaftTimings } from "./options.ts";
 
 /** The longest wait that a request can tell of, in milliseconds. */
@@ -95,9 +96,8 @@ export class Forwarding {
     this.#parts = parts;
   }
 
-  /** Calls on their way. */
-  get size(): number {
-    return this.#calls.size;
+  get metrics(): Pick<RaftMetrics, "forwardedCalls" | "forwardedBytes"> {
+    return { forwardedCalls: this.#calls.size, forwardedBytes: this.#bytes };
   }
 
   /** Asks the leader, whoever and wherever it is, once it is known. */

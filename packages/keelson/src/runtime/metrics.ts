@@ -28,6 +28,9 @@ export interface RaftMetrics {
   readonly pendingEntries: number;
   readonly pendingBytes: number;
   readonly pendingReads: number;
+  /** Calls that were passed on to the leader, or wait for there to be one, and the bytes of their commands. */
+  readonly forwardedCalls: number;
+  readonly forwardedBytes: number;
   /** The sessions that are open as of the applied entry: the same on every node that has applied as much. */
   readonly sessions: SessionMetrics;
   /** null: the node was opened without `snapshots`. */

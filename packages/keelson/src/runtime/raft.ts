@@ -468,6 +468,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       pendingEntries: this.#writes.entries,
       pendingBytes: this.#writes.bytes,
       pendingReads: this.#reads.size,
+      ...this.#forwarding.metrics,
       sessions: this.#sessions.metrics,
       snapshots: this.#snapshots?.metrics ?? null,
       counters: {

@@ -118,6 +118,8 @@ export class FakeNode implements KvNode {
       ],
       pendingEntries: 0,
       pendingBytes: 0,
+      forwardedCalls: 0,
+      forwardedBytes: 0,
       pendingReads: 0,
       sessions: { open: 0, bytes: 0, timeMs: 0 },
       snapshots: null,
