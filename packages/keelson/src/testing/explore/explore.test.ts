@@ -152,7 +152,7 @@ describe("a known bug put back into the core", () => {
   let output = "";
 
   beforeAll(() => {
-    const args = ["--conditions=source", SCRIPT, "--breaks", "--states", "100000"];
+    const args = ["--conditions=source", SCRIPT, "--breaks", "--states", "300000"];
     output = execFileSync(process.execPath, args, { encoding: "utf8" });
   }, EXHAUSTIVE_MS);
 
