@@ -18,6 +18,8 @@ export type ChangeKind =
   | "exchange"
   /** The leader of two leaves, and dies over it when nobody else has heard yet that it may go; in between, one comes. */
   | "retire"
+  /** The leader of two leaves everything to the other, and hears nothing in time from when it says so; in between, one comes. */
+  | "bequeath"
   /** A member moves. */
   | "move"
   /** A new voter at an address where nobody is. */

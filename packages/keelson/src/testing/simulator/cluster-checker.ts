@@ -70,6 +70,8 @@ export interface NodeStatus {
   }[];
   readonly pendingEntries: number;
   readonly pendingBytes: number;
+  /** Bytes of what was passed on; absent: the node passes nothing on. */
+  readonly forwardedBytes?: number;
   /** The first entry in the log, and the last that a snapshot covers; absent: a snapshot may have been damaged. */
   readonly firstIndex?: number;
   readonly snapshots?: { readonly newest: { readonly index: number } | null } | null | undefined;
@@ -503,6 +505,12 @@ export class ClusterChecker {
       "BOUND",
       () =>
         `${id} has ${String(status.pendingEntries)} proposals of ${String(status.pendingBytes)} bytes under way`,
+    );
+    const { forwardedBytes = 0 } = status;
+    fact(
+      forwardedBytes >= 0 && forwardedBytes <= pendingBytesMax,
+      "BOUND",
+      () => `${id} has passed on ${String(forwardedBytes)} bytes`,
     );
     const led = role === "leader" && view.leaderTerm === term;
     if (role !== "leader") view.aloneSince = null;

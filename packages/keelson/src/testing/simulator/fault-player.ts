@@ -6,7 +6,7 @@ import type { Chance } from "./chance.ts";
 import type { DiskErrorKind, Fault, FaultType, Plan } from "./plan.ts";
 import type { SimClients } from "./sim-clients.ts";
 import type { SimOperator } from "./sim-operator.ts";
-import type { SimProcess } from "./sim-process.ts";
+import { isOfSnapshots, type SimProcess } from "./sim-process.ts";
 
 export interface FaultPlayerParts {
   readonly plan: Plan;
@@ -43,8 +43,7 @@ const READ_BACK_MS = 30;
 /** What a leader has to write while its disk hangs. */
 const STALLED_WRITES = 2;
 
-/** How long one waits for somebody to fetch a snapshot, and how often one looks. */
-const SPOIL_PATIENCE_MS = 1_000;
+/** How often one looks whether somebody fetches a snapshot. */
 const SPOIL_STEP_MS = 20;
 
 const LONELY_DISK_DELAY_MS = 100;
@@ -63,6 +62,7 @@ export class FaultPlayer {
   /** Whom everything reaches later than others. */
   readonly #slowTo = new Map<string, number>();
   #lateCopies = NO_COPIES;
+  #stragglers = NO_COPIES;
   #healed = false;
 
   constructor(parts: FaultPlayerParts) {
@@ -78,7 +78,9 @@ export class FaultPlayer {
       const delays = chance.happens(duplicate) ? [delay(), delay()] : [delay()];
       const { share, byMs } = this.#lateCopies;
       if (share > 0 && chance.happens(share)) delays.push(delay() + chance.between(0, byMs));
-      return delays;
+      const { share: lateShare, byMs: lateByMs } = this.#stragglers;
+      if (lateShare === 0) return delays;
+      return delays.map((ms) => (chance.happens(lateShare) ? ms + chance.between(0, lateByMs) : ms));
     };
   }
 
@@ -109,6 +111,7 @@ export class FaultPlayer {
     this.#extraDelayMs = 0;
     this.#slowTo.clear();
     this.#lateCopies = NO_COPIES;
+    this.#stragglers = NO_COPIES;
     this.#applyLinks();
     this.#parts.clients.quiet = false;
     this.#parts.clients.shunned = null;
@@ -162,6 +165,14 @@ export class FaultPlayer {
           };
         });
         break;
+      case "stragglers":
+        this.#while(fault.ms, () => {
+          this.#stragglers = fault;
+          return () => {
+            this.#stragglers = NO_COPIES;
+          };
+        });
+        break;
       case "strand-leader":
         this.#strandLeader(fault);
         break;
@@ -190,6 +201,9 @@ export class FaultPlayer {
         break;
       case "transfer":
         this.#parts.operator.transfer();
+        break;
+      case "deaf-handover":
+        this.#handOverDeaf(fault.ms);
         break;
       default:
         this.#playOn(this.#process(fault.node), fault);
@@ -225,8 +239,14 @@ export class FaultPlayer {
       case "snapshot":
         this.#parts.operator.snapshot(process);
         break;
+      case "crash-at-snapshot":
+        process.onSnapshotFile = () => {
+          process.onSnapshotFile = null;
+          this.#crashAtCall(process, fault.calls, fault.ms);
+        };
+        break;
       case "spoil-snapshot":
-        if (this.#mayDamage(process)) this.#spoilSnapshot(process, SPOIL_PATIENCE_MS);
+        if (this.#mayDamage(process)) this.#spoilSnapshot(process, fault);
         break;
       case "snapshot-disk-error":
         process.diskFaults.next = snapshotDiskError(fault.error, this.#parts.chance.pick(SHORT_WRITES));
@@ -465,6 +485,35 @@ export class FaultPlayer {
     });
   }
 
+  /** It speaks, and what the others say reaches it when they follow another one. */
+  #handOverDeaf(ms: number): void {
+    const { processes, operator } = this.#parts;
+    const leader = processes.find(({ raft }) => raft?.metrics().role === "leader");
+    if (leader === undefined) return;
+    leader.onHandover = () => {
+      leader.onHandover = null;
+      this.deafen(leader, ms);
+    };
+    operator.transfer();
+  }
+
+  /** For so long it hears nothing in time; and only who does not know better asks it, again and again. */
+  deafen(process: SimProcess, ms: number): void {
+    const { clients } = this.#parts;
+    clients.shunned = process;
+    const stopReading = clients.readAgainAndAgain(process, 0);
+    this.#while(ms, () => {
+      this.#slowTo.set(process.id, ms);
+      this.#applyLinks();
+      return () => {
+        this.#slowTo.delete(process.id);
+        this.#applyLinks();
+        clients.shunned = null;
+        stopReading();
+      };
+    });
+  }
+
   /** It hears everybody, and is heard; only its own disk says nothing. */
   #stallLeader(ms: number): void {
     const { processes, clients } = this.#parts;
@@ -493,16 +542,17 @@ export class FaultPlayer {
    * Best while somebody fetches it: whoever gets it finds out, and so does the process itself, if it starts anew and
    * trusts it no more. Nobody does for long: then it is spoilt all the same.
    */
-  #spoilSnapshot(process: SimProcess, patienceMs: number): void {
+  #spoilSnapshot(process: SimProcess, fault: Extract<Fault, { type: "spoil-snapshot" }>): void {
+    const { patienceMs, crashShare } = fault;
     const sending = process.raft?.metrics().snapshots?.sending ?? [];
     if (sending.length === 0 && patienceMs > 0) {
       this.#after(SPOIL_STEP_MS, () => {
-        this.#spoilSnapshot(process, patienceMs - SPOIL_STEP_MS);
+        this.#spoilSnapshot(process, { ...fault, patienceMs: patienceMs - SPOIL_STEP_MS });
       });
       return;
     }
     this.#damageOneOf(process, process.disk.paths().filter(isOfSnapshots));
-    if (this.#parts.chance.happens(0.3)) this.#crash(process, RESTART_MS / 4, false);
+    if (this.#parts.chance.happens(crashShare)) this.#crash(process, RESTART_MS / 4, false);
   }
 
   #damageOneOf(process: SimProcess, paths: readonly string[]): void {
@@ -603,6 +653,8 @@ function linksOf(
 function calm(process: SimProcess): void {
   process.onVote = null;
   process.onLeaving = null;
+  process.onHandover = null;
+  process.onSnapshotFile = null;
   process.diskFaults.next = null;
   process.diskFaults.shortTransfers = false;
   process.diskMood.delayMs = 0;
@@ -625,10 +677,6 @@ function snapshotDiskError(
   shortBytes: number,
 ): (operation: FileOperation) => FileFault | null {
   return ({ type, path }) => (isOfSnapshots(path) ? faultFor(error, type, shortBytes) : null);
-}
-
-function isOfSnapshots(path: string): boolean {
-  return path.includes(".snapshots/");
 }
 
 function faultFor(error: DiskErrorKind, type: FileOperation["type"], shortBytes: number): FileFault | null {

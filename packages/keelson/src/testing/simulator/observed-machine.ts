@@ -74,10 +74,14 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   }
 
   async apply(command: unknown, at: LogPosition): Promise<unknown> {
-    if (this.#mood.delayMs > 0) await this.#wait(this.#mood.delayMs);
+    const { delayMs } = this.#mood;
+    if (delayMs > 0) await this.#wait(delayMs / 2);
     this.#failIfMoody();
     this.#observer.applying(command, at);
-    return this.#inner.apply(command, at);
+    const result = await this.#inner.apply(command, at);
+    // It has taken effect, and nobody knows of it yet.
+    if (delayMs > 0) await this.#wait(delayMs / 2);
+    return result;
   }
 
   flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {

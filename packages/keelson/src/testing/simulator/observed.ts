@@ -179,11 +179,13 @@ export interface TransportObserver {
 }
 
 /**
- * A network that keeps a copy of the last acknowledgement from each node, and delivers it when it can do most harm: when
- * the same node leads again, in a later term, and knows nothing of the others yet.
+ * A network that keeps a copy of the last acknowledgement from each node, and of the last call that it passed on, and
+ * delivers them when they can do most harm: when the same node leads again, in a later term, and knows nothing of the
+ * others yet.
  */
 export class Echoes {
-  readonly #kept = new Map<NodeId, { readonly parcel: Parcel; readonly term: number }>();
+  /** By type and sender. */
+  readonly #kept = new Map<string, { readonly parcel: Parcel; readonly term: number }>();
   /** The term that this node leads; null: it does not. */
   readonly #leads: () => number | null;
 
@@ -195,10 +197,11 @@ export class Echoes {
   before(parcel: Parcel): Parcel[] {
     const term = this.#leads();
     const due = [...this.#kept].filter(([, kept]) => term !== null && kept.term < term);
-    for (const [from] of due) this.#kept.delete(from);
+    for (const [key] of due) this.#kept.delete(key);
     const { message } = parcel;
-    if (message.type === "append-entries-reply" && message.outcome.accepted) {
-      this.#kept.set(message.from, { parcel, term: message.term });
+    const isAcknowledgement = message.type === "append-entries-reply" && message.outcome.accepted;
+    if (isAcknowledgement || message.type === "forward-request") {
+      this.#kept.set(`${message.type} ${message.from}`, { parcel, term: message.term });
     }
     return due.map(([, kept]) => kept.parcel);
   }

@@ -1,6 +1,7 @@
 import { withAimedFaults, type AimedFault } from "./aimed-faults.ts";
 import { Chance } from "./chance.ts";
 import { withChurn, withWeakReads, type ChurnFault } from "./churn.ts";
+import { withStage, type StageFault } from "./stages.ts";
 import {
   PLAIN_USAGE,
   withFoundingAgain,
@@ -9,6 +10,7 @@ import {
   type Usage,
   type VarietyFault,
 } from "./variety.ts";
+import { CALL_TIMEOUT_MS, CALLS_MAX } from "./workload.ts";
 
 /** Something bad that happens at a time. Whatever lasts is over by itself after `ms`, or when the run heals. */
 export type Fault = { readonly at: number } & (
@@ -82,6 +84,7 @@ export type Fault = { readonly at: number } & (
   | AimedFault
   | ChurnFault
   | VarietyFault
+  | StageFault
 );
 
 /** What tells faults apart. */
@@ -204,12 +207,6 @@ const SECTOR_BYTES = 512;
 /** So long that the limit on each call to the disk comes first. */
 const STORAGE_STALL_MS = 1_600;
 
-/** A caller has time, mostly. */
-export const CALL_TIMEOUT_MS = 2_000;
-
-/** Calls in one run, about: more find little more, and cost the time of other runs. */
-const CALLS_MAX = 400;
-
 const DISK_ERRORS: readonly DiskErrorKind[] = [
   "io-error",
   "no-space",
@@ -223,6 +220,10 @@ const DISK_ERRORS: readonly DiskErrorKind[] = [
  * often (swarm testing: a fault that is always there hides what happens only in its absence).
  */
 export function planOf(seed: number): Plan {
+  return withStage(mixedPlanOf(seed));
+}
+
+function mixedPlanOf(seed: number): Plan {
   const strict = strictPlanOf(seed);
   const echoes = strict.transport === "datagrams" && new Chance(seed ^ 0xec_40).happens(0.5);
   const plan = withSnapshots(withWeakReads({ ...strict, echoes }, isCalm(strict)));

@@ -19,6 +19,8 @@ export interface OperatorParts {
   readonly checker: ClusterChecker;
   readonly clients: SimClients;
   readonly crash: (process: SimProcess) => void;
+  /** For a while it hears nothing of the others in time, and is asked all the same. */
+  readonly deafen: (process: SimProcess, ms: number) => void;
   /** For a while they hear nothing of the others, nor these of them. */
   readonly cutOff: (ids: readonly NodeId[], ms: number) => void;
   /** The members that the cluster began with. */
@@ -263,7 +265,8 @@ export class SimOperator {
       }
       case "exchange":
         return this.#exchangeOrder(membership, known);
-      case "retire": {
+      case "retire":
+      case "bequeath": {
         const leader = this.#leader();
         const isPair = voters.length === 2 && leader !== null && voters.includes(leader.id);
         if (!isPair) return this.#order("add", membership, { add: this.#newcomers(membership, 1) });
@@ -373,6 +376,7 @@ export class SimOperator {
         if (attempt === 0 && crashLeaderAfterMs !== null) this.#crashSoon(leader, crashLeaderAfterMs);
         if (attempt === 0 && order.how === "exchange") this.#cutOff(order.change.remove ?? []);
         if (attempt === 0 && order.how === "retire") this.#dieOnLeaving(leader);
+        if (attempt === 0 && order.how === "bequeath") this.#goDeafOnLeaving(leader);
         const asking = (): Promise<void> => ask(leader, order, timeoutMs);
         const { outcome, why } = await clients.attempt(op, leader, false, asking, timeoutMs);
         if (outcome === "done") {
@@ -403,6 +407,14 @@ export class SimOperator {
       }
       leader.onLeaving = null;
       if (!this.#stopped && leader.isUp) this.#parts.crash(leader);
+    };
+  }
+
+  /** What takes its vote away is on its way to the other, whose answer it does not hear while its lease lasts (L5). */
+  #goDeafOnLeaving(leader: SimProcess): void {
+    leader.onLeaving = () => {
+      leader.onLeaving = null;
+      if (!this.#stopped && leader.isUp) this.#parts.deafen(leader, this.#parts.plan.electionTimeoutMs.max);
     };
   }
 

@@ -72,6 +72,10 @@ export class SimProcess {
   onVote: (() => void) | null = null;
   /** Called when an entry is written that takes its vote away, and when that is durable. */
   onLeaving: ((isDurable: boolean) => void) | null = null;
+  /** Called when it tells another node to take over from it. */
+  onHandover: (() => void) | null = null;
+  /** Called when the file of a snapshot is about to be complete here: one that was taken, or came. */
+  onSnapshotFile: (() => void) | null = null;
   readonly clockMood: ClockMood;
   readonly machineMood: MachineMood = { delayMs: 0, fails: false };
   readonly #host: ProcessHost;
@@ -392,6 +396,7 @@ export class SimProcess {
             () => `${this.id} lost its disk, and ${to} has a ${message.type} of it as of a member`,
           );
           lease.sending(to, message);
+          if (message.type === "timeout-now") this.onHandover?.();
         });
         this.#host.sending(this.id, to, parcel);
       },
@@ -463,6 +468,7 @@ export class SimProcess {
   }
 
   #faultFor(operation: FileOperation): FileFault | null {
+    if (operation.type === "rename" && isOfSnapshots(operation.path)) this.onSnapshotFile?.();
     const fault = this.diskFaults.next?.(operation) ?? null;
     if (fault !== null) {
       this.diskFaults.next = null;
@@ -482,6 +488,11 @@ export class SimProcess {
       this.#host.report(error);
     }
   }
+}
+
+/** Whether a file is one of a node's snapshots. */
+export function isOfSnapshots(path: string): boolean {
+  return path.includes(".snapshots/");
 }
 
 function policyOf({

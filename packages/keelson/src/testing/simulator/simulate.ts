@@ -11,13 +11,14 @@ import { Chance } from "./chance.ts";
 import { ClusterChecker } from "./cluster-checker.ts";
 import { FaultPlayer } from "./fault-player.ts";
 import type { Gate } from "./gate.ts";
-import { CALL_TIMEOUT_MS, isCalm, type FaultType, type Plan } from "./plan.ts";
+import { isCalm, type FaultType, type Plan } from "./plan.ts";
 import { SimClients, type ClientFigures, type Outcome } from "./sim-clients.ts";
 import { SimOperator } from "./sim-operator.ts";
 import { SimProcess } from "./sim-process.ts";
 import { simStoreSubject } from "./sim-store.ts";
 import type { AnySubject, MakeSubject } from "./subject.ts";
 import { fact, Violation } from "./violation.ts";
+import { CALL_TIMEOUT_MS } from "./workload.ts";
 
 /** What became of a run. */
 export interface RunResult {
@@ -52,6 +53,9 @@ const HEAL_TIMEOUTS = 40;
 
 /** By then a leader that hears no majority has noticed, and its timers have come. */
 const ALONE_MS_MAX = 500;
+
+/** Leadership that was handed to one, and went to another, so often in a row is no accident. */
+const STRAYS_MAX = 3;
 
 /** How long a node waits after a snapshot that failed before it tries again. */
 const SNAPSHOT_REST_MS = 10_000;
@@ -167,6 +171,9 @@ class Run {
       clients: this.#clients,
       crash: (process) => {
         this.#faults.crash(process);
+      },
+      deafen: (process, ms) => {
+        this.#faults.deafen(process, ms);
       },
       cutOff: (ids, ms) => {
         this.#faults.cutOff(ids, ms);
@@ -348,21 +355,29 @@ class Run {
     );
   }
 
-  /** Where leadership was moved about, it must be possible to move it now (E17). */
+  /** Where leadership was moved about, it must be possible to move it now, and to whom one likes (E17). */
   async #lastTransfer(): Promise<void> {
     const { faults, checkQuorum } = this.#plan;
     if (!faults.some(({ type }) => type === "transfer") || this.#alive().length < 2) return;
     let isMoved = false;
     let asking = false;
+    let strays = 0;
     const ask = async (leader: SimProcess): Promise<void> => {
       asking = true;
+      const { raft } = leader;
+      const voters = raft?.metrics().config.voters ?? [];
+      const to = this.#alive().find(({ id }) => id !== leader.id && voters.includes(id))?.id;
       try {
         // However little time the run's callers have: one that gives up does not hear that it was done.
-        await leader.raft?.transferLeadership(undefined, { timeoutMs: this.#patienceMs });
-        isMoved = true;
+        const next = await raft?.transferLeadership(to, { timeoutMs: this.#patienceMs });
+        // An election may be lost by chance; but not again and again where nobody else has a reason to stand.
+        strays += next === to ? 0 : 1;
+        isMoved = next === to;
+        if (strays === STRAYS_MAX)
+          this.#report(new Violation("LIVE", `${String(to)} never gets what is handed to it`));
       } catch (error) {
         // With nobody to take it, it stays.
-        isMoved = leader.raft?.metrics().config.voters.length === 1;
+        isMoved = voters.length === 1;
         this.#event(`${leader.id} leads on: ${String(error)}`);
       }
       // A refusal comes at once, and would come again at the same instant for ever.
@@ -635,7 +650,9 @@ function fetchMs({ ballastBytes, fetchBytesPerSecond }: NonNullable<Plan["snapsh
 /** Nothing is under way at this node. */
 function isIdle({ raft }: SimProcess): boolean {
   const metrics = raft?.metrics();
-  return metrics?.pendingEntries === 0 && metrics.pendingBytes === 0 && metrics.pendingReads === 0;
+  if (metrics === undefined) return false;
+  const { pendingEntries, pendingBytes, pendingReads, forwardedCalls, forwardedBytes } = metrics;
+  return pendingEntries + pendingBytes + pendingReads + forwardedCalls + forwardedBytes === 0;
 }
 
 /** Who listens to this node knows how it is. */

@@ -3,8 +3,14 @@ import type { DiskErrorKind, Fault, Plan } from "./plan.ts";
 
 /** What befalls snapshots, and a node whose owner does not remember what was done. */
 export type VarietyFault =
-  /** A bit of a file of its snapshots turns over, under a process that may go on. */
-  | { readonly type: "spoil-snapshot"; readonly node: number }
+  /** A bit of a file of its snapshots turns over, under a process that may go on, or starts anew. */
+  | {
+      readonly type: "spoil-snapshot";
+      readonly node: number;
+      /** How long somebody is waited for who fetches it. */
+      readonly patienceMs: number;
+      readonly crashShare: number;
+    }
   /** The next operation of this kind on a file of its snapshots fails. */
   | { readonly type: "snapshot-disk-error"; readonly node: number; readonly error: DiskErrorKind }
   /** Somebody creates the cluster once more: with the members that it began with, or with others. */
@@ -73,6 +79,9 @@ const TRANSFER_TYPES: readonly TransferType[] = [
   "snapshot-disk-error",
 ];
 
+/** How long one waits for somebody to fetch a snapshot before it is spoilt all the same. */
+const SPOIL_PATIENCE_MS = 1_000;
+
 const SNAPSHOT_DISK_ERRORS: readonly DiskErrorKind[] = [
   "io-error",
   "no-space",
@@ -128,7 +137,8 @@ function transferFaultOf(
     case "lossy":
       return { type, at, link: null, drop: 0.3, duplicate: 0.2, ms };
     case "spoil-snapshot":
-      return damageable.length === 0 ? null : { type, at, node: chance.pick(damageable) };
+      if (damageable.length === 0) return null;
+      return { type, at, node: chance.pick(damageable), patienceMs: SPOIL_PATIENCE_MS, crashShare: 0.3 };
     case "snapshot-disk-error":
       return { type, at, node, error: chance.pick(SNAPSHOT_DISK_ERRORS) };
   }
