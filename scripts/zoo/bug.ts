@@ -1,3 +1,4 @@
+import type { Bounds } from "../../packages/keelson/src/testing/explore/index.ts";
 import type { SourceChange } from "../lib/patched-modules.ts";
 import type { Store } from "../sim/stores.ts";
 
@@ -13,8 +14,10 @@ export interface Bug extends SourceChange {
   readonly also?: readonly SourceChange[];
   /** What the simulated cluster replicates; default: the simulation's own store. */
   readonly store?: Store;
-  /** What looks for it; default: the simulator. */
-  readonly finder?: "transport suite" | "log store suite";
+  /** What looks for it; default: the simulator. The exploration is for those that take too many coincidences. */
+  readonly finder?: "transport suite" | "log store suite" | "exploration";
+  /** Where the exploration looks. */
+  readonly bounds?: Partial<Bounds>;
 }
 
 export function changesOf({ file, from, to, also = [] }: Bug): readonly SourceChange[] {

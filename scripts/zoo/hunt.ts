@@ -1,5 +1,6 @@
 import path from "node:path";
 
+import type * as exploration from "../../packages/keelson/src/testing/explore/index.ts";
 import type * as simulator from "../../packages/keelson/src/testing/simulator/index.ts";
 import { patchOnLoad } from "../lib/patched-modules.ts";
 import type { Bug } from "./bug.ts";
@@ -12,6 +13,9 @@ export const SOURCE = path.join(import.meta.dirname, "../../packages/keelson/src
 
 /** Trials begin so far apart that no seed is used twice. */
 const SEEDS_BETWEEN_TRIALS = 10_000;
+
+/** Of one exploration. */
+const STATES_MAX = 3_000_000;
 
 export interface HuntOptions {
   readonly seedsMax: number;
@@ -29,6 +33,7 @@ export interface Trial {
 /** Puts the bug into modules of their own, and looks for it until it is found, once for each trial. For a thread of its own. */
 export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | null)[]> {
   patchOnLoad(SOURCE, "patch", [patchOf(bug)]);
+  if (bug.finder === "exploration") return [await explore(bug)];
   if (bug.finder !== undefined) return [await huntBySuite(bug.code, bug.finder)];
   const { planOf, simulate } = (await import(
     `${path.join(SOURCE, "testing/simulator/index.ts")}?patch=${bug.code}`
@@ -68,7 +73,18 @@ async function healthyRun({ store = "sim" }: Bug): Promise<(seed: number) => Pro
   return async (seed) => (await simulate(planOf(seed), { subject })).violation === null;
 }
 
-async function huntBySuite(code: string, finder: NonNullable<Bug["finder"]>): Promise<Trial | null> {
+async function explore({ code, bounds }: Bug): Promise<Trial | null> {
+  const { Explorer, SMALL } = (await import(
+    `${path.join(SOURCE, "testing/explore/index.ts")}?patch=${code}`
+  )) as typeof exploration;
+  const { found } = new Explorer({ ...SMALL, ...bounds }, STATES_MAX).run();
+  return found === null ? null : { seeds: 1, seed: 0, by: "exploration", text: found.sentence };
+}
+
+async function huntBySuite(
+  code: string,
+  finder: "transport suite" | "log store suite",
+): Promise<Trial | null> {
   const { transportSuite, logStoreSuite } = (await import(
     `${path.join(import.meta.dirname, "suites.ts")}?patch=${code}`
   )) as typeof suites;

@@ -141,6 +141,13 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     to: "const leaseMs = (electionTimeoutMs.max * (1 - clockDriftMax)) / (1 + clockDriftMax);",
   },
   {
+    code: "L5b",
+    title: "The only heir of a leader does not wait for the end of its lease",
+    file: "core/state.ts",
+    from: "if (this.isSoleVoter) return Math.max(now, this.leaderHeardAt + min);",
+    to: "if (this.isSoleVoter) return now;",
+  },
+  {
     code: "L6",
     title: "A lease goes on while leadership is handed over",
     file: "core/reads.ts",

@@ -1,3 +1,4 @@
+import { BREAKS } from "../../packages/keelson/src/testing/explore/index.ts";
 import type { Bug } from "./bug.ts";
 
 /**
@@ -37,9 +38,7 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
   {
     code: "S1b",
     title: "The log after a snapshot is dropped, though it goes on from it",
-    file: "core/snapshot.ts",
-    from: "else if (!state.log.contains(position)) state.replaceLog(position, config);",
-    to: "else state.replaceLog(position, config);",
+    ...explored("snapshot-drops-rest"),
   },
   {
     code: "S4",
@@ -75,6 +74,13 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     file: "runtime/opening-snapshots.ts",
     from: "if (newest === null || newest.position.index < stored.base.index) throw missing(parts);",
     to: "if (newest === null || newest.position.index < stored.base.index) {\n    void missing;\n    return { stored, state: { ...stored.base } };\n  }",
+    also: [
+      {
+        file: "runtime/opening-snapshots.ts",
+        from: "return { stored, state: await restored(parts, newest) };",
+        to: "return { stored, state: await restored(parts, newest).catch(() => ({ ...stored.base })) };",
+      },
+    ],
   },
   {
     code: "S17",
@@ -161,3 +167,11 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     to: "this.#isOpen = false;",
   },
 ];
+
+/** One of the bugs that the exploration knows. */
+function explored(name: string): Pick<Bug, "file" | "from" | "to" | "finder" | "bounds"> {
+  const known = BREAKS.find((one) => one.name === name);
+  if (known === undefined) throw new Error(`the exploration knows no bug ${name}`);
+  const { file, from, to, bounds = {} } = known;
+  return { file: `core/${file}`, from, to, finder: "exploration", bounds };
+}
