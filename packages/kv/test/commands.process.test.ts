@@ -71,6 +71,10 @@ describe("keelson", () => {
         ["demo", "--raft-port", "x"],
         'keelson: --raft-port "x" is not a port from 1 to 65533\nSee: keelson demo --help\n',
       ],
+      [
+        ["recover", "data", "--address", "10.0.0.1"],
+        'keelson: --address "10.0.0.1" is not HOST:PORT, such as 10.0.0.1:7001\nSee: keelson recover --help\n',
+      ],
     ] as const) {
       const { code, stdout, stderr } = await run(args);
       expect([code, stdout, stderr]).toEqual([2, "", text]);
