@@ -20,6 +20,14 @@ function firstPlan(fits: (plan: Plan) => boolean): Plan {
   }
 }
 
+/** The plan of the first seed that has such a fault. */
+function firstWith(fits: (fault: Fault) => boolean): Plan {
+  for (let seed = 1; ; seed++) {
+    const plan = planOf(seed);
+    if (plan.faults.some(fits)) return plan;
+  }
+}
+
 describe("a simulation", () => {
   it.each(["tcp", "datagrams"] as const)(
     "does the same things at the same times again, over %s",
@@ -67,6 +75,41 @@ describe("a simulation", () => {
     const ends = trace.slice(asked).filter((line) => / is (dead|up)$|the members are/.test(line));
     expect(ends[0]).toContain(`${String(leaver)} is dead`);
     expect(ends[1]).toContain(`${String(leaver)} is up`);
+  });
+
+  it("L6: asks a leader that handed over and does not hear who leads now, and gets no old answer", async () => {
+    const plan = firstWith(({ type }) => type === "deaf-handover");
+    const { violation, trace } = await simulate(plan, { fullTrace: true });
+    expect(violation).toBeNull();
+    const toldAt = trace.findIndex((line) => line.includes('"type":"timeout-now"'));
+    const [, old, heir] = / (n\d) to (n\d) /.exec(trace[toldAt] ?? "") ?? [];
+    const ledAt = trace.findIndex((line) =>
+      line.includes(` ${String(heir)} to ${String(old)} {"type":"append-entries"`),
+    );
+    expect(ledAt).toBeGreaterThan(toldAt);
+    expect(
+      trace.slice(ledAt).some((line) => line.includes("stubborn 1 r") && line.endsWith(` at ${String(old)}`)),
+    ).toBe(true);
+  });
+
+  it("L5: asks a leader that leaves everything to one heir, and gets no old answer", async () => {
+    const plan = firstWith((fault) => fault.type === "change" && fault.how === "bequeath");
+    const { violation, trace } = await simulate(plan, { fullTrace: true });
+    expect(violation).toBeNull();
+    const left = trace.findIndex((line) => line.includes("wants to bequeath"));
+    const [, old] = /"remove":\["(n\d)"\]/.exec(trace[left] ?? "") ?? [];
+    expect(
+      trace.slice(left).some((line) => line.includes("stubborn 1 r") && line.endsWith(` at ${String(old)}`)),
+    ).toBe(true);
+  });
+
+  it("S4: lets a process die at a call to its disk, soon after the file of a snapshot was complete", async () => {
+    const plan = firstWith(({ type }) => type === "crash-at-snapshot");
+    const faults = plan.faults.filter(({ type }) => type === "crash-at-snapshot" || type === "snapshot");
+    const { violation, trace } = await simulate({ ...plan, faults }, { fullTrace: true });
+    expect(violation).toBeNull();
+    const faulty = trace.slice(0, trace.findIndex((line) => line.endsWith(" heal")));
+    expect(faulty.some((line) => line.endsWith(" is dead"))).toBe(true);
   });
 
   it.each(KEPT_SEEDS)("holds where it once did not: $why", async ({ seed }) => {
