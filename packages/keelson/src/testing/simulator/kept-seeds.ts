@@ -27,5 +27,9 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 7258,
     why: "a learner that had not known it went on standing for election when its snapshot said so",
   },
+  {
+    seed: 7139,
+    why: "a state machine went on in a process that was dead, and kept what nobody had seen it do",
+  },
   { seed: 5028, why: "one read of a log in hundreds of segments took as long as a disk that hangs" },
 ];

@@ -19,6 +19,8 @@ export interface MachineObserver {
   /** It holds the effects up to this entry. */
   opened(applied: LogPosition): void;
   applying(command: unknown, at: LogPosition): void;
+  /** Its process is gone: what it keeps elsewhere than in memory must stay as it was then. */
+  isDead(): boolean;
 }
 
 /** A state machine with moods, watched from outside; its own code runs as it is. */
@@ -50,6 +52,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     if (inner.snapshot === undefined || inner.restore === undefined) return;
     this.snapshot = () => this.#slowly(inner.snapshot?.() ?? nothing());
     this.restore = async (state, at, sessions) => {
+      if (this.#observer.isDead()) return never();
       this.#failIfMoody();
       await inner.restore?.(state, at, sessions);
       this.#observer.opened(at);
@@ -76,6 +79,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   async apply(command: unknown, at: LogPosition): Promise<unknown> {
     const { delayMs } = this.#mood;
     if (delayMs > 0) await this.#wait(delayMs / 2);
+    if (this.#observer.isDead()) return never();
     this.#failIfMoody();
     this.#observer.applying(command, at);
     const result = await this.#inner.apply(command, at);
@@ -85,6 +89,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   }
 
   flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
+    if (this.#observer.isDead()) return never();
     this.#failIfMoody();
     return this.#inner.flush?.(applied, sessions);
   }
@@ -104,6 +109,10 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
       this.#environment.setTimer(ms, resolve);
     });
   }
+}
+
+function never(): Promise<never> {
+  return new Promise(() => undefined);
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {

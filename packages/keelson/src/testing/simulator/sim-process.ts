@@ -307,6 +307,7 @@ export class SimProcess {
     this.#environment = environment;
     const machine = subject.machine({ id: this.id, environment });
     const observedMachine = new ObservedMachine(machine, this.machineMood, environment, {
+      isDead: () => gate.isDead(),
       opened: ({ index }) => {
         if (!gate.isDead()) checker.restored(this.id, index);
       },

@@ -108,7 +108,10 @@ describe("a simulation", () => {
     const faults = plan.faults.filter(({ type }) => type === "crash-at-snapshot" || type === "snapshot");
     const { violation, trace } = await simulate({ ...plan, faults }, { fullTrace: true });
     expect(violation).toBeNull();
-    const faulty = trace.slice(0, trace.findIndex((line) => line.endsWith(" heal")));
+    const faulty = trace.slice(
+      0,
+      trace.findIndex((line) => line.endsWith(" heal")),
+    );
     expect(faulty.some((line) => line.endsWith(" is dead"))).toBe(true);
   });
 
