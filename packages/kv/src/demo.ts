@@ -1,3 +1,4 @@
+import { nodeEnvironment } from "keelson";
 import { demoNodes, type DemoNode, type NodeExit, type NodeStatus } from "./demo-node.ts";
 import type { DemoOptions } from "./demo-options.ts";
 import { StartError } from "./usage.ts";
@@ -27,6 +28,7 @@ export async function demo(options: DemoOptions): Promise<number> {
   const signal = stopRequested(() => {
     cluster.kill();
   });
+  await makeDirectory(options.data);
   try {
     await Promise.race([cluster.start(options.data), signal]);
     await cluster.watchUntil(signal);
@@ -34,6 +36,15 @@ export async function demo(options: DemoOptions): Promise<number> {
     await cluster.stop();
   }
   return 0;
+}
+
+async function makeDirectory(data: string): Promise<void> {
+  try {
+    await nodeEnvironment().files.makeDirectory(data);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new StartError(`cannot use ${data} for data: ${reason}`, { cause: error });
+  }
 }
 
 /** Resolves at the first signal; calls `onInsisted` at the second. */

@@ -1,5 +1,5 @@
 import { createServer } from "node:net";
-import { renameSync, writeFileSync } from "node:fs";
+import { existsSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { listen } from "../src/listen.ts";
@@ -119,10 +119,19 @@ describe("keelson serve", () => {
     const directory = temporaryDirectory();
     const file = path.join(directory, "file");
     writeFileSync(file, "");
-    const { code, stderr } = await run([...(await flags({ data: file })), "--log-level", "silent"]);
-    expect([code, stderr.trim().split("\n").length], stderr).toEqual([1, 1]);
-    expect(stderr).toMatch(/^keelson: /);
-    expect(stderr).toContain(file);
+    // Linux has a file system in which nobody makes a directory.
+    const data = existsSync("/proc/self") ? [file, "/proc/keelson"] : [file];
+    for (const place of data) {
+      for (const args of [
+        [...(await flags({ data: place })), "--log-level", "silent"],
+        ["demo", "--data", place],
+      ]) {
+        const { code, stderr } = await run(args);
+        expect([code, stderr.trim().split("\n").length], stderr).toEqual([1, 1]);
+        expect(stderr).toMatch(/^keelson: /);
+        expect(stderr).toContain(place);
+      }
+    }
   });
 
   it("ends with 1 if another process has the data directory", async () => {

@@ -100,6 +100,17 @@ describe("Node's files", () => {
     await expect(files.list(path.join(directory, "none"))).rejects.toMatchObject({ code: "ENOENT" });
   });
 
+  it.runIf(fs.existsSync("/proc/self"))("are not made for ever where there can be none", async () => {
+    await expect(files.makeDirectory("/proc/keelson/deep")).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  it("take the place of nothing that is no directory", async () => {
+    const file = path.join(directory, "f");
+    await (await files.open(file, "create")).close();
+    await expect(files.makeDirectory(file)).rejects.toMatchObject({ code: "EEXIST" });
+    await expect(files.makeDirectory(path.join(file, "deep"))).rejects.toMatchObject({ code: "ENOTDIR" });
+  });
+
   it("can be listed, renamed over another, and removed", async () => {
     const at = (name: string): string => path.join(directory, "deep", "er", name);
     await files.makeDirectory(path.join(directory, "deep", "er"));

@@ -112,7 +112,7 @@ class NodeFile implements FileHandle {
  */
 async function makeDirectory(directory: string): Promise<void> {
   const absolute = path.resolve(directory);
-  await fs.promises.mkdir(absolute, { recursive: true });
+  await makeMissing(absolute);
   let child = absolute;
   for (let parent = path.dirname(child); parent !== child; child = parent, parent = path.dirname(child)) {
     try {
@@ -122,6 +122,27 @@ async function makeDirectory(directory: string): Promise<void> {
       if (!isAnyOf(error, ["EACCES", "EPERM", "EROFS", "EINVAL"])) throw error;
       return;
     }
+  }
+}
+
+/** One after another: in a file system that takes none, such as /proc, `recursive` would try for ever. */
+async function makeMissing(directory: string): Promise<void> {
+  try {
+    await makeOne(directory);
+  } catch (error) {
+    const parent = path.dirname(directory);
+    if (!isAnyOf(error, ["ENOENT"]) || parent === directory) throw error;
+    await makeMissing(parent);
+    await makeOne(directory);
+  }
+}
+
+async function makeOne(directory: string): Promise<void> {
+  try {
+    await fs.promises.mkdir(directory);
+  } catch (error) {
+    const stats = await fs.promises.stat(directory).catch(() => null);
+    if (stats?.isDirectory() !== true) throw error;
   }
 }
 
