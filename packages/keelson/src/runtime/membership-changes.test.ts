@@ -172,6 +172,7 @@ describe("a change of membership", () => {
     ["a stranger", { remove: ["z"] }, "z is not a member"],
     ["one named twice", { remove: ["a"], demote: ["a"] }, "named twice"],
     ["a voter that is promoted", { promote: ["a"] }, "a voter already"],
+    ["a voter that is added at another address", { add: { a: "z:9" } }, "a voter already, at a:1"],
     ["an address of another", { addresses: { a: "b:1" } }, "the same address"],
     ["no address", { add: { d: "" } }, "the address of member d"],
   ])("is refused for %s", async (_name, change, reason) => {

@@ -27,7 +27,10 @@ const CAUGHT_UP_LAG_MAX = 1024;
 
 /** A change of who takes part. All of it happens in one step, or none of it does. */
 export interface MembershipChange {
-  /** New voters, id to address. Each is a learner first, and becomes a voter when it has caught up. */
+  /**
+   * New voters, id to address. Each is a learner first, and becomes a voter when it has caught up. One that is a voter
+   * at that address already is left as it is.
+   */
   readonly add?: Readonly<Record<NodeId, string>>;
   /** Members that are to leave, voters or learners, the leader too. */
   readonly remove?: readonly NodeId[];
@@ -327,6 +330,15 @@ function targetOf(
   }
   const back = Object.keys(add).find((id) => removed.includes(id));
   if (back !== undefined) throw reused(back);
+  for (const [id, address] of Object.entries(add)) {
+    const known = config.voters.includes(id) ? (members.get(id)?.address ?? address) : address;
+    if (known !== address) {
+      throw new InvalidOptionError(
+        `${id} is a voter already, at ${known}: give the new node another id; or, if ${id} itself is to be found ` +
+          `at ${address} now, name that in \`addresses\``,
+      );
+    }
+  }
   const isLearner = (id: NodeId): boolean => config.learners.includes(id);
   const noLearner = promote.find((id) => !isLearner(id) && !Object.hasOwn(added, id));
   if (noLearner !== undefined) throw new InvalidOptionError(`${noLearner} is a voter already`);
