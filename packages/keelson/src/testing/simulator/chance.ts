@@ -36,6 +36,12 @@ export class Chance {
     return item;
   }
 
+  /** All of them, in any order. */
+  shuffled<T>(items: readonly T[]): T[] {
+    const left = [...items];
+    return items.flatMap(() => left.splice(this.whole(0, left.length - 1), 1));
+  }
+
   /** Each item with this probability. */
   some<T>(items: readonly T[], probability: number): T[] {
     return items.filter(() => this.happens(probability));

@@ -240,7 +240,7 @@ function damageableIn(plan: Plan, chance: Chance): readonly number[] {
   const damaged = plan.faults.flatMap((fault) =>
     fault.type === "bit-flip" || fault.type === "lost-write" ? [fault.node] : [],
   );
-  return minorityOf(founders, [...new Set([...damaged, ...shuffled(chance, founders)])]);
+  return minorityOf(founders, [...new Set([...damaged, ...chance.shuffled(founders)])]);
 }
 
 function strictPlanOf(seed: number): Plan {
@@ -293,7 +293,7 @@ function withLaterFaults(plan: Plan, chance: Chance): Plan {
   const nodes = plan.clockRates.map((_, node) => node);
   const types = [chance.pick(LATER_FAULT_TYPES), chance.pick(LATER_FAULT_TYPES)];
   const flipped = plan.faults.flatMap((fault) => (fault.type === "bit-flip" ? [fault.node] : []));
-  const damageable = minorityOf(nodes, [...new Set([...flipped, ...shuffled(chance, nodes)])]);
+  const damageable = minorityOf(nodes, [...new Set([...flipped, ...chance.shuffled(nodes)])]);
   const faults = [...plan.faults];
   const everyMs = chance.pick([150, 500, 1_500]);
   for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) {
@@ -342,11 +342,6 @@ function laterFaultOf(
         ms: chance.between(100, 900),
       };
   }
-}
-
-function shuffled(chance: Chance, nodes: readonly number[]): number[] {
-  const left = [...nodes];
-  return nodes.flatMap(() => left.splice(chance.whole(0, left.length - 1), 1));
 }
 
 /** Damaged data that was acknowledged takes a node out for good: only a minority may have any. */

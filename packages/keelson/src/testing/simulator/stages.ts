@@ -252,7 +252,9 @@ function stagedFaults(type: StagedFault, at: number, chance: Chance, plan: Plan)
       return [{ type: "lonely-leader", at, disk: "well", ms: chance.between(100, 600) }];
     case "deafen": {
       // A leader among the others is heard and hears no majority, so it stops leading, and what it wrote is committed.
-      const side = shuffled(chance, plan.nodes).slice(0, Math.ceil(plan.nodes / 2));
+      const side = chance
+        .shuffled(plan.clockRates.map((_, other) => other))
+        .slice(0, Math.ceil(plan.nodes / 2));
       return [{ type: "partition", at, side, oneWay: true, ms: max * chance.between(2, 3.5) }];
     }
     case "slow-network":
@@ -290,11 +292,6 @@ function stagedFaults(type: StagedFault, at: number, chance: Chance, plan: Plan)
       return [{ type: "disk-error", at, node, error: "failed-sync", powerCutAfterMs }];
     }
   }
-}
-
-function shuffled(chance: Chance, nodes: number): number[] {
-  const left = Array.from({ length: nodes }, (_, node) => node);
-  return Array.from({ length: nodes }, () => left.splice(chance.whole(0, left.length - 1), 1)).flat();
 }
 
 function lossy(at: number, ms: number, drop: number, duplicate: number): Fault {
