@@ -2,15 +2,19 @@ import { ClassicLevel } from "classic-level";
 import { DatabaseOpenError, REBUILT, type Database } from "./database.ts";
 
 /**
- * Files of LevelDB that are open at a time; it takes no fewer. Each is 2 MiB and mapped into memory, so a snapshot, which
- * reads them all, would otherwise make a process look as large as its state.
+ * Files of LevelDB that are open at a time; it takes no fewer. Each is mapped into memory, so a snapshot, which reads
+ * them all, would otherwise make a process look as large as its state.
  */
 const OPEN_FILES_MAX = 74;
+
+/** Half of LevelDB's default: those that are open and mapped are 64 MiB at most. */
+const FILE_BYTES_MAX = 1024 * 1024;
 
 /** Opens the LevelDB in `directory`, and makes it if there is none. */
 export async function openDatabase(directory: string): Promise<Database> {
   const level = new ClassicLevel<Uint8Array, Uint8Array>(directory, {
     maxOpenFiles: OPEN_FILES_MAX,
+    maxFileSize: FILE_BYTES_MAX,
     keyEncoding: "view",
     valueEncoding: "view",
   });
