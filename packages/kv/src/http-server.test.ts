@@ -389,6 +389,7 @@ describe("what to know about the node", () => {
       "keelson_commit_index 2",
       "keelson_applied_index 2",
       "keelson_pending_entries 0",
+      "keelson_forwarded_calls 3",
       'keelson_member_lag_entries{member="n1"} 0',
       "keelson_messages_dropped_total 8",
       'keelson_http_requests_total{method="PUT",route="/kv/:key",status="200"} 1',

@@ -212,7 +212,10 @@ describe("a node that does not lead", () => {
     const { cluster, other } = await group({ limits: { commandBytesMax: 1000, pendingBytesMax: 1100 } });
     for (let at = 0; at < 5; at++) await cluster.finish(other.raft.write("x".repeat(900)));
     await cluster.finish(Promise.all([other.raft.write("y"), other.raft.write("z")]));
+    expect(other.raft.metrics()).toMatchObject({ forwardedCalls: 0, forwardedBytes: 0 });
     const two = [other.raft.write("x".repeat(900)), other.raft.write("x".repeat(900))];
+    expect(other.raft.metrics().forwardedCalls).toBe(1);
+    expect(other.raft.metrics().forwardedBytes).toBeGreaterThanOrEqual(900);
     const [first, second] = await cluster.finish(Promise.allSettled(two));
     expect(first?.status).toBe("fulfilled");
     expect(second).toMatchObject({ reason: { code: "OVERLOADED", outcome: "not-done" } });

@@ -118,7 +118,7 @@ export class FakeNode implements KvNode {
       ],
       pendingEntries: 0,
       pendingBytes: 0,
-      forwardedCalls: 0,
+      forwardedCalls: 3,
       forwardedBytes: 0,
       pendingReads: 0,
       sessions: { open: 0, bytes: 0, timeMs: 0 },

@@ -266,6 +266,9 @@ describe("the checker of a cluster", () => {
   it("holds nodes to their limits", () => {
     const checker = new ClusterChecker(LIMITS);
     expect(() => checker.step("a", { ...STATUS, pendingEntries: 4 }, 0)).toThrow("BOUND: a has 4 proposals");
+    for (const forwardedBytes of [101, -1]) {
+      expect(() => checker.step("a", { ...STATUS, forwardedBytes }, 0)).toThrow("BOUND: a has passed on");
+    }
   });
 });
 

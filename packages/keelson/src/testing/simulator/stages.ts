@@ -39,6 +39,7 @@ const LONG_TTL_MS = 60_000;
 
 /** The runs that are staged; the plans of all others stay what they were. */
 export function withStage(plan: Plan): Plan {
+  // A number with which none of the seeds kept before there were stages is staged: they go on doing their part.
   const chance = new Chance(plan.seed ^ 0x57_a601);
   let percent = chance.between(0, 100);
   for (const [share, stage] of STAGES) {
@@ -82,9 +83,7 @@ function relay(plan: Plan, chance: Chance): Plan {
     pendingEntriesMax: 65_536,
     pendingBytesMax: chance.pick([65_536, 2_100]),
     valueBytesMax: chance.pick([16, 200]),
-    clients: 5,
-    thinkMs: (5 * staged.faultyMs) / CALLS_MAX,
-    readShare: 0.1,
+    ...clients(5, 0.1, staged.faultyMs),
     sessions: hasSessions ? { clients: 5, ttlMs: LONG_TTL_MS } : null,
     usage: { ...PLAIN_USAGE, forward: true, librarySessions: chance.happens(0.3) },
     faults: inOrder(faults),
@@ -118,9 +117,7 @@ function snapshots(plan: Plan, chance: Chance): Plan {
       ballastBytes: chance.pick([0, 5_000, 20_000]),
       fetchBytesPerSecond: chance.pick([20_000, 60_000, Infinity]),
     },
-    clients: 5,
-    thinkMs: (5 * staged.faultyMs) / CALLS_MAX,
-    readShare: 0.1,
+    ...clients(5, 0.1, staged.faultyMs),
     sessions: chance.happens(0.5) ? { clients: 5, ttlMs: LONG_TTL_MS } : null,
     faults: inOrder(faults),
   };
@@ -142,9 +139,7 @@ function handover(plan: Plan, chance: Chance): Plan {
     checkQuorum: true,
     clockDriftMax: 0.05,
     keys: 1,
-    clients: 4,
-    thinkMs: (4 * staged.faultyMs) / CALLS_MAX,
-    readShare: 0.3,
+    ...clients(4, 0.3, staged.faultyMs),
     leaseShare: 1,
     staleShare: 0,
     faults,
@@ -165,11 +160,18 @@ function power(plan: Plan, chance: Chance): Plan {
     segmentBytes: 65_536,
     // Only a write of several sectors can be torn.
     valueBytesMax: 2_000,
-    clients: 5,
-    thinkMs: (5 * staged.faultyMs) / CALLS_MAX,
-    readShare: 0.1,
+    ...clients(5, 0.1, staged.faultyMs),
     faults: inOrder(faults),
   };
+}
+
+/** So many clients, who ask as often as they can without asking too much; of their calls, so many are reads. */
+function clients(
+  count: number,
+  readShare: number,
+  faultyMs: number,
+): Pick<Plan, "clients" | "thinkMs" | "readShare"> {
+  return { clients: count, thinkMs: (count * faultyMs) / CALLS_MAX, readShare };
 }
 
 /** So many members, and others that may come to be some, whose clocks are right. */
