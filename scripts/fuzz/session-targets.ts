@@ -21,7 +21,7 @@ import {
   parseName,
   sessionName,
   TIME_NAME,
-} from "../../packages/keelson/src/runtime/session-records.ts";
+} from "../../packages/keelson/src/runtime/sessions/session-records.ts";
 import type { Chance } from "../lib/chance.ts";
 import { joined } from "./mutate.ts";
 import { decoded, expectThat, type Target } from "./target.ts";

@@ -73,21 +73,21 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
   {
     code: "M10",
     title: "The id of a removed member may be used again",
-    file: "runtime/membership-changes.ts",
+    file: "runtime/members/membership-changes.ts",
     from: "const removed = [...(current.removed ?? []), ...gone].slice(-REMOVED_MAX);",
     to: "const removed = gone.slice(gone.length);",
   },
   {
     code: "M11",
     title: "A member that lost its disk comes back as the member that it was",
-    file: "runtime/member-directory.ts",
+    file: "runtime/members/member-directory.ts",
     from: "if (disk !== null && disk !== storeId) {",
     to: 'if (disk !== null && storeId === "") {',
   },
   {
     code: "M15",
     title: "A new voter need not have caught up",
-    file: "runtime/membership-changes.ts",
+    file: "runtime/members/membership-changes.ts",
     from: "await this.#caughtUp(promoted, attempt);",
     to: "",
   },
@@ -219,7 +219,7 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     to: "return this.log.configAt(Math.max(this.#commit, this.log.base.index, 1)).config;",
     also: [
       {
-        file: "runtime/driver.ts",
+        file: "runtime/loop/driver.ts",
         from: "membership !== undefined && sameConfig(membership.config, config),",
         to: "membership !== undefined,",
       },

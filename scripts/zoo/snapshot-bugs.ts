@@ -19,17 +19,17 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     to: "else if (state.log.last.index < position.index) state.replaceLog(position, config);",
     also: [
       {
-        file: "runtime/driver.ts",
+        file: "runtime/loop/driver.ts",
         from: "const keepsLog = this.#core.durableIndex >= position.index && this.#core.log.contains(position);",
         to: "const keepsLog = this.#core.durableIndex >= position.index;",
       },
       {
-        file: "runtime/driver.ts",
+        file: "runtime/loop/driver.ts",
         from: 'assert(!keepsLog || log.contains(position), "what a snapshot covers is not cut off");',
         to: "",
       },
       {
-        file: "runtime/driver.ts",
+        file: "runtime/loop/driver.ts",
         from: "const goesOn = log.contains(position);",
         to: "const goesOn = log.last.index >= position.index;",
       },
@@ -43,40 +43,40 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
   {
     code: "S4",
     title: "A node that stopped while it installed a snapshot goes on with the log of before",
-    file: "runtime/opening-snapshots.ts",
+    file: "runtime/lifecycle/opening-snapshots.ts",
     from: "return finishInstalling(parts, newest);",
     to: "return { stored: parts.stored, state: await restored(parts, newest) };",
   },
   {
     code: "S4b",
     title: "The log is forgotten up to what is applied, and not up to what a snapshot covers",
-    file: "runtime/snapshots.ts",
+    file: "runtime/snapshots/snapshots.ts",
     from: "const covered = Math.min(newest.position.index, applier.applied.index);",
     to: "const covered = applier.applied.index;",
   },
   {
     code: "S5",
     title: "The state is taken when the snapshot's file is open, and not when its place in the log is",
-    file: "runtime/snapshots.ts",
+    file: "runtime/snapshots/snapshots.ts",
     from: "first = chunks.next();",
     to: "first = Promise.resolve({ done: false, value: new Uint8Array(0) });",
   },
   {
     code: "S5b",
     title: "A snapshot is begun in the middle of a batch",
-    file: "runtime/snapshots.ts",
+    file: "runtime/snapshots/snapshots.ts",
     from: "this.#parts.applier.between(() => {\n      begun.resolve(this.#taking?.result ?? this.#begin());\n    });",
     to: "begun.resolve(this.#taking?.result ?? this.#begin());",
   },
   {
     code: "S15",
     title: "A node whose snapshot is damaged goes on from where its log begins",
-    file: "runtime/opening-snapshots.ts",
+    file: "runtime/lifecycle/opening-snapshots.ts",
     from: "if (newest === null || newest.position.index < stored.base.index) throw missing(parts);",
     to: "if (newest === null || newest.position.index < stored.base.index) {\n    void missing;\n    return { stored, state: { ...stored.base } };\n  }",
     also: [
       {
-        file: "runtime/opening-snapshots.ts",
+        file: "runtime/lifecycle/opening-snapshots.ts",
         from: "return { stored, state: await restored(parts, newest) };",
         to: "return { stored, state: await restored(parts, newest).catch(() => ({ ...stored.base })) };",
       },
@@ -113,7 +113,7 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
   {
     code: "M5",
     title: "A snapshot holds the latest configuration, and not the one at its index",
-    file: "runtime/snapshots.ts",
+    file: "runtime/snapshots/snapshots.ts",
     from: "const membership = memberships.at(position.index);\n    assert(",
     to: "const membership = memberships.current;\n    assert(",
   },
@@ -132,7 +132,7 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     to: "    this.#terms = [];\n    this.#lastIndex = base.index;",
     also: [
       {
-        file: "runtime/driver.ts",
+        file: "runtime/loop/driver.ts",
         from: "membership !== undefined && sameConfig(membership.config, config),",
         to: "membership !== undefined,",
       },
@@ -141,14 +141,14 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
   {
     code: "K5b",
     title: "A snapshot does not hold the sessions",
-    file: "runtime/snapshots.ts",
+    file: "runtime/snapshots/snapshots.ts",
     from: "this.#write(header, sessions.encode(), chunks,",
     to: "this.#write(header, new Uint8Array(0), chunks,",
   },
   {
     code: "K5c",
     title: "A node that installs a snapshot goes on with the sessions that it had",
-    file: "runtime/snapshots.ts",
+    file: "runtime/snapshots/snapshots.ts",
     from: "      sessions.restore(records);\n",
     to: "",
   },

@@ -1,10 +1,10 @@
 /** Keelson: Raft for TypeScript. `Raft` is the way in. */
-export type { OpenedSession, OpenSessionOptions, WriteOptions } from "./proposals.ts";
+export type { OpenedSession, OpenSessionOptions, WriteOptions } from "./writes/proposals.ts";
 export { Raft } from "./raft.ts";
-export type { Consistency, ReadOptions, Staleness } from "./reading.ts";
-export type { CallOptions } from "./call.ts";
-export type { RaftChange } from "./changes.ts";
-export type { CommittedCommand } from "./committed.ts";
+export type { Consistency, ReadOptions, Staleness } from "./reads/reading.ts";
+export type { CallOptions } from "./calls/call.ts";
+export type { RaftChange } from "./streams/changes.ts";
+export type { CommittedCommand } from "./streams/committed.ts";
 export type {
   MemberMetrics,
   RaftCounters,
@@ -16,11 +16,11 @@ export type {
   SnapshotsMetrics,
 } from "./metrics.ts";
 export type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
-export type { MembershipChange } from "./membership-changes.ts";
-export type { Written } from "./pending-writes.ts";
-export { Session } from "./session.ts";
-export { countSessions, type SessionChanges, type SessionRecords } from "./session-records.ts";
-export { SESSION_LIMITS, type SessionLimits } from "./session-table.ts";
+export type { MembershipChange } from "./members/membership-changes.ts";
+export type { Written } from "./writes/pending-writes.ts";
+export { Session } from "./sessions/session.ts";
+export { countSessions, type SessionChanges, type SessionRecords } from "./sessions/session-records.ts";
+export { SESSION_LIMITS, type SessionLimits } from "./sessions/session-table.ts";
 export type { SessionCommandId } from "../codec/session-entry.ts";
 export { DEFAULT_LIMITS, DEFAULT_SNAPSHOT_POLICY, DEFAULT_TIMINGS } from "./settings.ts";
 export {

@@ -7,36 +7,41 @@ import type { Environment } from "../environment/environment.ts";
 import { nodeEnvironment } from "../environment/node.ts";
 import { ClosedError, InvalidOptionError, type LeaderHint, type Outcome, type RaftError } from "../errors.ts";
 import type { TransportHost } from "../transport/transport.ts";
-import { Applier, type Applied } from "./applier.ts";
-import type { CallOptions } from "./call.ts";
-import { Calls } from "./calls.ts";
-import { Changes, type RaftChange } from "./changes.ts";
-import { Committed, type CommittedCommand } from "./committed.ts";
-import { Deadlines } from "./deadlines.ts";
-import { Driver } from "./driver.ts";
+import { Applier, type Applied } from "./loop/applier.ts";
+import type { CallOptions } from "./calls/call.ts";
+import { Calls } from "./calls/calls.ts";
+import { Changes, type RaftChange } from "./streams/changes.ts";
+import { Committed, type CommittedCommand } from "./streams/committed.ts";
+import { Deadlines } from "./calls/deadlines.ts";
+import { Driver } from "./loop/driver.ts";
 import { asPromise, errorOf, reasonOf, type Failure } from "./failure.ts";
-import { ForwardedCalls } from "./forwarded-calls.ts";
-import { Forwarding } from "./forwarding.ts";
-import { Founding } from "./founding.ts";
-import { LeaderChores } from "./leader-chores.ts";
-import { MemberDirectory } from "./member-directory.ts";
-import type { MembershipAt } from "./membership.ts";
-import { MembershipChanges, type MembershipChange } from "./membership-changes.ts";
+import { ForwardedCalls } from "./writes/forwarded-calls.ts";
+import { Forwarding } from "./writes/forwarding.ts";
+import { Founding } from "./lifecycle/founding.ts";
+import { LeaderChores } from "./members/leader-chores.ts";
+import { MemberDirectory } from "./members/member-directory.ts";
+import type { MembershipAt } from "./members/membership.ts";
+import { MembershipChanges, type MembershipChange } from "./members/membership-changes.ts";
 import type { RaftMetrics, SnapshotMetrics } from "./metrics.ts";
-import { openParts, type Opened } from "./opening.ts";
+import { openParts, type Opened } from "./lifecycle/opening.ts";
 import type { RaftOptions } from "./options.ts";
-import { Pauses } from "./pauses.ts";
-import { Peers } from "./peers.ts";
-import { PendingReads } from "./pending-reads.ts";
-import { PendingWrites, type Written } from "./pending-writes.ts";
-import { Proposals, type OpenedSession, type OpenSessionOptions, type WriteOptions } from "./proposals.ts";
-import { openSession, type Session, type SessionHost } from "./session.ts";
-import { SessionSteps } from "./session-steps.ts";
-import { Reading, type ReadOptions, type Staleness } from "./reading.ts";
+import { Pauses } from "./calls/pauses.ts";
+import { Peers } from "./members/peers.ts";
+import { PendingReads } from "./reads/pending-reads.ts";
+import { PendingWrites, type Written } from "./writes/pending-writes.ts";
+import {
+  Proposals,
+  type OpenedSession,
+  type OpenSessionOptions,
+  type WriteOptions,
+} from "./writes/proposals.ts";
+import { openSession, type Session, type SessionHost } from "./sessions/session.ts";
+import { SessionSteps } from "./sessions/session-steps.ts";
+import { Reading, type ReadOptions, type Staleness } from "./reads/reading.ts";
 import { settingsOf, type Settings } from "./settings.ts";
-import { Transfers } from "./transfers.ts";
-import { Shutdown } from "./shutdown.ts";
-import { Snapshots } from "./snapshots.ts";
+import { Transfers } from "./members/transfers.ts";
+import { Shutdown } from "./lifecycle/shutdown.ts";
+import { Snapshots } from "./snapshots/snapshots.ts";
 
 /** What of the node was last told to the others who want to know. */
 interface Seen {

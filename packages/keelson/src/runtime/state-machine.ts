@@ -1,5 +1,5 @@
 import type { LogPosition } from "../core/position.ts";
-import type { SessionChanges, SessionRecords } from "./session-records.ts";
+import type { SessionChanges, SessionRecords } from "./sessions/session-records.ts";
 
 /** Between a command and its bytes. Encoding is done once, where the command is proposed. */
 export interface CommandCodec<Command> {

@@ -1,5 +1,5 @@
 import { ORIGIN, type LogPosition } from "../../core/position.ts";
-import type { SessionChanges } from "../session-records.ts";
+import type { SessionChanges } from "../sessions/session-records.ts";
 import {
   StateMachineFailure,
   type OpenedState,

@@ -1,6 +1,6 @@
 import type { LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import type { SessionChanges, SessionRecords } from "../../runtime/session-records.ts";
+import type { SessionChanges, SessionRecords } from "../../runtime/sessions/session-records.ts";
 import {
   StateMachineFailure,
   type OpenedState,

@@ -1,6 +1,6 @@
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import { DecodeError } from "../../errors.ts";
-import type { SessionChanges, SessionRecords } from "../../runtime/session-records.ts";
+import type { SessionChanges, SessionRecords } from "../../runtime/sessions/session-records.ts";
 import type { OpenedState, StateMachine, StateMachineCodec } from "../../runtime/state-machine.ts";
 import { keyValueModel, type KeyValueInput, type KeyValueOutput } from "../linearizability/index.ts";
 import type { Plan } from "./plan.ts";

@@ -1,0 +1,71 @@
+import { describe, expect, it } from "vitest";
+import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { Deadlines, type Expiring } from "./deadlines.ts";
+
+function watcher(): {
+  environment: ReturnType<typeof fakeEnvironment>;
+  expired: string[];
+  item: (name: string, afterMs: number) => Expiring;
+} {
+  const environment = fakeEnvironment();
+  const expired: string[] = [];
+  return {
+    environment,
+    expired,
+    item: (name, afterMs) => ({
+      deadline: environment.now() + afterMs,
+      expire: () => expired.push(name),
+    }),
+  };
+}
+
+describe("deadlines", () => {
+  it("come in order of time, a little late and never early, under one timer", async () => {
+    const { environment, expired, item } = watcher();
+    const deadlines = new Deadlines(environment);
+    for (const ms of [90, 10, 50, 1000, 11]) deadlines.add(item(String(ms), ms));
+    expect(environment.clock.pendingTimers).toBe(1);
+    await environment.clock.advance(9);
+    expect(expired).toEqual([]);
+    await environment.clock.advance(22);
+    expect(expired).toEqual(["10", "11"]);
+    await environment.clock.advance(80);
+    expect(expired).toEqual(["10", "11", "50", "90"]);
+    await environment.clock.advance(1000);
+    expect(expired.at(-1)).toBe("1000");
+    expect([deadlines.size, environment.clock.pendingTimers]).toEqual([0, 0]);
+  });
+
+  it("do not come when they were taken back, or when there is none", async () => {
+    const { environment, expired, item } = watcher();
+    const deadlines = new Deadlines(environment);
+    const taken = item("taken back", 50);
+    deadlines.add(taken);
+    deadlines.add(item("kept", 50));
+    deadlines.add(item("never", Infinity));
+    deadlines.delete(taken);
+    await environment.clock.advance(10_000);
+    expect(expired).toEqual(["kept"]);
+  });
+
+  it("may be added while others come", async () => {
+    const { environment, expired, item } = watcher();
+    const deadlines = new Deadlines(environment);
+    deadlines.add({
+      deadline: environment.now() + 10,
+      expire: () => {
+        deadlines.add(item("next", 30));
+      },
+    });
+    await environment.clock.advance(100);
+    expect(expired).toEqual(["next"]);
+  });
+
+  it("leave no timer when they are stopped", () => {
+    const { environment, item } = watcher();
+    const deadlines = new Deadlines(environment);
+    deadlines.add(item("x", 10));
+    deadlines.stop();
+    expect([deadlines.size, environment.clock.pendingTimers]).toEqual([0, 0]);
+  });
+});

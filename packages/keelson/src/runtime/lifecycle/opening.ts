@@ -1,0 +1,156 @@
+import { decodeMembership } from "../../codec/config.ts";
+import { decodeRecord, EntryKind } from "../../codec/record.ts";
+import { sameConfig } from "../../core/config.ts";
+import { RaftNode } from "../../core/node.ts";
+import type { LogPosition } from "../../core/position.ts";
+import type { Environment } from "../../environment/environment.ts";
+import { StorageFailedError, WrongIdentityError } from "../../errors.ts";
+import type { LogStore, StoredLog } from "../../storage/log-store.ts";
+import { isNamed } from "../../storage/cluster-id.ts";
+import type { OpenedSnapshots, SnapshotStore } from "../../storage/snapshots/snapshot-store.ts";
+import { Entries } from "../loop/entries.ts";
+import { EntryBuffer } from "../loop/entry-buffer.ts";
+import { MembershipHistory } from "../members/membership.ts";
+import { isIn, reconcile, termIn } from "./opening-snapshots.ts";
+import type { RaftOptions } from "../options.ts";
+import { sessionsOf } from "../sessions/session-steps.ts";
+import type { SessionTable } from "../sessions/session-table.ts";
+import type { Settings } from "../settings.ts";
+import { StorageWatch } from "../loop/storage-watch.ts";
+
+/** A node's parts, opened and checked against each other, before anything moves. */
+export interface Opened {
+  readonly stored: StoredLog;
+  readonly core: RaftNode;
+  readonly entries: Entries;
+  readonly memberships: MembershipHistory;
+  readonly watch: StorageWatch;
+  readonly applied: LogPosition;
+  readonly sessions: SessionTable;
+}
+
+/** Opens the log, then the state machine; on failure, what was opened is closed again. */
+export async function openParts<Command, Result>(
+  options: RaftOptions<Command, Result>,
+  settings: Settings,
+  environment: Environment,
+  onStuck: (what: string) => void,
+): Promise<Opened> {
+  const { log: store, stateMachine } = options;
+  // The log goes first: its lock and its identity show whether this is the right place at all.
+  // The name alone says nothing to the store: what is bound to it is the id of one cluster of that name.
+  const found = await store.open({ nodeId: settings.id, clusterId: null }, environment);
+  let stateMachineOpened = false;
+  try {
+    refuseForeign(found, settings);
+    const snapshots = await openSnapshots(options, environment);
+    const opened = await stateMachine.open();
+    stateMachineOpened = true;
+    const { stored, state } = await reconcile({
+      ...{ stored: found, state: opened, log: store, stateMachine, snapshots },
+      warn: (text, fields) => {
+        options.onLog?.("warn", text, { id: settings.id, ...fields });
+      },
+    });
+    checkApplied(state, stored);
+    const applied = { term: state.term, index: state.index };
+    const sessions = sessionsOf(state);
+    const memberships = await membershipsOf(stored, store);
+    const watch = new StorageWatch(environment, settings.timings.storageTimeoutMs, onStuck);
+    const buffer = new EntryBuffer(settings.limits.cacheBytesMax, stored.lastIndex + 1);
+    const entries = new Entries(buffer, store, watch);
+    const core = coreOf(stored, applied, entries, settings, environment);
+    return { stored, core, entries, memberships, watch, applied, sessions };
+  } catch (error) {
+    if (stateMachineOpened) await quietly(() => stateMachine.close?.());
+    await quietly(() => options.snapshots?.store.close());
+    await quietly(() => store.close());
+    throw error;
+  }
+}
+
+async function openSnapshots<Command, Result>(
+  { snapshots }: RaftOptions<Command, Result>,
+  environment: Environment,
+): Promise<{ store: SnapshotStore; found: OpenedSnapshots } | null> {
+  if (snapshots === undefined) return null;
+  return { store: snapshots.store, found: await snapshots.store.open(environment) };
+}
+
+function coreOf(
+  stored: StoredLog,
+  applied: LogPosition,
+  entries: Entries,
+  settings: Settings,
+  environment: Environment,
+): RaftNode {
+  const { timings, limits, preVote, checkQuorum, clockDriftMax } = settings;
+  return RaftNode.restart({
+    id: settings.id,
+    random: () => environment.random(),
+    electionTimeoutMs: { min: timings.electionTimeoutMinMs, max: timings.electionTimeoutMaxMs },
+    heartbeatMs: timings.heartbeatMs,
+    preVote,
+    checkQuorum,
+    clockDriftMax,
+    storageStallMs: timings.storageStallMs,
+    readsMax: limits.pendingReadsMax,
+    bytesBetween: (from, to) => entries.bytesBetween(from, to),
+    now: environment.now(),
+    hardState: stored.hardState,
+    log: stored,
+    // What was applied was committed, and stays so.
+    commit: applied.index,
+  });
+}
+
+function refuseForeign({ clusterId }: StoredLog, settings: Settings): void {
+  if (clusterId === null || isNamed(clusterId, settings.clusterId)) return;
+  throw new WrongIdentityError(
+    `the log belongs to cluster ${clusterId}, which was not created as "${String(settings.clusterId)}". ` +
+      "Start the node with a directory of its own cluster, or an empty one",
+  );
+}
+
+/** The state must be one that this log leads to: a state ahead of its log would skip or repeat entries. */
+function checkApplied(applied: LogPosition, stored: StoredLog): void {
+  const { index, term } = applied;
+  if (isIn(stored, applied)) return;
+  throw new WrongIdentityError(
+    `the state machine holds entry ${String(index)} of term ${String(term)}, which is not in the log (it ends at ` +
+      `entry ${String(stored.lastIndex)}): they do not belong together. Restore the directories of both from one ` +
+      "moment, or remove both and add this node to the cluster anew",
+  );
+}
+
+/** The addresses are in the configuration entries' payloads, so those few are read. */
+async function membershipsOf(stored: StoredLog, store: LogStore): Promise<MembershipHistory> {
+  const history = new MembershipHistory();
+  const { base, basePayload } = stored;
+  if (base.index > 0) history.add({ index: base.index, membership: decodeMembership(basePayload) });
+  for (const { index, config } of stored.configs) {
+    const [record] = await store.read(index, index + 1, Number.MAX_SAFE_INTEGER);
+    const entry = record === undefined ? undefined : decodeRecord(record);
+    if (entry?.index !== index || entry.term !== termIn(stored, index) || entry.kind !== EntryKind.config) {
+      throw new StorageFailedError(
+        `the log says that entry ${String(index)} is a configuration, and holds something else there`,
+        "not-done",
+      );
+    }
+    const membership = decodeMembership(entry.payload);
+    if (!sameConfig(membership.config, config)) {
+      throw new StorageFailedError(`the log holds two configurations at entry ${String(index)}`, "not-done");
+    }
+    history.add({ index, membership });
+  }
+  return history;
+}
+
+/** There is an error to report already, and it is not this one. */
+async function quietly(close: () => Promise<void> | void): Promise<void> {
+  try {
+    await close();
+  } catch {
+    // The first error says more.
+  }
+}

@@ -1,0 +1,89 @@
+import { describe, expect, it } from "vitest";
+import { encodeRecord, EntryKind, recordIndex, recordTerm } from "../../codec/record.ts";
+import { seededRandom } from "../../environment/fake-clock.ts";
+import { EntryBuffer } from "./entry-buffer.ts";
+
+function record(index: number, term = 1, bytes = 10): Uint8Array {
+  return encodeRecord(index, term, EntryKind.command, new Uint8Array(bytes));
+}
+
+describe("the entry buffer", () => {
+  it("keeps records that the store was not given, however many, and drops the oldest of the others", () => {
+    const buffer = new EntryBuffer(100, 1);
+    for (let index = 1; index <= 10; index++) buffer.append(record(index));
+    expect([buffer.first, buffer.next, buffer.bytes]).toEqual([1, 11, 380]);
+    buffer.handed(6);
+    expect([buffer.first, buffer.next]).toEqual([6, 11]);
+    buffer.handed(11);
+    expect([buffer.first, buffer.next, buffer.bytes]).toEqual([9, 11, 76]);
+    expect(buffer.slice(8, 10)).toBeNull();
+    expect(buffer.slice(9, 11)?.map((bytes) => recordIndex(bytes))).toEqual([9, 10]);
+  });
+
+  it("gives at least one record, and no more than fit", () => {
+    const buffer = new EntryBuffer(1000, 1);
+    for (let index = 1; index <= 5; index++) buffer.append(record(index));
+    const count = (bytesMax: number): number | undefined => buffer.slice(2, 6, bytesMax)?.length;
+    expect([count(0), count(38), count(75), count(76), count(77), count(1000)]).toEqual([1, 1, 1, 2, 2, 4]);
+    expect(buffer.slice(3, 3)).toEqual([]);
+    expect(buffer.slice(5, 7)).toBeNull();
+  });
+
+  it("refuses a gap", () => {
+    const buffer = new EntryBuffer(1000, 4);
+    expect(() => {
+      buffer.append(record(5));
+    }).toThrow("without a gap");
+    expect(() => {
+      buffer.replaceFrom(5, []);
+    }).toThrow("within itself");
+  });
+
+  it("R20: is a window on the log, through every cut and every loss of the oldest", () => {
+    const random = seededRandom(7);
+    for (let run = 0; run < 10; run++) {
+      const buffer = new EntryBuffer(2000, 1);
+      const log: Uint8Array[] = [];
+      for (let step = 1; step <= 400; step++) {
+        const dice = random();
+        if (dice < 0.6) {
+          const entry = record(log.length + 1, step, Math.floor(random() * 60));
+          log.push(entry);
+          buffer.append(entry);
+        } else if (dice < 0.7) {
+          const from = Math.max(1, log.length + 1 - Math.floor(random() ** 2 * 80));
+          const entries = Array.from({ length: Math.floor(random() * 4) }, (_, at) =>
+            record(from + at, step),
+          );
+          log.splice(from - 1, Infinity, ...entries);
+          buffer.replaceFrom(from, entries);
+          expect(buffer.handedTo).toBeLessThanOrEqual(from);
+        } else {
+          buffer.handed(buffer.handedTo + Math.floor(random() * (buffer.next - buffer.handedTo + 1)));
+        }
+        expect(buffer.next).toBe(log.length + 1);
+        expect(buffer.first).toBeLessThanOrEqual(buffer.handedTo);
+        const from = buffer.first + Math.floor(random() * (buffer.next - buffer.first + 1));
+        const expected = log.slice(from - 1);
+        expect(buffer.slice(from, buffer.next)?.map((bytes) => recordTerm(bytes))).toEqual(
+          expected.map((bytes) => recordTerm(bytes)),
+        );
+        expect(buffer.bytesBetween(from, buffer.next)).toBe(
+          expected.reduce((sum, { length }) => sum + length, 0),
+        );
+      }
+    }
+  });
+
+  it("gives back the room of what it dropped", () => {
+    const buffer = new EntryBuffer(500, 1);
+    for (let index = 1; index <= 5000; index++) {
+      buffer.append(record(index));
+      buffer.handed(index + 1);
+      expect(buffer.bytes).toBeLessThanOrEqual(500);
+    }
+    expect(buffer.slice(4990, 5001)?.map((bytes) => recordIndex(bytes))).toEqual(
+      Array.from({ length: 11 }, (_, at) => 4990 + at),
+    );
+  });
+});

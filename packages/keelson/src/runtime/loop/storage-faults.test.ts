@@ -1,0 +1,222 @@
+import { describe, expect, it } from "vitest";
+import { encodeRecord, EntryKind } from "../../codec/record.ts";
+import { TestCluster } from "../test/test-cluster.ts";
+
+const THREE = ["a", "b", "c"];
+
+describe("a log that fails", () => {
+  it("R2: stops the node: nothing is acknowledged, sent or written after it", async () => {
+    const cluster = await TestCluster.of(["a", "b"]);
+    const leader = await cluster.leader();
+    const [follower] = cluster.followers(leader);
+    await cluster.finish(leader.raft.write("first"));
+    const sent: string[] = [];
+    leader.log.failure = new Error("EIO: the disk is gone");
+    const write = leader.raft.write("second");
+    const read = leader.raft.read(() => 1);
+    const stopped = leader.raft.stopped.then((error) => {
+      leader.transport.filter = (_to, { message }) => sent.push(message.type) < 0;
+      return error;
+    });
+    const [writeError, readError] = await cluster.finish(Promise.allSettled([write, read]));
+    expect(writeError).toMatchObject({ reason: { code: "STORAGE_FAILED", outcome: "unknown" } });
+    // A follower answered that one before the disk did; it is not a write, and may be.
+    if (readError.status === "rejected") expect(readError.reason).toMatchObject({ outcome: "not-done" });
+    expect(await cluster.finish(stopped)).toMatchObject({
+      code: "STORAGE_FAILED",
+      cause: { message: "EIO: the disk is gone" },
+    });
+    const writes = leader.log.writes.length;
+    await cluster.advance(3000);
+    expect(leader.log.writes).toHaveLength(writes);
+    expect(sent).toEqual([]);
+    expect(await cluster.failure(leader.raft.write("third"))).toMatchObject({ outcome: "not-done" });
+    expect(
+      cluster.messages.some((text) => text.startsWith(`error ${leader.id}: the log could not be written`)),
+    ).toBe(true);
+    expect(follower?.raft.metrics().role).not.toBe("leader");
+  });
+
+  it("leaves the others a majority, and the cluster goes on", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    leader.log.failure = new Error("EIO");
+    await cluster.failure(leader.raft.write("x"));
+    const next = await cluster.leader(leader.id);
+    expect(await cluster.finish(next.raft.write("y"))).toBeGreaterThan(0);
+  });
+
+  it("on a follower stops that follower, who acknowledged nothing it does not hold", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [follower] = cluster.followers(leader);
+    if (follower === undefined) throw new Error("no follower");
+    await cluster.finish(leader.raft.write("x"));
+    await cluster.advance(100);
+    const acknowledged: number[] = [];
+    follower.transport.filter = (_to, { message }) => {
+      if (message.type === "append-entries-reply" && message.outcome.accepted)
+        acknowledged.push(message.outcome.match);
+      return true;
+    };
+    follower.log.failure = new Error("EIO");
+    expect(await cluster.finish(leader.raft.write("y"))).toBe(2);
+    expect(await cluster.finish(follower.raft.stopped)).toMatchObject({ code: "STORAGE_FAILED" });
+    expect(Math.max(0, ...acknowledged)).toBeLessThanOrEqual(3);
+  });
+});
+
+describe("a log that hangs", () => {
+  it("acknowledges nothing, and the node stops when the time limit is over", async () => {
+    const cluster = await TestCluster.of(["a"], 1, {
+      timings: { storageTimeoutMs: 2000, callTimeoutMs: 60_000 },
+    });
+    const { raft, log } = await cluster.leader();
+    log.isHeld = true;
+    const begun = cluster.world.clock.now();
+    const error = await cluster.failure(raft.write("x"));
+    const waited = cluster.world.clock.now() - begun;
+    expect(error).toMatchObject({ code: "STORAGE_FAILED", outcome: "unknown" });
+    expect(error.message).toContain("a write to the log took more than 2000 ms");
+    expect(waited).toBeGreaterThanOrEqual(2000);
+    expect(waited).toBeLessThanOrEqual(2600);
+    expect(await cluster.finish(raft.stopped)).toBe(await raft.stopped);
+    expect(cluster.world.clock.pendingTimers).toBe(0);
+  });
+
+  it("on the leader holds back the leader alone: the others commit, and answer", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("x"));
+    leader.log.isHeld = true;
+    const write = leader.raft.write("y", { timeoutMs: 300 });
+    expect(await cluster.failure(write)).toMatchObject({ outcome: "unknown" });
+    const [follower] = cluster.followers(leader);
+    expect(
+      await cluster.finish(follower?.raft.read(() => follower.journal.texts) ?? Promise.resolve([])),
+    ).toEqual(["x", "y"]);
+  });
+
+  it("delays a vote until it is durable", async () => {
+    const cluster = new TestCluster();
+    for (const id of THREE) await cluster.open(id);
+    await cluster.finish(Promise.all(THREE.map((id) => cluster.raft(id).initialize(cluster.members()))));
+    const votes: string[] = [];
+    for (const { id, log, transport } of cluster.nodes.values()) {
+      log.isHeld = true;
+      transport.filter = (_to, { message }) => {
+        if (message.type === "request-vote" || message.type === "request-vote-reply")
+          votes.push(`${id} ${message.type}`);
+        return true;
+      };
+    }
+    await cluster.advance(5000);
+    expect(votes).toEqual([]);
+    expect(cluster.leading()).toBeUndefined();
+    for (const { log } of cluster.nodes.values()) log.release();
+    await cluster.leader();
+    expect(votes.length).toBeGreaterThan(0);
+  });
+});
+
+describe("a log that cannot be read", () => {
+  /** A leader whose follower is far behind, so that what it lacks must be read from the store. */
+  async function behind(): Promise<{ cluster: TestCluster; lagging: string; catchUp: () => Promise<void> }> {
+    const cluster = await TestCluster.of(THREE, 1, { limits: { cacheBytesMax: 1 } });
+    const leader = await cluster.leader();
+    const [follower] = cluster.followers(leader);
+    if (follower === undefined) throw new Error("no follower");
+    await cluster.finish(leader.raft.write("x"));
+    cluster.isolate(follower.id);
+    for (let at = 0; at < 10; at++) await cluster.finish(leader.raft.write(String(at)));
+    return {
+      cluster,
+      lagging: follower.id,
+      catchUp: async () => {
+        cluster.net.heal();
+        await cluster.until(() => follower.journal.texts.length === 11, "the follower to catch up");
+      },
+    };
+  }
+
+  it("is read for a follower that lags behind", async () => {
+    const { cluster, lagging, catchUp } = await behind();
+    const reads = cluster.leading()?.log.reads ?? 0;
+    await catchUp();
+    expect(cluster.leading()?.log.reads).toBeGreaterThan(reads);
+    expect(cluster.node(lagging).journal.texts).toHaveLength(11);
+  });
+
+  it("sends a follower what was read in order: nothing overtakes", async () => {
+    const { cluster, lagging, catchUp } = await behind();
+    const leader = cluster.leading();
+    if (leader === undefined) throw new Error("no leader");
+    const sent: number[] = [];
+    leader.transport.filter = (to, { message }) => {
+      if (to === lagging && message.type === "append-entries") sent.push(message.entries.prev.index);
+      return true;
+    };
+    leader.log.readsAreHeld = true;
+    const reads = leader.log.reads;
+    cluster.net.heal();
+    await cluster.until(() => leader.log.reads > reads, "a read for the follower");
+    const before = sent.length;
+    // Later reads would be quicker.
+    leader.log.readsAreHeld = false;
+    await cluster.advance(300);
+    expect(sent).toHaveLength(before);
+    leader.log.releaseReads();
+    await catchUp();
+    const after = sent.slice(before);
+    expect(after.length).toBeGreaterThan(3);
+    expect(after).toEqual(after.toSorted((x, y) => x - y));
+  });
+
+  it("stops the node when a read fails", async () => {
+    const { cluster, catchUp } = await behind();
+    const leader = cluster.leading();
+    if (leader === undefined) throw new Error("no leader");
+    leader.log.readFailure = new Error("EIO: unreadable");
+    await catchUp();
+    expect(await cluster.finish(leader.raft.stopped)).toMatchObject({
+      code: "STORAGE_FAILED",
+      cause: { message: "EIO: unreadable" },
+    });
+  });
+
+  it("R11: stops the node when a record is not the one that was asked for, and sends it to nobody", async () => {
+    const { cluster, lagging, catchUp } = await behind();
+    const leader = cluster.leading();
+    if (leader === undefined) throw new Error("no leader");
+    leader.log.damage = () => encodeRecord(7, 99, EntryKind.command, new Uint8Array(3));
+    await catchUp();
+    expect(await cluster.finish(leader.raft.stopped)).toMatchObject({ code: "STORAGE_FAILED" });
+    const texts = cluster.node(lagging).journal.texts;
+    expect(texts).toEqual(["x", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+  });
+
+  it("drops a message that was read for when the node no longer leads", async () => {
+    const { cluster } = await behind();
+    const old = cluster.leading();
+    if (old === undefined) throw new Error("no leader");
+    old.log.readsAreHeld = true;
+    cluster.net.heal();
+    await cluster.until(() => old.log.reads > 0, "a read for the follower");
+    await cluster.advance(50);
+    cluster.isolate(old.id);
+    // The other two: one of them has everything, and wins.
+    const next = await cluster.leader(old.id);
+    await cluster.finish(next.raft.write("by the next leader"));
+    cluster.net.heal();
+    await cluster.until(() => old.raft.metrics().role === "follower", "the old leader to follow");
+    old.log.failHeldRead(new Error("this read means nothing any more"));
+    old.log.releaseReads();
+    await cluster.advance(100);
+    expect(old.raft.metrics().role).toBe("follower");
+    const length = next.journal.texts.length;
+    await cluster.until(
+      () => [...cluster.nodes.values()].every(({ journal }) => journal.texts.length === length),
+      "all nodes to agree",
+    );
+  });
+});

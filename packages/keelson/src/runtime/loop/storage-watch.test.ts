@@ -1,0 +1,71 @@
+import { describe, expect, it } from "vitest";
+import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { StorageWatch } from "./storage-watch.ts";
+
+describe("the storage watch", () => {
+  it("tells of an operation that takes too long, and of no other", async () => {
+    const environment = fakeEnvironment();
+    const stuck: string[] = [];
+    const watch = new StorageWatch(environment, 1000, (what) => stuck.push(what));
+    const fine = watch.track(
+      "fine",
+      () =>
+        new Promise((resolve) =>
+          environment.setTimer(900, () => {
+            resolve(1);
+          }),
+        ),
+    );
+    void watch.track("stuck", () => new Promise(() => undefined));
+    await environment.clock.advance(999);
+    expect(stuck).toEqual([]);
+    await environment.clock.advance(300);
+    expect(stuck).toEqual(["stuck took more than 1000 ms"]);
+    expect(await fine).toBe(1);
+  });
+
+  it("does not take a pause of the whole process for a slow disk", async () => {
+    const environment = fakeEnvironment();
+    const stuck: string[] = [];
+    // After a pause the timer is long overdue, and fires before the disk's answer is looked at.
+    let look: () => void = () => undefined;
+    let now = 0;
+    const watch = new StorageWatch(
+      {
+        ...environment,
+        now: () => now,
+        setTimer: (_ms, callback) => {
+          look = callback;
+          return { cancel: () => undefined };
+        },
+      },
+      1000,
+      (what) => stuck.push(what),
+    );
+    const disk = Promise.withResolvers<string>();
+    const write = watch.track("a write", () => disk.promise);
+    now = 60_000;
+    look();
+    disk.resolve("written");
+    expect(await write).toBe("written");
+    look();
+    expect(stuck).toEqual([]);
+  });
+
+  it("has no timer while there is nothing to watch, and none when it is stopped", async () => {
+    const environment = fakeEnvironment();
+    const watch = new StorageWatch(environment, 1000, () => undefined);
+    await watch.track("quick", () => Promise.resolve());
+    await environment.clock.advance(1000);
+    expect(environment.clock.pendingTimers).toBe(0);
+    void watch.track("slow", () => new Promise(() => undefined));
+    expect(environment.clock.pendingTimers).toBe(1);
+    watch.stop();
+    expect(environment.clock.pendingTimers).toBe(0);
+  });
+
+  it("passes on what the operation rejects with", async () => {
+    const watch = new StorageWatch(fakeEnvironment(), 1000, () => undefined);
+    await expect(watch.track("broken", () => Promise.reject(new Error("EIO")))).rejects.toThrow("EIO");
+  });
+});

@@ -1,0 +1,69 @@
+import { describe, expect, it } from "vitest";
+import type { MemberData } from "../../codec/config.ts";
+import { configOf } from "../../core/config.ts";
+import { RaftNode } from "../../core/node.ts";
+import { MemberDirectory } from "./member-directory.ts";
+import { MembershipHistory } from "./membership.ts";
+import { Peers } from "./peers.ts";
+
+/** What node a makes of these memberships, of which none is committed. */
+function directoryOf(...steps: Record<string, MemberData>[]): MemberDirectory {
+  return directoryAndPeers(...steps).directory;
+}
+
+function directoryAndPeers(...steps: Record<string, MemberData>[]): {
+  directory: MemberDirectory;
+  peers: Peers;
+} {
+  const memberships = new MembershipHistory();
+  for (const [at, members] of steps.entries()) {
+    const ids = Object.keys(members);
+    const membership = { config: configOf(ids), members: new Map(Object.entries(members)) };
+    memberships.add({ index: at + 1, membership });
+  }
+  const core = RaftNode.start({ id: "a", random: () => 0.5 });
+  const peers = new Peers(() => undefined);
+  return { directory: new MemberDirectory(core, memberships, peers, ""), peers };
+}
+
+const A = { address: "a:1", disk: "disk a" };
+const B = { address: "b:1", disk: "disk b" };
+const peer = (id: string, storeId: string) => ({ id, storeId, data: "" });
+
+it("M11: a member is talked to only on the disk that it had", () => {
+  const directory = directoryOf({ a: A, b: B });
+  expect(directory.refusalOf(peer("b", "disk b"))).toBeNull();
+  expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
+  expect(directoryOf({ a: A, b: { address: "b:1" } }).refusalOf(peer("b", "any"))).toBeNull();
+});
+
+it("M11: also one whose removal is not committed, because it may turn out to be a member still", () => {
+  const directory = directoryOf({ a: A, b: B }, { a: A });
+  expect(directory.refusalOf(peer("b", "disk b"))).toBeNull();
+  expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
+});
+
+it("M11: also on the disk that it was met with, as long as none is written down", () => {
+  const { directory, peers } = directoryAndPeers({ a: A, b: { address: "b:1" } });
+  peers.met(peer("b", "disk b"));
+  expect(directory.refusalOf(peer("b", "disk b"))).toBeNull();
+  expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
+  // Who is no member yet may be set up anew.
+  peers.met(peer("c", "disk c"));
+  expect(directory.refusalOf(peer("c", "another"))).toBeNull();
+});
+
+describe("the addresses of a member", () => {
+  const moved = { a: A, b: { address: "b:2", disk: "disk b" } };
+
+  it("are the new one and the old one until the new one is committed", () => {
+    expect(directoryOf({ a: A, b: B }, moved).addresses.get("b")).toEqual(["b:2", "b:1"]);
+    expect(directoryOf({ a: A, b: B }).addresses.get("b")).toEqual(["b:1"]);
+  });
+
+  it("end with where it says that it is", () => {
+    const { directory, peers } = directoryAndPeers({ a: A, b: B });
+    peers.met({ ...peer("b", "disk b"), address: "b:3" });
+    expect(directory.addresses).toEqual(new Map([["b", ["b:1", "b:3"]]]));
+  });
+});

@@ -1,0 +1,307 @@
+import { describe, expect, it } from "vitest";
+import { membersOf } from "../../core/config.ts";
+import type { NodeId } from "../../core/position.ts";
+import type { RaftError } from "../../errors.ts";
+import type { Journal } from "../test/journal.ts";
+import { TestCluster, type TestNode } from "../test/test-cluster.ts";
+
+const THREE = ["a", "b", "c"];
+
+/** The members' addresses, as `TestCluster` gives them. */
+function at(...ids: readonly NodeId[]): Record<NodeId, string> {
+  return Object.fromEntries(ids.map((id) => [id, `${id}:1`]));
+}
+
+function textsOf({ commands }: Journal): string[] {
+  return commands.map(({ command }) => command);
+}
+
+function votersOf({ raft }: TestNode): readonly NodeId[] {
+  const { voters, outgoingVoters } = raft.metrics().config;
+  return [...voters, ...outgoingVoters];
+}
+
+describe("a change of membership", () => {
+  it("grows a cluster from one to three to five while writes go on, and shrinks it again", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft } = await cluster.leader();
+    await cluster.finish(raft.write("1"));
+    await cluster.open("b");
+    await cluster.open("c");
+    const growing = raft.changeMembership({ add: at("b", "c") });
+    await cluster.finish(raft.write("2"));
+    await cluster.finish(growing);
+    expect(raft.metrics().config).toMatchObject({ voters: THREE, outgoingVoters: [], learners: [] });
+    await cluster.open("d");
+    await cluster.open("e");
+    await cluster.finish(raft.changeMembership({ add: at("d", "e") }));
+    await cluster.finish(raft.write("3"));
+    await cluster.until(
+      () => [...cluster.nodes.values()].every(({ journal }) => textsOf(journal).join() === "1,2,3"),
+      "all five to have all writes",
+    );
+    await cluster.finish(raft.changeMembership({ remove: ["d", "e"] }));
+    expect(raft.metrics().config.voters).toEqual(THREE);
+  });
+
+  it("M8: lets a leader remove itself: others lead, and its clients are told where to go", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.changeMembership({ remove: [leader.id] }));
+    expect(leader.raft.metrics().role).toBe("follower");
+    const next = await cluster.leader(leader.id);
+    await cluster.finish(next.raft.write("x"));
+    expect(votersOf(next)).not.toContain(leader.id);
+    expect(await cluster.failure(leader.raft.write("y"))).toMatchObject({ outcome: "not-done" });
+    const { term } = next.raft.metrics();
+    await cluster.advance(10_000);
+    expect(next.raft.metrics()).toMatchObject({ role: "leader", term });
+  });
+
+  it("replaces every member at once, the leader too", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("kept"));
+    for (const id of ["d", "e", "f"]) await cluster.open(id);
+    await cluster.finish(leader.raft.changeMembership({ add: at("d", "e", "f"), remove: THREE }));
+    await cluster.until(() => ["d", "e", "f"].includes(cluster.leading()?.id ?? ""), "a new leader");
+    const next = await cluster.leader();
+    await cluster.finish(next.raft.write("more"));
+    expect(textsOf(next.journal)).toEqual(["kept", "more"]);
+    for (const id of THREE) expect(membersOf(cluster.raft(id).metrics().config)).toEqual(["d", "e", "f"]);
+  });
+
+  it("tells a removed node of its removal, and forgets it then", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [removed] = cluster.followers(leader);
+    await cluster.finish(leader.raft.changeMembership({ remove: [removed!.id] }));
+    await cluster.advance(1000);
+    expect(votersOf(removed!)).not.toContain(removed!.id);
+    expect(removed!.raft.metrics().commitIndex).toBe(leader.raft.metrics().commitIndex);
+    const { messagesReceived } = removed!.raft.metrics().counters;
+    await cluster.finish(leader.raft.write("x"));
+    expect(removed!.raft.metrics().counters.messagesReceived).toBe(messagesReceived);
+  });
+
+  it("R17: goes on, and so do writes, though the member that is to leave takes all and never answers", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [hung] = cluster.followers(leader);
+    hung!.transport.filter = () => false;
+    await cluster.finish(leader.raft.write("x"), 1000);
+    await cluster.finish(leader.raft.changeMembership({ remove: [hung!.id] }), 1000);
+    await cluster.finish(leader.raft.write("y"), 1000);
+    expect(votersOf(leader)).not.toContain(hung!.id);
+  });
+
+  it("M15: adds nobody as a voter who does not answer, and says so in time", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft } = await cluster.leader();
+    const error = await cluster.failure(raft.changeMembership({ add: at("b") }, { timeoutMs: 5000 }));
+    expect(error).toMatchObject({ code: "CATCH_UP_TIMEOUT", outcome: "not-done" });
+    expect(raft.metrics().config).toMatchObject({ voters: ["a"], learners: ["b"] });
+    await cluster.finish(raft.write("x"));
+    await cluster.open("b");
+    await cluster.finish(raft.changeMembership({ promote: ["b"] }));
+    expect(raft.metrics().config).toMatchObject({ voters: ["a", "b"], learners: [] });
+  });
+
+  it("keeps a learner up to date without giving it a vote, and makes a voter a learner", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const learner = await cluster.open("d");
+    await cluster.finish(leader.raft.addLearner("d", "d:1"));
+    await cluster.finish(leader.raft.write("x"));
+    await cluster.until(() => textsOf(learner.journal).includes("x"), "the learner to have it");
+    expect(await cluster.finish(learner.raft.read(() => learner.journal.commands.length))).toBe(1);
+    const [other] = cluster.followers(leader);
+    await cluster.finish(leader.raft.changeMembership({ demote: [other!.id], promote: ["d"] }));
+    expect(leader.raft.metrics().config.learners).toEqual([other!.id]);
+    expect(leader.raft.metrics().config.voters).toContain("d");
+  });
+
+  it("changes the address of a member that stays", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [other] = cluster.followers(leader);
+    await cluster.finish(leader.raft.changeMembership({ addresses: { [other!.id]: "elsewhere:1" } }));
+    const addresses = leader.raft.metrics().members.map(({ id, address }) => [id, address]);
+    expect(Object.fromEntries(addresses)).toMatchObject({ [other!.id]: "elsewhere:1" });
+  });
+
+  it("lets a leader have another address while it is still at the old one", async () => {
+    const cluster = await TestCluster.of(["a", "b"]);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.changeMembership({ addresses: { [leader.id]: "elsewhere:1" } }));
+    await cluster.finish(leader.raft.write("before it moves"));
+    await cluster.crash(leader.id);
+    await cluster.open(leader.id, { address: "elsewhere:1" });
+    await cluster.finish((await cluster.leader()).raft.write("after it moved"));
+  });
+
+  it("can be made when the member has moved already", async () => {
+    const cluster = await TestCluster.of(["a", "b"]);
+    const [follower] = cluster.followers(await cluster.leader());
+    await cluster.crash(follower!.id);
+    await cluster.open(follower!.id, { address: "elsewhere:1" });
+    // An election that needs both of them.
+    await cluster.advance(3_000);
+    const { raft } = await cluster.leader();
+    await cluster.finish(raft.changeMembership({ addresses: { [follower!.id]: "elsewhere:1" } }));
+    await cluster.finish(raft.write("after it moved"));
+  });
+
+  it("is refused while another is under way, and by followers", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [one, two] = cluster.followers(leader);
+    const first = leader.raft.changeMembership({ remove: [one!.id] });
+    expect(await cluster.failure(leader.raft.changeMembership({ remove: [two!.id] }))).toMatchObject({
+      code: "CHANGE_REFUSED",
+      outcome: "not-done",
+    });
+    await cluster.finish(first);
+    expect(await cluster.failure(two!.raft.changeMembership({ remove: [one!.id] }))).toMatchObject({
+      code: "NOT_LEADER",
+    });
+  });
+
+  it.each([
+    ["nobody left", { remove: THREE }, "would leave no voters"],
+    ["a stranger", { remove: ["z"] }, "z is not a member"],
+    ["one named twice", { remove: ["a"], demote: ["a"] }, "named twice"],
+    ["a voter that is promoted", { promote: ["a"] }, "a voter already"],
+    ["a voter that is added at another address", { add: { a: "z:9" } }, "a voter already, at a:1"],
+    ["an address of another", { addresses: { a: "b:1" } }, "the same address"],
+    ["no address", { add: { d: "" } }, "the address of member d"],
+  ])("is refused for %s", async (_name, change, reason) => {
+    const cluster = await TestCluster.of(THREE);
+    const { raft } = await cluster.leader();
+    const { lastIndex } = raft.metrics();
+    const error = await cluster.failure(raft.changeMembership(change));
+    expect(error).toMatchObject({ code: "INVALID_OPTION" });
+    expect(error.message).toContain(reason);
+    expect(raft.metrics().lastIndex).toBe(lastIndex);
+  });
+
+  it("is not taken for done because an attempt before it put it into the log", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [other] = cluster.followers(leader);
+    await cluster.finish(leader.raft.write("x"));
+    cluster.isolate(leader.id);
+    const change = { addresses: { [other!.id]: "elsewhere:1" } };
+    const first = leader.raft.changeMembership(change);
+    first.catch(() => undefined);
+    await cluster.advance(10);
+    const settled = Promise.allSettled([first, leader.raft.changeMembership(change)]);
+    const results = await cluster.finish(settled);
+    const codes = results.map((result) => result.status === "rejected" && (result.reason as RaftError).code);
+    expect(codes).toEqual(["OUTCOME_UNKNOWN", "NOT_LEADER"]);
+  });
+
+  it("ends as unknown when the leader is cut off in the middle of it", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [other] = cluster.followers(leader);
+    await cluster.finish(leader.raft.write("x"));
+    cluster.isolate(leader.id);
+    const error = await cluster.failure(leader.raft.changeMembership({ remove: [other!.id] }));
+    expect(error).toMatchObject({ code: "OUTCOME_UNKNOWN", outcome: "unknown" });
+  });
+});
+
+describe("a transfer of leadership", () => {
+  it("hands over to the voter that is named, which has all writes", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [, to] = cluster.followers(leader);
+    await cluster.finish(leader.raft.write("x"));
+    expect(await cluster.finish(leader.raft.transferLeadership(to!.id))).toBe(to!.id);
+    expect(to!.raft.metrics().role).toBe("leader");
+    await cluster.finish(to!.raft.write("y"));
+    expect(textsOf(to!.journal)).toEqual(["x", "y"]);
+  });
+
+  it("T3: gives up on a target that is dead, and refuses writes only until then", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [dead] = cluster.followers(leader);
+    await cluster.crash(dead!.id);
+    await cluster.finish(leader.raft.write("ahead of it"));
+    const transfer = leader.raft.transferLeadership(dead!.id);
+    const refused = cluster.failure(leader.raft.write("x"));
+    expect(await refused).toMatchObject({ code: "TRANSFERRING", outcome: "not-done" });
+    expect(await cluster.failure(transfer, 1000)).toMatchObject({ code: "TRANSFER_FAILED" });
+    await cluster.finish(leader.raft.write("x"));
+    expect(leader.raft.metrics().role).toBe("leader");
+  });
+
+  it.each([
+    ["a stranger", "z", "INVALID_OPTION"],
+    ["itself", "self", "INVALID_OPTION"],
+  ])("is refused to %s", async (_name, to, code) => {
+    const cluster = await TestCluster.of(THREE);
+    const { id, raft } = await cluster.leader();
+    expect(await cluster.failure(raft.transferLeadership(to === "self" ? id : to))).toMatchObject({ code });
+  });
+
+  it("goes before the leader closes, so that nobody waits for an election", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.close());
+    const closedAt = cluster.world.clock.now();
+    await cluster.leader(leader.id);
+    expect(cluster.world.clock.now() - closedAt).toBeLessThan(100);
+  });
+});
+
+describe("a lease read", () => {
+  it("is answered by the leader without a message, and by followers all the same", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("x"));
+    await cluster.advance(200);
+    const rounds = leader.raft.metrics().counters.readRounds;
+    let value = 0;
+    void leader.raft.read(() => (value = leader.journal.commands.length), { consistency: "lease" });
+    expect(value).toBe(1);
+    expect(leader.raft.metrics().counters.readRounds).toBe(rounds);
+    const [other] = cluster.followers(leader);
+    const read = other!.raft.read(() => other!.journal.commands.length, { consistency: "lease" });
+    expect(await cluster.finish(read)).toBe(1);
+  });
+
+  it("L5: is not answered once the lease has run out, however sure the leader is", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.advance(200);
+    cluster.isolate(leader.id);
+    await cluster.advance(390);
+    let answered = false;
+    const read = leader.raft.read(() => (answered = true), { consistency: "lease" });
+    expect(answered).toBe(false);
+    expect(leader.raft.metrics().role).toBe("leader");
+    await cluster.failure(read);
+  });
+
+  it("says how old the state of a stale one may be", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [other] = cluster.followers(leader);
+    await cluster.advance(200);
+    expect(leader.raft.staleness().leaderHeardMsAgo).toBe(0);
+    cluster.isolate(other!.id);
+    await cluster.advance(1000);
+    expect(other!.raft.staleness().leaderHeardMsAgo).toBeGreaterThanOrEqual(920);
+    expect(other!.raft.staleness().appliedIndex).toBe(other!.raft.metrics().appliedIndex);
+  });
+
+  it("is refused under a name that is none", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft } = await cluster.leader();
+    const wrong = raft.read(() => 1, { consistency: "strong" as "stale" });
+    expect(await cluster.failure(wrong)).toMatchObject({ code: "INVALID_OPTION" });
+  });
+});

@@ -1,0 +1,168 @@
+import { describe, expect, it } from "vitest";
+import { encodeMembership } from "../../codec/config.ts";
+import { encodeRecord, EntryKind } from "../../codec/record.ts";
+import { configOf } from "../../core/config.ts";
+import type { TermRun } from "../../core/message.ts";
+import type { LogPosition, NodeId } from "../../core/position.ts";
+import type { Parcel, TransportHost } from "../../transport/transport.ts";
+import { TestCluster } from "../test/test-cluster.ts";
+
+type Entry = { readonly term: number; readonly members?: readonly NodeId[] };
+
+/** An AppendEntries as leader b sends it. */
+function append(term: number, prev: LogPosition, entries: readonly Entry[]): Parcel {
+  const first = prev.index + 1;
+  const terms: TermRun[] = [];
+  for (const [at, entry] of entries.entries()) {
+    if (terms.at(-1)?.term !== entry.term) terms.push({ index: first + at, term: entry.term });
+  }
+  const configs = entries.flatMap(({ members }, at) =>
+    members === undefined ? [] : [{ index: first + at, config: configOf(members) }],
+  );
+  const lastIndex = prev.index + entries.length;
+  return {
+    message: {
+      type: "append-entries",
+      from: "b",
+      term,
+      entries: { prev, lastIndex, terms, configs },
+      commit: 0,
+      round: 1,
+    },
+    records: entries.map(({ term: entryTerm, members }, at) => {
+      if (members === undefined)
+        return encodeRecord(first + at, entryTerm, EntryKind.blank, new Uint8Array(0));
+      const addresses = new Map(members.map((id) => [id, { address: `${id}:1` }]));
+      const payload = encodeMembership({ config: configOf(members), members: addresses });
+      return encodeRecord(first + at, entryTerm, EntryKind.config, payload);
+    }),
+  };
+}
+
+const LEADER = { self: { id: "b", storeId: "store-b", data: "" }, clusterId: () => "test" } as TransportHost;
+
+async function deliver(cluster: TestCluster, parcel: Parcel, from = LEADER): Promise<void> {
+  await cluster.finish(cluster.node("a").transport.arrived(from, "b:1", parcel));
+  await cluster.advance(10);
+}
+
+describe("the membership of a follower", () => {
+  it("is that of the last configuration in its log: through cuts, and after a restart", async () => {
+    const cluster = new TestCluster();
+    await cluster.open("a");
+    const expectMembers = async (ids: readonly NodeId[]): Promise<void> => {
+      for (let twice = 0; twice < 2; twice++) {
+        const { raft, transport } = cluster.node("a");
+        expect(raft.metrics().members.map(({ id, address }) => [id, address])).toEqual(
+          ids.map((id) => [id, `${id}:1`]),
+        );
+        expect([...transport.peers.keys()].sort()).toEqual(ids.filter((id) => id !== "a"));
+        await cluster.crash("a");
+        await cluster.open("a");
+      }
+    };
+    await deliver(cluster, append(1, { term: 0, index: 0 }, [{ term: 1, members: ["a", "b"] }, { term: 1 }]));
+    await expectMembers(["a", "b"]);
+    const two = [
+      { term: 1, members: ["a", "b", "c"] },
+      { term: 1, members: ["a", "b", "c", "d"] },
+    ];
+    await deliver(cluster, append(1, { term: 1, index: 2 }, two));
+    await expectMembers(["a", "b", "c", "d"]);
+    // A late copy of an earlier message takes nothing back.
+    await deliver(cluster, append(1, { term: 1, index: 2 }, two.slice(0, 1)));
+    await expectMembers(["a", "b", "c", "d"]);
+    await deliver(cluster, append(2, { term: 1, index: 3 }, [{ term: 2 }]));
+    await expectMembers(["a", "b", "c"]);
+    await deliver(
+      cluster,
+      append(3, { term: 1, index: 2 }, [{ term: 3 }, { term: 3, members: ["a", "b", "e"] }]),
+    );
+    await expectMembers(["a", "b", "e"]);
+    expect(cluster.raft("a").metrics().role).toBe("follower");
+  });
+
+  it("is not touched by a message that the log refuses", async () => {
+    const cluster = new TestCluster();
+    const { raft } = await cluster.open("a");
+    await deliver(cluster, append(1, { term: 0, index: 0 }, [{ term: 1, members: ["a", "b"] }]));
+    await deliver(cluster, append(1, { term: 1, index: 5 }, [{ term: 1, members: ["a", "b", "c"] }]));
+    expect(raft.metrics()).toMatchObject({ lastIndex: 1, config: { voters: ["a", "b"] }, role: "follower" });
+  });
+});
+
+describe("a candidate that this node does not know as a member", () => {
+  it("is answered, as it may lack just this vote, and not called any more when the members are others", async () => {
+    const cluster = new TestCluster();
+    await cluster.open("a");
+    const members = { term: 1, members: ["a", "b", "c"] };
+    await deliver(cluster, append(1, { term: 0, index: 0 }, [members]));
+    const { transport } = cluster.node("a");
+    // Long enough after the leader's last word.
+    await cluster.advance(2000);
+    const last = { term: 1, index: 9 };
+    const message = { type: "request-vote", from: "d", term: 50, last, transfer: false } as const;
+    const candidate = { ...LEADER, self: { id: "d", storeId: "store-d", data: "" } };
+    await cluster.finish(transport.arrived(candidate, "d:1", { message, records: [] }));
+    await cluster.advance(10);
+    expect(transport.peers.get("d")).toEqual(["d:1"]);
+    // Another configuration without it: it calls again if it still stands.
+    await deliver(cluster, append(51, { term: 1, index: 1 }, [{ term: 51, members: ["a", "b", "e"] }]));
+    expect([...transport.peers.keys()].sort()).toEqual(["b", "e"]);
+  });
+});
+
+describe("a message whose records are not those it names", () => {
+  it("is dropped when there are too few, and stops the node when they are others", async () => {
+    const cluster = new TestCluster();
+    const { raft } = await cluster.open("a");
+    const good = append(1, { term: 0, index: 0 }, [{ term: 1, members: ["a", "b"] }, { term: 1 }]);
+    await deliver(cluster, { ...good, records: good.records.slice(1) });
+    expect(raft.metrics()).toMatchObject({ lastIndex: 0, role: "follower" });
+    await deliver(cluster, { ...good, records: good.records.toReversed() });
+    expect(await cluster.finish(raft.stopped)).toMatchObject({ code: "NODE_FAILED" });
+    expect(cluster.node("a").log.disk.records).toEqual([]);
+  });
+});
+
+describe("a peer that comes back with another disk", () => {
+  it("M11: is not heard, because its old disk had made promises", async () => {
+    const cluster = new TestCluster();
+    await cluster.open("a");
+    const members = { term: 1, members: ["a", "b"] };
+    await deliver(cluster, append(1, { term: 0, index: 0 }, [members]));
+    const another = { ...LEADER, self: { ...LEADER.self, storeId: "a new one" } };
+    await deliver(cluster, append(2, { term: 1, index: 1 }, []), another);
+    expect(cluster.raft("a").metrics().term).toBe(1);
+    await deliver(cluster, append(2, { term: 1, index: 1 }, []));
+    expect(cluster.raft("a").metrics().term).toBe(2);
+  });
+
+  it("is told of while it is no member", async () => {
+    const cluster = new TestCluster();
+    await cluster.open("a");
+    const message = { type: "pre-vote-reply", from: "b", term: 1, requestTerm: 1, granted: false } as const;
+    const { transport } = cluster.node("a");
+    for (const storeId of ["the first", "another"]) {
+      const caller = { ...LEADER, self: { ...LEADER.self, storeId } };
+      await cluster.finish(transport.arrived(caller, "b:1", { message, records: [] }));
+    }
+    expect(cluster.messages.join()).toContain("warn a: a node came back with another disk");
+  });
+});
+
+describe("what the protocol rules out", () => {
+  it("stops the node: two leaders of one term", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft } = await cluster.leader();
+    const write = cluster.raft("a").write("x");
+    const failure = write.catch((error: unknown) => error);
+    const { term, clusterId } = raft.metrics();
+    const rival: TransportHost = { ...LEADER, clusterId: () => clusterId };
+    await deliver(cluster, append(term, { term: 1, index: 1 }, []), rival);
+    expect(await failure).toMatchObject({ code: "NODE_FAILED", outcome: "unknown" });
+    expect(await cluster.finish(raft.stopped)).toMatchObject({ code: "NODE_FAILED" });
+    expect(raft.metrics().role).toBe("stopped");
+    expect(cluster.messages.join()).toContain("a term has one leader");
+  });
+});

@@ -1,0 +1,152 @@
+import { describe, expect, it } from "vitest";
+import type { Parcel } from "../../transport/transport.ts";
+import { TestCluster } from "../test/test-cluster.ts";
+
+const THREE = ["a", "b", "c"];
+
+describe("a linearizable read", () => {
+  it("sees what was written before it, on every node", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    for (let at = 1; at <= 5; at++) {
+      await cluster.finish(leader.raft.write(String(at)));
+      const counts = [...cluster.nodes.values()].map(({ raft, journal }) =>
+        raft.read(() => journal.texts.length),
+      );
+      expect(await cluster.finish(Promise.all(counts))).toEqual([at, at, at]);
+    }
+  });
+
+  it("shares one question with all others of its turn", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("x"));
+    for (const { raft } of cluster.nodes.values()) {
+      const before = raft.metrics().counters.readRounds;
+      const writes = raft.metrics().lastIndex;
+      await cluster.finish(Promise.all(Array.from({ length: 500 }, () => raft.read(() => 1))));
+      expect(raft.metrics().counters.readRounds - before).toBe(1);
+      expect(raft.metrics().lastIndex).toBe(writes);
+      expect(raft.metrics().pendingReads).toBe(0);
+    }
+  });
+
+  it("L10: is never answered by a leader that others have replaced", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const old = await cluster.leader();
+    await cluster.finish(old.raft.write("old"));
+    cluster.isolate(old.id);
+    const read = old.raft.read(() => old.journal.texts.length, { timeoutMs: 30_000 });
+    const next = await cluster.leader(old.id);
+    await cluster.finish(next.raft.write("new"));
+    expect(old.journal.texts).toEqual(["old"]);
+    cluster.net.heal();
+    expect(await cluster.finish(read)).toBe(2);
+  });
+
+  it("waits for a leader to emerge, and is asked again as soon as there is one", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("x"));
+    const [follower] = cluster.followers(leader);
+    if (follower === undefined) throw new Error("no follower");
+    await cluster.crash(leader.id);
+    await cluster.until(() => follower.raft.metrics().leader === null, "the follower to miss its leader");
+    const read = follower.raft.read(() => cluster.world.clock.now());
+    await cluster.until(() => follower.raft.metrics().leader !== null, "the next leader");
+    const known = cluster.world.clock.now();
+    expect((await cluster.finish(read)) - known).toBeLessThan(15);
+  });
+
+  it("fails with no leader at its time limit, and did nothing", async () => {
+    const cluster = await TestCluster.of(THREE);
+    await cluster.leader();
+    await cluster.crash("a");
+    await cluster.crash("b");
+    await cluster.advance(2000);
+    const error = await cluster.failure(cluster.raft("c").read(() => 1, { timeoutMs: 500 }));
+    expect(error).toMatchObject({ code: "NOT_LEADER", outcome: "not-done", leader: null });
+    await cluster.advance(2000);
+    expect(cluster.raft("c").metrics().pendingReads).toBe(0);
+  });
+
+  it("is refused on a node without a cluster", async () => {
+    const cluster = new TestCluster();
+    const { raft } = await cluster.open("a");
+    expect(await cluster.failure(raft.read(() => 1))).toMatchObject({ code: "NOT_LEADER", leader: null });
+  });
+
+  it("passes on what the query throws or rejects with", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft } = await cluster.leader();
+    await expect(
+      cluster.finish(
+        raft.read(() => {
+          throw new RangeError("thrown");
+        }),
+      ),
+    ).rejects.toThrow("thrown");
+    await expect(cluster.finish(raft.read(() => Promise.reject(new RangeError("rejected"))))).rejects.toThrow(
+      "rejected",
+    );
+    expect(await cluster.finish(raft.read(() => Promise.resolve("later")))).toBe("later");
+    expect(raft.metrics().pendingReads).toBe(0);
+  });
+
+  it("waits for the end of a batch, and does not look at a command halfway", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [follower] = cluster.followers(leader);
+    if (follower === undefined) throw new Error("no follower");
+    await cluster.finish(leader.raft.write("before"));
+    await cluster.finish(follower.raft.read(() => 1));
+    // The index to read at is applied long since, but the answer comes in the middle of the next command.
+    const held: Parcel[] = [];
+    leader.transport.filter = (_to, parcel) =>
+      parcel.message.type !== "read-index-reply" || held.push(parcel) < 0;
+    let isHalfway = false;
+    follower.journal.pause = async () => {
+      isHalfway = true;
+      await new Promise<void>((resolve) => cluster.world.clock.setTimer(50, resolve));
+      isHalfway = false;
+    };
+    const read = follower.raft.read(() => isHalfway);
+    await cluster.until(() => held.length > 0, "the answer");
+    await cluster.finish(leader.raft.write("slow"));
+    await cluster.until(() => isHalfway, "the command to be halfway");
+    leader.transport.filter = null;
+    for (const parcel of held) leader.transport.send(follower.id, parcel);
+    await cluster.advance(10);
+    expect(isHalfway).toBe(true);
+    expect(await cluster.finish(read)).toBe(false);
+  });
+});
+
+describe("a stale read", () => {
+  it("answers at once from the node's own state, whoever leads", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("x"));
+    cluster.isolate(leader.id);
+    await cluster.advance(5000);
+    const before = cluster.world.clock.now();
+    const read = leader.raft.read(() => leader.journal.texts, { consistency: "stale" });
+    expect(await read).toEqual(["x"]);
+    expect(cluster.world.clock.now()).toBe(before);
+    expect(leader.raft.metrics().pendingReads).toBe(0);
+  });
+});
+
+describe("limits on reads", () => {
+  it("refuse those over the count, and take them again later", async () => {
+    const cluster = await TestCluster.of(THREE, 1, { limits: { pendingReadsMax: 3 } });
+    const { raft } = await cluster.leader();
+    for (let round = 0; round < 3; round++) {
+      const outcomes = await cluster.finish(
+        Promise.allSettled(Array.from({ length: 5 }, () => raft.read(() => "ok"))),
+      );
+      expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(3);
+      expect(outcomes[4]).toMatchObject({ reason: { code: "OVERLOADED", outcome: "not-done" } });
+    }
+  });
+});

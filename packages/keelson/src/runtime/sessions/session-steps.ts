@@ -1,0 +1,165 @@
+import { EntryKind } from "../../codec/record.ts";
+import {
+  decodeCloseSession,
+  decodeOpenSession,
+  decodeSessionCommand,
+  type SessionCommandId,
+} from "../../codec/session-entry.ts";
+import { assert } from "../../core/assert.ts";
+import type { LogPosition } from "../../core/position.ts";
+import {
+  AnswerForgottenError,
+  CommandRejectedError,
+  OverloadedError,
+  SessionExpiredError,
+  type RaftError,
+} from "../../errors.ts";
+import type { Applied } from "../loop/applier.ts";
+import { reasonOf } from "../failure.ts";
+import type { SessionMetrics } from "../metrics.ts";
+import type { Answer } from "./session-records.ts";
+import { SessionTable, type Verdict } from "./session-table.ts";
+import type { OpenedState, ResultCodec } from "../state-machine.ts";
+
+/** The kinds of entries that belong to sessions. */
+export type SessionKind =
+  typeof EntryKind.openSession | typeof EntryKind.sessionCommand | typeof EntryKind.closeSession;
+
+export function isSessionKind(kind: EntryKind): kind is SessionKind {
+  return kind >= EntryKind.openSession;
+}
+
+/** Characters of a rejection's words that a session keeps: enough to say why. */
+const REJECTION_CHARS_MAX = 2048;
+
+/** What the applier does about an entry of a session. */
+export type SessionStep<Result> =
+  | { readonly type: "settled"; readonly applied: Applied<Result> }
+  | { readonly type: "apply"; readonly id: SessionCommandId; readonly command: Uint8Array };
+
+/** Between the table of sessions and the applier: what each entry of a session comes to. */
+export class SessionSteps<Result> {
+  readonly table: SessionTable;
+  readonly #codec: ResultCodec<Result>;
+
+  constructor(table: SessionTable, codec: ResultCodec<Result>) {
+    this.table = table;
+    this.#codec = codec;
+  }
+
+  /** What the state machine lacks for sessions, and how to add it; null: nothing. */
+  get lack(): string | null {
+    if (this.#codec.encodeResult === undefined || this.#codec.decodeResult === undefined) {
+      return "sessions keep the results of commands, so stateMachine.codec should have encodeResult and decodeResult";
+    }
+    if (this.table.isKnown) return null;
+    return (
+      "the state machine keeps its state on disk and not the sessions: flush should store the records " +
+      "that it is given, and open should return them as `sessions`"
+    );
+  }
+
+  get metrics(): SessionMetrics {
+    return { open: this.table.size, bytes: this.table.bytes, timeMs: this.table.timeMs };
+  }
+
+  /** @throws Error this node cannot take part in sessions; DecodeError */
+  begin(kind: SessionKind, payload: Uint8Array, position: LogPosition): SessionStep<Result> {
+    const table = this.#usable();
+    const { index } = position;
+    switch (kind) {
+      case EntryKind.openSession: {
+        const { clock, ttlMs } = decodeOpenSession(payload);
+        table.open(index, clock, ttlMs);
+        return { type: "settled", applied: { position, type: "session-opened" } };
+      }
+      case EntryKind.closeSession: {
+        const { clock, id } = decodeCloseSession(payload);
+        table.close(clock, id);
+        return { type: "settled", applied: { position, type: "session-closed" } };
+      }
+      case EntryKind.sessionCommand: {
+        const entry = decodeSessionCommand(payload);
+        const verdict = table.begin(index, entry.clock, entry);
+        if (verdict.type === "apply") return { type: "apply", id: entry, command: entry.command };
+        return { type: "settled", applied: this.#settled(verdict, entry, position) };
+      }
+    }
+  }
+
+  /** Keeps what came of a command for its retries, and returns what its first caller gets. */
+  keep({ id, sequence }: SessionCommandId, applied: Applied<Result>): Applied<Result> {
+    const table = this.#usable();
+    const { index } = applied.position;
+    if (applied.type === "done") {
+      const bytes = this.#encodeResult(applied.result);
+      table.answered(id, sequence, { index, type: "done", bytes });
+      return applied;
+    }
+    assert(applied.type === "rejected", "a command is done or rejected");
+    const words = reasonOf(applied.error.cause);
+    const kept = words.slice(0, REJECTION_CHARS_MAX);
+    table.answered(id, sequence, { index, type: "rejected", bytes: new TextEncoder().encode(kept) });
+    // The first caller and those who ask again are told the same.
+    return words === kept ? applied : { ...applied, error: new CommandRejectedError(kept) };
+  }
+
+  #settled(
+    verdict: Exclude<Verdict, { type: "apply" }>,
+    { id, sequence }: SessionCommandId,
+    position: LogPosition,
+  ): Applied<Result> {
+    const refused = (error: RaftError): Applied<Result> => ({ position, type: "rejected", error });
+    switch (verdict.type) {
+      case "answered":
+        return this.#answerAgain(verdict.answer, id, sequence, position);
+      case "expired":
+        return refused(new SessionExpiredError(id));
+      case "past":
+        return refused(new AnswerForgottenError(id, sequence, "unknown"));
+      case "too-far":
+        return refused(
+          new OverloadedError(
+            `command ${String(sequence)} of session ${String(id)} is ${String(verdict.windowMax)} or more after the lowest unanswered; wait for answers`,
+          ),
+        );
+    }
+  }
+
+  #answerAgain(answer: Answer, id: number, sequence: number, position: LogPosition): Applied<Result> {
+    const { index, type, bytes } = answer;
+    switch (type) {
+      case "done":
+        // Read for the caller who waits, if there is one: what cannot be read again concerns nobody else.
+        return { position, type: "answered", index, result: () => this.#decodeResult(bytes) };
+      case "rejected":
+        return { position, type, error: new CommandRejectedError(new TextDecoder().decode(bytes)) };
+      case "forgotten":
+        return { position, type: "rejected", error: new AnswerForgottenError(id, sequence, "done") };
+    }
+  }
+
+  #encodeResult(result: Result): Uint8Array {
+    const bytes = this.#codec.encodeResult?.(result);
+    assert(bytes !== undefined, "sessions need encodeResult");
+    return bytes;
+  }
+
+  #decodeResult(bytes: Uint8Array): Result {
+    const codec = this.#codec;
+    assert(codec.decodeResult !== undefined, "sessions need decodeResult");
+    return codec.decodeResult(bytes);
+  }
+
+  #usable(): SessionTable {
+    const { lack, table } = this;
+    if (lack !== null) throw new Error(lack);
+    return table;
+  }
+}
+
+/** The table as of what the state machine holds; unknown if it holds something, and did not say which sessions. */
+export function sessionsOf({ index, sessions }: OpenedState): SessionTable {
+  if (sessions !== undefined) return SessionTable.fromRecords(sessions);
+  return index === 0 ? new SessionTable() : SessionTable.unknown();
+}

@@ -1,0 +1,358 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { DecodeError } from "../../errors.ts";
+import type { Answer } from "./session-records.ts";
+import { SESSION_LIMITS, SessionTable, type SessionLimits } from "./session-table.ts";
+
+const NOON = 1_700_000_000_000;
+const SECOND = 1000;
+
+/** A table with an entry counter and a clock, as the applier would use it. */
+class Bench {
+  readonly table: SessionTable;
+  index = 0;
+  clock = NOON;
+
+  constructor(
+    limits: Partial<SessionLimits> = {},
+    table = new SessionTable({ ...SESSION_LIMITS, ...limits }),
+  ) {
+    this.table = table;
+  }
+
+  open(ttlMs = 60 * SECOND): number {
+    this.table.open(++this.index, this.clock, ttlMs);
+    return this.index;
+  }
+
+  close(id: number): boolean {
+    this.index += 1;
+    return this.table.close(this.clock, id);
+  }
+
+  /** What becomes of a command; one that is applied answers with its own number, repeated. */
+  write(id: number, sequence: number, lowestUnanswered = 1, bytes = 1): string {
+    this.index += 1;
+    const verdict = this.table.begin(this.index, this.clock, { id, sequence, lowestUnanswered });
+    if (verdict.type === "answered") return `${verdict.answer.type} at ${String(verdict.answer.index)}`;
+    if (verdict.type === "apply") this.table.answered(id, sequence, this.answer(sequence, bytes));
+    return verdict.type;
+  }
+
+  answer(sequence: number, bytes: number): Answer {
+    return { index: this.index, type: "done", bytes: new Uint8Array(bytes).fill(sequence) };
+  }
+}
+
+describe("a session", () => {
+  it("applies a command once, and answers its retries as the first time", () => {
+    const bench = new Bench();
+    const id = bench.open();
+    expect([bench.write(id, 1), bench.write(id, 2)]).toEqual(["apply", "apply"]);
+    expect([bench.write(id, 1), bench.write(id, 2), bench.write(id, 1)]).toEqual([
+      "done at 2",
+      "done at 3",
+      "done at 2",
+    ]);
+  });
+
+  it("takes commands out of order: a pipeline whose messages overtake each other loses none", () => {
+    const bench = new Bench();
+    const id = bench.open();
+    expect([3, 1, 2].map((sequence) => bench.write(id, sequence))).toEqual(["apply", "apply", "apply"]);
+  });
+
+  it("keeps the answers of one session apart from another's", () => {
+    const bench = new Bench();
+    const [one, other] = [bench.open(), bench.open()];
+    expect([bench.write(one, 1), bench.write(other, 1)]).toEqual(["apply", "apply"]);
+  });
+
+  it("forgets the answers below the lowest unanswered, and never applies those commands again", () => {
+    const bench = new Bench();
+    const id = bench.open();
+    for (const sequence of [1, 2, 3]) bench.write(id, sequence);
+    const before = bench.table.bytes;
+    bench.write(id, 4, 3);
+    expect(bench.table.bytes).toBeLessThan(before);
+    expect([bench.write(id, 1), bench.write(id, 2), bench.write(id, 3)]).toEqual([
+      "past",
+      "past",
+      "done at 4",
+    ]);
+    // A late message with an older view takes nothing back.
+    expect(bench.write(id, 2, 1)).toBe("past");
+  });
+
+  it("refuses a command that was given up before it arrived", () => {
+    const bench = new Bench();
+    const id = bench.open();
+    bench.write(id, 2, 2);
+    expect(bench.write(id, 1, 1)).toBe("past");
+  });
+
+  it("refuses commands too far above the lowest unanswered, which can come again later", () => {
+    const bench = new Bench({ windowMax: 3 });
+    const id = bench.open();
+    expect([bench.write(id, 3), bench.write(id, 4)]).toEqual(["apply", "too-far"]);
+    expect(bench.write(id, 4, 2)).toBe("apply");
+  });
+
+  it("that never was, or was closed, is unknown", () => {
+    const bench = new Bench();
+    const id = bench.open();
+    expect(bench.write(id + 1, 1)).toBe("expired");
+    expect([bench.close(id), bench.close(id)]).toEqual([true, false]);
+    expect(bench.write(id, 1)).toBe("expired");
+    expect([bench.table.size, bench.table.bytes]).toEqual([0, 0]);
+  });
+});
+
+describe("the time of the log", () => {
+  it("K5: ends a session at the first entry whose clock says that it was idle too long", () => {
+    const bench = new Bench();
+    const [idle, used] = [bench.open(), bench.open()];
+    bench.clock += 60 * SECOND;
+    bench.write(used, 1);
+    expect(bench.table.size).toBe(2);
+    bench.clock += 1;
+    expect(bench.write(used, 2)).toBe("apply");
+    expect(bench.table.size).toBe(1);
+    expect(bench.write(idle, 1)).toBe("expired");
+  });
+
+  it("K5: ends the one that is over its time, and not the one that is just within it", () => {
+    const bench = new Bench();
+    const [short, long] = [bench.open(SECOND), bench.open(2 * SECOND)];
+    bench.clock += 2 * SECOND;
+    expect([bench.write(long, 1), bench.write(short, 1)]).toEqual(["apply", "expired"]);
+  });
+
+  it("K5: ends the very session that comes too late", () => {
+    const bench = new Bench();
+    const id = bench.open(SECOND);
+    bench.clock += SECOND + 1;
+    expect(bench.write(id, 1)).toBe("expired");
+  });
+
+  it("K5: never goes back, whichever leader's clock does", () => {
+    const bench = new Bench();
+    const id = bench.open(10 * SECOND);
+    bench.clock += 8 * SECOND;
+    const other = bench.open(10 * SECOND);
+    bench.clock -= 3600 * SECOND;
+    expect(bench.write(other, 1)).toBe("apply");
+    expect(bench.table.timeMs).toBe(NOON + 8 * SECOND);
+    bench.clock = NOON + 11 * SECOND;
+    expect([bench.write(id, 1), bench.write(other, 2)]).toEqual(["expired", "apply"]);
+  });
+
+  it("stands still as long as no entry of a session comes", () => {
+    const bench = new Bench();
+    const id = bench.open(SECOND);
+    bench.clock += SECOND;
+    expect(bench.write(id, 1)).toBe("apply");
+    expect(bench.table.timeMs).toBe(NOON + SECOND);
+  });
+});
+
+describe("the bounds of the table", () => {
+  it("end the session that was used least recently when there are too many", () => {
+    const bench = new Bench({ sessionsMax: 2 });
+    const [first, second] = [bench.open(), bench.open()];
+    bench.write(first, 1);
+    const third = bench.open();
+    expect([bench.write(first, 2), bench.write(third, 1), bench.write(second, 1)]).toEqual([
+      "apply",
+      "apply",
+      "expired",
+    ]);
+  });
+
+  it("count a use that was refused, as it was a use", () => {
+    const bench = new Bench({ sessionsMax: 2, windowMax: 1 });
+    const [first, second] = [bench.open(), bench.open()];
+    expect(bench.write(first, 9)).toBe("too-far");
+    bench.open();
+    expect([bench.write(first, 1), bench.write(second, 1)]).toEqual(["apply", "expired"]);
+  });
+
+  it("let the oldest results of a session go, and not that they took effect", () => {
+    const bench = new Bench({ answerBytesMax: 100 });
+    const id = bench.open();
+    for (const sequence of [1, 2, 3]) bench.write(id, sequence, 1, 40);
+    expect([1, 2, 3].map((sequence) => bench.write(id, sequence))).toEqual([
+      "forgotten at 2",
+      "done at 3",
+      "done at 4",
+    ]);
+  });
+
+  it("keep no result that alone is too large, though its command is not applied again", () => {
+    const bench = new Bench({ answerBytesMax: 100 });
+    const id = bench.open();
+    bench.write(id, 1, 1, 10);
+    bench.write(id, 2, 1, 101);
+    expect([bench.write(id, 1), bench.write(id, 2)]).toEqual(["done at 2", "forgotten at 3"]);
+  });
+
+  it("end the sessions that were used least recently when all together are too large, and not the one in use", () => {
+    const bench = new Bench({ bytesMax: 3000, answerBytesMax: 2000, windowMax: 4 });
+    const [first, second] = [bench.open(), bench.open()];
+    bench.write(first, 1, 1, 500);
+    bench.write(second, 1, 1, 500);
+    bench.write(first, 2, 1, 1500);
+    expect(bench.table.bytes).toBeLessThanOrEqual(3000);
+    expect([bench.write(first, 1), bench.write(second, 1)]).toEqual(["done at 3", "expired"]);
+  });
+
+  it("hold whatever clients do", () => {
+    const limits = { sessionsMax: 20, windowMax: 8, answerBytesMax: 500, bytesMax: 20_000 };
+    const bench = new Bench(limits);
+    for (let round = 0; round < 2000; round++) {
+      const id = round % 3 === 0 ? bench.open() : Math.max(1, bench.index - (round % 41));
+      for (let sequence = 1; sequence < 12; sequence++)
+        bench.write(id, sequence, 1 + (round % 5), (round * 7) % 300);
+      expect(bench.table.size).toBeLessThanOrEqual(limits.sessionsMax);
+      expect(bench.table.bytes).toBeLessThanOrEqual(limits.bytesMax);
+    }
+  });
+});
+
+type Step =
+  | { readonly type: "open"; readonly ttlMs: number }
+  | { readonly type: "close"; readonly id: number }
+  | {
+      readonly type: "write";
+      readonly id: number;
+      readonly sequence: number;
+      readonly lowest: number;
+      readonly bytes: number;
+    };
+
+/** The first entries open sessions, so most of these are some. */
+const anyId = fc.integer({ min: 1, max: 6 });
+const OPENED = 3;
+const anyStep: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 2, arbitrary: fc.record({ type: fc.constant("open"), ttlMs: fc.integer({ min: 1, max: 80 }) }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant("close"), id: anyId }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      type: fc.constant("write"),
+      id: anyId,
+      sequence: fc.integer({ min: 1, max: 8 }),
+      lowest: fc.integer({ min: 1, max: 4 }),
+      bytes: fc.nat(60),
+    }),
+  },
+);
+const anySteps = fc.array(fc.tuple(anyStep, fc.integer({ min: -5, max: 8 })), { maxLength: 60 });
+const SMALL = { sessionsMax: 4, windowMax: 5, answerBytesMax: 100, bytesMax: 2000 };
+
+function benchWithSessions(): Bench {
+  const bench = new Bench(SMALL);
+  for (let at = 0; at < OPENED; at++) bench.open(80);
+  return bench;
+}
+
+function take(bench: Bench, [step, later]: readonly [Step, number]): unknown {
+  bench.clock += later;
+  switch (step.type) {
+    case "open":
+      return bench.open(step.ttlMs);
+    case "close":
+      return bench.close(step.id);
+    case "write":
+      return bench.write(step.id, step.sequence, Math.min(step.lowest, step.sequence), step.bytes);
+  }
+}
+
+describe("the records of the table", () => {
+  it("are at every moment what the changes so far add up to", () => {
+    fc.assert(
+      fc.property(anySteps, (steps) => {
+        const bench = benchWithSessions();
+        const stored = new Map<string, Uint8Array>([["time", new Uint8Array(8)]]);
+        for (const step of steps) {
+          take(bench, step);
+          for (const [name, value] of bench.table.takeChanges()) {
+            if (value === null) stored.delete(name);
+            else stored.set(name, value);
+          }
+          const sorted = (records: Iterable<[string, Uint8Array]>): unknown => [...records].sort(byName);
+          expect(sorted(stored)).toEqual(sorted(bench.table.records()));
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it("K5: make a table that goes on exactly as the one that they are of", () => {
+    fc.assert(
+      fc.property(anySteps, anySteps, (before, after) => {
+        const bench = benchWithSessions();
+        for (const step of before) take(bench, step);
+        const bytes = bench.table.encode();
+        const copy = new Bench({}, SessionTable.decode(bytes, SMALL));
+        copy.index = bench.index;
+        copy.clock = bench.clock;
+        expect(copy.table.encode()).toEqual(bytes);
+        expect(copy.table.bytes).toBe(bench.table.bytes);
+        for (const step of after) expect(take(copy, step)).toEqual(take(bench, step));
+        expect(copy.table.encode()).toEqual(bench.table.encode());
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("are told once each, and not at all when nobody asks", () => {
+    const { table } = new Bench();
+    table.open(1, NOON, SECOND);
+    expect([...table.takeChanges().keys()]).toEqual(["time", "session/1"]);
+    expect(table.takeChanges().size).toBe(0);
+    table.open(2, NOON, SECOND);
+    table.discardChanges();
+    expect(table.takeChanges().size).toBe(0);
+  });
+
+  it.each([
+    ["a name that is none", { "sessions/1": new Uint8Array(32) }],
+    ["a name without its number", { "session/": new Uint8Array(32) }],
+    ["a name with a number that is none", { "answer/1/01": new Uint8Array(9) }],
+    ["a session that is cut short", { "session/1": new Uint8Array(31) }],
+    ["a number beyond all numbers", { "session/1": new Uint8Array(32).fill(255) }],
+    ["a time that is cut short", { time: new Uint8Array(7) }],
+    [
+      "an answer of no type",
+      { "session/1": new Uint8Array(32), "answer/1/1": Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 3) },
+    ],
+    ["an answer without its entry", { "session/1": new Uint8Array(32), "answer/1/1": new Uint8Array(9) }],
+    ["an answer of a session that is not there", { "answer/1/1": Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0) }],
+  ])("are refused with %s", (_what, records) => {
+    expect(() => SessionTable.fromRecords(new Map(Object.entries(records)))).toThrow(DecodeError);
+  });
+
+  it("are refused as bytes when they are cut short, of a later format, or hold a name twice", () => {
+    const bench = new Bench();
+    bench.write(bench.open(), 1);
+    const bytes = bench.table.encode();
+    const lengths = new Set<number>([0]);
+    for (let length = 0; length < bytes.length; length++) {
+      try {
+        SessionTable.decode(bytes.subarray(0, length));
+      } catch (error) {
+        expect(error).toBeInstanceOf(DecodeError);
+        lengths.add(length);
+      }
+    }
+    // Only a cut between two records goes unseen here; whoever stores the bytes has a checksum.
+    expect(lengths.size).toBeGreaterThanOrEqual(bytes.length - 4);
+    expect(() => SessionTable.decode(Uint8Array.from([2, ...bytes.subarray(1)]))).toThrow("format 2");
+    expect(() => SessionTable.decode(Uint8Array.from([...bytes, ...bytes.subarray(1)]))).toThrow("twice");
+  });
+});
+
+function byName([a]: [string, Uint8Array], [b]: [string, Uint8Array]): number {
+  return a < b ? -1 : 1;
+}

@@ -1,0 +1,131 @@
+import { describe, expect, it, vi } from "vitest";
+import { seededRandom } from "../../environment/fake-clock.ts";
+import type { FaultFiles } from "../../environment/fault-files.ts";
+import { SnapshotCluster, type Machine } from "../test/snapshot-cluster.ts";
+import type { TapeDisk } from "../test/tape.ts";
+
+// Hundreds of crashes: seconds on an idle machine, more on a busy one.
+vi.setConfig({ testTimeout: 120_000 });
+
+const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 2 };
+
+/** The machines as they are now, to be used again and again. */
+function copyOf(machines: ReadonlyMap<string, Machine>): Map<string, Machine> {
+  return new Map(
+    [...machines].map(([id, { files, disk }]) => [
+      id,
+      { files: files.copy(), disk: disk === null ? null : diskOf(disk) },
+    ]),
+  );
+}
+
+function diskOf({ applied, lines }: TapeDisk): TapeDisk {
+  return { applied, lines: [...lines] };
+}
+
+/** The power fails at the n-th operation from now on; the promise resolves when it does. */
+function cutAt(files: FaultFiles, at: number): Promise<void> {
+  const first = files.operations;
+  return new Promise((resolve) => {
+    files.intercept = ({ number }) => {
+      if (number - first !== at) return null;
+      files.intercept = null;
+      resolve();
+      return { type: "power-cut" };
+    };
+  });
+}
+
+describe.each([
+  ["in memory", false],
+  ["on disk", true],
+])("with its state %s, a node whose power fails", (_, onDisk) => {
+  it("S4: at any step of taking a snapshot and forgetting the log before it, starts with all it acknowledged", async () => {
+    const template = await SnapshotCluster.of(["a"], { policy: BY_HAND, onDisk });
+    await template.write(12);
+    await template.finish(template.raft("a").snapshot());
+    await template.write(12);
+    const acknowledged = [...template.node("a").tape.lines];
+    await template.close();
+    const { machines } = template;
+    const bases = new Set<number>();
+    let at = 1;
+    for (let done = false; !done; at++) {
+      for (const seed of [1, 2]) {
+        const cluster = new SnapshotCluster({ policy: BY_HAND, onDisk });
+        for (const [id, machine] of copyOf(machines)) cluster.machines.set(id, machine);
+        const { raft } = await cluster.open("a");
+        const { files } = cluster.machine("a");
+        await cluster.leader();
+        await cluster.finish(raft.read(() => undefined));
+        const seen = { cut: false, taken: false };
+        void cutAt(files, at).then(() => (seen.cut = true));
+        void raft.snapshot().then(() => (seen.taken = true));
+        await cluster.until(() => seen.cut || seen.taken, "the power cut, or the snapshot");
+        // The log is cut after that, without anyone waiting for it.
+        if (seen.taken) await cluster.advance(50);
+        done = !seen.cut;
+        files.intercept = null;
+        cluster.node("a").kill();
+        files.crash(seededRandom(at * 10 + seed));
+        const again = await cluster.open("a");
+        await cluster.leader();
+        await cluster.finish(again.raft.read(() => undefined));
+        expect(again.tape.lines, `operation ${String(at)}`).toEqual(acknowledged);
+        bases.add(again.raft.metrics().firstIndex);
+        await cluster.write(1);
+        await cluster.finish(again.raft.snapshot());
+        await cluster.close();
+      }
+    }
+    expect(at).toBeGreaterThan(10);
+    // Some died before the log was cut, and some after.
+    expect(bases.size).toBe(2);
+  });
+
+  it("S4: at any step of fetching and installing another's snapshot, catches up after it", async () => {
+    const template = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND, onDisk });
+    const leader = await template.leader();
+    await template.write(4, leader);
+    await template.converge();
+    const behind = template.other(leader).id;
+    template.isolate(behind);
+    await template.write(20, leader);
+    for (const { id, raft } of template.nodes.values()) {
+      if (id === behind) continue;
+      await template.until(() => raft.metrics().appliedIndex === leader.raft.metrics().lastIndex, "both");
+      await template.finish(raft.snapshot());
+    }
+    await template.close();
+    const { machines } = template;
+    let at = 1;
+    let finishedAtStart = 0;
+    for (let done = false; !done; at++) {
+      const cluster = new SnapshotCluster({ policy: BY_HAND, onDisk });
+      for (const [id, machine] of copyOf(machines)) cluster.machines.set(id, machine);
+      for (const id of ["a", "b", "c"]) if (id !== behind) await cluster.open(id);
+      await cluster.leader();
+      const { raft } = await cluster.open(behind);
+      const { files } = cluster.machine(behind);
+      const seen = { cut: false };
+      void cutAt(files, at).then(() => (seen.cut = true));
+      const isInstalled = (): boolean => raft.metrics().snapshots?.installed === 1;
+      await cluster.until(() => seen.cut || isInstalled(), "the power cut, or the snapshot");
+      done = !seen.cut;
+      files.intercept = null;
+      cluster.node(behind).kill();
+      files.crash(seededRandom(at));
+      await cluster.node(behind).transport.close();
+      cluster.messages.splice(0);
+      const again = await cluster.open(behind);
+      if (cluster.messages.join().includes("that is finished now")) finishedAtStart += 1;
+      await cluster.write(2);
+      const lines = await cluster.converge();
+      expect(lines, `operation ${String(at)}`).toHaveLength(26);
+      expect(again.raft.metrics().firstIndex).toBeGreaterThan(15);
+      await cluster.close();
+    }
+    expect(at).toBeGreaterThan(20);
+    expect(finishedAtStart).toBeGreaterThan(0);
+  });
+});

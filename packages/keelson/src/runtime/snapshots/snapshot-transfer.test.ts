@@ -1,0 +1,406 @@
+import { describe, expect, it } from "vitest";
+import { isServiceMessage, type ServiceMessage } from "../../codec/frame-service.ts";
+import { LogCompactedError, type RaftError } from "../../errors.ts";
+import type { SnapshotPolicy } from "../options.ts";
+import { RETRY_MS } from "./snapshot-fetch.ts";
+import { SEND_IDLE_MS } from "./snapshot-sends.ts";
+import { SnapshotCluster, type SnapshotNode } from "../test/snapshot-cluster.ts";
+
+const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 0 };
+
+interface Behind {
+  readonly cluster: SnapshotCluster;
+  readonly leader: SnapshotNode;
+  /** Cut off, with a log that ends long before the leader's begins. */
+  readonly behind: SnapshotNode;
+  /** What the runtimes tell each other. */
+  readonly said: ServiceMessage[];
+}
+
+/** Three nodes, one of them far behind; the state is about as large as `kib` says. */
+async function oneBehind(
+  kib = 1,
+  policy: Partial<SnapshotPolicy> = BY_HAND,
+  options: { readonly seed?: number; readonly onDisk?: boolean } = {},
+): Promise<Behind> {
+  const cluster = await SnapshotCluster.of(["a", "b", "c"], {
+    policy: { ...BY_HAND, ...policy },
+    ...options,
+  });
+  const leader = await cluster.leader();
+  await cluster.write(3, leader);
+  await cluster.converge();
+  const behind = cluster.other(leader);
+  cluster.isolate(behind.id);
+  await cluster.finish(Promise.all(Array.from({ length: kib }, () => leader.raft.write("x".repeat(1000)))));
+  for (const node of cluster.nodes.values()) {
+    if (node === behind) continue;
+    await cluster.until(() => node.raft.metrics().appliedIndex === leader.raft.metrics().lastIndex, "both");
+    await cluster.finish(node.raft.snapshot());
+  }
+  const said: ServiceMessage[] = [];
+  for (const node of cluster.nodes.values()) {
+    node.transport.filter = (_, { message }) => {
+      if (isServiceMessage(message)) said.push(message);
+      return true;
+    };
+  }
+  return { cluster, leader, behind, said };
+}
+
+function isFetching({ raft }: SnapshotNode): boolean {
+  return raft.metrics().snapshots?.receiving?.phase === "fetching";
+}
+
+function requestsIn(said: readonly ServiceMessage[]): { readonly offset: number; readonly bytes: number }[] {
+  return said.flatMap((message) =>
+    message.type === "snapshot-request" && message.bytes > 0 ? [message] : [],
+  );
+}
+
+describe("the transfer of a snapshot", () => {
+  it("shows its progress on both sides, asks for each part once, and ends", async () => {
+    const { cluster, leader, behind, said } = await oneBehind(200, { fetchBytesPerSecond: 100_000 });
+    cluster.net.heal();
+    await cluster.until(() => (behind.raft.metrics().snapshots?.receiving?.bytesDone ?? 0) > 50_000, "half");
+    const { receiving } = behind.raft.metrics().snapshots ?? {};
+    const { newest, sending } = leader.raft.metrics().snapshots ?? {};
+    expect(receiving).toMatchObject({ from: leader.id, phase: "fetching", bytesTotal: newest?.bytes });
+    expect(sending).toMatchObject([{ to: behind.id, index: newest?.index, bytesTotal: newest?.bytes }]);
+    await cluster.converge();
+    await cluster.advance(100);
+    expect(behind.raft.metrics().snapshots).toMatchObject({ receiving: null, installed: 1, newest });
+    expect(leader.raft.metrics().snapshots?.sending).toEqual([]);
+    const offsets = requestsIn(said).map(({ offset }) => offset);
+    expect(new Set(offsets).size).toBe(offsets.length);
+    await cluster.close();
+  });
+
+  it("keeps to the rate that the receiver wants", async () => {
+    const { cluster, behind, leader } = await oneBehind(100, { fetchBytesPerSecond: 20_000 });
+    const begun = cluster.world.clock.now();
+    cluster.net.heal();
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
+    const seconds = (cluster.world.clock.now() - begun) / 1000;
+    const bytes = leader.raft.metrics().snapshots?.newest?.bytes ?? 0;
+    expect(bytes / seconds).toBeLessThan(23_000);
+    expect(bytes / seconds).toBeGreaterThan(15_000);
+    await cluster.close();
+  });
+
+  it("S6: brings every part, though the network loses, doubles and reorders them", async () => {
+    for (const seed of [1, 2]) {
+      const { cluster, behind } = await oneBehind(150, { fetchBytesPerSecond: 200_000 }, { seed });
+      cluster.net.lossRate = 0.2;
+      cluster.net.doubleRate = 0.2;
+      cluster.net.delayMs = { min: 0.5, max: 30 };
+      cluster.net.heal();
+      await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
+      cluster.net.lossRate = 0;
+      await cluster.leader();
+      await cluster.write(1);
+      await cluster.converge();
+      await cluster.close();
+    }
+  });
+
+  it("asks again for a part that was lost, and for no other", async () => {
+    const { cluster, leader, behind, said } = await oneBehind(200, { fetchBytesPerSecond: 200_000 });
+    const second = 50_000;
+    let lost = 0;
+    leader.transport.filter = (_, { message }) =>
+      message.type !== "snapshot-chunk" || message.offset !== second || ++lost > 1;
+    cluster.net.heal();
+    const begun = cluster.world.clock.now();
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
+    expect(cluster.world.clock.now() - begun).toBeLessThan(1_000 + 3 * RETRY_MS);
+    const offsets = requestsIn(said).map(({ offset }) => offset);
+    expect(offsets.filter((offset) => offset === second)).toHaveLength(2);
+    expect(offsets.filter((offset) => offset === 0)).toHaveLength(1);
+    await cluster.close();
+  });
+
+  it("goes on after a lost connection from where it was", async () => {
+    const { cluster, behind, said } = await oneBehind(200, { fetchBytesPerSecond: 50_000 });
+    cluster.net.heal();
+    const done = (): number => behind.raft.metrics().snapshots?.receiving?.bytesDone ?? 0;
+    await cluster.until(() => done() > 100_000, "half");
+    cluster.isolate(behind.id);
+    const asked = requestsIn(said).length;
+    await cluster.advance(5_000);
+    cluster.net.heal();
+    said.splice(0);
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
+    expect(Math.min(...requestsIn(said).map(({ offset }) => offset))).toBeGreaterThan(90_000);
+    expect(asked).toBeGreaterThan(3);
+    await cluster.write(1);
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("goes on after a restart of the receiver with what it has on disk", async () => {
+    const { cluster, behind, said } = await oneBehind(600, { fetchBytesPerSecond: 200_000 });
+    cluster.net.heal();
+    await cluster.until(() => (behind.raft.metrics().snapshots?.receiving?.bytesDone ?? 0) > 400_000, "half");
+    await cluster.finish(behind.raft.close());
+    said.splice(0);
+    const again = await cluster.open(behind.id);
+    again.transport.filter = (_, { message }) => !isServiceMessage(message) || said.push(message) > 0;
+    await cluster.until(() => again.raft.metrics().snapshots?.installed === 1, "the snapshot");
+    expect(Math.min(...requestsIn(said).map(({ offset }) => offset))).toBeGreaterThan(250_000);
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("S6: begins anew with another snapshot when its source is gone for good", async () => {
+    const { cluster, leader, behind } = await oneBehind(100, { fetchBytesPerSecond: 50_000 });
+    cluster.net.heal();
+    await cluster.until(
+      () => (behind.raft.metrics().snapshots?.receiving?.bytesDone ?? 0) > 30_000,
+      "a part",
+    );
+    await cluster.crash(leader.id);
+    await cluster.leader();
+    await cluster.write(1);
+    await cluster.converge();
+    expect(behind.raft.metrics().snapshots?.installed).toBe(1);
+    await cluster.close();
+  });
+
+  it("S6: is not installed when it was damaged where it came from, which takes another one", async () => {
+    const { cluster, leader, behind } = await oneBehind(50);
+    const { files } = cluster.machine(leader.id);
+    const path = files.paths().find((one) => one.endsWith(".taken")) ?? "";
+    files.damage(path, 10_000, Uint8Array.of(1, 2, 3));
+    cluster.net.heal();
+    await cluster.write(1, leader);
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "another snapshot", 120_000);
+    await cluster.converge();
+    expect(cluster.messages.join("\n")).toContain("did not arrive as it was written");
+    expect(cluster.messages.join("\n")).toContain("It is thrown away, and another one is taken");
+    await cluster.close();
+  });
+
+  it("S15: is refused by a receiver without space, which goes on, and takes it when there is some", async () => {
+    const { cluster, behind } = await oneBehind(50);
+    const { files } = cluster.machine(behind.id);
+    files.intercept = ({ type, path }) =>
+      type === "write" && path.startsWith("/snapshots") ? { type: "error", code: "ENOSPC" } : null;
+    cluster.net.heal();
+    await cluster.advance(10_000);
+    expect(behind.raft.metrics()).toMatchObject({ role: "follower", snapshots: { installed: 0 } });
+    const told = cluster.messages.filter((text) => text.includes("ENOSPC")).length;
+    expect(told).toBeGreaterThan(1);
+    expect(told).toBeLessThan(10);
+    files.intercept = null;
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("S7: is not disturbed, nor is anything else, by parts and requests that nobody asked for", async () => {
+    const { cluster, leader, behind } = await oneBehind(100, { fetchBytesPerSecond: 30_000 });
+    cluster.net.heal();
+    await cluster.until(() => isFetching(behind), "the transfer");
+    const id = "0".repeat(32);
+    const payload = new Uint8Array(1000).fill(7);
+    const stray = (from: string): ServiceMessage[] => [
+      { type: "snapshot-chunk", from, id, size: 10_000, offset: 0, payload },
+      { type: "snapshot-chunk", from, id: "x", size: 1, offset: 1, payload: new Uint8Array(0) },
+      { type: "snapshot-request", from, id, index: 1, offset: 0, bytes: 1000 },
+      { type: "snapshot-request", from, id: null, index: 2 ** 40, offset: 0, bytes: 1000 },
+      { type: "snapshot-request", from, id: null, index: 0, offset: 2 ** 40, bytes: 1000 },
+      { type: "snapshot-gone", from, id },
+      { type: "snapshot-gone", from, id: null },
+      { type: "snapshot-end", from, id, intact: false },
+    ];
+    for (const from of cluster.nodes.values()) {
+      for (const to of cluster.nodes.values()) {
+        if (from === to) continue;
+        for (const message of stray(from.id)) from.transport.send(to.id, { message, records: [] });
+      }
+    }
+    await cluster.write(1, leader);
+    await cluster.converge();
+    expect(behind.raft.metrics().snapshots?.installed).toBe(1);
+    await cluster.close();
+  });
+
+  it("S12: keeps the log that follows it, so that it is not out of date when it arrives", async () => {
+    const { cluster, leader, behind } = await oneBehind(100, { fetchBytesPerSecond: 30_000 });
+    const begun = leader.raft.metrics().snapshots?.newest?.index ?? 0;
+    cluster.net.heal();
+    await cluster.until(() => isFetching(behind), "the transfer");
+    await cluster.write(5, leader);
+    await cluster.finish(leader.raft.snapshot());
+    await cluster.write(5, leader);
+    expect(isFetching(behind)).toBe(true);
+    // The leader has taken a newer one meanwhile, for which it would have cut the log.
+    expect(leader.raft.metrics().snapshots?.newest?.index).toBeGreaterThan(begun);
+    await cluster.write(5, leader);
+    await cluster.converge();
+    expect(behind.raft.metrics().snapshots?.installed).toBe(1);
+    await cluster.until(() => leader.raft.metrics().firstIndex > begun + 1, "the log to be cut after all");
+    await cluster.close();
+  });
+
+  it("S12: keeps no more log for it than the limit, nor any for a receiver that went away", async () => {
+    const policy = {
+      everyEntries: 10,
+      keepEntries: 0,
+      fetchBytesPerSecond: 100_000,
+      transferKeepBytes: 2_000,
+    };
+    const { cluster, leader, behind } = await oneBehind(100, policy);
+    cluster.net.heal();
+    await cluster.until(() => isFetching(behind), "the transfer");
+    const { firstIndex } = leader.raft.metrics();
+    await cluster.write(20, leader);
+    await cluster.finish(leader.raft.snapshot());
+    expect(leader.raft.metrics().firstIndex).toBe(firstIndex);
+    await cluster.write(50, leader);
+    await cluster.finish(leader.raft.snapshot());
+    expect(leader.raft.metrics().firstIndex).toBeGreaterThan(firstIndex + 50);
+    expect(isFetching(behind)).toBe(true);
+    cluster.isolate(behind.id);
+    await cluster.advance(2 * SEND_IDLE_MS);
+    expect(leader.raft.metrics().snapshots?.sending).toEqual([]);
+    cluster.net.heal();
+    await cluster.converge();
+    await cluster.close();
+  });
+});
+
+describe("a follower that installs a snapshot", () => {
+  it("S1, S13: drops what it had proposed in vain, and tells who waits for it", async () => {
+    const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND });
+    const deposed = await cluster.leader();
+    await cluster.write(3, deposed);
+    await cluster.converge();
+    cluster.isolate(deposed.id);
+    const options = { timeoutMs: Infinity };
+    const pending = Array.from({ length: 60 }, (_, n) => deposed.raft.write(`lost ${String(n)}`, options));
+    const outcomes = Promise.allSettled(pending);
+    await cluster.until(() => deposed.raft.metrics().role !== "leader", "the old leader to step down");
+    const others = [...cluster.nodes.values()].filter((node) => node !== deposed);
+    const leading = (): SnapshotNode | undefined =>
+      others.find(({ raft }) => raft.metrics().role === "leader");
+    await cluster.until(() => leading() !== undefined, "a new leader");
+    const leader = leading()!;
+    await cluster.write(30, leader);
+    for (const { raft } of others) {
+      await cluster.until(() => raft.metrics().appliedIndex === leader.raft.metrics().lastIndex, "both");
+      await cluster.finish(raft.snapshot());
+    }
+    cluster.net.heal();
+    const settled = await cluster.finish(outcomes, 5_000);
+    const errors = settled.map((outcome) =>
+      outcome.status === "rejected" ? (outcome.reason as RaftError).code : null,
+    );
+    // Of those in whose place the snapshot stands, nobody can tell; those after it are surely lost.
+    expect(new Set(errors)).toEqual(new Set(["OUTCOME_UNKNOWN", "COMMAND_LOST"]));
+    expect(errors.indexOf("COMMAND_LOST")).toBe(errors.lastIndexOf("OUTCOME_UNKNOWN") + 1);
+    const lines = await cluster.converge();
+    expect(lines.join()).not.toContain("lost");
+    expect(deposed.raft.metrics()).toMatchObject({ snapshots: { installed: 1 }, pendingEntries: 0 });
+    await cluster.write(3);
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("S17: knows at once that what it holds is committed", async () => {
+    const { cluster, leader, behind } = await oneBehind(10);
+    const { index } = leader.raft.metrics().snapshots?.newest ?? { index: 0 };
+    cluster.net.heal();
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
+    expect(behind.raft.metrics().commitIndex).toBeGreaterThanOrEqual(index);
+    expect(behind.raft.metrics().durableIndex).toBeGreaterThanOrEqual(index);
+    await cluster.close();
+  });
+
+  it("applies nothing and serves no read while its state is replaced", async () => {
+    const { cluster, behind } = await oneBehind(10);
+    behind.tape.pause = () => cluster.sleep(500);
+    cluster.net.heal();
+    const phase = (): string | undefined => behind.raft.metrics().snapshots?.receiving?.phase;
+    await cluster.until(() => phase() === "installing", "the installation");
+    const seen: number[] = [];
+    const stale = behind.raft.read(() => seen.push(behind.tape.lines.length), { consistency: "stale" });
+    const linearizable = behind.raft.read(() => seen.push(behind.tape.lines.length));
+    await cluster.write(3);
+    expect([phase(), seen]).toEqual(["installing", []]);
+    await cluster.finish(Promise.all([stale, linearizable]));
+    expect(Math.min(...seen)).toBeGreaterThan(10);
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("stops in good time, in the middle of it, and ends it after a restart", async () => {
+    const { cluster, behind } = await oneBehind(10);
+    behind.tape.pause = () => cluster.sleep(100_000);
+    cluster.net.heal();
+    await cluster.until(
+      () => behind.raft.metrics().snapshots?.receiving?.phase === "installing",
+      "the installation",
+    );
+    const begun = cluster.world.clock.now();
+    await cluster.finish(behind.raft.close());
+    expect(cluster.world.clock.now() - begun).toBeLessThan(2_000);
+    const again = await cluster.open(behind.id);
+    expect(again.tape.restores).toBe(1);
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("stops if its state machine cannot take it in", async () => {
+    const { cluster, behind } = await oneBehind(10);
+    behind.tape.restore = () => Promise.reject(new Error("no room for it"));
+    cluster.net.heal();
+    const error = await cluster.finish(behind.raft.stopped);
+    expect(error?.message).toMatch(/could not restore the snapshot of entry \d+, so the node stops: no room/);
+    await cluster.open(behind.id);
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("keeps its answers to the commands of sessions (K5)", async () => {
+    const { cluster, leader, behind } = await oneBehind(10);
+    const opened = await cluster.finish(leader.raft.beginSession());
+    const session = { id: opened.id, sequence: 1, lowestUnanswered: 1 };
+    const first = await cluster.finish(leader.raft.write("once", { session }));
+    await cluster.finish(leader.raft.snapshot());
+    cluster.net.heal();
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
+    await cluster.converge();
+    await cluster.finish(leader.raft.transferLeadership(behind.id));
+    expect(await cluster.finish(behind.raft.write("once", { session }))).toBe(first);
+    await cluster.converge();
+    expect(behind.tape.lines.filter((line) => line.endsWith("once"))).toHaveLength(1);
+    await cluster.close();
+  });
+});
+
+describe("a reader of committed commands", () => {
+  it("S11: is told when the log was compacted past its place, and cannot begin before the log does", async () => {
+    const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
+    const { raft } = await cluster.leader();
+    await cluster.write(5);
+    const reader = raft.committed();
+    expect((await cluster.finish(reader.next())).value).toMatchObject({ command: "w1" });
+    await cluster.finish(raft.snapshot());
+    await cluster.write(5);
+    await cluster.finish(raft.snapshot());
+    const rest: unknown[] = [];
+    const drained = (async (): Promise<void> => {
+      for await (const { command } of reader) rest.push(command);
+    })();
+    await expect(cluster.finish(drained)).rejects.toThrow(LogCompactedError);
+    expect(() => raft.committed({ from: 1 })).toThrow(
+      /from is 1; it should be a whole number from \d+ on, where the log begins/,
+    );
+    await cluster.write(1);
+    const next = raft.committed();
+    expect((await cluster.finish(next.next())).value).toMatchObject({ command: "w11" });
+    await cluster.close();
+  });
+});

@@ -1,0 +1,244 @@
+import { describe, expect, it } from "vitest";
+import { decodeMembership } from "../../codec/config.ts";
+import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import type { FaultFiles } from "../../environment/fault-files.ts";
+import { ClosedError, SnapshotFailedError } from "../../errors.ts";
+import { snapshotFiles } from "../../storage/snapshots/index.ts";
+import type { StoredSnapshot } from "../../storage/snapshots/snapshot-store.ts";
+import { SnapshotCluster } from "../test/snapshot-cluster.ts";
+import { Tape } from "../test/tape.ts";
+
+const POLICY = { everyEntries: 20, keepEntries: 5 };
+const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 0 };
+
+/** What the files hold, whoever has them open. */
+async function newestIn(files: FaultFiles): Promise<StoredSnapshot | null> {
+  const copy = files.copy();
+  copy.kill();
+  const { newest } = await snapshotFiles("/snapshots").open(fakeEnvironment({ files: copy.mount() }));
+  return newest;
+}
+
+describe("a node that takes snapshots", () => {
+  it("takes them by the policy, forgets the log before them, and starts from them again", async () => {
+    const cluster = await SnapshotCluster.of(["a"], { policy: POLICY });
+    for (let round = 0; round < 10; round++) await cluster.write(5);
+    await cluster.until(() => cluster.raft("a").metrics().snapshots?.taking === null, "the snapshot");
+    const { snapshots, firstIndex } = cluster.raft("a").metrics();
+    expect(snapshots?.taken).toBeGreaterThanOrEqual(2);
+    expect(firstIndex).toBe((snapshots?.newest?.index ?? 0) - POLICY.keepEntries + 1);
+    const lines = cluster.node("a").tape.lines;
+    expect(lines).toHaveLength(50);
+    await cluster.close();
+    const { tape, raft } = await cluster.open("a");
+    expect(tape.restores).toBe(1);
+    await cluster.leader();
+    await cluster.finish(raft.read(() => undefined));
+    expect(tape.lines).toEqual(lines);
+    await cluster.close();
+  });
+
+  it("takes them by the bytes that were logged, and not for a little log beside a large state", async () => {
+    const policy = { ...BY_HAND, everyBytes: 2000 };
+    const cluster = await SnapshotCluster.of(["a"], { policy });
+    const { raft } = await cluster.leader();
+    const write = (count: number): Promise<number[]> =>
+      cluster.finish(Promise.all(Array.from({ length: count }, () => raft.write("x".repeat(200)))));
+    for (let round = 0; round < 200; round++) await write(1);
+    await cluster.advance(10);
+    const { taken, newest } = raft.metrics().snapshots ?? { taken: 0, newest: null };
+    // Each when a quarter of the last one's size was logged: far fewer than one in 2,000 bytes.
+    expect(taken).toBeGreaterThan(5);
+    expect(taken).toBeLessThan(20);
+    expect(newest?.bytes).toBeGreaterThan(30_000);
+    await cluster.close();
+  });
+
+  it("keeps no more of the log before them than so many entries, and so many bytes", async () => {
+    for (const [keepEntries, keepBytes, kept] of [
+      [5, Infinity, 5],
+      [100, 2_300, 10],
+      [100, 0, 0],
+      [100, Infinity, 23],
+    ] as const) {
+      const cluster = await SnapshotCluster.of(["a"], { policy: { ...BY_HAND, keepEntries, keepBytes } });
+      const { raft } = await cluster.leader();
+      for (let n = 0; n < 20; n++) await cluster.finish(raft.write("x".repeat(200)));
+      const { index } = await cluster.finish(raft.snapshot());
+      expect(index - raft.metrics().firstIndex + 1).toBe(Math.min(kept, index));
+      await cluster.close();
+    }
+  });
+
+  it("S5: takes the state as it is after its last entry, while writes go on", async () => {
+    const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
+    const { raft, tape } = await cluster.leader();
+    await cluster.write(20);
+    tape.pause = () => cluster.sleep(5);
+    const taking = raft.snapshot();
+    await cluster.write(20);
+    // The writes are answered, and the snapshot is not there yet.
+    expect(raft.metrics().snapshots).toMatchObject({ newest: null, taken: 0 });
+    expect(raft.metrics().snapshots?.taking?.bytesDone).toBeGreaterThan(0);
+    const { index } = await cluster.finish(taking);
+    tape.pause = null;
+    expect(index).toBeLessThan(raft.metrics().appliedIndex);
+    expect(raft.metrics()).toMatchObject({ firstIndex: index + 1, snapshots: { taken: 1 } });
+    const { lines } = tape;
+    await cluster.close();
+    const again = await cluster.open("a");
+    await cluster.leader();
+    await cluster.finish(again.raft.read(() => undefined));
+    // Each command stands there once, with the index that it had.
+    expect(again.tape.lines).toEqual(lines);
+    await cluster.close();
+  });
+
+  it("M5: stores the membership that is in force at its entry, not a later one that may go again", async () => {
+    const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND });
+    const leader = await cluster.leader();
+    await cluster.write(5);
+    cluster.isolate(leader.id);
+    const changing = leader.raft.addLearner("d", "d:1", { timeoutMs: 500 }).catch((error: unknown) => error);
+    await cluster.until(() => leader.raft.metrics().config.learners.includes("d"), "the change to be begun");
+    await cluster.finish(leader.raft.snapshot());
+    const newest = await newestIn(cluster.machine(leader.id).files);
+    expect([...decodeMembership(newest?.membership ?? new Uint8Array(0)).members.keys()]).toEqual([
+      "a",
+      "b",
+      "c",
+    ]);
+    await cluster.finish(changing);
+    cluster.net.heal();
+    await cluster.leader();
+    await cluster.close();
+  });
+
+  it("M5: knows its members after two compactions and a restart", async () => {
+    const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND });
+    for (let round = 0; round < 2; round++) {
+      await cluster.write(5);
+      await cluster.converge();
+      for (const { raft } of cluster.nodes.values()) await cluster.finish(raft.snapshot());
+    }
+    await cluster.close();
+    for (const id of ["a", "b", "c"]) await cluster.open(id);
+    const { raft } = await cluster.leader();
+    expect(raft.metrics().firstIndex).toBeGreaterThan(10);
+    expect(raft.metrics().members.map(({ id, address }) => [id, address])).toEqual([
+      ["a", "a:1"],
+      ["b", "b:1"],
+      ["c", "c:1"],
+    ]);
+    // What the cluster began with is gone from the log, and `initialize` is still the same call.
+    await cluster.finish(raft.initialize({ a: "a:1", b: "b:1", c: "c:1" }));
+    await cluster.write(1);
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("goes on without, when there is no space for one, and takes it when there is", async () => {
+    const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
+    await cluster.write(5);
+    const { files } = cluster.machine("a");
+    files.intercept = ({ type, path }) =>
+      type === "write" && path.startsWith("/snapshots") ? { type: "error", code: "ENOSPC" } : null;
+    const failing = cluster.raft("a").snapshot();
+    await expect(cluster.finish(failing)).rejects.toThrow(SnapshotFailedError);
+    await expect(failing).rejects.toThrow("ENOSPC");
+    files.intercept = null;
+    expect(files.paths().filter((path) => path.startsWith("/snapshots"))).toEqual([]);
+    await cluster.write(5);
+    await cluster.finish(cluster.raft("a").snapshot());
+    await cluster.close();
+  });
+
+  it("goes on without, when the state machine cannot give its state, and tries again later by itself", async () => {
+    const cluster = await SnapshotCluster.of(["a"], { policy: POLICY });
+    const { raft, tape } = await cluster.leader();
+    tape.failure = new Error("out of tape");
+    for (let round = 0; round < 10; round++) await cluster.write(5);
+    expect(cluster.messages.filter((text) => text.includes("out of tape"))).toHaveLength(1);
+    tape.failure = null;
+    await cluster.advance(20_000);
+    await cluster.write(5);
+    await cluster.until(() => raft.metrics().snapshots?.taken === 1, "a snapshot");
+    await cluster.close();
+  });
+
+  it("tells who waits for one when it closes", async () => {
+    const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
+    const { raft, tape } = await cluster.leader();
+    await cluster.write(5);
+    tape.pause = () => new Promise(() => undefined);
+    const waiting = raft.snapshot();
+    await cluster.advance(10);
+    const before = cluster.world.clock.now();
+    const closing = raft.close();
+    await expect(cluster.finish(waiting)).rejects.toThrow(ClosedError);
+    await cluster.finish(closing);
+    expect(cluster.world.clock.now() - before).toBeLessThan(2_000);
+  });
+
+  it("may be told to stop waiting for one", async () => {
+    const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
+    const { raft, tape } = await cluster.leader();
+    await cluster.write(5);
+    tape.pause = () => cluster.sleep(100);
+    await expect(cluster.finish(raft.snapshot({ timeoutMs: 50 }))).rejects.toThrow("no answer within 50 ms");
+    await cluster.advance(1000);
+    expect(raft.metrics().snapshots?.taken).toBe(1);
+    await cluster.close();
+  });
+
+  it("gives two who ask at once the same snapshot, and one who asks later a later one", async () => {
+    const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
+    const { raft, tape } = await cluster.leader();
+    await cluster.write(5);
+    tape.pause = () => cluster.sleep(5);
+    const [first, second] = [raft.snapshot(), raft.snapshot()];
+    await cluster.advance(1);
+    await cluster.write(1);
+    const third = raft.snapshot();
+    expect((await cluster.finish(first)).index).toBe((await cluster.finish(second)).index);
+    expect((await cluster.finish(third)).index).toBeGreaterThan((await first).index);
+    // Nothing has changed since.
+    expect(await cluster.finish(raft.snapshot())).toEqual(await third);
+    expect(raft.metrics().snapshots?.taken).toBe(2);
+    await cluster.close();
+  });
+
+  it("says what is missing, or wrong, in its options", async () => {
+    const cluster = new SnapshotCluster();
+    const tape = Object.create(new Tape(), { restore: { value: undefined } }) as Tape;
+    await expect(cluster.opening("a", { stateMachine: tape })).rejects.toThrow(
+      "stateMachine.restore is missing",
+    );
+    for (const [policy, message] of [
+      [{ everyEntries: 0 }, "snapshots.everyEntries is 0; it should be from 1 on"],
+      [{ keepEntries: -1 }, "snapshots.keepEntries is -1; it should be a number from 0 on"],
+      [{ every: 1 }, "snapshots.every is not an option"],
+    ] as const) {
+      await expect(cluster.opening("a", { policy: policy as object })).rejects.toThrow(message);
+    }
+    await cluster.open("a", { policy: null });
+    await expect(cluster.raft("a").snapshot()).rejects.toThrow("give Raft.open the option `snapshots`");
+    await cluster.close();
+  });
+});
+
+describe("a follower that is far behind", () => {
+  it("gets a snapshot while writes go on, and all that follows it", async () => {
+    const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: POLICY });
+    const leader = await cluster.leader();
+    const behind = cluster.other(leader);
+    cluster.isolate(behind.id);
+    for (let round = 0; round < 20; round++) await cluster.write(5, leader);
+    expect(leader.raft.metrics().firstIndex).toBeGreaterThan(50);
+    cluster.net.heal();
+    for (let round = 0; round < 20; round++) await cluster.write(5);
+    await cluster.converge();
+    expect(behind.raft.metrics().snapshots?.installed).toBe(1);
+    await cluster.close();
+  });
+});

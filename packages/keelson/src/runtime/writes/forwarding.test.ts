@@ -1,0 +1,405 @@
+import { describe, expect, it } from "vitest";
+import type { ForwardRequest } from "../../codec/frame-service.ts";
+import type { Message } from "../../core/message.ts";
+import type { NodeId } from "../../core/position.ts";
+import { ForwardedCalls } from "./forwarded-calls.ts";
+import type { TestNode, TestOptions } from "../test/test-cluster.ts";
+import { TestCluster } from "../test/test-cluster.ts";
+
+const THREE = ["a", "b", "c"];
+
+/** A cluster whose nodes pass calls on, its leader, and one that does not lead. */
+async function group(
+  options: TestOptions = {},
+): Promise<{ cluster: TestCluster; leader: TestNode; other: TestNode }> {
+  const cluster = await TestCluster.of(THREE, 1, { forward: true, ...options });
+  const leader = await cluster.leader();
+  await cluster.advance(200);
+  const [other] = cluster.followers(leader);
+  if (other === undefined) throw new Error("no follower");
+  return { cluster, leader, other };
+}
+
+/** Leaves out what `drop` says of the messages that this node sends. */
+function filter(node: TestNode, drop: (to: NodeId, type: string) => boolean): void {
+  node.transport.filter = (to, { message }) => !drop(to, (message as Message).type);
+}
+
+describe("a node that does not lead", () => {
+  it("passes a write on, and answers with the state machine's result and the entry's index", async () => {
+    const { cluster, leader, other } = await group();
+    await cluster.finish(leader.raft.write("x"));
+    const written = await cluster.finish(other.raft.writeAt("y"));
+    expect(written).toEqual({ index: leader.journal.commands[1]?.at.index, result: 2 });
+    expect([leader.raft.metrics().counters.writes, other.raft.metrics().counters.writes]).toEqual([2, 0]);
+  });
+
+  it("refuses writes as before unless it is told to pass them on", async () => {
+    const { cluster, leader, other } = await group({ forward: false });
+    const error = await cluster.failure(other.raft.write("x"));
+    expect(error).toMatchObject({ code: "NOT_LEADER", leader: { id: leader.id } });
+  });
+
+  it("answers the state machine's rejection in the same words", async () => {
+    const { cluster, leader, other } = await group();
+    const here = await cluster.failure(leader.raft.write("reject"));
+    const there = await cluster.failure(other.raft.write("reject"));
+    expect(there).toMatchObject({ code: "COMMAND_REJECTED", outcome: "done", message: here.message });
+  });
+
+  it("opens, uses and ends sessions at the leader", async () => {
+    const { cluster, leader, other } = await group();
+    const session = await cluster.finish(other.raft.openSession());
+    for (const [at, text] of ["x", "y"].entries())
+      expect(await cluster.finish(session.write(text))).toBe(at + 1);
+    const again = { session: { id: session.id, sequence: 2, lowestUnanswered: 2 } };
+    expect(await cluster.finish(other.raft.write("y", again))).toBe(2);
+    const past = { session: { id: session.id, sequence: 1, lowestUnanswered: 1 } };
+    expect(await cluster.failure(other.raft.write("x", past))).toMatchObject({
+      code: "ANSWER_FORGOTTEN",
+      outcome: "unknown",
+    });
+    await cluster.finish(session.close());
+    expect(leader.raft.metrics().sessions.open).toBe(0);
+    expect(await cluster.failure(session.write("z"))).toMatchObject({
+      code: "SESSION_EXPIRED",
+      outcome: "not-done",
+      session: session.id,
+    });
+    expect(leader.journal.texts).toEqual(["x", "y"]);
+  });
+
+  it("waits for a leader, and asks it", async () => {
+    const { cluster, leader, other } = await group();
+    await cluster.crash(leader.id);
+    await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
+    expect(await cluster.finish(other.raft.write("x"))).toBe(1);
+  });
+
+  it("does it itself when it comes to lead", async () => {
+    const { cluster, leader, other } = await group();
+    cluster.net.cut(other.id, leader.id);
+    other.transport.filter = (to) => to !== leader.id;
+    await cluster.crash(leader.id);
+    for (const { id } of cluster.followers(other))
+      filter(cluster.node(id), (_to, type) => type === "request-vote");
+    const write = other.raft.write("x");
+    expect(await cluster.finish(write)).toBe(1);
+    expect((await cluster.leader()).id).toBe(other.id);
+  });
+
+  it("K4: says not done when nobody could be asked in the time", async () => {
+    const { cluster, other } = await group();
+    cluster.isolate(other.id);
+    await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
+    const error = await cluster.failure(other.raft.write("x", { timeoutMs: 500 }));
+    expect(error).toMatchObject({ code: "NOT_LEADER", outcome: "not-done", leader: null });
+  });
+
+  it("K4: says unknown when the request is lost, as it cannot know that", async () => {
+    const { cluster, leader, other } = await group();
+    cluster.net.cut(other.id, leader.id);
+    const error = await cluster.failure(other.raft.write("x", { timeoutMs: 300 }));
+    expect(error).toMatchObject({ code: "ABORTED", outcome: "unknown" });
+    expect(leader.journal.texts).toEqual([]);
+  });
+
+  it("K4: says unknown when the reply is lost, and the command took effect", async () => {
+    const { cluster, leader, other } = await group();
+    filter(leader, (_to, type) => type === "forward-reply");
+    const error = await cluster.failure(other.raft.write("x", { timeoutMs: 300 }));
+    expect(error).toMatchObject({ code: "ABORTED", outcome: "unknown" });
+    expect(leader.journal.texts).toEqual(["x"]);
+  });
+
+  it("K4: says unknown soon when the leader that it asked is gone, and asks nobody else", async () => {
+    const { cluster, leader, other } = await group();
+    filter(leader, (_to, type) => type === "forward-reply");
+    const write = other.raft.write("x", { timeoutMs: 60_000 });
+    await cluster.advance(20);
+    await cluster.crash(leader.id);
+    const error = await cluster.failure(write, 10_000);
+    expect(error).toMatchObject({ code: "OUTCOME_UNKNOWN", outcome: "unknown" });
+    const next = await cluster.leader();
+    await cluster.finish(next.raft.write("y"));
+    expect(next.journal.texts).toEqual(["x", "y"]);
+  });
+
+  it("K1: makes a session's write sure also when replies and leaders are lost", async () => {
+    const { cluster, leader, other } = await group();
+    const session = await cluster.finish(other.raft.openSession());
+    filter(leader, (_to, type) => type === "forward-reply");
+    const write = session.write("x", { timeoutMs: 20_000 });
+    await cluster.advance(20);
+    await cluster.crash(leader.id);
+    expect(await cluster.finish(write)).toBe(1);
+    expect((await cluster.leader()).journal.texts).toEqual(["x"]);
+  });
+
+  it("asks again by itself when the node that it asked surely did nothing", async () => {
+    const { cluster, leader, other } = await group();
+    // It hears nothing of the new leader for a while, and asks the old one, which knows.
+    const transfer = leader.raft.transferLeadership(THREE.find((id) => id !== leader.id && id !== other.id));
+    const write = other.raft.write("x");
+    await cluster.finish(transfer);
+    expect(await cluster.finish(write)).toBe(1);
+    expect((await cluster.leader(leader.id)).journal.texts).toEqual(["x"]);
+  });
+
+  it("asks the same node again, with another number, when that surely did nothing before", async () => {
+    const { cluster, leader, other } = await group();
+    const third = THREE.find((id) => id !== leader.id && id !== other.id) ?? "";
+    // Handing over to a node that is cut off keeps the leader from taking writes for a while.
+    cluster.isolate(third);
+    const transfer = cluster.failure(leader.raft.transferLeadership(third));
+    const write = other.raft.write("x");
+    await transfer;
+    expect(await cluster.finish(write)).toBe(1);
+    expect(leader.raft.metrics().role).toBe("leader");
+  });
+
+  it("tries again when its request could not be sent at all", async () => {
+    const { cluster, leader, other } = await group();
+    let refused = 0;
+    filter(other, (_to, type) => type === "forward-request" && ++refused < 3);
+    expect(await cluster.finish(other.raft.write("x"))).toBe(1);
+    expect([refused, leader.journal.texts]).toEqual([3, ["x"]]);
+  });
+
+  it("goes on waiting when it only missed the leader for a while", async () => {
+    const { cluster, leader, other } = await group();
+    const go = Promise.withResolvers<undefined>();
+    leader.journal.pause = () => go.promise;
+    const write = other.raft.write("x");
+    await cluster.advance(50);
+    cluster.net.cut(leader.id, other.id);
+    await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
+    cluster.net.heal();
+    await cluster.until(() => other.raft.metrics().leader !== null, "the leader to be heard");
+    expect(leader.raft.metrics().role).toBe("leader");
+    await cluster.advance(3000);
+    go.resolve(undefined);
+    expect(await cluster.finish(write)).toBe(1);
+  });
+
+  it("takes no answer from another node, nor one to another life of its own", async () => {
+    const { cluster, leader, other } = await group();
+    const third = cluster.node(THREE.find((id) => id !== leader.id && id !== other.id) ?? "");
+    const asked: ForwardRequest[] = [];
+    other.transport.filter = (_to, { message }) => {
+      if (message.type === "forward-request") asked.push(message);
+      return true;
+    };
+    filter(leader, (_to, type) => type === "forward-reply");
+    const write = cluster.finish(other.raft.write("x", { timeoutMs: 300 }));
+    write.catch(() => undefined);
+    const { incarnation, id } = asked[0] ?? { incarnation: 0, id: 0 };
+    const lie = {
+      type: "forward-reply",
+      incarnation,
+      id,
+      answer: { type: "done", index: 9 },
+      payload: new TextEncoder().encode("9"),
+    } as const;
+    third.transport.send(other.id, { message: { ...lie, from: third.id }, records: [] });
+    leader.transport.filter = null;
+    leader.transport.send(other.id, { message: { ...lie, from: leader.id, incarnation: 1 }, records: [] });
+    filter(leader, (_to, type) => type === "forward-reply");
+    await expect(write).rejects.toMatchObject({ code: "ABORTED", outcome: "unknown" });
+  });
+
+  it("takes off the books what has ended", async () => {
+    const { cluster, other } = await group({ limits: { commandBytesMax: 1000, pendingBytesMax: 1100 } });
+    for (let at = 0; at < 5; at++) await cluster.finish(other.raft.write("x".repeat(900)));
+    await cluster.finish(Promise.all([other.raft.write("y"), other.raft.write("z")]));
+    expect(other.raft.metrics()).toMatchObject({ forwardedCalls: 0, forwardedBytes: 0 });
+    const two = [other.raft.write("x".repeat(900)), other.raft.write("x".repeat(900))];
+    expect(other.raft.metrics().forwardedCalls).toBe(1);
+    expect(other.raft.metrics().forwardedBytes).toBeGreaterThanOrEqual(900);
+    const [first, second] = await cluster.finish(Promise.allSettled(two));
+    expect(first?.status).toBe("fulfilled");
+    expect(second).toMatchObject({ reason: { code: "OVERLOADED", outcome: "not-done" } });
+  });
+
+  it("K3: ends what is on its way when it closes", async () => {
+    const { cluster, leader, other } = await group();
+    cluster.net.cut(leader.id, other.id);
+    const sent = cluster.failure(other.raft.write("x"), 100);
+    void other.raft.close();
+    expect(await sent).toMatchObject({ code: "CLOSED", outcome: "unknown" });
+  });
+
+  it("has the limits of writes", async () => {
+    const { cluster, leader, other } = await group({ limits: { pendingEntriesMax: 2 } });
+    cluster.net.cut(other.id, leader.id);
+    for (const text of ["x", "y"]) other.raft.write(text, { timeoutMs: 300 }).catch(() => undefined);
+    expect(await cluster.failure(other.raft.write("z"))).toMatchObject({
+      code: "OVERLOADED",
+      outcome: "not-done",
+    });
+    cluster.net.heal();
+    await cluster.advance(400);
+    expect(await cluster.finish(other.raft.write("z"))).toBeGreaterThan(0);
+  });
+
+  it("leaves to the leader's own callers what fits no message between nodes", async () => {
+    const { cluster, leader, other } = await group({ limits: { commandBytesMax: 2 ** 21 } });
+    const large = "x".repeat(2 ** 20 + 1);
+    expect(await cluster.failure(other.raft.write(large))).toMatchObject({
+      code: "NOT_LEADER",
+      outcome: "not-done",
+    });
+    expect(await cluster.finish(leader.raft.write(large))).toBe(1);
+  });
+
+  it("says that the codec lacks what results need to travel", async () => {
+    const cluster = new TestCluster();
+    const { journal } = await cluster.open("a");
+    Reflect.deleteProperty(journal.codec, "decodeResult");
+    const error = await cluster.failure(cluster.opening("b", { forward: true, journal }));
+    expect(error).toMatchObject({ code: "INVALID_OPTION" });
+    expect(error.message).toContain("encodeResult and decodeResult");
+  });
+});
+
+describe("a leader that is asked", () => {
+  /** Sends the leader a request by hand. */
+  function ask(cluster: TestCluster, leader: TestNode, changes: Partial<ForwardRequest> = {}): void {
+    const [other] = cluster.followers(leader);
+    const request: ForwardRequest = {
+      type: "forward-request",
+      from: other?.id ?? "",
+      incarnation: 7,
+      id: 1,
+      term: leader.raft.metrics().term,
+      waitMs: 1000,
+      call: { type: "write" },
+      payload: new TextEncoder().encode("x"),
+      ...changes,
+    };
+    cluster.node(other?.id ?? "").transport.send(leader.id, { message: request, records: [] });
+  }
+
+  /** What the leader answers from now on. */
+  function repliesOf(leader: TestNode): unknown[] {
+    const replies: unknown[] = [];
+    leader.transport.filter = (_to, { message }) => {
+      if (message.type === "forward-reply") replies.push(message.answer);
+      return true;
+    };
+    return replies;
+  }
+
+  it("K1: does a request once, however often it arrives", async () => {
+    const { cluster, leader } = await group();
+    cluster.net.doubleRate = 1;
+    ask(cluster, leader);
+    await cluster.advance(100);
+    cluster.net.doubleRate = 0;
+    ask(cluster, leader);
+    ask(cluster, leader, { incarnation: 8 });
+    await cluster.advance(100);
+    expect(leader.journal.texts).toEqual(["x", "x"]);
+  });
+
+  it("W8: adopts no term of a request, and does nothing for the leader of another term", async () => {
+    const { cluster, leader } = await group();
+    const { term } = leader.raft.metrics();
+    const replies = repliesOf(leader);
+    for (const other of [term + 1, term - 1, term + 1000])
+      ask(cluster, leader, { term: other, id: other + 1 });
+    await cluster.advance(500);
+    expect(leader.raft.metrics()).toMatchObject({ term, role: "leader" });
+    expect(leader.journal.texts).toEqual([]);
+    // It cannot tell what became of it, so it says nothing.
+    expect(replies).toEqual([]);
+  });
+
+  it("that leads no more refuses, and passes nothing on", async () => {
+    const { cluster, leader } = await group();
+    const { term } = leader.raft.metrics();
+    await cluster.finish(leader.raft.transferLeadership());
+    await cluster.leader(leader.id);
+    const replies = repliesOf(leader);
+    ask(cluster, leader, { term });
+    ask(cluster, leader, {
+      term,
+      id: 2,
+      call: { type: "open-session", ttlMs: 1000 },
+      payload: new Uint8Array(0),
+    });
+    await cluster.advance(200);
+    const refusal = { type: "error", code: "NOT_LEADER", outcome: "not-done" };
+    expect(replies).toEqual([refusal, refusal]);
+    expect(leader.raft.metrics().sessions.open).toBe(0);
+  });
+
+  it("K1: does not do again what it was asked in a term that it led before", async () => {
+    const { cluster, leader } = await group();
+    const { term } = leader.raft.metrics();
+    ask(cluster, leader);
+    await cluster.advance(50);
+    const { raft, id } = leader;
+    await cluster.finish(raft.transferLeadership());
+    const next = await cluster.leader(id);
+    await cluster.advance(100);
+    await cluster.finish(next.raft.transferLeadership(id));
+    await cluster.until(() => raft.metrics().role === "leader", "the first to lead again");
+    const replies = repliesOf(leader);
+    ask(cluster, leader, { term });
+    await cluster.advance(100);
+    expect([leader.journal.texts, replies]).toEqual([["x"], []]);
+  });
+
+  it("remembers numbers within a window, and leaves out what comes later than that", () => {
+    const written: number[] = [];
+    const calls = new ForwardedCalls<string, number>({
+      core: { id: "a", role: "leader", term: 3 },
+      proposals: {
+        writeBytes: ([number = 0]) => {
+          written.push(number);
+          return Promise.resolve({ index: 1, result: 1 });
+        },
+        openSession: () => Promise.reject(new Error("nobody asks for one")),
+        closeSession: () => Promise.resolve(),
+      },
+      codec: { encodeResult: () => new Uint8Array(0) },
+      send: () => true,
+    });
+    const request = { type: "forward-request", from: "b", incarnation: 7, term: 3, waitMs: 1 } as const;
+    const receive = (id: number, number: number): void => {
+      if (number > 0)
+        calls.receive({ ...request, id, call: { type: "write" }, payload: Uint8Array.of(number) });
+      else
+        calls.receive({ ...request, id, call: { type: "close-session", id: 1 }, payload: new Uint8Array(0) });
+    };
+    receive(5, 1);
+    receive(2, 2);
+    for (let id = 6; id <= 2 * 8192 + 6; id++) receive(id, 0);
+    receive(1, 3);
+    receive(2, 4);
+    receive(2 * 8192 + 6, 5);
+    receive(2 * 8192 + 7, 6);
+    expect(written).toEqual([1, 2, 6]);
+  });
+
+  it("keeps a result to itself that is too large, and says that the command took effect", async () => {
+    const { cluster, leader, other } = await group();
+    leader.journal.codec.encodeResult = () => new Uint8Array(2 ** 20 + 1);
+    const error = await cluster.failure(other.raft.write("x"));
+    expect(error).toMatchObject({ code: "RESULT_NOT_SENT", outcome: "done" });
+    expect(leader.journal.texts).toEqual(["x"]);
+  });
+
+  it("passes on why it refuses", async () => {
+    const { cluster, other } = await group({ limits: { commandBytesMax: 10 } });
+    const leader = cluster.leading();
+    if (leader === undefined) throw new Error("no leader");
+    ask(cluster, leader, { payload: new Uint8Array(11) });
+    await cluster.advance(50);
+    expect(leader.journal.texts).toEqual([]);
+    expect(await cluster.failure(other.raft.write("0123456789x"))).toMatchObject({
+      code: "COMMAND_TOO_LARGE",
+    });
+  });
+});

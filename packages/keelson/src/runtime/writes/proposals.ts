@@ -1,0 +1,289 @@
+import { EntryKind, RECORD_HEADER_BYTES } from "../../codec/record.ts";
+import {
+  encodeCloseSession,
+  encodeOpenSession,
+  encodeSessionCommand,
+  isCommandId,
+  type SessionCommandId,
+} from "../../codec/session-entry.ts";
+import { assert, ProtocolViolation } from "../../core/assert.ts";
+import type { RaftNode } from "../../core/node.ts";
+import type { LogIndex } from "../../core/position.ts";
+import type { Environment } from "../../environment/environment.ts";
+import {
+  AbortedError,
+  CommandTooLargeError,
+  InvalidOptionError,
+  NotLeaderError,
+  TransferringError,
+  type LeaderHint,
+  type RaftError,
+} from "../../errors.ts";
+import type { Applied } from "../loop/applier.ts";
+import { causeOf, describeCancellation, type Call, type CallOptions } from "../calls/call.ts";
+import type { Calls } from "../calls/calls.ts";
+import type { Driver } from "../loop/driver.ts";
+import { toError } from "../failure.ts";
+import type { Asked, Forwarding } from "./forwarding.ts";
+import type { RaftLimits } from "../options.ts";
+import type { PendingWrites, Written } from "./pending-writes.ts";
+import type { SessionSteps } from "../sessions/session-steps.ts";
+import type { StateMachineCodec } from "../state-machine.ts";
+
+/** How one command is written. */
+export interface WriteOptions extends CallOptions {
+  /** The session and the number of the command, for callers who keep count themselves; others use `openSession`. */
+  readonly session?: SessionCommandId;
+}
+
+/**
+ * How long a session lives unused unless told otherwise: many times what a client retries for, and
+ * what the clocks of servers may be apart.
+ */
+const TTL_MS_DEFAULT = 60_000;
+
+/** Shorter ones would end while a leader is elected; longer ones are held by nobody who still lives. */
+const TTL_MS_MIN = 1_000;
+const TTL_MS_MAX = 7 * 24 * 3_600_000;
+
+/** How a session is opened. */
+export interface OpenSessionOptions extends CallOptions {
+  /** How long it lives unused, in milliseconds, from 1 s to 7 days. Default 60,000. */
+  readonly ttlMs?: number;
+}
+
+/** A session that was opened. */
+export interface OpenedSession {
+  readonly id: LogIndex;
+  readonly ttlMs: number;
+}
+
+export interface ProposalsParts<Command, Result> {
+  readonly core: RaftNode;
+  readonly driver: Driver;
+  readonly codec: StateMachineCodec<Command, Result>;
+  readonly writes: PendingWrites<Result>;
+  readonly sessions: SessionSteps<Result>;
+  readonly environment: Environment;
+  readonly limits: RaftLimits;
+  readonly leader: () => LeaderHint | null;
+  readonly calls: Calls;
+  /** null: calls for the leader are refused elsewhere. */
+  readonly forwarding: Forwarding | null;
+  /** Why the node takes no calls any more; null: it does. */
+  readonly refusal: () => RaftError | null;
+}
+
+/**
+ * What callers ask to be put into the log. Only the leader puts it there; elsewhere it is passed on to the
+ * leader, or refused. What speaks against it is thrown at once.
+ */
+export class Proposals<Command, Result> {
+  readonly #parts: ProposalsParts<Command, Result>;
+  #count = 0;
+
+  constructor(parts: ProposalsParts<Command, Result>) {
+    this.#parts = parts;
+  }
+
+  /** How many were made. */
+  get count(): number {
+    return this.#count;
+  }
+
+  write(command: Command, options: WriteOptions): Promise<Written<Result>> {
+    const { codec, limits } = this.#parts;
+    this.#parts.calls.check(options);
+    const { session } = options;
+    if (session !== undefined) this.#checkSession(session);
+    const forwarding = this.#forwarding();
+    if (forwarding === null) this.#checkLeader();
+    const bytes = codec.encode(command);
+    if (bytes.length > limits.commandBytesMax) {
+      throw new CommandTooLargeError(bytes.length, limits.commandBytesMax);
+    }
+    if (forwarding === null) return this.#proposeCommand(bytes, session, options);
+    const asked: Asked<Written<Result>> = {
+      call: session === undefined ? { type: "write" } : { type: "session-write", session },
+      payload: bytes,
+      read: (index, payload) => ({ index, result: this.#decodeResult(payload) }),
+      here: (rest) => this.writeBytes(bytes, session, rest),
+    };
+    return forwarding.ask(asked, options);
+  }
+
+  /** Like `write`, of a command that another node has encoded, for its caller. */
+  writeBytes(
+    bytes: Uint8Array,
+    session: SessionCommandId | undefined,
+    options: CallOptions,
+  ): Promise<Written<Result>> {
+    const { commandBytesMax } = this.#parts.limits;
+    this.#parts.calls.check(options);
+    if (session !== undefined) this.#checkSession(session);
+    this.#checkLeader();
+    if (bytes.length > commandBytesMax) throw new CommandTooLargeError(bytes.length, commandBytesMax);
+    return this.#proposeCommand(bytes, session, options);
+  }
+
+  openSession({ ttlMs = TTL_MS_DEFAULT, ...options }: OpenSessionOptions): Promise<OpenedSession> {
+    this.#parts.calls.check(options);
+    this.#checkSessions();
+    if (!Number.isSafeInteger(ttlMs) || ttlMs < TTL_MS_MIN || ttlMs > TTL_MS_MAX) {
+      throw new InvalidOptionError(
+        `ttlMs is ${String(ttlMs)}; it should be a whole number from ${String(TTL_MS_MIN)} to ${String(TTL_MS_MAX)}`,
+      );
+    }
+    const forwarding = this.#forwarding();
+    if (forwarding !== null) {
+      const asked: Asked<OpenedSession> = {
+        call: { type: "open-session", ttlMs },
+        payload: NO_COMMAND,
+        read: (index) => ({ id: index, ttlMs }),
+        here: (rest) => this.openSession({ ...rest, ttlMs }),
+      };
+      return forwarding.ask(asked, options);
+    }
+    this.#checkLeader();
+    const payload = encodeOpenSession({ clock: this.#clock(), ttlMs });
+    return this.#propose<OpenedSession>(EntryKind.openSession, payload, options, ({ position }, call) => {
+      call.resolve({ id: position.index, ttlMs });
+    });
+  }
+
+  closeSession(id: LogIndex, options: CallOptions): Promise<void> {
+    this.#parts.calls.check(options);
+    this.#checkSessions();
+    if (!Number.isSafeInteger(id) || id < 1) {
+      throw new InvalidOptionError(`the session is ${String(id)}; it should be a whole number from 1 on`);
+    }
+    const forwarding = this.#forwarding();
+    if (forwarding !== null) {
+      const asked: Asked<undefined> = {
+        call: { type: "close-session", id },
+        payload: NO_COMMAND,
+        read: () => undefined,
+        here: (rest) => this.closeSession(id, rest).then(() => undefined),
+      };
+      return forwarding.ask(asked, options);
+    }
+    this.#checkLeader();
+    const payload = encodeCloseSession({ clock: this.#clock(), id });
+    return this.#propose<undefined>(EntryKind.closeSession, payload, options, (_applied, call) => {
+      call.resolve(undefined);
+    });
+  }
+
+  /** What passes calls on to the leader; null: this node leads, or does not do so. */
+  #forwarding(): Forwarding | null {
+    return this.#parts.core.role === "leader" ? null : this.#parts.forwarding;
+  }
+
+  #proposeCommand(
+    command: Uint8Array,
+    session: SessionCommandId | undefined,
+    options: CallOptions,
+  ): Promise<Written<Result>> {
+    if (session === undefined) return this.#propose(EntryKind.command, command, options, settleWrite);
+    const payload = encodeSessionCommand({ ...session, clock: this.#clock(), command });
+    return this.#propose(EntryKind.sessionCommand, payload, options, settleWrite);
+  }
+
+  #decodeResult(bytes: Uint8Array): Result {
+    const { codec } = this.#parts;
+    assert(
+      codec.decodeResult !== undefined,
+      "the options are refused that have forwarding without decodeResult",
+    );
+    return codec.decodeResult(bytes);
+  }
+
+  /** Proposes an entry, and settles the call with what becomes of it. */
+  #propose<T>(
+    kind: EntryKind,
+    payload: Uint8Array,
+    options: CallOptions,
+    settle: (applied: Applied<Result>, call: Call<T>) => void,
+  ): Promise<T> {
+    const { writes, driver } = this.#parts;
+    const bytes = RECORD_HEADER_BYTES + payload.length;
+    const refusal = writes.refusal(bytes);
+    if (refusal !== null) throw refusal;
+    const position = driver.propose(kind, payload);
+    // The driver gave it to nobody: nothing leaves before the end of the turn.
+    if (position === null) throw this.#parts.refusal() ?? new NotLeaderError(this.#parts.leader());
+    this.#count += 1;
+    const call = this.#parts.calls.begin<T>(
+      options,
+      (cancellation) =>
+        new AbortedError(
+          "unknown",
+          `${describeCancellation(cancellation)}; the command was proposed and may still take effect`,
+          causeOf(cancellation),
+        ),
+    );
+    writes.add(position, bytes, {
+      applied: (applied) => {
+        settle(applied, call);
+      },
+      reject: (error) => {
+        call.reject(error);
+      },
+    });
+    return call.promise;
+  }
+
+  /** In whole milliseconds, and never before 1970, wherever the machine takes itself to be. */
+  #clock(): number {
+    return Math.max(0, Math.floor(this.#parts.environment.wallClock()));
+  }
+
+  #checkLeader(): void {
+    const { role, takesCommands, transferTarget } = this.#parts.core;
+    if (role !== "leader") throw new NotLeaderError(this.#parts.leader());
+    if (takesCommands) return;
+    throw new TransferringError(
+      transferTarget === null
+        ? "this leader is leaving the cluster and takes no commands any more; try again in a moment"
+        : `leadership is being handed over to ${transferTarget}; try again in a moment`,
+    );
+  }
+
+  #checkSessions(): void {
+    const { lack } = this.#parts.sessions;
+    if (lack !== null) throw new InvalidOptionError(lack);
+  }
+
+  #checkSession(session: SessionCommandId): void {
+    this.#checkSessions();
+    if (isCommandId(session)) return;
+    throw new InvalidOptionError(
+      `session is ${JSON.stringify(session)}; its id, sequence and lowestUnanswered should be whole numbers ` +
+        "from 1 on, the last not above the sequence",
+    );
+  }
+}
+
+const NO_COMMAND = new Uint8Array(0);
+
+/** Tells the caller of a write what became of its command. */
+function settleWrite<Result>(applied: Applied<Result>, call: Call<Written<Result>>): void {
+  switch (applied.type) {
+    case "done":
+      call.resolve({ index: applied.position.index, result: applied.result });
+      return;
+    case "rejected":
+      call.reject(applied.error);
+      return;
+    case "answered":
+      try {
+        call.resolve({ index: applied.index, result: applied.result() });
+      } catch (error) {
+        // It took effect long ago; only what it answered cannot be read.
+        call.reject(toError(error));
+      }
+      return;
+    default:
+      throw new ProtocolViolation("a command was proposed, and something else was applied in its place");
+  }
+}

@@ -1,0 +1,307 @@
+import { describe, expect, it } from "vitest";
+import { TestCluster, type TestNode } from "../test/test-cluster.ts";
+
+const THREE = ["a", "b", "c"];
+
+/** A leader that can talk to nobody, and does not know it yet. */
+async function cutOffLeader(cluster: TestCluster): Promise<TestNode> {
+  const leader = await cluster.leader();
+  cluster.isolate(leader.id);
+  return leader;
+}
+
+describe("write", () => {
+  it("resolves with the state machine's own result, and the index of the entry", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const { raft } = await cluster.leader();
+    const results = await cluster.finish(Promise.all(["x", "y", "z"].map((text) => raft.writeAt(text))));
+    expect(results).toEqual([
+      { index: 3, result: 1 },
+      { index: 4, result: 2 },
+      { index: 5, result: 3 },
+    ]);
+    expect(raft.metrics().counters.writes).toBe(3);
+  });
+
+  it("makes one write to the log, and one message a follower, of all commands of a turn", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const { raft, log, transport } = await cluster.leader();
+    await cluster.finish(raft.write("first"));
+    await cluster.advance(5);
+    const before = log.writes.length;
+    let messages = 0;
+    transport.filter = (_to, { records }) => {
+      if (records.length > 0) messages += 1;
+      return true;
+    };
+    await cluster.finish(Promise.all(Array.from({ length: 100 }, (_, at) => raft.write(String(at)))));
+    expect(log.writes.slice(before).map((write) => write.records.length)).toEqual([100]);
+    expect(messages).toBe(2);
+  });
+
+  it("ends a turn once, however many commands came in it", async () => {
+    const cluster = new TestCluster();
+    const environment = cluster.world.environment("a");
+    let turns = 0;
+    const counting = {
+      ...environment,
+      defer: (callback: () => void) => {
+        turns += 1;
+        environment.defer(callback);
+      },
+    };
+    const { raft } = await cluster.open("a", { environment: counting });
+    await cluster.finish(raft.initialize({ a: "a:1" }));
+    await cluster.leader();
+    await cluster.finish(raft.write("first"));
+    await cluster.advance(10);
+    const before = turns;
+    const calls = Array.from({ length: 100 }, () => [raft.write("x"), raft.read(() => 1)]);
+    expect(turns - before).toBe(1);
+    await cluster.finish(Promise.all(calls.flat()));
+  });
+
+  it("gives the same bytes to every disk", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("same"));
+    await cluster.advance(200);
+    const [a, b, c] = [...cluster.disks.values()].map((disk) => disk.records.map((record) => [...record]));
+    expect(a).toHaveLength(3);
+    expect(b).toEqual(a);
+    expect(c).toEqual(a);
+  });
+
+  it("is refused by a follower, who names the leader, its address and what it says of itself", async () => {
+    const cluster = new TestCluster();
+    for (const id of THREE) await cluster.open(id, { data: `I am ${id}` });
+    await cluster.finish(cluster.raft("a").initialize(cluster.members()));
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("x"));
+    const [follower] = cluster.followers(leader);
+    const error = await cluster.failure(
+      follower?.raft.write("y") ?? Promise.reject(new Error("no follower")),
+    );
+    expect(error).toMatchObject({
+      code: "NOT_LEADER",
+      outcome: "not-done",
+      leader: { id: leader.id, address: `${leader.id}:1`, data: `I am ${leader.id}` },
+    });
+  });
+
+  it("is refused without a hint while no leader is known", async () => {
+    const cluster = new TestCluster();
+    const { raft } = await cluster.open("a");
+    expect(await cluster.failure(raft.write("x"))).toMatchObject({ code: "NOT_LEADER", leader: null });
+  });
+
+  it("is refused when the command is too large, and its neighbours are not", async () => {
+    const cluster = await TestCluster.of(["a"], 1, { limits: { commandBytesMax: 10 } });
+    const { raft } = await cluster.leader();
+    expect(await cluster.failure(raft.write("x".repeat(11)))).toMatchObject({
+      code: "COMMAND_TOO_LARGE",
+      outcome: "not-done",
+      bytes: 11,
+      bytesMax: 10,
+    });
+    expect(await cluster.finish(raft.write("x".repeat(10)))).toBe(1);
+  });
+
+  it("passes on what the codec throws, and nothing is proposed", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft, journal } = await cluster.leader();
+    const before = raft.metrics().lastIndex;
+    journal.codec.encode = () => {
+      throw new TypeError("not a command");
+    };
+    await expect(raft.write("x")).rejects.toThrow("not a command");
+    expect(raft.metrics().lastIndex).toBe(before);
+  });
+});
+
+describe("limits on writes", () => {
+  it("refuse commands over the count, and take them again when those before are applied", async () => {
+    const cluster = await TestCluster.of(THREE, 1, { limits: { pendingEntriesMax: 5 } });
+    const { raft } = await cluster.leader();
+    await cluster.finish(raft.write("warm up"));
+    for (let round = 0; round < 3; round++) {
+      const writes = Array.from({ length: 8 }, (_, at) => raft.write(String(at)));
+      const outcomes = await cluster.finish(Promise.allSettled(writes));
+      expect(outcomes.map(({ status }) => status)).toEqual([
+        ...Array<string>(5).fill("fulfilled"),
+        ...Array<string>(3).fill("rejected"),
+      ]);
+      expect(outcomes[7]).toMatchObject({ reason: { code: "OVERLOADED", outcome: "not-done" } });
+      expect(raft.metrics()).toMatchObject({ pendingEntries: 0, pendingBytes: 0 });
+    }
+  });
+
+  it("refuse commands over the bytes", async () => {
+    const limits = { commandBytesMax: 100, pendingBytesMax: 300 };
+    const cluster = await TestCluster.of(THREE, 1, { limits });
+    const { raft } = await cluster.leader();
+    const writes = Array.from({ length: 3 }, () => raft.write("x".repeat(100)));
+    const outcomes = await cluster.finish(Promise.allSettled(writes));
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected"]);
+    expect(raft.metrics().pendingBytes).toBe(0);
+  });
+
+  it("go on counting entries whose callers gave up, until their fate is settled", async () => {
+    const cluster = await TestCluster.of(THREE, 1, { limits: { pendingEntriesMax: 2 } });
+    const leader = await cutOffLeader(cluster);
+    const controller = new AbortController();
+    const writes = ["x", "y"].map((text) => leader.raft.write(text, { signal: controller.signal }));
+    controller.abort();
+    await Promise.allSettled(writes);
+    expect(leader.raft.metrics().pendingEntries).toBe(2);
+    expect(await cluster.failure(leader.raft.write("z"))).toMatchObject({ code: "OVERLOADED" });
+    cluster.net.heal();
+    await cluster.until(() => leader.raft.metrics().pendingEntries === 0, "the counts to return to zero");
+    expect(leader.raft.metrics().pendingBytes).toBe(0);
+  });
+});
+
+describe("a caller who gives up", () => {
+  it("before the call gets not-done", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft } = await cluster.leader();
+    const error = await cluster.failure(raft.write("x", { signal: AbortSignal.abort(new Error("enough")) }));
+    expect(error).toMatchObject({ code: "ABORTED", outcome: "not-done", cause: { message: "enough" } });
+    expect(raft.metrics().counters.writes).toBe(0);
+  });
+
+  it("by a signal gets unknown at once, and the command may take effect", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft, journal } = await cluster.leader();
+    const controller = new AbortController();
+    const write = raft.write("x", { signal: controller.signal });
+    controller.abort(new Error("enough"));
+    await expect(write).rejects.toMatchObject({
+      code: "ABORTED",
+      outcome: "unknown",
+      cause: { message: "enough" },
+    });
+    await cluster.until(() => journal.texts.length === 1, "the command to be applied");
+  });
+
+  it("by a time limit gets unknown, a little after it", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cutOffLeader(cluster);
+    const begun = cluster.world.clock.now();
+    const error = await cluster.failure(leader.raft.write("x", { timeoutMs: 100 }));
+    const waited = cluster.world.clock.now() - begun;
+    expect(error).toMatchObject({ code: "ABORTED", outcome: "unknown" });
+    expect(waited).toBeGreaterThanOrEqual(100);
+    expect(waited).toBeLessThan(125);
+  });
+
+  it("leaves no listener on the signal, and no timer", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft } = await cluster.leader();
+    let listeners = 0;
+    const { signal } = new AbortController();
+    const add = signal.addEventListener.bind(signal);
+    const remove = signal.removeEventListener.bind(signal);
+    signal.addEventListener = (...args: Parameters<typeof add>) => {
+      listeners += 1;
+      add(...args);
+    };
+    signal.removeEventListener = (...args: Parameters<typeof remove>) => {
+      listeners -= 1;
+      remove(...args);
+    };
+    const timers = cluster.world.clock.pendingTimers;
+    const calls = Array.from({ length: 2000 }, () => [
+      raft.write("x", { signal }),
+      raft.read(() => 1, { signal }),
+    ]);
+    expect(listeners).toBe(4000);
+    expect(cluster.world.clock.pendingTimers).toBeLessThanOrEqual(timers + 1);
+    await cluster.finish(Promise.all(calls.flat()));
+    expect(listeners).toBe(0);
+    await cluster.close();
+    expect(cluster.world.clock.pendingTimers).toBe(0);
+  });
+
+  it("with a time limit that is no number is told so", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft } = await cluster.leader();
+    await expect(raft.write("x", { timeoutMs: Number.NaN })).rejects.toMatchObject({
+      code: "INVALID_OPTION",
+    });
+    await expect(raft.read(() => 1, { timeoutMs: -1 })).rejects.toMatchObject({ code: "INVALID_OPTION" });
+  });
+});
+
+describe("a write whose leader is deposed", () => {
+  it("is done, if the next leader commits it and this node applies it", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("before"));
+    await cluster.advance(100);
+    // The command gets out; what comes back, the acknowledgements, does not.
+    for (const { id } of cluster.followers(leader)) cluster.net.cut(id, leader.id);
+    const write = leader.raft.writeAt("kept");
+    await cluster.advance(20);
+    cluster.isolate(leader.id);
+    const next = await cluster.leader(leader.id);
+    expect(leader.raft.metrics().pendingEntries).toBe(1);
+    cluster.net.heal();
+    expect(await cluster.finish(write)).toEqual({ index: 4, result: 2 });
+    expect(next.journal.texts).toEqual(["before", "kept"]);
+    expect(leader.raft.metrics()).toMatchObject({ role: "follower", pendingEntries: 0, pendingBytes: 0 });
+  });
+
+  it("is lost for sure, if another entry is committed in its place", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cutOffLeader(cluster);
+    const write = cluster.failure(leader.raft.write("lost"));
+    // The others elect a leader before this one notices that it lost its majority.
+    const heal = (async (): Promise<void> => {
+      const clock = cluster.world.clock;
+      await new Promise<void>((resolve) => {
+        const look = (): void => {
+          const next = cluster.followers(leader).find(({ raft }) => raft.metrics().role === "leader");
+          if (next === undefined) clock.setTimer(5, look);
+          else resolve();
+        };
+        look();
+      });
+      cluster.net.heal();
+    })();
+    const error = await write;
+    await heal;
+    expect(error).toMatchObject({ code: "COMMAND_LOST", outcome: "not-done" });
+    const next = await cluster.leader();
+    await cluster.finish(next.raft.write("after"));
+    await cluster.advance(200);
+    for (const { journal } of cluster.nodes.values()) expect(journal.texts).toEqual(["after"]);
+    expect(leader.raft.metrics()).toMatchObject({ pendingEntries: 0, pendingBytes: 0 });
+  });
+
+  it("is waited for as long as its caller likes, once it is sure to be applied", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    await cluster.finish(leader.raft.write("before"));
+    leader.journal.pause = () => new Promise((resolve) => cluster.world.clock.setTimer(5000, resolve));
+    const write = leader.raft.write("slow");
+    await cluster.until(() => leader.raft.metrics().commitIndex === 4, "the commit");
+    cluster.isolate(leader.id);
+    await cluster.until(() => leader.raft.metrics().role !== "leader", "the leader to step down");
+    await cluster.advance(2000);
+    expect(leader.raft.metrics().pendingEntries).toBe(1);
+    expect(await cluster.finish(write)).toBe(2);
+    expect(leader.raft.metrics()).toMatchObject({ pendingEntries: 0, pendingBytes: 0 });
+  });
+
+  it("is unknown, if nothing is heard within an election timeout", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cutOffLeader(cluster);
+    const begun = cluster.world.clock.now();
+    const error = await cluster.failure(leader.raft.write("who knows", { timeoutMs: 60_000 }));
+    expect(error).toMatchObject({ code: "OUTCOME_UNKNOWN", outcome: "unknown" });
+    // At most one to notice that the majority is gone, and one to wait for certainty.
+    expect(cluster.world.clock.now() - begun).toBeLessThanOrEqual(1700);
+    expect(leader.raft.metrics()).toMatchObject({ pendingEntries: 0, pendingBytes: 0 });
+  });
+});
