@@ -27,6 +27,8 @@ interface Outcome {
   readonly reads: number;
   readonly undecided: boolean;
   readonly faults: readonly (readonly [string, number])[];
+  /** Of every event of the run: equal hashes before and after a change mean that the change alters no behaviour. */
+  readonly traceHash: string;
 }
 
 if (isMainThread) process.exitCode = await main(process.argv.slice(2));
@@ -41,10 +43,14 @@ function serveSeeds(): void {
   });
 }
 
-function outcomeOf({ plan, violation, ms, committed, clients, undecided, faults }: RunResult): Outcome {
+function outcomeOf(result: RunResult): Outcome {
+  const { plan, violation, ms, committed, clients, undecided, faults, traceHash } = result;
   const { writesDone: writes, readsDone: reads } = clients;
   const text = violation?.message ?? null;
-  return { seed: plan.seed, violation: text, ms, committed, writes, reads, undecided, faults: [...faults] };
+  return {
+    ...{ seed: plan.seed, violation: text, ms, committed, writes, reads, undecided, traceHash },
+    faults: [...faults],
+  };
 }
 
 async function main(args: string[]): Promise<number> {
@@ -59,6 +65,7 @@ async function main(args: string[]): Promise<number> {
         store: { type: "string", default: "sim" },
         replay: { type: "string" },
         trace: { type: "string" },
+        hashes: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     });
@@ -75,6 +82,7 @@ async function main(args: string[]): Promise<number> {
       seeds: wholeOf("seeds", values.seeds, defaultSeeds),
       until: performance.now() + minutes * 60_000,
       jobs: Math.max(1, wholeOf("jobs", values.jobs, availableParallelism())),
+      hashes: values.hashes ?? null,
     });
   } catch (error) {
     console.error(`${error instanceof Error ? error.message : String(error)}\nTry: npm run sim -- --help`);
@@ -97,7 +105,7 @@ function storeOf(name: string): Store {
 }
 
 function help(): number {
-  console.log(`Usage: npm run sim -- [--seeds N] [--from S] [--minutes M] [--jobs J] [--store sim|kv]
+  console.log(`Usage: npm run sim -- [--seeds N] [--from S] [--minutes M] [--jobs J] [--store sim|kv] [--hashes FILE]
        npm run sim -- --replay SEED [--store sim|kv] [--trace FILE]
 
   --seeds N      how many seeds (default 100; without end if --minutes is given)
@@ -105,6 +113,7 @@ function help(): number {
   --minutes M    begin no new run after M minutes
   --jobs J       runs at a time (default: one for each core)
   --store S      what is replicated: sim, a store made for the simulation (default), or kv, the server's own
+  --hashes FILE  a line with each seed and the hash of its trace, to compare two versions of the code
   --replay SEED  one run again, and its smallest failing form if it fails
   --trace FILE   with --replay: every event, a line each`);
   return 0;
@@ -116,12 +125,14 @@ async function runMany(options: {
   seeds: number;
   until: number;
   jobs: number;
+  hashes: string | null;
 }): Promise<number> {
   const { store, from, seeds, until, jobs } = options;
   const began = performance.now();
   const sums = { runs: 0, ms: 0, committed: 0, writes: 0, reads: 0, undecided: 0 };
   const faults = new Map<string, number>();
   const failures: Outcome[] = [];
+  const hashes: { readonly seed: number; readonly line: string }[] = [];
   let next = from;
   const progress = setInterval(() => {
     console.log(progressLine(sums, failures.length, began));
@@ -135,12 +146,20 @@ async function runMany(options: {
     sums.reads += outcome.reads;
     sums.undecided += outcome.undecided ? 1 : 0;
     for (const [fault, count] of outcome.faults) faults.set(fault, (faults.get(fault) ?? 0) + count);
+    if (options.hashes !== null) {
+      const verdict = outcome.violation === null ? "ok" : "failed";
+      hashes.push({ seed: outcome.seed, line: `${outcome.seed} ${outcome.traceHash} ${verdict}\n` });
+    }
     if (outcome.violation === null) return;
     failures.push(outcome);
     for (const line of failureOf({ seed: outcome.seed, store }, outcome.violation)) console.log(line);
   };
   await Promise.all(Array.from({ length: jobs }, () => work(store, take, record)));
   clearInterval(progress);
+  if (options.hashes !== null) {
+    hashes.sort((a, b) => a.seed - b.seed);
+    writeFileSync(options.hashes, hashes.map(({ line }) => line).join(""));
+  }
   console.log(progressLine(sums, failures.length, began));
   console.log(
     `${sums.committed} entries committed, ${sums.writes} writes and ${sums.reads} reads done, ` +
