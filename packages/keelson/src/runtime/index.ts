@@ -3,8 +3,8 @@ export type { OpenedSession, OpenSessionOptions, WriteOptions } from "./writes/p
 export { Raft } from "./raft.ts";
 export type { Consistency, ReadOptions, Staleness } from "./reads/reading.ts";
 export type { CallOptions } from "./calls/call.ts";
-export type { RaftChange } from "./streams/changes.ts";
-export type { CommittedCommand } from "./streams/committed.ts";
+export type { RaftChange } from "./streams/change-stream.ts";
+export type { CommittedCommand } from "./streams/committed-stream.ts";
 export type {
   MemberMetrics,
   RaftCounters,

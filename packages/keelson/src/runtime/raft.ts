@@ -10,8 +10,8 @@ import type { TransportHost } from "../transport/transport.ts";
 import { Applier, type Applied } from "./loop/applier.ts";
 import type { CallOptions } from "./calls/call.ts";
 import { Calls } from "./calls/calls.ts";
-import { Changes, type RaftChange } from "./streams/changes.ts";
-import { Committed, type CommittedCommand } from "./streams/committed.ts";
+import { ChangeStream, type RaftChange } from "./streams/change-stream.ts";
+import { CommittedStream, type CommittedCommand } from "./streams/committed-stream.ts";
 import { Deadlines } from "./calls/deadlines.ts";
 import { Driver } from "./loop/driver.ts";
 import { asPromise, errorOf, reasonOf, type Failure } from "./failure.ts";
@@ -41,7 +41,7 @@ import { Reading, type ReadOptions, type Staleness } from "./reads/reading.ts";
 import { settingsOf, type Settings } from "./settings.ts";
 import { Transfers } from "./members/transfers.ts";
 import { Shutdown } from "./lifecycle/shutdown.ts";
-import { Snapshots } from "./snapshots/snapshots.ts";
+import { SnapshotManager } from "./snapshots/snapshot-manager.ts";
 
 /** What of the node was last told to the others who want to know. */
 interface Seen {
@@ -83,8 +83,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #calls: Calls;
   readonly #reading: Reading;
   readonly #pauses: Pauses;
-  readonly #changes: Changes;
-  readonly #committed: Committed<Command>;
+  readonly #changes: ChangeStream;
+  readonly #committed: CommittedStream<Command>;
   readonly #founding: Founding;
   readonly #membershipChanges: MembershipChanges;
   readonly #transfers: Transfers;
@@ -93,7 +93,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #directory: MemberDirectory;
   readonly #shutdown: Shutdown;
   /** null: the node was opened without. */
-  readonly #snapshots: Snapshots<Command, Result> | null;
+  readonly #snapshots: SnapshotManager<Command, Result> | null;
   #refusedOffers = 0;
   readonly #stopped = Promise.withResolvers<RaftError | undefined>();
   #elections = 0;
@@ -136,7 +136,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       refusal: () => this.#refusal(),
     });
     this.#pauses = new Pauses(environment);
-    this.#changes = new Changes(limits.changesMax);
+    this.#changes = new ChangeStream(limits.changesMax);
     this.#peers = new Peers((text, fields) => {
       this.#log("warn", text, fields);
     });
@@ -220,7 +220,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       state: this.#applier,
       isMember: () => this.initialized,
     });
-    this.#committed = new Committed({
+    this.#committed = new CommittedStream({
       entries,
       log: core.log,
       decode: (payload) => stateMachine.codec.decode(payload),
@@ -271,12 +271,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#snapshots = this.#makeSnapshots();
   }
 
-  #makeSnapshots(): Snapshots<Command, Result> | null {
+  #makeSnapshots(): SnapshotManager<Command, Result> | null {
     const { snapshots, stateMachine, transport } = this.#options;
     const { id, snapshots: policy } = this.#settings;
     if (snapshots === undefined || policy === null) return null;
     const { core, entries, memberships, sessions } = this.#opened;
-    return new Snapshots({
+    return new SnapshotManager({
       ...{ id, store: snapshots.store, policy, stateMachine, sessions, core, entries, memberships },
       ...{ applier: this.#applier, driver: this.#driver, environment: this.#environment },
       calls: this.#calls,

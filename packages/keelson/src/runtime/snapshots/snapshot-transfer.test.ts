@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import { isServiceMessage, type ServiceMessage } from "../../codec/frame-service.ts";
 import { LogCompactedError, type RaftError } from "../../errors.ts";
 import type { SnapshotPolicy } from "../options.ts";
-import { RETRY_MS } from "./snapshot-fetch.ts";
-import { SEND_IDLE_MS } from "./snapshot-sends.ts";
+import { RETRY_MS } from "./snapshot-fetcher.ts";
+import { SEND_IDLE_MS } from "./snapshot-sender.ts";
 import { SnapshotCluster, type SnapshotNode } from "../test/snapshot-cluster.ts";
 
 const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 0 };

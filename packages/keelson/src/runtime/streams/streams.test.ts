@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { CommittedCommand } from "./committed.ts";
-import { Changes, type RaftChange } from "./changes.ts";
+import type { CommittedCommand } from "./committed-stream.ts";
+import { ChangeStream, type RaftChange } from "./change-stream.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
@@ -91,7 +91,7 @@ describe("changes", () => {
   });
 
   it("are dropped oldest first, and never the last of a type", async () => {
-    const changes = new Changes(3);
+    const changes = new ChangeStream(3);
     const stream = changes.subscribe([]);
     const role: RaftChange = { type: "role", role: "leader", term: 1 };
     changes.push(role);

@@ -29,7 +29,7 @@ const CHUNK_BYTES_MIN = 4 * 1024;
 /** A source from which nothing came for so long is given up; the next offer goes on from where this one ended. */
 const STALLED_MS = 10_000;
 
-export interface SnapshotFetchParts {
+export interface SnapshotFetcherParts {
   readonly id: NodeId;
   readonly store: SnapshotStore;
   readonly environment: Environment;
@@ -66,8 +66,8 @@ interface Fetch {
  * Fetches a snapshot from another node, part by part, into a file. The receiver asks, so it alone decides over speed
  * and repetition: nobody sends what nobody has room for, and a lost connection costs the parts that were under way.
  */
-export class SnapshotFetch {
-  readonly #parts: SnapshotFetchParts;
+export class SnapshotFetcher {
+  readonly #parts: SnapshotFetcherParts;
   #fetch: Fetch | null = null;
   /** Parts are written in order, one after another. */
   #tail: Promise<void> = Promise.resolve();
@@ -79,7 +79,7 @@ export class SnapshotFetch {
   #paceTimer: Timer | null = null;
   #stopped = false;
 
-  constructor(parts: SnapshotFetchParts) {
+  constructor(parts: SnapshotFetcherParts) {
     this.#parts = parts;
     const share = Math.floor(parts.bytesPerSecondMax / 4);
     this.#chunkBytes = Math.min(CHUNK_BYTES, Math.max(CHUNK_BYTES_MIN, share));

@@ -19,7 +19,7 @@ const REQUESTS_MAX = 64;
 /** A transfer about which nothing was heard for so long is over: its snapshot, and the log after it, may go. */
 export const SEND_IDLE_MS = 30_000;
 
-export interface SnapshotSendsParts {
+export interface SnapshotSenderParts {
   readonly id: NodeId;
   readonly store: SnapshotStore;
   readonly environment: Environment;
@@ -48,8 +48,8 @@ interface Send {
  * Answers the nodes that fetch a snapshot. It keeps no more than an open file for each of them: they say what they want
  * and how fast, and repeat what was lost.
  */
-export class SnapshotSends {
-  readonly #parts: SnapshotSendsParts;
+export class SnapshotSender {
+  readonly #parts: SnapshotSenderParts;
   readonly #sends = new Map<NodeId, Send>();
   /** Who has a snapshot of the entries up to `index` now, since when, and needs the log that follows it. */
   readonly #followingUp = new Map<NodeId, { readonly since: number; readonly index: LogIndex }>();
@@ -58,7 +58,7 @@ export class SnapshotSends {
   #timer: Timer | null = null;
   #stopped = false;
 
-  constructor(parts: SnapshotSendsParts) {
+  constructor(parts: SnapshotSenderParts) {
     this.#parts = parts;
   }
 

@@ -20,8 +20,8 @@ import type { SnapshotMetrics, SnapshotsMetrics } from "../metrics.ts";
 import type { SnapshotPolicy } from "../options.ts";
 import { decodeRecords } from "../sessions/session-records.ts";
 import type { SessionTable } from "../sessions/session-table.ts";
-import { SnapshotFetch } from "./snapshot-fetch.ts";
-import { SnapshotSends } from "./snapshot-sends.ts";
+import { SnapshotFetcher } from "./snapshot-fetcher.ts";
+import { SnapshotSender } from "./snapshot-sender.ts";
 import type { StateMachine } from "../state-machine.ts";
 
 /** After a snapshot failed, the next one is not begun before this many milliseconds. */
@@ -30,7 +30,7 @@ const FAILURE_REST_MS = 10_000;
 /** A snapshot is worth its writing when at least this share of the last one's size was logged since. */
 const LOG_SHARE_MIN = 0.25;
 
-export interface SnapshotsParts<Command, Result> {
+export interface SnapshotManagerParts<Command, Result> {
   readonly id: NodeId;
   readonly store: SnapshotStore;
   readonly policy: SnapshotPolicy;
@@ -62,10 +62,10 @@ interface Taking {
  * Takes snapshots of the state beside the applier, forgets the log that they cover, sends them to whom the log no
  * longer helps, and installs those of others (§7).
  */
-export class Snapshots<Command, Result> {
-  readonly #parts: SnapshotsParts<Command, Result>;
-  readonly #sends: SnapshotSends;
-  readonly #fetch: SnapshotFetch;
+export class SnapshotManager<Command, Result> {
+  readonly #parts: SnapshotManagerParts<Command, Result>;
+  readonly #sends: SnapshotSender;
+  readonly #fetch: SnapshotFetcher;
   #taking: Taking | null = null;
   /** The state is being replaced: none is taken of it. */
   #installing = false;
@@ -76,14 +76,14 @@ export class Snapshots<Command, Result> {
   #taken = 0;
   #installed = 0;
 
-  constructor(parts: SnapshotsParts<Command, Result>) {
+  constructor(parts: SnapshotManagerParts<Command, Result>) {
     const { id, store, environment, send, policy } = parts;
     this.#parts = parts;
     this.#end.promise.catch(noted);
     const warn = (text: string, fields?: Readonly<Record<string, unknown>>): void => {
       parts.log("warn", text, fields);
     };
-    this.#sends = new SnapshotSends({
+    this.#sends = new SnapshotSender({
       ...{ id, store, environment, send, warn },
       matchOf: (node) => parts.core.progress(node)?.match ?? null,
       ended: () => {
@@ -94,7 +94,7 @@ export class Snapshots<Command, Result> {
         this.#takeQuietly();
       },
     });
-    this.#fetch = new SnapshotFetch({
+    this.#fetch = new SnapshotFetcher({
       ...{ id, store, environment, send, warn },
       bytesPerSecondMax: policy.fetchBytesPerSecond,
       fetched: (snapshot) => this.#install(snapshot),

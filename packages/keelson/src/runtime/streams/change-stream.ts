@@ -11,9 +11,9 @@ export type RaftChange =
   | { readonly type: "stopped"; readonly error: RaftError | null };
 
 /** Tells every subscriber what changes. */
-export class Changes {
+export class ChangeStream {
   readonly #changesMax: number;
-  readonly #subscribers = new Set<ChangeStream>();
+  readonly #subscribers = new Set<ChangeSubscription>();
   #stopped: RaftChange | null = null;
 
   constructor(changesMax: number) {
@@ -22,7 +22,7 @@ export class Changes {
 
   /** A stream of what changes from now on, after `state`, the changes that led to what is now. */
   subscribe(state: readonly RaftChange[]): AsyncIterableIterator<RaftChange> {
-    const stream = new ChangeStream(this.#changesMax, () => {
+    const stream = new ChangeSubscription(this.#changesMax, () => {
       this.#subscribers.delete(stream);
     });
     for (const change of state) stream.push(change);
@@ -52,7 +52,7 @@ export class Changes {
 }
 
 /** One subscriber's queue. When it is full, the oldest change that a later one of its type has overtaken goes. */
-class ChangeStream implements AsyncIterableIterator<RaftChange> {
+class ChangeSubscription implements AsyncIterableIterator<RaftChange> {
   readonly #changesMax: number;
   readonly #onReturn: () => void;
   #queue: RaftChange[] = [];

@@ -20,7 +20,7 @@ export interface CommittedCommand<Command> {
   readonly session: { readonly id: LogIndex; readonly sequence: number } | null;
 }
 
-export interface CommittedParts<Command> {
+export interface CommittedStreamParts<Command> {
   readonly entries: Entries;
   readonly log: LogView;
   readonly decode: (payload: Uint8Array) => Command;
@@ -28,12 +28,12 @@ export interface CommittedParts<Command> {
 }
 
 /** Hands out cursors over the applied part of the log, and wakes them when it grows. */
-export class Committed<Command> {
-  readonly #parts: CommittedParts<Command>;
-  readonly #cursors = new Set<Cursor<Command>>();
+export class CommittedStream<Command> {
+  readonly #parts: CommittedStreamParts<Command>;
+  readonly #cursors = new Set<CommittedCursor<Command>>();
   #ended: { readonly error: RaftError | null } | null = null;
 
-  constructor(parts: CommittedParts<Command>) {
+  constructor(parts: CommittedStreamParts<Command>) {
     this.#parts = parts;
   }
 
@@ -44,7 +44,7 @@ export class Committed<Command> {
         `from is ${String(from)}; it should be a whole number from ${String(first)} on, where the log begins: snapshots cover what came before`,
       );
     }
-    const cursor = new Cursor(this.#parts, from ?? first, () => {
+    const cursor = new CommittedCursor(this.#parts, from ?? first, () => {
       this.#cursors.delete(cursor);
     });
     this.#cursors.add(cursor);
@@ -66,8 +66,8 @@ export class Committed<Command> {
 }
 
 /** One reader's place in the log. It reads when asked, so a slow reader costs nothing and loses nothing. */
-class Cursor<Command> implements AsyncIterableIterator<CommittedCommand<Command>> {
-  readonly #parts: CommittedParts<Command>;
+class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand<Command>> {
+  readonly #parts: CommittedStreamParts<Command>;
   readonly #onReturn: () => void;
   #next: LogIndex;
   /** Fetched and not handed out yet; the last one first. */
@@ -77,7 +77,7 @@ class Cursor<Command> implements AsyncIterableIterator<CommittedCommand<Command>
   #wake: (() => void) | null = null;
   #ended: { readonly error: RaftError | null } | null = null;
 
-  constructor(parts: CommittedParts<Command>, from: LogIndex, onReturn: () => void) {
+  constructor(parts: CommittedStreamParts<Command>, from: LogIndex, onReturn: () => void) {
     this.#parts = parts;
     this.#next = from;
     this.#onReturn = onReturn;
