@@ -40,7 +40,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "R11",
     title: "A short read from the store is sent as if it were whole",
-    file: "runtime/loop/entries.ts",
+    file: "runtime/loop/log-records.ts",
     from: "while (from + records.length < to) {\n      records.push(",
     to: "if (from < to) {\n      records.push(",
   },

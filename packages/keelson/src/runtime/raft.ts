@@ -36,7 +36,7 @@ import {
   type WriteOptions,
 } from "./writes/proposals.ts";
 import { openSession, type Session, type SessionHost } from "./sessions/session.ts";
-import { SessionSteps } from "./sessions/session-steps.ts";
+import { SessionSteps } from "./sessions/session-applier.ts";
 import { Reading, type ReadOptions, type Staleness } from "./reads/reading.ts";
 import { settingsOf, type Settings } from "./settings.ts";
 import { Transfers } from "./members/transfers.ts";

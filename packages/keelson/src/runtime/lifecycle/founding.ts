@@ -14,7 +14,7 @@ import { reasonOf, type Failure } from "../failure.ts";
 import type { MembershipHistory } from "../members/membership.ts";
 import { checkId } from "../settings.ts";
 import { beganWith, clusterIdOf, isNamed } from "../../storage/cluster-id.ts";
-import type { StorageWatch } from "../loop/storage-watch.ts";
+import type { StorageWatch } from "../loop/storage-watchdog.ts";
 
 /** Voters a cluster may begin with: the paper's clusters have five, and each more makes every write wait for more. */
 const VOTERS_MAX = 31;

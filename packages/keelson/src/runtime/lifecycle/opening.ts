@@ -8,15 +8,15 @@ import { StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
 import { isNamed } from "../../storage/cluster-id.ts";
 import type { OpenedSnapshots, SnapshotStore } from "../../storage/snapshots/snapshot-store.ts";
-import { Entries } from "../loop/entries.ts";
+import { Entries } from "../loop/log-records.ts";
 import { EntryBuffer } from "../loop/entry-buffer.ts";
 import { MembershipHistory } from "../members/membership.ts";
 import { isIn, reconcile, termIn } from "./opening-snapshots.ts";
 import type { RaftOptions } from "../options.ts";
-import { sessionsOf } from "../sessions/session-steps.ts";
+import { sessionsOf } from "../sessions/session-applier.ts";
 import type { SessionTable } from "../sessions/session-table.ts";
 import type { Settings } from "../settings.ts";
-import { StorageWatch } from "../loop/storage-watch.ts";
+import { StorageWatch } from "../loop/storage-watchdog.ts";
 
 /** A node's parts, opened and checked against each other, before anything moves. */
 export interface Opened {

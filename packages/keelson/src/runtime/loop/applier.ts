@@ -3,11 +3,11 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { CommandRejectedError, type RaftError } from "../../errors.ts";
-import { checkRecords, type Entries } from "./entries.ts";
+import { checkRecords, type Entries } from "./log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { RaftLimits } from "../options.ts";
-import { readFailure } from "./sender.ts";
-import { isSessionKind, type SessionKind, type SessionSteps } from "../sessions/session-steps.ts";
+import { readFailure } from "./message-sender.ts";
+import { isSessionKind, type SessionKind, type SessionSteps } from "../sessions/session-applier.ts";
 import { StateMachineFailure, type StateMachine } from "../state-machine.ts";
 
 /** A batch ends after this many milliseconds, so that slow commands do not keep heartbeats waiting. */

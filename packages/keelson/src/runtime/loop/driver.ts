@@ -12,13 +12,13 @@ import type { TransferRefusal } from "../../core/transfer.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
 import type { Parcel, Transport } from "../../transport/transport.ts";
-import { checkRecords, termsOf, type Entries } from "./entries.ts";
+import { checkRecords, termsOf, type Entries } from "./log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { MembershipAt, MembershipHistory } from "../members/membership.ts";
 import { membershipIn } from "../members/membership-changes.ts";
 import { Persister } from "./persister.ts";
-import { Sender } from "./sender.ts";
-import type { StorageWatch } from "./storage-watch.ts";
+import { Sender } from "./message-sender.ts";
+import type { StorageWatch } from "./storage-watchdog.ts";
 
 export interface DriverParts {
   readonly core: RaftNode;

@@ -1,7 +1,7 @@
 import type { Outgoing } from "../../core/action.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
 import { reasonOf, type Failure } from "../failure.ts";
-import type { StorageWatch } from "./storage-watch.ts";
+import type { StorageWatch } from "./storage-watchdog.ts";
 
 interface Batch {
   readonly persistId: number;

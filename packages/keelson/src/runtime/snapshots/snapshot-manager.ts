@@ -13,7 +13,7 @@ import type { Applier } from "../loop/applier.ts";
 import { causeOf, describeCancellation, type CallOptions } from "../calls/call.ts";
 import type { Calls } from "../calls/calls.ts";
 import type { Driver, SnapshotAt } from "../loop/driver.ts";
-import type { Entries } from "../loop/entries.ts";
+import type { Entries } from "../loop/log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { MembershipHistory } from "../members/membership.ts";
 import type { SnapshotMetrics, SnapshotsMetrics } from "../metrics.ts";

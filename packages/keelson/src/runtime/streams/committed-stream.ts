@@ -3,7 +3,7 @@ import { decodeSessionCommand } from "../../codec/session-entry.ts";
 import type { LogView } from "../../core/log.ts";
 import type { LogIndex, Term } from "../../core/position.ts";
 import { InvalidOptionError, LogCompactedError, type RaftError } from "../../errors.ts";
-import { checkRecords, type Entries } from "../loop/entries.ts";
+import { checkRecords, type Entries } from "../loop/log-records.ts";
 
 /** Bytes of records that a cursor fetches at once: its reader pulls, so there is no need to hurry ahead. */
 const FETCH_BYTES_MAX = 1024 * 1024;

@@ -27,7 +27,7 @@ import { toError } from "../failure.ts";
 import type { Asked, Forwarding } from "./forwarding.ts";
 import type { RaftLimits } from "../options.ts";
 import type { PendingWrites, Written } from "./pending-writes.ts";
-import type { SessionSteps } from "../sessions/session-steps.ts";
+import type { SessionSteps } from "../sessions/session-applier.ts";
 import type { StateMachineCodec } from "../state-machine.ts";
 
 /** How one command is written. */

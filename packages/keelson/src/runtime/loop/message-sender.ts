@@ -3,7 +3,7 @@ import type { AppendEntries, Message } from "../../core/message.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Transport } from "../../transport/transport.ts";
-import { checkRecords, termsOf, type Entries } from "./entries.ts";
+import { checkRecords, termsOf, type Entries } from "./log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 
 /**

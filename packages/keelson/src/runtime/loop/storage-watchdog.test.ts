@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import { StorageWatch } from "./storage-watch.ts";
+import { StorageWatch } from "./storage-watchdog.ts";
 
 describe("the storage watch", () => {
   it("tells of an operation that takes too long, and of no other", async () => {

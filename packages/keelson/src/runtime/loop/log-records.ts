@@ -4,7 +4,7 @@ import type { EntryRange } from "../../core/message.ts";
 import type { LogIndex, Term } from "../../core/position.ts";
 import type { LogStore } from "../../storage/log-store.ts";
 import type { EntryBuffer } from "./entry-buffer.ts";
-import type { StorageWatch } from "./storage-watch.ts";
+import type { StorageWatch } from "./storage-watchdog.ts";
 
 /**
  * The records of the log, wherever they are: the newest in memory, the rest in the store. Which of
