@@ -3,8 +3,8 @@ import { createConnection } from "node:net";
 import { StateMachineFailure, type RaftMetrics, type SnapshotMetrics, type Staleness } from "keelson";
 import { KvStateMachine, type Database, type KvCommand, type KvResult } from "keelson-kv";
 
-import { HttpServer } from "../../packages/kv/src/http-server.ts";
-import type { KvNode } from "../../packages/kv/src/kv-node.ts";
+import { HttpServer } from "../../packages/kv/src/http/http-server.ts";
+import type { KvNode } from "../../packages/kv/src/node/kv-node.ts";
 import type { Chance } from "../lib/chance.ts";
 import { expectThat, Finding, type Target } from "./target.ts";
 

@@ -1,8 +1,8 @@
 import { DecodeError } from "keelson";
 import { commandCodec, type Condition } from "keelson-kv";
 
-import { parseLine } from "../../packages/kv/src/line-command.ts";
-import { LineSplitter } from "../../packages/kv/src/line-splitter.ts";
+import { parseLine } from "../../packages/kv/src/line/line-command.ts";
+import { LineSplitter } from "../../packages/kv/src/line/line-splitter.ts";
 import {
   BadRequestError,
   conditionOf,
@@ -12,7 +12,7 @@ import {
   parametersOf,
   percentDecode,
   percentEncode,
-} from "../../packages/kv/src/http-syntax.ts";
+} from "../../packages/kv/src/http/request-syntax.ts";
 import { expectThat, shown, type Target } from "./target.ts";
 
 /** Small, so that lines reach it. */

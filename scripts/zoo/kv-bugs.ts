@@ -1,6 +1,6 @@
 import type { Bug } from "./bug.ts";
 
-const STATE_MACHINE = "../../kv/src/state-machine.ts";
+const STATE_MACHINE = "../../kv/src/store/state-machine.ts";
 
 /** Bugs in the state machine of the key-value server; the simulator looks for them with that state machine in it. */
 export const KV_BUGS: readonly Bug[] = [

@@ -11,7 +11,7 @@ export {
   type KvReadOptions,
   type KvValue,
   type KvWriteOptions,
-} from "./client.ts";
+} from "./client/kv-client.ts";
 export {
   KEY_BYTES_MAX,
   VALUE_BYTES_MAX,
@@ -21,13 +21,13 @@ export {
   type KvCommand,
   type KvResult,
   type PutCommand,
-} from "./commands.ts";
-export { DatabaseOpenError, type Database, type DatabaseOperation } from "./database.ts";
-export { openDatabase } from "./level-database.ts";
+} from "./store/commands.ts";
+export { DatabaseOpenError, type Database, type DatabaseOperation } from "./store/database.ts";
+export { openDatabase } from "./store/level-database.ts";
 export {
   KvStateMachine,
   type KvStateMachineOptions,
   type Listing,
   type ListOptions,
   type Versioned,
-} from "./state-machine.ts";
+} from "./store/state-machine.ts";

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { enableCompileCache, flushCompileCache } from "node:module";
-import type { AdminCommand } from "./admin.ts";
-import { StartError, UsageError } from "./usage.ts";
+import type { AdminCommand } from "./cli/admin.ts";
+import { StartError, UsageError } from "./shared/errors.ts";
 
 // Half of the time that a start takes is compiling: what was compiled is kept for the next one.
 enableCompileCache();
@@ -21,20 +21,20 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   demo: {
     summary: "a cluster of three nodes on this machine, to try it out",
     async run(args) {
-      const { parseDemoOptions, DEMO_HELP } = await import("./demo-options.ts");
+      const { parseDemoOptions, DEMO_HELP } = await import("./cli/demo/demo-options.ts");
       const options = parseDemoOptions(args);
       if (options === null) return help(DEMO_HELP);
-      const { demo } = await import("./demo.ts");
+      const { demo } = await import("./cli/demo/demo.ts");
       return demo(options);
     },
   },
   serve: {
     summary: "one node of a cluster",
     async run(args) {
-      const { parseServeOptions, SERVE_HELP } = await import("./serve-options.ts");
+      const { parseServeOptions, SERVE_HELP } = await import("./cli/serve-options.ts");
       const options = parseServeOptions(args);
       if (options === null) return help(SERVE_HELP);
-      const { serve } = await import("./serve.ts");
+      const { serve } = await import("./cli/serve.ts");
       // Now, because a node that is killed has no time for it at its end.
       flushCompileCache();
       return serve(options);
@@ -52,7 +52,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   backup: {
     summary: "keep all keys and values in a file",
     async run(args) {
-      const { backup, parseBackupOptions, BACKUP_HELP } = await import("./backup.ts");
+      const { backup, parseBackupOptions, BACKUP_HELP } = await import("./cli/backup.ts");
       const options = parseBackupOptions(args);
       return options === null ? help(BACKUP_HELP) : backup(options, print);
     },
@@ -60,7 +60,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   restore: {
     summary: "begin a new cluster from such a file",
     async run(args) {
-      const { parseRestoreOptions, restore, RESTORE_HELP } = await import("./backup.ts");
+      const { parseRestoreOptions, restore, RESTORE_HELP } = await import("./cli/backup.ts");
       const options = parseRestoreOptions(args);
       return options === null ? help(RESTORE_HELP) : offline(() => restore(options, print));
     },
@@ -68,7 +68,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   inspect: {
     summary: "what a node's directory holds, and whether it is sound",
     async run(args) {
-      const { inspect, parseInspectOptions, INSPECT_HELP } = await import("./inspect.ts");
+      const { inspect, parseInspectOptions, INSPECT_HELP } = await import("./cli/inspect.ts");
       const options = parseInspectOptions(args);
       return options === null ? help(INSPECT_HELP) : offline(() => inspect(options, print));
     },
@@ -76,7 +76,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   recover: {
     summary: "go on with one node, when the majority is lost for good",
     async run(args) {
-      const { parseRecoverOptions, recover, RECOVER_HELP } = await import("./recover.ts");
+      const { parseRecoverOptions, recover, RECOVER_HELP } = await import("./cli/recover.ts");
       const options = parseRecoverOptions(args);
       return options === null ? help(RECOVER_HELP) : offline(() => recover(options, print));
     },
@@ -88,7 +88,7 @@ function administration(command: AdminCommand, summary: string): Command {
   return {
     summary,
     async run(args) {
-      const { ADMIN_HELP, administer, parseAdminOptions } = await import("./admin.ts");
+      const { ADMIN_HELP, administer, parseAdminOptions } = await import("./cli/admin.ts");
       const options = parseAdminOptions(command, args);
       return options === null ? help(ADMIN_HELP[command]) : administer(options, print);
     },

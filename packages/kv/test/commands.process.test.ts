@@ -2,7 +2,7 @@ import { createServer } from "node:net";
 import { existsSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { listen } from "../src/listen.ts";
+import { listen } from "../src/shared/listen.ts";
 import { temporaryDirectory } from "../src/test/temporary.ts";
 import { freePorts } from "./support/ports.ts";
 import { Keelson, run, until } from "./support/process.ts";

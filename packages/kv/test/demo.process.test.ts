@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { KvClient } from "../src/index.ts";
-import { listen } from "../src/listen.ts";
+import { listen } from "../src/shared/listen.ts";
 import { freePorts } from "./support/ports.ts";
 import { Keelson, until } from "./support/process.ts";
 

@@ -7,9 +7,9 @@ import type {
   Staleness,
   WriteOptions,
 } from "keelson";
-import type { KvCommand, KvResult } from "../commands.ts";
-import type { KvNode } from "../kv-node.ts";
-import type { KvStateMachine } from "../state-machine.ts";
+import type { KvCommand, KvResult } from "../store/commands.ts";
+import type { KvNode } from "../node/kv-node.ts";
+import type { KvStateMachine } from "../store/state-machine.ts";
 
 /** A cluster of one that needs no log: commands apply at once, unless the test wants a failure. */
 export class FakeNode implements KvNode {

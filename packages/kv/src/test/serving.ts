@@ -1,7 +1,7 @@
 import path from "node:path";
 import { onTestFinished } from "vitest";
-import { openDatabase } from "../level-database.ts";
-import { KvStateMachine } from "../state-machine.ts";
+import { openDatabase } from "../store/level-database.ts";
+import { KvStateMachine } from "../store/state-machine.ts";
 import { FakeNode } from "./fake-node.ts";
 import { temporaryDirectory } from "./temporary.ts";
 

@@ -1,6 +1,6 @@
 import { onTestFinished } from "vitest";
-import type { AdminAccess } from "../admin-access.ts";
-import { HttpServer } from "../http-server.ts";
+import type { AdminAccess } from "../http/admin-access.ts";
+import { HttpServer } from "../http/http-server.ts";
 import type { FakeNode } from "./fake-node.ts";
 import { ANY_PORT, fakeServing } from "./serving.ts";
 

@@ -1,0 +1,88 @@
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import path from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { backup, parseBackupOptions, parseRestoreOptions, restore } from "./backup.ts";
+import { temporaryDirectory } from "../test/temporary.ts";
+import { UsageError } from "../shared/errors.ts";
+
+/** What answers at /snapshot; `bytes`: announced, though perhaps not sent. */
+async function nodeThatSends(status: number, body: string, bytes = body.length): Promise<string> {
+  const server = createServer((_request, response) => {
+    response.writeHead(status, { "Content-Length": bytes });
+    response.write(body);
+    if (bytes === body.length) response.end();
+    else setImmediate(() => response.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+describe("keelson backup", () => {
+  it.each([
+    [
+      "what is no snapshot",
+      200,
+      "nonsense",
+      undefined,
+      /what came is no sound snapshot, and nothing was kept/,
+    ],
+    [
+      "what broke off",
+      200,
+      "KLP\u0001",
+      1000,
+      /the backup broke off after 4 B: .* Nothing was kept; try again/,
+    ],
+    ["a refusal", 503, '{"error":{"message":"no leader is known"}}', undefined, /: no leader is known$/],
+  ])("keeps nothing of %s", async (_what, status, body, bytes, message) => {
+    const directory = temporaryDirectory();
+    const nodes = [await nodeThatSends(status, body, bytes)];
+    const options = { file: path.join(directory, "b"), nodes, force: false, stale: false };
+    await expect(backup(options, () => undefined)).rejects.toThrow(message);
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it("asks nobody when there is no place for the file", async () => {
+    const file = path.join(temporaryDirectory(), "none", "b");
+    const options = { file, nodes: ["127.0.0.1:2"], force: false, stale: false };
+    await expect(backup(options, () => undefined)).rejects.toThrow(
+      /^there is no directory .*none for the file$/,
+    );
+  });
+
+  it.each([
+    [[], "FILE is missing"],
+    [["a", "b"], '"b" is one word too many'],
+    [["a", "--url", "x"], '--url: "x" is not http://HOST:PORT, such as http://127.0.0.1:9001'],
+  ])("refuses %j with what is wrong", (args, message) => {
+    expect(() => parseBackupOptions(args)).toThrow(new UsageError(message));
+  });
+});
+
+describe("keelson restore", () => {
+  it("leaves a directory alone that has anything in it, and what is none", async () => {
+    const directory = temporaryDirectory();
+    writeFileSync(path.join(directory, "notes"), "");
+    const command = { file: "none", directory, id: "n1", address: "h:1", clusterName: null };
+    await expect(restore(command, () => undefined)).rejects.toThrow(/ is not empty, it has notes; /);
+    expect(existsSync(path.join(directory, "log"))).toBe(false);
+    const file = { ...command, directory: path.join(directory, "notes") };
+    await expect(restore(file, () => undefined)).rejects.toThrow(/notes is not a directory$/);
+  });
+
+  it.each([
+    [["a", "b"], "--id is missing"],
+    [["a", "b", "--id", "n 1"], '--id "n 1": it is 1 to 64 of A-Z a-z 0-9 . _ -'],
+    [["a", "b", "--id", "n1"], "--address is missing"],
+    [["a", "b", "--id", "n1", "--address", "h"], '--address "h" is not HOST:PORT, such as 10.0.0.1:7001'],
+    [["a", "--id", "n1"], "DIR is missing"],
+  ])("refuses %j with what is wrong", (args, message) => {
+    expect(() => parseRestoreOptions(args)).toThrow(new UsageError(message));
+  });
+});

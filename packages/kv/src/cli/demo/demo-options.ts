@@ -1,0 +1,76 @@
+import { parseArgs } from "node:util";
+import { UsageError } from "../../shared/errors.ts";
+
+export interface DemoOptions {
+  readonly data: string;
+  readonly raftPort: number;
+  readonly linePort: number;
+  readonly httpPort: number;
+}
+
+/** Nodes of the demonstration. */
+export const DEMO_NODES = 3;
+
+export const DEMO_HELP = `Usage: keelson demo [--data DIR] [--raft-port PORT] [--line-port PORT] [--http-port PORT]
+
+Runs a cluster of ${DEMO_NODES} nodes, n1 to n${DEMO_NODES}, on this machine's loopback address, each in a process of its
+own, and tells what happens to them. Kill one with kill -9, and go on writing.
+
+  --data DIR         where the nodes keep their data: DIR/n1, DIR/n2, DIR/n3 (default: ./data)
+  --raft-port PORT   n1's port for the other nodes; n2 and n3 have the next two (default: 7001)
+  --line-port PORT   n1's port for the line protocol (default: 8001)
+  --http-port PORT   n1's port for HTTP (default: 9001)
+  --help             this text
+
+Ctrl-C stops all of them in order. The data stays, and is there again the next time.
+`;
+
+const PORT_MAX = 65_535;
+
+/** @returns null if only the help was asked for */
+export function parseDemoOptions(args: readonly string[]): DemoOptions | null {
+  const values = parseFlags(args);
+  if (values.help) return null;
+  if (values.data === "") throw new UsageError("--data is empty");
+  const options = {
+    data: values.data,
+    raftPort: portOf(values["raft-port"], "raft-port"),
+    linePort: portOf(values["line-port"], "line-port"),
+    httpPort: portOf(values["http-port"], "http-port"),
+  };
+  const firsts = [options.raftPort, options.linePort, options.httpPort].sort((a, b) => a - b);
+  if (firsts.some((port, at) => at > 0 && port - (firsts[at - 1] ?? 0) < DEMO_NODES)) {
+    throw new UsageError(`the ports overlap: each of the three takes ${DEMO_NODES} in a row`);
+  }
+  return options;
+}
+
+function parseFlags(args: readonly string[]): ReturnType<typeof parseDemoFlags> {
+  try {
+    return parseDemoFlags(args);
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function parseDemoFlags(args: readonly string[]) {
+  return parseArgs({
+    args: [...args],
+    options: {
+      data: { type: "string", default: "./data" },
+      "raft-port": { type: "string", default: "7001" },
+      "line-port": { type: "string", default: "8001" },
+      "http-port": { type: "string", default: "9001" },
+      help: { type: "boolean", default: false },
+    },
+    allowPositionals: false,
+    strict: true,
+  }).values;
+}
+
+function portOf(text: string, name: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  const last = PORT_MAX - DEMO_NODES + 1;
+  if (port >= 1 && port <= last) return port;
+  throw new UsageError(`--${name} "${text}" is not a port from 1 to ${last}`);
+}

@@ -1,0 +1,162 @@
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, it } from "vitest";
+import { nodeEnvironment } from "keelson";
+import { encodeMembership, encodeRecord, EntryKind } from "keelson/codec";
+import { snapshotFiles } from "keelson/storage/snapshots";
+import { wal } from "keelson/storage/wal";
+import { encodeCommand } from "../store/commands.ts";
+import { inspect, parseInspectOptions, type InspectOptions } from "./inspect.ts";
+import { temporaryDirectory } from "../test/temporary.ts";
+import { UsageError } from "../shared/errors.ts";
+
+/** A node's directory with a log of four entries. */
+async function dataWithLog(): Promise<string> {
+  const data = temporaryDirectory();
+  const log = wal(path.join(data, "log"));
+  await log.open({ nodeId: "n1", clusterId: "c" }, nodeEnvironment());
+  const membership = {
+    config: { voters: ["n1", "n2"], outgoingVoters: [], learners: ["n3"] },
+    members: new Map(["n1", "n2", "n3"].map((id) => [id, { address: `${id}:1` }])),
+  };
+  const put = encodeCommand({
+    type: "put",
+    key: Buffer.from("ship"),
+    value: Buffer.from("Argo"),
+    condition: { type: "absent" },
+  });
+  await log.append({
+    hardState: { term: 2, votedFor: "n2" },
+    truncateFrom: null,
+    records: [
+      encodeRecord(1, 1, EntryKind.config, encodeMembership(membership)),
+      encodeRecord(2, 2, EntryKind.blank, new Uint8Array(0)),
+      encodeRecord(3, 2, EntryKind.command, put),
+      encodeRecord(4, 2, EntryKind.command, Uint8Array.of(0xff, 1)),
+    ],
+  });
+  await log.close();
+  return data;
+}
+
+async function printed(options: Partial<InspectOptions> & { readonly directory: string }) {
+  const lines: string[] = [];
+  const code = await inspect({ entries: null, json: false, ...options }, (line) => void lines.push(line));
+  return { code, lines, text: lines.join("\n") };
+}
+
+describe("keelson inspect", () => {
+  it("prints a sound log, by the node's directory or the log's own", async () => {
+    const data = await dataWithLog();
+    for (const directory of [data, path.join(data, "log")]) {
+      const { code, text } = await printed({ directory });
+      expect(code).toBe(0);
+      expect(text).toContain("node     n1\n");
+      expect(text).toContain("term     2, voted for n2\n");
+      expect(text).toContain("ends     with entry 4 of term 2\n");
+      expect(text).toContain("command  2 entries");
+      expect(text).toContain(
+        "members from entry 1 of term 1 on\n  n1  n1:1  voter\n  n2  n2:1  voter\n  n3  n3:1  learner\n",
+      );
+      expect(text).toMatch(/sound: every checksum is right$/);
+    }
+  });
+
+  it("prints entries as what they are, also those that are not of this program", async () => {
+    const directory = await dataWithLog();
+    const { lines } = await printed({ directory, entries: { from: 1, to: null } });
+    expect(lines.slice(lines.indexOf("entries") + 1, -1)).toEqual([
+      "  1  term 1  config   voters n1 n2, learners n3",
+      "  2  term 2  blank    0 bytes",
+      '  3  term 2  command  put "ship" = "Argo" (4 bytes) if {"type":"absent"}',
+      "  4  term 2  command  2 bytes: ff01",
+    ]);
+  });
+
+  it("prints all of it as JSON", async () => {
+    const directory = await dataWithLog();
+    const { text } = await printed({ directory, json: true, entries: { from: 4, to: 5 } });
+    expect(JSON.parse(text)).toMatchObject({
+      nodeId: "n1",
+      last: { index: 4, term: 2 },
+      memberships: [{ index: 1, voters: ["n1", "n2"], learners: ["n3"], addresses: { n3: "n3:1" } }],
+      records: [{ index: 4, term: 2, kind: "command", payload: "/wE=" }],
+      damage: null,
+    });
+  });
+
+  it("says where a log is damaged and what follows, and ends with 1", async () => {
+    const data = await dataWithLog();
+    const file = path.join(data, "log", "0000000000000001.wal");
+    const bytes = readFileSync(file);
+    bytes[600] = 0xff;
+    writeFileSync(file, bytes);
+    const { code, text } = await printed({ directory: data });
+    expect(code).toBe(1);
+    expect(text).toContain(`DAMAGED\n  the log is damaged: ${file}, offset 512: `);
+    expect(text).toContain("Entry 1 and later ones may be affected.");
+    expect(text).toContain("Before the damage: entries up to 0. Nothing after the damage can be read.");
+  });
+
+  it.each([
+    [[], "DIR is missing"],
+    [[""], "DIR is empty"],
+    [["a", "b"], '"b" is one word too many'],
+    [["a", "--entries", "0"], '--entries "0" is not FROM..TO, such as 1..20, 15.. or 7'],
+    [["a", "--entries", "5..4"], '--entries "5..4" is not FROM..TO, such as 1..20, 15.. or 7'],
+  ])("refuses %j with what is wrong", (args, message) => {
+    expect(() => parseInspectOptions(args)).toThrow(new UsageError(message));
+  });
+
+  it.each([
+    ["7", { from: 7, to: 8 }],
+    ["7..9", { from: 7, to: 10 }],
+    ["7..", { from: 7, to: null }],
+  ])("takes the entries %s", (text, entries) => {
+    expect(parseInspectOptions(["a", "--entries", text])).toEqual({ directory: "a", json: false, entries });
+  });
+
+  it("lists the snapshots beside the log, and ends with 1 if one is damaged", async () => {
+    const directory = await dataWithLog();
+    const snapshots = snapshotFiles(path.join(directory, "snapshots"));
+    await snapshots.open(nodeEnvironment());
+    const membership = encodeMembership({
+      config: { voters: ["n1"], outgoingVoters: [], learners: ["n3"] },
+      members: new Map(["n1", "n3"].map((id) => [id, { address: `${id}:1` }])),
+    });
+    // One session, 7, as a table stores it: a byte for the format, a name and its length, a value and its length.
+    const sessions = Buffer.from([1, 9, ...Buffer.from("session/7"), 32, 0, 0, 0, ...new Uint8Array(32)]);
+    const draft = await snapshots.create(
+      { clusterId: "c", position: { term: 2, index: 3 }, membership },
+      sessions,
+    );
+    await draft.write(new Uint8Array(2000));
+    await draft.finish();
+    await snapshots.close();
+
+    const sound = await printed({ directory });
+    expect(sound.code).toBe(0);
+    expect(sound.text).toMatch(
+      /\n1 snapshot\n {2}up to entry 3 of term 2 {2}.* {2}taken here {2}voters n1, learners n3 {2}1 session\nsound: every checksum is right$/,
+    );
+    const logAlone = await printed({ directory: path.join(directory, "log") });
+    expect(logAlone.text).not.toContain("snapshot");
+
+    const [name = ""] = readdirSync(path.join(directory, "snapshots")).filter((one) =>
+      one.endsWith(".taken"),
+    );
+    const file = path.join(directory, "snapshots", name);
+    const bytes = readFileSync(file);
+    bytes[1000] = 1;
+    writeFileSync(file, bytes);
+    const damaged = await printed({ directory });
+    expect(damaged.code).toBe(1);
+    expect(damaged.text).toMatch(
+      /DAMAGED\nThe log is sound\.\nDAMAGED SNAPSHOT\n {2}the snapshot .* is damaged at byte/,
+    );
+    const json = JSON.parse((await printed({ directory, json: true })).text) as { snapshots: unknown };
+    expect(json.snapshots).toMatchObject([
+      { file, kind: "taken", index: 3, term: 2, voters: ["n1"], learners: ["n3"], sessions: null },
+    ]);
+  });
+});

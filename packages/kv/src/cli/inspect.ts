@@ -1,0 +1,217 @@
+import path from "node:path";
+import { decodeMembership, decodeRecord, EntryKind, type DecodedRecord } from "keelson/codec";
+import type { SnapshotInspection } from "keelson/storage/snapshots";
+import { inspectWal, type MembershipEntry, type WalInspection } from "keelson/storage/wal";
+import { parseCommand, wordsOf } from "./arguments.ts";
+import { decodeCommand } from "../store/commands.ts";
+import { findDataDirectory } from "../node/data-directory.ts";
+import { snapshotDamage, snapshotJson, snapshotLines, snapshotsIn } from "./inspect-snapshots.ts";
+import { columns, count, formatBytes } from "./terminal.ts";
+import { UsageError } from "../shared/errors.ts";
+
+export const INSPECT_HELP = `Usage: keelson inspect DIR [--entries FROM..TO] [--json]
+
+Prints what the log of a node holds, and which snapshots lie beside it, and checks every checksum in them.
+DIR is the node's --data directory, or the log's own. Nothing is changed, and the node may run meanwhile.
+
+  --entries FROM..TO   also print these entries; FROM.. is up to the last one, and FROM that one alone
+  --json               print all of it as one JSON object
+  --help               this text
+
+The exit code is 0 if all is sound, and 1 if anything is damaged or cannot be read.
+`;
+
+/** What of a key or value is printed. */
+const SHOWN_CHARS_MAX = 60;
+
+/** Earlier configurations that are named. */
+const EARLIER_MAX = 20;
+
+export interface InspectOptions {
+  readonly directory: string;
+  /** `[from, to)`; `to` is null for "up to the last"; null: none. */
+  readonly entries: { readonly from: number; readonly to: number | null } | null;
+  readonly json: boolean;
+}
+
+/** @returns null if only the help was asked for */
+export function parseInspectOptions(args: readonly string[]): InspectOptions | null {
+  const { values, positionals } = parseCommand(args, {
+    entries: { type: "string" },
+    json: { type: "boolean", default: false },
+  });
+  if (values.help) return null;
+  const [directory] = wordsOf(positionals, "DIR");
+  return {
+    directory,
+    entries: values.entries === undefined ? null : rangeOf(values.entries),
+    json: values.json,
+  };
+}
+
+function rangeOf(text: string): NonNullable<InspectOptions["entries"]> {
+  const [, first = "", dots, last = ""] = /^(\d{1,15})(\.\.(\d{0,15}))?$/.exec(text)?.map(String) ?? [];
+  const from = Number(first);
+  const to = dots === "undefined" ? from + 1 : last === "" ? null : Number(last) + 1;
+  if (from >= 1 && (to === null || to > from)) return { from, to };
+  throw new UsageError(`--entries "${text}" is not FROM..TO, such as 1..20, 15.. or 7`);
+}
+
+/** Prints what is there, and resolves with the exit code. */
+export async function inspect(options: InspectOptions, print: (line: string) => void): Promise<number> {
+  const { log, snapshots: directory } = findDataDirectory(options.directory);
+  const found = await inspectEntries(log, options.entries);
+  const snapshots = await snapshotsIn(directory);
+  if (options.json) {
+    print(JSON.stringify({ ...jsonOf(found), snapshots: snapshots.map(snapshotJson) }, null, 2));
+  } else for (const line of linesOf(found, snapshots)) print(line);
+  return found.damage === null && snapshotDamage(snapshots).length === 0 ? 0 : 1;
+}
+
+/** "Up to the last" is known only after a first look. */
+async function inspectEntries(log: string, entries: InspectOptions["entries"]): Promise<WalInspection> {
+  if (entries === null) return inspectWal(log);
+  const { from, to } = entries;
+  if (to !== null) return inspectWal(log, { from, to });
+  const { last } = await inspectWal(log);
+  return inspectWal(log, { from, to: Math.max(from, last.index + 1) });
+}
+
+function linesOf(found: WalInspection, snapshots: readonly SnapshotInspection[]): string[] {
+  const { base, last, hardState, memberships, segments, records } = found;
+  const facts = [
+    ["log", found.directory],
+    ["node", found.nodeId ?? "not known"],
+    ["cluster", found.clusterId ?? "none yet"],
+    ["store", found.storeId ?? "not known"],
+    [
+      "term",
+      `${hardState.term}, ${hardState.votedFor === null ? "no vote" : `voted for ${hardState.votedFor}`}`,
+    ],
+    ["begins", base.index === 0 ? "at the beginning" : `after entry ${base.index} of term ${base.term}`],
+    ["ends", last.index === 0 ? "there are no entries" : `with entry ${last.index} of term ${last.term}`],
+    ...Object.entries(found.entries)
+      .filter(([, tally]) => tally.count > 0)
+      .map(([name, tally]) => [
+        name,
+        `${count(tally.count, "entry", "entries")}, ${formatBytes(tally.bytes)}`,
+      ]),
+  ];
+  const lines = columns(facts);
+  const current = memberships.at(-1);
+  if (current !== undefined) lines.push(...membershipLines(current));
+  const earlier = memberships.slice(0, -1).map(({ index }) => String(index));
+  if (earlier.length > 0)
+    lines.push(`  earlier configurations: entries ${earlier.slice(-EARLIER_MAX).join(", ")}`);
+  lines.push(count(segments.length, "segment"));
+  const rows = segments.map(({ file, bytes, batches, entries }) => [
+    `  ${path.basename(file)}`,
+    formatBytes(bytes),
+    count(batches, "batch", "batches"),
+    entries === null ? "no entries" : `entries ${entries.first} to ${entries.last}`,
+  ]);
+  lines.push(...columns(rows));
+  if (records.length > 0)
+    lines.push("entries", ...columns(records.map((record) => entryCells(decodeRecord(record)))));
+  lines.push(...snapshotLines(snapshots, found.clusterId));
+  return [...lines, ...verdict(found, snapshotDamage(snapshots))];
+}
+
+function membershipLines({ index, term, membership }: MembershipEntry): string[] {
+  const { voters, outgoingVoters, learners } = membership.config;
+  const rows = [...membership.members].map(([id, { address }]) => {
+    const roles = [
+      ...(voters.includes(id) ? ["voter"] : []),
+      ...(outgoingVoters.includes(id) ? ["voter before the change under way"] : []),
+      ...(learners.includes(id) ? ["learner"] : []),
+    ];
+    return [`  ${id}`, address, roles.join(", ")];
+  });
+  const { removed = [] } = membership;
+  const gone = removed.length === 0 ? [] : [`  removed before: ${removed.join(", ")}`];
+  return [`members from entry ${index} of term ${term} on`, ...columns(rows), ...gone];
+}
+
+function verdict({ torn, damage, last }: WalInspection, damagedSnapshots: readonly string[]): string[] {
+  const snapshots = damagedSnapshots.flatMap((text) => [
+    "DAMAGED SNAPSHOT",
+    `  ${text}. A node that starts does without it if it can, and says what is missing if not.`,
+  ]);
+  if (damage !== null) {
+    const { message, readableBatches, readableEntries } = damage;
+    const after =
+      readableBatches === 0
+        ? "Nothing after the damage can be read."
+        : `After the damage, ${count(readableBatches, "batch", "batches")} can be read` +
+          (readableEntries === null
+            ? ", without entries."
+            : `, with entries from ${readableEntries.first} to ${readableEntries.last}.`);
+    const log = ["DAMAGED", `  ${message}`, `  Before the damage: entries up to ${last.index}. ${after}`];
+    return [...log, ...snapshots];
+  }
+  const interrupted =
+    torn === null
+      ? []
+      : [
+          `  At ${torn.file}, offset ${torn.offset}: what is left of a write that was interrupted (or of one under way, if the node runs). It was never acknowledged.`,
+        ];
+  if (snapshots.length > 0) return ["The log is sound.", ...interrupted, ...snapshots];
+  return ["sound: every checksum is right", ...interrupted];
+}
+
+const KIND_NAMES = new Map<number, string>(Object.entries(EntryKind).map(([name, kind]) => [kind, name]));
+
+function entryCells({ index, term, kind, payload }: DecodedRecord): string[] {
+  const what =
+    kind === EntryKind.command
+      ? commandText(payload)
+      : kind === EntryKind.config
+        ? configText(payload)
+        : `${payload.length} bytes`;
+  return [`  ${index}`, `term ${term}`, KIND_NAMES.get(kind) ?? String(kind), what];
+}
+
+function configText(payload: Uint8Array): string {
+  const { voters, outgoingVoters, learners } = decodeMembership(payload).config;
+  const before = outgoingVoters.length === 0 ? "" : `, before the change ${outgoingVoters.join(" ")}`;
+  return `voters ${voters.join(" ")}${before}${learners.length === 0 ? "" : `, learners ${learners.join(" ")}`}`;
+}
+
+/** A log need not be of this program. */
+function commandText(payload: Uint8Array): string {
+  try {
+    const command = decodeCommand(payload);
+    const condition = command.condition === null ? "" : ` if ${JSON.stringify(command.condition)}`;
+    const value = command.type === "put" ? ` = ${shown(command.value)} (${command.value.length} bytes)` : "";
+    return `${command.type} ${shown(command.key)}${value}${condition}`;
+  } catch {
+    return `${payload.length} bytes: ${Buffer.from(payload.subarray(0, SHOWN_CHARS_MAX / 2)).toString("hex")}`;
+  }
+}
+
+function shown(bytes: Uint8Array): string {
+  const text = JSON.stringify(Buffer.from(bytes.subarray(0, SHOWN_CHARS_MAX)).toString("utf8"));
+  return bytes.length > SHOWN_CHARS_MAX ? `${text}...` : text;
+}
+
+function jsonOf(found: WalInspection): object {
+  return {
+    ...found,
+    memberships: found.memberships.map(({ index, term, membership }) => ({
+      index,
+      term,
+      ...membership.config,
+      removed: membership.removed ?? [],
+      addresses: Object.fromEntries([...membership.members].map(([id, { address }]) => [id, address])),
+    })),
+    records: found.records.map((record) => {
+      const { index, term, kind, payload } = decodeRecord(record);
+      return {
+        index,
+        term,
+        kind: KIND_NAMES.get(kind) ?? kind,
+        payload: Buffer.from(payload).toString("base64"),
+      };
+    }),
+  };
+}

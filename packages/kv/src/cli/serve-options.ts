@@ -1,0 +1,257 @@
+import { parseArgs } from "node:util";
+import { DEFAULT_SNAPSHOT_POLICY } from "keelson";
+import { TOKEN_FILE_VARIABLE } from "../http/admin-access.ts";
+import { formatAddress, parseAddress, type Address } from "../shared/addresses.ts";
+import { nodesIn } from "./arguments.ts";
+import { UsageError } from "../shared/errors.ts";
+
+export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface ServeOptions {
+  readonly id: string;
+  /** The first members: id to address, as the other nodes reach it. null: this node founds no cluster. */
+  readonly peers: Readonly<Record<string, string>> | null;
+  /** HTTP addresses of nodes of a cluster that is to take this one in. null: none. */
+  readonly join: readonly string[] | null;
+  readonly data: string;
+  readonly line: Address;
+  readonly http: Address;
+  /** Where to accept the other nodes' connections. */
+  readonly listen: Address;
+  /** Where the other nodes reach this one. */
+  readonly address: string;
+  /** Told to clients that ask a follower. null: as bound. */
+  readonly advertiseLine: string | null;
+  readonly advertiseHttp: string | null;
+  /** null: made from the first members. */
+  readonly clusterId: string | null;
+  /** Pass writes on to the leader instead of saying where it is. */
+  readonly forward: boolean;
+  readonly snapshots: SnapshotFlags;
+  /** The file with the token that operating the cluster over HTTP needs. null: it needs none. */
+  readonly adminTokenFile: string | null;
+  /** Without a token, the cluster may be operated from everywhere, not from this machine only. */
+  readonly adminOpen: boolean;
+  readonly logLevel: LogLevel;
+}
+
+/** When the node takes snapshots; undefined: as the library thinks best. */
+export interface SnapshotFlags {
+  readonly everyEntries?: number;
+  readonly everyBytes?: number;
+  readonly keepEntries?: number;
+  readonly fetchBytesPerSecond?: number;
+}
+
+export const SERVE_HELP = `Usage: keelson serve --id ID --peers ID=ADDRESS,... --data DIR --line ADDRESS --http ADDRESS
+       keelson serve --id ID --join URL,... --listen ADDRESS --data DIR --line ADDRESS --http ADDRESS
+       keelson serve --id ID --listen ADDRESS --data DIR --line ADDRESS --http ADDRESS
+
+Runs one node of a replicated key-value store: of a new cluster (the first form: start the same command, with
+another --id and other addresses, for each node in --peers), of a cluster that runs and is to take it in (the
+second), or, from a directory that has a log already, of the cluster it belongs to (the third). A restart is the
+same command again. Addresses are HOST:PORT.
+
+  --id ID                this node's id: 1 to 64 of A-Z a-z 0-9 . _ -
+  --peers ID=ADDRESS,... the members that the cluster begins with, this node included, and where they reach each
+                         other; the same at every start, also when there are others by now
+  --join URL,...         HTTP addresses of members: they take this node in as a learner, and as a voter when it
+                         has caught up; needs a new --id and an empty --data directory
+  --data DIR             where the node keeps its log (DIR/log), its state (DIR/state) and the newest
+                         snapshot of it (DIR/snapshots)
+  --line ADDRESS         where to serve the line protocol: nc HOST PORT
+  --http ADDRESS         where to serve HTTP: curl http://HOST:PORT/kv/KEY
+
+  --listen ADDRESS       where to accept the other nodes' connections, if not at this node's own
+                         address in --peers
+  --advertise ADDRESS    where the other nodes reach this one, if not where it listens (without --peers)
+  --advertise-line ADDRESS, --advertise-http ADDRESS
+                         where clients reach this node, if not where it serves
+  --cluster-id NAME      the cluster's name, checked on disk and on every connection
+                         (default: made from the first members)
+  --forward              pass writes on to the leader, instead of telling clients where it is
+  --admin-token-file FILE
+                         who changes members, moves the leader, or takes snapshots and backups over HTTP must
+                         know the token in FILE, the same on every node; also what --join sends. Without it,
+                         only programs on the node's own machine may (default: what the environment variable
+                         ${TOKEN_FILE_VARIABLE} names, if it is set)
+  --admin-open           without a token, let everyone do so who can reach the HTTP port
+  --snapshot-every N     entries between two snapshots (default: ${DEFAULT_SNAPSHOT_POLICY.everyEntries})
+  --snapshot-every-bytes N
+                         bytes of log between two, if they come to that sooner (default: ${DEFAULT_SNAPSHOT_POLICY.everyBytes})
+  --snapshot-keep N      entries kept in the log before a snapshot, for nodes that lag behind a little
+                         (default: ${DEFAULT_SNAPSHOT_POLICY.keepEntries})
+  --snapshot-fetch-rate N
+                         bytes a second at which this node fetches another's snapshot (default: no limit)
+  --log-level LEVEL      ${LOG_LEVELS.join(", ")} (default: info); the log goes to stderr
+  --help                 this text
+
+Ctrl-C (SIGINT) or SIGTERM stops the node in order; kill -9 loses nothing that was acknowledged.
+`;
+
+const FLAGS = {
+  id: { type: "string" },
+  peers: { type: "string" },
+  join: { type: "string" },
+  data: { type: "string" },
+  line: { type: "string" },
+  http: { type: "string" },
+  listen: { type: "string" },
+  advertise: { type: "string" },
+  "advertise-line": { type: "string" },
+  "advertise-http": { type: "string" },
+  "cluster-id": { type: "string" },
+  forward: { type: "boolean", default: false },
+  "admin-token-file": { type: "string" },
+  "admin-open": { type: "boolean", default: false },
+  "snapshot-every": { type: "string" },
+  "snapshot-every-bytes": { type: "string" },
+  "snapshot-keep": { type: "string" },
+  "snapshot-fetch-rate": { type: "string" },
+  "log-level": { type: "string", default: "info" },
+  help: { type: "boolean", default: false },
+} as const;
+
+/** @returns null if only the help was asked for */
+export function parseServeOptions(args: readonly string[]): ServeOptions | null {
+  const values = parseFlags(args);
+  if (values.help) return null;
+  const id = required(values.id, "id");
+  if (!NODE_ID.test(id)) throw new UsageError(`--id "${id}": an id is 1 to 64 of A-Z a-z 0-9 . _ -`);
+  const members = membersIn(values, id);
+  const line = addressOf(required(values.line, "line"), "line");
+  const http = addressOf(required(values.http, "http"), "http");
+  return {
+    id,
+    ...members,
+    data: required(values.data, "data"),
+    line,
+    http,
+    advertiseLine: advertised(values["advertise-line"], line, "line", "advertise-line", "clients reach"),
+    advertiseHttp: advertised(values["advertise-http"], http, "http", "advertise-http", "clients reach"),
+    clusterId: values["cluster-id"] ?? null,
+    forward: values.forward,
+    snapshots: {
+      ...numberIn(values, "snapshot-every", "everyEntries", 1),
+      ...numberIn(values, "snapshot-every-bytes", "everyBytes", 1),
+      ...numberIn(values, "snapshot-keep", "keepEntries", 0),
+      ...numberIn(values, "snapshot-fetch-rate", "fetchBytesPerSecond", 1),
+    },
+    ...adminIn(values),
+    logLevel: logLevelOf(values["log-level"]),
+  };
+}
+
+type NumberFlag = "snapshot-every" | "snapshot-every-bytes" | "snapshot-keep" | "snapshot-fetch-rate";
+
+/** The option that a flag sets; nothing if the flag was not given. */
+function numberIn(values: Values, flag: NumberFlag, option: keyof SnapshotFlags, min: number): SnapshotFlags {
+  const text = values[flag];
+  if (text === undefined) return {};
+  const value = /^[0-9]+$/.test(text) ? Number(text) : NaN;
+  if (Number.isSafeInteger(value) && value >= min) return { [option]: value };
+  throw new UsageError(`--${flag} "${text}" is not a whole number from ${min} on`);
+}
+
+function adminIn(values: Values): Pick<ServeOptions, "adminTokenFile" | "adminOpen"> {
+  const { "admin-token-file": file, "admin-open": adminOpen } = values;
+  if (file === "") throw new UsageError("--admin-token-file is missing its file");
+  if (file !== undefined && adminOpen)
+    throw new UsageError("--admin-open has no use with --admin-token-file: give one of them");
+  // What is said here goes before what is said once for all.
+  const adminTokenFile = file ?? (adminOpen ? undefined : process.env[TOKEN_FILE_VARIABLE]) ?? "";
+  return { adminTokenFile: adminTokenFile === "" ? null : adminTokenFile, adminOpen };
+}
+
+type Values = ReturnType<typeof parseServeFlags>;
+
+/** Which cluster the node belongs to, and how the others reach it. */
+function membersIn(values: Values, id: string): Pick<ServeOptions, "peers" | "join" | "listen" | "address"> {
+  const { peers: list, join, listen, advertise } = values;
+  if (list !== undefined) {
+    if (join !== undefined)
+      throw new UsageError("--peers founds a cluster and --join asks one that runs: give one of them");
+    if (advertise !== undefined)
+      throw new UsageError("--advertise has no use with --peers, which says it already");
+    const peers = peersOf(required(list, "peers"));
+    const own = peers[id];
+    if (own === undefined)
+      throw new UsageError(`--peers does not name this node, ${id}: it should have ${id}=HOST:PORT`);
+    return { peers, join: null, listen: addressOf(listen ?? own, "listen"), address: own };
+  }
+  if (listen === undefined) {
+    throw new UsageError(
+      join === undefined
+        ? "--peers is missing (or --join, or --listen for a node that has a log already)"
+        : "--listen is missing: --join needs to know where the other nodes reach this one",
+    );
+  }
+  const bound = addressOf(listen, "listen");
+  const address =
+    advertised(advertise, bound, "listen", "advertise", "other nodes reach") ?? formatAddress(bound);
+  return { peers: null, join: join === undefined ? null : nodesIn(join, "--join"), listen: bound, address };
+}
+
+const NODE_ID = /^[A-Za-z0-9._-]{1,64}$/;
+
+function parseFlags(args: readonly string[]): ReturnType<typeof parseServeFlags> {
+  try {
+    return parseServeFlags(args);
+  } catch (error) {
+    // Node's message names the flag and what is wrong with it.
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function parseServeFlags(args: readonly string[]) {
+  return parseArgs({ args: [...args], options: FLAGS, allowPositionals: false, strict: true }).values;
+}
+
+function required(value: string | undefined, name: string): string {
+  if (value === undefined || value === "") throw new UsageError(`--${name} is missing`);
+  return value;
+}
+
+function addressOf(text: string, name: string): Address {
+  const address = parseAddress(text);
+  if (address === null) throw new UsageError(`--${name} "${text}" is not HOST:PORT, such as 127.0.0.1:8001`);
+  return address;
+}
+
+/** An address that stands for every one of the machine's is none that anyone could be told. */
+function advertised(
+  text: string | undefined,
+  bound: Address,
+  name: string,
+  flag: string,
+  who: string,
+): string | null {
+  if (text !== undefined) return formatAddress(addressOf(text, flag));
+  if (bound.host !== "0.0.0.0" && !/^[0:]+$/.test(bound.host)) return null;
+  throw new UsageError(
+    `--${name} ${formatAddress(bound)} listens everywhere; say with --${flag} HOST:PORT where ${who} this node`,
+  );
+}
+
+function peersOf(text: string): Record<string, string> {
+  // Without a prototype: "__proto__" is an id like any other.
+  const peers = Object.create(null) as Record<string, string>;
+  for (const peer of text.split(",")) {
+    const [id = "", address = "", ...rest] = peer.split("=");
+    if (!NODE_ID.test(id) || rest.length > 0 || parseAddress(address) === null) {
+      throw new UsageError(`--peers: "${peer}" is not ID=HOST:PORT, such as n1=127.0.0.1:7001`);
+    }
+    if (id in peers) throw new UsageError(`--peers names ${id} twice`);
+    if (Object.values(peers).includes(address)) throw new UsageError(`--peers names ${address} twice`);
+    peers[id] = address;
+  }
+  return peers;
+}
+
+function logLevelOf(text: string): LogLevel {
+  const level = LOG_LEVELS.find((one) => one === text);
+  if (level === undefined)
+    throw new UsageError(`--log-level "${text}" is not one of ${LOG_LEVELS.join(", ")}`);
+  return level;
+}

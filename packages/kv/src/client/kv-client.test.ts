@@ -1,0 +1,340 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { KvClient, KvClientError } from "./kv-client.ts";
+import { HttpServer } from "../http/http-server.ts";
+import { listen } from "../shared/listen.ts";
+import type { FakeNode } from "../test/fake-node.ts";
+import { ANY_PORT, fakeServing } from "../test/serving.ts";
+import { NotLeaderError } from "keelson";
+
+type Handler = (request: IncomingMessage, response: ServerResponse, count: number) => void;
+
+/** A server that does as the test says; counts its requests. */
+async function stub(handler: Handler): Promise<{ address: string; count: () => number }> {
+  let count = 0;
+  const server = createServer((request, response) => {
+    request.resume();
+    count += 1;
+    handler(request, response, count);
+  });
+  const { port } = await listen(server, ANY_PORT);
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { address: `127.0.0.1:${port}`, count: () => count };
+}
+
+function fail(
+  response: ServerResponse,
+  status: number,
+  code: string,
+  outcome: string,
+  location?: string,
+): void {
+  response.writeHead(status, location === undefined ? {} : { location });
+  response.end(JSON.stringify({ error: { code, message: code, outcome } }));
+}
+
+/** A client whose writes go without sessions, so that each request is the test's own. */
+function plain(nodes: readonly string[], timeoutMs?: number): KvClient {
+  return new KvClient({ nodes, sessions: false, ...(timeoutMs === undefined ? {} : { timeoutMs }) });
+}
+
+function succeed(response: ServerResponse): void {
+  response.end('{"index":0,"version":2}');
+}
+
+async function node(): Promise<{ node: FakeNode; address: string }> {
+  const serving = await fakeServing();
+  const server = await HttpServer.listen(ANY_PORT);
+  onTestFinished(() => server.close());
+  server.serve(serving);
+  return { node: serving.node, address: server.address };
+}
+
+async function errorOf(promise: Promise<unknown>): Promise<KvClientError> {
+  const error: unknown = await promise.catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(KvClientError);
+  return error as KvClientError;
+}
+
+describe("the client", () => {
+  it("puts, gets and deletes text and bytes", async () => {
+    const { address } = await node();
+    const client = new KvClient({ nodes: [address] });
+    expect(await client.put("a/b %", "é")).toEqual({ index: 0, version: 3 });
+    const found = await client.get("a/b %");
+    expect([Buffer.from(found?.value ?? []).toString(), found?.version]).toEqual(["é", 3]);
+    const key = Uint8Array.of(0xff, 0x00);
+    await client.put(key, Uint8Array.of(1, 2));
+    expect([...((await client.get(key, { consistency: "stale" }))?.value ?? [])]).toEqual([1, 2]);
+    expect(await client.delete(key)).toEqual({ index: 2, existed: true });
+    expect(await client.get(key)).toBeNull();
+  });
+
+  it("writes on condition", async () => {
+    const { address } = await node();
+    const client = new KvClient({ nodes: [address] });
+    const { version } = await client.put("a", "1", { ifAbsent: true });
+    const taken = await errorOf(client.put("a", "2", { ifAbsent: true }));
+    expect([taken.code, taken.outcome, taken.status]).toEqual(["CONDITION_FAILED", "not-done", 412]);
+    await client.put("a", "2", { ifVersion: version });
+    expect((await errorOf(client.delete("a", { ifVersion: version }))).code).toBe("CONDITION_FAILED");
+  });
+
+  it("follows a node to the leader, and stays there", async () => {
+    const leader = await node();
+    const follower = await node();
+    const data = `{"line":"127.0.0.1:1","http":"${leader.address}"}`;
+    follower.node.failure = new NotLeaderError({ id: "n2", address: null, data });
+    const client = new KvClient({ nodes: [follower.address] });
+    await client.put("a", "1");
+    follower.node.failure = new Error("nobody should ask here again");
+    await client.put("a", "2");
+    expect(Buffer.from((await client.get("a"))?.value ?? []).toString()).toBe("2");
+  });
+
+  it("goes on to another node when one is not there, or serves nobody at the moment", async () => {
+    const gone = createServer();
+    const { port } = await listen(gone, ANY_PORT);
+    gone.close();
+    const busy = await stub((_, response) => {
+      fail(response, 503, "NOT_LEADER", "not-done");
+    });
+    const { address } = await node();
+    const client = plain([`127.0.0.1:${port}`, busy.address, address]);
+    expect(await client.put("a", "1")).toEqual({ index: 0, version: 2 });
+    expect(busy.count()).toBe(1);
+  });
+
+  it("waits for an election", async () => {
+    const server = await stub((_, response, count) => {
+      if (count < 5) fail(response, 503, "NOT_LEADER", "not-done");
+      else succeed(response);
+    });
+    const client = plain([server.address]);
+    expect(await client.put("a", "1")).toEqual({ index: 0, version: 2 });
+    expect(server.count()).toBe(5);
+  });
+
+  it("without sessions never sends a write again whose outcome is unknown", async () => {
+    const unknown = await stub((_, response) => {
+      fail(response, 504, "OUTCOME_UNKNOWN", "unknown");
+    });
+    const answered = await errorOf(plain([unknown.address]).put("a", "1"));
+    expect([answered.code, answered.outcome, unknown.count()]).toEqual(["OUTCOME_UNKNOWN", "unknown", 1]);
+    const cut = await stub((request) => {
+      request.socket.destroy();
+    });
+    const lost = await errorOf(plain([cut.address]).put("a", "1"));
+    expect([lost.code, lost.outcome, cut.count()]).toEqual(["CONNECTION_LOST", "unknown", 1]);
+    const silent = await stub(() => undefined);
+    const late = await errorOf(plain([silent.address], 100).put("a", "1"));
+    expect([late.code, late.outcome, silent.count()]).toEqual(["TIMED_OUT", "unknown", 1]);
+  });
+
+  it("repeats a read, which changes nothing", async () => {
+    const server = await stub((request, response, count) => {
+      if (count < 3) request.socket.destroy();
+      else response.writeHead(200, { etag: '"7"' }).end("v");
+    });
+    expect((await new KvClient({ nodes: [server.address] }).get("a"))?.version).toBe(7);
+  });
+
+  it("gives up in the time it has, and says that nothing was done", async () => {
+    const server = await stub((_, response) => {
+      fail(response, 503, "NOT_LEADER", "not-done");
+    });
+    const begun = performance.now();
+    const error = await errorOf(new KvClient({ nodes: [server.address], timeoutMs: 300 }).put("a", "1"));
+    expect([error.code, error.outcome, error.status]).toEqual(["NOT_LEADER", "not-done", 503]);
+    expect(performance.now() - begun).toBeLessThan(2000);
+    expect(server.count()).toBeGreaterThan(2);
+  });
+
+  it("does not run in circles between nodes that name each other", async () => {
+    const servers: { address: string; count: () => number }[] = [];
+    for (const other of [1, 0]) {
+      servers.push(
+        await stub((_, response) => {
+          fail(response, 307, "NOT_LEADER", "not-done", `http://${servers[other]?.address ?? ""}/kv/a`);
+        }),
+      );
+    }
+    const client = plain([servers[0]?.address ?? ""], 300);
+    expect((await errorOf(client.put("a", "1"))).code).toBe("NOT_LEADER");
+    expect((servers[0]?.count() ?? 0) + (servers[1]?.count() ?? 0)).toBeLessThan(20);
+  });
+
+  it("ends when its caller says so", async () => {
+    const server = await stub(() => undefined);
+    const controller = new AbortController();
+    const call = errorOf(
+      new KvClient({ nodes: [server.address] }).put("a", "1", { signal: controller.signal }),
+    );
+    controller.abort();
+    expect((await call).code).toBe("ABORTED");
+  });
+
+  it("says what it got from something that is no node", async () => {
+    const server = await stub((_, response) => {
+      response.writeHead(200).end("<html>");
+    });
+    expect((await errorOf(plain([server.address]).put("a", "1"))).code).toBe("BAD_ANSWER");
+    const other = await stub((_, response) => {
+      response.writeHead(418).end("teapot");
+    });
+    const error = await errorOf(plain([other.address]).put("a", "1"));
+    expect([error.code, error.status, error.outcome]).toEqual(["BAD_ANSWER", 418, "unknown"]);
+  });
+});
+
+describe("the client's session", () => {
+  interface Seen {
+    readonly request: string;
+    readonly session: string;
+  }
+
+  /** A server that opens session 7 and answers writes as the test says; what it saw of each. */
+  async function sessions(
+    onWrite: Handler,
+    onSession: Handler = (_, response) => {
+      response.writeHead(201).end('{"session":7,"ttlMs":60000}');
+    },
+  ): Promise<{ address: string; seen: Seen[] }> {
+    const seen: Seen[] = [];
+    let writes = 0;
+    const { address } = await stub((request, response, count) => {
+      const header = (name: string): string => String(request.headers[`keelson-${name}`] ?? "");
+      const session = `${header("session")}/${header("sequence")}/${header("unanswered")}`;
+      seen.push({ request: `${request.method ?? ""} ${request.url ?? ""}`, session });
+      if (request.url?.startsWith("/sessions") === true) onSession(request, response, count);
+      else onWrite(request, response, ++writes);
+    });
+    return { address, seen };
+  }
+
+  it("is opened before the first write, shared by all, and counts them", async () => {
+    const { address, seen } = await sessions((_, response) => {
+      succeed(response);
+    });
+    const client = new KvClient({ nodes: [address] });
+    await Promise.all([client.put("a", "1"), client.put("b", "1")]);
+    await client.delete("a").catch(() => undefined);
+    expect(seen).toEqual([
+      { request: "POST /sessions", session: "//" },
+      { request: "PUT /kv/a", session: "7/1/1" },
+      { request: "PUT /kv/b", session: "7/2/1" },
+      { request: "DELETE /kv/a", session: "7/3/3" },
+    ]);
+  });
+
+  it("K1: lets the client send a write again whose outcome is unknown, as the same write", async () => {
+    const { address, seen } = await sessions((request, response, count) => {
+      if (count === 1) request.socket.destroy();
+      else if (count === 2) fail(response, 504, "OUTCOME_UNKNOWN", "unknown");
+      else succeed(response);
+    });
+    expect(await new KvClient({ nodes: [address] }).put("a", "1")).toEqual({ index: 0, version: 2 });
+    const put = { request: "PUT /kv/a", session: "7/1/1" };
+    expect(seen.slice(1)).toEqual([put, put, put]);
+  });
+
+  it("is opened anew when it has ended, and the write that did nothing goes into the new one", async () => {
+    let opened = 6;
+    const { address, seen } = await sessions(
+      (request, response) => {
+        if (request.headers["keelson-session"] === "7") fail(response, 410, "SESSION_EXPIRED", "not-done");
+        else succeed(response);
+      },
+      (_, response) => {
+        opened += 1;
+        response.writeHead(201).end(`{"session":${opened},"ttlMs":60000}`);
+      },
+    );
+    expect(await new KvClient({ nodes: [address] }).put("a", "1")).toEqual({ index: 0, version: 2 });
+    expect(seen.map(({ session }) => session)).toEqual(["//", "7/1/1", "//", "8/1/1"]);
+  });
+
+  it("K4: that ended after an attempt which nobody answered leaves the outcome unknown", async () => {
+    const { address, seen } = await sessions((request, response, count) => {
+      if (count === 1) request.socket.destroy();
+      else fail(response, 410, "SESSION_EXPIRED", "not-done");
+    });
+    const error = await errorOf(new KvClient({ nodes: [address] }).put("a", "1"));
+    expect([error.code, error.outcome, error.status]).toEqual(["SESSION_EXPIRED", "unknown", 410]);
+    expect(seen).toHaveLength(3);
+  });
+
+  it("K4: leaves the outcome unknown when the last attempt did nothing and an earlier one may have", async () => {
+    const { address } = await sessions((request, response, count) => {
+      if (count === 1) request.socket.destroy();
+      else fail(response, 503, "NOT_LEADER", "not-done");
+    });
+    const error = await errorOf(new KvClient({ nodes: [address], timeoutMs: 300 }).put("a", "1"));
+    expect([error.code, error.outcome]).toEqual(["NOT_LEADER", "unknown"]);
+  });
+
+  it("that cannot be opened means that nothing was done, and is tried again by the next write", async () => {
+    let works = false;
+    const { address } = await sessions(
+      (_, response) => {
+        succeed(response);
+      },
+      (request, response) => {
+        if (works) response.writeHead(201).end('{"session":7,"ttlMs":60000}');
+        else request.socket.destroy();
+      },
+    );
+    const client = new KvClient({ nodes: [address], timeoutMs: 200 });
+    const error = await errorOf(client.put("a", "1"));
+    expect([error.code, error.outcome]).toEqual(["CONNECTION_LOST", "not-done"]);
+    works = true;
+    expect(await client.put("a", "1")).toEqual({ index: 0, version: 2 });
+  });
+
+  it("has room for so many writes from the oldest that waits; more go into another", async () => {
+    let opened = 0;
+    const waiting: ServerResponse[] = [];
+    const { address, seen } = await sessions(
+      (request, response) => {
+        if (request.url === "/kv/oldest") waiting.push(response);
+        else succeed(response);
+      },
+      (_, response) => {
+        opened += 1;
+        response.writeHead(201).end(`{"session":${opened},"ttlMs":60000}`);
+      },
+    );
+    const client = new KvClient({ nodes: [address], timeoutMs: 60_000 });
+    const oldest = client.put("oldest", "1");
+    await expect.poll(() => waiting.length).toBe(1);
+    for (let at = 0; at < 16; at++) {
+      await Promise.all(Array.from({ length: 64 }, () => client.put("a", "1")));
+    }
+    for (const response of waiting) succeed(response);
+    await oldest;
+    const places = seen.filter(({ request }) => request === "PUT /kv/a").map(({ session }) => session);
+    expect(places.filter((place) => place.startsWith("1/"))).toHaveLength(1023);
+    expect(places.filter((place) => place.startsWith("2/"))).toEqual(["2/1/1"]);
+  });
+
+  it("ends with close(), and a later write opens another", async () => {
+    const { address, seen } = await sessions((_, response) => {
+      succeed(response);
+    });
+    const client = new KvClient({ nodes: [address] });
+    await client.put("a", "1");
+    await client.close();
+    await client.close();
+    await client.put("a", "1");
+    expect(seen.map(({ request }) => request)).toEqual([
+      "POST /sessions",
+      "PUT /kv/a",
+      "DELETE /sessions/7",
+      "POST /sessions",
+      "PUT /kv/a",
+    ]);
+  });
+});

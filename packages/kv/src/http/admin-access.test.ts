@@ -1,0 +1,150 @@
+import type { IncomingMessage } from "node:http";
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, it, vi } from "vitest";
+import {
+  readToken,
+  refuseAdmin,
+  TOKEN_FILE_VARIABLE,
+  tokenToSend,
+  type AdminAccess,
+} from "./admin-access.ts";
+import { administer, parseAdminOptions } from "../cli/admin.ts";
+import { backup } from "../cli/backup.ts";
+import { errorOf, start } from "../test/started-http.ts";
+import { temporaryDirectory } from "../test/temporary.ts";
+import { StartError } from "../shared/errors.ts";
+
+const TOKEN = "0123456789abcdef";
+const WITH_TOKEN: AdminAccess = { type: "token", token: TOKEN };
+
+const OPERATING = [
+  ["POST", "/members"],
+  ["DELETE", "/members/n2"],
+  ["POST", "/transfer"],
+  ["GET", "/snapshot"],
+  ["POST", "/snapshot"],
+] as const;
+
+function from(remoteAddress: string | undefined, headers: IncomingMessage["headers"] = {}): IncomingMessage {
+  return { headers, socket: { remoteAddress } } as unknown as IncomingMessage;
+}
+
+function fileWith(text: string): string {
+  const file = path.join(temporaryDirectory(), "token");
+  writeFileSync(file, text);
+  return file;
+}
+
+describe("operating a cluster over HTTP", () => {
+  it.each(OPERATING)("needs the token for %s %s, if there is one", async (method, target) => {
+    const { request } = await start(WITH_TOKEN);
+    const wrong = [undefined, "Bearer", `Bearer ${TOKEN}x`, `Bearer ${TOKEN.slice(1)}`, `Basic ${TOKEN}`];
+    for (const authorization of wrong) {
+      const response = await request(method, target, {
+        headers: authorization === undefined ? {} : { Authorization: authorization },
+      });
+      expect([response.status, response.headers.get("www-authenticate")], authorization).toEqual([
+        401,
+        "Bearer",
+      ]);
+      const { code, message, outcome } = await errorOf(response);
+      expect([code, outcome]).toEqual(["UNAUTHORIZED", "not-done"]);
+      expect(message).toContain(authorization === undefined ? "no token came" : "the token is wrong");
+      expect(message).not.toContain(TOKEN);
+    }
+    const allowed = await request(method, target, { headers: { Authorization: `bearer ${TOKEN}` } });
+    expect(allowed.status).not.toBe(401);
+  });
+
+  it("leaves reading, writing and looking free", async () => {
+    const { request } = await start(WITH_TOKEN);
+    expect((await request("PUT", "/kv/a", { body: "1" })).status).toBe(200);
+    for (const target of ["/kv/a", "/kv", "/members", "/status", "/metrics", "/healthz"])
+      expect((await request("GET", target)).status, target).toBe(200);
+  });
+
+  it.each(OPERATING)(
+    "takes %s %s from this machine without a token, and not from a page",
+    async (method, target) => {
+      const { request } = await start();
+      expect((await request(method, target)).status).not.toBe(403);
+      const page = await request(method, target, { headers: { Origin: "http://example.org" } });
+      expect([page.status, (await errorOf(page)).code]).toEqual([403, "FORBIDDEN"]);
+    },
+  );
+
+  it.each([
+    ["127.0.0.1", true],
+    ["127.8.9.10", true],
+    ["::1", true],
+    ["::ffff:127.0.0.1", true],
+    ["10.0.0.7", false],
+    ["::ffff:10.0.0.7", false],
+    ["128.0.0.1", false],
+    ["::2", false],
+    ["fe80::1", false],
+    [undefined, false],
+  ])("takes it without a token from %s: %s", (address, isTaken) => {
+    const refusal = refuseAdmin({ type: "local" }, from(address));
+    expect(refusal === null).toBe(isTaken);
+    if (refusal !== null) expect(refusal.body.error.message).toContain("--admin-token-file");
+  });
+
+  it("is open to everyone if it is to be", () => {
+    expect(refuseAdmin({ type: "open" }, from("10.0.0.7", { origin: "http://example.org" }))).toBeNull();
+  });
+});
+
+describe("a token", () => {
+  it("is one line of a file", async () => {
+    expect(await readToken(fileWith(TOKEN))).toBe(TOKEN);
+    expect(await readToken(fileWith(`${TOKEN}\r\n`))).toBe(TOKEN);
+  });
+
+  it.each(["", "short", `${TOKEN} ${TOKEN}`, `${TOKEN}\n\n`, `${TOKEN}é`, "x".repeat(1025)])(
+    "is not taken from %j, and not repeated",
+    async (text) => {
+      const error = await readToken(fileWith(text)).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(StartError);
+      expect(String(error)).toMatch(/ holds no token: it should be one line of 16 to 1024/);
+      if (text !== "") expect(String(error)).not.toContain(text);
+    },
+  );
+
+  it("is missed with the file's name", async () => {
+    await expect(readToken("/none/token")).rejects.toThrow(
+      /^the token in \/none\/token cannot be read: ENOENT/,
+    );
+  });
+
+  it("is found through the environment, unless the command line names another", async () => {
+    vi.stubEnv(TOKEN_FILE_VARIABLE, fileWith(TOKEN));
+    expect(await tokenToSend(undefined)).toBe(TOKEN);
+    expect(await tokenToSend(fileWith("another-0123456789"))).toBe("another-0123456789");
+    vi.stubEnv(TOKEN_FILE_VARIABLE, "");
+    expect(await tokenToSend(undefined)).toBeNull();
+    vi.unstubAllEnvs();
+  });
+
+  it("is sent by the commands that change something, and asked for by name if it is not", async () => {
+    const { server } = await start(WITH_TOKEN);
+    const run = async (...args: string[]): Promise<string[]> => {
+      const options = parseAdminOptions("snapshot", [...args, "--url", server.address]);
+      if (options === null) throw new Error("only the help was asked for");
+      const lines: string[] = [];
+      await administer(options, (line) => void lines.push(line));
+      return lines;
+    };
+    expect(await run("--admin-token-file", fileWith(TOKEN))).toHaveLength(1);
+    await expect(run()).rejects.toThrow(
+      /no token came with the request; this needs the node's --admin-token-file/,
+    );
+    const file = path.join(temporaryDirectory(), "b");
+    const options = { file, nodes: [server.address], force: false, stale: false };
+    await expect(backup(options, () => undefined)).rejects.toThrow(/no token came with the request/);
+    // The node of this test has no snapshots to send, which it says to those who may ask.
+    const allowed = backup({ ...options, tokenFile: fileWith(TOKEN) }, () => undefined);
+    await expect(allowed).rejects.toThrow(/this node takes no snapshots/);
+  });
+});

@@ -1,0 +1,218 @@
+import {
+  CatchUpTimeoutError,
+  ChangeRefusedError,
+  InvalidOptionError,
+  NotLeaderError,
+  OutcomeUnknownError,
+  TransferFailedError,
+  TransferringError,
+} from "keelson";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { HttpServer } from "./http-server.ts";
+import { Removal } from "../node/removal.ts";
+import { ANY_PORT, fakeServing } from "../test/serving.ts";
+import { errorOf, start } from "../test/started-http.ts";
+
+describe("the members", () => {
+  const MEMBER = {
+    id: "n1",
+    address: "127.0.0.1:7001",
+    role: "voter",
+    voter: true,
+    lag: 0,
+    match: 1,
+    active: true,
+    line: "127.0.0.1:8001",
+    http: "127.0.0.1:9001",
+  };
+
+  it("are at /members, with what they do at the moment", async () => {
+    const { node, request } = await start();
+    const [metrics] = node.metrics().members;
+    node.metricsChanges = {
+      config: { voters: ["n1", "n2"], outgoingVoters: ["n1", "n3"], learners: ["n4"] },
+      members: ["n1", "n2", "n3", "n4"].map((id) => ({ ...metrics!, id, data: null })),
+    };
+    const answer = (await (await request("GET", "/members")).json()) as {
+      members: { id: string; role: string }[];
+    };
+    expect(answer).toMatchObject({ id: "n1", role: "leader", term: 1, leader: { id: "n1" }, changing: true });
+    expect(answer.members.map(({ id, role }) => `${id} ${role}`)).toEqual([
+      "n1 voter",
+      "n2 voter",
+      "n3 leaving",
+      "n4 learner",
+    ]);
+  });
+
+  it("show how much of a snapshot they have fetched", async () => {
+    const { node, request } = await start();
+    const sending = [{ to: "n1", index: 5, bytesDone: 3, bytesTotal: 9 }];
+    node.metricsChanges = {
+      snapshots: { newest: null, taking: null, sending, receiving: null, taken: 0, installed: 0 },
+    };
+    const answer = (await (await request("GET", "/members")).json()) as { members: object[] };
+    expect(answer.members).toMatchObject([{ id: "n1", snapshot: { bytesDone: 3, bytesTotal: 9 } }]);
+  });
+
+  it("are changed by POST, in one change, and the answer tells them", async () => {
+    const { node, request } = await start();
+    const change = {
+      add: { n4: "h:1" },
+      remove: ["n1"],
+      promote: ["n5"],
+      demote: ["n2"],
+      addresses: { n3: "h:2" },
+    };
+    const response = await request("POST", "/members", { body: JSON.stringify({ ...change, timeoutMs: 5 }) });
+    expect([response.status, ((await response.json()) as { members: unknown }).members]).toEqual([
+      200,
+      [MEMBER],
+    ]);
+    expect(node.changes).toEqual([{ change, timeoutMs: 5 }]);
+  });
+
+  it("are joined by learners", async () => {
+    const { node, request } = await start();
+    await request("POST", "/members", { body: '{"learners":{"n4":"h:1","n5":"h:2"}}' });
+    expect(node.changes).toEqual([
+      { learner: "n4", address: "h:1", timeoutMs: 10_000 },
+      { learner: "n5", address: "h:2", timeoutMs: 10_000 },
+    ]);
+  });
+
+  it("take a snapshot by POST /snapshot", async () => {
+    const { node, request } = await start();
+    const answer = await request("POST", "/snapshot");
+    expect([answer.status, await answer.json()]).toEqual([200, { index: 1, term: 1, bytes: 100 }]);
+    expect(node.changes).toEqual([{ snapshot: true }]);
+  });
+
+  it("are left by DELETE", async () => {
+    const { node, request } = await start();
+    expect((await request("DELETE", "/members/n%31")).status).toBe(200);
+    expect(node.changes).toEqual([{ change: { remove: ["n1"] }, timeoutMs: 10_000 }]);
+  });
+
+  it("have another leader by POST /transfer", async () => {
+    const { node, request } = await start();
+    expect(await (await request("POST", "/transfer")).json()).toEqual({ leader: "n2" });
+    expect(await (await request("POST", "/transfer", { body: '{"to":"n3"}' })).json()).toEqual({
+      leader: "n3",
+    });
+    expect(node.changes).toEqual([{ transfer: null }, { transfer: "n3" }]);
+  });
+
+  it.each([
+    ["POST", "/members", "", /^the body is not what it should be: /],
+    ["POST", "/members", "{}", /^the change is empty; it has one of add, learners, addresses/],
+    ["POST", "/members", '{"add":{}}', /^the change is empty/],
+    ["POST", "/members", '{"add":["n4"]}', /^the body is not what it should be: add: .* not a list$/],
+    [
+      "POST",
+      "/members",
+      '{"add":{"n4":"h"}}',
+      /^the body is not what it should be: add.n4: an address is HOST:PORT/,
+    ],
+    ["POST", "/members", '{"ad":{"n4":"h:1"}}', /^the body is not what it should be: ad: .*"ad"/],
+    [
+      "POST",
+      "/members",
+      '{"remove":["n1"],"timeoutMs":0}',
+      /^the body is not what it should be: timeoutMs: /,
+    ],
+    [
+      "POST",
+      "/members",
+      '{"learners":{"n4":"h:1"},"remove":["n1"]}',
+      /^learners are added by a change of their own/,
+    ],
+    ["POST", "/members?force=1", '{"remove":["n1"]}', /^unknown parameter "force"/],
+    ["POST", "/transfer", '{"leader":"n2"}', /^the body is not what it should be: leader/],
+    ["DELETE", "/members/%zz", undefined, /^"%zz" is not a member's id/],
+  ])("refuse %s %s with %s", async (method, target, body, message) => {
+    const { node, request } = await start();
+    const response = await request(method, target, body === undefined ? {} : { body });
+    const error = await errorOf(response);
+    expect([response.status, error.code, error.outcome]).toEqual([400, "BAD_REQUEST", "not-done"]);
+    expect(error.message).toMatch(message);
+    expect(node.changes).toEqual([]);
+  });
+
+  it.each([
+    [new InvalidOptionError("n9 is not a member"), 400, "not-done"],
+    [new ChangeRefusedError("another change is under way"), 409, "not-done"],
+    [new CatchUpTimeoutError("learners now"), 503, "not-done"],
+    [new TransferFailedError("nobody"), 503, "not-done"],
+    [new TransferringError("in a moment"), 503, "not-done"],
+    [new OutcomeUnknownError("stopped leading"), 504, "unknown"],
+  ])("say what became of a change that failed: %s", async (failure, status, outcome) => {
+    const { node, request } = await start();
+    node.failure = failure;
+    for (const [method, target, body] of [
+      ["POST", "/members", '{"remove":["n9"]}'],
+      ["DELETE", "/members/n9", null],
+      ["POST", "/transfer", ""],
+    ] as const) {
+      const response = await request(method, target, { body });
+      const error = await errorOf(response);
+      expect([response.status, error.code, error.outcome]).toEqual([status, failure.code, outcome]);
+    }
+  });
+
+  it("are changed on the leader, which the others name", async () => {
+    const { node, request } = await start();
+    const data = '{"line":"127.0.0.1:8002","http":"127.0.0.1:9002"}';
+    node.failure = new NotLeaderError({ id: "n2", address: "h:1", data });
+    const post = await request("POST", "/members", { body: '{"remove":["n1"]}' });
+    expect([post.status, post.headers.get("location")]).toEqual([307, "http://127.0.0.1:9002/members"]);
+    const remove = await request("DELETE", "/members/n1");
+    expect([remove.status, remove.headers.get("location")]).toEqual([
+      307,
+      "http://127.0.0.1:9002/members/n1",
+    ]);
+    const transfer = await request("POST", "/transfer");
+    expect([transfer.status, transfer.headers.get("location")]).toEqual([
+      307,
+      "http://127.0.0.1:9002/transfer",
+    ]);
+  });
+});
+
+describe("a node that was removed", () => {
+  const config = (...voters: string[]) => ({
+    type: "membership" as const,
+    index: 1,
+    config: { voters, outgoingVoters: [], learners: [] },
+  });
+
+  it("refuses reads at once, but for stale ones, until it is a member again", async () => {
+    const serving = await fakeServing();
+    const server = await HttpServer.listen(ANY_PORT);
+    onTestFinished(() => server.close());
+    const removal = new Removal("n1");
+    server.serve({ ...serving, removal });
+    const get = (target: string) => fetch(`http://${server.address}${target}`);
+    await removal.follow(eventsOf(config("n2"), config("n1", "n2")));
+    expect((await get("/kv")).status).toBe(200);
+    await removal.follow(eventsOf(config("n1", "n2"), config("n2")));
+    for (const target of ["/kv/a", "/kv", "/kv/a?consistency=lease"]) {
+      const response = await get(target);
+      expect([response.status, await errorOf(response)]).toEqual([
+        503,
+        {
+          code: "REMOVED",
+          message: "n1 is no member of the cluster any more; ask another node",
+          outcome: "not-done",
+        },
+      ]);
+    }
+    expect((await get("/kv?consistency=stale")).status).toBe(200);
+    await removal.follow(eventsOf(config("n1", "n2"), config("n2"), config("n1", "n2")));
+    expect((await get("/kv")).status).toBe(200);
+  });
+});
+
+async function* eventsOf<T>(...events: T[]): AsyncGenerator<T> {
+  yield* events;
+}

@@ -1,0 +1,148 @@
+import type { MemberMetrics, MembershipChange, RaftMetrics } from "keelson";
+import * as v from "valibot";
+import { decodeClientAddresses, parseAddress, type ClientAddresses } from "../shared/addresses.ts";
+import { BadRequestError, parametersOf } from "./request-syntax.ts";
+import type { KvNode } from "../node/kv-node.ts";
+
+/** How long a change of members waits for new ones to catch up, unless told otherwise, and at most. */
+const CHANGE_MS_DEFAULT = 10_000;
+const CHANGE_MS_MAX = 600_000;
+
+const Ids = v.array(v.string());
+const Addresses = v.pipe(
+  v.unknown(),
+  v.check((value) => !Array.isArray(value), "it should be an object of addresses by id, not a list"),
+  v.record(
+    v.string(),
+    v.pipe(
+      v.string(),
+      v.check((text) => parseAddress(text) !== null, "an address is HOST:PORT, such as 10.0.0.4:7001"),
+    ),
+  ),
+);
+const ChangeBody = v.strictObject({
+  add: v.optional(Addresses),
+  learners: v.optional(Addresses),
+  remove: v.optional(Ids),
+  promote: v.optional(Ids),
+  demote: v.optional(Ids),
+  addresses: v.optional(Addresses),
+  timeoutMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(CHANGE_MS_MAX))),
+});
+const TransferBody = v.strictObject({ to: v.optional(v.string()) });
+
+/** What a member does: `leaving`: its vote ends with the change under way. */
+export type MemberRole = "voter" | "learner" | "leaving";
+
+/** A member as /members and /status show it. */
+export interface ShownMember extends Omit<MemberMetrics, "data" | "voter">, Partial<ClientAddresses> {
+  readonly role: MemberRole;
+  readonly voter: boolean;
+  /** The snapshot that it is fetching from the asked node; absent: none. */
+  readonly snapshot?: { readonly bytesDone: number; readonly bytesTotal: number };
+}
+
+/** Who takes part, as the asked node knows it. */
+export interface ShownMembers {
+  readonly id: string;
+  readonly clusterId: string | null;
+  readonly role: RaftMetrics["role"];
+  readonly term: number;
+  readonly leader: ({ readonly id: string } & Partial<ClientAddresses>) | null;
+  /** A change is under way. */
+  readonly changing: boolean;
+  readonly members: readonly ShownMember[];
+}
+
+export function shownMembers(metrics: RaftMetrics): ShownMembers {
+  const { id, clusterId, role, term, leader, config } = metrics;
+  return {
+    id,
+    clusterId,
+    role,
+    term,
+    leader: leader === null ? null : { id: leader.id, ...decodeClientAddresses(leader.data) },
+    changing: config.outgoingVoters.length > 0,
+    members: metrics.members.map((member) => shownMember(member, metrics)),
+  };
+}
+
+/** A member with what is known of it. */
+export function shownMember(
+  { data, ...member }: MemberMetrics,
+  { config, snapshots }: RaftMetrics,
+): ShownMember {
+  const role = config.voters.includes(member.id)
+    ? "voter"
+    : config.learners.includes(member.id)
+      ? "learner"
+      : "leaving";
+  const sending = snapshots?.sending.find(({ to }) => to === member.id);
+  const { bytesDone = 0, bytesTotal = 0 } = sending ?? {};
+  return {
+    ...member,
+    role,
+    ...(sending === undefined ? {} : { snapshot: { bytesDone, bytesTotal } }),
+    ...decodeClientAddresses(data),
+  };
+}
+
+/** Carries out what the body of `POST /members` asks for. */
+export async function changeMembers(node: KvNode, body: Buffer): Promise<ShownMembers> {
+  const { learners, timeoutMs = CHANGE_MS_DEFAULT, ...change } = jsonIn(ChangeBody, body);
+  const isChange = Object.values(change).some((part) => Object.keys(part ?? {}).length > 0);
+  if (learners !== undefined && isChange) {
+    throw new BadRequestError(
+      "learners are added by a change of their own: leave the rest to another request",
+    );
+  }
+  if (learners === undefined && !isChange) {
+    throw new BadRequestError(
+      "the change is empty; it has one of add, learners, addresses (id to address), remove, promote, demote (ids)",
+    );
+  }
+  for (const [id, address] of Object.entries(learners ?? {}))
+    await node.addLearner(id, address, { timeoutMs });
+  if (isChange) await node.changeMembership(givenParts(change), { timeoutMs });
+  return shownMembers(node.metrics());
+}
+
+export async function removeMember(node: KvNode, id: string): Promise<ShownMembers> {
+  await node.changeMembership({ remove: [id] }, { timeoutMs: CHANGE_MS_DEFAULT });
+  return shownMembers(node.metrics());
+}
+
+/** Carries out `POST /transfer`; the body may be empty. */
+export async function transferLeadership(node: KvNode, body: Buffer): Promise<{ readonly leader: string }> {
+  const { to } = body.length === 0 ? {} : jsonIn(TransferBody, body);
+  return { leader: await node.transferLeadership(to) };
+}
+
+/** The member that a path such as /members/n3 names. */
+export function memberIdOf(target: string): string {
+  parametersOf(target, []);
+  const [path = ""] = target.split("?");
+  const text = path.slice("/members/".length);
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new BadRequestError(`"${text}" is not a member's id`);
+  }
+}
+
+type ChangeParts = Omit<v.InferOutput<typeof ChangeBody>, "learners" | "timeoutMs">;
+
+/** Without the parts that are not there: to the library, that is another thing than undefined. */
+function givenParts(change: ChangeParts): MembershipChange {
+  return Object.fromEntries(Object.entries(change).filter(([, part]) => part !== undefined));
+}
+
+function jsonIn<Schema extends v.GenericSchema>(schema: Schema, body: Buffer): v.InferOutput<Schema> {
+  const result = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), body.toString("utf8"));
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const path = v.getDotPath(issue);
+  throw new BadRequestError(
+    `the body is not what it should be: ${path === null ? "" : `${path}: `}${issue.message}`,
+  );
+}

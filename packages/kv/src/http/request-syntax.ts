@@ -1,0 +1,205 @@
+import type { SessionCommandId } from "keelson";
+import { CONDITION_VERSIONS_MAX, keyFault, type Condition } from "../store/commands.ts";
+
+/** A request that cannot be right: 400, with what is wrong. */
+export class BadRequestError extends Error {
+  override readonly name = "BadRequestError";
+}
+
+const PERCENT = 0x25;
+const PLUS = 0x2b;
+const SPACE = 0x20;
+
+/**
+ * The bytes that percent-encoded text stands for: any bytes, not only UTF-8. `+` is a plus sign in a
+ * path and a space in a query, as forms have it.
+ */
+export function percentDecode(text: string, part: "path" | "query", name: string): Buffer {
+  const source = Buffer.from(text, "utf8");
+  const bytes = Buffer.allocUnsafe(source.length);
+  let length = 0;
+  for (let at = 0; at < source.length; at++) {
+    let byte = source[at] ?? 0;
+    if (byte === PERCENT) {
+      const digits = source.toString("latin1", at + 1, at + 3);
+      if (!/^[0-9A-Fa-f]{2}$/.test(digits)) {
+        throw new BadRequestError(`${name}: "%${digits}" is not a percent sign and two hexadecimal digits`);
+      }
+      byte = Number.parseInt(digits, 16);
+      at += 2;
+    } else if (byte === PLUS && part === "query") {
+      byte = SPACE;
+    }
+    bytes[length++] = byte;
+  }
+  return bytes.subarray(0, length);
+}
+
+/** Text that `percentDecode` turns into these bytes, in a path and in a query alike. */
+export function percentEncode(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) {
+    const character = String.fromCharCode(byte);
+    text += /[A-Za-z0-9._~-]/.test(character)
+      ? character
+      : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return text;
+}
+
+/** Text if the bytes are UTF-8, and otherwise null. */
+export function textOf(bytes: Uint8Array): string | null {
+  try {
+    return UTF8.decode(bytes);
+  } catch {
+    return null;
+  }
+}
+
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Path and query of a request's target, which may be a whole URL. */
+export function splitTarget(target: string): { readonly path: string; readonly query: string } {
+  const local = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
+  const [path = "", ...query] = local.split("?");
+  return { path, query: query.join("?") };
+}
+
+const KEY_PATH = "/kv/";
+
+/** The key that a path names: all after "/kv/", so slashes may be written as they are. */
+export function keyOf(target: string): Buffer {
+  const { path } = splitTarget(target);
+  const key = percentDecode(path.slice(KEY_PATH.length), "path", "the key");
+  const fault = keyFault(key);
+  if (fault !== null) throw new BadRequestError(fault);
+  return key;
+}
+
+/** The parameters of a query; each may be given once, and only those in `known`. */
+export function parametersOf<Name extends string>(target: string, known: readonly Name[]): Map<Name, Buffer> {
+  const found = new Map<Name, Buffer>();
+  for (const pair of splitTarget(target).query.split("&")) {
+    if (pair === "") continue;
+    const [rawName = "", ...value] = pair.split("=");
+    const name = known.find((one) => one === rawName);
+    if (name === undefined) {
+      throw new BadRequestError(`unknown parameter "${rawName}"; known here: ${known.join(", ") || "none"}`);
+    }
+    if (found.has(name)) throw new BadRequestError(`the parameter "${name}" is given twice`);
+    found.set(name, percentDecode(value.join("="), "query", `the parameter "${name}"`));
+  }
+  return found;
+}
+
+const CONSISTENCIES = ["linearizable", "lease", "stale"] as const;
+export type ConsistencyName = (typeof CONSISTENCIES)[number];
+
+export function consistencyOf(value: Buffer | undefined): ConsistencyName {
+  const text = value?.toString("utf8") ?? "linearizable";
+  const found = CONSISTENCIES.find((one) => one === text);
+  if (found !== undefined) return found;
+  throw new BadRequestError(`consistency is one of ${CONSISTENCIES.join(", ")}, not "${text}"`);
+}
+
+/** A version as an entity tag (RFC 9110, 8.8.3). */
+export function etagOf(version: number): string {
+  return `"${version}"`;
+}
+
+/** One entity tag, and the comma after it if there is one. */
+const ENTITY_TAG = /^[ \t]*(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*(,|$)/;
+/** Both forms of "any". */
+const ANY = "*";
+
+/** What `If-Match` and `If-None-Match` ask of a write; null: nothing. */
+export function conditionOf(ifMatch: string | undefined, ifNoneMatch: string | undefined): Condition | null {
+  if (ifMatch !== undefined && ifNoneMatch !== undefined) {
+    throw new BadRequestError("give If-Match or If-None-Match, not both");
+  }
+  if (ifNoneMatch !== undefined) {
+    if (ifNoneMatch.trim() === ANY) return { type: "absent" };
+    throw new BadRequestError("a write takes If-None-Match: * only, that is, if the key has no value yet");
+  }
+  if (ifMatch === undefined) return null;
+  if (ifMatch.trim() === ANY) return { type: "exists" };
+  const tags = tagsOf(ifMatch, "If-Match");
+  if (tags.length > CONDITION_VERSIONS_MAX) {
+    throw new BadRequestError(
+      `If-Match names ${tags.length} versions; the limit is ${CONDITION_VERSIONS_MAX}`,
+    );
+  }
+  // If-Match compares strongly: a weak tag matches nothing (13.1.1), and neither does one that is not ours.
+  const versions = tags.flatMap(({ isWeak, version }) => (isWeak || version === null ? [] : [version]));
+  return { type: "version", versions };
+}
+
+/** Whether the `If-None-Match` of a read says that the client has this version already. */
+export function hasVersion(ifNoneMatch: string | undefined, version: number): boolean {
+  if (ifNoneMatch === undefined) return false;
+  if (ifNoneMatch.trim() === ANY) return true;
+  return tagsOf(ifNoneMatch, "If-None-Match").some((tag) => tag.version === version);
+}
+
+interface Tag {
+  readonly isWeak: boolean;
+  /** null: the tag is not one that this server gives. */
+  readonly version: number | null;
+}
+
+function tagsOf(list: string, name: string): Tag[] {
+  const tags: Tag[] = [];
+  let rest = list;
+  do {
+    const match = ENTITY_TAG.exec(rest);
+    if (match === null) {
+      throw new BadRequestError(
+        `${name} is * or a list of versions in quotes as ETag gives them, such as "12"`,
+      );
+    }
+    const opaque = match[2] ?? "";
+    const version = /^[1-9]\d{0,15}$/.test(opaque) ? Number(opaque) : null;
+    tags.push({
+      isWeak: match[1] !== undefined,
+      version: version !== null && Number.isSafeInteger(version) ? version : null,
+    });
+    rest = rest.slice(match[0].length);
+    if (match[3] === ",") continue;
+    break;
+  } while (rest.trim() !== "");
+  return tags;
+}
+
+/** The headers of a write in a session: which one, the number of the write there, and the lowest number that still lacks an answer. */
+export const SESSION_HEADER = "Keelson-Session";
+export const SEQUENCE_HEADER = "Keelson-Sequence";
+export const UNANSWERED_HEADER = "Keelson-Unanswered";
+
+/** The session that a write belongs to; null: none. Without the third header, all writes before this one have their answers. */
+export function sessionOf(header: (name: string) => string | undefined): SessionCommandId | null {
+  const [id, sequence, unanswered] = [SESSION_HEADER, SEQUENCE_HEADER, UNANSWERED_HEADER].map((name) => {
+    const text = header(name);
+    return text === undefined ? undefined : wholeNumber(name, text);
+  });
+  if (id === undefined && sequence === undefined && unanswered === undefined) return null;
+  if (id === undefined || sequence === undefined) {
+    throw new BadRequestError(`a write in a session names ${SESSION_HEADER} and ${SEQUENCE_HEADER}`);
+  }
+  const lowestUnanswered = unanswered ?? sequence;
+  if (lowestUnanswered <= sequence) return { id, sequence, lowestUnanswered };
+  throw new BadRequestError(
+    `${UNANSWERED_HEADER} is ${lowestUnanswered}; it is at most ${SEQUENCE_HEADER}, ${sequence}`,
+  );
+}
+
+/** The session that a path names: what follows "/sessions/". */
+export function sessionIdOf(target: string): number {
+  return wholeNumber("the session", splitTarget(target).path.slice("/sessions/".length));
+}
+
+/** A whole number from 1 on. */
+export function wholeNumber(name: string, text: string): number {
+  const value = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : 0;
+  if (value >= 1 && Number.isSafeInteger(value)) return value;
+  throw new BadRequestError(`${name} is a whole number from 1 on, not "${text}"`);
+}

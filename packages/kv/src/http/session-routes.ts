@@ -1,0 +1,18 @@
+import type { Serving } from "../node/kv-node.ts";
+import { parametersOf, sessionIdOf, wholeNumber } from "./request-syntax.ts";
+
+/** `POST /sessions?ttlMs=N`: opens a session, in which writes may be repeated without fear. */
+export async function openSession({ node }: Serving, target: string): Promise<Response> {
+  const text = parametersOf(target, ["ttlMs"]).get("ttlMs")?.toString("utf8");
+  const { id, ttlMs } = await node.beginSession(
+    text === undefined ? {} : { ttlMs: wholeNumber("ttlMs", text) },
+  );
+  return Response.json({ session: id, ttlMs }, { status: 201, headers: { Location: `/sessions/${id}` } });
+}
+
+/** `DELETE /sessions/ID`: ends a session before its time; fine if it has ended already. */
+export async function endSession({ node }: Serving, target: string): Promise<Response> {
+  parametersOf(target, []);
+  await node.endSession(sessionIdOf(target));
+  return new Response(null, { status: 204 });
+}

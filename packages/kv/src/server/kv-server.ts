@@ -1,0 +1,139 @@
+import { Raft, type LogStore, type RaftError, type RaftOptions, type Transport } from "keelson";
+import { snapshotFiles, type SnapshotStore } from "keelson/storage/snapshots";
+import { wal } from "keelson/storage/wal";
+import { tcp } from "keelson/transport/tcp";
+import { readToken, type AdminAccess } from "../http/admin-access.ts";
+import { encodeClientAddresses, formatAddress, type ClientAddresses } from "../shared/addresses.ts";
+import type { KvCommand, KvResult } from "../store/commands.ts";
+import { openDatabase } from "../store/level-database.ts";
+import { HttpServer } from "../http/http-server.ts";
+import { dataDirectory } from "../node/data-directory.ts";
+import { LineServer } from "../line/line-server.ts";
+import { Removal } from "../node/removal.ts";
+import type { ServeOptions } from "../cli/serve-options.ts";
+import { KvStateMachine } from "../store/state-machine.ts";
+
+export type LogFunction = NonNullable<RaftOptions<KvCommand, KvResult>["onLog"]>;
+
+type ServerSettings = Omit<ServeOptions, "logLevel">;
+
+/** The node has no cluster, and was told of none. */
+export class NoClusterError extends Error {
+  override readonly name = "NoClusterError";
+  constructor() {
+    super(
+      "this node belongs to no cluster yet: its data directory is empty. Say with --peers which one it begins, or with --join which one it joins",
+    );
+  }
+}
+
+/** One node of the key-value store: its part of the cluster, and its two servers for clients. */
+export class KvServer {
+  readonly #line: LineServer;
+  readonly #http: HttpServer;
+  readonly #raft: Raft<KvCommand, KvResult>;
+  /** The node had no log when it started. */
+  readonly isBlank: boolean;
+  #closing: Promise<void> | null = null;
+
+  private constructor(line: LineServer, http: HttpServer, raft: Raft<KvCommand, KvResult>, isBlank: boolean) {
+    this.#line = line;
+    this.#http = http;
+    this.#raft = raft;
+    this.isBlank = isBlank;
+  }
+
+  /** Resolves when clients are served, which is before there is a leader. */
+  static async start(settings: ServerSettings, onLog: LogFunction): Promise<KvServer> {
+    const closers: (() => Promise<void>)[] = [];
+    try {
+      const admin = await accessOf(settings);
+      // The addresses come first: without them nothing on disk should change.
+      const line = await LineServer.listen(settings.line);
+      closers.push(() => line.close());
+      const onMistake = (error: unknown): void => {
+        onLog("error", "a request failed through a mistake of this program", { error });
+      };
+      const http = await HttpServer.listen(settings.http, { onMistake, admin });
+      closers.push(() => http.close());
+      const store = new KvStateMachine(() => openDatabase(dataDirectory(settings.data).state));
+      const snapshots = snapshotFiles(dataDirectory(settings.data).snapshots, { onLog });
+      const raft = await Raft.open(raftOptions(settings, { line, http }, store, snapshots, onLog));
+      closers.push(() => raft.close());
+      const isBlank = raft.metrics().lastIndex === 0;
+      if (settings.peers !== null) await raft.initialize(settings.peers);
+      else if (isBlank && settings.join === null && raft.metrics().clusterId === null)
+        throw new NoClusterError();
+      const removal = new Removal(settings.id);
+      void removal.follow(raft.changes());
+      const serving = { node: raft, store, removal, snapshots };
+      line.serve(serving);
+      http.serve(serving);
+      return new KvServer(line, http, raft, isBlank);
+    } catch (error) {
+      for (const close of closers.reverse()) await close();
+      throw error;
+    }
+  }
+
+  get addresses(): ClientAddresses {
+    return { line: this.#line.address, http: this.#http.address };
+  }
+
+  get raft(): Raft<KvCommand, KvResult> {
+    return this.#raft;
+  }
+
+  /** Resolves when the node has stopped: with the error if it failed. */
+  get stopped(): Promise<RaftError | undefined> {
+    return this.#raft.stopped;
+  }
+
+  /** First no more clients, then no more node, so that what is under way still gets its answer. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      await Promise.all([this.#line.close(), this.#http.close()]);
+      await this.#raft.close();
+    })();
+    return this.#closing;
+  }
+}
+
+function raftOptions(
+  settings: ServerSettings,
+  servers: { readonly line: LineServer; readonly http: HttpServer },
+  stateMachine: KvStateMachine,
+  snapshots: SnapshotStore,
+  onLog: LogFunction,
+): RaftOptions<KvCommand, KvResult> {
+  const { id, clusterId } = settings;
+  const data = encodeClientAddresses({
+    line: settings.advertiseLine ?? servers.line.address,
+    http: settings.advertiseHttp ?? servers.http.address,
+  });
+  const options = {
+    id,
+    stateMachine,
+    log: logOf(settings, onLog),
+    snapshots: { store: snapshots, ...settings.snapshots },
+    transport: transportOf(settings),
+    forward: settings.forward,
+    data,
+    onLog,
+  };
+  return clusterId === null ? options : { ...options, clusterId };
+}
+
+async function accessOf({ adminOpen, adminTokenFile }: ServerSettings): Promise<AdminAccess> {
+  if (adminTokenFile !== null) return { type: "token", token: await readToken(adminTokenFile) };
+  return { type: adminOpen ? "open" : "local" };
+}
+
+function logOf({ data }: ServerSettings, onLog: LogFunction): LogStore {
+  return wal(dataDirectory(data).log, { onLog });
+}
+
+function transportOf({ listen, address }: ServerSettings): Transport {
+  const bound = formatAddress(listen);
+  return tcp(address === bound ? { listen: bound } : { listen: bound, advertise: address });
+}

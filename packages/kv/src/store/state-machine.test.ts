@@ -1,0 +1,450 @@
+import path from "node:path";
+import { StateMachineFailure, type LogPosition } from "keelson";
+import { describe, expect, it, onTestFinished } from "vitest";
+import type { Condition, KvCommand, KvResult } from "./commands.ts";
+import { DatabaseOpenError, type Database, type DatabaseOperation } from "./database.ts";
+import { openDatabase } from "./level-database.ts";
+import { KvStateMachine } from "./state-machine.ts";
+import { temporaryDirectory } from "../test/temporary.ts";
+
+const bytes = (text: string): Buffer => Buffer.from(text);
+
+function put(key: string, value: string, condition: Condition | null = null): KvCommand {
+  return { type: "put", key: bytes(key), value: bytes(value), condition };
+}
+
+function del(key: string, condition: Condition | null = null): KvCommand {
+  return { type: "delete", key: bytes(key), condition };
+}
+
+async function openStore(directory = path.join(temporaryDirectory(), "state")): Promise<KvStateMachine> {
+  const store = new KvStateMachine(() => openDatabase(directory));
+  await store.open();
+  onTestFinished(() => store.close());
+  return store;
+}
+
+/** Applies each in a batch of its own, from index 1 on. */
+async function applyAll(store: KvStateMachine, commands: readonly KvCommand[]): Promise<KvResult[]> {
+  const results: KvResult[] = [];
+  for (const [at, command] of commands.entries()) {
+    const position = { term: 1, index: at + 1 };
+    results.push(await store.apply(command, position));
+    await store.flush(position);
+  }
+  return results;
+}
+
+async function textAt(store: KvStateMachine, key: string): Promise<string | null> {
+  const found = await store.get(bytes(key));
+  return found === null ? null : Buffer.from(found.value).toString();
+}
+
+describe("the state machine", () => {
+  it("counts applied puts and deletes from 0, and makes the entry's index the version", async () => {
+    const store = await openStore();
+    expect(await applyAll(store, [put("a", "1"), put("b", "2"), del("a"), put("a", "3")])).toEqual([
+      { type: "applied", index: 0, version: 1, existed: null },
+      { type: "applied", index: 1, version: 2, existed: null },
+      { type: "applied", index: 2, version: null, existed: true },
+      { type: "applied", index: 3, version: 4, existed: null },
+    ]);
+    expect(await textAt(store, "a")).toBe("3");
+    expect((await store.get(bytes("a")))?.version).toBe(4);
+  });
+
+  it("counts a delete of a key without a value, which finds nothing to do", async () => {
+    const store = await openStore();
+    expect(await applyAll(store, [del("a")])).toEqual([
+      { type: "applied", index: 0, version: null, existed: false },
+    ]);
+    expect(store.count).toBe(1);
+  });
+
+  it("tells an empty value from none", async () => {
+    const store = await openStore();
+    await applyAll(store, [put("a", "")]);
+    expect(await textAt(store, "a")).toBe("");
+    expect(await textAt(store, "b")).toBeNull();
+  });
+
+  it.each<[string, Condition, boolean, boolean]>([
+    ["exists", { type: "exists" }, true, false],
+    ["absent", { type: "absent" }, false, true],
+    ["the version it has", { type: "version", versions: [9, 1] }, true, false],
+    ["another version", { type: "version", versions: [9] }, false, false],
+    ["no version at all", { type: "version", versions: [] }, false, false],
+  ])("checks the condition %s", async (_, condition, holdsWithValue, holdsWithout) => {
+    const store = await openStore();
+    const [, there, gone] = await applyAll(store, [
+      put("there", "old"),
+      put("there", "new", condition),
+      put("gone", "new", condition),
+    ]);
+    expect(there?.type).toBe(holdsWithValue ? "applied" : "condition-failed");
+    expect(await textAt(store, "there")).toBe(holdsWithValue ? "new" : "old");
+    expect(gone?.type).toBe(holdsWithout ? "applied" : "condition-failed");
+    expect(await textAt(store, "gone")).toBe(holdsWithout ? "new" : null);
+    expect(store.count).toBe(1 + Number(holdsWithValue) + Number(holdsWithout));
+  });
+
+  it("tells the version that a failed condition found", async () => {
+    const store = await openStore();
+    const results = await applyAll(store, [
+      put("a", "1"),
+      del("a", { type: "version", versions: [7] }),
+      del("b", { type: "exists" }),
+    ]);
+    expect(results.slice(1)).toEqual([
+      { type: "condition-failed", version: 1 },
+      { type: "condition-failed", version: null },
+    ]);
+  });
+
+  it("sees within a batch what the commands before did, before it is written", async () => {
+    const store = await openStore();
+    const at = (index: number): LogPosition => ({ term: 1, index });
+    const absent = { type: "absent" } as const;
+    const results = [
+      await store.apply(put("a", "1", absent), at(1)),
+      await store.apply(put("a", "2", absent), at(2)),
+      await store.apply(del("a", { type: "version", versions: [1] }), at(3)),
+      await store.apply(put("a", "4", absent), at(4)),
+    ];
+    expect(results.map(({ type }) => type)).toEqual(["applied", "condition-failed", "applied", "applied"]);
+    expect(await textAt(store, "a")).toBeNull();
+    await store.flush(at(4));
+    expect(await textAt(store, "a")).toBe("4");
+  });
+
+  it("begins at nothing, and after a restart where it was", async () => {
+    const directory = path.join(temporaryDirectory(), "state");
+    const store = new KvStateMachine(() => openDatabase(directory));
+    expect(await store.open()).toMatchObject({ term: 0, index: 0 });
+    await store.apply(put("a", "1"), { term: 2, index: 5 });
+    await store.flush({ term: 3, index: 6 });
+    await store.close();
+    const again = new KvStateMachine(() => openDatabase(directory));
+    onTestFinished(() => again.close());
+    expect(await again.open()).toMatchObject({ term: 3, index: 6 });
+    expect(again.count).toBe(1);
+    expect(await again.get(bytes("a"))).toEqual({ value: bytes("1"), version: 5 });
+  });
+});
+
+describe("a listing", () => {
+  const names = async (
+    store: KvStateMachine,
+    options: { prefix?: Uint8Array; after?: Uint8Array; limit: number },
+  ): Promise<string> => {
+    const { keys, more } = await store.list(options);
+    return keys.map(({ key }) => Buffer.from(key).toString("latin1")).join(" ") + (more ? " ..." : "");
+  };
+
+  it("goes by prefix, in the order of the bytes, page by page", async () => {
+    const store = await openStore();
+    await applyAll(
+      store,
+      ["b", "a", "ab", "a\u0000", "c", "ac"].map((key) => put(key, "v")),
+    );
+    expect(await names(store, { limit: 10 })).toBe("a a\u0000 ab ac b c");
+    expect(await names(store, { limit: 6 })).toBe("a a\u0000 ab ac b c");
+    expect(await names(store, { prefix: bytes("a"), limit: 2 })).toBe("a a\u0000 ...");
+    expect(await names(store, { prefix: bytes("a"), after: bytes("a\u0000"), limit: 2 })).toBe("ab ac");
+    expect(await names(store, { prefix: bytes("b"), after: bytes("a"), limit: 2 })).toBe("b");
+    expect(await names(store, { prefix: bytes("x"), limit: 2 })).toBe("");
+    expect(await names(store, { after: bytes("c"), limit: 2 })).toBe("");
+  });
+
+  it("ends a prefix of the highest bytes where it should", async () => {
+    const store = await openStore();
+    const keys = [
+      Uint8Array.of(0xff),
+      Uint8Array.of(0xff, 0xff),
+      Uint8Array.of(0x61, 0xff),
+      Uint8Array.of(0x62),
+    ];
+    await applyAll(
+      store,
+      keys.map((key) => ({ type: "put", key, value: bytes(""), condition: null })),
+    );
+    expect(await names(store, { prefix: Uint8Array.of(0xff), limit: 9 })).toBe("\u00ff \u00ff\u00ff");
+    expect(await names(store, { prefix: Uint8Array.of(0x61, 0xff), limit: 9 })).toBe("a\u00ff");
+  });
+
+  it("tells each key's version and the size of its value", async () => {
+    const store = await openStore();
+    await applyAll(store, [put("a", "12345")]);
+    expect((await store.list({ limit: 1 })).keys).toEqual([{ key: bytes("a"), version: 1, bytes: 5 }]);
+  });
+});
+
+/** Thrown where the process is imagined to die. */
+class Crash extends Error {}
+
+/** Fails at the n-th operation and every later one; `lands`: the n-th is done all the same, only nobody hears of it. */
+function dying(database: Database, at: number, lands: boolean): Database {
+  let count = 0;
+  const step = async <T>(run: () => Promise<T>): Promise<T> => {
+    count += 1;
+    if (count > at || (count === at && !lands)) throw new Crash(`operation ${count}`);
+    const result = await run();
+    if (count === at) throw new Crash(`after operation ${count}`);
+    return result;
+  };
+  return {
+    get: (key) => step(() => database.get(key)),
+    batch: (operations, options) => step(() => database.batch(operations, options)),
+    entries: (from, to) => database.entries(from, to),
+    close: () => database.close(),
+  };
+}
+
+describe("a crash", () => {
+  // Conditions make it plain if an entry applies twice or never: each needs what the one before it left.
+  const log: readonly KvCommand[] = [
+    put("counter", "0", { type: "absent" }),
+    put("counter", "1", { type: "version", versions: [1] }),
+    put("other", "x"),
+    del("other", { type: "exists" }),
+    put("counter", "2", { type: "version", versions: [2] }),
+    put("other", "y", { type: "absent" }),
+    del("never", { type: "exists" }),
+    put("counter", "3", { type: "version", versions: [5] }),
+    del("missing"),
+    put("counter", "4", { type: "version", versions: [8] }),
+  ];
+  const wanted: readonly string[] = ["0", "1", "2", "3", "4", "5", "failed", "6", "7", "8"];
+
+  /** Runs the log from where the state is, in batches; records each result by index. False: it crashed. */
+  async function run(
+    directory: string,
+    batchSize: number,
+    results: Map<number, string>,
+    wrap: (database: Database) => Database,
+  ): Promise<boolean> {
+    let database: Database | null = null;
+    const store = new KvStateMachine(async () => {
+      database = await openDatabase(directory);
+      return wrap(database);
+    });
+    try {
+      let { index } = await store.open();
+      while (index < log.length) {
+        const batch = new Map<number, string>();
+        const end = Math.min(index + batchSize, log.length);
+        while (index < end) {
+          const result = await store.apply(log[index]!, { term: 1, index: index + 1 });
+          index += 1;
+          batch.set(index, result.type === "applied" ? String(result.index) : "failed");
+        }
+        await store.flush({ term: 1, index });
+        // Only now is a result given to its caller.
+        for (const [at, result] of batch) results.set(at, result);
+      }
+      return true;
+    } catch (error) {
+      const cause = error instanceof StateMachineFailure ? error.cause : error;
+      if (!(cause instanceof Crash)) throw error;
+      return false;
+    } finally {
+      await (database as Database | null)?.close();
+    }
+  }
+
+  it.each([
+    [1, "before it"],
+    [1, "after it"],
+    [3, "before it"],
+    [3, "after it"],
+  ])(
+    "C8: in batches of %i, %s, at every operation: each entry takes effect exactly once",
+    async (size, when) => {
+      let crashes = 0;
+      for (let at = 1; ; at++) {
+        const directory = path.join(temporaryDirectory(), "state");
+        const results = new Map<number, string>();
+        const wrap = (database: Database): Database => dying(database, at, when === "after it");
+        const isDone = await run(directory, size, results, wrap);
+        // Crashed once, then whole; the entries after the last written position come again.
+        if (!isDone) expect(await run(directory, size, results, (database) => database)).toBe(true);
+        for (const [index, result] of results)
+          expect(result, `entry ${index}, crash at ${at}`).toBe(wanted[index - 1]);
+        const store = await openStore(directory);
+        expect(store.count).toBe(9);
+        expect(await textAt(store, "counter")).toBe("4");
+        expect(await textAt(store, "other")).toBe("y");
+        await store.close();
+        if (isDone) break;
+        crashes += 1;
+      }
+      expect(crashes).toBeGreaterThan(size === 1 ? 15 : 5);
+    },
+  );
+
+  it("leaves a node that cannot write refusing everything after, until it is opened anew", async () => {
+    const directory = path.join(temporaryDirectory(), "state");
+    const store = new KvStateMachine(async () => {
+      const database = await openDatabase(directory);
+      return { ...database, batch: () => Promise.reject(new Error("no space left on device")) };
+    });
+    await store.open();
+    onTestFinished(() => store.close());
+    await store.apply(put("a", "1"), { term: 1, index: 1 });
+    await expect(store.flush({ term: 1, index: 1 })).rejects.toThrow(StateMachineFailure);
+    expect(() => store.apply(put("b", "1"), { term: 1, index: 2 })).toThrow(StateMachineFailure);
+    await expect(store.flush({ term: 1, index: 2 })).rejects.toThrow(StateMachineFailure);
+  });
+
+  it("fails the node, not the command, when a read fails", async () => {
+    const directory = path.join(temporaryDirectory(), "state");
+    let isBroken = false;
+    const store = new KvStateMachine(async () => {
+      const database = await openDatabase(directory);
+      return { ...database, get: (key) => (isBroken ? Promise.reject(new Error("EIO")) : database.get(key)) };
+    });
+    await store.open();
+    onTestFinished(() => store.close());
+    isBroken = true;
+    await expect(store.apply(del("a"), { term: 1, index: 1 })).rejects.toThrow(StateMachineFailure);
+  });
+});
+
+describe("a power cut", () => {
+  /** A database that can lose single batches, as LevelDB does when the system wrote a later one first. */
+  async function stateWithout(lost: (batch: number) => boolean, batches: number): Promise<string> {
+    const directory = path.join(temporaryDirectory(), "state");
+    let batch = 0;
+    const store = new KvStateMachine(async () => {
+      const database = await openDatabase(directory);
+      return {
+        ...database,
+        batch: async (operations: DatabaseOperation[], options: { readonly sync: boolean }) => {
+          batch += 1;
+          if (!lost(batch)) await database.batch(operations, options);
+        },
+      };
+    });
+    await store.open();
+    for (let index = 1; index <= batches; index++) {
+      await store.apply(put(`k${index}`, "v"), { term: 1, index });
+      await store.flush({ term: 1, index });
+    }
+    await store.close();
+    return directory;
+  }
+
+  it("that loses the last batches leaves an earlier state, which says so itself", async () => {
+    const directory = await stateWithout((batch) => batch > 7, 10);
+    const store = new KvStateMachine(() => openDatabase(directory));
+    onTestFinished(() => store.close());
+    expect(await store.open()).toMatchObject({ term: 1, index: 7 });
+    expect(store.count).toBe(7);
+  });
+
+  it("that loses a batch and keeps a later one is noticed, and told with what to do", async () => {
+    const directory = await stateWithout((batch) => batch === 6, 10);
+    const store = new KvStateMachine(() => openDatabase(directory));
+    const opening = store.open();
+    await expect(opening).rejects.toThrow(DatabaseOpenError);
+    await expect(opening).rejects.toThrow(/lacks batch 6 of 10.*built anew from there/);
+    // And it let go of the directory.
+    const database = await openDatabase(directory);
+    await database.close();
+  });
+
+  it("can lose no more than the batches since the last sync", async () => {
+    const synced: boolean[] = [];
+    const directory = path.join(temporaryDirectory(), "state");
+    const store = new KvStateMachine(async () => {
+      const database = await openDatabase(directory);
+      return {
+        ...database,
+        batch: async (operations: DatabaseOperation[], options: { readonly sync: boolean }) => {
+          synced.push(options.sync);
+          await database.batch(operations, { sync: false });
+        },
+      };
+    });
+    await store.open();
+    onTestFinished(() => store.close());
+    for (let index = 1; index <= 600; index++) await store.flush({ term: 1, index });
+    expect(synced.flatMap((isSynced, at) => (isSynced ? [at + 1] : []))).toEqual([256, 512]);
+  });
+
+  it("is survived by a state of more batches than the ring remembers", async () => {
+    const directory = path.join(temporaryDirectory(), "state");
+    const writer = await openStore(directory);
+    for (let index = 1; index <= 4200; index++) await writer.flush({ term: 1, index });
+    await writer.close();
+    const store = new KvStateMachine(() => openDatabase(directory));
+    onTestFinished(() => store.close());
+    expect(await store.open()).toMatchObject({ term: 1, index: 4200 });
+  });
+});
+
+describe("a database", () => {
+  it("in use by another process is refused with a clear word", async () => {
+    const directory = path.join(temporaryDirectory(), "state");
+    const database = await openDatabase(directory);
+    onTestFinished(() => database.close());
+    await expect(openDatabase(directory)).rejects.toThrow(/is in use by another process/);
+  });
+
+  it("of a later version of the program is refused", async () => {
+    const directory = path.join(temporaryDirectory(), "state");
+    const database = await openDatabase(directory);
+    await database.batch([{ type: "put", key: bytes("m"), value: Uint8Array.of(2, 0) }], { sync: false });
+    await database.close();
+    const store = new KvStateMachine(() => openDatabase(directory));
+    await expect(store.open()).rejects.toThrow(/of format 2; this program reads format 1/);
+  });
+});
+
+describe("what the state machine keeps of the sessions", () => {
+  it("is stored with the effects, and comes back as of the same position", async () => {
+    const directory = path.join(temporaryDirectory(), "state");
+    const store = await openStore(directory);
+    const at = { term: 1, index: 1 };
+    await store.apply(put("a", "1"), at);
+    await store.flush(
+      at,
+      new Map([
+        ["session/1", Uint8Array.of(1)],
+        ["answer/1/1", Uint8Array.of(2)],
+      ]),
+    );
+    await store.flush(
+      { term: 1, index: 2 },
+      new Map([
+        ["session/1", Uint8Array.of(3)],
+        ["answer/1/1", null],
+      ]),
+    );
+    await store.close();
+    const again = new KvStateMachine(() => openDatabase(directory));
+    onTestFinished(() => again.close());
+    const { sessions, ...position } = await again.open();
+    expect(position).toEqual({ term: 1, index: 2 });
+    expect([...(sessions ?? [])].map(([name, value]) => [name, [...value]])).toEqual([["session/1", [3]]]);
+    // They are no keys of anybody's.
+    expect((await again.list({ limit: 10 })).keys).toHaveLength(1);
+  });
+
+  it("is said to be nothing by a state that is new: it keeps them all the same", async () => {
+    const store = new KvStateMachine(() => openDatabase(path.join(temporaryDirectory(), "state")));
+    onTestFinished(() => store.close());
+    expect((await store.open()).sessions?.size).toBe(0);
+  });
+
+  it("K8: has the same results on every node, however its entries fell into batches", async () => {
+    const [one, other] = [await openStore(), await openStore()];
+    const commands = [put("a", "1"), put("a", "2"), del("a"), put("a", "3"), del("a"), del("a")];
+    const apart = await applyAll(one, commands);
+    const together: KvResult[] = [];
+    for (const [at, command] of commands.entries()) {
+      together.push(await other.apply(command, { term: 1, index: at + 1 }));
+    }
+    expect(together).toEqual(apart);
+  });
+});
