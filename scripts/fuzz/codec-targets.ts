@@ -339,11 +339,11 @@ function validMembership(chance: Chance): Uint8Array {
   const learners = ids.length > 2 && chance.often(0.3) ? ids.slice(-1) : [];
   const voters = ids.filter((id) => !learners.includes(id));
   const outgoingVoters = chance.often(0.3) ? voters.slice(0, 1) : [];
-  const disk = chance.pick(["s", "e01805c144db998c65f01c00963da38e", "ünïcode ✓"]);
+  const storeId = chance.pick(["s", "e01805c144db998c65f01c00963da38e", "ünïcode ✓"]);
   const members = new Map(
     ids.map((id, at) => {
       const address = `10.0.0.${at}:7001`;
-      return [id, chance.often(0.5) ? { address, disk } : { address }];
+      return [id, chance.often(0.5) ? { address, storeId } : { address }];
     }),
   );
   const removed = ["gone", "gone-2", "z9"].slice(0, chance.between(0, 4));

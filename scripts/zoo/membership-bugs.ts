@@ -81,8 +81,8 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     code: "M11",
     title: "A member that lost its disk comes back as the member that it was",
     file: "runtime/members/member-directory.ts",
-    from: "if (disk !== null && disk !== storeId) {",
-    to: 'if (disk !== null && storeId === "") {',
+    from: "if (known !== null && known !== storeId) {",
+    to: 'if (known !== null && storeId === "") {',
   },
   {
     code: "M15",

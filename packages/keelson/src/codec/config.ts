@@ -7,8 +7,8 @@ import { DecodeError } from "../errors.ts";
 export interface MemberData {
   /** Where the other nodes reach it ("host:port"). */
   readonly address: string;
-  /** The id of its store: another disk under the same id is another node. Absent: not known yet. */
-  readonly disk?: string;
+  /** The id of its storage: the same node id with another storage is another node. Absent: not known yet. */
+  readonly storeId?: string;
 }
 
 /** The payload of a configuration entry: who takes part, and where they are. */
@@ -27,7 +27,7 @@ export interface Membership {
 export const REMOVED_MAX = 4096;
 
 /** A store's id is short; this bounds what a damaged payload may ask for. */
-export const DISK_CHARS_MAX = 256;
+export const STORE_ID_CHARS_MAX = 256;
 
 /** Far more than a Raft group can use; a bound for what a damaged or hostile payload may ask for. */
 export const MEMBERS_MAX = 256;
@@ -49,7 +49,7 @@ interface Stored {
   readonly voters: readonly NodeId[];
   readonly outgoing: readonly NodeId[];
   readonly learners: readonly NodeId[];
-  /** Id, address, and disk where it is known. */
+  /** Id, address, and store id where it is known. */
   readonly members: readonly (readonly [NodeId, string, string?])[];
   /** Left out when there is nobody. */
   readonly removed?: readonly NodeId[];
@@ -93,14 +93,21 @@ export function decodeMembership(payload: Uint8Array): Membership {
   return {
     config: { voters, outgoingVoters: outgoing, learners },
     members: new Map(
-      members.map(([id, address, disk]) => [id, disk === undefined ? { address } : { address, disk }]),
+      members.map(([id, address, storeId]) => [
+        id,
+        storeId === undefined ? { address } : { address, storeId },
+      ]),
     ),
     ...(removed === undefined ? {} : { removed }),
   };
 }
 
-function pairOf([id, { address, disk }]: readonly [NodeId, MemberData]): readonly [NodeId, string, string?] {
-  return disk === undefined ? [id, address] : [id, address, disk];
+function pairOf([id, { address, storeId }]: readonly [NodeId, MemberData]): readonly [
+  NodeId,
+  string,
+  string?,
+] {
+  return storeId === undefined ? [id, address] : [id, address, storeId];
 }
 
 function decodeText(payload: Uint8Array): string {
@@ -172,9 +179,9 @@ function faultOf(stored: Stored): string | null {
   if (unreachable !== undefined) {
     return `the address of ${unreachable[0]} has not 1 to ${String(ADDRESS_CHARS_MAX)} characters`;
   }
-  const badDisk = members.find(([, , disk]) => disk !== undefined && !isDisk(disk));
-  if (badDisk !== undefined)
-    return `the disk of ${badDisk[0]} has not 1 to ${String(DISK_CHARS_MAX)} characters`;
+  const badStoreId = members.find(([, , storeId]) => storeId !== undefined && !isStoreId(storeId));
+  if (badStoreId !== undefined)
+    return `the disk of ${badStoreId[0]} has not 1 to ${String(STORE_ID_CHARS_MAX)} characters`;
   const gone = faultOfRemoved(stored.removed ?? [], ids);
   if (gone !== null) return gone;
   // A lone surrogate would be stored as another character, and so not come back as it was.
@@ -182,8 +189,8 @@ function faultOf(stored: Stored): string | null {
   return null;
 }
 
-function isDisk(disk: string): boolean {
-  return disk.length > 0 && disk.length <= DISK_CHARS_MAX && disk.isWellFormed();
+function isStoreId(storeId: string): boolean {
+  return storeId.length > 0 && storeId.length <= STORE_ID_CHARS_MAX && storeId.isWellFormed();
 }
 
 function faultOfRemoved(removed: readonly NodeId[], members: readonly NodeId[]): string | null {

@@ -245,7 +245,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       calls: this.#calls,
       timeoutMs: timings.catchUpTimeoutMs,
       leader: () => this.#directory.leader,
-      diskOf: (id) => (id === core.id ? stored.storeId : this.#peers.diskOf(id)),
+      storeIdOf: (id) => (id === core.id ? stored.storeId : this.#peers.storeIdOf(id)),
     });
     this.#chores = new LeaderChores({
       core,
@@ -253,8 +253,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
       everyMs: CHORES_ELECTION_TIMEOUTS * timings.electionTimeoutMaxMs,
       priority: settings.priority,
       priorityOf: (id) => this.#peers.priorityOf(id),
-      recordDisks: () => {
-        this.#membershipChanges.recordDisks();
+      recordStoreIds: () => {
+        this.#membershipChanges.recordStoreIds();
       },
       transferTo: (id) => {
         this.#driver.transferLeadership(id);

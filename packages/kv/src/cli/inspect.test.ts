@@ -51,10 +51,10 @@ describe("keelson inspect", () => {
     for (const directory of [data, path.join(data, "log")]) {
       const { code, text } = await printed({ directory });
       expect(code).toBe(0);
-      expect(text).toContain("node     n1\n");
-      expect(text).toContain("term     2, voted for n2\n");
-      expect(text).toContain("ends     with entry 4 of term 2\n");
-      expect(text).toContain("command  2 entries");
+      expect(text).toContain("node      n1\n");
+      expect(text).toContain("term      2, voted for n2\n");
+      expect(text).toContain("ends      with entry 4 of term 2\n");
+      expect(text).toContain("command   2 entries");
       expect(text).toContain(
         "members from entry 1 of term 1 on\n  n1  n1:1  voter\n  n2  n2:1  voter\n  n3  n3:1  learner\n",
       );

@@ -83,7 +83,7 @@ function linesOf(found: WalInspection, snapshots: readonly SnapshotInspection[])
     ["log", found.directory],
     ["node", found.nodeId ?? "not known"],
     ["cluster", found.clusterId ?? "none yet"],
-    ["store", found.storeId ?? "not known"],
+    ["store id", found.storeId ?? "not known"],
     [
       "term",
       `${hardState.term}, ${hardState.votedFor === null ? "no vote" : `voted for ${hardState.votedFor}`}`,

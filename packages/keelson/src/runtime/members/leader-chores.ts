@@ -12,7 +12,7 @@ export interface LeaderChoresParts {
   readonly everyMs: number;
   readonly priority: number;
   readonly priorityOf: (id: NodeId) => number;
-  readonly recordDisks: () => void;
+  readonly recordStoreIds: () => void;
   readonly transferTo: (id: NodeId) => void;
 }
 
@@ -56,9 +56,9 @@ export class LeaderChores {
   }
 
   #run(): void {
-    const { core, recordDisks, transferTo } = this.#parts;
+    const { core, recordStoreIds, transferTo } = this.#parts;
     if (core.role !== "leader" || !core.takesCommands || !core.termStartCommitted) return;
-    recordDisks();
+    recordStoreIds();
     const better = this.#better();
     if (better === null) return;
     if (this.#roundsToWait > 0) {

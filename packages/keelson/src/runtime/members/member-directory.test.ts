@@ -26,35 +26,35 @@ function directoryAndPeers(...steps: Record<string, MemberData>[]): {
   return { directory: new MemberDirectory(core, memberships, peers, ""), peers };
 }
 
-const A = { address: "a:1", disk: "disk a" };
-const B = { address: "b:1", disk: "disk b" };
+const A = { address: "a:1", storeId: "store a" };
+const B = { address: "b:1", storeId: "store b" };
 const peer = (id: string, storeId: string) => ({ id, storeId, data: "" });
 
 it("M11: a member is talked to only on the disk that it had", () => {
   const directory = directoryOf({ a: A, b: B });
-  expect(directory.refusalOf(peer("b", "disk b"))).toBeNull();
+  expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
   expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
   expect(directoryOf({ a: A, b: { address: "b:1" } }).refusalOf(peer("b", "any"))).toBeNull();
 });
 
 it("M11: also one whose removal is not committed, because it may turn out to be a member still", () => {
   const directory = directoryOf({ a: A, b: B }, { a: A });
-  expect(directory.refusalOf(peer("b", "disk b"))).toBeNull();
+  expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
   expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
 });
 
 it("M11: also on the disk that it was met with, as long as none is written down", () => {
   const { directory, peers } = directoryAndPeers({ a: A, b: { address: "b:1" } });
-  peers.met(peer("b", "disk b"));
-  expect(directory.refusalOf(peer("b", "disk b"))).toBeNull();
+  peers.met(peer("b", "store b"));
+  expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
   expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
   // Who is no member yet may be set up anew.
-  peers.met(peer("c", "disk c"));
+  peers.met(peer("c", "store c"));
   expect(directory.refusalOf(peer("c", "another"))).toBeNull();
 });
 
 describe("the addresses of a member", () => {
-  const moved = { a: A, b: { address: "b:2", disk: "disk b" } };
+  const moved = { a: A, b: { address: "b:2", storeId: "store b" } };
 
   it("are the new one and the old one until the new one is committed", () => {
     expect(directoryOf({ a: A, b: B }, moved).addresses.get("b")).toEqual(["b:2", "b:1"]);
@@ -63,7 +63,7 @@ describe("the addresses of a member", () => {
 
   it("end with where it says that it is", () => {
     const { directory, peers } = directoryAndPeers({ a: A, b: B });
-    peers.met({ ...peer("b", "disk b"), address: "b:3" });
+    peers.met({ ...peer("b", "store b"), address: "b:3" });
     expect(directory.addresses).toEqual(new Map([["b", ["b:1", "b:3"]]]));
   });
 });

@@ -82,12 +82,12 @@ export class MemberDirectory {
     const membership = this.#memberships.current?.membership;
     if (membership === undefined) return null;
     // What is not written down yet, or not here, is known at least since the peer was met.
-    const met = membership.members.has(id) ? this.#peers.diskOf(id) : null;
+    const met = membership.members.has(id) ? this.#peers.storeIdOf(id) : null;
     // Also of one that is about to be removed: until that is committed, it may turn out to be a member still.
-    const disk = this.#memberships.lastDataOf(id)?.disk ?? met;
-    if (disk !== null && disk !== storeId) {
+    const known = this.#memberships.lastDataOf(id)?.storeId ?? met;
+    if (known !== null && known !== storeId) {
       return (
-        `node ${id} comes with a disk (${storeId}) that is not the one it had (${disk}), so what it promised is ` +
+        `node ${id} comes with a disk (${storeId}) that is not the one it had (${known}), so what it promised is ` +
         `forgotten: remove ${id} from the cluster, and add the new disk under an id of its own`
       );
     }

@@ -66,7 +66,7 @@ export interface MembershipChangesParts {
   readonly timeoutMs: number;
   readonly leader: () => LeaderHint | null;
   /** The id of a member's store, this node's own included; null: not met yet. */
-  readonly diskOf: (id: NodeId) => string | null;
+  readonly storeIdOf: (id: NodeId) => string | null;
 }
 
 /** Runs changes of membership (§6), on the leader: one step after another, each until it is committed. */
@@ -146,16 +146,16 @@ export class MembershipChanges {
    * Writes down which disks the members have, as far as they were met and it is not written yet: a member that
    * comes back with another disk has forgotten its votes, and must not pass for the one it was.
    */
-  recordDisks(): void {
+  recordStoreIds(): void {
     const { core, memberships } = this.#parts;
     const membership = memberships.current?.membership;
     if (membership === undefined || core.role !== "leader") return;
     // A change is under way. What it does not write down is written down after it.
     if (isJoint(membership.config)) return;
-    const known = this.#withDisks(membership);
+    const known = this.#withStoreIds(membership);
     // It knows its own in any case; that alone is not worth an entry.
     const isNews = [...known.members].some(
-      ([id, { disk }]) => id !== core.id && disk !== membership.members.get(id)?.disk,
+      ([id, { storeId }]) => id !== core.id && storeId !== membership.members.get(id)?.storeId,
     );
     if (isNews) this.#parts.propose(known);
   }
@@ -167,11 +167,11 @@ export class MembershipChanges {
     return index > commitIndex && sameConfig(config, log.configAt(commitIndex).config);
   }
 
-  #withDisks(membership: Membership): Membership {
+  #withStoreIds(membership: Membership): Membership {
     const members = new Map<NodeId, MemberData>();
     for (const [id, data] of membership.members) {
-      const disk = data.disk ?? this.#parts.diskOf(id);
-      members.set(id, disk === null ? data : { ...data, disk });
+      const storeId = data.storeId ?? this.#parts.storeIdOf(id);
+      members.set(id, storeId === null ? data : { ...data, storeId });
     }
     return { ...membership, members };
   }
@@ -240,7 +240,7 @@ export class MembershipChanges {
     });
     // Its caller has an answer already: this step is not taken.
     if (attempt.call.settled) return;
-    const proposed = this.#parts.propose(this.#withDisks(target));
+    const proposed = this.#parts.propose(this.#withStoreIds(target));
     if (proposed === null) return;
     if (typeof proposed === "string") throw refusalOf(proposed, this.#parts.leader());
     const { term } = core;
@@ -384,9 +384,9 @@ function checkAddresses({ members }: Membership): void {
 function isSame(a: Membership, b: Membership): boolean {
   return (
     sameConfig(a.config, b.config) &&
-    [...a.members].every(([id, { address, disk }]) => {
+    [...a.members].every(([id, { address, storeId }]) => {
       const other = b.members.get(id);
-      return other?.address === address && other.disk === disk;
+      return other?.address === address && other.storeId === storeId;
     })
   );
 }

@@ -36,8 +36,8 @@ export class Peers {
     return addresses;
   }
 
-  /** The id of a peer's store; null: not met yet. */
-  diskOf(id: NodeId): string | null {
+  /** The id of a peer's storage; null: not met yet. */
+  storeIdOf(id: NodeId): string | null {
     return this.#infos.get(id)?.storeId ?? null;
   }
 

@@ -73,7 +73,7 @@ describe("founding a cluster anew from one log", () => {
     });
     expect(found.memberships.at(-1)?.membership).toEqual({
       config: configOf(["c"]),
-      members: new Map([["c", { address: "c:7001", disk: storeId }]]),
+      members: new Map([["c", { address: "c:7001", storeId }]]),
       // M10: what they were once counted for must not be counted again.
       removed: ["a", "b"],
     });

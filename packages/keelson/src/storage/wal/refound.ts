@@ -33,7 +33,7 @@ export interface RefoundPlan {
 /** The node alone; the others' ids are used up (M10). */
 function membershipOf({ nodeId, address, storeId, members, removed }: RefoundPlan): Membership {
   const gone = [...removed, ...members].filter((id, at, all) => id !== nodeId && all.indexOf(id) === at);
-  const alone = { config: configOf([nodeId]), members: new Map([[nodeId, { address, disk: storeId }]]) };
+  const alone = { config: configOf([nodeId]), members: new Map([[nodeId, { address, storeId }]]) };
   return gone.length === 0 ? alone : { ...alone, removed: gone.slice(-REMOVED_MAX) };
 }
 

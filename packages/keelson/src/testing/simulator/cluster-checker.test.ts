@@ -30,13 +30,18 @@ function entry(index: number, term: number, text = ""): LogWrite {
   return { hardState: null, truncateFrom: null, records: [record] };
 }
 
-/** A configuration entry; the disks of these members are known. */
-function config(index: number, term: number, parts: Partial<ClusterConfig>, disks: string[] = []): LogWrite {
+/** A configuration entry; the store ids of these members are known. */
+function config(
+  index: number,
+  term: number,
+  parts: Partial<ClusterConfig>,
+  storeIdsOf: string[] = [],
+): LogWrite {
   const whole = { ...configOf([]), ...parts };
   const members = new Map(
     membersOf(whole).map((id) => [
       id,
-      { address: `${id}:1`, ...(disks.includes(id) ? { disk: `disk of ${id}` } : {}) },
+      { address: `${id}:1`, ...(storeIdsOf.includes(id) ? { storeId: `store of ${id}` } : {}) },
     ]),
   );
   const payload = encodeMembership({ config: whole, members });

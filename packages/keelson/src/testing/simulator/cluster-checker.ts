@@ -358,7 +358,7 @@ export class ClusterChecker {
     const { durable } = this.#view(id);
     const last = Math.min(durable.length, this.#committed.length);
     const isThere = durable[last - 1]?.chain === this.#committed[last - 1]?.chain;
-    return isThere && durable[last - 1]?.inForce?.membership.members.get(of)?.disk !== undefined;
+    return isThere && durable[last - 1]?.inForce?.membership.members.get(of)?.storeId !== undefined;
   }
 
   /** The last entry that this node's state machine applied, or began with. */
