@@ -29,7 +29,7 @@ function random(): number {
 }
 
 /** The core sends positions; what the entries say travels beside them, here and on a real network. */
-interface Parcel {
+interface MessageWithPayloads {
   readonly message: Message;
   readonly payloads: ReadonlyMap<string, string>;
 }
@@ -51,7 +51,7 @@ class Host {
    */
   readonly payloads = new Map<string, string>();
   /** The network: what has arrived, and whether anything can. */
-  readonly inbox: Parcel[] = [];
+  readonly inbox: MessageWithPayloads[] = [];
   online = true;
   /** The timer. */
   deadline: number | null = null;

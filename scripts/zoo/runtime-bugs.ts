@@ -202,8 +202,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "O1",
     title: "Messages wait while the state machine works",
     file: "runtime/raft.ts",
-    from: "        this.#driver.receive(parcel);",
-    to: "        const receive = (): void => {\n          if (this.#applier.busy) this.#environment.setTimer(5, receive);\n          else this.#driver.receive(parcel);\n        };\n        receive();",
+    from: "        this.#driver.receive(transportMessage);",
+    to: "        const receive = (): void => {\n          if (this.#applier.busy) this.#environment.setTimer(5, receive);\n          else this.#driver.receive(transportMessage);\n        };\n        receive();",
   },
   {
     code: "O4",

@@ -82,14 +82,14 @@ export const STORAGE_BUGS: readonly Bug[] = [
   {
     code: "D6",
     title: "The rest of a short write is not written",
-    file: "environment/transfers.ts",
+    file: "environment/partial-io.ts",
     from: "rest = dropBytes(rest, count);",
     to: "rest = count > 0 ? [] : dropBytes(rest, count);",
   },
   {
     code: "D6b",
     title: "A short read is taken for the end of the file",
-    file: "environment/transfers.ts",
+    file: "environment/partial-io.ts",
     from: "if (count === 0) break;\n    done += count;",
     to: "done += count;\n    if (count > 0 || done === 0) break;",
   },

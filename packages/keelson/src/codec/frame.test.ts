@@ -311,9 +311,9 @@ describe("frames", () => {
         fc.array(fc.tuple(caseArb, fc.nat(0xffff_ffff)), { minLength: 1, maxLength: 4 }),
         fc.array(fc.nat(200), { maxLength: 10 }),
         (cases, lengths) => {
-          const stream = joined(cases.map(([parcel, group]) => encoded(parcel, group)));
+          const stream = joined(cases.map(([sample, group]) => encoded(sample, group)));
           expect(framesOf(cutInto(stream, lengths)).map(plain)).toEqual(
-            cases.map(([parcel, group]) => expected(parcel, group)),
+            cases.map(([sample, group]) => expected(sample, group)),
           );
         },
       ),

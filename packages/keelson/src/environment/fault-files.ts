@@ -1,5 +1,5 @@
 import type { FileHandle, FileLock, FileSystem } from "./environment.ts";
-import { readWhole, writeWhole } from "./transfers.ts";
+import { readFully, writeFully } from "./partial-io.ts";
 
 /** What disks write as a whole or not at all. */
 const SECTOR_BYTES = 512;
@@ -360,8 +360,8 @@ export class FaultFiles implements FileSystem {
     };
     return {
       size: () => operate("size", () => file.shown.length),
-      read: (target, position) => readWhole(readOnce, target, position),
-      write: (chunks, position) => writeWhole(writeOnce, chunks, position),
+      read: (target, position) => readFully(readOnce, target, position),
+      write: (chunks, position) => writeFully(writeOnce, chunks, position),
       allocate: (bytes) =>
         operate("allocate", () => {
           mustBeWritable();

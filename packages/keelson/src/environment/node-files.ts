@@ -2,7 +2,7 @@ import fs from "node:fs";
 import path from "node:path";
 import type { FileHandle, FileSystem } from "./environment.ts";
 import { lockDirectory } from "./node-lock.ts";
-import { readWhole, writeWhole } from "./transfers.ts";
+import { readFully, writeFully } from "./partial-io.ts";
 
 /** Zeros are written in pieces of this size, so that an allocation holds the disk for a short time at once. */
 const ZEROS_BYTES = 1024 * 1024;
@@ -51,11 +51,11 @@ class NodeFile implements FileHandle {
   }
 
   read(target: Uint8Array, position: number): Promise<number> {
-    return readWhole(this.#readOnce, target, position);
+    return readFully(this.#readOnce, target, position);
   }
 
   write(chunks: readonly Uint8Array[], position: number): Promise<void> {
-    return writeWhole(this.#writeOnce, chunks, position);
+    return writeFully(this.#writeOnce, chunks, position);
   }
 
   async allocate(bytes: number): Promise<void> {

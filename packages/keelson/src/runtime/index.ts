@@ -78,4 +78,4 @@ export type {
   SnapshotStore,
   StoredSnapshot,
 } from "../storage/snapshots/snapshot-store.ts";
-export type { Parcel, PeerInfo, Transport, TransportHost } from "../transport/transport.ts";
+export type { TransportMessage, PeerInfo, Transport, TransportHost } from "../transport/transport.ts";

@@ -622,9 +622,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
         // It may be elsewhere than this node's log says.
         if (this.#refusal() === null) this.#setPeers();
       },
-      receive: (parcel) => {
-        if (this.#refusal() === null && this.#directory.hears(parcel.message)) this.#setPeers();
-        this.#driver.receive(parcel);
+      receive: (transportMessage) => {
+        if (this.#refusal() === null && this.#directory.hears(transportMessage.message)) this.#setPeers();
+        this.#driver.receive(transportMessage);
       },
       log: (level, text, fields) => {
         this.#log(level, text, fields);

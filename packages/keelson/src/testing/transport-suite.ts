@@ -5,7 +5,7 @@ import { encodeRecord, EntryKind } from "../codec/record.ts";
 import type { AppendEntries, Message } from "../core/message.ts";
 import type { NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
-import type { Parcel, PeerInfo, Transport, TransportHost } from "../transport/transport.ts";
+import type { TransportMessage, PeerInfo, Transport, TransportHost } from "../transport/transport.ts";
 import type { TestFramework } from "./log-store-suite.ts";
 
 /** What a case needs of the transport that it checks. One rig serves one case. */
@@ -73,7 +73,7 @@ export const transportCases: readonly TransportCase[] = [
 export class TestHost implements TransportHost {
   readonly environment: Environment;
   readonly self: PeerInfo;
-  readonly received: Parcel[] = [];
+  readonly received: TransportMessage[] = [];
   readonly peers: PeerInfo[] = [];
   readonly logs: string[] = [];
   /** Everything in the order in which it came. */
@@ -112,9 +112,9 @@ export class TestHost implements TransportHost {
     this.peers.push(peer);
   }
 
-  receive(parcel: Parcel): void {
-    this.events.push(`received from ${parcel.message.from}`);
-    this.received.push(parcel);
+  receive(transportMessage: TransportMessage): void {
+    this.events.push(`received from ${transportMessage.message.from}`);
+    this.received.push(transportMessage);
   }
 
   log(level: "info" | "warn", text: string): void {
@@ -214,22 +214,22 @@ async function closeOne(rig: TransportRig, node: TestNode): Promise<void> {
 
 async function carriesEachKind(rig: TransportRig): Promise<void> {
   const [a, b] = await pair(rig);
-  const parcels = everyKind("a");
-  for (const parcel of parcels) assert.equal(a.transport.send("b", parcel), true);
-  await rig.until(() => b.host.received.length === parcels.length, "every message");
-  for (const [at, parcel] of parcels.entries()) {
+  const messages = everyKind("a");
+  for (const transportMessage of messages) assert.equal(a.transport.send("b", transportMessage), true);
+  await rig.until(() => b.host.received.length === messages.length, "every message");
+  for (const [at, transportMessage] of messages.entries()) {
     const received = b.host.received[at];
-    assert.deepEqual(received?.message, parcel.message);
+    assert.deepEqual(received?.message, transportMessage.message);
     assert.deepEqual(
       received.records.map((record) => [...record]),
-      parcel.records.map((record) => [...record]),
+      transportMessage.records.map((record) => [...record]),
     );
   }
   await closeAll(rig, a, b);
 }
 
 /** One of each, with numbers at their limits. */
-function everyKind(from: NodeId): Parcel[] {
+function everyKind(from: NodeId): TransportMessage[] {
   const large = Number.MAX_SAFE_INTEGER;
   const last = { term: large - 1, index: large };
   const config = { voters: ["a", "b"], outgoingVoters: ["c"], learners: ["d"] };
@@ -342,11 +342,11 @@ async function carriesLargeEntries(rig: TransportRig): Promise<void> {
 
 async function givesOwnBytes(rig: TransportRig): Promise<void> {
   const [a, b] = await pair(rig);
-  const parcel = append("a", [Uint8Array.of(1, 2, 3)]);
-  const [record] = parcel.records;
+  const transportMessage = append("a", [Uint8Array.of(1, 2, 3)]);
+  const [record] = transportMessage.records;
   assert.ok(record !== undefined);
   const before = [...record];
-  a.transport.send("b", parcel);
+  a.transport.send("b", transportMessage);
   await rig.until(() => b.host.received.length === 1, "the message");
   record.fill(0);
   for (let n = 0; n < 20; n++) a.send(b);
@@ -485,12 +485,12 @@ async function dropsUnknown(rig: TransportRig): Promise<void> {
 
 async function boundsQueue(rig: TransportRig): Promise<void> {
   const [a, b] = await pair(rig);
-  const parcel = append("a", [new Uint8Array(1024 * 1024)]);
+  const transportMessage = append("a", [new Uint8Array(1024 * 1024)]);
   let taken = 0;
   let dropped = 0;
   // In one turn nothing can leave, so a transport without a limit would take them all.
   for (let n = 0; n < 200; n++) {
-    if (a.transport.send("b", parcel)) taken++;
+    if (a.transport.send("b", transportMessage)) taken++;
     else dropped++;
   }
   assert.ok(taken >= 1, "one message is always let in");

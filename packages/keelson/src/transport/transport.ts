@@ -4,7 +4,7 @@ import type { NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
 
 /** A message of the core with the payloads of its entries, or a message of the runtime. */
-export interface Parcel {
+export interface TransportMessage {
   readonly message: Message | ServiceMessage;
   /** Of an AppendEntries: one encoded record for each entry of its range, as it is on disk. Otherwise empty. */
   readonly records: readonly Uint8Array[];
@@ -42,7 +42,7 @@ export interface TransportHost {
   /** A peer was met, or met again; called before anything of that meeting is received. */
   onPeer(peer: PeerInfo): void;
   /** A message from the peer that its header names. The records belong to the host from now on. */
-  receive(parcel: Parcel): void;
+  receive(transportMessage: TransportMessage): void;
   /** Something that a person who runs the node should know. */
   log(level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>): void;
 }
@@ -67,7 +67,7 @@ export interface Transport {
    * Sends or drops; never blocks, never throws for want of a connection. False: dropped for sure
    * (unknown peer, no connection, full queue).
    */
-  send(to: NodeId, parcel: Parcel): boolean;
+  send(to: NodeId, transportMessage: TransportMessage): boolean;
   /** Closes every connection and timer; resolves when none is left. Idempotent. */
   close(): Promise<void>;
 }

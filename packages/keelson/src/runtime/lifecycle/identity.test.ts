@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Parcel } from "../../transport/transport.ts";
+import type { TransportMessage } from "../../transport/transport.ts";
 import { Disk } from "../test/fake-log.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
@@ -99,9 +99,9 @@ describe("the id of a member that was removed", () => {
   it("M19: is not revived by what was said to the member that it was, which comes once more", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
-    const said: Parcel[] = [];
-    leader.transport.filter = (to, parcel) => {
-      if (to === "d") said.push(parcel);
+    const said: TransportMessage[] = [];
+    leader.transport.filter = (to, transportMessage) => {
+      if (to === "d") said.push(transportMessage);
       return true;
     };
     await cluster.open("d");
@@ -116,7 +116,7 @@ describe("the id of a member that was removed", () => {
     leader.transport.filter = null;
     leader.transport.setPeers(new Map([...leader.transport.peers, ["d", ["d:1"]]]));
     expect(said.length).toBeGreaterThan(3);
-    for (const parcel of said) leader.transport.send("d", parcel);
+    for (const transportMessage of said) leader.transport.send("d", transportMessage);
     await cluster.advance(10_000);
     expect(cluster.raft("d").metrics()).toMatchObject({ role: "follower", term: 0, lastIndex: 0 });
     expect(leader.raft.metrics()).toMatchObject({ role: "leader", term });

@@ -11,7 +11,7 @@ import type { LogIndex, LogPosition, NodeId } from "../../core/position.ts";
 import type { TransferRefusal } from "../../core/transfer.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
-import type { Parcel, Transport } from "../../transport/transport.ts";
+import type { TransportMessage, Transport } from "../../transport/transport.ts";
 import { checkRecords, termsOf, type Entries } from "./log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { MembershipAt, MembershipHistory } from "../members/membership.ts";
@@ -155,7 +155,7 @@ export class Driver {
     return this.#input(() => this.#core.transferLeadership(to, this.#environment.now()));
   }
 
-  receive({ message, records }: Parcel): void {
+  receive({ message, records }: TransportMessage): void {
     this.#messagesReceived += 1;
     if (isServiceMessage(message)) {
       this.#guard(() => {

@@ -4,7 +4,7 @@ import { membersOf } from "../../core/config.ts";
 import type { LeaderHint } from "../../errors.ts";
 import type { MembershipHistory } from "./membership.ts";
 import type { MemberMetrics } from "../metrics.ts";
-import type { Parcel, PeerInfo } from "../../transport/transport.ts";
+import type { TransportMessage, PeerInfo } from "../../transport/transport.ts";
 import type { Peers } from "./peers.ts";
 
 /** Candidates that are answered though they are no members here; a cluster has few at a time. */
@@ -63,7 +63,7 @@ export class MemberDirectory {
    * be an old one; a voter that cannot answer them may be the one that is missing for a leader. True: whom this node may
    * have to talk to has changed.
    */
-  hears({ type, from }: Parcel["message"]): boolean {
+  hears({ type, from }: TransportMessage["message"]): boolean {
     if (type !== "pre-vote" && type !== "request-vote") return false;
     if (this.#callers.has(from) || this.addresses.has(from)) return false;
     this.#callers.add(from);

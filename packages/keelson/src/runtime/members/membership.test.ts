@@ -4,13 +4,13 @@ import { encodeRecord, EntryKind } from "../../codec/record.ts";
 import { configOf } from "../../core/config.ts";
 import type { TermRun } from "../../core/message.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
-import type { Parcel, TransportHost } from "../../transport/transport.ts";
+import type { TransportMessage, TransportHost } from "../../transport/transport.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
 type Entry = { readonly term: number; readonly members?: readonly NodeId[] };
 
 /** An AppendEntries as leader b sends it. */
-function append(term: number, prev: LogPosition, entries: readonly Entry[]): Parcel {
+function append(term: number, prev: LogPosition, entries: readonly Entry[]): TransportMessage {
   const first = prev.index + 1;
   const terms: TermRun[] = [];
   for (const [at, entry] of entries.entries()) {
@@ -41,8 +41,12 @@ function append(term: number, prev: LogPosition, entries: readonly Entry[]): Par
 
 const LEADER = { self: { id: "b", storeId: "store-b", data: "" }, clusterId: () => "test" } as TransportHost;
 
-async function deliver(cluster: TestCluster, parcel: Parcel, from = LEADER): Promise<void> {
-  await cluster.finish(cluster.node("a").transport.arrived(from, "b:1", parcel));
+async function deliver(
+  cluster: TestCluster,
+  transportMessage: TransportMessage,
+  from = LEADER,
+): Promise<void> {
+  await cluster.finish(cluster.node("a").transport.arrived(from, "b:1", transportMessage));
   await cluster.advance(10);
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Parcel } from "../../transport/transport.ts";
+import type { TransportMessage } from "../../transport/transport.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
@@ -101,9 +101,9 @@ describe("a linearizable read", () => {
     await cluster.finish(leader.raft.write("before"));
     await cluster.finish(follower.raft.read(() => 1));
     // The index to read at is applied long since, but the answer comes in the middle of the next command.
-    const held: Parcel[] = [];
-    leader.transport.filter = (_to, parcel) =>
-      parcel.message.type !== "read-index-reply" || held.push(parcel) < 0;
+    const held: TransportMessage[] = [];
+    leader.transport.filter = (_to, transportMessage) =>
+      transportMessage.message.type !== "read-index-reply" || held.push(transportMessage) < 0;
     let isHalfway = false;
     follower.journal.pause = async () => {
       isHalfway = true;
@@ -115,7 +115,7 @@ describe("a linearizable read", () => {
     await cluster.finish(leader.raft.write("slow"));
     await cluster.until(() => isHalfway, "the command to be halfway");
     leader.transport.filter = null;
-    for (const parcel of held) leader.transport.send(follower.id, parcel);
+    for (const transportMessage of held) leader.transport.send(follower.id, transportMessage);
     await cluster.advance(10);
     expect(isHalfway).toBe(true);
     expect(await cluster.finish(read)).toBe(false);

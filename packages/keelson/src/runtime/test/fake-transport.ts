@@ -1,8 +1,8 @@
 import type { NodeId } from "../../core/position.ts";
 import type { FakeClock } from "../../environment/fake-clock.ts";
-import type { Parcel, Transport, TransportHost } from "../../transport/transport.ts";
+import type { TransportMessage, Transport, TransportHost } from "../../transport/transport.ts";
 
-/** Carries parcels between the transports of one test, under its clock. */
+/** Carries messages between the transports of one test, under its clock. */
 export class FakeNet {
   readonly #clock: FakeClock;
   readonly #random: () => number;
@@ -10,7 +10,7 @@ export class FakeNet {
   /** "a>b": nothing passes from a to b. */
   readonly #cut = new Set<string>();
   delayMs = { min: 0.5, max: 1 };
-  /** The share of parcels that get lost, and of those that arrive twice. */
+  /** The share of messages that get lost, and of those that arrive twice. */
   lossRate = 0;
   doubleRate = 0;
 
@@ -51,14 +51,20 @@ export class FakeNet {
     this.#cut.clear();
   }
 
-  carry(from: TransportHost, fromAddress: string, to: NodeId, address: string, parcel: Parcel): void {
+  carry(
+    from: TransportHost,
+    fromAddress: string,
+    to: NodeId,
+    address: string,
+    transportMessage: TransportMessage,
+  ): void {
     const copies = this.#random() < this.doubleRate ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       if (this.#random() < this.lossRate) continue;
       const delay = this.delayMs.min + this.#random() * (this.delayMs.max - this.delayMs.min);
       this.#clock.setTimer(delay, () => {
         if (this.#cut.has(`${from.self.id}>${to}`)) return;
-        void this.#at.get(address)?.arrived(from, fromAddress, parcel);
+        void this.#at.get(address)?.arrived(from, fromAddress, transportMessage);
       });
     }
   }
@@ -70,8 +76,8 @@ export class FakeTransport implements Transport {
   isClosed = false;
   /** `close` never resolves. */
   hangs = false;
-  /** Sees each parcel before it leaves; false: it does not leave. */
-  filter: ((to: NodeId, parcel: Parcel) => boolean) | null = null;
+  /** Sees each message before it leaves; false: it does not leave. */
+  filter: ((to: NodeId, transportMessage: TransportMessage) => boolean) | null = null;
   readonly #net: FakeNet;
   #host: TransportHost | null = null;
   /** Stores whose nodes were met, and where. */
@@ -92,11 +98,11 @@ export class FakeTransport implements Transport {
     this.peers = peers;
   }
 
-  send(to: NodeId, parcel: Parcel): boolean {
+  send(to: NodeId, transportMessage: TransportMessage): boolean {
     const address = this.peers.get(to)?.find((one) => this.#net.isAnyoneAt(one));
     if (address === undefined || this.#host === null || this.isClosed) return false;
-    if (this.filter?.(to, parcel) === false) return false;
-    this.#net.carry(this.#host, this.address, to, address, parcel);
+    if (this.filter?.(to, transportMessage) === false) return false;
+    this.#net.carry(this.#host, this.address, to, address, transportMessage);
     return true;
   }
 
@@ -106,7 +112,7 @@ export class FakeTransport implements Transport {
     return this.hangs ? new Promise(() => undefined) : Promise.resolve();
   }
 
-  async arrived(from: TransportHost, address: string, parcel: Parcel): Promise<void> {
+  async arrived(from: TransportHost, address: string, transportMessage: TransportMessage): Promise<void> {
     const host = this.#host;
     const clusterId = from.clusterId();
     if (host === null || this.isClosed || clusterId === null) return;
@@ -120,6 +126,6 @@ export class FakeTransport implements Transport {
       this.#met.add(caller);
       host.onPeer({ ...from.self, address });
     }
-    host.receive(parcel);
+    host.receive(transportMessage);
   }
 }

@@ -1,15 +1,15 @@
 import { describe, expect, it } from "vitest";
 import type { Message } from "../../core/message.ts";
-import type { Parcel } from "../../transport/transport.ts";
+import type { TransportMessage } from "../../transport/transport.ts";
 import { Echoes } from "./observed.ts";
 
-function acknowledgement(from: string, term: number): Parcel {
+function acknowledgement(from: string, term: number): TransportMessage {
   const outcome = { accepted: true, match: 7 } as const;
   const message: Message = { type: "append-entries-reply", from, term, round: 1, outcome };
   return { message, records: [] };
 }
 
-function refusal(from: string, term: number): Parcel {
+function refusal(from: string, term: number): TransportMessage {
   const outcome = { accepted: false, refused: 7, hint: { term: 1, index: 6 } } as const;
   const message: Message = { type: "append-entries-reply", from, term, round: 1, outcome };
   return { message, records: [] };

@@ -6,7 +6,7 @@ import type { Message } from "../../core/message.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../../storage/log-store.ts";
-import type { Parcel, Transport, TransportHost } from "../../transport/transport.ts";
+import type { TransportMessage, Transport, TransportHost } from "../../transport/transport.ts";
 import type { ClusterChecker } from "./cluster-checker.ts";
 import type { Gate } from "./gate.ts";
 
@@ -172,7 +172,7 @@ export class ObservedLog implements LogStore {
 
 /** What `ObservedTransport` sees. */
 export interface TransportObserver {
-  sending(to: NodeId, parcel: Parcel): void;
+  sending(to: NodeId, transportMessage: TransportMessage): void;
   /** Just before the node is given a message, and just after. */
   receiving(message: Message): void;
   received(message: Message): void;
@@ -185,7 +185,7 @@ export interface TransportObserver {
  */
 export class Echoes {
   /** By type and sender. */
-  readonly #kept = new Map<string, { readonly parcel: Parcel; readonly term: number }>();
+  readonly #kept = new Map<string, { readonly transportMessage: TransportMessage; readonly term: number }>();
   /** The term that this node leads; null: it does not. */
   readonly #leads: () => number | null;
 
@@ -194,16 +194,16 @@ export class Echoes {
   }
 
   /** What comes again before this message does. */
-  before(parcel: Parcel): Parcel[] {
+  before(transportMessage: TransportMessage): TransportMessage[] {
     const term = this.#leads();
     const due = [...this.#kept].filter(([, kept]) => term !== null && kept.term < term);
     for (const [key] of due) this.#kept.delete(key);
-    const { message } = parcel;
+    const { message } = transportMessage;
     const isAcknowledgement = message.type === "append-entries-reply" && message.outcome.accepted;
     if (isAcknowledgement || message.type === "forward-request") {
-      this.#kept.set(`${message.type} ${message.from}`, { parcel, term: message.term });
+      this.#kept.set(`${message.type} ${message.from}`, { transportMessage, term: message.term });
     }
-    return due.map(([, kept]) => kept.parcel);
+    return due.map(([, kept]) => kept.transportMessage);
   }
 }
 
@@ -237,10 +237,10 @@ export class ObservedTransport implements Transport {
       onPeer: (peer) => {
         host.onPeer(peer);
       },
-      receive: (parcel) => {
+      receive: (transportMessage) => {
         this.#gate.pass(() => {
-          for (const echo of this.#echoes?.before(parcel) ?? []) this.#pass(host, echo);
-          this.#pass(host, parcel);
+          for (const echo of this.#echoes?.before(transportMessage) ?? []) this.#pass(host, echo);
+          this.#pass(host, transportMessage);
         });
       },
       log: (level, text, fields) => {
@@ -250,10 +250,10 @@ export class ObservedTransport implements Transport {
     return this.#inner.start(gated);
   }
 
-  #pass(host: TransportHost, parcel: Parcel): void {
-    const { message } = parcel;
+  #pass(host: TransportHost, transportMessage: TransportMessage): void {
+    const { message } = transportMessage;
     if (!isServiceMessage(message)) this.#observer.receiving(message);
-    host.receive(parcel);
+    host.receive(transportMessage);
     if (!isServiceMessage(message)) this.#observer.received(message);
   }
 
@@ -261,10 +261,10 @@ export class ObservedTransport implements Transport {
     this.#inner.setPeers(peers);
   }
 
-  send(to: NodeId, parcel: Parcel): boolean {
+  send(to: NodeId, transportMessage: TransportMessage): boolean {
     if (this.#gate.isDead()) return false;
-    this.#observer.sending(to, parcel);
-    return this.#inner.send(to, parcel);
+    this.#observer.sending(to, transportMessage);
+    return this.#inner.send(to, transportMessage);
   }
 
   close(): Promise<void> {

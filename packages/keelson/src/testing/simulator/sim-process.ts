@@ -10,7 +10,7 @@ import type { SnapshotPolicy } from "../../runtime/options.ts";
 import type { StateMachine } from "../../runtime/state-machine.ts";
 import { snapshotFiles } from "../../storage/snapshots/index.ts";
 import { wal } from "../../storage/wal/index.ts";
-import type { Parcel, Transport } from "../../transport/transport.ts";
+import type { TransportMessage, Transport } from "../../transport/transport.ts";
 import type { Message } from "../../core/message.ts";
 import type { Chance } from "./chance.ts";
 import type { ClusterChecker } from "./cluster-checker.ts";
@@ -43,7 +43,7 @@ export interface ProcessHost {
   readonly died: (process: SimProcess) => void;
   /** The node stopped by itself: every call to it has an answer by now. */
   readonly stopped: (process: SimProcess) => void;
-  readonly sending: (from: string, to: string, parcel: Parcel) => void;
+  readonly sending: (from: string, to: string, transportMessage: TransportMessage) => void;
 }
 
 /** What its disk does wrong, beyond being slow. */
@@ -383,10 +383,10 @@ export class SimProcess {
       return { isLeader: role === "leader", term, now: this.now() };
     };
     return {
-      sending: (to, parcel) => {
+      sending: (to, transportMessage) => {
         this.#watch(() => {
-          const { message } = parcel;
-          checkRecords(parcel);
+          const { message } = transportMessage;
+          checkRecords(transportMessage);
           // What the runtimes tell each other promises nothing that the invariants speak of.
           if (isServiceMessage(message)) return;
           checker.sending(this.id, to, message);
@@ -399,7 +399,7 @@ export class SimProcess {
           lease.sending(to, message);
           if (message.type === "timeout-now") this.onHandover?.();
         });
-        this.#host.sending(this.id, to, parcel);
+        this.#host.sending(this.id, to, transportMessage);
       },
       receiving: (message) => {
         matches = message.type === "append-entries-reply" ? this.#matches(message.term) : null;
@@ -518,7 +518,7 @@ function asksForHelp({ type }: Message): boolean {
 }
 
 /** A message goes with the records that it names. */
-function checkRecords({ message, records }: Parcel): void {
+function checkRecords({ message, records }: TransportMessage): void {
   const count =
     message.type === "append-entries" ? message.entries.lastIndex - message.entries.prev.index : 0;
   fact(

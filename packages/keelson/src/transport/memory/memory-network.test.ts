@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { fakeWorld } from "../../environment/fake-environment.ts";
 import { append, TestNode, transportCases, type TransportRig, vote } from "../../testing/transport-suite.ts";
-import type { Parcel } from "../transport.ts";
+import type { TransportMessage } from "../transport.ts";
 import { type MemoryNetwork, memoryNetwork, memoryTransport } from "./memory-network.ts";
 
-function termOf({ message }: Parcel): number {
+function termOf({ message }: TransportMessage): number {
   return "term" in message ? message.term : -1;
 }
 
@@ -70,7 +70,8 @@ describe("MemoryNetwork", () => {
 
   it("loses, doubles, delays and reorders as its route says", async () => {
     const { rig, a, b } = await linked();
-    rig.network.route = (_from, _to, parcel) => [[], [30, 40], [10]][termOf(parcel)] ?? [0];
+    rig.network.route = (_from, _to, transportMessage) =>
+      [[], [30, 40], [10]][termOf(transportMessage)] ?? [0];
     for (const term of [0, 1, 2, 3]) a.send(b, vote("a", term));
     await rig.advance(100);
     expect(b.host.received.map(termOf)).toEqual([3, 2, 1, 1]);

@@ -4,22 +4,22 @@ import { assert } from "../../core/assert.ts";
 import type { NodeId } from "../../core/position.ts";
 import { ClosedError } from "../../errors.ts";
 import { Adoption, helloOf, refusalOf } from "../handshake.ts";
-import type { Parcel, Transport, TransportHost } from "../transport.ts";
+import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
 
 /** Bytes under way from one node to another; more are dropped. */
 const QUEUE_BYTES_MAX = 32 * 1024 * 1024;
 
 /**
- * What becomes of a parcel: the delays after which it arrives, in milliseconds. `[]` loses it, `[0]`
+ * What becomes of a message: the delays after which it arrives, in milliseconds. `[]` loses it, `[0]`
  * is a healthy link, `[0, 50]` delivers it twice, and differing delays change the order.
  */
-export type Route = (from: NodeId, to: NodeId, parcel: Parcel) => readonly number[];
+export type Route = (from: NodeId, to: NodeId, transportMessage: TransportMessage) => readonly number[];
 
 const HEALTHY = [0] as const;
 
 /** A network inside one process, for tests and examples: nodes reach each other by any names as addresses. */
 export class MemoryNetwork {
-  /** Decides over each parcel; set it to make trouble. */
+  /** Decides over each message; set it to make trouble. */
   route: Route = () => HEALTHY;
   readonly #transports = new Map<string, MemoryTransport>();
   readonly #cuts = new Set<string>();
@@ -132,8 +132,8 @@ class MemoryTransport implements Transport {
     }
   }
 
-  send(to: NodeId, parcel: Parcel): boolean {
-    return this.#links.get(to)?.send(parcel) ?? false;
+  send(to: NodeId, transportMessage: TransportMessage): boolean {
+    return this.#links.get(to)?.send(transportMessage) ?? false;
   }
 
   close(): Promise<void> {
@@ -186,15 +186,15 @@ class Link {
     return this.#met === null ? addresses.length > 0 : addresses.includes(this.#met.address);
   }
 
-  send(parcel: Parcel): boolean {
+  send(transportMessage: TransportMessage): boolean {
     if (!this.#isMet()) {
       this.meet();
       if (!this.#isMet()) return false;
     }
-    assert(parcel.message.from === this.#host.self.id, "a node sends in its own name");
-    const frame = encodeMessage(parcel.message, parcel.records);
+    assert(transportMessage.message.from === this.#host.self.id, "a node sends in its own name");
+    const frame = encodeMessage(transportMessage.message, transportMessage.records);
     if (this.#bytes > 0 && this.#bytes + frame.bytes > QUEUE_BYTES_MAX) return false;
-    for (const delayMs of this.#network.route(this.#host.self.id, this.#to, parcel)) {
+    for (const delayMs of this.#network.route(this.#host.self.id, this.#to, transportMessage)) {
       // Now, because the sender may go on to use its bytes.
       const bytes = joined(frame.chunks, frame.bytes);
       this.#bytes += bytes.length;
@@ -267,7 +267,7 @@ class Link {
 
   #arrive(bytes: Uint8Array): void {
     const host = this.#met?.host;
-    // Who was met then is not there any more, or cannot be reached: the parcel is lost.
+    // Who was met then is not there any more, or cannot be reached: the message is lost.
     if (this.#closed || this.#isCut() || host === undefined || host === null) return;
     const reader = new FrameReader();
     reader.feed(bytes);

@@ -4,11 +4,11 @@ import { assert } from "../../core/assert.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Timer } from "../../environment/environment.ts";
 import { helloOf, peerInfoOf, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN } from "../handshake.ts";
-import type { Parcel, TransportHost } from "../transport.ts";
+import type { TransportMessage, TransportHost } from "../transport.ts";
 import { Backoff } from "./backoff.ts";
 import type { Channel, ChannelOwner } from "./channel.ts";
 import type { TcpLimits } from "./limits.ts";
-import { Outbox } from "./outbox.ts";
+import { SendQueue } from "./send-queue.ts";
 
 /** Different reasons told to people in one outage; the same one is told once. */
 const REASONS_TOLD_MAX = 8;
@@ -37,7 +37,7 @@ export class Dialer implements ChannelOwner {
   /** Where it was dialled last. */
   #address = "";
   readonly #backoff: Backoff;
-  readonly #outbox = new Outbox();
+  readonly #queue = new SendQueue();
   #state: "idle" | "waiting" | "dialing" | "ready" | "closed" = "idle";
   #channel: Channel | null = null;
   #timer: Timer | null = null;
@@ -74,18 +74,18 @@ export class Dialer implements ChannelOwner {
   }
 
   /** Queues the message for the end of this turn; false: it was dropped. */
-  send(parcel: Parcel): boolean {
+  send(transportMessage: TransportMessage): boolean {
     const channel = this.#channel;
     if (this.#state !== "ready" || channel?.isOpen !== true) {
       this.begin();
       return false;
     }
-    const waiting = this.#outbox.bytes + channel.bufferedBytes;
+    const waiting = this.#queue.bytes + channel.bufferedBytes;
     if (waiting >= this.#context.limits.queueBytesMax) return false;
-    const frame = encodeMessage(parcel.message, parcel.records);
+    const frame = encodeMessage(transportMessage.message, transportMessage.records);
     // One message is always let in, or one that is larger than the limit could never be sent.
     if (waiting > 0 && waiting + frame.bytes > this.#context.limits.queueBytesMax) return false;
-    this.#outbox.add(frame);
+    this.#queue.add(frame);
     this.#planFlush();
     return true;
   }
@@ -94,7 +94,7 @@ export class Dialer implements ChannelOwner {
     this.#state = "closed";
     this.#timer?.cancel();
     this.#timer = null;
-    this.#outbox.clear();
+    this.#queue.clear();
     this.#channel?.destroy(reason);
   }
 
@@ -113,7 +113,7 @@ export class Dialer implements ChannelOwner {
 
   onClosed(reason: string): void {
     this.#channel = null;
-    this.#outbox.clear();
+    this.#queue.clear();
     if (this.#state === "closed") return;
     // After a connection that held it is looked for at the likeliest place again.
     if (this.#state === "ready") this.#untried = [];
@@ -186,7 +186,7 @@ export class Dialer implements ChannelOwner {
       this.#flushPlanned = false;
       const channel = this.#channel;
       if (channel === null || this.#state !== "ready") return;
-      this.#outbox.flush((bytes) => {
+      this.#queue.flush((bytes) => {
         channel.write(bytes);
       });
     });

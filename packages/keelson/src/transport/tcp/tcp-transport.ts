@@ -4,7 +4,7 @@ import { isWildcardHost, parseAddress } from "../../environment/address.ts";
 import type { Connection, Listener } from "../../environment/environment.ts";
 import { ClosedError, InvalidOptionError } from "../../errors.ts";
 import { Adoption } from "../handshake.ts";
-import type { Parcel, Transport, TransportHost } from "../transport.ts";
+import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
 import { Caller, type CallerOwner } from "./caller.ts";
 import { Channel } from "./channel.ts";
 import { Dialer, type TcpContext } from "./dialer.ts";
@@ -133,8 +133,8 @@ class TcpTransport implements Transport, CallerOwner {
     }
   }
 
-  send(to: NodeId, parcel: Parcel): boolean {
-    return this.#dialers.get(to)?.send(parcel) ?? false;
+  send(to: NodeId, transportMessage: TransportMessage): boolean {
+    return this.#dialers.get(to)?.send(transportMessage) ?? false;
   }
 
   close(): Promise<void> {

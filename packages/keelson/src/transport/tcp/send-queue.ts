@@ -4,7 +4,7 @@ import type { EncodedFrame } from "../../codec/frame.ts";
 const COPY_BYTES_MAX = 16 * 1024;
 
 /** Frames that wait for the end of the turn, to leave in one write. */
-export class Outbox {
+export class SendQueue {
   #chunks: Uint8Array[] = [];
   #bytes = 0;
 

@@ -5,7 +5,7 @@ const WRITEV_CHUNKS_MAX = 1024;
  * Reads until `target` is full or the file ends: an operating system may return fewer bytes than it was
  * asked for, at any place. `readOnce` is one call to it. Resolves with the bytes read.
  */
-export async function readWhole(
+export async function readFully(
   readOnce: (target: Uint8Array, position: number) => Promise<number>,
   target: Uint8Array,
   position: number,
@@ -23,7 +23,7 @@ export async function readWhole(
  * Writes until all is written. A short write is no error yet: the next call says what is wrong, if anything
  * is. `writeOnce` is one call to the operating system; it resolves with the bytes that were written.
  */
-export async function writeWhole(
+export async function writeFully(
   writeOnce: (chunks: readonly Uint8Array[], position: number) => Promise<number>,
   chunks: readonly Uint8Array[],
   position: number,
