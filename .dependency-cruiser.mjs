@@ -40,6 +40,13 @@ export default {
       to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
     },
     {
+      name: "no-cycles-in-core",
+      comment: "No import cycles, type imports included: each file of the core can be read after those that it imports.",
+      severity: "error",
+      from: { path: `${SRC}/core/` },
+      to: { circular: true },
+    },
+    {
       name: "errors-at-the-bottom",
       comment: "src/errors.ts may import the core's types and nothing else.",
       severity: "error",

@@ -365,9 +365,9 @@ export const CORE_BUGS: readonly Bug[] = [
   {
     code: "L9",
     title: "Reads that wait are dropped without an answer when the leader is lost",
-    file: "core/reads.ts",
-    from: "for (const read of this.#pending.splice(0)) answer(state, read, null);\n    for (const read of this.#forwarded.splice(0)) state.outbox.read(read.id, null);",
-    to: "this.#pending = [];\n    this.#forwarded = [];\n    void state;",
+    file: "core/state.ts",
+    from: "for (const read of this.reads.takeAll()) this.answerRead(read, null);",
+    to: "this.reads.takeAll();",
   },
   {
     code: "L10",

@@ -8,7 +8,7 @@ import type { NodeState } from "./state.ts";
 export function onElectionTimeout(state: NodeState, now: number): void {
   state.resetElectionDeadline(now);
   state.leader = null;
-  state.reads.failAll(state);
+  state.failReads();
   if (state.isSoleVoter || !state.options.preVote) campaign(state, false);
   else askForPreVotes(state);
   // All that a sole voter waits for is the write of its own vote: one more term would be one more write to wait for.

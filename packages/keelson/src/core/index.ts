@@ -52,5 +52,5 @@ export {
 export type { ProgressState } from "./progress.ts";
 export { hasQuorum, quorumValue } from "./quorum.ts";
 export type { ConfigRefusal } from "./membership.ts";
-export type { Role } from "./state.ts";
+export type { Role } from "./role.ts";
 export type { TransferRefusal } from "./transfer.ts";

@@ -33,7 +33,8 @@ import {
   sendAppends,
 } from "./replication.ts";
 import { compactLog, onInstallSnapshot, snapshotInstalled } from "./snapshot.ts";
-import { NodeState, type Role, type StateImage } from "./state.ts";
+import type { Role } from "./role.ts";
+import { NodeState, type StateImage } from "./state.ts";
 import { advanceTransfer, onTimeoutNow, startTransfer, type TransferRefusal } from "./transfer.ts";
 
 /**
@@ -314,7 +315,7 @@ export class RaftNode {
     this.#advance(now);
     this.#timer = null;
     const state = this.#state;
-    state.reads.expire(state, this.#now);
+    state.expireReads(this.#now);
     if (state.role === "leader") onLeaderTimeout(state, this.#now);
     else if (state.isEligible && this.#now >= (state.electionDeadline ?? Infinity)) {
       if (this.#now < state.stallDeadline) onElectionTimeout(state, this.#now);

@@ -2,9 +2,6 @@ import { describe, expect, it } from "vitest";
 
 import { CoreGroup, ofType } from "../testing/core-group.ts";
 import { RaftNode, type Actions } from "./index.ts";
-import { withDefaults } from "./options.ts";
-import { Reads } from "./reads.ts";
-import { NodeState } from "./state.ts";
 import {
   accepted,
   act,
@@ -320,76 +317,6 @@ describe("the answer to a read that was passed on", () => {
     const { node, id } = follower();
     node.handleMessage({ type: "read-index-reply", from: "b", term: 1, id, index: null }, 3);
     expect([node.commitIndex, act(node, 3).reads]).toEqual([0, [{ id, index: null }]]);
-  });
-});
-
-describe("the reads that wait", () => {
-  const state = (): NodeState =>
-    new NodeState(withDefaults({ id: "a", random: () => 0 }), { term: 0, votedFor: null });
-
-  it("have ids that follow each other, from a place that chance decides", () => {
-    const reads = new Reads(10, () => 0.25);
-    expect([reads.nextId(), reads.nextId()]).toEqual([2 ** 46 + 1, 2 ** 46 + 2]);
-    expect(Number.isSafeInteger(new Reads(10, () => 1 / 3).nextId())).toBe(true);
-  });
-
-  it("are as many as may be, own ones and passed ones together", () => {
-    const reads = new Reads(2, () => 0);
-    expect(reads.isFull).toBe(false);
-    reads.add({ id: 1, from: null, expiresAt: 10 });
-    expect(reads.isFull).toBe(false);
-    reads.addForwarded({ id: 2, expiresAt: 10 });
-    expect(reads.isFull).toBe(true);
-    expect([reads.takeForwarded(1), reads.isFull]).toEqual([false, true]);
-    expect([reads.takeForwarded(2), reads.isFull]).toEqual([true, false]);
-  });
-
-  it("name the next time at which one of them fails", () => {
-    const reads = new Reads(10, () => 0);
-    expect(reads.nextExpiry).toBe(Infinity);
-    reads.addForwarded({ id: 1, expiresAt: 20 });
-    expect(reads.nextExpiry).toBe(20);
-    reads.add({ id: 2, from: null, expiresAt: 10 });
-    expect(reads.nextExpiry).toBe(10);
-    reads.takeForwarded(1);
-    expect(reads.nextExpiry).toBe(10);
-  });
-
-  it("are taken as somebody chooses, and the rest keep their order", () => {
-    const reads = new Reads(10, () => 0);
-    for (const id of [1, 2, 3, 4]) reads.add({ id, from: null, expiresAt: id });
-    expect(reads.takeWhere(({ id }) => id % 2 === 0).map(({ id }) => id)).toEqual([2, 4]);
-    expect(reads.pending.map(({ id }) => id)).toEqual([1, 3]);
-    expect(reads.takeWhere(() => false)).toEqual([]);
-    expect(reads.pending).toHaveLength(2);
-  });
-
-  it("fail when their time has come, each where it belongs, and the others stay", () => {
-    const reads = new Reads(10, () => 0);
-    const owner = state();
-    reads.add({ id: 1, from: null, expiresAt: 10 });
-    reads.add({ id: 2, from: "b", expiresAt: 10 });
-    reads.add({ id: 3, from: null, expiresAt: 11 });
-    reads.addForwarded({ id: 4, expiresAt: 10 });
-    reads.addForwarded({ id: 5, expiresAt: 11 });
-    reads.expire(owner, 9);
-    expect(owner.outbox.capture().reads).toEqual([]);
-    reads.expire(owner, 10);
-    const { reads: answered, messages } = owner.outbox.take(null);
-    expect(answered).toEqual([
-      { id: 1, index: null },
-      { id: 4, index: null },
-    ]);
-    expect(messages).toEqual([
-      { to: "b", message: { type: "read-index-reply", from: "a", term: 0, id: 2, index: null } },
-    ]);
-    expect(reads.capture()).toMatchObject({ pending: [{ id: 3 }], forwarded: [{ id: 5 }] });
-    reads.failAll(owner);
-    expect(owner.outbox.take(null).reads).toEqual([
-      { id: 3, index: null },
-      { id: 5, index: null },
-    ]);
-    expect(reads.capture()).toMatchObject({ pending: [], forwarded: [] });
   });
 });
 

@@ -1,119 +1,7 @@
-import type { LogIndex, NodeId } from "./position.ts";
+import type { LogIndex } from "./position.ts";
 import { hasQuorum } from "./quorum.ts";
 import type { ReadIndexReply, ReadIndexRequest } from "./message.ts";
 import type { NodeState } from "./state.ts";
-
-/** A read that a leader must confirm its leadership for. */
-interface PendingRead {
-  readonly id: number;
-  /** Who asked; null: this node's own client. */
-  readonly from: NodeId | null;
-  /** Answered by then, one way or the other. */
-  readonly expiresAt: number;
-  /** Where to read, and the leadership check that must pass; undefined: waits for the term's first commit. */
-  confirm?: { readonly index: LogIndex; readonly round: number };
-}
-
-/** A read that this follower passed on to its leader. */
-interface ForwardedRead {
-  readonly id: number;
-  readonly expiresAt: number;
-}
-
-/** `Reads` as plain values. */
-export interface ReadsImage {
-  readonly lastId: number;
-  readonly pending: readonly Readonly<PendingRead>[];
-  readonly forwarded: readonly ForwardedRead[];
-}
-
-/** Far more ids than reads in a node's life, and room above for the count. */
-const FIRST_ID_MAX = 2 ** 48;
-
-/** Reads that wait: on a leader for a majority, on a follower for its leader. Both lists are in order of time. */
-export class Reads {
-  readonly #readsMax: number;
-  #nextId: number;
-  #pending: PendingRead[] = [];
-  #forwarded: ForwardedRead[] = [];
-
-  constructor(readsMax: number, random: () => number) {
-    this.#readsMax = readsMax;
-    // A late answer to a read from before a restart must not pass for the answer to another.
-    this.#nextId = Math.floor(random() * FIRST_ID_MAX);
-  }
-
-  static revive(readsMax: number, image: ReadsImage): Reads {
-    const reads = new Reads(readsMax, () => 0);
-    reads.#nextId = image.lastId;
-    reads.#pending = image.pending.map((read) => ({ ...read }));
-    reads.#forwarded = [...image.forwarded];
-    return reads;
-  }
-
-  capture(): ReadsImage {
-    return {
-      lastId: this.#nextId,
-      pending: this.#pending.map((read) => ({ ...read })),
-      forwarded: [...this.#forwarded],
-    };
-  }
-
-  nextId(): number {
-    this.#nextId += 1;
-    return this.#nextId;
-  }
-
-  get pending(): readonly PendingRead[] {
-    return this.#pending;
-  }
-
-  get isFull(): boolean {
-    return this.#pending.length + this.#forwarded.length >= this.#readsMax;
-  }
-
-  get nextExpiry(): number {
-    return Math.min(this.#pending[0]?.expiresAt ?? Infinity, this.#forwarded[0]?.expiresAt ?? Infinity);
-  }
-
-  add(read: PendingRead): void {
-    this.#pending.push(read);
-  }
-
-  addForwarded(read: ForwardedRead): void {
-    this.#forwarded.push(read);
-  }
-
-  /** Takes a forwarded read off the list; false: it is not waited for (any more). */
-  takeForwarded(id: number): boolean {
-    const at = this.#forwarded.findIndex((read) => read.id === id);
-    if (at >= 0) this.#forwarded.splice(at, 1);
-    return at >= 0;
-  }
-
-  /** Takes those off the list that `done` says; the rest keep their order. */
-  takeWhere(done: (read: PendingRead) => boolean): PendingRead[] {
-    const taken: PendingRead[] = [];
-    const kept: PendingRead[] = [];
-    for (const read of this.#pending) (done(read) ? taken : kept).push(read);
-    this.#pending = kept;
-    return taken;
-  }
-
-  expire(state: NodeState, now: number): void {
-    const late = { pending: this.#pending, forwarded: this.#forwarded };
-    this.#pending = late.pending.filter((read) => read.expiresAt > now);
-    this.#forwarded = late.forwarded.filter((read) => read.expiresAt > now);
-    for (const read of late.pending) if (read.expiresAt <= now) answer(state, read, null);
-    for (const read of late.forwarded) if (read.expiresAt <= now) state.outbox.read(read.id, null);
-  }
-
-  /** Nobody is there any more to confirm them. */
-  failAll(state: NodeState): void {
-    for (const read of this.#pending.splice(0)) answer(state, read, null);
-    for (const read of this.#forwarded.splice(0)) state.outbox.read(read.id, null);
-  }
-}
 
 /** A client of this node wants to read (dissertation 6.4). The answer comes as an action. */
 export function startRead(state: NodeState, now: number): number {
@@ -135,7 +23,7 @@ export function onReadIndex(state: NodeState, message: ReadIndexRequest, now: nu
   const { from, id } = message;
   const expiresAt = now + state.options.electionTimeoutMs.max;
   if (state.role === "leader" && !state.reads.isFull) state.reads.add({ id, from, expiresAt });
-  else answer(state, { id, from, expiresAt }, null);
+  else state.answerRead({ id, from }, null);
 }
 
 export function onReadIndexReply(state: NodeState, message: ReadIndexReply): void {
@@ -203,11 +91,5 @@ export function confirmReads(state: NodeState): void {
     verdicts.set(confirm.round, verdict);
     return verdict;
   });
-  for (const read of done) answer(state, read, read.confirm?.index ?? null);
-}
-
-function answer(state: NodeState, read: PendingRead, index: LogIndex | null): void {
-  if (read.from === null) state.outbox.read(read.id, index);
-  else
-    state.send(read.from, { type: "read-index-reply", from: state.id, term: state.term, id: read.id, index });
+  for (const read of done) state.answerRead(read, read.confirm?.index ?? null);
 }

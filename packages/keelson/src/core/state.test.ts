@@ -91,7 +91,7 @@ describe("a state", () => {
     state.persisted(42);
     state.truncate(5);
     state.reads.takeForwarded(33);
-    state.reads.failAll(state);
+    state.failReads();
     state.outbox.sendSnapshot("x");
     state.becomeFollower(12, null, 400);
     expect(IMAGE).toEqual(before);

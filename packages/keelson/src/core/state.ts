@@ -1,17 +1,14 @@
 import { assert } from "./assert.ts";
 import type { HardState } from "./action.ts";
 import { isVoter, membersOf, type ClusterConfig } from "./config.ts";
-import type { Transfer } from "./transfer.ts";
 import { Log, EMPTY_LOG, type LogImage } from "./log.ts";
 import type { Message } from "./message.ts";
 import type { Options } from "./options.ts";
 import { Outbox, type OutboxImage } from "./outbox.ts";
 import type { LogIndex, LogPosition, NodeId, Term } from "./position.ts";
 import { Progress, type ProgressImage } from "./progress.ts";
-import { Reads, type ReadsImage } from "./reads.ts";
-
-/** What a node is at the moment (§5.1); `pre-candidate` asks around before it bothers anyone. */
-export type Role = "follower" | "pre-candidate" | "candidate" | "leader";
+import { ReadIndexRequests, type ReadIndexRequestsImage, type ReadOrigin } from "./read-index-requests.ts";
+import type { LeaseProbe, Role, Transfer } from "./role.ts";
 
 /** An append that was taken and not yet reported durable. */
 interface AppendInFlight {
@@ -24,13 +21,6 @@ interface AppendInFlight {
 /** How many of the longest election timeouts a leader tries to tell a member that it was removed. */
 const DEPARTURE_TIMEOUTS = 4;
 
-/** A leadership check that a lease may begin with. */
-export interface LeaseProbe {
-  readonly round: number;
-  /** When it began, which is before any of its messages were sent. */
-  readonly at: number;
-}
-
 /** A `NodeState` as plain values. Sets and maps are arrays here, in their order. */
 export interface StateImage {
   readonly term: Term;
@@ -42,7 +32,7 @@ export interface StateImage {
   readonly commit: LogIndex;
   readonly log: LogImage;
   readonly outbox: OutboxImage;
-  readonly reads: ReadsImage;
+  readonly reads: ReadIndexRequestsImage;
   readonly role: Role;
   readonly leader: NodeId | null;
   readonly leaderHeardAt: number;
@@ -76,7 +66,7 @@ export class NodeState {
   readonly options: Options;
   readonly log: Log;
   readonly outbox = new Outbox();
-  readonly reads: Reads;
+  readonly reads: ReadIndexRequests;
 
   // Figure 2: persistent state. Changed by `enterTerm` and `voteFor` alone, so that both always travel as one record.
   #term: Term;
@@ -129,7 +119,7 @@ export class NodeState {
     hardState: HardState,
     image: LogImage = EMPTY_LOG,
     commit = image.base.index,
-    reads = new Reads(options.readsMax, options.random),
+    reads = new ReadIndexRequests(options.readsMax, options.random),
   ) {
     this.id = options.id;
     this.options = options;
@@ -152,7 +142,7 @@ export class NodeState {
   /** A state that goes on exactly as the captured one would have. */
   static revive(options: Options, image: StateImage): NodeState {
     const { term, votedFor, log, commit } = image;
-    const reads = Reads.revive(options.readsMax, image.reads);
+    const reads = ReadIndexRequests.revive(options.readsMax, image.reads);
     const state = new NodeState(options, { term, votedFor }, log, commit, reads);
     state.#hardStateId = image.hardStateId;
     state.#persistedId = image.persistedId;
@@ -320,7 +310,7 @@ export class NodeState {
     this.outbox.forgetSnapshots();
     this.heartbeatDeadline = Infinity;
     this.transfer = null;
-    if (leader !== this.leader) this.reads.failAll(this);
+    if (leader !== this.leader) this.failReads();
     this.leader = leader;
     this.electionDeadline ??= this.#drawElectionDeadline(now);
   }
@@ -468,6 +458,25 @@ export class NodeState {
   send(to: NodeId, message: Message): void {
     if (this.hardStateIsDurable) this.outbox.send(to, message);
     else this.outbox.sendAfterPersist(to, message);
+  }
+
+  /** Answers a read: to the node that asked, or to this node's client. `index` null: the read failed. */
+  answerRead(read: ReadOrigin, index: LogIndex | null): void {
+    if (read.from === null) this.outbox.read(read.id, index);
+    else {
+      const { id: from, term } = this;
+      this.send(read.from, { type: "read-index-reply", from, term, id: read.id, index });
+    }
+  }
+
+  /** Fails all reads: the leader that would have confirmed them is gone. */
+  failReads(): void {
+    for (const read of this.reads.takeAll()) this.answerRead(read, null);
+  }
+
+  /** Fails the reads that have waited for too long. */
+  expireReads(now: number): void {
+    for (const read of this.reads.takeExpired(now)) this.answerRead(read, null);
   }
 
   /** Whether a leader was heard so lately that deposing it would be a disturbance (dissertation 4.2.3). */

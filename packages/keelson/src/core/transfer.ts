@@ -4,13 +4,6 @@ import { isVoter } from "./config.ts";
 import { campaign } from "./election.ts";
 import type { NodeState } from "./state.ts";
 
-/** A transfer of leadership that is under way (dissertation 3.10). No commands are taken meanwhile. */
-export interface Transfer {
-  readonly to: NodeId;
-  /** When to give up, and lead on. */
-  readonly until: number;
-}
-
 /**
  * Why leadership is not handed over; nothing was done. `not-leader`: ask the leader. `transferring`: it is being handed
  * over already. `not-a-voter`: the target has no vote. `is-leader`: the target leads already. `nobody`: no other
@@ -73,7 +66,7 @@ export function onTimeoutNow(state: NodeState, message: TimeoutNow, now: number)
   const isFromLeader = message.term === state.term && message.from === state.leader;
   if (!isFromLeader || !state.isEligible || now >= state.stallDeadline) return;
   state.leader = null;
-  state.reads.failAll(state);
+  state.failReads();
   state.resetElectionDeadline(now);
   campaign(state, true);
 }

@@ -64,7 +64,7 @@ export {
 } from "../errors.ts";
 export { ORIGIN, type LogIndex, type LogPosition, type NodeId, type Term } from "../core/position.ts";
 export type { ClusterConfig } from "../core/config.ts";
-export type { Role } from "../core/state.ts";
+export type { Role } from "../core/role.ts";
 export { nodeEnvironment } from "../environment/node.ts";
 export type { Environment } from "../environment/environment.ts";
 export type { LogStore } from "../storage/log-store.ts";

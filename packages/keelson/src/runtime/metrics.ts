@@ -1,6 +1,6 @@
 import type { ClusterConfig } from "../core/config.ts";
 import type { LogIndex, NodeId, Term } from "../core/position.ts";
-import type { Role } from "../core/state.ts";
+import type { Role } from "../core/role.ts";
 import type { LeaderHint } from "../errors.ts";
 
 /** How a node is, at one moment. A copy: it does not change. */

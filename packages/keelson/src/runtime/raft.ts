@@ -1,6 +1,6 @@
 import type { ServiceMessage } from "../codec/frame-service.ts";
 import type { InstallSnapshot } from "../core/message.ts";
-import type { Role } from "../core/state.ts";
+import type { Role } from "../core/role.ts";
 import type { RaftNode } from "../core/node.ts";
 import type { LogIndex, NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";

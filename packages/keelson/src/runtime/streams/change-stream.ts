@@ -1,6 +1,6 @@
 import type { ClusterConfig } from "../../core/config.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
-import type { Role } from "../../core/state.ts";
+import type { Role } from "../../core/role.ts";
 import type { RaftError } from "../../errors.ts";
 
 /** Something about a node that changed. It is reported after it did: the node's state is as new, or newer. */
