@@ -28,9 +28,62 @@ const layerRules = Object.entries(LAYERS).map(([layer, below]) => {
   };
 });
 
+/** The server's package, from the bottom up: what each folder may import besides itself. */
+const KV = "^packages/kv/src";
+const KV_FOLDERS = {
+  shared: [],
+  store: [],
+  node: ["store"],
+  http: ["shared", "store", "node"],
+  line: ["shared", "store", "node"],
+  // The client writes requests in the syntax that the server reads (http/request-syntax.ts).
+  client: ["shared", "http"],
+  server: ["shared", "store", "node", "http", "line", "client"],
+  cli: ["shared", "store", "node", "client", "server"],
+};
+/** The only files of a folder that other folders may import. */
+const KV_ENTRIES = {
+  http: ["http-server", "admin-access", "request-syntax"],
+  line: ["line-server"],
+  node: ["kv-node", "removal", "data-directory"],
+  server: ["kv-server", "server-settings", "join"],
+};
+
+const kvRules = [
+  ...Object.entries(KV_FOLDERS).map(([folder, below]) => ({
+    name: `kv-${folder}`,
+    comment: `packages/kv/src/${folder} may import ${[folder, ...below].join(", ")}`,
+    severity: "error",
+    from: { path: `${KV}/${folder}/`, pathNot: TESTS },
+    to: { path: `${KV}/`, pathNot: [folder, ...below].map((name) => `${KV}/${name}/`) },
+  })),
+  ...Object.entries(KV_ENTRIES).map(([folder, files]) => ({
+    name: `kv-${folder}-entry`,
+    comment: `Outside packages/kv/src/${folder}, only these of its files are imported: ${files.join(", ")}`,
+    severity: "error",
+    from: { path: `${KV}/`, pathNot: [`${KV}/${folder}/`, TESTS] },
+    to: { path: `${KV}/${folder}/`, pathNot: files.map((file) => `${KV}/${folder}/${file}\\.ts$`) },
+  })),
+  {
+    name: "kv-client-http",
+    comment: "The client shares the request syntax with the server, and nothing else.",
+    severity: "error",
+    from: { path: `${KV}/client/`, pathNot: TESTS },
+    to: { path: `${KV}/http/`, pathNot: `${KV}/http/request-syntax\\.ts$` },
+  },
+  {
+    name: "kv-no-cycles",
+    comment: "Two files that need each other are one file, or lack a third. Type imports count too.",
+    severity: "error",
+    from: { path: "^packages/kv/" },
+    to: { circular: true },
+  },
+];
+
 export default {
   forbidden: [
     ...layerRules,
+    ...kvRules,
     {
       name: "no-cycles",
       comment:

@@ -1,12 +1,11 @@
 /** A replicated key-value store on Keelson: its client, and its state machine as an example to build on. */
+export { KvClientError, type KvOutcome } from "./client/client-error.ts";
 export {
   KvClient,
-  KvClientError,
   type KvBytes,
   type KvCallOptions,
   type KvClientOptions,
   type KvDeleteResult,
-  type KvOutcome,
   type KvPutResult,
   type KvReadOptions,
   type KvValue,

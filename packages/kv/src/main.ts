@@ -60,7 +60,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   restore: {
     summary: "begin a new cluster from such a file",
     async run(args) {
-      const { parseRestoreOptions, restore, RESTORE_HELP } = await import("./cli/backup.ts");
+      const { parseRestoreOptions, restore, RESTORE_HELP } = await import("./cli/restore.ts");
       const options = parseRestoreOptions(args);
       return options === null ? help(RESTORE_HELP) : offline(() => restore(options, print));
     },

@@ -1,17 +1,12 @@
-import { TOKEN_FILE_VARIABLE, tokenToSend } from "../http/admin-access.ts";
-import {
-  AdminClient,
-  progressOf,
-  pursue,
-  type Goal,
-  type Member,
-  type Members,
-} from "../client/admin-client.ts";
+import { TOKEN_FILE_VARIABLE, tokenToSend } from "../shared/admin-token.ts";
+import { AdminClient, type Member, type Members } from "../client/admin-client.ts";
+import { progressOf, pursue, type Goal } from "../client/membership-goal.ts";
 import { parseAddress } from "../shared/addresses.ts";
 import { nodesIn, parseCommand, wordsOf } from "./arguments.ts";
-import { KvClientError } from "../client/kv-client.ts";
+import { KvClientError } from "../client/client-error.ts";
 import { ProgressLine } from "./progress-line.ts";
-import { columns, count, formatBytes } from "./terminal.ts";
+import { count, formatBytes } from "../shared/format.ts";
+import { columns } from "./terminal.ts";
 import { StartError, UsageError } from "../shared/errors.ts";
 
 /** The commands that ask a running cluster. */

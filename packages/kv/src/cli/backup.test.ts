@@ -3,7 +3,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { backup, parseBackupOptions, parseRestoreOptions, restore } from "./backup.ts";
+import { backup, parseBackupOptions } from "./backup.ts";
+import { parseRestoreOptions, restore } from "./restore.ts";
 import { temporaryDirectory } from "../test/temporary.ts";
 import { UsageError } from "../shared/errors.ts";
 

@@ -1,7 +1,8 @@
 import path from "node:path";
 import { countSessions } from "keelson";
 import { inspectSnapshots, type SnapshotInspection } from "keelson/storage/snapshots";
-import { columns, count, formatBytes } from "./terminal.ts";
+import { count, formatBytes } from "../shared/format.ts";
+import { columns } from "./terminal.ts";
 
 const ORIGINS = { taken: "taken here", received: "from another node" } as const;
 const UNFINISHED = { incoming: "being fetched", draft: "being taken, or left by a crash" } as const;

@@ -6,7 +6,8 @@ import { parseCommand, wordsOf } from "./arguments.ts";
 import { decodeCommand } from "../store/commands.ts";
 import { findDataDirectory } from "../node/data-directory.ts";
 import { snapshotDamage, snapshotJson, snapshotLines, snapshotsIn } from "./inspect-snapshots.ts";
-import { columns, count, formatBytes } from "./terminal.ts";
+import { count, formatBytes } from "../shared/format.ts";
+import { columns } from "./terminal.ts";
 import { UsageError } from "../shared/errors.ts";
 
 export const INSPECT_HELP = `Usage: keelson inspect DIR [--entries FROM..TO] [--json]

@@ -1,47 +1,17 @@
 import { parseArgs } from "node:util";
 import { DEFAULT_SNAPSHOT_POLICY } from "keelson";
-import { TOKEN_FILE_VARIABLE } from "../http/admin-access.ts";
+import { TOKEN_FILE_VARIABLE } from "../shared/admin-token.ts";
 import { formatAddress, parseAddress, type Address } from "../shared/addresses.ts";
 import { nodesIn } from "./arguments.ts";
+import type { ServerSettings, SnapshotSettings } from "../server/server-settings.ts";
 import { UsageError } from "../shared/errors.ts";
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-export interface ServeOptions {
-  readonly id: string;
-  /** The first members: id to address, as the other nodes reach it. null: this node founds no cluster. */
-  readonly peers: Readonly<Record<string, string>> | null;
-  /** HTTP addresses of nodes of a cluster that is to take this one in. null: none. */
-  readonly join: readonly string[] | null;
-  readonly data: string;
-  readonly line: Address;
-  readonly http: Address;
-  /** Where to accept the other nodes' connections. */
-  readonly listen: Address;
-  /** Where the other nodes reach this one. */
-  readonly address: string;
-  /** Told to clients that ask a follower. null: as bound. */
-  readonly advertiseLine: string | null;
-  readonly advertiseHttp: string | null;
-  /** null: made from the first members. */
-  readonly clusterId: string | null;
-  /** Pass writes on to the leader instead of saying where it is. */
-  readonly forward: boolean;
-  readonly snapshots: SnapshotFlags;
-  /** The file with the token that operating the cluster over HTTP needs. null: it needs none. */
-  readonly adminTokenFile: string | null;
-  /** Without a token, the cluster may be operated from everywhere, not from this machine only. */
-  readonly adminOpen: boolean;
+/** What `keelson serve` was told on the command line. */
+export interface ServeOptions extends ServerSettings {
   readonly logLevel: LogLevel;
-}
-
-/** When the node takes snapshots; undefined: as the library thinks best. */
-export interface SnapshotFlags {
-  readonly everyEntries?: number;
-  readonly everyBytes?: number;
-  readonly keepEntries?: number;
-  readonly fetchBytesPerSecond?: number;
 }
 
 export const SERVE_HELP = `Usage: keelson serve --id ID --peers ID=ADDRESS,... --data DIR --line ADDRESS --http ADDRESS
@@ -146,7 +116,12 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
 type NumberFlag = "snapshot-every" | "snapshot-every-bytes" | "snapshot-keep" | "snapshot-fetch-rate";
 
 /** The option that a flag sets; nothing if the flag was not given. */
-function numberIn(values: Values, flag: NumberFlag, option: keyof SnapshotFlags, min: number): SnapshotFlags {
+function numberIn(
+  values: Values,
+  flag: NumberFlag,
+  option: keyof SnapshotSettings,
+  min: number,
+): SnapshotSettings {
   const text = values[flag];
   if (text === undefined) return {};
   const value = /^[0-9]+$/.test(text) ? Number(text) : NaN;

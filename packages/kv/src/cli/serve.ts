@@ -1,6 +1,6 @@
 import pino, { type Logger } from "pino";
 import { AlreadyInitializedError, RaftError } from "keelson";
-import { tokenToSend } from "../http/admin-access.ts";
+import { tokenToSend } from "../shared/admin-token.ts";
 import { AdminClient } from "../client/admin-client.ts";
 import { formatAddress } from "../shared/addresses.ts";
 import { DatabaseOpenError } from "../store/database.ts";

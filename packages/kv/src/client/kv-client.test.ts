@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { KvClient, KvClientError } from "./kv-client.ts";
+import { KvClientError } from "./client-error.ts";
+import { KvClient } from "./kv-client.ts";
 import { HttpServer } from "../http/http-server.ts";
 import { listen } from "../shared/listen.ts";
 import type { FakeNode } from "../test/fake-node.ts";

@@ -1,32 +1,8 @@
 import * as v from "valibot";
+import { ErrorBodyText, KvClientError } from "./client-error.ts";
 import { ClientSession, type SessionWrite } from "./client-session.ts";
 import { percentEncode } from "../http/request-syntax.ts";
-
-/** What a call did: `not-done`: nothing, now or later; `unknown`: perhaps something, perhaps later; `done`: it took effect. */
-export type KvOutcome = "not-done" | "unknown" | "done";
-
-/** A call that failed. `outcome` says whether it may be repeated blindly. */
-export class KvClientError extends Error {
-  override readonly name = "KvClientError";
-  /** The server's code, or `UNREACHABLE`, `CONNECTION_LOST`, `TIMED_OUT`, `ABORTED`, `BAD_ANSWER`. */
-  readonly code: string;
-  readonly outcome: KvOutcome;
-  /** null: there was no answer. */
-  readonly status: number | null;
-
-  constructor(
-    code: string,
-    outcome: KvOutcome,
-    status: number | null,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-    this.code = code;
-    this.outcome = outcome;
-    this.status = status;
-  }
-}
+import { pause } from "../shared/pause.ts";
 
 export interface KvClientOptions {
   /** HTTP addresses of the nodes, "host:port", one or more. */
@@ -96,14 +72,6 @@ const NOT_SENT = ["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "ENETUNREACH", "U
 const PutResult = v.object({ index: v.number(), version: v.number() });
 const SessionResult = v.object({ session: v.number() });
 const DeleteResult = v.object({ index: v.number(), existed: v.boolean() });
-const ErrorBody = v.object({
-  error: v.object({
-    code: v.string(),
-    message: v.string(),
-    outcome: v.picklist(["not-done", "unknown", "done"]),
-  }),
-});
-
 interface Answer {
   readonly status: number;
   readonly headers: Headers;
@@ -335,7 +303,7 @@ function lostCall(
 /** What an answer that is an error says. */
 function errorIn(answer: Answer): KvClientError {
   const { status } = answer;
-  const body = v.safeParse(v.pipe(v.string(), v.parseJson(), ErrorBody), textIn(answer));
+  const body = v.safeParse(ErrorBodyText, textIn(answer));
   if (!body.success) {
     const message = `an answer with status ${status} that says nothing more`;
     return new KvClientError("BAD_ANSWER", "unknown", status, message);
@@ -376,16 +344,4 @@ function targetOf(key: KvBytes): string {
 
 function bytesOf(bytes: KvBytes): Uint8Array {
   return typeof bytes === "string" ? Buffer.from(bytes, "utf8") : bytes;
-}
-
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal?.addEventListener("abort", done);
-  });
 }

@@ -2,13 +2,8 @@ import type { IncomingMessage } from "node:http";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it, vi } from "vitest";
-import {
-  readToken,
-  refuseAdmin,
-  TOKEN_FILE_VARIABLE,
-  tokenToSend,
-  type AdminAccess,
-} from "./admin-access.ts";
+import { readToken, TOKEN_FILE_VARIABLE, tokenToSend } from "../shared/admin-token.ts";
+import { refuseAdmin, type AdminAccess } from "./admin-access.ts";
 import { administer, parseAdminOptions } from "../cli/admin.ts";
 import { backup } from "../cli/backup.ts";
 import { errorOf, start } from "../test/started-http.ts";

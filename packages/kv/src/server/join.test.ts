@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Member, Members } from "../client/admin-client.ts";
-import { KvClientError } from "../client/kv-client.ts";
+import { KvClientError } from "../client/client-error.ts";
 import { join } from "./join.ts";
 import { StartError } from "../shared/errors.ts";
 

@@ -1,6 +1,8 @@
-import { progressOf, type AdminClient, type Member, type Members } from "../client/admin-client.ts";
-import { KvClientError } from "../client/kv-client.ts";
+import type { AdminClient, Member, Members } from "../client/admin-client.ts";
+import { progressOf } from "../client/membership-goal.ts";
+import { KvClientError } from "../client/client-error.ts";
 import { StartError } from "../shared/errors.ts";
+import { pause } from "../shared/pause.ts";
 
 /** A request that waits for this node to catch up comes back after this long. */
 const SLICE_MS = 2000;
@@ -94,16 +96,4 @@ function objectionTo({ id, address, isBlank }: Joining, member: Member | undefin
     `${id} is a member already, at ${member.address}, and this node's directory is empty. If another node has this id, ` +
     `choose another --id. If this node's disk was lost, run keelson remove ${id}, and join with a new --id`
   );
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-  });
 }

@@ -2,7 +2,8 @@ import { Raft, type LogStore, type RaftError, type RaftOptions, type Transport }
 import { snapshotFiles, type SnapshotStore } from "keelson/storage/snapshots";
 import { wal } from "keelson/storage/wal";
 import { tcp } from "keelson/transport/tcp";
-import { readToken, type AdminAccess } from "../http/admin-access.ts";
+import type { AdminAccess } from "../http/admin-access.ts";
+import { readToken } from "../shared/admin-token.ts";
 import { encodeClientAddresses, formatAddress, type ClientAddresses } from "../shared/addresses.ts";
 import type { KvCommand, KvResult } from "../store/commands.ts";
 import { openDatabase } from "../store/level-database.ts";
@@ -10,12 +11,10 @@ import { HttpServer } from "../http/http-server.ts";
 import { dataDirectory } from "../node/data-directory.ts";
 import { LineServer } from "../line/line-server.ts";
 import { Removal } from "../node/removal.ts";
-import type { ServeOptions } from "../cli/serve-options.ts";
+import type { ServerSettings } from "./server-settings.ts";
 import { KvStateMachine } from "../store/state-machine.ts";
 
 export type LogFunction = NonNullable<RaftOptions<KvCommand, KvResult>["onLog"]>;
-
-type ServerSettings = Omit<ServeOptions, "logLevel">;
 
 /** The node has no cluster, and was told of none. */
 export class NoClusterError extends Error {

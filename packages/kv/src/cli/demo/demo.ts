@@ -2,6 +2,7 @@ import { nodeEnvironment } from "keelson";
 import { demoNodes, type DemoNode, type NodeExit, type NodeStatus } from "./demo-node.ts";
 import type { DemoOptions } from "./demo-options.ts";
 import { StartError } from "../../shared/errors.ts";
+import { pause } from "../../shared/pause.ts";
 
 /** Milliseconds between two looks at the nodes: while they start, and later. */
 const START_POLL_MS = 50;
@@ -249,8 +250,4 @@ function isRunning(pid: number): boolean {
   } catch {
     return false;
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,0 +1,23 @@
+/** In words for people, why `fetch` failed. */
+export function unreachable(node: string, error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  const code =
+    cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : null;
+  const isHttp = !(cause instanceof Error && cause.name === "HTTPParserError");
+  const reason = isHttp ? ((code === null ? undefined : REASONS[code]) ?? code ?? textOf(cause)) : NO_HTTP;
+  return `${node} cannot be reached: ${reason}`;
+}
+
+/** What stands in the way, and what to do about it. */
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "nothing listens there; is the node running, and is this its --http address?",
+  ENOTFOUND: "the host name is not known",
+  EAI_AGAIN: "the host name cannot be looked up at the moment",
+  UND_ERR_SOCKET: "it hung up",
+};
+const NO_HTTP = "what listens there does not speak HTTP; give the node's --http address";
+
+function textOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.name === "TimeoutError" ? "it does not answer" : error.message;
+}
