@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 /**
  * A cluster's id: `[NAME/]ORIGIN[+INCARNATION]`. The origin is made from the members that the cluster began
  * with; the incarnation is drawn at random whenever the cluster is founded anew from what one node has left
- * (`refoundWal`). Nodes talk to each other only if the whole of it is the same.
+ * (`forceNewCluster`). Nodes talk to each other only if the whole of it is the same.
  */
 const NAME_END = "/";
 const INCARNATION_BEGIN = "+";

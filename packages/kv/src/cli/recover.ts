@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { planRefound, refoundWal, type RefoundPlan } from "keelson/storage/wal";
+import { planForceNewCluster, forceNewCluster, type ForceNewClusterPlan } from "keelson/storage/wal";
 import { parseAddress } from "../shared/addresses.ts";
 import { parseCommand, wordsOf } from "./arguments.ts";
 import { findDataDirectory } from "../node/data-directory.ts";
@@ -52,8 +52,8 @@ export function parseRecoverOptions(args: readonly string[]): RecoverOptions | n
 /** Shows, asks and recovers; resolves with the exit code. */
 export async function recover(options: RecoverOptions, print: (line: string) => void): Promise<number> {
   const { log, state } = findDataDirectory(options.directory);
-  const refounding = options.address === null ? {} : { address: options.address };
-  const plan = await planRefound(log, refounding);
+  const planOptions = options.address === null ? {} : { address: options.address };
+  const plan = await planForceNewCluster(log, planOptions);
   for (const line of planLines(plan, await appliedIn(state))) print(line);
   if (!options.yes) {
     if (!canAsk()) {
@@ -65,7 +65,7 @@ export async function recover(options: RecoverOptions, print: (line: string) => 
       return 1;
     }
   }
-  const { clusterId, position } = await refoundWal(log, refounding);
+  const { clusterId, position } = await forceNewCluster(log, planOptions);
   print(
     `Done: node ${plan.nodeId} is cluster ${clusterId}, from entry ${position.index} of term ${position.term} on.`,
   );
@@ -90,7 +90,7 @@ async function appliedIn(state: string | null): Promise<number | string> {
   }
 }
 
-function planLines(plan: RefoundPlan, applied: number | string): string[] {
+function planLines(plan: ForceNewClusterPlan, applied: number | string): string[] {
   const { nodeId, address, clusterId, members, last, term, base } = plan;
   const others = members.filter((id) => id !== nodeId).join(", ");
   const committed = Math.max(base.index, typeof applied === "number" ? applied : 0);

@@ -9,5 +9,11 @@ export {
   type WalDamage,
   type WalInspection,
 } from "./inspect.ts";
-export { planRefound, refoundWal, type Refounded, type RefoundOptions, type RefoundPlan } from "./refound.ts";
+export {
+  planForceNewCluster,
+  forceNewCluster,
+  type ForcedNewCluster,
+  type ForceNewClusterOptions,
+  type ForceNewClusterPlan,
+} from "./force-new-cluster.ts";
 export { restoreWal, type Restored, type RestoreOptions } from "./restore.ts";

@@ -43,7 +43,7 @@ export function wal(directory: string, options: WalOptions = {}): LogStore {
   return new WalLog(directory, options);
 }
 
-/** For `refoundWal`, which does to a log what no running node may do. */
+/** For `forceNewCluster`, which does to a log what no running node may do. */
 export class WalLog implements LogStore {
   readonly #directory: string;
   readonly #segmentBytes: number;
@@ -121,9 +121,9 @@ export class WalLog implements LogStore {
     return this.#withWriter((writer) => writer.setClusterId(clusterId));
   }
 
-  /** See `WalWriter.refound`. */
-  refound(clusterId: string, write: LogWrite): Promise<void> {
-    return this.#withWriter((writer) => writer.refound(clusterId, write));
+  /** See `WalWriter.appendInNewCluster`. */
+  appendInNewCluster(clusterId: string, write: LogWrite): Promise<void> {
+    return this.#withWriter((writer) => writer.appendInNewCluster(clusterId, write));
   }
 
   close(): Promise<void> {

@@ -162,7 +162,7 @@ export class WalWriter {
    * Gives the log to a new incarnation of its cluster, with its first term, vote and entry, in one batch: a
    * crash leaves all of it or none.
    */
-  refound(clusterId: string, write: LogWrite): Promise<void> {
+  appendInNewCluster(clusterId: string, write: LogWrite): Promise<void> {
     const items: Item[] = [{ type: "cluster-id", clusterId }];
     return this.#append(items, write, (outline) => {
       outline.clusterId = clusterId;

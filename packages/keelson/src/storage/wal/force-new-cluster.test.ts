@@ -10,7 +10,7 @@ import type { LogStore } from "../log-store.ts";
 import { SECTOR_BYTES } from "./format.ts";
 import { wal } from "./index.ts";
 import { inspectWal, type WalInspection } from "./inspect.ts";
-import { planRefound, refoundWal } from "./refound.ts";
+import { planForceNewCluster, forceNewCluster } from "./force-new-cluster.ts";
 import { entries } from "./test/model.ts";
 
 const DIRECTORY = "/data/c";
@@ -49,7 +49,7 @@ describe("founding a cluster anew from one log", () => {
     await store.close();
     const environment = environmentOf(files);
     const { storeId } = await inspect(files);
-    expect(await planRefound(DIRECTORY, { environment })).toEqual({
+    expect(await planForceNewCluster(DIRECTORY, { environment })).toEqual({
       nodeId: "c",
       storeId,
       address: "c:7001",
@@ -60,7 +60,7 @@ describe("founding a cluster anew from one log", () => {
       base: { index: 0, term: 0 },
       term: 4,
     });
-    const { clusterId, position } = await refoundWal(DIRECTORY, { environment });
+    const { clusterId, position } = await forceNewCluster(DIRECTORY, { environment });
     expect(position).toEqual({ index: 6, term: 5 });
     expect(clusterId).toMatch(/^origin\+[0-9a-f]{16}$/);
     const found = await inspect(files);
@@ -94,8 +94,8 @@ describe("founding a cluster anew from one log", () => {
         cut();
         return { type: "power-cut" };
       };
-      const refounded = refoundWal(DIRECTORY, { environment: environmentOf(files) });
-      const happened = await Promise.race([isCut, refounded.then(() => false)]);
+      const forced = forceNewCluster(DIRECTORY, { environment: environmentOf(files) });
+      const happened = await Promise.race([isCut, forced.then(() => false)]);
       await new Promise((resolve) => setImmediate(resolve));
       files.intercept = null;
       if (!happened) break;
@@ -105,7 +105,7 @@ describe("founding a cluster anew from one log", () => {
       if (found.clusterId === "origin") {
         expect(found).toMatchObject({ last: { index: 5 }, hardState: { term: 4, votedFor: "a" } });
         outcomes = { ...outcomes, old: outcomes.old + 1 };
-        await refoundWal(DIRECTORY, { environment: environmentOf(files) });
+        await forceNewCluster(DIRECTORY, { environment: environmentOf(files) });
       } else {
         expect(found).toMatchObject({ last: { index: 6, term: 5 }, hardState: { term: 5, votedFor: "c" } });
         outcomes = { ...outcomes, new: outcomes.new + 1 };
@@ -120,15 +120,15 @@ describe("founding a cluster anew from one log", () => {
     const { files, store } = await logWith();
     await store.close();
     const copy = files.copy();
-    const one = await refoundWal(DIRECTORY, { environment: environmentOf(files, 1) });
-    const other = await refoundWal(DIRECTORY, { environment: environmentOf(copy, 2) });
+    const one = await forceNewCluster(DIRECTORY, { environment: environmentOf(files, 1) });
+    const other = await forceNewCluster(DIRECTORY, { environment: environmentOf(copy, 2) });
     expect(one.clusterId).not.toBe(other.clusterId);
   });
 
   it("is refused while the node runs", async () => {
     const { files, store } = await logWith();
     const environment = environmentOf(files);
-    await expect(refoundWal(DIRECTORY, { environment })).rejects.toThrow(DirectoryLockedError);
+    await expect(forceNewCluster(DIRECTORY, { environment })).rejects.toThrow(DirectoryLockedError);
     await store.close();
     expect((await inspect(files)).clusterId).toBe("origin");
   });
@@ -138,7 +138,7 @@ describe("founding a cluster anew from one log", () => {
     await store.close();
     files.damage(`${DIRECTORY}/0000000000000001.wal`, SECTOR_BYTES + 60, Uint8Array.of(0xff));
     const environment = environmentOf(files);
-    await expect(refoundWal(DIRECTORY, { environment })).rejects.toThrow(
+    await expect(forceNewCluster(DIRECTORY, { environment })).rejects.toThrow(
       /the log is damaged: .*does not match/,
     );
   });
@@ -154,7 +154,7 @@ describe("founding a cluster anew from one log", () => {
   ])("is refused for a log %s", async (_what, config, message) => {
     const { files, store } = await logWith(config);
     await store.close();
-    await expect(refoundWal(DIRECTORY, { environment: environmentOf(files) })).rejects.toThrow(message);
+    await expect(forceNewCluster(DIRECTORY, { environment: environmentOf(files) })).rejects.toThrow(message);
   });
 
   it.each([
@@ -164,7 +164,7 @@ describe("founding a cluster anew from one log", () => {
   ])("takes a node that %s", async (_what, config) => {
     const { files, store } = await logWith(config);
     await store.close();
-    await refoundWal(DIRECTORY, { environment: environmentOf(files) });
+    await forceNewCluster(DIRECTORY, { environment: environmentOf(files) });
     expect((await inspect(files)).memberships.at(-1)?.membership.config).toEqual(configOf(["c"]));
   });
 
@@ -172,8 +172,8 @@ describe("founding a cluster anew from one log", () => {
     const { files, store } = await logWith(configOf(["a", "b"]));
     await store.close();
     const environment = environmentOf(files);
-    await expect(refoundWal(DIRECTORY, { environment, address: "c" })).rejects.toThrow(/address is "c"/);
-    await refoundWal(DIRECTORY, { environment, address: "new:1" });
+    await expect(forceNewCluster(DIRECTORY, { environment, address: "c" })).rejects.toThrow(/address is "c"/);
+    await forceNewCluster(DIRECTORY, { environment, address: "new:1" });
     expect((await inspect(files)).memberships.at(-1)?.membership.members.get("c")).toMatchObject({
       address: "new:1",
     });

@@ -10,8 +10,8 @@ import { newIncarnation } from "../cluster-id.ts";
 import { inspectWal, type WalInspection } from "./inspect.ts";
 import { WalLog } from "./wal-log.ts";
 
-/** What `refoundWal` is going to do to a log, or has done. */
-export interface RefoundPlan {
+/** What `forceNewCluster` is going to do to a log, or has done. */
+export interface ForceNewClusterPlan {
   readonly nodeId: NodeId;
   /** The id of this log. */
   readonly storeId: string;
@@ -31,20 +31,20 @@ export interface RefoundPlan {
 }
 
 /** The node alone; the others' ids are used up (M10). */
-function membershipOf({ nodeId, address, storeId, members, removed }: RefoundPlan): Membership {
+function membershipOf({ nodeId, address, storeId, members, removed }: ForceNewClusterPlan): Membership {
   const gone = [...removed, ...members].filter((id, at, all) => id !== nodeId && all.indexOf(id) === at);
   const alone = { config: configOf([nodeId]), members: new Map([[nodeId, { address, storeId }]]) };
   return gone.length === 0 ? alone : { ...alone, removed: gone.slice(-REMOVED_MAX) };
 }
 
-/** What `refoundWal` wrote. */
-export interface Refounded {
+/** What `forceNewCluster` wrote. */
+export interface ForcedNewCluster {
   readonly clusterId: string;
   readonly position: LogPosition;
 }
 
-/** Options of `planRefound` and `refoundWal`. */
-export interface RefoundOptions {
+/** Options of `planForceNewCluster` and `forceNewCluster`. */
+export interface ForceNewClusterOptions {
   /** "host:port". Default: the node's address in the last configuration. */
   readonly address?: string;
   /** Default: Node's disk and chance. */
@@ -52,12 +52,15 @@ export interface RefoundOptions {
 }
 
 /**
- * What `refoundWal` would do; changes nothing.
+ * What `forceNewCluster` would do; changes nothing.
  *
  * @throws InvalidOptionError there is no log, it belongs to no cluster, or nothing would be gained;
  *   CorruptLogError, StorageFailedError
  */
-export async function planRefound(directory: string, options: RefoundOptions = {}): Promise<RefoundPlan> {
+export async function planForceNewCluster(
+  directory: string,
+  options: ForceNewClusterOptions = {},
+): Promise<ForceNewClusterPlan> {
   const { environment = nodeEnvironment() } = options;
   const found = await inspectWal(directory, { environment });
   const { nodeId, storeId, clusterId, base, last, damage } = found;
@@ -89,18 +92,21 @@ export async function planRefound(directory: string, options: RefoundOptions = {
  *
  * @throws InvalidOptionError, CorruptLogError, DirectoryLockedError, StorageFailedError
  */
-export async function refoundWal(directory: string, options: RefoundOptions = {}): Promise<Refounded> {
+export async function forceNewCluster(
+  directory: string,
+  options: ForceNewClusterOptions = {},
+): Promise<ForcedNewCluster> {
   const { environment = nodeEnvironment() } = options;
-  const { nodeId } = await planRefound(directory, options);
+  const { nodeId } = await planForceNewCluster(directory, options);
   const log = new WalLog(directory);
   await log.open({ nodeId, clusterId: null }, environment);
   try {
     // Once more, now that nobody else can change it.
-    const plan = await planRefound(directory, options);
+    const plan = await planForceNewCluster(directory, options);
     const position = { term: plan.term + 1, index: plan.last.index + 1 };
     const payload = encodeMembership(membershipOf(plan));
     const clusterId = newIncarnation(plan.clusterId, () => environment.random());
-    await log.refound(clusterId, {
+    await log.appendInNewCluster(clusterId, {
       // The node votes for itself in the term of the entry, so that nobody else can have had it.
       hardState: { term: position.term, votedFor: nodeId },
       truncateFrom: null,

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { fakeWorld } from "../../environment/fake-environment.ts";
 import { FaultFiles } from "../../environment/fault-files.ts";
-import { inspectWal, refoundWal, wal } from "../../storage/wal/index.ts";
+import { inspectWal, forceNewCluster, wal } from "../../storage/wal/index.ts";
 import { tcp } from "../../transport/tcp/index.ts";
 import { Raft } from "../raft.ts";
 import { Journal } from "../test/journal.ts";
@@ -58,7 +58,7 @@ it("O6: a cluster recovered from the node that lagged refuses the old members, w
   await finish((await leaderAmong(["a", "b"])).write("not on c"));
   for (const id of ["a", "b"]) await finish(rafts.get(id)!.raft.close());
 
-  const { clusterId } = await finish(refoundWal("data", { environment: environmentOf("c") }));
+  const { clusterId } = await finish(forceNewCluster("data", { environment: environmentOf("c") }));
   await start("c");
   const alone = await leaderAmong(["c"]);
   expect(alone.metrics().clusterId).toBe(clusterId);
