@@ -70,7 +70,12 @@ export const sessionTable: Target = {
     const table = new Map([[TIME_NAME, encodeTime(number())]]);
     for (let count = chance.between(0, 4); count > 0; count--) {
       const id = count * 1000;
-      const state = { ttlMs: number(), usedMs: number(), usedIndex: number(), lowestUnanswered: number() };
+      const state = {
+        ttlMs: number(),
+        lastUsedMs: number(),
+        lastUsedIndex: number(),
+        lowestUnanswered: number(),
+      };
       table.set(sessionName(id), encodeSession(state));
       const bytes = new Uint8Array(chance.between(0, 40)).fill(chance.between(0, 256));
       const type = chance.pick(["done", "rejected", "forgotten"] as const);

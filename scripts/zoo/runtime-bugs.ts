@@ -13,8 +13,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "E5",
     title: "Vote and term are saved one after the other",
     file: "runtime/loop/persister.ts",
-    from: 'await this.#watch.track("a write to the log", () => this.#store.append(write));',
-    to: 'const { hardState } = write;\n      if (hardState !== null) {\n        this.#term ??= hardState.term - 1;\n        void this.#store.append({ hardState: { term: this.#term, votedFor: hardState.votedFor }, truncateFrom: null, records: [] }).catch(() => undefined);\n        this.#term = hardState.term;\n      }\n      await this.#watch.track("a write to the log", () => this.#store.append(write));',
+    from: 'await this.#watchdog.monitor("a write to the log", () => this.#store.append(write));',
+    to: 'const { hardState } = write;\n      if (hardState !== null) {\n        this.#term ??= hardState.term - 1;\n        void this.#store.append({ hardState: { term: this.#term, votedFor: hardState.votedFor }, truncateFrom: null, records: [] }).catch(() => undefined);\n        this.#term = hardState.term;\n      }\n      await this.#watchdog.monitor("a write to the log", () => this.#store.append(write));',
     also: [
       {
         file: "runtime/loop/persister.ts",
@@ -55,8 +55,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "R20",
     title: "The records in memory are not cut where the log is",
     file: "runtime/loop/entry-buffer.ts",
-    from: "    this.#records.length = kept;\n    this.#ends.length = kept;\n    for (const record of records) this.append(record);",
-    to: "    for (const record of records) {\n      if (recordIndex(record) >= this.next) this.append(record);\n    }\n    void kept;",
+    from: "    this.#records.length = kept;\n    this.#endOffsets.length = kept;\n    for (const record of records) this.append(record);",
+    to: "    for (const record of records) {\n      if (recordIndex(record) >= this.end) this.append(record);\n    }\n    void kept;",
   },
   {
     code: "R20b",
@@ -83,8 +83,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "C8b",
     title: "A restarted node applies what its state machine holds already",
     file: "runtime/loop/applier.ts",
-    from: "this.#applied = parts.applied;\n    this.#target = parts.applied.index;",
-    to: "this.#applied = { term: 0, index: 0 };\n    this.#target = 0;",
+    from: "this.#applied = parts.applied;\n    this.#applyThrough = parts.applied.index;",
+    to: "this.#applied = { term: 0, index: 0 };\n    this.#applyThrough = 0;",
   },
   {
     code: "C8c",
@@ -181,8 +181,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "K5",
     title: "Each node lets sessions end when it likes",
     file: "runtime/sessions/session-table.ts",
-    from: "if (this.#timeMs > expiryMs) this.#remove(session);",
-    to: "if (this.#timeMs > expiryMs && Math.random() < 0.7) this.#remove(session);",
+    from: "if (this.#timeMs > expiryMs) this.#removeSession(session);",
+    to: "if (this.#timeMs > expiryMs && Math.random() < 0.7) this.#removeSession(session);",
   },
   {
     code: "L10c",
@@ -203,7 +203,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     title: "Messages wait while the state machine works",
     file: "runtime/raft.ts",
     from: "        this.#driver.receive(transportMessage);",
-    to: "        const receive = (): void => {\n          if (this.#applier.busy) this.#environment.setTimer(5, receive);\n          else this.#driver.receive(transportMessage);\n        };\n        receive();",
+    to: "        const receive = (): void => {\n          if (!this.#applier.isReadable) this.#environment.setTimer(5, receive);\n          else this.#driver.receive(transportMessage);\n        };\n        receive();",
   },
   {
     code: "O4",

@@ -65,7 +65,7 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     code: "S5b",
     title: "A snapshot is begun in the middle of a batch",
     file: "runtime/snapshots/snapshot-manager.ts",
-    from: "this.#parts.applier.between(() => {\n      begun.resolve(this.#taking?.result ?? this.#begin());\n    });",
+    from: "this.#parts.applier.runBetweenBatches(() => {\n      begun.resolve(this.#taking?.result ?? this.#begin());\n    });",
     to: "begun.resolve(this.#taking?.result ?? this.#begin());",
   },
   {

@@ -7,7 +7,7 @@ import type { Environment } from "../environment/environment.ts";
 import { nodeEnvironment } from "../environment/node.ts";
 import { ClosedError, InvalidOptionError, type LeaderHint, type Outcome, type RaftError } from "../errors.ts";
 import type { TransportHost } from "../transport/transport.ts";
-import { Applier, type Applied } from "./loop/applier.ts";
+import { Applier, type AppliedEntry } from "./loop/applier.ts";
 import type { CallOptions } from "./calls/call.ts";
 import { Calls } from "./calls/calls.ts";
 import { ChangeStream, type RaftChange } from "./streams/change-stream.ts";
@@ -36,7 +36,7 @@ import {
   type WriteOptions,
 } from "./writes/proposals.ts";
 import { openSession, type Session, type SessionHost } from "./sessions/session.ts";
-import { SessionSteps } from "./sessions/session-applier.ts";
+import { SessionApplier } from "./sessions/session-applier.ts";
 import { Reading, type ReadOptions, type Staleness } from "./reads/reading.ts";
 import { settingsOf, type Settings } from "./settings.ts";
 import { Transfers } from "./members/transfers.ts";
@@ -73,7 +73,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #driver: Driver;
   readonly #applier: Applier<Command, Result>;
   readonly #writes: PendingWrites<Result>;
-  readonly #sessions: SessionSteps<Result>;
+  readonly #sessions: SessionApplier<Result>;
   readonly #proposals: Proposals<Command, Result>;
   readonly #forwarding: Forwarding;
   readonly #forwardedCalls: ForwardedCalls<Command, Result>;
@@ -110,7 +110,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     environment: Environment,
     opened: Opened,
   ) {
-    const { core, entries, memberships, watch, applied, stored } = opened;
+    const { core, logRecords, memberships, watchdog, applied, stored } = opened;
     const { limits, timings } = settings;
     const { log: store, transport, stateMachine } = options;
     this.#options = options;
@@ -142,26 +142,26 @@ export class Raft<Command, Result> implements AsyncDisposable {
     });
     this.#directory = new MemberDirectory(core, memberships, this.#peers, settings.data);
     this.#driver = new Driver(
-      { core, entries, memberships, store, watch, transport, environment },
+      { core, logRecords, memberships, store, watchdog, transport, environment },
       {
-        changed: () => {
+        coreChanged: () => {
           this.#changed();
         },
-        turnEnding: () => {
+        beforeDrain: () => {
           this.#reads.turnEnding();
         },
-        turnEnded: (reads) => {
+        afterDrain: (reads) => {
           this.#reads.answered(reads);
           this.#founding.persisted();
           this.#applier.advance(Math.min(core.commitIndex, core.durableIndex));
           this.#reading.serve();
         },
-        service: (message) => {
+        serviceMessage: (message) => {
           if (message.type === "forward-request") this.#forwardedCalls.receive(message);
           else if (message.type === "forward-reply") this.#forwarding.receive(message);
           else this.#snapshots?.receive(message);
         },
-        snapshotsWanted: (followers) => this.#snapshots?.wanted(followers),
+        snapshotsNeeded: (followers) => this.#snapshots?.wanted(followers),
         snapshotOffered: (offer) => {
           this.#offered(offer);
         },
@@ -171,10 +171,10 @@ export class Raft<Command, Result> implements AsyncDisposable {
         },
       },
     );
-    const sessions = new SessionSteps(opened.sessions, stateMachine.codec);
+    const sessions = new SessionApplier(opened.sessions, stateMachine.codec);
     this.#sessions = sessions;
     this.#applier = new Applier(
-      { stateMachine, entries, core, environment, limits, applied, sessions },
+      { stateMachine, logRecords, core, environment, limits, applied, sessions },
       {
         applied: (batch) => {
           this.#applied(batch);
@@ -201,7 +201,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       proposals: this.#proposals,
       now: () => environment.now(),
       timeoutMs: timings.callTimeoutMs,
-      pause: (signal) => this.#pauses.wait(timings.heartbeatMs, signal),
+      retryDelay: (signal) => this.#pauses.wait(timings.heartbeatMs, signal),
     };
     this.#reads = new PendingReads({
       environment,
@@ -209,7 +209,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       retryMs: timings.heartbeatMs,
       ask: () => this.#driver.readIndex(),
       schedule: () => {
-        this.#driver.schedule();
+        this.#driver.scheduleDrain();
       },
     });
     this.#reading = new Reading({
@@ -221,7 +221,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       isMember: () => this.initialized,
     });
     this.#committed = new CommittedStream({
-      entries,
+      logRecords,
       log: core.log,
       decode: (payload) => stateMachine.codec.decode(payload),
       appliedIndex: () => this.#applier.applied.index,
@@ -231,7 +231,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       clusterName: settings.clusterId,
       clusterId: stored.clusterId,
       store,
-      watch,
+      watchdog,
       core,
       memberships,
       driver: this.#driver,
@@ -275,9 +275,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
     const { snapshots, stateMachine, transport } = this.#options;
     const { id, snapshots: policy } = this.#settings;
     if (snapshots === undefined || policy === null) return null;
-    const { core, entries, memberships, sessions } = this.#opened;
+    const { core, logRecords, memberships, sessions } = this.#opened;
     return new SnapshotManager({
-      ...{ id, store: snapshots.store, policy, stateMachine, sessions, core, entries, memberships },
+      ...{ id, store: snapshots.store, policy, stateMachine, sessions, core, logRecords, memberships },
       ...{ applier: this.#applier, driver: this.#driver, environment: this.#environment },
       calls: this.#calls,
       clusterId: () => this.#founding.clusterId,
@@ -306,12 +306,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
     const settings = settingsOf(options);
     const environment = options.environment ?? nodeEnvironment();
     // A read that hangs while the node opens has no node to stop yet; then this does nothing.
-    let onStuck = (_what: string): void => undefined;
+    let onHang = (_what: string): void => undefined;
     const opened = await openParts(options, settings, environment, (what) => {
-      onStuck(what);
+      onHang(what);
     });
     const raft = new Raft(options, settings, environment, opened);
-    onStuck = (what) => {
+    onHang = (what) => {
       raft.#fail({ kind: "storage", message: `${what}, so the node stops`, cause: null });
     };
     try {
@@ -322,7 +322,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     }
     raft.#setPeers();
     raft.#snapshots?.begin();
-    raft.#driver.schedule();
+    raft.#driver.scheduleDrain();
     return raft;
   }
 
@@ -542,7 +542,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   // --- Writes ------------------------------------------------------------------------------------
 
-  #applied(batch: readonly Applied<Result>[]): void {
+  #applied(batch: readonly AppliedEntry<Result>[]): void {
     this.#writes.applied(batch);
     this.#reading.serve();
     this.#committed.grew();
@@ -648,7 +648,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
   #endCalls(error: (outcome: Outcome) => RaftError, stoppedBy: RaftError | null): void {
     this.#ended = true;
     this.#driver.stop();
-    this.#opened.watch.stop();
+    this.#opened.watchdog.stop();
     // A proposed command may be on its way to a majority already. A read changes nothing in any case.
     this.#writes.endAll(() => error("unknown"));
     this.#forwarding.endAll(error);

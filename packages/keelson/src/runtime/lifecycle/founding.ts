@@ -14,7 +14,7 @@ import { reasonOf, type Failure } from "../failure.ts";
 import type { MembershipHistory } from "../members/membership.ts";
 import { checkId } from "../settings.ts";
 import { beganWith, clusterIdOf, isNamed } from "../../storage/cluster-id.ts";
-import type { StorageWatch } from "../loop/storage-watchdog.ts";
+import type { StorageWatchdog } from "../loop/storage-watchdog.ts";
 
 /** Voters a cluster may begin with: the paper's clusters have five, and each more makes every write wait for more. */
 const VOTERS_MAX = 31;
@@ -26,7 +26,7 @@ export interface FoundingParts {
   /** What the store holds. */
   readonly clusterId: string | null;
   readonly store: LogStore;
-  readonly watch: StorageWatch;
+  readonly watchdog: StorageWatchdog;
   readonly core: RaftNode;
   readonly memberships: MembershipHistory;
   readonly driver: Driver;
@@ -115,7 +115,7 @@ export class Founding {
 
   /** Binds this node to a cluster, durably, before it says or takes anything in its name. */
   async #bind(clusterId: string): Promise<void> {
-    const { store, watch, failed, refusal, id } = this.#parts;
+    const { store, watchdog, failed, refusal, id } = this.#parts;
     const stopped = refusal();
     if (stopped !== null) throw stopped;
     if (this.#clusterId === clusterId) return;
@@ -125,7 +125,7 @@ export class Founding {
       );
     }
     try {
-      await watch.track("binding the log to its cluster", () => store.setClusterId(clusterId));
+      await watchdog.monitor("binding the log to its cluster", () => store.setClusterId(clusterId));
     } catch (error) {
       if (error instanceof WrongIdentityError) throw error;
       failed({

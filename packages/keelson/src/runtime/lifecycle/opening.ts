@@ -8,23 +8,23 @@ import { StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
 import { isNamed } from "../../storage/cluster-id.ts";
 import type { OpenedSnapshots, SnapshotStore } from "../../storage/snapshots/snapshot-store.ts";
-import { Entries } from "../loop/log-records.ts";
+import { LogRecords } from "../loop/log-records.ts";
 import { EntryBuffer } from "../loop/entry-buffer.ts";
 import { MembershipHistory } from "../members/membership.ts";
 import { isIn, reconcile, termIn } from "./opening-snapshots.ts";
 import type { RaftOptions } from "../options.ts";
-import { sessionsOf } from "../sessions/session-applier.ts";
+import { sessionTableOf } from "../sessions/session-applier.ts";
 import type { SessionTable } from "../sessions/session-table.ts";
 import type { Settings } from "../settings.ts";
-import { StorageWatch } from "../loop/storage-watchdog.ts";
+import { StorageWatchdog } from "../loop/storage-watchdog.ts";
 
 /** A node's parts, opened and checked against each other, before anything moves. */
 export interface Opened {
   readonly stored: StoredLog;
   readonly core: RaftNode;
-  readonly entries: Entries;
+  readonly logRecords: LogRecords;
   readonly memberships: MembershipHistory;
-  readonly watch: StorageWatch;
+  readonly watchdog: StorageWatchdog;
   readonly applied: LogPosition;
   readonly sessions: SessionTable;
 }
@@ -34,7 +34,7 @@ export async function openParts<Command, Result>(
   options: RaftOptions<Command, Result>,
   settings: Settings,
   environment: Environment,
-  onStuck: (what: string) => void,
+  onHang: (what: string) => void,
 ): Promise<Opened> {
   const { log: store, stateMachine } = options;
   // The log goes first: its lock and its identity show whether this is the right place at all.
@@ -54,13 +54,13 @@ export async function openParts<Command, Result>(
     });
     checkApplied(state, stored);
     const applied = { term: state.term, index: state.index };
-    const sessions = sessionsOf(state);
+    const sessions = sessionTableOf(state);
     const memberships = await membershipsOf(stored, store);
-    const watch = new StorageWatch(environment, settings.timings.storageTimeoutMs, onStuck);
+    const watchdog = new StorageWatchdog(environment, settings.timings.storageTimeoutMs, onHang);
     const buffer = new EntryBuffer(settings.limits.cacheBytesMax, stored.lastIndex + 1);
-    const entries = new Entries(buffer, store, watch);
-    const core = coreOf(stored, applied, entries, settings, environment);
-    return { stored, core, entries, memberships, watch, applied, sessions };
+    const logRecords = new LogRecords(buffer, store, watchdog);
+    const core = coreOf(stored, applied, logRecords, settings, environment);
+    return { stored, core, logRecords, memberships, watchdog, applied, sessions };
   } catch (error) {
     if (stateMachineOpened) await quietly(() => stateMachine.close?.());
     await quietly(() => options.snapshots?.store.close());
@@ -80,7 +80,7 @@ async function openSnapshots<Command, Result>(
 function coreOf(
   stored: StoredLog,
   applied: LogPosition,
-  entries: Entries,
+  logRecords: LogRecords,
   settings: Settings,
   environment: Environment,
 ): RaftNode {
@@ -95,7 +95,7 @@ function coreOf(
     clockDriftMax,
     storageStallMs: timings.storageStallMs,
     readsMax: limits.pendingReadsMax,
-    bytesBetween: (from, to) => entries.bytesBetween(from, to),
+    bytesBetween: (from, to) => logRecords.bytesBetween(from, to),
     now: environment.now(),
     hardState: stored.hardState,
     log: stored,

@@ -3,18 +3,18 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { CommandRejectedError, type RaftError } from "../../errors.ts";
-import { checkRecords, type Entries } from "./log-records.ts";
+import { checkRecords, type LogRecords } from "./log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { RaftLimits } from "../options.ts";
-import { readFailure } from "./message-sender.ts";
-import { isSessionKind, type SessionKind, type SessionSteps } from "../sessions/session-applier.ts";
+import { logReadFailure } from "./message-sender.ts";
+import { isSessionKind, type SessionKind, type SessionApplier } from "../sessions/session-applier.ts";
 import { StateMachineFailure, type StateMachine } from "../state-machine.ts";
 
 /** A batch ends after this many milliseconds, so that slow commands do not keep heartbeats waiting. */
 const BATCH_MS_MAX = 10;
 
 /** What became of one entry that somebody may wait for. */
-export type Applied<Result> =
+export type AppliedEntry<Result> =
   | {
       readonly position: LogPosition;
       readonly type: "done";
@@ -32,17 +32,17 @@ export type Applied<Result> =
 
 export interface ApplierHost<Result> {
   /** These took effect, in this order, and the state machine has flushed them. */
-  applied(batch: readonly Applied<Result>[]): void;
+  applied(batch: readonly AppliedEntry<Result>[]): void;
   failed(failure: Failure): void;
 }
 
 export interface ApplierParts<Command, Result> {
   readonly stateMachine: StateMachine<Command, Result>;
-  readonly entries: Entries;
+  readonly logRecords: LogRecords;
   readonly core: RaftNode;
   readonly environment: Environment;
   readonly limits: RaftLimits;
-  readonly sessions: SessionSteps<Result>;
+  readonly sessions: SessionApplier<Result>;
   /** What the state machine holds already. */
   readonly applied: LogPosition;
 }
@@ -65,23 +65,23 @@ export class Applier<Command, Result> {
   readonly #parts: ApplierParts<Command, Result>;
   readonly #host: ApplierHost<Result>;
   #applied: LogPosition;
-  #target: LogIndex;
+  #applyThrough: LogIndex;
   /** The loop runs, and will see a target that moves. */
-  #active = false;
-  #running: Promise<void> | null = null;
+  #loopRunning = false;
+  #loopEnded: Promise<void> | null = null;
   /** A batch is under way, so the state may be in the middle of a command. */
-  #busy = false;
+  #batchRunning = false;
   /** The state is being replaced: no batch begins. */
-  #paused = false;
+  #pausedForRestore = false;
   /** What waits for the end of the batch under way. */
-  #waiting: (() => void)[] = [];
+  #afterBatch: (() => void)[] = [];
   #stopped = false;
 
   constructor(parts: ApplierParts<Command, Result>, host: ApplierHost<Result>) {
     this.#parts = parts;
     this.#host = host;
     this.#applied = parts.applied;
-    this.#target = parts.applied.index;
+    this.#applyThrough = parts.applied.index;
   }
 
   /** The last entry whose effects the state machine holds and has flushed. */
@@ -89,98 +89,104 @@ export class Applier<Command, Result> {
     return this.#applied;
   }
 
-  /** Whether a batch is under way, or the state is being replaced: a read waits for the end of it. */
-  get busy(): boolean {
-    return this.#busy || this.#paused;
+  /** False while a batch is being applied, or a snapshot restored: a read then waits for the end of it. */
+  get isReadable(): boolean {
+    return !this.#batchRunning && !this.#pausedForRestore;
   }
 
   /** Whether the state is being replaced. */
-  get paused(): boolean {
-    return this.#paused;
+  get isRestoring(): boolean {
+    return this.#pausedForRestore;
   }
 
   /** Runs `look` between two batches: the state is then exactly that after `applied`. */
-  between(look: () => void): void {
-    if (this.#busy) this.#waiting.push(look);
+  runBetweenBatches(look: () => void): void {
+    if (this.#batchRunning) this.#afterBatch.push(look);
     else look();
   }
 
   /** Begins no further batch; resolves when the one under way has ended. */
-  async pause(): Promise<void> {
-    this.#paused = true;
-    await this.#running;
+  async pauseForRestore(): Promise<void> {
+    this.#pausedForRestore = true;
+    await this.#loopEnded;
   }
 
   /** Goes on after `applied`, which is what the state holds now. */
-  resume(applied: LogPosition): void {
-    this.#paused = false;
+  resumeAfterRestore(applied: LogPosition): void {
+    this.#pausedForRestore = false;
     this.#applied = applied;
-    this.#target = Math.max(this.#target, applied.index);
-    this.#start();
+    this.#applyThrough = Math.max(this.#applyThrough, applied.index);
+    this.#startLoop();
   }
 
   /** Entries up to here are committed, and durable on this node. */
   advance(target: LogIndex): void {
-    if (target <= this.#target || this.#stopped) return;
-    this.#target = target;
-    this.#start();
+    if (target <= this.#applyThrough || this.#stopped) return;
+    this.#applyThrough = target;
+    this.#startLoop();
   }
 
-  #start(): void {
-    if (this.#active || this.#paused || this.#stopped || this.#applied.index >= this.#target) return;
-    this.#active = true;
-    this.#running = this.#run();
+  #startLoop(): void {
+    if (
+      this.#loopRunning ||
+      this.#pausedForRestore ||
+      this.#stopped ||
+      this.#applied.index >= this.#applyThrough
+    )
+      return;
+    this.#loopRunning = true;
+    this.#loopEnded = this.#runLoop();
   }
 
   /** Begins no further batch; resolves when the one under way has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    await this.#running;
+    await this.#loopEnded;
     // Whoever waits to look finds out that it is too late.
-    for (const look of this.#waiting.splice(0)) look();
+    for (const look of this.#afterBatch.splice(0)) look();
   }
 
-  async #run(): Promise<void> {
+  async #runLoop(): Promise<void> {
     try {
       for (;;) {
-        const records = await this.#next();
-        if (this.#mayNotGoOn()) return;
-        this.#busy = true;
+        const records = await this.#nextBatch();
+        if (this.#isHalted()) return;
+        this.#batchRunning = true;
         const batch = await this.#applyBatch(records);
-        this.#busy = false;
+        this.#batchRunning = false;
         if (this.#isStopped()) return;
         this.#host.applied(batch);
-        for (const look of this.#waiting.splice(0)) look();
-        if (this.#applied.index >= this.#target || this.#mayNotGoOn()) return;
+        for (const look of this.#afterBatch.splice(0)) look();
+        if (this.#applied.index >= this.#applyThrough || this.#isHalted()) return;
         await this.#endOfTurn();
-        if (this.#mayNotGoOn()) return;
+        if (this.#isHalted()) return;
       }
     } catch (error) {
       if (this.#isStopped()) return;
       this.#stopped = true;
-      this.#host.failed(error instanceof ApplyFailure ? error.failure : readFailure(error));
+      this.#host.failed(error instanceof ApplyFailure ? error.failure : logReadFailure(error));
     } finally {
-      this.#active = false;
+      this.#loopRunning = false;
     }
   }
 
   /** The records of the next batch: from memory at once, or from the store. */
-  async #next(): Promise<readonly Uint8Array[]> {
-    const { entries, core, limits } = this.#parts;
+  async #nextBatch(): Promise<readonly Uint8Array[]> {
+    const { logRecords, core, limits } = this.#parts;
     const from = this.#applied.index + 1;
-    const to = Math.min(this.#target + 1, from + limits.applyBatchEntriesMax);
+    const to = Math.min(this.#applyThrough + 1, from + limits.applyBatchEntriesMax);
     const records =
-      entries.buffer.slice(from, to, limits.applyBatchBytesMax) ??
-      (await entries.read(from, to, limits.applyBatchBytesMax));
+      logRecords.buffer.slice(from, to, limits.applyBatchBytesMax) ??
+      (await logRecords.readFromStore(from, to, limits.applyBatchBytesMax));
     // What is committed is never cut off, so the log says the same now as when the records were asked for.
     checkRecords(records, from, (index) => core.log.termAt(index));
     return records;
   }
 
-  async #applyBatch(records: readonly Uint8Array[]): Promise<Applied<Result>[]> {
+  async #applyBatch(records: readonly Uint8Array[]): Promise<AppliedEntry<Result>[]> {
     const { environment } = this.#parts;
     const begun = environment.now();
-    const batch: Applied<Result>[] = [];
+    const batch: AppliedEntry<Result>[] = [];
     let last = this.#applied;
     for (const record of records) {
       const { index, term, kind, payload } = decodeRecord(record);
@@ -214,7 +220,7 @@ export class Applier<Command, Result> {
     }
   }
 
-  #apply(payload: Uint8Array, position: LogPosition): Applied<Result> | Promise<Applied<Result>> {
+  #apply(payload: Uint8Array, position: LogPosition): AppliedEntry<Result> | Promise<AppliedEntry<Result>> {
     const { stateMachine } = this.#parts;
     const command = this.#decode(payload, position);
     try {
@@ -222,10 +228,10 @@ export class Applier<Command, Result> {
       if (!isPromiseLike(result)) return { position, type: "done", result };
       return Promise.resolve(result).then(
         (value) => ({ position, type: "done", result: value }),
-        (error: unknown) => rejected(error, position),
+        (error: unknown) => rejectedEntry(error, position),
       );
     } catch (error) {
-      return rejected(error, position);
+      return rejectedEntry(error, position);
     }
   }
 
@@ -234,12 +240,12 @@ export class Applier<Command, Result> {
     kind: SessionKind,
     payload: Uint8Array,
     position: LogPosition,
-  ): Applied<Result> | Promise<Applied<Result>> {
+  ): AppliedEntry<Result> | Promise<AppliedEntry<Result>> {
     const { sessions } = this.#parts;
-    const step = inSession(position, () => sessions.begin(kind, payload, position));
+    const step = failNodeOnThrow(position, () => sessions.beginEntry(kind, payload, position));
     if (step.type === "settled") return step.applied;
-    const keep = (applied: Applied<Result>): Applied<Result> =>
-      inSession(position, () => sessions.keep(step.id, applied));
+    const keep = (applied: AppliedEntry<Result>): AppliedEntry<Result> =>
+      failNodeOnThrow(position, () => sessions.recordAnswer(step.id, applied));
     const applying = this.#apply(step.command, position);
     return applying instanceof Promise ? applying.then(keep) : keep(applying);
   }
@@ -258,8 +264,8 @@ export class Applier<Command, Result> {
     return this.#stopped;
   }
 
-  #mayNotGoOn(): boolean {
-    return this.#stopped || this.#paused;
+  #isHalted(): boolean {
+    return this.#stopped || this.#pausedForRestore;
   }
 
   #endOfTurn(): Promise<void> {
@@ -270,7 +276,7 @@ export class Applier<Command, Result> {
 }
 
 /** A throw is the command's result, unless it says that this node itself has failed. */
-function rejected<Result>(error: unknown, position: LogPosition): Applied<Result> {
+function rejectedEntry<Result>(error: unknown, position: LogPosition): AppliedEntry<Result> {
   if (error instanceof StateMachineFailure) {
     throw new ApplyFailure(stateMachineFailure(`it could not apply entry ${String(position.index)}`, error));
   }
@@ -278,7 +284,7 @@ function rejected<Result>(error: unknown, position: LogPosition): Applied<Result
 }
 
 /** What this node cannot do for sessions it must not leave out either: its state would not be that of the others. */
-function inSession<T>({ index }: LogPosition, run: () => T): T {
+function failNodeOnThrow<T>({ index }: LogPosition, run: () => T): T {
   try {
     return run();
   } catch (error) {

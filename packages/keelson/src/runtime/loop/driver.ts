@@ -11,27 +11,27 @@ import type { LogIndex, LogPosition, NodeId } from "../../core/position.ts";
 import type { TransferRefusal } from "../../core/transfer.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
-import type { TransportMessage, Transport } from "../../transport/transport.ts";
-import { checkRecords, termsOf, type Entries } from "./log-records.ts";
+import type { Transport, TransportMessage } from "../../transport/transport.ts";
+import { checkRecords, termLookup, type LogRecords } from "./log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { MembershipAt, MembershipHistory } from "../members/membership.ts";
 import { membershipIn } from "../members/membership-changes.ts";
 import { Persister } from "./persister.ts";
-import { Sender } from "./message-sender.ts";
-import type { StorageWatch } from "./storage-watchdog.ts";
+import { MessageSender } from "./message-sender.ts";
+import type { StorageWatchdog } from "./storage-watchdog.ts";
 
 export interface DriverParts {
   readonly core: RaftNode;
-  readonly entries: Entries;
+  readonly logRecords: LogRecords;
   readonly memberships: MembershipHistory;
   readonly store: LogStore;
-  readonly watch: StorageWatch;
+  readonly watchdog: StorageWatchdog;
   readonly transport: Transport;
   readonly environment: Environment;
 }
 
 /** A place in the log up to which a snapshot covers it, and the membership in force there. */
-export interface SnapshotAt {
+export interface SnapshotMetadata {
   readonly position: LogPosition;
   readonly membership: MembershipAt;
 }
@@ -39,15 +39,15 @@ export interface SnapshotAt {
 /** What the driver tells the rest of the runtime. */
 export interface DriverHost {
   /** After each input: role, leader, term, commit index or membership may have moved. */
-  changed(): void;
+  coreChanged(): void;
   /** Just before the actions are taken: the last chance for input that belongs to this turn. */
-  turnEnding(): void;
+  beforeDrain(): void;
   /** The actions of this turn are on their way; these reads were answered. */
-  turnEnded(reads: readonly ReadAction[]): void;
+  afterDrain(reads: readonly ReadAction[]): void;
   /** Another node's runtime says something to ours; the core hears nothing of it. */
-  service(message: ServiceMessage): void;
+  serviceMessage(message: ServiceMessage): void;
   /** These followers need a snapshot: this node's log does not reach back to what they lack. */
-  snapshotsWanted(followers: readonly NodeId[]): void;
+  snapshotsNeeded(followers: readonly NodeId[]): void;
   /** The leader offers a snapshot, because its log does not reach back to what this node lacks. */
   snapshotOffered(offer: InstallSnapshot): void;
   failed(failure: Failure): void;
@@ -60,44 +60,44 @@ export interface DriverHost {
  */
 export class Driver {
   readonly #core: RaftNode;
-  readonly #entries: Entries;
+  readonly #logRecords: LogRecords;
   readonly #memberships: MembershipHistory;
   readonly #environment: Environment;
   readonly #host: DriverHost;
   readonly #store: LogStore;
-  readonly #watch: StorageWatch;
+  readonly #watchdog: StorageWatchdog;
   readonly #persister: Persister;
-  readonly #sender: Sender;
+  readonly #messageSender: MessageSender;
   #drainScheduled = false;
   /** The log is being replaced: nothing may be written that was meant for the old one. */
-  #held = false;
+  #drainPausedForInstall = false;
   #stopped = false;
   #timer: { readonly at: number; readonly handle: Timer } | null = null;
   /** What the core wants; the timer may be set for earlier. */
-  #deadline: number | null = null;
+  #coreDeadline: number | null = null;
   /** The configuration that the addresses were last compared with. */
-  #config: ClusterConfig;
+  #checkedConfig: ClusterConfig;
   #messagesReceived = 0;
 
   constructor(parts: DriverParts, host: DriverHost) {
     this.#core = parts.core;
-    this.#config = parts.core.config;
-    this.#entries = parts.entries;
+    this.#checkedConfig = parts.core.config;
+    this.#logRecords = parts.logRecords;
     this.#memberships = parts.memberships;
     this.#environment = parts.environment;
     this.#store = parts.store;
-    this.#watch = parts.watch;
+    this.#watchdog = parts.watchdog;
     this.#host = host;
     const onFailure = (failure: Failure): void => {
       host.failed(failure);
     };
-    this.#persister = new Persister(parts.store, parts.watch, {
+    this.#persister = new Persister(parts.store, parts.watchdog, {
       persisted: (persistId, messages) => {
-        this.#persisted(persistId, messages);
+        this.#onPersisted(persistId, messages);
       },
       failed: onFailure,
     });
-    this.#sender = new Sender(parts.core, parts.entries, parts.transport, onFailure);
+    this.#messageSender = new MessageSender(parts.core, parts.logRecords, parts.transport, onFailure);
   }
 
   get counters(): {
@@ -108,10 +108,10 @@ export class Driver {
     messagesReceived: number;
   } {
     return {
-      logWrites: this.#persister.writes,
-      logBytes: this.#persister.bytes,
-      messagesSent: this.#sender.sent,
-      messagesDropped: this.#sender.dropped,
+      logWrites: this.#persister.writesSubmitted,
+      logBytes: this.#persister.bytesSubmitted,
+      messagesSent: this.#messageSender.messagesSent,
+      messagesDropped: this.#messageSender.messagesDropped,
       messagesReceived: this.#messagesReceived,
     };
   }
@@ -120,12 +120,12 @@ export class Driver {
 
   /** Proposes an entry, which is a command or belongs to a session; null: this node does not lead. */
   propose(kind: EntryKind, payload: Uint8Array): LogPosition | null {
-    return this.#input(() => {
+    return this.#feedCore(() => {
       const position = this.#core.proposeCommand(this.#environment.now());
       if (position !== null) {
         const { index, term } = position;
         // The only encoding in the entry's life: these bytes go to every disk and every socket.
-        this.#entries.buffer.append(encodeRecord(index, term, kind, payload));
+        this.#logRecords.buffer.append(encodeRecord(index, term, kind, payload));
       }
       return position;
     });
@@ -133,10 +133,10 @@ export class Driver {
 
   /** Writes the first entry of a new cluster. The node's log must be empty. */
   createCluster(membership: Membership, payload: Uint8Array): LogPosition | null {
-    return this.#input(() => {
+    return this.#feedCore(() => {
       const { voters } = membership.config;
       const { index, term } = this.#core.createCluster(voters, this.#environment.now());
-      this.#entries.buffer.append(encodeRecord(index, term, EntryKind.config, payload));
+      this.#logRecords.buffer.append(encodeRecord(index, term, EntryKind.config, payload));
       this.#memberships.add({ index, membership });
       return { index, term };
     });
@@ -144,26 +144,26 @@ export class Driver {
 
   /** Begins a change of membership, or says why not; null: the node stopped. */
   proposeMembership(target: Membership): LogPosition | ConfigRefusal | null {
-    return this.#input(() => {
+    return this.#feedCore(() => {
       const proposed = this.#core.proposeConfig(target.config, this.#environment.now());
-      if (typeof proposed !== "string") this.#coverOwn(target);
+      if (typeof proposed !== "string") this.#encodeOwnEntries(target);
       return proposed;
     });
   }
 
   transferLeadership(to: NodeId | null): { readonly to: NodeId } | TransferRefusal | null {
-    return this.#input(() => this.#core.transferLeadership(to, this.#environment.now()));
+    return this.#feedCore(() => this.#core.transferLeadership(to, this.#environment.now()));
   }
 
   receive({ message, records }: TransportMessage): void {
     this.#messagesReceived += 1;
     if (isServiceMessage(message)) {
-      this.#guard(() => {
-        this.#host.service(message);
+      this.#failNodeOnThrow(() => {
+        this.#host.serviceMessage(message);
       });
       return;
     }
-    this.#input(() => {
+    this.#feedCore(() => {
       if (message.type === "append-entries") {
         this.#receiveEntries(message, records);
       } else {
@@ -173,18 +173,21 @@ export class Driver {
   }
 
   /** Offers a snapshot to a follower that needs one; it asks for the rest itself. */
-  offerSnapshot(to: NodeId, { position: last, membership }: SnapshotAt): void {
+  offerSnapshot(to: NodeId, { position: last, membership }: SnapshotMetadata): void {
     const { id: from, term } = this.#core;
     const { config } = membership.membership;
-    this.#sender.send({ to, message: { type: "install-snapshot", from, term, last, config, round: 0 } });
+    this.#messageSender.send({
+      to,
+      message: { type: "install-snapshot", from, term, last, config, round: 0 },
+    });
   }
 
   /** The entries up to `position`, which a snapshot covers, are forgotten. The entries after them stay. */
-  compact({ position, membership }: SnapshotAt): void {
-    this.#input(() => {
+  compact({ position, membership }: SnapshotMetadata): void {
+    this.#feedCore(() => {
       const { index } = position;
       // The store first: the core speaks up if they disagree, and the store is only asked to forget what it may keep.
-      void this.#inStore("forgetting the beginning of the log", () =>
+      void this.#writeToStore("forgetting the beginning of the log", () =>
         this.#store.compact({ position, config: encodeMembership(membership.membership) }),
       );
       this.#core.handleCompacted(index, this.#environment.now());
@@ -196,10 +199,10 @@ export class Driver {
    * The state machine holds a snapshot of another node: the log begins after it now. Resolves when that is durable and
    * the core knows; false: the node stopped. What the core wants done meanwhile waits, as it was meant for the old log.
    */
-  async installSnapshot(at: SnapshotAt): Promise<boolean> {
+  async installSnapshot(at: SnapshotMetadata): Promise<boolean> {
     const { position, membership } = at;
-    this.#held = true;
-    await this.#persister.idle();
+    this.#drainPausedForInstall = true;
+    await this.#persister.whenIdle();
     if (this.#isStopped()) return false;
     // Figure 13, step 6: if the log on disk holds the snapshot's last entry, what follows it stays.
     const keepsLog = this.#core.durableIndex >= position.index && this.#core.log.contains(position);
@@ -207,18 +210,18 @@ export class Driver {
     const isOld = position.index <= this.#core.log.base.index;
     const isDone =
       isOld ||
-      (await this.#inStore("replacing the log by a snapshot", () =>
+      (await this.#writeToStore("replacing the log by a snapshot", () =>
         keepsLog ? this.#store.compact(base) : this.#store.reset(base),
       ));
-    this.#held = false;
+    this.#drainPausedForInstall = false;
     if (!isDone || this.#isStopped()) return false;
-    const installed = this.#input(() => {
+    const installed = this.#feedCore(() => {
       if (isOld) return true;
       const { log } = this.#core;
       assert(!keepsLog || log.contains(position), "what a snapshot covers is not cut off");
       const goesOn = log.contains(position);
       this.#core.handleSnapshotInstalled(position, membership.membership.config, this.#environment.now());
-      this.#entries.buffer.covered(position.index, log.last.index + 1);
+      this.#logRecords.buffer.discardThrough(position.index, log.last.index + 1);
       if (goesOn) this.#memberships.compact(position.index);
       else this.#memberships.reset(membership);
       return true;
@@ -232,9 +235,9 @@ export class Driver {
   }
 
   /** False: it failed, or nobody will hear of it, and the node stops. */
-  async #inStore(what: string, write: () => Promise<void>): Promise<boolean> {
+  async #writeToStore(what: string, write: () => Promise<void>): Promise<boolean> {
     try {
-      await this.#watch.track(what, write);
+      await this.#watchdog.monitor(what, write);
       return true;
     } catch (error) {
       if (this.#stopped) return false;
@@ -253,12 +256,12 @@ export class Driver {
   }
 
   /** Takes the actions at the end of this turn. */
-  schedule(): void {
+  scheduleDrain(): void {
     if (this.#drainScheduled || this.#stopped) return;
     this.#drainScheduled = true;
     this.#environment.defer(() => {
       this.#drainScheduled = false;
-      this.#guard(() => {
+      this.#failNodeOnThrow(() => {
         this.#drain();
       });
     });
@@ -270,11 +273,11 @@ export class Driver {
     this.#timer?.handle.cancel();
     this.#timer = null;
     this.#persister.stop();
-    this.#sender.stop();
+    this.#messageSender.stop();
   }
 
-  #input<T>(run: () => T): T | null {
-    return this.#guard(() => {
+  #feedCore<T>(run: () => T): T | null {
+    return this.#failNodeOnThrow(() => {
       const result = run();
       this.#afterInput();
       return result;
@@ -282,7 +285,7 @@ export class Driver {
   }
 
   /** What the core rules out, and whatever else goes wrong on the way, ends the node: it must not go on from half a step. */
-  #guard<T>(run: () => T): T | null {
+  #failNodeOnThrow<T>(run: () => T): T | null {
     if (this.#stopped) return null;
     try {
       return run();
@@ -297,30 +300,30 @@ export class Driver {
   }
 
   #afterInput(): void {
-    this.#coverOwn();
+    this.#encodeOwnEntries();
     const { log, config } = this.#core;
-    assert(this.#entries.buffer.next === log.last.index + 1, "the buffer ends where the core's log does");
-    if (config !== this.#config) {
-      this.#config = config;
+    assert(this.#logRecords.buffer.end === log.last.index + 1, "the buffer ends where the core's log does");
+    if (config !== this.#checkedConfig) {
+      this.#checkedConfig = config;
       const membership = this.#memberships.current?.membership;
       assert(
         membership !== undefined && sameConfig(membership.config, config),
         "the addresses are those of the configuration in force",
       );
     }
-    this.#host.changed();
-    this.schedule();
+    this.#host.coreChanged();
+    this.scheduleDrain();
   }
 
   /**
    * What the core appends by itself, and whose records are ours to make: a new leader's blank entry (§8), and the steps
    * of a change of membership (§6), to `target` if one begins now.
    */
-  #coverOwn(target?: Membership): void {
+  #encodeOwnEntries(target?: Membership): void {
     const { log } = this.#core;
-    const { buffer } = this.#entries;
-    while (buffer.next <= log.last.index) {
-      const index = buffer.next;
+    const { buffer } = this.#logRecords;
+    while (buffer.end <= log.last.index) {
+      const index = buffer.end;
       const term = log.termAt(index);
       assert(term === this.#core.term, "a node appends entries of its own term only");
       const at = log.configAt(index);
@@ -343,8 +346,8 @@ export class Driver {
       this.#host.warn("dropped a message whose records are not those it names", { from: message.from });
       return;
     }
-    checkRecords(records, prev.index + 1, termsOf(message.entries));
-    const termOf = termsOf(message.entries);
+    checkRecords(records, prev.index + 1, termLookup(message.entries));
+    const termOf = termLookup(message.entries);
     const { log } = this.#core;
     // Before the core sees them: the first entry that its log does not hold yet.
     let first = Math.max(prev.index, log.base.index) + 1;
@@ -358,7 +361,7 @@ export class Driver {
       "the core takes all entries of a message from the first that it lacks",
     );
     const taken = records.slice(first - prev.index - 1);
-    this.#entries.buffer.replaceFrom(first, taken);
+    this.#logRecords.buffer.replaceFrom(first, taken);
     this.#memberships.truncate(first);
     for (const { index } of message.entries.configs) {
       const record = records[index - prev.index - 1];
@@ -371,19 +374,19 @@ export class Driver {
 
   #drain(): void {
     // The end of the installation asks again.
-    if (this.#held) return;
-    this.#host.turnEnding();
+    if (this.#drainPausedForInstall) return;
+    this.#host.beforeDrain();
     const actions = this.#core.takeActions();
     this.#setTimer(actions.timer);
-    this.#persist(actions);
-    for (const outgoing of actions.messages) this.#sender.send(outgoing);
-    if (actions.snapshots.length > 0) this.#host.snapshotsWanted(actions.snapshots.map(({ to }) => to));
+    this.#submitWrite(actions);
+    for (const outgoing of actions.messages) this.#messageSender.send(outgoing);
+    if (actions.snapshots.length > 0) this.#host.snapshotsNeeded(actions.snapshots.map(({ to }) => to));
     if (actions.installSnapshot !== null) this.#host.snapshotOffered(actions.installSnapshot);
-    this.#host.turnEnded(actions.reads);
+    this.#host.afterDrain(actions.reads);
   }
 
   /** The write is begun before anything is sent, so that the disk works while the messages travel. */
-  #persist(actions: Actions): void {
+  #submitWrite(actions: Actions): void {
     if (!actions.needsPersist) return;
     const { persistId, hardState, append, messagesAfterPersist } = actions;
     let write: LogWrite | null = null;
@@ -391,22 +394,25 @@ export class Driver {
       const records = append === null ? [] : this.#recordsOf(append);
       write = { hardState, truncateFrom: append?.truncateFrom ?? null, records };
     }
-    if (append !== null) this.#entries.buffer.handed(append.to);
+    if (append !== null) this.#logRecords.buffer.markSubmitted(append.to);
     this.#persister.submit(persistId, write, messagesAfterPersist);
   }
 
   #recordsOf({ from, to }: AppendAction): readonly Uint8Array[] {
-    const { buffer } = this.#entries;
-    assert(from === buffer.handedTo, "the log is written in order, from where the store's agrees with it");
+    const { buffer } = this.#logRecords;
+    assert(
+      from === buffer.submittedEnd,
+      "the log is written in order, from where the store's agrees with it",
+    );
     const records = buffer.slice(from, to);
     assert(records !== null, "what was never written is in the buffer");
     checkRecords(records, from, (index: LogIndex) => this.#core.log.termAt(index));
     return records;
   }
 
-  #persisted(persistId: number, messages: readonly Outgoing[]): void {
-    this.#input(() => {
-      for (const outgoing of messages) this.#sender.send(outgoing);
+  #onPersisted(persistId: number, messages: readonly Outgoing[]): void {
+    this.#feedCore(() => {
+      for (const outgoing of messages) this.#messageSender.send(outgoing);
       this.#core.handlePersisted(persistId, this.#environment.now());
     });
   }
@@ -416,7 +422,7 @@ export class Driver {
    * is left alone, and looks again when it fires.
    */
   #setTimer(deadline: number | null): void {
-    this.#deadline = deadline;
+    this.#coreDeadline = deadline;
     if (deadline === null || (this.#timer !== null && this.#timer.at <= deadline)) return;
     this.#timer?.handle.cancel();
     const handle = this.#environment.setTimer(Math.max(0, deadline - this.#environment.now()), () => {
@@ -428,12 +434,12 @@ export class Driver {
 
   #timerFired(): void {
     const now = this.#environment.now();
-    if (this.#deadline === null) return;
-    if (now < this.#deadline) {
-      this.#setTimer(this.#deadline);
+    if (this.#coreDeadline === null) return;
+    if (now < this.#coreDeadline) {
+      this.#setTimer(this.#coreDeadline);
       return;
     }
-    this.#input(() => {
+    this.#feedCore(() => {
       this.#core.handleTimeout(now);
     });
   }

@@ -11,11 +11,11 @@ describe("the entry buffer", () => {
   it("keeps records that the store was not given, however many, and drops the oldest of the others", () => {
     const buffer = new EntryBuffer(100, 1);
     for (let index = 1; index <= 10; index++) buffer.append(record(index));
-    expect([buffer.first, buffer.next, buffer.bytes]).toEqual([1, 11, 380]);
-    buffer.handed(6);
-    expect([buffer.first, buffer.next]).toEqual([6, 11]);
-    buffer.handed(11);
-    expect([buffer.first, buffer.next, buffer.bytes]).toEqual([9, 11, 76]);
+    expect([buffer.first, buffer.end, buffer.bytes]).toEqual([1, 11, 380]);
+    buffer.markSubmitted(6);
+    expect([buffer.first, buffer.end]).toEqual([6, 11]);
+    buffer.markSubmitted(11);
+    expect([buffer.first, buffer.end, buffer.bytes]).toEqual([9, 11, 76]);
     expect(buffer.slice(8, 10)).toBeNull();
     expect(buffer.slice(9, 11)?.map((bytes) => recordIndex(bytes))).toEqual([9, 10]);
   });
@@ -57,18 +57,20 @@ describe("the entry buffer", () => {
           );
           log.splice(from - 1, Infinity, ...entries);
           buffer.replaceFrom(from, entries);
-          expect(buffer.handedTo).toBeLessThanOrEqual(from);
+          expect(buffer.submittedEnd).toBeLessThanOrEqual(from);
         } else {
-          buffer.handed(buffer.handedTo + Math.floor(random() * (buffer.next - buffer.handedTo + 1)));
+          buffer.markSubmitted(
+            buffer.submittedEnd + Math.floor(random() * (buffer.end - buffer.submittedEnd + 1)),
+          );
         }
-        expect(buffer.next).toBe(log.length + 1);
-        expect(buffer.first).toBeLessThanOrEqual(buffer.handedTo);
-        const from = buffer.first + Math.floor(random() * (buffer.next - buffer.first + 1));
+        expect(buffer.end).toBe(log.length + 1);
+        expect(buffer.first).toBeLessThanOrEqual(buffer.submittedEnd);
+        const from = buffer.first + Math.floor(random() * (buffer.end - buffer.first + 1));
         const expected = log.slice(from - 1);
-        expect(buffer.slice(from, buffer.next)?.map((bytes) => recordTerm(bytes))).toEqual(
+        expect(buffer.slice(from, buffer.end)?.map((bytes) => recordTerm(bytes))).toEqual(
           expected.map((bytes) => recordTerm(bytes)),
         );
-        expect(buffer.bytesBetween(from, buffer.next)).toBe(
+        expect(buffer.bytesBetween(from, buffer.end)).toBe(
           expected.reduce((sum, { length }) => sum + length, 0),
         );
       }
@@ -79,7 +81,7 @@ describe("the entry buffer", () => {
     const buffer = new EntryBuffer(500, 1);
     for (let index = 1; index <= 5000; index++) {
       buffer.append(record(index));
-      buffer.handed(index + 1);
+      buffer.markSubmitted(index + 1);
       expect(buffer.bytes).toBeLessThanOrEqual(500);
     }
     expect(buffer.slice(4990, 5001)?.map((bytes) => recordIndex(bytes))).toEqual(

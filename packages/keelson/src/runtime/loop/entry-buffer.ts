@@ -3,7 +3,7 @@ import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
 
 /** Dropped places at the front of the array before it is moved up: moving then costs nothing per entry. */
-const SLACK_MAX = 1024;
+const EMPTY_SLOTS_MIN = 1024;
 
 /**
  * The newest records of the log, by index: those that the store has not been given yet, and as many
@@ -16,19 +16,19 @@ export class EntryBuffer {
   readonly #bytesMax: number;
   #records: Uint8Array[] = [];
   /** `#ends[i] - #ends[i - 1]` is the length of record i: a range's bytes are one subtraction. */
-  #ends: number[] = [];
+  #endOffsets: number[] = [];
   /** How many places at the front are dropped. */
-  #dropped = 0;
+  #emptySlots = 0;
   /** Bytes up to the end of the last dropped record. */
-  #droppedEnd = 0;
+  #emptyEndOffset = 0;
   #first: LogIndex;
-  #handedTo: LogIndex;
+  #submittedEnd: LogIndex;
 
   /** `next` is the index of the first entry that will come. */
   constructor(bytesMax: number, next: LogIndex) {
     this.#bytesMax = bytesMax;
     this.#first = next;
-    this.#handedTo = next;
+    this.#submittedEnd = next;
   }
 
   /** The oldest entry that is kept. */
@@ -37,93 +37,95 @@ export class EntryBuffer {
   }
 
   /** One past the newest. */
-  get next(): LogIndex {
-    return this.#first + this.#records.length - this.#dropped;
+  get end(): LogIndex {
+    return this.#first + this.#records.length - this.#emptySlots;
   }
 
   /** One past the last entry that the store was given. */
-  get handedTo(): LogIndex {
-    return this.#handedTo;
+  get submittedEnd(): LogIndex {
+    return this.#submittedEnd;
   }
 
   get bytes(): number {
-    return (this.#ends.at(-1) ?? this.#droppedEnd) - this.#droppedEnd;
+    return (this.#endOffsets.at(-1) ?? this.#emptyEndOffset) - this.#emptyEndOffset;
   }
 
   append(record: Uint8Array): void {
-    assert(recordIndex(record) === this.next, "records are buffered in order, without a gap");
+    assert(recordIndex(record) === this.end, "records are buffered in order, without a gap");
     this.#records.push(record);
-    this.#ends.push((this.#ends.at(-1) ?? this.#droppedEnd) + record.length);
+    this.#endOffsets.push((this.#endOffsets.at(-1) ?? this.#emptyEndOffset) + record.length);
   }
 
   /** The core's log was cut before `index`, and goes on with these. */
   replaceFrom(index: LogIndex, records: readonly Uint8Array[]): void {
-    assert(index <= this.next, "a log is cut within itself, or goes on at its end");
-    this.#handedTo = Math.min(this.#handedTo, index);
-    if (index <= this.#first) this.#clear(index);
-    const kept = this.#dropped + (index - this.#first);
+    assert(index <= this.end, "a log is cut within itself, or goes on at its end");
+    this.#submittedEnd = Math.min(this.#submittedEnd, index);
+    if (index <= this.#first) this.#reset(index);
+    const kept = this.#emptySlots + (index - this.#first);
     this.#records.length = kept;
-    this.#ends.length = kept;
+    this.#endOffsets.length = kept;
     for (const record of records) this.append(record);
   }
 
   /** The records of `[from, to)`, stopping early at `bytesMax`, though always one; null: not all of them are here. */
   slice(from: LogIndex, to: LogIndex, bytesMax = Infinity): Uint8Array[] | null {
-    if (from < this.#first || to > this.next) return null;
-    const begin = this.#place(from);
-    let end = this.#place(to);
+    if (from < this.#first || to > this.end) return null;
+    const begin = this.#slotOf(from);
+    let end = this.#slotOf(to);
     if (bytesMax < Infinity) {
-      const endMax = this.#endBefore(begin) + bytesMax;
-      while (end > begin + 1 && this.#endBefore(end) > endMax) end--;
+      const endMax = this.#offsetOf(begin) + bytesMax;
+      while (end > begin + 1 && this.#offsetOf(end) > endMax) end--;
     }
     return this.#records.slice(begin, end);
   }
 
   /** The bytes of `[from, to)`, which must be here. */
   bytesBetween(from: LogIndex, to: LogIndex): number {
-    assert(from >= this.#first && from <= to && to <= this.next, "the entries are buffered");
-    return this.#endBefore(this.#place(to)) - this.#endBefore(this.#place(from));
+    assert(from >= this.#first && from <= to && to <= this.end, "the entries are buffered");
+    return this.#offsetOf(this.#slotOf(to)) - this.#offsetOf(this.#slotOf(from));
   }
 
   /** The store was given everything before `to`; from now on that may go when room is needed. */
-  handed(to: LogIndex): void {
-    assert(to >= this.#handedTo && to <= this.next, "the store is given entries in order");
-    this.#handedTo = to;
-    while (this.bytes > this.#bytesMax && this.#first < this.#handedTo) this.#dropFirst();
+  markSubmitted(to: LogIndex): void {
+    assert(to >= this.#submittedEnd && to <= this.end, "the store is given entries in order");
+    this.#submittedEnd = to;
+    while (this.bytes > this.#bytesMax && this.#first < this.#submittedEnd) this.#dropFirst();
   }
 
   /** A snapshot covers the entries up to `index`, and the log may go on elsewhere: `next` is where the core's does. */
-  covered(index: LogIndex, next: LogIndex): void {
-    if (next <= this.#first || this.next !== next) this.#clear(next);
-    while (this.#first <= index && this.#first < this.next) this.#dropFirst();
-    this.#handedTo = Math.max(Math.min(this.#handedTo, next), Math.min(index + 1, next));
+  discardThrough(index: LogIndex, next: LogIndex): void {
+    if (next <= this.#first || this.end !== next) this.#reset(next);
+    while (this.#first <= index && this.#first < this.end) this.#dropFirst();
+    this.#submittedEnd = Math.max(Math.min(this.#submittedEnd, next), Math.min(index + 1, next));
   }
 
   #dropFirst(): void {
-    this.#droppedEnd = this.#ends[this.#dropped] ?? this.#droppedEnd;
-    this.#records[this.#dropped] = EMPTY;
-    this.#dropped += 1;
+    this.#emptyEndOffset = this.#endOffsets[this.#emptySlots] ?? this.#emptyEndOffset;
+    this.#records[this.#emptySlots] = EMPTY;
+    this.#emptySlots += 1;
     this.#first += 1;
-    if (this.#dropped < SLACK_MAX || this.#dropped * 2 < this.#records.length) return;
-    this.#records = this.#records.slice(this.#dropped);
-    this.#ends = this.#ends.slice(this.#dropped);
-    this.#dropped = 0;
+    if (this.#emptySlots < EMPTY_SLOTS_MIN || this.#emptySlots * 2 < this.#records.length) return;
+    this.#records = this.#records.slice(this.#emptySlots);
+    this.#endOffsets = this.#endOffsets.slice(this.#emptySlots);
+    this.#emptySlots = 0;
   }
 
-  #clear(next: LogIndex): void {
+  #reset(next: LogIndex): void {
     this.#records = [];
-    this.#ends = [];
-    this.#dropped = 0;
-    this.#droppedEnd = 0;
+    this.#endOffsets = [];
+    this.#emptySlots = 0;
+    this.#emptyEndOffset = 0;
     this.#first = next;
   }
 
-  #place(index: LogIndex): number {
-    return this.#dropped + (index - this.#first);
+  #slotOf(index: LogIndex): number {
+    return this.#emptySlots + (index - this.#first);
   }
 
-  #endBefore(place: number): number {
-    return place === this.#dropped ? this.#droppedEnd : (this.#ends[place - 1] ?? this.#droppedEnd);
+  #offsetOf(place: number): number {
+    return place === this.#emptySlots
+      ? this.#emptyEndOffset
+      : (this.#endOffsets[place - 1] ?? this.#emptyEndOffset);
   }
 }
 

@@ -4,22 +4,22 @@ import type { EntryRange } from "../../core/message.ts";
 import type { LogIndex, Term } from "../../core/position.ts";
 import type { LogStore } from "../../storage/log-store.ts";
 import type { EntryBuffer } from "./entry-buffer.ts";
-import type { StorageWatch } from "./storage-watchdog.ts";
+import type { StorageWatchdog } from "./storage-watchdog.ts";
 
 /**
  * The records of the log, wherever they are: the newest in memory, the rest in the store. Which of
  * them form the log is the core's to say, so whoever fetches some compares them with it
  * (`checkRecords`): neither memory nor disk is taken at its word.
  */
-export class Entries {
+export class LogRecords {
   readonly buffer: EntryBuffer;
   readonly #store: LogStore;
-  readonly #watch: StorageWatch;
+  readonly #watchdog: StorageWatchdog;
 
-  constructor(buffer: EntryBuffer, store: LogStore, watch: StorageWatch) {
+  constructor(buffer: EntryBuffer, store: LogStore, watchdog: StorageWatchdog) {
     this.buffer = buffer;
     this.#store = store;
-    this.#watch = watch;
+    this.#watchdog = watchdog;
   }
 
   /** The bytes that the records of `[from, to)` take, whether the store was given them yet or not. */
@@ -31,18 +31,20 @@ export class Entries {
   }
 
   /** All records of `[from, to)`, from the store; in as many reads as that takes. */
-  async readAll(from: LogIndex, to: LogIndex): Promise<Uint8Array[]> {
+  async readAllFromStore(from: LogIndex, to: LogIndex): Promise<Uint8Array[]> {
     const records: Uint8Array[] = [];
     while (from + records.length < to) {
-      records.push(...(await this.read(from + records.length, to, Infinity)));
+      records.push(...(await this.readFromStore(from + records.length, to, Infinity)));
     }
     return records;
   }
 
   /** Records from `from` on, at least one, before `to` and within `bytesMax`, from the store. */
-  async read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
+  async readFromStore(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
     const bytes = Math.min(bytesMax, Number.MAX_SAFE_INTEGER);
-    const records = await this.#watch.track("a read from the log", () => this.#store.read(from, to, bytes));
+    const records = await this.#watchdog.monitor("a read from the log", () =>
+      this.#store.read(from, to, bytes),
+    );
     if (records.length === 0 || from + records.length > to) {
       throw new ProtocolViolation(
         `the log was asked for the entries [${String(from)}, ${String(to)}) and returned ${String(records.length)}`,
@@ -70,7 +72,7 @@ export function checkRecords(
 }
 
 /** The term of each entry of a range. Asked for ascending indexes, it takes a step for each run of a term. */
-export function termsOf(range: EntryRange): (index: LogIndex) => Term | undefined {
+export function termLookup(range: EntryRange): (index: LogIndex) => Term | undefined {
   let at = 0;
   return (index) => {
     while ((range.terms[at + 1]?.index ?? Infinity) <= index) at += 1;

@@ -3,14 +3,14 @@ import type { AppendEntries, Message } from "../../core/message.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Transport } from "../../transport/transport.ts";
-import { checkRecords, termsOf, type Entries } from "./log-records.ts";
+import { checkRecords, termLookup, type LogRecords } from "./log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 
 /**
  * AppendEntries that wait for one follower behind a read from disk. The core has at most 64 with
  * entries under way, and a heartbeat now and then; more is dropped like any message.
  */
-const WAITING_MAX = 256;
+const QUEUED_APPENDS_MAX = 256;
 
 const NO_RECORDS: readonly Uint8Array[] = [];
 
@@ -19,20 +19,25 @@ const NO_RECORDS: readonly Uint8Array[] = [];
  * is nearly always in memory; for one that is far behind it is read from the store, one message at
  * a time, and its later AppendEntries wait, because one that overtakes is refused for its gap.
  */
-export class Sender {
+export class MessageSender {
   readonly #core: RaftNode;
-  readonly #entries: Entries;
+  readonly #logRecords: LogRecords;
   readonly #transport: Transport;
   readonly #onFailure: (failure: Failure) => void;
   /** Of each follower for which a read is under way; the first one is being read for. */
-  readonly #waiting = new Map<NodeId, AppendEntries[]>();
+  readonly #queuedBehindRead = new Map<NodeId, AppendEntries[]>();
   #stopped = false;
-  sent = 0;
-  dropped = 0;
+  messagesSent = 0;
+  messagesDropped = 0;
 
-  constructor(core: RaftNode, entries: Entries, transport: Transport, onFailure: (failure: Failure) => void) {
+  constructor(
+    core: RaftNode,
+    logRecords: LogRecords,
+    transport: Transport,
+    onFailure: (failure: Failure) => void,
+  ) {
     this.#core = core;
-    this.#entries = entries;
+    this.#logRecords = logRecords;
     this.#transport = transport;
     this.#onFailure = onFailure;
   }
@@ -42,70 +47,70 @@ export class Sender {
       this.#transmit(to, message, NO_RECORDS);
       return;
     }
-    const waiting = this.#waiting.get(to);
+    const waiting = this.#queuedBehindRead.get(to);
     if (waiting !== undefined) {
-      if (waiting.length < WAITING_MAX) waiting.push(message);
-      else this.dropped += 1;
+      if (waiting.length < QUEUED_APPENDS_MAX) waiting.push(message);
+      else this.messagesDropped += 1;
       return;
     }
-    const records = this.#buffered(message);
+    const records = this.#recordsInMemory(message);
     if (records !== null) {
       this.#transmit(to, message, records);
       return;
     }
     const queue = [message];
-    this.#waiting.set(to, queue);
+    this.#queuedBehindRead.set(to, queue);
     void this.#sendFromStore(to, queue);
   }
 
   stop(): void {
     this.#stopped = true;
-    this.#waiting.clear();
+    this.#queuedBehindRead.clear();
   }
 
   async #sendFromStore(to: NodeId, queue: AppendEntries[]): Promise<void> {
     for (let message = queue[0]; message !== undefined; message = queue[0]) {
       try {
-        const records = this.#buffered(message) ?? (await this.#read(message));
+        const records = this.#recordsInMemory(message) ?? (await this.#recordsFromStore(message));
         if (this.#stopped) return;
         if (records !== null) this.#transmit(to, message, records);
       } catch (error) {
-        if (!this.#stopped) this.#onFailure(readFailure(error));
+        if (!this.#stopped) this.#onFailure(logReadFailure(error));
         return;
       }
       queue.shift();
     }
-    this.#waiting.delete(to);
+    this.#queuedBehindRead.delete(to);
   }
 
   /** The message's records, if all are in memory. */
-  #buffered(message: AppendEntries): readonly Uint8Array[] | null {
+  #recordsInMemory(message: AppendEntries): readonly Uint8Array[] | null {
     const { prev, lastIndex } = message.entries;
     if (lastIndex === prev.index) return NO_RECORDS;
-    if (!this.#isCurrent(message)) return null;
-    const records = this.#entries.buffer.slice(prev.index + 1, lastIndex + 1);
-    if (records !== null) checkRecords(records, prev.index + 1, termsOf(message.entries));
+    if (!this.#isStillValid(message)) return null;
+    const records = this.#logRecords.buffer.slice(prev.index + 1, lastIndex + 1);
+    if (records !== null) checkRecords(records, prev.index + 1, termLookup(message.entries));
     return records;
   }
 
   /** The message's records from the store; null: the log has moved on, and the message is void. */
-  async #read(message: AppendEntries): Promise<readonly Uint8Array[] | null> {
+  async #recordsFromStore(message: AppendEntries): Promise<readonly Uint8Array[] | null> {
     const { prev, lastIndex } = message.entries;
-    if (!this.#isCurrent(message)) return null;
+    if (!this.#isStillValid(message)) return null;
     try {
-      const records = await this.#entries.readAll(prev.index + 1, lastIndex + 1);
-      if (!this.#isCurrent(message)) return null;
-      checkRecords(records, prev.index + 1, termsOf(message.entries));
+      const records = await this.#logRecords.readAllFromStore(prev.index + 1, lastIndex + 1);
+      if (!this.#isStillValid(message)) return null;
+      checkRecords(records, prev.index + 1, termLookup(message.entries));
       return records;
     } catch (error) {
       // Between the core's order and the read the log may have been cut; then the error means nothing.
-      if (!this.#isCurrent(message)) return null;
+      if (!this.#isStillValid(message)) return null;
       throw error;
     }
   }
 
   /** Whether this node still leads in the message's term, and still holds its entries: a leader never cuts its log. */
-  #isCurrent(message: AppendEntries): boolean {
+  #isStillValid(message: AppendEntries): boolean {
     const { role, term, log } = this.#core;
     const { prev, lastIndex } = message.entries;
     return (
@@ -117,13 +122,13 @@ export class Sender {
   }
 
   #transmit(to: NodeId, message: Message, records: readonly Uint8Array[]): void {
-    if (this.#transport.send(to, { message, records })) this.sent += 1;
-    else this.dropped += 1;
+    if (this.#transport.send(to, { message, records })) this.messagesSent += 1;
+    else this.messagesDropped += 1;
   }
 }
 
 /** Entries that were acknowledged cannot be read back: this node's copy is damaged. */
-export function readFailure(error: unknown): Failure {
+export function logReadFailure(error: unknown): Failure {
   return {
     kind: "storage",
     message: `the log could not be read, so the node stops: ${reasonOf(error)}`,

@@ -1,12 +1,12 @@
 import type { Outgoing } from "../../core/action.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
 import { reasonOf, type Failure } from "../failure.ts";
-import type { StorageWatch } from "./storage-watchdog.ts";
+import type { StorageWatchdog } from "./storage-watchdog.ts";
 
-interface Batch {
+interface PendingBatch {
   readonly persistId: number;
   /** What may be said once this batch, and all before it, are durable. */
-  readonly messages: readonly Outgoing[];
+  readonly messagesAfterPersist: readonly Outgoing[];
   durable: boolean;
 }
 
@@ -23,46 +23,46 @@ export interface PersisterHost {
  */
 export class Persister {
   readonly #store: LogStore;
-  readonly #watch: StorageWatch;
+  readonly #watchdog: StorageWatchdog;
   readonly #host: PersisterHost;
   /** In order. Bounded by the windows of the core and the limits on proposals: each batch holds entries that both count. */
-  #queue: Batch[] = [];
-  #idle: (() => void)[] = [];
+  #pendingBatches: PendingBatch[] = [];
+  #idleWaiters: (() => void)[] = [];
   #stopped = false;
-  writes = 0;
-  bytes = 0;
+  writesSubmitted = 0;
+  bytesSubmitted = 0;
 
-  constructor(store: LogStore, watch: StorageWatch, host: PersisterHost) {
+  constructor(store: LogStore, watchdog: StorageWatchdog, host: PersisterHost) {
     this.#store = store;
-    this.#watch = watch;
+    this.#watchdog = watchdog;
     this.#host = host;
   }
 
   /** `write` null: there is nothing to write, and the batch is durable as soon as those before it are. */
   submit(persistId: number, write: LogWrite | null, messages: readonly Outgoing[]): void {
-    const batch: Batch = { persistId, messages, durable: write === null };
-    this.#queue.push(batch);
-    if (write === null) this.#release();
+    const batch: PendingBatch = { persistId, messagesAfterPersist: messages, durable: write === null };
+    this.#pendingBatches.push(batch);
+    if (write === null) this.#reportDurable();
     else void this.#write(batch, write);
   }
 
   /** Resolves when nothing is under way any more; the caller sees to it that nothing new begins. */
-  idle(): Promise<void> {
-    if (this.#queue.length === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#idle.push(resolve));
+  whenIdle(): Promise<void> {
+    if (this.#pendingBatches.length === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idleWaiters.push(resolve));
   }
 
   stop(): void {
     this.#stopped = true;
-    this.#queue = [];
-    for (const resolve of this.#idle.splice(0)) resolve();
+    this.#pendingBatches = [];
+    for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 
-  async #write(batch: Batch, write: LogWrite): Promise<void> {
-    this.writes += 1;
-    for (const record of write.records) this.bytes += record.length;
+  async #write(batch: PendingBatch, write: LogWrite): Promise<void> {
+    this.writesSubmitted += 1;
+    for (const record of write.records) this.bytesSubmitted += record.length;
     try {
-      await this.#watch.track("a write to the log", () => this.#store.append(write));
+      await this.#watchdog.monitor("a write to the log", () => this.#store.append(write));
     } catch (error) {
       if (this.#stopped) return;
       this.#host.failed({
@@ -73,15 +73,15 @@ export class Persister {
       return;
     }
     batch.durable = true;
-    this.#release();
+    this.#reportDurable();
   }
 
-  #release(): void {
-    while (!this.#stopped && this.#queue[0]?.durable === true) {
-      const batch = this.#queue.shift();
-      if (batch !== undefined) this.#host.persisted(batch.persistId, batch.messages);
+  #reportDurable(): void {
+    while (!this.#stopped && this.#pendingBatches[0]?.durable === true) {
+      const batch = this.#pendingBatches.shift();
+      if (batch !== undefined) this.#host.persisted(batch.persistId, batch.messagesAfterPersist);
     }
-    if (this.#queue.length > 0) return;
-    for (const resolve of this.#idle.splice(0)) resolve();
+    if (this.#pendingBatches.length > 0) return;
+    for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 }

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import { StorageWatch } from "./storage-watchdog.ts";
+import { StorageWatchdog } from "./storage-watchdog.ts";
 
-describe("the storage watch", () => {
+describe("StorageWatchdog", () => {
   it("tells of an operation that takes too long, and of no other", async () => {
     const environment = fakeEnvironment();
     const stuck: string[] = [];
-    const watch = new StorageWatch(environment, 1000, (what) => stuck.push(what));
-    const fine = watch.track(
+    const watchdog = new StorageWatchdog(environment, 1000, (what) => stuck.push(what));
+    const fine = watchdog.monitor(
       "fine",
       () =>
         new Promise((resolve) =>
@@ -16,7 +16,7 @@ describe("the storage watch", () => {
           }),
         ),
     );
-    void watch.track("stuck", () => new Promise(() => undefined));
+    void watchdog.monitor("stuck", () => new Promise(() => undefined));
     await environment.clock.advance(999);
     expect(stuck).toEqual([]);
     await environment.clock.advance(300);
@@ -30,7 +30,7 @@ describe("the storage watch", () => {
     // After a pause the timer is long overdue, and fires before the disk's answer is looked at.
     let look: () => void = () => undefined;
     let now = 0;
-    const watch = new StorageWatch(
+    const watchdog = new StorageWatchdog(
       {
         ...environment,
         now: () => now,
@@ -43,7 +43,7 @@ describe("the storage watch", () => {
       (what) => stuck.push(what),
     );
     const disk = Promise.withResolvers<string>();
-    const write = watch.track("a write", () => disk.promise);
+    const write = watchdog.monitor("a write", () => disk.promise);
     now = 60_000;
     look();
     disk.resolve("written");
@@ -54,18 +54,18 @@ describe("the storage watch", () => {
 
   it("has no timer while there is nothing to watch, and none when it is stopped", async () => {
     const environment = fakeEnvironment();
-    const watch = new StorageWatch(environment, 1000, () => undefined);
-    await watch.track("quick", () => Promise.resolve());
+    const watchdog = new StorageWatchdog(environment, 1000, () => undefined);
+    await watchdog.monitor("quick", () => Promise.resolve());
     await environment.clock.advance(1000);
     expect(environment.clock.pendingTimers).toBe(0);
-    void watch.track("slow", () => new Promise(() => undefined));
+    void watchdog.monitor("slow", () => new Promise(() => undefined));
     expect(environment.clock.pendingTimers).toBe(1);
-    watch.stop();
+    watchdog.stop();
     expect(environment.clock.pendingTimers).toBe(0);
   });
 
   it("passes on what the operation rejects with", async () => {
-    const watch = new StorageWatch(fakeEnvironment(), 1000, () => undefined);
-    await expect(watch.track("broken", () => Promise.reject(new Error("EIO")))).rejects.toThrow("EIO");
+    const watchdog = new StorageWatchdog(fakeEnvironment(), 1000, () => undefined);
+    await expect(watchdog.monitor("broken", () => Promise.reject(new Error("EIO")))).rejects.toThrow("EIO");
   });
 });

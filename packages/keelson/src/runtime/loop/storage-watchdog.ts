@@ -1,11 +1,11 @@
 import type { Environment, Timer } from "../../environment/environment.ts";
 
 /** Looks at each operation this many times before it counts as stuck. */
-const LOOKS = 4;
+const CHECKS_PER_TIMEOUT = 4;
 
-interface Watched {
-  readonly what: string;
-  looks: number;
+interface PendingOperation {
+  readonly description: string;
+  checksSeen: number;
 }
 
 /**
@@ -13,29 +13,29 @@ interface Watched {
  * `LOOKS` times in a time limit, and an operation that was seen at all of them is stuck. Counting
  * looks, not time, keeps a process that was itself stopped for a minute from blaming its disk.
  */
-export class StorageWatch {
+export class StorageWatchdog {
   readonly #environment: Environment;
   readonly #timeoutMs: number;
-  readonly #onStuck: (what: string) => void;
-  readonly #underWay = new Set<Watched>();
+  readonly #onHang: (what: string) => void;
+  readonly #pending = new Set<PendingOperation>();
   #timer: Timer | null = null;
   #stopped = false;
 
-  constructor(environment: Environment, timeoutMs: number, onStuck: (what: string) => void) {
+  constructor(environment: Environment, timeoutMs: number, onHang: (what: string) => void) {
     this.#environment = environment;
     this.#timeoutMs = timeoutMs;
-    this.#onStuck = onStuck;
+    this.#onHang = onHang;
   }
 
   /** Settles as the operation does. */
-  async track<T>(what: string, operation: () => Promise<T>): Promise<T> {
-    const watched: Watched = { what, looks: 0 };
-    this.#underWay.add(watched);
-    this.#arm();
+  async monitor<T>(what: string, operation: () => Promise<T>): Promise<T> {
+    const watched: PendingOperation = { description: what, checksSeen: 0 };
+    this.#pending.add(watched);
+    this.#startTimer();
     try {
       return await operation();
     } finally {
-      this.#underWay.delete(watched);
+      this.#pending.delete(watched);
     }
   }
 
@@ -45,21 +45,21 @@ export class StorageWatch {
     this.#timer = null;
   }
 
-  #arm(): void {
+  #startTimer(): void {
     if (this.#timer !== null || this.#stopped) return;
-    this.#timer = this.#environment.setTimer(this.#timeoutMs / LOOKS, () => {
+    this.#timer = this.#environment.setTimer(this.#timeoutMs / CHECKS_PER_TIMEOUT, () => {
       this.#timer = null;
-      this.#look();
+      this.#check();
     });
   }
 
-  #look(): void {
-    for (const watched of this.#underWay) {
-      watched.looks += 1;
-      if (watched.looks <= LOOKS) continue;
-      this.#onStuck(`${watched.what} took more than ${String(this.#timeoutMs)} ms`);
+  #check(): void {
+    for (const watched of this.#pending) {
+      watched.checksSeen += 1;
+      if (watched.checksSeen <= CHECKS_PER_TIMEOUT) continue;
+      this.#onHang(`${watched.description} took more than ${String(this.#timeoutMs)} ms`);
       return;
     }
-    if (this.#underWay.size > 0) this.#arm();
+    if (this.#pending.size > 0) this.#startTimer();
   }
 }

@@ -35,10 +35,10 @@ export interface ReadOptions extends CallOptions {
 /** What reads need of the applier. */
 interface State {
   readonly applied: { readonly index: LogIndex };
-  /** In the middle of a batch, perhaps of a command. */
-  readonly busy: boolean;
-  /** The state is being replaced. */
-  readonly paused: boolean;
+  /** False while a batch is being applied, or a snapshot restored: the state may then be half of a command. */
+  readonly isReadable: boolean;
+  /** Whether a snapshot is being restored. */
+  readonly isRestoring: boolean;
 }
 
 export interface ReadingParts {
@@ -98,7 +98,7 @@ export class Reading {
       },
     };
     const leaseIndex = consistency === "lease" ? core.leaseIndex(environment.now()) : null;
-    if (isStale && state.paused) reads.await(0, read);
+    if (isStale && state.isRestoring) reads.await(0, read);
     else if (isStale) reads.runNow(read);
     else if (leaseIndex === null) reads.add(read);
     else {
@@ -111,7 +111,7 @@ export class Reading {
   /** Between two batches only: within one the state may be in the middle of a command. */
   serve(): void {
     const { reads, state } = this.#parts;
-    if (!state.busy) reads.serve(state.applied.index);
+    if (state.isReadable) reads.serve(state.applied.index);
   }
 }
 

@@ -14,11 +14,11 @@ import {
   SessionExpiredError,
   type RaftError,
 } from "../../errors.ts";
-import type { Applied } from "../loop/applier.ts";
+import type { AppliedEntry } from "../loop/applier.ts";
 import { reasonOf } from "../failure.ts";
 import type { SessionMetrics } from "../metrics.ts";
 import type { Answer } from "./session-records.ts";
-import { SessionTable, type Verdict } from "./session-table.ts";
+import { SessionTable, type CommandVerdict } from "./session-table.ts";
 import type { OpenedState, ResultCodec } from "../state-machine.ts";
 
 /** The kinds of entries that belong to sessions. */
@@ -33,12 +33,12 @@ export function isSessionKind(kind: EntryKind): kind is SessionKind {
 const REJECTION_CHARS_MAX = 2048;
 
 /** What the applier does about an entry of a session. */
-export type SessionStep<Result> =
-  | { readonly type: "settled"; readonly applied: Applied<Result> }
+export type SessionEntryStep<Result> =
+  | { readonly type: "settled"; readonly applied: AppliedEntry<Result> }
   | { readonly type: "apply"; readonly id: SessionCommandId; readonly command: Uint8Array };
 
 /** Between the table of sessions and the applier: what each entry of a session comes to. */
-export class SessionSteps<Result> {
+export class SessionApplier<Result> {
   readonly table: SessionTable;
   readonly #codec: ResultCodec<Result>;
 
@@ -48,7 +48,7 @@ export class SessionSteps<Result> {
   }
 
   /** What the state machine lacks for sessions, and how to add it; null: nothing. */
-  get lack(): string | null {
+  get missingSupport(): string | null {
     if (this.#codec.encodeResult === undefined || this.#codec.decodeResult === undefined) {
       return "sessions keep the results of commands, so stateMachine.codec should have encodeResult and decodeResult";
     }
@@ -64,8 +64,8 @@ export class SessionSteps<Result> {
   }
 
   /** @throws Error this node cannot take part in sessions; DecodeError */
-  begin(kind: SessionKind, payload: Uint8Array, position: LogPosition): SessionStep<Result> {
-    const table = this.#usable();
+  beginEntry(kind: SessionKind, payload: Uint8Array, position: LogPosition): SessionEntryStep<Result> {
+    const table = this.#requireTable();
     const { index } = position;
     switch (kind) {
       case EntryKind.openSession: {
@@ -80,36 +80,36 @@ export class SessionSteps<Result> {
       }
       case EntryKind.sessionCommand: {
         const entry = decodeSessionCommand(payload);
-        const verdict = table.begin(index, entry.clock, entry);
+        const verdict = table.beginCommand(index, entry.clock, entry);
         if (verdict.type === "apply") return { type: "apply", id: entry, command: entry.command };
-        return { type: "settled", applied: this.#settled(verdict, entry, position) };
+        return { type: "settled", applied: this.#settleWithoutApplying(verdict, entry, position) };
       }
     }
   }
 
   /** Keeps what came of a command for its retries, and returns what its first caller gets. */
-  keep({ id, sequence }: SessionCommandId, applied: Applied<Result>): Applied<Result> {
-    const table = this.#usable();
+  recordAnswer({ id, sequence }: SessionCommandId, applied: AppliedEntry<Result>): AppliedEntry<Result> {
+    const table = this.#requireTable();
     const { index } = applied.position;
     if (applied.type === "done") {
       const bytes = this.#encodeResult(applied.result);
-      table.answered(id, sequence, { index, type: "done", bytes });
+      table.recordAnswer(id, sequence, { index, type: "done", bytes });
       return applied;
     }
     assert(applied.type === "rejected", "a command is done or rejected");
     const words = reasonOf(applied.error.cause);
     const kept = words.slice(0, REJECTION_CHARS_MAX);
-    table.answered(id, sequence, { index, type: "rejected", bytes: new TextEncoder().encode(kept) });
+    table.recordAnswer(id, sequence, { index, type: "rejected", bytes: new TextEncoder().encode(kept) });
     // The first caller and those who ask again are told the same.
     return words === kept ? applied : { ...applied, error: new CommandRejectedError(kept) };
   }
 
-  #settled(
-    verdict: Exclude<Verdict, { type: "apply" }>,
+  #settleWithoutApplying(
+    verdict: Exclude<CommandVerdict, { type: "apply" }>,
     { id, sequence }: SessionCommandId,
     position: LogPosition,
-  ): Applied<Result> {
-    const refused = (error: RaftError): Applied<Result> => ({ position, type: "rejected", error });
+  ): AppliedEntry<Result> {
+    const refused = (error: RaftError): AppliedEntry<Result> => ({ position, type: "rejected", error });
     switch (verdict.type) {
       case "answered":
         return this.#answerAgain(verdict.answer, id, sequence, position);
@@ -126,7 +126,7 @@ export class SessionSteps<Result> {
     }
   }
 
-  #answerAgain(answer: Answer, id: number, sequence: number, position: LogPosition): Applied<Result> {
+  #answerAgain(answer: Answer, id: number, sequence: number, position: LogPosition): AppliedEntry<Result> {
     const { index, type, bytes } = answer;
     switch (type) {
       case "done":
@@ -151,15 +151,15 @@ export class SessionSteps<Result> {
     return codec.decodeResult(bytes);
   }
 
-  #usable(): SessionTable {
-    const { lack, table } = this;
-    if (lack !== null) throw new Error(lack);
+  #requireTable(): SessionTable {
+    const { missingSupport, table } = this;
+    if (missingSupport !== null) throw new Error(missingSupport);
     return table;
   }
 }
 
 /** The table as of what the state machine holds; unknown if it holds something, and did not say which sessions. */
-export function sessionsOf({ index, sessions }: OpenedState): SessionTable {
+export function sessionTableOf({ index, sessions }: OpenedState): SessionTable {
   if (sessions !== undefined) return SessionTable.fromRecords(sessions);
   return index === 0 ? new SessionTable() : SessionTable.unknown();
 }

@@ -31,9 +31,9 @@ export interface Answer {
 export interface SessionState {
   readonly ttlMs: number;
   /** In the time of the log. */
-  readonly usedMs: number;
+  readonly lastUsedMs: number;
   /** The last entry that used it: which session was used least recently is the same on every node. */
-  readonly usedIndex: LogIndex;
+  readonly lastUsedIndex: LogIndex;
   readonly lowestUnanswered: number;
 }
 
@@ -83,14 +83,19 @@ export function decodeTime(bytes: Uint8Array): number {
   return decodeNumbers("the time of the log", bytes, 1)[0] ?? 0;
 }
 
-export function encodeSession({ ttlMs, usedMs, usedIndex, lowestUnanswered }: SessionState): Uint8Array {
+export function encodeSession({
+  ttlMs,
+  lastUsedMs: usedMs,
+  lastUsedIndex: usedIndex,
+  lowestUnanswered,
+}: SessionState): Uint8Array {
   return encodeNumbers([ttlMs, usedMs, usedIndex, lowestUnanswered]);
 }
 
 /** @throws DecodeError */
 export function decodeSession(bytes: Uint8Array): SessionState {
   const [ttlMs = 0, usedMs = 0, usedIndex = 0, lowestUnanswered = 0] = decodeNumbers("a session", bytes, 4);
-  return { ttlMs, usedMs, usedIndex, lowestUnanswered };
+  return { ttlMs, lastUsedMs: usedMs, lastUsedIndex: usedIndex, lowestUnanswered };
 }
 
 export function encodeAnswer({ index, type, bytes }: Answer): Uint8Array {

@@ -33,9 +33,9 @@ class Bench {
   /** What becomes of a command; one that is applied answers with its own number, repeated. */
   write(id: number, sequence: number, lowestUnanswered = 1, bytes = 1): string {
     this.index += 1;
-    const verdict = this.table.begin(this.index, this.clock, { id, sequence, lowestUnanswered });
+    const verdict = this.table.beginCommand(this.index, this.clock, { id, sequence, lowestUnanswered });
     if (verdict.type === "answered") return `${verdict.answer.type} at ${String(verdict.answer.index)}`;
-    if (verdict.type === "apply") this.table.answered(id, sequence, this.answer(sequence, bytes));
+    if (verdict.type === "apply") this.table.recordAnswer(id, sequence, this.answer(sequence, bytes));
     return verdict.type;
   }
 

@@ -44,11 +44,11 @@ export const SESSION_LIMITS: SessionLimits = {
 };
 
 /** What a session, and an answer, count for beside the bytes of their results. */
-const SESSION_BYTES = 256;
-const ANSWER_BYTES = 128;
+const SESSION_OVERHEAD_BYTES = 256;
+const ANSWER_OVERHEAD_BYTES = 128;
 
 /** What to do with a command in a session. */
-export type Verdict =
+export type CommandVerdict =
   | { readonly type: "apply" }
   /** It took effect already: this is what came of it. */
   | { readonly type: "answered"; readonly answer: Answer }
@@ -62,8 +62,8 @@ export type Verdict =
 interface Session {
   readonly id: LogIndex;
   readonly ttlMs: number;
-  usedMs: number;
-  usedIndex: LogIndex;
+  lastUsedMs: number;
+  lastUsedIndex: LogIndex;
   lowestUnanswered: number;
   /** In the order in which they took effect. */
   readonly answers: Map<number, Answer>;
@@ -85,12 +85,12 @@ export class SessionTable {
   /** No session ends of idleness before this time. */
   #nextExpiryMs = Infinity;
   /** Names of records that changed since they were last taken. */
-  #changed = new Set<string>();
+  #changedRecords = new Set<string>();
 
   constructor(limits: SessionLimits = SESSION_LIMITS) {
     const { windowMax, answerBytesMax, bytesMax } = limits;
     assert(
-      SESSION_BYTES + windowMax * ANSWER_BYTES + answerBytesMax <= bytesMax,
+      SESSION_OVERHEAD_BYTES + windowMax * ANSWER_OVERHEAD_BYTES + answerBytesMax <= bytesMax,
       "the table has room for one session",
     );
     this.#limits = limits;
@@ -139,37 +139,37 @@ export class SessionTable {
 
   /** The entry at `index` opens a session, whose id is that index. */
   open(index: LogIndex, clock: number, ttlMs: number): void {
-    this.#advance(clock);
+    this.#advanceTime(clock);
     const session: Session = {
       id: index,
       ttlMs,
-      usedMs: this.#timeMs,
-      usedIndex: index,
+      lastUsedMs: this.#timeMs,
+      lastUsedIndex: index,
       lowestUnanswered: 1,
       answers: new Map(),
-      bytes: SESSION_BYTES,
+      bytes: SESSION_OVERHEAD_BYTES,
     };
-    this.#add(session);
-    this.#changed.add(sessionName(index));
+    this.#addSession(session);
+    this.#changedRecords.add(sessionName(index));
     this.#nextExpiryMs = Math.min(this.#nextExpiryMs, this.#timeMs + ttlMs);
-    this.#evict();
+    this.#evictSessions();
   }
 
   /** The entry at `index` ends a session; false: there was none. */
   close(clock: number, id: LogIndex): boolean {
-    this.#advance(clock);
+    this.#advanceTime(clock);
     const session = this.#sessions.get(id);
     if (session === undefined) return false;
-    this.#remove(session);
+    this.#removeSession(session);
     return true;
   }
 
   /** The entry at `index` carries a command. After the verdict `apply`, `answered` follows. */
-  begin(index: LogIndex, clock: number, command: SessionCommandId): Verdict {
-    this.#advance(clock);
+  beginCommand(index: LogIndex, clock: number, command: SessionCommandId): CommandVerdict {
+    this.#advanceTime(clock);
     const session = this.#sessions.get(command.id);
     if (session === undefined) return { type: "expired" };
-    this.#use(session, index, command.lowestUnanswered);
+    this.#recordUse(session, index, command.lowestUnanswered);
     const { sequence } = command;
     if (sequence < session.lowestUnanswered) return { type: "past" };
     const answer = session.answers.get(sequence);
@@ -180,30 +180,30 @@ export class SessionTable {
   }
 
   /** The command took effect: a retry gets this. */
-  answered(id: LogIndex, sequence: number, answer: Answer): void {
+  recordAnswer(id: LogIndex, sequence: number, answer: Answer): void {
     const session = this.#sessions.get(id);
     assert(
       session !== undefined && !session.answers.has(sequence),
       "a command of a session is answered once",
     );
     const isKept = answer.bytes.length <= this.#limits.answerBytesMax;
-    this.#setAnswer(session, sequence, isKept ? answer : forgotten(answer));
-    this.#forgetOldest(session);
-    this.#evict();
+    this.#setAnswer(session, sequence, isKept ? answer : withoutResult(answer));
+    this.#forgetOldestResults(session);
+    this.#evictSessions();
   }
 
   /** What changed since the last call. */
   takeChanges(): SessionChanges {
-    if (this.#changed.size === 0) return NO_CHANGES;
+    if (this.#changedRecords.size === 0) return NO_CHANGES;
     const changes = new Map<string, Uint8Array | null>();
-    for (const name of this.#changed) changes.set(name, this.#record(name));
-    this.#changed = new Set();
+    for (const name of this.#changedRecords) changes.set(name, this.#recordNamed(name));
+    this.#changedRecords = new Set();
     return changes;
   }
 
   /** Nobody wants to know what changed: the state is kept in memory, and so is this. */
   discardChanges(): void {
-    if (this.#changed.size > 0) this.#changed.clear();
+    if (this.#changedRecords.size > 0) this.#changedRecords.clear();
   }
 
   /** The whole table. The same on every node that has applied the same entries, in the same order. */
@@ -239,16 +239,21 @@ export class SessionTable {
       if (name.type === "time") timeMs = decodeTime(bytes);
       else if (name.type === "answer") answers.push({ ...name, answer: decodeAnswer(bytes) });
       else {
-        sessions.push({ id: name.id, ...decodeSession(bytes), answers: new Map(), bytes: SESSION_BYTES });
+        sessions.push({
+          id: name.id,
+          ...decodeSession(bytes),
+          answers: new Map(),
+          bytes: SESSION_OVERHEAD_BYTES,
+        });
       }
     }
     // Whatever order they were stored in, the table is in the order of the log.
-    sessions.sort((a, b) => a.usedIndex - b.usedIndex);
+    sessions.sort((a, b) => a.lastUsedIndex - b.lastUsedIndex);
     answers.sort((a, b) => a.answer.index - b.answer.index);
     this.#sessions.clear();
     this.#bytes = 0;
     this.#timeMs = timeMs;
-    for (const session of sessions) this.#add(session);
+    for (const session of sessions) this.#addSession(session);
     for (const { id, sequence, answer } of answers) {
       const session = this.#sessions.get(id);
       if (session === undefined)
@@ -256,30 +261,30 @@ export class SessionTable {
       this.#setAnswer(session, sequence, answer);
     }
     this.#nextExpiryMs = 0;
-    this.#changed.clear();
+    this.#changedRecords.clear();
   }
 
-  #advance(clock: number): void {
+  #advanceTime(clock: number): void {
     if (clock > this.#timeMs) {
       this.#timeMs = clock;
-      this.#changed.add(TIME_NAME);
+      this.#changedRecords.add(TIME_NAME);
     }
     if (this.#timeMs <= this.#nextExpiryMs) return;
     this.#nextExpiryMs = Infinity;
     for (const session of [...this.#sessions.values()]) {
-      const expiryMs = session.usedMs + session.ttlMs;
-      if (this.#timeMs > expiryMs) this.#remove(session);
+      const expiryMs = session.lastUsedMs + session.ttlMs;
+      if (this.#timeMs > expiryMs) this.#removeSession(session);
       else this.#nextExpiryMs = Math.min(this.#nextExpiryMs, expiryMs);
     }
   }
 
-  #use(session: Session, index: LogIndex, lowestUnanswered: number): void {
-    session.usedMs = this.#timeMs;
-    session.usedIndex = index;
+  #recordUse(session: Session, index: LogIndex, lowestUnanswered: number): void {
+    session.lastUsedMs = this.#timeMs;
+    session.lastUsedIndex = index;
     // To the end of the order.
     this.#sessions.delete(session.id);
     this.#sessions.set(session.id, session);
-    this.#changed.add(sessionName(session.id));
+    this.#changedRecords.add(sessionName(session.id));
     if (lowestUnanswered <= session.lowestUnanswered) return;
     session.lowestUnanswered = lowestUnanswered;
     for (const sequence of [...session.answers.keys()]) {
@@ -287,60 +292,60 @@ export class SessionTable {
     }
   }
 
-  #add(session: Session): void {
+  #addSession(session: Session): void {
     assert(!this.#sessions.has(session.id), "a session is opened once");
     this.#sessions.set(session.id, session);
     this.#bytes += session.bytes;
   }
 
-  #remove(session: Session): void {
+  #removeSession(session: Session): void {
     this.#sessions.delete(session.id);
     this.#bytes -= session.bytes;
-    this.#changed.add(sessionName(session.id));
-    for (const sequence of session.answers.keys()) this.#changed.add(answerName(session.id, sequence));
+    this.#changedRecords.add(sessionName(session.id));
+    for (const sequence of session.answers.keys()) this.#changedRecords.add(answerName(session.id, sequence));
   }
 
   #setAnswer(session: Session, sequence: number, answer: Answer): void {
     const before = session.answers.get(sequence);
-    const bytes = answer.bytes.length - (before === undefined ? -ANSWER_BYTES : before.bytes.length);
+    const bytes = answer.bytes.length - (before === undefined ? -ANSWER_OVERHEAD_BYTES : before.bytes.length);
     session.answers.set(sequence, answer);
-    this.#count(session, bytes);
-    this.#changed.add(answerName(session.id, sequence));
+    this.#addBytes(session, bytes);
+    this.#changedRecords.add(answerName(session.id, sequence));
   }
 
   #dropAnswer(session: Session, sequence: number): void {
     const answer = session.answers.get(sequence);
     if (answer === undefined) return;
     session.answers.delete(sequence);
-    this.#count(session, -(answer.bytes.length + ANSWER_BYTES));
-    this.#changed.add(answerName(session.id, sequence));
+    this.#addBytes(session, -(answer.bytes.length + ANSWER_OVERHEAD_BYTES));
+    this.#changedRecords.add(answerName(session.id, sequence));
   }
 
   /** The results of one session are bounded. That a command took effect is not forgotten with its result. */
-  #forgetOldest(session: Session): void {
+  #forgetOldestResults(session: Session): void {
     const { answerBytesMax } = this.#limits;
-    const bytesMax = SESSION_BYTES + session.answers.size * ANSWER_BYTES + answerBytesMax;
+    const bytesMax = SESSION_OVERHEAD_BYTES + session.answers.size * ANSWER_OVERHEAD_BYTES + answerBytesMax;
     for (const [sequence, answer] of session.answers) {
       if (session.bytes <= bytesMax) return;
-      if (answer.bytes.length > 0) this.#setAnswer(session, sequence, forgotten(answer));
+      if (answer.bytes.length > 0) this.#setAnswer(session, sequence, withoutResult(answer));
     }
   }
 
   /** Too many sessions, or too large: those go that were used least recently, so never the one in use. */
-  #evict(): void {
+  #evictSessions(): void {
     const { sessionsMax, bytesMax } = this.#limits;
     for (const session of this.#sessions.values()) {
       if (this.#sessions.size <= sessionsMax && this.#bytes <= bytesMax) return;
-      this.#remove(session);
+      this.#removeSession(session);
     }
   }
 
-  #count(session: Session, bytes: number): void {
+  #addBytes(session: Session, bytes: number): void {
     session.bytes += bytes;
     this.#bytes += bytes;
   }
 
-  #record(text: string): Uint8Array | null {
+  #recordNamed(text: string): Uint8Array | null {
     const name = parseName(text);
     if (name.type === "time") return encodeTime(this.#timeMs);
     const session = this.#sessions.get(name.id);
@@ -354,7 +359,7 @@ export class SessionTable {
 /** No changes: most batches have none. */
 const NO_CHANGES: SessionChanges = new Map();
 
-function forgotten({ index }: Answer): Answer {
+function withoutResult({ index }: Answer): Answer {
   return { index, type: "forgotten", bytes: NOTHING };
 }
 

@@ -13,7 +13,7 @@ export interface SessionHost<Command, Result> {
   /** How long a call may take that names no limit. */
   readonly timeoutMs: number;
   /** Waits a little before the next attempt; at most until the signal. */
-  readonly pause: (signal: AbortSignal | undefined) => Promise<void>;
+  readonly retryDelay: (signal: AbortSignal | undefined) => Promise<void>;
 }
 
 /**
@@ -35,7 +35,7 @@ export class Session<Command, Result> implements AsyncDisposable {
   /** How long it lives unused, in milliseconds. */
   readonly ttlMs: number;
   readonly #host: SessionHost<Command, Result>;
-  #next = 1;
+  #nextSequence = 1;
   /** Ascending, because numbers are given out in order. */
   readonly #unanswered = new Set<number>();
 
@@ -59,15 +59,15 @@ export class Session<Command, Result> implements AsyncDisposable {
 
   /** Like `write`, with the index of the entry that took effect. */
   async writeAt(command: Command, options: CallOptions = {}): Promise<Written<Result>> {
-    if (this.#next - this.#lowestUnanswered >= SESSION_LIMITS.windowMax) {
+    if (this.#nextSequence - this.#lowestUnanswered >= SESSION_LIMITS.windowMax) {
       throw new OverloadedError(
         `${String(SESSION_LIMITS.windowMax)} commands of the session were begun since the oldest that waits; wait for it`,
       );
     }
-    const sequence = this.#next++;
+    const sequence = this.#nextSequence++;
     this.#unanswered.add(sequence);
     try {
-      return await untilKnown(this.#host, options, (rest) => {
+      return await retryUntilKnown(this.#host, options, (rest) => {
         const session = { id: this.id, sequence, lowestUnanswered: this.#lowestUnanswered };
         return this.#host.proposals.write(command, { ...rest, session });
       });
@@ -79,7 +79,7 @@ export class Session<Command, Result> implements AsyncDisposable {
 
   /** Ends the session: its commands are refused from now on. One that is left open ends by itself. */
   close(options: CallOptions = {}): Promise<void> {
-    return untilKnown(this.#host, options, (rest) => this.#host.proposals.closeSession(this.id, rest));
+    return retryUntilKnown(this.#host, options, (rest) => this.#host.proposals.closeSession(this.id, rest));
   }
 
   /** Ends the session if that can be done; if not, it ends by itself. */
@@ -92,7 +92,7 @@ export class Session<Command, Result> implements AsyncDisposable {
   }
 
   get #lowestUnanswered(): number {
-    const [lowest = this.#next] = this.#unanswered;
+    const [lowest = this.#nextSequence] = this.#unanswered;
     return lowest;
   }
 }
@@ -102,17 +102,17 @@ export async function openSession<Command, Result>(
   host: SessionHost<Command, Result>,
   { ttlMs, ...options }: OpenSessionOptions,
 ): Promise<Session<Command, Result>> {
-  const opened = await untilKnown(host, options, (rest) =>
+  const opened = await retryUntilKnown(host, options, (rest) =>
     host.proposals.openSession(ttlMs === undefined ? rest : { ...rest, ttlMs }),
   );
   return new Session(opened, host);
 }
 
 /** What a later attempt may mend: nobody leads at the moment, or somebody else does, or it was not heard what came of it. */
-const WORTH_REPEATING = new Set(["NOT_LEADER", "TRANSFERRING", "COMMAND_LOST", "OUTCOME_UNKNOWN"]);
+const RETRYABLE_CODES = new Set(["NOT_LEADER", "TRANSFERRING", "COMMAND_LOST", "OUTCOME_UNKNOWN"]);
 
 /** Repeats an attempt that may be repeated until it is known what came of it, or the time is over. */
-async function untilKnown<T, Command, Result>(
+async function retryUntilKnown<T, Command, Result>(
   host: SessionHost<Command, Result>,
   { signal, timeoutMs = host.timeoutMs }: CallOptions,
   attempt: (options: CallOptions) => Promise<T>,
@@ -126,20 +126,21 @@ async function untilKnown<T, Command, Result>(
       return await attempt(signal === undefined ? call : { ...call, signal });
     } catch (error) {
       if (!(error instanceof RaftError)) throw error;
-      if (!isWorthRepeating(error, isOpen) || host.now() >= deadline) throw honest(error, isOpen);
+      if (!isRetryable(error, isOpen) || host.now() >= deadline)
+        throw withOutcomeOfAllAttempts(error, isOpen);
       isOpen ||= error.outcome === "unknown";
     }
-    await host.pause(signal);
+    await host.retryDelay(signal);
   }
 }
 
 /** Too much is under way: a new command is not pressed on the node, one that was sent already is. */
-function isWorthRepeating({ code }: RaftError, isOpen: boolean): boolean {
-  return WORTH_REPEATING.has(code) || (code === "OVERLOADED" && isOpen);
+function isRetryable({ code }: RaftError, isOpen: boolean): boolean {
+  return RETRYABLE_CODES.has(code) || (code === "OVERLOADED" && isOpen);
 }
 
 /** K4: the last attempt did nothing, and an earlier one may have. */
-function honest(error: RaftError, isOpen: boolean): RaftError {
+function withOutcomeOfAllAttempts(error: RaftError, isOpen: boolean): RaftError {
   if (!isOpen || error.outcome !== "not-done") return error;
   const options = { cause: error };
   if (error instanceof SessionExpiredError) return new SessionExpiredError(error.session, "unknown", options);

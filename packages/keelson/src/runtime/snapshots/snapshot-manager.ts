@@ -12,8 +12,8 @@ import type { SnapshotDraft, SnapshotStore, StoredSnapshot } from "../../storage
 import type { Applier } from "../loop/applier.ts";
 import { causeOf, describeCancellation, type CallOptions } from "../calls/call.ts";
 import type { Calls } from "../calls/calls.ts";
-import type { Driver, SnapshotAt } from "../loop/driver.ts";
-import type { Entries } from "../loop/log-records.ts";
+import type { Driver, SnapshotMetadata } from "../loop/driver.ts";
+import type { LogRecords } from "../loop/log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { MembershipHistory } from "../members/membership.ts";
 import type { SnapshotMetrics, SnapshotsMetrics } from "../metrics.ts";
@@ -38,7 +38,7 @@ export interface SnapshotManagerParts<Command, Result> {
   readonly sessions: SessionTable;
   readonly applier: Applier<Command, Result>;
   readonly core: RaftNode;
-  readonly entries: Entries;
+  readonly logRecords: LogRecords;
   readonly memberships: MembershipHistory;
   readonly driver: Driver;
   readonly environment: Environment;
@@ -212,13 +212,13 @@ export class SnapshotManager<Command, Result> {
   // --- Taking ------------------------------------------------------------------------------------
 
   #isDue(): boolean {
-    const { policy, store, applier, core, entries, environment } = this.#parts;
+    const { policy, store, applier, core, logRecords, environment } = this.#parts;
     const { newest } = store;
     const { index } = applier.applied;
     const from = Math.max(newest?.position.index ?? 0, core.log.base.index);
     if (index <= from || environment.now() < this.#restUntil) return false;
     const count = index - from;
-    const bytes = entries.bytesBetween(from + 1, index + 1);
+    const bytes = logRecords.bytesBetween(from + 1, index + 1);
     if (bytes < LOG_SHARE_MIN * (newest?.bytes ?? 0)) return false;
     return count >= policy.everyEntries || bytes >= policy.everyBytes;
   }
@@ -232,7 +232,7 @@ export class SnapshotManager<Command, Result> {
 
   #take(): Promise<StoredSnapshot> {
     const begun = Promise.withResolvers<StoredSnapshot>();
-    this.#parts.applier.between(() => {
+    this.#parts.applier.runBetweenBatches(() => {
       begun.resolve(this.#taking?.result ?? this.#begin());
     });
     return begun.promise;
@@ -343,12 +343,12 @@ export class SnapshotManager<Command, Result> {
 
   /** The entries after this one are kept before a snapshot of those up to `covered`. */
   #keptAfter(covered: LogIndex): LogIndex {
-    const { entries, core, policy } = this.#parts;
+    const { logRecords, core, policy } = this.#parts;
     let tooMany = Math.max(core.log.base.index, covered - policy.keepEntries) - 1;
     let fits = Math.max(covered, tooMany);
     while (tooMany + 1 < fits) {
       const middle = Math.floor((tooMany + fits) / 2);
-      if (entries.bytesBetween(middle + 1, covered + 1) <= policy.keepBytes) fits = middle;
+      if (logRecords.bytesBetween(middle + 1, covered + 1) <= policy.keepBytes) fits = middle;
       else tooMany = middle;
     }
     return fits;
@@ -356,10 +356,10 @@ export class SnapshotManager<Command, Result> {
 
   /** The log after a snapshot that is being fetched is kept, or it would be useless when it arrives; but not for ever (S12). */
   #transferFloor(covered: LogIndex): LogIndex {
-    const { entries, core, policy } = this.#parts;
+    const { logRecords, core, policy } = this.#parts;
     const { floor } = this.#sends;
     if (floor === null || floor >= covered || floor < core.log.base.index) return Infinity;
-    return entries.bytesBetween(floor + 1, covered + 1) <= policy.transferKeepBytes ? floor : Infinity;
+    return logRecords.bytesBetween(floor + 1, covered + 1) <= policy.transferKeepBytes ? floor : Infinity;
   }
 
   // --- Installing --------------------------------------------------------------------------------
@@ -373,13 +373,13 @@ export class SnapshotManager<Command, Result> {
     this.#installing = true;
     try {
       await this.#taking?.result.then(noted, noted);
-      await applier.pause();
+      await applier.pauseForRestore();
       // What was applied until now may be as new as the snapshot.
       const isNews = position.index > applier.applied.index;
       if (isNews && !(await this.#restore(snapshot))) return;
       if (!(await driver.installSnapshot(placeOf(snapshot)))) return;
       this.#installing = false;
-      applier.resume(isNews ? position : applier.applied);
+      applier.resumeAfterRestore(isNews ? position : applier.applied);
       if (!isNews) return;
       this.#installed += 1;
       log("info", `installed a snapshot of the state after entry ${String(position.index)}`, {
@@ -458,7 +458,7 @@ export class SnapshotManager<Command, Result> {
 }
 
 /** The place that a snapshot stands for. Nobody can tell where its membership was written: before that, at any rate. */
-export function placeOf({ position, membership }: StoredSnapshot): SnapshotAt {
+export function placeOf({ position, membership }: StoredSnapshot): SnapshotMetadata {
   return { position, membership: { index: position.index, membership: decodeMembership(membership) } };
 }
 

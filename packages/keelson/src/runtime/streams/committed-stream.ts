@@ -3,7 +3,7 @@ import { decodeSessionCommand } from "../../codec/session-entry.ts";
 import type { LogView } from "../../core/log.ts";
 import type { LogIndex, Term } from "../../core/position.ts";
 import { InvalidOptionError, LogCompactedError, type RaftError } from "../../errors.ts";
-import { checkRecords, type Entries } from "../loop/log-records.ts";
+import { checkRecords, type LogRecords } from "../loop/log-records.ts";
 
 /** Bytes of records that a cursor fetches at once: its reader pulls, so there is no need to hurry ahead. */
 const FETCH_BYTES_MAX = 1024 * 1024;
@@ -21,7 +21,7 @@ export interface CommittedCommand<Command> {
 }
 
 export interface CommittedStreamParts<Command> {
-  readonly entries: Entries;
+  readonly logRecords: LogRecords;
   readonly log: LogView;
   readonly decode: (payload: Uint8Array) => Command;
   readonly appliedIndex: () => LogIndex;
@@ -128,14 +128,15 @@ class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand
   }
 
   async #fetch(): Promise<void> {
-    const { entries, log, decode, appliedIndex } = this.#parts;
+    const { logRecords, log, decode, appliedIndex } = this.#parts;
     const from = this.#next;
     this.#checkIsThere(from);
     const to = appliedIndex() + 1;
     let records: readonly Uint8Array[];
     try {
       records =
-        entries.buffer.slice(from, to, FETCH_BYTES_MAX) ?? (await entries.read(from, to, FETCH_BYTES_MAX));
+        logRecords.buffer.slice(from, to, FETCH_BYTES_MAX) ??
+        (await logRecords.readFromStore(from, to, FETCH_BYTES_MAX));
     } catch (error) {
       // The store of a node that stopped meanwhile is closed: the reader is told about the end, not about that.
       if (this.#isOver()) return;

@@ -2,7 +2,7 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CommandLostError, OutcomeUnknownError, OverloadedError, type RaftError } from "../../errors.ts";
-import type { Applied } from "../loop/applier.ts";
+import type { AppliedEntry } from "../loop/applier.ts";
 import type { RaftLimits } from "../options.ts";
 
 /** A command's result, and where in the log it stands. */
@@ -14,7 +14,7 @@ export interface Written<Result> {
 /** Somebody who waits for an entry, or gave up waiting: the entry counts towards the limits all the same. */
 export interface Waiting<Result> {
   /** The entry took effect. */
-  applied(applied: Applied<Result>): void;
+  applied(applied: AppliedEntry<Result>): void;
   reject(error: RaftError): void;
 }
 
@@ -86,7 +86,7 @@ export class PendingWrites<Result> {
   }
 
   /** These took effect here. */
-  applied(batch: readonly Applied<Result>[]): void {
+  applied(batch: readonly AppliedEntry<Result>[]): void {
     if (this.entries === 0) return;
     for (const applied of batch) {
       this.#take(applied.position)?.call.applied(applied);

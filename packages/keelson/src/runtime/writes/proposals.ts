@@ -19,7 +19,7 @@ import {
   type LeaderHint,
   type RaftError,
 } from "../../errors.ts";
-import type { Applied } from "../loop/applier.ts";
+import type { AppliedEntry } from "../loop/applier.ts";
 import { causeOf, describeCancellation, type Call, type CallOptions } from "../calls/call.ts";
 import type { Calls } from "../calls/calls.ts";
 import type { Driver } from "../loop/driver.ts";
@@ -27,7 +27,7 @@ import { toError } from "../failure.ts";
 import type { Asked, Forwarding } from "./forwarding.ts";
 import type { RaftLimits } from "../options.ts";
 import type { PendingWrites, Written } from "./pending-writes.ts";
-import type { SessionSteps } from "../sessions/session-applier.ts";
+import type { SessionApplier } from "../sessions/session-applier.ts";
 import type { StateMachineCodec } from "../state-machine.ts";
 
 /** How one command is written. */
@@ -63,7 +63,7 @@ export interface ProposalsParts<Command, Result> {
   readonly driver: Driver;
   readonly codec: StateMachineCodec<Command, Result>;
   readonly writes: PendingWrites<Result>;
-  readonly sessions: SessionSteps<Result>;
+  readonly sessions: SessionApplier<Result>;
   readonly environment: Environment;
   readonly limits: RaftLimits;
   readonly leader: () => LeaderHint | null;
@@ -203,7 +203,7 @@ export class Proposals<Command, Result> {
     kind: EntryKind,
     payload: Uint8Array,
     options: CallOptions,
-    settle: (applied: Applied<Result>, call: Call<T>) => void,
+    settle: (applied: AppliedEntry<Result>, call: Call<T>) => void,
   ): Promise<T> {
     const { writes, driver } = this.#parts;
     const bytes = RECORD_HEADER_BYTES + payload.length;
@@ -250,8 +250,8 @@ export class Proposals<Command, Result> {
   }
 
   #checkSessions(): void {
-    const { lack } = this.#parts.sessions;
-    if (lack !== null) throw new InvalidOptionError(lack);
+    const { missingSupport } = this.#parts.sessions;
+    if (missingSupport !== null) throw new InvalidOptionError(missingSupport);
   }
 
   #checkSession(session: SessionCommandId): void {
@@ -267,7 +267,7 @@ export class Proposals<Command, Result> {
 const NO_COMMAND = new Uint8Array(0);
 
 /** Tells the caller of a write what became of its command. */
-function settleWrite<Result>(applied: Applied<Result>, call: Call<Written<Result>>): void {
+function settleWrite<Result>(applied: AppliedEntry<Result>, call: Call<Written<Result>>): void {
   switch (applied.type) {
     case "done":
       call.resolve({ index: applied.position.index, result: applied.result });
