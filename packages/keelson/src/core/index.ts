@@ -54,3 +54,11 @@ export { hasQuorum, quorumValue } from "./quorum.ts";
 export type { ConfigRefusal } from "./membership.ts";
 export type { Role } from "./role.ts";
 export type { TransferRefusal } from "./transfer.ts";
+export {
+  describeAction,
+  describeActions,
+  describeConfig,
+  describeMessage,
+  describeNode,
+  describePosition,
+} from "./trace.ts";

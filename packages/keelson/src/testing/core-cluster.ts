@@ -81,6 +81,8 @@ export class CoreHost {
   applied: TestEntry[] = [];
   /** Answers to reads of this incarnation, in order. */
   reads: ReadAction[] = [];
+  /** The actions that the last `drain` took; null before the first. */
+  lastActions: Actions | null = null;
 
   constructor(id: NodeId, random: () => number, options: Partial<RaftNodeOptions> = {}) {
     this.id = id;
@@ -173,6 +175,7 @@ export class CoreHost {
   drain(): Letter[] {
     if (this.#installing) return [];
     const actions = this.node.takeActions();
+    this.lastActions = actions;
     this.#timer = actions.timer;
     this.reads.push(...actions.reads);
     const { append, installSnapshot } = actions;
