@@ -19,9 +19,7 @@ function read(file: string): string {
 }
 
 function matches(text: string, pattern: RegExp): string[] {
-  return [...text.matchAll(pattern)].map(
-    ([, ...groups]) => groups.find((group) => group !== undefined) ?? "",
-  );
+  return [...text.matchAll(pattern)].map((match) => match.slice(1).find(Boolean) ?? "");
 }
 
 /** Sources, tests, scripts and documents, as git knows them. */
