@@ -4,7 +4,7 @@ import { DecodeError } from "keelson";
 import {
   decodeMembership,
   decodeRecord,
-  encodeControl,
+  encodeControlMessage,
   encodeMembership,
   encodeMessage,
   encodeRecord,
@@ -12,7 +12,7 @@ import {
   FrameReader,
   type ForwardedCall,
   type Frame,
-  type ServiceMessage,
+  type RuntimeMessage,
   type MessageFrame,
 } from "keelson/codec";
 
@@ -20,7 +20,7 @@ import type { Chance } from "../lib/chance.ts";
 import { joined } from "./mutate.ts";
 import { decoded, expectThat, shown, type Target } from "./target.ts";
 
-type Message = Exclude<MessageFrame["message"], ServiceMessage>;
+type Message = Exclude<MessageFrame["message"], RuntimeMessage>;
 
 const IDS = ["a", "b", "n1", "node-with-a-longer.name_1", "x".repeat(64)] as const;
 /** A reader sets aside at most twice what has come; below this the header alone is enough. */
@@ -97,7 +97,7 @@ function readFrames(chunks: readonly Uint8Array[]): ReadFrames {
 }
 
 function encodeFrame(frame: Frame): Uint8Array {
-  if (frame.type !== "message") return encodeControl(frame);
+  if (frame.type !== "message") return encodeControlMessage(frame);
   return joined(...encodeMessage(frame.message, frame.records, frame.group).chunks);
 }
 
@@ -134,18 +134,18 @@ function validFrame(chance: Chance): Uint8Array {
   });
   switch (chance.between(0, 8)) {
     case 7:
-      return joined(...encodeMessage(validService(chance), [], chance.between(0, 3)).chunks);
+      return joined(...encodeMessage(validRuntimeMessage(chance), [], chance.between(0, 3)).chunks);
     case 0:
-      return encodeControl({
+      return encodeControlMessage({
         ...{ type: "hello", versionMin: 1, versionMax: chance.between(1, 4), clusterId: text(50) },
         ...{ from: identity(), to: chance.pick(IDS) },
       });
     case 1:
-      return encodeControl({ type: "welcome", version: 1, clusterId: text(50), from: identity() });
+      return encodeControlMessage({ type: "welcome", version: 1, clusterId: text(50), from: identity() });
     case 2:
-      return encodeControl({ type: "goodbye", reason: text(400) });
+      return encodeControlMessage({ type: "goodbye", reason: text(400) });
     case 3:
-      return encodeControl({ type: chance.pick(["ping", "pong"] as const) });
+      return encodeControlMessage({ type: chance.pick(["ping", "pong"] as const) });
     case 4:
       return validAppend(chance);
     default:
@@ -154,13 +154,13 @@ function validFrame(chance: Chance): Uint8Array {
 }
 
 /** What runtimes tell each other. */
-function validService(chance: Chance): ServiceMessage {
+function validRuntimeMessage(chance: Chance): RuntimeMessage {
   const number = (): number => chance.pick([0, 1, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER]);
   const from = chance.pick(IDS);
   const id = chance.pick(["s", "0123456789abcdef", "ünïcode ✓", "y".repeat(64)]);
   switch (chance.between(0, 6)) {
     case 4:
-      return validForward(chance);
+      return validForwardRequest(chance);
     case 5:
       return validForwardReply(chance);
     case 2:
@@ -187,7 +187,7 @@ function validService(chance: Chance): ServiceMessage {
 }
 
 /** A call that a follower passes on; what carries a command has it behind it. */
-function validForward(chance: Chance): ServiceMessage {
+function validForwardRequest(chance: Chance): RuntimeMessage {
   const count = (): number => chance.pick([1, 2, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER]);
   const sequence = count();
   const session = { id: count(), sequence, lowestUnanswered: chance.pick([1, sequence]) };
@@ -204,7 +204,7 @@ function validForward(chance: Chance): ServiceMessage {
   return { type: "forward-request", from: chance.pick(IDS), ...numbers, call, payload };
 }
 
-function validForwardReply(chance: Chance): ServiceMessage {
+function validForwardReply(chance: Chance): RuntimeMessage {
   const count = (): number => chance.pick([1, 2, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER]);
   const outcome = chance.pick(["done", "not-done", "unknown"] as const);
   const answer = chance.often(0.5)

@@ -5,11 +5,11 @@ import type { ClusterConfig } from "../core/config.ts";
 import type { AppendEntries, ConfigAt, Message, TermRun } from "../core/message.ts";
 import { DecodeError } from "../errors.ts";
 import { encodeMembership } from "./config.ts";
-import { DATA_BYTES_MAX, type Control } from "./frame-control.ts";
+import { DATA_BYTES_MAX, type ControlMessage } from "./frame-control-message.ts";
 import { FrameReader } from "./frame-reader.ts";
-import { SERVICE_PAYLOAD_BYTES_MAX, type ServiceMessage } from "./frame-service.ts";
+import { RUNTIME_PAYLOAD_BYTES_MAX, type RuntimeMessage } from "./frame-runtime-message.ts";
 import {
-  encodeControl,
+  encodeControlMessage,
   encodeMessage,
   type EncodedFrame,
   type Frame,
@@ -37,7 +37,7 @@ const configArb: fc.Arbitrary<ClusterConfig> = fc
 const headerArb = { from: idArb, term: integerArb };
 
 interface Case {
-  readonly message: Message | ServiceMessage;
+  readonly message: Message | RuntimeMessage;
   readonly records: readonly Uint8Array[];
 }
 
@@ -133,14 +133,14 @@ const plainMessageArb: fc.Arbitrary<Message> = fc.oneof(
   }),
 );
 const snapshotIdArb = fc.string({ unit: "grapheme", maxLength: 10 });
-const serviceArb: fc.Arbitrary<ServiceMessage> = fc.oneof(
+const serviceArb: fc.Arbitrary<RuntimeMessage> = fc.oneof(
   fc.record({
     type: fc.constant("snapshot-request" as const),
     from: idArb,
     id: fc.option(snapshotIdArb),
     index: integerArb,
     offset: integerArb,
-    bytes: fc.nat(SERVICE_PAYLOAD_BYTES_MAX),
+    bytes: fc.nat(RUNTIME_PAYLOAD_BYTES_MAX),
   }),
   fc
     .record({ from: idArb, id: snapshotIdArb, offset: fc.nat(2 ** 40), more: fc.nat(2 ** 40) })
@@ -158,7 +158,7 @@ const serviceArb: fc.Arbitrary<ServiceMessage> = fc.oneof(
     intact: fc.boolean(),
   }),
 );
-const forwardArb: fc.Arbitrary<ServiceMessage> = fc.oneof(
+const forwardArb: fc.Arbitrary<RuntimeMessage> = fc.oneof(
   fc.record({
     type: fc.constant("forward-request" as const),
     ...{ from: idArb, incarnation: integerArb, id: integerArb, term: integerArb },
@@ -211,7 +211,7 @@ const identityArb = fc.record({
   address: textArb(30),
   priority: fc.nat(),
 });
-const controlArb: fc.Arbitrary<Control> = fc.oneof(
+const controlArb: fc.Arbitrary<ControlMessage> = fc.oneof(
   fc.record({
     type: fc.constant("hello" as const),
     versionMin: fc.nat(0xffff),
@@ -324,7 +324,7 @@ describe("frames", () => {
   it("bring back every word about the connection", () => {
     fc.assert(
       fc.property(controlArb, (control) => {
-        expect(framesOf([encodeControl(control)])).toEqual([control]);
+        expect(framesOf([encodeControlMessage(control)])).toEqual([control]);
       }),
     );
   });
@@ -337,7 +337,7 @@ describe("frames", () => {
   });
 
   it("shorten a reason that is too long rather than lose it", () => {
-    const [frame] = framesOf([encodeControl({ type: "goodbye", reason: "ü".repeat(5_000) })]);
+    const [frame] = framesOf([encodeControlMessage({ type: "goodbye", reason: "ü".repeat(5_000) })]);
     expect(frame?.type === "goodbye" && frame.reason).toMatch(/^ü{300,}\.\.\.$/);
   });
 
@@ -351,7 +351,7 @@ describe("frames", () => {
       ["only AppendEntries carries", () => encodeMessage(chunk.message, sample.records)],
       [
         "keeps to its limit",
-        () => encodeMessage({ ...snapshotChunk, payload: new Uint8Array(SERVICE_PAYLOAD_BYTES_MAX + 1) }, []),
+        () => encodeMessage({ ...snapshotChunk, payload: new Uint8Array(RUNTIME_PAYLOAD_BYTES_MAX + 1) }, []),
       ],
       ["safe integers", () => encodeMessage({ ...vote.message, term: 0.5 }, [])],
       ["safe integers", () => encodeMessage({ ...vote.message, term: -1 }, [])],
@@ -360,7 +360,7 @@ describe("frames", () => {
       [
         "its limit",
         () =>
-          encodeControl({
+          encodeControlMessage({
             type: "welcome",
             version: 1,
             clusterId: "c",
@@ -392,7 +392,7 @@ describe("FrameReader", () => {
     encoded(vote),
     encoded(sample),
     encoded(chunk),
-    encodeControl({ type: "ping" }),
+    encodeControlMessage({ type: "ping" }),
     encoded(vote),
   ]);
   const all = [expected(vote), expected(sample), expected(chunk), { type: "ping" }, expected(vote)];
@@ -419,7 +419,12 @@ describe("FrameReader", () => {
   });
 
   it("never takes a frame with one flipped bit for a frame", () => {
-    for (const whole of [encoded(sample), encoded(chunk), encoded(vote), encodeControl({ type: "ping" })]) {
+    for (const whole of [
+      encoded(sample),
+      encoded(chunk),
+      encoded(vote),
+      encodeControlMessage({ type: "ping" }),
+    ]) {
       for (let bit = 0; bit < whole.length * 8; bit++) {
         const damaged = whole.slice();
         damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
@@ -595,7 +600,7 @@ describe("A frame from a program that is wrong", () => {
     return frame;
   }
 
-  /** A service message's body: who says it, and the checksum of what follows the body. */
+  /** A runtime message's body: who says it, and the checksum of what follows the body. */
   const service = (rest: readonly number[], tail: readonly number[] = []): number[] => {
     const sum = new DataView(new ArrayBuffer(4));
     sum.setUint32(0, crc32(Uint8Array.from(tail)), true);

@@ -2,18 +2,24 @@ import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";
 import type { Message } from "../core/message.ts";
 import { DecodeError } from "../errors.ts";
-import { ByteReader, ByteWriter } from "./frame-bytes.ts";
-import { type Control, ControlType, readControl, writeControl } from "./frame-control.ts";
-import { MessageType, readMessage, recordBytesOf, writeMessage } from "./frame-message.ts";
+import { ByteReader } from "./byte-reader.ts";
+import { ByteWriter } from "./byte-writer.ts";
 import {
-  isServiceMessage,
+  type ControlMessage,
+  ControlMessageType,
+  readControlMessage,
+  writeControlMessage,
+} from "./frame-control-message.ts";
+import { CoreMessageType, readCoreMessage, recordBytesOf, writeCoreMessage } from "./frame-core-message.ts";
+import {
+  isRuntimeMessage,
   NO_PAYLOAD,
   payloadOf,
-  readService,
-  type ServiceMessage,
-  ServiceType,
-  writeService,
-} from "./frame-service.ts";
+  readRuntimeMessage,
+  type RuntimeMessage,
+  RuntimeMessageType,
+  writeRuntimeMessage,
+} from "./frame-runtime-message.ts";
 
 /*
  * What travels between nodes: frames, one after another.
@@ -47,12 +53,12 @@ export const FRAME_BYTES_MAX = 32 * 1024 * 1024;
 export interface MessageFrame {
   readonly type: "message";
   readonly group: number;
-  readonly message: Message | ServiceMessage;
+  readonly message: Message | RuntimeMessage;
   readonly records: readonly Uint8Array[];
 }
 
 /** Anything that travels between two nodes: a message of the core, or a word about the connection. */
-export type Frame = MessageFrame | Control;
+export type Frame = MessageFrame | ControlMessage;
 
 /** A frame as bytes, in pieces, so that records need no copy. */
 export interface EncodedFrame {
@@ -65,21 +71,25 @@ const writer = new ByteWriter();
 
 /** Encodes a message; records, or a payload, follow as the very bytes that they are. */
 export function encodeMessage(
-  message: Message | ServiceMessage,
+  message: Message | RuntimeMessage,
   records: readonly Uint8Array[],
   group = 0,
 ): EncodedFrame {
   writer.begin(FRAME_HEADER_BYTES);
-  if (isServiceMessage(message)) return encodeService(message, records, group);
-  const type = writeMessage(writer, message, records);
+  if (isRuntimeMessage(message)) return encodeRuntimeMessage(message, records, group);
+  const type = writeCoreMessage(writer, message, records);
   const bytes = writer.length + recordBytesOf(records);
   const head = finish(type, group, bytes);
   return records.length === 0 ? { chunks: [head], bytes } : { chunks: [head, ...records], bytes };
 }
 
-function encodeService(message: ServiceMessage, records: readonly Uint8Array[], group: number): EncodedFrame {
+function encodeRuntimeMessage(
+  message: RuntimeMessage,
+  records: readonly Uint8Array[],
+  group: number,
+): EncodedFrame {
   assert(records.length === 0, "only AppendEntries carries records");
-  const type = writeService(writer, message);
+  const type = writeRuntimeMessage(writer, message);
   const payload = payloadOf(message);
   const bytes = writer.length + payload.length;
   const head = finish(type, group, bytes);
@@ -87,9 +97,9 @@ function encodeService(message: ServiceMessage, records: readonly Uint8Array[], 
 }
 
 /** Encodes what the two ends of a connection say about the connection itself. */
-export function encodeControl(control: Control): Uint8Array {
+export function encodeControlMessage(control: ControlMessage): Uint8Array {
   writer.begin(FRAME_HEADER_BYTES);
-  const type = writeControl(writer, control);
+  const type = writeControlMessage(writer, control);
   return finish(type, 0, writer.length);
 }
 
@@ -134,9 +144,9 @@ function badMagic(magic: number): DecodeError {
 
 function isKnownType(type: number): boolean {
   return (
-    (type >= MessageType["pre-vote"] && type <= MessageType["timeout-now"]) ||
-    (type >= ServiceType["snapshot-request"] && type <= ServiceType["forward-reply"]) ||
-    (type >= ControlType.hello && type <= ControlType.pong)
+    (type >= CoreMessageType["pre-vote"] && type <= CoreMessageType["timeout-now"]) ||
+    (type >= RuntimeMessageType["snapshot-request"] && type <= RuntimeMessageType["forward-reply"]) ||
+    (type >= ControlMessageType.hello && type <= ControlMessageType.pong)
   );
 }
 
@@ -158,15 +168,15 @@ export function decodeFrame(bytes: Uint8Array, view: DataView, at: number, lengt
   const group = view.getUint32(at + 12, true);
   const body = new ByteReader(bytes, view, at + FRAME_HEADER_BYTES, bodyEnd);
   const end = at + length;
-  if (type < ServiceType["snapshot-request"]) {
-    return { type: "message", group, ...readMessage(type, body, bodyEnd, end) };
+  if (type < RuntimeMessageType["snapshot-request"]) {
+    return { type: "message", group, ...readCoreMessage(type, body, bodyEnd, end) };
   }
-  if (type < ControlType.hello) {
+  if (type < ControlMessageType.hello) {
     // Without a tail `bytes` may be lent: nothing of them may be kept, not even nothing.
     const payload = bodyEnd === end ? NO_PAYLOAD : bytes.subarray(bodyEnd, end);
-    const message = readService(type, body, payload);
+    const message = readRuntimeMessage(type, body, payload);
     return { type: "message", group, message, records: [] };
   }
   if (bodyEnd !== end) throw new DecodeError("records follow a frame that has none");
-  return readControl(type, body);
+  return readControlMessage(type, body);
 }

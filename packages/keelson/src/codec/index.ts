@@ -1,20 +1,28 @@
-export type { Control, Goodbye, Hello, Identity, Ping, Pong, Welcome } from "./frame-control.ts";
+export type {
+  ControlMessage,
+  Goodbye,
+  Hello,
+  Identity,
+  Ping,
+  Pong,
+  Welcome,
+} from "./frame-control-message.ts";
 export { FrameReader } from "./frame-reader.ts";
 export {
   type ForwardedCall,
   type ForwardReply,
   type ForwardRequest,
-  isServiceMessage,
-  SERVICE_PAYLOAD_BYTES_MAX,
-  type ServiceMessage,
+  isRuntimeMessage,
+  RUNTIME_PAYLOAD_BYTES_MAX,
+  type RuntimeMessage,
   type SnapshotChunk,
   type SnapshotEnd,
   type SnapshotGone,
   type SnapshotMessage,
   type SnapshotRequest,
-} from "./frame-service.ts";
+} from "./frame-runtime-message.ts";
 export {
-  encodeControl,
+  encodeControlMessage,
   type EncodedFrame,
   encodeMessage,
   type Frame,

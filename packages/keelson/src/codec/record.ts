@@ -2,7 +2,7 @@ import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";
 import type { LogIndex, Term } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
-import { readUint32, readUint64, writeUint32, writeUint64 } from "./bytes.ts";
+import { readUint32, readUint64, writeUint32, writeUint64 } from "./little-endian.ts";
 
 /**
  * A log entry as bytes: built once by the node that proposes it, and from then on the same bytes on

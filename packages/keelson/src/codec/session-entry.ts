@@ -1,7 +1,7 @@
 import { assert } from "../core/assert.ts";
 import type { LogIndex } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
-import { readUint64, writeUint64 } from "./bytes.ts";
+import { readUint64, writeUint64 } from "./little-endian.ts";
 
 /**
  * The payloads of the entries that belong to sessions (§8; dissertation 6.3). All begin with the

@@ -1,4 +1,4 @@
-import type { ServiceMessage } from "../codec/frame-service.ts";
+import type { RuntimeMessage } from "../codec/frame-runtime-message.ts";
 import type { InstallSnapshot } from "../core/message.ts";
 import type { Role } from "../core/role.ts";
 import type { RaftNode } from "../core/node.ts";
@@ -183,7 +183,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       },
     );
     this.#writes = new PendingWrites(core, environment, limits, timings.electionTimeoutMaxMs);
-    const send = (to: NodeId, message: ServiceMessage): boolean =>
+    const send = (to: NodeId, message: RuntimeMessage): boolean =>
       transport.send(to, { message, records: [] });
     const leader = (): LeaderHint | null => this.#directory.leader;
     const calls = this.#calls;

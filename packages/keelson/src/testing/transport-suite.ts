@@ -1,6 +1,6 @@
 import { strict as assert } from "node:assert";
 import { encodeMembership } from "../codec/config.ts";
-import { SERVICE_PAYLOAD_BYTES_MAX, type ServiceMessage } from "../codec/frame-service.ts";
+import { RUNTIME_PAYLOAD_BYTES_MAX, type RuntimeMessage } from "../codec/frame-runtime-message.ts";
 import { encodeRecord, EntryKind } from "../codec/record.ts";
 import type { AppendEntries, Message } from "../core/message.ts";
 import type { NodeId } from "../core/position.ts";
@@ -264,8 +264,8 @@ function everyKind(from: NodeId): TransportMessage[] {
     { type: "read-index-reply", from, term: 1, id: 0, index: null },
     { type: "read-index-reply", from, term: 1, id: 0, index: large },
   ];
-  const service: ServiceMessage[] = [
-    { type: "snapshot-request", from, id: null, index: large, offset: 0, bytes: SERVICE_PAYLOAD_BYTES_MAX },
+  const service: RuntimeMessage[] = [
+    { type: "snapshot-request", from, id: null, index: large, offset: 0, bytes: RUNTIME_PAYLOAD_BYTES_MAX },
     { type: "snapshot-request", from, id: "s", index: 0, offset: large, bytes: 0 },
     { type: "snapshot-chunk", from, id: "s", size: large, offset: 7, payload: Uint8Array.of(0, 255, 1) },
     { type: "snapshot-chunk", from, id: "s", size: 0, offset: 0, payload: new Uint8Array(0) },
@@ -281,7 +281,7 @@ function everyKind(from: NodeId): TransportMessage[] {
 }
 
 /** What nodes ask of the leader for their callers, and what they are told. */
-function forwarded(from: string, large: number): ServiceMessage[] {
+function forwarded(from: string, large: number): RuntimeMessage[] {
   const request = {
     type: "forward-request",
     from,

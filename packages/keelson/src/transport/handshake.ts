@@ -1,4 +1,4 @@
-import type { Hello, Identity } from "../codec/frame-control.ts";
+import type { Hello, Identity } from "../codec/frame-control-message.ts";
 import type { NodeId } from "../core/position.ts";
 import type { PeerInfo, TransportHost } from "./transport.ts";
 

@@ -1,11 +1,11 @@
-import type { ServiceMessage } from "../codec/frame-service.ts";
+import type { RuntimeMessage } from "../codec/frame-runtime-message.ts";
 import type { Message } from "../core/message.ts";
 import type { NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
 
 /** A message of the core with the payloads of its entries, or a message of the runtime. */
 export interface TransportMessage {
-  readonly message: Message | ServiceMessage;
+  readonly message: Message | RuntimeMessage;
   /** Of an AppendEntries: one encoded record for each entry of its range, as it is on disk. Otherwise empty. */
   readonly records: readonly Uint8Array[];
 }

@@ -1,5 +1,5 @@
 import { decodeMembership, encodeMembership, type Membership } from "../../codec/config.ts";
-import { isServiceMessage, type ServiceMessage } from "../../codec/frame-service.ts";
+import { isRuntimeMessage, type RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { decodeRecord, encodeRecord, EntryKind } from "../../codec/record.ts";
 import type { Actions, AppendAction, Outgoing, ReadAction } from "../../core/action.ts";
 import { assert } from "../../core/assert.ts";
@@ -45,7 +45,7 @@ export interface DriverHost {
   /** The actions of this turn are on their way; these reads were answered. */
   afterDrain(reads: readonly ReadAction[]): void;
   /** Another node's runtime says something to ours; the core hears nothing of it. */
-  serviceMessage(message: ServiceMessage): void;
+  serviceMessage(message: RuntimeMessage): void;
   /** These followers need a snapshot: this node's log does not reach back to what they lack. */
   snapshotsNeeded(followers: readonly NodeId[]): void;
   /** The leader offers a snapshot, because its log does not reach back to what this node lacks. */
@@ -157,7 +157,7 @@ export class Driver {
 
   receive({ message, records }: TransportMessage): void {
     this.#messagesReceived += 1;
-    if (isServiceMessage(message)) {
+    if (isRuntimeMessage(message)) {
       this.#failNodeOnThrow(() => {
         this.#host.serviceMessage(message);
       });

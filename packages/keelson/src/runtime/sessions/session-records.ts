@@ -1,4 +1,4 @@
-import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/bytes.ts";
+import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { DecodeError } from "../../errors.ts";
 

@@ -1,4 +1,4 @@
-import type { ServiceMessage, SnapshotChunk, SnapshotGone } from "../../codec/frame-service.ts";
+import type { RuntimeMessage, SnapshotChunk, SnapshotGone } from "../../codec/frame-runtime-message.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
@@ -34,7 +34,7 @@ export interface SnapshotFetcherParts {
   readonly store: SnapshotStore;
   readonly environment: Environment;
   readonly bytesPerSecondMax: number;
-  readonly send: (to: NodeId, message: ServiceMessage) => boolean;
+  readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
   /** A snapshot is complete, checked and durable; the promise ends when it is installed, or the node has stopped. */
   readonly fetched: (snapshot: StoredSnapshot) => Promise<void>;
   readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;

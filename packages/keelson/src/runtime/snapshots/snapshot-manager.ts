@@ -1,5 +1,5 @@
 import { decodeMembership, encodeMembership } from "../../codec/config.ts";
-import type { ServiceMessage, SnapshotMessage } from "../../codec/frame-service.ts";
+import type { RuntimeMessage, SnapshotMessage } from "../../codec/frame-runtime-message.ts";
 import { assert, ProtocolViolation } from "../../core/assert.ts";
 import { sameConfig } from "../../core/config.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
@@ -44,7 +44,7 @@ export interface SnapshotManagerParts<Command, Result> {
   readonly environment: Environment;
   readonly calls: Calls;
   readonly clusterId: () => string | null;
-  readonly send: (to: NodeId, message: ServiceMessage) => boolean;
+  readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
   /** The state is another node's now, as of this entry. */
   readonly installed: (position: LogPosition) => void;
   readonly failed: (failure: Failure) => void;

@@ -1,4 +1,4 @@
-import type { ServiceMessage, SnapshotEnd, SnapshotRequest } from "../../codec/frame-service.ts";
+import type { RuntimeMessage, SnapshotEnd, SnapshotRequest } from "../../codec/frame-runtime-message.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CorruptSnapshotError } from "../../errors.ts";
@@ -23,7 +23,7 @@ export interface SnapshotSenderParts {
   readonly id: NodeId;
   readonly store: SnapshotStore;
   readonly environment: Environment;
-  readonly send: (to: NodeId, message: ServiceMessage) => boolean;
+  readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
   /** How far a follower's log is known to be there; null: this node does not lead, or it is no follower. */
   readonly matchOf: (id: NodeId) => LogIndex | null;
   /** A transfer ended: what was kept for it may go. */

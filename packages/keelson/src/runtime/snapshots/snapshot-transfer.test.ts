@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isServiceMessage, type ServiceMessage } from "../../codec/frame-service.ts";
+import { isRuntimeMessage, type RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { LogCompactedError, type RaftError } from "../../errors.ts";
 import type { SnapshotPolicy } from "../options.ts";
 import { RETRY_MS } from "./snapshot-fetcher.ts";
@@ -14,7 +14,7 @@ interface Behind {
   /** Cut off, with a log that ends long before the leader's begins. */
   readonly behind: SnapshotNode;
   /** What the runtimes tell each other. */
-  readonly said: ServiceMessage[];
+  readonly said: RuntimeMessage[];
 }
 
 /** Three nodes, one of them far behind; the state is about as large as `kib` says. */
@@ -38,10 +38,10 @@ async function oneBehind(
     await cluster.until(() => node.raft.metrics().appliedIndex === leader.raft.metrics().lastIndex, "both");
     await cluster.finish(node.raft.snapshot());
   }
-  const said: ServiceMessage[] = [];
+  const said: RuntimeMessage[] = [];
   for (const node of cluster.nodes.values()) {
     node.transport.filter = (_, { message }) => {
-      if (isServiceMessage(message)) said.push(message);
+      if (isRuntimeMessage(message)) said.push(message);
       return true;
     };
   }
@@ -52,7 +52,7 @@ function isFetching({ raft }: SnapshotNode): boolean {
   return raft.metrics().snapshots?.receiving?.phase === "fetching";
 }
 
-function requestsIn(said: readonly ServiceMessage[]): { readonly offset: number; readonly bytes: number }[] {
+function requestsIn(said: readonly RuntimeMessage[]): { readonly offset: number; readonly bytes: number }[] {
   return said.flatMap((message) =>
     message.type === "snapshot-request" && message.bytes > 0 ? [message] : [],
   );
@@ -145,7 +145,7 @@ describe("the transfer of a snapshot", () => {
     await cluster.finish(behind.raft.close());
     said.splice(0);
     const again = await cluster.open(behind.id);
-    again.transport.filter = (_, { message }) => !isServiceMessage(message) || said.push(message) > 0;
+    again.transport.filter = (_, { message }) => !isRuntimeMessage(message) || said.push(message) > 0;
     await cluster.until(() => again.raft.metrics().snapshots?.installed === 1, "the snapshot");
     expect(Math.min(...requestsIn(said).map(({ offset }) => offset))).toBeGreaterThan(250_000);
     await cluster.converge();
@@ -204,7 +204,7 @@ describe("the transfer of a snapshot", () => {
     await cluster.until(() => isFetching(behind), "the transfer");
     const id = "0".repeat(32);
     const payload = new Uint8Array(1000).fill(7);
-    const stray = (from: string): ServiceMessage[] => [
+    const stray = (from: string): RuntimeMessage[] => [
       { type: "snapshot-chunk", from, id, size: 10_000, offset: 0, payload },
       { type: "snapshot-chunk", from, id: "x", size: 1, offset: 1, payload: new Uint8Array(0) },
       { type: "snapshot-request", from, id, index: 1, offset: 0, bytes: 1000 },

@@ -1,8 +1,8 @@
 import {
-  SERVICE_PAYLOAD_BYTES_MAX,
+  RUNTIME_PAYLOAD_BYTES_MAX,
   type ForwardReply,
   type ForwardRequest,
-} from "../../codec/frame-service.ts";
+} from "../../codec/frame-runtime-message.ts";
 import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
@@ -113,7 +113,7 @@ export class ForwardedCalls<Command, Result> {
     const { codec } = this.#parts;
     assert(codec.encodeResult !== undefined, "what is asked for is refused without encodeResult");
     const payload = codec.encodeResult(result);
-    if (payload.length <= SERVICE_PAYLOAD_BYTES_MAX) return { index, payload };
+    if (payload.length <= RUNTIME_PAYLOAD_BYTES_MAX) return { index, payload };
     const text = `the command took effect, and its result of ${String(payload.length)} bytes is too large to be sent on`;
     throw new RaftError("RESULT_NOT_SENT", "done", text);
   }

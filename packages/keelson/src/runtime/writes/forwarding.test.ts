@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { ForwardRequest } from "../../codec/frame-service.ts";
+import type { ForwardRequest } from "../../codec/frame-runtime-message.ts";
 import type { Message } from "../../core/message.ts";
 import type { NodeId } from "../../core/position.ts";
 import { ForwardedCalls } from "./forwarded-calls.ts";

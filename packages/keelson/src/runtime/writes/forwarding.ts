@@ -1,9 +1,9 @@
 import {
-  SERVICE_PAYLOAD_BYTES_MAX,
+  RUNTIME_PAYLOAD_BYTES_MAX,
   type ForwardedCall,
   type ForwardReply,
   type ForwardRequest,
-} from "../../codec/frame-service.ts";
+} from "../../codec/frame-runtime-message.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
@@ -172,7 +172,7 @@ export class Forwarding {
 
   #checkRoom(bytes: number): void {
     const { pendingEntriesMax, pendingBytesMax } = this.#parts.limits;
-    if (bytes > SERVICE_PAYLOAD_BYTES_MAX) {
+    if (bytes > RUNTIME_PAYLOAD_BYTES_MAX) {
       // It fits no message between nodes beside entries; the leader itself takes it.
       throw new NotLeaderError(this.#parts.leader());
     }

@@ -1,7 +1,8 @@
 import { crc32 } from "node:zlib";
-import { CLUSTER_ID_BYTES_MAX } from "../../codec/frame-control.ts";
-import { ByteReader, ByteWriter } from "../../codec/frame-bytes.ts";
-import { SNAPSHOT_ID_BYTES_MAX } from "../../codec/frame-service.ts";
+import { CLUSTER_ID_BYTES_MAX } from "../../codec/frame-control-message.ts";
+import { ByteReader } from "../../codec/byte-reader.ts";
+import { ByteWriter } from "../../codec/byte-writer.ts";
+import { SNAPSHOT_ID_BYTES_MAX } from "../../codec/frame-runtime-message.ts";
 import { decodeMembership } from "../../codec/config.ts";
 import { assert } from "../../core/assert.ts";
 import type { FileHandle } from "../../environment/environment.ts";

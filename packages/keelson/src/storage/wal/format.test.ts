@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { EntryKind, encodeRecord } from "../../codec/record.ts";
-import { readUint32, writeUint32 } from "../../codec/bytes.ts";
+import { readUint32, writeUint32 } from "../../codec/little-endian.ts";
 import { crc32 } from "node:zlib";
 import {
   BATCH_HEADER_BYTES,

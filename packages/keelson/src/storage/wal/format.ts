@@ -2,7 +2,7 @@ import { crc32 } from "node:zlib";
 import type { HardState } from "../../core/action.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
-import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/bytes.ts";
+import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import { readRecordHeader } from "../../codec/record.ts";
 import { DecodeError } from "../../errors.ts";
 import type { LogBase } from "../log-store.ts";

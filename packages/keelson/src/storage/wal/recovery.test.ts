@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { fakeEnvironment } from "../../environment/fake-environment.ts";
 import { FaultFiles } from "../../environment/fault-files.ts";
-import { readUint32 } from "../../codec/bytes.ts";
+import { readUint32 } from "../../codec/little-endian.ts";
 import { samePosition, type LogPosition } from "../../core/position.ts";
 import { CorruptLogError, WrongIdentityError } from "../../errors.ts";
 import type { LogWrite } from "../log-store.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { readUint32, writeUint32 } from "../../codec/bytes.ts";
+import { readUint32, writeUint32 } from "../../codec/little-endian.ts";
 import {
   decodeSegmentHeader,
   encodeSegmentHeader,

@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib";
 import type { HardState } from "../../core/action.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
-import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/bytes.ts";
+import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import { DecodeError } from "../../errors.ts";
 import { toSectors } from "./format.ts";
 

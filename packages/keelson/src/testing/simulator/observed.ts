@@ -1,5 +1,5 @@
 import { decodeMembership } from "../../codec/config.ts";
-import { isServiceMessage } from "../../codec/frame-service.ts";
+import { isRuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { decodeRecord, EntryKind, recordKind } from "../../codec/record.ts";
 import { isJoint } from "../../core/config.ts";
 import type { Message } from "../../core/message.ts";
@@ -252,9 +252,9 @@ export class ObservedTransport implements Transport {
 
   #pass(host: TransportHost, transportMessage: TransportMessage): void {
     const { message } = transportMessage;
-    if (!isServiceMessage(message)) this.#observer.receiving(message);
+    if (!isRuntimeMessage(message)) this.#observer.receiving(message);
     host.receive(transportMessage);
-    if (!isServiceMessage(message)) this.#observer.received(message);
+    if (!isRuntimeMessage(message)) this.#observer.received(message);
   }
 
   setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {

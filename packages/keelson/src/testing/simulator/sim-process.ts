@@ -1,7 +1,7 @@
 import { FaultFiles, type FileFault, type FileOperation } from "../../environment/fault-files.ts";
 import type { FakeClock } from "../../environment/fake-clock.ts";
 import type { Environment, Network } from "../../environment/environment.ts";
-import { isServiceMessage } from "../../codec/frame-service.ts";
+import { isRuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { RECORD_HEADER_BYTES } from "../../codec/record.ts";
 import { SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
 import { CorruptLogError, CorruptSnapshotError, type RaftError } from "../../errors.ts";
@@ -388,7 +388,7 @@ export class SimProcess {
           const { message } = transportMessage;
           checkRecords(transportMessage);
           // What the runtimes tell each other promises nothing that the invariants speak of.
-          if (isServiceMessage(message)) return;
+          if (isRuntimeMessage(message)) return;
           checker.sending(this.id, to, message);
           // What it promised before is forgotten with its disk, and everybody could tell (M11).
           fact(

@@ -1,4 +1,4 @@
-import type { Hello } from "../../codec/frame-control.ts";
+import type { Hello } from "../../codec/frame-control-message.ts";
 import type { Frame, MessageFrame } from "../../codec/frame.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Connection } from "../../environment/environment.ts";

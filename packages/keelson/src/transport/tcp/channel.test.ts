@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { FrameReader } from "../../codec/frame-reader.ts";
-import { encodeControl, type Frame } from "../../codec/frame.ts";
+import { encodeControlMessage, type Frame } from "../../codec/frame.ts";
 import type { Connection, ConnectionHandler } from "../../environment/environment.ts";
 import { type FakeEnvironment, fakeEnvironment } from "../../environment/fake-environment.ts";
 import { Channel } from "./channel.ts";
@@ -53,8 +53,8 @@ function makeBench(environment = fakeEnvironment()): Bench {
   return { wire, channel, environment, frames, closes };
 }
 
-const ping = encodeControl({ type: "ping" });
-const pong = encodeControl({ type: "pong" });
+const ping = encodeControlMessage({ type: "ping" });
+const pong = encodeControlMessage({ type: "pong" });
 
 describe("Channel", () => {
   it("closes when nothing is heard for the idle limit, and not before", async () => {
@@ -125,7 +125,7 @@ describe("Channel", () => {
     channel.establish(IDLE_MS, false);
     channel.dismiss("enough");
     channel.dismiss("again");
-    wire.handler?.onData(encodeControl({ type: "goodbye", reason: "too" }));
+    wire.handler?.onData(encodeControlMessage({ type: "goodbye", reason: "too" }));
     wire.handler?.onData(new Uint8Array(100));
     channel.write(ping);
     expect(wire.said).toEqual([{ type: "goodbye", reason: "enough" }]);
@@ -137,15 +137,15 @@ describe("Channel", () => {
 
   it("closes with the reason that the other end gave", () => {
     const { wire, closes } = makeBench();
-    wire.handler?.onData(encodeControl({ type: "goodbye", reason: "wrong cluster" }));
+    wire.handler?.onData(encodeControlMessage({ type: "goodbye", reason: "wrong cluster" }));
     expect(closes).toEqual(["the other end said: wrong cluster"]);
   });
 
   it("hands over no frame that came in one chunk with the one that closed it", () => {
     const { wire, channel, frames, closes } = makeBench();
     channel.establish(IDLE_MS, false);
-    const goodbye = encodeControl({ type: "goodbye", reason: "bye" });
-    const welcome = encodeControl({
+    const goodbye = encodeControlMessage({ type: "goodbye", reason: "bye" });
+    const welcome = encodeControlMessage({
       type: "welcome",
       version: 1,
       clusterId: "c",

@@ -1,7 +1,7 @@
-import type { Control } from "../../codec/frame-control.ts";
-import { HANDSHAKE_BYTES_MAX } from "../../codec/frame-control.ts";
+import type { ControlMessage } from "../../codec/frame-control-message.ts";
+import { HANDSHAKE_BYTES_MAX } from "../../codec/frame-control-message.ts";
 import { FrameReader } from "../../codec/frame-reader.ts";
-import { encodeControl, type Frame, FRAME_BYTES_MAX } from "../../codec/frame.ts";
+import { encodeControlMessage, type Frame, FRAME_BYTES_MAX } from "../../codec/frame.ts";
 import type { Connection, ConnectionHandler, Environment, Timer } from "../../environment/environment.ts";
 import { DecodeError } from "../../errors.ts";
 
@@ -85,8 +85,8 @@ export class Channel implements ConnectionHandler {
     this.#watch(idleMs, asks);
   }
 
-  say(control: Control): void {
-    this.write(encodeControl(control));
+  say(control: ControlMessage): void {
+    this.write(encodeControlMessage(control));
   }
 
   /** Queues bytes; they belong to the channel from then on. */

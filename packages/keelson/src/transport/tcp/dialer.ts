@@ -1,4 +1,4 @@
-import type { Welcome } from "../../codec/frame-control.ts";
+import type { Welcome } from "../../codec/frame-control-message.ts";
 import { encodeMessage, type Frame } from "../../codec/frame.ts";
 import { assert } from "../../core/assert.ts";
 import type { NodeId } from "../../core/position.ts";

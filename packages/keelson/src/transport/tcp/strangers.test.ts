@@ -1,7 +1,7 @@
 import net from "node:net";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { encodeControl, encodeMessage } from "../../codec/frame.ts";
+import { encodeControlMessage, encodeMessage } from "../../codec/frame.ts";
 import { append, type TestHost, TestNode } from "../../testing/transport-suite.ts";
 import {
   type FaultRig,
@@ -23,11 +23,11 @@ describe("tcp, when strangers call", () => {
       [hello({ clusterId: "c2" }), messageBytes("a")],
       "c2",
     ],
-    ["a ping before the handshake", [encodeControl({ type: "ping" })], "where none belongs"],
+    ["a ping before the handshake", [encodeControlMessage({ type: "ping" })], "where none belongs"],
     ["a second hello", [hello(), hello()], "where none belongs"],
     [
       "a welcome",
-      [encodeControl({ type: "welcome", version: 1, clusterId: "c1", from: identity })],
+      [encodeControlMessage({ type: "welcome", version: 1, clusterId: "c1", from: identity })],
       "where none belongs",
     ],
     ["a message in another's name", [hello(), messageBytes("c")], "a message from c came from a"],
@@ -133,7 +133,7 @@ describe("tcp, when strangers call", () => {
     await rig.quiet();
     stranger.stopReading();
     const pings = Uint8Array.from(
-      Array.from({ length: 1_000 }, () => [...encodeControl({ type: "ping" })]).flat(),
+      Array.from({ length: 1_000 }, () => [...encodeControlMessage({ type: "ping" })]).flat(),
     );
     for (let n = 0; n < 50 && !b.host.logs.some((line) => line.includes("does not read")); n++) {
       stranger.write(pings.slice());

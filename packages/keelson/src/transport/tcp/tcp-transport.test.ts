@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { Control } from "../../codec/frame-control.ts";
+import type { ControlMessage } from "../../codec/frame-control-message.ts";
 import { FrameReader } from "../../codec/frame-reader.ts";
-import { encodeControl } from "../../codec/frame.ts";
+import { encodeControlMessage } from "../../codec/frame.ts";
 import type { Environment, Network } from "../../environment/environment.ts";
 import type { FakeClock } from "../../environment/fake-clock.ts";
 import { nodeEnvironment } from "../../environment/node.ts";
@@ -232,7 +232,12 @@ describe("tcp, when the network fails", () => {
 });
 
 describe("tcp, when it reaches somebody else", () => {
-  const good: Control = { type: "welcome", version: 1, clusterId: "c1", from: { ...identity, id: "b" } };
+  const good: ControlMessage = {
+    type: "welcome",
+    version: 1,
+    clusterId: "c1",
+    from: { ...identity, id: "b" },
+  };
 
   it.each([
     ["another node", [{ ...good, from: { ...identity, id: "c" } }], "node c answered for b"],
@@ -241,30 +246,34 @@ describe("tcp, when it reaches somebody else", () => {
     ["a version from before the first", [{ ...good, version: 0 }], "b chose protocol version 0"],
     ["a hello", [{ ...goodHello }], "a hello frame came where none belongs"],
     ["two welcomes", [good, good], "a welcome frame came where none belongs"],
-  ] as [string, Control[], string][])("hangs up on %s and says why", async (_name, answers, reason) => {
-    const rig = faultRig();
-    const goodbyes: string[] = [];
-    await rig.world.network.host("b").listen("b:7000", (connection) => {
-      const reader = new FrameReader();
-      connection.handler = {
-        onData(bytes) {
-          reader.feed(bytes);
-          for (let frame = reader.next(); frame !== null; frame = reader.next()) {
-            if (frame.type === "hello") for (const answer of answers) connection.write(encodeControl(answer));
-            if (frame.type === "goodbye") goodbyes.push(frame.reason);
-          }
-        },
-        onClose: () => undefined,
-      };
-    });
-    const a = await TestNode.start(rig, "a");
-    a.transport.setPeers(new Map([["b", ["b:7000"]]]));
-    await rig.until(() => goodbyes.length > 1, "two attempts");
-    expect(goodbyes[0]).toContain(reason);
-    expect(a.host.logs.filter((line) => line.includes(reason))).toHaveLength(1);
-    expect(a.host.peers.length > 0).toBe(answers.length > 1);
-    expect(a.send("b")).toBe(false);
-  });
+  ] as [string, ControlMessage[], string][])(
+    "hangs up on %s and says why",
+    async (_name, answers, reason) => {
+      const rig = faultRig();
+      const goodbyes: string[] = [];
+      await rig.world.network.host("b").listen("b:7000", (connection) => {
+        const reader = new FrameReader();
+        connection.handler = {
+          onData(bytes) {
+            reader.feed(bytes);
+            for (let frame = reader.next(); frame !== null; frame = reader.next()) {
+              if (frame.type === "hello")
+                for (const answer of answers) connection.write(encodeControlMessage(answer));
+              if (frame.type === "goodbye") goodbyes.push(frame.reason);
+            }
+          },
+          onClose: () => undefined,
+        };
+      });
+      const a = await TestNode.start(rig, "a");
+      a.transport.setPeers(new Map([["b", ["b:7000"]]]));
+      await rig.until(() => goodbyes.length > 1, "two attempts");
+      expect(goodbyes[0]).toContain(reason);
+      expect(a.host.logs.filter((line) => line.includes(reason))).toHaveLength(1);
+      expect(a.host.peers.length > 0).toBe(answers.length > 1);
+      expect(a.send("b")).toBe(false);
+    },
+  );
 });
 
 describe("tcp, its queue to one peer", () => {

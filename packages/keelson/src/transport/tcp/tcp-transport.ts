@@ -1,4 +1,4 @@
-import { ADDRESS_BYTES_MAX, DATA_BYTES_MAX, STORE_ID_BYTES_MAX } from "../../codec/frame-control.ts";
+import { ADDRESS_BYTES_MAX, DATA_BYTES_MAX, STORE_ID_BYTES_MAX } from "../../codec/frame-control-message.ts";
 import type { NodeId } from "../../core/position.ts";
 import { isWildcardHost, parseAddress } from "../../environment/address.ts";
 import type { Connection, Listener } from "../../environment/environment.ts";

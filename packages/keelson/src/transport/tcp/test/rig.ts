@@ -1,7 +1,7 @@
 import { expect } from "vitest";
-import type { Hello } from "../../../codec/frame-control.ts";
+import type { Hello } from "../../../codec/frame-control-message.ts";
 import { FrameReader } from "../../../codec/frame-reader.ts";
-import { encodeControl, encodeMessage, type Frame } from "../../../codec/frame.ts";
+import { encodeControlMessage, encodeMessage, type Frame } from "../../../codec/frame.ts";
 import type { Connection } from "../../../environment/environment.ts";
 import { type FakeWorld, fakeWorld } from "../../../environment/fake-environment.ts";
 import { nodeEnvironment } from "../../../environment/node.ts";
@@ -123,7 +123,7 @@ export const goodHello: Hello = {
 };
 
 export function hello(change: Partial<Hello> = {}): Uint8Array {
-  return encodeControl({ ...goodHello, ...change });
+  return encodeControlMessage({ ...goodHello, ...change });
 }
 
 export function messageBytes(from: string, group = 0): Uint8Array {

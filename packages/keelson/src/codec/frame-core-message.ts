@@ -6,13 +6,14 @@ import type {
   ConfigAt,
   EntryRange,
   Message,
-  MessageType as MessageName,
+  MessageType,
   TermRun,
 } from "../core/message.ts";
 import type { LogPosition, NodeId, Term } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
 import { decodeMembership, MEMBERS_MAX } from "./config.ts";
-import type { ByteReader, ByteWriter } from "./frame-bytes.ts";
+import type { ByteReader } from "./byte-reader.ts";
+import type { ByteWriter } from "./byte-writer.ts";
 import {
   EntryKind,
   RECORD_HEADER_BYTES,
@@ -23,7 +24,7 @@ import {
 } from "./record.ts";
 
 /** Numbers on the wire. They never change their meaning; new messages get new numbers. */
-export const MessageType = {
+export const CoreMessageType = {
   "pre-vote": 1,
   "pre-vote-reply": 2,
   "request-vote": 3,
@@ -34,13 +35,17 @@ export const MessageType = {
   "read-index": 8,
   "read-index-reply": 9,
   "timeout-now": 10,
-} as const satisfies Record<MessageName, number>;
+} as const satisfies Record<MessageType, number>;
 
 /**
  * Writes the body and returns the type. Of an AppendEntries' range only `prev` and the count are
  * written: terms, indexes and configurations are in the records that follow.
  */
-export function writeMessage(writer: ByteWriter, message: Message, records: readonly Uint8Array[]): number {
+export function writeCoreMessage(
+  writer: ByteWriter,
+  message: Message,
+  records: readonly Uint8Array[],
+): number {
   assert(message.type === "append-entries" || records.length === 0, "only AppendEntries carries records");
   writer.id(message.from);
   writer.integer(message.term);
@@ -81,7 +86,7 @@ export function writeMessage(writer: ByteWriter, message: Message, records: read
     case "timeout-now":
       break;
   }
-  return MessageType[message.type];
+  return CoreMessageType[message.type];
 }
 
 /** The bytes that all of these records take. */
@@ -92,7 +97,7 @@ export function recordBytesOf(records: readonly Uint8Array[]): number {
 }
 
 /** Reads the body of a message, and the records in `[recordsAt, end)` of the same bytes. */
-export function readMessage(
+export function readCoreMessage(
   type: number,
   body: ByteReader,
   recordsAt: number,
@@ -100,37 +105,37 @@ export function readMessage(
 ): { message: Message; records: Uint8Array[] } {
   const from = body.id();
   const term = body.integer();
-  if (type === MessageType["append-entries"]) return readAppendEntries(body, from, term, recordsAt, end);
-  const message = readPlainMessage(type, body, from, term);
+  if (type === CoreMessageType["append-entries"]) return readAppendEntries(body, from, term, recordsAt, end);
+  const message = readMessageWithoutRecords(type, body, from, term);
   body.end();
   if (recordsAt !== end) throw new DecodeError("records follow a message that has none");
   return { message, records: [] };
 }
 
-function readPlainMessage(type: number, body: ByteReader, from: NodeId, term: Term): Message {
+function readMessageWithoutRecords(type: number, body: ByteReader, from: NodeId, term: Term): Message {
   switch (type) {
-    case MessageType["pre-vote"]:
+    case CoreMessageType["pre-vote"]:
       return { type: "pre-vote", from, term, last: readPosition(body) };
-    case MessageType["pre-vote-reply"]:
+    case CoreMessageType["pre-vote-reply"]:
       return { type: "pre-vote-reply", from, term, granted: body.boolean(), requestTerm: body.integer() };
-    case MessageType["request-vote"]:
+    case CoreMessageType["request-vote"]:
       return { type: "request-vote", from, term, last: readPosition(body), transfer: body.boolean() };
-    case MessageType["request-vote-reply"]:
+    case CoreMessageType["request-vote-reply"]:
       return { type: "request-vote-reply", from, term, granted: body.boolean() };
-    case MessageType["append-entries-reply"]:
+    case CoreMessageType["append-entries-reply"]:
       return readAppendEntriesReply(body, from, term);
-    case MessageType["install-snapshot"]: {
+    case CoreMessageType["install-snapshot"]: {
       const last = readPosition(body);
       const round = body.integer();
       return { type: "install-snapshot", from, term, last, round, config: readConfig(body) };
     }
-    case MessageType["read-index"]:
+    case CoreMessageType["read-index"]:
       return { type: "read-index", from, term, id: body.integer() };
-    case MessageType["read-index-reply"]: {
+    case CoreMessageType["read-index-reply"]: {
       const id = body.integer();
       return { type: "read-index-reply", from, term, id, index: body.boolean() ? body.integer() : null };
     }
-    case MessageType["timeout-now"]:
+    case CoreMessageType["timeout-now"]:
       return { type: "timeout-now", from, term };
     default:
       throw new DecodeError(`a frame has the unknown type ${String(type)}`);

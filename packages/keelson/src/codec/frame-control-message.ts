@@ -1,6 +1,7 @@
 import type { NodeId } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
-import type { ByteReader, ByteWriter } from "./frame-bytes.ts";
+import type { ByteReader } from "./byte-reader.ts";
+import type { ByteWriter } from "./byte-writer.ts";
 
 /** Bytes (UTF-8) of the texts in a handshake: enough for any sensible one, and little to hold for a stranger. */
 export const CLUSTER_ID_BYTES_MAX = 256;
@@ -61,13 +62,13 @@ export interface Pong {
 }
 
 /** What the ends of a connection say about the connection itself. */
-export type Control = Hello | Welcome | Goodbye | Ping | Pong;
+export type ControlMessage = Hello | Welcome | Goodbye | Ping | Pong;
 
 /** Numbers on the wire; those below are messages of the core. */
-export const ControlType = { hello: 64, welcome: 65, goodbye: 66, ping: 67, pong: 68 } as const;
+export const ControlMessageType = { hello: 64, welcome: 65, goodbye: 66, ping: 67, pong: 68 } as const;
 
 /** Writes the body and returns the type. */
-export function writeControl(writer: ByteWriter, control: Control): number {
+export function writeControlMessage(writer: ByteWriter, control: ControlMessage): number {
   switch (control.type) {
     case "hello":
       writer.u16(control.versionMin);
@@ -88,18 +89,18 @@ export function writeControl(writer: ByteWriter, control: Control): number {
     case "pong":
       break;
   }
-  return ControlType[control.type];
+  return ControlMessageType[control.type];
 }
 
-export function readControl(type: number, body: ByteReader): Control {
+export function readControlMessage(type: number, body: ByteReader): ControlMessage {
   const control = readBody(type, body);
   body.end();
   return control;
 }
 
-function readBody(type: number, body: ByteReader): Control {
+function readBody(type: number, body: ByteReader): ControlMessage {
   switch (type) {
-    case ControlType.hello:
+    case ControlMessageType.hello:
       return {
         type: "hello",
         versionMin: body.u16(),
@@ -108,18 +109,18 @@ function readBody(type: number, body: ByteReader): Control {
         from: readIdentity(body),
         to: body.id(),
       };
-    case ControlType.welcome:
+    case ControlMessageType.welcome:
       return {
         type: "welcome",
         version: body.u16(),
         clusterId: body.text(CLUSTER_ID_BYTES_MAX),
         from: readIdentity(body),
       };
-    case ControlType.goodbye:
+    case ControlMessageType.goodbye:
       return { type: "goodbye", reason: body.text(REASON_BYTES_MAX) };
-    case ControlType.ping:
+    case ControlMessageType.ping:
       return { type: "ping" };
-    case ControlType.pong:
+    case ControlMessageType.pong:
       return { type: "pong" };
     default:
       throw new DecodeError(`a frame has the unknown type ${String(type)}`);

@@ -3,7 +3,8 @@ import { assert } from "../core/assert.ts";
 import type { LogIndex, NodeId, Term } from "../core/position.ts";
 import type { Message } from "../core/message.ts";
 import { DecodeError, type Outcome } from "../errors.ts";
-import type { ByteReader, ByteWriter } from "./frame-bytes.ts";
+import type { ByteReader } from "./byte-reader.ts";
+import type { ByteWriter } from "./byte-writer.ts";
 import { isCommandId, type SessionCommandId } from "./session-entry.ts";
 
 /*
@@ -12,8 +13,8 @@ import { isCommandId, type SessionCommandId } from "./session-entry.ts";
  * late and out of order like all others. They carry no term, so that nobody can adopt one from them.
  */
 
-/** Bytes that one service message carries after its body: far below a frame's limit, so that none of them holds up a heartbeat for long. */
-export const SERVICE_PAYLOAD_BYTES_MAX = 1024 * 1024;
+/** Bytes that one runtime message carries after its body: far below a frame's limit, so that none of them holds up a heartbeat for long. */
+export const RUNTIME_PAYLOAD_BYTES_MAX = 1024 * 1024;
 
 /** Bytes (UTF-8) of a snapshot's id. */
 export const SNAPSHOT_ID_BYTES_MAX = 64;
@@ -100,35 +101,35 @@ export interface ForwardReply {
 export type SnapshotMessage = SnapshotRequest | SnapshotChunk | SnapshotGone | SnapshotEnd;
 
 /** Anything that the runtimes of two nodes tell each other. */
-export type ServiceMessage = SnapshotMessage | ForwardRequest | ForwardReply;
+export type RuntimeMessage = SnapshotMessage | ForwardRequest | ForwardReply;
 
 /** Numbers on the wire, between those of the core's messages and those about connections. They never change their meaning. */
-export const ServiceType = {
+export const RuntimeMessageType = {
   "snapshot-request": 32,
   "snapshot-chunk": 33,
   "snapshot-gone": 34,
   "snapshot-end": 35,
   "forward-request": 36,
   "forward-reply": 37,
-} as const satisfies Record<ServiceMessage["type"], number>;
+} as const satisfies Record<RuntimeMessage["type"], number>;
 
 /** What follows a message that nothing follows. */
 export const NO_PAYLOAD = new Uint8Array(0);
 
 /** Whether a message is for the runtime; else it is for the core. */
-export function isServiceMessage(message: Message | ServiceMessage): message is ServiceMessage {
-  return message.type in ServiceType;
+export function isRuntimeMessage(message: Message | RuntimeMessage): message is RuntimeMessage {
+  return message.type in RuntimeMessageType;
 }
 
-/** What follows a service message's body; empty for most. */
-export function payloadOf(message: ServiceMessage): Uint8Array {
+/** What follows a runtime message's body; empty for most. */
+export function payloadOf(message: RuntimeMessage): Uint8Array {
   return "payload" in message ? message.payload : NO_PAYLOAD;
 }
 
 /** Writes the body and returns the type. The payload follows it as it is, under a checksum in the body. */
-export function writeService(writer: ByteWriter, message: ServiceMessage): number {
+export function writeRuntimeMessage(writer: ByteWriter, message: RuntimeMessage): number {
   const payload = payloadOf(message);
-  assert(payload.length <= SERVICE_PAYLOAD_BYTES_MAX, "a service message keeps to its limit");
+  assert(payload.length <= RUNTIME_PAYLOAD_BYTES_MAX, "a runtime message keeps to its limit");
   writer.id(message.from);
   writer.u32(crc32(payload));
   switch (message.type) {
@@ -157,11 +158,11 @@ export function writeService(writer: ByteWriter, message: ServiceMessage): numbe
       writeForwardReply(writer, message);
       break;
   }
-  return ServiceType[message.type];
+  return RuntimeMessageType[message.type];
 }
 
-/** Reads a service message's body; `payload` is what follows it in the frame. */
-export function readService(type: number, body: ByteReader, payload: Uint8Array): ServiceMessage {
+/** Reads a runtime message's body; `payload` is what follows it in the frame. */
+export function readRuntimeMessage(type: number, body: ByteReader, payload: Uint8Array): RuntimeMessage {
   const from = body.id();
   if (body.u32() !== crc32(payload)) {
     throw new DecodeError("what follows a message has the wrong checksum: it was damaged on its way");
@@ -174,19 +175,19 @@ export function readService(type: number, body: ByteReader, payload: Uint8Array)
   return message;
 }
 
-function readBody(type: number, body: ByteReader, from: NodeId, payload: Uint8Array): ServiceMessage {
+function readBody(type: number, body: ByteReader, from: NodeId, payload: Uint8Array): RuntimeMessage {
   switch (type) {
-    case ServiceType["snapshot-request"]: {
+    case RuntimeMessageType["snapshot-request"]: {
       const id = readOptionalId(body);
       const index = body.integer();
       const offset = body.integer();
       const bytes = body.u32();
-      if (bytes > SERVICE_PAYLOAD_BYTES_MAX) {
+      if (bytes > RUNTIME_PAYLOAD_BYTES_MAX) {
         throw new DecodeError(`a request asks for ${String(bytes)} bytes at once`);
       }
       return { type: "snapshot-request", from, id, index, offset, bytes };
     }
-    case ServiceType["snapshot-chunk"]: {
+    case RuntimeMessageType["snapshot-chunk"]: {
       const id = body.text(SNAPSHOT_ID_BYTES_MAX);
       const size = body.integer();
       const offset = body.integer();
@@ -197,13 +198,13 @@ function readBody(type: number, body: ByteReader, from: NodeId, payload: Uint8Ar
       }
       return { type: "snapshot-chunk", from, id, size, offset, payload };
     }
-    case ServiceType["snapshot-gone"]:
+    case RuntimeMessageType["snapshot-gone"]:
       return { type: "snapshot-gone", from, id: readOptionalId(body) };
-    case ServiceType["snapshot-end"]:
+    case RuntimeMessageType["snapshot-end"]:
       return { type: "snapshot-end", from, id: body.text(SNAPSHOT_ID_BYTES_MAX), intact: body.boolean() };
-    case ServiceType["forward-request"]:
+    case RuntimeMessageType["forward-request"]:
       return readForwardRequest(body, from, payload);
-    case ServiceType["forward-reply"]:
+    case RuntimeMessageType["forward-reply"]:
       return readForwardReply(body, from, payload);
     default:
       throw new DecodeError(`a frame has the unknown type ${String(type)}`);
