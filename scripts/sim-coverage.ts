@@ -25,7 +25,11 @@ const WANTED = ["core", "runtime", "storage/wal"];
 const SHOWN = [...WANTED, "storage", "codec", "transport", "transport/tcp"];
 
 /** Tools for people who look into, or rescue, a log whose node is not running: no run of a cluster uses them. */
-const OFFLINE = ["storage/wal/inspect.ts", "storage/wal/force-new-cluster.ts", "storage/wal/restore.ts"];
+const OFFLINE = [
+  "storage/wal/inspect-wal.ts",
+  "storage/wal/force-new-cluster.ts",
+  "storage/wal/restore-wal.ts",
+];
 
 /** Images of the core's state are made by the exhaustive search alone (`npm run explore`). */
 const EXPLORED = ["capture", "revive"];

@@ -14,7 +14,7 @@ import {
   readHeader,
   type SnapshotFile,
 } from "../../packages/keelson/src/storage/snapshots/format.ts";
-import { intactBytes } from "../../packages/keelson/src/storage/snapshots/intake.ts";
+import { intactBytes } from "../../packages/keelson/src/storage/snapshots/incoming-file.ts";
 import type { Chance } from "../lib/chance.ts";
 import { joined } from "./mutate.ts";
 import { expectThat, type Target, type Verdict } from "./target.ts";

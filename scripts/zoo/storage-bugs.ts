@@ -26,7 +26,7 @@ export const STORAGE_BUGS: readonly Bug[] = [
   {
     code: "D3",
     title: "A write that was interrupted is taken for damage",
-    file: "storage/wal/format.ts",
+    file: "storage/wal/batch-format.ts",
     from: '    return { state: "unfinished" };\n  }\n  return { state: "damaged", why: "a batch does not match its checksum" };',
     to: '    return { state: "damaged", why: "a batch is not finished" };\n  }\n  return { state: "damaged", why: "a batch does not match its checksum" };',
   },
@@ -40,7 +40,7 @@ export const STORAGE_BUGS: readonly Bug[] = [
   {
     code: "D3c",
     title: "A batch whose end is there is taken without looking at its checksum",
-    file: "storage/wal/format.ts",
+    file: "storage/wal/batch-format.ts",
     from: "if (trailerIsWhole && checksum === readUint32(bytes, offset + ITEMS_CHECKSUM_AT)) {",
     to: "if (trailerIsWhole && checksum >= 0) {",
   },

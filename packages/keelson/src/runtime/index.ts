@@ -77,5 +77,5 @@ export type {
   SnapshotReader,
   SnapshotStore,
   StoredSnapshot,
-} from "../storage/snapshots/snapshot-store.ts";
+} from "../storage/snapshot-store.ts";
 export type { TransportMessage, PeerInfo, Transport, TransportHost } from "../transport/transport.ts";

@@ -1,7 +1,7 @@
 import type { NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
 import type { LogStore } from "../storage/log-store.ts";
-import type { SnapshotStore } from "../storage/snapshots/snapshot-store.ts";
+import type { SnapshotStore } from "../storage/snapshot-store.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { StateMachine } from "./state-machine.ts";
 

@@ -13,7 +13,7 @@ import type { Driver } from "../loop/driver.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { MembershipHistory } from "../members/membership.ts";
 import { checkId } from "../settings.ts";
-import { beganWith, clusterIdOf, isNamed } from "../../storage/cluster-id.ts";
+import { beganWith, clusterIdOf, isNamed } from "../../codec/cluster-id.ts";
 import type { StorageWatchdog } from "../loop/storage-watchdog.ts";
 
 /** Voters a cluster may begin with: the paper's clusters have five, and each more makes every write wait for more. */

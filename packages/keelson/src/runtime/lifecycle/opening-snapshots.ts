@@ -1,13 +1,9 @@
 import { decodeMembership } from "../../codec/config.ts";
 import type { LogIndex, LogPosition, Term } from "../../core/position.ts";
 import { CorruptSnapshotError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
-import { sameOrigin } from "../../storage/cluster-id.ts";
+import { sameOrigin } from "../../codec/cluster-id.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
-import type {
-  OpenedSnapshots,
-  SnapshotStore,
-  StoredSnapshot,
-} from "../../storage/snapshots/snapshot-store.ts";
+import type { OpenedSnapshots, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { decodeRecords } from "../sessions/session-records.ts";
 import type { OpenedState, StateMachine } from "../state-machine.ts";
 

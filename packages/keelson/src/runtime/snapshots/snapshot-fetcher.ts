@@ -3,11 +3,7 @@ import { assert } from "../../core/assert.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CorruptSnapshotError } from "../../errors.ts";
-import type {
-  SnapshotIntake,
-  SnapshotStore,
-  StoredSnapshot,
-} from "../../storage/snapshots/snapshot-store.ts";
+import type { SnapshotIntake, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { reasonOf } from "../failure.ts";
 import type { SnapshotFetchMetrics } from "../metrics.ts";
 

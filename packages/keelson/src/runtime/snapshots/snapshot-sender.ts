@@ -2,11 +2,7 @@ import type { RuntimeMessage, SnapshotEnd, SnapshotRequest } from "../../codec/f
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CorruptSnapshotError } from "../../errors.ts";
-import type {
-  SnapshotReader,
-  SnapshotStore,
-  StoredSnapshot,
-} from "../../storage/snapshots/snapshot-store.ts";
+import type { SnapshotReader, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { reasonOf } from "../failure.ts";
 import type { SnapshotSendMetrics } from "../metrics.ts";
 

@@ -4,7 +4,7 @@ import { fakeEnvironment } from "../../environment/fake-environment.ts";
 import type { FaultFiles } from "../../environment/fault-files.ts";
 import { ClosedError, SnapshotFailedError } from "../../errors.ts";
 import { snapshotFiles } from "../../storage/snapshots/index.ts";
-import type { StoredSnapshot } from "../../storage/snapshots/snapshot-store.ts";
+import type { StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { SnapshotCluster } from "../test/snapshot-cluster.ts";
 import { Tape } from "../test/tape.ts";
 

@@ -7,7 +7,7 @@ import { decodeMembership } from "../../codec/config.ts";
 import { assert } from "../../core/assert.ts";
 import type { FileHandle } from "../../environment/environment.ts";
 import { CorruptSnapshotError, DecodeError } from "../../errors.ts";
-import type { SnapshotHeader } from "./snapshot-store.ts";
+import type { SnapshotHeader } from "../snapshot-store.ts";
 
 /*
  * A snapshot is one file, the same bytes on every node: a header, then blocks. Numbers are unsigned

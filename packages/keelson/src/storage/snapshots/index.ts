@@ -1,5 +1,5 @@
 export type { SnapshotFileKind } from "./file-names.ts";
-export { inspectSnapshots, type SnapshotInspection } from "./inspect.ts";
+export { inspectSnapshots, type SnapshotInspection } from "./inspect-snapshots.ts";
 export { memorySnapshots, snapshotFiles, type SnapshotFilesOptions } from "./snapshot-files.ts";
-export { openSnapshotFile } from "./snapshot-file.ts";
-export type { SnapshotReader, SnapshotStore, StoredSnapshot } from "./snapshot-store.ts";
+export { openSnapshotFile } from "./open-snapshot-file.ts";
+export type { SnapshotReader, SnapshotStore, StoredSnapshot } from "../snapshot-store.ts";

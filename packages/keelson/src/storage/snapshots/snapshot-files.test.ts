@@ -12,7 +12,7 @@ import type {
   SnapshotReader,
   SnapshotStore,
   StoredSnapshot,
-} from "./snapshot-store.ts";
+} from "../snapshot-store.ts";
 
 const DIRECTORY = "/data/a/snapshots";
 const membership = encodeMembership({

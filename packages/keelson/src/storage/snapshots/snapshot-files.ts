@@ -9,11 +9,11 @@ import {
   RaftError,
   StorageFailedError,
 } from "../../errors.ts";
-import { Draft } from "./draft.ts";
+import { Draft } from "./draft-file.ts";
 import { checkLastBlock, readHeader } from "./format.ts";
-import { Intake, intactBytes } from "./intake.ts";
+import { Intake, intactBytes } from "./incoming-file.ts";
 import { draftName, fileKind, intakeName, positionNamed, snapshotName } from "./file-names.ts";
-import { FileReader } from "./file-reader.ts";
+import { FileReader } from "./snapshot-file-reader.ts";
 import type {
   DamagedSnapshot,
   OpenedSnapshots,
@@ -23,7 +23,7 @@ import type {
   SnapshotReader,
   SnapshotStore,
   StoredSnapshot,
-} from "./snapshot-store.ts";
+} from "../snapshot-store.ts";
 
 /** Options of `snapshotFiles`. */
 export interface SnapshotFilesOptions {

@@ -5,7 +5,7 @@ import { seededRandom } from "../../environment/fake-clock.ts";
 import { CorruptLogError } from "../../errors.ts";
 import type { LogStore, StoredLog } from "../log-store.ts";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
-import { BATCH_HEADER_BYTES, SECTOR_BYTES } from "./format.ts";
+import { BATCH_HEADER_BYTES, SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";
 import { baseAt, entries, observe, toText, type Model } from "./test/model.ts";
 

@@ -7,9 +7,9 @@ import { fakeEnvironment } from "../../environment/fake-environment.ts";
 import { FaultFiles } from "../../environment/fault-files.ts";
 import { DirectoryLockedError } from "../../errors.ts";
 import type { LogStore } from "../log-store.ts";
-import { SECTOR_BYTES } from "./format.ts";
+import { SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";
-import { inspectWal, type WalInspection } from "./inspect.ts";
+import { inspectWal, type WalInspection } from "./inspect-wal.ts";
 import { planForceNewCluster, forceNewCluster } from "./force-new-cluster.ts";
 import { entries } from "./test/model.ts";
 

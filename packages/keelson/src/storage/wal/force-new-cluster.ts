@@ -6,8 +6,8 @@ import { formatAddress, parseAddress } from "../../environment/address.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node.ts";
 import { InvalidOptionError, StorageFailedError } from "../../errors.ts";
-import { newIncarnation } from "../cluster-id.ts";
-import { inspectWal, type WalInspection } from "./inspect.ts";
+import { newIncarnation } from "../../codec/cluster-id.ts";
+import { inspectWal, type WalInspection } from "./inspect-wal.ts";
 import { WalLog } from "./wal-log.ts";
 
 /** What `forceNewCluster` is going to do to a log, or has done. */

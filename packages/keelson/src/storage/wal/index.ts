@@ -8,7 +8,7 @@ export {
   type SegmentSummary,
   type WalDamage,
   type WalInspection,
-} from "./inspect.ts";
+} from "./inspect-wal.ts";
 export {
   planForceNewCluster,
   forceNewCluster,
@@ -16,4 +16,4 @@ export {
   type ForceNewClusterOptions,
   type ForceNewClusterPlan,
 } from "./force-new-cluster.ts";
-export { restoreWal, type Restored, type RestoreOptions } from "./restore.ts";
+export { restoreWal, type Restored, type RestoreOptions } from "./restore-wal.ts";

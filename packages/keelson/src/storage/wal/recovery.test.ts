@@ -5,7 +5,7 @@ import { readUint32 } from "../../codec/little-endian.ts";
 import { samePosition, type LogPosition } from "../../core/position.ts";
 import { CorruptLogError, WrongIdentityError } from "../../errors.ts";
 import type { LogWrite } from "../log-store.ts";
-import { encodeBatch, SECTOR_BYTES, type Item } from "./format.ts";
+import { encodeBatch, SECTOR_BYTES, type Item } from "./batch-format.ts";
 import { wal } from "./index.ts";
 import {
   decodeSegmentHeader,

@@ -15,7 +15,7 @@ import {
   SECTOR_BYTES,
   toSectors,
   type Item,
-} from "./format.ts";
+} from "./batch-format.ts";
 import {
   decodeSegmentHeader,
   FORMAT_VERSION,

@@ -3,7 +3,7 @@ import type { HardState } from "../../core/action.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import { DecodeError } from "../../errors.ts";
-import { toSectors } from "./format.ts";
+import { toSectors } from "./batch-format.ts";
 
 /**
  * What a segment begins with: whose it is, and all that the segments before it amounted to, so that

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { ORIGIN } from "../../core/position.ts";
 import type { FileSystem } from "../../environment/environment.ts";
 import { FaultFiles, type FileOperation } from "../../environment/fault-files.ts";
-import { SECTOR_BYTES } from "./format.ts";
+import { SECTOR_BYTES } from "./batch-format.ts";
 import { decodeSegmentHeader } from "./segment-header.ts";
 import { FIRST_SEGMENT_BYTES, segmentName, Segments, segmentSequences, type Segment } from "./segments.ts";
 

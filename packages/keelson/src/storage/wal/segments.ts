@@ -2,7 +2,7 @@ import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { FileHandle, FileSystem } from "../../environment/environment.ts";
 import { hasCode } from "./file-error.ts";
-import { SECTOR_BYTES, toSectors } from "./format.ts";
+import { SECTOR_BYTES, toSectors } from "./batch-format.ts";
 import { encodeSegmentHeader, type SegmentHeader } from "./segment-header.ts";
 
 /** A file of the log. Space in it is written once, and never again for something else. */

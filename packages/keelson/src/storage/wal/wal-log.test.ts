@@ -9,7 +9,7 @@ import { fakeEnvironment } from "../../environment/fake-environment.ts";
 import { nodeFiles } from "../../environment/node-files.ts";
 import { describeLogStore } from "../../testing/log-store-suite.ts";
 import type { LogStore, StoredLog } from "../log-store.ts";
-import { SECTOR_BYTES } from "./format.ts";
+import { SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";
 import { baseAt, entries, observe, write } from "./test/model.ts";
 

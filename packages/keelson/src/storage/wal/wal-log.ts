@@ -11,7 +11,7 @@ import { LogOutline } from "../log-outline.ts";
 import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../log-store.ts";
 import { EntryIndex } from "./entry-index.ts";
 import { asError, hasCode } from "./file-error.ts";
-import { SECTOR_BYTES } from "./format.ts";
+import { SECTOR_BYTES } from "./batch-format.ts";
 import { Recovery, type Recovered } from "./recovery.ts";
 import { Segments, segmentSequences } from "./segments.ts";
 import { WalWriter, type WalLogger, type WalState } from "./wal-writer.ts";

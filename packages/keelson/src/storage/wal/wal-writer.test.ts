@@ -5,7 +5,7 @@ import { FaultFiles, type FileOperation } from "../../environment/fault-files.ts
 import { encodeRecord, EntryKind, RECORD_BYTES_MAX } from "../../codec/record.ts";
 import { readUint32, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import type { LogStore } from "../log-store.ts";
-import { BATCH_HEADER_BYTES, ITEM_HEADER_BYTES, SECTOR_BYTES } from "./format.ts";
+import { BATCH_HEADER_BYTES, ITEM_HEADER_BYTES, SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";
 import { baseAt, entries, toText, write } from "./test/model.ts";
 

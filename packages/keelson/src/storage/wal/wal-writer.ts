@@ -16,7 +16,7 @@ import {
   itemBytes,
   toSectors,
   type Item,
-} from "./format.ts";
+} from "./batch-format.ts";
 import { corrupt } from "./recovery.ts";
 import { saltOf } from "./segment-header.ts";
 import type { Segment, Segments } from "./segments.ts";

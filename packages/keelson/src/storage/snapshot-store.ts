@@ -1,5 +1,5 @@
-import type { LogPosition } from "../../core/position.ts";
-import type { Environment } from "../../environment/environment.ts";
+import type { LogPosition } from "../core/position.ts";
+import type { Environment } from "../environment/environment.ts";
 
 /** What a snapshot says of itself. */
 export interface SnapshotHeader {

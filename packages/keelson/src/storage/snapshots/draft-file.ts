@@ -2,7 +2,7 @@ import { crc32 } from "node:zlib";
 import { assert } from "../../core/assert.ts";
 import type { FileHandle } from "../../environment/environment.ts";
 import { BLOCK_BYTES_MAX, BlockType, encodeBlock, encodeEnd, encodeHeader } from "./format.ts";
-import type { SnapshotDraft, SnapshotHeader, StoredSnapshot } from "./snapshot-store.ts";
+import type { SnapshotDraft, SnapshotHeader, StoredSnapshot } from "../snapshot-store.ts";
 
 /**
  * Synced every so many bytes, so that the sync at the end is short: one of a gigabyte would hold up

@@ -5,10 +5,10 @@ import { formatAddress, parseAddress } from "../../environment/address.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node.ts";
 import { InvalidOptionError } from "../../errors.ts";
-import { clusterIdOf, newIncarnation } from "../cluster-id.ts";
-import { openSnapshotFile } from "../snapshots/snapshot-file.ts";
+import { clusterIdOf, newIncarnation } from "../../codec/cluster-id.ts";
+import { openSnapshotFile } from "../snapshots/open-snapshot-file.ts";
 import { snapshotFiles } from "../snapshots/snapshot-files.ts";
-import type { SnapshotReader } from "../snapshots/snapshot-store.ts";
+import type { SnapshotReader } from "../snapshot-store.ts";
 import { WalLog } from "./wal-log.ts";
 
 /** What `restoreWal` makes of a snapshot. */

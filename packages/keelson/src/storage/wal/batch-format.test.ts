@@ -13,7 +13,7 @@ import {
   SECTOR_BYTES,
   toSectors,
   type Item,
-} from "./format.ts";
+} from "./batch-format.ts";
 
 const SALT = 0x1234_5678;
 const SEQUENCE = 2 ** 32 + 7;

@@ -5,10 +5,10 @@ import { seededRandom } from "../../environment/fake-clock.ts";
 import { fakeEnvironment } from "../../environment/fake-environment.ts";
 import { FaultFiles } from "../../environment/fault-files.ts";
 import { CorruptSnapshotError, InvalidOptionError } from "../../errors.ts";
-import { beganWith } from "../cluster-id.ts";
+import { beganWith } from "../../codec/cluster-id.ts";
 import { openSnapshotFile, snapshotFiles } from "../snapshots/index.ts";
-import { inspectWal } from "./inspect.ts";
-import { restoreWal, type RestoreOptions } from "./restore.ts";
+import { inspectWal } from "./inspect-wal.ts";
+import { restoreWal, type RestoreOptions } from "./restore-wal.ts";
 
 const BACKUP = "/backups/monday";
 const LOG = "/data/n1/log";

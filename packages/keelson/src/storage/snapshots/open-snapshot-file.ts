@@ -1,9 +1,9 @@
 import type { Environment } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node.ts";
 import { InvalidOptionError, RaftError, StorageFailedError } from "../../errors.ts";
-import { FileReader } from "./file-reader.ts";
+import { FileReader } from "./snapshot-file-reader.ts";
 import { checkLastBlock, readHeader } from "./format.ts";
-import type { SnapshotReader } from "./snapshot-store.ts";
+import type { SnapshotReader } from "../snapshot-store.ts";
 
 /**
  * Opens one snapshot outside of a store, such as a backup, to be read only. What it says of itself at its two ends was

@@ -1,5 +1,5 @@
 import { BlockType, readBlocks, type SnapshotFile } from "./format.ts";
-import type { SnapshotReader, StoredSnapshot } from "./snapshot-store.ts";
+import type { SnapshotReader, StoredSnapshot } from "../snapshot-store.ts";
 
 /** A complete snapshot, opened. */
 export class FileReader implements SnapshotReader {

@@ -7,9 +7,9 @@ import type { FileSystem } from "../../environment/environment.ts";
 import { FaultFiles } from "../../environment/fault-files.ts";
 import { InvalidOptionError } from "../../errors.ts";
 import type { LogStore } from "../log-store.ts";
-import { SECTOR_BYTES } from "./format.ts";
+import { SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";
-import { inspectWal, type InspectOptions, type WalInspection } from "./inspect.ts";
+import { inspectWal, type InspectOptions, type WalInspection } from "./inspect-wal.ts";
 import { baseAt, entries } from "./test/model.ts";
 
 const DIRECTORY = "/data/a";

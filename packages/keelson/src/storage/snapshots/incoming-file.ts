@@ -1,9 +1,9 @@
 import { assert } from "../../core/assert.ts";
 import type { FileHandle } from "../../environment/environment.ts";
 import { CorruptSnapshotError } from "../../errors.ts";
-import { SYNC_EVERY_BYTES, type DraftOwner } from "./draft.ts";
+import { SYNC_EVERY_BYTES, type DraftOwner } from "./draft-file.ts";
 import { readBlocks, type SnapshotFile } from "./format.ts";
-import type { SnapshotIntake, StoredSnapshot } from "./snapshot-store.ts";
+import type { SnapshotIntake, StoredSnapshot } from "../snapshot-store.ts";
 
 /** Another node's snapshot on its way into a file: the bytes as they come. */
 export class Intake implements SnapshotIntake {

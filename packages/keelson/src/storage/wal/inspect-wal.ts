@@ -12,7 +12,7 @@ import {
 import type { Environment, FileSystem } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node.ts";
 import { CorruptLogError, InvalidOptionError, RaftError, StorageFailedError } from "../../errors.ts";
-import { decodeBatch, readBatchHeader, SECTOR_BYTES, toSectors, type Item } from "./format.ts";
+import { decodeBatch, readBatchHeader, SECTOR_BYTES, toSectors, type Item } from "./batch-format.ts";
 import { corrupt, Recovery, type Recovered, type RecoveryObserver } from "./recovery.ts";
 import { saltOf, type SegmentHeader } from "./segment-header.ts";
 import { segmentName, Segments, segmentSequences, type Segment } from "./segments.ts";
