@@ -23,10 +23,10 @@ export {
 } from "./store/commands.ts";
 export { DatabaseOpenError, type Database, type DatabaseOperation } from "./store/database.ts";
 export { openDatabase } from "./store/level-database.ts";
+export type { Versioned } from "./store/state-layout.ts";
 export {
   KvStateMachine,
   type KvStateMachineOptions,
   type Listing,
   type ListOptions,
-  type Versioned,
 } from "./store/state-machine.ts";

@@ -1,5 +1,5 @@
 import type { SessionCommandId } from "keelson";
-import { CONDITION_VERSIONS_MAX, keyFault, type Condition } from "../store/commands.ts";
+import { CONDITION_VERSIONS_MAX, keyProblem, type Condition } from "../store/commands.ts";
 
 /** A request that cannot be right: 400, with what is wrong. */
 export class BadRequestError extends Error {
@@ -71,7 +71,7 @@ const KEY_PATH = "/kv/";
 export function keyOf(target: string): Buffer {
   const { path } = splitTarget(target);
   const key = percentDecode(path.slice(KEY_PATH.length), "path", "the key");
-  const fault = keyFault(key);
+  const fault = keyProblem(key);
   if (fault !== null) throw new BadRequestError(fault);
   return key;
 }

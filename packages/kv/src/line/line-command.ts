@@ -1,4 +1,4 @@
-import { keyFault, valueFault } from "../store/commands.ts";
+import { keyProblem, valueProblem } from "../store/commands.ts";
 
 /** What one line asks for. */
 export type LineCommand =
@@ -20,7 +20,7 @@ export function parseLine(line: Buffer): LineCommand {
       if (rest === null) return invalid("put needs a key and a value: put KEY VALUE");
       const [key, value] = cut(rest);
       if (value === null) return invalid("put needs a value after the key: put KEY VALUE");
-      return checked(key, valueFault(value)) ?? { type: "put", key, value };
+      return checked(key, valueProblem(value)) ?? { type: "put", key, value };
     }
     case "get":
       return withKey("get", rest) ?? { type: "get", key: rest ?? line };
@@ -48,7 +48,7 @@ function withKey(name: string, key: Buffer | null): LineCommand | null {
 }
 
 function checked(key: Buffer, otherFault: string | null): LineCommand | null {
-  const fault = keyFault(key) ?? otherFault;
+  const fault = keyProblem(key) ?? otherFault;
   return fault === null ? null : invalid(fault);
 }
 

@@ -1,92 +1,91 @@
+/**
+ * The commands of the key-value store, their results, and both as bytes. The log holds encoded commands and sessions
+ * hold encoded results, so the formats below must stay readable by every later version of this program.
+ */
 import { DecodeError, type StateMachineCodec } from "keelson";
 
-/** Bytes of a key: at least 1. Far more than a name needs, and small enough to index and to log. */
+/** The most bytes of a key; the fewest are 1. Ample for a name, and small enough to index and log. */
 export const KEY_BYTES_MAX = 1024;
 
-/** What a command needs besides its value: the header, the versions of its condition and the key. */
+/** Reserved for what a command holds besides its value: the header, the versions of its condition, and the key. */
 const OVERHEAD_BYTES_MAX = 2048;
 
-/** Bytes of a value. With key and header it fits the library's limit for one command, 1 MiB by default. */
+/** The most bytes of a value. A command with this value fits the library's default limit of 1 MiB per command. */
 export const VALUE_BYTES_MAX = 1024 * 1024 - OVERHEAD_BYTES_MAX;
 
-/** Versions that one condition may name. A client knows one, or the few it has seen. */
+/** The most versions in one condition. A client names one, or the few it has seen. */
 export const CONDITION_VERSIONS_MAX = 16;
 
 /**
- * What must be so for a command to take effect. It is checked where the command is applied, so it is
- * atomic with the change: of two commands that want the same version, one finds it gone.
+ * What must hold for a command to take effect. It is checked when the command is applied, so check and change are one
+ * atomic step: of two commands that require the same version, only the first takes effect.
  */
 export type Condition =
+  /** The key has a value. */
   | { readonly type: "exists" }
+  /** The key has no value. */
   | { readonly type: "absent" }
-  /** The key's version is one of these; an empty list matches nothing. */
+  /** The key's version is one of these. An empty list matches nothing. */
   | { readonly type: "version"; readonly versions: readonly number[] };
 
+/** Gives a key a value. */
 export interface PutCommand {
   readonly type: "put";
   readonly key: Uint8Array;
   readonly value: Uint8Array;
-  /** null: always. */
+  /** null: the command always takes effect. */
   readonly condition: Condition | null;
 }
 
+/** Removes a key's value. */
 export interface DeleteCommand {
   readonly type: "delete";
   readonly key: Uint8Array;
+  /** null: the command always takes effect. */
   readonly condition: Condition | null;
 }
 
+/** A command of the key-value store. */
 export type KvCommand = PutCommand | DeleteCommand;
 
 /** The command took effect. */
 export interface Applied {
   readonly type: "applied";
-  /** How many puts and deletes had been applied before this one: "Appended at N". */
+  /** Puts and deletes that were applied before this one: the N in the line protocol's "Appended at N". */
   readonly index: number;
-  /** The key's version from now on: the index of the log entry that put it; null: it was deleted. */
+  /** The key's version after a put: the index of its log entry. null after a delete. */
   readonly version: number | null;
-  /** Whether the key had a value before; null: an unconditional put need not know, and never says, whatever it found in memory. */
+  /**
+   * Whether the key had a value before. Always null for an unconditional put: looking the key up would cost a read of
+   * the database, and the result must not depend on whether a node still has the key in memory.
+   */
   readonly existed: boolean | null;
 }
 
-/** The condition did not hold, so nothing changed and nothing was counted. */
+/** The condition didn't hold, so nothing changed and nothing was counted. */
 export interface ConditionFailed {
   readonly type: "condition-failed";
-  /** The version that the key has instead; null: it has no value. */
+  /** The key's present version. null: the key has no value. */
   readonly version: number | null;
 }
 
+/** What came of a command. */
 export type KvResult = Applied | ConditionFailed;
 
-/** Why a key cannot be stored, in words; null: it can. */
-export function keyFault(key: Uint8Array): string | null {
+/** Why a key can't be stored, in words. null: it can. */
+export function keyProblem(key: Uint8Array): string | null {
   if (key.length === 0) return `the key is empty; a key has 1 to ${KEY_BYTES_MAX} bytes`;
   if (key.length <= KEY_BYTES_MAX) return null;
   return `the key has ${key.length} bytes; the limit is ${KEY_BYTES_MAX}`;
 }
 
-/** Why a value cannot be stored, in words; null: it can. */
-export function valueFault(value: Uint8Array): string | null {
+/** Why a value can't be stored, in words. null: it can. */
+export function valueProblem(value: Uint8Array): string | null {
   if (value.length <= VALUE_BYTES_MAX) return null;
   return `the value has ${value.length} bytes; the limit is ${VALUE_BYTES_MAX}`;
 }
 
-// The form of a command, all numbers big-endian:
-//   0  u8   FORMAT
-//   1  u8   operation
-//   2  u8   condition
-//   3  u8   how many versions the condition names, n
-//   4  u16  bytes of the key, k
-//   6  n × u64  the versions
-//      k bytes  the key
-//      the rest  the value (of a put)
-const FORMAT = 1;
-const HEADER_BYTES = 6;
-const VERSION_BYTES = 8;
-const OPERATIONS = { put: 1, delete: 2 } as const;
-const CONDITIONS = { none: 0, exists: 1, absent: 2, version: 3 } as const;
-
-/** Between commands and results, and the compact binary form in which the log and the sessions keep them. */
+/** The state machine's codec. */
 export const commandCodec: Required<StateMachineCodec<KvCommand, KvResult>> = {
   encode: encodeCommand,
   decode: decodeCommand,
@@ -94,13 +93,28 @@ export const commandCodec: Required<StateMachineCodec<KvCommand, KvResult>> = {
   decodeResult,
 };
 
-/** @throws RangeError for a key or value beyond the limits */
+// An encoded command, all numbers big-endian:
+//   0  u8       FORMAT
+//   1  u8       one of OPERATIONS
+//   2  u8       one of CONDITIONS
+//   3  u8       n, the number of versions in the condition
+//   4  u16      k, the length of the key
+//   6  n × u64  the versions
+//      k bytes  the key
+//      rest     the value, of a put
+const FORMAT = 1;
+const HEADER_BYTES = 6;
+const VERSION_BYTES = 8;
+const OPERATIONS = { put: 1, delete: 2 } as const;
+const CONDITIONS = { none: 0, exists: 1, absent: 2, version: 3 } as const;
+
+/** @throws RangeError the key, the value or the condition is beyond the limits */
 export function encodeCommand(command: KvCommand): Uint8Array {
   const { key, condition } = command;
   const value = command.type === "put" ? command.value : EMPTY;
   const versions = condition?.type === "version" ? condition.versions : [];
-  const fault = keyFault(key) ?? valueFault(value) ?? versionsFault(versions);
-  if (fault !== null) throw new RangeError(fault);
+  const problem = keyProblem(key) ?? valueProblem(value) ?? versionsProblem(versions);
+  if (problem !== null) throw new RangeError(problem);
   const keyAt = HEADER_BYTES + versions.length * VERSION_BYTES;
   const bytes = Buffer.allocUnsafe(keyAt + key.length + value.length);
   bytes[0] = FORMAT;
@@ -116,7 +130,7 @@ export function encodeCommand(command: KvCommand): Uint8Array {
   return bytes;
 }
 
-/** @throws DecodeError what is wrong: the bytes are damaged, or of a later version of this program */
+/** @throws DecodeError the bytes are damaged, or were written by a later version of this program */
 export function decodeCommand(bytes: Uint8Array): KvCommand {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view[0] !== FORMAT) {
@@ -131,20 +145,20 @@ export function decodeCommand(bytes: Uint8Array): KvCommand {
   const condition = decodeCondition(view, versionsLength);
   const key = view.subarray(keyAt, valueAt);
   const value = view.subarray(valueAt);
-  const fault = keyFault(key) ?? valueFault(value);
-  if (fault !== null) throw new DecodeError(`a command that cannot be: ${fault}`);
+  const problem = keyProblem(key) ?? valueProblem(value);
+  if (problem !== null) throw new DecodeError(`a command that cannot be: ${problem}`);
   if (view[1] === OPERATIONS.put) return { type: "put", key, value, condition };
   if (view[1] !== OPERATIONS.delete) throw new DecodeError(`a command of unknown kind ${String(view[1])}`);
   if (value.length > 0) throw new DecodeError("a delete that carries a value");
   return { type: "delete", key, condition };
 }
 
-// The form of a result, all numbers big-endian; a version of 0 stands for none:
+// An encoded result, all numbers big-endian:
 //   0  u8   FORMAT
-//   1  u8   what came of it
-//   2  u8   whether the key had a value before
-//   3  u64  the version
-//  11  u64  the index (of a command that took effect)
+//   1  u8   one of OUTCOMES
+//   2  u8   whether the key had a value before: an index into EXISTED
+//   3  u64  the version; 0: none
+//  11  u64  the index, of a command that took effect; else 0
 const OUTCOMES = { applied: 1, "condition-failed": 2 } as const;
 const EXISTED = [null, false, true] as const;
 const RESULT_BYTES = 19;
@@ -160,7 +174,7 @@ export function encodeResult(result: KvResult): Uint8Array {
   return bytes;
 }
 
-/** @throws DecodeError what is wrong: the bytes are damaged, or of a later version of this program */
+/** @throws DecodeError the bytes are damaged, or were written by a later version of this program */
 export function decodeResult(bytes: Uint8Array): KvResult {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view[0] !== FORMAT || view.length !== RESULT_BYTES) {
@@ -179,11 +193,11 @@ export function decodeResult(bytes: Uint8Array): KvResult {
 const EMPTY = new Uint8Array(0);
 
 function decodeCondition(view: Buffer, versionsLength: number): Condition | null {
-  const kind = view[2];
-  if (kind !== CONDITIONS.version && versionsLength > 0) {
+  const type = view[2];
+  if (type !== CONDITIONS.version && versionsLength > 0) {
     throw new DecodeError("a command names versions that its condition does not use");
   }
-  switch (kind) {
+  switch (type) {
     case CONDITIONS.none:
       return null;
     case CONDITIONS.exists:
@@ -194,16 +208,17 @@ function decodeCondition(view: Buffer, versionsLength: number): Condition | null
       const versions = Array.from({ length: versionsLength }, (_, at) =>
         Number(view.readBigUInt64BE(HEADER_BYTES + at * VERSION_BYTES)),
       );
-      const fault = versionsFault(versions);
-      if (fault !== null) throw new DecodeError(`a command that cannot be: ${fault}`);
+      const problem = versionsProblem(versions);
+      if (problem !== null) throw new DecodeError(`a command that cannot be: ${problem}`);
       return { type: "version", versions };
     }
     default:
-      throw new DecodeError(`a command with a condition of unknown kind ${String(kind)}`);
+      throw new DecodeError(`a command with a condition of unknown kind ${String(type)}`);
   }
 }
 
-function versionsFault(versions: readonly number[]): string | null {
+/** Why a condition can't name these versions, in words. null: it can. */
+function versionsProblem(versions: readonly number[]): string | null {
   if (versions.length > CONDITION_VERSIONS_MAX) {
     return `the condition names ${versions.length} versions; the limit is ${CONDITION_VERSIONS_MAX}`;
   }

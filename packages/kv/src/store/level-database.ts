@@ -1,16 +1,21 @@
+/** LevelDB (the package classic-level) as the state machine's `Database`. */
 import { ClassicLevel } from "classic-level";
-import { DatabaseOpenError, REBUILT, type Database } from "./database.ts";
+import { DatabaseOpenError, REBUILD_ADVICE, type Database } from "./database.ts";
 
 /**
- * Files of LevelDB that are open at a time; it takes no fewer. Each is mapped into memory, so a snapshot, which reads
- * them all, would otherwise make a process look as large as its state.
+ * Table files that LevelDB keeps open, the fewest it accepts. It maps each into memory; a snapshot reads them all, so a
+ * larger limit would make the process look as large as its state.
  */
 const OPEN_FILES_MAX = 74;
 
-/** Half of LevelDB's default: those that are open and mapped are 64 MiB at most. */
+/** Half of LevelDB's default. With `OPEN_FILES_MAX`, at most about 64 MiB of tables are mapped. */
 const FILE_BYTES_MAX = 1024 * 1024;
 
-/** Opens the LevelDB in `directory`, and makes it if there is none. */
+/**
+ * Opens the LevelDB in `directory`, or creates it.
+ *
+ * @throws DatabaseOpenError it is damaged or in use by another process
+ */
 export async function openDatabase(directory: string): Promise<Database> {
   const level = new ClassicLevel<Uint8Array, Uint8Array>(directory, {
     maxOpenFiles: OPEN_FILES_MAX,
@@ -26,6 +31,7 @@ export async function openDatabase(directory: string): Promise<Database> {
   return {
     get: (key) => level.get(key),
     batch: (operations, options) => level.batch(operations, options),
+    // LevelDB takes its snapshot when the iterator is created, not when it is first read.
     entries: (from, to) => level.iterator({ gte: from, lt: to }),
     close: () => level.close(),
   };
@@ -39,7 +45,7 @@ function openError(directory: string, error: unknown): DatabaseOpenError {
     return new DatabaseOpenError(`${directory} is in use by another process; stop that one first`, { cause });
   }
   return new DatabaseOpenError(
-    `cannot open the database in ${directory}: ${reason}. If it is damaged, move that directory away and start again: ${REBUILT}`,
+    `cannot open the database in ${directory}: ${reason}. If it is damaged, move that directory away and start again: ${REBUILD_ADVICE}`,
     { cause },
   );
 }

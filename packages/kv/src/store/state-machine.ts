@@ -1,3 +1,23 @@
+/**
+ * The replicated map from keys to values, on LevelDB.
+ *
+ * **Exactly once.** A crash between writing a command's effects and writing the position would make the library apply
+ * the command twice, or never. So `apply` changes nothing but an overlay in memory, and `flush` writes one atomic
+ * database batch with the effects of all entries applied since the last `flush`, the session records that changed, the
+ * position of the last applied entry, and the batch's number in the ring. After a crash, `open` returns the position
+ * that the database holds, and the library applies the entries after it.
+ *
+ * **Few syncs.** Only one batch in `batchesPerSync` is synced. A power cut may take back the batches since the last
+ * sync. That loses nothing: the state is then that of an earlier position, and the synced log, or a synced snapshot
+ * file, has everything after it.
+ *
+ * **The ring.** A power cut may also keep a later unsynced batch and lose an earlier one, and LevelDB skips damaged
+ * records silently. Such a state claims a position whose effects it lacks. So each batch also writes its own number
+ * into slot `number % ringBatches`, and `open` refuses a state in which one of the last `ringBatches` numbers is
+ * missing.
+ *
+ * Keys, values and records of the database: `state-layout.ts`. Snapshots as bytes: `state-snapshot.ts`.
+ */
 import {
   StateMachineFailure,
   type LogPosition,
@@ -7,113 +27,114 @@ import {
   type StateMachine,
 } from "keelson";
 import { commandCodec, type Condition, type KvCommand, type KvResult } from "./commands.ts";
-import { DatabaseOpenError, REBUILT, type Database, type DatabaseOperation } from "./database.ts";
+import { DatabaseOpenError, REBUILD_ADVICE, type Database, type DatabaseOperation } from "./database.ts";
+import {
+  ALL_KEYS,
+  byteString,
+  DATA_KEYS,
+  dataKey,
+  decodeBatchNumber,
+  decodePosition,
+  decodeVersioned,
+  encodeBatchNumber,
+  encodePosition,
+  encodeVersioned,
+  endOfPrefix,
+  isDataKey,
+  NOTHING_APPLIED,
+  POSITION_KEY,
+  RESTORING_RECORD,
+  RING_KEYS,
+  RING_SLOTS_MAX,
+  ringKey,
+  SESSION_KEYS,
+  sessionKey,
+  VERSION_BYTES,
+  withoutPrefix,
+  type PositionRecord,
+  type Versioned,
+} from "./state-layout.ts";
 import { decodeState, encodeState } from "./state-snapshot.ts";
-
-/** A value with the version of its key: the index of the log entry that put it. */
-export interface Versioned {
-  readonly value: Uint8Array;
-  readonly version: number;
-}
 
 /** A key in a listing. */
 export interface ListedKey {
   readonly key: Uint8Array;
   readonly version: number;
-  /** Of the value. */
+  /** Length of the value, in bytes. */
   readonly bytes: number;
 }
 
+/** Which keys to list. */
 export interface ListOptions {
   /** Only keys that begin with these bytes. Default: all. */
   readonly prefix?: Uint8Array;
-  /** Only keys after this one. Default: from the beginning. */
+  /** Only keys after this one. Default: from the first key on. */
   readonly after?: Uint8Array;
-  /** At most this many keys. */
+  /** The most keys to return. */
   readonly limit: number;
 }
 
+/** One page of keys. */
 export interface Listing {
   readonly keys: readonly ListedKey[];
-  /** Whether there are more after the last. */
+  /** Whether more keys follow the last one here. */
   readonly more: boolean;
 }
 
-// The keys of the database. Everything is under one of four first bytes, so that going through the
-// first gives the whole state, in the order of the keys' bytes:
-//   "d" key      u64 version, then the value
-//   "m"          the meta record (below)
-//   "s" name     a record of the sessions, as the library gave it
-//   "r" u16 slot u64 number of the batch that wrote it: the ring (see `#checkRing`)
-const DATA = 0x64;
-const META_KEY = Uint8Array.of(0x6d);
-const RING = 0x72;
-const SESSION = 0x73;
-
-// The meta record: u8 format, then u64 each: term and index of the last applied entry, applied puts
-// and deletes, batches written. While a snapshot is restored it is one byte, which says so.
-const META_FORMAT = 1;
-const META_RESTORING = Uint8Array.of(0xff);
-const META_BYTES = 33;
-const VERSION_BYTES = 8;
-
-const BATCHES_PER_SYNC = 256;
-const RING_BATCHES = 4096;
-/** What is written, or removed, at once while a snapshot is restored. */
-const RESTORE_BATCH_BYTES = 1024 * 1024;
-const RESTORE_BATCH_KEYS = 4096;
-/** As many as the slot's two bytes can tell apart. */
-const RING_SLOTS = 65_536;
-
-/** How the state is kept; the defaults do, but for tests that want to see the rare soon. */
+/** How the state is kept. Meant for tests, which use small values to reach rare states soon. */
 export interface KvStateMachineOptions {
-  /** Batches between two that are synced. It bounds what a power cut makes us apply again. Default 256. */
+  /**
+   * One batch in this many is synced. It bounds how many batches a power cut can take back, that is, how much the
+   * library applies again afterwards. Default 256.
+   */
   readonly batchesPerSync?: number;
-  /** Batches that the ring remembers: at least twice those that may not be durable yet. Default 4096, at most 65,536. It must not grow over a state that is there. */
+  /**
+   * Batch numbers that the ring remembers: from `2 * batchesPerSync`, so that batches before the last sync are checked
+   * too, to 65,536. It must not grow for a state that exists: the numbers of earlier batches would be missing from the
+   * larger ring, and `open` would refuse the state. Default 4096.
+   */
   readonly ringBatches?: number;
 }
 
-interface Meta {
-  readonly applied: LogPosition;
-  readonly count: number;
-  readonly batches: number;
-}
+const BATCHES_PER_SYNC_DEFAULT = 256;
+const RING_BATCHES_DEFAULT = 4096;
 
-const NOTHING: Meta = { applied: { term: 0, index: 0 }, count: 0, batches: 0 };
+/** Limits of one batch while a snapshot is restored or the state is cleared: they bound the memory that it takes. */
+const RESTORE_BATCH_BYTES = 1024 * 1024;
+const RESTORE_BATCH_KEYS = 4096;
 
-/** What a batch under way will write: null: the key is deleted. */
+/** Effects of the entries applied since the last flush, by key. `entry` null: the key is deleted. */
 type Overlay = Map<string, { readonly key: Uint8Array; readonly entry: Versioned | null }>;
 
-/**
- * The replicated map from keys to values, on disk.
- *
- * The commands of one batch work on an overlay in memory; `flush` writes their effects together with
- * the last applied position in one atomic batch, so each entry takes effect exactly once, whenever
- * the process dies.
- *
- * Most batches are not synced. Nothing is lost by that: after a power cut the state is that of an
- * earlier position, which it names itself; the log, which is synced, has the entries after it, or
- * the snapshot that took their place, which is a file of its own and synced too.
- */
+/** The state machine of the key-value server. The library calls it; the servers call `get` and `list`. */
 export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   readonly codec = commandCodec;
   readonly #openDatabase: () => Promise<Database>;
   readonly #batchesPerSync: number;
   readonly #ringBatches: number;
+  /** null before `open` and after `close`. */
   #database: Database | null = null;
-  #written: Meta = NOTHING;
+  /** The position record as the database holds it. Set by `open`, `flush` and `restore`, after the write succeeded. */
+  #written: PositionRecord = NOTHING_APPLIED;
+  /** Puts and deletes applied, the overlay's included; so never below `#written.count`. Set by `apply`. */
   #count = 0;
+  /** Filled by `apply`, written and emptied by `flush`. */
   #overlay: Overlay = new Map();
-  #flushing = false;
+  /** True while `flush` or `restore` writes. Only `get` and `list` may be called meanwhile. */
+  #isWriting = false;
+  /** The last failed write. From then on every call but `get` and `list` fails with it. */
   #failure: StateMachineFailure | null = null;
 
   constructor(
     openDatabase: () => Promise<Database>,
-    { batchesPerSync = BATCHES_PER_SYNC, ringBatches = RING_BATCHES }: KvStateMachineOptions = {},
+    {
+      batchesPerSync = BATCHES_PER_SYNC_DEFAULT,
+      ringBatches = RING_BATCHES_DEFAULT,
+    }: KvStateMachineOptions = {},
   ) {
-    if (!(ringBatches >= 2 * batchesPerSync && ringBatches <= RING_SLOTS)) {
+    if (!(ringBatches >= 2 * batchesPerSync && ringBatches <= RING_SLOTS_MAX)) {
       throw new RangeError(
-        `a ring of ${ringBatches} batches does not do: with one sync in ${batchesPerSync} it must have ${2 * batchesPerSync} to ${RING_SLOTS}`,
+        `a ring of ${ringBatches} batches does not do: with one sync in ${batchesPerSync} it must have ${2 * batchesPerSync} to ${RING_SLOTS_MAX}`,
       );
     }
     this.#openDatabase = openDatabase;
@@ -121,19 +142,22 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     this.#ringBatches = ringBatches;
   }
 
+  /** @throws DatabaseOpenError the state is damaged, in use, or of a later format */
   async open(): Promise<OpenedState> {
     const database = await this.#openDatabase();
     const sessions = new Map<string, Uint8Array>();
     try {
-      const meta = await database.get(META_KEY);
-      if (meta !== undefined && Buffer.compare(meta, META_RESTORING) === 0) {
-        await this.#clear(database, [{ type: "del", key: META_KEY }]);
-      } else if (meta !== undefined) {
-        this.#written = decodeMeta(meta);
+      const record = await database.get(POSITION_KEY);
+      if (record !== undefined && Buffer.compare(record, RESTORING_RECORD) === 0) {
+        // A crash interrupted `restore`: empty the state, and the library restores it again.
+        await this.#clear(database, [{ type: "del", key: POSITION_KEY }]);
+      } else if (record !== undefined) {
+        this.#written = decodePosition(record);
       }
       await this.#checkRing(database);
-      const records = database.entries(Uint8Array.of(SESSION), Uint8Array.of(SESSION + 1));
-      for await (const [key, value] of records) sessions.set(textOf(key.subarray(1)), value);
+      for await (const [key, value] of database.entries(...SESSION_KEYS)) {
+        sessions.set(byteString(withoutPrefix(key)), value);
+      }
     } catch (error) {
       await database.close();
       throw error;
@@ -143,15 +167,15 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     return { ...this.#written.applied, sessions };
   }
 
-  /** Puts and deletes applied so far: the next is "appended at" this number. */
+  /** Puts and deletes applied so far. The next one is "appended at" this number. */
   get count(): number {
     return this.#count;
   }
 
   apply(command: KvCommand, at: LogPosition): KvResult | Promise<KvResult> {
-    this.#check();
-    const overlaid = this.#overlay.get(textOf(command.key))?.entry;
-    // Most puts need not know what was there before: they never touch the disk here.
+    this.#checkUsable();
+    const overlaid = this.#overlay.get(byteString(command.key))?.entry;
+    // An unconditional put's result doesn't depend on the old value, so it needn't read the database.
     if (command.type === "put" && command.condition === null) {
       return this.#applyTo(overlaid, command, at);
     }
@@ -160,9 +184,115 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   }
 
   async flush(applied: LogPosition, sessions: SessionChanges = NO_CHANGES): Promise<void> {
-    this.#check();
+    this.#checkUsable();
     const batches = this.#written.batches + 1;
-    const meta: Meta = { applied, count: this.#count, batches };
+    const record: PositionRecord = { applied, count: this.#count, batches };
+    const operations = this.#operationsFor(record, sessions);
+    this.#isWriting = true;
+    try {
+      await this.#opened().batch(operations, { sync: batches % this.#batchesPerSync === 0 });
+    } catch (cause) {
+      throw this.#fail("cannot write to the database", cause);
+    } finally {
+      this.#isWriting = false;
+    }
+    this.#written = record;
+    this.#overlay.clear();
+  }
+
+  /** The state as of the last flush: later writes aren't in it. */
+  snapshot(): AsyncIterable<Uint8Array> {
+    this.#checkUsable();
+    return encodeState(this.#count, this.#opened().entries(...DATA_KEYS));
+  }
+
+  /**
+   * Replaces the state in many batches, which a crash may interrupt. Until the last one is written, the position record
+   * says that the state isn't whole; `open` empties such a state.
+   */
+  async restore(
+    state: AsyncIterable<Uint8Array>,
+    at: LogPosition,
+    sessions: SessionRecords = NO_RECORDS,
+  ): Promise<void> {
+    this.#checkUsable();
+    const database = this.#opened();
+    const { count, entries } = await decodeState(state);
+    this.#isWriting = true;
+    try {
+      await database.batch([{ type: "put", key: POSITION_KEY, value: RESTORING_RECORD }], { sync: true });
+      await this.#clear(database, []);
+      let operations: DatabaseOperation[] = [];
+      let bytes = 0;
+      for await (const [key, value] of entries) {
+        if (!isDataKey(key)) throw new Error("the snapshot holds what is no key with a value");
+        operations.push({ type: "put", key, value });
+        bytes += key.length + value.length;
+        if (bytes < RESTORE_BATCH_BYTES && operations.length < RESTORE_BATCH_KEYS) continue;
+        await database.batch(operations, { sync: false });
+        operations = [];
+        bytes = 0;
+      }
+      for (const [name, value] of sessions) operations.push({ type: "put", key: sessionKey(name), value });
+      const record: PositionRecord = { applied: at, count, batches: 0 };
+      operations.push({ type: "put", key: POSITION_KEY, value: encodePosition(record) });
+      // This sync makes all batches before it durable too.
+      await database.batch(operations, { sync: true });
+      this.#written = record;
+      this.#count = count;
+    } catch (cause) {
+      throw this.#fail("cannot restore a snapshot into the database", cause);
+    } finally {
+      this.#isWriting = false;
+    }
+  }
+
+  async close(): Promise<void> {
+    const database = this.#database;
+    this.#database = null;
+    await database?.close();
+  }
+
+  /** The value as of the last flush. null: the key has no value. */
+  async get(key: Uint8Array): Promise<Versioned | null> {
+    return this.#read(key);
+  }
+
+  /** Keys in byte order, as of the last flush. */
+  async list({ prefix = EMPTY, after, limit }: ListOptions): Promise<Listing> {
+    const from = dataKey(prefix);
+    // The smallest key after `after` is `after` with a zero byte appended.
+    const next = after === undefined ? from : dataKey(Buffer.concat([after, Uint8Array.of(0)]));
+    const keys: ListedKey[] = [];
+    const range = [Buffer.compare(next, from) > 0 ? next : from, endOfPrefix(from)] as const;
+    for await (const [key, value] of this.#opened().entries(...range)) {
+      if (keys.length === limit) return { keys, more: true };
+      const { version } = decodeVersioned(value);
+      keys.push({ key: withoutPrefix(key), version, bytes: value.length - VERSION_BYTES });
+    }
+    return { keys, more: false };
+  }
+
+  /** Applies a command to its key's present entry: null: no value; undefined: not looked up. */
+  #applyTo(before: Versioned | null | undefined, command: KvCommand, at: LogPosition): KvResult {
+    if (command.condition !== null && !holds(command.condition, before ?? null)) {
+      return { type: "condition-failed", version: before?.version ?? null };
+    }
+    const { key } = command;
+    const entry = command.type === "put" ? { value: command.value, version: at.index } : null;
+    this.#overlay.set(byteString(key), { key, entry });
+    const index = this.#count;
+    // Count a delete of a key without a value too: it was applied, though it changed nothing.
+    this.#count += 1;
+    // `existed` must be the same on every node. An unconditional put sees the old entry only if it happens to be in the
+    // overlay, which depends on how this node's batches fell; so it never says, even if it knows.
+    const wasLookedUp = command.type === "delete" || command.condition !== null;
+    const existed = wasLookedUp ? (before ?? null) !== null : null;
+    return { type: "applied", index, version: entry?.version ?? null, existed };
+  }
+
+  /** Everything that one flush writes: the overlay, the session records, the ring slot and the position record. */
+  #operationsFor(record: PositionRecord, sessions: SessionChanges): DatabaseOperation[] {
     const operations: DatabaseOperation[] = [];
     for (const { key, entry } of this.#overlay.values()) {
       operations.push(
@@ -175,122 +305,12 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       const key = sessionKey(name);
       operations.push(value === null ? { type: "del", key } : { type: "put", key, value });
     }
+    const { batches } = record;
     operations.push(
-      { type: "put", key: ringKey(batches % this.#ringBatches), value: encodeNumbers(batches) },
-      { type: "put", key: META_KEY, value: encodeMeta(meta) },
+      { type: "put", key: ringKey(batches % this.#ringBatches), value: encodeBatchNumber(batches) },
+      { type: "put", key: POSITION_KEY, value: encodePosition(record) },
     );
-    this.#flushing = true;
-    try {
-      await this.#opened().batch(operations, { sync: batches % this.#batchesPerSync === 0 });
-    } catch (cause) {
-      throw this.#fail("cannot write to the database", cause);
-    } finally {
-      this.#flushing = false;
-    }
-    this.#written = meta;
-    this.#overlay.clear();
-  }
-
-  /** As of the last flush: what is written meanwhile is not in it. */
-  snapshot(): AsyncIterable<Uint8Array> {
-    this.#check();
-    return encodeState(this.#count, this.#opened().entries(Uint8Array.of(DATA), Uint8Array.of(DATA + 1)));
-  }
-
-  /**
-   * Until the last batch is written, the meta record says that the state is not whole: a crash before that leaves a
-   * state that `open` empties.
-   */
-  async restore(
-    state: AsyncIterable<Uint8Array>,
-    at: LogPosition,
-    sessions: SessionRecords = NO_RECORDS,
-  ): Promise<void> {
-    this.#check();
-    const database = this.#opened();
-    const { count, entries } = await decodeState(state);
-    this.#flushing = true;
-    try {
-      await database.batch([{ type: "put", key: META_KEY, value: META_RESTORING }], { sync: true });
-      await this.#clear(database, []);
-      let operations: DatabaseOperation[] = [];
-      let bytes = 0;
-      for await (const [key, value] of entries) {
-        if (key[0] !== DATA) throw new Error("the snapshot holds what is no key with a value");
-        operations.push({ type: "put", key, value });
-        bytes += key.length + value.length;
-        if (bytes < RESTORE_BATCH_BYTES && operations.length < RESTORE_BATCH_KEYS) continue;
-        await database.batch(operations, { sync: false });
-        operations = [];
-        bytes = 0;
-      }
-      for (const [name, value] of sessions) operations.push({ type: "put", key: sessionKey(name), value });
-      const meta: Meta = { applied: at, count, batches: 0 };
-      operations.push({ type: "put", key: META_KEY, value: encodeMeta(meta) });
-      // With this one, all before it are durable too.
-      await database.batch(operations, { sync: true });
-      this.#written = meta;
-      this.#count = count;
-    } catch (cause) {
-      throw this.#fail("cannot restore a snapshot into the database", cause);
-    } finally {
-      this.#flushing = false;
-    }
-  }
-
-  /** Removes everything but the meta record, then does `last`, durably. */
-  async #clear(database: Database, last: readonly DatabaseOperation[]): Promise<void> {
-    let operations: DatabaseOperation[] = [];
-    for await (const [key] of database.entries(Uint8Array.of(0), Uint8Array.of(0xff))) {
-      if (Buffer.compare(key, META_KEY) === 0) continue;
-      operations.push({ type: "del", key });
-      if (operations.length < RESTORE_BATCH_KEYS) continue;
-      await database.batch(operations, { sync: false });
-      operations = [];
-    }
-    await database.batch([...operations, ...last], { sync: true });
-  }
-
-  async close(): Promise<void> {
-    const database = this.#database;
-    this.#database = null;
-    await database?.close();
-  }
-
-  /** As of the last flush. null: the key has no value. */
-  async get(key: Uint8Array): Promise<Versioned | null> {
-    return this.#read(key);
-  }
-
-  /** Keys in the order of their bytes, as of the last flush. */
-  async list({ prefix = EMPTY, after, limit }: ListOptions): Promise<Listing> {
-    const from = dataKey(prefix);
-    const next = after === undefined ? from : dataKey(Buffer.concat([after, Uint8Array.of(0)]));
-    const keys: ListedKey[] = [];
-    const range = [Buffer.compare(next, from) > 0 ? next : from, endOfPrefix(from)] as const;
-    for await (const [key, value] of this.#opened().entries(...range)) {
-      if (keys.length === limit) return { keys, more: true };
-      const { version } = decodeVersioned(value);
-      keys.push({ key: key.subarray(1), version, bytes: value.length - VERSION_BYTES });
-    }
-    return { keys, more: false };
-  }
-
-  #applyTo(before: Versioned | null | undefined, command: KvCommand, at: LogPosition): KvResult {
-    if (command.condition !== null && !holds(command.condition, before ?? null)) {
-      return { type: "condition-failed", version: before?.version ?? null };
-    }
-    const { key } = command;
-    const entry = command.type === "put" ? { value: command.value, version: at.index } : null;
-    this.#overlay.set(textOf(key), { key, entry });
-    const index = this.#count;
-    // A delete of a key without a value counts too: it was applied, and found nothing to do.
-    this.#count += 1;
-    // Whether an unconditional put finds the key in the overlay depends on how entries fell into batches
-    // here; its result is the same on every node.
-    const looked = command.type === "delete" || command.condition !== null;
-    const existed = looked ? (before ?? null) !== null : null;
-    return { type: "applied", index, version: entry?.version ?? null, existed };
+    return operations;
   }
 
   async #read(key: Uint8Array): Promise<Versioned | null> {
@@ -303,30 +323,39 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     return bytes === undefined ? null : decodeVersioned(bytes);
   }
 
+  /** Removes everything except the position record, then carries out `last`. Durable when it resolves. */
+  async #clear(database: Database, last: readonly DatabaseOperation[]): Promise<void> {
+    let operations: DatabaseOperation[] = [];
+    for await (const [key] of database.entries(...ALL_KEYS)) {
+      if (Buffer.compare(key, POSITION_KEY) === 0) continue;
+      operations.push({ type: "del", key });
+      if (operations.length < RESTORE_BATCH_KEYS) continue;
+      await database.batch(operations, { sync: false });
+      operations = [];
+    }
+    await database.batch([...operations, ...last], { sync: true });
+  }
+
   /**
-   * Batches that are not synced lie in the operating system's hands, which may write a later one and
-   * lose an earlier one in a power cut; and LevelDB leaves out what it finds damaged without a
-   * word. So each batch writes its number into a ring, and here the last ones must all be there: a
-   * state with a hole is refused.
+   * Refuses a state that lost a batch: one of the last `ringBatches` batch numbers is missing from the ring. See "The
+   * ring" at the top of this file.
    */
   async #checkRing(database: Database): Promise<void> {
     const { batches } = this.#written;
     const found = new Set<number>();
-    for await (const [, value] of database.entries(Uint8Array.of(RING), Uint8Array.of(RING + 1))) {
-      found.add(decodeNumber(value, 0));
-    }
+    for await (const [, value] of database.entries(...RING_KEYS)) found.add(decodeBatchNumber(value));
     for (let batch = Math.max(1, batches - this.#ringBatches + 1); batch <= batches; batch++) {
       if (found.has(batch)) continue;
       throw new DatabaseOpenError(
-        `the state on disk lacks batch ${batch} of ${batches}: part of it was lost, as in a power cut. Move the state's directory away and start again: ${REBUILT}`,
+        `the state on disk lacks batch ${batch} of ${batches}: part of it was lost, as in a power cut. Move the state's directory away and start again: ${REBUILD_ADVICE}`,
       );
     }
   }
 
-  #check(): void {
-    // After a failed write nobody knows what the database holds until it is opened again.
+  #checkUsable(): void {
+    // After a failed write we can't tell what the database holds until it is opened again.
     if (this.#failure !== null) throw this.#failure;
-    if (this.#flushing) throw new StateMachineFailure("a batch was begun before the last was written");
+    if (this.#isWriting) throw new StateMachineFailure("a batch was begun before the last was written");
   }
 
   #opened(): Database {
@@ -353,71 +382,4 @@ function holds(condition: Condition, entry: Versioned | null): boolean {
     case "version":
       return entry !== null && condition.versions.includes(entry.version);
   }
-}
-
-/** One string for each key: the bytes as they are. */
-function textOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
-}
-
-function dataKey(key: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(1 + key.length);
-  bytes[0] = DATA;
-  bytes.set(key, 1);
-  return bytes;
-}
-
-function sessionKey(name: string): Uint8Array {
-  return Uint8Array.from([SESSION, ...Buffer.from(name, "latin1")]);
-}
-
-function ringKey(slot: number): Uint8Array {
-  return Uint8Array.of(RING, slot >> 8, slot & 0xff);
-}
-
-/** The first key after all that begin with `prefix`, which begins with a byte below 0xff. */
-function endOfPrefix(prefix: Uint8Array): Uint8Array {
-  let length = prefix.length;
-  while (prefix[length - 1] === 0xff) length -= 1;
-  const end = prefix.slice(0, length);
-  end[length - 1] = (end[length - 1] ?? 0) + 1;
-  return end;
-}
-
-function encodeVersioned({ value, version }: Versioned): Uint8Array {
-  const bytes = Buffer.allocUnsafe(VERSION_BYTES + value.length);
-  bytes.writeBigUInt64BE(BigInt(version), 0);
-  bytes.set(value, VERSION_BYTES);
-  return bytes;
-}
-
-function decodeVersioned(bytes: Uint8Array): Versioned {
-  return { version: decodeNumber(bytes, 0), value: bytes.subarray(VERSION_BYTES) };
-}
-
-function encodeMeta({ applied, count, batches }: Meta): Uint8Array {
-  return Buffer.concat([
-    Uint8Array.of(META_FORMAT),
-    encodeNumbers(applied.term, applied.index, count, batches),
-  ]);
-}
-
-function decodeMeta(bytes: Uint8Array): Meta {
-  if (bytes[0] !== META_FORMAT || bytes.length !== META_BYTES) {
-    throw new DatabaseOpenError(
-      `the state on disk is of format ${String(bytes[0])}; this program reads format ${META_FORMAT}. Run the version that wrote it`,
-    );
-  }
-  const at = (place: number): number => decodeNumber(bytes, 1 + place * VERSION_BYTES);
-  return { applied: { term: at(0), index: at(1) }, count: at(2), batches: at(3) };
-}
-
-function encodeNumbers(...numbers: readonly number[]): Uint8Array {
-  const bytes = Buffer.allocUnsafe(numbers.length * VERSION_BYTES);
-  numbers.forEach((number, at) => bytes.writeBigUInt64BE(BigInt(number), at * VERSION_BYTES));
-  return bytes;
-}
-
-function decodeNumber(bytes: Uint8Array, at: number): number {
-  return Number(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).readBigUInt64BE(at));
 }
