@@ -20,18 +20,18 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     also: [
       {
         file: "runtime/loop/driver.ts",
-        from: "const keepsLog = this.#core.durableIndex >= position.index && this.#core.log.contains(position);",
-        to: "const keepsLog = this.#core.durableIndex >= position.index;",
+        from: "const storeKeepsTail = this.#core.durableIndex >= position.index && this.#core.log.contains(position);",
+        to: "const storeKeepsTail = this.#core.durableIndex >= position.index;",
       },
       {
         file: "runtime/loop/driver.ts",
-        from: 'assert(!keepsLog || log.contains(position), "what a snapshot covers is not cut off");',
+        from: 'assert(!storeKeepsTail || log.contains(position), "what a snapshot covers is not cut off");',
         to: "",
       },
       {
         file: "runtime/loop/driver.ts",
-        from: "const goesOn = log.contains(position);",
-        to: "const goesOn = log.last.index >= position.index;",
+        from: "const coreKeepsTail = log.contains(position);",
+        to: "const coreKeepsTail = log.last.index >= position.index;",
       },
     ],
   },

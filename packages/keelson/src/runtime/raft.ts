@@ -156,7 +156,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
           this.#applier.advance(Math.min(core.commitIndex, core.durableIndex));
           this.#reading.serve();
         },
-        serviceMessage: (message) => {
+        runtimeMessage: (message) => {
           if (message.type === "forward-request") this.#forwardedCalls.receive(message);
           else if (message.type === "forward-reply") this.#forwarding.receive(message);
           else this.#snapshots?.receive(message);

@@ -1,3 +1,13 @@
+// Runs the Raft core on real storage, network and time.
+//
+// The driver is the only code that calls the core. It owns the core's inputs, the records of entries that this node
+// or the core creates, the order of writes and sends, and the core's timer. It reports everything else (committed
+// entries, reads, snapshots, messages of other runtimes) to its `DriverHost`.
+//
+// One turn, one drain: inputs reach the core at once; its actions are taken once, at the end of the event loop's turn.
+// A thousand proposals of one turn therefore become one log write, and one AppendEntries for each follower. More load
+// makes batches larger and adds no I/O. The price is that nothing is sent or written before the turn ends.
+
 import { decodeMembership, encodeMembership, type Membership } from "../../codec/config.ts";
 import { isRuntimeMessage, type RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { decodeRecord, encodeRecord, EntryKind } from "../../codec/record.ts";
@@ -20,6 +30,7 @@ import { Persister } from "./persister.ts";
 import { MessageSender } from "./message-sender.ts";
 import type { StorageWatchdog } from "./storage-watchdog.ts";
 
+/** What a driver is made of. It owns none of these: their maker closes them. */
 export interface DriverParts {
   readonly core: RaftNode;
   readonly logRecords: LogRecords;
@@ -30,34 +41,32 @@ export interface DriverParts {
   readonly environment: Environment;
 }
 
-/** A place in the log up to which a snapshot covers it, and the membership in force there. */
+/** Names the state that a snapshot holds: its last entry (§7), and the membership in force at that entry. */
 export interface SnapshotMetadata {
   readonly position: LogPosition;
   readonly membership: MembershipAt;
 }
 
-/** What the driver tells the rest of the runtime. */
+/** What the driver reports to the rest of the runtime. */
 export interface DriverHost {
-  /** After each input: role, leader, term, commit index or membership may have moved. */
+  /** Called after each input to the core: its role, leader, term, commit index or membership may have changed. */
   coreChanged(): void;
-  /** Just before the actions are taken: the last chance for input that belongs to this turn. */
+  /** Called before the core's actions are taken. Input given here, such as a read request, joins this turn's batch. */
   beforeDrain(): void;
-  /** The actions of this turn are on their way; these reads were answered. */
+  /** Called after this turn's writes and sends have begun, with the read requests that the core answered. */
   afterDrain(reads: readonly ReadAction[]): void;
-  /** Another node's runtime says something to ours; the core hears nothing of it. */
-  serviceMessage(message: RuntimeMessage): void;
-  /** These followers need a snapshot: this node's log does not reach back to what they lack. */
+  /** A message from another node's runtime (forwarded calls, snapshot chunks) arrived. The core doesn't see it. */
+  runtimeMessage(message: RuntimeMessage): void;
+  /** These followers lack entries that this node has compacted, so each needs a snapshot. Repeated until it has one. */
   snapshotsNeeded(followers: readonly NodeId[]): void;
-  /** The leader offers a snapshot, because its log does not reach back to what this node lacks. */
+  /** The leader has compacted entries that this node lacks, and offers a snapshot instead. Repeated at each heartbeat. */
   snapshotOffered(offer: InstallSnapshot): void;
+  /** The node must stop: after this call the driver's state can't be trusted. */
   failed(failure: Failure): void;
   warn(text: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
-/**
- * Runs a `RaftNode` on real parts. Inputs go to the core at once; the end of the turn takes its
- * actions, once, however many inputs there were: one write to the log, one message each.
- */
+/** Feeds inputs to a `RaftNode`, and carries out its actions once per turn of the event loop. */
 export class Driver {
   readonly #core: RaftNode;
   readonly #logRecords: LogRecords;
@@ -68,15 +77,22 @@ export class Driver {
   readonly #watchdog: StorageWatchdog;
   readonly #persister: Persister;
   readonly #messageSender: MessageSender;
+  /** Whether a drain is already planned for the end of this turn. Set by `scheduleDrain`, cleared when the drain runs. */
   #drainScheduled = false;
-  /** The log is being replaced: nothing may be written that was meant for the old one. */
+  /**
+   * True while `installSnapshot` replaces the stored log. The core's pending actions were made for the old log, so
+   * none are taken. The drain after the installation takes them.
+   */
   #drainPausedForInstall = false;
+  /** Set once, by `stop`. From then on no input reaches the core, and no action is carried out. */
   #stopped = false;
+  /** The timer that is running, and when it fires, in ms of the monotonic clock; null: none. */
   #timer: { readonly at: number; readonly handle: Timer } | null = null;
-  /** What the core wants; the timer may be set for earlier. */
+  /** When the core wants `handleTimeout`, in ms; null: never. Each drain sets it. `#timer` never fires later than this. */
   #coreDeadline: number | null = null;
-  /** The configuration that the addresses were last compared with. */
+  /** The core's configuration at the last input. A new one is compared once with the membership that holds addresses. */
   #checkedConfig: ClusterConfig;
+  /** Messages that arrived since the node was opened, of the core and of the runtime. A metric. */
   #messagesReceived = 0;
 
   constructor(parts: DriverParts, host: DriverHost) {
@@ -100,6 +116,7 @@ export class Driver {
     this.#messageSender = new MessageSender(parts.core, parts.logRecords, parts.transport, onFailure);
   }
 
+  /** Totals since the node was opened, for metrics. */
   get counters(): {
     logWrites: number;
     logBytes: number;
@@ -118,20 +135,20 @@ export class Driver {
 
   // --- Inputs ------------------------------------------------------------------------------------
 
-  /** Proposes an entry, which is a command or belongs to a session; null: this node does not lead. */
+  /** Proposes a command, or an entry of a session. Returns its position; null: this node isn't the leader. */
   propose(kind: EntryKind, payload: Uint8Array): LogPosition | null {
     return this.#feedCore(() => {
       const position = this.#core.proposeCommand(this.#environment.now());
       if (position !== null) {
         const { index, term } = position;
-        // The only encoding in the entry's life: these bytes go to every disk and every socket.
+        // The entry is encoded here and nowhere else. Every disk and every socket gets these bytes.
         this.#logRecords.buffer.append(encodeRecord(index, term, kind, payload));
       }
       return position;
     });
   }
 
-  /** Writes the first entry of a new cluster. The node's log must be empty. */
+  /** Appends the first entry of a new cluster: its configuration. The node's log must be empty. */
   createCluster(membership: Membership, payload: Uint8Array): LogPosition | null {
     return this.#feedCore(() => {
       const { voters } = membership.config;
@@ -142,7 +159,7 @@ export class Driver {
     });
   }
 
-  /** Begins a change of membership, or says why not; null: the node stopped. */
+  /** Begins a change of membership. Returns the entry's position, or why the core refused; null: the node stopped. */
   proposeMembership(target: Membership): LogPosition | ConfigRefusal | null {
     return this.#feedCore(() => {
       const proposed = this.#core.proposeConfig(target.config, this.#environment.now());
@@ -151,15 +168,17 @@ export class Driver {
     });
   }
 
+  /** Begins a leadership transfer. Returns its target, or why the core refused; null: the node stopped. */
   transferLeadership(to: NodeId | null): { readonly to: NodeId } | TransferRefusal | null {
     return this.#feedCore(() => this.#core.transferLeadership(to, this.#environment.now()));
   }
 
+  /** Takes a message from the transport: one for the core, or one for the runtime. */
   receive({ message, records }: TransportMessage): void {
     this.#messagesReceived += 1;
     if (isRuntimeMessage(message)) {
       this.#failNodeOnThrow(() => {
-        this.#host.serviceMessage(message);
+        this.#host.runtimeMessage(message);
       });
       return;
     }
@@ -172,7 +191,7 @@ export class Driver {
     });
   }
 
-  /** Offers a snapshot to a follower that needs one; it asks for the rest itself. */
+  /** Offers a snapshot to a follower that needs one. The follower then requests its bytes, chunk by chunk. */
   offerSnapshot(to: NodeId, { position: last, membership }: SnapshotMetadata): void {
     const { id: from, term } = this.#core;
     const { config } = membership.membership;
@@ -182,11 +201,12 @@ export class Driver {
     });
   }
 
-  /** The entries up to `position`, which a snapshot covers, are forgotten. The entries after them stay. */
+  /** Drops the log up to `position`, which a durable snapshot must cover. Later entries stay. */
   compact({ position, membership }: SnapshotMetadata): void {
     this.#feedCore(() => {
       const { index } = position;
-      // The store first: the core speaks up if they disagree, and the store is only asked to forget what it may keep.
+      // Start store compaction first: it only drops entries that a durable snapshot covers. The core then asserts that
+      // the index is committed and durable; any failure stops the node.
       void this.#writeToStore("forgetting the beginning of the log", () =>
         this.#store.compact({ position, config: encodeMembership(membership.membership) }),
       );
@@ -196,45 +216,56 @@ export class Driver {
   }
 
   /**
-   * The state machine holds a snapshot of another node: the log begins after it now. Resolves when that is durable and
-   * the core knows; false: the node stopped. What the core wants done meanwhile waits, as it was meant for the old log.
+   * Replaces the log by one that begins after a snapshot, which the state machine has restored. Resolves with true
+   * when that is durable and the core knows; with false if the node stopped.
+   *
+   * Hazard: until the core learns of the snapshot, the appends that it asks for continue the old log, and would leave
+   * a gap in the new one. So the driver (1) takes no actions, (2) waits until the writes in flight have ended,
+   * (3) replaces the stored log, and (4) tells the core, which drops the pending writes that the snapshot covers. The
+   * core still accepts messages meanwhile, but this node answers none of them until the installation has ended.
    */
-  async installSnapshot(at: SnapshotMetadata): Promise<boolean> {
-    const { position, membership } = at;
+  async installSnapshot(snapshot: SnapshotMetadata): Promise<boolean> {
+    const { position, membership } = snapshot;
     this.#drainPausedForInstall = true;
     await this.#persister.whenIdle();
     if (this.#isStopped()) return false;
-    // Figure 13, step 6: if the log on disk holds the snapshot's last entry, what follows it stays.
-    const keepsLog = this.#core.durableIndex >= position.index && this.#core.log.contains(position);
+    // Figure 13, step 6: if the stored log holds the snapshot's last entry, the entries after it stay.
+    const storeKeepsTail = this.#core.durableIndex >= position.index && this.#core.log.contains(position);
     const base = { position, config: encodeMembership(membership.membership) };
-    const isOld = position.index <= this.#core.log.base.index;
+    // The log already begins after this snapshot: there is nothing to replace.
+    const isObsolete = position.index <= this.#core.log.base.index;
     const isDone =
-      isOld ||
+      isObsolete ||
       (await this.#writeToStore("replacing the log by a snapshot", () =>
-        keepsLog ? this.#store.compact(base) : this.#store.reset(base),
+        storeKeepsTail ? this.#store.compact(base) : this.#store.reset(base),
       ));
     this.#drainPausedForInstall = false;
     if (!isDone || this.#isStopped()) return false;
     const installed = this.#feedCore(() => {
-      if (isOld) return true;
-      const { log } = this.#core;
-      assert(!keepsLog || log.contains(position), "what a snapshot covers is not cut off");
-      const goesOn = log.contains(position);
-      this.#core.handleSnapshotInstalled(position, membership.membership.config, this.#environment.now());
-      this.#logRecords.buffer.discardThrough(position.index, log.last.index + 1);
-      if (goesOn) this.#memberships.compact(position.index);
-      else this.#memberships.reset(membership);
+      if (!isObsolete) this.#adoptInstalledSnapshot(snapshot, storeKeepsTail);
       return true;
     });
     return installed === true;
   }
 
-  /** Asked anew after each wait. */
+  /** The stored log begins after the snapshot: the core, the buffer and the memberships follow. */
+  #adoptInstalledSnapshot({ position, membership }: SnapshotMetadata, storeKeepsTail: boolean): void {
+    const { log } = this.#core;
+    assert(!storeKeepsTail || log.contains(position), "what a snapshot covers is not cut off");
+    // The core may have taken more entries during the replacement, so this can be true where `storeKeepsTail` is not.
+    const coreKeepsTail = log.contains(position);
+    this.#core.handleSnapshotInstalled(position, membership.membership.config, this.#environment.now());
+    this.#logRecords.buffer.discardThrough(position.index, log.last.index + 1);
+    if (coreKeepsTail) this.#memberships.compact(position.index);
+    else this.#memberships.reset(membership);
+  }
+
+  /** A method, because TypeScript would otherwise assume that the field is unchanged after an `await`. */
   #isStopped(): boolean {
     return this.#stopped;
   }
 
-  /** False: it failed, or nobody will hear of it, and the node stops. */
+  /** Runs one write to the store. Resolves with false if it failed, which stops the node, or if the node had stopped. */
   async #writeToStore(what: string, write: () => Promise<void>): Promise<boolean> {
     try {
       await this.#watchdog.monitor(what, write);
@@ -250,12 +281,15 @@ export class Driver {
     }
   }
 
-  /** Asks for an index to read at; the answer comes with `turnEnded`. Only for use in `turnEnding`. */
+  /**
+   * Requests a read index (dissertation 6.4), and returns the request's id; `afterDrain` brings the answer. Only to be
+   * called from `beforeDrain`: it plans no drain of its own.
+   */
   readIndex(): number {
     return this.#core.readIndex(this.#environment.now());
   }
 
-  /** Takes the actions at the end of this turn. */
+  /** Makes sure that the core's actions are taken at the end of this turn. */
   scheduleDrain(): void {
     if (this.#drainScheduled || this.#stopped) return;
     this.#drainScheduled = true;
@@ -267,7 +301,7 @@ export class Driver {
     });
   }
 
-  /** From now on nothing goes in and nothing comes out. */
+  /** Stops for good: later inputs are ignored, and what is in flight is never acknowledged. */
   stop(): void {
     this.#stopped = true;
     this.#timer?.handle.cancel();
@@ -276,6 +310,7 @@ export class Driver {
     this.#messageSender.stop();
   }
 
+  /** Gives the core one input, and does what every input needs afterwards. Returns null if the node has stopped. */
   #feedCore<T>(run: () => T): T | null {
     return this.#failNodeOnThrow(() => {
       const result = run();
@@ -284,7 +319,10 @@ export class Driver {
     });
   }
 
-  /** What the core rules out, and whatever else goes wrong on the way, ends the node: it must not go on from half a step. */
+  /**
+   * Runs a step of this node; a throw stops the node. The core throws `ProtocolViolation` for input that the protocol
+   * rules out. Whatever the cause, core, buffer and store may disagree after half a step, so none of them may be used.
+   */
   #failNodeOnThrow<T>(run: () => T): T | null {
     if (this.#stopped) return null;
     try {
@@ -316,8 +354,9 @@ export class Driver {
   }
 
   /**
-   * What the core appends by itself, and whose records are ours to make: a new leader's blank entry (§8), and the steps
-   * of a change of membership (§6), to `target` if one begins now.
+   * Encodes the entries that the core has appended by itself: a new leader's blank entry (§8), and the configurations
+   * of a change of membership (§6). The core holds positions and ids only, so the driver makes their records. `target`
+   * is the membership of a change that begins now; it brings the addresses of members that are new.
    */
   #encodeOwnEntries(target?: Membership): void {
     const { log } = this.#core;
@@ -339,7 +378,11 @@ export class Driver {
     }
   }
 
-  /** The records of the entries that the core takes from the message are kept, as the bytes they are. */
+  /**
+   * Feeds an AppendEntries to the core, and buffers the records of the entries that the core took. The core skips
+   * entries that its log already holds, and doesn't report which ones it took. So the driver finds the first entry
+   * that is missing or conflicts before the call, and sees after the call whether the core's log holds it.
+   */
   #receiveEntries(message: AppendEntries, records: readonly Uint8Array[]): void {
     const { prev, lastIndex } = message.entries;
     if (records.length !== lastIndex - prev.index) {
@@ -349,12 +392,10 @@ export class Driver {
     checkRecords(records, prev.index + 1, termLookup(message.entries));
     const termOf = termLookup(message.entries);
     const { log } = this.#core;
-    // Before the core sees them: the first entry that its log does not hold yet.
     let first = Math.max(prev.index, log.base.index) + 1;
     let term = termOf(first);
     while (first <= lastIndex && log.termAt(first) === term) term = termOf(++first);
     this.#core.handleMessage(message, this.#environment.now());
-    // After: if its log holds that one now, it took it, and all that follow.
     if (first > lastIndex || log.termAt(first) !== term) return;
     assert(
       log.last.index === lastIndex,
@@ -370,14 +411,14 @@ export class Driver {
     }
   }
 
-  // --- The end of a turn -------------------------------------------------------------------------
+  // --- The drain: carrying out the core's actions ---------------------------------------------------
 
   #drain(): void {
-    // The end of the installation asks again.
     if (this.#drainPausedForInstall) return;
     this.#host.beforeDrain();
     const actions = this.#core.takeActions();
     this.#setTimer(actions.timer);
+    // Start the write before sending anything, so that the disk works while the messages travel.
     this.#submitWrite(actions);
     for (const outgoing of actions.messages) this.#messageSender.send(outgoing);
     if (actions.snapshots.length > 0) this.#host.snapshotsNeeded(actions.snapshots.map(({ to }) => to));
@@ -385,20 +426,24 @@ export class Driver {
     this.#host.afterDrain(actions.reads);
   }
 
-  /** The write is begun before anything is sent, so that the disk works while the messages travel. */
+  /**
+   * Begins this turn's log write. Persist before reply: the persister holds back `messagesAfterPersist` (votes,
+   * acknowledgements) until this write and all earlier ones are durable. The core, too, counts this node's own copy
+   * towards a quorum only after `handlePersisted`.
+   */
   #submitWrite(actions: Actions): void {
     if (!actions.needsPersist) return;
     const { persistId, hardState, append, messagesAfterPersist } = actions;
     let write: LogWrite | null = null;
     if (hardState !== null || append !== null) {
-      const records = append === null ? [] : this.#recordsOf(append);
+      const records = append === null ? [] : this.#recordsToWrite(append);
       write = { hardState, truncateFrom: append?.truncateFrom ?? null, records };
     }
     if (append !== null) this.#logRecords.buffer.markSubmitted(append.to);
     this.#persister.submit(persistId, write, messagesAfterPersist);
   }
 
-  #recordsOf({ from, to }: AppendAction): readonly Uint8Array[] {
+  #recordsToWrite({ from, to }: AppendAction): readonly Uint8Array[] {
     const { buffer } = this.#logRecords;
     assert(
       from === buffer.submittedEnd,
@@ -418,8 +463,9 @@ export class Driver {
   }
 
   /**
-   * Deadlines move with every message, nearly always to later. So a timer that is set for earlier
-   * is left alone, and looks again when it fires.
+   * Sets the timer for the core's deadline. Nearly every message moves the deadline to a later time, and setting a
+   * timer anew each time would cost more than handling the message. So a timer that is due earlier keeps running, and
+   * compares with the deadline when it fires.
    */
   #setTimer(deadline: number | null): void {
     this.#coreDeadline = deadline;
