@@ -1,3 +1,4 @@
+// Fetches a snapshot from another node into the snapshot store, by requesting it chunk by chunk.
 import type { RuntimeMessage, SnapshotChunk, SnapshotGone } from "../../codec/frame-runtime-message.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
@@ -7,72 +8,106 @@ import type { SnapshotIntake, SnapshotStore, StoredSnapshot } from "../../storag
 import { reasonOf } from "../failure.ts";
 import type { SnapshotFetchMetrics } from "../metrics.ts";
 
-/** What is asked for at once. */
+/** Bytes of one chunk: large enough that requests cost little, small enough not to hold up a heartbeat. */
 export const CHUNK_BYTES = 256 * 1024;
 
-/** Requests under way: what a link takes in a round trip, and no more than that waits in memory for those before it. */
-const WINDOW = 8;
-
-/** A request that was not answered for so long is made again. */
-export const RETRY_MS = 1_000;
-
-/** After a failure of this node's own, offers are left alone for so long: the next attempt may need another's help. */
-const REST_MS = 2_000;
-
-/** At a low rate less is asked for at once, so that there is always something under way. */
+/** Bytes of one chunk at least, however low the rate limit: a smaller one would be mostly header. */
 const CHUNK_BYTES_MIN = 4 * 1024;
 
-/** A source from which nothing came for so long is given up; the next offer goes on from where this one ended. */
+/**
+ * Chunks that are requested, or received and waiting for an earlier one. Enough to keep a link busy during a
+ * round trip; it also bounds the memory for chunks that came out of order.
+ */
+const WINDOW_CHUNKS = 8;
+
+/** A request that was not answered within this many milliseconds is sent again: messages may be lost. */
+export const RETRY_MS = 1_000;
+
+/**
+ * After this node failed to write or check a snapshot, it takes no offer for this many milliseconds. The
+ * leader repeats its offer with every heartbeat, and each attempt on a full disk would fail, and log a
+ * warning, again.
+ */
+const FAILURE_PAUSE_MS = 2_000;
+
+/**
+ * A source that has not answered for this many milliseconds is given up. The bytes received so far stay in
+ * the store, and the next offer, from any leader that has the same snapshot, goes on after them.
+ */
 const STALLED_MS = 10_000;
 
 export interface SnapshotFetcherParts {
   readonly id: NodeId;
   readonly store: SnapshotStore;
   readonly environment: Environment;
+  /** The rate limit, in bytes a second; Infinity: none. */
   readonly bytesPerSecondMax: number;
+  /** False: dropped. */
   readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
-  /** A snapshot is complete, checked and durable; the promise ends when it is installed, or the node has stopped. */
+  /** Installs a snapshot that is complete, checked and durable. Resolves when done, or the node stopped. */
   readonly fetched: (snapshot: StoredSnapshot) => Promise<void>;
   readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
-interface Request {
+/** A request for a chunk that has not been answered yet. */
+interface ChunkRequest {
   readonly bytes: number;
-  readonly askedAt: number;
+  /** In milliseconds of the environment's clock. */
+  readonly sentAt: number;
 }
 
-/** One snapshot that is being fetched. */
-interface Fetch {
+/** The snapshot that is being fetched. */
+interface IncomingTransfer {
+  /** The node that is asked for chunks: the leader that offered the snapshot last. */
   source: NodeId;
-  /** It must cover the entries up to this one. */
+  /** The snapshot must cover the entries up to this one. */
   readonly index: LogIndex;
-  /** null: the source has not said yet which snapshot it is. */
+  /** The file that the chunks are written to; null: the source has not said yet which snapshot it has. */
   intake: SnapshotIntake | null;
-  /** The next part to ask for. */
-  next: number;
-  readonly asked: Map<number, Request>;
-  /** Came before a part that comes before them. */
-  readonly early: Map<number, Uint8Array>;
-  /** When something came, or, if nothing was under way, when it was asked for. */
-  heardAt: number;
+  /** The offset in the file of the next chunk to request. Every byte before it is received or requested. */
+  nextOffset: number;
+  /** Requests without an answer, by the chunk's offset. */
+  readonly outstanding: Map<number, ChunkRequest>;
+  /** Received chunks that an earlier one is missing before, by offset: the file is written in order. */
+  readonly outOfOrder: Map<number, Uint8Array>;
+  /**
+   * Since when the source has been silent, in milliseconds of the environment's clock: the time of its last
+   * message, or of the first request since then that left nothing else outstanding.
+   */
+  silentSince: number;
+  /** Goes from `fetching` (chunks are missing) to `checking` (the file is read back) to `installing`. */
   phase: SnapshotFetchMetrics["phase"];
 }
 
 /**
- * Fetches a snapshot from another node, part by part, into a file. The receiver asks, so it alone decides over speed
- * and repetition: nobody sends what nobody has room for, and a lost connection costs the parts that were under way.
+ * Fetches one snapshot at a time.
+ *
+ * The receiver pulls: no chunk is sent that it did not request. So it alone decides how fast the transfer
+ * goes, how much is buffered, and what to request again. A chunk that is lost, doubled or late costs at most
+ * one more request (S6). The bytes written stay in the store, so after a lost connection, a change of leader,
+ * or a restart of this node, the transfer goes on where it was, as long as the source has the same snapshot.
+ *
+ * A failure ends the transfer and not the node: the log is another file, and the next offer tries again.
  */
 export class SnapshotFetcher {
   readonly #parts: SnapshotFetcherParts;
-  #fetch: Fetch | null = null;
-  /** Parts are written in order, one after another. */
+  /** null: none. Set by an offer; cleared when the snapshot is installed, or the transfer has ended. */
+  #transfer: IncomingTransfer | null = null;
+  /** Resolves after the last step that was enqueued: steps on the store never overlap (see `#enqueue`). */
   #tail: Promise<void> = Promise.resolve();
-  /** The rate limit: no request leaves before this time. */
-  #paceAt = -Infinity;
-  #restUntil = -Infinity;
+  /**
+   * The rate limit: no further chunk is requested before this time, in milliseconds of the environment's
+   * clock. Each first request of a chunk moves it on; a repeated request doesn't.
+   */
+  #nextRequestAt = -Infinity;
+  /** In milliseconds of the environment's clock; set by each failure. No offer is taken before it. */
+  #notBefore = -Infinity;
+  /** Bytes of one chunk: fewer at a low rate limit, so that several requests are sent each second. */
   readonly #chunkBytes: number;
-  #timer: Timer | null = null;
-  #paceTimer: Timer | null = null;
+  /** Sends requests again, and notices a silent source. Runs while there is a transfer. */
+  #retryTimer: Timer | null = null;
+  /** Ends the wait for the rate limit. */
+  #rateTimer: Timer | null = null;
   #stopped = false;
 
   constructor(parts: SnapshotFetcherParts) {
@@ -82,220 +117,234 @@ export class SnapshotFetcher {
   }
 
   get metrics(): SnapshotFetchMetrics | null {
-    const fetch = this.#fetch;
-    if (fetch === null) return null;
-    const { source: from, phase, intake } = fetch;
+    const transfer = this.#transfer;
+    if (transfer === null) return null;
+    const { source: from, phase, intake } = transfer;
     return { from, phase, bytesDone: intake?.offset ?? 0, bytesTotal: intake?.bytes ?? null };
   }
 
-  /** A leader offers a snapshot of the entries up to `index`. Offers come again and again; one is taken up at a time. */
+  /**
+   * A leader offers a snapshot that covers the entries up to `index`. It repeats the offer with each
+   * heartbeat, as long as this node needs one; only the first begins a transfer.
+   */
   offered(source: NodeId, index: LogIndex): void {
     if (this.#stopped) return;
     const now = this.#parts.environment.now();
-    const fetch = this.#fetch;
-    if (fetch === null) {
-      if (now < this.#restUntil) return;
-      this.#fetch = {
-        ...{ source, index, intake: null, next: 0, asked: new Map(), early: new Map() },
-        ...{ heardAt: now, phase: "fetching" },
+    const transfer = this.#transfer;
+    if (transfer === null) {
+      if (now < this.#notBefore) return;
+      this.#transfer = {
+        ...{ source, index, intake: null, nextOffset: 0, outstanding: new Map(), outOfOrder: new Map() },
+        ...{ silentSince: now, phase: "fetching" },
       };
-      this.#ask(this.#fetch);
+      this.#requestMore(this.#transfer);
       return;
     }
-    // A new leader goes on where the old one ended, if it has the same snapshot.
-    if (fetch.source === source || fetch.phase !== "fetching") return;
-    fetch.source = source;
-    fetch.heardAt = now;
-    this.#repeat(fetch, true);
+    // A new leader: go on with it. If it has another snapshot, it says so (`onGone`).
+    if (transfer.source === source || transfer.phase !== "fetching") return;
+    transfer.source = source;
+    transfer.silentSince = now;
+    this.#resend(transfer, true);
   }
 
-  chunk(message: SnapshotChunk): void {
-    const fetch = this.#fetch;
-    if (fetch?.source !== message.from || fetch.phase !== "fetching") return;
-    fetch.heardAt = this.#parts.environment.now();
-    if (fetch.intake === null) {
-      // The answer to the first question: which snapshot it is. All else is done in order, after that.
-      if (!fetch.asked.has(0)) return;
-      fetch.asked.clear();
-      this.#enqueue(fetch, () => this.#begin(fetch, message.id, message.size));
+  onChunk(message: SnapshotChunk): void {
+    const transfer = this.#transfer;
+    if (transfer?.source !== message.from || transfer.phase !== "fetching") return;
+    transfer.silentSince = this.#parts.environment.now();
+    if (transfer.intake === null) {
+      // The answer to the first request. It names the snapshot, of which the store may hold a part already.
+      if (!transfer.outstanding.has(0)) return;
+      transfer.outstanding.clear();
+      this.#enqueue(transfer, () => this.#begin(transfer, message.id, message.size));
       return;
     }
-    const { intake } = fetch;
+    const { intake } = transfer;
     if (message.id !== intake.id || message.size !== intake.bytes) return;
-    const request = fetch.asked.get(message.offset);
-    // Doubled, or late and asked for again meanwhile; or a part of the part that was asked for.
+    const request = transfer.outstanding.get(message.offset);
+    // A duplicate, or shorter than requested: the file would get a hole (S6).
     if (request?.bytes !== message.payload.length) return;
-    fetch.asked.delete(message.offset);
-    fetch.early.set(message.offset, message.payload);
-    this.#enqueue(fetch, () => this.#write(fetch, intake));
+    transfer.outstanding.delete(message.offset);
+    transfer.outOfOrder.set(message.offset, message.payload);
+    this.#enqueue(transfer, () => this.#write(transfer, intake));
   }
 
-  /** The source does not have that snapshot, or no such one any more: begin anew with the one that it has. */
-  gone(message: SnapshotGone): void {
-    const fetch = this.#fetch;
-    if (fetch?.source !== message.from || fetch.phase !== "fetching") return;
-    if (message.id !== (fetch.intake?.id ?? null)) return;
-    this.#enqueue(fetch, () => this.#giveUp(fetch));
+  /** The source doesn't have that snapshot (any more). Its next offer begins a transfer of the one it has. */
+  onGone(message: SnapshotGone): void {
+    const transfer = this.#transfer;
+    if (transfer?.source !== message.from || transfer.phase !== "fetching") return;
+    if (message.id !== (transfer.intake?.id ?? null)) return;
+    this.#enqueue(transfer, () => this.#giveUp(transfer));
   }
 
-  /** Ends what is under way; what has come stays on disk. Resolves when the file is closed. */
+  /** Ends the transfer; what has come stays in the store. Resolves when its file is closed. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#timer?.cancel();
-    this.#paceTimer?.cancel();
-    const fetch = this.#fetch;
-    this.#fetch = null;
+    this.#retryTimer?.cancel();
+    this.#rateTimer?.cancel();
+    const transfer = this.#transfer;
+    this.#transfer = null;
     await this.#tail;
-    if (fetch?.phase === "fetching") await fetch.intake?.suspend();
+    if (transfer?.phase === "fetching") await transfer.intake?.suspend();
   }
 
-  async #begin(fetch: Fetch, id: string, bytes: number): Promise<void> {
+  // --- Steps on the store, one after another -----------------------------------------------------
+
+  async #begin(transfer: IncomingTransfer, id: string, bytes: number): Promise<void> {
     const intake = await this.#parts.store.receive(id, bytes);
-    if (this.#fetch !== fetch) {
+    if (this.#transfer !== transfer) {
       await intake.suspend();
       return;
     }
-    fetch.intake = intake;
-    fetch.next = intake.offset;
-    if (intake.offset === bytes) await this.#complete(fetch, intake);
-    else this.#ask(fetch);
+    transfer.intake = intake;
+    transfer.nextOffset = intake.offset;
+    if (intake.offset === bytes) await this.#complete(transfer, intake);
+    else this.#requestMore(transfer);
   }
 
-  async #write(fetch: Fetch, intake: SnapshotIntake): Promise<void> {
+  async #write(transfer: IncomingTransfer, intake: SnapshotIntake): Promise<void> {
     for (;;) {
-      const payload = fetch.early.get(intake.offset);
-      if (payload === undefined || this.#fetch !== fetch) break;
-      fetch.early.delete(intake.offset);
+      const payload = transfer.outOfOrder.get(intake.offset);
+      if (payload === undefined || this.#transfer !== transfer) break;
+      transfer.outOfOrder.delete(intake.offset);
       await intake.write(payload);
     }
-    if (this.#fetch !== fetch || fetch.phase !== "fetching") return;
-    if (intake.offset === intake.bytes) await this.#complete(fetch, intake);
-    else this.#ask(fetch);
+    if (this.#transfer !== transfer || transfer.phase !== "fetching") return;
+    if (intake.offset === intake.bytes) await this.#complete(transfer, intake);
+    else this.#requestMore(transfer);
   }
 
-  async #complete(fetch: Fetch, intake: SnapshotIntake): Promise<void> {
-    fetch.phase = "checking";
+  async #complete(transfer: IncomingTransfer, intake: SnapshotIntake): Promise<void> {
+    transfer.phase = "checking";
     let intact = false;
     try {
       const snapshot = await intake.finish();
       intact = true;
-      fetch.phase = "installing";
+      transfer.phase = "installing";
       await this.#parts.fetched(snapshot);
     } catch (error) {
       if (!(error instanceof CorruptSnapshotError)) throw error;
-      this.#rest();
-      this.#parts.warn(`a snapshot from ${fetch.source} did not arrive as it was written: ${error.message}`, {
-        from: fetch.source,
-      });
+      this.#pauseAfterFailure();
+      this.#parts.warn(
+        `a snapshot from ${transfer.source} did not arrive as it was written: ${error.message}`,
+        {
+          from: transfer.source,
+        },
+      );
     }
     const { id: from } = this.#parts;
-    if (!this.#stopped) this.#parts.send(fetch.source, { type: "snapshot-end", from, id: intake.id, intact });
-    if (this.#fetch === fetch) this.#fetch = null;
+    // The file may be damaged where it came from: `intact` false makes the sender check it.
+    if (!this.#stopped)
+      this.#parts.send(transfer.source, { type: "snapshot-end", from, id: intake.id, intact });
+    if (this.#transfer === transfer) this.#transfer = null;
   }
 
-  async #giveUp(fetch: Fetch): Promise<void> {
-    if (this.#fetch !== fetch) return;
-    this.#fetch = null;
-    await fetch.intake?.suspend();
+  async #giveUp(transfer: IncomingTransfer): Promise<void> {
+    if (this.#transfer !== transfer) return;
+    this.#transfer = null;
+    await transfer.intake?.suspend();
   }
 
-  /** Asks for as much as the window and the rate allow. */
-  #ask(fetch: Fetch): void {
-    this.#watch();
-    const { intake } = fetch;
-    const now = this.#parts.environment.now();
-    if (intake === null) {
-      this.#request(fetch, 0, 0);
-      return;
-    }
-    while (fetch.next < intake.bytes && fetch.asked.size + fetch.early.size < WINDOW) {
-      if (now < this.#paceAt) {
-        this.#pace();
-        return;
-      }
-      const bytes = Math.min(this.#chunkBytes, intake.bytes - fetch.next);
-      this.#paceAt = Math.max(this.#paceAt, now) + (bytes / this.#parts.bytesPerSecondMax) * 1000;
-      this.#request(fetch, fetch.next, bytes);
-      fetch.next += bytes;
-    }
-  }
-
-  #request(fetch: Fetch, offset: number, bytes: number): void {
-    const askedAt = this.#parts.environment.now();
-    if (fetch.asked.size === 0) fetch.heardAt = askedAt;
-    fetch.asked.set(offset, { bytes, askedAt });
-    const { source, index, intake } = fetch;
-    const { id: from } = this.#parts;
-    this.#parts.send(source, {
-      type: "snapshot-request",
-      from,
-      id: intake?.id ?? null,
-      index,
-      offset,
-      bytes,
-    });
-  }
-
-  /** Asks again for what did not come; `all`: for everything, as it is another source now. */
-  #repeat(fetch: Fetch, all: boolean): void {
-    const now = this.#parts.environment.now();
-    for (const [offset, { bytes, askedAt }] of [...fetch.asked]) {
-      if (all || now - askedAt >= RETRY_MS) this.#request(fetch, offset, bytes);
-    }
-  }
-
-  #watch(): void {
-    this.#timer ??= this.#parts.environment.setTimer(RETRY_MS, () => {
-      this.#timer = null;
-      const fetch = this.#fetch;
-      if (fetch === null) return;
-      const now = this.#parts.environment.now();
-      if (fetch.phase !== "fetching") {
-        // Nothing is missing; the source should keep the log after the snapshot until it is installed.
-        this.#remind(fetch);
-      } else if (now - fetch.heardAt >= STALLED_MS && fetch.asked.size > 0) {
-        this.#enqueue(fetch, () => this.#giveUp(fetch));
-        return;
-      } else {
-        this.#repeat(fetch, false);
-      }
-      this.#watch();
-    });
-  }
-
-  #remind({ source, index, intake }: Fetch): void {
-    assert(intake !== null, "what is checked was fetched");
-    const { id: from } = this.#parts;
-    const { id, bytes: offset } = intake;
-    this.#parts.send(source, { type: "snapshot-request", from, id, index, offset, bytes: 0 });
-  }
-
-  #pace(): void {
-    const delayMs = this.#paceAt - this.#parts.environment.now();
-    this.#paceTimer ??= this.#parts.environment.setTimer(delayMs, () => {
-      this.#paceTimer = null;
-      // Whichever one it is by now.
-      if (this.#fetch?.phase === "fetching") this.#ask(this.#fetch);
-    });
-  }
-
-  #rest(): void {
-    this.#restUntil = this.#parts.environment.now() + REST_MS;
-  }
-
-  /** A failing disk ends this fetch and not the node: the log is another file, and the next offer tries again. */
-  #enqueue(fetch: Fetch, step: () => Promise<void>): void {
+  /** Runs a step after those before it, unless the transfer has ended by then. An error ends the transfer. */
+  #enqueue(transfer: IncomingTransfer, step: () => Promise<void>): void {
     this.#tail = this.#tail.then(async () => {
-      if (this.#fetch !== fetch) return;
+      if (this.#transfer !== transfer) return;
       try {
         await step();
       } catch (error) {
-        if (this.#fetch === fetch) this.#fetch = null;
+        if (this.#transfer === transfer) this.#transfer = null;
         if (this.#stopped) return;
-        this.#rest();
-        this.#parts.warn(`a snapshot could not be received: ${reasonOf(error)}`, { from: fetch.source });
-        await fetch.intake?.abort().catch(() => undefined);
+        this.#pauseAfterFailure();
+        this.#parts.warn(`a snapshot could not be received: ${reasonOf(error)}`, { from: transfer.source });
+        await transfer.intake?.abort().catch(() => undefined);
       }
+    });
+  }
+
+  #pauseAfterFailure(): void {
+    this.#notBefore = this.#parts.environment.now() + FAILURE_PAUSE_MS;
+  }
+
+  // --- Requests ----------------------------------------------------------------------------------
+
+  /** Requests as many chunks as the window and the rate limit allow. */
+  #requestMore(transfer: IncomingTransfer): void {
+    this.#armRetryTimer();
+    const { intake } = transfer;
+    const now = this.#parts.environment.now();
+    if (intake === null) {
+      this.#request(transfer, 0, 0);
+      return;
+    }
+    while (
+      transfer.nextOffset < intake.bytes &&
+      transfer.outstanding.size + transfer.outOfOrder.size < WINDOW_CHUNKS
+    ) {
+      if (now < this.#nextRequestAt) {
+        this.#armRateTimer();
+        return;
+      }
+      const bytes = Math.min(this.#chunkBytes, intake.bytes - transfer.nextOffset);
+      this.#nextRequestAt =
+        Math.max(this.#nextRequestAt, now) + (bytes / this.#parts.bytesPerSecondMax) * 1000;
+      this.#request(transfer, transfer.nextOffset, bytes);
+      transfer.nextOffset += bytes;
+    }
+  }
+
+  #request(transfer: IncomingTransfer, offset: number, bytes: number): void {
+    const sentAt = this.#parts.environment.now();
+    if (transfer.outstanding.size === 0) transfer.silentSince = sentAt;
+    transfer.outstanding.set(offset, { bytes, sentAt });
+    this.#sendRequest(transfer, offset, bytes);
+  }
+
+  #sendRequest({ source, index, intake }: IncomingTransfer, offset: number, bytes: number): void {
+    const { id: from, send } = this.#parts;
+    send(source, { type: "snapshot-request", from, id: intake?.id ?? null, index, offset, bytes });
+  }
+
+  /** Sends requests again that were not answered in time; `all`: every one, as the source has changed. */
+  #resend(transfer: IncomingTransfer, all: boolean): void {
+    const now = this.#parts.environment.now();
+    for (const [offset, { bytes, sentAt }] of [...transfer.outstanding]) {
+      if (all || now - sentAt >= RETRY_MS) this.#request(transfer, offset, bytes);
+    }
+  }
+
+  #armRetryTimer(): void {
+    this.#retryTimer ??= this.#parts.environment.setTimer(RETRY_MS, () => {
+      this.#retryTimer = null;
+      const transfer = this.#transfer;
+      if (transfer === null) return;
+      const now = this.#parts.environment.now();
+      if (transfer.phase !== "fetching") {
+        this.#keepTransferAlive(transfer);
+      } else if (now - transfer.silentSince >= STALLED_MS && transfer.outstanding.size > 0) {
+        this.#enqueue(transfer, () => this.#giveUp(transfer));
+        return;
+      } else {
+        this.#resend(transfer, false);
+      }
+      this.#armRetryTimer();
+    });
+  }
+
+  /**
+   * All chunks have come, and the snapshot is being checked or installed. Requests of zero bytes keep the
+   * transfer open at the sender, so that the log after the snapshot stays until this node can go on with it
+   * (S12).
+   */
+  #keepTransferAlive(transfer: IncomingTransfer): void {
+    assert(transfer.intake !== null, "what is checked was fetched");
+    this.#sendRequest(transfer, transfer.intake.bytes, 0);
+  }
+
+  #armRateTimer(): void {
+    const delayMs = this.#nextRequestAt - this.#parts.environment.now();
+    this.#rateTimer ??= this.#parts.environment.setTimer(delayMs, () => {
+      this.#rateTimer = null;
+      // Another transfer may have begun meanwhile: the limit holds for all of them together.
+      if (this.#transfer?.phase === "fetching") this.#requestMore(this.#transfer);
     });
   }
 }

@@ -1,3 +1,4 @@
+// Sends this node's newest snapshot to the nodes that fetch it, by answering their requests for chunks.
 import type { RuntimeMessage, SnapshotEnd, SnapshotRequest } from "../../codec/frame-runtime-message.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
@@ -6,51 +7,71 @@ import type { SnapshotReader, SnapshotStore, StoredSnapshot } from "../../storag
 import { reasonOf } from "../failure.ts";
 import type { SnapshotSendMetrics } from "../metrics.ts";
 
-/** Nodes that are sent a snapshot at once; others ask again until it is their turn. */
-const SENDS_MAX = 8;
+/** Nodes that are served at once, each by an open file. A further node's request is dropped; it retries. */
+const TRANSFERS_MAX = 8;
 
-/** Requests of one node under way at once: more than its window is a mistake of its own. */
+/** Requests of one node that are answered at once. Its own window is smaller: more would be a fault. */
 const REQUESTS_MAX = 64;
 
-/** A transfer about which nothing was heard for so long is over: its snapshot, and the log after it, may go. */
-export const SEND_IDLE_MS = 30_000;
+/**
+ * A transfer ends when its node has sent nothing for this many milliseconds, as it is down or has given up.
+ * Without an end the snapshot's file would stay on disk, and the log after it (S12). A node that fetches a
+ * snapshot normally sends something every second. After its transfer, the log is kept for it for the same
+ * time.
+ */
+export const TRANSFER_IDLE_MS = 30_000;
 
 export interface SnapshotSenderParts {
   readonly id: NodeId;
   readonly store: SnapshotStore;
   readonly environment: Environment;
+  /** False: dropped. */
   readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
-  /** How far a follower's log is known to be there; null: this node does not lead, or it is no follower. */
+  /** The last entry known to be on a follower's disk; null: unknown, or this node doesn't lead. */
   readonly matchOf: (id: NodeId) => LogIndex | null;
-  /** A transfer ended: what was kept for it may go. */
+  /** A transfer ended, or the node after one has caught up: less of the log is needed than before. */
   readonly ended: () => void;
-  /** A snapshot turned out to be damaged, and was thrown away: another one is wanted. */
+  /** A snapshot was found to be damaged and thrown away, so the store may have none now. */
   readonly damaged: (error: CorruptSnapshotError) => void;
   readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
 /** A snapshot on its way to one node. */
-interface Send {
+interface OutgoingTransfer {
   readonly snapshot: StoredSnapshot;
-  /** null: it is gone. */
+  /** Open until the transfer ends: the store keeps the file so long. null: the snapshot is gone. */
   readonly reader: Promise<SnapshotReader | null>;
-  askedAt: number;
-  requests: number;
-  /** How far the node has asked. */
+  /** When the node's last request came, in milliseconds of the environment's clock. */
+  requestedAt: number;
+  /** Requests that are being answered. */
+  answering: number;
+  /** The end of the furthest chunk that was sent, for the metrics. */
   bytesDone: number;
 }
 
 /**
- * Answers the nodes that fetch a snapshot. It keeps no more than an open file for each of them: they say what they want
- * and how fast, and repeat what was lost.
+ * Answers the nodes that fetch a snapshot.
+ *
+ * The receiver decides what to request, how fast, and what to request again, so the sender keeps no more than
+ * an open file for each receiver. A snapshot's file is the same, byte for byte, on every node that has it, so
+ * a receiver can continue with another sender, or with this one after a restart.
  */
 export class SnapshotSender {
   readonly #parts: SnapshotSenderParts;
-  readonly #sends = new Map<NodeId, Send>();
-  /** Who has a snapshot of the entries up to `index` now, since when, and needs the log that follows it. */
-  readonly #followingUp = new Map<NodeId, { readonly since: number; readonly index: LogIndex }>();
-  /** Snapshots that this process has read, or written itself: a damaged one is not sent around. */
-  readonly #trusted = new Set<string>();
+  /** By receiver: one transfer each. */
+  readonly #transfers = new Map<NodeId, OutgoingTransfer>();
+  /**
+   * Receivers that have fetched a snapshot of the entries up to `index`, and still need the log after it.
+   * Entered by `onEnd`, at the time `since`; left when the node has caught up with the newest snapshot, or
+   * after TRANSFER_IDLE_MS.
+   */
+  readonly #catchingUp = new Map<NodeId, { readonly since: number; readonly index: LogIndex }>();
+  /**
+   * Ids of snapshots that this process has written, or read in full and found intact. Every other one is read
+   * in full before its first chunk is sent: each receiver of a damaged one would fetch it to the end, reject
+   * it, and fetch it again.
+   */
+  readonly #verified = new Set<string>();
   #timer: Timer | null = null;
   #stopped = false;
 
@@ -59,7 +80,7 @@ export class SnapshotSender {
   }
 
   get metrics(): SnapshotSendMetrics[] {
-    return [...this.#sends].map(([to, { snapshot, bytesDone }]) => ({
+    return [...this.#transfers].map(([to, { snapshot, bytesDone }]) => ({
       to,
       index: snapshot.position.index,
       bytesDone,
@@ -67,102 +88,109 @@ export class SnapshotSender {
     }));
   }
 
-  /** The log after this entry will be wanted by those who fetch a snapshot, or have just got one; null: by nobody. */
-  get floor(): LogIndex | null {
-    const indexes = [...this.#sends.values()].map(({ snapshot }) => snapshot.position.index);
-    for (const [to, { index }] of this.#followingUp) {
+  /** Nodes that fetch a snapshot, or just did, need the entries after this one; null: no node does (S12). */
+  get logNeededAfter(): LogIndex | null {
+    const indexes = [...this.#transfers.values()].map(({ snapshot }) => snapshot.position.index);
+    for (const [to, { index }] of this.#catchingUp) {
       const match = this.#parts.matchOf(to);
       if (match !== null) indexes.push(Math.max(match, index));
     }
     return indexes.length === 0 ? null : Math.min(...indexes);
   }
 
-  /** What to offer to a node: what it is fetching already, or the newest. */
-  offerFor(to: NodeId, base: LogIndex): StoredSnapshot | null {
-    const current = this.#sends.get(to)?.snapshot;
+  /**
+   * The snapshot to offer to a follower: the one that it is fetching, if the log (which begins after `base`)
+   * still goes on from it; else the newest. An offer of each newer one would make the follower begin again
+   * and again.
+   */
+  snapshotFor(to: NodeId, base: LogIndex): StoredSnapshot | null {
+    const current = this.#transfers.get(to)?.snapshot;
     return current !== undefined && current.position.index >= base ? current : this.#parts.store.newest;
   }
 
-  /** This process has just written it. */
-  trust({ id }: StoredSnapshot): void {
-    this.#trusted.add(id);
+  /** This process has just written the snapshot, so it need not be read before it is sent. */
+  markVerified({ id }: StoredSnapshot): void {
+    this.#verified.add(id);
   }
 
-  request(message: SnapshotRequest): void {
+  /** A node asks for a chunk; a request of zero bytes only says that the node still needs the snapshot. */
+  onRequest(message: SnapshotRequest): void {
     if (this.#stopped) return;
     const { newest } = this.#parts.store;
-    const current = this.#sends.get(message.from);
+    const current = this.#transfers.get(message.from);
     const id = message.id ?? (newest !== null && newest.position.index >= message.index ? newest.id : null);
     if (id === null) {
-      this.#gone(message);
+      this.#sendGone(message);
       return;
     }
-    const send = current?.snapshot.id === id ? current : this.#begin(message, id);
-    if (send === null) return;
-    send.askedAt = this.#parts.environment.now();
-    if (send.requests >= REQUESTS_MAX || message.offset > send.snapshot.bytes) return;
-    send.requests += 1;
-    void this.#answer(message, send).finally(() => {
-      send.requests -= 1;
+    const transfer = current?.snapshot.id === id ? current : this.#begin(message, id);
+    if (transfer === null) return;
+    transfer.requestedAt = this.#parts.environment.now();
+    if (transfer.answering >= REQUESTS_MAX || message.offset > transfer.snapshot.bytes) return;
+    transfer.answering += 1;
+    void this.#answer(message, transfer).finally(() => {
+      transfer.answering -= 1;
     });
   }
 
-  /** The node has the snapshot, or gave it up. */
-  ended({ from, id, intact }: SnapshotEnd): void {
-    const send = this.#sends.get(from);
-    if (send?.snapshot.id !== id) return;
-    // It may be ours that is damaged: look before it is sent again.
-    if (!intact) this.#trusted.delete(id);
+  /** A node has installed the snapshot (`intact`), or received a damaged one. */
+  onEnd({ from, id, intact }: SnapshotEnd): void {
+    const transfer = this.#transfers.get(from);
+    if (transfer?.snapshot.id !== id) return;
+    // The file may have been damaged on this node's disk since it was verified.
+    if (!intact) this.#verified.delete(id);
     else
-      this.#followingUp.set(from, {
+      this.#catchingUp.set(from, {
         since: this.#parts.environment.now(),
-        index: send.snapshot.position.index,
+        index: transfer.snapshot.position.index,
       });
     this.#end(from);
-    this.#watch();
+    this.#armTimer();
   }
 
-  /** Ends all of them; resolves when every file is closed. */
+  /** Ends all transfers; resolves when every file is closed. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
     this.#timer = null;
-    const sends = [...this.#sends.values()];
-    this.#sends.clear();
-    await Promise.all(sends.map((send) => this.#close(send)));
+    const transfers = [...this.#transfers.values()];
+    this.#transfers.clear();
+    await Promise.all(transfers.map((transfer) => this.#close(transfer)));
   }
 
-  #begin(message: SnapshotRequest, id: string): Send | null {
+  /** null: this node has no such snapshot, or serves too many nodes already. */
+  #begin(message: SnapshotRequest, id: string): OutgoingTransfer | null {
     const { store, environment } = this.#parts;
     const { from } = message;
-    if (this.#sends.has(from)) this.#end(from);
+    if (this.#transfers.has(from)) this.#end(from);
     const snapshot = store.newest;
     if (snapshot?.id !== id) {
-      this.#gone(message);
+      this.#sendGone(message);
       return null;
     }
-    if (this.#sends.size >= SENDS_MAX) return null;
-    const send: Send = {
+    if (this.#transfers.size >= TRANSFERS_MAX) return null;
+    const transfer: OutgoingTransfer = {
       snapshot,
       reader: this.#open(id),
-      askedAt: environment.now(),
-      requests: 0,
+      requestedAt: environment.now(),
+      answering: 0,
       bytesDone: 0,
     };
-    // Whoever waits for it is told; nobody may.
-    send.reader.catch(() => undefined);
-    this.#sends.set(from, send);
-    this.#watch();
-    return send;
+    // Each request awaits the reader and reports its error; here the rejection is only marked as handled.
+    transfer.reader.catch(() => undefined);
+    this.#transfers.set(from, transfer);
+    this.#armTimer();
+    return transfer;
   }
 
+  /** Opens a snapshot, and checks all of it unless it is known to be intact. A damaged one is discarded. */
   async #open(id: string): Promise<SnapshotReader | null> {
     const { store, damaged } = this.#parts;
     const reader = await store.read(id);
-    if (reader === null || this.#trusted.has(id)) return reader;
+    if (reader === null || this.#verified.has(id)) return reader;
     try {
       await reader.verify();
-      this.#trusted.add(id);
+      this.#verified.add(id);
       return reader;
     } catch (error) {
       await reader.close();
@@ -173,68 +201,71 @@ export class SnapshotSender {
     }
   }
 
-  async #answer(message: SnapshotRequest, send: Send): Promise<void> {
+  async #answer(message: SnapshotRequest, transfer: OutgoingTransfer): Promise<void> {
     const { id: from, warn } = this.#parts;
     const { from: to, offset, bytes } = message;
     try {
-      const reader = await send.reader;
+      const reader = await transfer.reader;
       if (reader === null) {
-        if (this.#sends.get(to) === send) this.#end(to);
-        this.#gone(message);
+        if (this.#transfers.get(to) === transfer) this.#end(to);
+        this.#sendGone(message);
         return;
       }
-      const payload = bytes === 0 ? NOTHING : await reader.read(offset, bytes);
-      if (this.#sends.get(to) !== send) return;
-      const { id, bytes: size } = send.snapshot;
+      const payload = bytes === 0 ? NO_BYTES : await reader.read(offset, bytes);
+      if (this.#transfers.get(to) !== transfer) return;
+      const { id, bytes: size } = transfer.snapshot;
       this.#parts.send(to, { type: "snapshot-chunk", from, id, size, offset, payload });
-      send.bytesDone = Math.max(send.bytesDone, offset + payload.length);
+      transfer.bytesDone = Math.max(transfer.bytesDone, offset + payload.length);
     } catch (error) {
-      if (this.#sends.get(to) !== send) return;
+      if (this.#transfers.get(to) !== transfer) return;
       warn(`a snapshot could not be read to be sent to ${to}: ${reasonOf(error)}`, { to });
       this.#end(to);
     }
   }
 
-  #gone({ from: to, id }: SnapshotRequest): void {
+  #sendGone({ from: to, id }: SnapshotRequest): void {
     this.#parts.send(to, { type: "snapshot-gone", from: this.#parts.id, id });
   }
 
   #end(to: NodeId): void {
-    const send = this.#sends.get(to);
-    if (send === undefined) return;
-    this.#sends.delete(to);
-    void this.#close(send).then(() => {
+    const transfer = this.#transfers.get(to);
+    if (transfer === undefined) return;
+    this.#transfers.delete(to);
+    void this.#close(transfer).then(() => {
       if (!this.#stopped) this.#parts.ended();
     });
   }
 
-  async #close(send: Send): Promise<void> {
+  async #close(transfer: OutgoingTransfer): Promise<void> {
     try {
-      await (await send.reader)?.close();
+      await (await transfer.reader)?.close();
     } catch {
       // It was not opened, or is closed already: nothing is held in either case.
     }
   }
 
-  #watch(): void {
-    this.#timer ??= this.#parts.environment.setTimer(SEND_IDLE_MS / 4, () => {
+  /** Looks for idle transfers from time to time, as long as there are any. */
+  #armTimer(): void {
+    this.#timer ??= this.#parts.environment.setTimer(TRANSFER_IDLE_MS / 4, () => {
       this.#timer = null;
       const now = this.#parts.environment.now();
-      for (const [to, { askedAt }] of [...this.#sends]) if (now - askedAt >= SEND_IDLE_MS) this.#end(to);
-      this.#stopFollowingUp(now);
-      if (this.#sends.size + this.#followingUp.size > 0) this.#watch();
+      for (const [to, { requestedAt }] of [...this.#transfers]) {
+        if (now - requestedAt >= TRANSFER_IDLE_MS) this.#end(to);
+      }
+      this.#removeCaughtUp(now);
+      if (this.#transfers.size + this.#catchingUp.size > 0) this.#armTimer();
     });
   }
 
-  #stopFollowingUp(now: number): void {
+  #removeCaughtUp(now: number): void {
     const { store, matchOf, ended } = this.#parts;
     const newest = store.newest?.position.index ?? 0;
-    const before = this.#followingUp.size;
-    for (const [to, { since }] of [...this.#followingUp]) {
-      if (now - since >= SEND_IDLE_MS || (matchOf(to) ?? Infinity) >= newest) this.#followingUp.delete(to);
+    const before = this.#catchingUp.size;
+    for (const [to, { since }] of [...this.#catchingUp]) {
+      if (now - since >= TRANSFER_IDLE_MS || (matchOf(to) ?? Infinity) >= newest) this.#catchingUp.delete(to);
     }
-    if (this.#followingUp.size < before) ended();
+    if (this.#catchingUp.size < before) ended();
   }
 }
 
-const NOTHING = new Uint8Array(0);
+const NO_BYTES = new Uint8Array(0);

@@ -3,7 +3,7 @@ import { isRuntimeMessage, type RuntimeMessage } from "../../codec/frame-runtime
 import { LogCompactedError, type RaftError } from "../../errors.ts";
 import type { SnapshotPolicy } from "../options.ts";
 import { RETRY_MS } from "./snapshot-fetcher.ts";
-import { SEND_IDLE_MS } from "./snapshot-sender.ts";
+import { TRANSFER_IDLE_MS } from "./snapshot-sender.ts";
 import { SnapshotCluster, type SnapshotNode } from "../test/snapshot-cluster.ts";
 
 const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 0 };
@@ -263,7 +263,7 @@ describe("the transfer of a snapshot", () => {
     expect(leader.raft.metrics().firstIndex).toBeGreaterThan(firstIndex + 50);
     expect(isFetching(behind)).toBe(true);
     cluster.isolate(behind.id);
-    await cluster.advance(2 * SEND_IDLE_MS);
+    await cluster.advance(2 * TRANSFER_IDLE_MS);
     expect(leader.raft.metrics().snapshots?.sending).toEqual([]);
     cluster.net.heal();
     await cluster.converge();

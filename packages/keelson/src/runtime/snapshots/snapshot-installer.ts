@@ -1,0 +1,179 @@
+// Installs a fetched snapshot: replaces the state, then the log's beginning (§7, Figure 13).
+import { decodeMembership } from "../../codec/config.ts";
+import { assert, ProtocolViolation } from "../../core/assert.ts";
+import { sameConfig } from "../../core/config.ts";
+import type { RaftNode } from "../../core/node.ts";
+import type { LogPosition } from "../../core/position.ts";
+import { ClosedError } from "../../errors.ts";
+import { sameOrigin } from "../../codec/cluster-id.ts";
+import type { SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
+import { reasonOf, type Failure } from "../failure.ts";
+import type { Applier } from "../loop/applier.ts";
+import type { Driver, SnapshotMetadata } from "../loop/driver.ts";
+import { decodeRecords } from "../sessions/session-records.ts";
+import type { SessionTable } from "../sessions/session-table.ts";
+import type { StateMachine } from "../state-machine.ts";
+import type { LogCompactor } from "./log-compactor.ts";
+import type { SnapshotTaker } from "./snapshot-taker.ts";
+
+export interface SnapshotInstallerParts<Command, Result> {
+  readonly store: SnapshotStore;
+  readonly stateMachine: StateMachine<Command, Result>;
+  readonly sessions: SessionTable;
+  readonly applier: Applier<Command, Result>;
+  readonly core: RaftNode;
+  readonly driver: Driver;
+  readonly taker: SnapshotTaker<Command, Result>;
+  readonly compactor: LogCompactor;
+  readonly clusterId: () => string | null;
+  /** The state is now that after this entry, though the entries up to it were not applied here. */
+  readonly installed: (position: LogPosition) => void;
+  readonly failed: (failure: Failure) => void;
+  readonly log: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
+}
+
+/**
+ * Installs fetched snapshots, one at a time.
+ *
+ * A crash may interrupt any step, so the order is what makes it safe (S4):
+ *
+ * 1. Before `install` is called, the snapshot's file is complete, checked and durable. A node that crashes
+ *    from here on finds a received snapshot ahead of its log when it starts, and finishes the installation
+ *    (`lifecycle/opening-snapshots.ts`).
+ * 2. The state machine replaces its state and makes it durable. Nothing is applied, read or taken meanwhile.
+ * 3. The log store makes its log begin after the snapshot. It does so after the state: a log that begins
+ *    after entries that the state lacks could not be replayed.
+ * 4. The core learns that everything up to the snapshot's index is committed, and the applier goes on.
+ */
+export class SnapshotInstaller<Command, Result> {
+  readonly #parts: SnapshotInstallerParts<Command, Result>;
+  #stopped = false;
+  #count = 0;
+
+  constructor(parts: SnapshotInstallerParts<Command, Result>) {
+    this.#parts = parts;
+  }
+
+  /** How many snapshots this process has installed. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Resolves when the snapshot is installed, is of no use any more, or the node has stopped. */
+  async install(snapshot: StoredSnapshot): Promise<void> {
+    const { applier, driver, core, taker, compactor, log, installed } = this.#parts;
+    const { position } = snapshot;
+    if (this.#stopped || position.index <= applier.applied.index) return;
+    if (!(await this.#isAcceptable(snapshot))) return;
+    compactor.suspend();
+    try {
+      await taker.suspend();
+      await applier.pauseForRestore();
+      // LogRecords went on being applied until the pause: the state may have overtaken the snapshot.
+      const isAhead = position.index > applier.applied.index;
+      if (isAhead && !(await this.#restore(snapshot))) return;
+      if (!(await driver.installSnapshot(metadataOf(snapshot)))) return;
+      this.#resumeSnapshots();
+      applier.resumeAfterRestore(isAhead ? position : applier.applied);
+      if (!isAhead) return;
+      this.#count += 1;
+      log("info", `installed a snapshot of the state after entry ${String(position.index)}`, {
+        index: position.index,
+        bytes: snapshot.bytes,
+      });
+      assert(core.commitIndex >= position.index, "what a snapshot holds is committed");
+      installed(position);
+      compactor.compact();
+    } finally {
+      this.#resumeSnapshots();
+    }
+  }
+
+  /** The node stops: no step of an installation begins any more. A restart finishes the one under way. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  #resumeSnapshots(): void {
+    this.#parts.taker.resume();
+    this.#parts.compactor.resume();
+  }
+
+  /**
+   * Whether the snapshot can belong to this node's log. If not, the node stops before its state is touched;
+   * the file is thrown away first, so that a restart doesn't install it.
+   */
+  async #isAcceptable(snapshot: StoredSnapshot): Promise<boolean> {
+    const wrong = this.#contradictionIn(snapshot);
+    if (wrong === null) return true;
+    const { store, failed } = this.#parts;
+    await store.discard(snapshot.id);
+    const message = `a snapshot came that cannot be, so the node stops: ${wrong}`;
+    failed({ kind: "node", message, cause: new ProtocolViolation(wrong) });
+    return false;
+  }
+
+  /** null: there is none. */
+  #contradictionIn({ position, clusterId, membership }: StoredSnapshot): string | null {
+    const { core } = this.#parts;
+    const own = this.#parts.clusterId() ?? "none";
+    if (!sameOrigin(own, clusterId)) return `it is of cluster ${clusterId}, and this is ${own}`;
+    const term = core.log.termAt(position.index);
+    if (position.index <= core.commitIndex && term !== undefined && term !== position.term) {
+      return `it contradicts the entry at ${String(position.index)}, which is committed here`;
+    }
+    if (!core.log.contains(position)) return null;
+    const { config } = decodeMembership(membership);
+    if (sameConfig(core.log.configAt(position.index).config, config)) return null;
+    return `its membership is not that of the entry at ${String(position.index)}`;
+  }
+
+  /** Replaces the state and the session table; false: it failed, or the node stopped meanwhile. */
+  async #restore(snapshot: StoredSnapshot): Promise<boolean> {
+    const { store, stateMachine, sessions, failed } = this.#parts;
+    const reader = await store.read(snapshot.id);
+    assert(reader !== null && stateMachine.restore !== undefined, "the newest snapshot is there");
+    try {
+      const bytes = await reader.sessions();
+      // No bytes: the node that took it didn't know which sessions were open, so this one doesn't either.
+      const records = bytes.length === 0 ? null : decodeRecords(bytes);
+      await stateMachine.restore(
+        this.#untilStopped(reader.state()),
+        snapshot.position,
+        records ?? new Map<string, Uint8Array>(),
+      );
+      sessions.restore(records);
+      return !this.#stopped;
+    } catch (error) {
+      if (this.#stopped) return false;
+      const index = String(snapshot.position.index);
+      failed({
+        kind: "state-machine",
+        message: `the state machine could not restore the snapshot of entry ${index}, so the node stops: ${reasonOf(error)}`,
+        cause: error,
+      });
+      return false;
+    } finally {
+      await reader.close();
+    }
+  }
+
+  /**
+   * Ends with an error when the node stops, so that closing a node doesn't wait for a large state to be
+   * restored.
+   */
+  async *#untilStopped(state: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of state) {
+      if (this.#stopped) throw new ClosedError();
+      yield chunk;
+    }
+  }
+}
+
+/**
+ * The position of a snapshot and its membership. The snapshot doesn't say which entry the membership stands
+ * in, so it counts as of the snapshot's own index, which is at or after that entry.
+ */
+export function metadataOf({ position, membership }: StoredSnapshot): SnapshotMetadata {
+  return { position, membership: { index: position.index, membership: decodeMembership(membership) } };
+}

@@ -1,0 +1,268 @@
+// Takes snapshots of this node's own state while the applier goes on applying commands (§7).
+import { encodeMembership } from "../../codec/config.ts";
+import { assert } from "../../core/assert.ts";
+import type { RaftNode } from "../../core/node.ts";
+import type { LogIndex } from "../../core/position.ts";
+import type { Environment } from "../../environment/environment.ts";
+import { ClosedError, SnapshotFailedError, type RaftError } from "../../errors.ts";
+import type { SnapshotDraft, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
+import { reasonOf } from "../failure.ts";
+import type { Applier } from "../loop/applier.ts";
+import type { LogRecords } from "../loop/log-records.ts";
+import type { MembershipHistory } from "../members/membership.ts";
+import type { SnapshotPolicy } from "../options.ts";
+import type { SessionTable } from "../sessions/session-table.ts";
+import type { StateMachine } from "../state-machine.ts";
+
+/**
+ * After a failed snapshot, the policy starts no other for this many milliseconds. Without the pause a full
+ * disk would be filled and cleared again after every batch. A caller's own request doesn't wait.
+ */
+const FAILURE_PAUSE_MS = 10_000;
+
+/**
+ * The policy starts a snapshot only when the log written since the last one is at least this share of that
+ * one's size. Otherwise a large state would be written out again and again for a few entries. The price is a
+ * longer log to replay.
+ */
+const LOG_SHARE_MIN = 0.25;
+
+export interface SnapshotTakerParts<Command, Result> {
+  readonly store: SnapshotStore;
+  readonly policy: SnapshotPolicy;
+  readonly stateMachine: StateMachine<Command, Result>;
+  readonly sessions: SessionTable;
+  readonly applier: Applier<Command, Result>;
+  readonly core: RaftNode;
+  readonly logRecords: LogRecords;
+  readonly memberships: MembershipHistory;
+  readonly environment: Environment;
+  readonly clusterId: () => string | null;
+  /** The snapshot is durable, and the newest in the store. */
+  readonly taken: (snapshot: StoredSnapshot) => void;
+  readonly log: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
+}
+
+/** A snapshot that is being written to the store. */
+interface SnapshotInProgress {
+  /** The last entry whose effects it holds. */
+  readonly index: LogIndex;
+  /** Bytes of the state written so far. */
+  bytesDone: number;
+  /** Resolves when it is durable; rejects with `SnapshotFailedError`. */
+  readonly result: Promise<StoredSnapshot>;
+}
+
+/**
+ * Takes snapshots: by the policy, and when a caller asks for one. At most one is in progress.
+ *
+ * If the state in a snapshot were newer or older than its index says, a node restored from it would apply
+ * some entries twice, or skip some (S5). So `StateMachine.snapshot()` is called between two batches, when the
+ * state is exactly that after the last applied entry; the session table, the position and the membership are
+ * read at the same moment. The applier then goes on while the bytes are read and written. So a large state
+ * delays no command; the price is that the state machine keeps a copy or a view of that moment (see
+ * `StateMachine.snapshot`).
+ */
+export class SnapshotTaker<Command, Result> {
+  readonly #parts: SnapshotTakerParts<Command, Result>;
+  /** null: none. Set by `#begin`, and cleared when that snapshot is durable or has failed. */
+  #inProgress: SnapshotInProgress | null = null;
+  /** Set while the installer replaces the state: no snapshot is begun, and one in progress gives up. */
+  #suspended = false;
+  /** In milliseconds of the environment's clock; set by each failure. The policy starts none before it. */
+  #notBefore = -Infinity;
+  #stopped = false;
+  /** Rejects when the node stops, so that no caller waits for a state machine that hangs. */
+  readonly #stop = Promise.withResolvers<never>();
+  #count = 0;
+
+  constructor(parts: SnapshotTakerParts<Command, Result>) {
+    this.#parts = parts;
+    this.#stop.promise.catch(ignore);
+  }
+
+  /** How many snapshots this process has taken. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** The snapshot in progress: its index, and the bytes of the state written so far; null: there is none. */
+  get progress(): { readonly index: LogIndex; readonly bytesDone: number } | null {
+    if (this.#inProgress === null) return null;
+    const { index, bytesDone } = this.#inProgress;
+    return { index, bytesDone };
+  }
+
+  /** Takes a snapshot if the policy says that one is due. Called after each applied batch. */
+  takeIfDue(): void {
+    if (this.#inProgress === null && !this.#suspended && this.#isDue()) this.takeInBackground();
+  }
+
+  /** Takes a snapshot unless one is in progress, or has just failed. A failure is logged, no more. */
+  takeInBackground(): void {
+    if (this.#inProgress !== null || this.#stopped || this.#parts.environment.now() < this.#notBefore) return;
+    this.#take().catch((error: unknown) => {
+      if (!this.#stopped) this.#parts.log("warn", reasonOf(error));
+    });
+  }
+
+  /**
+   * Resolves with a durable snapshot that holds every entry applied before the call. If the one in progress
+   * is of an earlier state, another is taken after it. Unlike the policy, it doesn't wait after a failure.
+   */
+  async takeCurrent(): Promise<StoredSnapshot> {
+    const index = this.#parts.applier.applied.index;
+    for (;;) {
+      const snapshot = await Promise.race([this.#inProgress?.result ?? this.#take(), this.#stop.promise]);
+      if (snapshot.position.index >= index) return snapshot;
+    }
+  }
+
+  /**
+   * The state is about to be replaced: the snapshot in progress gives up. Resolves when it no longer reads
+   * the state.
+   */
+  suspend(): Promise<void> {
+    this.#suspended = true;
+    return this.idle();
+  }
+
+  resume(): void {
+    this.#suspended = false;
+  }
+
+  /** The node stops: the snapshot in progress gives up, and callers who wait for one get `error`. */
+  stop(error: RaftError): void {
+    this.#stopped = true;
+    this.#stop.reject(error);
+  }
+
+  /** Resolves when no snapshot is in progress. */
+  idle(): Promise<void> {
+    return this.#inProgress?.result.then(ignore, ignore) ?? Promise.resolve();
+  }
+
+  #isDue(): boolean {
+    const { policy, store, applier, core, logRecords, environment } = this.#parts;
+    const { newest } = store;
+    const { index } = applier.applied;
+    const from = Math.max(newest?.position.index ?? 0, core.log.base.index);
+    if (index <= from || environment.now() < this.#notBefore) return false;
+    const count = index - from;
+    const bytes = logRecords.bytesBetween(from + 1, index + 1);
+    if (bytes < LOG_SHARE_MIN * (newest?.bytes ?? 0)) return false;
+    return count >= policy.everyEntries || bytes >= policy.everyBytes;
+  }
+
+  /** Waits for the end of the batch being applied, if there is one, and takes a snapshot then. */
+  #take(): Promise<StoredSnapshot> {
+    const begun = Promise.withResolvers<StoredSnapshot>();
+    this.#parts.applier.runBetweenBatches(() => {
+      begun.resolve(this.#inProgress?.result ?? this.#begin());
+    });
+    return begun.promise;
+  }
+
+  /** Called between two batches: all that goes into the snapshot is read before this returns (S5, M5). */
+  #begin(): Promise<StoredSnapshot> {
+    const { applier, sessions, memberships, store } = this.#parts;
+    if (this.#stopped) return Promise.reject(new ClosedError());
+    if (this.#suspended)
+      return Promise.reject(new SnapshotFailedError("another node's snapshot is being installed"));
+    const position = applier.applied;
+    if (position.index === 0) {
+      return Promise.reject(new SnapshotFailedError("nothing is applied yet, so there is nothing to take"));
+    }
+    if (store.newest?.position.index === position.index) return Promise.resolve(store.newest);
+    // Not the latest membership: a later one may be uncommitted, and a node restored from it would vote by it
+    // (M5).
+    const membership = memberships.at(position.index);
+    assert(membership !== null, "what is applied was written by a cluster with members");
+    let chunks: AsyncIterator<Uint8Array>;
+    let first: Promise<IteratorResult<Uint8Array>>;
+    try {
+      const { stateMachine } = this.#parts;
+      assert(stateMachine.snapshot !== undefined, "the options were checked");
+      chunks = stateMachine.snapshot()[Symbol.asyncIterator]();
+      // An async generator runs nothing before its first `next`: asked for later, it would copy a later
+      // state.
+      first = chunks.next();
+      first.catch(ignore);
+    } catch (error) {
+      return Promise.reject(this.#failed(error));
+    }
+    const header = {
+      clusterId: this.#parts.clusterId() ?? "",
+      position,
+      membership: encodeMembership(membership.membership),
+    };
+    const inProgress: SnapshotInProgress = {
+      index: position.index,
+      bytesDone: 0,
+      result: this.#write(header, sessions.encode(), chunks, first, (bytes) => {
+        inProgress.bytesDone += bytes;
+      }).finally(() => {
+        this.#inProgress = null;
+      }),
+    };
+    this.#inProgress = inProgress;
+    return inProgress.result;
+  }
+
+  async #write(
+    header: Parameters<SnapshotStore["create"]>[0],
+    sessions: Uint8Array,
+    chunks: AsyncIterator<Uint8Array>,
+    first: Promise<IteratorResult<Uint8Array>>,
+    wrote: (bytes: number) => void,
+  ): Promise<StoredSnapshot> {
+    const { store, log, taken } = this.#parts;
+    let draft: SnapshotDraft | null = null;
+    try {
+      draft = await store.create(header, sessions);
+      for (let chunk = await first; chunk.done !== true; chunk = await chunks.next()) {
+        if (this.#mustGiveUp()) throw new ClosedError();
+        await draft.write(chunk.value);
+        wrote(chunk.value.length);
+      }
+      const snapshot = await draft.finish();
+      draft = null;
+      this.#count += 1;
+      log("info", `took a snapshot of the state after entry ${String(snapshot.position.index)}`, {
+        index: snapshot.position.index,
+        bytes: snapshot.bytes,
+      });
+      taken(snapshot);
+      return snapshot;
+    } catch (error) {
+      await settled(chunks.return?.());
+      await settled(draft?.abort());
+      throw this.#failed(error);
+    }
+  }
+
+  /** Read anew after each wait. */
+  #mustGiveUp(): boolean {
+    return this.#stopped || this.#suspended;
+  }
+
+  #failed(error: unknown): SnapshotFailedError {
+    this.#notBefore = this.#parts.environment.now() + FAILURE_PAUSE_MS;
+    const reason = this.#suspended ? "another node's is being installed" : reasonOf(error);
+    return new SnapshotFailedError(`no snapshot could be taken: ${reason}`, { cause: error });
+  }
+}
+
+/** Resolves when the promise is settled. A rejection is dropped: it came after the error that is reported. */
+async function settled(promise: Promise<unknown> | undefined): Promise<void> {
+  try {
+    await promise;
+  } catch {
+    // The error that made the snapshot fail is the one to report.
+  }
+}
+
+/** Marks a rejection as handled here; the code that awaits the same promise reports it. */
+function ignore(): void {
+  // Nothing to do.
+}
