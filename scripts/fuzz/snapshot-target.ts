@@ -14,7 +14,7 @@ import {
   readHeader,
   type SnapshotFile,
 } from "../../packages/keelson/src/storage/snapshots/format.ts";
-import { intactBytes } from "../../packages/keelson/src/storage/snapshots/incoming-file.ts";
+import { intactPrefixBytes } from "../../packages/keelson/src/storage/snapshots/incoming-file.ts";
 import type { Chance } from "../lib/chance.ts";
 import { joined } from "./mutate.ts";
 import { expectThat, type Target, type Verdict } from "./target.ts";
@@ -43,7 +43,7 @@ export const snapshotTarget: Target = {
   repair,
   run: async (input) => {
     const file = fileOf(input);
-    const intact = await intactBytes(file);
+    const intact = await intactPrefixBytes(file);
     expectThat(intact <= input.length, `${intact} bytes of ${input.length} are said to be right`);
     const { verdict, bytes } = await read(file);
     // What is not kept when a transfer goes on is sent again: too little costs time, too much is wrong.

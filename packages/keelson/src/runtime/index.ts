@@ -73,7 +73,7 @@ export type {
   OpenedSnapshots,
   SnapshotDraft,
   SnapshotHeader,
-  SnapshotIntake,
+  IncomingSnapshot,
   SnapshotReader,
   SnapshotStore,
   StoredSnapshot,

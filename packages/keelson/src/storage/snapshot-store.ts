@@ -46,7 +46,7 @@ export interface SnapshotDraft {
 }
 
 /** Another node's snapshot that is being fetched. What has come survives a lost connection, and a restart. */
-export interface SnapshotIntake {
+export interface IncomingSnapshot {
   readonly id: string;
   /** Of the whole file. */
   readonly bytes: number;
@@ -92,7 +92,7 @@ export interface SnapshotStore {
   /** Begins a snapshot of this node's own state. `sessions` is kept beside the state. */
   create(header: Omit<SnapshotHeader, "id">, sessions: Uint8Array): Promise<SnapshotDraft>;
   /** Begins, or goes on with, a snapshot of another node: one at a time. */
-  receive(id: string, bytes: number): Promise<SnapshotIntake>;
+  receive(id: string, bytes: number): Promise<IncomingSnapshot>;
   /** null: there is no such snapshot (any more). */
   read(id: string): Promise<SnapshotReader | null>;
   /** Throws a snapshot away that turned out to be damaged. */

@@ -4,7 +4,7 @@ import { assert } from "../../core/assert.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CorruptSnapshotError } from "../../errors.ts";
-import type { SnapshotIntake, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
+import type { IncomingSnapshot, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { reasonOf } from "../failure.ts";
 import type { SnapshotFetchMetrics } from "../metrics.ts";
 
@@ -63,7 +63,7 @@ interface IncomingTransfer {
   /** The snapshot must cover the entries up to this one. */
   readonly index: LogIndex;
   /** The file that the chunks are written to; null: the source has not said yet which snapshot it has. */
-  intake: SnapshotIntake | null;
+  incoming: IncomingSnapshot | null;
   /** The offset in the file of the next chunk to request. Every byte before it is received or requested. */
   nextOffset: number;
   /** Requests without an answer, by the chunk's offset. */
@@ -119,8 +119,8 @@ export class SnapshotFetcher {
   get metrics(): SnapshotFetchMetrics | null {
     const transfer = this.#transfer;
     if (transfer === null) return null;
-    const { source: from, phase, intake } = transfer;
-    return { from, phase, bytesDone: intake?.offset ?? 0, bytesTotal: intake?.bytes ?? null };
+    const { source: from, phase, incoming } = transfer;
+    return { from, phase, bytesDone: incoming?.offset ?? 0, bytesTotal: incoming?.bytes ?? null };
   }
 
   /**
@@ -134,7 +134,7 @@ export class SnapshotFetcher {
     if (transfer === null) {
       if (now < this.#notBefore) return;
       this.#transfer = {
-        ...{ source, index, intake: null, nextOffset: 0, outstanding: new Map(), outOfOrder: new Map() },
+        ...{ source, index, incoming: null, nextOffset: 0, outstanding: new Map(), outOfOrder: new Map() },
         ...{ silentSince: now, phase: "fetching" },
       };
       this.#requestMore(this.#transfer);
@@ -151,28 +151,28 @@ export class SnapshotFetcher {
     const transfer = this.#transfer;
     if (transfer?.source !== message.from || transfer.phase !== "fetching") return;
     transfer.silentSince = this.#parts.environment.now();
-    if (transfer.intake === null) {
+    if (transfer.incoming === null) {
       // The answer to the first request. It names the snapshot, of which the store may hold a part already.
       if (!transfer.outstanding.has(0)) return;
       transfer.outstanding.clear();
       this.#enqueue(transfer, () => this.#begin(transfer, message.id, message.size));
       return;
     }
-    const { intake } = transfer;
-    if (message.id !== intake.id || message.size !== intake.bytes) return;
+    const { incoming } = transfer;
+    if (message.id !== incoming.id || message.size !== incoming.bytes) return;
     const request = transfer.outstanding.get(message.offset);
     // A duplicate, or shorter than requested: the file would get a hole (S6).
     if (request?.bytes !== message.payload.length) return;
     transfer.outstanding.delete(message.offset);
     transfer.outOfOrder.set(message.offset, message.payload);
-    this.#enqueue(transfer, () => this.#write(transfer, intake));
+    this.#enqueue(transfer, () => this.#write(transfer, incoming));
   }
 
   /** The source doesn't have that snapshot (any more). Its next offer begins a transfer of the one it has. */
   onGone(message: SnapshotGone): void {
     const transfer = this.#transfer;
     if (transfer?.source !== message.from || transfer.phase !== "fetching") return;
-    if (message.id !== (transfer.intake?.id ?? null)) return;
+    if (message.id !== (transfer.incoming?.id ?? null)) return;
     this.#enqueue(transfer, () => this.#giveUp(transfer));
   }
 
@@ -184,40 +184,40 @@ export class SnapshotFetcher {
     const transfer = this.#transfer;
     this.#transfer = null;
     await this.#tail;
-    if (transfer?.phase === "fetching") await transfer.intake?.suspend();
+    if (transfer?.phase === "fetching") await transfer.incoming?.suspend();
   }
 
   // --- Steps on the store, one after another -----------------------------------------------------
 
   async #begin(transfer: IncomingTransfer, id: string, bytes: number): Promise<void> {
-    const intake = await this.#parts.store.receive(id, bytes);
+    const incoming = await this.#parts.store.receive(id, bytes);
     if (this.#transfer !== transfer) {
-      await intake.suspend();
+      await incoming.suspend();
       return;
     }
-    transfer.intake = intake;
-    transfer.nextOffset = intake.offset;
-    if (intake.offset === bytes) await this.#complete(transfer, intake);
+    transfer.incoming = incoming;
+    transfer.nextOffset = incoming.offset;
+    if (incoming.offset === bytes) await this.#complete(transfer, incoming);
     else this.#requestMore(transfer);
   }
 
-  async #write(transfer: IncomingTransfer, intake: SnapshotIntake): Promise<void> {
+  async #write(transfer: IncomingTransfer, incoming: IncomingSnapshot): Promise<void> {
     for (;;) {
-      const payload = transfer.outOfOrder.get(intake.offset);
+      const payload = transfer.outOfOrder.get(incoming.offset);
       if (payload === undefined || this.#transfer !== transfer) break;
-      transfer.outOfOrder.delete(intake.offset);
-      await intake.write(payload);
+      transfer.outOfOrder.delete(incoming.offset);
+      await incoming.write(payload);
     }
     if (this.#transfer !== transfer || transfer.phase !== "fetching") return;
-    if (intake.offset === intake.bytes) await this.#complete(transfer, intake);
+    if (incoming.offset === incoming.bytes) await this.#complete(transfer, incoming);
     else this.#requestMore(transfer);
   }
 
-  async #complete(transfer: IncomingTransfer, intake: SnapshotIntake): Promise<void> {
+  async #complete(transfer: IncomingTransfer, incoming: IncomingSnapshot): Promise<void> {
     transfer.phase = "checking";
     let intact = false;
     try {
-      const snapshot = await intake.finish();
+      const snapshot = await incoming.finish();
       intact = true;
       transfer.phase = "installing";
       await this.#parts.fetched(snapshot);
@@ -234,14 +234,14 @@ export class SnapshotFetcher {
     const { id: from } = this.#parts;
     // The file may be damaged where it came from: `intact` false makes the sender check it.
     if (!this.#stopped)
-      this.#parts.send(transfer.source, { type: "snapshot-end", from, id: intake.id, intact });
+      this.#parts.send(transfer.source, { type: "snapshot-end", from, id: incoming.id, intact });
     if (this.#transfer === transfer) this.#transfer = null;
   }
 
   async #giveUp(transfer: IncomingTransfer): Promise<void> {
     if (this.#transfer !== transfer) return;
     this.#transfer = null;
-    await transfer.intake?.suspend();
+    await transfer.incoming?.suspend();
   }
 
   /** Runs a step after those before it, unless the transfer has ended by then. An error ends the transfer. */
@@ -255,7 +255,7 @@ export class SnapshotFetcher {
         if (this.#stopped) return;
         this.#pauseAfterFailure();
         this.#parts.warn(`a snapshot could not be received: ${reasonOf(error)}`, { from: transfer.source });
-        await transfer.intake?.abort().catch(() => undefined);
+        await transfer.incoming?.abort().catch(() => undefined);
       }
     });
   }
@@ -269,21 +269,21 @@ export class SnapshotFetcher {
   /** Requests as many chunks as the window and the rate limit allow. */
   #requestMore(transfer: IncomingTransfer): void {
     this.#armRetryTimer();
-    const { intake } = transfer;
+    const { incoming } = transfer;
     const now = this.#parts.environment.now();
-    if (intake === null) {
+    if (incoming === null) {
       this.#request(transfer, 0, 0);
       return;
     }
     while (
-      transfer.nextOffset < intake.bytes &&
+      transfer.nextOffset < incoming.bytes &&
       transfer.outstanding.size + transfer.outOfOrder.size < WINDOW_CHUNKS
     ) {
       if (now < this.#nextRequestAt) {
         this.#armRateTimer();
         return;
       }
-      const bytes = Math.min(this.#chunkBytes, intake.bytes - transfer.nextOffset);
+      const bytes = Math.min(this.#chunkBytes, incoming.bytes - transfer.nextOffset);
       this.#nextRequestAt =
         Math.max(this.#nextRequestAt, now) + (bytes / this.#parts.bytesPerSecondMax) * 1000;
       this.#request(transfer, transfer.nextOffset, bytes);
@@ -298,9 +298,9 @@ export class SnapshotFetcher {
     this.#sendRequest(transfer, offset, bytes);
   }
 
-  #sendRequest({ source, index, intake }: IncomingTransfer, offset: number, bytes: number): void {
+  #sendRequest({ source, index, incoming }: IncomingTransfer, offset: number, bytes: number): void {
     const { id: from, send } = this.#parts;
-    send(source, { type: "snapshot-request", from, id: intake?.id ?? null, index, offset, bytes });
+    send(source, { type: "snapshot-request", from, id: incoming?.id ?? null, index, offset, bytes });
   }
 
   /** Sends requests again that were not answered in time; `all`: every one, as the source has changed. */
@@ -335,8 +335,8 @@ export class SnapshotFetcher {
    * (S12).
    */
   #keepTransferAlive(transfer: IncomingTransfer): void {
-    assert(transfer.intake !== null, "what is checked was fetched");
-    this.#sendRequest(transfer, transfer.intake.bytes, 0);
+    assert(transfer.incoming !== null, "what is checked was fetched");
+    this.#sendRequest(transfer, transfer.incoming.bytes, 0);
   }
 
   #armRateTimer(): void {

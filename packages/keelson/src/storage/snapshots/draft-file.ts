@@ -11,9 +11,9 @@ import type { SnapshotDraft, SnapshotHeader, StoredSnapshot } from "../snapshot-
 export const SYNC_EVERY_BYTES = 16 * 1024 * 1024;
 
 /** What the store does for a draft. */
-export interface DraftOwner {
+export interface SnapshotFileOwner {
   /** Gives the complete and synced file its name, durably. */
-  commit(): Promise<StoredSnapshot>;
+  publish(): Promise<StoredSnapshot>;
   /** Removes the file. */
   discard(): Promise<void>;
   /** It is kept for later. */
@@ -21,9 +21,9 @@ export interface DraftOwner {
 }
 
 /** Writes a snapshot: gathers what it is given into blocks. */
-export class Draft implements SnapshotDraft {
+export class DraftFile implements SnapshotDraft {
   readonly #handle: FileHandle;
-  readonly #owner: DraftOwner;
+  readonly #owner: SnapshotFileOwner;
   #at = 0;
   #synced = 0;
   #checksum = 0;
@@ -31,7 +31,7 @@ export class Draft implements SnapshotDraft {
   #filled = 0;
   #isOpen = true;
 
-  constructor(handle: FileHandle, owner: DraftOwner) {
+  constructor(handle: FileHandle, owner: SnapshotFileOwner) {
     this.#handle = handle;
     this.#owner = owner;
   }
@@ -63,7 +63,7 @@ export class Draft implements SnapshotDraft {
     await this.#handle.dataSync();
     this.#isOpen = false;
     await this.#handle.close();
-    return await this.#owner.commit();
+    return await this.#owner.publish();
   }
 
   async abort(): Promise<void> {

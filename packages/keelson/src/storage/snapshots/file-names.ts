@@ -6,7 +6,7 @@ import type { LogPosition } from "../../core/position.ts";
  */
 const SNAPSHOT_NAME = /^snapshot-(\d{16})-(\d{16})-([0-9a-f]{32})\.(taken|received)$/;
 const DRAFT_NAME = /^draft-[0-9a-f]{32}\.tmp$/;
-const INTAKE_NAME = /^incoming-([0-9a-f]{32})\.part$/;
+const INCOMING_NAME = /^incoming-([0-9a-f]{32})\.part$/;
 const DIGITS = 16;
 
 /** What a file in a directory of snapshots is; see `SnapshotInspection.kind`. */
@@ -15,13 +15,13 @@ export type SnapshotFileKind = "taken" | "received" | "incoming" | "draft";
 /** null: it is no file of ours. */
 export function fileKind(name: string): SnapshotFileKind | null {
   if (DRAFT_NAME.test(name)) return "draft";
-  if (INTAKE_NAME.test(name)) return "incoming";
+  if (INCOMING_NAME.test(name)) return "incoming";
   const origin = SNAPSHOT_NAME.exec(name)?.[4];
   return origin === "taken" || origin === "received" ? origin : null;
 }
 
 /** What the name of a complete snapshot says. */
-export function positionNamed(name: string): LogPosition & { readonly id: string } {
+export function parseSnapshotName(name: string): LogPosition & { readonly id: string } {
   const [, index, term, id = ""] = SNAPSHOT_NAME.exec(name) ?? [];
   return { index: Number(index), term: Number(term), id };
 }
@@ -35,6 +35,6 @@ export function draftName(id: string): string {
   return `draft-${id}.tmp`;
 }
 
-export function intakeName(id: string): string {
+export function incomingName(id: string): string {
   return `incoming-${id}.part`;
 }

@@ -1,22 +1,22 @@
 import { assert } from "../../core/assert.ts";
 import type { FileHandle } from "../../environment/environment.ts";
 import { CorruptSnapshotError } from "../../errors.ts";
-import { SYNC_EVERY_BYTES, type DraftOwner } from "./draft-file.ts";
+import { SYNC_EVERY_BYTES, type SnapshotFileOwner } from "./draft-file.ts";
 import { readBlocks, type SnapshotFile } from "./format.ts";
-import type { SnapshotIntake, StoredSnapshot } from "../snapshot-store.ts";
+import type { IncomingSnapshot, StoredSnapshot } from "../snapshot-store.ts";
 
 /** Another node's snapshot on its way into a file: the bytes as they come. */
-export class Intake implements SnapshotIntake {
+export class IncomingFile implements IncomingSnapshot {
   readonly id: string;
   readonly bytes: number;
   readonly #file: SnapshotFile;
-  readonly #owner: DraftOwner;
+  readonly #owner: SnapshotFileOwner;
   #offset: number;
   #synced: number;
   #isOpen = true;
 
   /** `offset`: how much of the file is known to be right. */
-  constructor(id: string, file: SnapshotFile, offset: number, owner: DraftOwner) {
+  constructor(id: string, file: SnapshotFile, offset: number, owner: SnapshotFileOwner) {
     this.id = id;
     this.bytes = file.bytes;
     this.#file = file;
@@ -49,7 +49,7 @@ export class Intake implements SnapshotIntake {
     }
     await this.#handle.dataSync();
     await this.#close();
-    return await this.#owner.commit();
+    return await this.#owner.publish();
   }
 
   async suspend(): Promise<void> {
@@ -77,7 +77,7 @@ export class Intake implements SnapshotIntake {
  * How much of a file that an earlier run left may be kept: whole blocks whose checksums are right. After a crash,
  * what was not synced may be anything.
  */
-export async function intactBytes(file: SnapshotFile): Promise<number> {
+export async function intactPrefixBytes(file: SnapshotFile): Promise<number> {
   let intact = 0;
   try {
     for await (const { end } of readBlocks(file)) intact = end;

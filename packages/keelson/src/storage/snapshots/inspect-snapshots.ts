@@ -4,7 +4,7 @@ import type { Environment, FileSystem } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node.ts";
 import { CorruptSnapshotError, StorageFailedError } from "../../errors.ts";
 import { BlockType, readBlocks, readHeader, type SnapshotFile } from "./format.ts";
-import { fileKind, positionNamed, type SnapshotFileKind } from "./file-names.ts";
+import { fileKind, parseSnapshotName, type SnapshotFileKind } from "./file-names.ts";
 
 /** A file of a directory of snapshots, and whether it is sound. */
 export interface SnapshotInspection {
@@ -102,7 +102,7 @@ async function contentsOf(
   try {
     const { membership, ...rest } = (await readHeader(file)).header;
     header = { ...rest, membership: decodeMembership(membership) };
-    const { id, index, term } = positionNamed(name);
+    const { id, index, term } = parseSnapshotName(name);
     if (id !== rest.id || index !== rest.position.index || term !== rest.position.term) {
       throw new CorruptSnapshotError(file.path, 0, `the snapshot ${file.path} has the name of another`);
     }

@@ -1,7 +1,7 @@
 import type { Environment } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node.ts";
 import { InvalidOptionError, RaftError, StorageFailedError } from "../../errors.ts";
-import { FileReader } from "./snapshot-file-reader.ts";
+import { SnapshotFileReader } from "./snapshot-file-reader.ts";
 import { checkLastBlock, readHeader } from "./format.ts";
 import type { SnapshotReader } from "../snapshot-store.ts";
 
@@ -22,7 +22,9 @@ export async function openSnapshotFile(
       const file = { handle, path, bytes: await handle.size() };
       const { header } = await readHeader(file);
       await checkLastBlock(file);
-      return new FileReader({ ...header, bytes: file.bytes, origin: "taken" }, file, () => Promise.resolve());
+      return new SnapshotFileReader({ ...header, bytes: file.bytes, origin: "taken" }, file, () =>
+        Promise.resolve(),
+      );
     } catch (error) {
       await handle.close();
       throw error;

@@ -2,7 +2,7 @@ import { BlockType, readBlocks, type SnapshotFile } from "./format.ts";
 import type { SnapshotReader, StoredSnapshot } from "../snapshot-store.ts";
 
 /** A complete snapshot, opened. */
-export class FileReader implements SnapshotReader {
+export class SnapshotFileReader implements SnapshotReader {
   readonly snapshot: StoredSnapshot;
   readonly #file: SnapshotFile;
   readonly #release: () => Promise<void>;

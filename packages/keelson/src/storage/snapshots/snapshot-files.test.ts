@@ -8,7 +8,7 @@ import { CorruptSnapshotError, DirectoryLockedError } from "../../errors.ts";
 import { memorySnapshots, snapshotFiles } from "./index.ts";
 import type {
   OpenedSnapshots,
-  SnapshotIntake,
+  IncomingSnapshot,
   SnapshotReader,
   SnapshotStore,
   StoredSnapshot,
@@ -244,18 +244,18 @@ describe("a snapshot from another node", () => {
     return { snapshot, bytes: await bytesOf(store, snapshot) };
   }
 
-  async function receiveAll(intake: SnapshotIntake, bytes: Uint8Array, piece = 100_000): Promise<void> {
-    while (intake.offset < bytes.length) {
-      await intake.write(bytes.subarray(intake.offset, Math.min(bytes.length, intake.offset + piece)));
+  async function receiveAll(incoming: IncomingSnapshot, bytes: Uint8Array, piece = 100_000): Promise<void> {
+    while (incoming.offset < bytes.length) {
+      await incoming.write(bytes.subarray(incoming.offset, Math.min(bytes.length, incoming.offset + piece)));
     }
   }
 
   it("is the same, byte by byte", async () => {
     const { snapshot, bytes } = await source();
     const { store } = await opened(new FaultFiles());
-    const intake = await store.receive(snapshot.id, bytes.length);
-    await receiveAll(intake, bytes);
-    expect(await intake.finish()).toEqual({ ...snapshot, origin: "received" });
+    const incoming = await store.receive(snapshot.id, bytes.length);
+    await receiveAll(incoming, bytes);
+    expect(await incoming.finish()).toEqual({ ...snapshot, origin: "received" });
     expect(Buffer.compare(await bytesOf(store, snapshot), bytes)).toBe(0);
   });
 
@@ -264,8 +264,8 @@ describe("a snapshot from another node", () => {
     for (let seed = 1; seed <= 20; seed++) {
       const files = new FaultFiles();
       const { store } = await opened(files);
-      const intake = await store.receive(snapshot.id, bytes.length);
-      await intake.write(bytes.subarray(0, 590_000));
+      const incoming = await store.receive(snapshot.id, bytes.length);
+      await incoming.write(bytes.subarray(0, 590_000));
       // A machine that crashes keeps any part of what was not synced.
       files.crash(seededRandom(seed));
       const { store: again } = await opened(files);
@@ -279,9 +279,9 @@ describe("a snapshot from another node", () => {
   it("S6: goes on at the last whole block after it was suspended", async () => {
     const { snapshot, bytes } = await source();
     const { store } = await opened(new FaultFiles());
-    const intake = await store.receive(snapshot.id, bytes.length);
-    await intake.write(bytes.subarray(0, 590_000));
-    await intake.suspend();
+    const incoming = await store.receive(snapshot.id, bytes.length);
+    await incoming.write(bytes.subarray(0, 590_000));
+    await incoming.suspend();
     const resumed = await store.receive(snapshot.id, bytes.length);
     expect(resumed.offset).toBeGreaterThan(500_000);
     expect(resumed.offset).toBeLessThanOrEqual(590_000);
@@ -296,10 +296,10 @@ describe("a snapshot from another node", () => {
     const other = await store.receive("0".repeat(32), 1_000_000);
     await other.write(Uint8Array.of(1, 2, 3));
     await other.suspend();
-    const intake = await store.receive(snapshot.id, bytes.length);
+    const incoming = await store.receive(snapshot.id, bytes.length);
     expect(files.paths()).toHaveLength(1);
-    await receiveAll(intake, bytes);
-    await intake.finish();
+    await receiveAll(incoming, bytes);
+    await incoming.finish();
     expect(files.paths()).toHaveLength(1);
   });
 
@@ -310,18 +310,18 @@ describe("a snapshot from another node", () => {
     for (const at of [3, 40, 300_000, bytes.length - 5]) {
       const wrong = bytes.slice();
       wrong[at] = (wrong[at] ?? 0) ^ 1;
-      const intake = await store.receive(snapshot.id, bytes.length);
-      expect(intake.offset).toBe(0);
-      await receiveAll(intake, wrong);
-      await expect(intake.finish()).rejects.toThrow(CorruptSnapshotError);
+      const incoming = await store.receive(snapshot.id, bytes.length);
+      expect(incoming.offset).toBe(0);
+      await receiveAll(incoming, wrong);
+      await expect(incoming.finish()).rejects.toThrow(CorruptSnapshotError);
       expect(files.paths()).toEqual([]);
     }
     // Part of one and part of another.
     const { bytes: other } = await source(6);
     const mixed = new Uint8Array([...bytes.subarray(0, 300_000), ...other.subarray(300_000)]);
-    const intake = await store.receive(snapshot.id, bytes.length);
-    await receiveAll(intake, mixed);
-    await expect(intake.finish()).rejects.toThrow(CorruptSnapshotError);
+    const incoming = await store.receive(snapshot.id, bytes.length);
+    await receiveAll(incoming, mixed);
+    await expect(incoming.finish()).rejects.toThrow(CorruptSnapshotError);
     expect(store.newest).toBeNull();
     const good = await store.receive(snapshot.id, bytes.length);
     await receiveAll(good, bytes);
@@ -332,9 +332,9 @@ describe("a snapshot from another node", () => {
   it("is refused if it is another than was asked for", async () => {
     const { bytes } = await source();
     const { store } = await opened(new FaultFiles());
-    const intake = await store.receive("0".repeat(32), bytes.length);
-    await receiveAll(intake, bytes);
-    await expect(intake.finish()).rejects.toThrow("should be 000");
+    const incoming = await store.receive("0".repeat(32), bytes.length);
+    await receiveAll(incoming, bytes);
+    await expect(incoming.finish()).rejects.toThrow("should be 000");
     expect(store.newest).toBeNull();
   });
 });
@@ -349,9 +349,9 @@ describe("a store of snapshots, when the power fails at any operation,", () => {
   ): Promise<void> {
     done((await take(store, 5, [Uint8Array.of(5)])).position.index);
     done((await take(store, 9, [Uint8Array.of(9)])).position.index);
-    const intake = await store.receive(id, third.length);
-    await intake.write(third);
-    done((await intake.finish()).position.index);
+    const incoming = await store.receive(id, third.length);
+    await incoming.write(third);
+    done((await incoming.finish()).position.index);
   }
 
   it("S4: has the newest that was acknowledged, or a newer one, and no half of any", async () => {

@@ -9,17 +9,17 @@ import {
   RaftError,
   StorageFailedError,
 } from "../../errors.ts";
-import { Draft } from "./draft-file.ts";
+import { DraftFile } from "./draft-file.ts";
 import { checkLastBlock, readHeader } from "./format.ts";
-import { Intake, intactBytes } from "./incoming-file.ts";
-import { draftName, fileKind, intakeName, positionNamed, snapshotName } from "./file-names.ts";
-import { FileReader } from "./snapshot-file-reader.ts";
+import { IncomingFile, intactPrefixBytes } from "./incoming-file.ts";
+import { draftName, fileKind, incomingName, parseSnapshotName, snapshotName } from "./file-names.ts";
+import { SnapshotFileReader } from "./snapshot-file-reader.ts";
 import type {
   DamagedSnapshot,
   OpenedSnapshots,
   SnapshotDraft,
   SnapshotHeader,
-  SnapshotIntake,
+  IncomingSnapshot,
   SnapshotReader,
   SnapshotStore,
   StoredSnapshot,
@@ -51,19 +51,19 @@ export function memorySnapshots(): SnapshotStore {
 }
 
 /** What an open store holds on to. */
-interface Opening {
+interface OpenState {
   readonly files: FileSystem;
   readonly random: () => number;
   readonly lock: FileLock;
 }
 
 /** A complete snapshot on disk. */
-interface Kept {
+interface CompleteSnapshot {
   readonly path: string;
   readonly snapshot: StoredSnapshot;
   readers: number;
   /** A newer one has come, or it is damaged: it goes when nobody reads it any more. */
-  retired: boolean;
+  isObsolete: boolean;
 }
 
 class SnapshotFiles implements SnapshotStore {
@@ -71,10 +71,10 @@ class SnapshotFiles implements SnapshotStore {
   readonly #log: NonNullable<SnapshotFilesOptions["onLog"]>;
   /** null: the environment's. */
   readonly #ownFiles: FileSystem | null;
-  #open: Opening | null = null;
+  #open: OpenState | null = null;
   /** Ascending by index. */
-  #kept: Kept[] = [];
-  #receiving: string | null = null;
+  #complete: CompleteSnapshot[] = [];
+  #incomingId: string | null = null;
   /** Files that were found damaged: they go when there is something better. */
   #damaged: readonly DamagedSnapshot[] = [];
 
@@ -85,7 +85,7 @@ class SnapshotFiles implements SnapshotStore {
   }
 
   get newest(): StoredSnapshot | null {
-    return this.#kept.at(-1)?.snapshot ?? null;
+    return this.#complete.at(-1)?.snapshot ?? null;
   }
 
   async open(environment: Environment): Promise<OpenedSnapshots> {
@@ -108,12 +108,12 @@ class SnapshotFiles implements SnapshotStore {
   }
 
   async create(header: Omit<SnapshotHeader, "id">, sessions: Uint8Array): Promise<SnapshotDraft> {
-    const { files, random } = this.#opened();
+    const { files, random } = this.#requireOpen();
     const id = randomId(random);
     const path = this.#path(draftName(id));
     const handle = await files.open(path, "create");
-    const draft = new Draft(handle, {
-      commit: () => this.#commit(path, id, "taken"),
+    const draft = new DraftFile(handle, {
+      publish: () => this.#publish(path, id, "taken"),
       discard: () => this.#remove(path),
     });
     try {
@@ -125,44 +125,48 @@ class SnapshotFiles implements SnapshotStore {
     return draft;
   }
 
-  async receive(id: string, bytes: number): Promise<SnapshotIntake> {
-    const { files } = this.#opened();
-    assert(this.#receiving === null, "one snapshot is received at a time");
+  async receive(id: string, bytes: number): Promise<IncomingSnapshot> {
+    const { files } = this.#requireOpen();
+    assert(this.#incomingId === null, "one snapshot is received at a time");
     if (!ID_PATTERN.test(id)) throw new InvalidOptionError(`${JSON.stringify(id)} is no id of a snapshot`);
-    this.#receiving = id;
+    this.#incomingId = id;
     try {
-      const path = this.#path(intakeName(id));
-      const found = await this.#clearIntakes(files, path);
+      const path = this.#path(incomingName(id));
+      const found = await this.#removeOtherIncoming(files, path);
       const handle = await files.open(path, found ? "write" : "create");
       const file = { handle, path, bytes };
-      const offset = found ? await intactBytes({ ...file, bytes: await handle.size() }) : 0;
+      const offset = found ? await intactPrefixBytes({ ...file, bytes: await handle.size() }) : 0;
       if (found) await handle.truncate(offset);
       const done = (): void => {
-        this.#receiving = null;
+        this.#incomingId = null;
       };
-      return new Intake(id, file, offset, {
-        commit: () => this.#commit(path, id, "received").finally(done),
+      return new IncomingFile(id, file, offset, {
+        publish: () => this.#publish(path, id, "received").finally(done),
         discard: () => this.#remove(path).finally(done),
         suspended: done,
       });
     } catch (error) {
-      this.#receiving = null;
+      this.#incomingId = null;
       throw error;
     }
   }
 
   async read(id: string): Promise<SnapshotReader | null> {
-    const { files } = this.#opened();
-    const kept = this.#kept.find(({ snapshot }) => snapshot.id === id);
+    const { files } = this.#requireOpen();
+    const kept = this.#complete.find(({ snapshot }) => snapshot.id === id);
     if (kept === undefined) return null;
     kept.readers += 1;
     const release = async (): Promise<void> => {
       kept.readers -= 1;
-      await this.#clean();
+      await this.#removeObsolete();
     };
     try {
       const handle = await files.open(kept.path, "read");
-      return new FileReader(kept.snapshot, { handle, path: kept.path, bytes: kept.snapshot.bytes }, release);
+      return new SnapshotFileReader(
+        kept.snapshot,
+        { handle, path: kept.path, bytes: kept.snapshot.bytes },
+        release,
+      );
     } catch (error) {
       await release();
       throw error;
@@ -170,30 +174,30 @@ class SnapshotFiles implements SnapshotStore {
   }
 
   async discard(id: string): Promise<void> {
-    for (const kept of this.#kept) if (kept.snapshot.id === id) kept.retired = true;
-    await this.#clean();
+    for (const kept of this.#complete) if (kept.snapshot.id === id) kept.isObsolete = true;
+    await this.#removeObsolete();
   }
 
   async close(): Promise<void> {
     const open = this.#open;
     this.#open = null;
-    this.#kept = [];
-    this.#receiving = null;
+    this.#complete = [];
+    this.#incomingId = null;
     await open?.lock.release();
   }
 
   async #load(files: FileSystem, environment: Environment, lock: FileLock): Promise<OpenedSnapshots> {
     const names = (await files.list(this.#directory)).sort();
     const damaged: DamagedSnapshot[] = [];
-    const kept: Kept[] = [];
+    const kept: CompleteSnapshot[] = [];
     for (const name of names.toReversed()) {
       const kind = fileKind(name);
       if (kind !== "taken" && kind !== "received") continue;
       const path = this.#path(name);
       try {
-        const snapshot = await inspect(files, path, kind);
+        const snapshot = await readSummary(files, path, kind);
         checkName(path, name, snapshot);
-        kept.unshift({ path, snapshot, readers: 0, retired: false });
+        kept.unshift({ path, snapshot, readers: 0, isObsolete: false });
       } catch (error) {
         if (!(error instanceof CorruptSnapshotError)) throw error;
         // Older ones than one that is whole are not wanted any more, damaged or not.
@@ -206,7 +210,7 @@ class SnapshotFiles implements SnapshotStore {
       this.#log("info", "removed a snapshot that was not finished", { file: this.#path(name) });
     }
     this.#open = { files, random: () => environment.random(), lock };
-    this.#kept = kept;
+    this.#complete = kept;
     this.#damaged = damaged;
     // Its name may not be durable yet: an earlier run may have ended between the rename and the sync.
     await files.syncDirectory(this.#directory);
@@ -214,9 +218,9 @@ class SnapshotFiles implements SnapshotStore {
   }
 
   /** A synced file becomes a snapshot by its name: this is the one step that makes it count. */
-  async #commit(from: string, id: string, origin: StoredSnapshot["origin"]): Promise<StoredSnapshot> {
-    const { files } = this.#opened();
-    const snapshot = await inspect(files, from, origin);
+  async #publish(from: string, id: string, origin: StoredSnapshot["origin"]): Promise<StoredSnapshot> {
+    const { files } = this.#requireOpen();
+    const snapshot = await readSummary(files, from, origin);
     if (snapshot.id !== id) {
       await this.#remove(from);
       throw new CorruptSnapshotError(from, 0, `the snapshot ${from} should be ${id} and is ${snapshot.id}`);
@@ -224,28 +228,28 @@ class SnapshotFiles implements SnapshotStore {
     const path = this.#path(snapshotName(snapshot.position, id, origin));
     await files.rename(from, path);
     await files.syncDirectory(this.#directory);
-    this.#kept = this.#kept.filter((kept) => kept.path !== path);
-    this.#kept.push({ path, snapshot, readers: 0, retired: false });
-    this.#kept.sort((a, b) => a.snapshot.position.index - b.snapshot.position.index);
-    for (const { file } of this.#damaged) await this.#removeOld(file);
+    this.#complete = this.#complete.filter((kept) => kept.path !== path);
+    this.#complete.push({ path, snapshot, readers: 0, isObsolete: false });
+    this.#complete.sort((a, b) => a.snapshot.position.index - b.snapshot.position.index);
+    for (const { file } of this.#damaged) await this.#removeOrWarn(file);
     this.#damaged = [];
-    await this.#clean();
+    await this.#removeObsolete();
     return snapshot;
   }
 
   /** Removes all but the newest snapshot and those that are being read. */
-  async #clean(): Promise<void> {
-    const newest = this.#kept.findLast(({ retired }) => !retired);
-    for (const kept of [...this.#kept]) {
-      if (kept !== newest) kept.retired = true;
-      if (!kept.retired || kept.readers > 0) continue;
-      this.#kept = this.#kept.filter((other) => other !== kept);
-      await this.#removeOld(kept.path);
+  async #removeObsolete(): Promise<void> {
+    const newest = this.#complete.findLast(({ isObsolete }) => !isObsolete);
+    for (const kept of [...this.#complete]) {
+      if (kept !== newest) kept.isObsolete = true;
+      if (!kept.isObsolete || kept.readers > 0) continue;
+      this.#complete = this.#complete.filter((other) => other !== kept);
+      await this.#removeOrWarn(kept.path);
     }
   }
 
   /** What cannot be removed takes space and does no other harm. */
-  async #removeOld(file: string): Promise<void> {
+  async #removeOrWarn(file: string): Promise<void> {
     try {
       await this.#remove(file);
     } catch (error) {
@@ -254,7 +258,7 @@ class SnapshotFiles implements SnapshotStore {
   }
 
   /** Removes the beginnings of other snapshots; whether there is one at `path`. */
-  async #clearIntakes(files: FileSystem, path: string): Promise<boolean> {
+  async #removeOtherIncoming(files: FileSystem, path: string): Promise<boolean> {
     let found = false;
     for (const name of await files.list(this.#directory)) {
       if (fileKind(name) !== "incoming") continue;
@@ -281,14 +285,14 @@ class SnapshotFiles implements SnapshotStore {
     return `${this.#directory}/${name}`;
   }
 
-  #opened(): Opening {
+  #requireOpen(): OpenState {
     if (this.#open === null) throw new ClosedError();
     return this.#open;
   }
 }
 
 /** What a file says of itself at its two ends. */
-async function inspect(
+async function readSummary(
   files: FileSystem,
   path: string,
   origin: StoredSnapshot["origin"],
@@ -305,7 +309,7 @@ async function inspect(
 }
 
 function checkName(path: string, name: string, { position, id }: StoredSnapshot): void {
-  const named = positionNamed(name);
+  const named = parseSnapshotName(name);
   if (named.index === position.index && named.term === position.term && named.id === id) return;
   throw new CorruptSnapshotError(path, 0, `the snapshot ${path} has the name of another`);
 }
