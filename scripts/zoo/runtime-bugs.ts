@@ -160,7 +160,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "K1",
     title: "A command of a session that was answered is applied again",
     file: "runtime/sessions/session-table.ts",
-    from: 'if (answer !== undefined) return { type: "answered", answer };',
+    from: 'if (answer !== undefined) return { type: "duplicate", answer };',
     to: "if (answer !== undefined) this.#dropAnswer(session, sequence);",
   },
   {
@@ -174,7 +174,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "K1c",
     title: "Commands below what a client called answered are applied",
     file: "runtime/sessions/session-table.ts",
-    from: 'if (sequence < session.lowestUnanswered) return { type: "past" };',
+    from: 'if (sequence < session.lowestUnanswered) return { type: "answer-discarded" };',
     to: "",
   },
   {

@@ -1,3 +1,17 @@
+// Applies committed entries to the state machine, in log order, each exactly once.
+//
+// The applier runs beside the driver: however slow the state machine is, messages and heartbeats are still handled, so
+// a slow command can't cost a leader its term. It owns the position up to which the state machine has applied, and is
+// the only caller of `apply` and `flush`.
+//
+// Entries are applied in batches, with one `flush` per batch, so a state machine on disk pays one write for many
+// commands. The event loop gets a turn between two batches. Results are handed out, and reads served, only between
+// batches: within one, the state may hold half a command, or effects that a crash would lose.
+//
+// Back-pressure: the applier queues nothing. It remembers the last index that it may apply, and fetches a batch's records
+// when it begins that batch. Entries that wait are in the log, so a slow state machine costs no memory. On the leader,
+// `limits.pendingEntriesMax` and `pendingBytesMax` count them, and refuse new proposals while too many wait.
+
 import { decodeRecord, EntryKind } from "../../codec/record.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, LogPosition } from "../../core/position.ts";
@@ -10,32 +24,35 @@ import { logReadFailure } from "./message-sender.ts";
 import { isSessionKind, type SessionKind, type SessionApplier } from "../sessions/session-applier.ts";
 import { StateMachineFailure, type StateMachine } from "../state-machine.ts";
 
-/** A batch ends after this many milliseconds, so that slow commands do not keep heartbeats waiting. */
+/** No command is begun in a batch that has run for this long: a longer batch would delay heartbeats. */
 const BATCH_MS_MAX = 10;
 
-/** What became of one entry that somebody may wait for. */
+/** The outcome of one entry, for the caller who proposed it, if this node did. */
 export type AppliedEntry<Result> =
   | {
       readonly position: LogPosition;
       readonly type: "done";
       readonly result: Result;
     }
-  /** A retry: the command took effect at `index`, earlier, and this is what it was answered then. */
+  /** A retry in a session: the command took effect at `index`, earlier, with this result. It wasn't applied again. */
   | {
       readonly position: LogPosition;
-      readonly type: "answered";
+      readonly type: "duplicate";
       readonly index: LogIndex;
       readonly result: () => Result;
     }
   | { readonly position: LogPosition; readonly type: "rejected"; readonly error: RaftError }
   | { readonly position: LogPosition; readonly type: "session-opened" | "session-closed" };
 
+/** What the applier reports to the rest of the runtime. */
 export interface ApplierHost<Result> {
-  /** These took effect, in this order, and the state machine has flushed them. */
+  /** The state machine has applied and flushed these entries, in this order. Called between two batches. */
   applied(batch: readonly AppliedEntry<Result>[]): void;
+  /** The state machine or a read from the log failed: the node must stop. */
   failed(failure: Failure): void;
 }
 
+/** What an applier is made of. */
 export interface ApplierParts<Command, Result> {
   readonly stateMachine: StateMachine<Command, Result>;
   readonly logRecords: LogRecords;
@@ -43,11 +60,11 @@ export interface ApplierParts<Command, Result> {
   readonly environment: Environment;
   readonly limits: RaftLimits;
   readonly sessions: SessionApplier<Result>;
-  /** What the state machine holds already. */
+  /** The last entry whose effects the state machine held when it was opened. */
   readonly applied: LogPosition;
 }
 
-/** Thrown inside the applier to end the node. */
+/** Thrown within a batch when the node must stop; `#runLoop` reports it. */
 class ApplyFailure extends Error {
   readonly failure: Failure;
   constructor(failure: Failure) {
@@ -56,25 +73,25 @@ class ApplyFailure extends Error {
   }
 }
 
-/**
- * Applies committed entries in order, each once, beside the driver: however slow the state machine
- * is, messages and heartbeats go on. It works in batches, and the event loop gets a turn between
- * two of them.
- */
+/** Applies committed entries in batches, and pauses while a snapshot replaces the state. */
 export class Applier<Command, Result> {
   readonly #parts: ApplierParts<Command, Result>;
   readonly #host: ApplierHost<Result>;
+  /** The last entry that the state machine has applied and flushed. Never moves back. */
   #applied: LogPosition;
+  /** Entries up to this index may be applied: they are committed, and durable on this node. Set by `advance`. */
   #applyThrough: LogIndex;
-  /** The loop runs, and will see a target that moves. */
+  /** Whether `#runLoop` is running. It rereads `#applyThrough` after each batch, so `advance` need not start another. */
   #loopRunning = false;
+  /** Resolves when the loop that was started last has ended; null: none was started yet. */
   #loopEnded: Promise<void> | null = null;
-  /** A batch is under way, so the state may be in the middle of a command. */
+  /** True from a batch's first command to the end of its flush: the state may hold half a command. */
   #batchRunning = false;
-  /** The state is being replaced: no batch begins. */
+  /** True while a snapshot replaces the state: no batch begins. Set by `pauseForRestore`, cleared by `resumeAfterRestore`. */
   #pausedForRestore = false;
-  /** What waits for the end of the batch under way. */
+  /** Callbacks of `runBetweenBatches` that wait for the end of the running batch. */
   #afterBatch: (() => void)[] = [];
+  /** Set once, by `stop` or by a failure. No batch begins, and no outcome is reported, after that. */
   #stopped = false;
 
   constructor(parts: ApplierParts<Command, Result>, host: ApplierHost<Result>) {
@@ -84,34 +101,34 @@ export class Applier<Command, Result> {
     this.#applyThrough = parts.applied.index;
   }
 
-  /** The last entry whose effects the state machine holds and has flushed. */
+  /** The last entry that the state machine has applied and flushed. */
   get applied(): LogPosition {
     return this.#applied;
   }
 
-  /** False while a batch is being applied, or a snapshot restored: a read then waits for the end of it. */
+  /** Whether the state is exactly that after `applied`. False during a batch or a restore: reads wait for its end. */
   get isReadable(): boolean {
     return !this.#batchRunning && !this.#pausedForRestore;
   }
 
-  /** Whether the state is being replaced. */
+  /** Whether a snapshot is replacing the state. */
   get isRestoring(): boolean {
     return this.#pausedForRestore;
   }
 
-  /** Runs `look` between two batches: the state is then exactly that after `applied`. */
-  runBetweenBatches(look: () => void): void {
-    if (this.#batchRunning) this.#afterBatch.push(look);
-    else look();
+  /** Calls back between two batches, when the state is exactly that after `applied`; at once if no batch is running. */
+  runBetweenBatches(callback: () => void): void {
+    if (this.#batchRunning) this.#afterBatch.push(callback);
+    else callback();
   }
 
-  /** Begins no further batch; resolves when the one under way has ended. */
+  /** Begins no further batch until `resumeAfterRestore`. Resolves when the running batch has ended. */
   async pauseForRestore(): Promise<void> {
     this.#pausedForRestore = true;
     await this.#loopEnded;
   }
 
-  /** Goes on after `applied`, which is what the state holds now. */
+  /** Continues after `applied`, the last entry that the state now holds. */
   resumeAfterRestore(applied: LogPosition): void {
     this.#pausedForRestore = false;
     this.#applied = applied;
@@ -119,10 +136,13 @@ export class Applier<Command, Result> {
     this.#startLoop();
   }
 
-  /** Entries up to here are committed, and durable on this node. */
-  advance(target: LogIndex): void {
-    if (target <= this.#applyThrough || this.#stopped) return;
-    this.#applyThrough = target;
+  /**
+   * Allows entries up to `index` to be applied. The caller guarantees that they are committed, and durable on this
+   * node. If only others had them on disk, a crash could leave a state machine on disk ahead of its own log (C7).
+   */
+  advance(index: LogIndex): void {
+    if (index <= this.#applyThrough || this.#stopped) return;
+    this.#applyThrough = index;
     this.#startLoop();
   }
 
@@ -138,12 +158,12 @@ export class Applier<Command, Result> {
     this.#loopEnded = this.#runLoop();
   }
 
-  /** Begins no further batch; resolves when the one under way has ended. */
+  /** Begins no further batch, for good. Resolves when the running one has ended: the state machine may then be closed. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#loopEnded;
-    // Whoever waits to look finds out that it is too late.
-    for (const look of this.#afterBatch.splice(0)) look();
+    // These callers wait for an answer: called back, they see that the node has stopped.
+    for (const callback of this.#afterBatch.splice(0)) callback();
   }
 
   async #runLoop(): Promise<void> {
@@ -156,7 +176,7 @@ export class Applier<Command, Result> {
         this.#batchRunning = false;
         if (this.#isStopped()) return;
         this.#host.applied(batch);
-        for (const look of this.#afterBatch.splice(0)) look();
+        for (const callback of this.#afterBatch.splice(0)) callback();
         if (this.#applied.index >= this.#applyThrough || this.#isHalted()) return;
         await this.#endOfTurn();
         if (this.#isHalted()) return;
@@ -170,7 +190,7 @@ export class Applier<Command, Result> {
     }
   }
 
-  /** The records of the next batch: from memory at once, or from the store. */
+  /** The records of the next batch: from the buffer without waiting, or else from the store. */
   async #nextBatch(): Promise<readonly Uint8Array[]> {
     const { logRecords, core, limits } = this.#parts;
     const from = this.#applied.index + 1;
@@ -178,7 +198,7 @@ export class Applier<Command, Result> {
     const records =
       logRecords.buffer.slice(from, to, limits.applyBatchBytesMax) ??
       (await logRecords.readFromStore(from, to, limits.applyBatchBytesMax));
-    // What is committed is never cut off, so the log says the same now as when the records were asked for.
+    // Committed entries are never truncated, so the log's terms haven't changed since the read began.
     checkRecords(records, from, (index) => core.log.termAt(index));
     return records;
   }
@@ -193,7 +213,7 @@ export class Applier<Command, Result> {
       last = { index, term };
       if (kind === EntryKind.command) {
         const applying = this.#apply(payload, last);
-        // Waiting for what is there already would cost a turn of the promise queue for each command.
+        // Await only real promises: an `await` costs a turn of the microtask queue, which is most of a fast command.
         batch.push(applying instanceof Promise ? await applying : applying);
       } else if (isSessionKind(kind)) {
         const applying = this.#applySession(kind, payload, last);
@@ -220,6 +240,7 @@ export class Applier<Command, Result> {
     }
   }
 
+  /** Returns the outcome itself, not a promise, when the state machine answers synchronously. */
   #apply(payload: Uint8Array, position: LogPosition): AppliedEntry<Result> | Promise<AppliedEntry<Result>> {
     const { stateMachine } = this.#parts;
     const command = this.#decode(payload, position);
@@ -235,7 +256,7 @@ export class Applier<Command, Result> {
     }
   }
 
-  /** An entry of a session; a command in it is applied unless an earlier entry carried it already. */
+  /** Applies an entry of a session. A command in it is applied unless an earlier entry carried the same command. */
   #applySession(
     kind: SessionKind,
     payload: Uint8Array,
@@ -254,16 +275,17 @@ export class Applier<Command, Result> {
     try {
       return this.#parts.stateMachine.codec.decode(payload);
     } catch (error) {
-      // Another version of the program may know this command: skipping it here would fork the state.
+      // Nodes that run a later version may know this command. Skipping it here would make the states differ.
       throw new ApplyFailure(stateMachineFailure(`it cannot decode the command at ${String(index)}`, error));
     }
   }
 
-  /** Asked anew after each wait. */
+  /** A method, because TypeScript would otherwise assume that the field is unchanged after an `await`. */
   #isStopped(): boolean {
     return this.#stopped;
   }
 
+  /** Whether the loop must end before the next batch. */
   #isHalted(): boolean {
     return this.#stopped || this.#pausedForRestore;
   }
@@ -275,7 +297,7 @@ export class Applier<Command, Result> {
   }
 }
 
-/** A throw is the command's result, unless it says that this node itself has failed. */
+/** A throw is the command's result, the same on every node; a `StateMachineFailure` is this node's alone, and stops it. */
 function rejectedEntry<Result>(error: unknown, position: LogPosition): AppliedEntry<Result> {
   if (error instanceof StateMachineFailure) {
     throw new ApplyFailure(stateMachineFailure(`it could not apply entry ${String(position.index)}`, error));
@@ -283,7 +305,10 @@ function rejectedEntry<Result>(error: unknown, position: LogPosition): AppliedEn
   return { position, type: "rejected", error: new CommandRejectedError(error) };
 }
 
-/** What this node cannot do for sessions it must not leave out either: its state would not be that of the others. */
+/**
+ * Runs a step of a session's entry; a throw stops the node. A node that can't decode the entry, or encode a result,
+ * must not skip the step: its session table would differ from the other nodes', and a retry might be applied twice.
+ */
 function failNodeOnThrow<T>({ index }: LogPosition, run: () => T): T {
   try {
     return run();

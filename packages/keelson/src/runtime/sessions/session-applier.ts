@@ -111,13 +111,13 @@ export class SessionApplier<Result> {
   ): AppliedEntry<Result> {
     const refused = (error: RaftError): AppliedEntry<Result> => ({ position, type: "rejected", error });
     switch (verdict.type) {
-      case "answered":
+      case "duplicate":
         return this.#answerAgain(verdict.answer, id, sequence, position);
       case "expired":
         return refused(new SessionExpiredError(id));
-      case "past":
+      case "answer-discarded":
         return refused(new AnswerForgottenError(id, sequence, "unknown"));
-      case "too-far":
+      case "window-exceeded":
         return refused(
           new OverloadedError(
             `command ${String(sequence)} of session ${String(id)} is ${String(verdict.windowMax)} or more after the lowest unanswered; wait for answers`,
@@ -131,7 +131,7 @@ export class SessionApplier<Result> {
     switch (type) {
       case "done":
         // Read for the caller who waits, if there is one: what cannot be read again concerns nobody else.
-        return { position, type: "answered", index, result: () => this.#decodeResult(bytes) };
+        return { position, type: "duplicate", index, result: () => this.#decodeResult(bytes) };
       case "rejected":
         return { position, type, error: new CommandRejectedError(new TextDecoder().decode(bytes)) };
       case "forgotten":

@@ -34,7 +34,7 @@ class Bench {
   write(id: number, sequence: number, lowestUnanswered = 1, bytes = 1): string {
     this.index += 1;
     const verdict = this.table.beginCommand(this.index, this.clock, { id, sequence, lowestUnanswered });
-    if (verdict.type === "answered") return `${verdict.answer.type} at ${String(verdict.answer.index)}`;
+    if (verdict.type === "duplicate") return `${verdict.answer.type} at ${String(verdict.answer.index)}`;
     if (verdict.type === "apply") this.table.recordAnswer(id, sequence, this.answer(sequence, bytes));
     return verdict.type;
   }
@@ -76,25 +76,25 @@ describe("a session", () => {
     bench.write(id, 4, 3);
     expect(bench.table.bytes).toBeLessThan(before);
     expect([bench.write(id, 1), bench.write(id, 2), bench.write(id, 3)]).toEqual([
-      "past",
-      "past",
+      "answer-discarded",
+      "answer-discarded",
       "done at 4",
     ]);
     // A late message with an older view takes nothing back.
-    expect(bench.write(id, 2, 1)).toBe("past");
+    expect(bench.write(id, 2, 1)).toBe("answer-discarded");
   });
 
   it("refuses a command that was given up before it arrived", () => {
     const bench = new Bench();
     const id = bench.open();
     bench.write(id, 2, 2);
-    expect(bench.write(id, 1, 1)).toBe("past");
+    expect(bench.write(id, 1, 1)).toBe("answer-discarded");
   });
 
   it("refuses commands too far above the lowest unanswered, which can come again later", () => {
     const bench = new Bench({ windowMax: 3 });
     const id = bench.open();
-    expect([bench.write(id, 3), bench.write(id, 4)]).toEqual(["apply", "too-far"]);
+    expect([bench.write(id, 3), bench.write(id, 4)]).toEqual(["apply", "window-exceeded"]);
     expect(bench.write(id, 4, 2)).toBe("apply");
   });
 
@@ -172,7 +172,7 @@ describe("the bounds of the table", () => {
   it("count a use that was refused, as it was a use", () => {
     const bench = new Bench({ sessionsMax: 2, windowMax: 1 });
     const [first, second] = [bench.open(), bench.open()];
-    expect(bench.write(first, 9)).toBe("too-far");
+    expect(bench.write(first, 9)).toBe("window-exceeded");
     bench.open();
     expect([bench.write(first, 1), bench.write(second, 1)]).toEqual(["apply", "expired"]);
   });

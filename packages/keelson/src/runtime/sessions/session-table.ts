@@ -51,13 +51,13 @@ const ANSWER_OVERHEAD_BYTES = 128;
 export type CommandVerdict =
   | { readonly type: "apply" }
   /** It took effect already: this is what came of it. */
-  | { readonly type: "answered"; readonly answer: Answer }
+  | { readonly type: "duplicate"; readonly answer: Answer }
   /** The session has ended, or never was. */
   | { readonly type: "expired" }
   /** Below what the client called answered. */
-  | { readonly type: "past" }
+  | { readonly type: "answer-discarded" }
   /** Too far above the lowest unanswered. */
-  | { readonly type: "too-far"; readonly windowMax: number };
+  | { readonly type: "window-exceeded"; readonly windowMax: number };
 
 interface Session {
   readonly id: LogIndex;
@@ -171,11 +171,11 @@ export class SessionTable {
     if (session === undefined) return { type: "expired" };
     this.#recordUse(session, index, command.lowestUnanswered);
     const { sequence } = command;
-    if (sequence < session.lowestUnanswered) return { type: "past" };
+    if (sequence < session.lowestUnanswered) return { type: "answer-discarded" };
     const answer = session.answers.get(sequence);
-    if (answer !== undefined) return { type: "answered", answer };
+    if (answer !== undefined) return { type: "duplicate", answer };
     const { windowMax } = this.#limits;
-    if (sequence - session.lowestUnanswered >= windowMax) return { type: "too-far", windowMax };
+    if (sequence - session.lowestUnanswered >= windowMax) return { type: "window-exceeded", windowMax };
     return { type: "apply" };
   }
 

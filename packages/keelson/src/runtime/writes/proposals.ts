@@ -275,7 +275,7 @@ function settleWrite<Result>(applied: AppliedEntry<Result>, call: Call<Written<R
     case "rejected":
       call.reject(applied.error);
       return;
-    case "answered":
+    case "duplicate":
       try {
         call.resolve({ index: applied.index, result: applied.result() });
       } catch (error) {
