@@ -94,7 +94,8 @@ export default {
     },
     {
       name: "no-cycles-in-core",
-      comment: "No import cycles, type imports included: each file of the core can be read after those that it imports.",
+      comment:
+        "No import cycles, type imports included: each file of the core can be read after those that it imports.",
       severity: "error",
       from: { path: `${SRC}/core/` },
       to: { circular: true },

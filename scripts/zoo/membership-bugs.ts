@@ -18,8 +18,8 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     code: "M3",
     title: "The joint configuration is left before it is committed",
     file: "core/membership.ts",
-    from: "if (index > state.commit) return;\n",
-    to: "if (index > state.commit && !isJoint(config)) return;\n",
+    from: "if (index > state.commitIndex) return;\n",
+    to: "if (index > state.commitIndex && !isJoint(config)) return;\n",
   },
   {
     code: "M3b",
@@ -53,19 +53,19 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     code: "M8",
     title: "A leader that was removed goes on leading",
     file: "core/membership.ts",
-    from: "else if (!state.isVoter) retire(state, now);",
+    from: "else if (!state.isVoter) stepDownAfterRemoval(state, now);",
     to: "",
   },
   {
     code: "M8b",
     title: "A leader that is being removed steps down before that is committed, and stands for no election",
     file: "core/membership.ts",
-    from: "if (index > state.commit) return;\n",
-    to: "if (index > state.commit && (isJoint(config) || state.isVoter)) return;\n",
+    from: "if (index > state.commitIndex) return;\n",
+    to: "if (index > state.commitIndex && (isJoint(config) || state.isVoter)) return;\n",
     also: [
       {
         file: "core/state.ts",
-        from: "return index > this.#commit && isVoter(this.log.configAt(index - 1).config, this.id);",
+        from: "return index > this.#commitIndex && isVoter(this.log.configAt(index - 1).config, this.id);",
         to: "return index < 0;",
       },
     ],
@@ -95,7 +95,7 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     code: "M18",
     title: "A leader that crashed over its own removal does not stand for election",
     file: "core/state.ts",
-    from: "return index > this.#commit && isVoter(this.log.configAt(index - 1).config, this.id);",
+    from: "return index > this.#commitIndex && isVoter(this.log.configAt(index - 1).config, this.id);",
     to: "return index < 0;",
   },
   {
@@ -123,8 +123,8 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     code: "E17",
     title: "Whom the leader asked to take over is refused, because the leader is heard",
     file: "core/election.ts",
-    from: "state.leaderIsFresh(now) && !message.transfer;",
-    to: "state.leaderIsFresh(now);",
+    from: "state.heardLeaderRecently(now) && !message.transfer;",
+    to: "state.heardLeaderRecently(now);",
   },
   {
     code: "E20b",
@@ -216,7 +216,7 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     title: "A configuration is in force only when it is committed",
     file: "core/state.ts",
     from: "return this.log.config.config;",
-    to: "return this.log.configAt(Math.max(this.#commit, this.log.base.index, 1)).config;",
+    to: "return this.log.configAt(Math.max(this.#commitIndex, this.log.base.index, 1)).config;",
     also: [
       {
         file: "runtime/loop/driver.ts",

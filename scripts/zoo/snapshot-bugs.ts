@@ -86,8 +86,8 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     code: "S17",
     title: "A node that installed a snapshot does not know that it is committed",
     file: "core/snapshot.ts",
-    from: "  state.commitTo(position.index);\n  state.coverLog",
-    to: "  state.coverLog",
+    from: "  state.commitTo(position.index);\n  state.discardCoveredLog",
+    to: "  state.discardCoveredLog",
   },
   {
     code: "S17b",
@@ -107,7 +107,7 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     code: "R10b",
     title: "What the leader's log no longer holds is asked for again and again, and no snapshot is offered",
     file: "core/replication.ts",
-    from: "state.outbox.sendSnapshot(message.from);\n  }\n  extendLease",
+    from: "state.pendingActions.sendSnapshot(message.from);\n  }\n  extendLease",
     to: "}\n  extendLease",
   },
   {

@@ -18,7 +18,7 @@ export interface AppendAction {
 }
 
 /** A message and whom it is for. */
-export interface Outgoing {
+export interface AddressedMessage {
   readonly to: NodeId;
   readonly message: Message;
 }
@@ -59,12 +59,12 @@ export interface Actions extends Iterable<Action> {
   /** Write this range of the log; null: nothing to write. */
   readonly append: AppendAction | null;
   /** Send now. May be lost, doubled and reordered. */
-  readonly messages: readonly Outgoing[];
+  readonly messages: readonly AddressedMessage[];
   /**
    * Send once `hardState` and `append` of this batch, and all batches before it, are durable.
    * If the batch has nothing to write, that means: once those before it are.
    */
-  readonly messagesAfterPersist: readonly Outgoing[];
+  readonly messagesAfterPersist: readonly AddressedMessage[];
   /** The leader's commit index moved here: entries up to it may be applied once they are durable here; null: unchanged. */
   readonly commit: LogPosition | null;
   /** Read requests that may now be served, or that failed. */

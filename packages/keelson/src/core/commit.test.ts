@@ -142,16 +142,16 @@ describe("what is committed", () => {
   });
 
   it("S17: does not fall below what the state machine held at a restart", () => {
-    const node = restarted({ log: logOf("1-9@1", "0@0", FIRST), term: 1, commit: 7 });
+    const node = restarted({ log: logOf("1-9@1", "0@0", FIRST), term: 1, commitIndex: 7 });
     expect(node.commitIndex).toBe(7);
     expect(node.commitStatus(at("7@1"))).toBe("committed");
-    expect(() => restarted({ log: logOf("1-9@1"), commit: 10 })).toThrow(ProtocolViolation);
-    expect(() => restarted({ log: logOf("6-9@1", "5@1"), commit: 4 })).toThrow(ProtocolViolation);
+    expect(() => restarted({ log: logOf("1-9@1"), commitIndex: 10 })).toThrow(ProtocolViolation);
+    expect(() => restarted({ log: logOf("6-9@1", "5@1"), commitIndex: 4 })).toThrow(ProtocolViolation);
   });
 });
 
 describe("commitStatus", () => {
-  const node = restarted({ log: logOf("4-6@2 7-8@4", "3@1"), term: 5, commit: 7 });
+  const node = restarted({ log: logOf("4-6@2 7-8@4", "3@1"), term: 5, commitIndex: 7 });
 
   it.each([
     ["5@2", "committed", "it is in the log, below the commit index"],
@@ -310,7 +310,7 @@ describe("a completed write", () => {
     const node = leading();
     node.proposeCommand(1001);
     const before = node.capture();
-    const { persistId } = before.outbox;
+    const { persistId } = before.pendingActions;
     expect(() => node.handlePersisted(persistId, 1000)).toThrow(ProtocolViolation);
     expect(() => node.handlePersisted(persistId + 7, 1000)).toThrow(ProtocolViolation);
     expect(node.capture()).toEqual(before);

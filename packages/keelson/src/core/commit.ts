@@ -8,8 +8,8 @@ import type { NodeState } from "./state.ts";
 export function advanceCommit(state: NodeState): void {
   if (state.role !== "leader") return;
   const index = quorumValue(state.config, (id) =>
-    id === state.id ? state.durable : (state.progress.get(id)?.match ?? 0),
+    id === state.id ? state.durableIndex : (state.progress.get(id)?.match ?? 0),
   );
   // §5.4.2: only an entry of the leader's own term commits by counting; earlier ones go with it.
-  if (index > state.commit && state.log.termAt(index) === state.term) state.commitTo(index);
+  if (index > state.commitIndex && state.log.termAt(index) === state.term) state.commitTo(index);
 }

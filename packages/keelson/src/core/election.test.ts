@@ -523,7 +523,7 @@ describe("a leader that reaches some but cannot commit", () => {
 describe("who may not lead", () => {
   it("E20: a learner never campaigns, not even after a restart", () => {
     const config = configOf(["b", "c"], ["a"]);
-    const node = restarted({ log: logOf("1-3@1", "0@0", [{ index: 1, config }]), commit: 1 });
+    const node = restarted({ log: logOf("1-3@1", "0@0", [{ index: 1, config }]), commitIndex: 1 });
     expect(isVoter(config, "a")).toBe(false);
     for (let now = 1000; now < 20_000; now += 1000) {
       node.handleTimeout(now);

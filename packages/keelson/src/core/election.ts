@@ -7,7 +7,7 @@ import type { NodeState } from "./state.ts";
 /** The election timeout passed without a word from a leader (§5.2). */
 export function onElectionTimeout(state: NodeState, now: number): void {
   state.resetElectionDeadline(now);
-  state.leader = null;
+  state.leaderId = null;
   state.failReads();
   if (state.isSoleVoter || !state.options.preVote) campaign(state, false);
   else askForPreVotes(state);
@@ -32,7 +32,7 @@ export function campaign(state: NodeState, transfer: boolean): void {
   state.votes = new Set();
   state.enterTerm(state.term + 1, state.id);
   // The request says "I voted for myself", so neither it nor that vote counts before the vote is durable.
-  state.ownVoteId = state.outbox.persistId;
+  state.ownVoteId = state.pendingActions.persistId;
   const { id: from, term } = state;
   for (const to of votersToAsk(state)) {
     state.send(to, { type: "request-vote", from, term, last: state.log.last, transfer });
@@ -48,7 +48,7 @@ export function countOwnVote(state: NodeState, persistId: number, now: number): 
 
 export function onPreVote(state: NodeState, message: PreVote, now: number): void {
   // A node that hears its leader helps nobody else, whatever term it comes with (dissertation 4.2.3).
-  const refuse = state.leaderIsFresh(now);
+  const refuse = state.heardLeaderRecently(now);
   if (!refuse && message.term > state.term) state.becomeFollower(message.term, null, now);
   state.send(message.from, {
     type: "pre-vote-reply",
@@ -71,7 +71,7 @@ export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: num
 }
 
 export function onRequestVote(state: NodeState, message: RequestVote, now: number): void {
-  const undisturbed = state.options.checkQuorum && state.leaderIsFresh(now) && !message.transfer;
+  const undisturbed = state.options.checkQuorum && state.heardLeaderRecently(now) && !message.transfer;
   if (message.term > state.term && !undisturbed) state.becomeFollower(message.term, null, now);
   const granted =
     message.term === state.term &&
@@ -88,7 +88,7 @@ export function onRequestVote(state: NodeState, message: RequestVote, now: numbe
 /** §5.2: one vote a term, and the same answer to a repeated question. */
 function mayVoteFor(state: NodeState, candidate: string): boolean {
   if (state.votedFor !== null) return state.votedFor === candidate;
-  return state.leader === null;
+  return state.leaderId === null;
 }
 
 export function onRequestVoteReply(state: NodeState, message: RequestVoteReply, now: number): void {

@@ -5,7 +5,7 @@ export type {
   Actions,
   AppendAction,
   HardState,
-  Outgoing,
+  AddressedMessage,
   ReadAction,
   SendSnapshotAction,
 } from "./action.ts";

@@ -233,7 +233,7 @@ describe("a change of membership", () => {
       { index: 2, config: joint(["a", "b"], ["b"]) },
       { index: 3, config: configOf(["b"]) },
     ];
-    const node = restarted({ log: logOf("1-3@1", "0@0", configs), commit });
+    const node = restarted({ log: logOf("1-3@1", "0@0", configs), commitIndex: commit });
     node.handleTimeout(1_000);
     expect(node.role).toBe(role);
   });
@@ -347,7 +347,7 @@ describe("a node that was removed", () => {
     group.beat();
     expect(group.node("c").config).toEqual(configOf(["a", "b"]));
     expect(group.node("c").commitIndex).toBe(group.node("c").log.last.index);
-    expect(group.node("a").departing).toEqual([]);
+    expect(group.node("a").removedMembersToNotify).toEqual([]);
     group.forget();
     group.advance(5_000);
     expect(group.sent.filter(({ message, to }) => to === "c" || message.from === "c")).toEqual([]);

@@ -3,7 +3,7 @@ import { assert } from "./assert.ts";
 import type { LogPosition } from "./position.ts";
 import { sendAppends } from "./replication.ts";
 import type { NodeState } from "./state.ts";
-import { bestTarget, sendTimeoutNow } from "./transfer.ts";
+import { bestTransferTarget, sendTimeoutNow } from "./transfer.ts";
 
 /**
  * Why a change of membership was not begun; nothing was done. `not-leader`: ask the leader. `term-not-started`: no
@@ -29,7 +29,7 @@ export function proposeConfig(
   // Ongaro, raft-dev 2015: without this, changes of two terms can have majorities that do not overlap.
   if (!state.termStartCommitted) return "term-not-started";
   const { index, config } = state.log.config;
-  if (index > state.commit || isJoint(config)) return "change-under-way";
+  if (index > state.commitIndex || isJoint(config)) return "change-under-way";
   return state.appendConfig(stepTowards(config, target), now);
 }
 
@@ -37,17 +37,17 @@ export function proposeConfig(
 export function advanceMembership(state: NodeState, now: number): void {
   if (!state.termStartCommitted) return;
   const { index, config } = state.log.config;
-  if (index > state.commit) return;
+  if (index > state.commitIndex) return;
   // C_old,new is committed, by both majorities: whoever wins an election now has it, so C_old has no say any more.
   if (isJoint(config)) state.appendConfig(leaveJoint(config), now);
-  else if (!state.isVoter) retire(state, now);
+  else if (!state.isVoter) stepDownAfterRemoval(state, now);
 }
 
 /** The leader is not a voter of C_new, which is committed: it says so to all, names a successor, and steps down. */
-function retire(state: NodeState, now: number): void {
+function stepDownAfterRemoval(state: NodeState, now: number): void {
   for (const progress of state.progress.values()) progress.heartbeatDue = true;
   sendAppends(state, now);
-  const successor = bestTarget(state, now);
+  const successor = bestTransferTarget(state, now);
   if (successor !== null) sendTimeoutNow(state, successor);
   state.becomeFollower(state.term, null, now);
 }

@@ -365,7 +365,7 @@ describe("a node", () => {
   it("stands for election at once when its leader asks it to", () => {
     const node = restarted({ log: logOf("1@1", "0@0", FIRST) });
     node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "") }), 10);
-    expect([node.leaderHeardAt, node.departing]).toEqual([10, []]);
+    expect([node.leaderHeardAt, node.removedMembersToNotify]).toEqual([10, []]);
     node.handleMessage({ type: "timeout-now", from: "b", term: 1 }, 11);
     expect([node.role, node.term]).toEqual(["candidate", 2]);
   });
@@ -399,7 +399,7 @@ describe("a node", () => {
         node.handleMessage(accepted("b", node.term, 3), 1004);
       }
       expect([node.commitIndex, node.config]).toEqual([3, target]);
-      expect(node.departing).toEqual(["c"]);
+      expect(node.removedMembersToNotify).toEqual(["c"]);
     }
   });
 
@@ -426,7 +426,7 @@ describe("a node", () => {
   });
 
   it("says what became of an entry, and no more than it can know", () => {
-    const node = restarted({ log: logOf("4-6@2 7-9@4", "3@1"), term: 5, commit: 7 });
+    const node = restarted({ log: logOf("4-6@2 7-9@4", "3@1"), term: 5, commitIndex: 7 });
     const statuses = ["3@1", "5@2", "5@1", "7@4", "8@4", "8@3", "8@5", "10@3", "10@4", "2@1"].map((text) => [
       text,
       node.commitStatus(at(text)),

@@ -22,7 +22,7 @@ import {
   onReadIndex,
   onReadIndexReply,
   startRead,
-  startReadRound,
+  startRoundForReads,
 } from "./reads.ts";
 import {
   onAppendEntries,
@@ -102,12 +102,12 @@ export class RaftNode {
 
   /** A node as its stored term, vote and log say. Throws `ProtocolViolation` if they contradict each other. */
   static restart(options: RestartOptions): RaftNode {
-    const { now, hardState, log, commit } = options;
-    const state = new NodeState(withDefaults(options), hardState, log, commit);
+    const { now, hardState, log, commitIndex } = options;
+    const state = new NodeState(withDefaults(options), hardState, log, commitIndex);
     const node = new RaftNode(state);
     node.#now = now;
     // It may have heard the leader just before it stopped, and promised then not to help depose it.
-    if (!state.isSoleVoter || state.inheritsVotes) state.leaderHeardAt = now;
+    if (!state.isSoleVoter || state.hadOtherVoters) state.leaderHeardAt = now;
     state.resetElectionDeadline(now);
     return node;
   }
@@ -144,17 +144,17 @@ export class RaftNode {
 
   /** The leader of `term`, this node included; null: not known. */
   get leader(): NodeId | null {
-    return this.#state.leader;
+    return this.#state.leaderId;
   }
 
   /** The last entry known to be committed. Apply it only once it is also durable here. */
   get commitIndex(): LogIndex {
-    return this.#state.commit;
+    return this.#state.commitIndex;
   }
 
   /** The last entry known to be on this node's own disk. */
   get durableIndex(): LogIndex {
-    return this.#state.durable;
+    return this.#state.durableIndex;
   }
 
   /** The configuration in force: the last one in the log, committed or not (§6). */
@@ -194,7 +194,7 @@ export class RaftNode {
     if (state.term === 0) state.enterTerm(1);
     // No leader ever has term 1: each election begins a later one. So entry 1@1 is the same wherever it is written.
     state.log.extendConfig(1, config);
-    state.outbox.append(1, 2);
+    state.pendingActions.append(1, 2);
     state.resetElectionDeadline(this.#now);
     return state.log.last;
   }
@@ -205,8 +205,10 @@ export class RaftNode {
   }
 
   /** On a leader: removed members that are still told of their removal. */
-  get departing(): NodeId[] {
-    return [...this.#state.progress].flatMap(([id, { departure }]) => (departure === null ? [] : [id]));
+  get removedMembersToNotify(): NodeId[] {
+    return [...this.#state.progress].flatMap(([id, { removalNotice }]) =>
+      removalNotice === null ? [] : [id],
+    );
   }
 
   /** Whether commands are taken: this node leads, is not handing its leadership over, and is not on its way out. */
@@ -355,7 +357,7 @@ export class RaftNode {
   takeActions(): Actions {
     const state = this.#state;
     if (state.role === "leader") {
-      startReadRound(state, this.#now);
+      startRoundForReads(state, this.#now);
       confirmReads(state);
       sendAppends(state, this.#now);
     } else {
@@ -363,22 +365,22 @@ export class RaftNode {
     }
     const deadline = this.#deadline();
     if (deadline < (this.#timer ?? Infinity)) this.#timer = deadline;
-    const actions = state.outbox.take(this.#timer);
+    const actions = state.pendingActions.take(this.#timer);
     if (actions.append !== null) state.appendTaken(actions.persistId, actions.append.to - 1, this.#now);
     return actions;
   }
 
   /** What became of the entry at `position`, as far as this node can tell. */
   commitStatus(position: LogPosition): CommitStatus {
-    const { log, commit } = this.#state;
-    if (position.index <= commit) {
+    const { log, commitIndex } = this.#state;
+    if (position.index <= commitIndex) {
       const term = log.termAt(position.index);
       if (term === undefined) return "unknown";
       return term === position.term ? "committed" : "rejected";
     }
     if (log.contains(position)) return "in-progress";
     // Terms never fall along a log: after a committed entry of a later term, this one has no place any more.
-    return position.term < (log.termAt(commit) ?? 0) ? "rejected" : "unknown";
+    return position.term < (log.termAt(commitIndex) ?? 0) ? "rejected" : "unknown";
   }
 
   /** Time never goes back, whatever the caller's clock does. */

@@ -46,7 +46,7 @@ export interface RestartOptions extends RaftNodeOptions {
   readonly hardState: HardState;
   readonly log: LogImage;
   /** Known to be committed: what the state machine holds already. Default: the log's base. */
-  readonly commit?: LogIndex;
+  readonly commitIndex?: LogIndex;
 }
 
 /** Options with the defaults filled in. */

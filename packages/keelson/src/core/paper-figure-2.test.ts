@@ -63,7 +63,7 @@ describe("Figure 2, state", () => {
 
   it("commitIndex begins at what a snapshot covers, and grows only", () => {
     expect(nodeWith("1-5@1").commitIndex).toBe(0);
-    const node = nodeWith("1-5@1", { commit: 3 });
+    const node = nodeWith("1-5@1", { commitIndex: 3 });
     answer(node, appendEntries({ term: 2, entries: range("5@1", ""), commit: 1 }));
     expect(node.commitIndex).toBe(3);
   });

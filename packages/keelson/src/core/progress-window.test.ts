@@ -4,10 +4,10 @@ import { Progress } from "./progress.ts";
 describe("a follower's window", () => {
   it("is charged once for entries that were sent before, however often they are sent", () => {
     const progress = new Progress(5, 0);
-    progress.accept(4, 0);
-    progress.sent(7, 30);
-    progress.sent(7, 30);
-    progress.sent(6, 20);
+    progress.recordAccepted(4, 0);
+    progress.recordSent(7, 30);
+    progress.recordSent(7, 30);
+    progress.recordSent(6, 20);
     expect(progress).toMatchObject({ state: "replicate", next: 8, inFlightMessages: 1, inFlightBytes: 30 });
   });
 

@@ -12,19 +12,19 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   fc
     .record({ count: fc.integer({ min: 1, max: 5 }), bytes: fc.nat(60) })
     .map(({ count, bytes }): Step => (progress) => {
-      if (progress.mayFill(MESSAGES_MAX, BYTES_MAX)) progress.sent(progress.next + count - 1, bytes);
+      if (progress.hasRoom(MESSAGES_MAX, BYTES_MAX)) progress.recordSent(progress.next + count - 1, bytes);
     }),
   // A true acknowledgement: of something that was sent, late or not.
   fc.nat(30).map(
     (match): Step =>
       (progress) =>
-        progress.accept(Math.min(match, progress.next), 0),
+        progress.recordAccepted(Math.min(match, progress.next), 0),
   ),
   fc.record({ refused: fc.nat(30), hint: fc.nat(30) }).map(({ refused, hint }): Step => (progress) => {
-    if (progress.isNews(refused)) progress.probeFrom(Math.min(hint, refused - 1) + 1);
+    if (progress.isCurrentRefusal(refused)) progress.becomeProbe(Math.min(hint, refused - 1) + 1);
   }),
-  fc.constant<Step>((progress) => progress.stopWaiting()),
-  fc.constant<Step>((progress) => progress.awaitSnapshot()),
+  fc.constant<Step>((progress) => progress.allowNextProbe()),
+  fc.constant<Step>((progress) => progress.becomeSnapshot()),
 );
 
 describe("what a leader knows about a follower", () => {
@@ -48,9 +48,9 @@ describe("what a leader knows about a follower", () => {
           }
           if (progress.state !== "replicate") expect(progress.inFlightMessages).toBe(0);
         }
-        progress.accept(progress.next - 1, 0);
+        progress.recordAccepted(progress.next - 1, 0);
         expect([progress.inFlightMessages, progress.inFlightBytes]).toEqual([0, 0]);
-        expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(true);
+        expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(true);
       }),
       { numRuns: 500 },
     );
@@ -75,48 +75,48 @@ describe("what a leader knows about a follower", () => {
 
   it("lets one probe go at a time, and another at the next heartbeat", () => {
     const progress = new Progress(5, 0);
-    progress.sent(9, 10);
-    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(false);
+    progress.recordSent(9, 10);
+    expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(false);
     expect(progress.next).toBe(5);
-    progress.stopWaiting();
-    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(true);
+    progress.allowNextProbe();
+    expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(true);
   });
 
   it("R14: closes the window at either limit, and opens it as acknowledgements come", () => {
     const progress = new Progress(1, 0);
-    progress.accept(0, 0);
-    for (let n = 1; n <= MESSAGES_MAX; n++) progress.sent(n, 1);
-    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(false);
-    progress.accept(1, 0);
-    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(true);
-    progress.sent(4, BYTES_MAX);
-    progress.accept(3, 0);
+    progress.recordAccepted(0, 0);
+    for (let n = 1; n <= MESSAGES_MAX; n++) progress.recordSent(n, 1);
+    expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(false);
+    progress.recordAccepted(1, 0);
+    expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(true);
+    progress.recordSent(4, BYTES_MAX);
+    progress.recordAccepted(3, 0);
     expect(progress.inFlightMessages).toBe(1);
-    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(false);
-    progress.accept(4, 0);
-    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(true);
+    expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(false);
+    progress.recordAccepted(4, 0);
+    expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(true);
   });
 
   it("waits for a snapshot until the follower has all that the log no longer holds", () => {
     const progress = new Progress(3, 0);
-    progress.awaitSnapshot();
-    progress.accept(7, 8);
+    progress.becomeSnapshot();
+    progress.recordAccepted(7, 8);
     expect(progress.state).toBe("snapshot");
-    expect(progress.mayFill(MESSAGES_MAX, BYTES_MAX)).toBe(false);
-    progress.accept(8, 8);
+    expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(false);
+    progress.recordAccepted(8, 8);
     expect(progress.state).toBe("replicate");
     expect(progress.next).toBe(9);
   });
 
   it("R6: hears a refusal only about what is under way", () => {
     const probing = new Progress(8, 0);
-    expect(probing.isNews(7)).toBe(true);
-    expect(probing.isNews(6)).toBe(false);
-    probing.accept(7, 0);
-    expect(probing.isNews(7)).toBe(false);
-    probing.sent(9, 0);
-    expect(probing.isNews(9)).toBe(true);
-    probing.awaitSnapshot();
-    expect(probing.isNews(9)).toBe(false);
+    expect(probing.isCurrentRefusal(7)).toBe(true);
+    expect(probing.isCurrentRefusal(6)).toBe(false);
+    probing.recordAccepted(7, 0);
+    expect(probing.isCurrentRefusal(7)).toBe(false);
+    probing.recordSent(9, 0);
+    expect(probing.isCurrentRefusal(9)).toBe(true);
+    probing.becomeSnapshot();
+    expect(probing.isCurrentRefusal(9)).toBe(false);
   });
 });

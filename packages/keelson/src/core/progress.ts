@@ -18,16 +18,16 @@ export interface ProgressImage {
   readonly match: LogIndex;
   readonly next: LogIndex;
   readonly inFlight: readonly InFlight[];
-  readonly waiting: boolean;
-  readonly roundAcked: number;
+  readonly probeSent: boolean;
+  readonly acknowledgedRound: number;
   readonly activeAt: number;
   readonly heartbeatDue: boolean;
-  readonly toldInRound: number;
-  readonly departure: Departure | null;
+  readonly timeoutNowSentInRound: number;
+  readonly removalNotice: RemovalNotice | null;
 }
 
 /** A member that is being left behind is sent its own removal, so that it knows. */
-export interface Departure {
+export interface RemovalNotice {
   /** The entry without it. */
   readonly index: LogIndex;
   /** When to stop trying. */
@@ -48,17 +48,17 @@ export class Progress {
   #inFlight: InFlight[] = [];
   #inFlightBytes = 0;
   /** In `probe`: a message is on its way, and nothing more is sent until an answer or a heartbeat. */
-  #waiting = false;
+  #probeSent = false;
   /** The latest leadership check that the follower has answered. */
-  roundAcked = 0;
+  acknowledgedRound = 0;
   /** When the follower last answered. */
   activeAt: number;
   /** A heartbeat is owed, with or without entries. */
   heartbeatDue = false;
   /** The latest leadership check in which it was asked to take over the leadership. */
-  toldInRound = 0;
+  timeoutNowSentInRound = 0;
   /** Set once the configuration names it no more. */
-  departure: Departure | null = null;
+  removalNotice: RemovalNotice | null = null;
 
   constructor(next: LogIndex, now: number) {
     this.#next = next;
@@ -71,11 +71,11 @@ export class Progress {
     progress.#match = image.match;
     progress.#inFlight = [...image.inFlight];
     progress.#inFlightBytes = image.inFlight.reduce((sum, { bytes }) => sum + bytes, 0);
-    progress.#waiting = image.waiting;
-    progress.roundAcked = image.roundAcked;
+    progress.#probeSent = image.probeSent;
+    progress.acknowledgedRound = image.acknowledgedRound;
     progress.heartbeatDue = image.heartbeatDue;
-    progress.toldInRound = image.toldInRound;
-    progress.departure = image.departure;
+    progress.timeoutNowSentInRound = image.timeoutNowSentInRound;
+    progress.removalNotice = image.removalNotice;
     return progress;
   }
 
@@ -85,12 +85,12 @@ export class Progress {
       match: this.#match,
       next: this.#next,
       inFlight: [...this.#inFlight],
-      waiting: this.#waiting,
-      roundAcked: this.roundAcked,
+      probeSent: this.#probeSent,
+      acknowledgedRound: this.acknowledgedRound,
       activeAt: this.activeAt,
       heartbeatDue: this.heartbeatDue,
-      toldInRound: this.toldInRound,
-      departure: this.departure,
+      timeoutNowSentInRound: this.timeoutNowSentInRound,
+      removalNotice: this.removalNotice,
     };
   }
 
@@ -117,16 +117,16 @@ export class Progress {
   }
 
   /** Whether the window lets another message with entries go. */
-  mayFill(messagesMax: number, bytesMax: number): boolean {
+  hasRoom(messagesMax: number, bytesMax: number): boolean {
     if (this.#state === "snapshot") return false;
-    if (this.#state === "probe") return !this.#waiting;
+    if (this.#state === "probe") return !this.#probeSent;
     return this.#inFlight.length < messagesMax && this.#inFlightBytes < bytesMax;
   }
 
   /** Entries up to `last` are on their way. */
-  sent(last: LogIndex, bytes: number): void {
+  recordSent(last: LogIndex, bytes: number): void {
     if (this.#state === "probe") {
-      this.#waiting = true;
+      this.#probeSent = true;
       return;
     }
     if (last < this.#next) return;
@@ -136,12 +136,12 @@ export class Progress {
   }
 
   /** A probe that got no answer by the next heartbeat is lost: ask again. */
-  stopWaiting(): void {
-    this.#waiting = false;
+  allowNextProbe(): void {
+    this.#probeSent = false;
   }
 
   /** The follower's log equals ours up to `match`. Late and doubled answers change nothing. */
-  accept(match: LogIndex, base: LogIndex): void {
+  recordAccepted(match: LogIndex, base: LogIndex): void {
     this.#match = Math.max(this.#match, match);
     this.#next = Math.max(this.#next, this.#match + 1);
     let freed = 0;
@@ -158,18 +158,18 @@ export class Progress {
   }
 
   /** Whether a refusal tells something new: it is about the message that is under way now. */
-  isNews(refused: LogIndex): boolean {
+  isCurrentRefusal(refused: LogIndex): boolean {
     if (this.#state === "snapshot") return false;
     return this.#state === "probe" ? refused === this.#next - 1 : refused > this.#match;
   }
 
   /** Goes back to asking, from `next` on. */
-  probeFrom(next: LogIndex): void {
+  becomeProbe(next: LogIndex): void {
     this.#become("probe");
     this.#next = Math.max(next, this.#match + 1);
   }
 
-  awaitSnapshot(): void {
+  becomeSnapshot(): void {
     this.#become("snapshot");
   }
 
@@ -177,6 +177,6 @@ export class Progress {
     this.#state = state;
     this.#inFlight = [];
     this.#inFlightBytes = 0;
-    this.#waiting = false;
+    this.#probeSent = false;
   }
 }

@@ -54,9 +54,9 @@ describe("the unanswered reads", () => {
     reads.addForwarded({ id: 4, expiresAt: 10 });
     reads.addForwarded({ id: 5, expiresAt: 11 });
     owner.expireReads(9);
-    expect(owner.outbox.capture().reads).toEqual([]);
+    expect(owner.pendingActions.capture().reads).toEqual([]);
     owner.expireReads(10);
-    const { reads: answered, messages } = owner.outbox.take(null);
+    const { reads: answered, messages } = owner.pendingActions.take(null);
     expect(answered).toEqual([
       { id: 1, index: null },
       { id: 4, index: null },
@@ -66,7 +66,7 @@ describe("the unanswered reads", () => {
     ]);
     expect(reads.capture()).toMatchObject({ pending: [{ id: 3 }], forwarded: [{ id: 5 }] });
     owner.failReads();
-    expect(owner.outbox.take(null).reads).toEqual([
+    expect(owner.pendingActions.take(null).reads).toEqual([
       { id: 3, index: null },
       { id: 5, index: null },
     ]);

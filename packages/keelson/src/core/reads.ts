@@ -7,13 +7,13 @@ import type { NodeState } from "./state.ts";
 export function startRead(state: NodeState, now: number): number {
   const id = state.reads.nextId();
   const expiresAt = now + state.options.electionTimeoutMs.max;
-  if (state.leader === null || state.reads.isFull) {
-    state.outbox.read(id, null);
+  if (state.leaderId === null || state.reads.isFull) {
+    state.pendingActions.read(id, null);
   } else if (state.role === "leader") {
     state.reads.add({ id, from: null, expiresAt });
   } else {
     state.reads.addForwarded({ id, expiresAt });
-    state.send(state.leader, { type: "read-index", from: state.id, term: state.term, id });
+    state.send(state.leaderId, { type: "read-index", from: state.id, term: state.term, id });
   }
   return id;
 }
@@ -28,23 +28,23 @@ export function onReadIndex(state: NodeState, message: ReadIndexRequest, now: nu
 
 export function onReadIndexReply(state: NodeState, message: ReadIndexReply): void {
   if (!state.reads.takeForwarded(message.id)) return;
-  if (message.index !== null && message.term === state.term && message.from === state.leader) {
+  if (message.index !== null && message.term === state.term && message.from === state.leaderId) {
     // The leader of this very term has committed up to there: no need to wait until it says so again.
-    state.commitTo(Math.min(message.index, state.verified));
+    state.commitTo(Math.min(message.index, state.matchedIndex));
   }
-  state.outbox.read(message.id, message.index);
+  state.pendingActions.read(message.id, message.index);
 }
 
 /**
  * Gives the reads that wait an index and a leadership check; all that came since the last actions
  * share one. Nothing is known to be committed before an entry of the leader's own term is (§8).
  */
-export function startReadRound(state: NodeState, now: number): void {
+export function startRoundForReads(state: NodeState, now: number): void {
   if (!state.termStartCommitted) return;
   const waiting = state.reads.pending.filter((read) => read.confirm === undefined);
   if (waiting.length === 0) return;
-  state.startRound(now);
-  for (const read of waiting) read.confirm = { index: state.commit, round: state.round };
+  state.startHeartbeatRound(now);
+  for (const read of waiting) read.confirm = { index: state.commitIndex, round: state.heartbeatRound };
   confirmReads(state);
 }
 
@@ -58,22 +58,22 @@ export function leaseIndex(state: NodeState, now: number): LogIndex | null {
   const { checkQuorum, clockDriftMax, electionTimeoutMs } = state.options;
   const leaseMs = (electionTimeoutMs.min * (1 - clockDriftMax)) / (1 + clockDriftMax);
   const holds = state.isSoleVoter || (checkQuorum && now < state.leaseFrom + leaseMs);
-  return holds ? state.commit : null;
+  return holds ? state.commitIndex : null;
 }
 
 /** An answer came: perhaps a majority has now answered the check that the lease waits for. */
 export function extendLease(state: NodeState): void {
   const { leaseProbe } = state;
-  if (leaseProbe === null || !hasPassed(state, leaseProbe.round)) return;
+  if (leaseProbe === null || !isAcknowledgedByQuorum(state, leaseProbe.round)) return;
   state.leaseFrom = leaseProbe.at;
   state.leaseProbe = null;
 }
 
 /** Whether a majority has answered this leadership check, or a later one. */
-function hasPassed(state: NodeState, round: number): boolean {
+function isAcknowledgedByQuorum(state: NodeState, round: number): boolean {
   return hasQuorum(
     state.config,
-    (id) => id === state.id || (state.progress.get(id)?.roundAcked ?? 0) >= round,
+    (id) => id === state.id || (state.progress.get(id)?.acknowledgedRound ?? 0) >= round,
   );
 }
 
@@ -81,13 +81,13 @@ function hasPassed(state: NodeState, round: number): boolean {
 export function confirmReads(state: NodeState): void {
   const first = state.reads.pending[0]?.confirm;
   if (first === undefined) return;
-  if (!hasPassed(state, first.round)) return;
+  if (!isAcknowledgedByQuorum(state, first.round)) return;
   const verdicts = new Map<number, boolean>();
   const done = state.reads.takeWhere(({ confirm }) => {
     if (confirm === undefined) return false;
     const known = verdicts.get(confirm.round);
     if (known !== undefined) return known;
-    const verdict = hasPassed(state, confirm.round);
+    const verdict = isAcknowledgedByQuorum(state, confirm.round);
     verdicts.set(confirm.round, verdict);
     return verdict;
   });

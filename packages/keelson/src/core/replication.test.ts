@@ -113,14 +113,14 @@ describe("a follower", () => {
   });
 
   it("C6: keeps its commit index when a new leader knows of less", () => {
-    const node = restarted({ log: logOf("1-5@1"), term: 1, commit: 4 });
+    const node = restarted({ log: logOf("1-5@1"), term: 1, commitIndex: 4 });
     node.handleMessage(appendEntries({ term: 2, entries: range("5@1", ""), commit: 1 }), 1);
     expect(node.commitIndex).toBe(4);
     expect(act(node, 1).commit).toBeNull();
   });
 
   it("C11: stops, and changes nothing stored, if a leader would overwrite what is committed", () => {
-    const node = restarted({ log: logOf("1-5@1"), term: 1, commit: 4 });
+    const node = restarted({ log: logOf("1-5@1"), term: 1, commitIndex: 4 });
     saysAll(node);
     const log = node.capture().log;
     for (const entries of [range("2@1", "3@2"), range("4@9", "5@9"), range("3@1", "4-6@2")]) {
@@ -132,7 +132,7 @@ describe("a follower", () => {
   });
 
   it("C11: does overwrite what is not committed, up to the very entry after", () => {
-    const node = restarted({ log: logOf("1-5@1"), term: 1, commit: 4 });
+    const node = restarted({ log: logOf("1-5@1"), term: 1, commitIndex: 4 });
     node.handleMessage(appendEntries({ term: 2, entries: range("4@1", "5@2") }), 1);
     expect(node.log.last).toEqual(at("5@2"));
   });
@@ -200,7 +200,7 @@ describe("a follower's refusal", () => {
 });
 
 describe("a follower whose log begins after a snapshot", () => {
-  const node = (): ReturnType<typeof restarted> => restarted({ log: logOf("6-7@1", "5@1"), commit: 5 });
+  const node = (): ReturnType<typeof restarted> => restarted({ log: logOf("6-7@1", "5@1"), commitIndex: 5 });
 
   it("takes late messages about what the snapshot covers for agreed, configurations too", () => {
     const follower = node();
@@ -258,7 +258,7 @@ describe("a leader", () => {
   });
 
   it("offers a snapshot to who needs it, not for an old refusal, and not to who is leaving", () => {
-    const node = leading({ log: logOf("6-8@1", "5@1"), commit: 8 });
+    const node = leading({ log: logOf("6-8@1", "5@1"), commitIndex: 8 });
     const { term } = node;
     const wants = (from: string, about: number): string[] => {
       node.handleMessage(refused(from, term, about, "0@0", 1), 1001);
@@ -272,7 +272,7 @@ describe("a leader", () => {
       node.handleMessage(accepted("b", term, index, 1), 1001);
     }
     act(node, 1001);
-    expect(node.departing).toEqual(["c"]);
+    expect(node.removedMembersToNotify).toEqual(["c"]);
     expect(wants("c", 8)).toEqual([]);
     expect(wants("c", 8)).toEqual([]);
   });

@@ -8,7 +8,7 @@ import type { Progress } from "./progress.ts";
 import { quorumValue } from "./quorum.ts";
 import { extendLease } from "./reads.ts";
 import type { NodeState } from "./state.ts";
-import { bestTarget, sendTimeoutNow } from "./transfer.ts";
+import { bestTransferTarget, sendTimeoutNow } from "./transfer.ts";
 
 // --- The leader's side -------------------------------------------------------------------------
 
@@ -21,14 +21,14 @@ export function onLeaderTimeout(state: NodeState, now: number): void {
   }
   if (now >= state.stallDeadline) {
     // Nothing of its own will be durable any time soon; another's disk may do better.
-    const successor = bestTarget(state, now);
+    const successor = bestTransferTarget(state, now);
     if (successor !== null) sendTimeoutNow(state, successor);
     state.becomeFollower(state.term, null, now);
     return;
   }
   if (now >= state.heartbeatDeadline) {
-    for (const progress of state.progress.values()) progress.stopWaiting();
-    state.startRound(now);
+    for (const progress of state.progress.values()) progress.allowNextProbe();
+    state.startHeartbeatRound(now);
   }
 }
 
@@ -45,7 +45,7 @@ export function quorumDeadline(state: NodeState): number {
 export function sendAppends(state: NodeState, now: number): void {
   for (const [to, progress] of state.progress) {
     const { inflightMessagesMax, inflightBytesMax } = state.options;
-    while (progress.next <= state.log.last.index && progress.mayFill(inflightMessagesMax, inflightBytesMax)) {
+    while (progress.next <= state.log.last.index && progress.hasRoom(inflightMessagesMax, inflightBytesMax)) {
       if (!sendNext(state, to, progress, now)) break;
     }
     if (progress.heartbeatDue) sendHeartbeat(state, to, progress);
@@ -56,16 +56,16 @@ export function sendAppends(state: NodeState, now: number): void {
 function sendNext(state: NodeState, to: NodeId, progress: Progress, now: number): boolean {
   const from = progress.next;
   if (from <= state.log.base.index) {
-    progress.awaitSnapshot();
+    progress.becomeSnapshot();
     // A snapshot is too much for telling somebody that it was removed.
-    if (progress.departure === null) state.outbox.sendSnapshot(to);
+    if (progress.removalNotice === null) state.pendingActions.sendSnapshot(to);
     return false;
   }
   // A node that has not answered for long gets questions, not megabytes.
   const asleep = progress.state === "probe" && now - progress.activeAt >= state.options.electionTimeoutMs.max;
   const end = asleep ? from : endOfMessage(state, from);
   sendEntries(state, to, state.log.slice(from - 1, end - 1));
-  progress.sent(end - 1, state.options.bytesBetween(from, end));
+  progress.recordSent(end - 1, state.options.bytesBetween(from, end));
   progress.heartbeatDue = false;
   return true;
 }
@@ -78,7 +78,7 @@ function sendHeartbeat(state: NodeState, to: NodeId, progress: Progress): void {
 }
 
 function sendEntries(state: NodeState, to: NodeId, entries: EntryRange): void {
-  const { id: from, term, commit, round } = state;
+  const { id: from, term, commitIndex: commit, heartbeatRound: round } = state;
   state.send(to, { type: "append-entries", from, term, entries, commit, round });
 }
 
@@ -104,23 +104,23 @@ export function onAppendEntriesReply(state: NodeState, message: AppendEntriesRep
   }
   const progress = state.progress.get(message.from);
   if (state.role !== "leader" || message.term < state.term || progress === undefined) return;
-  assert(message.round <= state.round, "a follower answers only checks that were made");
+  assert(message.round <= state.heartbeatRound, "a follower answers only checks that were made");
   progress.activeAt = now;
-  progress.roundAcked = Math.max(progress.roundAcked, message.round);
+  progress.acknowledgedRound = Math.max(progress.acknowledgedRound, message.round);
   if (message.outcome.accepted) {
     const { match } = message.outcome;
     assert(match <= state.log.last.index, "a follower acknowledges only what this leader has");
-    progress.accept(match, state.log.base.index);
+    progress.recordAccepted(match, state.log.base.index);
     advanceCommit(state);
-  } else if (progress.isNews(message.outcome.refused)) {
+  } else if (progress.isCurrentRefusal(message.outcome.refused)) {
     const { refused, hint } = message.outcome;
     // §5.3: skip all that cannot agree, a whole term at a time.
     const agreement = state.log.lastAgreement(Math.min(hint.index, refused), hint.term);
     const reachable = hint.index >= state.log.base.index ? agreement : hint.index;
-    progress.probeFrom(Math.min(reachable, refused - 1) + 1);
-  } else if (progress.state === "snapshot" && progress.departure === null) {
+    progress.becomeProbe(Math.min(reachable, refused - 1) + 1);
+  } else if (progress.state === "snapshot" && progress.removalNotice === null) {
     // It still lacks what our log begins after: the snapshot was lost, or is older than the log's base by now.
-    state.outbox.sendSnapshot(message.from);
+    state.pendingActions.sendSnapshot(message.from);
   }
   extendLease(state);
 }
@@ -141,17 +141,17 @@ export function onAppendEntries(state: NodeState, message: AppendEntries, now: n
 
   const { prev, lastIndex } = message.entries;
   if (prev.index >= state.log.base.index && !state.log.contains(prev)) {
-    assert(prev.index > state.commit, "a leader's log holds what is committed (§5.4)");
+    assert(prev.index > state.commitIndex, "a leader's log holds what is committed (§5.4)");
     // The furthest place where the logs can agree; what is committed agrees in any case.
-    const index = Math.max(state.log.lastAgreement(prev.index, prev.term), state.commit);
+    const index = Math.max(state.log.lastAgreement(prev.index, prev.term), state.commitIndex);
     refuse(state, message, { index, term: state.log.termAt(index) ?? 0 });
     return;
   }
   appendMissing(state, message.entries);
-  state.verified = Math.max(state.verified, lastIndex);
-  state.ackOwed = true;
+  state.matchedIndex = Math.max(state.matchedIndex, lastIndex);
+  state.acknowledgementDue = true;
   // The leader's index holds only for what is known to equal its log; the rest of ours may go yet.
-  state.commitTo(Math.min(message.commit, state.verified));
+  state.commitTo(Math.min(message.commit, state.matchedIndex));
 }
 
 /** A leader of this term, or a later one, spoke: follow it, and let its followers' promise run on. */
@@ -163,13 +163,13 @@ export function followLeader(
   now: number,
 ): void {
   assert(
-    term > state.term || state.leader === null || state.leader === leader,
+    term > state.term || state.leaderId === null || state.leaderId === leader,
     "a term has one leader (§5.2), and here is another",
   );
   state.becomeFollower(term, leader, now);
   state.leaderHeardAt = now;
   state.resetElectionDeadline(now);
-  state.roundSeen = Math.max(state.roundSeen, round);
+  state.receivedRound = Math.max(state.receivedRound, round);
 }
 
 /** Adds what the log lacks. Removes entries only where one of them differs (§5.3): a late message must not cut the log. */
@@ -179,7 +179,7 @@ function appendMissing(state: NodeState, entries: EntryRange): void {
   if (from > entries.lastIndex) return;
   if (from <= state.log.last.index) state.truncate(from);
   state.log.extendFrom(entries, from);
-  state.outbox.append(from, entries.lastIndex + 1);
+  state.pendingActions.append(from, entries.lastIndex + 1);
 }
 
 /** The first entry of the range that the log does not hold. One step for each run of a term, not for each entry. */
@@ -210,8 +210,8 @@ function checkConfigsAgree(state: NodeState, entries: EntryRange, before: LogInd
 }
 
 function refuse(state: NodeState, message: AppendEntries, hint: { term: number; index: number }): void {
-  const { id: from, term, roundSeen } = state;
-  const round = message.term === term ? roundSeen : 0;
+  const { id: from, term, receivedRound } = state;
+  const round = message.term === term ? receivedRound : 0;
   const outcome = { accepted: false, refused: message.entries.prev.index, hint } as const;
   state.send(message.from, { type: "append-entries-reply", from, term, round, outcome });
 }
@@ -221,15 +221,16 @@ function refuse(state: NodeState, message: AppendEntries, hint: { term: number; 
  * leads. All that was received since the last acknowledgement shares one.
  */
 export function sendAcknowledgement(state: NodeState): void {
-  if (!state.ackOwed || state.leader === null) return;
+  if (!state.acknowledgementDue || state.leaderId === null) return;
   if (!state.hardStateIsDurable) return;
-  const match = Math.min(state.verified, state.durable);
-  const complete = match === state.verified;
-  if (!complete && state.roundSeen === state.roundAcked && match <= state.acked) return;
-  state.ackOwed = !complete;
-  state.roundAcked = state.roundSeen;
-  state.acked = match;
-  const { id: from, term, roundSeen: round } = state;
+  const match = Math.min(state.matchedIndex, state.durableIndex);
+  const complete = match === state.matchedIndex;
+  if (!complete && state.receivedRound === state.acknowledgedRound && match <= state.acknowledgedIndex)
+    return;
+  state.acknowledgementDue = !complete;
+  state.acknowledgedRound = state.receivedRound;
+  state.acknowledgedIndex = match;
+  const { id: from, term, receivedRound: round } = state;
   const outcome = { accepted: true, match } as const;
-  state.outbox.send(state.leader, { type: "append-entries-reply", from, term, round, outcome });
+  state.pendingActions.send(state.leaderId, { type: "append-entries-reply", from, term, round, outcome });
 }

@@ -67,7 +67,7 @@ describe("a follower that installs a snapshot", () => {
   });
 
   it("S17: knows at once, and after a restart, that what the snapshot covers is committed", () => {
-    const node = restarted({ log: logOf("1-5@1"), term: 2, commit: 5 });
+    const node = restarted({ log: logOf("1-5@1"), term: 2, commitIndex: 5 });
     node.handleMessage(offer("100@2", { term: 2 }), 1);
     act(node, 1);
     node.handleSnapshotInstalled(at("100@2"), ABC, 2);
@@ -96,7 +96,7 @@ describe("a follower that installs a snapshot", () => {
   });
 
   it("refuses with an error a snapshot that contradicts what is committed, and changes nothing", () => {
-    const node = restarted({ log: logOf("1-9@1"), term: 3, commit: 9 });
+    const node = restarted({ log: logOf("1-9@1"), term: 3, commitIndex: 9 });
     act(node);
     expect(() => node.handleSnapshotInstalled(at("9@2"), ABC, 1)).toThrow(ProtocolViolation);
     expect(node.log.last).toEqual(at("9@1"));
@@ -106,7 +106,7 @@ describe("a follower that installs a snapshot", () => {
   });
 
   it("acknowledges an offer of what it has committed, without asking for the snapshot", () => {
-    const node = restarted({ log: logOf("1-9@1"), term: 3, commit: 9 });
+    const node = restarted({ log: logOf("1-9@1"), term: 3, commitIndex: 9 });
     node.handleMessage(offer("7@1", { term: 3 }), 1);
     const actions = act(node, 1);
     expect(actions.installSnapshot).toBeNull();
@@ -115,7 +115,7 @@ describe("a follower that installs a snapshot", () => {
 
   it("asks for no snapshot of just what it has committed, nor of what its own covers", () => {
     for (const last of ["9@1", "5@1", "3@1"]) {
-      const node = restarted({ log: logOf("6-9@1", "5@1"), term: 3, commit: 9 });
+      const node = restarted({ log: logOf("6-9@1", "5@1"), term: 3, commitIndex: 9 });
       node.handleMessage(offer(last, { term: 3 }), 1);
       const actions = act(node, 1);
       expect(actions.installSnapshot).toBeNull();
@@ -124,7 +124,7 @@ describe("a follower that installs a snapshot", () => {
   });
 
   it("changes nothing and says nothing when an older one than its own is installed", () => {
-    const node = restarted({ log: logOf("6-9@1", "5@1"), term: 3, commit: 9 });
+    const node = restarted({ log: logOf("6-9@1", "5@1"), term: 3, commitIndex: 9 });
     node.handleMessage(appendEntries({ term: 3, entries: range("9@1", "") }), 1);
     saysAll(node, 1);
     for (const position of ["5@1", "3@1"]) {

@@ -15,13 +15,13 @@ export function onInstallSnapshot(state: NodeState, message: InstallSnapshot, no
   }
   followLeader(state, message.term, message.from, message.round, now);
   const { last } = message;
-  if (last.index > state.commit) {
-    state.outbox.installSnapshot(message);
+  if (last.index > state.commitIndex) {
+    state.pendingActions.installSnapshot(message);
     return;
   }
   checkAgainstCommitted(state, last);
-  state.verified = Math.max(state.verified, last.index);
-  state.ackOwed = true;
+  state.matchedIndex = Math.max(state.matchedIndex, last.index);
+  state.acknowledgementDue = true;
 }
 
 /** The state machine holds a snapshot now, durably, and so does the log store, whose log begins after it. */
@@ -32,13 +32,13 @@ export function snapshotInstalled(
   now: number,
 ): void {
   if (position.index <= state.log.base.index) return; // An old one: the log began later already.
-  if (position.index <= state.commit) checkAgainstCommitted(state, position);
+  if (position.index <= state.commitIndex) checkAgainstCommitted(state, position);
   // Figure 13, step 6: if the log holds the snapshot's last entry, what follows it stays.
   else if (!state.log.contains(position)) state.replaceLog(position, config);
-  state.verified = Math.max(state.verified, position.index);
+  state.matchedIndex = Math.max(state.matchedIndex, position.index);
   state.commitTo(position.index);
-  state.coverLog(position.index);
-  state.ackOwed = true;
+  state.discardCoveredLog(position.index);
+  state.acknowledgementDue = true;
   // It stood for election as a voter of the configuration before, and has no vote in this one.
   const stands = state.role === "pre-candidate" || state.role === "candidate";
   if (stands && !state.isEligible) state.becomeFollower(state.term, null, now);
@@ -46,8 +46,8 @@ export function snapshotInstalled(
 
 /** A snapshot of this node's own state was taken: the log need not keep the entries up to `index`. */
 export function compactLog(state: NodeState, index: LogIndex): void {
-  assert(index <= state.commit, "only committed entries are compacted");
-  assert(index <= state.durable, "only durable entries are compacted");
+  assert(index <= state.commitIndex, "only committed entries are compacted");
+  assert(index <= state.durableIndex, "only durable entries are compacted");
   state.log.compact(index);
 }
 

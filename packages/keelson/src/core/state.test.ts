@@ -17,10 +17,10 @@ const IMAGE: StateImage = {
     { persistId: 41, upTo: 6, takenAt: 101 },
     { persistId: 42, upTo: 7, takenAt: 102 },
   ],
-  durable: 5,
-  commit: 4,
+  durableIndex: 5,
+  commitIndex: 4,
   log: logOf("3-5@2 6-7@8", "2@1", [{ index: 6, config: ABC }]),
-  outbox: {
+  pendingActions: {
     persistId: 43,
     hardState: { term: 9, votedFor: "c" },
     append: { truncateFrom: null, from: 6, to: 8 },
@@ -40,16 +40,16 @@ const IMAGE: StateImage = {
     forwarded: [{ id: 33, expiresAt: 203 }],
   },
   role: "candidate",
-  leader: "b",
+  leaderId: "b",
   leaderHeardAt: 301,
   electionDeadline: 302,
   votes: ["a", "c"],
   ownVoteId: 43,
-  verified: 3,
-  roundSeen: 13,
-  roundAcked: 11,
-  acked: 2,
-  ackOwed: true,
+  matchedIndex: 3,
+  receivedRound: 13,
+  acknowledgedRound: 11,
+  acknowledgedIndex: 2,
+  acknowledgementDue: true,
   progress: [
     [
       "b",
@@ -58,17 +58,17 @@ const IMAGE: StateImage = {
         match: 4,
         next: 7,
         inFlight: [{ last: 6, bytes: 20 }],
-        waiting: false,
-        roundAcked: 10,
+        probeSent: false,
+        acknowledgedRound: 10,
         activeAt: 303,
         heartbeatDue: true,
-        toldInRound: 9,
-        departure: null,
+        timeoutNowSentInRound: 9,
+        removalNotice: null,
       },
     ],
   ],
   termStart: 6,
-  round: 14,
+  heartbeatRound: 14,
   heartbeatDeadline: 304,
   transfer: { to: "c", until: 305 },
   leaseFrom: 306,
@@ -92,7 +92,7 @@ describe("a state", () => {
     state.truncate(5);
     state.reads.takeForwarded(33);
     state.failReads();
-    state.outbox.sendSnapshot("x");
+    state.pendingActions.sendSnapshot("x");
     state.becomeFollower(12, null, 400);
     expect(IMAGE).toEqual(before);
     expect(captured).toEqual(before);
@@ -111,7 +111,7 @@ function stateOf(config: ClusterConfig = ABC, options: Partial<RaftNodeOptions> 
 
 /** Takes what is to be done, and reports it durable. */
 function settle(state: NodeState): void {
-  const { persistId, append } = state.outbox.take(null);
+  const { persistId, append } = state.pendingActions.take(null);
   if (append !== null) state.appendTaken(persistId, append.to - 1, 0);
   state.persisted(persistId);
 }
@@ -134,7 +134,7 @@ describe("a term", () => {
     for (const term of [0, 1, 1.5, Infinity, Number.NaN]) {
       expect(() => state.enterTerm(term)).toThrow(ProtocolViolation);
     }
-    expect([state.term, state.votedFor, state.outbox.capture().hardState]).toEqual([1, null, null]);
+    expect([state.term, state.votedFor, state.pendingActions.capture().hardState]).toEqual([1, null, null]);
     state.voteFor("b");
     expect(() => state.voteFor("b")).toThrow(ProtocolViolation);
     expect(() => state.voteFor("c")).toThrow(ProtocolViolation);
@@ -151,7 +151,7 @@ describe("a term", () => {
     settle(candidate);
     candidate.votes = new Set(["a", "b"]);
     candidate.becomeLeader(1);
-    expect([candidate.role, candidate.leader, candidate.votes.size]).toEqual(["leader", "a", 0]);
+    expect([candidate.role, candidate.leaderId, candidate.votes.size]).toEqual(["leader", "a", 0]);
     expect(candidate.termStartCommitted).toBe(false);
     candidate.commitTo(4);
     expect(candidate.termStartCommitted).toBe(true);
@@ -161,7 +161,7 @@ describe("a term", () => {
 
   it("begins without a leader's promises, and without anything owed to one", () => {
     expect(stateOf().capture()).toMatchObject({
-      ackOwed: false,
+      acknowledgementDue: false,
       leaseFrom: -Infinity,
       leaseIsVoid: false,
       leaderHeardAt: -Infinity,
@@ -173,12 +173,12 @@ describe("a term", () => {
 describe("who steps down", () => {
   it("forgets its supporters and the snapshots that it offered, and waits for a whole timeout", () => {
     const state = leaderOf();
-    state.outbox.sendSnapshot("b");
+    state.pendingActions.sendSnapshot("b");
     state.votes.add("b");
     state.electionDeadline = 1;
     state.becomeFollower(3, "b", 2000);
-    expect([state.role, state.leader, state.votes.size]).toEqual(["follower", "b", 0]);
-    expect(state.outbox.capture().snapshots).toEqual([]);
+    expect([state.role, state.leaderId, state.votes.size]).toEqual(["follower", "b", 0]);
+    expect(state.pendingActions.capture().snapshots).toEqual([]);
     expect(state.electionDeadline).toBe(2600);
   });
 
@@ -222,22 +222,22 @@ describe("what a node may do", () => {
 
   it("E15: is to refuse other candidates for the shortest election timeout after it heard its leader", () => {
     const state = stateOf();
-    expect(state.leaderIsFresh(0)).toBe(false);
+    expect(state.heardLeaderRecently(0)).toBe(false);
     state.leaderHeardAt = 100;
-    expect([state.leaderIsFresh(499), state.leaderIsFresh(500)]).toEqual([true, false]);
-    expect(leaderOf().leaderIsFresh(1_000_000)).toBe(true);
+    expect([state.heardLeaderRecently(499), state.heardLeaderRecently(500)]).toEqual([true, false]);
+    expect(leaderOf().heardLeaderRecently(1_000_000)).toBe(true);
   });
 
   it("D11: is to lead until its oldest write has taken too long, unless nobody else could", () => {
     const state = stateOf();
     expect(state.stallDeadline).toBe(Infinity);
-    state.appendTaken(state.outbox.take(null).persistId, 4, 70);
-    state.appendTaken(state.outbox.take(null).persistId, 5, 90);
+    state.appendTaken(state.pendingActions.take(null).persistId, 4, 70);
+    state.appendTaken(state.pendingActions.take(null).persistId, 5, 90);
     expect(state.stallDeadline).toBe(70 + 1600);
     state.persisted(1);
     expect(state.stallDeadline).toBe(90 + 1600);
     const alone = stateOf(configOf(["a"]));
-    alone.appendTaken(alone.outbox.take(null).persistId, 4, 70);
+    alone.appendTaken(alone.pendingActions.take(null).persistId, 4, 70);
     expect(alone.stallDeadline).toBe(Infinity);
   });
 });
@@ -253,54 +253,54 @@ describe("a member that is removed", () => {
 
   it("is sent the log until it knows: it has the entry, and was told that it is committed", () => {
     const { state, c } = withoutC();
-    expect(c().departure).toEqual({ index: 5, until: 1100 + 4 * 800, round: null });
-    c().accept(4, 0);
+    expect(c().removalNotice).toEqual({ index: 5, until: 1100 + 4 * 800, round: null });
+    c().recordAccepted(4, 0);
     state.commitTo(5);
-    state.startRound(1101);
-    expect(c().departure?.round).toBe(null);
-    c().accept(5, 0);
-    state.startRound(1102);
-    const told = state.round;
-    expect(c().departure).toEqual({ index: 5, until: 4300, round: told });
-    c().roundAcked = told - 1;
-    state.startRound(1103);
-    expect(c().departure?.round).toBe(told);
-    c().roundAcked = told;
-    state.startRound(1104);
+    state.startHeartbeatRound(1101);
+    expect(c().removalNotice?.round).toBe(null);
+    c().recordAccepted(5, 0);
+    state.startHeartbeatRound(1102);
+    const told = state.heartbeatRound;
+    expect(c().removalNotice).toEqual({ index: 5, until: 4300, round: told });
+    c().acknowledgedRound = told - 1;
+    state.startHeartbeatRound(1103);
+    expect(c().removalNotice?.round).toBe(told);
+    c().acknowledgedRound = told;
+    state.startHeartbeatRound(1104);
     expect([...state.progress.keys()]).toEqual(["b"]);
   });
 
   it("is not told before its removal is committed", () => {
     const { state, c } = withoutC();
-    c().accept(5, 0);
-    c().roundAcked = state.round + 9;
-    state.startRound(1101);
-    expect(c().departure?.round).toBe(null);
+    c().recordAccepted(5, 0);
+    c().acknowledgedRound = state.heartbeatRound + 9;
+    state.startHeartbeatRound(1101);
+    expect(c().removalNotice?.round).toBe(null);
   });
 
   it("is let go of when it cannot be told: after a while, or if it lacks what is compacted away", () => {
     const silent = withoutC().state;
-    silent.startRound(4299);
+    silent.startHeartbeatRound(4299);
     expect(silent.progress.has("c")).toBe(true);
-    silent.startRound(4300);
+    silent.startHeartbeatRound(4300);
     expect(silent.progress.has("c")).toBe(false);
 
     const { state, c } = withoutC();
-    c().awaitSnapshot();
-    state.startRound(1101);
+    c().becomeSnapshot();
+    state.startHeartbeatRound(1101);
     expect([...state.progress.keys()]).toEqual(["b"]);
   });
 
   it("is one like the others if it comes back meanwhile, where it was; a new one begins at the end", () => {
     const { state, c } = withoutC();
-    c().accept(5, 0);
+    c().recordAccepted(5, 0);
     state.commitTo(5);
     const position = state.appendConfig(configOf(["a", "b", "c"], ["d"]), 1200);
     expect(position).toEqual(at("6@2"));
-    expect(c().departure).toBe(null);
+    expect(c().removalNotice).toBe(null);
     expect(c().match).toBe(5);
-    expect(state.progress.get("d")).toMatchObject({ match: 0, next: 7, departure: null });
-    expect(state.outbox.capture().append).toEqual({ truncateFrom: null, from: 5, to: 7 });
+    expect(state.progress.get("d")).toMatchObject({ match: 0, next: 7, removalNotice: null });
+    expect(state.pendingActions.capture().append).toEqual({ truncateFrom: null, from: 5, to: 7 });
     expect([...state.progress.values()].map(({ heartbeatDue }) => heartbeatDue)).toEqual([true, true, true]);
     expect(state.progress.has("a")).toBe(false);
   });
@@ -313,16 +313,20 @@ describe("the log of a state", () => {
     for (const index of [2, 3]) {
       expect(() => state.replaceLog({ index, term: 1 }, ABC)).toThrow(ProtocolViolation);
     }
-    expect(state.outbox.capture().append).not.toBe(null);
+    expect(state.pendingActions.capture().append).not.toBe(null);
     state.replaceLog({ index: 20, term: 2 }, ABC);
-    expect([state.durable, state.log.last, state.outbox.capture().append]).toEqual([20, at("20@2"), null]);
+    expect([state.durableIndex, state.log.last, state.pendingActions.capture().append]).toEqual([
+      20,
+      at("20@2"),
+      null,
+    ]);
   });
 
   it("is as durable as the latest report says, whichever comes late", () => {
     const state = stateOf();
     state.enterTerm(2);
-    const first = state.outbox.take(null).persistId;
-    const second = state.outbox.take(null).persistId;
+    const first = state.pendingActions.take(null).persistId;
+    const second = state.pendingActions.take(null).persistId;
     state.persisted(second);
     expect(state.hardStateIsDurable).toBe(true);
     state.persisted(first);
@@ -335,10 +339,10 @@ describe("the log of a state", () => {
   it("is committed step by step, each told once", () => {
     const state = leaderOf();
     state.commitTo(4);
-    expect(state.outbox.take(null).commit).toEqual(at("4@2"));
+    expect(state.pendingActions.take(null).commit).toEqual(at("4@2"));
     state.commitTo(4);
     state.commitTo(2);
-    expect([state.commit, state.outbox.take(null).commit]).toEqual([4, null]);
+    expect([state.commitIndex, state.pendingActions.take(null).commit]).toEqual([4, null]);
     expect(() => state.commitTo(9)).toThrow(ProtocolViolation);
   });
 });

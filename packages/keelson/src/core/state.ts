@@ -4,7 +4,7 @@ import { isVoter, membersOf, type ClusterConfig } from "./config.ts";
 import { Log, EMPTY_LOG, type LogImage } from "./log.ts";
 import type { Message } from "./message.ts";
 import type { Options } from "./options.ts";
-import { Outbox, type OutboxImage } from "./outbox.ts";
+import { PendingActions, type PendingActionsImage } from "./pending-actions.ts";
 import type { LogIndex, LogPosition, NodeId, Term } from "./position.ts";
 import { Progress, type ProgressImage } from "./progress.ts";
 import { ReadIndexRequests, type ReadIndexRequestsImage, type ReadOrigin } from "./read-index-requests.ts";
@@ -19,7 +19,7 @@ interface AppendInFlight {
 }
 
 /** How many of the longest election timeouts a leader tries to tell a member that it was removed. */
-const DEPARTURE_TIMEOUTS = 4;
+const REMOVAL_NOTICE_TIMEOUTS = 4;
 
 /** A `NodeState` as plain values. Sets and maps are arrays here, in their order. */
 export interface StateImage {
@@ -28,25 +28,25 @@ export interface StateImage {
   readonly hardStateId: number;
   readonly persistedId: number;
   readonly appendsInFlight: readonly Readonly<AppendInFlight>[];
-  readonly durable: LogIndex;
-  readonly commit: LogIndex;
+  readonly durableIndex: LogIndex;
+  readonly commitIndex: LogIndex;
   readonly log: LogImage;
-  readonly outbox: OutboxImage;
+  readonly pendingActions: PendingActionsImage;
   readonly reads: ReadIndexRequestsImage;
   readonly role: Role;
-  readonly leader: NodeId | null;
+  readonly leaderId: NodeId | null;
   readonly leaderHeardAt: number;
   readonly electionDeadline: number | null;
   readonly votes: readonly NodeId[];
   readonly ownVoteId: number | null;
-  readonly verified: LogIndex;
-  readonly roundSeen: number;
-  readonly roundAcked: number;
-  readonly acked: LogIndex;
-  readonly ackOwed: boolean;
+  readonly matchedIndex: LogIndex;
+  readonly receivedRound: number;
+  readonly acknowledgedRound: number;
+  readonly acknowledgedIndex: LogIndex;
+  readonly acknowledgementDue: boolean;
   readonly progress: readonly (readonly [NodeId, ProgressImage])[];
   readonly termStart: LogIndex;
-  readonly round: number;
+  readonly heartbeatRound: number;
   readonly heartbeatDeadline: number;
   readonly transfer: Transfer | null;
   readonly leaseFrom: number;
@@ -58,14 +58,14 @@ export interface StateImage {
  * All that a node knows, and the few steps that every part of the algorithm shares. The parts
  * (election, replication, ...) are functions over it, one file each.
  *
- * Invariants: commit <= log.last; durable <= log.last; a leader leads in `term` and its own
+ * Invariants: commitIndex <= log.last; durableIndex <= log.last; a leader leads in `term` and its own
  * `hardState` for that term is durable.
  */
 export class NodeState {
   readonly id: NodeId;
   readonly options: Options;
   readonly log: Log;
-  readonly outbox = new Outbox();
+  readonly pendingActions = new PendingActions();
   readonly reads: ReadIndexRequests;
 
   // Figure 2: persistent state. Changed by `enterTerm` and `voteFor` alone, so that both always travel as one record.
@@ -76,12 +76,12 @@ export class NodeState {
   /** The last batch known to be durable. */
   #persistedId = 0;
   #appendsInFlight: AppendInFlight[] = [];
-  #durable: LogIndex;
-  #commit: LogIndex;
+  #durableIndex: LogIndex;
+  #commitIndex: LogIndex;
 
   role: Role = "follower";
   /** Whom this node follows, or itself; null: unknown. */
-  leader: NodeId | null = null;
+  leaderId: NodeId | null = null;
   /** When the leader was last heard; a promise not to help depose it for an election timeout. */
   leaderHeardAt = -Infinity;
   /** When to campaign, unless something is heard; kept only while the node may campaign. */
@@ -94,17 +94,17 @@ export class NodeState {
 
   // A follower's view of the leader of this term.
   /** The log is known to equal the leader's up to here. */
-  verified: LogIndex = 0;
-  roundSeen = 0;
-  roundAcked = 0;
-  acked: LogIndex = 0;
-  ackOwed = false;
+  matchedIndex: LogIndex = 0;
+  receivedRound = 0;
+  acknowledgedRound = 0;
+  acknowledgedIndex: LogIndex = 0;
+  acknowledgementDue = false;
 
   // A leader's state.
   progress = new Map<NodeId, Progress>();
   /** The index of the blank entry that this leader began with. */
   termStart: LogIndex = 0;
-  round = 0;
+  heartbeatRound = 0;
   heartbeatDeadline = Infinity;
   transfer: Transfer | null = null;
   /** The last time at which a majority is known to have promised not to vote anybody else in for a while. */
@@ -118,7 +118,7 @@ export class NodeState {
     options: Options,
     hardState: HardState,
     image: LogImage = EMPTY_LOG,
-    commit = image.base.index,
+    commitIndex = image.base.index,
     reads = new ReadIndexRequests(options.readsMax, options.random),
   ) {
     this.id = options.id;
@@ -130,39 +130,39 @@ export class NodeState {
       "the saved term is not older than the log's last entry",
     );
     assert(
-      commit >= image.base.index && commit <= image.lastIndex,
+      commitIndex >= image.base.index && commitIndex <= image.lastIndex,
       "what is known to be committed is in the log or covered by its snapshot",
     );
     this.#term = hardState.term;
     this.#votedFor = hardState.votedFor;
-    this.#durable = image.lastIndex;
-    this.#commit = commit;
+    this.#durableIndex = image.lastIndex;
+    this.#commitIndex = commitIndex;
   }
 
   /** A state that goes on exactly as the captured one would have. */
   static revive(options: Options, image: StateImage): NodeState {
-    const { term, votedFor, log, commit } = image;
+    const { term, votedFor, log, commitIndex } = image;
     const reads = ReadIndexRequests.revive(options.readsMax, image.reads);
-    const state = new NodeState(options, { term, votedFor }, log, commit, reads);
+    const state = new NodeState(options, { term, votedFor }, log, commitIndex, reads);
     state.#hardStateId = image.hardStateId;
     state.#persistedId = image.persistedId;
     state.#appendsInFlight = image.appendsInFlight.map((append) => ({ ...append }));
-    state.#durable = image.durable;
-    state.outbox.restore(image.outbox);
+    state.#durableIndex = image.durableIndex;
+    state.pendingActions.restore(image.pendingActions);
     state.role = image.role;
-    state.leader = image.leader;
+    state.leaderId = image.leaderId;
     state.leaderHeardAt = image.leaderHeardAt;
     state.electionDeadline = image.electionDeadline;
     state.votes = new Set(image.votes);
     state.ownVoteId = image.ownVoteId;
-    state.verified = image.verified;
-    state.roundSeen = image.roundSeen;
-    state.roundAcked = image.roundAcked;
-    state.acked = image.acked;
-    state.ackOwed = image.ackOwed;
+    state.matchedIndex = image.matchedIndex;
+    state.receivedRound = image.receivedRound;
+    state.acknowledgedRound = image.acknowledgedRound;
+    state.acknowledgedIndex = image.acknowledgedIndex;
+    state.acknowledgementDue = image.acknowledgementDue;
     state.progress = new Map(image.progress.map(([id, progress]) => [id, Progress.revive(progress)]));
     state.termStart = image.termStart;
-    state.round = image.round;
+    state.heartbeatRound = image.heartbeatRound;
     state.heartbeatDeadline = image.heartbeatDeadline;
     state.transfer = image.transfer;
     state.leaseFrom = image.leaseFrom;
@@ -178,25 +178,25 @@ export class NodeState {
       hardStateId: this.#hardStateId,
       persistedId: this.#persistedId,
       appendsInFlight: this.#appendsInFlight.map((append) => ({ ...append })),
-      durable: this.#durable,
-      commit: this.#commit,
+      durableIndex: this.#durableIndex,
+      commitIndex: this.#commitIndex,
       log: this.log.capture(),
-      outbox: this.outbox.capture(),
+      pendingActions: this.pendingActions.capture(),
       reads: this.reads.capture(),
       role: this.role,
-      leader: this.leader,
+      leaderId: this.leaderId,
       leaderHeardAt: this.leaderHeardAt,
       electionDeadline: this.electionDeadline,
       votes: [...this.votes],
       ownVoteId: this.ownVoteId,
-      verified: this.verified,
-      roundSeen: this.roundSeen,
-      roundAcked: this.roundAcked,
-      acked: this.acked,
-      ackOwed: this.ackOwed,
+      matchedIndex: this.matchedIndex,
+      receivedRound: this.receivedRound,
+      acknowledgedRound: this.acknowledgedRound,
+      acknowledgedIndex: this.acknowledgedIndex,
+      acknowledgementDue: this.acknowledgementDue,
       progress: [...this.progress].map(([id, progress]) => [id, progress.capture()]),
       termStart: this.termStart,
-      round: this.round,
+      heartbeatRound: this.heartbeatRound,
       heartbeatDeadline: this.heartbeatDeadline,
       transfer: this.transfer,
       leaseFrom: this.leaseFrom,
@@ -213,12 +213,12 @@ export class NodeState {
     return this.#votedFor;
   }
 
-  get commit(): LogIndex {
-    return this.#commit;
+  get commitIndex(): LogIndex {
+    return this.#commitIndex;
   }
 
-  get durable(): LogIndex {
-    return this.#durable;
+  get durableIndex(): LogIndex {
+    return this.#durableIndex;
   }
 
   /** The configuration in force: the last in the log, committed or not (§6). */
@@ -241,7 +241,7 @@ export class NodeState {
   }
 
   /** Whether others had a vote before the last change: one of them may still lead, and trust its lease. */
-  get inheritsVotes(): boolean {
+  get hadOtherVoters(): boolean {
     const { index } = this.log.config;
     // What the log forgot of it was committed, and a leader that knows this is on its way out, and trusts no lease.
     if (index <= this.log.base.index) return false;
@@ -258,7 +258,7 @@ export class NodeState {
     if (this.isVoter) return true;
     const { index } = this.log.config;
     // The one before the last is committed: no change begins before the one before it is done.
-    return index > this.#commit && isVoter(this.log.configAt(index - 1).config, this.id);
+    return index > this.#commitIndex && isVoter(this.log.configAt(index - 1).config, this.id);
   }
 
   /** Whether new commands are taken: not while leadership is handed over, nor by a leader that is on its way out. */
@@ -276,7 +276,7 @@ export class NodeState {
 
   /** On the leader: whether an entry of its own term is committed, before which it knows nothing (§8). */
   get termStartCommitted(): boolean {
-    return this.role === "leader" && this.#commit >= this.termStart;
+    return this.role === "leader" && this.#commitIndex >= this.termStart;
   }
 
   /** Enters a later term, in which this node has not voted. */
@@ -295,33 +295,33 @@ export class NodeState {
   }
 
   #saveHardState(): void {
-    this.outbox.saveHardState({ term: this.#term, votedFor: this.#votedFor });
-    this.#hardStateId = this.outbox.persistId;
+    this.pendingActions.saveHardState({ term: this.#term, votedFor: this.#votedFor });
+    this.#hardStateId = this.pendingActions.persistId;
   }
 
-  /** Enters `term` if it is later; in any case follows `leader` (null: nobody yet). Keeps the vote within a term. */
-  becomeFollower(term: Term, leader: NodeId | null, now: number): void {
+  /** Enters `term` if it is later; in any case follows `leaderId` (null: nobody yet). Keeps the vote within a term. */
+  becomeFollower(term: Term, leaderId: NodeId | null, now: number): void {
     if (term > this.#term) this.enterTerm(term);
     if (this.role !== "follower") this.resetElectionDeadline(now);
     this.role = "follower";
     this.votes.clear();
     this.ownVoteId = null;
     this.progress.clear();
-    this.outbox.forgetSnapshots();
+    this.pendingActions.dropSnapshotOffers();
     this.heartbeatDeadline = Infinity;
     this.transfer = null;
-    if (leader !== this.leader) this.failReads();
-    this.leader = leader;
+    if (leaderId !== this.leaderId) this.failReads();
+    this.leaderId = leaderId;
     this.electionDeadline ??= this.#drawElectionDeadline(now);
   }
 
   /** What was known to equal the log of an earlier term's leader says nothing about the next one's. */
   #forgetLeader(): void {
-    this.verified = 0;
-    this.roundSeen = 0;
-    this.roundAcked = 0;
-    this.acked = 0;
-    this.ackOwed = false;
+    this.matchedIndex = 0;
+    this.receivedRound = 0;
+    this.acknowledgedRound = 0;
+    this.acknowledgedIndex = 0;
+    this.acknowledgementDue = false;
   }
 
   becomeLeader(now: number): void {
@@ -330,11 +330,11 @@ export class NodeState {
       "only a candidate whose vote is durable can win",
     );
     this.role = "leader";
-    this.leader = this.id;
+    this.leaderId = this.id;
     this.votes.clear();
     this.ownVoteId = null;
     this.electionDeadline = null;
-    this.round = 0;
+    this.heartbeatRound = 0;
     this.leaseFrom = -Infinity;
     this.leaseProbe = null;
     this.leaseIsVoid = false;
@@ -342,14 +342,14 @@ export class NodeState {
     // §8: entries of earlier terms are known to be committed only when one of this term is.
     this.termStart = this.log.last.index + 1;
     this.appendOwn(1);
-    this.startRound(now);
+    this.startHeartbeatRound(now);
   }
 
   /** Appends entries of this leader's term; they leave with the next actions. */
   appendOwn(count: number): LogPosition {
     const from = this.log.last.index + 1;
     this.log.extend(this.#term, count);
-    this.outbox.append(from, from + count);
+    this.pendingActions.append(from, from + count);
     return this.log.last;
   }
 
@@ -357,9 +357,9 @@ export class NodeState {
   appendConfig(config: ClusterConfig, now: number): LogPosition {
     this.log.extendConfig(this.#term, config);
     const { last } = this.log;
-    this.outbox.append(last.index, last.index + 1);
+    this.pendingActions.append(last.index, last.index + 1);
     this.#followMembership(now);
-    this.startRound(now);
+    this.startHeartbeatRound(now);
     return last;
   }
 
@@ -368,65 +368,65 @@ export class NodeState {
     const members = new Set(membersOf(this.config));
     for (const id of members) {
       const known = this.progress.get(id);
-      if (known !== undefined) known.departure = null;
+      if (known !== undefined) known.removalNotice = null;
       // §5.3: at first the leader supposes that every log equals its own.
       else if (id !== this.id) this.progress.set(id, new Progress(this.log.last.index + 1, now));
     }
-    const until = now + DEPARTURE_TIMEOUTS * this.options.electionTimeoutMs.max;
+    const until = now + REMOVAL_NOTICE_TIMEOUTS * this.options.electionTimeoutMs.max;
     for (const [id, progress] of this.progress) {
-      if (!members.has(id)) progress.departure ??= { index: this.log.last.index, until, round: null };
+      if (!members.has(id)) progress.removalNotice ??= { index: this.log.last.index, until, round: null };
     }
   }
 
   /** Lets go of removed members that know it, or that cannot be told. */
-  #dropDeparted(now: number): void {
+  #dropNotifiedMembers(now: number): void {
     for (const [id, progress] of this.progress) {
-      const { departure } = progress;
-      if (departure === null) continue;
-      const knows = departure.round !== null && progress.roundAcked >= departure.round;
-      if (knows || now >= departure.until || progress.state === "snapshot") this.progress.delete(id);
+      const { removalNotice } = progress;
+      if (removalNotice === null) continue;
+      const knows = removalNotice.round !== null && progress.acknowledgedRound >= removalNotice.round;
+      if (knows || now >= removalNotice.until || progress.state === "snapshot") this.progress.delete(id);
       else if (
-        departure.round === null &&
-        departure.index <= this.#commit &&
-        progress.match >= departure.index
+        removalNotice.round === null &&
+        removalNotice.index <= this.#commitIndex &&
+        progress.match >= removalNotice.index
       ) {
-        progress.departure = { ...departure, round: this.round };
+        progress.removalNotice = { ...removalNotice, round: this.heartbeatRound };
       }
     }
   }
 
   /** Begins a check of leadership: every member is owed a heartbeat that carries its number. */
-  startRound(now: number): void {
-    this.round += 1;
-    this.leaseProbe ??= { round: this.round, at: now };
-    this.#dropDeparted(now);
+  startHeartbeatRound(now: number): void {
+    this.heartbeatRound += 1;
+    this.leaseProbe ??= { round: this.heartbeatRound, at: now };
+    this.#dropNotifiedMembers(now);
     this.heartbeatDeadline = this.progress.size === 0 ? Infinity : now + this.options.heartbeatMs;
     for (const progress of this.progress.values()) progress.heartbeatDue = true;
   }
 
   /** Removes entries from `index` on; writes of them that are under way count for nothing any more. */
   truncate(index: LogIndex): void {
-    assert(index > this.#commit, "a committed entry is never removed (§5.4)");
+    assert(index > this.#commitIndex, "a committed entry is never removed (§5.4)");
     this.log.truncate(index);
-    this.outbox.truncate(index);
-    this.#durable = Math.min(this.#durable, index - 1);
+    this.pendingActions.truncate(index);
+    this.#durableIndex = Math.min(this.#durableIndex, index - 1);
     for (const append of this.#appendsInFlight) append.upTo = Math.min(append.upTo, index - 1);
   }
 
   /** The log was replaced by what a snapshot covers; `base` is durable. */
   replaceLog(base: LogPosition, config: ClusterConfig): void {
-    assert(base.index > this.#commit, "a snapshot never takes back what is committed");
+    assert(base.index > this.#commitIndex, "a snapshot never takes back what is committed");
     this.log.reset(base, config);
-    this.outbox.forgetAppend();
+    this.pendingActions.dropAppend();
     this.#appendsInFlight = [];
-    this.#durable = base.index;
+    this.#durableIndex = base.index;
   }
 
   /** A snapshot covers the log up to `index`, durably: these entries need not be written any more. */
-  coverLog(index: LogIndex): void {
+  discardCoveredLog(index: LogIndex): void {
     this.log.compact(index);
-    this.outbox.cover(index);
-    this.#durable = Math.max(this.#durable, index);
+    this.pendingActions.dropCovered(index);
+    this.#durableIndex = Math.max(this.#durableIndex, index);
   }
 
   /** A batch leaves: what it appends counts as durable only when `persisted` says so. */
@@ -436,33 +436,33 @@ export class NodeState {
 
   /** This batch and all before it are durable. */
   persisted(persistId: number): void {
-    assert(persistId < this.outbox.persistId, "only a batch that was taken can be durable");
+    assert(persistId < this.pendingActions.persistId, "only a batch that was taken can be durable");
     if (persistId <= this.#persistedId) return;
     this.#persistedId = persistId;
     while ((this.#appendsInFlight[0]?.persistId ?? Infinity) <= persistId) {
       const append = this.#appendsInFlight.shift();
-      if (append !== undefined) this.#durable = Math.max(this.#durable, append.upTo);
+      if (append !== undefined) this.#durableIndex = Math.max(this.#durableIndex, append.upTo);
     }
   }
 
   /** Moves the commit index on; never back. */
   commitTo(index: LogIndex): void {
-    if (index <= this.#commit) return;
+    if (index <= this.#commitIndex) return;
     const term = this.log.termAt(index);
     assert(term !== undefined, "only what is in the log can be committed");
-    this.#commit = index;
-    this.outbox.commit({ term, index });
+    this.#commitIndex = index;
+    this.pendingActions.commit({ term, index });
   }
 
   /** Sends now, or, while the newest term or vote is not durable, as soon as it is (§5.1: answer only after storage). */
   send(to: NodeId, message: Message): void {
-    if (this.hardStateIsDurable) this.outbox.send(to, message);
-    else this.outbox.sendAfterPersist(to, message);
+    if (this.hardStateIsDurable) this.pendingActions.send(to, message);
+    else this.pendingActions.sendAfterPersist(to, message);
   }
 
   /** Answers a read: to the node that asked, or to this node's client. `index` null: the read failed. */
   answerRead(read: ReadOrigin, index: LogIndex | null): void {
-    if (read.from === null) this.outbox.read(read.id, index);
+    if (read.from === null) this.pendingActions.read(read.id, index);
     else {
       const { id: from, term } = this;
       this.send(read.from, { type: "read-index-reply", from, term, id: read.id, index });
@@ -480,7 +480,7 @@ export class NodeState {
   }
 
   /** Whether a leader was heard so lately that deposing it would be a disturbance (dissertation 4.2.3). */
-  leaderIsFresh(now: number): boolean {
+  heardLeaderRecently(now: number): boolean {
     if (this.role === "leader") return true;
     return now < this.leaderHeardAt + this.options.electionTimeoutMs.min;
   }

@@ -21,7 +21,7 @@ export function startTransfer(
   if (state.transfer !== null) return "transferring";
   if (to === state.id) return "is-leader";
   if (to !== null && !state.config.voters.includes(to)) return "not-a-voter";
-  const target = to ?? bestTarget(state, now);
+  const target = to ?? bestTransferTarget(state, now);
   if (target === null) return "nobody";
   state.transfer = { to: target, until: now + state.options.electionTimeoutMs.max };
   advanceTransfer(state, now);
@@ -37,9 +37,10 @@ export function advanceTransfer(state: NodeState, now: number): void {
     return;
   }
   const progress = state.progress.get(transfer.to);
-  if (progress?.match !== state.log.last.index || progress.toldInRound === state.round) return;
+  if (progress?.match !== state.log.last.index || progress.timeoutNowSentInRound === state.heartbeatRound)
+    return;
   // Once a round, because it may be lost. One that comes late finds a later term, or begins one in vain.
-  progress.toldInRound = state.round;
+  progress.timeoutNowSentInRound = state.heartbeatRound;
   sendTimeoutNow(state, transfer.to);
 }
 
@@ -50,7 +51,7 @@ export function sendTimeoutNow(state: NodeState, to: NodeId): void {
 }
 
 /** The other voter that has most of the log, if one has answered lately; the first by name of several. */
-export function bestTarget(state: NodeState, now: number): NodeId | null {
+export function bestTransferTarget(state: NodeState, now: number): NodeId | null {
   let best: { readonly id: NodeId; readonly match: LogIndex } | null = null;
   for (const id of state.config.voters) {
     // Of itself it keeps none.
@@ -63,9 +64,9 @@ export function bestTarget(state: NodeState, now: number): NodeId | null {
 
 /** The leader asks this node to stand for election now, without waiting and without asking around first. */
 export function onTimeoutNow(state: NodeState, message: TimeoutNow, now: number): void {
-  const isFromLeader = message.term === state.term && message.from === state.leader;
+  const isFromLeader = message.term === state.term && message.from === state.leaderId;
   if (!isFromLeader || !state.isEligible || now >= state.stallDeadline) return;
-  state.leader = null;
+  state.leaderId = null;
   state.failReads();
   state.resetElectionDeadline(now);
   campaign(state, true);

@@ -50,7 +50,7 @@ interface Seen {
   leader: NodeId | null;
   membership: MembershipAt | null;
   /** How many removed members are still told of it. */
-  departing: number;
+  removedMembersToNotify: number;
 }
 
 /**
@@ -123,7 +123,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       term: core.term,
       leader: core.leader,
       membership: memberships.current,
-      departing: 0,
+      removedMembersToNotify: 0,
     };
     const failed = (failure: Failure): void => {
       this.#fail(failure);
@@ -591,10 +591,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
     before.membership = membership;
     if (roleChanged) this.#changes.push({ type: "role", role, term });
     if (leaderChanged) this.#changes.push({ type: "leader", leader, term });
-    const departing = this.#core.departing.length;
+    const removedMembersToNotify = this.#core.removedMembersToNotify.length;
     if (membershipChanged) this.#directory.forgetCallers();
-    if (membershipChanged || leaderChanged || departing !== before.departing) this.#setPeers();
-    before.departing = departing;
+    if (membershipChanged || leaderChanged || removedMembersToNotify !== before.removedMembersToNotify)
+      this.#setPeers();
+    before.removedMembersToNotify = removedMembersToNotify;
     if (membershipChanged && membership !== null) this.#changes.push(membershipChange(membership));
     this.#writes.committed();
     this.#membershipChanges.look();

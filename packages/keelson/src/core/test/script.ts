@@ -52,11 +52,11 @@ export interface NodeSetting extends Partial<RaftNodeOptions> {
   readonly log?: LogImage;
   readonly term?: number;
   readonly votedFor?: NodeId | null;
-  readonly commit?: number;
+  readonly commitIndex?: number;
 }
 
 /** A node of the cluster a, b, c that was restarted at time 0, and whose lease has run out. */
-export function restarted({ log, term, votedFor, commit, ...options }: NodeSetting = {}): RaftNode {
+export function restarted({ log, term, votedFor, commitIndex, ...options }: NodeSetting = {}): RaftNode {
   const image = log ?? logOf("");
   const last = image.terms.at(-1)?.term ?? image.base.term;
   return RaftNode.restart({
@@ -66,7 +66,7 @@ export function restarted({ log, term, votedFor, commit, ...options }: NodeSetti
     now: 0,
     hardState: { term: term ?? last, votedFor: votedFor ?? null },
     log: image,
-    ...(commit === undefined ? {} : { commit }),
+    ...(commitIndex === undefined ? {} : { commitIndex }),
   });
 }
 

@@ -100,7 +100,7 @@ function coreOf(
     hardState: stored.hardState,
     log: stored,
     // What was applied was committed, and stays so.
-    commit: applied.index,
+    commitIndex: applied.index,
   });
 }
 

@@ -11,7 +11,7 @@
 import { decodeMembership, encodeMembership, type Membership } from "../../codec/config.ts";
 import { isRuntimeMessage, type RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { decodeRecord, encodeRecord, EntryKind } from "../../codec/record.ts";
-import type { Actions, AppendAction, Outgoing, ReadAction } from "../../core/action.ts";
+import type { Actions, AppendAction, AddressedMessage, ReadAction } from "../../core/action.ts";
 import { assert } from "../../core/assert.ts";
 import { sameConfig, type ClusterConfig } from "../../core/config.ts";
 import type { AppendEntries, InstallSnapshot } from "../../core/message.ts";
@@ -455,7 +455,7 @@ export class Driver {
     return records;
   }
 
-  #onPersisted(persistId: number, messages: readonly Outgoing[]): void {
+  #onPersisted(persistId: number, messages: readonly AddressedMessage[]): void {
     this.#feedCore(() => {
       for (const outgoing of messages) this.#messageSender.send(outgoing);
       this.#core.handlePersisted(persistId, this.#environment.now());

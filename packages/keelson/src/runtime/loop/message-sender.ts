@@ -1,4 +1,4 @@
-import type { Outgoing } from "../../core/action.ts";
+import type { AddressedMessage } from "../../core/action.ts";
 import type { AppendEntries, Message } from "../../core/message.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { NodeId } from "../../core/position.ts";
@@ -42,7 +42,7 @@ export class MessageSender {
     this.#onFailure = onFailure;
   }
 
-  send({ to, message }: Outgoing): void {
+  send({ to, message }: AddressedMessage): void {
     if (message.type !== "append-entries") {
       this.#transmit(to, message, NO_RECORDS);
       return;

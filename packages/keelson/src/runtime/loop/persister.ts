@@ -1,4 +1,4 @@
-import type { Outgoing } from "../../core/action.ts";
+import type { AddressedMessage } from "../../core/action.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { StorageWatchdog } from "./storage-watchdog.ts";
@@ -6,13 +6,13 @@ import type { StorageWatchdog } from "./storage-watchdog.ts";
 interface PendingBatch {
   readonly persistId: number;
   /** What may be said once this batch, and all before it, are durable. */
-  readonly messagesAfterPersist: readonly Outgoing[];
+  readonly messagesAfterPersist: readonly AddressedMessage[];
   durable: boolean;
 }
 
 export interface PersisterHost {
   /** This batch and all before it are durable. Called in order, once for each. */
-  persisted(persistId: number, messages: readonly Outgoing[]): void;
+  persisted(persistId: number, messages: readonly AddressedMessage[]): void;
   failed(failure: Failure): void;
 }
 
@@ -39,7 +39,7 @@ export class Persister {
   }
 
   /** `write` null: there is nothing to write, and the batch is durable as soon as those before it are. */
-  submit(persistId: number, write: LogWrite | null, messages: readonly Outgoing[]): void {
+  submit(persistId: number, write: LogWrite | null, messages: readonly AddressedMessage[]): void {
     const batch: PendingBatch = { persistId, messagesAfterPersist: messages, durable: write === null };
     this.#pendingBatches.push(batch);
     if (write === null) this.#reportDurable();

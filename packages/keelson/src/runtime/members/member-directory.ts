@@ -40,12 +40,12 @@ export class MemberDirectory {
    * leader, and candidates. Last comes where they said themselves that they are: this node's log may not say it yet.
    */
   get addresses(): Map<NodeId, readonly string[]> {
-    const { id: self, commitIndex, departing, leader } = this.#core;
+    const { id: self, commitIndex, removedMembersToNotify, leader } = this.#core;
     const met = this.#peers.addresses;
     const membership = this.#memberships.current?.membership;
     const ids = new Set(membership === undefined ? met.keys() : membership.members.keys());
     // Removed members are sent their own removal.
-    for (const id of [...departing, ...this.#callers]) ids.add(id);
+    for (const id of [...removedMembersToNotify, ...this.#callers]) ids.add(id);
     if (leader !== null) ids.add(leader);
     ids.delete(self);
     const addresses = new Map<NodeId, readonly string[]>();
@@ -93,7 +93,8 @@ export class MemberDirectory {
     }
     // A leader that removes itself still has to see its removal committed; and who is told of it must answer.
     const committed = this.#memberships.at(this.#core.commitIndex)?.membership;
-    if (committed?.removed?.includes(id) !== true || this.#core.departing.includes(id)) return null;
+    if (committed?.removed?.includes(id) !== true || this.#core.removedMembersToNotify.includes(id))
+      return null;
     return `node ${id} was removed from the cluster; an id is not used again`;
   }
 

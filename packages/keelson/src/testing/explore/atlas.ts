@@ -226,13 +226,13 @@ export class Atlas {
       signature: numberIn(this.#signatures, signatureOf(host)),
       leads: node.role === "leader",
       term: node.term,
-      commit: node.commit,
+      commit: node.commitIndex,
       memory: numberIn(this.#logs, encodeLog(host.memory)),
       events: this.#eventsAt(host),
       writes: writes.length,
       writeSteps: writes.reduce((sum, write) => sum + stepsOf(write), 0),
       mayChange: node.role === "leader" && this.bounds.changes > 0,
-      maySnapshot: Math.min(node.commit, node.durable) > node.log.base.index,
+      maySnapshot: Math.min(node.commitIndex, node.durableIndex) > node.log.base.index,
       installs: host.wanted !== null && writes.length === 0,
     };
   }

@@ -32,7 +32,7 @@ describe("an exploration", () => {
       // Fewer: an event was lost from the exploration, or the core says less than it did; then say why here.
       expect(result.states).toBeGreaterThanOrEqual(76_000);
       const hosts = hostsOf(explorer);
-      expect(hosts.some(({ node }) => node.role === "leader" && node.commit === 3)).toBe(true);
+      expect(hosts.some(({ node }) => node.role === "leader" && node.commitIndex === 3)).toBe(true);
       expect(hosts.some(({ node, disk }) => node.role === "follower" && disk.log[2]?.payload === 1)).toBe(
         true,
       );
@@ -44,7 +44,7 @@ describe("an exploration", () => {
     explorer.run();
     const forgot = hostsOf(explorer).find(
       ({ id, node, disk }) =>
-        node.role === "follower" && node.leader === null && disk.hardState.votedFor === id,
+        node.role === "follower" && node.leaderId === null && disk.hardState.votedFor === id,
     );
     expect(forgot?.disk.hardState.term).toBe(2);
   });
@@ -85,7 +85,7 @@ describe("an exploration", () => {
       expect(result.states).toBeGreaterThanOrEqual(12_000);
       const hosts = hostsOf(explorer);
       const isChanged = ({ memory, node }: Host): boolean =>
-        configIn(memory[node.commit - 1]?.payload ?? 0)?.voters.join() === "n1,n3";
+        configIn(memory[node.commitIndex - 1]?.payload ?? 0)?.voters.join() === "n1,n3";
       // It ends under a leader that stays, and under one that was replaced and stepped down.
       expect(hosts.some((host) => host.id === "n1" && host.node.role === "leader" && isChanged(host))).toBe(
         true,

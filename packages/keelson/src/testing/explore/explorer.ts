@@ -149,7 +149,7 @@ export class Explorer {
     if (this.#beginsTooLateTerm(host, event.letter)) return undefined;
     const move = this.atlas.move(host, deliver(event.letter));
     // A message that does nothing may as well stay under way.
-    if (move.host === host && !this.#isNews(state, move.letters)) return undefined;
+    if (move.host === host && !this.#isCurrentRefusal(state, move.letters)) return undefined;
     if (this.#bounds.echo) return this.#moved(state, place, move, 0, null);
     if (event.type === "deliver") return this.#moved(state, place, move, 0, event.letter);
     return this.#moved(state, place, move, one(DUPLICATES), null);
@@ -202,7 +202,7 @@ export class Explorer {
     return after;
   }
 
-  #isNews(state: GroupState, letters: readonly number[]): boolean {
+  #isCurrentRefusal(state: GroupState, letters: readonly number[]): boolean {
     if (!this.#bounds.echo) return letters.length > 0;
     for (const letter of letters) if (!state.includes(letter, HOSTS + this.#bounds.nodes)) return true;
     return false;

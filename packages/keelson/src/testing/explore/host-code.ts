@@ -49,7 +49,7 @@ export function renameHost(renaming: Renaming, host: Host): Host {
     ...hard,
     votedFor: renamedOrNull(renaming, hard.votedFor),
   });
-  const { outbox } = node;
+  const { pendingActions } = node;
   return {
     ...host,
     id: name(id),
@@ -62,18 +62,18 @@ export function renameHost(renaming: Renaming, host: Host): Host {
     })),
     node: {
       ...vote(node),
-      leader: renamedOrNull(renaming, node.leader),
+      leaderId: renamedOrNull(renaming, node.leaderId),
       votes: node.votes.map(name).sort(),
       progress: node.progress
         .map(([member, progress]) => [name(member), progress] as const)
         .sort(([a], [b]) => (a < b ? -1 : 1)),
-      outbox: {
-        ...outbox,
-        hardState: outbox.hardState && vote(outbox.hardState),
-        messages: outbox.messages.map(outgoing),
-        messagesAfterPersist: outbox.messagesAfterPersist.map(outgoing),
-        snapshots: outbox.snapshots.map(name).sort(),
-        installSnapshot: outbox.installSnapshot && sender(outbox.installSnapshot),
+      pendingActions: {
+        ...pendingActions,
+        hardState: pendingActions.hardState && vote(pendingActions.hardState),
+        messages: pendingActions.messages.map(outgoing),
+        messagesAfterPersist: pendingActions.messagesAfterPersist.map(outgoing),
+        snapshots: pendingActions.snapshots.map(name).sort(),
+        installSnapshot: pendingActions.installSnapshot && sender(pendingActions.installSnapshot),
       },
     },
   };
@@ -81,16 +81,16 @@ export function renameHost(renaming: Renaming, host: Host): Host {
 
 /** A text that is equal for equal hosts only. */
 export function encodeHost({ id, node, memory, disk, writes, wanted, stirred }: Host): string {
-  const { outbox } = node;
+  const { pendingActions } = node;
   const gathered =
-    outbox.hardState === null &&
-    outbox.append === null &&
-    outbox.commit === null &&
-    outbox.snapshots.length === 0 &&
-    outbox.installSnapshot === null &&
-    outbox.messages.length + outbox.messagesAfterPersist.length === 0
+    pendingActions.hardState === null &&
+    pendingActions.append === null &&
+    pendingActions.commit === null &&
+    pendingActions.snapshots.length === 0 &&
+    pendingActions.installSnapshot === null &&
+    pendingActions.messages.length + pendingActions.messagesAfterPersist.length === 0
       ? 0
-      : outbox;
+      : pendingActions;
   return JSON.stringify([
     id,
     node.role,
@@ -98,28 +98,34 @@ export function encodeHost({ id, node, memory, disk, writes, wanted, stirred }: 
     node.votedFor,
     node.hardStateId,
     node.appendsInFlight.flatMap(({ persistId, upTo }) => [persistId, upTo]),
-    node.durable,
-    node.commit,
-    node.leader,
+    node.durableIndex,
+    node.commitIndex,
+    node.leaderId,
     node.leaderHeardAt === 0 ? 1 : 0,
     node.electionDeadline,
     node.votes.join(""),
     node.ownVoteId,
-    [node.verified, node.roundSeen, node.roundAcked, node.acked, node.ackOwed ? 1 : 0],
+    [
+      node.matchedIndex,
+      node.receivedRound,
+      node.acknowledgedRound,
+      node.acknowledgedIndex,
+      node.acknowledgementDue ? 1 : 0,
+    ],
     node.progress.map(([member, p]) => [
       member,
       p.state,
       p.match,
       p.next,
       p.inFlight.map(({ last }) => last),
-      p.waiting ? 1 : 0,
-      p.roundAcked,
+      p.probeSent ? 1 : 0,
+      p.acknowledgedRound,
       p.heartbeatDue ? 1 : 0,
-      p.departure === null ? 0 : [p.departure.index, p.departure.round],
+      p.removalNotice === null ? 0 : [p.removalNotice.index, p.removalNotice.round],
     ]),
-    [node.termStart, node.round],
+    [node.termStart, node.heartbeatRound],
     gathered,
-    node.outbox.persistId,
+    node.pendingActions.persistId,
     encodeLog(memory),
     disk.hardState,
     encodeLog(disk.log),
@@ -137,10 +143,10 @@ export function signatureOf({ id, node, memory, disk, writes }: Host): string {
     node.role,
     node.term,
     who(node.votedFor),
-    who(node.leader),
-    node.durable,
-    node.commit,
-    [node.verified, node.acked, node.leaderHeardAt, node.votes.length],
+    who(node.leaderId),
+    node.durableIndex,
+    node.commitIndex,
+    [node.matchedIndex, node.acknowledgedIndex, node.leaderHeardAt, node.votes.length],
     node.progress.map(([, { match, next, state }]) => `${match} ${next} ${state}`).sort(),
     encodeLog(memory),
     encodeLog(disk.log),

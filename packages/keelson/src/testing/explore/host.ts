@@ -13,7 +13,7 @@ import {
   type Message,
   type NodeId,
   type NodeImage,
-  type Outgoing,
+  type AddressedMessage,
   type RaftNodeOptions,
   type TermRun,
 } from "../../core/index.ts";
@@ -364,7 +364,7 @@ class Machine {
     return { to, message, entries: this.#memory.slice(0, base.index) };
   }
 
-  #letterOf({ to, message }: Outgoing): Letter {
+  #letterOf({ to, message }: AddressedMessage): Letter {
     if (message.type !== "append-entries") return { to, message, entries: [] };
     const { prev, lastIndex } = message.entries;
     return { to, message, entries: this.#memory.slice(prev.index, lastIndex) };
@@ -421,7 +421,7 @@ function crash(bounds: Bounds, before: Host, steps: number): Host {
     ({ disk, left } = written(disk, write, left));
   }
   const { id } = before;
-  const applied = Math.min(before.node.commit, before.node.durable, disk.log.length);
+  const applied = Math.min(before.node.commitIndex, before.node.durableIndex, disk.log.length);
   return restart(bounds, id, disk, bounds.durableMachine ? applied : 0);
 }
 
@@ -437,7 +437,7 @@ function restart(bounds: Bounds, id: NodeId, disk: Disk, commit: number): Host {
   const node =
     log.length === 0 && hardState.term === 0
       ? RaftNode.start(options)
-      : RaftNode.restart({ ...options, now: 0, hardState, log: imageOf(disk), commit: known });
+      : RaftNode.restart({ ...options, now: 0, hardState, log: imageOf(disk), commitIndex: known });
   return { id, node: node.capture(), memory: log, disk, writes: [], wanted: null, stirred: false };
 }
 
@@ -496,15 +496,16 @@ function normalise(bounds: Bounds, host: Host): Host {
         ...append,
         persistId: rank(append.persistId),
       })),
-      outbox: { ...node.outbox, persistId: rank(node.outbox.persistId) },
+      pendingActions: { ...node.pendingActions, persistId: rank(node.pendingActions.persistId) },
       votes: [...node.votes].sort(),
       progress: node.progress
         .map(
-          ([id, progress]) => [id, { ...progress, activeAt: 0, departure: departureOf(progress) }] as const,
+          ([id, progress]) =>
+            [id, { ...progress, activeAt: 0, removalNotice: removalNoticeOf(progress) }] as const,
         )
         .sort(([a], [b]) => (a < b ? -1 : 1)),
       termStart: leads ? node.termStart : 0,
-      round: leads ? node.round : 0,
+      heartbeatRound: leads ? node.heartbeatRound : 0,
     },
   };
 }
@@ -512,15 +513,15 @@ function normalise(bounds: Bounds, host: Host): Host {
 type MemberImage = NodeImage["progress"][number][1];
 
 /** Nobody is given up within the time that passes here. */
-function departureOf({ departure }: MemberImage): MemberImage["departure"] {
-  return departure === null ? null : { ...departure, until: LATE_MS };
+function removalNoticeOf({ removalNotice }: MemberImage): MemberImage["removalNotice"] {
+  return removalNotice === null ? null : { ...removalNotice, until: LATE_MS };
 }
 
 /** Batches under way are 1, 2, ...; the one being gathered comes after them; all that are durable are 0. */
 function rankOfBatches({ id, node, writes }: Host): (persistId: number) => number {
   return (persistId) => {
     if (persistId <= node.persistedId) return 0;
-    if (persistId === node.outbox.persistId) return writes.length + 1;
+    if (persistId === node.pendingActions.persistId) return writes.length + 1;
     const at = writes.findIndex((write) => write.persistId === persistId);
     invariant(at >= 0, () => `DRIVER: ${id} waits for a batch that nobody writes`);
     return at + 1;

@@ -29,7 +29,7 @@ export function checkStep(before: Host, event: HostEvent, { host: after, sent }:
   if (event.type === "crash" || event.type === "install-crash") return;
   const { id, node } = after;
   invariant(before.node.term <= node.term, () => `MONO: the term of ${id} fell`);
-  invariant(before.node.commit <= node.commit, () => `MONO: the commit index of ${id} fell`);
+  invariant(before.node.commitIndex <= node.commitIndex, () => `MONO: the commit index of ${id} fell`);
   invariant(agree(before.memory, after.memory), () => `LM: ${id} changed what an entry holds`);
   if (before.node.role !== "leader" || node.role !== "leader" || before.node.term !== node.term) return;
   for (const [member, progress] of before.node.progress) {
@@ -58,14 +58,14 @@ function checkDurableVote(before: Host, after: Host): void {
 
 /** ORD, PBR: commit and durable lie within the log, and what is believed durable is on the disk. */
 function checkOrder({ id, node, memory, disk }: Host): void {
-  invariant(node.commit <= memory.length, () => `ORD: ${id} committed past its log`);
+  invariant(node.commitIndex <= memory.length, () => `ORD: ${id} committed past its log`);
   invariant(
-    node.durable <= disk.log.length,
-    () => `PBR: ${id} believes ${node.durable} durable, which is not stored`,
+    node.durableIndex <= disk.log.length,
+    () => `PBR: ${id} believes ${node.durableIndex} durable, which is not stored`,
   );
-  const durable = memory.slice(0, node.durable);
+  const durable = memory.slice(0, node.durableIndex);
   invariant(
-    sameEntries(durable, disk.log.slice(0, node.durable)),
+    sameEntries(durable, disk.log.slice(0, node.durableIndex)),
     () => `PBR: ${id} believes another entry durable`,
   );
   let before = 0;
@@ -146,7 +146,7 @@ function checkCommitted(
   before: Host,
 ): Ghost["committed"] {
   const { id, node, memory } = host;
-  const ours = memory.slice(0, node.commit);
+  const ours = memory.slice(0, node.commitIndex);
   const known = committed.slice(0, ours.length);
   invariant(
     sameEntries(known, ours.slice(0, known.length)),
@@ -188,8 +188,8 @@ function nameOfHost({ id }: Host): NodeId {
 /** The configuration whose quorums a commit needs: the last in the log; but in the step that commits C_old,new, that. */
 function configAtCommit({ node, memory }: Host, before: Host): ClusterConfig {
   const configs = configsIn(memory);
-  const latest = configs.findLast(({ index }) => index <= node.commit);
-  if (latest !== undefined && isJoint(latest.config) && latest.index > before.node.commit)
+  const latest = configs.findLast(({ index }) => index <= node.commitIndex);
+  if (latest !== undefined && isJoint(latest.config) && latest.index > before.node.commitIndex)
     return latest.config;
   return configs.at(-1)?.config ?? EMPTY_CONFIG;
 }

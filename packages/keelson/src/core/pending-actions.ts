@@ -1,14 +1,14 @@
-import type { Action, Actions, AppendAction, HardState, Outgoing, ReadAction } from "./action.ts";
+import type { Action, Actions, AppendAction, HardState, AddressedMessage, ReadAction } from "./action.ts";
 import type { InstallSnapshot, Message } from "./message.ts";
 import type { LogIndex, LogPosition, NodeId } from "./position.ts";
 
-/** An `Outbox` as plain values: what was gathered and not taken. */
-export interface OutboxImage {
+/** An `PendingActions` as plain values: what was gathered and not taken. */
+export interface PendingActionsImage {
   readonly persistId: number;
   readonly hardState: HardState | null;
   readonly append: AppendAction | null;
-  readonly messages: readonly Outgoing[];
-  readonly messagesAfterPersist: readonly Outgoing[];
+  readonly messages: readonly AddressedMessage[];
+  readonly messagesAfterPersist: readonly AddressedMessage[];
   readonly commit: LogPosition | null;
   readonly reads: readonly ReadAction[];
   readonly snapshots: readonly NodeId[];
@@ -16,18 +16,18 @@ export interface OutboxImage {
 }
 
 /** Gathers effects until somebody takes them; what can be merged is merged on the way in. */
-export class Outbox {
+export class PendingActions {
   #persistId = 1;
   #hardState: HardState | null = null;
   #append: AppendAction | null = null;
-  #messages: Outgoing[] = [];
-  #messagesAfterPersist: Outgoing[] = [];
+  #messages: AddressedMessage[] = [];
+  #messagesAfterPersist: AddressedMessage[] = [];
   #commit: LogPosition | null = null;
   #reads: ReadAction[] = [];
   #snapshots: NodeId[] = [];
   #installSnapshot: InstallSnapshot | null = null;
 
-  restore(image: OutboxImage): void {
+  restore(image: PendingActionsImage): void {
     this.#persistId = image.persistId;
     this.#hardState = image.hardState;
     this.#append = image.append;
@@ -39,7 +39,7 @@ export class Outbox {
     this.#installSnapshot = image.installSnapshot;
   }
 
-  capture(): OutboxImage {
+  capture(): PendingActionsImage {
     return {
       persistId: this.#persistId,
       hardState: this.#hardState,
@@ -89,14 +89,14 @@ export class Outbox {
   }
 
   /** A snapshot covers the entries up to `index`: of what is to be written, only the rest is left, on an empty log. */
-  cover(index: LogIndex): void {
+  dropCovered(index: LogIndex): void {
     const pending = this.#append;
     if (pending === null || pending.from > index) return;
     this.#append = pending.to > index + 1 ? { truncateFrom: null, from: index + 1, to: pending.to } : null;
   }
 
   /** The log was replaced by a snapshot, durably and as a whole: nothing of it is left to write. */
-  forgetAppend(): void {
+  dropAppend(): void {
     this.#append = null;
   }
 
@@ -121,7 +121,7 @@ export class Outbox {
   }
 
   /** Who does not lead offers no snapshots. */
-  forgetSnapshots(): void {
+  dropSnapshotOffers(): void {
     this.#snapshots = [];
   }
 
@@ -162,8 +162,8 @@ class TakenActions implements Actions {
   readonly timer: number | null;
   readonly hardState: HardState | null;
   readonly append: AppendAction | null;
-  readonly messages: readonly Outgoing[];
-  readonly messagesAfterPersist: readonly Outgoing[];
+  readonly messages: readonly AddressedMessage[];
+  readonly messagesAfterPersist: readonly AddressedMessage[];
   readonly commit: LogPosition | null;
   readonly reads: readonly ReadAction[];
   readonly snapshots: Actions["snapshots"];

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { Outbox, type OutboxImage } from "./outbox.ts";
+import { PendingActions, type PendingActionsImage } from "./pending-actions.ts";
 import type { AppendAction } from "./action.ts";
 import type { Message } from "./message.ts";
 import { ABC } from "./test/script.ts";
@@ -30,22 +30,22 @@ describe("effects that nobody took yet", () => {
   it("merge, in any order of appending and truncating, to one write that makes the disk equal the log", () => {
     fc.assert(
       fc.property(fc.array(anyStep, { maxLength: 30 }), (steps) => {
-        const outbox = new Outbox();
+        const actions = new PendingActions();
         const disk = new NaiveDisk();
         let log: number[] = [];
         let mark = 0;
         const take = (): void => {
-          const { append } = outbox.take(null);
+          const { append } = actions.take(null);
           if (append !== null) disk.write(append, log.slice(append.from - 1, append.to - 1));
           expect(disk.entries).toEqual(log);
         };
         for (const { type, count } of steps) {
           if (type === "append") {
-            outbox.append(log.length + 1, log.length + 1 + count);
+            actions.append(log.length + 1, log.length + 1 + count);
             for (let n = 0; n < count; n++) log.push((mark += 1));
           } else if (type === "truncate" && count > 0 && log.length > 0) {
             const index = Math.max(1, log.length + 1 - count);
-            outbox.truncate(index);
+            actions.truncate(index);
             log = log.slice(0, index - 1);
           } else if (type === "take") take();
         }
@@ -56,24 +56,24 @@ describe("effects that nobody took yet", () => {
   });
 
   it("name no entry to remove that was never written", () => {
-    const outbox = new Outbox();
-    outbox.append(1, 6);
-    outbox.truncate(4);
-    outbox.append(4, 9);
-    expect(outbox.take(null).append).toEqual({ truncateFrom: null, from: 1, to: 9 });
+    const actions = new PendingActions();
+    actions.append(1, 6);
+    actions.truncate(4);
+    actions.append(4, 9);
+    expect(actions.take(null).append).toEqual({ truncateFrom: null, from: 1, to: 9 });
   });
 
   it("need no write when there is none, and never give the same effect twice", () => {
-    const outbox = new Outbox();
-    outbox.saveHardState({ term: 1, votedFor: "a" });
-    outbox.append(1, 2);
-    outbox.send("b", heartbeat);
-    outbox.sendAfterPersist("b", vote);
-    outbox.commit({ term: 1, index: 1 });
-    outbox.read(3, 1);
-    outbox.sendSnapshot("c");
-    outbox.sendSnapshot("c");
-    const first = outbox.take(5);
+    const actions = new PendingActions();
+    actions.saveHardState({ term: 1, votedFor: "a" });
+    actions.append(1, 2);
+    actions.send("b", heartbeat);
+    actions.sendAfterPersist("b", vote);
+    actions.commit({ term: 1, index: 1 });
+    actions.read(3, 1);
+    actions.sendSnapshot("c");
+    actions.sendSnapshot("c");
+    const first = actions.take(5);
     expect(first.needsPersist).toBe(true);
     expect([...first].map(({ type }) => type)).toEqual([
       "set-timer",
@@ -85,119 +85,135 @@ describe("effects that nobody took yet", () => {
       "read",
       "send-snapshot",
     ]);
-    const second = outbox.take(5);
+    const second = actions.take(5);
     expect(second.persistId).toBe(first.persistId + 1);
     expect(second.needsPersist).toBe(false);
     expect([...second]).toEqual([{ type: "set-timer", deadline: 5 }]);
   });
 
   it("are void when they promised something in a term that was left before they were taken", () => {
-    const outbox = new Outbox();
-    outbox.saveHardState({ term: 1, votedFor: "b" });
-    outbox.sendAfterPersist("b", vote);
-    outbox.send("b", heartbeat);
-    outbox.saveHardState({ term: 1, votedFor: "b" });
-    expect(outbox.capture().messagesAfterPersist).toHaveLength(1);
-    outbox.saveHardState({ term: 2, votedFor: null });
-    const taken = outbox.take(null);
+    const actions = new PendingActions();
+    actions.saveHardState({ term: 1, votedFor: "b" });
+    actions.sendAfterPersist("b", vote);
+    actions.send("b", heartbeat);
+    actions.saveHardState({ term: 1, votedFor: "b" });
+    expect(actions.capture().messagesAfterPersist).toHaveLength(1);
+    actions.saveHardState({ term: 2, votedFor: null });
+    const taken = actions.take(null);
     expect(taken.hardState).toEqual({ term: 2, votedFor: null });
     expect(taken.messagesAfterPersist).toEqual([]);
     expect(taken.messages).toHaveLength(1);
   });
 
-  it("are kept by a capture, and forgotten by the box that was captured no more than by the one revived", () => {
-    const outbox = new Outbox();
-    outbox.append(3, 5);
-    outbox.send("b", heartbeat);
-    const twin = new Outbox();
-    twin.restore(outbox.capture());
-    expect(twin.take(9)).toStrictEqual(outbox.take(9));
+  it("are kept by a capture, and forgotten by the actions that was captured no more than by the one revived", () => {
+    const actions = new PendingActions();
+    actions.append(3, 5);
+    actions.send("b", heartbeat);
+    const twin = new PendingActions();
+    twin.restore(actions.capture());
+    expect(twin.take(9)).toStrictEqual(actions.take(9));
   });
 });
 
 describe("a write that nobody took yet", () => {
-  function pending(...steps: ((outbox: Outbox) => void)[]): AppendAction | null {
-    const outbox = new Outbox();
-    for (const step of steps) step(outbox);
-    return outbox.take(null).append;
+  function appendAfter(...steps: ((actions: PendingActions) => void)[]): AppendAction | null {
+    const actions = new PendingActions();
+    for (const step of steps) step(actions);
+    return actions.take(null).append;
   }
 
   it("grows with what is appended after it, and keeps what it removes first", () => {
-    expect(pending((box) => box.append(3, 5))).toEqual({ truncateFrom: null, from: 3, to: 5 });
+    expect(appendAfter((actions) => actions.append(3, 5))).toEqual({ truncateFrom: null, from: 3, to: 5 });
     expect(
-      pending(
-        (box) => box.append(3, 5),
-        (box) => box.append(5, 9),
+      appendAfter(
+        (actions) => actions.append(3, 5),
+        (actions) => actions.append(5, 9),
       ),
     ).toEqual({ truncateFrom: null, from: 3, to: 9 });
     expect(
-      pending(
-        (box) => box.truncate(3),
-        (box) => box.append(3, 9),
+      appendAfter(
+        (actions) => actions.truncate(3),
+        (actions) => actions.append(3, 9),
       ),
     ).toEqual({ truncateFrom: 3, from: 3, to: 9 });
   });
 
   it("shrinks with a truncation, and removes what was stored before it if that goes further", () => {
     expect(
-      pending(
-        (box) => box.append(3, 9),
-        (box) => box.truncate(5),
+      appendAfter(
+        (actions) => actions.append(3, 9),
+        (actions) => actions.truncate(5),
       ),
     ).toEqual({ truncateFrom: null, from: 3, to: 5 });
     expect(
-      pending(
-        (box) => box.append(3, 5),
-        (box) => box.truncate(7),
+      appendAfter(
+        (actions) => actions.append(3, 5),
+        (actions) => actions.truncate(7),
       ),
     ).toEqual({ truncateFrom: null, from: 3, to: 5 });
     expect(
-      pending(
-        (box) => box.append(3, 9),
-        (box) => box.truncate(3),
+      appendAfter(
+        (actions) => actions.append(3, 9),
+        (actions) => actions.truncate(3),
       ),
     ).toEqual({ truncateFrom: 3, from: 3, to: 3 });
     expect(
-      pending(
-        (box) => box.truncate(4),
-        (box) => box.append(4, 6),
-        (box) => box.truncate(2),
+      appendAfter(
+        (actions) => actions.truncate(4),
+        (actions) => actions.append(4, 6),
+        (actions) => actions.truncate(2),
       ),
     ).toEqual({ truncateFrom: 2, from: 2, to: 2 });
   });
 
   it("lacks what a snapshot covers, and is none if that is all", () => {
-    const write = (box: Outbox): void => box.append(3, 9);
+    const write = (actions: PendingActions): void => actions.append(3, 9);
     // What begins later is as it was, and still removes what it was to remove.
-    expect(pending(write, (box) => box.cover(1))).toEqual({ truncateFrom: null, from: 3, to: 9 });
+    expect(appendAfter(write, (actions) => actions.dropCovered(1))).toEqual({
+      truncateFrom: null,
+      from: 3,
+      to: 9,
+    });
     expect(
-      pending(
-        (box) => box.truncate(3),
-        (box) => box.append(3, 9),
-        (box) => box.cover(1),
+      appendAfter(
+        (actions) => actions.truncate(3),
+        (actions) => actions.append(3, 9),
+        (actions) => actions.dropCovered(1),
       ),
     ).toEqual({ truncateFrom: 3, from: 3, to: 9 });
-    expect(pending(write, (box) => box.cover(2))).toEqual({ truncateFrom: null, from: 3, to: 9 });
-    expect(pending(write, (box) => box.cover(3))).toEqual({ truncateFrom: null, from: 4, to: 9 });
-    expect(pending(write, (box) => box.cover(7))).toEqual({ truncateFrom: null, from: 8, to: 9 });
-    expect(pending(write, (box) => box.cover(8))).toBe(null);
-    expect(pending(write, (box) => box.cover(20))).toBe(null);
-    expect(pending((box) => box.cover(20))).toBe(null);
+    expect(appendAfter(write, (actions) => actions.dropCovered(2))).toEqual({
+      truncateFrom: null,
+      from: 3,
+      to: 9,
+    });
+    expect(appendAfter(write, (actions) => actions.dropCovered(3))).toEqual({
+      truncateFrom: null,
+      from: 4,
+      to: 9,
+    });
+    expect(appendAfter(write, (actions) => actions.dropCovered(7))).toEqual({
+      truncateFrom: null,
+      from: 8,
+      to: 9,
+    });
+    expect(appendAfter(write, (actions) => actions.dropCovered(8))).toBe(null);
+    expect(appendAfter(write, (actions) => actions.dropCovered(20))).toBe(null);
+    expect(appendAfter((actions) => actions.dropCovered(20))).toBe(null);
     // The log is empty then, so there is nothing to remove from it either.
     expect(
-      pending(
-        (box) => box.truncate(3),
-        (box) => box.append(3, 9),
-        (box) => box.cover(5),
+      appendAfter(
+        (actions) => actions.truncate(3),
+        (actions) => actions.append(3, 9),
+        (actions) => actions.dropCovered(5),
       ),
     ).toEqual({ truncateFrom: null, from: 6, to: 9 });
   });
 
   it("is none once the log was replaced as a whole", () => {
     expect(
-      pending(
-        (box) => box.append(3, 9),
-        (box) => box.forgetAppend(),
+      appendAfter(
+        (actions) => actions.append(3, 9),
+        (actions) => actions.dropAppend(),
       ),
     ).toBe(null);
   });
@@ -213,23 +229,23 @@ describe("the effects of a term that was left before they were taken", () => {
 
   it("lack all that asked for votes or gave them, and nothing else", () => {
     for (const message of votes) {
-      const outbox = new Outbox();
-      outbox.saveHardState({ term: 1, votedFor: null });
-      outbox.send("b", message);
-      outbox.send("b", heartbeat);
-      outbox.saveHardState({ term: 2, votedFor: null });
-      expect(outbox.take(null).messages.map(({ message: { type } }) => type)).toEqual(["read-index"]);
+      const actions = new PendingActions();
+      actions.saveHardState({ term: 1, votedFor: null });
+      actions.send("b", message);
+      actions.send("b", heartbeat);
+      actions.saveHardState({ term: 2, votedFor: null });
+      expect(actions.take(null).messages.map(({ message: { type } }) => type)).toEqual(["read-index"]);
     }
   });
 
   it("are all there if the term was entered after they were taken, or is the same", () => {
-    const outbox = new Outbox();
-    outbox.send("b", vote);
-    outbox.sendAfterPersist("b", vote);
+    const actions = new PendingActions();
+    actions.send("b", vote);
+    actions.sendAfterPersist("b", vote);
     // The first term or vote to be saved: what was said before it was durable already.
-    outbox.saveHardState({ term: 2, votedFor: null });
-    outbox.saveHardState({ term: 2, votedFor: "b" });
-    const taken = outbox.take(null);
+    actions.saveHardState({ term: 2, votedFor: null });
+    actions.saveHardState({ term: 2, votedFor: "b" });
+    const taken = actions.take(null);
     expect([taken.messages.length, taken.messagesAfterPersist.length]).toEqual([1, 1]);
   });
 });
@@ -237,38 +253,38 @@ describe("the effects of a term that was left before they were taken", () => {
 describe("a batch of effects", () => {
   it("must be durable before something is said if it has a term, entries, or something to say then", () => {
     for (const [step, needsPersist] of [
-      [(box) => box.saveHardState({ term: 1, votedFor: null }), true],
-      [(box) => box.append(1, 2), true],
-      [(box) => box.sendAfterPersist("b", vote), true],
-      [(box) => box.send("b", vote), false],
-      [(box) => box.commit({ term: 1, index: 1 }), false],
-      [(box) => box.read(1, null), false],
-    ] as readonly (readonly [(box: Outbox) => void, boolean])[]) {
-      const outbox = new Outbox();
-      step(outbox);
-      expect(outbox.take(null).needsPersist).toBe(needsPersist);
+      [(actions) => actions.saveHardState({ term: 1, votedFor: null }), true],
+      [(actions) => actions.append(1, 2), true],
+      [(actions) => actions.sendAfterPersist("b", vote), true],
+      [(actions) => actions.send("b", vote), false],
+      [(actions) => actions.commit({ term: 1, index: 1 }), false],
+      [(actions) => actions.read(1, null), false],
+    ] as readonly (readonly [(actions: PendingActions) => void, boolean])[]) {
+      const actions = new PendingActions();
+      step(actions);
+      expect(actions.take(null).needsPersist).toBe(needsPersist);
     }
   });
 
   it("is numbered from 1 on, and its number is known while it is gathered", () => {
-    const outbox = new Outbox();
-    expect(outbox.persistId).toBe(1);
-    expect(outbox.take(null).persistId).toBe(1);
-    expect(outbox.persistId).toBe(2);
+    const actions = new PendingActions();
+    expect(actions.persistId).toBe(1);
+    expect(actions.take(null).persistId).toBe(1);
+    expect(actions.persistId).toBe(2);
   });
 
   it("offers each snapshot once, and none any more from who ceased to lead", () => {
-    const outbox = new Outbox();
-    outbox.sendSnapshot("b");
-    outbox.sendSnapshot("c");
-    outbox.sendSnapshot("b");
-    expect(outbox.capture().snapshots).toEqual(["b", "c"]);
-    outbox.forgetSnapshots();
-    expect(outbox.take(null).snapshots).toEqual([]);
+    const actions = new PendingActions();
+    actions.sendSnapshot("b");
+    actions.sendSnapshot("c");
+    actions.sendSnapshot("b");
+    expect(actions.capture().snapshots).toEqual(["b", "c"]);
+    actions.dropSnapshotOffers();
+    expect(actions.take(null).snapshots).toEqual([]);
   });
 
   it("has the offer of a snapshot last, for whoever goes through it in order", () => {
-    const outbox = new Outbox();
+    const actions = new PendingActions();
     const offer = {
       type: "install-snapshot",
       from: "b",
@@ -276,10 +292,10 @@ describe("a batch of effects", () => {
       last: { term: 2, index: 9 },
       round: 1,
     } as const;
-    outbox.installSnapshot({ ...offer, config: ABC });
-    outbox.sendSnapshot("c");
-    outbox.read(4, null);
-    const taken = outbox.take(7);
+    actions.installSnapshot({ ...offer, config: ABC });
+    actions.sendSnapshot("c");
+    actions.read(4, null);
+    const taken = actions.take(7);
     expect([...taken]).toEqual([
       { type: "set-timer", deadline: 7 },
       { type: "read", id: 4, index: null },
@@ -287,11 +303,11 @@ describe("a batch of effects", () => {
       { type: "install-snapshot", offer: { ...offer, config: ABC } },
     ]);
     expect(taken.installSnapshot).toMatchObject(offer);
-    expect(outbox.take(7).installSnapshot).toBe(null);
+    expect(actions.take(7).installSnapshot).toBe(null);
   });
 
   it("is captured whole, and revived whole", () => {
-    const image: OutboxImage = {
+    const image: PendingActionsImage = {
       persistId: 5,
       hardState: { term: 3, votedFor: "a" },
       append: { truncateFrom: 2, from: 2, to: 4 },
@@ -309,10 +325,10 @@ describe("a batch of effects", () => {
         config: ABC,
       },
     };
-    const outbox = new Outbox();
-    outbox.restore(image);
-    expect(outbox.capture()).toEqual(image);
-    outbox.send("x", vote);
+    const actions = new PendingActions();
+    actions.restore(image);
+    expect(actions.capture()).toEqual(image);
+    actions.send("x", vote);
     expect(image.messages).toHaveLength(1);
   });
 });
