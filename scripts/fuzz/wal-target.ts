@@ -3,8 +3,8 @@ import { crc32 } from "node:zlib";
 import { RaftError } from "keelson";
 
 import { encodeMembership, encodeRecord, EntryKind } from "../../packages/keelson/src/codec/index.ts";
-import { fakeEnvironment } from "../../packages/keelson/src/environment/fake-environment.ts";
-import { FaultFiles } from "../../packages/keelson/src/environment/fault-files.ts";
+import { simulatedEnvironment } from "../../packages/keelson/src/environment/simulated/simulated-environment.ts";
+import { SimulatedFiles } from "../../packages/keelson/src/environment/simulated/simulated-files.ts";
 import { wal } from "../../packages/keelson/src/storage/wal/index.ts";
 import { Chance } from "../lib/chance.ts";
 import { mutate } from "./mutate.ts";
@@ -21,7 +21,7 @@ const READ_BYTES_MAX = 1024 * 1024;
 
 /** A good log on a disk, and every record that was ever written to it. */
 interface Disk {
-  readonly files: FaultFiles;
+  readonly files: SimulatedFiles;
   readonly written: ReadonlySet<string>;
   readonly lastIndex: number;
 }
@@ -51,14 +51,14 @@ export function walTarget(): Target {
 type Damage = "none" | "flips" | "other" | "repaired";
 
 async function openDamaged(
-  files: FaultFiles,
+  files: SimulatedFiles,
   written: ReadonlySet<string>,
   damage: Damage,
   lastIndex: number,
 ): Promise<Verdict> {
   const store = wal(DIRECTORY, { segmentBytes: SEGMENT_BYTES });
   try {
-    const found = await store.open(IDENTITY, fakeEnvironment({ files: files.mount() }));
+    const found = await store.open(IDENTITY, simulatedEnvironment({ files: files.mount() }));
     // Flipped bits leave no trace of an interrupted write: nothing may be given up for one.
     if (damage === "none" || damage === "flips")
       expectThat(
@@ -84,7 +84,7 @@ async function openDamaged(
     });
     await store.close();
     const again = wal(DIRECTORY, { segmentBytes: SEGMENT_BYTES });
-    const reopened = await again.open(IDENTITY, fakeEnvironment({ files: files.mount() }));
+    const reopened = await again.open(IDENTITY, simulatedEnvironment({ files: files.mount() }));
     await again.close();
     expectThat(reopened.lastIndex === found.lastIndex + 1, "what it took after the damage is gone");
     return "taken";
@@ -106,9 +106,9 @@ async function readAll(store: ReturnType<typeof wal>, from: number, to: number):
 /** A log with a history: appends, truncations, compactions, and at times a reset. */
 async function makeDisk(seed: number): Promise<Disk> {
   const chance = new Chance(seed, 7);
-  const files = new FaultFiles();
+  const files = new SimulatedFiles();
   const store = wal(DIRECTORY, { segmentBytes: SEGMENT_BYTES });
-  await store.open(IDENTITY, fakeEnvironment({ files: files.mount(), seed }));
+  await store.open(IDENTITY, simulatedEnvironment({ files: files.mount(), seed }));
   await store.setClusterId("c");
   const written = new Set<string>();
   const config = encodeMembership({
@@ -147,7 +147,7 @@ async function makeDisk(seed: number): Promise<Disk> {
 }
 
 /** Damages a file or two, and says how. */
-function spoil(files: FaultFiles, chance: Chance): Damage {
+function spoil(files: SimulatedFiles, chance: Chance): Damage {
   const path = chance.pick(files.paths().filter((name) => name.endsWith(".wal")));
   const bytes = files.contents(path);
   const end = bytes.findLastIndex((byte) => byte !== 0) + 1;

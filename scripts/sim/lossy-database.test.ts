@@ -1,8 +1,8 @@
-import { fakeEnvironment } from "keelson/testing";
+import { simulatedEnvironment } from "keelson/testing";
 import type { DatabaseOperation } from "keelson-kv";
 import { describe, expect, it } from "vitest";
 
-import { FaultFiles } from "../../packages/keelson/src/environment/fault-files.ts";
+import { SimulatedFiles } from "../../packages/keelson/src/environment/simulated/simulated-files.ts";
 import { LossyDatabase } from "./lossy-database.ts";
 
 const bytes = (text: string): Buffer => Buffer.from(text);
@@ -14,8 +14,8 @@ const put = (key: string, value: string): DatabaseOperation => ({
 const del = (key: string): DatabaseOperation => ({ type: "del", key: bytes(key) });
 const LATER = { sync: false };
 
-function openOn(files: FaultFiles): Promise<LossyDatabase> {
-  return LossyDatabase.open(fakeEnvironment({ files }).files, "/data");
+function openOn(files: SimulatedFiles): Promise<LossyDatabase> {
+  return LossyDatabase.open(simulatedEnvironment({ files }).files, "/data");
 }
 
 async function contentsOf(database: LossyDatabase): Promise<string> {
@@ -28,7 +28,7 @@ async function contentsOf(database: LossyDatabase): Promise<string> {
 
 describe("the database of the simulation", () => {
   it("is an ordered map whose batches outlive its process", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const database = await openOn(files);
     await database.batch([put("b", "1"), put("a", "x".repeat(700)), put("c", "3")], LATER);
     await database.batch([del("c"), put("a", "2")], LATER);
@@ -41,7 +41,7 @@ describe("the database of the simulation", () => {
   });
 
   it("keeps what was synced, and all before it, when the power fails", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const database = await openOn(files);
     await database.batch([put("a", "1")], LATER);
     await database.batch([put("b", "2")], { sync: true });
@@ -51,7 +51,7 @@ describe("the database of the simulation", () => {
   });
 
   it("leaves out a damaged batch, keeps a later one, and knows that something is missing", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const database = await openOn(files);
     await database.batch([put("a", "1")], { sync: true });
     await database.batch([put("b", "x".repeat(700)), put("c", "2")], LATER);
@@ -64,7 +64,7 @@ describe("the database of the simulation", () => {
   });
 
   it("can be thrown away and begun anew", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const database = await openOn(files);
     await database.batch([put("a", "1")], { sync: true });
     await database.close();

@@ -1,5 +1,8 @@
-import { FaultFiles } from "../../packages/keelson/src/environment/fault-files.ts";
-import { fakeEnvironment, fakeWorld } from "../../packages/keelson/src/environment/fake-environment.ts";
+import { SimulatedFiles } from "../../packages/keelson/src/environment/simulated/simulated-files.ts";
+import {
+  simulatedEnvironment,
+  simulatedWorld,
+} from "../../packages/keelson/src/environment/simulated/simulated-environment.ts";
 import { wal } from "../../packages/keelson/src/storage/wal/index.ts";
 import { logStoreCases } from "../../packages/keelson/src/testing/log-store-suite.ts";
 import { transportCases, type TransportRig } from "../../packages/keelson/src/testing/transport-suite.ts";
@@ -22,7 +25,7 @@ export async function logStoreSuite(): Promise<string | null> {
   for (const { name, run } of logStoreCases) {
     try {
       await run(() => {
-        const environment = fakeEnvironment({ files: new FaultFiles() });
+        const environment = simulatedEnvironment({ files: new SimulatedFiles() });
         return Promise.resolve({ environment, store: () => wal("/data/a", { segmentBytes: 16 * 1024 }) });
       });
     } catch {
@@ -34,7 +37,7 @@ export async function logStoreSuite(): Promise<string | null> {
 
 function transportRig(): TransportRig {
   const network = memoryNetwork();
-  const world = fakeWorld();
+  const world = simulatedWorld();
   return {
     environment: (node) => world.environment(node),
     transport: (node) => memoryTransport(network, `at ${node}`),

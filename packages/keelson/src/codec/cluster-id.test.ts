@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { seededRandom } from "../environment/fake-clock.ts";
+import { seededRandom } from "../environment/simulated/simulated-clock.ts";
 import { beganWith, clusterIdOf, isNamed, newIncarnation } from "./cluster-id.ts";
 
 const FIRST = new TextEncoder().encode("a membership");

@@ -1,3 +1,3 @@
 export { formatAddress, isWildcardHost, parseAddress, type HostPort } from "./address.ts";
 export type * from "./environment.ts";
-export { nodeEnvironment } from "./node.ts";
+export { nodeEnvironment } from "./node/node-environment.ts";

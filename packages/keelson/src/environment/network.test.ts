@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { Connection, ConnectionHandler, Listener, Network } from "./environment.ts";
-import { FakeClock, seededRandom } from "./fake-clock.ts";
-import { FaultNetwork } from "./fault-network.ts";
-import { nodeNetwork } from "./node-network.ts";
+import { SimulatedClock, seededRandom } from "./simulated/simulated-clock.ts";
+import { SimulatedNetwork } from "./simulated/simulated-network.ts";
+import { nodeNetwork } from "./node/node-network.ts";
 
 /** A network to test, with a way to wait on it. */
 interface Bench {
@@ -25,12 +25,12 @@ const benches: Record<string, () => Bench> = {
       }
     },
   }),
-  FaultNetwork: () => faultBench(1).bench,
+  SimulatedNetwork: () => faultBench(1).bench,
 };
 
-function faultBench(seed: number): { bench: Bench; network: FaultNetwork; clock: FakeClock } {
-  const clock = new FakeClock();
-  const network = new FaultNetwork(clock, seededRandom(seed));
+function faultBench(seed: number): { bench: Bench; network: SimulatedNetwork; clock: SimulatedClock } {
+  const clock = new SimulatedClock();
+  const network = new SimulatedNetwork(clock, seededRandom(seed));
   const bench: Bench = {
     server: network.host("s"),
     client: network.host("c"),
@@ -174,7 +174,7 @@ describe("nodeNetwork", () => {
   });
 });
 
-describe("FaultNetwork", () => {
+describe("SimulatedNetwork", () => {
   it("delays each direction on its own", async () => {
     const { bench, network, clock } = faultBench(1);
     const { dialed, accepted } = await pairOf(bench);
@@ -248,7 +248,7 @@ describe("FaultNetwork", () => {
   it("tears deliveries apart anywhere, without losing a byte", async () => {
     const { bench, network, clock } = faultBench(5);
     const { dialed, accepted } = await pairOf(bench);
-    network.setEveryLink({ splitChance: 0.9 });
+    network.setEveryLink({ splitProbability: 0.9 });
     let deliveries = 0;
     const bytes: number[] = [];
     accepted.onData = (piece) => {

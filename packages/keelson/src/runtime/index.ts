@@ -65,7 +65,7 @@ export {
 export { ORIGIN, type LogIndex, type LogPosition, type NodeId, type Term } from "../core/position.ts";
 export type { ClusterConfig } from "../core/config.ts";
 export type { Role } from "../core/role.ts";
-export { nodeEnvironment } from "../environment/node.ts";
+export { nodeEnvironment } from "../environment/node/node-environment.ts";
 export type { Environment } from "../environment/environment.ts";
 export type { LogStore } from "../storage/log-store.ts";
 export type {

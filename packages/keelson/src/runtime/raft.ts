@@ -4,7 +4,7 @@ import type { Role } from "../core/role.ts";
 import type { RaftNode } from "../core/node.ts";
 import type { LogIndex, NodeId } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
-import { nodeEnvironment } from "../environment/node.ts";
+import { nodeEnvironment } from "../environment/node/node-environment.ts";
 import { ClosedError, InvalidOptionError, type LeaderHint, type Outcome, type RaftError } from "../errors.ts";
 import type { TransportHost } from "../transport/transport.ts";
 import { Applier, type AppliedEntry } from "./loop/applier.ts";

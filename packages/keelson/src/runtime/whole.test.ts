@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { seededRandom } from "../environment/fake-clock.ts";
-import { fakeWorld } from "../environment/fake-environment.ts";
-import { FaultFiles } from "../environment/fault-files.ts";
+import { seededRandom } from "../environment/simulated/simulated-clock.ts";
+import { simulatedWorld } from "../environment/simulated/simulated-environment.ts";
+import { SimulatedFiles } from "../environment/simulated/simulated-files.ts";
 import { wal } from "../storage/wal/index.ts";
 import { tcp } from "../transport/tcp/index.ts";
 import { Raft } from "./raft.ts";
@@ -25,16 +25,16 @@ interface Process {
 class Machines {
   readonly #world;
   readonly #random;
-  readonly #disks = new Map(IDS.map((id) => [id, new FaultFiles()]));
+  readonly #disks = new Map(IDS.map((id) => [id, new SimulatedFiles()]));
   readonly processes = new Map<string, Process>();
 
   constructor(seed: number) {
-    this.#world = fakeWorld({ seed });
+    this.#world = simulatedWorld({ seed });
     this.#random = seededRandom(seed + 1000);
-    this.#world.network.setEveryLink({ delayMinMs: 0.1, delayMaxMs: 2, splitChance: 0.2 });
+    this.#world.network.setEveryLink({ delayMinMs: 0.1, delayMaxMs: 2, splitProbability: 0.2 });
   }
 
-  get clock(): ReturnType<typeof fakeWorld>["clock"] {
+  get clock(): ReturnType<typeof simulatedWorld>["clock"] {
     return this.#world.clock;
   }
 

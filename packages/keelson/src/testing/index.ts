@@ -1,9 +1,9 @@
 export {
-  type FakeEnvironment,
-  fakeEnvironment,
-  type FakeWorld,
-  fakeWorld,
-} from "../environment/fake-environment.ts";
+  type SimulatedEnvironment,
+  simulatedEnvironment,
+  type SimulatedWorld,
+  simulatedWorld,
+} from "../environment/simulated/simulated-environment.ts";
 export {
   checkLinearizability,
   type CheckOptions,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { AbortedError } from "../../errors.ts";
 import { Call, describeCancellation } from "./call.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -9,7 +9,7 @@ function setUp(signal?: AbortSignal): {
   deadlines: Deadlines;
   advance: (ms: number) => Promise<void>;
 } {
-  const environment = fakeEnvironment();
+  const environment = simulatedEnvironment();
   const deadlines = new Deadlines(environment);
   const call = new Call<string>({
     deadlines,

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { Deadlines, type Expiring } from "./deadlines.ts";
 
 function watcher(): {
-  environment: ReturnType<typeof fakeEnvironment>;
+  environment: ReturnType<typeof simulatedEnvironment>;
   expired: string[];
   item: (name: string, afterMs: number) => Expiring;
 } {
-  const environment = fakeEnvironment();
+  const environment = simulatedEnvironment();
   const expired: string[] = [];
   return {
     environment,

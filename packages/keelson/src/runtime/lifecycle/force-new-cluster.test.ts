@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import { fakeWorld } from "../../environment/fake-environment.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
+import { simulatedWorld } from "../../environment/simulated/simulated-environment.ts";
+import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { inspectWal, forceNewCluster, wal } from "../../storage/wal/index.ts";
 import { tcp } from "../../transport/tcp/index.ts";
 import { Raft } from "../raft.ts";
@@ -10,8 +10,8 @@ const IDS = ["a", "b", "c"];
 const MEMBERS = { a: "a:7001", b: "b:7001", c: "c:7001" };
 
 it("O6: a cluster recovered from the node that lagged refuses the old members, who keep to themselves", async () => {
-  const world = fakeWorld({ seed: 3 });
-  const disks = new Map(IDS.map((id) => [id, new FaultFiles()]));
+  const world = simulatedWorld({ seed: 3 });
+  const disks = new Map(IDS.map((id) => [id, new SimulatedFiles()]));
   const environmentOf = (id: string) => world.environment(id, disks.get(id)?.mount());
   const rafts = new Map<string, { raft: Raft<string, number>; journal: Journal; warnings: string[] }>();
   const finish = async <T>(promise: Promise<T>): Promise<T> => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { encodeRecord, EntryKind, recordIndex, recordTerm } from "../../codec/record.ts";
-import { seededRandom } from "../../environment/fake-clock.ts";
+import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
 import { EntryBuffer } from "./entry-buffer.ts";
 
 function record(index: number, term = 1, bytes = 10): Uint8Array {

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { StorageWatchdog } from "./storage-watchdog.ts";
 
 describe("StorageWatchdog", () => {
   it("tells of an operation that takes too long, and of no other", async () => {
-    const environment = fakeEnvironment();
+    const environment = simulatedEnvironment();
     const stuck: string[] = [];
     const watchdog = new StorageWatchdog(environment, 1000, (what) => stuck.push(what));
     const fine = watchdog.monitor(
@@ -25,7 +25,7 @@ describe("StorageWatchdog", () => {
   });
 
   it("does not take a pause of the whole process for a slow disk", async () => {
-    const environment = fakeEnvironment();
+    const environment = simulatedEnvironment();
     const stuck: string[] = [];
     // After a pause the timer is long overdue, and fires before the disk's answer is looked at.
     let look: () => void = () => undefined;
@@ -53,7 +53,7 @@ describe("StorageWatchdog", () => {
   });
 
   it("has no timer while there is nothing to watch, and none when it is stopped", async () => {
-    const environment = fakeEnvironment();
+    const environment = simulatedEnvironment();
     const watchdog = new StorageWatchdog(environment, 1000, () => undefined);
     await watchdog.monitor("quick", () => Promise.resolve());
     await environment.clock.advance(1000);
@@ -65,7 +65,7 @@ describe("StorageWatchdog", () => {
   });
 
   it("passes on what the operation rejects with", async () => {
-    const watchdog = new StorageWatchdog(fakeEnvironment(), 1000, () => undefined);
+    const watchdog = new StorageWatchdog(simulatedEnvironment(), 1000, () => undefined);
     await expect(watchdog.monitor("broken", () => Promise.reject(new Error("EIO")))).rejects.toThrow("EIO");
   });
 });

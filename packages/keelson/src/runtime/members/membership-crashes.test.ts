@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 
 import { membersOf } from "../../core/config.ts";
 import type { NodeId } from "../../core/position.ts";
-import { fakeWorld } from "../../environment/fake-environment.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
+import { simulatedWorld } from "../../environment/simulated/simulated-environment.ts";
+import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { wal } from "../../storage/wal/index.ts";
 import type { MembershipChange } from "./membership-changes.ts";
 import { Raft } from "../raft.ts";
@@ -24,13 +24,13 @@ const LIMIT_MS = 20_000;
 
 /** Nodes on the log that people use, on disks whose power can fail at any call. */
 class Machines {
-  readonly #world = fakeWorld({ seed: 7 });
+  readonly #world = simulatedWorld({ seed: 7 });
   readonly #net = new FakeNet(this.#world.clock, this.#world.random);
-  readonly disks = new Map<NodeId, FaultFiles>();
+  readonly disks = new Map<NodeId, SimulatedFiles>();
   readonly processes = new Map<NodeId, Process>();
 
   async start(id: NodeId): Promise<void> {
-    const files = this.disks.get(id) ?? new FaultFiles();
+    const files = this.disks.get(id) ?? new SimulatedFiles();
     this.disks.set(id, files);
     const { environment, kill } = mortal(this.#world.environment(id, files.mount()));
     const journal = new Journal();
@@ -53,7 +53,7 @@ class Machines {
     process.kill();
     const files = this.disks.get(id);
     if (files !== undefined) files.intercept = null;
-    // What `FaultFiles.crash` draws: 0.25 keeps everything, 0 nothing.
+    // What `SimulatedFiles.crash` draws: 0.25 keeps everything, 0 nothing.
     files?.crash(() => (kept ? 0.25 : 0));
     this.processes.delete(id);
     await process.transport.close();
@@ -122,7 +122,7 @@ function at(...ids: readonly NodeId[]): Record<NodeId, string> {
 interface Begun {
   readonly machines: Machines;
   readonly leader: Process;
-  readonly disk: FaultFiles;
+  readonly disk: SimulatedFiles;
   readonly old: readonly NodeId[];
   readonly change: MembershipChange;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
-import { seededRandom } from "../../environment/fake-clock.ts";
-import type { FaultFiles } from "../../environment/fault-files.ts";
+import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
+import type { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { SnapshotCluster, type Machine } from "../test/snapshot-cluster.ts";
 import type { TapeDisk } from "../test/tape.ts";
 
@@ -24,7 +24,7 @@ function diskOf({ applied, lines }: TapeDisk): TapeDisk {
 }
 
 /** The power fails at the n-th operation from now on; the promise resolves when it does. */
-function cutAt(files: FaultFiles, at: number): Promise<void> {
+function cutAt(files: SimulatedFiles, at: number): Promise<void> {
   const first = files.operations;
   return new Promise((resolve) => {
     files.intercept = ({ number }) => {

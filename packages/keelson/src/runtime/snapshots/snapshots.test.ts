@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { decodeMembership } from "../../codec/config.ts";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import type { FaultFiles } from "../../environment/fault-files.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
+import type { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { ClosedError, SnapshotFailedError } from "../../errors.ts";
 import { snapshotFiles } from "../../storage/snapshots/index.ts";
 import type { StoredSnapshot } from "../../storage/snapshot-store.ts";
@@ -12,10 +12,10 @@ const POLICY = { everyEntries: 20, keepEntries: 5 };
 const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 0 };
 
 /** What the files hold, whoever has them open. */
-async function newestIn(files: FaultFiles): Promise<StoredSnapshot | null> {
+async function newestIn(files: SimulatedFiles): Promise<StoredSnapshot | null> {
   const copy = files.copy();
   copy.kill();
-  const { newest } = await snapshotFiles("/snapshots").open(fakeEnvironment({ files: copy.mount() }));
+  const { newest } = await snapshotFiles("/snapshots").open(simulatedEnvironment({ files: copy.mount() }));
   return newest;
 }
 

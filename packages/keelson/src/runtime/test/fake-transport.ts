@@ -1,10 +1,10 @@
 import type { NodeId } from "../../core/position.ts";
-import type { FakeClock } from "../../environment/fake-clock.ts";
+import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
 import type { TransportMessage, Transport, TransportHost } from "../../transport/transport.ts";
 
 /** Carries messages between the transports of one test, under its clock. */
 export class FakeNet {
-  readonly #clock: FakeClock;
+  readonly #clock: SimulatedClock;
   readonly #random: () => number;
   readonly #at = new Map<string, FakeTransport>();
   /** "a>b": nothing passes from a to b. */
@@ -14,7 +14,7 @@ export class FakeNet {
   lossRate = 0;
   doubleRate = 0;
 
-  constructor(clock: FakeClock, random: () => number) {
+  constructor(clock: SimulatedClock, random: () => number) {
     this.#clock = clock;
     this.#random = random;
   }

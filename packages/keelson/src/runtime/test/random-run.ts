@@ -1,6 +1,6 @@
 import { RaftError } from "../../errors.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
-import { seededRandom } from "../../environment/fake-clock.ts";
+import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
 import { TestCluster, type TestNode, type TestOptions } from "./test-cluster.ts";
 
 const IDS: readonly NodeId[] = ["a", "b", "c"];

@@ -1,6 +1,6 @@
 import type { NodeId } from "../../core/position.ts";
-import { fakeWorld, type FakeWorld } from "../../environment/fake-environment.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
+import { simulatedWorld, type SimulatedWorld } from "../../environment/simulated/simulated-environment.ts";
+import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { snapshotFiles } from "../../storage/snapshots/index.ts";
 import { wal } from "../../storage/wal/index.ts";
 import type { RaftOptions, SnapshotPolicy } from "../options.ts";
@@ -11,7 +11,7 @@ import { Tape, tapeDisk, type TapeDisk } from "./tape.ts";
 
 /** What of a node outlives its process. */
 export interface Machine {
-  readonly files: FaultFiles;
+  readonly files: SimulatedFiles;
   /** null: its state machine keeps its state in memory. */
   readonly disk: TapeDisk | null;
 }
@@ -35,7 +35,7 @@ const LIMIT_MS = 60_000;
 
 /** Nodes with real logs and snapshots on made-up disks, under a clock that stands still unless it is moved. */
 export class SnapshotCluster {
-  readonly world: FakeWorld;
+  readonly world: SimulatedWorld;
   readonly net: FakeNet;
   readonly machines = new Map<NodeId, Machine>();
   readonly nodes = new Map<NodeId, SnapshotNode>();
@@ -49,7 +49,7 @@ export class SnapshotCluster {
     onDisk = false,
     ...options
   }: NodeOptions & { seed?: number; onDisk?: boolean } = {}) {
-    this.world = fakeWorld({ seed });
+    this.world = simulatedWorld({ seed });
     this.net = new FakeNet(this.world.clock, this.world.random);
     this.#options = options;
     this.#onDisk = onDisk;
@@ -69,7 +69,7 @@ export class SnapshotCluster {
   machine(id: NodeId): Machine {
     let machine = this.machines.get(id);
     if (machine === undefined) {
-      machine = { files: new FaultFiles(), disk: this.#onDisk ? tapeDisk() : null };
+      machine = { files: new SimulatedFiles(), disk: this.#onDisk ? tapeDisk() : null };
       this.machines.set(id, machine);
     }
     return machine;

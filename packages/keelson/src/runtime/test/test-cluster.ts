@@ -1,6 +1,6 @@
 import type { NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { fakeWorld, type FakeWorld } from "../../environment/fake-environment.ts";
+import { simulatedWorld, type SimulatedWorld } from "../../environment/simulated/simulated-environment.ts";
 import type { RaftError } from "../../errors.ts";
 import type { RaftOptions } from "../options.ts";
 import { Raft } from "../raft.ts";
@@ -29,7 +29,7 @@ const LIMIT_MS = 20_000;
 
 /** Nodes in one process, under a clock that stands still unless it is moved. */
 export class TestCluster {
-  readonly world: FakeWorld;
+  readonly world: SimulatedWorld;
   readonly net: FakeNet;
   readonly disks = new Map<NodeId, Disk>();
   readonly nodes = new Map<NodeId, TestNode>();
@@ -37,7 +37,7 @@ export class TestCluster {
   readonly #options: TestOptions;
 
   constructor(seed = 1, options: TestOptions = {}) {
-    this.world = fakeWorld({ seed });
+    this.world = simulatedWorld({ seed });
     this.net = new FakeNet(this.world.clock, this.world.random);
     this.#options = options;
   }

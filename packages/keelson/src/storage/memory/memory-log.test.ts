@@ -1,5 +1,5 @@
 import { describe, it } from "vitest";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { describeLogStore } from "../../testing/log-store-suite.ts";
 import { memoryLog } from "./index.ts";
 
@@ -7,7 +7,7 @@ describeLogStore(
   "the log in memory",
   async () => {
     const store = memoryLog();
-    return { environment: fakeEnvironment(), store: () => store };
+    return { environment: simulatedEnvironment(), store: () => store };
   },
   { describe, it },
 );

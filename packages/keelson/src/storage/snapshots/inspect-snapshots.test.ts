@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { encodeMembership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
+import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { StorageFailedError } from "../../errors.ts";
 import { inspectSnapshots, snapshotFiles, type SnapshotStore } from "./index.ts";
 
@@ -13,8 +13,8 @@ const membership = encodeMembership({ config, members });
 
 /** A store with a snapshot up to entry 7, still open, as that of a running node is. */
 async function storeWithSnapshot() {
-  const files = new FaultFiles();
-  const environment = fakeEnvironment({ files: files.mount() });
+  const files = new SimulatedFiles();
+  const environment = simulatedEnvironment({ files: files.mount() });
   const store = snapshotFiles(DIRECTORY);
   await store.open(environment);
   const draft = await store.create(
@@ -95,7 +95,7 @@ describe("the inspection of snapshots", () => {
   });
 
   it("finds nothing where there is no directory, and says so if it cannot be read", async () => {
-    const environment = fakeEnvironment({ files: new FaultFiles().mount() });
+    const environment = simulatedEnvironment({ files: new SimulatedFiles().mount() });
     expect(await inspectSnapshots("/none", environment)).toEqual([]);
     const broken = { ...environment.files, list: () => Promise.reject(new Error("EIO: i/o error")) };
     await expect(inspectSnapshots("/x", { ...environment, files: broken })).rejects.toThrow(

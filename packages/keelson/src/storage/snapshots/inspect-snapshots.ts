@@ -1,7 +1,7 @@
 import { decodeMembership, type Membership } from "../../codec/config.ts";
 import type { LogPosition } from "../../core/position.ts";
 import type { Environment, FileSystem } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node.ts";
+import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { CorruptSnapshotError, StorageFailedError } from "../../errors.ts";
 import { BlockType, readBlocks, readHeader, type SnapshotFile } from "./format.ts";
 import { fileKind, parseSnapshotName, type SnapshotFileKind } from "./file-names.ts";

@@ -1,5 +1,5 @@
 import type { Environment } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node.ts";
+import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { InvalidOptionError, RaftError, StorageFailedError } from "../../errors.ts";
 import { SnapshotFileReader } from "./snapshot-file-reader.ts";
 import { checkLastBlock, readHeader } from "./format.ts";

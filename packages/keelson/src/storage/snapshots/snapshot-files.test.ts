@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { encodeMembership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import { seededRandom } from "../../environment/fake-clock.ts";
-import { FaultFiles, type FileFault } from "../../environment/fault-files.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
+import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
+import { SimulatedFiles, type FileFault } from "../../environment/simulated/simulated-files.ts";
 import { CorruptSnapshotError, DirectoryLockedError } from "../../errors.ts";
 import { memorySnapshots, snapshotFiles } from "./index.ts";
 import type {
@@ -22,12 +22,12 @@ const membership = encodeMembership({
 const NO_SESSIONS = new Uint8Array(0);
 
 async function opened(
-  files: FaultFiles,
+  files: SimulatedFiles,
 ): Promise<{ readonly store: SnapshotStore; readonly found: OpenedSnapshots }> {
   const store = snapshotFiles(DIRECTORY);
   // Each store draws ids of its own.
   const seed = files.operations + 1;
-  const found = await store.open(fakeEnvironment({ files: files.mount(), seed }));
+  const found = await store.open(simulatedEnvironment({ files: files.mount(), seed }));
   return { store, found };
 }
 
@@ -72,7 +72,7 @@ async function bytesOf(store: SnapshotStore, snapshot: StoredSnapshot): Promise<
   return bytes;
 }
 
-function pathOf(files: FaultFiles): string {
+function pathOf(files: SimulatedFiles): string {
   const path = files.paths().findLast((one) => one.includes("snapshot-"));
   if (path === undefined) throw new Error("there is no snapshot");
   return path;
@@ -80,7 +80,7 @@ function pathOf(files: FaultFiles): string {
 
 describe("a snapshot on disk", () => {
   it("gives back the state, the sessions and the header, after a restart too", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store, found } = await opened(files);
     expect(found).toEqual({ newest: null, damaged: [] });
     // More than one block, cut in pieces of odd sizes.
@@ -111,13 +111,13 @@ describe("a snapshot on disk", () => {
   });
 
   it("may be of an empty state", async () => {
-    const { store } = await opened(new FaultFiles());
+    const { store } = await opened(new SimulatedFiles());
     await take(store, 1, []);
     expect(await newestState(store)).toEqual([]);
   });
 
   it("replaces the one before, which stays for as long as somebody reads it", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await opened(files);
     const first = await take(store, 5, [Uint8Array.of(1)]);
     const reader = await readerOf(store, first.id);
@@ -131,14 +131,14 @@ describe("a snapshot on disk", () => {
   });
 
   it("that is older than the newest does not take its place", async () => {
-    const { store } = await opened(new FaultFiles());
+    const { store } = await opened(new SimulatedFiles());
     const newer = await take(store, 9, []);
     await take(store, 5, []);
     expect(store.newest).toEqual(newer);
   });
 
   it("does not count before it is finished, and leaves nothing behind if it is given up", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await opened(files);
     const draft = await store.create(
       { clusterId: "c", position: { index: 5, term: 3 }, membership },
@@ -151,17 +151,17 @@ describe("a snapshot on disk", () => {
   });
 
   it("is in a directory that one store holds at a time", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await opened(files);
-    await expect(snapshotFiles(DIRECTORY).open(fakeEnvironment({ files: files.mount() }))).rejects.toThrow(
-      DirectoryLockedError,
-    );
+    await expect(
+      snapshotFiles(DIRECTORY).open(simulatedEnvironment({ files: files.mount() })),
+    ).rejects.toThrow(DirectoryLockedError);
     await store.close();
     await opened(files);
   });
 
   it("S15: is not trusted with any one byte damaged: at its ends at once, elsewhere when it is read", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await opened(files);
     const { id } = await take(store, 5, [Uint8Array.of(1, 2, 3)], Uint8Array.of(7, 7));
     await store.close();
@@ -189,7 +189,7 @@ describe("a snapshot on disk", () => {
   });
 
   it("S15: is not trusted when it was cut short, anywhere", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await opened(files);
     await take(store, 5, [Uint8Array.of(1, 2, 3)], Uint8Array.of(7, 7));
     await store.close();
@@ -205,7 +205,7 @@ describe("a snapshot on disk", () => {
   });
 
   it("is found, though an even newer one is damaged, which goes when there is a better one", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await opened(files);
     const first = await take(store, 5, [Uint8Array.of(1)]);
     const reader = await readerOf(store, first.id);
@@ -222,7 +222,7 @@ describe("a snapshot on disk", () => {
   });
 
   it("says which version it has if it has another", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await opened(files);
     await take(store, 5, []);
     await store.close();
@@ -238,7 +238,7 @@ describe("a snapshot from another node", () => {
     index = 5,
   ): Promise<{ readonly snapshot: StoredSnapshot; readonly bytes: Uint8Array }> {
     const store = memorySnapshots();
-    await store.open(fakeEnvironment({ seed: 77 }));
+    await store.open(simulatedEnvironment({ seed: 77 }));
     const state = Uint8Array.from({ length: 600_000 }, (_, at) => at >> 8);
     const snapshot = await take(store, index, [state]);
     return { snapshot, bytes: await bytesOf(store, snapshot) };
@@ -252,7 +252,7 @@ describe("a snapshot from another node", () => {
 
   it("is the same, byte by byte", async () => {
     const { snapshot, bytes } = await source();
-    const { store } = await opened(new FaultFiles());
+    const { store } = await opened(new SimulatedFiles());
     const incoming = await store.receive(snapshot.id, bytes.length);
     await receiveAll(incoming, bytes);
     expect(await incoming.finish()).toEqual({ ...snapshot, origin: "received" });
@@ -262,7 +262,7 @@ describe("a snapshot from another node", () => {
   it("S6: goes on where it was left, also after a crash, and never from bytes that may be wrong", async () => {
     const { snapshot, bytes } = await source();
     for (let seed = 1; seed <= 20; seed++) {
-      const files = new FaultFiles();
+      const files = new SimulatedFiles();
       const { store } = await opened(files);
       const incoming = await store.receive(snapshot.id, bytes.length);
       await incoming.write(bytes.subarray(0, 590_000));
@@ -278,7 +278,7 @@ describe("a snapshot from another node", () => {
 
   it("S6: goes on at the last whole block after it was suspended", async () => {
     const { snapshot, bytes } = await source();
-    const { store } = await opened(new FaultFiles());
+    const { store } = await opened(new SimulatedFiles());
     const incoming = await store.receive(snapshot.id, bytes.length);
     await incoming.write(bytes.subarray(0, 590_000));
     await incoming.suspend();
@@ -291,7 +291,7 @@ describe("a snapshot from another node", () => {
 
   it("takes the place of another one that was begun", async () => {
     const { snapshot, bytes } = await source();
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await opened(files);
     const other = await store.receive("0".repeat(32), 1_000_000);
     await other.write(Uint8Array.of(1, 2, 3));
@@ -305,7 +305,7 @@ describe("a snapshot from another node", () => {
 
   it("S6: is refused, and thrown away, if a part of it is wrong, and can be fetched anew", async () => {
     const { snapshot, bytes } = await source();
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await opened(files);
     for (const at of [3, 40, 300_000, bytes.length - 5]) {
       const wrong = bytes.slice();
@@ -331,7 +331,7 @@ describe("a snapshot from another node", () => {
 
   it("is refused if it is another than was asked for", async () => {
     const { bytes } = await source();
-    const { store } = await opened(new FaultFiles());
+    const { store } = await opened(new SimulatedFiles());
     const incoming = await store.receive("0".repeat(32), bytes.length);
     await receiveAll(incoming, bytes);
     await expect(incoming.finish()).rejects.toThrow("should be 000");
@@ -356,12 +356,12 @@ describe("a store of snapshots, when the power fails at any operation,", () => {
 
   it("S4: has the newest that was acknowledged, or a newer one, and no half of any", async () => {
     const source = memorySnapshots();
-    await source.open(fakeEnvironment({ seed: 77 }));
+    await source.open(simulatedEnvironment({ seed: 77 }));
     const snapshot = await take(source, 12, [Uint8Array.of(12)]);
     const third = await bytesOf(source, snapshot);
     let at = 0;
     for (let done = false; !done; at++) {
-      const files = new FaultFiles();
+      const files = new SimulatedFiles();
       const { store } = await opened(files);
       const first = files.operations;
       let acknowledged = 0;
@@ -395,7 +395,7 @@ describe("a store of snapshots, when the power fails at any operation,", () => {
   });
 
   it("D2: trusts nothing that a sync failed for", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await opened(files);
     await take(store, 5, [Uint8Array.of(5)]);
     files.intercept = ({ type }) => (type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null);

@@ -1,6 +1,6 @@
 import { assert } from "../../core/assert.ts";
 import type { Environment, FileLock, FileSystem } from "../../environment/environment.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
+import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import {
   ClosedError,
   CorruptSnapshotError,
@@ -47,7 +47,7 @@ export function snapshotFiles(directory: string, options: SnapshotFilesOptions =
 
 /** Snapshots in memory, for tests and examples: they are there as long as this object is. */
 export function memorySnapshots(): SnapshotStore {
-  return new SnapshotFiles("/snapshots", new FaultFiles(), {});
+  return new SnapshotFiles("/snapshots", new SimulatedFiles(), {});
 }
 
 /** What an open store holds on to. */

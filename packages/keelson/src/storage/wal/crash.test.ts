@@ -1,7 +1,11 @@
 import { describe, expect, it, vi } from "vitest";
-import { seededRandom } from "../../environment/fake-clock.ts";
-import { FaultFiles, type FileFault, type FileOperation } from "../../environment/fault-files.ts";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
+import {
+  SimulatedFiles,
+  type FileFault,
+  type FileOperation,
+} from "../../environment/simulated/simulated-files.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import type { LogStore, StoredLog } from "../log-store.ts";
 import { wal } from "./index.ts";
 import { EMPTY_MODEL, entries, observe, WORKLOAD, write, type Call, type Model } from "./test/model.ts";
@@ -11,9 +15,9 @@ vi.setConfig({ testTimeout: 60_000 });
 
 const DIRECTORY = "/data/a";
 
-function openLog(files: FaultFiles): Promise<{ store: LogStore; found: StoredLog }> {
+function openLog(files: SimulatedFiles): Promise<{ store: LogStore; found: StoredLog }> {
   const store = wal(DIRECTORY, { segmentBytes: 4096 });
-  const opened = store.open({ nodeId: "a", clusterId: null }, fakeEnvironment({ files: files.mount() }));
+  const opened = store.open({ nodeId: "a", clusterId: null }, simulatedEnvironment({ files: files.mount() }));
   return opened.then((found) => ({ store, found }));
 }
 
@@ -54,7 +58,7 @@ async function perform(store: LogStore, groups: readonly (readonly Call[])[], co
 }
 
 /** Does `body` with the power failing at operation `at`; whether it got that far. */
-async function untilPowerCut(files: FaultFiles, at: number, body: () => Promise<void>): Promise<boolean> {
+async function untilPowerCut(files: SimulatedFiles, at: number, body: () => Promise<void>): Promise<boolean> {
   const first = files.operations;
   let cut = (): void => undefined;
   const isCut = new Promise<boolean>((resolve) => {
@@ -81,7 +85,7 @@ function expectKept(course: Course, seen: Model): number {
 }
 
 /** Opens what a crash left; checks it, that it stays so, and that the log works. */
-async function expectRecovery(files: FaultFiles, course: Course, random: () => number): Promise<void> {
+async function expectRecovery(files: SimulatedFiles, course: Course, random: () => number): Promise<void> {
   const { store, found } = await openLog(files);
   const seen = await observe(found, store);
   expectKept(course, seen);
@@ -102,7 +106,7 @@ async function expectRecovery(files: FaultFiles, course: Course, random: () => n
 
 /** What a log does to its files in the course of the workload, when nothing goes wrong. */
 async function listOperations(): Promise<FileOperation[]> {
-  const files = new FaultFiles();
+  const files = new SimulatedFiles();
   const operations: FileOperation[] = [];
   files.intercept = (operation) => {
     operations.push(operation);
@@ -120,7 +124,7 @@ describe("the log on disk, when the power fails,", () => {
     expect(total).toBeGreaterThan(100);
     for (let at = 1; at <= total; at++) {
       for (const seed of [1, 2]) {
-        const files = new FaultFiles();
+        const files = new SimulatedFiles();
         const random = seededRandom(at * 10 + seed);
         const course = newCourse();
         const cut = await untilPowerCut(files, at, async () => {
@@ -138,7 +142,7 @@ describe("the log on disk, when the power fails,", () => {
   it("D13: keeps it also when the power fails again at every operation of the recovery", async () => {
     const total = (await listOperations()).length;
     for (let at = 20; at <= total; at += 11) {
-      const files = new FaultFiles();
+      const files = new SimulatedFiles();
       const random = seededRandom(at);
       const course = newCourse();
       await untilPowerCut(files, at, async () => {
@@ -165,7 +169,7 @@ describe("the log on disk, when its process is killed,", () => {
   it("makes what it finds durable before it says so", async () => {
     const total = (await listOperations()).length;
     for (let at = 1; at <= total; at++) {
-      const files = new FaultFiles();
+      const files = new SimulatedFiles();
       const course = newCourse();
       await untilPowerCut(files, at, async () => {
         const { store } = await openLog(files);
@@ -204,7 +208,7 @@ describe("the log on disk, when an operation fails,", () => {
       let poisoned = 0;
       for (const { number: at } of operations.filter((operation) => faultOf(operation) !== null)) {
         for (const ending of ["kill", "crash"] as const) {
-          const files = new FaultFiles();
+          const files = new SimulatedFiles();
           const random = seededRandom(at);
           const course = newCourse();
           files.intercept = (operation) => (operation.number === at ? faultOf(operation) : null);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
-import { seededRandom } from "../../environment/fake-clock.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
+import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
+import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
 import { CorruptLogError } from "../../errors.ts";
 import type { LogStore, StoredLog } from "../log-store.ts";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
@@ -19,25 +19,25 @@ interface Opened {
   readonly warnings: string[];
 }
 
-async function openLog(files: FaultFiles, nodeId = "a", seed = 1): Promise<Opened> {
+async function openLog(files: SimulatedFiles, nodeId = "a", seed = 1): Promise<Opened> {
   const warnings: string[] = [];
   const onLog = (level: string, text: string) => void warnings.push(`${level}: ${text}`);
   const store = wal(DIRECTORY, { segmentBytes: SEGMENT_BYTES, onLog });
   const found = await store.open(
     { nodeId, clusterId: null },
-    fakeEnvironment({ files: files.mount(), seed }),
+    simulatedEnvironment({ files: files.mount(), seed }),
   );
   return { store, found, warnings };
 }
 
 /** A disk with a log of these batches, one for each list of entries, closed. */
-async function diskWith(...batches: (readonly Uint8Array[])[]): Promise<FaultFiles> {
+async function diskWith(...batches: (readonly Uint8Array[])[]): Promise<SimulatedFiles> {
   return diskOf(1, ...batches);
 }
 
 /** The same, of the store whose name the seed makes. */
-async function diskOf(seed: number, ...batches: (readonly Uint8Array[])[]): Promise<FaultFiles> {
-  const files = new FaultFiles();
+async function diskOf(seed: number, ...batches: (readonly Uint8Array[])[]): Promise<SimulatedFiles> {
+  const files = new SimulatedFiles();
   const { store } = await openLog(files, "a", seed);
   for (const records of batches) await append(store, records);
   await store.close();
@@ -54,7 +54,7 @@ function append(store: LogStore, records: readonly Uint8Array[]): Promise<void> 
 }
 
 /** Where the batches of the first segment are. */
-function batchesOf(files: FaultFiles): { readonly start: number; readonly length: number }[] {
+function batchesOf(files: SimulatedFiles): { readonly start: number; readonly length: number }[] {
   const bytes = Buffer.from(files.contents(FIRST));
   const batches = [];
   let start = SECTOR_BYTES;
@@ -66,13 +66,13 @@ function batchesOf(files: FaultFiles): { readonly start: number; readonly length
   return batches;
 }
 
-function flipBit(files: FaultFiles, path: string, offset: number, bit: number): void {
+function flipBit(files: SimulatedFiles, path: string, offset: number, bit: number): void {
   const byte = (files.contents(path)[offset] ?? 0) ^ (1 << bit);
   files.damage(path, offset, Uint8Array.of(byte));
 }
 
 /** All names and contents, as text. */
-function everythingOn(files: FaultFiles): string {
+function everythingOn(files: SimulatedFiles): string {
   return files
     .paths()
     .map((path) => `${path}: ${Buffer.from(files.contents(path)).toString("latin1")}`)
@@ -80,7 +80,7 @@ function everythingOn(files: FaultFiles): string {
 }
 
 /** Opens the log and lets go of it; what it holds, or the error. */
-async function tryOpen(files: FaultFiles): Promise<Model | Error> {
+async function tryOpen(files: SimulatedFiles): Promise<Model | Error> {
   try {
     const { store, found } = await openLog(files);
     const seen = await observe(found, store);
@@ -244,7 +244,7 @@ describe("a flipped bit", () => {
 });
 
 describe("a damaged log", () => {
-  async function longLog(): Promise<FaultFiles> {
+  async function longLog(): Promise<SimulatedFiles> {
     const batches = Array.from({ length: 30 }, (_, at) => entries(at * 4 + 1, at * 4 + 5, 1, 300));
     const files = await diskWith(...batches);
     expect(files.paths().filter((path) => path.endsWith(".wal")).length).toBeGreaterThan(4);
@@ -384,7 +384,7 @@ describe("the log's directory", () => {
 
 describe("the files of the log", () => {
   it("are removed when a prefix is forgotten, and space stays bounded", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await openLog(files);
     for (let index = 1; index < 400; index += 4) {
       await append(store, entries(index, index + 4, 1, 300));
@@ -399,7 +399,7 @@ describe("the files of the log", () => {
   });
 
   it("that could not be removed are a warning, and are removed after the next start", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store, warnings } = await openLog(files);
     for (let index = 1; index < 80; index += 4) await append(store, entries(index, index + 4, 1, 300));
     files.intercept = ({ type }) => (type === "remove" ? { type: "error", code: "EACCES" } : null);
@@ -419,7 +419,7 @@ describe("the files of the log", () => {
   });
 
   it("can be read while the segment that they are in is removed", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await openLog(files);
     for (let index = 1; index < 80; index += 4) await append(store, entries(index, index + 4, 1, 300));
     const reading = store.read(1, 30, 1_000_000);
@@ -429,7 +429,7 @@ describe("the files of the log", () => {
   });
 
   it("see one sync for all writes that wait, and none for an empty one", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await openLog(files);
     let syncs = 0;
     files.intercept = ({ type }) => {
@@ -459,7 +459,7 @@ describe("the files of the log", () => {
   });
 
   it("hold up a write until its sync is done, and gather what comes meanwhile", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await openLog(files);
     files.intercept = ({ type }) => (type === "data-sync" ? { type: "hang" } : null);
     let acknowledged = false;

@@ -2,9 +2,9 @@ import { describe, expect, it } from "vitest";
 import { encodeMembership } from "../../codec/config.ts";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
 import { configOf, type ClusterConfig } from "../../core/config.ts";
-import { seededRandom } from "../../environment/fake-clock.ts";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
+import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
+import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { DirectoryLockedError } from "../../errors.ts";
 import type { LogStore } from "../log-store.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
@@ -16,15 +16,15 @@ import { entries } from "./test/model.ts";
 const DIRECTORY = "/data/c";
 const THREE = configOf(["a", "b", "c"]);
 
-function environmentOf(files: FaultFiles, seed = 1) {
-  return fakeEnvironment({ files: files.mount(), seed });
+function environmentOf(files: SimulatedFiles, seed = 1) {
+  return simulatedEnvironment({ files: files.mount(), seed });
 }
 
 /** The log of node c, in a cluster of this configuration: five entries, the last ones of term 3, in term 4. */
 async function logWith(
   config: ClusterConfig | null = THREE,
-): Promise<{ files: FaultFiles; store: LogStore }> {
-  const files = new FaultFiles();
+): Promise<{ files: SimulatedFiles; store: LogStore }> {
+  const files = new SimulatedFiles();
   const store = wal(DIRECTORY, { segmentBytes: 4096 });
   await store.open({ nodeId: "c", clusterId: config === null ? null : "origin" }, environmentOf(files));
   if (config === null) return { files, store };
@@ -39,7 +39,7 @@ async function logWith(
   return { files, store };
 }
 
-function inspect(files: FaultFiles): Promise<WalInspection> {
+function inspect(files: SimulatedFiles): Promise<WalInspection> {
   return inspectWal(DIRECTORY, { environment: environmentOf(files) });
 }
 

@@ -4,7 +4,7 @@ import { configOf, membersOf } from "../../core/config.ts";
 import type { LogPosition, NodeId, Term } from "../../core/position.ts";
 import { formatAddress, parseAddress } from "../../environment/address.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node.ts";
+import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { InvalidOptionError, StorageFailedError } from "../../errors.ts";
 import { newIncarnation } from "../../codec/cluster-id.ts";
 import { inspectWal, type WalInspection } from "./inspect-wal.ts";

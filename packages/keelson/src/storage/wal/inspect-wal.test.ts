@@ -2,9 +2,9 @@ import { describe, expect, it } from "vitest";
 import { decodeRecord, encodeRecord, EntryKind } from "../../codec/record.ts";
 import { encodeMembership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import type { FileSystem } from "../../environment/environment.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
+import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { InvalidOptionError } from "../../errors.ts";
 import type { LogStore } from "../log-store.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
@@ -24,15 +24,15 @@ const MEMBERSHIP = {
   ]),
 };
 
-async function open(files: FaultFiles): Promise<LogStore> {
+async function open(files: SimulatedFiles): Promise<LogStore> {
   const store = wal(DIRECTORY, { segmentBytes: 8192 });
-  await store.open({ nodeId: "a", clusterId: "c" }, fakeEnvironment({ files: files.mount() }));
+  await store.open({ nodeId: "a", clusterId: "c" }, simulatedEnvironment({ files: files.mount() }));
   return store;
 }
 
 /** Entry 1 is a configuration, 2 is blank, 3 to 5 are commands; each is a batch of its own. */
-async function smallLog(): Promise<{ files: FaultFiles; store: LogStore }> {
-  const files = new FaultFiles();
+async function smallLog(): Promise<{ files: SimulatedFiles; store: LogStore }> {
+  const files = new SimulatedFiles();
   const store = await open(files);
   const records = [
     encodeRecord(1, 1, EntryKind.config, encodeMembership(MEMBERSHIP)),
@@ -45,12 +45,12 @@ async function smallLog(): Promise<{ files: FaultFiles; store: LogStore }> {
   return { files, store };
 }
 
-function inspect(files: FaultFiles, options: InspectOptions = {}): Promise<WalInspection> {
-  return inspectWal(DIRECTORY, { ...options, environment: fakeEnvironment({ files: files.mount() }) });
+function inspect(files: SimulatedFiles, options: InspectOptions = {}): Promise<WalInspection> {
+  return inspectWal(DIRECTORY, { ...options, environment: simulatedEnvironment({ files: files.mount() }) });
 }
 
 /** All names and contents, as text. */
-function everythingOn(files: FaultFiles): string {
+function everythingOn(files: SimulatedFiles): string {
   return files
     .paths()
     .map((path) => `${path}: ${Buffer.from(files.contents(path)).toString("latin1")}`)
@@ -196,7 +196,7 @@ describe("an inspection", () => {
       },
       open: mounted.open.bind(mounted),
     };
-    const found = await inspectWal(DIRECTORY, { environment: fakeEnvironment({ files: moving }) });
+    const found = await inspectWal(DIRECTORY, { environment: simulatedEnvironment({ files: moving }) });
     expect(listings).toBeGreaterThan(1);
     expect(found.base.index).toBe(40);
     expect(found.damage).toBeNull();
@@ -226,13 +226,13 @@ describe("an inspection", () => {
         };
       },
     };
-    const found = await inspectWal(DIRECTORY, { environment: fakeEnvironment({ files: flickering }) });
+    const found = await inspectWal(DIRECTORY, { environment: simulatedEnvironment({ files: flickering }) });
     expect([found.damage, found.last.index]).toEqual([null, 5]);
     expect(reads).toBeGreaterThan(4);
   });
 
   it("is refused where there is no log, and for ranges that are none", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     await expect(inspect(files)).rejects.toThrow(
       new InvalidOptionError(`there is no directory ${DIRECTORY}`),
     );

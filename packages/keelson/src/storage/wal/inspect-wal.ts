@@ -10,7 +10,7 @@ import {
   recordTerm,
 } from "../../codec/record.ts";
 import type { Environment, FileSystem } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node.ts";
+import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { CorruptLogError, InvalidOptionError, RaftError, StorageFailedError } from "../../errors.ts";
 import { decodeBatch, readBatchHeader, SECTOR_BYTES, toSectors, type Item } from "./batch-format.ts";
 import { corrupt, Recovery, type Recovered, type RecoveryObserver } from "./recovery.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
+import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { readUint32 } from "../../codec/little-endian.ts";
 import { samePosition, type LogPosition } from "../../core/position.ts";
 import { CorruptLogError, WrongIdentityError } from "../../errors.ts";
@@ -24,20 +24,20 @@ function segment(number: number): string {
   return `${DIRECTORY}/${String(number).padStart(16, "0")}.wal`;
 }
 
-async function open(files: FaultFiles, clusterId: string | null = null, nodeId = "a") {
+async function open(files: SimulatedFiles, clusterId: string | null = null, nodeId = "a") {
   const store = wal(DIRECTORY, { segmentBytes: 8192 });
-  const environment = fakeEnvironment({ files: files.mount(), seed: 1 });
+  const environment = simulatedEnvironment({ files: files.mount(), seed: 1 });
   const found = await store.open({ nodeId, clusterId }, environment);
   return { store, found };
 }
 
-async function refusal(files: FaultFiles, clusterId: string | null = null): Promise<unknown> {
+async function refusal(files: SimulatedFiles, clusterId: string | null = null): Promise<unknown> {
   return open(files, clusterId).catch((error: unknown) => error);
 }
 
 /** A log of at least three segments, none of which was removed. */
-async function longLog(): Promise<FaultFiles> {
-  const files = new FaultFiles();
+async function longLog(): Promise<SimulatedFiles> {
+  const files = new SimulatedFiles();
   const { store } = await open(files, "cluster");
   await store.append({
     hardState: { term: 2, votedFor: "b" },
@@ -53,7 +53,7 @@ async function longLog(): Promise<FaultFiles> {
 }
 
 /** A log that begins with a snapshot, in which the entries after it are in segments that are gone. */
-async function compactedLog(base: number): Promise<FaultFiles> {
+async function compactedLog(base: number): Promise<SimulatedFiles> {
   const files = await longLog();
   const { store } = await open(files);
   await store.compact(baseAt(base, 2));
@@ -62,12 +62,12 @@ async function compactedLog(base: number): Promise<FaultFiles> {
   return files;
 }
 
-function headerOf(files: FaultFiles, number: number): SegmentHeader {
+function headerOf(files: SimulatedFiles, number: number): SegmentHeader {
   return decodeSegmentHeader(files.contents(segment(number)));
 }
 
 /** Changes what a segment's header says, with a right checksum. */
-function forge(files: FaultFiles, number: number, change: Partial<SegmentHeader>): FaultFiles {
+function forge(files: SimulatedFiles, number: number, change: Partial<SegmentHeader>): SimulatedFiles {
   const disk = files.copy();
   disk.damage(segment(number), 0, encodeSegmentHeader({ ...headerOf(files, number), ...change }));
   return disk;
@@ -77,8 +77,8 @@ function forge(files: FaultFiles, number: number, change: Partial<SegmentHeader>
  * A log that a leader replaced from entry 30 on, then compacted, and of which the segments up to the
  * first of a row that hold no entries were removed already when the power failed.
  */
-async function replacedLog(): Promise<FaultFiles> {
-  const files = new FaultFiles();
+async function replacedLog(): Promise<SimulatedFiles> {
+  const files = new SimulatedFiles();
   const { store } = await open(files);
   let term = 10;
   const append = (write: Partial<LogWrite>) =>
@@ -105,20 +105,20 @@ async function replacedLog(): Promise<FaultFiles> {
   return files;
 }
 
-function numbersOf(files: FaultFiles): number[] {
+function numbersOf(files: SimulatedFiles): number[] {
   return segmentSequences(files.paths().map((path) => path.slice(DIRECTORY.length + 1)));
 }
 
 /** The first segment whose header says that the log ends there. */
-function segmentAfter(files: FaultFiles, last: LogPosition): number {
+function segmentAfter(files: SimulatedFiles, last: LogPosition): number {
   const found = numbersOf(files).find((number) => samePosition(headerOf(files, number).last, last));
   expect(found).toBeDefined();
   return found ?? 0;
 }
 
 /** Writes `items` as the first batch of the only segment of a new log. */
-async function logOfBatch(...items: Item[]): Promise<FaultFiles> {
-  const files = new FaultFiles();
+async function logOfBatch(...items: Item[]): Promise<SimulatedFiles> {
+  const files = new SimulatedFiles();
   await (await open(files)).store.close();
   const { storeId, firstBatch } = headerOf(files, 1);
   const bytes = new Uint8Array(8192);
@@ -250,7 +250,7 @@ describe("a log whose first segments were removed", () => {
   });
 
   it("D15: is refused to a node of another cluster, also if only the end of the log says whose it is", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await open(files);
     await store.setClusterId("mine");
     await store.close();
@@ -268,7 +268,7 @@ describe("a log whose first segments were removed", () => {
 
 describe("a batch that is missing at the end of the log", () => {
   it("is damage, if one stands after it, also in the last sector of the segment", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await open(files);
     for (let at = 1; at <= 15; at++) await store.append({ ...NOTHING, records: entries(at, at + 1, 1) });
     await store.close();

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { decodeMembership, encodeMembership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
-import { seededRandom } from "../../environment/fake-clock.ts";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import { FaultFiles } from "../../environment/fault-files.ts";
+import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
+import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { CorruptSnapshotError, InvalidOptionError } from "../../errors.ts";
 import { beganWith } from "../../codec/cluster-id.ts";
 import { openSnapshotFile, snapshotFiles } from "../snapshots/index.ts";
@@ -17,13 +17,13 @@ const POSITION = { index: 70, term: 4 };
 const SESSIONS = Uint8Array.of(1, 2, 3);
 const STATE = new Uint8Array(600_000).map((_, at) => at % 251);
 
-function environmentOf(files: FaultFiles, seed = 1) {
-  return fakeEnvironment({ files: files.mount(), seed });
+function environmentOf(files: SimulatedFiles, seed = 1) {
+  return simulatedEnvironment({ files: files.mount(), seed });
 }
 
 /** A disk with a snapshot of another cluster in a file. */
-async function diskWithBackup(): Promise<FaultFiles> {
-  const files = new FaultFiles();
+async function diskWithBackup(): Promise<SimulatedFiles> {
+  const files = new SimulatedFiles();
   const environment = environmentOf(files);
   const store = snapshotFiles("/elsewhere");
   await store.open(environment);
@@ -44,7 +44,7 @@ async function diskWithBackup(): Promise<FaultFiles> {
   return files;
 }
 
-function restore(files: FaultFiles, changes: Partial<RestoreOptions> = {}) {
+function restore(files: SimulatedFiles, changes: Partial<RestoreOptions> = {}) {
   return restoreWal({
     ...{ snapshot: BACKUP, log: LOG, snapshots: SNAPSHOTS, nodeId: "n1", address: "h:1" },
     environment: environmentOf(files),

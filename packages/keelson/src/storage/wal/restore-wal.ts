@@ -3,7 +3,7 @@ import { configOf } from "../../core/config.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import { formatAddress, parseAddress } from "../../environment/address.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node.ts";
+import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { InvalidOptionError } from "../../errors.ts";
 import { clusterIdOf, newIncarnation } from "../../codec/cluster-id.ts";
 import { openSnapshotFile } from "../snapshots/open-snapshot-file.ts";

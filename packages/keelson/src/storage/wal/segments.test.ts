@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ORIGIN } from "../../core/position.ts";
 import type { FileSystem } from "../../environment/environment.ts";
-import { FaultFiles, type FileOperation } from "../../environment/fault-files.ts";
+import { SimulatedFiles, type FileOperation } from "../../environment/simulated/simulated-files.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
 import { decodeSegmentHeader } from "./segment-header.ts";
 import { FIRST_SEGMENT_BYTES, segmentName, Segments, segmentSequences, type Segment } from "./segments.ts";
@@ -26,7 +26,7 @@ const HEADER = {
 
 /** A disk, the log's files on it, and what is done to them. */
 class Bench {
-  readonly disk = new FaultFiles();
+  readonly disk = new SimulatedFiles();
   readonly segments: Segments;
   operations: string[] = [];
   /** The operations that fail, and how. */

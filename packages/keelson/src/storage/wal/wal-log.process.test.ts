@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, it } from "vitest";
-import { nodeEnvironment } from "../../environment/node.ts";
+import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { decodeRecord } from "../../codec/record.ts";
 import { wal } from "./index.ts";
 
@@ -13,7 +13,7 @@ const source = (file: string): string => JSON.stringify(new URL(file, import.met
 // Appends for ever, and says after each acknowledgement which entry is durable.
 const WRITER = `
   const { wal } = await import(${source("./index.ts")});
-  const { nodeEnvironment } = await import(${source("../../environment/node.ts")});
+  const { nodeEnvironment } = await import(${source("../../environment/node/node-environment.ts")});
   const { encodeRecord, EntryKind } = await import(${source("../../codec/record.ts")});
   const log = wal(process.argv[1], { segmentBytes: 256 * 1024 });
   let { lastIndex } = await log.open({ nodeId: "a", clusterId: null }, nodeEnvironment());

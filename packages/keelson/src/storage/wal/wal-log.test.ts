@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { FileSystem } from "../../environment/environment.ts";
-import { seededRandom } from "../../environment/fake-clock.ts";
-import { FaultFiles, type FileOperation } from "../../environment/fault-files.ts";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import { nodeFiles } from "../../environment/node-files.ts";
+import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
+import { SimulatedFiles, type FileOperation } from "../../environment/simulated/simulated-files.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
+import { nodeFiles } from "../../environment/node/node-files.ts";
 import { describeLogStore } from "../../testing/log-store-suite.ts";
 import type { LogStore, StoredLog } from "../log-store.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
@@ -16,7 +16,7 @@ import { baseAt, entries, observe, write } from "./test/model.ts";
 describeLogStore(
   "the log on disk, on a disk in memory,",
   async () => ({
-    environment: fakeEnvironment({ files: new FaultFiles() }),
+    environment: simulatedEnvironment({ files: new SimulatedFiles() }),
     store: () => wal("/data/a", { segmentBytes: 16 * 1024 }),
   }),
   { describe, it },
@@ -27,7 +27,7 @@ describeLogStore(
   async () => {
     const directory = await mkdtemp(join(tmpdir(), "keelson-wal-"));
     return {
-      environment: fakeEnvironment({ files: nodeFiles() }),
+      environment: simulatedEnvironment({ files: nodeFiles() }),
       store: () => wal(join(directory, "log"), { segmentBytes: 64 * 1024 }),
       dispose: () => rm(directory, { recursive: true }),
     };
@@ -51,23 +51,23 @@ interface Opened {
   readonly lines: readonly Line[];
 }
 
-async function openLog(files: FaultFiles, clusterId: string | null = null): Promise<Opened> {
+async function openLog(files: SimulatedFiles, clusterId: string | null = null): Promise<Opened> {
   const lines: Line[] = [];
   const store = wal(DIRECTORY, {
     segmentBytes: 4096,
     onLog: (level, text, fields) => void lines.push({ level, text, fields }),
   });
-  const environment = fakeEnvironment({ files: files.mount() });
+  const environment = simulatedEnvironment({ files: files.mount() });
   return { store, found: await store.open({ nodeId: "a", clusterId }, environment), lines };
 }
 
 /** Each operation of this kind fails. */
-function failing(type: FileOperation["type"], code = "EIO"): FaultFiles["intercept"] {
+function failing(type: FileOperation["type"], code = "EIO"): SimulatedFiles["intercept"] {
   return (operation) => (operation.type === type ? { type: "error", code } : null);
 }
 
 /** How many files are open, from here on. */
-function countOpen(files: FaultFiles): () => number {
+function countOpen(files: SimulatedFiles): () => number {
   let open = 0;
   files.intercept = ({ type }) => {
     if (type === "open") open += 1;
@@ -91,22 +91,22 @@ describe("the options of the log on disk", () => {
   });
 
   it("make segments of whole sectors", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const store = wal(DIRECTORY, { segmentBytes: 4097 });
-    await store.open(ANYONE, fakeEnvironment({ files }));
+    await store.open(ANYONE, simulatedEnvironment({ files }));
     expect(files.contents(FIRST).length).toBe(4096 + SECTOR_BYTES);
     await store.close();
   });
 
   it("ask for an id of 1 to 255 characters, and nothing is made before", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     for (const nodeId of ["", "n".repeat(256)]) {
-      const opening = wal(DIRECTORY).open({ nodeId, clusterId: null }, fakeEnvironment({ files }));
+      const opening = wal(DIRECTORY).open({ nodeId, clusterId: null }, simulatedEnvironment({ files }));
       await expect(opening).rejects.toMatchObject({ code: "INVALID_OPTION" });
     }
     expect(files.operations).toBe(0);
     const longest = wal(DIRECTORY, { segmentBytes: 4096 });
-    await longest.open({ nodeId: "n".repeat(255), clusterId: null }, fakeEnvironment({ files }));
+    await longest.open({ nodeId: "n".repeat(255), clusterId: null }, simulatedEnvironment({ files }));
     await longest.close();
   });
 });
@@ -114,7 +114,7 @@ describe("the options of the log on disk", () => {
 describe("opening the log on disk", () => {
   it("is refused while the same object is open, or being opened", async () => {
     const store = wal(DIRECTORY, { segmentBytes: 4096 });
-    const environment = fakeEnvironment({ files: new FaultFiles() });
+    const environment = simulatedEnvironment({ files: new SimulatedFiles() });
     const opening = store.open(ANYONE, environment);
     const refused = {
       code: "DIRECTORY_LOCKED",
@@ -129,7 +129,7 @@ describe("opening the log on disk", () => {
   });
 
   it("names who holds the directory", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await openLog(files);
     await expect(openLog(files)).rejects.toMatchObject({
       code: "DIRECTORY_LOCKED",
@@ -144,10 +144,10 @@ describe("opening the log on disk", () => {
     for (const exists of [false, true]) {
       for (const type of steps) {
         if (!exists && type === "read") continue;
-        const files = new FaultFiles();
+        const files = new SimulatedFiles();
         if (exists) await (await openLog(files)).store.close();
         const store = wal(DIRECTORY, { segmentBytes: 4096 });
-        const environment = fakeEnvironment({ files });
+        const environment = simulatedEnvironment({ files });
         files.intercept = failing(type);
         await expect(store.open(ANYONE, environment)).rejects.toMatchObject({
           code: "STORAGE_FAILED",
@@ -164,16 +164,16 @@ describe("opening the log on disk", () => {
 
   it("is not taken for a held directory when the disk refuses to look", async () => {
     const files: FileSystem = {
-      ...new FaultFiles().mount(),
+      ...new SimulatedFiles().mount(),
       lock: () => Promise.reject(new Error("no such device")),
     };
-    await expect(wal(DIRECTORY).open(ANYONE, fakeEnvironment({ files }))).rejects.toMatchObject({
+    await expect(wal(DIRECTORY).open(ANYONE, simulatedEnvironment({ files }))).rejects.toMatchObject({
       code: "STORAGE_FAILED",
     });
   });
 
   it("binds a log without a cluster, once, and not one that has its cluster", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     await (await openLog(files)).store.close();
     let writes = 0;
     files.intercept = ({ type }) => {
@@ -193,7 +193,7 @@ describe("opening the log on disk", () => {
   });
 
   it("fails when the log cannot be bound, and lets go of everything", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     await (await openLog(files)).store.close();
     const opened = countOpen(files);
     const { intercept } = files;
@@ -207,7 +207,7 @@ describe("opening the log on disk", () => {
   });
 
   it("leaves no file open behind it, when it is closed again", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const opened = countOpen(files);
     for (let round = 0; round < 3; round++) {
       const { store, found } = await openLog(files);
@@ -220,7 +220,7 @@ describe("opening the log on disk", () => {
   });
 
   it("makes the last batch durable, though a failed sync had dropped it", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await openLog(files);
     await write({ records: entries(1, 3, 1) }).onStore(store);
     files.intercept = ({ type }) => (type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null);
@@ -234,7 +234,7 @@ describe("opening the log on disk", () => {
   });
 
   it("says where it cut off an interrupted write, and what is left", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store } = await openLog(files);
     await write({ records: entries(1, 3, 1) }).onStore(store);
     files.intercept = ({ type }) =>
@@ -256,7 +256,7 @@ describe("opening the log on disk", () => {
 
 describe("the log on disk, once closed,", () => {
   it("takes no calls", async () => {
-    const { store } = await openLog(new FaultFiles());
+    const { store } = await openLog(new SimulatedFiles());
     await store.close();
     const closed = { code: "CLOSED" };
     await expect(store.read(1, 1, 1)).rejects.toMatchObject(closed);
@@ -268,7 +268,7 @@ describe("the log on disk, once closed,", () => {
   });
 
   it("is closed for all who ask, also before it was opened", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const unopened = wal(DIRECTORY);
     await unopened.close();
     const { store } = await openLog(files);
@@ -279,7 +279,7 @@ describe("the log on disk, once closed,", () => {
   });
 
   it("is closed also if tidying up failed, which is a warning", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store, lines } = await openLog(files);
     await write({ records: entries(1, 3, 1) }).onStore(store);
     files.intercept = failing("close");
@@ -296,9 +296,9 @@ describe("the log on disk, once closed,", () => {
   });
 
   it("needs nobody who listens to what it says", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const store = wal(DIRECTORY, { segmentBytes: 4096 });
-    await store.open(ANYONE, fakeEnvironment({ files }));
+    await store.open(ANYONE, simulatedEnvironment({ files }));
     files.intercept = failing("close");
     await store.close();
   });
@@ -309,7 +309,10 @@ describe("a new log on disk", () => {
     const names = new Set<string>();
     for (const seed of [1, 2, 3]) {
       const store = wal(DIRECTORY, { segmentBytes: 4096 });
-      const { storeId } = await store.open(ANYONE, fakeEnvironment({ files: new FaultFiles(), seed }));
+      const { storeId } = await store.open(
+        ANYONE,
+        simulatedEnvironment({ files: new SimulatedFiles(), seed }),
+      );
       expect(storeId).toMatch(/^[0-9a-f]{32}$/);
       names.add(storeId);
       await store.close();
@@ -321,7 +324,7 @@ describe("a new log on disk", () => {
   });
 
   it("keeps what it was opened for, and holds what is written to it", async () => {
-    const files = new FaultFiles();
+    const files = new SimulatedFiles();
     const { store, found } = await openLog(files, "c");
     expect(found).toMatchObject({ clusterId: "c", lastIndex: 0 });
     await write({ hardState: { term: 3, votedFor: "b" }, records: entries(1, 3, 3) }).onStore(store);

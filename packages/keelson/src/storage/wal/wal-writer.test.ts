@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { FileSystem } from "../../environment/environment.ts";
-import { fakeEnvironment } from "../../environment/fake-environment.ts";
-import { FaultFiles, type FileOperation } from "../../environment/fault-files.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
+import { SimulatedFiles, type FileOperation } from "../../environment/simulated/simulated-files.ts";
 import { encodeRecord, EntryKind, RECORD_BYTES_MAX } from "../../codec/record.ts";
 import { readUint32, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import type { LogStore } from "../log-store.ts";
@@ -21,7 +21,7 @@ function segmentPath(number: number): string {
 
 /** A log on a disk that shows what is done to it. */
 class Bench {
-  readonly disk: FaultFiles;
+  readonly disk: SimulatedFiles;
   readonly operations: FileOperation[] = [];
   readonly warnings: { readonly text: string; readonly fields: unknown }[] = [];
   /** Each batch, as it was given to the disk: whose bytes, and how many. */
@@ -32,7 +32,7 @@ class Bench {
   held: (() => void)[] | null = null;
   readonly store: LogStore;
 
-  private constructor(disk: FaultFiles, segmentBytes: number) {
+  private constructor(disk: SimulatedFiles, segmentBytes: number) {
     this.disk = disk;
     this.store = wal(DIRECTORY, {
       segmentBytes,
@@ -40,9 +40,9 @@ class Bench {
     });
   }
 
-  static async open(segmentBytes = 4096, disk = new FaultFiles()): Promise<Bench> {
+  static async open(segmentBytes = 4096, disk = new SimulatedFiles()): Promise<Bench> {
     const bench = new Bench(disk, segmentBytes);
-    const environment = fakeEnvironment({ files: bench.#observed(disk.mount()) });
+    const environment = simulatedEnvironment({ files: bench.#observed(disk.mount()) });
     await bench.store.open({ nodeId: "a", clusterId: null }, environment);
     bench.clear();
     disk.intercept = (operation) => {
@@ -226,7 +226,7 @@ describe("what a log cannot do", () => {
   });
 
   it("is to count what it forgot, before it is opened again and after", async () => {
-    const disk = new FaultFiles();
+    const disk = new SimulatedFiles();
     for (const reopened of [false, true]) {
       const bench = await Bench.open(4096, disk);
       if (!reopened) {
@@ -388,7 +388,7 @@ describe("the next segment", () => {
   });
 
   it("is made ready at the start, if it will be needed soon", async () => {
-    const disk = new FaultFiles();
+    const disk = new SimulatedFiles();
     for (const [from, allocations] of [
       [1, 0],
       [4, 1],
@@ -402,7 +402,7 @@ describe("the next segment", () => {
         return null;
       };
       const store = wal(DIRECTORY, { segmentBytes: 4096 });
-      await store.open({ nodeId: "a", clusterId: null }, fakeEnvironment({ files: disk }));
+      await store.open({ nodeId: "a", clusterId: null }, simulatedEnvironment({ files: disk }));
       await turn();
       expect(allocated).toBe(allocations);
       await store.close();

@@ -1,4 +1,4 @@
-import { seededRandom } from "../../environment/fake-clock.ts";
+import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
 
 /** A source of chance with the few questions that a simulation asks. The same seed gives the same answers. */
 export class Chance {

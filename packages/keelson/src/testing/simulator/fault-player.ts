@@ -1,6 +1,6 @@
-import type { FakeClock } from "../../environment/fake-clock.ts";
-import type { FaultNetwork } from "../../environment/fault-network.ts";
-import type { FileFault, FileOperation } from "../../environment/fault-files.ts";
+import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
+import type { SimulatedNetwork } from "../../environment/simulated/simulated-network.ts";
+import type { FileFault, FileOperation } from "../../environment/simulated/simulated-files.ts";
 import type { MemoryNetwork } from "../../transport/memory/memory-network.ts";
 import type { Chance } from "./chance.ts";
 import type { DiskErrorKind, Fault, FaultType, Plan } from "./plan.ts";
@@ -10,10 +10,10 @@ import { isOfSnapshots, type SimProcess } from "./sim-process.ts";
 
 export interface FaultPlayerParts {
   readonly plan: Plan;
-  readonly clock: FakeClock;
+  readonly clock: SimulatedClock;
   readonly chance: Chance;
   readonly processes: readonly SimProcess[];
-  readonly streams: FaultNetwork;
+  readonly streams: SimulatedNetwork;
   readonly datagrams: MemoryNetwork;
   readonly clients: SimClients;
   readonly operator: SimOperator;
@@ -584,7 +584,7 @@ export class FaultPlayer {
     streams.setEveryLink({
       delayMinMs: plan.linkDelayMs.min,
       delayMaxMs: plan.linkDelayMs.max + this.#extraDelayMs,
-      splitChance: 0.05,
+      splitProbability: 0.05,
       cut: false,
     });
     for (const { id: from } of processes) {

@@ -8,15 +8,15 @@ import type {
   Network,
   Timer,
 } from "../../environment/environment.ts";
-import type { FakeClock } from "../../environment/fake-clock.ts";
-import { FAKE_EPOCH } from "../../environment/fake-environment.ts";
+import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
+import { SIMULATED_EPOCH_MS } from "../../environment/simulated/simulated-environment.ts";
 
 /**
  * A process, as far as an operating system knows it: everything that the outside wants to tell it
  * passes here. A paused process hears it when it goes on, in order; a dead one never.
  */
 export class Gate {
-  readonly #clock: FakeClock;
+  readonly #clock: SimulatedClock;
   #state: "running" | "paused" | "catching-up" | "dead" = "running";
   /** Bounded by what the simulated world has under way. */
   #waiting: (() => void)[] = [];
@@ -24,7 +24,7 @@ export class Gate {
   /** Timers that are set and have neither fired nor been cancelled. */
   timers = 0;
 
-  constructor(clock: FakeClock) {
+  constructor(clock: SimulatedClock) {
     this.#clock = clock;
   }
 
@@ -113,7 +113,7 @@ export interface ClockMood {
 }
 
 export interface WorldParts {
-  readonly clock: FakeClock;
+  readonly clock: SimulatedClock;
   readonly random: () => number;
   readonly files: FileSystem;
   readonly network: Network;
@@ -130,7 +130,7 @@ export function gatedEnvironment(
   const origin = clock.now();
   return {
     now: () => origin + (clock.now() - origin) * clockMood.rate,
-    wallClock: () => Math.floor(FAKE_EPOCH + clockMood.wallOffsetMs + clock.now()),
+    wallClock: () => Math.floor(SIMULATED_EPOCH_MS + clockMood.wallOffsetMs + clock.now()),
     random,
     setTimer: (delayMs, callback): Timer => {
       const { lateByMs, lateShareMin } = clockMood;
@@ -171,10 +171,10 @@ export function gatedEnvironment(
 /** Answers of a disk reach a process only while it runs; a dead one waits for ever. */
 class DiskGate {
   readonly #gate: Gate;
-  readonly #clock: FakeClock;
+  readonly #clock: SimulatedClock;
   readonly #mood: DiskMood;
 
-  constructor(gate: Gate, clock: FakeClock, mood: DiskMood) {
+  constructor(gate: Gate, clock: SimulatedClock, mood: DiskMood) {
     this.#gate = gate;
     this.#clock = clock;
     this.#mood = mood;
@@ -221,7 +221,7 @@ class GatedFiles implements FileSystem {
   readonly #inner: FileSystem;
   readonly #disk: DiskGate;
 
-  constructor(inner: FileSystem, gate: Gate, clock: FakeClock, mood: DiskMood) {
+  constructor(inner: FileSystem, gate: Gate, clock: SimulatedClock, mood: DiskMood) {
     this.#inner = inner;
     this.#disk = new DiskGate(gate, clock, mood);
   }

@@ -1,4 +1,4 @@
-import type { FakeClock } from "../../environment/fake-clock.ts";
+import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
 import { CommandRejectedError, RaftError } from "../../errors.ts";
 import { History } from "../linearizability/index.ts";
 import type { OpenOperation } from "../linearizability/index.ts";
@@ -74,7 +74,7 @@ export interface ClientFigures {
 export interface ClientsHost {
   readonly plan: Plan;
   readonly subject: AnySubject;
-  readonly clock: FakeClock;
+  readonly clock: SimulatedClock;
   readonly processes: readonly SimProcess[];
   readonly checker: ClusterChecker;
   readonly report: (error: unknown) => void;

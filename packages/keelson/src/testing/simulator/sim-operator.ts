@@ -1,7 +1,7 @@
 import type { Membership } from "../../codec/config.ts";
 import { isJoint, membersOf } from "../../core/config.ts";
 import type { NodeId } from "../../core/position.ts";
-import type { FakeClock } from "../../environment/fake-clock.ts";
+import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
 import type { MembershipChange } from "../../runtime/members/membership-changes.ts";
 import type { Chance } from "./chance.ts";
 import type { ChangeKind, ChurnFault } from "./churn.ts";
@@ -13,7 +13,7 @@ import { fact, Violation } from "./violation.ts";
 
 export interface OperatorParts {
   readonly plan: Plan;
-  readonly clock: FakeClock;
+  readonly clock: SimulatedClock;
   readonly chance: Chance;
   readonly processes: readonly SimProcess[];
   readonly checker: ClusterChecker;

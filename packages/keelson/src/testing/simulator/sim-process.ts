@@ -1,5 +1,9 @@
-import { FaultFiles, type FileFault, type FileOperation } from "../../environment/fault-files.ts";
-import type { FakeClock } from "../../environment/fake-clock.ts";
+import {
+  SimulatedFiles,
+  type FileFault,
+  type FileOperation,
+} from "../../environment/simulated/simulated-files.ts";
+import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
 import type { Environment, Network } from "../../environment/environment.ts";
 import { isRuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { RECORD_HEADER_BYTES } from "../../codec/record.ts";
@@ -29,7 +33,7 @@ export interface ProcessHost {
   /** Its place in the plan. */
   readonly node: number;
   readonly subject: AnySubject;
-  readonly clock: FakeClock;
+  readonly clock: SimulatedClock;
   readonly chance: Chance;
   readonly checker: ClusterChecker;
   readonly network: Network;
@@ -59,7 +63,7 @@ export class SimProcess {
   readonly id: string;
   /** Where it listens from its next start on. */
   address: string;
-  #disk: FaultFiles;
+  #disk: SimulatedFiles;
   /** It was a member, and its disk is gone: the others must not take it for the one that it was. */
   lost = false;
   /** The disk was slow, or hung, since the process was started. */
@@ -97,21 +101,21 @@ export class SimProcess {
   constructor(id: string, address: string, clockRate: number, wallOffsetMs: number, host: ProcessHost) {
     this.id = id;
     this.address = address;
-    this.#disk = new FaultFiles();
+    this.#disk = new SimulatedFiles();
     this.diskMood = { usualMs: host.plan.diskMs, delayMs: 0, hangs: false, beforeWrite: null };
     this.clockMood = { rate: clockRate, lateByMs: 0, lateShareMin: 0, lateUntil: -Infinity, wallOffsetMs };
     this.#host = host;
     this.#disk.intercept = (operation) => this.#faultFor(operation);
   }
 
-  get disk(): FaultFiles {
+  get disk(): SimulatedFiles {
     return this.#disk;
   }
 
   /** The process dies, and its disk is replaced by an empty one; so is what its state machine kept elsewhere. */
   wipe(): void {
     this.kill(true);
-    this.#disk = new FaultFiles();
+    this.#disk = new SimulatedFiles();
     this.#disk.intercept = (operation) => this.#faultFor(operation);
     this.damaged = false;
     this.refused = false;

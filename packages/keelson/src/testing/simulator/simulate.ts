@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 
-import { FakeClock } from "../../environment/fake-clock.ts";
-import { FaultNetwork } from "../../environment/fault-network.ts";
+import { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
+import { SimulatedNetwork } from "../../environment/simulated/simulated-network.ts";
 import { memoryNetwork, memoryTransport, type MemoryNetwork } from "../../transport/memory/memory-network.ts";
 import { tcp } from "../../transport/tcp/index.ts";
 import type { Transport } from "../../transport/transport.ts";
@@ -83,10 +83,10 @@ export async function simulate(plan: Plan, options: SimulateOptions = {}): Promi
 class Run {
   readonly #plan: Plan;
   readonly #subject: AnySubject;
-  readonly #clock = new FakeClock();
+  readonly #clock = new SimulatedClock();
   readonly #checker: ClusterChecker;
   readonly #datagrams: MemoryNetwork = memoryNetwork();
-  readonly #streams: FaultNetwork;
+  readonly #streams: SimulatedNetwork;
   readonly #processes: SimProcess[];
   /** The members that the cluster begins with. */
   readonly #founding: Readonly<Record<string, string>>;
@@ -117,7 +117,7 @@ class Run {
     });
     // One stream of chance for each purpose, so that a fault left out of the plan changes as little else as can be.
     const chance = new Chance(plan.seed ^ 0x5eed);
-    this.#streams = new FaultNetwork(this.#clock, chance.fork().random);
+    this.#streams = new SimulatedNetwork(this.#clock, chance.fork().random);
     const trace = (text: string): void => {
       this.#event(text);
     };

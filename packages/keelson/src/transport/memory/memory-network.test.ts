@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { fakeWorld } from "../../environment/fake-environment.ts";
+import { simulatedWorld } from "../../environment/simulated/simulated-environment.ts";
 import { append, TestNode, transportCases, type TransportRig, vote } from "../../testing/transport-suite.ts";
 import type { TransportMessage } from "../transport.ts";
 import { type MemoryNetwork, memoryNetwork, memoryTransport } from "./memory-network.ts";
@@ -10,7 +10,7 @@ function termOf({ message }: TransportMessage): number {
 
 function makeRig(): TransportRig & { readonly network: MemoryNetwork; advance(ms: number): Promise<void> } {
   const network = memoryNetwork();
-  const world = fakeWorld();
+  const world = simulatedWorld();
   return {
     network,
     environment: (node) => world.environment(node),

@@ -2,7 +2,10 @@ import { describe, expect, it } from "vitest";
 import { FrameReader } from "../../codec/frame-reader.ts";
 import { encodeControlMessage, type Frame } from "../../codec/frame.ts";
 import type { Connection, ConnectionHandler } from "../../environment/environment.ts";
-import { type FakeEnvironment, fakeEnvironment } from "../../environment/fake-environment.ts";
+import {
+  type SimulatedEnvironment,
+  simulatedEnvironment,
+} from "../../environment/simulated/simulated-environment.ts";
 import { Channel } from "./channel.ts";
 
 const IDLE_MS = 4_000;
@@ -37,12 +40,12 @@ class Wire implements Connection {
 interface Bench {
   readonly wire: Wire;
   readonly channel: Channel;
-  readonly environment: FakeEnvironment;
+  readonly environment: SimulatedEnvironment;
   readonly frames: Frame[];
   readonly closes: string[];
 }
 
-function makeBench(environment = fakeEnvironment()): Bench {
+function makeBench(environment = simulatedEnvironment()): Bench {
   const wire = new Wire();
   const frames: Frame[] = [];
   const closes: string[] = [];
@@ -104,7 +107,7 @@ describe("Channel", () => {
   });
 
   it("does not blame the peer for the time that this process slept", async () => {
-    const environment = fakeEnvironment();
+    const environment = simulatedEnvironment();
     let slept = 0;
     const sleepy = { ...environment, now: () => environment.now() + slept };
     const { wire, channel, closes } = makeBench(sleepy);

@@ -3,8 +3,8 @@ import type { ControlMessage } from "../../codec/frame-control-message.ts";
 import { FrameReader } from "../../codec/frame-reader.ts";
 import { encodeControlMessage } from "../../codec/frame.ts";
 import type { Environment, Network } from "../../environment/environment.ts";
-import type { FakeClock } from "../../environment/fake-clock.ts";
-import { nodeEnvironment } from "../../environment/node.ts";
+import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
+import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { append, TestHost, TestNode, transportCases, vote } from "../../testing/transport-suite.ts";
 import { tcp } from "./tcp-transport.ts";
 import { faultRig, goodHello, identity, linked, loopbackRig, messageBytes, sleep } from "./test/rig.ts";
@@ -36,7 +36,7 @@ describe("tcp on a network that delays and tears", () => {
 /** Notes when `connect` was called, and what was written at once. */
 function spyOn(
   environment: Environment,
-  clock: FakeClock,
+  clock: SimulatedClock,
 ): { environment: Environment; dials: number[]; writes: number[] } {
   const dials: number[] = [];
   const writes: number[] = [];

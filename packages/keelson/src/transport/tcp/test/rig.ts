@@ -3,8 +3,8 @@ import type { Hello } from "../../../codec/frame-control-message.ts";
 import { FrameReader } from "../../../codec/frame-reader.ts";
 import { encodeControlMessage, encodeMessage, type Frame } from "../../../codec/frame.ts";
 import type { Connection } from "../../../environment/environment.ts";
-import { type FakeWorld, fakeWorld } from "../../../environment/fake-environment.ts";
-import { nodeEnvironment } from "../../../environment/node.ts";
+import { type SimulatedWorld, simulatedWorld } from "../../../environment/simulated/simulated-environment.ts";
+import { nodeEnvironment } from "../../../environment/node/node-environment.ts";
 import { TestNode, type TransportRig, vote } from "../../../testing/transport-suite.ts";
 import type { TcpLimits } from "../limits.ts";
 import { tcp } from "../tcp-transport.ts";
@@ -41,12 +41,12 @@ export function loopbackRig(): TransportRig {
 }
 
 export interface FaultRig extends TransportRig {
-  readonly world: FakeWorld;
+  readonly world: SimulatedWorld;
 }
 
 export function faultRig(seed = 1, limits: Partial<TcpLimits> = {}): FaultRig {
-  const world = fakeWorld({ seed });
-  world.network.setEveryLink({ delayMinMs: 0.1, delayMaxMs: 2, splitChance: 0.1 });
+  const world = simulatedWorld({ seed });
+  world.network.setEveryLink({ delayMinMs: 0.1, delayMaxMs: 2, splitProbability: 0.1 });
   return {
     world,
     environment: (node) => world.environment(node),

@@ -1,6 +1,6 @@
-import { formatAddress, parseAddress } from "./address.ts";
-import type { Connection, ConnectionHandler, Listener, Network } from "./environment.ts";
-import type { FakeClock } from "./fake-clock.ts";
+import { formatAddress, parseAddress } from "../address.ts";
+import type { Connection, ConnectionHandler, Listener, Network } from "../environment.ts";
+import type { SimulatedClock } from "./simulated-clock.ts";
 
 /** What one direction between two hosts does to the bytes on it. */
 export interface LinkFaults {
@@ -13,10 +13,10 @@ export interface LinkFaults {
    */
   readonly cut: boolean;
   /** How often a delivery is cut in two at an arbitrary place; 0 never, 1 always. */
-  readonly splitChance: number;
+  readonly splitProbability: number;
 }
 
-const HEALTHY: LinkFaults = { delayMinMs: 0, delayMaxMs: 0, cut: false, splitChance: 0 };
+const HEALTHY: LinkFaults = { delayMinMs: 0, delayMaxMs: 0, cut: false, splitProbability: 0 };
 
 /** The bytes under way that a link takes before the writer sees `bufferedBytes` grow, like a socket's buffers. */
 const WINDOW_BYTES = 256 * 1024;
@@ -31,8 +31,8 @@ const FIRST_FREE_PORT = 20_000;
  *
  * A host's name is the host part of its addresses: `network.host("a")` listens at "a:7001".
  */
-export class FaultNetwork {
-  readonly clock: FakeClock;
+export class SimulatedNetwork {
+  readonly clock: SimulatedClock;
   readonly #random: () => number;
   readonly #listeners = new Map<string, FaultListener>();
   readonly #streams = new Set<Stream>();
@@ -40,7 +40,7 @@ export class FaultNetwork {
   #everyLink = HEALTHY;
   #nextPort = FIRST_FREE_PORT;
 
-  constructor(clock: FakeClock, random: () => number) {
+  constructor(clock: SimulatedClock, random: () => number) {
     this.clock = clock;
     this.#random = random;
   }
@@ -261,7 +261,7 @@ class Pipe {
       return;
     }
     let bytes = this.#takeBytes();
-    if (bytes.length > 1 && this.#world.random() < this.#link().splitChance) {
+    if (bytes.length > 1 && this.#world.random() < this.#link().splitProbability) {
       const at = 1 + Math.floor(this.#world.random() * (bytes.length - 1));
       this.#items.unshift({ bytes: bytes.subarray(at), at: this.#world.now() });
       bytes = bytes.slice(0, at);

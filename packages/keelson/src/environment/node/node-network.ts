@@ -1,6 +1,6 @@
 import net from "node:net";
-import { formatAddress, parseAddress } from "./address.ts";
-import type { Connection, ConnectionHandler, Listener, Network } from "./environment.ts";
+import { formatAddress, parseAddress } from "../address.ts";
+import type { Connection, ConnectionHandler, Listener, Network } from "../environment.ts";
 
 /** TCP by `node:net`. */
 export function nodeNetwork(): Network {

@@ -1,5 +1,5 @@
-import type { FileHandle, FileLock, FileSystem } from "./environment.ts";
-import { readFully, writeFully } from "./partial-io.ts";
+import type { FileHandle, FileLock, FileSystem } from "../environment.ts";
+import { readFully, writeFully } from "../partial-io.ts";
 
 /** What disks write as a whole or not at all. */
 const SECTOR_BYTES = 512;
@@ -109,7 +109,7 @@ class FileContents {
     }
   }
 
-  /** The power fails: see `FaultFiles.crash`. */
+  /** The power fails: see `SimulatedFiles.crash`. */
   crash(keep: () => boolean): void {
     for (const lost of this.#lost) this.#putBack(lost);
     this.sync(keep, keep());
@@ -157,7 +157,7 @@ interface NameChange {
  * apart what is shown and what is durable: contents by sectors of 512 bytes, and names. Everything
  * depends on the calls and on the random function given to `crash` alone.
  */
-export class FaultFiles implements FileSystem {
+export class SimulatedFiles implements FileSystem {
   /** Asked before each operation; a fault is done instead. */
   intercept: ((operation: FileOperation) => FileFault | null) | null = null;
   #operations = 0;
@@ -219,8 +219,8 @@ export class FaultFiles implements FileSystem {
   }
 
   /** Another disk with the same contents, in a machine that was just switched on. */
-  copy(): FaultFiles {
-    const copy = new FaultFiles();
+  copy(): SimulatedFiles {
+    const copy = new SimulatedFiles();
     const files = new Map<FileContents, FileContents>();
     const copyOf = (file: FileContents): FileContents => {
       const made = files.get(file) ?? file.copy();

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { FileLock } from "./environment.ts";
+import type { FileLock } from "../environment.ts";
 
 /**
  * A lock on a directory that is free again as soon as its holder is dead, however it died, and that

@@ -4,9 +4,9 @@ import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { lockDirectory } from "./node-lock.ts";
+import { lockDirectory } from "./directory-lock.ts";
 
-const MODULE = new URL("./node-lock.ts", import.meta.url).href;
+const MODULE = new URL("./directory-lock.ts", import.meta.url).href;
 
 // Takes the lock at the time given, says how that went, and holds it.
 const HOLDER = `

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { FakeClock, seededRandom } from "./fake-clock.ts";
+import { SimulatedClock, seededRandom } from "./simulated-clock.ts";
 
-describe("FakeClock", () => {
+describe("SimulatedClock", () => {
   it("stands still until it is advanced, and runs timers in order of time and then of setting", async () => {
-    const clock = new FakeClock(0);
+    const clock = new SimulatedClock(0);
     const seen: string[] = [];
     clock.setTimer(20, () => seen.push(`c@${String(clock.now())}`));
     clock.setTimer(10, () => seen.push(`a@${String(clock.now())}`));
@@ -18,7 +18,7 @@ describe("FakeClock", () => {
   });
 
   it("orders a thousand timers, half of them cancelled", async () => {
-    const clock = new FakeClock(0);
+    const clock = new SimulatedClock(0);
     const random = seededRandom(7);
     const fired: number[] = [];
     const expected: number[] = [];
@@ -35,7 +35,7 @@ describe("FakeClock", () => {
   });
 
   it("forgets cancelled timers, however often they are cancelled and when", async () => {
-    const clock = new FakeClock(0);
+    const clock = new SimulatedClock(0);
     const timers = Array.from({ length: 10_000 }, (_, n) => clock.setTimer(n, () => undefined));
     await clock.advance(99);
     for (const timer of timers) {
@@ -46,7 +46,7 @@ describe("FakeClock", () => {
   });
 
   it("settles promises between a timer and the next, and before what was deferred", async () => {
-    const clock = new FakeClock(0);
+    const clock = new SimulatedClock(0);
     const seen: string[] = [];
     const note = async (name: string): Promise<void> => {
       for (let hop = 0; hop < 20; hop++) await Promise.resolve();
@@ -62,7 +62,7 @@ describe("FakeClock", () => {
   });
 
   it("runs until a condition holds, and says which did not", async () => {
-    const clock = new FakeClock(0);
+    const clock = new SimulatedClock(0);
     let done = false;
     clock.setTimer(30, () => (done = true));
     clock.setTimer(40, () => undefined);
@@ -74,7 +74,7 @@ describe("FakeClock", () => {
   });
 
   it("refuses to be advanced from within itself", async () => {
-    const clock = new FakeClock(0);
+    const clock = new SimulatedClock(0);
     const advancing = clock.advance(1);
     await expect(clock.advance(1)).rejects.toThrow("advanced already");
     await advancing;

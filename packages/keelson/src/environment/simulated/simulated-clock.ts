@@ -1,4 +1,4 @@
-import type { Timer } from "./environment.ts";
+import type { Timer } from "../environment.ts";
 
 /** Rounds of deferred callbacks in one instant before we call it a loop that never ends. */
 const TURNS_PER_INSTANT_MAX = 100_000;
@@ -18,7 +18,7 @@ interface Entry {
  * One turn is: the timers that are due, in order; then the promises they settled; then what was
  * deferred; then the promises again. That is the order in which Node's event loop goes round.
  */
-export class FakeClock {
+export class SimulatedClock {
   #now: number;
   #sequence = 0;
   readonly #timers = new TimerHeap();

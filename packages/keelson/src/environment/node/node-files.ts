@@ -1,8 +1,8 @@
 import fs from "node:fs";
 import path from "node:path";
-import type { FileHandle, FileSystem } from "./environment.ts";
-import { lockDirectory } from "./node-lock.ts";
-import { readFully, writeFully } from "./partial-io.ts";
+import type { FileHandle, FileSystem } from "../environment.ts";
+import { lockDirectory } from "./directory-lock.ts";
+import { readFully, writeFully } from "../partial-io.ts";
 
 /** Zeros are written in pieces of this size, so that an allocation holds the disk for a short time at once. */
 const ZEROS_BYTES = 1024 * 1024;

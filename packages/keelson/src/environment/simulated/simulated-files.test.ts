@@ -1,21 +1,21 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import type { FileHandle } from "./environment.ts";
-import { seededRandom } from "./fake-clock.ts";
-import { FaultFiles, type FileFault } from "./fault-files.ts";
+import type { FileHandle } from "../environment.ts";
+import { seededRandom } from "./simulated-clock.ts";
+import { SimulatedFiles, type FileFault } from "./simulated-files.ts";
 
 const PATH = "/d/f";
-let files: FaultFiles;
+let files: SimulatedFiles;
 let handle: FileHandle;
 
 beforeEach(async () => {
-  files = new FaultFiles();
+  files = new SimulatedFiles();
   await files.makeDirectory("/d");
   handle = await files.open(PATH, "create");
   await files.syncDirectory("/d");
 });
 
 /** What there is after a crash with each of many seeds, each thing once. */
-function outcomes(look: (disk: FaultFiles) => unknown): Set<string> {
+function outcomes(look: (disk: SimulatedFiles) => unknown): Set<string> {
   const seen = new Set<string>();
   for (let seed = 1; seed < 200; seed++) {
     const disk = files.copy();
@@ -25,7 +25,7 @@ function outcomes(look: (disk: FaultFiles) => unknown): Set<string> {
   return seen;
 }
 
-function sectorsOf(disk: FaultFiles): number[] {
+function sectorsOf(disk: SimulatedFiles): number[] {
   const bytes = disk.contents(PATH);
   return Array.from({ length: bytes.length / 512 }, (_, at) => bytes[at * 512]!);
 }
