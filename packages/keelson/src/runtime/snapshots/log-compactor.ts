@@ -1,4 +1,5 @@
-// Decides which entries the log may drop because a snapshot covers them, and has the driver drop them (§7).
+// Decides which entries the log may forget because a snapshot covers them, and has the driver forget them
+// (§7).
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { SnapshotStore } from "../../storage/snapshot-store.ts";
@@ -22,10 +23,10 @@ export interface LogCompactorParts {
 }
 
 /**
- * Compacts the log: drops entries that the newest snapshot covers, except those that followers may still
+ * Compacts the log: forgets entries that the newest snapshot covers, except those that followers may still
  * need.
  *
- * A follower that needs a dropped entry must fetch a whole snapshot, which costs far more than the entries.
+ * A follower that needs a forgotten entry must fetch a whole snapshot, which costs far more than the entries.
  * So two groups are kept, each up to a limit: the last entries before the snapshot, for followers that lag a
  * little (`keepEntries`, `keepBytes`), and the entries after a snapshot that is being transferred
  * (`transferKeepBytes`).
@@ -40,7 +41,9 @@ export class LogCompactor {
     this.#parts = parts;
   }
 
-  /** Drops what may be dropped now. Called when the newest snapshot, or what transfers need, has changed. */
+  /**
+   * Forgets what may be forgotten now. Called when the newest snapshot, or what transfers need, has changed.
+   */
   compact(): void {
     const { store, core, memberships, driver, applier } = this.#parts;
     const { newest } = store;
@@ -88,7 +91,7 @@ export class LogCompactor {
   /**
    * For nodes that fetch a snapshot: the entries after the returned index are kept; Infinity: none for them.
    *
-   * A snapshot is of use only to a node that can go on from it with the leader's log. If the leader dropped
+   * A snapshot is of use only to a node that can go on from it with the leader's log. If the leader forgot
    * the next entries during the transfer, the node would need another snapshot as soon as it had this one,
    * and under steady writes it would never catch up (S12). Beyond `transferKeepBytes` the entries go all the
    * same: a node too slow for that limit must not fill the leader's disk.

@@ -4,12 +4,12 @@ import type { SimulatedFiles } from "../../environment/simulated/simulated-files
 import { SnapshotCluster, type Machine } from "../test/snapshot-cluster.ts";
 import type { TapeDisk } from "../test/tape.ts";
 
-// Hundreds of crashes: seconds on an idle machine, more on a busy one.
+// Each test crashes a node a hundred times or more: seconds on an idle machine, more on a busy one.
 vi.setConfig({ testTimeout: 120_000 });
 
 const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 2 };
 
-/** The machines as they are now, to be used again and again. */
+/** Copies of the machines as they are now, so that each crash starts from the same disks. */
 function copyOf(machines: ReadonlyMap<string, Machine>): Map<string, Machine> {
   return new Map(
     [...machines].map(([id, { files, disk }]) => [
@@ -23,7 +23,7 @@ function diskOf({ applied, lines }: TapeDisk): TapeDisk {
   return { applied, lines: [...lines] };
 }
 
-/** The power fails at the n-th operation from now on; the promise resolves when it does. */
+/** Makes the power fail at the n-th file operation from now on; the promise resolves when it does. */
 function cutAt(files: SimulatedFiles, at: number): Promise<void> {
   const first = files.operations;
   return new Promise((resolve) => {
@@ -39,8 +39,8 @@ function cutAt(files: SimulatedFiles, at: number): Promise<void> {
 describe.each([
   ["in memory", false],
   ["on disk", true],
-])("with its state %s, a node whose power fails", (_, onDisk) => {
-  it("S4: at any step of taking a snapshot and forgetting the log before it, starts with all it acknowledged", async () => {
+])("a node with its state %s, whose power fails,", (_, onDisk) => {
+  it("keeps every acknowledged write, at whichever step of a snapshot and its compaction that happens (S4)", async () => {
     const template = await SnapshotCluster.of(["a"], { policy: BY_HAND, onDisk });
     await template.write(12);
     await template.finish(template.raft("a").snapshot());
@@ -62,7 +62,7 @@ describe.each([
         void cutAt(files, at).then(() => (seen.cut = true));
         void raft.snapshot().then(() => (seen.taken = true));
         await cluster.until(() => seen.cut || seen.taken, "the power cut, or the snapshot");
-        // The log is cut after that, without anyone waiting for it.
+        // `snapshot()` does not wait for the compaction, which goes on here.
         if (seen.taken) await cluster.advance(50);
         done = !seen.cut;
         files.intercept = null;
@@ -79,11 +79,11 @@ describe.each([
       }
     }
     expect(at).toBeGreaterThan(10);
-    // Some died before the log was cut, and some after.
+    // Some crashed before the compaction, and some after it.
     expect(bases.size).toBe(2);
   });
 
-  it("S4: at any step of fetching and installing another's snapshot, catches up after it", async () => {
+  it("catches up after a restart, at whichever step of a fetch and its installation that happens (S4)", async () => {
     const template = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND, onDisk });
     const leader = await template.leader();
     await template.write(4, leader);

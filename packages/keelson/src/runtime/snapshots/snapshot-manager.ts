@@ -48,7 +48,7 @@ export interface SnapshotManagerParts<Command, Result> {
  * All that a node does about snapshots (§7), each job in a class of its own:
  *
  * - `SnapshotTaker` writes the state to a snapshot while the applier goes on.
- * - `LogCompactor` drops the entries that the snapshot covers, as far as followers don't need them.
+ * - `LogCompactor` forgets the entries that the snapshot covers, as far as followers don't need them.
  * - `SnapshotSender` answers other nodes that fetch this node's newest snapshot.
  * - `SnapshotFetcher` fetches one from the leader when this node lacks entries that the leader's log no
  *   longer holds.

@@ -11,13 +11,13 @@ const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 0 }
 interface Behind {
   readonly cluster: SnapshotCluster;
   readonly leader: SnapshotNode;
-  /** Cut off, with a log that ends long before the leader's begins. */
+  /** Isolated. Its log ends long before the leader's begins, so that it needs a snapshot. */
   readonly behind: SnapshotNode;
-  /** What the runtimes tell each other. */
-  readonly said: RuntimeMessage[];
+  /** Every message between the runtimes, in the order of sending. */
+  readonly sent: RuntimeMessage[];
 }
 
-/** Three nodes, one of them far behind; the state is about as large as `kib` says. */
+/** Three nodes, one of them far behind; the state has about `kib` KiB. */
 async function oneBehind(
   kib = 1,
   policy: Partial<SnapshotPolicy> = BY_HAND,
@@ -38,29 +38,29 @@ async function oneBehind(
     await cluster.until(() => node.raft.metrics().appliedIndex === leader.raft.metrics().lastIndex, "both");
     await cluster.finish(node.raft.snapshot());
   }
-  const said: RuntimeMessage[] = [];
+  const sent: RuntimeMessage[] = [];
   for (const node of cluster.nodes.values()) {
     node.transport.filter = (_, { message }) => {
-      if (isRuntimeMessage(message)) said.push(message);
+      if (isRuntimeMessage(message)) sent.push(message);
       return true;
     };
   }
-  return { cluster, leader, behind, said };
+  return { cluster, leader, behind, sent };
 }
 
 function isFetching({ raft }: SnapshotNode): boolean {
   return raft.metrics().snapshots?.receiving?.phase === "fetching";
 }
 
-function requestsIn(said: readonly RuntimeMessage[]): { readonly offset: number; readonly bytes: number }[] {
-  return said.flatMap((message) =>
+function requestsIn(sent: readonly RuntimeMessage[]): { readonly offset: number; readonly bytes: number }[] {
+  return sent.flatMap((message) =>
     message.type === "snapshot-request" && message.bytes > 0 ? [message] : [],
   );
 }
 
-describe("the transfer of a snapshot", () => {
-  it("shows its progress on both sides, asks for each part once, and ends", async () => {
-    const { cluster, leader, behind, said } = await oneBehind(200, { fetchBytesPerSecond: 100_000 });
+describe("a snapshot transfer", () => {
+  it("shows its progress on both nodes, and requests each chunk once", async () => {
+    const { cluster, leader, behind, sent } = await oneBehind(200, { fetchBytesPerSecond: 100_000 });
     cluster.net.heal();
     await cluster.until(() => (behind.raft.metrics().snapshots?.receiving?.bytesDone ?? 0) > 50_000, "half");
     const { receiving } = behind.raft.metrics().snapshots ?? {};
@@ -71,12 +71,12 @@ describe("the transfer of a snapshot", () => {
     await cluster.advance(100);
     expect(behind.raft.metrics().snapshots).toMatchObject({ receiving: null, installed: 1, newest });
     expect(leader.raft.metrics().snapshots?.sending).toEqual([]);
-    const offsets = requestsIn(said).map(({ offset }) => offset);
+    const offsets = requestsIn(sent).map(({ offset }) => offset);
     expect(new Set(offsets).size).toBe(offsets.length);
     await cluster.close();
   });
 
-  it("keeps to the rate that the receiver wants", async () => {
+  it("keeps to the receiver's rate limit", async () => {
     const { cluster, behind, leader } = await oneBehind(100, { fetchBytesPerSecond: 20_000 });
     const begun = cluster.world.clock.now();
     cluster.net.heal();
@@ -88,7 +88,7 @@ describe("the transfer of a snapshot", () => {
     await cluster.close();
   });
 
-  it("S6: brings every part, though the network loses, doubles and reorders them", async () => {
+  it("completes although the network loses, duplicates and reorders chunks (S6)", async () => {
     for (const seed of [1, 2]) {
       const { cluster, behind } = await oneBehind(150, { fetchBytesPerSecond: 200_000 }, { seed });
       cluster.net.lossRate = 0.2;
@@ -104,8 +104,8 @@ describe("the transfer of a snapshot", () => {
     }
   });
 
-  it("asks again for a part that was lost, and for no other", async () => {
-    const { cluster, leader, behind, said } = await oneBehind(200, { fetchBytesPerSecond: 200_000 });
+  it("requests a lost chunk again, and no other", async () => {
+    const { cluster, leader, behind, sent } = await oneBehind(200, { fetchBytesPerSecond: 200_000 });
     const second = 50_000;
     let lost = 0;
     leader.transport.filter = (_, { message }) =>
@@ -114,45 +114,45 @@ describe("the transfer of a snapshot", () => {
     const begun = cluster.world.clock.now();
     await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
     expect(cluster.world.clock.now() - begun).toBeLessThan(1_000 + 3 * RETRY_MS);
-    const offsets = requestsIn(said).map(({ offset }) => offset);
+    const offsets = requestsIn(sent).map(({ offset }) => offset);
     expect(offsets.filter((offset) => offset === second)).toHaveLength(2);
     expect(offsets.filter((offset) => offset === 0)).toHaveLength(1);
     await cluster.close();
   });
 
-  it("goes on after a lost connection from where it was", async () => {
-    const { cluster, behind, said } = await oneBehind(200, { fetchBytesPerSecond: 50_000 });
+  it("resumes where it was after a lost connection", async () => {
+    const { cluster, behind, sent } = await oneBehind(200, { fetchBytesPerSecond: 50_000 });
     cluster.net.heal();
     const done = (): number => behind.raft.metrics().snapshots?.receiving?.bytesDone ?? 0;
     await cluster.until(() => done() > 100_000, "half");
     cluster.isolate(behind.id);
-    const asked = requestsIn(said).length;
+    const asked = requestsIn(sent).length;
     await cluster.advance(5_000);
     cluster.net.heal();
-    said.splice(0);
+    sent.splice(0);
     await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
-    expect(Math.min(...requestsIn(said).map(({ offset }) => offset))).toBeGreaterThan(90_000);
+    expect(Math.min(...requestsIn(sent).map(({ offset }) => offset))).toBeGreaterThan(90_000);
     expect(asked).toBeGreaterThan(3);
     await cluster.write(1);
     await cluster.converge();
     await cluster.close();
   });
 
-  it("goes on after a restart of the receiver with what it has on disk", async () => {
-    const { cluster, behind, said } = await oneBehind(600, { fetchBytesPerSecond: 200_000 });
+  it("resumes with the bytes on disk after the receiver restarts", async () => {
+    const { cluster, behind, sent } = await oneBehind(600, { fetchBytesPerSecond: 200_000 });
     cluster.net.heal();
     await cluster.until(() => (behind.raft.metrics().snapshots?.receiving?.bytesDone ?? 0) > 400_000, "half");
     await cluster.finish(behind.raft.close());
-    said.splice(0);
+    sent.splice(0);
     const again = await cluster.open(behind.id);
-    again.transport.filter = (_, { message }) => !isRuntimeMessage(message) || said.push(message) > 0;
+    again.transport.filter = (_, { message }) => !isRuntimeMessage(message) || sent.push(message) > 0;
     await cluster.until(() => again.raft.metrics().snapshots?.installed === 1, "the snapshot");
-    expect(Math.min(...requestsIn(said).map(({ offset }) => offset))).toBeGreaterThan(250_000);
+    expect(Math.min(...requestsIn(sent).map(({ offset }) => offset))).toBeGreaterThan(250_000);
     await cluster.converge();
     await cluster.close();
   });
 
-  it("S6: begins anew with another snapshot when its source is gone for good", async () => {
+  it("begins again with another node's snapshot when its source is gone for good (S6)", async () => {
     const { cluster, leader, behind } = await oneBehind(100, { fetchBytesPerSecond: 50_000 });
     cluster.net.heal();
     await cluster.until(
@@ -167,7 +167,7 @@ describe("the transfer of a snapshot", () => {
     await cluster.close();
   });
 
-  it("S6: is not installed when it was damaged where it came from, which takes another one", async () => {
+  it("does not install a snapshot that is damaged at its source, which takes a new one (S6)", async () => {
     const { cluster, leader, behind } = await oneBehind(50);
     const { files } = cluster.machine(leader.id);
     const path = files.paths().find((one) => one.endsWith(".taken")) ?? "";
@@ -181,7 +181,7 @@ describe("the transfer of a snapshot", () => {
     await cluster.close();
   });
 
-  it("S15: is refused by a receiver without space, which goes on, and takes it when there is some", async () => {
+  it("fails on a receiver without disk space, which keeps running and fetches it when there is space (S15)", async () => {
     const { cluster, behind } = await oneBehind(50);
     const { files } = cluster.machine(behind.id);
     files.intercept = ({ type, path }) =>
@@ -198,7 +198,7 @@ describe("the transfer of a snapshot", () => {
     await cluster.close();
   });
 
-  it("S7: is not disturbed, nor is anything else, by parts and requests that nobody asked for", async () => {
+  it("ignores chunks, requests and ends that belong to no transfer (S7)", async () => {
     const { cluster, leader, behind } = await oneBehind(100, { fetchBytesPerSecond: 30_000 });
     cluster.net.heal();
     await cluster.until(() => isFetching(behind), "the transfer");
@@ -226,7 +226,7 @@ describe("the transfer of a snapshot", () => {
     await cluster.close();
   });
 
-  it("S12: keeps the log that follows it, so that it is not out of date when it arrives", async () => {
+  it("keeps the leader's log after the snapshot, so that the receiver can continue from it (S12)", async () => {
     const { cluster, leader, behind } = await oneBehind(100, { fetchBytesPerSecond: 30_000 });
     const begun = leader.raft.metrics().snapshots?.newest?.index ?? 0;
     cluster.net.heal();
@@ -235,7 +235,7 @@ describe("the transfer of a snapshot", () => {
     await cluster.finish(leader.raft.snapshot());
     await cluster.write(5, leader);
     expect(isFetching(behind)).toBe(true);
-    // The leader has taken a newer one meanwhile, for which it would have cut the log.
+    // The leader has taken a newer snapshot meanwhile; without the transfer it would have compacted up to it.
     expect(leader.raft.metrics().snapshots?.newest?.index).toBeGreaterThan(begun);
     await cluster.write(5, leader);
     await cluster.converge();
@@ -244,7 +244,7 @@ describe("the transfer of a snapshot", () => {
     await cluster.close();
   });
 
-  it("S12: keeps no more log for it than the limit, nor any for a receiver that went away", async () => {
+  it("keeps no more log than `transferKeepBytes`, and none for a receiver that is gone (S12)", async () => {
     const policy = {
       everyEntries: 10,
       keepEntries: 0,
@@ -272,7 +272,7 @@ describe("the transfer of a snapshot", () => {
 });
 
 describe("a follower that installs a snapshot", () => {
-  it("S1, S13: drops what it had proposed in vain, and tells who waits for it", async () => {
+  it("discards its own uncommitted entries, and ends the calls that wait for them (S1, S13)", async () => {
     const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND });
     const deposed = await cluster.leader();
     await cluster.write(3, deposed);
@@ -297,7 +297,8 @@ describe("a follower that installs a snapshot", () => {
     const errors = settled.map((outcome) =>
       outcome.status === "rejected" ? (outcome.reason as RaftError).code : null,
     );
-    // Of those in whose place the snapshot stands, nobody can tell; those after it are surely lost.
+    // The snapshot covers the first indexes: their outcome is unknown. The entries after it are lost for
+    // certain.
     expect(new Set(errors)).toEqual(new Set(["OUTCOME_UNKNOWN", "COMMAND_LOST"]));
     expect(errors.indexOf("COMMAND_LOST")).toBe(errors.lastIndexOf("OUTCOME_UNKNOWN") + 1);
     const lines = await cluster.converge();
@@ -308,7 +309,7 @@ describe("a follower that installs a snapshot", () => {
     await cluster.close();
   });
 
-  it("S17: knows at once that what it holds is committed", async () => {
+  it("knows at once that the snapshot's entries are committed (S17)", async () => {
     const { cluster, leader, behind } = await oneBehind(10);
     const { index } = leader.raft.metrics().snapshots?.newest ?? { index: 0 };
     cluster.net.heal();
@@ -318,7 +319,7 @@ describe("a follower that installs a snapshot", () => {
     await cluster.close();
   });
 
-  it("applies nothing and serves no read while its state is replaced", async () => {
+  it("applies nothing and serves no read while the state is being restored", async () => {
     const { cluster, behind } = await oneBehind(10);
     behind.tape.pause = () => cluster.sleep(500);
     cluster.net.heal();
@@ -335,7 +336,7 @@ describe("a follower that installs a snapshot", () => {
     await cluster.close();
   });
 
-  it("stops in good time, in the middle of it, and ends it after a restart", async () => {
+  it("closes quickly in the middle of an installation, and finishes it after a restart", async () => {
     const { cluster, behind } = await oneBehind(10);
     behind.tape.pause = () => cluster.sleep(100_000);
     cluster.net.heal();
@@ -352,7 +353,7 @@ describe("a follower that installs a snapshot", () => {
     await cluster.close();
   });
 
-  it("stops if its state machine cannot take it in", async () => {
+  it("stops if the state machine cannot restore the snapshot", async () => {
     const { cluster, behind } = await oneBehind(10);
     behind.tape.restore = () => Promise.reject(new Error("no room for it"));
     cluster.net.heal();
@@ -363,7 +364,7 @@ describe("a follower that installs a snapshot", () => {
     await cluster.close();
   });
 
-  it("keeps its answers to the commands of sessions (K5)", async () => {
+  it("answers a retried session command from the snapshot's session table (K5)", async () => {
     const { cluster, leader, behind } = await oneBehind(10);
     const opened = await cluster.finish(leader.raft.beginSession());
     const session = { id: opened.id, sequence: 1, lowestUnanswered: 1 };
@@ -381,7 +382,7 @@ describe("a follower that installs a snapshot", () => {
 });
 
 describe("a reader of committed commands", () => {
-  it("S11: is told when the log was compacted past its place, and cannot begin before the log does", async () => {
+  it("gets LogCompactedError when the log is compacted past its place, and cannot begin before the log (S11)", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
     const { raft } = await cluster.leader();
     await cluster.write(5);

@@ -11,7 +11,7 @@ import { Tape } from "../test/tape.ts";
 const POLICY = { everyEntries: 20, keepEntries: 5 };
 const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 0 };
 
-/** What the files hold, whoever has them open. */
+/** The newest snapshot on disk, read from a copy of the files as the node has them open. */
 async function newestIn(files: SimulatedFiles): Promise<StoredSnapshot | null> {
   const copy = files.copy();
   copy.kill();
@@ -20,7 +20,7 @@ async function newestIn(files: SimulatedFiles): Promise<StoredSnapshot | null> {
 }
 
 describe("a node that takes snapshots", () => {
-  it("takes them by the policy, forgets the log before them, and starts from them again", async () => {
+  it("takes them by the policy, compacts the log, and restarts from the newest", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: POLICY });
     for (let round = 0; round < 10; round++) await cluster.write(5);
     await cluster.until(() => cluster.raft("a").metrics().snapshots?.taking === null, "the snapshot");
@@ -38,7 +38,7 @@ describe("a node that takes snapshots", () => {
     await cluster.close();
   });
 
-  it("takes them by the bytes that were logged, and not for a little log beside a large state", async () => {
+  it("takes them by the bytes logged, but waits for a quarter of the last snapshot's size", async () => {
     const policy = { ...BY_HAND, everyBytes: 2000 };
     const cluster = await SnapshotCluster.of(["a"], { policy });
     const { raft } = await cluster.leader();
@@ -47,14 +47,14 @@ describe("a node that takes snapshots", () => {
     for (let round = 0; round < 200; round++) await write(1);
     await cluster.advance(10);
     const { taken, newest } = raft.metrics().snapshots ?? { taken: 0, newest: null };
-    // Each when a quarter of the last one's size was logged: far fewer than one in 2,000 bytes.
+    // One each time a quarter of the last one's size was logged: far fewer than one for every 2,000 bytes.
     expect(taken).toBeGreaterThan(5);
     expect(taken).toBeLessThan(20);
     expect(newest?.bytes).toBeGreaterThan(30_000);
     await cluster.close();
   });
 
-  it("keeps no more of the log before them than so many entries, and so many bytes", async () => {
+  it("keeps at most `keepEntries` entries and `keepBytes` bytes of log before a snapshot", async () => {
     for (const [keepEntries, keepBytes, kept] of [
       [5, Infinity, 5],
       [100, 2_300, 10],
@@ -70,14 +70,14 @@ describe("a node that takes snapshots", () => {
     }
   });
 
-  it("S5: takes the state as it is after its last entry, while writes go on", async () => {
+  it("stores exactly the state after the snapshot's last entry, while writes go on (S5)", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
     const { raft, tape } = await cluster.leader();
     await cluster.write(20);
     tape.pause = () => cluster.sleep(5);
     const taking = raft.snapshot();
     await cluster.write(20);
-    // The writes are answered, and the snapshot is not there yet.
+    // The writes are answered while the snapshot is still in progress.
     expect(raft.metrics().snapshots).toMatchObject({ newest: null, taken: 0 });
     expect(raft.metrics().snapshots?.taking?.bytesDone).toBeGreaterThan(0);
     const { index } = await cluster.finish(taking);
@@ -89,12 +89,12 @@ describe("a node that takes snapshots", () => {
     const again = await cluster.open("a");
     await cluster.leader();
     await cluster.finish(again.raft.read(() => undefined));
-    // Each command stands there once, with the index that it had.
+    // Each command is there once, with its index: none was applied twice, and none skipped.
     expect(again.tape.lines).toEqual(lines);
     await cluster.close();
   });
 
-  it("M5: stores the membership that is in force at its entry, not a later one that may go again", async () => {
+  it("stores the membership in force at the snapshot's entry, not a later uncommitted one (M5)", async () => {
     const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND });
     const leader = await cluster.leader();
     await cluster.write(5);
@@ -114,7 +114,7 @@ describe("a node that takes snapshots", () => {
     await cluster.close();
   });
 
-  it("M5: knows its members after two compactions and a restart", async () => {
+  it("knows its members after two compactions and a restart (M5)", async () => {
     const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND });
     for (let round = 0; round < 2; round++) {
       await cluster.write(5);
@@ -130,14 +130,14 @@ describe("a node that takes snapshots", () => {
       ["b", "b:1"],
       ["c", "c:1"],
     ]);
-    // What the cluster began with is gone from the log, and `initialize` is still the same call.
+    // The first configuration is no longer in the log, and `initialize` still recognizes its members.
     await cluster.finish(raft.initialize({ a: "a:1", b: "b:1", c: "c:1" }));
     await cluster.write(1);
     await cluster.converge();
     await cluster.close();
   });
 
-  it("goes on without, when there is no space for one, and takes it when there is", async () => {
+  it("keeps running when the disk is full, and takes a snapshot when there is space again", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
     await cluster.write(5);
     const { files } = cluster.machine("a");
@@ -153,7 +153,7 @@ describe("a node that takes snapshots", () => {
     await cluster.close();
   });
 
-  it("goes on without, when the state machine cannot give its state, and tries again later by itself", async () => {
+  it("keeps running when the state machine's `snapshot` throws, and retries after a pause", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: POLICY });
     const { raft, tape } = await cluster.leader();
     tape.failure = new Error("out of tape");
@@ -166,7 +166,7 @@ describe("a node that takes snapshots", () => {
     await cluster.close();
   });
 
-  it("tells who waits for one when it closes", async () => {
+  it("rejects callers that wait for a snapshot when it closes", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
     const { raft, tape } = await cluster.leader();
     await cluster.write(5);
@@ -180,7 +180,7 @@ describe("a node that takes snapshots", () => {
     expect(cluster.world.clock.now() - before).toBeLessThan(2_000);
   });
 
-  it("may be told to stop waiting for one", async () => {
+  it("takes the snapshot even if its caller's time limit ends", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
     const { raft, tape } = await cluster.leader();
     await cluster.write(5);
@@ -191,7 +191,7 @@ describe("a node that takes snapshots", () => {
     await cluster.close();
   });
 
-  it("gives two who ask at once the same snapshot, and one who asks later a later one", async () => {
+  it("gives two concurrent callers the same snapshot, and a later caller a newer one", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
     const { raft, tape } = await cluster.leader();
     await cluster.write(5);
@@ -202,13 +202,13 @@ describe("a node that takes snapshots", () => {
     const third = raft.snapshot();
     expect((await cluster.finish(first)).index).toBe((await cluster.finish(second)).index);
     expect((await cluster.finish(third)).index).toBeGreaterThan((await first).index);
-    // Nothing has changed since.
+    // Nothing was applied since the third, so the same one is returned.
     expect(await cluster.finish(raft.snapshot())).toEqual(await third);
     expect(raft.metrics().snapshots?.taken).toBe(2);
     await cluster.close();
   });
 
-  it("says what is missing, or wrong, in its options", async () => {
+  it("rejects missing and invalid options with an explanation", async () => {
     const cluster = new SnapshotCluster();
     const tape = Object.create(new Tape(), { restore: { value: undefined } }) as Tape;
     await expect(cluster.opening("a", { stateMachine: tape })).rejects.toThrow(
@@ -227,8 +227,8 @@ describe("a node that takes snapshots", () => {
   });
 });
 
-describe("a follower that is far behind", () => {
-  it("gets a snapshot while writes go on, and all that follows it", async () => {
+describe("a follower that lacks entries which the leader has compacted away", () => {
+  it("gets a snapshot and the entries after it, while writes go on", async () => {
     const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: POLICY });
     const leader = await cluster.leader();
     const behind = cluster.other(leader);

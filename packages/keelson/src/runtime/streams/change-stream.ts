@@ -1,62 +1,79 @@
+// Behind `raft.changes()`: reports changes of role, leader and membership to subscribers.
 import type { ClusterConfig } from "../../core/config.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
 import type { Role } from "../../core/role.ts";
 import type { RaftError } from "../../errors.ts";
 
-/** Something about a node that changed. It is reported after it did: the node's state is as new, or newer. */
+/**
+ * A change on a node. It is reported after it has happened, so when a reader sees it, the node's own state
+ * (`raft.metrics()`) is the same or newer.
+ */
 export type RaftChange =
   | { readonly type: "role"; readonly role: Role; readonly term: Term }
   | { readonly type: "leader"; readonly leader: NodeId | null; readonly term: Term }
   | { readonly type: "membership"; readonly index: LogIndex; readonly config: ClusterConfig }
   | { readonly type: "stopped"; readonly error: RaftError | null };
 
-/** Tells every subscriber what changes. */
+/** Passes each change to all subscribers. The last one is `stopped`. */
 export class ChangeStream {
   readonly #changesMax: number;
-  readonly #subscribers = new Set<ChangeSubscription>();
+  /** Those that have not returned yet; none after the node has stopped. */
+  readonly #subscriptions = new Set<ChangeSubscription>();
+  /** The last change, for those who subscribe after it; null: the node runs. */
   #stopped: RaftChange | null = null;
 
+  /** `changesMax`: how many changes are kept for a subscriber that reads slowly (`limits.changesMax`). */
   constructor(changesMax: number) {
     this.#changesMax = changesMax;
   }
 
-  /** A stream of what changes from now on, after `state`, the changes that led to what is now. */
-  subscribe(state: readonly RaftChange[]): AsyncIterableIterator<RaftChange> {
-    const stream = new ChangeSubscription(this.#changesMax, () => {
-      this.#subscribers.delete(stream);
+  /**
+   * Begins with the changes in `current`, which describe the present state, and goes on with what changes.
+   */
+  subscribe(current: readonly RaftChange[]): AsyncIterableIterator<RaftChange> {
+    const subscription = new ChangeSubscription(this.#changesMax, () => {
+      this.#subscriptions.delete(subscription);
     });
-    for (const change of state) stream.push(change);
+    for (const change of current) subscription.push(change);
     if (this.#stopped !== null) {
-      stream.push(this.#stopped);
-      stream.end();
+      subscription.push(this.#stopped);
+      subscription.end();
     } else {
-      this.#subscribers.add(stream);
+      this.#subscriptions.add(subscription);
     }
-    return stream;
+    return subscription;
   }
 
   push(change: RaftChange): void {
-    for (const stream of this.#subscribers) stream.push(change);
+    for (const subscription of this.#subscriptions) subscription.push(change);
   }
 
-  /** The last change of all. */
+  /** The node has stopped: `stopped` is reported, and every subscription ends. */
   stop(error: RaftError | null): void {
     if (this.#stopped !== null) return;
     this.#stopped = { type: "stopped", error };
-    for (const stream of this.#subscribers) {
-      stream.push(this.#stopped);
-      stream.end();
+    for (const subscription of this.#subscriptions) {
+      subscription.push(this.#stopped);
+      subscription.end();
     }
-    this.#subscribers.clear();
+    this.#subscriptions.clear();
   }
 }
 
-/** One subscriber's queue. When it is full, the oldest change that a later one of its type has overtaken goes. */
+/**
+ * One subscriber's queue.
+ *
+ * A subscriber that doesn't read must not make the queue grow without end. When the queue is full, it drops
+ * the oldest change that is followed by another of its type: a subscriber may miss intermediate changes, but
+ * it always gets the latest role, leader and membership (O5).
+ */
 class ChangeSubscription implements AsyncIterableIterator<RaftChange> {
   readonly #changesMax: number;
   readonly #onReturn: () => void;
+  /** Changes that the subscriber has not read, the oldest first. Empty while `#readers` is not. */
   #queue: RaftChange[] = [];
-  #waiting: ((result: IteratorResult<RaftChange>) => void)[] = [];
+  /** Calls of `next` that wait for a change, the oldest first. */
+  #readers: ((result: IteratorResult<RaftChange>) => void)[] = [];
   #ended = false;
 
   constructor(changesMax: number, onReturn: () => void) {
@@ -65,29 +82,30 @@ class ChangeSubscription implements AsyncIterableIterator<RaftChange> {
   }
 
   push(change: RaftChange): void {
-    const next = this.#waiting.shift();
-    if (next !== undefined) {
-      next({ done: false, value: change });
+    const reader = this.#readers.shift();
+    if (reader !== undefined) {
+      reader({ done: false, value: change });
       return;
     }
     this.#queue.push(change);
     if (this.#queue.length <= this.#changesMax) return;
-    const overtaken = this.#queue.findIndex((old, at) =>
+    const superseded = this.#queue.findIndex((old, at) =>
       this.#queue.some((later, laterAt) => laterAt > at && later.type === old.type),
     );
-    if (overtaken >= 0) this.#queue.splice(overtaken, 1);
+    if (superseded >= 0) this.#queue.splice(superseded, 1);
   }
 
+  /** No change comes any more. What is queued can still be read. */
   end(): void {
     this.#ended = true;
-    for (const next of this.#waiting.splice(0)) next(END);
+    for (const reader of this.#readers.splice(0)) reader(END);
   }
 
   next(): Promise<IteratorResult<RaftChange>> {
     const change = this.#queue.shift();
     if (change !== undefined) return Promise.resolve({ done: false, value: change });
     if (this.#ended) return Promise.resolve(END);
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    return new Promise((resolve) => this.#readers.push(resolve));
   }
 
   return(): Promise<IteratorResult<RaftChange>> {

@@ -1,3 +1,4 @@
+// Behind `raft.committed()`: reads the commands that this node has applied, in log order, from any index on.
 import { decodeRecord, EntryKind } from "../../codec/record.ts";
 import { decodeSessionCommand } from "../../codec/session-entry.ts";
 import type { LogView } from "../../core/log.ts";
@@ -5,17 +6,19 @@ import type { LogIndex, Term } from "../../core/position.ts";
 import { InvalidOptionError, LogCompactedError, type RaftError } from "../../errors.ts";
 import { checkRecords, type LogRecords } from "../loop/log-records.ts";
 
-/** Bytes of records that a cursor fetches at once: its reader pulls, so there is no need to hurry ahead. */
-const FETCH_BYTES_MAX = 1024 * 1024;
+/**
+ * Bytes of records that a cursor reads from the log at once, and so keeps decoded in memory for its reader.
+ */
+const READ_BYTES_MAX = 1024 * 1024;
 
-/** A command that was committed, and applied on this node. */
+/** A command that is committed, and applied on this node. */
 export interface CommittedCommand<Command> {
   readonly index: LogIndex;
   readonly term: Term;
   readonly command: Command;
   /**
-   * The session it belongs to, and its number there; null: none. A retry is an entry of its own that
-   * shows the same command again, under the same session and number, and had no effect.
+   * The command's session and its sequence number there; null: it belongs to no session. A retry is an entry
+   * of its own: it shows the same command under the same session and number, and had no effect.
    */
   readonly session: { readonly id: LogIndex; readonly sequence: number } | null;
 }
@@ -23,20 +26,28 @@ export interface CommittedCommand<Command> {
 export interface CommittedStreamParts<Command> {
   readonly logRecords: LogRecords;
   readonly log: LogView;
+  /** The state machine's codec. */
   readonly decode: (payload: Uint8Array) => Command;
   readonly appliedIndex: () => LogIndex;
 }
 
-/** Hands out cursors over the applied part of the log, and wakes them when it grows. */
+/**
+ * Hands out cursors over the applied part of the log, and wakes those that wait for more.
+ *
+ * Commands are read from the log when a reader asks for them. So a slow reader loses nothing and nothing is
+ * queued for it; it fails only when the log has been compacted past its place.
+ */
 export class CommittedStream<Command> {
   readonly #parts: CommittedStreamParts<Command>;
   readonly #cursors = new Set<CommittedCursor<Command>>();
+  /** How the node stopped; null: it runs. A cursor that is opened later gets the same end. */
   #ended: { readonly error: RaftError | null } | null = null;
 
   constructor(parts: CommittedStreamParts<Command>) {
     this.#parts = parts;
   }
 
+  /** `from`: the index of the first entry to read; undefined: where the log begins. */
   open(from: LogIndex | undefined): AsyncIterableIterator<CommittedCommand<Command>> {
     const first = this.#parts.log.base.index + 1;
     if (from !== undefined && (!Number.isSafeInteger(from) || from < first)) {
@@ -52,12 +63,12 @@ export class CommittedStream<Command> {
     return cursor;
   }
 
-  /** More is applied. */
+  /** More entries were applied, or a snapshot was installed. */
   grew(): void {
     for (const cursor of this.#cursors) cursor.wake();
   }
 
-  /** The node stopped: well (null), or with an error that the readers get too. */
+  /** The node stopped: it was closed (null), or failed with an error, which every reader gets. */
   end(error: RaftError | null): void {
     this.#ended = { error };
     for (const cursor of this.#cursors) cursor.end(error);
@@ -65,16 +76,19 @@ export class CommittedStream<Command> {
   }
 }
 
-/** One reader's place in the log. It reads when asked, so a slow reader costs nothing and loses nothing. */
+/** One reader's place in the log. */
 class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand<Command>> {
   readonly #parts: CommittedStreamParts<Command>;
   readonly #onReturn: () => void;
+  /** The next entry to read from the log. Every command before it was returned, or is in `#buffered`. */
   #next: LogIndex;
-  /** Fetched and not handed out yet; the last one first. */
-  #fetched: CommittedCommand<Command>[] = [];
-  /** Calls of `next` are answered one after another. */
+  /** Read and not returned yet, the last one first, so that `pop` takes them in log order. */
+  #buffered: CommittedCommand<Command>[] = [];
+  /** Resolves after the last call of `next`: calls that overlap take their turn, and get one command each. */
   #tail: Promise<unknown> = Promise.resolve();
+  /** Ends the wait for more applied entries; null: no call of `next` waits. */
   #wake: (() => void) | null = null;
+  /** How the stream ended; null: it goes on. */
   #ended: { readonly error: RaftError | null } | null = null;
 
   constructor(parts: CommittedStreamParts<Command>, from: LogIndex, onReturn: () => void) {
@@ -91,7 +105,7 @@ class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand
 
   end(error: RaftError | null): void {
     this.#ended ??= { error };
-    this.#fetched = [];
+    this.#buffered = [];
     this.wake();
   }
 
@@ -115,58 +129,63 @@ class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand
     for (;;) {
       if (this.#ended !== null) {
         const { error } = this.#ended;
-        // Told once; after that the stream is simply over.
+        // An error is thrown once. By the rules of iterators, `next` then only says that it is done.
         this.#ended = { error: null };
         if (error !== null) throw error;
         return { done: true, value: undefined };
       }
-      const value = this.#fetched.pop();
+      const value = this.#buffered.pop();
       if (value !== undefined) return { done: false, value };
-      if (this.#next <= this.#parts.appliedIndex()) await this.#fetch();
+      if (this.#next <= this.#parts.appliedIndex()) await this.#readMore();
       else await new Promise<void>((resolve) => (this.#wake = resolve));
     }
   }
 
-  async #fetch(): Promise<void> {
+  async #readMore(): Promise<void> {
     const { logRecords, log, decode, appliedIndex } = this.#parts;
     const from = this.#next;
-    this.#checkIsThere(from);
+    this.#checkNotCompacted(from);
     const to = appliedIndex() + 1;
     let records: readonly Uint8Array[];
     try {
       records =
-        logRecords.buffer.slice(from, to, FETCH_BYTES_MAX) ??
-        (await logRecords.readFromStore(from, to, FETCH_BYTES_MAX));
+        logRecords.buffer.slice(from, to, READ_BYTES_MAX) ??
+        (await logRecords.readFromStore(from, to, READ_BYTES_MAX));
     } catch (error) {
-      // The store of a node that stopped meanwhile is closed: the reader is told about the end, not about that.
-      if (this.#isOver()) return;
-      this.#checkIsThere(from);
+      // A node that stopped meanwhile has closed its store. The reader gets the reason of the stop, not this
+      // error.
+      if (this.#hasEnded()) return;
+      this.#checkNotCompacted(from);
       throw error;
     }
-    if (this.#isOver()) return;
-    this.#checkIsThere(from);
+    if (this.#hasEnded()) return;
+    this.#checkNotCompacted(from);
     checkRecords(records, from, (index) => log.termAt(index));
     this.#next = from + records.length;
     for (const record of records) {
       const { index, term, kind, payload } = decodeRecord(record);
       if (kind === EntryKind.command) {
-        this.#fetched.push({ index, term, command: decode(payload), session: null });
+        this.#buffered.push({ index, term, command: decode(payload), session: null });
       } else if (kind === EntryKind.sessionCommand) {
         const { id, sequence, command } = decodeSessionCommand(payload);
-        this.#fetched.push({ index, term, command: decode(command), session: { id, sequence } });
+        this.#buffered.push({ index, term, command: decode(command), session: { id, sequence } });
       }
     }
-    this.#fetched.reverse();
+    this.#buffered.reverse();
   }
 
-  /** A reader that is too slow may find that the log was compacted past its place (S11). */
-  #checkIsThere(index: LogIndex): void {
+  /**
+   * Throws `LogCompactedError` if the log no longer holds this entry. A slow reader may be overtaken by
+   * compaction at any time, also during a read from the store: skipping the missing entries would hide them
+   * from the reader (S11).
+   */
+  #checkNotCompacted(index: LogIndex): void {
     const first = this.#parts.log.base.index + 1;
     if (index < first) throw new LogCompactedError(index, first);
   }
 
-  /** Asked anew after each wait, during which the node may have stopped. */
-  #isOver(): boolean {
+  /** Checked again after each wait: the node may have stopped during it. */
+  #hasEnded(): boolean {
     return this.#ended !== null;
   }
 }

@@ -5,7 +5,7 @@ import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
 
-/** Collects what a stream gives, until it ends. */
+/** Collects the items of a stream until it ends. */
 function collect<T>(
   stream: AsyncIterable<T>,
   onItem: (item: T) => void = () => undefined,
@@ -21,8 +21,8 @@ function collect<T>(
   return { items, end };
 }
 
-describe("changes", () => {
-  it("begin with what is, tell what changes, and end with the node", async () => {
+describe("raft.changes()", () => {
+  it("reports the present state first, then each change, then the node's end", async () => {
     const cluster = new TestCluster();
     const { raft } = await cluster.open("a");
     const { items, end } = collect(raft.changes());
@@ -42,7 +42,7 @@ describe("changes", () => {
     ]);
   });
 
-  it("O5: never run ahead of the state that they report", async () => {
+  it("reports a change only after the node's own state shows it (O5)", async () => {
     const cluster = await TestCluster.of(THREE);
     const wrong: string[] = [];
     for (const { raft } of cluster.nodes.values()) {
@@ -64,7 +64,7 @@ describe("changes", () => {
     expect(wrong).toEqual([]);
   });
 
-  it("tell every subscriber who leads in the end", async () => {
+  it("gives every subscriber the latest leader, however slowly it reads (O5)", async () => {
     const cluster = await TestCluster.of(THREE, 1, { limits: { changesMax: 4 } });
     await cluster.leader();
     const streams = [...cluster.nodes.values()].map(({ raft }) => raft.changes());
@@ -90,7 +90,7 @@ describe("changes", () => {
     }
   });
 
-  it("are dropped oldest first, and never the last of a type", async () => {
+  it("drops the oldest superseded change when the queue is full, never the latest of a type", async () => {
     const changes = new ChangeStream(3);
     const stream = changes.subscribe([]);
     const role: RaftChange = { type: "role", role: "leader", term: 1 };
@@ -102,7 +102,7 @@ describe("changes", () => {
     expect(items).toEqual([role, { type: "leader", leader: "a", term: 5 }, { type: "stopped", error: null }]);
   });
 
-  it("end for a subscriber who leaves, and for one who comes late", async () => {
+  it("ends for a subscriber that returns, and for one that subscribes after the node stopped", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     for await (const change of raft.changes()) {
@@ -115,7 +115,7 @@ describe("changes", () => {
     expect(late.items.at(-1)).toEqual({ type: "stopped", error: null });
   });
 
-  it("tell of a failure, with its error", async () => {
+  it("reports a failure with its error", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const { items, end } = collect(raft.changes());
@@ -125,10 +125,10 @@ describe("changes", () => {
   });
 });
 
-describe("committed", () => {
+describe("raft.committed()", () => {
   const textOf = ({ index, command }: CommittedCommand<string>): string => `${String(index)} ${command}`;
 
-  it("gives the commands from the beginning, and on as they are applied", async () => {
+  it("yields all commands from the log's beginning, then new ones as they are applied", async () => {
     const cluster = await TestCluster.of(THREE);
     const { raft } = await cluster.leader();
     await cluster.finish(raft.write("one"));
@@ -141,7 +141,7 @@ describe("committed", () => {
     expect(items.every(({ term }) => term === 2)).toBe(true);
   });
 
-  it("begins where it is told to, in the past or in the future", async () => {
+  it("begins at the given index, whether it is applied already or not", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     for (const text of ["3", "4", "5"]) await cluster.finish(raft.write(text));
@@ -155,7 +155,7 @@ describe("committed", () => {
     expect(() => raft.committed({ from: 0 })).toThrow("from is 0");
   });
 
-  it("reads from the store what memory no longer holds, and fetches no faster than its reader", async () => {
+  it("reads commands from the store that memory no longer holds, and only when its reader asks", async () => {
     const cluster = await TestCluster.of(["a"], 1, { limits: { cacheBytesMax: 1 } });
     const { raft, log } = await cluster.leader();
     const texts = Array.from({ length: 30 }, (_, at) => String(at));
@@ -178,7 +178,7 @@ describe("committed", () => {
     expect(await stream.next()).toEqual({ done: true, value: undefined });
   });
 
-  it("shows nothing before it is applied on this node", async () => {
+  it("yields a command only after it is applied on this node", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     leader.log.isHeld = true;
@@ -192,7 +192,7 @@ describe("committed", () => {
     expect(items.map(({ command }) => command)).toEqual(["x"]);
   });
 
-  it("throws the node's error when it fails", async () => {
+  it("throws the node's error when the node fails", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const { end } = collect(raft.committed());
