@@ -20,7 +20,7 @@ export const STORAGE_BUGS: readonly Bug[] = [
     code: "D2b",
     title: "After a failed write the log takes the next one",
     file: "storage/wal/wal-writer.ts",
-    from: "        this.#fail(asError(cause), operations);\n        break;",
+    from: "        this.#poison(asError(cause), operations);\n        break;",
     to: "        void cause;",
   },
   {
@@ -48,7 +48,7 @@ export const STORAGE_BUGS: readonly Bug[] = [
     code: "D4",
     title: "Damage in the middle of the log is taken for an interrupted write, and cut off",
     file: "storage/wal/recovery.ts",
-    from: 'if (found.state === "damaged") throw this.#corrupt(segment, at, found.why);\n      if (found.state === "unfinished") break;',
+    from: 'if (found.state === "damaged") throw this.#corruptLogError(segment, at, found.why);\n      if (found.state === "unfinished") break;',
     to: 'if (found.state !== "whole") break;',
     also: [
       {
@@ -97,8 +97,8 @@ export const STORAGE_BUGS: readonly Bug[] = [
     code: "D7",
     title: "The name of a new segment is not made durable",
     file: "storage/wal/segments.ts",
-    from: "await this.#files.rename(this.pathOf(PREPARED_NAME), this.pathOf(segmentName(sequence)));\n      await this.#files.syncDirectory(this.#directory);",
-    to: "await this.#files.rename(this.pathOf(PREPARED_NAME), this.pathOf(segmentName(sequence)));",
+    from: "await this.#files.rename(this.pathOf(PREALLOCATED_NAME), this.pathOf(segmentName(sequence)));\n      await this.#files.syncDirectory(this.#directory);",
+    to: "await this.#files.rename(this.pathOf(PREALLOCATED_NAME), this.pathOf(segmentName(sequence)));",
   },
   {
     code: "D7b",
@@ -111,15 +111,15 @@ export const STORAGE_BUGS: readonly Bug[] = [
     code: "D8b",
     title: "The place of an entry that was overwritten meanwhile is taken for that of its successor",
     file: "storage/wal/wal-writer.ts",
-    from: "if (this.#recent[index - this.#recentFirst] === record) {",
-    to: "if (this.#recent[index - this.#recentFirst] !== undefined) {",
+    from: "if (this.#unsynced[index - this.#firstUnsynced] === record) {",
+    to: "if (this.#unsynced[index - this.#firstUnsynced] !== undefined) {",
   },
   {
     code: "D8c",
     title: "Entries that were removed before they were written are still read from memory",
     file: "storage/wal/wal-writer.ts",
-    from: "this.#recent.length = Math.max(0, Math.min(this.#recent.length, from - this.#recentFirst));\n    this.#recentFirst = Math.min(this.#recentFirst, from);",
-    to: "this.#recentFirst = Math.min(this.#recentFirst, from);",
+    from: "this.#unsynced.length = Math.max(0, Math.min(this.#unsynced.length, from - this.#firstUnsynced));\n    this.#firstUnsynced = Math.min(this.#firstUnsynced, from);",
+    to: "this.#firstUnsynced = Math.min(this.#firstUnsynced, from);",
   },
   {
     code: "D12",

@@ -11,8 +11,8 @@ import {
   itemBytes,
   readBatchHeader,
   SECTOR_BYTES,
-  toSectors,
-  type Item,
+  roundUpToSector,
+  type BatchItem,
 } from "./batch-format.ts";
 
 const SALT = 0x1234_5678;
@@ -20,14 +20,14 @@ const SEQUENCE = 2 ** 32 + 7;
 const base = { position: { index: 9, term: 3 }, config: Uint8Array.of(1, 2, 3) };
 
 /** A batch whose payload has sectors of nothing but zeros, among sectors that have something. */
-function largeItems(): Item[] {
+function largeItems(): BatchItem[] {
   const payload = new Uint8Array(8 * SECTOR_BYTES);
   payload.fill(7, 0, SECTOR_BYTES);
   payload.fill(7, 5 * SECTOR_BYTES);
   return [{ type: "entries", records: [encodeRecord(1, 1, EntryKind.command, payload)] }];
 }
 
-const EVERY_KIND: readonly Item[] = [
+const EVERY_KIND: readonly BatchItem[] = [
   { type: "hard-state", hardState: { term: 5, votedFor: "ä" } },
   { type: "hard-state", hardState: { term: 6, votedFor: null } },
   { type: "truncate", from: 2 ** 40 },
@@ -41,10 +41,10 @@ const EVERY_KIND: readonly Item[] = [
 ];
 
 /** The batch in space that had something else in it before; `after` is what remains of the space. */
-function encode(items: readonly Item[], after = 0): Uint8Array {
+function encode(items: readonly BatchItem[], after = 0): Uint8Array {
   const length = batchBytes(items.reduce((sum, item) => sum + itemBytes(item), 0));
-  const target = new Uint8Array(toSectors(length) + after).fill(0xee);
-  expect(encodeBatch(target, items, SEQUENCE, SALT)).toBe(toSectors(length));
+  const target = new Uint8Array(roundUpToSector(length) + after).fill(0xee);
+  expect(encodeBatch(target, items, SEQUENCE, SALT)).toBe(roundUpToSector(length));
   return target;
 }
 
@@ -89,7 +89,7 @@ describe("a batch", () => {
   it("counts its blank sectors: whole ones, between the first and the last", () => {
     expect(readUint32(encode(largeItems()), 16)).toBe(3);
     expect(readUint32(encode(EVERY_KIND), 16)).toBe(0);
-    const zeros: Item = { type: "entries", records: [new Uint8Array(4 * SECTOR_BYTES)] };
+    const zeros: BatchItem = { type: "entries", records: [new Uint8Array(4 * SECTOR_BYTES)] };
     expect(readUint32(encode([zeros]), 16)).toBe(3);
   });
 
@@ -169,7 +169,7 @@ describe("a batch that was changed since", () => {
   });
 
   it("is damaged if it reaches past the end of the segment, and not if it just reaches it", () => {
-    const items: Item[] = [{ type: "entries", records: [new Uint8Array(SECTOR_BYTES - 48).fill(3)] }];
+    const items: BatchItem[] = [{ type: "entries", records: [new Uint8Array(SECTOR_BYTES - 48).fill(3)] }];
     const bytes = new Uint8Array(3 * SECTOR_BYTES);
     expect(encodeBatch(bytes.subarray(SECTOR_BYTES), items, SEQUENCE, SALT)).toBe(SECTOR_BYTES);
     expect(readUint32(bytes, SECTOR_BYTES + 4)).toBe(SECTOR_BYTES);

@@ -49,7 +49,7 @@ const HEADER_CHECKSUM_AT = 28;
 const WORDS_PER_SECTOR = SECTOR_BYTES / 4;
 
 /** What a batch is made of, in the order in which it takes effect. */
-export type Item =
+export type BatchItem =
   | { readonly type: "entries"; readonly records: readonly Uint8Array[] }
   | { readonly type: "hard-state"; readonly hardState: HardState }
   | { readonly type: "truncate"; readonly from: LogIndex }
@@ -67,12 +67,12 @@ const ITEM_CODES = {
 } as const;
 
 /** `bytes` and what is missing to whole sectors. */
-export function toSectors(bytes: number): number {
+export function roundUpToSector(bytes: number): number {
   return Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES;
 }
 
 /** The bytes that `item` takes in a batch, its header included. */
-export function itemBytes(item: Item): number {
+export function itemBytes(item: BatchItem): number {
   return ITEM_HEADER_BYTES + bodyBytes(item);
 }
 
@@ -87,14 +87,14 @@ export function batchBytes(bytes: number): number {
  */
 export function encodeBatch(
   target: Uint8Array,
-  items: readonly Item[],
+  items: readonly BatchItem[],
   sequence: number,
   salt: number,
 ): number {
   let at = BATCH_HEADER_BYTES;
   for (const item of items) at = encodeItem(target, at, item);
   const length = at + BATCH_TRAILER_BYTES;
-  const padded = toSectors(length);
+  const padded = roundUpToSector(length);
   assert(padded <= target.length, "a batch fits the space it is encoded in");
   writeUint32(target, at, sequence % 2 ** 32);
   writeUint32(target, at + 4, END_MARK);
@@ -112,7 +112,7 @@ export function encodeBatch(
 
 /** What is found where a batch may begin. */
 export type FoundBatch =
-  | { readonly state: "whole"; readonly length: number; readonly items: readonly Item[] }
+  | { readonly state: "whole"; readonly length: number; readonly items: readonly BatchItem[] }
   /** A write that was interrupted, or never begun: nobody was told that it is durable. */
   | { readonly state: "unfinished" }
   /** Anything else: what stands here was durable once, as far as can be told. */
@@ -181,7 +181,7 @@ function isZero(bytes: Uint8Array, from: number, length: number): boolean {
 
 /** Of the whole sectors between the first, which has the header, and the last, which has the end mark. */
 function countBlankSectors(bytes: Uint8Array, offset: number, length: number): number {
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset + offset, toSectors(length) / 4);
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset + offset, roundUpToSector(length) / 4);
   const end = words.length - WORDS_PER_SECTOR;
   let count = 0;
   for (let sector = WORDS_PER_SECTOR; sector < end; sector += WORDS_PER_SECTOR) {
@@ -192,7 +192,7 @@ function countBlankSectors(bytes: Uint8Array, offset: number, length: number): n
   return count;
 }
 
-function bodyBytes(item: Item): number {
+function bodyBytes(item: BatchItem): number {
   switch (item.type) {
     case "entries": {
       let bytes = 0;
@@ -212,7 +212,7 @@ function bodyBytes(item: Item): number {
 }
 
 /** Writes `item` at `at`; returns where it ends. */
-function encodeItem(target: Uint8Array, at: number, item: Item): number {
+function encodeItem(target: Uint8Array, at: number, item: BatchItem): number {
   const length = bodyBytes(item);
   writeUint32(target, at, ITEM_CODES[item.type]);
   writeUint32(target, at + 4, length);
@@ -249,8 +249,8 @@ function encodeItem(target: Uint8Array, at: number, item: Item): number {
   return body + length;
 }
 
-function decodeItems(bytes: Uint8Array, from: number, to: number): Item[] {
-  const items: Item[] = [];
+function decodeItems(bytes: Uint8Array, from: number, to: number): BatchItem[] {
+  const items: BatchItem[] = [];
   for (let at = from; at < to;) {
     const body = at + ITEM_HEADER_BYTES;
     const end = body + readUint32(bytes, at + 4);
@@ -261,7 +261,7 @@ function decodeItems(bytes: Uint8Array, from: number, to: number): Item[] {
   return items;
 }
 
-function decodeItem(code: number, body: Uint8Array): Item {
+function decodeItem(code: number, body: Uint8Array): BatchItem {
   switch (code) {
     case ITEM_CODES.entries:
       return { type: "entries", records: splitRecords(body) };

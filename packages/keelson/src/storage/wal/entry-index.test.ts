@@ -28,7 +28,7 @@ class Pair {
       const length = 1 + ((at * 7 + this.#written) % 50);
       this.index.append(length);
       const place = { segment: at % 3 === 0 ? 0 : this.#written, offset: at % 3 === 0 ? 0 : at * 64 };
-      if (place.segment > 0) this.index.locate(at, place.segment, place.offset);
+      if (place.segment > 0) this.index.setLocation(at, place.segment, place.offset);
       this.entries.set(at, { ...place, length });
     }
     return this;
@@ -61,7 +61,7 @@ class Pair {
     const found: string[] = [];
     let bytes = 0;
     for (const [at, { segment, offset, length }] of this.entries) {
-      const place = this.index.place(at);
+      const place = this.index.locationOf(at);
       expected.push([at, segment, offset, length, bytes].join());
       found.push(
         [at, place.segment, place.offset, place.length, this.index.bytesBetween(this.first, at)].join(),
@@ -114,15 +114,16 @@ describe("the index of entries", () => {
 
   it("takes no notice of places of entries that it has forgotten, or does not have yet", () => {
     const pair = new Pair().grow(3000).compact(2500);
-    for (const at of [1, 1500, 2499, 3000, 3001, 9000]) pair.index.locate(at, 77, 77);
+    for (const at of [1, 1500, 2499, 3000, 3001, 9000]) pair.index.setLocation(at, 77, 77);
     pair.check();
     pair.index.append(10);
-    expect(pair.index.place(3000)).toMatchObject({ segment: 0, length: 10 });
+    expect(pair.index.locationOf(3000)).toMatchObject({ segment: 0, length: 10 });
   });
 
   it("refuses to say where entries are that it does not have", () => {
     const { index } = new Pair().grow(3000).compact(2500).truncate(2900);
-    for (const at of [0, 2499, 2900, 2999, 9000]) expect(() => index.place(at)).toThrow("within the log");
+    for (const at of [0, 2499, 2900, 2999, 9000])
+      expect(() => index.locationOf(at)).toThrow("within the log");
     expect(() => index.bytesBetween(2499, 2600)).toThrow("within the log");
     expect(() => index.bytesBetween(2600, 2901)).toThrow("within the log");
     expect(index.bytesBetween(2900, 2900)).toBe(0);

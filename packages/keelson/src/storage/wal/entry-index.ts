@@ -2,7 +2,7 @@ import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
 
 /** Where the record of an entry is. */
-export interface EntryPlace {
+export interface RecordLocation {
   /** The number of the segment; 0: not on disk yet. */
   readonly segment: number;
   readonly offset: number;
@@ -55,7 +55,7 @@ export class EntryIndex {
   }
 
   /** Says where an entry is on disk; entries that are forgotten by now do not matter. */
-  locate(index: LogIndex, segment: number, offset: number): void {
+  setLocation(index: LogIndex, segment: number, offset: number): void {
     if (index < this.#first || index >= this.#next) return;
     const chunk = this.#chunkOf(index);
     assert(chunk !== undefined, "every entry of the log has its chunk");
@@ -63,7 +63,7 @@ export class EntryIndex {
     chunk.offsets[index % CHUNK_ENTRIES] = offset;
   }
 
-  place(index: LogIndex): EntryPlace {
+  locationOf(index: LogIndex): RecordLocation {
     const chunk = this.#chunkOf(index);
     assert(
       chunk !== undefined && index >= this.#first && index < this.#next,

@@ -12,8 +12,14 @@ import {
 import type { Environment, FileSystem } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { CorruptLogError, InvalidOptionError, RaftError, StorageFailedError } from "../../errors.ts";
-import { decodeBatch, readBatchHeader, SECTOR_BYTES, toSectors, type Item } from "./batch-format.ts";
-import { corrupt, Recovery, type Recovered, type RecoveryObserver } from "./recovery.ts";
+import {
+  decodeBatch,
+  readBatchHeader,
+  SECTOR_BYTES,
+  roundUpToSector,
+  type BatchItem,
+} from "./batch-format.ts";
+import { corruptLogError, Recovery, type Recovered, type RecoveryObserver } from "./recovery.ts";
 import { saltOf, type SegmentHeader } from "./segment-header.ts";
 import { segmentName, Segments, segmentSequences, type Segment } from "./segments.ts";
 
@@ -184,7 +190,7 @@ class Inspector implements RecoveryObserver {
     this.#nextBatch = header.firstBatch;
   }
 
-  onBatch(offset: number, items: readonly Item[]): void {
+  onBatch(offset: number, items: readonly BatchItem[]): void {
     const seen = this.#segments.at(-1);
     if (seen === undefined) return;
     seen.batches += 1;
@@ -201,7 +207,7 @@ class Inspector implements RecoveryObserver {
     // The batch is as it was written; a record that is not was damaged before that.
     if (!recordIsIntact(record)) {
       const why = `the record of entry ${String(index)}, in the batch that begins here, does not match its checksum`;
-      throw corrupt(seen.segment.path, offset, index, why);
+      throw corruptLogError(seen.segment.path, offset, index, why);
     }
     if (seen.first === 0) seen.first = index;
     seen.last = Math.max(seen.last, index);
@@ -307,7 +313,7 @@ class Inspector implements RecoveryObserver {
     for (const sequence of sequences) {
       const path = this.#pathOf(segmentName(sequence));
       const bytes = await this.#readFile(path);
-      const start = path === file ? toSectors(offset + 1) : 0;
+      const start = path === file ? roundUpToSector(offset + 1) : 0;
       for (let at = start; at + SECTOR_BYTES <= bytes.length; at += SECTOR_BYTES) {
         const header = readBatchHeader(bytes, at, salt);
         if (header === null || header.sequence < this.#nextBatch) continue;
@@ -327,7 +333,7 @@ class Inspector implements RecoveryObserver {
     const handle = await this.#files.open(path, "read");
     try {
       // Whole words: that is how batches are looked at.
-      const bytes = new Uint8Array(toSectors(await handle.size()));
+      const bytes = new Uint8Array(roundUpToSector(await handle.size()));
       await handle.read(bytes, 0);
       return bytes;
     } finally {
@@ -362,7 +368,12 @@ function baseMembership({ outline }: Recovery): MembershipEntry[] {
   return [{ index: base.index, term: base.term, membership: decodeMembership(basePayload) }];
 }
 
-function wholeBatchAt(bytes: Uint8Array, at: number, sequence: number, salt: number): readonly Item[] | null {
+function wholeBatchAt(
+  bytes: Uint8Array,
+  at: number,
+  sequence: number,
+  salt: number,
+): readonly BatchItem[] | null {
   try {
     const found = decodeBatch(bytes, at, sequence, salt);
     return found.state === "whole" ? found.items : null;

@@ -5,7 +5,7 @@ import { readUint32 } from "../../codec/little-endian.ts";
 import { samePosition, type LogPosition } from "../../core/position.ts";
 import { CorruptLogError, WrongIdentityError } from "../../errors.ts";
 import type { LogWrite } from "../log-store.ts";
-import { encodeBatch, SECTOR_BYTES, type Item } from "./batch-format.ts";
+import { encodeBatch, SECTOR_BYTES, type BatchItem } from "./batch-format.ts";
 import { wal } from "./index.ts";
 import {
   decodeSegmentHeader,
@@ -117,7 +117,7 @@ function segmentAfter(files: SimulatedFiles, last: LogPosition): number {
 }
 
 /** Writes `items` as the first batch of the only segment of a new log. */
-async function logOfBatch(...items: Item[]): Promise<SimulatedFiles> {
+async function logOfBatch(...items: BatchItem[]): Promise<SimulatedFiles> {
   const files = new SimulatedFiles();
   await (await open(files)).store.close();
   const { storeId, firstBatch } = headerOf(files, 1);
@@ -287,7 +287,7 @@ describe("a batch that is missing at the end of the log", () => {
 
 describe("a batch that is as it was written and makes no sense", () => {
   it("is refused, with the place and the cause", async () => {
-    const senseless: readonly Item[][] = [
+    const senseless: readonly BatchItem[][] = [
       [{ type: "entries", records: entries(2, 3, 1) }],
       [{ type: "entries", records: [new Uint8Array(64).fill(9)] }],
       [

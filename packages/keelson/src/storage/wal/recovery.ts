@@ -13,8 +13,8 @@ import {
   itemBytes,
   readBatchHeader,
   SECTOR_BYTES,
-  toSectors,
-  type Item,
+  roundUpToSector,
+  type BatchItem,
 } from "./batch-format.ts";
 import {
   decodeSegmentHeader,
@@ -44,7 +44,7 @@ export interface Recovered {
 /** Is told what recovery reads, in order, before it is checked any further. What it is given is valid during the call. */
 export interface RecoveryObserver {
   onSegment(segment: Segment, header: SegmentHeader): void;
-  onBatch(offset: number, items: readonly Item[]): void;
+  onBatch(offset: number, items: readonly BatchItem[]): void;
 }
 
 const WHAT_TO_DO =
@@ -59,7 +59,7 @@ export class Recovery {
   readonly #outline = new LogOutline();
   readonly #index = new EntryIndex();
   /** Entries after the base up to here are known only from a header, because their segments were deleted. */
-  #absentTo: LogIndex = 0;
+  #deletedTo: LogIndex = 0;
   #nextBatch = 0;
   #salt = 0;
   #buffer = new Uint8Array(0);
@@ -87,7 +87,7 @@ export class Recovery {
     const [first] = headers;
     if (first === undefined) throw new RangeError("there is no segment to recover from");
     if (identity !== null) checkIdentity(first, identity, this.#segments.pathOf(""));
-    this.#begin(first);
+    this.#startFrom(first);
 
     let end = 0;
     let torn: Recovered["torn"] = null;
@@ -95,12 +95,12 @@ export class Recovery {
       const segment = this.#segments.add(header.segment, header.bytes);
       const next = headers[at + 1];
       this.#observer?.onSegment(segment, header);
-      this.#checkStanding(segment, header);
+      this.#checkSummary(segment, header);
       const bytes = await this.#readSegment(segment);
       end = this.#replay(segment, bytes, headerEnd(bytes), next?.firstBatch ?? null);
-      if (next === undefined) torn = this.#lookBehind(segment, bytes, end);
+      if (next === undefined) torn = this.#findTornWrite(segment, bytes, end);
     }
-    this.#checkNothingAbsent(first);
+    this.#checkNothingDeletedIsNeeded(first);
     if (identity !== null) checkCluster(this.#outline.clusterId, identity, this.#segments.pathOf(""));
     return {
       storeId: first.storeId,
@@ -114,7 +114,7 @@ export class Recovery {
   }
 
   /** Takes over what the segments before the first one that is left amounted to. */
-  #begin(first: SegmentHeader): void {
+  #startFrom(first: SegmentHeader): void {
     this.#salt = saltOf(first.storeId);
     this.#nextBatch = first.firstBatch;
     this.#outline.clusterId = first.clusterId;
@@ -122,12 +122,12 @@ export class Recovery {
     this.#outline.restore(first.base, first.basePayload, first.last);
     this.#index.reset(first.base.index + 1);
     for (let index = first.base.index; index < first.last.index; index++) this.#index.append(0);
-    this.#absentTo = first.last.index;
+    this.#deletedTo = first.last.index;
   }
 
   async #readHeader(sequence: number, before: SegmentHeader | undefined): Promise<SegmentHeader> {
     const path = this.#segments.pathOf(segmentName(sequence));
-    const fault = (why: string) => corrupt(path, 0, null, why);
+    const fault = (why: string) => corruptLogError(path, 0, null, why);
     if (before !== undefined && sequence !== before.segment + 1) {
       throw fault(`the segment before it, ${segmentName(sequence - 1)}, is missing`);
     }
@@ -166,7 +166,7 @@ export class Recovery {
     const bytes = this.#buffer.subarray(0, segment.bytes);
     const count = await this.#segments.read(segment, bytes, 0);
     if (count < segment.bytes) {
-      throw this.#corrupt(
+      throw this.#corruptLogError(
         segment,
         count,
         `the file was made with ${String(segment.bytes)} bytes and is cut short`,
@@ -176,7 +176,7 @@ export class Recovery {
   }
 
   /** What a header says of all that came before must be what came before; `#replay` has seen to its batches. */
-  #checkStanding(segment: Segment, header: SegmentHeader): void {
+  #checkSummary(segment: Segment, header: SegmentHeader): void {
     const { clusterId, hardState, base, last, lastIndex } = this.#outline;
     const same =
       header.clusterId === clusterId &&
@@ -184,8 +184,8 @@ export class Recovery {
       header.hardState.votedFor === hardState.votedFor &&
       samePosition(header.base, base) &&
       // The terms of entries that were deleted are not known.
-      (lastIndex <= this.#absentTo ? header.last.index === lastIndex : samePosition(header.last, last));
-    if (!same) throw this.#corrupt(segment, 0, "its header does not continue the segment before it");
+      (lastIndex <= this.#deletedTo ? header.last.index === lastIndex : samePosition(header.last, last));
+    if (!same) throw this.#corruptLogError(segment, 0, "its header does not continue the segment before it");
   }
 
   /** Takes over the batches from `offset` on, up to number `stop`; returns where they end. */
@@ -194,17 +194,17 @@ export class Recovery {
     this.#lastBatch = null;
     while (at < bytes.length && this.#nextBatch !== stop) {
       const found = this.#decodeBatch(segment, bytes, at);
-      if (found.state === "damaged") throw this.#corrupt(segment, at, found.why);
+      if (found.state === "damaged") throw this.#corruptLogError(segment, at, found.why);
       if (found.state === "unfinished") break;
-      const padded = toSectors(found.length);
-      this.#takeBatch(segment, at, found.items);
+      const padded = roundUpToSector(found.length);
+      this.#applyBatch(segment, at, found.items);
       this.#observer?.onBatch(at, found.items);
       this.#lastBatch = { offset: at, bytes: bytes.subarray(at, at + padded) };
       this.#nextBatch += 1;
       at += padded;
     }
     if (stop !== null && this.#nextBatch !== stop) {
-      throw this.#corrupt(segment, at, `batch ${String(this.#nextBatch)} is missing`);
+      throw this.#corruptLogError(segment, at, `batch ${String(this.#nextBatch)} is missing`);
     }
     return at;
   }
@@ -214,25 +214,25 @@ export class Recovery {
       return decodeBatch(bytes, at, this.#nextBatch, this.#salt);
     } catch (cause) {
       if (!(cause instanceof DecodeError)) throw cause;
-      throw this.#corrupt(segment, at, cause.message, cause);
+      throw this.#corruptLogError(segment, at, cause.message, cause);
     }
   }
 
-  #takeBatch(segment: Segment, offset: number, items: readonly Item[]): void {
+  #applyBatch(segment: Segment, offset: number, items: readonly BatchItem[]): void {
     let at = offset + BATCH_HEADER_BYTES;
     for (const item of items) {
       try {
-        this.#takeItem(segment, at + ITEM_HEADER_BYTES, item);
+        this.#applyItem(segment, at + ITEM_HEADER_BYTES, item);
       } catch (cause) {
         // The batch is as it was written, and still makes no sense where it stands.
         if (!(cause instanceof DecodeError || cause instanceof ProtocolViolation)) throw cause;
-        throw this.#corrupt(segment, at, cause.message, cause);
+        throw this.#corruptLogError(segment, at, cause.message, cause);
       }
       at += itemBytes(item);
     }
   }
 
-  #takeItem(segment: Segment, body: number, item: Item): void {
+  #applyItem(segment: Segment, body: number, item: BatchItem): void {
     switch (item.type) {
       case "entries": {
         let at = body;
@@ -240,7 +240,7 @@ export class Recovery {
           this.#outline.appendRecord(record);
           const index = recordIndex(record);
           this.#index.append(record.length);
-          this.#index.locate(index, segment.sequence, at);
+          this.#index.setLocation(index, segment.sequence, at);
           segment.indexMax = Math.max(segment.indexMax, index);
           at += record.length;
         }
@@ -252,7 +252,7 @@ export class Recovery {
       case "truncate":
         this.#outline.truncate(item.from);
         this.#index.truncate(item.from);
-        this.#absentTo = Math.min(this.#absentTo, item.from - 1);
+        this.#deletedTo = Math.min(this.#deletedTo, item.from - 1);
         break;
       case "cluster-id":
         this.#outline.clusterId = item.clusterId;
@@ -269,7 +269,7 @@ export class Recovery {
         this.#outline.reset(item.base);
         this.#index.reset(item.base.position.index + 1);
         this.#segments.forgetEntries();
-        this.#absentTo = 0;
+        this.#deletedTo = 0;
         break;
     }
   }
@@ -279,11 +279,11 @@ export class Recovery {
    * only after what is missing here was durable; so if there is one, this is damage. Otherwise,
    * anything but zeros is what an interrupted write left.
    */
-  #lookBehind(segment: Segment, bytes: Uint8Array, end: number): Recovered["torn"] {
+  #findTornWrite(segment: Segment, bytes: Uint8Array, end: number): Recovered["torn"] {
     for (let at = end; at + SECTOR_BYTES <= bytes.length; at += SECTOR_BYTES) {
       const later = readBatchHeader(bytes, at, this.#salt);
       if (later !== null && later.sequence > this.#nextBatch) {
-        throw this.#corrupt(
+        throw this.#corruptLogError(
           segment,
           end,
           `batch ${String(this.#nextBatch)} is damaged, though batch ${String(later.sequence)} was written after it`,
@@ -295,21 +295,21 @@ export class Recovery {
     return words.some((word) => word !== 0) ? { file: segment.path, offset: end } : null;
   }
 
-  #checkNothingAbsent(first: SegmentHeader): void {
+  #checkNothingDeletedIsNeeded(first: SegmentHeader): void {
     const { base } = this.#outline;
-    if (this.#absentTo <= base.index) return;
+    if (this.#deletedTo <= base.index) return;
     const path = this.#segments.pathOf(segmentName(first.segment));
-    const entries = `entries ${String(base.index + 1)} to ${String(this.#absentTo)}`;
-    throw corrupt(path, 0, base.index + 1, `${entries} were in earlier segments, which are missing`);
+    const entries = `entries ${String(base.index + 1)} to ${String(this.#deletedTo)}`;
+    throw corruptLogError(path, 0, base.index + 1, `${entries} were in earlier segments, which are missing`);
   }
 
-  #corrupt(segment: Segment, offset: number, why: string, cause?: unknown): CorruptLogError {
-    return corrupt(segment.path, offset, this.#outline.lastIndex + 1, why, cause);
+  #corruptLogError(segment: Segment, offset: number, why: string, cause?: unknown): CorruptLogError {
+    return corruptLogError(segment.path, offset, this.#outline.lastIndex + 1, why, cause);
   }
 }
 
 /** Says what is wrong, where, and what to do. */
-export function corrupt(
+export function corruptLogError(
   file: string,
   offset: number,
   index: LogIndex | null,
@@ -322,7 +322,7 @@ export function corrupt(
 }
 
 function headerEnd(bytes: Uint8Array): number {
-  return toSectors(segmentHeaderBytes(bytes) ?? 0);
+  return roundUpToSector(segmentHeaderBytes(bytes) ?? 0);
 }
 
 function checkIdentity(header: SegmentHeader, identity: LogIdentity, directory: string): void {

@@ -3,7 +3,7 @@ import type { HardState } from "../../core/action.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import { DecodeError } from "../../errors.ts";
-import { toSectors } from "./batch-format.ts";
+import { roundUpToSector } from "./batch-format.ts";
 
 /**
  * What a segment begins with: whose it is, and all that the segments before it amounted to, so that
@@ -68,7 +68,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
     header.basePayload,
   ];
   const length = PARTS_AT + parts.reduce((sum, part) => sum + part.length, 0);
-  const bytes = new Uint8Array(toSectors(length));
+  const bytes = new Uint8Array(roundUpToSector(length));
   bytes.set(MAGIC);
   writeUint32(bytes, LENGTH_AT, length);
   writeUint32(bytes, VERSION_AT, FORMAT_VERSION);

@@ -156,8 +156,8 @@ describe("a segment", () => {
 
   it("is made ready once ahead of need, and then taken", async () => {
     const bench = await Bench.open();
-    bench.segments.prepare();
-    bench.segments.prepare();
+    bench.segments.preallocateNext();
+    bench.segments.preallocateNext();
     await turn();
     expect(bench.operations).toEqual([
       `open ${PREPARED}`,
@@ -167,7 +167,7 @@ describe("a segment", () => {
     ]);
     await bench.segments.create(HEADER, 0);
     expect(bench.count("open")).toBe(1);
-    bench.segments.prepare();
+    bench.segments.preallocateNext();
     await turn();
     expect(bench.count("open")).toBe(2);
   });
@@ -178,7 +178,7 @@ describe("a segment", () => {
     const note = (reason: unknown): void => void unhandled.push(reason);
     process.on("unhandledRejection", note);
     bench.failOnce("allocate", "ENOSPC");
-    bench.segments.prepare();
+    bench.segments.preallocateNext();
     await turn();
     await turn();
     process.off("unhandledRejection", note);
@@ -382,7 +382,7 @@ describe("the open files of a log", () => {
 
   it("are all closed in the end, and what was made ready is removed", async () => {
     const bench = await Bench.withSegments(5);
-    bench.segments.prepare();
+    bench.segments.preallocateNext();
     await bench.segments.close();
     expect(bench.opened).toBe(0);
     expect(bench.disk.paths()).toHaveLength(5);
@@ -394,7 +394,7 @@ describe("the open files of a log", () => {
 
   it("are all closed also if one of them cannot be", async () => {
     const bench = await Bench.withSegments(5);
-    bench.segments.prepare();
+    bench.segments.preallocateNext();
     await turn();
     bench.failOnce("close", "EIO");
     await expect(bench.segments.close()).rejects.toMatchObject({ code: "EIO" });
@@ -406,7 +406,7 @@ describe("the open files of a log", () => {
   it("are closed when nothing could be made ready", async () => {
     const bench = await Bench.withSegments(2);
     bench.failOnce("allocate", "ENOSPC");
-    bench.segments.prepare();
+    bench.segments.preallocateNext();
     await bench.segments.close();
     expect(bench.opened).toBe(0);
   });

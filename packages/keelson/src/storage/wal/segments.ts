@@ -2,7 +2,7 @@ import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { FileHandle, FileSystem } from "../../environment/environment.ts";
 import { hasCode } from "./file-error.ts";
-import { SECTOR_BYTES, toSectors } from "./batch-format.ts";
+import { SECTOR_BYTES, roundUpToSector } from "./batch-format.ts";
 import { encodeSegmentHeader, type SegmentHeader } from "./segment-header.ts";
 
 /** A file of the log. Space in it is written once, and never again for something else. */
@@ -24,7 +24,7 @@ export const FIRST_SEGMENT_BYTES = 1024 * 1024;
 const SEGMENT_NAME = /^\d{16}\.wal$/;
 
 /** A segment that has no name yet. Left over after a crash, it means nothing, and the next one replaces it. */
-const PREPARED_NAME = "prepared.tmp";
+const PREALLOCATED_NAME = "prepared.tmp";
 
 /**
  * Space is made ready in steps of this size, each one synced, so that a write that is made meanwhile
@@ -51,7 +51,7 @@ export function segmentSequences(names: readonly string[]): number[] {
 }
 
 /** The size and the blocks are durable at the end, so that the syncs to come move data alone. */
-async function allocateInSteps(handle: FileHandle, bytes: number): Promise<void> {
+async function preallocate(handle: FileHandle, bytes: number): Promise<void> {
   for (let done = await handle.size(); done < bytes;) {
     done = Math.min(bytes, done + ALLOCATION_STEP_BYTES);
     await handle.allocate(done);
@@ -69,8 +69,8 @@ export class Segments {
   /** Least recently used first. */
   readonly #open = new Map<Segment, OpenFile>();
   /** The one that is kept open for the writer. */
-  #written: Segment | null = null;
-  #prepared: Promise<FileHandle> | null = null;
+  #writeSegment: Segment | null = null;
+  #preallocated: Promise<FileHandle> | null = null;
 
   constructor(files: FileSystem, directory: string, segmentBytes: number) {
     this.#files = files;
@@ -100,11 +100,11 @@ export class Segments {
   }
 
   /** Begins to make the next segment ready, if that has not begun yet. */
-  prepare(): void {
-    if (this.#prepared !== null) return;
-    this.#prepared = this.#allocate(this.#nextBytes());
+  preallocateNext(): void {
+    if (this.#preallocated !== null) return;
+    this.#preallocated = this.#createPreallocated(this.#nextBytes());
     // Whoever needs the segment tries again and then sees the error; nobody needs it yet.
-    this.#prepared.catch(() => undefined);
+    this.#preallocated.catch(() => undefined);
   }
 
   /**
@@ -118,21 +118,21 @@ export class Segments {
   ): Promise<{ handle: FileHandle; end: number; segment: Segment }> {
     const sequence = (this.active?.sequence ?? 0) + 1;
     const end = encodeSegmentHeader({ ...header, segment: sequence, bytes: 0 }).length;
-    const handle = await this.#take();
+    const handle = await this.#takePreallocated();
     let bytes: number;
     try {
-      bytes = Math.max(await handle.size(), toSectors(end + room));
-      await allocateInSteps(handle, bytes);
+      bytes = Math.max(await handle.size(), roundUpToSector(end + room));
+      await preallocate(handle, bytes);
       await handle.write([encodeSegmentHeader({ ...header, segment: sequence, bytes })], 0);
       await handle.dataSync();
-      await this.#files.rename(this.pathOf(PREPARED_NAME), this.pathOf(segmentName(sequence)));
+      await this.#files.rename(this.pathOf(PREALLOCATED_NAME), this.pathOf(segmentName(sequence)));
       await this.#files.syncDirectory(this.#directory);
     } catch (error) {
       await handle.close().catch(() => undefined);
       throw error;
     }
     const segment = this.add(sequence, bytes);
-    this.#keepForWriting(segment, handle);
+    this.#setWriteHandle(segment, handle);
     return { handle, end, segment };
   }
 
@@ -141,7 +141,7 @@ export class Segments {
     const { active } = this;
     assert(active !== undefined, "a log has a segment");
     const handle = await this.#files.open(active.path, "write");
-    this.#keepForWriting(active, handle);
+    this.#setWriteHandle(active, handle);
     return handle;
   }
 
@@ -182,15 +182,15 @@ export class Segments {
   async close(): Promise<void> {
     const closing = [...this.#open.values()].map(async ({ handle }) => (await handle).close());
     this.#open.clear();
-    await Promise.all([...closing, this.#discardPrepared()]);
+    await Promise.all([...closing, this.#discardPreallocated()]);
   }
 
-  async #discardPrepared(): Promise<void> {
-    const prepared = await this.#prepared?.catch(() => undefined);
-    this.#prepared = null;
+  async #discardPreallocated(): Promise<void> {
+    const prepared = await this.#preallocated?.catch(() => undefined);
+    this.#preallocated = null;
     if (prepared === undefined) return;
     await prepared.close();
-    await this.#files.remove(this.pathOf(PREPARED_NAME));
+    await this.#files.remove(this.pathOf(PREALLOCATED_NAME));
   }
 
   #nextBytes(): number {
@@ -198,14 +198,14 @@ export class Segments {
     return Math.max(SECTOR_BYTES, Math.min(this.#segmentBytes, grown));
   }
 
-  async #take(): Promise<FileHandle> {
-    const prepared = await this.#prepared?.catch(() => undefined);
-    this.#prepared = null;
-    return prepared ?? this.#allocate(this.#nextBytes());
+  async #takePreallocated(): Promise<FileHandle> {
+    const prepared = await this.#preallocated?.catch(() => undefined);
+    this.#preallocated = null;
+    return prepared ?? this.#createPreallocated(this.#nextBytes());
   }
 
-  async #allocate(bytes: number): Promise<FileHandle> {
-    const path = this.pathOf(PREPARED_NAME);
+  async #createPreallocated(bytes: number): Promise<FileHandle> {
+    const path = this.pathOf(PREALLOCATED_NAME);
     const handle = await this.#files.open(path, "create").catch(async (error: unknown) => {
       // Left by an attempt that failed, or by a run that ended.
       if (!hasCode(error, "EEXIST")) throw error;
@@ -213,7 +213,7 @@ export class Segments {
       return this.#files.open(path, "create");
     });
     try {
-      await allocateInSteps(handle, bytes);
+      await preallocate(handle, bytes);
       return handle;
     } catch (error) {
       await handle.close().catch(() => undefined);
@@ -243,12 +243,12 @@ export class Segments {
     }
   }
 
-  #keepForWriting(segment: Segment, handle: FileHandle): void {
+  #setWriteHandle(segment: Segment, handle: FileHandle): void {
     // Recovery has it open already, for reading.
     this.#dispose(segment);
     this.#open.set(segment, { handle: Promise.resolve(handle), users: 1 });
-    if (this.#written !== null) this.#release(this.#written);
-    this.#written = segment;
+    if (this.#writeSegment !== null) this.#release(this.#writeSegment);
+    this.#writeSegment = segment;
   }
 
   #dispose(segment: Segment): void {

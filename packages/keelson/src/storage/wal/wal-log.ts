@@ -184,7 +184,7 @@ export class WalLog implements LogStore {
     const outline = new LogOutline();
     outline.clusterId = clusterId;
     const firstBatch = 1;
-    const { handle, end } = await segments.create(headerOf(nodeId, storeId, firstBatch, outline), 0);
+    const { handle, end } = await segments.create(headerFields(nodeId, storeId, firstBatch, outline), 0);
     return {
       nodeId,
       storeId,
@@ -218,7 +218,7 @@ export class WalLog implements LogStore {
           lastIndex: outline.lastIndex,
         },
       );
-      const { handle, end } = await segments.create(headerOf(nodeId, storeId, nextBatch, outline), 0);
+      const { handle, end } = await segments.create(headerFields(nodeId, storeId, nextBatch, outline), 0);
       return { ...rest, handle, end };
     }
     const handle = await segments.openActive();
@@ -237,7 +237,7 @@ export class WalLog implements LogStore {
   }
 }
 
-function headerOf(nodeId: NodeId, storeId: string, firstBatch: number, outline: LogOutline) {
+function headerFields(nodeId: NodeId, storeId: string, firstBatch: number, outline: LogOutline) {
   const { clusterId, hardState, base, basePayload, last } = outline;
   return { nodeId, storeId, firstBatch, clusterId, hardState, base, basePayload, last };
 }

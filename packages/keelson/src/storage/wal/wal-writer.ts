@@ -14,10 +14,10 @@ import {
   encodeBatch,
   ITEM_HEADER_BYTES,
   itemBytes,
-  toSectors,
-  type Item,
+  roundUpToSector,
+  type BatchItem,
 } from "./batch-format.ts";
-import { corrupt } from "./recovery.ts";
+import { corruptLogError } from "./recovery.ts";
 import { saltOf } from "./segment-header.ts";
 import type { Segment, Segments } from "./segments.ts";
 
@@ -34,13 +34,13 @@ const STAGING_BYTES_KEPT = 1024 * 1024;
  * The places that one read goes to, each with an operation of the disk or two: a read that takes long looks like a disk
  * that hangs. Who asked for more asks again.
  */
-const READ_PARTS_MAX = 16;
+const READ_RANGES_MAX = 16;
 
 /** Entries with more than this between them on disk (overwritten ones, say) are read by separate reads. */
 const READ_GAP_BYTES_MAX = 64 * 1024;
 
 /** All that a segment's header says of what came before it. */
-interface Standing {
+interface LogSummary {
   readonly clusterId: string | null;
   readonly hardState: HardState;
   readonly base: LogPosition;
@@ -49,11 +49,11 @@ interface Standing {
 }
 
 /** A write that waits for its batch, or is part of the one under way. */
-interface Operation {
-  readonly items: readonly Item[];
+interface QueuedWrite {
+  readonly items: readonly BatchItem[];
   readonly bytes: number;
   /** What the log was before it. */
-  readonly before: Standing;
+  readonly summaryBefore: LogSummary;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
@@ -90,21 +90,21 @@ export class WalWriter {
   readonly #log: WalLogger;
 
   /** Records that are not durable yet; the first is that of entry `#recentFirst`. */
-  #recent: Uint8Array[] = [];
-  #recentFirst: LogIndex;
+  #unsynced: Uint8Array[] = [];
+  #firstUnsynced: LogIndex;
   /** Bounded by whoever calls: the runtime limits what it proposes, and asks for the rest one at a time. */
-  #queue: Operation[] = [];
-  #pump: Promise<void> | null = null;
+  #queue: QueuedWrite[] = [];
+  #writing: Promise<void> | null = null;
   #staging = new Uint8Array(64 * 1024);
   /** Those under way from the disk: while one may need a segment, it is not removed, nor let go of. */
   readonly #reads = new Set<Promise<unknown>>();
 
   /** The base as of the last durable batch: what is below may be deleted. */
   #durableBase: LogIndex;
-  #cleaning: Promise<void> | null = null;
-  #cleaningFailed = false;
+  #removal: Promise<void> | null = null;
+  #removalFailed = false;
 
-  #failure: StorageFailedError | null = null;
+  #poisonedBy: StorageFailedError | null = null;
   #closing = false;
 
   constructor(state: WalState, directory: string, log: WalLogger) {
@@ -112,22 +112,22 @@ export class WalWriter {
     this.#salt = saltOf(state.storeId);
     this.#directory = directory;
     this.#log = log;
-    this.#recentFirst = state.outline.lastIndex + 1;
+    this.#firstUnsynced = state.outline.lastIndex + 1;
     this.#durableBase = state.outline.base.index;
-    this.#prepareIfNeeded();
-    this.#clean();
+    this.#preallocateIfNeeded();
+    this.#startRemoval();
   }
 
   append(write: LogWrite): Promise<void> {
-    return this.#append([], write, nothing);
+    return this.#append([], write, noChange);
   }
 
-  #append(items: Item[], write: LogWrite, also: (outline: LogOutline) => void): Promise<void> {
+  #append(items: BatchItem[], write: LogWrite, also: (outline: LogOutline) => void): Promise<void> {
     const { hardState, truncateFrom, records } = write;
     if (hardState !== null) items.push({ type: "hard-state", hardState });
     if (truncateFrom !== null) items.push({ type: "truncate", from: truncateFrom });
     if (records.length > 0) items.push({ type: "entries", records: [...records] });
-    return this.#submit(
+    return this.#enqueue(
       items,
       (outline) => outline.checkWrite(write),
       (outline) => {
@@ -136,7 +136,7 @@ export class WalWriter {
         if (truncateFrom !== null) this.#truncate(truncateFrom);
         for (const record of records) {
           this.#state.index.append(record.length);
-          this.#recent.push(record);
+          this.#unsynced.push(record);
         }
       },
     );
@@ -144,7 +144,7 @@ export class WalWriter {
 
   setClusterId(clusterId: string): Promise<void> {
     const stored = this.#state.outline.clusterId;
-    return this.#submit(
+    return this.#enqueue(
       stored === clusterId ? [] : [{ type: "cluster-id", clusterId }],
       () => {
         if (stored === null || stored === clusterId) return;
@@ -163,7 +163,7 @@ export class WalWriter {
    * crash leaves all of it or none.
    */
   appendInNewCluster(clusterId: string, write: LogWrite): Promise<void> {
-    const items: Item[] = [{ type: "cluster-id", clusterId }];
+    const items: BatchItem[] = [{ type: "cluster-id", clusterId }];
     return this.#append(items, write, (outline) => {
       outline.clusterId = clusterId;
     });
@@ -171,8 +171,8 @@ export class WalWriter {
 
   compact(base: LogBase): Promise<void> {
     // What is forgotten already needs no second time.
-    if (base.position.index <= this.#state.outline.base.index) return this.#submit([], nothing, nothing);
-    return this.#submit(
+    if (base.position.index <= this.#state.outline.base.index) return this.#enqueue([], noChange, noChange);
+    return this.#enqueue(
       [{ type: "compact", base: copyOf(base) }],
       (outline) => outline.checkCompact(base),
       (outline) => {
@@ -183,14 +183,14 @@ export class WalWriter {
   }
 
   reset(base: LogBase): Promise<void> {
-    return this.#submit(
+    return this.#enqueue(
       [{ type: "reset", base: copyOf(base) }],
       (outline) => outline.checkReset(base),
       (outline) => {
         outline.reset(base);
         this.#state.index.reset(base.position.index + 1);
-        this.#recent = [];
-        this.#recentFirst = base.position.index + 1;
+        this.#unsynced = [];
+        this.#firstUnsynced = base.position.index + 1;
       },
     );
   }
@@ -214,14 +214,14 @@ export class WalWriter {
 
     // Both parts are chosen now: whatever is written or truncated while the disk works, this is the
     // log as it was when it was asked for, and nothing on disk is ever overwritten.
-    const stored = this.#planReads(from, Math.min(end, this.#recentFirst));
+    const stored = this.#planReads(from, Math.min(end, this.#firstUnsynced));
     const count = stored.reduce((sum, { offsets }) => sum + offsets.length, 0);
-    if (from + count < this.#recentFirst) end = from + count;
-    const recent = this.#recent.slice(
-      Math.max(0, from - this.#recentFirst),
-      Math.max(0, end - this.#recentFirst),
+    if (from + count < this.#firstUnsynced) end = from + count;
+    const recent = this.#unsynced.slice(
+      Math.max(0, from - this.#firstUnsynced),
+      Math.max(0, end - this.#firstUnsynced),
     );
-    const reading = this.#readParts(stored);
+    const reading = this.#readRanges(stored);
     this.#reads.add(reading);
     try {
       return (await reading).concat(recent);
@@ -233,28 +233,28 @@ export class WalWriter {
   /** Waits for what was asked for; after that, nothing is accepted. */
   async close(): Promise<void> {
     this.#closing = true;
-    await this.#pump;
-    await this.#cleaning;
+    await this.#writing;
+    await this.#removal;
     await Promise.allSettled(this.#reads);
     await this.#state.segments.close();
   }
 
   #truncate(from: LogIndex): void {
     this.#state.index.truncate(from);
-    this.#recent.length = Math.max(0, Math.min(this.#recent.length, from - this.#recentFirst));
-    this.#recentFirst = Math.min(this.#recentFirst, from);
+    this.#unsynced.length = Math.max(0, Math.min(this.#unsynced.length, from - this.#firstUnsynced));
+    this.#firstUnsynced = Math.min(this.#firstUnsynced, from);
   }
 
   /** Refuses, or takes effect in memory and waits for the disk. */
-  #submit(
-    items: readonly Item[],
+  #enqueue(
+    items: readonly BatchItem[],
     check: (outline: LogOutline) => void,
     takeEffect: (outline: LogOutline) => void,
   ): Promise<void> {
     const { outline } = this.#state;
     let bytes = 0;
     try {
-      if (this.#failure !== null) throw this.#failedEarlier();
+      if (this.#poisonedBy !== null) throw this.#poisonedError();
       if (this.#closing) throw new ClosedError();
       check(outline);
       for (const item of items) bytes += itemBytes(item);
@@ -267,31 +267,31 @@ export class WalWriter {
       return Promise.reject(asError(error));
     }
     const { clusterId, hardState, base, basePayload, last } = outline;
-    const before = { clusterId, hardState, base, basePayload, last };
+    const summaryBefore = { clusterId, hardState, base, basePayload, last };
     takeEffect(outline);
     return new Promise((resolve, reject) => {
-      this.#queue.push({ items, bytes, before, resolve, reject });
-      this.#pump ??= this.#run();
+      this.#queue.push({ items, bytes, summaryBefore, resolve, reject });
+      this.#writing ??= this.#writeQueue();
     });
   }
 
-  async #run(): Promise<void> {
+  async #writeQueue(): Promise<void> {
     // Calls made in this same turn go together.
     await Promise.resolve();
     while (this.#queue.length > 0) {
-      const operations = this.#takeOperations();
+      const operations = this.#takeBatch();
       try {
         await this.#write(operations);
       } catch (cause) {
-        this.#fail(asError(cause), operations);
+        this.#poison(asError(cause), operations);
         break;
       }
       for (const operation of operations) operation.resolve();
     }
-    this.#pump = null;
+    this.#writing = null;
   }
 
-  #takeOperations(): Operation[] {
+  #takeBatch(): QueuedWrite[] {
     let count = 0;
     let bytes = 0;
     for (const operation of this.#queue) {
@@ -302,8 +302,8 @@ export class WalWriter {
     return this.#queue.splice(0, count);
   }
 
-  async #write(operations: readonly Operation[]): Promise<void> {
-    const items: Item[] = [];
+  async #write(operations: readonly QueuedWrite[]): Promise<void> {
+    const items: BatchItem[] = [];
     let bytes = 0;
     for (const operation of operations) {
       bytes += operation.bytes;
@@ -313,20 +313,20 @@ export class WalWriter {
     if (first === undefined) return;
 
     const state = this.#state;
-    const room = toSectors(batchBytes(bytes));
-    if (state.end + room > this.#active.bytes) await this.#roll(first.before, room);
-    const staging = this.#stagingFor(room);
+    const room = roundUpToSector(batchBytes(bytes));
+    if (state.end + room > this.#active.bytes) await this.#startSegment(first.summaryBefore, room);
+    const staging = this.#stagingBuffer(room);
     const length = encodeBatch(staging, items, state.nextBatch, this.#salt);
     await state.handle.write([staging.subarray(0, length)], state.end);
     await state.handle.dataSync();
-    this.#place(items);
+    this.#noteWritten(items);
     state.end += length;
     state.nextBatch += 1;
-    this.#prepareIfNeeded();
+    this.#preallocateIfNeeded();
   }
 
   /** Goes on in a new segment, whose header says what the log is before the batch to come. */
-  async #roll(before: Standing, room: number): Promise<void> {
+  async #startSegment(before: LogSummary, room: number): Promise<void> {
     const { nodeId, storeId, nextBatch, segments } = this.#state;
     const header = { nodeId, storeId, firstBatch: nextBatch, ...before };
     const { handle, end } = await segments.create(header, room);
@@ -335,7 +335,7 @@ export class WalWriter {
   }
 
   /** Notes where the entries of the batch just made durable are, and what they allow to forget. */
-  #place(items: readonly Item[]): void {
+  #noteWritten(items: readonly BatchItem[]): void {
     const active = this.#active;
     let at = this.#state.end + BATCH_HEADER_BYTES;
     let settled = 0;
@@ -346,27 +346,27 @@ export class WalWriter {
           const index = recordIndex(record);
           active.indexMax = Math.max(active.indexMax, index);
           // An entry that was overwritten meanwhile is another entry, also at the same index.
-          if (this.#recent[index - this.#recentFirst] === record) {
-            this.#state.index.locate(index, active.sequence, recordAt);
-            settled = Math.max(settled, index - this.#recentFirst + 1);
+          if (this.#unsynced[index - this.#firstUnsynced] === record) {
+            this.#state.index.setLocation(index, active.sequence, recordAt);
+            settled = Math.max(settled, index - this.#firstUnsynced + 1);
           }
           recordAt += record.length;
         }
       } else if (item.type === "compact" || item.type === "reset") {
         if (item.type === "reset") this.#state.segments.forgetEntries();
         this.#durableBase = item.base.position.index;
-        this.#clean();
+        this.#startRemoval();
       }
       at += itemBytes(item);
     }
-    this.#recent.splice(0, settled);
-    this.#recentFirst += settled;
+    this.#unsynced.splice(0, settled);
+    this.#firstUnsynced += settled;
   }
 
   /** Deletes segments that nobody needs, in the background. */
-  #clean(): void {
-    this.#cleaning ??= this.#removeObsolete().finally(() => {
-      this.#cleaning = null;
+  #startRemoval(): void {
+    this.#removal ??= this.#removeObsolete().finally(() => {
+      this.#removal = null;
     });
   }
 
@@ -374,7 +374,7 @@ export class WalWriter {
     const { segments } = this.#state;
     for (;;) {
       const obsolete = segments.firstObsolete(this.#durableBase);
-      if (obsolete === undefined || this.#cleaningFailed) return;
+      if (obsolete === undefined || this.#removalFailed) return;
       // Those that began since do not need it: it holds nothing that is in the log.
       await Promise.allSettled(this.#reads);
       try {
@@ -382,7 +382,7 @@ export class WalWriter {
       } catch (error) {
         // It costs space and nothing else. But what is removed must be removed in order, durably, so
         // nothing more is removed until the log is opened again.
-        this.#cleaningFailed = true;
+        this.#removalFailed = true;
         const { message } = asError(error);
         this.#log("warn", `a segment that is no longer needed could not be removed: ${message}`, {
           file: obsolete.path,
@@ -391,33 +391,33 @@ export class WalWriter {
     }
   }
 
-  #prepareIfNeeded(): void {
-    if (this.#state.end > this.#active.bytes / 2) this.#state.segments.prepare();
+  #preallocateIfNeeded(): void {
+    if (this.#state.end > this.#active.bytes / 2) this.#state.segments.preallocateNext();
   }
 
-  #stagingFor(bytes: number): Uint8Array {
+  #stagingBuffer(bytes: number): Uint8Array {
     if (bytes <= this.#staging.length) return this.#staging;
     const staging = new Uint8Array(bytes);
     if (bytes <= STAGING_BYTES_KEPT) this.#staging = staging;
     return staging;
   }
 
-  #fail(cause: Error, operations: readonly Operation[]): void {
+  #poison(cause: Error, operations: readonly QueuedWrite[]): void {
     const why = `the log in ${this.#directory} could not be written: ${cause.message}`;
     const what =
       "What this write left on disk is not known, so nothing more is written; restart the node to find out.";
-    this.#failure = new StorageFailedError(`${why}. ${what}`, "unknown", { cause });
+    this.#poisonedBy = new StorageFailedError(`${why}. ${what}`, "unknown", { cause });
     const waiting = this.#queue;
     this.#queue = [];
-    for (const operation of operations) operation.reject(this.#failure);
-    for (const operation of waiting) operation.reject(this.#failedEarlier());
+    for (const operation of operations) operation.reject(this.#poisonedBy);
+    for (const operation of waiting) operation.reject(this.#poisonedError());
   }
 
-  #failedEarlier(): StorageFailedError {
+  #poisonedError(): StorageFailedError {
     return new StorageFailedError(
       `the log in ${this.#directory} takes no more writes, because an earlier one failed`,
       "not-done",
-      { cause: this.#failure?.cause },
+      { cause: this.#poisonedBy?.cause },
     );
   }
 
@@ -425,31 +425,31 @@ export class WalWriter {
    * What to read of the stored entries `[from, to)`: as few and large reads as possible. Of the first of them, if all
    * would be too many.
    */
-  #planReads(from: LogIndex, to: LogIndex): ReadPart[] {
+  #planReads(from: LogIndex, to: LogIndex): ReadRange[] {
     const { index, segments } = this.#state;
-    const parts: ReadPart[] = [];
+    const parts: ReadRange[] = [];
     for (let at = from; at < to; at++) {
-      const { segment, offset, length } = index.place(at);
+      const { segment, offset, length } = index.locationOf(at);
       const part = parts.at(-1);
       const gap = offset - (part?.end ?? 0);
       if (part?.segment.sequence === segment && gap <= READ_GAP_BYTES_MAX) {
         part.offsets.push(offset);
         part.end = offset + length;
-      } else if (parts.length >= READ_PARTS_MAX) break;
+      } else if (parts.length >= READ_RANGES_MAX) break;
       else parts.push({ segment: segments.get(segment), first: at, offsets: [offset], end: offset + length });
     }
     return parts;
   }
 
-  async #readParts(parts: readonly ReadPart[]): Promise<Uint8Array[]> {
+  async #readRanges(parts: readonly ReadRange[]): Promise<Uint8Array[]> {
     const records: Uint8Array[] = [];
     for (const part of parts) {
-      for (const record of await this.#readPart(part)) records.push(record);
+      for (const record of await this.#readRange(part)) records.push(record);
     }
     return records;
   }
 
-  async #readPart({ segment, first, offsets, end }: ReadPart): Promise<Uint8Array[]> {
+  async #readRange({ segment, first, offsets, end }: ReadRange): Promise<Uint8Array[]> {
     const start = offsets[0] ?? 0;
     const bytes = new Uint8Array(end - start);
     let count: number;
@@ -464,9 +464,9 @@ export class WalWriter {
       const from = offset - start;
       const until = (offsets[at + 1] ?? end) - start;
       const length = recordLength(bytes, from);
-      if (count < bytes.length) throw corrupt(segment.path, offset, index, "the file is cut short");
+      if (count < bytes.length) throw corruptLogError(segment.path, offset, index, "the file is cut short");
       if (recordIndex(bytes, from) !== index || length > until - from || !recordIsIntact(bytes, from)) {
-        throw corrupt(
+        throw corruptLogError(
           segment.path,
           offset,
           index,
@@ -485,14 +485,14 @@ export class WalWriter {
 }
 
 /** Stored entries that one read gets. */
-interface ReadPart {
+interface ReadRange {
   readonly segment: Segment;
   readonly first: LogIndex;
   readonly offsets: number[];
   end: number;
 }
 
-function nothing(): void {
+function noChange(): void {
   // An operation that changes nothing still waits for those before it.
 }
 
