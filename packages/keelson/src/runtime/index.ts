@@ -1,10 +1,9 @@
 /** Keelson: Raft for TypeScript. `Raft` is the way in. */
-export type { OpenedSession, OpenSessionOptions, WriteOptions } from "./writes/proposals.ts";
+export type { WriteOptions } from "./writes/index.ts";
 export { Raft } from "./raft.ts";
-export type { Consistency, ReadOptions, Staleness } from "./reads/reading.ts";
-export type { CallOptions } from "./calls/call.ts";
-export type { RaftChange } from "./streams/change-stream.ts";
-export type { CommittedCommand } from "./streams/committed-stream.ts";
+export type { Consistency, ReadOptions, Staleness } from "./reads/index.ts";
+export type { CallOptions, Written } from "./calls/index.ts";
+export type { RaftChange, CommittedCommand } from "./streams/index.ts";
 export type {
   MemberMetrics,
   RaftCounters,
@@ -16,11 +15,15 @@ export type {
   SnapshotsMetrics,
 } from "./metrics.ts";
 export type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
-export type { MembershipChange } from "./members/membership-changes.ts";
-export type { Written } from "./writes/pending-writes.ts";
-export { Session } from "./sessions/session.ts";
-export { countSessions, type SessionChanges, type SessionRecords } from "./sessions/session-records.ts";
-export { SESSION_LIMITS, type SessionLimits } from "./sessions/session-table.ts";
+export type { MembershipChange } from "./members/index.ts";
+export {
+  Session,
+  type OpenedSession,
+  type OpenSessionOptions,
+  countSessions,
+  SESSION_LIMITS,
+  type SessionLimits,
+} from "./sessions/index.ts";
 export type { SessionCommandId } from "../codec/session-entry.ts";
 export { DEFAULT_LIMITS, DEFAULT_SNAPSHOT_POLICY, DEFAULT_TIMINGS } from "./settings.ts";
 export {
@@ -28,6 +31,8 @@ export {
   type CommandCodec,
   type OpenedState,
   type ResultCodec,
+  type SessionChanges,
+  type SessionRecords,
   type StateMachine,
   type StateMachineCodec,
 } from "./state-machine.ts";

@@ -7,41 +7,41 @@ import type { Environment } from "../environment/environment.ts";
 import { nodeEnvironment } from "../environment/node/node-environment.ts";
 import { ClosedError, InvalidOptionError, type LeaderHint, type Outcome, type RaftError } from "../errors.ts";
 import type { TransportHost } from "../transport/transport.ts";
-import { Applier, type AppliedEntry } from "./loop/applier.ts";
-import type { CallOptions } from "./calls/call.ts";
-import { Calls } from "./calls/calls.ts";
-import { ChangeStream, type RaftChange } from "./streams/change-stream.ts";
-import { CommittedStream, type CommittedCommand } from "./streams/committed-stream.ts";
-import { Deadlines } from "./calls/deadlines.ts";
-import { Driver } from "./loop/driver.ts";
-import { asPromise, errorOf, reasonOf, type Failure } from "./failure.ts";
-import { ForwardedCalls } from "./writes/forwarded-calls.ts";
-import { Forwarding } from "./writes/forwarding.ts";
-import { Founding } from "./lifecycle/founding.ts";
-import { LeaderChores } from "./members/leader-chores.ts";
-import { MemberDirectory } from "./members/member-directory.ts";
-import type { MembershipAt } from "./members/membership.ts";
-import { MembershipChanges, type MembershipChange } from "./members/membership-changes.ts";
-import type { RaftMetrics, SnapshotMetrics } from "./metrics.ts";
-import { openParts, type Opened } from "./lifecycle/opening.ts";
-import type { RaftOptions } from "./options.ts";
-import { Pauses } from "./calls/pauses.ts";
-import { Peers } from "./members/peers.ts";
-import { PendingReads } from "./reads/pending-reads.ts";
-import { PendingWrites, type Written } from "./writes/pending-writes.ts";
 import {
-  Proposals,
+  Calls,
+  Deadlines,
+  Pauses,
+  type AppliedEntry,
+  type CallOptions,
+  type Written,
+} from "./calls/index.ts";
+import { asPromise, errorOf, reasonOf, type Failure } from "./failure.ts";
+import { Founding, openParts, Shutdown, type Opened } from "./lifecycle/index.ts";
+import { Applier, Driver } from "./loop/index.ts";
+import {
+  LeaderChores,
+  MemberDirectory,
+  MembershipChanges,
+  Peers,
+  Transfers,
+  type MembershipAt,
+  type MembershipChange,
+} from "./members/index.ts";
+import type { RaftMetrics, SnapshotMetrics } from "./metrics.ts";
+import type { RaftOptions } from "./options.ts";
+import { PendingReads, Reading, type ReadOptions, type Staleness } from "./reads/index.ts";
+import {
+  openSession,
+  SessionApplier,
   type OpenedSession,
   type OpenSessionOptions,
-  type WriteOptions,
-} from "./writes/proposals.ts";
-import { openSession, type Session, type SessionHost } from "./sessions/session.ts";
-import { SessionApplier } from "./sessions/session-applier.ts";
-import { Reading, type ReadOptions, type Staleness } from "./reads/reading.ts";
+  type Session,
+  type SessionHost,
+} from "./sessions/index.ts";
 import { settingsOf, type Settings } from "./settings.ts";
-import { Transfers } from "./members/transfers.ts";
-import { Shutdown } from "./lifecycle/shutdown.ts";
-import { SnapshotManager } from "./snapshots/snapshot-manager.ts";
+import { SnapshotManager } from "./snapshots/index.ts";
+import { ChangeStream, CommittedStream, type CommittedCommand, type RaftChange } from "./streams/index.ts";
+import { ForwardedCalls, Forwarding, PendingWrites, Proposals, type WriteOptions } from "./writes/index.ts";
 
 /** What of the node was last told to the others who want to know. */
 interface Seen {

@@ -1,5 +1,4 @@
 import type { LogPosition } from "../core/position.ts";
-import type { SessionChanges, SessionRecords } from "./sessions/session-records.ts";
 
 /** Between a command and its bytes. Encoding is done once, where the command is proposed. */
 export interface CommandCodec<Command> {
@@ -21,6 +20,21 @@ export interface ResultCodec<Result> {
 
 /** The codec of a state machine. */
 export interface StateMachineCodec<Command, Result> extends CommandCodec<Command>, ResultCodec<Result> {}
+
+/**
+ * The table of sessions as small records, each under a name of its own, so that a state machine on disk can store only
+ * the records that a batch changed. null: the record was deleted.
+ *
+ * | name | value, numbers of 8 bytes, unsigned and little-endian |
+ * |---|---|
+ * | `time` | the time of the log |
+ * | `session/ID` | time to live, when last used, the entry that used it last, lowest unanswered |
+ * | `answer/ID/SEQUENCE` | the entry that took effect, then a byte for the type, then the result |
+ */
+export type SessionChanges = ReadonlyMap<string, Uint8Array | null>;
+
+/** All records of the table of sessions, as of one applied entry. */
+export type SessionRecords = ReadonlyMap<string, Uint8Array>;
 
 /** What a state machine holds when it is opened. */
 export interface OpenedState extends LogPosition {

@@ -1,4 +1,4 @@
-import { ADDRESS_CHARS_MAX, encodeMembership, type Membership } from "../../codec/config.ts";
+import { encodeMembership, type Membership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
@@ -9,12 +9,11 @@ import {
   type RaftError,
 } from "../../errors.ts";
 import type { LogStore } from "../../storage/log-store.ts";
-import type { Driver } from "../loop/driver.ts";
+import type { Driver, StorageWatchdog } from "../loop/index.ts";
 import { reasonOf, type Failure } from "../failure.ts";
-import type { MembershipHistory } from "../members/membership.ts";
+import { checkAddress, type MembershipHistory } from "../members/index.ts";
 import { checkId } from "../settings.ts";
 import { beganWith, clusterIdOf, isNamed } from "../../codec/cluster-id.ts";
-import type { StorageWatchdog } from "../loop/storage-watchdog.ts";
 
 /** Voters a cluster may begin with: the paper's clusters have five, and each more makes every write wait for more. */
 const VOTERS_MAX = 31;
@@ -181,12 +180,4 @@ function membershipOf(members: Readonly<Record<NodeId, string>>, self: NodeId): 
   }
   const config = configOf(entries.map(([id]) => id));
   return { config, members: new Map(entries.map(([id, address]) => [id, { address }])) };
-}
-
-/** Throws `InvalidOptionError` for what cannot be an address. */
-export function checkAddress(id: NodeId, address: string): void {
-  if (typeof address === "string" && /^[!-~]+$/.test(address) && address.length <= ADDRESS_CHARS_MAX) return;
-  throw new InvalidOptionError(
-    `the address of member ${id} is ${JSON.stringify(address)}; it should look like "127.0.0.1:7001"`,
-  );
 }

@@ -4,7 +4,7 @@ import { CorruptSnapshotError, StorageFailedError, WrongIdentityError } from "..
 import { sameOrigin } from "../../codec/cluster-id.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
 import type { OpenedSnapshots, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
-import { decodeRecords } from "../sessions/session-records.ts";
+import { decodeRecords } from "../sessions/index.ts";
 import type { OpenedState, StateMachine } from "../state-machine.ts";
 
 /** What a node starts from: its log, and the state that its state machine holds. */

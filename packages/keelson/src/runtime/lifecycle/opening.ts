@@ -8,15 +8,12 @@ import { StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
 import { isNamed } from "../../codec/cluster-id.ts";
 import type { OpenedSnapshots, SnapshotStore } from "../../storage/snapshot-store.ts";
-import { LogRecords } from "../loop/log-records.ts";
-import { EntryBuffer } from "../loop/entry-buffer.ts";
-import { MembershipHistory } from "../members/membership.ts";
+import { EntryBuffer, LogRecords, StorageWatchdog } from "../loop/index.ts";
+import { MembershipHistory } from "../members/index.ts";
 import { isIn, reconcile, termIn } from "./opening-snapshots.ts";
 import type { RaftOptions } from "../options.ts";
-import { sessionTableOf } from "../sessions/session-applier.ts";
-import type { SessionTable } from "../sessions/session-table.ts";
+import { sessionTableOf, type SessionTable } from "../sessions/index.ts";
 import type { Settings } from "../settings.ts";
-import { StorageWatchdog } from "../loop/storage-watchdog.ts";
 
 /** A node's parts, opened and checked against each other, before anything moves. */
 export interface Opened {

@@ -16,33 +16,17 @@ import { decodeRecord, EntryKind } from "../../codec/record.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { CommandRejectedError, type RaftError } from "../../errors.ts";
+import type { AppliedEntry } from "../calls/index.ts";
+import { CommandRejectedError } from "../../errors.ts";
 import { checkRecords, type LogRecords } from "./log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { RaftLimits } from "../options.ts";
 import { logReadFailure } from "./message-sender.ts";
-import { isSessionKind, type SessionKind, type SessionApplier } from "../sessions/session-applier.ts";
+import { isSessionKind, type SessionKind, type SessionApplier } from "../sessions/index.ts";
 import { StateMachineFailure, type StateMachine } from "../state-machine.ts";
 
 /** No command is begun in a batch that has run for this long: a longer batch would delay heartbeats. */
 const BATCH_MS_MAX = 10;
-
-/** The outcome of one entry, for the caller who proposed it, if this node did. */
-export type AppliedEntry<Result> =
-  | {
-      readonly position: LogPosition;
-      readonly type: "done";
-      readonly result: Result;
-    }
-  /** A retry in a session: the command took effect at `index`, earlier, with this result. It wasn't applied again. */
-  | {
-      readonly position: LogPosition;
-      readonly type: "duplicate";
-      readonly index: LogIndex;
-      readonly result: () => Result;
-    }
-  | { readonly position: LogPosition; readonly type: "rejected"; readonly error: RaftError }
-  | { readonly position: LogPosition; readonly type: "session-opened" | "session-closed" };
 
 /** What the applier reports to the rest of the runtime. */
 export interface ApplierHost<Result> {

@@ -12,10 +12,9 @@ import {
   type LeaderHint,
   type RaftError,
 } from "../../errors.ts";
-import { causeOf, describeCancellation, type Call, type CallOptions } from "../calls/call.ts";
-import type { Calls } from "../calls/calls.ts";
+import { causeOf, describeCancellation, type Call, type CallOptions, type Calls } from "../calls/index.ts";
 import { toError } from "../failure.ts";
-import { checkAddress } from "../lifecycle/founding.ts";
+import { checkAddress } from "./addresses.ts";
 import type { MembershipHistory } from "./membership.ts";
 import { checkId } from "../settings.ts";
 

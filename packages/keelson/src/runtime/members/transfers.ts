@@ -9,8 +9,7 @@ import {
   type LeaderHint,
   type RaftError,
 } from "../../errors.ts";
-import { causeOf, describeCancellation, type Call, type CallOptions } from "../calls/call.ts";
-import type { Calls } from "../calls/calls.ts";
+import { causeOf, describeCancellation, type Call, type CallOptions, type Calls } from "../calls/index.ts";
 
 /** How long a leader that closes waits for its successor; an idle cluster needs two round trips and a sync. */
 const HAND_OVER_MS_MAX = 400;

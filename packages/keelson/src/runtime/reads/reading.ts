@@ -2,8 +2,7 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { AbortedError, InvalidOptionError, NotLeaderError } from "../../errors.ts";
-import { causeOf, describeCancellation, type Call, type CallOptions } from "../calls/call.ts";
-import type { Calls } from "../calls/calls.ts";
+import { causeOf, describeCancellation, type Call, type CallOptions, type Calls } from "../calls/index.ts";
 import type { PendingRead, PendingReads } from "./pending-reads.ts";
 
 /**

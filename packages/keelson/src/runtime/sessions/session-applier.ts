@@ -14,7 +14,7 @@ import {
   SessionExpiredError,
   type RaftError,
 } from "../../errors.ts";
-import type { AppliedEntry } from "../loop/applier.ts";
+import type { AppliedEntry } from "../calls/index.ts";
 import { reasonOf } from "../failure.ts";
 import type { SessionMetrics } from "../metrics.ts";
 import type { Answer } from "./session-records.ts";

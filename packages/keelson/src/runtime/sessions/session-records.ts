@@ -1,21 +1,7 @@
 import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { DecodeError } from "../../errors.ts";
-
-/**
- * The table of sessions as small records, each under a name of its own, so that a state machine on
- * disk can store what a batch changed and no more. null: the record is gone.
- *
- * | name | value, numbers of 8 bytes, unsigned and little-endian |
- * |---|---|
- * | `time` | the time of the log |
- * | `session/ID` | time to live, when last used, the entry that used it last, lowest unanswered |
- * | `answer/ID/SEQUENCE` | the entry that took effect, then a byte for the type, then the result |
- */
-export type SessionChanges = ReadonlyMap<string, Uint8Array | null>;
-
-/** All of a table, as it was when it was stored. */
-export type SessionRecords = ReadonlyMap<string, Uint8Array>;
+import type { SessionRecords } from "../state-machine.ts";
 
 /** What became of a command in a session. */
 export interface Answer {

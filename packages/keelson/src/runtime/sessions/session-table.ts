@@ -16,9 +16,8 @@ import {
   sessionName,
   TIME_NAME,
   type Answer,
-  type SessionChanges,
-  type SessionRecords,
 } from "./session-records.ts";
+import type { SessionChanges, SessionRecords } from "../state-machine.ts";
 
 /** How much the sessions of a cluster may take. */
 export interface SessionLimits {

@@ -1,14 +1,37 @@
+import type { SessionCommandId } from "../../codec/session-entry.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { OutcomeUnknownError, OverloadedError, RaftError, SessionExpiredError } from "../../errors.ts";
-import type { CallOptions } from "../calls/call.ts";
-import type { Written } from "../writes/pending-writes.ts";
-import type { OpenedSession, OpenSessionOptions, Proposals } from "../writes/proposals.ts";
+import type { Written, CallOptions } from "../calls/index.ts";
 import { SESSION_LIMITS } from "./session-table.ts";
+
+/** How a session is opened. */
+export interface OpenSessionOptions extends CallOptions {
+  /** How long the session may stay unused before it ends, in milliseconds, from 1 s to 7 days. Default 60,000. */
+  readonly ttlMs?: number;
+}
+
+/** A session that was opened. */
+export interface OpenedSession {
+  /** The index of the entry that opened it. */
+  readonly id: LogIndex;
+  /** How long the session may stay unused before it ends, in milliseconds. */
+  readonly ttlMs: number;
+}
+
+/** The entries that a session asks its node to put into the log. Each method may throw instead of rejecting. */
+export interface SessionProposals<Command, Result> {
+  write(
+    command: Command,
+    options: CallOptions & { readonly session: SessionCommandId },
+  ): Promise<Written<Result>>;
+  openSession(options: OpenSessionOptions): Promise<OpenedSession>;
+  closeSession(id: LogIndex, options: CallOptions): Promise<void>;
+}
 
 /** What a session needs of the node that it was opened at. */
 export interface SessionHost<Command, Result> {
   /** What is proposed may be refused by a throw, too. */
-  readonly proposals: Pick<Proposals<Command, Result>, "write" | "openSession" | "closeSession">;
+  readonly proposals: SessionProposals<Command, Result>;
   readonly now: () => number;
   /** How long a call may take that names no limit. */
   readonly timeoutMs: number;

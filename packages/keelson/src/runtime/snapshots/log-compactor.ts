@@ -3,9 +3,8 @@
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { SnapshotStore } from "../../storage/snapshot-store.ts";
-import type { Driver } from "../loop/driver.ts";
-import type { LogRecords } from "../loop/log-records.ts";
-import type { MembershipHistory } from "../members/membership.ts";
+import type { Driver, LogRecords } from "../loop/index.ts";
+import type { MembershipHistory } from "../members/index.ts";
 import type { SnapshotPolicy } from "../options.ts";
 
 export interface LogCompactorParts {

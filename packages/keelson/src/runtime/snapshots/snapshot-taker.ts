@@ -7,11 +7,10 @@ import type { Environment } from "../../environment/environment.ts";
 import { ClosedError, SnapshotFailedError, type RaftError } from "../../errors.ts";
 import type { SnapshotDraft, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { reasonOf } from "../failure.ts";
-import type { Applier } from "../loop/applier.ts";
-import type { LogRecords } from "../loop/log-records.ts";
-import type { MembershipHistory } from "../members/membership.ts";
+import type { Applier, LogRecords } from "../loop/index.ts";
+import type { MembershipHistory } from "../members/index.ts";
 import type { SnapshotPolicy } from "../options.ts";
-import type { SessionTable } from "../sessions/session-table.ts";
+import type { SessionTable } from "../sessions/index.ts";
 import type { StateMachine } from "../state-machine.ts";
 
 /**

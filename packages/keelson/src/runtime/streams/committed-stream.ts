@@ -4,7 +4,7 @@ import { decodeSessionCommand } from "../../codec/session-entry.ts";
 import type { LogView } from "../../core/log.ts";
 import type { LogIndex, Term } from "../../core/position.ts";
 import { InvalidOptionError, LogCompactedError, type RaftError } from "../../errors.ts";
-import { checkRecords, type LogRecords } from "../loop/log-records.ts";
+import { checkRecords, type LogRecords } from "../loop/index.ts";
 
 /**
  * Bytes of records that a cursor reads from the log at once, and so keeps decoded in memory for its reader.

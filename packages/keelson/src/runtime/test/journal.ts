@@ -1,8 +1,8 @@
 import { ORIGIN, type LogPosition } from "../../core/position.ts";
-import type { SessionChanges } from "../sessions/session-records.ts";
 import {
   StateMachineFailure,
   type OpenedState,
+  type SessionChanges,
   type StateMachine,
   type StateMachineCodec,
 } from "../state-machine.ts";

@@ -1,6 +1,5 @@
 import { ORIGIN, type LogPosition } from "../../core/position.ts";
-import type { SessionRecords } from "../sessions/session-records.ts";
-import type { OpenedState, StateMachine, StateMachineCodec } from "../state-machine.ts";
+import type { OpenedState, SessionRecords, StateMachine, StateMachineCodec } from "../state-machine.ts";
 
 /** What is left of a state on disk after a crash. */
 export interface TapeDisk {

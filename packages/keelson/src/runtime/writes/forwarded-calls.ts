@@ -8,7 +8,7 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
 import { InvalidOptionError, RaftError } from "../../errors.ts";
 import { reasonOf } from "../failure.ts";
-import type { Written } from "./pending-writes.ts";
+import type { Written } from "../calls/index.ts";
 import type { Proposals } from "./proposals.ts";
 import type { ResultCodec } from "../state-machine.ts";
 

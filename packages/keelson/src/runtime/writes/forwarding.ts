@@ -26,8 +26,8 @@ import {
   type Call,
   type CallOptions,
   type Cancellation,
-} from "../calls/call.ts";
-import type { Calls } from "../calls/calls.ts";
+  type Calls,
+} from "../calls/index.ts";
 import { toError } from "../failure.ts";
 import type { RaftMetrics } from "../metrics.ts";
 import type { RaftLimits, RaftTimings } from "../options.ts";

@@ -2,14 +2,8 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CommandLostError, OutcomeUnknownError, OverloadedError, type RaftError } from "../../errors.ts";
-import type { AppliedEntry } from "../loop/applier.ts";
+import type { AppliedEntry } from "../calls/index.ts";
 import type { RaftLimits } from "../options.ts";
-
-/** A command's result, and where in the log it stands. */
-export interface Written<Result> {
-  readonly index: LogIndex;
-  readonly result: Result;
-}
 
 /** Somebody who waits for an entry, or gave up waiting: the entry counts towards the limits all the same. */
 export interface Waiting<Result> {

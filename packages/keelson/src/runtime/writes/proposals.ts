@@ -19,15 +19,21 @@ import {
   type LeaderHint,
   type RaftError,
 } from "../../errors.ts";
-import type { AppliedEntry } from "../loop/applier.ts";
-import { causeOf, describeCancellation, type Call, type CallOptions } from "../calls/call.ts";
-import type { Calls } from "../calls/calls.ts";
-import type { Driver } from "../loop/driver.ts";
+import {
+  type AppliedEntry,
+  type Written,
+  causeOf,
+  describeCancellation,
+  type Call,
+  type CallOptions,
+  type Calls,
+} from "../calls/index.ts";
+import type { Driver } from "../loop/index.ts";
 import { toError } from "../failure.ts";
 import type { Asked, Forwarding } from "./forwarding.ts";
 import type { RaftLimits } from "../options.ts";
-import type { PendingWrites, Written } from "./pending-writes.ts";
-import type { SessionApplier } from "../sessions/session-applier.ts";
+import type { PendingWrites } from "./pending-writes.ts";
+import type { OpenedSession, OpenSessionOptions, SessionApplier } from "../sessions/index.ts";
 import type { StateMachineCodec } from "../state-machine.ts";
 
 /** How one command is written. */
@@ -45,18 +51,6 @@ const TTL_MS_DEFAULT = 60_000;
 /** Shorter ones would end while a leader is elected; longer ones are held by nobody who still lives. */
 const TTL_MS_MIN = 1_000;
 const TTL_MS_MAX = 7 * 24 * 3_600_000;
-
-/** How a session is opened. */
-export interface OpenSessionOptions extends CallOptions {
-  /** How long it lives unused, in milliseconds, from 1 s to 7 days. Default 60,000. */
-  readonly ttlMs?: number;
-}
-
-/** A session that was opened. */
-export interface OpenedSession {
-  readonly id: LogIndex;
-  readonly ttlMs: number;
-}
 
 export interface ProposalsParts<Command, Result> {
   readonly core: RaftNode;

@@ -1,6 +1,6 @@
 import { CommandRejectedError } from "../../errors.ts";
 import type { OpenOperation } from "../linearizability/index.ts";
-import type { Session } from "../../runtime/sessions/session.ts";
+import type { Session } from "../../runtime/sessions/index.ts";
 import type { Chance } from "./chance.ts";
 import type { SessionClients } from "./sim-sessions.ts";
 import type { ClientsHost, Outcome, SimClients } from "./sim-clients.ts";

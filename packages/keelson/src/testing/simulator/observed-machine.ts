@@ -1,9 +1,10 @@
 import type { LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import type { SessionChanges, SessionRecords } from "../../runtime/sessions/session-records.ts";
 import {
   StateMachineFailure,
   type OpenedState,
+  type SessionChanges,
+  type SessionRecords,
   type StateMachine,
   type StateMachineCodec,
 } from "../../runtime/state-machine.ts";

@@ -2,7 +2,7 @@ import type { Membership } from "../../codec/config.ts";
 import { isJoint, membersOf } from "../../core/config.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
-import type { MembershipChange } from "../../runtime/members/membership-changes.ts";
+import type { MembershipChange } from "../../runtime/members/index.ts";
 import type { Chance } from "./chance.ts";
 import type { ChangeKind, ChurnFault } from "./churn.ts";
 import type { ClusterChecker } from "./cluster-checker.ts";

@@ -1,7 +1,12 @@
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import { DecodeError } from "../../errors.ts";
-import type { SessionChanges, SessionRecords } from "../../runtime/sessions/session-records.ts";
-import type { OpenedState, StateMachine, StateMachineCodec } from "../../runtime/state-machine.ts";
+import type {
+  OpenedState,
+  SessionChanges,
+  SessionRecords,
+  StateMachine,
+  StateMachineCodec,
+} from "../../runtime/state-machine.ts";
 import { keyValueModel, type KeyValueInput, type KeyValueOutput } from "../linearizability/index.ts";
 import type { Plan } from "./plan.ts";
 import type { CallContext, ReadCall, Subject, WriteCall } from "./subject.ts";
