@@ -540,8 +540,6 @@ export class Raft<Command, Result> implements AsyncDisposable {
     return this.close();
   }
 
-  // --- Writes ------------------------------------------------------------------------------------
-
   #applied(batch: readonly AppliedEntry<Result>[]): void {
     this.#writes.applied(batch);
     this.#reading.serve();
@@ -564,15 +562,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
     );
   }
 
-  // --- What calls have in common -------------------------------------------------------------------
-
   /** Why the node takes no calls any more; null: it does. */
   #refusal(): RaftError | null {
     if (this.#failure !== null) return errorOf(this.#failure, "not-done");
     return this.#closing === null && !this.#ended ? null : new ClosedError("not-done");
   }
-
-  // --- What happens to the node --------------------------------------------------------------------
 
   /** After each input to the core. What is told here has happened already. */
   #changed(): void {

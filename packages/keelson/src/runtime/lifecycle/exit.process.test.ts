@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
 
-const PROGRAM = join(import.meta.dirname, "test", "open-and-close.ts");
+const PROGRAM = join(import.meta.dirname, "..", "test", "open-and-close.ts");
 
 /** Far more than it takes; a handle that is left over would keep the process for ever. */
 const LIMIT_MS = 15_000;
