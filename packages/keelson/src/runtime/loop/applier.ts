@@ -18,10 +18,9 @@ import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { AppliedEntry } from "../calls/index.ts";
 import { CommandRejectedError } from "../../errors.ts";
-import { checkRecords, type LogRecords } from "./log-records.ts";
+import { checkRecords, logReadFailure, type LogRecords } from "./log-records.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { RaftLimits } from "../options.ts";
-import { logReadFailure } from "./message-sender.ts";
 import { isSessionKind, type SessionKind, type SessionApplier } from "../sessions/index.ts";
 import { StateMachineFailure, type StateMachine } from "../state-machine.ts";
 

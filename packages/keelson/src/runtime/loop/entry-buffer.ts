@@ -1,62 +1,76 @@
+// The newest records of the log, in memory. Holds bytes only: the core decides which entries form the log, and the
+// driver keeps the two in step.
+//
+// Why it exists: a new entry is needed at least three times within milliseconds, by the log write, by the message to
+// each follower, and by the state machine. The buffer serves all of them without reading the store.
+//
+// What bounds its memory: records that were submitted to the store can be read back from there, so of these at most
+// `bytesMax` are kept, the newest ones. Records that weren't submitted exist nowhere else and are never dropped. They
+// are those of one turn, or those that arrive while a snapshot is installed, and are bounded by the limits on
+// proposals and by the leader's window of AppendEntries in flight.
+
 import { recordIndex } from "../../codec/record.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
 
-/** Dropped places at the front of the array before it is moved up: moving then costs nothing per entry. */
-const EMPTY_SLOTS_MIN = 1024;
-
-/**
- * The newest records of the log, by index: those that the store has not been given yet, and as many
- * before them as fit in `bytesMax`, because followers and the state machine will want them soon.
- *
- * Invariants: its end is the end of the core's log after every input; records from `handedTo` on
- * are in no store yet and are never dropped; what is below `handedTo` may be read from the store.
- */
+/** The records of the entries `[first, end)`, by index. */
 export class EntryBuffer {
+  /** The most bytes of submitted records to keep. */
   readonly #bytesMax: number;
+  /** `#emptySlots` empty places, then the records of `[first, end)`. Record i is that of entry `#first + i - #emptySlots`. */
   #records: Uint8Array[] = [];
-  /** `#ends[i] - #ends[i - 1]` is the length of record i: a range's bytes are one subtraction. */
+  /**
+   * Where each record would end if all were laid one after another, in bytes: `#endOffsets[i] - #endOffsets[i - 1]` is
+   * the length of record i. So the size of a range is one subtraction. As long as `#records`.
+   */
   #endOffsets: number[] = [];
-  /** How many places at the front are dropped. */
+  /** Leading places whose records were dropped. */
   #emptySlots = 0;
-  /** Bytes up to the end of the last dropped record. */
+  /** The end offset of the last dropped record: the bytes that the buffered records begin after. */
   #emptyEndOffset = 0;
+  /** The index of the oldest buffered entry; equal to `end` if the buffer is empty. At most `submittedEnd`. */
   #first: LogIndex;
+  /** One past the last entry that was submitted to the store. Lowered when the log is truncated. At most `end`. */
   #submittedEnd: LogIndex;
 
-  /** `next` is the index of the first entry that will come. */
-  constructor(bytesMax: number, next: LogIndex) {
+  /** An empty buffer of a log whose next entry is `end`. */
+  constructor(bytesMax: number, end: LogIndex) {
     this.#bytesMax = bytesMax;
-    this.#first = next;
-    this.#submittedEnd = next;
+    this.#first = end;
+    this.#submittedEnd = end;
   }
 
-  /** The oldest entry that is kept. */
+  /** The index of the oldest entry that is buffered. */
   get first(): LogIndex {
     return this.#first;
   }
 
-  /** One past the newest. */
+  /** One past the newest entry. The driver asserts after each input that the core's log ends here too. */
   get end(): LogIndex {
     return this.#first + this.#records.length - this.#emptySlots;
   }
 
-  /** One past the last entry that the store was given. */
+  /** One past the last entry that was submitted to the store. */
   get submittedEnd(): LogIndex {
     return this.#submittedEnd;
   }
 
+  /** The bytes of all buffered records. */
   get bytes(): number {
     return (this.#endOffsets.at(-1) ?? this.#emptyEndOffset) - this.#emptyEndOffset;
   }
 
+  /** Adds the record of the entry at `end`. */
   append(record: Uint8Array): void {
     assert(recordIndex(record) === this.end, "records are buffered in order, without a gap");
     this.#records.push(record);
     this.#endOffsets.push((this.#endOffsets.at(-1) ?? this.#emptyEndOffset) + record.length);
   }
 
-  /** The core's log was cut before `index`, and goes on with these. */
+  /**
+   * Replaces all records from `index` on, because the core truncated its log there and appended others (§5.3). What
+   * the store was given of the old ones doesn't count as submitted any more.
+   */
   replaceFrom(index: LogIndex, records: readonly Uint8Array[]): void {
     assert(index <= this.end, "a log is cut within itself, or goes on at its end");
     this.#submittedEnd = Math.min(this.#submittedEnd, index);
@@ -67,41 +81,44 @@ export class EntryBuffer {
     for (const record of records) this.append(record);
   }
 
-  /** The records of `[from, to)`, stopping early at `bytesMax`, though always one; null: not all of them are here. */
+  /** The records of `[from, to)`, at least one, and then as many as fit in `bytesMax`; null: some aren't buffered. */
   slice(from: LogIndex, to: LogIndex, bytesMax = Infinity): Uint8Array[] | null {
     if (from < this.#first || to > this.end) return null;
     const begin = this.#slotOf(from);
     let end = this.#slotOf(to);
     if (bytesMax < Infinity) {
-      const endMax = this.#offsetOf(begin) + bytesMax;
-      while (end > begin + 1 && this.#offsetOf(end) > endMax) end--;
+      const offsetMax = this.#offsetOf(begin) + bytesMax;
+      while (end > begin + 1 && this.#offsetOf(end) > offsetMax) end--;
     }
     return this.#records.slice(begin, end);
   }
 
-  /** The bytes of `[from, to)`, which must be here. */
+  /** The bytes of the records of `[from, to)`, all of which must be buffered. */
   bytesBetween(from: LogIndex, to: LogIndex): number {
     assert(from >= this.#first && from <= to && to <= this.end, "the entries are buffered");
     return this.#offsetOf(this.#slotOf(to)) - this.#offsetOf(this.#slotOf(from));
   }
 
-  /** The store was given everything before `to`; from now on that may go when room is needed. */
-  markSubmitted(to: LogIndex): void {
-    assert(to >= this.#submittedEnd && to <= this.end, "the store is given entries in order");
-    this.#submittedEnd = to;
+  /** Notes that everything before `end` was submitted to the store, and drops the oldest records over `bytesMax`. */
+  markSubmitted(end: LogIndex): void {
+    assert(end >= this.#submittedEnd && end <= this.end, "the store is given entries in order");
+    this.#submittedEnd = end;
     while (this.bytes > this.#bytesMax && this.#first < this.#submittedEnd) this.#dropFirst();
   }
 
-  /** A snapshot covers the entries up to `index`, and the log may go on elsewhere: `next` is where the core's does. */
-  discardThrough(index: LogIndex, next: LogIndex): void {
-    if (next <= this.#first || this.end !== next) this.#reset(next);
+  /**
+   * Drops the entries up to and including `index`, which an installed snapshot covers. `logEnd` is one past the last
+   * entry of the core's log: if the buffer ends elsewhere, the snapshot has replaced the log, and all records go.
+   */
+  discardThrough(index: LogIndex, logEnd: LogIndex): void {
+    if (logEnd <= this.#first || this.end !== logEnd) this.#reset(logEnd);
     while (this.#first <= index && this.#first < this.end) this.#dropFirst();
-    this.#submittedEnd = Math.max(Math.min(this.#submittedEnd, next), Math.min(index + 1, next));
+    this.#submittedEnd = Math.max(Math.min(this.#submittedEnd, logEnd), Math.min(index + 1, logEnd));
   }
 
   #dropFirst(): void {
     this.#emptyEndOffset = this.#endOffsets[this.#emptySlots] ?? this.#emptyEndOffset;
-    this.#records[this.#emptySlots] = EMPTY;
+    this.#records[this.#emptySlots] = NO_RECORD;
     this.#emptySlots += 1;
     this.#first += 1;
     if (this.#emptySlots < EMPTY_SLOTS_MIN || this.#emptySlots * 2 < this.#records.length) return;
@@ -110,23 +127,32 @@ export class EntryBuffer {
     this.#emptySlots = 0;
   }
 
-  #reset(next: LogIndex): void {
+  /** Empties the buffer; the next record is that of the entry `end`. */
+  #reset(end: LogIndex): void {
     this.#records = [];
     this.#endOffsets = [];
     this.#emptySlots = 0;
     this.#emptyEndOffset = 0;
-    this.#first = next;
+    this.#first = end;
   }
 
   #slotOf(index: LogIndex): number {
     return this.#emptySlots + (index - this.#first);
   }
 
-  #offsetOf(place: number): number {
-    return place === this.#emptySlots
+  /** Where the record in this slot begins, which is where the one before it ends. */
+  #offsetOf(slot: number): number {
+    return slot === this.#emptySlots
       ? this.#emptyEndOffset
-      : (this.#endOffsets[place - 1] ?? this.#emptyEndOffset);
+      : (this.#endOffsets[slot - 1] ?? this.#emptyEndOffset);
   }
 }
 
-const EMPTY = new Uint8Array(0);
+/**
+ * The arrays are compacted once this many leading slots are empty, and at least half of all are: so dropping from the
+ * front is amortised O(1).
+ */
+const EMPTY_SLOTS_MIN = 1024;
+
+/** Takes the place of a dropped record, so that its bytes can be freed. */
+const NO_RECORD = new Uint8Array(0);

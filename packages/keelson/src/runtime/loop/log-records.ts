@@ -1,17 +1,21 @@
+// Where the rest of the runtime reads the log's records: the newest are in the entry buffer, all others in the store.
+//
+// Neither memory nor disk is trusted. Only the core knows which entries form the log, so code that fetches records
+// compares them with the core's positions (`checkRecords`). Without that, a short read, a damaged file or a stale
+// buffer could send a follower an entry that isn't in the log (R11, R20).
+
 import { recordIndex, recordTerm } from "../../codec/record.ts";
 import { ProtocolViolation } from "../../core/assert.ts";
 import type { EntryRange } from "../../core/message.ts";
 import type { LogIndex, Term } from "../../core/position.ts";
 import type { LogStore } from "../../storage/log-store.ts";
+import { reasonOf, type Failure } from "../failure.ts";
 import type { EntryBuffer } from "./entry-buffer.ts";
 import type { StorageWatchdog } from "./storage-watchdog.ts";
 
-/**
- * The records of the log, wherever they are: the newest in memory, the rest in the store. Which of
- * them form the log is the core's to say, so whoever fetches some compares them with it
- * (`checkRecords`): neither memory nor disk is taken at its word.
- */
+/** Reads records of the log, and knows their sizes. Writing is the driver's and the persister's part. */
 export class LogRecords {
+  /** The newest records. The driver fills it. Where it has what a reader needs, the reader need not wait. */
   readonly buffer: EntryBuffer;
   readonly #store: LogStore;
   readonly #watchdog: StorageWatchdog;
@@ -22,7 +26,7 @@ export class LogRecords {
     this.#watchdog = watchdog;
   }
 
-  /** The bytes that the records of `[from, to)` take, whether the store was given them yet or not. */
+  /** The bytes of the records of `[from, to)`, which may be in the buffer, in the store, or partly in each. */
   bytesBetween(from: LogIndex, to: LogIndex): number {
     const { first } = this.buffer;
     if (from >= first) return this.buffer.bytesBetween(from, to);
@@ -30,7 +34,7 @@ export class LogRecords {
     return this.#store.bytesBetween(from, first) + this.buffer.bytesBetween(first, to);
   }
 
-  /** All records of `[from, to)`, from the store; in as many reads as that takes. */
+  /** Reads all records of `[from, to)` from the store, in as many reads as the store needs. */
   async readAllFromStore(from: LogIndex, to: LogIndex): Promise<Uint8Array[]> {
     const records: Uint8Array[] = [];
     while (from + records.length < to) {
@@ -39,7 +43,7 @@ export class LogRecords {
     return records;
   }
 
-  /** Records from `from` on, at least one, before `to` and within `bytesMax`, from the store. */
+  /** Reads records from `from` on from the store: at least one, none at or after `to`, otherwise within `bytesMax`. */
   async readFromStore(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
     const bytes = Math.min(bytesMax, Number.MAX_SAFE_INTEGER);
     const records = await this.#watchdog.monitor("a read from the log", () =>
@@ -54,7 +58,11 @@ export class LogRecords {
   }
 }
 
-/** Compares records with the log they should be from: the first one's index, and each one's index and term. */
+/**
+ * Compares each record's index and term with the log that it should belong to; `from` is the first one's index.
+ *
+ * @throws ProtocolViolation one differs
+ */
 export function checkRecords(
   records: readonly Uint8Array[],
   from: LogIndex,
@@ -71,7 +79,16 @@ export function checkRecords(
   }
 }
 
-/** The term of each entry of a range. Asked for ascending indexes, it takes a step for each run of a term. */
+/** The failure of a node that can't read back entries it acknowledged: its copy of the log is damaged. */
+export function logReadFailure(error: unknown): Failure {
+  return {
+    kind: "storage",
+    message: `the log could not be read, so the node stops: ${reasonOf(error)}`,
+    cause: error,
+  };
+}
+
+/** Makes a lookup from index to term for a range. It only moves forward: ask for ascending indexes. */
 export function termLookup(range: EntryRange): (index: LogIndex) => Term | undefined {
   let at = 0;
   return (index) => {

@@ -1,33 +1,42 @@
+// Sends the core's messages, and gives AppendEntries the records of their entries.
+//
+// Nearly always the records are in the entry buffer, and the message leaves at once. For a follower that is far behind
+// they are read from the store, one message at a time. Hazard: if a later AppendEntries were sent during that read, the
+// follower would refuse it, because the entries before it are missing, and the leader would back up and resend. So
+// later AppendEntries to that follower queue behind the read. Other messages leave at once.
+
 import type { AddressedMessage } from "../../core/action.ts";
 import type { AppendEntries, Message } from "../../core/message.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Transport } from "../../transport/transport.ts";
-import { checkRecords, termLookup, type LogRecords } from "./log-records.ts";
-import { reasonOf, type Failure } from "../failure.ts";
+import { checkRecords, logReadFailure, termLookup, type LogRecords } from "./log-records.ts";
+import type { Failure } from "../failure.ts";
 
 /**
- * AppendEntries that wait for one follower behind a read from disk. The core has at most 64 with
- * entries under way, and a heartbeat now and then; more is dropped like any message.
+ * AppendEntries for one follower that may wait for a read from the store. The core keeps at most 64 with entries in
+ * flight, and adds heartbeats, so this is ample. Further ones are dropped; Raft tolerates lost messages.
  */
 const QUEUED_APPENDS_MAX = 256;
 
 const NO_RECORDS: readonly Uint8Array[] = [];
 
-/**
- * Attaches the records to AppendEntries and hands messages to the transport. What a follower needs
- * is nearly always in memory; for one that is far behind it is read from the store, one message at
- * a time, and its later AppendEntries wait, because one that overtakes is refused for its gap.
- */
+/** Attaches records to AppendEntries, and passes all of the core's messages to the transport. */
 export class MessageSender {
   readonly #core: RaftNode;
   readonly #logRecords: LogRecords;
   readonly #transport: Transport;
   readonly #onFailure: (failure: Failure) => void;
-  /** Of each follower for which a read is under way; the first one is being read for. */
+  /**
+   * The AppendEntries of each follower for which the store is being read, in the core's order. The read is for the
+   * first one. No entry: nothing is being read, and messages to that follower leave at once.
+   */
   readonly #queuedBehindRead = new Map<NodeId, AppendEntries[]>();
+  /** Set once, by `stop`. No message leaves after that. */
   #stopped = false;
+  /** Messages that the transport accepted, since the node was opened. A metric. */
   messagesSent = 0;
+  /** Messages that the transport refused, or that found a full queue. A metric. */
   messagesDropped = 0;
 
   constructor(
@@ -42,6 +51,7 @@ export class MessageSender {
     this.#onFailure = onFailure;
   }
 
+  /** Sends a message now, or once its records are read. It may be lost, like any message. */
   send({ to, message }: AddressedMessage): void {
     if (message.type !== "append-entries") {
       this.#transmit(to, message, NO_RECORDS);
@@ -83,7 +93,7 @@ export class MessageSender {
     this.#queuedBehindRead.delete(to);
   }
 
-  /** The message's records, if all are in memory. */
+  /** The message's records; null: not all are in memory, or the message is obsolete. */
   #recordsInMemory(message: AppendEntries): readonly Uint8Array[] | null {
     const { prev, lastIndex } = message.entries;
     if (lastIndex === prev.index) return NO_RECORDS;
@@ -93,7 +103,7 @@ export class MessageSender {
     return records;
   }
 
-  /** The message's records from the store; null: the log has moved on, and the message is void. */
+  /** The message's records from the store; null: the message is obsolete, and must not be sent. */
   async #recordsFromStore(message: AppendEntries): Promise<readonly Uint8Array[] | null> {
     const { prev, lastIndex } = message.entries;
     if (!this.#isStillValid(message)) return null;
@@ -103,13 +113,17 @@ export class MessageSender {
       checkRecords(records, prev.index + 1, termLookup(message.entries));
       return records;
     } catch (error) {
-      // Between the core's order and the read the log may have been cut; then the error means nothing.
+      // This node may have stopped leading during the read, and its log have been truncated or compacted. Then the
+      // entries aren't there, and that is no storage failure.
       if (!this.#isStillValid(message)) return null;
       throw error;
     }
   }
 
-  /** Whether this node still leads in the message's term, and still holds its entries: a leader never cuts its log. */
+  /**
+   * Whether the message is still this leader's, and its entries are still in the log. A leader never truncates its own
+   * log, so in the message's term the entries are those that the core meant.
+   */
   #isStillValid(message: AppendEntries): boolean {
     const { role, term, log } = this.#core;
     const { prev, lastIndex } = message.entries;
@@ -125,13 +139,4 @@ export class MessageSender {
     if (this.#transport.send(to, { message, records })) this.messagesSent += 1;
     else this.messagesDropped += 1;
   }
-}
-
-/** Entries that were acknowledged cannot be read back: this node's copy is damaged. */
-export function logReadFailure(error: unknown): Failure {
-  return {
-    kind: "storage",
-    message: `the log could not be read, so the node stops: ${reasonOf(error)}`,
-    cause: error,
-  };
 }

@@ -1,35 +1,54 @@
+// Writes the core's batches to the log store, and releases what asserts durable state only once it is durable: a vote,
+// an acknowledgement, a leader's count of its own copy (persist before reply). There is no other way to send those.
+//
+// Hazard: a node that votes or acknowledges, and then loses the vote or the entry in a crash, can help to elect two
+// leaders in one term, or make the leader commit an entry that no majority holds. Rule: messages that assert durable
+// state wait here until the write that they depend on, and all earlier writes, have ended. Writes overlap, so the wait
+// costs latency, not throughput.
+//
+// After a failed write nothing is released again and the node stops: after a failed sync nobody can tell what the disk
+// holds, and a retried sync may report success for data that was lost (fail-stop).
+
 import type { AddressedMessage } from "../../core/action.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import type { StorageWatchdog } from "./storage-watchdog.ts";
 
+/** One batch of the core's actions that isn't known to be durable yet. */
 interface PendingBatch {
+  /** The core's name for the batch (`Actions.persistId`). */
   readonly persistId: number;
-  /** What may be said once this batch, and all before it, are durable. */
+  /** Messages that assert what this batch, or an earlier one, writes. */
   readonly messagesAfterPersist: readonly AddressedMessage[];
+  /** Whether this batch's own write has ended. Earlier batches may still be in flight. */
   durable: boolean;
 }
 
+/** What the persister reports to the driver. */
 export interface PersisterHost {
-  /** This batch and all before it are durable. Called in order, once for each. */
-  persisted(persistId: number, messages: readonly AddressedMessage[]): void;
+  /** This batch and all earlier ones are durable. Called once for each batch, in order. */
+  persisted(persistId: number, messagesAfterPersist: readonly AddressedMessage[]): void;
+  /** A write failed: the node must stop. */
   failed(failure: Failure): void;
 }
 
-/**
- * Writes what the core wants written, in order, several writes under way at once, and keeps back
- * what must not be said before. After one failure nothing is ever released again: after a failed
- * sync nobody knows what the disk holds.
- */
+/** Writes batches to the log store, and reports each once it and all earlier ones are durable. */
 export class Persister {
   readonly #store: LogStore;
   readonly #watchdog: StorageWatchdog;
   readonly #host: PersisterHost;
-  /** In order. Bounded by the windows of the core and the limits on proposals: each batch holds entries that both count. */
+  /**
+   * Batches that aren't reported yet, oldest first. Bounded, as each holds entries of proposals or of AppendEntries in
+   * flight, and both are limited.
+   */
   #pendingBatches: PendingBatch[] = [];
+  /** Resolve the promises of `whenIdle` that wait for `#pendingBatches` to empty. */
   #idleWaiters: (() => void)[] = [];
+  /** Set once, by `stop`. No batch is reported after that. */
   #stopped = false;
+  /** Writes given to the store since the node was opened. A metric. */
   writesSubmitted = 0;
+  /** The bytes of the records in those writes. A metric. */
   bytesSubmitted = 0;
 
   constructor(store: LogStore, watchdog: StorageWatchdog, host: PersisterHost) {
@@ -38,20 +57,21 @@ export class Persister {
     this.#host = host;
   }
 
-  /** `write` null: there is nothing to write, and the batch is durable as soon as those before it are. */
-  submit(persistId: number, write: LogWrite | null, messages: readonly AddressedMessage[]): void {
-    const batch: PendingBatch = { persistId, messagesAfterPersist: messages, durable: write === null };
+  /** Takes the next batch. `write` null: it has nothing to write, so it is durable as soon as earlier batches are. */
+  submit(persistId: number, write: LogWrite | null, messagesAfterPersist: readonly AddressedMessage[]): void {
+    const batch: PendingBatch = { persistId, messagesAfterPersist, durable: write === null };
     this.#pendingBatches.push(batch);
     if (write === null) this.#reportDurable();
     else void this.#write(batch, write);
   }
 
-  /** Resolves when nothing is under way any more; the caller sees to it that nothing new begins. */
+  /** Resolves when all batches are reported, or the node stops. The caller must submit nothing meanwhile. */
   whenIdle(): Promise<void> {
     if (this.#pendingBatches.length === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
   }
 
+  /** Forgets all batches: none of their messages will be sent. Writes in flight may still reach the disk. */
   stop(): void {
     this.#stopped = true;
     this.#pendingBatches = [];
@@ -76,6 +96,7 @@ export class Persister {
     this.#reportDurable();
   }
 
+  /** Reports the leading batches that are durable. A later one waits, even if its own write has ended. */
   #reportDurable(): void {
     while (!this.#stopped && this.#pendingBatches[0]?.durable === true) {
       const batch = this.#pendingBatches.shift();

@@ -1,44 +1,55 @@
+// Notices storage that hangs. An operation that neither succeeds nor fails raises no error, so without a watchdog its
+// node would wait forever, and keep its callers and its cluster waiting.
+//
+// An operation counts as hung once several checks in a row have found it pending. Hazard: the whole process can be
+// paused (a debugger, a suspended machine), and by the clock every operation then took a minute. So the watchdog counts
+// checks, not time. A pause adds one check, and the disk's answers are handled before the next.
+
 import type { Environment, Timer } from "../../environment/environment.ts";
 
-/** Looks at each operation this many times before it counts as stuck. */
+/** Checks during one time limit. A hang is noticed up to one check interval after the limit. */
 const CHECKS_PER_TIMEOUT = 4;
 
 interface PendingOperation {
+  /** What the operation is, for the failure's message: "a write to the log". */
   readonly description: string;
+  /** How many checks have found it pending. */
   checksSeen: number;
 }
 
-/**
- * Notices storage that neither succeeds nor fails. One timer looks at everything that is under way,
- * `LOOKS` times in a time limit, and an operation that was seen at all of them is stuck. Counting
- * looks, not time, keeps a process that was itself stopped for a minute from blaming its disk.
- */
+/** Reports the first storage operation that takes longer than the time limit. */
 export class StorageWatchdog {
   readonly #environment: Environment;
+  /** The time limit of an operation, in ms. */
   readonly #timeoutMs: number;
-  readonly #onHang: (what: string) => void;
+  readonly #onHang: (message: string) => void;
+  /** The operations in flight, oldest first. */
   readonly #pending = new Set<PendingOperation>();
+  /** Fires at the next check; null: nothing is pending, so an idle node has no timer. */
   #timer: Timer | null = null;
+  /** Set once, by `stop`. No check happens after that. */
   #stopped = false;
 
-  constructor(environment: Environment, timeoutMs: number, onHang: (what: string) => void) {
+  /** `onHang` is given a clause that names the operation and the time limit. */
+  constructor(environment: Environment, timeoutMs: number, onHang: (message: string) => void) {
     this.#environment = environment;
     this.#timeoutMs = timeoutMs;
     this.#onHang = onHang;
   }
 
-  /** Settles as the operation does. */
-  async monitor<T>(what: string, operation: () => Promise<T>): Promise<T> {
-    const watched: PendingOperation = { description: what, checksSeen: 0 };
-    this.#pending.add(watched);
+  /** Runs the operation, watches it until it settles, and settles with its outcome. A hang doesn't end it. */
+  async monitor<T>(description: string, operation: () => Promise<T>): Promise<T> {
+    const pending: PendingOperation = { description, checksSeen: 0 };
+    this.#pending.add(pending);
     this.#startTimer();
     try {
       return await operation();
     } finally {
-      this.#pending.delete(watched);
+      this.#pending.delete(pending);
     }
   }
 
+  /** Ends all watching, for good: a node that has stopped reports no hang. */
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
@@ -54,10 +65,10 @@ export class StorageWatchdog {
   }
 
   #check(): void {
-    for (const watched of this.#pending) {
-      watched.checksSeen += 1;
-      if (watched.checksSeen <= CHECKS_PER_TIMEOUT) continue;
-      this.#onHang(`${watched.description} took more than ${String(this.#timeoutMs)} ms`);
+    for (const pending of this.#pending) {
+      pending.checksSeen += 1;
+      if (pending.checksSeen <= CHECKS_PER_TIMEOUT) continue;
+      this.#onHang(`${pending.description} took more than ${String(this.#timeoutMs)} ms`);
       return;
     }
     if (this.#pending.size > 0) this.#startTimer();
