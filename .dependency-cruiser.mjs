@@ -45,7 +45,7 @@ const KV_FOLDERS = {
 const KV_ENTRIES = {
   http: ["http-server", "admin-access", "request-syntax"],
   line: ["line-server"],
-  node: ["kv-node", "removal", "data-directory"],
+  node: ["kv-node", "removal-watch", "data-directory"],
   server: ["kv-server", "server-settings", "join"],
 };
 

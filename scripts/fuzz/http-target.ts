@@ -111,7 +111,7 @@ async function startServer() {
   const mistakes: unknown[] = [];
   const server = await HttpServer.listen(
     { host: "127.0.0.1", port: 0 },
-    { onMistake: (error) => mistakes.push(error) },
+    { onInternalError: (error) => mistakes.push(error) },
   );
   server.serve({ node: new LoneNode(store), store });
   return { server, mistakes, store };

@@ -1,17 +1,18 @@
+/** Decides who may operate the cluster over HTTP. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { errorAnswer, type ErrorAnswer } from "./error-answers.ts";
 
-/** Who may operate the cluster over HTTP: change its members, move the leader, take snapshots and backups. */
+/** Who may change the members, transfer leadership, and take snapshots and backups. */
 export type AdminAccess =
-  /** Who has the token. */
+  /** Requests that carry the token. */
   | { readonly type: "token"; readonly token: string }
-  /** Programs on the same machine. */
+  /** Programs on the same machine: requests from a loopback address that no web page made. */
   | { readonly type: "local" }
-  /** Everyone who can reach the port. */
+  /** Every request. */
   | { readonly type: "open" };
 
-/** Refuses a request that is not allowed; null: it is. */
+/** The answer that refuses the request. null: it is allowed. */
 export function refuseAdmin(access: AdminAccess, { headers, socket }: IncomingMessage): ErrorAnswer | null {
   switch (access.type) {
     case "open":
@@ -25,20 +26,24 @@ export function refuseAdmin(access: AdminAccess, { headers, socket }: IncomingMe
       return errorAnswer(401, "UNAUTHORIZED", message, { "WWW-Authenticate": "Bearer" });
     }
     case "local":
-      if (!isLoopback(socket.remoteAddress ?? "")) return forbidden(FROM_AFAR);
-      // The browser on this machine runs programs of strangers too, and says so.
+      if (!isLoopback(socket.remoteAddress ?? "")) return forbidden(FROM_ELSEWHERE);
+      // A browser on this machine runs scripts of any web site. Their requests have an Origin header; those
+      // of other programs have none.
       return headers.origin === undefined ? null : forbidden("pages in a browser may not ask for this");
   }
 }
 
-const FROM_AFAR =
+const FROM_ELSEWHERE =
   "this node is operated from its own machine only; to do it from others, start every node with --admin-token-file FILE";
 
 function forbidden(message: string): ErrorAnswer {
   return errorAnswer(403, "FORBIDDEN", message);
 }
 
-/** In a time that tells nothing of how much is right: digests, which have one length, are compared as a whole. */
+/**
+ * Whether the tokens are equal. A plain comparison ends at the first difference, so its time would tell how
+ * much of a guess is right. `timingSafeEqual` compares all bytes; it needs equal lengths, which digests have.
+ */
 function isSame(given: string, token: string): boolean {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(token));

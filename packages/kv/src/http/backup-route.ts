@@ -1,23 +1,28 @@
+/** `GET /snapshot`: takes a snapshot of the node's state and streams its file, as a backup. */
 import type { SnapshotReader, SnapshotStore } from "keelson/storage/snapshots";
-import { errorAnswer, overloaded, type ErrorAnswer } from "./error-answers.ts";
 import type { KvNode } from "../node/kv-node.ts";
+import { errorAnswer, overloaded, type ErrorAnswer } from "./error-answers.ts";
 
-/** Backups sent at once: each keeps a snapshot from being deleted. */
+/** The most backups at once. Each keeps its snapshot file from being deleted. */
 const BACKUPS_MAX = 4;
-/** Read and sent at once; the next part is read when the client has taken this one. */
+/** Bytes read from the file at a time. The next part is read when the client has taken this one. */
 const PART_BYTES = 256 * 1024;
 
-/** Sends snapshots of the node's state to whoever wants to keep them. */
+/** Streams snapshot files to clients, a limited number at a time. */
 export class Backups {
+  /** Backups being prepared or sent; while one goes over from one to the other, it counts as two. */
   #running = 0;
 
-  /** Takes a snapshot and streams its file. It holds all that was answered before the request. */
-  async send(node: KvNode, snapshots: SnapshotStore, isStaleFine: boolean): Promise<Response | ErrorAnswer> {
+  /**
+   * Takes a snapshot and answers with its file. Unless `mayBeStale`, the snapshot holds every write that was
+   * answered before this call.
+   */
+  async send(node: KvNode, snapshots: SnapshotStore, mayBeStale: boolean): Promise<Response | ErrorAnswer> {
     if (this.#running >= BACKUPS_MAX) return overloaded(`${BACKUPS_MAX} backups are on their way already`);
     this.#running += 1;
     try {
-      // A follower may lag behind: then it waits until it has caught up with what the leader has now.
-      if (!isStaleFine) await node.read(() => null);
+      // A follower may lag. A linearizable read waits until it has applied what the leader has committed.
+      if (!mayBeStale) await node.read(() => null);
       await node.snapshot();
       const { newest } = snapshots;
       const reader = newest === null ? null : await snapshots.read(newest.id);
@@ -51,6 +56,7 @@ export class Backups {
           controller.error(error);
         }
       },
+      // The client closed the connection.
       cancel: end,
     });
     return new Response(body, {

@@ -1,3 +1,25 @@
+/**
+ * Answers that are errors: their form, and which error of the library gets which status.
+ *
+ * | status | codes                              | when                                        | outcome     |
+ * | ----- | ---------------------------------- | ------------------------------------------- | ----------- |
+ * | 307   | NOT_LEADER                         | another node leads: see `Location`          | not-done    |
+ * | 400   | BAD_REQUEST, INVALID_OPTION        | the request isn't valid                     | not-done    |
+ * | 401   | UNAUTHORIZED                       | an operator's request lacks the right token | not-done    |
+ * | 403   | FORBIDDEN                          | an operator's request from another machine  | not-done    |
+ * | 404   | NOT_FOUND, NO_ROUTE                | the key has no value; there's no such path  | not-done    |
+ * | 405   | METHOD_NOT_ALLOWED                 | the path has other methods: see `Allow`     | not-done    |
+ * | 409   | CHANGE_REFUSED                     | the members can't be changed so, or not now | not-done    |
+ * | 410   | SESSION_EXPIRED, ANSWER_FORGOTTEN  | the session or its answer is gone           | the error's |
+ * | 412   | CONDITION_FAILED                   | the write's condition doesn't hold          | not-done    |
+ * | 413   | VALUE_TOO_LARGE, COMMAND_TOO_LARGE | the value is over the limit                 | not-done    |
+ * | 429   | OVERLOADED                         | a limit on what is under way is reached     | not-done    |
+ * | 500   | INTERNAL                           | a bug of this program                       | unknown     |
+ * | 503   | STARTING, or the library's         | this node can't serve the request now       | not-done    |
+ * | 504   | the library's                      | the request may take effect, or not         | unknown     |
+ *
+ * 409, 429 and 503 have `Retry-After`, in seconds.
+ */
 import {
   AnswerForgottenError,
   ChangeRefusedError,
@@ -12,25 +34,28 @@ import {
 import { clientAddressesOf } from "../shared/addresses.ts";
 import { BadRequestError } from "./request-syntax.ts";
 
-/** What the body of every answer that is an error holds. */
+/** The body of every error answer. */
 export interface ErrorBody {
   readonly error: {
-    /** Stable. */
+    /** Stable, for programs. */
     readonly code: string;
+    /** For people. */
     readonly message: string;
-    /** What became of the request: `not-done`: nothing, now or later; `unknown`: perhaps something, perhaps later. */
+    /**
+     * `not-done`: the request had no effect and won't have one. `unknown`: it may have one, perhaps later.
+     */
     readonly outcome: Outcome;
   };
 }
 
-/** An answer that is an error. */
+/** An error answer before it is a `Response`. */
 export interface ErrorAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: ErrorBody;
 }
 
-/** Seconds. An election takes about one. */
+/** In seconds. An election takes about that long. */
 const RETRY_AFTER = { "Retry-After": "1" };
 
 export function errorAnswer(
@@ -43,39 +68,37 @@ export function errorAnswer(
   return { status, headers, body: { error: { code, message, outcome } } };
 }
 
-/** The node does not serve at the moment, and nothing was done. */
+/** 503: the node can't serve the request now, and nothing was done. */
 export function unavailable(code: string, message: string): ErrorAnswer {
   return errorAnswer(503, code, message, RETRY_AFTER);
 }
 
-/** More is under way than the server takes on. */
+/** 429: the server has reached a limit on what it does at once. */
 export function overloaded(message: string): ErrorAnswer {
   return errorAnswer(429, "OVERLOADED", message, RETRY_AFTER);
 }
 
-/** The answer to a request that failed. `target`: its path and query, for the way to the leader. */
+/** The answer to a request that failed. `target`: its path and query, for the redirect to the leader. */
 export function answerTo(error: unknown, target: string): ErrorAnswer {
   if (error instanceof BadRequestError) return errorAnswer(400, "BAD_REQUEST", error.message);
   if (error instanceof NotLeaderError) return toLeader(error, target);
   if (!(error instanceof RaftError)) {
-    // Nothing of ours: a mistake in this program. What it did cannot be told.
+    // Neither the client's mistake nor an error of the library: a bug of ours, so the outcome is unknown.
     return errorAnswer(500, "INTERNAL", "the server made a mistake; its log says more", {}, "unknown");
   }
   const { code, message, outcome } = error;
   if (error instanceof CommandTooLargeError) return errorAnswer(413, code, message);
   if (error instanceof OverloadedError) return overloaded(message);
-  // The only options that come from a client are those of a change of members.
+  // The only options of the library that a client sets are those of a change of members.
   if (error instanceof InvalidOptionError) return errorAnswer(400, code, message);
   if (error instanceof ChangeRefusedError) return errorAnswer(409, code, message, RETRY_AFTER);
-  if (error instanceof InvalidOptionError) return errorAnswer(400, code, message);
-  // What the client wants is not there any more, and will not be.
   if (error instanceof SessionExpiredError || error instanceof AnswerForgottenError) {
     return errorAnswer(410, code, message, {}, outcome);
   }
   if (outcome === "unknown") {
     return errorAnswer(504, code, `the outcome is unknown: ${message}`, {}, outcome);
   }
-  // The state machine itself says what it refuses, as a result; so nothing of ours is "done" and yet an error.
+  // The state machine returns refusals as results, so no error should have the outcome "done".
   if (outcome === "done") return errorAnswer(500, code, message, {}, outcome);
   return unavailable(code, message);
 }

@@ -1,18 +1,54 @@
+/** `GET /metrics`: the node's figures and the server's own, in the text format of Prometheus. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { RaftMetrics } from "keelson";
 
+/** A figure of the node. */
+type Figure = (metrics: RaftMetrics) => number;
+
+/** Name without "keelson_", help text, and the figure. */
+type Metric = readonly [name: string, help: string, figure: Figure];
+
+const GAUGES: readonly Metric[] = [
+  ["term", "The node's term", (metrics) => metrics.term],
+  ["commit_index", "The last entry known to be committed", (metrics) => metrics.commitIndex],
+  ["applied_index", "The last entry applied", (metrics) => metrics.appliedIndex],
+  ["durable_index", "The last entry on the node's disk", (metrics) => metrics.durableIndex],
+  ["last_index", "The last entry in the log", (metrics) => metrics.lastIndex],
+  ["has_leader", "1 if the node knows a leader", (metrics) => (metrics.leader === null ? 0 : 1)],
+  ["pending_entries", "Entries proposed here and not settled", (metrics) => metrics.pendingEntries],
+  ["pending_bytes", "Bytes of those entries", (metrics) => metrics.pendingBytes],
+  ["pending_reads", "Reads that wait", (metrics) => metrics.pendingReads],
+  ["forwarded_calls", "Calls passed on to the leader and not answered", (metrics) => metrics.forwardedCalls],
+];
+
+const COUNTERS: readonly Metric[] = [
+  ["elections_total", "Elections that the node began", ({ counters }) => counters.elections],
+  ["proposals_total", "Commands that the node proposed", ({ counters }) => counters.writes],
+  ["reads_total", "Reads asked of the node", ({ counters }) => counters.reads],
+  ["read_rounds_total", "Rounds that those reads took", ({ counters }) => counters.readRounds],
+  ["log_writes_total", "Writes to the log", ({ counters }) => counters.logWrites],
+  ["log_bytes_total", "Bytes of records written", ({ counters }) => counters.logBytes],
+  ["messages_sent_total", "Messages to other nodes", ({ counters }) => counters.messagesSent],
+  ["messages_dropped_total", "Messages dropped unsent", ({ counters }) => counters.messagesDropped],
+  ["messages_received_total", "Messages received", ({ counters }) => counters.messagesReceived],
+];
+
 const ROLES = ["follower", "pre-candidate", "candidate", "leader", "stopped"] as const;
 
-/** Seconds; a write takes a sync and a round trip, and more under load. */
+/** In seconds. A write takes a sync and a round trip, about a millisecond, and more under load. */
 const LATENCY_BUCKETS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
-/** What Prometheus may ask of a node. */
+/**
+ * All metrics of one server. The node's figures are copied from `RaftMetrics` for each scrape; requests and
+ * write latencies are recorded here.
+ */
 export class HttpMetrics {
   readonly #registry = new Registry();
   readonly #requests: Counter;
   readonly #writes: Histogram;
-  readonly #gauges: readonly [Gauge, (metrics: RaftMetrics) => number][];
-  readonly #counters: readonly [Counter, (metrics: RaftMetrics) => number][];
+  /** Each with the figure of the node that it shows. */
+  readonly #gauges: readonly (readonly [Gauge, Figure])[];
+  readonly #counters: readonly (readonly [Counter, Figure])[];
   readonly #role: Gauge;
   readonly #lag: Gauge;
 
@@ -22,40 +58,11 @@ export class HttpMetrics {
       new Gauge({ name: `keelson_${name}`, help, labelNames, registers });
     const counter = (name: string, help: string, labelNames: string[] = []): Counter =>
       new Counter({ name: `keelson_${name}`, help, labelNames, registers });
+    // The order of these statements is the order in the text.
     this.#role = gauge("role", "1 for the role that the node has", ["role"]);
     this.#lag = gauge("member_lag_entries", "Entries that a member is behind; on the leader", ["member"]);
-    this.#gauges = [
-      [gauge("term", "The node's term"), (metrics) => metrics.term],
-      [gauge("commit_index", "The last entry known to be committed"), (metrics) => metrics.commitIndex],
-      [gauge("applied_index", "The last entry applied"), (metrics) => metrics.appliedIndex],
-      [gauge("durable_index", "The last entry on the node's disk"), (metrics) => metrics.durableIndex],
-      [gauge("last_index", "The last entry in the log"), (metrics) => metrics.lastIndex],
-      [gauge("has_leader", "1 if the node knows a leader"), (metrics) => (metrics.leader === null ? 0 : 1)],
-      [
-        gauge("pending_entries", "Entries proposed here and not settled"),
-        (metrics) => metrics.pendingEntries,
-      ],
-      [gauge("pending_bytes", "Bytes of those entries"), (metrics) => metrics.pendingBytes],
-      [gauge("pending_reads", "Reads that wait"), (metrics) => metrics.pendingReads],
-      [
-        gauge("forwarded_calls", "Calls passed on to the leader and not answered"),
-        (metrics) => metrics.forwardedCalls,
-      ],
-    ];
-    this.#counters = [
-      [counter("elections_total", "Elections that the node began"), ({ counters }) => counters.elections],
-      [counter("proposals_total", "Commands that the node proposed"), ({ counters }) => counters.writes],
-      [counter("reads_total", "Reads asked of the node"), ({ counters }) => counters.reads],
-      [counter("read_rounds_total", "Rounds that those reads took"), ({ counters }) => counters.readRounds],
-      [counter("log_writes_total", "Writes to the log"), ({ counters }) => counters.logWrites],
-      [counter("log_bytes_total", "Bytes of records written"), ({ counters }) => counters.logBytes],
-      [counter("messages_sent_total", "Messages to other nodes"), ({ counters }) => counters.messagesSent],
-      [
-        counter("messages_dropped_total", "Messages dropped unsent"),
-        ({ counters }) => counters.messagesDropped,
-      ],
-      [counter("messages_received_total", "Messages received"), ({ counters }) => counters.messagesReceived],
-    ];
+    this.#gauges = GAUGES.map(([name, help, figure]) => [gauge(name, help), figure]);
+    this.#counters = COUNTERS.map(([name, help, figure]) => [counter(name, help), figure]);
     this.#requests = counter("http_requests_total", "Requests answered", ["method", "route", "status"]);
     this.#writes = new Histogram({
       name: "keelson_write_seconds",
@@ -69,15 +76,17 @@ export class HttpMetrics {
     return this.#registry.contentType;
   }
 
+  /** Counts an answer. `route` is a pattern such as "/kv/:key": each path would be one more time series. */
   answered(method: string, route: string, status: number): void {
     this.#requests.inc({ method, route, status: String(status) });
   }
 
+  /** Records how long a write took that the node answered. */
   wrote(seconds: number): void {
     this.#writes.observe(seconds);
   }
 
-  /** The text of all of it, with the node as it is now. */
+  /** The text to send. `metrics`: the node's figures at this moment. */
   async text(metrics: RaftMetrics): Promise<string> {
     for (const [gauge, valueOf] of this.#gauges) gauge.set(valueOf(metrics));
     for (const [counter, valueOf] of this.#counters) {
@@ -85,7 +94,7 @@ export class HttpMetrics {
       counter.inc(valueOf(metrics));
     }
     for (const role of ROLES) this.#role.set({ role }, role === metrics.role ? 1 : 0);
-    // A member that left, or a leader that no longer is one, must not keep its last figure.
+    // A removed member, or a node that no longer leads, must not go on showing its last figures.
     this.#lag.reset();
     for (const { id, lag } of metrics.members) if (lag !== null) this.#lag.set({ member: id }, lag);
     return this.#registry.metrics();

@@ -1,85 +1,106 @@
-import type { IncomingMessage, Server } from "node:http";
-import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
-import { Hono, type Context } from "hono";
-import type { RaftMetrics } from "keelson";
+/**
+ * The HTTP server: listens, finds the route of each request, and turns errors into answers.
+ *
+ * KEY and ID are percent-encoded; a KEY may hold any bytes, slashes included.
+ *
+ * | request                 | takes                                   | answer, if it succeeds           |
+ * | ----------------------- | --------------------------------------- | -------------------------------- |
+ * | GET /kv                 | prefix, after, limit (100), consistency | 200 {keys, next}                 |
+ * | PUT /kv/KEY             | the value as body; condition; session   | 200 {index, version}, ETag       |
+ * | GET /kv/KEY             | consistency; If-None-Match              | 200 the value, ETag; or 304      |
+ * | DELETE /kv/KEY          | condition; session                      | 200 {index, existed}             |
+ * | POST /sessions          | ttlMs (60,000)                          | 201 {session, ttlMs}, Location   |
+ * | DELETE /sessions/ID     |                                         | 204, even if it has ended before |
+ * | GET /members            |                                         | 200 MembersView                  |
+ * | POST /members (op)      | ChangeBody in member-routes.ts          | 200 MembersView                  |
+ * | DELETE /members/ID (op) |                                         | 200 MembersView                  |
+ * | POST /transfer (op)     | {to}, or an empty body                  | 200 {leader}                     |
+ * | GET /snapshot (op)      | consistency                             | 200 the file, Keelson-Snapshot   |
+ * | POST /snapshot (op)     |                                         | 200 {index, term, bytes}         |
+ * | GET /status             |                                         | 200 see statusOf                 |
+ * | GET /metrics            |                                         | 200 for Prometheus               |
+ * | GET /healthz            |                                         | 200; 503 if the node has stopped |
+ * | GET /readyz             |                                         | 200; 503 if it is not ready      |
+ *
+ * - (op): for operators only (`admin-access.ts`); anyone else gets 401 or 403.
+ * - `consistency` is `linearizable` (the default), `lease` or `stale`. Answers to stale reads have the header
+ *   `Keelson-Staleness`, which says how old they may be.
+ * - A condition is `If-Match` or `If-None-Match: *`. If it doesn't hold, the answer is 412.
+ * - A session is given by `Keelson-Session`, `Keelson-Sequence` and `Keelson-Unanswered`
+ *   (`request-syntax.ts`).
+ * - HEAD is answered like GET, without the body. Only `HEAD /snapshot` gets 405: it would take a snapshot for
+ *   nothing.
+ *
+ * Every error answer has the body `{error: {code, message, outcome}}`. `outcome` says whether the request
+ * took effect: `not-done`, `unknown` or `done`. The statuses of errors, and which error of the library gets
+ * which, are in `error-answers.ts`.
+ */
+import type { Server } from "node:http";
+import { createAdaptorServer } from "@hono/node-server";
+import { Hono } from "hono";
+import { formatAddress, type Address } from "../shared/addresses.ts";
+import { listen } from "../shared/listen.ts";
+import type { KvNode, Serving } from "../node/kv-node.ts";
 import { refuseAdmin, type AdminAccess } from "./admin-access.ts";
-import { decodeClientAddresses, formatAddress, type Address } from "../shared/addresses.ts";
-import type { KvCommand } from "../store/commands.ts";
+import { Backups } from "./backup-route.ts";
+import { answerTo, errorAnswer, unavailable } from "./error-answers.ts";
+import { HttpMetrics } from "./http-metrics.ts";
+import { KeyRoutes } from "./key-routes.ts";
 import {
   changeMembers,
   memberIdOf,
+  membersViewOf,
   removeMember,
-  shownMember,
-  shownMembers,
   transferLeadership,
 } from "./member-routes.ts";
-import { Backups } from "./backup-route.ts";
+import { healthAnswer, readinessAnswer, statusOf } from "./node-routes.ts";
 import { BodyReader } from "./request-body.ts";
-import { answerTo, errorAnswer, unavailable, type ErrorAnswer } from "./error-answers.ts";
-import { HttpMetrics } from "./http-metrics.ts";
+import { errorResponse, incomingOf, targetOf, type HttpEnv, type RequestContext } from "./request-context.ts";
+import { consistencyOf, parametersOf } from "./request-syntax.ts";
 import { endSession, openSession } from "./session-routes.ts";
-import {
-  BadRequestError,
-  conditionOf,
-  consistencyOf,
-  etagOf,
-  hasVersion,
-  keyOf,
-  parametersOf,
-  percentEncode,
-  sessionOf,
-  splitTarget,
-  textOf,
-  type ConsistencyName,
-} from "./request-syntax.ts";
-import { readFrom, type KvNode, type Serving } from "../node/kv-node.ts";
-import { listen } from "../shared/listen.ts";
-import type { ListedKey } from "../store/state-machine.ts";
 
-/** Connections at once. Each costs a few kilobytes while it waits. */
+/** The most connections at once. Each costs a few kilobytes even while it is idle. */
 const CONNECTIONS_MAX = 4096;
-/** How long a client may take to send a request, and to begin the next on the same connection. */
+/** How long a client may take to send one request, and its headers; slower clients would hold connections. */
 const REQUEST_MS_MAX = 30_000;
 const HEADERS_MS_MAX = 10_000;
+/** How long a connection stays open without a request. */
 const KEEP_ALIVE_MS = 60_000;
-/** How long requests under way have when the server closes. */
+/** How long requests under way have to end after `close`. Then their connections are cut. */
 const CLOSE_GRACE_MS = 1000;
 
-/** Keys in a listing: unless told otherwise, and at most. */
-const LIST_LIMIT_DEFAULT = 100;
-const LIST_LIMIT_MAX = 1000;
-
-/** A node further behind is not ready: what it would serve by `stale` is old. */
-const READY_LAG_ENTRIES_MAX = 1000;
-
-interface Env {
-  readonly Bindings: HttpBindings;
-}
-type RequestContext = Context<Env>;
-
+/** Options of `HttpServer.listen`. */
 export interface HttpServerOptions {
-  /** Called with what went wrong in a request through a mistake of ours. Default: nobody is told. */
-  readonly onMistake?: (error: unknown) => void;
+  /**
+   * Called with each error that is a bug of this program; the client only gets a 500. Default: does nothing.
+   */
+  readonly onInternalError?: (error: unknown) => void;
   /** Who may operate the cluster. Default: programs on the same machine. */
   readonly admin?: AdminAccess;
 }
 
-/** The HTTP interface: keys and values under /kv, and what to know about the node. */
+/** Answers a request. Throws whatever the node throws. */
+type Handler = (context: RequestContext, serving: Serving) => Response | Promise<Response>;
+
+/** The HTTP interface of a node. It takes its address first and gets the node later, with `serve`. */
 export class HttpServer {
   readonly #server: Server;
-  readonly #onMistake: (error: unknown) => void;
+  readonly #onInternalError: (error: unknown) => void;
   readonly #admin: AdminAccess;
   readonly #bodies = new BodyReader();
   readonly #backups = new Backups();
   readonly #metrics = new HttpMetrics();
+  readonly #keys = new KeyRoutes(this.#bodies, this.#metrics);
+  /** null before `serve` and after `close`: then every request gets 503. */
   #serving: Serving | null = null;
+  /** As asked for; from `listen` on, as bound. */
   #address: Address;
 
   private constructor(address: Address, options: HttpServerOptions) {
     this.#address = address;
-    this.#onMistake = options.onMistake ?? (() => undefined);
+    this.#onInternalError = options.onInternalError ?? (() => undefined);
     this.#admin = options.admin ?? { type: "local" };
-    // Without TLS or HTTP/2 options it is always this kind.
+    // Without options for TLS or HTTP/2, the adaptor makes a plain HTTP server.
     this.#server = createAdaptorServer({ fetch: this.#routes().fetch }) as Server;
     this.#server.maxConnections = CONNECTIONS_MAX;
     this.#server.requestTimeout = REQUEST_MS_MAX;
@@ -87,14 +108,18 @@ export class HttpServer {
     this.#server.keepAliveTimeout = KEEP_ALIVE_MS;
   }
 
-  /** Takes the address. Requests are refused with 503 until `serve`. */
+  /**
+   * Binds the address. Requests get 503 until `serve`.
+   *
+   * @throws ListenError the address can't be had
+   */
   static async listen(address: Address, options: HttpServerOptions = {}): Promise<HttpServer> {
     const server = new HttpServer(address, options);
     server.#address = await listen(server.#server, address);
     return server;
   }
 
-  /** Where it listens, with the port that was given for port 0. */
+  /** Where it listens: "host:port", with the port that the system chose for port 0. */
   get address(): string {
     return formatAddress(this.#address);
   }
@@ -103,7 +128,7 @@ export class HttpServer {
     this.#serving = serving;
   }
 
-  /** Refuses new requests; those under way have a moment to end. */
+  /** Refuses new requests, and waits a moment for those under way. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => {
       this.#server.close(() => {
@@ -119,105 +144,121 @@ export class HttpServer {
     clearTimeout(timer);
   }
 
-  #routes(): Hono<Env> {
-    const app = new Hono<Env>();
-    // Before "/kv/*", which matches it too.
-    app.get("/kv", (context) => this.#answer(context, "/kv", (serving) => this.#list(context, serving)));
-    app.put("/kv/*", (context) =>
-      this.#answer(context, "/kv/:key", (serving) => this.#put(context, serving)),
-    );
-    app.get("/kv/*", (context) =>
-      this.#answer(context, "/kv/:key", (serving) => this.#get(context, serving)),
-    );
-    app.delete("/kv/*", (context) =>
-      this.#answer(context, "/kv/:key", (serving) => this.#delete(context, serving)),
-    );
-    app.get("/members", (context) =>
-      this.#answer(context, "/members", ({ node }) => context.json(shownMembers(node.metrics()))),
-    );
-    app.post("/members", (context) =>
-      this.#operate(context, "/members", ({ node }) =>
-        this.#withBody(context, (body) => changeMembers(node, body)),
-      ),
-    );
-    app.delete("/members/:id", (context) =>
-      this.#operate(context, "/members/:id", async ({ node }) =>
-        context.json(await removeMember(node, memberIdOf(targetOf(context)))),
-      ),
-    );
-    app.post("/transfer", (context) =>
-      this.#operate(context, "/transfer", ({ node }) =>
-        this.#withBody(context, (body) => transferLeadership(node, body)),
-      ),
-    );
-    app.post("/sessions", (context) =>
-      this.#answer(context, "/sessions", (serving) => openSession(serving, targetOf(context))),
-    );
-    app.delete("/sessions/*", (context) =>
-      this.#answer(context, "/sessions/:session", (serving) => endSession(serving, targetOf(context))),
-    );
-    app.get("/snapshot", (context) =>
-      this.#operate(context, "/snapshot", (serving) => this.#sendBackup(context, serving)),
-    );
-    app.post("/snapshot", (context) =>
-      this.#operate(context, "/snapshot", async ({ node }) => context.json(await node.snapshot())),
-    );
-    app.get("/status", (context) =>
-      this.#answer(context, "/status", ({ node }) => context.json(statusOf(node.metrics()))),
-    );
-    app.get("/metrics", (context) =>
-      this.#answer(context, "/metrics", async ({ node }) =>
-        context.body(await this.#metrics.text(node.metrics()), 200, {
-          "Content-Type": this.#metrics.contentType,
-        }),
-      ),
-    );
-    app.get("/healthz", (context) =>
-      this.#answer(context, "/healthz", (serving) => health(context, serving)),
-    );
-    app.get("/readyz", (context) =>
-      this.#answer(context, "/readyz", (serving) => readiness(context, serving)),
-    );
-    app.all("*", (context) => this.#answer(context, "other", () => noRoute(context)));
+  #routes(): Hono<HttpEnv> {
+    const app = new Hono<HttpEnv>();
+    this.#addClientRoutes(app);
+    this.#addOperationRoutes(app);
+    this.#addNodeRoutes(app);
+    app.all("*", this.#route("other", noRoute));
     return app;
   }
 
-  /** As `#answer`, for those who may operate the cluster. */
-  #operate(
-    context: RequestContext,
-    route: string,
-    run: (serving: Serving) => Response | Promise<Response>,
-  ): Promise<Response> {
-    return this.#answer(context, route, (serving) => {
+  /** What a client of the store uses: keys and sessions. */
+  #addClientRoutes(app: Hono<HttpEnv>): void {
+    const keys = this.#keys;
+    // Hono tries routes in order, and "/kv/*" matches "/kv" too. So "/kv" comes first.
+    app.get(
+      "/kv",
+      this.#route("/kv", (context, serving) => keys.list(context, serving)),
+    );
+    app.put(
+      "/kv/*",
+      this.#route("/kv/:key", (context, serving) => keys.put(context, serving)),
+    );
+    app.get(
+      "/kv/*",
+      this.#route("/kv/:key", (context, serving) => keys.get(context, serving)),
+    );
+    app.delete(
+      "/kv/*",
+      this.#route("/kv/:key", (context, serving) => keys.delete(context, serving)),
+    );
+    app.post(
+      "/sessions",
+      this.#route("/sessions", (context, serving) => openSession(serving, targetOf(context))),
+    );
+    app.delete(
+      "/sessions/*",
+      this.#route("/sessions/:session", (context, serving) => endSession(serving, targetOf(context))),
+    );
+  }
+
+  /** What operators use: members, leadership, snapshots. */
+  #addOperationRoutes(app: Hono<HttpEnv>): void {
+    app.get(
+      "/members",
+      this.#route("/members", (context, { node }) => context.json(membersViewOf(node.metrics()))),
+    );
+    app.post(
+      "/members",
+      this.#adminRoute("/members", (context, { node }) =>
+        this.#withBody(context, (body) => changeMembers(node, body)),
+      ),
+    );
+    app.delete(
+      "/members/:id",
+      this.#adminRoute("/members/:id", async (context, { node }) =>
+        context.json(await removeMember(node, memberIdOf(targetOf(context)))),
+      ),
+    );
+    app.post(
+      "/transfer",
+      this.#adminRoute("/transfer", (context, { node }) =>
+        this.#withBody(context, (body) => transferLeadership(node, body)),
+      ),
+    );
+    app.get(
+      "/snapshot",
+      this.#adminRoute("/snapshot", (context, serving) => this.#sendBackup(context, serving)),
+    );
+    app.post(
+      "/snapshot",
+      this.#adminRoute("/snapshot", async (context, { node }) => context.json(await node.snapshot())),
+    );
+  }
+
+  /** What monitoring uses. */
+  #addNodeRoutes(app: Hono<HttpEnv>): void {
+    app.get(
+      "/status",
+      this.#route("/status", (context, { node }) => context.json(statusOf(node.metrics()))),
+    );
+    app.get(
+      "/metrics",
+      this.#route("/metrics", (context, { node }) => this.#sendMetrics(context, node)),
+    );
+    app.get("/healthz", this.#route("/healthz", healthAnswer));
+    app.get("/readyz", this.#route("/readyz", readinessAnswer));
+  }
+
+  /** As `#route`, but refuses requests from anyone who may not operate the cluster. */
+  #adminRoute(label: string, handler: Handler): (context: RequestContext) => Promise<Response> {
+    return this.#route(label, (context, serving) => {
       const refusal = refuseAdmin(this.#admin, incomingOf(context));
-      return refusal === null ? run(serving) : failure(refusal);
+      return refusal === null ? handler(context, serving) : errorResponse(refusal);
     });
   }
 
-  /** Every answer goes out through here: counted, and with every failure made an answer. */
-  async #answer(
-    context: RequestContext,
-    route: string,
-    run: (serving: Serving) => Response | Promise<Response>,
-  ): Promise<Response> {
-    const response = await this.#attempt(context, run);
-    this.#metrics.answered(context.req.method, route, response.status);
-    return response;
+  /** Every answer passes through here: it counts answers by `label`, which is the route in the metrics. */
+  #route(label: string, handler: Handler): (context: RequestContext) => Promise<Response> {
+    return async (context) => {
+      const response = await this.#answer(context, handler);
+      this.#metrics.answered(context.req.method, label, response.status);
+      return response;
+    };
   }
 
-  async #attempt(
-    context: RequestContext,
-    run: (serving: Serving) => Response | Promise<Response>,
-  ): Promise<Response> {
+  /** Runs the handler, and makes an answer of whatever it throws. */
+  async #answer(context: RequestContext, handler: Handler): Promise<Response> {
     const serving = this.#serving;
     if (serving === null)
-      return failure(unavailable("STARTING", "the node is starting or closing; try again"));
+      return errorResponse(unavailable("STARTING", "the node is starting or closing; try again"));
     try {
-      return await run(serving);
+      return await handler(context, serving);
     } catch (error) {
       const answer = answerTo(error, targetOf(context));
-      if (answer.status === 500) this.#onMistake(error);
-      return failure(answer);
+      if (answer.status === 500) this.#onInternalError(error);
+      return errorResponse(answer);
     }
   }
 
@@ -225,182 +266,29 @@ export class HttpServer {
   async #withBody(context: RequestContext, run: (body: Buffer) => Promise<object>): Promise<Response> {
     parametersOf(targetOf(context), []);
     const body = await this.#bodies.read(incomingOf(context));
-    return Buffer.isBuffer(body) ? context.json(await run(body)) : failure(body);
+    return Buffer.isBuffer(body) ? context.json(await run(body)) : errorResponse(body);
   }
 
-  async #put(context: RequestContext, serving: Serving): Promise<Response> {
-    const key = keyOf(targetOf(context));
-    const condition = conditionIn(context);
-    parametersOf(targetOf(context), []);
-    const value = await this.#bodies.read(incomingOf(context));
-    if (!Buffer.isBuffer(value)) return failure(value);
-    return this.#write(context, serving, { type: "put", key, value, condition });
-  }
-
-  async #delete(context: RequestContext, serving: Serving): Promise<Response> {
-    const key = keyOf(targetOf(context));
-    parametersOf(targetOf(context), []);
-    return this.#write(context, serving, { type: "delete", key, condition: conditionIn(context) });
-  }
-
-  async #write(context: RequestContext, { node }: Serving, command: KvCommand): Promise<Response> {
-    const session = sessionOf((name) => context.req.header(name));
-    const begun = performance.now();
-    const result = await node.write(command, session === null ? {} : { session });
-    this.#metrics.wrote((performance.now() - begun) / 1000);
-    if (result.type === "condition-failed") {
-      const has = result.version === null ? "the key has no value" : `the key's version is ${result.version}`;
-      const headers = result.version === null ? {} : { ETag: etagOf(result.version) };
-      return failure(errorAnswer(412, "CONDITION_FAILED", `the condition does not hold: ${has}`, headers));
-    }
-    const { index, version, existed } = result;
-    if (version === null) return Response.json({ index, existed });
-    return Response.json({ index, version }, { headers: { ETag: etagOf(version) } });
-  }
-
-  async #get(context: RequestContext, serving: Serving): Promise<Response> {
-    const target = targetOf(context);
-    const key = keyOf(target);
-    const consistency = consistencyOf(parametersOf(target, ["consistency"]).get("consistency"));
-    const age = stalenessHeaders(serving.node, consistency);
-    const found = await readFrom(serving, () => serving.store.get(key), { consistency });
-    if (found === null) return failure(errorAnswer(404, "NOT_FOUND", "the key has no value", age));
-    // A cache in between would make a linearizable read a stale one.
-    const headers = { ETag: etagOf(found.version), "Cache-Control": "no-cache", ...age };
-    if (hasVersion(context.req.header("If-None-Match"), found.version)) {
-      return new Response(null, { status: 304, headers });
-    }
-    return new Response(Buffer.from(found.value), {
-      headers: {
-        ...headers,
-        "Content-Type": "application/octet-stream",
-        // The bytes are whatever someone put: a browser must not make a page of them.
-        "X-Content-Type-Options": "nosniff",
-      },
-    });
+  async #sendMetrics(context: RequestContext, node: KvNode): Promise<Response> {
+    const text = await this.#metrics.text(node.metrics());
+    return context.body(text, 200, { "Content-Type": this.#metrics.contentType });
   }
 
   async #sendBackup(context: RequestContext, { node, removal, snapshots }: Serving): Promise<Response> {
     const consistency = consistencyOf(parametersOf(targetOf(context), ["consistency"]).get("consistency"));
-    // Answered as GET is, HEAD would take a snapshot, and hold it for a body that nobody reads.
+    // Hono runs GET's handler for HEAD too. It would take a snapshot and keep it open for an unread body.
     if (context.req.method === "HEAD") return noRoute(context);
-    if (snapshots === undefined) return failure(errorAnswer(404, "NO_ROUTE", "this node takes no snapshots"));
-    const isStaleFine = consistency === "stale";
-    if (!isStaleFine) removal?.check();
-    const answer = await this.#backups.send(node, snapshots, isStaleFine);
-    return answer instanceof Response ? answer : failure(answer);
-  }
-
-  async #list(context: RequestContext, serving: Serving): Promise<Response> {
-    const parameters = parametersOf(targetOf(context), ["prefix", "limit", "after", "consistency"]);
-    const consistency = consistencyOf(parameters.get("consistency"));
-    const limit = limitOf(parameters.get("limit"));
-    const prefix = parameters.get("prefix") ?? Buffer.alloc(0);
-    const after = parameters.get("after");
-    const options = after === undefined ? { prefix, limit } : { prefix, limit, after };
-    const headers = stalenessHeaders(serving.node, consistency);
-    const { keys, more } = await readFrom(serving, () => serving.store.list(options), {
-      consistency,
-    });
-    const last = keys.at(-1);
-    const next =
-      !more || last === undefined
-        ? null
-        : `/kv?prefix=${percentEncode(prefix)}&limit=${limit}&after=${percentEncode(last.key)}` +
-          (consistency === "linearizable" ? "" : `&consistency=${consistency}`);
-    return Response.json({ keys: keys.map(listedOf), next }, { headers });
+    if (snapshots === undefined) {
+      return errorResponse(errorAnswer(404, "NO_ROUTE", "this node takes no snapshots"));
+    }
+    const mayBeStale = consistency === "stale";
+    if (!mayBeStale) removal?.throwIfRemoved();
+    const answer = await this.#backups.send(node, snapshots, mayBeStale);
+    return answer instanceof Response ? answer : errorResponse(answer);
   }
 }
 
-function incomingOf(context: RequestContext): IncomingMessage {
-  return context.env.incoming;
-}
-
-/** Path and query exactly as the client wrote them: a parsed URL has lost which bytes were meant. */
-function targetOf(context: RequestContext): string {
-  const { path, query } = splitTarget(incomingOf(context).url ?? "/");
-  return query === "" ? path : `${path}?${query}`;
-}
-
-function conditionIn(context: RequestContext): KvCommand["condition"] {
-  return conditionOf(context.req.header("If-Match"), context.req.header("If-None-Match"));
-}
-
-function failure({ status, headers, body }: ErrorAnswer): Response {
-  return Response.json(body, { status, headers });
-}
-
-/**
- * What a stale read may miss, as a dictionary (RFC 9651): the last entry that the answer contains, the last that this
- * node knows to be committed, and how long ago it heard from a leader. Taken before the read, so the answer is no older.
- */
-function stalenessHeaders(node: KvNode, consistency: ConsistencyName): Record<string, string> {
-  if (consistency !== "stale") return {};
-  const { appliedIndex, commitIndex, leaderHeardMsAgo } = node.staleness();
-  const heard = leaderHeardMsAgo === null ? "" : `, leader-heard-ms=${Math.ceil(leaderHeardMsAgo)}`;
-  return { "Keelson-Staleness": `applied=${appliedIndex}, commit=${commitIndex}${heard}` };
-}
-
-function limitOf(value: Buffer | undefined): number {
-  const text = value?.toString("utf8") ?? String(LIST_LIMIT_DEFAULT);
-  const limit = /^\d{1,9}$/.test(text) ? Number(text) : 0;
-  if (limit >= 1 && limit <= LIST_LIMIT_MAX) return limit;
-  throw new BadRequestError(`limit is a whole number from 1 to ${LIST_LIMIT_MAX}, not "${text}"`);
-}
-
-/** A key as text if it is UTF-8, and otherwise in base64, which `encoding` then says. */
-function listedOf({ key, version, bytes }: ListedKey): object {
-  const text = textOf(key);
-  return text === null
-    ? { key: Buffer.from(key).toString("base64"), encoding: "base64", version, bytes }
-    : { key: text, version, bytes };
-}
-
-/** The node and its cluster, for people and programs. */
-function statusOf(metrics: RaftMetrics): object {
-  const { id, clusterId, role, term, leader } = metrics;
-  return {
-    id,
-    pid: process.pid,
-    clusterId,
-    role,
-    term,
-    leader:
-      leader === null
-        ? null
-        : { id: leader.id, address: leader.address, ...decodeClientAddresses(leader.data) },
-    commit: metrics.commitIndex,
-    applied: metrics.appliedIndex,
-    durable: metrics.durableIndex,
-    first: metrics.firstIndex,
-    last: metrics.lastIndex,
-    changing: metrics.config.outgoingVoters.length > 0,
-    members: metrics.members.map((member) => shownMember(member, metrics)),
-    pending: { entries: metrics.pendingEntries, bytes: metrics.pendingBytes, reads: metrics.pendingReads },
-    sessions: metrics.sessions,
-    snapshots: metrics.snapshots,
-    counters: metrics.counters,
-  };
-}
-
-/** Whether the process should live: it answers, and its node has not stopped. */
-function health(context: RequestContext, { node }: Serving): Response {
-  if (node.metrics().role !== "stopped") return context.json({ ok: true });
-  return failure(errorAnswer(503, "STOPPED", "the node has stopped; the server's log says why"));
-}
-
-/** Whether clients should be sent here. */
-function readiness(context: RequestContext, { node }: Serving): Response {
-  const { role, leader, commitIndex, appliedIndex } = node.metrics();
-  if (role === "stopped") return failure(unavailable("STOPPED", "the node has stopped"));
-  if (leader === null) return failure(unavailable("NO_LEADER", "no leader is known"));
-  const behind = commitIndex - appliedIndex;
-  if (behind > READY_LAG_ENTRIES_MAX) {
-    return failure(unavailable("CATCHING_UP", `${behind} entries are committed and not applied yet`));
-  }
-  return context.json({ ok: true, leader: leader.id });
-}
-
+/** Which methods each path has, for requests that match no route. */
 const METHODS: readonly (readonly [path: RegExp, methods: string])[] = [
   [/^\/kv\/./, "GET, HEAD, PUT, DELETE"],
   [/^\/sessions$/, "POST"],
@@ -412,10 +300,11 @@ const METHODS: readonly (readonly [path: RegExp, methods: string])[] = [
   [/^\/(kv|status|metrics|healthz|readyz)$/, "GET, HEAD"],
 ];
 
+/** 405 for a known path, 404 for any other. */
 function noRoute(context: RequestContext): Response {
   const known = METHODS.find(([path]) => path.test(context.req.path));
   if (known === undefined) {
-    return failure(
+    return errorResponse(
       errorAnswer(
         404,
         "NO_ROUTE",
@@ -425,5 +314,5 @@ function noRoute(context: RequestContext): Response {
   }
   const [, methods] = known;
   const message = `${context.req.method} is not possible here; ${methods} are`;
-  return failure(errorAnswer(405, "METHOD_NOT_ALLOWED", message, { Allow: methods }));
+  return errorResponse(errorAnswer(405, "METHOD_NOT_ALLOWED", message, { Allow: methods }));
 }

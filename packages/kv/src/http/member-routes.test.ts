@@ -9,7 +9,7 @@ import {
 } from "keelson";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { HttpServer } from "./http-server.ts";
-import { Removal } from "../node/removal.ts";
+import { RemovalWatch } from "../node/removal-watch.ts";
 import { ANY_PORT, fakeServing } from "../test/serving.ts";
 import { errorOf, start } from "../test/started-http.ts";
 
@@ -190,7 +190,7 @@ describe("a node that was removed", () => {
     const serving = await fakeServing();
     const server = await HttpServer.listen(ANY_PORT);
     onTestFinished(() => server.close());
-    const removal = new Removal("n1");
+    const removal = new RemovalWatch("n1");
     server.serve({ ...serving, removal });
     const get = (target: string) => fetch(`http://${server.address}${target}`);
     await removal.follow(eventsOf(config("n2"), config("n1", "n2")));

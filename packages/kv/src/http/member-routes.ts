@@ -1,10 +1,14 @@
+/**
+ * The routes of members and leadership: what `GET /members` shows, and what `POST /members`,
+ * `DELETE /members/ID` and `POST /transfer` do.
+ */
 import type { MemberMetrics, MembershipChange, RaftMetrics } from "keelson";
 import * as v from "valibot";
 import { decodeClientAddresses, parseAddress, type ClientAddresses } from "../shared/addresses.ts";
 import { BadRequestError, parametersOf } from "./request-syntax.ts";
 import type { KvNode } from "../node/kv-node.ts";
 
-/** How long a change of members waits for new ones to catch up, unless told otherwise, and at most. */
+/** How long a change waits for new members to catch up: without `timeoutMs`, and at most. */
 const CHANGE_MS_DEFAULT = 10_000;
 const CHANGE_MS_MAX = 600_000;
 
@@ -20,6 +24,9 @@ const Addresses = v.pipe(
     ),
   ),
 );
+/**
+ * The body of `POST /members`. `learners` must come alone: the library adds learners by a call of its own.
+ */
 const ChangeBody = v.strictObject({
   add: v.optional(Addresses),
   learners: v.optional(Addresses),
@@ -29,32 +36,34 @@ const ChangeBody = v.strictObject({
   addresses: v.optional(Addresses),
   timeoutMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(CHANGE_MS_MAX))),
 });
+/** The body of `POST /transfer`. Without `to`, the leader chooses. */
 const TransferBody = v.strictObject({ to: v.optional(v.string()) });
 
-/** What a member does: `leaving`: its vote ends with the change under way. */
+/** `leaving`: a voter until the change under way is complete. */
 export type MemberRole = "voter" | "learner" | "leaving";
 
-/** A member as /members and /status show it. */
-export interface ShownMember extends Omit<MemberMetrics, "data" | "voter">, Partial<ClientAddresses> {
+/** A member as `GET /members` and `GET /status` show it. */
+export interface MemberView extends Omit<MemberMetrics, "data" | "voter">, Partial<ClientAddresses> {
   readonly role: MemberRole;
   readonly voter: boolean;
-  /** The snapshot that it is fetching from the asked node; absent: none. */
+  /** The snapshot that it is fetching from this node. Absent: none. */
   readonly snapshot?: { readonly bytesDone: number; readonly bytesTotal: number };
 }
 
-/** Who takes part, as the asked node knows it. */
-export interface ShownMembers {
+/** The members as this node knows them. */
+export interface MembersView {
   readonly id: string;
   readonly clusterId: string | null;
   readonly role: RaftMetrics["role"];
   readonly term: number;
   readonly leader: ({ readonly id: string } & Partial<ClientAddresses>) | null;
-  /** A change is under way. */
+  /** A change of members is under way. */
   readonly changing: boolean;
-  readonly members: readonly ShownMember[];
+  readonly members: readonly MemberView[];
 }
 
-export function shownMembers(metrics: RaftMetrics): ShownMembers {
+/** The body of `GET /members`. */
+export function membersViewOf(metrics: RaftMetrics): MembersView {
   const { id, clusterId, role, term, leader, config } = metrics;
   return {
     id,
@@ -63,15 +72,15 @@ export function shownMembers(metrics: RaftMetrics): ShownMembers {
     term,
     leader: leader === null ? null : { id: leader.id, ...decodeClientAddresses(leader.data) },
     changing: config.outgoingVoters.length > 0,
-    members: metrics.members.map((member) => shownMember(member, metrics)),
+    members: metrics.members.map((member) => memberViewOf(member, metrics)),
   };
 }
 
-/** A member with what is known of it. */
-export function shownMember(
+/** One member of `metrics`, with its role and the addresses for its clients. */
+export function memberViewOf(
   { data, ...member }: MemberMetrics,
   { config, snapshots }: RaftMetrics,
-): ShownMember {
+): MemberView {
   const role = config.voters.includes(member.id)
     ? "voter"
     : config.learners.includes(member.id)
@@ -87,8 +96,12 @@ export function shownMember(
   };
 }
 
-/** Carries out what the body of `POST /members` asks for. */
-export async function changeMembers(node: KvNode, body: Buffer): Promise<ShownMembers> {
+/**
+ * Carries out `POST /members`. Resolves when the change is complete.
+ *
+ * @throws BadRequestError the body isn't valid
+ */
+export async function changeMembers(node: KvNode, body: Buffer): Promise<MembersView> {
   const { learners, timeoutMs = CHANGE_MS_DEFAULT, ...change } = jsonIn(ChangeBody, body);
   const isChange = Object.values(change).some((part) => Object.keys(part ?? {}).length > 0);
   if (learners !== undefined && isChange) {
@@ -104,21 +117,22 @@ export async function changeMembers(node: KvNode, body: Buffer): Promise<ShownMe
   for (const [id, address] of Object.entries(learners ?? {}))
     await node.addLearner(id, address, { timeoutMs });
   if (isChange) await node.changeMembership(givenParts(change), { timeoutMs });
-  return shownMembers(node.metrics());
+  return membersViewOf(node.metrics());
 }
 
-export async function removeMember(node: KvNode, id: string): Promise<ShownMembers> {
+/** Carries out `DELETE /members/ID`. */
+export async function removeMember(node: KvNode, id: string): Promise<MembersView> {
   await node.changeMembership({ remove: [id] }, { timeoutMs: CHANGE_MS_DEFAULT });
-  return shownMembers(node.metrics());
+  return membersViewOf(node.metrics());
 }
 
-/** Carries out `POST /transfer`; the body may be empty. */
+/** Carries out `POST /transfer`. The body may be empty. */
 export async function transferLeadership(node: KvNode, body: Buffer): Promise<{ readonly leader: string }> {
   const { to } = body.length === 0 ? {} : jsonIn(TransferBody, body);
   return { leader: await node.transferLeadership(to) };
 }
 
-/** The member that a path such as /members/n3 names. */
+/** The id in a path such as "/members/n3". */
 export function memberIdOf(target: string): string {
   parametersOf(target, []);
   const [path = ""] = target.split("?");
@@ -132,7 +146,7 @@ export function memberIdOf(target: string): string {
 
 type ChangeParts = Omit<v.InferOutput<typeof ChangeBody>, "learners" | "timeoutMs">;
 
-/** Without the parts that are not there: to the library, that is another thing than undefined. */
+/** Without the parts that are undefined: the library's types tell an absent part from an undefined one. */
 function givenParts(change: ChangeParts): MembershipChange {
   return Object.fromEntries(Object.entries(change).filter(([, part]) => part !== undefined));
 }

@@ -1,33 +1,38 @@
+/** Reads request bodies within two limits: the bytes of one body, and of all bodies being read at once. */
 import type { IncomingMessage } from "node:http";
 import { VALUE_BYTES_MAX } from "../store/commands.ts";
-import { BadRequestError } from "./request-syntax.ts";
 import { errorAnswer, overloaded, type ErrorAnswer } from "./error-answers.ts";
+import { BadRequestError } from "./request-syntax.ts";
 
-/** The bodies being read at once take no more memory than this. */
+/** The most bytes of bodies being read at once, over all requests. Bounds the memory that they take. */
 const BODIES_BYTES_MAX = 128 * 1024 * 1024;
 
-/** Reads the bodies of requests, within limits on each and on all together. */
+/** Reads bodies of at most `VALUE_BYTES_MAX` bytes. */
 export class BodyReader {
-  #bytes = 0;
+  /** Bytes reserved for bodies being read: their Content-Length, or the most that one may have. */
+  #reservedBytes = 0;
 
-  /** The whole body, or why it was not read. */
+  /** The whole body, or the answer that refuses it. */
   async read(incoming: IncomingMessage): Promise<Buffer | ErrorAnswer> {
     const stated = incoming.headers["content-length"];
     const bytesMax = stated === undefined ? VALUE_BYTES_MAX : Number(stated);
     if (bytesMax > VALUE_BYTES_MAX) return tooLarge();
-    if (this.#bytes + bytesMax > BODIES_BYTES_MAX) {
+    if (this.#reservedBytes + bytesMax > BODIES_BYTES_MAX) {
       return overloaded(`${BODIES_BYTES_MAX} bytes of values are on their way already`);
     }
-    this.#bytes += bytesMax;
+    this.#reservedBytes += bytesMax;
     try {
       return (await readAll(incoming)) ?? tooLarge();
     } finally {
-      this.#bytes -= bytesMax;
+      this.#reservedBytes -= bytesMax;
     }
   }
 }
 
-/** null: there is more than a value may have; the rest is left unread. Rejects when the client goes away. */
+/**
+ * Resolves with the body. null: it is larger than a value may be, and the rest stays unread. Rejects if the
+ * client closes the connection first.
+ */
 function readAll(incoming: IncomingMessage): Promise<Buffer | null> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
@@ -59,7 +64,7 @@ function readAll(incoming: IncomingMessage): Promise<Buffer | null> {
   });
 }
 
-/** The connection is closed after it, since the rest of the body is in the way of another request. */
+/** The connection must close: its next bytes are the unread rest of the body, not another request. */
 function tooLarge(): ErrorAnswer {
   return errorAnswer(413, "VALUE_TOO_LARGE", `a value has at most ${VALUE_BYTES_MAX} bytes`, {
     Connection: "close",

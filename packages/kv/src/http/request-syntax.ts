@@ -1,7 +1,11 @@
+/**
+ * The syntax of HTTP requests: paths, queries, percent-encoding, entity tags and session headers. Pure
+ * functions: the server reads requests with them, and the client writes requests with them.
+ */
 import type { SessionCommandId } from "keelson";
 import { CONDITION_VERSIONS_MAX, keyProblem, type Condition } from "../store/commands.ts";
 
-/** A request that cannot be right: 400, with what is wrong. */
+/** The request isn't valid. The server answers 400 with the message. */
 export class BadRequestError extends Error {
   override readonly name = "BadRequestError";
 }
@@ -11,8 +15,10 @@ const PLUS = 0x2b;
 const SPACE = 0x20;
 
 /**
- * The bytes that percent-encoded text stands for: any bytes, not only UTF-8. `+` is a plus sign in a
- * path and a space in a query, as forms have it.
+ * Decodes percent-encoded text to bytes, which needn't be UTF-8. A `+` stands for a space in a query, as HTML
+ * forms write it, and for itself in a path. `name`: what the text is, for the error.
+ *
+ * @throws BadRequestError a `%` isn't followed by two hexadecimal digits
  */
 export function percentDecode(text: string, part: "path" | "query", name: string): Buffer {
   const source = Buffer.from(text, "utf8");
@@ -35,7 +41,7 @@ export function percentDecode(text: string, part: "path" | "query", name: string
   return bytes.subarray(0, length);
 }
 
-/** Text that `percentDecode` turns into these bytes, in a path and in a query alike. */
+/** Encodes bytes so that `percentDecode` returns them, from a path as well as from a query. */
 export function percentEncode(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) {
@@ -47,7 +53,7 @@ export function percentEncode(bytes: Uint8Array): string {
   return text;
 }
 
-/** Text if the bytes are UTF-8, and otherwise null. */
+/** The text that the bytes are in UTF-8. null: they aren't UTF-8. */
 export function textOf(bytes: Uint8Array): string | null {
   try {
     return UTF8.decode(bytes);
@@ -58,7 +64,7 @@ export function textOf(bytes: Uint8Array): string | null {
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Path and query of a request's target, which may be a whole URL. */
+/** Splits a request's target into path and query. A target may be a whole URL (RFC 9112, 3.2.2). */
 export function splitTarget(target: string): { readonly path: string; readonly query: string } {
   const local = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
   const [path = "", ...query] = local.split("?");
@@ -67,7 +73,7 @@ export function splitTarget(target: string): { readonly path: string; readonly q
 
 const KEY_PATH = "/kv/";
 
-/** The key that a path names: all after "/kv/", so slashes may be written as they are. */
+/** The key in a path: everything after "/kv/", so slashes in a key needn't be encoded. */
 export function keyOf(target: string): Buffer {
   const { path } = splitTarget(target);
   const key = percentDecode(path.slice(KEY_PATH.length), "path", "the key");
@@ -76,7 +82,11 @@ export function keyOf(target: string): Buffer {
   return key;
 }
 
-/** The parameters of a query; each may be given once, and only those in `known`. */
+/**
+ * The parameters of the target's query, decoded.
+ *
+ * @throws BadRequestError a parameter isn't in `known`, or is given twice
+ */
 export function parametersOf<Name extends string>(target: string, known: readonly Name[]): Map<Name, Buffer> {
   const found = new Map<Name, Buffer>();
   for (const pair of splitTarget(target).query.split("&")) {
@@ -93,8 +103,10 @@ export function parametersOf<Name extends string>(target: string, known: readonl
 }
 
 const CONSISTENCIES = ["linearizable", "lease", "stale"] as const;
+/** The consistency of a read, as requests name it. */
 export type ConsistencyName = (typeof CONSISTENCIES)[number];
 
+/** Reads the parameter `consistency`. Without one, reads are linearizable. */
 export function consistencyOf(value: Buffer | undefined): ConsistencyName {
   const text = value?.toString("utf8") ?? "linearizable";
   const found = CONSISTENCIES.find((one) => one === text);
@@ -107,12 +119,12 @@ export function etagOf(version: number): string {
   return `"${version}"`;
 }
 
-/** One entity tag, and the comma after it if there is one. */
+/** One entity tag of a list, and the comma after it, if any. */
 const ENTITY_TAG = /^[ \t]*(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*(,|$)/;
-/** Both forms of "any". */
+/** Stands for every entity tag. */
 const ANY = "*";
 
-/** What `If-Match` and `If-None-Match` ask of a write; null: nothing. */
+/** The condition that `If-Match` or `If-None-Match` sets for a write. null: none. */
 export function conditionOf(ifMatch: string | undefined, ifNoneMatch: string | undefined): Condition | null {
   if (ifMatch !== undefined && ifNoneMatch !== undefined) {
     throw new BadRequestError("give If-Match or If-None-Match, not both");
@@ -129,12 +141,13 @@ export function conditionOf(ifMatch: string | undefined, ifNoneMatch: string | u
       `If-Match names ${tags.length} versions; the limit is ${CONDITION_VERSIONS_MAX}`,
     );
   }
-  // If-Match compares strongly: a weak tag matches nothing (13.1.1), and neither does one that is not ours.
+  // RFC 9110, 13.1.1: If-Match compares strongly, so a weak tag matches nothing. A tag that this server never
+  // gives matches nothing either.
   const versions = tags.flatMap(({ isWeak, version }) => (isWeak || version === null ? [] : [version]));
   return { type: "version", versions };
 }
 
-/** Whether the `If-None-Match` of a read says that the client has this version already. */
+/** Whether a read's `If-None-Match` names this version, so that the client has the value already. */
 export function hasVersion(ifNoneMatch: string | undefined, version: number): boolean {
   if (ifNoneMatch === undefined) return false;
   if (ifNoneMatch.trim() === ANY) return true;
@@ -143,7 +156,7 @@ export function hasVersion(ifNoneMatch: string | undefined, version: number): bo
 
 interface Tag {
   readonly isWeak: boolean;
-  /** null: the tag is not one that this server gives. */
+  /** null: this server gives no such tag. */
   readonly version: number | null;
 }
 
@@ -170,12 +183,18 @@ function tagsOf(list: string, name: string): Tag[] {
   return tags;
 }
 
-/** The headers of a write in a session: which one, the number of the write there, and the lowest number that still lacks an answer. */
+// The headers of a write in a session. All are whole numbers from 1 on.
+//   Keelson-Session     the session's id, from POST /sessions
+//   Keelson-Sequence    the number of this write in the session; a repeated write has the same number
+//   Keelson-Unanswered  the lowest number whose answer the client lacks; answers below it are forgotten
 export const SESSION_HEADER = "Keelson-Session";
 export const SEQUENCE_HEADER = "Keelson-Sequence";
 export const UNANSWERED_HEADER = "Keelson-Unanswered";
 
-/** The session that a write belongs to; null: none. Without the third header, all writes before this one have their answers. */
+/**
+ * The session and number of a write. null: the write belongs to no session. Without `Keelson-Unanswered`, the
+ * client has the answers to all writes before this one.
+ */
 export function sessionOf(header: (name: string) => string | undefined): SessionCommandId | null {
   const [id, sequence, unanswered] = [SESSION_HEADER, SEQUENCE_HEADER, UNANSWERED_HEADER].map((name) => {
     const text = header(name);
@@ -192,12 +211,12 @@ export function sessionOf(header: (name: string) => string | undefined): Session
   );
 }
 
-/** The session that a path names: what follows "/sessions/". */
+/** The session's id in a path such as "/sessions/12". */
 export function sessionIdOf(target: string): number {
   return wholeNumber("the session", splitTarget(target).path.slice("/sessions/".length));
 }
 
-/** A whole number from 1 on. */
+/** Reads a whole number from 1 on. `name`: what it is, for the error. */
 export function wholeNumber(name: string, text: string): number {
   const value = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : 0;
   if (value >= 1 && Number.isSafeInteger(value)) return value;

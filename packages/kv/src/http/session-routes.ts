@@ -1,7 +1,8 @@
+/** The routes of sessions: `POST /sessions` and `DELETE /sessions/ID`. */
 import type { Serving } from "../node/kv-node.ts";
 import { parametersOf, sessionIdOf, wholeNumber } from "./request-syntax.ts";
 
-/** `POST /sessions?ttlMs=N`: opens a session, in which writes may be repeated without fear. */
+/** `POST /sessions?ttlMs=N`: opens a session, in which a repeated write takes effect once. */
 export async function openSession({ node }: Serving, target: string): Promise<Response> {
   const text = parametersOf(target, ["ttlMs"]).get("ttlMs")?.toString("utf8");
   const { id, ttlMs } = await node.beginSession(
@@ -10,7 +11,7 @@ export async function openSession({ node }: Serving, target: string): Promise<Re
   return Response.json({ session: id, ttlMs }, { status: 201, headers: { Location: `/sessions/${id}` } });
 }
 
-/** `DELETE /sessions/ID`: ends a session before its time; fine if it has ended already. */
+/** `DELETE /sessions/ID`: ends a session. Succeeds too if it has ended already. */
 export async function endSession({ node }: Serving, target: string): Promise<Response> {
   parametersOf(target, []);
   await node.endSession(sessionIdOf(target));

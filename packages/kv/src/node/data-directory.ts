@@ -1,15 +1,18 @@
+/** The layout of a node's data directory, which `keelson serve --data` names. */
 import { existsSync } from "node:fs";
 import path from "node:path";
 
-/** Where a node keeps what it has; `--data` of `keelson serve`. */
+/** The directories in a node's data directory. */
 export interface DataDirectory {
+  /** The write-ahead log, with the hard state. */
   readonly log: string;
-  /** null: only the log was named. */
+  /** The state machine's database. null: not known, because only the log was named. */
   readonly state: string | null;
+  /** The newest snapshot. null: not known, because only the log was named. */
   readonly snapshots: string | null;
 }
 
-/** The parts of a node's data directory. */
+/** The parts of the data directory `directory`, whether they exist or not. */
 export function dataDirectory(directory: string): { readonly [Part in keyof DataDirectory]: string } {
   return {
     log: path.join(directory, "log"),
@@ -18,7 +21,7 @@ export function dataDirectory(directory: string): { readonly [Part in keyof Data
   };
 }
 
-/** A person may name the data directory, or the log in it. */
+/** For commands whose user may name the data directory or the log in it. */
 export function findDataDirectory(directory: string): DataDirectory {
   const parts = dataDirectory(directory);
   return existsSync(parts.log) ? parts : { log: directory, state: null, snapshots: null };

@@ -1,10 +1,11 @@
+/** What the HTTP and the line server need of a running node. Tests pass a fake. */
 import type { Raft, ReadOptions } from "keelson";
 import type { SnapshotStore } from "keelson/storage/snapshots";
 import type { KvCommand, KvResult } from "../store/commands.ts";
-import type { Removal } from "./removal.ts";
 import type { KvStateMachine } from "../store/state-machine.ts";
+import type { RemovalWatch } from "./removal-watch.ts";
 
-/** What the servers need of the library: a node of the cluster. */
+/** The methods of `Raft` that the servers call. */
 export type KvNode = Pick<
   Raft<KvCommand, KvResult>,
   | "write"
@@ -19,22 +20,26 @@ export type KvNode = Pick<
   | "snapshot"
 >;
 
-/** A node and its state, once they are open. */
+/** A node with its state. The servers get it when it is open. */
 export interface Serving {
   readonly node: KvNode;
   readonly store: KvStateMachine;
   /** Absent: the node is never removed. */
-  readonly removal?: Removal;
-  /** Absent: there is nothing to back up. */
+  readonly removal?: RemovalWatch;
+  /** Absent: the node takes no snapshots, so it can't send backups. */
   readonly snapshots?: SnapshotStore;
 }
 
-/** A read as clients ask for it: one that would wait for ever is refused. */
+/**
+ * Reads for a client.
+ *
+ * @throws RemovedError the node was removed, and the read needs a leader
+ */
 export function readFrom<T>(
   { node, removal }: Serving,
   query: () => T | Promise<T>,
   options: ReadOptions = {},
 ): Promise<T> {
-  if (options.consistency !== "stale") removal?.check();
+  if (options.consistency !== "stale") removal?.throwIfRemoved();
   return node.read(query, options);
 }

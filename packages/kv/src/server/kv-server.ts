@@ -10,7 +10,7 @@ import { openDatabase } from "../store/level-database.ts";
 import { HttpServer } from "../http/http-server.ts";
 import { dataDirectory } from "../node/data-directory.ts";
 import { LineServer } from "../line/line-server.ts";
-import { Removal } from "../node/removal.ts";
+import { RemovalWatch } from "../node/removal-watch.ts";
 import type { ServerSettings } from "./server-settings.ts";
 import { KvStateMachine } from "../store/state-machine.ts";
 
@@ -50,10 +50,10 @@ export class KvServer {
       // The addresses come first: without them nothing on disk should change.
       const line = await LineServer.listen(settings.line);
       closers.push(() => line.close());
-      const onMistake = (error: unknown): void => {
+      const onInternalError = (error: unknown): void => {
         onLog("error", "a request failed through a mistake of this program", { error });
       };
-      const http = await HttpServer.listen(settings.http, { onMistake, admin });
+      const http = await HttpServer.listen(settings.http, { onInternalError, admin });
       closers.push(() => http.close());
       const store = new KvStateMachine(() => openDatabase(dataDirectory(settings.data).state));
       const snapshots = snapshotFiles(dataDirectory(settings.data).snapshots, { onLog });
@@ -63,7 +63,7 @@ export class KvServer {
       if (settings.peers !== null) await raft.initialize(settings.peers);
       else if (isBlank && settings.join === null && raft.metrics().clusterId === null)
         throw new NoClusterError();
-      const removal = new Removal(settings.id);
+      const removal = new RemovalWatch(settings.id);
       void removal.follow(raft.changes());
       const serving = { node: raft, store, removal, snapshots };
       line.serve(serving);

@@ -1,24 +1,26 @@
 /**
- * The commands of the key-value store, their results, and both as bytes. The log holds encoded commands and sessions
- * hold encoded results, so the formats below must stay readable by every later version of this program.
+ * The commands of the key-value store, their results, and both as bytes. The log holds encoded commands and
+ * sessions hold encoded results, so every later version of this program must read these formats.
  */
 import { DecodeError, type StateMachineCodec } from "keelson";
 
 /** The most bytes of a key; the fewest are 1. Ample for a name, and small enough to index and log. */
 export const KEY_BYTES_MAX = 1024;
 
-/** Reserved for what a command holds besides its value: the header, the versions of its condition, and the key. */
+/** Reserved for the rest of a command: its header, the versions of its condition, and its key. */
 const OVERHEAD_BYTES_MAX = 2048;
 
-/** The most bytes of a value. A command with this value fits the library's default limit of 1 MiB per command. */
+/**
+ * The most bytes of a value. A command with this value fits the library's default limit of 1 MiB per command.
+ */
 export const VALUE_BYTES_MAX = 1024 * 1024 - OVERHEAD_BYTES_MAX;
 
 /** The most versions in one condition. A client names one, or the few it has seen. */
 export const CONDITION_VERSIONS_MAX = 16;
 
 /**
- * What must hold for a command to take effect. It is checked when the command is applied, so check and change are one
- * atomic step: of two commands that require the same version, only the first takes effect.
+ * What must hold for a command to take effect. It is checked when the command is applied, so check and change
+ * are one atomic step: of two commands that require the same version, only the first takes effect.
  */
 export type Condition =
   /** The key has a value. */
@@ -56,8 +58,8 @@ export interface Applied {
   /** The key's version after a put: the index of its log entry. null after a delete. */
   readonly version: number | null;
   /**
-   * Whether the key had a value before. Always null for an unconditional put: looking the key up would cost a read of
-   * the database, and the result must not depend on whether a node still has the key in memory.
+   * Whether the key had a value before. Always null for an unconditional put: looking the key up would cost a
+   * read of the database, and the result must not depend on whether a node still has the key in memory.
    */
   readonly existed: boolean | null;
 }

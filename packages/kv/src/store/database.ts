@@ -1,10 +1,12 @@
-/** What the state machine needs from its database: an ordered map from bytes to bytes, with atomic batches. */
+/**
+ * What the state machine needs from its database: an ordered map from bytes to bytes, with atomic batches.
+ */
 export interface Database {
   /** undefined: there is no such key. */
   get(key: Uint8Array): Promise<Uint8Array | undefined>;
   /**
-   * Applies all of the operations or none, also across a crash. With `sync`, this batch and all before it are durable
-   * when the promise resolves. Without, a power cut may lose the batch, even if it keeps a later one.
+   * Applies all of the operations or none, also across a crash. With `sync`, this batch and all before it are
+   * durable when the promise resolves. Without, a power cut may lose the batch, even if it keeps a later one.
    */
   batch(operations: DatabaseOperation[], options: { readonly sync: boolean }): Promise<void>;
   /** The entries of the range `[from, to)` in byte order of their keys, as of the moment of this call. */

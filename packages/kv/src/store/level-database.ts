@@ -3,8 +3,8 @@ import { ClassicLevel } from "classic-level";
 import { DatabaseOpenError, REBUILD_ADVICE, type Database } from "./database.ts";
 
 /**
- * Table files that LevelDB keeps open, the fewest it accepts. It maps each into memory; a snapshot reads them all, so a
- * larger limit would make the process look as large as its state.
+ * Table files that LevelDB keeps open, the fewest it accepts. It maps each into memory; a snapshot reads them
+ * all, so a larger limit would make the process look as large as its state.
  */
 const OPEN_FILES_MAX = 74;
 

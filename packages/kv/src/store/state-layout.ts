@@ -1,6 +1,6 @@
 /**
- * How the key-value state lies in its database: the keys, the values and the position record. Encoding and decoding
- * only; `state-machine.ts` decides what is written when.
+ * How the key-value state lies in its database: the keys, the values and the position record. Encoding and
+ * decoding only; `state-machine.ts` decides what is written when.
  *
  * | key                 | value                                             | written by                    |
  * | ------------------- | ------------------------------------------------- | ----------------------------- |
@@ -9,8 +9,8 @@
  * | `s` + a record name | a session record, as the library gave it          | `flush`, `restore`            |
  * | `r` + u16 slot      | u64 number of the batch that last wrote this slot | every `flush`                 |
  *
- * A version is the index of the log entry that put the value. The database orders keys by their bytes, so iterating over
- * the prefix `d` gives the user's keys in byte order. What the ring is for: `state-machine.ts`.
+ * A version is the index of the log entry that put the value. The database orders keys by their bytes, so
+ * iterating over the prefix `d` gives the user's keys in byte order. `state-machine.ts` explains the ring.
  *
  * The position record says which log entry the state is up to date with:
  *
@@ -97,7 +97,9 @@ export function ringKey(slot: number): Uint8Array {
   return Uint8Array.of(RING_PREFIX, slot >> 8, slot & 0xff);
 }
 
-/** The bytes as a string, one character for each byte: usable as a `Map` key, and in byte order when compared. */
+/**
+ * The bytes as a string, one character for each byte: usable as a `Map` key, and in byte order when compared.
+ */
 export function byteString(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }

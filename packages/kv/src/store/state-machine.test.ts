@@ -182,7 +182,10 @@ describe("a listing", () => {
 /** Thrown where the process is imagined to die. */
 class Crash extends Error {}
 
-/** Fails at the n-th operation and every later one; `lands`: the n-th is done all the same, only nobody hears of it. */
+/**
+ * Fails at the n-th operation and every later one; `lands`: the n-th is done all the same, only nobody hears
+ * of it.
+ */
 function dying(database: Database, at: number, lands: boolean): Database {
   let count = 0;
   const step = async <T>(run: () => Promise<T>): Promise<T> => {

@@ -1,20 +1,20 @@
 /**
  * The replicated map from keys to values, on LevelDB.
  *
- * **Exactly once.** A crash between writing a command's effects and writing the position would make the library apply
- * the command twice, or never. So `apply` changes nothing but an overlay in memory, and `flush` writes one atomic
- * database batch with the effects of all entries applied since the last `flush`, the session records that changed, the
- * position of the last applied entry, and the batch's number in the ring. After a crash, `open` returns the position
- * that the database holds, and the library applies the entries after it.
+ * **Exactly once.** A crash between writing a command's effects and writing the position would make the
+ * library apply the command twice, or never. So `apply` changes nothing but an overlay in memory, and `flush`
+ * writes one atomic database batch with the effects of all entries applied since the last `flush`, the
+ * session records that changed, the position of the last applied entry, and the batch's number in the ring.
+ * After a crash, `open` returns the position in the database, and the library applies the entries after it.
  *
- * **Few syncs.** Only one batch in `batchesPerSync` is synced. A power cut may take back the batches since the last
- * sync. That loses nothing: the state is then that of an earlier position, and the synced log, or a synced snapshot
- * file, has everything after it.
+ * **Few syncs.** Only one batch in `batchesPerSync` is synced. A power cut may take back the batches since
+ * the last sync. That loses nothing: the state is then that of an earlier position, and the synced log, or a
+ * synced snapshot file, has everything after it.
  *
- * **The ring.** A power cut may also keep a later unsynced batch and lose an earlier one, and LevelDB skips damaged
- * records silently. Such a state claims a position whose effects it lacks. So each batch also writes its own number
- * into slot `number % ringBatches`, and `open` refuses a state in which one of the last `ringBatches` numbers is
- * missing.
+ * **The ring.** A power cut may also keep a later unsynced batch and lose an earlier one, and LevelDB skips
+ * damaged records silently. Such a state claims a position whose effects it lacks. So each batch also writes
+ * its own number into slot `number % ringBatches`, and `open` refuses a state in which one of the last
+ * `ringBatches` numbers is missing.
  *
  * Keys, values and records of the database: `state-layout.ts`. Snapshots as bytes: `state-snapshot.ts`.
  */
@@ -84,14 +84,14 @@ export interface Listing {
 /** How the state is kept. Meant for tests, which use small values to reach rare states soon. */
 export interface KvStateMachineOptions {
   /**
-   * One batch in this many is synced. It bounds how many batches a power cut can take back, that is, how much the
-   * library applies again afterwards. Default 256.
+   * One batch in this many is synced. It bounds how many batches a power cut can take back, that is, how much
+   * the library applies again afterwards. Default 256.
    */
   readonly batchesPerSync?: number;
   /**
-   * Batch numbers that the ring remembers: from `2 * batchesPerSync`, so that batches before the last sync are checked
-   * too, to 65,536. It must not grow for a state that exists: the numbers of earlier batches would be missing from the
-   * larger ring, and `open` would refuse the state. Default 4096.
+   * Batch numbers that the ring remembers: from `2 * batchesPerSync`, so that batches before the last sync
+   * are checked too, to 65,536. It must not grow for a state that exists: the numbers of earlier batches
+   * would be missing from the larger ring, and `open` would refuse the state. Default 4096.
    */
   readonly ringBatches?: number;
 }
@@ -99,7 +99,7 @@ export interface KvStateMachineOptions {
 const BATCHES_PER_SYNC_DEFAULT = 256;
 const RING_BATCHES_DEFAULT = 4096;
 
-/** Limits of one batch while a snapshot is restored or the state is cleared: they bound the memory that it takes. */
+/** Limits of one batch while a snapshot is restored or the state is cleared. They bound its memory. */
 const RESTORE_BATCH_BYTES = 1024 * 1024;
 const RESTORE_BATCH_KEYS = 4096;
 
@@ -114,7 +114,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   readonly #ringBatches: number;
   /** null before `open` and after `close`. */
   #database: Database | null = null;
-  /** The position record as the database holds it. Set by `open`, `flush` and `restore`, after the write succeeded. */
+  /** The position record in the database. Set by `open`, `flush` and `restore`, after the write. */
   #written: PositionRecord = NOTHING_APPLIED;
   /** Puts and deletes applied, the overlay's included; so never below `#written.count`. Set by `apply`. */
   #count = 0;
@@ -207,8 +207,8 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   }
 
   /**
-   * Replaces the state in many batches, which a crash may interrupt. Until the last one is written, the position record
-   * says that the state isn't whole; `open` empties such a state.
+   * Replaces the state in many batches, which a crash may interrupt. Until the last one is written, the
+   * position record says that the state isn't whole; `open` empties such a state.
    */
   async restore(
     state: AsyncIterable<Uint8Array>,
@@ -284,14 +284,14 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     const index = this.#count;
     // Count a delete of a key without a value too: it was applied, though it changed nothing.
     this.#count += 1;
-    // `existed` must be the same on every node. An unconditional put sees the old entry only if it happens to be in the
-    // overlay, which depends on how this node's batches fell; so it never says, even if it knows.
+    // `existed` must be the same on every node. An unconditional put sees the old entry only if it happens to
+    // be in the overlay, which depends on how this node's batches fell; so it never says, even if it knows.
     const wasLookedUp = command.type === "delete" || command.condition !== null;
     const existed = wasLookedUp ? (before ?? null) !== null : null;
     return { type: "applied", index, version: entry?.version ?? null, existed };
   }
 
-  /** Everything that one flush writes: the overlay, the session records, the ring slot and the position record. */
+  /** What one flush writes: the overlay, the session records, the ring slot and the position record. */
   #operationsFor(record: PositionRecord, sessions: SessionChanges): DatabaseOperation[] {
     const operations: DatabaseOperation[] = [];
     for (const { key, entry } of this.#overlay.values()) {
@@ -337,8 +337,8 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   }
 
   /**
-   * Refuses a state that lost a batch: one of the last `ringBatches` batch numbers is missing from the ring. See "The
-   * ring" at the top of this file.
+   * Refuses a state that lost a batch: one of the last `ringBatches` batch numbers is missing from the ring.
+   * See "The ring" at the top of this file.
    */
   async #checkRing(database: Database): Promise<void> {
     const { batches } = this.#written;

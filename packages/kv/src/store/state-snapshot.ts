@@ -17,8 +17,8 @@
  * | 8      | bytes   | the database key              |
  * | 8 + k  | bytes   | the database value            |
  *
- * The entries go into the snapshot as they lie in the database, versions included. The position and the session records
- * aren't here: the library keeps them in the snapshot file itself, under one checksum with these bytes.
+ * The entries go into the snapshot as they lie in the database, versions included. The position and the
+ * session records aren't here: the library keeps them beside these bytes in the snapshot file.
  */
 
 /** A key and its value as they lie in the database. */
@@ -29,15 +29,17 @@ const HEADER_BYTES = MAGIC.length + 8;
 /** The two lengths before each entry. */
 const LENGTHS_BYTES = 8;
 
-/** Entries are yielded in chunks of about this size, because a chunk per entry would cost more than its bytes. */
+/**
+ * Entries are yielded in chunks of about this size, because a chunk per entry would cost more than its bytes.
+ */
 const CHUNK_BYTES = 64 * 1024;
 
-/** Far above any key or value. A length above it means damage; without the limit we would buffer until memory is out. */
+/** Far above any key or value. A greater length means damage, and we must not buffer that much. */
 const PART_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
- * Encodes the state. The library asks for the first chunk at once, between two batches, and this generator begins to
- * iterate `entries` before its first `yield`. So the entries are those of that moment.
+ * Encodes the state. The library asks for the first chunk at once, between two batches, and this generator
+ * begins to iterate `entries` before its first `yield`. So the entries are those of that moment.
  */
 export async function* encodeState(
   count: number,
@@ -63,8 +65,8 @@ export async function* encodeState(
 }
 
 /**
- * Decodes what `encodeState` wrote; `chunks` may be cut anywhere. Resolves when the header is read. Iterating `entries`
- * throws if the bytes are damaged or end early.
+ * Decodes what `encodeState` wrote; `chunks` may be cut anywhere. Resolves when the header is read. Iterating
+ * `entries` throws if the bytes are damaged or end early.
  */
 export async function decodeState(
   chunks: AsyncIterable<Uint8Array>,
@@ -110,8 +112,8 @@ class ChunkReader {
   }
 
   /**
-   * The next `length` bytes, which nothing overwrites later. null: the stream ended before the first of them. Throws if
-   * it ended among them.
+   * The next `length` bytes, which nothing overwrites later. null: the stream ended before the first of them.
+   * Throws if it ended among them.
    */
   async take(length: number): Promise<Buffer | null> {
     if (this.#buffer.length - this.#offset < length && !(await this.#fill(length))) {

@@ -16,7 +16,7 @@ export async function start(admin?: AdminAccess): Promise<Started> {
   const serving = await fakeServing();
   const mistakes: unknown[] = [];
   const server = await HttpServer.listen(ANY_PORT, {
-    onMistake: (error) => mistakes.push(error),
+    onInternalError: (error) => mistakes.push(error),
     ...(admin === undefined ? {} : { admin }),
   });
   onTestFinished(() => server.close());

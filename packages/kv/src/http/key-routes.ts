@@ -1,0 +1,145 @@
+/**
+ * The routes that read and write keys: `GET /kv` and `PUT`, `GET` and `DELETE /kv/KEY`. See `http-server.ts`
+ * for the table of all routes.
+ */
+import type { KvCommand } from "../store/commands.ts";
+import type { ListedKey } from "../store/state-machine.ts";
+import { readFrom, type KvNode, type Serving } from "../node/kv-node.ts";
+import { errorAnswer } from "./error-answers.ts";
+import type { HttpMetrics } from "./http-metrics.ts";
+import type { BodyReader } from "./request-body.ts";
+import { errorResponse, incomingOf, targetOf, type RequestContext } from "./request-context.ts";
+import {
+  BadRequestError,
+  conditionOf,
+  consistencyOf,
+  etagOf,
+  hasVersion,
+  keyOf,
+  parametersOf,
+  percentEncode,
+  sessionOf,
+  textOf,
+  type ConsistencyName,
+} from "./request-syntax.ts";
+
+/** Keys in one page of a listing, if the request names no limit. */
+const LIST_LIMIT_DEFAULT = 100;
+/** The most keys in one page; bounds the memory and the time of one request. */
+const LIST_LIMIT_MAX = 1000;
+
+/** Answers requests for keys and their values. Throws what the node throws; the caller makes it an answer. */
+export class KeyRoutes {
+  readonly #bodies: BodyReader;
+  readonly #metrics: HttpMetrics;
+
+  constructor(bodies: BodyReader, metrics: HttpMetrics) {
+    this.#bodies = bodies;
+    this.#metrics = metrics;
+  }
+
+  async put(context: RequestContext, serving: Serving): Promise<Response> {
+    const key = keyOf(targetOf(context));
+    const condition = conditionIn(context);
+    parametersOf(targetOf(context), []);
+    const value = await this.#bodies.read(incomingOf(context));
+    if (!Buffer.isBuffer(value)) return errorResponse(value);
+    return this.#write(context, serving, { type: "put", key, value, condition });
+  }
+
+  async delete(context: RequestContext, serving: Serving): Promise<Response> {
+    const key = keyOf(targetOf(context));
+    parametersOf(targetOf(context), []);
+    return this.#write(context, serving, { type: "delete", key, condition: conditionIn(context) });
+  }
+
+  async get(context: RequestContext, serving: Serving): Promise<Response> {
+    const target = targetOf(context);
+    const key = keyOf(target);
+    const consistency = consistencyOf(parametersOf(target, ["consistency"]).get("consistency"));
+    const staleness = stalenessHeaders(serving.node, consistency);
+    const found = await readFrom(serving, () => serving.store.get(key), { consistency });
+    if (found === null) {
+      return errorResponse(errorAnswer(404, "NOT_FOUND", "the key has no value", staleness));
+    }
+    // An HTTP cache on the way would make a linearizable read stale, so it must revalidate each time.
+    const headers = { ETag: etagOf(found.version), "Cache-Control": "no-cache", ...staleness };
+    if (hasVersion(context.req.header("If-None-Match"), found.version)) {
+      return new Response(null, { status: 304, headers });
+    }
+    return new Response(Buffer.from(found.value), {
+      headers: {
+        ...headers,
+        "Content-Type": "application/octet-stream",
+        // The value may be HTML that someone else put. A browser must not run it as a page of this origin.
+        "X-Content-Type-Options": "nosniff",
+      },
+    });
+  }
+
+  async list(context: RequestContext, serving: Serving): Promise<Response> {
+    const parameters = parametersOf(targetOf(context), ["prefix", "limit", "after", "consistency"]);
+    const consistency = consistencyOf(parameters.get("consistency"));
+    const limit = limitOf(parameters.get("limit"));
+    const prefix = parameters.get("prefix") ?? Buffer.alloc(0);
+    const after = parameters.get("after");
+    const options = after === undefined ? { prefix, limit } : { prefix, limit, after };
+    const headers = stalenessHeaders(serving.node, consistency);
+    const { keys, more } = await readFrom(serving, () => serving.store.list(options), { consistency });
+    const last = keys.at(-1);
+    const next =
+      !more || last === undefined
+        ? null
+        : `/kv?prefix=${percentEncode(prefix)}&limit=${limit}&after=${percentEncode(last.key)}` +
+          (consistency === "linearizable" ? "" : `&consistency=${consistency}`);
+    return Response.json({ keys: keys.map(listedKeyBody), next }, { headers });
+  }
+
+  async #write(context: RequestContext, { node }: Serving, command: KvCommand): Promise<Response> {
+    const session = sessionOf((name) => context.req.header(name));
+    const begun = performance.now();
+    const result = await node.write(command, session === null ? {} : { session });
+    this.#metrics.wrote((performance.now() - begun) / 1000);
+    if (result.type === "condition-failed") {
+      const has = result.version === null ? "the key has no value" : `the key's version is ${result.version}`;
+      const headers = result.version === null ? {} : { ETag: etagOf(result.version) };
+      return errorResponse(
+        errorAnswer(412, "CONDITION_FAILED", `the condition does not hold: ${has}`, headers),
+      );
+    }
+    const { index, version, existed } = result;
+    if (version === null) return Response.json({ index, existed });
+    return Response.json({ index, version }, { headers: { ETag: etagOf(version) } });
+  }
+}
+
+function conditionIn(context: RequestContext): KvCommand["condition"] {
+  return conditionOf(context.req.header("If-Match"), context.req.header("If-None-Match"));
+}
+
+/**
+ * For a stale read, the header `Keelson-Staleness`, a dictionary (RFC 9651): the last applied index, the last
+ * index that this node knows to be committed, and the milliseconds since it heard from a leader. For other
+ * reads, no header. Call it before the read: then the answer is no older than the header says.
+ */
+function stalenessHeaders(node: KvNode, consistency: ConsistencyName): Record<string, string> {
+  if (consistency !== "stale") return {};
+  const { appliedIndex, commitIndex, leaderHeardMsAgo } = node.staleness();
+  const heard = leaderHeardMsAgo === null ? "" : `, leader-heard-ms=${Math.ceil(leaderHeardMsAgo)}`;
+  return { "Keelson-Staleness": `applied=${appliedIndex}, commit=${commitIndex}${heard}` };
+}
+
+function limitOf(value: Buffer | undefined): number {
+  const text = value?.toString("utf8") ?? String(LIST_LIMIT_DEFAULT);
+  const limit = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (limit >= 1 && limit <= LIST_LIMIT_MAX) return limit;
+  throw new BadRequestError(`limit is a whole number from 1 to ${LIST_LIMIT_MAX}, not "${text}"`);
+}
+
+/** A key in a listing: as text if it is UTF-8, else in base64, with `encoding` saying so. */
+function listedKeyBody({ key, version, bytes }: ListedKey): object {
+  const text = textOf(key);
+  return text === null
+    ? { key: Buffer.from(key).toString("base64"), encoding: "base64", version, bytes }
+    : { key: text, version, bytes };
+}
