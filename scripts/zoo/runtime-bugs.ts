@@ -47,7 +47,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "R14b",
     title: "The bytes of a finished command stay on the books",
-    file: "runtime/writes/pending-writes.ts",
+    file: "runtime/writes/pending-proposals.ts",
     from: "this.#bytes -= write.bytes;\n    return write;",
     to: "return write;",
   },
@@ -110,7 +110,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "K3b",
     title: "A command whose node stopped leading is never given up",
-    file: "runtime/writes/pending-writes.ts",
+    file: "runtime/writes/pending-proposals.ts",
     from: "    this.#arm(this.#orphanMs);\n",
     to: "",
   },
@@ -124,14 +124,14 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "K4",
     title: "A command whose node stopped leading is said not to be done",
-    file: "runtime/writes/pending-writes.ts",
+    file: "runtime/writes/pending-proposals.ts",
     from: 'if (this.#core.commitStatus(position) !== "rejected") continue;',
     to: 'if (this.#core.commitStatus(position) === "committed") continue;',
   },
   {
     code: "K4b",
     title: "A command that took too long is said not to be done",
-    file: "runtime/writes/proposals.ts",
+    file: "runtime/writes/proposer.ts",
     from: 'new AbortedError(\n          "unknown",',
     to: 'new AbortedError(\n          "not-done",',
   },
@@ -145,12 +145,12 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "K4d",
     title: "A pending command is told by its index alone, also when another leader's entry stands there",
-    file: "runtime/writes/pending-writes.ts",
+    file: "runtime/writes/pending-proposals.ts",
     from: "if (write?.position.term === position.term) {",
     to: "if (write !== undefined) {",
     also: [
       {
-        file: "runtime/writes/pending-writes.ts",
+        file: "runtime/writes/pending-proposals.ts",
         from: "if (this.#own.size === 0) return;\n    const until",
         to: "if (this.#own.size >= 0) return;\n    const until",
       },
@@ -187,14 +187,14 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "L10c",
     title: "Reads are answered from the node's own state, whoever leads",
-    file: "runtime/reads/reading.ts",
+    file: "runtime/reads/read-handler.ts",
     from: "else if (isStale) reads.runNow(read);",
     to: "else if (isStale || core.leader !== null) reads.runNow(read);",
   },
   {
     code: "L10d",
     title: "A read does not wait until its index is applied",
-    file: "runtime/reads/pending-reads.ts",
+    file: "runtime/reads/read-index-queue.ts",
     from: "const ready = this.#waiting.filter(({ index }) => index <= applied);\n    this.#waiting = this.#waiting.filter(({ index }) => index > applied);",
     to: "const ready = this.#waiting;\n    this.#waiting = [];\n    void applied;",
   },
@@ -229,14 +229,14 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "O7",
     title: "A leader without a majority takes commands without end",
-    file: "runtime/writes/pending-writes.ts",
+    file: "runtime/writes/pending-proposals.ts",
     from: "if (this.entries >= pendingEntriesMax) {",
     to: "if (this.#orphans.size >= pendingEntriesMax) {",
   },
   {
     code: "O7b",
     title: "The limit on pending bytes is not kept",
-    file: "runtime/writes/pending-writes.ts",
+    file: "runtime/writes/pending-proposals.ts",
     from: "if (this.entries > 0 && this.#bytes + bytes > pendingBytesMax) {",
     to: "if (this.entries > 0 && bytes > pendingBytesMax) {",
   },

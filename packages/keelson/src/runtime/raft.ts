@@ -29,7 +29,7 @@ import {
 } from "./members/index.ts";
 import type { RaftMetrics, SnapshotMetrics } from "./metrics.ts";
 import type { RaftOptions } from "./options.ts";
-import { PendingReads, Reading, type ReadOptions, type Staleness } from "./reads/index.ts";
+import { ReadHandler, ReadIndexQueue, type ReadOptions, type Staleness } from "./reads/index.ts";
 import {
   openSession,
   SessionApplier,
@@ -41,7 +41,13 @@ import {
 import { settingsOf, type Settings } from "./settings.ts";
 import { SnapshotManager } from "./snapshots/index.ts";
 import { ChangeStream, CommittedStream, type CommittedCommand, type RaftChange } from "./streams/index.ts";
-import { ForwardedCalls, Forwarding, PendingWrites, Proposals, type WriteOptions } from "./writes/index.ts";
+import {
+  ForwardedCallServer,
+  CallForwarder,
+  PendingProposals,
+  Proposer,
+  type WriteOptions,
+} from "./writes/index.ts";
 
 /** What of the node was last told to the others who want to know. */
 interface Seen {
@@ -72,16 +78,16 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #core: RaftNode;
   readonly #driver: Driver;
   readonly #applier: Applier<Command, Result>;
-  readonly #writes: PendingWrites<Result>;
+  readonly #writes: PendingProposals<Result>;
   readonly #sessions: SessionApplier<Result>;
-  readonly #proposals: Proposals<Command, Result>;
-  readonly #forwarding: Forwarding;
-  readonly #forwardedCalls: ForwardedCalls<Command, Result>;
+  readonly #proposals: Proposer<Command, Result>;
+  readonly #forwarding: CallForwarder;
+  readonly #forwardedCalls: ForwardedCallServer<Command, Result>;
   readonly #sessionHost: SessionHost<Command, Result>;
-  readonly #reads: PendingReads;
+  readonly #reads: ReadIndexQueue;
   readonly #deadlines: Deadlines;
   readonly #calls: Calls;
-  readonly #reading: Reading;
+  readonly #reading: ReadHandler;
   readonly #pauses: Pauses;
   readonly #changes: ChangeStream;
   readonly #committed: CommittedStream<Command>;
@@ -182,28 +188,28 @@ export class Raft<Command, Result> implements AsyncDisposable {
         failed,
       },
     );
-    this.#writes = new PendingWrites(core, environment, limits, timings.electionTimeoutMaxMs);
+    this.#writes = new PendingProposals(core, environment, limits, timings.electionTimeoutMaxMs);
     const send = (to: NodeId, message: RuntimeMessage): boolean =>
       transport.send(to, { message, records: [] });
     const leader = (): LeaderHint | null => this.#directory.leader;
     const calls = this.#calls;
-    this.#forwarding = new Forwarding({ core, environment, limits, timings, calls, leader, send });
+    this.#forwarding = new CallForwarder({ core, environment, limits, timings, calls, leader, send });
     const { codec } = stateMachine;
-    this.#proposals = new Proposals({
+    this.#proposals = new Proposer({
       ...{ core, codec, environment, limits, leader, calls, sessions },
       driver: this.#driver,
       writes: this.#writes,
       forwarding: settings.forward ? this.#forwarding : null,
       refusal: () => this.#refusal(),
     });
-    this.#forwardedCalls = new ForwardedCalls({ core, proposals: this.#proposals, codec, send });
+    this.#forwardedCalls = new ForwardedCallServer({ core, proposals: this.#proposals, codec, send });
     this.#sessionHost = {
       proposals: this.#proposals,
       now: () => environment.now(),
       timeoutMs: timings.callTimeoutMs,
       retryDelay: (signal) => this.#pauses.wait(timings.heartbeatMs, signal),
     };
-    this.#reads = new PendingReads({
+    this.#reads = new ReadIndexQueue({
       environment,
       readsMax: limits.pendingReadsMax,
       retryMs: timings.heartbeatMs,
@@ -212,7 +218,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
         this.#driver.scheduleDrain();
       },
     });
-    this.#reading = new Reading({
+    this.#reading = new ReadHandler({
       core,
       environment,
       calls: this.#calls,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { WriteOptions } from "../writes/proposals.ts";
+import type { WriteOptions } from "../writes/proposer.ts";
 import { SnapshotCluster } from "../test/snapshot-cluster.ts";
 import type { Tape } from "../test/tape.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { WriteOptions } from "../writes/proposals.ts";
+import type { WriteOptions } from "../writes/proposer.ts";
 import { Journal } from "../test/journal.ts";
 import { TestCluster, type TestNode } from "../test/test-cluster.ts";
 

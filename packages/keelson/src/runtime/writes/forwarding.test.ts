@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { ForwardRequest } from "../../codec/frame-runtime-message.ts";
 import type { Message } from "../../core/message.ts";
 import type { NodeId } from "../../core/position.ts";
-import { ForwardedCalls } from "./forwarded-calls.ts";
+import { ForwardedCallServer } from "./forwarded-call-server.ts";
 import type { TestNode, TestOptions } from "../test/test-cluster.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
@@ -353,7 +353,7 @@ describe("a leader that is asked", () => {
 
   it("remembers numbers within a window, and leaves out what comes later than that", () => {
     const written: number[] = [];
-    const calls = new ForwardedCalls<string, number>({
+    const calls = new ForwardedCallServer<string, number>({
       core: { id: "a", role: "leader", term: 3 },
       proposals: {
         writeBytes: ([number = 0]) => {

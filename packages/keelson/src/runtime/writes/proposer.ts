@@ -30,9 +30,9 @@ import {
 } from "../calls/index.ts";
 import type { Driver } from "../loop/index.ts";
 import { toError } from "../failure.ts";
-import type { Asked, Forwarding } from "./forwarding.ts";
+import type { ForwardableCall, CallForwarder } from "./call-forwarder.ts";
 import type { RaftLimits } from "../options.ts";
-import type { PendingWrites } from "./pending-writes.ts";
+import type { PendingProposals } from "./pending-proposals.ts";
 import type { OpenedSession, OpenSessionOptions, SessionApplier } from "../sessions/index.ts";
 import type { StateMachineCodec } from "../state-machine.ts";
 
@@ -52,18 +52,18 @@ const TTL_MS_DEFAULT = 60_000;
 const TTL_MS_MIN = 1_000;
 const TTL_MS_MAX = 7 * 24 * 3_600_000;
 
-export interface ProposalsParts<Command, Result> {
+export interface ProposerParts<Command, Result> {
   readonly core: RaftNode;
   readonly driver: Driver;
   readonly codec: StateMachineCodec<Command, Result>;
-  readonly writes: PendingWrites<Result>;
+  readonly writes: PendingProposals<Result>;
   readonly sessions: SessionApplier<Result>;
   readonly environment: Environment;
   readonly limits: RaftLimits;
   readonly leader: () => LeaderHint | null;
   readonly calls: Calls;
   /** null: calls for the leader are refused elsewhere. */
-  readonly forwarding: Forwarding | null;
+  readonly forwarding: CallForwarder | null;
   /** Why the node takes no calls any more; null: it does. */
   readonly refusal: () => RaftError | null;
 }
@@ -72,11 +72,11 @@ export interface ProposalsParts<Command, Result> {
  * What callers ask to be put into the log. Only the leader puts it there; elsewhere it is passed on to the
  * leader, or refused. What speaks against it is thrown at once.
  */
-export class Proposals<Command, Result> {
-  readonly #parts: ProposalsParts<Command, Result>;
+export class Proposer<Command, Result> {
+  readonly #parts: ProposerParts<Command, Result>;
   #count = 0;
 
-  constructor(parts: ProposalsParts<Command, Result>) {
+  constructor(parts: ProposerParts<Command, Result>) {
     this.#parts = parts;
   }
 
@@ -97,7 +97,7 @@ export class Proposals<Command, Result> {
       throw new CommandTooLargeError(bytes.length, limits.commandBytesMax);
     }
     if (forwarding === null) return this.#proposeCommand(bytes, session, options);
-    const asked: Asked<Written<Result>> = {
+    const asked: ForwardableCall<Written<Result>> = {
       call: session === undefined ? { type: "write" } : { type: "session-write", session },
       payload: bytes,
       read: (index, payload) => ({ index, result: this.#decodeResult(payload) }),
@@ -130,7 +130,7 @@ export class Proposals<Command, Result> {
     }
     const forwarding = this.#forwarding();
     if (forwarding !== null) {
-      const asked: Asked<OpenedSession> = {
+      const asked: ForwardableCall<OpenedSession> = {
         call: { type: "open-session", ttlMs },
         payload: NO_COMMAND,
         read: (index) => ({ id: index, ttlMs }),
@@ -153,7 +153,7 @@ export class Proposals<Command, Result> {
     }
     const forwarding = this.#forwarding();
     if (forwarding !== null) {
-      const asked: Asked<undefined> = {
+      const asked: ForwardableCall<undefined> = {
         call: { type: "close-session", id },
         payload: NO_COMMAND,
         read: () => undefined,
@@ -169,7 +169,7 @@ export class Proposals<Command, Result> {
   }
 
   /** What passes calls on to the leader; null: this node leads, or does not do so. */
-  #forwarding(): Forwarding | null {
+  #forwarding(): CallForwarder | null {
     return this.#parts.core.role === "leader" ? null : this.#parts.forwarding;
   }
 

@@ -29,7 +29,7 @@ interface Orphan<Result> extends PendingWrite<Result> {
  * index may be proposed again. An orphan waits a short while for certainty: its entry is applied
  * here (done), another was committed in its stead (lost), or neither (unknown).
  */
-export class PendingWrites<Result> {
+export class PendingProposals<Result> {
   readonly #core: RaftNode;
   readonly #environment: Environment;
   readonly #limits: RaftLimits;

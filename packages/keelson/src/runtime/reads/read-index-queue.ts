@@ -4,7 +4,7 @@ import type { Environment, Timer } from "../../environment/environment.ts";
 import { OverloadedError, type RaftError } from "../../errors.ts";
 
 /** A linearizable read. */
-export interface PendingRead {
+export interface QueuedRead {
   /** Whether its caller has an answer, or has gone. */
   readonly isSettled: () => boolean;
   readonly reject: (error: RaftError) => void;
@@ -12,7 +12,7 @@ export interface PendingRead {
   readonly run: () => Promise<void> | undefined;
 }
 
-export interface PendingReadsParts {
+export interface ReadIndexQueueParts {
   readonly environment: Environment;
   readonly readsMax: number;
   /** How soon to ask again after a question that nobody could answer. */
@@ -27,19 +27,19 @@ export interface PendingReadsParts {
  * Reads on their way: not asked for yet, asked for, waiting for their index to be applied, or
  * waiting to be asked for again. All that come in one turn share one question.
  */
-export class PendingReads {
-  readonly #parts: PendingReadsParts;
-  #unasked: PendingRead[] = [];
-  readonly #asked = new Map<number, PendingRead[]>();
-  #waiting: { readonly index: LogIndex; readonly reads: PendingRead[] }[] = [];
-  #failed: PendingRead[] = [];
+export class ReadIndexQueue {
+  readonly #parts: ReadIndexQueueParts;
+  #unasked: QueuedRead[] = [];
+  readonly #asked = new Map<number, QueuedRead[]>();
+  #waiting: { readonly index: LogIndex; readonly reads: QueuedRead[] }[] = [];
+  #failed: QueuedRead[] = [];
   /** Queries that take their time. */
-  readonly #running = new Set<PendingRead>();
+  readonly #running = new Set<QueuedRead>();
   #size = 0;
   #rounds = 0;
   #timer: Timer | null = null;
 
-  constructor(parts: PendingReadsParts) {
+  constructor(parts: ReadIndexQueueParts) {
     this.#parts = parts;
   }
 
@@ -61,7 +61,7 @@ export class PendingReads {
     );
   }
 
-  add(read: PendingRead): void {
+  add(read: QueuedRead): void {
     this.#size += 1;
     this.#unasked.push(read);
     this.#parts.schedule();
@@ -98,13 +98,13 @@ export class PendingReads {
   }
 
   /** Runs a read once `index` is applied; the caller calls `serve` for one that is. */
-  await(index: LogIndex, read: PendingRead): void {
+  await(index: LogIndex, read: QueuedRead): void {
     this.#size += 1;
     this.#waiting.push({ index, reads: [read] });
   }
 
   /** Runs a read that need not wait for anything. */
-  runNow(read: PendingRead): void {
+  runNow(read: QueuedRead): void {
     this.#size += 1;
     this.#run(read);
   }
@@ -139,7 +139,7 @@ export class PendingReads {
     for (const read of groups.flat()) read.reject(error());
   }
 
-  #run(read: PendingRead): void {
+  #run(read: QueuedRead): void {
     const running = read.isSettled() ? undefined : read.run();
     if (running === undefined) {
       this.#size -= 1;
@@ -159,7 +159,7 @@ export class PendingReads {
   }
 
   /** Without those whose callers have gone. */
-  #stillWanted(reads: PendingRead[]): PendingRead[] {
+  #stillWanted(reads: QueuedRead[]): QueuedRead[] {
     const wanted = reads.filter((read) => !read.isSettled());
     this.#size -= reads.length - wanted.length;
     return wanted;

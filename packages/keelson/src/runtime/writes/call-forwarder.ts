@@ -46,7 +46,7 @@ const WORTH_REPEATING = new Set([
   "NODE_FAILED",
 ]);
 
-export interface ForwardingParts {
+export interface CallForwarderParts {
   readonly core: RaftNode;
   readonly environment: Environment;
   readonly limits: RaftLimits;
@@ -59,7 +59,7 @@ export interface ForwardingParts {
 }
 
 /** What is asked of the leader. */
-export interface Asked<T> {
+export interface ForwardableCall<T> {
   readonly call: ForwardedCall;
   /** The command, or nothing. */
   readonly payload: Uint8Array;
@@ -73,7 +73,7 @@ export interface Asked<T> {
 interface Forwarded {
   /** Of the attempt under way: each has its own. */
   id: number;
-  readonly asked: Asked<unknown>;
+  readonly asked: ForwardableCall<unknown>;
   readonly call: Call<unknown>;
   /** Whom it was sent to, as leader of which term; null: nobody has it, so nothing was done. */
   sent: { readonly to: NodeId; readonly term: Term } | null;
@@ -88,8 +88,8 @@ interface Forwarded {
  * another only when it surely did nothing at the first: what was sent and not answered may have been
  * done, and its outcome is unknown (K4).
  */
-export class Forwarding {
-  readonly #parts: ForwardingParts;
+export class CallForwarder {
+  readonly #parts: CallForwarderParts;
   /** Tells the requests of this process from those of its former lives; null: it has made none. */
   #incarnation: number | null = null;
   readonly #calls = new Map<number, Forwarded>();
@@ -98,7 +98,7 @@ export class Forwarding {
   #timer: Timer | null = null;
   #ended = false;
 
-  constructor(parts: ForwardingParts) {
+  constructor(parts: CallForwarderParts) {
     this.#parts = parts;
   }
 
@@ -107,7 +107,7 @@ export class Forwarding {
   }
 
   /** Asks the leader, whoever and wherever it is, once it is known. */
-  ask<T>(asked: Asked<T>, options: CallOptions): Promise<T> {
+  ask<T>(asked: ForwardableCall<T>, options: CallOptions): Promise<T> {
     this.#checkRoom(asked.payload.length);
     this.#incarnation ??= Math.floor(this.#parts.environment.random() * Number.MAX_SAFE_INTEGER);
     const forwarded: Forwarded = {

@@ -3,7 +3,7 @@ import type { LogIndex } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { AbortedError, InvalidOptionError, NotLeaderError } from "../../errors.ts";
 import { causeOf, describeCancellation, type Call, type CallOptions, type Calls } from "../calls/index.ts";
-import type { PendingRead, PendingReads } from "./pending-reads.ts";
+import type { QueuedRead, ReadIndexQueue } from "./read-index-queue.ts";
 
 /**
  * How a read relates to the writes before it. `linearizable`: it sees every write that was answered
@@ -40,22 +40,22 @@ interface State {
   readonly isRestoring: boolean;
 }
 
-export interface ReadingParts {
+export interface ReadHandlerParts {
   readonly core: RaftNode;
   readonly environment: Environment;
   readonly calls: Calls;
-  readonly reads: PendingReads;
+  readonly reads: ReadIndexQueue;
   readonly state: State;
   /** Whether the node knows its cluster: before, there is nobody to ask. */
   readonly isMember: () => boolean;
 }
 
 /** Runs callers' queries on this node's own state, when it is as new as they ask for. */
-export class Reading {
-  readonly #parts: ReadingParts;
+export class ReadHandler {
+  readonly #parts: ReadHandlerParts;
   #count = 0;
 
-  constructor(parts: ReadingParts) {
+  constructor(parts: ReadHandlerParts) {
     this.#parts = parts;
   }
 
@@ -89,7 +89,7 @@ export class Reading {
         return new NotLeaderError(null);
       return new AbortedError("not-done", describeCancellation(cancellation), causeOf(cancellation));
     });
-    const read: PendingRead = {
+    const read: QueuedRead = {
       run: () => runQuery(query, call),
       isSettled: () => call.settled,
       reject: (error) => {

@@ -9,7 +9,7 @@ import type { LogIndex, NodeId, Term } from "../../core/position.ts";
 import { InvalidOptionError, RaftError } from "../../errors.ts";
 import { reasonOf } from "../failure.ts";
 import type { Written } from "../calls/index.ts";
-import type { Proposals } from "./proposals.ts";
+import type { Proposer } from "./proposer.ts";
 import type { ResultCodec } from "../state-machine.ts";
 
 /** Requests of one asker whose numbers are remembered below its highest; what comes later than that is left out. */
@@ -21,9 +21,9 @@ const ASKERS_MAX = 1024;
 /** Bytes of an error's words. */
 const WORDS_BYTES_MAX = 4096;
 
-export interface ForwardedCallsParts<Command, Result> {
+export interface ForwardedCallServerParts<Command, Result> {
   readonly core: Pick<RaftNode, "id" | "role" | "term">;
-  readonly proposals: Pick<Proposals<Command, Result>, "writeBytes" | "openSession" | "closeSession">;
+  readonly proposals: Pick<Proposer<Command, Result>, "writeBytes" | "openSession" | "closeSession">;
   readonly codec: ResultCodec<Result>;
   readonly send: (to: NodeId, message: ForwardReply) => boolean;
 }
@@ -40,14 +40,14 @@ interface Outgoing {
  * here. "Not done" is said only of a request that was seen for the first time; where that cannot be
  * told nothing is said, and the asker ends with "unknown" (K4).
  */
-export class ForwardedCalls<Command, Result> {
-  readonly #parts: ForwardedCallsParts<Command, Result>;
+export class ForwardedCallServer<Command, Result> {
+  readonly #parts: ForwardedCallServerParts<Command, Result>;
   /** The last term that this process led. */
   #term: Term = 0;
   /** What each asker has sent in that term. */
   readonly #seen = new Map<string, SeenNumbers>();
 
-  constructor(parts: ForwardedCallsParts<Command, Result>) {
+  constructor(parts: ForwardedCallServerParts<Command, Result>) {
     this.#parts = parts;
   }
 
