@@ -51,7 +51,7 @@ export function refusalOf(hello: Hello, host: TransportHost): string | null {
  * Joins a node to the first cluster that asks. Several members may knock while that is under way:
  * those of the same cluster wait for the one attempt, others are refused.
  */
-export class Adoption {
+export class ClusterAdoption {
   readonly #host: TransportHost;
   #current: { readonly clusterId: string; readonly done: Promise<void> } | null = null;
 
@@ -60,7 +60,7 @@ export class Adoption {
   }
 
   /** Resolves when the node belongs to the cluster; rejects if it belongs, or is going to belong, to another. */
-  async join(clusterId: string): Promise<void> {
+  async adopt(clusterId: string): Promise<void> {
     const current = this.#current;
     if (current !== null && current.clusterId !== clusterId) {
       throw new Error(`this node is joining cluster ${current.clusterId}, not ${clusterId}`);

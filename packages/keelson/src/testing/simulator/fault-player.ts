@@ -69,7 +69,7 @@ export class FaultPlayer {
     this.#parts = parts;
     this.#applyLinks();
     const { datagrams, plan, chance } = parts;
-    datagrams.route = (from, to) => {
+    datagrams.deliveryDelaysMs = (from, to) => {
       const { drop, duplicate } = this.#loss.get(linkKey(from, to)) ?? this.#loss.get("") ?? NO_LOSS;
       if (this.#isCut(from, to) || chance.happens(drop)) return [];
       const delay = (): number =>

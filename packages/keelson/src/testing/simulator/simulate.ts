@@ -620,7 +620,7 @@ class Run {
     this.#event(`${process.id} is dead`);
     this.#streams.crash(process.id);
     const { address } = process;
-    const transport = this.#datagrams.at(address);
+    const transport = this.#datagrams.transportAt(address);
     if (transport !== undefined) this.#datagrams.unregister(address, transport);
     this.#clients.died(process);
     this.#faults.restartSoon(process);

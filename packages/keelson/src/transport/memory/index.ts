@@ -1,1 +1,1 @@
-export { memoryNetwork, type MemoryNetwork, memoryTransport, type Route } from "./memory-network.ts";
+export { memoryNetwork, type MemoryNetwork, memoryTransport, type DeliveryDelays } from "./memory-network.ts";

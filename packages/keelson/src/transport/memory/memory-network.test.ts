@@ -70,7 +70,7 @@ describe("MemoryNetwork", () => {
 
   it("loses, doubles, delays and reorders as its route says", async () => {
     const { rig, a, b } = await linked();
-    rig.network.route = (_from, _to, transportMessage) =>
+    rig.network.deliveryDelaysMs = (_from, _to, transportMessage) =>
       [[], [30, 40], [10]][termOf(transportMessage)] ?? [0];
     for (const term of [0, 1, 2, 3]) a.send(b, vote("a", term));
     await rig.advance(100);
@@ -79,7 +79,7 @@ describe("MemoryNetwork", () => {
 
   it("gives each copy of a doubled message bytes of its own", async () => {
     const { rig, a, b } = await linked();
-    rig.network.route = () => [0, 5];
+    rig.network.deliveryDelaysMs = () => [0, 5];
     a.transport.send("b", append("a", [Uint8Array.of(1, 2, 3)]));
     await rig.advance(1);
     const first = b.host.received[0]?.records[0];
@@ -91,7 +91,7 @@ describe("MemoryNetwork", () => {
 
   it("does not deliver to a node that came back what was sent to the one before", async () => {
     const { rig, a, b } = await linked();
-    rig.network.route = () => [20];
+    rig.network.deliveryDelaysMs = () => [20];
     a.send(b);
     await b.transport.close();
     const again = await TestNode.start(rig, "b");

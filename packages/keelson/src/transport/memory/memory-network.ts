@@ -3,7 +3,7 @@ import { encodeMessage } from "../../codec/frame.ts";
 import { assert } from "../../core/assert.ts";
 import type { NodeId } from "../../core/position.ts";
 import { ClosedError } from "../../errors.ts";
-import { Adoption, helloOf, refusalOf } from "../handshake.ts";
+import { ClusterAdoption, helloOf, refusalOf } from "../handshake.ts";
 import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
 
 /** Bytes under way from one node to another; more are dropped. */
@@ -13,14 +13,18 @@ const QUEUE_BYTES_MAX = 32 * 1024 * 1024;
  * What becomes of a message: the delays after which it arrives, in milliseconds. `[]` loses it, `[0]`
  * is a healthy link, `[0, 50]` delivers it twice, and differing delays change the order.
  */
-export type Route = (from: NodeId, to: NodeId, transportMessage: TransportMessage) => readonly number[];
+export type DeliveryDelays = (
+  from: NodeId,
+  to: NodeId,
+  transportMessage: TransportMessage,
+) => readonly number[];
 
 const HEALTHY = [0] as const;
 
 /** A network inside one process, for tests and examples: nodes reach each other by any names as addresses. */
 export class MemoryNetwork {
   /** Decides over each message; set it to make trouble. */
-  route: Route = () => HEALTHY;
+  deliveryDelaysMs: DeliveryDelays = () => HEALTHY;
   readonly #transports = new Map<string, MemoryTransport>();
   readonly #cuts = new Set<string>();
 
@@ -55,7 +59,7 @@ export class MemoryNetwork {
     if (this.#transports.get(address) === transport) this.#transports.delete(address);
   }
 
-  at(address: string): MemoryTransport | undefined {
+  transportAt(address: string): MemoryTransport | undefined {
     return this.#transports.get(address);
   }
 }
@@ -81,9 +85,9 @@ class MemoryTransport implements Transport {
   readonly address: string;
   readonly #network: MemoryNetwork;
   #host: TransportHost | null = null;
-  #adoption: Adoption | null = null;
+  #adoption: ClusterAdoption | null = null;
   #closed = false;
-  readonly #links = new Map<NodeId, Link>();
+  readonly #links = new Map<NodeId, MemoryLink>();
   #peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
 
   constructor(network: MemoryNetwork, address: string) {
@@ -104,7 +108,7 @@ class MemoryTransport implements Transport {
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));
     }
     this.#host = host;
-    this.#adoption = new Adoption(host);
+    this.#adoption = new ClusterAdoption(host);
     this.setPeers(this.#peers);
     return Promise.resolve();
   }
@@ -115,7 +119,7 @@ class MemoryTransport implements Transport {
     if (host === null) return;
     for (const [id, link] of this.#links) {
       const addresses = peers.get(id) ?? [];
-      if (link.isFor(addresses)) {
+      if (link.isAtOneOf(addresses)) {
         link.addresses = addresses;
         continue;
       }
@@ -124,10 +128,10 @@ class MemoryTransport implements Transport {
     }
     for (const [id, addresses] of peers) {
       if (id === host.self.id || this.#links.has(id) || addresses.length === 0) continue;
-      const link = new Link(this.#network, this, host, id, addresses);
+      const link = new MemoryLink(this.#network, this, host, id, addresses);
       this.#links.set(id, link);
       host.environment.defer(() => {
-        link.meet();
+        link.connect();
       });
     }
   }
@@ -145,14 +149,14 @@ class MemoryTransport implements Transport {
   }
 
   /** Joins the cluster of a member that knocks. */
-  async adopt(clusterId: string): Promise<void> {
-    await this.#adoption?.join(clusterId);
-    for (const link of this.#links.values()) link.meet();
+  async adoptCluster(clusterId: string): Promise<void> {
+    await this.#adoption?.adopt(clusterId);
+    for (const link of this.#links.values()) link.connect();
   }
 }
 
 /** The way from one transport to one peer. */
-class Link {
+class MemoryLink {
   /** Where the peer may be, the likeliest place first. */
   addresses: readonly string[];
   readonly #network: MemoryNetwork;
@@ -160,11 +164,11 @@ class Link {
   readonly #host: TransportHost;
   readonly #to: NodeId;
   /** Whom we met at the address: another one there, after a restart, is met anew. */
-  #met: MemoryTransport | null = null;
-  #meeting = false;
+  #target: MemoryTransport | null = null;
+  #adopting = false;
   #closed = false;
-  #bytes = 0;
-  #told = "";
+  #bytesInTransit = 0;
+  #lastLoggedRefusal = "";
   readonly #timers = new Set<{ cancel(): void }>();
 
   constructor(
@@ -182,25 +186,25 @@ class Link {
   }
 
   /** A meeting at a place that is not named any more counts for nothing. */
-  isFor(addresses: readonly string[]): boolean {
-    return this.#met === null ? addresses.length > 0 : addresses.includes(this.#met.address);
+  isAtOneOf(addresses: readonly string[]): boolean {
+    return this.#target === null ? addresses.length > 0 : addresses.includes(this.#target.address);
   }
 
   send(transportMessage: TransportMessage): boolean {
-    if (!this.#isMet()) {
-      this.meet();
-      if (!this.#isMet()) return false;
+    if (!this.#isConnected()) {
+      this.connect();
+      if (!this.#isConnected()) return false;
     }
     assert(transportMessage.message.from === this.#host.self.id, "a node sends in its own name");
     const frame = encodeMessage(transportMessage.message, transportMessage.records);
-    if (this.#bytes > 0 && this.#bytes + frame.bytes > QUEUE_BYTES_MAX) return false;
-    for (const delayMs of this.#network.route(this.#host.self.id, this.#to, transportMessage)) {
+    if (this.#bytesInTransit > 0 && this.#bytesInTransit + frame.bytes > QUEUE_BYTES_MAX) return false;
+    for (const delayMs of this.#network.deliveryDelaysMs(this.#host.self.id, this.#to, transportMessage)) {
       // Now, because the sender may go on to use its bytes.
       const bytes = joined(frame.chunks, frame.bytes);
-      this.#bytes += bytes.length;
+      this.#bytesInTransit += bytes.length;
       this.#after(delayMs, () => {
-        this.#bytes -= bytes.length;
-        this.#arrive(bytes);
+        this.#bytesInTransit -= bytes.length;
+        this.#deliver(bytes);
       });
     }
     return true;
@@ -213,16 +217,16 @@ class Link {
   }
 
   /** Shows each side who the other is, as connections do; nothing is delivered before. */
-  meet(): void {
+  connect(): void {
     if (this.#closed || this.#isCut()) return;
     for (const address of this.addresses) {
-      const target = this.#network.at(address);
-      if (this.#meeting || this.#isMet()) return;
-      if (target !== undefined) this.#meetAt(target);
+      const target = this.#network.transportAt(address);
+      if (this.#adopting || this.#isConnected()) return;
+      if (target !== undefined) this.#connectTo(target);
     }
   }
 
-  #meetAt(target: MemoryTransport): void {
+  #connectTo(target: MemoryTransport): void {
     const clusterId = this.#host.clusterId();
     const { address, host } = target;
     if (clusterId === null || host === null) return;
@@ -230,43 +234,43 @@ class Link {
     const answer = { ...host.self, address };
     const refusal = refusalOf(hello, host) ?? this.#host.refusalOf?.(answer) ?? null;
     if (refusal !== null) {
-      this.#tell(refusal, address);
+      this.#logRefusal(refusal, address);
       return;
     }
     if (host.clusterId() !== null) {
-      this.#introduce(target, host);
+      this.#completeHandshake(target, host);
       return;
     }
-    this.#meeting = true;
-    target.adopt(clusterId).then(
+    this.#adopting = true;
+    target.adoptCluster(clusterId).then(
       () => {
-        this.#meeting = false;
-        this.meet();
+        this.#adopting = false;
+        this.connect();
       },
       (error: unknown) => {
-        this.#meeting = false;
-        this.#tell(error instanceof Error ? error.message : String(error), address);
+        this.#adopting = false;
+        this.#logRefusal(error instanceof Error ? error.message : String(error), address);
       },
     );
   }
 
-  #introduce(target: MemoryTransport, host: TransportHost): void {
-    this.#met = target;
-    this.#told = "";
+  #completeHandshake(target: MemoryTransport, host: TransportHost): void {
+    this.#target = target;
+    this.#lastLoggedRefusal = "";
     host.onPeer({ ...this.#host.self, address: this.#from.address });
     this.#host.onPeer({ ...host.self, address: target.address });
   }
 
-  #isMet(): boolean {
-    return this.#met !== null && this.#network.at(this.#met.address) === this.#met;
+  #isConnected(): boolean {
+    return this.#target !== null && this.#network.transportAt(this.#target.address) === this.#target;
   }
 
   #isCut(): boolean {
     return this.#network.isCut(this.#host.self.id, this.#to);
   }
 
-  #arrive(bytes: Uint8Array): void {
-    const host = this.#met?.host;
+  #deliver(bytes: Uint8Array): void {
+    const host = this.#target?.host;
     // Who was met then is not there any more, or cannot be reached: the message is lost.
     if (this.#closed || this.#isCut() || host === undefined || host === null) return;
     const reader = new FrameReader();
@@ -288,9 +292,9 @@ class Link {
     this.#timers.add(timer);
   }
 
-  #tell(reason: string, address: string): void {
-    if (reason === this.#told) return;
-    this.#told = reason;
+  #logRefusal(reason: string, address: string): void {
+    if (reason === this.#lastLoggedRefusal) return;
+    this.#lastLoggedRefusal = reason;
     this.#host.log("warn", `no connection to ${this.#to} at ${address}: ${reason}`, {
       peer: this.#to,
       reason,

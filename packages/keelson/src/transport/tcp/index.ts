@@ -1,2 +1,2 @@
-export type { TcpLimits } from "./limits.ts";
+export type { TcpLimits } from "./tcp-limits.ts";
 export { tcp, type TcpOptions } from "./tcp-transport.ts";

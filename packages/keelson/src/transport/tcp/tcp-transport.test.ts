@@ -7,7 +7,15 @@ import type { SimulatedClock } from "../../environment/simulated/simulated-clock
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { append, TestHost, TestNode, transportCases, vote } from "../../testing/transport-suite.ts";
 import { tcp } from "./tcp-transport.ts";
-import { faultRig, goodHello, identity, linked, loopbackRig, messageBytes, sleep } from "./test/rig.ts";
+import {
+  simulatedRig,
+  validHello,
+  identity,
+  connectedPair,
+  loopbackRig,
+  messageBytes,
+  sleep,
+} from "./test/rig.ts";
 
 /** Sockets and servers that this process holds open. */
 function openHandles(): string[] {
@@ -25,7 +33,7 @@ describe("tcp on loopback", () => {
 
 describe("tcp on a network that delays and tears", () => {
   it.each(transportCases)("$name", async ({ run }) => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     await run({ ...rig, assertNothingLeft: () => undefined });
     // The last words of connections are still on their way when close() resolves.
     await rig.world.clock.advance(1_500);
@@ -58,8 +66,8 @@ function spyOn(
 
 describe("tcp, when the network fails", () => {
   it("keeps an idle connection for ever: silence is broken by pings", async () => {
-    const rig = faultRig();
-    const [a, b] = await linked(rig);
+    const rig = simulatedRig();
+    const [a, b] = await connectedPair(rig);
     const logs = [a.host.logs.length, b.host.logs.length];
     await rig.world.clock.advance(120_000);
     expect([a.host.logs.length, b.host.logs.length]).toEqual(logs);
@@ -73,9 +81,9 @@ describe("tcp, when the network fails", () => {
   ])(
     "notices within the idle limit that %s went silent, and reconnects when it heals",
     async (_name, there, back) => {
-      const rig = faultRig();
+      const rig = simulatedRig();
       const { network, clock } = rig.world;
-      const [a, b] = await linked(rig);
+      const [a, b] = await connectedPair(rig);
       network.setLink("a", "b", { cut: there });
       network.setLink("b", "a", { cut: back });
       // A leader goes on sending, and that proves nothing: our own system takes the bytes.
@@ -96,7 +104,7 @@ describe("tcp, when the network fails", () => {
   );
 
   it("gives up a connection attempt and a handshake that nobody answers", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const { network, clock } = rig.world;
     const a = await TestNode.start(rig, "a");
     network.setLink("a", "b", { cut: true });
@@ -113,9 +121,9 @@ describe("tcp, when the network fails", () => {
   });
 
   it("survives resets in the midst of traffic without changing or reordering what arrives", async () => {
-    const rig = faultRig(3);
+    const rig = simulatedRig(3);
     const { network, clock } = rig.world;
-    const [a, b] = await linked(rig);
+    const [a, b] = await connectedPair(rig);
     let term = 0;
     let taken = 0;
     for (let round = 0; round < 20; round++) {
@@ -134,7 +142,7 @@ describe("tcp, when the network fails", () => {
   });
 
   it("W5: waits a bounded, random time through 100 failures, tells people once, and begins anew after success", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const { network, clock } = rig.world;
     const spy = spyOn(rig.environment("a"), clock);
     const a = new TestNode(new TestHost("a", spy.environment), rig.transport("a"));
@@ -159,7 +167,7 @@ describe("tcp, when the network fails", () => {
   });
 
   it("dials a peer that it waits for as soon as the peer dials it", async () => {
-    const rig = faultRig(1, { backoffMinMs: 60_000, backoffMaxMs: 60_000 });
+    const rig = simulatedRig(1, { backoffMinMs: 60_000, backoffMaxMs: 60_000 });
     const a = await TestNode.start(rig, "a");
     a.transport.setPeers(new Map([["b", ["b:7000"]]]));
     await rig.world.clock.advance(100);
@@ -170,7 +178,7 @@ describe("tcp, when the network fails", () => {
   });
 
   it("does not dial sooner because it is told its peers once more", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const spy = spyOn(rig.environment("a"), rig.world.clock);
     const a = new TestNode(new TestHost("a", spy.environment), rig.transport("a"));
     await a.transport.start(a.host);
@@ -182,7 +190,7 @@ describe("tcp, when the network fails", () => {
   });
 
   it("dials those it knows as soon as it has joined a cluster, unasked", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const a = await TestNode.start(rig, "a");
     const b = await TestNode.start(rig, "b", null);
     const c = await TestNode.start(rig, "c");
@@ -193,9 +201,9 @@ describe("tcp, when the network fails", () => {
   });
 
   it("lets two nodes of one id throw each other out slowly, and says why", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const { clock } = rig.world;
-    const [a, b] = await linked(rig);
+    const [a, b] = await connectedPair(rig);
     const spy = spyOn(rig.environment("elsewhere"), clock);
     const double = new TestNode(new TestHost("a", spy.environment), rig.transport("elsewhere"));
     await double.transport.start(double.host);
@@ -208,7 +216,7 @@ describe("tcp, when the network fails", () => {
   });
 
   it("sends all that one turn brings in one write, with large records as they are", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const spy = spyOn(rig.environment("a"), rig.world.clock);
     const a = new TestNode(new TestHost("a", spy.environment), rig.transport("a"));
     await a.transport.start(a.host);
@@ -244,12 +252,12 @@ describe("tcp, when it reaches somebody else", () => {
     ["a node of another cluster", [{ ...good, clusterId: "c2" }], "b belongs to cluster c2, this node to c1"],
     ["a version that it does not speak", [{ ...good, version: 2 }], "b chose protocol version 2"],
     ["a version from before the first", [{ ...good, version: 0 }], "b chose protocol version 0"],
-    ["a hello", [{ ...goodHello }], "a hello frame came where none belongs"],
+    ["a hello", [{ ...validHello }], "a hello frame came where none belongs"],
     ["two welcomes", [good, good], "a welcome frame came where none belongs"],
   ] as [string, ControlMessage[], string][])(
     "hangs up on %s and says why",
     async (_name, answers, reason) => {
-      const rig = faultRig();
+      const rig = simulatedRig();
       const goodbyes: string[] = [];
       await rig.world.network.host("b").listen("b:7000", (connection) => {
         const reader = new FrameReader();
@@ -280,8 +288,8 @@ describe("tcp, its queue to one peer", () => {
   const bytesOf = (from: string): number => messageBytes(from).length;
 
   it("takes messages up to its limit, and not one more", async () => {
-    const rig = faultRig(1, { queueBytesMax: 10 * bytesOf("a") + 1 });
-    const [a, b] = await linked(rig);
+    const rig = simulatedRig(1, { queueBytesMax: 10 * bytesOf("a") + 1 });
+    const [a, b] = await connectedPair(rig);
     const taken = Array.from({ length: 20 }, () => a.send(b));
     expect(taken).toEqual(Array.from({ length: 20 }, (_, n) => n < 10));
     await rig.quiet();
@@ -290,8 +298,8 @@ describe("tcp, its queue to one peer", () => {
   });
 
   it("counts what the connection has not taken yet", async () => {
-    const rig = faultRig(1, { queueBytesMax: 1_000_000 });
-    const [a, b] = await linked(rig);
+    const rig = simulatedRig(1, { queueBytesMax: 1_000_000 });
+    const [a, b] = await connectedPair(rig);
     rig.world.network.cut("a", "b");
     const { message, records } = append("a", [new Uint8Array(50_000)]);
     let taken = 0;
@@ -305,8 +313,8 @@ describe("tcp, its queue to one peer", () => {
   });
 
   it("lets one message in that is larger than the limit, or it could never be sent", async () => {
-    const rig = faultRig(1, { queueBytesMax: 1_000 });
-    const [a, b] = await linked(rig);
+    const rig = simulatedRig(1, { queueBytesMax: 1_000 });
+    const [a, b] = await connectedPair(rig);
     const { message, records } = append("a", [new Uint8Array(5_000)]);
     expect([a.send(b, message, records), a.send(b)]).toEqual([true, false]);
     await rig.until(() => b.host.received.length === 1, "the message");

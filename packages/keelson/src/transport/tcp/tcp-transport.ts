@@ -3,15 +3,16 @@ import type { NodeId } from "../../core/position.ts";
 import { isWildcardHost, parseAddress } from "../../environment/address.ts";
 import type { Connection, Listener } from "../../environment/environment.ts";
 import { ClosedError, InvalidOptionError } from "../../errors.ts";
-import { Adoption } from "../handshake.ts";
+import { ClusterAdoption } from "../handshake.ts";
 import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
-import { Caller, type CallerOwner } from "./caller.ts";
-import { Channel } from "./channel.ts";
-import { Dialer, type TcpContext } from "./dialer.ts";
-import { limitsOf, type TcpLimits } from "./limits.ts";
+import { IncomingConnection, type IncomingConnectionOwner } from "./incoming-connection.ts";
+import { FramedConnection } from "./framed-connection.ts";
+import { OutgoingConnection } from "./outgoing-connection.ts";
+import type { TcpContext } from "./tcp-context.ts";
+import { tcpLimitsOf, type TcpLimits } from "./tcp-limits.ts";
 
 /** Refusals remembered, so that a stranger who knocks every second is reported once. */
-const REFUSALS_TOLD_MAX = 256;
+const LOGGED_REFUSALS_MAX = 256;
 
 /** Where a node listens, where it is reached, and how much it takes on. */
 export interface TcpOptions extends Partial<TcpLimits> {
@@ -35,7 +36,7 @@ export function tcp(options: TcpOptions): Transport {
   return new TcpTransport(options);
 }
 
-class TcpTransport implements Transport, CallerOwner {
+class TcpTransport implements Transport, IncomingConnectionOwner {
   readonly #listenAt: string;
   readonly #advertise: string | null;
   readonly #limits: TcpLimits;
@@ -43,16 +44,16 @@ class TcpTransport implements Transport, CallerOwner {
   #starting: Promise<void> | null = null;
   #closing: Promise<void> | null = null;
   #context: TcpContext | null = null;
-  #adoption: Adoption | null = null;
+  #adoption: ClusterAdoption | null = null;
   #listener: Listener | null = null;
   #peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
-  readonly #dialers = new Map<NodeId, Dialer>();
+  readonly #outgoing = new Map<NodeId, OutgoingConnection>();
   /** All who dialled us, and those of them whose handshake is done, by id. */
-  readonly #callers = new Set<Caller>();
-  readonly #identified = new Map<NodeId, Caller>();
-  #strangers = 0;
-  readonly #refusalsTold = new Set<string>();
-  #openChannels = 0;
+  readonly #incoming = new Set<IncomingConnection>();
+  readonly #incomingByPeer = new Map<NodeId, IncomingConnection>();
+  #pendingHandshakes = 0;
+  readonly #loggedRefusals = new Set<string>();
+  #openConnections = 0;
   #onAllClosed: (() => void) | null = null;
 
   constructor(options: TcpOptions) {
@@ -65,7 +66,7 @@ class TcpTransport implements Transport, CallerOwner {
     if (options.advertise !== undefined) checkAdvertise(options.advertise);
     this.#listenAt = options.listen;
     this.#advertise = options.advertise ?? null;
-    this.#limits = limitsOf(options);
+    this.#limits = tcpLimitsOf(options);
   }
 
   get address(): string {
@@ -81,7 +82,7 @@ class TcpTransport implements Transport, CallerOwner {
 
   async #start(host: TransportHost): Promise<void> {
     checkSelf(host);
-    this.#adoption = new Adoption(host);
+    this.#adoption = new ClusterAdoption(host);
     const listener = await host.environment.network.listen(this.#listenAt, (connection) => {
       this.#accept(connection);
     });
@@ -92,17 +93,17 @@ class TcpTransport implements Transport, CallerOwner {
       host,
       limits: this.#limits,
       address: this.address,
-      channel: (connection, owner) => {
-        this.#openChannels++;
-        return new Channel(connection, host.environment, {
+      frameConnection: (connection, owner) => {
+        this.#openConnections++;
+        return new FramedConnection(connection, host.environment, {
           onOpen: () => owner.onOpen?.(),
           onFrame: (frame) => {
             owner.onFrame(frame);
           },
           onClosed: (reason) => {
             owner.onClosed(reason);
-            this.#openChannels--;
-            if (this.#openChannels === 0) this.#onAllClosed?.();
+            this.#openConnections--;
+            if (this.#openConnections === 0) this.#onAllClosed?.();
           },
         });
       },
@@ -115,26 +116,26 @@ class TcpTransport implements Transport, CallerOwner {
     this.#peers = new Map(peers);
     const context = this.#context;
     if (context === null) return;
-    for (const [id, dialer] of this.#dialers) {
+    for (const [id, dialer] of this.#outgoing) {
       const addresses = peers.get(id) ?? [];
-      if (dialer.isFor(addresses)) {
-        dialer.mayBeAt(addresses);
+      if (dialer.isAtOneOf(addresses)) {
+        dialer.setAddresses(addresses);
         continue;
       }
       dialer.close(addresses.length > 0 ? "its address changed" : "it is no longer a member");
-      this.#dialers.delete(id);
+      this.#outgoing.delete(id);
     }
     for (const [id, addresses] of peers) {
       if (id === context.host.self.id || addresses.length === 0) continue;
-      const dialer = this.#dialers.get(id) ?? new Dialer(context, id, addresses);
-      this.#dialers.set(id, dialer);
+      const dialer = this.#outgoing.get(id) ?? new OutgoingConnection(context, id, addresses);
+      this.#outgoing.set(id, dialer);
       // Dialled before it is needed, so that the first message finds a connection.
-      dialer.begin();
+      dialer.connect();
     }
   }
 
   send(to: NodeId, transportMessage: TransportMessage): boolean {
-    return this.#dialers.get(to)?.send(transportMessage) ?? false;
+    return this.#outgoing.get(to)?.send(transportMessage) ?? false;
   }
 
   close(): Promise<void> {
@@ -144,63 +145,64 @@ class TcpTransport implements Transport, CallerOwner {
 
   async #close(): Promise<void> {
     this.#state = "closed";
-    for (const dialer of this.#dialers.values()) dialer.close("this node is closing");
-    this.#dialers.clear();
-    for (const caller of this.#callers) caller.destroy("this node is closing");
+    for (const dialer of this.#outgoing.values()) dialer.close("this node is closing");
+    this.#outgoing.clear();
+    for (const caller of this.#incoming) caller.destroy("this node is closing");
     try {
       await this.#starting;
     } catch {
       // Whoever called start() has been told.
     }
     await this.#listener?.close();
-    if (this.#openChannels === 0) return;
+    if (this.#openConnections === 0) return;
     await new Promise<void>((resolve) => {
       this.#onAllClosed = resolve;
     });
   }
 
-  async adopt(clusterId: string): Promise<void> {
+  async adoptCluster(clusterId: string): Promise<void> {
     if (this.#adoption === null) throw new ClosedError();
-    await this.#adoption.join(clusterId);
+    await this.#adoption.adopt(clusterId);
     // Now there is something to say to the others.
-    for (const dialer of this.#dialers.values()) dialer.begin();
+    for (const dialer of this.#outgoing.values()) dialer.connect();
   }
 
-  onIdentified(caller: Caller, id: NodeId): void {
-    this.#strangers--;
+  onEstablished(caller: IncomingConnection, id: NodeId): void {
+    this.#pendingHandshakes--;
     // The peer would not dial twice if its first connection still worked.
-    const older = this.#identified.get(id);
-    this.#identified.set(id, caller);
-    older?.dismiss(`a newer connection from ${id} took its place`);
+    const older = this.#incomingByPeer.get(id);
+    this.#incomingByPeer.set(id, caller);
+    older?.closeWithGoodbye(`a newer connection from ${id} took its place`);
     // It lives, so what we wait for before we dial it again is over.
-    this.#dialers.get(id)?.kick();
+    this.#outgoing.get(id)?.retryNow();
   }
 
-  onRefused(caller: Caller, text: string): void {
+  onRefused(caller: IncomingConnection, text: string): void {
     // The port of a caller changes from call to call.
     const key = text.replace(caller.peer, caller.peer.replace(/:\d+$/, ""));
-    if (this.#refusalsTold.has(key)) return;
-    if (this.#refusalsTold.size >= REFUSALS_TOLD_MAX) this.#refusalsTold.clear();
-    this.#refusalsTold.add(key);
+    if (this.#loggedRefusals.has(key)) return;
+    if (this.#loggedRefusals.size >= LOGGED_REFUSALS_MAX) this.#loggedRefusals.clear();
+    this.#loggedRefusals.add(key);
     this.#context?.host.log("warn", text, { from: caller.peer });
   }
 
-  onGone(caller: Caller): void {
-    this.#callers.delete(caller);
-    if (caller.id === null) this.#strangers--;
-    else if (this.#identified.get(caller.id) === caller) this.#identified.delete(caller.id);
+  onClosed(caller: IncomingConnection): void {
+    this.#incoming.delete(caller);
+    if (caller.id === null) this.#pendingHandshakes--;
+    else if (this.#incomingByPeer.get(caller.id) === caller) this.#incomingByPeer.delete(caller.id);
   }
 
   #accept(connection: Connection): void {
     const context = this.#context;
     const full =
-      this.#strangers >= this.#limits.strangersMax || this.#callers.size >= this.#limits.connectionsMax;
+      this.#pendingHandshakes >= this.#limits.pendingHandshakesMax ||
+      this.#incoming.size >= this.#limits.connectionsMax;
     if (context === null || this.#isClosed() || full) {
       connection.destroy("no more connections are accepted");
       return;
     }
-    this.#strangers++;
-    this.#callers.add(new Caller(context, this, connection));
+    this.#pendingHandshakes++;
+    this.#incoming.add(new IncomingConnection(context, this, connection));
   }
 
   /** In a method, because it changes while others are awaited. */

@@ -6,7 +6,7 @@ import type { Connection } from "../../../environment/environment.ts";
 import { type SimulatedWorld, simulatedWorld } from "../../../environment/simulated/simulated-environment.ts";
 import { nodeEnvironment } from "../../../environment/node/node-environment.ts";
 import { TestNode, type TransportRig, vote } from "../../../testing/transport-suite.ts";
-import type { TcpLimits } from "../limits.ts";
+import type { TcpLimits } from "../tcp-limits.ts";
 import { tcp } from "../tcp-transport.ts";
 
 export async function sleep(ms: number): Promise<void> {
@@ -40,11 +40,11 @@ export function loopbackRig(): TransportRig {
   };
 }
 
-export interface FaultRig extends TransportRig {
+export interface SimulatedRig extends TransportRig {
   readonly world: SimulatedWorld;
 }
 
-export function faultRig(seed = 1, limits: Partial<TcpLimits> = {}): FaultRig {
+export function simulatedRig(seed = 1, limits: Partial<TcpLimits> = {}): SimulatedRig {
   const world = simulatedWorld({ seed });
   world.network.setEveryLink({ delayMinMs: 0.1, delayMaxMs: 2, splitProbability: 0.1 });
   return {
@@ -67,7 +67,7 @@ export function faultRig(seed = 1, limits: Partial<TcpLimits> = {}): FaultRig {
   };
 }
 
-export async function linked(rig: FaultRig): Promise<[TestNode, TestNode]> {
+export async function connectedPair(rig: SimulatedRig): Promise<[TestNode, TestNode]> {
   const a = await TestNode.start(rig, "a");
   const b = await TestNode.start(rig, "b");
   a.knows(b);
@@ -78,13 +78,13 @@ export async function linked(rig: FaultRig): Promise<[TestNode, TestNode]> {
 }
 
 /** The other end of a connection, in the hands of somebody who may say anything. */
-export class Stranger {
+export class RawPeer {
   readonly frames: Frame[] = [];
   closed: string | null = null;
   readonly #connection: Connection;
   readonly #reader = new FrameReader();
 
-  constructor(rig: FaultRig, address: string, from = "evil") {
+  constructor(rig: SimulatedRig, address: string, from = "evil") {
     this.#connection = rig.world.network.host(from).connect(address);
     this.#connection.handler = {
       onData: (bytes) => {
@@ -113,7 +113,7 @@ export class Stranger {
 }
 
 export const identity = { id: "a", storeId: "s", data: "", address: "a:7000", priority: 0 };
-export const goodHello: Hello = {
+export const validHello: Hello = {
   type: "hello",
   versionMin: 1,
   versionMax: 1,
@@ -123,7 +123,7 @@ export const goodHello: Hello = {
 };
 
 export function hello(change: Partial<Hello> = {}): Uint8Array {
-  return encodeControlMessage({ ...goodHello, ...change });
+  return encodeControlMessage({ ...validHello, ...change });
 }
 
 export function messageBytes(from: string, group = 0): Uint8Array {

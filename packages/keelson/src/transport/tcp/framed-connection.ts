@@ -6,16 +6,16 @@ import type { Connection, ConnectionHandler, Environment, Timer } from "../../en
 import { DecodeError } from "../../errors.ts";
 
 /** The idle limit is checked, and the peer asked whether it is there, so many times within it. */
-const CHECKS_PER_IDLE = 4;
+const CHECKS_PER_IDLE_LIMIT = 4;
 
 /** How long a connection that was told goodbye stays, so that the reason gets through before the close. */
 const LINGER_MS = 1_000;
 
 /** Answers that a peer may leave unread before it is thrown out. */
-const UNREAD_BYTES_MAX = 64 * 1024;
+const UNREAD_PONG_BYTES_MAX = 64 * 1024;
 
 /** Who uses a channel. */
-export interface ChannelOwner {
+export interface FrameHandler {
   /** The connection that was dialled is up. */
   onOpen?(): void;
   /** A frame other than goodbye and, once established, ping and pong. */
@@ -28,25 +28,25 @@ export interface ChannelOwner {
  * One connection as frames: what both who dialled and who accepted need. It takes the stream
  * apart, closes it with a reason if that cannot be done, and notices an end that went silent.
  */
-export class Channel implements ConnectionHandler {
+export class FramedConnection implements ConnectionHandler {
   readonly #connection: Connection;
   readonly #environment: Environment;
-  readonly #owner: ChannelOwner;
+  readonly #owner: FrameHandler;
   /** A stranger's frames are small; see `establish`. */
   readonly #reader = new FrameReader(HANDSHAKE_BYTES_MAX);
   #state: "open" | "leaving" | "closed" = "open";
-  #leavingReason: string | null = null;
+  #closeReason: string | null = null;
   #timer: Timer | null = null;
-  #heardAt = 0;
+  #lastReceivedAt = 0;
   /** Of what was written: how much the operating system has taken, at the last check. */
   #writtenBytes = 0;
-  #takenBytes = 0;
-  #wasFull = false;
+  #drainedBytes = 0;
+  #hadBacklog = false;
   #established = false;
   /** Whether there is anybody who could read a goodbye. */
-  #isUp = false;
+  #isConnected = false;
 
-  constructor(connection: Connection, environment: Environment, owner: ChannelOwner) {
+  constructor(connection: Connection, environment: Environment, owner: FrameHandler) {
     this.#connection = connection;
     this.#environment = environment;
     this.#owner = owner;
@@ -68,11 +68,11 @@ export class Channel implements ConnectionHandler {
   }
 
   /** Closes unless `establish`, or another `expect`, comes within `timeoutMs`. */
-  expect(timeoutMs: number, what: string): void {
+  setDeadline(timeoutMs: number, what: string): void {
     this.#timer?.cancel();
     this.#timer = this.#environment.setTimer(timeoutMs, () => {
       const reason = `no ${what} within ${String(timeoutMs)} ms`;
-      if (this.#isUp) this.dismiss(reason);
+      if (this.#isConnected) this.closeWithGoodbye(reason);
       else this.destroy(reason);
     });
   }
@@ -81,11 +81,11 @@ export class Channel implements ConnectionHandler {
   establish(idleMs: number, asks: boolean): void {
     this.#established = true;
     this.#reader.frameBytesMax = FRAME_BYTES_MAX;
-    this.#heardAt = this.#environment.now();
-    this.#watch(idleMs, asks);
+    this.#lastReceivedAt = this.#environment.now();
+    this.#scheduleIdleCheck(idleMs, asks);
   }
 
-  say(control: ControlMessage): void {
+  sendControl(control: ControlMessage): void {
     this.write(encodeControlMessage(control));
   }
 
@@ -105,11 +105,11 @@ export class Channel implements ConnectionHandler {
   }
 
   /** Tells the peer why, and closes: at the latest when a moment has passed. Nothing is received any more. */
-  dismiss(reason: string): void {
+  closeWithGoodbye(reason: string): void {
     if (this.#state !== "open") return;
-    this.say({ type: "goodbye", reason });
+    this.sendControl({ type: "goodbye", reason });
     this.#state = "leaving";
-    this.#leavingReason = reason;
+    this.#closeReason = reason;
     // Closing at once with bytes unread would make the peer's system throw the reason away (RST).
     this.#connection.resume();
     this.#timer?.cancel();
@@ -120,21 +120,21 @@ export class Channel implements ConnectionHandler {
 
   /** Closes at once. */
   destroy(reason: string): void {
-    this.#leavingReason ??= reason;
+    this.#closeReason ??= reason;
     if (this.#state === "open") this.#state = "leaving";
     this.#timer?.cancel();
     this.#connection.destroy(reason);
   }
 
   onOpen(): void {
-    this.#isUp = true;
+    this.#isConnected = true;
     if (this.#state === "open") this.#owner.onOpen?.();
   }
 
   onData(bytes: Uint8Array): void {
     if (this.#state !== "open") return;
-    this.#isUp = true;
-    this.#heardAt = this.#environment.now();
+    this.#isConnected = true;
+    this.#lastReceivedAt = this.#environment.now();
     try {
       this.#reader.feed(bytes);
       for (let frame = this.#reader.next(); frame !== null; frame = this.#reader.next()) {
@@ -143,7 +143,7 @@ export class Channel implements ConnectionHandler {
       }
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
-      this.dismiss(error.message);
+      this.closeWithGoodbye(error.message);
     }
   }
 
@@ -151,39 +151,39 @@ export class Channel implements ConnectionHandler {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#timer?.cancel();
-    this.#owner.onClosed(this.#leavingReason ?? reason);
+    this.#owner.onClosed(this.#closeReason ?? reason);
   }
 
   #handle(frame: Frame): void {
     if (frame.type === "goodbye") {
       this.destroy(`the other end said: ${frame.reason}`);
     } else if (this.#established && frame.type === "ping") {
-      this.#answer();
+      this.#sendPong();
     } else if (!(this.#established && frame.type === "pong")) {
       this.#owner.onFrame(frame);
     }
   }
 
-  #answer(): void {
-    if (this.#connection.bufferedBytes > UNREAD_BYTES_MAX)
+  #sendPong(): void {
+    if (this.#connection.bufferedBytes > UNREAD_PONG_BYTES_MAX)
       this.destroy("it asks and does not read the answers");
-    else this.say({ type: "pong" });
+    else this.sendControl({ type: "pong" });
   }
 
-  #watch(idleMs: number, asks: boolean): void {
-    const periodMs = idleMs / CHECKS_PER_IDLE;
+  #scheduleIdleCheck(idleMs: number, asks: boolean): void {
+    const periodMs = idleMs / CHECKS_PER_IDLE_LIMIT;
     const plannedAt = this.#environment.now() + periodMs;
     this.#timer?.cancel();
     this.#timer = this.#environment.setTimer(periodMs, () => {
       const now = this.#environment.now();
       // It was us who slept, not the peer: what it said meanwhile is about to be read.
-      if (now - plannedAt > periodMs || this.#moves()) this.#heardAt = now;
-      if (now - this.#heardAt >= idleMs) {
+      if (now - plannedAt > periodMs || this.#backlogMoves()) this.#lastReceivedAt = now;
+      if (now - this.#lastReceivedAt >= idleMs) {
         this.destroy(`nothing heard for ${String(idleMs)} ms`);
         return;
       }
-      if (asks) this.say({ type: "ping" });
-      this.#watch(idleMs, asks);
+      if (asks) this.sendControl({ type: "ping" });
+      this.#scheduleIdleCheck(idleMs, asks);
     });
   }
 
@@ -192,12 +192,12 @@ export class Channel implements ConnectionHandler {
    * be far behind in the queue. A pipe that is not full proves nothing: our own system takes bytes
    * for a peer that has long gone.
    */
-  #moves(): boolean {
+  #backlogMoves(): boolean {
     const buffered = this.#connection.bufferedBytes;
     const taken = this.#writtenBytes - buffered;
-    const moves = this.#wasFull && taken > this.#takenBytes;
-    this.#wasFull = buffered > 0;
-    this.#takenBytes = taken;
+    const moves = this.#hadBacklog && taken > this.#drainedBytes;
+    this.#hadBacklog = buffered > 0;
+    this.#drainedBytes = taken;
     return moves;
   }
 }

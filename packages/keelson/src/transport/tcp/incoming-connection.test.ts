@@ -4,14 +4,14 @@ import { describe, expect, it } from "vitest";
 import { encodeControlMessage, encodeMessage } from "../../codec/frame.ts";
 import { append, type TestHost, TestNode } from "../../testing/transport-suite.ts";
 import {
-  type FaultRig,
-  faultRig,
+  type SimulatedRig,
+  simulatedRig,
   hello,
   hugeHeader,
   identity,
   loopbackRig,
   messageBytes,
-  Stranger,
+  RawPeer,
 } from "./test/rig.ts";
 
 describe("tcp, when strangers call", () => {
@@ -40,9 +40,9 @@ describe("tcp, when strangers call", () => {
     ["a header that announces 4 GB", [hello(), hugeHeader()], "announces 4294967295 bytes"],
     ["a large frame before the handshake", [hugeHeader(100_000)], "the limit is 8192"],
   ])("answers %s with the reason, closes, and hears nothing of it", async (_name, pieces, reason) => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const b = await TestNode.start(rig, "b");
-    const stranger = new Stranger(rig, "b:7000").write(...pieces);
+    const stranger = new RawPeer(rig, "b:7000").write(...pieces);
     await rig.until(() => stranger.closed !== null, "the close");
     expect(stranger.goodbye).toContain(reason);
     expect(b.host.received).toEqual([]);
@@ -50,18 +50,18 @@ describe("tcp, when strangers call", () => {
   });
 
   it("W7: welcomes a version that it shares with a newer node", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     await TestNode.start(rig, "b");
-    const newer = new Stranger(rig, "b:7000").write(hello({ versionMin: 1, versionMax: 7 }));
+    const newer = new RawPeer(rig, "b:7000").write(hello({ versionMin: 1, versionMax: 7 }));
     await rig.quiet();
     expect(newer.frames).toMatchObject([{ type: "welcome", version: 1, clusterId: "c1", from: { id: "b" } }]);
   });
 
   it("reads nothing while it joins a cluster: what comes early waits outside", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const b = await TestNode.start(rig, "b", null);
     const join = gateOf(b.host);
-    const early = new Stranger(rig, "b:7000").write(hello());
+    const early = new RawPeer(rig, "b:7000").write(hello());
     await rig.quiet();
     early.write(messageBytes("a"), messageBytes("c"));
     await rig.quiet();
@@ -74,10 +74,10 @@ describe("tcp, when strangers call", () => {
   });
 
   it("refuses who speaks in one breath with the hello, and does not take it in later", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const b = await TestNode.start(rig, "b", null);
     const join = gateOf(b.host);
-    const hasty = new Stranger(rig, "b:7000").write(joined(hello(), messageBytes("a")));
+    const hasty = new RawPeer(rig, "b:7000").write(joined(hello(), messageBytes("a")));
     await rig.until(() => hasty.goodbye !== undefined, "the goodbye");
     join();
     await rig.quiet();
@@ -86,11 +86,11 @@ describe("tcp, when strangers call", () => {
   });
 
   it("joins one cluster at a time, and waits for that no longer than for any handshake", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const b = await TestNode.start(rig, "b", null);
     gateOf(b.host);
-    const patient = new Stranger(rig, "b:7000").write(hello());
-    const foreign = new Stranger(rig, "b:7000").write(hello({ clusterId: "c2" }));
+    const patient = new RawPeer(rig, "b:7000").write(hello());
+    const foreign = new RawPeer(rig, "b:7000").write(hello({ clusterId: "c2" }));
     await rig.quiet();
     expect(foreign.goodbye).toContain("joining cluster c1, not c2");
     expect([patient.closed, b.host.adoptions]).toEqual([null, 1]);
@@ -103,22 +103,22 @@ describe("tcp, when strangers call", () => {
     ["joined another after all", "c9"],
     ["joined none, though it said so", null],
   ])("refuses the cluster that asked when the node %s", async (_name, cluster) => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const b = await TestNode.start(rig, "b", null);
     b.host.adoptClusterId = () => {
       b.host.cluster = cluster;
       return Promise.resolve();
     };
-    const stranger = new Stranger(rig, "b:7000").write(hello());
+    const stranger = new RawPeer(rig, "b:7000").write(hello());
     await rig.quiet();
     expect(stranger.goodbye).toContain("did not join cluster c1");
     expect(b.host.peers).toEqual([]);
   });
 
   it("holds few strangers at a time, and none for long", async () => {
-    const rig = faultRig(1, { strangersMax: 5 });
+    const rig = simulatedRig(1, { pendingHandshakesMax: 5 });
     const b = await TestNode.start(rig, "b");
-    const strangers = Array.from({ length: 20 }, () => new Stranger(rig, "b:7000"));
+    const strangers = Array.from({ length: 20 }, () => new RawPeer(rig, "b:7000"));
     await rig.quiet();
     expect(strangers.filter(({ closed }) => closed === null)).toHaveLength(5);
     await rig.world.clock.advance(5_100);
@@ -127,9 +127,9 @@ describe("tcp, when strangers call", () => {
   });
 
   it("throws out who asks and asks without reading the answers", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const b = await TestNode.start(rig, "b");
-    const stranger = new Stranger(rig, "b:7000").write(hello());
+    const stranger = new RawPeer(rig, "b:7000").write(hello());
     await rig.quiet();
     stranger.stopReading();
     const pings = Uint8Array.from(
@@ -144,10 +144,10 @@ describe("tcp, when strangers call", () => {
   });
 
   it("reports a stranger who knocks again and again once", async () => {
-    const rig = faultRig();
+    const rig = simulatedRig();
     const b = await TestNode.start(rig, "b");
     for (let n = 0; n < 10; n++) {
-      new Stranger(rig, "b:7000").write(hello({ clusterId: "c2" }));
+      new RawPeer(rig, "b:7000").write(hello({ clusterId: "c2" }));
       await rig.quiet();
     }
     expect(b.host.logs).toEqual([
@@ -159,9 +159,9 @@ describe("tcp, when strangers call", () => {
     const bytes = fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 4 });
     await fc.assert(
       fc.asyncProperty(bytes, fc.boolean(), fc.nat(), async (pieces, greets, seed) => {
-        const rig = faultRig(seed);
+        const rig = simulatedRig(seed);
         const b = await TestNode.start(rig, "b");
-        const stranger = new Stranger(rig, "b:7000");
+        const stranger = new RawPeer(rig, "b:7000");
         if (greets) stranger.write(hello());
         stranger.write(...pieces);
         await rig.quiet();
@@ -178,12 +178,12 @@ describe("tcp, when strangers call", () => {
   it("lives through good frames with flipped bits, and takes none of them", async () => {
     const { message, records } = append("a", [Uint8Array.of(1, 2, 3), new Uint8Array(40)]);
     const whole = Uint8Array.from(encodeMessage(message, records).chunks.flatMap((chunk) => [...chunk]));
-    const rig = faultRig();
+    const rig = simulatedRig();
     const b = await TestNode.start(rig, "b");
     for (let bit = 0; bit < whole.length * 8; bit += 7) {
       const damaged = whole.slice();
       damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
-      new Stranger(rig, "b:7000").write(hello(), damaged);
+      new RawPeer(rig, "b:7000").write(hello(), damaged);
       await rig.world.clock.advance(10);
     }
     expect(b.host.received).toEqual([]);
@@ -207,7 +207,7 @@ function joined(...pieces: Uint8Array[]): Uint8Array {
 }
 
 /** A node that still takes a good peer's messages is well. */
-async function healthy(rig: FaultRig, node: TestNode): Promise<void> {
+async function healthy(rig: SimulatedRig, node: TestNode): Promise<void> {
   const friend = await TestNode.start(rig, "friend");
   friend.knows(node);
   await friend.reaches(rig, node);

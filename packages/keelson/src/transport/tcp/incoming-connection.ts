@@ -3,32 +3,32 @@ import type { Frame, MessageFrame } from "../../codec/frame.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Connection } from "../../environment/environment.ts";
 import { identityOf, peerInfoOf, PROTOCOL_VERSION_MAX, refusalOf } from "../handshake.ts";
-import type { Channel, ChannelOwner } from "./channel.ts";
-import type { TcpContext } from "./dialer.ts";
+import type { FramedConnection, FrameHandler } from "./framed-connection.ts";
+import type { TcpContext } from "./tcp-context.ts";
 
 /** What becomes of a caller is told to the transport. */
-export interface CallerOwner {
+export interface IncomingConnectionOwner {
   /** Joins the cluster that a caller names. */
-  adopt(clusterId: string): Promise<void>;
+  adoptCluster(clusterId: string): Promise<void>;
   /** The caller has shown who it is. Called before anything is received from it. */
-  onIdentified(caller: Caller, id: NodeId): void;
-  onRefused(caller: Caller, reason: string): void;
-  onGone(caller: Caller): void;
+  onEstablished(caller: IncomingConnection, id: NodeId): void;
+  onRefused(caller: IncomingConnection, reason: string): void;
+  onClosed(caller: IncomingConnection): void;
 }
 
 /** Who dialled us: nobody until its handshake is done, then the peer that messages come from. */
-export class Caller implements ChannelOwner {
+export class IncomingConnection implements FrameHandler {
   readonly #context: TcpContext;
-  readonly #owner: CallerOwner;
-  readonly #channel: Channel;
+  readonly #owner: IncomingConnectionOwner;
+  readonly #connection: FramedConnection;
   #state: "unknown" | "adopting" | "identified" | "refused" | "gone" = "unknown";
   #id: NodeId | null = null;
 
-  constructor(context: TcpContext, owner: CallerOwner, connection: Connection) {
+  constructor(context: TcpContext, owner: IncomingConnectionOwner, connection: Connection) {
     this.#context = context;
     this.#owner = owner;
-    this.#channel = context.channel(connection, this);
-    this.#channel.expect(context.limits.handshakeTimeoutMs, "handshake");
+    this.#connection = context.frameConnection(connection, this);
+    this.#connection.setDeadline(context.limits.handshakeTimeoutMs, "handshake");
   }
 
   /** Its id; null before the handshake is done. */
@@ -38,20 +38,20 @@ export class Caller implements ChannelOwner {
 
   /** Where it calls from, for people. */
   get peer(): string {
-    return this.#channel.peer;
+    return this.#connection.peer;
   }
 
-  dismiss(reason: string): void {
-    this.#channel.dismiss(reason);
+  closeWithGoodbye(reason: string): void {
+    this.#connection.closeWithGoodbye(reason);
   }
 
   destroy(reason: string): void {
-    this.#channel.destroy(reason);
+    this.#connection.destroy(reason);
   }
 
   onFrame(frame: Frame): void {
     if (this.#state === "identified" && frame.type === "message") this.#receive(frame);
-    else if (this.#state === "unknown" && frame.type === "hello") this.#greet(frame);
+    else if (this.#state === "unknown" && frame.type === "hello") this.#onHello(frame);
     else this.#refuse(`a ${frame.type} frame came where none belongs`);
   }
 
@@ -61,7 +61,7 @@ export class Caller implements ChannelOwner {
       host.log("info", `${String(this.#id)} hung up: ${reason}`, { peer: this.#id, reason });
     }
     this.#state = "gone";
-    this.#owner.onGone(this);
+    this.#owner.onClosed(this);
   }
 
   #receive(frame: MessageFrame): void {
@@ -72,24 +72,24 @@ export class Caller implements ChannelOwner {
     else this.#context.host.receive({ message, records });
   }
 
-  #greet(hello: Hello): void {
+  #onHello(hello: Hello): void {
     const { host } = this.#context;
     const refusal = refusalOf(hello, host);
     if (refusal !== null) this.#refuse(refusal, hello);
-    else if (host.clusterId() === null) this.#adopt(hello);
+    else if (host.clusterId() === null) this.#adoptCluster(hello);
     else this.#welcome(hello);
   }
 
   /** Nothing is read until the node has joined: what the caller has to say waits in its own queue. */
-  #adopt(hello: Hello): void {
+  #adoptCluster(hello: Hello): void {
     this.#state = "adopting";
-    this.#channel.pause();
-    this.#owner.adopt(hello.clusterId).then(
+    this.#connection.pause();
+    this.#owner.adoptCluster(hello.clusterId).then(
       () => {
         if (this.#state !== "adopting") return;
         this.#state = "unknown";
-        this.#channel.resume();
-        this.#greet(hello);
+        this.#connection.resume();
+        this.#onHello(hello);
       },
       (error: unknown) => {
         if (this.#state === "adopting")
@@ -102,14 +102,14 @@ export class Caller implements ChannelOwner {
     const { host, limits, address } = this.#context;
     this.#state = "identified";
     this.#id = hello.from.id;
-    this.#channel.establish(limits.idleMs, false);
-    this.#channel.say({
+    this.#connection.establish(limits.idleMs, false);
+    this.#connection.sendControl({
       type: "welcome",
       version: Math.min(hello.versionMax, PROTOCOL_VERSION_MAX),
       clusterId: hello.clusterId,
       from: identityOf(host, address),
     });
-    this.#owner.onIdentified(this, hello.from.id);
+    this.#owner.onEstablished(this, hello.from.id);
     host.onPeer(peerInfoOf(hello.from));
   }
 
@@ -117,6 +117,6 @@ export class Caller implements ChannelOwner {
     this.#state = "refused";
     const who = hello === undefined ? this.peer : `${this.peer} (${hello.from.id} at ${hello.from.address})`;
     this.#owner.onRefused(this, `refused ${who}: ${reason}`);
-    this.#channel.dismiss(reason);
+    this.#connection.closeWithGoodbye(reason);
   }
 }

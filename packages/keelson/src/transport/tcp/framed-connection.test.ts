@@ -6,7 +6,7 @@ import {
   type SimulatedEnvironment,
   simulatedEnvironment,
 } from "../../environment/simulated/simulated-environment.ts";
-import { Channel } from "./channel.ts";
+import { FramedConnection } from "./framed-connection.ts";
 
 const IDLE_MS = 4_000;
 
@@ -39,7 +39,7 @@ class Wire implements Connection {
 
 interface Bench {
   readonly wire: Wire;
-  readonly channel: Channel;
+  readonly channel: FramedConnection;
   readonly environment: SimulatedEnvironment;
   readonly frames: Frame[];
   readonly closes: string[];
@@ -49,7 +49,7 @@ function makeBench(environment = simulatedEnvironment()): Bench {
   const wire = new Wire();
   const frames: Frame[] = [];
   const closes: string[] = [];
-  const channel = new Channel(wire, environment, {
+  const channel = new FramedConnection(wire, environment, {
     onFrame: (frame) => frames.push(frame),
     onClosed: (reason) => closes.push(reason),
   });
@@ -126,8 +126,8 @@ describe("Channel", () => {
   it("says goodbye, hears nothing more, and closes when its words had time to arrive", async () => {
     const { wire, channel, environment, frames, closes } = makeBench();
     channel.establish(IDLE_MS, false);
-    channel.dismiss("enough");
-    channel.dismiss("again");
+    channel.closeWithGoodbye("enough");
+    channel.closeWithGoodbye("again");
     wire.handler?.onData(encodeControlMessage({ type: "goodbye", reason: "too" }));
     wire.handler?.onData(new Uint8Array(100));
     channel.write(ping);
@@ -160,13 +160,13 @@ describe("Channel", () => {
 
   it("gives up what is expected and does not come: silently before anything was up", async () => {
     const silent = makeBench();
-    silent.channel.expect(100, "connection");
+    silent.channel.setDeadline(100, "connection");
     await silent.environment.clock.advance(100);
     expect([silent.closes, silent.wire.said]).toEqual([["no connection within 100 ms"], []]);
     const up = makeBench();
-    up.channel.expect(100, "connection");
+    up.channel.setDeadline(100, "connection");
     up.wire.handler?.onOpen?.();
-    up.channel.expect(200, "answer");
+    up.channel.setDeadline(200, "answer");
     await up.environment.clock.advance(199);
     expect(up.wire.said).toEqual([]);
     await up.environment.clock.advance(1);

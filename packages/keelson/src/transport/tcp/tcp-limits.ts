@@ -9,7 +9,7 @@ export interface TcpLimits {
    */
   readonly queueBytesMax: number;
   /** Connections accepted whose handshake is not done; more are closed at once. Default 64. */
-  readonly strangersMax: number;
+  readonly pendingHandshakesMax: number;
   /** Connections accepted in all; more are closed at once. Default 512. */
   readonly connectionsMax: number;
   /** How long a connection may take to come up. Default 2,000. */
@@ -23,9 +23,9 @@ export interface TcpLimits {
   readonly backoffMaxMs: number;
 }
 
-export const DEFAULT_LIMITS: TcpLimits = {
+export const DEFAULT_TCP_LIMITS: TcpLimits = {
   queueBytesMax: FRAME_BYTES_MAX,
-  strangersMax: 64,
+  pendingHandshakesMax: 64,
   connectionsMax: 512,
   connectTimeoutMs: 2_000,
   handshakeTimeoutMs: 5_000,
@@ -35,9 +35,9 @@ export const DEFAULT_LIMITS: TcpLimits = {
 };
 
 /** The defaults with what was given in their place; `InvalidOptionError` names what cannot be. */
-export function limitsOf(given: Partial<TcpLimits>): TcpLimits {
-  const limits: { -readonly [Name in keyof TcpLimits]: number } = { ...DEFAULT_LIMITS };
-  for (const name of Object.keys(DEFAULT_LIMITS) as (keyof TcpLimits)[]) {
+export function tcpLimitsOf(given: Partial<TcpLimits>): TcpLimits {
+  const limits: { -readonly [Name in keyof TcpLimits]: number } = { ...DEFAULT_TCP_LIMITS };
+  for (const name of Object.keys(DEFAULT_TCP_LIMITS) as (keyof TcpLimits)[]) {
     const value = given[name];
     if (value === undefined) continue;
     if (!Number.isFinite(value) || value <= 0) {
