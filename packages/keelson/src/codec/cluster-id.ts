@@ -1,9 +1,15 @@
 import { createHash } from "node:crypto";
 
-/**
- * A cluster's id: `[NAME/]ORIGIN[+INCARNATION]`. The origin is made from the members that the cluster began
- * with; the incarnation is drawn at random whenever the cluster is founded anew from what one node has left
- * (`forceNewCluster`). Nodes talk to each other only if the whole of it is the same.
+/*
+ * A cluster's id as text: `[NAME/]ORIGIN[+INCARNATION]`.
+ *
+ * | part | meaning |
+ * |---|---|
+ * | NAME | the name that the cluster was created under; absent if it has none |
+ * | ORIGIN | 32 hexadecimal digits: a hash of the members that the cluster began with |
+ * | INCARNATION | 16 random hexadecimal digits; absent until a new cluster is forced for the first time |
+ *
+ * Nodes talk to each other only if all of it is equal. Every log and every snapshot holds it.
  */
 const NAME_END = "/";
 const INCARNATION_BEGIN = "+";
@@ -12,27 +18,33 @@ const HASH_DIGITS = 32;
 const INCARNATION_DIGITS = 16;
 
 /**
- * The id of the cluster that begins with these members (an encoded membership), under a name if there is one. The
- * same members give the same id, so nodes that are initialized apart found one cluster; others give another,
- * so that two clusters under one name never take each other's messages.
+ * The id of a cluster that begins with these members (an encoded membership), under this name or none. Nodes
+ * that are initialized separately with the same members compute the same id, and so form one cluster. Other
+ * members give another id, so two clusters that were given the same name by mistake refuse each other.
  */
 export function clusterIdOf(payload: Uint8Array, name: string | null): string {
   const hash = createHash("sha256").update(payload).digest("hex").slice(0, HASH_DIGITS);
   return name === null ? hash : `${name}${NAME_END}${hash}`;
 }
 
-/** Whether the cluster was created under `name`; null: any will do. */
+/** Whether the cluster was created under `name`; null: any cluster matches. */
 export function isNamed(clusterId: string, name: string | null): boolean {
   return name === null || clusterId.startsWith(`${name}${NAME_END}`);
 }
 
-/** Whether the cluster, in whichever incarnation, began with these members. */
+/**
+ * Whether the cluster began with these members (an encoded membership), whatever its name and incarnation.
+ */
 export function beganWith(clusterId: string, payload: Uint8Array): boolean {
   const [named = ""] = clusterId.split(INCARNATION_BEGIN);
   return named.split(NAME_END).at(-1) === clusterIdOf(payload, null);
 }
 
-/** The id of a new incarnation: random, so that two nodes that are told to go on alone never meet as one cluster. */
+/**
+ * The id with a new incarnation. It is random: if a new cluster is forced on two nodes of the same former
+ * cluster, their logs may differ at the same indexes, so the two must never take each other for members of
+ * one cluster.
+ */
 export function newIncarnation(clusterId: string, random: () => number): string {
   const [origin = ""] = clusterId.split(INCARNATION_BEGIN);
   let digits = "";
@@ -40,7 +52,10 @@ export function newIncarnation(clusterId: string, random: () => number): string 
   return `${origin}${INCARNATION_BEGIN}${digits}`;
 }
 
-/** Whether two ids are of one cluster, in whichever incarnations: what the one held, the other began with. */
+/**
+ * Whether two ids differ at most in their incarnation. A forced new cluster begins with the entries of the
+ * former one, so a snapshot of the one may belong to a log of the other.
+ */
 export function sameOrigin(a: string, b: string): boolean {
   return a.split(INCARNATION_BEGIN)[0] === b.split(INCARNATION_BEGIN)[0];
 }

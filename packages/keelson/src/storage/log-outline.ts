@@ -17,20 +17,32 @@ import { DecodeError } from "../errors.ts";
 import type { LogBase, LogWrite, StoredLog } from "./log-store.ts";
 
 /**
- * What a store knows of its log without its payloads: where it begins and ends, where the term
- * changes, and the configurations. Every store keeps one, checks writes against it, and hands its
- * contents to the core when it opens.
+ * A log without its payloads, as a log store keeps it in memory: hard state, base, last index, where the term
+ * changes, and the configurations. Every implementation of `LogStore` has one. It checks each write against
+ * the outline before it takes effect, and returns the outline to the core when it opens. The class does no
+ * I/O; whether a change is durable is the store's business.
  */
 export class LogOutline {
+  /** null: none yet. Set once, by the store; only `forceNewCluster` replaces it. */
   clusterId: string | null = null;
+  /** Term and vote as last written. Set by `write`, and by recovery. */
   hardState: HardState = { term: 0, votedFor: null };
+  /**
+   * The last entry that is no longer in the log. Set by `compact`, `reset` and `restore`. Never above
+   * `#lastIndex`.
+   */
   #base: LogPosition = ORIGIN;
+  /** The configuration in force at `#base`; changes with it. */
   #baseConfig: ClusterConfig = EMPTY_CONFIG;
-  /** The encoded form of `#baseConfig`; empty at `ORIGIN`. */
+  /** `#baseConfig` with addresses, encoded; empty at `ORIGIN`. Changes with `#base`. */
   #basePayload: Uint8Array = new Uint8Array(0);
+  /** The last entry's index; `#base.index` for an empty log. */
   #lastIndex: LogIndex = 0;
-  /** Ascending; the first begins at `base.index + 1`. */
+  /**
+   * Ascending by index and by term; the first begins at `#base.index + 1`; empty exactly if the log is empty.
+   */
   #terms: TermRun[] = [];
+  /** The configuration entries after `#base`, ascending by index. */
   #configs: ConfigAt[] = [];
 
   get base(): LogPosition {
@@ -57,8 +69,11 @@ export class LogOutline {
   }
 
   /**
-   * Throws if the write cannot follow what is here: then a caller is wrong, and nothing was done.
-   * Checksums are left to whoever received the records; this looks at their headers.
+   * Throws if the write can't follow the log: a mistake of the caller. Changes nothing. It looks at the
+   * records' headers and, of configuration entries, at the payload; checksums were checked where the records
+   * were received.
+   *
+   * @throws ProtocolViolation, DecodeError
    */
   checkWrite(write: LogWrite): void {
     const { truncateFrom, records, hardState } = write;
@@ -81,7 +96,7 @@ export class LogOutline {
     }
   }
 
-  /** Takes over a write that `checkWrite` let pass. */
+  /** Applies a write that `checkWrite` accepted. */
   write(write: LogWrite): void {
     if (write.hardState !== null) this.hardState = write.hardState;
     if (write.truncateFrom !== null) this.truncate(write.truncateFrom);
@@ -107,7 +122,7 @@ export class LogOutline {
     }
   }
 
-  /** Throws if the log does not hold the new base's entry, or its configuration cannot be read. */
+  /** Throws if the log doesn't hold the new base's entry, or its configuration can't be decoded. */
   checkCompact(base: LogBase): void {
     assert(
       this.termAt(base.position.index) === base.position.term,
@@ -125,6 +140,7 @@ export class LogOutline {
     this.#terms = term === undefined ? [] : [{ index: index + 1, term }, ...later];
   }
 
+  /** Throws if `base` is no position, or its configuration can't be decoded. */
   checkReset(base: LogBase): void {
     const { index, term } = base.position;
     assert(Number.isSafeInteger(index) && index >= 1, "a log is reset to a position in it");
@@ -140,9 +156,10 @@ export class LogOutline {
   }
 
   /**
-   * Begins as the header of a segment says: entries after the base, up to `last`, are known to be
-   * there and nothing else about them. Those that are still wanted must be found, or the log is
-   * not whole (`wal/recovery.ts`).
+   * Starts from what the header of the WAL's oldest segment says about the segments before it, which were
+   * deleted. Entries after `base` up to `last` existed there, and nothing else is known about them: their
+   * terms are not, so `termAt` is right for them only at `last`. Recovery makes sure that none of them is
+   * still needed (wal/recovery.ts).
    */
   restore(base: LogPosition, basePayload: Uint8Array, last: LogPosition): void {
     if (base.index === 0) this.#base = ORIGIN;
@@ -173,7 +190,7 @@ export class LogOutline {
   }
 }
 
-/** Checks the entry's header against its place; returns its term. */
+/** Checks a record that is about to become entry `index`; returns its term. */
 function checkRecord(record: Uint8Array, index: LogIndex, previousTerm: Term): Term {
   const term = recordTerm(record);
   const { length, kind } = readRecordHeader(record);

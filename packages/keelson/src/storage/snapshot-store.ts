@@ -1,102 +1,157 @@
 import type { LogPosition } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
 
-/** What a snapshot says of itself. */
+/*
+ * The interface behind which a node keeps its snapshots. snapshots/ implements it, on disk and in memory.
+ *
+ * A snapshot is one file with the same bytes on every node. Three kinds of objects write or read one: a
+ * `SnapshotDraft` writes one of this node's own state, an `IncomingSnapshot` writes one that another node
+ * sends, and a `SnapshotReader` reads a complete one.
+ */
+
+/** What a snapshot's file says about it before the state begins. */
 export interface SnapshotHeader {
-  /** Chosen at random by the node that took it: the same bytes keep it wherever they are copied to. */
+  /** Drawn at random by the node that takes it, 32 hexadecimal digits. Copies on other nodes keep the id. */
   readonly id: string;
   readonly clusterId: string;
-  /** The last entry whose effects it holds. */
+  /** The last entry whose effects the snapshot holds. */
   readonly position: LogPosition;
-  /** The membership in force at `position`: an encoded configuration payload (codec/config.ts). */
+  /** The membership in force at `position`: the payload of a configuration entry (codec/config.ts). */
   readonly membership: Uint8Array;
 }
 
 /** A snapshot that is complete and durable. */
 export interface StoredSnapshot extends SnapshotHeader {
-  /** Of the whole file. */
+  /** The size of the whole file. */
   readonly bytes: number;
-  /** Whether this node took it from its own state, or got it from another node. */
+  /** Whether this node took it from its own state, or received it from another node. */
   readonly origin: "taken" | "received";
 }
 
-/** A snapshot that can be seen to be damaged. */
+/** A file that has a complete snapshot's name and fails a check. */
 export interface DamagedSnapshot {
   readonly file: string;
-  /** What is wrong with it. */
+  /** What is wrong with it, for people. */
   readonly reason: string;
 }
 
-/** What `open` found. */
+/** What `SnapshotStore.open` found. */
 export interface OpenedSnapshots {
-  /** The newest that is whole, as far as can be told without reading all of it. */
+  /** The newest complete snapshot that passes the checks of its header and its last block; null: none. */
   readonly newest: StoredSnapshot | null;
-  /** Those that are newer, and damaged. */
+  /** Files that by their names are newer than `newest`, and are damaged. */
   readonly damaged: readonly DamagedSnapshot[];
 }
 
-/** A snapshot of this node's own state that is being written. Nothing of it counts before `finish` has resolved. */
+/**
+ * Writes a snapshot of this node's own state. It doesn't count before `finish` resolves; a crash before that
+ * leaves a file that the next `open` removes. Calls must not overlap. A call that rejects leaves the draft to
+ * be aborted.
+ */
 export interface SnapshotDraft {
-  /** The next bytes of the state, cut anywhere. Resolves when more may come. */
-  write(chunk: Uint8Array): Promise<void>;
-  /** Makes it durable, and then the newest; older ones that nobody reads go. */
-  finish(): Promise<StoredSnapshot>;
-  /** Throws it away. */
-  abort(): Promise<void>;
-}
-
-/** Another node's snapshot that is being fetched. What has come survives a lost connection, and a restart. */
-export interface IncomingSnapshot {
-  readonly id: string;
-  /** Of the whole file. */
-  readonly bytes: number;
-  /** Bytes that are here: the next ones to write are those from this offset on. */
-  readonly offset: number;
+  /**
+   * Adds the next bytes of the state; chunks may be cut anywhere. Copies `chunk`. Resolves when more may
+   * come.
+   */
   write(chunk: Uint8Array): Promise<void>;
   /**
-   * Reads all of it back and makes it durable and the newest. Rejects with `CorruptSnapshotError` if it is not whole
-   * and right, and throws it away.
+   * Makes the snapshot durable, and then, in one atomic step, the store's newest. Older ones are removed when
+   * no reader has them open.
    */
   finish(): Promise<StoredSnapshot>;
-  /** Stops for now, and keeps what is here. */
-  suspend(): Promise<void>;
-  /** Throws it away. */
+  /** Removes the file. */
   abort(): Promise<void>;
 }
 
-/** One snapshot, opened to be sent or restored. It is not deleted before it is closed. */
+/**
+ * Writes a snapshot that another node sends. It doesn't count before `finish` resolves, but what was written
+ * survives `suspend`, and a crash as far as it was synced: `SnapshotStore.receive` with the same id goes on
+ * from there. Calls must not overlap.
+ */
+export interface IncomingSnapshot {
+  readonly id: string;
+  /** The size that the whole file will have. */
+  readonly bytes: number;
+  /** How many bytes the file holds so far, from its start: `write` adds after them. */
+  readonly offset: number;
+  /** Adds the next bytes of the file. */
+  write(chunk: Uint8Array): Promise<void>;
+  /**
+   * Reads the whole file back, checks it, makes it durable, and then, in one atomic step, the store's newest
+   * snapshot.
+   *
+   * @throws CorruptSnapshotError a check failed, or the file is another snapshot; the file was removed
+   */
+  finish(): Promise<StoredSnapshot>;
+  /** Closes the file and keeps it, so that a later `receive` can go on. */
+  suspend(): Promise<void>;
+  /** Removes the file. */
+  abort(): Promise<void>;
+}
+
+/**
+ * One complete snapshot, opened to be sent or restored. The store doesn't remove it before it is closed.
+ * Reads may overlap.
+ */
 export interface SnapshotReader {
   readonly snapshot: StoredSnapshot;
-  /** Bytes of the file as they are, from `offset` on; fewer only at its end. */
+  /** The file's bytes from `offset` on, unchecked; fewer than `bytes` only at its end. */
   read(offset: number, bytes: number): Promise<Uint8Array>;
-  /** Reads all of it; rejects with `CorruptSnapshotError` if anything is not as it was written. */
+  /**
+   * Reads and checks the whole file; rejects with `CorruptSnapshotError` if anything is not as it was
+   * written.
+   */
   verify(): Promise<void>;
-  /** What was given to `create`. */
+  /** The sessions that were given to `SnapshotStore.create`, checked. */
   sessions(): Promise<Uint8Array>;
-  /** The state's bytes, checked, cut anywhere. Throws `CorruptSnapshotError` where it is damaged. */
+  /**
+   * The state's bytes, each block checked before it is given out, cut anywhere. Throws
+   * `CorruptSnapshotError`.
+   */
   state(): AsyncIterable<Uint8Array>;
+  /** Idempotent. */
   close(): Promise<void>;
 }
 
 /**
- * Where a node keeps its snapshots: the newest one, and older ones for as long as they are read.
+ * Where a node keeps its snapshots: the newest, and each older one only until its last reader closes it.
  *
- * A failed write spoils the snapshot that it was for and nothing else: none is trusted before it was
- * written, synced, and given its name.
+ * - *Durable.* `SnapshotDraft.finish` and `IncomingSnapshot.finish` resolve when the file and its name are
+ *   durable. The node compacts its log only after that.
+ * - *Atomic.* A crash before that leaves the former newest snapshot as it was.
+ * - *Concurrency.* One snapshot is received at a time. Apart from that, drafts, an incoming snapshot and
+ *   readers may be in use at once.
+ * - *Errors.* A failed write spoils the snapshot that it was for and nothing else, unlike in a `LogStore`: no
+ *   other file is affected, and no snapshot counts before it was written, synced and renamed. Failed file
+ *   operations reject as the file system reported them. All methods but `open` and `close` throw
+ *   `ClosedError` unless the store is open.
  */
 export interface SnapshotStore {
-  /** Opens the store, makes it if there is none, and clears away what a crash left half-written. */
+  /**
+   * Opens the store, creates it if there is none, and removes drafts that a crash left. Incoming snapshots
+   * stay, to be gone on with. Damaged snapshots are reported, not removed, until there is a new one.
+   *
+   * @throws DirectoryLockedError another process, or this object, has it open; StorageFailedError it can't be
+   *   read or written
+   */
   open(environment: Environment): Promise<OpenedSnapshots>;
-  /** The newest; null: there is none. */
+  /** The newest complete snapshot; null: there is none, or the store is not open. */
   readonly newest: StoredSnapshot | null;
-  /** Begins a snapshot of this node's own state. `sessions` is kept beside the state. */
+  /**
+   * Begins a snapshot of this node's own state. The store adds the id. `sessions` is stored before the state.
+   */
   create(header: Omit<SnapshotHeader, "id">, sessions: Uint8Array): Promise<SnapshotDraft>;
-  /** Begins, or goes on with, a snapshot of another node: one at a time. */
+  /**
+   * Begins to receive a snapshot of `bytes` bytes, or goes on with it if its file is here already. Removes
+   * what was received of any other one.
+   */
   receive(id: string, bytes: number): Promise<IncomingSnapshot>;
-  /** null: there is no such snapshot (any more). */
+  /** Opens a complete snapshot; null: there is none with this id, or none any more. */
   read(id: string): Promise<SnapshotReader | null>;
-  /** Throws a snapshot away that turned out to be damaged. */
+  /**
+   * Gives up a snapshot that turned out to be damaged: its file is removed when its last reader closes it.
+   */
   discard(id: string): Promise<void>;
-  /** Lets go of everything. Idempotent. */
+  /** Releases the lock and forgets everything. Idempotent. */
   close(): Promise<void>;
 }

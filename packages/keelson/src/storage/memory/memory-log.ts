@@ -5,11 +5,11 @@ import { LogOutline } from "../log-outline.ts";
 import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../log-store.ts";
 
 /**
- * A log in memory, for tests and for groups that may forget everything when their processes end.
- * "Durable" means that it survives `close`: the same object can be opened again, and has it all.
+ * A log in memory, for tests, and for groups that may lose everything when their processes end. Here
+ * "durable" means that a write survives `close`: the same object can be opened again and holds everything.
  *
- * **A node that restarts with a new one has forgotten its votes and what it acknowledged**, so it must
- * not come back under its old id.
+ * **A node that restarts with a new object has lost its vote and its acknowledged entries.** Under its old id
+ * it could vote twice in a term, so it must be removed and added again under a new id.
  *
  * @example
  * const log = memoryLog();
@@ -20,11 +20,16 @@ export function memoryLog(): LogStore {
 
 class MemoryLog implements LogStore {
   readonly #outline = new LogOutline();
-  /** The first is that of entry `base.index + 1`. */
+  /** The records of the entries after the base, in order: `#records[0]` is entry `base.index + 1`. */
   #records: Uint8Array[] = [];
-  /** How many bytes the records before each one took, since the log was made; then the total. */
+  /**
+   * Running totals: `#starts[i]` is the number of bytes before `#records[i]`, and the last element is the
+   * total. One longer than `#records`. The first element isn't 0 after a compaction; only differences matter.
+   */
   #starts: number[] = [0];
+  /** Set by the first `open`; null before. */
   #nodeId: string | null = null;
+  /** Set by the first `open`, at random; empty before. */
   #storeId = "";
   #isOpen = false;
 
@@ -115,6 +120,7 @@ class MemoryLog implements LogStore {
     this.#isOpen = false;
   }
 
+  /** Where the entry's record is in `#records`. */
   #at(index: LogIndex): number {
     return index - this.#outline.base.index - 1;
   }
