@@ -50,7 +50,7 @@ some trials from different first seeds, each of at most ${String(seedsMax)} seed
 finds it holds with the healthy code. ${String(found)} of ${String(lines.length)} bugs were found, in every trial.
 
 "By" names what noticed it: an invariant (they are listed at the head of
-\`packages/keelson/src/testing/simulator/cluster-checker.ts\`); or a conformance suite, or the exploration of every
+\`packages/keelson/src/testing/simulator/checkers/cluster-checker.ts\`); or a conformance suite, or the exploration of every
 order of events (\`docs/explore.md\`), which take no seeds.
 
 | code | bug | by | median seeds | worst | trials |

@@ -4,8 +4,11 @@ import {
   simulatedWorld,
 } from "../../packages/keelson/src/environment/simulated/simulated-environment.ts";
 import { wal } from "../../packages/keelson/src/storage/wal/index.ts";
-import { logStoreCases } from "../../packages/keelson/src/testing/log-store-suite.ts";
-import { transportCases, type TransportRig } from "../../packages/keelson/src/testing/transport-suite.ts";
+import { logStoreCases } from "../../packages/keelson/src/testing/suites/log-store-suite.ts";
+import {
+  transportCases,
+  type TransportRig,
+} from "../../packages/keelson/src/testing/suites/transport-suite.ts";
 import { memoryNetwork, memoryTransport } from "../../packages/keelson/src/transport/memory/index.ts";
 
 /** The name of the first promise of a transport that is not kept; null: all are. */

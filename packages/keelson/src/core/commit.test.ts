@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { CoreGroup } from "../testing/core-group.ts";
+import { CoreGroup } from "../testing/core/core-group.ts";
 import { configOf, ProtocolViolation, RaftNode, type Message } from "./index.ts";
 import {
   ABC,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { CoreGroup, ofType } from "../testing/core-group.ts";
+import { CoreGroup, ofType } from "../testing/core/core-group.ts";
 import { configOf, isVoter, ProtocolViolation, RaftNode, type Message, type RequestVote } from "./index.ts";
 import { ABC, act, appendEntries, at, leading, logOf, range, restarted, saysAll } from "./test/script.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { CoreGroup } from "../testing/core-group.ts";
+import { CoreGroup } from "../testing/core/core-group.ts";
 import { configOf, type Message, type RaftNode } from "./index.ts";
 import { ABC, accepted, act, appendEntries, leading, logOf, range, restarted } from "./test/script.ts";
 

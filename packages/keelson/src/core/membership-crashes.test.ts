@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
-import { CoreGroup } from "../testing/core-group.ts";
-import type { CoreHost } from "../testing/core-cluster.ts";
+import { CoreGroup } from "../testing/core/core-group.ts";
+import type { CoreHost } from "../testing/core/core-cluster.ts";
 import { configOf, type NodeId } from "./index.ts";
 
 interface Change {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { CoreGroup, ofType, seededRandom } from "../testing/core-group.ts";
+import { CoreGroup, ofType, seededRandom } from "../testing/core/core-group.ts";
 import {
   configOf,
   isJoint,

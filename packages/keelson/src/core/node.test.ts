@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { CoreGroup, seededRandom } from "../testing/core-group.ts";
+import { CoreGroup, seededRandom } from "../testing/core/core-group.ts";
 import { configOf, ProtocolViolation, RaftNode, type Actions, type Message } from "./index.ts";
 import {
   ABC,

@@ -2,7 +2,7 @@
 // paper.test.ts goes on with §§5 to 8.
 import { describe, expect, it } from "vitest";
 
-import { CoreGroup } from "../testing/core-group.ts";
+import { CoreGroup } from "../testing/core/core-group.ts";
 import { RaftNode, type Message } from "./index.ts";
 import {
   FOUNDED,

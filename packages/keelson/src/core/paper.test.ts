@@ -2,7 +2,7 @@
 // words of our own; Figure 2 has its own file. Deeper tests of the same rules stand beside the parts that keep them.
 import { describe, expect, it } from "vitest";
 
-import { CoreGroup, ofType } from "../testing/core-group.ts";
+import { CoreGroup, ofType } from "../testing/core/core-group.ts";
 import { configOf, RaftNode, type AppendEntries, type LogPosition } from "./index.ts";
 import {
   FOUNDED,

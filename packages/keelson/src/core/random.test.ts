@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 
 import { configOf, isJoint, membersOf } from "./index.ts";
-import { CoreChecker } from "../testing/core-checker.ts";
-import { CoreHost, type Letter } from "../testing/core-cluster.ts";
-import { seededRandom } from "../testing/core-group.ts";
+import { CoreChecker } from "../testing/core/core-checker.ts";
+import { CoreHost, type Letter } from "../testing/core/core-cluster.ts";
+import { seededRandom } from "../testing/core/core-group.ts";
 
 const ALL = ["a", "b", "c", "d", "e", "f"];
 const SEEDS = 240;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { CoreGroup, ofType } from "../testing/core-group.ts";
+import { CoreGroup, ofType } from "../testing/core/core-group.ts";
 import { RaftNode, type Actions } from "./index.ts";
 import {
   accepted,

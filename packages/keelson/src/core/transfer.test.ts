@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { CoreGroup, ofType } from "../testing/core-group.ts";
+import { CoreGroup, ofType } from "../testing/core/core-group.ts";
 import { configOf, type RaftNode, type RequestVote } from "./index.ts";
 import { ABC, accepted, act, appendEntries, at, logOf, range, restarted, saysAll } from "./test/script.ts";
 

@@ -39,13 +39,13 @@ export {
   logStoreCases,
   type LogStorePlace,
   type TestFramework,
-} from "./log-store-suite.ts";
+} from "./suites/log-store-suite.ts";
 export {
   describeTransport,
   type TransportCase,
   transportCases,
   type TransportRig,
-} from "./transport-suite.ts";
+} from "./suites/transport-suite.ts";
 export {
   type AnySubject,
   type CallContext,

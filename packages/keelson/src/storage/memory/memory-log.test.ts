@@ -1,6 +1,6 @@
 import { describe, it } from "vitest";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
-import { describeLogStore } from "../../testing/log-store-suite.ts";
+import { describeLogStore } from "../../testing/suites/log-store-suite.ts";
 import { memoryLog } from "./index.ts";
 
 describeLogStore(

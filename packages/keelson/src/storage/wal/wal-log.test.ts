@@ -7,7 +7,7 @@ import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
 import { SimulatedFiles, type FileOperation } from "../../environment/simulated/simulated-files.ts";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { nodeFiles } from "../../environment/node/node-files.ts";
-import { describeLogStore } from "../../testing/log-store-suite.ts";
+import { describeLogStore } from "../../testing/suites/log-store-suite.ts";
 import type { LogStore, StoredLog } from "../log-store.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";

@@ -1,9 +1,11 @@
-export { Chance } from "./chance.ts";
-export { ClusterChecker, type NodeStatus } from "./cluster-checker.ts";
-export { planOf, type Fault, type FaultType, type Plan } from "./plan.ts";
+export { Chance } from "./plan/chance.ts";
+export { ClusterChecker, type NodeStatus } from "./checkers/cluster-checker.ts";
+export type { Fault, FaultType } from "./plan/faults.ts";
+export { planOf } from "./plan/make-plan.ts";
+export type { Plan } from "./plan/plan.ts";
 export { shrink, type ShrinkOptions } from "./shrink.ts";
 export { simulate, type RunResult, type SimulateOptions } from "./simulate.ts";
-export { simStoreSubject } from "./sim-store.ts";
+export { simStoreSubject } from "./subject/sim-store.ts";
 export type {
   AnySubject,
   CallContext,
@@ -12,5 +14,5 @@ export type {
   ReadCall,
   Subject,
   WriteCall,
-} from "./subject.ts";
-export { fact, Violation } from "./violation.ts";
+} from "./subject/subject.ts";
+export { fact, Violation } from "./checkers/violation.ts";

@@ -1,6 +1,7 @@
-import type { Fault, Plan } from "./plan.ts";
+import type { Fault } from "./plan/faults.ts";
+import type { Plan } from "./plan/plan.ts";
 import { simulate, type RunResult } from "./simulate.ts";
-import type { MakeSubject } from "./subject.ts";
+import type { MakeSubject } from "./subject/subject.ts";
 
 /** What shrinking may cost. */
 export interface ShrinkOptions {

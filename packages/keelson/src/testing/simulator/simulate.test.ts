@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { KEPT_SEEDS } from "./kept-seeds.ts";
-import { isCalm, planOf, type Fault, type Plan } from "./plan.ts";
+import type { Fault } from "./plan/faults.ts";
+import { planOf } from "./plan/make-plan.ts";
+import { isCalm, type Plan } from "./plan/plan.ts";
 import { shrink } from "./shrink.ts";
 import { simulate, type RunResult } from "./simulate.ts";
 

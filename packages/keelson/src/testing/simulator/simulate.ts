@@ -7,18 +7,20 @@ import { tcp } from "../../transport/tcp/index.ts";
 import type { Transport } from "../../transport/transport.ts";
 import { isJoint } from "../../core/config.ts";
 import { checkLinearizability } from "../linearizability/index.ts";
-import { Chance } from "./chance.ts";
-import { ClusterChecker } from "./cluster-checker.ts";
-import { FaultPlayer } from "./fault-player.ts";
-import type { Gate } from "./gate.ts";
-import { isCalm, type FaultType, type Plan } from "./plan.ts";
-import { SimClients, type ClientFigures, type Outcome } from "./sim-clients.ts";
-import { SimOperator } from "./sim-operator.ts";
-import { SimProcess } from "./sim-process.ts";
-import { simStoreSubject } from "./sim-store.ts";
-import type { AnySubject, MakeSubject } from "./subject.ts";
-import { fact, Violation } from "./violation.ts";
-import { CALL_TIMEOUT_MS } from "./workload.ts";
+import { Chance } from "./plan/chance.ts";
+import { ClusterChecker } from "./checkers/cluster-checker.ts";
+import { FaultPlayer } from "./faults/fault-player.ts";
+import type { Gate } from "./world/gate.ts";
+import type { FaultType } from "./plan/faults.ts";
+import { isCalm, type Plan } from "./plan/plan.ts";
+import type { ClientFigures, Outcome } from "./clients/client-calls.ts";
+import { SimClients } from "./clients/sim-clients.ts";
+import { SimOperator } from "./clients/sim-operator.ts";
+import { SimProcess } from "./world/sim-process.ts";
+import { simStoreSubject } from "./subject/sim-store.ts";
+import type { AnySubject, MakeSubject } from "./subject/subject.ts";
+import { fact, Violation } from "./checkers/violation.ts";
+import { CALL_TIMEOUT_MS } from "./plan/workload.ts";
 
 /** What became of a run. */
 export interface RunResult {

@@ -1,0 +1,153 @@
+import { CommandRejectedError } from "../../../errors.ts";
+import type { OpenOperation } from "../../linearizability/index.ts";
+import type { Session } from "../../../runtime/sessions/index.ts";
+import type { Chance } from "../plan/chance.ts";
+import type { CallMaker, ClientsHost, Outcome, SessionClients } from "./client-calls.ts";
+import type { SimProcess } from "../world/sim-process.ts";
+import type { WriteCall } from "../subject/subject.ts";
+import { fact } from "../checkers/violation.ts";
+
+/** A session of the library's, and the process that it was opened at: it is gone with it. */
+interface OpenedSession {
+  readonly session: Session<unknown, unknown>;
+  readonly process: SimProcess;
+  readonly raft: SimProcess["raft"];
+}
+
+/** What the node said of one write. */
+interface Said {
+  readonly result: unknown;
+  readonly rejected: CommandRejectedError | null;
+}
+
+/**
+ * Clients in the process of a node, that use the library's own sessions: it counts and repeats for them. What they are
+ * told in the end must be as true as what is told of a single attempt (K4, ONCE).
+ */
+export class LibrarySessions implements SessionClients {
+  readonly #host: ClientsHost;
+  readonly #clients: CallMaker;
+  readonly #chance: Chance;
+  readonly #ttlMs: number;
+  /** By the name of those who share one. */
+  readonly #sessions = new Map<string, OpenedSession>();
+  /** What was closed stays closed. */
+  readonly #closed = new Set<number>();
+  #stopped = false;
+
+  constructor(host: ClientsHost, clients: CallMaker, chance: Chance, ttlMs: number) {
+    this.#host = host;
+    this.#clients = clients;
+    this.#chance = chance;
+    this.#ttlMs = ttlMs;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async write(client: string, group: string, key: string): Promise<void> {
+    const opened = this.#known(group) ?? (await this.#open(client, group));
+    // The process may have died as it was answering.
+    if (opened === null || opened.process.raft !== opened.raft || this.#stopped) return;
+    const { subject, trace } = this.#host;
+    const { history, figures } = this.#clients;
+    const context = this.#clients.context(key);
+    const write = subject.write(context);
+    const { command, input } = write;
+    const op = `s${String(context.number)}`;
+    figures.writes += 1;
+    trace(`${client} ${op} ${subject.describe(command)} in session ${String(opened.session.id)}`);
+    const open = input === null ? null : history.invoke(client, input);
+    const wasClosed = this.#closed.has(opened.session.id);
+    const { outcome, why, said } = await this.#ask(op, opened, command);
+    this.#clients.watch(() => {
+      fact(
+        !wasClosed || said === null,
+        "ONCE",
+        () => `${op} took effect in session ${String(opened.session.id)}, which was closed before`,
+      );
+    });
+    this.#clients.settled(subject.nameOf?.(command) ?? null, outcome);
+    if (said !== null) tell(open, write, said);
+    else if (outcome === "not-done") open?.notDone();
+    else open?.unknown();
+    const { closeShare } = this.#host.plan.usage;
+    if (why === "SESSION_EXPIRED") this.#forget(group, opened);
+    else if (closeShare > 0 && this.#chance.happens(closeShare)) await this.#close(group, opened);
+  }
+
+  /** The one of the group, if its process is still there. */
+  #known(group: string): OpenedSession | null {
+    const opened = this.#sessions.get(group);
+    if (opened === undefined) return null;
+    if (opened.process.raft === opened.raft) return opened;
+    this.#sessions.delete(group);
+    return null;
+  }
+
+  async #open(client: string, group: string): Promise<OpenedSession | null> {
+    const process = this.#clients.choose();
+    if (process === null) return null;
+    const { raft } = process;
+    const timeoutMs = this.#host.plan.callTimeoutMs;
+    const opened: OpenedSession[] = [];
+    const opening = async (): Promise<void> => {
+      const session = await raft?.openSession({ ttlMs: this.#ttlMs, timeoutMs, ...this.#clients.haste() });
+      if (session !== undefined) opened.push({ session, process, raft });
+    };
+    await this.#clients.attempt(`${client} opens`, process, false, opening);
+    const [own] = opened;
+    const other = this.#known(group);
+    // Another client of the group may have been quicker.
+    if (other !== null || own === undefined) return other;
+    this.#sessions.set(group, own);
+    return own;
+  }
+
+  async #ask(
+    op: string,
+    { session, process }: OpenedSession,
+    command: unknown,
+  ): Promise<{ readonly outcome: Outcome; readonly why: string; readonly said: Said | null }> {
+    const timeoutMs = this.#host.plan.callTimeoutMs;
+    let said: Said | null = null;
+    const writing = async (): Promise<void> => {
+      try {
+        const result = await session.write(command, { timeoutMs, ...this.#clients.haste() });
+        said = { result, rejected: null };
+      } catch (error) {
+        if (!(error instanceof CommandRejectedError)) throw error;
+        said = { result: undefined, rejected: error };
+      }
+    };
+    // It repeats what is not known until its time is over.
+    const ended = await this.#clients.attempt(op, process, true, writing, timeoutMs, true);
+    return { ...ended, said: ended.outcome === "done" ? said : null };
+  }
+
+  async #close(group: string, opened: OpenedSession): Promise<void> {
+    // Whoever does not know that it was closed is told so by the cluster.
+    if (this.#chance.happens(0.5)) this.#forget(group, opened);
+    const { session, process } = opened;
+    if (process.raft !== opened.raft) return;
+    const timeoutMs = this.#host.plan.callTimeoutMs;
+    const closing = (): Promise<void> => session.close({ timeoutMs });
+    const op = `close session ${String(session.id)}`;
+    const { outcome } = await this.#clients.attempt(op, process, false, closing);
+    if (outcome === "done") this.#closed.add(session.id);
+  }
+
+  #forget(group: string, opened: OpenedSession): void {
+    if (this.#sessions.get(group) === opened) this.#sessions.delete(group);
+  }
+}
+
+function tell(
+  open: OpenOperation<unknown> | null,
+  write: WriteCall<unknown, unknown, unknown, unknown>,
+  { result, rejected }: Said,
+): void {
+  if (rejected === null) open?.done(write.output(result));
+  else open?.done(write.rejected?.(rejected.cause));
+}

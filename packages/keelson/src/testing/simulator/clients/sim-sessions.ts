@@ -1,0 +1,210 @@
+import { CommandRejectedError } from "../../../errors.ts";
+import type { OpenOperation } from "../../linearizability/index.ts";
+import type { Chance } from "../plan/chance.ts";
+import type { CallMaker, ClientsHost, Outcome, SessionClients } from "./client-calls.ts";
+import type { SimProcess } from "../world/sim-process.ts";
+import type { WriteCall } from "../subject/subject.ts";
+import { fact } from "../checkers/violation.ts";
+
+/** Attempts at one command before its client gives up, at most. */
+const ATTEMPTS_MAX = 8;
+
+/** The pause before the next attempt, on average. */
+const PAUSE_MS = 40;
+
+/** How often a command that was answered is sent once more, to hear the same again. */
+const ASK_AGAIN_SHARE = 0.3;
+
+/** What a client knows of its session, or clients who share one. */
+interface SimSession {
+  readonly id: number;
+  next: number;
+  /** Ascending. */
+  readonly unanswered: Set<number>;
+}
+
+/** One command on its way. */
+interface Sending {
+  readonly op: string;
+  readonly command: unknown;
+  readonly session: SimSession;
+  readonly sequence: number;
+}
+
+/** What came of one attempt. */
+interface Attempt {
+  readonly outcome: Outcome;
+  readonly why: string;
+  /** What the node answered, if it did: the same for a retry as for the first. */
+  readonly reply: Reply | null;
+}
+
+type Reply =
+  | { readonly type: "result"; readonly result: unknown }
+  | { readonly type: "rejected"; readonly error: CommandRejectedError };
+
+/**
+ * Clients that write in sessions: they send a command again, to whichever node, for as long as they
+ * do not know what came of it; and sometimes also when they know. Whatever they do, it takes effect
+ * once, and what they are told stays the same (ONCE).
+ */
+export class SimSessions implements SessionClients {
+  readonly #host: ClientsHost;
+  readonly #clients: CallMaker;
+  readonly #chance: Chance;
+  readonly #ttlMs: number;
+  /** By the name of those who share one. */
+  readonly #sessions = new Map<string, SimSession>();
+  #stopped = false;
+
+  constructor(host: ClientsHost, clients: CallMaker, chance: Chance, ttlMs: number) {
+    this.#host = host;
+    this.#clients = clients;
+    this.#chance = chance;
+    this.#ttlMs = ttlMs;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** One write of this client; it resolves when the client is done with it. */
+  async write(client: string, group: string, key: string): Promise<void> {
+    const session = this.#sessions.get(group) ?? (await this.#open(client, group));
+    if (session === null) return;
+    const { subject, trace } = this.#host;
+    const { history, figures } = this.#clients;
+    const context = this.#clients.context(key);
+    const write = subject.write(context);
+    const { command, input } = write;
+    const sending = { op: `s${String(context.number)}`, command, session, sequence: session.next++ };
+    session.unanswered.add(sending.sequence);
+    figures.writes += 1;
+    trace(`${client} ${sending.op} ${subject.describe(command)} in session ${String(session.id)}`);
+    const open = input === null ? null : history.invoke(client, input);
+    const { outcome, reply } = await this.#send(sending, group);
+    this.#clients.settled(subject.nameOf?.(command) ?? null, outcome);
+    trace(`${sending.op} ${outcome} at last`);
+    if (reply === null) {
+      if (outcome === "not-done") open?.notDone();
+      else open?.unknown();
+    } else {
+      tell(open, write, reply);
+      if (this.#chance.happens(ASK_AGAIN_SHARE)) await this.#askAgain(sending, reply);
+    }
+    // Also when the client gave up: what it says next tells the cluster to forget about this one.
+    session.unanswered.delete(sending.sequence);
+    const { closeShare } = this.#host.plan.usage;
+    if (closeShare > 0 && this.#chance.happens(closeShare)) await this.#close(session, group);
+  }
+
+  /** Whoever shares it learns of it by being refused. */
+  async #close(session: SimSession, group: string): Promise<void> {
+    if (this.#sessions.get(group) === session) this.#sessions.delete(group);
+    const process = this.#clients.choose();
+    if (process === null || this.#stopped) return;
+    const timeoutMs = this.#host.plan.callTimeoutMs;
+    await this.#clients.attempt(`close session ${String(session.id)}`, process, false, async () => {
+      await process.raft?.endSession(session.id, { timeoutMs });
+    });
+  }
+
+  async #open(client: string, group: string): Promise<SimSession | null> {
+    const process = this.#clients.choose();
+    if (process === null) return null;
+    let id = 0;
+    const ttlMs = this.#ttlMs;
+    const timeoutMs = this.#host.plan.callTimeoutMs;
+    const opening = async (): Promise<void> => {
+      const session = await process.raft?.openSession({ ttlMs, timeoutMs, ...this.#clients.haste() });
+      id = session?.id ?? 0;
+    };
+    const { outcome } = await this.#clients.attempt(`${client} opens`, process, false, opening);
+    const other = this.#sessions.get(group);
+    // Another client of the group may have been quicker.
+    if (outcome !== "done" || id === 0 || other !== undefined) return other ?? null;
+    this.#host.trace(`${group} has session ${String(id)}`);
+    const session = { id, next: 1, unanswered: new Set<number>() };
+    this.#sessions.set(group, session);
+    return session;
+  }
+
+  /** Sends a command until it is known what came of it, or its client gives up. */
+  async #send(sending: Sending, group: string): Promise<Attempt> {
+    let outcome: "not-done" | "unknown" = "not-done";
+    const attempts = this.#chance.whole(1, ATTEMPTS_MAX);
+    for (let attempt = 0; attempt < attempts && !this.#stopped; attempt++) {
+      const process = this.#clients.choose();
+      if (process !== null) {
+        const result = await this.#attempt(sending, process);
+        if (result.reply !== null) return result;
+        if (result.outcome !== "not-done") outcome = "unknown";
+        if (result.why === "SESSION_EXPIRED") {
+          if (this.#sessions.get(group) === sending.session) this.#sessions.delete(group);
+          break;
+        }
+      }
+      await this.#pause();
+    }
+    return { outcome, why: "", reply: null };
+  }
+
+  /** ONCE: a command that was answered is answered the same, by whoever is asked. */
+  async #askAgain(sending: Sending, reply: Reply): Promise<void> {
+    await this.#pause();
+    const process = this.#clients.choose();
+    if (process === null || this.#stopped) return;
+    const { op, session, sequence } = sending;
+    const again = await this.#attempt(sending, process);
+    const name = `command ${String(sequence)} of session ${String(session.id)} (${op})`;
+    const isForgotten = again.why === "ANSWER_FORGOTTEN";
+    this.#clients.watch(() => {
+      fact(!isForgotten, "ONCE", () => `${process.id} forgot the answer to ${name}, which is wanted`);
+      fact(
+        again.reply === null || textOf(again.reply) === textOf(reply),
+        "ONCE",
+        () =>
+          `${name} was answered ${textOf(reply)}, and at ${process.id} ${String(again.reply && textOf(again.reply))}`,
+      );
+    });
+  }
+
+  async #attempt({ op, command, session, sequence }: Sending, process: SimProcess): Promise<Attempt> {
+    const [lowestUnanswered = sequence] = session.unanswered;
+    const timeoutMs = this.#host.plan.callTimeoutMs;
+    const { id } = session;
+    let reply: Reply | null = null;
+    const writing = async (): Promise<void> => {
+      try {
+        const { raft } = process;
+        if (raft === null) throw new Error(`${process.id} is down`);
+        const result = await raft.write(command, { timeoutMs, session: { id, sequence, lowestUnanswered } });
+        reply = { type: "result", result };
+      } catch (error) {
+        if (!(error instanceof CommandRejectedError)) throw error;
+        reply = { type: "rejected", error };
+      }
+    };
+    const ended = await this.#clients.attempt(op, process, true, writing);
+    return { ...ended, reply: ended.outcome === "done" ? reply : null };
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#host.clock.setTimer(this.#chance.time(PAUSE_MS), resolve);
+    });
+  }
+}
+
+function tell(
+  open: OpenOperation<unknown> | null,
+  write: WriteCall<unknown, unknown, unknown, unknown>,
+  reply: Reply,
+): void {
+  if (reply.type === "result") open?.done(write.output(reply.result));
+  else open?.done(write.rejected?.(reply.error.cause));
+}
+
+function textOf(reply: Reply): string {
+  return reply.type === "result" ? JSON.stringify(reply.result) : reply.error.message;
+}

@@ -1,0 +1,121 @@
+import type { LogPosition } from "../../../core/position.ts";
+import type { Environment } from "../../../environment/environment.ts";
+import {
+  StateMachineFailure,
+  type OpenedState,
+  type SessionChanges,
+  type SessionRecords,
+  type StateMachine,
+  type StateMachineCodec,
+} from "../../../runtime/state-machine.ts";
+
+/** The moods of a state machine: how it fails beyond what its disk does to it. */
+export interface MachineMood {
+  delayMs: number;
+  fails: boolean;
+}
+
+/** Who watches a state machine. */
+export interface MachineObserver {
+  /** It holds the effects up to this entry. */
+  opened(applied: LogPosition): void;
+  applying(command: unknown, at: LogPosition): void;
+  /** Its process is gone: what it keeps elsewhere than in memory must stay as it was then. */
+  isDead(): boolean;
+}
+
+/** A state machine with moods, watched from outside; its own code runs as it is. */
+export class ObservedMachine implements StateMachine<unknown, unknown> {
+  readonly codec: StateMachineCodec<unknown, unknown>;
+  /** Absent if the state machine has none. */
+  readonly snapshot?: () => AsyncIterable<Uint8Array>;
+  readonly restore?: (
+    state: AsyncIterable<Uint8Array>,
+    at: LogPosition,
+    sessions: SessionRecords,
+  ) => Promise<void>;
+  readonly #inner: StateMachine<unknown, unknown>;
+  readonly #mood: MachineMood;
+  readonly #environment: Environment;
+  readonly #observer: MachineObserver;
+
+  constructor(
+    inner: StateMachine<unknown, unknown>,
+    mood: MachineMood,
+    environment: Environment,
+    observer: MachineObserver,
+  ) {
+    this.codec = inner.codec;
+    this.#inner = inner;
+    this.#mood = mood;
+    this.#environment = environment;
+    this.#observer = observer;
+    if (inner.snapshot === undefined || inner.restore === undefined) return;
+    this.snapshot = () => this.#slowly(inner.snapshot?.() ?? nothing());
+    this.restore = async (state, at, sessions) => {
+      if (this.#observer.isDead()) return never();
+      this.#failIfMoody();
+      await inner.restore?.(state, at, sessions);
+      this.#observer.opened(at);
+    };
+  }
+
+  /** The bytes may take as long as commands do; the first of them are asked for at once. */
+  async *#slowly(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of chunks) {
+      if (this.#mood.delayMs > 0) await this.#wait(this.#mood.delayMs);
+      yield chunk;
+    }
+  }
+
+  open(): Promise<OpenedState> | OpenedState {
+    const tell = (state: OpenedState): OpenedState => {
+      this.#observer.opened(state);
+      return state;
+    };
+    const opening = this.#inner.open();
+    return "then" in opening ? opening.then(tell) : tell(opening);
+  }
+
+  async apply(command: unknown, at: LogPosition): Promise<unknown> {
+    const { delayMs } = this.#mood;
+    if (delayMs > 0) await this.#wait(delayMs / 2);
+    if (this.#observer.isDead()) return never();
+    this.#failIfMoody();
+    this.#observer.applying(command, at);
+    const result = await this.#inner.apply(command, at);
+    // It has taken effect, and nobody knows of it yet.
+    if (delayMs > 0) await this.#wait(delayMs / 2);
+    return result;
+  }
+
+  flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
+    if (this.#observer.isDead()) return never();
+    this.#failIfMoody();
+    return this.#inner.flush?.(applied, sessions);
+  }
+
+  close(): Promise<void> | void {
+    return this.#inner.close?.();
+  }
+
+  #failIfMoody(): void {
+    if (!this.#mood.fails) return;
+    const cause = Object.assign(new Error("EIO: made up by the simulation"), { code: "EIO" });
+    throw new StateMachineFailure("the simulated state machine's disk failed", { cause });
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#environment.setTimer(ms, resolve);
+    });
+  }
+}
+
+function never(): Promise<never> {
+  return new Promise(() => undefined);
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* [];
+}
