@@ -181,8 +181,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "K5",
     title: "Each node lets sessions end when it likes",
     file: "runtime/sessions/session-table.ts",
-    from: "if (this.#timeMs > expiryMs) this.#removeSession(session);",
-    to: "if (this.#timeMs > expiryMs && Math.random() < 0.7) this.#removeSession(session);",
+    from: "if (this.#logTimeMs > expiryMs) this.#removeSession(session);",
+    to: "if (this.#logTimeMs > expiryMs && Math.random() < 0.7) this.#removeSession(session);",
   },
   {
     code: "L10c",

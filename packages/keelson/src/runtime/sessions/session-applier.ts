@@ -60,7 +60,7 @@ export class SessionApplier<Result> {
   }
 
   get metrics(): SessionMetrics {
-    return { open: this.table.size, bytes: this.table.bytes, timeMs: this.table.timeMs };
+    return { open: this.table.size, bytes: this.table.bytes, timeMs: this.table.logTimeMs };
   }
 
   /** @throws Error this node cannot take part in sessions; DecodeError */

@@ -142,7 +142,7 @@ describe("the time of the log", () => {
     const other = bench.open(10 * SECOND);
     bench.clock -= 3600 * SECOND;
     expect(bench.write(other, 1)).toBe("apply");
-    expect(bench.table.timeMs).toBe(NOON + 8 * SECOND);
+    expect(bench.table.logTimeMs).toBe(NOON + 8 * SECOND);
     bench.clock = NOON + 11 * SECOND;
     expect([bench.write(id, 1), bench.write(other, 2)]).toEqual(["expired", "apply"]);
   });
@@ -152,7 +152,7 @@ describe("the time of the log", () => {
     const id = bench.open(SECOND);
     bench.clock += SECOND;
     expect(bench.write(id, 1)).toBe("apply");
-    expect(bench.table.timeMs).toBe(NOON + SECOND);
+    expect(bench.table.logTimeMs).toBe(NOON + SECOND);
   });
 });
 

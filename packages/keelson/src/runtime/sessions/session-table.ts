@@ -1,3 +1,18 @@
+// The session table: the open sessions, and the kept answers to their commands (§8; dissertation 6.3).
+//
+// The table is replicated state, like the state machine's: every node makes the same changes at the same entries. So it
+// depends on the entries and nothing else, and in particular on no node's clock, memory size or options. It always
+// matches the last applied entry: a batch's changes to the table are stored with that batch's effects (`flush`), and a
+// snapshot holds the table as of its own last entry. Otherwise a retry could be applied twice after a restart.
+//
+// Expiry uses log time: the greatest clock reading that an entry has carried so far. Every node computes the same log
+// time at the same entry, so a session expires at the same entry everywhere. Log time never goes back, and it stands
+// still while no session entries come.
+//
+// Kept for each session: its time to live, its last use, the lowest unanswered sequence number, and the answers from
+// that number on. An answer holds the encoded result, so a retry gets the same result as the first attempt. All of it
+// is limited by `SESSION_LIMITS`.
+
 import type { SessionCommandId } from "../../codec/session-entry.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
@@ -19,21 +34,27 @@ import {
 } from "./session-records.ts";
 import type { SessionChanges, SessionRecords } from "../state-machine.ts";
 
-/** How much the sessions of a cluster may take. */
+/** How much the sessions of a cluster may hold. */
 export interface SessionLimits {
-  /** Sessions open at once; one more ends the one that was used least recently. */
+  /** Sessions open at once. Opening one more ends the least recently used one. */
   readonly sessionsMax: number;
-  /** Commands of one session from the lowest unanswered on; more are refused until the client has said that it has answers. */
+  /**
+   * Sequence numbers in use in one session, from the lowest unanswered on. A command beyond them is refused until the
+   * client has received older answers.
+   */
   readonly windowMax: number;
-  /** Bytes of answers kept for one session; over it, the oldest are known to have taken effect, and their results forgotten. */
+  /**
+   * Bytes of results kept for one session. Beyond it the oldest results are forgotten; that their commands took effect
+   * is still known, so they aren't applied again.
+   */
   readonly answerBytesMax: number;
-  /** Bytes of the whole table; over it, the sessions that were used least recently end. */
+  /** Bytes of the whole table. Beyond it the least recently used sessions end. */
   readonly bytesMax: number;
 }
 
 /**
- * What every node goes by. It decides what commands do, so it is a part of the format of the log
- * and not an option: nodes that differed in it would come to differ in their states.
+ * The limits of every node. They decide whether a command is applied, so they are part of the log's format and not an
+ * option: nodes with different limits would apply different commands, and their states would diverge.
  */
 export const SESSION_LIMITS: SessionLimits = {
   sessionsMax: 10_000,
@@ -42,48 +63,55 @@ export const SESSION_LIMITS: SessionLimits = {
   bytesMax: 32 * 1024 * 1024,
 };
 
-/** What a session, and an answer, count for beside the bytes of their results. */
+/** What a session, and an answer, count towards the limits beyond the bytes of results: a fixed estimate of their memory. */
 const SESSION_OVERHEAD_BYTES = 256;
 const ANSWER_OVERHEAD_BYTES = 128;
 
-/** What to do with a command in a session. */
+/** What the table decides about a command in a session. */
 export type CommandVerdict =
+  /** Not seen before: apply it, then call `recordAnswer`. */
   | { readonly type: "apply" }
-  /** It took effect already: this is what came of it. */
+  /** It took effect already, with this answer: don't apply it again. */
   | { readonly type: "duplicate"; readonly answer: Answer }
-  /** The session has ended, or never was. */
+  /** The session has ended, or never existed. */
   | { readonly type: "expired" }
-  /** Below what the client called answered. */
+  /** The client has said that it received this command's answer, so the answer was discarded. */
   | { readonly type: "answer-discarded" }
-  /** Too far above the lowest unanswered. */
+  /** The sequence number is `windowMax` or more above the lowest unanswered one. */
   | { readonly type: "window-exceeded"; readonly windowMax: number };
 
+/** One open session. */
 interface Session {
+  /** The index of the entry that opened it. */
   readonly id: LogIndex;
+  /** How long it may stay unused, in ms of log time. */
   readonly ttlMs: number;
+  /** Log time of its last use. */
   lastUsedMs: number;
+  /** The entry that used it last. Orders the sessions by use, the same on every node. */
   lastUsedIndex: LogIndex;
+  /** The lowest sequence number whose answer the client may still lack. Only rises. */
   lowestUnanswered: number;
-  /** In the order in which they took effect. */
+  /** The kept answers by sequence number, in the order in which the commands took effect. None below `lowestUnanswered`. */
   readonly answers: Map<number, Answer>;
+  /** What the session counts towards `bytesMax`: the overheads, and the bytes of its results. */
   bytes: number;
 }
 
-/**
- * Which sessions there are, and what their commands were answered (§8; dissertation 6.3). It is a
- * part of the replicated state: every node makes the same changes at the same entries. So it goes
- * by nothing but the entries: its time is the greatest clock that an entry has carried so far.
- */
+/** The open sessions and their kept answers. Changed only by applying entries, or restoring a snapshot. */
 export class SessionTable {
   readonly #limits: SessionLimits;
+  /** See `isKnown`. Set when the table is made, and by `restore`. */
   #isKnown = true;
-  /** Least recently used first. */
+  /** The open sessions by id, least recently used first. */
   readonly #sessions = new Map<LogIndex, Session>();
-  #timeMs = 0;
+  /** Log time: the greatest clock reading of any session entry so far, in ms since 1970. Never goes back. */
+  #logTimeMs = 0;
+  /** What all sessions count towards `bytesMax`: the sum of their `bytes`. */
   #bytes = 0;
-  /** No session ends of idleness before this time. */
+  /** No session expires before this log time. A lower bound, so that most entries need not look at every session. */
   #nextExpiryMs = Infinity;
-  /** Names of records that changed since they were last taken. */
+  /** The names of the records that changed since `takeChanges` or `discardChanges`. */
   #changedRecords = new Set<string>();
 
   constructor(limits: SessionLimits = SESSION_LIMITS) {
@@ -95,54 +123,65 @@ export class SessionTable {
     this.#limits = limits;
   }
 
-  /** @throws DecodeError */
+  /**
+   * The table that these records describe.
+   *
+   * @throws DecodeError
+   */
   static fromRecords(records: SessionRecords, limits?: SessionLimits): SessionTable {
     const table = new SessionTable(limits);
     table.restore(records);
     return table;
   }
 
-  /** A table of which nothing is known. */
+  /** A table whose sessions aren't known: see `isKnown`. */
   static unknown(): SessionTable {
     const table = new SessionTable();
     table.#isKnown = false;
     return table;
   }
 
-  /** The table that `encode` made these bytes of. @throws DecodeError */
+  /**
+   * The table that `encode` turned into these bytes.
+   *
+   * @throws DecodeError
+   */
   static decode(bytes: Uint8Array, limits?: SessionLimits): SessionTable {
     return bytes.length === 0
       ? SessionTable.unknown()
       : SessionTable.fromRecords(decodeRecords(bytes), limits);
   }
 
-  /** False: there may be sessions, and nobody told us which. */
+  /**
+   * Whether the table holds all sessions. False if a state machine on disk holds entries, but didn't store the sessions
+   * with them: any command could then be a retry of one that it holds. The node stops at the first session entry.
+   */
   get isKnown(): boolean {
     return this.#isKnown;
   }
 
-  /** The time of the log, in milliseconds since 1970 as leaders had it. */
-  get timeMs(): number {
-    return this.#timeMs;
+  /** Log time, in ms since 1970 by the clocks of leaders. */
+  get logTimeMs(): number {
+    return this.#logTimeMs;
   }
 
-  /** Sessions that are open. */
+  /** How many sessions are open. */
   get size(): number {
     return this.#sessions.size;
   }
 
-  /** What the table counts as, in bytes. */
+  /** What the table counts towards `bytesMax`. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** The entry at `index` opens a session, whose id is that index. */
+  /** Applies an entry that opens a session. Its index is the session's id. */
   open(index: LogIndex, clock: number, ttlMs: number): void {
     this.#advanceTime(clock);
     const session: Session = {
       id: index,
       ttlMs,
-      lastUsedMs: this.#timeMs,
+      lastUsedMs: this.#logTimeMs,
       lastUsedIndex: index,
       lowestUnanswered: 1,
       answers: new Map(),
@@ -150,11 +189,11 @@ export class SessionTable {
     };
     this.#addSession(session);
     this.#changedRecords.add(sessionName(index));
-    this.#nextExpiryMs = Math.min(this.#nextExpiryMs, this.#timeMs + ttlMs);
+    this.#nextExpiryMs = Math.min(this.#nextExpiryMs, this.#logTimeMs + ttlMs);
     this.#evictSessions();
   }
 
-  /** The entry at `index` ends a session; false: there was none. */
+  /** Applies an entry that closes a session. Returns false if the session had ended already. */
   close(clock: number, id: LogIndex): boolean {
     this.#advanceTime(clock);
     const session = this.#sessions.get(id);
@@ -163,7 +202,7 @@ export class SessionTable {
     return true;
   }
 
-  /** The entry at `index` carries a command. After the verdict `apply`, `answered` follows. */
+  /** Applies an entry that carries a command, up to the decision whether the command itself is to be applied. */
   beginCommand(index: LogIndex, clock: number, command: SessionCommandId): CommandVerdict {
     this.#advanceTime(clock);
     const session = this.#sessions.get(command.id);
@@ -178,7 +217,7 @@ export class SessionTable {
     return { type: "apply" };
   }
 
-  /** The command took effect: a retry gets this. */
+  /** Keeps the answer of a command that was just applied, for its retries. */
   recordAnswer(id: LogIndex, sequence: number, answer: Answer): void {
     const session = this.#sessions.get(id);
     assert(
@@ -191,7 +230,7 @@ export class SessionTable {
     this.#evictSessions();
   }
 
-  /** What changed since the last call. */
+  /** The records that changed since the last call: for a state machine on disk, which stores them with a batch's effects. */
   takeChanges(): SessionChanges {
     if (this.#changedRecords.size === 0) return NO_CHANGES;
     const changes = new Map<string, Uint8Array | null>();
@@ -200,14 +239,14 @@ export class SessionTable {
     return changes;
   }
 
-  /** Nobody wants to know what changed: the state is kept in memory, and so is this. */
+  /** Forgets what changed: for a state machine in memory, whose sessions are rebuilt from the log like its state. */
   discardChanges(): void {
     if (this.#changedRecords.size > 0) this.#changedRecords.clear();
   }
 
-  /** The whole table. The same on every node that has applied the same entries, in the same order. */
+  /** The whole table as records: equal, order included, on all nodes that have applied the same entries. */
   records(): SessionRecords {
-    const records = new Map<string, Uint8Array>([[TIME_NAME, encodeTime(this.#timeMs)]]);
+    const records = new Map<string, Uint8Array>([[TIME_NAME, encodeTime(this.#logTimeMs)]]);
     for (const session of this.#sessions.values()) {
       records.set(sessionName(session.id), encodeSession(session));
       for (const [sequence, answer] of session.answers) {
@@ -217,41 +256,22 @@ export class SessionTable {
     return records;
   }
 
-  /** The whole table as one piece of bytes, for a snapshot; none if it is not known. */
+  /** The whole table as bytes, for a snapshot; empty if its sessions aren't known. */
   encode(): Uint8Array {
-    return this.#isKnown ? encodeRecords(this.records()) : NOTHING;
+    return this.#isKnown ? encodeRecords(this.records()) : NO_BYTES;
   }
 
   /**
-   * Becomes the table that these records are of; what it was before is gone. null: nobody knows which there are.
+   * Replaces the table by the one that these records describe; null: it isn't known which sessions there are.
    *
    * @throws DecodeError
    */
   restore(known: SessionRecords | null): void {
-    const records = known ?? NO_RECORDS;
+    const { logTimeMs, sessions, answers } = parseRecords(known ?? NO_RECORDS);
     this.#isKnown = known !== null;
-    const sessions: Session[] = [];
-    const answers: { readonly id: LogIndex; readonly sequence: number; readonly answer: Answer }[] = [];
-    let timeMs = 0;
-    for (const [text, bytes] of records) {
-      const name = parseName(text);
-      if (name.type === "time") timeMs = decodeTime(bytes);
-      else if (name.type === "answer") answers.push({ ...name, answer: decodeAnswer(bytes) });
-      else {
-        sessions.push({
-          id: name.id,
-          ...decodeSession(bytes),
-          answers: new Map(),
-          bytes: SESSION_OVERHEAD_BYTES,
-        });
-      }
-    }
-    // Whatever order they were stored in, the table is in the order of the log.
-    sessions.sort((a, b) => a.lastUsedIndex - b.lastUsedIndex);
-    answers.sort((a, b) => a.answer.index - b.answer.index);
     this.#sessions.clear();
     this.#bytes = 0;
-    this.#timeMs = timeMs;
+    this.#logTimeMs = logTimeMs;
     for (const session of sessions) this.#addSession(session);
     for (const { id, sequence, answer } of answers) {
       const session = this.#sessions.get(id);
@@ -263,24 +283,26 @@ export class SessionTable {
     this.#changedRecords.clear();
   }
 
+  /** Moves log time forward to an entry's clock reading, if it is later, and ends the sessions that have expired by then. */
   #advanceTime(clock: number): void {
-    if (clock > this.#timeMs) {
-      this.#timeMs = clock;
+    if (clock > this.#logTimeMs) {
+      this.#logTimeMs = clock;
       this.#changedRecords.add(TIME_NAME);
     }
-    if (this.#timeMs <= this.#nextExpiryMs) return;
+    if (this.#logTimeMs <= this.#nextExpiryMs) return;
     this.#nextExpiryMs = Infinity;
     for (const session of [...this.#sessions.values()]) {
       const expiryMs = session.lastUsedMs + session.ttlMs;
-      if (this.#timeMs > expiryMs) this.#removeSession(session);
+      if (this.#logTimeMs > expiryMs) this.#removeSession(session);
       else this.#nextExpiryMs = Math.min(this.#nextExpiryMs, expiryMs);
     }
   }
 
+  /** Notes a use, and drops the answers that the client says it has received. */
   #recordUse(session: Session, index: LogIndex, lowestUnanswered: number): void {
-    session.lastUsedMs = this.#timeMs;
+    session.lastUsedMs = this.#logTimeMs;
     session.lastUsedIndex = index;
-    // To the end of the order.
+    // Move it to the end of the map: it is now the most recently used.
     this.#sessions.delete(session.id);
     this.#sessions.set(session.id, session);
     this.#changedRecords.add(sessionName(session.id));
@@ -304,6 +326,7 @@ export class SessionTable {
     for (const sequence of session.answers.keys()) this.#changedRecords.add(answerName(session.id, sequence));
   }
 
+  /** Keeps an answer, in place of the one kept before, if any. */
   #setAnswer(session: Session, sequence: number, answer: Answer): void {
     const before = session.answers.get(sequence);
     const bytes = answer.bytes.length - (before === undefined ? -ANSWER_OVERHEAD_BYTES : before.bytes.length);
@@ -320,7 +343,7 @@ export class SessionTable {
     this.#changedRecords.add(answerName(session.id, sequence));
   }
 
-  /** The results of one session are bounded. That a command took effect is not forgotten with its result. */
+  /** Forgets a session's oldest results while they exceed `answerBytesMax`. The answers stay, without their results. */
   #forgetOldestResults(session: Session): void {
     const { answerBytesMax } = this.#limits;
     const bytesMax = SESSION_OVERHEAD_BYTES + session.answers.size * ANSWER_OVERHEAD_BYTES + answerBytesMax;
@@ -330,7 +353,10 @@ export class SessionTable {
     }
   }
 
-  /** Too many sessions, or too large: those go that were used least recently, so never the one in use. */
+  /**
+   * Ends the least recently used sessions while a limit is exceeded. Never ends the session of the entry that is being
+   * applied: it was used last, and the constructor asserts that the limits leave room for one.
+   */
   #evictSessions(): void {
     const { sessionsMax, bytesMax } = this.#limits;
     for (const session of this.#sessions.values()) {
@@ -339,14 +365,16 @@ export class SessionTable {
     }
   }
 
+  /** Counts bytes (negative: fewer) for the session and for the table. */
   #addBytes(session: Session, bytes: number): void {
     session.bytes += bytes;
     this.#bytes += bytes;
   }
 
+  /** The current value of a record; null: it no longer exists. */
   #recordNamed(text: string): Uint8Array | null {
     const name = parseName(text);
-    if (name.type === "time") return encodeTime(this.#timeMs);
+    if (name.type === "time") return encodeTime(this.#logTimeMs);
     const session = this.#sessions.get(name.id);
     if (session === undefined) return null;
     if (name.type === "session") return encodeSession(session);
@@ -355,12 +383,46 @@ export class SessionTable {
   }
 }
 
-/** No changes: most batches have none. */
-const NO_CHANGES: SessionChanges = new Map();
-
-function withoutResult({ index }: Answer): Answer {
-  return { index, type: "forgotten", bytes: NOTHING };
+/** The contents of a table's records: sessions by last use, answers by the entry that took effect. */
+interface ParsedRecords {
+  readonly logTimeMs: number;
+  readonly sessions: readonly Session[];
+  readonly answers: readonly { readonly id: LogIndex; readonly sequence: number; readonly answer: Answer }[];
 }
 
-const NOTHING = new Uint8Array(0);
+/**
+ * Decodes records, and puts them into the order of the log. A state machine may store and return them in any order, but
+ * the order decides which session is evicted, and which result forgotten, first.
+ */
+function parseRecords(records: SessionRecords): ParsedRecords {
+  const sessions: Session[] = [];
+  const answers: { readonly id: LogIndex; readonly sequence: number; readonly answer: Answer }[] = [];
+  let logTimeMs = 0;
+  for (const [text, bytes] of records) {
+    const name = parseName(text);
+    if (name.type === "time") logTimeMs = decodeTime(bytes);
+    else if (name.type === "answer") answers.push({ ...name, answer: decodeAnswer(bytes) });
+    else {
+      sessions.push({
+        id: name.id,
+        ...decodeSession(bytes),
+        answers: new Map(),
+        bytes: SESSION_OVERHEAD_BYTES,
+      });
+    }
+  }
+  sessions.sort((a, b) => a.lastUsedIndex - b.lastUsedIndex);
+  answers.sort((a, b) => a.answer.index - b.answer.index);
+  return { logTimeMs, sessions, answers };
+}
+
+/** That the command took effect, without its result. */
+function withoutResult({ index }: Answer): Answer {
+  return { index, type: "forgotten", bytes: NO_BYTES };
+}
+
+/** Shared by the many batches that change no session. */
+const NO_CHANGES: SessionChanges = new Map();
+
+const NO_BYTES = new Uint8Array(0);
 const NO_RECORDS: SessionRecords = new Map();
