@@ -1,29 +1,30 @@
+// The formats of the session table: as named records for a state machine on disk, and as one piece of bytes for a
+// snapshot. The names and layouts of the records are documented at `SessionChanges` in state-machine.ts.
+
 import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { DecodeError } from "../../errors.ts";
 import type { SessionRecords } from "../state-machine.ts";
 
-/** What became of a command in a session. */
+/** The kept outcome of a command in a session, from which its retries are answered. */
 export interface Answer {
-  /** The entry that took effect. */
+  /** The entry that took effect. Retries have entries of their own, which didn't. */
   readonly index: LogIndex;
-  /** `rejected`: the state machine threw; `forgotten`: it took effect, and what it answered was too large to keep. */
+  /** `done`: applied; `rejected`: the state machine threw; `forgotten`: applied, but its result was too large to keep. */
   readonly type: "done" | "rejected" | "forgotten";
-  /** The result as the codec encodes it, or the words of the rejection in UTF-8; empty for `forgotten`. */
+  /** `done`: the result, encoded by the state machine's codec; `rejected`: the message in UTF-8; `forgotten`: empty. */
   readonly bytes: Uint8Array;
 }
 
-/** A session without its answers. */
+/** A session's record: the session without its answers. See `Session` in session-table.ts for the fields. */
 export interface SessionState {
   readonly ttlMs: number;
-  /** In the time of the log. */
   readonly lastUsedMs: number;
-  /** The last entry that used it: which session was used least recently is the same on every node. */
   readonly lastUsedIndex: LogIndex;
   readonly lowestUnanswered: number;
 }
 
-/** What the name of a record says. */
+/** A record's name, parsed. */
 export type RecordName =
   | { readonly type: "time" }
   | { readonly type: "session"; readonly id: LogIndex }
@@ -33,17 +34,24 @@ const NUMBER_BYTES = 8;
 const ANSWER_HEADER_BYTES = NUMBER_BYTES + 1;
 const ANSWER_TYPES = ["done", "rejected", "forgotten"] as const;
 
+/** The name of the record that holds log time. */
 export const TIME_NAME = "time";
 
+/** The name of a session's record. */
 export function sessionName(id: LogIndex): string {
   return `session/${String(id)}`;
 }
 
+/** The name of an answer's record. */
 export function answerName(id: LogIndex, sequence: number): string {
   return `answer/${String(id)}/${String(sequence)}`;
 }
 
-/** @throws DecodeError */
+/**
+ * Parses a record's name.
+ *
+ * @throws DecodeError
+ */
 export function parseName(name: string): RecordName {
   if (name === TIME_NAME) return { type: "time" };
   const [type, id, sequence, ...rest] = name.split("/");
@@ -60,15 +68,21 @@ function numberIn(name: string, digits: string | undefined): number {
   throw new DecodeError(`${JSON.stringify(name)} is not the name of a record of the sessions`);
 }
 
-export function encodeTime(timeMs: number): Uint8Array {
-  return encodeNumbers([timeMs]);
+/** Log time as a record. */
+export function encodeTime(logTimeMs: number): Uint8Array {
+  return encodeNumbers([logTimeMs]);
 }
 
-/** @throws DecodeError */
+/**
+ * Log time from its record.
+ *
+ * @throws DecodeError
+ */
 export function decodeTime(bytes: Uint8Array): number {
   return decodeNumbers("the time of the log", bytes, 1)[0] ?? 0;
 }
 
+/** A session as a record. */
 export function encodeSession({
   ttlMs,
   lastUsedMs: usedMs,
@@ -78,12 +92,17 @@ export function encodeSession({
   return encodeNumbers([ttlMs, usedMs, usedIndex, lowestUnanswered]);
 }
 
-/** @throws DecodeError */
+/**
+ * A session from its record.
+ *
+ * @throws DecodeError
+ */
 export function decodeSession(bytes: Uint8Array): SessionState {
   const [ttlMs = 0, usedMs = 0, usedIndex = 0, lowestUnanswered = 0] = decodeNumbers("a session", bytes, 4);
   return { ttlMs, lastUsedMs: usedMs, lastUsedIndex: usedIndex, lowestUnanswered };
 }
 
+/** An answer as a record. */
 export function encodeAnswer({ index, type, bytes }: Answer): Uint8Array {
   const encoded = new Uint8Array(ANSWER_HEADER_BYTES + bytes.length);
   writeUint64(encoded, 0, index);
@@ -92,7 +111,11 @@ export function encodeAnswer({ index, type, bytes }: Answer): Uint8Array {
   return encoded;
 }
 
-/** @throws DecodeError */
+/**
+ * An answer from its record.
+ *
+ * @throws DecodeError
+ */
 export function decodeAnswer(bytes: Uint8Array): Answer {
   const type = ANSWER_TYPES[bytes[NUMBER_BYTES] ?? ANSWER_TYPES.length];
   const index = readUint64(bytes, 0);
@@ -102,12 +125,12 @@ export function decodeAnswer(bytes: Uint8Array): Answer {
   return { index, type, bytes: bytes.slice(ANSWER_HEADER_BYTES) };
 }
 
-// All records in one piece: a byte for the format, then for each record a byte for the length of its
-// name, the name, four bytes for the length of its value, the value.
+// All records as one piece of bytes: a byte for the format's version, then for each record one byte for the length of
+// its name, the name in ASCII, four bytes for the length of its value, and the value.
 const FORMAT = 1;
 const NAME_BYTES_MAX = 255;
 
-/** All records as one piece of bytes, for a snapshot: the same for the same records in the same order. */
+/** All records as one piece of bytes, for a snapshot. Equal records in equal order give equal bytes on every node. */
 export function encodeRecords(records: SessionRecords): Uint8Array {
   const chunks: Uint8Array[] = [Uint8Array.of(FORMAT)];
   for (const [name, value] of records) {
@@ -118,7 +141,11 @@ export function encodeRecords(records: SessionRecords): Uint8Array {
   return Uint8Array.from(Buffer.concat(chunks));
 }
 
-/** @throws DecodeError */
+/**
+ * All records from one piece of bytes. A cut between two records isn't noticed: snapshots have a checksum of their own.
+ *
+ * @throws DecodeError
+ */
 export function decodeRecords(bytes: Uint8Array): SessionRecords {
   if (bytes[0] !== FORMAT) {
     throw new DecodeError(
@@ -157,12 +184,12 @@ function decodeNumbers(what: string, bytes: Uint8Array, count: number): number[]
 }
 
 /**
- * How many sessions there are in the table of a snapshot.
+ * How many sessions are open in a snapshot's session table.
  *
- * @throws DecodeError it is none
+ * @throws DecodeError these bytes aren't a session table
  */
 export function countSessions(table: Uint8Array): number {
-  // Without a byte: whoever took it did not know which sessions there were.
+  // Empty: the node that took the snapshot didn't know its sessions (`SessionTable.isKnown`).
   if (table.length === 0) return 0;
   let count = 0;
   for (const name of decodeRecords(table).keys()) if (parseName(name).type === "session") count += 1;
