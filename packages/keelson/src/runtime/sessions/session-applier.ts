@@ -1,3 +1,7 @@
+// Applies session entries: what the applier does with an entry that opens or closes a session, or carries a command of
+// one. Sits between the applier, which owns the state machine, and the session table, which decides about duplicates.
+// Encodes results for the table, and turns its verdicts into outcomes for callers.
+
 import { EntryKind } from "../../codec/record.ts";
 import {
   decodeCloseSession,
@@ -25,20 +29,22 @@ import type { OpenedState, ResultCodec } from "../state-machine.ts";
 export type SessionKind =
   typeof EntryKind.openSession | typeof EntryKind.sessionCommand | typeof EntryKind.closeSession;
 
+/** Whether an entry of this kind belongs to a session. */
 export function isSessionKind(kind: EntryKind): kind is SessionKind {
   return kind >= EntryKind.openSession;
 }
 
-/** Characters of a rejection's words that a session keeps: enough to say why. */
+/** Characters of a rejection's message that a session keeps: enough to say why, and small beside the other answers. */
 const REJECTION_CHARS_MAX = 2048;
 
-/** What the applier does about an entry of a session. */
+/** What the applier has to do next about a session entry: nothing, or apply the command in it. */
 export type SessionEntryStep<Result> =
   | { readonly type: "settled"; readonly applied: AppliedEntry<Result> }
   | { readonly type: "apply"; readonly id: SessionCommandId; readonly command: Uint8Array };
 
-/** Between the table of sessions and the applier: what each entry of a session comes to. */
+/** Applies session entries to the session table. */
 export class SessionApplier<Result> {
+  /** Matches the last applied entry, between two batches. Within a batch, it is as far as the batch is. */
   readonly table: SessionTable;
   readonly #codec: ResultCodec<Result>;
 
@@ -47,7 +53,7 @@ export class SessionApplier<Result> {
     this.#codec = codec;
   }
 
-  /** What the state machine lacks for sessions, and how to add it; null: nothing. */
+  /** What the state machine lacks to support sessions, and how to add it; null: nothing. */
   get missingSupport(): string | null {
     if (this.#codec.encodeResult === undefined || this.#codec.decodeResult === undefined) {
       return "sessions keep the results of commands, so stateMachine.codec should have encodeResult and decodeResult";
@@ -59,11 +65,17 @@ export class SessionApplier<Result> {
     );
   }
 
+  /** The session table in figures. */
   get metrics(): SessionMetrics {
     return { open: this.table.size, bytes: this.table.bytes, timeMs: this.table.logTimeMs };
   }
 
-  /** @throws Error this node cannot take part in sessions; DecodeError */
+  /**
+   * Applies a session entry, except for a command that is to be applied: the applier then does that, and calls
+   * `recordAnswer` before the next entry.
+   *
+   * @throws Error the state machine doesn't support sessions, so this node can't keep the table; DecodeError
+   */
   beginEntry(kind: SessionKind, payload: Uint8Array, position: LogPosition): SessionEntryStep<Result> {
     const table = this.#requireTable();
     const { index } = position;
@@ -87,7 +99,7 @@ export class SessionApplier<Result> {
     }
   }
 
-  /** Keeps what came of a command for its retries, and returns what its first caller gets. */
+  /** Keeps the outcome of a command for its retries. Returns the outcome for the caller who waits now. */
   recordAnswer({ id, sequence }: SessionCommandId, applied: AppliedEntry<Result>): AppliedEntry<Result> {
     const table = this.#requireTable();
     const { index } = applied.position;
@@ -97,13 +109,14 @@ export class SessionApplier<Result> {
       return applied;
     }
     assert(applied.type === "rejected", "a command is done or rejected");
-    const words = reasonOf(applied.error.cause);
-    const kept = words.slice(0, REJECTION_CHARS_MAX);
+    const message = reasonOf(applied.error.cause);
+    const kept = message.slice(0, REJECTION_CHARS_MAX);
     table.recordAnswer(id, sequence, { index, type: "rejected", bytes: new TextEncoder().encode(kept) });
-    // The first caller and those who ask again are told the same.
-    return words === kept ? applied : { ...applied, error: new CommandRejectedError(kept) };
+    // The first caller gets the shortened message too, so that a retry is answered exactly like the first attempt.
+    return message === kept ? applied : { ...applied, error: new CommandRejectedError(kept) };
   }
 
+  /** The outcome of a command that isn't applied, for the caller of this attempt. */
   #settleWithoutApplying(
     verdict: Exclude<CommandVerdict, { type: "apply" }>,
     { id, sequence }: SessionCommandId,
@@ -112,7 +125,7 @@ export class SessionApplier<Result> {
     const refused = (error: RaftError): AppliedEntry<Result> => ({ position, type: "rejected", error });
     switch (verdict.type) {
       case "duplicate":
-        return this.#answerAgain(verdict.answer, id, sequence, position);
+        return this.#answerDuplicate(verdict.answer, id, sequence, position);
       case "expired":
         return refused(new SessionExpiredError(id));
       case "answer-discarded":
@@ -126,11 +139,17 @@ export class SessionApplier<Result> {
     }
   }
 
-  #answerAgain(answer: Answer, id: number, sequence: number, position: LogPosition): AppliedEntry<Result> {
+  #answerDuplicate(
+    answer: Answer,
+    id: number,
+    sequence: number,
+    position: LogPosition,
+  ): AppliedEntry<Result> {
     const { index, type, bytes } = answer;
     switch (type) {
       case "done":
-        // Read for the caller who waits, if there is one: what cannot be read again concerns nobody else.
+        // Decoded only if a caller waits on this node, and then for that caller: a result that can't be decoded fails
+        // one call, and must not stop every node.
         return { position, type: "duplicate", index, result: () => this.#decodeResult(bytes) };
       case "rejected":
         return { position, type, error: new CommandRejectedError(new TextDecoder().decode(bytes)) };
@@ -151,6 +170,7 @@ export class SessionApplier<Result> {
     return codec.decodeResult(bytes);
   }
 
+  /** @throws Error the state machine doesn't support sessions */
   #requireTable(): SessionTable {
     const { missingSupport, table } = this;
     if (missingSupport !== null) throw new Error(missingSupport);
@@ -158,7 +178,7 @@ export class SessionApplier<Result> {
   }
 }
 
-/** The table as of what the state machine holds; unknown if it holds something, and did not say which sessions. */
+/** The session table that matches the state a state machine opened with. Not known if it holds entries but no sessions. */
 export function sessionTableOf({ index, sessions }: OpenedState): SessionTable {
   if (sessions !== undefined) return SessionTable.fromRecords(sessions);
   return index === 0 ? new SessionTable() : SessionTable.unknown();

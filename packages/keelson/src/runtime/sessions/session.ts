@@ -1,3 +1,6 @@
+// The client's side of a session: numbers its commands, and repeats each until its outcome is known (§8; dissertation
+// 6.3). The replicated side is session-table.ts.
+
 import type { SessionCommandId } from "../../codec/session-entry.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { OutcomeUnknownError, OverloadedError, RaftError, SessionExpiredError } from "../../errors.ts";
@@ -28,21 +31,22 @@ export interface SessionProposals<Command, Result> {
   closeSession(id: LogIndex, options: CallOptions): Promise<void>;
 }
 
-/** What a session needs of the node that it was opened at. */
+/** What a session needs from the node that it was opened at. */
 export interface SessionHost<Command, Result> {
-  /** What is proposed may be refused by a throw, too. */
+  /** Each call is one attempt. */
   readonly proposals: SessionProposals<Command, Result>;
+  /** Monotonic time, in ms. */
   readonly now: () => number;
-  /** How long a call may take that names no limit. */
+  /** The time limit of calls that don't give one, all attempts together, in ms. */
   readonly timeoutMs: number;
-  /** Waits a little before the next attempt; at most until the signal. */
+  /** Resolves when the next attempt may be made; at once when the signal aborts, or the node stops. */
   readonly retryDelay: (signal: AbortSignal | undefined) => Promise<void>;
 }
 
 /**
- * One client's session (§8; dissertation 6.3). `write` repeats a command by itself for as long as it
- * is not known what became of it, and the command takes effect once all the same. Commands may be
- * under way side by side, in no promised order; await one before the next where the order matters.
+ * One client's session (§8; dissertation 6.3). `write` repeats a command automatically while its outcome is unknown,
+ * and the command still takes effect at most once. Commands may be in flight concurrently, and then take effect in any
+ * order: await one before you write the next if the order matters.
  *
  * @example
  * ```ts
@@ -53,13 +57,14 @@ export interface SessionHost<Command, Result> {
  * ```
  */
 export class Session<Command, Result> implements AsyncDisposable {
-  /** The session's name in the cluster: the index of the entry that opened it. */
+  /** Identifies the session in the cluster: the index of the entry that opened it. */
   readonly id: LogIndex;
-  /** How long it lives unused, in milliseconds. */
+  /** How long the session may stay unused before it ends, in milliseconds. */
   readonly ttlMs: number;
   readonly #host: SessionHost<Command, Result>;
+  /** The sequence number of the next command. Never reused. */
   #nextSequence = 1;
-  /** Ascending, because numbers are given out in order. */
+  /** Sequence numbers of the commands that callers still wait for, ascending, as they are added in order. */
   readonly #unanswered = new Set<number>();
 
   constructor({ id, ttlMs }: OpenedSession, host: SessionHost<Command, Result>) {
@@ -69,11 +74,11 @@ export class Session<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Writes a command, exactly once: where `Raft.write` would end with "another leader now" or
-   * "outcome unknown", it asks again, up to the time limit.
+   * Writes a command that takes effect at most once. Where `Raft.write` would reject because the leader changed or the
+   * outcome is unknown, this method tries again, up to the time limit.
    *
    * @throws SessionExpiredError the session has ended; open another
-   * @throws AbortedError, OutcomeUnknownError the time was not enough; CommandRejectedError,
+   * @throws AbortedError, OutcomeUnknownError the outcome is still unknown at the time limit; CommandRejectedError,
    *   CommandTooLargeError, OverloadedError, ClosedError, StorageFailedError
    */
   async write(command: Command, options: CallOptions = {}): Promise<Result> {
@@ -95,32 +100,36 @@ export class Session<Command, Result> implements AsyncDisposable {
         return this.#host.proposals.write(command, { ...rest, session });
       });
     } finally {
-      // Also when its caller gave up: nobody is left to ask for its answer.
+      // Also if the caller gave up: no one will retry this command, so its answer need not be kept.
       this.#unanswered.delete(sequence);
     }
   }
 
-  /** Ends the session: its commands are refused from now on. One that is left open ends by itself. */
+  /** Ends the session: its commands are refused from then on. A session that is left open ends by its time to live. */
   close(options: CallOptions = {}): Promise<void> {
     return retryUntilKnown(this.#host, options, (rest) => this.#host.proposals.closeSession(this.id, rest));
   }
 
-  /** Ends the session if that can be done; if not, it ends by itself. */
+  /** Ends the session if possible, and otherwise leaves that to its time to live. Never rejects. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.close();
     } catch {
-      // There is nothing that its owner could do about it, and nothing is lost.
+      // The owner could do nothing about it, and the session ends later by itself.
     }
   }
 
+  /** Below this number the client needs no answers: the table may discard them. */
   get #lowestUnanswered(): number {
     const [lowest = this.#nextSequence] = this.#unanswered;
     return lowest;
   }
 }
 
-/** Opens a session, and asks again until it is known to be open. One that nobody heard of ends by itself. */
+/**
+ * Opens a session, and tries again until one is known to be open. An attempt whose answer was lost may leave a session
+ * that no one uses; it ends by its time to live.
+ */
 export async function openSession<Command, Result>(
   host: SessionHost<Command, Result>,
   { ttlMs, ...options }: OpenSessionOptions,
@@ -131,40 +140,46 @@ export async function openSession<Command, Result>(
   return new Session(opened, host);
 }
 
-/** What a later attempt may mend: nobody leads at the moment, or somebody else does, or it was not heard what came of it. */
+/** Errors after which another attempt may succeed: no leader, another leader, or an answer that was lost. */
 const RETRYABLE_CODES = new Set(["NOT_LEADER", "TRANSFERRING", "COMMAND_LOST", "OUTCOME_UNKNOWN"]);
 
-/** Repeats an attempt that may be repeated until it is known what came of it, or the time is over. */
+/** Repeats an attempt until its outcome is known, it fails in a way that no retry can change, or the time limit is over. */
 async function retryUntilKnown<T, Command, Result>(
   host: SessionHost<Command, Result>,
   { signal, timeoutMs = host.timeoutMs }: CallOptions,
   attempt: (options: CallOptions) => Promise<T>,
 ): Promise<T> {
   const deadline = host.now() + timeoutMs;
-  // Whether an attempt that ended without an answer may have taken effect.
-  let isOpen = false;
+  // True once an attempt has ended with an unknown outcome. From then on "not done" can't be said any more.
+  let mayHaveTakenEffect = false;
   for (;;) {
     try {
       const call = { timeoutMs: Math.max(0, deadline - host.now()) };
       return await attempt(signal === undefined ? call : { ...call, signal });
     } catch (error) {
       if (!(error instanceof RaftError)) throw error;
-      if (!isRetryable(error, isOpen) || host.now() >= deadline)
-        throw withOutcomeOfAllAttempts(error, isOpen);
-      isOpen ||= error.outcome === "unknown";
+      if (!isRetryable(error, mayHaveTakenEffect) || host.now() >= deadline)
+        throw withOutcomeOfAllAttempts(error, mayHaveTakenEffect);
+      mayHaveTakenEffect ||= error.outcome === "unknown";
     }
     await host.retryDelay(signal);
   }
 }
 
-/** Too much is under way: a new command is not pressed on the node, one that was sent already is. */
-function isRetryable({ code }: RaftError, isOpen: boolean): boolean {
-  return RETRYABLE_CODES.has(code) || (code === "OVERLOADED" && isOpen);
+/**
+ * Whether to try again after this error. An overloaded node refuses a new command, and its caller should slow down. But
+ * a command that may already have taken effect is retried, because giving up would leave its outcome unknown.
+ */
+function isRetryable({ code }: RaftError, mayHaveTakenEffect: boolean): boolean {
+  return RETRYABLE_CODES.has(code) || (code === "OVERLOADED" && mayHaveTakenEffect);
 }
 
-/** K4: the last attempt did nothing, and an earlier one may have. */
-function withOutcomeOfAllAttempts(error: RaftError, isOpen: boolean): RaftError {
-  if (!isOpen || error.outcome !== "not-done") return error;
+/**
+ * An error's outcome covers all attempts: if an earlier one went unanswered, a later refusal is still "unknown", though
+ * the last attempt itself did nothing (K4).
+ */
+function withOutcomeOfAllAttempts(error: RaftError, mayHaveTakenEffect: boolean): RaftError {
+  if (!mayHaveTakenEffect || error.outcome !== "not-done") return error;
   const options = { cause: error };
   if (error instanceof SessionExpiredError) return new SessionExpiredError(error.session, "unknown", options);
   return new OutcomeUnknownError(
