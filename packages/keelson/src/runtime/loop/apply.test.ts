@@ -5,7 +5,7 @@ import { TestCluster } from "../test/test-cluster.ts";
 const THREE = ["a", "b", "c"];
 
 describe("applying", () => {
-  it("gives a command's throw to its caller alone, on every node alike, and goes on", async () => {
+  it("rejects a command that apply throws for, and continues with the next on every node", async () => {
     const cluster = await TestCluster.of(THREE);
     const { raft } = await cluster.leader();
     const [first, poison, last] = await cluster.finish(
@@ -23,7 +23,7 @@ describe("applying", () => {
     }
   });
 
-  it("of a command whose promise rejects is the same", async () => {
+  it("rejects a command whose apply promise rejects, and continues", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     journal.pause = () => Promise.resolve();
@@ -34,7 +34,7 @@ describe("applying", () => {
     expect(await cluster.finish(raft.write("next"))).toBe(2);
   });
 
-  it("stops the node when the state machine itself fails, and nothing of that batch is acknowledged", async () => {
+  it("stops the node on a StateMachineFailure, with no command of that batch acknowledged", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, log, journal, transport } = await cluster.leader();
     const errors = await cluster.finish(
@@ -59,7 +59,7 @@ describe("applying", () => {
     expect(cluster.world.clock.pendingTimers).toBe(0);
   });
 
-  it("stops the node when the state machine cannot flush, and hands out no result before", async () => {
+  it("stops the node if flush throws, with no result of that batch handed out", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     leader.journal.flushFailure = new Error("no space left");
@@ -68,12 +68,12 @@ describe("applying", () => {
     const [read_, write_] = await cluster.finish(Promise.allSettled([read, write]));
     expect(write_).toMatchObject({ reason: { code: "STATE_MACHINE_FAILED", outcome: "unknown" } });
     expect([read_.status, leader.journal.flushed.index]).toEqual(["rejected", leader.journal.flushed.index]);
-    // The others go on without it.
+    // The other nodes elect another leader.
     const next = await cluster.leader(leader.id);
     expect(await cluster.finish(next.raft.write("y"))).toBe(2);
   });
 
-  it("hands out a result, and serves a read, only when the flush has ended", async () => {
+  it("hands out results and serves reads only after flush has resolved", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     await cluster.finish(raft.write("first"));
@@ -96,7 +96,7 @@ describe("applying", () => {
     });
   });
 
-  it("stops the node at a command it cannot decode, rather than skip what others may know", async () => {
+  it("stops the node at a command that it can't decode, instead of skipping it", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     journal.codec.decode = () => {
@@ -108,7 +108,7 @@ describe("applying", () => {
     });
   });
 
-  it("O1: slowly does not unseat the leader, and holds up nobody else's log", async () => {
+  it("costs a leader neither its term nor its commits, however slow the state machine is (O1)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("first"));
@@ -118,7 +118,7 @@ describe("applying", () => {
     const slow = leader.raft.write("slow");
     const next = leader.raft.write("next");
     await cluster.advance(3900);
-    // The sixth entry is the leader's note of its members' disks.
+    // The sixth entry is the configuration in which the leader records its members' store ids.
     expect(leader.raft.metrics()).toMatchObject({ role: "leader", term, commitIndex: 6, appliedIndex: 3 });
     for (const { journal } of cluster.followers(leader))
       expect(journal.texts).toEqual(["first", "slow", "next"]);
@@ -126,7 +126,7 @@ describe("applying", () => {
     expect(leader.raft.metrics()).toMatchObject({ role: "leader", term });
   });
 
-  it("ends a batch early when commands take long, so that timers come between them", async () => {
+  it("ends a batch after 10 ms, so that timers run between slow commands", async () => {
     const journal = new Journal();
     const cluster = await TestCluster.of(["a"], 1, { journal });
     const { raft } = await cluster.leader();
@@ -144,7 +144,7 @@ describe("applying", () => {
     expect(flushes).toBe(3);
   });
 
-  it("keeps its batches within the limits", async () => {
+  it("limits a batch in entries and in bytes", async () => {
     const journal = new Journal();
     const limits = { applyBatchEntriesMax: 3, applyBatchBytesMax: 100 };
     const cluster = await TestCluster.of(["a"], 1, { journal, limits });
@@ -161,7 +161,7 @@ describe("applying", () => {
     expect(flushed).toEqual([11, 12, 13, 14]);
   });
 
-  it("lets the event loop turn between two batches", async () => {
+  it("gives the event loop a turn between two batches", async () => {
     const cluster = new TestCluster(1, { limits: { applyBatchEntriesMax: 1 } });
     const environment = cluster.world.environment("a");
     const events: string[] = [];
@@ -190,7 +190,7 @@ describe("applying", () => {
     for (const at of batches.slice(1)) expect(events[at - 1]).toBe("turn");
   });
 
-  it("C7: waits until an entry is durable on this node, though the others have committed it", async () => {
+  it("waits until a committed entry is durable on this node too (C7)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("first"));
@@ -203,7 +203,7 @@ describe("applying", () => {
     expect(await cluster.finish(write)).toBe(2);
   });
 
-  it("reads from the store what memory no longer holds", async () => {
+  it("reads entries from the store that the buffer no longer holds", async () => {
     const cluster = await TestCluster.of(THREE, 1, { limits: { cacheBytesMax: 1, applyBatchEntriesMax: 2 } });
     const leader = await cluster.leader();
     const texts = Array.from({ length: 20 }, (_, at) => String(at));

@@ -7,8 +7,8 @@ function record(index: number, term = 1, bytes = 10): Uint8Array {
   return encodeRecord(index, term, EntryKind.command, new Uint8Array(bytes));
 }
 
-describe("the entry buffer", () => {
-  it("keeps records that the store was not given, however many, and drops the oldest of the others", () => {
+describe("EntryBuffer", () => {
+  it("keeps every record that wasn't submitted to the store, and drops the oldest submitted ones over its limit", () => {
     const buffer = new EntryBuffer(100, 1);
     for (let index = 1; index <= 10; index++) buffer.append(record(index));
     expect([buffer.first, buffer.end, buffer.bytes]).toEqual([1, 11, 380]);
@@ -20,7 +20,7 @@ describe("the entry buffer", () => {
     expect(buffer.slice(9, 11)?.map((bytes) => recordIndex(bytes))).toEqual([9, 10]);
   });
 
-  it("gives at least one record, and no more than fit", () => {
+  it("returns at least one record, and otherwise no more than fit", () => {
     const buffer = new EntryBuffer(1000, 1);
     for (let index = 1; index <= 5; index++) buffer.append(record(index));
     const count = (bytesMax: number): number | undefined => buffer.slice(2, 6, bytesMax)?.length;
@@ -29,7 +29,7 @@ describe("the entry buffer", () => {
     expect(buffer.slice(5, 7)).toBeNull();
   });
 
-  it("refuses a gap", () => {
+  it("refuses a record that would leave a gap", () => {
     const buffer = new EntryBuffer(1000, 4);
     expect(() => {
       buffer.append(record(5));
@@ -39,7 +39,7 @@ describe("the entry buffer", () => {
     }).toThrow("within itself");
   });
 
-  it("R20: is a window on the log, through every cut and every loss of the oldest", () => {
+  it("always equals the end of the log, through truncations and drops (R20)", () => {
     const random = seededRandom(7);
     for (let run = 0; run < 10; run++) {
       const buffer = new EntryBuffer(2000, 1);
@@ -77,7 +77,7 @@ describe("the entry buffer", () => {
     }
   });
 
-  it("gives back the room of what it dropped", () => {
+  it("frees the memory of dropped records", () => {
     const buffer = new EntryBuffer(500, 1);
     for (let index = 1; index <= 5000; index++) {
       buffer.append(record(index));

@@ -4,8 +4,8 @@ import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
 
-describe("a log that fails", () => {
-  it("R2: stops the node: nothing is acknowledged, sent or written after it", async () => {
+describe("a failed log write", () => {
+  it("stops the node, which acknowledges, sends and writes nothing afterwards (R2)", async () => {
     const cluster = await TestCluster.of(["a", "b"]);
     const leader = await cluster.leader();
     const [follower] = cluster.followers(leader);
@@ -20,7 +20,7 @@ describe("a log that fails", () => {
     });
     const [writeError, readError] = await cluster.finish(Promise.allSettled([write, read]));
     expect(writeError).toMatchObject({ reason: { code: "STORAGE_FAILED", outcome: "unknown" } });
-    // A follower answered that one before the disk did; it is not a write, and may be.
+    // A follower may have confirmed the read before the write failed. A read changes nothing, so both ends are right.
     if (readError.status === "rejected") expect(readError.reason).toMatchObject({ outcome: "not-done" });
     expect(await cluster.finish(stopped)).toMatchObject({
       code: "STORAGE_FAILED",
@@ -37,7 +37,7 @@ describe("a log that fails", () => {
     expect(follower?.raft.metrics().role).not.toBe("leader");
   });
 
-  it("leaves the others a majority, and the cluster goes on", async () => {
+  it("on the leader lets the other nodes elect another and take writes", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     leader.log.failure = new Error("EIO");
@@ -46,7 +46,7 @@ describe("a log that fails", () => {
     expect(await cluster.finish(next.raft.write("y"))).toBeGreaterThan(0);
   });
 
-  it("on a follower stops that follower, who acknowledged nothing it does not hold", async () => {
+  it("on a follower stops that follower, which has acknowledged only entries it holds", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [follower] = cluster.followers(leader);
@@ -66,8 +66,8 @@ describe("a log that fails", () => {
   });
 });
 
-describe("a log that hangs", () => {
-  it("acknowledges nothing, and the node stops when the time limit is over", async () => {
+describe("a log write that hangs", () => {
+  it("stops the node after storageTimeoutMs, with nothing acknowledged", async () => {
     const cluster = await TestCluster.of(["a"], 1, {
       timings: { storageTimeoutMs: 2000, callTimeoutMs: 60_000 },
     });
@@ -84,7 +84,7 @@ describe("a log that hangs", () => {
     expect(cluster.world.clock.pendingTimers).toBe(0);
   });
 
-  it("on the leader holds back the leader alone: the others commit, and answer", async () => {
+  it("on the leader delays only the leader: the followers commit the entry and serve reads", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("x"));
@@ -97,7 +97,7 @@ describe("a log that hangs", () => {
     ).toEqual(["x", "y"]);
   });
 
-  it("delays a vote until it is durable", async () => {
+  it("delays votes, as none is sent before it is durable", async () => {
     const cluster = new TestCluster();
     for (const id of THREE) await cluster.open(id);
     await cluster.finish(Promise.all(THREE.map((id) => cluster.raft(id).initialize(cluster.members()))));
@@ -119,9 +119,13 @@ describe("a log that hangs", () => {
   });
 });
 
-describe("a log that cannot be read", () => {
-  /** A leader whose follower is far behind, so that what it lacks must be read from the store. */
-  async function behind(): Promise<{ cluster: TestCluster; lagging: string; catchUp: () => Promise<void> }> {
+describe("reading the log back", () => {
+  /** A leader with a follower that is far behind, so that the entries it lacks must be read from the store. */
+  async function clusterWithLaggingFollower(): Promise<{
+    cluster: TestCluster;
+    lagging: string;
+    catchUp: () => Promise<void>;
+  }> {
     const cluster = await TestCluster.of(THREE, 1, { limits: { cacheBytesMax: 1 } });
     const leader = await cluster.leader();
     const [follower] = cluster.followers(leader);
@@ -139,16 +143,16 @@ describe("a log that cannot be read", () => {
     };
   }
 
-  it("is read for a follower that lags behind", async () => {
-    const { cluster, lagging, catchUp } = await behind();
+  it("serves a lagging follower from the store", async () => {
+    const { cluster, lagging, catchUp } = await clusterWithLaggingFollower();
     const reads = cluster.leading()?.log.reads ?? 0;
     await catchUp();
     expect(cluster.leading()?.log.reads).toBeGreaterThan(reads);
     expect(cluster.node(lagging).journal.texts).toHaveLength(11);
   });
 
-  it("sends a follower what was read in order: nothing overtakes", async () => {
-    const { cluster, lagging, catchUp } = await behind();
+  it("sends a lagging follower its AppendEntries in order: later ones wait for the read", async () => {
+    const { cluster, lagging, catchUp } = await clusterWithLaggingFollower();
     const leader = cluster.leading();
     if (leader === undefined) throw new Error("no leader");
     const sent: number[] = [];
@@ -161,7 +165,7 @@ describe("a log that cannot be read", () => {
     cluster.net.heal();
     await cluster.until(() => leader.log.reads > reads, "a read for the follower");
     const before = sent.length;
-    // Later reads would be quicker.
+    // Reads that begin now would end before the held one.
     leader.log.readsAreHeld = false;
     await cluster.advance(300);
     expect(sent).toHaveLength(before);
@@ -172,8 +176,8 @@ describe("a log that cannot be read", () => {
     expect(after).toEqual(after.toSorted((x, y) => x - y));
   });
 
-  it("stops the node when a read fails", async () => {
-    const { cluster, catchUp } = await behind();
+  it("stops the node if a read fails", async () => {
+    const { cluster, catchUp } = await clusterWithLaggingFollower();
     const leader = cluster.leading();
     if (leader === undefined) throw new Error("no leader");
     leader.log.readFailure = new Error("EIO: unreadable");
@@ -184,8 +188,8 @@ describe("a log that cannot be read", () => {
     });
   });
 
-  it("R11: stops the node when a record is not the one that was asked for, and sends it to nobody", async () => {
-    const { cluster, lagging, catchUp } = await behind();
+  it("stops the node if the store returns another record than it was asked for, and sends that record to no one (R11)", async () => {
+    const { cluster, lagging, catchUp } = await clusterWithLaggingFollower();
     const leader = cluster.leading();
     if (leader === undefined) throw new Error("no leader");
     leader.log.damage = () => encodeRecord(7, 99, EntryKind.command, new Uint8Array(3));
@@ -195,8 +199,8 @@ describe("a log that cannot be read", () => {
     expect(texts).toEqual(["x", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
   });
 
-  it("drops a message that was read for when the node no longer leads", async () => {
-    const { cluster } = await behind();
+  it("drops an AppendEntries whose records were still being read when the node stopped leading", async () => {
+    const { cluster } = await clusterWithLaggingFollower();
     const old = cluster.leading();
     if (old === undefined) throw new Error("no leader");
     old.log.readsAreHeld = true;
@@ -204,7 +208,7 @@ describe("a log that cannot be read", () => {
     await cluster.until(() => old.log.reads > 0, "a read for the follower");
     await cluster.advance(50);
     cluster.isolate(old.id);
-    // The other two: one of them has everything, and wins.
+    // One of the other two has the whole log, and wins the election.
     const next = await cluster.leader(old.id);
     await cluster.finish(next.raft.write("by the next leader"));
     cluster.net.heal();

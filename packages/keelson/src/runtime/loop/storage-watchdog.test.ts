@@ -3,7 +3,7 @@ import { simulatedEnvironment } from "../../environment/simulated/simulated-envi
 import { StorageWatchdog } from "./storage-watchdog.ts";
 
 describe("StorageWatchdog", () => {
-  it("tells of an operation that takes too long, and of no other", async () => {
+  it("reports an operation that exceeds the time limit, and no other", async () => {
     const environment = simulatedEnvironment();
     const stuck: string[] = [];
     const watchdog = new StorageWatchdog(environment, 1000, (what) => stuck.push(what));
@@ -24,18 +24,18 @@ describe("StorageWatchdog", () => {
     expect(await fine).toBe(1);
   });
 
-  it("does not take a pause of the whole process for a slow disk", async () => {
+  it("doesn't report a hang after the whole process was paused", async () => {
     const environment = simulatedEnvironment();
     const stuck: string[] = [];
-    // After a pause the timer is long overdue, and fires before the disk's answer is looked at.
-    let look: () => void = () => undefined;
+    // After a pause the overdue timer fires before the disk's answer is handled.
+    let check: () => void = () => undefined;
     let now = 0;
     const watchdog = new StorageWatchdog(
       {
         ...environment,
         now: () => now,
         setTimer: (_ms, callback) => {
-          look = callback;
+          check = callback;
           return { cancel: () => undefined };
         },
       },
@@ -45,14 +45,14 @@ describe("StorageWatchdog", () => {
     const disk = Promise.withResolvers<string>();
     const write = watchdog.monitor("a write", () => disk.promise);
     now = 60_000;
-    look();
+    check();
     disk.resolve("written");
     expect(await write).toBe("written");
-    look();
+    check();
     expect(stuck).toEqual([]);
   });
 
-  it("has no timer while there is nothing to watch, and none when it is stopped", async () => {
+  it("sets no timer while nothing is pending, or after stop", async () => {
     const environment = simulatedEnvironment();
     const watchdog = new StorageWatchdog(environment, 1000, () => undefined);
     await watchdog.monitor("quick", () => Promise.resolve());
@@ -64,7 +64,7 @@ describe("StorageWatchdog", () => {
     expect(environment.clock.pendingTimers).toBe(0);
   });
 
-  it("passes on what the operation rejects with", async () => {
+  it("rejects with the operation's own error", async () => {
     const watchdog = new StorageWatchdog(simulatedEnvironment(), 1000, () => undefined);
     await expect(watchdog.monitor("broken", () => Promise.reject(new Error("EIO")))).rejects.toThrow("EIO");
   });

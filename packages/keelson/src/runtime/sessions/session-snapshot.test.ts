@@ -9,8 +9,8 @@ function command(id: number, sequence: number): WriteOptions {
   return { session: { id, sequence, lowestUnanswered: 1 } };
 }
 
-describe("the sessions in a snapshot", () => {
-  it("K5: answer a retry as the first time on a node that never saw the log before it", async () => {
+describe("a snapshot", () => {
+  it("carries the session table, so a node that installed it answers a retry like the first attempt (K5)", async () => {
     const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND });
     const leader = await cluster.leader();
     const behind = cluster.other(leader);
@@ -19,7 +19,7 @@ describe("the sessions in a snapshot", () => {
     const first = await cluster.finish(leader.raft.writeAt("once", command(id, 1)));
     await cluster.write(5, leader);
     await cluster.finish(leader.raft.snapshot());
-    await cluster.until(() => leader.raft.metrics().firstIndex > first.index, "the log to be forgotten");
+    await cluster.until(() => leader.raft.metrics().firstIndex > first.index, "the log to be compacted");
     cluster.net.heal();
     await cluster.write(1);
     await cluster.converge();
@@ -32,7 +32,7 @@ describe("the sessions in a snapshot", () => {
     await cluster.close();
   });
 
-  it("K5: are there again after a restart from it", async () => {
+  it("restores the session table on a restart (K5)", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
     const { raft } = await cluster.leader();
     const { id } = await cluster.finish(raft.openSession());
@@ -47,7 +47,7 @@ describe("the sessions in a snapshot", () => {
     await cluster.close();
   });
 
-  it("K1: that were not known to the node that took it are not taken for none", async () => {
+  it("taken by a node that doesn't know its sessions leaves them unknown, instead of empty (K1)", async () => {
     const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND });
     const leader = await cluster.leader();
     const { id } = await cluster.finish(leader.raft.openSession());
@@ -55,7 +55,7 @@ describe("the sessions in a snapshot", () => {
     await cluster.converge();
     const [taker, behind] = ["a", "b", "c"].filter((one) => one !== leader.id);
     if (taker === undefined || behind === undefined) throw new Error("no followers");
-    // It restarts with its state, and cannot say which sessions belong to it.
+    // It restarts with its state, but without the sessions that belong to it.
     await cluster.crash(taker);
     const kept = leader.raft.metrics().appliedIndex;
     const { term } = leader.raft.metrics();

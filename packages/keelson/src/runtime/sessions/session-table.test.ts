@@ -7,7 +7,7 @@ import { SESSION_LIMITS, SessionTable, type SessionLimits } from "./session-tabl
 const NOON = 1_700_000_000_000;
 const SECOND = 1000;
 
-/** A table with an entry counter and a clock, as the applier would use it. */
+/** Drives a table as the applier does, with an entry counter and a leader's clock. */
 class Bench {
   readonly table: SessionTable;
   index = 0;
@@ -30,7 +30,7 @@ class Bench {
     return this.table.close(this.clock, id);
   }
 
-  /** What becomes of a command; one that is applied answers with its own number, repeated. */
+  /** Applies a command, and returns the verdict. An applied command's result is its own number, repeated. */
   write(id: number, sequence: number, lowestUnanswered = 1, bytes = 1): string {
     this.index += 1;
     const verdict = this.table.beginCommand(this.index, this.clock, { id, sequence, lowestUnanswered });
@@ -45,7 +45,7 @@ class Bench {
 }
 
 describe("a session", () => {
-  it("applies a command once, and answers its retries as the first time", () => {
+  it("applies a command once, and answers its retries like the first attempt", () => {
     const bench = new Bench();
     const id = bench.open();
     expect([bench.write(id, 1), bench.write(id, 2)]).toEqual(["apply", "apply"]);
@@ -56,19 +56,19 @@ describe("a session", () => {
     ]);
   });
 
-  it("takes commands out of order: a pipeline whose messages overtake each other loses none", () => {
+  it("accepts commands in any order, so none of a reordered pipeline is lost", () => {
     const bench = new Bench();
     const id = bench.open();
     expect([3, 1, 2].map((sequence) => bench.write(id, sequence))).toEqual(["apply", "apply", "apply"]);
   });
 
-  it("keeps the answers of one session apart from another's", () => {
+  it("keeps the answers of two sessions apart", () => {
     const bench = new Bench();
     const [one, other] = [bench.open(), bench.open()];
     expect([bench.write(one, 1), bench.write(other, 1)]).toEqual(["apply", "apply"]);
   });
 
-  it("forgets the answers below the lowest unanswered, and never applies those commands again", () => {
+  it("discards the answers below the lowest unanswered, and never applies those commands again", () => {
     const bench = new Bench();
     const id = bench.open();
     for (const sequence of [1, 2, 3]) bench.write(id, sequence);
@@ -80,25 +80,25 @@ describe("a session", () => {
       "answer-discarded",
       "done at 4",
     ]);
-    // A late message with an older view takes nothing back.
+    // A delayed command that names a lower number doesn't lower it again.
     expect(bench.write(id, 2, 1)).toBe("answer-discarded");
   });
 
-  it("refuses a command that was given up before it arrived", () => {
+  it("refuses a command that the client gave up on before it arrived", () => {
     const bench = new Bench();
     const id = bench.open();
     bench.write(id, 2, 2);
     expect(bench.write(id, 1, 1)).toBe("answer-discarded");
   });
 
-  it("refuses commands too far above the lowest unanswered, which can come again later", () => {
+  it("refuses commands beyond the window, and accepts them once the lowest unanswered has risen", () => {
     const bench = new Bench({ windowMax: 3 });
     const id = bench.open();
     expect([bench.write(id, 3), bench.write(id, 4)]).toEqual(["apply", "window-exceeded"]);
     expect(bench.write(id, 4, 2)).toBe("apply");
   });
 
-  it("that never was, or was closed, is unknown", () => {
+  it("that never existed, or was closed, refuses commands as expired", () => {
     const bench = new Bench();
     const id = bench.open();
     expect(bench.write(id + 1, 1)).toBe("expired");
@@ -108,8 +108,8 @@ describe("a session", () => {
   });
 });
 
-describe("the time of the log", () => {
-  it("K5: ends a session at the first entry whose clock says that it was idle too long", () => {
+describe("log time", () => {
+  it("expires a session at the first entry whose clock shows that it was idle too long (K5)", () => {
     const bench = new Bench();
     const [idle, used] = [bench.open(), bench.open()];
     bench.clock += 60 * SECOND;
@@ -121,21 +121,21 @@ describe("the time of the log", () => {
     expect(bench.write(idle, 1)).toBe("expired");
   });
 
-  it("K5: ends the one that is over its time, and not the one that is just within it", () => {
+  it("expires a session only when its time to live is exceeded (K5)", () => {
     const bench = new Bench();
     const [short, long] = [bench.open(SECOND), bench.open(2 * SECOND)];
     bench.clock += 2 * SECOND;
     expect([bench.write(long, 1), bench.write(short, 1)]).toEqual(["apply", "expired"]);
   });
 
-  it("K5: ends the very session that comes too late", () => {
+  it("expires a session at its own late command (K5)", () => {
     const bench = new Bench();
     const id = bench.open(SECOND);
     bench.clock += SECOND + 1;
     expect(bench.write(id, 1)).toBe("expired");
   });
 
-  it("K5: never goes back, whichever leader's clock does", () => {
+  it("never goes back, even if a new leader's clock is behind (K5)", () => {
     const bench = new Bench();
     const id = bench.open(10 * SECOND);
     bench.clock += 8 * SECOND;
@@ -147,7 +147,7 @@ describe("the time of the log", () => {
     expect([bench.write(id, 1), bench.write(other, 2)]).toEqual(["expired", "apply"]);
   });
 
-  it("stands still as long as no entry of a session comes", () => {
+  it("advances only with session entries", () => {
     const bench = new Bench();
     const id = bench.open(SECOND);
     bench.clock += SECOND;
@@ -156,8 +156,8 @@ describe("the time of the log", () => {
   });
 });
 
-describe("the bounds of the table", () => {
-  it("end the session that was used least recently when there are too many", () => {
+describe("the table's limits", () => {
+  it("end the least recently used session when there are too many", () => {
     const bench = new Bench({ sessionsMax: 2 });
     const [first, second] = [bench.open(), bench.open()];
     bench.write(first, 1);
@@ -169,7 +169,7 @@ describe("the bounds of the table", () => {
     ]);
   });
 
-  it("count a use that was refused, as it was a use", () => {
+  it("count a refused command as a use of its session", () => {
     const bench = new Bench({ sessionsMax: 2, windowMax: 1 });
     const [first, second] = [bench.open(), bench.open()];
     expect(bench.write(first, 9)).toBe("window-exceeded");
@@ -177,7 +177,7 @@ describe("the bounds of the table", () => {
     expect([bench.write(first, 1), bench.write(second, 1)]).toEqual(["apply", "expired"]);
   });
 
-  it("let the oldest results of a session go, and not that they took effect", () => {
+  it("discard a session's oldest results, but not the fact that the commands took effect", () => {
     const bench = new Bench({ answerBytesMax: 100 });
     const id = bench.open();
     for (const sequence of [1, 2, 3]) bench.write(id, sequence, 1, 40);
@@ -188,7 +188,7 @@ describe("the bounds of the table", () => {
     ]);
   });
 
-  it("keep no result that alone is too large, though its command is not applied again", () => {
+  it("keep no result that exceeds the limit by itself, and still don't apply its command again", () => {
     const bench = new Bench({ answerBytesMax: 100 });
     const id = bench.open();
     bench.write(id, 1, 1, 10);
@@ -196,7 +196,7 @@ describe("the bounds of the table", () => {
     expect([bench.write(id, 1), bench.write(id, 2)]).toEqual(["done at 2", "forgotten at 3"]);
   });
 
-  it("end the sessions that were used least recently when all together are too large, and not the one in use", () => {
+  it("end the least recently used sessions when the table is too large, never the one in use", () => {
     const bench = new Bench({ bytesMax: 3000, answerBytesMax: 2000, windowMax: 4 });
     const [first, second] = [bench.open(), bench.open()];
     bench.write(first, 1, 1, 500);
@@ -206,7 +206,7 @@ describe("the bounds of the table", () => {
     expect([bench.write(first, 1), bench.write(second, 1)]).toEqual(["done at 3", "expired"]);
   });
 
-  it("hold whatever clients do", () => {
+  it("hold for any sequence of commands", () => {
     const limits = { sessionsMax: 20, windowMax: 8, answerBytesMax: 500, bytesMax: 20_000 };
     const bench = new Bench(limits);
     for (let round = 0; round < 2000; round++) {
@@ -230,7 +230,7 @@ type Step =
       readonly bytes: number;
     };
 
-/** The first entries open sessions, so most of these are some. */
+/** Ids 1 to 3 are open sessions at first; the others may become some. */
 const anyId = fc.integer({ min: 1, max: 6 });
 const OPENED = 3;
 const anyStep: fc.Arbitrary<Step> = fc.oneof(
@@ -269,7 +269,7 @@ function take(bench: Bench, [step, later]: readonly [Step, number]): unknown {
 }
 
 describe("the records of the table", () => {
-  it("are at every moment what the changes so far add up to", () => {
+  it("equal the sum of all changes taken so far, after every entry", () => {
     fc.assert(
       fc.property(anySteps, (steps) => {
         const bench = benchWithSessions();
@@ -288,7 +288,7 @@ describe("the records of the table", () => {
     );
   });
 
-  it("K5: make a table that goes on exactly as the one that they are of", () => {
+  it("restore a table that then behaves exactly like the original (K5)", () => {
     fc.assert(
       fc.property(anySteps, anySteps, (before, after) => {
         const bench = benchWithSessions();
@@ -306,7 +306,7 @@ describe("the records of the table", () => {
     );
   });
 
-  it("are told once each, and not at all when nobody asks", () => {
+  it("are reported as changed once, and not at all after discardChanges", () => {
     const { table } = new Bench();
     table.open(1, NOON, SECOND);
     expect([...table.takeChanges().keys()]).toEqual(["time", "session/1"]);
@@ -317,18 +317,18 @@ describe("the records of the table", () => {
   });
 
   it.each([
-    ["a name that is none", { "sessions/1": new Uint8Array(32) }],
+    ["an unknown name", { "sessions/1": new Uint8Array(32) }],
     ["a name without its number", { "session/": new Uint8Array(32) }],
-    ["a name with a number that is none", { "answer/1/01": new Uint8Array(9) }],
+    ["a name with an invalid number", { "answer/1/01": new Uint8Array(9) }],
     ["a session that is cut short", { "session/1": new Uint8Array(31) }],
-    ["a number beyond all numbers", { "session/1": new Uint8Array(32).fill(255) }],
+    ["a number above the safe integers", { "session/1": new Uint8Array(32).fill(255) }],
     ["a time that is cut short", { time: new Uint8Array(7) }],
     [
-      "an answer of no type",
+      "an answer of an unknown type",
       { "session/1": new Uint8Array(32), "answer/1/1": Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 3) },
     ],
     ["an answer without its entry", { "session/1": new Uint8Array(32), "answer/1/1": new Uint8Array(9) }],
-    ["an answer of a session that is not there", { "answer/1/1": Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0) }],
+    ["an answer without its session", { "answer/1/1": Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0) }],
   ])("are refused with %s", (_what, records) => {
     expect(() => SessionTable.fromRecords(new Map(Object.entries(records)))).toThrow(DecodeError);
   });
@@ -346,7 +346,7 @@ describe("the records of the table", () => {
         lengths.add(length);
       }
     }
-    // Only a cut between two records goes unseen here; whoever stores the bytes has a checksum.
+    // Only a cut between two records isn't noticed; the snapshot that holds the bytes has a checksum.
     expect(lengths.size).toBeGreaterThanOrEqual(bytes.length - 4);
     expect(() => SessionTable.decode(Uint8Array.from([2, ...bytes.subarray(1)]))).toThrow("format 2");
     expect(() => SessionTable.decode(Uint8Array.from([...bytes, ...bytes.subarray(1)]))).toThrow("twice");

@@ -5,7 +5,7 @@ import { TestCluster, type TestNode } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
 
-/** A node that leaves it to others to call an election. */
+/** The options of a node whose election timeouts are so long that another node starts the election. */
 const PATIENT = { timings: { electionTimeoutMinMs: 3000, electionTimeoutMaxMs: 6000, heartbeatMs: 80 } };
 
 function command(id: number, sequence: number, lowestUnanswered = 1): WriteOptions {
@@ -17,11 +17,11 @@ function opened(node: TestNode, cluster: TestCluster): Promise<number> {
 }
 
 describe("a command in a session", () => {
-  it("K1: is applied once, though its leader died before it could answer and the client asked the next one", async () => {
+  it("is applied once if the leader crashed before answering and the client retries at the next leader (K1)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const id = await opened(leader, cluster);
-    // The followers' answers are lost, so nobody is told; the command is on every disk all the same.
+    // The followers' answers are lost, so the client isn't answered, but the command is on every disk.
     for (const other of THREE) if (other !== leader.id) cluster.net.cut(other, leader.id);
     leader.raft.write("increment", command(id, 1)).catch(() => undefined);
     await cluster.advance(50);
@@ -32,7 +32,7 @@ describe("a command in a session", () => {
     expect(answer).toEqual({ index: next.journal.commands[0]?.at.index, result: 1 });
   });
 
-  it("K1: gets its first answer again from each leader, after a restart of all nodes too", async () => {
+  it("gets its first answer again after all nodes have restarted (K1)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const id = await opened(leader, cluster);
@@ -46,7 +46,7 @@ describe("a command in a session", () => {
     for (const { journal } of cluster.nodes.values()) expect(journal.texts).toEqual(["x", "y"]);
   });
 
-  it("K1: that the state machine rejected is rejected again in the same words, and not tried again", async () => {
+  it("is rejected again with the same message, without being applied again (K1)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const id = await opened(leader, cluster);
@@ -57,7 +57,7 @@ describe("a command in a session", () => {
     expect(leader.journal.texts).toEqual(["reject"]);
   });
 
-  it("is told in the same words again also when the state machine rejects it in very many", async () => {
+  it("gets the same shortened message on a retry if the rejection's message was very long", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     journal.apply = () => {
@@ -69,7 +69,7 @@ describe("a command in a session", () => {
     expect(await cluster.failure(raft.write("x", command(id, 1)))).toMatchObject({ message: first.message });
   });
 
-  it("that was called answered is refused, and nobody knows any more what became of it", async () => {
+  it("is refused as unknown once the client has said that it received the answer", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     const { id } = await cluster.finish(raft.openSession());
@@ -79,7 +79,7 @@ describe("a command in a session", () => {
     expect(journal.texts).toEqual(["x", "x"]);
   });
 
-  it("whose answer was too large to keep is known to have taken effect", async () => {
+  it("is reported as done, without its result, if the result was too large to keep", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     journal.codec.encodeResult = () => new Uint8Array(2 ** 20 + 1);
@@ -90,7 +90,7 @@ describe("a command in a session", () => {
     expect(journal.texts).toEqual(["x"]);
   });
 
-  it("too far above the lowest unanswered is refused, and can be sent again", async () => {
+  it("is refused beyond the window, and accepted once older answers have been received", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const { id } = await cluster.finish(raft.openSession());
@@ -100,16 +100,16 @@ describe("a command in a session", () => {
   });
 
   it.each([
-    ["a session that cannot be", { id: 0, sequence: 1, lowestUnanswered: 1 }],
-    ["a number that cannot be", { id: 1, sequence: 1.5, lowestUnanswered: 1 }],
-    ["a number below the lowest unanswered", { id: 1, sequence: 1, lowestUnanswered: 2 }],
+    ["an impossible session id", { id: 0, sequence: 1, lowestUnanswered: 1 }],
+    ["an impossible sequence number", { id: 1, sequence: 1.5, lowestUnanswered: 1 }],
+    ["a sequence number below the lowest unanswered", { id: 1, sequence: 1, lowestUnanswered: 2 }],
   ])("is refused with %s", async (_what, session) => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     expect(await cluster.failure(raft.write("x", { session }))).toMatchObject({ code: "INVALID_OPTION" });
   });
 
-  it("shows in committed() with its session and number, as often as it was sent", async () => {
+  it("appears in committed() with its session and sequence number, once for each attempt", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const { id } = await cluster.finish(raft.openSession());
@@ -128,7 +128,7 @@ describe("a command in a session", () => {
 });
 
 describe("a session", () => {
-  it("K5: that was idle too long has ended, at the same entry on every node", async () => {
+  it("expires at the same entry on every node (K5)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const idle = await cluster.finish(leader.raft.openSession({ ttlMs: 1000 }));
@@ -148,7 +148,7 @@ describe("a session", () => {
     expect(leader.raft.metrics().sessions).toMatchObject({ open: 1 });
   });
 
-  it("that was closed takes no more", async () => {
+  it("refuses commands after it was closed", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const session = await cluster.finish(raft.openSession());
@@ -157,7 +157,7 @@ describe("a session", () => {
     expect(await cluster.failure(session.write("x"))).toMatchObject({ code: "SESSION_EXPIRED" });
   });
 
-  it("K1: repeats a command by itself when its leader was cut off and leads again", async () => {
+  it("retries commands automatically when their leader was cut off, and they take effect once (K1)", async () => {
     const cluster = new TestCluster();
     await cluster.open("a");
     await cluster.open("b", PATIENT);
@@ -166,7 +166,7 @@ describe("a session", () => {
     const leader = await cluster.leader();
     expect(leader.id).toBe("a");
     const session = await cluster.finish(leader.raft.openSession());
-    // The commands reach the others, and their answers get lost: nobody can tell what became of them.
+    // The commands reach the followers, but the acknowledgements are lost: the leader can't tell their outcomes.
     cluster.net.cut("b", "a");
     cluster.net.cut("c", "a");
     const writes = ["x", "y", "z"].map((text) => session.write(text));
@@ -175,11 +175,11 @@ describe("a session", () => {
     cluster.net.heal();
     expect(await cluster.finish(Promise.all(writes))).toEqual([1, 2, 3]);
     for (const { journal } of cluster.nodes.values()) expect(journal.texts).toEqual(["x", "y", "z"]);
-    // They were asked for again, or this test shows nothing.
+    // Guards the test itself: some commands must have been proposed more than once.
     expect(leader.raft.metrics().counters.writes).toBeGreaterThan(4);
   });
 
-  it("K4: says unknown when the time is over and an attempt may have taken effect, though the last one did nothing", async () => {
+  it("reports 'unknown' if an earlier attempt may have taken effect, though the last one did nothing (K4)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const session = await cluster.finish(leader.raft.openSession());
@@ -189,7 +189,7 @@ describe("a session", () => {
     expect(error.cause).toMatchObject({ code: "NOT_LEADER", outcome: "not-done" });
   });
 
-  it("K4: says not done when no attempt was ever made", async () => {
+  it("reports 'not done' if no attempt was ever proposed (K4)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const session = await cluster.finish(leader.raft.openSession());
@@ -199,7 +199,7 @@ describe("a session", () => {
     expect(error).toMatchObject({ code: "NOT_LEADER", outcome: "not-done" });
   });
 
-  it("ends the wait between two attempts with the caller's signal, and when the node closes", async () => {
+  it("stops waiting for the next attempt when the caller aborts, or the node closes", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const session = await cluster.finish(leader.raft.openSession());
@@ -214,12 +214,12 @@ describe("a session", () => {
     await Promise.resolve();
     expect(cluster.world.clock.pendingTimers).toBeGreaterThan(timers);
     void leader.raft.close();
-    // At once: within the time that a timer would take, nothing is left.
+    // At once, not when the timer of the delay would fire.
     const error = await cluster.failure(waiting, 1);
     expect(error).toMatchObject({ code: "CLOSED", outcome: "not-done" });
   });
 
-  it("tells the lowest unanswered, so that answers do not pile up", async () => {
+  it("discards the answers that the client has received", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const session = await cluster.finish(raft.openSession());
@@ -229,7 +229,7 @@ describe("a session", () => {
     expect(raft.metrics().sessions.bytes).toBeLessThan(bytes + 10);
   });
 
-  it("has a limit on commands begun since the oldest that waits", async () => {
+  it("refuses more than 1,024 commands from the oldest unanswered one on", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, log } = await cluster.leader();
     const session = await cluster.finish(raft.openSession());
@@ -258,24 +258,27 @@ describe("opening a session", () => {
     },
   );
 
-  it("waits for a leader", async () => {
+  it("waits until a leader is known", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = cluster.node("a");
     expect((await cluster.finish(raft.openSession())).ttlMs).toBe(60_000);
   });
 
-  it.each(["encodeResult", "decodeResult"] as const)("says that the codec lacks %s", async (method) => {
-    const cluster = await TestCluster.of(["a"]);
-    const { raft, journal } = await cluster.leader();
-    Reflect.deleteProperty(journal.codec, method);
-    for (const refused of [() => raft.openSession(), () => raft.write("x", command(2, 1))]) {
-      const error = await cluster.failure(refused());
-      expect(error).toMatchObject({ code: "INVALID_OPTION", outcome: "not-done" });
-      expect(error.message).toContain("stateMachine.codec should have encodeResult and decodeResult");
-    }
-  });
+  it.each(["encodeResult", "decodeResult"] as const)(
+    "is refused with a message that names the codec's missing %s",
+    async (method) => {
+      const cluster = await TestCluster.of(["a"]);
+      const { raft, journal } = await cluster.leader();
+      Reflect.deleteProperty(journal.codec, method);
+      for (const refused of [() => raft.openSession(), () => raft.write("x", command(2, 1))]) {
+        const error = await cluster.failure(refused());
+        expect(error).toMatchObject({ code: "INVALID_OPTION", outcome: "not-done" });
+        expect(error.message).toContain("stateMachine.codec should have encodeResult and decodeResult");
+      }
+    },
+  );
 
-  it("K8: stops a node whose codec lacks what the leader's has, before its state differs", async () => {
+  it("stops a node whose codec lacks encodeResult, before its state differs (K8)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [behind] = cluster.followers(leader);
@@ -305,14 +308,14 @@ describe("a state machine on disk", () => {
     return { cluster, node: await cluster.leader(), id };
   }
 
-  it("K1: keeps the sessions with the state, and a retry after a restart gets the first answer", async () => {
+  it("that stores the sessions answers a retry after a restart like the first attempt (K1)", async () => {
     const { cluster, node, id } = await restarted(true);
     expect(node.raft.metrics().sessions.open).toBe(1);
     expect(await cluster.finish(node.raft.write("x", command(id, 1)))).toBe(1);
     expect(node.journal.texts).toEqual([]);
   });
 
-  it("that did not keep them is told so, and goes on without sessions", async () => {
+  it("that didn't store the sessions works without them, and refuses session calls with an explanation", async () => {
     const { cluster, node, id } = await restarted(false);
     for (const refused of [() => node.raft.openSession(), () => node.raft.write("x", command(id, 1))]) {
       const error = await cluster.failure(refused());
@@ -322,7 +325,7 @@ describe("a state machine on disk", () => {
     expect(await cluster.finish(node.raft.write("y"))).toBe(1);
   });
 
-  it("K1: that did not keep them stops rather than apply a retry again", async () => {
+  it("that didn't store the sessions stops at a session entry, instead of applying a retry again (K1)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const id = await opened(leader, cluster);
@@ -339,7 +342,7 @@ describe("a state machine on disk", () => {
     expect(journal.texts).toEqual([]);
   });
 
-  it("is given the changes of a batch with its effects, and none when there are none", async () => {
+  it("is given the session records that a batch changed, in the same flush as its effects", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     const seen: string[][] = [];
