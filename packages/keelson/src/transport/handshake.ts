@@ -1,12 +1,30 @@
+/*
+ * The handshake of two nodes, and the rules for it that all transports share.
+ *
+ * 1. The node that wants to send opens a connection and says `hello`: the protocol versions it speaks, its cluster,
+ *    who it is (id, store id, address, data, priority), and which node it wants to reach.
+ * 2. The accepting node checks the hello with `refusalOf`. On a mismatch it says why and closes the connection.
+ * 3. If the accepting node belongs to no cluster yet, it joins the one that the hello names (`ClusterAdoption`), durably
+ *    and before it reads anything else, and then checks the hello again.
+ * 4. It answers `welcome`: the version that both will use, its cluster, and who it is.
+ * 5. The first node checks the welcome (id, cluster, version, and its host's own refusal). On a mismatch it says why and
+ *    closes the connection.
+ * 6. Messages may now flow from the first node to the second.
+ *
+ * Why both sides check, and before any message is read: an address may have passed to another node or another cluster
+ * since it was written down. A message of another cluster could carry a higher term, and one look at it would depose a
+ * healthy leader (W1, M16). A hello is small and limited in size, so refusing costs next to nothing.
+ */
 import type { Hello, Identity } from "../codec/frame-control-message.ts";
 import type { NodeId } from "../core/position.ts";
 import type { PeerInfo, TransportHost } from "./transport.ts";
 
-/** The versions of the protocol that this code speaks, from and to; more when there is a second one. */
+/** The oldest version of the protocol that this code speaks. */
 export const PROTOCOL_VERSION_MIN = 1;
+/** The newest version of the protocol that this code speaks. So far there is only one. */
 export const PROTOCOL_VERSION_MAX = 1;
 
-/** What a node says of itself when it dials. */
+/** What a node says first on a connection that it opened to `to`. `address` is its own. */
 export function helloOf(host: TransportHost, clusterId: string, address: string, to: NodeId): Hello {
   return {
     type: "hello",
@@ -18,18 +36,24 @@ export function helloOf(host: TransportHost, clusterId: string, address: string,
   };
 }
 
+/** How a node names itself in a handshake. `address` is its own. */
 export function identityOf(host: TransportHost, address: string): Identity {
   const { id, storeId, data, priority = 0 } = host.self;
   return { id, storeId, data, address, priority };
 }
 
+/** What the host is told about the node that names itself so. */
 export function peerInfoOf({ id, storeId, data, address, priority }: Identity): PeerInfo {
   return { id, storeId, data, address, priority };
 }
 
 /**
- * Why a node will not talk to whoever said this; null: it will, once it has a cluster. Strangers are
- * told apart here, before a message is read: a term of another cluster must never be looked at.
+ * Why a node refuses the connection on which this hello came; null: it accepts, though a node without a cluster must
+ * join first.
+ *
+ * The checks go from the general to the particular, so that the reason names the first thing that is wrong: the
+ * protocol's version (the rest of the hello means something only in a version that both speak), the cluster, the
+ * addressee, the sender's id, and last the host's own reasons, which only make sense for a peer of the same cluster.
  */
 export function refusalOf(hello: Hello, host: TransportHost): string | null {
   if (hello.versionMin > PROTOCOL_VERSION_MAX || hello.versionMax < PROTOCOL_VERSION_MIN) {
@@ -48,18 +72,21 @@ export function refusalOf(hello: Hello, host: TransportHost): string | null {
 }
 
 /**
- * Joins a node to the first cluster that asks. Several members may knock while that is under way:
- * those of the same cluster wait for the one attempt, others are refused.
+ * Joins a node without a cluster to the first cluster that reaches it.
+ *
+ * Joining writes to the disk, and several members may connect meanwhile. All members of the same cluster share one
+ * attempt; members of another cluster are refused until it ends.
  */
 export class ClusterAdoption {
   readonly #host: TransportHost;
+  /** The attempt in progress; null: none. `done` settles with it. */
   #current: { readonly clusterId: string; readonly done: Promise<void> } | null = null;
 
   constructor(host: TransportHost) {
     this.#host = host;
   }
 
-  /** Resolves when the node belongs to the cluster; rejects if it belongs, or is going to belong, to another. */
+  /** Resolves when the node belongs to the cluster; rejects if it belongs, or is about to belong, to another. */
   async adopt(clusterId: string): Promise<void> {
     const current = this.#current;
     if (current !== null && current.clusterId !== clusterId) {
@@ -72,7 +99,7 @@ export class ClusterAdoption {
   async #attempt(clusterId: string): Promise<void> {
     try {
       await this.#host.adoptClusterId(clusterId);
-      // Asked again and again, a host that says yes and does nothing would keep us at it for ever.
+      // A host that resolves without joining would be asked again by the repeated check of the hello, without end.
       if (this.#host.clusterId() !== clusterId)
         throw new Error(`this node did not join cluster ${clusterId}`);
     } finally {

@@ -1,3 +1,5 @@
+// A connection that carries frames instead of bytes. Both sides of a handshake build on it: incoming-connection.ts and
+// outgoing-connection.ts.
 import type { ControlMessage } from "../../codec/frame-control-message.ts";
 import { HANDSHAKE_BYTES_MAX } from "../../codec/frame-control-message.ts";
 import { FrameReader } from "../../codec/frame-reader.ts";
@@ -5,45 +7,43 @@ import { encodeControlMessage, type Frame, FRAME_BYTES_MAX } from "../../codec/f
 import type { Connection, ConnectionHandler, Environment, Timer } from "../../environment/environment.ts";
 import { DecodeError } from "../../errors.ts";
 
-/** The idle limit is checked, and the peer asked whether it is there, so many times within it. */
-const CHECKS_PER_IDLE_LIMIT = 4;
-
-/** How long a connection that was told goodbye stays, so that the reason gets through before the close. */
-const LINGER_MS = 1_000;
-
-/** Answers that a peer may leave unread before it is thrown out. */
-const UNREAD_PONG_BYTES_MAX = 64 * 1024;
-
-/** Who uses a channel. */
+/** What a framed connection reports to its owner. */
 export interface FrameHandler {
-  /** The connection that was dialled is up. */
+  /** The connection that this node opened is established. Never called for an accepted one. */
   onOpen?(): void;
-  /** A frame other than goodbye and, once established, ping and pong. */
+  /** A frame arrived. Goodbyes, and once established pings and pongs, are handled here and not reported. */
   onFrame(frame: Frame): void;
-  /** The last call, once: the connection is closed for this reason. */
+  /** The connection is closed, for this reason. Called exactly once, as the last of all. */
   onClosed(reason: string): void;
 }
 
 /**
- * One connection as frames: what both who dialled and who accepted need. It takes the stream
- * apart, closes it with a reason if that cannot be done, and notices an end that went silent.
+ * Splits a connection's bytes into frames, and closes the connection with a reason when they are not frames. Notices
+ * a peer that went silent: TCP alone would not report a machine that lost power for many minutes.
  */
 export class FramedConnection implements ConnectionHandler {
   readonly #connection: Connection;
   readonly #environment: Environment;
   readonly #owner: FrameHandler;
-  /** A stranger's frames are small; see `establish`. */
+  /** Accepts only small frames until `establish`: before its handshake, a peer must not make us hold much memory. */
   readonly #reader = new FrameReader(HANDSHAKE_BYTES_MAX);
+  /** "leaving": closing was decided, so frames are neither sent nor received any more; `onClose` is still to come. */
   #state: "open" | "leaving" | "closed" = "open";
+  /** Why this side closes the connection, or the reason in the peer's goodbye; null: it was not closed on purpose. */
   #closeReason: string | null = null;
+  /** The one timer: the deadline of `setDeadline`, then the next idle check, then the end of the linger time. */
   #timer: Timer | null = null;
+  /** When bytes last arrived, or the peer otherwise proved to be alive; set from `establish` on. */
   #lastReceivedAt = 0;
-  /** Of what was written: how much the operating system has taken, at the last check. */
+  /** Bytes passed to `write` so far. */
   #writtenBytes = 0;
+  /** How many of `#writtenBytes` the operating system had taken at the last idle check. */
   #drainedBytes = 0;
+  /** Whether bytes waited for the operating system at the last idle check. */
   #hadBacklog = false;
+  /** The handshake is complete. Set by `establish`, never reset. */
   #established = false;
-  /** Whether there is anybody who could read a goodbye. */
+  /** The peer's end is known to exist, so a goodbye can reach it. Never reset. */
   #isConnected = false;
 
   constructor(connection: Connection, environment: Environment, owner: FrameHandler) {
@@ -53,21 +53,22 @@ export class FramedConnection implements ConnectionHandler {
     connection.handler = this;
   }
 
-  /** Who is at the other end, for people. */
+  /** The address at the other end, for logs. */
   get peer(): string {
     return this.#connection.peer;
   }
 
-  /** False from the moment on which it was told to close. */
+  /** False as soon as closing was decided on this side, or the connection was closed. */
   get isOpen(): boolean {
     return this.#state === "open";
   }
 
+  /** Bytes written that the operating system has not taken yet. */
   get bufferedBytes(): number {
     return this.#connection.bufferedBytes;
   }
 
-  /** Closes unless `establish`, or another `expect`, comes within `timeoutMs`. */
+  /** Closes the connection unless `establish`, or another `setDeadline`, is called within `timeoutMs`. */
   setDeadline(timeoutMs: number, what: string): void {
     this.#timer?.cancel();
     this.#timer = this.#environment.setTimer(timeoutMs, () => {
@@ -77,19 +78,22 @@ export class FramedConnection implements ConnectionHandler {
     });
   }
 
-  /** The handshake is done: large frames are let in, and silence is noticed. Who `asks` sends pings. */
-  establish(idleMs: number, asks: boolean): void {
+  /**
+   * The handshake is complete: accepts frames of any size, and closes the connection when nothing is received for
+   * `idleMs`. One of the two ends must `sendPings`, so that both receive something on a connection without messages.
+   */
+  establish(idleMs: number, sendPings: boolean): void {
     this.#established = true;
     this.#reader.frameBytesMax = FRAME_BYTES_MAX;
     this.#lastReceivedAt = this.#environment.now();
-    this.#scheduleIdleCheck(idleMs, asks);
+    this.#scheduleIdleCheck(idleMs, sendPings);
   }
 
   sendControl(control: ControlMessage): void {
     this.write(encodeControlMessage(control));
   }
 
-  /** Queues bytes; they belong to the channel from then on. */
+  /** Queues bytes for the peer; the caller must not change them any more. Does nothing unless open. */
   write(bytes: Uint8Array): void {
     if (this.#state !== "open") return;
     this.#writtenBytes += bytes.length;
@@ -104,13 +108,14 @@ export class FramedConnection implements ConnectionHandler {
     this.#connection.resume();
   }
 
-  /** Tells the peer why, and closes: at the latest when a moment has passed. Nothing is received any more. */
+  /** Sends the peer the reason, and closes when it had time to arrive. Nothing is received from now on. */
   closeWithGoodbye(reason: string): void {
     if (this.#state !== "open") return;
     this.sendControl({ type: "goodbye", reason });
     this.#state = "leaving";
     this.#closeReason = reason;
-    // Closing at once with bytes unread would make the peer's system throw the reason away (RST).
+    // Closing a socket that holds unread bytes sends a reset, on which the peer's system would discard the goodbye. So
+    // go on reading, and close when the peer does, or after the linger time.
     this.#connection.resume();
     this.#timer?.cancel();
     this.#timer = this.#environment.setTimer(LINGER_MS, () => {
@@ -118,7 +123,7 @@ export class FramedConnection implements ConnectionHandler {
     });
   }
 
-  /** Closes at once. */
+  /** Closes at once, without a goodbye. Bytes that were not sent yet may be lost. */
   destroy(reason: string): void {
     this.#closeReason ??= reason;
     if (this.#state === "open") this.#state = "leaving";
@@ -164,40 +169,52 @@ export class FramedConnection implements ConnectionHandler {
     }
   }
 
+  /** A peer that sends pings and does not read the pongs would make them pile up here. */
   #sendPong(): void {
     if (this.#connection.bufferedBytes > UNREAD_PONG_BYTES_MAX)
       this.destroy("it asks and does not read the answers");
     else this.sendControl({ type: "pong" });
   }
 
-  #scheduleIdleCheck(idleMs: number, asks: boolean): void {
+  #scheduleIdleCheck(idleMs: number, sendPings: boolean): void {
     const periodMs = idleMs / CHECKS_PER_IDLE_LIMIT;
     const plannedAt = this.#environment.now() + periodMs;
     this.#timer?.cancel();
     this.#timer = this.#environment.setTimer(periodMs, () => {
       const now = this.#environment.now();
-      // It was us who slept, not the peer: what it said meanwhile is about to be read.
+      // A timer this late means that this process was stopped, not the peer: what the peer sent meanwhile is still in
+      // the socket and will be read after this callback.
       if (now - plannedAt > periodMs || this.#backlogMoves()) this.#lastReceivedAt = now;
       if (now - this.#lastReceivedAt >= idleMs) {
         this.destroy(`nothing heard for ${String(idleMs)} ms`);
         return;
       }
-      if (asks) this.sendControl({ type: "ping" });
-      this.#scheduleIdleCheck(idleMs, asks);
+      if (sendPings) this.sendControl({ type: "ping" });
+      this.#scheduleIdleCheck(idleMs, sendPings);
     });
   }
 
   /**
-   * Whether a full pipe moved since the last check. Then the peer is there, though our question may
-   * be far behind in the queue. A pipe that is not full proves nothing: our own system takes bytes
-   * for a peer that has long gone.
+   * Whether the operating system took bytes from a backlog since the last check. That proves that the peer reads: a
+   * full socket only takes more when the peer's end has made room. The ping may be far behind in the backlog, so its
+   * answer can't be expected yet. Without a backlog it proves nothing, since a socket that is not full takes bytes
+   * even when the peer is gone.
    */
   #backlogMoves(): boolean {
     const buffered = this.#connection.bufferedBytes;
-    const taken = this.#writtenBytes - buffered;
-    const moves = this.#hadBacklog && taken > this.#drainedBytes;
+    const drained = this.#writtenBytes - buffered;
+    const moves = this.#hadBacklog && drained > this.#drainedBytes;
     this.#hadBacklog = buffered > 0;
-    this.#drainedBytes = taken;
+    this.#drainedBytes = drained;
     return moves;
   }
 }
+
+/** How often, within the idle limit, silence is checked for and a ping is sent. */
+const CHECKS_PER_IDLE_LIMIT = 4;
+
+/** How long a connection stays after a goodbye, so that it can arrive before the close. */
+const LINGER_MS = 1_000;
+
+/** Bytes that may be buffered when another pong is due; with more, the peer is not reading. */
+const UNREAD_PONG_BYTES_MAX = 64 * 1024;

@@ -1,3 +1,5 @@
+// A connection that another node opened to this one: the accepting side of the handshake, then the messages from that
+// peer. This node never sends messages on it; for those it opens a connection of its own (outgoing-connection.ts).
 import type { Hello } from "../../codec/frame-control-message.ts";
 import type { Frame, MessageFrame } from "../../codec/frame.ts";
 import type { NodeId } from "../../core/position.ts";
@@ -6,22 +8,29 @@ import { identityOf, peerInfoOf, PROTOCOL_VERSION_MAX, refusalOf } from "../hand
 import type { FramedConnection, FrameHandler } from "./framed-connection.ts";
 import type { TcpContext } from "./tcp-context.ts";
 
-/** What becomes of a caller is told to the transport. */
+/** What an incoming connection asks of its transport, and reports to it. */
 export interface IncomingConnectionOwner {
-  /** Joins the cluster that a caller names. */
+  /** Joins this node, which has no cluster, to the one that a hello names; rejects if that is not possible. */
   adoptCluster(clusterId: string): Promise<void>;
-  /** The caller has shown who it is. Called before anything is received from it. */
-  onEstablished(caller: IncomingConnection, id: NodeId): void;
-  onRefused(caller: IncomingConnection, reason: string): void;
-  onClosed(caller: IncomingConnection): void;
+  /** The handshake with node `id` is complete. Called before the host hears of the peer or of its messages. */
+  onEstablished(connection: IncomingConnection, id: NodeId): void;
+  /** This side closes the connection because of what the peer sent; `text` is for the log. */
+  onRefused(connection: IncomingConnection, text: string): void;
+  /** The connection is closed, for whatever reason. The last call. */
+  onClosed(connection: IncomingConnection): void;
 }
 
-/** Who dialled us: nobody until its handshake is done, then the peer that messages come from. */
+/** One accepted connection, from its first byte to its close. */
 export class IncomingConnection implements FrameHandler {
   readonly #context: TcpContext;
   readonly #owner: IncomingConnectionOwner;
   readonly #connection: FramedConnection;
-  #state: "unknown" | "adopting" | "identified" | "refused" | "gone" = "unknown";
+  /**
+   * "hello": waiting for a hello. "adopting": the hello was good, and this node is joining the peer's cluster; reading
+   * is paused. "established": messages are accepted. "refused": closing, nothing is accepted. "closed": the end.
+   */
+  #state: "hello" | "adopting" | "established" | "refused" | "closed" = "hello";
+  /** The peer's id, from its hello; null until the handshake is complete, then never changes. */
   #id: NodeId | null = null;
 
   constructor(context: TcpContext, owner: IncomingConnectionOwner, connection: Connection) {
@@ -31,12 +40,12 @@ export class IncomingConnection implements FrameHandler {
     this.#connection.setDeadline(context.limits.handshakeTimeoutMs, "handshake");
   }
 
-  /** Its id; null before the handshake is done. */
+  /** The peer's id; null until the handshake is complete. */
   get id(): NodeId | null {
     return this.#id;
   }
 
-  /** Where it calls from, for people. */
+  /** The address that the connection comes from, for logs. */
   get peer(): string {
     return this.#connection.peer;
   }
@@ -50,21 +59,22 @@ export class IncomingConnection implements FrameHandler {
   }
 
   onFrame(frame: Frame): void {
-    if (this.#state === "identified" && frame.type === "message") this.#receive(frame);
-    else if (this.#state === "unknown" && frame.type === "hello") this.#onHello(frame);
+    if (this.#state === "established" && frame.type === "message") this.#onMessage(frame);
+    else if (this.#state === "hello" && frame.type === "hello") this.#onHello(frame);
     else this.#refuse(`a ${frame.type} frame came where none belongs`);
   }
 
   onClosed(reason: string): void {
     const { host } = this.#context;
-    if (this.#state === "identified") {
+    if (this.#state === "established") {
       host.log("info", `${String(this.#id)} hung up: ${reason}`, { peer: this.#id, reason });
     }
-    this.#state = "gone";
+    this.#state = "closed";
     this.#owner.onClosed(this);
   }
 
-  #receive(frame: MessageFrame): void {
+  /** A peer speaks for itself only: a message under another name could vote or acknowledge for another node (W1). */
+  #onMessage(frame: MessageFrame): void {
     const { message, records, group } = frame;
     if (message.from !== this.#id)
       this.#refuse(`a message from ${message.from} came from ${String(this.#id)}`);
@@ -77,17 +87,21 @@ export class IncomingConnection implements FrameHandler {
     const refusal = refusalOf(hello, host);
     if (refusal !== null) this.#refuse(refusal, hello);
     else if (host.clusterId() === null) this.#adoptCluster(hello);
-    else this.#welcome(hello);
+    else this.#sendWelcome(hello);
   }
 
-  /** Nothing is read until the node has joined: what the caller has to say waits in its own queue. */
+  /**
+   * Joins the peer's cluster, then checks the hello again, because the node may have joined another cluster meanwhile.
+   * Reading is paused, so what the peer sends stays in its own queue: this node must not hold it, nor look at it before
+   * it knows that it is of its own cluster. A frame that came in one chunk with the hello is refused by `onFrame`.
+   */
   #adoptCluster(hello: Hello): void {
     this.#state = "adopting";
     this.#connection.pause();
     this.#owner.adoptCluster(hello.clusterId).then(
       () => {
         if (this.#state !== "adopting") return;
-        this.#state = "unknown";
+        this.#state = "hello";
         this.#connection.resume();
         this.#onHello(hello);
       },
@@ -98,9 +112,9 @@ export class IncomingConnection implements FrameHandler {
     );
   }
 
-  #welcome(hello: Hello): void {
+  #sendWelcome(hello: Hello): void {
     const { host, limits, address } = this.#context;
-    this.#state = "identified";
+    this.#state = "established";
     this.#id = hello.from.id;
     this.#connection.establish(limits.idleMs, false);
     this.#connection.sendControl({

@@ -1,3 +1,5 @@
+// The connection that this node opens to one peer to send messages on: which address to try, when to try again, the
+// opening side of the handshake, and the queue of outgoing frames.
 import type { Welcome } from "../../codec/frame-control-message.ts";
 import { encodeMessage, type Frame } from "../../codec/frame.ts";
 import { assert } from "../../core/assert.ts";
@@ -7,71 +9,84 @@ import { helloOf, peerInfoOf, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN } from 
 import type { TransportMessage } from "../transport.ts";
 import { Backoff } from "./backoff.ts";
 import type { FramedConnection, FrameHandler } from "./framed-connection.ts";
-import type { TcpContext } from "./tcp-context.ts";
 import { SendQueue } from "./send-queue.ts";
+import type { TcpContext } from "./tcp-context.ts";
 
-/** Different reasons told to people in one outage; the same one is told once. */
-const LOGGED_FAILURES_MAX = 8;
-
-/** The way to one peer: a connection that this node opened, and opens again when it ends. */
+/**
+ * Keeps a connection to one peer: opens it, and opens it again whenever it ends, until `close`. While there is no
+ * connection, messages are dropped rather than queued. By the time it is back they are out of date, and Raft sends
+ * what still matters again.
+ */
 export class OutgoingConnection implements FrameHandler {
   readonly #context: TcpContext;
   readonly #peerId: NodeId;
-  /** Where the peer may be, the likeliest place first. */
+  /** Where the peer may be, likeliest first. Never empty. */
   #addresses: readonly string[] = [];
-  /** Those that have their turn before the next wait. */
+  /** The addresses that are still to be tried in this round. When none is left, the next round waits for the backoff. */
   #untriedAddresses: string[] = [];
-  /** Where it was dialled last. */
+  /** The address of the current or latest attempt; empty before the first. */
   #address = "";
   readonly #backoff: Backoff;
+  /** The frames to be written at the end of this turn. Empty unless the state is "ready". */
   readonly #queue = new SendQueue();
+  /**
+   * "idle": nothing was tried yet, or this node has no cluster. "waiting": for the timer of the next attempt.
+   * "dialing": connecting, or in the handshake. "ready": the handshake is complete. "closed": the end.
+   */
   #state: "idle" | "waiting" | "dialing" | "ready" | "closed" = "idle";
+  /** Not null in "dialing" and "ready". */
   #connection: FramedConnection | null = null;
+  /** The timer of the next attempt. Not null in "waiting". */
   #timer: Timer | null = null;
+  /** A microtask that writes the queue is planned. */
   #flushScheduled = false;
+  /** Failures already logged since the last successful connection, so that a long outage doesn't fill the log. */
   readonly #loggedFailures = new Set<string>();
 
-  constructor(context: TcpContext, id: NodeId, addresses: readonly string[]) {
+  constructor(context: TcpContext, peerId: NodeId, addresses: readonly string[]) {
     const { limits, host } = context;
     this.#context = context;
-    this.#peerId = id;
+    this.#peerId = peerId;
     this.setAddresses(addresses);
     this.#backoff = new Backoff(limits.backoffMinMs, limits.backoffMaxMs, () => host.environment.random());
   }
 
-  /** Other addresses; a connection to one that is still among them stays. */
+  /** Replaces the peer's addresses. A connection or an attempt under way is kept: see `isAtOneOf`. */
   setAddresses(addresses: readonly string[]): void {
     assert(addresses.length > 0, "a peer is somewhere");
     this.#addresses = addresses;
     this.#untriedAddresses = [];
   }
 
+  /** Whether the connection, or the attempt, is to one of these addresses; also true before the first attempt. */
   isAtOneOf(addresses: readonly string[]): boolean {
     return this.#state === "idle" || addresses.includes(this.#address);
   }
 
-  /** Dials unless that was begun before. */
+  /** Begins to connect, unless that was begun before. */
   connect(): void {
     if (this.#state === "idle") this.#dialNext();
   }
 
-  /** Dials now rather than wait any longer: somebody has reason to think that it will work. */
+  /** Connects now instead of waiting for the backoff: the peer has just shown that it is up. */
   retryNow(): void {
     if (this.#state === "idle" || this.#state === "waiting") this.#dialNext();
   }
 
-  /** Queues the message for the end of this turn; false: it was dropped. */
+  /** Queues the message until the end of this turn; false: it was dropped. */
   send(transportMessage: TransportMessage): boolean {
-    const channel = this.#connection;
-    if (this.#state !== "ready" || channel?.isOpen !== true) {
+    const connection = this.#connection;
+    if (this.#state !== "ready" || connection?.isOpen !== true) {
       this.connect();
       return false;
     }
-    const waiting = this.#queue.bytes + channel.bufferedBytes;
-    if (waiting >= this.#context.limits.queueBytesMax) return false;
+    const { queueBytesMax } = this.#context.limits;
+    const waitingBytes = this.#queue.bytes + connection.bufferedBytes;
+    // Checked before encoding as well: when the queue is full, dropping a message should cost nothing.
+    if (waitingBytes >= queueBytesMax) return false;
     const frame = encodeMessage(transportMessage.message, transportMessage.records);
-    // One message is always let in, or one that is larger than the limit could never be sent.
-    if (waiting > 0 && waiting + frame.bytes > this.#context.limits.queueBytesMax) return false;
+    // When nothing waits, take any message, or one that is larger than the limit could never be sent.
+    if (waitingBytes > 0 && waitingBytes + frame.bytes > queueBytesMax) return false;
     this.#queue.add(frame);
     this.#scheduleFlush();
     return true;
@@ -93,6 +108,7 @@ export class OutgoingConnection implements FrameHandler {
     this.#connection.sendControl(helloOf(host, clusterId, address, this.#peerId));
   }
 
+  /** The peer only ever answers here: a welcome, then pongs. Its messages come on a connection that it opens. */
   onFrame(frame: Frame): void {
     if (this.#state === "dialing" && frame.type === "welcome") this.#onWelcome(frame);
     else this.#connection?.closeWithGoodbye(`a ${frame.type} frame came where none belongs`);
@@ -102,7 +118,7 @@ export class OutgoingConnection implements FrameHandler {
     this.#connection = null;
     this.#queue.clear();
     if (this.#state === "closed") return;
-    // After a connection that held it is looked for at the likeliest place again.
+    // After a connection that worked, begin a new round with the likeliest address.
     if (this.#state === "ready") this.#untriedAddresses = [];
     this.#state = "waiting";
     const { environment } = this.#context.host;
@@ -117,7 +133,7 @@ export class OutgoingConnection implements FrameHandler {
     this.#timer?.cancel();
     this.#timer = null;
     const { host, limits } = this.#context;
-    // A node without a cluster has nothing to say; it waits to be dialled.
+    // Without a cluster this node has no messages to send. A member will reach it, and then it joins.
     if (host.clusterId() === null) {
       this.#state = "idle";
       return;
@@ -131,9 +147,9 @@ export class OutgoingConnection implements FrameHandler {
 
   #onWelcome(welcome: Welcome): void {
     const { host, limits } = this.#context;
-    const fault = this.#refusalOf(welcome);
-    if (fault !== null) {
-      this.#connection?.closeWithGoodbye(fault);
+    const refusal = this.#refusalOf(welcome);
+    if (refusal !== null) {
+      this.#connection?.closeWithGoodbye(refusal);
       return;
     }
     this.#state = "ready";
@@ -147,7 +163,10 @@ export class OutgoingConnection implements FrameHandler {
     host.onPeer(peerInfoOf(welcome.from));
   }
 
-  /** What is wrong with who answered; null: nothing. An address may lead to another node by now. */
+  /**
+   * Why this side refuses the connection that the welcome answers; null: it accepts. The peer has checked the hello,
+   * but only this node knows whom it meant to reach: at an old address, another node may answer by now (W1).
+   */
   #refusalOf(welcome: Welcome): string | null {
     const clusterId = this.#context.host.clusterId();
     if (welcome.from.id !== this.#peerId) return `node ${welcome.from.id} answered for ${this.#peerId}`;
@@ -163,18 +182,19 @@ export class OutgoingConnection implements FrameHandler {
   }
 
   /**
-   * All that is sent in one callback of the event loop leaves in one write. The callback is the
-   * runtime's drain, which comes once a turn; a microtask ends it, where `defer` would cost a turn more.
+   * Plans one write for everything that is sent in the current callback of the event loop. Messages are sent by the
+   * runtime's drain, which runs once a turn, so a microtask after it has them all; `Environment.defer` would cost
+   * another turn.
    */
   #scheduleFlush(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
     queueMicrotask(() => {
       this.#flushScheduled = false;
-      const channel = this.#connection;
-      if (channel === null || this.#state !== "ready") return;
+      const connection = this.#connection;
+      if (connection === null || this.#state !== "ready") return;
       this.#queue.flush((bytes) => {
-        channel.write(bytes);
+        connection.write(bytes);
       });
     });
   }
@@ -187,3 +207,6 @@ export class OutgoingConnection implements FrameHandler {
     this.#context.host.log("warn", text, { peer: this.#peerId, address, reason });
   }
 }
+
+/** Different failures that are logged in one outage. Each is logged once. */
+const LOGGED_FAILURES_MAX = 8;

@@ -1,13 +1,19 @@
 import type { EncodedFrame } from "../../codec/frame.ts";
 
-/** A piece of this size or more goes out as it is; smaller ones are cheaper to copy than to list. */
+/**
+ * Smaller pieces are copied into one buffer before they are written: passing each to the socket by itself costs more
+ * than the copy. Larger ones are written as they are.
+ */
 const COPY_BYTES_MAX = 16 * 1024;
 
-/** Frames that wait for the end of the turn, to leave in one write. */
+/** The frames that one turn sends to one peer, kept until the end of the turn so that they leave in few writes. */
 export class SendQueue {
+  /** The pieces of the queued frames, in order. Their bytes still belong to the sender, who must not change them. */
   #chunks: Uint8Array[] = [];
+  /** The sum of the pieces' lengths. */
   #bytes = 0;
 
+  /** Bytes queued. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -22,7 +28,7 @@ export class SendQueue {
     this.#bytes = 0;
   }
 
-  /** Empties the box into `write`: runs of small pieces joined, large ones as they are. */
+  /** Empties the queue into `write`, in order: each run of small pieces as one buffer, each large piece as it is. */
   flush(write: (bytes: Uint8Array) => void): void {
     const chunks = this.#chunks;
     this.clear();
@@ -44,6 +50,7 @@ export class SendQueue {
   }
 }
 
+/** The bytes of `chunks` in [from, to), `bytes` in all; a single chunk is returned without a copy. */
 function joined(chunks: readonly Uint8Array[], from: number, to: number, bytes: number): Uint8Array {
   const first = chunks[from];
   if (to - from === 1 && first !== undefined) return first;

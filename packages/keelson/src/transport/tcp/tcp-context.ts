@@ -3,12 +3,12 @@ import type { TransportHost } from "../transport.ts";
 import type { FramedConnection, FrameHandler } from "./framed-connection.ts";
 import type { TcpLimits } from "./tcp-limits.ts";
 
-/** What dialers and acceptors know of the transport that they are parts of. */
+/** What a transport's connections share. It is made when the transport starts, and does not change. */
 export interface TcpContext {
   readonly host: TransportHost;
   readonly limits: TcpLimits;
-  /** Where others reach this node. */
+  /** Where other nodes reach this one. */
   readonly address: string;
-  /** Makes a channel that `close` waits for. */
+  /** Wraps a connection, and registers it with the transport, whose `close` waits until it is closed. */
   frameConnection(connection: Connection, handler: FrameHandler): FramedConnection;
 }

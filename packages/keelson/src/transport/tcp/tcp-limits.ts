@@ -1,28 +1,39 @@
+// The limits of the TCP transport: their meaning, defaults and validation.
 import { FRAME_BYTES_MAX } from "../../codec/frame.ts";
 import { InvalidOptionError } from "../../errors.ts";
 
-/** How much of each thing one node's TCP may have, and how long it waits. Milliseconds and bytes. */
+/**
+ * Bounds on what the TCP transport of one node may hold and how long it waits. All bytes and milliseconds; every value
+ * must be above 0.
+ */
 export interface TcpLimits {
   /**
-   * Bytes waiting to be sent to one peer. More are dropped, which Raft makes good, and `send` says so;
-   * one message is always let in. Default 32 MiB, several times what the core has under way to one peer.
+   * Bytes that may wait to be sent to one peer, queued here or in its socket. A message that does not fit is dropped,
+   * and `send` returns false; Raft sends its contents again. A message is always taken when nothing waits, or one
+   * that is larger than the limit could never be sent. Default 32 MiB: several times what the core sends to one peer
+   * without an acknowledgement.
    */
   readonly queueBytesMax: number;
-  /** Connections accepted whose handshake is not done; more are closed at once. Default 64. */
+  /** Accepted connections whose handshake is not complete; further ones are closed at once. Default 64. */
   readonly pendingHandshakesMax: number;
-  /** Connections accepted in all; more are closed at once. Default 512. */
+  /** Accepted connections in all; further ones are closed at once. Default 512. */
   readonly connectionsMax: number;
-  /** How long a connection may take to come up. Default 2,000. */
+  /** How long it may take to establish a connection. Default 2,000. */
   readonly connectTimeoutMs: number;
-  /** How long a handshake may take, joining a cluster included, which writes to the disk. Default 5,000. */
+  /** How long a handshake may take. It includes joining a cluster, which writes to the disk. Default 5,000. */
   readonly handshakeTimeoutMs: number;
-  /** A connection on which nothing was heard for so long is closed. Default 5,000; it is asked every quarter of it. */
+  /**
+   * A connection on which nothing was received for this long is closed. The node that opened it sends a ping every
+   * quarter of the time, so a healthy connection is never silent. Default 5,000.
+   */
   readonly idleMs: number;
-  /** The wait before the first attempt to reconnect. Each further one doubles it, up to the maximum. Default 20 and 1,000. */
+  /** The longest delay before the first attempt to reconnect; it doubles with each further attempt. Default 20. */
   readonly backoffMinMs: number;
+  /** The longest delay before any attempt to reconnect. Default 1,000. */
   readonly backoffMaxMs: number;
 }
 
+/** The limits where none are given; each is explained at `TcpLimits`. */
 export const DEFAULT_TCP_LIMITS: TcpLimits = {
   queueBytesMax: FRAME_BYTES_MAX,
   pendingHandshakesMax: 64,
@@ -34,7 +45,11 @@ export const DEFAULT_TCP_LIMITS: TcpLimits = {
   backoffMaxMs: 1_000,
 };
 
-/** The defaults with what was given in their place; `InvalidOptionError` names what cannot be. */
+/**
+ * The given limits, and the defaults for the others.
+ *
+ * @throws InvalidOptionError names the limit that is not above 0, or that contradicts another
+ */
 export function tcpLimitsOf(given: Partial<TcpLimits>): TcpLimits {
   const limits: { -readonly [Name in keyof TcpLimits]: number } = { ...DEFAULT_TCP_LIMITS };
   for (const name of Object.keys(DEFAULT_TCP_LIMITS) as (keyof TcpLimits)[]) {

@@ -1,3 +1,4 @@
+// The TCP transport of one node: it listens, opens a connection to each peer, and keeps the limits on both.
 import { ADDRESS_BYTES_MAX, DATA_BYTES_MAX, STORE_ID_BYTES_MAX } from "../../codec/frame-control-message.ts";
 import type { NodeId } from "../../core/position.ts";
 import { isWildcardHost, parseAddress } from "../../environment/address.ts";
@@ -5,29 +6,29 @@ import type { Connection, Listener } from "../../environment/environment.ts";
 import { ClosedError, InvalidOptionError } from "../../errors.ts";
 import { ClusterAdoption } from "../handshake.ts";
 import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
+import { FramedConnection, type FrameHandler } from "./framed-connection.ts";
 import { IncomingConnection, type IncomingConnectionOwner } from "./incoming-connection.ts";
-import { FramedConnection } from "./framed-connection.ts";
 import { OutgoingConnection } from "./outgoing-connection.ts";
 import type { TcpContext } from "./tcp-context.ts";
 import { tcpLimitsOf, type TcpLimits } from "./tcp-limits.ts";
 
-/** Refusals remembered, so that a stranger who knocks every second is reported once. */
-const LOGGED_REFUSALS_MAX = 256;
-
-/** Where a node listens, where it is reached, and how much it takes on. */
+/** Where a node listens, where other nodes reach it, and its limits. */
 export interface TcpOptions extends Partial<TcpLimits> {
-  /** Where to accept connections: "host:port". Port 0: any that is free. */
+  /** Where to accept connections: "host:port". With port 0, the system chooses a free port. */
   readonly listen: string;
   /**
-   * Where the others reach this node, if that is not where it listens (behind NAT, in a container).
-   * Must be given when listening at every interface (0.0.0.0, ::).
+   * Where other nodes reach this one, if not at `listen` (behind NAT, in a container). Required when listening on all
+   * interfaces (0.0.0.0, ::). Default: the address that is listened at.
    */
   readonly advertise?: string;
 }
 
 /**
- * Messages over TCP: one connection for each direction between two nodes, opened by the one that
- * sends. Plain text: for a network that you trust.
+ * Carries messages over TCP. Each node opens one connection to each peer, sends its messages on it, and receives the
+ * peer's messages on the one that the peer opened. Nothing is encrypted or authenticated, so use it only on a network
+ * that you trust.
+ *
+ * @throws InvalidOptionError an address or a limit is not valid
  *
  * @example
  * const transport = tcp({ listen: "127.0.0.1:7001" });
@@ -37,23 +38,38 @@ export function tcp(options: TcpOptions): Transport {
 }
 
 class TcpTransport implements Transport, IncomingConnectionOwner {
+  /** The option `listen`. */
   readonly #listenAt: string;
+  /** The option `advertise`; null: not given. */
   readonly #advertise: string | null;
   readonly #limits: TcpLimits;
+  /** "new" until `start`, "closed" from `close` on. A transport can't be started again. */
   #state: "new" | "started" | "closed" = "new";
+  /** The promise of `start`, for `close` to wait for. */
   #starting: Promise<void> | null = null;
+  /** The promise of the first `close`; later calls return it. */
   #closing: Promise<void> | null = null;
+  /** Set once the node listens; null before. Connections are neither opened nor accepted without it. */
   #context: TcpContext | null = null;
+  /** Set by `start`. */
   #adoption: ClusterAdoption | null = null;
+  /** Set once the node listens. */
   #listener: Listener | null = null;
+  /** What `setPeers` was last given. */
   #peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
+  /** One per peer that `setPeers` named, this node excepted. */
   readonly #outgoing = new Map<NodeId, OutgoingConnection>();
-  /** All who dialled us, and those of them whose handshake is done, by id. */
+  /** All accepted connections that are not closed yet; at most `connectionsMax`. */
   readonly #incoming = new Set<IncomingConnection>();
+  /** Of these, each peer's latest one whose handshake is complete. */
   readonly #incomingByPeer = new Map<NodeId, IncomingConnection>();
+  /** How many of `#incoming` have not completed their handshake; at most `pendingHandshakesMax`. */
   #pendingHandshakes = 0;
+  /** Refusals that were logged, without the peer's port. */
   readonly #loggedRefusals = new Set<string>();
+  /** Connections in both directions that have not reported their close. */
   #openConnections = 0;
+  /** Called when `#openConnections` falls to 0; set by `close` while it waits for that. */
   #onAllClosed: (() => void) | null = null;
 
   constructor(options: TcpOptions) {
@@ -87,26 +103,13 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
       this.#accept(connection);
     });
     this.#listener = listener;
-    // Closed meanwhile: close() waits for us, and then for the listener.
+    // `close` was called meanwhile. It waits for this promise, and then closes the listener.
     if (this.#isClosed()) throw new ClosedError();
     this.#context = {
       host,
       limits: this.#limits,
       address: this.address,
-      frameConnection: (connection, owner) => {
-        this.#openConnections++;
-        return new FramedConnection(connection, host.environment, {
-          onOpen: () => owner.onOpen?.(),
-          onFrame: (frame) => {
-            owner.onFrame(frame);
-          },
-          onClosed: (reason) => {
-            owner.onClosed(reason);
-            this.#openConnections--;
-            if (this.#openConnections === 0) this.#onAllClosed?.();
-          },
-        });
-      },
+      frameConnection: (connection, handler) => this.#frameConnection(host, connection, handler),
     };
     this.setPeers(this.#peers);
   }
@@ -116,21 +119,21 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
     this.#peers = new Map(peers);
     const context = this.#context;
     if (context === null) return;
-    for (const [id, dialer] of this.#outgoing) {
+    for (const [id, outgoing] of this.#outgoing) {
       const addresses = peers.get(id) ?? [];
-      if (dialer.isAtOneOf(addresses)) {
-        dialer.setAddresses(addresses);
+      if (outgoing.isAtOneOf(addresses)) {
+        outgoing.setAddresses(addresses);
         continue;
       }
-      dialer.close(addresses.length > 0 ? "its address changed" : "it is no longer a member");
+      outgoing.close(addresses.length > 0 ? "its address changed" : "it is no longer a member");
       this.#outgoing.delete(id);
     }
     for (const [id, addresses] of peers) {
       if (id === context.host.self.id || addresses.length === 0) continue;
-      const dialer = this.#outgoing.get(id) ?? new OutgoingConnection(context, id, addresses);
-      this.#outgoing.set(id, dialer);
-      // Dialled before it is needed, so that the first message finds a connection.
-      dialer.connect();
+      const outgoing = this.#outgoing.get(id) ?? new OutgoingConnection(context, id, addresses);
+      this.#outgoing.set(id, outgoing);
+      // Connect before there is anything to send, so that the first message is not dropped.
+      outgoing.connect();
     }
   }
 
@@ -145,13 +148,13 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
 
   async #close(): Promise<void> {
     this.#state = "closed";
-    for (const dialer of this.#outgoing.values()) dialer.close("this node is closing");
+    for (const outgoing of this.#outgoing.values()) outgoing.close("this node is closing");
     this.#outgoing.clear();
-    for (const caller of this.#incoming) caller.destroy("this node is closing");
+    for (const incoming of this.#incoming) incoming.destroy("this node is closing");
     try {
       await this.#starting;
     } catch {
-      // Whoever called start() has been told.
+      // The caller of `start` got this error.
     }
     await this.#listener?.close();
     if (this.#openConnections === 0) return;
@@ -163,33 +166,35 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   async adoptCluster(clusterId: string): Promise<void> {
     if (this.#adoption === null) throw new ClosedError();
     await this.#adoption.adopt(clusterId);
-    // Now there is something to say to the others.
-    for (const dialer of this.#outgoing.values()) dialer.connect();
+    // Without a cluster, this node had nothing to send and did not connect.
+    for (const outgoing of this.#outgoing.values()) outgoing.connect();
   }
 
-  onEstablished(caller: IncomingConnection, id: NodeId): void {
+  onEstablished(connection: IncomingConnection, id: NodeId): void {
     this.#pendingHandshakes--;
-    // The peer would not dial twice if its first connection still worked.
+    // A node has one connection to each peer. That it opened another one shows that it lost the older one, which this
+    // side may not have noticed.
     const older = this.#incomingByPeer.get(id);
-    this.#incomingByPeer.set(id, caller);
+    this.#incomingByPeer.set(id, connection);
     older?.closeWithGoodbye(`a newer connection from ${id} took its place`);
-    // It lives, so what we wait for before we dial it again is over.
+    // The peer is up, so there is no reason to wait for the backoff.
     this.#outgoing.get(id)?.retryNow();
   }
 
-  onRefused(caller: IncomingConnection, text: string): void {
-    // The port of a caller changes from call to call.
-    const key = text.replace(caller.peer, caller.peer.replace(/:\d+$/, ""));
+  onRefused(connection: IncomingConnection, text: string): void {
+    // The peer's port differs in each connection: without it, repeated refusals are equal, and logged once.
+    const key = text.replace(connection.peer, connection.peer.replace(/:\d+$/, ""));
     if (this.#loggedRefusals.has(key)) return;
     if (this.#loggedRefusals.size >= LOGGED_REFUSALS_MAX) this.#loggedRefusals.clear();
     this.#loggedRefusals.add(key);
-    this.#context?.host.log("warn", text, { from: caller.peer });
+    this.#context?.host.log("warn", text, { from: connection.peer });
   }
 
-  onClosed(caller: IncomingConnection): void {
-    this.#incoming.delete(caller);
-    if (caller.id === null) this.#pendingHandshakes--;
-    else if (this.#incomingByPeer.get(caller.id) === caller) this.#incomingByPeer.delete(caller.id);
+  onClosed(connection: IncomingConnection): void {
+    this.#incoming.delete(connection);
+    if (connection.id === null) this.#pendingHandshakes--;
+    else if (this.#incomingByPeer.get(connection.id) === connection)
+      this.#incomingByPeer.delete(connection.id);
   }
 
   #accept(connection: Connection): void {
@@ -205,7 +210,23 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
     this.#incoming.add(new IncomingConnection(context, this, connection));
   }
 
-  /** In a method, because it changes while others are awaited. */
+  /** Wraps a connection, and counts it until it is closed. */
+  #frameConnection(host: TransportHost, connection: Connection, handler: FrameHandler): FramedConnection {
+    this.#openConnections++;
+    return new FramedConnection(connection, host.environment, {
+      onOpen: () => handler.onOpen?.(),
+      onFrame: (frame) => {
+        handler.onFrame(frame);
+      },
+      onClosed: (reason) => {
+        handler.onClosed(reason);
+        this.#openConnections--;
+        if (this.#openConnections === 0) this.#onAllClosed?.();
+      },
+    });
+  }
+
+  /** A method, because TypeScript takes a field that was compared once to be unchanged after an `await`. */
   #isClosed(): boolean {
     return this.#state === "closed";
   }
@@ -221,7 +242,7 @@ function checkAdvertise(address: string): void {
   }
 }
 
-/** What would make every handshake fail is refused before the first one. */
+/** Refuses at the start what would not fit into a handshake, and so make every one of them fail. */
 function checkSelf(host: TransportHost): void {
   const { data, storeId } = host.self;
   const bytes = (text: string): number => new TextEncoder().encode(text).length;
@@ -234,3 +255,6 @@ function checkSelf(host: TransportHost): void {
     throw new InvalidOptionError(`storeId has more than ${String(STORE_ID_BYTES_MAX)} bytes`);
   }
 }
+
+/** Different refusals that are remembered, so that a peer that is refused every second is logged once. */
+const LOGGED_REFUSALS_MAX = 256;
