@@ -154,17 +154,17 @@ export class Raft<Command, Result> implements AsyncDisposable {
           this.#changed();
         },
         beforeDrain: () => {
-          this.#reads.turnEnding();
+          this.#reads.endTurn();
         },
         afterDrain: (reads) => {
-          this.#reads.answered(reads);
+          this.#reads.onReadIndex(reads);
           this.#founding.persisted();
           this.#applier.advance(Math.min(core.commitIndex, core.durableIndex));
-          this.#reading.serve();
+          this.#reading.runReady();
         },
         runtimeMessage: (message) => {
-          if (message.type === "forward-request") this.#forwardedCalls.receive(message);
-          else if (message.type === "forward-reply") this.#forwarding.receive(message);
+          if (message.type === "forward-request") this.#forwardedCalls.onRequest(message);
+          else if (message.type === "forward-reply") this.#forwarding.onReply(message);
           else this.#snapshots?.receive(message);
         },
         snapshotsNeeded: (followers) => this.#snapshots?.wanted(followers),
@@ -198,11 +198,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
     this.#proposals = new Proposer({
       ...{ core, codec, environment, limits, leader, calls, sessions },
       driver: this.#driver,
-      writes: this.#writes,
-      forwarding: settings.forward ? this.#forwarding : null,
+      pending: this.#writes,
+      forwarder: settings.forward ? this.#forwarding : null,
       refusal: () => this.#refusal(),
     });
-    this.#forwardedCalls = new ForwardedCallServer({ core, proposals: this.#proposals, codec, send });
+    this.#forwardedCalls = new ForwardedCallServer({ core, proposer: this.#proposals, codec, send });
     this.#sessionHost = {
       proposals: this.#proposals,
       now: () => environment.now(),
@@ -213,8 +213,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
       environment,
       readsMax: limits.pendingReadsMax,
       retryMs: timings.heartbeatMs,
-      ask: () => this.#driver.readIndex(),
-      schedule: () => {
+      requestIndex: () => this.#driver.readIndex(),
+      scheduleDrain: () => {
         this.#driver.scheduleDrain();
       },
     });
@@ -222,7 +222,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       core,
       environment,
       calls: this.#calls,
-      reads: this.#reads,
+      queue: this.#reads,
       state: this.#applier,
       isMember: () => this.initialized,
     });
@@ -289,8 +289,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
       clusterId: () => this.#founding.clusterId,
       send: (to, message) => transport.send(to, { message, records: [] }),
       installed: ({ index }) => {
-        this.#writes.covered(index);
-        this.#reading.serve();
+        this.#writes.settleInstalled(index);
+        this.#reading.runReady();
         this.#committed.grew();
       },
       failed: (failure) => {
@@ -486,7 +486,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
         elections: this.#elections,
         reads: this.#reading.count,
         writes: this.#proposals.count,
-        readRounds: this.#reads.rounds,
+        readRounds: this.#reads.requestCount,
         ...this.#driver.counters,
       },
     };
@@ -548,7 +548,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   #applied(batch: readonly AppliedEntry<Result>[]): void {
     this.#writes.applied(batch);
-    this.#reading.serve();
+    this.#reading.runReady();
     this.#committed.grew();
     this.#snapshots?.applied();
   }

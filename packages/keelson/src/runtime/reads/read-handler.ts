@@ -1,3 +1,5 @@
+// Behind `raft.read()`: runs a caller's query on this node's state, once that is as new as the caller asks
+// for.
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
@@ -6,22 +8,26 @@ import { causeOf, describeCancellation, type Call, type CallOptions, type Calls 
 import type { QueuedRead, ReadIndexQueue } from "./read-index-queue.ts";
 
 /**
- * How a read relates to the writes before it. `linearizable`: it sees every write that was answered
- * before it began, anywhere in the cluster. `lease`: the same, without asking anybody if this node leads, provided
- * that no clock drifts by more than `clockDriftMax` (dissertation 6.4.1). `stale`: it sees some past state of this
- * node, at once, whoever leads; `staleness()` says how old it may be.
+ * How a read relates to the writes before it.
+ *
+ * - `linearizable`: it sees every write that was answered before it began, anywhere in the cluster. The
+ *   leader confirms with a majority that it still leads (dissertation 6.4).
+ * - `lease`: the same, without a message if this node leads and holds a lease, provided that no clock drifts
+ *   by more than `clockDriftMax` (dissertation 6.4.1). Otherwise it is a linearizable read.
+ * - `stale`: it sees some past state of this node, at once, without a leader; `staleness()` says how old it
+ *   may be.
  */
 export type Consistency = "linearizable" | "lease" | "stale";
 
 const CONSISTENCIES: readonly Consistency[] = ["linearizable", "lease", "stale"];
 
-/** What a node knows of the age of its own state. */
+/** What a node knows about the age of its own state. */
 export interface Staleness {
   /** The last entry that the state holds. */
   readonly appliedIndex: LogIndex;
   /** The last entry that this node knows to be committed. */
   readonly commitIndex: LogIndex;
-  /** Milliseconds since it heard from a leader; 0 on a leader; null: never. */
+  /** Milliseconds since this node heard from a leader; 0 on a leader; null: it never did. */
   readonly leaderHeardMsAgo: number | null;
 }
 
@@ -31,10 +37,12 @@ export interface ReadOptions extends CallOptions {
   readonly consistency?: Consistency;
 }
 
-/** What reads need of the applier. */
-interface State {
+/** The state that queries run on, as the applier tells of it. */
+interface AppliedState {
   readonly applied: { readonly index: LogIndex };
-  /** False while a batch is being applied, or a snapshot restored: the state may then be half of a command. */
+  /**
+   * False while a batch is being applied, or a snapshot restored: the state may then be half of a command.
+   */
   readonly isReadable: boolean;
   /** Whether a snapshot is being restored. */
   readonly isRestoring: boolean;
@@ -44,13 +52,16 @@ export interface ReadHandlerParts {
   readonly core: RaftNode;
   readonly environment: Environment;
   readonly calls: Calls;
-  readonly reads: ReadIndexQueue;
-  readonly state: State;
-  /** Whether the node knows its cluster: before, there is nobody to ask. */
+  readonly queue: ReadIndexQueue;
+  readonly state: AppliedState;
+  /** Whether the node belongs to a cluster. Before that no leader can ever answer. */
   readonly isMember: () => boolean;
 }
 
-/** Runs callers' queries on this node's own state, when it is as new as they ask for. */
+/**
+ * Decides what a read has to wait for, and ends its call with what the query returns. The query always runs
+ * on this node's own state, also on a follower: only the read index comes from the leader.
+ */
 export class ReadHandler {
   readonly #parts: ReadHandlerParts;
   #count = 0;
@@ -59,7 +70,7 @@ export class ReadHandler {
     this.#parts = parts;
   }
 
-  /** How many reads were asked for. */
+  /** How many reads were accepted, of any consistency. */
   get count(): number {
     return this.#count;
   }
@@ -75,15 +86,17 @@ export class ReadHandler {
     };
   }
 
+  /** Throws if the read is refused; then nothing was done. */
   read<T>(query: () => T | Promise<T>, options: ReadOptions): Promise<T> {
-    const { core, calls, environment, isMember, reads, state } = this.#parts;
+    const { core, calls, environment, isMember, queue, state } = this.#parts;
     calls.check(options);
     const consistency = checkedConsistency(options);
     const isStale = consistency === "stale";
     if (!isStale && !isMember()) throw new NotLeaderError(null);
-    const refusal = reads.refusal();
+    const refusal = queue.refusal();
     if (refusal !== null) throw refusal;
     this.#count += 1;
+    // A read changes nothing, so its outcome is "not done" however its wait ends.
     const call = calls.begin<T>(options, (cancellation) => {
       if (cancellation.type === "timed-out" && !isStale && core.leader === null)
         return new NotLeaderError(null);
@@ -96,21 +109,27 @@ export class ReadHandler {
         call.reject(error);
       },
     };
+    // With a lease no other leader can have committed anything, so this leader's own commit index is the read
+    // index.
     const leaseIndex = consistency === "lease" ? core.leaseIndex(environment.now()) : null;
-    if (isStale && state.isRestoring) reads.await(0, read);
-    else if (isStale) reads.runNow(read);
-    else if (leaseIndex === null) reads.add(read);
+    // A stale read may see a batch halfway, but not a state that is only partly restored.
+    if (isStale && state.isRestoring) queue.addAt(0, read);
+    else if (isStale) queue.runNow(read);
+    else if (leaseIndex === null) queue.add(read);
     else {
-      reads.await(leaseIndex, read);
-      this.serve();
+      queue.addAt(leaseIndex, read);
+      this.runReady();
     }
     return call.promise;
   }
 
-  /** Between two batches only: within one the state may be in the middle of a command. */
-  serve(): void {
-    const { reads, state } = this.#parts;
-    if (state.isReadable) reads.serve(state.applied.index);
+  /**
+   * Runs the reads whose index is applied, but not within a batch: the state may be in the middle of a
+   * command.
+   */
+  runReady(): void {
+    const { queue, state } = this.#parts;
+    if (state.isReadable) queue.runReady(state.applied.index);
   }
 }
 
@@ -121,7 +140,10 @@ function checkedConsistency({ consistency = "linearizable" }: ReadOptions): Cons
   );
 }
 
-/** Settles the call with what the query returns or throws. */
+/**
+ * Settles the call with what the query returns or throws. Resolves after that; undefined: it is settled
+ * already.
+ */
 function runQuery<T>(query: () => T | Promise<T>, call: Call<T>): Promise<void> | undefined {
   try {
     const answer = query();

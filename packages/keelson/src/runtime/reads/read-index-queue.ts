@@ -1,59 +1,78 @@
+// Linearizable reads on their way: asks the core for a read index, and runs each read once that index is
+// applied.
 import type { ReadAction } from "../../core/action.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { OverloadedError, type RaftError } from "../../errors.ts";
 
-/** A linearizable read. */
+/** One read. */
 export interface QueuedRead {
-  /** Whether its caller has an answer, or has gone. */
+  /** Whether its caller has an answer, or has stopped waiting. Then the read need not run. */
   readonly isSettled: () => boolean;
   readonly reject: (error: RaftError) => void;
-  /** Looks at the state, and settles the call; the promise, if any, is fulfilled when it has. */
+  /**
+   * Runs the query and settles the call; the promise, for a query that is asynchronous, resolves after that.
+   */
   readonly run: () => Promise<void> | undefined;
 }
 
 export interface ReadIndexQueueParts {
   readonly environment: Environment;
+  /** Reads in the queue at most (`limits.pendingReadsMax`). */
   readonly readsMax: number;
-  /** How soon to ask again after a question that nobody could answer. */
+  /** Milliseconds until the core is asked again after it could not answer. */
   readonly retryMs: number;
-  /** Asks the core for an index to read at. */
-  readonly ask: () => number;
-  /** Sees to it that this turn ends with `turnEnding`. */
-  readonly schedule: () => void;
+  /** Asks the core for a read index. Returns the id that its answer will have. */
+  readonly requestIndex: () => number;
+  /** Makes sure that this turn ends with a drain, and so with a call of `endTurn`. */
+  readonly scheduleDrain: () => void;
 }
 
 /**
- * Reads on their way: not asked for yet, asked for, waiting for their index to be applied, or
- * waiting to be asked for again. All that come in one turn share one question.
+ * Linearizable reads that have not run yet, by what they wait for (dissertation 6.4):
+ *
+ * 1. the end of the turn: then one request to the core asks for all reads of the turn. Its index covers every
+ *    write that was acknowledged before the request, so before any of these reads began. A read that comes
+ *    later must not join: a write may have been acknowledged in between, which the index doesn't cover. One
+ *    request costs one heartbeat round however many reads share it, so load makes the groups larger and not
+ *    the rounds more.
+ * 2. the core's answer: the read index, or null if no leader is known or the leader changed meanwhile;
+ * 3. the state machine, until it has applied the entry at the read index;
+ * 4. or, after null, the next attempt: when a leader is known, and at the latest after `retryMs`. A read has
+ *    no effect, so it can be tried until its caller's time limit.
  */
 export class ReadIndexQueue {
   readonly #parts: ReadIndexQueueParts;
-  #unasked: QueuedRead[] = [];
-  readonly #asked = new Map<number, QueuedRead[]>();
-  #waiting: { readonly index: LogIndex; readonly reads: QueuedRead[] }[] = [];
-  #failed: QueuedRead[] = [];
-  /** Queries that take their time. */
+  /** Reads that no index was requested for: those of this turn, and those to be tried again in it. */
+  #unrequested: QueuedRead[] = [];
+  /** Reads whose request the core has not answered, by the id of the request. */
+  readonly #requested = new Map<number, QueuedRead[]>();
+  /** Reads that have their index, until it is applied. */
+  #indexed: { readonly index: LogIndex; readonly reads: QueuedRead[] }[] = [];
+  /** Reads that the core could not answer. `#timer` is set while there are any. */
+  #unanswered: QueuedRead[] = [];
+  /** Reads whose asynchronous query runs. */
   readonly #running = new Set<QueuedRead>();
+  /** Reads in all of the above, settled ones included. Bounded by `readsMax`, which `refusal` checks. */
   #size = 0;
-  #rounds = 0;
+  #requestCount = 0;
   #timer: Timer | null = null;
 
   constructor(parts: ReadIndexQueueParts) {
     this.#parts = parts;
   }
 
-  /** Reads on their way, whether their callers still wait or not. */
+  /** Reads in the queue, including those whose callers have stopped waiting. */
   get size(): number {
     return this.#size;
   }
 
-  /** How many questions the core was asked. */
-  get rounds(): number {
-    return this.#rounds;
+  /** How often the core was asked for an index. */
+  get requestCount(): number {
+    return this.#requestCount;
   }
 
-  /** Whether one more would be too much; null: there is room. */
+  /** Why the queue takes no more reads; null: there is room. The caller checks this before it adds one. */
   refusal(): OverloadedError | null {
     if (this.#size < this.#parts.readsMax) return null;
     return new OverloadedError(
@@ -61,79 +80,89 @@ export class ReadIndexQueue {
     );
   }
 
+  /** Adds a read that needs a read index. */
   add(read: QueuedRead): void {
     this.#size += 1;
-    this.#unasked.push(read);
-    this.#parts.schedule();
+    this.#unrequested.push(read);
+    this.#parts.scheduleDrain();
   }
 
-  /** The turn ends: ask once for all that came in it. */
-  turnEnding(): void {
-    this.#unasked = this.#stillWanted(this.#unasked);
-    if (this.#unasked.length === 0) return;
-    this.#rounds += 1;
-    this.#asked.set(this.#parts.ask(), this.#unasked);
-    this.#unasked = [];
-  }
-
-  answered(answers: readonly ReadAction[]): void {
-    for (const { id, index } of answers) {
-      const reads = this.#asked.get(id);
-      if (reads === undefined) continue;
-      this.#asked.delete(id);
-      if (index !== null) this.#waiting.push({ index, reads });
-      else this.#failed.push(...this.#stillWanted(reads));
-    }
-    if (this.#failed.length > 0) this.#retryLater();
-  }
-
-  /** Runs those whose index is applied. */
-  serve(applied: LogIndex): void {
-    if (this.#waiting.length === 0) return;
-    const ready = this.#waiting.filter(({ index }) => index <= applied);
-    this.#waiting = this.#waiting.filter(({ index }) => index > applied);
-    for (const { reads } of ready) {
-      for (const read of reads) this.#run(read);
-    }
-  }
-
-  /** Runs a read once `index` is applied; the caller calls `serve` for one that is. */
-  await(index: LogIndex, read: QueuedRead): void {
+  /**
+   * Adds a read that may run once the entry at `index` is applied. If it is already, the caller calls
+   * `runReady`.
+   */
+  addAt(index: LogIndex, read: QueuedRead): void {
     this.#size += 1;
-    this.#waiting.push({ index, reads: [read] });
+    this.#indexed.push({ index, reads: [read] });
   }
 
-  /** Runs a read that need not wait for anything. */
+  /** Runs a read that waits for nothing. */
   runNow(read: QueuedRead): void {
     this.#size += 1;
     this.#run(read);
   }
 
-  /** There may be somebody to answer now. */
-  retry(): void {
-    if (this.#failed.length === 0) return;
-    this.#timer?.cancel();
-    this.#timer = null;
-    this.#unasked.push(...this.#failed);
-    this.#failed = [];
-    this.#parts.schedule();
+  /** The turn ends: requests one index for all reads that came in it. */
+  endTurn(): void {
+    this.#unrequested = this.#withoutSettled(this.#unrequested);
+    if (this.#unrequested.length === 0) return;
+    this.#requestCount += 1;
+    this.#requested.set(this.#parts.requestIndex(), this.#unrequested);
+    this.#unrequested = [];
   }
 
-  /** Ends all of them, with the same kind of error. */
+  /** The core's answers to earlier requests. The caller calls `runReady` after it. */
+  onReadIndex(answers: readonly ReadAction[]): void {
+    for (const { id, index } of answers) {
+      const reads = this.#requested.get(id);
+      if (reads === undefined) continue;
+      this.#requested.delete(id);
+      if (index !== null) this.#indexed.push({ index, reads });
+      else this.#unanswered.push(...this.#withoutSettled(reads));
+    }
+    if (this.#unanswered.length > 0) this.#armTimer();
+  }
+
+  /**
+   * Runs the reads whose index is applied. Called only between two batches, when the state is that after an
+   * entry.
+   */
+  runReady(applied: LogIndex): void {
+    if (this.#indexed.length === 0) return;
+    const ready = this.#indexed.filter(({ index }) => index <= applied);
+    this.#indexed = this.#indexed.filter(({ index }) => index > applied);
+    for (const { reads } of ready) {
+      for (const read of reads) this.#run(read);
+    }
+  }
+
+  /**
+   * Requests an index again for the reads without an answer: a leader is known now, or `retryMs` have passed.
+   */
+  retry(): void {
+    if (this.#unanswered.length === 0) return;
+    this.#timer?.cancel();
+    this.#timer = null;
+    this.#unrequested.push(...this.#unanswered);
+    this.#unanswered = [];
+    this.#parts.scheduleDrain();
+  }
+
+  /** The node stops: every read is rejected. */
   endAll(error: () => RaftError): void {
     this.#timer?.cancel();
     this.#timer = null;
     const groups = [
-      this.#unasked,
-      ...this.#asked.values(),
-      ...this.#waiting.map((group) => group.reads),
-      this.#failed,
+      this.#unrequested,
+      ...this.#requested.values(),
+      ...this.#indexed.map((group) => group.reads),
+      this.#unanswered,
       [...this.#running],
     ];
-    this.#unasked = [];
-    this.#asked.clear();
-    this.#waiting = [];
-    this.#failed = [];
+    this.#unrequested = [];
+    this.#requested.clear();
+    this.#indexed = [];
+    this.#unanswered = [];
     this.#running.clear();
     this.#size = 0;
     for (const read of groups.flat()) read.reject(error());
@@ -151,17 +180,17 @@ export class ReadIndexQueue {
     });
   }
 
-  #retryLater(): void {
+  #armTimer(): void {
     this.#timer ??= this.#parts.environment.setTimer(this.#parts.retryMs, () => {
       this.#timer = null;
       this.retry();
     });
   }
 
-  /** Without those whose callers have gone. */
-  #stillWanted(reads: QueuedRead[]): QueuedRead[] {
-    const wanted = reads.filter((read) => !read.isSettled());
-    this.#size -= reads.length - wanted.length;
-    return wanted;
+  /** The reads whose callers still wait; the others leave the queue. */
+  #withoutSettled(reads: QueuedRead[]): QueuedRead[] {
+    const waiting = reads.filter((read) => !read.isSettled());
+    this.#size -= reads.length - waiting.length;
+    return waiting;
   }
 }

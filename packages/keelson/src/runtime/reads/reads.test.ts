@@ -5,7 +5,7 @@ import { TestCluster } from "../test/test-cluster.ts";
 const THREE = ["a", "b", "c"];
 
 describe("a linearizable read", () => {
-  it("sees what was written before it, on every node", async () => {
+  it("sees every write answered before it, on every node", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     for (let at = 1; at <= 5; at++) {
@@ -17,7 +17,7 @@ describe("a linearizable read", () => {
     }
   });
 
-  it("shares one question with all others of its turn", async () => {
+  it("shares one read-index request with all reads of its turn", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("x"));
@@ -31,7 +31,7 @@ describe("a linearizable read", () => {
     }
   });
 
-  it("L10: is never answered by a leader that others have replaced", async () => {
+  it("is never answered from the state of a deposed leader (L10)", async () => {
     const cluster = await TestCluster.of(THREE);
     const old = await cluster.leader();
     await cluster.finish(old.raft.write("old"));
@@ -44,7 +44,7 @@ describe("a linearizable read", () => {
     expect(await cluster.finish(read)).toBe(2);
   });
 
-  it("waits for a leader to emerge, and is asked again as soon as there is one", async () => {
+  it("waits while there is no leader, and is retried as soon as there is one", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("x"));
@@ -58,7 +58,7 @@ describe("a linearizable read", () => {
     expect((await cluster.finish(read)) - known).toBeLessThan(15);
   });
 
-  it("fails with no leader at its time limit, and did nothing", async () => {
+  it('ends with NotLeaderError, outcome "not-done", if its time limit passes without a leader', async () => {
     const cluster = await TestCluster.of(THREE);
     await cluster.leader();
     await cluster.crash("a");
@@ -70,13 +70,13 @@ describe("a linearizable read", () => {
     expect(cluster.raft("c").metrics().pendingReads).toBe(0);
   });
 
-  it("is refused on a node without a cluster", async () => {
+  it("is refused on a node that belongs to no cluster", async () => {
     const cluster = new TestCluster();
     const { raft } = await cluster.open("a");
     expect(await cluster.failure(raft.read(() => 1))).toMatchObject({ code: "NOT_LEADER", leader: null });
   });
 
-  it("passes on what the query throws or rejects with", async () => {
+  it("rejects with what the query throws or rejects with", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     await expect(
@@ -93,14 +93,14 @@ describe("a linearizable read", () => {
     expect(raft.metrics().pendingReads).toBe(0);
   });
 
-  it("waits for the end of a batch, and does not look at a command halfway", async () => {
+  it("runs between two batches, never in the middle of an asynchronous command", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [follower] = cluster.followers(leader);
     if (follower === undefined) throw new Error("no follower");
     await cluster.finish(leader.raft.write("before"));
     await cluster.finish(follower.raft.read(() => 1));
-    // The index to read at is applied long since, but the answer comes in the middle of the next command.
+    // The read index is already applied, but the answer comes in the middle of the next command.
     const held: TransportMessage[] = [];
     leader.transport.filter = (_to, transportMessage) =>
       transportMessage.message.type !== "read-index-reply" || held.push(transportMessage) < 0;
@@ -123,7 +123,7 @@ describe("a linearizable read", () => {
 });
 
 describe("a stale read", () => {
-  it("answers at once from the node's own state, whoever leads", async () => {
+  it("answers at once from the node's own state, with or without a leader", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("x"));
@@ -138,7 +138,7 @@ describe("a stale read", () => {
 });
 
 describe("limits on reads", () => {
-  it("refuse those over the count, and take them again later", async () => {
+  it("refuse reads over the limit, and accept them again when others have ended", async () => {
     const cluster = await TestCluster.of(THREE, 1, { limits: { pendingReadsMax: 3 } });
     const { raft } = await cluster.leader();
     for (let round = 0; round < 3; round++) {

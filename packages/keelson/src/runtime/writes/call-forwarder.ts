@@ -1,3 +1,5 @@
+// On a node that does not lead: passes a caller's writes and session calls on to the leader, and returns its
+// answers.
 import {
   RUNTIME_PAYLOAD_BYTES_MAX,
   type ForwardedCall,
@@ -25,18 +27,22 @@ import {
   describeCancellation,
   type Call,
   type CallOptions,
-  type Cancellation,
   type Calls,
+  type Cancellation,
 } from "../calls/index.ts";
 import { toError } from "../failure.ts";
 import type { RaftMetrics } from "../metrics.ts";
 import type { RaftLimits, RaftTimings } from "../options.ts";
 
-/** The longest wait that a request can tell of, in milliseconds. */
+/** The longest wait that a request states, in milliseconds: the longest delay that Node's timers take. */
 const WAIT_MS_MAX = 2 ** 31 - 1;
 
-/** What a later attempt may mend, where the last one surely did nothing: that node does not lead, or is on its way out. */
-const WORTH_REPEATING = new Set([
+/**
+ * Errors after which another attempt may succeed, if the outcome is "not done": the node that was asked
+ * doesn't lead, or is about to stop. All others would be the same at every leader, or ask the caller to slow
+ * down.
+ */
+const RETRYABLE_CODES = new Set([
   "NOT_LEADER",
   "TRANSFERRING",
   "COMMAND_LOST",
@@ -49,52 +55,76 @@ const WORTH_REPEATING = new Set([
 export interface CallForwarderParts {
   readonly core: RaftNode;
   readonly environment: Environment;
+  /** `pendingEntriesMax` and `pendingBytesMax` limit the forwarded calls too. */
   readonly limits: RaftLimits;
   readonly calls: Calls;
   readonly leader: () => LeaderHint | null;
-  /** Sends, or drops; false: dropped for sure. */
+  /** False: the message was certainly not sent. */
   readonly send: (to: NodeId, message: ForwardRequest) => boolean;
-  /** After a heartbeat's time, those are tried again that nobody could be asked; a node that leads no more has the longest election timeout to answer. */
+  /**
+   * Calls without an attempt are tried again every `heartbeatMs`; see `giveUpAt` for `electionTimeoutMaxMs`.
+   */
   readonly timings: RaftTimings;
 }
 
-/** What is asked of the leader. */
+/** A call that can run on any leader. */
 export interface ForwardableCall<T> {
-  readonly call: ForwardedCall;
-  /** The command, or nothing. */
+  readonly request: ForwardedCall;
+  /** The encoded command; empty for a call without one. */
   readonly payload: Uint8Array;
-  /** What the leader's answer means to the caller. */
-  readonly read: (index: LogIndex, payload: Uint8Array) => T;
-  /** Does it here, for the case that this node comes to lead. */
-  readonly here: (options: CallOptions) => Promise<T>;
+  /** Makes the caller's result of a successful reply. */
+  readonly decodeReply: (index: LogIndex, payload: Uint8Array) => T;
+  /** Runs the call on this node, for the case that this node leads by now. */
+  readonly runHere: (options: CallOptions) => Promise<T>;
 }
 
-/** One call on its way. The type of its result is known to its own functions alone. */
-interface Forwarded {
-  /** Of the attempt under way: each has its own. */
-  id: number;
-  readonly asked: ForwardableCall<unknown>;
+/** A call that has not ended. Only its own functions know the type of its result. */
+interface PendingForward {
+  /**
+   * The number of the current attempt, or of the next one. Every attempt has its own, by which its reply is
+   * known.
+   */
+  attemptId: number;
+  readonly forwardable: ForwardableCall<unknown>;
   readonly call: Call<unknown>;
-  /** Whom it was sent to, as leader of which term; null: nobody has it, so nothing was done. */
+  /**
+   * The node that was asked, as leader of which term; null: no node was asked since the call last had no
+   * effect.
+   */
   sent: { readonly to: NodeId; readonly term: Term } | null;
-  /** It was proposed here. */
-  isHere: boolean;
-  /** When to stop waiting for a node that does not lead any more; null: it does, as far as is known. */
-  orphanUntil: number | null;
+  /** Whether the call runs on this node, which leads. */
+  runsHere: boolean;
+  /**
+   * When to end the call as "unknown", in milliseconds of the environment's clock; null: the node that was
+   * asked still leads, as far as this node knows. A node that stops leading waits for the outcomes of its
+   * proposals for the longest election timeout (see `PendingProposals`), so its reply may still come within
+   * that time.
+   */
+  giveUpAt: number | null;
 }
 
 /**
- * Passes calls on to the leader, and their answers back. A call is asked of one node at a time, and of
- * another only when it surely did nothing at the first: what was sent and not answered may have been
- * done, and its outcome is unknown (K4).
+ * Forwards calls so that their callers get the same outcomes as on the leader itself.
+ *
+ * Requests and replies may be lost or duplicated, and leaders change. If a call were sent to a second node
+ * while the first may still propose its command, the command could take effect twice (K1). So each attempt
+ * asks one node, as leader of one term, and another attempt is made only when the call certainly had no
+ * effect there: the request was not sent, or that very node replied "not done" to it. A call that was sent
+ * and gets no reply ends as "unknown" (K4).
  */
 export class CallForwarder {
   readonly #parts: CallForwarderParts;
-  /** Tells the requests of this process from those of its former lives; null: it has made none. */
+  /**
+   * A random number for this process, drawn with the first call; null: there was none. A restarted node
+   * numbers its attempts from 1 again, and must not take a late reply to its predecessor for one of its own.
+   */
   #incarnation: number | null = null;
-  readonly #calls = new Map<number, Forwarded>();
+  /** By `attemptId`, in the order of their last attempts. */
+  readonly #pending = new Map<number, PendingForward>();
+  /** Bytes of the payloads of all pending calls. */
   #bytes = 0;
-  #lastId = 0;
+  #lastAttemptId = 0;
+  /** Runs while a call has no attempt, or a `giveUpAt`. */
   #timer: Timer | null = null;
   #ended = false;
 
@@ -103,169 +133,169 @@ export class CallForwarder {
   }
 
   get metrics(): Pick<RaftMetrics, "forwardedCalls" | "forwardedBytes"> {
-    return { forwardedCalls: this.#calls.size, forwardedBytes: this.#bytes };
+    return { forwardedCalls: this.#pending.size, forwardedBytes: this.#bytes };
   }
 
-  /** Asks the leader, whoever and wherever it is, once it is known. */
-  ask<T>(asked: ForwardableCall<T>, options: CallOptions): Promise<T> {
-    this.#checkRoom(asked.payload.length);
+  /** Passes the call on to the leader; waits for one while none is known. Throws if the call is refused. */
+  forward<T>(forwardable: ForwardableCall<T>, options: CallOptions): Promise<T> {
+    this.#checkRoom(forwardable.payload.length);
     this.#incarnation ??= Math.floor(this.#parts.environment.random() * Number.MAX_SAFE_INTEGER);
-    const forwarded: Forwarded = {
-      id: ++this.#lastId,
-      asked,
+    const pending: PendingForward = {
+      attemptId: ++this.#lastAttemptId,
+      forwardable,
       call: this.#parts.calls.begin<unknown>(options, (cancellation) => {
-        this.#forget(forwarded);
-        return this.#cancelled(forwarded, cancellation);
+        this.#remove(pending);
+        return this.#cancellationError(pending, cancellation);
       }),
       sent: null,
-      isHere: false,
-      orphanUntil: null,
+      runsHere: false,
+      giveUpAt: null,
     };
-    this.#calls.set(forwarded.id, forwarded);
-    this.#bytes += asked.payload.length;
-    this.#try(forwarded);
-    if (!isOpen(forwarded)) this.#arm();
-    return forwarded.call.promise as Promise<T>;
+    this.#pending.set(pending.attemptId, pending);
+    this.#bytes += forwardable.payload.length;
+    this.#attempt(pending);
+    if (!mayTakeEffect(pending)) this.#armTimer();
+    return pending.call.promise as Promise<T>;
   }
 
-  receive({ from, incarnation, id, answer, payload }: ForwardReply): void {
+  onReply({ from, incarnation, id, answer, payload }: ForwardReply): void {
     if (incarnation !== this.#incarnation) return;
-    const forwarded = this.#calls.get(id);
-    // Doubled, or of an attempt that is over.
-    if (forwarded?.sent?.to !== from) return;
+    const pending = this.#pending.get(id);
+    // A duplicate, or the reply to an earlier attempt.
+    if (pending?.sent?.to !== from) return;
     if (answer.type === "done") {
-      this.#settle(forwarded, () => forwarded.asked.read(answer.index, payload));
+      this.#settle(pending, () => pending.forwardable.decodeReply(answer.index, payload));
       return;
     }
-    if (answer.outcome === "not-done" && WORTH_REPEATING.has(answer.code)) {
-      this.#again(forwarded);
+    if (answer.outcome === "not-done" && RETRYABLE_CODES.has(answer.code)) {
+      this.#prepareRetry(pending);
       return;
     }
-    const error = errorOf(forwarded.asked.call, answer.code, answer.outcome, textOf(payload));
-    this.#settle(forwarded, () => {
+    const error = errorOf(pending.forwardable.request, answer.code, answer.outcome, textOf(payload));
+    this.#settle(pending, () => {
       throw error;
     });
   }
 
-  /** Who leads may have changed. */
+  /** The leader, or its term, may be another one now, or unknown. */
   leaderChanged(): void {
     const { core, environment, timings } = this.#parts;
-    for (const forwarded of [...this.#calls.values()]) {
-      const { sent } = forwarded;
-      if (sent === null) this.#try(forwarded);
-      else if (sent.to === core.leader && sent.term === core.term) forwarded.orphanUntil = null;
-      else forwarded.orphanUntil ??= environment.now() + timings.electionTimeoutMaxMs;
+    for (const pending of [...this.#pending.values()]) {
+      const { sent } = pending;
+      if (sent === null) this.#attempt(pending);
+      else if (sent.to === core.leader && sent.term === core.term) pending.giveUpAt = null;
+      else pending.giveUpAt ??= environment.now() + timings.electionTimeoutMaxMs;
     }
-    if (this.#calls.size > 0) this.#arm();
+    if (this.#pending.size > 0) this.#armTimer();
   }
 
-  /** The node stopped. */
+  /** The node stops: every call ends. */
   endAll(error: (outcome: Outcome) => RaftError): void {
     this.#ended = true;
     this.#timer?.cancel();
     this.#timer = null;
-    for (const forwarded of [...this.#calls.values()]) {
-      this.#forget(forwarded);
-      forwarded.call.reject(error(isOpen(forwarded) ? "unknown" : "not-done"));
+    for (const pending of [...this.#pending.values()]) {
+      this.#remove(pending);
+      pending.call.reject(error(mayTakeEffect(pending) ? "unknown" : "not-done"));
     }
   }
 
   #checkRoom(bytes: number): void {
     const { pendingEntriesMax, pendingBytesMax } = this.#parts.limits;
     if (bytes > RUNTIME_PAYLOAD_BYTES_MAX) {
-      // It fits no message between nodes beside entries; the leader itself takes it.
+      // Too large for one message between runtimes. The caller can still write it on the leader.
       throw new NotLeaderError(this.#parts.leader());
     }
-    if (this.#calls.size >= pendingEntriesMax) {
+    if (this.#pending.size >= pendingEntriesMax) {
       throw new OverloadedError(
-        `${String(this.#calls.size)} calls are forwarded already (limits.pendingEntriesMax); wait for some to finish`,
+        `${String(this.#pending.size)} calls are forwarded already (limits.pendingEntriesMax); wait for some to finish`,
       );
     }
-    if (this.#calls.size > 0 && this.#bytes + bytes > pendingBytesMax) {
+    if (this.#pending.size > 0 && this.#bytes + bytes > pendingBytesMax) {
       throw new OverloadedError(
         `calls of ${String(this.#bytes)} bytes are forwarded already (limits.pendingBytesMax); wait for some to finish`,
       );
     }
   }
 
-  /** Asks whoever leads, if anybody does. */
-  #try(forwarded: Forwarded): void {
+  /** Sends the call to the leader, or runs it here if this node leads. Without a leader it stays as it is. */
+  #attempt(pending: PendingForward): void {
     const { core, send } = this.#parts;
     const { leader, term } = core;
     const incarnation = this.#incarnation;
-    if (forwarded.isHere || incarnation === null) return;
+    if (pending.runsHere || incarnation === null) return;
     if (core.role === "leader") {
-      void this.#here(forwarded);
+      void this.#runHere(pending);
       return;
     }
     if (leader === null) return;
-    const { asked, id } = forwarded;
+    const { forwardable, attemptId } = pending;
     const request: ForwardRequest = {
       type: "forward-request",
       from: core.id,
       incarnation,
-      id,
+      id: attemptId,
       term,
-      waitMs: this.#leftMs(forwarded),
-      call: asked.call,
-      payload: asked.payload,
+      waitMs: this.#remainingMs(pending),
+      call: forwardable.request,
+      payload: forwardable.payload,
     };
-    if (send(leader, request)) forwarded.sent = { to: leader, term };
+    if (send(leader, request)) pending.sent = { to: leader, term };
   }
 
-  /** This node leads by now. */
-  async #here(forwarded: Forwarded): Promise<void> {
-    forwarded.isHere = true;
+  async #runHere(pending: PendingForward): Promise<void> {
+    pending.runsHere = true;
     try {
-      // Not in the middle of the turn in which the node comes to lead.
+      // This may be called while the core's election result is still being handled: propose after that.
       await Promise.resolve();
-      const result = await forwarded.asked.here({ timeoutMs: this.#leftMs(forwarded) });
-      this.#settle(forwarded, () => result);
+      const result = await pending.forwardable.runHere({ timeoutMs: this.#remainingMs(pending) });
+      this.#settle(pending, () => result);
     } catch (error) {
-      if (error instanceof RaftError && error.outcome === "not-done" && WORTH_REPEATING.has(error.code)) {
-        this.#again(forwarded);
+      if (error instanceof RaftError && error.outcome === "not-done" && RETRYABLE_CODES.has(error.code)) {
+        this.#prepareRetry(pending);
       } else {
-        this.#settle(forwarded, () => {
+        this.#settle(pending, () => {
           throw toError(error);
         });
       }
     }
   }
 
-  /** It surely did nothing where it was asked: it may be asked elsewhere, a little later. */
-  #again(forwarded: Forwarded): void {
-    if (!this.#calls.has(forwarded.id)) return;
-    forwarded.sent = null;
-    forwarded.isHere = false;
-    forwarded.orphanUntil = null;
-    // A new number: the node that refused this one remembers it.
-    this.#calls.delete(forwarded.id);
-    forwarded.id = ++this.#lastId;
-    this.#calls.set(forwarded.id, forwarded);
-    this.#arm();
+  /** The last attempt certainly had no effect. The timer, or the next change of leader, makes another. */
+  #prepareRetry(pending: PendingForward): void {
+    if (!this.#pending.has(pending.attemptId)) return;
+    pending.sent = null;
+    pending.runsHere = false;
+    pending.giveUpAt = null;
+    // The node that replied ignores every further request with the old number.
+    this.#pending.delete(pending.attemptId);
+    pending.attemptId = ++this.#lastAttemptId;
+    this.#pending.set(pending.attemptId, pending);
+    this.#armTimer();
   }
 
-  #settle(forwarded: Forwarded, result: () => unknown): void {
-    if (!this.#calls.has(forwarded.id)) return;
-    this.#forget(forwarded);
+  #settle(pending: PendingForward, result: () => unknown): void {
+    if (!this.#pending.has(pending.attemptId)) return;
+    this.#remove(pending);
     try {
-      forwarded.call.resolve(result());
+      pending.call.resolve(result());
     } catch (error) {
-      forwarded.call.reject(error);
+      pending.call.reject(error);
     }
   }
 
-  #forget(forwarded: Forwarded): void {
-    if (this.#calls.delete(forwarded.id)) this.#bytes -= forwarded.asked.payload.length;
+  #remove(pending: PendingForward): void {
+    if (this.#pending.delete(pending.attemptId)) this.#bytes -= pending.forwardable.payload.length;
   }
 
-  #leftMs({ call }: Forwarded): number {
+  #remainingMs({ call }: PendingForward): number {
     return Math.min(Math.max(0, Math.ceil(call.deadline - this.#parts.environment.now())), WAIT_MS_MAX);
   }
 
-  #cancelled(forwarded: Forwarded, cancellation: Cancellation): RaftError {
+  /** The error of a call whose time limit or signal ended the wait. */
+  #cancellationError(pending: PendingForward, cancellation: Cancellation): RaftError {
     const text = describeCancellation(cancellation);
-    if (isOpen(forwarded)) {
+    if (mayTakeEffect(pending)) {
       const message = `${text}; the leader was asked, and the command may still take effect`;
       return new AbortedError("unknown", message, causeOf(cancellation));
     }
@@ -274,26 +304,28 @@ export class CallForwarder {
     return new AbortedError("not-done", text, causeOf(cancellation));
   }
 
-  /** Looks again at those that nobody has, and at those whose leader is gone. */
-  #arm(): void {
+  #armTimer(): void {
     const { environment, timings } = this.#parts;
     if (this.#timer !== null || this.#ended) return;
     this.#timer = environment.setTimer(timings.heartbeatMs, () => {
       this.#timer = null;
-      if (this.#lookAgain()) this.#arm();
+      if (this.#retryAndGiveUp()) this.#armTimer();
     });
   }
 
-  /** True: some of them must be looked at once more. */
-  #lookAgain(): boolean {
+  /**
+   * Attempts the calls that have no attempt, and ends those whose `giveUpAt` has come. True: some calls still
+   * wait for either.
+   */
+  #retryAndGiveUp(): boolean {
     const now = this.#parts.environment.now();
     let isWaiting = false;
-    for (const forwarded of [...this.#calls.values()]) {
-      if (!isOpen(forwarded)) this.#try(forwarded);
-      const { sent, orphanUntil } = forwarded;
-      isWaiting ||= !isOpen(forwarded) || orphanUntil !== null;
-      if (sent !== null && orphanUntil !== null && orphanUntil <= now) {
-        this.#settle(forwarded, () => {
+    for (const pending of [...this.#pending.values()]) {
+      if (!mayTakeEffect(pending)) this.#attempt(pending);
+      const { sent, giveUpAt } = pending;
+      isWaiting ||= !mayTakeEffect(pending) || giveUpAt !== null;
+      if (sent !== null && giveUpAt !== null && giveUpAt <= now) {
+        this.#settle(pending, () => {
           throw new OutcomeUnknownError(
             `${sent.to} was asked as leader and leads no more, and did not answer; the command may still take effect`,
           );
@@ -304,12 +336,12 @@ export class CallForwarder {
   }
 }
 
-/** Whether somebody may have done it. */
-function isOpen({ sent, isHere }: Forwarded): boolean {
-  return sent !== null || isHere;
+/** Whether an attempt was made whose outcome is not known yet. If not, the call certainly had no effect. */
+function mayTakeEffect({ sent, runsHere }: PendingForward): boolean {
+  return sent !== null || runsHere;
 }
 
-/** What the leader's error is to the caller. */
+/** Makes of the leader's error the one that the caller would have got on the leader. */
 function errorOf(call: ForwardedCall, code: string, outcome: Outcome, text: string): RaftError {
   const session = call.type === "session-write" ? call.session : { id: 0, sequence: 0 };
   switch (code) {

@@ -1,3 +1,4 @@
+// On the leader: runs the calls that other nodes forward, and sends the results back.
 import {
   RUNTIME_PAYLOAD_BYTES_MAX,
   type ForwardReply,
@@ -7,51 +8,66 @@ import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
 import { InvalidOptionError, RaftError } from "../../errors.ts";
-import { reasonOf } from "../failure.ts";
 import type { Written } from "../calls/index.ts";
-import type { Proposer } from "./proposer.ts";
+import { reasonOf } from "../failure.ts";
 import type { ResultCodec } from "../state-machine.ts";
+import type { Proposer } from "./proposer.ts";
 
-/** Requests of one asker whose numbers are remembered below its highest; what comes later than that is left out. */
-const WINDOW = 8192;
+/**
+ * Of each sender, at least this many of its highest request ids are remembered one by one. Older requests are
+ * ignored.
+ */
+const REMEMBERED_IDS = 8192;
 
-/** Lives of asking processes that one leadership remembers: many more than restart while it lasts. */
-const ASKERS_MAX = 1024;
+/**
+ * Sender processes remembered in one term: far more than restart during it. Requests of further ones are
+ * ignored.
+ */
+const SENDERS_MAX = 1024;
 
-/** Bytes of an error's words. */
-const WORDS_BYTES_MAX = 4096;
+/** Bytes (UTF-8) of an error's message in a reply. */
+const ERROR_TEXT_BYTES_MAX = 4096;
 
 export interface ForwardedCallServerParts<Command, Result> {
   readonly core: Pick<RaftNode, "id" | "role" | "term">;
-  readonly proposals: Pick<Proposer<Command, Result>, "writeBytes" | "openSession" | "closeSession">;
+  readonly proposer: Pick<Proposer<Command, Result>, "writeBytes" | "openSession" | "closeSession">;
   readonly codec: ResultCodec<Result>;
+  /** False: dropped. */
   readonly send: (to: NodeId, message: ForwardReply) => boolean;
 }
 
-/** What came of a call, for its asker. */
-interface Outgoing {
+/** The result of a call that succeeded, as it is sent back. */
+interface EncodedResult {
   readonly index: LogIndex;
   readonly payload: Uint8Array;
 }
 
 /**
- * What other nodes ask of this one as leader. A request is for the leader of one term, and done once at
- * most though messages may be doubled: its number is remembered for as long as that term may be led
- * here. "Not done" is said only of a request that was seen for the first time; where that cannot be
- * told nothing is said, and the asker ends with "unknown" (K4).
+ * Runs each forwarded call at most once, though its request may arrive several times.
+ *
+ * A request is for the leader of one term, and carries a number that its sender uses once. This node
+ * remembers the numbers for as long as it may be the leader of that term, and a request of any other term is
+ * ignored. So a duplicate never proposes the command again (K1), however late it comes.
+ *
+ * The sender repeats a call after "not done". So that reply is given only to a request that was certainly not
+ * seen before: if a duplicate were refused, its first copy could have been proposed. A request that may be a
+ * duplicate gets no reply, and its sender ends with "unknown" (K4).
  */
 export class ForwardedCallServer<Command, Result> {
   readonly #parts: ForwardedCallServerParts<Command, Result>;
-  /** The last term that this process led. */
+  /** The last term that this process led; 0: none. Requests of this term alone are answered. */
   #term: Term = 0;
-  /** What each asker has sent in that term. */
-  readonly #seen = new Map<string, SeenNumbers>();
+  /**
+   * The request ids that came in that term, by the sender's process (`from/incarnation`). Cleared when it
+   * changes.
+   */
+  readonly #seen = new Map<string, SeenIds>();
 
   constructor(parts: ForwardedCallServerParts<Command, Result>) {
     this.#parts = parts;
   }
 
-  /** The node may lead now. */
+  /** The node may have become leader of another term. Called after each input to the core. */
   look(): void {
     const { role, term } = this.#parts.core;
     if (role !== "leader" || term === this.#term) return;
@@ -59,36 +75,37 @@ export class ForwardedCallServer<Command, Result> {
     this.#seen.clear();
   }
 
-  receive(request: ForwardRequest): void {
+  onRequest(request: ForwardRequest): void {
     this.look();
-    if (request.term !== this.#term || !this.#isNew(request)) return;
+    if (request.term !== this.#term || !this.#isFirst(request)) return;
     const { core } = this.#parts;
     if (core.role !== "leader" || core.term !== request.term) {
-      this.#fail(request, new RaftError("NOT_LEADER", "not-done", "it does not lead any more"));
+      this.#replyError(request, new RaftError("NOT_LEADER", "not-done", "it does not lead any more"));
       return;
     }
     this.#run(request).then(
-      (outgoing) => {
-        this.#reply(request, { type: "done", index: outgoing.index }, outgoing.payload);
+      (result) => {
+        this.#reply(request, { type: "done", index: result.index }, result.payload);
       },
       (error: unknown) => {
-        this.#fail(request, error);
+        this.#replyError(request, error);
       },
     );
   }
 
-  #isNew({ from, incarnation, id }: ForwardRequest): boolean {
-    const asker = `${from}/${String(incarnation)}`;
-    let seen = this.#seen.get(asker);
+  /** Whether the request certainly came for the first time. */
+  #isFirst({ from, incarnation, id }: ForwardRequest): boolean {
+    const sender = `${from}/${String(incarnation)}`;
+    let seen = this.#seen.get(sender);
     if (seen === undefined) {
-      if (this.#seen.size >= ASKERS_MAX) return false;
-      this.#seen.set(asker, (seen = new SeenNumbers()));
+      if (this.#seen.size >= SENDERS_MAX) return false;
+      this.#seen.set(sender, (seen = new SeenIds()));
     }
     return seen.add(id);
   }
 
-  async #run({ call, payload, waitMs: timeoutMs }: ForwardRequest): Promise<Outgoing> {
-    const { proposals, codec } = this.#parts;
+  async #run({ call, payload, waitMs: timeoutMs }: ForwardRequest): Promise<EncodedResult> {
+    const { proposer, codec } = this.#parts;
     if (codec.encodeResult === undefined) {
       throw new InvalidOptionError(
         "the leader sends no results on: its stateMachine.codec has no encodeResult",
@@ -96,20 +113,20 @@ export class ForwardedCallServer<Command, Result> {
     }
     switch (call.type) {
       case "write":
-        return this.#written(await proposals.writeBytes(payload, undefined, { timeoutMs }));
+        return this.#encode(await proposer.writeBytes(payload, undefined, { timeoutMs }));
       case "session-write":
-        return this.#written(await proposals.writeBytes(payload, call.session, { timeoutMs }));
+        return this.#encode(await proposer.writeBytes(payload, call.session, { timeoutMs }));
       case "open-session": {
-        const { id } = await proposals.openSession({ ttlMs: call.ttlMs, timeoutMs });
-        return { index: id, payload: NOTHING };
+        const { id } = await proposer.openSession({ ttlMs: call.ttlMs, timeoutMs });
+        return { index: id, payload: NO_BYTES };
       }
       case "close-session":
-        await proposals.closeSession(call.id, { timeoutMs });
-        return { index: call.id, payload: NOTHING };
+        await proposer.closeSession(call.id, { timeoutMs });
+        return { index: call.id, payload: NO_BYTES };
     }
   }
 
-  #written({ index, result }: Written<Result>): Outgoing {
+  #encode({ index, result }: Written<Result>): EncodedResult {
     const { codec } = this.#parts;
     assert(codec.encodeResult !== undefined, "what is asked for is refused without encodeResult");
     const payload = codec.encodeResult(result);
@@ -118,16 +135,17 @@ export class ForwardedCallServer<Command, Result> {
     throw new RaftError("RESULT_NOT_SENT", "done", text);
   }
 
-  #fail(request: ForwardRequest, error: unknown): void {
-    // What is no error of ours comes from the codec, after the command was applied.
+  #replyError(request: ForwardRequest, error: unknown): void {
+    // Any other error comes from the state machine's codec, which encodes a result after the command was
+    // applied.
     const known =
       error instanceof RaftError ? error : new RaftError("RESULT_NOT_SENT", "done", reasonOf(error));
-    const words = known.code === "COMMAND_REJECTED" ? reasonOf(known.cause) : known.message;
-    const payload = new TextEncoder().encode(words).slice(0, WORDS_BYTES_MAX);
+    const text = known.code === "COMMAND_REJECTED" ? reasonOf(known.cause) : known.message;
+    const payload = new TextEncoder().encode(text).slice(0, ERROR_TEXT_BYTES_MAX);
     this.#reply(request, { type: "error", code: known.code, outcome: known.outcome }, payload);
   }
 
-  /** A reply that is dropped leaves its asker with "unknown". */
+  /** A reply may be lost: then the call ends as "unknown" for its sender. */
   #reply(
     { from, incarnation, id }: ForwardRequest,
     answer: ForwardReply["answer"],
@@ -138,26 +156,31 @@ export class ForwardedCallServer<Command, Result> {
   }
 }
 
-/** Which numbers were seen, of numbers that come about in order. */
-class SeenNumbers {
-  /** At and below it, all count as seen. */
+/**
+ * The request ids of one sender. It counts up, so ids come roughly in order: only the highest are kept one by
+ * one, and all below count as seen. That bounds the memory; a request that is overtaken by so many others
+ * gets no reply.
+ */
+class SeenIds {
+  /** This id and all below it count as seen. */
   #floor = 0;
   #highest = 0;
+  /** The ids above `#floor` that were seen. At most twice REMEMBERED_IDS. */
   readonly #above = new Set<number>();
 
-  /** False: it was seen before, or may have been. */
-  add(number: number): boolean {
-    if (number <= this.#floor || this.#above.has(number)) return false;
-    this.#above.add(number);
-    this.#highest = Math.max(this.#highest, number);
-    if (this.#above.size > 2 * WINDOW) this.#forget(this.#highest - WINDOW);
+  /** False: the id was seen before, or may have been. */
+  add(id: number): boolean {
+    if (id <= this.#floor || this.#above.has(id)) return false;
+    this.#above.add(id);
+    this.#highest = Math.max(this.#highest, id);
+    if (this.#above.size > 2 * REMEMBERED_IDS) this.#raiseFloor(this.#highest - REMEMBERED_IDS);
     return true;
   }
 
-  #forget(floor: number): void {
+  #raiseFloor(floor: number): void {
     this.#floor = Math.max(this.#floor, floor);
-    for (const number of this.#above) if (number <= this.#floor) this.#above.delete(number);
+    for (const id of this.#above) if (id <= this.#floor) this.#above.delete(id);
   }
 }
 
-const NOTHING = new Uint8Array(0);
+const NO_BYTES = new Uint8Array(0);

@@ -8,7 +8,7 @@ import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
 
-/** A cluster whose nodes pass calls on, its leader, and one that does not lead. */
+/** A cluster with the option `forward`, its leader, and a follower (`other`). */
 async function group(
   options: TestOptions = {},
 ): Promise<{ cluster: TestCluster; leader: TestNode; other: TestNode }> {
@@ -20,13 +20,13 @@ async function group(
   return { cluster, leader, other };
 }
 
-/** Leaves out what `drop` says of the messages that this node sends. */
+/** Drops the messages that this node sends and for which `drop` returns true. */
 function filter(node: TestNode, drop: (to: NodeId, type: string) => boolean): void {
   node.transport.filter = (to, { message }) => !drop(to, (message as Message).type);
 }
 
 describe("a node that does not lead", () => {
-  it("passes a write on, and answers with the state machine's result and the entry's index", async () => {
+  it("forwards a write, and resolves with the state machine's result and the entry's index", async () => {
     const { cluster, leader, other } = await group();
     await cluster.finish(leader.raft.write("x"));
     const written = await cluster.finish(other.raft.writeAt("y"));
@@ -34,20 +34,20 @@ describe("a node that does not lead", () => {
     expect([leader.raft.metrics().counters.writes, other.raft.metrics().counters.writes]).toEqual([2, 0]);
   });
 
-  it("refuses writes as before unless it is told to pass them on", async () => {
+  it("refuses writes with NotLeaderError without the option `forward`", async () => {
     const { cluster, leader, other } = await group({ forward: false });
     const error = await cluster.failure(other.raft.write("x"));
     expect(error).toMatchObject({ code: "NOT_LEADER", leader: { id: leader.id } });
   });
 
-  it("answers the state machine's rejection in the same words", async () => {
+  it("rejects with the state machine's own error text when it rejects the command", async () => {
     const { cluster, leader, other } = await group();
     const here = await cluster.failure(leader.raft.write("reject"));
     const there = await cluster.failure(other.raft.write("reject"));
     expect(there).toMatchObject({ code: "COMMAND_REJECTED", outcome: "done", message: here.message });
   });
 
-  it("opens, uses and ends sessions at the leader", async () => {
+  it("opens, uses and closes sessions on the leader", async () => {
     const { cluster, leader, other } = await group();
     const session = await cluster.finish(other.raft.openSession());
     for (const [at, text] of ["x", "y"].entries())
@@ -69,14 +69,14 @@ describe("a node that does not lead", () => {
     expect(leader.journal.texts).toEqual(["x", "y"]);
   });
 
-  it("waits for a leader, and asks it", async () => {
+  it("waits while there is no leader, then forwards to it", async () => {
     const { cluster, leader, other } = await group();
     await cluster.crash(leader.id);
     await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
     expect(await cluster.finish(other.raft.write("x"))).toBe(1);
   });
 
-  it("does it itself when it comes to lead", async () => {
+  it("runs the call itself when it becomes the leader", async () => {
     const { cluster, leader, other } = await group();
     cluster.net.cut(other.id, leader.id);
     other.transport.filter = (to) => to !== leader.id;
@@ -88,7 +88,7 @@ describe("a node that does not lead", () => {
     expect((await cluster.leader()).id).toBe(other.id);
   });
 
-  it("K4: says not done when nobody could be asked in the time", async () => {
+  it('ends a call as "not done" at its time limit when it was never sent (K4)', async () => {
     const { cluster, other } = await group();
     cluster.isolate(other.id);
     await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
@@ -96,7 +96,7 @@ describe("a node that does not lead", () => {
     expect(error).toMatchObject({ code: "NOT_LEADER", outcome: "not-done", leader: null });
   });
 
-  it("K4: says unknown when the request is lost, as it cannot know that", async () => {
+  it('ends a call as "unknown" when its request is lost (K4)', async () => {
     const { cluster, leader, other } = await group();
     cluster.net.cut(other.id, leader.id);
     const error = await cluster.failure(other.raft.write("x", { timeoutMs: 300 }));
@@ -104,7 +104,7 @@ describe("a node that does not lead", () => {
     expect(leader.journal.texts).toEqual([]);
   });
 
-  it("K4: says unknown when the reply is lost, and the command took effect", async () => {
+  it('ends a call as "unknown" when the reply is lost and the command took effect (K4)', async () => {
     const { cluster, leader, other } = await group();
     filter(leader, (_to, type) => type === "forward-reply");
     const error = await cluster.failure(other.raft.write("x", { timeoutMs: 300 }));
@@ -112,7 +112,7 @@ describe("a node that does not lead", () => {
     expect(leader.journal.texts).toEqual(["x"]);
   });
 
-  it("K4: says unknown soon when the leader that it asked is gone, and asks nobody else", async () => {
+  it('ends a call as "unknown" soon after the asked leader is gone, without asking the next one (K4)', async () => {
     const { cluster, leader, other } = await group();
     filter(leader, (_to, type) => type === "forward-reply");
     const write = other.raft.write("x", { timeoutMs: 60_000 });
@@ -125,7 +125,7 @@ describe("a node that does not lead", () => {
     expect(next.journal.texts).toEqual(["x", "y"]);
   });
 
-  it("K1: makes a session's write sure also when replies and leaders are lost", async () => {
+  it("applies a session's write once even if replies and leaders are lost (K1)", async () => {
     const { cluster, leader, other } = await group();
     const session = await cluster.finish(other.raft.openSession());
     filter(leader, (_to, type) => type === "forward-reply");
@@ -136,9 +136,9 @@ describe("a node that does not lead", () => {
     expect((await cluster.leader()).journal.texts).toEqual(["x"]);
   });
 
-  it("asks again by itself when the node that it asked surely did nothing", async () => {
+  it('retries by itself when the asked node replied "not done"', async () => {
     const { cluster, leader, other } = await group();
-    // It hears nothing of the new leader for a while, and asks the old one, which knows.
+    // It doesn't hear of the new leader for a while, and asks the old one, which replies "not done".
     const transfer = leader.raft.transferLeadership(THREE.find((id) => id !== leader.id && id !== other.id));
     const write = other.raft.write("x");
     await cluster.finish(transfer);
@@ -146,10 +146,10 @@ describe("a node that does not lead", () => {
     expect((await cluster.leader(leader.id)).journal.texts).toEqual(["x"]);
   });
 
-  it("asks the same node again, with another number, when that surely did nothing before", async () => {
+  it('retries with a new request number at the same node after it replied "not done"', async () => {
     const { cluster, leader, other } = await group();
     const third = THREE.find((id) => id !== leader.id && id !== other.id) ?? "";
-    // Handing over to a node that is cut off keeps the leader from taking writes for a while.
+    // During a leadership transfer, which takes long to an isolated node, the leader refuses writes.
     cluster.isolate(third);
     const transfer = cluster.failure(leader.raft.transferLeadership(third));
     const write = other.raft.write("x");
@@ -158,7 +158,7 @@ describe("a node that does not lead", () => {
     expect(leader.raft.metrics().role).toBe("leader");
   });
 
-  it("tries again when its request could not be sent at all", async () => {
+  it("retries when the request could not be sent", async () => {
     const { cluster, leader, other } = await group();
     let refused = 0;
     filter(other, (_to, type) => type === "forward-request" && ++refused < 3);
@@ -166,7 +166,7 @@ describe("a node that does not lead", () => {
     expect([refused, leader.journal.texts]).toEqual([3, ["x"]]);
   });
 
-  it("goes on waiting when it only missed the leader for a while", async () => {
+  it("keeps waiting for the reply when it lost contact with the leader only for a while", async () => {
     const { cluster, leader, other } = await group();
     const go = Promise.withResolvers<undefined>();
     leader.journal.pause = () => go.promise;
@@ -182,7 +182,7 @@ describe("a node that does not lead", () => {
     expect(await cluster.finish(write)).toBe(1);
   });
 
-  it("takes no answer from another node, nor one to another life of its own", async () => {
+  it("ignores replies from other nodes, and replies to its former process", async () => {
     const { cluster, leader, other } = await group();
     const third = cluster.node(THREE.find((id) => id !== leader.id && id !== other.id) ?? "");
     const asked: ForwardRequest[] = [];
@@ -208,7 +208,7 @@ describe("a node that does not lead", () => {
     await expect(write).rejects.toMatchObject({ code: "ABORTED", outcome: "unknown" });
   });
 
-  it("takes off the books what has ended", async () => {
+  it("stops counting a call, and its bytes, when it has ended", async () => {
     const { cluster, other } = await group({ limits: { commandBytesMax: 1000, pendingBytesMax: 1100 } });
     for (let at = 0; at < 5; at++) await cluster.finish(other.raft.write("x".repeat(900)));
     await cluster.finish(Promise.all([other.raft.write("y"), other.raft.write("z")]));
@@ -221,7 +221,7 @@ describe("a node that does not lead", () => {
     expect(second).toMatchObject({ reason: { code: "OVERLOADED", outcome: "not-done" } });
   });
 
-  it("K3: ends what is on its way when it closes", async () => {
+  it("ends pending calls when it closes (K3)", async () => {
     const { cluster, leader, other } = await group();
     cluster.net.cut(leader.id, other.id);
     const sent = cluster.failure(other.raft.write("x"), 100);
@@ -229,7 +229,7 @@ describe("a node that does not lead", () => {
     expect(await sent).toMatchObject({ code: "CLOSED", outcome: "unknown" });
   });
 
-  it("has the limits of writes", async () => {
+  it("applies the limits on pending entries and bytes to forwarded calls", async () => {
     const { cluster, leader, other } = await group({ limits: { pendingEntriesMax: 2 } });
     cluster.net.cut(other.id, leader.id);
     for (const text of ["x", "y"]) other.raft.write(text, { timeoutMs: 300 }).catch(() => undefined);
@@ -242,7 +242,7 @@ describe("a node that does not lead", () => {
     expect(await cluster.finish(other.raft.write("z"))).toBeGreaterThan(0);
   });
 
-  it("leaves to the leader's own callers what fits no message between nodes", async () => {
+  it("refuses a command that is too large for one message between nodes", async () => {
     const { cluster, leader, other } = await group({ limits: { commandBytesMax: 2 ** 21 } });
     const large = "x".repeat(2 ** 20 + 1);
     expect(await cluster.failure(other.raft.write(large))).toMatchObject({
@@ -252,7 +252,7 @@ describe("a node that does not lead", () => {
     expect(await cluster.finish(leader.raft.write(large))).toBe(1);
   });
 
-  it("says that the codec lacks what results need to travel", async () => {
+  it("names the codec's missing methods when results can't be forwarded", async () => {
     const cluster = new TestCluster();
     const { journal } = await cluster.open("a");
     Reflect.deleteProperty(journal.codec, "decodeResult");
@@ -262,8 +262,8 @@ describe("a node that does not lead", () => {
   });
 });
 
-describe("a leader that is asked", () => {
-  /** Sends the leader a request by hand. */
+describe("a leader that serves forwarded calls", () => {
+  /** Sends the leader a request from a follower's transport. */
   function ask(cluster: TestCluster, leader: TestNode, changes: Partial<ForwardRequest> = {}): void {
     const [other] = cluster.followers(leader);
     const request: ForwardRequest = {
@@ -280,7 +280,7 @@ describe("a leader that is asked", () => {
     cluster.node(other?.id ?? "").transport.send(leader.id, { message: request, records: [] });
   }
 
-  /** What the leader answers from now on. */
+  /** Collects the leader's replies from now on. */
   function repliesOf(leader: TestNode): unknown[] {
     const replies: unknown[] = [];
     leader.transport.filter = (_to, { message }) => {
@@ -290,7 +290,7 @@ describe("a leader that is asked", () => {
     return replies;
   }
 
-  it("K1: does a request once, however often it arrives", async () => {
+  it("runs a request once although it arrives several times (K1)", async () => {
     const { cluster, leader } = await group();
     cluster.net.doubleRate = 1;
     ask(cluster, leader);
@@ -302,7 +302,7 @@ describe("a leader that is asked", () => {
     expect(leader.journal.texts).toEqual(["x", "x"]);
   });
 
-  it("W8: adopts no term of a request, and does nothing for the leader of another term", async () => {
+  it("adopts no term from a request, and ignores requests for another term (W8)", async () => {
     const { cluster, leader } = await group();
     const { term } = leader.raft.metrics();
     const replies = repliesOf(leader);
@@ -311,11 +311,11 @@ describe("a leader that is asked", () => {
     await cluster.advance(500);
     expect(leader.raft.metrics()).toMatchObject({ term, role: "leader" });
     expect(leader.journal.texts).toEqual([]);
-    // It cannot tell what became of it, so it says nothing.
+    // The request may have been run in that term, so the leader doesn't reply at all.
     expect(replies).toEqual([]);
   });
 
-  it("that leads no more refuses, and passes nothing on", async () => {
+  it("refuses requests after it has stepped down, and does not forward them", async () => {
     const { cluster, leader } = await group();
     const { term } = leader.raft.metrics();
     await cluster.finish(leader.raft.transferLeadership());
@@ -334,7 +334,7 @@ describe("a leader that is asked", () => {
     expect(leader.raft.metrics().sessions.open).toBe(0);
   });
 
-  it("K1: does not do again what it was asked in a term that it led before", async () => {
+  it("does not run a request of a term that it led earlier (K1)", async () => {
     const { cluster, leader } = await group();
     const { term } = leader.raft.metrics();
     ask(cluster, leader);
@@ -351,16 +351,16 @@ describe("a leader that is asked", () => {
     expect([leader.journal.texts, replies]).toEqual([["x"], []]);
   });
 
-  it("remembers numbers within a window, and leaves out what comes later than that", () => {
+  it("remembers request numbers within a window, and ignores older requests", () => {
     const written: number[] = [];
-    const calls = new ForwardedCallServer<string, number>({
+    const server = new ForwardedCallServer<string, number>({
       core: { id: "a", role: "leader", term: 3 },
-      proposals: {
+      proposer: {
         writeBytes: ([number = 0]) => {
           written.push(number);
           return Promise.resolve({ index: 1, result: 1 });
         },
-        openSession: () => Promise.reject(new Error("nobody asks for one")),
+        openSession: () => Promise.reject(new Error("not called")),
         closeSession: () => Promise.resolve(),
       },
       codec: { encodeResult: () => new Uint8Array(0) },
@@ -369,9 +369,14 @@ describe("a leader that is asked", () => {
     const request = { type: "forward-request", from: "b", incarnation: 7, term: 3, waitMs: 1 } as const;
     const receive = (id: number, number: number): void => {
       if (number > 0)
-        calls.receive({ ...request, id, call: { type: "write" }, payload: Uint8Array.of(number) });
+        server.onRequest({ ...request, id, call: { type: "write" }, payload: Uint8Array.of(number) });
       else
-        calls.receive({ ...request, id, call: { type: "close-session", id: 1 }, payload: new Uint8Array(0) });
+        server.onRequest({
+          ...request,
+          id,
+          call: { type: "close-session", id: 1 },
+          payload: new Uint8Array(0),
+        });
     };
     receive(5, 1);
     receive(2, 2);
@@ -383,7 +388,7 @@ describe("a leader that is asked", () => {
     expect(written).toEqual([1, 2, 6]);
   });
 
-  it("keeps a result to itself that is too large, and says that the command took effect", async () => {
+  it('reports outcome "done" when the result is too large for a reply', async () => {
     const { cluster, leader, other } = await group();
     leader.journal.codec.encodeResult = () => new Uint8Array(2 ** 20 + 1);
     const error = await cluster.failure(other.raft.write("x"));
@@ -391,7 +396,7 @@ describe("a leader that is asked", () => {
     expect(leader.journal.texts).toEqual(["x"]);
   });
 
-  it("passes on why it refuses", async () => {
+  it("sends back why it refused the call", async () => {
     const { cluster, other } = await group({ limits: { commandBytesMax: 10 } });
     const leader = cluster.leading();
     if (leader === undefined) throw new Error("no leader");

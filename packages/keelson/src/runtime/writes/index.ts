@@ -1,4 +1,5 @@
-// Writes: commands and session entries on their way into the log, proposed on this node or forwarded to the leader.
+// Writes: commands and session entries on their way into the log, proposed on this node or forwarded to the
+// leader.
 export { ForwardedCallServer } from "./forwarded-call-server.ts";
 export { CallForwarder } from "./call-forwarder.ts";
 export { PendingProposals } from "./pending-proposals.ts";

@@ -1,3 +1,4 @@
+// The entries that this node proposed and whose outcome is not known yet, with the calls that wait for them.
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
@@ -5,59 +6,82 @@ import { CommandLostError, OutcomeUnknownError, OverloadedError, type RaftError 
 import type { AppliedEntry } from "../calls/index.ts";
 import type { RaftLimits } from "../options.ts";
 
-/** Somebody who waits for an entry, or gave up waiting: the entry counts towards the limits all the same. */
-export interface Waiting<Result> {
-  /** The entry took effect. */
+/**
+ * The call that waits for an entry. It may have ended already, by its time limit or its caller's signal: the
+ * entry counts towards the limits all the same, until its outcome is known.
+ */
+export interface ProposalCall<Result> {
+  /** The entry was applied on this node. */
   applied(applied: AppliedEntry<Result>): void;
   reject(error: RaftError): void;
 }
 
-interface PendingWrite<Result> {
+interface PendingProposal<Result> {
   readonly position: LogPosition;
+  /** Of the entry's record. */
   readonly bytes: number;
-  readonly call: Waiting<Result>;
+  readonly call: ProposalCall<Result>;
 }
 
-interface Orphan<Result> extends PendingWrite<Result> {
-  /** When to stop waiting for its fate. */
-  readonly until: number;
+interface ProposalAfterStepDown<Result> extends PendingProposal<Result> {
+  /** When its call ends as "unknown", in milliseconds of the environment's clock. */
+  readonly giveUpAt: number;
 }
 
 /**
- * The commands that this node proposed and whose fate is not settled. While it leads they are told
- * by index; when it stops leading they become orphans, told by index and term, because the same
- * index may be proposed again. An orphan waits a short while for certainty: its entry is applied
- * here (done), another was committed in its stead (lost), or neither (unknown).
+ * Finds the outcome of every entry that this node proposed.
+ *
+ * While the node leads, an entry is either applied here (done) or still pending, and its index is enough to
+ * find it.
+ *
+ * A step-down decides nothing: the entry may be on a majority of disks already, and then the next leader
+ * commits it. If its call ended as "not done", the caller might write the command again, and it would take
+ * effect twice (K4). So the call waits for a short while after the step-down:
+ *
+ * - The entry is applied here, with its index and term: done.
+ * - The next leader's entries are committed, and one of them stands at its index or makes it impossible for
+ *   the entry to be committed (`commitStatus`): lost, so certainly not done.
+ * - Neither within the time: unknown.
+ *
+ * Now an entry is found by index and term, as another one may be proposed at the same index.
  */
 export class PendingProposals<Result> {
   readonly #core: RaftNode;
   readonly #environment: Environment;
   readonly #limits: RaftLimits;
-  readonly #orphanMs: number;
-  readonly #own = new Map<LogIndex, PendingWrite<Result>>();
-  readonly #orphans = new Map<string, Orphan<Result>>();
+  /** Milliseconds that a call waits for the outcome after a step-down: the longest election timeout. */
+  readonly #outcomeWaitMs: number;
+  /** Proposals of the term that this node leads, by index. Empty when it doesn't lead. */
+  readonly #whileLeading = new Map<LogIndex, PendingProposal<Result>>();
+  /** Proposals of terms that this node led before, by `keyOf` their positions. */
+  readonly #afterStepDown = new Map<string, ProposalAfterStepDown<Result>>();
+  /** Bytes of the records of all pending proposals. */
   #bytes = 0;
+  /** Ends the wait of the proposals in `#afterStepDown`. */
   #timer: Timer | null = null;
-  /** The term of the last committed entry when the orphans were last looked at. */
-  #judgedTerm = 0;
+  /** The term of the last committed entry when `#rejectLost` last ran; 0: it has to run again. */
+  #checkedTerm = 0;
 
-  constructor(core: RaftNode, environment: Environment, limits: RaftLimits, orphanMs: number) {
+  constructor(core: RaftNode, environment: Environment, limits: RaftLimits, outcomeWaitMs: number) {
     this.#core = core;
     this.#environment = environment;
     this.#limits = limits;
-    this.#orphanMs = orphanMs;
+    this.#outcomeWaitMs = outcomeWaitMs;
   }
 
-  /** Entries proposed here whose fate is not settled, whether their callers still wait or not. */
+  /** Entries proposed here whose outcome is not known, whether their callers still wait or not. */
   get entries(): number {
-    return this.#own.size + this.#orphans.size;
+    return this.#whileLeading.size + this.#afterStepDown.size;
   }
 
+  /** Bytes of those entries' records. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Whether one more entry of this size would be too much; null: there is room. */
+  /**
+   * Why one more entry of this size may not be proposed; null: there is room. Checked before it is proposed.
+   */
   refusal(bytes: number): OverloadedError | null {
     const { pendingEntriesMax, pendingBytesMax } = this.#limits;
     if (this.entries >= pendingEntriesMax) {
@@ -65,7 +89,8 @@ export class PendingProposals<Result> {
         `${String(this.entries)} commands are under way already (limits.pendingEntriesMax); wait for some to finish`,
       );
     }
-    // A command that is allowed at all is allowed when it is alone.
+    // An entry that alone exceeds the limit is taken when nothing else is pending: else it could never be
+    // written.
     if (this.entries > 0 && this.#bytes + bytes > pendingBytesMax) {
       return new OverloadedError(
         `commands of ${String(this.#bytes)} bytes are under way already (limits.pendingBytesMax); wait for some to finish`,
@@ -74,38 +99,42 @@ export class PendingProposals<Result> {
     return null;
   }
 
-  add(position: LogPosition, bytes: number, call: Waiting<Result>): void {
-    this.#own.set(position.index, { position, bytes, call });
+  /** The entry at `position` was just proposed. */
+  add(position: LogPosition, bytes: number, call: ProposalCall<Result>): void {
+    this.#whileLeading.set(position.index, { position, bytes, call });
     this.#bytes += bytes;
   }
 
-  /** These took effect here. */
+  /** These entries were applied on this node, whoever proposed them. */
   applied(batch: readonly AppliedEntry<Result>[]): void {
     if (this.entries === 0) return;
     for (const applied of batch) {
-      this.#take(applied.position)?.call.applied(applied);
+      this.#remove(applied.position)?.call.applied(applied);
     }
   }
 
-  /** The node stopped leading in the term in which the pending commands were proposed. */
+  /** The node no longer leads the term in which the pending entries were proposed. */
   leadershipEnded(): void {
-    if (this.#own.size === 0) return;
-    const until = this.#environment.now() + this.#orphanMs;
-    for (const write of this.#own.values()) this.#orphans.set(keyOf(write.position), { ...write, until });
-    this.#own.clear();
-    this.#judgedTerm = 0;
-    this.#judge();
-    this.#arm(this.#orphanMs);
+    if (this.#whileLeading.size === 0) return;
+    const giveUpAt = this.#environment.now() + this.#outcomeWaitMs;
+    for (const proposal of this.#whileLeading.values()) {
+      this.#afterStepDown.set(keyOf(proposal.position), { ...proposal, giveUpAt });
+    }
+    this.#whileLeading.clear();
+    this.#checkedTerm = 0;
+    this.#rejectLost();
+    this.#armTimer(this.#outcomeWaitMs);
   }
 
   /**
-   * The state came from another node, as of the entry at `index`: whether a command before that took effect is not
-   * told by it.
+   * A snapshot of the entries up to `index` was installed. The state holds the effects of some of the pending
+   * entries, or of others in their place, and doesn't tell which. Entries that are never applied here would
+   * keep their calls waiting (S13), so those end as "unknown".
    */
-  covered(index: LogIndex): void {
-    for (const { position, call } of [...this.#own.values(), ...this.#orphans.values()]) {
+  settleInstalled(index: LogIndex): void {
+    for (const { position, call } of [...this.#whileLeading.values(), ...this.#afterStepDown.values()]) {
       if (position.index > index) continue;
-      this.#take(position);
+      this.#remove(position);
       call.reject(
         new OutcomeUnknownError(
           `the state after the command at ${String(position.index)} came from another node as a whole; whether it took effect cannot be told`,
@@ -116,27 +145,29 @@ export class PendingProposals<Result> {
 
   /** The commit index may have moved. */
   committed(): void {
-    if (this.#orphans.size === 0) return;
-    // Within one term nothing new is learnt: the first committed entry of a later term settles all.
-    if (this.#core.log.termAt(this.#core.commitIndex) !== this.#judgedTerm) this.#judge();
+    if (this.#afterStepDown.size === 0) return;
+    // More entries of the same term settle nothing new: its first committed entry has decided about all
+    // entries of earlier terms.
+    if (this.#core.log.termAt(this.#core.commitIndex) !== this.#checkedTerm) this.#rejectLost();
   }
 
-  /** Ends all of them, with the same kind of error. */
+  /** The node stops: every call ends. */
   endAll(error: () => RaftError): void {
     this.#timer?.cancel();
     this.#timer = null;
-    const all = [...this.#own.values(), ...this.#orphans.values()];
-    this.#own.clear();
-    this.#orphans.clear();
+    const all = [...this.#whileLeading.values(), ...this.#afterStepDown.values()];
+    this.#whileLeading.clear();
+    this.#afterStepDown.clear();
     this.#bytes = 0;
     for (const { call } of all) call.reject(error());
   }
 
-  #judge(): void {
-    this.#judgedTerm = this.#core.log.termAt(this.#core.commitIndex) ?? 0;
-    for (const { position, call } of [...this.#orphans.values()]) {
+  /** Ends the calls whose entries can't be committed any more. */
+  #rejectLost(): void {
+    this.#checkedTerm = this.#core.log.termAt(this.#core.commitIndex) ?? 0;
+    for (const { position, call } of [...this.#afterStepDown.values()]) {
       if (this.#core.commitStatus(position) !== "rejected") continue;
-      this.#take(position);
+      this.#remove(position);
       call.reject(
         new CommandLostError(
           `another leader's entry was committed in place of the command at ${String(position.index)}; it never takes effect`,
@@ -145,47 +176,52 @@ export class PendingProposals<Result> {
     }
   }
 
-  #expire(): void {
+  /** Ends the calls that have waited long enough. */
+  #giveUp(): void {
     const now = this.#environment.now();
     let next = Infinity;
-    for (const { position, call, until } of [...this.#orphans.values()]) {
-      // It is sure to be applied here, so the caller's own time limit decides how long to wait.
+    for (const { position, call, giveUpAt } of [...this.#afterStepDown.values()]) {
+      // A committed entry will be applied here. Its call waits for that, as long as its own time limit
+      // allows.
       if (this.#core.commitStatus(position) === "committed") continue;
-      if (until > now) {
-        next = Math.min(next, until);
+      if (giveUpAt > now) {
+        next = Math.min(next, giveUpAt);
         continue;
       }
-      this.#take(position);
+      this.#remove(position);
       call.reject(
         new OutcomeUnknownError(
           `this node stopped leading before the command at ${String(position.index)} was committed; it may still take effect`,
         ),
       );
     }
-    if (next < Infinity) this.#arm(next - now);
+    if (next < Infinity) this.#armTimer(next - now);
   }
 
-  #arm(delayMs: number): void {
+  #armTimer(delayMs: number): void {
     this.#timer?.cancel();
     this.#timer = this.#environment.setTimer(delayMs, () => {
       this.#timer = null;
-      this.#expire();
+      this.#giveUp();
     });
   }
 
-  /** Takes it off the books, and gives back what it counted for. */
-  #take(position: LogPosition): PendingWrite<Result> | undefined {
-    let write = this.#own.get(position.index);
-    if (write?.position.term === position.term) {
-      this.#own.delete(position.index);
+  /**
+   * Takes the entry at `position` out of the count. undefined: it is not pending, or another entry is at its
+   * index.
+   */
+  #remove(position: LogPosition): PendingProposal<Result> | undefined {
+    let proposal = this.#whileLeading.get(position.index);
+    if (proposal?.position.term === position.term) {
+      this.#whileLeading.delete(position.index);
     } else {
-      if (this.#orphans.size === 0) return undefined;
-      write = this.#orphans.get(keyOf(position));
-      if (write === undefined) return undefined;
-      this.#orphans.delete(keyOf(position));
+      if (this.#afterStepDown.size === 0) return undefined;
+      proposal = this.#afterStepDown.get(keyOf(position));
+      if (proposal === undefined) return undefined;
+      this.#afterStepDown.delete(keyOf(position));
     }
-    this.#bytes -= write.bytes;
-    return write;
+    this.#bytes -= proposal.bytes;
+    return proposal;
   }
 }
 

@@ -1,3 +1,4 @@
+// Proposes what callers want in the log: commands, and the entries that open and close sessions.
 import { EntryKind, RECORD_HEADER_BYTES } from "../../codec/record.ts";
 import {
   encodeCloseSession,
@@ -38,17 +39,20 @@ import type { StateMachineCodec } from "../state-machine.ts";
 
 /** How one command is written. */
 export interface WriteOptions extends CallOptions {
-  /** The session and the number of the command, for callers who keep count themselves; others use `openSession`. */
+  /**
+   * The command's session and number, for callers who number commands themselves. Others use `openSession`.
+   */
   readonly session?: SessionCommandId;
 }
 
 /**
- * How long a session lives unused unless told otherwise: many times what a client retries for, and
- * what the clocks of servers may be apart.
+ * A session's time to live by default: far longer than clients retry a command, or servers' clocks differ.
  */
 const TTL_MS_DEFAULT = 60_000;
 
-/** Shorter ones would end while a leader is elected; longer ones are held by nobody who still lives. */
+/**
+ * A shorter time to live could run out during an election; a longer one keeps the sessions of dead clients.
+ */
 const TTL_MS_MIN = 1_000;
 const TTL_MS_MAX = 7 * 24 * 3_600_000;
 
@@ -56,21 +60,27 @@ export interface ProposerParts<Command, Result> {
   readonly core: RaftNode;
   readonly driver: Driver;
   readonly codec: StateMachineCodec<Command, Result>;
-  readonly writes: PendingProposals<Result>;
+  readonly pending: PendingProposals<Result>;
   readonly sessions: SessionApplier<Result>;
   readonly environment: Environment;
   readonly limits: RaftLimits;
   readonly leader: () => LeaderHint | null;
   readonly calls: Calls;
-  /** null: calls for the leader are refused elsewhere. */
-  readonly forwarding: CallForwarder | null;
+  /**
+   * null: without the option `forward`. Then a node that doesn't lead refuses calls with `NotLeaderError`.
+   */
+  readonly forwarder: CallForwarder | null;
   /** Why the node takes no calls any more; null: it does. */
   readonly refusal: () => RaftError | null;
 }
 
 /**
- * What callers ask to be put into the log. Only the leader puts it there; elsewhere it is passed on to the
- * leader, or refused. What speaks against it is thrown at once.
+ * Proposes entries on the leader, and connects each with the call that waits for it; on any other node,
+ * forwards the call or refuses it.
+ *
+ * A refusal is thrown before anything is proposed, so its outcome is "not done". Once proposed, an entry
+ * can't be taken back: it may be committed by this leader or the next. From then on a call that ends early
+ * (by its time limit, its signal, or the node's stop) ends as "unknown" (K4).
  */
 export class Proposer<Command, Result> {
   readonly #parts: ProposerParts<Command, Result>;
@@ -80,7 +90,7 @@ export class Proposer<Command, Result> {
     this.#parts = parts;
   }
 
-  /** How many were made. */
+  /** How many entries this process has proposed for callers. */
   get count(): number {
     return this.#count;
   }
@@ -90,23 +100,25 @@ export class Proposer<Command, Result> {
     this.#parts.calls.check(options);
     const { session } = options;
     if (session !== undefined) this.#checkSession(session);
-    const forwarding = this.#forwarding();
-    if (forwarding === null) this.#checkLeader();
+    const forwarder = this.#forwarder();
+    if (forwarder === null) this.#checkLeader();
     const bytes = codec.encode(command);
     if (bytes.length > limits.commandBytesMax) {
       throw new CommandTooLargeError(bytes.length, limits.commandBytesMax);
     }
-    if (forwarding === null) return this.#proposeCommand(bytes, session, options);
-    const asked: ForwardableCall<Written<Result>> = {
-      call: session === undefined ? { type: "write" } : { type: "session-write", session },
+    if (forwarder === null) return this.#proposeCommand(bytes, session, options);
+    const forwardable: ForwardableCall<Written<Result>> = {
+      request: session === undefined ? { type: "write" } : { type: "session-write", session },
       payload: bytes,
-      read: (index, payload) => ({ index, result: this.#decodeResult(payload) }),
-      here: (rest) => this.writeBytes(bytes, session, rest),
+      decodeReply: (index, payload) => ({ index, result: this.#decodeResult(payload) }),
+      runHere: (rest) => this.writeBytes(bytes, session, rest),
     };
-    return forwarding.ask(asked, options);
+    return forwarder.forward(forwardable, options);
   }
 
-  /** Like `write`, of a command that another node has encoded, for its caller. */
+  /**
+   * Like `write`, for a command that is encoded already, and without forwarding: for calls of other nodes.
+   */
   writeBytes(
     bytes: Uint8Array,
     session: SessionCommandId | undefined,
@@ -128,15 +140,15 @@ export class Proposer<Command, Result> {
         `ttlMs is ${String(ttlMs)}; it should be a whole number from ${String(TTL_MS_MIN)} to ${String(TTL_MS_MAX)}`,
       );
     }
-    const forwarding = this.#forwarding();
-    if (forwarding !== null) {
-      const asked: ForwardableCall<OpenedSession> = {
-        call: { type: "open-session", ttlMs },
+    const forwarder = this.#forwarder();
+    if (forwarder !== null) {
+      const forwardable: ForwardableCall<OpenedSession> = {
+        request: { type: "open-session", ttlMs },
         payload: NO_COMMAND,
-        read: (index) => ({ id: index, ttlMs }),
-        here: (rest) => this.openSession({ ...rest, ttlMs }),
+        decodeReply: (index) => ({ id: index, ttlMs }),
+        runHere: (rest) => this.openSession({ ...rest, ttlMs }),
       };
-      return forwarding.ask(asked, options);
+      return forwarder.forward(forwardable, options);
     }
     this.#checkLeader();
     const payload = encodeOpenSession({ clock: this.#clock(), ttlMs });
@@ -151,15 +163,15 @@ export class Proposer<Command, Result> {
     if (!Number.isSafeInteger(id) || id < 1) {
       throw new InvalidOptionError(`the session is ${String(id)}; it should be a whole number from 1 on`);
     }
-    const forwarding = this.#forwarding();
-    if (forwarding !== null) {
-      const asked: ForwardableCall<undefined> = {
-        call: { type: "close-session", id },
+    const forwarder = this.#forwarder();
+    if (forwarder !== null) {
+      const forwardable: ForwardableCall<undefined> = {
+        request: { type: "close-session", id },
         payload: NO_COMMAND,
-        read: () => undefined,
-        here: (rest) => this.closeSession(id, rest).then(() => undefined),
+        decodeReply: () => undefined,
+        runHere: (rest) => this.closeSession(id, rest).then(() => undefined),
       };
-      return forwarding.ask(asked, options);
+      return forwarder.forward(forwardable, options);
     }
     this.#checkLeader();
     const payload = encodeCloseSession({ clock: this.#clock(), id });
@@ -168,9 +180,9 @@ export class Proposer<Command, Result> {
     });
   }
 
-  /** What passes calls on to the leader; null: this node leads, or does not do so. */
-  #forwarding(): CallForwarder | null {
-    return this.#parts.core.role === "leader" ? null : this.#parts.forwarding;
+  /** null: the call runs on this node, as it leads, or is refused here. */
+  #forwarder(): CallForwarder | null {
+    return this.#parts.core.role === "leader" ? null : this.#parts.forwarder;
   }
 
   #proposeCommand(
@@ -192,19 +204,20 @@ export class Proposer<Command, Result> {
     return codec.decodeResult(bytes);
   }
 
-  /** Proposes an entry, and settles the call with what becomes of it. */
+  /** Proposes an entry; `settle` ends the call when the entry is applied on this node. */
   #propose<T>(
     kind: EntryKind,
     payload: Uint8Array,
     options: CallOptions,
     settle: (applied: AppliedEntry<Result>, call: Call<T>) => void,
   ): Promise<T> {
-    const { writes, driver } = this.#parts;
+    const { pending, driver } = this.#parts;
     const bytes = RECORD_HEADER_BYTES + payload.length;
-    const refusal = writes.refusal(bytes);
+    const refusal = pending.refusal(bytes);
     if (refusal !== null) throw refusal;
     const position = driver.propose(kind, payload);
-    // The driver gave it to nobody: nothing leaves before the end of the turn.
+    // The node stopped, or stopped leading, in this very turn. Nothing was proposed, so the outcome is "not
+    // done".
     if (position === null) throw this.#parts.refusal() ?? new NotLeaderError(this.#parts.leader());
     this.#count += 1;
     const call = this.#parts.calls.begin<T>(
@@ -216,7 +229,7 @@ export class Proposer<Command, Result> {
           causeOf(cancellation),
         ),
     );
-    writes.add(position, bytes, {
+    pending.add(position, bytes, {
       applied: (applied) => {
         settle(applied, call);
       },
@@ -227,7 +240,10 @@ export class Proposer<Command, Result> {
     return call.promise;
   }
 
-  /** In whole milliseconds, and never before 1970, wherever the machine takes itself to be. */
+  /**
+   * This leader's clock reading for a session entry, in milliseconds since 1970; 0 if the clock is before
+   * that.
+   */
   #clock(): number {
     return Math.max(0, Math.floor(this.#parts.environment.wallClock()));
   }
@@ -260,7 +276,7 @@ export class Proposer<Command, Result> {
 
 const NO_COMMAND = new Uint8Array(0);
 
-/** Tells the caller of a write what became of its command. */
+/** Ends a write's call with the result, or the error, of its applied entry. */
 function settleWrite<Result>(applied: AppliedEntry<Result>, call: Call<Written<Result>>): void {
   switch (applied.type) {
     case "done":
@@ -273,7 +289,7 @@ function settleWrite<Result>(applied: AppliedEntry<Result>, call: Call<Written<R
       try {
         call.resolve({ index: applied.index, result: applied.result() });
       } catch (error) {
-        // It took effect long ago; only what it answered cannot be read.
+        // The command took effect before; only its kept result can't be decoded.
         call.reject(toError(error));
       }
       return;

@@ -3,7 +3,7 @@ import { TestCluster, type TestNode } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
 
-/** A leader that can talk to nobody, and does not know it yet. */
+/** A leader that is isolated and has not noticed it yet. */
 async function cutOffLeader(cluster: TestCluster): Promise<TestNode> {
   const leader = await cluster.leader();
   cluster.isolate(leader.id);
@@ -11,7 +11,7 @@ async function cutOffLeader(cluster: TestCluster): Promise<TestNode> {
 }
 
 describe("write", () => {
-  it("resolves with the state machine's own result, and the index of the entry", async () => {
+  it("resolves with the state machine's result and the entry's index", async () => {
     const cluster = await TestCluster.of(THREE);
     const { raft } = await cluster.leader();
     const results = await cluster.finish(Promise.all(["x", "y", "z"].map((text) => raft.writeAt(text))));
@@ -23,7 +23,7 @@ describe("write", () => {
     expect(raft.metrics().counters.writes).toBe(3);
   });
 
-  it("makes one write to the log, and one message a follower, of all commands of a turn", async () => {
+  it("writes all commands of a turn in one log write, and one message to each follower", async () => {
     const cluster = await TestCluster.of(THREE);
     const { raft, log, transport } = await cluster.leader();
     await cluster.finish(raft.write("first"));
@@ -39,7 +39,7 @@ describe("write", () => {
     expect(messages).toBe(2);
   });
 
-  it("ends a turn once, however many commands came in it", async () => {
+  it("drains once a turn, however many commands it has", async () => {
     const cluster = new TestCluster();
     const environment = cluster.world.environment("a");
     let turns = 0;
@@ -61,7 +61,7 @@ describe("write", () => {
     await cluster.finish(Promise.all(calls.flat()));
   });
 
-  it("gives the same bytes to every disk", async () => {
+  it("stores the same bytes on every node's disk", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("same"));
@@ -72,7 +72,7 @@ describe("write", () => {
     expect(c).toEqual(a);
   });
 
-  it("is refused by a follower, who names the leader, its address and what it says of itself", async () => {
+  it("is refused by a follower, which names the leader, its address and its data", async () => {
     const cluster = new TestCluster();
     for (const id of THREE) await cluster.open(id, { data: `I am ${id}` });
     await cluster.finish(cluster.raft("a").initialize(cluster.members()));
@@ -89,13 +89,13 @@ describe("write", () => {
     });
   });
 
-  it("is refused without a hint while no leader is known", async () => {
+  it("is refused without naming a leader while none is known", async () => {
     const cluster = new TestCluster();
     const { raft } = await cluster.open("a");
     expect(await cluster.failure(raft.write("x"))).toMatchObject({ code: "NOT_LEADER", leader: null });
   });
 
-  it("is refused when the command is too large, and its neighbours are not", async () => {
+  it("is refused when the command is too large, while other commands of the turn are not", async () => {
     const cluster = await TestCluster.of(["a"], 1, { limits: { commandBytesMax: 10 } });
     const { raft } = await cluster.leader();
     expect(await cluster.failure(raft.write("x".repeat(11)))).toMatchObject({
@@ -107,7 +107,7 @@ describe("write", () => {
     expect(await cluster.finish(raft.write("x".repeat(10)))).toBe(1);
   });
 
-  it("passes on what the codec throws, and nothing is proposed", async () => {
+  it("rejects with what the codec throws, and proposes nothing", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     const before = raft.metrics().lastIndex;
@@ -120,7 +120,7 @@ describe("write", () => {
 });
 
 describe("limits on writes", () => {
-  it("refuse commands over the count, and take them again when those before are applied", async () => {
+  it("refuse commands over the limit, and accept them again when others are applied", async () => {
     const cluster = await TestCluster.of(THREE, 1, { limits: { pendingEntriesMax: 5 } });
     const { raft } = await cluster.leader();
     await cluster.finish(raft.write("warm up"));
@@ -136,7 +136,7 @@ describe("limits on writes", () => {
     }
   });
 
-  it("refuse commands over the bytes", async () => {
+  it("refuse commands over the limit on bytes", async () => {
     const limits = { commandBytesMax: 100, pendingBytesMax: 300 };
     const cluster = await TestCluster.of(THREE, 1, { limits });
     const { raft } = await cluster.leader();
@@ -146,7 +146,7 @@ describe("limits on writes", () => {
     expect(raft.metrics().pendingBytes).toBe(0);
   });
 
-  it("go on counting entries whose callers gave up, until their fate is settled", async () => {
+  it("still count entries whose callers stopped waiting, until their outcome is known", async () => {
     const cluster = await TestCluster.of(THREE, 1, { limits: { pendingEntriesMax: 2 } });
     const leader = await cutOffLeader(cluster);
     const controller = new AbortController();
@@ -161,8 +161,8 @@ describe("limits on writes", () => {
   });
 });
 
-describe("a caller who gives up", () => {
-  it("before the call gets not-done", async () => {
+describe("cancelling a write", () => {
+  it('before the call ends it as "not done"', async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const error = await cluster.failure(raft.write("x", { signal: AbortSignal.abort(new Error("enough")) }));
@@ -170,7 +170,7 @@ describe("a caller who gives up", () => {
     expect(raft.metrics().counters.writes).toBe(0);
   });
 
-  it("by a signal gets unknown at once, and the command may take effect", async () => {
+  it('by its signal ends the call as "unknown" at once, and the command may take effect', async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     const controller = new AbortController();
@@ -184,7 +184,7 @@ describe("a caller who gives up", () => {
     await cluster.until(() => journal.texts.length === 1, "the command to be applied");
   });
 
-  it("by a time limit gets unknown, a little after it", async () => {
+  it('by its time limit ends the call as "unknown"', async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cutOffLeader(cluster);
     const begun = cluster.world.clock.now();
@@ -195,7 +195,7 @@ describe("a caller who gives up", () => {
     expect(waited).toBeLessThan(125);
   });
 
-  it("leaves no listener on the signal, and no timer", async () => {
+  it("leaves no listener on the signal and no timer", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     let listeners = 0;
@@ -223,7 +223,7 @@ describe("a caller who gives up", () => {
     expect(cluster.world.clock.pendingTimers).toBe(0);
   });
 
-  it("with a time limit that is no number is told so", async () => {
+  it("with a time limit that is no number is refused", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     await expect(raft.write("x", { timeoutMs: Number.NaN })).rejects.toMatchObject({
@@ -234,12 +234,12 @@ describe("a caller who gives up", () => {
 });
 
 describe("a write whose leader is deposed", () => {
-  it("is done, if the next leader commits it and this node applies it", async () => {
+  it("is done if the next leader commits it and this node applies it", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("before"));
     await cluster.advance(100);
-    // The command gets out; what comes back, the acknowledgements, does not.
+    // The followers receive the command; their acknowledgements are lost.
     for (const { id } of cluster.followers(leader)) cluster.net.cut(id, leader.id);
     const write = leader.raft.writeAt("kept");
     await cluster.advance(20);
@@ -252,7 +252,7 @@ describe("a write whose leader is deposed", () => {
     expect(leader.raft.metrics()).toMatchObject({ role: "follower", pendingEntries: 0, pendingBytes: 0 });
   });
 
-  it("is lost for sure, if another entry is committed in its place", async () => {
+  it("is lost if another entry is committed in its place", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cutOffLeader(cluster);
     const write = cluster.failure(leader.raft.write("lost"));
@@ -279,7 +279,7 @@ describe("a write whose leader is deposed", () => {
     expect(leader.raft.metrics()).toMatchObject({ pendingEntries: 0, pendingBytes: 0 });
   });
 
-  it("is waited for as long as its caller likes, once it is sure to be applied", async () => {
+  it("keeps its call waiting up to the caller's time limit once the entry is committed", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("before"));
@@ -294,13 +294,13 @@ describe("a write whose leader is deposed", () => {
     expect(leader.raft.metrics()).toMatchObject({ pendingEntries: 0, pendingBytes: 0 });
   });
 
-  it("is unknown, if nothing is heard within an election timeout", async () => {
+  it("is unknown if its outcome is not known within an election timeout", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cutOffLeader(cluster);
     const begun = cluster.world.clock.now();
     const error = await cluster.failure(leader.raft.write("who knows", { timeoutMs: 60_000 }));
     expect(error).toMatchObject({ code: "OUTCOME_UNKNOWN", outcome: "unknown" });
-    // At most one to notice that the majority is gone, and one to wait for certainty.
+    // At most one election timeout until the leader steps down, and one more until its calls end.
     expect(cluster.world.clock.now() - begun).toBeLessThanOrEqual(1700);
     expect(leader.raft.metrics()).toMatchObject({ pendingEntries: 0, pendingBytes: 0 });
   });
