@@ -1,6 +1,7 @@
+/** Parses one line of the line protocol. Its grammar is in `line-server.ts`. */
 import { keyProblem, valueProblem } from "../store/commands.ts";
 
-/** What one line asks for. */
+/** A parsed line. `invalid`: it is no command; `reason` says why. */
 export type LineCommand =
   | { readonly type: "put"; readonly key: Buffer; readonly value: Buffer }
   | { readonly type: "get"; readonly key: Buffer }
@@ -9,10 +10,10 @@ export type LineCommand =
 
 const SPACE = 0x20;
 const KNOWN = "the commands are: put KEY VALUE, get KEY, del KEY";
-/** Of an unknown command's name, shown to whoever typed it. */
+/** The most characters of an unknown command's name that the error repeats. */
 const NAME_CHARS_MAX = 32;
 
-/** Reads a line: a command, a space, a key without spaces, and for `put` a space and the value, which is the rest of the line. */
+/** Parses a line without its end. */
 export function parseLine(line: Buffer): LineCommand {
   const [name, rest] = cut(line);
   switch (name.toString("latin1")) {
@@ -35,7 +36,7 @@ export function parseLine(line: Buffer): LineCommand {
   }
 }
 
-/** What is before the first space, and what is after it; null: there is none. */
+/** The bytes before the first space, and those after it. null: there is no space. */
 function cut(bytes: Buffer): [Buffer, Buffer | null] {
   const at = bytes.indexOf(SPACE);
   return at === -1 ? [bytes, null] : [bytes.subarray(0, at), bytes.subarray(at + 1)];
@@ -47,16 +48,16 @@ function withKey(name: string, key: Buffer | null): LineCommand | null {
   return checked(key, null);
 }
 
-function checked(key: Buffer, otherFault: string | null): LineCommand | null {
-  const fault = keyProblem(key) ?? otherFault;
-  return fault === null ? null : invalid(fault);
+function checked(key: Buffer, otherProblem: string | null): LineCommand | null {
+  const problem = keyProblem(key) ?? otherProblem;
+  return problem === null ? null : invalid(problem);
 }
 
 function invalid(reason: string): LineCommand {
   return { type: "invalid", reason };
 }
 
-/** A name as typed, but with nothing in it that could end a line or move a cursor. */
+/** The name in quotes, with control characters escaped: raw ones could end the line or move the cursor. */
 function quoted(name: Buffer): string {
   const text = name.toString("utf8");
   return JSON.stringify(text.length > NAME_CHARS_MAX ? `${text.slice(0, NAME_CHARS_MAX)}…` : text);

@@ -1,3 +1,24 @@
+/**
+ * The line protocol, for people with `nc` and for simple programs: one command a line, one answer a line, in
+ * order, on a connection that stays open.
+ *
+ * ```text
+ * line    = command, end
+ * command = "put ", key, " ", value | "get ", key | "del ", key
+ * key     = 1 to 1024 bytes without spaces and line feeds
+ * value   = any bytes without line feeds, at most 1,046,528, spaces included
+ * end     = LF or CR LF; the last line may end with the connection instead
+ *
+ * answer to put and del = "Ok: Appended at ", N      N: how many puts and deletes were applied before
+ * answer to get         = "Ok: ", value | "Error: value does not exist"
+ * on a node that doesn't lead, to put and del = "Error: Leader is ", host, ":", port | "Error: no leader"
+ * if the outcome is unknown                   = "Error: the outcome is unknown: ", reason
+ * to anything else                            = "Error: ", reason
+ * ```
+ *
+ * Reads are linearizable. Writes have no conditions and belong to no session. A line over the limit is skipped and
+ * answered with an error.
+ */
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { NotLeaderError, RaftError, type LeaderHint } from "keelson";
@@ -8,49 +29,56 @@ import { parseLine, type LineCommand } from "./line-command.ts";
 import { LineSplitter, type Line } from "./line-splitter.ts";
 import { listen } from "../shared/listen.ts";
 
+/** Limits of a `LineServer`. */
 export interface LineServerLimits {
-  /** Connections at once; each may hold a line in memory. Default 256. */
+  /** The most connections at once; each may buffer a line of 1 MiB. Default 256. */
   readonly connectionsMax: number;
-  /** Milliseconds without a byte either way after which a connection is closed. Default 10 minutes. */
+  /**
+   * Milliseconds without a byte in either direction after which a connection is closed. Default 10 minutes.
+   */
   readonly idleMsMax: number;
 }
 
 const DEFAULTS: LineServerLimits = { connectionsMax: 256, idleMsMax: 600_000 };
 
-/** The longest line that can be right: `put`, a key and a value of the largest size. */
+/** The longest valid line: `put` with the largest key and value. */
 const LINE_BYTES_MAX = "put ".length + KEY_BYTES_MAX + " ".length + VALUE_BYTES_MAX;
 
-/** How long connections have to take their last answers when the server closes. */
+/** How long clients have to receive their last answers after `close`. Then their connections are cut. */
 const CLOSE_GRACE_MS = 500;
 
-/**
- * The line protocol: one command a line, one answer a line, in order, for as long as the client
- * likes. Good for people with `nc`.
- */
+/** The line interface of a node. It takes its address first and gets the node later, with `serve`. */
 export class LineServer {
   readonly #server: Server;
   readonly #limits: LineServerLimits;
+  /** The open connections, without those refused for being too many. */
   readonly #sockets = new Set<Socket>();
+  /** null before `serve` and after `close`: then every command gets an error. */
   #serving: Serving | null = null;
+  /** As asked for; from `listen` on, as bound. */
   #address: Address;
 
   private constructor(limits: LineServerLimits, address: Address) {
     this.#limits = limits;
     this.#address = address;
-    // A client that has sent all it wants may close its half and still read the answers.
+    // A client may close its half after its last command, as `nc` does, and still get the answers.
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
       void this.#accept(socket);
     });
   }
 
-  /** Takes the address. Commands are answered after `serve`. */
+  /**
+   * Binds the address. Until `serve`, each command is answered with an error.
+   *
+   * @throws ListenError the address can't be had
+   */
   static async listen(address: Address, limits: Partial<LineServerLimits> = {}): Promise<LineServer> {
     const server = new LineServer({ ...DEFAULTS, ...limits }, address);
     server.#address = await listen(server.#server, address);
     return server;
   }
 
-  /** Where it listens, with the port that was given for port 0. */
+  /** Where it listens: "host:port", with the port that the system chose for port 0. */
   get address(): string {
     return formatAddress(this.#address);
   }
@@ -59,7 +87,7 @@ export class LineServer {
     this.#serving = serving;
   }
 
-  /** Takes no more commands; answers to those under way still go out. */
+  /** Takes no more commands, and waits a moment for the answers to those under way. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => {
       this.#server.close(() => {
@@ -67,7 +95,7 @@ export class LineServer {
       });
     });
     this.#serving = null;
-    // Ends our half: whoever waits for more learns that there is none.
+    // Closes our half, so that clients see the end after their last answers.
     for (const socket of this.#sockets) socket.end();
     const timer = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy();
@@ -78,7 +106,7 @@ export class LineServer {
 
   async #accept(socket: Socket): Promise<void> {
     const { connectionsMax, idleMsMax } = this.#limits;
-    // A client that goes away is no failure of ours; `#talk` notices it by itself.
+    // Without a listener, a broken connection would end the process. `#answerLines` notices it by itself.
     socket.on("error", () => undefined);
     if (this.#sockets.size >= connectionsMax) {
       socket.end(`Error: too many connections; the limit is ${connectionsMax}\n`);
@@ -92,15 +120,18 @@ export class LineServer {
       socket.destroySoon();
     });
     try {
-      await this.#talk(socket);
+      await this.#answerLines(socket);
       socket.end();
     } catch {
       socket.destroy();
     }
   }
 
-  /** Reads no further than the line that is being answered, so a client that only writes is slowed down, not buffered. */
-  async #talk(socket: Socket): Promise<void> {
+  /**
+   * Answers the lines of a connection one after another. It reads no further while it answers, so TCP slows
+   * down a client that sends faster than it is answered, and we needn't buffer its lines.
+   */
+  async #answerLines(socket: Socket): Promise<void> {
     const splitter = new LineSplitter(LINE_BYTES_MAX);
     for await (const chunk of socket as AsyncIterable<Buffer>) {
       for (const line of splitter.push(chunk)) await this.#reply(socket, line);
@@ -118,11 +149,11 @@ export class LineServer {
     const isRoom = socket.write(
       typeof answer === "string" ? `${answer}\n` : Buffer.concat([OK, answer, LINE_END]),
     );
-    // Whoever does not read their answers gets no more of them, and in the end the idle limit.
+    // Wait for a client that doesn't read its answers; the idle limit ends a connection that stays stuck.
     if (!isRoom) await Promise.race([once(socket, "drain"), once(socket, "close")]);
   }
 
-  /** A line of text, or the bytes of a value. */
+  /** The answer: a line as text, or the bytes of a value, which follow "Ok: ". */
   async #answer(command: LineCommand): Promise<string | Buffer> {
     if (command.type === "invalid") return `Error: ${command.reason}`;
     const serving = this.#serving;
@@ -148,12 +179,12 @@ async function write({ node }: Serving, command: KvCommand): Promise<string> {
 async function get(serving: Serving, key: Buffer): Promise<string | Buffer> {
   const found = await readFrom(serving, () => serving.store.get(key));
   if (found === null) return "Error: value does not exist";
-  // It would look like two answers. Values put by line have no line breaks; those put by HTTP may.
+  // A value put over HTTP may contain a line feed. Sent as it is, it would look like two answers.
   if (found.value.includes(LINE_BREAK)) return "Error: the value has a line break in it; get it by HTTP";
   return Buffer.from(found.value);
 }
 
-/** In words, on one line. */
+/** The error's message as one line, for after "Error: ". */
 function describeError(error: unknown): string {
   if (error instanceof NotLeaderError) return describeLeader(error.leader);
   if (error instanceof RaftError && error.outcome === "unknown") {

@@ -1,25 +1,29 @@
+/** Bytes of a connection as lines. */
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 
-/** One line without its end, or the news that a line was longer than the limit and left out. */
+/** One line without its end; or a line that was longer than the limit, without its bytes. */
 export type Line = { readonly type: "line"; readonly bytes: Buffer } | { readonly type: "too-long" };
 
 /**
- * Cuts a stream of bytes into lines. It keeps no more than one line of the largest size: the rest of
- * a longer one is skipped, so that the line after it is understood again.
+ * Splits a stream of bytes into lines, which end with a line feed, optionally after a carriage return. It
+ * buffers at most one line of the largest size: it skips the rest of a longer line and goes on with the next.
  */
 export class LineSplitter {
   readonly #bytesMax: number;
+  /** The line so far, in pieces; empty while it is skipped. */
   #chunks: Buffer[] = [];
+  /** Bytes in `#chunks`. */
   #bytes = 0;
-  #skipping = false;
+  /** The line is over the limit: ignore bytes until its end. */
+  #isSkipping = false;
 
-  /** `bytesMax`: of a line without its end. */
+  /** `bytesMax`: the most bytes of a line, its end not counted. */
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
   }
 
-  /** The lines that end in this chunk. */
+  /** Yields the lines that end in this chunk. */
   *push(chunk: Buffer): Generator<Line> {
     let from = 0;
     for (;;) {
@@ -31,15 +35,15 @@ export class LineSplitter {
     }
   }
 
-  /** The stream has ended: what is left counts as a line, though nothing ended it. null: nothing is left. */
+  /** To be called when the stream ends. Returns its last line, if that has no end of line; else null. */
   end(): Line | null {
-    return this.#bytes === 0 && !this.#skipping ? null : this.#take();
+    return this.#bytes === 0 && !this.#isSkipping ? null : this.#take();
   }
 
   #keep(part: Buffer): void {
-    // One more than the limit: a carriage return at the end is not part of the line.
-    if (this.#bytes + part.length > this.#bytesMax + 1) this.#skipping = true;
-    if (this.#skipping) {
+    // One byte more than the limit may be the carriage return, which isn't part of the line.
+    if (this.#bytes + part.length > this.#bytesMax + 1) this.#isSkipping = true;
+    if (this.#isSkipping) {
       this.#chunks = [];
       this.#bytes = 0;
     } else if (part.length > 0) {
@@ -50,11 +54,11 @@ export class LineSplitter {
 
   #take(): Line {
     const whole = Buffer.concat(this.#chunks, this.#bytes);
-    const isSkipped = this.#skipping;
+    const wasSkipped = this.#isSkipping;
     this.#chunks = [];
     this.#bytes = 0;
-    this.#skipping = false;
+    this.#isSkipping = false;
     const bytes = whole.at(-1) === CARRIAGE_RETURN ? whole.subarray(0, -1) : whole;
-    return isSkipped || bytes.length > this.#bytesMax ? { type: "too-long" } : { type: "line", bytes };
+    return wasSkipped || bytes.length > this.#bytesMax ? { type: "too-long" } : { type: "line", bytes };
   }
 }

@@ -1,18 +1,19 @@
+/** Addresses as text: "host:port", and the addresses for clients that each node tells the others. */
 import * as v from "valibot";
 import type { LeaderHint } from "keelson";
 
-/** A place to listen or to connect to. */
+/** An address to listen on or connect to. */
 export interface Address {
   readonly host: string;
   readonly port: number;
 }
 
 const PORT_MAX = 65_535;
-/** A host name has at most 253 characters; then a colon and a port. */
+/** A host name has at most 253 characters; a colon and a port follow. */
 const ADDRESS_CHARS_MAX = 260;
 const HOST = /^(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])$/;
 
-/** Reads "host:port", with an IPv6 address in brackets. null: it is not one. */
+/** Reads "host:port"; an IPv6 address is in brackets. null: the text is no such address. */
 export function parseAddress(text: string): Address | null {
   if (text.length > ADDRESS_CHARS_MAX) return null;
   const colon = text.lastIndexOf(":");
@@ -28,13 +29,13 @@ export function formatAddress({ host, port }: Address): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** Where a node's clients reach it. */
+/** Where clients reach a node, as "host:port". */
 export interface ClientAddresses {
   readonly line: string;
   readonly http: string;
 }
 
-// These go into answers to clients, so nothing but an address may pass.
+// They come from other nodes and go into headers of answers, so reject everything but an address.
 const AddressText = v.pipe(
   v.string(),
   v.check((text) => parseAddress(text) !== null),
@@ -45,18 +46,18 @@ const ClientAddressesText = v.pipe(
   v.object({ line: AddressText, http: AddressText }),
 );
 
-/** The text that a node tells the others of itself (`RaftOptions.data`). */
+/** The text that a node tells the other nodes about itself (`RaftOptions.data`). */
 export function encodeClientAddresses({ line, http }: ClientAddresses): string {
   return JSON.stringify({ line, http });
 }
 
-/** What another node told of itself. null: nothing, or not what a node of ours would tell. */
+/** Reads what another node told about itself. null: nothing, or no client addresses. */
 export function decodeClientAddresses(data: string | null): ClientAddresses | null {
   const result = v.safeParse(ClientAddressesText, data);
   return result.success ? result.output : null;
 }
 
-/** Where clients reach the leader. null: no leader is known, or it was not met yet. */
+/** Where clients reach the leader. null: no leader is known, or this node has no data from it yet. */
 export function clientAddressesOf(leader: LeaderHint | null): ClientAddresses | null {
   return leader === null ? null : decodeClientAddresses(leader.data);
 }

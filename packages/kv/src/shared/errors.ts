@@ -1,9 +1,14 @@
-/** A command line that cannot be right: told to the user with the way to the help, exit code 2. */
+/** The errors that end the program with a message for its user. */
+
+/** The command line isn't valid. The program prints the message and how to get help, and exits with 2. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** The server cannot start, or had to stop, for a reason that its user can mend: told without a stack, exit code 1. */
+/**
+ * A command failed, or the server can't start or had to stop, for a reason that the user can fix. The program
+ * prints the message without a stack, and exits with 1.
+ */
 export class StartError extends Error {
   override readonly name = "StartError";
 }

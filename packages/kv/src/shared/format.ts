@@ -1,6 +1,7 @@
+/** Numbers as text for people. */
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-/** "1.5 MiB". */
+/** For example "1.5 MiB". */
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;
@@ -12,7 +13,7 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${UNITS[unit] ?? ""}`;
 }
 
-/** "3 entries", "1 entry". */
+/** For example "1 entry" or "3 entries". `many`: the plural, if it isn't `one` with an "s". */
 export function count(number: number, one: string, many = `${one}s`): string {
   return `${number} ${number === 1 ? one : many}`;
 }

@@ -1,7 +1,8 @@
+/** Listening on an address, with errors that say what to do. */
 import type { Server } from "node:net";
 import { formatAddress, type Address } from "./addresses.ts";
 
-/** An address that could not be had; the message says what to do. */
+/** The server can't listen on the address. The message says why and what to do. */
 export class ListenError extends Error {
   override readonly name = "ListenError";
 }
@@ -13,12 +14,16 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTFOUND: "the host name is not known",
 };
 
-/** What an error of Node's says, with what to do about it. */
+/** The message for an error of Node's `listen`. */
 export function cannotListen(address: Address, { code, message }: NodeJS.ErrnoException): string {
   return `cannot listen on ${formatAddress(address)}: ${REASONS[code ?? ""] ?? message}`;
 }
 
-/** Listens, and resolves with the address that was taken, which for port 0 has the port that was given. */
+/**
+ * Listens, and resolves with the bound address: for port 0, with the port that the system chose.
+ *
+ * @throws ListenError
+ */
 export async function listen(server: Server, { host, port }: Address): Promise<Address> {
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {

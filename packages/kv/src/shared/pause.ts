@@ -1,4 +1,4 @@
-/** Resolves after `ms` milliseconds, or as soon as `signal` is aborted. */
+/** Resolves after `ms` milliseconds, or earlier if `signal` is aborted during the wait. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
