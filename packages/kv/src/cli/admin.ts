@@ -1,6 +1,6 @@
 import { TOKEN_FILE_VARIABLE, tokenToSend } from "../shared/admin-token.ts";
 import { AdminClient, type Member, type Members } from "../client/admin-client.ts";
-import { progressOf, pursue, type Goal } from "../client/membership-goal.ts";
+import { progressOf, reachGoal, type MembershipGoal } from "../client/membership-goal.ts";
 import { parseAddress } from "../shared/addresses.ts";
 import { nodesIn, parseCommand, wordsOf } from "./arguments.ts";
 import { KvClientError } from "../client/client-error.ts";
@@ -230,7 +230,7 @@ async function changed(options: AdminOptions, client: AdminClient): Promise<Memb
   const { timeoutMs, words } = options;
   const progress = new ProgressLine();
   try {
-    return await pursue(client, {
+    return await reachGoal(client, {
       ...goalOf(options),
       timeoutMs,
       progress: (members) =>
@@ -251,7 +251,7 @@ function goalOf({
   command,
   words,
   learner,
-}: AdminOptions): Omit<Goal, "timeoutMs" | "progress" | "onProgress"> {
+}: AdminOptions): Omit<MembershipGoal, "timeoutMs" | "progress" | "onProgress"> {
   const post = (body: object) => (client: AdminClient) =>
     client.change("POST", "/members", { ...body, timeoutMs: SLICE_MS });
   const roleOf = ({ members }: Members, id: string): Member["role"] | undefined =>
@@ -270,7 +270,8 @@ function goalOf({
       };
     }
     case "remove": {
-      // Naming a stranger is refused, as a slip of the pen should be; one who was a member and is none is removed.
+      // Naming a stranger is refused, as a slip of the pen should be; one who was a member and is none is
+      // removed.
       const met = new Set<string>();
       return {
         request: post({ remove: words }),
@@ -302,8 +303,9 @@ function goalOf({
 }
 
 /**
- * Why a member is not added again; null: it may be. To ask twice for the same thing does no harm, and a learner that
- * never answered may have been given a wrong address. But a slip of the pen must not move a member that is well.
+ * Why a member is not added again; null: it may be. To ask twice for the same thing does no harm, and a
+ * learner that never answered may have been given a wrong address. But a slip of the pen must not move a
+ * member that is well.
  */
 function objectionToAdding(
   id: string,

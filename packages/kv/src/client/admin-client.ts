@@ -1,13 +1,18 @@
+/**
+ * The client of the routes for operators: members, leadership, snapshots and status. It asks each request
+ * once or of each node once; repeating until a change is done is in `membership-goal.ts`.
+ */
 import * as v from "valibot";
 import { authorization } from "../shared/admin-token.ts";
 import { ErrorBodyText, KvClientError } from "./client-error.ts";
 import { unreachable } from "./unreachable.ts";
 
-/** What one request may take before another node is asked; the server itself says sooner that something takes long. */
+/** The most milliseconds of one request. The server answers sooner, also if a change takes long. */
 const ATTEMPT_MS_MAX = 15_000;
-/** Redirects that one request follows: more are two nodes that each take the other for the leader. */
+/** The most redirects that one request follows. With more, two nodes take each other for the leader. */
 const REDIRECTS_MAX = 3;
 
+/** What this client uses of the members' view (`http/member-routes.ts`). */
 const Member = v.object({
   id: v.string(),
   address: v.string(),
@@ -26,23 +31,28 @@ const Members = v.object({
   changing: v.boolean(),
   members: v.array(Member),
 });
+/** The answer to `POST /snapshot`. */
 const Snapshot = v.object({ index: v.number(), term: v.number(), bytes: v.number() });
+
+/** A member of the cluster. */
 export type Member = v.InferOutput<typeof Member>;
+/** The members of the cluster, as the node `id` knows them. */
 export type Members = v.InferOutput<typeof Members>;
 
-/** Asks a cluster's nodes how it is, and to change. Requests go to the leader, wherever it is. */
+/** Asks nodes of a cluster about it, and asks its leader to change it. */
 export class AdminClient {
   readonly #nodes: readonly string[];
   readonly #token: string | null;
-  #turn = 0;
+  /** Counts up whenever the next request should go to another node. */
+  #nextNode = 0;
 
-  /** `token`: what the nodes want to see of who operates them; null: nothing. */
+  /** `nodes`: "host:port", at least one. `token`: sent with requests that change something. null: none. */
   constructor(nodes: readonly string[], token: string | null = null) {
     this.#nodes = nodes;
     this.#token = token;
   }
 
-  /** The members as the leader knows them; as some node does, if there is no leader to be found. */
+  /** The members as the leader knows them; if the leader can't be reached, as some node knows them. */
   async members(): Promise<Members> {
     const found = await this.#ask("/members", Members);
     const leader = found.leader?.http;
@@ -50,26 +60,30 @@ export class AdminClient {
     return new AdminClient([leader]).#ask("/members", Members).catch(() => found);
   }
 
-  /** What a node says of itself at /status. */
+  /** The body of `GET /status` from the first node that answers. */
   status(): Promise<Record<string, unknown>> {
     return this.#ask("/status", v.record(v.string(), v.unknown()));
   }
 
-  /** Has the first node take a snapshot of its state, and waits for it. */
+  /** Asks the first node to take a snapshot, and waits until it is durable there. */
   async snapshot(timeoutMs: number): Promise<v.InferOutput<typeof Snapshot>> {
     const answer = v.safeParse(
       Snapshot,
-      await resultOf(await this.#fetch(this.#next(), "POST", "/snapshot", {}, timeoutMs)),
+      await resultOf(await this.#fetch(this.#currentNode(), "POST", "/snapshot", {}, timeoutMs)),
     );
     if (answer.success) return answer.output;
     throw new KvClientError("BAD_ANSWER", "unknown", 200, "what answers there is no node of Keelson");
   }
 
-  /** One request, on the leader, once. @throws KvClientError */
+  /**
+   * Sends one request that changes something, and follows redirects to the leader.
+   *
+   * @throws KvClientError
+   */
   async change(method: "POST" | "DELETE", target: string, body?: object): Promise<unknown> {
-    let node = this.#next();
-    // If this one does not answer, or sends us to one that does not, the next request begins at another.
-    this.#turn += 1;
+    let node = this.#currentNode();
+    // Begin the next request at another node: this one, or the leader that it names, may not answer.
+    this.#nextNode += 1;
     for (let redirects = 0; ; redirects++) {
       const response = await this.#fetch(node, method, target, body);
       const location = response.status === 307 ? response.headers.get("location") : null;
@@ -79,24 +93,27 @@ export class AdminClient {
     }
   }
 
-  /** From the first node that answers. */
+  /** Sends a GET request to one node after another, and resolves with the first valid answer. */
   async #ask<Schema extends v.GenericSchema>(target: string, schema: Schema): Promise<v.InferOutput<Schema>> {
     let failure: unknown;
     for (const _ of this.#nodes) {
       try {
-        const answer = v.safeParse(schema, await resultOf(await this.#fetch(this.#next(), "GET", target)));
+        const answer = v.safeParse(
+          schema,
+          await resultOf(await this.#fetch(this.#currentNode(), "GET", target)),
+        );
         if (answer.success) return answer.output;
         throw new KvClientError("BAD_ANSWER", "not-done", 200, "what answers there is no node of Keelson");
       } catch (error) {
         failure = error;
-        this.#turn += 1;
+        this.#nextNode += 1;
       }
     }
     throw failure;
   }
 
-  #next(): string {
-    return this.#nodes[this.#turn % this.#nodes.length] ?? "";
+  #currentNode(): string {
+    return this.#nodes[this.#nextNode % this.#nodes.length] ?? "";
   }
 
   async #fetch(
@@ -110,18 +127,19 @@ export class AdminClient {
       return await fetch(`http://${node}${target}`, {
         method,
         redirect: "manual",
-        // To look at it needs none.
+        // Reading needs no token.
         headers: method === "GET" ? {} : authorization(this.#token),
         signal: AbortSignal.timeout(timeoutMs),
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
     } catch (cause) {
-      // Whatever is asked here may be asked again: it names what should be, not what should be done.
+      // Callers repeat requests whatever their outcome: requests describe the desired state.
       throw new KvClientError("UNREACHABLE", "unknown", null, unreachable(node, cause), { cause });
     }
   }
 }
 
+/** The JSON body of a successful answer. Throws the error that any other answer describes. */
 async function resultOf(response: Response): Promise<unknown> {
   const text = await response.text();
   if (response.ok) return text === "" ? {} : (JSON.parse(text) as unknown);

@@ -1,15 +1,20 @@
+/** The errors of both clients, and the body of the server's error answers. */
 import * as v from "valibot";
 
-/** What a call did: `not-done`: nothing, now or later; `unknown`: perhaps something, perhaps later; `done`: it took effect. */
+/**
+ * What a call that failed did. `not-done`: it had no effect and won't have one. `unknown`: it may have taken
+ * effect, or may yet. `done`: it took effect.
+ */
 export type KvOutcome = "not-done" | "unknown" | "done";
 
-/** A call that failed. `outcome` says whether it may be repeated blindly. */
+/** A call failed. `outcome` says whether it can be repeated without taking effect twice. */
 export class KvClientError extends Error {
   override readonly name = "KvClientError";
   /** The server's code, or `UNREACHABLE`, `CONNECTION_LOST`, `TIMED_OUT`, `ABORTED`, `BAD_ANSWER`. */
   readonly code: string;
+  /** The outcome of all attempts of the call together. */
   readonly outcome: KvOutcome;
-  /** null: there was no answer. */
+  /** The HTTP status of the last answer. null: there was no answer. */
   readonly status: number | null;
 
   constructor(
@@ -26,7 +31,7 @@ export class KvClientError extends Error {
   }
 }
 
-/** The body of every answer that is an error, as JSON text. */
+/** Parses the body of an error answer, which is JSON. */
 export const ErrorBodyText = v.pipe(
   v.string(),
   v.parseJson(),

@@ -1,45 +1,51 @@
+/**
+ * The client's end of a session (§8; dissertation 6.3): numbers the writes, so that the cluster recognizes a
+ * repeated write and answers it as the first time.
+ */
 import { SESSION_LIMITS } from "keelson";
 import { SEQUENCE_HEADER, SESSION_HEADER, UNANSWERED_HEADER } from "../http/request-syntax.ts";
 
-/** One write in a session. */
+/** One write in a session, from its number to its end. */
 export interface SessionWrite {
-  /** What goes with each attempt; made anew each time, as others may have had their answers meanwhile. */
+  /** The headers of one attempt. Make them anew for each: the lowest unanswered number may rise meanwhile. */
   readonly headers: () => Record<string, string>;
-  /** The write has ended, one way or another. */
+  /** To be called once, when the write isn't sent any more, whatever came of it. */
   readonly end: () => void;
-  /** The cluster says that the session has ended: later writes go into another. */
+  /** To be called when the cluster says that the session has ended. Later writes go into another session. */
   readonly expired: () => void;
 }
 
 interface Session {
   readonly id: number;
+  /** The number of the next write. */
   next: number;
-  /** Ascending, because numbers are given out in order. */
+  /** Numbers of the writes that have not ended, in ascending order. */
   readonly unanswered: Set<number>;
 }
 
-/** The session of one client: opened when it is first needed, and anew when it has ended or is full. */
+/** The session of one client: opened for the first write, and replaced when it has ended or is full. */
 export class ClientSession {
   readonly #open: () => Promise<number>;
-  /** null: none is open. */
+  /** The session for the next write. null: none is open. */
   #session: Session | null = null;
+  /** The opening under way, which all writes that need a session share. */
   #opening: Promise<Session> | null = null;
 
-  /** `open` opens a session and resolves with its id. */
+  /** `open` opens a session in the cluster and resolves with its id. */
   constructor(open: () => Promise<number>) {
     this.#open = open;
   }
 
-  /** Gives a write its number. Rejects as `open` does. */
+  /** Gives a write its number, in a new session if need be. Rejects as `open` does. */
   async begin(): Promise<SessionWrite> {
-    const session = this.#room() ?? (await this.#another());
+    const session = this.#sessionWithRoom() ?? (await this.#openAnother());
     const sequence = session.next++;
     session.unanswered.add(sequence);
     return {
       headers: () => ({
         [SESSION_HEADER]: String(session.id),
         [SEQUENCE_HEADER]: String(sequence),
-        [UNANSWERED_HEADER]: String(lowestOf(session)),
+        [UNANSWERED_HEADER]: String(lowestUnanswered(session)),
       }),
       end: () => {
         session.unanswered.delete(sequence);
@@ -50,30 +56,37 @@ export class ClientSession {
     };
   }
 
-  /** Lets go of the session, and returns its id; null: there is none. */
-  leave(): number | null {
+  /** Stops using the session, and returns its id. null: there is none. */
+  detach(): number | null {
     const id = this.#session?.id ?? null;
     this.#session = null;
     return id;
   }
 
-  /** The session, unless the cluster would refuse one more write in it: the oldest that waits is too far behind. */
-  #room(): Session | null {
+  /**
+   * The open session. null if there is none, or if the cluster would refuse another write in it: it keeps
+   * answers for `windowMax` numbers from the lowest unanswered one.
+   */
+  #sessionWithRoom(): Session | null {
     const session = this.#session;
-    return session === null || session.next - lowestOf(session) >= SESSION_LIMITS.windowMax ? null : session;
+    if (session === null) return null;
+    return session.next - lowestUnanswered(session) >= SESSION_LIMITS.windowMax ? null : session;
   }
 
-  /** Many writes that begin at once share one session; one that is full goes on, and ends by itself. */
-  async #another(): Promise<Session> {
+  /**
+   * A new session, shared by all writes that wait for one. If more wait than it has room for, the rest open
+   * another. A full session stays open for the writes in it, and ends later by not being used.
+   */
+  async #openAnother(): Promise<Session> {
     for (;;) {
-      this.#opening ??= this.#opened();
+      this.#opening ??= this.#openOne();
       await this.#opening;
-      const session = this.#room();
+      const session = this.#sessionWithRoom();
       if (session !== null) return session;
     }
   }
 
-  async #opened(): Promise<Session> {
+  async #openOne(): Promise<Session> {
     try {
       const id = await this.#open();
       this.#session = { id, next: 1, unanswered: new Set() };
@@ -84,7 +97,7 @@ export class ClientSession {
   }
 }
 
-function lowestOf({ next, unanswered }: Session): number {
+function lowestUnanswered({ next, unanswered }: Session): number {
   const [lowest = next] = unanswered;
   return lowest;
 }

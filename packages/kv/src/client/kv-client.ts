@@ -1,55 +1,80 @@
+/**
+ * The client of the key-value store.
+ *
+ * **Where a call goes.** To the leader that the last redirect (307) named; while none is known, to one of
+ * `nodes`, and after each failed attempt to the next. A redirect is followed at once, but a second one in a
+ * row only after a pause: two nodes that take each other for the leader would send the client back and forth.
+ *
+ * **What is repeated.** An attempt whose outcome is "not done" is always repeated. One whose outcome is
+ * unknown is repeated only if that does no harm: a read, a write in a session (the cluster recognizes it by
+ * its number), or opening or ending a session. A call ends after `timeoutMs` or `ATTEMPTS_MAX` attempts.
+ *
+ * **What an error says.** An error's outcome covers all attempts: if an earlier one may have taken effect, a
+ * later refusal is still "unknown" (`withOutcomeOfAllAttempts`).
+ */
 import * as v from "valibot";
 import { ErrorBodyText, KvClientError } from "./client-error.ts";
 import { ClientSession, type SessionWrite } from "./client-session.ts";
 import { percentEncode } from "../http/request-syntax.ts";
 import { pause } from "../shared/pause.ts";
 
+/** Options of a client. */
 export interface KvClientOptions {
-  /** HTTP addresses of the nodes, "host:port", one or more. */
+  /** HTTP addresses of some nodes or all, "host:port", at least one. */
   readonly nodes: readonly string[];
-  /** Milliseconds that a call may take, retries included. Default 10,000. */
+  /** The most milliseconds that a call takes, retries included. Default 10,000. */
   readonly timeoutMs?: number;
   /**
-   * Whether writes go into a session, which the client opens by itself: then it also repeats those whose
+   * Whether writes go into a session, which the client opens by itself. Then it also repeats writes whose
    * outcome is unknown, and each takes effect once. Default true.
    */
   readonly sessions?: boolean;
 }
 
+/** Options of any call. */
 export interface KvCallOptions {
-  /** Ends the call; a write that was sent may still take effect. */
+  /** Ends the call early. A write that was sent may still take effect. */
   readonly signal?: AbortSignal;
 }
 
+/** Options of a write. At most one of the conditions may be given. */
 export interface KvWriteOptions extends KvCallOptions {
-  /** Only if the key's version is this. */
+  /** The write takes effect only if this is the key's version. */
   readonly ifVersion?: number;
-  /** Only if the key has no value. */
+  /** The write takes effect only if the key has no value. */
   readonly ifAbsent?: boolean;
 }
 
+/** Options of a read. */
 export interface KvReadOptions extends KvCallOptions {
   /**
-   * Default `linearizable`: sees every write that was answered before. `lease`: the same, cheaper on the leader, as
-   * long as no clock drifts beyond the servers' bound. `stale`: what the asked node holds.
+   * `linearizable`, the default: the read sees every write that was answered before it began. `lease`: the
+   * same, with less work for the leader, provided that no clock drifts by more than the servers' bound.
+   * `stale`: what the asked node holds.
    */
   readonly consistency?: "linearizable" | "lease" | "stale";
 }
 
-/** A key or value: text stands for its UTF-8. */
+/** A key or a value. A string stands for its UTF-8 bytes. */
 export type KvBytes = string | Uint8Array;
 
+/** What a put did. */
 export interface KvPutResult {
-  /** How many puts and deletes had been applied before. */
+  /** Puts and deletes that were applied before this one. */
   readonly index: number;
+  /** The key's version from now on, for `ifVersion`. */
   readonly version: number;
 }
 
+/** What a delete did. */
 export interface KvDeleteResult {
+  /** Puts and deletes that were applied before this one. */
   readonly index: number;
+  /** Whether the key had a value before. */
   readonly existed: boolean;
 }
 
+/** A value with its version. */
 export interface KvValue {
   readonly value: Uint8Array;
   readonly version: number;
@@ -57,41 +82,42 @@ export interface KvValue {
 
 const TIMEOUT_MS_DEFAULT = 10_000;
 
-/** Tries of one call: enough for an election, few enough to be no load. */
+/** The most attempts of one call. With the pauses between them, they outlast an election by far. */
 const ATTEMPTS_MAX = 50;
-/** Between two tries, doubled each time up to the maximum. */
+/** The pause between two attempts: doubled each time, up to the maximum. */
 const PAUSE_MS_MIN = 20;
 const PAUSE_MS_MAX = 250;
 
-/** What one try may take of a call that may be repeated in any case. */
+/** The most milliseconds of an attempt that may be repeated whatever its outcome. */
 const ATTEMPT_MS_MAX = 2000;
 
-/** Errors that say that the request never left this machine. */
+/** Error codes that prove that the request was never sent. */
 const NOT_SENT = ["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"];
 
 const PutResult = v.object({ index: v.number(), version: v.number() });
 const SessionResult = v.object({ session: v.number() });
 const DeleteResult = v.object({ index: v.number(), existed: v.boolean() });
+/** An answer, received completely. */
 interface Answer {
   readonly status: number;
   readonly headers: Headers;
   readonly body: Uint8Array;
 }
 
+/** A request, as each attempt sends it. */
 interface Request {
   readonly method: "GET" | "PUT" | "DELETE" | "POST";
   readonly target: string;
   readonly headers?: Record<string, string>;
   readonly body?: Uint8Array;
-  /** The write belongs to a session, so that it takes effect once however often it is sent. */
+  /** The write's place in a session. Absent: the request is no write, or belongs to no session. */
   readonly write?: SessionWrite;
 }
 
 /**
- * A client of the key-value store. It finds the leader, and repeats calls by itself up to their time
- * limit. Its writes take effect exactly once: they go into a session of the cluster, which answers a
- * repeated write as it did the first time. Without sessions, a write whose outcome is unknown is
- * reported as that and never sent twice.
+ * A client of the key-value store. It finds the leader and repeats calls within their time limit. Its writes
+ * take effect exactly once: they go into a session of the cluster, which answers a repeated write as the
+ * first time. Without sessions, the client never repeats a write whose outcome is unknown.
  *
  * @example
  * ```ts
@@ -103,11 +129,11 @@ interface Request {
 export class KvClient {
   readonly #nodes: readonly string[];
   readonly #timeoutMs: number;
-  /** Where the leader was last; null: not known. */
+  /** The address of the last known leader. null: not known. Written by `#call`. */
   #leader: string | null = null;
-  /** The node that is asked while the leader is not known. */
-  #turn = 0;
-  /** null: writes go without. */
+  /** Failed attempts without a redirect so far. Picks the node to ask while no leader is known. */
+  #failedAttempts = 0;
+  /** null: writes go without a session. */
   readonly #session: ClientSession | null;
 
   constructor({ nodes, timeoutMs = TIMEOUT_MS_DEFAULT, sessions = true }: KvClientOptions) {
@@ -117,30 +143,41 @@ export class KvClient {
     this.#session = sessions ? new ClientSession(() => this.#openSession()) : null;
   }
 
-  /** Ends the session, if there is one. It would end by itself; this makes room earlier. Later writes open another. */
+  /**
+   * Ends the session in the cluster, if there is one. It would end by itself later; this frees its memory
+   * sooner. Later writes open another.
+   */
   async close(): Promise<void> {
-    const id = this.#session?.leave() ?? null;
+    const id = this.#session?.detach() ?? null;
     if (id === null) return;
     const deadline = performance.now() + this.#timeoutMs;
     await this.#call({ method: "DELETE", target: `/sessions/${id}` }, deadline, undefined);
   }
 
-  /** @throws KvClientError code `CONDITION_FAILED` if the condition does not hold */
+  /**
+   * Gives the key a value.
+   *
+   * @throws KvClientError with the code `CONDITION_FAILED` if the condition doesn't hold
+   */
   async put(key: KvBytes, value: KvBytes, options: KvWriteOptions = {}): Promise<KvPutResult> {
     const headers = conditionHeaders(options);
     const request = { method: "PUT", target: targetOf(key), headers, body: bytesOf(value) } as const;
     const answer = await this.#write(request, options);
-    return resultIn(answer, PutResult);
+    return resultOf(answer, PutResult);
   }
 
-  /** @throws KvClientError code `CONDITION_FAILED` if the condition does not hold */
+  /**
+   * Removes the key's value.
+   *
+   * @throws KvClientError with the code `CONDITION_FAILED` if the condition doesn't hold
+   */
   async delete(key: KvBytes, options: KvWriteOptions = {}): Promise<KvDeleteResult> {
     const headers = conditionHeaders(options);
     const answer = await this.#write({ method: "DELETE", target: targetOf(key), headers }, options);
-    return resultIn(answer, DeleteResult);
+    return resultOf(answer, DeleteResult);
   }
 
-  /** null: the key has no value. */
+  /** Resolves with null if the key has no value. */
   async get(key: KvBytes, options: KvReadOptions = {}): Promise<KvValue | null> {
     const query = options.consistency === undefined ? "" : `?consistency=${options.consistency}`;
     const deadline = performance.now() + this.#timeoutMs;
@@ -155,13 +192,13 @@ export class KvClient {
     const deadline = performance.now() + this.#timeoutMs;
     if (this.#session === null) return this.#call(request, deadline, signal);
     for (;;) {
-      const write = await orAborted(this.#session.begin(), signal);
+      const write = await unlessAborted(this.#session.begin(), signal);
       try {
         return await this.#call({ ...request, write }, deadline, signal);
       } catch (error) {
         if (!(error instanceof KvClientError) || error.code !== SESSION_EXPIRED) throw error;
         write.expired();
-        // It did nothing in that session, and never will: it may go into another.
+        // The write had no effect in that session and can't have one later, so it may go into a new session.
         if (error.outcome !== "not-done" || performance.now() >= deadline) throw error;
       } finally {
         write.end();
@@ -169,12 +206,12 @@ export class KvClient {
     }
   }
 
-  /** Resolves with the session's id. One that nobody hears of ends by itself, so asking again does no harm. */
+  /** Resolves with the session's id. Repeating it does no harm: an unused session ends by itself. */
   async #openSession(): Promise<number> {
     try {
       const request = { method: "POST", target: "/sessions" } as const;
       const answer = await this.#call(request, performance.now() + this.#timeoutMs, undefined);
-      return resultIn(answer, SessionResult, 201).session;
+      return resultOf(answer, SessionResult, 201).session;
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
       const message = `no session could be opened: ${error.message}`;
@@ -182,33 +219,38 @@ export class KvClient {
     }
   }
 
+  /**
+   * Sends the request until an answer settles it. Resolves with that answer, which may be an error such as
+   * 404 or 412; throws if no attempt got one, or if the session has ended.
+   */
   async #call(request: Request, deadline: number, signal: AbortSignal | undefined): Promise<Answer> {
     let pauseMs = PAUSE_MS_MIN;
     let isFollowing = false;
-    // Whether an attempt that ended without an answer may have taken effect.
-    let isOpen = false;
+    // Whether an earlier attempt may have taken effect.
+    let mayHaveTakenEffect = false;
     for (let attempt = 1; ; attempt++) {
-      const node = this.#leader ?? this.#nodes[this.#turn % this.#nodes.length] ?? "";
+      const node = this.#leader ?? this.#nodes[this.#failedAttempts % this.#nodes.length] ?? "";
       const result = await this.#attempt(node, request, deadline, signal);
       if (result instanceof KvClientError) this.#leader = null;
-      else if (result.status === GONE) throw honest(errorIn(result), isOpen);
+      else if (result.status === GONE) throw withOutcomeOfAllAttempts(errorOf(result), mayHaveTakenEffect);
       else if (result.status !== 307) return result;
-      const error = result instanceof KvClientError ? result : errorIn(result);
+      const error = result instanceof KvClientError ? result : errorOf(result);
       const isLast = attempt >= ATTEMPTS_MAX || performance.now() + pauseMs >= deadline;
-      const mayRepeat = error.outcome === "not-done" || isHarmless(request);
-      if (!mayRepeat || isLast || error.code === "ABORTED") throw honest(error, isOpen);
-      isOpen ||= error.outcome === "unknown";
-      // To where the leader is said to be at once, unless that node sends us on too; to another after a pause.
+      const mayRepeat = error.outcome === "not-done" || isRepeatable(request);
+      if (!mayRepeat || isLast || error.code === "ABORTED")
+        throw withOutcomeOfAllAttempts(error, mayHaveTakenEffect);
+      mayHaveTakenEffect ||= error.outcome === "unknown";
+      // Follow a redirect at once, but not two in a row. Otherwise pause, and ask another node.
       const wasFollowing = isFollowing;
       isFollowing = this.#follow(node, result);
       if (isFollowing && !wasFollowing) continue;
-      if (!isFollowing) this.#turn += 1;
+      if (!isFollowing) this.#failedAttempts += 1;
       await pause(pauseMs, signal);
       pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX);
     }
   }
 
-  /** Whether the answer names a leader that is not the node that gave it. */
+  /** Notes the leader that the answer names. False: it names none, or the node that gave the answer. */
   #follow(node: string, result: Answer | KvClientError): boolean {
     const location = result instanceof KvClientError ? null : result.headers.get("location");
     const leader = location === null ? null : new URL(location).host;
@@ -216,7 +258,7 @@ export class KvClient {
     return this.#leader !== null;
   }
 
-  /** One try: the answer if it is for the caller or names the leader, and otherwise an error. */
+  /** One attempt. Resolves with the answer if the caller or `#call` can use it, else with an error. */
   async #attempt(
     node: string,
     request: Request,
@@ -225,8 +267,8 @@ export class KvClient {
   ): Promise<Answer | KvClientError> {
     const { method, target, headers, body, write } = request;
     const leftMs = Math.max(1, Math.ceil(deadline - performance.now()));
-    // A node that hangs should not take all of the time: another may answer.
-    const timeout = AbortSignal.timeout(isHarmless(request) ? Math.min(leftMs, ATTEMPT_MS_MAX) : leftMs);
+    // A node that hangs shouldn't use up all of the time: another may answer.
+    const timeout = AbortSignal.timeout(isRepeatable(request) ? Math.min(leftMs, ATTEMPT_MS_MAX) : leftMs);
     const init = {
       method,
       headers: { ...headers, ...write?.headers() },
@@ -240,31 +282,35 @@ export class KvClient {
         headers: response.headers,
         body: new Uint8Array(await response.arrayBuffer()),
       };
-      return answer.status === 429 || answer.status >= 500 ? errorIn(answer) : answer;
+      return answer.status === 429 || answer.status >= 500 ? errorOf(answer) : answer;
     } catch (cause) {
-      return lostCall(cause, node, timeout, signal);
+      return attemptError(cause, node, timeout, signal);
     }
   }
 }
 
-/** The answer of a server to a write in a session that has ended. */
+/** The status of an answer to a write whose session, or whose answer there, is gone. */
 const GONE = 410;
+/** The code of that answer if the session itself has ended. */
 const SESSION_EXPIRED = "SESSION_EXPIRED";
 
-/** Whether a request may be sent again, whatever became of it: it changes nothing, or does what it does once. */
-function isHarmless({ method, target, write }: Request): boolean {
+/** Whether the request may be repeated if its outcome is unknown: it takes effect once at most. */
+function isRepeatable({ method, target, write }: Request): boolean {
   return method === "GET" || write !== undefined || target.startsWith("/sessions");
 }
 
-/** The last attempt did nothing, and an earlier one may have. */
-function honest(error: KvClientError, isOpen: boolean): KvClientError {
-  if (!isOpen || error.outcome !== "not-done") return error;
+/**
+ * The error to throw when `error` ended the last attempt. A last attempt with "not done" proves nothing about
+ * an earlier one whose outcome is unknown, so then the call's outcome is unknown.
+ */
+function withOutcomeOfAllAttempts(error: KvClientError, mayHaveTakenEffect: boolean): KvClientError {
+  if (!mayHaveTakenEffect || error.outcome !== "not-done") return error;
   const message = `an earlier attempt may have taken effect, and the last one ended so: ${error.message}`;
   return new KvClientError(error.code, "unknown", error.status, message, { cause: error });
 }
 
-/** What the promise says, unless the caller ends the call first. */
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+/** Settles as the promise does, or rejects as soon as the caller aborts. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   const aborted = Promise.withResolvers<never>();
   const abort = (): void => {
@@ -281,7 +327,8 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined
   }
 }
 
-function lostCall(
+/** The error of an attempt that got no answer. */
+function attemptError(
   cause: unknown,
   node: string,
   timeout: AbortSignal,
@@ -300,10 +347,10 @@ function lostCall(
   return new KvClientError("CONNECTION_LOST", "unknown", null, `the connection to ${node} was lost`, options);
 }
 
-/** What an answer that is an error says. */
-function errorIn(answer: Answer): KvClientError {
+/** The error that an error answer describes. */
+function errorOf(answer: Answer): KvClientError {
   const { status } = answer;
-  const body = v.safeParse(ErrorBodyText, textIn(answer));
+  const body = v.safeParse(ErrorBodyText, textOf(answer));
   if (!body.success) {
     const message = `an answer with status ${status} that says nothing more`;
     return new KvClientError("BAD_ANSWER", "unknown", status, message);
@@ -312,24 +359,25 @@ function errorIn(answer: Answer): KvClientError {
   return new KvClientError(code, outcome, status, message);
 }
 
+/** The answer if it has this status; else throws the error that it describes. */
 function expectStatus(answer: Answer, status: number): Answer {
   if (answer.status === status) return answer;
-  throw errorIn(answer);
+  throw errorOf(answer);
 }
 
-/** What a successful answer to a write says. */
-function resultIn<Schema extends v.GenericSchema>(
+/** The JSON body of a successful answer, checked. Throws if the answer is an error. */
+function resultOf<Schema extends v.GenericSchema>(
   answer: Answer,
   schema: Schema,
   status = 200,
 ): v.InferOutput<Schema> {
-  const text = textIn(expectStatus(answer, status));
+  const text = textOf(expectStatus(answer, status));
   const result = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text);
   if (result.success) return result.output;
   throw new KvClientError("BAD_ANSWER", "unknown", answer.status, "an answer that no node would give");
 }
 
-function textIn({ body }: Answer): string {
+function textOf({ body }: Answer): string {
   return Buffer.from(body).toString("utf8");
 }
 

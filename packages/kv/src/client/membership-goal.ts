@@ -1,12 +1,16 @@
+/**
+ * Brings about a change of the cluster through its HTTP interface. A goal describes the desired state, so its
+ * requests are repeated: after unknown outcomes, while there is no leader, and while new members catch up.
+ */
 import type { AdminClient, Members } from "./admin-client.ts";
 import { KvClientError } from "./client-error.ts";
 import { StartError } from "../shared/errors.ts";
 import { count, formatBytes } from "../shared/format.ts";
 
-/** Between two requests. */
+/** The pause between two requests. */
 const PAUSE_MS = 250;
 
-/** How far a member is on its way; "": nothing to say. */
+/** How far a learner has caught up, in words. "": nothing to report. */
 export function progressOf(id: string, { members }: Members): string {
   const member = members.find((one) => one.id === id);
   if (member?.role !== "learner") return "";
@@ -18,27 +22,28 @@ export function progressOf(id: string, { members }: Members): string {
   return member.lag === null ? "" : `${id} is a learner, ${count(member.lag, "entry", "entries")} behind`;
 }
 
-/** How a change of the cluster is brought about. */
-export interface Goal {
-  /** Why it should not even be tried, by the members as they are before the first request; null: nothing is. */
+/** A desired state of the members, and how to reach it. */
+export interface MembershipGoal {
+  /** Called before the first request. Says why the change should not be tried. null: it should be. */
   readonly objection?: (members: Members) => string | null;
-  /** One request towards it. */
+  /** Sends one request towards the goal. */
   readonly request: (client: AdminClient) => Promise<unknown>;
-  /** Whether it is reached already. */
+  /** Whether these members are the desired ones. */
   readonly isReached: (members: Members) => boolean;
-  /** How far it is, in words: told each time that it is not reached yet, and when time is up. "": nothing to say. */
+  /** How far the change is, for `onProgress` and for the error when time is up. "": nothing to report. */
   readonly progress?: (members: Members) => string;
+  /** Called each time that the goal is not reached yet. */
   readonly onProgress?: (text: string) => void;
+  /** The most milliseconds until the goal is reached. */
   readonly timeoutMs: number;
 }
 
 /**
- * Asks until the goal is reached: a node may be gone, leadership may change, and new members take their time. Each
- * request names what should be, so asking twice does no harm.
+ * Sends requests until the goal is reached, and resolves with the members then.
  *
- * @throws StartError it was refused, or not reached in time
+ * @throws StartError the cluster refuses the change, or the time is up
  */
-export async function pursue(client: AdminClient, goal: Goal): Promise<Members> {
+export async function reachGoal(client: AdminClient, goal: MembershipGoal): Promise<Members> {
   const deadline = performance.now() + goal.timeoutMs;
   let last = "no node answered";
   let progress = "";
@@ -49,7 +54,8 @@ export async function pursue(client: AdminClient, goal: Goal): Promise<Members> 
       const members = await client.members();
       if (goal.isReached(members)) return members;
       if (!hasAsked) refuse(goal.objection?.(members) ?? null);
-      // An earlier request may have been carried out unseen, and this one refused for just that.
+      // A refusal proves nothing if an earlier request, whose answer got lost, already had its effect. So
+      // look at the members once more before giving up.
       if (refusal !== null && members.role === "leader")
         throw new StartError(refusal.message, { cause: refusal });
       if (refusal === null) {
@@ -80,7 +86,7 @@ function refuse(objection: string | null): void {
   if (objection !== null) throw new StartError(objection);
 }
 
-/** Whether asking again would give the same answer. */
+/** Whether the request would be refused again. Another change (409) and load (429) end after a while. */
 function isFinal({ status }: KvClientError): boolean {
   return status !== null && status >= 400 && status < 500 && status !== 409 && status !== 429;
 }

@@ -1,4 +1,4 @@
-/** In words for people, why `fetch` failed. */
+/** A message for people that says why `fetch` could not reach a node, and what to do. */
 export function unreachable(node: string, error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const code =
@@ -8,7 +8,7 @@ export function unreachable(node: string, error: unknown): string {
   return `${node} cannot be reached: ${reason}`;
 }
 
-/** What stands in the way, and what to do about it. */
+/** Reasons by error code. */
 const REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: "nothing listens there; is the node running, and is this its --http address?",
   ENOTFOUND: "the host name is not known",

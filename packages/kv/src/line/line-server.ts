@@ -16,8 +16,8 @@
  * to anything else                            = "Error: ", reason
  * ```
  *
- * Reads are linearizable. Writes have no conditions and belong to no session. A line over the limit is skipped and
- * answered with an error.
+ * Reads are linearizable. Writes have no conditions and belong to no session. A line over the limit is
+ * skipped and answered with an error.
  */
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
