@@ -1,15 +1,20 @@
+// Every error of the library, in one file. Each has a stable `code`, and an `outcome` that tells the caller whether the
+// call took effect. Used by all layers except the core, which has `ProtocolViolation` instead.
+
 import type { LogIndex, NodeId } from "./core/position.ts";
 
 /**
- * What a failed call did: `not-done`: nothing, now or later, so it may be repeated freely;
- * `unknown`: perhaps something, perhaps later; `done`: it took effect.
+ * What a failed call did. `not-done`: it had no effect and never will, so it may be repeated freely. `unknown`: it may
+ * have taken effect, or may do so later. `done`: it took effect.
  */
 export type Outcome = "not-done" | "unknown" | "done";
 
-/** Every error that Keelson throws or rejects with on purpose. Tell them apart by `code`, which is stable. */
+/** The base class of every error that Keelson throws or rejects with on purpose. Tell them apart by `code`. */
 export class RaftError extends Error {
   override readonly name: string = "RaftError";
+  /** Names the kind of error. Doesn't change between versions, unlike the message. */
   readonly code: string;
+  /** Whether the call took effect. */
   readonly outcome: Outcome;
 
   constructor(code: string, outcome: Outcome, message: string, options?: ErrorOptions) {
@@ -22,16 +27,16 @@ export class RaftError extends Error {
 /** Where the leader is, as far as this node knows. */
 export interface LeaderHint {
   readonly id: NodeId;
-  /** Its address for other nodes; null: not known. */
+  /** The address where other nodes reach it; null: not known. */
   readonly address: string | null;
-  /** What it says of itself (`RaftOptions.data`), such as addresses for clients; null: not met yet. */
+  /** The leader's own `RaftOptions.data`, for example its address for clients; null: this node hasn't received it yet. */
   readonly data: string | null;
 }
 
-/** Only the leader takes this call. Nothing was done; ask the leader. */
+/** Only the leader can serve this call, and this node isn't the leader. Nothing was done; ask the leader. */
 export class NotLeaderError extends RaftError {
   override readonly name = "NotLeaderError";
-  /** null: no leader is known at the moment; try again a little later. */
+  /** The leader, as far as this node knows; null: no leader is known at the moment, so try again a little later. */
   readonly leader: LeaderHint | null;
 
   constructor(leader: LeaderHint | null, options?: ErrorOptions) {
@@ -45,7 +50,7 @@ export class NotLeaderError extends RaftError {
   }
 }
 
-/** Leadership is being handed over, or the leader is on its way out of the cluster. Nothing was done; try again in a moment. */
+/** The leader is transferring its leadership, or leaving the cluster. Nothing was done; try again in a moment. */
 export class TransferringError extends RaftError {
   override readonly name = "TransferringError";
   constructor(message: string) {
@@ -53,7 +58,7 @@ export class TransferringError extends RaftError {
   }
 }
 
-/** Leadership was not handed over: this node leads on. */
+/** The leadership transfer failed, and this node is still the leader. */
 export class TransferFailedError extends RaftError {
   override readonly name = "TransferFailedError";
   constructor(message: string, options?: ErrorOptions) {
@@ -61,7 +66,7 @@ export class TransferFailedError extends RaftError {
   }
 }
 
-/** The change of membership did not begin, or came to nothing. The message says why, and when to try again. */
+/** The change of membership was refused, or was abandoned without effect. The message says why, and when to try again. */
 export class ChangeRefusedError extends RaftError {
   override readonly name = "ChangeRefusedError";
   constructor(message: string) {
@@ -70,8 +75,8 @@ export class ChangeRefusedError extends RaftError {
 }
 
 /**
- * New members did not catch up in time. They are learners, and go on catching up; the rest of the change was not
- * done. Call again to go on, or remove them.
+ * New members did not catch up in time. They are learners, and still catching up; the rest of the change was not made.
+ * Make the same call again to continue, or remove them.
  */
 export class CatchUpTimeoutError extends RaftError {
   override readonly name = "CatchUpTimeoutError";
@@ -80,7 +85,7 @@ export class CatchUpTimeoutError extends RaftError {
   }
 }
 
-/** The command was proposed, and what became of it cannot be told: it may take effect, or may never. */
+/** The command was proposed, and its outcome can't be known: it may have taken effect, may do so later, or never. */
 export class OutcomeUnknownError extends RaftError {
   override readonly name = "OutcomeUnknownError";
   constructor(message: string, options?: ErrorOptions) {
@@ -88,7 +93,7 @@ export class OutcomeUnknownError extends RaftError {
   }
 }
 
-/** The command was overwritten by another leader's entry: it will never take effect. */
+/** Another leader's entry took the command's place in the log: the command will never take effect. */
 export class CommandLostError extends RaftError {
   override readonly name = "CommandLostError";
   constructor(message: string, options?: ErrorOptions) {
@@ -96,7 +101,7 @@ export class CommandLostError extends RaftError {
   }
 }
 
-/** Too much is under way already. Nothing was done; slow down and try again. */
+/** A limit on concurrent work is reached. Nothing was done; slow down and try again. */
 export class OverloadedError extends RaftError {
   override readonly name = "OverloadedError";
   constructor(message: string, options?: ErrorOptions) {
@@ -104,10 +109,12 @@ export class OverloadedError extends RaftError {
   }
 }
 
-/** The command is larger than the limit. Nothing was done, and repeating it will not help. */
+/** The encoded command is larger than the limit. Nothing was done, and a retry will not help. */
 export class CommandTooLargeError extends RaftError {
   override readonly name = "CommandTooLargeError";
+  /** The size of the encoded command. */
   readonly bytes: number;
+  /** The limit, `limits.commandBytesMax`. */
   readonly bytesMax: number;
   constructor(bytes: number, bytesMax: number) {
     super(
@@ -120,7 +127,7 @@ export class CommandTooLargeError extends RaftError {
   }
 }
 
-/** The state machine refused the command, on every node alike; `cause` is what it threw. */
+/** The state machine's `apply` threw, on every node alike. The command counts as applied; `cause` is what was thrown. */
 export class CommandRejectedError extends RaftError {
   override readonly name = "CommandRejectedError";
   constructor(cause: unknown) {
@@ -130,12 +137,13 @@ export class CommandRejectedError extends RaftError {
 }
 
 /**
- * The session has ended: it was not used for longer than its time to live, or gave way to others,
- * or was closed. This call did nothing; an earlier attempt of the same command may have. Open
- * another session.
+ * The session has ended: it stayed unused for longer than its time to live, was evicted because too many were open, or
+ * was closed. This attempt did nothing, but an earlier attempt of the same command may have taken effect. Open another
+ * session.
  */
 export class SessionExpiredError extends RaftError {
   override readonly name = "SessionExpiredError";
+  /** The id of the session. */
   readonly session: number;
   constructor(session: number, outcome: Outcome = "not-done", options?: ErrorOptions) {
     super(
@@ -151,9 +159,9 @@ export class SessionExpiredError extends RaftError {
 }
 
 /**
- * The command was not applied again, and its answer is no longer known: `done`: it took effect, and
- * its result was too large to keep; `unknown`: the client has said before that it has the answers
- * up to this one.
+ * A retry in a session was not applied again, and the first attempt's answer is no longer kept. Outcome `done`: the
+ * command took effect, but its result was too large to keep. Outcome `unknown`: the client has said before that it
+ * received this answer, so nothing about the command is kept.
  */
 export class AnswerForgottenError extends RaftError {
   override readonly name = "AnswerForgottenError";
@@ -170,7 +178,7 @@ export class AnswerForgottenError extends RaftError {
   }
 }
 
-/** The node is closing or closed. */
+/** The node is closed, or is being closed. */
 export class ClosedError extends RaftError {
   override readonly name = "ClosedError";
   constructor(outcome: Outcome = "not-done", options?: ErrorOptions) {
@@ -178,7 +186,7 @@ export class ClosedError extends RaftError {
   }
 }
 
-/** The caller's signal or time limit ended the wait. */
+/** The caller stopped waiting, by its `signal` or by the time limit. */
 export class AbortedError extends RaftError {
   override readonly name = "AbortedError";
   constructor(outcome: Outcome, message: string, options?: ErrorOptions) {
@@ -186,7 +194,7 @@ export class AbortedError extends RaftError {
   }
 }
 
-/** The log could not be written, so the node stopped: nothing is acknowledged after that (fail-stop). */
+/** Storage could not be written or read. A running node then stops, and acknowledges nothing afterwards (fail-stop). */
 export class StorageFailedError extends RaftError {
   override readonly name = "StorageFailedError";
   constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
@@ -194,7 +202,7 @@ export class StorageFailedError extends RaftError {
   }
 }
 
-/** The state machine failed for reasons of its own (its disk, say), so the node stopped. */
+/** The state machine itself failed, for example its disk, so the node stopped. */
 export class StateMachineFailedError extends RaftError {
   override readonly name = "StateMachineFailedError";
   constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
@@ -202,7 +210,7 @@ export class StateMachineFailedError extends RaftError {
   }
 }
 
-/** Something that the protocol rules out was seen, so the node stopped rather than "repair" it. */
+/** The node saw something that the protocol rules out. It stopped, because a "repair" could lose committed entries. */
 export class NodeFailedError extends RaftError {
   override readonly name = "NodeFailedError";
   constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
@@ -210,7 +218,7 @@ export class NodeFailedError extends RaftError {
   }
 }
 
-/** `initialize` on a node that belongs to a cluster already, with other members. */
+/** `initialize` was called on a node that already belongs to a cluster, which began with other members. */
 export class AlreadyInitializedError extends RaftError {
   override readonly name = "AlreadyInitializedError";
   constructor(message: string) {
@@ -218,7 +226,7 @@ export class AlreadyInitializedError extends RaftError {
   }
 }
 
-/** An option or argument that cannot be right; the message names it and says what would be. */
+/** An option or argument is invalid. The message names it, and says what would be valid. */
 export class InvalidOptionError extends RaftError {
   override readonly name = "InvalidOptionError";
   constructor(message: string) {
@@ -226,13 +234,14 @@ export class InvalidOptionError extends RaftError {
   }
 }
 
-/** Stored data that was once acknowledged is damaged. The node refuses to start, or stops. */
+/** Stored data that was once durable is damaged. The node refuses to start, or stops. */
 export class CorruptLogError extends RaftError {
   override readonly name = "CorruptLogError";
+  /** The path of the damaged file. */
   readonly file: string;
   /** Where in the file, in bytes. */
   readonly offset: number;
-  /** The first entry that is affected, if it can be told. */
+  /** The first entry that is affected; null: it can't be determined. */
   readonly index: number | null;
   constructor(file: string, offset: number, index: number | null, message: string, options?: ErrorOptions) {
     super("CORRUPT_LOG", "not-done", message, options);
@@ -242,7 +251,7 @@ export class CorruptLogError extends RaftError {
   }
 }
 
-/** No snapshot could be taken; the node goes on without. */
+/** No snapshot could be taken. The node keeps running; its log stays as long as it is. */
 export class SnapshotFailedError extends RaftError {
   override readonly name = "SnapshotFailedError";
   constructor(message: string, options?: ErrorOptions) {
@@ -250,7 +259,7 @@ export class SnapshotFailedError extends RaftError {
   }
 }
 
-/** The log was compacted past the entry that was asked for: a snapshot covers it, and its command is gone. */
+/** The requested entry is no longer in the log: the log was compacted past it, and a snapshot covers it. */
 export class LogCompactedError extends RaftError {
   override readonly name = "LogCompactedError";
   /** The first entry that the log still holds. */
@@ -265,9 +274,10 @@ export class LogCompactedError extends RaftError {
   }
 }
 
-/** A snapshot is not what it was when it was written, or not all of it is there. */
+/** A stored snapshot is damaged, or incomplete. */
 export class CorruptSnapshotError extends RaftError {
   override readonly name = "CorruptSnapshotError";
+  /** The path of the damaged file. */
   readonly file: string;
   /** Where in the file, in bytes. */
   readonly offset: number;
@@ -286,7 +296,7 @@ export class WrongIdentityError extends RaftError {
   }
 }
 
-/** Another process holds the directory. */
+/** Another process is using the directory. */
 export class DirectoryLockedError extends RaftError {
   override readonly name = "DirectoryLockedError";
   constructor(message: string, options?: ErrorOptions) {
@@ -294,7 +304,7 @@ export class DirectoryLockedError extends RaftError {
   }
 }
 
-/** Bytes that are not what they should be: a frame, a record, a payload. */
+/** Bytes could not be decoded: of a frame, a record or a payload. */
 export class DecodeError extends RaftError {
   override readonly name = "DecodeError";
   constructor(message: string, options?: ErrorOptions) {
