@@ -2,7 +2,7 @@
 export type { WriteOptions } from "./writes/index.ts";
 export { Raft } from "./raft.ts";
 export type { Consistency, ReadOptions, Staleness } from "./reads/index.ts";
-export type { CallOptions, Written } from "./calls/index.ts";
+export type { CallOptions, WriteResult } from "./calls/index.ts";
 export type { RaftChange, CommittedCommand } from "./streams/index.ts";
 export type {
   MemberMetrics,

@@ -7,7 +7,7 @@ describe("a cluster", () => {
     const cluster = await TestCluster.of(ids);
     const leader = await cluster.leader();
     expect(await cluster.finish(leader.raft.write("one"))).toBe(1);
-    expect(await cluster.finish(leader.raft.writeAt("two"))).toEqual({ index: 4, result: 2 });
+    expect(await cluster.finish(leader.raft.writeWithIndex("two"))).toEqual({ index: 4, result: 2 });
     for (const { raft, journal } of cluster.nodes.values()) {
       expect(await cluster.finish(raft.read(() => journal.texts))).toEqual(["one", "two"]);
     }

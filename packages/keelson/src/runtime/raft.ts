@@ -13,7 +13,7 @@ import {
   Pauses,
   type AppliedEntry,
   type CallOptions,
-  type Written,
+  type WriteResult,
 } from "./calls/index.ts";
 import { asPromise, errorOf, reasonOf, type Failure } from "./failure.ts";
 import { Founding, openParts, Shutdown, type Opened } from "./lifecycle/index.ts";
@@ -360,7 +360,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
    *   CommandLostError, OutcomeUnknownError, AbortedError, ClosedError, StorageFailedError
    */
   async write(command: Command, options: WriteOptions = {}): Promise<Result> {
-    return (await this.writeAt(command, options)).result;
+    return (await this.writeWithIndex(command, options)).result;
   }
 
   /**
@@ -391,7 +391,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /** Like `write`, with the index of the command's entry; of the first, where this was a retry in a session. */
-  writeAt(command: Command, options: WriteOptions = {}): Promise<Written<Result>> {
+  writeWithIndex(command: Command, options: WriteOptions = {}): Promise<WriteResult<Result>> {
     return asPromise(() => this.#proposals.write(command, options));
   }
 

@@ -95,7 +95,7 @@ describe("a cluster on the log on disk and on TCP", () => {
           const text = `${String(round)}.${String(at)} ${"x".repeat(at * 100)}`;
           machines
             .leading()
-            ?.raft.writeAt(text)
+            ?.raft.writeWithIndex(text)
             .then(
               ({ index }) => done.set(text, index),
               () => undefined,

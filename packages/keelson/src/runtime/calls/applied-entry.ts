@@ -3,7 +3,7 @@ import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { RaftError } from "../../errors.ts";
 
 /** A command's result, and the index of the entry that it came from. */
-export interface Written<Result> {
+export interface WriteResult<Result> {
   readonly index: LogIndex;
   readonly result: Result;
 }

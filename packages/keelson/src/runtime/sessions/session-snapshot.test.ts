@@ -16,7 +16,7 @@ describe("a snapshot", () => {
     const behind = cluster.other(leader);
     cluster.isolate(behind.id);
     const { id } = await cluster.finish(leader.raft.openSession());
-    const first = await cluster.finish(leader.raft.writeAt("once", command(id, 1)));
+    const first = await cluster.finish(leader.raft.writeWithIndex("once", command(id, 1)));
     await cluster.write(5, leader);
     await cluster.finish(leader.raft.snapshot());
     await cluster.until(() => leader.raft.metrics().firstIndex > first.index, "the log to be compacted");
@@ -27,7 +27,7 @@ describe("a snapshot", () => {
     expect(behind.raft.metrics().sessions).toEqual(leader.raft.metrics().sessions);
     await cluster.finish((await cluster.leader()).raft.transferLeadership(behind.id));
     await cluster.until(() => behind.raft.metrics().role === "leader", "it to lead");
-    expect(await cluster.finish(behind.raft.writeAt("once", command(id, 1)))).toEqual(first);
+    expect(await cluster.finish(behind.raft.writeWithIndex("once", command(id, 1)))).toEqual(first);
     expect(behind.tape.lines.filter((line) => line.endsWith("once"))).toHaveLength(1);
     await cluster.close();
   });
@@ -36,14 +36,14 @@ describe("a snapshot", () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
     const { raft } = await cluster.leader();
     const { id } = await cluster.finish(raft.openSession());
-    const first = await cluster.finish(raft.writeAt("once", command(id, 1)));
+    const first = await cluster.finish(raft.writeWithIndex("once", command(id, 1)));
     await cluster.finish(raft.snapshot());
     const { sessions } = raft.metrics();
     await cluster.crash("a");
     const again = await cluster.open("a");
     await cluster.leader();
     expect(again.raft.metrics().sessions).toEqual(sessions);
-    expect(await cluster.finish(again.raft.writeAt("once", command(id, 1)))).toEqual(first);
+    expect(await cluster.finish(again.raft.writeWithIndex("once", command(id, 1)))).toEqual(first);
     await cluster.close();
   });
 

@@ -27,7 +27,7 @@ describe("a command in a session", () => {
     await cluster.advance(50);
     await cluster.crash(leader.id);
     const next = await cluster.leader();
-    const answer = await cluster.finish(next.raft.writeAt("increment", command(id, 1)));
+    const answer = await cluster.finish(next.raft.writeWithIndex("increment", command(id, 1)));
     expect(next.journal.texts).toEqual(["increment"]);
     expect(answer).toEqual({ index: next.journal.commands[0]?.at.index, result: 1 });
   });
@@ -37,11 +37,11 @@ describe("a command in a session", () => {
     const leader = await cluster.leader();
     const id = await opened(leader, cluster);
     await cluster.finish(leader.raft.write("x", command(id, 1)));
-    const first = await cluster.finish(leader.raft.writeAt("y", command(id, 2)));
+    const first = await cluster.finish(leader.raft.writeWithIndex("y", command(id, 2)));
     for (const node of THREE) await cluster.crash(node);
     for (const node of THREE) await cluster.open(node);
     const next = await cluster.leader();
-    expect(await cluster.finish(next.raft.writeAt("y", command(id, 2)))).toEqual(first);
+    expect(await cluster.finish(next.raft.writeWithIndex("y", command(id, 2)))).toEqual(first);
     await cluster.advance(200);
     for (const { journal } of cluster.nodes.values()) expect(journal.texts).toEqual(["x", "y"]);
   });

@@ -4,7 +4,7 @@
 import type { SessionCommandId } from "../../codec/session-entry.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { OutcomeUnknownError, OverloadedError, RaftError, SessionExpiredError } from "../../errors.ts";
-import type { Written, CallOptions } from "../calls/index.ts";
+import type { WriteResult, CallOptions } from "../calls/index.ts";
 import { SESSION_LIMITS } from "./session-table.ts";
 
 /** How a session is opened. */
@@ -26,7 +26,7 @@ export interface SessionProposals<Command, Result> {
   write(
     command: Command,
     options: CallOptions & { readonly session: SessionCommandId },
-  ): Promise<Written<Result>>;
+  ): Promise<WriteResult<Result>>;
   openSession(options: OpenSessionOptions): Promise<OpenedSession>;
   closeSession(id: LogIndex, options: CallOptions): Promise<void>;
 }
@@ -82,11 +82,11 @@ export class Session<Command, Result> implements AsyncDisposable {
    *   CommandTooLargeError, OverloadedError, ClosedError, StorageFailedError
    */
   async write(command: Command, options: CallOptions = {}): Promise<Result> {
-    return (await this.writeAt(command, options)).result;
+    return (await this.writeWithIndex(command, options)).result;
   }
 
   /** Like `write`, with the index of the entry that took effect. */
-  async writeAt(command: Command, options: CallOptions = {}): Promise<Written<Result>> {
+  async writeWithIndex(command: Command, options: CallOptions = {}): Promise<WriteResult<Result>> {
     if (this.#nextSequence - this.#lowestUnanswered >= SESSION_LIMITS.windowMax) {
       throw new OverloadedError(
         `${String(SESSION_LIMITS.windowMax)} commands of the session were begun since the oldest that waits; wait for it`,

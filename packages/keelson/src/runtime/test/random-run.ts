@@ -99,7 +99,7 @@ export class RandomRun {
 
   async #follow({ raft }: TestNode, text: string): Promise<void> {
     try {
-      const { index } = await raft.writeAt(text);
+      const { index } = await raft.writeWithIndex(text);
       this.#summary.acknowledged += 1;
       this.#acknowledged.set(text, index);
       this.#shown = Math.max(this.#shown, index);
@@ -195,7 +195,7 @@ export class RandomRun {
           };
           look();
         });
-        return await leader.raft.writeAt("final");
+        return await leader.raft.writeWithIndex("final");
       } catch (error) {
         if (!(error instanceof RaftError)) throw error;
       }

@@ -8,7 +8,7 @@ import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
 import { InvalidOptionError, RaftError } from "../../errors.ts";
-import type { Written } from "../calls/index.ts";
+import type { WriteResult } from "../calls/index.ts";
 import { reasonOf } from "../failure.ts";
 import type { ResultCodec } from "../state-machine.ts";
 import type { Proposer } from "./proposer.ts";
@@ -126,7 +126,7 @@ export class ForwardedCallServer<Command, Result> {
     }
   }
 
-  #encode({ index, result }: Written<Result>): EncodedResult {
+  #encode({ index, result }: WriteResult<Result>): EncodedResult {
     const { codec } = this.#parts;
     assert(codec.encodeResult !== undefined, "what is asked for is refused without encodeResult");
     const payload = codec.encodeResult(result);

@@ -29,7 +29,7 @@ describe("a node that does not lead", () => {
   it("forwards a write, and resolves with the state machine's result and the entry's index", async () => {
     const { cluster, leader, other } = await group();
     await cluster.finish(leader.raft.write("x"));
-    const written = await cluster.finish(other.raft.writeAt("y"));
+    const written = await cluster.finish(other.raft.writeWithIndex("y"));
     expect(written).toEqual({ index: leader.journal.commands[1]?.at.index, result: 2 });
     expect([leader.raft.metrics().counters.writes, other.raft.metrics().counters.writes]).toEqual([2, 0]);
   });

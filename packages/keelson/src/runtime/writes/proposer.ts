@@ -22,7 +22,7 @@ import {
 } from "../../errors.ts";
 import {
   type AppliedEntry,
-  type Written,
+  type WriteResult,
   causeOf,
   describeCancellation,
   type Call,
@@ -95,7 +95,7 @@ export class Proposer<Command, Result> {
     return this.#count;
   }
 
-  write(command: Command, options: WriteOptions): Promise<Written<Result>> {
+  write(command: Command, options: WriteOptions): Promise<WriteResult<Result>> {
     const { codec, limits } = this.#parts;
     this.#parts.calls.check(options);
     const { session } = options;
@@ -107,7 +107,7 @@ export class Proposer<Command, Result> {
       throw new CommandTooLargeError(bytes.length, limits.commandBytesMax);
     }
     if (forwarder === null) return this.#proposeCommand(bytes, session, options);
-    const forwardable: ForwardableCall<Written<Result>> = {
+    const forwardable: ForwardableCall<WriteResult<Result>> = {
       request: session === undefined ? { type: "write" } : { type: "session-write", session },
       payload: bytes,
       decodeReply: (index, payload) => ({ index, result: this.#decodeResult(payload) }),
@@ -123,7 +123,7 @@ export class Proposer<Command, Result> {
     bytes: Uint8Array,
     session: SessionCommandId | undefined,
     options: CallOptions,
-  ): Promise<Written<Result>> {
+  ): Promise<WriteResult<Result>> {
     const { commandBytesMax } = this.#parts.limits;
     this.#parts.calls.check(options);
     if (session !== undefined) this.#checkSession(session);
@@ -189,7 +189,7 @@ export class Proposer<Command, Result> {
     command: Uint8Array,
     session: SessionCommandId | undefined,
     options: CallOptions,
-  ): Promise<Written<Result>> {
+  ): Promise<WriteResult<Result>> {
     if (session === undefined) return this.#propose(EntryKind.command, command, options, settleWrite);
     const payload = encodeSessionCommand({ ...session, clock: this.#clock(), command });
     return this.#propose(EntryKind.sessionCommand, payload, options, settleWrite);
@@ -277,7 +277,7 @@ export class Proposer<Command, Result> {
 const NO_COMMAND = new Uint8Array(0);
 
 /** Ends a write's call with the result, or the error, of its applied entry. */
-function settleWrite<Result>(applied: AppliedEntry<Result>, call: Call<Written<Result>>): void {
+function settleWrite<Result>(applied: AppliedEntry<Result>, call: Call<WriteResult<Result>>): void {
   switch (applied.type) {
     case "done":
       call.resolve({ index: applied.position.index, result: applied.result });

@@ -14,7 +14,9 @@ describe("write", () => {
   it("resolves with the state machine's result and the entry's index", async () => {
     const cluster = await TestCluster.of(THREE);
     const { raft } = await cluster.leader();
-    const results = await cluster.finish(Promise.all(["x", "y", "z"].map((text) => raft.writeAt(text))));
+    const results = await cluster.finish(
+      Promise.all(["x", "y", "z"].map((text) => raft.writeWithIndex(text))),
+    );
     expect(results).toEqual([
       { index: 3, result: 1 },
       { index: 4, result: 2 },
@@ -241,7 +243,7 @@ describe("a write whose leader is deposed", () => {
     await cluster.advance(100);
     // The followers receive the command; their acknowledgements are lost.
     for (const { id } of cluster.followers(leader)) cluster.net.cut(id, leader.id);
-    const write = leader.raft.writeAt("kept");
+    const write = leader.raft.writeWithIndex("kept");
     await cluster.advance(20);
     cluster.isolate(leader.id);
     const next = await cluster.leader(leader.id);
