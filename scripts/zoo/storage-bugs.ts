@@ -48,7 +48,7 @@ export const STORAGE_BUGS: readonly Bug[] = [
     code: "D4",
     title: "Damage in the middle of the log is taken for an interrupted write, and cut off",
     file: "storage/wal/recovery.ts",
-    from: 'if (found.state === "damaged") throw this.#corruptLogError(segment, at, found.why);\n      if (found.state === "unfinished") break;',
+    from: 'if (found.state === "damaged") throw this.#damage(segment, at, found.why);\n      if (found.state === "unfinished") break;',
     to: 'if (found.state !== "whole") break;',
     also: [
       {

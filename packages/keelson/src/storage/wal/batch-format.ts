@@ -7,32 +7,59 @@ import { readRecordHeader } from "../../codec/record.ts";
 import { DecodeError } from "../../errors.ts";
 import type { LogBase } from "../log-store.ts";
 
-/**
- * The stream inside segments: batches, each written by one write and made durable by one sync.
+/*
+ * The on-disk format of the batches inside a segment. A batch is what one write puts on disk and one sync
+ * makes durable. All numbers are unsigned and little-endian; texts are UTF-8.
  *
- * | offset | bytes | what |
+ * | offset | size | field | meaning |
+ * |---|---|---|---|
+ * | 0 | 4 | magic | 0x4b424154 |
+ * | 4 | 4 | length | bytes of the batch, from the magic to the end mark |
+ * | 8 | 8 | sequence | number of the batch: one more than that of the batch before it |
+ * | 16 | 4 | blank sectors | how many sectors of the batch, the first and the last left out, hold nothing but zeros |
+ * | 20 | 4 | items checksum | CRC-32 of the items, with the salt as its initial value |
+ * | 24 | 4 | reserved | zero |
+ * | 28 | 4 | header checksum | CRC-32 of the 28 bytes before it, with the salt as its initial value |
+ * | 32 | ... | items | one or more, see below |
+ * | length - 8 | 4 | sequence | the low 32 bits of the sequence number |
+ * | length - 4 | 4 | end mark | 0xa55ac33c; its last byte is not zero |
+ * | length | ... | padding | zeros to the end of the sector |
+ *
+ * | offset in an item | size | field | meaning |
+ * |---|---|---|---|
+ * | 0 | 4 | code | which item it is |
+ * | 4 | 4 | length | bytes of the body |
+ * | 8 | ... | body | see below |
+ *
+ * | code | item | body |
  * |---|---|---|
- * | 0 | 4 | magic |
- * | 4 | 4 | length from the magic to the end of the trailer |
- * | 8 | 8 | sequence number: one more than that of the batch before |
- * | 16 | 4 | blank sectors: how many whole sectors of this batch are nothing but zeros |
- * | 20 | 4 | CRC-32 of the items |
- * | 24 | 4 | zero, for later |
- * | 28 | 4 | CRC-32 of the 28 bytes before |
- * | 32 | ... | items: type (1 byte), zero (3), length of the body (4), body |
- * | end - 8 | 4 | the sequence number's low 32 bits |
- * | end - 4 | 4 | end mark, whose last byte is not zero |
+ * | 1 | entries | records (codec/record.ts), one after another |
+ * | 2 | hard state | term (8 bytes), 1 if there is a vote or else 0 (1 byte), the id that got the vote |
+ * | 3 | truncate | first index to remove (8) |
+ * | 4 | cluster id | the id |
+ * | 5 | compact | index (8) and term (8) of the new base, the configuration there (codec/config.ts) |
+ * | 6 | reset | the same |
  *
- * A batch begins at a multiple of `SECTOR_BYTES` and shares no sector with another, so an
- * interrupted write cannot touch what was durable before it. Checksums begin with the store's salt,
- * so that batches of another store mean nothing here.
+ * **Version.** Batches have no version of their own: the version in the segment's header covers them, so any
+ * change here, a new code included, needs a new version there (segment-header.ts).
  *
- * The blank sectors and the end mark are what tells an interrupted write from damage. Space that was
- * never written is zero, so an interrupted write leaves a sector more blank than its header says, or
- * no end mark, or no header. A batch that is written in full and does not match its checksum was
- * acknowledged, perhaps, and damaged since. (What cannot be told apart: a last batch that was
- * acknowledged, and of which a whole sector turned to zeros since.)
+ * **Sectors.** A batch begins at a multiple of `SECTOR_BYTES` and shares no sector with another. So a write
+ * that is interrupted can't touch what was durable before it.
+ *
+ * **Salt.** The salt comes from the store id. Without it, a batch of another log, left on disk where a file
+ * was deleted, could pass for one of this log.
+ *
+ * **Torn write or damage (D3, D4).** A batch that doesn't match its checksum is one of two things. Either its
+ * write was interrupted (a torn write): then nobody was told that it is durable, and recovery removes it. Or
+ * it was durable and is damaged: then removing it could remove committed entries, and the node must not
+ * start. The space of a segment is preallocated with zeros and written once, so a sector that a torn write
+ * didn't reach is zero. A batch counts as torn exactly if its header is missing or cut short, or its end
+ * mark's last byte is zero, or it has more blank sectors than its header says. Otherwise all of it was
+ * written, and it is damaged. One case can't be told apart: the last batch was durable, and one of its
+ * sectors turned to zeros since. It counts as torn.
  */
+
+/** Sectors are what a disk writes whole or not at all. */
 export const SECTOR_BYTES = 512;
 export const BATCH_HEADER_BYTES = 32;
 export const ITEM_HEADER_BYTES = 8;
@@ -48,7 +75,7 @@ const RESERVED_AT = 24;
 const HEADER_CHECKSUM_AT = 28;
 const WORDS_PER_SECTOR = SECTOR_BYTES / 4;
 
-/** What a batch is made of, in the order in which it takes effect. */
+/** One step in a batch. The items of a batch take effect in their order. */
 export type BatchItem =
   | { readonly type: "entries"; readonly records: readonly Uint8Array[] }
   | { readonly type: "hard-state"; readonly hardState: HardState }
@@ -66,24 +93,25 @@ const ITEM_CODES = {
   reset: 6,
 } as const;
 
-/** `bytes` and what is missing to whole sectors. */
+/** The size of the whole sectors that `bytes` take. */
 export function roundUpToSector(bytes: number): number {
   return Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES;
 }
 
-/** The bytes that `item` takes in a batch, its header included. */
+/** The bytes that `item` takes in a batch, its code and length included. */
 export function itemBytes(item: BatchItem): number {
   return ITEM_HEADER_BYTES + bodyBytes(item);
 }
 
-/** The length of a batch whose items take `bytes`, from magic to trailer. */
+/** The length of a batch whose items take `bytes`, from the magic to the end mark. */
 export function batchBytes(bytes: number): number {
   return BATCH_HEADER_BYTES + bytes + BATCH_TRAILER_BYTES;
 }
 
 /**
- * Writes a batch at the start of `target`, with zeros up to the next sector; returns how many bytes
- * that is. `target` begins at a word of its buffer.
+ * Writes a batch to the start of `target`, padded with zeros to whole sectors; returns the number of bytes
+ * with the padding. `target.byteOffset` must be a multiple of 4, because blank sectors are looked for word by
+ * word.
  */
 export function encodeBatch(
   target: Uint8Array,
@@ -110,15 +138,21 @@ export function encodeBatch(
   return padded;
 }
 
-/** What is found where a batch may begin. */
+/** What is at a place where a batch may begin. */
 export type FoundBatch =
+  /** A batch that matches its checksums. `length` is without the padding. */
   | { readonly state: "whole"; readonly length: number; readonly items: readonly BatchItem[] }
-  /** A write that was interrupted, or never begun: nobody was told that it is durable. */
+  /** Free space, or a torn write. Nobody was told that a batch here is durable. */
   | { readonly state: "unfinished" }
-  /** Anything else: what stands here was durable once, as far as can be told. */
+  /** Anything else. It may have been durable, so it must not be removed. */
   | { readonly state: "damaged"; readonly why: string };
 
-/** Reads the batch at `offset`, a multiple of `SECTOR_BYTES`, which must be number `sequence`. */
+/**
+ * Reads the batch at `offset`, a multiple of `SECTOR_BYTES`. Number `sequence` is expected there. The records
+ * in the result are views of `bytes`.
+ *
+ * @throws DecodeError the checksums are right, but the items can't be decoded
+ */
 export function decodeBatch(bytes: Uint8Array, offset: number, sequence: number, salt: number): FoundBatch {
   const found = readBatchHeader(bytes, offset, salt);
   if (found === null) {
@@ -153,7 +187,7 @@ export function decodeBatch(bytes: Uint8Array, offset: number, sequence: number,
   return { state: "damaged", why: "a batch does not match its checksum" };
 }
 
-/** The header at `offset`, if there is an undamaged one. */
+/** The header of the batch at `offset`; null: there is none that matches its checksum. */
 export function readBatchHeader(
   bytes: Uint8Array,
   offset: number,
@@ -165,8 +199,11 @@ export function readBatchHeader(
   return { length: readUint32(bytes, offset + LENGTH_AT), sequence: readUint64(bytes, offset + SEQUENCE_AT) };
 }
 
-// A write stopped within the header leaves zeros from there to the end of its sector; one whose other
-// sectors came first leaves no header at all. A whole batch has items right after the header.
+/**
+ * Whether bytes that are no valid header are free space or a torn write. If the first sector was never
+ * written, the header is all zeros. If the write stopped within the header, the rest of its sector is zeros,
+ * where a complete batch has items.
+ */
 function headerIsUnfinished(bytes: Uint8Array, offset: number): boolean {
   return (
     isZero(bytes, offset, BATCH_HEADER_BYTES) ||
@@ -179,7 +216,10 @@ function isZero(bytes: Uint8Array, from: number, length: number): boolean {
   return true;
 }
 
-/** Of the whole sectors between the first, which has the header, and the last, which has the end mark. */
+/**
+ * Counts the sectors of zeros between the first and the last. These two are never blank: the first has the
+ * header, the last the end mark.
+ */
 function countBlankSectors(bytes: Uint8Array, offset: number, length: number): number {
   const words = new Int32Array(bytes.buffer, bytes.byteOffset + offset, roundUpToSector(length) / 4);
   const end = words.length - WORDS_PER_SECTOR;
@@ -280,7 +320,7 @@ function decodeItem(code: number, body: Uint8Array): BatchItem {
   }
 }
 
-/** The records that stand in `bytes` one after another, as views. */
+/** The records that `bytes` consists of, as views of it. Checks their headers, not their checksums. */
 export function splitRecords(bytes: Uint8Array): Uint8Array[] {
   const records: Uint8Array[] = [];
   for (let at = 0; at < bytes.length;) {

@@ -1,42 +1,55 @@
 import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
 
-/** Where the record of an entry is. */
+/** Where an entry's record is on disk. */
 export interface RecordLocation {
-  /** The number of the segment; 0: not on disk yet. */
+  /** The number of the segment; 0: the record is not on disk yet. */
   readonly segment: number;
+  /** Where the record begins in the segment's file, in bytes. */
   readonly offset: number;
+  /** Bytes of the record. */
   readonly length: number;
 }
 
-/** Entries a chunk: large enough that chunks cost little, small enough that a short log does too. */
+/**
+ * Entries per chunk: enough that a chunk's own cost doesn't matter, few enough that a short log takes little
+ * memory.
+ */
 const CHUNK_ENTRIES = 1024;
 
-/** 16 bytes an entry. */
+/** What is known about `CHUNK_ENTRIES` consecutive entries: 16 bytes for each. */
 interface Chunk {
-  /** How many bytes all entries before this one took, since the store was opened. */
+  /** Running total: the bytes of all records appended before this one since the index was created. */
   readonly starts: Float64Array;
+  /** `RecordLocation.segment`. */
   readonly segments: Uint32Array;
+  /** `RecordLocation.offset`. */
   readonly offsets: Uint32Array;
 }
 
 /**
- * The length of each entry in the log, and its place once it is on disk. In chunks, so that a growing
- * log copies nothing, and with running totals, so that the bytes of a range are one subtraction.
+ * The length of each entry's record, and its location once it is on disk. All of it is in memory, 16 bytes
+ * for each entry. The entries are in chunks, so that a growing log copies nothing. Lengths are kept as
+ * running totals, so that the bytes of a range are one subtraction.
  */
 export class EntryIndex {
+  /** The first entry that is indexed: the one after the base. */
   #first: LogIndex = 1;
+  /** The entry that will be appended next; `[#first, #next)` is indexed. */
   #next: LogIndex = 1;
+  /** The running total at `#next`. `truncate` takes it back; `compact` and `reset` leave it. */
   #bytes = 0;
+  /** Ascending and without a gap. Covers `[#first, #next)`. */
   #chunks: Chunk[] = [];
-  /** The number of the first chunk; chunk n has the entries from n * CHUNK_ENTRIES on. */
+  /** The number of `#chunks[0]`. Chunk n has the entries from n * CHUNK_ENTRIES on. */
   #firstChunk = 0;
 
+  /** The index that the next entry will have. */
   get next(): LogIndex {
     return this.#next;
   }
 
-  /** Adds the next entry, which is not on disk yet. */
+  /** Adds the next entry, whose record is not on disk yet. */
   append(length: number): void {
     const at = this.#next % CHUNK_ENTRIES;
     let chunk = this.#chunkOf(this.#next);
@@ -54,7 +67,10 @@ export class EntryIndex {
     this.#next += 1;
   }
 
-  /** Says where an entry is on disk; entries that are forgotten by now do not matter. */
+  /**
+   * Records where an entry is on disk. Does nothing if the entry was compacted or truncated since it was
+   * appended.
+   */
   setLocation(index: LogIndex, segment: number, offset: number): void {
     if (index < this.#first || index >= this.#next) return;
     const chunk = this.#chunkOf(index);
@@ -63,6 +79,7 @@ export class EntryIndex {
     chunk.offsets[index % CHUNK_ENTRIES] = offset;
   }
 
+  /** Where the record of an indexed entry is. */
   locationOf(index: LogIndex): RecordLocation {
     const chunk = this.#chunkOf(index);
     assert(
@@ -77,19 +94,19 @@ export class EntryIndex {
     };
   }
 
-  /** The bytes of `[from, to)`. */
+  /** The bytes of the records `[from, to)`. */
   bytesBetween(from: LogIndex, to: LogIndex): number {
     return this.#bytesBefore(to) - this.#bytesBefore(from);
   }
 
-  /** Forgets the entries from `from` on. */
+  /** Removes the entries from `from` on. */
   truncate(from: LogIndex): void {
     this.#bytes = this.#bytesBefore(from);
     this.#next = from;
     this.#chunks.splice(Math.ceil(from / CHUNK_ENTRIES) - this.#firstChunk);
   }
 
-  /** Forgets the entries before `first`. */
+  /** Removes the entries before `first`. */
   compact(first: LogIndex): void {
     this.#first = first;
     const firstChunk = Math.floor(first / CHUNK_ENTRIES);
@@ -97,7 +114,7 @@ export class EntryIndex {
     this.#firstChunk = firstChunk;
   }
 
-  /** Forgets all; the next entry to come is `first`. */
+  /** Removes all entries; the next one will be `first`. */
   reset(first: LogIndex): void {
     this.#chunks = [];
     this.#first = first;
@@ -105,6 +122,7 @@ export class EntryIndex {
     this.#firstChunk = Math.floor(first / CHUNK_ENTRIES);
   }
 
+  /** The running total at `index`. */
   #bytesBefore(index: LogIndex): number {
     assert(index >= this.#first && index <= this.#next, "bytes are counted within the log");
     if (index === this.#next) return this.#bytes;

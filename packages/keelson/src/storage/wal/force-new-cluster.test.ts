@@ -20,7 +20,9 @@ function environmentOf(files: SimulatedFiles, seed = 1) {
   return simulatedEnvironment({ files: files.mount(), seed });
 }
 
-/** The log of node c, in a cluster of this configuration: five entries, the last ones of term 3, in term 4. */
+/**
+ * The log of node c, in a cluster of this configuration: five entries, the last ones of term 3, in term 4.
+ */
 async function logWith(
   config: ClusterConfig | null = THREE,
 ): Promise<{ files: SimulatedFiles; store: LogStore }> {

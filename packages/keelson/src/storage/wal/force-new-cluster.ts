@@ -22,11 +22,16 @@ export interface ForceNewClusterPlan {
   readonly members: readonly NodeId[];
   /** Who was a member before. */
   readonly removed: readonly NodeId[];
-  /** This log's last entry: what the others acknowledged after it, or instead of what stands before it, is lost. */
+  /**
+   * This log's last entry: what the others acknowledged after it, or instead of what stands before it, is
+   * lost.
+   */
   readonly last: LogPosition;
   /** The highest term that this node has seen. */
   readonly term: Term;
-  /** Entries up to here are in a snapshot, so they were committed. Of later ones the log alone cannot tell. */
+  /**
+   * Entries up to here are in a snapshot, so they were committed. Of later ones the log alone cannot tell.
+   */
   readonly base: LogPosition;
 }
 

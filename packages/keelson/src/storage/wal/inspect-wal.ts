@@ -19,7 +19,8 @@ import {
   roundUpToSector,
   type BatchItem,
 } from "./batch-format.ts";
-import { corruptLogError, Recovery, type Recovered, type RecoveryObserver } from "./recovery.ts";
+import { corruptLogError } from "./corrupt-log-error.ts";
+import { Recovery, type Recovered, type RecoveryObserver } from "./recovery.ts";
 import { saltOf, type SegmentHeader } from "./segment-header.ts";
 import { segmentName, Segments, segmentSequences, type Segment } from "./segments.ts";
 
@@ -54,7 +55,10 @@ export interface WalDamage {
   readonly index: LogIndex | null;
   /** All of it in words. */
   readonly message: string;
-  /** Batches after the damage that can still be read, and the entries in them: what a repair by hand could save. */
+  /**
+   * Batches after the damage that can still be read, and the entries in them: what a repair by hand could
+   * save.
+   */
   readonly readableBatches: number;
   readonly readableEntries: { readonly first: LogIndex; readonly last: LogIndex } | null;
 }
@@ -76,7 +80,10 @@ export interface WalInspection {
   /** Ascending; the first is that of the base, if there is a base. */
   readonly memberships: readonly MembershipEntry[];
   readonly segments: readonly SegmentSummary[];
-  /** What is left of a write that was interrupted, and never acknowledged; or, while the node runs, of one under way. */
+  /**
+   * What is left of a write that was interrupted, and never acknowledged; or, while the node runs, of one
+   * under way.
+   */
   readonly torn: { readonly file: string; readonly offset: number } | null;
   /** null: every checksum was right. */
   readonly damage: WalDamage | null;
@@ -246,7 +253,8 @@ class Inspector implements RecoveryObserver {
       if (!(error instanceof CorruptLogError)) throw error;
       await segments.close();
       const at = sequences.findIndex((sequence) => error.file.endsWith(`/${segmentName(sequence)}`));
-      // All headers are read before anything else; if one is damaged, what comes before it still tells something.
+      // All headers are read before anything else; if one is damaged, what comes before it still tells
+      // something.
       if (this.#segments.length === 0 && at > 0) {
         segments = this.#newSegments();
         recovery = new Recovery(this.#files, segments, this);

@@ -2,9 +2,10 @@ import { ProtocolViolation } from "../../core/assert.ts";
 import { samePosition, type LogIndex } from "../../core/position.ts";
 import { recordIndex } from "../../codec/record.ts";
 import type { FileSystem } from "../../environment/environment.ts";
-import { CorruptLogError, DecodeError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
+import { type CorruptLogError, DecodeError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import { LogOutline } from "../log-outline.ts";
 import type { LogIdentity } from "../log-store.ts";
+import { corruptLogError } from "./corrupt-log-error.ts";
 import { EntryIndex } from "./entry-index.ts";
 import {
   BATCH_HEADER_BYTES,
@@ -27,42 +28,87 @@ import {
 } from "./segment-header.ts";
 import { segmentName, type Segment, type Segments } from "./segments.ts";
 
-/** What was found. Recovery reads and changes nothing, so it can be repeated as often as it takes. */
+/*
+ * Finds out what a log on disk holds when it is opened: reads all segments in order and applies their batches
+ * to an empty log. The hazard it must avoid is to take damage for a torn write. Removing entries that were
+ * durable lets this node help to elect a leader without them, and so loses committed entries of the whole
+ * cluster (D4). The rules:
+ *
+ * 1. Recovery only reads. It can be interrupted and repeated at any point (D13). `WalLog` changes the disk
+ *    afterwards.
+ * 2. The segments' numbers have no gap. Each header matches its checksum and belongs to this log. A segment
+ *    has its final name only once its header is durable, so a bad header is never a torn write: it is damage
+ *    (D5).
+ * 3. A segment of another format version is refused, and so is the log of another node or cluster (D15). The
+ *    cluster is checked last, because the last batch may be the one that sets the cluster id.
+ * 4. The first header says what the log was at that point; the segments before it were deleted. Every later
+ *    header must say what the batches before it amount to, or else it is damage.
+ * 5. In every segment but the last, all batches are there up to the number at which the next segment begins.
+ *    A missing or incomplete one is damage: the next segment was created only after they were durable. What
+ *    follows them was left by a torn write that an earlier recovery removed (rule 8), and is ignored.
+ * 6. In the last segment, batches follow one another until one is not complete. `decodeBatch` decides whether
+ *    that is a torn write (D3), which ends the log, or damage.
+ * 7. Behind that end, no later batch may stand. The writer begins a batch only after the one before it is
+ *    durable, so a later batch proves that the missing one was durable: damage (D4).
+ * 8. If anything else but zeros follows the end, it is a torn write, which nobody was told is durable. The
+ *    log ends before it. `WalLog` then starts a new segment, whose header takes over the torn batch's number;
+ *    the torn bytes stay, unused.
+ * 9. Items that match their checksums but make no sense where they are, such as an entry that leaves a gap,
+ *    are damage.
+ * 10. Entries that only the first header knows about must be covered by the base at the end. Otherwise the
+ *     segments with them should still be there: damage.
+ *
+ * Damage means `CorruptLogError`, and the node doesn't start. Nothing is repaired, because only the operator
+ * knows whether a backup or the other members hold what is missing.
+ */
+
+/** What recovery found. */
 export interface Recovered {
   readonly storeId: string;
   readonly outline: LogOutline;
   readonly index: EntryIndex;
+  /** The number that the next batch gets; a torn batch's number is used again. */
   readonly nextBatch: number;
-  /** Where the last segment's free space begins. */
+  /** Where the last segment's free space begins, in bytes from the start of the file. */
   readonly end: number;
-  /** The last batch of the last segment; null: that has none. */
+  /** The last complete batch of the last segment, with its padding; null: that segment has none. */
   readonly lastBatch: { readonly offset: number; readonly bytes: Uint8Array } | null;
-  /** The last write was interrupted: what is left of it begins here. */
+  /** Where a torn write begins; null: the log ends cleanly. */
   readonly torn: { readonly file: string; readonly offset: number } | null;
 }
 
-/** Is told what recovery reads, in order, before it is checked any further. What it is given is valid during the call. */
+/**
+ * Gets what recovery reads, in order, before the items are applied and checked against each other. Arguments
+ * are valid only during the call, because the buffer behind them is used again.
+ */
 export interface RecoveryObserver {
   onSegment(segment: Segment, header: SegmentHeader): void;
+  /** `offset` is in the segment of the latest `onSegment`. */
   onBatch(offset: number, items: readonly BatchItem[]): void;
 }
 
-const WHAT_TO_DO =
-  "Nothing was changed. Restore this node's directory from a backup of it, or remove the node from its " +
-  "cluster, and add a new one with another id and an empty directory: it gets the log from the others.";
-
-/** Reads all segments in order, and makes of their batches what the log was. */
+/** One recovery of one log. */
 export class Recovery {
   readonly #files: FileSystem;
+  /** Gets each segment as it is read. */
   readonly #segments: Segments;
   readonly #observer: RecoveryObserver | null;
+  /** The log, up to the last batch that was applied. */
   readonly #outline = new LogOutline();
+  /** The same entries' lengths and locations. */
   readonly #index = new EntryIndex();
-  /** Entries after the base up to here are known only from a header, because their segments were deleted. */
+  /**
+   * Entries after the base up to here are known only from the first header, because their segments were
+   * deleted. At or below the base: there are none (any more).
+   */
   #deletedTo: LogIndex = 0;
+  /** The number of the next batch to read. */
   #nextBatch = 0;
+  /** The initial value of the checksums in this log. */
   #salt = 0;
+  /** Holds one segment at a time; grows to the largest. */
   #buffer = new Uint8Array(0);
+  /** The batch applied last, if it is in the segment being read; a view of `#buffer`. */
   #lastBatch: Recovered["lastBatch"] = null;
 
   constructor(files: FileSystem, segments: Segments, observer: RecoveryObserver | null = null) {
@@ -71,16 +117,22 @@ export class Recovery {
     this.#observer = observer;
   }
 
-  /** Also after `run` has thrown: what was recovered until then. */
+  /** What was recovered so far. If `run` rejected: everything before the damage. */
   get outline(): LogOutline {
     return this.#outline;
   }
 
+  /** As `outline`. */
   get index(): EntryIndex {
     return this.#index;
   }
 
-  /** `sequences` are those of the segments in the directory, ascending; at least one. `identity`: null: anyone's. */
+  /**
+   * Recovers the log from the segments with these numbers, ascending, at least one. `identity` null: whoever
+   * the log belongs to.
+   *
+   * @throws CorruptLogError, WrongIdentityError; StorageFailedError another version of the format
+   */
   async run(sequences: readonly number[], identity: LogIdentity | null): Promise<Recovered> {
     const headers: SegmentHeader[] = [];
     for (const sequence of sequences) headers.push(await this.#readHeader(sequence, headers.at(-1)));
@@ -113,7 +165,9 @@ export class Recovery {
     };
   }
 
-  /** Takes over what the segments before the first one that is left amounted to. */
+  /**
+   * Starts with what the first remaining segment's header says about the deleted segments before it (rule 4).
+   */
   #startFrom(first: SegmentHeader): void {
     this.#salt = saltOf(first.storeId);
     this.#nextBatch = first.firstBatch;
@@ -125,6 +179,7 @@ export class Recovery {
     this.#deletedTo = first.last.index;
   }
 
+  /** Reads and checks one header (rules 2 and 3); `before` is that of the segment before it. */
   async #readHeader(sequence: number, before: SegmentHeader | undefined): Promise<SegmentHeader> {
     const path = this.#segments.pathOf(segmentName(sequence));
     const fault = (why: string) => corruptLogError(path, 0, null, why);
@@ -148,6 +203,7 @@ export class Recovery {
     return header;
   }
 
+  /** The bytes of a segment's header; empty if its length can't be read. */
   async #readStart(path: string): Promise<Uint8Array> {
     const handle = await this.#files.open(path, "read");
     try {
@@ -161,12 +217,13 @@ export class Recovery {
     }
   }
 
+  /** The whole segment, in `#buffer`. */
   async #readSegment(segment: Segment): Promise<Uint8Array> {
     if (this.#buffer.length < segment.bytes) this.#buffer = new Uint8Array(segment.bytes);
     const bytes = this.#buffer.subarray(0, segment.bytes);
     const count = await this.#segments.read(segment, bytes, 0);
     if (count < segment.bytes) {
-      throw this.#corruptLogError(
+      throw this.#damage(
         segment,
         count,
         `the file was made with ${String(segment.bytes)} bytes and is cut short`,
@@ -175,7 +232,9 @@ export class Recovery {
     return bytes;
   }
 
-  /** What a header says of all that came before must be what came before; `#replay` has seen to its batches. */
+  /**
+   * A header must say what the log is at this point (rule 4). `#replay` has checked that no batch is missing.
+   */
   #checkSummary(segment: Segment, header: SegmentHeader): void {
     const { clusterId, hardState, base, last, lastIndex } = this.#outline;
     const same =
@@ -183,18 +242,21 @@ export class Recovery {
       header.hardState.term === hardState.term &&
       header.hardState.votedFor === hardState.votedFor &&
       samePosition(header.base, base) &&
-      // The terms of entries that were deleted are not known.
+      // The terms of entries in deleted segments are not known.
       (lastIndex <= this.#deletedTo ? header.last.index === lastIndex : samePosition(header.last, last));
-    if (!same) throw this.#corruptLogError(segment, 0, "its header does not continue the segment before it");
+    if (!same) throw this.#damage(segment, 0, "its header does not continue the segment before it");
   }
 
-  /** Takes over the batches from `offset` on, up to number `stop`; returns where they end. */
+  /**
+   * Applies the batches from `offset` on, until number `stop` (rule 5), or, if `stop` is null, until one
+   * isn't complete (rule 6). Returns where they end.
+   */
   #replay(segment: Segment, bytes: Uint8Array, offset: number, stop: number | null): number {
     let at = offset;
     this.#lastBatch = null;
     while (at < bytes.length && this.#nextBatch !== stop) {
       const found = this.#decodeBatch(segment, bytes, at);
-      if (found.state === "damaged") throw this.#corruptLogError(segment, at, found.why);
+      if (found.state === "damaged") throw this.#damage(segment, at, found.why);
       if (found.state === "unfinished") break;
       const padded = roundUpToSector(found.length);
       this.#applyBatch(segment, at, found.items);
@@ -204,7 +266,7 @@ export class Recovery {
       at += padded;
     }
     if (stop !== null && this.#nextBatch !== stop) {
-      throw this.#corruptLogError(segment, at, `batch ${String(this.#nextBatch)} is missing`);
+      throw this.#damage(segment, at, `batch ${String(this.#nextBatch)} is missing`);
     }
     return at;
   }
@@ -214,7 +276,7 @@ export class Recovery {
       return decodeBatch(bytes, at, this.#nextBatch, this.#salt);
     } catch (cause) {
       if (!(cause instanceof DecodeError)) throw cause;
-      throw this.#corruptLogError(segment, at, cause.message, cause);
+      throw this.#damage(segment, at, cause.message, cause);
     }
   }
 
@@ -224,14 +286,15 @@ export class Recovery {
       try {
         this.#applyItem(segment, at + ITEM_HEADER_BYTES, item);
       } catch (cause) {
-        // The batch is as it was written, and still makes no sense where it stands.
+        // Rule 9: the checksum is right, so the batch was written like this, or belongs elsewhere.
         if (!(cause instanceof DecodeError || cause instanceof ProtocolViolation)) throw cause;
-        throw this.#corruptLogError(segment, at, cause.message, cause);
+        throw this.#damage(segment, at, cause.message, cause);
       }
       at += itemBytes(item);
     }
   }
 
+  /** `body` is the offset of the item's body in the segment. */
   #applyItem(segment: Segment, body: number, item: BatchItem): void {
     switch (item.type) {
       case "entries": {
@@ -258,7 +321,8 @@ export class Recovery {
         this.#outline.clusterId = item.clusterId;
         break;
       case "compact":
-        // Of entries whose segments were removed the term is not known, but that they were there is.
+        // Don't compare the base's term with the log's, as the writer does before it compacts: if the entry
+        // was in a deleted segment, its term isn't known here.
         if (item.base.position.index > this.#outline.lastIndex) {
           throw new DecodeError("the log is compacted beyond its last entry");
         }
@@ -275,26 +339,26 @@ export class Recovery {
   }
 
   /**
-   * Looks at what follows the last batch of the last segment. A later batch would have been written
-   * only after what is missing here was durable; so if there is one, this is damage. Otherwise,
-   * anything but zeros is what an interrupted write left.
+   * Looks behind the last batch of the last segment, at `end`, for later batches (rule 7) and torn writes
+   * (rule 8).
    */
   #findTornWrite(segment: Segment, bytes: Uint8Array, end: number): Recovered["torn"] {
     for (let at = end; at + SECTOR_BYTES <= bytes.length; at += SECTOR_BYTES) {
       const later = readBatchHeader(bytes, at, this.#salt);
       if (later !== null && later.sequence > this.#nextBatch) {
-        throw this.#corruptLogError(
+        throw this.#damage(
           segment,
           end,
           `batch ${String(this.#nextBatch)} is damaged, though batch ${String(later.sequence)} was written after it`,
         );
       }
     }
-    // On whole words: the free space of a segment is megabytes of zeros.
+    // Word by word, because the free space is megabytes of zeros.
     const words = new Int32Array(bytes.buffer, bytes.byteOffset + end, Math.floor((bytes.length - end) / 4));
     return words.some((word) => word !== 0) ? { file: segment.path, offset: end } : null;
   }
 
+  /** Rule 10. */
   #checkNothingDeletedIsNeeded(first: SegmentHeader): void {
     const { base } = this.#outline;
     if (this.#deletedTo <= base.index) return;
@@ -303,24 +367,12 @@ export class Recovery {
     throw corruptLogError(path, 0, base.index + 1, `${entries} were in earlier segments, which are missing`);
   }
 
-  #corruptLogError(segment: Segment, offset: number, why: string, cause?: unknown): CorruptLogError {
+  #damage(segment: Segment, offset: number, why: string, cause?: unknown): CorruptLogError {
     return corruptLogError(segment.path, offset, this.#outline.lastIndex + 1, why, cause);
   }
 }
 
-/** Says what is wrong, where, and what to do. */
-export function corruptLogError(
-  file: string,
-  offset: number,
-  index: LogIndex | null,
-  why: string,
-  cause?: unknown,
-): CorruptLogError {
-  const entries = index === null ? "" : ` Entry ${String(index)} and later ones may be affected.`;
-  const text = `the log is damaged: ${file}, offset ${String(offset)}: ${why}.${entries} ${WHAT_TO_DO}`;
-  return new CorruptLogError(file, offset, index, text, cause === undefined ? undefined : { cause });
-}
-
+/** Where a segment's first batch begins. */
 function headerEnd(bytes: Uint8Array): number {
   return roundUpToSector(segmentHeaderBytes(bytes) ?? 0);
 }

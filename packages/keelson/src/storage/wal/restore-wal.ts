@@ -38,9 +38,10 @@ export interface Restored {
 }
 
 /**
- * Makes the beginning of a new cluster from a snapshot of another: the directories of its only node, which restores
- * its state from there when it starts. The cluster gets an id of its own, so it never meets the one that the snapshot
- * is of, nor another that is restored from the same. What a crash leaves is refused by a node that starts.
+ * Makes the beginning of a new cluster from a snapshot of another: the directories of its only node, which
+ * restores its state from there when it starts. The cluster gets an id of its own, so it never meets the one
+ * that the snapshot is of, nor another that is restored from the same. What a crash leaves is refused by a
+ * node that starts.
  *
  * @throws CorruptSnapshotError before anything was written; InvalidOptionError, StorageFailedError
  */

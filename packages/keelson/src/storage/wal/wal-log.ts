@@ -197,7 +197,9 @@ export class WalLog implements LogStore {
     };
   }
 
-  /** Makes what was found durable, since an earlier run may have ended before it was; then goes on behind it. */
+  /**
+   * Makes what was found durable, since an earlier run may have ended before it was; then goes on behind it.
+   */
   async #resume(
     files: FileSystem,
     segments: Segments,

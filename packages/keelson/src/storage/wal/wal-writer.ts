@@ -17,7 +17,7 @@ import {
   roundUpToSector,
   type BatchItem,
 } from "./batch-format.ts";
-import { corruptLogError } from "./recovery.ts";
+import { corruptLogError } from "./corrupt-log-error.ts";
 import { saltOf } from "./segment-header.ts";
 import type { Segment, Segments } from "./segments.ts";
 
@@ -31,8 +31,8 @@ export const WRITE_BYTES_MAX = 512 * 1024 * 1024;
 const STAGING_BYTES_KEPT = 1024 * 1024;
 
 /**
- * The places that one read goes to, each with an operation of the disk or two: a read that takes long looks like a disk
- * that hangs. Who asked for more asks again.
+ * The places that one read goes to, each with an operation of the disk or two: a read that takes long looks
+ * like a disk that hangs. Who asked for more asks again.
  */
 const READ_RANGES_MAX = 16;
 
@@ -422,8 +422,8 @@ export class WalWriter {
   }
 
   /**
-   * What to read of the stored entries `[from, to)`: as few and large reads as possible. Of the first of them, if all
-   * would be too many.
+   * What to read of the stored entries `[from, to)`: as few and large reads as possible. Of the first of
+   * them, if all would be too many.
    */
   #planReads(from: LogIndex, to: LogIndex): ReadRange[] {
     const { index, segments } = this.#state;
