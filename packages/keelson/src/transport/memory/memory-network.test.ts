@@ -40,7 +40,7 @@ describe("memoryTransport", () => {
     await run(makeRig());
   });
 
-  it("refuses an address that is taken", async () => {
+  it("refuses to start at an address that is in use", async () => {
     const rig = makeRig();
     await TestNode.start(rig, "a");
     await expect(TestNode.start(rig, "a")).rejects.toThrow("EADDRINUSE");
@@ -59,7 +59,7 @@ describe("MemoryNetwork", () => {
     return { rig, a, b };
   }
 
-  it("loses what is sent, and what is under way, while a link is cut", async () => {
+  it("loses messages that are sent or would arrive while a link is cut", async () => {
     const { rig, a, b } = await linked();
     a.send(b, vote("a", 1));
     rig.network.cut("a", "b");
@@ -74,7 +74,7 @@ describe("MemoryNetwork", () => {
     expect(a.host.received).toEqual([]);
   });
 
-  it("loses, doubles, delays and reorders as its route says", async () => {
+  it("loses, duplicates, delays and reorders messages as deliveryDelaysMs says", async () => {
     const { rig, a, b } = await linked();
     rig.network.deliveryDelaysMs = (_from, _to, transportMessage) =>
       [[], [30, 40], [10]][termOf(transportMessage)] ?? [0];
@@ -83,7 +83,7 @@ describe("MemoryNetwork", () => {
     expect(b.host.received.map(termOf)).toEqual([3, 2, 1, 1]);
   });
 
-  it("gives each copy of a doubled message bytes of its own", async () => {
+  it("gives each copy of a duplicated message bytes of its own", async () => {
     const { rig, a, b } = await linked();
     rig.network.deliveryDelaysMs = () => [0, 5];
     a.transport.send("b", append("a", [Uint8Array.of(1, 2, 3)]));
@@ -95,7 +95,7 @@ describe("MemoryNetwork", () => {
     expect(b.host.received[1]?.records[0]).toEqual(before);
   });
 
-  it("does not deliver to a node that came back what was sent to the one before", async () => {
+  it("does not deliver messages from before a restart to the restarted node", async () => {
     const { rig, a, b } = await linked();
     rig.network.deliveryDelaysMs = () => [20];
     a.send(b);

@@ -1,3 +1,5 @@
+// A network within one process, and the transport on it: for tests, examples and the simulator. Messages pass through
+// the same handshake rules and the same frames as over TCP; connections, queues and time are simplified.
 import { FrameReader } from "../../codec/frame-reader.ts";
 import { encodeMessage } from "../../codec/frame.ts";
 import { assert } from "../../core/assert.ts";
@@ -6,12 +8,9 @@ import { ClosedError } from "../../errors.ts";
 import { ClusterAdoption, helloOf, refusalOf } from "../handshake.ts";
 import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
 
-/** Bytes under way from one node to another; more are dropped. */
-const QUEUE_BYTES_MAX = 32 * 1024 * 1024;
-
 /**
- * What becomes of a message: the delays after which it arrives, in milliseconds. `[]` loses it, `[0]`
- * is a healthy link, `[0, 50]` delivers it twice, and differing delays change the order.
+ * How a message travels: the delay of each of its deliveries, in milliseconds. `[0]` delivers it at the end of this
+ * turn, `[]` loses it, `[0, 50]` delivers it twice; messages with different delays overtake each other.
  */
 export type DeliveryDelays = (
   from: NodeId,
@@ -21,20 +20,25 @@ export type DeliveryDelays = (
 
 const HEALTHY = [0] as const;
 
-/** A network inside one process, for tests and examples: nodes reach each other by any names as addresses. */
+/** The network that some transports share. Addresses are any strings that differ from each other. */
 export class MemoryNetwork {
-  /** Decides over each message; set it to make trouble. */
+  /** Called for each message that is sent. Set it to lose, delay, duplicate or reorder messages. Default: `[0]`. */
   deliveryDelaysMs: DeliveryDelays = () => HEALTHY;
+  /** The transports that are started and not closed, by address. */
   readonly #transports = new Map<string, MemoryTransport>();
+  /** The directions that are cut, as "from\nto". */
   readonly #cuts = new Set<string>();
 
-  /** Nothing passes between two nodes, in either direction, until `heal`. What is under way is lost. */
+  /**
+   * Cuts the link between two nodes in both directions until `heal`. Messages that are sent or would arrive meanwhile
+   * are lost.
+   */
   cut(a: NodeId, b: NodeId): void {
     this.#cuts.add(`${a}\n${b}`);
     this.#cuts.add(`${b}\n${a}`);
   }
 
-  /** Undoes `cut`; without arguments, every cut. */
+  /** Undoes `cut` for two nodes; without arguments, undoes all cuts. */
   heal(a?: NodeId, b?: NodeId): void {
     if (a === undefined || b === undefined) {
       this.#cuts.clear();
@@ -48,30 +52,32 @@ export class MemoryNetwork {
     return this.#cuts.has(`${from}\n${to}`);
   }
 
-  /** For `MemoryTransport`. */
+  /** Makes a transport reachable. Called by `MemoryTransport`; throws if another one has the address. */
   register(address: string, transport: MemoryTransport): void {
     if (this.#transports.has(address))
       throw new Error(`listen EADDRINUSE: address already in use ${address}`);
     this.#transports.set(address, transport);
   }
 
+  /** Undoes `register`. Does nothing if another transport has the address by now. */
   unregister(address: string, transport: MemoryTransport): void {
     if (this.#transports.get(address) === transport) this.#transports.delete(address);
   }
 
+  /** The transport that is reachable at this address. */
   transportAt(address: string): MemoryTransport | undefined {
     return this.#transports.get(address);
   }
 }
 
-/** A network within this process, for `memoryTransport`. */
+/** Creates a network within this process, for `memoryTransport`. */
 export function memoryNetwork(): MemoryNetwork {
   return new MemoryNetwork();
 }
 
 /**
- * A transport on a network in memory. Parcels go through the same frames as on a wire, so the
- * receiver gets bytes of its own.
+ * A transport for one node on a network in memory. It encodes and decodes messages as a transport over a wire does, so
+ * the receiver gets bytes of its own.
  *
  * @example
  * const network = memoryNetwork();
@@ -84,10 +90,14 @@ export function memoryTransport(network: MemoryNetwork, address: string): Transp
 class MemoryTransport implements Transport {
   readonly address: string;
   readonly #network: MemoryNetwork;
+  /** Set by `start`, together with `#adoption`. */
   #host: TransportHost | null = null;
   #adoption: ClusterAdoption | null = null;
+  /** Set by `close`, never reset. */
   #closed = false;
+  /** One per peer that `setPeers` named with an address, this node excepted. */
   readonly #links = new Map<NodeId, MemoryLink>();
+  /** What `setPeers` was last given. */
   #peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
 
   constructor(network: MemoryNetwork, address: string) {
@@ -95,7 +105,7 @@ class MemoryTransport implements Transport {
     this.address = address;
   }
 
-  /** The node behind it; null before `start` and after `close`. */
+  /** The node that uses this transport; null before `start` and after `close`. */
   get host(): TransportHost | null {
     return this.#closed ? null : this.#host;
   }
@@ -148,27 +158,35 @@ class MemoryTransport implements Transport {
     return Promise.resolve();
   }
 
-  /** Joins the cluster of a member that knocks. */
+  /** Joins this node, which has no cluster, to that of a member that wants to reach it. */
   async adoptCluster(clusterId: string): Promise<void> {
     await this.#adoption?.adopt(clusterId);
     for (const link of this.#links.values()) link.connect();
   }
 }
 
-/** The way from one transport to one peer. */
+/** What an outgoing connection is over TCP: the handshake with one peer, and the messages on their way to it. */
 class MemoryLink {
-  /** Where the peer may be, the likeliest place first. */
+  /** Where the peer may be, likeliest first. Never empty. Set by `MemoryTransport.setPeers`. */
   addresses: readonly string[];
   readonly #network: MemoryNetwork;
   readonly #from: MemoryTransport;
   readonly #host: TransportHost;
   readonly #to: NodeId;
-  /** Whom we met at the address: another one there, after a restart, is met anew. */
+  /**
+   * The transport with which the handshake was completed; null: none yet. After the peer's restart there is another
+   * transport at its address, so the handshake is repeated.
+   */
   #target: MemoryTransport | null = null;
+  /** The peer is joining this node's cluster. */
   #adopting = false;
+  /** Set by `close`, never reset. */
   #closed = false;
+  /** Bytes sent that have not arrived; at most `IN_TRANSIT_BYTES_MAX`, or one message. */
   #bytesInTransit = 0;
+  /** The latest refusal that was logged since the last successful handshake; empty: none. */
   #lastLoggedRefusal = "";
+  /** The timers of the deliveries to come. */
   readonly #timers = new Set<{ cancel(): void }>();
 
   constructor(
@@ -185,7 +203,7 @@ class MemoryLink {
     this.addresses = addresses;
   }
 
-  /** A meeting at a place that is not named any more counts for nothing. */
+  /** Whether the handshake was completed at one of these addresses, or can still be. */
   isAtOneOf(addresses: readonly string[]): boolean {
     return this.#target === null ? addresses.length > 0 : addresses.includes(this.#target.address);
   }
@@ -197,9 +215,9 @@ class MemoryLink {
     }
     assert(transportMessage.message.from === this.#host.self.id, "a node sends in its own name");
     const frame = encodeMessage(transportMessage.message, transportMessage.records);
-    if (this.#bytesInTransit > 0 && this.#bytesInTransit + frame.bytes > QUEUE_BYTES_MAX) return false;
+    if (this.#bytesInTransit > 0 && this.#bytesInTransit + frame.bytes > IN_TRANSIT_BYTES_MAX) return false;
     for (const delayMs of this.#network.deliveryDelaysMs(this.#host.self.id, this.#to, transportMessage)) {
-      // Now, because the sender may go on to use its bytes.
+      // Copied now: the receiver must get bytes of its own, and they must be those of this moment.
       const bytes = joined(frame.chunks, frame.bytes);
       this.#bytesInTransit += bytes.length;
       this.#after(delayMs, () => {
@@ -216,7 +234,10 @@ class MemoryLink {
     this.#timers.clear();
   }
 
-  /** Shows each side who the other is, as connections do; nothing is delivered before. */
+  /**
+   * Completes the handshake with the peer, at the first of its addresses where that succeeds; does nothing if it is
+   * complete. No message is delivered before.
+   */
   connect(): void {
     if (this.#closed || this.#isCut()) return;
     for (const address of this.addresses) {
@@ -271,7 +292,7 @@ class MemoryLink {
 
   #deliver(bytes: Uint8Array): void {
     const host = this.#target?.host;
-    // Who was met then is not there any more, or cannot be reached: the message is lost.
+    // The peer's transport is closed, or the link is cut: the message is lost.
     if (this.#closed || this.#isCut() || host === undefined || host === null) return;
     const reader = new FrameReader();
     reader.feed(bytes);
@@ -311,3 +332,6 @@ function joined(chunks: readonly Uint8Array[], bytes: number): Uint8Array {
   }
   return whole;
 }
+
+/** Bytes that may be on their way from one node to another. A message is always taken when there are none. */
+const IN_TRANSIT_BYTES_MAX = 32 * 1024 * 1024;

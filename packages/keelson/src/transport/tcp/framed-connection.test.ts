@@ -10,7 +10,7 @@ import { FramedConnection } from "./framed-connection.ts";
 
 const IDLE_MS = 4_000;
 
-/** A connection whose other end does as the test says. */
+/** A connection whose other end is played by the test. */
 class Wire implements Connection {
   readonly peer = "peer";
   handler: ConnectionHandler | null = null;
@@ -25,10 +25,10 @@ class Wire implements Connection {
     for (let frame = this.#reader.next(); frame !== null; frame = this.#reader.next()) this.said.push(frame);
   }
   pause(): void {
-    // Nothing comes unless the test says so.
+    // Bytes arrive only when the test passes them to the handler.
   }
   resume(): void {
-    // The same.
+    // As for `pause`.
   }
   destroy(reason = ""): void {
     if (this.destroyed !== null) return;
@@ -39,7 +39,7 @@ class Wire implements Connection {
 
 interface Bench {
   readonly wire: Wire;
-  readonly channel: FramedConnection;
+  readonly connection: FramedConnection;
   readonly environment: SimulatedEnvironment;
   readonly frames: Frame[];
   readonly closes: string[];
@@ -49,20 +49,20 @@ function makeBench(environment = simulatedEnvironment()): Bench {
   const wire = new Wire();
   const frames: Frame[] = [];
   const closes: string[] = [];
-  const channel = new FramedConnection(wire, environment, {
+  const connection = new FramedConnection(wire, environment, {
     onFrame: (frame) => frames.push(frame),
     onClosed: (reason) => closes.push(reason),
   });
-  return { wire, channel, environment, frames, closes };
+  return { wire, connection, environment, frames, closes };
 }
 
 const ping = encodeControlMessage({ type: "ping" });
 const pong = encodeControlMessage({ type: "pong" });
 
-describe("Channel", () => {
-  it("closes when nothing is heard for the idle limit, and not before", async () => {
-    const { wire, channel, environment, closes } = makeBench();
-    channel.establish(IDLE_MS, true);
+describe("FramedConnection", () => {
+  it("closes when nothing was received for the idle limit, and not before", async () => {
+    const { wire, connection, environment, closes } = makeBench();
+    connection.establish(IDLE_MS, true);
     await environment.clock.advance(IDLE_MS - 1);
     expect(closes).toEqual([]);
     await environment.clock.advance(1);
@@ -71,9 +71,9 @@ describe("Channel", () => {
     expect(environment.clock.pendingTimers).toBe(0);
   });
 
-  it("stays as long as anything is heard, and answers pings", async () => {
-    const { wire, channel, environment, frames, closes } = makeBench();
-    channel.establish(IDLE_MS, false);
+  it("stays open as long as anything is received, and answers pings", async () => {
+    const { wire, connection, environment, frames, closes } = makeBench();
+    connection.establish(IDLE_MS, false);
     for (let n = 0; n < 20; n++) {
       await environment.clock.advance(IDLE_MS - 10);
       wire.handler?.onData(n % 2 === 0 ? ping : pong);
@@ -82,36 +82,36 @@ describe("Channel", () => {
     expect(wire.said).toEqual(Array.from({ length: 10 }, () => ({ type: "pong" })));
   });
 
-  it("takes a full pipe that moves for a sign of life, though no answer comes", async () => {
-    const { wire, channel, environment, closes } = makeBench();
-    channel.establish(IDLE_MS, true);
+  it("stays open while the peer takes bytes from a backlog, although no pong arrives", async () => {
+    const { wire, connection, environment, closes } = makeBench();
+    connection.establish(IDLE_MS, true);
     wire.bufferedBytes = 10_000_000;
     for (let n = 0; n < 20; n++) {
       await environment.clock.advance(1_000);
       wire.bufferedBytes -= 100_000;
     }
     expect(closes).toEqual([]);
-    // Stuck now: the system's buffers are full, and nobody empties them.
+    // Now the backlog no longer shrinks: the system's buffers are full, and the peer does not read.
     await environment.clock.advance(IDLE_MS + 1_000);
     expect(closes).toEqual(["nothing heard for 4000 ms"]);
   });
 
-  it("takes a pipe that is not full for no sign of anything", async () => {
-    const { channel, environment, closes } = makeBench();
-    channel.establish(IDLE_MS, true);
+  it("does not take written bytes as a sign of life when there is no backlog", async () => {
+    const { connection, environment, closes } = makeBench();
+    connection.establish(IDLE_MS, true);
     for (let n = 0; n < 50; n++) {
-      channel.write(ping.slice());
+      connection.write(ping.slice());
       await environment.clock.advance(100);
     }
     expect(closes).toHaveLength(1);
   });
 
-  it("does not blame the peer for the time that this process slept", async () => {
+  it("does not count the time during which this process was stopped as silence of the peer", async () => {
     const environment = simulatedEnvironment();
     let slept = 0;
     const sleepy = { ...environment, now: () => environment.now() + slept };
-    const { wire, channel, closes } = makeBench(sleepy);
-    channel.establish(IDLE_MS, true);
+    const { wire, connection, closes } = makeBench(sleepy);
+    connection.establish(IDLE_MS, true);
     await environment.clock.advance(900);
     slept = 60_000;
     await environment.clock.advance(3_000);
@@ -123,14 +123,14 @@ describe("Channel", () => {
     expect(closes).toHaveLength(1);
   });
 
-  it("says goodbye, hears nothing more, and closes when its words had time to arrive", async () => {
-    const { wire, channel, environment, frames, closes } = makeBench();
-    channel.establish(IDLE_MS, false);
-    channel.closeWithGoodbye("enough");
-    channel.closeWithGoodbye("again");
+  it("sends one goodbye, receives nothing more, and closes after the linger time", async () => {
+    const { wire, connection, environment, frames, closes } = makeBench();
+    connection.establish(IDLE_MS, false);
+    connection.closeWithGoodbye("enough");
+    connection.closeWithGoodbye("again");
     wire.handler?.onData(encodeControlMessage({ type: "goodbye", reason: "too" }));
     wire.handler?.onData(new Uint8Array(100));
-    channel.write(ping);
+    connection.write(ping);
     expect(wire.said).toEqual([{ type: "goodbye", reason: "enough" }]);
     expect([frames, closes]).toEqual([[], []]);
     await environment.clock.advance(1_000);
@@ -138,15 +138,15 @@ describe("Channel", () => {
     expect(environment.clock.pendingTimers).toBe(0);
   });
 
-  it("closes with the reason that the other end gave", () => {
+  it("closes with the reason in the peer's goodbye", () => {
     const { wire, closes } = makeBench();
     wire.handler?.onData(encodeControlMessage({ type: "goodbye", reason: "wrong cluster" }));
     expect(closes).toEqual(["the other end said: wrong cluster"]);
   });
 
-  it("hands over no frame that came in one chunk with the one that closed it", () => {
-    const { wire, channel, frames, closes } = makeBench();
-    channel.establish(IDLE_MS, false);
+  it("reports no frame that follows a goodbye in the same chunk", () => {
+    const { wire, connection, frames, closes } = makeBench();
+    connection.establish(IDLE_MS, false);
     const goodbye = encodeControlMessage({ type: "goodbye", reason: "bye" });
     const welcome = encodeControlMessage({
       type: "welcome",
@@ -158,15 +158,15 @@ describe("Channel", () => {
     expect([frames, closes]).toEqual([[], ["the other end said: bye"]]);
   });
 
-  it("gives up what is expected and does not come: silently before anything was up", async () => {
+  it("closes when a deadline passes, with a goodbye only if the connection was established", async () => {
     const silent = makeBench();
-    silent.channel.setDeadline(100, "connection");
+    silent.connection.setDeadline(100, "connection");
     await silent.environment.clock.advance(100);
     expect([silent.closes, silent.wire.said]).toEqual([["no connection within 100 ms"], []]);
     const up = makeBench();
-    up.channel.setDeadline(100, "connection");
+    up.connection.setDeadline(100, "connection");
     up.wire.handler?.onOpen?.();
-    up.channel.setDeadline(200, "answer");
+    up.connection.setDeadline(200, "answer");
     await up.environment.clock.advance(199);
     expect(up.wire.said).toEqual([]);
     await up.environment.clock.advance(1);

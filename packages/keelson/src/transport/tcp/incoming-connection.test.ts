@@ -14,12 +14,12 @@ import {
   RawPeer,
 } from "./test/rig.ts";
 
-describe("tcp, when strangers call", () => {
+describe("tcp, on incoming connections", () => {
   it.each([
     ["another protocol", [new TextEncoder().encode("GET / HTTP/1.1\r\nHost: b\r\n\r\n")], "another protocol"],
     ["a message before the handshake", [messageBytes("a")], "where none belongs"],
     [
-      "a message right behind an unanswered hello of a stranger",
+      "a message right after the hello of another cluster",
       [hello({ clusterId: "c2" }), messageBytes("a")],
       "c2",
     ],
@@ -30,26 +30,26 @@ describe("tcp, when strangers call", () => {
       [encodeControlMessage({ type: "welcome", version: 1, clusterId: "c1", from: identity })],
       "where none belongs",
     ],
-    ["a message in another's name", [hello(), messageBytes("c")], "a message from c came from a"],
-    ["a message for a group that is not here", [hello(), messageBytes("a", 7)], "no group 7"],
+    ["a message under another node's id", [hello(), messageBytes("c")], "a message from c came from a"],
+    ["a message for an unknown group", [hello(), messageBytes("a", 7)], "no group 7"],
     ["a hello for another node", [hello({ to: "c" })], "this is node b, not c"],
-    ["a hello from a namesake", [hello({ from: { ...identity, id: "b" } })], "reached itself"],
-    ["a hello of later versions", [hello({ versionMin: 2, versionMax: 9 })], "versions 2 to 9"],
-    ["a hello of a foreign cluster", [hello({ clusterId: "c2" })], "cluster c1, not to c2"],
-    ["a hello of no cluster", [hello({ clusterId: "" })], "no cluster"],
+    ["a hello from a node with the same id", [hello({ from: { ...identity, id: "b" } })], "reached itself"],
+    ["a hello with newer versions only", [hello({ versionMin: 2, versionMax: 9 })], "versions 2 to 9"],
+    ["a hello of another cluster", [hello({ clusterId: "c2" })], "cluster c1, not to c2"],
+    ["a hello without a cluster", [hello({ clusterId: "" })], "no cluster"],
     ["a header that announces 4 GB", [hello(), hugeHeader()], "announces 4294967295 bytes"],
     ["a large frame before the handshake", [hugeHeader(100_000)], "the limit is 8192"],
-  ])("answers %s with the reason, closes, and hears nothing of it", async (_name, pieces, reason) => {
+  ])("answers %s with the reason, closes, and delivers nothing", async (_name, pieces, reason) => {
     const rig = simulatedRig();
     const b = await TestNode.start(rig, "b");
-    const stranger = new RawPeer(rig, "b:7000").write(...pieces);
-    await rig.until(() => stranger.closed !== null, "the close");
-    expect(stranger.goodbye).toContain(reason);
+    const peer = new RawPeer(rig, "b:7000").write(...pieces);
+    await rig.until(() => peer.closed !== null, "the close");
+    expect(peer.goodbye).toContain(reason);
     expect(b.host.received).toEqual([]);
-    await healthy(rig, b);
+    await expectUsable(rig, b);
   });
 
-  it("W7: welcomes a version that it shares with a newer node", async () => {
+  it("agrees with a newer node on a version that both speak [W7]", async () => {
     const rig = simulatedRig();
     await TestNode.start(rig, "b");
     const newer = new RawPeer(rig, "b:7000").write(hello({ versionMin: 1, versionMax: 7 }));
@@ -57,10 +57,10 @@ describe("tcp, when strangers call", () => {
     expect(newer.frames).toMatchObject([{ type: "welcome", version: 1, clusterId: "c1", from: { id: "b" } }]);
   });
 
-  it("reads nothing while it joins a cluster: what comes early waits outside", async () => {
+  it("reads nothing from a connection while the node joins that peer's cluster", async () => {
     const rig = simulatedRig();
     const b = await TestNode.start(rig, "b", null);
-    const join = gateOf(b.host);
+    const join = holdAdoption(b.host);
     const early = new RawPeer(rig, "b:7000").write(hello());
     await rig.quiet();
     early.write(messageBytes("a"), messageBytes("c"));
@@ -70,80 +70,80 @@ describe("tcp, when strangers call", () => {
     await rig.quiet();
     expect(early.frames.map(({ type }) => type)).toEqual(["welcome", "goodbye"]);
     expect(b.host.events).toEqual(["adopted", "met a", "received from a"]);
-    await healthy(rig, b);
+    await expectUsable(rig, b);
   });
 
-  it("refuses who speaks in one breath with the hello, and does not take it in later", async () => {
+  it("refuses a message that comes in one chunk with the hello, also after the node has joined", async () => {
     const rig = simulatedRig();
     const b = await TestNode.start(rig, "b", null);
-    const join = gateOf(b.host);
+    const join = holdAdoption(b.host);
     const hasty = new RawPeer(rig, "b:7000").write(joined(hello(), messageBytes("a")));
     await rig.until(() => hasty.goodbye !== undefined, "the goodbye");
     join();
     await rig.quiet();
     expect(b.host.events).toEqual(["adopted"]);
-    await healthy(rig, b);
+    await expectUsable(rig, b);
   });
 
-  it("joins one cluster at a time, and waits for that no longer than for any handshake", async () => {
+  it("joins one cluster at a time, within the handshake timeout", async () => {
     const rig = simulatedRig();
     const b = await TestNode.start(rig, "b", null);
-    gateOf(b.host);
-    const patient = new RawPeer(rig, "b:7000").write(hello());
+    holdAdoption(b.host);
+    const waiting = new RawPeer(rig, "b:7000").write(hello());
     const foreign = new RawPeer(rig, "b:7000").write(hello({ clusterId: "c2" }));
     await rig.quiet();
     expect(foreign.goodbye).toContain("joining cluster c1, not c2");
-    expect([patient.closed, b.host.adoptions]).toEqual([null, 1]);
+    expect([waiting.closed, b.host.adoptions]).toEqual([null, 1]);
     await rig.world.clock.advance(7_000);
-    expect(patient.goodbye).toContain("no handshake within 5000 ms");
+    expect(waiting.goodbye).toContain("no handshake within 5000 ms");
     await b.transport.close();
   });
 
   it.each([
-    ["joined another after all", "c9"],
-    ["joined none, though it said so", null],
-  ])("refuses the cluster that asked when the node %s", async (_name, cluster) => {
+    ["joined another one instead", "c9"],
+    ["reports that it joined, but did not", null],
+  ])("refuses the cluster of the hello when the node %s", async (_name, cluster) => {
     const rig = simulatedRig();
     const b = await TestNode.start(rig, "b", null);
     b.host.adoptClusterId = () => {
       b.host.cluster = cluster;
       return Promise.resolve();
     };
-    const stranger = new RawPeer(rig, "b:7000").write(hello());
+    const peer = new RawPeer(rig, "b:7000").write(hello());
     await rig.quiet();
-    expect(stranger.goodbye).toContain("did not join cluster c1");
+    expect(peer.goodbye).toContain("did not join cluster c1");
     expect(b.host.peers).toEqual([]);
   });
 
-  it("holds few strangers at a time, and none for long", async () => {
+  it("limits how many handshakes are pending, and for how long", async () => {
     const rig = simulatedRig(1, { pendingHandshakesMax: 5 });
     const b = await TestNode.start(rig, "b");
-    const strangers = Array.from({ length: 20 }, () => new RawPeer(rig, "b:7000"));
+    const peers = Array.from({ length: 20 }, () => new RawPeer(rig, "b:7000"));
     await rig.quiet();
-    expect(strangers.filter(({ closed }) => closed === null)).toHaveLength(5);
+    expect(peers.filter(({ closed }) => closed === null)).toHaveLength(5);
     await rig.world.clock.advance(5_100);
-    expect(strangers.filter(({ closed }) => closed === null)).toHaveLength(0);
-    await healthy(rig, b);
+    expect(peers.filter(({ closed }) => closed === null)).toHaveLength(0);
+    await expectUsable(rig, b);
   });
 
-  it("throws out who asks and asks without reading the answers", async () => {
+  it("closes a connection that sends pings and does not read the pongs", async () => {
     const rig = simulatedRig();
     const b = await TestNode.start(rig, "b");
-    const stranger = new RawPeer(rig, "b:7000").write(hello());
+    const peer = new RawPeer(rig, "b:7000").write(hello());
     await rig.quiet();
-    stranger.stopReading();
+    peer.stopReading();
     const pings = Uint8Array.from(
       Array.from({ length: 1_000 }, () => [...encodeControlMessage({ type: "ping" })]).flat(),
     );
     for (let n = 0; n < 50 && !b.host.logs.some((line) => line.includes("does not read")); n++) {
-      stranger.write(pings.slice());
+      peer.write(pings.slice());
       await rig.quiet();
     }
     expect(b.host.logs.join("\n")).toContain("it asks and does not read the answers");
-    await healthy(rig, b);
+    await expectUsable(rig, b);
   });
 
-  it("reports a stranger who knocks again and again once", async () => {
+  it("logs repeated refusals of the same peer once", async () => {
     const rig = simulatedRig();
     const b = await TestNode.start(rig, "b");
     for (let n = 0; n < 10; n++) {
@@ -155,27 +155,27 @@ describe("tcp, when strangers call", () => {
     ]);
   });
 
-  it("lives through any bytes, before and after a handshake, and says goodbye to their sender", async () => {
+  it("answers arbitrary bytes with a goodbye, before and after a handshake, and stays usable", async () => {
     const bytes = fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 4 });
     await fc.assert(
       fc.asyncProperty(bytes, fc.boolean(), fc.nat(), async (pieces, greets, seed) => {
         const rig = simulatedRig(seed);
         const b = await TestNode.start(rig, "b");
-        const stranger = new RawPeer(rig, "b:7000");
-        if (greets) stranger.write(hello());
-        stranger.write(...pieces);
+        const peer = new RawPeer(rig, "b:7000");
+        if (greets) peer.write(hello());
+        peer.write(...pieces);
         await rig.quiet();
         const total = pieces.reduce((sum, piece) => sum + piece.length, 0);
-        // Less than a header may still become one.
-        if (total >= 24) expect(stranger.goodbye).toContain("another protocol");
+        // Fewer bytes than a header are not refused yet.
+        if (total >= 24) expect(peer.goodbye).toContain("another protocol");
         expect(b.host.received).toEqual([]);
-        await healthy(rig, b);
+        await expectUsable(rig, b);
       }),
       { numRuns: 60 },
     );
   });
 
-  it("lives through good frames with flipped bits, and takes none of them", async () => {
+  it("delivers no frame with a flipped bit, and stays usable", async () => {
     const { message, records } = append("a", [Uint8Array.of(1, 2, 3), new Uint8Array(40)]);
     const whole = Uint8Array.from(encodeMessage(message, records).chunks.flatMap((chunk) => [...chunk]));
     const rig = simulatedRig();
@@ -187,12 +187,12 @@ describe("tcp, when strangers call", () => {
       await rig.world.clock.advance(10);
     }
     expect(b.host.received).toEqual([]);
-    await healthy(rig, b);
+    await expectUsable(rig, b);
   });
 });
 
-/** Lets joining wait until the function that it returns is called. */
-function gateOf(host: TestHost): () => void {
+/** Makes the host's joining wait until the returned function is called. */
+function holdAdoption(host: TestHost): () => void {
   let open: () => void = () => undefined;
   host.adoption = new Promise((resolve) => {
     open = resolve;
@@ -206,8 +206,8 @@ function joined(...pieces: Uint8Array[]): Uint8Array {
   return Uint8Array.from(pieces.flatMap((piece) => [...piece]));
 }
 
-/** A node that still takes a good peer's messages is well. */
-async function healthy(rig: SimulatedRig, node: TestNode): Promise<void> {
+/** Checks that the node still receives messages from a well-behaved peer, then closes both. */
+async function expectUsable(rig: SimulatedRig, node: TestNode): Promise<void> {
   const friend = await TestNode.start(rig, "friend");
   friend.knows(node);
   await friend.reaches(rig, node);
@@ -217,8 +217,8 @@ async function healthy(rig: SimulatedRig, node: TestNode): Promise<void> {
   expect(rig.world.clock.pendingTimers).toBe(0);
 }
 
-describe("tcp, its real sockets in the hands of strangers", () => {
-  it("lives through floods of garbage, and its memory does not grow with them", async () => {
+describe("tcp on real sockets, under floods of garbage", () => {
+  it("stays usable, and delivers nothing", async () => {
     const rig = loopbackRig();
     const b = await TestNode.start(rig, "b");
     const port = Number(b.transport.address.split(":").at(-1));
@@ -231,7 +231,7 @@ describe("tcp, its real sockets in the hands of strangers", () => {
       if (n % 2 === 0) socket.write(hello());
       // Garbage, or the beginning of a frame of 30 MiB that never ends.
       socket.write(n % 3 === 0 ? Buffer.alloc(200_000, n) : hugeHeader(30 * 1024 * 1024));
-      // Those who wait for the rest of their frame may do so; at some time they give up.
+      // A connection with an incomplete frame is not refused; close it from this side after a while.
       if (n % 3 !== 0) setTimeout(() => socket.destroy(), n % 6 === 4 ? 5 : 200);
       await closed;
       return Buffer.concat(heard).toString("latin1");

@@ -31,17 +31,17 @@ describe("tcp on loopback", () => {
   });
 });
 
-describe("tcp on a network that delays and tears", () => {
+describe("tcp on a simulated network that delays and splits", () => {
   it.each(transportCases)("$name", async ({ run }) => {
     const rig = simulatedRig();
     await run({ ...rig, assertNothingLeft: () => undefined });
-    // The last words of connections are still on their way when close() resolves.
+    // Closes are still on their way to the other ends when close() resolves.
     await rig.world.clock.advance(1_500);
     rig.assertNothingLeft();
   });
 });
 
-/** Notes when `connect` was called, and what was written at once. */
+/** Records when `connect` was called, and the length of each write. */
 function spyOn(
   environment: Environment,
   clock: SimulatedClock,
@@ -65,7 +65,7 @@ function spyOn(
 }
 
 describe("tcp, when the network fails", () => {
-  it("keeps an idle connection for ever: silence is broken by pings", async () => {
+  it("keeps an idle connection open by pings", async () => {
     const rig = simulatedRig();
     const [a, b] = await connectedPair(rig);
     const logs = [a.host.logs.length, b.host.logs.length];
@@ -79,14 +79,14 @@ describe("tcp, when the network fails", () => {
     ["only the way there", true, false],
     ["only the way back", false, true],
   ])(
-    "notices within the idle limit that %s went silent, and reconnects when it heals",
+    "notices within the idle limit that %s went silent, and reconnects after it heals",
     async (_name, there, back) => {
       const rig = simulatedRig();
       const { network, clock } = rig.world;
       const [a, b] = await connectedPair(rig);
       network.setLink("a", "b", { cut: there });
       network.setLink("b", "a", { cut: back });
-      // A leader goes on sending, and that proves nothing: our own system takes the bytes.
+      // That bytes are written must not count as a sign of life: our own system takes them.
       for (let ms = 0; ms < 6_400; ms += 80) {
         a.send(b);
         await clock.advance(80);
@@ -103,7 +103,7 @@ describe("tcp, when the network fails", () => {
     },
   );
 
-  it("gives up a connection attempt and a handshake that nobody answers", async () => {
+  it("gives up an attempt to connect, and a handshake, when no answer comes in time", async () => {
     const rig = simulatedRig();
     const { network, clock } = rig.world;
     const a = await TestNode.start(rig, "a");
@@ -114,13 +114,13 @@ describe("tcp, when the network fails", () => {
       "warn: no connection to b at b:7000: no connection within 2000 ms; trying again",
     ]);
     network.heal("a", "b");
-    // Somebody listens there, and never says a word.
+    // Accept the connection, and never answer.
     await network.host("b").listen("b:7000", () => undefined);
     await clock.advance(7_100);
     expect(a.host.logs[1]).toContain("no answer to the handshake within 5000 ms");
   });
 
-  it("survives resets in the midst of traffic without changing or reordering what arrives", async () => {
+  it("delivers unchanged messages in order across connection resets", async () => {
     const rig = simulatedRig(3);
     const { network, clock } = rig.world;
     const [a, b] = await connectedPair(rig);
@@ -141,7 +141,7 @@ describe("tcp, when the network fails", () => {
     expect(b.host.logs.join()).not.toContain("refused");
   });
 
-  it("W5: waits a bounded, random time through 100 failures, tells people once, and begins anew after success", async () => {
+  it("waits a bounded, random time after each of 100 failures, logs one, and starts over after success [W5]", async () => {
     const rig = simulatedRig();
     const { network, clock } = rig.world;
     const spy = spyOn(rig.environment("a"), clock);
@@ -166,7 +166,7 @@ describe("tcp, when the network fails", () => {
     expect(a.send(b)).toBe(true);
   });
 
-  it("dials a peer that it waits for as soon as the peer dials it", async () => {
+  it("connects to a peer as soon as that peer connects, without waiting for the backoff", async () => {
     const rig = simulatedRig(1, { backoffMinMs: 60_000, backoffMaxMs: 60_000 });
     const a = await TestNode.start(rig, "a");
     a.transport.setPeers(new Map([["b", ["b:7000"]]]));
@@ -177,7 +177,7 @@ describe("tcp, when the network fails", () => {
     expect(a.send(b)).toBe(true);
   });
 
-  it("does not dial sooner because it is told its peers once more", async () => {
+  it("does not connect sooner when the same peers are set again", async () => {
     const rig = simulatedRig();
     const spy = spyOn(rig.environment("a"), rig.world.clock);
     const a = new TestNode(new TestHost("a", spy.environment), rig.transport("a"));
@@ -189,7 +189,7 @@ describe("tcp, when the network fails", () => {
     expect(spy.dials.length).toBeLessThan(30);
   });
 
-  it("dials those it knows as soon as it has joined a cluster, unasked", async () => {
+  it("connects to its peers as soon as it has joined a cluster", async () => {
     const rig = simulatedRig();
     const a = await TestNode.start(rig, "a");
     const b = await TestNode.start(rig, "b", null);
@@ -200,7 +200,7 @@ describe("tcp, when the network fails", () => {
     expect(c.host.events).toEqual(["met b"]);
   });
 
-  it("lets two nodes of one id throw each other out slowly, and says why", async () => {
+  it("limits how often two nodes with one id replace each other's connections, and logs why", async () => {
     const rig = simulatedRig();
     const { clock } = rig.world;
     const [a, b] = await connectedPair(rig);
@@ -215,7 +215,7 @@ describe("tcp, when the network fails", () => {
     expect(logs).toContain("a newer connection from a took its place");
   });
 
-  it("sends all that one turn brings in one write, with large records as they are", async () => {
+  it("joins the messages of one turn into one write, and writes large records without a copy", async () => {
     const rig = simulatedRig();
     const spy = spyOn(rig.environment("a"), rig.world.clock);
     const a = new TestNode(new TestHost("a", spy.environment), rig.transport("a"));
@@ -239,7 +239,7 @@ describe("tcp, when the network fails", () => {
   });
 });
 
-describe("tcp, when it reaches somebody else", () => {
+describe("tcp, when the wrong node answers", () => {
   const good: ControlMessage = {
     type: "welcome",
     version: 1,
@@ -255,7 +255,7 @@ describe("tcp, when it reaches somebody else", () => {
     ["a hello", [{ ...validHello }], "a hello frame came where none belongs"],
     ["two welcomes", [good, good], "a welcome frame came where none belongs"],
   ] as [string, ControlMessage[], string][])(
-    "hangs up on %s and says why",
+    "closes the connection to %s with the reason",
     async (_name, answers, reason) => {
       const rig = simulatedRig();
       const goodbyes: string[] = [];
@@ -284,10 +284,10 @@ describe("tcp, when it reaches somebody else", () => {
   );
 });
 
-describe("tcp, its queue to one peer", () => {
+describe("tcp, the queue to one peer", () => {
   const bytesOf = (from: string): number => messageBytes(from).length;
 
-  it("takes messages up to its limit, and not one more", async () => {
+  it("takes messages up to its limit", async () => {
     const rig = simulatedRig(1, { queueBytesMax: 10 * bytesOf("a") + 1 });
     const [a, b] = await connectedPair(rig);
     const taken = Array.from({ length: 20 }, () => a.send(b));
@@ -297,7 +297,7 @@ describe("tcp, its queue to one peer", () => {
     expect(a.send(b)).toBe(true);
   });
 
-  it("counts what the connection has not taken yet", async () => {
+  it("counts the bytes that the connection has not taken yet", async () => {
     const rig = simulatedRig(1, { queueBytesMax: 1_000_000 });
     const [a, b] = await connectedPair(rig);
     rig.world.network.cut("a", "b");
@@ -307,12 +307,12 @@ describe("tcp, its queue to one peer", () => {
       if (a.send(b, message, records)) taken++;
       await rig.world.clock.advance(1);
     }
-    // A million, and what the link has under way.
+    // 1,000,000 bytes, and what fits into the link's window.
     expect(taken).toBeGreaterThanOrEqual(20);
     expect(taken).toBeLessThan(27);
   });
 
-  it("lets one message in that is larger than the limit, or it could never be sent", async () => {
+  it("takes a message larger than the limit when it is empty", async () => {
     const rig = simulatedRig(1, { queueBytesMax: 1_000 });
     const [a, b] = await connectedPair(rig);
     const { message, records } = append("a", [new Uint8Array(5_000)]);
@@ -321,7 +321,7 @@ describe("tcp, its queue to one peer", () => {
   });
 });
 
-describe("tcp, its options", () => {
+describe("tcp, the options", () => {
   it.each([
     [{ listen: "7001" }, "tcp: listen is"],
     [{ listen: "0.0.0.0:7001" }, 'say with "advertise"'],
@@ -331,18 +331,18 @@ describe("tcp, its options", () => {
     [{ listen: "127.0.0.1:0", idleMs: 0 }, "idleMs is 0"],
     [{ listen: "127.0.0.1:0", queueBytesMax: Number.NaN }, "queueBytesMax is NaN"],
     [{ listen: "127.0.0.1:0", backoffMinMs: 5_000 }, "backoffMinMs"],
-  ])("refuses %j and says why", (options, reason) => {
+  ])("refuse %j with the reason", (options, reason) => {
     expect(() => tcp(options)).toThrow(reason);
   });
 
-  it("tells the address to others that it was given to tell, and listens elsewhere", async () => {
+  it("advertise an address other than the one that is listened at", async () => {
     const transport = tcp({ listen: "127.0.0.1:0", advertise: "db1.example:7001" });
     await transport.start(new TestHost("a", nodeEnvironment()));
     expect(transport.address).toBe("db1.example:7001");
     await transport.close();
   });
 
-  it("rejects the start where somebody listens already, and closes all the same", async () => {
+  it("make start reject at an address that is in use; close works afterwards", async () => {
     const first = tcp({ listen: "127.0.0.1:0" });
     await first.start(new TestHost("a", nodeEnvironment()));
     const second = tcp({ listen: first.address });
@@ -350,7 +350,7 @@ describe("tcp, its options", () => {
     await Promise.all([first.close(), second.close()]);
   });
 
-  it("refuses to start for a node whose data is too long for a handshake", async () => {
+  it("make start reject when the node's data is too long for a handshake", async () => {
     const host = new TestHost("a", nodeEnvironment());
     Object.assign(host.self, { data: "é".repeat(2_049) });
     await expect(tcp({ listen: "127.0.0.1:0" }).start(host)).rejects.toThrow(

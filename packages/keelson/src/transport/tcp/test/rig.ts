@@ -1,3 +1,4 @@
+// What the tests of the TCP transport share: networks, and connections that are played by the test.
 import { expect } from "vitest";
 import type { Hello } from "../../../codec/frame-control-message.ts";
 import { FrameReader } from "../../../codec/frame-reader.ts";
@@ -13,7 +14,7 @@ export async function sleep(ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Real sockets. Ports are chosen by the system and kept for a node's next transport. */
+/** Transports on real sockets. The system chooses a node's port; the node's next transport gets the same one. */
 export function loopbackRig(): TransportRig {
   const addresses = new Map<string, string>();
   return {
@@ -40,10 +41,12 @@ export function loopbackRig(): TransportRig {
   };
 }
 
+/** Transports on the simulated network, whose links delay and split. */
 export interface SimulatedRig extends TransportRig {
   readonly world: SimulatedWorld;
 }
 
+/** `limits` apply to all of its transports. */
 export function simulatedRig(seed = 1, limits: Partial<TcpLimits> = {}): SimulatedRig {
   const world = simulatedWorld({ seed });
   world.network.setEveryLink({ delayMinMs: 0.1, delayMaxMs: 2, splitProbability: 0.1 });
@@ -67,6 +70,7 @@ export function simulatedRig(seed = 1, limits: Partial<TcpLimits> = {}): Simulat
   };
 }
 
+/** Nodes a and b, each connected to the other. */
 export async function connectedPair(rig: SimulatedRig): Promise<[TestNode, TestNode]> {
   const a = await TestNode.start(rig, "a");
   const b = await TestNode.start(rig, "b");
@@ -77,7 +81,7 @@ export async function connectedPair(rig: SimulatedRig): Promise<[TestNode, TestN
   return [a, b];
 }
 
-/** The other end of a connection, in the hands of somebody who may say anything. */
+/** A connection whose near end is played by the test, which may send anything. */
 export class RawPeer {
   readonly frames: Frame[] = [];
   closed: string | null = null;
@@ -105,7 +109,7 @@ export class RawPeer {
     this.#connection.pause();
   }
 
-  /** The reason with which the other end said goodbye. */
+  /** The reason in the other end's goodbye. */
   get goodbye(): string | undefined {
     const frame = this.frames.find(({ type }) => type === "goodbye");
     return frame?.type === "goodbye" ? frame.reason : undefined;
@@ -130,6 +134,7 @@ export function messageBytes(from: string, group = 0): Uint8Array {
   return Uint8Array.from(encodeMessage(vote(from), [], group).chunks.flatMap((chunk) => [...chunk]));
 }
 
+/** The header of a frame that announces `length` bytes. */
 export function hugeHeader(length = 2 ** 32 - 1): Uint8Array {
   const header = messageBytes("a").slice(0, 24);
   new DataView(header.buffer).setUint32(8, length, true);
