@@ -40,9 +40,7 @@ export interface ReadOptions extends CallOptions {
 /** The state that queries run on, as the applier tells of it. */
 interface AppliedState {
   readonly applied: { readonly index: LogIndex };
-  /**
-   * False while a batch is being applied, or a snapshot restored: the state may then be half of a command.
-   */
+  /** False while a batch is applied, or a snapshot restored: the state may then be half of a command. */
   readonly isReadable: boolean;
   /** Whether a snapshot is being restored. */
   readonly isRestoring: boolean;

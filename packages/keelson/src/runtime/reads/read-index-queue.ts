@@ -10,9 +10,7 @@ export interface QueuedRead {
   /** Whether its caller has an answer, or has stopped waiting. Then the read need not run. */
   readonly isSettled: () => boolean;
   readonly reject: (error: RaftError) => void;
-  /**
-   * Runs the query and settles the call; the promise, for a query that is asynchronous, resolves after that.
-   */
+  /** Runs the query and settles the call. The promise of an asynchronous query resolves after that. */
   readonly run: () => Promise<void> | undefined;
 }
 
@@ -136,9 +134,7 @@ export class ReadIndexQueue {
     }
   }
 
-  /**
-   * Requests an index again for the reads without an answer: a leader is known now, or `retryMs` have passed.
-   */
+  /** Requests an index again for unanswered reads: a leader is known now, or `retryMs` have passed. */
   retry(): void {
     if (this.#unanswered.length === 0) return;
     this.#timer?.cancel();

@@ -1,2 +1,3 @@
-// Snapshots (§7): taken of this node's state, sent to nodes that the log no longer helps, fetched and installed.
+// Snapshots (§7): taken of this node's state, sent to nodes that the log no longer helps, fetched and
+// installed.
 export { SnapshotManager } from "./snapshot-manager.ts";

@@ -15,9 +15,7 @@ export interface LogCompactorParts {
   readonly logRecords: LogRecords;
   readonly memberships: MembershipHistory;
   readonly driver: Driver;
-  /**
-   * Nodes that fetch or have just installed a snapshot need the entries after this one; null: no node does.
-   */
+  /** Nodes that fetch a snapshot, or just did, need the entries after this one; null: no node does. */
   readonly neededAfter: () => LogIndex | null;
 }
 
@@ -40,9 +38,7 @@ export class LogCompactor {
     this.#parts = parts;
   }
 
-  /**
-   * Forgets what may be forgotten now. Called when the newest snapshot, or what transfers need, has changed.
-   */
+  /** Forgets what may be forgotten now. Called when the newest snapshot, or a transfer's need, changes. */
   compact(): void {
     const { store, core, memberships, driver, applier } = this.#parts;
     const { newest } = store;

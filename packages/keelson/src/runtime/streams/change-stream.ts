@@ -27,9 +27,7 @@ export class ChangeStream {
     this.#changesMax = changesMax;
   }
 
-  /**
-   * Begins with the changes in `current`, which describe the present state, and goes on with what changes.
-   */
+  /** Yields the changes in `current`, which describe the present state, and then each new change. */
   subscribe(current: readonly RaftChange[]): AsyncIterableIterator<RaftChange> {
     const subscription = new ChangeSubscription(this.#changesMax, () => {
       this.#subscriptions.delete(subscription);

@@ -6,9 +6,7 @@ import type { LogIndex, Term } from "../../core/position.ts";
 import { InvalidOptionError, LogCompactedError, type RaftError } from "../../errors.ts";
 import { checkRecords, type LogRecords } from "../loop/index.ts";
 
-/**
- * Bytes of records that a cursor reads from the log at once, and so keeps decoded in memory for its reader.
- */
+/** Bytes of records that a cursor reads from the log at once, and keeps in memory for its reader. */
 const READ_BYTES_MAX = 1024 * 1024;
 
 /** A command that is committed, and applied on this node. */

@@ -61,9 +61,7 @@ export interface CallForwarderParts {
   readonly leader: () => LeaderHint | null;
   /** False: the message was certainly not sent. */
   readonly send: (to: NodeId, message: ForwardRequest) => boolean;
-  /**
-   * Calls without an attempt are tried again every `heartbeatMs`; see `giveUpAt` for `electionTimeoutMaxMs`.
-   */
+  /** `heartbeatMs`: how often a call without an attempt is tried. `electionTimeoutMaxMs`: see `giveUpAt`. */
   readonly timings: RaftTimings;
 }
 

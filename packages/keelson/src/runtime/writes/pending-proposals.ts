@@ -79,9 +79,7 @@ export class PendingProposals<Result> {
     return this.#bytes;
   }
 
-  /**
-   * Why one more entry of this size may not be proposed; null: there is room. Checked before it is proposed.
-   */
+  /** Why no entry of this size may be proposed now; null: there is room. Checked before each proposal. */
   refusal(bytes: number): OverloadedError | null {
     const { pendingEntriesMax, pendingBytesMax } = this.#limits;
     if (this.entries >= pendingEntriesMax) {

@@ -39,20 +39,14 @@ import type { StateMachineCodec } from "../state-machine.ts";
 
 /** How one command is written. */
 export interface WriteOptions extends CallOptions {
-  /**
-   * The command's session and number, for callers who number commands themselves. Others use `openSession`.
-   */
+  /** The command's session and number, for callers that number their commands. Others use `openSession`. */
   readonly session?: SessionCommandId;
 }
 
-/**
- * A session's time to live by default: far longer than clients retry a command, or servers' clocks differ.
- */
+/** A session's default time to live: far longer than clients retry, or servers' clocks differ. */
 const TTL_MS_DEFAULT = 60_000;
 
-/**
- * A shorter time to live could run out during an election; a longer one keeps the sessions of dead clients.
- */
+/** A shorter time to live could run out during an election; a longer one keeps dead clients' sessions. */
 const TTL_MS_MIN = 1_000;
 const TTL_MS_MAX = 7 * 24 * 3_600_000;
 
@@ -66,9 +60,7 @@ export interface ProposerParts<Command, Result> {
   readonly limits: RaftLimits;
   readonly leader: () => LeaderHint | null;
   readonly calls: Calls;
-  /**
-   * null: without the option `forward`. Then a node that doesn't lead refuses calls with `NotLeaderError`.
-   */
+  /** null: without the option `forward`. Then a node that doesn't lead refuses calls. */
   readonly forwarder: CallForwarder | null;
   /** Why the node takes no calls any more; null: it does. */
   readonly refusal: () => RaftError | null;
@@ -116,9 +108,7 @@ export class Proposer<Command, Result> {
     return forwarder.forward(forwardable, options);
   }
 
-  /**
-   * Like `write`, for a command that is encoded already, and without forwarding: for calls of other nodes.
-   */
+  /** Like `write`, for an encoded command, and without forwarding: for the calls of other nodes. */
   writeBytes(
     bytes: Uint8Array,
     session: SessionCommandId | undefined,
@@ -216,8 +206,7 @@ export class Proposer<Command, Result> {
     const refusal = pending.refusal(bytes);
     if (refusal !== null) throw refusal;
     const position = driver.propose(kind, payload);
-    // The node stopped, or stopped leading, in this very turn. Nothing was proposed, so the outcome is "not
-    // done".
+    // The node has just stopped. Even if the core took the entry, nothing leaves a node before its turn ends.
     if (position === null) throw this.#parts.refusal() ?? new NotLeaderError(this.#parts.leader());
     this.#count += 1;
     const call = this.#parts.calls.begin<T>(
@@ -240,10 +229,7 @@ export class Proposer<Command, Result> {
     return call.promise;
   }
 
-  /**
-   * This leader's clock reading for a session entry, in milliseconds since 1970; 0 if the clock is before
-   * that.
-   */
+  /** The clock reading for a session entry, in whole milliseconds since 1970; never negative. */
   #clock(): number {
     return Math.max(0, Math.floor(this.#parts.environment.wallClock()));
   }
