@@ -9,7 +9,7 @@ import { wal } from "../storage/wal/index.ts";
 import { tcp } from "../transport/tcp/index.ts";
 import { Raft } from "./raft.ts";
 import { Journal } from "./test/journal.ts";
-import { mortal } from "./test/test-cluster.ts";
+import { killableEnvironment } from "./test/test-cluster.ts";
 
 const IDS = ["a", "b", "c"];
 const MEMBERS = { a: "a:7001", b: "b:7001", c: "c:7001" };
@@ -41,7 +41,7 @@ class Machines {
   async start(id: string): Promise<void> {
     const files = this.#disks.get(id);
     if (files === undefined) throw new Error(`no disk for ${id}`);
-    const { environment, kill } = mortal(this.#world.environment(id, files.mount()));
+    const { environment, kill } = killableEnvironment(this.#world.environment(id, files.mount()));
     const journal = new Journal();
     const raft = await this.finish(
       Raft.open<string, number>({

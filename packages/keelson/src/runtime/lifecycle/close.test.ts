@@ -83,11 +83,11 @@ describe("close", () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, log, journal, transport } = await cluster.leader();
     await cluster.finish(raft.write("x"));
-    transport.hangs = true;
-    journal.pause = () => new Promise(() => undefined);
+    transport.closeHangs = true;
+    journal.beforeApply = () => new Promise(() => undefined);
     const unapplied = raft.write("never applied");
     await cluster.until(() => raft.metrics().commitIndex === 4, "the commit");
-    log.isHeld = true;
+    log.holdsWrites = true;
     const unwritten = raft.write("never written");
     await cluster.advance(10);
     const outcomes = Promise.allSettled([unapplied, unwritten]);

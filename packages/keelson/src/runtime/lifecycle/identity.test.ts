@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { TransportMessage } from "../../transport/transport.ts";
-import { Disk } from "../test/fake-log.ts";
+import { FakeDisk } from "../test/fake-log.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
@@ -15,7 +15,7 @@ describe("the disk of a member", () => {
     await cluster.finish(leader.raft.write("committed"));
     await cluster.advance(CHORES_MS);
     await cluster.crash(wiped!.id);
-    cluster.disks.set(wiped!.id, new Disk("another store"));
+    cluster.disks.set(wiped!.id, new FakeDisk("another store"));
     await cluster.open(wiped!.id);
     await cluster.advance(CHORES_MS);
     expect(cluster.raft(wiped!.id).metrics()).toMatchObject({ lastIndex: 0, config: { voters: [] } });
@@ -81,7 +81,7 @@ describe("the id of a member that was removed", () => {
     await cluster.finish(leader.raft.changeMembership({ remove: [removed!.id] }));
     await cluster.advance(CHORES_MS);
     await cluster.crash(removed!.id);
-    cluster.disks.set(removed!.id, new Disk("a new disk"));
+    cluster.disks.set(removed!.id, new FakeDisk("a new disk"));
     await cluster.open(removed!.id);
     const again = { add: { [removed!.id]: `${removed!.id}:1` } };
     expect(await cluster.failure(leader.raft.changeMembership(again))).toMatchObject({
@@ -109,7 +109,7 @@ describe("the id of a member that was removed", () => {
     await cluster.finish(leader.raft.changeMembership({ remove: ["d"] }));
     await cluster.advance(CHORES_MS);
     await cluster.crash("d");
-    cluster.disks.set("d", new Disk("a wiped disk"));
+    cluster.disks.set("d", new FakeDisk("a wiped disk"));
     await cluster.open("d");
     const { term } = leader.raft.metrics();
 
@@ -142,12 +142,12 @@ describe("the priority of a node", () => {
     const cluster = new TestCluster(1, {});
     for (const id of THREE) await cluster.open(id, { priority: id === "b" ? 5 : 1 });
     await cluster.finish(Promise.all(THREE.map((id) => cluster.raft(id).initialize(cluster.members(THREE)))));
-    await cluster.until(() => cluster.leading()?.id === "b", "the one that should lead");
+    await cluster.until(() => cluster.currentLeader()?.id === "b", "the one that should lead");
     await cluster.crash("b");
     const next = await cluster.leader("b");
     await cluster.finish(next.raft.write("x"));
     await cluster.open("b", { priority: 5 });
-    await cluster.until(() => cluster.leading()?.id === "b", "it to lead again");
+    await cluster.until(() => cluster.currentLeader()?.id === "b", "it to lead again");
     const { term } = cluster.raft("b").metrics();
     await cluster.advance(30_000);
     expect(cluster.raft("b").metrics()).toMatchObject({ role: "leader", term });
@@ -155,7 +155,7 @@ describe("the priority of a node", () => {
 
   it.each([-1, 0.5, NaN])("is not %s", async (priority) => {
     const cluster = new TestCluster();
-    expect(await cluster.failure(cluster.opening("a", { priority }))).toMatchObject({
+    expect(await cluster.failure(cluster.startOpening("a", { priority }))).toMatchObject({
       code: "INVALID_OPTION",
     });
   });

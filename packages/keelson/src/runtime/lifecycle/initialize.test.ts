@@ -46,10 +46,10 @@ describe("initialize", () => {
       isDone = true;
     });
     await cluster.until(() => log.disk.clusterId !== null, "the cluster's name to be durable");
-    log.isHeld = true;
+    log.holdsWrites = true;
     await cluster.advance(1000);
     expect([isDone, log.disk.records.length]).toEqual([false, 0]);
-    log.release();
+    log.releaseWrites();
     await cluster.finish(initialized);
     expect(log.disk.records.length).toBeGreaterThan(0);
   });
@@ -57,12 +57,12 @@ describe("initialize", () => {
   it("binds the log to the cluster before it writes the first entry", async () => {
     const cluster = await blank(["a"]);
     const { raft, log } = cluster.node("a");
-    log.isHeld = true;
+    log.holdsWrites = true;
     const initialized = raft.initialize({ a: "a:1" });
     await cluster.advance(1000);
     expect(log.writes).toEqual([]);
     expect(raft.metrics().clusterId).toBeNull();
-    log.release();
+    log.releaseWrites();
     await cluster.finish(initialized);
   });
 
@@ -176,7 +176,7 @@ describe("initialize", () => {
     const cluster = await blank(["a"]);
     const { raft, log } = cluster.node("a");
     const initialized = cluster.failure(raft.initialize({ a: "a:1" }).finally(() => undefined));
-    log.isHeld = true;
+    log.holdsWrites = true;
     const closed = raft.close();
     expect(await initialized).toMatchObject({ code: "CLOSED" });
     await closed;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
 import { Raft } from "../raft.ts";
-import { Disk, FakeLog } from "../test/fake-log.ts";
+import { FakeDisk, FakeLog } from "../test/fake-log.ts";
 import { Journal } from "../test/journal.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
@@ -27,7 +27,7 @@ describe("a restart", () => {
     for (const text of ["1", "2", "3"]) await cluster.finish(raft.write(text));
     await cluster.crash("a");
     const kept = new Journal();
-    kept.openedAt = journal.flushed;
+    kept.reopenedAt = journal.flushed;
     const node = await cluster.open("a", { journal: kept });
     expect(node.raft.metrics()).toMatchObject({ appliedIndex: 5, commitIndex: 5 });
     await cluster.leader();
@@ -39,7 +39,7 @@ describe("a restart", () => {
     const cluster = await TestCluster.of(["a"]);
     const node = await cluster.leader();
     await cluster.finish(node.raft.write("durable"));
-    node.log.isHeld = true;
+    node.log.holdsWrites = true;
     let isAnswered = false;
     void node.raft.write("lost").finally(() => (isAnswered = true));
     await cluster.advance(100);
@@ -66,7 +66,7 @@ describe("a restart", () => {
 });
 
 describe("open", () => {
-  async function diskWithThree(): Promise<{ cluster: TestCluster; disk: Disk }> {
+  async function diskWithThree(): Promise<{ cluster: TestCluster; disk: FakeDisk }> {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     await cluster.finish(raft.write("x"));
@@ -93,7 +93,7 @@ describe("open", () => {
     const { cluster, disk } = await diskWithThree();
     const log = new FakeLog(disk);
     const journal = new Journal();
-    journal.openedAt = applied;
+    journal.reopenedAt = applied;
     const error = await cluster.failure(openWith(cluster, log, journal));
     expect(error).toMatchObject({ code: "WRONG_IDENTITY", outcome: "not-done" });
     expect(error.message).toContain(`entry ${String(applied.index)} of term ${String(applied.term)}`);
@@ -103,7 +103,7 @@ describe("open", () => {
   it("refuses a log whose configuration entry is none", async () => {
     const { cluster, disk } = await diskWithThree();
     const log = new FakeLog(disk);
-    log.damage = () => encodeRecord(1, 1, EntryKind.blank, new Uint8Array(0));
+    log.damageRead = () => encodeRecord(1, 1, EntryKind.blank, new Uint8Array(0));
     expect(await cluster.failure(openWith(cluster, log, new Journal()))).toMatchObject({
       code: "STORAGE_FAILED",
     });
@@ -125,7 +125,7 @@ describe("open", () => {
 
   it("passes on why a transport does not start, and closes everything", async () => {
     const cluster = new TestCluster();
-    const log = new FakeLog(new Disk("store"));
+    const log = new FakeLog(new FakeDisk("store"));
     const journal = new Journal();
     const transport = cluster.net.transport("a:1");
     transport.start = () => Promise.reject(new Error("address in use"));
@@ -158,7 +158,7 @@ describe("open", () => {
     ["heartbeats too far apart", { timings: { heartbeatMs: 300 } }, "timings.heartbeatMs"],
   ])("refuses %s before it opens anything", async (_what, options, message) => {
     const cluster = new TestCluster();
-    const error = await cluster.failure(cluster.opening("a", options as object));
+    const error = await cluster.failure(cluster.startOpening("a", options as object));
     expect(error).toMatchObject({ code: "INVALID_OPTION", outcome: "not-done" });
     expect(error.message).toContain(message);
   });

@@ -26,7 +26,7 @@ describe("applying", () => {
   it("rejects a command whose apply promise rejects, and continues", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
-    journal.pause = () => Promise.resolve();
+    journal.beforeApply = () => Promise.resolve();
     expect(await cluster.failure(raft.write("reject"))).toMatchObject({
       code: "COMMAND_REJECTED",
       outcome: "done",
@@ -114,7 +114,7 @@ describe("applying", () => {
     await cluster.finish(leader.raft.write("first"));
     const { term } = leader.raft.metrics();
     const { clock } = cluster.world;
-    leader.journal.pause = () => new Promise((resolve) => clock.setTimer(4000, resolve));
+    leader.journal.beforeApply = () => new Promise((resolve) => clock.setTimer(4000, resolve));
     const slow = leader.raft.write("slow");
     const next = leader.raft.write("next");
     await cluster.advance(3900);
@@ -136,10 +136,10 @@ describe("applying", () => {
       journal.flushed = applied;
     };
     const { clock } = cluster.world;
-    journal.pause = () => new Promise((resolve) => clock.setTimer(6, resolve));
+    journal.beforeApply = () => new Promise((resolve) => clock.setTimer(6, resolve));
     await cluster.finish(Promise.all(["1", "2", "3", "4"].map((text) => raft.write(text))));
     expect(flushes).toBe(2);
-    journal.pause = null;
+    journal.beforeApply = null;
     await cluster.finish(Promise.all(["5", "6", "7", "8"].map((text) => raft.write(text))));
     expect(flushes).toBe(3);
   });
@@ -194,12 +194,12 @@ describe("applying", () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("first"));
-    leader.log.isHeld = true;
+    leader.log.holdsWrites = true;
     const write = leader.raft.write("second");
     await cluster.advance(500);
     expect(leader.raft.metrics()).toMatchObject({ commitIndex: 4, durableIndex: 3, appliedIndex: 3 });
     for (const { journal } of cluster.followers(leader)) expect(journal.texts).toEqual(["first", "second"]);
-    leader.log.release();
+    leader.log.releaseWrites();
     expect(await cluster.finish(write)).toBe(2);
   });
 

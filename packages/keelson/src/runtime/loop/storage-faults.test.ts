@@ -11,7 +11,7 @@ describe("a failed log write", () => {
     const [follower] = cluster.followers(leader);
     await cluster.finish(leader.raft.write("first"));
     const sent: string[] = [];
-    leader.log.failure = new Error("EIO: the disk is gone");
+    leader.log.writeFailure = new Error("EIO: the disk is gone");
     const write = leader.raft.write("second");
     const read = leader.raft.read(() => 1);
     const stopped = leader.raft.stopped.then((error) => {
@@ -40,7 +40,7 @@ describe("a failed log write", () => {
   it("on the leader lets the other nodes elect another and take writes", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
-    leader.log.failure = new Error("EIO");
+    leader.log.writeFailure = new Error("EIO");
     await cluster.failure(leader.raft.write("x"));
     const next = await cluster.leader(leader.id);
     expect(await cluster.finish(next.raft.write("y"))).toBeGreaterThan(0);
@@ -59,7 +59,7 @@ describe("a failed log write", () => {
         acknowledged.push(message.outcome.match);
       return true;
     };
-    follower.log.failure = new Error("EIO");
+    follower.log.writeFailure = new Error("EIO");
     expect(await cluster.finish(leader.raft.write("y"))).toBe(2);
     expect(await cluster.finish(follower.raft.stopped)).toMatchObject({ code: "STORAGE_FAILED" });
     expect(Math.max(0, ...acknowledged)).toBeLessThanOrEqual(3);
@@ -72,7 +72,7 @@ describe("a log write that hangs", () => {
       timings: { storageTimeoutMs: 2000, callTimeoutMs: 60_000 },
     });
     const { raft, log } = await cluster.leader();
-    log.isHeld = true;
+    log.holdsWrites = true;
     const begun = cluster.world.clock.now();
     const error = await cluster.failure(raft.write("x"));
     const waited = cluster.world.clock.now() - begun;
@@ -88,7 +88,7 @@ describe("a log write that hangs", () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("x"));
-    leader.log.isHeld = true;
+    leader.log.holdsWrites = true;
     const write = leader.raft.write("y", { timeoutMs: 300 });
     expect(await cluster.failure(write)).toMatchObject({ outcome: "unknown" });
     const [follower] = cluster.followers(leader);
@@ -103,7 +103,7 @@ describe("a log write that hangs", () => {
     await cluster.finish(Promise.all(THREE.map((id) => cluster.raft(id).initialize(cluster.members()))));
     const votes: string[] = [];
     for (const { id, log, transport } of cluster.nodes.values()) {
-      log.isHeld = true;
+      log.holdsWrites = true;
       transport.filter = (_to, { message }) => {
         if (message.type === "request-vote" || message.type === "request-vote-reply")
           votes.push(`${id} ${message.type}`);
@@ -112,8 +112,8 @@ describe("a log write that hangs", () => {
     }
     await cluster.advance(5000);
     expect(votes).toEqual([]);
-    expect(cluster.leading()).toBeUndefined();
-    for (const { log } of cluster.nodes.values()) log.release();
+    expect(cluster.currentLeader()).toBeUndefined();
+    for (const { log } of cluster.nodes.values()) log.releaseWrites();
     await cluster.leader();
     expect(votes.length).toBeGreaterThan(0);
   });
@@ -145,28 +145,28 @@ describe("reading the log back", () => {
 
   it("serves a lagging follower from the store", async () => {
     const { cluster, lagging, catchUp } = await clusterWithLaggingFollower();
-    const reads = cluster.leading()?.log.reads ?? 0;
+    const reads = cluster.currentLeader()?.log.reads ?? 0;
     await catchUp();
-    expect(cluster.leading()?.log.reads).toBeGreaterThan(reads);
+    expect(cluster.currentLeader()?.log.reads).toBeGreaterThan(reads);
     expect(cluster.node(lagging).journal.texts).toHaveLength(11);
   });
 
   it("sends a lagging follower its AppendEntries in order: later ones wait for the read", async () => {
     const { cluster, lagging, catchUp } = await clusterWithLaggingFollower();
-    const leader = cluster.leading();
+    const leader = cluster.currentLeader();
     if (leader === undefined) throw new Error("no leader");
     const sent: number[] = [];
     leader.transport.filter = (to, { message }) => {
       if (to === lagging && message.type === "append-entries") sent.push(message.entries.prev.index);
       return true;
     };
-    leader.log.readsAreHeld = true;
+    leader.log.holdsReads = true;
     const reads = leader.log.reads;
     cluster.net.heal();
     await cluster.until(() => leader.log.reads > reads, "a read for the follower");
     const before = sent.length;
     // Reads that begin now would end before the held one.
-    leader.log.readsAreHeld = false;
+    leader.log.holdsReads = false;
     await cluster.advance(300);
     expect(sent).toHaveLength(before);
     leader.log.releaseReads();
@@ -178,7 +178,7 @@ describe("reading the log back", () => {
 
   it("stops the node if a read fails", async () => {
     const { cluster, catchUp } = await clusterWithLaggingFollower();
-    const leader = cluster.leading();
+    const leader = cluster.currentLeader();
     if (leader === undefined) throw new Error("no leader");
     leader.log.readFailure = new Error("EIO: unreadable");
     await catchUp();
@@ -190,9 +190,9 @@ describe("reading the log back", () => {
 
   it("stops the node if the store returns another record than it was asked for, and sends that record to no one (R11)", async () => {
     const { cluster, lagging, catchUp } = await clusterWithLaggingFollower();
-    const leader = cluster.leading();
+    const leader = cluster.currentLeader();
     if (leader === undefined) throw new Error("no leader");
-    leader.log.damage = () => encodeRecord(7, 99, EntryKind.command, new Uint8Array(3));
+    leader.log.damageRead = () => encodeRecord(7, 99, EntryKind.command, new Uint8Array(3));
     await catchUp();
     expect(await cluster.finish(leader.raft.stopped)).toMatchObject({ code: "STORAGE_FAILED" });
     const texts = cluster.node(lagging).journal.texts;
@@ -201,9 +201,9 @@ describe("reading the log back", () => {
 
   it("drops an AppendEntries whose records were still being read when the node stopped leading", async () => {
     const { cluster } = await clusterWithLaggingFollower();
-    const old = cluster.leading();
+    const old = cluster.currentLeader();
     if (old === undefined) throw new Error("no leader");
-    old.log.readsAreHeld = true;
+    old.log.holdsReads = true;
     cluster.net.heal();
     await cluster.until(() => old.log.reads > 0, "a read for the follower");
     await cluster.advance(50);

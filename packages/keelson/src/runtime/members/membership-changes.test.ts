@@ -64,7 +64,7 @@ describe("a change of membership", () => {
     await cluster.finish(leader.raft.write("kept"));
     for (const id of ["d", "e", "f"]) await cluster.open(id);
     await cluster.finish(leader.raft.changeMembership({ add: at("d", "e", "f"), remove: THREE }));
-    await cluster.until(() => ["d", "e", "f"].includes(cluster.leading()?.id ?? ""), "a new leader");
+    await cluster.until(() => ["d", "e", "f"].includes(cluster.currentLeader()?.id ?? ""), "a new leader");
     const next = await cluster.leader();
     await cluster.finish(next.raft.write("more"));
     expect(textsOf(next.journal)).toEqual(["kept", "more"]);

@@ -9,7 +9,7 @@ import type { MembershipChange } from "./membership-changes.ts";
 import { Raft } from "../raft.ts";
 import { FakeNet, type FakeTransport } from "../test/fake-transport.ts";
 import { Journal } from "../test/journal.ts";
-import { mortal } from "../test/test-cluster.ts";
+import { killableEnvironment } from "../test/test-cluster.ts";
 
 interface Process {
   readonly id: NodeId;
@@ -32,7 +32,7 @@ class Machines {
   async start(id: NodeId): Promise<void> {
     const files = this.disks.get(id) ?? new SimulatedFiles();
     this.disks.set(id, files);
-    const { environment, kill } = mortal(this.#world.environment(id, files.mount()));
+    const { environment, kill } = killableEnvironment(this.#world.environment(id, files.mount()));
     const journal = new Journal();
     const transport = this.#net.transport(`${id}:1`);
     const raft = await this.finish(

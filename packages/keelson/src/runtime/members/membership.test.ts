@@ -46,7 +46,7 @@ async function deliver(
   transportMessage: TransportMessage,
   from = LEADER,
 ): Promise<void> {
-  await cluster.finish(cluster.node("a").transport.arrived(from, "b:1", transportMessage));
+  await cluster.finish(cluster.node("a").transport.receive(from, "b:1", transportMessage));
   await cluster.advance(10);
 }
 
@@ -107,7 +107,7 @@ describe("a candidate that this node does not know as a member", () => {
     const last = { term: 1, index: 9 };
     const message = { type: "request-vote", from: "d", term: 50, last, transfer: false } as const;
     const candidate = { ...LEADER, self: { id: "d", storeId: "store-d", data: "" } };
-    await cluster.finish(transport.arrived(candidate, "d:1", { message, records: [] }));
+    await cluster.finish(transport.receive(candidate, "d:1", { message, records: [] }));
     await cluster.advance(10);
     expect(transport.peers.get("d")).toEqual(["d:1"]);
     // Another configuration without it: it calls again if it still stands.
@@ -149,7 +149,7 @@ describe("a peer that comes back with another disk", () => {
     const { transport } = cluster.node("a");
     for (const storeId of ["the first", "another"]) {
       const caller = { ...LEADER, self: { ...LEADER.self, storeId } };
-      await cluster.finish(transport.arrived(caller, "b:1", { message, records: [] }));
+      await cluster.finish(transport.receive(caller, "b:1", { message, records: [] }));
     }
     expect(cluster.messages.join()).toContain("warn a: a node came back with another disk");
   });

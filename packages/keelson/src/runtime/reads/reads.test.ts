@@ -105,7 +105,7 @@ describe("a linearizable read", () => {
     leader.transport.filter = (_to, transportMessage) =>
       transportMessage.message.type !== "read-index-reply" || held.push(transportMessage) < 0;
     let isHalfway = false;
-    follower.journal.pause = async () => {
+    follower.journal.beforeApply = async () => {
       isHalfway = true;
       await new Promise<void>((resolve) => cluster.world.clock.setTimer(50, resolve));
       isHalfway = false;

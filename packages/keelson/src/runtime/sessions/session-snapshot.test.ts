@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { WriteOptions } from "../writes/proposer.ts";
 import { SnapshotCluster } from "../test/snapshot-cluster.ts";
-import type { Tape } from "../test/tape.ts";
+import type { SnapshotJournal } from "../test/snapshot-journal.ts";
 
 const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 0 };
 
@@ -28,7 +28,7 @@ describe("a snapshot", () => {
     await cluster.finish((await cluster.leader()).raft.transferLeadership(behind.id));
     await cluster.until(() => behind.raft.metrics().role === "leader", "it to lead");
     expect(await cluster.finish(behind.raft.writeWithIndex("once", command(id, 1)))).toEqual(first);
-    expect(behind.tape.lines.filter((line) => line.endsWith("once"))).toHaveLength(1);
+    expect(behind.journal.lines.filter((line) => line.endsWith("once"))).toHaveLength(1);
     await cluster.close();
   });
 
@@ -59,8 +59,8 @@ describe("a snapshot", () => {
     await cluster.crash(taker);
     const kept = leader.raft.metrics().appliedIndex;
     const { term } = leader.raft.metrics();
-    const forgetful = (tape: Tape): void => {
-      tape.open = () => ({ term, index: kept });
+    const forgetful = (journal: SnapshotJournal): void => {
+      journal.open = () => ({ term, index: kept });
     };
     const ignorant = await cluster.open(taker, { prepare: forgetful });
     cluster.isolate(behind);

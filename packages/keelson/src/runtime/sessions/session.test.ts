@@ -233,13 +233,13 @@ describe("a session", () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, log } = await cluster.leader();
     const session = await cluster.finish(raft.openSession());
-    log.isHeld = true;
+    log.holdsWrites = true;
     const writes = Array.from({ length: 1024 }, (_, at) => session.write(String(at)));
     expect(await cluster.failure(session.write("more"))).toMatchObject({
       code: "OVERLOADED",
       outcome: "not-done",
     });
-    log.release();
+    log.releaseWrites();
     expect(await cluster.finish(Promise.all(writes))).toHaveLength(1024);
     expect(await cluster.finish(session.write("more"))).toBe(1025);
   });

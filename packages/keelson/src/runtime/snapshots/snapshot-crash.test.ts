@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from "vitest";
 import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
 import type { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { SnapshotCluster, type Machine } from "../test/snapshot-cluster.ts";
-import type { TapeDisk } from "../test/tape.ts";
+import type { JournalDisk } from "../test/snapshot-journal.ts";
 
 // Each test crashes a node a hundred times or more: seconds on an idle machine, more on a busy one.
 vi.setConfig({ testTimeout: 120_000 });
@@ -12,14 +12,14 @@ const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 2 }
 /** Copies of the machines as they are now, so that each crash starts from the same disks. */
 function copyOf(machines: ReadonlyMap<string, Machine>): Map<string, Machine> {
   return new Map(
-    [...machines].map(([id, { files, disk }]) => [
+    [...machines].map(([id, { files, journalDisk }]) => [
       id,
-      { files: files.copy(), disk: disk === null ? null : diskOf(disk) },
+      { files: files.copy(), journalDisk: journalDisk === null ? null : diskOf(journalDisk) },
     ]),
   );
 }
 
-function diskOf({ applied, lines }: TapeDisk): TapeDisk {
+function diskOf({ applied, lines }: JournalDisk): JournalDisk {
   return { applied, lines: [...lines] };
 }
 
@@ -45,7 +45,7 @@ describe.each([
     await template.write(12);
     await template.finish(template.raft("a").snapshot());
     await template.write(12);
-    const acknowledged = [...template.node("a").tape.lines];
+    const acknowledged = [...template.node("a").journal.lines];
     await template.close();
     const { machines } = template;
     const bases = new Set<number>();
@@ -71,7 +71,7 @@ describe.each([
         const again = await cluster.open("a");
         await cluster.leader();
         await cluster.finish(again.raft.read(() => undefined));
-        expect(again.tape.lines, `operation ${String(at)}`).toEqual(acknowledged);
+        expect(again.journal.lines, `operation ${String(at)}`).toEqual(acknowledged);
         bases.add(again.raft.metrics().firstIndex);
         await cluster.write(1);
         await cluster.finish(again.raft.snapshot());

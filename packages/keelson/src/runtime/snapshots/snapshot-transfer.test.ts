@@ -92,7 +92,7 @@ describe("a snapshot transfer", () => {
     for (const seed of [1, 2]) {
       const { cluster, behind } = await oneBehind(150, { fetchBytesPerSecond: 200_000 }, { seed });
       cluster.net.lossRate = 0.2;
-      cluster.net.doubleRate = 0.2;
+      cluster.net.duplicateRate = 0.2;
       cluster.net.delayMs = { min: 0.5, max: 30 };
       cluster.net.heal();
       await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
@@ -321,13 +321,13 @@ describe("a follower that installs a snapshot", () => {
 
   it("applies nothing and serves no read while the state is being restored", async () => {
     const { cluster, behind } = await oneBehind(10);
-    behind.tape.pause = () => cluster.sleep(500);
+    behind.journal.beforeEachLine = () => cluster.sleep(500);
     cluster.net.heal();
     const phase = (): string | undefined => behind.raft.metrics().snapshots?.receiving?.phase;
     await cluster.until(() => phase() === "installing", "the installation");
     const seen: number[] = [];
-    const stale = behind.raft.read(() => seen.push(behind.tape.lines.length), { consistency: "stale" });
-    const linearizable = behind.raft.read(() => seen.push(behind.tape.lines.length));
+    const stale = behind.raft.read(() => seen.push(behind.journal.lines.length), { consistency: "stale" });
+    const linearizable = behind.raft.read(() => seen.push(behind.journal.lines.length));
     await cluster.write(3);
     expect([phase(), seen]).toEqual(["installing", []]);
     await cluster.finish(Promise.all([stale, linearizable]));
@@ -338,7 +338,7 @@ describe("a follower that installs a snapshot", () => {
 
   it("closes quickly in the middle of an installation, and finishes it after a restart", async () => {
     const { cluster, behind } = await oneBehind(10);
-    behind.tape.pause = () => cluster.sleep(100_000);
+    behind.journal.beforeEachLine = () => cluster.sleep(100_000);
     cluster.net.heal();
     await cluster.until(
       () => behind.raft.metrics().snapshots?.receiving?.phase === "installing",
@@ -348,14 +348,14 @@ describe("a follower that installs a snapshot", () => {
     await cluster.finish(behind.raft.close());
     expect(cluster.world.clock.now() - begun).toBeLessThan(2_000);
     const again = await cluster.open(behind.id);
-    expect(again.tape.restores).toBe(1);
+    expect(again.journal.restores).toBe(1);
     await cluster.converge();
     await cluster.close();
   });
 
   it("stops if the state machine cannot restore the snapshot", async () => {
     const { cluster, behind } = await oneBehind(10);
-    behind.tape.restore = () => Promise.reject(new Error("no room for it"));
+    behind.journal.restore = () => Promise.reject(new Error("no room for it"));
     cluster.net.heal();
     const error = await cluster.finish(behind.raft.stopped);
     expect(error?.message).toMatch(/could not restore the snapshot of entry \d+, so the node stops: no room/);
@@ -376,7 +376,7 @@ describe("a follower that installs a snapshot", () => {
     await cluster.finish(leader.raft.transferLeadership(behind.id));
     expect(await cluster.finish(behind.raft.write("once", { session }))).toBe(first);
     await cluster.converge();
-    expect(behind.tape.lines.filter((line) => line.endsWith("once"))).toHaveLength(1);
+    expect(behind.journal.lines.filter((line) => line.endsWith("once"))).toHaveLength(1);
     await cluster.close();
   });
 });

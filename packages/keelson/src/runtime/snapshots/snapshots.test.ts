@@ -6,7 +6,7 @@ import { ClosedError, SnapshotFailedError } from "../../errors.ts";
 import { snapshotFiles } from "../../storage/snapshots/index.ts";
 import type { StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { SnapshotCluster } from "../test/snapshot-cluster.ts";
-import { Tape } from "../test/tape.ts";
+import { SnapshotJournal } from "../test/snapshot-journal.ts";
 
 const POLICY = { everyEntries: 20, keepEntries: 5 };
 const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 0 };
@@ -27,14 +27,14 @@ describe("a node that takes snapshots", () => {
     const { snapshots, firstIndex } = cluster.raft("a").metrics();
     expect(snapshots?.taken).toBeGreaterThanOrEqual(2);
     expect(firstIndex).toBe((snapshots?.newest?.index ?? 0) - POLICY.keepEntries + 1);
-    const lines = cluster.node("a").tape.lines;
+    const lines = cluster.node("a").journal.lines;
     expect(lines).toHaveLength(50);
     await cluster.close();
-    const { tape, raft } = await cluster.open("a");
-    expect(tape.restores).toBe(1);
+    const { journal, raft } = await cluster.open("a");
+    expect(journal.restores).toBe(1);
     await cluster.leader();
     await cluster.finish(raft.read(() => undefined));
-    expect(tape.lines).toEqual(lines);
+    expect(journal.lines).toEqual(lines);
     await cluster.close();
   });
 
@@ -72,25 +72,25 @@ describe("a node that takes snapshots", () => {
 
   it("stores exactly the state after the snapshot's last entry, while writes go on (S5)", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
-    const { raft, tape } = await cluster.leader();
+    const { raft, journal } = await cluster.leader();
     await cluster.write(20);
-    tape.pause = () => cluster.sleep(5);
+    journal.beforeEachLine = () => cluster.sleep(5);
     const taking = raft.snapshot();
     await cluster.write(20);
     // The writes are answered while the snapshot is still in progress.
     expect(raft.metrics().snapshots).toMatchObject({ newest: null, taken: 0 });
     expect(raft.metrics().snapshots?.taking?.bytesDone).toBeGreaterThan(0);
     const { index } = await cluster.finish(taking);
-    tape.pause = null;
+    journal.beforeEachLine = null;
     expect(index).toBeLessThan(raft.metrics().appliedIndex);
     expect(raft.metrics()).toMatchObject({ firstIndex: index + 1, snapshots: { taken: 1 } });
-    const { lines } = tape;
+    const { lines } = journal;
     await cluster.close();
     const again = await cluster.open("a");
     await cluster.leader();
     await cluster.finish(again.raft.read(() => undefined));
     // Each command is there once, with its index: none was applied twice, and none skipped.
-    expect(again.tape.lines).toEqual(lines);
+    expect(again.journal.lines).toEqual(lines);
     await cluster.close();
   });
 
@@ -155,11 +155,11 @@ describe("a node that takes snapshots", () => {
 
   it("keeps running when the state machine's `snapshot` throws, and retries after a pause", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: POLICY });
-    const { raft, tape } = await cluster.leader();
-    tape.failure = new Error("out of tape");
+    const { raft, journal } = await cluster.leader();
+    journal.snapshotFailure = new Error("out of space");
     for (let round = 0; round < 10; round++) await cluster.write(5);
-    expect(cluster.messages.filter((text) => text.includes("out of tape"))).toHaveLength(1);
-    tape.failure = null;
+    expect(cluster.messages.filter((text) => text.includes("out of space"))).toHaveLength(1);
+    journal.snapshotFailure = null;
     await cluster.advance(20_000);
     await cluster.write(5);
     await cluster.until(() => raft.metrics().snapshots?.taken === 1, "a snapshot");
@@ -168,9 +168,9 @@ describe("a node that takes snapshots", () => {
 
   it("rejects callers that wait for a snapshot when it closes", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
-    const { raft, tape } = await cluster.leader();
+    const { raft, journal } = await cluster.leader();
     await cluster.write(5);
-    tape.pause = () => new Promise(() => undefined);
+    journal.beforeEachLine = () => new Promise(() => undefined);
     const waiting = raft.snapshot();
     await cluster.advance(10);
     const before = cluster.world.clock.now();
@@ -182,9 +182,9 @@ describe("a node that takes snapshots", () => {
 
   it("takes the snapshot even if its caller's time limit ends", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
-    const { raft, tape } = await cluster.leader();
+    const { raft, journal } = await cluster.leader();
     await cluster.write(5);
-    tape.pause = () => cluster.sleep(100);
+    journal.beforeEachLine = () => cluster.sleep(100);
     await expect(cluster.finish(raft.snapshot({ timeoutMs: 50 }))).rejects.toThrow("no answer within 50 ms");
     await cluster.advance(1000);
     expect(raft.metrics().snapshots?.taken).toBe(1);
@@ -193,9 +193,9 @@ describe("a node that takes snapshots", () => {
 
   it("gives two concurrent callers the same snapshot, and a later caller a newer one", async () => {
     const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
-    const { raft, tape } = await cluster.leader();
+    const { raft, journal } = await cluster.leader();
     await cluster.write(5);
-    tape.pause = () => cluster.sleep(5);
+    journal.beforeEachLine = () => cluster.sleep(5);
     const [first, second] = [raft.snapshot(), raft.snapshot()];
     await cluster.advance(1);
     await cluster.write(1);
@@ -210,8 +210,10 @@ describe("a node that takes snapshots", () => {
 
   it("rejects missing and invalid options with an explanation", async () => {
     const cluster = new SnapshotCluster();
-    const tape = Object.create(new Tape(), { restore: { value: undefined } }) as Tape;
-    await expect(cluster.opening("a", { stateMachine: tape })).rejects.toThrow(
+    const journal = Object.create(new SnapshotJournal(), {
+      restore: { value: undefined },
+    }) as SnapshotJournal;
+    await expect(cluster.startOpening("a", { stateMachine: journal })).rejects.toThrow(
       "stateMachine.restore is missing",
     );
     for (const [policy, message] of [
@@ -219,7 +221,7 @@ describe("a node that takes snapshots", () => {
       [{ keepEntries: -1 }, "snapshots.keepEntries is -1; it should be a number from 0 on"],
       [{ every: 1 }, "snapshots.every is not an option"],
     ] as const) {
-      await expect(cluster.opening("a", { policy: policy as object })).rejects.toThrow(message);
+      await expect(cluster.startOpening("a", { policy: policy as object })).rejects.toThrow(message);
     }
     await cluster.open("a", { policy: null });
     await expect(cluster.raft("a").snapshot()).rejects.toThrow("give Raft.open the option `snapshots`");

@@ -181,12 +181,12 @@ describe("raft.committed()", () => {
   it("yields a command only after it is applied on this node", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
-    leader.log.isHeld = true;
+    leader.log.holdsWrites = true;
     const { items } = collect(leader.raft.committed());
     const write = leader.raft.write("x");
     await cluster.advance(300);
     expect(items).toEqual([]);
-    leader.log.release();
+    leader.log.releaseWrites();
     await cluster.finish(write);
     await cluster.advance(1);
     expect(items.map(({ command }) => command)).toEqual(["x"]);

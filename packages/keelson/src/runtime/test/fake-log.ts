@@ -9,7 +9,7 @@ import { WrongIdentityError } from "../../errors.ts";
 import type { LogIdentity, LogStore, LogWrite, StoredLog } from "../../storage/log-store.ts";
 
 /** What survives a crash: the durable part of one node's log. */
-export class Disk {
+export class FakeDisk {
   clusterId: string | null = null;
   readonly storeId: string;
   hardState: HardState = { term: 0, votedFor: null };
@@ -30,8 +30,8 @@ export class Disk {
   }
 }
 
-interface Operation {
-  readonly run: () => void;
+interface PendingWrite {
+  readonly apply: () => void;
   readonly settle: PromiseWithResolvers<unknown>;
 }
 
@@ -40,30 +40,30 @@ interface Operation {
  * in order, `latencyMs` after the call, and reads see them at once.
  */
 export class FakeLog implements LogStore {
-  readonly disk: Disk;
+  readonly disk: FakeDisk;
   latencyMs = 1;
   /** Writes wait until `release`. */
-  isHeld = false;
+  holdsWrites = false;
   /** Every write fails with this. */
-  failure: Error | null = null;
+  writeFailure: Error | null = null;
   /** Every read fails with this. */
   readFailure: Error | null = null;
   /** Reads wait until `releaseReads`. */
-  readsAreHeld = false;
+  holdsReads = false;
   isClosed = false;
   /** Changes what is read, as a damaged disk would. */
-  damage: ((record: Uint8Array) => Uint8Array) | null = null;
+  damageRead: ((record: Uint8Array) => Uint8Array) | null = null;
   readonly writes: LogWrite[] = [];
   reads = 0;
-  #seen: Disk;
-  #queue: Operation[] = [];
+  #visible: FakeDisk;
+  #inFlight: PendingWrite[] = [];
   #heldReads: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
   #environment: Environment | null = null;
   #isDead = false;
 
-  constructor(disk: Disk) {
+  constructor(disk: FakeDisk) {
     this.disk = disk;
-    this.#seen = disk;
+    this.#visible = disk;
   }
 
   open(identity: LogIdentity, environment: Environment): Promise<StoredLog> {
@@ -72,14 +72,14 @@ export class FakeLog implements LogStore {
     if (identity.clusterId !== null && disk.clusterId !== null && identity.clusterId !== disk.clusterId) {
       return Promise.reject(new WrongIdentityError("another cluster's log"));
     }
-    this.#seen = new Disk(disk.storeId);
-    this.#seen.apply({ hardState: disk.hardState, truncateFrom: null, records: disk.records });
+    this.#visible = new FakeDisk(disk.storeId);
+    this.#visible.apply({ hardState: disk.hardState, truncateFrom: null, records: disk.records });
     return Promise.resolve({ ...outlineOf(disk.records), ...identityOf(disk) });
   }
 
   append(write: LogWrite): Promise<void> {
     this.writes.push(write);
-    this.#seen.apply(write);
+    this.#visible.apply(write);
     return this.#write(() => {
       this.disk.apply(write);
     });
@@ -96,23 +96,23 @@ export class FakeLog implements LogStore {
 
   async read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
     this.reads += 1;
-    if (this.readsAreHeld)
+    if (this.holdsReads)
       await new Promise<void>((resolve, reject) => this.#heldReads.push({ resolve, reject }));
     if (this.readFailure !== null) throw this.readFailure;
-    if (from < 1 || from >= to || to > this.#seen.records.length + 1)
+    if (from < 1 || from >= to || to > this.#visible.records.length + 1)
       throw new Error("read outside of the log");
     const records: Uint8Array[] = [];
     let bytes = 0;
-    for (const record of this.#seen.records.slice(from - 1, to - 1)) {
+    for (const record of this.#visible.records.slice(from - 1, to - 1)) {
       bytes += record.length;
       if (records.length > 0 && bytes > bytesMax) break;
-      records.push(this.damage === null ? record : this.damage(record));
+      records.push(this.damageRead === null ? record : this.damageRead(record));
     }
     return records;
   }
 
   bytesBetween(from: LogIndex, to: LogIndex): number {
-    return this.#seen.records.slice(from - 1, to - 1).reduce((sum, record) => sum + record.length, 0);
+    return this.#visible.records.slice(from - 1, to - 1).reduce((sum, record) => sum + record.length, 0);
   }
 
   compact(): Promise<void> {
@@ -126,17 +126,17 @@ export class FakeLog implements LogStore {
   async close(): Promise<void> {
     this.isClosed = true;
     // A store waits for its writes; one that hangs, hangs.
-    await this.#queue.at(-1)?.settle.promise.catch(() => undefined);
+    await this.#inFlight.at(-1)?.settle.promise.catch(() => undefined);
   }
 
   /** Lets what was held, and what comes, go on. */
-  release(): void {
-    this.isHeld = false;
-    for (const operation of this.#queue) this.#schedule(operation);
+  releaseWrites(): void {
+    this.holdsWrites = false;
+    for (const write of this.#inFlight) this.#schedule(write);
   }
 
   releaseReads(): void {
-    this.readsAreHeld = false;
+    this.holdsReads = false;
     for (const { resolve } of this.#heldReads.splice(0)) resolve();
   }
 
@@ -148,37 +148,37 @@ export class FakeLog implements LogStore {
   /** The process dies: of the writes under way, the first `kept` reached the disk. */
   crash(kept: number): void {
     this.#isDead = true;
-    for (const operation of this.#queue.slice(0, kept)) operation.run();
+    for (const write of this.#inFlight.slice(0, kept)) write.apply();
   }
 
   /** How many writes are under way. */
-  get underWay(): number {
-    return this.#queue.length;
+  get writesInFlight(): number {
+    return this.#inFlight.length;
   }
 
-  #write(run: () => void): Promise<void> {
+  #write(apply: () => void): Promise<void> {
     const settle = Promise.withResolvers<unknown>();
-    const operation = { run, settle };
-    this.#queue.push(operation);
-    if (!this.isHeld) this.#schedule(operation);
+    const write: PendingWrite = { apply, settle };
+    this.#inFlight.push(write);
+    if (!this.holdsWrites) this.#schedule(write);
     return settle.promise.then(() => undefined);
   }
 
-  #schedule(operation: Operation): void {
+  #schedule(write: PendingWrite): void {
     this.#environment?.setTimer(this.latencyMs, () => {
-      if (this.#isDead || this.isHeld || this.#queue[0] !== operation) return;
-      this.#queue.shift();
-      if (this.failure !== null) {
-        operation.settle.reject(this.failure);
+      if (this.#isDead || this.holdsWrites || this.#inFlight[0] !== write) return;
+      this.#inFlight.shift();
+      if (this.writeFailure !== null) {
+        write.settle.reject(this.writeFailure);
         return;
       }
-      operation.run();
-      operation.settle.resolve(undefined);
+      write.apply();
+      write.settle.resolve(undefined);
     });
   }
 }
 
-function identityOf(disk: Disk): Pick<StoredLog, "clusterId" | "storeId" | "hardState"> {
+function identityOf(disk: FakeDisk): Pick<StoredLog, "clusterId" | "storeId" | "hardState"> {
   return { clusterId: disk.clusterId, storeId: disk.storeId, hardState: disk.hardState };
 }
 

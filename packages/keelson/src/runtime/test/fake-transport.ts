@@ -6,13 +6,13 @@ import type { TransportMessage, Transport, TransportHost } from "../../transport
 export class FakeNet {
   readonly #clock: SimulatedClock;
   readonly #random: () => number;
-  readonly #at = new Map<string, FakeTransport>();
+  readonly #listening = new Map<string, FakeTransport>();
   /** "a>b": nothing passes from a to b. */
   readonly #cut = new Set<string>();
   delayMs = { min: 0.5, max: 1 };
   /** The share of messages that get lost, and of those that arrive twice. */
   lossRate = 0;
-  doubleRate = 0;
+  duplicateRate = 0;
 
   constructor(clock: SimulatedClock, random: () => number) {
     this.#clock = clock;
@@ -24,15 +24,15 @@ export class FakeNet {
   }
 
   listen(transport: FakeTransport): void {
-    this.#at.set(transport.address, transport);
+    this.#listening.set(transport.address, transport);
   }
 
   leave(transport: FakeTransport): void {
-    if (this.#at.get(transport.address) === transport) this.#at.delete(transport.address);
+    if (this.#listening.get(transport.address) === transport) this.#listening.delete(transport.address);
   }
 
-  isAnyoneAt(address: string): boolean {
-    return this.#at.has(address);
+  isListening(address: string): boolean {
+    return this.#listening.has(address);
   }
 
   /** Cuts a node off, in both directions. */
@@ -51,20 +51,20 @@ export class FakeNet {
     this.#cut.clear();
   }
 
-  carry(
+  deliver(
     from: TransportHost,
     fromAddress: string,
     to: NodeId,
     address: string,
     transportMessage: TransportMessage,
   ): void {
-    const copies = this.#random() < this.doubleRate ? 2 : 1;
+    const copies = this.#random() < this.duplicateRate ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       if (this.#random() < this.lossRate) continue;
       const delay = this.delayMs.min + this.#random() * (this.delayMs.max - this.delayMs.min);
       this.#clock.setTimer(delay, () => {
         if (this.#cut.has(`${from.self.id}>${to}`)) return;
-        void this.#at.get(address)?.arrived(from, fromAddress, transportMessage);
+        void this.#listening.get(address)?.receive(from, fromAddress, transportMessage);
       });
     }
   }
@@ -75,13 +75,13 @@ export class FakeTransport implements Transport {
   peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
   isClosed = false;
   /** `close` never resolves. */
-  hangs = false;
+  closeHangs = false;
   /** Sees each message before it leaves; false: it does not leave. */
   filter: ((to: NodeId, transportMessage: TransportMessage) => boolean) | null = null;
   readonly #net: FakeNet;
   #host: TransportHost | null = null;
   /** Stores whose nodes were met, and where. */
-  readonly #met = new Set<string>();
+  readonly #announced = new Set<string>();
 
   constructor(net: FakeNet, address: string) {
     this.#net = net;
@@ -99,20 +99,20 @@ export class FakeTransport implements Transport {
   }
 
   send(to: NodeId, transportMessage: TransportMessage): boolean {
-    const address = this.peers.get(to)?.find((one) => this.#net.isAnyoneAt(one));
+    const address = this.peers.get(to)?.find((one) => this.#net.isListening(one));
     if (address === undefined || this.#host === null || this.isClosed) return false;
     if (this.filter?.(to, transportMessage) === false) return false;
-    this.#net.carry(this.#host, this.address, to, address, transportMessage);
+    this.#net.deliver(this.#host, this.address, to, address, transportMessage);
     return true;
   }
 
   close(): Promise<void> {
     this.isClosed = true;
     this.#net.leave(this);
-    return this.hangs ? new Promise(() => undefined) : Promise.resolve();
+    return this.closeHangs ? new Promise(() => undefined) : Promise.resolve();
   }
 
-  async arrived(from: TransportHost, address: string, transportMessage: TransportMessage): Promise<void> {
+  async receive(from: TransportHost, address: string, transportMessage: TransportMessage): Promise<void> {
     const host = this.#host;
     const clusterId = from.clusterId();
     if (host === null || this.isClosed || clusterId === null) return;
@@ -122,8 +122,8 @@ export class FakeTransport implements Transport {
     const refusal = host.refusalOf?.({ ...from.self, address }) ?? from.refusalOf?.(host.self) ?? null;
     if (refusal !== null) return;
     const caller = `${from.self.storeId} at ${address}`;
-    if (!this.#met.has(caller)) {
-      this.#met.add(caller);
+    if (!this.#announced.has(caller)) {
+      this.#announced.add(caller);
       host.onPeer({ ...from.self, address });
     }
     host.receive(transportMessage);

@@ -14,12 +14,12 @@ import {
 export class Journal implements StateMachine<string, number> {
   readonly commands: { readonly at: LogPosition; readonly command: string }[] = [];
   /** Waits before each command. */
-  pause: (() => Promise<void>) | null = null;
+  beforeApply: (() => Promise<void>) | null = null;
   flushFailure: Error | null = null;
   flushed: LogPosition = ORIGIN;
   isClosed = false;
   /** What `open` says it holds. */
-  openedAt: LogPosition = ORIGIN;
+  reopenedAt: LogPosition = ORIGIN;
 
   /** What was stored of the sessions; null: it keeps none, as a state in memory. */
   sessions: Map<string, Uint8Array> | null = null;
@@ -32,20 +32,20 @@ export class Journal implements StateMachine<string, number> {
   };
 
   open(): OpenedState {
-    return this.sessions === null ? this.openedAt : { ...this.openedAt, sessions: this.sessions };
+    return this.sessions === null ? this.reopenedAt : { ...this.reopenedAt, sessions: this.sessions };
   }
 
   /** As it would be after a restart, with its state and its sessions on disk. */
   reopened(): Journal {
     const journal = new Journal();
-    journal.openedAt = this.flushed;
+    journal.reopenedAt = this.flushed;
     journal.sessions = new Map(this.sessions);
     return journal;
   }
 
   apply(command: string, at: LogPosition): number | Promise<number> {
-    if (this.pause === null) return this.#apply(command, at);
-    return this.pause().then(() => this.#apply(command, at));
+    if (this.beforeApply === null) return this.#apply(command, at);
+    return this.beforeApply().then(() => this.#apply(command, at));
   }
 
   flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
@@ -67,7 +67,7 @@ export class Journal implements StateMachine<string, number> {
   }
 
   #apply(command: string, at: LogPosition): number {
-    const last = this.commands.at(-1)?.at.index ?? this.openedAt.index;
+    const last = this.commands.at(-1)?.at.index ?? this.reopenedAt.index;
     if (at.index <= last)
       throw new StateMachineFailure(`entry ${String(at.index)} was applied after ${String(last)}`);
     if (command === "break") throw new StateMachineFailure("the disk of the state machine broke");

@@ -31,7 +31,7 @@ export class RandomRun {
   readonly #acknowledged = new Map<string, LogIndex>();
   readonly #notDone = new Set<string>();
   /** The highest index that a finished call has shown to somebody. */
-  #shown: LogIndex = 0;
+  #highestShown: LogIndex = 0;
   #down: NodeId[] = [];
   #violation: Error | null = null;
   readonly #summary: RunSummary = {
@@ -57,7 +57,7 @@ export class RandomRun {
     if (this.#chance(0.8)) await cluster.leader();
     cluster.net.delayMs = { min: 0.2, max: this.#chance(0.5) ? 2 : 30 };
     cluster.net.lossRate = this.#chance(0.5) ? 0.05 : 0;
-    cluster.net.doubleRate = this.#chance(0.5) ? 0.1 : 0;
+    cluster.net.duplicateRate = this.#chance(0.5) ? 0.1 : 0;
     for (let step = 0; step < STEPS; step++) {
       await this.#step(step);
       this.#check();
@@ -91,18 +91,18 @@ export class RandomRun {
 
   #write(step: number): void {
     // Mostly to whoever leads, sometimes to anybody; several in a turn.
-    const node = this.#chance(0.8) ? this.#cluster.leading() : this.#anyNode();
+    const node = this.#chance(0.8) ? this.#cluster.currentLeader() : this.#anyNode();
     if (node === undefined) return;
     const count = 1 + Math.floor(this.#random() * 4);
-    for (let i = 0; i < count; i++) void this.#follow(node, `${String(step)}.${String(i)}`);
+    for (let i = 0; i < count; i++) void this.#writeAndRecord(node, `${String(step)}.${String(i)}`);
   }
 
-  async #follow({ raft }: TestNode, text: string): Promise<void> {
+  async #writeAndRecord({ raft }: TestNode, text: string): Promise<void> {
     try {
       const { index } = await raft.writeWithIndex(text);
       this.#summary.acknowledged += 1;
       this.#acknowledged.set(text, index);
-      this.#shown = Math.max(this.#shown, index);
+      this.#highestShown = Math.max(this.#highestShown, index);
     } catch (error) {
       if (!(error instanceof RaftError)) this.#fail(`a write failed with ${String(error)}`);
       else if (error.outcome === "not-done") this.#notDone.add(text);
@@ -116,7 +116,7 @@ export class RandomRun {
     const node = this.#anyNode();
     if (node === undefined) return;
     const { raft, journal } = node;
-    const shownBefore = this.#shown;
+    const shownBefore = this.#highestShown;
     raft
       .read(() => journal.commands.at(-1)?.at.index ?? 0)
       .then(
@@ -124,7 +124,7 @@ export class RandomRun {
           this.#summary.reads += 1;
           if (index < shownBefore)
             this.#fail(`a read saw ${String(index)} after ${String(shownBefore)} was shown`);
-          this.#shown = Math.max(this.#shown, index);
+          this.#highestShown = Math.max(this.#highestShown, index);
         },
         () => undefined,
       );
@@ -133,9 +133,9 @@ export class RandomRun {
   async #crash(): Promise<void> {
     const node = this.#anyNode();
     if (node === undefined || this.#down.length > 1) return;
-    this.#observe(node);
+    this.#checkApplied(node);
     this.#summary.crashes += 1;
-    const kept = Math.floor(this.#random() * (node.log.underWay + 1));
+    const kept = Math.floor(this.#random() * (node.log.writesInFlight + 1));
     // Its callers die with it, so the calls they made are never answered.
     await this.#cluster.crash(node.id, kept);
     this.#down.push(node.id);
@@ -189,7 +189,7 @@ export class RandomRun {
       try {
         const leader = await new Promise<TestNode>((resolve) => {
           const look = (): void => {
-            const node = this.#cluster.leading();
+            const node = this.#cluster.currentLeader();
             if (node !== undefined) resolve(node);
             else this.#cluster.world.clock.setTimer(10, look);
           };
@@ -203,12 +203,12 @@ export class RandomRun {
   }
 
   #check(): void {
-    for (const node of this.#cluster.nodes.values()) this.#observe(node);
+    for (const node of this.#cluster.nodes.values()) this.#checkApplied(node);
     if (this.#violation !== null) throw this.#violation;
   }
 
   /** SMS: whatever any node ever applied at an index, every node applies there. */
-  #observe({ id, journal, raft }: TestNode): void {
+  #checkApplied({ id, journal, raft }: TestNode): void {
     for (const { at, command } of journal.commands) {
       const known = this.#commandAt.get(at.index);
       if (known !== undefined && known !== command) {

@@ -6,20 +6,20 @@ import { wal } from "../../storage/wal/index.ts";
 import type { RaftOptions, SnapshotPolicy } from "../options.ts";
 import { Raft } from "../raft.ts";
 import { FakeNet, type FakeTransport } from "./fake-transport.ts";
-import { mortal } from "./test-cluster.ts";
-import { Tape, tapeDisk, type TapeDisk } from "./tape.ts";
+import { killableEnvironment } from "./test-cluster.ts";
+import { SnapshotJournal, emptyJournalDisk, type JournalDisk } from "./snapshot-journal.ts";
 
 /** What of a node outlives its process. */
 export interface Machine {
   readonly files: SimulatedFiles;
   /** null: its state machine keeps its state in memory. */
-  readonly disk: TapeDisk | null;
+  readonly journalDisk: JournalDisk | null;
 }
 
 export interface SnapshotNode {
   readonly id: NodeId;
   readonly raft: Raft<string, number>;
-  readonly tape: Tape;
+  readonly journal: SnapshotJournal;
   readonly transport: FakeTransport;
   readonly kill: () => void;
 }
@@ -28,7 +28,7 @@ export type NodeOptions = Partial<RaftOptions<string, number>> & {
   /** null: without snapshots. */
   readonly policy?: Partial<SnapshotPolicy> | null;
   /** Called with the state machine before it is opened. */
-  readonly prepare?: (tape: Tape) => void;
+  readonly prepare?: (journal: SnapshotJournal) => void;
 };
 
 const LIMIT_MS = 60_000;
@@ -69,26 +69,26 @@ export class SnapshotCluster {
   machine(id: NodeId): Machine {
     let machine = this.machines.get(id);
     if (machine === undefined) {
-      machine = { files: new SimulatedFiles(), disk: this.#onDisk ? tapeDisk() : null };
+      machine = { files: new SimulatedFiles(), journalDisk: this.#onDisk ? emptyJournalDisk() : null };
       this.machines.set(id, machine);
     }
     return machine;
   }
 
   open(id: NodeId, options: NodeOptions = {}): Promise<SnapshotNode> {
-    return this.finish(this.opening(id, options));
+    return this.finish(this.startOpening(id, options));
   }
 
-  async opening(id: NodeId, options: NodeOptions = {}): Promise<SnapshotNode> {
-    const { files, disk } = this.machine(id);
-    const tape = new Tape(disk);
+  async startOpening(id: NodeId, options: NodeOptions = {}): Promise<SnapshotNode> {
+    const { files, journalDisk } = this.machine(id);
+    const journal = new SnapshotJournal(journalDisk);
     const transport = this.net.transport(`${id}:1`);
-    const { environment, kill } = mortal(this.world.environment(id, files.mount()));
+    const { environment, kill } = killableEnvironment(this.world.environment(id, files.mount()));
     const { policy, prepare, ...merged } = { ...this.#options, ...options };
-    prepare?.(tape);
+    prepare?.(journal);
     const raft = await Raft.open<string, number>({
       id,
-      stateMachine: tape,
+      stateMachine: journal,
       log: wal("/log", { segmentBytes: 4096 }),
       ...(policy === null ? {} : { snapshots: { store: snapshotFiles("/snapshots"), ...policy } }),
       transport,
@@ -96,7 +96,7 @@ export class SnapshotCluster {
       onLog: (level, text) => this.messages.push(`${level} ${id}: ${text}`),
       ...merged,
     });
-    const node = { id, raft, tape, transport, kill };
+    const node = { id, raft, journal, transport, kill };
     this.nodes.set(id, node);
     return node;
   }
@@ -162,11 +162,11 @@ export class SnapshotCluster {
       return Math.min(...indexes) === Math.max(...commits);
     }, "every node to catch up");
     const [first, ...rest] = [...this.nodes.values()];
-    const lines = first?.tape.lines ?? [];
-    for (const { id, tape } of rest) {
-      if (tape.lines.join() !== lines.join()) {
+    const lines = first?.journal.lines ?? [];
+    for (const { id, journal } of rest) {
+      if (journal.lines.join() !== lines.join()) {
         throw new Error(
-          `${id} differs from ${String(first?.id)}: ${tape.lines.join()} is not ${lines.join()}`,
+          `${id} differs from ${String(first?.id)}: ${journal.lines.join()} is not ${lines.join()}`,
         );
       }
     }

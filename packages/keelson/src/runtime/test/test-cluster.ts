@@ -4,7 +4,7 @@ import { simulatedWorld, type SimulatedWorld } from "../../environment/simulated
 import type { RaftError } from "../../errors.ts";
 import type { RaftOptions } from "../options.ts";
 import { Raft } from "../raft.ts";
-import { Disk, FakeLog } from "./fake-log.ts";
+import { FakeDisk, FakeLog } from "./fake-log.ts";
 import { FakeNet, type FakeTransport } from "./fake-transport.ts";
 import { Journal } from "./journal.ts";
 
@@ -31,7 +31,7 @@ const LIMIT_MS = 20_000;
 export class TestCluster {
   readonly world: SimulatedWorld;
   readonly net: FakeNet;
-  readonly disks = new Map<NodeId, Disk>();
+  readonly disks = new Map<NodeId, FakeDisk>();
   readonly nodes = new Map<NodeId, TestNode>();
   readonly messages: string[] = [];
   readonly #options: TestOptions;
@@ -56,18 +56,18 @@ export class TestCluster {
 
   /** Starts a node, on the disk that it had. */
   open(id: NodeId, options: TestOptions = {}): Promise<TestNode> {
-    return this.finish(this.opening(id, options));
+    return this.finish(this.startOpening(id, options));
   }
 
   /** Like `open`, and the clock is the caller's to move. */
-  async opening(id: NodeId, options: TestOptions = {}): Promise<TestNode> {
+  async startOpening(id: NodeId, options: TestOptions = {}): Promise<TestNode> {
     let disk = this.disks.get(id);
-    if (disk === undefined) this.disks.set(id, (disk = new Disk(`store-${id}`)));
+    if (disk === undefined) this.disks.set(id, (disk = new FakeDisk(`store-${id}`)));
     const log = new FakeLog(disk);
     const merged = { ...this.#options, ...options };
     const journal = merged.journal ?? new Journal();
     const transport = this.net.transport(merged.address ?? `${id}:1`);
-    const { environment, kill } = mortal(this.world.environment(id));
+    const { environment, kill } = killableEnvironment(this.world.environment(id));
     const raft = await Raft.open<string, number>({
       id,
       stateMachine: journal,
@@ -102,7 +102,7 @@ export class TestCluster {
   }
 
   /** The node that leads in the highest term and knows it. */
-  leading(): TestNode | undefined {
+  currentLeader(): TestNode | undefined {
     return [...this.nodes.values()]
       .filter(({ raft }) => raft.metrics().role === "leader")
       .sort((a, b) => b.raft.metrics().term - a.raft.metrics().term)[0];
@@ -111,7 +111,7 @@ export class TestCluster {
   /** Waits until there is a leader (other than `not`) that can take writes. */
   async leader(not?: NodeId): Promise<TestNode> {
     const found = (): TestNode | undefined => {
-      const node = this.leading();
+      const node = this.currentLeader();
       return node?.id === not ? undefined : node;
     };
     await this.until(() => found() !== undefined, "a leader");
@@ -167,7 +167,10 @@ export class TestCluster {
 }
 
 /** An environment whose timers and callbacks stop when the process that has it is killed. */
-export function mortal(environment: Environment): { environment: Environment; kill: () => void } {
+export function killableEnvironment(environment: Environment): {
+  environment: Environment;
+  kill: () => void;
+} {
   let isAlive = true;
   const whileAlive = (callback: () => void) => (): void => {
     if (isAlive) callback();

@@ -169,7 +169,7 @@ describe("a node that does not lead", () => {
   it("keeps waiting for the reply when it lost contact with the leader only for a while", async () => {
     const { cluster, leader, other } = await group();
     const go = Promise.withResolvers<undefined>();
-    leader.journal.pause = () => go.promise;
+    leader.journal.beforeApply = () => go.promise;
     const write = other.raft.write("x");
     await cluster.advance(50);
     cluster.net.cut(leader.id, other.id);
@@ -256,7 +256,7 @@ describe("a node that does not lead", () => {
     const cluster = new TestCluster();
     const { journal } = await cluster.open("a");
     Reflect.deleteProperty(journal.codec, "decodeResult");
-    const error = await cluster.failure(cluster.opening("b", { forward: true, journal }));
+    const error = await cluster.failure(cluster.startOpening("b", { forward: true, journal }));
     expect(error).toMatchObject({ code: "INVALID_OPTION" });
     expect(error.message).toContain("encodeResult and decodeResult");
   });
@@ -292,10 +292,10 @@ describe("a leader that serves forwarded calls", () => {
 
   it("runs a request once although it arrives several times (K1)", async () => {
     const { cluster, leader } = await group();
-    cluster.net.doubleRate = 1;
+    cluster.net.duplicateRate = 1;
     ask(cluster, leader);
     await cluster.advance(100);
-    cluster.net.doubleRate = 0;
+    cluster.net.duplicateRate = 0;
     ask(cluster, leader);
     ask(cluster, leader, { incarnation: 8 });
     await cluster.advance(100);
@@ -398,7 +398,7 @@ describe("a leader that serves forwarded calls", () => {
 
   it("sends back why it refused the call", async () => {
     const { cluster, other } = await group({ limits: { commandBytesMax: 10 } });
-    const leader = cluster.leading();
+    const leader = cluster.currentLeader();
     if (leader === undefined) throw new Error("no leader");
     ask(cluster, leader, { payload: new Uint8Array(11) });
     await cluster.advance(50);

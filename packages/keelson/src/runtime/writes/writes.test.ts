@@ -285,7 +285,7 @@ describe("a write whose leader is deposed", () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("before"));
-    leader.journal.pause = () => new Promise((resolve) => cluster.world.clock.setTimer(5000, resolve));
+    leader.journal.beforeApply = () => new Promise((resolve) => cluster.world.clock.setTimer(5000, resolve));
     const write = leader.raft.write("slow");
     await cluster.until(() => leader.raft.metrics().commitIndex === 4, "the commit");
     cluster.isolate(leader.id);

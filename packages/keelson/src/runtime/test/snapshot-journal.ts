@@ -2,13 +2,13 @@ import { ORIGIN, type LogPosition } from "../../core/position.ts";
 import type { OpenedState, SessionRecords, StateMachine, StateMachineCodec } from "../state-machine.ts";
 
 /** What is left of a state on disk after a crash. */
-export interface TapeDisk {
+export interface JournalDisk {
   applied: LogPosition;
   lines: string[];
 }
 
 /** A state on disk that holds nothing yet. */
-export function tapeDisk(): TapeDisk {
+export function emptyJournalDisk(): JournalDisk {
   return { applied: ORIGIN, lines: [] };
 }
 
@@ -16,14 +16,14 @@ export function tapeDisk(): TapeDisk {
  * A state machine for tests of snapshots: it writes down each command with its index, so that one that is applied
  * twice, or never, or to the wrong state, shows for ever. With a disk it keeps all of it there; without, in memory.
  */
-export class Tape implements StateMachine<string, number> {
+export class SnapshotJournal implements StateMachine<string, number> {
   lines: string[] = [];
   restores = 0;
   /** Waits before each line that a snapshot gives away, and each that it takes in. */
-  pause: (() => Promise<void>) | null = null;
+  beforeEachLine: (() => Promise<void>) | null = null;
   /** Thrown by the snapshot that is being taken. */
-  failure: Error | null = null;
-  readonly #disk: TapeDisk | null;
+  snapshotFailure: Error | null = null;
+  readonly #disk: JournalDisk | null;
 
   readonly codec: StateMachineCodec<string, number> = {
     encode: (command) => new TextEncoder().encode(command),
@@ -32,7 +32,7 @@ export class Tape implements StateMachine<string, number> {
     decodeResult: (bytes) => Number(new TextDecoder().decode(bytes)),
   };
 
-  constructor(disk: TapeDisk | null = null) {
+  constructor(disk: JournalDisk | null = null) {
     this.#disk = disk;
   }
 
@@ -56,8 +56,8 @@ export class Tape implements StateMachine<string, number> {
   async *snapshot(): AsyncGenerator<Uint8Array, void, undefined> {
     const lines = [...this.lines];
     for (const line of lines) {
-      await this.pause?.();
-      if (this.failure !== null) throw this.failure;
+      await this.beforeEachLine?.();
+      if (this.snapshotFailure !== null) throw this.snapshotFailure;
       yield new TextEncoder().encode(`${line}\n`);
     }
   }
@@ -66,7 +66,7 @@ export class Tape implements StateMachine<string, number> {
     const decoder = new TextDecoder();
     let text = "";
     for await (const chunk of state) {
-      await this.pause?.();
+      await this.beforeEachLine?.();
       text += decoder.decode(chunk, { stream: true });
     }
     this.restores += 1;
