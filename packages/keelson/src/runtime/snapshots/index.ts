@@ -1,3 +1,3 @@
-// Snapshots (§7): taken of this node's state, sent to nodes that the log no longer helps, fetched and
+// Snapshots (§7): taking, sending, fetching and installing them, and compacting the log that they cover.
 // installed.
 export { SnapshotManager } from "./snapshot-manager.ts";

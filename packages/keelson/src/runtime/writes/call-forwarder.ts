@@ -79,18 +79,14 @@ export interface ForwardableCall<T> {
 /** A call that has not ended. Only its own functions know the type of its result. */
 interface PendingForward {
   /**
-   * The number of the current attempt, or of the next one. Every attempt has its own, by which its reply is
-   * known.
+   * The attempt's number, unique in this process. A reply carries it, so replies to older attempts are known.
    */
   attemptId: number;
   readonly forwardable: ForwardableCall<unknown>;
   readonly call: Call<unknown>;
-  /**
-   * The node that was asked, as leader of which term; null: no node was asked since the call last had no
-   * effect.
-   */
+  /** Where the attempt's request went, to the leader of which term; null: it was not sent. */
   sent: { readonly to: NodeId; readonly term: Term } | null;
-  /** Whether the call runs on this node, which leads. */
+  /** Whether the attempt runs on this node, as it leads. Never together with `sent`. */
   runsHere: boolean;
   /**
    * When to end the call as "unknown", in milliseconds of the environment's clock; null: the node that was
