@@ -1,5 +1,4 @@
-// Linearizable reads on their way: asks the core for a read index, and runs each read once that index is
-// applied.
+// The queue of linearizable reads: requests read indexes, and runs each read once its index is applied.
 import type { ReadAction } from "../../core/action.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
@@ -30,10 +29,10 @@ export interface ReadIndexQueueParts {
  * Linearizable reads that have not run yet, by what they wait for (dissertation 6.4):
  *
  * 1. the end of the turn: then one request to the core asks for all reads of the turn. Its index covers every
- *    write that was acknowledged before the request, so before any of these reads began. A read that comes
- *    later must not join: a write may have been acknowledged in between, which the index doesn't cover. One
- *    request costs one heartbeat round however many reads share it, so load makes the groups larger and not
- *    the rounds more.
+ *    write that was acknowledged before the request, and so before any of these reads began. A read that
+ *    comes later must not join: a write may have been acknowledged in between that the index doesn't cover. A
+ *    request costs one heartbeat round however many reads share it, so under load the groups grow, not the
+ *    number of rounds.
  * 2. the core's answer: the read index, or null if no leader is known or the leader changed meanwhile;
  * 3. the state machine, until it has applied the entry at the read index;
  * 4. or, after null, the next attempt: when a leader is known, and at the latest after `retryMs`. A read has
