@@ -20,7 +20,7 @@ export const STORAGE_BUGS: readonly Bug[] = [
     code: "D2b",
     title: "After a failed write the log takes the next one",
     file: "storage/wal/wal-writer.ts",
-    from: "        this.#poison(asError(cause), operations);\n        break;",
+    from: "        this.#poison(asError(cause), writes);\n        break;",
     to: "        void cause;",
   },
   {
@@ -68,7 +68,7 @@ export const STORAGE_BUGS: readonly Bug[] = [
   {
     code: "D4c",
     title: "Entries that are read from the disk are not checked",
-    file: "storage/wal/wal-writer.ts",
+    file: "storage/wal/record-reader.ts",
     from: "if (recordIndex(bytes, from) !== index || length > until - from || !recordIsIntact(bytes, from)) {",
     to: "if (length > until - from) {",
   },

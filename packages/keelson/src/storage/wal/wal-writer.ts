@@ -1,7 +1,6 @@
-import type { HardState } from "../../core/action.ts";
 import { assert } from "../../core/assert.ts";
-import type { LogIndex, LogPosition } from "../../core/position.ts";
-import { recordIndex, recordIsIntact, recordLength } from "../../codec/record.ts";
+import type { LogIndex } from "../../core/position.ts";
+import { recordIndex } from "../../codec/record.ts";
 import type { FileHandle } from "../../environment/environment.ts";
 import { ClosedError, InvalidOptionError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import type { LogOutline } from "../log-outline.ts";
@@ -17,59 +16,64 @@ import {
   roundUpToSector,
   type BatchItem,
 } from "./batch-format.ts";
-import { corruptLogError } from "./corrupt-log-error.ts";
-import { saltOf } from "./segment-header.ts";
+import { planReads, readRanges } from "./record-reader.ts";
+import { saltOf, type LogSummary } from "./segment-header.ts";
 import type { Segment, Segments } from "./segments.ts";
 
-/** Writes that wait are gathered into one batch up to this size: more would not make the sync any cheaper. */
+/*
+ * The open log: it queues writes, puts them on disk in batches, answers reads, and removes segments that are
+ * no longer needed.
+ *
+ * A write takes effect in memory within the call. Then it waits in a queue. One loop takes everything that
+ * waits, up to `BATCH_BYTES_MAX`, writes it as one batch, syncs, and only then begins the next batch. This
+ * has two consequences. Under load, many writes share one sync. And only the last batch can be torn by a
+ * crash, which is what lets recovery tell a torn write from damage (recovery.ts, rule 7).
+ */
+
+/** A batch takes in waiting writes up to this size. Beyond it, sharing the sync gains nothing. */
 const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 
-/** One write may not be larger, because it becomes one batch in one segment. */
+/** The limit on one write. It becomes one batch, and so must fit one buffer and one segment. */
 export const WRITE_BYTES_MAX = 512 * 1024 * 1024;
 
-/** The buffer in which batches are put together is kept up to this size. */
+/**
+ * The buffer in which batches are encoded is kept for the next batch up to this size; larger ones are freed.
+ */
 const STAGING_BYTES_KEPT = 1024 * 1024;
 
-/**
- * The places that one read goes to, each with an operation of the disk or two: a read that takes long looks
- * like a disk that hangs. Who asked for more asks again.
- */
-const READ_RANGES_MAX = 16;
-
-/** Entries with more than this between them on disk (overwritten ones, say) are read by separate reads. */
-const READ_GAP_BYTES_MAX = 64 * 1024;
-
-/** All that a segment's header says of what came before it. */
-interface LogSummary {
-  readonly clusterId: string | null;
-  readonly hardState: HardState;
-  readonly base: LogPosition;
-  readonly basePayload: Uint8Array;
-  readonly last: LogPosition;
-}
-
-/** A write that waits for its batch, or is part of the one under way. */
+/** A write that waits for its batch, or is part of the batch being written. */
 interface QueuedWrite {
+  /** Empty for a write that changes nothing: it resolves in its turn. */
   readonly items: readonly BatchItem[];
+  /** What the items take in a batch. */
   readonly bytes: number;
-  /** What the log was before it. */
+  /** The log before this write, for the header of a segment that begins with it. */
   readonly summaryBefore: LogSummary;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
 
+/** An open log's state. `WalLog` creates it; from then on only `WalWriter` changes it. */
 export interface WalState {
   readonly nodeId: string;
   readonly storeId: string;
+  /** The log as of the last call, durable or not. */
   readonly outline: LogOutline;
+  /** The same entries' lengths, and the locations of those that are durable. */
   readonly index: EntryIndex;
   readonly segments: Segments;
+  /** The number that the next batch gets. */
   nextBatch: number;
-  /** Where the active segment's free space begins. */
+  /**
+   * Where the active segment's free space begins, in bytes from the start of the file; a multiple of
+   * `SECTOR_BYTES`.
+   */
   end: number;
+  /** The active segment's file, open for writing. */
   handle: FileHandle;
 }
 
+/** Receives messages for people. */
 export type WalLogger = (
   level: "info" | "warn",
   text: string,
@@ -77,34 +81,46 @@ export type WalLogger = (
 ) => void;
 
 /**
- * An open log. Calls take effect in memory at once, in their order, and wait in a queue for the disk.
- *
- * **One batch at a time**: what waits is written as one batch and synced, and only then the next batch
- * is begun. So all that a crash can leave half-written is the last batch, which is what lets recovery
- * tell an interrupted write from damage, and a busy log needs few syncs.
+ * Does the work of `WalLog` while the log is open. The methods that `LogStore` has too are described there.
  */
 export class WalWriter {
   readonly #state: WalState;
+  /** The initial value of the batches' checksums. */
   readonly #salt: number;
   readonly #directory: string;
   readonly #log: WalLogger;
 
-  /** Records that are not durable yet; the first is that of entry `#recentFirst`. */
+  /**
+   * The records of the entries at the end of the log that are not durable yet: `#unsynced[0]` is entry
+   * `#firstUnsynced`. Reads of these entries get them from here.
+   */
   #unsynced: Uint8Array[] = [];
+  /** The first entry that is not durable; last + 1 if all are. */
   #firstUnsynced: LogIndex;
-  /** Bounded by whoever calls: the runtime limits what it proposes, and asks for the rest one at a time. */
+  /**
+   * Writes that wait for a batch, in the order of the calls. The runtime bounds it: it limits the bytes of
+   * proposals, and has at most one of each other kind of write in progress.
+   */
   #queue: QueuedWrite[] = [];
+  /** The loop that writes the queue; null: it's not running, and the queue is empty. */
   #writing: Promise<void> | null = null;
+  /** The buffer in which batches are encoded. */
   #staging = new Uint8Array(64 * 1024);
-  /** Those under way from the disk: while one may need a segment, it is not removed, nor let go of. */
+  /**
+   * Reads in progress. No segment is removed, and no file closed, before those that may use it have ended.
+   */
   readonly #reads = new Set<Promise<unknown>>();
 
-  /** The base as of the last durable batch: what is below may be deleted. */
+  /** The base's index as of the last durable batch. Segments without entries above it may be removed. */
   #durableBase: LogIndex;
+  /** The removal of segments in progress; null: none. */
   #removal: Promise<void> | null = null;
+  /** Set for good when a segment could not be removed. */
   #removalFailed = false;
 
+  /** The first failed write; null: none. Once set, every write is refused (D2). */
   #poisonedBy: StorageFailedError | null = null;
+  /** Set for good by `close`. */
   #closing = false;
 
   constructor(state: WalState, directory: string, log: WalLogger) {
@@ -122,6 +138,7 @@ export class WalWriter {
     return this.#append([], write, noChange);
   }
 
+  /** Appends `items` and the items of `write`; `also` applies `items` to the outline. */
   #append(items: BatchItem[], write: LogWrite, also: (outline: LogOutline) => void): Promise<void> {
     const { hardState, truncateFrom, records } = write;
     if (hardState !== null) items.push({ type: "hard-state", hardState });
@@ -159,8 +176,9 @@ export class WalWriter {
   }
 
   /**
-   * Gives the log to a new incarnation of its cluster, with its first term, vote and entry, in one batch: a
-   * crash leaves all of it or none.
+   * Replaces the cluster id and appends `write`, in one batch. A crash keeps both or neither, so the log
+   * never has the new cluster's id with the former configuration, or the other way round. For
+   * `forceNewCluster` only.
    */
   appendInNewCluster(clusterId: string, write: LogWrite): Promise<void> {
     const items: BatchItem[] = [{ type: "cluster-id", clusterId }];
@@ -170,7 +188,7 @@ export class WalWriter {
   }
 
   compact(base: LogBase): Promise<void> {
-    // What is forgotten already needs no second time.
+    // The log begins there or later already.
     if (base.position.index <= this.#state.outline.base.index) return this.#enqueue([], noChange, noChange);
     return this.#enqueue(
       [{ type: "compact", base: copyOf(base) }],
@@ -200,7 +218,7 @@ export class WalWriter {
   }
 
   async read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
-    const { outline, index } = this.#state;
+    const { outline, index, segments } = this.#state;
     if (this.#closing) throw new ClosedError();
     if (from <= outline.base.index || to > outline.lastIndex + 1 || from > to) {
       throw new InvalidOptionError(
@@ -212,25 +230,26 @@ export class WalWriter {
     let end = from + 1;
     while (end < to && index.bytesBetween(from, end + 1) <= bytesMax) end += 1;
 
-    // Both parts are chosen now: whatever is written or truncated while the disk works, this is the
-    // log as it was when it was asked for, and nothing on disk is ever overwritten.
-    const stored = this.#planReads(from, Math.min(end, this.#firstUnsynced));
+    // Decide now where every record comes from, the disk or `#unsynced`. While the disk works, entries may
+    // become durable or be truncated; the result must be the log as it was when this was called.
+    const stored = planReads(index, segments, from, Math.min(end, this.#firstUnsynced));
     const count = stored.reduce((sum, { offsets }) => sum + offsets.length, 0);
+    // The plan may cover only the first of the durable entries. Then don't skip over the rest of them.
     if (from + count < this.#firstUnsynced) end = from + count;
-    const recent = this.#unsynced.slice(
+    const unsynced = this.#unsynced.slice(
       Math.max(0, from - this.#firstUnsynced),
       Math.max(0, end - this.#firstUnsynced),
     );
-    const reading = this.#readRanges(stored);
+    const reading = readRanges(segments, stored);
     this.#reads.add(reading);
     try {
-      return (await reading).concat(recent);
+      return (await reading).concat(unsynced);
     } finally {
       this.#reads.delete(reading);
     }
   }
 
-  /** Waits for what was asked for; after that, nothing is accepted. */
+  /** Refuses further calls, and waits for those in progress. */
   async close(): Promise<void> {
     this.#closing = true;
     await this.#writing;
@@ -245,7 +264,10 @@ export class WalWriter {
     this.#firstUnsynced = Math.min(this.#firstUnsynced, from);
   }
 
-  /** Refuses, or takes effect in memory and waits for the disk. */
+  /**
+   * The common path of all writes. Either rejects, if the log is poisoned or closing or `check` throws; or
+   * applies the write in memory with `takeEffect` and queues `items`. Resolves when they are durable.
+   */
   #enqueue(
     items: readonly BatchItem[],
     check: (outline: LogOutline) => void,
@@ -275,41 +297,46 @@ export class WalWriter {
     });
   }
 
+  /** Writes batches until the queue is empty, or one fails. */
   async #writeQueue(): Promise<void> {
-    // Calls made in this same turn go together.
+    // Let the other calls of the same turn come first, so that they share a batch.
     await Promise.resolve();
     while (this.#queue.length > 0) {
-      const operations = this.#takeBatch();
+      const writes = this.#takeBatch();
       try {
-        await this.#write(operations);
+        await this.#write(writes);
       } catch (cause) {
-        this.#poison(asError(cause), operations);
+        this.#poison(asError(cause), writes);
         break;
       }
-      for (const operation of operations) operation.resolve();
+      for (const write of writes) write.resolve();
     }
     this.#writing = null;
   }
 
+  /**
+   * Takes the writes of the next batch off the queue: at least one, more as long as `BATCH_BYTES_MAX` allows.
+   */
   #takeBatch(): QueuedWrite[] {
     let count = 0;
     let bytes = 0;
-    for (const operation of this.#queue) {
-      bytes += operation.bytes;
+    for (const write of this.#queue) {
+      bytes += write.bytes;
       if (count > 0 && bytes > BATCH_BYTES_MAX) break;
       count += 1;
     }
     return this.#queue.splice(0, count);
   }
 
-  async #write(operations: readonly QueuedWrite[]): Promise<void> {
+  /** Writes one batch and makes it durable. */
+  async #write(writes: readonly QueuedWrite[]): Promise<void> {
     const items: BatchItem[] = [];
     let bytes = 0;
-    for (const operation of operations) {
-      bytes += operation.bytes;
-      for (const item of operation.items) items.push(item);
+    for (const write of writes) {
+      bytes += write.bytes;
+      for (const item of write.items) items.push(item);
     }
-    const first = operations.find((operation) => operation.items.length > 0);
+    const first = writes.find((write) => write.items.length > 0);
     if (first === undefined) return;
 
     const state = this.#state;
@@ -325,7 +352,7 @@ export class WalWriter {
     this.#preallocateIfNeeded();
   }
 
-  /** Goes on in a new segment, whose header says what the log is before the batch to come. */
+  /** Starts a new segment for the next batch; its header sums up the log before that batch. */
   async #startSegment(before: LogSummary, room: number): Promise<void> {
     const { nodeId, storeId, nextBatch, segments } = this.#state;
     const header = { nodeId, storeId, firstBatch: nextBatch, ...before };
@@ -334,21 +361,25 @@ export class WalWriter {
     this.#state.end = end;
   }
 
-  /** Notes where the entries of the batch just made durable are, and what they allow to forget. */
+  /**
+   * The batch at `WalState.end` became durable. Records where its entries are, drops their records from
+   * memory, and starts to remove segments if the base rose.
+   */
   #noteWritten(items: readonly BatchItem[]): void {
     const active = this.#active;
     let at = this.#state.end + BATCH_HEADER_BYTES;
-    let settled = 0;
+    let durableCount = 0;
     for (const item of items) {
       if (item.type === "entries") {
         let recordAt = at + ITEM_HEADER_BYTES;
         for (const record of item.records) {
           const index = recordIndex(record);
           active.indexMax = Math.max(active.indexMax, index);
-          // An entry that was overwritten meanwhile is another entry, also at the same index.
+          // While the batch was written, the entry may have been truncated, and another appended at the same
+          // index. That one is not durable, so compare the records, not the indexes (D8).
           if (this.#unsynced[index - this.#firstUnsynced] === record) {
             this.#state.index.setLocation(index, active.sequence, recordAt);
-            settled = Math.max(settled, index - this.#firstUnsynced + 1);
+            durableCount = Math.max(durableCount, index - this.#firstUnsynced + 1);
           }
           recordAt += record.length;
         }
@@ -359,11 +390,11 @@ export class WalWriter {
       }
       at += itemBytes(item);
     }
-    this.#unsynced.splice(0, settled);
-    this.#firstUnsynced += settled;
+    this.#unsynced.splice(0, durableCount);
+    this.#firstUnsynced += durableCount;
   }
 
-  /** Deletes segments that nobody needs, in the background. */
+  /** Removes segments that are no longer needed, in the background. */
   #startRemoval(): void {
     this.#removal ??= this.#removeObsolete().finally(() => {
       this.#removal = null;
@@ -375,13 +406,13 @@ export class WalWriter {
     for (;;) {
       const obsolete = segments.firstObsolete(this.#durableBase);
       if (obsolete === undefined || this.#removalFailed) return;
-      // Those that began since do not need it: it holds nothing that is in the log.
+      // Reads that begin from now on can't use the segment: it holds no entry of the log any more.
       await Promise.allSettled(this.#reads);
       try {
         await segments.removeFirst(obsolete);
       } catch (error) {
-        // It costs space and nothing else. But what is removed must be removed in order, durably, so
-        // nothing more is removed until the log is opened again.
+        // The segment takes space and does no other harm. Whether it's gone is unknown, though, and removing
+        // later ones could leave a gap in the numbers. So remove nothing more until the log is opened again.
         this.#removalFailed = true;
         const { message } = asError(error);
         this.#log("warn", `a segment that is no longer needed could not be removed: ${message}`, {
@@ -391,10 +422,14 @@ export class WalWriter {
     }
   }
 
+  /**
+   * Preallocates the next segment once half of the active one is used, so that it's ready when it's needed.
+   */
   #preallocateIfNeeded(): void {
     if (this.#state.end > this.#active.bytes / 2) this.#state.segments.preallocateNext();
   }
 
+  /** A buffer of at least `bytes` bytes for one batch. */
   #stagingBuffer(bytes: number): Uint8Array {
     if (bytes <= this.#staging.length) return this.#staging;
     const staging = new Uint8Array(bytes);
@@ -402,79 +437,28 @@ export class WalWriter {
     return staging;
   }
 
-  #poison(cause: Error, operations: readonly QueuedWrite[]): void {
+  /**
+   * A batch failed. Whether it's on disk is unknown, so its writes are "unknown"; those that waited are
+   * "not-done".
+   */
+  #poison(cause: Error, writes: readonly QueuedWrite[]): void {
     const why = `the log in ${this.#directory} could not be written: ${cause.message}`;
     const what =
       "What this write left on disk is not known, so nothing more is written; restart the node to find out.";
     this.#poisonedBy = new StorageFailedError(`${why}. ${what}`, "unknown", { cause });
     const waiting = this.#queue;
     this.#queue = [];
-    for (const operation of operations) operation.reject(this.#poisonedBy);
-    for (const operation of waiting) operation.reject(this.#poisonedError());
+    for (const write of writes) write.reject(this.#poisonedBy);
+    for (const write of waiting) write.reject(this.#poisonedError());
   }
 
+  /** The error of a write that comes after the failed one. */
   #poisonedError(): StorageFailedError {
     return new StorageFailedError(
       `the log in ${this.#directory} takes no more writes, because an earlier one failed`,
       "not-done",
       { cause: this.#poisonedBy?.cause },
     );
-  }
-
-  /**
-   * What to read of the stored entries `[from, to)`: as few and large reads as possible. Of the first of
-   * them, if all would be too many.
-   */
-  #planReads(from: LogIndex, to: LogIndex): ReadRange[] {
-    const { index, segments } = this.#state;
-    const parts: ReadRange[] = [];
-    for (let at = from; at < to; at++) {
-      const { segment, offset, length } = index.locationOf(at);
-      const part = parts.at(-1);
-      const gap = offset - (part?.end ?? 0);
-      if (part?.segment.sequence === segment && gap <= READ_GAP_BYTES_MAX) {
-        part.offsets.push(offset);
-        part.end = offset + length;
-      } else if (parts.length >= READ_RANGES_MAX) break;
-      else parts.push({ segment: segments.get(segment), first: at, offsets: [offset], end: offset + length });
-    }
-    return parts;
-  }
-
-  async #readRanges(parts: readonly ReadRange[]): Promise<Uint8Array[]> {
-    const records: Uint8Array[] = [];
-    for (const part of parts) {
-      for (const record of await this.#readRange(part)) records.push(record);
-    }
-    return records;
-  }
-
-  async #readRange({ segment, first, offsets, end }: ReadRange): Promise<Uint8Array[]> {
-    const start = offsets[0] ?? 0;
-    const bytes = new Uint8Array(end - start);
-    let count: number;
-    try {
-      count = await this.#state.segments.read(segment, bytes, start);
-    } catch (cause) {
-      const why = `entry ${String(first)} could not be read from ${segment.path}: ${asError(cause).message}`;
-      throw new StorageFailedError(why, "not-done", { cause });
-    }
-    return offsets.map((offset, at) => {
-      const index = first + at;
-      const from = offset - start;
-      const until = (offsets[at + 1] ?? end) - start;
-      const length = recordLength(bytes, from);
-      if (count < bytes.length) throw corruptLogError(segment.path, offset, index, "the file is cut short");
-      if (recordIndex(bytes, from) !== index || length > until - from || !recordIsIntact(bytes, from)) {
-        throw corruptLogError(
-          segment.path,
-          offset,
-          index,
-          `the record of entry ${String(index)} does not match its checksum`,
-        );
-      }
-      return bytes.subarray(from, from + length);
-    });
   }
 
   get #active(): Segment {
@@ -484,18 +468,11 @@ export class WalWriter {
   }
 }
 
-/** Stored entries that one read gets. */
-interface ReadRange {
-  readonly segment: Segment;
-  readonly first: LogIndex;
-  readonly offsets: number[];
-  end: number;
-}
-
 function noChange(): void {
-  // An operation that changes nothing still waits for those before it.
+  // For writes that change nothing. They still resolve after the writes before them.
 }
 
+/** A copy, so that the caller can't change what waits for its batch. */
 function copyOf(base: LogBase): LogBase {
   return { position: { ...base.position }, config: new Uint8Array(base.config) };
 }
