@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { RandomRun, type RunSummary } from "./test/random-run.ts";
 
-/** More seeds for a longer look: KEELSON_SEEDS=5000, or from another place: KEELSON_FIRST_SEED=1000. */
+/** Environment variables choose other seeds: KEELSON_SEEDS=5000 runs more, KEELSON_FIRST_SEED=1000 begins there. */
 const FIRST = Number(process.env["KEELSON_FIRST_SEED"] ?? 1);
 const COUNT = Number(process.env["KEELSON_SEEDS"] ?? 120);
 
 describe("three nodes under random faults", () => {
   it(
-    "lose nothing that was acknowledged, agree on what they applied, and answer no read too early",
+    "lose no acknowledged write, apply the same commands, and serve no read too early",
     { timeout: 600_000 },
     async () => {
       const total: RunSummary = {
@@ -23,7 +23,7 @@ describe("three nodes under random faults", () => {
         const summary = await new RandomRun(seed).run();
         for (const key of Object.keys(total) as (keyof RunSummary)[]) total[key] += summary[key];
       }
-      // A run in which nothing happens proves nothing.
+      // Guards the test itself: every kind of event must have occurred.
       for (const [what, count] of Object.entries(total)) expect(count, what).toBeGreaterThan(0);
       if (process.env["KEELSON_SEEDS"] !== undefined) console.log(total);
     },

@@ -1,3 +1,5 @@
+// A log store for tests, whose writes and reads a test can hold back, fail or lose.
+
 import { decodeMembership } from "../../codec/config.ts";
 import { decodeRecord, EntryKind, recordIndex, recordTerm } from "../../codec/record.ts";
 import type { HardState } from "../../core/action.ts";
@@ -8,7 +10,7 @@ import type { Environment } from "../../environment/environment.ts";
 import { WrongIdentityError } from "../../errors.ts";
 import type { LogIdentity, LogStore, LogWrite, StoredLog } from "../../storage/log-store.ts";
 
-/** What survives a crash: the durable part of one node's log. */
+/** The part of a fake log that survives a crash: what is durable. */
 export class FakeDisk {
   clusterId: string | null = null;
   readonly storeId: string;
@@ -35,23 +37,20 @@ interface PendingWrite {
   readonly settle: PromiseWithResolvers<unknown>;
 }
 
-/**
- * A log store for tests, whose every write can be held back, failed or lost: writes become durable
- * in order, `latencyMs` after the call, and reads see them at once.
- */
+/** A log store in memory. Writes become durable in order, `latencyMs` after the call; reads see them at once. */
 export class FakeLog implements LogStore {
   readonly disk: FakeDisk;
   latencyMs = 1;
-  /** Writes wait until `release`. */
+  /** While true, writes wait for `releaseWrites`. */
   holdsWrites = false;
-  /** Every write fails with this. */
+  /** If set, every write fails with it. */
   writeFailure: Error | null = null;
-  /** Every read fails with this. */
+  /** If set, every read fails with it. */
   readFailure: Error | null = null;
-  /** Reads wait until `releaseReads`. */
+  /** While true, reads wait for `releaseReads`. */
   holdsReads = false;
   isClosed = false;
-  /** Changes what is read, as a damaged disk would. */
+  /** If set, changes each record that is read, as a damaged disk would. */
   damageRead: ((record: Uint8Array) => Uint8Array) | null = null;
   readonly writes: LogWrite[] = [];
   reads = 0;
@@ -125,11 +124,11 @@ export class FakeLog implements LogStore {
 
   async close(): Promise<void> {
     this.isClosed = true;
-    // A store waits for its writes; one that hangs, hangs.
+    // A store waits for its writes, so closing one whose writes are held doesn't end.
     await this.#inFlight.at(-1)?.settle.promise.catch(() => undefined);
   }
 
-  /** Lets what was held, and what comes, go on. */
+  /** Ends `holdsWrites`: the writes that waited become durable too. */
   releaseWrites(): void {
     this.holdsWrites = false;
     for (const write of this.#inFlight) this.#schedule(write);
@@ -140,18 +139,18 @@ export class FakeLog implements LogStore {
     for (const { resolve } of this.#heldReads.splice(0)) resolve();
   }
 
-  /** The read that has been held longest fails. */
+  /** Fails the read that has been held longest. */
   failHeldRead(error: Error): void {
     this.#heldReads.shift()?.reject(error);
   }
 
-  /** The process dies: of the writes under way, the first `kept` reached the disk. */
+  /** Ends the store like a crash: of the writes in flight, the first `kept` become durable, the others are lost. */
   crash(kept: number): void {
     this.#isDead = true;
     for (const write of this.#inFlight.slice(0, kept)) write.apply();
   }
 
-  /** How many writes are under way. */
+  /** How many writes aren't durable yet. */
   get writesInFlight(): number {
     return this.#inFlight.length;
   }

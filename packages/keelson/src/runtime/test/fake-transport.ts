@@ -1,17 +1,20 @@
+// A network and transports for tests of the runtime. Skips frames and connections; keeps handshakes and their refusals.
+
 import type { NodeId } from "../../core/position.ts";
 import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
 import type { TransportMessage, Transport, TransportHost } from "../../transport/transport.ts";
 
-/** Carries messages between the transports of one test, under its clock. */
+/** Carries messages between the fake transports of one test, with delays by its clock. */
 export class FakeNet {
   readonly #clock: SimulatedClock;
   readonly #random: () => number;
   readonly #listening = new Map<string, FakeTransport>();
-  /** "a>b": nothing passes from a to b. */
+  /** Directions that are cut: "a>b" means that no message from a reaches b. */
   readonly #cut = new Set<string>();
   delayMs = { min: 0.5, max: 1 };
-  /** The share of messages that get lost, and of those that arrive twice. */
+  /** The share of messages that are lost, from 0 to 1. */
   lossRate = 0;
+  /** The share of messages that are sent twice, from 0 to 1. */
   duplicateRate = 0;
 
   constructor(clock: SimulatedClock, random: () => number) {
@@ -35,7 +38,7 @@ export class FakeNet {
     return this.#listening.has(address);
   }
 
-  /** Cuts a node off, in both directions. */
+  /** Cuts a node off from these others, in both directions. */
   isolate(id: NodeId, others: readonly NodeId[]): void {
     for (const other of others) {
       this.#cut.add(`${id}>${other}`);
@@ -74,13 +77,13 @@ export class FakeTransport implements Transport {
   readonly address: string;
   peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
   isClosed = false;
-  /** `close` never resolves. */
+  /** While true, `close` never resolves. */
   closeHangs = false;
-  /** Sees each message before it leaves; false: it does not leave. */
+  /** If set, is given each message before it leaves; returning false drops the message. */
   filter: ((to: NodeId, transportMessage: TransportMessage) => boolean) | null = null;
   readonly #net: FakeNet;
   #host: TransportHost | null = null;
-  /** Stores whose nodes were met, and where. */
+  /** The nodes that the host was told about (`onPeer`): the store id and address of each. */
   readonly #announced = new Set<string>();
 
   constructor(net: FakeNet, address: string) {
@@ -118,7 +121,7 @@ export class FakeTransport implements Transport {
     if (host === null || this.isClosed || clusterId === null) return;
     if (host.clusterId() === null) await host.adoptClusterId(clusterId).catch(() => undefined);
     if (host.clusterId() !== clusterId) return;
-    // Both ends of a connection may refuse the other.
+    // As in a real handshake, either end may refuse the other.
     const refusal = host.refusalOf?.({ ...from.self, address }) ?? from.refusalOf?.(host.self) ?? null;
     if (refusal !== null) return;
     const caller = `${from.self.storeId} at ${address}`;

@@ -1,3 +1,5 @@
+// The state machine of the runtime's tests.
+
 import { ORIGIN, type LogPosition } from "../../core/position.ts";
 import {
   StateMachineFailure,
@@ -8,20 +10,20 @@ import {
 } from "../state-machine.ts";
 
 /**
- * A state machine for tests: it keeps all commands in order and answers with their count. The
- * command "reject" throws on every node alike; "break" is a failure of the node's own.
+ * Keeps all commands in order, and answers each with their count. The command "reject" throws on every node alike;
+ * "break" throws a `StateMachineFailure`, as if this node's own disk had failed.
  */
 export class Journal implements StateMachine<string, number> {
   readonly commands: { readonly at: LogPosition; readonly command: string }[] = [];
-  /** Waits before each command. */
+  /** If set, is awaited before each command. */
   beforeApply: (() => Promise<void>) | null = null;
   flushFailure: Error | null = null;
   flushed: LogPosition = ORIGIN;
   isClosed = false;
-  /** What `open` says it holds. */
+  /** The last entry that the state holds when it is opened. */
   reopenedAt: LogPosition = ORIGIN;
 
-  /** What was stored of the sessions; null: it keeps none, as a state in memory. */
+  /** The stored session records; null: the state is in memory and stores none. */
   sessions: Map<string, Uint8Array> | null = null;
 
   readonly codec: StateMachineCodec<string, number> = {
@@ -35,7 +37,7 @@ export class Journal implements StateMachine<string, number> {
     return this.sessions === null ? this.reopenedAt : { ...this.reopenedAt, sessions: this.sessions };
   }
 
-  /** As it would be after a restart, with its state and its sessions on disk. */
+  /** The state machine as it is after a restart, if its state and its sessions are on disk. */
   reopened(): Journal {
     const journal = new Journal();
     journal.reopenedAt = this.flushed;
@@ -61,7 +63,7 @@ export class Journal implements StateMachine<string, number> {
     this.isClosed = true;
   }
 
-  /** The commands alone. */
+  /** The commands, without their positions. */
   get texts(): string[] {
     return this.commands.map(({ command }) => command);
   }

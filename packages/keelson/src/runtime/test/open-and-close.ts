@@ -1,4 +1,6 @@
-/** A program that uses a node and is done: it must end by itself. Arguments: a directory, and how the node ends. */
+// A program that opens a node, uses it and stops it: the process must then end by itself, as no timer or socket may keep
+// it alive. Arguments: a directory, and how the node stops.
+
 import { wal } from "../../storage/wal/index.ts";
 import { tcp } from "../../transport/tcp/index.ts";
 import { Raft } from "../raft.ts";
@@ -13,7 +15,7 @@ const raft = await Raft.open<string, number>({
   log: wal(directory),
   transport,
 });
-// The second member does not exist: there is a peer to dial in vain, and an election that cannot be won.
+// The second member doesn't exist, so the transport dials it in vain, and no election can be won.
 const others: Record<string, string> = ending === "without a leader" ? { b: "127.0.0.1:9" } : {};
 await raft.initialize({ a: transport.address, ...others });
 if (ending === "without a leader") {

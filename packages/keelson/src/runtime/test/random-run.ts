@@ -1,3 +1,5 @@
+// Random tests of the runtime: one run per seed.
+
 import { RaftError } from "../../errors.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
@@ -6,7 +8,7 @@ import { TestCluster, type TestNode, type TestOptions } from "./test-cluster.ts"
 const IDS: readonly NodeId[] = ["a", "b", "c"];
 const STEPS = 60;
 
-/** What a run did: a test sees to it that the runs together did some of everything. */
+/** Counts of what happened in a run. The test checks that all runs together covered every kind. */
 export interface RunSummary {
   acknowledged: number;
   lost: number;
@@ -18,10 +20,13 @@ export interface RunSummary {
 }
 
 /**
- * One cluster under random writes, reads, crashes, cuts and losses, all from one seed; throws at
- * the first thing that must not be. What is checked: each index holds one command on all nodes,
- * for ever; what was acknowledged is there in the end, and what was "not done" is not; a read sees
- * every write and every read that was answered before it began; every call ends; no count leaks.
+ * Runs one cluster under random writes, reads, crashes, network cuts and losses, all derived from one seed. Throws at
+ * the first violation of what it checks:
+ *
+ * - all nodes apply the same command at an index, in every life of each node;
+ * - in the end every acknowledged command is applied, and no command that was "not done";
+ * - a read sees every write that was acknowledged, and all that an earlier read saw, before it began;
+ * - every call ends, and no count of pending work leaks.
  */
 export class RandomRun {
   readonly #seed: number;
@@ -30,7 +35,7 @@ export class RandomRun {
   readonly #commandAt = new Map<LogIndex, string>();
   readonly #acknowledged = new Map<string, LogIndex>();
   readonly #notDone = new Set<string>();
-  /** The highest index that a finished call has shown to somebody. */
+  /** The highest index whose effect a finished call has shown to a client. */
   #highestShown: LogIndex = 0;
   #down: NodeId[] = [];
   #violation: Error | null = null;
@@ -70,7 +75,7 @@ export class RandomRun {
     return {
       timings: { callTimeoutMs: 3000 },
       limits: {
-        // Small ones, so that the store is read and batches are split.
+        // Often too small for the load, so that the store is read and batches are split.
         cacheBytesMax: this.#chance(0.5) ? 150 : 1_000_000,
         applyBatchEntriesMax: this.#chance(0.5) ? 2 : 1024,
       },
@@ -90,7 +95,7 @@ export class RandomRun {
   }
 
   #write(step: number): void {
-    // Mostly to whoever leads, sometimes to anybody; several in a turn.
+    // Mostly to the leader, sometimes to any node; several in one turn.
     const node = this.#chance(0.8) ? this.#cluster.currentLeader() : this.#anyNode();
     if (node === undefined) return;
     const count = 1 + Math.floor(this.#random() * 4);
@@ -136,7 +141,7 @@ export class RandomRun {
     this.#checkApplied(node);
     this.#summary.crashes += 1;
     const kept = Math.floor(this.#random() * (node.log.writesInFlight + 1));
-    // Its callers die with it, so the calls they made are never answered.
+    // The callers crash with the node, so their calls are never answered.
     await this.#cluster.crash(node.id, kept);
     this.#down.push(node.id);
   }
@@ -151,7 +156,7 @@ export class RandomRun {
     node.log.latencyMs = 0.1 + this.#random() * 5;
   }
 
-  /** After all faults stop: one leader, the same state everywhere, and everything that was promised. */
+  /** Ends all faults, and checks that the cluster recovers and has kept its promises. */
   async #end(): Promise<void> {
     const { net } = this.#cluster;
     net.heal();
@@ -207,7 +212,7 @@ export class RandomRun {
     if (this.#violation !== null) throw this.#violation;
   }
 
-  /** SMS: whatever any node ever applied at an index, every node applies there. */
+  /** Compares what the node has applied with what any node ever applied at the same index (SMS). */
   #checkApplied({ id, journal, raft }: TestNode): void {
     for (const { at, command } of journal.commands) {
       const known = this.#commandAt.get(at.index);

@@ -1,3 +1,5 @@
+// A cluster for snapshot tests: real WALs and snapshot files on simulated disks, with a fake network.
+
 import type { NodeId } from "../../core/position.ts";
 import { simulatedWorld, type SimulatedWorld } from "../../environment/simulated/simulated-environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
@@ -9,10 +11,10 @@ import { FakeNet, type FakeTransport } from "./fake-transport.ts";
 import { killableEnvironment } from "./test-cluster.ts";
 import { SnapshotJournal, emptyJournalDisk, type JournalDisk } from "./snapshot-journal.ts";
 
-/** What of a node outlives its process. */
+/** The part of a node that survives a crash: its disks. */
 export interface Machine {
   readonly files: SimulatedFiles;
-  /** null: its state machine keeps its state in memory. */
+  /** The disk of its state machine; null: the state is in memory. */
   readonly journalDisk: JournalDisk | null;
 }
 
@@ -25,7 +27,7 @@ export interface SnapshotNode {
 }
 
 export type NodeOptions = Partial<RaftOptions<string, number>> & {
-  /** null: without snapshots. */
+  /** When to take snapshots; null: the node is opened without the option `snapshots`. */
   readonly policy?: Partial<SnapshotPolicy> | null;
   /** Called with the state machine before it is opened. */
   readonly prepare?: (journal: SnapshotJournal) => void;
@@ -33,7 +35,7 @@ export type NodeOptions = Partial<RaftOptions<string, number>> & {
 
 const LIMIT_MS = 60_000;
 
-/** Nodes with real logs and snapshots on made-up disks, under a clock that stands still unless it is moved. */
+/** Nodes of one cluster in one process. Time stands still unless a method moves it. */
 export class SnapshotCluster {
   readonly world: SimulatedWorld;
   readonly net: FakeNet;
@@ -101,7 +103,7 @@ export class SnapshotCluster {
     return node;
   }
 
-  /** The machine of a node goes down, with whatever its disks did not keep. */
+  /** Crashes a node and its machine: what its disks hadn't made durable may be lost. */
   async crash(id: NodeId): Promise<void> {
     const node = this.node(id);
     node.kill();
@@ -131,14 +133,14 @@ export class SnapshotCluster {
     return node;
   }
 
-  /** Some other node than these. */
+  /** A node that is none of these. */
   other(...not: readonly SnapshotNode[]): SnapshotNode {
     const node = [...this.nodes.values()].find((one) => !not.includes(one));
     if (node === undefined) throw new Error("there is no other node");
     return node;
   }
 
-  /** Writes so many commands, each another, one after another or all at once. */
+  /** Writes this many commands, all different, at once, and waits for all of them. */
   async write(count: number, node?: SnapshotNode): Promise<void> {
     const { raft } = node ?? (await this.leader());
     const written: Promise<number>[] = [];
@@ -153,7 +155,7 @@ export class SnapshotCluster {
     );
   }
 
-  /** Waits until every node has applied as much as the one furthest on, and compares the states. */
+  /** Waits until every node has applied what any node knows to be committed, and compares their states. */
   async converge(): Promise<string[]> {
     const applied = (): number[] => [...this.nodes.values()].map(({ raft }) => raft.metrics().appliedIndex);
     await this.until(() => {
@@ -187,7 +189,7 @@ export class SnapshotCluster {
     return this.world.clock.runUntil(condition, limitMs, what);
   }
 
-  /** For what a test lets wait in the made-up world. */
+  /** Resolves after this much simulated time. */
   sleep(ms: number): Promise<void> {
     return new Promise((resolve) => {
       this.world.clock.setTimer(ms, resolve);

@@ -1,27 +1,29 @@
+// The state machine of snapshot tests.
+
 import { ORIGIN, type LogPosition } from "../../core/position.ts";
 import type { OpenedState, SessionRecords, StateMachine, StateMachineCodec } from "../state-machine.ts";
 
-/** What is left of a state on disk after a crash. */
+/** The part of a state on disk that survives a crash. */
 export interface JournalDisk {
   applied: LogPosition;
   lines: string[];
 }
 
-/** A state on disk that holds nothing yet. */
+/** A disk without any state. */
 export function emptyJournalDisk(): JournalDisk {
   return { applied: ORIGIN, lines: [] };
 }
 
 /**
- * A state machine for tests of snapshots: it writes down each command with its index, so that one that is applied
- * twice, or never, or to the wrong state, shows for ever. With a disk it keeps all of it there; without, in memory.
+ * Keeps each command with its index, one per line, so a command that was applied twice, or never, or to the wrong
+ * state stays visible. Given a disk it stores its state there; without, it keeps it in memory.
  */
 export class SnapshotJournal implements StateMachine<string, number> {
   lines: string[] = [];
   restores = 0;
-  /** Waits before each line that a snapshot gives away, and each that it takes in. */
+  /** If set, is awaited before each line that `snapshot` yields, and each chunk that `restore` takes. */
   beforeEachLine: (() => Promise<void>) | null = null;
-  /** Thrown by the snapshot that is being taken. */
+  /** If set, `snapshot` throws it. */
   snapshotFailure: Error | null = null;
   readonly #disk: JournalDisk | null;
 

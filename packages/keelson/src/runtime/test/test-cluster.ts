@@ -1,3 +1,5 @@
+// A cluster for tests of the runtime: fake logs and a fake network, in simulated time.
+
 import type { NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { simulatedWorld, type SimulatedWorld } from "../../environment/simulated/simulated-environment.ts";
@@ -14,20 +16,20 @@ export interface TestNode {
   readonly log: FakeLog;
   readonly journal: Journal;
   readonly transport: FakeTransport;
-  /** Nothing of this node moves after it. */
+  /** Stops the node like a crash: none of its timers and callbacks run afterwards. */
   readonly kill: () => void;
 }
 
 export type TestOptions = Partial<RaftOptions<string, number>> & {
   readonly journal?: Journal;
-  /** Where it is, unless that is where `members` says. */
+  /** The node's address. Default: the one that `members` gives it. */
   readonly address?: string;
 };
 
-/** Long enough for an election with the default timings, however unlucky. */
+/** How much simulated time a wait may take: enough for several failed elections with the default timings. */
 const LIMIT_MS = 20_000;
 
-/** Nodes in one process, under a clock that stands still unless it is moved. */
+/** Nodes of one cluster in one process. Time stands still unless a method moves it. */
 export class TestCluster {
   readonly world: SimulatedWorld;
   readonly net: FakeNet;
@@ -42,7 +44,7 @@ export class TestCluster {
     this.#options = options;
   }
 
-  /** Opens these nodes and makes them one cluster. */
+  /** Opens these nodes, and initializes them as one cluster. */
   static async of(ids: readonly NodeId[], seed = 1, options: TestOptions = {}): Promise<TestCluster> {
     const cluster = new TestCluster(seed, options);
     for (const id of ids) await cluster.open(id);
@@ -54,12 +56,12 @@ export class TestCluster {
     return Object.fromEntries(ids.map((id) => [id, `${id}:1`]));
   }
 
-  /** Starts a node, on the disk that it had. */
+  /** Opens a node, on the disk that it had before, if any, and moves time until it is open. */
   open(id: NodeId, options: TestOptions = {}): Promise<TestNode> {
     return this.finish(this.startOpening(id, options));
   }
 
-  /** Like `open`, and the clock is the caller's to move. */
+  /** Like `open`, but leaves it to the caller to move time. */
   async startOpening(id: NodeId, options: TestOptions = {}): Promise<TestNode> {
     let disk = this.disks.get(id);
     if (disk === undefined) this.disks.set(id, (disk = new FakeDisk(`store-${id}`)));
@@ -82,7 +84,7 @@ export class TestCluster {
     return node;
   }
 
-  /** The process of a node dies; of its writes under way the first few may have reached the disk. */
+  /** Crashes a node's process. Of its writes in flight, the first `kept` become durable. */
   async crash(id: NodeId, kept = 0): Promise<void> {
     const node = this.node(id);
     node.kill();
@@ -101,7 +103,7 @@ export class TestCluster {
     return this.node(id).raft;
   }
 
-  /** The node that leads in the highest term and knows it. */
+  /** The node that is leader in the highest term; undefined: none is. */
   currentLeader(): TestNode | undefined {
     return [...this.nodes.values()]
       .filter(({ raft }) => raft.metrics().role === "leader")
@@ -166,7 +168,7 @@ export class TestCluster {
   }
 }
 
-/** An environment whose timers and callbacks stop when the process that has it is killed. */
+/** Wraps an environment so that `kill` stops its timers and deferred callbacks, as a crash of the process would. */
 export function killableEnvironment(environment: Environment): {
   environment: Environment;
   kill: () => void;
