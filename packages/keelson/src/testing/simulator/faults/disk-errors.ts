@@ -1,0 +1,38 @@
+/** Errors of the simulated disk: which operation fails next, and how. */
+import type { FileFault, FileOperation } from "../../../environment/simulated/simulated-files.ts";
+import type { DiskErrorKind } from "../plan/faults.ts";
+import { isOfSnapshots } from "../world/sim-process.ts";
+
+/** Bytes that a write leaves when it finds the disk full: part of a header, part of a batch, or whole sectors. */
+export const SHORT_WRITES = [20, 300, 600, 1_100, 1_700];
+
+/** Fails the next operation that can have this error. */
+export function diskError(
+  error: DiskErrorKind,
+  shortBytes: number,
+): (operation: FileOperation) => FileFault | null {
+  return ({ type }) => faultFor(error, type, shortBytes);
+}
+
+/** The same, for files of snapshots only. */
+export function snapshotDiskError(
+  error: DiskErrorKind,
+  shortBytes: number,
+): (operation: FileOperation) => FileFault | null {
+  return ({ type, path }) => (isOfSnapshots(path) ? faultFor(error, type, shortBytes) : null);
+}
+
+function faultFor(error: DiskErrorKind, type: FileOperation["type"], shortBytes: number): FileFault | null {
+  switch (error) {
+    case "io-error":
+      return type === "write" || type === "data-sync" ? { type: "error", code: "EIO" } : null;
+    case "no-space":
+      return type === "write" || type === "allocate" ? { type: "error", code: "ENOSPC" } : null;
+    case "short-write":
+      return type === "write" ? { type: "short-write", bytes: shortBytes, code: "ENOSPC" } : null;
+    case "failed-sync":
+      return type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null;
+    case "read-error":
+      return type === "read" ? { type: "error", code: "EIO" } : null;
+  }
+}

@@ -1,0 +1,164 @@
+/** Faults that seek out whichever node leads when they happen. */
+import type { SimClients } from "../clients/sim-clients.ts";
+import type { SimOperator } from "../clients/sim-operator.ts";
+import type { Chance } from "../plan/chance.ts";
+import type { Fault } from "../plan/faults.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { SimProcess } from "../world/sim-process.ts";
+import { linksOf, type NetworkFaults } from "./network-faults.ts";
+
+/** A timer that is later than this would be taken for a call that never ends. */
+const LATE_MS_MAX = 800;
+
+/** What a leader has to write while its disk hangs. */
+const STALLED_WRITES = 2;
+
+const LONELY_DISK_DELAY_MS = 100;
+
+/** The disk stays slow for so long after the cut heals: then the others replace entries whose writes are in progress. */
+const LONELY_DISK_LONGER_MS = 100;
+
+export interface LeaderFaultsParts {
+  readonly plan: Plan;
+  readonly chance: Chance;
+  readonly processes: readonly SimProcess[];
+  readonly clients: SimClients;
+  readonly operator: SimOperator;
+  readonly network: NetworkFaults;
+  /** Calls back after a time, unless the run has healed by then. */
+  readonly after: (ms: number, then: () => void) => void;
+}
+
+/** Carries out faults that are aimed at the leader. */
+export class LeaderFaults {
+  readonly #parts: LeaderFaultsParts;
+
+  constructor(parts: LeaderFaultsParts) {
+    this.#parts = parts;
+  }
+
+  /** Cuts the leader off with a minority, while clients that don't know go on asking it. */
+  strand(fault: Extract<Fault, { type: "strand-leader" }>): void {
+    const leader = this.#leaderOfHighestTerm();
+    if (leader === -1) return;
+    const { processes, clients, plan, network, after } = this.#parts;
+    const process = processes[leader];
+    if (process === undefined) return;
+    const side = this.#sideOf(leader, fault.companions);
+    const { clockMood } = process;
+    const heartbeatMs = plan.heartbeatMs / clockMood.rate;
+    if (fault.lateTimers) {
+      clockMood.lateByMs = Math.min(2 * fault.ms, LATE_MS_MAX);
+      clockMood.lateShareMin = 0.7;
+    }
+    const stunned = fault.stunned
+      ? processes.filter((_, node) => node !== leader && side.includes(node))
+      : [];
+    for (const companion of stunned) companion.pause();
+    if (fault.stunned) clients.burst(process, fault.writes);
+    // The timer of the next heartbeat is set already, and the followers know the writes from before the cut.
+    const leadMs = heartbeatMs + fault.answersMs;
+    if (fault.answersMs > 0) after(leadMs + fault.ms, network.delayTo(process, fault.answersMs));
+    after(leadMs, () => {
+      const links = linksOf({ ...fault, type: "partition", side, oneWay: false }, processes.length);
+      after(fault.ms, network.cut(links));
+      clients.burst(process, fault.writes);
+    });
+    const stopReading =
+      fault.readsAfterMs === null
+        ? (): void => undefined
+        : clients.readAgainAndAgain(process, leadMs + fault.readsAfterMs);
+    // A leader that does nothing learns nothing: only the late reads shall wake it.
+    if (fault.lateTimers && fault.readsAfterMs !== null) clients.shunned = process;
+    after(leadMs + fault.ms, () => {
+      clients.shunned = null;
+      clockMood.lateByMs = 0;
+      clockMood.lateShareMin = 0;
+      stopReading();
+    });
+    after(2 * heartbeatMs + leadMs + fault.ms, () => {
+      for (const companion of stunned) companion.resume();
+    });
+  }
+
+  /** Isolates the leader, with clients, and with a disk that may be slow or hang. */
+  isolate({ disk, ms }: Extract<Fault, { type: "lonely-leader" }>): void {
+    const { processes, network, after } = this.#parts;
+    const node = processes.findIndex(leads);
+    const leader = processes[node];
+    if (leader === undefined) return;
+    const { diskMood } = leader;
+    const links = linksOf({ type: "partition", at: 0, side: [node], oneWay: false, ms }, processes.length);
+    after(ms, network.cut(links));
+    if (disk === "well") return;
+    leader.diskWasSlow = true;
+    if (disk === "slow") diskMood.delayMs = LONELY_DISK_DELAY_MS;
+    else diskMood.hangs = true;
+    after(ms + LONELY_DISK_LONGER_MS, () => {
+      diskMood.delayMs = 0;
+      diskMood.hangs = false;
+    });
+  }
+
+  /** The leader hands over, and from the moment that it says so hears nothing in time. */
+  handOverDeaf(ms: number): void {
+    const leader = this.#parts.processes.find(leads);
+    if (leader === undefined) return;
+    leader.onHandover = () => {
+      leader.onHandover = null;
+      this.deafen(leader, ms);
+    };
+    this.#parts.operator.transfer();
+  }
+
+  /** Delays all that the process hears by `ms`, while only clients that don't know better ask it, again and again. */
+  deafen(process: SimProcess, ms: number): void {
+    const { clients, network, after } = this.#parts;
+    clients.shunned = process;
+    const stopReading = clients.readAgainAndAgain(process, 0);
+    const hearAgain = network.delayTo(process, ms);
+    after(ms, () => {
+      hearAgain();
+      clients.shunned = null;
+      stopReading();
+    });
+  }
+
+  /** The leader's disk hangs when it has something to write; its network works. */
+  stall(ms: number): void {
+    const { processes, clients, after } = this.#parts;
+    const leader = processes.find(leads);
+    if (leader === undefined) return;
+    const { diskMood } = leader;
+    diskMood.hangs = true;
+    leader.diskWasSlow = true;
+    clients.burst(leader, STALLED_WRITES);
+    after(ms, () => {
+      diskMood.hangs = false;
+    });
+  }
+
+  /** Several nodes may believe that they lead; the highest term is right. -1: nobody does. */
+  #leaderOfHighestTerm(): number {
+    const terms = this.#parts.processes.map(({ raft }) => {
+      const metrics = raft?.metrics();
+      return metrics?.role === "leader" ? metrics.term : 0;
+    });
+    const highest = Math.max(...terms);
+    return highest === 0 ? -1 : terms.indexOf(highest);
+  }
+
+  #sideOf(leader: number, companions: number): readonly number[] {
+    const { processes, chance } = this.#parts;
+    const side = [leader];
+    while (side.length <= companions) {
+      const other = chance.whole(0, processes.length - 1);
+      if (!side.includes(other)) side.push(other);
+    }
+    return side;
+  }
+}
+
+function leads({ raft }: SimProcess): boolean {
+  return raft?.metrics().role === "leader";
+}

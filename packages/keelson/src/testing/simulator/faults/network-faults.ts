@@ -1,0 +1,201 @@
+/** The simulated network's faults of the moment: cuts, loss, delay and late copies, on both kinds of transport. */
+import type { SimulatedNetwork } from "../../../environment/simulated/simulated-network.ts";
+import type { MemoryNetwork } from "../../../transport/memory/memory-network.ts";
+import type { Chance } from "../plan/chance.ts";
+import type { Fault } from "../plan/faults.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { SimProcess } from "../world/sim-process.ts";
+
+const NO_LOSS: Loss = { drop: 0, duplicate: 0 };
+
+const NONE_LATE: Lateness = { share: 0, byMs: 0 };
+
+/** Probabilities, for each message of a link. */
+interface Loss {
+  readonly drop: number;
+  readonly duplicate: number;
+}
+
+/** A share of the messages is late by up to so many milliseconds. */
+interface Lateness {
+  readonly share: number;
+  readonly byMs: number;
+}
+
+export interface NetworkFaultsParts {
+  readonly plan: Pick<Plan, "linkDelayMs">;
+  readonly chance: Chance;
+  readonly processes: readonly SimProcess[];
+  readonly streams: SimulatedNetwork;
+  readonly datagrams: MemoryNetwork;
+}
+
+/**
+ * Holds what every link suffers at the moment, and tells the networks. Each change takes effect at once. Faults that
+ * overlap are counted, so that a link is whole again only when the last cut of it ends.
+ */
+export class NetworkFaults {
+  readonly #parts: NetworkFaultsParts;
+  /** By "from>to": how many faults cut this direction. */
+  readonly #cuts = new Map<string, number>();
+  /** By "from>to"; "" is for all links that have no entry of their own. */
+  readonly #loss = new Map<string, Loss>();
+  #extraDelayMs = 0;
+  /** By receiver: every message to it takes so much longer. */
+  readonly #slowTo = new Map<string, number>();
+  /** Messages of which a second copy comes late, and messages that are late themselves. */
+  #lateCopies = NONE_LATE;
+  #stragglers = NONE_LATE;
+
+  constructor(parts: NetworkFaultsParts) {
+    this.#parts = parts;
+    this.#applyToStreams();
+    parts.datagrams.deliveryDelaysMs = (from, to) => this.#datagramDelays(from, to);
+  }
+
+  /** Ends all of them. */
+  heal(): void {
+    this.#cuts.clear();
+    this.#loss.clear();
+    this.#extraDelayMs = 0;
+    this.#slowTo.clear();
+    this.#lateCopies = NONE_LATE;
+    this.#stragglers = NONE_LATE;
+    this.#applyToStreams();
+  }
+
+  /** Cuts these directions; returns what ends it. */
+  cut(links: readonly (readonly [from: number, to: number])[]): () => void {
+    const keys = links.map((link) => this.#keyOf(link));
+    const add = (count: number): void => {
+      for (const key of keys) this.#cuts.set(key, (this.#cuts.get(key) ?? 0) + count);
+      this.#applyToStreams();
+    };
+    add(1);
+    return () => {
+      add(-1);
+    };
+  }
+
+  /** Loses and duplicates datagrams of one direction, or of all (null); returns what ends it. */
+  lose(link: readonly [from: number, to: number] | null, loss: Loss): () => void {
+    const key = link === null ? "" : this.#keyOf(link);
+    this.#loss.set(key, loss);
+    return () => {
+      this.#loss.delete(key);
+    };
+  }
+
+  delayAll(ms: number): () => void {
+    const set = (extraMs: number): void => {
+      this.#extraDelayMs = extraMs;
+      this.#applyToStreams();
+    };
+    set(ms);
+    return () => {
+      set(0);
+    };
+  }
+
+  /** Delays every message to one process. */
+  delayTo({ id }: SimProcess, ms: number): () => void {
+    this.#slowTo.set(id, ms);
+    this.#applyToStreams();
+    return () => {
+      this.#slowTo.delete(id);
+      this.#applyToStreams();
+    };
+  }
+
+  /** A second copy of some datagrams comes later, perhaps in another term. */
+  copyLate(lateness: Lateness): () => void {
+    this.#lateCopies = lateness;
+    return () => {
+      this.#lateCopies = NONE_LATE;
+    };
+  }
+
+  /** Some datagrams, and only those, come much later than others. */
+  straggle(lateness: Lateness): () => void {
+    this.#stragglers = lateness;
+    return () => {
+      this.#stragglers = NONE_LATE;
+    };
+  }
+
+  /** One delay for each copy of the datagram that arrives; none: it is lost. */
+  #datagramDelays(from: string, to: string): number[] {
+    const { plan, chance } = this.#parts;
+    const { drop, duplicate } = this.#loss.get(linkKey(from, to)) ?? this.#loss.get("") ?? NO_LOSS;
+    if (this.#isCut(from, to) || chance.happens(drop)) return [];
+    const delay = (): number =>
+      (this.#slowTo.get(to) ?? 0) +
+      chance.between(plan.linkDelayMs.min, plan.linkDelayMs.max + this.#extraDelayMs);
+    const delays = chance.happens(duplicate) ? [delay(), delay()] : [delay()];
+    const copies = this.#lateCopies;
+    if (copies.share > 0 && chance.happens(copies.share))
+      delays.push(delay() + chance.between(0, copies.byMs));
+    const late = this.#stragglers;
+    if (late.share === 0) return delays;
+    return delays.map((ms) => (chance.happens(late.share) ? ms + chance.between(0, late.byMs) : ms));
+  }
+
+  #applyToStreams(): void {
+    const { streams, plan, processes } = this.#parts;
+    streams.setEveryLink({
+      delayMinMs: plan.linkDelayMs.min,
+      delayMaxMs: plan.linkDelayMs.max + this.#extraDelayMs,
+      splitProbability: 0.05,
+      cut: false,
+    });
+    for (const { id: from } of processes) {
+      for (const { id: to } of processes) {
+        const slowMs = this.#slowTo.get(to);
+        if (slowMs !== undefined) {
+          const delayMaxMs = slowMs + plan.linkDelayMs.max + this.#extraDelayMs;
+          streams.setLink(from, to, { delayMinMs: slowMs + plan.linkDelayMs.min, delayMaxMs });
+        }
+        if (this.#isCut(from, to)) streams.setLink(from, to, { cut: true });
+      }
+    }
+  }
+
+  #isCut(from: string, to: string): boolean {
+    return (this.#cuts.get(linkKey(from, to)) ?? 0) > 0;
+  }
+
+  #keyOf([from, to]: readonly [number, number]): string {
+    return linkKey(processOf(this.#parts.processes, from).id, processOf(this.#parts.processes, to).id);
+  }
+}
+
+/** The process of a node's number in the plan. */
+export function processOf(processes: readonly SimProcess[], node: number): SimProcess {
+  const process = processes[node];
+  if (process === undefined) throw new Error(`the plan names node ${String(node)}, which there is not`);
+  return process;
+}
+
+function linkKey(from: string, to: string): string {
+  return `${from}>${to}`;
+}
+
+/** The directions that a fault cuts. */
+export function linksOf(
+  fault: Extract<Fault, { type: "cut" | "partition" | "bridge" }>,
+  nodes: number,
+): (readonly [number, number])[] {
+  if (fault.type === "cut") return [[fault.from, fault.to]];
+  const links: [number, number][] = [];
+  const inSide = (node: number): boolean => fault.side.includes(node);
+  for (let from = 0; from < nodes; from++) {
+    for (let to = 0; to < nodes; to++) {
+      if (inSide(from) === inSide(to)) continue;
+      // Both sides reach the bridge, and it reaches both.
+      if (fault.type === "bridge" && (from === fault.bridge || to === fault.bridge)) continue;
+      if (fault.type === "partition" && fault.oneWay && !inSide(from)) continue;
+      links.push([from, to]);
+    }
+  }
+  return links;
+}

@@ -1,0 +1,134 @@
+/** Faults of one process: crashes at chosen moments, slow turns, damaged files. */
+import type { Chance } from "../plan/chance.ts";
+import type { Fault } from "../plan/faults.ts";
+import { isOfSnapshots, type SimProcess } from "../world/sim-process.ts";
+
+/** How long it takes until a process that stopped by itself is started again. */
+export const RESTART_MS = 200;
+
+/** A busy event loop handles what arrived for so long before it is busy again. */
+const TURN_MS = 1;
+
+/** How often to look whether another node fetches a snapshot. */
+const SPOIL_STEP_MS = 20;
+
+export interface ProcessFaultsParts {
+  readonly chance: Chance;
+  readonly trace: (text: string) => void;
+  /** Calls back after a time, unless the run has healed by then. */
+  readonly after: (ms: number, then: () => void) => void;
+}
+
+/** Carries out faults of single processes. */
+export class ProcessFaults {
+  readonly #parts: ProcessFaultsParts;
+
+  constructor(parts: ProcessFaultsParts) {
+    this.#parts = parts;
+  }
+
+  /** Kills the process and starts it again after `ms`. With `power`, what it had not synced is lost too. */
+  crash(process: SimProcess, ms: number, power = this.#parts.chance.happens(0.5)): void {
+    process.kill(power);
+    calm(process);
+    this.#parts.after(ms, () => {
+      process.start();
+    });
+  }
+
+  /** Crashes the process at its n-th call to the disk from now on. */
+  crashAtCall(process: SimProcess, calls: number, ms: number): void {
+    this.#countCalls(process, calls, false, () => {
+      this.crash(process, ms);
+    });
+  }
+
+  /** The power fails at a sync, and again while the process starts from what that left, once for each element of `calls`. */
+  crashInLoop(process: SimProcess, calls: readonly number[], ms: number): void {
+    const [left, ...later] = calls;
+    if (left === undefined) return;
+    this.#countCalls(process, left, true, () => {
+      this.crash(process, ms, true);
+      this.crashInLoop(process, later, ms);
+    });
+  }
+
+  /** Alternates between turns of the event loop that take `turnMs` and short ones. */
+  stall(process: SimProcess, turnMs: number, ms: number): void {
+    if (ms <= 0 || process.isPaused) return;
+    process.pause();
+    this.#parts.after(turnMs, () => {
+      process.resume();
+      this.#parts.after(TURN_MS, () => {
+        this.stall(process, turnMs, ms - turnMs);
+      });
+    });
+  }
+
+  /** Damages one bit of a file while the process is down. */
+  flipBit(process: SimProcess, ms: number): void {
+    process.kill(true);
+    calm(process);
+    this.#damageOneOf(process, process.disk.paths());
+    this.#parts.after(ms, () => {
+      process.start();
+    });
+  }
+
+  /**
+   * Damages a snapshot, if possible while another node fetches it: then the receiver must notice, and so must this
+   * process if it restarts. If nobody fetches it for `patienceMs`, it is damaged all the same.
+   */
+  spoilSnapshot(process: SimProcess, fault: Extract<Fault, { type: "spoil-snapshot" }>): void {
+    const { patienceMs, crashShare } = fault;
+    const sending = process.raft?.metrics().snapshots?.sending ?? [];
+    if (sending.length === 0 && patienceMs > 0) {
+      this.#parts.after(SPOIL_STEP_MS, () => {
+        this.spoilSnapshot(process, { ...fault, patienceMs: patienceMs - SPOIL_STEP_MS });
+      });
+      return;
+    }
+    this.#damageOneOf(process, process.disk.paths().filter(isOfSnapshots));
+    if (this.#parts.chance.happens(crashShare)) this.crash(process, RESTART_MS / 4, false);
+  }
+
+  /** Calls `then` at the n-th write or sync; with `beforeSync`, at the first sync from there on, when most is not durable. */
+  #countCalls(process: SimProcess, calls: number, beforeSync: boolean, then: () => void): void {
+    let left = calls;
+    process.diskMood.beforeWrite = (isSync) => {
+      left -= 1;
+      if (left > 0 || (beforeSync && !isSync)) return;
+      process.diskMood.beforeWrite = null;
+      then();
+    };
+  }
+
+  #damageOneOf(process: SimProcess, paths: readonly string[]): void {
+    const { chance, trace } = this.#parts;
+    const path = chance.pick(paths.length === 0 ? [""] : paths);
+    const bytes = path === "" ? new Uint8Array(0) : process.disk.contents(path);
+    const used = bytes.findLastIndex((byte) => byte !== 0) + 1;
+    if (used === 0) return;
+    const at = chance.whole(0, used - 1);
+    process.disk.damage(path, at, Uint8Array.of((bytes[at] ?? 0) ^ (1 << chance.whole(0, 7))));
+    process.damaged = true;
+    trace(`flipped a bit in byte ${String(at)} of ${path}`);
+  }
+}
+
+/** Ends every fault that was set on the process: one that is started anew begins without any. */
+export function calm(process: SimProcess): void {
+  process.onVote = null;
+  process.onLeaving = null;
+  process.onHandover = null;
+  process.onSnapshotFile = null;
+  process.diskFaults.next = null;
+  process.diskFaults.shortTransfers = false;
+  process.diskMood.delayMs = 0;
+  process.diskMood.hangs = false;
+  process.diskMood.beforeWrite = null;
+  process.clockMood.lateByMs = 0;
+  process.clockMood.lateShareMin = 0;
+  process.machineMood.delayMs = 0;
+  process.machineMood.fails = false;
+}
