@@ -1,6 +1,8 @@
+// Addresses as text, "host:port" or "[v6]:port": parsing, formatting, and the hosts that only make sense to
+// listen at.
 import { InvalidOptionError } from "../errors.ts";
 
-/** Where a node listens or is reached: "host:port", or "[v6]:port". */
+/** The parts of an address. An IPv6 host is without its brackets. */
 export interface HostPort {
   readonly host: string;
   readonly port: number;
@@ -8,7 +10,12 @@ export interface HostPort {
 
 const PORT_MAX = 65_535;
 
-/** Takes an address apart; `InvalidOptionError` names `what` and says what is wrong. */
+/**
+ * Parses an address.
+ *
+ * @param what the name of the option that it comes from, for the error
+ * @throws InvalidOptionError says what is wrong, and what an address looks like
+ */
 export function parseAddress(address: string, what = "address"): HostPort {
   const bracketed = /^\[([0-9a-fA-F:.%\w]+)\]:(\d{1,5})$/.exec(address);
   const plain = /^([^:\s[\]]+):(\d{1,5})$/.exec(address);
@@ -27,12 +34,15 @@ export function parseAddress(address: string, what = "address"): HostPort {
   return { host, port };
 }
 
-/** The inverse of `parseAddress`. */
+/** The text of an address; the inverse of `parseAddress`. */
 export function formatAddress({ host, port }: HostPort): string {
   return host.includes(":") ? `[${host}]:${String(port)}` : `${host}:${String(port)}`;
 }
 
-/** Whether the host means "every interface of this machine", which nobody else can dial. */
+/**
+ * Whether the host means "all interfaces of this machine" (0.0.0.0, ::), which other machines can't connect
+ * to.
+ */
 export function isWildcardHost(host: string): boolean {
   return host === "0.0.0.0" || /^[0:]*:[0:]*$/.test(host);
 }

@@ -1,118 +1,168 @@
 /**
- * All of the outside world that the runtime, the log and the transport may touch: time, chance,
- * disk and network. Production passes Node's (`nodeEnvironment`); the simulator passes its own
- * and so runs the same code from one seed. Nothing above this file calls `Date`, `Math.random`,
- * `setTimeout`, `node:fs` or `node:net`.
+ * Everything outside the process's memory that the runtime, the storage and the transport may use: time,
+ * randomness, files and network. Production passes Node's (`nodeEnvironment`). Tests and the simulator pass a
+ * simulated one, and run the same code from one seed. This file imports nothing, and nothing outside this
+ * folder calls `Date`, `performance`, `Math.random`, `setTimeout`, `node:fs` or `node:net`.
  */
 export interface Environment {
-  /** Milliseconds on a clock that never goes back; its zero means nothing. */
+  /**
+   * Milliseconds on a monotonic clock: it never goes back, and isn't changed when the machine's time is set.
+   * Its zero is arbitrary, so only differences between two readings of the same process mean something.
+   * Measure time with it.
+   */
   now(): number;
   /**
-   * Milliseconds since 1970, as this machine takes the time to be: it may be wrong, and may jump. For
-   * what nodes must say to each other of the time; never for measuring any.
+   * Milliseconds since 1970, as this machine believes. It may be wrong, and may jump in either direction.
+   * Only for times that nodes tell each other; never measure time with it.
    */
   wallClock(): number;
-  /** A number in [0, 1). */
+  /** A number in [0, 1). Not for secrets. */
   random(): number;
-  /** Calls back once, `delayMs` from now or later. */
+  /**
+   * Calls back once, about `delayMs` from now, and never within the call. It may be late by any amount: the
+   * process may be busy or stopped. It may also be early by up to a millisecond, because Node's timers count
+   * whole milliseconds. Where that matters, compare `now()` with the deadline in the callback.
+   */
   setTimer(delayMs: number, callback: () => void): Timer;
-  /** Calls back at the end of this turn of the event loop, after all input that is ready now. */
+  /**
+   * Calls back once at the end of this turn of the event loop, after all input that is ready now, and in the
+   * order of the calls. What a callback defers belongs to the next turn. Can't be cancelled.
+   */
   defer(callback: () => void): void;
   readonly files: FileSystem;
   readonly network: Network;
 }
 
+/** A timer that was set. */
 export interface Timer {
+  /** After this the callback is not called any more. Does nothing if it was called already. */
   cancel(): void;
 }
 
 /**
- * The file operations that the log uses. What a call promises when its promise resolves is said
- * with each; until `dataSync` (contents) or `syncDirectory` (names) resolves, a crash may keep
- * any part of what was done, or none. Failures reject with Node's error codes (`ENOENT`, `EIO`,
- * `ENOSPC`, ...).
+ * The file operations that the storage uses.
+ *
+ * **Visible and durable.** What an operation did is visible to later operations as soon as its promise
+ * resolves, and it survives the process's end. It survives a crash of the machine only after a sync: a file's
+ * contents and size after `FileHandle.dataSync`, names (created, renamed, removed files) after
+ * `syncDirectory`. Of what was not synced, a crash keeps any part: some sectors of a write and not others,
+ * the new size without the contents, the second of two renames without the first.
+ *
+ * **Failures.** A promise rejects with Node's error codes (`ENOENT`, `EEXIST`, `EIO`, `ENOSPC`, ...). After a
+ * failed write or sync, any part of it may have been done.
  */
 export interface FileSystem {
   /**
-   * Opens a file. `create` makes a new one and fails with `EEXIST` if there is one; `write`
-   * opens an existing one for reading and writing; `read` for reading only.
+   * Opens a file. "create" makes a new file, to read and write, and fails with `EEXIST` if the name is taken;
+   * its name becomes durable by `syncDirectory`. "write" opens an existing file to read and write, "read" to
+   * read only; both fail with `ENOENT` if there is none.
    */
   open(path: string, mode: "create" | "write" | "read"): Promise<FileHandle>;
   /** The names in a directory, in no particular order. */
   list(directory: string): Promise<string[]>;
-  /** Makes a directory and those above it, durably; fine if it exists. */
+  /** Makes a directory, and those above it, and makes their names durable. Resolves if they exist already. */
   makeDirectory(path: string): Promise<void>;
-  /** Removes a file. */
+  /** Removes a file. Durable after `syncDirectory`; until then a crash may bring it back. */
   remove(path: string): Promise<void>;
-  /** Gives a file another name in one step, replacing a file that has it. */
+  /**
+   * Gives a file another name in the same directory, and replaces a file that has that name. Atomic: others,
+   * and a crash, see either the old state or the new one. Durable after `syncDirectory`.
+   */
   rename(from: string, to: string): Promise<void>;
-  /** Makes the names in a directory durable: created, renamed and removed files. */
+  /** Makes all changes of names in a directory durable. */
   syncDirectory(path: string): Promise<void>;
   /**
-   * Takes a directory for this process alone until released or the process ends, however it
-   * ends. Fails with `ELOCKED`, naming the holder if known.
+   * Locks a directory for this process, until `release` or until the process ends in whatever way. Rejects
+   * with `ELOCKED` if another process, or an earlier call, holds the lock; the message names the holder.
    */
   lock(directory: string): Promise<FileLock>;
 }
 
+/** A lock that is held. */
 export interface FileLock {
   release(): Promise<void>;
 }
 
+/** An open file. Positions and sizes are in bytes. */
 export interface FileHandle {
-  /** The size in bytes. */
+  /** The size in bytes, as it is visible. */
   size(): Promise<number>;
-  /** Fills `target` from `position`; resolves with the bytes read, fewer only at the end of the file. */
+  /**
+   * Fills `target` with the bytes from `position` on, and resolves with their number: fewer than
+   * `target.length` only if the file ends there. Reads again by itself when the operating system returns a
+   * part.
+   */
   read(target: Uint8Array, position: number): Promise<number>;
-  /** Writes all of `chunks`, one after another, from `position` on; rejects if not all was written. */
+  /**
+   * Writes all of `chunks`, one after another, from `position` on. Writes again by itself when the operating
+   * system takes a part. The chunks must not change until the promise settles. Durable after `dataSync`.
+   */
   write(chunks: readonly Uint8Array[], position: number): Promise<void>;
-  /** Sets aside `bytes` from the start of the file, the new ones zero, so that writes below move no metadata. */
+  /**
+   * Makes the file at least `bytes` long, the new part filled with zeros that are really written, so that
+   * later writes there change no metadata and their sync is cheap. Leaves existing bytes alone. Durable after
+   * `dataSync`.
+   */
   allocate(bytes: number): Promise<void>;
-  /** Cuts the file to `bytes`. */
+  /** Sets the size to `bytes`, and discards what is beyond. Durable after `dataSync`. */
   truncate(bytes: number): Promise<void>;
-  /** Makes all writes so far durable, and the size with them (`fdatasync`). After a failure nothing is known. */
+  /**
+   * Makes all writes that have resolved, and the size, durable (`fdatasync`). After a failure, nobody knows
+   * which writes are durable, and a second call may succeed without having written them: never retry it.
+   */
   dataSync(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Streams of bytes between nodes. */
+/** Byte streams between nodes. Addresses are "host:port" or "[v6]:port". */
 export interface Network {
-  /** Accepts connections at `address` ("host:port", "[v6]:port"). Rejects if the address is taken. */
+  /**
+   * Accepts connections at `address`; port 0 lets the system choose. Rejects if the address is not available.
+   */
   listen(address: string, accept: (connection: Connection) => void): Promise<Listener>;
-  /** Begins to connect; what goes wrong arrives as `onClose`. */
+  /**
+   * Begins to connect, and returns at once. A failure, also of a malformed address, is reported by `onClose`.
+   */
   connect(address: string): Connection;
 }
 
+/** An address at which connections are accepted. */
 export interface Listener {
-  /** The address in use, with the port that was chosen if 0 was asked for. */
+  /** The address in use, with the port that the system chose if port 0 was given. */
   readonly address: string;
-  /** Stops accepting; connections that were accepted stay. */
+  /** Stops accepting. Connections that were accepted stay open. */
   close(): Promise<void>;
 }
 
-/** One stream, in order and without gaps, until it closes. */
+/** A byte stream to another node. Bytes arrive in order and without gaps until it closes. */
 export interface Connection {
-  /** Who is at the other end, for messages to people. */
+  /** The address at the other end, for logs. */
   readonly peer: string;
-  /** Set by the owner, at once after it got the connection. At most one call of `onClose`, the last of all. */
+  /** What to call. The owner sets it in the same callback in which it gets the connection. */
   handler: ConnectionHandler | null;
-  /** Queues bytes; they belong to the connection from then on. */
+  /** Queues bytes. The caller must not change them any more. Does nothing on a closed connection. */
   write(bytes: Uint8Array): void;
-  /** Bytes queued and not yet taken by the operating system. */
+  /** Bytes written that the operating system has not taken yet. */
   readonly bufferedBytes: number;
-  /** Stops and resumes `onData`. */
+  /** Stops `onData`, so that the peer's bytes wait in the operating systems' buffers. */
   pause(): void;
+  /** Undoes `pause`. */
   resume(): void;
-  /** Closes at once; what is queued may be lost. */
+  /** Closes at once; queued bytes may be lost. `reason` is passed to `onClose`. */
   destroy(reason?: string): void;
 }
 
+/** What a connection reports to its owner. */
 export interface ConnectionHandler {
-  /** The connection that `connect` began is up. */
+  /** The connection that `connect` began is established. Not called for accepted connections. */
   onOpen?(): void;
-  /** Bytes, cut at arbitrary places; valid only during the call unless copied. */
+  /**
+   * Bytes arrived, split at arbitrary places. They are valid only during the call: copy what is to be kept,
+   * because the buffer may be used again.
+   */
   onData(bytes: Uint8Array): void;
   /** `bufferedBytes` fell to zero. */
   onDrain?(): void;
+  /** The connection is closed, from either side. Called once, as the last of all. */
   onClose(reason: string): void;
 }

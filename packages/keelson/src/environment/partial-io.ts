@@ -1,9 +1,14 @@
-/** The most buffers one `writev` takes (IOV_MAX on Linux and macOS). */
+// Reads and writes that are repeated until they are complete: an operating system may do any of them in part.
+// Shared by Node's files and the simulated ones, so that the simulator tests this code (D6).
+
+/** The most buffers that one `writev` takes (IOV_MAX on Linux and macOS). */
 const WRITEV_CHUNKS_MAX = 1024;
 
 /**
- * Reads until `target` is full or the file ends: an operating system may return fewer bytes than it was
- * asked for, at any place. `readOnce` is one call to it. Resolves with the bytes read.
+ * Reads until `target` is full or the file ends, and resolves with the number of bytes read. `readOnce` is
+ * one call to the operating system: it resolves with the bytes that were read, 0 only at the end of the file.
+ * A short read alone must not be taken for the end of the file, because recovery would then cut the log
+ * there.
  */
 export async function readFully(
   readOnce: (target: Uint8Array, position: number) => Promise<number>,
@@ -20,8 +25,9 @@ export async function readFully(
 }
 
 /**
- * Writes until all is written. A short write is no error yet: the next call says what is wrong, if anything
- * is. `writeOnce` is one call to the operating system; it resolves with the bytes that were written.
+ * Writes until all chunks are written. `writeOnce` is one call to the operating system: it resolves with the
+ * bytes that were written, counted from the start of the chunks. A short write is not an error by itself; if
+ * there is a reason, such as a full disk, the next call rejects with it.
  */
 export async function writeFully(
   writeOnce: (chunks: readonly Uint8Array[], position: number) => Promise<number>,

@@ -1,19 +1,21 @@
 /*
  * The handshake of two nodes, and the rules for it that all transports share.
  *
- * 1. The node that wants to send opens a connection and says `hello`: the protocol versions it speaks, its cluster,
- *    who it is (id, store id, address, data, priority), and which node it wants to reach.
- * 2. The accepting node checks the hello with `refusalOf`. On a mismatch it says why and closes the connection.
- * 3. If the accepting node belongs to no cluster yet, it joins the one that the hello names (`ClusterAdoption`), durably
- *    and before it reads anything else, and then checks the hello again.
+ * 1. The node that wants to send opens a connection and says `hello`: the protocol versions it speaks, its
+ *    cluster, who it is (id, store id, address, data, priority), and which node it wants to reach.
+ * 2. The accepting node checks the hello with `refusalOf`. On a mismatch it says why and closes the
+ *    connection.
+ * 3. If the accepting node belongs to no cluster yet, it joins the one that the hello names
+ *    (`ClusterAdoption`), durably and before it reads anything else, and then checks the hello again.
  * 4. It answers `welcome`: the version that both will use, its cluster, and who it is.
- * 5. The first node checks the welcome (id, cluster, version, and its host's own refusal). On a mismatch it says why and
- *    closes the connection.
+ * 5. The first node checks the welcome (id, cluster, version, and its host's own refusal). On a mismatch it
+ *    says why and closes the connection.
  * 6. Messages may now flow from the first node to the second.
  *
- * Why both sides check, and before any message is read: an address may have passed to another node or another cluster
- * since it was written down. A message of another cluster could carry a higher term, and one look at it would depose a
- * healthy leader (W1, M16). A hello is small and limited in size, so refusing costs next to nothing.
+ * Why both sides check, and before any message is read: an address may have passed to another node or another
+ * cluster since it was written down. A message of another cluster could carry a higher term, and one look at
+ * it would depose a healthy leader (W1, M16). A hello is small and limited in size, so refusing costs next to
+ * nothing.
  */
 import type { Hello, Identity } from "../codec/frame-control-message.ts";
 import type { NodeId } from "../core/position.ts";
@@ -48,12 +50,13 @@ export function peerInfoOf({ id, storeId, data, address, priority }: Identity): 
 }
 
 /**
- * Why a node refuses the connection on which this hello came; null: it accepts, though a node without a cluster must
- * join first.
+ * Why a node refuses the connection on which this hello came; null: it accepts, though a node without a
+ * cluster must join first.
  *
- * The checks go from the general to the particular, so that the reason names the first thing that is wrong: the
- * protocol's version (the rest of the hello means something only in a version that both speak), the cluster, the
- * addressee, the sender's id, and last the host's own reasons, which only make sense for a peer of the same cluster.
+ * The checks go from the general to the particular, so that the reason names the first thing that is wrong:
+ * the protocol's version (the rest of the hello means something only in a version that both speak), the
+ * cluster, the addressee, the sender's id, and last the host's own reasons, which only make sense for a peer
+ * of the same cluster.
  */
 export function refusalOf(hello: Hello, host: TransportHost): string | null {
   if (hello.versionMin > PROTOCOL_VERSION_MAX || hello.versionMax < PROTOCOL_VERSION_MIN) {
@@ -74,8 +77,8 @@ export function refusalOf(hello: Hello, host: TransportHost): string | null {
 /**
  * Joins a node without a cluster to the first cluster that reaches it.
  *
- * Joining writes to the disk, and several members may connect meanwhile. All members of the same cluster share one
- * attempt; members of another cluster are refused until it ends.
+ * Joining writes to the disk, and several members may connect meanwhile. All members of the same cluster
+ * share one attempt; members of another cluster are refused until it ends.
  */
 export class ClusterAdoption {
   readonly #host: TransportHost;
@@ -86,7 +89,9 @@ export class ClusterAdoption {
     this.#host = host;
   }
 
-  /** Resolves when the node belongs to the cluster; rejects if it belongs, or is about to belong, to another. */
+  /**
+   * Resolves when the node belongs to the cluster; rejects if it belongs, or is about to belong, to another.
+   */
   async adopt(clusterId: string): Promise<void> {
     const current = this.#current;
     if (current !== null && current.clusterId !== clusterId) {
@@ -99,7 +104,8 @@ export class ClusterAdoption {
   async #attempt(clusterId: string): Promise<void> {
     try {
       await this.#host.adoptClusterId(clusterId);
-      // A host that resolves without joining would be asked again by the repeated check of the hello, without end.
+      // A host that resolves without joining would be asked again by the repeated check of the hello, without
+      // end.
       if (this.#host.clusterId() !== clusterId)
         throw new Error(`this node did not join cluster ${clusterId}`);
     } finally {

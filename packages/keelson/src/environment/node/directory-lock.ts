@@ -1,3 +1,4 @@
+// The lock that keeps two processes from using one data directory.
 import { randomBytes } from "node:crypto";
 import fs from "node:fs/promises";
 import path from "node:path";
@@ -5,18 +6,24 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { FileLock } from "../environment.ts";
 
 /**
- * A lock on a directory that is free again as soon as its holder is dead, however it died, and that
- * no two processes get at once. Node offers no lock of the kernel's, so processes lock by names.
+ * Locks a directory: at most one process holds the lock, and it is free as soon as its holder has ended, in
+ * whatever way. Two nodes on one data directory would overwrite each other's log. Node offers no lock of the
+ * kernel, and a lock file that is simply created stays behind when its process is killed, so the lock is made
+ * of file names:
  *
- * Each that wants the lock creates a file of its own, whose name says which process it is, and only
- * then looks for the others. Of two processes, at least one therefore sees the other. Whoever sees a
- * live holder gives up; of several that only want the lock, the one whose name comes first waits for
- * the others to give up or die. A process never takes over another's file, and a dead process's file
- * can be removed by anyone at any time, because its name is never used again: there is no moment at
- * which a stale lock is half taken over.
+ * 1. A process that wants the lock creates a file of its own, `lock-<claimant>.wanted`, whose name identifies
+ *    the process and this attempt. No other attempt ever uses that name.
+ * 2. Only then it lists the directory. Of two processes that want the lock, at least one therefore sees the
+ *    other.
+ * 3. It removes the files of claimants that are no longer running. Any process may do so at any time, because
+ *    those names are never used again; so a stale lock is never in a half-removed state that two processes
+ *    could both take.
+ * 4. If another claimant holds the lock, it fails with `ELOCKED`. If others only want it, the one with the
+ *    smallest random part waits for them to fail, for at most `TURN_WAIT_MS_MAX`; the others fail.
+ * 5. When it sees no other, it creates `lock-<claimant>.held`, and has the lock.
  *
- * Processes in different containers cannot see each other, nor can machines that share a volume;
- * whoever lets them share a directory must see to it that only one runs.
+ * Limits: processes in different containers, and on different machines that share a volume, don't see each
+ * other's process ids. Whoever lets them share a directory must make sure that only one of them runs.
  */
 export async function lockDirectory(directory: string): Promise<FileLock> {
   const self = await describeSelf();
@@ -29,7 +36,8 @@ export async function lockDirectory(directory: string): Promise<FileLock> {
   await fs.writeFile(wanted, "", { flag: "wx" });
   try {
     await waitForTurn(directory, self);
-    // Besides the first file, not in place of it: a listing taken during a rename may show neither name.
+    // A second file instead of a rename: a listing that another process takes during a rename may show
+    // neither name.
     await fs.writeFile(held, "", { flag: "wx" });
   } catch (error) {
     await release();
@@ -38,19 +46,30 @@ export async function lockDirectory(directory: string): Promise<FileLock> {
   return { release };
 }
 
-/** How long to wait for another process that is about to give up. */
+/** How long the first of several claimants waits for the others to fail. They take a few milliseconds. */
 const TURN_WAIT_MS_MAX = 2000;
+/** How often it looks. */
 const TURN_POLL_MS = 5;
 
+/** The two files of a claimant; one that has the lock has both. */
 type Claim = "wanted" | "held";
 
-/** One attempt of one process to hold the lock; no other attempt ever has the same fields. */
+/**
+ * One attempt of one process to get the lock. Its fields together are unique, also across restarts of the
+ * machine.
+ */
 interface Claimant {
   readonly pid: number;
-  /** When the process began, in clock ticks since the machine did; "0" where that is not known. */
+  /**
+   * When the process started, in clock ticks since the machine's start; "0" where the system doesn't tell.
+   */
   readonly started: string;
-  /** Which run of the machine. */
+  /**
+   * The machine's boot id: after a restart, all earlier process ids mean nothing. "0" where the system has
+   * none.
+   */
   readonly boot: string;
+  /** Tells attempts of one process apart, and decides who goes first when several want the lock. */
   readonly random: string;
 }
 
@@ -83,9 +102,10 @@ async function waitForTurn(directory: string, self: Claimant): Promise<void> {
   }
 }
 
+/** A claimant whose file was found, and which of its two files. */
 type Found = Claimant & { readonly claim: Claim };
 
-/** The others that live; the files of those that do not are removed. */
+/** The other claimants whose process is running. Removes the files of all others. */
 async function livingOthers(directory: string, self: Claimant): Promise<Found[]> {
   const others: Found[] = [];
   for (const name of await fs.readdir(directory)) {
@@ -105,19 +125,22 @@ async function isAlive(claimant: Claimant, boot: string): Promise<boolean> {
   try {
     process.kill(claimant.pid, 0);
   } catch (error) {
-    // EPERM: it is there, and somebody else's.
+    // EPERM: the process exists, but belongs to another user.
     if (!(error instanceof Error && "code" in error && error.code === "EPERM")) return false;
   }
-  // The number may have been given to another process since.
+  // The system may have given the process id to another process since. That one started at another time.
   const started = await startOf(claimant.pid);
   return started === null ? claimant.started === "0" : started === claimant.started;
 }
 
-/** When the process began, as Linux tells it; null: unknown, or the process is dead and only not yet buried. */
+/**
+ * When the process started, from Linux's /proc; null: unknown, or it has ended and its parent hasn't
+ * collected it yet.
+ */
 async function startOf(pid: number): Promise<string | null> {
   const stat = await readIfThere(`/proc/${String(pid)}/stat`);
   if (stat === null) return null;
-  // The second field is the program's name in brackets, and may have spaces and brackets itself.
+  // The second field is the program's name in parentheses. It may contain spaces and parentheses itself.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const state = fields[0] ?? "";
   return state === "Z" || state === "X" ? null : (fields[19] ?? null);

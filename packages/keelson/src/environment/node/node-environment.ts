@@ -1,11 +1,12 @@
+// Node's clock, randomness, files and network: the environment of production.
 import type { Environment } from "../environment.ts";
 import { nodeFiles } from "./node-files.ts";
 import { nodeNetwork } from "./node-network.ts";
 
-/** The longest delay that `setTimeout` keeps; it takes a longer one for 1 ms. */
+/** The longest delay of `setTimeout`, 24.8 days. It would take a longer one for 1 ms. */
 const TIMER_DELAY_MS_MAX = 2 ** 31 - 1;
 
-/** Node's clock, chance, disk and network: what production runs on. */
+/** The environment that production runs on. */
 export function nodeEnvironment(): Environment {
   return {
     now: () => performance.now(),
@@ -19,7 +20,7 @@ export function nodeEnvironment(): Environment {
         },
       };
     },
-    // The check phase comes right after all input that is ready has been read.
+    // Node runs its check phase, where immediates run, right after it has read all input that is ready.
     defer(callback) {
       setImmediate(callback);
     },

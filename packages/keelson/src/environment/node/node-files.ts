@@ -1,16 +1,20 @@
+// Node's file system as the environment offers it. Callbacks are used instead of `node:fs/promises` for open
+// files: the log waits for these calls, and they cost less.
 import fs from "node:fs";
 import path from "node:path";
 import type { FileHandle, FileSystem } from "../environment.ts";
 import { lockDirectory } from "./directory-lock.ts";
 import { readFully, writeFully } from "../partial-io.ts";
 
-/** Zeros are written in pieces of this size, so that an allocation holds the disk for a short time at once. */
+/**
+ * Zeros are written in pieces of this size, so that other requests to the disk don't wait long behind an
+ * allocation.
+ */
 const ZEROS_BYTES = 1024 * 1024;
 
-/** Callbacks rather than `node:fs/promises`: the log waits for these calls, and they cost less. */
 type Done = (error: NodeJS.ErrnoException | null) => void;
 
-/** Node's file system. */
+/** Creates the file system of production. */
 export function nodeFiles(): FileSystem {
   return {
     open: openFile,
@@ -59,8 +63,8 @@ class NodeFile implements FileHandle {
   }
 
   async allocate(bytes: number): Promise<void> {
-    // Node has no fallocate; and blocks that were written move no metadata when written again,
-    // whereas blocks that were only set aside do on most file systems.
+    // Node has no `fallocate`. Besides, on most file systems a first write to blocks that were only reserved
+    // changes metadata, and so makes its sync slower; a write over written zeros doesn't.
     const zeros = new Uint8Array(ZEROS_BYTES);
     for (let at = await this.size(); at < bytes; at += ZEROS_BYTES) {
       await this.write([zeros.subarray(0, Math.min(ZEROS_BYTES, bytes - at))], at);
@@ -107,8 +111,9 @@ class NodeFile implements FileHandle {
 }
 
 /**
- * Durably, whether or not some of it is there already: a directory may be there because an earlier
- * run made it, and be lost with the next power cut if that run ended before it was synced.
+ * Makes a directory and those above it, then syncs all directories up to the root, also those that existed.
+ * An earlier run may have made one and ended before its sync: the next power cut would remove it with
+ * everything below it.
  */
 async function makeDirectory(directory: string): Promise<void> {
   const absolute = path.resolve(directory);
@@ -118,14 +123,17 @@ async function makeDirectory(directory: string): Promise<void> {
     try {
       await syncDirectory(parent);
     } catch (error) {
-      // A directory that we may not open, we did not change either.
+      // A directory that this process may not open is not one that it changed; nor are those above it.
       if (!isAnyOf(error, ["EACCES", "EPERM", "EROFS", "EINVAL"])) throw error;
       return;
     }
   }
 }
 
-/** One after another: in a file system that takes none, such as /proc, `recursive` would try for ever. */
+/**
+ * Makes one directory after another. On a file system where none can be made, such as /proc, `mkdir` with
+ * `recursive` would try without end.
+ */
 async function makeMissing(directory: string): Promise<void> {
   try {
     await makeOne(directory);
@@ -147,7 +155,7 @@ async function makeOne(directory: string): Promise<void> {
 }
 
 async function syncDirectory(directory: string): Promise<void> {
-  // Windows cannot open a directory, and keeps names in order by itself.
+  // Windows can't open a directory; NTFS journals changes of names by itself.
   if (process.platform === "win32") return;
   const handle = await fs.promises.open(directory, "r");
   try {

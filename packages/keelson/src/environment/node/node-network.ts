@@ -1,8 +1,9 @@
+// TCP connections by `node:net`.
 import net from "node:net";
 import { formatAddress, parseAddress } from "../address.ts";
 import type { Connection, ConnectionHandler, Listener, Network } from "../environment.ts";
 
-/** TCP by `node:net`. */
+/** Creates the network of production. */
 export function nodeNetwork(): Network {
   return { listen, connect };
 }
@@ -16,7 +17,8 @@ function connectSocket(address: string): net.Socket {
     const { host, port } = parseAddress(address);
     return net.connect({ host, port, noDelay: true });
   } catch (error) {
-    // An address that cannot be is a peer that cannot be reached: the caller hears of it as `onClose`.
+    // A malformed address comes from the configuration of a peer. It is reported as a peer that can't be
+    // reached, not thrown at whoever wants to send.
     return new net.Socket().destroy(error instanceof Error ? error : new Error(String(error)));
   }
 }
@@ -33,7 +35,8 @@ async function listen(address: string, accept: (connection: Connection) => void)
       resolve();
     });
   });
-  // EMFILE and its like arrive here: one connection is not accepted, the next may be.
+  // Errors such as EMFILE (too many open files) concern one connection that was not accepted. The next one
+  // may be, so they must not end the process as an unhandled "error" event would.
   server.on("error", () => undefined);
   const bound = server.address();
   if (bound === null || typeof bound === "string") throw new Error("a TCP server has a port");
@@ -42,7 +45,7 @@ async function listen(address: string, accept: (connection: Connection) => void)
 
 function remoteAddress(socket: net.Socket): string {
   const { remoteAddress: host, remotePort: port } = socket;
-  // Both are gone when the peer left before it was accepted.
+  // Node no longer knows the address of a peer that disconnected before it was accepted.
   return host === undefined || port === undefined ? "unknown" : formatAddress({ host, port });
 }
 
@@ -57,8 +60,8 @@ class NodeListener implements Listener {
   }
 
   close(): Promise<void> {
-    // Server.close calls back only when the accepted connections are gone as well, and those are
-    // their owner's to close. That nothing more is accepted is true as soon as it returns.
+    // `Server.close` stops accepting before it returns. Its callback waits for the accepted connections too,
+    // which their owner closes, so it is not waited for here.
     this.#closed ??= new Promise((resolve) => {
       this.#server.close();
       resolve();
@@ -71,7 +74,9 @@ class NodeConnection implements Connection {
   handler: ConnectionHandler | null = null;
   readonly peer: string;
   readonly #socket: net.Socket;
+  /** The first reason for the close, from this side, the peer or the system; undefined: none so far. */
   #closeReason: string | undefined;
+  /** The socket is corked until the end of this tick. */
   #corked = false;
   readonly #onWritten = (): void => {
     if (this.#socket.writableLength === 0 && !this.#socket.destroyed) this.handler?.onDrain?.();
@@ -86,10 +91,10 @@ class NodeConnection implements Connection {
     this.peer = peer;
     socket.on("connect", () => this.handler?.onOpen?.());
     socket.on("data", (bytes: Buffer) => this.handler?.onData(bytes));
-    // We never half-close: the peer that ended its side is gone.
+    // Neither side half-closes, so a peer that ended its direction has closed the connection.
     socket.on("end", () => (this.#closeReason ??= "closed by the peer"));
     socket.on("error", (error) => (this.#closeReason ??= error.message));
-    // Node emits "close" once, after everything else, however it came about.
+    // Node emits "close" once, after all other events, whichever side closed.
     socket.on("close", () => this.handler?.onClose(this.#closeReason ?? "closed"));
   }
 
@@ -100,7 +105,8 @@ class NodeConnection implements Connection {
   write(bytes: Uint8Array): void {
     if (this.#socket.destroyed) return;
     if (!this.#corked) {
-      // What is written in one go leaves as one system call (writev).
+      // Corked until the end of this tick, so that all that is written in it leaves in one system call
+      // (`writev`).
       this.#corked = true;
       this.#socket.cork();
       process.nextTick(this.#uncork);

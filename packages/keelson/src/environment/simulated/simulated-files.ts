@@ -40,12 +40,15 @@ export type FileFault =
   | { readonly type: "failed-sync"; readonly code: string }
   /** It never ends, and does nothing. */
   | { readonly type: "hang" }
-  /** One call that reads or writes does only so many bytes, at least one, and says so: the rest takes another call. */
+  /**
+   * One call that reads or writes does only so many bytes, at least one, and says so: the rest takes another
+   * call.
+   */
   | { readonly type: "short-transfer"; readonly bytes: number }
   /**
    * A write that is reported done and never reaches its place on the disk, though it is shown until the next
-   * crash, or until the operating system forgets it (`forgotten`). `elsewhereBy`: it goes so many bytes further
-   * on, or back, and spoils what is there; null: nowhere.
+   * crash, or until the operating system forgets it (`forgotten`). `elsewhereBy`: it goes so many bytes
+   * further on, or back, and spoils what is there; null: nowhere.
    *
    * It comes to light only when a later write to the same file was synced. A disk that loses nothing but the
    * last thing it said it wrote leaves nothing by which to tell that from a write never made; so
@@ -99,7 +102,9 @@ class FileContents {
     this.durable.set(bytes.subarray(0, until - at), Math.min(at, this.durable.length));
   }
 
-  /** The size and every sector become durable; what was lost before, and followed by this, is lost for good. */
+  /**
+   * The size and every sector become durable; what was lost before, and followed by this, is lost for good.
+   */
   syncAll(): void {
     this.sync(() => true, true);
     const settled = this.#lost.filter(({ followed }) => followed);

@@ -18,7 +18,9 @@ export interface LinkFaults {
 
 const HEALTHY: LinkFaults = { delayMinMs: 0, delayMaxMs: 0, cut: false, splitProbability: 0 };
 
-/** The bytes under way that a link takes before the writer sees `bufferedBytes` grow, like a socket's buffers. */
+/**
+ * The bytes under way that a link takes before the writer sees `bufferedBytes` grow, like a socket's buffers.
+ */
 const WINDOW_BYTES = 256 * 1024;
 
 /** Ports given to those who listen at port 0. */
@@ -181,7 +183,9 @@ function linkKey(from: string, to: string): string {
 /** What travels in one direction: all in order, so a close never overtakes the bytes before it. */
 type Item = ({ readonly bytes: Uint8Array } | { readonly act: () => void }) & { readonly at: number };
 
-/** One direction: each item arrives after the link's delay and after all before it, unless the link is cut. */
+/**
+ * One direction: each item arrives after the link's delay and after all before it, unless the link is cut.
+ */
 class Pipe {
   readonly #world: World;
   readonly #from: string;

@@ -1,5 +1,6 @@
-// A network within one process, and the transport on it: for tests, examples and the simulator. Messages pass through
-// the same handshake rules and the same frames as over TCP; connections, queues and time are simplified.
+// A network within one process, and the transport on it: for tests, examples and the simulator. Messages pass
+// through the same handshake rules and the same frames as over TCP; connections, queues and time are
+// simplified.
 import { FrameReader } from "../../codec/frame-reader.ts";
 import { encodeMessage } from "../../codec/frame.ts";
 import { assert } from "../../core/assert.ts";
@@ -9,8 +10,9 @@ import { ClusterAdoption, helloOf, refusalOf } from "../handshake.ts";
 import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
 
 /**
- * How a message travels: the delay of each of its deliveries, in milliseconds. `[0]` delivers it at the end of this
- * turn, `[]` loses it, `[0, 50]` delivers it twice; messages with different delays overtake each other.
+ * How a message travels: the delay of each of its deliveries, in milliseconds. `[0]` delivers it at the end
+ * of this turn, `[]` loses it, `[0, 50]` delivers it twice; messages with different delays overtake each
+ * other.
  */
 export type DeliveryDelays = (
   from: NodeId,
@@ -22,7 +24,10 @@ const HEALTHY = [0] as const;
 
 /** The network that some transports share. Addresses are any strings that differ from each other. */
 export class MemoryNetwork {
-  /** Called for each message that is sent. Set it to lose, delay, duplicate or reorder messages. Default: `[0]`. */
+  /**
+   * Called for each message that is sent. Set it to lose, delay, duplicate or reorder messages. Default:
+   * `[0]`.
+   */
   deliveryDelaysMs: DeliveryDelays = () => HEALTHY;
   /** The transports that are started and not closed, by address. */
   readonly #transports = new Map<string, MemoryTransport>();
@@ -30,8 +35,8 @@ export class MemoryNetwork {
   readonly #cuts = new Set<string>();
 
   /**
-   * Cuts the link between two nodes in both directions until `heal`. Messages that are sent or would arrive meanwhile
-   * are lost.
+   * Cuts the link between two nodes in both directions until `heal`. Messages that are sent or would arrive
+   * meanwhile are lost.
    */
   cut(a: NodeId, b: NodeId): void {
     this.#cuts.add(`${a}\n${b}`);
@@ -76,8 +81,8 @@ export function memoryNetwork(): MemoryNetwork {
 }
 
 /**
- * A transport for one node on a network in memory. It encodes and decodes messages as a transport over a wire does, so
- * the receiver gets bytes of its own.
+ * A transport for one node on a network in memory. It encodes and decodes messages as a transport over a wire
+ * does, so the receiver gets bytes of its own.
  *
  * @example
  * const network = memoryNetwork();
@@ -165,7 +170,9 @@ class MemoryTransport implements Transport {
   }
 }
 
-/** What an outgoing connection is over TCP: the handshake with one peer, and the messages on their way to it. */
+/**
+ * What an outgoing connection is over TCP: the handshake with one peer, and the messages on their way to it.
+ */
 class MemoryLink {
   /** Where the peer may be, likeliest first. Never empty. Set by `MemoryTransport.setPeers`. */
   addresses: readonly string[];
@@ -174,8 +181,8 @@ class MemoryLink {
   readonly #host: TransportHost;
   readonly #to: NodeId;
   /**
-   * The transport with which the handshake was completed; null: none yet. After the peer's restart there is another
-   * transport at its address, so the handshake is repeated.
+   * The transport with which the handshake was completed; null: none yet. After the peer's restart there is
+   * another transport at its address, so the handshake is repeated.
    */
   #target: MemoryTransport | null = null;
   /** The peer is joining this node's cluster. */
@@ -235,8 +242,8 @@ class MemoryLink {
   }
 
   /**
-   * Completes the handshake with the peer, at the first of its addresses where that succeeds; does nothing if it is
-   * complete. No message is delivered before.
+   * Completes the handshake with the peer, at the first of its addresses where that succeeds; does nothing if
+   * it is complete. No message is delivered before.
    */
   connect(): void {
     if (this.#closed || this.#isCut()) return;

@@ -1,16 +1,19 @@
-/** Doublings after which the delay no longer grows: keeps `2 ** failures` finite, however long an outage lasts. */
+/**
+ * Doublings after which the delay no longer grows: keeps `2 ** failures` finite, however long an outage
+ * lasts.
+ */
 const DOUBLINGS_MAX = 20;
 
 /**
- * A connection that ended sooner doesn't reset the delay. Two nodes with the same id take each other's connections
- * over, and would otherwise do so at the smallest delay for as long as both run.
+ * A connection that ended sooner doesn't reset the delay. Two nodes with the same id take each other's
+ * connections over, and would otherwise do so at the smallest delay for as long as both run.
  */
 const STABLE_MS = 1_000;
 
 /**
- * How long to wait before the next attempt to connect. The delay doubles with each failure up to a maximum, so that a
- * peer that is down costs little, and is found soon after it is back (W5). Each delay is chosen at random from the
- * upper half, so that nodes that lost the same peer don't reconnect in step.
+ * How long to wait before the next attempt to connect. The delay doubles with each failure up to a maximum,
+ * so that a peer that is down costs little, and is found soon after it is back (W5). Each delay is chosen at
+ * random from the upper half, so that nodes that lost the same peer don't reconnect in step.
  */
 export class Backoff {
   readonly #minMs: number;
@@ -33,7 +36,9 @@ export class Backoff {
     this.#succeededAt = now;
   }
 
-  /** An attempt failed, or the connection ended. Returns the delay before the next attempt, in milliseconds. */
+  /**
+   * An attempt failed, or the connection ended. Returns the delay before the next attempt, in milliseconds.
+   */
   failed(now: number): number {
     if (this.#succeededAt !== null && now - this.#succeededAt >= STABLE_MS) this.#failures = 0;
     this.#succeededAt = null;

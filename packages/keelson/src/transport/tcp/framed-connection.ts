@@ -1,5 +1,5 @@
-// A connection that carries frames instead of bytes. Both sides of a handshake build on it: incoming-connection.ts and
-// outgoing-connection.ts.
+// A connection that carries frames instead of bytes. Both sides of a handshake build on it:
+// incoming-connection.ts and outgoing-connection.ts.
 import type { ControlMessage } from "../../codec/frame-control-message.ts";
 import { HANDSHAKE_BYTES_MAX } from "../../codec/frame-control-message.ts";
 import { FrameReader } from "../../codec/frame-reader.ts";
@@ -18,20 +18,31 @@ export interface FrameHandler {
 }
 
 /**
- * Splits a connection's bytes into frames, and closes the connection with a reason when they are not frames. Notices
- * a peer that went silent: TCP alone would not report a machine that lost power for many minutes.
+ * Splits a connection's bytes into frames, and closes the connection with a reason when they are not frames.
+ * Notices a peer that went silent: TCP alone would not report a machine that lost power for many minutes.
  */
 export class FramedConnection implements ConnectionHandler {
   readonly #connection: Connection;
   readonly #environment: Environment;
   readonly #owner: FrameHandler;
-  /** Accepts only small frames until `establish`: before its handshake, a peer must not make us hold much memory. */
+  /**
+   * Accepts only small frames until `establish`: before its handshake, a peer must not make us hold much
+   * memory.
+   */
   readonly #reader = new FrameReader(HANDSHAKE_BYTES_MAX);
-  /** "leaving": closing was decided, so frames are neither sent nor received any more; `onClose` is still to come. */
+  /**
+   * "leaving": closing was decided, so frames are neither sent nor received any more; `onClose` is still to
+   * come.
+   */
   #state: "open" | "leaving" | "closed" = "open";
-  /** Why this side closes the connection, or the reason in the peer's goodbye; null: it was not closed on purpose. */
+  /**
+   * Why this side closes the connection, or the reason in the peer's goodbye; null: it was not closed on
+   * purpose.
+   */
   #closeReason: string | null = null;
-  /** The one timer: the deadline of `setDeadline`, then the next idle check, then the end of the linger time. */
+  /**
+   * The one timer: the deadline of `setDeadline`, then the next idle check, then the end of the linger time.
+   */
   #timer: Timer | null = null;
   /** When bytes last arrived, or the peer otherwise proved to be alive; set from `establish` on. */
   #lastReceivedAt = 0;
@@ -79,8 +90,9 @@ export class FramedConnection implements ConnectionHandler {
   }
 
   /**
-   * The handshake is complete: accepts frames of any size, and closes the connection when nothing is received for
-   * `idleMs`. One of the two ends must `sendPings`, so that both receive something on a connection without messages.
+   * The handshake is complete: accepts frames of any size, and closes the connection when nothing is received
+   * for `idleMs`. One of the two ends must `sendPings`, so that both receive something on a connection
+   * without messages.
    */
   establish(idleMs: number, sendPings: boolean): void {
     this.#established = true;
@@ -114,8 +126,8 @@ export class FramedConnection implements ConnectionHandler {
     this.sendControl({ type: "goodbye", reason });
     this.#state = "leaving";
     this.#closeReason = reason;
-    // Closing a socket that holds unread bytes sends a reset, on which the peer's system would discard the goodbye. So
-    // go on reading, and close when the peer does, or after the linger time.
+    // Closing a socket that holds unread bytes sends a reset, on which the peer's system would discard the
+    // goodbye. So go on reading, and close when the peer does, or after the linger time.
     this.#connection.resume();
     this.#timer?.cancel();
     this.#timer = this.#environment.setTimer(LINGER_MS, () => {
@@ -182,8 +194,8 @@ export class FramedConnection implements ConnectionHandler {
     this.#timer?.cancel();
     this.#timer = this.#environment.setTimer(periodMs, () => {
       const now = this.#environment.now();
-      // A timer this late means that this process was stopped, not the peer: what the peer sent meanwhile is still in
-      // the socket and will be read after this callback.
+      // A timer this late means that this process was stopped, not the peer: what the peer sent meanwhile is
+      // still in the socket and will be read after this callback.
       if (now - plannedAt > periodMs || this.#backlogMoves()) this.#lastReceivedAt = now;
       if (now - this.#lastReceivedAt >= idleMs) {
         this.destroy(`nothing heard for ${String(idleMs)} ms`);
@@ -195,10 +207,10 @@ export class FramedConnection implements ConnectionHandler {
   }
 
   /**
-   * Whether the operating system took bytes from a backlog since the last check. That proves that the peer reads: a
-   * full socket only takes more when the peer's end has made room. The ping may be far behind in the backlog, so its
-   * answer can't be expected yet. Without a backlog it proves nothing, since a socket that is not full takes bytes
-   * even when the peer is gone.
+   * Whether the operating system took bytes from a backlog since the last check. That proves that the peer
+   * reads: a full socket only takes more when the peer's end has made room. The ping may be far behind in the
+   * backlog, so its answer can't be expected yet. Without a backlog it proves nothing, since a socket that is
+   * not full takes bytes even when the peer is gone.
    */
   #backlogMoves(): boolean {
     const buffered = this.#connection.bufferedBytes;

@@ -1,5 +1,6 @@
-// A connection that another node opened to this one: the accepting side of the handshake, then the messages from that
-// peer. This node never sends messages on it; for those it opens a connection of its own (outgoing-connection.ts).
+// A connection that another node opened to this one: the accepting side of the handshake, then the messages
+// from that peer. This node never sends messages on it; for those it opens a connection of its own
+// (outgoing-connection.ts).
 import type { Hello } from "../../codec/frame-control-message.ts";
 import type { Frame, MessageFrame } from "../../codec/frame.ts";
 import type { NodeId } from "../../core/position.ts";
@@ -10,9 +11,13 @@ import type { TcpContext } from "./tcp-context.ts";
 
 /** What an incoming connection asks of its transport, and reports to it. */
 export interface IncomingConnectionOwner {
-  /** Joins this node, which has no cluster, to the one that a hello names; rejects if that is not possible. */
+  /**
+   * Joins this node, which has no cluster, to the one that a hello names; rejects if that is not possible.
+   */
   adoptCluster(clusterId: string): Promise<void>;
-  /** The handshake with node `id` is complete. Called before the host hears of the peer or of its messages. */
+  /**
+   * The handshake with node `id` is complete. Called before the host hears of the peer or of its messages.
+   */
   onEstablished(connection: IncomingConnection, id: NodeId): void;
   /** This side closes the connection because of what the peer sent; `text` is for the log. */
   onRefused(connection: IncomingConnection, text: string): void;
@@ -26,8 +31,9 @@ export class IncomingConnection implements FrameHandler {
   readonly #owner: IncomingConnectionOwner;
   readonly #connection: FramedConnection;
   /**
-   * "hello": waiting for a hello. "adopting": the hello was good, and this node is joining the peer's cluster; reading
-   * is paused. "established": messages are accepted. "refused": closing, nothing is accepted. "closed": the end.
+   * "hello": waiting for a hello. "adopting": the hello was good, and this node is joining the peer's
+   * cluster; reading is paused. "established": messages are accepted. "refused": closing, nothing is
+   * accepted. "closed": the end.
    */
   #state: "hello" | "adopting" | "established" | "refused" | "closed" = "hello";
   /** The peer's id, from its hello; null until the handshake is complete, then never changes. */
@@ -73,7 +79,10 @@ export class IncomingConnection implements FrameHandler {
     this.#owner.onClosed(this);
   }
 
-  /** A peer speaks for itself only: a message under another name could vote or acknowledge for another node (W1). */
+  /**
+   * A peer speaks for itself only: a message under another name could vote or acknowledge for another node
+   * (W1).
+   */
   #onMessage(frame: MessageFrame): void {
     const { message, records, group } = frame;
     if (message.from !== this.#id)
@@ -91,9 +100,10 @@ export class IncomingConnection implements FrameHandler {
   }
 
   /**
-   * Joins the peer's cluster, then checks the hello again, because the node may have joined another cluster meanwhile.
-   * Reading is paused, so what the peer sends stays in its own queue: this node must not hold it, nor look at it before
-   * it knows that it is of its own cluster. A frame that came in one chunk with the hello is refused by `onFrame`.
+   * Joins the peer's cluster, then checks the hello again, because the node may have joined another cluster
+   * meanwhile. Reading is paused, so what the peer sends stays in its own queue: this node must not hold it,
+   * nor look at it before it knows that it is of its own cluster. A frame that came in one chunk with the
+   * hello is refused by `onFrame`.
    */
   #adoptCluster(hello: Hello): void {
     this.#state = "adopting";

@@ -1,5 +1,5 @@
-// The connection that this node opens to one peer to send messages on: which address to try, when to try again, the
-// opening side of the handshake, and the queue of outgoing frames.
+// The connection that this node opens to one peer to send messages on: which address to try, when to try
+// again, the opening side of the handshake, and the queue of outgoing frames.
 import type { Welcome } from "../../codec/frame-control-message.ts";
 import { encodeMessage, type Frame } from "../../codec/frame.ts";
 import { assert } from "../../core/assert.ts";
@@ -13,16 +13,19 @@ import { SendQueue } from "./send-queue.ts";
 import type { TcpContext } from "./tcp-context.ts";
 
 /**
- * Keeps a connection to one peer: opens it, and opens it again whenever it ends, until `close`. While there is no
- * connection, messages are dropped rather than queued. By the time it is back they are out of date, and Raft sends
- * what still matters again.
+ * Keeps a connection to one peer: opens it, and opens it again whenever it ends, until `close`. While there
+ * is no connection, messages are dropped rather than queued. By the time it is back they are out of date, and
+ * Raft sends what still matters again.
  */
 export class OutgoingConnection implements FrameHandler {
   readonly #context: TcpContext;
   readonly #peerId: NodeId;
   /** Where the peer may be, likeliest first. Never empty. */
   #addresses: readonly string[] = [];
-  /** The addresses that are still to be tried in this round. When none is left, the next round waits for the backoff. */
+  /**
+   * The addresses that are still to be tried in this round. When none is left, the next round waits for the
+   * backoff.
+   */
   #untriedAddresses: string[] = [];
   /** The address of the current or latest attempt; empty before the first. */
   #address = "";
@@ -40,7 +43,9 @@ export class OutgoingConnection implements FrameHandler {
   #timer: Timer | null = null;
   /** A microtask that writes the queue is planned. */
   #flushScheduled = false;
-  /** Failures already logged since the last successful connection, so that a long outage doesn't fill the log. */
+  /**
+   * Failures already logged since the last successful connection, so that a long outage doesn't fill the log.
+   */
   readonly #loggedFailures = new Set<string>();
 
   constructor(context: TcpContext, peerId: NodeId, addresses: readonly string[]) {
@@ -58,7 +63,9 @@ export class OutgoingConnection implements FrameHandler {
     this.#untriedAddresses = [];
   }
 
-  /** Whether the connection, or the attempt, is to one of these addresses; also true before the first attempt. */
+  /**
+   * Whether the connection, or the attempt, is to one of these addresses; also true before the first attempt.
+   */
   isAtOneOf(addresses: readonly string[]): boolean {
     return this.#state === "idle" || addresses.includes(this.#address);
   }
@@ -108,7 +115,9 @@ export class OutgoingConnection implements FrameHandler {
     this.#connection.sendControl(helloOf(host, clusterId, address, this.#peerId));
   }
 
-  /** The peer only ever answers here: a welcome, then pongs. Its messages come on a connection that it opens. */
+  /**
+   * The peer only ever answers here: a welcome, then pongs. Its messages come on a connection that it opens.
+   */
   onFrame(frame: Frame): void {
     if (this.#state === "dialing" && frame.type === "welcome") this.#onWelcome(frame);
     else this.#connection?.closeWithGoodbye(`a ${frame.type} frame came where none belongs`);
@@ -164,8 +173,9 @@ export class OutgoingConnection implements FrameHandler {
   }
 
   /**
-   * Why this side refuses the connection that the welcome answers; null: it accepts. The peer has checked the hello,
-   * but only this node knows whom it meant to reach: at an old address, another node may answer by now (W1).
+   * Why this side refuses the connection that the welcome answers; null: it accepts. The peer has checked the
+   * hello, but only this node knows whom it meant to reach: at an old address, another node may answer by now
+   * (W1).
    */
   #refusalOf(welcome: Welcome): string | null {
     const clusterId = this.#context.host.clusterId();
@@ -182,9 +192,9 @@ export class OutgoingConnection implements FrameHandler {
   }
 
   /**
-   * Plans one write for everything that is sent in the current callback of the event loop. Messages are sent by the
-   * runtime's drain, which runs once a turn, so a microtask after it has them all; `Environment.defer` would cost
-   * another turn.
+   * Plans one write for everything that is sent in the current callback of the event loop. Messages are sent
+   * by the runtime's drain, which runs once a turn, so a microtask after it has them all; `Environment.defer`
+   * would cost another turn.
    */
   #scheduleFlush(): void {
     if (this.#flushScheduled) return;

@@ -1,14 +1,20 @@
 import type { EncodedFrame } from "../../codec/frame.ts";
 
 /**
- * Smaller pieces are copied into one buffer before they are written: passing each to the socket by itself costs more
- * than the copy. Larger ones are written as they are.
+ * Smaller pieces are copied into one buffer before they are written: passing each to the socket by itself
+ * costs more than the copy. Larger ones are written as they are.
  */
 const COPY_BYTES_MAX = 16 * 1024;
 
-/** The frames that one turn sends to one peer, kept until the end of the turn so that they leave in few writes. */
+/**
+ * The frames that one turn sends to one peer, kept until the end of the turn so that they leave in few
+ * writes.
+ */
 export class SendQueue {
-  /** The pieces of the queued frames, in order. Their bytes still belong to the sender, who must not change them. */
+  /**
+   * The pieces of the queued frames, in order. Their bytes still belong to the sender, who must not change
+   * them.
+   */
   #chunks: Uint8Array[] = [];
   /** The sum of the pieces' lengths. */
   #bytes = 0;
@@ -28,7 +34,10 @@ export class SendQueue {
     this.#bytes = 0;
   }
 
-  /** Empties the queue into `write`, in order: each run of small pieces as one buffer, each large piece as it is. */
+  /**
+   * Empties the queue into `write`, in order: each run of small pieces as one buffer, each large piece as it
+   * is.
+   */
   flush(write: (bytes: Uint8Array) => void): void {
     const chunks = this.#chunks;
     this.clear();

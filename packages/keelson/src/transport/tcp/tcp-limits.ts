@@ -3,15 +3,15 @@ import { FRAME_BYTES_MAX } from "../../codec/frame.ts";
 import { InvalidOptionError } from "../../errors.ts";
 
 /**
- * Bounds on what the TCP transport of one node may hold and how long it waits. All bytes and milliseconds; every value
- * must be above 0.
+ * Bounds on what the TCP transport of one node may hold and how long it waits. All bytes and milliseconds;
+ * every value must be above 0.
  */
 export interface TcpLimits {
   /**
-   * Bytes that may wait to be sent to one peer, queued here or in its socket. A message that does not fit is dropped,
-   * and `send` returns false; Raft sends its contents again. A message is always taken when nothing waits, or one
-   * that is larger than the limit could never be sent. Default 32 MiB: several times what the core sends to one peer
-   * without an acknowledgement.
+   * Bytes that may wait to be sent to one peer, queued here or in its socket. A message that does not fit is
+   * dropped, and `send` returns false; Raft sends its contents again. A message is always taken when nothing
+   * waits, or one that is larger than the limit could never be sent. Default 32 MiB: several times what the
+   * core sends to one peer without an acknowledgement.
    */
   readonly queueBytesMax: number;
   /** Accepted connections whose handshake is not complete; further ones are closed at once. Default 64. */
@@ -20,14 +20,19 @@ export interface TcpLimits {
   readonly connectionsMax: number;
   /** How long it may take to establish a connection. Default 2,000. */
   readonly connectTimeoutMs: number;
-  /** How long a handshake may take. It includes joining a cluster, which writes to the disk. Default 5,000. */
+  /**
+   * How long a handshake may take. It includes joining a cluster, which writes to the disk. Default 5,000.
+   */
   readonly handshakeTimeoutMs: number;
   /**
-   * A connection on which nothing was received for this long is closed. The node that opened it sends a ping every
-   * quarter of the time, so a healthy connection is never silent. Default 5,000.
+   * A connection on which nothing was received for this long is closed. The node that opened it sends a ping
+   * every quarter of the time, so a healthy connection is never silent. Default 5,000.
    */
   readonly idleMs: number;
-  /** The longest delay before the first attempt to reconnect; it doubles with each further attempt. Default 20. */
+  /**
+   * The longest delay before the first attempt to reconnect; it doubles with each further attempt. Default
+   * 20.
+   */
   readonly backoffMinMs: number;
   /** The longest delay before any attempt to reconnect. Default 1,000. */
   readonly backoffMaxMs: number;

@@ -17,16 +17,16 @@ export interface TcpOptions extends Partial<TcpLimits> {
   /** Where to accept connections: "host:port". With port 0, the system chooses a free port. */
   readonly listen: string;
   /**
-   * Where other nodes reach this one, if not at `listen` (behind NAT, in a container). Required when listening on all
-   * interfaces (0.0.0.0, ::). Default: the address that is listened at.
+   * Where other nodes reach this one, if not at `listen` (behind NAT, in a container). Required when
+   * listening on all interfaces (0.0.0.0, ::). Default: the address that is listened at.
    */
   readonly advertise?: string;
 }
 
 /**
- * Carries messages over TCP. Each node opens one connection to each peer, sends its messages on it, and receives the
- * peer's messages on the one that the peer opened. Nothing is encrypted or authenticated, so use it only on a network
- * that you trust.
+ * Carries messages over TCP. Each node opens one connection to each peer, sends its messages on it, and
+ * receives the peer's messages on the one that the peer opened. Nothing is encrypted or authenticated, so use
+ * it only on a network that you trust.
  *
  * @throws InvalidOptionError an address or a limit is not valid
  *
@@ -172,8 +172,8 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
 
   onEstablished(connection: IncomingConnection, id: NodeId): void {
     this.#pendingHandshakes--;
-    // A node has one connection to each peer. That it opened another one shows that it lost the older one, which this
-    // side may not have noticed.
+    // A node has one connection to each peer. That it opened another one shows that it lost the older one,
+    // which this side may not have noticed.
     const older = this.#incomingByPeer.get(id);
     this.#incomingByPeer.set(id, connection);
     older?.closeWithGoodbye(`a newer connection from ${id} took its place`);

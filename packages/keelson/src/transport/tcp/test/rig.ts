@@ -14,7 +14,9 @@ export async function sleep(ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Transports on real sockets. The system chooses a node's port; the node's next transport gets the same one. */
+/**
+ * Transports on real sockets. The system chooses a node's port; the node's next transport gets the same one.
+ */
 export function loopbackRig(): TransportRig {
   const addresses = new Map<string, string>();
   return {
