@@ -117,7 +117,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "K3c",
     title: "After the first call that took too long, no other is ever ended",
-    file: "runtime/calls/deadlines.ts",
+    file: "runtime/calls/call-deadlines.ts",
     from: "if (this.#steps.size > 0) this.#arm(Math.min(...this.#steps.keys()));",
     to: "this.#timer = { step: 0, handle: { cancel: () => undefined } };",
   },

@@ -8,22 +8,22 @@ import { nodeEnvironment } from "../environment/node/node-environment.ts";
 import { ClosedError, InvalidOptionError, type LeaderHint, type Outcome, type RaftError } from "../errors.ts";
 import type { TransportHost } from "../transport/transport.ts";
 import {
-  Calls,
-  Deadlines,
-  Pauses,
+  CallRegistry,
+  CallDeadlines,
+  RetryDelays,
   type AppliedEntry,
   type CallOptions,
   type WriteResult,
 } from "./calls/index.ts";
 import { asPromise, errorOf, reasonOf, type Failure } from "./failure.ts";
-import { Founding, openParts, Shutdown, type Opened } from "./lifecycle/index.ts";
+import { ClusterBootstrap, openParts, Shutdown, type Opened } from "./lifecycle/index.ts";
 import { Applier, Driver } from "./loop/index.ts";
 import {
-  LeaderChores,
+  LeaderMaintenance,
   MemberDirectory,
   MembershipChanges,
-  Peers,
-  Transfers,
+  KnownPeers,
+  LeadershipTransfers,
   type MembershipAt,
   type MembershipChange,
 } from "./members/index.ts";
@@ -85,17 +85,17 @@ export class Raft<Command, Result> implements AsyncDisposable {
   readonly #forwardedCalls: ForwardedCallServer<Command, Result>;
   readonly #sessionHost: SessionHost<Command, Result>;
   readonly #reads: ReadIndexQueue;
-  readonly #deadlines: Deadlines;
-  readonly #calls: Calls;
+  readonly #deadlines: CallDeadlines;
+  readonly #calls: CallRegistry;
   readonly #reading: ReadHandler;
-  readonly #pauses: Pauses;
+  readonly #pauses: RetryDelays;
   readonly #changes: ChangeStream;
   readonly #committed: CommittedStream<Command>;
-  readonly #founding: Founding;
+  readonly #founding: ClusterBootstrap;
   readonly #membershipChanges: MembershipChanges;
-  readonly #transfers: Transfers;
-  readonly #chores: LeaderChores;
-  readonly #peers: Peers;
+  readonly #transfers: LeadershipTransfers;
+  readonly #chores: LeaderMaintenance;
+  readonly #peers: KnownPeers;
   readonly #directory: MemberDirectory;
   readonly #shutdown: Shutdown;
   /** null: the node was opened without. */
@@ -131,19 +131,17 @@ export class Raft<Command, Result> implements AsyncDisposable {
       membership: memberships.current,
       removedMembersToNotify: 0,
     };
-    const failed = (failure: Failure): void => {
-      this.#fail(failure);
-    };
-    this.#deadlines = new Deadlines(environment);
-    this.#calls = new Calls({
+    const failed = this.#fail.bind(this);
+    this.#deadlines = new CallDeadlines(environment);
+    this.#calls = new CallRegistry({
       environment,
       deadlines: this.#deadlines,
       timeoutMs: timings.callTimeoutMs,
       refusal: () => this.#refusal(),
     });
-    this.#pauses = new Pauses(environment);
+    this.#pauses = new RetryDelays(environment);
     this.#changes = new ChangeStream(limits.changesMax);
-    this.#peers = new Peers((text, fields) => {
+    this.#peers = new KnownPeers((text, fields) => {
       this.#log("warn", text, fields);
     });
     this.#directory = new MemberDirectory(core, memberships, this.#peers, settings.data);
@@ -232,7 +230,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       decode: (payload) => stateMachine.codec.decode(payload),
       appliedIndex: () => this.#applier.applied.index,
     });
-    this.#founding = new Founding({
+    this.#founding = new ClusterBootstrap({
       id: settings.id,
       clusterName: settings.clusterId,
       clusterId: stored.clusterId,
@@ -253,7 +251,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
       leader: () => this.#directory.leader,
       storeIdOf: (id) => (id === core.id ? stored.storeId : this.#peers.storeIdOf(id)),
     });
-    this.#chores = new LeaderChores({
+    this.#chores = new LeaderMaintenance({
       core,
       environment,
       everyMs: CHORES_ELECTION_TIMEOUTS * timings.electionTimeoutMaxMs,
@@ -266,7 +264,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
         this.#driver.transferLeadership(id);
       },
     });
-    this.#transfers = new Transfers(core, {
+    this.#transfers = new LeadershipTransfers(core, {
       calls: this.#calls,
       begin: (to) => this.#driver.transferLeadership(to),
       leader: () => this.#directory.leader,
@@ -293,9 +291,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
         this.#reading.runReady();
         this.#committed.grew();
       },
-      failed: (failure) => {
-        this.#fail(failure);
-      },
+      failed: this.#fail.bind(this),
       log: (level, text, fields) => {
         this.#log(level, text, fields);
       },
@@ -598,10 +594,10 @@ export class Raft<Command, Result> implements AsyncDisposable {
     before.removedMembersToNotify = removedMembersToNotify;
     if (membershipChanged && membership !== null) this.#changes.push(membershipChange(membership));
     this.#writes.committed();
-    this.#membershipChanges.look();
-    this.#transfers.look();
-    this.#chores.look();
-    this.#forwardedCalls.look();
+    this.#membershipChanges.afterCoreInput();
+    this.#transfers.afterCoreInput();
+    this.#chores.afterCoreInput();
+    this.#forwardedCalls.afterCoreInput();
     if (leaderChanged) this.#forwarding.leaderChanged();
     if (leaderChanged && leader !== null) this.#reads.retry();
   }
@@ -624,7 +620,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
         if (this.#refusal() === null) this.#setPeers();
       },
       receive: (transportMessage) => {
-        if (this.#refusal() === null && this.#directory.hears(transportMessage.message)) this.#setPeers();
+        if (this.#refusal() === null && this.#directory.noteSender(transportMessage.message))
+          this.#setPeers();
         this.#driver.receive(transportMessage);
       },
       log: (level, text, fields) => {

@@ -2,15 +2,15 @@ import { describe, expect, it } from "vitest";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { AbortedError } from "../../errors.ts";
 import { Call, describeCancellation } from "./call.ts";
-import { Deadlines } from "./deadlines.ts";
+import { CallDeadlines } from "./call-deadlines.ts";
 
 function setUp(signal?: AbortSignal): {
   call: Call<string>;
-  deadlines: Deadlines;
+  deadlines: CallDeadlines;
   advance: (ms: number) => Promise<void>;
 } {
   const environment = simulatedEnvironment();
-  const deadlines = new Deadlines(environment);
+  const deadlines = new CallDeadlines(environment);
   const call = new Call<string>({
     deadlines,
     now: environment.now(),

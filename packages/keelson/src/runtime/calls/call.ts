@@ -1,5 +1,5 @@
 import type { RaftError } from "../../errors.ts";
-import type { Deadlines, Expiring } from "./deadlines.ts";
+import type { CallDeadlines, Expiring } from "./call-deadlines.ts";
 
 /** How long a call may take, and how its caller may end it. */
 export interface CallOptions {
@@ -15,7 +15,7 @@ export type Cancellation =
   | { readonly type: "timed-out"; readonly timeoutMs: number };
 
 export interface CallSettings {
-  readonly deadlines: Deadlines;
+  readonly deadlines: CallDeadlines;
   readonly now: number;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
@@ -31,7 +31,7 @@ export class Call<T> implements Expiring {
   readonly promise: Promise<T>;
   readonly deadline: number;
   readonly #timeoutMs: number;
-  readonly #deadlines: Deadlines;
+  readonly #deadlines: CallDeadlines;
   readonly #signal: AbortSignal | undefined;
   readonly #onCancel: (cancellation: Cancellation) => RaftError;
   readonly #resolve: (value: T) => void;

@@ -1,9 +1,9 @@
 // Members: who belongs to the cluster and at which addresses, changes of the membership (§6), transfers of leadership
 // (dissertation 3.10), and what a leader maintains about its members.
 export { checkAddress } from "./addresses.ts";
-export { LeaderChores } from "./leader-chores.ts";
+export { LeaderMaintenance } from "./leader-maintenance.ts";
 export { MemberDirectory } from "./member-directory.ts";
 export { MembershipChanges, membershipIn, type MembershipChange } from "./membership-changes.ts";
-export { MembershipHistory, type MembershipAt } from "./membership.ts";
-export { Peers } from "./peers.ts";
-export { Transfers } from "./transfers.ts";
+export { MembershipHistory, type MembershipAt } from "./membership-history.ts";
+export { KnownPeers } from "./known-peers.ts";
+export { LeadershipTransfers } from "./leadership-transfers.ts";

@@ -3,8 +3,8 @@ import type { MemberData } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
 import { RaftNode } from "../../core/node.ts";
 import { MemberDirectory } from "./member-directory.ts";
-import { MembershipHistory } from "./membership.ts";
-import { Peers } from "./peers.ts";
+import { MembershipHistory } from "./membership-history.ts";
+import { KnownPeers } from "./known-peers.ts";
 
 /** What node a makes of these memberships, of which none is committed. */
 function directoryOf(...steps: Record<string, MemberData>[]): MemberDirectory {
@@ -13,7 +13,7 @@ function directoryOf(...steps: Record<string, MemberData>[]): MemberDirectory {
 
 function directoryAndPeers(...steps: Record<string, MemberData>[]): {
   directory: MemberDirectory;
-  peers: Peers;
+  peers: KnownPeers;
 } {
   const memberships = new MembershipHistory();
   for (const [at, members] of steps.entries()) {
@@ -22,7 +22,7 @@ function directoryAndPeers(...steps: Record<string, MemberData>[]): {
     memberships.add({ index: at + 1, membership });
   }
   const core = RaftNode.start({ id: "a", random: () => 0.5 });
-  const peers = new Peers(() => undefined);
+  const peers = new KnownPeers(() => undefined);
   return { directory: new MemberDirectory(core, memberships, peers, ""), peers };
 }
 

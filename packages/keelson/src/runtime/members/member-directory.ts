@@ -2,10 +2,10 @@ import type { RaftNode } from "../../core/node.ts";
 import type { NodeId } from "../../core/position.ts";
 import { membersOf } from "../../core/config.ts";
 import type { LeaderHint } from "../../errors.ts";
-import type { MembershipHistory } from "./membership.ts";
+import type { MembershipHistory } from "./membership-history.ts";
 import type { MemberMetrics } from "../metrics.ts";
 import type { TransportMessage, PeerInfo } from "../../transport/transport.ts";
-import type { Peers } from "./peers.ts";
+import type { KnownPeers } from "./known-peers.ts";
 
 /** Candidates that are answered though they are no members here; a cluster has few at a time. */
 const CALLERS_MAX = 16;
@@ -14,13 +14,13 @@ const CALLERS_MAX = 16;
 export class MemberDirectory {
   readonly #core: RaftNode;
   readonly #memberships: MembershipHistory;
-  readonly #peers: Peers;
+  readonly #peers: KnownPeers;
   /** What this node says of itself. */
   readonly #data: string;
   /** Candidates from a configuration that this node has not got yet, by when they called last. */
   readonly #callers = new Set<NodeId>();
 
-  constructor(core: RaftNode, memberships: MembershipHistory, peers: Peers, data: string) {
+  constructor(core: RaftNode, memberships: MembershipHistory, peers: KnownPeers, data: string) {
     this.#core = core;
     this.#memberships = memberships;
     this.#peers = peers;
@@ -63,7 +63,7 @@ export class MemberDirectory {
    * be an old one; a voter that cannot answer them may be the one that is missing for a leader. True: whom this node may
    * have to talk to has changed.
    */
-  hears({ type, from }: TransportMessage["message"]): boolean {
+  noteSender({ type, from }: TransportMessage["message"]): boolean {
     if (type !== "pre-vote" && type !== "request-vote") return false;
     if (this.#callers.has(from) || this.addresses.has(from)) return false;
     this.#callers.add(from);

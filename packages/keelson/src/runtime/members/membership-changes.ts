@@ -12,10 +12,16 @@ import {
   type LeaderHint,
   type RaftError,
 } from "../../errors.ts";
-import { causeOf, describeCancellation, type Call, type CallOptions, type Calls } from "../calls/index.ts";
+import {
+  causeOf,
+  describeCancellation,
+  type Call,
+  type CallOptions,
+  type CallRegistry,
+} from "../calls/index.ts";
 import { toError } from "../failure.ts";
 import { checkAddress } from "./addresses.ts";
-import type { MembershipHistory } from "./membership.ts";
+import type { MembershipHistory } from "./membership-history.ts";
 import { checkId } from "../settings.ts";
 
 /**
@@ -60,7 +66,7 @@ export interface MembershipChangesParts {
   readonly memberships: MembershipHistory;
   /** Gives the membership to the core, and its record to the log; null: the node stopped. */
   readonly propose: (target: Membership) => LogPosition | ConfigRefusal | null;
-  readonly calls: Calls;
+  readonly calls: CallRegistry;
   /** Milliseconds that new members have to catch up unless the caller says otherwise. */
   readonly timeoutMs: number;
   readonly leader: () => LeaderHint | null;
@@ -176,7 +182,7 @@ export class MembershipChanges {
   }
 
   /** After each input to the core. */
-  look(): void {
+  afterCoreInput(): void {
     if (this.#waiters.length > 0) this.#waiters = this.#waiters.filter((waiter) => !waiter.look());
   }
 

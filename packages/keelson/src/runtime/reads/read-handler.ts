@@ -4,7 +4,13 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { AbortedError, InvalidOptionError, NotLeaderError } from "../../errors.ts";
-import { causeOf, describeCancellation, type Call, type CallOptions, type Calls } from "../calls/index.ts";
+import {
+  causeOf,
+  describeCancellation,
+  type Call,
+  type CallOptions,
+  type CallRegistry,
+} from "../calls/index.ts";
 import type { QueuedRead, ReadIndexQueue } from "./read-index-queue.ts";
 
 /**
@@ -49,7 +55,7 @@ interface AppliedState {
 export interface ReadHandlerParts {
   readonly core: RaftNode;
   readonly environment: Environment;
-  readonly calls: Calls;
+  readonly calls: CallRegistry;
   readonly queue: ReadIndexQueue;
   readonly state: AppliedState;
   /** Whether the node belongs to a cluster. Before that no leader can ever answer. */

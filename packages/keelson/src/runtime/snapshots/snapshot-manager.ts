@@ -7,7 +7,7 @@ import type { Environment } from "../../environment/environment.ts";
 import { AbortedError, type RaftError } from "../../errors.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import type { Applier, Driver, LogRecords } from "../loop/index.ts";
-import { causeOf, describeCancellation, type CallOptions, type Calls } from "../calls/index.ts";
+import { causeOf, describeCancellation, type CallOptions, type CallRegistry } from "../calls/index.ts";
 import type { Failure } from "../failure.ts";
 import type { MembershipHistory } from "../members/index.ts";
 import type { SnapshotMetrics, SnapshotsMetrics } from "../metrics.ts";
@@ -32,7 +32,7 @@ export interface SnapshotManagerParts<Command, Result> {
   readonly memberships: MembershipHistory;
   readonly driver: Driver;
   readonly environment: Environment;
-  readonly calls: Calls;
+  readonly calls: CallRegistry;
   readonly clusterId: () => string | null;
   readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
   /** The state is now that after this entry, though the entries up to it were not applied here. */

@@ -27,7 +27,7 @@ import {
   describeCancellation,
   type Call,
   type CallOptions,
-  type Calls,
+  type CallRegistry,
   type Cancellation,
 } from "../calls/index.ts";
 import { toError } from "../failure.ts";
@@ -57,7 +57,7 @@ export interface CallForwarderParts {
   readonly environment: Environment;
   /** `pendingEntriesMax` and `pendingBytesMax` limit the forwarded calls too. */
   readonly limits: RaftLimits;
-  readonly calls: Calls;
+  readonly calls: CallRegistry;
   readonly leader: () => LeaderHint | null;
   /** False: the message was certainly not sent. */
   readonly send: (to: NodeId, message: ForwardRequest) => boolean;

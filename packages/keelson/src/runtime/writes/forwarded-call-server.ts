@@ -68,7 +68,7 @@ export class ForwardedCallServer<Command, Result> {
   }
 
   /** The node may have become leader of another term. Called after each input to the core. */
-  look(): void {
+  afterCoreInput(): void {
     const { role, term } = this.#parts.core;
     if (role !== "leader" || term === this.#term) return;
     this.#term = term;
@@ -76,7 +76,7 @@ export class ForwardedCallServer<Command, Result> {
   }
 
   onRequest(request: ForwardRequest): void {
-    this.look();
+    this.afterCoreInput();
     if (request.term !== this.#term || !this.#isFirst(request)) return;
     const { core } = this.#parts;
     if (core.role !== "leader" || core.term !== request.term) {

@@ -27,7 +27,7 @@ import {
   describeCancellation,
   type Call,
   type CallOptions,
-  type Calls,
+  type CallRegistry,
 } from "../calls/index.ts";
 import type { Driver } from "../loop/index.ts";
 import { toError } from "../failure.ts";
@@ -59,7 +59,7 @@ export interface ProposerParts<Command, Result> {
   readonly environment: Environment;
   readonly limits: RaftLimits;
   readonly leader: () => LeaderHint | null;
-  readonly calls: Calls;
+  readonly calls: CallRegistry;
   /** null: without the option `forward`. Then a node that doesn't lead refuses calls. */
   readonly forwarder: CallForwarder | null;
   /** Why the node takes no calls any more; null: it does. */

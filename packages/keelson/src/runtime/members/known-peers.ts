@@ -5,7 +5,7 @@ import type { PeerInfo } from "../../transport/transport.ts";
 const PEERS_MAX = 256;
 
 /** What the other nodes say of themselves. */
-export class Peers {
+export class KnownPeers {
   readonly #infos = new Map<NodeId, PeerInfo>();
   readonly #warn: (text: string, fields: Readonly<Record<string, unknown>>) => void;
 

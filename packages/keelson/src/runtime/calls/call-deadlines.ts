@@ -15,7 +15,7 @@ export interface Expiring {
  * second would cost more than the calls. Deadlines are gathered in steps of `STEP_MS`, so there
  * are few steps, and adding and removing take the same time however many calls wait.
  */
-export class Deadlines {
+export class CallDeadlines {
   readonly #environment: Environment;
   readonly #steps = new Map<number, Set<Expiring>>();
   #timer: { readonly step: number; readonly handle: Timer } | null = null;

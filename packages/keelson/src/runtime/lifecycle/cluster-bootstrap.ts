@@ -18,7 +18,7 @@ import { beganWith, clusterIdOf, isNamed } from "../../codec/cluster-id.ts";
 /** Voters a cluster may begin with: the paper's clusters have five, and each more makes every write wait for more. */
 const VOTERS_MAX = 31;
 
-export interface FoundingParts {
+export interface ClusterBootstrapParts {
   readonly id: NodeId;
   /** What the options say; null: nothing. */
   readonly clusterName: string | null;
@@ -42,14 +42,14 @@ interface Waiter {
 }
 
 /** How a node comes to belong to a cluster: it founds one, or is reached by a member of one. Once, for ever. */
-export class Founding {
-  readonly #parts: FoundingParts;
+export class ClusterBootstrap {
+  readonly #parts: ClusterBootstrapParts;
   #clusterId: string | null;
   /** Founding and joining both bind the store, so they go one after another. */
   #tail: Promise<unknown> = Promise.resolve();
   #waiters: Waiter[] = [];
 
-  constructor(parts: FoundingParts) {
+  constructor(parts: ClusterBootstrapParts) {
     this.#parts = parts;
     this.#clusterId = parts.clusterId;
   }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
-import { Deadlines, type Expiring } from "./deadlines.ts";
+import { CallDeadlines, type Expiring } from "./call-deadlines.ts";
 
 function watcher(): {
   environment: ReturnType<typeof simulatedEnvironment>;
@@ -22,7 +22,7 @@ function watcher(): {
 describe("deadlines", () => {
   it("come in order of time, a little late and never early, under one timer", async () => {
     const { environment, expired, item } = watcher();
-    const deadlines = new Deadlines(environment);
+    const deadlines = new CallDeadlines(environment);
     for (const ms of [90, 10, 50, 1000, 11]) deadlines.add(item(String(ms), ms));
     expect(environment.clock.pendingTimers).toBe(1);
     await environment.clock.advance(9);
@@ -38,7 +38,7 @@ describe("deadlines", () => {
 
   it("do not come when they were taken back, or when there is none", async () => {
     const { environment, expired, item } = watcher();
-    const deadlines = new Deadlines(environment);
+    const deadlines = new CallDeadlines(environment);
     const taken = item("taken back", 50);
     deadlines.add(taken);
     deadlines.add(item("kept", 50));
@@ -50,7 +50,7 @@ describe("deadlines", () => {
 
   it("may be added while others come", async () => {
     const { environment, expired, item } = watcher();
-    const deadlines = new Deadlines(environment);
+    const deadlines = new CallDeadlines(environment);
     deadlines.add({
       deadline: environment.now() + 10,
       expire: () => {
@@ -63,7 +63,7 @@ describe("deadlines", () => {
 
   it("leave no timer when they are stopped", () => {
     const { environment, item } = watcher();
-    const deadlines = new Deadlines(environment);
+    const deadlines = new CallDeadlines(environment);
     deadlines.add(item("x", 10));
     deadlines.stop();
     expect([deadlines.size, environment.clock.pendingTimers]).toEqual([0, 0]);

@@ -1,11 +1,11 @@
 import type { Environment } from "../../environment/environment.ts";
 import { AbortedError, InvalidOptionError, type RaftError } from "../../errors.ts";
 import { Call, type CallOptions, type Cancellation } from "./call.ts";
-import type { Deadlines } from "./deadlines.ts";
+import type { CallDeadlines } from "./call-deadlines.ts";
 
-export interface CallsParts {
+export interface CallRegistryParts {
   readonly environment: Environment;
-  readonly deadlines: Deadlines;
+  readonly deadlines: CallDeadlines;
   /** Milliseconds, for calls that name no time limit. */
   readonly timeoutMs: number;
   /** Why the node takes no calls any more; null: it does. */
@@ -13,10 +13,10 @@ export interface CallsParts {
 }
 
 /** What all calls of a node have in common: they are refused alike, and each ends in bounded time. */
-export class Calls {
-  readonly #parts: CallsParts;
+export class CallRegistry {
+  readonly #parts: CallRegistryParts;
 
-  constructor(parts: CallsParts) {
+  constructor(parts: CallRegistryParts) {
     this.#parts = parts;
   }
 

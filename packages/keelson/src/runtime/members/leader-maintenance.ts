@@ -5,7 +5,7 @@ import type { Environment, Timer } from "../../environment/environment.ts";
 /** After a transfer that failed, how many rounds of chores to wait before the next attempt. */
 const ROUNDS_BETWEEN_TRANSFERS = 10;
 
-export interface LeaderChoresParts {
+export interface LeaderMaintenanceParts {
   readonly core: RaftNode;
   readonly environment: Environment;
   /** How often to look. */
@@ -17,18 +17,18 @@ export interface LeaderChoresParts {
 }
 
 /** What a leader sees to now and then while it leads: which disks the members have, and whether another should lead. */
-export class LeaderChores {
-  readonly #parts: LeaderChoresParts;
+export class LeaderMaintenance {
+  readonly #parts: LeaderMaintenanceParts;
   #timer: Timer | null = null;
   #roundsToWait = 0;
   #stopped = false;
 
-  constructor(parts: LeaderChoresParts) {
+  constructor(parts: LeaderMaintenanceParts) {
     this.#parts = parts;
   }
 
   /** After each input to the core. */
-  look(): void {
+  afterCoreInput(): void {
     const isNeeded = this.#parts.core.role === "leader" && !this.#stopped;
     if (isNeeded === (this.#timer !== null)) return;
     if (isNeeded) this.#arm();
@@ -45,7 +45,7 @@ export class LeaderChores {
     this.#timer = environment.setTimer(everyMs, () => {
       this.#timer = null;
       this.#run();
-      this.look();
+      this.afterCoreInput();
     });
   }
 

@@ -1,7 +1,7 @@
 import type { Environment } from "../../environment/environment.ts";
 
 /** Waits between two attempts. They end with the node, so that nothing goes on after it and nobody waits for nothing. */
-export class Pauses {
+export class RetryDelays {
   readonly #environment: Environment;
   readonly #ends = new Set<() => void>();
   #stopped = false;

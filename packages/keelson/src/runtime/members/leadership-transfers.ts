@@ -9,13 +9,19 @@ import {
   type LeaderHint,
   type RaftError,
 } from "../../errors.ts";
-import { causeOf, describeCancellation, type Call, type CallOptions, type Calls } from "../calls/index.ts";
+import {
+  causeOf,
+  describeCancellation,
+  type Call,
+  type CallOptions,
+  type CallRegistry,
+} from "../calls/index.ts";
 
 /** How long a leader that closes waits for its successor; an idle cluster needs two round trips and a sync. */
 const HAND_OVER_MS_MAX = 400;
 
-export interface TransfersHost {
-  readonly calls: Calls;
+export interface LeadershipTransfersParts {
+  readonly calls: CallRegistry;
   /** null: the node stopped. */
   readonly begin: (to: NodeId | null) => { readonly to: NodeId } | TransferRefusal | null;
   readonly leader: () => LeaderHint | null;
@@ -29,13 +35,13 @@ interface PendingTransfer {
 }
 
 /** Hands leadership over (dissertation 3.10), and tells the caller who got it. */
-export class Transfers {
+export class LeadershipTransfers {
   readonly #core: RaftNode;
-  readonly #host: TransfersHost;
+  readonly #host: LeadershipTransfersParts;
   /** One at a time: the core refuses a second one. */
   #pending: PendingTransfer | null = null;
 
-  constructor(core: RaftNode, host: TransfersHost) {
+  constructor(core: RaftNode, host: LeadershipTransfersParts) {
     this.#core = core;
     this.#host = host;
   }
@@ -75,11 +81,11 @@ export class Transfers {
   /** Settles the call when a transfer that has begun is over. */
   #watch(to: NodeId, call: Call<NodeId>): void {
     this.#pending = { to, term: this.#core.term, call };
-    this.look();
+    this.afterCoreInput();
   }
 
   /** After each input to the core. */
-  look(): void {
+  afterCoreInput(): void {
     const pending = this.#pending;
     if (pending === null) return;
     const { role, term, leader, transferTarget } = this.#core;
