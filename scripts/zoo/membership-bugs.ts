@@ -200,14 +200,14 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
   {
     code: "T6",
     title: "Commands under way when leadership is handed over are said not to be done",
-    file: "runtime/raft.ts",
-    from: "begin: (to) => this.#driver.transferLeadership(to),",
-    to: 'begin: (to) => {\n          const begun = this.#driver.transferLeadership(to);\n          this.#writes.endAll(() => new AbortedError("not-done", "leadership is handed over"));\n          return begun;\n        },',
+    file: "runtime/lifecycle/node-events.ts",
+    from: "    pendingProposals.committed();\n",
+    to: '    if (core.transferTarget !== null) {\n      pendingProposals.endAll(() => new AbortedError("not-done", "leadership is handed over"));\n    }\n    pendingProposals.committed();\n',
     also: [
       {
-        file: "runtime/raft.ts",
-        from: "import { ClosedError, InvalidOptionError,",
-        to: "import { AbortedError, ClosedError, InvalidOptionError,",
+        file: "runtime/lifecycle/node-events.ts",
+        from: 'import type { NodeId } from "../../core/position.ts";\n',
+        to: 'import type { NodeId } from "../../core/position.ts";\nimport { AbortedError } from "../../errors.ts";\n',
       },
     ],
   },

@@ -26,14 +26,14 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "E6b",
     title: "A restarted node has forgotten its vote",
-    file: "runtime/lifecycle/opening.ts",
+    file: "runtime/lifecycle/open-group.ts",
     from: "hardState: stored.hardState,",
     to: "hardState: { term: stored.hardState.term, votedFor: null },",
   },
   {
     code: "E26",
     title: "A restarted node has the term of its last entry",
-    file: "runtime/lifecycle/opening.ts",
+    file: "runtime/lifecycle/open-group.ts",
     from: "hardState: stored.hardState,",
     to: "hardState: { term: termIn(stored, stored.lastIndex), votedFor: null },",
   },
@@ -68,9 +68,9 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "C7",
     title: "Entries are applied before they are durable here",
-    file: "runtime/raft.ts",
-    from: "this.#applier.advance(Math.min(core.commitIndex, core.durableIndex));",
-    to: "this.#applier.advance(core.commitIndex);",
+    file: "runtime/lifecycle/node-events.ts",
+    from: "applier.advance(Math.min(core.commitIndex, core.durableIndex));",
+    to: "applier.advance(core.commitIndex);",
   },
   {
     code: "C8",
@@ -103,8 +103,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "K3",
     title: "Calls under way are forgotten when the node stops by itself",
-    file: "runtime/raft.ts",
-    from: 'this.#writes.endAll(() => error("unknown"));',
+    file: "runtime/lifecycle/compose.ts",
+    from: 'pendingProposals.endAll(() => error("unknown"));',
     to: "",
   },
   {
@@ -138,9 +138,9 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "K4c",
     title: "Commands under way on a node that stops are said not to be done",
-    file: "runtime/raft.ts",
-    from: 'this.#writes.endAll(() => error("unknown"));',
-    to: 'this.#writes.endAll(() => error("not-done"));',
+    file: "runtime/lifecycle/compose.ts",
+    from: 'pendingProposals.endAll(() => error("unknown"));',
+    to: 'pendingProposals.endAll(() => error("not-done"));',
   },
   {
     code: "K4d",
@@ -201,9 +201,17 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "O1",
     title: "Messages wait while the state machine works",
-    file: "runtime/raft.ts",
-    from: "        this.#driver.receive(transportMessage);",
-    to: "        const receive = (): void => {\n          if (!this.#applier.isReadable) this.#environment.setTimer(5, receive);\n          else this.#driver.receive(transportMessage);\n        };\n        receive();",
+    file: "runtime/lifecycle/transport-host.ts",
+    from: "      driver.receive(transportMessage);",
+    to: "      const receive = (): void => {\n        if (!applier.isReadable) environment.setTimer(5, receive);\n        else driver.receive(transportMessage);\n      };\n      receive();",
+    also: [
+      {
+        file: "runtime/lifecycle/transport-host.ts",
+        from: "updatePeers, log }: TransportHostParts,",
+        // The composition root passes more parts than the host's type names.
+        to: "updatePeers, log, applier }: TransportHostParts & { applier: { isReadable: boolean } },",
+      },
+    ],
   },
   {
     code: "O4",
@@ -215,14 +223,14 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "O4b",
     title: "A closed node's deadlines go on",
-    file: "runtime/raft.ts",
-    from: "    this.#deadlines.stop();\n",
+    file: "runtime/lifecycle/compose.ts",
+    from: "      deadlines.stop();\n",
     to: "",
   },
   {
     code: "O5",
     title: "Who listens to a node is not told that it stopped leading",
-    file: "runtime/raft.ts",
+    file: "runtime/lifecycle/change-detector.ts",
     from: "const roleChanged = role !== before.role;",
     to: 'const roleChanged = role !== before.role && before.role !== "leader";',
   },

@@ -43,7 +43,7 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
   {
     code: "S4",
     title: "A node that stopped while it installed a snapshot goes on with the log of before",
-    file: "runtime/lifecycle/opening-snapshots.ts",
+    file: "runtime/lifecycle/reconcile.ts",
     from: "return finishInstalling(parts, newest);",
     to: "return { stored: parts.stored, state: await restored(parts, newest) };",
   },
@@ -71,12 +71,12 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
   {
     code: "S15",
     title: "A node whose snapshot is damaged goes on from where its log begins",
-    file: "runtime/lifecycle/opening-snapshots.ts",
+    file: "runtime/lifecycle/reconcile.ts",
     from: "if (newest === null || newest.position.index < stored.base.index) throw missing(parts);",
     to: "if (newest === null || newest.position.index < stored.base.index) {\n    void missing;\n    return { stored, state: { ...stored.base } };\n  }",
     also: [
       {
-        file: "runtime/lifecycle/opening-snapshots.ts",
+        file: "runtime/lifecycle/reconcile.ts",
         from: "return { stored, state: await restored(parts, newest) };",
         to: "return { stored, state: await restored(parts, newest).catch(() => ({ ...stored.base })) };",
       },

@@ -1,4 +1,3 @@
-// Lifecycle: how a node is opened, comes to belong to a cluster, and is shut down.
-export { ClusterBootstrap } from "./cluster-bootstrap.ts";
-export { openParts, type Opened } from "./opening.ts";
-export { Shutdown } from "./shutdown.ts";
+// Lifecycle: how a node is opened, composed from its parts, comes to belong to a cluster, and ends.
+export type { ComposedNode } from "./compose.ts";
+export { openNode } from "./open-node.ts";

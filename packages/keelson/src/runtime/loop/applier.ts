@@ -13,6 +13,7 @@
 // `limits.pendingEntriesMax` and `pendingBytesMax` count them, and refuse new proposals while too many wait.
 
 import { decodeRecord, EntryKind } from "../../codec/record.ts";
+import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
@@ -27,12 +28,10 @@ import { StateMachineFailure, type StateMachine } from "../state-machine.ts";
 /** No command is begun in a batch that has run for this long: a longer batch would delay heartbeats. */
 const BATCH_MS_MAX = 10;
 
-/** What the applier reports to the rest of the runtime. */
+/** What the applier reports to the rest of the runtime, which attaches itself once (`attach`), before `advance`. */
 export interface ApplierHost<Result> {
   /** The state machine has applied and flushed these entries, in this order. Called between two batches. */
   applied(batch: readonly AppliedEntry<Result>[]): void;
-  /** The state machine or a read from the log failed: the node must stop. */
-  failed(failure: Failure): void;
 }
 
 /** What an applier is made of. */
@@ -45,6 +44,8 @@ export interface ApplierParts<Command, Result> {
   readonly sessions: SessionApplier<Result>;
   /** The last entry whose effects the state machine held when it was opened. */
   readonly applied: LogPosition;
+  /** The state machine or a read from the log failed: the node must stop. */
+  readonly failed: (failure: Failure) => void;
 }
 
 /** Thrown within a batch when the node must stop; `#runLoop` reports it. */
@@ -59,7 +60,8 @@ class ApplyFailure extends Error {
 /** Applies committed entries in batches, and pauses while a snapshot replaces the state. */
 export class Applier<Command, Result> {
   readonly #parts: ApplierParts<Command, Result>;
-  readonly #host: ApplierHost<Result>;
+  /** Set once, by `attach`. */
+  #attachedHost: ApplierHost<Result> | null = null;
   /** The last entry that the state machine has applied and flushed. Never moves back. */
   #applied: LogPosition;
   /** Entries up to this index may be applied: they are committed, and durable on this node. Set by `advance`. */
@@ -77,11 +79,21 @@ export class Applier<Command, Result> {
   /** Set once, by `stop` or by a failure. No batch begins, and no outcome is reported, after that. */
   #stopped = false;
 
-  constructor(parts: ApplierParts<Command, Result>, host: ApplierHost<Result>) {
+  constructor(parts: ApplierParts<Command, Result>) {
     this.#parts = parts;
-    this.#host = host;
     this.#applied = parts.applied;
     this.#applyThrough = parts.applied.index;
+  }
+
+  /** Names the host that hears of applied entries. The parts behind it use the applier, so it can't exist before. */
+  attach(host: ApplierHost<Result>): void {
+    assert(this.#attachedHost === null, "an applier has one host");
+    this.#attachedHost = host;
+  }
+
+  get #host(): ApplierHost<Result> {
+    assert(this.#attachedHost !== null, "a host is attached before anything is applied");
+    return this.#attachedHost;
   }
 
   /** The last entry that the state machine has applied and flushed. */
@@ -167,7 +179,7 @@ export class Applier<Command, Result> {
     } catch (error) {
       if (this.#isStopped()) return;
       this.#stopped = true;
-      this.#host.failed(error instanceof ApplyFailure ? error.failure : logReadFailure(error));
+      this.#parts.failed(error instanceof ApplyFailure ? error.failure : logReadFailure(error));
     } finally {
       this.#loopRunning = false;
     }

@@ -38,6 +38,9 @@ export interface DriverParts {
   readonly watchdog: StorageWatchdog;
   readonly transport: Transport;
   readonly environment: Environment;
+  /** The node must stop: after this call the driver's state can't be trusted. */
+  readonly failed: (failure: Failure) => void;
+  readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
 /** Names the state that a snapshot holds: its last entry (§7), and the membership in force at that entry. */
@@ -46,7 +49,7 @@ export interface SnapshotMetadata {
   readonly membership: MembershipAt;
 }
 
-/** What the driver reports to the rest of the runtime. */
+/** What the driver reports to the rest of the runtime, which attaches itself once (`attach`), before any input. */
 export interface DriverHost {
   /** Called after each input to the core: its role, leader, term, commit index or membership may have changed. */
   coreChanged(): void;
@@ -60,9 +63,6 @@ export interface DriverHost {
   snapshotsNeeded(followers: readonly NodeId[]): void;
   /** The leader has compacted entries that this node lacks, and offers a snapshot instead. Repeated at each heartbeat. */
   snapshotOffered(offer: InstallSnapshot): void;
-  /** The node must stop: after this call the driver's state can't be trusted. */
-  failed(failure: Failure): void;
-  warn(text: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
 /** Feeds inputs to a `RaftNode`, and carries out its actions once per turn of the event loop. */
@@ -71,7 +71,10 @@ export class Driver {
   readonly #logRecords: LogRecords;
   readonly #memberships: MembershipHistory;
   readonly #environment: Environment;
-  readonly #host: DriverHost;
+  readonly #failed: (failure: Failure) => void;
+  readonly #warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  /** Set once, by `attach`. */
+  #attachedHost: DriverHost | null = null;
   readonly #store: LogStore;
   readonly #watchdog: StorageWatchdog;
   readonly #persister: Persister;
@@ -94,7 +97,7 @@ export class Driver {
   /** Messages that arrived since the node was opened, of the core and of the runtime. A metric. */
   #messagesReceived = 0;
 
-  constructor(parts: DriverParts, host: DriverHost) {
+  constructor(parts: DriverParts) {
     this.#core = parts.core;
     this.#checkedConfig = parts.core.config;
     this.#logRecords = parts.logRecords;
@@ -102,17 +105,26 @@ export class Driver {
     this.#environment = parts.environment;
     this.#store = parts.store;
     this.#watchdog = parts.watchdog;
-    this.#host = host;
-    const onFailure = (failure: Failure): void => {
-      host.failed(failure);
-    };
+    this.#failed = parts.failed;
+    this.#warn = parts.warn;
     this.#persister = new Persister(parts.store, parts.watchdog, {
       persisted: (persistId, messages) => {
         this.#onPersisted(persistId, messages);
       },
-      failed: onFailure,
+      failed: parts.failed,
     });
-    this.#messageSender = new MessageSender(parts.core, parts.logRecords, parts.transport, onFailure);
+    this.#messageSender = new MessageSender(parts.core, parts.logRecords, parts.transport, parts.failed);
+  }
+
+  /** Names the host that hears of everything from now on. The parts behind it use the driver, so it can't exist before. */
+  attach(host: DriverHost): void {
+    assert(this.#attachedHost === null, "a driver has one host");
+    this.#attachedHost = host;
+  }
+
+  get #host(): DriverHost {
+    assert(this.#attachedHost !== null, "a host is attached before the first input");
+    return this.#attachedHost;
   }
 
   /** Totals since the node was opened, for metrics. */
@@ -271,7 +283,7 @@ export class Driver {
       return true;
     } catch (error) {
       if (this.#stopped) return false;
-      this.#host.failed({
+      this.#failed({
         kind: "storage",
         message: `${what} failed, so the node stops: ${reasonOf(error)}`,
         cause: error,
@@ -327,7 +339,7 @@ export class Driver {
     try {
       return run();
     } catch (error) {
-      this.#host.failed({
+      this.#failed({
         kind: "node",
         message: `something happened that must not, so the node stops: ${reasonOf(error)}`,
         cause: error,
@@ -385,7 +397,7 @@ export class Driver {
   #receiveEntries(message: AppendEntries, records: readonly Uint8Array[]): void {
     const { prev, lastIndex } = message.entries;
     if (records.length !== lastIndex - prev.index) {
-      this.#host.warn("dropped a message whose records are not those it names", { from: message.from });
+      this.#warn("dropped a message whose records are not those it names", { from: message.from });
       return;
     }
     checkRecords(records, prev.index + 1, termLookup(message.entries));

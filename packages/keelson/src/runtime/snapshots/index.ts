@@ -1,3 +1,4 @@
 // Snapshots (§7): taking, sending, fetching and installing them, and compacting the log that they cover.
-// installed.
+export { NoSnapshots } from "./no-snapshots.ts";
 export { SnapshotManager } from "./snapshot-manager.ts";
+export type { SnapshotService } from "./snapshot-service.ts";

@@ -18,6 +18,7 @@ import { LogCompactor } from "./log-compactor.ts";
 import { SnapshotFetcher } from "./snapshot-fetcher.ts";
 import { metadataOf, SnapshotInstaller } from "./snapshot-installer.ts";
 import { SnapshotSender } from "./snapshot-sender.ts";
+import type { SnapshotService } from "./snapshot-service.ts";
 import { SnapshotTaker } from "./snapshot-taker.ts";
 
 export interface SnapshotManagerParts<Command, Result> {
@@ -51,7 +52,7 @@ export interface SnapshotManagerParts<Command, Result> {
  *   longer holds.
  * - `SnapshotInstaller` replaces this node's state and log by a fetched one.
  */
-export class SnapshotManager<Command, Result> {
+export class SnapshotManager<Command, Result> implements SnapshotService {
   readonly #parts: SnapshotManagerParts<Command, Result>;
   readonly #taker: SnapshotTaker<Command, Result>;
   readonly #compactor: LogCompactor;

@@ -8,31 +8,25 @@ import { StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
 import { isNamed } from "../../codec/cluster-id.ts";
 import type { OpenedSnapshots, SnapshotStore } from "../../storage/snapshot-store.ts";
-import { EntryBuffer, LogRecords, StorageWatchdog } from "../loop/index.ts";
+import { EntryBuffer, LogRecords } from "../loop/index.ts";
 import { MembershipHistory } from "../members/index.ts";
-import { isIn, reconcile, termIn } from "./opening-snapshots.ts";
+import type { NodeLog } from "./node-log.ts";
+import type { GroupParts, ProcessParts } from "./node-parts.ts";
+import { isIn, reconcile, termIn } from "./reconcile.ts";
 import type { RaftOptions } from "../options.ts";
-import { sessionTableOf, type SessionTable } from "../sessions/index.ts";
+import { sessionTableOf } from "../sessions/index.ts";
 import type { Settings } from "../settings.ts";
 
-/** A node's parts, opened and checked against each other, before anything moves. */
-export interface Opened {
-  readonly stored: StoredLog;
-  readonly core: RaftNode;
-  readonly logRecords: LogRecords;
-  readonly memberships: MembershipHistory;
-  readonly watchdog: StorageWatchdog;
-  readonly applied: LogPosition;
-  readonly sessions: SessionTable;
-}
-
-/** Opens the log, then the state machine; on failure, what was opened is closed again. */
-export async function openParts<Command, Result>(
+/**
+ * Opens the log, the snapshots and the state machine, checks that they belong together, and makes the core from them. On
+ * failure, what was opened is closed again.
+ */
+export async function openGroup<Command, Result>(
   options: RaftOptions<Command, Result>,
   settings: Settings,
-  environment: Environment,
-  onHang: (what: string) => void,
-): Promise<Opened> {
+  { environment, watchdog }: ProcessParts,
+  log: NodeLog,
+): Promise<GroupParts<Command, Result>> {
   const { log: store, stateMachine } = options;
   // The log goes first: its lock and its identity show whether this is the right place at all.
   // The name alone says nothing to the store: what is bound to it is the id of one cluster of that name.
@@ -46,18 +40,20 @@ export async function openParts<Command, Result>(
     const { stored, state } = await reconcile({
       ...{ stored: found, state: opened, log: store, stateMachine, snapshots },
       warn: (text, fields) => {
-        options.onLog?.("warn", text, { id: settings.id, ...fields });
+        log("warn", text, fields);
       },
     });
     checkApplied(state, stored);
     const applied = { term: state.term, index: state.index };
-    const sessions = sessionTableOf(state);
     const memberships = await membershipsOf(stored, store);
-    const watchdog = new StorageWatchdog(environment, settings.timings.storageTimeoutMs, onHang);
     const buffer = new EntryBuffer(settings.limits.cacheBytesMax, stored.lastIndex + 1);
     const logRecords = new LogRecords(buffer, store, watchdog);
     const core = coreOf(stored, applied, logRecords, settings, environment);
-    return { stored, core, logRecords, memberships, watchdog, applied, sessions };
+    return {
+      ...{ settings, stateMachine, store, stored, core, logRecords, memberships, applied },
+      snapshotStore: options.snapshots?.store ?? null,
+      sessionTable: sessionTableOf(state),
+    };
   } catch (error) {
     if (stateMachineOpened) await quietly(() => stateMachine.close?.());
     await quietly(() => options.snapshots?.store.close());

@@ -1,0 +1,101 @@
+import type { RaftNode } from "../../core/node.ts";
+import type { NodeId, Term } from "../../core/position.ts";
+import type { Role } from "../../core/role.ts";
+import type { MembershipAt, MembershipHistory } from "../members/index.ts";
+import type { RaftChange } from "../streams/index.ts";
+
+/** What one input to the core changed. */
+export interface CoreChange {
+  /** This node led, and no longer leads in that term. */
+  readonly leadershipEnded: boolean;
+  readonly roleChanged: boolean;
+  /** The leader changed, or the same node leads in a later term, or its leader became unknown. */
+  readonly leaderChanged: boolean;
+  /** Another membership is in force, committed or not (§6). */
+  readonly membershipChanged: boolean;
+  /** The number of removed members that are still to be told of their removal changed. */
+  readonly removedMembersChanged: boolean;
+}
+
+/** The state that the last `detect` saw. */
+interface Seen {
+  readonly role: Role;
+  readonly term: Term;
+  readonly leader: NodeId | null;
+  readonly membership: MembershipAt | null;
+  /** Removed members that are still to be told of their removal. */
+  readonly removedMembers: number;
+}
+
+const NO_CHANGE: CoreChange = {
+  leadershipEnded: false,
+  roleChanged: false,
+  leaderChanged: false,
+  membershipChanged: false,
+  removedMembersChanged: false,
+};
+
+/** Compares the core's state after each input with its state before: the core reports no changes by itself. */
+export class ChangeDetector {
+  readonly #core: RaftNode;
+  readonly #memberships: MembershipHistory;
+  #seen: Seen;
+  #elections = 0;
+
+  constructor(core: RaftNode, memberships: MembershipHistory) {
+    this.#core = core;
+    this.#memberships = memberships;
+    this.#seen = { ...this.#now(), removedMembers: 0 };
+  }
+
+  /** Elections that this node began since it was opened. */
+  get elections(): number {
+    return this.#elections;
+  }
+
+  /** Role, leader and membership as they are now, in the form of the changes that would lead to them. */
+  get current(): RaftChange[] {
+    const { role, term, leader, membership } = this.#now();
+    const changes: RaftChange[] = [
+      { type: "role", role, term },
+      { type: "leader", leader, term },
+    ];
+    if (membership !== null) changes.push(membershipChange(membership));
+    return changes;
+  }
+
+  /** What changed since the last call. */
+  detect(): CoreChange {
+    const before = this.#seen;
+    const now = this.#now();
+    const { role, term, leader, membership, removedMembers } = now;
+    const isSame =
+      role === before.role &&
+      term === before.term &&
+      leader === before.leader &&
+      membership === before.membership &&
+      removedMembers === before.removedMembers;
+    if (isSame) return NO_CHANGE;
+    this.#seen = now;
+    if (role === "candidate" && (before.role !== "candidate" || term !== before.term)) this.#elections += 1;
+    const roleChanged = role !== before.role;
+    return {
+      leadershipEnded: before.role === "leader" && (role !== "leader" || term !== before.term),
+      roleChanged,
+      leaderChanged: leader !== before.leader || (leader !== null && term !== before.term),
+      membershipChanged: membership !== before.membership,
+      removedMembersChanged: removedMembers !== before.removedMembers,
+    };
+  }
+
+  #now(): Seen {
+    const { role, term, leader, removedMembersToNotify } = this.#core;
+    const membership = this.#memberships.current;
+    return { role, term, leader, membership, removedMembers: removedMembersToNotify.length };
+  }
+}
+
+/** A membership that came into force, for those who follow the node's changes. */
+export function membershipChange({ index, membership }: MembershipAt): RaftChange {
+  return { type: "membership", index, config: membership.config };
+}

@@ -1,0 +1,366 @@
+// The composition root: makes a node's parts and wires them together, each after the parts that it uses.
+//
+// Driver and applier report to parts that use them in turn. `NodeEvents` stands for these parts: it is made when all of
+// them exist, and attached to driver and applier once. Likewise `NodeStatus` is made first, because every part reports
+// failures to it, and `NodeLifecycle`, which reacts to them, last.
+import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
+import type { NodeId } from "../../core/position.ts";
+import type { LeaderHint } from "../../errors.ts";
+import type { TransportHost } from "../../transport/transport.ts";
+import { CallRegistry } from "../calls/index.ts";
+import type { Failure } from "../failure.ts";
+import { Applier, Driver } from "../loop/index.ts";
+import {
+  KnownPeers,
+  LeaderMaintenance,
+  LeadershipTransfers,
+  MemberDirectory,
+  MembershipChanges,
+} from "../members/index.ts";
+import type { RaftMetrics } from "../metrics.ts";
+import { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
+import { SessionApplier, type SessionHost } from "../sessions/index.ts";
+import { NoSnapshots, SnapshotManager, type SnapshotService } from "../snapshots/index.ts";
+import { ChangeStream, CommittedStream } from "../streams/index.ts";
+import { CallForwarder, ForwardedCallServer, PendingProposals, Proposer } from "../writes/index.ts";
+import { ChangeDetector } from "./change-detector.ts";
+import { ClusterBootstrap } from "./cluster-bootstrap.ts";
+import { NodeEvents } from "./node-events.ts";
+import { NodeLifecycle } from "./node-lifecycle.ts";
+import type { NodeLog } from "./node-log.ts";
+import { metricsOf } from "./node-metrics.ts";
+import type { GroupParts, ProcessParts } from "./node-parts.ts";
+import type { NodeStatus } from "./node-status.ts";
+import { Shutdown } from "./shutdown.ts";
+import { transportHostOf } from "./transport-host.ts";
+
+/** The parts of a running node that its callers, and the code that opens it, use. */
+export interface ComposedNode<Command, Result> {
+  readonly group: GroupParts<Command, Result>;
+  readonly status: NodeStatus;
+  readonly lifecycle: NodeLifecycle;
+  readonly bootstrap: ClusterBootstrap;
+  readonly driver: Driver;
+  readonly proposer: Proposer<Command, Result>;
+  readonly sessionHost: SessionHost<Command, Result>;
+  readonly reads: ReadHandler;
+  readonly membershipChanges: MembershipChanges;
+  readonly transfers: LeadershipTransfers;
+  readonly snapshots: SnapshotService;
+  readonly detector: ChangeDetector;
+  readonly changes: ChangeStream;
+  readonly committed: CommittedStream<Command>;
+  readonly transportHost: TransportHost;
+  /** Tells the transport the nodes that this one may have to talk to. */
+  readonly updatePeers: () => void;
+  readonly metrics: () => RaftMetrics;
+}
+
+/** What nearly every part needs, made before all of them. */
+interface Base<Command, Result> extends ProcessParts, GroupParts<Command, Result> {
+  readonly status: NodeStatus;
+  readonly log: NodeLog;
+  readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly failed: (failure: Failure) => void;
+  readonly calls: CallRegistry;
+  /** Sends a message to another node's runtime, or drops it; false: certainly dropped. */
+  readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
+}
+
+/** How often a leader maintains its members, in longest election timeouts: what it does then is never urgent. */
+const MAINTENANCE_ELECTION_TIMEOUTS = 2;
+
+/** Makes a node from its parts. It does nothing yet: the transport has not started, and no timer runs. */
+export function composeNode<Command, Result>(
+  process: ProcessParts,
+  group: GroupParts<Command, Result>,
+  status: NodeStatus,
+  log: NodeLog,
+): ComposedNode<Command, Result> {
+  const base = baseOf(process, group, status, log);
+  const { core, memberships } = group;
+  const loop = loopOf(base);
+  const members = membersOf(base, loop);
+  const bootstrap = bootstrapOf(base, loop);
+  const writes = writesOf(base, loop, members);
+  const reads = readsOf(base, loop);
+  const streams = streamsOf(base, loop);
+  const snapshots = snapshotsOf(base, loop, bootstrap, ({ index }) => {
+    writes.pendingProposals.settleInstalled(index);
+    reads.reads.runReady();
+    streams.committed.grew();
+  });
+  const detector = new ChangeDetector(core, memberships);
+  const parts = { ...loop, ...members, ...writes, ...reads, ...streams, bootstrap, snapshots, detector };
+  const events = new NodeEvents({ ...parts, core, memberships });
+  loop.driver.attach(events);
+  loop.applier.attach(events);
+  const lifecycle = lifecycleOf(base, parts);
+  status.attach((failure) => {
+    lifecycle.onFailure(failure);
+  });
+  return {
+    ...parts,
+    ...{ group, status, lifecycle },
+    transportHost: transportHostOf(process, group, { ...parts, status, log }),
+    metrics: () => metricsOf({ ...parts, core, status }),
+  };
+}
+
+function baseOf<Command, Result>(
+  process: ProcessParts,
+  group: GroupParts<Command, Result>,
+  status: NodeStatus,
+  log: NodeLog,
+): Base<Command, Result> {
+  const { environment, deadlines, transport } = process;
+  return {
+    ...process,
+    ...group,
+    ...{ status, log },
+    warn: (text, fields) => {
+      log("warn", text, fields);
+    },
+    failed: status.fail,
+    calls: new CallRegistry({
+      ...{ environment, deadlines },
+      timeoutMs: group.settings.timings.callTimeoutMs,
+      refusal: () => status.refusal,
+    }),
+    send: (to, message) => transport.send(to, { message, records: [] }),
+  };
+}
+
+interface Loop<Command, Result> {
+  readonly driver: Driver;
+  readonly sessions: SessionApplier<Result>;
+  readonly applier: Applier<Command, Result>;
+}
+
+function loopOf<Command, Result>(base: Base<Command, Result>): Loop<Command, Result> {
+  const { core, logRecords, memberships, store, watchdog, transport, environment } = base;
+  const { stateMachine, applied, failed, warn } = base;
+  const { limits } = base.settings;
+  const sessions = new SessionApplier(base.sessionTable, stateMachine.codec);
+  return {
+    driver: new Driver({
+      ...{ core, logRecords, memberships, store, watchdog, transport, environment, failed, warn },
+    }),
+    sessions,
+    applier: new Applier({
+      ...{ stateMachine, logRecords, core, environment, limits, applied, sessions, failed },
+    }),
+  };
+}
+
+interface Members {
+  readonly peers: KnownPeers;
+  readonly directory: MemberDirectory;
+  readonly membershipChanges: MembershipChanges;
+  readonly transfers: LeadershipTransfers;
+  readonly maintenance: LeaderMaintenance;
+  readonly updatePeers: () => void;
+}
+
+function membersOf<Command, Result>(base: Base<Command, Result>, { driver }: Loop<Command, Result>): Members {
+  const { core, memberships, stored, environment, transport, calls, warn } = base;
+  const { timings, data, priority } = base.settings;
+  const peers = new KnownPeers(warn);
+  const directory = new MemberDirectory(core, memberships, peers, data);
+  const leader = (): LeaderHint | null => directory.leader;
+  const membershipChanges = new MembershipChanges({
+    ...{ core, memberships, calls, leader },
+    propose: (target) => driver.proposeMembership(target),
+    timeoutMs: timings.catchUpTimeoutMs,
+    storeIdOf: (id) => (id === core.id ? stored.storeId : peers.storeIdOf(id)),
+  });
+  const transfers = new LeadershipTransfers(core, {
+    ...{ calls, leader },
+    begin: (to) => driver.transferLeadership(to),
+  });
+  const maintenance = new LeaderMaintenance({
+    ...{ core, environment, priority },
+    everyMs: MAINTENANCE_ELECTION_TIMEOUTS * timings.electionTimeoutMaxMs,
+    priorityOf: (id) => peers.priorityOf(id),
+    recordStoreIds: () => {
+      membershipChanges.recordStoreIds();
+    },
+    transferTo: (id) => {
+      driver.transferLeadership(id);
+    },
+  });
+  const updatePeers = (): void => {
+    transport.setPeers(directory.addresses);
+  };
+  return { peers, directory, membershipChanges, transfers, maintenance, updatePeers };
+}
+
+function bootstrapOf<Command, Result>(
+  base: Base<Command, Result>,
+  { driver }: Loop<Command, Result>,
+): ClusterBootstrap {
+  const { settings, stored, store, watchdog, core, memberships, status, failed } = base;
+  return new ClusterBootstrap({
+    ...{ store, watchdog, core, memberships, driver, failed },
+    id: settings.id,
+    clusterName: settings.clusterId,
+    clusterId: stored.clusterId,
+    refusal: () => status.refusal,
+  });
+}
+
+interface Writes<Command, Result> {
+  readonly pendingProposals: PendingProposals<Result>;
+  readonly forwarder: CallForwarder;
+  readonly proposer: Proposer<Command, Result>;
+  readonly forwardedCalls: ForwardedCallServer<Command, Result>;
+  readonly sessionHost: SessionHost<Command, Result>;
+}
+
+function writesOf<Command, Result>(
+  base: Base<Command, Result>,
+  { driver, sessions }: Loop<Command, Result>,
+  { directory }: Members,
+): Writes<Command, Result> {
+  const { core, environment, calls, send, status, retryDelays, settings } = base;
+  const { limits, timings } = settings;
+  const { codec } = base.stateMachine;
+  const leader = (): LeaderHint | null => directory.leader;
+  const pendingProposals = new PendingProposals<Result>(
+    core,
+    environment,
+    limits,
+    timings.electionTimeoutMaxMs,
+  );
+  const forwarder = new CallForwarder({ core, environment, limits, timings, calls, leader, send });
+  const proposer = new Proposer<Command, Result>({
+    ...{ core, driver, codec, sessions, environment, limits, leader, calls },
+    pending: pendingProposals,
+    forwarder: settings.forward ? forwarder : null,
+    refusal: () => status.refusal,
+  });
+  const forwardedCalls = new ForwardedCallServer<Command, Result>({ core, proposer, codec, send });
+  const sessionHost: SessionHost<Command, Result> = {
+    proposals: proposer,
+    now: () => environment.now(),
+    timeoutMs: timings.callTimeoutMs,
+    retryDelay: (signal) => retryDelays.wait(timings.heartbeatMs, signal),
+  };
+  return { pendingProposals, forwarder, proposer, forwardedCalls, sessionHost };
+}
+
+interface Reads {
+  readonly readQueue: ReadIndexQueue;
+  readonly reads: ReadHandler;
+}
+
+function readsOf<Command, Result>(
+  base: Base<Command, Result>,
+  { driver, applier }: Loop<Command, Result>,
+): Reads {
+  const { core, environment, calls, memberships } = base;
+  const { limits, timings } = base.settings;
+  const readQueue = new ReadIndexQueue({
+    environment,
+    readsMax: limits.pendingReadsMax,
+    retryMs: timings.heartbeatMs,
+    requestIndex: () => driver.readIndex(),
+    scheduleDrain: () => {
+      driver.scheduleDrain();
+    },
+  });
+  const reads = new ReadHandler({
+    ...{ core, environment, calls },
+    queue: readQueue,
+    state: applier,
+    isMember: () => memberships.current !== null,
+  });
+  return { readQueue, reads };
+}
+
+interface Streams<Command> {
+  readonly changes: ChangeStream;
+  readonly committed: CommittedStream<Command>;
+}
+
+function streamsOf<Command, Result>(
+  { core, logRecords, stateMachine, settings }: Base<Command, Result>,
+  { applier }: Loop<Command, Result>,
+): Streams<Command> {
+  const committed = new CommittedStream<Command>({
+    logRecords,
+    log: core.log,
+    decode: (payload) => stateMachine.codec.decode(payload),
+    appliedIndex: () => applier.applied.index,
+  });
+  return { changes: new ChangeStream(settings.limits.changesMax), committed };
+}
+
+function snapshotsOf<Command, Result>(
+  base: Base<Command, Result>,
+  { driver, applier }: Loop<Command, Result>,
+  bootstrap: ClusterBootstrap,
+  installed: (position: { readonly index: number }) => void,
+): SnapshotService {
+  const { snapshotStore, settings, stateMachine, sessionTable, core, logRecords, memberships } = base;
+  const { environment, calls, send, failed, log, warn } = base;
+  if (snapshotStore === null || settings.snapshots === null) return new NoSnapshots(warn);
+  return new SnapshotManager<Command, Result>({
+    ...{ id: settings.id, store: snapshotStore, policy: settings.snapshots, sessions: sessionTable },
+    ...{ stateMachine, applier, core, logRecords, memberships, driver, environment, calls },
+    ...{ send, installed, failed, log },
+    clusterId: () => bootstrap.clusterId,
+  });
+}
+
+/** The parts that hold calls, streams, timers or the state machine, and so have to end with the node. */
+interface EndingParts<Command, Result>
+  extends Loop<Command, Result>, Members, Writes<Command, Result>, Reads, Streams<Command> {
+  readonly bootstrap: ClusterBootstrap;
+  readonly snapshots: SnapshotService;
+}
+
+function lifecycleOf<Command, Result>(
+  base: Base<Command, Result>,
+  parts: EndingParts<Command, Result>,
+): NodeLifecycle {
+  const { status, log, watchdog, deadlines, retryDelays, environment, transport, stateMachine, store } = base;
+  const { driver, applier, snapshots, pendingProposals, forwarder, readQueue, bootstrap } = parts;
+  const { membershipChanges, transfers, maintenance, changes, committed } = parts;
+  return new NodeLifecycle({
+    ...{ status, log },
+    handOver: () => transfers.handOver(),
+    end: (error, streamError) => {
+      driver.stop();
+      watchdog.stop();
+      // A proposed command may be on its way to a majority already. A read changes nothing in any case.
+      pendingProposals.endAll(() => error("unknown"));
+      forwarder.endAll(error);
+      readQueue.endAll(() => error("not-done"));
+      bootstrap.end(() => error("unknown"));
+      membershipChanges.endAll(() => error("unknown"));
+      transfers.endAll(() => error("unknown"));
+      maintenance.stop();
+      snapshots.end(error("not-done"));
+      deadlines.stop();
+      retryDelays.stop();
+      changes.stop(streamError);
+      committed.end(streamError);
+    },
+    release: () =>
+      new Shutdown(environment, base.warn).run([
+        { what: "the transport", close: () => transport.close() },
+        {
+          what: "the state machine",
+          close: async () => {
+            // It may be applying a command, or writing a snapshot: it isn't closed before that has ended.
+            await applier.stop();
+            await snapshots.stop();
+            await stateMachine.close?.();
+          },
+        },
+        { what: "the snapshots", close: () => snapshots.close() },
+        { what: "the log", close: () => store.close() },
+      ]),
+  });
+}

@@ -1,0 +1,122 @@
+// What happens in the runtime after an input to the core, at the end of a turn, and after a batch was applied.
+//
+// The driver and the applier report to this class, and it passes each event on to the parts concerned, in a fixed order.
+// No part calls another one behind its back. It is made after all the parts that it calls, and attached to driver and
+// applier once, before the first input.
+import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
+import type { ReadAction } from "../../core/action.ts";
+import type { InstallSnapshot } from "../../core/message.ts";
+import type { RaftNode } from "../../core/node.ts";
+import type { NodeId } from "../../core/position.ts";
+import type { AppliedEntry } from "../calls/index.ts";
+import type { Applier, ApplierHost, DriverHost } from "../loop/index.ts";
+import type {
+  LeaderMaintenance,
+  LeadershipTransfers,
+  MemberDirectory,
+  MembershipChanges,
+  MembershipHistory,
+} from "../members/index.ts";
+import type { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
+import type { SnapshotService } from "../snapshots/index.ts";
+import type { ChangeStream, CommittedStream } from "../streams/index.ts";
+import type { CallForwarder, ForwardedCallServer, PendingProposals } from "../writes/index.ts";
+import { membershipChange, type ChangeDetector, type CoreChange } from "./change-detector.ts";
+import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
+
+/** The parts that events are passed on to. */
+export interface NodeEventsParts<Command, Result> {
+  readonly core: RaftNode;
+  readonly memberships: MembershipHistory;
+  readonly applier: Applier<Command, Result>;
+  readonly detector: ChangeDetector;
+  readonly directory: MemberDirectory;
+  readonly membershipChanges: MembershipChanges;
+  readonly transfers: LeadershipTransfers;
+  readonly maintenance: LeaderMaintenance;
+  readonly pendingProposals: PendingProposals<Result>;
+  readonly forwarder: CallForwarder;
+  readonly forwardedCalls: ForwardedCallServer<Command, Result>;
+  readonly readQueue: ReadIndexQueue;
+  readonly reads: ReadHandler;
+  readonly snapshots: SnapshotService;
+  readonly bootstrap: ClusterBootstrap;
+  readonly changes: ChangeStream;
+  readonly committed: CommittedStream<Command>;
+  /** Tells the transport the nodes that this one may have to talk to. */
+  readonly updatePeers: () => void;
+}
+
+/** Passes the events of driver and applier on to the parts of the node. */
+export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Result> {
+  readonly #parts: NodeEventsParts<Command, Result>;
+
+  constructor(parts: NodeEventsParts<Command, Result>) {
+    this.#parts = parts;
+  }
+
+  /** After each input to the core. What is reported to callers and streams here has happened already. */
+  coreChanged(): void {
+    const { core, pendingProposals, membershipChanges, transfers, maintenance } = this.#parts;
+    const { detector, forwardedCalls, forwarder, readQueue } = this.#parts;
+    const change = detector.detect();
+    if (change.leadershipEnded) pendingProposals.leadershipEnded();
+    this.#publish(change);
+    pendingProposals.committed();
+    membershipChanges.afterCoreInput();
+    transfers.afterCoreInput();
+    maintenance.afterCoreInput();
+    forwardedCalls.afterCoreInput();
+    if (change.leaderChanged) forwarder.leaderChanged();
+    if (change.leaderChanged && core.leader !== null) readQueue.retry();
+  }
+
+  beforeDrain(): void {
+    this.#parts.readQueue.endTurn();
+  }
+
+  afterDrain(answers: readonly ReadAction[]): void {
+    const { core, readQueue, bootstrap, applier, reads } = this.#parts;
+    readQueue.onReadIndex(answers);
+    bootstrap.persisted();
+    applier.advance(Math.min(core.commitIndex, core.durableIndex));
+    reads.runReady();
+  }
+
+  runtimeMessage(message: RuntimeMessage): void {
+    const { forwardedCalls, forwarder, snapshots } = this.#parts;
+    if (message.type === "forward-request") forwardedCalls.onRequest(message);
+    else if (message.type === "forward-reply") forwarder.onReply(message);
+    else snapshots.receive(message);
+  }
+
+  snapshotsNeeded(followers: readonly NodeId[]): void {
+    this.#parts.snapshots.wanted(followers);
+  }
+
+  snapshotOffered(offer: InstallSnapshot): void {
+    this.#parts.snapshots.offered(offer);
+  }
+
+  /** After each batch. Results go out before reads are served, and both before a snapshot is taken of this state. */
+  applied(batch: readonly AppliedEntry<Result>[]): void {
+    const { pendingProposals, reads, committed, snapshots } = this.#parts;
+    pendingProposals.applied(batch);
+    reads.runReady();
+    committed.grew();
+    snapshots.applied();
+  }
+
+  /** Tells the streams and the transport what changed. */
+  #publish(change: CoreChange): void {
+    const { core, memberships, changes, directory, updatePeers } = this.#parts;
+    const { roleChanged, leaderChanged, membershipChanged, removedMembersChanged } = change;
+    const { role, term, leader } = core;
+    if (roleChanged) changes.push({ type: "role", role, term });
+    if (leaderChanged) changes.push({ type: "leader", leader, term });
+    if (membershipChanged) directory.forgetCallers();
+    if (membershipChanged || leaderChanged || removedMembersChanged) updatePeers();
+    if (membershipChanged && memberships.current !== null)
+      changes.push(membershipChange(memberships.current));
+  }
+}

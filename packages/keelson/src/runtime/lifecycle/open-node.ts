@@ -1,0 +1,52 @@
+import type { Environment } from "../../environment/environment.ts";
+import { nodeEnvironment } from "../../environment/node/node-environment.ts";
+import { CallDeadlines, RetryDelays } from "../calls/index.ts";
+import { StorageWatchdog } from "../loop/index.ts";
+import type { RaftOptions } from "../options.ts";
+import { settingsOf, type Settings } from "../settings.ts";
+import { composeNode, type ComposedNode } from "./compose.ts";
+import { nodeLog } from "./node-log.ts";
+import type { ProcessParts } from "./node-parts.ts";
+import { NodeStatus } from "./node-status.ts";
+import { openGroup } from "./open-group.ts";
+
+/** Opens everything that a node runs on, and starts it. On failure, what was opened is closed again. */
+export async function openNode<Command, Result>(
+  options: RaftOptions<Command, Result>,
+): Promise<ComposedNode<Command, Result>> {
+  const settings = settingsOf(options);
+  const environment = options.environment ?? nodeEnvironment();
+  const log = nodeLog(options);
+  const status = new NodeStatus();
+  const process = processPartsOf(options, settings, environment, status);
+  const group = await openGroup(options, settings, process, log);
+  const node = composeNode(process, group, status, log);
+  try {
+    await process.transport.start(node.transportHost);
+  } catch (error) {
+    await node.lifecycle.close();
+    throw error;
+  }
+  node.updatePeers();
+  node.snapshots.begin();
+  // A node that was in a cluster before it restarted has an election timer to set.
+  node.driver.scheduleDrain();
+  return node;
+}
+
+function processPartsOf<Command, Result>(
+  { transport }: RaftOptions<Command, Result>,
+  { timings }: Settings,
+  environment: Environment,
+  status: NodeStatus,
+): ProcessParts {
+  return {
+    environment,
+    transport,
+    watchdog: new StorageWatchdog(environment, timings.storageTimeoutMs, (what) => {
+      status.fail({ kind: "storage", message: `${what}, so the node stops`, cause: null });
+    }),
+    deadlines: new CallDeadlines(environment),
+    retryDelays: new RetryDelays(environment),
+  };
+}

@@ -1,0 +1,44 @@
+import type { TransportHost, TransportMessage } from "../../transport/transport.ts";
+import type { Driver } from "../loop/index.ts";
+import type { KnownPeers, MemberDirectory } from "../members/index.ts";
+import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
+import type { NodeLog } from "./node-log.ts";
+import type { GroupParts, ProcessParts } from "./node-parts.ts";
+import type { NodeStatus } from "./node-status.ts";
+
+export interface TransportHostParts {
+  readonly status: NodeStatus;
+  readonly bootstrap: ClusterBootstrap;
+  readonly directory: MemberDirectory;
+  readonly peers: KnownPeers;
+  readonly driver: Driver;
+  /** Tells the transport the nodes that this one may have to talk to. */
+  readonly updatePeers: () => void;
+  readonly log: NodeLog;
+}
+
+/** What the transport asks of the node, and tells it. */
+export function transportHostOf(
+  { environment }: ProcessParts,
+  { settings, stored }: Pick<GroupParts<unknown, unknown>, "settings" | "stored">,
+  { status, bootstrap, directory, peers, driver, updatePeers, log }: TransportHostParts,
+): TransportHost {
+  const { id, data, priority } = settings;
+  return {
+    environment,
+    self: { id, storeId: stored.storeId, data, priority },
+    clusterId: () => bootstrap.clusterId,
+    adoptClusterId: (clusterId) => bootstrap.adopt(clusterId),
+    refusalOf: (peer) => directory.refusalOf(peer),
+    onPeer: (peer) => {
+      peers.met(peer);
+      // The peer may be reached at another address than this node's log says.
+      if (status.refusal === null) updatePeers();
+    },
+    receive: (transportMessage: TransportMessage) => {
+      if (status.refusal === null && directory.noteSender(transportMessage.message)) updatePeers();
+      driver.receive(transportMessage);
+    },
+    log,
+  };
+}

@@ -1,0 +1,59 @@
+import type { InstallSnapshot } from "../../core/message.ts";
+import { InvalidOptionError } from "../../errors.ts";
+import type { SnapshotMetrics } from "../metrics.ts";
+import type { SnapshotService } from "./snapshot-service.ts";
+
+/** A node that was opened without `snapshots`: it takes none, offers none, and can't fetch one. */
+export class NoSnapshots implements SnapshotService {
+  readonly metrics = null;
+  readonly #warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  #hasWarned = false;
+
+  constructor(warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void) {
+    this.#warn = warn;
+  }
+
+  /** Warns once: the leader repeats its offer with every heartbeat. */
+  offered(offer: InstallSnapshot): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    this.#warn(
+      "this node lacks entries that are gone from the leader's log, and cannot fetch a snapshot: open it with the option `snapshots`",
+      { leader: offer.from },
+    );
+  }
+
+  request(): Promise<SnapshotMetrics> {
+    return Promise.reject(
+      new InvalidOptionError("the node takes no snapshots: give Raft.open the option `snapshots`"),
+    );
+  }
+
+  begin(): void {
+    // Nothing to do, as in the methods below.
+  }
+
+  applied(): void {
+    // Nothing to do.
+  }
+
+  wanted(): void {
+    // There is no snapshot to offer.
+  }
+
+  receive(): void {
+    // No transfer is under way.
+  }
+
+  end(): void {
+    // Nobody waits.
+  }
+
+  stop(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
