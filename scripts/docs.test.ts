@@ -1,5 +1,5 @@
-// Checks that the documents name code that exists: a word in backticks right after a link to a source file, as in
-// "`propose` in [...](...)" or "[...](...) `propose`", must stand in that file.
+// Checks the documents: a name in backticks beside a link to a source file, as in "`propose` in [...](...)" or
+// "[...](...) `propose`", must stand in that file, and the glossary must be in order.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -54,5 +54,16 @@ describe("the documents", () => {
     });
     expect(mentions.length).toBeGreaterThan(50);
     expect(wrong.map(({ document, file, name }) => `${document}: ${name} in ${file}`)).toEqual([]);
+  });
+
+  it("list the glossary's terms alphabetically, and each once", () => {
+    const groups = read("docs/glossary.md").split(/^## /m).slice(1);
+    const terms = groups.map((group) =>
+      [...group.matchAll(/^- \*\*([^*]+)\*\*/gm)].map(([, term = ""]) => term.toLowerCase()),
+    );
+    expect(terms).toEqual(terms.map((group) => [...group].sort()));
+    const all = terms.flat();
+    expect(all.length).toBeGreaterThan(100);
+    expect(all.filter((term, at) => all.indexOf(term) !== at)).toEqual([]);
   });
 });
