@@ -1,22 +1,25 @@
 #!/usr/bin/env node
+/** The program `keelson`: finds the command, runs it, and turns errors into messages and exit codes. */
 import { enableCompileCache, flushCompileCache } from "node:module";
-import type { AdminCommand } from "./cli/admin.ts";
+import type { AdminCommand } from "./cli/admin-options.ts";
 import { StartError, UsageError } from "./shared/errors.ts";
 
-// Half of the time that a start takes is compiling: what was compiled is kept for the next one.
+// Compiling takes half of the time of a start. Cache what was compiled for the next start.
 enableCompileCache();
 
-/** Exit codes, as shells have them. */
+/** Exit codes by the convention of shells. */
 const FAILED = 1;
 const MISUSED = 2;
 
+/** A command of the program. */
 interface Command {
+  /** For the help. */
   readonly summary: string;
   /** Resolves with the exit code. */
   readonly run: (args: readonly string[]) => Promise<number>;
 }
 
-// Each command loads only what it needs: a server should be up quickly.
+// Each command imports its modules when it runs, so that a server needn't load those of the others.
 const COMMANDS: Readonly<Record<string, Command>> = {
   demo: {
     summary: "a cluster of three nodes on this machine, to try it out",
@@ -35,20 +38,20 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       const options = parseServeOptions(args);
       if (options === null) return help(SERVE_HELP);
       const { serve } = await import("./cli/serve.ts");
-      // Now, because a node that is killed has no time for it at its end.
+      // Write the cache now: it would be written when the process ends, which a killed node never gets to.
       flushCompileCache();
       return serve(options);
     },
   },
-  status: administration("status", "how a node is"),
-  members: administration("members", "who takes part, and how far each is"),
-  add: administration("add", "add a member, or a learner"),
-  remove: administration("remove", "remove members"),
-  promote: administration("promote", "make voters of learners"),
-  demote: administration("demote", "make learners of voters"),
-  move: administration("move", "give a member another address"),
-  transfer: administration("transfer", "hand leadership to another node"),
-  snapshot: administration("snapshot", "have a node take a snapshot now"),
+  status: adminCommand("status", "how a node is"),
+  members: adminCommand("members", "who takes part, and how far each is"),
+  add: adminCommand("add", "add a member, or a learner"),
+  remove: adminCommand("remove", "remove members"),
+  promote: adminCommand("promote", "make voters of learners"),
+  demote: adminCommand("demote", "make learners of voters"),
+  move: adminCommand("move", "give a member another address"),
+  transfer: adminCommand("transfer", "hand leadership to another node"),
+  snapshot: adminCommand("snapshot", "have a node take a snapshot now"),
   backup: {
     summary: "keep all keys and values in a file",
     async run(args) {
@@ -62,7 +65,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     async run(args) {
       const { parseRestoreOptions, restore, RESTORE_HELP } = await import("./cli/restore.ts");
       const options = parseRestoreOptions(args);
-      return options === null ? help(RESTORE_HELP) : offline(() => restore(options, print));
+      return options === null ? help(RESTORE_HELP) : runOnFiles(() => restore(options, print));
     },
   },
   inspect: {
@@ -70,7 +73,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     async run(args) {
       const { inspect, parseInspectOptions, INSPECT_HELP } = await import("./cli/inspect.ts");
       const options = parseInspectOptions(args);
-      return options === null ? help(INSPECT_HELP) : offline(() => inspect(options, print));
+      return options === null ? help(INSPECT_HELP) : runOnFiles(() => inspect(options, print));
     },
   },
   recover: {
@@ -78,19 +81,21 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     async run(args) {
       const { parseRecoverOptions, recover, RECOVER_HELP } = await import("./cli/recover.ts");
       const options = parseRecoverOptions(args);
-      return options === null ? help(RECOVER_HELP) : offline(() => recover(options, print));
+      return options === null ? help(RECOVER_HELP) : runOnFiles(() => recover(options, print));
     },
   },
 };
 
-/** A command that asks a running cluster. */
-function administration(command: AdminCommand, summary: string): Command {
+/** A command that asks a running cluster; all are alike but for their name. */
+function adminCommand(command: AdminCommand, summary: string): Command {
   return {
     summary,
     async run(args) {
-      const { ADMIN_HELP, administer, parseAdminOptions } = await import("./cli/admin.ts");
+      const { ADMIN_HELP, parseAdminOptions } = await import("./cli/admin-options.ts");
       const options = parseAdminOptions(command, args);
-      return options === null ? help(ADMIN_HELP[command]) : administer(options, print);
+      if (options === null) return help(ADMIN_HELP[command]);
+      const { runAdminCommand } = await import("./cli/admin.ts");
+      return runAdminCommand(options, print);
     },
   };
 }
@@ -124,8 +129,8 @@ function help(text: string): number {
   return 0;
 }
 
-/** Runs a command that works on files: what the library refuses is for the user to mend. */
-async function offline(work: () => Promise<number>): Promise<number> {
+/** Runs a command that works on files. An error of the library is one that the user can fix. */
+async function runOnFiles(work: () => Promise<number>): Promise<number> {
   try {
     return await work();
   } catch (error) {
@@ -135,7 +140,7 @@ async function offline(work: () => Promise<number>): Promise<number> {
   }
 }
 
-/** What a user can mend is told in words; a mistake of ours with its stack. */
+/** Prints an error, with its stack if it is a bug of ours. Returns the exit code. */
 function report(error: unknown, command: string | undefined): number {
   if (error instanceof UsageError) {
     const known =
@@ -157,5 +162,5 @@ try {
 } catch (error) {
   process.exitCode = report(error, args[0]);
 }
-// A channel to the process that started this one would keep it alive.
+// An open channel to the parent process would keep this process running.
 if (process.connected) process.disconnect();

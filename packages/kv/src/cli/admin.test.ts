@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage } from "node:http";
 import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { ADMIN_COMMANDS, ADMIN_HELP, administer, parseAdminOptions, type AdminOptions } from "./admin.ts";
+import { runAdminCommand } from "./admin.ts";
+import { ADMIN_COMMANDS, ADMIN_HELP, parseAdminOptions, type AdminOptions } from "./admin-options.ts";
 import { UsageError } from "../shared/errors.ts";
 
 /** What a node of the cluster answers to the requests of a test, one after another. */
@@ -54,7 +55,7 @@ async function run(nodes: string, command: AdminOptions["command"], ...args: str
   const options = parseAdminOptions(command, [...args, "--url", nodes]);
   if (options === null) throw new Error("only the help was asked for");
   const lines: string[] = [];
-  await administer(options, (line) => void lines.push(line));
+  await runAdminCommand(options, (line) => void lines.push(line));
   return lines;
 }
 

@@ -1,10 +1,18 @@
+/** Parsing that several commands share. */
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { parseAddress } from "../shared/addresses.ts";
 import { UsageError } from "../shared/errors.ts";
 
+/** The address that commands ask if `--url` is absent: the first node of `keelson demo`. */
+export const URL_DEFAULT = "http://127.0.0.1:9001";
+
 type Flags = NonNullable<ParseArgsConfig["options"]>;
 
-/** The flags and the other words of a command line. Throws `UsageError` for what is not among `flags`. */
+/**
+ * The flags and positional arguments of a command line; every command has `--help`.
+ *
+ * @throws UsageError a flag isn't in `flags`, or has no valid value
+ */
 export function parseCommand<const T extends Flags>(
   args: readonly string[],
   flags: T,
@@ -26,21 +34,28 @@ function parse<const T extends Flags>(args: readonly string[], flags: T) {
   });
 }
 
-/** The words of a command that are no flags, by name; there must be exactly these. */
-export function wordsOf<const Names extends readonly string[]>(
-  words: readonly string[],
+/**
+ * Checks that there is exactly one positional argument for each name, and returns them.
+ *
+ * @throws UsageError one is missing or empty, or there are too many
+ */
+export function positionalsOf<const Names extends readonly string[]>(
+  positionals: readonly string[],
   ...names: Names
 ): { readonly [At in keyof Names]: string } {
-  const missing = names[words.length];
+  const missing = names[positionals.length];
   if (missing !== undefined) throw new UsageError(`${missing} is missing`);
-  const extra = words[names.length];
+  const extra = positionals[names.length];
   if (extra !== undefined) throw new UsageError(`"${extra}" is one word too many`);
-  const empty = names.find((_, at) => words[at] === "");
+  const empty = names.find((_, at) => positionals[at] === "");
   if (empty !== undefined) throw new UsageError(`${empty} is empty`);
-  return words as unknown as { readonly [At in keyof Names]: string };
+  return positionals as unknown as { readonly [At in keyof Names]: string };
 }
 
-/** The addresses in the value of `--url`: "host:port" or "http://host:port", several with commas in between. */
+/**
+ * The nodes that the value of `--url` names: "host:port" or "http://host:port", separated by commas. Returns
+ * them as "host:port".
+ */
 export function nodesIn(text: string, flag = "--url"): string[] {
   return text.split(",").map((part) => {
     const address = part

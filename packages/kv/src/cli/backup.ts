@@ -1,3 +1,4 @@
+/** `keelson backup`: fetches a snapshot from a node into a file. */
 import { createWriteStream, existsSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import path from "node:path";
@@ -7,15 +8,15 @@ import { RaftError } from "keelson";
 import { openSnapshotFile } from "keelson/storage/snapshots";
 import { authorization, TOKEN_FILE_VARIABLE, tokenToSend } from "../shared/admin-token.ts";
 import { unreachable } from "../client/unreachable.ts";
-import { nodesIn, parseCommand, wordsOf } from "./arguments.ts";
+import { nodesIn, parseCommand, positionalsOf, URL_DEFAULT } from "./arguments.ts";
 import { ProgressLine } from "./progress-line.ts";
 import { formatBytes } from "../shared/format.ts";
 import { StartError } from "../shared/errors.ts";
 
-const URL_DEFAULT = "http://127.0.0.1:9001";
-/** A node that says nothing for this long has hung. */
+/** If a node sends no bytes for this long, it has hung: give up. */
 const SILENCE_MS_MAX = 120_000;
 
+/** The text for `--help`. */
 export const BACKUP_HELP = `Usage: keelson backup FILE [--url URL,...] [--force] [--stale]
 
 Has a node take a snapshot of all keys and values, and keeps it in FILE: everything that was answered before,
@@ -31,16 +32,20 @@ as of one moment. Writes go on meanwhile. The file is checked before it gets its
   --help          this text
 `;
 
+/** A parsed command line. */
 export interface BackupOptions {
   readonly file: string;
+  /** HTTP addresses of the nodes to ask, "host:port". */
   readonly nodes: readonly string[];
+  /** Replace the file if it exists. */
   readonly force: boolean;
+  /** Take what a node holds, which may lack the latest writes. */
   readonly stale: boolean;
-  /** The file of the token to send; undefined: not given. */
+  /** The file with the token to send. undefined: not given on the command line. */
   readonly tokenFile?: string | undefined;
 }
 
-/** @returns null if only the help was asked for */
+/** @returns null if the help was asked for */
 export function parseBackupOptions(args: readonly string[]): BackupOptions | null {
   const { values, positionals } = parseCommand(args, {
     url: { type: "string", default: URL_DEFAULT },
@@ -49,7 +54,7 @@ export function parseBackupOptions(args: readonly string[]): BackupOptions | nul
     "admin-token-file": { type: "string" },
   });
   if (values.help) return null;
-  const [file] = wordsOf(positionals, "FILE");
+  const [file] = positionalsOf(positionals, "FILE");
   return {
     file,
     nodes: nodesIn(values.url),
@@ -59,7 +64,12 @@ export function parseBackupOptions(args: readonly string[]): BackupOptions | nul
   };
 }
 
-/** Fetches a backup, checks it, and gives it its name; resolves with the exit code. */
+/**
+ * Fetches a backup into FILE.part, checks it, and renames it. So FILE is always a complete backup, also after
+ * a crash. Resolves with the exit code.
+ *
+ * @throws StartError there is no backup; FILE is as it was
+ */
 export async function backup(options: BackupOptions, print: (line: string) => void): Promise<number> {
   const { file, force } = options;
   if (existsSync(file) && !force) throw new StartError(`${file} is there already; --force replaces it`);
@@ -73,7 +83,7 @@ export async function backup(options: BackupOptions, print: (line: string) => vo
       progress.show(`${formatBytes(done)} of ${formatBytes(total)}`);
     });
     progress.show("checking");
-    const { position, bytes } = await checked(part);
+    const { position, bytes } = await verified(part);
     await rename(part, file);
     await syncDirectoryOf(file);
     progress.end();
@@ -88,7 +98,7 @@ export async function backup(options: BackupOptions, print: (line: string) => vo
   }
 }
 
-/** From the first node that answers. */
+/** Asks one node after another, and resolves with the first successful answer. */
 async function request({ nodes, stale, tokenFile }: BackupOptions): Promise<Response> {
   const headers = authorization(await tokenToSend(tokenFile));
   let failure = new StartError("no node was asked");
@@ -107,6 +117,7 @@ async function request({ nodes, stale, tokenFile }: BackupOptions): Promise<Resp
   throw failure;
 }
 
+/** The message in the body of an error answer. null: there is none. */
 function messageIn(text: string): string | null {
   try {
     const { error } = JSON.parse(text) as { readonly error?: { readonly message?: unknown } };
@@ -116,6 +127,7 @@ function messageIn(text: string): string | null {
   }
 }
 
+/** Streams the answer's body into the file `part`, synced. */
 async function download(
   response: Response,
   part: string,
@@ -157,7 +169,8 @@ async function download(
   }
 }
 
-async function checked(file: string) {
+/** Verifies every checksum of the file, and resolves with what snapshot it is. */
+async function verified(file: string) {
   try {
     const reader = await openSnapshotFile(file);
     try {
@@ -174,6 +187,7 @@ async function checked(file: string) {
   }
 }
 
+/** Makes the rename durable. Windows can't sync directories. */
 async function syncDirectoryOf(file: string): Promise<void> {
   if (process.platform === "win32") return;
   const handle = await open(path.dirname(path.resolve(file)), "r");

@@ -1,18 +1,21 @@
+/** The part of `keelson inspect` about snapshots. */
 import path from "node:path";
 import { countSessions } from "keelson";
 import { inspectSnapshots, type SnapshotInspection } from "keelson/storage/snapshots";
 import { count, formatBytes } from "../shared/format.ts";
 import { columns } from "./terminal.ts";
 
+/** Where a complete snapshot came from. */
 const ORIGINS = { taken: "taken here", received: "from another node" } as const;
+/** Why a snapshot is incomplete. */
 const UNFINISHED = { incoming: "being fetched", draft: "being taken, or left by a crash" } as const;
 
-/** The snapshots beside a log; none if only the log was named. */
+/** Inspects the snapshots in a directory. null: the user named only the log, so there are none to inspect. */
 export async function snapshotsIn(directory: string | null): Promise<readonly SnapshotInspection[]> {
   return directory === null ? [] : await inspectSnapshots(directory);
 }
 
-/** `clusterId`: the log's, which goes without saying. */
+/** One line for each snapshot. `clusterId`: the log's; a snapshot's own is shown only if it differs. */
 export function snapshotLines(found: readonly SnapshotInspection[], clusterId: string | null): string[] {
   if (found.length === 0) return [];
   return [count(found.length, "snapshot"), ...columns(found.map((one) => cellsOf(one, clusterId)))];
@@ -42,12 +45,12 @@ function cellsOf(
   ];
 }
 
-/** What is wrong with them; nothing if all are sound. */
+/** What is wrong with the snapshots, one text for each damaged one. */
 export function snapshotDamage(found: readonly SnapshotInspection[]): string[] {
   return found.flatMap(({ damage }) => (damage === null ? [] : [damage]));
 }
 
-/** For programs. */
+/** A snapshot in the JSON output. */
 export function snapshotJson({ header, sessions, damage, ...rest }: SnapshotInspection): object {
   return {
     ...rest,

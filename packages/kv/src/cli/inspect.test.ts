@@ -124,7 +124,8 @@ describe("keelson inspect", () => {
       config: { voters: ["n1"], outgoingVoters: [], learners: ["n3"] },
       members: new Map(["n1", "n3"].map((id) => [id, { address: `${id}:1` }])),
     });
-    // One session, 7, as a table stores it: a byte for the format, a name and its length, a value and its length.
+    // One session, 7, as a table stores it: a byte for the format, a name and its length, a value and its
+    // length.
     const sessions = Buffer.from([1, 9, ...Buffer.from("session/7"), 32, 0, 0, 0, ...new Uint8Array(32)]);
     const draft = await snapshots.create(
       { clusterId: "c", position: { term: 2, index: 3 }, membership },

@@ -1,8 +1,9 @@
+/** `keelson inspect`: prints what a node's directory holds, and whether it is sound. Changes nothing. */
 import path from "node:path";
 import { decodeMembership, decodeRecord, EntryKind, type DecodedRecord } from "keelson/codec";
 import type { SnapshotInspection } from "keelson/storage/snapshots";
 import { inspectWal, type MembershipEntry, type WalInspection } from "keelson/storage/wal";
-import { parseCommand, wordsOf } from "./arguments.ts";
+import { parseCommand, positionalsOf } from "./arguments.ts";
 import { decodeCommand } from "../store/commands.ts";
 import { findDataDirectory } from "../node/data-directory.ts";
 import { snapshotDamage, snapshotJson, snapshotLines, snapshotsIn } from "./inspect-snapshots.ts";
@@ -10,6 +11,7 @@ import { count, formatBytes } from "../shared/format.ts";
 import { columns } from "./terminal.ts";
 import { UsageError } from "../shared/errors.ts";
 
+/** The text for `--help`. */
 export const INSPECT_HELP = `Usage: keelson inspect DIR [--entries FROM..TO] [--json]
 
 Prints what the log of a node holds, and which snapshots lie beside it, and checks every checksum in them.
@@ -22,27 +24,30 @@ DIR is the node's --data directory, or the log's own. Nothing is changed, and th
 The exit code is 0 if all is sound, and 1 if anything is damaged or cannot be read.
 `;
 
-/** What of a key or value is printed. */
+/** The most characters of a key or value that are printed. */
 const SHOWN_CHARS_MAX = 60;
 
-/** Earlier configurations that are named. */
+/** The most earlier configurations that are named. */
 const EARLIER_MAX = 20;
 
+/** A parsed command line. */
 export interface InspectOptions {
+  /** The data directory, or the log in it. */
   readonly directory: string;
-  /** `[from, to)`; `to` is null for "up to the last"; null: none. */
+  /** The entries to print, `[from, to)`; `to` null: up to the last. null: none. */
   readonly entries: { readonly from: number; readonly to: number | null } | null;
+  /** Print JSON instead of text. */
   readonly json: boolean;
 }
 
-/** @returns null if only the help was asked for */
+/** @returns null if the help was asked for */
 export function parseInspectOptions(args: readonly string[]): InspectOptions | null {
   const { values, positionals } = parseCommand(args, {
     entries: { type: "string" },
     json: { type: "boolean", default: false },
   });
   if (values.help) return null;
-  const [directory] = wordsOf(positionals, "DIR");
+  const [directory] = positionalsOf(positionals, "DIR");
   return {
     directory,
     entries: values.entries === undefined ? null : rangeOf(values.entries),
@@ -58,7 +63,7 @@ function rangeOf(text: string): NonNullable<InspectOptions["entries"]> {
   throw new UsageError(`--entries "${text}" is not FROM..TO, such as 1..20, 15.. or 7`);
 }
 
-/** Prints what is there, and resolves with the exit code. */
+/** Prints what the directory holds. Resolves with the exit code: 0 if all is sound, else 1. */
 export async function inspect(options: InspectOptions, print: (line: string) => void): Promise<number> {
   const { log, snapshots: directory } = findDataDirectory(options.directory);
   const found = await inspectEntries(log, options.entries);
@@ -69,7 +74,9 @@ export async function inspect(options: InspectOptions, print: (line: string) => 
   return found.damage === null && snapshotDamage(snapshots).length === 0 ? 0 : 1;
 }
 
-/** "Up to the last" is known only after a first look. */
+/**
+ * Inspects the log. For "up to the last entry" it does so twice: only the first pass knows the last index.
+ */
 async function inspectEntries(log: string, entries: InspectOptions["entries"]): Promise<WalInspection> {
   if (entries === null) return inspectWal(log);
   const { from, to } = entries;
@@ -78,6 +85,7 @@ async function inspectEntries(log: string, entries: InspectOptions["entries"]): 
   return inspectWal(log, { from, to: Math.max(from, last.index + 1) });
 }
 
+/** The output as text. */
 function linesOf(found: WalInspection, snapshots: readonly SnapshotInspection[]): string[] {
   const { base, last, hardState, memberships, segments, records } = found;
   const facts = [
@@ -129,10 +137,11 @@ function membershipLines({ index, term, membership }: MembershipEntry): string[]
     return [`  ${id}`, address, roles.join(", ")];
   });
   const { removed = [] } = membership;
-  const gone = removed.length === 0 ? [] : [`  removed before: ${removed.join(", ")}`];
-  return [`members from entry ${index} of term ${term} on`, ...columns(rows), ...gone];
+  const removedLine = removed.length === 0 ? [] : [`  removed before: ${removed.join(", ")}`];
+  return [`members from entry ${index} of term ${term} on`, ...columns(rows), ...removedLine];
 }
 
+/** The last lines: whether all is sound, and else what is wrong. */
 function verdict({ torn, damage, last }: WalInspection, damagedSnapshots: readonly string[]): string[] {
   const snapshots = damagedSnapshots.flatMap((text) => [
     "DAMAGED SNAPSHOT",
@@ -178,7 +187,7 @@ function configText(payload: Uint8Array): string {
   return `voters ${voters.join(" ")}${before}${learners.length === 0 ? "" : `, learners ${learners.join(" ")}`}`;
 }
 
-/** A log need not be of this program. */
+/** The command as text. A log may be another program's: then the payload in hexadecimal. */
 function commandText(payload: Uint8Array): string {
   try {
     const command = decodeCommand(payload);
@@ -190,11 +199,13 @@ function commandText(payload: Uint8Array): string {
   }
 }
 
+/** The bytes as a quoted string, cut to what is printed. */
 function shown(bytes: Uint8Array): string {
   const text = JSON.stringify(Buffer.from(bytes.subarray(0, SHOWN_CHARS_MAX)).toString("utf8"));
   return bytes.length > SHOWN_CHARS_MAX ? `${text}...` : text;
 }
 
+/** The output as JSON, apart from the snapshots. */
 function jsonOf(found: WalInspection): object {
   return {
     ...found,

@@ -1,11 +1,16 @@
-/** Between two lines of progress where no person looks on. */
+/** The least time between two lines that aren't on a terminal. */
 const PLAIN_MS_MIN = 5000;
 
-/** What a long command says of its progress on stderr: one line that changes, or, into a file, a line now and then. */
+/**
+ * Shows the progress of a long command on stderr: on a terminal one line, overwritten each time; else a line
+ * now and then.
+ */
 export class ProgressLine {
   readonly #stream: { readonly isTTY?: boolean; write(text: string): unknown };
   readonly #now: () => number;
+  /** Characters of the line on the terminal. */
   #width = 0;
+  /** The last text shown, and when. */
   #last = "";
   #lastAt = -Infinity;
 
@@ -17,6 +22,7 @@ export class ProgressLine {
     this.#now = now;
   }
 
+  /** Shows the text, unless it is the same as before or too soon after it. */
   show(text: string): void {
     if (text === this.#last) return;
     if (this.#stream.isTTY === true) {
@@ -30,7 +36,7 @@ export class ProgressLine {
     this.#lastAt = this.#now();
   }
 
-  /** The line goes, so that what follows begins where it stood. */
+  /** Clears the line on a terminal, so that other output begins in its place. */
   end(): void {
     if (this.#stream.isTTY === true && this.#width > 0) this.#stream.write(`\r${" ".repeat(this.#width)}\r`);
     this.#width = 0;

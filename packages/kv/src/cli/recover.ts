@@ -1,8 +1,9 @@
+/** `keelson recover`: forces a new cluster from one node's log when the majority is lost. */
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { planForceNewCluster, forceNewCluster, type ForceNewClusterPlan } from "keelson/storage/wal";
 import { parseAddress } from "../shared/addresses.ts";
-import { parseCommand, wordsOf } from "./arguments.ts";
+import { parseCommand, positionalsOf } from "./arguments.ts";
 import { findDataDirectory } from "../node/data-directory.ts";
 import { DatabaseOpenError } from "../store/database.ts";
 import { openDatabase } from "../store/level-database.ts";
@@ -10,6 +11,7 @@ import { KvStateMachine } from "../store/state-machine.ts";
 import { ask, canAsk } from "./terminal.ts";
 import { UsageError } from "../shared/errors.ts";
 
+/** The text for `--help`. */
 export const RECOVER_HELP = `Usage: keelson recover DIR [--address ADDRESS] [--yes]
 
 For a cluster that has lost the majority of its nodes for good: makes the one whose --data directory is
@@ -28,28 +30,31 @@ Afterwards start the node as before. The other nodes' directories belong to the 
 refused from now on. Let their replacements join with ids of their own and empty directories.
 `;
 
+/** A parsed command line. */
 export interface RecoverOptions {
+  /** The data directory, or the log in it. */
   readonly directory: string;
-  /** null: as in the log. */
+  /** The node's new address. null: the one in the log. */
   readonly address: string | null;
+  /** Don't ask. */
   readonly yes: boolean;
 }
 
-/** @returns null if only the help was asked for */
+/** @returns null if the help was asked for */
 export function parseRecoverOptions(args: readonly string[]): RecoverOptions | null {
   const { values, positionals } = parseCommand(args, {
     address: { type: "string" },
     yes: { type: "boolean", default: false },
   });
   if (values.help) return null;
-  const [directory] = wordsOf(positionals, "DIR");
+  const [directory] = positionalsOf(positionals, "DIR");
   const { address } = values;
   if (address !== undefined && parseAddress(address) === null)
     throw new UsageError(`--address "${address}" is not HOST:PORT, such as 10.0.0.1:7001`);
   return { directory, address: address ?? null, yes: values.yes };
 }
 
-/** Shows, asks and recovers; resolves with the exit code. */
+/** Shows what would be kept and lost, asks, and forces the new cluster. Resolves with the exit code. */
 export async function recover(options: RecoverOptions, print: (line: string) => void): Promise<number> {
   const { log, state } = findDataDirectory(options.directory);
   const planOptions = options.address === null ? {} : { address: options.address };
@@ -75,9 +80,12 @@ export async function recover(options: RecoverOptions, print: (line: string) => 
   return 0;
 }
 
-/** The last entry that the state machine has applied, which was committed therefore; or why it is not known. */
+/**
+ * The last applied index of the state machine, which proves that the entries up to it were committed. If it
+ * isn't known, the reason, in words.
+ */
 async function appliedIn(state: string | null): Promise<number | string> {
-  // Only a database that is there is opened: opening another one would make it.
+  // Opening a database that doesn't exist would create it, and this command must not change anything yet.
   if (state === null || !existsSync(path.join(state, "CURRENT"))) return "there is no state beside the log";
   const store = new KvStateMachine(() => openDatabase(state));
   try {
@@ -90,6 +98,7 @@ async function appliedIn(state: string | null): Promise<number | string> {
   }
 }
 
+/** What to show before asking. */
 function planLines(plan: ForceNewClusterPlan, applied: number | string): string[] {
   const { nodeId, address, clusterId, members, last, term, base } = plan;
   const others = members.filter((id) => id !== nodeId).join(", ");

@@ -1,11 +1,13 @@
+/** `keelson restore`: makes a new data directory from a backup. */
 import { readdir } from "node:fs/promises";
 import { restoreWal } from "keelson/storage/wal";
 import { dataDirectory } from "../node/data-directory.ts";
 import { parseAddress } from "../shared/addresses.ts";
 import { StartError, UsageError } from "../shared/errors.ts";
-import { parseCommand, wordsOf } from "./arguments.ts";
+import { parseCommand, positionalsOf } from "./arguments.ts";
 import { ProgressLine } from "./progress-line.ts";
 
+/** The text for `--help`. */
 export const RESTORE_HELP = `Usage: keelson restore FILE DIR --id ID --address ADDRESS [--cluster-id NAME]
 
 Makes DIR, which must be new or empty, the --data directory of the first node of a new cluster that begins with
@@ -19,23 +21,29 @@ what FILE holds, a backup. The new cluster has nothing to do with the old one, a
 Then start it: keelson serve --id ID --listen ADDRESS --data DIR ..., and let others join.
 `;
 
-export interface RestoreCommand {
+/** A parsed command line. */
+export interface RestoreOptions {
+  /** The backup. */
   readonly file: string;
+  /** The data directory to make. */
   readonly directory: string;
+  /** The id of the new cluster's only node. */
   readonly id: string;
+  /** Where other nodes will reach it, "host:port". */
   readonly address: string;
+  /** null: derived from the node. */
   readonly clusterName: string | null;
 }
 
-/** @returns null if only the help was asked for */
-export function parseRestoreOptions(args: readonly string[]): RestoreCommand | null {
+/** @returns null if the help was asked for */
+export function parseRestoreOptions(args: readonly string[]): RestoreOptions | null {
   const { values, positionals } = parseCommand(args, {
     id: { type: "string" },
     address: { type: "string" },
     "cluster-id": { type: "string" },
   });
   if (values.help) return null;
-  const [file, directory] = wordsOf(positionals, "FILE", "DIR");
+  const [file, directory] = positionalsOf(positionals, "FILE", "DIR");
   const { id, address } = values;
   if (id === undefined) throw new UsageError("--id is missing");
   checkName(id, "id");
@@ -48,12 +56,16 @@ export function parseRestoreOptions(args: readonly string[]): RestoreCommand | n
   return { file, directory, id, address, clusterName };
 }
 
+/** Ids and names have the same form. */
 function checkName(text: string, flag: string): void {
   if (/^[A-Za-z0-9._-]{1,64}$/.test(text)) return;
   throw new UsageError(`--${flag} "${text}": it is 1 to 64 of A-Z a-z 0-9 . _ -`);
 }
 
-/** Nothing of what is there could be told from what is restored. */
+/**
+ * Throws unless the directory is new or empty: a state or snapshot that lay there already would be taken for
+ * a part of what is restored.
+ */
 async function checkEmpty(directory: string): Promise<void> {
   try {
     const [name] = await readdir(directory);
@@ -69,9 +81,9 @@ async function checkEmpty(directory: string): Promise<void> {
   }
 }
 
-/** Makes a data directory from a backup; resolves with the exit code. */
-export async function restore(command: RestoreCommand, print: (line: string) => void): Promise<number> {
-  const { file, directory, id, address, clusterName } = command;
+/** Makes the data directory, and prints how to start the node. Resolves with the exit code. */
+export async function restore(options: RestoreOptions, print: (line: string) => void): Promise<number> {
+  const { file, directory, id, address, clusterName } = options;
   const { log, snapshots } = dataDirectory(directory);
   await checkEmpty(directory);
   const progress = new ProgressLine();

@@ -1,3 +1,4 @@
+/** The command line of `keelson serve`: its help, its flags, and how they are parsed. */
 import { parseArgs } from "node:util";
 import { DEFAULT_SNAPSHOT_POLICY } from "keelson";
 import { TOKEN_FILE_VARIABLE } from "../shared/admin-token.ts";
@@ -6,14 +7,18 @@ import { nodesIn } from "./arguments.ts";
 import type { ServerSettings, SnapshotSettings } from "../server/server-settings.ts";
 import { UsageError } from "../shared/errors.ts";
 
+/** The values of `--log-level`. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
+/** One of them. */
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** What `keelson serve` was told on the command line. */
+/** A parsed command line. */
 export interface ServeOptions extends ServerSettings {
+  /** The least severe log lines that are written. */
   readonly logLevel: LogLevel;
 }
 
+/** The text for `--help`. */
 export const SERVE_HELP = `Usage: keelson serve --id ID --peers ID=ADDRESS,... --data DIR --line ADDRESS --http ADDRESS
        keelson serve --id ID --join URL,... --listen ADDRESS --data DIR --line ADDRESS --http ADDRESS
        keelson serve --id ID --listen ADDRESS --data DIR --line ADDRESS --http ADDRESS
@@ -83,7 +88,7 @@ const FLAGS = {
   help: { type: "boolean", default: false },
 } as const;
 
-/** @returns null if only the help was asked for */
+/** @returns null if the help was asked for */
 export function parseServeOptions(args: readonly string[]): ServeOptions | null {
   const values = parseFlags(args);
   if (values.help) return null;
@@ -115,7 +120,7 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
 
 type NumberFlag = "snapshot-every" | "snapshot-every-bytes" | "snapshot-keep" | "snapshot-fetch-rate";
 
-/** The option that a flag sets; nothing if the flag was not given. */
+/** An object with the option that the flag sets; empty if the flag was not given. */
 function numberIn(
   values: Values,
   flag: NumberFlag,
@@ -134,14 +139,14 @@ function adminIn(values: Values): Pick<ServeOptions, "adminTokenFile" | "adminOp
   if (file === "") throw new UsageError("--admin-token-file is missing its file");
   if (file !== undefined && adminOpen)
     throw new UsageError("--admin-open has no use with --admin-token-file: give one of them");
-  // What is said here goes before what is said once for all.
+  // The command line takes precedence over the environment.
   const adminTokenFile = file ?? (adminOpen ? undefined : process.env[TOKEN_FILE_VARIABLE]) ?? "";
   return { adminTokenFile: adminTokenFile === "" ? null : adminTokenFile, adminOpen };
 }
 
 type Values = ReturnType<typeof parseServeFlags>;
 
-/** Which cluster the node belongs to, and how the others reach it. */
+/** Which cluster the node creates or joins, and where other nodes reach it. */
 function membersIn(values: Values, id: string): Pick<ServeOptions, "peers" | "join" | "listen" | "address"> {
   const { peers: list, join, listen, advertise } = values;
   if (list !== undefined) {
@@ -194,7 +199,10 @@ function addressOf(text: string, name: string): Address {
   return address;
 }
 
-/** An address that stands for every one of the machine's is none that anyone could be told. */
+/**
+ * The address to tell others. null: the bound one. A wildcard such as 0.0.0.0 can be bound but not reached,
+ * so it needs an explicit address.
+ */
 function advertised(
   text: string | undefined,
   bound: Address,
@@ -210,7 +218,7 @@ function advertised(
 }
 
 function peersOf(text: string): Record<string, string> {
-  // Without a prototype: "__proto__" is an id like any other.
+  // No prototype, because an id may be "__proto__".
   const peers = Object.create(null) as Record<string, string>;
   for (const peer of text.split(",")) {
     const [id = "", address = "", ...rest] = peer.split("=");

@@ -1,3 +1,4 @@
+/** `keelson serve`: runs one node as a process, with a log, signals and exit codes. */
 import pino, { type Logger } from "pino";
 import { AlreadyInitializedError, RaftError } from "keelson";
 import { tokenToSend } from "../shared/admin-token.ts";
@@ -12,18 +13,23 @@ import { StartError } from "../shared/errors.ts";
 
 const STDERR = 2;
 
-/** Signals by which people and supervisors end a process. */
+/** The signals by which a terminal or a supervisor ends a process. */
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-/** Runs one node until it is told to stop, and resolves with the exit code. */
+/**
+ * Runs one node until a signal, the parent's end, a failure of the node, or a refusal to let it join.
+ * Resolves with the exit code.
+ *
+ * @throws StartError the node could not start, or had to stop
+ */
 export async function serve(options: ServeOptions): Promise<number> {
   const logger = pino(
     { level: options.logLevel, base: { id: options.id } },
-    // At once, so that the last words of a process that ends are not lost.
+    // Write synchronously: when the process ends, buffered lines would be lost, the reason among them.
     pino.destination({ dest: STDERR, sync: true }),
   );
   const stop = stopRequested();
-  // "": none, whatever the environment says; that was looked at before.
+  // `parseServeOptions` has applied the environment variable already; "" means no token.
   const token = await tokenToSend(options.adminTokenFile ?? "");
   const server = await start(options, logger);
   const { line, http } = server.addresses;
@@ -48,7 +54,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   return 0;
 }
 
-/** Resolves with the reason when someone wants the process to end; a second signal ends it at once. */
+/** Resolves with the reason when the process is asked to end. A second signal ends it at once. */
 function stopRequested(): Promise<string> {
   return new Promise((resolve) => {
     let count = 0;
@@ -59,17 +65,18 @@ function stopRequested(): Promise<string> {
         resolve(signal);
       });
     }
-    // Whoever started us, as `keelson demo` does, is gone, perhaps killed.
+    // The parent process opened a channel to us, as `keelson demo` does, and has ended, perhaps killed.
     process.once("disconnect", () => {
       resolve("the parent process is gone");
     });
   });
 }
 
+/** Starts the node, and turns errors that the user can fix into `StartError`. */
 async function start(options: ServeOptions, logger: Logger): Promise<KvServer> {
   try {
     return await KvServer.start(options, (level, text, { id: _, ...fields } = {}) => {
-      // Every line names the node already.
+      // `base` puts the id on every line already.
       logger[level](fields, text);
     });
   } catch (error) {
@@ -77,13 +84,13 @@ async function start(options: ServeOptions, logger: Logger): Promise<KvServer> {
       const message = `--peers are not those that the cluster in ${options.data} began with; give the same as at the first start`;
       throw new StartError(`${message} (${error.message})`, { cause: error });
     }
-    // These say what is wrong and what to do; anything else is a mistake of ours and keeps its stack.
+    // The messages of these errors tell the user what to do. Anything else is a bug and keeps its stack.
     const isTold =
       error instanceof RaftError ||
       error instanceof DatabaseOpenError ||
       error instanceof ListenError ||
       error instanceof NoClusterError;
-    // The servers for clients say so themselves: it is the address for the other nodes.
+    // The two servers throw `ListenError`. A bare error of `listen` comes from the transport.
     if (isSystemError(error) && error.syscall === "listen")
       throw new StartError(cannotListen(options.listen, error), { cause: error });
     if (isTold || isSystemError(error)) throw new StartError(error.message, { cause: error });
@@ -95,9 +102,9 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "syscall" in error;
 }
 
-/** Resolves with the reason if the cluster does not take this node in, and never otherwise. */
+/** Joins the cluster of `--join`. Resolves with the reason if it refuses this node, and otherwise never. */
 function joinCluster(
-  { raft, isBlank }: KvServer,
+  { raft, startedEmpty }: KvServer,
   { id, join: nodes, address }: ServeOptions,
   client: AdminClient,
   logger: Logger,
@@ -105,11 +112,11 @@ function joinCluster(
 ): Promise<StartError> {
   return new Promise((resolve, reject) => {
     if (nodes === null) return;
-    const tell = (text: string): void => {
+    const report = (text: string): void => {
       logger.info(text);
     };
     const clusterId = (): string | null => raft.metrics().clusterId;
-    join({ id, address, isBlank, clusterId, client, tell, signal }).then(
+    join({ id, address, startedEmpty, clusterId, client, report, signal }).then(
       () => {
         if (!signal.aborted)
           logger.info({ cluster: raft.metrics().clusterId }, "joined: a voter of the cluster");
@@ -122,6 +129,7 @@ function joinCluster(
   });
 }
 
+/** Logs changes of role, leader and members until the node stops. */
 async function followChanges({ raft }: KvServer, { id }: ServeOptions, logger: Logger): Promise<void> {
   let wasMember = false;
   for await (const change of raft.changes()) {

@@ -1,6 +1,7 @@
+/** Output in columns, and questions to the user. */
 import { createInterface } from "node:readline/promises";
 
-/** Lines of columns that stand under each other. */
+/** One line for each row, with the cells padded so that the columns align. */
 export function columns(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = [];
   for (const row of rows) row.forEach((cell, at) => (widths[at] = Math.max(widths[at] ?? 0, cell.length)));
@@ -12,12 +13,12 @@ export function columns(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
-/** Whether there is a person to ask. */
+/** Whether a person can be asked: stdin and stderr are terminals. */
 export function canAsk(): boolean {
   return process.stdin.isTTY && process.stderr.isTTY;
 }
 
-/** Asks on stderr, so that stdout has results only. */
+/** Asks a question and resolves with the answer. It asks on stderr, because stdout may be piped elsewhere. */
 export async function ask(question: string): Promise<string> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {

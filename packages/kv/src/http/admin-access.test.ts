@@ -4,7 +4,8 @@ import path from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { readToken, TOKEN_FILE_VARIABLE, tokenToSend } from "../shared/admin-token.ts";
 import { refuseAdmin, type AdminAccess } from "./admin-access.ts";
-import { administer, parseAdminOptions } from "../cli/admin.ts";
+import { runAdminCommand } from "../cli/admin.ts";
+import { parseAdminOptions } from "../cli/admin-options.ts";
 import { backup } from "../cli/backup.ts";
 import { errorOf, start } from "../test/started-http.ts";
 import { temporaryDirectory } from "../test/temporary.ts";
@@ -128,7 +129,7 @@ describe("a token", () => {
       const options = parseAdminOptions("snapshot", [...args, "--url", server.address]);
       if (options === null) throw new Error("only the help was asked for");
       const lines: string[] = [];
-      await administer(options, (line) => void lines.push(line));
+      await runAdminCommand(options, (line) => void lines.push(line));
       return lines;
     };
     expect(await run("--admin-token-file", fileWith(TOKEN))).toHaveLength(1);

@@ -47,22 +47,22 @@ function fakeCluster(answers: readonly (Members | Error)[], refusal: Error | nul
 
 async function joinWith(
   cluster: ReturnType<typeof fakeCluster>,
-  isBlank: boolean,
+  startedEmpty: boolean,
   signal = new AbortController().signal,
   clusterId: string | null = null,
 ): Promise<string[]> {
-  const told: string[] = [];
-  const tell = (text: string): void => void told.push(text);
+  const reports: string[] = [];
+  const report = (text: string): void => void reports.push(text);
   await join({
     id: "n4",
     address: ADDRESS,
-    isBlank,
+    startedEmpty,
     clusterId: () => clusterId,
     client: cluster.client,
-    tell,
+    report,
     signal,
   });
-  return told;
+  return reports;
 }
 
 const ASKED = { method: "POST", target: "/members", add: { n4: ADDRESS }, timeoutMs: 2000 };
@@ -92,9 +92,9 @@ describe("a node that joins", () => {
   });
 
   it("goes on after a crash in the middle, with and without a log", async () => {
-    for (const isBlank of [true, false]) {
+    for (const startedEmpty of [true, false]) {
       const cluster = fakeCluster([known([member("learner")]), known([member("voter")])]);
-      await joinWith(cluster, isBlank);
+      await joinWith(cluster, startedEmpty);
       expect(cluster.requests).toEqual([ASKED]);
     }
   });

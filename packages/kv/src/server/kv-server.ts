@@ -1,3 +1,7 @@
+/**
+ * One node of the key-value store: puts the library, the state machine, the log, the snapshots and the
+ * transport together, and serves clients over HTTP and the line protocol.
+ */
 import { Raft, type LogStore, type RaftError, type RaftOptions, type Transport } from "keelson";
 import { snapshotFiles, type SnapshotStore } from "keelson/storage/snapshots";
 import { wal } from "keelson/storage/wal";
@@ -14,9 +18,10 @@ import { RemovalWatch } from "../node/removal-watch.ts";
 import type { ServerSettings } from "./server-settings.ts";
 import { KvStateMachine } from "../store/state-machine.ts";
 
+/** Receives the log lines of the node and the server. */
 export type LogFunction = NonNullable<RaftOptions<KvCommand, KvResult>["onLog"]>;
 
-/** The node has no cluster, and was told of none. */
+/** The node's directory is empty, and the settings name no cluster to create or join. */
 export class NoClusterError extends Error {
   override readonly name = "NoClusterError";
   constructor() {
@@ -26,28 +31,39 @@ export class NoClusterError extends Error {
   }
 }
 
-/** One node of the key-value store: its part of the cluster, and its two servers for clients. */
+/** A running node with its two servers. */
 export class KvServer {
   readonly #line: LineServer;
   readonly #http: HttpServer;
   readonly #raft: Raft<KvCommand, KvResult>;
-  /** The node had no log when it started. */
-  readonly isBlank: boolean;
+  /** Whether the log was empty when the node started. */
+  readonly startedEmpty: boolean;
+  /** Set by the first `close`. */
   #closing: Promise<void> | null = null;
 
-  private constructor(line: LineServer, http: HttpServer, raft: Raft<KvCommand, KvResult>, isBlank: boolean) {
+  private constructor(
+    line: LineServer,
+    http: HttpServer,
+    raft: Raft<KvCommand, KvResult>,
+    startedEmpty: boolean,
+  ) {
     this.#line = line;
     this.#http = http;
     this.#raft = raft;
-    this.isBlank = isBlank;
+    this.startedEmpty = startedEmpty;
   }
 
-  /** Resolves when clients are served, which is before there is a leader. */
+  /**
+   * Starts the node. Resolves when clients are served, which may be before there is a leader. If it rejects,
+   * everything that was opened is closed again.
+   *
+   * @throws NoClusterError, ListenError, DatabaseOpenError, StartError, RaftError
+   */
   static async start(settings: ServerSettings, onLog: LogFunction): Promise<KvServer> {
     const closers: (() => Promise<void>)[] = [];
     try {
       const admin = await accessOf(settings);
-      // The addresses come first: without them nothing on disk should change.
+      // Take the addresses first. If one is in use, nothing on disk has changed yet.
       const line = await LineServer.listen(settings.line);
       closers.push(() => line.close());
       const onInternalError = (error: unknown): void => {
@@ -59,22 +75,23 @@ export class KvServer {
       const snapshots = snapshotFiles(dataDirectory(settings.data).snapshots, { onLog });
       const raft = await Raft.open(raftOptions(settings, { line, http }, store, snapshots, onLog));
       closers.push(() => raft.close());
-      const isBlank = raft.metrics().lastIndex === 0;
+      const startedEmpty = raft.metrics().lastIndex === 0;
       if (settings.peers !== null) await raft.initialize(settings.peers);
-      else if (isBlank && settings.join === null && raft.metrics().clusterId === null)
+      else if (startedEmpty && settings.join === null && raft.metrics().clusterId === null)
         throw new NoClusterError();
       const removal = new RemovalWatch(settings.id);
       void removal.follow(raft.changes());
       const serving = { node: raft, store, removal, snapshots };
       line.serve(serving);
       http.serve(serving);
-      return new KvServer(line, http, raft, isBlank);
+      return new KvServer(line, http, raft, startedEmpty);
     } catch (error) {
       for (const close of closers.reverse()) await close();
       throw error;
     }
   }
 
+  /** Where the two servers listen. */
   get addresses(): ClientAddresses {
     return { line: this.#line.address, http: this.#http.address };
   }
@@ -83,12 +100,12 @@ export class KvServer {
     return this.#raft;
   }
 
-  /** Resolves when the node has stopped: with the error if it failed. */
+  /** Resolves when the node has stopped; with the error if it failed. */
   get stopped(): Promise<RaftError | undefined> {
     return this.#raft.stopped;
   }
 
-  /** First no more clients, then no more node, so that what is under way still gets its answer. Idempotent. */
+  /** Closes the servers first and then the node, so that requests under way get their answers. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= (async () => {
       await Promise.all([this.#line.close(), this.#http.close()]);

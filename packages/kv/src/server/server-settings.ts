@@ -1,34 +1,44 @@
+/** What a node of the server needs to know to start. `keelson serve` makes it from the command line. */
 import type { Address } from "../shared/addresses.ts";
 
-/** What a node of the server needs to know to start. */
+/** The settings of one node. */
 export interface ServerSettings {
+  /** The node id. */
   readonly id: string;
-  /** The first members: id to address, as the other nodes reach it. null: this node founds no cluster. */
+  /**
+   * The cluster's first members: address by id, as other nodes reach them. null: the node creates no cluster.
+   */
   readonly peers: Readonly<Record<string, string>> | null;
-  /** HTTP addresses of nodes of a cluster that is to take this one in. null: none. */
+  /** HTTP addresses of members of a cluster that this node should join. null: it joins none. */
   readonly join: readonly string[] | null;
+  /** The data directory (`node/data-directory.ts`). */
   readonly data: string;
+  /** Where the line server listens. */
   readonly line: Address;
+  /** Where the HTTP server listens. */
   readonly http: Address;
-  /** Where to accept the other nodes' connections. */
+  /** Where the transport listens for other nodes. */
   readonly listen: Address;
-  /** Where the other nodes reach this one. */
+  /** Where other nodes reach the transport, "host:port". */
   readonly address: string;
-  /** Told to clients that ask a follower. null: as bound. */
+  /** Where clients reach the line server, "host:port", as followers tell them. null: where it listens. */
   readonly advertiseLine: string | null;
+  /** Where clients reach the HTTP server, as `advertiseLine`. */
   readonly advertiseHttp: string | null;
-  /** null: made from the first members. */
+  /** The cluster's name. null: derived from the first members. */
   readonly clusterId: string | null;
-  /** Pass writes on to the leader instead of saying where it is. */
+  /** A follower forwards writes to the leader instead of redirecting clients. */
   readonly forward: boolean;
   readonly snapshots: SnapshotSettings;
-  /** The file with the token that operating the cluster over HTTP needs. null: it needs none. */
+  /** The file with the token that operators must send. null: there is no token. */
   readonly adminTokenFile: string | null;
-  /** Without a token, the cluster may be operated from everywhere, not from this machine only. */
+  /** Without a token: anyone may operate the cluster, not only programs on this machine. */
   readonly adminOpen: boolean;
 }
 
-/** When the node takes snapshots; undefined: as the library thinks best. */
+/**
+ * When the node takes snapshots, and how fast it fetches them: options of the library. Absent: its defaults.
+ */
 export interface SnapshotSettings {
   readonly everyEntries?: number;
   readonly everyBytes?: number;

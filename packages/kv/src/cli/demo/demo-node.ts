@@ -1,3 +1,4 @@
+/** One node of the demo: its process, its addresses, and the command that starts it again. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
@@ -8,14 +9,14 @@ import { StartError } from "../../shared/errors.ts";
 
 const HOST = "127.0.0.1";
 
-/** A node's log for people begins anew when it is larger than this. */
+/** A larger log file is emptied when the node starts. */
 const LOG_BYTES_MAX = 10 * 1024 * 1024;
 
-/** How long a node may take to say how it is. */
+/** How long a node may take to answer `GET /status`. */
 const STATUS_MS_MAX = 1000;
-/** How long a node has to close in order, before it is killed. */
+/** How long a node has to end after SIGTERM. Then it is killed. */
 const CLOSE_MS_MAX = 5000;
-const GONE_POLL_MS = 50;
+const EXIT_POLL_MS = 50;
 
 const NodeStatus = v.object({
   id: v.string(),
@@ -25,7 +26,7 @@ const NodeStatus = v.object({
   leader: v.nullable(v.object({ id: v.string() })),
 });
 
-/** What a node says of itself at /status. */
+/** What the demo uses of a node's `GET /status`. */
 export type NodeStatus = v.InferOutput<typeof NodeStatus>;
 
 /** How the process of a node ended. */
@@ -35,14 +36,20 @@ export interface NodeExit {
   readonly how: string;
 }
 
-/** One node of the demonstration: the process that runs it, ours or one that a person started. */
+/**
+ * A node of the demo. Its process is one that this object started, or, after that has ended, one that the
+ * user started in another terminal.
+ */
 export class DemoNode {
   readonly id: string;
+  /** Where the node listens: for other nodes, for lines, and for HTTP. */
   readonly raft: string;
   readonly line: string;
   readonly http: string;
+  /** The data directory. */
   readonly directory: string;
   readonly #serveArgs: readonly string[];
+  /** The process that `start` started. null: it isn't running. */
   #child: ChildProcess | null = null;
 
   constructor(
@@ -62,18 +69,19 @@ export class DemoNode {
     ];
   }
 
+  /** Where the process's stdout and stderr go. */
   get logFile(): string {
     return path.join(this.directory, "server.log");
   }
 
-  /** The process that we started, while it runs. */
+  /** The process that this object started. null: it isn't running. */
   get pid(): number | null {
     return this.#child?.pid ?? null;
   }
 
-  /** What a person types, in the folder where this process was started, to start the node again. */
+  /** The command by which the user starts the node again, in the working directory of the demo. */
   get command(): string {
-    // Under `npm start` there may be no `keelson` to call, and no Node of the right version either; npm knows both.
+    // Under `npm start`, neither `keelson` nor the right version of Node may be on the path. npm has both.
     const program =
       process.env["npm_lifecycle_event"] === "start"
         ? ["npm", "run", "keelson", "--"]
@@ -81,13 +89,13 @@ export class DemoNode {
     return [...program, ...this.#serveArgs].map(quoted).join(" ");
   }
 
-  /** Starts the process; `onExit` is called once when it has ended, however it ended. */
+  /** Starts the process. `onExit` is called once, when it has ended or could not be started. */
   start(onExit: (exit: NodeExit) => void): void {
     const log = this.#openLog();
     const child = spawn(process.execPath, [...execArgv(), mainFile(), ...this.#serveArgs], {
-      // The channel tells the node when we are gone, even if we were killed.
+      // When this process ends, the channel closes and the node stops, even if this process was killed.
       stdio: ["ignore", log, log, "ipc"],
-      // Out of the terminal's reach: Ctrl-C goes to us alone, and we stop the nodes in order.
+      // A process group of its own: Ctrl-C reaches only this process, which then stops the nodes in order.
       detached: true,
     });
     closeSync(log);
@@ -107,7 +115,7 @@ export class DemoNode {
     });
   }
 
-  /** null: it does not answer, or what answers there is not this node. */
+  /** The node's status. null: it doesn't answer, or another node answers at its address. */
   async status(): Promise<NodeStatus | null> {
     try {
       const response = await fetch(`http://${this.http}/status`, {
@@ -120,8 +128,8 @@ export class DemoNode {
     }
   }
 
-  /** What the node last said of why it could not go on; null: nothing. */
-  lastWords(): string | null {
+  /** The last error that the node printed before it ended. null: none. */
+  lastError(): string | null {
     try {
       const words = readFileSync(this.logFile, "utf8").split("\n");
       return words.findLast((line) => line.startsWith("keelson: "))?.slice("keelson: ".length) ?? null;
@@ -130,22 +138,27 @@ export class DemoNode {
     }
   }
 
-  /** Has the process close, and resolves when it is gone. `otherPid`: of one that a person started. */
+  /**
+   * Stops the node, and resolves when its process has ended. `otherPid`: the process that the user started.
+   * That one gets SIGTERM but isn't killed.
+   */
   async stop(otherPid: number | null): Promise<void> {
     const pid = this.pid ?? otherPid;
     if (pid === null || !signalTo(pid, "SIGTERM")) return;
     const deadline = performance.now() + CLOSE_MS_MAX;
     while (isAlive(pid, this.#child)) {
-      // A person's process is theirs to kill.
+      // Don't kill a process that the user started.
       if (performance.now() > deadline && (this.pid === null || !signalTo(pid, "SIGKILL"))) return;
-      await new Promise((resolve) => setTimeout(resolve, GONE_POLL_MS));
+      await new Promise((resolve) => setTimeout(resolve, EXIT_POLL_MS));
     }
   }
 
+  /** Kills the process that this object started. */
   kill(): void {
     this.#child?.kill("SIGKILL");
   }
 
+  /** Opens the log file, and returns its descriptor. */
   #openLog(): number {
     try {
       mkdirSync(this.directory, { recursive: true });
@@ -181,7 +194,7 @@ function mainFile(): string {
   return path.join(path.dirname(here), "..", "..", `main${path.extname(here)}`);
 }
 
-/** A debugger's port can be had once. */
+/** The flags of Node for the nodes. A debugger's port can be taken only once, so the nodes get none. */
 function execArgv(): string[] {
   return process.execArgv.filter((argument) => !argument.startsWith("--inspect"));
 }
@@ -191,7 +204,7 @@ function isAlive(pid: number, child: ChildProcess | null): boolean {
   return signalTo(pid, 0);
 }
 
-/** False: there is no such process any more. */
+/** Sends a signal; 0 only tests the process. False: there is no such process. */
 function signalTo(pid: number, signal: NodeJS.Signals | 0): boolean {
   try {
     return process.kill(pid, signal);
@@ -200,7 +213,7 @@ function signalTo(pid: number, signal: NodeJS.Signals | 0): boolean {
   }
 }
 
-/** For a POSIX shell. */
+/** The argument, quoted for a POSIX shell if it needs to be. */
 function quoted(argument: string): string {
   return /^[A-Za-z0-9_./:=,@%+-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,16 +1,20 @@
+/** The command line of `keelson demo`: its help, its flags, and how they are parsed. */
 import { parseArgs } from "node:util";
 import { UsageError } from "../../shared/errors.ts";
 
+/** A parsed command line. The ports are those of n1; the other nodes have the next ones. */
 export interface DemoOptions {
+  /** The directory that holds each node's data directory. */
   readonly data: string;
   readonly raftPort: number;
   readonly linePort: number;
   readonly httpPort: number;
 }
 
-/** Nodes of the demonstration. */
+/** How many nodes the demo has. */
 export const DEMO_NODES = 3;
 
+/** The text for `--help`. */
 export const DEMO_HELP = `Usage: keelson demo [--data DIR] [--raft-port PORT] [--line-port PORT] [--http-port PORT]
 
 Runs a cluster of ${DEMO_NODES} nodes, n1 to n${DEMO_NODES}, on this machine's loopback address, each in a process of its
@@ -27,7 +31,7 @@ Ctrl-C stops all of them in order. The data stays, and is there again the next t
 
 const PORT_MAX = 65_535;
 
-/** @returns null if only the help was asked for */
+/** @returns null if the help was asked for */
 export function parseDemoOptions(args: readonly string[]): DemoOptions | null {
   const values = parseFlags(args);
   if (values.help) return null;

@@ -1,30 +1,33 @@
+/** `keelson demo`: runs three nodes as processes, and prints what happens to them. */
 import { nodeEnvironment } from "keelson";
 import { demoNodes, type DemoNode, type NodeExit, type NodeStatus } from "./demo-node.ts";
 import type { DemoOptions } from "./demo-options.ts";
 import { StartError } from "../../shared/errors.ts";
 import { pause } from "../../shared/pause.ts";
 
-/** Milliseconds between two looks at the nodes: while they start, and later. */
+/** The time between two polls of all nodes: while the cluster starts, and later. */
 const START_POLL_MS = 50;
 const POLL_MS = 300;
-/** A cluster that has not found a leader after this long will not. */
+/** If there is no leader after this long, something is wrong: give up. */
 const START_MS_MAX = 30_000;
-/** Looks without an answer after which a node counts as silent: one may be slow for a moment. */
+/** A node is reported as silent after this many polls without an answer. One may just be slow. */
 const MISSED_MAX = 3;
 
-/** What is known of a node. */
-interface Watched {
+/** A node with what the demo knows about its process. */
+interface WatchedNode {
   readonly node: DemoNode;
-  /** Of the process that last answered; null: it ended. */
+  /** The process that last answered. null: it has ended. */
   pid: number | null;
+  /** Polls in a row without an answer. */
   missed: number;
+  /** It was reported as silent. */
   isSilent: boolean;
 }
 
-/** Runs the demonstration until Ctrl-C, and resolves with the exit code. */
+/** Runs the demo until Ctrl-C. Resolves with the exit code. */
 export async function demo(options: DemoOptions): Promise<number> {
   const cluster = new Demo(demoNodes(options), (text) => process.stdout.write(`${text}\n`));
-  // Nobody may be reading any more, which is no reason to leave the nodes alone.
+  // Writing fails if the reader of our output ends. Go on all the same: the nodes must be stopped in order.
   process.stdout.on("error", () => undefined);
   const signal = stopRequested(() => {
     cluster.kill();
@@ -48,42 +51,46 @@ async function makeDirectory(data: string): Promise<void> {
   }
 }
 
-/** Resolves at the first signal; calls `onInsisted` at the second. */
-function stopRequested(onInsisted: () => void): Promise<void> {
+/** Resolves at the first signal. Calls `onSecond` at each later one. */
+function stopRequested(onSecond: () => void): Promise<void> {
   return new Promise((resolve) => {
     let count = 0;
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       process.on(signal, () => {
         count += 1;
-        if (count > 1) onInsisted();
+        if (count > 1) onSecond();
         resolve();
       });
     }
-    // A program that started the demonstration with a channel is gone.
+    // The parent process opened a channel to us and has ended.
     process.once("disconnect", () => {
       resolve();
     });
   });
 }
 
+/** The cluster of the demo. */
 class Demo {
-  readonly #watched: readonly Watched[];
+  readonly #nodes: readonly WatchedNode[];
   readonly #print: (text: string) => void;
+  /** The leader that was last printed. null: none yet, or lost. */
   #leader: { readonly id: string; readonly term: number } | null = null;
+  /** `stop` was called: ends of processes are expected. */
   #isStopping = false;
+  /** The first leader was found: from now on ends of processes are reported. */
   #isReady = false;
-  /** A node that ended before the cluster was ready. */
+  /** The first node that ended before the cluster was ready. null: none. */
   #failedStart: DemoNode | null = null;
 
   constructor(nodes: readonly DemoNode[], print: (text: string) => void) {
-    this.#watched = nodes.map((node) => ({ node, pid: null, missed: 0, isSilent: false }));
+    this.#nodes = nodes.map((node) => ({ node, pid: null, missed: 0, isSilent: false }));
     this.#print = print;
   }
 
-  /** Resolves when the cluster has a leader that all nodes know. */
+  /** Starts the nodes. Resolves when all of them know the leader. */
   async start(data: string): Promise<void> {
-    this.#print(`Keelson: a cluster of ${this.#watched.length} nodes on this machine, data in ${data}`);
-    for (const watched of this.#watched) {
+    this.#print(`Keelson: a cluster of ${this.#nodes.length} nodes on this machine, data in ${data}`);
+    for (const watched of this.#nodes) {
       const { node } = watched;
       node.start((exit) => {
         this.#ended(watched, exit);
@@ -97,7 +104,7 @@ class Demo {
     if (leader === null) return;
     this.#isReady = true;
     this.#print(`ready: the leader is ${leader.id}`);
-    const other = this.#watched.map(({ node }) => node).find((node) => node !== leader) ?? leader;
+    const other = this.#nodes.map(({ node }) => node).find((node) => node !== leader) ?? leader;
     const [host, port] = leader.line.split(":");
     this.#print(
       [
@@ -109,21 +116,21 @@ class Demo {
     );
   }
 
-  /** Tells what happens to the nodes until then. */
+  /** Prints what happens to the nodes, until `end` resolves. */
   async watchUntil(end: Promise<void>): Promise<void> {
     const ended = end.then(() => true);
     for (;;) {
       if (await Promise.race([ended, pause(POLL_MS).then(() => false)])) return;
-      const statuses = await Promise.all(this.#watched.map((watched) => this.#look(watched)));
-      this.#tellLeader(statuses);
+      const statuses = await Promise.all(this.#nodes.map((watched) => this.#poll(watched)));
+      this.#reportLeader(statuses);
     }
   }
 
-  /** Stops the nodes one after another, the leader last, so that no election comes in between. */
+  /** Stops the nodes one after another, the leader last, so that no election takes place meanwhile. */
   async stop(): Promise<void> {
     this.#isStopping = true;
-    const isLeader = ({ node }: Watched): boolean => node.id === this.#leader?.id;
-    const inOrder = [...this.#watched].sort((a, b) => Number(isLeader(a)) - Number(isLeader(b)));
+    const isLeader = ({ node }: WatchedNode): boolean => node.id === this.#leader?.id;
+    const inOrder = [...this.#nodes].sort((a, b) => Number(isLeader(a)) - Number(isLeader(b)));
     for (const { node, pid } of inOrder) {
       if (node.pid === null && pid === null) continue;
       await node.stop(pid);
@@ -131,20 +138,25 @@ class Demo {
     }
   }
 
+  /** Kills the nodes that the demo started. */
   kill(): void {
-    for (const { node } of this.#watched) node.kill();
+    for (const { node } of this.#nodes) node.kill();
   }
 
-  /** null: someone wants to stop already. */
+  /**
+   * Waits until all nodes know the same leader. null: the demo is to stop already.
+   *
+   * @throws StartError a node ended, or there is no leader in time
+   */
   async #firstLeader(): Promise<DemoNode | null> {
     const deadline = performance.now() + START_MS_MAX;
     for (;;) {
       if (this.#isStopping) return null;
       const failed = this.#failedStart;
       if (failed !== null) {
-        throw new StartError(`${failed.id} did not start: ${failed.lastWords() ?? `see ${failed.logFile}`}`);
+        throw new StartError(`${failed.id} did not start: ${failed.lastError() ?? `see ${failed.logFile}`}`);
       }
-      const statuses = await Promise.all(this.#watched.map(({ node }) => ownStatus(node)));
+      const statuses = await Promise.all(this.#nodes.map(({ node }) => ownStatus(node)));
       const leader = statuses.find((status) => status?.role === "leader");
       if (
         leader !== undefined &&
@@ -152,28 +164,28 @@ class Demo {
         statuses.every((status) => status?.leader?.id === leader.id)
       ) {
         this.#leader = leader;
-        return this.#watched.find(({ node }) => node.id === leader.id)?.node ?? null;
+        return this.#nodes.find(({ node }) => node.id === leader.id)?.node ?? null;
       }
       if (performance.now() > deadline) {
         throw new StartError(
-          `no leader after ${START_MS_MAX / 1000} s; the nodes' logs say more: ${this.#watched.map(({ node }) => node.logFile).join(", ")}`,
+          `no leader after ${START_MS_MAX / 1000} s; the nodes' logs say more: ${this.#nodes.map(({ node }) => node.logFile).join(", ")}`,
         );
       }
       await pause(START_POLL_MS);
     }
   }
 
-  #ended(watched: Watched, { pid, how }: NodeExit): void {
+  #ended(watched: WatchedNode, { pid, how }: NodeExit): void {
     if (this.#isStopping) return;
     if (!this.#isReady) {
       this.#failedStart ??= watched.node;
       return;
     }
-    const words = how.startsWith("killed") ? null : watched.node.lastWords();
-    this.#tellDeath(watched, pid, words === null ? how : `${how}: ${words}`);
+    const error = how.startsWith("killed") ? null : watched.node.lastError();
+    this.#reportDeath(watched, pid, error === null ? how : `${how}: ${error}`);
   }
 
-  #tellDeath(watched: Watched, pid: number, how: string): void {
+  #reportDeath(watched: WatchedNode, pid: number, how: string): void {
     const { node } = watched;
     watched.pid = null;
     watched.missed = 0;
@@ -183,15 +195,15 @@ class Demo {
     );
   }
 
-  async #look(watched: Watched): Promise<NodeStatus | null> {
+  async #poll(watched: WatchedNode): Promise<NodeStatus | null> {
     const { node } = watched;
     const status = await node.status();
     if (status === null) {
-      this.#missed(watched);
+      this.#noteMissed(watched);
       return null;
     }
     if (status.pid !== watched.pid) {
-      // Not before the end of the old one was told.
+      // A new process answers before the old one's exit was reported here. Report the exit first.
       if (watched.pid !== null && watched.pid === node.pid) return status;
       this.#print(`${node.id} is back (process ${status.pid})`);
     } else if (watched.isSilent) {
@@ -203,8 +215,8 @@ class Demo {
     return status;
   }
 
-  /** A node that a person started has no other way to tell us that it ended. */
-  #missed(watched: Watched): void {
+  /** Notes a poll without an answer. For a process that the user started, only polls show that it ended. */
+  #noteMissed(watched: WatchedNode): void {
     if (watched.pid === null || watched.isSilent) return;
     watched.missed += 1;
     if (watched.missed < MISSED_MAX) return;
@@ -212,21 +224,21 @@ class Demo {
       watched.isSilent = true;
       this.#print(`${watched.node.id} does not answer, though its process ${watched.pid} is there`);
     } else {
-      this.#tellDeath(watched, watched.pid, "it is gone");
+      this.#reportDeath(watched, watched.pid, "it is gone");
     }
   }
 
-  #tellLeader(statuses: readonly (NodeStatus | null)[]): void {
+  #reportLeader(statuses: readonly (NodeStatus | null)[]): void {
     const leaders = statuses
       .filter((status) => status?.role === "leader")
       .filter((status) => status !== null);
-    // One that was cut off may believe for a moment longer that it leads.
+    // A leader that was cut off may still believe that it leads. The highest term counts.
     const newest = leaders.sort((a, b) => b.term - a.term)[0];
     if (newest === undefined) {
-      // During an election there is none for a moment: that is told only if nobody hopes for one.
-      const isHopeless = statuses.every((status) => status === null || status.leader === null);
+      // An election leaves the cluster without a leader for a moment. Report that only if there can't be one.
+      const isUnknownToAll = statuses.every((status) => status === null || status.leader === null);
       const running = statuses.filter((status) => status !== null).length;
-      if (this.#leader !== null && isHopeless && running * 2 <= statuses.length) {
+      if (this.#leader !== null && isUnknownToAll && running * 2 <= statuses.length) {
         this.#leader = null;
         this.#print(`no leader: ${running} of ${statuses.length} nodes answer, and a majority is needed`);
       }
@@ -238,7 +250,10 @@ class Demo {
   }
 }
 
-/** null too if another process answers there: then the ports are taken, which ours will say as it ends. */
+/**
+ * The status of the process that the demo started. null also if another process answers: then the port is
+ * taken, and ours will end with that message.
+ */
 async function ownStatus(node: DemoNode): Promise<NodeStatus | null> {
   const status = await node.status();
   return status?.pid === node.pid ? status : null;
