@@ -221,7 +221,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * @throws SnapshotFailedError, InvalidOptionError the node was opened without `snapshots`; AbortedError, ClosedError
    */
   snapshot(options: CallOptions = {}): Promise<SnapshotMetrics> {
-    return this.#node.snapshots.request(options);
+    return this.#node.snapshots.take(options);
   }
 
   // --- The end -------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ export function composeNode<Command, Result>(
   const snapshots = snapshotsOf(base, loop, bootstrap, ({ index }) => {
     writes.pendingProposals.settleInstalled(index);
     reads.reads.runReady();
-    streams.committed.grew();
+    streams.committed.applied();
   });
   const detector = new ChangeDetector(core, memberships);
   const parts = { ...loop, ...members, ...writes, ...reads, ...streams, bootstrap, snapshots, detector };
@@ -341,11 +341,11 @@ function lifecycleOf<Command, Result>(
       membershipChanges.endAll(() => error("unknown"));
       transfers.endAll(() => error("unknown"));
       maintenance.stop();
-      snapshots.end(error("not-done"));
+      snapshots.stop(error("not-done"));
       deadlines.stop();
       retryDelays.stop();
       changes.stop(streamError);
-      committed.end(streamError);
+      committed.stop(streamError);
     },
     release: () =>
       new Shutdown(environment, base.warn).run([
@@ -355,7 +355,7 @@ function lifecycleOf<Command, Result>(
           close: async () => {
             // It may be applying a command, or writing a snapshot: it isn't closed before that has ended.
             await applier.stop();
-            await snapshots.stop();
+            await snapshots.finish();
             await stateMachine.close?.();
           },
         },

@@ -87,15 +87,15 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     const { forwardedCalls, forwarder, snapshots } = this.#parts;
     if (message.type === "forward-request") forwardedCalls.onRequest(message);
     else if (message.type === "forward-reply") forwarder.onReply(message);
-    else snapshots.receive(message);
+    else snapshots.onMessage(message);
   }
 
   snapshotsNeeded(followers: readonly NodeId[]): void {
-    this.#parts.snapshots.wanted(followers);
+    this.#parts.snapshots.snapshotsNeeded(followers);
   }
 
   snapshotOffered(offer: InstallSnapshot): void {
-    this.#parts.snapshots.offered(offer);
+    this.#parts.snapshots.snapshotOffered(offer);
   }
 
   /** After each batch. Results go out before reads are served, and both before a snapshot is taken of this state. */
@@ -103,7 +103,7 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     const { pendingProposals, reads, committed, snapshots } = this.#parts;
     pendingProposals.applied(batch);
     reads.runReady();
-    committed.grew();
+    committed.applied();
     snapshots.applied();
   }
 

@@ -28,7 +28,7 @@ export async function openNode<Command, Result>(
     throw error;
   }
   node.updatePeers();
-  node.snapshots.begin();
+  node.snapshots.start();
   // A node that was in a cluster before it restarted has an election timer to set.
   node.driver.scheduleDrain();
   return node;

@@ -1,3 +1,4 @@
+// Stands in for the snapshot manager on a node that was opened without the option `snapshots`.
 import type { InstallSnapshot } from "../../core/message.ts";
 import { InvalidOptionError } from "../../errors.ts";
 import type { SnapshotMetrics } from "../metrics.ts";
@@ -13,8 +14,10 @@ export class NoSnapshots implements SnapshotService {
     this.#warn = warn;
   }
 
-  /** Warns once: the leader repeats its offer with every heartbeat. */
-  offered(offer: InstallSnapshot): void {
+  /**
+   * This node can't catch up any more. It says so once, as the leader repeats its offer with every heartbeat.
+   */
+  snapshotOffered(offer: InstallSnapshot): void {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
     this.#warn(
@@ -23,13 +26,13 @@ export class NoSnapshots implements SnapshotService {
     );
   }
 
-  request(): Promise<SnapshotMetrics> {
+  take(): Promise<SnapshotMetrics> {
     return Promise.reject(
       new InvalidOptionError("the node takes no snapshots: give Raft.open the option `snapshots`"),
     );
   }
 
-  begin(): void {
+  start(): void {
     // Nothing to do, as in the methods below.
   }
 
@@ -37,19 +40,19 @@ export class NoSnapshots implements SnapshotService {
     // Nothing to do.
   }
 
-  wanted(): void {
+  snapshotsNeeded(): void {
     // There is no snapshot to offer.
   }
 
-  receive(): void {
+  onMessage(): void {
     // No transfer is under way.
   }
 
-  end(): void {
-    // Nobody waits.
+  stop(): void {
+    // No caller waits for a snapshot.
   }
 
-  stop(): Promise<void> {
+  finish(): Promise<void> {
     return Promise.resolve();
   }
 

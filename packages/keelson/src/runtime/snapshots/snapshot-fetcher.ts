@@ -127,7 +127,7 @@ export class SnapshotFetcher {
    * A leader offers a snapshot that covers the entries up to `index`. It repeats the offer with each
    * heartbeat, as long as this node needs one; only the first begins a transfer.
    */
-  offered(source: NodeId, index: LogIndex): void {
+  onOffer(source: NodeId, index: LogIndex): void {
     if (this.#stopped) return;
     const now = this.#parts.environment.now();
     const transfer = this.#transfer;

@@ -37,7 +37,7 @@ export interface SnapshotInstallerParts<Command, Result> {
  *
  * 1. Before `install` is called, the snapshot's file is complete, checked and durable. A node that crashes
  *    from here on finds a received snapshot ahead of its log when it starts, and finishes the installation
- *    (`lifecycle/opening-snapshots.ts`).
+ *    (`lifecycle/reconcile.ts`).
  * 2. The state machine replaces its state and makes it durable. Nothing is applied, read or taken meanwhile.
  * 3. The log store makes its log begin after the snapshot. It does so after the state: a log that begins
  *    after entries that the state lacks could not be replayed.

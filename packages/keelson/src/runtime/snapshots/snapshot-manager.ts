@@ -116,7 +116,7 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
   }
 
   /** The node begins its work. */
-  begin(): void {
+  start(): void {
     const { store, core, applier } = this.#parts;
     // An earlier run may have ended between a snapshot and the compaction for it.
     this.#compactor.compact();
@@ -136,7 +136,7 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
    * Takes a snapshot for a caller. Resolves when it is durable. A caller may stop waiting; the snapshot is
    * still taken.
    */
-  async request(options: CallOptions): Promise<SnapshotMetrics> {
+  async take(options: CallOptions): Promise<SnapshotMetrics> {
     const { calls } = this.#parts;
     calls.check(options);
     const call = calls.begin<SnapshotMetrics>({ timeoutMs: Infinity, ...options }, (cancellation) => {
@@ -155,7 +155,7 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
   }
 
   /** Offers a snapshot to these followers: they lack entries that this leader's log no longer holds. */
-  wanted(followers: readonly NodeId[]): void {
+  snapshotsNeeded(followers: readonly NodeId[]): void {
     const { core, driver } = this.#parts;
     for (const to of followers) {
       const snapshot = this.#sender.snapshotFor(to, core.log.base.index);
@@ -165,12 +165,12 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
   }
 
   /** The leader offers a snapshot to this node. */
-  offered({ from, last }: InstallSnapshot): void {
-    if (last.index > this.#parts.applier.applied.index) this.#fetcher.offered(from, last.index);
+  snapshotOffered({ from, last }: InstallSnapshot): void {
+    if (last.index > this.#parts.applier.applied.index) this.#fetcher.onOffer(from, last.index);
   }
 
   /** A message about a transfer, from the node that fetches a snapshot or the one that sends it. */
-  receive(message: SnapshotMessage): void {
+  onMessage(message: SnapshotMessage): void {
     switch (message.type) {
       case "snapshot-request":
         this.#sender.onRequest(message);
@@ -188,14 +188,14 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
   }
 
   /** The node stops: nothing new begins, and callers who wait for a snapshot get `error`. */
-  end(error: RaftError): void {
+  stop(error: RaftError): void {
     this.#compactor.stop();
     this.#installer.stop();
     this.#taker.stop(error);
   }
 
-  /** After `end`: resolves when no snapshot's file and not the state machine is in use any more. */
-  async stop(): Promise<void> {
+  /** After `stop`: ends all transfers. Resolves when no snapshot file is in use, nor the state machine. */
+  async finish(): Promise<void> {
     await Promise.all([this.#sender.stop(), this.#fetcher.stop(), this.#taker.idle()]);
   }
 

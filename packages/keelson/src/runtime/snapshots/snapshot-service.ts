@@ -1,3 +1,4 @@
+// The face of snapshots to the rest of the node.
 import type { SnapshotMessage } from "../../codec/frame-runtime-message.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
 import type { NodeId } from "../../core/position.ts";
@@ -5,26 +6,26 @@ import type { RaftError } from "../../errors.ts";
 import type { CallOptions } from "../calls/index.ts";
 import type { SnapshotMetrics, SnapshotsMetrics } from "../metrics.ts";
 
-/** What the rest of the node asks of snapshots, whether it was opened with a snapshot store or without one. */
+/** What a node does with snapshots, whether it was opened with a snapshot store or without one. */
 export interface SnapshotService {
   /** null: the node was opened without snapshots. */
   readonly metrics: SnapshotsMetrics | null;
   /** Called once, when the node begins its work. */
-  begin(): void;
+  start(): void;
   /** A batch was applied. */
   applied(): void;
   /** Takes a snapshot for a caller. Resolves when it is durable. */
-  request(options: CallOptions): Promise<SnapshotMetrics>;
+  take(options: CallOptions): Promise<SnapshotMetrics>;
   /** These followers lack entries that this leader's log no longer holds. */
-  wanted(followers: readonly NodeId[]): void;
+  snapshotsNeeded(followers: readonly NodeId[]): void;
   /** The leader offers a snapshot to this node. */
-  offered(offer: InstallSnapshot): void;
+  snapshotOffered(offer: InstallSnapshot): void;
   /** A message about a transfer, from the node that fetches a snapshot or the one that sends it. */
-  receive(message: SnapshotMessage): void;
+  onMessage(message: SnapshotMessage): void;
   /** The node stops: nothing new begins, and callers who wait for a snapshot get `error`. */
-  end(error: RaftError): void;
-  /** After `end`: resolves when no snapshot's file and not the state machine is in use any more. */
-  stop(): Promise<void>;
+  stop(error: RaftError): void;
+  /** After `stop`: ends all transfers. Resolves when no snapshot file is in use, nor the state machine. */
+  finish(): Promise<void>;
   /** Closes the store, whether its files are in use or not. */
   close(): Promise<void>;
 }

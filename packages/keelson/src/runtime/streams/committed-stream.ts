@@ -62,12 +62,12 @@ export class CommittedStream<Command> {
   }
 
   /** More entries were applied, or a snapshot was installed. */
-  grew(): void {
+  applied(): void {
     for (const cursor of this.#cursors) cursor.wake();
   }
 
   /** The node stopped: it was closed (null), or failed with an error, which every reader gets. */
-  end(error: RaftError | null): void {
+  stop(error: RaftError | null): void {
     this.#ended = { error };
     for (const cursor of this.#cursors) cursor.end(error);
     this.#cursors.clear();
