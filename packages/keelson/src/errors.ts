@@ -1,15 +1,17 @@
-// Every error of the library, in one file. Each has a stable `code`, and an `outcome` that tells the caller whether the
-// call took effect. Used by all layers except the core, which has `ProtocolViolation` instead.
+// Every error of the library, in one file. Each has a stable `code`, and an `outcome` that tells the caller
+// whether the call took effect. Used by all layers except the core, which has `ProtocolViolation` instead.
 
 import type { LogIndex, NodeId } from "./core/position.ts";
 
 /**
- * What a failed call did. `not-done`: it had no effect and never will, so it may be repeated freely. `unknown`: it may
- * have taken effect, or may do so later. `done`: it took effect.
+ * What a failed call did. `not-done`: it had no effect and never will, so it may be repeated freely.
+ * `unknown`: it may have taken effect, or may do so later. `done`: it took effect.
  */
 export type Outcome = "not-done" | "unknown" | "done";
 
-/** The base class of every error that Keelson throws or rejects with on purpose. Tell them apart by `code`. */
+/**
+ * The base class of every error that Keelson throws or rejects with on purpose. Tell them apart by `code`.
+ */
 export class RaftError extends Error {
   override readonly name: string = "RaftError";
   /** Names the kind of error. Doesn't change between versions, unlike the message. */
@@ -29,14 +31,20 @@ export interface LeaderHint {
   readonly id: NodeId;
   /** The address where other nodes reach it; null: not known. */
   readonly address: string | null;
-  /** The leader's own `RaftOptions.data`, for example its address for clients; null: this node hasn't received it yet. */
+  /**
+   * The leader's own `RaftOptions.data`, for example its address for clients; null: this
+   * node hasn't received it yet.
+   */
   readonly data: string | null;
 }
 
 /** Only the leader can serve this call, and this node isn't the leader. Nothing was done; ask the leader. */
 export class NotLeaderError extends RaftError {
   override readonly name = "NotLeaderError";
-  /** The leader, as far as this node knows; null: no leader is known at the moment, so try again a little later. */
+  /**
+   * The leader, as far as this node knows; null: no leader is known at the moment, so
+   * try again a little later.
+   */
   readonly leader: LeaderHint | null;
 
   constructor(leader: LeaderHint | null, options?: ErrorOptions) {
@@ -50,7 +58,9 @@ export class NotLeaderError extends RaftError {
   }
 }
 
-/** The leader is transferring its leadership, or leaving the cluster. Nothing was done; try again in a moment. */
+/**
+ * The leader is transferring its leadership, or leaving the cluster. Nothing was done; try again in a moment.
+ */
 export class TransferringError extends RaftError {
   override readonly name = "TransferringError";
   constructor(message: string) {
@@ -66,7 +76,10 @@ export class TransferFailedError extends RaftError {
   }
 }
 
-/** The change of membership was refused, or was abandoned without effect. The message says why, and when to try again. */
+/**
+ * The change of membership was refused, or was abandoned without effect. The message says why,
+ * and when to try again.
+ */
 export class ChangeRefusedError extends RaftError {
   override readonly name = "ChangeRefusedError";
   constructor(message: string) {
@@ -75,8 +88,8 @@ export class ChangeRefusedError extends RaftError {
 }
 
 /**
- * New members did not catch up in time. They are learners, and still catching up; the rest of the change was not made.
- * Make the same call again to continue, or remove them.
+ * New members did not catch up in time. They are learners, and still catching up; the rest of the change was
+ * not made. Make the same call again to continue, or remove them.
  */
 export class CatchUpTimeoutError extends RaftError {
   override readonly name = "CatchUpTimeoutError";
@@ -85,7 +98,10 @@ export class CatchUpTimeoutError extends RaftError {
   }
 }
 
-/** The command was proposed, and its outcome can't be known: it may have taken effect, may do so later, or never. */
+/**
+ * The command was proposed, and its outcome can't be known: it may have taken effect, may
+ * do so later, or never.
+ */
 export class OutcomeUnknownError extends RaftError {
   override readonly name = "OutcomeUnknownError";
   constructor(message: string, options?: ErrorOptions) {
@@ -127,7 +143,10 @@ export class CommandTooLargeError extends RaftError {
   }
 }
 
-/** The state machine's `apply` threw, on every node alike. The command counts as applied; `cause` is what was thrown. */
+/**
+ * The state machine's `apply` threw, on every node alike. The command counts as applied;
+ * `cause` is what was thrown.
+ */
 export class CommandRejectedError extends RaftError {
   override readonly name = "CommandRejectedError";
   constructor(cause: unknown) {
@@ -137,9 +156,9 @@ export class CommandRejectedError extends RaftError {
 }
 
 /**
- * The session has ended: it stayed unused for longer than its time to live, was evicted because too many were open, or
- * was closed. This attempt did nothing, but an earlier attempt of the same command may have taken effect. Open another
- * session.
+ * The session has ended: it stayed unused for longer than its time to live, was evicted because too many were
+ * open, or was closed. This attempt did nothing, but an earlier attempt of the same command may have taken
+ * effect. Open another session.
  */
 export class SessionExpiredError extends RaftError {
   override readonly name = "SessionExpiredError";
@@ -159,9 +178,9 @@ export class SessionExpiredError extends RaftError {
 }
 
 /**
- * A retry in a session was not applied again, and the first attempt's answer is no longer kept. Outcome `done`: the
- * command took effect, but its result was too large to keep. Outcome `unknown`: the client has said before that it
- * received this answer, so nothing about the command is kept.
+ * A retry in a session was not applied again, and the first attempt's answer is no longer kept. Outcome
+ * `done`: the command took effect, but its result was too large to keep. Outcome `unknown`: the client has
+ * said before that it received this answer, so nothing about the command is kept.
  */
 export class AnswerForgottenError extends RaftError {
   override readonly name = "AnswerForgottenError";
@@ -194,7 +213,10 @@ export class AbortedError extends RaftError {
   }
 }
 
-/** Storage could not be written or read. A running node then stops, and acknowledges nothing afterwards (fail-stop). */
+/**
+ * Storage could not be written or read. A running node then stops,
+ * and acknowledges nothing afterwards (fail-stop).
+ */
 export class StorageFailedError extends RaftError {
   override readonly name = "StorageFailedError";
   constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
@@ -210,7 +232,10 @@ export class StateMachineFailedError extends RaftError {
   }
 }
 
-/** The node saw something that the protocol rules out. It stopped, because a "repair" could lose committed entries. */
+/**
+ * The node saw something that the protocol rules out. It stopped, because a
+ * "repair" could lose committed entries.
+ */
 export class NodeFailedError extends RaftError {
   override readonly name = "NodeFailedError";
   constructor(message: string, outcome: Outcome, options?: ErrorOptions) {

@@ -1,16 +1,18 @@
-// Applies committed entries to the state machine, in log order, each exactly once.
+// Applies committed entries to the state machine, in log order. Owns the position up to which the state
+// machine has applied, and is the only caller of `apply` and `flush`.
 //
-// The applier runs beside the driver: however slow the state machine is, messages and heartbeats are still handled, so
-// a slow command can't cost a leader its term. It owns the position up to which the state machine has applied, and is
-// the only caller of `apply` and `flush`.
+// The applier runs concurrently with the driver. While the state machine works on a command asynchronously,
+// messages and heartbeats are still handled, so a slow state machine doesn't cost a leader its leadership. A
+// synchronous `apply` does block the event loop while it runs.
 //
-// Entries are applied in batches, with one `flush` per batch, so a state machine on disk pays one write for many
-// commands. The event loop gets a turn between two batches. Results are handed out, and reads served, only between
-// batches: within one, the state may hold half a command, or effects that a crash would lose.
+// Entries are applied in batches, with one `flush` per batch, so a state machine on disk pays one write for
+// many commands. The event loop gets a turn between two batches. Results are handed out, and reads served,
+// only between batches: within one, the state may hold half a command, or effects that a crash would lose.
 //
-// Back-pressure: the applier queues nothing. It remembers the last index that it may apply, and fetches a batch's records
-// when it begins that batch. Entries that wait are in the log, so a slow state machine costs no memory. On the leader,
-// `limits.pendingEntriesMax` and `pendingBytesMax` count them, and refuse new proposals while too many wait.
+// Back-pressure: the applier queues nothing. It remembers the last index that it may apply, and fetches a
+// batch's records when it begins that batch. Entries that wait are in the log, so a slow state machine costs
+// no memory. On the leader, `limits.pendingEntriesMax` and `pendingBytesMax` count them, and refuse new
+// proposals while too many wait.
 
 import { decodeRecord, EntryKind } from "../../codec/record.ts";
 import { assert } from "../../core/assert.ts";
@@ -28,7 +30,10 @@ import { StateMachineFailure, type StateMachine } from "../state-machine.ts";
 /** No command is begun in a batch that has run for this long: a longer batch would delay heartbeats. */
 const BATCH_MS_MAX = 10;
 
-/** What the applier reports to the rest of the runtime, which attaches itself once (`attach`), before `advance`. */
+/**
+ * What the applier reports to the rest of the runtime, which attaches
+ * itself once (`attach`), before `advance`.
+ */
 export interface ApplierHost<Result> {
   /** The state machine has applied and flushed these entries, in this order. Called between two batches. */
   applied(batch: readonly AppliedEntry<Result>[]): void;
@@ -64,15 +69,23 @@ export class Applier<Command, Result> {
   #attachedHost: ApplierHost<Result> | null = null;
   /** The last entry that the state machine has applied and flushed. Never moves back. */
   #applied: LogPosition;
-  /** Entries up to this index may be applied: they are committed, and durable on this node. Set by `advance`. */
+  /**
+   * Entries up to this index may be applied: they are committed, and durable on this node. Set by `advance`.
+   */
   #applyThrough: LogIndex;
-  /** Whether `#runLoop` is running. It rereads `#applyThrough` after each batch, so `advance` need not start another. */
+  /**
+   * Whether `#runLoop` is running. It rereads `#applyThrough` after each batch, so
+   * `advance` need not start another.
+   */
   #loopRunning = false;
   /** Resolves when the loop that was started last has ended; null: none was started yet. */
   #loopEnded: Promise<void> | null = null;
   /** True from a batch's first command to the end of its flush: the state may hold half a command. */
   #batchRunning = false;
-  /** True while a snapshot replaces the state: no batch begins. Set by `pauseForRestore`, cleared by `resumeAfterRestore`. */
+  /**
+   * True while a snapshot replaces the state: no batch begins. Set
+   * by `pauseForRestore`, cleared by `resumeAfterRestore`.
+   */
   #pausedForRestore = false;
   /** Callbacks of `runBetweenBatches` that wait for the end of the running batch. */
   #afterBatch: (() => void)[] = [];
@@ -85,7 +98,10 @@ export class Applier<Command, Result> {
     this.#applyThrough = parts.applied.index;
   }
 
-  /** Names the host that hears of applied entries. The parts behind it use the applier, so it can't exist before. */
+  /**
+   * Names the host that hears of applied entries. The parts behind it use the applier,
+   * so it can't exist before.
+   */
   attach(host: ApplierHost<Result>): void {
     assert(this.#attachedHost === null, "an applier has one host");
     this.#attachedHost = host;
@@ -101,7 +117,10 @@ export class Applier<Command, Result> {
     return this.#applied;
   }
 
-  /** Whether the state is exactly that after `applied`. False during a batch or a restore: reads wait for its end. */
+  /**
+   * Whether the state is exactly that after `applied`. False during a batch or a restore:
+   * reads wait for its end.
+   */
   get isReadable(): boolean {
     return !this.#batchRunning && !this.#pausedForRestore;
   }
@@ -111,7 +130,10 @@ export class Applier<Command, Result> {
     return this.#pausedForRestore;
   }
 
-  /** Calls back between two batches, when the state is exactly that after `applied`; at once if no batch is running. */
+  /**
+   * Calls back between two batches, when the state is exactly that after `applied`; at once
+   * if no batch is running.
+   */
   runBetweenBatches(callback: () => void): void {
     if (this.#batchRunning) this.#afterBatch.push(callback);
     else callback();
@@ -132,8 +154,9 @@ export class Applier<Command, Result> {
   }
 
   /**
-   * Allows entries up to `index` to be applied. The caller guarantees that they are committed, and durable on this
-   * node. If only others had them on disk, a crash could leave a state machine on disk ahead of its own log (C7).
+   * Allows entries up to `index` to be applied. The caller guarantees that they are committed, and
+   * durable on this node. If only others had them on disk, a crash could leave a state machine on disk
+   * ahead of its own log (C7).
    */
   advance(index: LogIndex): void {
     if (index <= this.#applyThrough || this.#stopped) return;
@@ -153,14 +176,18 @@ export class Applier<Command, Result> {
     this.#loopEnded = this.#runLoop();
   }
 
-  /** Begins no further batch, for good. Resolves when the running one has ended: the state machine may then be closed. */
+  /**
+   * Begins no further batch, for good. Resolves when the running one has ended: the state
+   * machine may then be closed.
+   */
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#loopEnded;
-    // These callers wait for an answer: called back, they see that the node has stopped.
+    // Code that waits for the end of a batch is called back all the same, and sees that the node has stopped.
     for (const callback of this.#afterBatch.splice(0)) callback();
   }
 
+  /** Applies batch after batch until nothing may be applied, or the applier is paused or stopped. */
   async #runLoop(): Promise<void> {
     try {
       for (;;) {
@@ -198,6 +225,7 @@ export class Applier<Command, Result> {
     return records;
   }
 
+  /** Applies and flushes records, fewer if `BATCH_MS_MAX` is over before. Only then does `#applied` move. */
   async #applyBatch(records: readonly Uint8Array[]): Promise<AppliedEntry<Result>[]> {
     const { environment } = this.#parts;
     const begun = environment.now();
@@ -208,7 +236,8 @@ export class Applier<Command, Result> {
       last = { index, term };
       if (kind === EntryKind.command) {
         const applying = this.#apply(payload, last);
-        // Await only real promises: an `await` costs a turn of the microtask queue, which is most of a fast command.
+        // Await only real promises: an `await` costs a turn of the microtask queue, which is
+        // most of a fast command.
         batch.push(applying instanceof Promise ? await applying : applying);
       } else if (isSessionKind(kind)) {
         const applying = this.#applySession(kind, payload, last);
@@ -251,7 +280,10 @@ export class Applier<Command, Result> {
     }
   }
 
-  /** Applies an entry of a session. A command in it is applied unless an earlier entry carried the same command. */
+  /**
+   * Applies an entry of a session. A command in it is applied unless an earlier
+   * entry carried the same command.
+   */
   #applySession(
     kind: SessionKind,
     payload: Uint8Array,
@@ -292,7 +324,10 @@ export class Applier<Command, Result> {
   }
 }
 
-/** A throw is the command's result, the same on every node; a `StateMachineFailure` is this node's alone, and stops it. */
+/**
+ * A throw is the command's result, the same on every node; a `StateMachineFailure` is this
+ * node's alone, and stops it.
+ */
 function rejectedEntry<Result>(error: unknown, position: LogPosition): AppliedEntry<Result> {
   if (error instanceof StateMachineFailure) {
     throw new ApplyFailure(stateMachineFailure(`it could not apply entry ${String(position.index)}`, error));
@@ -301,8 +336,9 @@ function rejectedEntry<Result>(error: unknown, position: LogPosition): AppliedEn
 }
 
 /**
- * Runs a step of a session's entry; a throw stops the node. A node that can't decode the entry, or encode a result,
- * must not skip the step: its session table would differ from the other nodes', and a retry might be applied twice.
+ * Runs a step of a session's entry; a throw stops the node. A node that can't decode the entry, or
+ * encode a result, must not skip the step: its session table would differ from the other nodes', and a
+ * retry might be applied twice.
  */
 function failNodeOnThrow<T>({ index }: LogPosition, run: () => T): T {
   try {

@@ -1,12 +1,14 @@
 // Runs the Raft core on real storage, network and time.
 //
-// The driver is the only code that calls the core. It owns the core's inputs, the records of entries that this node
-// or the core creates, the order of writes and sends, and the core's timer. It reports everything else (committed
-// entries, reads, snapshots, messages of other runtimes) to its `DriverHost`.
+// Only the driver gives the core input; other parts may read the core's state. The driver encodes the
+// entries that are proposed here or appended by the core, carries out the core's writes and sends in
+// order, and keeps its timer. It reports everything else (committed entries, reads, snapshots, messages of
+// other runtimes) to its `DriverHost`.
 //
-// One turn, one drain: inputs reach the core at once; its actions are taken once, at the end of the event loop's turn.
-// A thousand proposals of one turn therefore become one log write, and one AppendEntries for each follower. More load
-// makes batches larger and adds no I/O. The price is that nothing is sent or written before the turn ends.
+// One turn, one drain: inputs reach the core at once; its actions are taken once, at the end of the event
+// loop's turn. A thousand proposals of one turn therefore become one log write, and one AppendEntries for
+// each follower. More load makes batches larger and adds no I/O. The price is that nothing is sent or
+// written before the turn ends.
 
 import { decodeMembership, encodeMembership, type Membership } from "../../codec/config.ts";
 import { isRuntimeMessage, type RuntimeMessage } from "../../codec/frame-runtime-message.ts";
@@ -43,25 +45,42 @@ export interface DriverParts {
   readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Names the state that a snapshot holds: its last entry (§7), and the membership in force at that entry. */
+/** Describes a snapshot: the last entry that it covers (§7), and the membership in force at that entry. */
 export interface SnapshotMetadata {
   readonly position: LogPosition;
   readonly membership: MembershipAt;
 }
 
-/** What the driver reports to the rest of the runtime, which attaches itself once (`attach`), before any input. */
+/**
+ * What the driver reports to the rest of the runtime, which attaches itself
+ * once (`attach`), before any input.
+ */
 export interface DriverHost {
-  /** Called after each input to the core: its role, leader, term, commit index or membership may have changed. */
+  /**
+   * Called after each input to the core: its role, leader, term, commit index or membership may have changed.
+   */
   coreChanged(): void;
-  /** Called before the core's actions are taken. Input given here, such as a read request, joins this turn's batch. */
+  /**
+   * Called before the core's actions are taken. Input given here, such as a read
+   * request, joins this turn's batch.
+   */
   beforeDrain(): void;
   /** Called after this turn's writes and sends have begun, with the read requests that the core answered. */
   afterDrain(reads: readonly ReadAction[]): void;
-  /** A message from another node's runtime (forwarded calls, snapshot chunks) arrived. The core doesn't see it. */
+  /**
+   * A message from another node's runtime (forwarded calls, snapshot chunks) arrived.
+   * The core doesn't see it.
+   */
   runtimeMessage(message: RuntimeMessage): void;
-  /** These followers lack entries that this node has compacted, so each needs a snapshot. Repeated until it has one. */
+  /**
+   * These followers lack entries that this node has compacted, so each needs a snapshot.
+   * Repeated until it has one.
+   */
   snapshotsNeeded(followers: readonly NodeId[]): void;
-  /** The leader has compacted entries that this node lacks, and offers a snapshot instead. Repeated at each heartbeat. */
+  /**
+   * The leader has compacted entries that this node lacks, and offers a snapshot
+   * instead. Repeated at each heartbeat.
+   */
   snapshotOffered(offer: InstallSnapshot): void;
 }
 
@@ -79,20 +98,29 @@ export class Driver {
   readonly #watchdog: StorageWatchdog;
   readonly #persister: Persister;
   readonly #messageSender: MessageSender;
-  /** Whether a drain is already planned for the end of this turn. Set by `scheduleDrain`, cleared when the drain runs. */
+  /**
+   * Whether a drain is already planned for the end of this turn. Set by `scheduleDrain`,
+   * cleared when the drain runs.
+   */
   #drainScheduled = false;
   /**
-   * True while `installSnapshot` replaces the stored log. The core's pending actions were made for the old log, so
-   * none are taken. The drain after the installation takes them.
+   * True while `installSnapshot` replaces the stored log. The core's pending actions were made for the old
+   * log, so none are taken. The drain after the installation takes them.
    */
   #drainPausedForInstall = false;
   /** Set once, by `stop`. From then on no input reaches the core, and no action is carried out. */
   #stopped = false;
   /** The timer that is running, and when it fires, in ms of the monotonic clock; null: none. */
   #timer: { readonly at: number; readonly handle: Timer } | null = null;
-  /** When the core wants `handleTimeout`, in ms; null: never. Each drain sets it. `#timer` never fires later than this. */
+  /**
+   * When the core wants `handleTimeout`, in ms; null: never. Each drain sets it. `#timer`
+   * never fires later than this.
+   */
   #coreDeadline: number | null = null;
-  /** The core's configuration at the last input. A new one is compared once with the membership that holds addresses. */
+  /**
+   * The core's configuration at the last input. A new one is compared once with
+   * the membership that holds addresses.
+   */
   #checkedConfig: ClusterConfig;
   /** Messages that arrived since the node was opened, of the core and of the runtime. A metric. */
   #messagesReceived = 0;
@@ -116,7 +144,10 @@ export class Driver {
     this.#messageSender = new MessageSender(parts.core, parts.logRecords, parts.transport, parts.failed);
   }
 
-  /** Names the host that hears of everything from now on. The parts behind it use the driver, so it can't exist before. */
+  /**
+   * Names the host that hears of everything from now on. The parts behind it use the driver,
+   * so it can't exist before.
+   */
   attach(host: DriverHost): void {
     assert(this.#attachedHost === null, "a driver has one host");
     this.#attachedHost = host;
@@ -146,7 +177,10 @@ export class Driver {
 
   // --- Inputs ------------------------------------------------------------------------------------
 
-  /** Proposes a command, or an entry of a session. Returns its position; null: this node isn't the leader. */
+  /**
+   * Proposes a command, or an entry of a session. Returns its position; null: the core takes
+   * none, or the node stopped.
+   */
   propose(kind: EntryKind, payload: Uint8Array): LogPosition | null {
     return this.#feedCore(() => {
       const position = this.#core.proposeCommand(this.#environment.now());
@@ -159,7 +193,7 @@ export class Driver {
     });
   }
 
-  /** Appends the first entry of a new cluster: its configuration. The node's log must be empty. */
+  /** Appends the first entry of a new cluster, its configuration, to an empty log; null: the node stopped. */
   createCluster(membership: Membership, payload: Uint8Array): LogPosition | null {
     return this.#feedCore(() => {
       const { voters } = membership.config;
@@ -170,7 +204,10 @@ export class Driver {
     });
   }
 
-  /** Begins a change of membership. Returns the entry's position, or why the core refused; null: the node stopped. */
+  /**
+   * Begins a change of membership. Returns the entry's position, or why the core
+   * refused; null: the node stopped.
+   */
   proposeMembership(target: Membership): LogPosition | ConfigRefusal | null {
     return this.#feedCore(() => {
       const proposed = this.#core.proposeConfig(target.config, this.#environment.now());
@@ -216,8 +253,8 @@ export class Driver {
   compact({ position, membership }: SnapshotMetadata): void {
     this.#feedCore(() => {
       const { index } = position;
-      // Start store compaction first: it only drops entries that a durable snapshot covers. The core then asserts that
-      // the index is committed and durable; any failure stops the node.
+      // Start store compaction first: it only drops entries that a durable snapshot covers. The core then
+      // asserts that the index is committed and durable; any failure stops the node.
       void this.#writeToStore("forgetting the beginning of the log", () =>
         this.#store.compact({ position, config: encodeMembership(membership.membership) }),
       );
@@ -227,13 +264,14 @@ export class Driver {
   }
 
   /**
-   * Replaces the log by one that begins after a snapshot, which the state machine has restored. Resolves with true
-   * when that is durable and the core knows; with false if the node stopped.
+   * Replaces the log by one that begins after a snapshot, which the state machine has restored. Resolves with
+   * true when that is durable and the core knows; with false if the node stopped.
    *
-   * Hazard: until the core learns of the snapshot, the appends that it asks for continue the old log, and would leave
-   * a gap in the new one. So the driver (1) takes no actions, (2) waits until the writes in flight have ended,
-   * (3) replaces the stored log, and (4) tells the core, which drops the pending writes that the snapshot covers. The
-   * core still accepts messages meanwhile, but this node answers none of them until the installation has ended.
+   * Hazard: until the core learns of the snapshot, the appends that it asks for continue the old log, and
+   * would leave a gap in the new one. So the driver (1) takes no actions, (2) waits until the writes in
+   * flight have ended, (3) replaces the stored log, and (4) tells the core, which drops the pending writes
+   * that the snapshot covers. The core still accepts messages meanwhile, but this node answers none of them
+   * until the installation has ended.
    */
   async installSnapshot(snapshot: SnapshotMetadata): Promise<boolean> {
     const { position, membership } = snapshot;
@@ -263,7 +301,8 @@ export class Driver {
   #adoptInstalledSnapshot({ position, membership }: SnapshotMetadata, storeKeepsTail: boolean): void {
     const { log } = this.#core;
     assert(!storeKeepsTail || log.contains(position), "what a snapshot covers is not cut off");
-    // The core may have taken more entries during the replacement, so this can be true where `storeKeepsTail` is not.
+    // The core may have taken more entries during the replacement, so this can be
+    // true where `storeKeepsTail` is not.
     const coreKeepsTail = log.contains(position);
     this.#core.handleSnapshotInstalled(position, membership.membership.config, this.#environment.now());
     this.#logRecords.buffer.discardThrough(position.index, log.last.index + 1);
@@ -276,7 +315,10 @@ export class Driver {
     return this.#stopped;
   }
 
-  /** Runs one write to the store. Resolves with false if it failed, which stops the node, or if the node had stopped. */
+  /**
+   * Runs one write to the store. Resolves with false if it failed, which stops the node, or
+   * if the node had stopped.
+   */
   async #writeToStore(what: string, write: () => Promise<void>): Promise<boolean> {
     try {
       await this.#watchdog.monitor(what, write);
@@ -293,8 +335,8 @@ export class Driver {
   }
 
   /**
-   * Requests a read index (dissertation 6.4), and returns the request's id; `afterDrain` brings the answer. Only to be
-   * called from `beforeDrain`: it plans no drain of its own.
+   * Requests a read index (dissertation 6.4), and returns the request's id; `afterDrain` brings the answer.
+   * Only to be called from `beforeDrain`: it plans no drain of its own.
    */
   readIndex(): number {
     return this.#core.readIndex(this.#environment.now());
@@ -321,7 +363,10 @@ export class Driver {
     this.#messageSender.stop();
   }
 
-  /** Gives the core one input, and does what every input needs afterwards. Returns null if the node has stopped. */
+  /**
+   * Gives the core one input, and does what every input needs afterwards. Returns null
+   * if the node has stopped.
+   */
   #feedCore<T>(run: () => T): T | null {
     return this.#failNodeOnThrow(() => {
       const result = run();
@@ -331,8 +376,9 @@ export class Driver {
   }
 
   /**
-   * Runs a step of this node; a throw stops the node. The core throws `ProtocolViolation` for input that the protocol
-   * rules out. Whatever the cause, core, buffer and store may disagree after half a step, so none of them may be used.
+   * Runs a step of this node; a throw stops the node. The core throws `ProtocolViolation` for input that the
+   * protocol rules out. Whatever the cause, core, buffer and store may disagree after half a step, so none of
+   * them may be used.
    */
   #failNodeOnThrow<T>(run: () => T): T | null {
     if (this.#stopped) return null;
@@ -348,6 +394,10 @@ export class Driver {
     }
   }
 
+  /**
+   * Brings everything that follows the core in step with it: records of its own entries,
+   * the host, the next drain.
+   */
   #afterInput(): void {
     this.#encodeOwnEntries();
     const { log, config } = this.#core;
@@ -365,9 +415,10 @@ export class Driver {
   }
 
   /**
-   * Encodes the entries that the core has appended by itself: a new leader's blank entry (§8), and the configurations
-   * of a change of membership (§6). The core holds positions and ids only, so the driver makes their records. `target`
-   * is the membership of a change that begins now; it brings the addresses of members that are new.
+   * Encodes the entries that the core has appended by itself: a new leader's blank entry (§8), and the
+   * configurations of a change of membership (§6). The core holds positions and ids only, so the driver
+   * makes their records. `target` is the membership of a change that begins now; it brings the addresses
+   * of members that are new.
    */
   #encodeOwnEntries(target?: Membership): void {
     const { log } = this.#core;
@@ -390,9 +441,10 @@ export class Driver {
   }
 
   /**
-   * Feeds an AppendEntries to the core, and buffers the records of the entries that the core took. The core skips
-   * entries that its log already holds, and doesn't report which ones it took. So the driver finds the first entry
-   * that is missing or conflicts before the call, and sees after the call whether the core's log holds it.
+   * Feeds an AppendEntries to the core, and buffers the records of the entries that the core took. The
+   * core skips entries that its log already holds, and doesn't report which ones it took. So the driver
+   * finds the first entry that is missing or conflicts before the call, and sees after the call whether
+   * the core's log holds it.
    */
   #receiveEntries(message: AppendEntries, records: readonly Uint8Array[]): void {
     const { prev, lastIndex } = message.entries;
@@ -431,16 +483,16 @@ export class Driver {
     this.#setTimer(actions.timer);
     // Start the write before sending anything, so that the disk works while the messages travel.
     this.#submitWrite(actions);
-    for (const outgoing of actions.messages) this.#messageSender.send(outgoing);
+    for (const message of actions.messages) this.#messageSender.send(message);
     if (actions.snapshots.length > 0) this.#host.snapshotsNeeded(actions.snapshots.map(({ to }) => to));
     if (actions.installSnapshot !== null) this.#host.snapshotOffered(actions.installSnapshot);
     this.#host.afterDrain(actions.reads);
   }
 
   /**
-   * Begins this turn's log write. Persist before reply: the persister holds back `messagesAfterPersist` (votes,
-   * acknowledgements) until this write and all earlier ones are durable. The core, too, counts this node's own copy
-   * towards a quorum only after `handlePersisted`.
+   * Begins this turn's log write. Persist before reply: the persister holds back `messagesAfterPersist`
+   * (votes, acknowledgements) until this write and all earlier ones are durable. The core, too, counts this
+   * node's own copy towards a quorum only after `handlePersisted`.
    */
   #submitWrite(actions: Actions): void {
     if (!actions.needsPersist) return;
@@ -454,6 +506,7 @@ export class Driver {
     this.#persister.submit(persistId, write, messagesAfterPersist);
   }
 
+  /** The records of the range that the core wants written, checked against its log once more. */
   #recordsToWrite({ from, to }: AppendAction): readonly Uint8Array[] {
     const { buffer } = this.#logRecords;
     assert(
@@ -468,15 +521,15 @@ export class Driver {
 
   #onPersisted(persistId: number, messages: readonly AddressedMessage[]): void {
     this.#feedCore(() => {
-      for (const outgoing of messages) this.#messageSender.send(outgoing);
+      for (const message of messages) this.#messageSender.send(message);
       this.#core.handlePersisted(persistId, this.#environment.now());
     });
   }
 
   /**
-   * Sets the timer for the core's deadline. Nearly every message moves the deadline to a later time, and setting a
-   * timer anew each time would cost more than handling the message. So a timer that is due earlier keeps running, and
-   * compares with the deadline when it fires.
+   * Sets the timer for the core's deadline. Nearly every message moves the deadline to a later time, and
+   * setting a timer anew each time would cost more than handling the message. So a timer that is due earlier
+   * keeps running, and compares with the deadline when it fires.
    */
   #setTimer(deadline: number | null): void {
     this.#coreDeadline = deadline;

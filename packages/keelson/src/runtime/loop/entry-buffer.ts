@@ -1,13 +1,14 @@
-// The newest records of the log, in memory. Holds bytes only: the core decides which entries form the log, and the
-// driver keeps the two in step.
+// The newest records of the log, in memory. Holds bytes only: the core decides which entries form the log,
+// and the driver keeps the two in step.
 //
-// Why it exists: a new entry is needed at least three times within milliseconds, by the log write, by the message to
-// each follower, and by the state machine. The buffer serves all of them without reading the store.
+// Why it exists: a new entry is needed at least three times within milliseconds, by the log
+// write, by the message to each follower, and by the state machine. The buffer serves all of
+// them without reading the store.
 //
-// What bounds its memory: records that were submitted to the store can be read back from there, so of these at most
-// `bytesMax` are kept, the newest ones. Records that weren't submitted exist nowhere else and are never dropped. They
-// are those of one turn, or those that arrive while a snapshot is installed, and are bounded by the limits on
-// proposals and by the leader's window of AppendEntries in flight.
+// What bounds its memory: records that were submitted to the store can be read back from there, so of these
+// at most `bytesMax` are kept, the newest ones. Records that weren't submitted exist nowhere else and are
+// never dropped. They are those of one turn, or those that arrive while a snapshot is installed, and are
+// bounded by the limits on proposals and by the leader's window of AppendEntries in flight.
 
 import { recordIndex } from "../../codec/record.ts";
 import { assert } from "../../core/assert.ts";
@@ -17,20 +18,28 @@ import type { LogIndex } from "../../core/position.ts";
 export class EntryBuffer {
   /** The most bytes of submitted records to keep. */
   readonly #bytesMax: number;
-  /** `#emptySlots` empty places, then the records of `[first, end)`. Record i is that of entry `#first + i - #emptySlots`. */
+  /**
+   * `#emptySlots` empty places, then the records of `[first, end)`. Record i is that of entry `#first + i -
+   * #emptySlots`.
+   */
   #records: Uint8Array[] = [];
   /**
-   * Where each record would end if all were laid one after another, in bytes: `#endOffsets[i] - #endOffsets[i - 1]` is
-   * the length of record i. So the size of a range is one subtraction. As long as `#records`.
+   * Where each record would end if all were laid one after another, in bytes: `#endOffsets[i] - #endOffsets[i
+   * - 1]` is the length of record i. So the size of a range is one subtraction. As long as `#records`.
    */
   #endOffsets: number[] = [];
   /** Leading places whose records were dropped. */
   #emptySlots = 0;
   /** The end offset of the last dropped record: the bytes that the buffered records begin after. */
   #emptyEndOffset = 0;
-  /** The index of the oldest buffered entry; equal to `end` if the buffer is empty. At most `submittedEnd`. */
+  /**
+   * The index of the oldest buffered entry; equal to `end` if the buffer is empty. At most `submittedEnd`.
+   */
   #first: LogIndex;
-  /** One past the last entry that was submitted to the store. Lowered when the log is truncated. At most `end`. */
+  /**
+   * One past the last entry that was submitted to the store. Lowered when the log
+   * is truncated. At most `end`.
+   */
   #submittedEnd: LogIndex;
 
   /** An empty buffer of a log whose next entry is `end`. */
@@ -68,8 +77,8 @@ export class EntryBuffer {
   }
 
   /**
-   * Replaces all records from `index` on, because the core truncated its log there and appended others (§5.3). What
-   * the store was given of the old ones doesn't count as submitted any more.
+   * Replaces all records from `index` on, because the core truncated its log there and appended others
+   * (§5.3). What the store was given of the old ones doesn't count as submitted any more.
    */
   replaceFrom(index: LogIndex, records: readonly Uint8Array[]): void {
     assert(index <= this.end, "a log is cut within itself, or goes on at its end");
@@ -81,7 +90,10 @@ export class EntryBuffer {
     for (const record of records) this.append(record);
   }
 
-  /** The records of `[from, to)`, at least one, and then as many as fit in `bytesMax`; null: some aren't buffered. */
+  /**
+   * The records of `[from, to)`, at least one, and then as many as fit in
+   * `bytesMax`; null: some aren't buffered.
+   */
   slice(from: LogIndex, to: LogIndex, bytesMax = Infinity): Uint8Array[] | null {
     if (from < this.#first || to > this.end) return null;
     const begin = this.#slotOf(from);
@@ -99,7 +111,10 @@ export class EntryBuffer {
     return this.#offsetOf(this.#slotOf(to)) - this.#offsetOf(this.#slotOf(from));
   }
 
-  /** Notes that everything before `end` was submitted to the store, and drops the oldest records over `bytesMax`. */
+  /**
+   * Notes that everything before `end` was submitted to the store, and drops
+   * the oldest records over `bytesMax`.
+   */
   markSubmitted(end: LogIndex): void {
     assert(end >= this.#submittedEnd && end <= this.end, "the store is given entries in order");
     this.#submittedEnd = end;
@@ -107,8 +122,9 @@ export class EntryBuffer {
   }
 
   /**
-   * Drops the entries up to and including `index`, which an installed snapshot covers. `logEnd` is one past the last
-   * entry of the core's log: if the buffer ends elsewhere, the snapshot has replaced the log, and all records go.
+   * Drops the entries up to and including `index`, which an installed snapshot covers. `logEnd` is one
+   * past the last entry of the core's log: if the buffer ends elsewhere, the snapshot has replaced the
+   * log, and all records go.
    */
   discardThrough(index: LogIndex, logEnd: LogIndex): void {
     if (logEnd <= this.#first || this.end !== logEnd) this.#reset(logEnd);
@@ -149,8 +165,8 @@ export class EntryBuffer {
 }
 
 /**
- * The arrays are compacted once this many leading slots are empty, and at least half of all are: so dropping from the
- * front is amortised O(1).
+ * The arrays are compacted once this many leading slots are empty, and at least half of all are: so dropping
+ * from the front is amortised O(1).
  */
 const EMPTY_SLOTS_MIN = 1024;
 

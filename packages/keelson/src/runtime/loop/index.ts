@@ -1,5 +1,5 @@
-// The loop: runs the core on real parts. Inputs go in, one batch of actions per turn comes out; records are written, sent
-// and applied.
+// The loop: runs the core on real parts. Inputs go in, one batch of actions per turn comes out; records are
+// written, sent and applied.
 export { Applier, type ApplierHost } from "./applier.ts";
 export { Driver, type DriverHost, type SnapshotMetadata } from "./driver.ts";
 export { EntryBuffer } from "./entry-buffer.ts";

@@ -1,8 +1,9 @@
-// Where the rest of the runtime reads the log's records: the newest are in the entry buffer, all others in the store.
+// Where the rest of the runtime reads the log's records: the newest are in the entry buffer,
+// all others in the store.
 //
-// Neither memory nor disk is trusted. Only the core knows which entries form the log, so code that fetches records
-// compares them with the core's positions (`checkRecords`). Without that, a short read, a damaged file or a stale
-// buffer could send a follower an entry that isn't in the log (R11, R20).
+// Neither memory nor disk is trusted. Only the core knows which entries form the log, so code that fetches
+// records compares them with the core's positions (`checkRecords`). Without that, a short read, a damaged
+// file or a stale buffer could send a follower an entry that isn't in the log (R11, R20).
 
 import { recordIndex, recordTerm } from "../../codec/record.ts";
 import { ProtocolViolation } from "../../core/assert.ts";
@@ -26,7 +27,9 @@ export class LogRecords {
     this.#watchdog = watchdog;
   }
 
-  /** The bytes of the records of `[from, to)`, which may be in the buffer, in the store, or partly in each. */
+  /**
+   * The bytes of the records of `[from, to)`, which may be in the buffer, in the store, or partly in each.
+   */
   bytesBetween(from: LogIndex, to: LogIndex): number {
     const { first } = this.buffer;
     if (from >= first) return this.buffer.bytesBetween(from, to);
@@ -43,7 +46,10 @@ export class LogRecords {
     return records;
   }
 
-  /** Reads records from `from` on from the store: at least one, none at or after `to`, otherwise within `bytesMax`. */
+  /**
+   * Reads records from `from` on from the store: at least one, none at or
+   * after `to`, otherwise within `bytesMax`.
+   */
   async readFromStore(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
     const bytes = Math.min(bytesMax, Number.MAX_SAFE_INTEGER);
     const records = await this.#watchdog.monitor("a read from the log", () =>
@@ -59,7 +65,8 @@ export class LogRecords {
 }
 
 /**
- * Compares each record's index and term with the log that it should belong to; `from` is the first one's index.
+ * Compares each record's index and term with the log that it should belong to; `from`
+ * is the first one's index.
  *
  * @throws ProtocolViolation one differs
  */

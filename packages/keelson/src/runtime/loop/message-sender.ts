@@ -1,9 +1,10 @@
 // Sends the core's messages, and gives AppendEntries the records of their entries.
 //
-// Nearly always the records are in the entry buffer, and the message leaves at once. For a follower that is far behind
-// they are read from the store, one message at a time. Hazard: if a later AppendEntries were sent during that read, the
-// follower would refuse it, because the entries before it are missing, and the leader would back up and resend. So
-// later AppendEntries to that follower queue behind the read. Other messages leave at once.
+// Nearly always the records are in the entry buffer, and the message leaves at once. For a follower that
+// is far behind they are read from the store, one message at a time. Hazard: if a later AppendEntries
+// were sent during that read, the follower would refuse it, because the entries before it are missing,
+// and the leader would back up and resend. So later AppendEntries to that follower queue behind the read.
+// Other messages leave at once.
 
 import type { AddressedMessage } from "../../core/action.ts";
 import type { AppendEntries, Message } from "../../core/message.ts";
@@ -14,8 +15,9 @@ import { checkRecords, logReadFailure, termLookup, type LogRecords } from "./log
 import type { Failure } from "../failure.ts";
 
 /**
- * AppendEntries for one follower that may wait for a read from the store. The core keeps at most 64 with entries in
- * flight, and adds heartbeats, so this is ample. Further ones are dropped; Raft tolerates lost messages.
+ * AppendEntries for one follower that may wait for a read from the store. The core keeps at
+ * most 64 with entries in flight, and adds heartbeats, so this is ample. Further ones are
+ * dropped; Raft tolerates lost messages.
  */
 const QUEUED_APPENDS_MAX = 256;
 
@@ -28,8 +30,8 @@ export class MessageSender {
   readonly #transport: Transport;
   readonly #onFailure: (failure: Failure) => void;
   /**
-   * The AppendEntries of each follower for which the store is being read, in the core's order. The read is for the
-   * first one. No entry: nothing is being read, and messages to that follower leave at once.
+   * The AppendEntries of each follower for which the store is being read, in the core's order. The read is
+   * for the first one. No entry: nothing is being read, and messages to that follower leave at once.
    */
   readonly #queuedBehindRead = new Map<NodeId, AppendEntries[]>();
   /** Set once, by `stop`. No message leaves after that. */
@@ -73,11 +75,13 @@ export class MessageSender {
     void this.#sendFromStore(to, queue);
   }
 
+  /** Stops for good: messages that wait for a read are never sent. */
   stop(): void {
     this.#stopped = true;
     this.#queuedBehindRead.clear();
   }
 
+  /** Sends the queued messages one after another, then lets later ones leave at once again. */
   async #sendFromStore(to: NodeId, queue: AppendEntries[]): Promise<void> {
     for (let message = queue[0]; message !== undefined; message = queue[0]) {
       try {
@@ -113,16 +117,16 @@ export class MessageSender {
       checkRecords(records, prev.index + 1, termLookup(message.entries));
       return records;
     } catch (error) {
-      // This node may have stopped leading during the read, and its log have been truncated or compacted. Then the
-      // entries aren't there, and that is no storage failure.
+      // This node may have stopped leading during the read, and its log have been truncated or compacted.
+      // Then the entries aren't there, and that is no storage failure.
       if (!this.#isStillValid(message)) return null;
       throw error;
     }
   }
 
   /**
-   * Whether the message is still this leader's, and its entries are still in the log. A leader never truncates its own
-   * log, so in the message's term the entries are those that the core meant.
+   * Whether the message is still this leader's, and its entries are still in the log. A leader never
+   * truncates its own log, so in the message's term the entries are those that the core meant.
    */
   #isStillValid(message: AppendEntries): boolean {
     const { role, term, log } = this.#core;

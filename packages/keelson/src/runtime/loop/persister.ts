@@ -1,13 +1,14 @@
-// Writes the core's batches to the log store, and releases what asserts durable state only once it is durable: a vote,
-// an acknowledgement, a leader's count of its own copy (persist before reply). There is no other way to send those.
+// Writes the core's batches to the log store, and releases what asserts durable state only once it is
+// durable: a vote, an acknowledgement, a leader's count of its own copy (persist before reply). There is no
+// other way to send those.
 //
-// Hazard: a node that votes or acknowledges, and then loses the vote or the entry in a crash, can help to elect two
-// leaders in one term, or make the leader commit an entry that no majority holds. Rule: messages that assert durable
-// state wait here until the write that they depend on, and all earlier writes, have ended. Writes overlap, so the wait
-// costs latency, not throughput.
+// Hazard: a node that votes or acknowledges, and then loses the vote or the entry in a crash, can help to
+// elect two leaders in one term, or make the leader commit an entry that no majority holds. Rule: messages
+// that assert durable state wait here until the write that they depend on, and all earlier writes, have
+// ended. Writes overlap, so the wait costs latency, not throughput.
 //
-// After a failed write nothing is released again and the node stops: after a failed sync nobody can tell what the disk
-// holds, and a retried sync may report success for data that was lost (fail-stop).
+// After a failed write nothing is released again and the node stops: after a failed sync nobody can tell what
+// the disk holds, and a retried sync may report success for data that was lost (fail-stop).
 
 import type { AddressedMessage } from "../../core/action.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
@@ -38,8 +39,8 @@ export class Persister {
   readonly #watchdog: StorageWatchdog;
   readonly #host: PersisterHost;
   /**
-   * Batches that aren't reported yet, oldest first. Bounded, as each holds entries of proposals or of AppendEntries in
-   * flight, and both are limited.
+   * Batches that aren't reported yet, oldest first. Bounded, as each holds entries of proposals or of
+   * AppendEntries in flight, and both are limited.
    */
   #pendingBatches: PendingBatch[] = [];
   /** Resolve the promises of `whenIdle` that wait for `#pendingBatches` to empty. */
@@ -57,7 +58,10 @@ export class Persister {
     this.#host = host;
   }
 
-  /** Takes the next batch. `write` null: it has nothing to write, so it is durable as soon as earlier batches are. */
+  /**
+   * Takes the next batch. `write` null: it has nothing to write, so it is durable as
+   * soon as earlier batches are.
+   */
   submit(persistId: number, write: LogWrite | null, messagesAfterPersist: readonly AddressedMessage[]): void {
     const batch: PendingBatch = { persistId, messagesAfterPersist, durable: write === null };
     this.#pendingBatches.push(batch);

@@ -20,7 +20,8 @@ describe("a failed log write", () => {
     });
     const [writeError, readError] = await cluster.finish(Promise.allSettled([write, read]));
     expect(writeError).toMatchObject({ reason: { code: "STORAGE_FAILED", outcome: "unknown" } });
-    // A follower may have confirmed the read before the write failed. A read changes nothing, so both ends are right.
+    // A follower may have confirmed the read before the write failed. A read changes nothing,
+    // so both ends are right.
     if (readError.status === "rejected") expect(readError.reason).toMatchObject({ outcome: "not-done" });
     expect(await cluster.finish(stopped)).toMatchObject({
       code: "STORAGE_FAILED",
@@ -120,7 +121,9 @@ describe("a log write that hangs", () => {
 });
 
 describe("reading the log back", () => {
-  /** A leader with a follower that is far behind, so that the entries it lacks must be read from the store. */
+  /**
+   * A leader with a follower that is far behind, so that the entries it lacks must be read from the store.
+   */
   async function clusterWithLaggingFollower(): Promise<{
     cluster: TestCluster;
     lagging: string;

@@ -1,9 +1,10 @@
-// Notices storage that hangs. An operation that neither succeeds nor fails raises no error, so without a watchdog its
-// node would wait forever, and keep its callers and its cluster waiting.
+// Notices storage that hangs. An operation that neither succeeds nor fails raises no error, so without a
+// watchdog its node would wait forever, and keep its callers and its cluster waiting.
 //
-// An operation counts as hung once several checks in a row have found it pending. Hazard: the whole process can be
-// paused (a debugger, a suspended machine), and by the clock every operation then took a minute. So the watchdog counts
-// checks, not time. A pause adds one check, and the disk's answers are handled before the next.
+// An operation counts as hung once several checks in a row have found it pending. Hazard: the whole
+// process can be paused (a debugger, a suspended machine), and by the clock every operation then took
+// a minute. So the watchdog counts checks, not time. A pause adds one check, and the disk's answers
+// are handled before the next.
 
 import type { Environment, Timer } from "../../environment/environment.ts";
 

@@ -1,5 +1,5 @@
-// Sessions (§8; dissertation 6.3): the replicated table that makes retries safe, how its entries are applied, and the
-// `Session` that callers use.
+// Sessions (§8; dissertation 6.3): the replicated table that makes retries safe, how its entries are applied,
+// and the `Session` that callers use.
 export { isSessionKind, SessionApplier, sessionTableOf, type SessionKind } from "./session-applier.ts";
 export { countSessions, decodeRecords } from "./session-records.ts";
 export { SESSION_LIMITS, type SessionLimits, type SessionTable } from "./session-table.ts";

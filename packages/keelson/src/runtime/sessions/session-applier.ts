@@ -1,6 +1,6 @@
-// Applies session entries: what the applier does with an entry that opens or closes a session, or carries a command of
-// one. Sits between the applier, which owns the state machine, and the session table, which decides about duplicates.
-// Encodes results for the table, and turns its verdicts into outcomes for callers.
+// Applies session entries: what the applier does with an entry that opens or closes a session, or carries a
+// command of one. Sits between the applier, which owns the state machine, and the session table, which
+// decides about duplicates. Encodes results for the table, and turns its verdicts into outcomes for callers.
 
 import { EntryKind } from "../../codec/record.ts";
 import {
@@ -34,7 +34,10 @@ export function isSessionKind(kind: EntryKind): kind is SessionKind {
   return kind >= EntryKind.openSession;
 }
 
-/** Characters of a rejection's message that a session keeps: enough to say why, and small beside the other answers. */
+/**
+ * Characters of a rejection's message that a session keeps: enough to say why, and
+ * small beside the other answers.
+ */
 const REJECTION_CHARS_MAX = 2048;
 
 /** What the applier has to do next about a session entry: nothing, or apply the command in it. */
@@ -71,8 +74,8 @@ export class SessionApplier<Result> {
   }
 
   /**
-   * Applies a session entry, except for a command that is to be applied: the applier then does that, and calls
-   * `recordAnswer` before the next entry.
+   * Applies a session entry, except for a command that is to be applied: the applier then does that, and
+   * calls `recordAnswer` before the next entry.
    *
    * @throws Error the state machine doesn't support sessions, so this node can't keep the table; DecodeError
    */
@@ -112,7 +115,8 @@ export class SessionApplier<Result> {
     const message = reasonOf(applied.error.cause);
     const kept = message.slice(0, REJECTION_CHARS_MAX);
     table.recordAnswer(id, sequence, { index, type: "rejected", bytes: new TextEncoder().encode(kept) });
-    // The first caller gets the shortened message too, so that a retry is answered exactly like the first attempt.
+    // The first caller gets the shortened message too, so that a retry is answered
+    // exactly like the first attempt.
     return message === kept ? applied : { ...applied, error: new CommandRejectedError(kept) };
   }
 
@@ -148,8 +152,8 @@ export class SessionApplier<Result> {
     const { index, type, bytes } = answer;
     switch (type) {
       case "done":
-        // Decoded only if a caller waits on this node, and then for that caller: a result that can't be decoded fails
-        // one call, and must not stop every node.
+        // Decoded only if a caller waits on this node, and then for that caller: a result that can't be
+        // decoded fails one call, and must not stop every node.
         return { position, type: "duplicate", index, result: () => this.#decodeResult(bytes) };
       case "rejected":
         return { position, type, error: new CommandRejectedError(new TextDecoder().decode(bytes)) };
@@ -178,7 +182,10 @@ export class SessionApplier<Result> {
   }
 }
 
-/** The session table that matches the state a state machine opened with. Not known if it holds entries but no sessions. */
+/**
+ * The session table that matches the state a state machine opened with. Not known if it
+ * holds entries but no sessions.
+ */
 export function sessionTableOf({ index, sessions }: OpenedState): SessionTable {
   if (sessions !== undefined) return SessionTable.fromRecords(sessions);
   return index === 0 ? new SessionTable() : SessionTable.unknown();

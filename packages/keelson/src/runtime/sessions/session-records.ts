@@ -1,5 +1,6 @@
-// The formats of the session table: as named records for a state machine on disk, and as one piece of bytes for a
-// snapshot. The names and layouts of the records are documented at `SessionChanges` in state-machine.ts.
+// The formats of the session table: as named records for a state machine on disk, and
+// as one piece of bytes for a snapshot. The names and layouts of the records are
+// documented at `SessionChanges` in state-machine.ts.
 
 import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import type { LogIndex } from "../../core/position.ts";
@@ -10,9 +11,15 @@ import type { SessionRecords } from "../state-machine.ts";
 export interface Answer {
   /** The entry that took effect. Retries have entries of their own, which didn't. */
   readonly index: LogIndex;
-  /** `done`: applied; `rejected`: the state machine threw; `forgotten`: applied, but its result was too large to keep. */
+  /**
+   * `done`: applied; `rejected`: the state machine threw; `forgotten`: applied, but its result
+   * was too large to keep.
+   */
   readonly type: "done" | "rejected" | "forgotten";
-  /** `done`: the result, encoded by the state machine's codec; `rejected`: the message in UTF-8; `forgotten`: empty. */
+  /**
+   * `done`: the result, encoded by the state machine's codec; `rejected`: the
+   * message in UTF-8; `forgotten`: empty.
+   */
   readonly bytes: Uint8Array;
 }
 
@@ -125,12 +132,15 @@ export function decodeAnswer(bytes: Uint8Array): Answer {
   return { index, type, bytes: bytes.slice(ANSWER_HEADER_BYTES) };
 }
 
-// All records as one piece of bytes: a byte for the format's version, then for each record one byte for the length of
-// its name, the name in ASCII, four bytes for the length of its value, and the value.
+// All records as one piece of bytes: a byte for the format's version, then for each record one byte for the
+// length of its name, the name in ASCII, four bytes for the length of its value, and the value.
 const FORMAT = 1;
 const NAME_BYTES_MAX = 255;
 
-/** All records as one piece of bytes, for a snapshot. Equal records in equal order give equal bytes on every node. */
+/**
+ * All records as one piece of bytes, for a snapshot. Equal records in equal order give
+ * equal bytes on every node.
+ */
 export function encodeRecords(records: SessionRecords): Uint8Array {
   const chunks: Uint8Array[] = [Uint8Array.of(FORMAT)];
   for (const [name, value] of records) {
@@ -142,7 +152,8 @@ export function encodeRecords(records: SessionRecords): Uint8Array {
 }
 
 /**
- * All records from one piece of bytes. A cut between two records isn't noticed: snapshots have a checksum of their own.
+ * All records from one piece of bytes. A cut between two records isn't noticed: snapshots have
+ * a checksum of their own.
  *
  * @throws DecodeError
  */

@@ -1,17 +1,18 @@
 // The session table: the open sessions, and the kept answers to their commands (§8; dissertation 6.3).
 //
-// The table is replicated state, like the state machine's: every node makes the same changes at the same entries. So it
-// depends on the entries and nothing else, and in particular on no node's clock, memory size or options. It always
-// matches the last applied entry: a batch's changes to the table are stored with that batch's effects (`flush`), and a
-// snapshot holds the table as of its own last entry. Otherwise a retry could be applied twice after a restart.
+// The table is replicated state, like the state machine's: every node makes the same changes at the same
+// entries. So it depends on the entries and nothing else, and in particular on no node's clock, memory size
+// or options. It always matches the last applied entry: a batch's changes to the table are stored with that
+// batch's effects (`flush`), and a snapshot holds the table as of its own last entry. Otherwise a retry could
+// be applied twice after a restart.
 //
-// Expiry uses log time: the greatest clock reading that an entry has carried so far. Every node computes the same log
-// time at the same entry, so a session expires at the same entry everywhere. Log time never goes back, and it stands
-// still while no session entries come.
+// Expiry uses log time: the greatest clock reading that an entry has carried so far. Every node computes the
+// same log time at the same entry, so a session expires at the same entry everywhere. Log time never goes
+// back, and it stands still while no session entries come.
 //
-// Kept for each session: its time to live, its last use, the lowest unanswered sequence number, and the answers from
-// that number on. An answer holds the encoded result, so a retry gets the same result as the first attempt. All of it
-// is limited by `SESSION_LIMITS`.
+// Kept for each session: its time to live, its last use, the lowest unanswered sequence number, and the
+// answers from that number on. An answer holds the encoded result, so a retry gets the same result as the
+// first attempt. All of it is limited by `SESSION_LIMITS`.
 
 import type { SessionCommandId } from "../../codec/session-entry.ts";
 import { assert } from "../../core/assert.ts";
@@ -39,13 +40,13 @@ export interface SessionLimits {
   /** Sessions open at once. Opening one more ends the least recently used one. */
   readonly sessionsMax: number;
   /**
-   * Sequence numbers in use in one session, from the lowest unanswered on. A command beyond them is refused until the
-   * client has received older answers.
+   * Sequence numbers in use in one session, from the lowest unanswered on. A command beyond them is refused
+   * until the client has received older answers.
    */
   readonly windowMax: number;
   /**
-   * Bytes of results kept for one session. Beyond it the oldest results are forgotten; that their commands took effect
-   * is still known, so they aren't applied again.
+   * Bytes of results kept for one session. Beyond it the oldest results are forgotten; that their commands
+   * took effect is still known, so they aren't applied again.
    */
   readonly answerBytesMax: number;
   /** Bytes of the whole table. Beyond it the least recently used sessions end. */
@@ -53,8 +54,9 @@ export interface SessionLimits {
 }
 
 /**
- * The limits of every node. They decide whether a command is applied, so they are part of the log's format and not an
- * option: nodes with different limits would apply different commands, and their states would diverge.
+ * The limits of every node. They decide whether a command is applied, so they are part of the
+ * log's format and not an option: nodes with different limits would apply different commands,
+ * and their states would diverge.
  */
 export const SESSION_LIMITS: SessionLimits = {
   sessionsMax: 10_000,
@@ -63,7 +65,10 @@ export const SESSION_LIMITS: SessionLimits = {
   bytesMax: 32 * 1024 * 1024,
 };
 
-/** What a session, and an answer, count towards the limits beyond the bytes of results: a fixed estimate of their memory. */
+/**
+ * What a session, and an answer, count towards the limits beyond the bytes of results: a
+ * fixed estimate of their memory.
+ */
 const SESSION_OVERHEAD_BYTES = 256;
 const ANSWER_OVERHEAD_BYTES = 128;
 
@@ -92,7 +97,10 @@ interface Session {
   lastUsedIndex: LogIndex;
   /** The lowest sequence number whose answer the client may still lack. Only rises. */
   lowestUnanswered: number;
-  /** The kept answers by sequence number, in the order in which the commands took effect. None below `lowestUnanswered`. */
+  /**
+   * The kept answers by sequence number, in the order in which the commands
+   * took effect. None below `lowestUnanswered`.
+   */
   readonly answers: Map<number, Answer>;
   /** What the session counts towards `bytesMax`: the overheads, and the bytes of its results. */
   bytes: number;
@@ -109,7 +117,10 @@ export class SessionTable {
   #logTimeMs = 0;
   /** What all sessions count towards `bytesMax`: the sum of their `bytes`. */
   #bytes = 0;
-  /** No session expires before this log time. A lower bound, so that most entries need not look at every session. */
+  /**
+   * No session expires before this log time. A lower bound, so that most entries need
+   * not look at every session.
+   */
   #nextExpiryMs = Infinity;
   /** The names of the records that changed since `takeChanges` or `discardChanges`. */
   #changedRecords = new Set<string>();
@@ -153,8 +164,9 @@ export class SessionTable {
   }
 
   /**
-   * Whether the table holds all sessions. False if a state machine on disk holds entries, but didn't store the sessions
-   * with them: any command could then be a retry of one that it holds. The node stops at the first session entry.
+   * Whether the table holds all sessions. False if a state machine on disk holds entries, but didn't
+   * store the sessions with them: any command could then be a retry of one that it holds. The node stops
+   * at the first session entry.
    */
   get isKnown(): boolean {
     return this.#isKnown;
@@ -202,7 +214,9 @@ export class SessionTable {
     return true;
   }
 
-  /** Applies an entry that carries a command, up to the decision whether the command itself is to be applied. */
+  /**
+   * Applies an entry that carries a command, up to the decision whether the command itself is to be applied.
+   */
   beginCommand(index: LogIndex, clock: number, command: SessionCommandId): CommandVerdict {
     this.#advanceTime(clock);
     const session = this.#sessions.get(command.id);
@@ -230,7 +244,10 @@ export class SessionTable {
     this.#evictSessions();
   }
 
-  /** The records that changed since the last call: for a state machine on disk, which stores them with a batch's effects. */
+  /**
+   * The records that changed since the last call: for a state machine on disk, which stores
+   * them with a batch's effects.
+   */
   takeChanges(): SessionChanges {
     if (this.#changedRecords.size === 0) return NO_CHANGES;
     const changes = new Map<string, Uint8Array | null>();
@@ -239,7 +256,10 @@ export class SessionTable {
     return changes;
   }
 
-  /** Forgets what changed: for a state machine in memory, whose sessions are rebuilt from the log like its state. */
+  /**
+   * Forgets what changed: for a state machine in memory, whose sessions are rebuilt from
+   * the log like its state.
+   */
   discardChanges(): void {
     if (this.#changedRecords.size > 0) this.#changedRecords.clear();
   }
@@ -283,7 +303,10 @@ export class SessionTable {
     this.#changedRecords.clear();
   }
 
-  /** Moves log time forward to an entry's clock reading, if it is later, and ends the sessions that have expired by then. */
+  /**
+   * Moves log time forward to an entry's clock reading, if it is later, and ends the sessions
+   * that have expired by then.
+   */
   #advanceTime(clock: number): void {
     if (clock > this.#logTimeMs) {
       this.#logTimeMs = clock;
@@ -343,7 +366,10 @@ export class SessionTable {
     this.#changedRecords.add(answerName(session.id, sequence));
   }
 
-  /** Forgets a session's oldest results while they exceed `answerBytesMax`. The answers stay, without their results. */
+  /**
+   * Forgets a session's oldest results while they exceed `answerBytesMax`. The
+   * answers stay, without their results.
+   */
   #forgetOldestResults(session: Session): void {
     const { answerBytesMax } = this.#limits;
     const bytesMax = SESSION_OVERHEAD_BYTES + session.answers.size * ANSWER_OVERHEAD_BYTES + answerBytesMax;
@@ -354,8 +380,8 @@ export class SessionTable {
   }
 
   /**
-   * Ends the least recently used sessions while a limit is exceeded. Never ends the session of the entry that is being
-   * applied: it was used last, and the constructor asserts that the limits leave room for one.
+   * Ends the least recently used sessions while a limit is exceeded. Never ends the session of the entry that
+   * is being applied: it was used last, and the constructor asserts that the limits leave room for one.
    */
   #evictSessions(): void {
     const { sessionsMax, bytesMax } = this.#limits;
@@ -391,8 +417,8 @@ interface ParsedRecords {
 }
 
 /**
- * Decodes records, and puts them into the order of the log. A state machine may store and return them in any order, but
- * the order decides which session is evicted, and which result forgotten, first.
+ * Decodes records, and puts them into the order of the log. A state machine may store and return them in any
+ * order, but the order decides which session is evicted, and which result forgotten, first.
  */
 function parseRecords(records: SessionRecords): ParsedRecords {
   const sessions: Session[] = [];

@@ -166,7 +166,8 @@ describe("a session", () => {
     const leader = await cluster.leader();
     expect(leader.id).toBe("a");
     const session = await cluster.finish(leader.raft.openSession());
-    // The commands reach the followers, but the acknowledgements are lost: the leader can't tell their outcomes.
+    // The commands reach the followers, but the acknowledgements are lost: the
+    // leader can't tell their outcomes.
     cluster.net.cut("b", "a");
     cluster.net.cut("c", "a");
     const writes = ["x", "y", "z"].map((text) => session.write(text));

@@ -1,5 +1,5 @@
-// The client's side of a session: numbers its commands, and repeats each until its outcome is known (§8; dissertation
-// 6.3). The replicated side is session-table.ts.
+// The client's side of a session: numbers its commands, and repeats each until its outcome is known (§8;
+// dissertation 6.3). The replicated side is session-table.ts.
 
 import type { SessionCommandId } from "../../codec/session-entry.ts";
 import type { LogIndex } from "../../core/position.ts";
@@ -9,7 +9,9 @@ import { SESSION_LIMITS } from "./session-table.ts";
 
 /** How a session is opened. */
 export interface OpenSessionOptions extends CallOptions {
-  /** How long the session may stay unused before it ends, in milliseconds, from 1 s to 7 days. Default 60,000. */
+  /**
+   * How long the session may stay unused before it ends, in milliseconds, from 1 s to 7 days. Default 60,000.
+   */
   readonly ttlMs?: number;
 }
 
@@ -21,7 +23,9 @@ export interface OpenedSession {
   readonly ttlMs: number;
 }
 
-/** The entries that a session asks its node to put into the log. Each method may throw instead of rejecting. */
+/**
+ * The entries that a session asks its node to put into the log. Each method may throw instead of rejecting.
+ */
 export interface SessionProposals<Command, Result> {
   write(
     command: Command,
@@ -44,9 +48,9 @@ export interface SessionHost<Command, Result> {
 }
 
 /**
- * One client's session (§8; dissertation 6.3). `write` repeats a command automatically while its outcome is unknown,
- * and the command still takes effect at most once. Commands may be in flight concurrently, and then take effect in any
- * order: await one before you write the next if the order matters.
+ * One client's session (§8; dissertation 6.3). `write` repeats a command automatically while its outcome is
+ * unknown, and the command still takes effect at most once. Commands may be in flight concurrently, and then
+ * take effect in any order: await one before you write the next if the order matters.
  *
  * @example
  * ```ts
@@ -74,8 +78,8 @@ export class Session<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Writes a command that takes effect at most once. Where `Raft.write` would reject because the leader changed or the
-   * outcome is unknown, this method tries again, up to the time limit.
+   * Writes a command that takes effect at most once. Where `Raft.write` would reject because the leader
+   * changed or the outcome is unknown, this method tries again, up to the time limit.
    *
    * @throws SessionExpiredError the session has ended; open another
    * @throws AbortedError, OutcomeUnknownError the outcome is still unknown at the time limit; CommandRejectedError,
@@ -105,7 +109,10 @@ export class Session<Command, Result> implements AsyncDisposable {
     }
   }
 
-  /** Ends the session: its commands are refused from then on. A session that is left open ends by its time to live. */
+  /**
+   * Ends the session: its commands are refused from then on. A session that is left open ends
+   * by its time to live.
+   */
   close(options: CallOptions = {}): Promise<void> {
     return retryUntilKnown(this.#host, options, (rest) => this.#host.proposals.closeSession(this.id, rest));
   }
@@ -127,8 +134,8 @@ export class Session<Command, Result> implements AsyncDisposable {
 }
 
 /**
- * Opens a session, and tries again until one is known to be open. An attempt whose answer was lost may leave a session
- * that no one uses; it ends by its time to live.
+ * Opens a session, and tries again until one is known to be open. An attempt whose answer was lost may leave
+ * a session that no one uses; it ends by its time to live.
  */
 export async function openSession<Command, Result>(
   host: SessionHost<Command, Result>,
@@ -143,7 +150,10 @@ export async function openSession<Command, Result>(
 /** Errors after which another attempt may succeed: no leader, another leader, or an answer that was lost. */
 const RETRYABLE_CODES = new Set(["NOT_LEADER", "TRANSFERRING", "COMMAND_LOST", "OUTCOME_UNKNOWN"]);
 
-/** Repeats an attempt until its outcome is known, it fails in a way that no retry can change, or the time limit is over. */
+/**
+ * Repeats an attempt until its outcome is known, it fails in a way that no retry can change, or
+ * the time limit is over.
+ */
 async function retryUntilKnown<T, Command, Result>(
   host: SessionHost<Command, Result>,
   { signal, timeoutMs = host.timeoutMs }: CallOptions,
@@ -167,16 +177,17 @@ async function retryUntilKnown<T, Command, Result>(
 }
 
 /**
- * Whether to try again after this error. An overloaded node refuses a new command, and its caller should slow down. But
- * a command that may already have taken effect is retried, because giving up would leave its outcome unknown.
+ * Whether to try again after this error. An overloaded node refuses a new command, and its caller
+ * should slow down. But a command that may already have taken effect is retried, because giving up
+ * would leave its outcome unknown.
  */
 function isRetryable({ code }: RaftError, mayHaveTakenEffect: boolean): boolean {
   return RETRYABLE_CODES.has(code) || (code === "OVERLOADED" && mayHaveTakenEffect);
 }
 
 /**
- * An error's outcome covers all attempts: if an earlier one went unanswered, a later refusal is still "unknown", though
- * the last attempt itself did nothing (K4).
+ * An error's outcome covers all attempts: if an earlier one went unanswered, a later refusal is still
+ * "unknown", though the last attempt itself did nothing (K4).
  */
 function withOutcomeOfAllAttempts(error: RaftError, mayHaveTakenEffect: boolean): RaftError {
   if (!mayHaveTakenEffect || error.outcome !== "not-done") return error;

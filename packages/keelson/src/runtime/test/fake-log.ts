@@ -37,7 +37,9 @@ interface PendingWrite {
   readonly settle: PromiseWithResolvers<unknown>;
 }
 
-/** A log store in memory. Writes become durable in order, `latencyMs` after the call; reads see them at once. */
+/**
+ * A log store in memory. Writes become durable in order, `latencyMs` after the call; reads see them at once.
+ */
 export class FakeLog implements LogStore {
   readonly disk: FakeDisk;
   latencyMs = 1;
@@ -144,7 +146,10 @@ export class FakeLog implements LogStore {
     this.#heldReads.shift()?.reject(error);
   }
 
-  /** Ends the store like a crash: of the writes in flight, the first `kept` become durable, the others are lost. */
+  /**
+   * Ends the store like a crash: of the writes in flight, the first `kept` become
+   * durable, the others are lost.
+   */
   crash(kept: number): void {
     this.#isDead = true;
     for (const write of this.#inFlight.slice(0, kept)) write.apply();

@@ -1,4 +1,5 @@
-// A network and transports for tests of the runtime. Skips frames and connections; keeps handshakes and their refusals.
+// A network and transports for tests of the runtime. Skips frames and connections;
+// keeps handshakes and their refusals.
 
 import type { NodeId } from "../../core/position.ts";
 import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";

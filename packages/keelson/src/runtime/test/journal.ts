@@ -10,8 +10,8 @@ import {
 } from "../state-machine.ts";
 
 /**
- * Keeps all commands in order, and answers each with their count. The command "reject" throws on every node alike;
- * "break" throws a `StateMachineFailure`, as if this node's own disk had failed.
+ * Keeps all commands in order, and answers each with their count. The command "reject" throws on every node
+ * alike; "break" throws a `StateMachineFailure`, as if this node's own disk had failed.
  */
 export class Journal implements StateMachine<string, number> {
   readonly commands: { readonly at: LogPosition; readonly command: string }[] = [];

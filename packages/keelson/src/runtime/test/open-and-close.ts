@@ -1,5 +1,5 @@
-// A program that opens a node, uses it and stops it: the process must then end by itself, as no timer or socket may keep
-// it alive. Arguments: a directory, and how the node stops.
+// A program that opens a node, uses it and stops it: the process must then end by itself, as no timer or
+// socket may keep it alive. Arguments: a directory, and how the node stops.
 
 import { wal } from "../../storage/wal/index.ts";
 import { tcp } from "../../transport/tcp/index.ts";

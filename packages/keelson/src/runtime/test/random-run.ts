@@ -20,8 +20,8 @@ export interface RunSummary {
 }
 
 /**
- * Runs one cluster under random writes, reads, crashes, network cuts and losses, all derived from one seed. Throws at
- * the first violation of what it checks:
+ * Runs one cluster under random writes, reads, crashes, network cuts and losses, all derived from one seed.
+ * Throws at the first violation of what it checks:
  *
  * - all nodes apply the same command at an index, in every life of each node;
  * - in the end every acknowledged command is applied, and no command that was "not done";

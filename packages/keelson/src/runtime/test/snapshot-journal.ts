@@ -15,8 +15,8 @@ export function emptyJournalDisk(): JournalDisk {
 }
 
 /**
- * Keeps each command with its index, one per line, so a command that was applied twice, or never, or to the wrong
- * state stays visible. Given a disk it stores its state there; without, it keeps it in memory.
+ * Keeps each command with its index, one per line, so a command that was applied twice, or never, or to the
+ * wrong state stays visible. Given a disk it stores its state there; without, it keeps it in memory.
  */
 export class SnapshotJournal implements StateMachine<string, number> {
   lines: string[] = [];

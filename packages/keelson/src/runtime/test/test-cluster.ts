@@ -168,7 +168,10 @@ export class TestCluster {
   }
 }
 
-/** Wraps an environment so that `kill` stops its timers and deferred callbacks, as a crash of the process would. */
+/**
+ * Wraps an environment so that `kill` stops its timers and deferred callbacks, as a
+ * crash of the process would.
+ */
 export function killableEnvironment(environment: Environment): {
   environment: Environment;
   kill: () => void;
