@@ -95,8 +95,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     also: [
       {
         file: "runtime/loop/applier.ts",
-        from: "/** A throw is the command's result,",
-        to: "function recordIndexOf(records: readonly Uint8Array[]): number {\n  return records[0] === undefined ? 0 : decodeRecord(records[0]).index;\n}\n\n/** A throw is the command's result,",
+        from: "function rejectedEntry<Result>(",
+        to: "function recordIndexOf(records: readonly Uint8Array[]): number {\n  return records[0] === undefined ? 0 : decodeRecord(records[0]).index;\n}\n\nfunction rejectedEntry<Result>(",
       },
     ],
   },
