@@ -10,41 +10,38 @@ import { newIncarnation } from "../../codec/cluster-id.ts";
 import { inspectWal, type WalInspection } from "./inspect-wal.ts";
 import { WalLog } from "./wal-log.ts";
 
-/** What `forceNewCluster` is going to do to a log, or has done. */
+/*
+ * Disaster recovery: a cluster has lost a majority of its members for good, and one remaining node is to go
+ * on alone. What `keelson recover` calls. Nothing here runs while the node does.
+ */
+
+/** What `forceNewCluster` is going to do to a log: for the operator to confirm. */
 export interface ForceNewClusterPlan {
   readonly nodeId: NodeId;
-  /** The id of this log. */
   readonly storeId: string;
-  /** Where this node will be reached, as the only member. */
+  /** Where this node will be reached as the only member ("host:port"). */
   readonly address: string;
-  /** The cluster that is given up, and the members it had, as far as this log knows. */
+  /** The id of the cluster that is given up. */
   readonly clusterId: string;
+  /** That cluster's members, this node included, by the last configuration in this log; ascending. */
   readonly members: readonly NodeId[];
-  /** Who was a member before. */
+  /** Ids that were removed from that cluster before. */
   readonly removed: readonly NodeId[];
-  /**
-   * This log's last entry: what the others acknowledged after it, or instead of what stands before it, is
-   * lost.
-   */
+  /** The last entry in this log. Entries that only other nodes hold are lost, committed ones too. */
   readonly last: LogPosition;
-  /** The highest term that this node has seen. */
+  /** The highest term that this log knows of. */
   readonly term: Term;
   /**
-   * Entries up to here are in a snapshot, so they were committed. Of later ones the log alone cannot tell.
+   * The log's base. Entries up to here were committed; the log alone doesn't tell whether later ones were.
    */
   readonly base: LogPosition;
 }
 
-/** The node alone; the others' ids are used up (M10). */
-function membershipOf({ nodeId, address, storeId, members, removed }: ForceNewClusterPlan): Membership {
-  const gone = [...removed, ...members].filter((id, at, all) => id !== nodeId && all.indexOf(id) === at);
-  const alone = { config: configOf([nodeId]), members: new Map([[nodeId, { address, storeId }]]) };
-  return gone.length === 0 ? alone : { ...alone, removed: gone.slice(-REMOVED_MAX) };
-}
-
 /** What `forceNewCluster` wrote. */
 export interface ForcedNewCluster {
+  /** The former cluster's id with a new incarnation. */
   readonly clusterId: string;
+  /** The configuration entry of the new cluster, which has this node as its only member. */
   readonly position: LogPosition;
 }
 
@@ -52,15 +49,15 @@ export interface ForcedNewCluster {
 export interface ForceNewClusterOptions {
   /** "host:port". Default: the node's address in the last configuration. */
   readonly address?: string;
-  /** Default: Node's disk and chance. */
+  /** Default: Node's. */
   readonly environment?: Environment;
 }
 
 /**
- * What `forceNewCluster` would do; changes nothing.
+ * Finds out what `forceNewCluster` would do. Changes nothing.
  *
- * @throws InvalidOptionError there is no log, it belongs to no cluster, or nothing would be gained;
- *   CorruptLogError, StorageFailedError
+ * @throws InvalidOptionError there is no log, it belongs to no cluster, or the node is its cluster's only
+ *   voter already; StorageFailedError the log is damaged or can't be read
  */
 export async function planForceNewCluster(
   directory: string,
@@ -87,15 +84,17 @@ export async function planForceNewCluster(
 }
 
 /**
- * For a cluster that has lost its majority for good: turns the log of one node that is left into that of
- * a cluster of this node alone. Everything that is in the log is kept, also what was never committed; what
- * is only in the logs of others is lost. The cluster gets a new incarnation of its id, so that the former
- * members are refused when they come back: their logs may hold other entries at the same indexes. They can
- * be added with empty directories and ids of their own.
+ * Turns the log of one remaining node into that of a new cluster of this node alone. Only for a cluster that
+ * has lost its majority for good: entries that only other nodes hold are lost, committed or not. All entries
+ * in this log are kept, and become committed.
  *
- * The node must not run. It is one atomic write: after a crash, the log is as it was, or founded anew.
+ * The cluster id gets a new incarnation, so that former members that come back are refused. Their logs may
+ * hold other entries at the same indexes. They can join again with empty directories and new ids.
  *
- * @throws InvalidOptionError, CorruptLogError, DirectoryLockedError, StorageFailedError
+ * The node must not be running. The log is changed by one atomic write: a crash leaves it as it was, or done.
+ *
+ * @throws InvalidOptionError as for `planForceNewCluster`; DirectoryLockedError the node is running;
+ *   CorruptLogError, StorageFailedError
  */
 export async function forceNewCluster(
   directory: string,
@@ -106,13 +105,14 @@ export async function forceNewCluster(
   const log = new WalLog(directory);
   await log.open({ nodeId, clusterId: null }, environment);
   try {
-    // Once more, now that nobody else can change it.
+    // Plan again: before the lock was taken, the node may have run and changed the log.
     const plan = await planForceNewCluster(directory, options);
     const position = { term: plan.term + 1, index: plan.last.index + 1 };
     const payload = encodeMembership(membershipOf(plan));
     const clusterId = newIncarnation(plan.clusterId, () => environment.random());
     await log.appendInNewCluster(clusterId, {
-      // The node votes for itself in the term of the entry, so that nobody else can have had it.
+      // A term may have entries only if its leader was elected. So the node votes for itself in the entry's
+      // term.
       hardState: { term: position.term, votedFor: nodeId },
       truncateFrom: null,
       records: [encodeRecord(position.index, position.term, EntryKind.config, payload)],
@@ -121,6 +121,16 @@ export async function forceNewCluster(
   } finally {
     await log.close();
   }
+}
+
+/**
+ * The node as the only member. The former members' ids stay in the configuration as removed, so that they
+ * never come back (M10).
+ */
+function membershipOf({ nodeId, address, storeId, members, removed }: ForceNewClusterPlan): Membership {
+  const gone = [...removed, ...members].filter((id, at, all) => id !== nodeId && all.indexOf(id) === at);
+  const alone = { config: configOf([nodeId]), members: new Map([[nodeId, { address, storeId }]]) };
+  return gone.length === 0 ? alone : { ...alone, removed: gone.slice(-REMOVED_MAX) };
 }
 
 function termOf({ hardState, last }: WalInspection): Term {

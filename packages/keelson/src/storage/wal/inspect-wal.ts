@@ -24,93 +24,113 @@ import { Recovery, type Recovered, type RecoveryObserver } from "./recovery.ts";
 import { saltOf, type SegmentHeader } from "./segment-header.ts";
 import { segmentName, Segments, segmentSequences, type Segment } from "./segments.ts";
 
-/** A membership that the log holds, and the entry that holds it. */
+/*
+ * `inspectWal`: reads and checks a log on disk without opening it as a node does. It changes nothing, takes
+ * no lock and doesn't stop at damage, so `keelson inspect` can be used on a running node and on a broken one.
+ * The reading itself is done by `Recovery`, by the same rules as when a node starts; this file adds what
+ * people want to know.
+ */
+
+/** A configuration entry in the log. */
 export interface MembershipEntry {
   readonly index: LogIndex;
   readonly term: Term;
   readonly membership: Membership;
 }
 
-/** Entries of one kind: how many, and the bytes of their records. */
+/** The number of entries of one kind, and the bytes of their records. */
 export interface EntryTally {
   readonly count: number;
   readonly bytes: number;
 }
 
-/** A file of the log. */
+/** One segment of the log. */
 export interface SegmentSummary {
   readonly file: string;
   /** The size of the file. */
   readonly bytes: number;
+  /** How many batches were read from it. */
   readonly batches: number;
-  /** The entries that were written to it, overwritten ones included; null: none. */
+  /** The range of the entries that were written to it, later overwritten ones included; null: none. */
   readonly entries: { readonly first: LogIndex; readonly last: LogIndex } | null;
 }
 
-/** What is wrong with a log, and what it means. */
+/** Where a log is damaged, and what is still readable after that place. */
 export interface WalDamage {
   readonly file: string;
+  /** In bytes from the start of `file`. */
   readonly offset: number;
   /** The first entry that may be affected; null: not known. */
   readonly index: LogIndex | null;
-  /** All of it in words. */
+  /** Everything a person needs to know, with what to do. */
   readonly message: string;
-  /**
-   * Batches after the damage that can still be read, and the entries in them: what a repair by hand could
-   * save.
-   */
+  /** How many batches after the damage can still be read: what a repair by hand could save. */
   readonly readableBatches: number;
+  /** The range of the entries in those batches; null: none. */
   readonly readableEntries: { readonly first: LogIndex; readonly last: LogIndex } | null;
 }
 
-/** What a log on disk holds. If it is damaged: up to the damage. */
+/** What a log on disk holds. If it's damaged: what it holds before the damage. */
 export interface WalInspection {
   readonly directory: string;
   /** null: not known, because the first header is damaged. */
   readonly nodeId: NodeId | null;
-  /** null: the node belongs to no cluster yet. */
+  /** null: the node belongs to no cluster yet, or the first header is damaged. */
   readonly clusterId: string | null;
+  /** null: not known, because the first header is damaged. */
   readonly storeId: string | null;
   readonly hardState: HardState;
   /** The last entry that is no longer in the log, because a snapshot covers it; `ORIGIN`: none. */
   readonly base: LogPosition;
   readonly last: LogPosition;
-  /** The entries in the log, by the names of `EntryKind`. */
+  /**
+   * The entries in the log, counted by kind. Entries in deleted segments are left out, as their kinds aren't
+   * known.
+   */
   readonly entries: Readonly<Record<keyof typeof EntryKind, EntryTally>>;
-  /** Ascending; the first is that of the base, if there is a base. */
+  /**
+   * Every membership in the log, ascending by index; the first one is that of the base, unless the base is
+   * `ORIGIN`.
+   */
   readonly memberships: readonly MembershipEntry[];
   readonly segments: readonly SegmentSummary[];
   /**
-   * What is left of a write that was interrupted, and never acknowledged; or, while the node runs, of one
-   * under way.
+   * Where a torn write begins: one that was interrupted and never acknowledged, or, while the node runs, one
+   * that is in progress. null: none.
    */
   readonly torn: { readonly file: string; readonly offset: number } | null;
-  /** null: every checksum was right. */
+  /** null: every checksum was right, and everything fits together. */
   readonly damage: WalDamage | null;
-  /** The records that were asked for, as far as the log holds them. */
+  /**
+   * Copies of the records in the range that was asked for, as far as the log holds them; ascending by index.
+   */
   readonly records: readonly Uint8Array[];
 }
 
 /** Options of `inspectWal`. */
 export interface InspectOptions {
-  /** Entries whose records to return: `[from, to)`. Default: none. */
+  /** The first entry whose record is returned. Default 1. */
   readonly from?: LogIndex;
+  /**
+   * The entry after the last one whose record is returned. Default: `from`, so that no records are returned.
+   */
   readonly to?: LogIndex;
-  /** Default: Node's disk. */
+  /** Default: Node's. */
   readonly environment?: Environment;
 }
 
-/** Entries that are returned at once: all of them are in memory. */
+/** The limit on `to - from`, because all records that are returned are in memory at once. */
 export const INSPECT_ENTRIES_MAX = 10_000;
 
-/** While the node runs, its log may change as it is read; then it is read again, at most this often. */
+/** How often the log is read before giving up, if a running node changes it meanwhile. */
 const ATTEMPTS_MAX = 10;
 
 /**
- * Reads a log on disk and checks all of it, as a node does that starts, but changes nothing: it takes
- * no lock, so it works while the node runs, and it does not stop at damage.
+ * Reads a log on disk and checks all of it, as a node does when it starts, but changes nothing. It works
+ * while the node runs, and it reports damage instead of failing.
  *
- * @throws InvalidOptionError there is no log in the directory; StorageFailedError it cannot be read
+ * @throws InvalidOptionError there is no log in the directory, or the range is wrong or too large;
+ *   StorageFailedError it can't be read, or changes too fast to be read consistently
  */
 export async function inspectWal(directory: string, options: InspectOptions = {}): Promise<WalInspection> {
   const { from = 1, to = from, environment = nodeEnvironment() } = options;
@@ -125,7 +145,8 @@ export async function inspectWal(directory: string, options: InspectOptions = {}
   let before: string | null = null;
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
     const inspection = await new Inspector(environment.files, directory, { from, to }).run();
-    // Damage that is somewhere else each time is a log that is being written: real damage stays.
+    // A batch that is being written while it's read looks damaged. Believe in damage only if a second reading
+    // finds the same.
     const found = inspection?.damage?.message ?? null;
     if (inspection !== null && (found === null || found === before)) return inspection;
     before = found;
@@ -136,6 +157,7 @@ export async function inspectWal(directory: string, options: InspectOptions = {}
   );
 }
 
+/** What was seen of one segment. `first` and `last` are indexes of entries; 0: none. */
 interface SeenSegment {
   readonly segment: Segment;
   batches: number;
@@ -143,18 +165,27 @@ interface SeenSegment {
   last: LogIndex;
 }
 
+/** One reading of a log: observes its recovery, and gathers what `Recovery` doesn't keep. */
 class Inspector implements RecoveryObserver {
   readonly #files: FileSystem;
   readonly #directory: string;
+  /** The entries whose records are returned. */
   readonly #range: { readonly from: LogIndex; readonly to: LogIndex };
+  /** The oldest segment's header; null: not read. */
   #header: SegmentHeader | null = null;
+  /** The segments read so far, ascending. */
   #segments: SeenSegment[] = [];
+  /** The configuration entries in the log so far, ascending; the base's is left out. */
   #memberships: MembershipEntry[] = [];
-  /** By index. */
+  /** Copies of the records in `#range`, by index. */
   #records = new Map<LogIndex, Uint8Array>();
-  /** By index; the first is that of entry `#kindsFirst`. */
+  /** The kinds of the entries in the log so far: `#kinds[0]` is that of entry `#kindsFirst`. */
   #kinds: number[] = [];
   #kindsFirst: LogIndex = 1;
+  /**
+   * The number after that of the last batch read: batches from here on are behind the damage, if there is
+   * any.
+   */
   #nextBatch = 0;
 
   constructor(
@@ -167,7 +198,7 @@ class Inspector implements RecoveryObserver {
     this.#range = range;
   }
 
-  /** null: a file went away meanwhile. */
+  /** Reads everything. null: a file went away meanwhile, because the running node removed a segment. */
   async run(): Promise<WalInspection | null> {
     const sequences = segmentSequences(await this.#list());
     if (sequences.length === 0) {
@@ -188,6 +219,7 @@ class Inspector implements RecoveryObserver {
     }
   }
 
+  /** For `Recovery`. */
   onSegment(segment: Segment, header: SegmentHeader): void {
     if (this.#header === null) {
       this.#header = header;
@@ -197,6 +229,7 @@ class Inspector implements RecoveryObserver {
     this.#nextBatch = header.firstBatch;
   }
 
+  /** For `Recovery`. */
   onBatch(offset: number, items: readonly BatchItem[]): void {
     const seen = this.#segments.at(-1);
     if (seen === undefined) return;
@@ -211,7 +244,7 @@ class Inspector implements RecoveryObserver {
 
   #onRecord(seen: SeenSegment, offset: number, record: Uint8Array): void {
     const index = recordIndex(record);
-    // The batch is as it was written; a record that is not was damaged before that.
+    // The batch matches its checksum, so the record was damaged before it was written.
     if (!recordIsIntact(record)) {
       const why = `the record of entry ${String(index)}, in the batch that begins here, does not match its checksum`;
       throw corruptLogError(seen.segment.path, offset, index, why);
@@ -243,6 +276,7 @@ class Inspector implements RecoveryObserver {
     }
   }
 
+  /** Runs a recovery; after damage, gathers what is known before and behind it. */
   async #read(sequences: readonly number[]): Promise<WalInspection> {
     let segments = this.#newSegments();
     let recovery = new Recovery(this.#files, segments, this);
@@ -253,8 +287,8 @@ class Inspector implements RecoveryObserver {
       if (!(error instanceof CorruptLogError)) throw error;
       await segments.close();
       const at = sequences.findIndex((sequence) => error.file.endsWith(`/${segmentName(sequence)}`));
-      // All headers are read before anything else; if one is damaged, what comes before it still tells
-      // something.
+      // Recovery reads all headers first. If one of them is damaged, recover the segments before it
+      // separately.
       if (this.#segments.length === 0 && at > 0) {
         segments = this.#newSegments();
         recovery = new Recovery(this.#files, segments, this);
@@ -295,6 +329,7 @@ class Inspector implements RecoveryObserver {
     };
   }
 
+  /** Counts the entries by kind. */
   #tally({ outline, index }: Recovery): Record<keyof typeof EntryKind, EntryTally> {
     const tallies = new Map(Object.values(EntryKind).map((kind) => [kind as number, { count: 0, bytes: 0 }]));
     const first = Math.max(outline.base.index + 1, this.#kindsFirst);
@@ -308,7 +343,9 @@ class Inspector implements RecoveryObserver {
     return Object.fromEntries(named) as Record<keyof typeof EntryKind, EntryTally>;
   }
 
-  /** Looks for batches that can be read behind the damage at `offset` of `file`. */
+  /**
+   * Looks for complete batches behind the damage at `offset` of `file`, in this and the following segments.
+   */
   async #readableAfter(
     sequences: readonly number[],
     file: string,
@@ -340,7 +377,7 @@ class Inspector implements RecoveryObserver {
   async #readFile(path: string): Promise<Uint8Array> {
     const handle = await this.#files.open(path, "read");
     try {
-      // Whole words: that is how batches are looked at.
+      // Rounded up, because batches are read in whole sectors.
       const bytes = new Uint8Array(roundUpToSector(await handle.size()));
       await handle.read(bytes, 0);
       return bytes;
@@ -369,13 +406,14 @@ class Inspector implements RecoveryObserver {
   }
 }
 
-/** The membership that a snapshot's position had; none for a log that begins at its beginning. */
+/** The membership at the base; none if the base is `ORIGIN`. */
 function baseMembership({ outline }: Recovery): MembershipEntry[] {
   const { base, basePayload } = outline;
   if (base.index === ORIGIN.index) return [];
   return [{ index: base.index, term: base.term, membership: decodeMembership(basePayload) }];
 }
 
+/** The items of a batch that can be read; null: it can't. */
 function wholeBatchAt(
   bytes: Uint8Array,
   at: number,
@@ -386,12 +424,12 @@ function wholeBatchAt(
     const found = decodeBatch(bytes, at, sequence, salt);
     return found.state === "whole" ? found.items : null;
   } catch {
-    // Whole, and of a kind that this program does not know: nothing to count.
+    // Its checksum is right, and it has items that this program doesn't know.
     return null;
   }
 }
 
-/** The code of an error of the file system; null: it is none. */
+/** The code of a file system's error; null: it's another kind of error. */
 function codeOf(error: unknown): string | null {
   if (error instanceof RaftError || !(error instanceof Error && "code" in error)) return null;
   return String(error.code);

@@ -9,41 +9,48 @@ import { clusterIdOf, newIncarnation } from "../../codec/cluster-id.ts";
 import { openSnapshotFile } from "../snapshots/open-snapshot-file.ts";
 import { snapshotFiles } from "../snapshots/snapshot-files.ts";
 import type { SnapshotReader } from "../snapshot-store.ts";
+import { hasCode } from "./file-error.ts";
 import { WalLog } from "./wal-log.ts";
 
-/** What `restoreWal` makes of a snapshot. */
+/** Options of `restoreWal`. */
 export interface RestoreOptions {
-  /** The file of a snapshot. */
+  /** The path of the snapshot's file. */
   readonly snapshot: string;
-  /** Where the new node's log and snapshots go: directories that are empty, or not there. */
+  /** The directory for the new node's log: empty, or not there. */
   readonly log: string;
+  /** The directory for the new node's snapshots: empty, or not there. */
   readonly snapshots: string;
-  /** The new cluster's only member, and where it will be reached ("host:port"). */
+  /** The new cluster's only member. */
   readonly nodeId: NodeId;
+  /** Where that member will be reached ("host:port"). */
   readonly address: string;
   /** The new cluster's name. Default: none. */
   readonly clusterName?: string;
-  /** Told how many bytes were checked and then copied, of twice the snapshot's. */
+  /** Called as bytes are checked, and then copied. `bytesTotal` is twice the snapshot's size. */
   readonly onProgress?: (bytesDone: number, bytesTotal: number) => void;
-  /** Default: Node's disk and chance. */
+  /** Default: Node's. */
   readonly environment?: Environment;
 }
 
-/** What `restoreWal` made. */
+/** What `restoreWal` wrote. */
 export interface Restored {
+  /** The new cluster's id. */
   readonly clusterId: string;
-  /** The last entry whose effects the new cluster begins with. */
+  /** The last entry whose effects the new cluster's state holds. */
   readonly position: LogPosition;
+  /** The size of the snapshot's file. */
   readonly bytes: number;
 }
 
 /**
- * Makes the beginning of a new cluster from a snapshot of another: the directories of its only node, which
- * restores its state from there when it starts. The cluster gets an id of its own, so it never meets the one
- * that the snapshot is of, nor another that is restored from the same. What a crash leaves is refused by a
- * node that starts.
+ * Creates a new cluster from a snapshot of another one, such as a backup: writes the directories of the new
+ * cluster's only node, which restores its state from them when it starts. The new cluster has an id of its
+ * own, so its nodes refuse those of the cluster that the snapshot was taken in, and those of another restore
+ * of the same snapshot. If a crash interrupts it, a node refuses to start from what was written; delete both
+ * directories and restore again.
  *
- * @throws CorruptSnapshotError before anything was written; InvalidOptionError, StorageFailedError
+ * @throws CorruptSnapshotError the snapshot is damaged, nothing was written; InvalidOptionError a directory
+ *   isn't empty, or an option is wrong; StorageFailedError
  */
 export async function restoreWal(options: RestoreOptions): Promise<Restored> {
   const { environment = nodeEnvironment(), nodeId, clusterName } = options;
@@ -53,7 +60,7 @@ export async function restoreWal(options: RestoreOptions): Promise<Restored> {
   try {
     const { position, bytes } = reader.snapshot;
     const progress = (done: number): void => options.onProgress?.(Math.min(done, bytes * 2), bytes * 2);
-    // All of it before a byte is written: half a restore of a damaged backup helps nobody.
+    // Check the whole backup before anything is written, so that a damaged one leaves no directories behind.
     let checked = 0;
     for await (const chunk of reader.state()) progress((checked += chunk.length));
     progress(bytes);
@@ -61,22 +68,25 @@ export async function restoreWal(options: RestoreOptions): Promise<Restored> {
       config: configOf([nodeId]),
       members: new Map([[nodeId, { address }]]),
     });
-    const founded = clusterIdOf(config, clusterName ?? null);
-    const clusterId = newIncarnation(founded, () => environment.random());
+    // The new incarnation tells apart two clusters that are restored with the same member from the same
+    // backup.
+    const clusterId = newIncarnation(clusterIdOf(config, clusterName ?? null), () => environment.random());
     const copy = { clusterId, position, membership: config };
     await copySnapshot(reader, copy, options.snapshots, environment, (done) => {
       progress(bytes + done);
     });
-    // The log comes last: a snapshot without a log is refused, so nothing half-restored can start.
+    // The log is written last. The copied snapshot counts as taken by this node, and a node refuses to start
+    // if such a snapshot is ahead of its log. So after a crash nothing starts from an incomplete restore.
     const log = new WalLog(options.log);
     await log.open({ nodeId, clusterId }, environment);
     try {
-      const begun = log.append({
+      // A log's last term is never above the hard state's, so the term goes up first.
+      const termWritten = log.append({
         hardState: { term: position.term, votedFor: null },
         truncateFrom: null,
         records: [],
       });
-      await Promise.all([begun, log.reset({ position, config })]);
+      await Promise.all([termWritten, log.reset({ position, config })]);
     } finally {
       await log.close();
     }
@@ -87,6 +97,7 @@ export async function restoreWal(options: RestoreOptions): Promise<Restored> {
   }
 }
 
+/** Copies the sessions and the state into a snapshot with another header. */
 async function copySnapshot(
   reader: SnapshotReader,
   header: { readonly clusterId: string; readonly position: LogPosition; readonly membership: Uint8Array },
@@ -114,12 +125,13 @@ async function copySnapshot(
   }
 }
 
+/** Throws unless the directory is empty or doesn't exist. */
 async function checkEmpty(directory: string, { files }: Environment): Promise<void> {
   let names: string[];
   try {
     names = await files.list(directory);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return;
+    if (hasCode(error, "ENOENT")) return;
     throw error;
   }
   if (names.length === 0) return;

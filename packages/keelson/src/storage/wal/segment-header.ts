@@ -52,6 +52,11 @@ export interface LogSummary {
   readonly last: LogPosition;
 }
 
+/** The summary of a log as it is now. `LogOutline` has the fields, but they change. */
+export function summaryOf({ clusterId, hardState, base, basePayload, last }: LogSummary): LogSummary {
+  return { clusterId, hardState, base, basePayload, last };
+}
+
 /** A segment's header, decoded. */
 export interface SegmentHeader extends LogSummary {
   readonly nodeId: NodeId;

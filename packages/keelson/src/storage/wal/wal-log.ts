@@ -13,17 +13,26 @@ import { EntryIndex } from "./entry-index.ts";
 import { asError, hasCode } from "./file-error.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
 import { Recovery, type Recovered } from "./recovery.ts";
+import { summaryOf } from "./segment-header.ts";
 import { Segments, segmentSequences } from "./segments.ts";
 import { WalWriter, type WalLogger, type WalState } from "./wal-writer.ts";
+
+/*
+ * The log on disk: `wal` and the class behind it. The class opens and closes a log. It takes the directory's
+ * lock, has `Recovery` read what is there, makes that durable or creates a new log, and then passes all calls
+ * on to a `WalWriter`.
+ */
 
 /** Options of `wal`. */
 export interface WalOptions {
   /**
-   * The size that segments grow to, in bytes; the first one is smaller. Compaction gives space back
-   * in whole segments. Default 16 MiB; 4 KiB to 1 GiB.
+   * The size that segments grow to, in bytes; the first ones are smaller. Compaction frees space in whole
+   * segments. Default 16 MiB; 4 KiB to 1 GiB.
    */
   readonly segmentBytes?: number;
-  /** Where messages for people go, such as that an interrupted write was cut off. Default: nowhere. */
+  /**
+   * Receives messages for people, such as that an interrupted write was cut off. Default: they are dropped.
+   */
   readonly onLog?: WalLogger;
 }
 
@@ -34,7 +43,8 @@ const SEGMENT_BYTES_MAX = 1024 * 1024 * 1024;
 const NODE_ID_CHARS_MAX = 255;
 
 /**
- * A log on disk: in `directory`, which it makes if need be and holds for itself while it is open.
+ * A log on disk, in `directory`. The directory is created if it isn't there, and locked while the log is
+ * open.
  *
  * @example
  * const log = wal("./data/a");
@@ -43,13 +53,17 @@ export function wal(directory: string, options: WalOptions = {}): LogStore {
   return new WalLog(directory, options);
 }
 
-/** For `forceNewCluster`, which does to a log what no running node may do. */
+/** Exported for `forceNewCluster`, which needs `appendInNewCluster`; no running node may call that. */
 export class WalLog implements LogStore {
   readonly #directory: string;
+  /** Rounded up to whole sectors. */
   readonly #segmentBytes: number;
   readonly #log: WalLogger;
+  /** Whether `open` is in progress. */
   #opening = false;
+  /** null: not open. Set by `open`, cleared when `close` is done. */
   #open: { readonly writer: WalWriter; readonly lock: FileLock } | null = null;
+  /** What `close` returned since the log was last opened; null: it was not called. */
   #closed: Promise<void> | null = null;
 
   constructor(directory: string, { segmentBytes = SEGMENT_BYTES_DEFAULT, onLog }: WalOptions = {}) {
@@ -137,7 +151,8 @@ export class WalLog implements LogStore {
     try {
       await open.writer.close();
     } catch (error) {
-      // Whatever was promised is durable; what failed is tidying up.
+      // Every write that was acknowledged is durable; only closing files or removing the preallocated one
+      // failed.
       this.#log(
         "warn",
         `the log in ${this.#directory} was not closed in good order: ${asError(error).message}`,
@@ -152,6 +167,7 @@ export class WalLog implements LogStore {
     return this.#open === null ? Promise.reject(new ClosedError()) : use(this.#open.writer);
   }
 
+  /** Locks the directory: two processes that write one log would destroy it. */
   async #lock(files: FileSystem): Promise<FileLock> {
     try {
       return await files.lock(this.#directory);
@@ -161,6 +177,7 @@ export class WalLog implements LogStore {
     }
   }
 
+  /** Recovers the log in the directory, or creates one if there is none. */
   async #load(identity: LogIdentity, environment: Environment): Promise<WalState> {
     const { files } = environment;
     const segments = new Segments(files, this.#directory, this.#segmentBytes);
@@ -175,6 +192,7 @@ export class WalLog implements LogStore {
     }
   }
 
+  /** Creates the first segment of a new log. */
   async #create(
     segments: Segments,
     { nodeId, clusterId }: LogIdentity,
@@ -184,7 +202,8 @@ export class WalLog implements LogStore {
     const outline = new LogOutline();
     outline.clusterId = clusterId;
     const firstBatch = 1;
-    const { handle, end } = await segments.create(headerFields(nodeId, storeId, firstBatch, outline), 0);
+    const header = { nodeId, storeId, firstBatch, ...summaryOf(outline) };
+    const { handle, end } = await segments.create(header, 0);
     return {
       nodeId,
       storeId,
@@ -198,7 +217,8 @@ export class WalLog implements LogStore {
   }
 
   /**
-   * Makes what was found durable, since an earlier run may have ended before it was; then goes on behind it.
+   * Prepares a recovered log for writing. First makes everything that was found durable: an earlier process
+   * may have ended between a write and its sync, and the node is about to act on what it found (D13).
    */
   async #resume(
     files: FileSystem,
@@ -210,8 +230,9 @@ export class WalLog implements LogStore {
     await files.syncDirectory(this.#directory);
     const rest = { nodeId, storeId, outline, index, segments, nextBatch };
     if (torn !== null) {
-      // What is left of the interrupted write stays where it is: a new segment says that the log goes on
-      // there. So cutting off takes effect in one step, the segment's name, and destroys nothing.
+      // Removing a torn write by overwriting it could be interrupted itself. So leave its bytes and start a
+      // new segment, whose header takes over the torn batch's number. That takes effect in one step, when the
+      // file gets its name.
       this.#log(
         "warn",
         `the last write to the log was interrupted, and is cut off; it was never acknowledged`,
@@ -220,28 +241,27 @@ export class WalLog implements LogStore {
           lastIndex: outline.lastIndex,
         },
       );
-      const { handle, end } = await segments.create(headerFields(nodeId, storeId, nextBatch, outline), 0);
+      const header = { nodeId, storeId, firstBatch: nextBatch, ...summaryOf(outline) };
+      const { handle, end } = await segments.create(header, 0);
       return { ...rest, handle, end };
     }
     const handle = await segments.openActive();
-    // After a failed sync, the operating system may show data that it never wrote and will not write.
-    // Only the last batch can be such data; writing it again makes it what it seems to be.
+    // If a sync of an earlier process failed, the operating system may still show the data from memory and
+    // never write it, and a new sync alone wouldn't change that (D2). Only the last batch can be in this
+    // state, because the writer stops after a failed sync. So write it again before the sync.
     if (lastBatch !== null) await handle.write([lastBatch.bytes], lastBatch.offset);
     await handle.dataSync();
     return { ...rest, handle, end: recovered.end };
   }
 
-  /** Binds a log without a cluster to the one that its node was told; recovery has refused any other's. */
+  /**
+   * Binds the log to the cluster that `open` was called for. Recovery has refused a log of another cluster.
+   */
   async #bind(stored: StoredLog, clusterId: string | null): Promise<StoredLog> {
     if (clusterId === null) return stored;
     await this.setClusterId(clusterId);
     return { ...stored, clusterId };
   }
-}
-
-function headerFields(nodeId: NodeId, storeId: string, firstBatch: number, outline: LogOutline) {
-  const { clusterId, hardState, base, basePayload, last } = outline;
-  return { nodeId, storeId, firstBatch, clusterId, hardState, base, basePayload, last };
 }
 
 const ID_BYTES = 16;

@@ -17,7 +17,7 @@ import {
   type BatchItem,
 } from "./batch-format.ts";
 import { planReads, readRanges } from "./record-reader.ts";
-import { saltOf, type LogSummary } from "./segment-header.ts";
+import { saltOf, summaryOf, type LogSummary } from "./segment-header.ts";
 import type { Segment, Segments } from "./segments.ts";
 
 /*
@@ -288,8 +288,7 @@ export class WalWriter {
     } catch (error) {
       return Promise.reject(asError(error));
     }
-    const { clusterId, hardState, base, basePayload, last } = outline;
-    const summaryBefore = { clusterId, hardState, base, basePayload, last };
+    const summaryBefore = summaryOf(outline);
     takeEffect(outline);
     return new Promise((resolve, reject) => {
       this.#queue.push({ items, bytes, summaryBefore, resolve, reject });
