@@ -1,61 +1,63 @@
+// Elections (§5.2, §5.4.1): timeouts, pre-votes (dissertation 9.6), votes, and winning.
 import { isVoter, membersOf } from "./config.ts";
+import { becomeLeader } from "./leadership.ts";
 import type { PreVote, PreVoteReply, RequestVote, RequestVoteReply } from "./message.ts";
-import { isUpToDate } from "./position.ts";
+import { isUpToDate, type NodeId } from "./position.ts";
 import { hasQuorum } from "./quorum.ts";
+import type { Candidate } from "./role.ts";
 import type { NodeState } from "./state.ts";
 
-/** The election timeout passed without a word from a leader (§5.2). */
+/** The election timeout passed, and no leader was heard (§5.2). */
 export function onElectionTimeout(state: NodeState, now: number): void {
   state.resetElectionDeadline(now);
   state.leaderId = null;
   state.failReads();
-  if (state.isSoleVoter || !state.options.preVote) campaign(state, false);
+  if (state.isSoleVoter || !state.options.preVote) startElection(state, false);
   else askForPreVotes(state);
-  // All that a sole voter waits for is the write of its own vote: one more term would be one more write to wait for.
+  // A sole voter wins as soon as its own vote is durable. A retry would start a new term and wait for another write, so
+  // it sets no deadline.
   if (state.isSoleVoter) state.electionDeadline = null;
 }
 
-/** Asks whether an election could be won, changing nothing anywhere (dissertation 9.6). */
+/** Asks whether an election could be won, without changing a term anywhere (dissertation 9.6). */
 function askForPreVotes(state: NodeState): void {
-  state.role = "pre-candidate";
-  state.votes = new Set([state.id]);
-  state.ownVoteId = null;
+  state.role = { type: "pre-candidate", votes: new Set([state.id]) };
   const { id: from, term } = state;
   for (const to of votersToAsk(state)) {
     state.send(to, { type: "pre-vote", from, term, last: state.log.last });
   }
 }
 
-/** Enters the next term and asks for votes in it (§5.2). */
-export function campaign(state: NodeState, transfer: boolean): void {
-  state.role = "candidate";
-  state.votes = new Set();
+/** Enters the next term and asks for votes in it (§5.2). `transfer`: the leader asked this node to. */
+export function startElection(state: NodeState, transfer: boolean): void {
   state.enterTerm(state.term + 1, state.id);
-  // The request says "I voted for myself", so neither it nor that vote counts before the vote is durable.
-  state.ownVoteId = state.pendingActions.persistId;
+  // A crash could take back a vote that isn't durable, and this node could then vote for another candidate. So its own
+  // vote counts, and the requests leave, only once this batch is durable.
+  state.role = { type: "candidate", votes: new Set(), ownVoteId: state.pendingActions.persistId };
   const { id: from, term } = state;
   for (const to of votersToAsk(state)) {
     state.send(to, { type: "request-vote", from, term, last: state.log.last, transfer });
   }
 }
 
-/** A candidate's own vote is durable: it may count now. */
+/** The batch `persistId` is durable: if it holds this candidate's own vote, that vote counts now. */
 export function countOwnVote(state: NodeState, persistId: number, now: number): void {
-  if (state.ownVoteId === null || persistId < state.ownVoteId) return;
-  state.ownVoteId = null;
-  countVote(state, state.id, now);
+  const { role } = state;
+  if (role.type !== "candidate" || role.ownVoteId === null || persistId < role.ownVoteId) return;
+  role.ownVoteId = null;
+  countVote(state, role, state.id, now);
 }
 
 export function onPreVote(state: NodeState, message: PreVote, now: number): void {
-  // A node that hears its leader helps nobody else, whatever term it comes with (dissertation 4.2.3).
+  // While this node hears its leader it helps no other candidate, whatever the candidate's term (dissertation 4.2.3).
   const refuse = state.heardLeaderRecently(now);
   if (!refuse && message.term > state.term) state.becomeFollower(message.term, null, now);
   state.send(message.from, {
     type: "pre-vote-reply",
     from: state.id,
+    // A refusal carries this node's term too: a candidate with an earlier term learns it and asks again in that one.
     term: state.term,
     requestTerm: message.term,
-    // A refusal carries our term too: a node left behind learns it, and asks again in that one.
     granted: !refuse && message.term === state.term && isUpToDate(message.last, state.log.last),
   });
 }
@@ -65,14 +67,15 @@ export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: num
     state.becomeFollower(message.term, null, now);
     return;
   }
-  if (state.role !== "pre-candidate" || !message.granted || message.requestTerm !== state.term) return;
-  state.votes.add(message.from);
-  if (hasQuorum(state.config, (id) => state.votes.has(id))) campaign(state, false);
+  const { role } = state;
+  if (role.type !== "pre-candidate" || !message.granted || message.requestTerm !== state.term) return;
+  role.votes.add(message.from);
+  if (hasQuorum(state.config, (id) => role.votes.has(id))) startElection(state, false);
 }
 
 export function onRequestVote(state: NodeState, message: RequestVote, now: number): void {
-  const undisturbed = state.options.checkQuorum && state.heardLeaderRecently(now) && !message.transfer;
-  if (message.term > state.term && !undisturbed) state.becomeFollower(message.term, null, now);
+  const keepsLeader = state.options.checkQuorum && state.heardLeaderRecently(now) && !message.transfer;
+  if (message.term > state.term && !keepsLeader) state.becomeFollower(message.term, null, now);
   const granted =
     message.term === state.term &&
     mayVoteFor(state, message.from) &&
@@ -85,8 +88,8 @@ export function onRequestVote(state: NodeState, message: RequestVote, now: numbe
   state.send(message.from, { type: "request-vote-reply", from, term, granted });
 }
 
-/** §5.2: one vote a term, and the same answer to a repeated question. */
-function mayVoteFor(state: NodeState, candidate: string): boolean {
+/** §5.2: one vote per term, and the same answer when the request is repeated. */
+function mayVoteFor(state: NodeState, candidate: NodeId): boolean {
   if (state.votedFor !== null) return state.votedFor === candidate;
   return state.leaderId === null;
 }
@@ -96,17 +99,19 @@ export function onRequestVoteReply(state: NodeState, message: RequestVoteReply, 
     state.becomeFollower(message.term, null, now);
     return;
   }
-  if (state.role !== "candidate" || message.term < state.term || !message.granted) return;
-  countVote(state, message.from, now);
+  const { role } = state;
+  if (role.type !== "candidate" || message.term < state.term || !message.granted) return;
+  countVote(state, role, message.from, now);
 }
 
-function countVote(state: NodeState, from: string, now: number): void {
-  state.votes.add(from);
-  if (!hasQuorum(state.config, (id) => state.votes.has(id))) return;
-  // With enough other votes the own one is not needed to win, but a leader's term must be durable.
-  if (state.hardStateIsDurable) state.becomeLeader(now);
+function countVote(state: NodeState, candidate: Candidate, from: NodeId, now: number): void {
+  candidate.votes.add(from);
+  if (!hasQuorum(state.config, (id) => candidate.votes.has(id))) return;
+  // Other nodes' votes can be enough without its own. But the term must be durable before this node leads in it: after
+  // a crash it could otherwise enter the same term again, and vote for another candidate.
+  if (state.hardStateIsDurable) becomeLeader(state, now);
 }
 
-function votersToAsk(state: NodeState): string[] {
+function votersToAsk(state: NodeState): NodeId[] {
   return membersOf(state.config).filter((id) => id !== state.id && isVoter(state.config, id));
 }

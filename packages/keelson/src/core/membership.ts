@@ -1,20 +1,26 @@
-import { configOf, isJoint, leaveJoint, sameConfig, stepTowards, type ClusterConfig } from "./config.ts";
+// Changes of membership by joint consensus (§6): beginning one, leaving the joint configuration, and the end of a
+// leader that was removed.
 import { assert } from "./assert.ts";
+import { configOf, isJoint, leaveJoint, sameConfig, stepTowards, type ClusterConfig } from "./config.ts";
+import { appendConfig } from "./leadership.ts";
 import type { LogPosition } from "./position.ts";
 import { sendAppends } from "./replication.ts";
+import type { Leader } from "./role.ts";
 import type { NodeState } from "./state.ts";
 import { bestTransferTarget, sendTimeoutNow } from "./transfer.ts";
 
 /**
- * Why a change of membership was not begun; nothing was done. `not-leader`: ask the leader. `term-not-started`: no
- * entry of this leader's term is committed yet; try again in a moment. `change-under-way`: wait for that one to
- * end. `transferring`: leadership is being handed over.
+ * Why a change of membership was refused. Nothing was done.
+ * - `not-leader`: this node doesn't lead. Ask the leader.
+ * - `term-not-started`: no entry of this leader's term is committed yet. Try again in a moment.
+ * - `change-under-way`: another change is not complete. Wait for it.
+ * - `transferring`: leadership is being transferred.
  */
 export type ConfigRefusal = "not-leader" | "term-not-started" | "change-under-way" | "transferring";
 
 /**
- * Begins the change to `target` (§6): appends C_old,new, or `target` itself if its voters are those there are. A node
- * uses the latest configuration in its log from the moment that it is there.
+ * Begins the change to `target` (§6): appends C_old,new, or `target` itself if the voters stay the same. Each node uses
+ * the last configuration in its log from the moment it is there, committed or not.
  */
 export function proposeConfig(
   state: NodeState,
@@ -24,30 +30,33 @@ export function proposeConfig(
   assert(!isJoint(target), "a change is to a configuration, not to a step on the way");
   assert(sameConfig(target, configOf(target.voters, target.learners)), "each member is named once");
   assert(target.voters.length > 0, "a cluster without voters could never decide anything again");
-  if (state.role !== "leader") return "not-leader";
-  if (state.transfer !== null) return "transferring";
-  // Ongaro, raft-dev 2015: without this, changes of two terms can have majorities that do not overlap.
+  const { role: leader } = state;
+  if (leader.type !== "leader") return "not-leader";
+  if (leader.transfer !== null) return "transferring";
+  // Ongaro, raft-dev 2015: otherwise an uncommitted change of an earlier term and this one can have majorities that
+  // don't overlap.
   if (!state.termStartCommitted) return "term-not-started";
   const { index, config } = state.log.config;
   if (index > state.commitIndex || isJoint(config)) return "change-under-way";
-  return state.appendConfig(stepTowards(config, target), now);
+  return appendConfig(state, leader, stepTowards(config, target), now);
 }
 
-/** What a leader does about its configuration once the entry that holds it is committed (§6). */
+/** What a leader does once the entry that holds its configuration is committed (§6). */
 export function advanceMembership(state: NodeState, now: number): void {
-  if (!state.termStartCommitted) return;
+  const { role: leader } = state;
+  if (leader.type !== "leader" || !state.termStartCommitted) return;
   const { index, config } = state.log.config;
   if (index > state.commitIndex) return;
-  // C_old,new is committed, by both majorities: whoever wins an election now has it, so C_old has no say any more.
-  if (isJoint(config)) state.appendConfig(leaveJoint(config), now);
-  else if (!state.isVoter) stepDownAfterRemoval(state, now);
+  // C_old,new is committed by both majorities, so every future leader has it, and C_old can't decide alone any more.
+  if (isJoint(config)) appendConfig(state, leader, leaveJoint(config), now);
+  else if (!state.isVoter) stepDownAfterRemoval(state, leader, now);
 }
 
-/** The leader is not a voter of C_new, which is committed: it says so to all, names a successor, and steps down. */
-function stepDownAfterRemoval(state: NodeState, now: number): void {
-  for (const progress of state.progress.values()) progress.heartbeatDue = true;
-  sendAppends(state, now);
-  const successor = bestTransferTarget(state, now);
-  if (successor !== null) sendTimeoutNow(state, successor);
+/** C_new is committed, and this leader isn't one of its voters: it tells all, asks a voter to lead, and steps down. */
+function stepDownAfterRemoval(state: NodeState, leader: Leader, now: number): void {
+  for (const progress of leader.progress.values()) progress.heartbeatDue = true;
+  sendAppends(state, leader, now);
+  const target = bestTransferTarget(state, leader, now);
+  if (target !== null) sendTimeoutNow(state, leader, target);
   state.becomeFollower(state.term, null, now);
 }

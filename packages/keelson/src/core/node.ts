@@ -10,6 +10,7 @@ import {
   onRequestVote,
   onRequestVoteReply,
 } from "./election.ts";
+import { appendOwn, takesCommands } from "./leadership.ts";
 import type { LogView } from "./log.ts";
 import type { Message } from "./message.ts";
 import { withDefaults, type RaftNodeOptions, type RestartOptions } from "./options.ts";
@@ -130,7 +131,7 @@ export class RaftNode {
   }
 
   get role(): Role {
-    return this.#state.role;
+    return this.#state.role.type;
   }
 
   get term(): Term {
@@ -173,7 +174,8 @@ export class RaftNode {
 
   /** On the leader, what it knows about another member; otherwise undefined. */
   progress(id: NodeId): FollowerProgress | undefined {
-    const progress = this.#state.progress.get(id);
+    const { role } = this.#state;
+    const progress = role.type === "leader" ? role.progress.get(id) : undefined;
     if (progress === undefined) return undefined;
     const { state, match, next, activeAt } = progress;
     const recentlyActive = this.#now - activeAt < this.#state.options.electionTimeoutMs.max;
@@ -206,19 +208,20 @@ export class RaftNode {
 
   /** On a leader: removed members that are still told of their removal. */
   get removedMembersToNotify(): NodeId[] {
-    return [...this.#state.progress].flatMap(([id, { removalNotice }]) =>
-      removalNotice === null ? [] : [id],
-    );
+    const { role } = this.#state;
+    if (role.type !== "leader") return [];
+    return [...role.progress].flatMap(([id, { removalNotice }]) => (removalNotice === null ? [] : [id]));
   }
 
   /** Whether commands are taken: this node leads, is not handing its leadership over, and is not on its way out. */
   get takesCommands(): boolean {
-    return this.#state.takesCommands;
+    return takesCommands(this.#state);
   }
 
   /** To whom leadership is being handed over; null: to nobody. */
   get transferTarget(): NodeId | null {
-    return this.#state.transfer?.to ?? null;
+    const { role } = this.#state;
+    return role.type === "leader" ? (role.transfer?.to ?? null) : null;
   }
 
   /** Appends a command, whose payload stays with the caller; null: no commands are taken here (`leader` may know where). */
@@ -229,7 +232,8 @@ export class RaftNode {
   /** Appends `count` commands, one after another, and returns the position of the last; null: no commands are taken here. */
   proposeCommands(count: number, now: number): LogPosition | null {
     this.#advance(now);
-    return this.#state.takesCommands ? this.#state.appendOwn(count) : null;
+    const state = this.#state;
+    return takesCommands(state) ? appendOwn(state, count) : null;
   }
 
   /**
@@ -318,7 +322,7 @@ export class RaftNode {
     this.#timer = null;
     const state = this.#state;
     state.expireReads(this.#now);
-    if (state.role === "leader") onLeaderTimeout(state, this.#now);
+    if (state.role.type === "leader") onLeaderTimeout(state, state.role, this.#now);
     else if (state.isEligible && this.#now >= (state.electionDeadline ?? Infinity)) {
       if (this.#now < state.stallDeadline) onElectionTimeout(state, this.#now);
       else state.resetElectionDeadline(this.#now);
@@ -356,10 +360,11 @@ export class RaftNode {
   /** Everything to do since the last call, as one value. Taking it is a promise to do it, in order. */
   takeActions(): Actions {
     const state = this.#state;
-    if (state.role === "leader") {
-      startRoundForReads(state, this.#now);
-      confirmReads(state);
-      sendAppends(state, this.#now);
+    const { role } = state;
+    if (role.type === "leader") {
+      startRoundForReads(state, role, this.#now);
+      confirmReads(state, role);
+      sendAppends(state, role, this.#now);
     } else {
       sendAcknowledgement(state);
     }
@@ -389,18 +394,20 @@ export class RaftNode {
   }
 
   #deadline(): number {
+    return Math.min(this.#roleDeadline(), this.#state.reads.nextExpiry);
+  }
+
+  #roleDeadline(): number {
     const state = this.#state;
-    const role =
-      state.role === "leader"
-        ? Math.min(
-            state.heartbeatDeadline,
-            quorumDeadline(state),
-            state.stallDeadline,
-            state.transfer?.until ?? Infinity,
-          )
-        : state.isEligible
-          ? (state.electionDeadline ?? Infinity)
-          : Infinity;
-    return Math.min(role, state.reads.nextExpiry);
+    const { role } = state;
+    if (role.type === "leader") {
+      return Math.min(
+        role.heartbeatDeadline,
+        quorumDeadline(state, role),
+        state.stallDeadline,
+        role.transfer?.until ?? Infinity,
+      );
+    }
+    return state.isEligible ? (state.electionDeadline ?? Infinity) : Infinity;
   }
 }

@@ -11,6 +11,7 @@ import {
   logOf,
   range,
   restarted,
+  roundOf,
   saysAll,
 } from "./test/script.ts";
 
@@ -32,7 +33,7 @@ describe("a linearizable read", () => {
     expect(node.commitIndex).toBe(8);
     const actions = act(node, 1003);
     expect(actions.reads).toEqual([]);
-    node.handleMessage(accepted("b", term, 8, node.capture().heartbeatRound), 1004);
+    node.handleMessage(accepted("b", term, 8, roundOf(node)), 1004);
     expect(act(node, 1004).reads).toEqual([{ id, index: 8 }]);
   });
 
@@ -41,7 +42,7 @@ describe("a linearizable read", () => {
     const { term } = node;
     node.handleMessage(accepted("b", term, 2), 1001);
     act(node, 1001);
-    const { heartbeatRound: round } = node.capture();
+    const round = roundOf(node);
     const id = node.readIndex(1002);
     const asked = act(node, 1002);
     expect(heartbeatsIn(asked)).toBe(2);
@@ -59,7 +60,7 @@ describe("a linearizable read", () => {
     act(node, 1001);
     const first = Array.from({ length: 1000 }, () => node.readIndex(1002));
     expect(heartbeatsIn(act(node, 1002))).toBe(2);
-    const { heartbeatRound: round } = node.capture();
+    const round = roundOf(node);
     const late = node.readIndex(1002);
     act(node, 1002);
     node.handleMessage(accepted("c", term, 2, round), 1003);
@@ -251,7 +252,7 @@ describe("a leader's check for reads", () => {
       act(node, now);
       return id;
     });
-    node.handleMessage(accepted("c", term, 2, node.capture().heartbeatRound), 1005);
+    node.handleMessage(accepted("c", term, 2, roundOf(node)), 1005);
     expect(act(node, 1005).reads).toEqual(ids.map((id) => ({ id, index: 2 })));
   });
 
@@ -262,7 +263,7 @@ describe("a leader's check for reads", () => {
     act(node, 1001);
     node.handleMessage({ type: "read-index", from: "c", term, id: 5 }, 1002);
     act(node, 1002);
-    node.handleMessage(accepted("b", term, 2, node.capture().heartbeatRound), 1003);
+    node.handleMessage(accepted("b", term, 2, roundOf(node)), 1003);
     const reply = { type: "read-index-reply", from: "a", term, id: 5 } as const;
     const served = act(node, 1003);
     expect(served.messages).toContainEqual({ to: "c", message: { ...reply, index: 2 } });
@@ -355,12 +356,12 @@ describe("a lease", () => {
     expect(node.leaseIndex(1002)).toBe(2);
     node.transferLeadership("b", 1002);
     expect(node.leaseIndex(1002)).toBe(null);
-    node.handleMessage(accepted("c", node.term, 2, node.capture().heartbeatRound), 1500);
+    node.handleMessage(accepted("c", node.term, 2, roundOf(node)), 1500);
     // The attempt was given up, but whoever was asked may still win, whatever a majority answers.
     node.handleTimeout(1803);
     expect(node.transferTarget).toBe(null);
     act(node, 1803);
-    node.handleMessage(accepted("c", node.term, 2, node.capture().heartbeatRound), 1804);
+    node.handleMessage(accepted("c", node.term, 2, roundOf(node)), 1804);
     expect([node.role, node.leaseIndex(1805)]).toEqual(["leader", null]);
   });
 
@@ -369,11 +370,11 @@ describe("a lease", () => {
     node.transferLeadership("c", 1002);
     expect(act(node, 1002).messages.map(({ message }) => message.type)).not.toContain("timeout-now");
     expect(node.leaseIndex(1002)).toBe(null);
-    node.handleMessage(accepted("b", node.term, 2, node.capture().heartbeatRound), 1500);
+    node.handleMessage(accepted("b", node.term, 2, roundOf(node)), 1500);
     node.handleTimeout(1803);
     expect(node.transferTarget).toBe(null);
     act(node, 1803);
-    node.handleMessage(accepted("b", node.term, 2, node.capture().heartbeatRound), 1804);
+    node.handleMessage(accepted("b", node.term, 2, roundOf(node)), 1804);
     expect(node.leaseIndex(1805)).toBe(2);
   });
 
@@ -381,14 +382,14 @@ describe("a lease", () => {
     const node = leaseholder({ clockDriftMax: 0 });
     node.handleTimeout(1080);
     act(node, 1080);
-    const { heartbeatRound: round } = node.capture();
+    const round = roundOf(node);
     node.handleMessage(accepted("c", node.term, 2, round - 1), 1090);
     expect(node.leaseIndex(1400)).toBe(null);
 
     const next = leaseholder({ clockDriftMax: 0 });
     next.handleTimeout(1080);
     act(next, 1080);
-    next.handleMessage(accepted("c", next.term, 2, next.capture().heartbeatRound), 1200);
+    next.handleMessage(accepted("c", next.term, 2, roundOf(next)), 1200);
     expect(next.leaseIndex(1479)).toBe(2);
     expect(next.leaseIndex(1480)).toBe(null);
   });

@@ -8,6 +8,7 @@ import {
   act,
   appendEntries,
   at,
+  leaderImage,
   leading,
   logOf,
   range,
@@ -350,7 +351,7 @@ describe("a leader", () => {
     node.handleMessage(accepted("b", term, 2), 1001);
     node.proposeCommands(100, 1001);
     const underWay = (): { messages: number; bytes: number } => {
-      const image = node.capture().progress.find(([id]) => id === "b")![1];
+      const image = leaderImage(node).progress.find(([id]) => id === "b")![1];
       const bytes = image.inFlight.reduce((sum, message) => sum + message.bytes, 0);
       return { messages: image.inFlight.length, bytes };
     };

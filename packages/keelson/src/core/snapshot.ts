@@ -1,3 +1,5 @@
+// Snapshots, as far as the core is concerned (§7): when to install one, and what that means for the log. The caller
+// moves the bytes.
 import { assert } from "./assert.ts";
 import type { ClusterConfig } from "./config.ts";
 import type { InstallSnapshot } from "./message.ts";
@@ -5,9 +7,10 @@ import type { LogIndex, LogPosition } from "./position.ts";
 import { followLeader } from "./replication.ts";
 import type { NodeState } from "./state.ts";
 
-/** The leader offers a snapshot, because its log no longer holds what this node lacks (§7). */
+/** The leader offers a snapshot, because its log no longer holds the entries that this node lacks (§7). */
 export function onInstallSnapshot(state: NodeState, message: InstallSnapshot, now: number): void {
   if (message.term < state.term) {
+    // Any answer will do: the deposed leader looks at nothing but its term.
     const { id: from, term } = state;
     const outcome = { accepted: false, refused: 0, hint: { term: 0, index: 0 } } as const;
     state.send(message.from, { type: "append-entries-reply", from, term, round: 0, outcome });
@@ -19,32 +22,35 @@ export function onInstallSnapshot(state: NodeState, message: InstallSnapshot, no
     state.pendingActions.installSnapshot(message);
     return;
   }
+  // This node has everything that the snapshot covers. The leader doesn't know it yet, so acknowledge it.
   checkAgainstCommitted(state, last);
-  state.matchedIndex = Math.max(state.matchedIndex, last.index);
-  state.acknowledgementDue = true;
+  const { following } = state;
+  following.matchedIndex = Math.max(following.matchedIndex, last.index);
+  following.acknowledgementDue = true;
 }
 
-/** The state machine holds a snapshot now, durably, and so does the log store, whose log begins after it. */
+/** The state machine and the log store durably hold a snapshot, and the stored log begins after it. */
 export function snapshotInstalled(
   state: NodeState,
   position: LogPosition,
   config: ClusterConfig,
   now: number,
 ): void {
-  if (position.index <= state.log.base.index) return; // An old one: the log began later already.
+  if (position.index <= state.log.base.index) return; // An earlier snapshot: the log begins after it already.
   if (position.index <= state.commitIndex) checkAgainstCommitted(state, position);
-  // Figure 13, step 6: if the log holds the snapshot's last entry, what follows it stays.
+  // Figure 13, step 6: if the log holds the snapshot's last entry, the entries after it stay.
   else if (!state.log.contains(position)) state.replaceLog(position, config);
-  state.matchedIndex = Math.max(state.matchedIndex, position.index);
+  const { following } = state;
+  following.matchedIndex = Math.max(following.matchedIndex, position.index);
   state.commitTo(position.index);
   state.discardCoveredLog(position.index);
-  state.acknowledgementDue = true;
-  // It stood for election as a voter of the configuration before, and has no vote in this one.
-  const stands = state.role === "pre-candidate" || state.role === "candidate";
-  if (stands && !state.isEligible) state.becomeFollower(state.term, null, now);
+  following.acknowledgementDue = true;
+  // It stood for election as a voter of the configuration that the snapshot replaced, and has no vote in the new one.
+  const isCandidate = state.role.type === "pre-candidate" || state.role.type === "candidate";
+  if (isCandidate && !state.isEligible) state.becomeFollower(state.term, null, now);
 }
 
-/** A snapshot of this node's own state was taken: the log need not keep the entries up to `index`. */
+/** A snapshot of this node's own state covers the entries up to `index`, so the log need not keep them. */
 export function compactLog(state: NodeState, index: LogIndex): void {
   assert(index <= state.commitIndex, "only committed entries are compacted");
   assert(index <= state.durableIndex, "only durable entries are compacted");

@@ -3,12 +3,14 @@ import { describe, expect, it } from "vitest";
 import { configOf, type ClusterConfig } from "./config.ts";
 import { ProtocolViolation, type RaftNodeOptions } from "./index.ts";
 import { withDefaults } from "./options.ts";
+import { appendConfig, appendOwn, becomeLeader, startHeartbeatRound, takesCommands } from "./leadership.ts";
 import { Progress } from "./progress.ts";
+import type { Candidate, Leader, LeaderImage, RoleImage } from "./role.ts";
 import { NodeState, type StateImage } from "./state.ts";
 import { accepted, ABC, at, logOf, offer } from "./test/script.ts";
 
-/** Each part differs from what a new node has, and from all others. */
-const IMAGE: StateImage = {
+/** Each field differs from a new node's, and from all others. */
+const IMAGE: Omit<StateImage, "role"> = {
   term: 9,
   votedFor: "c",
   hardStateId: 41,
@@ -39,17 +41,20 @@ const IMAGE: StateImage = {
     ],
     forwarded: [{ id: 33, expiresAt: 203 }],
   },
-  role: "candidate",
   leaderId: "b",
   leaderHeardAt: 301,
   electionDeadline: 302,
-  votes: ["a", "c"],
-  ownVoteId: 43,
-  matchedIndex: 3,
-  receivedRound: 13,
-  acknowledgedRound: 11,
-  acknowledgedIndex: 2,
-  acknowledgementDue: true,
+  following: {
+    matchedIndex: 3,
+    receivedRound: 13,
+    acknowledgedRound: 11,
+    acknowledgedIndex: 2,
+    acknowledgementDue: true,
+  },
+};
+
+const LEADER: LeaderImage = {
+  type: "leader",
   progress: [
     [
       "b",
@@ -67,7 +72,7 @@ const IMAGE: StateImage = {
       },
     ],
   ],
-  termStart: 6,
+  termStartIndex: 6,
   heartbeatRound: 14,
   heartbeatDeadline: 304,
   transfer: { to: "c", until: 305 },
@@ -76,25 +81,37 @@ const IMAGE: StateImage = {
   leaseIsVoid: true,
 };
 
-describe("a state", () => {
-  it("that is revived from an image and captured again is that image, in each of its parts", () => {
+const ROLES: readonly RoleImage[] = [
+  { type: "follower" },
+  { type: "pre-candidate", votes: ["a", "c"] },
+  { type: "candidate", votes: ["a", "c"], ownVoteId: 43 },
+  LEADER,
+];
+
+describe("the image of a state", () => {
+  it.each(ROLES)("keeps every field of a $type", (role) => {
     const options = withDefaults({ id: "a", random: () => 0.5 });
-    const state = NodeState.revive(options, structuredClone(IMAGE));
-    expect(state.capture()).toEqual(IMAGE);
+    const image = { ...IMAGE, role };
+    const state = NodeState.revive(options, structuredClone(image));
+    expect(state.capture()).toEqual(image);
   });
 
-  it("shares nothing with its image", () => {
+  it.each(ROLES)("shares nothing with the state of a $type", (role) => {
     const options = withDefaults({ id: "a", random: () => 0.5 });
-    const state = NodeState.revive(options, IMAGE);
-    const before = structuredClone(IMAGE);
+    const image = { ...IMAGE, role };
+    const state = NodeState.revive(options, image);
+    const before = structuredClone(image);
     const captured = state.capture();
     state.persisted(42);
     state.truncate(5);
     state.reads.takeForwarded(33);
     state.failReads();
     state.pendingActions.sendSnapshot("x");
+    state.following.matchedIndex = 1;
+    if (state.role.type === "leader") state.role.progress.clear();
+    if ("votes" in state.role) state.role.votes.add("x");
     state.becomeFollower(12, null, 400);
-    expect(IMAGE).toEqual(before);
+    expect(image).toEqual(before);
     expect(captured).toEqual(before);
   });
 });
@@ -116,20 +133,28 @@ function settle(state: NodeState): void {
   state.persisted(persistId);
 }
 
-/** The leader of term 2 since 1000. */
-function leaderOf(config?: ClusterConfig): NodeState {
+/** A node that has led term 2 since 1000, and its role. */
+function leaderOf(config?: ClusterConfig): { readonly state: NodeState; readonly leader: Leader } {
   const state = stateOf(config);
   state.enterTerm(2, "a");
   settle(state);
-  state.role = "candidate";
-  state.votes = new Set(["a", "b"]);
-  state.becomeLeader(1000);
+  state.role = candidate();
+  becomeLeader(state, 1000);
   settle(state);
-  return state;
+  return { state, leader: leaderRole(state) };
+}
+
+function candidate(): Candidate {
+  return { type: "candidate", votes: new Set(["a", "b"]), ownVoteId: null };
+}
+
+function leaderRole({ role }: NodeState): Leader {
+  if (role.type !== "leader") throw new Error("the node does not lead");
+  return role;
 }
 
 describe("a term", () => {
-  it("is only left for a later one, and a vote in it given once", () => {
+  it("is only left for a later one, and has at most one vote", () => {
     const state = stateOf();
     for (const term of [0, 1, 1.5, Infinity, Number.NaN]) {
       expect(() => state.enterTerm(term)).toThrow(ProtocolViolation);
@@ -141,48 +166,63 @@ describe("a term", () => {
     expect(state.votedFor).toBe("b");
   });
 
-  it("is led by a candidate whose own vote is durable, and by nobody else", () => {
-    const follower = stateOf();
-    expect(() => follower.becomeLeader(1)).toThrow(ProtocolViolation);
-    const candidate = stateOf();
-    candidate.role = "candidate";
-    candidate.enterTerm(2, "a");
-    expect(() => candidate.becomeLeader(1)).toThrow(ProtocolViolation);
-    settle(candidate);
-    candidate.votes = new Set(["a", "b"]);
-    candidate.becomeLeader(1);
-    expect([candidate.role, candidate.leaderId, candidate.votes.size]).toEqual(["leader", "a", 0]);
-    expect(candidate.termStartCommitted).toBe(false);
-    candidate.commitTo(4);
-    expect(candidate.termStartCommitted).toBe(true);
-    candidate.becomeFollower(2, null, 2);
-    expect(candidate.termStartCommitted).toBe(false);
+  it("is led only by a candidate whose own vote is durable", () => {
+    expect(() => becomeLeader(stateOf(), 1)).toThrow(ProtocolViolation);
+    const state = stateOf();
+    state.role = candidate();
+    state.enterTerm(2, "a");
+    expect(() => becomeLeader(state, 1)).toThrow(ProtocolViolation);
+    settle(state);
+    becomeLeader(state, 1);
+    expect([leaderRole(state).type, state.leaderId, state.electionDeadline]).toEqual(["leader", "a", null]);
+    expect(state.termStartCommitted).toBe(false);
+    state.commitTo(4);
+    expect(state.termStartCommitted).toBe(true);
+    state.becomeFollower(2, null, 2);
+    expect(state.termStartCommitted).toBe(false);
   });
 
-  it("begins without a leader's promises, and without anything owed to one", () => {
-    expect(stateOf().capture()).toMatchObject({
+  it("starts without anything received from a leader", () => {
+    const nothing = {
+      matchedIndex: 0,
+      receivedRound: 0,
+      acknowledgedRound: 0,
+      acknowledgedIndex: 0,
       acknowledgementDue: false,
-      leaseFrom: -Infinity,
-      leaseIsVoid: false,
+    };
+    const state = stateOf();
+    expect(state.capture()).toMatchObject({
+      following: nothing,
       leaderHeardAt: -Infinity,
       electionDeadline: null,
     });
+    for (const key of Object.keys(nothing)) Object.assign(state.following, { [key]: 3 });
+    state.becomeFollower(1, "b", 1);
+    expect(state.following.matchedIndex).toBe(3);
+    state.becomeFollower(2, "b", 2);
+    expect(state.following).toEqual(nothing);
+  });
+
+  it("is led without a lease at first", () => {
+    const { leader } = leaderOf();
+    expect([leader.leaseFrom, leader.leaseIsVoid, leader.transfer]).toEqual([-Infinity, false, null]);
   });
 });
 
-describe("who steps down", () => {
-  it("forgets its supporters and the snapshots that it offered, and waits for a whole timeout", () => {
-    const state = leaderOf();
+describe("a leader that becomes a follower", () => {
+  it("drops its offers of snapshots and waits for a whole election timeout", () => {
+    const { state } = leaderOf();
     state.pendingActions.sendSnapshot("b");
-    state.votes.add("b");
     state.electionDeadline = 1;
     state.becomeFollower(3, "b", 2000);
-    expect([state.role, state.leaderId, state.votes.size]).toEqual(["follower", "b", 0]);
+    expect([state.role.type, state.leaderId]).toEqual(["follower", "b"]);
     expect(state.pendingActions.capture().snapshots).toEqual([]);
     expect(state.electionDeadline).toBe(2600);
   });
+});
 
-  it("keeps its time to campaign if it followed already, and gets one if it had none", () => {
+describe("a follower that follows again", () => {
+  it("keeps its election deadline, and draws one if it has none", () => {
     const state = stateOf();
     state.becomeFollower(1, "b", 100);
     expect(state.electionDeadline).toBe(700);
@@ -191,44 +231,44 @@ describe("who steps down", () => {
   });
 });
 
-describe("what a node may do", () => {
-  it("is to take commands while it leads, is a voter, and hands nothing over", () => {
-    expect(stateOf().takesCommands).toBe(false);
-    const state = leaderOf();
-    expect(state.takesCommands).toBe(true);
-    state.transfer = { to: "b", until: 5 };
-    expect(state.takesCommands).toBe(false);
-    state.transfer = null;
-    state.appendConfig(configOf(["b", "c"]), 1001);
-    expect(state.takesCommands).toBe(false);
+describe("a node", () => {
+  it("takes commands while it leads, is a voter, and isn't transferring its leadership", () => {
+    expect(takesCommands(stateOf())).toBe(false);
+    const { state, leader } = leaderOf();
+    expect(takesCommands(state)).toBe(true);
+    leader.transfer = { to: "b", until: 5 };
+    expect(takesCommands(state)).toBe(false);
+    leader.transfer = null;
+    appendConfig(state, leader, configOf(["b", "c"]), 1001);
+    expect(takesCommands(state)).toBe(false);
   });
 
-  it("M18: is to stand for election while its removal is not committed, and not after", () => {
-    const state = leaderOf();
+  it("may start an election while its removal is not committed, and not after that [M18]", () => {
+    const { state, leader } = leaderOf();
     state.commitTo(4);
-    state.appendConfig(configOf(["b", "c"]), 1001);
+    appendConfig(state, leader, configOf(["b", "c"]), 1001);
     expect([state.isVoter, state.isEligible]).toEqual([false, true]);
     state.commitTo(5);
     expect(state.isEligible).toBe(false);
     expect(stateOf(configOf(["b", "c"], ["a"])).isEligible).toBe(false);
   });
 
-  it("is to be alone only with a vote, and nobody else with one", () => {
+  it("is the sole voter only if it has a vote and no other node has one", () => {
     expect(stateOf(configOf(["a"])).isSoleVoter).toBe(true);
     expect(stateOf(configOf([])).isSoleVoter).toBe(false);
     expect(stateOf(configOf(["b"])).isSoleVoter).toBe(false);
     expect(stateOf({ voters: ["a"], outgoingVoters: ["a", "b"], learners: [] }).isSoleVoter).toBe(false);
   });
 
-  it("E15: is to refuse other candidates for the shortest election timeout after it heard its leader", () => {
+  it("counts a leader as heard recently for the shortest election timeout [E15]", () => {
     const state = stateOf();
     expect(state.heardLeaderRecently(0)).toBe(false);
     state.leaderHeardAt = 100;
     expect([state.heardLeaderRecently(499), state.heardLeaderRecently(500)]).toEqual([true, false]);
-    expect(leaderOf().heardLeaderRecently(1_000_000)).toBe(true);
+    expect(leaderOf().state.heardLeaderRecently(1_000_000)).toBe(true);
   });
 
-  it("D11: is to lead until its oldest write has taken too long, unless nobody else could", () => {
+  it("has a stall deadline from its oldest write under way, unless it is the sole voter [D11]", () => {
     const state = stateOf();
     expect(state.stallDeadline).toBe(Infinity);
     state.appendTaken(state.pendingActions.take(null).persistId, 4, 70);
@@ -244,85 +284,82 @@ describe("what a node may do", () => {
 
 describe("a member that is removed", () => {
   /** A leader that removed c at entry 5. */
-  function withoutC(): { readonly state: NodeState; readonly c: () => Progress } {
-    const state = leaderOf();
+  function withoutC(): { readonly state: NodeState; readonly leader: Leader; readonly c: () => Progress } {
+    const { state, leader } = leaderOf();
     state.commitTo(4);
-    state.appendConfig(configOf(["a", "b"]), 1100);
-    return { state, c: () => state.progress.get("c") ?? new Progress(0, 0) };
+    appendConfig(state, leader, configOf(["a", "b"]), 1100);
+    return { state, leader, c: () => leader.progress.get("c") ?? new Progress(0, 0) };
   }
 
-  it("is sent the log until it knows: it has the entry, and was told that it is committed", () => {
-    const { state, c } = withoutC();
+  it("is sent the log until it has the entry and has acknowledged that it is committed", () => {
+    const { state, leader, c } = withoutC();
     expect(c().removalNotice).toEqual({ index: 5, until: 1100 + 4 * 800, round: null });
     c().recordAccepted(4, 0);
     state.commitTo(5);
-    state.startHeartbeatRound(1101);
+    startHeartbeatRound(state, leader, 1101);
     expect(c().removalNotice?.round).toBe(null);
     c().recordAccepted(5, 0);
-    state.startHeartbeatRound(1102);
-    const told = state.heartbeatRound;
+    startHeartbeatRound(state, leader, 1102);
+    const told = leader.heartbeatRound;
     expect(c().removalNotice).toEqual({ index: 5, until: 4300, round: told });
     c().acknowledgedRound = told - 1;
-    state.startHeartbeatRound(1103);
+    startHeartbeatRound(state, leader, 1103);
     expect(c().removalNotice?.round).toBe(told);
     c().acknowledgedRound = told;
-    state.startHeartbeatRound(1104);
-    expect([...state.progress.keys()]).toEqual(["b"]);
+    startHeartbeatRound(state, leader, 1104);
+    expect([...leader.progress.keys()]).toEqual(["b"]);
   });
 
   it("is not told before its removal is committed", () => {
-    const { state, c } = withoutC();
+    const { state, leader, c } = withoutC();
     c().recordAccepted(5, 0);
-    c().acknowledgedRound = state.heartbeatRound + 9;
-    state.startHeartbeatRound(1101);
+    c().acknowledgedRound = leader.heartbeatRound + 9;
+    startHeartbeatRound(state, leader, 1101);
     expect(c().removalNotice?.round).toBe(null);
   });
 
-  it("is let go of when it cannot be told: after a while, or if it lacks what is compacted away", () => {
-    const silent = withoutC().state;
-    silent.startHeartbeatRound(4299);
-    expect(silent.progress.has("c")).toBe(true);
-    silent.startHeartbeatRound(4300);
-    expect(silent.progress.has("c")).toBe(false);
+  it("is sent nothing more after a while, or if it needs a snapshot", () => {
+    const silent = withoutC();
+    startHeartbeatRound(silent.state, silent.leader, 4299);
+    expect(silent.leader.progress.has("c")).toBe(true);
+    startHeartbeatRound(silent.state, silent.leader, 4300);
+    expect(silent.leader.progress.has("c")).toBe(false);
 
-    const { state, c } = withoutC();
+    const { state, leader, c } = withoutC();
     c().becomeSnapshot();
-    state.startHeartbeatRound(1101);
-    expect([...state.progress.keys()]).toEqual(["b"]);
+    startHeartbeatRound(state, leader, 1101);
+    expect([...leader.progress.keys()]).toEqual(["b"]);
   });
 
-  it("is one like the others if it comes back meanwhile, where it was; a new one begins at the end", () => {
-    const { state, c } = withoutC();
+  it("keeps its progress if it is added again meanwhile; a new member starts at the end of the log", () => {
+    const { state, leader, c } = withoutC();
     c().recordAccepted(5, 0);
     state.commitTo(5);
-    const position = state.appendConfig(configOf(["a", "b", "c"], ["d"]), 1200);
+    const position = appendConfig(state, leader, configOf(["a", "b", "c"], ["d"]), 1200);
     expect(position).toEqual(at("6@2"));
     expect(c().removalNotice).toBe(null);
     expect(c().match).toBe(5);
-    expect(state.progress.get("d")).toMatchObject({ match: 0, next: 7, removalNotice: null });
+    expect(leader.progress.get("d")).toMatchObject({ match: 0, next: 7, removalNotice: null });
     expect(state.pendingActions.capture().append).toEqual({ truncateFrom: null, from: 5, to: 7 });
-    expect([...state.progress.values()].map(({ heartbeatDue }) => heartbeatDue)).toEqual([true, true, true]);
-    expect(state.progress.has("a")).toBe(false);
+    expect([...leader.progress.values()].map(({ heartbeatDue }) => heartbeatDue)).toEqual([true, true, true]);
+    expect(leader.progress.has("a")).toBe(false);
   });
 });
 
 describe("the log of a state", () => {
-  it("is replaced only by what goes beyond all that is committed, and then as a whole", () => {
-    const state = leaderOf();
-    state.appendOwn(3);
+  it("is replaced only by a snapshot that goes beyond the commit index", () => {
+    const { state } = leaderOf();
+    appendOwn(state, 3);
     for (const index of [2, 3]) {
       expect(() => state.replaceLog({ index, term: 1 }, ABC)).toThrow(ProtocolViolation);
     }
     expect(state.pendingActions.capture().append).not.toBe(null);
     state.replaceLog({ index: 20, term: 2 }, ABC);
-    expect([state.durableIndex, state.log.last, state.pendingActions.capture().append]).toEqual([
-      20,
-      at("20@2"),
-      null,
-    ]);
+    expect([state.durableIndex, state.log.last]).toEqual([20, at("20@2")]);
+    expect(state.pendingActions.capture().append).toBe(null);
   });
 
-  it("is as durable as the latest report says, whichever comes late", () => {
+  it("is durable up to the latest report, in whichever order the reports arrive", () => {
     const state = stateOf();
     state.enterTerm(2);
     const first = state.pendingActions.take(null).persistId;
@@ -336,8 +373,8 @@ describe("the log of a state", () => {
     expect(state.capture().persistedId).toBe(second);
   });
 
-  it("is committed step by step, each told once", () => {
-    const state = leaderOf();
+  it("reports each new commit index once", () => {
+    const { state } = leaderOf();
     state.commitTo(4);
     expect(state.pendingActions.take(null).commit).toEqual(at("4@2"));
     state.commitTo(4);

@@ -1,27 +1,28 @@
+// Everything that a node knows, and the few steps that all parts of the algorithm share. The parts (election,
+// replication, ...) are functions over this state, one file each. What belongs to one role alone is in `role.ts`.
 import { assert } from "./assert.ts";
 import type { HardState } from "./action.ts";
-import { isVoter, membersOf, type ClusterConfig } from "./config.ts";
+import { isVoter, type ClusterConfig } from "./config.ts";
+import { newFollowing, type Following } from "./following.ts";
 import { Log, EMPTY_LOG, type LogImage } from "./log.ts";
 import type { Message } from "./message.ts";
 import type { Options } from "./options.ts";
 import { PendingActions, type PendingActionsImage } from "./pending-actions.ts";
 import type { LogIndex, LogPosition, NodeId, Term } from "./position.ts";
-import { Progress, type ProgressImage } from "./progress.ts";
 import { ReadIndexRequests, type ReadIndexRequestsImage, type ReadOrigin } from "./read-index-requests.ts";
-import type { LeaseProbe, Role, Transfer } from "./role.ts";
+import { captureRole, FOLLOWER, reviveRole, type RoleImage, type RoleState } from "./role.ts";
 
-/** An append that was taken and not yet reported durable. */
+/** A write to the log that the caller has taken and not yet reported durable. */
 interface AppendInFlight {
+  /** The batch that it belongs to. */
   readonly persistId: number;
-  /** Entries up to here are durable when it completes; lowered when some of them are overwritten. */
+  /** Entries up to here are durable when the batch is. Lowered when entries are truncated meanwhile. */
   upTo: LogIndex;
+  /** Time in milliseconds at which the caller took it. */
   readonly takenAt: number;
 }
 
-/** How many of the longest election timeouts a leader tries to tell a member that it was removed. */
-const REMOVAL_NOTICE_TIMEOUTS = 4;
-
-/** A `NodeState` as plain values. Sets and maps are arrays here, in their order. */
+/** A `NodeState` as plain values. */
 export interface StateImage {
   readonly term: Term;
   readonly votedFor: NodeId | null;
@@ -33,86 +34,71 @@ export interface StateImage {
   readonly log: LogImage;
   readonly pendingActions: PendingActionsImage;
   readonly reads: ReadIndexRequestsImage;
-  readonly role: Role;
+  readonly role: RoleImage;
   readonly leaderId: NodeId | null;
   readonly leaderHeardAt: number;
   readonly electionDeadline: number | null;
-  readonly votes: readonly NodeId[];
-  readonly ownVoteId: number | null;
-  readonly matchedIndex: LogIndex;
-  readonly receivedRound: number;
-  readonly acknowledgedRound: number;
-  readonly acknowledgedIndex: LogIndex;
-  readonly acknowledgementDue: boolean;
-  readonly progress: readonly (readonly [NodeId, ProgressImage])[];
-  readonly termStart: LogIndex;
-  readonly heartbeatRound: number;
-  readonly heartbeatDeadline: number;
-  readonly transfer: Transfer | null;
-  readonly leaseFrom: number;
-  readonly leaseProbe: LeaseProbe | null;
-  readonly leaseIsVoid: boolean;
+  readonly following: Readonly<Following>;
 }
 
 /**
- * All that a node knows, and the few steps that every part of the algorithm shares. The parts
- * (election, replication, ...) are functions over it, one file each.
+ * The state of one node.
  *
- * Invariants: commitIndex <= log.last; durableIndex <= log.last; a leader leads in `term` and its own
- * `hardState` for that term is durable.
+ * Invariants: log.base.index <= commitIndex <= log.last.index; log.base.index <= durableIndex <= log.last.index;
+ * a leader's own term and vote are durable.
  */
 export class NodeState {
   readonly id: NodeId;
   readonly options: Options;
+  /** Positions and configurations of the entries. What is durable of it: see `durableIndex`. */
   readonly log: Log;
+  /** What the caller has to do and has not taken yet. */
   readonly pendingActions = new PendingActions();
+  /** Reads of this node's clients, and on a leader of other nodes, that are not answered yet. */
   readonly reads: ReadIndexRequests;
 
-  // Figure 2: persistent state. Changed by `enterTerm` and `voteFor` alone, so that both always travel as one record.
+  // Persistent state (Figure 2).
+
+  /** The current term: never falls. Set with `#votedFor` by `enterTerm`, so that both are always saved as one record. */
   #term: Term;
+  /** The node that has this node's vote in `#term`; null: not given yet. Given once per term, by `voteFor`. */
   #votedFor: NodeId | null;
-  /** The batch that saves the newest term and vote. */
+
+  // Durability: batches are numbered, and each is durable only when all before it are.
+
+  /** The batch that saves the current term and vote. */
   #hardStateId = 0;
-  /** The last batch known to be durable. */
+  /** The last batch known to be durable. Raised by `persisted`. */
   #persistedId = 0;
+  /** Appends in the order in which they were taken; those in batches up to `#persistedId` are removed. */
   #appendsInFlight: AppendInFlight[] = [];
+  /**
+   * The last entry known to be on this node's disk. Raised by `persisted` and by installed snapshots; lowered when
+   * durable entries are truncated, because their replacements are not durable yet.
+   */
   #durableIndex: LogIndex;
+  /** The last entry known to be committed: never falls. Raised by `commitTo`. */
   #commitIndex: LogIndex;
 
-  role: Role = "follower";
-  /** Whom this node follows, or itself; null: unknown. */
+  // Volatile state.
+
+  /** What this node is at the moment, with the state of that role. Replaced as a whole. */
+  role: RoleState = FOLLOWER;
+  /** The leader of the current term, this node included; null: not known. A candidate or pre-candidate has none. */
   leaderId: NodeId | null = null;
-  /** When the leader was last heard; a promise not to help depose it for an election timeout. */
+  /**
+   * Time in milliseconds at which a leader was last heard; -Infinity: never. Until the shortest election timeout after
+   * it, this node does not help to depose that leader, whose lease relies on this.
+   */
   leaderHeardAt = -Infinity;
-  /** When to campaign, unless something is heard; kept only while the node may campaign. */
+  /**
+   * Time in milliseconds at which this node starts an election unless it hears a leader before. null: never, because
+   * it leads, is a sole voter that waits for its own vote to be durable, or belongs to no cluster yet. Ignored while
+   * the node isn't eligible.
+   */
   electionDeadline: number | null = null;
-
-  /** A candidate's or pre-candidate's supporters. */
-  votes = new Set<NodeId>();
-  /** The batch that makes a candidate's own vote durable; it counts only then. */
-  ownVoteId: number | null = null;
-
-  // A follower's view of the leader of this term.
-  /** The log is known to equal the leader's up to here. */
-  matchedIndex: LogIndex = 0;
-  receivedRound = 0;
-  acknowledgedRound = 0;
-  acknowledgedIndex: LogIndex = 0;
-  acknowledgementDue = false;
-
-  // A leader's state.
-  progress = new Map<NodeId, Progress>();
-  /** The index of the blank entry that this leader began with. */
-  termStart: LogIndex = 0;
-  heartbeatRound = 0;
-  heartbeatDeadline = Infinity;
-  transfer: Transfer | null = null;
-  /** The last time at which a majority is known to have promised not to vote anybody else in for a while. */
-  leaseFrom = -Infinity;
-  /** The next check that will extend the lease. One at a time: its answers come well before the lease ends. */
-  leaseProbe: LeaseProbe | null = null;
-  /** This leader asked somebody to depose it, so in this term no promise holds any more (dissertation 3.10). */
-  leaseIsVoid = false;
+  /** What was received from this term's leader. Replaced with each term, by `enterTerm`. */
+  following: Following = newFollowing();
 
   constructor(
     options: Options,
@@ -139,7 +125,7 @@ export class NodeState {
     this.#commitIndex = commitIndex;
   }
 
-  /** A state that goes on exactly as the captured one would have. */
+  /** A state that behaves exactly as the captured one would have. */
   static revive(options: Options, image: StateImage): NodeState {
     const { term, votedFor, log, commitIndex } = image;
     const reads = ReadIndexRequests.revive(options.readsMax, image.reads);
@@ -149,25 +135,11 @@ export class NodeState {
     state.#appendsInFlight = image.appendsInFlight.map((append) => ({ ...append }));
     state.#durableIndex = image.durableIndex;
     state.pendingActions.restore(image.pendingActions);
-    state.role = image.role;
+    state.role = reviveRole(image.role);
     state.leaderId = image.leaderId;
     state.leaderHeardAt = image.leaderHeardAt;
     state.electionDeadline = image.electionDeadline;
-    state.votes = new Set(image.votes);
-    state.ownVoteId = image.ownVoteId;
-    state.matchedIndex = image.matchedIndex;
-    state.receivedRound = image.receivedRound;
-    state.acknowledgedRound = image.acknowledgedRound;
-    state.acknowledgedIndex = image.acknowledgedIndex;
-    state.acknowledgementDue = image.acknowledgementDue;
-    state.progress = new Map(image.progress.map(([id, progress]) => [id, Progress.revive(progress)]));
-    state.termStart = image.termStart;
-    state.heartbeatRound = image.heartbeatRound;
-    state.heartbeatDeadline = image.heartbeatDeadline;
-    state.transfer = image.transfer;
-    state.leaseFrom = image.leaseFrom;
-    state.leaseProbe = image.leaseProbe;
-    state.leaseIsVoid = image.leaseIsVoid;
+    state.following = { ...image.following };
     return state;
   }
 
@@ -183,25 +155,11 @@ export class NodeState {
       log: this.log.capture(),
       pendingActions: this.pendingActions.capture(),
       reads: this.reads.capture(),
-      role: this.role,
+      role: captureRole(this.role),
       leaderId: this.leaderId,
       leaderHeardAt: this.leaderHeardAt,
       electionDeadline: this.electionDeadline,
-      votes: [...this.votes],
-      ownVoteId: this.ownVoteId,
-      matchedIndex: this.matchedIndex,
-      receivedRound: this.receivedRound,
-      acknowledgedRound: this.acknowledgedRound,
-      acknowledgedIndex: this.acknowledgedIndex,
-      acknowledgementDue: this.acknowledgementDue,
-      progress: [...this.progress].map(([id, progress]) => [id, progress.capture()]),
-      termStart: this.termStart,
-      heartbeatRound: this.heartbeatRound,
-      heartbeatDeadline: this.heartbeatDeadline,
-      transfer: this.transfer,
-      leaseFrom: this.leaseFrom,
-      leaseProbe: this.leaseProbe,
-      leaseIsVoid: this.leaseIsVoid,
+      following: { ...this.following },
     };
   }
 
@@ -234,57 +192,58 @@ export class NodeState {
     return isVoter(this.config, this.id);
   }
 
-  /** Whether nobody else has a vote, so that no election can be lost. */
+  /** Whether this node is the only one with a vote, so that it wins every election. */
   get isSoleVoter(): boolean {
     const { voters, outgoingVoters } = this.config;
     return voters.length > 0 && [...voters, ...outgoingVoters].every((id) => id === this.id);
   }
 
-  /** Whether others had a vote before the last change: one of them may still lead, and trust its lease. */
+  /**
+   * Whether the configuration before the one in force had other voters. One of them may still lead and serve reads
+   * under its lease, so a node that has become the sole voter must not lead at once.
+   */
   get hadOtherVoters(): boolean {
     const { index } = this.log.config;
-    // What the log forgot of it was committed, and a leader that knows this is on its way out, and trusts no lease.
+    // Compacted, so committed: the leader that committed it knows that it isn't a voter, and serves no lease reads.
     if (index <= this.log.base.index) return false;
     const { voters, outgoingVoters } = this.log.configAt(index - 1).config;
     return [...voters, ...outgoingVoters].some((id) => id !== this.id);
   }
 
   /**
-   * Whether this node may stand for election: if it is a voter, or was one and does not know its removal to be
-   * committed. A leader that crashed over its own removal may be the only one with the longest log, without which
-   * nobody can win. Learners and strangers would disturb for nothing.
+   * Whether this node may start an election: it is a voter, or it was one and doesn't know its removal to be
+   * committed. A leader that crashed after appending its own removal may hold the only log that is complete enough to
+   * win, so it must be able to. Learners and non-members would only disturb the cluster.
    */
   get isEligible(): boolean {
     if (this.isVoter) return true;
     const { index } = this.log.config;
-    // The one before the last is committed: no change begins before the one before it is done.
+    // The configuration before it is committed: no change begins before the previous one is (§6).
     return index > this.#commitIndex && isVoter(this.log.configAt(index - 1).config, this.id);
   }
 
-  /** Whether new commands are taken: not while leadership is handed over, nor by a leader that is on its way out. */
-  get takesCommands(): boolean {
-    return this.role === "leader" && this.transfer === null && this.isVoter;
-  }
-
-  /** When the oldest write to the log will have taken too long: a node whose disk hangs should not lead. */
+  /**
+   * Time in milliseconds at which the oldest write under way has taken too long. A node whose disk hangs should
+   * neither lead nor start an election.
+   */
   get stallDeadline(): number {
     const oldest = this.#appendsInFlight[0];
-    // A sole voter has nobody to hand over to, and can still serve reads.
+    // No other node could lead instead of a sole voter, and it can still serve reads.
     if (oldest === undefined || this.isSoleVoter) return Infinity;
     return oldest.takenAt + this.options.storageStallMs;
   }
 
-  /** On the leader: whether an entry of its own term is committed, before which it knows nothing (§8). */
+  /** Whether this node leads and an entry of its own term is committed. Before, it may not know the commit index (§8). */
   get termStartCommitted(): boolean {
-    return this.role === "leader" && this.#commitIndex >= this.termStart;
+    return this.role.type === "leader" && this.#commitIndex >= this.role.termStartIndex;
   }
 
-  /** Enters a later term, in which this node has not voted. */
+  /** Enters a later term, with this node's vote in it if it is given already. */
   enterTerm(term: Term, votedFor: NodeId | null = null): void {
     assert(Number.isSafeInteger(term) && term > this.#term, "a term is only ever left for a later one");
     this.#term = term;
     this.#votedFor = votedFor;
-    this.#forgetLeader();
+    this.following = newFollowing();
     this.#saveHardState();
   }
 
@@ -299,112 +258,23 @@ export class NodeState {
     this.#hardStateId = this.pendingActions.persistId;
   }
 
-  /** Enters `term` if it is later; in any case follows `leaderId` (null: nobody yet). Keeps the vote within a term. */
+  /**
+   * Becomes a follower of `leaderId` (null: not known yet) in `term`, or in the current term if that is later. The
+   * vote of the current term stays as it is: forgetting it would allow a second one.
+   */
   becomeFollower(term: Term, leaderId: NodeId | null, now: number): void {
     if (term > this.#term) this.enterTerm(term);
-    if (this.role !== "follower") this.resetElectionDeadline(now);
-    this.role = "follower";
-    this.votes.clear();
-    this.ownVoteId = null;
-    this.progress.clear();
-    this.pendingActions.dropSnapshotOffers();
-    this.heartbeatDeadline = Infinity;
-    this.transfer = null;
+    if (this.role.type !== "follower") {
+      this.resetElectionDeadline(now);
+      this.role = FOLLOWER;
+      this.pendingActions.dropSnapshotOffers();
+    }
     if (leaderId !== this.leaderId) this.failReads();
     this.leaderId = leaderId;
     this.electionDeadline ??= this.#drawElectionDeadline(now);
   }
 
-  /** What was known to equal the log of an earlier term's leader says nothing about the next one's. */
-  #forgetLeader(): void {
-    this.matchedIndex = 0;
-    this.receivedRound = 0;
-    this.acknowledgedRound = 0;
-    this.acknowledgedIndex = 0;
-    this.acknowledgementDue = false;
-  }
-
-  becomeLeader(now: number): void {
-    assert(
-      this.role === "candidate" && this.hardStateIsDurable,
-      "only a candidate whose vote is durable can win",
-    );
-    this.role = "leader";
-    this.leaderId = this.id;
-    this.votes.clear();
-    this.ownVoteId = null;
-    this.electionDeadline = null;
-    this.heartbeatRound = 0;
-    this.leaseFrom = -Infinity;
-    this.leaseProbe = null;
-    this.leaseIsVoid = false;
-    this.#followMembership(now);
-    // §8: entries of earlier terms are known to be committed only when one of this term is.
-    this.termStart = this.log.last.index + 1;
-    this.appendOwn(1);
-    this.startHeartbeatRound(now);
-  }
-
-  /** Appends entries of this leader's term; they leave with the next actions. */
-  appendOwn(count: number): LogPosition {
-    const from = this.log.last.index + 1;
-    this.log.extend(this.#term, count);
-    this.pendingActions.append(from, from + count);
-    return this.log.last;
-  }
-
-  /** Appends a configuration of this leader's term, which is in force from now on (§6). */
-  appendConfig(config: ClusterConfig, now: number): LogPosition {
-    this.log.extendConfig(this.#term, config);
-    const { last } = this.log;
-    this.pendingActions.append(last.index, last.index + 1);
-    this.#followMembership(now);
-    this.startHeartbeatRound(now);
-    return last;
-  }
-
-  /** Watches over those who are members now, and for a while over those who are not any more. */
-  #followMembership(now: number): void {
-    const members = new Set(membersOf(this.config));
-    for (const id of members) {
-      const known = this.progress.get(id);
-      if (known !== undefined) known.removalNotice = null;
-      // §5.3: at first the leader supposes that every log equals its own.
-      else if (id !== this.id) this.progress.set(id, new Progress(this.log.last.index + 1, now));
-    }
-    const until = now + REMOVAL_NOTICE_TIMEOUTS * this.options.electionTimeoutMs.max;
-    for (const [id, progress] of this.progress) {
-      if (!members.has(id)) progress.removalNotice ??= { index: this.log.last.index, until, round: null };
-    }
-  }
-
-  /** Lets go of removed members that know it, or that cannot be told. */
-  #dropNotifiedMembers(now: number): void {
-    for (const [id, progress] of this.progress) {
-      const { removalNotice } = progress;
-      if (removalNotice === null) continue;
-      const knows = removalNotice.round !== null && progress.acknowledgedRound >= removalNotice.round;
-      if (knows || now >= removalNotice.until || progress.state === "snapshot") this.progress.delete(id);
-      else if (
-        removalNotice.round === null &&
-        removalNotice.index <= this.#commitIndex &&
-        progress.match >= removalNotice.index
-      ) {
-        progress.removalNotice = { ...removalNotice, round: this.heartbeatRound };
-      }
-    }
-  }
-
-  /** Begins a check of leadership: every member is owed a heartbeat that carries its number. */
-  startHeartbeatRound(now: number): void {
-    this.heartbeatRound += 1;
-    this.leaseProbe ??= { round: this.heartbeatRound, at: now };
-    this.#dropNotifiedMembers(now);
-    this.heartbeatDeadline = this.progress.size === 0 ? Infinity : now + this.options.heartbeatMs;
-    for (const progress of this.progress.values()) progress.heartbeatDue = true;
-  }
-
-  /** Removes entries from `index` on; writes of them that are under way count for nothing any more. */
+  /** Removes the entries from `index` on. Writes of them that are under way no longer make them durable. */
   truncate(index: LogIndex): void {
     assert(index > this.#commitIndex, "a committed entry is never removed (§5.4)");
     this.log.truncate(index);
@@ -413,7 +283,7 @@ export class NodeState {
     for (const append of this.#appendsInFlight) append.upTo = Math.min(append.upTo, index - 1);
   }
 
-  /** The log was replaced by what a snapshot covers; `base` is durable. */
+  /** An installed snapshot has replaced the whole log: it is empty, and durable up to `base`. */
   replaceLog(base: LogPosition, config: ClusterConfig): void {
     assert(base.index > this.#commitIndex, "a snapshot never takes back what is committed");
     this.log.reset(base, config);
@@ -422,14 +292,14 @@ export class NodeState {
     this.#durableIndex = base.index;
   }
 
-  /** A snapshot covers the log up to `index`, durably: these entries need not be written any more. */
+  /** An installed snapshot durably covers the entries up to `index`: they need not be written or kept. */
   discardCoveredLog(index: LogIndex): void {
     this.log.compact(index);
     this.pendingActions.dropCovered(index);
     this.#durableIndex = Math.max(this.#durableIndex, index);
   }
 
-  /** A batch leaves: what it appends counts as durable only when `persisted` says so. */
+  /** The caller has taken a batch that appends entries up to `upTo`; `persisted` will say when they are durable. */
   appendTaken(persistId: number, upTo: LogIndex, takenAt: number): void {
     this.#appendsInFlight.push({ persistId, upTo, takenAt });
   }
@@ -445,7 +315,7 @@ export class NodeState {
     }
   }
 
-  /** Moves the commit index on; never back. */
+  /** Raises the commit index to `index`. A lower one, of a message that arrives late, changes nothing. */
   commitTo(index: LogIndex): void {
     if (index <= this.#commitIndex) return;
     const term = this.log.termAt(index);
@@ -454,7 +324,10 @@ export class NodeState {
     this.pendingActions.commit({ term, index });
   }
 
-  /** Sends now, or, while the newest term or vote is not durable, as soon as it is (§5.1: answer only after storage). */
+  /**
+   * Sends a message: at once, or, while the current term or vote is not durable, when it is. A message asserts its
+   * sender's term, so a crash after sending must not be able to undo it (§5.1).
+   */
   send(to: NodeId, message: Message): void {
     if (this.hardStateIsDurable) this.pendingActions.send(to, message);
     else this.pendingActions.sendAfterPersist(to, message);
@@ -469,31 +342,34 @@ export class NodeState {
     }
   }
 
-  /** Fails all reads: the leader that would have confirmed them is gone. */
+  /** Fails all reads: the leader that would have confirmed them is no longer known to lead. */
   failReads(): void {
     for (const read of this.reads.takeAll()) this.answerRead(read, null);
   }
 
-  /** Fails the reads that have waited for too long. */
+  /** Fails the reads that have waited too long. */
   expireReads(now: number): void {
     for (const read of this.reads.takeExpired(now)) this.answerRead(read, null);
   }
 
-  /** Whether a leader was heard so lately that deposing it would be a disturbance (dissertation 4.2.3). */
+  /**
+   * Whether this node heard a leader within the shortest election timeout, or leads itself. Such a node helps no
+   * candidate, so that a node with a bad network doesn't depose a leader that works (dissertation 4.2.3).
+   */
   heardLeaderRecently(now: number): boolean {
-    if (this.role === "leader") return true;
+    if (this.role.type === "leader") return true;
     return now < this.leaderHeardAt + this.options.electionTimeoutMs.min;
   }
 
-  /** §5.2: each node draws its timeout anew each time, so that few ever campaign together. */
+  /** §5.2: the timeout is drawn anew each time, so that nodes seldom start elections at the same moment. */
   resetElectionDeadline(now: number): void {
     this.electionDeadline = this.#drawElectionDeadline(now);
   }
 
   #drawElectionDeadline(now: number): number {
     const { min, max } = this.options.electionTimeoutMs;
-    // There is nobody to collide with; but a leader that is on its way out may trust its lease, to which its only heir
-    // gave the promise that every follower gives (dissertation 6.4.1).
+    // Sole voter: no other candidate, so no random delay. It still waits out the minimum timeout, because the leader
+    // that it replaces may serve lease reads until then (dissertation 6.4.1).
     if (this.isSoleVoter) return Math.max(now, this.leaderHeardAt + min);
     return now + min + this.options.random() * (max - min);
   }

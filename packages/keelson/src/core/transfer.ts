@@ -1,73 +1,88 @@
+// Transfer of leadership (dissertation 3.10): the leader stops accepting commands, brings the target's log up to date,
+// and asks it to start an election at once.
+import { isVoter } from "./config.ts";
+import { startElection } from "./election.ts";
 import type { TimeoutNow } from "./message.ts";
 import type { LogIndex, NodeId } from "./position.ts";
-import { isVoter } from "./config.ts";
-import { campaign } from "./election.ts";
+import type { Leader } from "./role.ts";
 import type { NodeState } from "./state.ts";
 
 /**
- * Why leadership is not handed over; nothing was done. `not-leader`: ask the leader. `transferring`: it is being handed
- * over already. `not-a-voter`: the target has no vote. `is-leader`: the target leads already. `nobody`: no other
- * voter has answered lately.
+ * Why a transfer of leadership was refused. Nothing was done.
+ * - `not-leader`: this node doesn't lead. Ask the leader.
+ * - `transferring`: a transfer is under way already.
+ * - `not-a-voter`: the target has no vote.
+ * - `is-leader`: the target leads already.
+ * - `nobody`: no other voter has answered within the longest election timeout.
  */
 export type TransferRefusal = "not-leader" | "transferring" | "not-a-voter" | "is-leader" | "nobody";
 
-/** Begins to hand leadership to `to`, or to whoever is closest to the end of the log. */
+/** Begins to transfer leadership to `to`; null: to the voter whose log is the most complete. */
 export function startTransfer(
   state: NodeState,
   to: NodeId | null,
   now: number,
 ): { readonly to: NodeId } | TransferRefusal {
-  if (state.role !== "leader") return "not-leader";
-  if (state.transfer !== null) return "transferring";
+  const { role: leader } = state;
+  if (leader.type !== "leader") return "not-leader";
+  if (leader.transfer !== null) return "transferring";
   if (to === state.id) return "is-leader";
   if (to !== null && !state.config.voters.includes(to)) return "not-a-voter";
-  const target = to ?? bestTransferTarget(state, now);
+  const target = to ?? bestTransferTarget(state, leader, now);
   if (target === null) return "nobody";
-  state.transfer = { to: target, until: now + state.options.electionTimeoutMs.max };
+  leader.transfer = { to: target, until: now + state.options.electionTimeoutMs.max };
   advanceTransfer(state, now);
   return { to: target };
 }
 
-/** Tells the target to begin once its log is complete and durable; ends the attempt that took too long. */
+/** Sends TimeoutNow once the target's log is complete and durable. Ends a transfer that took too long. */
 export function advanceTransfer(state: NodeState, now: number): void {
-  const { transfer } = state;
-  if (transfer === null) return;
+  const { role: leader } = state;
+  if (leader.type !== "leader" || leader.transfer === null) return;
+  const { transfer } = leader;
   if (now >= transfer.until || !isVoter(state.config, transfer.to)) {
-    state.transfer = null;
+    leader.transfer = null;
     return;
   }
-  const progress = state.progress.get(transfer.to);
-  if (progress?.match !== state.log.last.index || progress.timeoutNowSentInRound === state.heartbeatRound)
-    return;
-  // Once a round, because it may be lost. One that comes late finds a later term, or begins one in vain.
-  progress.timeoutNowSentInRound = state.heartbeatRound;
-  sendTimeoutNow(state, transfer.to);
+  const progress = leader.progress.get(transfer.to);
+  if (progress?.match !== state.log.last.index) return;
+  // Sent again in each heartbeat round, because it may be lost. A copy that arrives late does no harm: the target has
+  // entered a later term, or starts an election that it doesn't win.
+  if (progress.timeoutNowSentInRound === leader.heartbeatRound) return;
+  progress.timeoutNowSentInRound = leader.heartbeatRound;
+  sendTimeoutNow(state, leader, transfer.to);
 }
 
-/** From here on somebody may win an election in spite of this leader's lease, for as long as the message may travel. */
-export function sendTimeoutNow(state: NodeState, to: NodeId): void {
-  state.leaseIsVoid = true;
+/**
+ * Asks `to` to start an election at once. The message may arrive at any time, and the election that it starts doesn't
+ * wait for this leader's lease to end, so from here on there is no lease.
+ */
+export function sendTimeoutNow(state: NodeState, leader: Leader, to: NodeId): void {
+  leader.leaseIsVoid = true;
   state.send(to, { type: "timeout-now", from: state.id, term: state.term });
 }
 
-/** The other voter that has most of the log, if one has answered lately; the first by name of several. */
-export function bestTransferTarget(state: NodeState, now: number): NodeId | null {
+/**
+ * The other voter with the most complete log, of those that answered within the longest election timeout; the first by
+ * name of several.
+ */
+export function bestTransferTarget(state: NodeState, leader: Leader, now: number): NodeId | null {
   let best: { readonly id: NodeId; readonly match: LogIndex } | null = null;
   for (const id of state.config.voters) {
-    // Of itself it keeps none.
-    const progress = state.progress.get(id);
+    // The leader has no `Progress` of itself.
+    const progress = leader.progress.get(id);
     if (progress === undefined || now - progress.activeAt >= state.options.electionTimeoutMs.max) continue;
     if (best === null || progress.match > best.match) best = { id, match: progress.match };
   }
   return best?.id ?? null;
 }
 
-/** The leader asks this node to stand for election now, without waiting and without asking around first. */
+/** The leader asks this node to start an election now, without waiting for a timeout and without a pre-vote. */
 export function onTimeoutNow(state: NodeState, message: TimeoutNow, now: number): void {
   const isFromLeader = message.term === state.term && message.from === state.leaderId;
   if (!isFromLeader || !state.isEligible || now >= state.stallDeadline) return;
   state.leaderId = null;
   state.failReads();
   state.resetElectionDeadline(now);
-  campaign(state, true);
+  startElection(state, true);
 }

@@ -14,6 +14,7 @@ import {
   type RaftNodeOptions,
   type TermRun,
 } from "../index.ts";
+import type { LeaderImage } from "../role.ts";
 
 export const ABC = configOf(["a", "b", "c"]);
 
@@ -133,4 +134,16 @@ export function leading(setting: NodeSetting = {}, voters: readonly NodeId[] = [
   if (node.role !== "leader") throw new Error(`${id} does not lead`);
   act(node, 1000);
   return node;
+}
+
+/** The number of the heartbeat round that a leader started last. */
+export function roundOf(node: RaftNode): number {
+  return leaderImage(node).heartbeatRound;
+}
+
+/** What a leader captures of its role. */
+export function leaderImage(node: RaftNode): LeaderImage {
+  const { role } = node.capture();
+  if (role.type !== "leader") throw new Error(`${node.id} does not lead`);
+  return role;
 }

@@ -1,6 +1,6 @@
 import { keepsConfigs, namesOf, type Bounds } from "./bounds.ts";
 import { encodeGhost, renameGhost, type Ghost } from "./ghost.ts";
-import { step, stepsOf, type Host, type HostEvent, type Letter } from "./host.ts";
+import { progressOf, step, stepsOf, type Host, type HostEvent, type Letter } from "./host.ts";
 import {
   encodeHost,
   encodeLog,
@@ -224,14 +224,14 @@ export class Atlas {
     return {
       place: this.#names.indexOf(host.id),
       signature: numberIn(this.#signatures, signatureOf(host)),
-      leads: node.role === "leader",
+      leads: node.role.type === "leader",
       term: node.term,
       commit: node.commitIndex,
       memory: numberIn(this.#logs, encodeLog(host.memory)),
       events: this.#eventsAt(host),
       writes: writes.length,
       writeSteps: writes.reduce((sum, write) => sum + stepsOf(write), 0),
-      mayChange: node.role === "leader" && this.bounds.changes > 0,
+      mayChange: node.role.type === "leader" && this.bounds.changes > 0,
       maySnapshot: Math.min(node.commitIndex, node.durableIndex) > node.log.base.index,
       installs: host.wanted !== null && writes.length === 0,
     };
@@ -239,13 +239,13 @@ export class Atlas {
 
   #eventsAt({ node, writes, wanted, stirred }: Host): number[] {
     const { terms, checkQuorum, batching } = this.bounds;
-    const leads = node.role === "leader";
+    const leads = node.role.type === "leader";
     const events: number[] = [];
     // A campaign begins the next term.
     if (!leads && node.electionDeadline !== null && node.term <= terms) events.push(TIMEOUT);
-    if (leads && node.progress.length > 0) events.push(HEARTBEAT);
+    if (leads && progressOf(node).length > 0) events.push(HEARTBEAT);
     // With check-quorum it would have stepped down by then.
-    if (leads && node.progress.length > 0 && !checkQuorum) events.push(LONELY_HEARTBEAT);
+    if (leads && progressOf(node).length > 0 && !checkQuorum) events.push(LONELY_HEARTBEAT);
     if (leads && checkQuorum) events.push(STEP_DOWN);
     if (node.leaderHeardAt === 0) events.push(LEASE_ENDS);
     if (writes.length > 0) events.push(PERSIST);

@@ -32,10 +32,10 @@ describe("an exploration", () => {
       // Fewer: an event was lost from the exploration, or the core says less than it did; then say why here.
       expect(result.states).toBeGreaterThanOrEqual(76_000);
       const hosts = hostsOf(explorer);
-      expect(hosts.some(({ node }) => node.role === "leader" && node.commitIndex === 3)).toBe(true);
-      expect(hosts.some(({ node, disk }) => node.role === "follower" && disk.log[2]?.payload === 1)).toBe(
-        true,
-      );
+      expect(hosts.some(({ node }) => node.role.type === "leader" && node.commitIndex === 3)).toBe(true);
+      expect(
+        hosts.some(({ node, disk }) => node.role.type === "follower" && disk.log[2]?.payload === 1),
+      ).toBe(true);
     },
   );
 
@@ -44,7 +44,7 @@ describe("an exploration", () => {
     explorer.run();
     const forgot = hostsOf(explorer).find(
       ({ id, node, disk }) =>
-        node.role === "follower" && node.leaderId === null && disk.hardState.votedFor === id,
+        node.role.type === "follower" && node.leaderId === null && disk.hardState.votedFor === id,
     );
     expect(forgot?.disk.hardState.term).toBe(2);
   });
@@ -87,13 +87,13 @@ describe("an exploration", () => {
       const isChanged = ({ memory, node }: Host): boolean =>
         configIn(memory[node.commitIndex - 1]?.payload ?? 0)?.voters.join() === "n1,n3";
       // It ends under a leader that stays, and under one that was replaced and stepped down.
-      expect(hosts.some((host) => host.id === "n1" && host.node.role === "leader" && isChanged(host))).toBe(
-        true,
-      );
-      expect(hosts.some((host) => host.id === "n2" && host.node.role === "follower" && isChanged(host))).toBe(
-        true,
-      );
-      expect(hosts.some(({ id, node }) => id === "n3" && node.role === "leader")).toBe(false);
+      expect(
+        hosts.some((host) => host.id === "n1" && host.node.role.type === "leader" && isChanged(host)),
+      ).toBe(true);
+      expect(
+        hosts.some((host) => host.id === "n2" && host.node.role.type === "follower" && isChanged(host)),
+      ).toBe(true);
+      expect(hosts.some(({ id, node }) => id === "n3" && node.role.type === "leader")).toBe(false);
     },
   );
 
@@ -106,9 +106,9 @@ describe("an exploration", () => {
       expect(result).toMatchObject({ complete: true, found: null });
       expect(result.states).toBeGreaterThanOrEqual(12_000);
       // n3 had nothing and gets everything at once.
-      expect(hostsOf(explorer).some(({ node, disk }) => node.role === "follower" && disk.covered === 2)).toBe(
-        true,
-      );
+      expect(
+        hostsOf(explorer).some(({ node, disk }) => node.role.type === "follower" && disk.covered === 2),
+      ).toBe(true);
     },
   );
 

@@ -1,6 +1,6 @@
 import type { Message, NodeId } from "../../core/index.ts";
 import { nameOf, placeOf } from "./bounds.ts";
-import type { Entry, Host, Letter } from "./host.ts";
+import { progressOf, type Entry, type Host, type Letter, type RoleImage } from "./host.ts";
 
 /** Where each place goes. Nodes are equal but for their names, so a state renamed is the same state. */
 export type Renaming = readonly number[];
@@ -63,10 +63,7 @@ export function renameHost(renaming: Renaming, host: Host): Host {
     node: {
       ...vote(node),
       leaderId: renamedOrNull(renaming, node.leaderId),
-      votes: node.votes.map(name).sort(),
-      progress: node.progress
-        .map(([member, progress]) => [name(member), progress] as const)
-        .sort(([a], [b]) => (a < b ? -1 : 1)),
+      role: renameRole(name, node.role),
       pendingActions: {
         ...pendingActions,
         hardState: pendingActions.hardState && vote(pendingActions.hardState),
@@ -79,9 +76,27 @@ export function renameHost(renaming: Renaming, host: Host): Host {
   };
 }
 
+/** A role under other names; votes and members in the order of their new names. */
+function renameRole(name: (old: NodeId) => NodeId, role: RoleImage): RoleImage {
+  switch (role.type) {
+    case "follower":
+      return role;
+    case "pre-candidate":
+    case "candidate":
+      return { ...role, votes: role.votes.map(name).sort() };
+    case "leader":
+      return {
+        ...role,
+        progress: role.progress
+          .map(([member, progress]) => [name(member), progress] as const)
+          .sort(([a], [b]) => (a < b ? -1 : 1)),
+      };
+  }
+}
+
 /** A text that is equal for equal hosts only. */
 export function encodeHost({ id, node, memory, disk, writes, wanted, stirred }: Host): string {
-  const { pendingActions } = node;
+  const { pendingActions, following } = node;
   const gathered =
     pendingActions.hardState === null &&
     pendingActions.append === null &&
@@ -93,7 +108,7 @@ export function encodeHost({ id, node, memory, disk, writes, wanted, stirred }: 
       : pendingActions;
   return JSON.stringify([
     id,
-    node.role,
+    encodeRole(node.role),
     node.term,
     node.votedFor,
     node.hardStateId,
@@ -103,27 +118,13 @@ export function encodeHost({ id, node, memory, disk, writes, wanted, stirred }: 
     node.leaderId,
     node.leaderHeardAt === 0 ? 1 : 0,
     node.electionDeadline,
-    node.votes.join(""),
-    node.ownVoteId,
     [
-      node.matchedIndex,
-      node.receivedRound,
-      node.acknowledgedRound,
-      node.acknowledgedIndex,
-      node.acknowledgementDue ? 1 : 0,
+      following.matchedIndex,
+      following.receivedRound,
+      following.acknowledgedRound,
+      following.acknowledgedIndex,
+      following.acknowledgementDue ? 1 : 0,
     ],
-    node.progress.map(([member, p]) => [
-      member,
-      p.state,
-      p.match,
-      p.next,
-      p.inFlight.map(({ last }) => last),
-      p.probeSent ? 1 : 0,
-      p.acknowledgedRound,
-      p.heartbeatDue ? 1 : 0,
-      p.removalNotice === null ? 0 : [p.removalNotice.index, p.removalNotice.round],
-    ]),
-    [node.termStart, node.heartbeatRound],
     gathered,
     node.pendingActions.persistId,
     encodeLog(memory),
@@ -136,18 +137,50 @@ export function encodeHost({ id, node, memory, disk, writes, wanted, stirred }: 
   ]);
 }
 
+function encodeRole(role: RoleImage): unknown[] {
+  switch (role.type) {
+    case "follower":
+      return [role.type];
+    case "pre-candidate":
+      return [role.type, role.votes];
+    case "candidate":
+      return [role.type, role.votes, role.ownVoteId];
+    case "leader":
+      return [
+        role.type,
+        role.progress.map(([member, p]) => [
+          member,
+          p.state,
+          p.match,
+          p.next,
+          p.inFlight.map(({ last }) => last),
+          p.probeSent ? 1 : 0,
+          p.acknowledgedRound,
+          p.heartbeatDue ? 1 : 0,
+          p.removalNotice === null ? 0 : [p.removalNotice.index, p.removalNotice.round],
+        ]),
+        role.termStartIndex,
+        role.heartbeatRound,
+      ];
+  }
+}
+
 /** A text that is equal for hosts that differ only in names, and mostly different for others. */
 export function signatureOf({ id, node, memory, disk, writes }: Host): string {
   const who = (name: NodeId | null): string => (name === null ? "nobody" : name === id ? "self" : "other");
+  const { role, following } = node;
+  const votes = role.type === "pre-candidate" || role.type === "candidate" ? role.votes.length : 0;
   return JSON.stringify([
-    node.role,
+    role.type,
     node.term,
     who(node.votedFor),
     who(node.leaderId),
     node.durableIndex,
     node.commitIndex,
-    [node.matchedIndex, node.acknowledgedIndex, node.leaderHeardAt, node.votes.length],
-    node.progress.map(([, { match, next, state }]) => `${match} ${next} ${state}`).sort(),
+    [following.matchedIndex, following.acknowledgedIndex, node.leaderHeardAt, votes],
+    progressOf(node)
+      .map(([, { match, next, state }]) => `${match} ${next} ${state}`)
+      .sort(),
     encodeLog(memory),
     encodeLog(disk.log),
     [disk.covered, node.log.base.index],

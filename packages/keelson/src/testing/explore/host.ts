@@ -100,6 +100,16 @@ export interface Host {
   readonly stirred: boolean;
 }
 
+/** What a node's role is, with the state of that role. */
+export type RoleImage = NodeImage["role"];
+type ProgressList = Extract<RoleImage, { type: "leader" }>["progress"];
+type MemberImage = ProgressList[number][1];
+
+/** What a leader knows about the others; of a node that does not lead, nothing. */
+export function progressOf({ role }: NodeImage): ProgressList {
+  return role.type === "leader" ? role.progress : [];
+}
+
 /** What can happen to one host. */
 export type HostEvent =
   | { readonly type: "timeout" }
@@ -184,8 +194,10 @@ export function step(bounds: Bounds, before: Host, event: HostEvent): Step {
 }
 
 function lonely(host: Host): Host {
-  const progress = host.node.progress.map(([id, one]) => [id, { ...one, activeAt: LONG_AGO_MS }] as const);
-  return { ...host, node: { ...host.node, progress } };
+  const { node } = host;
+  if (node.role.type !== "leader") return host;
+  const progress = node.role.progress.map(([id, one]) => [id, { ...one, activeAt: LONG_AGO_MS }] as const);
+  return { ...host, node: { ...node, role: { ...node.role, progress } } };
 }
 
 type Input = Exclude<HostEvent, { type: "crash" | "install-crash" | "lease-ends" | "drain" }>;
@@ -475,7 +487,7 @@ export function configsAgree({ node, memory }: Host): boolean {
  */
 function normalise(bounds: Bounds, host: Host): Host {
   const { node } = host;
-  const leads = node.role === "leader";
+  const leads = node.role.type === "leader";
   const looksAtLease = bounds.preVote || bounds.checkQuorum;
   const fresh = looksAtLease && !leads && node.now < node.leaderHeardAt + ELECTION_MS.min;
   const rank = rankOfBatches(host);
@@ -488,29 +500,38 @@ function normalise(bounds: Bounds, host: Host): Host {
       timer: null,
       leaderHeardAt: fresh ? 0 : LONG_AGO_MS,
       electionDeadline: node.electionDeadline === null ? null : ELECTION_MS.min,
-      heartbeatDeadline: leads && node.progress.length > 0 ? HEARTBEAT_MS : Infinity,
       hardStateId: rank(node.hardStateId),
       persistedId: 0,
-      ownVoteId: node.ownVoteId === null ? null : rank(node.ownVoteId),
       appendsInFlight: node.appendsInFlight.map((append) => ({
         ...append,
         persistId: rank(append.persistId),
       })),
       pendingActions: { ...node.pendingActions, persistId: rank(node.pendingActions.persistId) },
-      votes: [...node.votes].sort(),
-      progress: node.progress
-        .map(
-          ([id, progress]) =>
-            [id, { ...progress, activeAt: 0, removalNotice: removalNoticeOf(progress) }] as const,
-        )
-        .sort(([a], [b]) => (a < b ? -1 : 1)),
-      termStart: leads ? node.termStart : 0,
-      heartbeatRound: leads ? node.heartbeatRound : 0,
+      role: normaliseRole(node.role, rank),
     },
   };
 }
 
-type MemberImage = NodeImage["progress"][number][1];
+function normaliseRole(role: RoleImage, rank: (persistId: number) => number): RoleImage {
+  switch (role.type) {
+    case "follower":
+      return role;
+    case "pre-candidate":
+      return { ...role, votes: [...role.votes].sort() };
+    case "candidate": {
+      const ownVoteId = role.ownVoteId === null ? null : rank(role.ownVoteId);
+      return { ...role, votes: [...role.votes].sort(), ownVoteId };
+    }
+    case "leader":
+      return {
+        ...role,
+        heartbeatDeadline: role.progress.length > 0 ? HEARTBEAT_MS : Infinity,
+        progress: role.progress
+          .map(([id, one]) => [id, { ...one, activeAt: 0, removalNotice: removalNoticeOf(one) }] as const)
+          .sort(([a], [b]) => (a < b ? -1 : 1)),
+      };
+  }
+}
 
 /** Nobody is given up within the time that passes here. */
 function removalNoticeOf({ removalNotice }: MemberImage): MemberImage["removalNotice"] {

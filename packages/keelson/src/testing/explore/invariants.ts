@@ -11,6 +11,7 @@ import {
   configIn,
   configsAgree,
   configsIn,
+  progressOf,
   type Disk,
   type Entry,
   type Host,
@@ -31,9 +32,10 @@ export function checkStep(before: Host, event: HostEvent, { host: after, sent }:
   invariant(before.node.term <= node.term, () => `MONO: the term of ${id} fell`);
   invariant(before.node.commitIndex <= node.commitIndex, () => `MONO: the commit index of ${id} fell`);
   invariant(agree(before.memory, after.memory), () => `LM: ${id} changed what an entry holds`);
-  if (before.node.role !== "leader" || node.role !== "leader" || before.node.term !== node.term) return;
-  for (const [member, progress] of before.node.progress) {
-    const now = node.progress.find(([other]) => other === member)?.[1];
+  if (before.node.role.type !== "leader" || node.role.type !== "leader" || before.node.term !== node.term)
+    return;
+  for (const [member, progress] of progressOf(before.node)) {
+    const now = progressOf(node).find(([other]) => other === member)?.[1];
     // A leader forgets those who were removed, and nobody else.
     const mayForget = now === undefined && !membersOf(configOfHost(after)).includes(member);
     invariant(
@@ -129,8 +131,8 @@ export function checkGroup(ghost: Ghost, hosts: readonly Host[], at: number, bef
 
 /** ES: at most one leader in a term, over the whole past. */
 function checkLeaders({ leaders }: Ghost, { id, node }: Host, before: Host): Ghost["leaders"] {
-  if (node.role !== "leader") return leaders;
-  if (before.node.role === "leader" && before.node.term === node.term) return leaders;
+  if (node.role.type !== "leader") return leaders;
+  if (before.node.role.type === "leader" && before.node.term === node.term) return leaders;
   const known = leaders[node.term] ?? null;
   invariant(known === null, () => `ES: term ${node.term} was led by ${String(known)}, and now by ${id}`);
   return Array.from({ length: Math.max(leaders.length, node.term + 1) }, (_, term) =>
@@ -154,8 +156,11 @@ function checkCommitted(
   );
   if (ours.length <= committed.length) return committed;
   // A leader that committed its own removal has stepped down in the same step.
-  const led = before.node.role === "leader" && before.node.term === node.term;
-  invariant(node.role === "leader" || led, () => `CQ: ${id} commits ${ours.length} before any leader did`);
+  const led = before.node.role.type === "leader" && before.node.term === node.term;
+  invariant(
+    node.role.type === "leader" || led,
+    () => `CQ: ${id} commits ${ours.length} before any leader did`,
+  );
   invariant(
     ours.at(-1)?.term === node.term,
     () =>
@@ -202,7 +207,7 @@ function configOfHost({ memory }: Host): ClusterConfig {
 /** CFG: a leader enters a configuration only when the one before it is committed (§6). */
 function checkStepByStep(committed: Ghost["committed"], { id, node, memory }: Host): void {
   const before = configsIn(memory).at(-2);
-  if (node.role !== "leader" || before === undefined) return;
+  if (node.role.type !== "leader" || before === undefined) return;
   invariant(
     before.index <= committed.length,
     () => `CFG: ${id} left the configuration at ${before.index} before it was committed`,
@@ -212,7 +217,7 @@ function checkStepByStep(committed: Ghost["committed"], { id, node, memory }: Ho
 /** LC: a leader holds every entry that was committed before its term. */
 function checkLeaderCompleteness(committed: readonly Committed[], hosts: readonly Host[]): void {
   for (const { id, node, memory } of hosts) {
-    if (node.role !== "leader") continue;
+    if (node.role.type !== "leader") continue;
     const holds = (entry: Committed, index: number): boolean =>
       entry.seenInTerm >= node.term || sameEntry(entry, memory[index]);
     invariant(
@@ -227,8 +232,8 @@ function checkLeaderCompleteness(committed: readonly Committed[], hosts: readonl
  * on to a later term, in which this leader commits nothing any more.
  */
 export function checkMatch({ id, node, memory }: Host, follower: Host): void {
-  if (node.role !== "leader" || follower.disk.hardState.term > node.term) return;
-  const match = node.progress.find(([member]) => member === follower.id)?.[1].match ?? 0;
+  if (node.role.type !== "leader" || follower.disk.hardState.term > node.term) return;
+  const match = progressOf(node).find(([member]) => member === follower.id)?.[1].match ?? 0;
   invariant(
     match <= memory.length && sameEntries(follower.disk.log.slice(0, match), memory.slice(0, match)),
     () => `CQ: leader ${id} takes ${follower.id} to hold its log up to ${match}, and it does not`,

@@ -118,5 +118,5 @@ function describeHost({ id, node, memory, disk, writes }: Host): string {
   const { hardState, log } = disk;
   const stored = `disk: term ${hardState.term}, vote ${hardState.votedFor ?? "none"}, [${log.map(describeEntry).join(" ")}]`;
   const pending = writes.length === 0 ? "" : `, ${writes.length} under way`;
-  return `${id} ${node.role} in term ${node.term}, log [${memory.map(describeEntry).join(" ")}], commit ${node.commitIndex}; ${stored}${pending}`;
+  return `${id} ${node.role.type} in term ${node.term}, log [${memory.map(describeEntry).join(" ")}], commit ${node.commitIndex}; ${stored}${pending}`;
 }
