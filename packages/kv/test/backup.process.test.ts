@@ -5,7 +5,7 @@ import { KvClient } from "../src/index.ts";
 import { GrowingCluster } from "./support/growing-cluster.ts";
 import { run, until } from "./support/process.ts";
 
-it("a backup of a running node begins another cluster, with all that was written before it and nothing after", async () => {
+it("a backup of a running node starts another cluster, with every write before it and none after", async () => {
   await using cluster = await GrowingCluster.create(3);
   const file = path.join(cluster.directory, "monday.backup");
   cluster.found("n1");

@@ -8,7 +8,7 @@ const KILLS = 20;
 /** What must not be exceeded with the default settings: an election, and the clients' finding the new leader. */
 const GAP_MS_MAX = 2000;
 
-it("three nodes answer by line as one, and a follower names the leader", async () => {
+it("three nodes serve the line protocol as one store, and a follower names the leader", async () => {
   await using cluster = await Cluster.create();
   const leader = await cluster.startAll();
   const others = cluster.nodes.filter(({ id }) => id !== leader.id);
@@ -27,7 +27,7 @@ it("three nodes answer by line as one, and a follower names the leader", async (
   for (const client of [first, second, third]) client!.close();
 });
 
-it(`under the load of 8 clients, ${KILLS} leaders killed one after another lose nothing that was acknowledged`, async () => {
+it(`under load, ${KILLS} leaders are killed one after another, and no acknowledged write is lost`, async () => {
   await using cluster = await Cluster.create();
   await cluster.startAll();
   const load = new Load(cluster.httpAddresses);
@@ -57,7 +57,7 @@ it(`under the load of 8 clients, ${KILLS} leaders killed one after another lose 
   expect(Math.max(...gaps)).toBeLessThan(GAP_MS_MAX);
 }, 120_000);
 
-it("all three killed at once have everything that was acknowledged when they are back", async () => {
+it("all three nodes, killed at once, hold every acknowledged write after their restart", async () => {
   await using cluster = await Cluster.create();
   await cluster.startAll();
   const load = new Load(cluster.httpAddresses);

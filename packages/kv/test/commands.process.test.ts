@@ -45,7 +45,7 @@ const NAMES =
   "demo, serve, status, members, add, remove, promote, demote, move, transfer, snapshot, backup, restore, inspect, recover";
 
 describe("keelson", () => {
-  it("tells its commands and their flags", async () => {
+  it("prints its commands and their flags", async () => {
     for (const [args, text] of [
       [["--help"], "Usage: keelson COMMAND"],
       [["serve", "--help"], "Usage: keelson serve --id ID"],
@@ -59,7 +59,7 @@ describe("keelson", () => {
     }
   });
 
-  it("ends with 2 and one clear line for a command line that cannot be right", async () => {
+  it("exits with 2 and one line for an invalid command line", async () => {
     for (const [args, text] of [
       [[], `keelson: a command is missing: ${NAMES}\nSee: keelson --help\n`],
       [["sreve"], `keelson: there is no command "sreve"; there are ${NAMES}\nSee: keelson --help\n`],
@@ -84,7 +84,7 @@ describe("keelson", () => {
 
 describe("keelson serve", () => {
   it.each(["SIGTERM", "SIGINT"] as const)(
-    "closes in order at %s, ends with 0, and has everything again",
+    "closes at %s, exits with 0, and has its data after a restart",
     async (signal) => {
       const args = await flags();
       const url = `http://${valueOf(args, "--http")}/kv/a`;
@@ -99,7 +99,7 @@ describe("keelson serve", () => {
     },
   );
 
-  it("ends with 1 and says which address is taken, whichever it is, and leaves the others' data alone", async () => {
+  it("exits with 1 and says which address is in use, for each address, and leaves the data alone", async () => {
     const taken = createServer();
     const { port } = await listen(taken, { host: "127.0.0.1", port: 0 });
     onTestFinished(() => void taken.close());
@@ -115,7 +115,7 @@ describe("keelson serve", () => {
     }
   });
 
-  it("ends with 1 if the data directory cannot be one", async () => {
+  it("exits with 1 if the data directory can't be created", async () => {
     const directory = temporaryDirectory();
     const file = path.join(directory, "file");
     writeFileSync(file, "");
@@ -134,7 +134,7 @@ describe("keelson serve", () => {
     }
   });
 
-  it("ends with 1 if another process has the data directory", async () => {
+  it("exits with 1 if another process uses the data directory", async () => {
     const data = temporaryDirectory();
     const first = await started(await flags({ data }));
     const { code, stderr } = await run([...(await flags({ data })), "--log-level", "silent"]);
@@ -143,7 +143,7 @@ describe("keelson serve", () => {
     expect(first.isRunning).toBe(true);
   });
 
-  it("ends with 1 if the data directory is another node's, or of a cluster that began otherwise", async () => {
+  it("exits with 1 if the data directory is another node's, or of a cluster with other first members", async () => {
     const data = temporaryDirectory();
     const args = await flags({ data });
     await (await started(args)).kill("SIGKILL");
@@ -159,7 +159,7 @@ describe("keelson serve", () => {
     expect([renamed.code, renamed.stderr.trim().split("\n").length], renamed.stderr).toEqual([1, 1]);
   });
 
-  it("ends with 1 and says what to do if its state is damaged, and that helps", async () => {
+  it("exits with 1 if its state is damaged, with advice that works", async () => {
     const data = temporaryDirectory();
     const args = await flags({ data });
     const url = `http://${valueOf(args, "--http")}/kv/a`;

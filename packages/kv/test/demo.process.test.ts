@@ -81,7 +81,7 @@ function isAlive(pid: number): boolean {
 }
 
 describe("keelson demo", () => {
-  it("tells what happens to its nodes, from the first leader to Ctrl-C, and finds the data again", async () => {
+  it("prints what happens to its nodes, from the first leader to Ctrl-C, and keeps the data", async () => {
     const demo = await Demo.start();
     const leader = await demo.ready();
     expect(demo.pids.length).toBe(3);
@@ -128,7 +128,7 @@ describe("keelson demo", () => {
     expect(Buffer.from(found?.value ?? []).toString()).toBe("Argo II");
   });
 
-  it("stops all three at Ctrl-C, one that sleeps and one that a person started included", async () => {
+  it("stops all three nodes at Ctrl-C, including a paused one and one that the user started", async () => {
     const demo = await Demo.start();
     const leader = await demo.ready();
     const [first = "", second = ""] = ["n1", "n2", "n3"].filter((id) => id !== leader);
@@ -146,7 +146,7 @@ describe("keelson demo", () => {
     expect(demo.pids.filter(isAlive)).toEqual([]);
   });
 
-  it("takes its nodes with it, even killed", async () => {
+  it("ends its nodes when it is killed", async () => {
     const demo = await Demo.start();
     await demo.ready();
     await demo.keelson.kill("SIGKILL");
@@ -156,7 +156,7 @@ describe("keelson demo", () => {
     expect(log).toContain('"msg":"closed"');
   });
 
-  it("says which node could not start and why, stops the others and ends with 1", async () => {
+  it("says which node could not start and why, stops the others and exits with 1", async () => {
     const taken = createServer();
     onTestFinished(() => void taken.close());
     const [first = 0] = await freePorts(9);
@@ -170,7 +170,7 @@ describe("keelson demo", () => {
     expect(demo.pids.filter(isAlive)).toEqual([]);
   });
 
-  it("takes no other cluster's nodes for its own, and leaves them alone", async () => {
+  it("doesn't mistake another cluster's nodes for its own, and leaves them alone", async () => {
     const first = await Demo.start();
     await first.ready();
     const second = await Demo.start(first.args);

@@ -22,7 +22,7 @@ function damageLog(directory: string, text: string): void {
   throw new Error(`no file in ${directory} holds ${text}`);
 }
 
-it("a node whose disk turns out damaged stops, says why and ends with 1; the others go on without it", async () => {
+it("a node that finds its log damaged stops, says why and exits with 1; the others keep serving", async () => {
   await using cluster = await Cluster.create();
   const client = new KvClient({ nodes: cluster.httpAddresses });
   for (const id of ["n1", "n2"]) cluster.start(id);

@@ -8,7 +8,7 @@ const PAUSE_MS = 10_000;
 const CUT_MS = 2500;
 const GAP_MS_MAX = 2000;
 
-it("a follower and then the leader asleep: writes go on, and the sleeper catches up", async () => {
+it("writes continue while a follower, then the leader, is paused, and the paused node catches up", async () => {
   await using cluster = await Cluster.create();
   const leader = await cluster.startAll();
   const load = new Load(cluster.httpAddresses);
@@ -35,7 +35,7 @@ it("a follower and then the leader asleep: writes go on, and the sleeper catches
   expect(load.faults).toEqual([]);
 });
 
-it("a node cut off from the others, first a follower, then the leader: writes go on, and it catches up", async () => {
+it("writes continue while a follower, then the leader, is cut off, and that node catches up", async () => {
   const network = new ProxyNetwork();
   onTestFinished(() => {
     network.close();

@@ -14,7 +14,7 @@ const PLAN =
     ? { sizes: [1, 3], replaced: 1, shrunkTo: 1 }
     : { sizes: [1, 3, 5], replaced: 5, shrunkTo: 3 };
 
-it(`a cluster grows ${PLAN.sizes.join(" → ")}, has ${PLAN.replaced} of its nodes replaced, and shrinks to ${PLAN.shrunkTo}, under load and without a failed write`, async () => {
+it(`a cluster grows ${PLAN.sizes.join(" → ")}, has ${PLAN.replaced} nodes replaced, and shrinks to ${PLAN.shrunkTo}, under load and without a failed write`, async () => {
   const largest = PLAN.sizes.at(-1) ?? 1;
   const ids = Array.from({ length: largest + PLAN.replaced }, (_, at) => `n${at + 1}`);
   await using cluster = await GrowingCluster.create(ids.length);

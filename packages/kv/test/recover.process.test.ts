@@ -8,7 +8,7 @@ async function put(address: string, key: string): Promise<number> {
   return response.status;
 }
 
-it("O6: a node that lagged goes on alone after keelson recover, and its old members are refused, not merged", async () => {
+it("a node that lagged forms a new cluster after keelson recover, which refuses its old members (O6)", async () => {
   await using cluster = await Cluster.create();
   const leader = await cluster.startAll();
   const lagging = cluster.nodes.find(({ id }) => id !== leader.id)?.id ?? "";

@@ -60,7 +60,7 @@ async function run(nodes: string, command: AdminOptions["command"], ...args: str
 }
 
 describe("the commands that ask a cluster", () => {
-  it("print the members, with the leader's view of them, wherever they ask", async () => {
+  it("print the members as the leader sees them, whichever node is asked", async () => {
     const leader = await nodeThat(() => [200, members({ n1: "voter", n9: "learner" })]);
     const other = await nodeThat(() => [
       200,
@@ -73,7 +73,7 @@ describe("the commands that ask a cluster", () => {
     ]);
   });
 
-  it("print what a node knows if there is no leader, and ask another if it does not answer", async () => {
+  it("print what one node knows when there is no leader, and skip a node that doesn't answer", async () => {
     const lost = members({ n1: "voter" }, { id: "n2", role: "follower", leader: null, changing: true });
     const other = await nodeThat(() => [200, lost]);
     expect(await run(`127.0.0.1:2,${other.address}`, "members")).toEqual([
@@ -84,7 +84,7 @@ describe("the commands that ask a cluster", () => {
     ]);
   });
 
-  it("add a member: go on asking while it catches up, while there is no leader, and after unknown outcomes", async () => {
+  it("repeat adding a member while it catches up, on a conflicting change, and after unknown outcomes", async () => {
     const answers = [
       [503, failure("CATCH_UP_TIMEOUT", "not-done", "not yet")],
       [504, failure("OUTCOME_UNKNOWN", "unknown", "the leader is gone")],
@@ -106,7 +106,7 @@ describe("the commands that ask a cluster", () => {
     expect(asked.filter((one) => one.startsWith("POST"))).toEqual([post, post, post, post]);
   });
 
-  it("move a member: a voter or a learner, until it is known to be at its new address", async () => {
+  it("move a member, and look until the leader knows its new address", async () => {
     const { address, asked } = await nodeThat((method) => {
       const isMoved = asked.some((one) => one.startsWith("POST"));
       if (method !== "GET") return [504, failure("OUTCOME_UNKNOWN", "unknown", "the leader is gone")];
@@ -120,7 +120,7 @@ describe("the commands that ask a cluster", () => {
     ]);
   });
 
-  it("stop at what is refused for good, with the reason", async () => {
+  it("don't repeat a request that is refused for good, and print the reason", async () => {
     const { address, asked } = await nodeThat((method) =>
       method === "GET"
         ? [200, members({ n1: "voter" })]
@@ -130,7 +130,7 @@ describe("the commands that ask a cluster", () => {
     expect(asked.filter((one) => one.startsWith("POST"))).toHaveLength(1);
   });
 
-  it("take a member for removed if it is gone after a request whose outcome is unknown", async () => {
+  it("treat a member as removed when it's missing after a request with an unknown outcome", async () => {
     let posts = 0;
     const { address } = await nodeThat((method) => {
       if (method === "GET")
@@ -142,7 +142,7 @@ describe("the commands that ask a cluster", () => {
     expect(posts).toBe(1);
   });
 
-  it("give up after the time limit, and say what was in the way", async () => {
+  it("give up after --timeout, and print what the change waited for", async () => {
     const { address } = await nodeThat((method) =>
       method === "GET"
         ? [200, members({ n1: "voter", n4: "learner" })]
@@ -153,7 +153,7 @@ describe("the commands that ask a cluster", () => {
     );
   });
 
-  it("give up after the time limit also if the cluster agrees each time and nothing changes", async () => {
+  it("give up after --timeout when the cluster agrees each time but nothing changes", async () => {
     const { address, asked } = await nodeThat(() => [200, members({ n1: "voter", n4: "learner" })]);
     await expect(run(address, "promote", "n4", "--timeout", "1")).rejects.toThrow(/^not done within 1 s/);
     // Not as fast as they can.
@@ -164,7 +164,7 @@ describe("the commands that ask a cluster", () => {
     ["a voter as a learner", ["n2", "n2:1", "--learner"], /^n2 is a member already, and not a learner/],
     ["a voter at another address", ["n2", "n4:1"], /^n2 is a member already, at n2:1. Give the new node/],
     ["a learner that answers at another address", ["n3", "n4:1"], /^n3 is a member already, at n3:1/],
-  ])("do not add %s", async (_what, args, message) => {
+  ])("don't add %s", async (_what, args, message) => {
     const { address, asked } = await nodeThat(() => [
       200,
       members({ n1: "voter", n2: "voter", n3: "learner" }),
@@ -173,7 +173,7 @@ describe("the commands that ask a cluster", () => {
     expect(asked).toEqual(["GET /members"]);
   });
 
-  it("add a learner that never answered at the address that was meant", async () => {
+  it("add a learner that never answered at another address", async () => {
     let isMoved = false;
     const { address } = await nodeThat((method, _url, body) => {
       if (method === "POST") isMoved = body.includes('"n9:2"');
@@ -183,13 +183,13 @@ describe("the commands that ask a cluster", () => {
     expect(await run(address, "add", "n9", "n9:2", "--learner")).toHaveLength(2);
   });
 
-  it("have nothing to hand over to the node that leads", async () => {
+  it("send no transfer to a node that leads already", async () => {
     const { address, asked } = await nodeThat(() => [200, members({ n1: "voter" })]);
     expect(await run(address, "transfer", "n1")).toEqual(["the leader is n1"]);
     expect(asked).toEqual(["GET /members"]);
   });
 
-  it("say why a node cannot be reached", async () => {
+  it("print why a node can't be reached", async () => {
     await expect(run("127.0.0.1:2", "members")).rejects.toThrow(/^127.0.0.1:2 cannot be reached: nothing/);
     const line = createTcpServer((socket) => socket.end("Error: what is that?\n"));
     await new Promise<void>((resolve) => line.listen(0, "127.0.0.1", resolve));
@@ -200,7 +200,7 @@ describe("the commands that ask a cluster", () => {
     );
   });
 
-  it("follow to the leader, but not for ever", async () => {
+  it("follow redirects to the leader, but only a few", async () => {
     const leader = await nodeThat(() => [200, { leader: "n2" }]);
     const follower = await nodeThat((_method, url) => [307, {}, `http://${leader.address}${url}`]);
     expect(await run(follower.address, "transfer")).toEqual(["the leader is n2"]);
@@ -223,16 +223,16 @@ describe("the commands that ask a cluster", () => {
     ["transfer", ["n1", "n2"], '"n2" is one word too many'],
     ["promote", ["n1", "--timeout", "soon"], '--timeout "soon" is not a number of seconds from 1 to 86400'],
     ["members", ["--url", "n1"], '--url: "n1" is not http://HOST:PORT, such as http://127.0.0.1:9001'],
-  ] as const)("refuse %s %j with what is wrong", (command, args, message) => {
+  ] as const)("refuse %s %j and say what is wrong", (command, args, message) => {
     expect(() => parseAdminOptions(command, args)).toThrow(new UsageError(message));
   });
 
-  it("refuse flags that are not theirs", () => {
+  it("refuse flags of other commands", () => {
     expect(() => parseAdminOptions("members", ["--learner"])).toThrow(/Unknown option '--learner'/);
     expect(() => parseAdminOptions("transfer", ["--timeout", "5"])).toThrow(/Unknown option '--timeout'/);
   });
 
-  it("each have a help of their own", () => {
+  it("each have their own help", () => {
     for (const command of ADMIN_COMMANDS) {
       expect(parseAdminOptions(command, ["--help"])).toBeNull();
       expect(ADMIN_HELP[command]).toContain(`Usage: keelson ${command}`);

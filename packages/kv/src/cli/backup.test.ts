@@ -27,21 +27,21 @@ async function nodeThatSends(status: number, body: string, bytes = body.length):
 describe("keelson backup", () => {
   it.each([
     [
-      "what is no snapshot",
+      "an answer that is no snapshot",
       200,
       "nonsense",
       undefined,
       /what came is no sound snapshot, and nothing was kept/,
     ],
     [
-      "what broke off",
+      "an answer that broke off",
       200,
       "KLP\u0001",
       1000,
       /the backup broke off after 4 B: .* Nothing was kept; try again/,
     ],
     ["a refusal", 503, '{"error":{"message":"no leader is known"}}', undefined, /: no leader is known$/],
-  ])("keeps nothing of %s", async (_what, status, body, bytes, message) => {
+  ])("leaves no file behind after %s", async (_what, status, body, bytes, message) => {
     const directory = temporaryDirectory();
     const nodes = [await nodeThatSends(status, body, bytes)];
     const options = { file: path.join(directory, "b"), nodes, force: false, stale: false };
@@ -49,7 +49,7 @@ describe("keelson backup", () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
-  it("asks nobody when there is no place for the file", async () => {
+  it("sends no request when the file can't be created", async () => {
     const file = path.join(temporaryDirectory(), "none", "b");
     const options = { file, nodes: ["127.0.0.1:2"], force: false, stale: false };
     await expect(backup(options, () => undefined)).rejects.toThrow(
@@ -61,13 +61,13 @@ describe("keelson backup", () => {
     [[], "FILE is missing"],
     [["a", "b"], '"b" is one word too many'],
     [["a", "--url", "x"], '--url: "x" is not http://HOST:PORT, such as http://127.0.0.1:9001'],
-  ])("refuses %j with what is wrong", (args, message) => {
+  ])("refuses %j and says what is wrong", (args, message) => {
     expect(() => parseBackupOptions(args)).toThrow(new UsageError(message));
   });
 });
 
 describe("keelson restore", () => {
-  it("leaves a directory alone that has anything in it, and what is none", async () => {
+  it("refuses a directory that isn't empty, and a path that isn't a directory", async () => {
     const directory = temporaryDirectory();
     writeFileSync(path.join(directory, "notes"), "");
     const command = { file: "none", directory, id: "n1", address: "h:1", clusterName: null };
@@ -83,7 +83,7 @@ describe("keelson restore", () => {
     [["a", "b", "--id", "n1"], "--address is missing"],
     [["a", "b", "--id", "n1", "--address", "h"], '--address "h" is not HOST:PORT, such as 10.0.0.1:7001'],
     [["a", "--id", "n1"], "DIR is missing"],
-  ])("refuses %j with what is wrong", (args, message) => {
+  ])("refuses %j and says what is wrong", (args, message) => {
     expect(() => parseRestoreOptions(args)).toThrow(new UsageError(message));
   });
 });

@@ -46,7 +46,7 @@ async function printed(options: Partial<InspectOptions> & { readonly directory: 
 }
 
 describe("keelson inspect", () => {
-  it("prints a sound log, by the node's directory or the log's own", async () => {
+  it("prints a sound log, given the data directory or the log's directory", async () => {
     const data = await dataWithLog();
     for (const directory of [data, path.join(data, "log")]) {
       const { code, text } = await printed({ directory });
@@ -62,7 +62,7 @@ describe("keelson inspect", () => {
     }
   });
 
-  it("prints entries as what they are, also those that are not of this program", async () => {
+  it("prints entries decoded, and entries of another program in hexadecimal", async () => {
     const directory = await dataWithLog();
     const { lines } = await printed({ directory, entries: { from: 1, to: null } });
     expect(lines.slice(lines.indexOf("entries") + 1, -1)).toEqual([
@@ -73,7 +73,7 @@ describe("keelson inspect", () => {
     ]);
   });
 
-  it("prints all of it as JSON", async () => {
+  it("prints everything as JSON", async () => {
     const directory = await dataWithLog();
     const { text } = await printed({ directory, json: true, entries: { from: 4, to: 5 } });
     expect(JSON.parse(text)).toMatchObject({
@@ -85,7 +85,7 @@ describe("keelson inspect", () => {
     });
   });
 
-  it("says where a log is damaged and what follows, and ends with 1", async () => {
+  it("says where a log is damaged and what can be read after it, and exits with 1", async () => {
     const data = await dataWithLog();
     const file = path.join(data, "log", "0000000000000001.wal");
     const bytes = readFileSync(file);
@@ -104,7 +104,7 @@ describe("keelson inspect", () => {
     [["a", "b"], '"b" is one word too many'],
     [["a", "--entries", "0"], '--entries "0" is not FROM..TO, such as 1..20, 15.. or 7'],
     [["a", "--entries", "5..4"], '--entries "5..4" is not FROM..TO, such as 1..20, 15.. or 7'],
-  ])("refuses %j with what is wrong", (args, message) => {
+  ])("refuses %j and says what is wrong", (args, message) => {
     expect(() => parseInspectOptions(args)).toThrow(new UsageError(message));
   });
 
@@ -112,11 +112,11 @@ describe("keelson inspect", () => {
     ["7", { from: 7, to: 8 }],
     ["7..9", { from: 7, to: 10 }],
     ["7..", { from: 7, to: null }],
-  ])("takes the entries %s", (text, entries) => {
+  ])("accepts --entries %s", (text, entries) => {
     expect(parseInspectOptions(["a", "--entries", text])).toEqual({ directory: "a", json: false, entries });
   });
 
-  it("lists the snapshots beside the log, and ends with 1 if one is damaged", async () => {
+  it("lists the snapshots beside the log, and exits with 1 if one is damaged", async () => {
     const directory = await dataWithLog();
     const snapshots = snapshotFiles(path.join(directory, "snapshots"));
     await snapshots.open(nodeEnvironment());

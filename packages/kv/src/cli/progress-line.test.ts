@@ -6,7 +6,7 @@ function fakeStream(isTTY: boolean) {
   return { isTTY, written, write: (text: string) => written.push(text) };
 }
 
-it("progress on a terminal is one line that is written over, and gone at the end", () => {
+it("progress on a terminal is one line that is overwritten, and cleared at the end", () => {
   const stream = fakeStream(true);
   const line = new ProgressLine(stream, () => 0);
   line.show("100 behind");
@@ -16,7 +16,7 @@ it("progress on a terminal is one line that is written over, and gone at the end
   expect(stream.written).toEqual(["\r100 behind", "\r9 behind  ", `\r${" ".repeat(8)}\r`]);
 });
 
-it("progress in a file is a line now and then, and never the same twice", () => {
+it("progress in a file is a line from time to time, never the same twice in a row", () => {
   const stream = fakeStream(false);
   let now = 0;
   const line = new ProgressLine(stream, () => now);

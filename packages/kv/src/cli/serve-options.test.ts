@@ -18,7 +18,7 @@ function args(changes: Readonly<Record<string, string | undefined>> = {}): strin
 }
 
 describe("the flags of serve", () => {
-  it("give a node with its peers, and what else there is to say by default", () => {
+  it("describe a node and its peers, with defaults for everything else", () => {
     expect(parseServeOptions(args())).toEqual({
       id: "n1",
       peers: Object.assign(Object.create(null) as object, { n1: "127.0.0.1:7001", n2: "127.0.0.1:7002" }),
@@ -39,7 +39,7 @@ describe("the flags of serve", () => {
     });
   });
 
-  it("say who may operate the cluster: whoever has a token, this machine, or everyone", () => {
+  it("choose who may operate the cluster: a token's holder, this machine, or everyone", () => {
     const who = (...more: string[]): unknown => {
       const { adminTokenFile, adminOpen } = parseServeOptions([...args(), ...more]) ?? {};
       return [adminTokenFile, adminOpen];
@@ -55,12 +55,12 @@ describe("the flags of serve", () => {
     expect(() => who("--admin-token-file", "")).toThrow(UsageError);
   });
 
-  it("may have writes passed on to the leader", () => {
+  it("can make the node forward writes to the leader", () => {
     const { forward } = parseServeOptions([...args(), "--forward"]) ?? {};
     expect(forward).toBe(true);
   });
 
-  it("may tell where to listen and what to tell others apart", () => {
+  it("can give the node one address to listen on and another to tell others", () => {
     const options = parseServeOptions(
       args({
         listen: "0.0.0.0:7001",
@@ -78,7 +78,7 @@ describe("the flags of serve", () => {
     });
   });
 
-  it("may have a cluster take the node in, or take it for a member of the one that its directory belongs to", () => {
+  it("can make the node join a cluster, or restart in the cluster of its data directory", () => {
     const joining = {
       peers: undefined,
       listen: "10.0.0.4:7001",
@@ -99,7 +99,7 @@ describe("the flags of serve", () => {
     });
   });
 
-  it("say when snapshots are taken", () => {
+  it("choose when snapshots are taken", () => {
     const flags = {
       "snapshot-every": "500",
       "snapshot-every-bytes": "1000000",
@@ -146,17 +146,17 @@ describe("the flags of serve", () => {
     [{ "snapshot-every": "0" }, '--snapshot-every "0" is not a whole number from 1 on'],
     [{ "snapshot-keep": "1e3" }, '--snapshot-keep "1e3" is not a whole number from 0 on'],
     [{ "log-level": "loud" }, '--log-level "loud" is not one of debug, info, warn, error, silent'],
-  ])("%j are refused with what is wrong", (changes, message) => {
+  ])("refuse %j and say what is wrong", (changes, message) => {
     expect(() => parseServeOptions(args(changes))).toThrow(new UsageError(message));
   });
 
-  it("are refused if there is one too many", () => {
+  it("refuse a superfluous argument", () => {
     expect(() => parseServeOptions([...args(), "--prot", "1"])).toThrow(UsageError);
     expect(() => parseServeOptions([...args(), "--prot", "1"])).toThrow(/'--prot'/);
     expect(() => parseServeOptions([...args(), "more"])).toThrow(/'more'/);
   });
 
-  it("may ask for help only", () => {
+  it("can ask for the help only", () => {
     expect(parseServeOptions(["--help"])).toBeNull();
   });
 });
@@ -171,7 +171,7 @@ describe("the flags of demo", () => {
     [["--raft-port", "65534"], '--raft-port "65534" is not a port from 1 to 65533'],
     [["--raft-port", "8003"], "the ports overlap: each of the three takes 3 in a row"],
     [["--data", ""], "--data is empty"],
-  ])("%j are refused with what is wrong", (flags, message) => {
+  ])("refuse %j and say what is wrong", (flags, message) => {
     expect(() => parseDemoOptions(flags)).toThrow(new UsageError(message));
   });
 });

@@ -74,7 +74,7 @@ describe("the client", () => {
     expect(await client.get(key)).toBeNull();
   });
 
-  it("writes on condition", async () => {
+  it("sends the conditions of writes, and rejects with CONDITION_FAILED if they don't hold", async () => {
     const { address } = await node();
     const client = new KvClient({ nodes: [address] });
     const { version } = await client.put("a", "1", { ifAbsent: true });
@@ -84,7 +84,7 @@ describe("the client", () => {
     expect((await errorOf(client.delete("a", { ifVersion: version }))).code).toBe("CONDITION_FAILED");
   });
 
-  it("follows a node to the leader, and stays there", async () => {
+  it("follows a redirect to the leader, and sends later calls there", async () => {
     const leader = await node();
     const follower = await node();
     const data = `{"line":"127.0.0.1:1","http":"${leader.address}"}`;
@@ -96,7 +96,7 @@ describe("the client", () => {
     expect(Buffer.from((await client.get("a"))?.value ?? []).toString()).toBe("2");
   });
 
-  it("goes on to another node when one is not there, or serves nobody at the moment", async () => {
+  it("asks another node when one can't be reached or answers 503", async () => {
     const gone = createServer();
     const { port } = await listen(gone, ANY_PORT);
     gone.close();
@@ -109,7 +109,7 @@ describe("the client", () => {
     expect(busy.count()).toBe(1);
   });
 
-  it("waits for an election", async () => {
+  it("repeats a call until an election has ended", async () => {
     const server = await stub((_, response, count) => {
       if (count < 5) fail(response, 503, "NOT_LEADER", "not-done");
       else succeed(response);
@@ -119,7 +119,7 @@ describe("the client", () => {
     expect(server.count()).toBe(5);
   });
 
-  it("without sessions never sends a write again whose outcome is unknown", async () => {
+  it("without sessions never repeats a write whose outcome is unknown", async () => {
     const unknown = await stub((_, response) => {
       fail(response, 504, "OUTCOME_UNKNOWN", "unknown");
     });
@@ -135,7 +135,7 @@ describe("the client", () => {
     expect([late.code, late.outcome, silent.count()]).toEqual(["TIMED_OUT", "unknown", 1]);
   });
 
-  it("repeats a read, which changes nothing", async () => {
+  it("repeats a read after a lost connection", async () => {
     const server = await stub((request, response, count) => {
       if (count < 3) request.socket.destroy();
       else response.writeHead(200, { etag: '"7"' }).end("v");
@@ -143,7 +143,7 @@ describe("the client", () => {
     expect((await new KvClient({ nodes: [server.address] }).get("a"))?.version).toBe(7);
   });
 
-  it("gives up in the time it has, and says that nothing was done", async () => {
+  it("gives up after timeoutMs with the outcome of the attempts", async () => {
     const server = await stub((_, response) => {
       fail(response, 503, "NOT_LEADER", "not-done");
     });
@@ -154,7 +154,7 @@ describe("the client", () => {
     expect(server.count()).toBeGreaterThan(2);
   });
 
-  it("does not run in circles between nodes that name each other", async () => {
+  it("pauses between redirects when two nodes name each other as the leader", async () => {
     const servers: { address: string; count: () => number }[] = [];
     for (const other of [1, 0]) {
       servers.push(
@@ -168,7 +168,7 @@ describe("the client", () => {
     expect((servers[0]?.count() ?? 0) + (servers[1]?.count() ?? 0)).toBeLessThan(20);
   });
 
-  it("ends when its caller says so", async () => {
+  it("rejects when the caller's signal is aborted", async () => {
     const server = await stub(() => undefined);
     const controller = new AbortController();
     const call = errorOf(
@@ -178,7 +178,7 @@ describe("the client", () => {
     expect((await call).code).toBe("ABORTED");
   });
 
-  it("says what it got from something that is no node", async () => {
+  it("rejects with BAD_ANSWER when the server isn't a node", async () => {
     const server = await stub((_, response) => {
       response.writeHead(200).end("<html>");
     });
@@ -216,7 +216,7 @@ describe("the client's session", () => {
     return { address, seen };
   }
 
-  it("is opened before the first write, shared by all, and counts them", async () => {
+  it("is opened before the first write, and numbers all writes of the client", async () => {
     const { address, seen } = await sessions((_, response) => {
       succeed(response);
     });
@@ -231,7 +231,7 @@ describe("the client's session", () => {
     ]);
   });
 
-  it("K1: lets the client send a write again whose outcome is unknown, as the same write", async () => {
+  it("lets the client repeat a write with an unknown outcome under the same number (K1)", async () => {
     const { address, seen } = await sessions((request, response, count) => {
       if (count === 1) request.socket.destroy();
       else if (count === 2) fail(response, 504, "OUTCOME_UNKNOWN", "unknown");
@@ -242,7 +242,7 @@ describe("the client's session", () => {
     expect(seen.slice(1)).toEqual([put, put, put]);
   });
 
-  it("is opened anew when it has ended, and the write that did nothing goes into the new one", async () => {
+  it("is replaced when it has ended, and a write that had no effect goes into the new one", async () => {
     let opened = 6;
     const { address, seen } = await sessions(
       (request, response) => {
@@ -258,7 +258,7 @@ describe("the client's session", () => {
     expect(seen.map(({ session }) => session)).toEqual(["//", "7/1/1", "//", "8/1/1"]);
   });
 
-  it("K4: that ended after an attempt which nobody answered leaves the outcome unknown", async () => {
+  it("that ended after an unanswered attempt leaves the outcome unknown (K4)", async () => {
     const { address, seen } = await sessions((request, response, count) => {
       if (count === 1) request.socket.destroy();
       else fail(response, 410, "SESSION_EXPIRED", "not-done");
@@ -268,7 +268,7 @@ describe("the client's session", () => {
     expect(seen).toHaveLength(3);
   });
 
-  it("K4: leaves the outcome unknown when the last attempt did nothing and an earlier one may have", async () => {
+  it("leaves the outcome unknown if an earlier attempt was unanswered and the last one refused (K4)", async () => {
     const { address } = await sessions((request, response, count) => {
       if (count === 1) request.socket.destroy();
       else fail(response, 503, "NOT_LEADER", "not-done");
@@ -277,7 +277,7 @@ describe("the client's session", () => {
     expect([error.code, error.outcome]).toEqual(["NOT_LEADER", "unknown"]);
   });
 
-  it("that cannot be opened means that nothing was done, and is tried again by the next write", async () => {
+  it("that can't be opened rejects the write as not done, and the next write tries again", async () => {
     let works = false;
     const { address } = await sessions(
       (_, response) => {
@@ -295,7 +295,7 @@ describe("the client's session", () => {
     expect(await client.put("a", "1")).toEqual({ index: 0, version: 2 });
   });
 
-  it("has room for so many writes from the oldest that waits; more go into another", async () => {
+  it("takes 1024 writes from the oldest unanswered one; a write beyond that goes into another", async () => {
     let opened = 0;
     const waiting: ServerResponse[] = [];
     const { address, seen } = await sessions(
@@ -321,7 +321,7 @@ describe("the client's session", () => {
     expect(places.filter((place) => place.startsWith("2/"))).toEqual(["2/1/1"]);
   });
 
-  it("ends with close(), and a later write opens another", async () => {
+  it("is ended by close(), and a later write opens another", async () => {
     const { address, seen } = await sessions((_, response) => {
       succeed(response);
     });

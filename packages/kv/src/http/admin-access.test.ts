@@ -33,7 +33,7 @@ function fileWith(text: string): string {
 }
 
 describe("operating a cluster over HTTP", () => {
-  it.each(OPERATING)("needs the token for %s %s, if there is one", async (method, target) => {
+  it.each(OPERATING)("requires the token for %s %s, if there is one", async (method, target) => {
     const { request } = await start(WITH_TOKEN);
     const wrong = [undefined, "Bearer", `Bearer ${TOKEN}x`, `Bearer ${TOKEN.slice(1)}`, `Basic ${TOKEN}`];
     for (const authorization of wrong) {
@@ -53,7 +53,7 @@ describe("operating a cluster over HTTP", () => {
     expect(allowed.status).not.toBe(401);
   });
 
-  it("leaves reading, writing and looking free", async () => {
+  it("leaves reads, writes and monitoring open to all", async () => {
     const { request } = await start(WITH_TOKEN);
     expect((await request("PUT", "/kv/a", { body: "1" })).status).toBe(200);
     for (const target of ["/kv/a", "/kv", "/members", "/status", "/metrics", "/healthz"])
@@ -61,7 +61,7 @@ describe("operating a cluster over HTTP", () => {
   });
 
   it.each(OPERATING)(
-    "takes %s %s from this machine without a token, and not from a page",
+    "without a token allows %s %s from this machine, but not from a web page",
     async (method, target) => {
       const { request } = await start();
       expect((await request(method, target)).status).not.toBe(403);
@@ -81,13 +81,13 @@ describe("operating a cluster over HTTP", () => {
     ["::2", false],
     ["fe80::1", false],
     [undefined, false],
-  ])("takes it without a token from %s: %s", (address, isTaken) => {
+  ])("without a token allows requests from %s: %s", (address, isTaken) => {
     const refusal = refuseAdmin({ type: "local" }, from(address));
     expect(refusal === null).toBe(isTaken);
     if (refusal !== null) expect(refusal.body.error.message).toContain("--admin-token-file");
   });
 
-  it("is open to everyone if it is to be", () => {
+  it("allows everyone if so configured", () => {
     expect(refuseAdmin({ type: "open" }, from("10.0.0.7", { origin: "http://example.org" }))).toBeNull();
   });
 });
@@ -99,7 +99,7 @@ describe("a token", () => {
   });
 
   it.each(["", "short", `${TOKEN} ${TOKEN}`, `${TOKEN}\n\n`, `${TOKEN}é`, "x".repeat(1025)])(
-    "is not taken from %j, and not repeated",
+    "is refused if the file holds %j, which the error doesn't quote",
     async (text) => {
       const error = await readToken(fileWith(text)).catch((reason: unknown) => reason);
       expect(error).toBeInstanceOf(StartError);
@@ -108,13 +108,13 @@ describe("a token", () => {
     },
   );
 
-  it("is missed with the file's name", async () => {
+  it("that can't be read is reported with the file's name", async () => {
     await expect(readToken("/none/token")).rejects.toThrow(
       /^the token in \/none\/token cannot be read: ENOENT/,
     );
   });
 
-  it("is found through the environment, unless the command line names another", async () => {
+  it("comes from the environment variable's file, unless the command line names another", async () => {
     vi.stubEnv(TOKEN_FILE_VARIABLE, fileWith(TOKEN));
     expect(await tokenToSend(undefined)).toBe(TOKEN);
     expect(await tokenToSend(fileWith("another-0123456789"))).toBe("another-0123456789");
@@ -123,7 +123,7 @@ describe("a token", () => {
     vi.unstubAllEnvs();
   });
 
-  it("is sent by the commands that change something, and asked for by name if it is not", async () => {
+  it("is sent by the commands that change something; without it, the error names the flag", async () => {
     const { server } = await start(WITH_TOKEN);
     const run = async (...args: string[]): Promise<string[]> => {
       const options = parseAdminOptions("snapshot", [...args, "--url", server.address]);

@@ -27,7 +27,7 @@ async function storeWithSnapshot(): Promise<SnapshotStore> {
   return store;
 }
 
-it("a backup is streamed after all that was answered before it, a few at a time, and given up with its client", async () => {
+it("a backup holds every write answered before it, few run at once, and one ends when its client disconnects", async () => {
   const serving = await fakeServing();
   const snapshots = await storeWithSnapshot();
   const server = await HttpServer.listen(ANY_PORT);
@@ -55,7 +55,7 @@ it("a backup is streamed after all that was answered before it, a few at a time,
   await expect.poll(async () => (await fetch(url, { signal: AbortSignal.timeout(5000) })).status).toBe(200);
 });
 
-it("a node that keeps no snapshots says so", async () => {
+it("a node without snapshots answers a backup request with 404", async () => {
   const server = await HttpServer.listen(ANY_PORT);
   onTestFinished(() => server.close());
   server.serve(await fakeServing());

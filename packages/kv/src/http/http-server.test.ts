@@ -35,7 +35,7 @@ async function raw(
 }
 
 describe("PUT, GET and DELETE /kv/KEY", () => {
-  it("put, give back and delete bytes, with the version as ETag", async () => {
+  it("write, read and delete bytes, with the version as ETag", async () => {
     const { request } = await start();
     const value = Uint8Array.from({ length: 256 }, (_, at) => at);
     const put = await request("PUT", "/kv/a", { body: value });
@@ -61,7 +61,7 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
     expect(await (await request("DELETE", "/kv/a")).json()).toEqual({ index: 2, existed: false });
   });
 
-  it("take keys of any bytes, percent-encoded, and values of none", async () => {
+  it("accept percent-encoded keys of any bytes, and empty values", async () => {
     const { request } = await start();
     for (const key of ["a%2Fb", "%FF%00", "%25", "caf%C3%A9", "a+b"]) {
       expect((await request("PUT", `/kv/${key}`)).status).toBe(200);
@@ -80,7 +80,7 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
     expect([head.status, head.headers.get("etag"), await head.text()]).toEqual([200, '"2"', ""]);
   });
 
-  it("answer 412 when a condition does not hold, and change nothing", async () => {
+  it("answer 412 when a condition doesn't hold, and change nothing", async () => {
     const { request } = await start();
     const put = async (headers: Record<string, string>, body: string): Promise<number> =>
       (await request("PUT", "/kv/a", { headers, body })).status;
@@ -103,7 +103,7 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
     expect(await (await request("GET", "/kv/a")).text()).toBe("2");
   });
 
-  it("answer 304 to a reader who has this version", async () => {
+  it("answer 304 to a read whose If-None-Match names the version", async () => {
     const { request } = await start();
     await request("PUT", "/kv/a", { body: "hello" });
     const same = await request("GET", "/kv/a", { headers: { "If-None-Match": '"2"' } });
@@ -111,7 +111,7 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
     expect((await request("GET", "/kv/a", { headers: { "If-None-Match": '"1"' } })).status).toBe(200);
   });
 
-  it("read linearizably unless asked for stale", async () => {
+  it("read linearizably unless the request asks for less", async () => {
     const { node, request } = await start();
     await request("GET", "/kv/a");
     expect(node.consistency).toBe("linearizable");
@@ -123,7 +123,7 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
     expect(node.consistency).toBe("lease");
   });
 
-  it("say how old a stale answer may be, and only then", async () => {
+  it("say how old a stale answer may be, and add the header to no other answer", async () => {
     const { node, request } = await start();
     await request("PUT", "/kv/a", { body: "x" });
     for (const target of ["/kv/a", "/kv/none", "/kv"]) {
@@ -144,7 +144,7 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
     ["PUT", "/kv/a?ttl=5", 'unknown parameter "ttl"; known here: none'],
     ["GET", "/kv?limit=0", 'limit is a whole number from 1 to 1000, not "0"'],
     ["GET", "/kv?limit=1001", 'limit is a whole number from 1 to 1000, not "1001"'],
-  ])("answer %s %s with 400 and what is wrong", async (method, target, message) => {
+  ])("answer %s %s with 400 and say what is wrong", async (method, target, message) => {
     const { request } = await start();
     const response = await request(method, target);
     expect([response.status, await errorOf(response)]).toEqual([
@@ -153,7 +153,7 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
     ]);
   });
 
-  it("answer 400 to a condition that is none", async () => {
+  it("answer 400 to an invalid condition", async () => {
     const { request } = await start();
     const response = await request("PUT", "/kv/a", { headers: { "If-Match": "2" }, body: "x" });
     expect([response.status, (await errorOf(response)).code]).toEqual([400, "BAD_REQUEST"]);
@@ -161,8 +161,8 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
   });
 });
 
-describe("a value's size", () => {
-  it("may be the largest", async () => {
+describe("the size of a value", () => {
+  it("may be VALUE_BYTES_MAX", async () => {
     const { request } = await start();
     const response = await request("PUT", "/kv/a", { body: new Uint8Array(VALUE_BYTES_MAX).fill(7) });
     expect(response.status).toBe(200);
@@ -170,7 +170,7 @@ describe("a value's size", () => {
     expect(got.byteLength).toBe(VALUE_BYTES_MAX);
   });
 
-  it("that is stated too large is refused before it is sent, and the connection is closed", async () => {
+  it("is refused by its Content-Length if too large, and the connection is closed", async () => {
     const { server } = await start();
     const answer = await raw(
       server.address,
@@ -183,7 +183,7 @@ describe("a value's size", () => {
     );
   });
 
-  it("that turns out too large is refused while it comes, and the connection is closed", async () => {
+  it("is refused during a chunked body if too large, and the connection is closed", async () => {
     const { server, request } = await start();
     const chunk = `10000\r\n${"v".repeat(0x10000)}\r\n`;
     const answer = await raw(
@@ -198,7 +198,7 @@ describe("a value's size", () => {
     expect((await request("GET", "/kv/a")).status).toBe(404);
   });
 
-  it("that never comes leaves nothing behind", async () => {
+  it("is released if the client disconnects before the body is complete", async () => {
     const { server, mistakes, request } = await start();
     const [host = "", port = ""] = server.address.split(":");
     const socket = createConnection({ host, port: Number(port) });
@@ -213,7 +213,7 @@ describe("a value's size", () => {
     expect(mistakes).toEqual([]);
   });
 
-  it("counts with all others under way: what is too much at once is 429", async () => {
+  it("counts toward the limit of all bodies under way, beyond which requests get 429", async () => {
     const { server } = await start();
     const [host = "", port = ""] = server.address.split(":");
     const answers = Promise.withResolvers<string>();
@@ -237,14 +237,14 @@ describe("a value's size", () => {
   });
 });
 
-describe("a call that fails", () => {
+describe("a request that fails", () => {
   const leader = {
     id: "n2",
     address: "127.0.0.1:7002",
     data: '{"line":"127.0.0.1:8002","http":"127.0.0.1:9002"}',
   };
 
-  it("for want of the leader is sent there, to the very same path", async () => {
+  it("on a follower is redirected to the leader, with the path byte for byte", async () => {
     const { node, request } = await start();
     node.failure = new NotLeaderError(leader);
     const response = await request("PUT", "/kv/a%2Fb%FF/c", { body: "x" });
@@ -273,7 +273,7 @@ describe("a call that fails", () => {
     ["a disk that failed", new StorageFailedError("EIO", "unknown"), 504, "unknown"],
     ["a command that is too large", new CommandTooLargeError(2, 1), 413, "not-done"],
     ["overload", new OverloadedError("too much"), 429, "not-done"],
-  ])("because of %s says so, and what became of it", async (_, failure, status, outcome) => {
+  ])("because of %s gets the error's status, code and outcome", async (_, failure, status, outcome) => {
     const { node, request } = await start();
     node.failure = failure;
     const response = await request("PUT", "/kv/a", { body: "x" });
@@ -283,7 +283,7 @@ describe("a call that fails", () => {
     if (status === 504) expect(error.message).toMatch(/^the outcome is unknown: /);
   });
 
-  it("through a mistake of ours tells the log, and the client no more than that", async () => {
+  it("because of a bug gets a 500, and only the log gets the error", async () => {
     const { node, mistakes, request } = await start();
     node.failure = new TypeError("x is not a function");
     const response = await request("GET", "/kv/a");
@@ -291,7 +291,7 @@ describe("a call that fails", () => {
     expect(mistakes).toEqual([node.failure]);
   });
 
-  it("for want of a route is told which there are", async () => {
+  it("for an unknown route gets 404 with the paths, or 405 with the methods", async () => {
     const { request } = await start();
     const lost = await request("GET", "/keys");
     expect([lost.status, (await errorOf(lost)).code]).toEqual([404, "NO_ROUTE"]);
@@ -306,7 +306,7 @@ describe("a call that fails", () => {
 });
 
 describe("GET /kv", () => {
-  it("lists keys page by page, and names the way to the next", async () => {
+  it("lists keys page by page, each with the path of the next", async () => {
     const { request } = await start();
     for (const key of ["b", "a%20x", "a%FF", "a%26b", "c"])
       await request("PUT", `/kv/${key}`, { body: "123" });
@@ -326,7 +326,7 @@ describe("GET /kv", () => {
     expect(second).toEqual({ keys: [{ key: "Yf8=", encoding: "base64", version: 4, bytes: 3 }], next: null });
   });
 
-  it("keeps to the consistency that the first page was asked for", async () => {
+  it("keeps the first page's consistency in the path of the next", async () => {
     const { node, request } = await start();
     await request("PUT", "/kv/a");
     await request("PUT", "/kv/b");
@@ -338,7 +338,7 @@ describe("GET /kv", () => {
   });
 });
 
-describe("what to know about the node", () => {
+describe("the state of the node", () => {
   it("is at /status", async () => {
     const { node, request } = await start();
     const response = await request("GET", "/status");
@@ -375,7 +375,7 @@ describe("what to know about the node", () => {
     });
   });
 
-  it("is at /metrics in Prometheus' text, as it is at the moment", async () => {
+  it("is at /metrics in Prometheus' text format, as of the request", async () => {
     const { node, request } = await start();
     await request("PUT", "/kv/a", { body: "x" });
     await request("GET", "/kv/b");
@@ -405,7 +405,7 @@ describe("what to know about the node", () => {
     expect(later).not.toContain('member="n1"');
   });
 
-  it("is at /healthz: 503 when the node has stopped", async () => {
+  it("is at /healthz, with 503 when the node has stopped", async () => {
     const { node, request } = await start();
     expect((await request("GET", "/healthz")).status).toBe(200);
     node.metricsChanges = { leader: null, role: "candidate" };
@@ -420,7 +420,7 @@ describe("what to know about the node", () => {
     [{ role: "stopped" } as const, 503, "STOPPED"],
     [{ commitIndex: 1101, appliedIndex: 100 }, 503, "CATCHING_UP"],
     [{ commitIndex: 1100, appliedIndex: 100 }, 200, null],
-  ])("is at /readyz: with %j it is %i", async (changes, status, code) => {
+  ])("is at /readyz: with %j the status is %i", async (changes, status, code) => {
     const { node, request } = await start();
     node.metricsChanges = changes;
     const response = await request("GET", "/readyz");
@@ -430,7 +430,7 @@ describe("what to know about the node", () => {
 });
 
 describe("the HTTP server", () => {
-  it("answers 503 before there is a node", async () => {
+  it("answers 503 until it is given a node", async () => {
     const server = await HttpServer.listen(ANY_PORT);
     onTestFinished(() => server.close());
     const response = await fetch(`http://${server.address}/healthz`);
@@ -441,7 +441,7 @@ describe("the HTTP server", () => {
     ]);
   });
 
-  it("closes with a request under way, whose answer still goes out", async () => {
+  it("sends the answer to a request under way when it closes", async () => {
     const { server, node, request } = await start();
     const gate = Promise.withResolvers<undefined>();
     const arrived = Promise.withResolvers<undefined>();

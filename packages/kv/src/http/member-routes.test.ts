@@ -13,7 +13,7 @@ import { RemovalWatch } from "../node/removal-watch.ts";
 import { ANY_PORT, fakeServing } from "../test/serving.ts";
 import { errorOf, start } from "../test/started-http.ts";
 
-describe("the members", () => {
+describe("the routes of members and leadership", () => {
   const MEMBER = {
     id: "n1",
     address: "127.0.0.1:7001",
@@ -26,7 +26,7 @@ describe("the members", () => {
     http: "127.0.0.1:9001",
   };
 
-  it("are at /members, with what they do at the moment", async () => {
+  it("show the members with their roles at GET /members", async () => {
     const { node, request } = await start();
     const [metrics] = node.metrics().members;
     node.metricsChanges = {
@@ -45,7 +45,7 @@ describe("the members", () => {
     ]);
   });
 
-  it("show how much of a snapshot they have fetched", async () => {
+  it("show how much of a snapshot a member has fetched", async () => {
     const { node, request } = await start();
     const sending = [{ to: "n1", index: 5, bytesDone: 3, bytesTotal: 9 }];
     node.metricsChanges = {
@@ -55,7 +55,7 @@ describe("the members", () => {
     expect(answer.members).toMatchObject([{ id: "n1", snapshot: { bytesDone: 3, bytesTotal: 9 } }]);
   });
 
-  it("are changed by POST, in one change, and the answer tells them", async () => {
+  it("change members in one step by POST /members, and answer with the members", async () => {
     const { node, request } = await start();
     const change = {
       add: { n4: "h:1" },
@@ -72,7 +72,7 @@ describe("the members", () => {
     expect(node.changes).toEqual([{ change, timeoutMs: 5 }]);
   });
 
-  it("are joined by learners", async () => {
+  it("add learners by POST /members", async () => {
     const { node, request } = await start();
     await request("POST", "/members", { body: '{"learners":{"n4":"h:1","n5":"h:2"}}' });
     expect(node.changes).toEqual([
@@ -88,13 +88,13 @@ describe("the members", () => {
     expect(node.changes).toEqual([{ snapshot: true }]);
   });
 
-  it("are left by DELETE", async () => {
+  it("remove a member by DELETE /members/ID", async () => {
     const { node, request } = await start();
     expect((await request("DELETE", "/members/n%31")).status).toBe(200);
     expect(node.changes).toEqual([{ change: { remove: ["n1"] }, timeoutMs: 10_000 }]);
   });
 
-  it("have another leader by POST /transfer", async () => {
+  it("transfer leadership by POST /transfer", async () => {
     const { node, request } = await start();
     expect(await (await request("POST", "/transfer")).json()).toEqual({ leader: "n2" });
     expect(await (await request("POST", "/transfer", { body: '{"to":"n3"}' })).json()).toEqual({
@@ -130,7 +130,7 @@ describe("the members", () => {
     ["POST", "/members?force=1", '{"remove":["n1"]}', /^unknown parameter "force"/],
     ["POST", "/transfer", '{"leader":"n2"}', /^the body is not what it should be: leader/],
     ["DELETE", "/members/%zz", undefined, /^"%zz" is not a member's id/],
-  ])("refuse %s %s with %s", async (method, target, body, message) => {
+  ])("refuse %s %s with the body %s", async (method, target, body, message) => {
     const { node, request } = await start();
     const response = await request(method, target, body === undefined ? {} : { body });
     const error = await errorOf(response);
@@ -146,21 +146,24 @@ describe("the members", () => {
     [new TransferFailedError("nobody"), 503, "not-done"],
     [new TransferringError("in a moment"), 503, "not-done"],
     [new OutcomeUnknownError("stopped leading"), 504, "unknown"],
-  ])("say what became of a change that failed: %s", async (failure, status, outcome) => {
-    const { node, request } = await start();
-    node.failure = failure;
-    for (const [method, target, body] of [
-      ["POST", "/members", '{"remove":["n9"]}'],
-      ["DELETE", "/members/n9", null],
-      ["POST", "/transfer", ""],
-    ] as const) {
-      const response = await request(method, target, { body });
-      const error = await errorOf(response);
-      expect([response.status, error.code, error.outcome]).toEqual([status, failure.code, outcome]);
-    }
-  });
+  ])(
+    "answer a failed change with the error's status, code and outcome: %s",
+    async (failure, status, outcome) => {
+      const { node, request } = await start();
+      node.failure = failure;
+      for (const [method, target, body] of [
+        ["POST", "/members", '{"remove":["n9"]}'],
+        ["DELETE", "/members/n9", null],
+        ["POST", "/transfer", ""],
+      ] as const) {
+        const response = await request(method, target, { body });
+        const error = await errorOf(response);
+        expect([response.status, error.code, error.outcome]).toEqual([status, failure.code, outcome]);
+      }
+    },
+  );
 
-  it("are changed on the leader, which the others name", async () => {
+  it("redirect changes to the leader", async () => {
     const { node, request } = await start();
     const data = '{"line":"127.0.0.1:8002","http":"127.0.0.1:9002"}';
     node.failure = new NotLeaderError({ id: "n2", address: "h:1", data });
@@ -186,7 +189,7 @@ describe("a node that was removed", () => {
     config: { voters, outgoingVoters: [], learners: [] },
   });
 
-  it("refuses reads at once, but for stale ones, until it is a member again", async () => {
+  it("refuses all but stale reads at once, until it is a member again", async () => {
     const serving = await fakeServing();
     const server = await HttpServer.listen(ANY_PORT);
     onTestFinished(() => server.close());

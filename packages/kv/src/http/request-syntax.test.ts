@@ -14,7 +14,7 @@ import {
 } from "./request-syntax.ts";
 
 describe("percent-encoding", () => {
-  it("gives back any bytes, in a path and in a query", () => {
+  it("decodes to the bytes that were encoded, in a path and in a query", () => {
     fc.assert(
       fc.property(fc.uint8Array(), (bytes) => {
         const text = percentEncode(bytes);
@@ -25,7 +25,7 @@ describe("percent-encoding", () => {
     );
   });
 
-  it("takes a plus sign for a space in a query only", () => {
+  it("decodes a plus sign as a space in a query only", () => {
     expect(percentDecode("a+b", "path", "it").toString()).toBe("a+b");
     expect(percentDecode("a+b", "query", "it").toString()).toBe("a b");
   });
@@ -36,16 +36,16 @@ describe("percent-encoding", () => {
 });
 
 describe("a request's target", () => {
-  it("is told apart whether or not it is a whole URL", () => {
+  it("is split into path and query, whether or not it is a whole URL", () => {
     expect(splitTarget("/kv/a?b=c?d")).toEqual({ path: "/kv/a", query: "b=c?d" });
     expect(splitTarget("http://host:80/kv/a")).toEqual({ path: "/kv/a", query: "" });
   });
 
-  it("names any bytes for a key, slashes too", () => {
+  it("can hold a key of any bytes, slashes included", () => {
     expect(keyOf("/kv/a/b%2Fc%FF?x=1")).toEqual(Buffer.from("a/b/c\u00ff", "latin1"));
   });
 
-  it("has parameters that are known, each once", () => {
+  it("has only known parameters, each once", () => {
     expect(parametersOf("/kv?prefix=a%20b&limit=2&", ["prefix", "limit"])).toEqual(
       new Map([
         ["prefix", Buffer.from("a b")],
@@ -58,14 +58,14 @@ describe("a request's target", () => {
     expect(() => parametersOf("/kv?prefix=a&prefix=b", ["prefix"])).toThrow(/given twice/);
   });
 
-  it("asks for a consistency by name", () => {
+  it("names the consistency of a read", () => {
     expect(consistencyOf(undefined)).toBe("linearizable");
     expect(consistencyOf(Buffer.from("stale"))).toBe("stale");
     expect(() => consistencyOf(Buffer.from("eventual"))).toThrow(BadRequestError);
   });
 });
 
-describe("a condition of a write", () => {
+describe("the condition of a write", () => {
   it.each([
     ['"12"', [12]],
     ['"12", "13" ,"14"', [12, 13, 14]],
@@ -77,7 +77,7 @@ describe("a condition of a write", () => {
     expect(conditionOf(header, undefined)).toEqual({ type: "version", versions });
   });
 
-  it("may be that there is any value, or none", () => {
+  it("can be that the key has a value, or none", () => {
     expect(conditionOf("*", undefined)).toEqual({ type: "exists" });
     expect(conditionOf(undefined, " * ")).toEqual({ type: "absent" });
     expect(conditionOf(undefined, undefined)).toBeNull();
@@ -91,14 +91,14 @@ describe("a condition of a write", () => {
     [Array.from({ length: 17 }, (_, at) => `"${at + 1}"`).join(), undefined, /17 versions; the limit is 16/],
     [undefined, '"12"', /If-None-Match: \* only/],
     ["*", "*", /not both/],
-  ])("is refused if it is If-Match: %s, If-None-Match: %s", (ifMatch, ifNoneMatch, message) => {
+  ])("is refused for If-Match: %s, If-None-Match: %s", (ifMatch, ifNoneMatch, message) => {
     expect(() => conditionOf(ifMatch, ifNoneMatch)).toThrow(message);
     expect(() => conditionOf(ifMatch, ifNoneMatch)).toThrow(BadRequestError);
   });
 });
 
 describe("the condition of a read", () => {
-  it("holds for a version that the client has, weakly compared", () => {
+  it("holds if one of the tags is the version, by weak comparison", () => {
     expect(hasVersion(undefined, 7)).toBe(false);
     expect(hasVersion('"6"', 7)).toBe(false);
     expect(hasVersion('"6", W/"7"', 7)).toBe(true);
@@ -106,7 +106,7 @@ describe("the condition of a read", () => {
   });
 });
 
-it("bytes are text if they are UTF-8, a byte order mark included", () => {
+it("bytes decode to text only if they are UTF-8, a byte order mark included", () => {
   expect(textOf(Buffer.from("é"))).toBe("é");
   expect(textOf(Buffer.from("\ufeffa"))).toBe("\ufeffa");
   expect(textOf(Uint8Array.of(0xc3))).toBeNull();

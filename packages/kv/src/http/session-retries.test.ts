@@ -53,7 +53,7 @@ async function open(directory: string): Promise<Node> {
 }
 
 describe("a write in a session", () => {
-  it("K1: takes effect once and is answered as the first time, also after a restart", async () => {
+  it("takes effect once, and is answered as the first time, also after a restart (K1)", async () => {
     const directory = temporaryDirectory();
     const first = await open(directory);
     const { session } = (await (await first.request("POST", "/sessions")).json()) as { session: number };

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { errorOf, start } from "../test/started-http.ts";
 
 describe("sessions", () => {
-  it("are opened and ended", async () => {
+  it("are opened by POST and ended by DELETE", async () => {
     const { request, node } = await start();
     const opened = await request("POST", "/sessions");
     expect([opened.status, opened.headers.get("location"), await opened.json()]).toEqual([
@@ -16,7 +16,7 @@ describe("sessions", () => {
     expect(node.sessionCalls).toEqual(["begin 2 for 60000", "begin 3 for 5000", "end 2"]);
   });
 
-  it("are named by the headers of writes", async () => {
+  it("are given for a write by its headers", async () => {
     const { request, node } = await start();
     const headers = { "Keelson-Session": "2", "Keelson-Sequence": "5", "Keelson-Unanswered": "3" };
     expect((await request("PUT", "/kv/a", { body: "1", headers })).status).toBe(200);
@@ -51,7 +51,7 @@ describe("sessions", () => {
       { "Keelson-Session": "2", "Keelson-Sequence": "1", "Keelson-Unanswered": "2" },
       "Keelson-Unanswered is 2; it is at most Keelson-Sequence, 1",
     ],
-  ])("are refused with %s", async (_what, headers, message) => {
+  ])("are refused for %s", async (_what, headers, message) => {
     const { request, node } = await start();
     const response = await request("PUT", "/kv/a", { body: "1", headers });
     const error = await errorOf(response);
@@ -60,7 +60,7 @@ describe("sessions", () => {
     expect(node.writeOptions).toEqual({});
   });
 
-  it("that have ended are gone, with what became of the write", async () => {
+  it("that have ended answer writes with 410 and the write's outcome", async () => {
     const { request, node } = await start();
     for (const [failure, outcome] of [
       [new SessionExpiredError(2), "not-done"],
@@ -76,7 +76,7 @@ describe("sessions", () => {
     }
   });
 
-  it("refuse a time to live that cannot be, and a name that is none", async () => {
+  it("are refused for an invalid time to live, and can't be ended by an invalid id", async () => {
     const { request, node } = await start();
     expect((await request("POST", "/sessions?ttlMs=soon")).status).toBe(400);
     expect((await request("DELETE", "/sessions/seven")).status).toBe(400);

@@ -4,8 +4,8 @@ import { parseLine } from "./line-command.ts";
 
 const bytes = (text: string): Buffer => Buffer.from(text);
 
-describe("a line", () => {
-  it("puts a value that is all of the rest, spaces included", () => {
+describe("a line of the protocol", () => {
+  it("puts the rest of the line as the value, spaces included", () => {
     expect(parseLine(bytes("put 1 bar"))).toEqual({ type: "put", key: bytes("1"), value: bytes("bar") });
     expect(parseLine(bytes("put k  a b "))).toEqual({ type: "put", key: bytes("k"), value: bytes(" a b ") });
     expect(parseLine(bytes("put k "))).toEqual({ type: "put", key: bytes("k"), value: bytes("") });
@@ -30,11 +30,11 @@ describe("a line", () => {
     ["del", "del needs a key: del KEY"],
     [`get ${"k".repeat(KEY_BYTES_MAX + 1)}`, "the key has 1025 bytes; the limit is 1024"],
     [`put ${"k".repeat(KEY_BYTES_MAX + 1)} v`, "the key has 1025 bytes; the limit is 1024"],
-  ])("%j is refused with what is wrong", (line, reason) => {
+  ])("is refused if it is %j, with what is wrong", (line, reason) => {
     expect(parseLine(bytes(line))).toEqual({ type: "invalid", reason });
   });
 
-  it("shows little of a command that it does not know", () => {
+  it("with an unknown command gets an error that quotes at most 32 characters of it", () => {
     const parsed = parseLine(bytes("x".repeat(5000)));
     expect(parsed.type === "invalid" && parsed.reason.length).toBeLessThan(120);
   });

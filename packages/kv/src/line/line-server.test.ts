@@ -24,7 +24,7 @@ async function start(
 }
 
 describe("the line protocol", () => {
-  it("answers each line with one, on one connection", async () => {
+  it("answers each line with one line, on one connection", async () => {
     const { connect } = await start();
     const client = await connect();
     expect(await client.ask("put 1 bar")).toBe("Ok: Appended at 0");
@@ -39,7 +39,7 @@ describe("the line protocol", () => {
     expect(await client.ask("get 3")).toBe("Ok: ");
   });
 
-  it("answers lines that were sent at once in their order, and the last one though nothing ends it", async () => {
+  it("answers lines that arrive together in order, and a last line without a line feed", async () => {
     const { connect } = await start();
     const client = await connect();
     const puts = Array.from({ length: 200 }, (_, at) => `put k ${at}\r\nget k`);
@@ -51,7 +51,7 @@ describe("the line protocol", () => {
     expect(await client.line()).toBeNull();
   });
 
-  it("takes the largest key and value, and leaves out a longer line without losing the next", async () => {
+  it("accepts the largest key and value, and skips a longer line without losing the next", async () => {
     const { connect } = await start();
     const client = await connect();
     const key = "k".repeat(KEY_BYTES_MAX);
@@ -67,7 +67,7 @@ describe("the line protocol", () => {
     expect(await client.ask("get k")).toBe("Error: value does not exist");
   });
 
-  it("does not show a value that would look like two answers", async () => {
+  it("refuses to send a value with a line feed", async () => {
     const { node, connect } = await start();
     await node.write({ type: "put", key: Buffer.from("k"), value: Buffer.from("a\nb"), condition: null });
     const client = await connect();
@@ -93,7 +93,7 @@ describe("the line protocol", () => {
       new OutcomeUnknownError("the node lost\nits office"),
       "Error: the outcome is unknown: the node lost its office",
     ],
-  ])("says in one line what became of a write that failed: %s", async (failure, answer) => {
+  ])("answers a failed write with one line that says its outcome: %s", async (failure, answer) => {
     const { node, connect } = await start();
     node.failure = failure;
     const client = await connect();
@@ -102,7 +102,7 @@ describe("the line protocol", () => {
     expect(await client.ask("get 1")).toBe("Error: value does not exist");
   });
 
-  it("asks for linearizable reads", async () => {
+  it("reads linearizably", async () => {
     const { node, connect } = await start();
     const client = await connect();
     await client.ask("get 1");
@@ -114,7 +114,7 @@ describe("the line protocol", () => {
 });
 
 describe("the line server", () => {
-  it("refuses connections beyond its limit, and takes new ones when others end", async () => {
+  it("refuses connections over its limit, and accepts new ones when others end", async () => {
     const { connect } = await start({ connectionsMax: 2 });
     const [first, second] = [await connect(), await connect()];
     expect(await first.ask("get 1")).toMatch(/^Error: value/);
@@ -128,14 +128,14 @@ describe("the line server", () => {
     expect(await fourth.ask("get 1")).toBe("Error: value does not exist");
   });
 
-  it("closes a connection on which nothing is said", async () => {
+  it("closes an idle connection", async () => {
     const { connect } = await start({ idleMsMax: 100 });
     const client = await connect();
     expect(await client.line()).toBe("Error: nothing was said for 0.1 s; goodbye");
     expect(await client.line()).toBeNull();
   });
 
-  it("answers before there is a node that it is starting", async () => {
+  it("answers that it is starting until it is given a node", async () => {
     const server = await LineServer.listen(ANY_PORT);
     onTestFinished(() => server.close());
     const client = await LineClient.connect(server.address);
@@ -145,7 +145,7 @@ describe("the line server", () => {
     expect(await client.ask("get 1")).toBe("Error: the node is starting or closing; try again");
   });
 
-  it("closes with connections open, and lets go of the port", async () => {
+  it("closes while connections are open, and releases the port", async () => {
     const { server, connect } = await start();
     const client = await connect();
     expect(await client.ask("put 1 a")).toBe("Ok: Appended at 0");
@@ -156,7 +156,7 @@ describe("the line server", () => {
     await next.close();
   });
 
-  it("says who has the port, and what to do", async () => {
+  it("says that the port is in use, and what to do", async () => {
     const { server } = await start();
     const port = Number(server.address.split(":")[1]);
     await expect(LineServer.listen({ host: "127.0.0.1", port })).rejects.toThrow(
@@ -164,7 +164,7 @@ describe("the line server", () => {
     );
   });
 
-  it("survives clients that go away in the middle, those that it refused too", async () => {
+  it("survives clients that disconnect early, refused ones included", async () => {
     const { connect } = await start({ connectionsMax: 1 });
     const stays = await connect();
     expect(await stays.ask("get nothing")).toBe("Error: value does not exist");

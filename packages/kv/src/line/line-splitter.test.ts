@@ -17,11 +17,11 @@ describe("the line splitter", () => {
     expect(split(9, "a\nb\r\n\n\r\nc\rd\n")).toEqual(["a", "b", "", "", "c\rd", null]);
   });
 
-  it("takes what is left at the end for a line", () => {
+  it("returns a last line without a line feed at the end of the stream", () => {
     expect(split(9, "a\nbc")).toEqual(["a", "bc"]);
   });
 
-  it("gives the same lines however the bytes arrive", () => {
+  it("gives the same lines however the bytes are cut into chunks", () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[ab\r\n]{0,40}$/), fc.array(fc.nat(40)), (whole, cuts) => {
         const places = [0, ...cuts.map((cut) => Math.min(cut, whole.length)).sort((a, b) => a - b)];
@@ -31,7 +31,7 @@ describe("the line splitter", () => {
     );
   });
 
-  it("leaves out a line that is too long, and understands the next", () => {
+  it("skips a line that is too long, and goes on with the next", () => {
     expect(split(3, "abc\nabcd\nab\n")).toEqual(["abc", "too-long", "ab", null]);
     expect(split(3, "abc\r\nabcd\r\nab\r\n")).toEqual(["abc", "too-long", "ab", null]);
     expect(split(3, "ab", "cd", "ef", "gh\nx\n", "abcdef")).toEqual(["too-long", "x", "too-long"]);

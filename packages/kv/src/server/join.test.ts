@@ -68,7 +68,7 @@ async function joinWith(
 const ASKED = { method: "POST", target: "/members", add: { n4: ADDRESS }, timeoutMs: 2000 };
 
 describe("a node that joins", () => {
-  it("asks until it is a voter, and says how far it is", async () => {
+  it("asks until it is a voter, and reports its progress", async () => {
     const cluster = fakeCluster([
       known([]),
       known([member("learner")]),
@@ -83,7 +83,7 @@ describe("a node that joins", () => {
     );
   });
 
-  it("says how much of a snapshot it has", async () => {
+  it("reports how much of a snapshot it has fetched", async () => {
     const fetching = { ...member("learner"), snapshot: { bytesDone: 1024, bytesTotal: 5 * 1024 * 1024 } };
     const cluster = fakeCluster([known([fetching]), known([member("voter")])]);
     expect(await joinWith(cluster, true)).toEqual([
@@ -91,7 +91,7 @@ describe("a node that joins", () => {
     ]);
   });
 
-  it("goes on after a crash in the middle, with and without a log", async () => {
+  it("continues after a crash while joining, with and without a log", async () => {
     for (const startedEmpty of [true, false]) {
       const cluster = fakeCluster([known([member("learner")]), known([member("voter")])]);
       await joinWith(cluster, startedEmpty);
@@ -99,7 +99,7 @@ describe("a node that joins", () => {
     }
   });
 
-  it.each([401, 403])("does not ask again when it is refused with %d", async (status) => {
+  it.each([401, 403])("doesn't ask again after an answer with %d", async (status) => {
     const refusal = new KvClientError("REFUSED", "not-done", status, "the token is wrong");
     const cluster = fakeCluster([known([])], refusal);
     await expect(joinWith(cluster, true)).rejects.toThrow(
@@ -108,13 +108,13 @@ describe("a node that joins", () => {
     expect(cluster.requests).toEqual([ASKED]);
   });
 
-  it("has nothing to do after a restart", async () => {
+  it("does nothing after a restart as a voter", async () => {
     const cluster = fakeCluster([known([member("voter")])]);
     await joinWith(cluster, false);
     expect(cluster.requests).toEqual([]);
   });
 
-  it("has its address changed if it moved", async () => {
+  it("asks for its address to be changed if it moved", async () => {
     const cluster = fakeCluster([known([member("voter", "old:1")]), known([member("voter")])]);
     await joinWith(cluster, false);
     expect(cluster.requests).toEqual([
@@ -122,7 +122,7 @@ describe("a node that joins", () => {
     ]);
   });
 
-  it("M11: is refused as a voter whose disk is empty, since it may have voted", async () => {
+  it("is refused as a voter with an empty log, since it may have voted (M11)", async () => {
     const cluster = fakeCluster([known([member("voter")])]);
     await expect(joinWith(cluster, true)).rejects.toThrow(
       new StartError(
@@ -133,13 +133,13 @@ describe("a node that joins", () => {
     expect(cluster.requests).toEqual([]);
   });
 
-  it("is refused under the id of another learner", async () => {
+  it("is refused under the id of a learner at another address", async () => {
     const cluster = fakeCluster([known([member("learner", "other:1")])]);
     await expect(joinWith(cluster, true)).rejects.toThrow(/n4 is a member already, at other:1/);
     expect(cluster.requests).toEqual([]);
   });
 
-  it("M9: is refused after it was removed", async () => {
+  it("is refused after it was removed (M9)", async () => {
     const cluster = fakeCluster([known([])]);
     await expect(joinWith(cluster, false)).rejects.toThrow(
       /n4 is no member of the cluster: it was removed from it/,
@@ -147,7 +147,7 @@ describe("a node that joins", () => {
     expect(cluster.requests).toEqual([]);
   });
 
-  it("M16: is refused by another cluster than the one that it belongs to", async () => {
+  it("is refused by a cluster that it doesn't belong to (M16)", async () => {
     const cluster = fakeCluster([known([])]);
     await expect(joinWith(cluster, true, undefined, "other")).rejects.toThrow(
       "n4 belongs to cluster other, and those that it was told to join are of cluster c",
@@ -155,7 +155,7 @@ describe("a node that joins", () => {
     expect(cluster.requests).toEqual([]);
   });
 
-  it("stops at what the cluster finds wrong with the request", async () => {
+  it("stops when the cluster finds the request invalid", async () => {
     const refusal = new KvClientError(
       "INVALID_OPTION",
       "not-done",
@@ -167,14 +167,14 @@ describe("a node that joins", () => {
     );
   });
 
-  it("asks again while it catches up", async () => {
+  it("asks again while it is catching up", async () => {
     const late = new KvClientError("CATCH_UP_TIMEOUT", "not-done", 503, "not yet");
     const cluster = fakeCluster([known([]), known([member("learner")]), known([member("voter")])], late);
     await joinWith(cluster, true);
     expect(cluster.requests).toEqual([ASKED, ASKED]);
   });
 
-  it("ends when the node is to stop, though the cluster does not answer", async () => {
+  it("ends when the node is closing, even if the cluster doesn't answer", async () => {
     const leaving = new AbortController();
     const cluster = fakeCluster([
       new KvClientError("UNREACHABLE", "unknown", null, "n1:9001 cannot be reached"),

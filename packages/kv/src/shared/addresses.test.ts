@@ -13,7 +13,7 @@ describe("an address", () => {
     ["localhost:0", { host: "localhost", port: 0 }],
     ["node-1.example.com:65535", { host: "node-1.example.com", port: 65535 }],
     ["[::1]:80", { host: "::1", port: 80 }],
-  ])("%s is read and written back", (text, address) => {
+  ])("%s is parsed and formatted back", (text, address) => {
     expect(parseAddress(text)).toEqual(address);
     expect(formatAddress(address)).toBe(text);
   });
@@ -37,10 +37,10 @@ describe("an address", () => {
   });
 });
 
-describe("what a node tells of itself", () => {
+describe("the client addresses that a node tells others", () => {
   const addresses = { line: "127.0.0.1:8001", http: "127.0.0.1:9001" };
 
-  it("comes back as it was told, without what a later version may add", () => {
+  it("are decoded as they were encoded, without fields that a later version may add", () => {
     expect(decodeClientAddresses(encodeClientAddresses(addresses))).toEqual(addresses);
     expect(decodeClientAddresses(JSON.stringify({ ...addresses, grpc: 1 }))).toEqual(addresses);
     expect(clientAddressesOf({ id: "n1", address: null, data: encodeClientAddresses(addresses) })).toEqual(
@@ -59,7 +59,7 @@ describe("what a node tells of itself", () => {
     // It would become part of an answer's header.
     '{"line":"127.0.0.1:8001","http":"evil.example\\r\\nSet-Cookie: a:1"}',
     '{"line":"127.0.0.1:8001","http":"user@evil.example/x:1"}',
-  ])("%j is not believed", (data) => {
+  ])("are rejected if the data is %j", (data) => {
     expect(decodeClientAddresses(data)).toBeNull();
     expect(clientAddressesOf(data === null ? null : { id: "n1", address: null, data })).toBeNull();
   });

@@ -43,7 +43,7 @@ function plain(command: KvCommand): object {
 }
 
 describe("a command's encoding", () => {
-  it("gives back every command as it was", () => {
+  it("decodes to the command that was encoded", () => {
     fc.assert(
       fc.property(commands, (command) => {
         expect(plain(decodeCommand(encodeCommand(command)))).toEqual(plain(command));
@@ -51,7 +51,7 @@ describe("a command's encoding", () => {
     );
   });
 
-  it("gives back the largest command, within the library's limit for one", () => {
+  it("fits the largest command into the library's limit for one", () => {
     const command: KvCommand = {
       type: "put",
       key: new Uint8Array(KEY_BYTES_MAX).fill(1),
@@ -66,7 +66,7 @@ describe("a command's encoding", () => {
     expect(Buffer.compare(encodeCommand(decodeCommand(bytes)), bytes)).toBe(0);
   });
 
-  it("stays as it is, since logs hold it", () => {
+  it("doesn't change, since logs hold it", () => {
     const condition = { type: "version", versions: [258] } as const;
     const put = encodeCommand({ type: "put", key: Buffer.from("k"), value: Buffer.from("v"), condition });
     expect(Buffer.from(put).toString("hex")).toBe("01010301" + "0001" + "0000000000000102" + "6b" + "76");
@@ -93,7 +93,7 @@ describe("a command's encoding", () => {
       { condition: { type: "version", versions: [0] } as const },
       /0 is not a version/,
     ],
-  ])("refuses %s, and states the limit", (_, part, message) => {
+  ])("refuses %s and says the limit", (_, part, message) => {
     const command = {
       type: "put",
       key: Buffer.from("k"),
@@ -104,7 +104,7 @@ describe("a command's encoding", () => {
     expect(() => encodeCommand(command)).toThrow(message);
   });
 
-  it("is either read as it is or refused, whatever the bytes", () => {
+  it("decodes arbitrary bytes to a command that encodes to them, or refuses them", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), (tail) => {
         const bytes = Uint8Array.of(1, ...tail);
@@ -121,7 +121,7 @@ describe("a command's encoding", () => {
     );
   });
 
-  it("is refused when a byte is cut off anywhere before the value", () => {
+  it("is refused when it ends before the value", () => {
     const condition = { type: "version", versions: [7] } as const;
     const bytes = encodeCommand({ type: "delete", key: Buffer.from("key"), condition });
     for (let length = 0; length < bytes.length; length++) {
@@ -129,7 +129,7 @@ describe("a command's encoding", () => {
     }
   });
 
-  it("of a later version of the program is refused by name", () => {
+  it("is refused if its format is of a later version of the program", () => {
     const bytes = Uint8Array.of(2, 1, 0, 0, 0, 1, 1);
     expect(() => decodeCommand(bytes)).toThrow("a command of format 2; this program reads format 1");
   });
@@ -147,7 +147,7 @@ const results: fc.Arbitrary<KvResult> = fc.oneof(
 );
 
 describe("a result's encoding", () => {
-  it("gives back every result as it was", () => {
+  it("decodes to the result that was encoded", () => {
     fc.assert(
       fc.property(results, (result) => {
         expect(decodeResult(encodeResult(result))).toEqual(result);

@@ -41,7 +41,7 @@ async function textAt(store: KvStateMachine, key: string): Promise<string | null
 }
 
 describe("the state machine", () => {
-  it("counts applied puts and deletes from 0, and makes the entry's index the version", async () => {
+  it("counts applied puts and deletes from 0, and uses the entry's index as the version", async () => {
     const store = await openStore();
     expect(await applyAll(store, [put("a", "1"), put("b", "2"), del("a"), put("a", "3")])).toEqual([
       { type: "applied", index: 0, version: 1, existed: null },
@@ -53,7 +53,7 @@ describe("the state machine", () => {
     expect((await store.get(bytes("a")))?.version).toBe(4);
   });
 
-  it("counts a delete of a key without a value, which finds nothing to do", async () => {
+  it("counts a delete of a key without a value", async () => {
     const store = await openStore();
     expect(await applyAll(store, [del("a")])).toEqual([
       { type: "applied", index: 0, version: null, existed: false },
@@ -61,7 +61,7 @@ describe("the state machine", () => {
     expect(store.count).toBe(1);
   });
 
-  it("tells an empty value from none", async () => {
+  it("distinguishes an empty value from no value", async () => {
     const store = await openStore();
     await applyAll(store, [put("a", "")]);
     expect(await textAt(store, "a")).toBe("");
@@ -88,7 +88,7 @@ describe("the state machine", () => {
     expect(store.count).toBe(1 + Number(holdsWithValue) + Number(holdsWithout));
   });
 
-  it("tells the version that a failed condition found", async () => {
+  it("returns the key's version when a condition fails", async () => {
     const store = await openStore();
     const results = await applyAll(store, [
       put("a", "1"),
@@ -101,7 +101,7 @@ describe("the state machine", () => {
     ]);
   });
 
-  it("sees within a batch what the commands before did, before it is written", async () => {
+  it("checks conditions against earlier commands of the same batch, before the batch is written", async () => {
     const store = await openStore();
     const at = (index: number): LogPosition => ({ term: 1, index });
     const absent = { type: "absent" } as const;
@@ -117,7 +117,7 @@ describe("the state machine", () => {
     expect(await textAt(store, "a")).toBe("4");
   });
 
-  it("begins at nothing, and after a restart where it was", async () => {
+  it("opens at position 0, and after a restart at the last flushed position", async () => {
     const directory = path.join(temporaryDirectory(), "state");
     const store = new KvStateMachine(() => openDatabase(directory));
     expect(await store.open()).toMatchObject({ term: 0, index: 0 });
@@ -141,7 +141,7 @@ describe("a listing", () => {
     return keys.map(({ key }) => Buffer.from(key).toString("latin1")).join(" ") + (more ? " ..." : "");
   };
 
-  it("goes by prefix, in the order of the bytes, page by page", async () => {
+  it("is by prefix, in byte order, page by page", async () => {
     const store = await openStore();
     await applyAll(
       store,
@@ -156,7 +156,7 @@ describe("a listing", () => {
     expect(await names(store, { after: bytes("c"), limit: 2 })).toBe("");
   });
 
-  it("ends a prefix of the highest bytes where it should", async () => {
+  it("includes all keys of a prefix that ends with the byte 0xff", async () => {
     const store = await openStore();
     const keys = [
       Uint8Array.of(0xff),
@@ -172,7 +172,7 @@ describe("a listing", () => {
     expect(await names(store, { prefix: Uint8Array.of(0x61, 0xff), limit: 9 })).toBe("a\u00ff");
   });
 
-  it("tells each key's version and the size of its value", async () => {
+  it("has each key's version and the size of its value", async () => {
     const store = await openStore();
     await applyAll(store, [put("a", "12345")]);
     expect((await store.list({ limit: 1 })).keys).toEqual([{ key: bytes("a"), version: 1, bytes: 5 }]);
@@ -203,7 +203,7 @@ function dying(database: Database, at: number, lands: boolean): Database {
   };
 }
 
-describe("a crash", () => {
+describe("a crash or a failing database", () => {
   // Conditions make it plain if an entry applies twice or never: each needs what the one before it left.
   const log: readonly KvCommand[] = [
     put("counter", "0", { type: "absent" }),
@@ -261,7 +261,7 @@ describe("a crash", () => {
     [3, "before it"],
     [3, "after it"],
   ])(
-    "C8: in batches of %i, %s, at every operation: each entry takes effect exactly once",
+    "leaves each entry applied exactly once, with batches of %i and a crash at any operation, %s (C8)",
     async (size, when) => {
       let crashes = 0;
       for (let at = 1; ; at++) {
@@ -285,7 +285,7 @@ describe("a crash", () => {
     },
   );
 
-  it("leaves a node that cannot write refusing everything after, until it is opened anew", async () => {
+  it("fails every call after a failed write", async () => {
     const directory = path.join(temporaryDirectory(), "state");
     const store = new KvStateMachine(async () => {
       const database = await openDatabase(directory);
@@ -299,7 +299,7 @@ describe("a crash", () => {
     await expect(store.flush({ term: 1, index: 2 })).rejects.toThrow(StateMachineFailure);
   });
 
-  it("fails the node, not the command, when a read fails", async () => {
+  it("fails the node, not the command, after a failed read", async () => {
     const directory = path.join(temporaryDirectory(), "state");
     let isBroken = false;
     const store = new KvStateMachine(async () => {
@@ -337,7 +337,7 @@ describe("a power cut", () => {
     return directory;
   }
 
-  it("that loses the last batches leaves an earlier state, which says so itself", async () => {
+  it("that loses the last batches leaves an earlier state with its own position", async () => {
     const directory = await stateWithout((batch) => batch > 7, 10);
     const store = new KvStateMachine(() => openDatabase(directory));
     onTestFinished(() => store.close());
@@ -345,7 +345,7 @@ describe("a power cut", () => {
     expect(store.count).toBe(7);
   });
 
-  it("that loses a batch and keeps a later one is noticed, and told with what to do", async () => {
+  it("that loses a batch but keeps a later one is detected, and the error says what to do", async () => {
     const directory = await stateWithout((batch) => batch === 6, 10);
     const store = new KvStateMachine(() => openDatabase(directory));
     const opening = store.open();
@@ -356,7 +356,7 @@ describe("a power cut", () => {
     await database.close();
   });
 
-  it("can lose no more than the batches since the last sync", async () => {
+  it("can lose only the batches since the last sync", async () => {
     const synced: boolean[] = [];
     const directory = path.join(temporaryDirectory(), "state");
     const store = new KvStateMachine(async () => {
@@ -375,7 +375,7 @@ describe("a power cut", () => {
     expect(synced.flatMap((isSynced, at) => (isSynced ? [at + 1] : []))).toEqual([256, 512]);
   });
 
-  it("is survived by a state of more batches than the ring remembers", async () => {
+  it("isn't suspected in a state of more batches than the ring holds", async () => {
     const directory = path.join(temporaryDirectory(), "state");
     const writer = await openStore(directory);
     for (let index = 1; index <= 4200; index++) await writer.flush({ term: 1, index });
@@ -387,7 +387,7 @@ describe("a power cut", () => {
 });
 
 describe("a database", () => {
-  it("in use by another process is refused with a clear word", async () => {
+  it("in use by another process is refused", async () => {
     const directory = path.join(temporaryDirectory(), "state");
     const database = await openDatabase(directory);
     onTestFinished(() => database.close());
@@ -404,8 +404,8 @@ describe("a database", () => {
   });
 });
 
-describe("what the state machine keeps of the sessions", () => {
-  it("is stored with the effects, and comes back as of the same position", async () => {
+describe("the session records", () => {
+  it("are stored atomically with the effects, and returned by open", async () => {
     const directory = path.join(temporaryDirectory(), "state");
     const store = await openStore(directory);
     const at = { term: 1, index: 1 };
@@ -434,13 +434,13 @@ describe("what the state machine keeps of the sessions", () => {
     expect((await again.list({ limit: 10 })).keys).toHaveLength(1);
   });
 
-  it("is said to be nothing by a state that is new: it keeps them all the same", async () => {
+  it("are an empty map in a new state", async () => {
     const store = new KvStateMachine(() => openDatabase(path.join(temporaryDirectory(), "state")));
     onTestFinished(() => store.close());
     expect((await store.open()).sessions?.size).toBe(0);
   });
 
-  it("K8: has the same results on every node, however its entries fell into batches", async () => {
+  it("results are the same however the entries fall into batches (K8)", async () => {
     const [one, other] = [await openStore(), await openStore()];
     const commands = [put("a", "1"), put("a", "2"), del("a"), put("a", "3"), del("a"), del("a")];
     const apart = await applyAll(one, commands);

@@ -52,7 +52,7 @@ async function* cut(bytes: Uint8Array, length: number): AsyncGenerator<Uint8Arra
 }
 
 describe("a snapshot of the key-value state", () => {
-  it("gives it back, wherever its bytes are cut", async () => {
+  it("restores the same state, wherever its bytes are cut", async () => {
     const { store } = await opened();
     for (let index = 1; index <= 40; index++)
       await write(store, index, put(`key ${index % 30}`, "v".repeat(index)));
@@ -70,7 +70,7 @@ describe("a snapshot of the key-value state", () => {
     }
   });
 
-  it("S5: is of the moment at which it was asked for, whatever is written while it is read", async () => {
+  it("is of the moment of the call, whatever is written while it is read (S5)", async () => {
     const { store } = await opened();
     for (let index = 1; index <= 200; index++) await write(store, index, put(`k${index}`, "x".repeat(2000)));
     const before = await contents(store);
@@ -85,7 +85,7 @@ describe("a snapshot of the key-value state", () => {
     expect(await contents(other)).toEqual(before);
   });
 
-  it("K5: brings the sessions with it, in place of those that were there", async () => {
+  it("replaces the session records (K5)", async () => {
     const { store } = await opened();
     await write(store, 1, put("a", "1"));
     const whole = await bytesOf(store.snapshot());
@@ -101,7 +101,7 @@ describe("a snapshot of the key-value state", () => {
     expect([...(state.sessions ?? [])].map(([name, value]) => [name, [...value]])).toEqual([["time", [7]]]);
   });
 
-  it("S6: is refused when it ends early, and the state says that it is not whole", async () => {
+  it("is refused when it ends early, and the state is then empty or unchanged (S6)", async () => {
     const { store } = await opened();
     for (let index = 1; index <= 10; index++) await write(store, index, put(`k${index}`, "x"));
     const whole = await bytesOf(store.snapshot());
@@ -117,7 +117,7 @@ describe("a snapshot of the key-value state", () => {
     }
   });
 
-  it("is refused when it holds what no state of ours holds", async () => {
+  it("is refused when it holds a foreign key or an impossible length", async () => {
     const { store } = await opened();
     const foreign = encodeState(1, pairs([[Buffer.from("m"), Buffer.from("x")]]));
     await expect(store.restore(foreign, at(1))).rejects.toThrow();
@@ -138,7 +138,7 @@ async function collect(entries: AsyncIterable<StateEntry>): Promise<StateEntry[]
 }
 
 describe("a crash while a snapshot is restored", () => {
-  it("S4: leaves the old state, the new one, or an empty one, at every step", async () => {
+  it("leaves the old state, the new one, or an empty one, after any operation (S4)", async () => {
     const { store } = await opened();
     for (let index = 1; index <= 20; index++)
       await write(store, index, put(`new ${index}`, "x".repeat(200_000)));
