@@ -5,10 +5,10 @@
 // write, by the message to each follower, and by the state machine. The buffer serves all of
 // them without reading the store.
 //
-// What bounds its memory: records that were submitted to the store can be read back from there, so of these
-// at most `bytesMax` are kept, the newest ones. Records that weren't submitted exist nowhere else and are
-// never dropped. They are those of one turn, or those that arrive while a snapshot is installed, and are
-// bounded by the limits on proposals and by the leader's window of AppendEntries in flight.
+// What bounds its memory: records that were submitted to the store can be read back from there, so the oldest
+// of them are dropped while the buffer holds more than `bytesMax`. Records that weren't submitted exist
+// nowhere else and are never dropped. They are those of one turn, or those that arrive while a snapshot is
+// installed, and are bounded by the limits on proposals and the leader's window of AppendEntries in flight.
 
 import { recordIndex } from "../../codec/record.ts";
 import { assert } from "../../core/assert.ts";
@@ -16,11 +16,10 @@ import type { LogIndex } from "../../core/position.ts";
 
 /** The records of the entries `[first, end)`, by index. */
 export class EntryBuffer {
-  /** The most bytes of submitted records to keep. */
+  /** While the buffer holds more bytes than this, submitted records are dropped. */
   readonly #bytesMax: number;
   /**
-   * `#emptySlots` empty places, then the records of `[first, end)`. Record i is that of entry `#first + i -
-   * #emptySlots`.
+   * First `#emptySlots` empty slots, then the records of the entries `[first, end)`, one per slot.
    */
   #records: Uint8Array[] = [];
   /**

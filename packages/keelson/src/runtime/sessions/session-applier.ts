@@ -47,7 +47,10 @@ export type SessionEntryStep<Result> =
 
 /** Applies session entries to the session table. */
 export class SessionApplier<Result> {
-  /** Matches the last applied entry, between two batches. Within a batch, it is as far as the batch is. */
+  /**
+   * Between two batches it matches the last applied entry. Within a batch it runs ahead of `Applier.applied`,
+   * as the state itself does.
+   */
   readonly table: SessionTable;
   readonly #codec: ResultCodec<Result>;
 

@@ -12,8 +12,8 @@ export interface Answer {
   /** The entry that took effect. Retries have entries of their own, which didn't. */
   readonly index: LogIndex;
   /**
-   * `done`: applied; `rejected`: the state machine threw; `forgotten`: applied, but its result
-   * was too large to keep.
+   * `done`: applied; `rejected`: applied, and the state machine threw; `forgotten`: either of them, but the
+   * result exceeded a limit and wasn't kept.
    */
   readonly type: "done" | "rejected" | "forgotten";
   /**
