@@ -183,7 +183,7 @@ export class Applier<Command, Result> {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#loopEnded;
-    // Code that waits for the end of a batch is called back all the same, and sees that the node has stopped.
+    // Code that waits for the end of a batch is called back too, and sees that the node has stopped.
     for (const callback of this.#afterBatch.splice(0)) callback();
   }
 
