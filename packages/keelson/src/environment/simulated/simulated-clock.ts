@@ -1,28 +1,23 @@
+// Time and randomness for tests and simulations: a clock that only moves when told, and numbers from a seed.
 import type { Timer } from "../environment.ts";
 
-/** Rounds of deferred callbacks in one instant before we call it a loop that never ends. */
-const TURNS_PER_INSTANT_MAX = 100_000;
-
-interface Entry {
-  readonly at: number;
-  /** Among timers of one instant, the one that was set first fires first. */
-  readonly sequence: number;
-  readonly callback: () => void;
-  cancelled: boolean;
-}
-
 /**
- * A clock for tests and simulations: time stands still until `advance` moves it, and everything
- * that is due happens in one fixed order. It has the clock's part of `Environment`.
+ * The clock, timers and `defer` of a simulated environment. Time stands still until `advance` moves it, and
+ * everything that is due then happens in a fixed order, so a test or a seed runs the same every time.
  *
- * One turn is: the timers that are due, in order; then the promises they settled; then what was
- * deferred; then the promises again. That is the order in which Node's event loop goes round.
+ * One turn is: the timers that are due, in order; then the promises that they settled; then the deferred
+ * callbacks; then the promises that those settled. Node's event loop has the same order.
  */
 export class SimulatedClock {
+  /** The time in milliseconds. Never falls. */
   #now: number;
+  /** How many timers were set so far. */
   #sequence = 0;
+  /** The timers that have not fired. */
   readonly #timers = new TimerHeap();
+  /** The callbacks for the end of the current turn, in the order of the calls to `defer`. */
   #deferred: (() => void)[] = [];
+  /** `advance` or `runUntil` is running. */
   #running = false;
 
   constructor(startMs = 1_000) {
@@ -34,8 +29,8 @@ export class SimulatedClock {
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {
-    const entry: Entry = {
-      at: this.#now + Math.max(0, delayMs),
+    const entry: TimerEntry = {
+      dueAt: this.#now + Math.max(0, delayMs),
       sequence: this.#sequence++,
       callback,
       cancelled: false,
@@ -54,12 +49,12 @@ export class SimulatedClock {
     this.#deferred.push(callback);
   }
 
-  /** How many timers are set: a test that closed everything expects none. */
+  /** How many timers have neither fired nor been cancelled. A test that closed everything expects 0. */
   get pendingTimers(): number {
     return this.#timers.live;
   }
 
-  /** Moves time by `ms`, stopping at each timer on the way, and settles promises at each stop. */
+  /** Moves time forward by `ms`, from timer to timer, and runs a whole turn at each. */
   async advance(ms: number): Promise<void> {
     await this.#exclusively(async () => {
       const end = this.#now + ms;
@@ -68,12 +63,12 @@ export class SimulatedClock {
     });
   }
 
-  /** Lets everything happen that needs no time. */
+  /** Runs turns until nothing is left to do at the current time. */
   async settle(): Promise<void> {
     await this.advance(0);
   }
 
-  /** Moves time until `condition` holds, and throws if it does not within `limitMs`. */
+  /** Moves time forward until `condition` holds after a turn; throws if it does not within `limitMs`. */
   async runUntil(condition: () => boolean, limitMs: number, what = "the condition"): Promise<void> {
     await this.#exclusively(async () => {
       const end = this.#now + limitMs;
@@ -85,33 +80,39 @@ export class SimulatedClock {
     });
   }
 
-  /** One turn at the next instant at which there is something to do, up to `end`; false: there is none. */
+  /**
+   * Runs one turn at the next time at which there is something to do, up to `end`; false: there is no such
+   * time.
+   */
   async #turn(end: number): Promise<boolean> {
     await drainPromises();
     if (this.#deferred.length === 0) {
       const next = this.#timers.peek();
-      if (next === undefined || next.at > end) return false;
-      this.#now = Math.max(this.#now, next.at);
+      if (next === undefined || next.dueAt > end) return false;
+      this.#now = Math.max(this.#now, next.dueAt);
     }
     if (this.#runTimers()) await drainPromises();
-    // What a deferred callback defers belongs to the next turn, or input would starve.
+    // What a deferred callback defers belongs to the next turn. Run at once, it could keep timers from
+    // firing.
     const deferred = this.#deferred;
     this.#deferred = [];
     for (const callback of deferred) callback();
     return true;
   }
 
+  /** Fires the timers that are due, also those that are set meanwhile; false: there were none. */
   #runTimers(): boolean {
     let ran = 0;
     for (;;) {
       const next = this.#timers.peek();
-      if (next === undefined || next.at > this.#now) return ran > 0;
-      if (++ran > TURNS_PER_INSTANT_MAX) throw new Error("timers without delay go on for ever");
+      if (next === undefined || next.dueAt > this.#now) return ran > 0;
+      if (++ran > TIMERS_PER_INSTANT_MAX) throw new Error("timers without delay go on for ever");
       this.#timers.pop();
       next.callback();
     }
   }
 
+  /** Two calls at once would both move time. */
   async #exclusively(run: () => Promise<void>): Promise<void> {
     if (this.#running) throw new Error("the clock is being advanced already: await the call before");
     this.#running = true;
@@ -123,29 +124,45 @@ export class SimulatedClock {
   }
 }
 
-/** Resolves when every promise that could settle by itself has, however long the chain. */
+/** Resolves when no promise is left that settles without time or input, however long the chain of them. */
 function drainPromises(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);
   });
 }
 
-/** A binary heap by time, then by sequence. Cancelled timers leave when they come to the top. */
+interface TimerEntry {
+  /** When it fires, in milliseconds of the clock. */
+  readonly dueAt: number;
+  /**
+   * Its number among all timers. Of two that are due at the same time, the one that was set first fires
+   * first.
+   */
+  readonly sequence: number;
+  readonly callback: () => void;
+  /** Cancelled, or fired: it does nothing any more. */
+  cancelled: boolean;
+}
+
+/** A binary heap of timers, the next one at the top. Cancelled timers stay in it until they reach the top. */
 class TimerHeap {
-  readonly #heap: Entry[] = [];
+  readonly #heap: TimerEntry[] = [];
+  /** How many timers in the heap are cancelled. */
   #cancelled = 0;
 
   get live(): number {
     return this.#heap.length - this.#cancelled;
   }
 
+  /** One of the timers in the heap was cancelled. */
   noteCancelled(): void {
     this.#cancelled++;
-    // Nearly every timer of a transport is cancelled; without this they would pile up.
+    // Nearly all timers of a transport are cancelled long before they are due. Without this, they would pile
+    // up.
     if (this.#cancelled > 64 && this.#cancelled * 2 > this.#heap.length) this.#sweep();
   }
 
-  push(entry: Entry): void {
+  push(entry: TimerEntry): void {
     const heap = this.#heap;
     let child = heap.length;
     heap.push(entry);
@@ -160,7 +177,7 @@ class TimerHeap {
   }
 
   /** The next timer that was not cancelled. */
-  peek(): Entry | undefined {
+  peek(): TimerEntry | undefined {
     for (;;) {
       const top = this.#heap[0];
       if (top?.cancelled !== true) return top;
@@ -169,7 +186,7 @@ class TimerHeap {
     }
   }
 
-  /** Removes what `peek` returned; it can no longer be cancelled. */
+  /** Removes the timer that `peek` returns. Cancelling it has no effect any more. */
   pop(): void {
     const top = this.peek();
     if (top === undefined) return;
@@ -183,7 +200,7 @@ class TimerHeap {
     this.#sink(last);
   }
 
-  #sink(entry: Entry): void {
+  #sink(entry: TimerEntry): void {
     const heap = this.#heap;
     let parent = 0;
     for (;;) {
@@ -211,11 +228,19 @@ class TimerHeap {
   }
 }
 
-function isBefore(a: Entry, b: Entry): boolean {
-  return a.at < b.at || (a.at === b.at && a.sequence < b.sequence);
+function isBefore(a: TimerEntry, b: TimerEntry): boolean {
+  return a.dueAt < b.dueAt || (a.dueAt === b.dueAt && a.sequence < b.sequence);
 }
 
-/** Numbers in [0, 1) that depend on the seed alone (mulberry32: small, fast, good enough for tests). */
+/**
+ * Timers that may fire at one time. More are taken for a loop of timers without delay, which would never end.
+ */
+const TIMERS_PER_INSTANT_MAX = 100_000;
+
+/**
+ * A function whose numbers, in [0, 1), depend only on the seed (mulberry32: small, fast, good enough for
+ * tests).
+ */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

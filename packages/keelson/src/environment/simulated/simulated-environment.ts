@@ -1,30 +1,34 @@
+// The simulated environment, put together of a clock, files and a network that depend only on a seed.
 import type { Environment, FileSystem } from "../environment.ts";
 import { SimulatedClock, seededRandom } from "./simulated-clock.ts";
 import { SimulatedFiles } from "./simulated-files.ts";
 import { SimulatedNetwork } from "./simulated-network.ts";
 
-/** What the wall clocks of fake hosts show when the fake clock shows 0: some day in 2023, in milliseconds. */
+/** What `wallClock` returns when the simulated clock is at 0, in milliseconds: a day in 2023. */
 export const SIMULATED_EPOCH_MS = 1_700_000_000_000;
 
-/** What the fake environments of one test have in common. */
+/** What the simulated hosts of one test share. */
 export interface SimulatedWorld {
   readonly clock: SimulatedClock;
   readonly random: () => number;
   readonly network: SimulatedNetwork;
   /**
-   * The environment of the named host; its addresses are "name:port". Hosts share clock and network,
-   * and each has its own files: empty `SimulatedFiles` unless given.
+   * The environment of the host with this name, whose addresses are "name:port". Hosts share the clock, the
+   * random numbers and the network. Each has files of its own: those given, else new `SimulatedFiles`.
    */
   environment(host: string, files?: FileSystem): SimulatedEnvironment;
 }
 
-/** A made-up world as one host sees it, with its clock and files at hand. */
+/** The environment of one simulated host. */
 export interface SimulatedEnvironment extends Environment {
-  /** Moves time; see `SimulatedClock`. */
+  /** Moves time: see `SimulatedClock`. */
   readonly clock: SimulatedClock;
 }
 
-/** A world of several hosts in which everything depends on the seed alone. */
+/**
+ * Creates a clock, random numbers and a network for several simulated hosts. A program that uses nothing else
+ * runs the same way each time for the same seed.
+ */
 export function simulatedWorld({ seed = 1 }: { readonly seed?: number } = {}): SimulatedWorld {
   const clock = new SimulatedClock();
   const random = seededRandom(seed);
@@ -48,7 +52,7 @@ export function simulatedWorld({ seed = 1 }: { readonly seed?: number } = {}): S
   };
 }
 
-/** A world of one host, `local` unless named otherwise. */
+/** Creates the environment of a single simulated host, which is called "local" unless `host` is given. */
 export function simulatedEnvironment({
   seed = 1,
   host = "local",

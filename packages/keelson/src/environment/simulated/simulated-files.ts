@@ -1,12 +1,14 @@
+// A file system in memory for tests and simulations, which fails in the ways in which disks fail.
 import type { FileHandle, FileLock, FileSystem } from "../environment.ts";
 import { readFully, writeFully } from "../partial-io.ts";
+import { FileContents } from "./file-contents.ts";
 
-/** What disks write as a whole or not at all. */
-const SECTOR_BYTES = 512;
-
-/** An operation that is about to be done. */
+/**
+ * An operation that is about to be done. A read or write that is done in parts is one operation for each
+ * part.
+ */
 export interface FileOperation {
-  /** Counts all operations from 1. */
+  /** Its number among all operations on this file system, from 1. */
   readonly number: number;
   readonly type:
     | "open"
@@ -23,172 +25,91 @@ export interface FileOperation {
     | "truncate"
     | "data-sync"
     | "close";
-  /** The file or directory. */
+  /** The file or directory; for "rename", the old name. */
   readonly path: string;
 }
 
-/** What to do instead of an operation. */
+/** What happens instead of an operation. */
 export type FileFault =
-  /** It fails and does nothing. */
+  /** It does nothing, and rejects with `code`. */
   | { readonly type: "error"; readonly code: string }
-  /** A write that stops after `bytes`, and fails. */
+  /** A write: it writes the first `bytes`, and rejects with `code`. */
   | { readonly type: "short-write"; readonly bytes: number; readonly code: string }
   /**
-   * A sync that fails, after which the operating system believes that the data was written: it is
-   * shown until the next crash, no later sync writes it, and then it is gone.
+   * A sync: it rejects with `code`, and the operating system marks the data as written nevertheless, as Linux
+   * does. Reads go on showing it, no later sync writes it, and the next crash loses it.
    */
   | { readonly type: "failed-sync"; readonly code: string }
-  /** It never ends, and does nothing. */
+  /** It does nothing, and its promise never settles. */
   | { readonly type: "hang" }
   /**
-   * One call that reads or writes does only so many bytes, at least one, and says so: the rest takes another
-   * call.
+   * A read or write: one call does only `bytes`, but at least one, and succeeds. The rest takes further
+   * calls.
    */
   | { readonly type: "short-transfer"; readonly bytes: number }
   /**
-   * A write that is reported done and never reaches its place on the disk, though it is shown until the next
-   * crash, or until the operating system forgets it (`forgotten`). `elsewhereBy`: it goes so many bytes
-   * further on, or back, and spoils what is there; null: nowhere.
+   * A write: it is reported as done, and does not reach its place on the disk. Reads show it until the next
+   * crash, or with `forgotten` until its loss is final. With a number in `elsewhereBy`, it overwrites what is
+   * that many bytes further on (or back, if negative); with null, the disk keeps nothing of it.
    *
-   * It comes to light only when a later write to the same file was synced. A disk that loses nothing but the
-   * last thing it said it wrote leaves nothing by which to tell that from a write never made; so
-   * a crash before that finds the write in its place, as if the disk had only been late.
+   * The loss is final once a later write to the same file was synced. A crash before that finds the write in
+   * its place, as if the disk had only been late. Otherwise the disk could lose just the last write, which
+   * recovery can't tell from a write that was never made.
    */
   | { readonly type: "lost-write"; readonly elsewhereBy: number | null; readonly forgotten: boolean }
-  /** It is done, but nobody hears of it, and nothing after it happens: the power fails. Then call `crash`. */
+  /**
+   * The power fails right after it is done: its promise, and those of all later calls, never settle. Then
+   * call `crash`.
+   */
   | { readonly type: "power-cut" };
 
-/** Faults that change what an operation does, and of which its caller learns nothing but a count. */
+/** Faults after which the operation succeeds, as far as its caller can tell. */
 type SilentFault = Extract<FileFault, { type: "short-transfer" | "lost-write" }>;
 
-/** A write that was reported done and is not on the disk. */
-interface LostWrite {
-  readonly position: number;
-  readonly bytes: Uint8Array;
-  readonly forgotten: boolean;
-  /** Something else was written after it. */
-  followed: boolean;
-}
-
-/** One file's contents: what is shown, and what would be left after a crash. */
-class FileContents {
-  shown = new Uint8Array(0);
-  durable = new Uint8Array(0);
-  /** Sectors written since the last sync. */
-  readonly dirty = new Set<number>();
-  /** Those that nothing has brought to light yet. */
-  #lost: LostWrite[] = [];
-
-  write(bytes: Uint8Array, position: number): void {
-    const end = position + bytes.length;
-    for (const lost of this.#lost) {
-      lost.followed = true;
-      if (lost.position < end && position < lost.position + lost.bytes.length) this.#putBack(lost);
-    }
-    if (end > this.shown.length) this.shown = resized(this.shown, end);
-    this.shown.set(bytes, position);
-    for (const sector of sectorsOf(position, bytes.length)) this.dirty.add(sector);
-  }
-
-  /** A write of which the disk keeps nothing, or what it keeps stands elsewhere. */
-  lose(bytes: Uint8Array, position: number, elsewhereBy: number | null, forgotten: boolean): void {
-    this.write(bytes, position);
-    for (const sector of sectorsOf(position, bytes.length)) this.dirty.delete(sector);
-    this.#lost.push({ position, bytes: bytes.slice(), forgotten, followed: false });
-    if (elsewhereBy === null) return;
-    // A place on the disk that the file has: a disk does not make files longer.
-    const at = Math.max(0, position + elsewhereBy);
-    const until = Math.max(at, Math.min(at + bytes.length, this.durable.length));
-    this.durable.set(bytes.subarray(0, until - at), Math.min(at, this.durable.length));
-  }
-
-  /**
-   * The size and every sector become durable; what was lost before, and followed by this, is lost for good.
-   */
-  syncAll(): void {
-    this.sync(() => true, true);
-    const settled = this.#lost.filter(({ followed }) => followed);
-    this.#lost = this.#lost.filter(({ followed }) => !followed);
-    for (const { position, bytes, forgotten } of settled) {
-      if (forgotten) this.shown.set(this.durable.subarray(position, position + bytes.length), position);
-    }
-  }
-
-  /** The power fails: see `SimulatedFiles.crash`. */
-  crash(keep: () => boolean): void {
-    for (const lost of this.#lost) this.#putBack(lost);
-    this.sync(keep, keep());
-    this.shown = this.durable.slice();
-  }
-
-  #putBack(lost: LostWrite): void {
-    this.#lost = this.#lost.filter((other) => other !== lost);
-    const end = lost.position + lost.bytes.length;
-    if (end > this.durable.length) this.durable = resized(this.durable, end);
-    this.durable.set(lost.bytes, lost.position);
-  }
-
-  /** Makes the sectors durable that `keep` says, and the size if `keepSize`. */
-  sync(keep: (sector: number) => boolean, keepSize: boolean): void {
-    if (keepSize && this.durable.length !== this.shown.length)
-      this.durable = resized(this.durable, this.shown.length);
-    for (const sector of this.dirty) {
-      if (!keep(sector)) continue;
-      const from = sector * SECTOR_BYTES;
-      const until = Math.min(from + SECTOR_BYTES, this.durable.length, this.shown.length);
-      if (from < until) this.durable.set(this.shown.subarray(from, until), from);
-    }
-    this.dirty.clear();
-  }
-
-  copy(): FileContents {
-    const copy = new FileContents();
-    copy.shown = this.shown.slice();
-    copy.durable = this.durable.slice();
-    for (const sector of this.dirty) copy.dirty.add(sector);
-    copy.#lost = this.#lost.map((lost) => ({ ...lost }));
-    return copy;
-  }
-}
-
-/** Names that changed together: which file each has now; null: none. */
+/** What a change of names did: which file each of these paths names since; null: none. */
 interface NameChange {
   readonly directory: string;
   readonly names: readonly (readonly [path: string, file: FileContents | null])[];
 }
 
 /**
- * A file system in memory that can fail in all the ways a disk can, for tests and simulation. It keeps
- * apart what is shown and what is durable: contents by sectors of 512 bytes, and names. Everything
- * depends on the calls and on the random function given to `crash` alone.
+ * A file system in memory. It keeps visible and durable state apart (see `FileSystem`): contents by sectors
+ * of 512 bytes, and names by change. A test injects faults by `intercept`, and crashes by `crash`. What
+ * happens depends only on the calls, and on the random numbers that are given to `crash`.
  */
 export class SimulatedFiles implements FileSystem {
-  /** Asked before each operation; a fault is done instead. */
+  /** Called before each operation; a fault that it returns happens instead. null: no faults. */
   intercept: ((operation: FileOperation) => FileFault | null) | null = null;
+  /** How many operations there were. */
   #operations = 0;
+  /** The files by path, as they are visible. */
   #names = new Map<string, FileContents>();
+  /** The files by path, as a crash leaves them if it keeps no change of `#nameChanges`. */
   #durableNames = new Map<string, FileContents>();
+  /** The changes of names that are not durable, in order. */
   #nameChanges: NameChange[] = [];
+  /** All directories. They are durable as soon as they are made. */
   readonly #directories = new Set<string>();
+  /** The directories that are locked. */
   readonly #locks = new Set<string>();
-  /** Which run of the process: what an earlier run opened is dead. */
+  /** Counts `kill` and `crash`. Handles, locks and mounts of an earlier run do nothing any more. */
   #run = 0;
+  /** A "power-cut" happened. Reset by `crash` and `kill`. */
   #powerIsCut = false;
 
-  /** How many operations there were. */
+  /** How many operations there were so far. */
   get operations(): number {
     return this.#operations;
   }
 
   /**
-   * The power fails. What was synced stays; of the sectors and names that were not, an arbitrary part:
-   * none, all, or some. Then the machine is up again: locks are free, and calls that were under way
-   * never end.
+   * The machine loses power and starts again. What was synced stays. Of the sectors, sizes and names that
+   * were not, a random part stays: none, all, or some. Locks are free, and calls of before never settle.
    */
   crash(random: () => number): void {
     const part = random();
-    const chance = [0, 1, part, part][Math.floor(random() * 4)] ?? 0;
-    const keep = (): boolean => random() < chance;
+    const keepProbability = [0, 1, part, part][Math.floor(random() * 4)] ?? 0;
+    const keep = (): boolean => random() < keepProbability;
     for (const change of this.#nameChanges) if (keep()) applyNames(this.#durableNames, change);
     for (const file of new Set([...this.#names.values(), ...this.#durableNames.values()])) {
       file.crash(keep);
@@ -198,7 +119,10 @@ export class SimulatedFiles implements FileSystem {
     this.kill();
   }
 
-  /** The process dies, and nothing else: what it wrote is shown still, synced or not. */
+  /**
+   * The process ends, but not the machine: what it wrote stays visible. Locks are free, and its calls never
+   * settle.
+   */
   kill(): void {
     this.#run += 1;
     this.#powerIsCut = false;
@@ -210,20 +134,23 @@ export class SimulatedFiles implements FileSystem {
     return [...this.#names.keys()].sort();
   }
 
-  /** A copy of what a file shows. */
+  /** A copy of a file's visible contents. */
   contents(path: string): Uint8Array {
-    return this.#find(path).shown.slice();
+    return this.#find(path).visible.slice();
   }
 
-  /** Changes a file behind everybody's back, as damage does; as durable as what it changes. */
+  /**
+   * Overwrites bytes of a file without an operation, both in its visible contents and, where it has them, on
+   * the disk.
+   */
   damage(path: string, position: number, bytes: Uint8Array): void {
     const file = this.#find(path);
-    file.shown.set(bytes, position);
+    file.visible.set(bytes, position);
     const durable = file.durable.subarray(position);
     durable.set(bytes.subarray(0, durable.length));
   }
 
-  /** Another disk with the same contents, in a machine that was just switched on. */
+  /** An independent copy, including what is not durable yet, without locks and faults. */
   copy(): SimulatedFiles {
     const copy = new SimulatedFiles();
     const files = new Map<FileContents, FileContents>();
@@ -243,9 +170,8 @@ export class SimulatedFiles implements FileSystem {
   }
 
   /**
-   * The same files, as one process sees them: after `kill` or `crash`, its calls do nothing and never
-   * end, as befits the dead. Give each process its own; what is called on this object itself is
-   * always done.
+   * The file system for one process: after the next `kill` or `crash`, calls on it do nothing and never
+   * settle, like those of a process that has ended. Calls on the `SimulatedFiles` itself always work.
    */
   mount(): FileSystem {
     const run = this.#run;
@@ -325,81 +251,23 @@ export class SimulatedFiles implements FileSystem {
     });
   }
 
-  #handle(path: string, file: FileContents, writable: boolean): FileHandle {
+  #handle(path: string, file: FileContents, isWritable: boolean): FileHandle {
     const run = this.#run;
-    let open = true;
-    const operate = <T>(
-      type: FileOperation["type"],
-      effect: (fault: SilentFault | null) => T,
-      faulty?: (fault: FileFault) => void,
-    ): Promise<T> => {
-      // A dead process's calls do nothing.
-      if (run !== this.#run) return never();
-      if (!open) return Promise.reject(failure("EBADF", path));
-      return this.#operate(type, path, effect, faulty);
-    };
-    const mustBeWritable = (): void => {
-      if (!writable) throw failure("EBADF", path);
-    };
-    const readOnce = (target: Uint8Array, position: number): Promise<number> =>
-      operate("read", (fault) => {
-        const bytes = file.shown.subarray(position, position + doneOf(fault, target.length));
-        target.set(bytes);
-        return bytes.length;
-      });
-    const writeOnce = (chunks: readonly Uint8Array[], position: number): Promise<number> => {
-      const bytes = concat(chunks);
-      return operate(
-        "write",
-        (fault) => {
-          mustBeWritable();
-          const done = doneOf(fault, bytes.length);
-          if (fault?.type === "lost-write") file.lose(bytes, position, fault.elsewhereBy, fault.forgotten);
-          else file.write(bytes.subarray(0, done), position);
-          return done;
-        },
-        (fault) => {
-          if (fault.type === "short-write") file.write(bytes.subarray(0, fault.bytes), position);
-        },
-      );
-    };
-    return {
-      size: () => operate("size", () => file.shown.length),
-      read: (target, position) => readFully(readOnce, target, position),
-      write: (chunks, position) => writeFully(writeOnce, chunks, position),
-      allocate: (bytes) =>
-        operate("allocate", () => {
-          mustBeWritable();
-          const size = file.shown.length;
-          if (bytes > size) file.write(new Uint8Array(bytes - size), size);
-        }),
-      truncate: (bytes) =>
-        operate("truncate", () => {
-          mustBeWritable();
-          file.shown = resized(file.shown, bytes);
-        }),
-      dataSync: () =>
-        operate(
-          "data-sync",
-          () => {
-            file.syncAll();
-          },
-          (fault) => {
-            if (fault.type === "failed-sync") file.dirty.clear();
-          },
-        ),
-      close: () =>
-        operate("close", () => {
-          open = false;
-        }),
-    };
+    return new SimulatedFileHandle(path, file, isWritable, {
+      isAlive: () => run === this.#run,
+      operate: (type, effect, onFault) => this.#operate(type, path, effect, onFault),
+    });
   }
 
+  /**
+   * Does one operation, or the fault that `intercept` chose instead of it: `effect` does the operation, also
+   * in part or unnoticed, and `onFault` what happens before it rejects.
+   */
   #operate<T>(
     type: FileOperation["type"],
     path: string,
     effect: (fault: SilentFault | null) => T,
-    faulty?: (fault: FileFault) => void,
+    onFault?: (fault: FileFault) => void,
   ): Promise<T> {
     if (this.#powerIsCut) return never();
     this.#operations += 1;
@@ -413,7 +281,7 @@ export class SimulatedFiles implements FileSystem {
         effect(null);
         return never();
       }
-      faulty?.(fault);
+      onFault?.(fault);
       return Promise.reject(failure(fault.code, path));
     } catch (error) {
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));
@@ -433,6 +301,119 @@ export class SimulatedFiles implements FileSystem {
   }
 }
 
+/** What a handle needs of its file system. */
+interface HandleHost {
+  /** False once the process that opened the handle has ended. */
+  isAlive(): boolean;
+  /** See `SimulatedFiles.#operate`. */
+  operate<T>(
+    type: FileOperation["type"],
+    effect: (fault: SilentFault | null) => T,
+    onFault?: (fault: FileFault) => void,
+  ): Promise<T>;
+}
+
+class SimulatedFileHandle implements FileHandle {
+  readonly #path: string;
+  readonly #file: FileContents;
+  readonly #isWritable: boolean;
+  readonly #host: HandleHost;
+  /** Not closed yet. */
+  #isOpen = true;
+
+  constructor(path: string, file: FileContents, isWritable: boolean, host: HandleHost) {
+    this.#path = path;
+    this.#file = file;
+    this.#isWritable = isWritable;
+    this.#host = host;
+  }
+
+  size(): Promise<number> {
+    return this.#operate("size", () => this.#file.visible.length);
+  }
+
+  read(target: Uint8Array, position: number): Promise<number> {
+    return readFully((part, at) => this.#readOnce(part, at), target, position);
+  }
+
+  write(chunks: readonly Uint8Array[], position: number): Promise<void> {
+    return writeFully((rest, at) => this.#writeOnce(rest, at), chunks, position);
+  }
+
+  allocate(bytes: number): Promise<void> {
+    return this.#operate("allocate", () => {
+      this.#checkWritable();
+      const size = this.#file.visible.length;
+      if (bytes > size) this.#file.write(new Uint8Array(bytes - size), size);
+    });
+  }
+
+  truncate(bytes: number): Promise<void> {
+    return this.#operate("truncate", () => {
+      this.#checkWritable();
+      this.#file.truncate(bytes);
+    });
+  }
+
+  dataSync(): Promise<void> {
+    return this.#operate(
+      "data-sync",
+      () => {
+        this.#file.syncAll();
+      },
+      (fault) => {
+        if (fault.type === "failed-sync") this.#file.dirty.clear();
+      },
+    );
+  }
+
+  close(): Promise<void> {
+    return this.#operate("close", () => {
+      this.#isOpen = false;
+    });
+  }
+
+  #readOnce(target: Uint8Array, position: number): Promise<number> {
+    return this.#operate("read", (fault) => {
+      const bytes = this.#file.visible.subarray(position, position + bytesDoneBy(fault, target.length));
+      target.set(bytes);
+      return bytes.length;
+    });
+  }
+
+  #writeOnce(chunks: readonly Uint8Array[], position: number): Promise<number> {
+    const bytes = concat(chunks);
+    return this.#operate(
+      "write",
+      (fault) => {
+        this.#checkWritable();
+        const done = bytesDoneBy(fault, bytes.length);
+        if (fault?.type === "lost-write")
+          this.#file.writeLost(bytes, position, fault.elsewhereBy, fault.forgotten);
+        else this.#file.write(bytes.subarray(0, done), position);
+        return done;
+      },
+      (fault) => {
+        if (fault.type === "short-write") this.#file.write(bytes.subarray(0, fault.bytes), position);
+      },
+    );
+  }
+
+  #operate<T>(
+    type: FileOperation["type"],
+    effect: (fault: SilentFault | null) => T,
+    onFault?: (fault: FileFault) => void,
+  ): Promise<T> {
+    if (!this.#host.isAlive()) return never();
+    if (!this.#isOpen) return Promise.reject(failure("EBADF", this.#path));
+    return this.#host.operate(type, effect, onFault);
+  }
+
+  #checkWritable(): void {
+    if (!this.#isWritable) throw failure("EBADF", this.#path);
+  }
+}
+
 function applyNames(map: Map<string, FileContents>, { names }: NameChange): void {
   for (const [path, file] of names) {
     if (file === null) map.delete(path);
@@ -440,25 +421,13 @@ function applyNames(map: Map<string, FileContents>, { names }: NameChange): void
   }
 }
 
-/** The numbers of the sectors that these bytes touch. */
-function sectorsOf(position: number, length: number): number[] {
-  const first = Math.floor(position / SECTOR_BYTES);
-  return Array.from({ length: Math.ceil((position + length) / SECTOR_BYTES) - first }, (_, at) => first + at);
-}
-
-/** How many of `wanted` bytes one call does. */
-function doneOf(fault: SilentFault | null, wanted: number): number {
+/** How many of the `wanted` bytes one call reads or writes. */
+function bytesDoneBy(fault: SilentFault | null, wanted: number): number {
   return fault?.type === "short-transfer" ? Math.max(1, Math.min(fault.bytes, wanted)) : wanted;
 }
 
 function directoryOf(path: string): string {
   return path.slice(0, Math.max(0, path.lastIndexOf("/")));
-}
-
-function resized(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
-  const result = new Uint8Array(length);
-  result.set(bytes.subarray(0, length));
-  return result;
 }
 
 function concat(chunks: readonly Uint8Array[]): Uint8Array {

@@ -1,0 +1,125 @@
+// The bytes of one simulated file: what reads show, and what a crash would leave of them.
+
+/** A sector: what a disk writes as a whole or not at all. */
+const SECTOR_BYTES = 512;
+
+/** A write that was reported as done, and that the disk has lost or put elsewhere. See `FileFault`. */
+interface LostWrite {
+  /** Where it was meant to be, in bytes. */
+  readonly position: number;
+  /** A copy of its bytes. */
+  readonly bytes: Uint8Array;
+  /** Once the loss is final, reads no longer show the write. */
+  readonly forgotten: boolean;
+  /** The file was written to again after it. */
+  overtaken: boolean;
+}
+
+/** The contents of one simulated file. */
+export class FileContents {
+  /** What reads return, and `size`: the operating system's cache. */
+  visible = new Uint8Array(0);
+  /** What a crash leaves if no sector of `dirty` is kept: the disk. */
+  durable = new Uint8Array(0);
+  /**
+   * The numbers of the sectors that were written since the last sync, and may differ in `visible` and
+   * `durable`.
+   */
+  readonly dirty = new Set<number>();
+  /** Lost writes whose loss is not final: a crash now would still find them in their places. */
+  #lostWrites: LostWrite[] = [];
+
+  write(bytes: Uint8Array, position: number): void {
+    const end = position + bytes.length;
+    for (const lost of this.#lostWrites) {
+      lost.overtaken = true;
+      if (lost.position < end && position < lost.position + lost.bytes.length) this.#putBack(lost);
+    }
+    if (end > this.visible.length) this.visible = resized(this.visible, end);
+    this.visible.set(bytes, position);
+    for (const sector of sectorsOf(position, bytes.length)) this.dirty.add(sector);
+  }
+
+  /** Writes `bytes` visibly. The disk keeps nothing of them, or keeps them `elsewhereBy` bytes away. */
+  writeLost(bytes: Uint8Array, position: number, elsewhereBy: number | null, forgotten: boolean): void {
+    this.write(bytes, position);
+    for (const sector of sectorsOf(position, bytes.length)) this.dirty.delete(sector);
+    this.#lostWrites.push({ position, bytes: bytes.slice(), forgotten, overtaken: false });
+    if (elsewhereBy === null) return;
+    // Only within the file's size on disk: a misdirected write doesn't make a file longer.
+    const at = Math.max(0, position + elsewhereBy);
+    const until = Math.max(at, Math.min(at + bytes.length, this.durable.length));
+    this.durable.set(bytes.subarray(0, until - at), Math.min(at, this.durable.length));
+  }
+
+  /**
+   * Makes the size and all sectors durable. The loss of a write becomes final if a later write to the file is
+   * made durable by this.
+   */
+  syncAll(): void {
+    this.sync(() => true, true);
+    const settled = this.#lostWrites.filter(({ overtaken }) => overtaken);
+    this.#lostWrites = this.#lostWrites.filter(({ overtaken }) => !overtaken);
+    for (const { position, bytes, forgotten } of settled) {
+      if (forgotten) this.visible.set(this.durable.subarray(position, position + bytes.length), position);
+    }
+  }
+
+  /**
+   * Leaves what a crash leaves; `keep` decides for each dirty sector, and for the size, whether it was
+   * written.
+   */
+  crash(keep: () => boolean): void {
+    for (const lost of this.#lostWrites) this.#putBack(lost);
+    this.sync(keep, keep());
+    this.visible = this.durable.slice();
+  }
+
+  /** The lost write was not lost after all, only late. */
+  #putBack(lost: LostWrite): void {
+    this.#lostWrites = this.#lostWrites.filter((other) => other !== lost);
+    const end = lost.position + lost.bytes.length;
+    if (end > this.durable.length) this.durable = resized(this.durable, end);
+    this.durable.set(lost.bytes, lost.position);
+  }
+
+  /** Makes the dirty sectors durable for which `keep` returns true, and the size if `keepSize`. */
+  sync(keep: (sector: number) => boolean, keepSize: boolean): void {
+    if (keepSize && this.durable.length !== this.visible.length)
+      this.durable = resized(this.durable, this.visible.length);
+    for (const sector of this.dirty) {
+      if (!keep(sector)) continue;
+      const from = sector * SECTOR_BYTES;
+      const until = Math.min(from + SECTOR_BYTES, this.durable.length, this.visible.length);
+      if (from < until) this.durable.set(this.visible.subarray(from, until), from);
+    }
+    this.dirty.clear();
+  }
+
+  /** Sets the visible size. New bytes are zero. */
+  truncate(bytes: number): void {
+    this.visible = resized(this.visible, bytes);
+  }
+
+  copy(): FileContents {
+    const copy = new FileContents();
+    copy.visible = this.visible.slice();
+    copy.durable = this.durable.slice();
+    for (const sector of this.dirty) copy.dirty.add(sector);
+    copy.#lostWrites = this.#lostWrites.map((lost) => ({ ...lost }));
+    return copy;
+  }
+}
+
+/** The numbers of the sectors that these bytes touch. */
+function sectorsOf(position: number, length: number): number[] {
+  const first = Math.floor(position / SECTOR_BYTES);
+  return Array.from({ length: Math.ceil((position + length) / SECTOR_BYTES) - first }, (_, at) => first + at);
+}
+
+/** A copy with this length: cut, or filled up with zeros. */
+function resized(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
+  const result = new Uint8Array(length);
+  result.set(bytes.subarray(0, length));
+  return result;
+}
