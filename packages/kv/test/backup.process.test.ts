@@ -63,11 +63,11 @@ it("a backup of a running node starts another cluster, with every write before i
     if (at === 7) expect(found).toBeNull();
     else expect(found?.value).toEqual(new Uint8Array(20_000).fill(at));
   }
-  // The second backup, which replaced the first, has it.
+  // The second backup replaced the first, and has this write.
   expect((await other.get("late"))?.value).toEqual(Uint8Array.of(0x78));
   await other.put("only here", "x");
   expect(await client.get("only here")).toBeNull();
-  // And it grows like any other.
+  // Nodes can join the new cluster.
   cluster.start("n3", "--listen", cluster.raft("n3"), "--join", cluster.http("n2"));
   await until("n3 joined the new cluster", () => cluster.process("n3").stderr.includes("joined: a voter"));
   const third = new KvClient({ nodes: [cluster.http("n3")] });

@@ -14,7 +14,7 @@ interface Flags {
   readonly more?: readonly string[];
 }
 
-/** A node that is a cluster by itself, on ports of its own. */
+/** The arguments of a node that is a cluster of its own, on free ports. */
 async function flags({ id = "n1", peers, data = temporaryDirectory(), more = [] }: Flags = {}): Promise<
   string[]
 > {
@@ -119,7 +119,7 @@ describe("keelson serve", () => {
     const directory = temporaryDirectory();
     const file = path.join(directory, "file");
     writeFileSync(file, "");
-    // Linux has a file system in which nobody makes a directory.
+    // On Linux, no directory can be created under /proc.
     const data = existsSync("/proc/self") ? [file, "/proc/keelson"] : [file];
     for (const place of data) {
       for (const args of [

@@ -9,7 +9,7 @@ import { listen } from "../src/shared/listen.ts";
 import { freePorts } from "./support/ports.ts";
 import { Keelson, until } from "./support/process.ts";
 
-/** A running demonstration, and what it has said. */
+/** A running demo with its output. */
 class Demo {
   readonly keelson: Keelson;
   readonly directory: string;
@@ -23,7 +23,7 @@ class Demo {
     this.keelson = new Keelson(args, { cwd: directory });
   }
 
-  /** In a folder of its own, on ports of its own. */
+  /** Starts it in a temporary directory, on free ports. */
   static async start(args?: readonly string[], directory?: string): Promise<Demo> {
     const [first = 0] = await freePorts(9);
     const folder = directory ?? mkdtempSync(path.join(tmpdir(), "keelson-demo-"));
@@ -38,7 +38,7 @@ class Demo {
     onTestFinished(async () => {
       const pids = demo.pids;
       await demo.keelson.kill("SIGKILL");
-      // The nodes close by themselves then; whatever the test found, none may outlive it.
+      // The nodes stop by themselves when the demo is killed. Whatever happened, none may outlive the test.
       await until("the nodes are gone", () => !pids.some(isAlive), 5000).finally(() => {
         for (const pid of pids.filter(isAlive)) process.kill(pid, "SIGKILL");
       });
@@ -98,7 +98,7 @@ describe("keelson demo", () => {
     await demo.says(/^the leader is n\d now \(term \d+\)$/m);
     await client.put("ship", "Argo II");
 
-    // As a person would: pasted into a shell in the same folder.
+    // As the user would: paste the command into a shell in the same directory.
     const byHand = spawn("sh", ["-c", `exec ${command}`], { cwd: demo.directory, stdio: "ignore" });
     const byHandEnded = new Promise((resolve) => byHand.once("exit", resolve));
     onTestFinished(() => void byHand.kill("SIGKILL"));
@@ -116,7 +116,7 @@ describe("keelson demo", () => {
     expect(demo.keelson.stderr).toBe("");
     for (const id of ["n1", "n2", "n3"].filter((one) => one !== leader)) {
       const log = readFileSync(path.join(demo.directory, "data", id, "server.log"), "utf8");
-      // It was told by its parent, in its turn, and not by the terminal.
+      // The demo told it to stop, one node after another; Ctrl-C didn't reach it.
       expect(log).toContain('"msg":"SIGTERM: closing"');
       expect(log).not.toContain("SIGINT");
       expect(log.trimEnd().split("\n").at(-1)).toContain('"msg":"closed"');

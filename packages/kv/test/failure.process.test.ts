@@ -5,10 +5,10 @@ import { KvClient } from "../src/index.ts";
 import { Cluster } from "./support/cluster.ts";
 import { pause, until } from "./support/process.ts";
 
-/** What the damaged node may take to find out and stop. */
+/** How long the damaged node may take to notice and stop. */
 const STOP_MS_MAX = 10_000;
 
-/** Changes one byte of the log, where this text is. */
+/** Changes one byte of the log, in the entry that contains `text`. */
 function damageLog(directory: string, text: string): void {
   for (const name of readdirSync(directory)) {
     const file = path.join(directory, name);
@@ -28,7 +28,7 @@ it("a node that finds its log damaged stops, says why and exits with 1; the othe
   for (const id of ["n1", "n2"]) cluster.start(id);
   await cluster.leader(2);
   await client.put("name", "the-needle-in-the-log");
-  // After a restart nothing of the log is in memory, so a node that has none must be served from the disk.
+  // After a restart, no entries are in memory. To feed the empty node, the leader must read its log.
   for (const id of ["n1", "n2"]) await cluster.kill(id);
   for (const id of ["n1", "n2"]) cluster.start(id);
   const { id } = await cluster.leader(2);

@@ -22,7 +22,7 @@ it("writes continue while a follower, then the leader, is paused, and the paused
   expect(load.takeLongestGapMs()).toBeLessThan(GAP_MS_MAX);
   await cluster.kill(follower, "SIGCONT");
   await cluster.caughtUp(follower);
-  // A leader that sleeps does not know it: awake again, it must not answer as if it still led.
+  // A paused leader doesn't know about the pause. When it continues, it must not serve reads as the leader.
   const { id, term } = await cluster.leader();
   await cluster.kill(id, "SIGSTOP");
   const before = load.writes;
@@ -32,7 +32,7 @@ it("writes continue while a follower, then the leader, is paused, and the paused
   expect((await cluster.leader(3)).term).toBeGreaterThan(term);
   await load.stop();
   await load.check();
-  expect(load.faults).toEqual([]);
+  expect(load.violations).toEqual([]);
 });
 
 it("writes continue while a follower, then the leader, is cut off, and that node catches up", async () => {
@@ -54,17 +54,17 @@ it("writes continue while a follower, then the leader, is cut off, and that node
   expect(load.takeLongestGapMs()).toBeLessThan(GAP_MS_MAX);
   network.mend();
   await cluster.caughtUp(follower);
-  // Pre-vote: while it was away it raised no term, so its return deposed nobody.
+  // Pre-vote: the isolated follower raised no term, so its return deposes no leader.
   const { id, term } = await cluster.leader(3);
   expect([id, term]).toEqual([leader.id, leader.term]);
   network.cut(id);
   const before = load.writes;
   await until("writes go on without it", () => load.writes > before + 20);
-  // Check-quorum: it learns that it leads nobody.
+  // Check-quorum: the isolated leader steps down.
   await until(`${id} gives up`, async () => (await cluster.status(id))?.role !== "leader");
   network.mend();
   await cluster.caughtUp(id);
   await load.stop();
   await load.check();
-  expect(load.faults).toEqual([]);
+  expect(load.violations).toEqual([]);
 });

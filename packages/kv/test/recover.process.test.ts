@@ -30,7 +30,7 @@ it("a node that lagged forms a new cluster after keelson recover, which refuses 
   expect(done.stdout).toMatch(
     new RegExp(`Done: node ${lagging} is cluster [0-9a-f]{32}\\+[0-9a-f]{16}, from entry \\d+`),
   );
-  // Also after a crash right then.
+  // A second recovery is refused: the node is a cluster of its own already.
   const again = await run(["recover", data, "--yes"]);
   expect(again).toMatchObject({
     code: 1,

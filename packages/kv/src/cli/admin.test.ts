@@ -5,7 +5,7 @@ import { runAdminCommand } from "./admin.ts";
 import { ADMIN_COMMANDS, ADMIN_HELP, parseAdminOptions, type AdminOptions } from "./admin-options.ts";
 import { UsageError } from "../shared/errors.ts";
 
-/** What a node of the cluster answers to the requests of a test, one after another. */
+/** What a node answers to a request. */
 type Script = (
   method: string,
   url: string,
@@ -156,7 +156,7 @@ describe("the commands that ask a cluster", () => {
   it("give up after --timeout when the cluster agrees each time but nothing changes", async () => {
     const { address, asked } = await nodeThat(() => [200, members({ n1: "voter", n4: "learner" })]);
     await expect(run(address, "promote", "n4", "--timeout", "1")).rejects.toThrow(/^not done within 1 s/);
-    // Not as fast as they can.
+    // It pauses between requests.
     expect(asked.length).toBeLessThan(30);
   });
 

@@ -8,7 +8,7 @@ import { parseRestoreOptions, restore } from "./restore.ts";
 import { temporaryDirectory } from "../test/temporary.ts";
 import { UsageError } from "../shared/errors.ts";
 
-/** What answers at /snapshot; `bytes`: announced, though perhaps not sent. */
+/** A server with this answer at /snapshot. `bytes`: the Content-Length, which may be more than is sent. */
 async function nodeThatSends(status: number, body: string, bytes = body.length): Promise<string> {
   const server = createServer((_request, response) => {
     response.writeHead(status, { "Content-Length": bytes });

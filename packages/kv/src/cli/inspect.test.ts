@@ -10,7 +10,7 @@ import { inspect, parseInspectOptions, type InspectOptions } from "./inspect.ts"
 import { temporaryDirectory } from "../test/temporary.ts";
 import { UsageError } from "../shared/errors.ts";
 
-/** A node's directory with a log of four entries. */
+/** A data directory with a log of four entries. */
 async function dataWithLog(): Promise<string> {
   const data = temporaryDirectory();
   const log = wal(path.join(data, "log"));
@@ -124,8 +124,7 @@ describe("keelson inspect", () => {
       config: { voters: ["n1"], outgoingVoters: [], learners: ["n3"] },
       members: new Map(["n1", "n3"].map((id) => [id, { address: `${id}:1` }])),
     });
-    // One session, 7, as a table stores it: a byte for the format, a name and its length, a value and its
-    // length.
+    // A session table with one session, 7: the format, then a name and a value, each after its length.
     const sessions = Buffer.from([1, 9, ...Buffer.from("session/7"), 32, 0, 0, 0, ...new Uint8Array(32)]);
     const draft = await snapshots.create(
       { clusterId: "c", position: { term: 2, index: 3 }, membership },

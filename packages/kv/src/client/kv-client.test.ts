@@ -10,7 +10,7 @@ import { NotLeaderError } from "keelson";
 
 type Handler = (request: IncomingMessage, response: ServerResponse, count: number) => void;
 
-/** A server that does as the test says; counts its requests. */
+/** A server that answers as `handler` says, and counts its requests. */
 async function stub(handler: Handler): Promise<{ address: string; count: () => number }> {
   let count = 0;
   const server = createServer((request, response) => {
@@ -37,7 +37,7 @@ function fail(
   response.end(JSON.stringify({ error: { code, message: code, outcome } }));
 }
 
-/** A client whose writes go without sessions, so that each request is the test's own. */
+/** A client without sessions, so that each call is exactly one request if it succeeds. */
 function plain(nodes: readonly string[], timeoutMs?: number): KvClient {
   return new KvClient({ nodes, sessions: false, ...(timeoutMs === undefined ? {} : { timeoutMs }) });
 }
@@ -197,7 +197,7 @@ describe("the client's session", () => {
     readonly session: string;
   }
 
-  /** A server that opens session 7 and answers writes as the test says; what it saw of each. */
+  /** A server that opens session 7 and answers writes as `onWrite` says; and the requests that it got. */
   async function sessions(
     onWrite: Handler,
     onSession: Handler = (_, response) => {

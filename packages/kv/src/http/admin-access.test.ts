@@ -139,7 +139,7 @@ describe("a token", () => {
     const file = path.join(temporaryDirectory(), "b");
     const options = { file, nodes: [server.address], force: false, stale: false };
     await expect(backup(options, () => undefined)).rejects.toThrow(/no token came with the request/);
-    // The node of this test has no snapshots to send, which it says to those who may ask.
+    // This test's node has no snapshots: an allowed request gets a 404.
     const allowed = backup({ ...options, tokenFile: fileWith(TOKEN) }, () => undefined);
     await expect(allowed).rejects.toThrow(/this node takes no snapshots/);
   });

@@ -7,9 +7,7 @@ import { ANY_PORT, fakeServing } from "../test/serving.ts";
 import { temporaryDirectory } from "../test/temporary.ts";
 import { errorOf } from "../test/started-http.ts";
 
-/**
- * More than the sockets in between take by themselves, so that a client that does not read stops the sender.
- */
+/** More bytes than the sockets buffer, so that the sender must wait for a client that doesn't read. */
 const STATE_BYTES = 24 * 1024 * 1024;
 
 async function storeWithSnapshot(): Promise<SnapshotStore> {

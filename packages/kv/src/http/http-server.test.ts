@@ -16,7 +16,7 @@ import { HttpServer } from "./http-server.ts";
 import { ANY_PORT } from "../test/serving.ts";
 import { errorOf, start } from "../test/started-http.ts";
 
-/** Sends the text as it is, and gives what comes back until the server closes the connection. */
+/** Sends the text as it is, and resolves with all that comes back until the server closes the connection. */
 async function raw(
   address: string,
   text: string,
@@ -68,7 +68,7 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
       const got = await request("GET", `/kv/${key}`);
       expect([got.status, await got.text()]).toEqual([200, ""]);
     }
-    // The same key, written otherwise.
+    // The same key as "a%2Fb".
     expect((await request("GET", "/kv/a/b")).status).toBe(200);
     expect((await request("GET", "/kv/a%20b")).status).toBe(404);
   });
@@ -189,7 +189,7 @@ describe("the size of a value", () => {
     const answer = await raw(
       server.address,
       "PUT /kv/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
-      // Without an end: the server must not wait for one.
+      // The body has no end: the server must refuse it before.
       (write) => {
         for (let at = 0; at < 17; at++) write(chunk);
       },
@@ -217,7 +217,7 @@ describe("the size of a value", () => {
     const { server } = await start();
     const [host = "", port = ""] = server.address.split(":");
     const answers = Promise.withResolvers<string>();
-    // Each promises a value and does not send it, so each holds its place.
+    // Each request announces a body and doesn't send it, so its bytes stay reserved.
     const sockets = await Promise.all(
       Array.from({ length: 130 }, async () => {
         const socket = createConnection({ host, port: Number(port) });

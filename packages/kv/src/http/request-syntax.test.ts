@@ -69,7 +69,7 @@ describe("the condition of a write", () => {
   it.each([
     ['"12"', [12]],
     ['"12", "13" ,"14"', [12, 13, 14]],
-    // A weak tag never matches strongly, and one that this server never gave matches nothing.
+    // A weak tag never matches in a strong comparison; a tag that this server never gives matches nothing.
     ['W/"12"', []],
     ['"abc", "0", "99999999999999999999", "7"', [7]],
     ['"a,b", "7"', [7]],

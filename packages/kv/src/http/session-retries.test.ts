@@ -21,7 +21,7 @@ interface Node {
   ) => Promise<Response>;
 }
 
-/** A cluster of one, on its real log and its real state, over HTTP. */
+/** A cluster of one node with a real log and state, served over HTTP. */
 async function open(directory: string): Promise<Node> {
   const store = new KvStateMachine(() => openDatabase(path.join(directory, "state")));
   const raft = await Raft.open<KvCommand, KvResult>({
@@ -67,7 +67,7 @@ describe("a write in a session", () => {
     const second = await open(directory);
     const later = await second.request("PUT", "/kv/a", headers, "1");
     expect([later.status, await later.text(), later.headers.get("etag")]).toEqual(said);
-    // Without the session, the same request finds that the key has a value.
+    // Without the session, the condition of the same request no longer holds.
     const other = await second.request("PUT", "/kv/a", { "If-None-Match": "*" }, "1");
     expect(other.status).toBe(412);
     expect(second.raft.metrics().sessions.open).toBe(1);

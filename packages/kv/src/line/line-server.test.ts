@@ -106,7 +106,7 @@ describe("the line protocol", () => {
     const { node, connect } = await start();
     const client = await connect();
     await client.ask("get 1");
-    // The library's default.
+    // The library's default consistency.
     expect(node.consistency).toBeUndefined();
     node.failure = new NotLeaderError(null);
     expect(await client.ask("get 1")).toBe("Error: no leader");
@@ -169,7 +169,7 @@ describe("the line server", () => {
     const stays = await connect();
     expect(await stays.ask("get nothing")).toBe("Error: value does not exist");
     for (let at = 0; at < 40; at++) {
-      // The first twenty find the server full.
+      // The first twenty are refused: the server is full.
       if (at === 20) stays.close();
       const client = await connect();
       client.send(`put k ${"v".repeat(5000)}\nget k\nget`);

@@ -23,7 +23,7 @@ function known(members: readonly Member[], changes: Partial<Members> = {}): Memb
   };
 }
 
-/** A cluster whose answers to "who is a member" are these, one after another, the last for ever. */
+/** A cluster that answers `GET /members` with these, one after another; then always with the last. */
 function fakeCluster(answers: readonly (Members | Error)[], refusal: Error | null = null) {
   const requests: unknown[] = [];
   let looks = 0;

@@ -56,7 +56,7 @@ describe("the client addresses that a node tells others", () => {
     "[]",
     '{"line":"127.0.0.1:8001"}',
     '{"line":1,"http":"127.0.0.1:9001"}',
-    // It would become part of an answer's header.
+    // It would go into a header of an answer.
     '{"line":"127.0.0.1:8001","http":"evil.example\\r\\nSet-Cookie: a:1"}',
     '{"line":"127.0.0.1:8001","http":"user@evil.example/x:1"}',
   ])("are rejected if the data is %j", (data) => {

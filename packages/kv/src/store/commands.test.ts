@@ -36,7 +36,7 @@ const commands: fc.Arbitrary<KvCommand> = fc.oneof(
   fc.record({ type: fc.constant("delete" as const), key: keys, condition: conditions }),
 );
 
-/** Views of other bytes compare as the bytes they show. */
+/** The command with arrays instead of views, which compare by content. */
 function plain(command: KvCommand): object {
   const value = command.type === "put" ? { value: [...command.value] } : {};
   return { ...command, key: [...command.key], ...value };

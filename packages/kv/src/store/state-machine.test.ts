@@ -24,7 +24,7 @@ async function openStore(directory = path.join(temporaryDirectory(), "state")): 
   return store;
 }
 
-/** Applies each in a batch of its own, from index 1 on. */
+/** Applies each command in a batch of its own, from index 1 on. */
 async function applyAll(store: KvStateMachine, commands: readonly KvCommand[]): Promise<KvResult[]> {
   const results: KvResult[] = [];
   for (const [at, command] of commands.entries()) {
@@ -179,13 +179,10 @@ describe("a listing", () => {
   });
 });
 
-/** Thrown where the process is imagined to die. */
+/** Thrown by `dying` in place of a crash of the process. */
 class Crash extends Error {}
 
-/**
- * Fails at the n-th operation and every later one; `lands`: the n-th is done all the same, only nobody hears
- * of it.
- */
+/** A database that fails from its n-th operation on. `lands`: the n-th is carried out, and then fails. */
 function dying(database: Database, at: number, lands: boolean): Database {
   let count = 0;
   const step = async <T>(run: () => Promise<T>): Promise<T> => {
@@ -204,7 +201,7 @@ function dying(database: Database, at: number, lands: boolean): Database {
 }
 
 describe("a crash or a failing database", () => {
-  // Conditions make it plain if an entry applies twice or never: each needs what the one before it left.
+  // Each condition requires an earlier entry's effect, so the results show an entry applied twice or never.
   const log: readonly KvCommand[] = [
     put("counter", "0", { type: "absent" }),
     put("counter", "1", { type: "version", versions: [1] }),
@@ -219,7 +216,9 @@ describe("a crash or a failing database", () => {
   ];
   const wanted: readonly string[] = ["0", "1", "2", "3", "4", "5", "failed", "6", "7", "8"];
 
-  /** Runs the log from where the state is, in batches; records each result by index. False: it crashed. */
+  /**
+   * Applies the log from the state's position on, in batches; records results by index. False: it crashed.
+   */
   async function run(
     directory: string,
     batchSize: number,
@@ -242,7 +241,7 @@ describe("a crash or a failing database", () => {
           batch.set(index, result.type === "applied" ? String(result.index) : "failed");
         }
         await store.flush({ term: 1, index });
-        // Only now is a result given to its caller.
+        // The library gives results to callers only after the flush.
         for (const [at, result] of batch) results.set(at, result);
       }
       return true;
@@ -269,7 +268,7 @@ describe("a crash or a failing database", () => {
         const results = new Map<number, string>();
         const wrap = (database: Database): Database => dying(database, at, when === "after it");
         const isDone = await run(directory, size, results, wrap);
-        // Crashed once, then whole; the entries after the last written position come again.
+        // After the crash, the entries after the flushed position are applied again.
         if (!isDone) expect(await run(directory, size, results, (database) => database)).toBe(true);
         for (const [index, result] of results)
           expect(result, `entry ${index}, crash at ${at}`).toBe(wanted[index - 1]);
@@ -314,7 +313,7 @@ describe("a crash or a failing database", () => {
 });
 
 describe("a power cut", () => {
-  /** A database that can lose single batches, as LevelDB does when the system wrote a later one first. */
+  /** Writes batches into a database that loses some, as LevelDB may in a power cut. Returns its directory. */
   async function stateWithout(lost: (batch: number) => boolean, batches: number): Promise<string> {
     const directory = path.join(temporaryDirectory(), "state");
     let batch = 0;
@@ -351,7 +350,7 @@ describe("a power cut", () => {
     const opening = store.open();
     await expect(opening).rejects.toThrow(DatabaseOpenError);
     await expect(opening).rejects.toThrow(/lacks batch 6 of 10.*built anew from there/);
-    // And it let go of the directory.
+    // The refused state machine closed its database.
     const database = await openDatabase(directory);
     await database.close();
   });
@@ -430,7 +429,7 @@ describe("the session records", () => {
     const { sessions, ...position } = await again.open();
     expect(position).toEqual({ term: 1, index: 2 });
     expect([...(sessions ?? [])].map(([name, value]) => [name, [...value]])).toEqual([["session/1", [3]]]);
-    // They are no keys of anybody's.
+    // Session records don't show up as keys.
     expect((await again.list({ limit: 10 })).keys).toHaveLength(1);
   });
 

@@ -29,7 +29,7 @@ async function write(store: KvStateMachine, index: number, command: KvCommand): 
   await store.flush(at(index));
 }
 
-/** Everything that can be seen of a state. */
+/** Everything that reads of the state can return. */
 async function contents(store: KvStateMachine): Promise<unknown> {
   const { keys } = await store.list({ limit: 10_000 });
   const entries = await Promise.all(
@@ -111,7 +111,7 @@ describe("a snapshot of the key-value state", () => {
       await expect(other.restore(cut(whole.subarray(0, length), 50), at(10))).rejects.toThrow();
       await other.close();
       const again = await opened(directory);
-      // As it was, if nothing was touched yet; else empty, to be restored again.
+      // Unchanged if the error came first; else empty, to be restored again.
       expect([0, 1]).toContain(again.index);
       expect((await again.store.list({ limit: 9 })).keys).toHaveLength(again.index);
     }

@@ -11,13 +11,13 @@ import type { KvCommand, KvResult } from "../store/commands.ts";
 import type { KvNode } from "../node/kv-node.ts";
 import type { KvStateMachine } from "../store/state-machine.ts";
 
-/** A cluster of one that needs no log: commands apply at once, unless the test wants a failure. */
+/** Stands in for a node: applies commands at once, without a log. A test can make its calls fail. */
 export class FakeNode implements KvNode {
   readonly #store: KvStateMachine;
   #index = 1;
-  /** What calls reject with; null: they work. */
+  /** What every call rejects with. null: calls succeed. */
   failure: Error | null = null;
-  /** The last read's consistency. */
+  /** The consistency of the last read. */
   consistency: string | undefined;
   metricsChanges: Partial<RaftMetrics> = {};
 
@@ -27,7 +27,7 @@ export class FakeNode implements KvNode {
 
   /** The options of the last write. */
   writeOptions: WriteOptions = {};
-  /** What was done to sessions, in words. */
+  /** Calls on sessions, in words. */
   readonly sessionCalls: string[] = [];
 
   beginSession({ ttlMs = 60_000 }: OpenSessionOptions = {}): Promise<OpenedSession> {
@@ -48,7 +48,7 @@ export class FakeNode implements KvNode {
     if (this.failure !== null) throw this.failure;
     this.#index += 1;
     const at = { term: 1, index: this.#index };
-    // Through the bytes, as in the log.
+    // Encode and decode, as the log does.
     const { codec } = this.#store;
     const result = await this.#store.apply(codec.decode(codec.encode(command)), at);
     await this.#store.flush(at, new Map());
@@ -61,7 +61,7 @@ export class FakeNode implements KvNode {
     return query();
   }
 
-  /** What changes of membership asked for. */
+  /** Arguments of calls that change members or leadership, or take snapshots. */
   readonly changes: unknown[] = [];
 
   changeMembership(change: MembershipChange, options: object = {}): Promise<void> {

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createConnection, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 
-/** What `nc` would be to a person. */
+/** A client of the line protocol, like `nc` for a person. */
 export class LineClient {
   readonly socket: Socket;
   readonly #lines: AsyncIterator<string>;
@@ -26,7 +26,7 @@ export class LineClient {
     this.socket.write(text);
   }
 
-  /** The next line; null: there are no more. */
+  /** The next line. null: the connection has ended. */
   async line(): Promise<string | null> {
     const next = await this.#lines.next();
     return next.done === true ? null : next.value;

@@ -5,7 +5,7 @@ import { KvStateMachine } from "../store/state-machine.ts";
 import { FakeNode } from "./fake-node.ts";
 import { temporaryDirectory } from "./temporary.ts";
 
-/** A node of its own for a server under test, with a state on disk. */
+/** A fake node with a real state on disk, for a server under test. */
 export async function fakeServing(): Promise<{ node: FakeNode; store: KvStateMachine }> {
   const directory = path.join(temporaryDirectory(), "state");
   const store = new KvStateMachine(() => openDatabase(directory));

@@ -4,7 +4,7 @@ import { HttpServer } from "../http/http-server.ts";
 import type { FakeNode } from "./fake-node.ts";
 import { ANY_PORT, fakeServing } from "./serving.ts";
 
-/** An HTTP server on a node that needs no cluster. */
+/** An HTTP server with a fake node. */
 export interface Started {
   readonly server: HttpServer;
   readonly node: FakeNode;
@@ -26,7 +26,7 @@ export async function start(admin?: AdminAccess): Promise<Started> {
   return { server, node: serving.node, mistakes, request };
 }
 
-/** What an answer that is an error says. */
+/** The error in an error answer. */
 export async function errorOf(
   response: Response,
 ): Promise<{ code: string; message: string; outcome: string }> {

@@ -5,7 +5,7 @@ import { freePorts } from "./ports.ts";
 import { Keelson, until } from "./process.ts";
 import type { ProxyNetwork } from "./proxy.ts";
 
-/** What a test needs of /status. */
+/** What tests use of `GET /status`. */
 export interface Status {
   readonly id: string;
   readonly role: string;
@@ -25,11 +25,11 @@ interface Node {
 }
 
 export interface ClusterOptions {
-  /** What the nodes reach each other through. Default: nothing in between. */
+  /** Proxies between the nodes. Default: none. */
   readonly network?: ProxyNetwork;
 }
 
-/** Three real processes with real disks. */
+/** Three nodes as real processes on real disks. */
 export class Cluster {
   readonly directory: string;
   readonly nodes: readonly Node[];
@@ -46,7 +46,7 @@ export class Cluster {
     const at = (place: number): string => `127.0.0.1:${ports[place] ?? 0}`;
     const peers: string[] = [];
     for (const [place, id] of ids.entries()) {
-      // A node's greeting says where its clients reach it.
+      // A node's handshake contains its client addresses. The line address identifies it to the proxy.
       const address = await network?.add(id, at(3 + place), at(place), ports[9 + place] ?? 0);
       peers.push(`${id}=${address ?? at(place)}`);
     }
@@ -77,13 +77,13 @@ export class Cluster {
     node.process = new Keelson(node.args);
   }
 
-  /** Starts all nodes and resolves when each knows the leader. */
+  /** Starts all nodes. Resolves when each knows the leader. */
   async startAll(): Promise<Status> {
     for (const { id } of this.nodes) this.start(id);
     return this.leader(this.nodes.length);
   }
 
-  /** null: the node does not answer. */
+  /** The node's status. null: it doesn't answer. */
   async status(id: string): Promise<Status | null> {
     try {
       const response = await fetch(`http://${this.node(id).http}/status`, {
@@ -95,7 +95,7 @@ export class Cluster {
     }
   }
 
-  /** The leader, once this many nodes agree on it. */
+  /** Resolves with the leader when this many nodes agree on it. */
   async leader(agreeing = 2): Promise<Status> {
     let leader: Status | undefined;
     await until(`${agreeing} nodes agree on a leader\n${this.lastLines()}`, async () => {
@@ -114,7 +114,7 @@ export class Cluster {
     return leader;
   }
 
-  /** Resolves when a node has applied all that was committed when it was called. */
+  /** Resolves when the node has applied what was committed at the time of the call. */
   async caughtUp(id: string): Promise<void> {
     const { commit } = await this.leader();
     await until(`${id} has applied ${commit}`, async () => ((await this.status(id))?.applied ?? 0) >= commit);
@@ -129,7 +129,7 @@ export class Cluster {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  /** The last that each node has said, to go with a failure. */
+  /** The last lines that each node logged, for messages of failed tests. */
   lastLines(count = 4): string {
     return this.nodes
       .map(({ process }) => process?.stderr.split("\n").slice(-count).join("\n") ?? "")

@@ -11,7 +11,7 @@ interface Shown {
   readonly members: readonly { readonly id: string; readonly role: string }[];
 }
 
-/** Nodes n1, n2, ... as real processes: the first founds a cluster, and others join it and leave it. */
+/** Nodes n1, n2, ... as real processes. The first creates a cluster; others join and leave it. */
 export class GrowingCluster {
   readonly directory: string;
   readonly #ports: readonly number[];
@@ -22,7 +22,7 @@ export class GrowingCluster {
     this.#ports = ports;
   }
 
-  /** Room for this many nodes in all. */
+  /** `nodes`: the most nodes over the cluster's life; each id has ports of its own. */
   static async create(nodes: number): Promise<GrowingCluster> {
     return new GrowingCluster(
       mkdtempSync(path.join(tmpdir(), "keelson-growing-")),
@@ -71,13 +71,13 @@ export class GrowingCluster {
     this.start(id, "--peers", `${id}=${this.raft(id)}`);
   }
 
-  /** Starts a node that asks those that run to take it in. */
+  /** Starts a node that joins the running ones. */
   join(id: string): void {
     const urls = this.running.map((other) => `http://${this.http(other)}`).join(",");
     this.start(id, "--listen", this.raft(id), "--join", urls);
   }
 
-  /** Runs a command against the nodes that run; resolves with what it printed, and throws if it fails. */
+  /** Runs a command with the running nodes as --url. Resolves with its output; rejects if it fails. */
   async command(...args: readonly string[]): Promise<string> {
     const urls = this.running.map((id) => this.http(id)).join(",");
     const { code, stdout, stderr } = await run([...args, "--url", urls]);
@@ -85,7 +85,7 @@ export class GrowingCluster {
     return stdout;
   }
 
-  /** The leader's view of the members, or null. */
+  /** The members as the leader sees them. null: no node leads. */
   async members(): Promise<Shown | null> {
     for (const id of this.running) {
       const shown = await this.#ask(id);
@@ -94,7 +94,7 @@ export class GrowingCluster {
     return null;
   }
 
-  /** Resolves when these are the voters, and nobody else is a member. */
+  /** Resolves when these are the voters and the only members. */
   async voters(...ids: readonly string[]): Promise<void> {
     await until(
       `the voters are ${ids.join(", ")}\n${this.lastLines()}`,

@@ -1,29 +1,29 @@
 import { KvClient, KvClientError } from "../../src/index.ts";
 import { pause } from "./process.ts";
 
-/** A key, and what its client knows of it: only that client writes it. */
+/** A key with what its client knows about it. No other client writes it. */
 interface Counter {
   readonly key: string;
-  /** The last number that a write was acknowledged with. */
+  /** The last number whose write was acknowledged. */
   acknowledged: number;
-  /** The last number that was tried: what it did may be unknown. */
+  /** The last number that was written, with whatever outcome. */
   tried: number;
-  /** The highest number that was ever read. */
+  /** The highest number that was read. */
   seen: number;
 }
 
 const KEYS_PER_CLIENT = 4;
-/** Between two calls of a client: a steady load, not one that takes the whole machine. */
+/** The pause between two calls of a client: a steady load that leaves the machine time for other things. */
 const PAUSE_MS = 4;
-/** A call that has not ended by then is given up, so that a paused node does not hold its client for long. */
+/** The client's time limit, so that a paused node doesn't hold up a client for long. */
 const CALL_MS_MAX = 2000;
 
 /**
- * A steady load: each client counts up its own keys and reads them back. What must not be is kept in
- * `faults`: a value that went back, an acknowledged write that is not there, a value nobody wrote.
+ * A steady load: each client counts up its own keys and reads them back. `violations` collects what must not
+ * happen: a value that goes back, an acknowledged write that is missing, a value that was never written.
  */
 export class Load {
-  readonly faults: string[] = [];
+  readonly violations: string[] = [];
   readonly #nodes: readonly string[];
   readonly #counters: Counter[] = [];
   readonly #running: Promise<void>[] = [];
@@ -33,7 +33,7 @@ export class Load {
   writes = 0;
   reads = 0;
   unknown = 0;
-  /** Writes that surely did nothing, though their client asked again and again. */
+  /** Writes that failed with the outcome "not done" in spite of the client's retries. */
   refused = 0;
 
   constructor(nodes: readonly string[], clients = 8) {
@@ -41,7 +41,7 @@ export class Load {
     for (let number = 0; number < clients; number++) this.#running.push(this.#client(number));
   }
 
-  /** The longest stretch without a successful write since this was last asked, in milliseconds. */
+  /** The longest time without a successful write since the last call of this method, in milliseconds. */
   takeLongestGapMs(): number {
     this.#noteGap();
     const longest = this.#longestGapMs;
@@ -55,14 +55,14 @@ export class Load {
     await Promise.all(this.#running);
   }
 
-  /** Reads every key once more: all that was acknowledged must be there. */
+  /** Reads every key once more: every acknowledged write must be there. */
   async check(): Promise<void> {
     const client = new KvClient({ nodes: this.#nodes });
     for (const counter of this.#counters) await this.#read(client, counter);
   }
 
   async #client(number: number): Promise<void> {
-    // Each begins at another node.
+    // Each client begins at another node.
     const nodes = this.#nodes.map((_, at) => this.#nodes[(at + number) % this.#nodes.length] ?? "");
     const client = new KvClient({ nodes, timeoutMs: CALL_MS_MAX });
     const counters = Array.from({ length: KEYS_PER_CLIENT }, (_, at) => {
@@ -73,7 +73,7 @@ export class Load {
       const counter = counters[turn % counters.length];
       if (counter === undefined) return;
       await this.#write(client, counter);
-      // Reads go to any node, not only to the leader that the writes have found.
+      // A new client, so that reads go to all nodes and not only to the leader that the writes have found.
       if (turn % 2 === 0) await this.#read(new KvClient({ nodes, timeoutMs: CALL_MS_MAX }), counter);
       await pause(PAUSE_MS);
     }
@@ -101,16 +101,16 @@ export class Load {
       const found = await client.get(key);
       value = found === null ? 0 : Number(Buffer.from(found.value).toString());
     } catch (error) {
-      // During the load a read may find nobody; in the end it may not.
+      // While faults go on, a read may fail. At the end it must succeed.
       if (error instanceof KvClientError && !this.#isEnding) return;
       throw error;
     }
     this.reads += 1;
     if (value < acknowledged)
-      this.faults.push(`${key}: ${value} was read, and ${acknowledged} is acknowledged`);
-    if (value < seen) this.faults.push(`${key}: ${value} was read, and before that ${seen}`);
+      this.violations.push(`${key}: ${value} was read, and ${acknowledged} is acknowledged`);
+    if (value < seen) this.violations.push(`${key}: ${value} was read, and before that ${seen}`);
     if (!(value <= counter.tried))
-      this.faults.push(`${key}: ${value} was read, and ${counter.tried} is the last tried`);
+      this.violations.push(`${key}: ${value} was read, and ${counter.tried} is the last tried`);
     counter.seen = Math.max(counter.seen, value);
   }
 

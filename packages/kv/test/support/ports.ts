@@ -1,15 +1,15 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 
-// Below the range from which the system takes ports for outgoing connections: one of those could
+// Below the range from which the system takes ports for outgoing connections. Otherwise a connection could
 // take the port of a node that is down.
 const FIRST = 10_000;
 const END = 32_000;
 
-/** Where to look next; test files are processes of their own, and this keeps them apart. */
+/** Where to look next. Test files run in processes of their own; starting by process id keeps them apart. */
 let next = FIRST + ((process.pid * 64) % (END - FIRST));
 
-/** Ports that nobody has at the moment, in a row. */
+/** Consecutive ports that are free at the moment. */
 export async function freePorts(count: number): Promise<number[]> {
   let ports: number[] = [];
   for (let tries = 0; tries < END - FIRST; tries++) {

@@ -10,7 +10,7 @@ export interface Ending {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** `keelson` in a process of its own, with what it says. */
+/** A running `keelson` process with its output. */
 export class Keelson {
   readonly child: ChildProcess;
   readonly ended: Promise<Ending>;
@@ -20,9 +20,9 @@ export class Keelson {
   constructor(args: readonly string[], options: { readonly cwd?: string } = {}) {
     this.child = spawn(process.execPath, ["--conditions=source", MAIN, ...args], {
       cwd: options.cwd,
-      // The channel lets it close by itself if the test's process is killed.
+      // If the test's process is killed, the channel closes, and the process stops by itself.
       stdio: ["ignore", "pipe", "pipe", "ipc"],
-      // A process group of its own, as a terminal gives to what runs in it.
+      // A process group of its own, as a shell gives to each command.
       detached: true,
     });
     this.child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.#stdout += text));
@@ -49,12 +49,14 @@ export class Keelson {
     return this.child.exitCode === null && this.child.signalCode === null;
   }
 
-  /** As a terminal does at Ctrl-C: to the process and to those it started and left in its group. */
+  /** Sends SIGINT as a terminal does at Ctrl-C: to the whole process group. */
   interrupt(): void {
     process.kill(-this.pid, "SIGINT");
   }
 
-  /** Sends a signal and, unless the process only sleeps by it, resolves when it has ended. */
+  /**
+   * Sends a signal. Resolves when the process has ended, or at once for signals that pause or continue it.
+   */
   async kill(signal: NodeJS.Signals): Promise<void> {
     if (!this.isRunning) return;
     this.child.kill(signal);
@@ -62,7 +64,7 @@ export class Keelson {
   }
 }
 
-/** Runs `keelson` to its end. */
+/** Runs `keelson`, and resolves when it has ended. */
 export async function run(
   args: readonly string[],
 ): Promise<Ending & { readonly stdout: string; readonly stderr: string }> {
@@ -71,7 +73,7 @@ export async function run(
   return { ...ending, stdout: keelson.stdout, stderr: keelson.stderr };
 }
 
-/** Waits until the condition holds; asks again every 20 ms. */
+/** Waits until the condition holds; checks every 20 ms. */
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
