@@ -5,30 +5,35 @@ import { BLOCK_BYTES_MAX, BlockType, encodeBlock, encodeEnd, encodeHeader } from
 import type { SnapshotDraft, SnapshotHeader, StoredSnapshot } from "../snapshot-store.ts";
 
 /**
- * Synced every so many bytes, so that the sync at the end is short: one of a gigabyte would hold up
- * the log's own syncs on the same disk for seconds.
+ * A file that is being written is synced each time this many bytes were added. A single sync at the end could
+ * write a gigabyte, and hold up the log's syncs on the same disk for seconds.
  */
 export const SYNC_EVERY_BYTES = 16 * 1024 * 1024;
 
-/** What the store does for a draft. */
+/** What the store does when a file that is being written ends. */
 export interface SnapshotFileOwner {
-  /** Gives the complete and synced file its name, durably. */
+  /** The file is complete, synced and closed: gives it its final name, durably. */
   publish(): Promise<StoredSnapshot>;
   /** Removes the file. */
   discard(): Promise<void>;
-  /** It is kept for later. */
+  /** The file was closed and stays, to be gone on with later. */
   suspended?(): void;
 }
 
-/** Writes a snapshot: gathers what it is given into blocks. */
+/** The file of a snapshot that this node takes. Cuts the state into blocks and computes the end block. */
 export class DraftFile implements SnapshotDraft {
   readonly #handle: FileHandle;
   readonly #owner: SnapshotFileOwner;
+  /** Bytes written so far. */
   #at = 0;
+  /** Bytes known to be durable; at most `#at`. */
   #synced = 0;
+  /** CRC-32 of the bytes written so far. */
   #checksum = 0;
+  /** The state's next block: its first `#filled` bytes were given to `write` and are not in the file yet. */
   readonly #block = new Uint8Array(BLOCK_BYTES_MAX);
   #filled = 0;
+  /** Whether `#handle` is open. */
   #isOpen = true;
 
   constructor(handle: FileHandle, owner: SnapshotFileOwner) {
@@ -36,7 +41,7 @@ export class DraftFile implements SnapshotDraft {
     this.#owner = owner;
   }
 
-  /** The header, and the sessions in as many blocks as they take. */
+  /** Writes the header and the sessions' blocks. Called once, before everything else. */
   async begin(header: SnapshotHeader, sessions: Uint8Array): Promise<void> {
     await this.#put([encodeHeader(header)]);
     for (let at = 0; at < sessions.length; at += BLOCK_BYTES_MAX) {
@@ -74,6 +79,7 @@ export class DraftFile implements SnapshotDraft {
     await this.#owner.discard();
   }
 
+  /** Writes what `#block` holds as a block, if it holds anything. */
   async #flush(): Promise<void> {
     if (this.#filled === 0) return;
     const block = this.#block.subarray(0, this.#filled);
@@ -81,6 +87,7 @@ export class DraftFile implements SnapshotDraft {
     await this.#put(encodeBlock(BlockType.state, block));
   }
 
+  /** Adds bytes to the file. */
   async #put(pieces: readonly Uint8Array[]): Promise<void> {
     await this.#handle.write(pieces, this.#at);
     for (const piece of pieces) {

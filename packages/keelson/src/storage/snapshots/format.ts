@@ -10,56 +10,83 @@ import { CorruptSnapshotError, DecodeError } from "../../errors.ts";
 import type { SnapshotHeader } from "../snapshot-store.ts";
 
 /*
- * A snapshot is one file, the same bytes on every node: a header, then blocks. Numbers are unsigned
- * and little-endian.
+ * The on-disk format of a snapshot: one file, with the same bytes on every node. A header comes first, then
+ * blocks of the sessions, then blocks of the state, then the end block. All numbers are unsigned and
+ * little-endian.
  *
- * | header | bytes | what |
- * |---|---|---|
- * | 0 | 4 | "KLP" and the format's version, 1 |
- * | 4 | 4 | CRC-32 of the rest of the header |
- * | 8 | 4 | length of what follows |
- * | 12 | ... | id, cluster's id, term and index of the last entry, and the membership at that entry |
+ * | offset | size | field | meaning |
+ * |---|---|---|---|
+ * | 0 | 3 | magic | "KLP" |
+ * | 3 | 1 | version | version of the format, 1 |
+ * | 4 | 4 | checksum | CRC-32 of the header from offset 8 on |
+ * | 8 | 4 | length | bytes of the header from offset 12 on |
+ * | 12 | 2 + n | id | length (2) and UTF-8 bytes |
+ * | ... | 2 + n | cluster id | length (2) and UTF-8 bytes |
+ * | ... | 8 | term | term of the last entry whose effects the snapshot holds |
+ * | ... | 8 | index | index of that entry |
+ * | ... | ... | membership | in force at that entry (codec/config.ts), up to the end of the header |
  *
- * | block | bytes | what |
- * |---|---|---|
- * | 0 | 4 | length of its contents |
- * | 4 | 4 | CRC-32 of the rest of the block |
- * | 8 | 4 | type: 1 sessions, 2 state, 3 end |
- * | 12 | ... | contents |
+ * | offset in a block | size | field | meaning |
+ * |---|---|---|---|
+ * | 0 | 4 | length | bytes of the contents, at most `BLOCK_BYTES_MAX` |
+ * | 4 | 4 | checksum | CRC-32 of type and contents |
+ * | 8 | 4 | type | 1: sessions, 2: state, 3: end |
+ * | 12 | ... | contents | see below |
  *
- * The end, the last block, holds the number of bytes before it and their CRC-32: a snapshot that was
- * cut short, or put together from parts of several, is not taken for one.
+ * | type | contents |
+ * |---|---|
+ * | sessions | the next bytes of the encoded session table |
+ * | state | the next bytes of the state machine's state |
+ * | end | number of bytes before this block (8), CRC-32 of these bytes (4) |
+ *
+ * The end block is the last in the file. It makes sure that a file that was cut short, or assembled from
+ * parts of several snapshots, doesn't pass for a complete one although each of its blocks is right (S15).
+ *
+ * **Version rule.** Any change of bytes or of their meaning gets a new version. A program reads one version
+ * only; it reports a file of another as damaged, saying which version it has. A node with such a file goes on
+ * without it if its log and state are enough, and else refuses to start. The first four bytes stay what they
+ * are in every version.
  */
+/** What a block holds. */
 export const BlockType = { sessions: 1, state: 2, end: 3 } as const;
 
-/** "KLP", version 1. */
+/** "KLP" and version 1, read as one number. */
 const MAGIC = 0x01_50_4c_4b;
 const PREFIX_BYTES = 12;
 export const BLOCK_HEADER_BYTES = 12;
 const END_PAYLOAD_BYTES = 12;
 export const END_BLOCK_BYTES = BLOCK_HEADER_BYTES + END_PAYLOAD_BYTES;
 
-/** What is written and checked at once: large enough for few calls to the disk, small enough to hold several in memory. */
+/**
+ * The limit on a block's contents. A block is written and checked as a whole: this is large enough for few
+ * disk operations, and small enough that several are in memory at once.
+ */
 export const BLOCK_BYTES_MAX = 256 * 1024;
-/** A membership of the most members that there may be fits. */
+
+/** A longer header is damaged. A membership of `MEMBERS_MAX` members fits. */
 const HEADER_BYTES_MAX = 1024 * 1024;
 
+/** A block that matches its checksum. */
 export interface Block {
   readonly type: number;
   readonly payload: Uint8Array;
-  /** Where the next block begins. */
+  /** Where the next block begins, in bytes from the start of the file. */
   readonly end: number;
 }
 
-/** A file to read from, and its name for messages. */
+/** An open file that holds a snapshot, or a part of one. */
 export interface SnapshotFile {
   readonly handle: FileHandle;
+  /** For error messages. */
   readonly path: string;
+  /** The size of the file. */
   readonly bytes: number;
 }
 
+/** Shared by all calls: each one takes its bytes before it returns. */
 const writer = new ByteWriter();
 
+/** A snapshot's header as bytes. */
 export function encodeHeader({ id, clusterId, position, membership }: SnapshotHeader): Uint8Array {
   writer.begin(PREFIX_BYTES);
   writer.text(id, SNAPSHOT_ID_BYTES_MAX);
@@ -78,7 +105,11 @@ export function encodeHeader({ id, clusterId, position, membership }: SnapshotHe
   return bytes;
 }
 
-/** Reads and checks the header of a file. */
+/**
+ * Reads and checks the header of a file. Resolves with its bytes as well, for the checksum of the whole.
+ *
+ * @throws CorruptSnapshotError
+ */
 export async function readHeader(
   file: SnapshotFile,
 ): Promise<{ readonly header: SnapshotHeader; readonly bytes: Uint8Array }> {
@@ -119,7 +150,7 @@ function decodeHeader(bytes: Uint8Array): SnapshotHeader {
   return { id, clusterId, position, membership };
 }
 
-/** A block, in pieces, so that its contents need no copy. */
+/** A block as two pieces of bytes, one after the other, so that the contents needn't be copied. */
 export function encodeBlock(type: number, payload: Uint8Array): readonly [Uint8Array, Uint8Array] {
   const head = new Uint8Array(BLOCK_HEADER_BYTES);
   const view = viewOf(head);
@@ -129,7 +160,7 @@ export function encodeBlock(type: number, payload: Uint8Array): readonly [Uint8A
   return [head, payload];
 }
 
-/** The block that ends a snapshot of which `bytes`, with this checksum, came before. */
+/** The end block of a snapshot. `bytes` and `checksum` are those of everything before it. */
 export function encodeEnd(bytes: number, checksum: number): readonly [Uint8Array, Uint8Array] {
   writer.begin(0);
   writer.integer(bytes);
@@ -138,8 +169,9 @@ export function encodeEnd(bytes: number, checksum: number): readonly [Uint8Array
 }
 
 /**
- * The blocks of a file, each checked, without the end, which is checked too. Throws `CorruptSnapshotError` at
- * the first thing that is wrong: what came before it is right.
+ * Reads and checks a whole file: yields its blocks in order, without the end block. Throws
+ * `CorruptSnapshotError` at the first failed check; the blocks yielded before are right. Only a caller that
+ * reads to the end knows that the snapshot is complete.
  */
 export async function* readBlocks(file: SnapshotFile): AsyncGenerator<Block, void, undefined> {
   const header = await readHeader(file);
@@ -169,7 +201,11 @@ export async function* readBlocks(file: SnapshotFile): AsyncGenerator<Block, voi
   }
 }
 
-/** Looks at the end alone: it shows a file that was cut short, without reading the rest. */
+/**
+ * Checks the end block alone, without reading the rest: shows whether the file was cut short.
+ *
+ * @throws CorruptSnapshotError
+ */
 export async function checkLastBlock(file: SnapshotFile): Promise<void> {
   const at = file.bytes - END_BLOCK_BYTES;
   if (at < PREFIX_BYTES) throw corrupt(file, 0, `it has only ${String(file.bytes)} bytes`);
@@ -183,6 +219,7 @@ export async function checkLastBlock(file: SnapshotFile): Promise<void> {
   if (!isEnd) throw corrupt(file, at, "its end is missing: it is not complete");
 }
 
+/** Checks the end block, at `at`, against what was read before it. */
 function checkEnd(file: SnapshotFile, at: number, payload: Uint8Array, checksum: number): void {
   if (payload.length !== END_PAYLOAD_BYTES) throw corrupt(file, at, "its end has the wrong length");
   const view = viewOf(payload);
@@ -191,6 +228,7 @@ function checkEnd(file: SnapshotFile, at: number, payload: Uint8Array, checksum:
   if (at + END_BLOCK_BYTES !== file.bytes) throw corrupt(file, at, "bytes follow its end");
 }
 
+/** Reads `length` bytes; a file that ends before that is damaged. */
 async function readExactly(file: SnapshotFile, at: number, length: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
   const read = at + length > file.bytes ? 0 : await file.handle.read(bytes, at);
@@ -206,7 +244,10 @@ function corrupt({ path }: SnapshotFile, offset: number, what: string): CorruptS
   );
 }
 
-/** Unlike in a frame, a number that is too large is damage like any other. */
+/**
+ * The 64-bit number at `at`, rounded if it's above 2^53. `ByteReader.integer` would throw then; here such a
+ * number is damage, and differs from what it's compared with.
+ */
 function lengthAt(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
 }

@@ -5,17 +5,24 @@ import { SYNC_EVERY_BYTES, type SnapshotFileOwner } from "./draft-file.ts";
 import { readBlocks, type SnapshotFile } from "./format.ts";
 import type { IncomingSnapshot, StoredSnapshot } from "../snapshot-store.ts";
 
-/** Another node's snapshot on its way into a file: the bytes as they come. */
+/**
+ * The file of a snapshot that another node sends. It writes the bytes as they come and checks them only when
+ * the file is complete.
+ */
 export class IncomingFile implements IncomingSnapshot {
   readonly id: string;
   readonly bytes: number;
+  /** `#file.bytes` is the size of the complete file. */
   readonly #file: SnapshotFile;
   readonly #owner: SnapshotFileOwner;
+  /** Bytes written so far. */
   #offset: number;
+  /** Bytes known to be durable, or found on disk; at most `#offset`. */
   #synced: number;
+  /** Whether the file's handle is open. */
   #isOpen = true;
 
-  /** `offset`: how much of the file is known to be right. */
+  /** `offset`: how many bytes at the start of the file are there already and were checked. */
   constructor(id: string, file: SnapshotFile, offset: number, owner: SnapshotFileOwner) {
     this.id = id;
     this.bytes = file.bytes;
@@ -74,8 +81,8 @@ export class IncomingFile implements IncomingSnapshot {
 }
 
 /**
- * How much of a file that an earlier run left may be kept: whole blocks whose checksums are right. After a crash,
- * what was not synced may be anything.
+ * How many bytes at the start of an incomplete file can be kept: the header and the complete blocks that
+ * match their checksums. After a power cut, bytes that were not synced may be anything (S6).
  */
 export async function intactPrefixBytes(file: SnapshotFile): Promise<number> {
   let intact = 0;

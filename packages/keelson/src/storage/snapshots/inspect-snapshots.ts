@@ -6,16 +6,21 @@ import { CorruptSnapshotError, StorageFailedError } from "../../errors.ts";
 import { BlockType, readBlocks, readHeader, type SnapshotFile } from "./format.ts";
 import { fileKind, parseSnapshotName, type SnapshotFileKind } from "./file-names.ts";
 
-/** A file of a directory of snapshots, and whether it is sound. */
+/** One file in a directory of snapshots, and whether it's damaged. */
 export interface SnapshotInspection {
   readonly file: string;
   /**
-   * `taken`: by this node; `received`: from another; `incoming`: being fetched, or to be gone on with; `draft`: being
-   * taken, or left by a crash. The latter two count for nothing yet: nothing but their size was looked at.
+   * - `taken`: a complete snapshot that this node took.
+   * - `received`: a complete snapshot that another node sent.
+   * - `incoming`: a snapshot that is being received, or that a restarted node can go on receiving.
+   * - `draft`: a snapshot that is being taken, or that a crash left incomplete.
+   *
+   * Of the last two, only the size is read.
    */
   readonly kind: SnapshotFileKind;
+  /** The size of the file. */
   readonly bytes: number;
-  /** null: its header cannot be read, or was not looked at. */
+  /** null: it can't be read, or was not read. */
   readonly header: {
     readonly id: string;
     readonly clusterId: string;
@@ -23,19 +28,20 @@ export interface SnapshotInspection {
     /** The membership in force at `position`. */
     readonly membership: Membership;
   } | null;
-  /** The table of sessions, as it was stored; `countSessions` reads it. null: not known. */
+  /** The encoded session table; `countSessions` reads it. null: it can't be read, or was not read. */
   readonly sessions: Uint8Array | null;
-  /** Of the state alone, as far as it could be read. */
+  /** The size of the state alone; if the file is damaged, as far as it could be read. */
   readonly stateBytes: number;
-  /** What is wrong with it, in words; null: every checksum was right. */
+  /** What is wrong with the file, for people; null: every check passed, or none was made. */
   readonly damage: string | null;
 }
 
 /**
- * Reads all snapshots in a directory and checks every checksum, but changes nothing: it takes no lock, so it works
- * while the node runs. The newest comes last. A directory that is not there has none.
+ * Reads all snapshots in a directory and checks every checksum, but changes nothing and takes no lock, so it
+ * works while the node runs. Sorted by name, so the newest complete snapshot comes last. A directory that
+ * doesn't exist has none.
  *
- * @throws StorageFailedError it cannot be read
+ * @throws StorageFailedError it can't be read
  */
 export async function inspectSnapshots(
   directory: string,
@@ -68,7 +74,7 @@ async function namesIn(files: FileSystem, directory: string): Promise<readonly s
   }
 }
 
-/** null: it went away meanwhile, as old snapshots do. */
+/** Inspects one file. null: it was removed meanwhile, because the running node has a newer snapshot. */
 async function inspectFile(
   files: FileSystem,
   path: string,
@@ -91,7 +97,7 @@ async function inspectFile(
   }
 }
 
-/** Up to the first damage. */
+/** Reads and checks a complete snapshot, up to the first damage. */
 async function contentsOf(
   file: SnapshotFile,
   name: string,

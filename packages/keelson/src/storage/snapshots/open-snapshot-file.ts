@@ -6,11 +6,11 @@ import { checkLastBlock, readHeader } from "./format.ts";
 import type { SnapshotReader } from "../snapshot-store.ts";
 
 /**
- * Opens one snapshot outside of a store, such as a backup, to be read only. What it says of itself at its two ends was
- * checked then; `verify` checks the rest.
+ * Opens one snapshot outside of a store, such as a backup, for reading. Checks its header and its end block;
+ * call `verify` to check the rest. `StoredSnapshot.origin` is "taken", whatever the file's name.
  *
- * @throws InvalidOptionError there is no such file; CorruptSnapshotError it is no snapshot, or cut short;
- *   StorageFailedError it cannot be read
+ * @throws InvalidOptionError there is no such file; CorruptSnapshotError it's no snapshot, or cut short;
+ *   StorageFailedError it can't be read
  */
 export async function openSnapshotFile(
   path: string,

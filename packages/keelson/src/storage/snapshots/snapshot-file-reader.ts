@@ -1,11 +1,15 @@
 import { BlockType, readBlocks, type SnapshotFile } from "./format.ts";
 import type { SnapshotReader, StoredSnapshot } from "../snapshot-store.ts";
 
-/** A complete snapshot, opened. */
+/**
+ * Reads the file of a complete snapshot. It owns the handle, and calls `release` once, when the handle is
+ * closed.
+ */
 export class SnapshotFileReader implements SnapshotReader {
   readonly snapshot: StoredSnapshot;
   readonly #file: SnapshotFile;
   readonly #release: () => Promise<void>;
+  /** What `close` returned; null: it was not called. */
   #closed: Promise<void> | null = null;
 
   constructor(snapshot: StoredSnapshot, file: SnapshotFile, release: () => Promise<void>) {
@@ -27,7 +31,7 @@ export class SnapshotFileReader implements SnapshotReader {
   async sessions(): Promise<Uint8Array> {
     const parts: Uint8Array[] = [];
     for await (const { type, payload } of readBlocks(this.#file)) {
-      // They come first.
+      // The sessions' blocks come first.
       if (type !== BlockType.sessions) break;
       parts.push(payload);
     }

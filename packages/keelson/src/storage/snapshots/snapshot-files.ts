@@ -25,9 +25,16 @@ import type {
   StoredSnapshot,
 } from "../snapshot-store.ts";
 
+/*
+ * The implementation of `SnapshotStore` on files. A snapshot is written under a temporary name; renaming the
+ * complete and synced file is the step that makes it count. file-names.ts lists the names.
+ */
+
 /** Options of `snapshotFiles`. */
 export interface SnapshotFilesOptions {
-  /** Where messages for people go, such as that a half-written snapshot was removed. Default: nowhere. */
+  /**
+   * Receives messages for people, such as that an incomplete snapshot was removed. Default: they are dropped.
+   */
   readonly onLog?: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -35,7 +42,8 @@ const ID_PATTERN = /^[0-9a-f]{32}$/;
 const ID_BYTES = 16;
 
 /**
- * Snapshots as files: in `directory`, which it makes if need be and holds for itself while it is open.
+ * Snapshots as files in `directory`. The directory is created if it isn't there, and locked while the store
+ * is open.
  *
  * @example
  * const snapshots = snapshotFiles("./data/a/snapshots");
@@ -45,12 +53,12 @@ export function snapshotFiles(directory: string, options: SnapshotFilesOptions =
   return new SnapshotFiles(directory, null, options);
 }
 
-/** Snapshots in memory, for tests and examples: they are there as long as this object is. */
+/** Snapshots in memory, for tests and examples. They survive `close`, and are lost with the object. */
 export function memorySnapshots(): SnapshotStore {
   return new SnapshotFiles("/snapshots", new SimulatedFiles(), {});
 }
 
-/** What an open store holds on to. */
+/** What a store has while it's open. */
 interface OpenState {
   readonly files: FileSystem;
   readonly random: () => number;
@@ -61,21 +69,27 @@ interface OpenState {
 interface CompleteSnapshot {
   readonly path: string;
   readonly snapshot: StoredSnapshot;
+  /** How many open readers it has. */
   readers: number;
-  /** A newer one has come, or it is damaged: it goes when nobody reads it any more. */
+  /**
+   * There is a newer one, or it's damaged. It's removed as soon as it has no readers. Never goes back to
+   * false.
+   */
   isObsolete: boolean;
 }
 
 class SnapshotFiles implements SnapshotStore {
   readonly #directory: string;
   readonly #log: NonNullable<SnapshotFilesOptions["onLog"]>;
-  /** null: the environment's. */
+  /** The file system to use; null: that of the environment which `open` gets. */
   readonly #ownFiles: FileSystem | null;
+  /** null: the store is not open. */
   #open: OpenState | null = null;
-  /** Ascending by index. */
+  /** The complete snapshots on disk, except damaged ones that `open` found; ascending by index. */
   #complete: CompleteSnapshot[] = [];
+  /** The id of the snapshot that is being received; null: none. */
   #incomingId: string | null = null;
-  /** Files that were found damaged: they go when there is something better. */
+  /** Damaged files that `open` found. They stay for an operator to look at until there is a new snapshot. */
   #damaged: readonly DamagedSnapshot[] = [];
 
   constructor(directory: string, files: FileSystem | null, { onLog }: SnapshotFilesOptions) {
@@ -153,18 +167,18 @@ class SnapshotFiles implements SnapshotStore {
 
   async read(id: string): Promise<SnapshotReader | null> {
     const { files } = this.#requireOpen();
-    const kept = this.#complete.find(({ snapshot }) => snapshot.id === id);
-    if (kept === undefined) return null;
-    kept.readers += 1;
+    const entry = this.#complete.find(({ snapshot }) => snapshot.id === id);
+    if (entry === undefined) return null;
+    entry.readers += 1;
     const release = async (): Promise<void> => {
-      kept.readers -= 1;
+      entry.readers -= 1;
       await this.#removeObsolete();
     };
     try {
-      const handle = await files.open(kept.path, "read");
+      const handle = await files.open(entry.path, "read");
       return new SnapshotFileReader(
-        kept.snapshot,
-        { handle, path: kept.path, bytes: kept.snapshot.bytes },
+        entry.snapshot,
+        { handle, path: entry.path, bytes: entry.snapshot.bytes },
         release,
       );
     } catch (error) {
@@ -174,7 +188,7 @@ class SnapshotFiles implements SnapshotStore {
   }
 
   async discard(id: string): Promise<void> {
-    for (const kept of this.#complete) if (kept.snapshot.id === id) kept.isObsolete = true;
+    for (const entry of this.#complete) if (entry.snapshot.id === id) entry.isObsolete = true;
     await this.#removeObsolete();
   }
 
@@ -186,10 +200,11 @@ class SnapshotFiles implements SnapshotStore {
     await open?.lock.release();
   }
 
+  /** Reads the directory's complete snapshots, removes drafts, and opens the store. */
   async #load(files: FileSystem, environment: Environment, lock: FileLock): Promise<OpenedSnapshots> {
     const names = (await files.list(this.#directory)).sort();
     const damaged: DamagedSnapshot[] = [];
-    const kept: CompleteSnapshot[] = [];
+    const complete: CompleteSnapshot[] = [];
     for (const name of names.toReversed()) {
       const kind = fileKind(name);
       if (kind !== "taken" && kind !== "received") continue;
@@ -197,27 +212,29 @@ class SnapshotFiles implements SnapshotStore {
       try {
         const snapshot = await readSummary(files, path, kind);
         checkName(path, name, snapshot);
-        kept.unshift({ path, snapshot, readers: 0, isObsolete: false });
+        complete.unshift({ path, snapshot, readers: 0, isObsolete: false });
       } catch (error) {
         if (!(error instanceof CorruptSnapshotError)) throw error;
-        // Older ones than one that is whole are not wanted any more, damaged or not.
-        if (kept.length === 0) damaged.push({ file: path, reason: error.message });
+        // A damaged snapshot matters only if it may be newer than all intact ones.
+        if (complete.length === 0) damaged.push({ file: path, reason: error.message });
       }
     }
-    // A draft means nothing after a crash, and an intake only what its checksums say when it goes on.
+    // A draft can't be continued after a crash. An incoming snapshot can: `receive` checks how much of it is
+    // intact.
     for (const name of names.filter((one) => fileKind(one) === "draft")) {
       await files.remove(this.#path(name));
       this.#log("info", "removed a snapshot that was not finished", { file: this.#path(name) });
     }
     this.#open = { files, random: () => environment.random(), lock };
-    this.#complete = kept;
+    this.#complete = complete;
     this.#damaged = damaged;
-    // Its name may not be durable yet: an earlier run may have ended between the rename and the sync.
+    // An earlier process may have ended between a rename and the sync of the directory. The node is about to
+    // rely on the name, so make it durable first (D7).
     await files.syncDirectory(this.#directory);
     return { newest: this.newest, damaged };
   }
 
-  /** A synced file becomes a snapshot by its name: this is the one step that makes it count. */
+  /** Turns a complete, synced file into the newest snapshot by renaming it. */
   async #publish(from: string, id: string, origin: StoredSnapshot["origin"]): Promise<StoredSnapshot> {
     const { files } = this.#requireOpen();
     const snapshot = await readSummary(files, from, origin);
@@ -228,7 +245,7 @@ class SnapshotFiles implements SnapshotStore {
     const path = this.#path(snapshotName(snapshot.position, id, origin));
     await files.rename(from, path);
     await files.syncDirectory(this.#directory);
-    this.#complete = this.#complete.filter((kept) => kept.path !== path);
+    this.#complete = this.#complete.filter((entry) => entry.path !== path);
     this.#complete.push({ path, snapshot, readers: 0, isObsolete: false });
     this.#complete.sort((a, b) => a.snapshot.position.index - b.snapshot.position.index);
     for (const { file } of this.#damaged) await this.#removeOrWarn(file);
@@ -237,18 +254,20 @@ class SnapshotFiles implements SnapshotStore {
     return snapshot;
   }
 
-  /** Removes all but the newest snapshot and those that are being read. */
+  /**
+   * Removes the complete snapshots that are not the newest, or were discarded, unless they are being read.
+   */
   async #removeObsolete(): Promise<void> {
     const newest = this.#complete.findLast(({ isObsolete }) => !isObsolete);
-    for (const kept of [...this.#complete]) {
-      if (kept !== newest) kept.isObsolete = true;
-      if (!kept.isObsolete || kept.readers > 0) continue;
-      this.#complete = this.#complete.filter((other) => other !== kept);
-      await this.#removeOrWarn(kept.path);
+    for (const entry of [...this.#complete]) {
+      if (entry !== newest) entry.isObsolete = true;
+      if (!entry.isObsolete || entry.readers > 0) continue;
+      this.#complete = this.#complete.filter((other) => other !== entry);
+      await this.#removeOrWarn(entry.path);
     }
   }
 
-  /** What cannot be removed takes space and does no other harm. */
+  /** Removes a file, if possible: one that can't be removed takes space and does no other harm. */
   async #removeOrWarn(file: string): Promise<void> {
     try {
       await this.#remove(file);
@@ -257,7 +276,7 @@ class SnapshotFiles implements SnapshotStore {
     }
   }
 
-  /** Removes the beginnings of other snapshots; whether there is one at `path`. */
+  /** Removes incoming files of other snapshots. Resolves with whether there is a file at `path`. */
   async #removeOtherIncoming(files: FileSystem, path: string): Promise<boolean> {
     let found = false;
     for (const name of await files.list(this.#directory)) {
@@ -291,7 +310,7 @@ class SnapshotFiles implements SnapshotStore {
   }
 }
 
-/** What a file says of itself at its two ends. */
+/** Reads a complete file's header and checks its end block. */
 async function readSummary(
   files: FileSystem,
   path: string,
@@ -308,6 +327,7 @@ async function readSummary(
   }
 }
 
+/** Throws unless the file's name and its header tell the same position and id. */
 function checkName(path: string, name: string, { position, id }: StoredSnapshot): void {
   const named = parseSnapshotName(name);
   if (named.index === position.index && named.term === position.term && named.id === id) return;
