@@ -31,7 +31,7 @@ describe("parseAddress", () => {
 });
 
 describe("isWildcardHost", () => {
-  it("knows the addresses that mean every interface", () => {
+  it("is true for the hosts that mean all interfaces", () => {
     expect(["0.0.0.0", "::", "0::0", "0:0:0:0:0:0:0:0"].map(isWildcardHost)).toEqual([
       true,
       true,

@@ -4,7 +4,7 @@ import { SimulatedClock, seededRandom } from "./simulated/simulated-clock.ts";
 import { SimulatedNetwork } from "./simulated/simulated-network.ts";
 import { nodeNetwork } from "./node/node-network.ts";
 
-/** A network to test, with a way to wait on it. */
+/** A network to test, and how to wait for something on it. */
 interface Bench {
   readonly server: Network;
   readonly client: Network;
@@ -25,10 +25,10 @@ const benches: Record<string, () => Bench> = {
       }
     },
   }),
-  SimulatedNetwork: () => faultBench(1).bench,
+  SimulatedNetwork: () => simulatedBench(1).bench,
 };
 
-function faultBench(seed: number): { bench: Bench; network: SimulatedNetwork; clock: SimulatedClock } {
+function simulatedBench(seed: number): { bench: Bench; network: SimulatedNetwork; clock: SimulatedClock } {
   const clock = new SimulatedClock();
   const network = new SimulatedNetwork(clock, seededRandom(seed));
   const bench: Bench = {
@@ -40,7 +40,7 @@ function faultBench(seed: number): { bench: Bench; network: SimulatedNetwork; cl
   return { bench, network, clock };
 }
 
-/** Notes what a connection tells its owner. */
+/** Records what a connection reports to its owner. */
 class Recorder implements ConnectionHandler {
   readonly events: string[] = [];
   readonly bytes: number[] = [];
@@ -105,7 +105,7 @@ describe.each(Object.entries(benches))("%s", (_name, makeBench) => {
     await listener.close();
   });
 
-  it("tells both ends of a close once, with the reason at the end that closed", async () => {
+  it("reports a close once at both ends, with the given reason at the end that closed", async () => {
     const bench = makeBench();
     const { listener, dialed, accepted } = await pairOf(bench);
     dialed.connection.destroy("enough");
@@ -132,7 +132,7 @@ describe.each(Object.entries(benches))("%s", (_name, makeBench) => {
     expect(late.events[0]).toContain("ECONNREFUSED");
   });
 
-  it("rejects listening where somebody listens already", async () => {
+  it("rejects listening at an address that is in use", async () => {
     const bench = makeBench();
     const { listener, dialed } = await pairOf(bench);
     await expect(bench.server.listen(listener.address, () => undefined)).rejects.toThrow("EADDRINUSE");
@@ -140,7 +140,7 @@ describe.each(Object.entries(benches))("%s", (_name, makeBench) => {
     await listener.close();
   });
 
-  it("holds bytes back while paused, counts what is buffered, and says when it is gone", async () => {
+  it("delivers nothing while paused, counts buffered bytes, and reports when they are gone", async () => {
     const bench = makeBench();
     const { listener, dialed, accepted } = await pairOf(bench);
     accepted.connection.pause();
@@ -166,7 +166,7 @@ describe.each(Object.entries(benches))("%s", (_name, makeBench) => {
 });
 
 describe("nodeNetwork", () => {
-  it("reports an address that cannot be as a close, not as a throw", async () => {
+  it("reports a malformed address as a close instead of throwing", async () => {
     const bad = new Recorder(nodeNetwork().connect("no-port"));
     await new Promise((resolve) => setTimeout(resolve, 5));
     expect(bad.events).toHaveLength(1);
@@ -175,8 +175,8 @@ describe("nodeNetwork", () => {
 });
 
 describe("SimulatedNetwork", () => {
-  it("delays each direction on its own", async () => {
-    const { bench, network, clock } = faultBench(1);
+  it("delays each direction separately", async () => {
+    const { bench, network, clock } = simulatedBench(1);
     const { dialed, accepted } = await pairOf(bench);
     network.setLink("c", "s", { delayMinMs: 30, delayMaxMs: 30 });
     dialed.connection.write(Uint8Array.of(1));
@@ -192,8 +192,8 @@ describe("SimulatedNetwork", () => {
     expect(accepted.bytes).toEqual([1, 3]);
   });
 
-  it("keeps what a cut holds up, in order, until it heals, and tells nobody", async () => {
-    const { bench, network, clock } = faultBench(1);
+  it("holds bytes back during a cut, without telling either end, and delivers them in order after it heals", async () => {
+    const { bench, network, clock } = simulatedBench(1);
     const { dialed, accepted } = await pairOf(bench);
     network.cut("c", "s");
     dialed.connection.write(Uint8Array.of(1, 2));
@@ -205,8 +205,8 @@ describe("SimulatedNetwork", () => {
     expect(accepted.bytes).toEqual([1, 2, 3]);
   });
 
-  it("leaves a connection that was given up during a cut half-open at the other end", async () => {
-    const { bench, network, clock } = faultBench(1);
+  it("leaves a connection that one end closed during a cut open at the other end", async () => {
+    const { bench, network, clock } = simulatedBench(1);
     const { dialed, accepted } = await pairOf(bench);
     network.cut("c", "s");
     dialed.connection.destroy();
@@ -218,8 +218,8 @@ describe("SimulatedNetwork", () => {
     expect(network.openStreams).toBe(0);
   });
 
-  it("never delivers a connection that was given up before it arrived", async () => {
-    const { bench, network, clock } = faultBench(1);
+  it("never delivers a connection that was closed before its request arrived", async () => {
+    const { bench, network, clock } = simulatedBench(1);
     const accepted: Connection[] = [];
     await bench.server.listen("s:1", (connection) => accepted.push(connection));
     network.cut("c", "s");
@@ -232,8 +232,8 @@ describe("SimulatedNetwork", () => {
     expect(network.openStreams).toBe(0);
   });
 
-  it("refuses a connection that arrives where a host crashed meanwhile", async () => {
-    const { bench, network, clock } = faultBench(1);
+  it("refuses a connection whose request arrives after the host crashed", async () => {
+    const { bench, network, clock } = simulatedBench(1);
     await bench.server.listen("s:1", () => undefined);
     network.setLink("c", "s", { delayMinMs: 10, delayMaxMs: 10 });
     const dialed = new Recorder(bench.client.connect("s:1"));
@@ -245,8 +245,8 @@ describe("SimulatedNetwork", () => {
     expect(dialed.events).toEqual(["close: connect ECONNREFUSED s:1"]);
   });
 
-  it("tears deliveries apart anywhere, without losing a byte", async () => {
-    const { bench, network, clock } = faultBench(5);
+  it("splits deliveries at any place, without losing a byte", async () => {
+    const { bench, network, clock } = simulatedBench(5);
     const { dialed, accepted } = await pairOf(bench);
     network.setEveryLink({ splitProbability: 0.9 });
     let deliveries = 0;
@@ -262,8 +262,8 @@ describe("SimulatedNetwork", () => {
     expect(deliveries).toBeGreaterThan(4);
   });
 
-  it("resets connections at both ends, and crashes a host without a word to it", async () => {
-    const { bench, network, clock } = faultBench(1);
+  it("closes connections at both ends on a reset, and only at the other end when a host crashes", async () => {
+    const { bench, network, clock } = simulatedBench(1);
     const first = await pairOf(bench);
     network.reset("s", "c");
     await clock.advance(1);

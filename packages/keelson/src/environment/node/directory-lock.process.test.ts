@@ -8,7 +8,7 @@ import { lockDirectory } from "./directory-lock.ts";
 
 const MODULE = new URL("./directory-lock.ts", import.meta.url).href;
 
-// Takes the lock at the time given, says how that went, and holds it.
+// Takes the lock at a given time, prints the outcome, and holds the lock.
 const HOLDER = `
   const { lockDirectory } = await import(${JSON.stringify(MODULE)});
   const [directory, startAt] = process.argv.slice(1);
@@ -56,8 +56,8 @@ async function killed(child: ChildProcess): Promise<void> {
   await exit;
 }
 
-describe("the lock of a directory", () => {
-  it("is held by one at a time, and names the holder", async () => {
+describe("lockDirectory", () => {
+  it("lets one process at a time hold the lock, and names the holder to others", async () => {
     const lock = await lockDirectory(directory);
     const refused = await lockDirectory(directory).catch((error: unknown) => error);
     expect(refused).toMatchObject({ code: "ELOCKED" });
@@ -67,7 +67,7 @@ describe("the lock of a directory", () => {
     expect(await readdir(directory)).toEqual([]);
   });
 
-  it("keeps other processes out until its holder is killed, and then needs nobody's help", async () => {
+  it("refuses other processes until the holder is killed, and is free right after", async () => {
     const first = start();
     expect(await first.answer).toBe("held");
     await expect(lockDirectory(directory)).rejects.toMatchObject({ code: "ELOCKED" });
@@ -78,7 +78,7 @@ describe("the lock of a directory", () => {
     await lock.release();
   });
 
-  it("is taken by exactly one of many that start at once, over a dead holder's remains", async () => {
+  it("lets exactly one of many processes that start at once take over the lock of a killed one", async () => {
     for (let round = 0; round < 2; round++) {
       const startAt = Date.now() + 700;
       const started = Array.from({ length: 5 }, () => start(startAt));
@@ -88,7 +88,7 @@ describe("the lock of a directory", () => {
     }
   });
 
-  it("is taken by exactly one of many attempts in one process", async () => {
+  it("lets exactly one of many attempts in one process take the lock", async () => {
     for (let round = 0; round < 20; round++) {
       const attempts = await Promise.allSettled(Array.from({ length: 6 }, () => lockDirectory(directory)));
       const held = attempts.filter((attempt) => attempt.status === "fulfilled");
@@ -97,14 +97,14 @@ describe("the lock of a directory", () => {
     }
   });
 
-  it("does not mistake another process with the number of a dead holder for it", async () => {
+  it("is free when another process has got the process id of a holder that has ended", async () => {
     const stranger = `lock-${String(process.pid)}-12345-${"0".repeat(32)}-0000000000000000.held`;
     await writeFile(path.join(directory, stranger), "");
     await (await lockDirectory(directory)).release();
     expect(await readdir(directory)).toEqual([]);
   });
 
-  it("leaves other files alone", async () => {
+  it("leaves other files in the directory alone", async () => {
     await writeFile(path.join(directory, "lock-me"), "");
     await (await lockDirectory(directory)).release();
     expect(await readdir(directory)).toEqual(["lock-me"]);

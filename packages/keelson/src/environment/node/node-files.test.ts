@@ -17,8 +17,8 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-describe("Node's files", () => {
-  it("are written where told, in one piece or many, and read back", async () => {
+describe("nodeFiles", () => {
+  it("writes chunks at any position, and reads them back", async () => {
     const file = path.join(directory, "f");
     const handle = await files.open(file, "create");
     const chunks = Array.from({ length: 3000 }, (_, at) => Buffer.from(`${String(at)},`));
@@ -36,7 +36,7 @@ describe("Node's files", () => {
     await handle.close();
   });
 
-  it("are allocated with zeros, and keep what they hold", async () => {
+  it("allocates zeros, and leaves existing bytes alone", async () => {
     const handle = await files.open(path.join(directory, "f"), "create");
     await handle.write([Buffer.from("abc")], 0);
     await handle.allocate(2_500_000);
@@ -50,7 +50,7 @@ describe("Node's files", () => {
     await handle.close();
   });
 
-  it("go on after a short write until all is written", async () => {
+  it("completes a write that the system does in parts [D6]", async () => {
     const file = path.join(directory, "f");
     const handle = await files.open(file, "create");
     const { write, writev } = fs;
@@ -78,7 +78,7 @@ describe("Node's files", () => {
     await handle.close();
   });
 
-  it("reject a write that makes no progress", async () => {
+  it("rejects a write that makes no progress", async () => {
     const handle = await files.open(path.join(directory, "f"), "create");
     vi.spyOn(fs, "write").mockImplementation((...all: unknown[]) => {
       (all[5] as (error: null, count: number) => void)(null, 0);
@@ -87,7 +87,7 @@ describe("Node's files", () => {
     await handle.close();
   });
 
-  it("fail with the codes of the system", async () => {
+  it("fails with the system's error codes", async () => {
     const file = path.join(directory, "f");
     await expect(files.open(file, "read")).rejects.toMatchObject({ code: "ENOENT" });
     await expect(files.open(file, "write")).rejects.toMatchObject({ code: "ENOENT" });
@@ -100,17 +100,17 @@ describe("Node's files", () => {
     await expect(files.list(path.join(directory, "none"))).rejects.toMatchObject({ code: "ENOENT" });
   });
 
-  it("are not made in the place of something else, nor for ever where there can be none", async () => {
+  it("rejects making a directory where a file is, and where there can be none", async () => {
     const file = path.join(directory, "f");
     await (await files.open(file, "create")).close();
     await expect(files.makeDirectory(file)).rejects.toMatchObject({ code: "EEXIST" });
     await expect(files.makeDirectory(path.join(file, "deep"))).rejects.toMatchObject({ code: "ENOTDIR" });
-    // Where there is no such file system, its place is like any other.
+    // No directory can be made in /proc. On a system without it, use a path below a file.
     const nowhere = fs.existsSync("/proc/self") ? "/proc/keelson/deep" : path.join(file, "deep");
     await expect(files.makeDirectory(nowhere)).rejects.toMatchObject({ syscall: "mkdir" });
   });
 
-  it("can be listed, renamed over another, and removed", async () => {
+  it("lists files, renames one over another, and removes one", async () => {
     const at = (name: string): string => path.join(directory, "deep", "er", name);
     await files.makeDirectory(path.join(directory, "deep", "er"));
     await files.makeDirectory(path.join(directory, "deep", "er"));

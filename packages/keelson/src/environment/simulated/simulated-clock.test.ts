@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { SimulatedClock, seededRandom } from "./simulated-clock.ts";
 
 describe("SimulatedClock", () => {
-  it("stands still until it is advanced, and runs timers in order of time and then of setting", async () => {
+  it("stands still until it is advanced, and fires timers in the order of their times, then of their setting", async () => {
     const clock = new SimulatedClock(0);
     const seen: string[] = [];
     clock.setTimer(20, () => seen.push(`c@${String(clock.now())}`));
@@ -17,7 +17,7 @@ describe("SimulatedClock", () => {
     expect(seen).toEqual(["a@10", "b@10", "c@20"]);
   });
 
-  it("orders a thousand timers, half of them cancelled", async () => {
+  it("fires a thousand timers in order, without the half that was cancelled", async () => {
     const clock = new SimulatedClock(0);
     const random = seededRandom(7);
     const fired: number[] = [];
@@ -34,7 +34,7 @@ describe("SimulatedClock", () => {
     expect(clock.pendingTimers).toBe(0);
   });
 
-  it("forgets cancelled timers, however often they are cancelled and when", async () => {
+  it("counts a cancelled timer once, however often and whenever it is cancelled", async () => {
     const clock = new SimulatedClock(0);
     const timers = Array.from({ length: 10_000 }, (_, n) => clock.setTimer(n, () => undefined));
     await clock.advance(99);
@@ -45,7 +45,7 @@ describe("SimulatedClock", () => {
     expect(clock.pendingTimers).toBe(0);
   });
 
-  it("settles promises between a timer and the next, and before what was deferred", async () => {
+  it("settles promises before the next time, and before deferred callbacks", async () => {
     const clock = new SimulatedClock(0);
     const seen: string[] = [];
     const note = async (name: string): Promise<void> => {
@@ -61,7 +61,7 @@ describe("SimulatedClock", () => {
     expect(seen).toEqual(["promise", "deferred", "timer"]);
   });
 
-  it("runs until a condition holds, and says which did not", async () => {
+  it("runs until a condition holds, or throws with its name", async () => {
     const clock = new SimulatedClock(0);
     let done = false;
     clock.setTimer(30, () => (done = true));
@@ -82,7 +82,7 @@ describe("SimulatedClock", () => {
 });
 
 describe("seededRandom", () => {
-  it("gives the same numbers for a seed, others for another, all in [0, 1) and spread evenly", () => {
+  it("gives the same evenly spread numbers in [0, 1) for the same seed, and others for another", () => {
     const draw = (seed: number): number[] => Array.from({ length: 1_000 }, seededRandom(seed));
     expect(draw(1)).toEqual(draw(1));
     expect(draw(1)).not.toEqual(draw(2));

@@ -14,7 +14,7 @@ beforeEach(async () => {
   await files.syncDirectory("/d");
 });
 
-/** What there is after a crash with each of many seeds, each thing once. */
+/** The different states that crashes with many seeds leave, as text. */
 function outcomes(look: (disk: SimulatedFiles) => unknown): Set<string> {
   const seen = new Set<string>();
   for (let seed = 1; seed < 200; seed++) {
@@ -39,8 +39,8 @@ async function isPending(promise: Promise<unknown>): Promise<boolean> {
   return (await Promise.race([promise, waited])) === "waited";
 }
 
-describe("files that fail", () => {
-  it("keep in a crash what was synced, and any part of the sectors that were not", async () => {
+describe("SimulatedFiles", () => {
+  it("keeps what was synced in a crash, and any part of the other sectors", async () => {
     await handle.write([sectors(1, 1, 1)], 0);
     await handle.dataSync();
     await handle.write([sectors(2, 2)], 512);
@@ -48,14 +48,14 @@ describe("files that fail", () => {
     expect([...outcomes(sectorsOf)].sort()).toEqual(["[1,1,1]", "[1,1,2]", "[1,2,1]", "[1,2,2]"]);
   });
 
-  it("may forget in a crash the size that was not synced", async () => {
+  it("may lose a size that was not synced in a crash", async () => {
     await handle.allocate(1024);
     await handle.dataSync();
     await handle.allocate(4096);
     expect([...outcomes((disk) => disk.contents(PATH).length)].sort()).toEqual(["1024", "4096"]);
   });
 
-  it("keep in a crash the names that were synced, and any part of those that were not", async () => {
+  it("keeps the names that were synced in a crash, and any part of the other changes", async () => {
     await files.open("/d/new", "create");
     await files.rename(PATH, "/d/renamed");
     expect(await files.list("/d")).toEqual(["new", "renamed"]);
@@ -70,7 +70,7 @@ describe("files that fail", () => {
     expect([...outcomes((disk) => disk.paths())]).toEqual(['["/d/new","/d/renamed"]']);
   });
 
-  it("crash in the same way with the same seed", async () => {
+  it("crashes in the same way with the same seed", async () => {
     await handle.write([sectors(1, 2, 3, 4, 5, 6, 7)], 0);
     const crashed = [1, 2].map(() => {
       const disk = files.copy();
@@ -80,7 +80,7 @@ describe("files that fail", () => {
     expect(crashed[0]).toEqual(crashed[1]);
   });
 
-  it("keep everything when only the process dies, whose calls then never end", async () => {
+  it("keeps everything when only the process ends, whose calls then never settle", async () => {
     const mounted = files.mount();
     const lock = await mounted.lock("/d");
     await handle.write([sectors(1)], 0);
@@ -90,12 +90,12 @@ describe("files that fail", () => {
     expect(await isPending(mounted.remove(PATH))).toBe(true);
     expect(sectorsOf(files)).toEqual([1]);
     await files.mount().lock("/d");
-    // The dead holder's release does not free the lock of the living.
+    // A release by the process that has ended does not free the lock of the running one.
     await lock.release();
     await expect(files.lock("/d")).rejects.toMatchObject({ code: "ELOCKED" });
   });
 
-  it("do a fault in place of an operation", async () => {
+  it("does a fault instead of an operation", async () => {
     const faults: FileFault[] = [
       { type: "error", code: "EIO" },
       { type: "short-write", bytes: 600, code: "ENOSPC" },
@@ -110,7 +110,7 @@ describe("files that fail", () => {
     expect(files.contents(PATH).length).toBe(600);
   });
 
-  it("lose what a failed sync should have written, whatever syncs follow it", async () => {
+  it("loses what a failed sync should have written, although later syncs succeed", async () => {
     await handle.write([sectors(1)], 0);
     await handle.dataSync();
     await handle.write([sectors(2)], 0);
@@ -122,7 +122,7 @@ describe("files that fail", () => {
     expect([...outcomes(sectorsOf)]).toEqual(["[1]"]);
   });
 
-  it("go on after a transfer that was done in part, as an operating system may do it", async () => {
+  it("completes reads and writes that the operating system does in parts", async () => {
     let calls = 0;
     files.intercept = ({ type }) => {
       calls += 1;
@@ -137,8 +137,8 @@ describe("files that fail", () => {
     expect(await handle.read(target, 1000)).toBe(536);
   });
 
-  describe("and a write that never reaches the disk", () => {
-    /** Three sectors, of which the first is durable; the second is written and lost. */
+  describe("with a lost write", () => {
+    /** Makes a file of three sectors: the first is durable, the second is written and lost. */
     async function lose(elsewhereBy: number | null, forgotten = false): Promise<void> {
       await handle.write([sectors(1, 0, 0, 0)], 0);
       await handle.dataSync();
@@ -148,7 +148,7 @@ describe("files that fail", () => {
       files.intercept = null;
     }
 
-    it("show it until a crash, in which it is gone once a later write was synced", async () => {
+    it("shows it until a crash, which loses it if a later write was synced", async () => {
       await lose(null);
       expect(sectorsOf(files)).toEqual([1, 2, 0, 0]);
       await handle.write([sectors(3)], 1024);
@@ -157,7 +157,7 @@ describe("files that fail", () => {
       expect([...outcomes(sectorsOf)]).toEqual(["[1,0,3,0]"]);
     });
 
-    it("have it after all in a crash that comes before anything could tell", async () => {
+    it("keeps it in a crash if no later write was synced", async () => {
       await lose(null);
       await handle.dataSync();
       expect([...outcomes(sectorsOf)]).toEqual(["[1,2,0,0]"]);
@@ -165,7 +165,7 @@ describe("files that fail", () => {
       expect([...outcomes(sectorsOf)].sort()).toEqual(["[1,2,0,0]", "[1,2,3,0]"]);
     });
 
-    it("show nothing of it any more, if the system forgets it", async () => {
+    it("no longer shows it once its loss is final, if it is forgotten", async () => {
       await lose(null, true);
       expect(sectorsOf(files)).toEqual([1, 2, 0, 0]);
       await handle.write([sectors(3)], 1024);
@@ -173,7 +173,7 @@ describe("files that fail", () => {
       expect(sectorsOf(files)).toEqual([1, 0, 3, 0]);
     });
 
-    it("may have it elsewhere, over what was there", async () => {
+    it("may put it elsewhere, over other bytes", async () => {
       await lose(-512);
       await handle.write([sectors(3)], 1024);
       await handle.dataSync();
@@ -182,7 +182,7 @@ describe("files that fail", () => {
       expect([...outcomes(sectorsOf)]).toEqual(["[1,2,0,0]"]);
     });
 
-    it("have what was written in its place since", async () => {
+    it("keeps what was written in its place later", async () => {
       await lose(null);
       await handle.write([sectors(4)], 512);
       await handle.dataSync();
@@ -190,7 +190,7 @@ describe("files that fail", () => {
     });
   });
 
-  it("do nothing after the power was cut, until the crash", async () => {
+  it("does nothing after a power cut until the crash", async () => {
     files.intercept = ({ type }) => (type === "write" ? { type: "power-cut" } : null);
     expect(await isPending(handle.write([sectors(1)], 0))).toBe(true);
     files.intercept = null;
@@ -199,7 +199,7 @@ describe("files that fail", () => {
     expect(await files.list("/d")).toEqual(["f"]);
   });
 
-  it("fail as a file system does", async () => {
+  it("fails with the error codes of a file system", async () => {
     await expect(files.open(PATH, "create")).rejects.toMatchObject({ code: "EEXIST" });
     await expect(files.open("/d/none", "write")).rejects.toMatchObject({ code: "ENOENT" });
     await expect(files.open("/none/f", "create")).rejects.toMatchObject({ code: "ENOENT" });
@@ -211,7 +211,7 @@ describe("files that fail", () => {
     await expect(handle.size()).rejects.toMatchObject({ code: "EBADF" });
   });
 
-  it("damages what is not durable yet no further than that", async () => {
+  it("damages only the visible contents of bytes that are not durable", async () => {
     await handle.write([Uint8Array.of(1, 2, 3)], 0);
     files.damage(PATH, 1, Uint8Array.of(9));
     expect([...files.contents(PATH)]).toEqual([1, 9, 3]);
