@@ -41,8 +41,8 @@ export const FORWARDING_BUGS: readonly Bug[] = [
     code: "K4f",
     title: "Commands on their way to the leader are said not to be done when their node stops",
     file: "runtime/writes/call-forwarder.ts",
-    from: 'pending.call.reject(error(mayTakeEffect(pending) ? "unknown" : "not-done"));',
-    to: 'pending.call.reject(error("not-done"));',
+    from: 'outcomeAtNodeEnd: () => (mayTakeEffect(pending) ? "unknown" : "not-done"),',
+    to: 'outcomeAtNodeEnd: () => "not-done",',
   },
   {
     code: "K4g",

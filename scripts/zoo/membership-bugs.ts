@@ -200,14 +200,14 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
   {
     code: "T6",
     title: "Commands under way when leadership is handed over are said not to be done",
-    file: "runtime/lifecycle/node-events.ts",
-    from: "    pendingProposals.committed();\n",
-    to: '    if (core.transferTarget !== null) {\n      pendingProposals.endAll(() => new AbortedError("not-done", "leadership is handed over"));\n    }\n    pendingProposals.committed();\n',
+    file: "runtime/writes/pending-proposals.ts",
+    from: "  committed(): void {\n",
+    to: '  committed(): void {\n    if (this.#core.transferTarget !== null) {\n      for (const { position, call } of [...this.#whileLeading.values()]) {\n        this.#remove(position);\n        call.reject(new AbortedError("not-done", "leadership is handed over"));\n      }\n    }\n',
     also: [
       {
-        file: "runtime/lifecycle/node-events.ts",
-        from: 'import type { NodeId } from "../../core/position.ts";\n',
-        to: 'import type { NodeId } from "../../core/position.ts";\nimport { AbortedError } from "../../errors.ts";\n',
+        file: "runtime/writes/pending-proposals.ts",
+        from: "import { CommandLostError,",
+        to: "import { AbortedError, CommandLostError,",
       },
     ],
   },

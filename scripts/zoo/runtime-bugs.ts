@@ -103,9 +103,9 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "K3",
     title: "Calls under way are forgotten when the node stops by itself",
-    file: "runtime/lifecycle/compose.ts",
-    from: 'pendingProposals.endAll(() => error("unknown"));',
-    to: "",
+    file: "runtime/calls/call-registry.ts",
+    from: "for (const kind of KINDS) for (const call of [...this.#open[kind]]) call.end(error);",
+    to: 'for (const kind of KINDS) {\n      if (kind === "proposal") this.#open[kind].clear();\n      for (const call of [...this.#open[kind]]) call.end(error);\n    }',
   },
   {
     code: "K3b",
@@ -138,9 +138,9 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "K4c",
     title: "Commands under way on a node that stops are said not to be done",
-    file: "runtime/lifecycle/compose.ts",
-    from: 'pendingProposals.endAll(() => error("unknown"));',
-    to: 'pendingProposals.endAll(() => error("not-done"));',
+    file: "runtime/calls/call-registry.ts",
+    from: 'proposal: "unknown",',
+    to: 'proposal: "not-done",',
   },
   {
     code: "K4d",

@@ -57,9 +57,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * @throws InvalidOptionError
    */
   initialize(members: Readonly<Record<NodeId, string>>): Promise<void> {
-    const { status, bootstrap } = this.#node;
-    const { refusal } = status;
-    return refusal === null ? bootstrap.initialize(members) : Promise.reject(refusal);
+    return asPromise(() => this.#node.bootstrap.initialize(members));
   }
 
   /** Whether the node belongs to a cluster: it knows its members. */

@@ -17,6 +17,8 @@ function setUp(signal?: AbortSignal): {
     timeoutMs: 100,
     signal,
     onCancel: (cancellation) => new AbortedError("unknown", describeCancellation(cancellation)),
+    outcomeAtNodeEnd: () => "unknown",
+    onSettled: () => undefined,
   });
   return { call, deadlines, advance: (ms) => environment.clock.advance(ms) };
 }

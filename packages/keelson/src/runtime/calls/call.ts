@@ -1,55 +1,62 @@
-import type { RaftError } from "../../errors.ts";
+import type { Outcome, RaftError } from "../../errors.ts";
 import type { CallDeadlines, Expiring } from "./call-deadlines.ts";
 
-/** How long a call may take, and how its caller may end it. */
+/** How long a call may take, and how its caller may stop waiting. */
 export interface CallOptions {
-  /** Ends the wait with `AbortedError`; a command that was proposed may still take effect. */
+  /** Ends the wait with `AbortedError`. A command that was already proposed may still take effect. */
   readonly signal?: AbortSignal;
-  /** Milliseconds; Infinity: no limit. Default `timings.callTimeoutMs`. */
+  /** Time limit in milliseconds; Infinity: none. Default `timings.callTimeoutMs`. */
   readonly timeoutMs?: number;
 }
 
-/** Why a call ended before its answer came. */
+/** Why a call ended before its answer came: its caller's signal, or its time limit. */
 export type Cancellation =
   | { readonly type: "aborted"; readonly cause: unknown }
   | { readonly type: "timed-out"; readonly timeoutMs: number };
 
-export interface CallSettings {
+/** How a call ends when its answer doesn't come. Only the part that runs the call knows what it may have done. */
+export interface CallEndings {
+  /** Makes the error for a caller whose signal or time limit ended the wait. */
+  readonly onCancel: (cancellation: Cancellation) => RaftError;
+  /** The outcome if the node ends first. */
+  readonly outcomeAtNodeEnd: () => Outcome;
+}
+
+/** What a call is made of. */
+export interface CallParts extends CallEndings {
   readonly deadlines: CallDeadlines;
+  /** The time of the environment's clock, in milliseconds. */
   readonly now: number;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
-  /** Makes the error for the caller: only the owner of the call knows what it may have done. */
-  readonly onCancel: (cancellation: Cancellation) => RaftError;
+  /** Called once, when the call is settled. */
+  readonly onSettled: () => void;
 }
 
 /**
- * One caller who waits. It is settled once, by whoever comes first: the answer, the caller's
- * signal, the time limit, or the end of the node; after that it holds no listener and no timer.
+ * One caller that waits for an answer. Four things may end the wait: the answer, the caller's signal, the time limit, or
+ * the end of the node. The first one settles the call; after that the call holds no listener and no timer, and later
+ * ones have no effect.
  */
 export class Call<T> implements Expiring {
+  /** What the caller gets. */
   readonly promise: Promise<T>;
+  /** When the time limit ends the wait, in milliseconds of the environment's clock. */
   readonly deadline: number;
-  readonly #timeoutMs: number;
-  readonly #deadlines: CallDeadlines;
-  readonly #signal: AbortSignal | undefined;
-  readonly #onCancel: (cancellation: Cancellation) => RaftError;
+  readonly #parts: CallParts;
   readonly #resolve: (value: T) => void;
   readonly #reject: (error: unknown) => void;
   #settled = false;
 
-  constructor({ deadlines, now, timeoutMs, signal, onCancel }: CallSettings) {
+  constructor(parts: CallParts) {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     this.promise = promise;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#timeoutMs = timeoutMs;
-    this.deadline = now + timeoutMs;
-    this.#deadlines = deadlines;
-    this.#signal = signal;
-    this.#onCancel = onCancel;
-    deadlines.add(this);
-    signal?.addEventListener("abort", this.#abort);
+    this.#parts = parts;
+    this.deadline = parts.now + parts.timeoutMs;
+    parts.deadlines.add(this);
+    parts.signal?.addEventListener("abort", this.#abort);
   }
 
   get settled(): boolean {
@@ -64,25 +71,35 @@ export class Call<T> implements Expiring {
     if (this.#settle()) this.#reject(error);
   }
 
+  /** The time limit is over. */
   expire(): void {
-    if (this.#settle()) this.#reject(this.#onCancel({ type: "timed-out", timeoutMs: this.#timeoutMs }));
+    const { onCancel, timeoutMs } = this.#parts;
+    if (this.#settle()) this.#reject(onCancel({ type: "timed-out", timeoutMs }));
+  }
+
+  /** The node ends: the caller gets the error for what the call may have done by now. */
+  end(error: (outcome: Outcome) => RaftError): void {
+    if (this.#settle()) this.#reject(error(this.#parts.outcomeAtNodeEnd()));
   }
 
   readonly #abort = (): void => {
-    if (this.#settle()) this.#reject(this.#onCancel({ type: "aborted", cause: this.#signal?.reason }));
+    const { onCancel, signal } = this.#parts;
+    if (this.#settle()) this.#reject(onCancel({ type: "aborted", cause: signal?.reason }));
   };
 
   /** False: it was settled before. */
   #settle(): boolean {
     if (this.#settled) return false;
     this.#settled = true;
-    this.#deadlines.delete(this);
-    this.#signal?.removeEventListener("abort", this.#abort);
+    const { deadlines, signal, onSettled } = this.#parts;
+    deadlines.delete(this);
+    signal?.removeEventListener("abort", this.#abort);
+    onSettled();
     return true;
   }
 }
 
-/** What happened, for the message of an `AbortedError`. */
+/** What happened, for the message of an error. */
 export function describeCancellation(cancellation: Cancellation): string {
   return cancellation.type === "aborted"
     ? "the caller's signal ended the wait"

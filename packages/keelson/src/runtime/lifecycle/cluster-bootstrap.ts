@@ -5,11 +5,13 @@ import type { LogIndex, NodeId } from "../../core/position.ts";
 import {
   AlreadyInitializedError,
   InvalidOptionError,
+  OutcomeUnknownError,
   WrongIdentityError,
   type RaftError,
 } from "../../errors.ts";
 import type { LogStore } from "../../storage/log-store.ts";
 import type { Driver, StorageWatchdog } from "../loop/index.ts";
+import { describeCancellation, type CallRegistry } from "../calls/index.ts";
 import { reasonOf, type Failure } from "../failure.ts";
 import { checkAddress, type MembershipHistory } from "../members/index.ts";
 import { checkId } from "../settings.ts";
@@ -29,16 +31,16 @@ export interface ClusterBootstrapParts {
   readonly core: RaftNode;
   readonly memberships: MembershipHistory;
   readonly driver: Driver;
+  readonly calls: CallRegistry;
   /** Why the node takes no more calls; null: it does. */
   readonly refusal: () => RaftError | null;
   readonly failed: (failure: Failure) => void;
 }
 
-/** Waits until the entry at `index` is durable. */
-interface Waiter {
+/** A wait until the entry at `index` is durable. */
+interface DurableWait {
   readonly index: LogIndex;
   readonly resolve: () => void;
-  readonly reject: (error: RaftError) => void;
 }
 
 /** How a node comes to belong to a cluster: it founds one, or is reached by a member of one. Once, for ever. */
@@ -47,7 +49,7 @@ export class ClusterBootstrap {
   #clusterId: string | null;
   /** Founding and joining both bind the store, so they go one after another. */
   #tail: Promise<unknown> = Promise.resolve();
-  #waiters: Waiter[] = [];
+  #durableWaits: DurableWait[] = [];
 
   constructor(parts: ClusterBootstrapParts) {
     this.#parts = parts;
@@ -59,7 +61,29 @@ export class ClusterBootstrap {
     return this.#clusterId;
   }
 
+  /** Creates the cluster. Resolves when its first entry is durable on this node. */
   initialize(members: Readonly<Record<NodeId, string>>): Promise<void> {
+    const { calls } = this.#parts;
+    calls.check({});
+    const call = calls.begin<undefined>(
+      "initialize",
+      { timeoutMs: Infinity },
+      {
+        onCancel: (cancellation) => new OutcomeUnknownError(describeCancellation(cancellation)),
+      },
+    );
+    this.#initialize(members).then(
+      () => {
+        call.resolve(undefined);
+      },
+      (error: unknown) => {
+        call.reject(error);
+      },
+    );
+    return call.promise;
+  }
+
+  #initialize(members: Readonly<Record<NodeId, string>>): Promise<void> {
     return this.#inTurn(async () => {
       const membership = membershipOf(members, this.#parts.id);
       const payload = encodeMembership(membership);
@@ -87,15 +111,16 @@ export class ClusterBootstrap {
 
   /** More of the log may be durable. */
   persisted(): void {
-    if (this.#waiters.length === 0) return;
+    if (this.#durableWaits.length === 0) return;
     const { durableIndex } = this.#parts.core;
-    for (const { index, resolve } of this.#waiters) if (index <= durableIndex) resolve();
-    this.#waiters = this.#waiters.filter(({ index }) => index > durableIndex);
+    for (const { index, resolve } of this.#durableWaits) if (index <= durableIndex) resolve();
+    this.#durableWaits = this.#durableWaits.filter(({ index }) => index > durableIndex);
   }
 
-  /** The node stopped. */
-  end(error: () => RaftError): void {
-    for (const { reject } of this.#waiters.splice(0)) reject(error());
+  /** The node stops. The registry of calls has ended the calls. */
+  stop(): void {
+    // What waits for its turn behind them gets it, and is refused.
+    for (const { resolve } of this.#durableWaits.splice(0)) resolve();
   }
 
   /** Whether the log begins with this membership already. Throws if it begins with another. */
@@ -143,8 +168,8 @@ export class ClusterBootstrap {
     const stopped = this.#parts.refusal();
     if (stopped !== null) return Promise.reject(stopped);
     if (this.#parts.core.durableIndex >= index) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ index, resolve, reject });
+    return new Promise((resolve) => {
+      this.#durableWaits.push({ index, resolve });
     });
   }
 

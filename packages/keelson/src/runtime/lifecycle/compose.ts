@@ -199,9 +199,9 @@ function bootstrapOf<Command, Result>(
   base: Base<Command, Result>,
   { driver }: Loop<Command, Result>,
 ): ClusterBootstrap {
-  const { settings, stored, store, watchdog, core, memberships, status, failed } = base;
+  const { settings, stored, store, watchdog, core, memberships, calls, status, failed } = base;
   return new ClusterBootstrap({
-    ...{ store, watchdog, core, memberships, driver, failed },
+    ...{ store, watchdog, core, memberships, driver, calls, failed },
     id: settings.id,
     clusterName: settings.clusterId,
     clusterId: stored.clusterId,
@@ -324,7 +324,8 @@ function lifecycleOf<Command, Result>(
   base: Base<Command, Result>,
   parts: EndingParts<Command, Result>,
 ): NodeLifecycle {
-  const { status, log, watchdog, deadlines, retryDelays, environment, transport, stateMachine, store } = base;
+  const { status, log, calls, watchdog, deadlines, retryDelays, environment } = base;
+  const { transport, stateMachine, store } = base;
   const { driver, applier, snapshots, pendingProposals, forwarder, readQueue, bootstrap } = parts;
   const { membershipChanges, transfers, maintenance, changes, committed } = parts;
   return new NodeLifecycle({
@@ -333,15 +334,15 @@ function lifecycleOf<Command, Result>(
     end: (error, streamError) => {
       driver.stop();
       watchdog.stop();
-      // A proposed command may be on its way to a majority already. A read changes nothing in any case.
-      pendingProposals.endAll(() => error("unknown"));
-      forwarder.endAll(error);
-      readQueue.endAll(() => error("not-done"));
-      bootstrap.end(() => error("unknown"));
-      membershipChanges.endAll(() => error("unknown"));
-      transfers.endAll(() => error("unknown"));
+      calls.endAll(error);
+      pendingProposals.stop();
+      forwarder.stop();
+      readQueue.stop();
+      bootstrap.stop();
+      membershipChanges.stop();
+      transfers.stop();
       maintenance.stop();
-      snapshots.stop(error("not-done"));
+      snapshots.stop();
       deadlines.stop();
       retryDelays.stop();
       changes.stop(streamError);

@@ -49,15 +49,15 @@ export class LeadershipTransfers {
   /** Hands leadership to `to`, or, null, to whoever is closest; resolves with the next leader. */
   async transfer(to: NodeId | null, options: CallOptions): Promise<NodeId> {
     this.#host.calls.check(options);
-    const call = this.#host.calls.begin<NodeId>(
-      options,
-      (cancellation) =>
+    const call = this.#host.calls.begin<NodeId>("transfer", options, {
+      onCancel: (cancellation) =>
         new OutcomeUnknownError(
           `${describeCancellation(cancellation)}; leadership may still be handed over`,
           causeOf(cancellation),
         ),
-    );
+    });
     const begun = this.#host.begin(to);
+    // null: the node has just stopped, which has ended the call.
     if (typeof begun === "string") call.reject(this.#refusalOf(begun, to));
     else if (begun !== null) this.#watch(begun.to, call);
     return call.promise;
@@ -70,7 +70,9 @@ export class LeadershipTransfers {
     if (begun === null || typeof begun === "string") return null;
     const { calls } = this.#host;
     const options = { timeoutMs: HAND_OVER_MS_MAX };
-    const call = calls.begin<NodeId>(options, () => new TransferFailedError("nobody took over in time"));
+    const call = calls.begin<NodeId>("transfer", options, {
+      onCancel: () => new TransferFailedError("nobody took over in time"),
+    });
     this.#watch(begun.to, call);
     return call.promise.then(
       () => undefined,
@@ -103,10 +105,9 @@ export class LeadershipTransfers {
     }
   }
 
-  /** The node stopped. */
-  endAll(error: () => RaftError): void {
-    const pending = this.#pending;
-    this.#end(() => pending?.call.reject(error()));
+  /** The node stops. The registry of calls has ended the call. */
+  stop(): void {
+    this.#pending = null;
   }
 
   #end(settle: () => void): void {

@@ -54,13 +54,6 @@ export interface ChangeAttempt {
   isCatchingUp: boolean;
 }
 
-/** One step of a change waits for this. Looked at after each input to the core. */
-interface Waiter {
-  /** True: it is settled. */
-  readonly look: () => boolean;
-  readonly end: (error: RaftError) => void;
-}
-
 export interface MembershipChangesParts {
   readonly core: RaftNode;
   readonly memberships: MembershipHistory;
@@ -77,7 +70,8 @@ export interface MembershipChangesParts {
 /** Runs changes of membership (§6), on the leader: one step after another, each until it is committed. */
 export class MembershipChanges {
   readonly #parts: MembershipChangesParts;
-  #waiters: Waiter[] = [];
+  /** What the steps under way wait for, each as a function that returns true once its wait is over. */
+  #waits: (() => boolean)[] = [];
 
   constructor(parts: MembershipChangesParts) {
     this.#parts = parts;
@@ -96,17 +90,22 @@ export class MembershipChanges {
   async #attempt(options: CallOptions, run: (attempt: ChangeAttempt) => Promise<void>): Promise<void> {
     const { calls, timeoutMs } = this.#parts;
     calls.check(options);
-    const call = calls.begin<undefined>({ timeoutMs, ...options }, (cancellation) =>
-      attempt.isCatchingUp
-        ? new CatchUpTimeoutError(
-            `${describeCancellation(cancellation)}; the new members are learners now and go on catching up: ` +
-              "call again to go on, or remove them",
-            causeOf(cancellation),
-          )
-        : new OutcomeUnknownError(
-            `${describeCancellation(cancellation)}; the change may still take place`,
-            causeOf(cancellation),
-          ),
+    const call = calls.begin<undefined>(
+      "membership-change",
+      { timeoutMs, ...options },
+      {
+        onCancel: (cancellation) =>
+          attempt.isCatchingUp
+            ? new CatchUpTimeoutError(
+                `${describeCancellation(cancellation)}; the new members are learners now and go on catching up: ` +
+                  "call again to go on, or remove them",
+                causeOf(cancellation),
+              )
+            : new OutcomeUnknownError(
+                `${describeCancellation(cancellation)}; the change may still take place`,
+                causeOf(cancellation),
+              ),
+      },
     );
     const attempt: ChangeAttempt = { call, isCatchingUp: false };
     run(attempt).then(
@@ -183,12 +182,12 @@ export class MembershipChanges {
 
   /** After each input to the core. */
   afterCoreInput(): void {
-    if (this.#waiters.length > 0) this.#waiters = this.#waiters.filter((waiter) => !waiter.look());
+    if (this.#waits.length > 0) this.#waits = this.#waits.filter((isOver) => !isOver());
   }
 
-  /** The node stopped. */
-  endAll(error: () => RaftError): void {
-    for (const waiter of this.#waiters.splice(0)) waiter.end(error());
+  /** The node stops. The registry of calls has ended the calls. */
+  stop(): void {
+    this.#waits = [];
   }
 
   get #current(): Membership {
@@ -246,6 +245,7 @@ export class MembershipChanges {
     // Its caller has an answer already: this step is not taken.
     if (attempt.call.settled) return;
     const proposed = this.#parts.propose(this.#withStoreIds(target));
+    // The node has just stopped, which has ended the call.
     if (proposed === null) return;
     if (typeof proposed === "string") throw refusalOf(proposed, this.#parts.leader());
     const { term } = core;
@@ -288,7 +288,7 @@ export class MembershipChanges {
   /** Until `isDone`, which may throw; or for ever, if the call ended meanwhile. */
   #wait(attempt: ChangeAttempt, isDone: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
-      const look = (): boolean => {
+      const isOver = (): boolean => {
         // Its caller has an answer already: nobody waits for the rest, and the next step is not taken.
         if (attempt.call.settled) return true;
         try {
@@ -299,7 +299,7 @@ export class MembershipChanges {
         }
         return true;
       };
-      if (!look()) this.#waiters.push({ look, end: reject });
+      if (!isOver()) this.#waits.push(isOver);
     });
   }
 }

@@ -101,17 +101,16 @@ export class ReadHandler {
     if (refusal !== null) throw refusal;
     this.#count += 1;
     // A read changes nothing, so its outcome is "not done" however its wait ends.
-    const call = calls.begin<T>(options, (cancellation) => {
-      if (cancellation.type === "timed-out" && !isStale && core.leader === null)
-        return new NotLeaderError(null);
-      return new AbortedError("not-done", describeCancellation(cancellation), causeOf(cancellation));
+    const call = calls.begin<T>("read", options, {
+      onCancel: (cancellation) => {
+        if (cancellation.type === "timed-out" && !isStale && core.leader === null)
+          return new NotLeaderError(null);
+        return new AbortedError("not-done", describeCancellation(cancellation), causeOf(cancellation));
+      },
     });
     const read: QueuedRead = {
       run: () => runQuery(query, call),
       isSettled: () => call.settled,
-      reject: (error) => {
-        call.reject(error);
-      },
     };
     // With a lease no other leader can have committed anything, so this leader's own commit index is the read
     // index.

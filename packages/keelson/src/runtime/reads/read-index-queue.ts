@@ -2,13 +2,12 @@
 import type { ReadAction } from "../../core/action.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
-import { OverloadedError, type RaftError } from "../../errors.ts";
+import { OverloadedError } from "../../errors.ts";
 
 /** One read. */
 export interface QueuedRead {
   /** Whether its caller has an answer, or has stopped waiting. Then the read need not run. */
   readonly isSettled: () => boolean;
-  readonly reject: (error: RaftError) => void;
   /** Runs the query and settles the call. The promise of an asynchronous query resolves after that. */
   readonly run: () => Promise<void> | undefined;
 }
@@ -143,24 +142,16 @@ export class ReadIndexQueue {
     this.#parts.scheduleDrain();
   }
 
-  /** The node stops: every read is rejected. */
-  endAll(error: () => RaftError): void {
+  /** The node stops. The registry of calls has ended the reads. */
+  stop(): void {
     this.#timer?.cancel();
     this.#timer = null;
-    const groups = [
-      this.#unrequested,
-      ...this.#requested.values(),
-      ...this.#indexed.map((group) => group.reads),
-      this.#unanswered,
-      [...this.#running],
-    ];
     this.#unrequested = [];
     this.#requested.clear();
     this.#indexed = [];
     this.#unanswered = [];
     this.#running.clear();
     this.#size = 0;
-    for (const read of groups.flat()) read.reject(error());
   }
 
   #run(read: QueuedRead): void {

@@ -4,7 +4,7 @@ import type { InstallSnapshot } from "../../core/message.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { AbortedError, type RaftError } from "../../errors.ts";
+import { AbortedError } from "../../errors.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import type { Applier, Driver, LogRecords } from "../loop/index.ts";
 import { causeOf, describeCancellation, type CallOptions, type CallRegistry } from "../calls/index.ts";
@@ -139,10 +139,16 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
   async take(options: CallOptions): Promise<SnapshotMetrics> {
     const { calls } = this.#parts;
     calls.check(options);
-    const call = calls.begin<SnapshotMetrics>({ timeoutMs: Infinity, ...options }, (cancellation) => {
-      const what = `${describeCancellation(cancellation)}; the snapshot may still be taken`;
-      return new AbortedError("unknown", what, causeOf(cancellation));
-    });
+    const call = calls.begin<SnapshotMetrics>(
+      "snapshot",
+      { timeoutMs: Infinity, ...options },
+      {
+        onCancel: (cancellation) => {
+          const what = `${describeCancellation(cancellation)}; the snapshot may still be taken`;
+          return new AbortedError("unknown", what, causeOf(cancellation));
+        },
+      },
+    );
     this.#taker.takeCurrent().then(
       (snapshot) => {
         call.resolve(metricsOf(snapshot));
@@ -187,11 +193,11 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
     }
   }
 
-  /** The node stops: nothing new begins, and callers who wait for a snapshot get `error`. */
-  stop(error: RaftError): void {
+  /** The node stops: nothing new begins. The registry of calls has ended the calls. */
+  stop(): void {
     this.#compactor.stop();
     this.#installer.stop();
-    this.#taker.stop(error);
+    this.#taker.stop();
   }
 
   /** After `stop`: ends all transfers. Resolves when no snapshot file is in use, nor the state machine. */

@@ -2,7 +2,6 @@
 import type { SnapshotMessage } from "../../codec/frame-runtime-message.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
 import type { NodeId } from "../../core/position.ts";
-import type { RaftError } from "../../errors.ts";
 import type { CallOptions } from "../calls/index.ts";
 import type { SnapshotMetrics, SnapshotsMetrics } from "../metrics.ts";
 
@@ -22,8 +21,8 @@ export interface SnapshotService {
   snapshotOffered(offer: InstallSnapshot): void;
   /** A message about a transfer, from the node that fetches a snapshot or the one that sends it. */
   onMessage(message: SnapshotMessage): void;
-  /** The node stops: nothing new begins, and callers who wait for a snapshot get `error`. */
-  stop(error: RaftError): void;
+  /** The node stops: nothing new begins. The registry of calls has ended the calls. */
+  stop(): void;
   /** After `stop`: ends all transfers. Resolves when no snapshot file is in use, nor the state machine. */
   finish(): Promise<void>;
   /** Closes the store, whether its files are in use or not. */

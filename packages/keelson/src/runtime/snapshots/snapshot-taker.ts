@@ -4,7 +4,7 @@ import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { ClosedError, SnapshotFailedError, type RaftError } from "../../errors.ts";
+import { ClosedError, SnapshotFailedError } from "../../errors.ts";
 import type { SnapshotDraft, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { reasonOf } from "../failure.ts";
 import type { Applier, LogRecords } from "../loop/index.ts";
@@ -71,13 +71,10 @@ export class SnapshotTaker<Command, Result> {
   /** In milliseconds of the environment's clock; set by each failure. The policy starts none before it. */
   #notBefore = -Infinity;
   #stopped = false;
-  /** Rejects when the node stops, so that no caller waits for a state machine that hangs. */
-  readonly #stop = Promise.withResolvers<never>();
   #count = 0;
 
   constructor(parts: SnapshotTakerParts<Command, Result>) {
     this.#parts = parts;
-    this.#stop.promise.catch(ignore);
   }
 
   /** How many snapshots this process has taken. */
@@ -112,7 +109,7 @@ export class SnapshotTaker<Command, Result> {
   async takeCurrent(): Promise<StoredSnapshot> {
     const index = this.#parts.applier.applied.index;
     for (;;) {
-      const snapshot = await Promise.race([this.#inProgress?.result ?? this.#take(), this.#stop.promise]);
+      const snapshot = await (this.#inProgress?.result ?? this.#take());
       if (snapshot.position.index >= index) return snapshot;
     }
   }
@@ -130,10 +127,9 @@ export class SnapshotTaker<Command, Result> {
     this.#suspended = false;
   }
 
-  /** The node stops: the snapshot in progress gives up, and callers who wait for one get `error`. */
-  stop(error: RaftError): void {
+  /** The node stops: the snapshot in progress gives up. The registry of calls has ended the calls that wait for it. */
+  stop(): void {
     this.#stopped = true;
-    this.#stop.reject(error);
   }
 
   /** Resolves when no snapshot is in progress. */

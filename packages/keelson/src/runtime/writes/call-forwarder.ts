@@ -137,9 +137,12 @@ export class CallForwarder {
     const pending: PendingForward = {
       attemptId: ++this.#lastAttemptId,
       forwardable,
-      call: this.#parts.calls.begin<unknown>(options, (cancellation) => {
-        this.#remove(pending);
-        return this.#cancellationError(pending, cancellation);
+      call: this.#parts.calls.begin<unknown>("forwarded", options, {
+        onCancel: (cancellation) => {
+          this.#remove(pending);
+          return this.#cancellationError(pending, cancellation);
+        },
+        outcomeAtNodeEnd: () => (mayTakeEffect(pending) ? "unknown" : "not-done"),
       }),
       sent: null,
       runsHere: false,
@@ -183,15 +186,13 @@ export class CallForwarder {
     if (this.#pending.size > 0) this.#armTimer();
   }
 
-  /** The node stops: every call ends. */
-  endAll(error: (outcome: Outcome) => RaftError): void {
+  /** The node stops. The registry of calls has ended the calls. */
+  stop(): void {
     this.#ended = true;
     this.#timer?.cancel();
     this.#timer = null;
-    for (const pending of [...this.#pending.values()]) {
-      this.#remove(pending);
-      pending.call.reject(error(mayTakeEffect(pending) ? "unknown" : "not-done"));
-    }
+    this.#pending.clear();
+    this.#bytes = 0;
   }
 
   #checkRoom(bytes: number): void {

@@ -149,15 +149,13 @@ export class PendingProposals<Result> {
     if (this.#core.log.termAt(this.#core.commitIndex) !== this.#checkedTerm) this.#rejectLost();
   }
 
-  /** The node stops: every call ends. */
-  endAll(error: () => RaftError): void {
+  /** The node stops. The registry of calls has ended the calls. */
+  stop(): void {
     this.#timer?.cancel();
     this.#timer = null;
-    const all = [...this.#whileLeading.values(), ...this.#afterStepDown.values()];
     this.#whileLeading.clear();
     this.#afterStepDown.clear();
     this.#bytes = 0;
-    for (const { call } of all) call.reject(error());
   }
 
   /** Ends the calls whose entries can't be committed any more. */

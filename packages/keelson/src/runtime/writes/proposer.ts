@@ -209,15 +209,14 @@ export class Proposer<Command, Result> {
     // The node has just stopped. Even if the core took the entry, nothing leaves a node before its turn ends.
     if (position === null) throw this.#parts.refusal() ?? new NotLeaderError(this.#parts.leader());
     this.#count += 1;
-    const call = this.#parts.calls.begin<T>(
-      options,
-      (cancellation) =>
+    const call = this.#parts.calls.begin<T>("proposal", options, {
+      onCancel: (cancellation) =>
         new AbortedError(
           "unknown",
           `${describeCancellation(cancellation)}; the command was proposed and may still take effect`,
           causeOf(cancellation),
         ),
-    );
+    });
     pending.add(position, bytes, {
       applied: (applied) => {
         settle(applied, call);
