@@ -104,8 +104,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "K3",
     title: "Calls under way are forgotten when the node stops by itself",
     file: "runtime/calls/call-registry.ts",
-    from: "for (const kind of KINDS) for (const call of [...this.#open[kind]]) call.end(error);",
-    to: 'for (const kind of KINDS) {\n      if (kind === "proposal") this.#open[kind].clear();\n      for (const call of [...this.#open[kind]]) call.end(error);\n    }',
+    from: "for (const call of [...this.#open[kind]]) call.end(error);",
+    to: 'if (kind === "proposal") this.#open[kind].clear();\n      for (const call of [...this.#open[kind]]) call.end(error);',
   },
   {
     code: "K3b",

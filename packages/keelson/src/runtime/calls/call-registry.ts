@@ -31,7 +31,7 @@ export type CallKind = keyof typeof OUTCOME_AT_NODE_END;
 const KINDS = Object.keys(OUTCOME_AT_NODE_END) as CallKind[];
 
 /** A call that is not settled. Its result concerns only the part that began it. */
-type OpenCall = Pick<Call<unknown>, "end">;
+export type OpenCall = Pick<Call<unknown>, "end">;
 
 export interface CallRegistryParts {
   readonly environment: Environment;
@@ -108,9 +108,15 @@ export class CallRegistry {
     return call;
   }
 
-  /** The node ends: every open call ends with the error for its outcome, and so does each that is still begun. */
-  endAll(error: (outcome: Outcome) => RaftError): void {
+  /**
+   * The node ends: every open call ends with the error for its outcome, and so does each that is still begun. Reads end in
+   * the order of `reads`.
+   */
+  endAll(error: (outcome: Outcome) => RaftError, reads: readonly OpenCall[]): void {
     this.#endError = error;
-    for (const kind of KINDS) for (const call of [...this.#open[kind]]) call.end(error);
+    for (const kind of KINDS) {
+      if (kind === "read") for (const call of reads) call.end(error);
+      for (const call of [...this.#open[kind]]) call.end(error);
+    }
   }
 }

@@ -334,7 +334,7 @@ function lifecycleOf<Command, Result>(
     end: (error, streamError) => {
       driver.stop();
       watchdog.stop();
-      calls.endAll(error);
+      calls.endAll(error, readQueue.calls);
       pendingProposals.stop();
       forwarder.stop();
       readQueue.stop();
