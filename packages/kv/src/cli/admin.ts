@@ -180,6 +180,7 @@ function isSettled({ role, changing }: Members): boolean {
   return role === "leader" && !changing;
 }
 
+/** The members as a table; with a note unless it comes from the leader. */
 function memberLines({ id, leader, members, changing, role }: Members): string[] {
   const rows = members.map((member) => [
     `${member.id}${member.id === leader?.id ? " *" : ""}`,
@@ -196,6 +197,7 @@ function memberLines({ id, leader, members, changing, role }: Members): string[]
   return [...lines, `This is what ${id} knows: ${known}.`];
 }
 
+/** The most important fields of `GET /status`. */
 function statusLines(status: Readonly<Record<string, unknown>>): string[] {
   const shown = ["id", "role", "term", "clusterId", "commit", "applied", "durable", "last"];
   const rows = shown.filter((name) => name in status).map((name) => [name, String(status[name])]);

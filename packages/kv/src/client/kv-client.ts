@@ -37,7 +37,7 @@ export interface KvCallOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Options of a write. At most one of the conditions may be given. */
+/** Options of a write. If both conditions are given, only `ifVersion` counts. */
 export interface KvWriteOptions extends KvCallOptions {
   /** The write takes effect only if this is the key's version. */
   readonly ifVersion?: number;
@@ -289,7 +289,7 @@ export class KvClient {
   }
 }
 
-/** The status of an answer to a write whose session, or whose answer there, is gone. */
+/** The status of the answer to a write if its session has ended, or if its own answer is no longer kept. */
 const GONE = 410;
 /** The code of that answer if the session itself has ended. */
 const SESSION_EXPIRED = "SESSION_EXPIRED";

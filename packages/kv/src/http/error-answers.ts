@@ -2,21 +2,21 @@
  * Answers that are errors: their form, and which error of the library gets which status.
  *
  * | status | codes                              | when                                        | outcome     |
- * | ----- | ---------------------------------- | ------------------------------------------- | ----------- |
- * | 307   | NOT_LEADER                         | another node leads: see `Location`          | not-done    |
- * | 400   | BAD_REQUEST, INVALID_OPTION        | the request isn't valid                     | not-done    |
- * | 401   | UNAUTHORIZED                       | an operator's request lacks the right token | not-done    |
- * | 403   | FORBIDDEN                          | an operator's request from another machine  | not-done    |
- * | 404   | NOT_FOUND, NO_ROUTE                | the key has no value; there's no such path  | not-done    |
- * | 405   | METHOD_NOT_ALLOWED                 | the path has other methods: see `Allow`     | not-done    |
- * | 409   | CHANGE_REFUSED                     | the members can't be changed so, or not now | not-done    |
- * | 410   | SESSION_EXPIRED, ANSWER_FORGOTTEN  | the session or its answer is gone           | the error's |
- * | 412   | CONDITION_FAILED                   | the write's condition doesn't hold          | not-done    |
- * | 413   | VALUE_TOO_LARGE, COMMAND_TOO_LARGE | the value is over the limit                 | not-done    |
- * | 429   | OVERLOADED                         | a limit on what is under way is reached     | not-done    |
- * | 500   | INTERNAL                           | a bug of this program                       | unknown     |
- * | 503   | STARTING, or the library's         | this node can't serve the request now       | not-done    |
- * | 504   | the library's                      | the request may take effect, or not         | unknown     |
+ * | ------ | ---------------------------------- | ------------------------------------------- | ----------- |
+ * | 307    | NOT_LEADER                         | another node leads: see `Location`          | not-done    |
+ * | 400    | BAD_REQUEST, INVALID_OPTION        | the request isn't valid                     | not-done    |
+ * | 401    | UNAUTHORIZED                       | an operator's request lacks the right token | not-done    |
+ * | 403    | FORBIDDEN                          | an operator's request from another machine  | not-done    |
+ * | 404    | NOT_FOUND, NO_ROUTE                | the key has no value; there's no such path  | not-done    |
+ * | 405    | METHOD_NOT_ALLOWED                 | the path has other methods: see `Allow`     | not-done    |
+ * | 409    | CHANGE_REFUSED                     | the members can't be changed so, or not now | not-done    |
+ * | 410    | SESSION_EXPIRED, ANSWER_FORGOTTEN  | the session or its answer expired           | the error's |
+ * | 412    | CONDITION_FAILED                   | the write's condition doesn't hold          | not-done    |
+ * | 413    | VALUE_TOO_LARGE, COMMAND_TOO_LARGE | the value is over the limit                 | not-done    |
+ * | 429    | OVERLOADED                         | a limit on what is under way is reached     | not-done    |
+ * | 500    | INTERNAL                           | a bug of this program                       | unknown     |
+ * | 503    | STARTING, or the library's         | this node can't serve the request now       | not-done    |
+ * | 504    | the library's                      | the request may take effect, or not         | unknown     |
  *
  * 409, 429 and 503 have `Retry-After`, in seconds.
  */
@@ -58,6 +58,7 @@ export interface ErrorAnswer {
 /** In seconds. An election takes about that long. */
 const RETRY_AFTER = { "Retry-After": "1" };
 
+/** Makes an error answer. The outcome is "not-done" unless given. */
 export function errorAnswer(
   status: number,
   code: string,

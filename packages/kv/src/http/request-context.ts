@@ -15,6 +15,7 @@ export interface HttpEnv {
 /** One request, in Hono's form. */
 export type RequestContext = Context<HttpEnv>;
 
+/** The request as Node received it. */
 export function incomingOf(context: RequestContext): IncomingMessage {
   return context.env.incoming;
 }
@@ -28,6 +29,7 @@ export function targetOf(context: RequestContext): string {
   return query === "" ? path : `${path}?${query}`;
 }
 
+/** The error answer as a `Response`. */
 export function errorResponse({ status, headers, body }: ErrorAnswer): Response {
   return Response.json(body, { status, headers });
 }

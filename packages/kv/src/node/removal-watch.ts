@@ -1,7 +1,7 @@
 /**
- * Notices that this node was removed from its cluster. A removed node waits for a leader in vain, and so
- * would every read of a client that still knows its address. The servers ask here first, and refuse such
- * reads at once.
+ * Notices that this node was removed from its cluster. A removed node hears from no leader, so reads of
+ * clients that still know its address would wait until they time out. The servers ask here first, and refuse
+ * such reads at once.
  */
 import { RaftError, type RaftChange } from "keelson";
 

@@ -45,7 +45,7 @@ export async function join(joining: Joining): Promise<void> {
     reportedAt = performance.now();
     report(text);
   };
-  // After our first request the node may be a member because of it, which is no objection any more.
+  // Whether a request was sent. From then on, being a member is no objection: our request may be the reason.
   let hasAsked = false;
   while (!signal.aborted) {
     try {
@@ -102,8 +102,8 @@ function objectionTo({ id, address, startedEmpty }: Joining, member: Member | un
     );
   }
   if (member === undefined || (member.role === "learner" && member.address === address)) return null;
-  // A voter with an empty log has lost its disk. It may have acknowledged entries that no other node holds,
-  // and may have voted in this term, so it must not come back under its id.
+  // A voter with an empty log has lost its disk. The cluster may count on its copy of an entry, and it may
+  // have voted in this term, so it must not come back under its id.
   return (
     `${id} is a member already, at ${member.address}, and this node's directory is empty. If another node has this id, ` +
     `choose another --id. If this node's disk was lost, run keelson remove ${id}, and join with a new --id`

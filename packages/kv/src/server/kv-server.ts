@@ -96,6 +96,7 @@ export class KvServer {
     return { line: this.#line.address, http: this.#http.address };
   }
 
+  /** The node itself. */
   get raft(): Raft<KvCommand, KvResult> {
     return this.#raft;
   }
@@ -140,6 +141,7 @@ function raftOptions(
   return clusterId === null ? options : { ...options, clusterId };
 }
 
+/** Who may operate the cluster; reads the token's file. */
 async function accessOf({ adminOpen, adminTokenFile }: ServerSettings): Promise<AdminAccess> {
   if (adminTokenFile !== null) return { type: "token", token: await readToken(adminTokenFile) };
   return { type: adminOpen ? "open" : "local" };

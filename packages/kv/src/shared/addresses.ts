@@ -25,6 +25,7 @@ export function parseAddress(text: string): Address | null {
   return { host: host.startsWith("[") ? host.slice(1, -1) : host, port };
 }
 
+/** The inverse of `parseAddress`. */
 export function formatAddress({ host, port }: Address): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -165,6 +165,7 @@ const OUTCOMES = { applied: 1, "condition-failed": 2 } as const;
 const EXISTED = [null, false, true] as const;
 const RESULT_BYTES = 19;
 
+/** The same bytes on every node for the same result. */
 export function encodeResult(result: KvResult): Uint8Array {
   const isApplied = result.type === "applied";
   const bytes = Buffer.alloc(RESULT_BYTES);

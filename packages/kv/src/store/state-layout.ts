@@ -50,11 +50,13 @@ export const NOTHING_APPLIED: PositionRecord = { applied: { term: 0, index: 0 },
 const DATA_PREFIX = 0x64; // "d"
 const SESSION_PREFIX = 0x73; // "s"
 const RING_PREFIX = 0x72; // "r"
+/** The key of the position record. */
 export const POSITION_KEY = Uint8Array.of(0x6d); // "m"
 
 /** A range of keys, `[from, to)`. */
 export type KeyRange = readonly [from: Uint8Array, to: Uint8Array];
 
+/** The keys of the users' values, of the session records and of the ring. */
 export const DATA_KEYS = rangeOfPrefix(DATA_PREFIX);
 export const SESSION_KEYS = rangeOfPrefix(SESSION_PREFIX);
 export const RING_KEYS = rangeOfPrefix(RING_PREFIX);
@@ -72,6 +74,7 @@ const POSITION_BYTES = 33;
 /** The position record while a snapshot is being restored. */
 export const RESTORING_RECORD = Uint8Array.of(0xff);
 
+/** The database key of a user's key. */
 export function dataKey(key: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(1 + key.length);
   bytes[0] = DATA_PREFIX;
@@ -79,6 +82,7 @@ export function dataKey(key: Uint8Array): Uint8Array {
   return bytes;
 }
 
+/** Whether this database key is one of a user's value. */
 export function isDataKey(key: Uint8Array): boolean {
   return key[0] === DATA_PREFIX;
 }
@@ -93,6 +97,7 @@ export function sessionKey(name: string): Uint8Array {
   return Uint8Array.from([SESSION_PREFIX, ...Buffer.from(name, "latin1")]);
 }
 
+/** `slot`: from 0 to `RING_SLOTS_MAX - 1`. */
 export function ringKey(slot: number): Uint8Array {
   return Uint8Array.of(RING_PREFIX, slot >> 8, slot & 0xff);
 }
@@ -113,6 +118,7 @@ export function endOfPrefix(prefix: Uint8Array): Uint8Array {
   return end;
 }
 
+/** A value as the database holds it. */
 export function encodeVersioned({ value, version }: Versioned): Uint8Array {
   const bytes = Buffer.allocUnsafe(VERSION_BYTES + value.length);
   bytes.writeBigUInt64BE(BigInt(version), 0);
@@ -124,6 +130,7 @@ export function decodeVersioned(bytes: Uint8Array): Versioned {
   return { version: decodeNumber(bytes, 0), value: bytes.subarray(VERSION_BYTES) };
 }
 
+/** The position record as the database holds it. */
 export function encodePosition({ applied, count, batches }: PositionRecord): Uint8Array {
   return Buffer.concat([
     Uint8Array.of(POSITION_FORMAT),
