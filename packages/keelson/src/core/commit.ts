@@ -2,8 +2,8 @@ import { quorumValue } from "./quorum.ts";
 import type { NodeState } from "./state.ts";
 
 /**
- * Raises the leader's commit index to what a quorum has in its durable logs (§5.3). The leader counts itself like any
- * other node: only for what its own disk holds, and only while it is a voter.
+ * Raises the leader's commit index to what a quorum has in its durable logs (§5.3). The leader counts itself
+ * like any other node: only for what its own disk holds, and only while it is a voter.
  */
 export function advanceCommit(state: NodeState): void {
   const { role: leader } = state;

@@ -1,26 +1,28 @@
+// Who takes part in decisions (§6): voters, outgoing voters and learners, and the steps from one
+// configuration to another.
 import { assert } from "./assert.ts";
 import type { NodeId } from "./position.ts";
 
 /**
- * Who takes part: the voters, the voters being left behind while a change is under way,
- * and the learners, who receive the log without a say (§6; dissertation 4.2.1).
+ * The members of a cluster and their parts (§6; dissertation 4.2.1). In force as soon as it is in a node's
+ * log.
  */
 export interface ClusterConfig {
-  /** The voters; during a change, those of C_new. */
+  /** The voters; while the configuration is joint, those of C_new. */
   readonly voters: readonly NodeId[];
   /** The voters of C_old while the configuration is joint; empty otherwise. */
   readonly outgoingVoters: readonly NodeId[];
   /**
-   * Non-voting members: they are sent the log and count in no majority. While the configuration is joint,
-   * a voter of C_old that becomes a learner is both: it has its vote until C_old is left.
+   * Non-voting members: they are sent the log and count in no majority. A voter that becomes a learner is in
+   * `outgoingVoters` too while the configuration is joint, and keeps its vote until then.
    */
   readonly learners: readonly NodeId[];
 }
 
-/** The configuration of a node that belongs to no cluster yet. */
+/** The configuration of a node that doesn't belong to a cluster yet. */
 export const EMPTY_CONFIG: ClusterConfig = { voters: [], outgoingVoters: [], learners: [] };
 
-/** A configuration of `voters` alone. */
+/** A configuration that is not joint. Duplicates are dropped. Throws if a node is both voter and learner. */
 export function configOf(voters: Iterable<NodeId>, learners: Iterable<NodeId> = []): ClusterConfig {
   const config = {
     voters: [...new Set(voters)].sort(),
@@ -34,36 +36,36 @@ export function configOf(voters: Iterable<NodeId>, learners: Iterable<NodeId> = 
   return config;
 }
 
-/** Whether two majorities are needed: the configuration is C_old,new (§6). */
+/** Whether the configuration is C_old,new, in which decisions need two majorities (§6). */
 export function isJoint(config: ClusterConfig): boolean {
   return config.outgoingVoters.length > 0;
 }
 
-/** Whether `id` has a vote in the old or the new part of the configuration. */
+/** Whether `id` has a vote: among the voters or, while the configuration is joint, the outgoing voters. */
 export function isVoter(config: ClusterConfig, id: NodeId): boolean {
   return config.voters.includes(id) || config.outgoingVoters.includes(id);
 }
 
 /**
- * The configuration to enter on the way from `current`, which is not joint, to `target`: C_old,new if
- * the voters change (§6: then both majorities must agree), `target` itself if only learners do.
+ * The first configuration on the way from `current`, which is not joint, to `target`: C_old,new if the voters
+ * change (§6), or `target` itself if only the learners do.
  */
 export function stepTowards(current: ClusterConfig, target: ClusterConfig): ClusterConfig {
   if (sameSet(current.voters, target.voters)) return target;
   return { ...target, outgoingVoters: current.voters };
 }
 
-/** C_new, to be entered once C_old,new is committed (§6). */
+/** C_new: what follows C_old,new once that is committed (§6). */
 export function leaveJoint(config: ClusterConfig): ClusterConfig {
   return { ...config, outgoingVoters: [] };
 }
 
-/** Everyone who is sent the log, each once. */
+/** All members, each once: the nodes that a leader sends the log to. */
 export function membersOf(config: ClusterConfig): NodeId[] {
   return [...new Set([...config.voters, ...config.outgoingVoters, ...config.learners])];
 }
 
-/** Whether two configurations have the same members in the same parts. */
+/** Whether two configurations have the same voters, outgoing voters and learners, in any order. */
 export function sameConfig(a: ClusterConfig, b: ClusterConfig): boolean {
   return (
     sameSet(a.voters, b.voters) &&

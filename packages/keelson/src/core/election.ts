@@ -14,8 +14,8 @@ export function onElectionTimeout(state: NodeState, now: number): void {
   state.failReads();
   if (state.isSoleVoter || !state.options.preVote) startElection(state, false);
   else askForPreVotes(state);
-  // A sole voter wins as soon as its own vote is durable. A retry would start a new term and wait for another write, so
-  // it sets no deadline.
+  // A sole voter wins as soon as its own vote is durable. A retry would start a new term and wait for another
+  // write, so it sets no deadline.
   if (state.isSoleVoter) state.electionDeadline = null;
 }
 
@@ -31,8 +31,8 @@ function askForPreVotes(state: NodeState): void {
 /** Enters the next term and asks for votes in it (§5.2). `transfer`: the leader asked this node to. */
 export function startElection(state: NodeState, transfer: boolean): void {
   state.enterTerm(state.term + 1, state.id);
-  // A crash could take back a vote that isn't durable, and this node could then vote for another candidate. So its own
-  // vote counts, and the requests leave, only once this batch is durable.
+  // A crash could take back a vote that isn't durable, and this node could then vote for another candidate.
+  // So its own vote counts, and the requests leave, only once this batch is durable.
   state.role = { type: "candidate", votes: new Set(), ownVoteId: state.pendingActions.persistId };
   const { id: from, term } = state;
   for (const to of votersToAsk(state)) {
@@ -49,13 +49,15 @@ export function countOwnVote(state: NodeState, persistId: number, now: number): 
 }
 
 export function onPreVote(state: NodeState, message: PreVote, now: number): void {
-  // While this node hears its leader it helps no other candidate, whatever the candidate's term (dissertation 4.2.3).
+  // While this node hears its leader it helps no other candidate, whatever the candidate's term (dissertation
+  // 4.2.3).
   const refuse = state.heardLeaderRecently(now);
   if (!refuse && message.term > state.term) state.becomeFollower(message.term, null, now);
   state.send(message.from, {
     type: "pre-vote-reply",
     from: state.id,
-    // A refusal carries this node's term too: a candidate with an earlier term learns it and asks again in that one.
+    // A refusal carries this node's term too: a candidate with an earlier term learns it and asks again in
+    // that one.
     term: state.term,
     requestTerm: message.term,
     granted: !refuse && message.term === state.term && isUpToDate(message.last, state.log.last),
@@ -107,8 +109,8 @@ export function onRequestVoteReply(state: NodeState, message: RequestVoteReply, 
 function countVote(state: NodeState, candidate: Candidate, from: NodeId, now: number): void {
   candidate.votes.add(from);
   if (!hasQuorum(state.config, (id) => candidate.votes.has(id))) return;
-  // Other nodes' votes can be enough without its own. But the term must be durable before this node leads in it: after
-  // a crash it could otherwise enter the same term again, and vote for another candidate.
+  // Other nodes' votes can be enough without its own. But the term must be durable before this node leads in
+  // it: after a crash it could otherwise enter the same term again, and vote for another candidate.
   if (state.hardStateIsDurable) becomeLeader(state, now);
 }
 

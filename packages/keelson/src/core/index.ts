@@ -1,26 +1,32 @@
-/** The core of Keelson: Raft without I/O. See `RaftNode`. */
-export { assert, ProtocolViolation } from "./assert.ts";
+/**
+ * The core of Keelson: Raft without I/O. One class, `RaftNode`, takes inputs and gives `Actions`; the rest of
+ * this entry point is what goes in and comes out. It needs no package and no module of Node, so it runs in
+ * any JavaScript engine.
+ *
+ * Begin with `RaftNode` (inputs) and `Actions` (effects: their order, what must be durable, what may be
+ * lost).
+ */
+
+// The algorithm.
+export { RaftNode, type CommitStatus, type FollowerProgress, type NodeImage } from "./node.ts";
+export type { RaftNodeOptions, RestartOptions } from "./options.ts";
+export type { Role } from "./role.ts";
+export type { ProgressState } from "./progress.ts";
+export type { ConfigRefusal } from "./membership.ts";
+export type { TransferRefusal } from "./transfer.ts";
+
+// What it asks its caller to do.
 export type {
   Action,
   Actions,
+  AddressedMessage,
   AppendAction,
   HardState,
-  AddressedMessage,
   ReadAction,
   SendSnapshotAction,
 } from "./action.ts";
-export {
-  configOf,
-  EMPTY_CONFIG,
-  isJoint,
-  isVoter,
-  leaveJoint,
-  membersOf,
-  sameConfig,
-  stepTowards,
-  type ClusterConfig,
-} from "./config.ts";
-export { EMPTY_LOG, type LogImage, type LogView } from "./log.ts";
+
+// What nodes send to each other.
 export type {
   AppendEntries,
   AppendEntriesReply,
@@ -38,8 +44,8 @@ export type {
   TermRun,
   TimeoutNow,
 } from "./message.ts";
-export { RaftNode, type CommitStatus, type FollowerProgress, type NodeImage } from "./node.ts";
-export type { RaftNodeOptions, RestartOptions } from "./options.ts";
+
+// Entries and the log, without payloads.
 export {
   isUpToDate,
   ORIGIN,
@@ -49,16 +55,21 @@ export {
   type NodeId,
   type Term,
 } from "./position.ts";
-export type { ProgressState } from "./progress.ts";
-export { hasQuorum, quorumValue } from "./quorum.ts";
-export type { ConfigRefusal } from "./membership.ts";
-export type { Role } from "./role.ts";
-export type { TransferRefusal } from "./transfer.ts";
+export { EMPTY_LOG, type LogImage, type LogView } from "./log.ts";
+
+// Configurations and their majorities.
 export {
-  describeAction,
-  describeActions,
-  describeConfig,
-  describeMessage,
-  describeNode,
-  describePosition,
-} from "./trace.ts";
+  configOf,
+  EMPTY_CONFIG,
+  isJoint,
+  isVoter,
+  leaveJoint,
+  membersOf,
+  sameConfig,
+  stepTowards,
+  type ClusterConfig,
+} from "./config.ts";
+export { hasQuorum, quorumValue } from "./quorum.ts";
+
+// What is thrown when Raft's rules are broken.
+export { assert, ProtocolViolation } from "./assert.ts";

@@ -1,5 +1,5 @@
-// The leader's own steps: it takes office, appends entries of its term, starts heartbeat rounds, and keeps one
-// `Progress` for each node that it replicates to. Changes the `Leader` state; sends nothing itself.
+// The leader's own steps: it takes office, appends entries of its term, starts heartbeat rounds, and keeps
+// one `Progress` for each node that it replicates to. Changes the `Leader` state; sends nothing itself.
 import { assert } from "./assert.ts";
 import { membersOf, type ClusterConfig } from "./config.ts";
 import type { LogPosition } from "./position.ts";
@@ -8,8 +8,8 @@ import { Leader } from "./role.ts";
 import type { NodeState } from "./state.ts";
 
 /**
- * For how many of the longest election timeouts a leader tries to tell a removed member about its removal. Long enough
- * for a member that restarts; limited, because the member may never come back.
+ * For how many of the longest election timeouts a leader tries to tell a removed member about its removal.
+ * Long enough for a member that restarts; limited, because the member may never come back.
  */
 const REMOVAL_NOTICE_TIMEOUTS = 4;
 
@@ -24,7 +24,8 @@ export function becomeLeader(state: NodeState, now: number): void {
   state.leaderId = state.id;
   state.electionDeadline = null;
   updateReplicationTargets(state, leader, now);
-  // §8: a blank entry, because entries of earlier terms are known to be committed only once one of this term is.
+  // §8: a blank entry, because entries of earlier terms are known to be committed only once one of this term
+  // is.
   appendOwn(state, 1);
   startHeartbeatRound(state, leader, now);
 }
@@ -74,8 +75,8 @@ function updateReplicationTargets(state: NodeState, leader: Leader, now: number)
 }
 
 /**
- * Starts a heartbeat round: every node that the leader replicates to is due a message with the round's number. A
- * quorum of answers to it proves that this node still led when the round began.
+ * Starts a heartbeat round: every node that the leader replicates to is due a message with the round's
+ * number. A quorum of answers to it proves that this node still led when the round began.
  */
 export function startHeartbeatRound(state: NodeState, leader: Leader, now: number): void {
   leader.heartbeatRound += 1;

@@ -1,17 +1,21 @@
+// The log without its payloads: only where the term changes, the configurations, and where it begins and
+// ends.
 import { assert } from "./assert.ts";
 import { EMPTY_CONFIG, type ClusterConfig } from "./config.ts";
 import type { ConfigAt, EntryRange, TermRun } from "./message.ts";
 import { ORIGIN, type LogIndex, type LogPosition, type Term } from "./position.ts";
 
-/** What a log looks like from outside: enough to restart a node, and nothing that grows with it. */
+/** A log as plain values: what a node restarts from. Grows with the number of terms, not of entries. */
 export interface LogImage {
-  /** The last entry before the log, covered by a snapshot; `ORIGIN`: none. */
+  /**
+   * The position of the last entry before the log, which a snapshot covers; `ORIGIN`: the log begins at 1.
+   */
   readonly base: LogPosition;
   /** The configuration at `base`. */
   readonly baseConfig: ClusterConfig;
-  /** Where the term changes, ascending; the first run begins right after `base`. */
+  /** Where the term changes, in order; the first run begins right after `base`. */
   readonly terms: readonly TermRun[];
-  /** The configurations in the log, ascending. */
+  /** The configuration entries in the log, in order. */
   readonly configs: readonly ConfigAt[];
   readonly lastIndex: LogIndex;
 }
@@ -25,32 +29,42 @@ export const EMPTY_LOG: LogImage = {
   lastIndex: 0,
 };
 
-/** A log that may be looked at and not touched. */
+/** A read-only view of a node's log. */
 export interface LogView {
+  /**
+   * The position of the last entry before the log, which a snapshot covers; `ORIGIN`: the log begins at 1.
+   */
   readonly base: LogPosition;
+  /** The position of the last entry; the base if there are no entries. */
   readonly last: LogPosition;
-  /** The term at an index; undefined: compacted away, or past the end. The base's own is known. */
+  /** The term of an entry, or of the base; undefined: the index is before the base or after the end. */
   termAt(index: LogIndex): Term | undefined;
-  /** Whether the entry at this place is in the log, or is its base. */
+  /** Whether the entry at this position is in the log, or is its base. */
   contains(position: LogPosition): boolean;
-  /** The configuration in force at an index: the last one at or before it. */
+  /** The configuration in force at an index: the last one at or before it. Throws before the base. */
   configAt(index: LogIndex): ConfigAt;
-  /** The positions of the entries `(prevIndex, lastIndex]`, both within the log. */
+  /** The positions of the entries `(prevIndex, lastIndex]`. Throws unless both are in the log or its base. */
   slice(prevIndex: LogIndex, lastIndex: LogIndex): EntryRange;
 }
 
 /**
- * The log as the core knows it: positions without payloads. A run of entries of one term is one
- * element, so memory grows with the number of terms and configurations, not of entries.
+ * A node's log: positions without payloads. All entries of one term are one run, so memory grows with the
+ * number of terms and configurations, not of entries.
  *
- * Invariants: runs ascend in both index and term, and the first begins at `base.index + 1`;
- * configurations ascend, after `base`.
+ * Invariants: the runs' indexes and terms increase, and the first run begins at `base.index + 1`; the
+ * configurations' indexes increase, and all are after `base`.
  */
 export class Log implements LogView {
+  /**
+   * The last position that is no longer in the log. Moves up when entries are compacted, or with a snapshot.
+   */
   #base: LogPosition;
+  /** The configuration in force at the base. */
   #baseConfig: ClusterConfig;
+  /** The term runs; empty exactly if there are no entries. */
   #terms: TermRun[];
   #configs: ConfigAt[];
+  /** The index of the last entry; the base's if there are no entries. */
   #lastIndex: LogIndex;
 
   constructor(image: LogImage) {
@@ -63,7 +77,7 @@ export class Log implements LogView {
     this.#lastIndex = image.lastIndex;
   }
 
-  /** The log as plain values: the constructor makes the same log of them. */
+  /** The log as plain values, from which the constructor makes an equal log. */
   capture(): LogImage {
     return {
       base: this.#base,
@@ -108,7 +122,7 @@ export class Log implements LogView {
     );
   }
 
-  /** The index right after the run of one term that `index`, an entry, belongs to. */
+  /** The index after the last entry of the term run that the entry at `index` belongs to. */
   endOfRun(index: LogIndex): LogIndex {
     return this.#terms[this.#runAt(index) + 1]?.index ?? this.#lastIndex + 1;
   }
@@ -132,9 +146,8 @@ export class Log implements LogView {
   }
 
   /**
-   * The last index, at or below `index`, whose term is at or below `term`: the furthest place at
-   * which this log can agree with one that has `term` at `index` (§5.3, fast back-up). The base
-   * if nothing later qualifies.
+   * The last index at which this log can agree with a log that has `term` at `index` (§5.3): the last one up
+   * to `index` whose term is at most `term`. The base if there is none. Skips a whole term at a time.
    */
   lastAgreement(index: LogIndex, term: Term): LogIndex {
     const bounded = Math.min(index, this.#lastIndex);
@@ -147,23 +160,23 @@ export class Log implements LogView {
     return this.#base.index;
   }
 
-  /** Adds `count` entries of `term` at the end. */
+  /** Appends `count` entries of `term`. */
   extend(term: Term, count: number): void {
     const lastTerm = this.last.term;
     assert(term >= lastTerm, "terms never fall along a log");
     assert(count > 0 && Number.isSafeInteger(this.#lastIndex + count), "a log grows by whole entries");
-    // A log that was compacted to its end has no run to go on with, though the term may be the base's.
+    // After compaction to the end there is no run to extend, even if the base has the same term.
     if (term > lastTerm || this.#terms.length === 0) this.#terms.push({ index: this.#lastIndex + 1, term });
     this.#lastIndex += count;
   }
 
-  /** Adds one configuration entry of `term` at the end. */
+  /** Appends one configuration entry of `term`. */
   extendConfig(term: Term, config: ClusterConfig): void {
     this.extend(term, 1);
     this.#configs.push({ index: this.#lastIndex, config });
   }
 
-  /** Adds the entries of a range from `from` on, which must be right after the last one here. */
+  /** Appends the entries of a range from `from` on, which must follow this log's last entry. */
   extendFrom(range: EntryRange, from: LogIndex): void {
     assert(from === this.#lastIndex + 1, "entries are appended without a gap");
     for (const [at, run] of range.terms.entries()) {
@@ -175,7 +188,7 @@ export class Log implements LogView {
     assert(this.#lastIndex === range.lastIndex, "a range's runs cover all of its entries");
   }
 
-  /** Removes the entries from `index` on, and with them their configurations (§6). */
+  /** Removes the entries from `index` on. Their configurations are no longer in force (§6). */
   truncate(index: LogIndex): void {
     assert(index > this.#base.index, "what a snapshot covers cannot be removed");
     while ((this.#terms.at(-1)?.index ?? 0) >= index) this.#terms.pop();
@@ -183,7 +196,7 @@ export class Log implements LogView {
     this.#lastIndex = Math.min(this.#lastIndex, index - 1);
   }
 
-  /** Forgets the entries up to `index`, which a snapshot covers; what follows stays. */
+  /** Forgets the entries up to `index`, which a snapshot covers, and keeps the entries after it. */
   compact(index: LogIndex): void {
     if (index <= this.#base.index) return;
     const term = this.termAt(index);
@@ -203,7 +216,7 @@ export class Log implements LogView {
     this.#baseConfig = config;
   }
 
-  /** Empties the log: a snapshot covers everything up to `base`. */
+  /** Removes all entries: the log continues after a snapshot whose last entry is at `base`. */
   reset(base: LogPosition, config: ClusterConfig): void {
     this.#base = base;
     this.#baseConfig = config;
@@ -212,11 +225,11 @@ export class Log implements LogView {
     this.#lastIndex = base.index;
   }
 
-  /** Where in `#terms` the run is that holds `index`, which must be an entry. */
+  /** Where in `#terms` the run of the entry at `index` is. */
   #runAt(index: LogIndex): number {
     let low = 0;
     let high = this.#terms.length - 1;
-    // The newest run is asked for most.
+    // Most calls are about the newest run.
     if ((this.#terms[high]?.index ?? Infinity) <= index) return high;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
@@ -227,7 +240,7 @@ export class Log implements LogView {
   }
 }
 
-/** A range as it comes from outside must be one that a log can hold. */
+/** Throws unless a received range is one that a log can hold. */
 export function checkRange(range: EntryRange): void {
   const { prev } = range;
   assert(Number.isSafeInteger(prev.index) && prev.index >= 0, "an index is a safe integer");

@@ -18,13 +18,16 @@ const CHANGES: Readonly<Record<string, Change>> = {
 };
 
 /**
- * In which order things happen: what was sent arrives first, or what was written is durable first; or those who join
- * hear and are heard before all others.
+ * In which order things happen: what was sent arrives first, or what was written is durable first; or those
+ * who join hear and are heard before all others.
  */
 const ORDERS = ["messages first", "disks first", "joiners first"] as const;
 type Order = (typeof ORDERS)[number];
 
-/** What the leader's crash does with its unsynced writes and its messages under way; and whether it comes back. */
+/**
+ * What the leader's crash does with its unsynced writes and its messages under way; and whether it comes
+ * back.
+ */
 interface Crash {
   readonly kept: boolean;
   readonly restarts: boolean;
@@ -112,7 +115,9 @@ function isSame(a: readonly NodeId[], b: readonly NodeId[]): boolean {
   return a.join() === b.join();
 }
 
-/** Lets the change begin, crashes the leader after so many steps, and sees the group through; "old" or "new". */
+/**
+ * Lets the change begin, crashes the leader after so many steps, and sees the group through; "old" or "new".
+ */
 function runCrash(change: Change, order: Order, steps: number, crash: Crash): "old" | "new" {
   const group = begin(change);
   for (let n = 0; n < steps; n++) step(group, order, change);

@@ -1,5 +1,5 @@
-// Changes of membership by joint consensus (§6): beginning one, leaving the joint configuration, and the end of a
-// leader that was removed.
+// Changes of membership by joint consensus (§6): beginning one, leaving the joint configuration, and the end
+// of a leader that was removed.
 import { assert } from "./assert.ts";
 import { configOf, isJoint, leaveJoint, sameConfig, stepTowards, type ClusterConfig } from "./config.ts";
 import { appendConfig } from "./leadership.ts";
@@ -19,8 +19,8 @@ import { bestTransferTarget, sendTimeoutNow } from "./transfer.ts";
 export type ConfigRefusal = "not-leader" | "term-not-started" | "change-under-way" | "transferring";
 
 /**
- * Begins the change to `target` (§6): appends C_old,new, or `target` itself if the voters stay the same. Each node uses
- * the last configuration in its log from the moment it is there, committed or not.
+ * Begins the change to `target` (§6): appends C_old,new, or `target` itself if the voters stay the same. Each
+ * node uses the last configuration in its log from the moment it is there, committed or not.
  */
 export function proposeConfig(
   state: NodeState,
@@ -33,8 +33,8 @@ export function proposeConfig(
   const { role: leader } = state;
   if (leader.type !== "leader") return "not-leader";
   if (leader.transfer !== null) return "transferring";
-  // Ongaro, raft-dev 2015: otherwise an uncommitted change of an earlier term and this one can have majorities that
-  // don't overlap.
+  // Ongaro, raft-dev 2015: otherwise an uncommitted change of an earlier term and this one can have
+  // majorities that don't overlap.
   if (!state.termStartCommitted) return "term-not-started";
   const { index, config } = state.log.config;
   if (index > state.commitIndex || isJoint(config)) return "change-under-way";
@@ -47,12 +47,16 @@ export function advanceMembership(state: NodeState, now: number): void {
   if (leader.type !== "leader" || !state.termStartCommitted) return;
   const { index, config } = state.log.config;
   if (index > state.commitIndex) return;
-  // C_old,new is committed by both majorities, so every future leader has it, and C_old can't decide alone any more.
+  // C_old,new is committed by both majorities, so every future leader has it, and C_old can't decide alone
+  // any more.
   if (isJoint(config)) appendConfig(state, leader, leaveJoint(config), now);
   else if (!state.isVoter) stepDownAfterRemoval(state, leader, now);
 }
 
-/** C_new is committed, and this leader isn't one of its voters: it tells all, asks a voter to lead, and steps down. */
+/**
+ * C_new is committed, and this leader isn't one of its voters: it tells all, asks a voter to lead, and steps
+ * down.
+ */
 function stepDownAfterRemoval(state: NodeState, leader: Leader, now: number): void {
   for (const progress of leader.progress.values()) progress.heartbeatDue = true;
   sendAppends(state, leader, now);

@@ -1,3 +1,4 @@
+// The messages between nodes, without the entries' payloads. `node.ts` dispatches each type to its handler.
 import type { ClusterConfig } from "./config.ts";
 import type { LogIndex, LogPosition, NodeId, Term } from "./position.ts";
 
@@ -15,18 +16,18 @@ export interface ConfigAt {
 }
 
 /**
- * The entries `(prev.index, lastIndex]` without their payloads: where they begin, where the
- * term changes, and which of them are configurations. Whoever sends a message attaches the
- * payloads; whoever receives one keeps them until the core says to write them.
+ * The entries `(prev.index, lastIndex]` without their payloads: where they begin, where the term changes, and
+ * which of them are configurations. The sender's driver attaches the payloads; the receiver's driver keeps
+ * them until the core asks for them to be written.
  */
 export interface EntryRange {
-  /** The entry just before the first of these. */
+  /** The position of the entry before the first one. */
   readonly prev: LogPosition;
   /** The index of the last entry; equal to `prev.index` when there is none. */
   readonly lastIndex: LogIndex;
-  /** Ascending; the first begins at `prev.index + 1`. Empty when there is no entry. */
+  /** In order; the first begins at `prev.index + 1`. Empty if there are no entries. */
   readonly terms: readonly TermRun[];
-  /** Ascending. */
+  /** In order. */
   readonly configs: readonly ConfigAt[];
 }
 
@@ -36,9 +37,13 @@ interface Header {
   readonly term: Term;
 }
 
-/** "Would you vote for me in `term + 1`?" (dissertation 9.6). Binds nobody. */
+/**
+ * Asks whether the receiver would vote for the sender in `term + 1` (dissertation 9.6). The answer is no
+ * promise.
+ */
 export interface PreVote extends Header {
   readonly type: "pre-vote";
+  /** The position of the sender's last entry. */
   readonly last: LogPosition;
 }
 
@@ -46,19 +51,23 @@ export interface PreVote extends Header {
 export interface PreVoteReply extends Header {
   readonly type: "pre-vote-reply";
   readonly granted: boolean;
-  /** The `term` of the request that this answers: it tells one round of asking from another. */
+  /** The `term` of the request, so that a late answer isn't counted in a later pre-vote. */
   readonly requestTerm: Term;
 }
 
 /** RequestVote (§5.2). */
 export interface RequestVote extends Header {
   readonly type: "request-vote";
+  /** The position of the sender's last entry. */
   readonly last: LogPosition;
-  /** The leader asked for this election (dissertation 3.10), so its lease does not speak against it. */
+  /**
+   * Whether the leader asked for this election with TimeoutNow (dissertation 3.10). Then voters that heard
+   * the leader recently may grant it: the leader has given up its lease.
+   */
   readonly transfer: boolean;
 }
 
-/** The answer to `RequestVote`; a vote that is granted is durable. */
+/** The answer to `RequestVote`. A granted vote is durable before the answer is sent. */
 export interface RequestVoteReply extends Header {
   readonly type: "request-vote-reply";
   readonly granted: boolean;
@@ -70,43 +79,50 @@ export interface AppendEntries extends Header {
   readonly entries: EntryRange;
   /** The leader's commit index. */
   readonly commit: LogIndex;
-  /** The leader's count of leadership checks; an answer names the latest it has seen. */
+  /** The leader's heartbeat round. The answer names the latest round that the follower has received. */
   readonly round: number;
 }
 
-/** The answer to `AppendEntries`: how far the log agrees and is durable, or where to look for agreement. */
+/**
+ * The answer to `AppendEntries`, and to `InstallSnapshot`: how far the log equals the leader's and is
+ * durable, or where the two may agree.
+ */
 export interface AppendEntriesReply extends Header {
   readonly type: "append-entries-reply";
-  /** The latest `round` seen from this leader in this term. */
+  /** The latest heartbeat round received from this leader in this term. */
   readonly round: number;
   readonly outcome:
     | {
         readonly accepted: true;
-        /** The log equals the leader's, and is durable, up to here. */
+        /** Up to here the follower's log equals the leader's and is durable. */
         readonly match: LogIndex;
       }
     | {
         readonly accepted: false;
-        /** The `prev.index` that was refused: it tells a stale refusal from one that counts. */
+        /** The `prev.index` that was refused, so that the leader can ignore refusals that arrive late. */
         readonly refused: LogIndex;
-        /** The last place at which this log may agree with the leader's (§5.3, fast back-up). */
+        /**
+         * The last position at which this log may agree with the leader's (§5.3): the leader continues there.
+         */
         readonly hint: LogPosition;
       };
 }
 
-/** The leader's log no longer reaches back to what this follower needs (§7). */
+/** The leader offers a snapshot, because its log no longer holds the entries that the follower lacks (§7). */
 export interface InstallSnapshot extends Header {
   readonly type: "install-snapshot";
-  /** The last entry that the snapshot covers. */
+  /** The position of the last entry that the snapshot covers. */
   readonly last: LogPosition;
   /** The configuration at `last`. */
   readonly config: ClusterConfig;
+  /** The leader's heartbeat round, as in `AppendEntries`. */
   readonly round: number;
 }
 
-/** A follower asks for an index to read at (dissertation 6.4). Carries a term, and moves none. */
+/** A follower asks the leader for a read index (dissertation 6.4). The receiver ignores the term. */
 export interface ReadIndexRequest extends Header {
   readonly type: "read-index";
+  /** The asking node's number of the read. */
   readonly id: number;
 }
 
@@ -114,16 +130,22 @@ export interface ReadIndexRequest extends Header {
 export interface ReadIndexReply extends Header {
   readonly type: "read-index-reply";
   readonly id: number;
-  /** Where to read, or null: the node asked does not lead, or lost its lead meanwhile. */
+  /**
+   * The index at which to read; null: the node that was asked doesn't lead, or stepped down before it
+   * confirmed.
+   */
   readonly index: LogIndex | null;
 }
 
-/** TimeoutNow (dissertation 3.10): the leader asks this voter, whose log is complete, to stand for election at once. */
+/**
+ * TimeoutNow (dissertation 3.10): the leader asks this voter, whose log is complete, to start an election at
+ * once.
+ */
 export interface TimeoutNow extends Header {
   readonly type: "timeout-now";
 }
 
-/** What nodes say to each other. One way; each may be lost, doubled, late or out of order. */
+/** A message between nodes. It may be lost, duplicated, delayed or reordered. */
 export type Message =
   | PreVote
   | PreVoteReply
@@ -136,5 +158,5 @@ export type Message =
   | ReadIndexReply
   | TimeoutNow;
 
-/** What tells messages apart. */
+/** The `type` of a message. */
 export type MessageType = Message["type"];

@@ -1,3 +1,5 @@
+// `RaftNode`: the algorithm as one object. Its inputs, what may be asked about it, and the switch that gives
+// each message to its handler. The handlers and their state are in the other files of this folder.
 import type { Actions } from "./action.ts";
 import { assert } from "./assert.ts";
 import { advanceCommit } from "./commit.ts";
@@ -39,40 +41,14 @@ import { NodeState, type StateImage } from "./state.ts";
 import { advanceTransfer, onTimeoutNow, startTransfer, type TransferRefusal } from "./transfer.ts";
 
 /**
- * What became of an entry. `rejected`: another entry was committed in its stead, so it never will
- * be. `unknown`: this node cannot tell: it never had the entry, no longer has it, or has forgotten
- * (compacted) that part of the log.
- */
-export type CommitStatus = "in-progress" | "committed" | "rejected" | "unknown";
-
-/** What a leader knows about one of the other members. */
-export interface FollowerProgress {
-  readonly state: ProgressState;
-  /** The last entry that is known to be durable there. */
-  readonly match: LogIndex;
-  /** The next entry to send. */
-  readonly next: LogIndex;
-  /** Whether it answered within the longest election timeout. */
-  readonly recentlyActive: boolean;
-}
-
-/**
- * All that a node holds in memory at one moment, as plain values that can be compared, copied and
- * kept (`structuredClone`, or JSON if infinite times are seen to). For debugging, for going back in
- * time and for exploring what might come next; never a way to restart a node, which has only its disk.
- */
-export interface NodeImage extends StateImage {
-  readonly now: number;
-  readonly timer: number | null;
-}
-
-/**
- * One node of a Raft group: the algorithm, and nothing else. It does no I/O and has no clock, no
- * timers and no promises. Inputs go in by method calls, each with the time `now` in milliseconds on
- * any clock that does not go back; effects come out of `takeActions`, to be carried out by the
- * caller. The payloads of entries stay with the caller: the node decides their order alone.
+ * One node of a Raft group: the algorithm, and nothing else. It has no I/O, clock, timers or promises. Inputs
+ * are method calls, each with the current time `now` in milliseconds, on any clock that doesn't go back.
+ * Effects are what `takeActions` returns; the caller carries them out and reports what is durable. Payloads
+ * stay with the caller: the node only decides the order of entries.
  *
- * Section marks refer to the Raft paper (extended version), "dissertation" to Ongaro's.
+ * Each input may throw `ProtocolViolation`. Then the node must not be used any more.
+ *
+ * Section marks (§) refer to the Raft paper (extended version), "dissertation" to Ongaro's.
  *
  * @example
  * ```ts
@@ -88,32 +64,43 @@ export interface NodeImage extends StateImage {
  */
 export class RaftNode {
   readonly #state: NodeState;
+  /** The latest time that an input named, in milliseconds. Never falls. */
   #now = -Infinity;
-  /** When the caller will call `handleTimeout`, as far as it was told. */
+  /**
+   * Time in milliseconds at which the caller was asked to call `handleTimeout`; null: not asked since the
+   * last call.
+   */
   #timer: number | null = null;
 
   private constructor(state: NodeState) {
     this.#state = state;
   }
 
-  /** A node that has never run: no term, no log, no cluster. It waits for `createCluster`, or for a leader to call. */
+  /**
+   * A node that has never run: no term, no log, no cluster. It waits for `createCluster`, or for a leader's
+   * messages.
+   */
   static start(options: RaftNodeOptions): RaftNode {
     return new RaftNode(new NodeState(withDefaults(options), { term: 0, votedFor: null }));
   }
 
-  /** A node as its stored term, vote and log say. Throws `ProtocolViolation` if they contradict each other. */
+  /**
+   * A node that continues from its stored term, vote and log. Throws `ProtocolViolation` if they contradict
+   * each other.
+   */
   static restart(options: RestartOptions): RaftNode {
     const { now, hardState, log, commitIndex } = options;
     const state = new NodeState(withDefaults(options), hardState, log, commitIndex);
     const node = new RaftNode(state);
     node.#now = now;
-    // It may have heard the leader just before it stopped, and promised then not to help depose it.
+    // It may have heard the leader just before it stopped. The leader's lease relies on it not to help
+    // another candidate for a while, so it counts as heard now (dissertation 6.4.1).
     if (!state.isSoleVoter || state.hadOtherVoters) state.leaderHeardAt = now;
     state.resetElectionDeadline(now);
     return node;
   }
 
-  /** A node that does from here on exactly what the captured one would do, given the same options and inputs. */
+  /** A node that behaves exactly as the captured one would, given the same options and inputs. */
   static revive(options: RaftNodeOptions, image: NodeImage): RaftNode {
     const node = new RaftNode(NodeState.revive(withDefaults(options), image));
     node.#now = image.now;
@@ -121,7 +108,7 @@ export class RaftNode {
     return node;
   }
 
-  /** All that this node holds at the moment, effects that nobody took yet included. Changes nothing. */
+  /** Everything that this node holds in memory now, including actions that were not taken yet. */
   capture(): NodeImage {
     return { ...this.#state.capture(), now: this.#now, timer: this.#timer };
   }
@@ -138,22 +125,22 @@ export class RaftNode {
     return this.#state.term;
   }
 
-  /** Who got this node's vote in `term`. */
+  /** The node that has this node's vote in `term`; null: not given yet. */
   get votedFor(): NodeId | null {
     return this.#state.votedFor;
   }
 
-  /** The leader of `term`, this node included; null: not known. */
+  /** The leader of `term`, which may be this node; null: not known. */
   get leader(): NodeId | null {
     return this.#state.leaderId;
   }
 
-  /** The last entry known to be committed. Apply it only once it is also durable here. */
+  /** The last entry known to be committed. Apply entries up to it once they are durable on this node too. */
   get commitIndex(): LogIndex {
     return this.#state.commitIndex;
   }
 
-  /** The last entry known to be on this node's own disk. */
+  /** The last entry known to be durable on this node. */
   get durableIndex(): LogIndex {
     return this.#state.durableIndex;
   }
@@ -163,16 +150,22 @@ export class RaftNode {
     return this.#state.config;
   }
 
+  /** The positions and configurations of this node's log. */
   get log(): LogView {
     return this.#state.log;
   }
 
-  /** Whether this node leads and an entry of its own term is committed; before that, no read is answered (§8). */
+  /**
+   * Whether this node leads and an entry of its own term is committed. Before that it answers no reads (§8).
+   */
   get termStartCommitted(): boolean {
     return this.#state.termStartCommitted;
   }
 
-  /** On the leader, what it knows about another member; otherwise undefined. */
+  /**
+   * What this leader knows about another node; undefined: this node doesn't lead, or doesn't replicate to
+   * that node.
+   */
   progress(id: NodeId): FollowerProgress | undefined {
     const { role } = this.#state;
     const progress = role.type === "leader" ? role.progress.get(id) : undefined;
@@ -183,9 +176,10 @@ export class RaftNode {
   }
 
   /**
-   * Writes the first configuration as entry 1 of term 1, to be called once in the life of a cluster:
-   * on one of its nodes, or on several with the same voters. Throws `ProtocolViolation` on a node that has a log, and
-   * if `voters` lacks this node. Returns the position to watch with `commitStatus`.
+   * Creates a cluster: appends its first configuration as entry 1 of term 1. Call it once in the life of a
+   * cluster, on one of its voters, or on several with the same voters. Returns the position to watch with
+   * `commitStatus`. Throws `ProtocolViolation` on a node that has a log, and if this node isn't among
+   * `voters`.
    */
   createCluster(voters: Iterable<NodeId>, now: number): LogPosition {
     const state = this.#state;
@@ -194,42 +188,51 @@ export class RaftNode {
     const config = configOf(voters);
     assert(config.voters.includes(state.id), "a node creates only a cluster that it is a voter of");
     if (state.term === 0) state.enterTerm(1);
-    // No leader ever has term 1: each election begins a later one. So entry 1@1 is the same wherever it is written.
+    // Every election enters a term after 1, so no leader of term 1 can append anything else at this position.
     state.log.extendConfig(1, config);
     state.pendingActions.append(1, 2);
     state.resetElectionDeadline(this.#now);
     return state.log.last;
   }
 
-  /** When a leader was last heard, on the clock of `now`; -Infinity: never. */
+  /** Time in milliseconds at which a leader was last heard, on the clock of `now`; -Infinity: never. */
   get leaderHeardAt(): number {
     return this.#state.leaderHeardAt;
   }
 
-  /** On a leader: removed members that are still told of their removal. */
+  /**
+   * On a leader: removed members that it still tries to tell about their removal. Keep connections to them
+   * open.
+   */
   get removedMembersToNotify(): NodeId[] {
     const { role } = this.#state;
     if (role.type !== "leader") return [];
     return [...role.progress].flatMap(([id, { removalNotice }]) => (removalNotice === null ? [] : [id]));
   }
 
-  /** Whether commands are taken: this node leads, is not handing its leadership over, and is not on its way out. */
+  /** Whether commands are accepted: this node leads, is a voter, and isn't transferring its leadership. */
   get takesCommands(): boolean {
     return takesCommands(this.#state);
   }
 
-  /** To whom leadership is being handed over; null: to nobody. */
+  /** The node that this leader is transferring its leadership to; null: none. */
   get transferTarget(): NodeId | null {
     const { role } = this.#state;
     return role.type === "leader" ? (role.transfer?.to ?? null) : null;
   }
 
-  /** Appends a command, whose payload stays with the caller; null: no commands are taken here (`leader` may know where). */
+  /**
+   * Appends a command and returns its position; null: not accepted (see `takesCommands`, and `leader` for
+   * where to ask).
+   */
   proposeCommand(now: number): LogPosition | null {
     return this.proposeCommands(1, now);
   }
 
-  /** Appends `count` commands, one after another, and returns the position of the last; null: no commands are taken here. */
+  /**
+   * Appends `count` commands and returns the position of the last one; null: not accepted, as in
+   * `proposeCommand`.
+   */
   proposeCommands(count: number, now: number): LogPosition | null {
     this.#advance(now);
     const state = this.#state;
@@ -237,10 +240,11 @@ export class RaftNode {
   }
 
   /**
-   * Begins a change of membership (§6) to `target`, any configuration that is not joint. If the voters change it goes
-   * through C_old,new, which the leader of the day leaves by itself. Returns the position of the first entry of the
-   * change, or why it was not begun. `config` tells what is in force, `commitStatus` whether a step is committed.
-   * Throws `ProtocolViolation` for a target without voters, or with a member in two parts.
+   * Begins a change of membership (§6) to `target`, any configuration that isn't joint. If the voters change,
+   * it takes two entries: C_old,new, and C_new, which the leader appends once the first is committed. Returns
+   * the position of the first entry, or why the change was refused. Watch `commitStatus` for that entry and
+   * `config` for the end of the change. Throws `ProtocolViolation` if `target` has no voters, or a member in
+   * two parts.
    */
   proposeConfig(target: ClusterConfig, now: number): LogPosition | ConfigRefusal {
     this.#advance(now);
@@ -248,8 +252,9 @@ export class RaftNode {
   }
 
   /**
-   * Hands leadership over (dissertation 3.10) to the voter `to`, or, null, to the one whose log is the most complete.
-   * Until another leader is heard of, or the longest election timeout is over, no commands are taken.
+   * Transfers leadership (dissertation 3.10) to the voter `to`; null: to the voter whose log is the most
+   * complete. Returns the target, or why it was refused. Until another node leads, or the longest election
+   * timeout has passed, no commands are accepted.
    */
   transferLeadership(to: NodeId | null, now: number): { readonly to: NodeId } | TransferRefusal {
     this.#advance(now);
@@ -257,8 +262,9 @@ export class RaftNode {
   }
 
   /**
-   * The index at which a read may be served at once on the strength of the leader's lease (dissertation 6.4.1), provided
-   * that no clock drifts by more than `clockDriftMax` and that all nodes check quorums; null: use `readIndex`.
+   * The index at which a read may be served at once under the leader's lease (dissertation 6.4.1); null: use
+   * `readIndex`. Linearizable only if no clock drifts by more than `clockDriftMax` and `checkQuorum` is on
+   * for all nodes.
    */
   leaseIndex(now: number): LogIndex | null {
     this.#advance(now);
@@ -266,15 +272,18 @@ export class RaftNode {
   }
 
   /**
-   * Asks at which index a linearizable read may be served (dissertation 6.4), on any member. The answer comes as
-   * `Actions.reads` under the id returned, within the longest election timeout: an index to wait for, or null: ask again.
+   * Asks for the index at which a linearizable read may be served (dissertation 6.4). Works on every member:
+   * a follower asks the leader. Returns an id, under which the answer comes in `Actions.reads` within the
+   * longest election timeout.
    */
   readIndex(now: number): number {
     this.#advance(now);
     return startRead(this.#state, this.#now);
   }
 
-  /** Takes in a message. Throws `ProtocolViolation` if it shows what cannot be: the node must stop. */
+  /**
+   * Handles a message of another node. Throws `ProtocolViolation` if it shows a state that Raft rules out.
+   */
   handleMessage(message: Message, now: number): void {
     this.#advance(now);
     const state = this.#state;
@@ -316,7 +325,10 @@ export class RaftNode {
     advanceTransfer(state, this.#now);
   }
 
-  /** The time that `Actions.timer` named has come. Early calls do nothing but name the right time. */
+  /**
+   * The time that `Actions.timer` named has come. A call that is too early only makes the next actions name a
+   * time.
+   */
   handleTimeout(now: number): void {
     this.#advance(now);
     this.#timer = null;
@@ -330,7 +342,9 @@ export class RaftNode {
     advanceTransfer(state, this.#now);
   }
 
-  /** The batch `persistId` and all before it are durable. Throws `ProtocolViolation` for one that was never taken. */
+  /**
+   * The batch `persistId` and all before it are durable. Throws `ProtocolViolation` if it was never taken.
+   */
   handlePersisted(persistId: number, now: number): void {
     this.#advance(now);
     this.#state.persisted(persistId);
@@ -341,23 +355,26 @@ export class RaftNode {
   }
 
   /**
-   * The state machine and the log store hold this snapshot now, durably, and the stored log begins after it: it is
-   * empty, unless it held the entry at `position`. `config` is the configuration at `position`. Between replacing the
-   * log and this call no actions may be taken: they would write on the log that is gone. A snapshot older than the
-   * one that the log begins after changes nothing, here or in the store.
+   * A snapshot is installed: the state machine and the log store hold it durably, and the stored log begins
+   * after it. The stored log must keep the entries after `position` if it holds the entry at `position`, and
+   * be empty otherwise. `config` is the configuration at `position`. Take no actions between changing the
+   * stored log and this call: they would still be for the old log. A snapshot that ends before the log's base
+   * changes nothing, here or in the store.
    */
   handleSnapshotInstalled(position: LogPosition, config: ClusterConfig, now: number): void {
     this.#advance(now);
     snapshotInstalled(this.#state, position, config, this.#now);
   }
 
-  /** The log up to `index` is covered by a snapshot of this node's own, and may be forgotten. */
+  /**
+   * A durable snapshot of this node's own state covers the entries up to `index`, so the log may forget them.
+   */
   handleCompacted(index: LogIndex, now: number): void {
     this.#advance(now);
     compactLog(this.#state, index);
   }
 
-  /** Everything to do since the last call, as one value. Taking it is a promise to do it, in order. */
+  /** Everything to do since the last call, as one value. The caller must carry it out, as `Actions` says. */
   takeActions(): Actions {
     const state = this.#state;
     const { role } = state;
@@ -375,7 +392,7 @@ export class RaftNode {
     return actions;
   }
 
-  /** What became of the entry at `position`, as far as this node can tell. */
+  /** What this node knows about the entry at `position`. */
   commitStatus(position: LogPosition): CommitStatus {
     const { log, commitIndex } = this.#state;
     if (position.index <= commitIndex) {
@@ -384,15 +401,16 @@ export class RaftNode {
       return term === position.term ? "committed" : "rejected";
     }
     if (log.contains(position)) return "in-progress";
-    // Terms never fall along a log: after a committed entry of a later term, this one has no place any more.
+    // Terms never fall along a log, so an entry of an earlier term can't follow the last committed entry.
     return position.term < (log.termAt(commitIndex) ?? 0) ? "rejected" : "unknown";
   }
 
-  /** Time never goes back, whatever the caller's clock does. */
+  /** Ignores a time that is earlier than one already seen. */
   #advance(now: number): void {
     if (now > this.#now) this.#now = now;
   }
 
+  /** Time in milliseconds at which the next `handleTimeout` has something to do; Infinity: never. */
   #deadline(): number {
     return Math.min(this.#roleDeadline(), this.#state.reads.nextExpiry);
   }
@@ -410,4 +428,34 @@ export class RaftNode {
     }
     return state.isEligible ? (state.electionDeadline ?? Infinity) : Infinity;
   }
+}
+
+/**
+ * What a node knows about an entry.
+ * - `in-progress`: it is in the log, and not known to be committed.
+ * - `committed`: it is committed.
+ * - `rejected`: another entry is committed in its place, so it never will be.
+ * - `unknown`: this node can't tell: it never had the entry, or has compacted that part of the log.
+ */
+export type CommitStatus = "in-progress" | "committed" | "rejected" | "unknown";
+
+/** What a leader knows about one of the other members. */
+export interface FollowerProgress {
+  readonly state: ProgressState;
+  /** The last entry known to be durable there and equal to the leader's. */
+  readonly match: LogIndex;
+  /** The next entry to send. */
+  readonly next: LogIndex;
+  /** Whether it answered within the longest election timeout. */
+  readonly recentlyActive: boolean;
+}
+
+/**
+ * Everything that a node holds in memory, as plain values that can be compared, copied and kept:
+ * `structuredClone`, or JSON if infinite times are handled. For debugging, for going back in time, and for
+ * exploring what may come next. Not for restarting a node: a crash leaves only what is on disk.
+ */
+export interface NodeImage extends StateImage {
+  readonly now: number;
+  readonly timer: number | null;
 }

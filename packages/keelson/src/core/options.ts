@@ -1,57 +1,82 @@
+// How a node behaves: the options, their defaults, and what they must satisfy.
 import { assert } from "./assert.ts";
 import type { HardState } from "./action.ts";
 import type { LogImage } from "./log.ts";
 import type { LogIndex, NodeId } from "./position.ts";
 
-/** How a node behaves. Times are in milliseconds, on the clock whose readings the caller passes as `now`. */
+/** The options of a node. Times are in milliseconds, on the clock that the caller passes as `now`. */
 export interface RaftNodeOptions {
   readonly id: NodeId;
-  /** A number in [0, 1): the node's only source of chance. */
+  /** Returns a number in [0, 1): the node's only source of randomness. */
   readonly random: () => number;
-  /** The election timeout is drawn anew from [min, max) each time (§5.2). Default 400 to 800. */
+  /** The election timeout is drawn anew from [min, max) each time (§5.2). Default: 400 to 800. */
   readonly electionTimeoutMs?: { readonly min: number; readonly max: number };
-  /** How often an idle leader lets itself be heard. At most half of the shortest election timeout. Default 80. */
+  /** How often a leader sends heartbeats. At most half of the shortest election timeout. Default: 80. */
   readonly heartbeatMs?: number;
-  /** Ask whether an election could be won before starting one (dissertation 9.6). Default true. */
+  /**
+   * Whether a node asks if it could win an election before it starts one (dissertation 9.6). Default: true.
+   */
   readonly preVote?: boolean;
-  /** A leader that hears no majority steps down, and a follower that hears its leader refuses other candidates (dissertation 6.2, 4.2.3). Default true. */
+  /**
+   * Whether a leader steps down when it hears no quorum for the longest election timeout, and a follower that
+   * hears its leader refuses other candidates (dissertation 6.2, 4.2.3). Leases need it. Default: true.
+   */
   readonly checkQuorum?: boolean;
   /**
-   * How far two clocks may drift apart, as a share of the time that passes: the bound that lease reads rest on
-   * (dissertation 6.4.1). Default 0.05: of 400 ms, 20.
+   * How far two clocks may drift apart, as a share of the time that passes: lease reads rely on this bound
+   * (dissertation 6.4.1). Default: 0.05, which is 20 ms in 400 ms.
    */
   readonly clockDriftMax?: number;
   /**
-   * A leader whose own disk has not finished a write for this long hands its leadership on, and no node with such
-   * a write under way campaigns. Default: twice the longest election timeout.
+   * When a log write counts as stalled. A leader with a stalled write hands its leadership to another node,
+   * and a node with one starts no election. Default: twice the longest election timeout.
    */
   readonly storageStallMs?: number;
-  /** Entries in one AppendEntries. Default 4,096. */
+  /** The most entries in one AppendEntries. Default: 4,096. */
   readonly messageEntriesMax?: number;
-  /** Bytes of records in one AppendEntries, though always at least one entry. Default 1 MiB. */
+  /**
+   * The most bytes of records in one AppendEntries, though it always holds at least one entry. Default: 1
+   * MiB.
+   */
   readonly messageBytesMax?: number;
-  /** AppendEntries with entries under way to one follower. Default 64. */
+  /** The most AppendEntries with entries that may be unacknowledged by one follower. Default: 64. */
   readonly inflightMessagesMax?: number;
-  /** Bytes of records under way to one follower; the last message may go over. Default 8 MiB. */
+  /**
+   * How many unacknowledged bytes to one follower stop further messages; the last one may exceed it. Default:
+   * 8 MiB.
+   */
   readonly inflightBytesMax?: number;
-  /** Reads waiting at once; one more fails at once. Default 65,536. */
+  /** The most unanswered reads; further ones fail at once. Default: 65,536. */
   readonly readsMax?: number;
-  /** The bytes that the records of `[from, to)` take. A pure function of the log. Default: 0, so that only entries count. */
+  /**
+   * The bytes of the records of entries `[from, to)`. Must be a pure function of the log. Default: 0, so that
+   * only the limits on entries and messages apply.
+   */
   readonly bytesBetween?: (from: LogIndex, to: LogIndex) => number;
 }
 
-/** What a node restarts from. All of it is durable. */
+/** What a node restarts from. All of it must be durable. */
 export interface RestartOptions extends RaftNodeOptions {
   readonly now: number;
   readonly hardState: HardState;
   readonly log: LogImage;
-  /** Known to be committed: what the state machine holds already. Default: the log's base. */
+  /** An index known to be committed: what the state machine holds already. Default: the log's base. */
   readonly commitIndex?: LogIndex;
 }
 
 /** Options with the defaults filled in. */
 export type Options = Required<RaftNodeOptions>;
 
+/** The options that limit a number of things. */
+const LIMITS = [
+  "messageEntriesMax",
+  "messageBytesMax",
+  "inflightMessagesMax",
+  "inflightBytesMax",
+  "readsMax",
+] as const;
+
+/** Fills in the defaults. Throws `ProtocolViolation` for options that no node could work with. */
 export function withDefaults(options: RaftNodeOptions): Options {
   const full: Options = {
     id: options.id,
@@ -86,11 +111,3 @@ export function withDefaults(options: RaftNodeOptions): Options {
   }
   return full;
 }
-
-const LIMITS = [
-  "messageEntriesMax",
-  "messageBytesMax",
-  "inflightMessagesMax",
-  "inflightBytesMax",
-  "readsMax",
-] as const;

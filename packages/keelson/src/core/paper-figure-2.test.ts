@@ -1,5 +1,5 @@
-// A test for each rule of Figure 2 of the Raft paper (extended version), named by the rule in a few words of our own.
-// paper.test.ts goes on with §§5 to 8.
+// A test for each rule of Figure 2 of the Raft paper (extended version), named by the rule in a few words of
+// our own. paper.test.ts goes on with §§5 to 8.
 import { describe, expect, it } from "vitest";
 
 import { CoreGroup } from "../testing/core/core-group.ts";

@@ -1,5 +1,6 @@
-// A test for each rule of §§5 to 8 of the Raft paper (extended version), each named by its section and its rule in a few
-// words of our own; Figure 2 has its own file. Deeper tests of the same rules stand beside the parts that keep them.
+// A test for each rule of §§5 to 8 of the Raft paper (extended version), each named by its section and its
+// rule in a few words of our own; Figure 2 has its own file. Deeper tests of the same rules stand beside the
+// parts that keep them.
 import { describe, expect, it } from "vitest";
 
 import { CoreGroup, ofType } from "../testing/core/core-group.ts";

@@ -1,8 +1,9 @@
+// What the core has decided and the caller has not taken yet. New decisions merge into it.
 import type { Action, Actions, AppendAction, HardState, AddressedMessage, ReadAction } from "./action.ts";
 import type { InstallSnapshot, Message } from "./message.ts";
 import type { LogIndex, LogPosition, NodeId } from "./position.ts";
 
-/** An `PendingActions` as plain values: what was gathered and not taken. */
+/** `PendingActions` as plain values. */
 export interface PendingActionsImage {
   readonly persistId: number;
   readonly hardState: HardState | null;
@@ -15,8 +16,9 @@ export interface PendingActionsImage {
   readonly installSnapshot: InstallSnapshot | null;
 }
 
-/** Gathers effects until somebody takes them; what can be merged is merged on the way in. */
+/** Collects actions until the caller takes them, and merges appends, saved terms and commit indexes. */
 export class PendingActions {
+  /** The number of the batch that is being collected. Raised by `take`. */
   #persistId = 1;
   #hardState: HardState | null = null;
   #append: AppendAction | null = null;
@@ -53,13 +55,14 @@ export class PendingActions {
     };
   }
 
-  /** The batch that is being gathered. */
+  /** The number of the batch that is being collected: what is added now is durable when this batch is. */
   get persistId(): number {
     return this.#persistId;
   }
 
   saveHardState(hardState: HardState): void {
-    // §5.1: what was promised in an older term and has not left yet is void, and better left unsaid.
+    // New term (§5.1): drop queued votes, and the messages that waited for the old term to be durable. No
+    // node has seen them, and losing a message is always safe.
     if (this.#hardState !== null && this.#hardState.term < hardState.term) {
       this.#messages = this.#messages.filter(({ message }) => !isVote(message));
       this.#messagesAfterPersist = [];
@@ -67,6 +70,7 @@ export class PendingActions {
     this.#hardState = hardState;
   }
 
+  /** Entries `[from, to)` were appended to the log. */
   append(from: LogIndex, to: LogIndex): void {
     this.#append =
       this.#append === null
@@ -74,7 +78,10 @@ export class PendingActions {
         : { truncateFrom: this.#append.truncateFrom, from: Math.min(this.#append.from, from), to };
   }
 
-  /** Entries from `index` on are gone; those of them that nobody took yet were never written. */
+  /**
+   * Entries from `index` on were removed from the log. Those that were not taken yet need not be removed on
+   * disk.
+   */
   truncate(index: LogIndex): void {
     const pending = this.#append;
     if (pending !== null && pending.from < index) {
@@ -88,47 +95,57 @@ export class PendingActions {
     };
   }
 
-  /** A snapshot covers the entries up to `index`: of what is to be written, only the rest is left, on an empty log. */
+  /**
+   * An installed snapshot covers the entries up to `index`, and the stored log begins after it. Only later
+   * entries are left to write, and nothing to remove.
+   */
   dropCovered(index: LogIndex): void {
     const pending = this.#append;
     if (pending === null || pending.from > index) return;
     this.#append = pending.to > index + 1 ? { truncateFrom: null, from: index + 1, to: pending.to } : null;
   }
 
-  /** The log was replaced by a snapshot, durably and as a whole: nothing of it is left to write. */
+  /** An installed snapshot has durably replaced the whole log: nothing is left to write. */
   dropAppend(): void {
     this.#append = null;
   }
 
+  /** Sends at once. */
   send(to: NodeId, message: Message): void {
     this.#messages.push({ to, message });
   }
 
+  /** Sends once this batch is durable. */
   sendAfterPersist(to: NodeId, message: Message): void {
     this.#messagesAfterPersist.push({ to, message });
   }
 
+  /** The commit index has moved to `position`. */
   commit(position: LogPosition): void {
     this.#commit = position;
   }
 
+  /** A read of this node's client may be served at `index`; null: it failed. */
   read(id: number, index: LogIndex | null): void {
     this.#reads.push({ id, index });
   }
 
+  /** The follower `to` needs a snapshot. */
   sendSnapshot(to: NodeId): void {
     if (!this.#snapshots.includes(to)) this.#snapshots.push(to);
   }
 
-  /** Who does not lead offers no snapshots. */
+  /** This node no longer leads, so it offers no snapshots. */
   dropSnapshotOffers(): void {
     this.#snapshots = [];
   }
 
+  /** The leader offers a snapshot that this node needs. A later offer replaces it. */
   installSnapshot(offer: InstallSnapshot): void {
     this.#installSnapshot = offer;
   }
 
+  /** Returns the collected actions, and starts the next batch. */
   take(timer: number | null): TakenActions {
     const taken = new TakenActions({
       persistId: this.#persistId,

@@ -1,19 +1,24 @@
-/** A node's name, unique in its cluster for ever: an id is never given to another node. */
+// Terms, indexes and positions: what names an entry (§5.1, §5.3).
+
+/** A node's name, unique in its cluster. The id of a removed node is never given to another one. */
 export type NodeId = string;
 
-/** An election term (§5.1): a safe integer that only grows; 0 is before the first. */
+/**
+ * An election term (§5.1): a safe integer that never falls on a node. 0 is the term before the first
+ * election.
+ */
 export type Term = number;
 
-/** The index of a log entry: a safe integer; the log begins at 1, and 0 means none. */
+/** The index of a log entry: a safe integer. The log begins at 1; 0 means none. */
 export type LogIndex = number;
 
-/** The place of one entry: by the Log Matching Property (§5.3) it names one entry in all logs. */
+/** The position of an entry. By the Log Matching Property (§5.3) it names the same entry in every log. */
 export interface LogPosition {
   readonly term: Term;
   readonly index: LogIndex;
 }
 
-/** The place before the first entry. */
+/** The position before the first entry. */
 export const ORIGIN: LogPosition = { term: 0, index: 0 };
 
 /** Whether two positions name the same entry. */
@@ -22,8 +27,8 @@ export function samePosition(a: LogPosition, b: LogPosition): boolean {
 }
 
 /**
- * Whether a log ending at `a` is at least as up-to-date as one ending at `b` (§5.4.1):
- * the later term wins, and only within one term the longer log.
+ * Whether a log whose last entry is at `a` is at least as up-to-date as one whose last entry is at `b`
+ * (§5.4.1): the later term wins; in the same term, the longer log.
  */
 export function isUpToDate(a: LogPosition, b: LogPosition): boolean {
   return a.term !== b.term ? a.term > b.term : a.index >= b.index;

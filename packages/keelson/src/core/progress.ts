@@ -1,15 +1,39 @@
+// What a leader knows about one node that it replicates to: where their logs agree, what is under way, and
+// what is due.
 import type { LogIndex } from "./position.ts";
 
 /**
- * How the leader feeds a follower. `probe`: it does not know where their logs agree, and asks with
- * one message at a time. `replicate`: it knows, and sends ahead without waiting, within a window.
- * `snapshot`: its own log no longer reaches back far enough; it waits for a snapshot to arrive.
+ * How the leader feeds a follower.
+ * - `probe`: it doesn't know where the logs agree. It sends one message per heartbeat round until an answer
+ *   tells.
+ * - `replicate`: it knows, and sends entries ahead of the answers, within a window.
+ * - `snapshot`: its log no longer holds what the follower lacks. It sends no entries until a snapshot is
+ *   installed.
  */
 export type ProgressState = "probe" | "replicate" | "snapshot";
 
+/** A message with entries that was sent and not acknowledged. */
 interface InFlight {
+  /** The index of its last entry. */
   readonly last: LogIndex;
+  /** The bytes of its entries' records. */
   readonly bytes: number;
+}
+
+/**
+ * That a member was removed, as the leader tries to tell it. A member that doesn't know would start elections
+ * when it stops hearing the leader. It knows once it has the entry and was sent a commit index that covers
+ * it.
+ */
+export interface RemovalNotice {
+  /** The configuration entry that removed it. */
+  readonly index: LogIndex;
+  /** Time in milliseconds at which the leader gives up. */
+  readonly until: number;
+  /**
+   * The first heartbeat round whose commit index tells a node with the entry about it; null: not started yet.
+   */
+  readonly round: number | null;
 }
 
 /** A `Progress` as plain values. */
@@ -26,16 +50,6 @@ export interface ProgressImage {
   readonly removalNotice: RemovalNotice | null;
 }
 
-/** A member that is being left behind is sent its own removal, so that it knows. */
-export interface RemovalNotice {
-  /** The entry without it. */
-  readonly index: LogIndex;
-  /** When to stop trying. */
-  readonly until: number;
-  /** The leadership check that told it that the entry is committed; null: none yet. */
-  readonly round: number | null;
-}
-
 /**
  * What the leader knows about one follower (§5.3).
  *
@@ -43,21 +57,43 @@ export interface RemovalNotice {
  */
 export class Progress {
   #state: ProgressState = "probe";
+  /**
+   * The last entry known to be equal on both sides and durable on the follower. Raised by acknowledgements.
+   */
   #match: LogIndex = 0;
+  /** The first entry to send next. In `replicate` it runs ahead of `match`; a refusal takes it back. */
   #next: LogIndex;
+  /**
+   * In `replicate`, oldest first; otherwise empty. An acknowledgement removes the messages that it covers.
+   */
   #inFlight: InFlight[] = [];
+  /** The sum of the bytes in `#inFlight`. */
   #inFlightBytes = 0;
-  /** In `probe`: a message is on its way, and nothing more is sent until an answer or a heartbeat. */
+  /** In `probe`: a probe was sent, and the next one waits for an answer or a heartbeat. Otherwise false. */
   #probeSent = false;
-  /** The latest leadership check that the follower has answered. */
+  /**
+   * The latest heartbeat round that an answer of the follower named; 0: none. Never falls. Written by
+   * replication.
+   */
   acknowledgedRound = 0;
-  /** When the follower last answered. */
+  /**
+   * Time in milliseconds of the last answer; at first, when the leader began to replicate to it. By
+   * replication.
+   */
   activeAt: number;
-  /** A heartbeat is owed, with or without entries. */
+  /**
+   * Whether the current heartbeat round still has to be sent to the follower. Set by each new round; cleared
+   * by the next AppendEntries, with or without entries.
+   */
   heartbeatDue = false;
-  /** The latest leadership check in which it was asked to take over the leadership. */
+  /**
+   * The heartbeat round in which TimeoutNow was last sent to it; 0: never. At most once per round. By
+   * transfer.
+   */
   timeoutNowSentInRound = 0;
-  /** Set once the configuration names it no more. */
+  /**
+   * Set while the follower is no longer a member and doesn't know it; null: it is a member. By leadership.
+   */
   removalNotice: RemovalNotice | null = null;
 
   constructor(next: LogIndex, now: number) {
@@ -98,12 +134,10 @@ export class Progress {
     return this.#state;
   }
 
-  /** The last entry known to be on the follower's durable log. */
   get match(): LogIndex {
     return this.#match;
   }
 
-  /** The next entry to send. */
   get next(): LogIndex {
     return this.#next;
   }
@@ -116,14 +150,14 @@ export class Progress {
     return this.#inFlightBytes;
   }
 
-  /** Whether the window lets another message with entries go. */
+  /** Whether another message with entries may be sent now. The last one may exceed `bytesMax`. */
   hasRoom(messagesMax: number, bytesMax: number): boolean {
     if (this.#state === "snapshot") return false;
     if (this.#state === "probe") return !this.#probeSent;
     return this.#inFlight.length < messagesMax && this.#inFlightBytes < bytesMax;
   }
 
-  /** Entries up to `last` are on their way. */
+  /** A message was sent whose last entry is `last`: the one before `next` if it has no entries. */
   recordSent(last: LogIndex, bytes: number): void {
     if (this.#state === "probe") {
       this.#probeSent = true;
@@ -135,12 +169,15 @@ export class Progress {
     this.#inFlightBytes += bytes;
   }
 
-  /** A probe that got no answer by the next heartbeat is lost: ask again. */
+  /** A new heartbeat round: a probe without an answer counts as lost, so another may be sent. */
   allowNextProbe(): void {
     this.#probeSent = false;
   }
 
-  /** The follower's log equals ours up to `match`. Late and doubled answers change nothing. */
+  /**
+   * The follower acknowledged that its log equals the leader's up to `match`. Answers that arrive late or
+   * twice change nothing. `base` is the last index before the leader's log.
+   */
   recordAccepted(match: LogIndex, base: LogIndex): void {
     this.#match = Math.max(this.#match, match);
     this.#next = Math.max(this.#next, this.#match + 1);
@@ -157,13 +194,16 @@ export class Progress {
     }
   }
 
-  /** Whether a refusal tells something new: it is about the message that is under way now. */
+  /**
+   * Whether a refusal of `refused` (a message's `prev.index`) is about what is under way now, and not a late
+   * one.
+   */
   isCurrentRefusal(refused: LogIndex): boolean {
     if (this.#state === "snapshot") return false;
     return this.#state === "probe" ? refused === this.#next - 1 : refused > this.#match;
   }
 
-  /** Goes back to asking, from `next` on. */
+  /** The logs differ before `next`: probe from there, but never below what is known to match. */
   becomeProbe(next: LogIndex): void {
     this.#become("probe");
     this.#next = Math.max(next, this.#match + 1);

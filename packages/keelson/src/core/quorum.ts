@@ -1,10 +1,10 @@
+// Majorities of a configuration, in one place, so that elections, commits and leadership checks count alike.
 import type { ClusterConfig } from "./config.ts";
 import type { NodeId } from "./position.ts";
 
 /**
- * The greatest value that a majority has reached: of the voters, and while the configuration is
- * joint also of the outgoing ones (§6: agreement needs both). Learners do not count. 0 if there
- * are no voters at all.
+ * The greatest value that a quorum has reached: a majority of the voters, and in a joint configuration also a
+ * majority of the outgoing voters (§6). Learners don't count. 0 if there are no voters.
  */
 export function quorumValue(config: ClusterConfig, valueOf: (id: NodeId) => number): number {
   const value = majorityValue(config.voters, valueOf);
@@ -13,13 +13,14 @@ export function quorumValue(config: ClusterConfig, valueOf: (id: NodeId) => numb
     : Math.min(value, majorityValue(config.outgoingVoters, valueOf));
 }
 
-/** Whether a majority, of each part of the configuration, is in favour. */
+/** Whether the nodes for which `inFavour` holds are a quorum of the configuration. */
 export function hasQuorum(config: ClusterConfig, inFavour: (id: NodeId) => boolean): boolean {
   return quorumValue(config, (id) => (inFavour(id) ? 1 : 0)) > 0;
 }
 
 function majorityValue(voters: readonly NodeId[], valueOf: (id: NodeId) => number): number {
   const values = voters.map(valueOf).sort((a, b) => b - a);
-  // Of n voters, floor(n / 2) + 1 are a majority: the value of the last of these is what all have reached.
+  // A majority of n voters is floor(n / 2) + 1. The least value among the greatest so many is what all of
+  // them reached.
   return values[Math.floor(values.length / 2)] ?? 0;
 }

@@ -1,5 +1,5 @@
-// The linearizable reads that a node has not answered yet (dissertation 6.4). Only their list: `reads.ts` decides when
-// one is answered, and `NodeState` sends the answers.
+// The linearizable reads that a node has not answered yet (dissertation 6.4). Only their list: `reads.ts`
+// decides when one is answered, and `NodeState` sends the answers.
 import type { LogIndex, NodeId } from "./position.ts";
 
 /** A read that this node, as the leader, answers once a majority has confirmed its leadership. */
@@ -10,8 +10,8 @@ export interface ReadRequest {
   /** Time in milliseconds at which the read fails if it's still unanswered. */
   readonly expiresAt: number;
   /**
-   * The index to answer with, and the heartbeat round that a majority must acknowledge first. undefined: waits until
-   * an entry of the leader's own term is committed (§8).
+   * The index to answer with, and the heartbeat round that a majority must acknowledge first. undefined:
+   * waits until an entry of the leader's own term is committed (§8).
    */
   confirm?: { readonly index: LogIndex; readonly round: number };
 }

@@ -1,5 +1,5 @@
-// Linearizable reads without a log entry (dissertation 6.4): the leader confirms that it still leads, by a heartbeat
-// round or by its lease, and answers with its commit index.
+// Linearizable reads without a log entry (dissertation 6.4): the leader confirms that it still leads, by a
+// heartbeat round or by its lease, and answers with its commit index.
 import type { ReadIndexReply, ReadIndexRequest } from "./message.ts";
 import type { LogIndex } from "./position.ts";
 import { hasQuorum } from "./quorum.ts";
@@ -33,15 +33,17 @@ export function onReadIndex(state: NodeState, message: ReadIndexRequest, now: nu
 export function onReadIndexReply(state: NodeState, message: ReadIndexReply): void {
   if (!state.reads.takeForwarded(message.id)) return;
   if (message.index !== null && message.term === state.term && message.from === state.leaderId) {
-    // The leader of this term has committed up to there, so the read need not wait for its next AppendEntries.
+    // The leader of this term has committed up to there, so the read need not wait for its next
+    // AppendEntries.
     state.commitTo(Math.min(message.index, state.following.matchedIndex));
   }
   state.pendingActions.read(message.id, message.index);
 }
 
 /**
- * Starts a heartbeat round for the reads that have none yet. All reads that arrived since the last actions share it.
- * Until an entry of the leader's own term is committed, its commit index may be too low to read at (§8).
+ * Starts a heartbeat round for the reads that have none yet. All reads that arrived since the last actions
+ * share it. Until an entry of the leader's own term is committed, its commit index may be too low to read at
+ * (§8).
  */
 export function startRoundForReads(state: NodeState, leader: Leader, now: number): void {
   if (!state.termStartCommitted) return;
@@ -52,7 +54,9 @@ export function startRoundForReads(state: NodeState, leader: Leader, now: number
   confirmReads(state, leader);
 }
 
-/** Answers the reads whose heartbeat round a quorum has acknowledged: the leader still led after they arrived. */
+/**
+ * Answers the reads whose heartbeat round a quorum has acknowledged: the leader still led after they arrived.
+ */
 export function confirmReads(state: NodeState, leader: Leader): void {
   const first = state.reads.pending[0]?.confirm;
   if (first === undefined) return;
@@ -70,10 +74,10 @@ export function confirmReads(state: NodeState, leader: Leader): void {
 }
 
 /**
- * The index at which a read may be served at once under the leader's lease; null: a quorum must confirm it. Followers
- * that check quorums don't help to depose a leader within the shortest election timeout after hearing it, and they
- * heard it after the heartbeat round began. Their clocks may run faster and this node's slower, so the bound on clock
- * drift shortens the lease twice (dissertation 6.4.1).
+ * The index at which a read may be served at once under the leader's lease; null: a quorum must confirm it.
+ * Followers that check quorums don't help to depose a leader within the shortest election timeout after
+ * hearing it, and they heard it after the heartbeat round began. Their clocks may run faster and this node's
+ * slower, so the bound on clock drift shortens the lease twice (dissertation 6.4.1).
  */
 export function leaseIndex(state: NodeState, now: number): LogIndex | null {
   const { role: leader } = state;
@@ -93,7 +97,10 @@ export function extendLease(state: NodeState, leader: Leader): void {
   leader.leaseProbe = null;
 }
 
-/** Whether a quorum, the leader included if it is a voter, has acknowledged this heartbeat round or a later one. */
+/**
+ * Whether a quorum, the leader included if it is a voter, has acknowledged this heartbeat round or a later
+ * one.
+ */
 function isAcknowledgedByQuorum(state: NodeState, leader: Leader, round: number): boolean {
   return hasQuorum(
     state.config,

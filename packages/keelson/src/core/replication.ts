@@ -1,5 +1,5 @@
-// Replication of the log (§5.3): what a leader sends and how it takes the answers, and what a follower does with
-// AppendEntries.
+// Replication of the log (§5.3): what a leader sends and how it takes the answers, and what a follower does
+// with AppendEntries.
 import { assert } from "./assert.ts";
 import { sameConfig } from "./config.ts";
 import { advanceCommit } from "./commit.ts";
@@ -16,7 +16,10 @@ import { bestTransferTarget, sendTimeoutNow } from "./transfer.ts";
 
 // --- The leader's side -------------------------------------------------------------------------
 
-/** A deadline of the leader has come: its next heartbeat round, or a reason to step down (§5.2; dissertation 6.2). */
+/**
+ * A deadline of the leader has come: its next heartbeat round, or a reason to step down (§5.2; dissertation
+ * 6.2).
+ */
 export function onLeaderTimeout(state: NodeState, leader: Leader, now: number): void {
   if (now >= quorumDeadline(state, leader)) {
     // Another leader may have been elected, and no quorum can commit here. Clients should look elsewhere.
@@ -45,7 +48,9 @@ export function quorumDeadline(state: NodeState, leader: Leader): number {
   return activeAt + state.options.electionTimeoutMs.max;
 }
 
-/** Sends each node the entries that it lacks, as far as its window allows, and the heartbeats that are due. */
+/**
+ * Sends each node the entries that it lacks, as far as its window allows, and the heartbeats that are due.
+ */
 export function sendAppends(state: NodeState, leader: Leader, now: number): void {
   for (const [to, progress] of leader.progress) {
     const { inflightMessagesMax, inflightBytesMax } = state.options;
@@ -88,7 +93,10 @@ function sendEntries(state: NodeState, leader: Leader, to: NodeId, entries: Entr
   state.send(to, { type: "append-entries", from, term, entries, commit, round });
 }
 
-/** The index after the last entry of a message that begins at `from`: at least one entry, else as the limits allow. */
+/**
+ * The index after the last entry of a message that begins at `from`: at least one entry, else as the limits
+ * allow.
+ */
 function endOfMessage(state: NodeState, from: LogIndex): LogIndex {
   const { messageEntriesMax, messageBytesMax, bytesBetween } = state.options;
   const end = Math.min(state.log.last.index + 1, from + messageEntriesMax);
@@ -127,7 +135,8 @@ export function onAppendEntriesReply(state: NodeState, message: AppendEntriesRep
     const reachable = hint.index >= state.log.base.index ? agreement : hint.index;
     progress.becomeProbe(Math.min(reachable, refused - 1) + 1);
   } else if (progress.state === "snapshot" && progress.removalNotice === null) {
-    // It still lacks entries that this log no longer holds: the snapshot was lost, or the log begins later by now.
+    // It still lacks entries that this log no longer holds: the snapshot was lost, or the log begins later by
+    // now.
     state.pendingActions.sendSnapshot(message.from);
   }
   extendLease(state, leader);
@@ -163,7 +172,9 @@ export function onAppendEntries(state: NodeState, message: AppendEntries, now: n
   state.commitTo(Math.min(message.commit, following.matchedIndex));
 }
 
-/** A message of the leader of this term or a later one: follows it, and helps no other candidate for a while. */
+/**
+ * A message of the leader of this term or a later one: follows it, and helps no other candidate for a while.
+ */
 export function followLeader(
   state: NodeState,
   term: Term,
@@ -182,8 +193,8 @@ export function followLeader(
 }
 
 /**
- * Appends the entries that the log lacks. Truncates only if an entry differs (§5.3): a message that arrives late must
- * not remove entries that came after it.
+ * Appends the entries that the log lacks. Truncates only if an entry differs (§5.3): a message that arrives
+ * late must not remove entries that came after it.
  */
 function appendMissing(state: NodeState, entries: EntryRange): void {
   const from = firstDifference(state, entries);
@@ -229,8 +240,8 @@ function refuse(state: NodeState, message: AppendEntries, hint: LogPosition): vo
 }
 
 /**
- * Acknowledges what is durable and equal to the leader's log: when more of it is, or at once if the leader started a
- * new heartbeat round. All messages received since the last acknowledgement share one.
+ * Acknowledges what is durable and equal to the leader's log: when more of it is, or at once if the leader
+ * started a new heartbeat round. All messages received since the last acknowledgement share one.
  */
 export function sendAcknowledgement(state: NodeState): void {
   const { following } = state;

@@ -1,12 +1,16 @@
-// What a node is at the moment (§5.1), each role with the state that belongs to it alone. A change of role replaces the
-// whole object, so nothing of an earlier role can survive by mistake. What outlives a role is in `state.ts`.
+// What a node is at the moment (§5.1), each role with the state that belongs to it alone. A change of role
+// replaces the whole object, so nothing of an earlier role can survive by mistake. What outlives a role is in
+// `state.ts`.
 import type { LogIndex, NodeId } from "./position.ts";
 import { Progress, type ProgressImage } from "./progress.ts";
 
 /** The role with its state. `type` tells which. */
 export type RoleState = Follower | PreCandidate | Candidate | Leader;
 
-/** What a node is at the moment (§5.1); a `pre-candidate` asks whether it could win before it starts an election. */
+/**
+ * What a node is at the moment (§5.1); a `pre-candidate` asks whether it could win before it starts an
+ * election.
+ */
 export type Role = RoleState["type"];
 
 /** Follows a leader, or waits to hear of one. */
@@ -33,7 +37,9 @@ export interface Candidate {
   ownVoteId: number | null;
 }
 
-/** A transfer of leadership that is under way (dissertation 3.10). The leader accepts no commands meanwhile. */
+/**
+ * A transfer of leadership that is under way (dissertation 3.10). The leader accepts no commands meanwhile.
+ */
 export interface Transfer {
   readonly to: NodeId;
   /** Time in milliseconds at which the leader gives up and accepts commands again. */
@@ -47,38 +53,43 @@ export interface LeaseProbe {
   readonly at: number;
 }
 
-/** Leads its current term (§5.3). Changed by `leadership.ts`, `replication.ts`, `reads.ts` and `transfer.ts`. */
+/**
+ * Leads its current term (§5.3). Changed by `leadership.ts`, `replication.ts`, `reads.ts` and `transfer.ts`.
+ */
 export class Leader {
   readonly type = "leader";
   /**
-   * What the leader knows about each node that it sends the log to: every other member, and for a while removed
-   * members. Changes with the configuration (`leadership.ts`). Never holds the leader itself.
+   * What the leader knows about each node that it sends the log to: every other member, and for a while
+   * removed members. Changes with the configuration (`leadership.ts`). Never holds the leader itself.
    */
   readonly progress = new Map<NodeId, Progress>();
   /** The index of the blank entry that this leader appended first (§8). Reads wait until it is committed. */
   readonly termStartIndex: LogIndex;
   /**
-   * How many heartbeat rounds this leader has started in its term. Messages carry the number and answers name the
-   * latest one received, so a quorum of answers to a round proves that the node still led when the round began.
+   * How many heartbeat rounds this leader has started in its term. Messages carry the number and answers name
+   * the latest one received, so a quorum of answers to a round proves that the node still led when the round
+   * began.
    */
   heartbeatRound = 0;
-  /** Time in milliseconds at which the next round is due; Infinity while there is no other node to send to. */
+  /**
+   * Time in milliseconds at which the next round is due; Infinity while there is no other node to send to.
+   */
   heartbeatDeadline = Infinity;
   /** The transfer of leadership under way; null: none. */
   transfer: Transfer | null = null;
   /**
-   * Time in milliseconds from which the lease counts: when the newest round began that a quorum has acknowledged.
-   * -Infinity: none yet. Never falls.
+   * Time in milliseconds from which the lease counts: when the newest round began that a quorum has
+   * acknowledged. -Infinity: none yet. Never falls.
    */
   leaseFrom = -Infinity;
   /**
-   * The round that will extend the lease; null: the next one that starts. One at a time is enough, because answers
-   * normally arrive long before the lease ends.
+   * The round that will extend the lease; null: the next one that starts. One at a time is enough, because
+   * answers normally arrive long before the lease ends.
    */
   leaseProbe: LeaseProbe | null = null;
   /**
-   * Whether this leader has sent TimeoutNow. Its target may win an election at any later time without waiting for the
-   * lease to end (dissertation 3.10), so there is no lease in the rest of this term.
+   * Whether this leader has sent TimeoutNow. Its target may win an election at any later time without waiting
+   * for the lease to end (dissertation 3.10), so there is no lease in the rest of this term.
    */
   leaseIsVoid = false;
 

@@ -1,5 +1,5 @@
-// Snapshots, as far as the core is concerned (§7): when to install one, and what that means for the log. The caller
-// moves the bytes.
+// Snapshots, as far as the core is concerned (§7): when to install one, and what that means for the log. The
+// caller moves the bytes.
 import { assert } from "./assert.ts";
 import type { ClusterConfig } from "./config.ts";
 import type { InstallSnapshot } from "./message.ts";
@@ -45,7 +45,8 @@ export function snapshotInstalled(
   state.commitTo(position.index);
   state.discardCoveredLog(position.index);
   following.acknowledgementDue = true;
-  // It stood for election as a voter of the configuration that the snapshot replaced, and has no vote in the new one.
+  // It stood for election as a voter of the configuration that the snapshot replaced, and has no vote in the
+  // new one.
   const isCandidate = state.role.type === "pre-candidate" || state.role.type === "candidate";
   if (isCandidate && !state.isEligible) state.becomeFollower(state.term, null, now);
 }

@@ -1,5 +1,6 @@
 // Everything that a node knows, and the few steps that all parts of the algorithm share. The parts (election,
-// replication, ...) are functions over this state, one file each. What belongs to one role alone is in `role.ts`.
+// replication, ...) are functions over this state, one file each. What belongs to one role alone is in
+// `role.ts`.
 import { assert } from "./assert.ts";
 import type { HardState } from "./action.ts";
 import { isVoter, type ClusterConfig } from "./config.ts";
@@ -44,8 +45,8 @@ export interface StateImage {
 /**
  * The state of one node.
  *
- * Invariants: log.base.index <= commitIndex <= log.last.index; log.base.index <= durableIndex <= log.last.index;
- * a leader's own term and vote are durable.
+ * Invariants: log.base.index <= commitIndex <= log.last.index; log.base.index <= durableIndex <=
+ * log.last.index; a leader's own term and vote are durable.
  */
 export class NodeState {
   readonly id: NodeId;
@@ -59,9 +60,14 @@ export class NodeState {
 
   // Persistent state (Figure 2).
 
-  /** The current term: never falls. Set with `#votedFor` by `enterTerm`, so that both are always saved as one record. */
+  /**
+   * The current term: never falls. Set with `#votedFor` by `enterTerm`, so that both are always saved as one
+   * record.
+   */
   #term: Term;
-  /** The node that has this node's vote in `#term`; null: not given yet. Given once per term, by `voteFor`. */
+  /**
+   * The node that has this node's vote in `#term`; null: not given yet. Given once per term, by `voteFor`.
+   */
   #votedFor: NodeId | null;
 
   // Durability: batches are numbered, and each is durable only when all before it are.
@@ -73,8 +79,8 @@ export class NodeState {
   /** Appends in the order in which they were taken; those in batches up to `#persistedId` are removed. */
   #appendsInFlight: AppendInFlight[] = [];
   /**
-   * The last entry known to be on this node's disk. Raised by `persisted` and by installed snapshots; lowered when
-   * durable entries are truncated, because their replacements are not durable yet.
+   * The last entry known to be on this node's disk. Raised by `persisted` and by installed snapshots; lowered
+   * when durable entries are truncated, because their replacements are not durable yet.
    */
   #durableIndex: LogIndex;
   /** The last entry known to be committed: never falls. Raised by `commitTo`. */
@@ -84,17 +90,20 @@ export class NodeState {
 
   /** What this node is at the moment, with the state of that role. Replaced as a whole. */
   role: RoleState = FOLLOWER;
-  /** The leader of the current term, this node included; null: not known. A candidate or pre-candidate has none. */
+  /**
+   * The leader of the current term, this node included; null: not known. A candidate or pre-candidate has
+   * none.
+   */
   leaderId: NodeId | null = null;
   /**
-   * Time in milliseconds at which a leader was last heard; -Infinity: never. Until the shortest election timeout after
-   * it, this node does not help to depose that leader, whose lease relies on this.
+   * Time in milliseconds at which a leader was last heard; -Infinity: never. Until the shortest election
+   * timeout after it, this node does not help to depose that leader, whose lease relies on this.
    */
   leaderHeardAt = -Infinity;
   /**
-   * Time in milliseconds at which this node starts an election unless it hears a leader before. null: never, because
-   * it leads, is a sole voter that waits for its own vote to be durable, or belongs to no cluster yet. Ignored while
-   * the node isn't eligible.
+   * Time in milliseconds at which this node starts an election unless it hears a leader before. null: never,
+   * because it leads, is a sole voter that waits for its own vote to be durable, or belongs to no cluster
+   * yet. Ignored while the node isn't eligible.
    */
   electionDeadline: number | null = null;
   /** What was received from this term's leader. Replaced with each term, by `enterTerm`. */
@@ -199,12 +208,13 @@ export class NodeState {
   }
 
   /**
-   * Whether the configuration before the one in force had other voters. One of them may still lead and serve reads
-   * under its lease, so a node that has become the sole voter must not lead at once.
+   * Whether the configuration before the one in force had other voters. One of them may still lead and serve
+   * reads under its lease, so a node that has become the sole voter must not lead at once.
    */
   get hadOtherVoters(): boolean {
     const { index } = this.log.config;
-    // Compacted, so committed: the leader that committed it knows that it isn't a voter, and serves no lease reads.
+    // Compacted, so committed: the leader that committed it knows that it isn't a voter, and serves no lease
+    // reads.
     if (index <= this.log.base.index) return false;
     const { voters, outgoingVoters } = this.log.configAt(index - 1).config;
     return [...voters, ...outgoingVoters].some((id) => id !== this.id);
@@ -212,8 +222,8 @@ export class NodeState {
 
   /**
    * Whether this node may start an election: it is a voter, or it was one and doesn't know its removal to be
-   * committed. A leader that crashed after appending its own removal may hold the only log that is complete enough to
-   * win, so it must be able to. Learners and non-members would only disturb the cluster.
+   * committed. A leader that crashed after appending its own removal may hold the only log that is complete
+   * enough to win, so it must be able to. Learners and non-members would only disturb the cluster.
    */
   get isEligible(): boolean {
     if (this.isVoter) return true;
@@ -223,8 +233,8 @@ export class NodeState {
   }
 
   /**
-   * Time in milliseconds at which the oldest write under way has taken too long. A node whose disk hangs should
-   * neither lead nor start an election.
+   * Time in milliseconds at which the oldest write under way has taken too long. A node whose disk hangs
+   * should neither lead nor start an election.
    */
   get stallDeadline(): number {
     const oldest = this.#appendsInFlight[0];
@@ -233,7 +243,10 @@ export class NodeState {
     return oldest.takenAt + this.options.storageStallMs;
   }
 
-  /** Whether this node leads and an entry of its own term is committed. Before, it may not know the commit index (§8). */
+  /**
+   * Whether this node leads and an entry of its own term is committed. Before, it may not know the commit
+   * index (§8).
+   */
   get termStartCommitted(): boolean {
     return this.role.type === "leader" && this.#commitIndex >= this.role.termStartIndex;
   }
@@ -259,8 +272,8 @@ export class NodeState {
   }
 
   /**
-   * Becomes a follower of `leaderId` (null: not known yet) in `term`, or in the current term if that is later. The
-   * vote of the current term stays as it is: forgetting it would allow a second one.
+   * Becomes a follower of `leaderId` (null: not known yet) in `term`, or in the current term if that is
+   * later. The vote of the current term stays as it is: forgetting it would allow a second one.
    */
   becomeFollower(term: Term, leaderId: NodeId | null, now: number): void {
     if (term > this.#term) this.enterTerm(term);
@@ -299,7 +312,10 @@ export class NodeState {
     this.#durableIndex = Math.max(this.#durableIndex, index);
   }
 
-  /** The caller has taken a batch that appends entries up to `upTo`; `persisted` will say when they are durable. */
+  /**
+   * The caller has taken a batch that appends entries up to `upTo`; `persisted` will say when they are
+   * durable.
+   */
   appendTaken(persistId: number, upTo: LogIndex, takenAt: number): void {
     this.#appendsInFlight.push({ persistId, upTo, takenAt });
   }
@@ -325,8 +341,8 @@ export class NodeState {
   }
 
   /**
-   * Sends a message: at once, or, while the current term or vote is not durable, when it is. A message asserts its
-   * sender's term, so a crash after sending must not be able to undo it (§5.1).
+   * Sends a message: at once, or, while the current term or vote is not durable, when it is. A message
+   * asserts its sender's term, so a crash after sending must not be able to undo it (§5.1).
    */
   send(to: NodeId, message: Message): void {
     if (this.hardStateIsDurable) this.pendingActions.send(to, message);
@@ -353,8 +369,8 @@ export class NodeState {
   }
 
   /**
-   * Whether this node heard a leader within the shortest election timeout, or leads itself. Such a node helps no
-   * candidate, so that a node with a bad network doesn't depose a leader that works (dissertation 4.2.3).
+   * Whether this node heard a leader within the shortest election timeout, or leads itself. Such a node helps
+   * no candidate, so that a node with a bad network doesn't depose a leader that works (dissertation 4.2.3).
    */
   heardLeaderRecently(now: number): boolean {
     if (this.role.type === "leader") return true;
@@ -368,8 +384,8 @@ export class NodeState {
 
   #drawElectionDeadline(now: number): number {
     const { min, max } = this.options.electionTimeoutMs;
-    // Sole voter: no other candidate, so no random delay. It still waits out the minimum timeout, because the leader
-    // that it replaces may serve lease reads until then (dissertation 6.4.1).
+    // Sole voter: no other candidate, so no random delay. It still waits out the minimum timeout, because the
+    // leader that it replaces may serve lease reads until then (dissertation 6.4.1).
     if (this.isSoleVoter) return Math.max(now, this.leaderHeardAt + min);
     return now + min + this.options.random() * (max - min);
   }

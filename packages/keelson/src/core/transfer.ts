@@ -1,5 +1,5 @@
-// Transfer of leadership (dissertation 3.10): the leader stops accepting commands, brings the target's log up to date,
-// and asks it to start an election at once.
+// Transfer of leadership (dissertation 3.10): the leader stops accepting commands, brings the target's log up
+// to date, and asks it to start an election at once.
 import { isVoter } from "./config.ts";
 import { startElection } from "./election.ts";
 import type { TimeoutNow } from "./message.ts";
@@ -46,16 +46,16 @@ export function advanceTransfer(state: NodeState, now: number): void {
   }
   const progress = leader.progress.get(transfer.to);
   if (progress?.match !== state.log.last.index) return;
-  // Sent again in each heartbeat round, because it may be lost. A copy that arrives late does no harm: the target has
-  // entered a later term, or starts an election that it doesn't win.
+  // Sent again in each heartbeat round, because it may be lost. A copy that arrives late does no harm: the
+  // target has entered a later term, or starts an election that it doesn't win.
   if (progress.timeoutNowSentInRound === leader.heartbeatRound) return;
   progress.timeoutNowSentInRound = leader.heartbeatRound;
   sendTimeoutNow(state, leader, transfer.to);
 }
 
 /**
- * Asks `to` to start an election at once. The message may arrive at any time, and the election that it starts doesn't
- * wait for this leader's lease to end, so from here on there is no lease.
+ * Asks `to` to start an election at once. The message may arrive at any time, and the election that it starts
+ * doesn't wait for this leader's lease to end, so from here on there is no lease.
  */
 export function sendTimeoutNow(state: NodeState, leader: Leader, to: NodeId): void {
   leader.leaseIsVoid = true;
@@ -63,8 +63,8 @@ export function sendTimeoutNow(state: NodeState, leader: Leader, to: NodeId): vo
 }
 
 /**
- * The other voter with the most complete log, of those that answered within the longest election timeout; the first by
- * name of several.
+ * The other voter with the most complete log, of those that answered within the longest election timeout; the
+ * first by name of several.
  */
 export function bestTransferTarget(state: NodeState, leader: Leader, now: number): NodeId | null {
   let best: { readonly id: NodeId; readonly match: LogIndex } | null = null;
@@ -77,7 +77,9 @@ export function bestTransferTarget(state: NodeState, leader: Leader, now: number
   return best?.id ?? null;
 }
 
-/** The leader asks this node to start an election now, without waiting for a timeout and without a pre-vote. */
+/**
+ * The leader asks this node to start an election now, without waiting for a timeout and without a pre-vote.
+ */
 export function onTimeoutNow(state: NodeState, message: TimeoutNow, now: number): void {
   const isFromLeader = message.term === state.term && message.from === state.leaderId;
   if (!isFromLeader || !state.isEligible || now >= state.stallDeadline) return;
