@@ -32,7 +32,7 @@ const FAILURE_PAUSE_MS = 2_000;
 
 /**
  * A source that has not answered for this many milliseconds is given up. The bytes received so far stay in
- * the store, and the next offer, from any leader that has the same snapshot, goes on after them.
+ * the store, and the next offer, from any leader that has the same snapshot, resumes after them.
  */
 const STALLED_MS = 10_000;
 
@@ -85,7 +85,7 @@ interface IncomingTransfer {
  * The receiver pulls: no chunk is sent that it did not request. So it alone decides how fast the transfer
  * goes, how much is buffered, and what to request again. A chunk that is lost, doubled or late costs at most
  * one more request (S6). The bytes written stay in the store, so after a lost connection, a change of leader,
- * or a restart of this node, the transfer goes on where it was, as long as the source has the same snapshot.
+ * or a restart of this node, the transfer resumes where it was, as long as the source has the same snapshot.
  *
  * A failure ends the transfer and not the node: the log is another file, and the next offer tries again.
  */

@@ -41,7 +41,8 @@ export interface SnapshotInstallerParts<Command, Result> {
  * 2. The state machine replaces its state and makes it durable. Nothing is applied, read or taken meanwhile.
  * 3. The log store makes its log begin after the snapshot. It does so after the state: a log that begins
  *    after entries that the state lacks could not be replayed.
- * 4. The core learns that everything up to the snapshot's index is committed, and the applier goes on.
+ * 4. The core learns that everything up to the snapshot's index is committed, and the applier continues after
+ *    it.
  */
 export class SnapshotInstaller<Command, Result> {
   readonly #parts: SnapshotInstallerParts<Command, Result>;

@@ -45,7 +45,7 @@ export interface SnapshotManagerParts<Command, Result> {
 /**
  * All that a node does about snapshots (§7), each job in a class of its own:
  *
- * - `SnapshotTaker` writes the state to a snapshot while the applier goes on.
+ * - `SnapshotTaker` writes the state to a snapshot while commands are still applied.
  * - `LogCompactor` forgets the entries that the snapshot covers, as far as followers don't need them.
  * - `SnapshotSender` answers other nodes that fetch this node's newest snapshot.
  * - `SnapshotFetcher` fetches one from the leader when this node lacks entries that the leader's log no

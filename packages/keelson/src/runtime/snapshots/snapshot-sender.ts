@@ -100,8 +100,8 @@ export class SnapshotSender {
 
   /**
    * The snapshot to offer to a follower: the one that it is fetching, if the log (which begins after `base`)
-   * still goes on from it; else the newest. An offer of each newer one would make the follower begin again
-   * and again.
+   * still continues from it; else the newest. Offered each newer one, the follower would start over again and
+   * again.
    */
   snapshotFor(to: NodeId, base: LogIndex): StoredSnapshot | null {
     const current = this.#transfers.get(to)?.snapshot;

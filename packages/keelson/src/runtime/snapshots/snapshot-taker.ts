@@ -1,4 +1,4 @@
-// Takes snapshots of this node's own state while the applier goes on applying commands (§7).
+// Takes snapshots of this node's own state while commands are still applied (§7).
 import { encodeMembership } from "../../codec/config.ts";
 import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
@@ -58,7 +58,7 @@ interface SnapshotInProgress {
  * If the state in a snapshot were newer or older than its index says, a node restored from it would apply
  * some entries twice, or skip some (S5). So `StateMachine.snapshot()` is called between two batches, when the
  * state is exactly that after the last applied entry; the session table, the position and the membership are
- * read at the same moment. The applier then goes on while the bytes are read and written. So a large state
+ * read at the same moment. The applier then continues while the bytes are read and written. So a large state
  * delays no command; the price is that the state machine keeps a copy or a view of that moment (see
  * `StateMachine.snapshot`).
  */
@@ -66,7 +66,7 @@ export class SnapshotTaker<Command, Result> {
   readonly #parts: SnapshotTakerParts<Command, Result>;
   /** null: none. Set by `#begin`, and cleared when that snapshot is durable or has failed. */
   #inProgress: SnapshotInProgress | null = null;
-  /** Set while the installer replaces the state: no snapshot is begun, and one in progress gives up. */
+  /** Set while the installer replaces the state: no snapshot is started, and one in progress gives up. */
   #suspended = false;
   /** In milliseconds of the environment's clock; set by each failure. The policy starts none before it. */
   #notBefore = -Infinity;
@@ -127,7 +127,10 @@ export class SnapshotTaker<Command, Result> {
     this.#suspended = false;
   }
 
-  /** The node stops: the snapshot in progress gives up. The registry of calls has ended the calls that wait for it. */
+  /**
+   * The node stops: the snapshot in progress gives up. The registry of calls has ended the calls that wait
+   * for it.
+   */
   stop(): void {
     this.#stopped = true;
   }
@@ -151,11 +154,11 @@ export class SnapshotTaker<Command, Result> {
 
   /** Waits for the end of the batch being applied, if there is one, and takes a snapshot then. */
   #take(): Promise<StoredSnapshot> {
-    const begun = Promise.withResolvers<StoredSnapshot>();
+    const deferred = Promise.withResolvers<StoredSnapshot>();
     this.#parts.applier.runBetweenBatches(() => {
-      begun.resolve(this.#inProgress?.result ?? this.#begin());
+      deferred.resolve(this.#inProgress?.result ?? this.#begin());
     });
-    return begun.promise;
+    return deferred.promise;
   }
 
   /** Called between two batches: all that goes into the snapshot is read before this returns (S5, M5). */

@@ -78,10 +78,10 @@ describe("a snapshot transfer", () => {
 
   it("keeps to the receiver's rate limit", async () => {
     const { cluster, behind, leader } = await oneBehind(100, { fetchBytesPerSecond: 20_000 });
-    const begun = cluster.world.clock.now();
+    const startedAt = cluster.world.clock.now();
     cluster.net.heal();
     await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
-    const seconds = (cluster.world.clock.now() - begun) / 1000;
+    const seconds = (cluster.world.clock.now() - startedAt) / 1000;
     const bytes = leader.raft.metrics().snapshots?.newest?.bytes ?? 0;
     expect(bytes / seconds).toBeLessThan(23_000);
     expect(bytes / seconds).toBeGreaterThan(15_000);
@@ -111,9 +111,9 @@ describe("a snapshot transfer", () => {
     leader.transport.filter = (_, { message }) =>
       message.type !== "snapshot-chunk" || message.offset !== second || ++lost > 1;
     cluster.net.heal();
-    const begun = cluster.world.clock.now();
+    const startedAt = cluster.world.clock.now();
     await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
-    expect(cluster.world.clock.now() - begun).toBeLessThan(1_000 + 3 * RETRY_MS);
+    expect(cluster.world.clock.now() - startedAt).toBeLessThan(1_000 + 3 * RETRY_MS);
     const offsets = requestsIn(sent).map(({ offset }) => offset);
     expect(offsets.filter((offset) => offset === second)).toHaveLength(2);
     expect(offsets.filter((offset) => offset === 0)).toHaveLength(1);
@@ -228,7 +228,7 @@ describe("a snapshot transfer", () => {
 
   it("keeps the leader's log after the snapshot, so that the receiver can continue from it (S12)", async () => {
     const { cluster, leader, behind } = await oneBehind(100, { fetchBytesPerSecond: 30_000 });
-    const begun = leader.raft.metrics().snapshots?.newest?.index ?? 0;
+    const offered = leader.raft.metrics().snapshots?.newest?.index ?? 0;
     cluster.net.heal();
     await cluster.until(() => isFetching(behind), "the transfer");
     await cluster.write(5, leader);
@@ -236,11 +236,11 @@ describe("a snapshot transfer", () => {
     await cluster.write(5, leader);
     expect(isFetching(behind)).toBe(true);
     // The leader has taken a newer snapshot meanwhile; without the transfer it would have compacted up to it.
-    expect(leader.raft.metrics().snapshots?.newest?.index).toBeGreaterThan(begun);
+    expect(leader.raft.metrics().snapshots?.newest?.index).toBeGreaterThan(offered);
     await cluster.write(5, leader);
     await cluster.converge();
     expect(behind.raft.metrics().snapshots?.installed).toBe(1);
-    await cluster.until(() => leader.raft.metrics().firstIndex > begun + 1, "the log to be cut after all");
+    await cluster.until(() => leader.raft.metrics().firstIndex > offered + 1, "the log to be cut after all");
     await cluster.close();
   });
 
@@ -344,9 +344,9 @@ describe("a follower that installs a snapshot", () => {
       () => behind.raft.metrics().snapshots?.receiving?.phase === "installing",
       "the installation",
     );
-    const begun = cluster.world.clock.now();
+    const startedAt = cluster.world.clock.now();
     await cluster.finish(behind.raft.close());
-    expect(cluster.world.clock.now() - begun).toBeLessThan(2_000);
+    expect(cluster.world.clock.now() - startedAt).toBeLessThan(2_000);
     const again = await cluster.open(behind.id);
     expect(again.journal.restores).toBe(1);
     await cluster.converge();

@@ -103,7 +103,7 @@ export class PendingProposals<Result> {
     this.#bytes += bytes;
   }
 
-  /** These entries were applied on this node, whoever proposed them. */
+  /** These entries were applied on this node, whichever node proposed them. */
   applied(batch: readonly AppliedEntry<Result>[]): void {
     if (this.entries === 0) return;
     for (const applied of batch) {

@@ -189,9 +189,9 @@ describe("cancelling a write", () => {
   it('by its time limit ends the call as "unknown"', async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cutOffLeader(cluster);
-    const begun = cluster.world.clock.now();
+    const startedAt = cluster.world.clock.now();
     const error = await cluster.failure(leader.raft.write("x", { timeoutMs: 100 }));
-    const waited = cluster.world.clock.now() - begun;
+    const waited = cluster.world.clock.now() - startedAt;
     expect(error).toMatchObject({ code: "ABORTED", outcome: "unknown" });
     expect(waited).toBeGreaterThanOrEqual(100);
     expect(waited).toBeLessThan(125);
@@ -299,11 +299,11 @@ describe("a write whose leader is deposed", () => {
   it("is unknown if its outcome is not known within an election timeout", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cutOffLeader(cluster);
-    const begun = cluster.world.clock.now();
+    const startedAt = cluster.world.clock.now();
     const error = await cluster.failure(leader.raft.write("who knows", { timeoutMs: 60_000 }));
     expect(error).toMatchObject({ code: "OUTCOME_UNKNOWN", outcome: "unknown" });
     // At most one election timeout until the leader steps down, and one more until its calls end.
-    expect(cluster.world.clock.now() - begun).toBeLessThanOrEqual(1700);
+    expect(cluster.world.clock.now() - startedAt).toBeLessThanOrEqual(1700);
     expect(leader.raft.metrics()).toMatchObject({ pendingEntries: 0, pendingBytes: 0 });
   });
 });
