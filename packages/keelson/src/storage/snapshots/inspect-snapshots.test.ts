@@ -11,7 +11,7 @@ const config = configOf(["a", "b"], ["c"]);
 const members = new Map(["a", "b", "c"].map((id) => [id, { address: `${id}:1` }]));
 const membership = encodeMembership({ config, members });
 
-/** A store with a snapshot up to entry 7, still open, as that of a running node is. */
+/** A store with a snapshot of entry 7. It stays open, like that of a running node. */
 async function storeWithSnapshot() {
   const files = new SimulatedFiles();
   const environment = simulatedEnvironment({ files: files.mount() });
@@ -38,8 +38,8 @@ async function begun(store: SnapshotStore): Promise<void> {
   await (await store.receive("ab".repeat(16), 5000)).suspend();
 }
 
-describe("the inspection of snapshots", () => {
-  it("tells what each holds, while the store is open", async () => {
+describe("inspectSnapshots", () => {
+  it("reports what each snapshot holds, while the store is open", async () => {
     const { environment, snapshot, path } = await storeWithSnapshot();
     expect(await inspectSnapshots(DIRECTORY, environment)).toEqual([
       {
@@ -55,7 +55,7 @@ describe("the inspection of snapshots", () => {
     ]);
   });
 
-  it("names what is being taken and fetched, without a look inside", async () => {
+  it("lists snapshots that are being taken or received, without reading them", async () => {
     const { environment, store } = await storeWithSnapshot();
     await begun(store);
     const found = await inspectSnapshots(DIRECTORY, environment);
@@ -66,7 +66,7 @@ describe("the inspection of snapshots", () => {
     ]);
   });
 
-  it("tells of every flipped byte, in the middle too, where a store that opens does not look", async () => {
+  it("reports every flipped byte, in the middle of a file too, which a store doesn't check when it opens", async () => {
     const { environment, snapshot, path } = await storeWithSnapshot();
     for (let at = 0; at < snapshot.bytes; at++) {
       const handle = await environment.files.open(path, "write");
@@ -82,7 +82,7 @@ describe("the inspection of snapshots", () => {
     expect(found?.damage).toBeNull();
   });
 
-  it("tells of a file that was cut short, or has the name of another", async () => {
+  it("reports a file that was cut short, or has another snapshot's name", async () => {
     const { environment, snapshot, path } = await storeWithSnapshot();
     const other = path.replace("-0000000000000007-", "-0000000000000008-");
     await environment.files.rename(path, other);
@@ -94,7 +94,7 @@ describe("the inspection of snapshots", () => {
     expect((await inspectSnapshots(DIRECTORY, environment))[0]?.damage).toMatch(/it ends too early$/);
   });
 
-  it("finds nothing where there is no directory, and says so if it cannot be read", async () => {
+  it("finds no snapshots where there is no directory, and rejects if the directory can't be read", async () => {
     const environment = simulatedEnvironment({ files: new SimulatedFiles().mount() });
     expect(await inspectSnapshots("/none", environment)).toEqual([]);
     const broken = { ...environment.files, list: () => Promise.reject(new Error("EIO: i/o error")) };
@@ -103,7 +103,7 @@ describe("the inspection of snapshots", () => {
     );
   });
 
-  it("leaves out what goes away while it is read", async () => {
+  it("leaves out a snapshot that is removed while it is read", async () => {
     const { environment } = await storeWithSnapshot();
     const gone = Object.assign(new Error("gone"), { code: "ENOENT" });
     const files = { ...environment.files, list: environment.files.list.bind(environment.files) };

@@ -25,7 +25,7 @@ async function opened(
   files: SimulatedFiles,
 ): Promise<{ readonly store: SnapshotStore; readonly found: OpenedSnapshots }> {
   const store = snapshotFiles(DIRECTORY);
-  // Each store draws ids of its own.
+  // Each store draws other snapshot ids.
   const seed = files.operations + 1;
   const found = await store.open(simulatedEnvironment({ files: files.mount(), seed }));
   return { store, found };
@@ -64,7 +64,7 @@ async function newestState(store: SnapshotStore): Promise<number[] | null> {
   return state;
 }
 
-/** The bytes of a whole file, as they would be sent. */
+/** All bytes of a snapshot's file, as they are sent to another node. */
 async function bytesOf(store: SnapshotStore, snapshot: StoredSnapshot): Promise<Uint8Array> {
   const reader = await readerOf(store, snapshot.id);
   const bytes = await reader.read(0, snapshot.bytes);
@@ -79,11 +79,11 @@ function pathOf(files: SimulatedFiles): string {
 }
 
 describe("a snapshot on disk", () => {
-  it("gives back the state, the sessions and the header, after a restart too", async () => {
+  it("returns the state, the sessions and the header that were written, also after a restart", async () => {
     const files = new SimulatedFiles();
     const { store, found } = await opened(files);
     expect(found).toEqual({ newest: null, damaged: [] });
-    // More than one block, cut in pieces of odd sizes.
+    // More than one block, written in chunks of odd sizes.
     const state = Uint8Array.from({ length: 700_001 }, (_, at) => at * 7);
     const chunks = [
       state.subarray(0, 3),
@@ -110,13 +110,13 @@ describe("a snapshot on disk", () => {
     await reader.close();
   });
 
-  it("may be of an empty state", async () => {
+  it("may hold an empty state", async () => {
     const { store } = await opened(new SimulatedFiles());
     await take(store, 1, []);
     expect(await newestState(store)).toEqual([]);
   });
 
-  it("replaces the one before, which stays for as long as somebody reads it", async () => {
+  it("replaces the one before it, which is removed once its last reader closes it", async () => {
     const files = new SimulatedFiles();
     const { store } = await opened(files);
     const first = await take(store, 5, [Uint8Array.of(1)]);
@@ -130,14 +130,14 @@ describe("a snapshot on disk", () => {
     expect(await store.read(first.id)).toBeNull();
   });
 
-  it("that is older than the newest does not take its place", async () => {
+  it("that is older than the newest one doesn't replace it", async () => {
     const { store } = await opened(new SimulatedFiles());
     const newer = await take(store, 9, []);
     await take(store, 5, []);
     expect(store.newest).toEqual(newer);
   });
 
-  it("does not count before it is finished, and leaves nothing behind if it is given up", async () => {
+  it("doesn't count before it is finished, and leaves no file if it is aborted", async () => {
     const files = new SimulatedFiles();
     const { store } = await opened(files);
     const draft = await store.create(
@@ -150,7 +150,7 @@ describe("a snapshot on disk", () => {
     expect(files.paths()).toEqual([]);
   });
 
-  it("is in a directory that one store holds at a time", async () => {
+  it("is in a directory that only one store can open at a time", async () => {
     const files = new SimulatedFiles();
     const { store } = await opened(files);
     await expect(
@@ -160,7 +160,7 @@ describe("a snapshot on disk", () => {
     await opened(files);
   });
 
-  it("S15: is not trusted with any one byte damaged: at its ends at once, elsewhere when it is read", async () => {
+  it("is refused if any byte is damaged: when the store opens or when the snapshot is read (S15)", async () => {
     const files = new SimulatedFiles();
     const { store } = await opened(files);
     const { id } = await take(store, 5, [Uint8Array.of(1, 2, 3)], Uint8Array.of(7, 7));
@@ -188,7 +188,7 @@ describe("a snapshot on disk", () => {
     expect(seenAtOnce).toBeLessThan(whole.length);
   });
 
-  it("S15: is not trusted when it was cut short, anywhere", async () => {
+  it("is refused if the file was cut short at any place (S15)", async () => {
     const files = new SimulatedFiles();
     const { store } = await opened(files);
     await take(store, 5, [Uint8Array.of(1, 2, 3)], Uint8Array.of(7, 7));
@@ -204,14 +204,14 @@ describe("a snapshot on disk", () => {
     }
   });
 
-  it("is found, though an even newer one is damaged, which goes when there is a better one", async () => {
+  it("is found although a newer one is damaged; the damaged file is removed when there is a new snapshot", async () => {
     const files = new SimulatedFiles();
     const { store } = await opened(files);
     const first = await take(store, 5, [Uint8Array.of(1)]);
     const reader = await readerOf(store, first.id);
     await take(store, 9, [Uint8Array.of(2)]);
     files.damage(pathOf(files), 0, Uint8Array.of(0));
-    // The process dies while it still reads the first.
+    // The process dies while a reader has the first snapshot open.
     expect(reader.snapshot).toEqual(first);
     files.kill();
     const { store: again, found } = await opened(files);
@@ -221,7 +221,7 @@ describe("a snapshot on disk", () => {
     expect(again.newest).toEqual(third);
   });
 
-  it("says which version it has if it has another", async () => {
+  it("of another format version is refused, saying which version it has", async () => {
     const files = new SimulatedFiles();
     const { store } = await opened(files);
     await take(store, 5, []);
@@ -232,8 +232,8 @@ describe("a snapshot on disk", () => {
   });
 });
 
-describe("a snapshot from another node", () => {
-  /** A snapshot as another node would send it. */
+describe("a snapshot that another node sends", () => {
+  /** A snapshot in another store, with its bytes as they are sent. */
   async function source(
     index = 5,
   ): Promise<{ readonly snapshot: StoredSnapshot; readonly bytes: Uint8Array }> {
@@ -250,7 +250,7 @@ describe("a snapshot from another node", () => {
     }
   }
 
-  it("is the same, byte by byte", async () => {
+  it("is stored as the same bytes", async () => {
     const { snapshot, bytes } = await source();
     const { store } = await opened(new SimulatedFiles());
     const incoming = await store.receive(snapshot.id, bytes.length);
@@ -259,14 +259,14 @@ describe("a snapshot from another node", () => {
     expect(Buffer.compare(await bytesOf(store, snapshot), bytes)).toBe(0);
   });
 
-  it("S6: goes on where it was left, also after a crash, and never from bytes that may be wrong", async () => {
+  it("is continued after a crash from the last bytes that are known to be right (S6)", async () => {
     const { snapshot, bytes } = await source();
     for (let seed = 1; seed <= 20; seed++) {
       const files = new SimulatedFiles();
       const { store } = await opened(files);
       const incoming = await store.receive(snapshot.id, bytes.length);
       await incoming.write(bytes.subarray(0, 590_000));
-      // A machine that crashes keeps any part of what was not synced.
+      // A crash keeps any part of what was not synced.
       files.crash(seededRandom(seed));
       const { store: again } = await opened(files);
       const resumed = await again.receive(snapshot.id, bytes.length);
@@ -276,7 +276,7 @@ describe("a snapshot from another node", () => {
     }
   });
 
-  it("S6: goes on at the last whole block after it was suspended", async () => {
+  it("is continued at the last complete block after it was suspended (S6)", async () => {
     const { snapshot, bytes } = await source();
     const { store } = await opened(new SimulatedFiles());
     const incoming = await store.receive(snapshot.id, bytes.length);
@@ -289,7 +289,7 @@ describe("a snapshot from another node", () => {
     await resumed.finish();
   });
 
-  it("takes the place of another one that was begun", async () => {
+  it("replaces another one that was being received", async () => {
     const { snapshot, bytes } = await source();
     const files = new SimulatedFiles();
     const { store } = await opened(files);
@@ -303,7 +303,7 @@ describe("a snapshot from another node", () => {
     expect(files.paths()).toHaveLength(1);
   });
 
-  it("S6: is refused, and thrown away, if a part of it is wrong, and can be fetched anew", async () => {
+  it("is refused and removed if a part of it is wrong, and can be received again (S6)", async () => {
     const { snapshot, bytes } = await source();
     const files = new SimulatedFiles();
     const { store } = await opened(files);
@@ -316,7 +316,7 @@ describe("a snapshot from another node", () => {
       await expect(incoming.finish()).rejects.toThrow(CorruptSnapshotError);
       expect(files.paths()).toEqual([]);
     }
-    // Part of one and part of another.
+    // The beginning of one snapshot and the end of another.
     const { bytes: other } = await source(6);
     const mixed = new Uint8Array([...bytes.subarray(0, 300_000), ...other.subarray(300_000)]);
     const incoming = await store.receive(snapshot.id, bytes.length);
@@ -329,7 +329,7 @@ describe("a snapshot from another node", () => {
     expect(store.newest?.id).toBe(snapshot.id);
   });
 
-  it("is refused if it is another than was asked for", async () => {
+  it("is refused if it's another snapshot than the one asked for", async () => {
     const { bytes } = await source();
     const { store } = await opened(new SimulatedFiles());
     const incoming = await store.receive("0".repeat(32), bytes.length);
@@ -339,8 +339,11 @@ describe("a snapshot from another node", () => {
   });
 });
 
-describe("a store of snapshots, when the power fails at any operation,", () => {
-  /** Takes one, takes another, and receives a third, and tells of each when it is done. */
+describe("a snapshot store, when the power fails at any disk operation,", () => {
+  /**
+   * Takes a snapshot, takes another, and receives a third; calls `done` with the index of each when it's
+   * acknowledged.
+   */
   async function workload(
     store: SnapshotStore,
     third: Uint8Array,
@@ -354,7 +357,7 @@ describe("a store of snapshots, when the power fails at any operation,", () => {
     done((await incoming.finish()).position.index);
   }
 
-  it("S4: has the newest that was acknowledged, or a newer one, and no half of any", async () => {
+  it("holds the newest acknowledged snapshot or a newer one, and no incomplete one (S4)", async () => {
     const source = memorySnapshots();
     await source.open(simulatedEnvironment({ seed: 77 }));
     const snapshot = await take(source, 12, [Uint8Array.of(12)]);
@@ -394,7 +397,7 @@ describe("a store of snapshots, when the power fails at any operation,", () => {
     expect(at).toBeGreaterThan(30);
   });
 
-  it("D2: trusts nothing that a sync failed for", async () => {
+  it("doesn't count a snapshot whose sync failed (D2)", async () => {
     const files = new SimulatedFiles();
     const { store } = await opened(files);
     await take(store, 5, [Uint8Array.of(5)]);

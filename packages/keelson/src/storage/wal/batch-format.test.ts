@@ -19,7 +19,7 @@ const SALT = 0x1234_5678;
 const SEQUENCE = 2 ** 32 + 7;
 const base = { position: { index: 9, term: 3 }, config: Uint8Array.of(1, 2, 3) };
 
-/** A batch whose payload has sectors of nothing but zeros, among sectors that have something. */
+/** A batch whose payload has sectors of zeros between other sectors. */
 function largeItems(): BatchItem[] {
   const payload = new Uint8Array(8 * SECTOR_BYTES);
   payload.fill(7, 0, SECTOR_BYTES);
@@ -40,7 +40,7 @@ const EVERY_KIND: readonly BatchItem[] = [
   },
 ];
 
-/** The batch in space that had something else in it before; `after` is what remains of the space. */
+/** The batch, encoded over bytes that are not zero; `after` is what follows its sectors. */
 function encode(items: readonly BatchItem[], after = 0): Uint8Array {
   const length = batchBytes(items.reduce((sum, item) => sum + itemBytes(item), 0));
   const target = new Uint8Array(roundUpToSector(length) + after).fill(0xee);
@@ -52,14 +52,14 @@ function decode(bytes: Uint8Array, offset = 0) {
   return decodeBatch(bytes, offset, SEQUENCE, SALT);
 }
 
-/** Makes the header's checksum right again, after a change that no accident makes. */
+/** Corrects the header's checksum after a deliberate change. */
 function resign(bytes: Uint8Array): Uint8Array {
   writeUint32(bytes, 28, crc32(bytes.subarray(0, 28), SALT));
   return bytes;
 }
 
 describe("a batch", () => {
-  it("is read back as it was written, each kind of item", () => {
+  it("is decoded to the items that were encoded, of every kind", () => {
     const bytes = encode(EVERY_KIND);
     const found = decode(bytes);
     expect(found).toMatchObject({ state: "whole", items: EVERY_KIND });
@@ -67,7 +67,7 @@ describe("a batch", () => {
     expect(found).toHaveProperty("length", BATCH_HEADER_BYTES + used + BATCH_TRAILER_BYTES);
   });
 
-  it("leaves nothing in its sectors of what was there before", () => {
+  it("overwrites everything that was in its sectors", () => {
     const bytes = encode(EVERY_KIND);
     expect(readUint32(bytes, 24)).toBe(0);
     const end = batchBytes(EVERY_KIND.reduce((sum, item) => sum + itemBytes(item), 0));
@@ -75,25 +75,25 @@ describe("a batch", () => {
     expect(end % SECTOR_BYTES).not.toBe(0);
   });
 
-  it("touches nothing after its sectors", () => {
+  it("changes nothing after its sectors", () => {
     const bytes = encode(EVERY_KIND, 100);
     expect(bytes.subarray(-100).every((byte) => byte === 0xee)).toBe(true);
   });
 
-  it("is not encoded where it does not fit", () => {
+  it("is not encoded into a buffer that is too small", () => {
     const bytes = encode(largeItems());
     expect(() => encodeBatch(bytes.subarray(SECTOR_BYTES), largeItems(), 1, SALT)).toThrow();
     expect(() => encodeBatch(new Uint8Array(SECTOR_BYTES - 1), [], 1, SALT)).toThrow("fits the space");
   });
 
-  it("counts its blank sectors: whole ones, between the first and the last", () => {
+  it("counts its blank sectors between the first and the last", () => {
     expect(readUint32(encode(largeItems()), 16)).toBe(3);
     expect(readUint32(encode(EVERY_KIND), 16)).toBe(0);
     const zeros: BatchItem = { type: "entries", records: [new Uint8Array(4 * SECTOR_BYTES)] };
     expect(readUint32(encode([zeros]), 16)).toBe(3);
   });
 
-  it("is found at any sector", () => {
+  it("is decoded at any sector", () => {
     const batch = encode(largeItems());
     const bytes = new Uint8Array(3 * SECTOR_BYTES + batch.length);
     bytes.set(batch, 3 * SECTOR_BYTES);
@@ -101,7 +101,7 @@ describe("a batch", () => {
     expect(decode(bytes, 0)).toEqual({ state: "unfinished" });
   });
 
-  it("means nothing to another store", () => {
+  it("of another store has no valid header", () => {
     const bytes = encode(EVERY_KIND);
     expect(readBatchHeader(bytes, 0, SALT)).toMatchObject({ sequence: SEQUENCE });
     expect(readBatchHeader(bytes, 0, SALT + 1)).toBeNull();
@@ -109,8 +109,8 @@ describe("a batch", () => {
   });
 });
 
-describe("a batch that was not written to its end", () => {
-  it("is unfinished, whichever of its sectors are missing", () => {
+describe("a torn batch", () => {
+  it("is unfinished, whichever of its sectors were not written", () => {
     const whole = encode(largeItems());
     const sectors = whole.length / SECTOR_BYTES;
     for (let missing = 0; missing < sectors; missing++) {
@@ -122,7 +122,7 @@ describe("a batch that was not written to its end", () => {
     }
   });
 
-  it("is unfinished wherever its first sector ends", () => {
+  it("is unfinished, wherever in its first sector the write stopped", () => {
     const whole = encode(largeItems());
     for (let end = 0; end < BATCH_HEADER_BYTES; end++) {
       const bytes = new Uint8Array(whole.length);
@@ -131,14 +131,14 @@ describe("a batch that was not written to its end", () => {
     }
   });
 
-  it("is unfinished if the header never came, whatever of the rest did", () => {
+  it("is unfinished if the header was not written, whatever else was", () => {
     const bytes = encode(largeItems()).fill(0, 0, BATCH_HEADER_BYTES);
     expect(decode(bytes)).toEqual({ state: "unfinished" });
   });
 });
 
-describe("a batch that was changed since", () => {
-  it("is damaged if its header does not match its checksum, and items follow", () => {
+describe("a batch that was changed after it was written", () => {
+  it("is damaged if its header doesn't match its checksum and items follow", () => {
     for (let at = 0; at < BATCH_HEADER_BYTES; at++) {
       const bytes = encode(largeItems());
       bytes[at] = (bytes[at] ?? 0) ^ 1;
@@ -160,7 +160,7 @@ describe("a batch that was changed since", () => {
     }
   });
 
-  it("is damaged if it stands where another belongs", () => {
+  it("is damaged if it has another sequence number than expected", () => {
     const bytes = encode(EVERY_KIND);
     expect(decodeBatch(bytes, 0, SEQUENCE + 1, SALT)).toEqual({
       state: "damaged",
@@ -168,18 +168,18 @@ describe("a batch that was changed since", () => {
     });
   });
 
-  it("is damaged if it reaches past the end of the segment, and not if it just reaches it", () => {
+  it("is damaged if it reaches past the end of the segment, and not if it ends there", () => {
     const items: BatchItem[] = [{ type: "entries", records: [new Uint8Array(SECTOR_BYTES - 48).fill(3)] }];
     const bytes = new Uint8Array(3 * SECTOR_BYTES);
     expect(encodeBatch(bytes.subarray(SECTOR_BYTES), items, SEQUENCE, SALT)).toBe(SECTOR_BYTES);
     expect(readUint32(bytes, SECTOR_BYTES + 4)).toBe(SECTOR_BYTES);
     const why = `a batch of ${String(SECTOR_BYTES)} bytes reaches past the end of the segment`;
-    // It is read to its end, and what stands in it is no record: the words are those of the codec.
+    // It's in bounds, so its items are decoded, and the error is the codec's: its bytes are no record.
     expect(() => decode(bytes.subarray(0, 2 * SECTOR_BYTES), SECTOR_BYTES)).toThrow("record");
     expect(decode(bytes.subarray(0, 2 * SECTOR_BYTES - 4), SECTOR_BYTES)).toEqual({ state: "damaged", why });
   });
 
-  it("is damaged if it says that it is shorter than an empty one", () => {
+  it("is damaged if its length is less than that of an empty batch", () => {
     const empty = new Uint8Array(SECTOR_BYTES);
     encodeBatch(empty, [], SEQUENCE, SALT);
     expect(decode(empty)).toEqual({ state: "whole", length: batchBytes(0), items: [] });
@@ -189,8 +189,8 @@ describe("a batch that was changed since", () => {
   });
 });
 
-describe("a batch that was written by a program with an error", () => {
-  /** A batch with one truncation, after `change` to its item, with right checksums. */
+describe("a batch with right checksums and wrong items", () => {
+  /** A batch of one truncate item, changed by `change`, with right checksums. */
   function forged(change: (bytes: Uint8Array) => void): Uint8Array {
     const bytes = encode([{ type: "truncate", from: 3 }]);
     change(bytes);
@@ -198,7 +198,7 @@ describe("a batch that was written by a program with an error", () => {
     return resign(bytes);
   }
 
-  it("is refused if an item is longer than what is left of it", () => {
+  it("is refused if an item is longer than the rest of the batch", () => {
     expect(decode(forged(() => undefined))).toMatchObject({ state: "whole" });
     const bytes = forged((target) => {
       writeUint32(target, BATCH_HEADER_BYTES + 4, 9);
@@ -206,7 +206,7 @@ describe("a batch that was written by a program with an error", () => {
     expect(() => decode(bytes)).toThrow("an item reaches past the end of its batch");
   });
 
-  it("is refused if it has an item of a kind that is not known", () => {
+  it("is refused if it has an item of an unknown kind", () => {
     const bytes = forged((target) => {
       writeUint32(target, BATCH_HEADER_BYTES, 99);
     });

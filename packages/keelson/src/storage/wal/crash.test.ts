@@ -10,7 +10,7 @@ import type { LogStore, StoredLog } from "../log-store.ts";
 import { wal } from "./index.ts";
 import { EMPTY_MODEL, entries, observe, WORKLOAD, write, type Call, type Model } from "./test/model.ts";
 
-// Hundreds of crashes a test: seconds on an idle machine, more on a busy one.
+// A test makes hundreds of crashes: seconds on an idle machine, more on a busy one.
 vi.setConfig({ testTimeout: 60_000 });
 
 const DIRECTORY = "/data/a";
@@ -21,13 +21,13 @@ function openLog(files: SimulatedFiles): Promise<{ store: LogStore; found: Store
   return opened.then((found) => ({ store, found }));
 }
 
-/** What became of a workload. */
+/** How far a workload got. */
 interface Course {
-  /** What the log should hold after each call; the first before any. */
+  /** What the log should hold before the first call and after each one. */
   readonly models: Model[];
-  /** Calls up to this one were acknowledged. */
+  /** How many calls were acknowledged. */
   acknowledged: number;
-  /** Calls that were rejected. */
+  /** The errors of the rejected calls. */
   readonly errors: unknown[];
 }
 
@@ -35,7 +35,9 @@ function newCourse(): Course {
   return { models: [EMPTY_MODEL], acknowledged: 0, errors: [] };
 }
 
-/** Makes the calls, and notes how far each one got. A call that is rejected ends the group after its own. */
+/**
+ * Makes the calls, and counts which were acknowledged. After a rejected call, the next group is not begun.
+ */
 async function perform(store: LogStore, groups: readonly (readonly Call[])[], course: Course): Promise<void> {
   for (const group of groups) {
     if (course.errors.length > 0) return;
@@ -46,7 +48,7 @@ async function perform(store: LogStore, groups: readonly (readonly Call[])[], co
         const number = course.models.length - 1;
         try {
           await written;
-          // Acknowledged in order: so an acknowledgement vouches for all calls before it.
+          // Acknowledgements come in order, so each covers all calls before it.
           expect(course.errors).toEqual([]);
           course.acknowledged = number;
         } catch (error) {
@@ -57,7 +59,7 @@ async function perform(store: LogStore, groups: readonly (readonly Call[])[], co
   }
 }
 
-/** Does `body` with the power failing at operation `at`; whether it got that far. */
+/** Runs `body` with a power cut at disk operation `at`. False: it made fewer operations. */
 async function untilPowerCut(files: SimulatedFiles, at: number, body: () => Promise<void>): Promise<boolean> {
   const first = files.operations;
   let cut = (): void => undefined;
@@ -70,7 +72,7 @@ async function untilPowerCut(files: SimulatedFiles, at: number, body: () => Prom
     return { type: "power-cut" };
   };
   const happened = await Promise.race([isCut, body().then(() => false)]);
-  // Whatever was under way gets as far as it can.
+  // Let everything in progress get as far as it can.
   await new Promise((resolve) => setImmediate(resolve));
   files.intercept = null;
   return happened;
@@ -84,13 +86,13 @@ function expectKept(course: Course, seen: Model): number {
   return course.acknowledged + at;
 }
 
-/** Opens what a crash left; checks it, that it stays so, and that the log works. */
+/** Opens what a crash left, and checks what it holds, that it stays so, and that the log works. */
 async function expectRecovery(files: SimulatedFiles, course: Course, random: () => number): Promise<void> {
   const { store, found } = await openLog(files);
   const seen = await observe(found, store);
   expectKept(course, seen);
 
-  // What was once reported is durable: the core counts on it.
+  // Whatever `open` returned is durable, because the core relies on it.
   files.crash(random);
   const again = await openLog(files);
   expect(await observe(again.found, again.store)).toEqual(seen);
@@ -104,7 +106,7 @@ async function expectRecovery(files: SimulatedFiles, course: Course, random: () 
   await more.store.close();
 }
 
-/** What a log does to its files in the course of the workload, when nothing goes wrong. */
+/** The disk operations of the workload when nothing fails. */
 async function listOperations(): Promise<FileOperation[]> {
   const files = new SimulatedFiles();
   const operations: FileOperation[] = [];
@@ -118,8 +120,8 @@ async function listOperations(): Promise<FileOperation[]> {
   return operations;
 }
 
-describe("the log on disk, when the power fails,", () => {
-  it("D7: keeps all that was acknowledged, and nothing by halves, at every operation", async () => {
+describe("the WAL, when the power fails,", () => {
+  it("keeps every acknowledged write, and no part of a batch, at every disk operation (D7)", async () => {
     const total = (await listOperations()).length;
     expect(total).toBeGreaterThan(100);
     for (let at = 1; at <= total; at++) {
@@ -139,7 +141,7 @@ describe("the log on disk, when the power fails,", () => {
     }
   });
 
-  it("D13: keeps it also when the power fails again at every operation of the recovery", async () => {
+  it("keeps them if the power fails again at every disk operation of the recovery (D13)", async () => {
     const total = (await listOperations()).length;
     for (let at = 20; at <= total; at += 11) {
       const files = new SimulatedFiles();
@@ -165,8 +167,8 @@ describe("the log on disk, when the power fails,", () => {
   });
 });
 
-describe("the log on disk, when its process is killed,", () => {
-  it("makes what it finds durable before it says so", async () => {
+describe("the WAL, when its process is killed,", () => {
+  it("makes what it finds durable before opening resolves", async () => {
     const total = (await listOperations()).length;
     for (let at = 1; at <= total; at++) {
       const files = new SimulatedFiles();
@@ -179,7 +181,7 @@ describe("the log on disk, when its process is killed,", () => {
       files.kill();
       await expectRecovery(files.copy(), course, seededRandom(at));
 
-      // And what is written next is as durable as the segment that it is in.
+      // What is written next must be durable, and so must the segment's name.
       const { store, found } = await openLog(files);
       const seen = await observe(found, store);
       const hardState = { term: 60, votedFor: "z" };
@@ -191,7 +193,7 @@ describe("the log on disk, when its process is killed,", () => {
   });
 });
 
-describe("the log on disk, when an operation fails,", () => {
+describe("the WAL, when a disk operation fails,", () => {
   const faults: Record<string, (operation: FileOperation) => FileFault | null> = {
     "with an input/output error": () => ({ type: "error", code: "EIO" }),
     "because the disk is full": ({ type }) =>
@@ -203,7 +205,7 @@ describe("the log on disk, when an operation fails,", () => {
   };
 
   for (const [name, faultOf] of Object.entries(faults)) {
-    it(`${name}, acknowledges nothing more, and has all that was acknowledged when opened again`, async () => {
+    it(`${name}, acknowledges no later write, and holds every acknowledged one when opened again`, async () => {
       const operations = await listOperations();
       let poisoned = 0;
       for (const { number: at } of operations.filter((operation) => faultOf(operation) !== null)) {

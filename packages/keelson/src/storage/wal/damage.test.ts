@@ -30,12 +30,12 @@ async function openLog(files: SimulatedFiles, nodeId = "a", seed = 1): Promise<O
   return { store, found, warnings };
 }
 
-/** A disk with a log of these batches, one for each list of entries, closed. */
+/** A disk with a closed log that has one batch for each list of entries. */
 async function diskWith(...batches: (readonly Uint8Array[])[]): Promise<SimulatedFiles> {
   return diskOf(1, ...batches);
 }
 
-/** The same, of the store whose name the seed makes. */
+/** The same, with the store id that this seed gives. */
 async function diskOf(seed: number, ...batches: (readonly Uint8Array[])[]): Promise<SimulatedFiles> {
   const files = new SimulatedFiles();
   const { store } = await openLog(files, "a", seed);
@@ -44,7 +44,7 @@ async function diskOf(seed: number, ...batches: (readonly Uint8Array[])[]): Prom
   return files;
 }
 
-/** An entry whose payload is nothing but zeros. */
+/** An entry whose payload is all zeros. */
 function record(index: number, bytes: number): Uint8Array {
   return encodeRecord(index, 1, EntryKind.command, new Uint8Array(bytes));
 }
@@ -53,7 +53,7 @@ function append(store: LogStore, records: readonly Uint8Array[]): Promise<void> 
   return store.append({ hardState: { term: 1, votedFor: "a" }, truncateFrom: null, records });
 }
 
-/** Where the batches of the first segment are. */
+/** The batches of the first segment. */
 function batchesOf(files: SimulatedFiles): { readonly start: number; readonly length: number }[] {
   const bytes = Buffer.from(files.contents(FIRST));
   const batches = [];
@@ -71,7 +71,7 @@ function flipBit(files: SimulatedFiles, path: string, offset: number, bit: numbe
   files.damage(path, offset, Uint8Array.of(byte));
 }
 
-/** All names and contents, as text. */
+/** All file names and contents, as text. */
 function everythingOn(files: SimulatedFiles): string {
   return files
     .paths()
@@ -79,7 +79,7 @@ function everythingOn(files: SimulatedFiles): string {
     .join();
 }
 
-/** Opens the log and lets go of it; what it holds, or the error. */
+/** Opens and closes the log; returns what it holds, or the error. */
 async function tryOpen(files: SimulatedFiles): Promise<Model | Error> {
   try {
     const { store, found } = await openLog(files);
@@ -92,11 +92,11 @@ async function tryOpen(files: SimulatedFiles): Promise<Model | Error> {
   }
 }
 
-describe("an interrupted last write", () => {
+describe("a torn last batch", () => {
   const kept = entries(1, 4, 1);
   const lost = entries(4, 9, 1, 300);
 
-  /** A disk with the whole of the last write, and where it is. */
+  /** A disk whose last batch is complete, and where that batch is. */
   async function diskWithLastWrite() {
     const files = await diskWith(kept, lost);
     const last = batchesOf(files)[1];
@@ -106,7 +106,7 @@ describe("an interrupted last write", () => {
     return { files, start: last.start, bytes };
   }
 
-  it("D3: is cut off wherever it ended", async () => {
+  it("is removed, wherever the write stopped (D3)", async () => {
     const { files, start, bytes } = await diskWithLastWrite();
     for (let written = 0; written < bytes.length; written++) {
       const disk = files.copy();
@@ -118,7 +118,7 @@ describe("an interrupted last write", () => {
     }
   });
 
-  it("D3: is cut off whichever of its sectors were written", async () => {
+  it("is removed, whichever of its sectors were written (D3)", async () => {
     const { files, start, bytes } = await diskWithLastWrite();
     const sectors = Math.ceil(bytes.length / SECTOR_BYTES);
     for (let written = 0; written < 2 ** sectors - 1; written++) {
@@ -129,7 +129,7 @@ describe("an interrupted last write", () => {
       }
       const { store, found } = await openLog(disk);
       expect((await observe(found, store)).entries).toEqual(kept.map(toText));
-      // And the log goes on there.
+      // The log continues there.
       await append(store, entries(4, 6, 2));
       await store.close();
       const again = await openLog(disk);
@@ -139,7 +139,7 @@ describe("an interrupted last write", () => {
     }
   });
 
-  it("is cut off also when what it wrote has sectors of nothing but zeros", async () => {
+  it("is removed also if the batch has sectors of zeros", async () => {
     const zeros = entries(5, 6, 1, 3000);
     const files = await diskWith(kept, [...entries(4, 5, 1, 600), ...zeros]);
     const last = batchesOf(files)[1]!;
@@ -149,7 +149,7 @@ describe("an interrupted last write", () => {
     expect(await tryOpen(files)).toMatchObject({ entries: kept.map(toText) });
   });
 
-  it("is not looked at again, nor destroyed, once it was cut off", async () => {
+  it("is ignored by later recoveries, and its bytes stay", async () => {
     const { files, start, bytes } = await diskWithLastWrite();
     files.damage(FIRST, start + bytes.length - 8, new Uint8Array(8));
     const left = files.contents(FIRST);
@@ -165,7 +165,7 @@ describe("an interrupted last write", () => {
 });
 
 describe("a flipped bit", () => {
-  it("in a batch that others follow is found, each one, and nothing is changed", async () => {
+  it("in a batch that others follow is detected, and nothing is changed", async () => {
     const files = await diskWith(entries(1, 2, 1), entries(2, 4, 1), entries(4, 5, 1));
     const [, second] = batchesOf(files);
     for (let at = 0; at < second!.length * 8; at++) {
@@ -179,7 +179,7 @@ describe("a flipped bit", () => {
     }
   });
 
-  it("in the last batch is found too, each one, because that batch was written in full", async () => {
+  it("in the last batch is detected, because that batch was written completely", async () => {
     const files = await diskWith(entries(1, 2, 1), entries(2, 4, 1));
     const last = batchesOf(files)[1]!;
     for (let at = 0; at < last.length * 8; at++) {
@@ -189,7 +189,7 @@ describe("a flipped bit", () => {
     }
   });
 
-  it("in a last batch of many sectors is found", async () => {
+  it("in a last batch of many sectors is detected", async () => {
     const files = await diskWith(entries(1, 2, 1), entries(2, 8, 1, 500));
     const last = batchesOf(files)[1]!;
     for (let at = 0; at < last.length * 8; at += 13) {
@@ -199,7 +199,7 @@ describe("a flipped bit", () => {
     }
   });
 
-  it("in a last batch with sectors of nothing but zeros is found", async () => {
+  it("in a last batch with sectors of zeros is detected", async () => {
     const files = await diskWith(entries(1, 2, 1), [record(2, 10), record(3, 3000)]);
     const last = batchesOf(files)[1]!;
     for (const offset of [BATCH_HEADER_BYTES + 5, 100, SECTOR_BYTES + 9, last.length - 3]) {
@@ -209,7 +209,7 @@ describe("a flipped bit", () => {
     }
   });
 
-  it("in the header of a segment is found, each one", async () => {
+  it("in the header of a segment is detected", async () => {
     const files = await diskWith(entries(1, 2, 1));
     for (let at = 0; at < 121 * 8; at++) {
       const disk = files.copy();
@@ -218,7 +218,7 @@ describe("a flipped bit", () => {
     }
   });
 
-  it("in space that nothing was written to does no harm", async () => {
+  it("in free space does no harm", async () => {
     const files = await diskWith(entries(1, 2, 1));
     const { start } = batchesOf(files)[0]!;
     for (const offset of [start + SECTOR_BYTES, start + SECTOR_BYTES + 40, start + 5 * SECTOR_BYTES + 7]) {
@@ -228,7 +228,7 @@ describe("a flipped bit", () => {
     }
   });
 
-  it("that appears while the log is open is found by the read", async () => {
+  it("that appears while the log is open is detected by the next read", async () => {
     const files = await diskWith(entries(1, 6, 1));
     const { store } = await openLog(files);
     const { start, length } = batchesOf(files)[0]!;
@@ -259,7 +259,7 @@ describe("a damaged log", () => {
     const paths = files.paths();
     for (let round = 0; round < 600; round++) {
       const disk = files.copy();
-      // Not the last segment: an overwritten last write cannot be told from an interrupted one.
+      // Not in the last segment: zeros over a part of the last batch can't be told from a torn write.
       const path = paths[pick(paths.length - 1)]!;
       const size = disk.contents(path).length;
       const length = Math.min([1, 8, SECTOR_BYTES, 4096][pick(4)]!, size);
@@ -271,7 +271,7 @@ describe("a damaged log", () => {
     }
   });
 
-  it("is refused when a batch in its last segment was wiped and a later one is there", async () => {
+  it("is refused if a batch in the last segment turned to zeros and a later one is there", async () => {
     const files = await diskWith(entries(1, 2, 1), entries(2, 8, 1, 200), entries(8, 9, 1));
     const { start, length } = batchesOf(files)[1]!;
     const wipes = [
@@ -287,7 +287,7 @@ describe("a damaged log", () => {
     }
   });
 
-  it("is refused when a segment is missing or cut short", async () => {
+  it("is refused if a segment is missing or cut short", async () => {
     const files = await longLog();
     const paths = files.paths();
     for (const path of paths.slice(0, -1)) {
@@ -303,7 +303,7 @@ describe("a damaged log", () => {
     }
   });
 
-  it("is refused when a segment stands under another's name", async () => {
+  it("is refused if a segment has another's name", async () => {
     const files = await longLog();
     const [, second, third] = files.paths();
     await files.rename(second!, `${DIRECTORY}/aside`);
@@ -312,10 +312,10 @@ describe("a damaged log", () => {
     expect(await tryOpen(files)).toMatchObject({ code: "CORRUPT_LOG", file: second });
   });
 
-  it("is refused when a segment or a batch of another log stands in it", async () => {
+  it("is refused if it contains a segment or a batch of another log", async () => {
     const files = await longLog();
     const last = files.paths().at(-1)!;
-    // The same store by name, and another history: as after a restore of some files.
+    // The same store id with other entries, as after some files were restored from a backup.
     const batches = Array.from({ length: 31 }, (_, at) => entries(at * 3 + 1, at * 3 + 4, 1, 400));
     const sibling = await diskWith(...batches);
     files.damage(last, 0, sibling.contents(last));
@@ -328,7 +328,7 @@ describe("a damaged log", () => {
     expect(await tryOpen(own)).toMatchObject({ code: "CORRUPT_LOG", file: FIRST, offset: start });
   });
 
-  it("says which file, where, which entry, and what to do", async () => {
+  it("is reported with file, offset, first affected entry, and what to do", async () => {
     const files = await diskWith(entries(1, 5, 1), entries(5, 6, 1), entries(6, 7, 1));
     const second = batchesOf(files)[1]!;
     flipBit(files, FIRST, second.start + 40, 0);
@@ -339,14 +339,14 @@ describe("a damaged log", () => {
   });
 });
 
-describe("the log's directory", () => {
-  it("is refused to another node, and let go of", async () => {
+describe("the WAL's directory", () => {
+  it("is refused to another node, and unlocked again", async () => {
     const files = await diskWith(entries(1, 5, 1));
     await expect(openLog(files, "b")).rejects.toMatchObject({ code: "WRONG_IDENTITY" });
     expect((await openLog(files)).found.lastIndex).toBe(4);
   });
 
-  it("may hold other files, which are left alone", async () => {
+  it("may hold other files, which stay as they are", async () => {
     const files = await diskWith(entries(1, 5, 1));
     for (const name of ["notes.txt", "1.wal", "0000000000000009.wal.bak"]) {
       await (await files.open(`${DIRECTORY}/${name}`, "create")).write([Buffer.from("hello")], 0);
@@ -357,7 +357,7 @@ describe("the log's directory", () => {
     expect(files.paths().length).toBe(4);
   });
 
-  it("is refused when its format is of a later version", async () => {
+  it("is refused if its format has a later version", async () => {
     const files = await diskWith(entries(1, 5, 1));
     const header = Buffer.from(files.contents(FIRST).slice(0, SECTOR_BYTES));
     header.writeUInt32LE(2, 16);
@@ -372,7 +372,7 @@ describe("the log's directory", () => {
     expect((error as Error).message).toMatch(/version 2 .* reads version 1/);
   });
 
-  it("cannot be taken twice, and is free after a close or a failed opening", async () => {
+  it("can't be opened twice, and is unlocked by a close or a failed open", async () => {
     const files = await diskWith(entries(1, 5, 1));
     const { store } = await openLog(files);
     await expect(openLog(files)).rejects.toMatchObject({ code: "DIRECTORY_LOCKED" });
@@ -382,8 +382,8 @@ describe("the log's directory", () => {
   });
 });
 
-describe("the files of the log", () => {
-  it("are removed when a prefix is forgotten, and space stays bounded", async () => {
+describe("the WAL's segments and syncs", () => {
+  it("segments are removed as the log is compacted, so space stays bounded", async () => {
     const files = new SimulatedFiles();
     const { store } = await openLog(files);
     for (let index = 1; index < 400; index += 4) {
@@ -398,13 +398,13 @@ describe("the files of the log", () => {
     await again.store.close();
   });
 
-  it("that could not be removed are a warning, and are removed after the next start", async () => {
+  it("segments that can't be removed are reported, and removed after the next start", async () => {
     const files = new SimulatedFiles();
     const { store, warnings } = await openLog(files);
     for (let index = 1; index < 80; index += 4) await append(store, entries(index, index + 4, 1, 300));
     files.intercept = ({ type }) => (type === "remove" ? { type: "error", code: "EACCES" } : null);
     const before = files.paths().length;
-    // Below entries that older segments hold: only the reset itself says that they are not wanted.
+    // Reset to a position below the entries in older segments: only the reset makes these obsolete.
     await store.reset(baseAt(5, 1));
     await append(store, entries(6, 7, 1));
     await store.close();
@@ -418,7 +418,7 @@ describe("the files of the log", () => {
     expect(files.paths().length).toBe(1);
   });
 
-  it("can be read while the segment that they are in is removed", async () => {
+  it("entries can be read while their segment is being removed", async () => {
     const files = new SimulatedFiles();
     const { store } = await openLog(files);
     for (let index = 1; index < 80; index += 4) await append(store, entries(index, index + 4, 1, 300));
@@ -428,7 +428,7 @@ describe("the files of the log", () => {
     await store.close();
   });
 
-  it("see one sync for all writes that wait, and none for an empty one", async () => {
+  it("all waiting writes share one sync, and an empty write needs none", async () => {
     const files = new SimulatedFiles();
     const { store } = await openLog(files);
     let syncs = 0;
@@ -458,7 +458,7 @@ describe("the files of the log", () => {
     await store.close();
   });
 
-  it("hold up a write until its sync is done, and gather what comes meanwhile", async () => {
+  it("a write waits for its sync, and writes that come meanwhile share the next batch", async () => {
     const files = new SimulatedFiles();
     const { store } = await openLog(files);
     files.intercept = ({ type }) => (type === "data-sync" ? { type: "hang" } : null);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { EntryIndex } from "./entry-index.ts";
 
-/** As many entries as one chunk has; the places around its multiples are where an index goes wrong. */
+/** The entries of one chunk. Mistakes show at its multiples. */
 const CHUNK = 1024;
 
 interface Expected {
@@ -10,7 +10,7 @@ interface Expected {
   readonly length: number;
 }
 
-/** An index and what it should say, entry by entry. */
+/** An index, and a simple model of what it should hold. */
 class Pair {
   readonly index = new EntryIndex();
   readonly entries = new Map<number, Expected>();
@@ -21,7 +21,7 @@ class Pair {
     return this.first + this.entries.size;
   }
 
-  /** Appends entries up to `to`, and says where they are, but for each third. */
+  /** Appends entries up to `to`, and sets the locations of two thirds of them. */
   grow(to: number): this {
     for (let at = this.next; at < to; at++) {
       this.#written += 1;
@@ -56,7 +56,7 @@ class Pair {
 
   check(): void {
     expect(this.index.next).toBe(this.next);
-    // Compared as text, and once: thousands of expectations would take seconds.
+    // Compared once and as text: thousands of expectations would take seconds.
     const expected: string[] = [];
     const found: string[] = [];
     let bytes = 0;
@@ -75,18 +75,18 @@ class Pair {
 
 const BORDERS = [2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1, 2500];
 
-describe("the index of entries", () => {
-  it("knows the length of each entry, and its place once that was told", () => {
+describe("EntryIndex", () => {
+  it("knows each entry's length, and its location once that is set", () => {
     new Pair().grow(2600).check();
   });
 
-  it.each(BORDERS)("forgets a suffix from %s on, and takes other entries in its stead", (from) => {
+  it.each(BORDERS)("removes the entries from %s on, and accepts others in their place", (from) => {
     const pair = new Pair().grow(2600).truncate(from);
     pair.check();
     pair.grow(from + 1200).check();
   });
 
-  it.each(BORDERS)("forgets a prefix up to %s, and goes on", (first) => {
+  it.each(BORDERS)("removes the entries before %s, and accepts further ones", (first) => {
     const pair = new Pair().grow(2600).compact(first);
     pair.check();
     pair.grow(4000).check();
@@ -97,7 +97,7 @@ describe("the index of entries", () => {
     pair.compact(3600).truncate(3600).grow(5000).check();
   });
 
-  it.each(BORDERS)("begins anew at %s after a reset", (first) => {
+  it.each(BORDERS)("is empty after a reset, and continues at %s", (first) => {
     const pair = new Pair().grow(1500).reset(first);
     pair.check();
     pair.grow(first + 1100).check();
@@ -107,12 +107,12 @@ describe("the index of entries", () => {
       .check();
   });
 
-  it("may forget everything, and go on", () => {
+  it("can be emptied, and accepts further entries", () => {
     new Pair().grow(1500).compact(1500).grow(1600).check();
     new Pair().grow(1500).truncate(1).grow(1600).check();
   });
 
-  it("takes no notice of places of entries that it has forgotten, or does not have yet", () => {
+  it("ignores locations of entries that it doesn't hold", () => {
     const pair = new Pair().grow(3000).compact(2500);
     for (const at of [1, 1500, 2499, 3000, 3001, 9000]) pair.index.setLocation(at, 77, 77);
     pair.check();
@@ -120,7 +120,7 @@ describe("the index of entries", () => {
     expect(pair.index.locationOf(3000)).toMatchObject({ segment: 0, length: 10 });
   });
 
-  it("refuses to say where entries are that it does not have", () => {
+  it("throws if it's asked about an entry that it doesn't hold", () => {
     const { index } = new Pair().grow(3000).compact(2500).truncate(2900);
     for (const at of [0, 2499, 2900, 2999, 9000])
       expect(() => index.locationOf(at)).toThrow("within the log");

@@ -21,7 +21,8 @@ function environmentOf(files: SimulatedFiles, seed = 1) {
 }
 
 /**
- * The log of node c, in a cluster of this configuration: five entries, the last ones of term 3, in term 4.
+ * The log of node c in a cluster with this configuration. Five entries, the last ones of term 3; the hard
+ * state's term is 4.
  */
 async function logWith(
   config: ClusterConfig | null = THREE,
@@ -45,8 +46,8 @@ function inspect(files: SimulatedFiles): Promise<WalInspection> {
   return inspectWal(DIRECTORY, { environment: environmentOf(files) });
 }
 
-describe("founding a cluster anew from one log", () => {
-  it("O6: keeps all entries, and writes a new incarnation, a new term and a configuration of this node alone", async () => {
+describe("forceNewCluster", () => {
+  it("keeps all entries, and writes a new incarnation, a new term and a one-member configuration (O6)", async () => {
     const { files, store } = await logWith();
     await store.close();
     const environment = environmentOf(files);
@@ -76,12 +77,12 @@ describe("founding a cluster anew from one log", () => {
     expect(found.memberships.at(-1)?.membership).toEqual({
       config: configOf(["c"]),
       members: new Map([["c", { address: "c:7001", storeId }]]),
-      // M10: what they were once counted for must not be counted again.
+      // The former members must not come back under their old ids (M10).
       removed: ["a", "b"],
     });
   });
 
-  it("O6: leaves the log as it was or founded anew, wherever the power fails", async () => {
+  it("changes the log completely or not at all, wherever the power fails (O6)", async () => {
     let outcomes = { old: 0, new: 0 };
     for (let at = 1; ; at++) {
       const { files, store } = await logWith();
@@ -118,7 +119,7 @@ describe("founding a cluster anew from one log", () => {
     expect(outcomes.new).toBeGreaterThan(0);
   });
 
-  it("gives two nodes that are told to go on alone two different clusters", async () => {
+  it("gives two nodes of the same former cluster different cluster ids", async () => {
     const { files, store } = await logWith();
     await store.close();
     const copy = files.copy();
@@ -135,7 +136,7 @@ describe("founding a cluster anew from one log", () => {
     expect((await inspect(files)).clusterId).toBe("origin");
   });
 
-  it("is refused for a log that is damaged", async () => {
+  it("is refused for a damaged log", async () => {
     const { files, store } = await logWith();
     await store.close();
     files.damage(`${DIRECTORY}/0000000000000001.wal`, SECTOR_BYTES + 60, Uint8Array.of(0xff));
@@ -170,7 +171,7 @@ describe("founding a cluster anew from one log", () => {
     expect((await inspect(files)).memberships.at(-1)?.membership.config).toEqual(configOf(["c"]));
   });
 
-  it("takes another address, if it is one", async () => {
+  it("accepts another address, if it's valid", async () => {
     const { files, store } = await logWith(configOf(["a", "b"]));
     await store.close();
     const environment = environmentOf(files);

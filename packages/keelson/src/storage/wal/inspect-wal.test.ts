@@ -11,6 +11,7 @@ import { SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";
 import { inspectWal, type InspectOptions, type WalInspection } from "./inspect-wal.ts";
 import { baseAt, entries } from "./test/model.ts";
+import { override } from "./test/override.ts";
 
 const DIRECTORY = "/data/a";
 const FIRST = `${DIRECTORY}/0000000000000001.wal`;
@@ -30,7 +31,7 @@ async function open(files: SimulatedFiles): Promise<LogStore> {
   return store;
 }
 
-/** Entry 1 is a configuration, 2 is blank, 3 to 5 are commands; each is a batch of its own. */
+/** Entry 1 is a configuration, 2 is blank, 3 to 5 are commands; each in a batch of its own. */
 async function smallLog(): Promise<{ files: SimulatedFiles; store: LogStore }> {
   const files = new SimulatedFiles();
   const store = await open(files);
@@ -49,7 +50,7 @@ function inspect(files: SimulatedFiles, options: InspectOptions = {}): Promise<W
   return inspectWal(DIRECTORY, { ...options, environment: simulatedEnvironment({ files: files.mount() }) });
 }
 
-/** All names and contents, as text. */
+/** All file names and contents, as text. */
 function everythingOn(files: SimulatedFiles): string {
   return files
     .paths()
@@ -57,8 +58,8 @@ function everythingOn(files: SimulatedFiles): string {
     .join();
 }
 
-describe("an inspection", () => {
-  it("tells whose log it is, what it holds and where, while its node has it open, and changes nothing", async () => {
+describe("inspectWal", () => {
+  it("reports the log's owner and contents while its node has it open, and changes nothing", async () => {
     const { files, store } = await smallLog();
     const before = everythingOn(files);
     const found = await inspect(files);
@@ -86,7 +87,7 @@ describe("an inspection", () => {
     await store.close();
   });
 
-  it("returns the entries that are asked for, and of overwritten ones the last", async () => {
+  it("returns the entries in the range asked for, in their latest version", async () => {
     const { files, store } = await smallLog();
     await store.append({
       hardState: { term: 3, votedFor: null },
@@ -105,7 +106,7 @@ describe("an inspection", () => {
     expect(found.entries).toMatchObject({ command: { count: 1 }, blank: { count: 2 }, config: { count: 1 } });
   });
 
-  it("begins after the base of a compacted log, with the membership there", async () => {
+  it("reports the membership at the base of a compacted log", async () => {
     const { files, store } = await smallLog();
     for (let at = 6; at < 60; at += 6) {
       await store.append({ hardState: null, truncateFrom: null, records: entries(at, at + 6, 2, 400) });
@@ -121,7 +122,7 @@ describe("an inspection", () => {
     expect(found.damage).toBeNull();
   });
 
-  it("tells what an interrupted write left from damage", async () => {
+  it("tells a torn write from damage", async () => {
     const { files, store } = await smallLog();
     await store.close();
     const at = SECTOR_BYTES * 6;
@@ -131,10 +132,10 @@ describe("an inspection", () => {
     expect(found.damage).toBeNull();
   });
 
-  it("D4: says where the log is damaged, what is known up to there, and what can be read after it", async () => {
+  it("reports where the log is damaged, what it holds before, and what is readable after (D4)", async () => {
     const { files, store } = await smallLog();
     await store.close();
-    // The third batch, which is entry 3.
+    // The third batch has entry 3.
     files.damage(FIRST, SECTOR_BYTES * 3 + 60, Uint8Array.of(0xff));
     const found = await inspect(files);
     expect(found.last).toEqual({ index: 2, term: 2 });
@@ -149,7 +150,7 @@ describe("an inspection", () => {
     expect(found.damage?.message).toMatch(/does not match its checksum/);
   });
 
-  it("D5: tells what came before a segment whose header is damaged", async () => {
+  it("reports what is before a segment whose header is damaged (D5)", async () => {
     const { files, store } = await smallLog();
     for (let at = 6; at < 60; at += 6) {
       await store.append({ hardState: null, truncateFrom: null, records: entries(at, at + 6, 2, 400) });
@@ -163,7 +164,7 @@ describe("an inspection", () => {
     expect(found.damage?.readableEntries?.last).toBe(59);
   });
 
-  it("knows nothing but the damage if the first header is damaged", async () => {
+  it("reports only the damage if the first header is damaged", async () => {
     const { files, store } = await smallLog();
     await store.close();
     files.damage(FIRST, 40, Uint8Array.of(0xff));
@@ -176,7 +177,7 @@ describe("an inspection", () => {
     });
   });
 
-  it("reads again what changed meanwhile: a log under compaction is not a damaged one", async () => {
+  it("reads again if the log is compacted meanwhile, and reports no damage", async () => {
     const { files, store } = await smallLog();
     for (let at = 6; at < 60; at += 6) {
       await store.append({ hardState: null, truncateFrom: null, records: entries(at, at + 6, 2, 400) });
@@ -202,7 +203,7 @@ describe("an inspection", () => {
     expect(found.damage).toBeNull();
   });
 
-  it("takes nothing for damage that is not there the next time: the node was writing", async () => {
+  it("reports no damage that a second reading doesn't find, because the node was writing", async () => {
     const { files, store } = await smallLog();
     await store.close();
     const mounted = files.mount();
@@ -212,18 +213,17 @@ describe("an inspection", () => {
       list: mounted.list.bind(mounted),
       open: async (path, mode) => {
         const handle = await mounted.open(path, mode);
-        return {
-          ...handle,
+        return override(handle, {
           size: () => handle.size(),
           close: () => handle.close(),
           read: async (target, position) => {
             const count = await handle.read(target, position);
             reads += 1;
-            // After the two of the header, this is the first of the whole segment.
+            // Two reads get the header. This is the first one of the whole segment.
             if (reads === 3) target[SECTOR_BYTES * 3 + 60] = 0xff;
             return count;
           },
-        };
+        });
       },
     };
     const found = await inspectWal(DIRECTORY, { environment: simulatedEnvironment({ files: flickering }) });
@@ -231,7 +231,7 @@ describe("an inspection", () => {
     expect(reads).toBeGreaterThan(4);
   });
 
-  it("is refused where there is no log, and for ranges that are none", async () => {
+  it("rejects if there is no log, or the range is invalid", async () => {
     const files = new SimulatedFiles();
     await expect(inspect(files)).rejects.toThrow(
       new InvalidOptionError(`there is no directory ${DIRECTORY}`),

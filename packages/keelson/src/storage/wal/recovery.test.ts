@@ -35,7 +35,7 @@ async function refusal(files: SimulatedFiles, clusterId: string | null = null): 
   return open(files, clusterId).catch((error: unknown) => error);
 }
 
-/** A log of at least three segments, none of which was removed. */
+/** A log of at least three segments, of which none was removed. */
 async function longLog(): Promise<SimulatedFiles> {
   const files = new SimulatedFiles();
   const { store } = await open(files, "cluster");
@@ -52,7 +52,7 @@ async function longLog(): Promise<SimulatedFiles> {
   return files;
 }
 
-/** A log that begins with a snapshot, in which the entries after it are in segments that are gone. */
+/** A compacted log, in which entries after the base were in segments that are removed by now. */
 async function compactedLog(base: number): Promise<SimulatedFiles> {
   const files = await longLog();
   const { store } = await open(files);
@@ -66,7 +66,7 @@ function headerOf(files: SimulatedFiles, number: number): SegmentHeader {
   return decodeSegmentHeader(files.contents(segment(number)));
 }
 
-/** Changes what a segment's header says, with a right checksum. */
+/** Changes a field of a segment's header, and corrects the checksum. */
 function forge(files: SimulatedFiles, number: number, change: Partial<SegmentHeader>): SimulatedFiles {
   const disk = files.copy();
   disk.damage(segment(number), 0, encodeSegmentHeader({ ...headerOf(files, number), ...change }));
@@ -74,8 +74,8 @@ function forge(files: SimulatedFiles, number: number, change: Partial<SegmentHea
 }
 
 /**
- * A log that a leader replaced from entry 30 on, then compacted, and of which the segments up to the
- * first of a row that hold no entries were removed already when the power failed.
+ * A log whose entries from 30 on were overwritten and which was then compacted. The power failed while its
+ * obsolete segments were being removed, so the first remaining one is the first of several without entries.
  */
 async function replacedLog(): Promise<SimulatedFiles> {
   const files = new SimulatedFiles();
@@ -109,7 +109,7 @@ function numbersOf(files: SimulatedFiles): number[] {
   return segmentSequences(files.paths().map((path) => path.slice(DIRECTORY.length + 1)));
 }
 
-/** The first segment whose header says that the log ends there. */
+/** The first segment whose header says that the log's last entry is this one. */
 function segmentAfter(files: SimulatedFiles, last: LogPosition): number {
   const found = numbersOf(files).find((number) => samePosition(headerOf(files, number).last, last));
   expect(found).toBeDefined();
@@ -127,8 +127,8 @@ async function logOfBatch(...items: BatchItem[]): Promise<SimulatedFiles> {
   return files;
 }
 
-describe("a segment that does not continue the one before it", () => {
-  it("is refused, whatever in its header differs", async () => {
+describe("a segment that doesn't continue the one before it", () => {
+  it("is refused, whichever field of its header differs", async () => {
     const files = await longLog();
     const header = headerOf(files, 2);
     const { hardState, last, firstBatch } = header;
@@ -152,7 +152,7 @@ describe("a segment that does not continue the one before it", () => {
     }
   });
 
-  it("is refused if it is of another store, or is not the next one", async () => {
+  it("is refused if it belongs to another store, or its number isn't the next", async () => {
     const files = await longLog();
     const other = forge(files, 2, { storeId: "ff".repeat(16) });
     expect(await refusal(other)).toMatchObject({
@@ -168,10 +168,10 @@ describe("a segment that does not continue the one before it", () => {
     expect(String(await refusal(gap))).not.toContain("Entry");
   });
 
-  it("is refused if batches of the one before it are missing at its end", async () => {
+  it("is refused if the segment before it lacks batches at its end", async () => {
     const files = await longLog();
     const { firstBatch } = headerOf(files, 2);
-    // The first segment's last batch is what stands before the zeros at its end.
+    // The first segment's last batch is right before the zeros at its end.
     const bytes = files.contents(segment(1));
     let last = segmentHeaderBytes(bytes) === null ? 0 : SECTOR_BYTES;
     for (let at = last; at + 8 < bytes.length && readUint32(bytes, at) !== 0;) {
@@ -189,7 +189,7 @@ describe("a segment that does not continue the one before it", () => {
 });
 
 describe("a log whose first segments were removed", () => {
-  it("is found again, though the terms of what was removed are not known any more", async () => {
+  it("is recovered although the terms of the removed entries are not known", async () => {
     const files = await compactedLog(44);
     const { store, found } = await open(files);
     const model = await observe(found, store);
@@ -199,7 +199,7 @@ describe("a log whose first segments were removed", () => {
     await store.close();
   });
 
-  it("is refused if what was compacted away is not all that is gone", async () => {
+  it("is refused if entries are missing that were not compacted", async () => {
     const files = await compactedLog(44);
     const [first = ""] = files.paths().filter((path) => path.endsWith(".wal"));
     const number = Number.parseInt(first.slice(DIRECTORY.length + 1), 10);
@@ -208,7 +208,7 @@ describe("a log whose first segments were removed", () => {
     expect(error).toBeInstanceOf(CorruptLogError);
   });
 
-  it("is refused if one more is gone, and it says which entries were in it", async () => {
+  it("is refused if a needed segment is missing, naming the entries in it", async () => {
     const files = await compactedLog(44);
     const [first = 0, second = 0] = numbersOf(files);
     const { last } = headerOf(files, second);
@@ -224,7 +224,7 @@ describe("a log whose first segments were removed", () => {
     });
   });
 
-  it("is found again though entries that are gone had been replaced", async () => {
+  it("is recovered although the removed entries had been overwritten", async () => {
     const files = await replacedLog();
     expect(numbersOf(files)[0]).toBe(segmentAfter(files, { index: 60, term: 2 }));
     const { store, found } = await open(files);
@@ -235,21 +235,21 @@ describe("a log whose first segments were removed", () => {
     await store.close();
   });
 
-  it("is refused if a header contradicts what is known of the entries that are gone, or follow", async () => {
+  it("is refused if a header contradicts what is known about removed or following entries", async () => {
     const files = await replacedLog();
-    // The term of entry 29 is not known any more, but that it was the last one is.
+    // The term of entry 29 is not known any more, but its index is.
     const afterTruncation = segmentAfter(files, { index: 29, term: 1 });
     for (const index of [28, 30]) {
       const error = await refusal(forge(files, afterTruncation, { last: { index, term: 1 } }));
       expect(error).toMatchObject({ file: segment(afterTruncation), offset: 0, code: "CORRUPT_LOG" });
     }
-    // Entry 30 came after it, and is known.
+    // Entry 30 was written later, and its term is known.
     const afterReplacement = segmentAfter(files, { index: 30, term: 3 });
     const error = await refusal(forge(files, afterReplacement, { last: { index: 30, term: 2 } }));
     expect(error).toMatchObject({ file: segment(afterReplacement), offset: 0, code: "CORRUPT_LOG" });
   });
 
-  it("D15: is refused to a node of another cluster, also if only the end of the log says whose it is", async () => {
+  it("is refused to a node of another cluster, even if only the last batch sets the cluster id (D15)", async () => {
     const files = new SimulatedFiles();
     const { store } = await open(files);
     await store.setClusterId("mine");
@@ -267,7 +267,7 @@ describe("a log whose first segments were removed", () => {
 });
 
 describe("a batch that is missing at the end of the log", () => {
-  it("is damage, if one stands after it, also in the last sector of the segment", async () => {
+  it("is damage if a later batch is there, even in the last sector of the segment", async () => {
     const files = new SimulatedFiles();
     const { store } = await open(files);
     for (let at = 1; at <= 15; at++) await store.append({ ...NOTHING, records: entries(at, at + 1, 1) });
@@ -285,8 +285,8 @@ describe("a batch that is missing at the end of the log", () => {
   });
 });
 
-describe("a batch that is as it was written and makes no sense", () => {
-  it("is refused, with the place and the cause", async () => {
+describe("a batch with right checksums that doesn't fit the log", () => {
+  it("is refused, with its offset and the cause", async () => {
     const senseless: readonly BatchItem[][] = [
       [{ type: "entries", records: entries(2, 3, 1) }],
       [{ type: "entries", records: [new Uint8Array(64).fill(9)] }],
@@ -304,14 +304,14 @@ describe("a batch that is as it was written and makes no sense", () => {
     }
   });
 
-  it("is told from one that does", async () => {
+  it("is accepted if it fits", async () => {
     const files = await logOfBatch({ type: "entries", records: entries(1, 3, 1) });
     const { found, store } = await open(files);
     expect(found.lastIndex).toBe(2);
     await store.close();
   });
 
-  it("names no cause where there is none", async () => {
+  it("is reported without a cause if no error was the cause", async () => {
     const files = await longLog();
     const error = await refusal(forge(files, 2, { clusterId: "another" }));
     expect(error).toBeInstanceOf(CorruptLogError);

@@ -21,7 +21,7 @@ function environmentOf(files: SimulatedFiles, seed = 1) {
   return simulatedEnvironment({ files: files.mount(), seed });
 }
 
-/** A disk with a snapshot of another cluster in a file. */
+/** A disk with a backup: a snapshot of another cluster. */
 async function diskWithBackup(): Promise<SimulatedFiles> {
   const files = new SimulatedFiles();
   const environment = environmentOf(files);
@@ -58,8 +58,8 @@ async function bytesOf(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-describe("a backup that is restored", () => {
-  it("is the beginning of a new cluster of one: its state and sessions, and nothing of its members", async () => {
+describe("restoreWal", () => {
+  it("creates a one-member cluster with the backup's state and sessions, without its members", async () => {
     const files = await diskWithBackup();
     const told: (readonly [number, number])[] = [];
     const restored = await restore(files, {
@@ -91,7 +91,7 @@ describe("a backup that is restored", () => {
     expect(told.map(([done]) => done)).toEqual(told.map(([done]) => done).sort((a, b) => a - b));
   });
 
-  it("gives another cluster each time", async () => {
+  it("gives the cluster another id each time", async () => {
     const files = await diskWithBackup();
     const first = await restore(files, { environment: environmentOf(files, 1) });
     const other = {
@@ -102,7 +102,7 @@ describe("a backup that is restored", () => {
     expect((await restore(files, other)).clusterId).not.toBe(first.clusterId);
   });
 
-  it("S6: is refused if a byte of it is wrong or missing, and nothing is written", async () => {
+  it("rejects and writes nothing if a byte of the backup is wrong or missing (S6)", async () => {
     const { length } = (await diskWithBackup()).contents(BACKUP);
     for (const at of [0, 20, 300, Math.floor(length / 2), length - 1]) {
       const damaged = await diskWithBackup();
@@ -117,7 +117,7 @@ describe("a backup that is restored", () => {
     }
   });
 
-  it("never goes over what is there", async () => {
+  it("never overwrites anything", async () => {
     for (const directory of [LOG, SNAPSHOTS]) {
       const files = await diskWithBackup();
       await files.mount().makeDirectory(directory);
@@ -126,7 +126,7 @@ describe("a backup that is restored", () => {
     }
   });
 
-  it("is refused if it is not there, or the address is none", async () => {
+  it("rejects if there is no backup, or the address is invalid", async () => {
     const files = await diskWithBackup();
     await expect(restore(files, { snapshot: "/none" })).rejects.toThrow(
       new InvalidOptionError("there is no file /none"),
@@ -134,7 +134,7 @@ describe("a backup that is restored", () => {
     await expect(restore(files, { address: "h" })).rejects.toThrow(/address is "h"/);
   });
 
-  it("leaves no log without the snapshot before it, wherever the power fails", async () => {
+  it("never leaves a log without the snapshot, wherever the power fails", async () => {
     let unfinished = 0;
     for (let at = 1; ; at++) {
       const files = await diskWithBackup();
@@ -169,8 +169,8 @@ describe("a backup that is restored", () => {
   });
 });
 
-describe("a snapshot's file", () => {
-  it("is read without a store", async () => {
+describe("openSnapshotFile", () => {
+  it("reads a snapshot without a store", async () => {
     const files = await diskWithBackup();
     const reader = await openSnapshotFile(BACKUP, environmentOf(files));
     expect(reader.snapshot).toMatchObject({ clusterId: "old", position: POSITION });

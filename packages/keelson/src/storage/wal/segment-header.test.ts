@@ -24,7 +24,7 @@ const HEADER: SegmentHeader = {
   basePayload: Uint8Array.of(9, 8, 7),
 };
 
-describe("the header of a segment", () => {
+describe("a segment's header", () => {
   it.each([
     ["a cluster and a vote", HEADER],
     ["no cluster", { ...HEADER, clusterId: null }],
@@ -45,7 +45,7 @@ describe("the header of a segment", () => {
     expect(decodeSegmentHeader(bytes)).toEqual(header);
   });
 
-  it("says how long it is, and fills whole sectors with zeros", () => {
+  it("states its length, and is padded with zeros to whole sectors", () => {
     const bytes = encodeSegmentHeader(HEADER);
     const length = segmentHeaderBytes(bytes) ?? 0;
     expect(length).toBe(HEADER_PREFIX_BYTES + 7 + 7 + 4 + 3);
@@ -54,7 +54,7 @@ describe("the header of a segment", () => {
     expect(bytes.subarray(length).every((byte) => byte === 0)).toBe(true);
   });
 
-  it("is none if it is shorter than every header", () => {
+  it("is not recognized if it is shorter than any header", () => {
     const bytes = encodeSegmentHeader(HEADER);
     expect(segmentHeaderBytes(bytes.subarray(0, HEADER_PREFIX_BYTES - 1))).toBeNull();
     expect(segmentVersion(bytes.subarray(0, HEADER_PREFIX_BYTES))).toBeNull();
@@ -74,7 +74,7 @@ describe("the header of a segment", () => {
     }
   });
 
-  it("is none if it says that it is shorter or longer than any can be", () => {
+  it("is not recognized if its length is out of range", () => {
     const bytes = encodeSegmentHeader(HEADER);
     const stated = (length: number) => {
       writeUint32(bytes, 8, length);
@@ -86,7 +86,7 @@ describe("the header of a segment", () => {
     expect(stated(SEGMENT_HEADER_BYTES_MAX + 1)).toBeNull();
   });
 
-  it("is refused if its parts are longer than it is", () => {
+  it("is refused if its parts exceed its length", () => {
     const bytes = encodeSegmentHeader(HEADER);
     writeUint32(bytes, 104 + 12, readUint32(bytes, 104 + 12) + 512);
     expect(() => decodeSegmentHeader(bytes)).toThrow("longer than it is");

@@ -5,12 +5,13 @@ import { SimulatedFiles, type FileOperation } from "../../environment/simulated/
 import { SECTOR_BYTES } from "./batch-format.ts";
 import { decodeSegmentHeader } from "./segment-header.ts";
 import { FIRST_SEGMENT_BYTES, segmentName, Segments, segmentSequences, type Segment } from "./segments.ts";
+import { override } from "./test/override.ts";
 
 const DIRECTORY = "/data/a";
 const PREPARED = "prepared.tmp";
 const MIB = 1024 * 1024;
 
-/** How many files the log keeps open. */
+/** The limit on open segments. */
 const OPEN_MAX = 32;
 
 const HEADER = {
@@ -24,12 +25,12 @@ const HEADER = {
   last: ORIGIN,
 };
 
-/** A disk, the log's files on it, and what is done to them. */
+/** A disk, the segments on it, and the operations that are made. */
 class Bench {
   readonly disk = new SimulatedFiles();
   readonly segments: Segments;
   operations: string[] = [];
-  /** The operations that fail, and how. */
+  /** Operations that fail, and their errors. */
   failing: (operation: FileOperation) => string | null = () => null;
 
   private constructor(segmentBytes: number, wrap: (files: FileSystem) => FileSystem) {
@@ -55,17 +56,17 @@ class Bench {
     return bench;
   }
 
-  /** How often something was done, whose description begins so. */
+  /** How many operations have a description with this beginning. */
   count(operation: string): number {
     return this.operations.filter((done) => done.startsWith(operation)).length;
   }
 
-  /** Files that are open; only where no opening failed. */
+  /** How many files are open. Right only if no `open` failed. */
   get opened(): number {
     return this.count("open") - this.count("close");
   }
 
-  /** Fails the next operation of this kind. */
+  /** Makes the next operation of this kind fail. */
   failOnce(type: FileOperation["type"], code: string): void {
     this.failing = (operation) => {
       if (operation.type !== type) return null;
@@ -79,21 +80,19 @@ class Bench {
   }
 }
 
-/** Reads that the disk takes its time for. */
+/** Reads that wait until they are released. */
 function slowReads(files: FileSystem): FileSystem {
-  return {
-    ...files,
+  return override(files, {
     open: async (path, mode) => {
       const handle = await files.open(path, mode);
-      return {
-        ...handle,
+      return override(handle, {
         read: async (target, position) => {
           await turn();
           return handle.read(target, position);
         },
-      };
+      });
     },
-  };
+  });
 }
 
 function turn(): Promise<void> {
@@ -104,8 +103,8 @@ function numbers(from: number, to: number): number[] {
   return Array.from({ length: to - from }, (_, at) => from + at);
 }
 
-describe("the names of segments", () => {
-  it("sort as their numbers, and are told from other names", () => {
+describe("segment names", () => {
+  it("sort by number, and differ from other names", () => {
     expect(segmentName(7)).toBe("0000000000000007.wal");
     const names = [segmentName(12), "prepared.tmp", segmentName(3), "3.wal", `${segmentName(5)}.bak`];
     expect(segmentSequences(names)).toEqual([3, 12]);
@@ -113,7 +112,7 @@ describe("the names of segments", () => {
 });
 
 describe("a segment", () => {
-  it("is small at first, then each twice as large as the one before, up to the size that is wanted", async () => {
+  it("is small at first, and then twice as large as the one before it, up to the wanted size", async () => {
     const { segments } = await Bench.open(4 * MIB);
     const sizes = [];
     for (let count = 0; count < 4; count++) sizes.push((await segments.create(HEADER, 0)).segment.bytes);
@@ -121,7 +120,7 @@ describe("a segment", () => {
     expect(sizes).toEqual([MIB, 2 * MIB, 4 * MIB, 4 * MIB]);
   });
 
-  it("is as large as what it must hold, and says so in its header", async () => {
+  it("is as large as its first batch needs, and states its size in its header", async () => {
     const { disk, segments } = await Bench.open(4096);
     const room = 10 * SECTOR_BYTES;
     const { segment, end } = await segments.create(HEADER, room);
@@ -131,30 +130,30 @@ describe("a segment", () => {
     expect(decodeSegmentHeader(contents)).toMatchObject({ segment: 1, bytes: segment.bytes });
   });
 
-  it("is made of whole sectors, whatever it must hold", async () => {
+  it("has whole sectors, whatever its first batch needs", async () => {
     const { segments } = await Bench.open(4096);
     const { segment, end } = await segments.create(HEADER, 10 * SECTOR_BYTES - 1);
     expect(segment.bytes).toBe(end + 10 * SECTOR_BYTES);
   });
 
-  it("is durable, with its header and its name, when it has been made", async () => {
+  it("is durable with header and name when create resolves", async () => {
     const { disk, segments } = await Bench.open(4096);
     const { segment } = await segments.create(HEADER, 0);
-    // Nothing that was not synced survives this.
+    // A crash that loses everything that was not synced.
     disk.crash(() => 0);
     expect(disk.paths()).toEqual([segment.path]);
     expect(decodeSegmentHeader(disk.contents(segment.path))).toMatchObject({ segment: 1 });
   });
 
-  it("is made ready in steps, each one synced", async () => {
+  it("is preallocated in steps, with a sync after each", async () => {
     const bench = await Bench.open(MIB * 3);
     await bench.segments.create(HEADER, 2.5 * MIB);
     expect(bench.count("allocate")).toBe(3);
-    // One for each step, one for the header.
+    // One sync for each step, and one for the header.
     expect(bench.count("data-sync")).toBe(4);
   });
 
-  it("is made ready once ahead of need, and then taken", async () => {
+  it("is preallocated once, and then used", async () => {
     const bench = await Bench.open();
     bench.segments.preallocateNext();
     bench.segments.preallocateNext();
@@ -172,7 +171,7 @@ describe("a segment", () => {
     expect(bench.count("open")).toBe(2);
   });
 
-  it("that could not be made ready ahead is made when it is needed, and nobody hears of it", async () => {
+  it("is created when it's needed if preallocating failed, without an error", async () => {
     const bench = await Bench.open();
     const unhandled: unknown[] = [];
     const note = (reason: unknown): void => void unhandled.push(reason);
@@ -190,7 +189,7 @@ describe("a segment", () => {
     expect(bench.disk.paths()).toEqual([`${DIRECTORY}/${segmentName(1)}`]);
   });
 
-  it("takes the place of one that an earlier run left without a name", async () => {
+  it("replaces a preallocated file that an earlier process left", async () => {
     const bench = await Bench.open();
     const left = await bench.disk.open(`${DIRECTORY}/${PREPARED}`, "create");
     await left.write([Buffer.alloc(9000, "left")], 0);
@@ -199,14 +198,14 @@ describe("a segment", () => {
     expect(Buffer.from(bench.disk.contents(segment.path)).includes("left")).toBe(false);
   });
 
-  it("removes nothing when it cannot be made for another reason", async () => {
+  it("removes no file if it can't be created for another reason", async () => {
     const bench = await Bench.open();
     bench.failOnce("open", "EACCES");
     await expect(bench.segments.create(HEADER, 0)).rejects.toMatchObject({ code: "EACCES" });
     expect(bench.operations).toEqual([`open ${PREPARED} EACCES`]);
   });
 
-  it("is not there, and not kept open, when it could not be finished", async () => {
+  it("does not exist and is not kept open if creating it failed", async () => {
     for (const type of ["size", "allocate", "write", "data-sync", "rename", "sync-directory"] as const) {
       const bench = await Bench.open();
       bench.failOnce(type, "EIO");
@@ -218,7 +217,7 @@ describe("a segment", () => {
 });
 
 describe("the segments of a log", () => {
-  it("are found by their numbers, also when the first ones are gone", async () => {
+  it("are found by number, also after the first ones were removed", async () => {
     const { segments } = await Bench.withSegments(4);
     await segments.removeFirst(segments.get(1));
     expect(segments.get(2).path).toBe(`${DIRECTORY}/${segmentName(2)}`);
@@ -227,7 +226,7 @@ describe("the segments of a log", () => {
     expect(() => segments.get(5)).toThrow("in a segment of the log");
   });
 
-  it("are none in a log that was never written", async () => {
+  it("are none in a new directory", async () => {
     const { segments } = await Bench.open();
     expect(segments.active).toBeUndefined();
     expect(segments.firstObsolete(100)).toBeUndefined();
@@ -235,7 +234,7 @@ describe("the segments of a log", () => {
     await expect(segments.openActive()).rejects.toThrow("a log has a segment");
   });
 
-  it("are obsolete, oldest first, when they hold nothing after an index; the last one never", async () => {
+  it("are obsolete, oldest first, if they hold nothing after an index; the active one never", async () => {
     const { segments } = await Bench.withSegments(3);
     segments.get(1).indexMax = 10;
     segments.get(2).indexMax = 0;
@@ -247,7 +246,7 @@ describe("the segments of a log", () => {
     expect(segments.firstObsolete(1000)).toBeUndefined();
   });
 
-  it("are all obsolete, but for the last one, when what they hold is forgotten", async () => {
+  it("are all obsolete after forgetEntries, except the active one", async () => {
     const { segments } = await Bench.withSegments(3);
     for (const sequence of [1, 2, 3]) segments.get(sequence).indexMax = 100;
     segments.forgetEntries();
@@ -272,7 +271,7 @@ describe("the segments of a log", () => {
     ]);
   });
 
-  it("are not removed while one is written, nor forgotten when the disk refuses", async () => {
+  it("are not removed if active, and stay known if the disk fails to remove them", async () => {
     const bench = await Bench.withSegments(1);
     const { segments } = bench;
     await expect(segments.removeFirst(segments.get(1))).rejects.toThrow("oldest first");
@@ -283,7 +282,7 @@ describe("the segments of a log", () => {
     expect(bench.disk.paths()).toEqual([segments.get(2).path]);
   });
 
-  it("are removed also if nobody opened them", async () => {
+  it("are removed also if they were never opened", async () => {
     const { disk } = await Bench.withSegments(2);
     const segments = new Segments(disk, DIRECTORY, 4096);
     const first = segments.add(1, 4096);
@@ -293,8 +292,8 @@ describe("the segments of a log", () => {
   });
 });
 
-describe("the open files of a log", () => {
-  it("are as many as the limit allows, the latest ones", async () => {
+describe("the open files of segments", () => {
+  it("are limited in number to the latest ones", async () => {
     const bench = await Bench.withSegments(OPEN_MAX + 8);
     await turn();
     expect(bench.opened).toBe(OPEN_MAX);
@@ -305,12 +304,12 @@ describe("the open files of a log", () => {
     expect(bench.count("open")).toBe(1);
   });
 
-  it("are those that were read last", async () => {
+  it("are the ones that were read last", async () => {
     const bench = await Bench.withSegments(OPEN_MAX);
     await bench.read(1);
     await bench.read(2);
     bench.operations = [];
-    // Two more: what is closed for them is what was not read since.
+    // Open two more. The least recently read ones are closed for them.
     for (let count = 0; count < 2; count++) await bench.segments.create(HEADER, 0);
     await turn();
     await bench.read(1);
@@ -321,7 +320,7 @@ describe("the open files of a log", () => {
     expect(bench.count("open")).toBe(4);
   });
 
-  it("never lack the one that is written, however many others are read", async () => {
+  it("always include the active segment, however many others are read", async () => {
     const bench = await Bench.withSegments(OPEN_MAX + 8);
     const { segments } = bench;
     const { handle } = await segments.create(HEADER, 0);
@@ -331,7 +330,7 @@ describe("the open files of a log", () => {
     expect(bench.opened).toBe(OPEN_MAX);
   });
 
-  it("stay open while they are read, however many reads are under way, and no longer", async () => {
+  it("stay open while reads use them, beyond the limit, and not longer", async () => {
     const count = OPEN_MAX + 8;
     const bench = await Bench.withSegments(count, slowReads);
     const lengths = await Promise.all(
@@ -342,7 +341,7 @@ describe("the open files of a log", () => {
     expect(bench.opened).toBe(OPEN_MAX);
   });
 
-  it("are closed in their turn also after a read that failed", async () => {
+  it("are closed in turn also after a failed read", async () => {
     const bench = await Bench.withSegments(OPEN_MAX);
     bench.failOnce("read", "EIO");
     await expect(bench.read(1)).rejects.toMatchObject({ code: "EIO" });
@@ -354,14 +353,14 @@ describe("the open files of a log", () => {
     expect(bench.count("open")).toBe(before + 1);
   });
 
-  it("are tried again when they could not be opened", async () => {
+  it("are opened again by the next read if opening failed", async () => {
     const bench = await Bench.withSegments(OPEN_MAX + 1);
     bench.failOnce("open", "EMFILE");
     await expect(bench.read(1)).rejects.toMatchObject({ code: "EMFILE" });
     expect(await bench.read(1)).toBe(8);
   });
 
-  it("are not open twice, when one that was read begins to be written", async () => {
+  it("are not opened twice if a segment that was read becomes active", async () => {
     const { disk } = await Bench.withSegments(2);
     const segments = new Segments(disk, DIRECTORY, 4096);
     let opened = 0;
@@ -380,19 +379,19 @@ describe("the open files of a log", () => {
     expect(opened).toBe(0);
   });
 
-  it("are all closed in the end, and what was made ready is removed", async () => {
+  it("are all closed by close, and the preallocated file is removed", async () => {
     const bench = await Bench.withSegments(5);
     bench.segments.preallocateNext();
     await bench.segments.close();
     expect(bench.opened).toBe(0);
     expect(bench.disk.paths()).toHaveLength(5);
-    // And again, for which there is nothing left to do.
+    // A second close does nothing.
     bench.operations = [];
     await bench.segments.close();
     expect(bench.operations).toEqual([]);
   });
 
-  it("are all closed also if one of them cannot be", async () => {
+  it("are all closed even if closing one fails", async () => {
     const bench = await Bench.withSegments(5);
     bench.segments.preallocateNext();
     await turn();
@@ -403,7 +402,7 @@ describe("the open files of a log", () => {
     expect(bench.disk.paths()).toHaveLength(5);
   });
 
-  it("are closed when nothing could be made ready", async () => {
+  it("are closed even if preallocating failed", async () => {
     const bench = await Bench.withSegments(2);
     bench.failOnce("allocate", "ENOSPC");
     bench.segments.preallocateNext();
@@ -411,7 +410,7 @@ describe("the open files of a log", () => {
     expect(bench.opened).toBe(0);
   });
 
-  it("are closed without a word when they are closed to make room and that fails", async () => {
+  it("are closed silently if closing one to make room fails", async () => {
     const bench = await Bench.withSegments(OPEN_MAX);
     const segment: Segment = bench.segments.get(1);
     bench.failOnce("close", "EIO");

@@ -10,7 +10,7 @@ import { wal } from "./index.ts";
 
 const source = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
 
-// Appends for ever, and says after each acknowledgement which entry is durable.
+// Appends until it's killed, and prints after each acknowledgement which entry is durable.
 const WRITER = `
   const { wal } = await import(${source("./index.ts")});
   const { nodeEnvironment } = await import(${source("../../environment/node/node-environment.ts")});
@@ -28,7 +28,7 @@ const WRITER = `
   }
 `;
 
-it("the log on disk has all that it acknowledged, after each of several kills", async () => {
+it("the WAL holds every acknowledged write after each of several kills", async () => {
   const directory = await mkdtemp(path.join(tmpdir(), "keelson-wal-"));
   const options = ["--disable-warning=ExperimentalWarning", "--input-type=module"];
   let acknowledged = 0;

@@ -61,12 +61,12 @@ async function openLog(files: SimulatedFiles, clusterId: string | null = null): 
   return { store, found: await store.open({ nodeId: "a", clusterId }, environment), lines };
 }
 
-/** Each operation of this kind fails. */
+/** Makes every operation of this kind fail. */
 function failing(type: FileOperation["type"], code = "EIO"): SimulatedFiles["intercept"] {
   return (operation) => (operation.type === type ? { type: "error", code } : null);
 }
 
-/** How many files are open, from here on. */
+/** Counts the files that are opened and not closed, from the call on. */
 function countOpen(files: SimulatedFiles): () => number {
   let open = 0;
   files.intercept = ({ type }) => {
@@ -77,8 +77,8 @@ function countOpen(files: SimulatedFiles): () => number {
   return () => open;
 }
 
-describe("the options of the log on disk", () => {
-  it("are refused, when they can mean nothing, with what would do", () => {
+describe("the WAL's options", () => {
+  it("are refused if invalid, with the valid range", () => {
     expect(() => wal("")).toThrow("has no name");
     for (const segmentBytes of [0, -1, 4095, 1024 ** 3 + 1, Infinity, Number.NaN]) {
       expect(() => wal("/data/a", { segmentBytes })).toThrow(
@@ -90,7 +90,7 @@ describe("the options of the log on disk", () => {
     }
   });
 
-  it("make segments of whole sectors", async () => {
+  it("are rounded so that segments have whole sectors", async () => {
     const files = new SimulatedFiles();
     const store = wal(DIRECTORY, { segmentBytes: 4097 });
     await store.open(ANYONE, simulatedEnvironment({ files }));
@@ -98,7 +98,7 @@ describe("the options of the log on disk", () => {
     await store.close();
   });
 
-  it("ask for an id of 1 to 255 characters, and nothing is made before", async () => {
+  it("require a node id of 1 to 255 characters, before anything is created", async () => {
     const files = new SimulatedFiles();
     for (const nodeId of ["", "n".repeat(256)]) {
       const opening = wal(DIRECTORY).open({ nodeId, clusterId: null }, simulatedEnvironment({ files }));
@@ -111,7 +111,7 @@ describe("the options of the log on disk", () => {
   });
 });
 
-describe("opening the log on disk", () => {
+describe("opening the WAL", () => {
   it("is refused while the same object is open, or being opened", async () => {
     const store = wal(DIRECTORY, { segmentBytes: 4096 });
     const environment = simulatedEnvironment({ files: new SimulatedFiles() });
@@ -128,7 +128,7 @@ describe("opening the log on disk", () => {
     await store.close();
   });
 
-  it("names who holds the directory", async () => {
+  it("names the process that holds the directory", async () => {
     const files = new SimulatedFiles();
     const { store } = await openLog(files);
     await expect(openLog(files)).rejects.toMatchObject({
@@ -139,7 +139,7 @@ describe("opening the log on disk", () => {
     await store.close();
   });
 
-  it("says what the disk said, whatever fails, lets go of everything, and can be tried again", async () => {
+  it("reports the disk's error whatever fails, releases everything, and can be repeated", async () => {
     const steps = ["make-directory", "lock", "list", "open", "sync-directory", "read", "data-sync"] as const;
     for (const exists of [false, true]) {
       for (const type of steps) {
@@ -162,7 +162,7 @@ describe("opening the log on disk", () => {
     }
   });
 
-  it("is not taken for a held directory when the disk refuses to look", async () => {
+  it("does not report a locked directory if the disk fails", async () => {
     const files: FileSystem = {
       ...new SimulatedFiles().mount(),
       lock: () => Promise.reject(new Error("no such device")),
@@ -172,7 +172,7 @@ describe("opening the log on disk", () => {
     });
   });
 
-  it("binds a log without a cluster, once, and not one that has its cluster", async () => {
+  it("binds a log to a cluster once", async () => {
     const files = new SimulatedFiles();
     await (await openLog(files)).store.close();
     let writes = 0;
@@ -186,13 +186,13 @@ describe("opening the log on disk", () => {
     for (const clusterId of ["c", null]) {
       writes = 0;
       const again = await openLog(files, clusterId);
-      // What is written is the last batch again, which may not have been durable, and no other.
+      // Only the last batch is written again, because it may not have been durable.
       expect([again.found.clusterId, writes]).toEqual(["c", 1]);
       await again.store.close();
     }
   });
 
-  it("fails when the log cannot be bound, and lets go of everything", async () => {
+  it("rejects if the log can't be bound, and releases everything", async () => {
     const files = new SimulatedFiles();
     await (await openLog(files)).store.close();
     const opened = countOpen(files);
@@ -206,7 +206,7 @@ describe("opening the log on disk", () => {
     await store.close();
   });
 
-  it("leaves no file open behind it, when it is closed again", async () => {
+  it("leaves no file open after it is closed again", async () => {
     const files = new SimulatedFiles();
     const opened = countOpen(files);
     for (let round = 0; round < 3; round++) {
@@ -219,7 +219,7 @@ describe("opening the log on disk", () => {
     }
   });
 
-  it("makes the last batch durable, though a failed sync had dropped it", async () => {
+  it("makes the last batch durable although a failed sync had dropped it", async () => {
     const files = new SimulatedFiles();
     const { store } = await openLog(files);
     await write({ records: entries(1, 3, 1) }).onStore(store);
@@ -233,7 +233,7 @@ describe("opening the log on disk", () => {
     expect((await openLog(files)).found.lastIndex).toBe(4);
   });
 
-  it("says where it cut off an interrupted write, and what is left", async () => {
+  it("reports where it removed a torn write, and the last entry that remains", async () => {
     const files = new SimulatedFiles();
     const { store } = await openLog(files);
     await write({ records: entries(1, 3, 1) }).onStore(store);
@@ -254,8 +254,8 @@ describe("opening the log on disk", () => {
   });
 });
 
-describe("the log on disk, once closed,", () => {
-  it("takes no calls", async () => {
+describe("the WAL, once closed,", () => {
+  it("refuses all calls", async () => {
     const { store } = await openLog(new SimulatedFiles());
     await store.close();
     const closed = { code: "CLOSED" };
@@ -267,7 +267,7 @@ describe("the log on disk, once closed,", () => {
     expect(() => store.bytesBetween(1, 1)).toThrow(expect.objectContaining(closed));
   });
 
-  it("is closed for all who ask, also before it was opened", async () => {
+  it("can be closed again, and before it was opened", async () => {
     const files = new SimulatedFiles();
     const unopened = wal(DIRECTORY);
     await unopened.close();
@@ -278,7 +278,7 @@ describe("the log on disk, once closed,", () => {
     expect((await openLog(files)).found.lastIndex).toBe(0);
   });
 
-  it("is closed also if tidying up failed, which is a warning", async () => {
+  it("is closed even if removing its files failed, which is reported as a warning", async () => {
     const files = new SimulatedFiles();
     const { store, lines } = await openLog(files);
     await write({ records: entries(1, 3, 1) }).onStore(store);
@@ -295,7 +295,7 @@ describe("the log on disk, once closed,", () => {
     expect((await openLog(files)).found.lastIndex).toBe(2);
   });
 
-  it("needs nobody who listens to what it says", async () => {
+  it("works without onLog", async () => {
     const files = new SimulatedFiles();
     const store = wal(DIRECTORY, { segmentBytes: 4096 });
     await store.open(ANYONE, simulatedEnvironment({ files }));
@@ -304,8 +304,8 @@ describe("the log on disk, once closed,", () => {
   });
 });
 
-describe("a new log on disk", () => {
-  it("has a name of its own, made of chance", async () => {
+describe("a new WAL", () => {
+  it("has a random store id of its own", async () => {
     const names = new Set<string>();
     for (const seed of [1, 2, 3]) {
       const store = wal(DIRECTORY, { segmentBytes: 4096 });
@@ -323,7 +323,7 @@ describe("a new log on disk", () => {
     expect(names).toContain(Buffer.from(bytes).toString("hex"));
   });
 
-  it("keeps what it was opened for, and holds what is written to it", async () => {
+  it("keeps the identity it was opened with, and the writes", async () => {
     const files = new SimulatedFiles();
     const { store, found } = await openLog(files, "c");
     expect(found).toMatchObject({ clusterId: "c", lastIndex: 0 });

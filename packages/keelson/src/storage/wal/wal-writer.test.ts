@@ -8,27 +8,28 @@ import type { LogStore } from "../log-store.ts";
 import { BATCH_HEADER_BYTES, ITEM_HEADER_BYTES, SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";
 import { baseAt, entries, toText, write } from "./test/model.ts";
+import { override } from "./test/override.ts";
 
 const DIRECTORY = "/data/a";
 const ALL = Number.MAX_SAFE_INTEGER;
 const MIB = 1024 * 1024;
-/** What a batch begins with. */
+/** The magic number of a batch. */
 const BATCH_MAGIC = 0x4b42_4154;
 
 function segmentPath(number: number): string {
   return `${DIRECTORY}/${String(number).padStart(16, "0")}.wal`;
 }
 
-/** A log on a disk that shows what is done to it. */
+/** An open log on a disk that records its operations. */
 class Bench {
   readonly disk: SimulatedFiles;
   readonly operations: FileOperation[] = [];
   readonly warnings: { readonly text: string; readonly fields: unknown }[] = [];
-  /** Each batch, as it was given to the disk: whose bytes, and how many. */
+  /** Each batch written to the disk: its buffer, and its size in bytes. */
   readonly batches: { readonly buffer: ArrayBufferLike; readonly length: number }[] = [];
-  /** Where each read began, and how much it asked for. */
+  /** Offset and size of each read. */
   readonly reads: (readonly [position: number, bytes: number])[] = [];
-  /** Set: syncs wait here until they are let go. */
+  /** If set, syncs wait here until they are released. */
   held: (() => void)[] | null = null;
   readonly store: LogStore;
 
@@ -60,7 +61,7 @@ class Bench {
     return this.operations.filter((operation) => operation.type === type).length;
   }
 
-  /** Every operation of this kind fails from now on. */
+  /** Makes every operation of this kind fail from now on. */
   fail(type: FileOperation["type"], code = "EIO"): void {
     this.disk.intercept = (operation) => (operation.type === type ? { type: "error", code } : null);
   }
@@ -77,19 +78,17 @@ class Bench {
     return (await this.store.read(from, to, ALL)).map(toText);
   }
 
-  /** Lets the oldest sync that waits go on. */
+  /** Releases the oldest waiting sync. */
   async letGo(): Promise<void> {
     this.held?.shift()?.();
     await turn();
   }
 
   #observed(files: FileSystem): FileSystem {
-    return {
-      ...files,
+    return override(files, {
       open: async (path, mode) => {
         const handle = await files.open(path, mode);
-        return {
-          ...handle,
+        return override(handle, {
           read: (target, position) => {
             this.reads.push([position, target.length]);
             return handle.read(target, position);
@@ -108,9 +107,9 @@ class Bench {
             });
             await handle.dataSync();
           },
-        };
+        });
       },
-    };
+    });
   }
 }
 
@@ -122,11 +121,11 @@ function record(index: number, bytes: number, term = 1): Uint8Array {
   return encodeRecord(index, term, EntryKind.command, new Uint8Array(bytes).fill(index));
 }
 
-/** Where the first entry of a batch stands, when the batch is the first one of a segment. */
+/** The offset of the first record in a segment whose first batch begins with entries. */
 const FIRST_RECORD_AT = SECTOR_BYTES + BATCH_HEADER_BYTES + ITEM_HEADER_BYTES;
 
-describe("a write that is overtaken", () => {
-  it("D8: while the disk is busy is not taken for the one that replaced it", async () => {
+describe("a write that is replaced before it is durable", () => {
+  it("is not taken for the one that replaced it while the disk was busy (D8)", async () => {
     const bench = await Bench.open(64 * 1024);
     bench.held = [];
     const first = bench.append(...entries(1, 4, 1));
@@ -146,7 +145,7 @@ describe("a write that is overtaken", () => {
     await bench.store.close();
   });
 
-  it("D8: by a reset is forgotten, and what follows the reset is read as it was written", async () => {
+  it("is dropped by a reset, and entries after the reset are read as they were written (D8)", async () => {
     const bench = await Bench.open(64 * 1024);
     bench.held = [];
     const writes = [bench.append(...entries(1, 4, 1))];
@@ -188,7 +187,7 @@ describe("a write that is overtaken", () => {
   });
 });
 
-describe("what a log is asked for a second time", () => {
+describe("a repeated compact or setClusterId", () => {
   it("is not written again", async () => {
     const bench = await Bench.open();
     await bench.append(...entries(1, 6, 1));
@@ -203,8 +202,8 @@ describe("what a log is asked for a second time", () => {
   });
 });
 
-describe("what a log cannot do", () => {
-  it("is to be read outside of its entries, and it says which those are", async () => {
+describe("a call that the log refuses", () => {
+  it("rejects a read outside the log, saying which entries it holds", async () => {
     const bench = await Bench.open();
     await bench.append(...entries(1, 6, 1));
     await bench.store.compact(baseAt(2, 1));
@@ -225,7 +224,7 @@ describe("what a log cannot do", () => {
     await bench.store.close();
   });
 
-  it("is to count what it forgot, before it is opened again and after", async () => {
+  it("throws if asked for the bytes of compacted entries", async () => {
     const disk = new SimulatedFiles();
     for (const reopened of [false, true]) {
       const bench = await Bench.open(4096, disk);
@@ -239,7 +238,7 @@ describe("what a log cannot do", () => {
     }
   });
 
-  it("is to begin after nothing, or with members that nobody can read, and it is not harmed", async () => {
+  it("rejects a base that is no position or has no valid configuration, and changes nothing", async () => {
     const bench = await Bench.open();
     await bench.append(...entries(1, 3, 1));
     bench.clear();
@@ -253,9 +252,9 @@ describe("what a log cannot do", () => {
     await bench.store.close();
   });
 
-  it("is to take more in one write than one batch may have, and it is not harmed", async () => {
+  it("rejects a write larger than a batch may be, and changes nothing", async () => {
     const bench = await Bench.open();
-    // Their payloads are never touched, so they take no memory.
+    // The payloads are never read or written, so they take no memory.
     const records = Array.from({ length: 32 }, (_, at) => {
       const bytes = new Uint8Array(RECORD_BYTES_MAX);
       writeUint32(bytes, 0, bytes.length);
@@ -273,7 +272,7 @@ describe("what a log cannot do", () => {
     await bench.store.close();
   });
 
-  it("is to do anything once it is being closed; what was asked for before is done", async () => {
+  it("rejects once the log is closing, while earlier calls complete", async () => {
     const bench = await Bench.open();
     const written = bench.append(...entries(1, 3, 1));
     const reading = bench.store.read(1, 3, ALL);
@@ -286,8 +285,8 @@ describe("what a log cannot do", () => {
   });
 });
 
-describe("a write that fails", () => {
-  it("D2: is unknown, as are those of its batch; all later ones are surely not done", async () => {
+describe("a failed write", () => {
+  it("is unknown, with all writes of its batch; later ones are not done (D2)", async () => {
     const bench = await Bench.open();
     await bench.append(...entries(1, 3, 1));
     let syncs = 0;
@@ -298,7 +297,7 @@ describe("a write that fails", () => {
     };
     const ends = [bench.append(...entries(3, 4, 1)), bench.append(...entries(4, 5, 1))].map(reasonOf);
     await Promise.resolve();
-    // The batch is under way, and these wait for the next.
+    // While the batch is being written, these wait for the next one.
     await Promise.resolve();
     ends.push(reasonOf(bench.append(...entries(5, 6, 1))));
     const [first, second, waiting] = await Promise.all(ends);
@@ -308,7 +307,7 @@ describe("a write that fails", () => {
     expect(second).toBe(first);
     expect(waiting).toMatchObject({ code: "STORAGE_FAILED", outcome: "not-done", cause });
 
-    // The disk is well again, and nobody believes it.
+    // The disk works again, but the log stays poisoned.
     bench.disk.intercept = null;
     const before = bench.disk.operations;
     for (const call of [
@@ -327,17 +326,17 @@ describe("a write that fails", () => {
   });
 });
 
-describe("the batches of a log", () => {
-  it("are as large as it pays, however much waits", async () => {
+describe("batches", () => {
+  it("are limited in size, however much waits", async () => {
     const bench = await Bench.open(MIB);
     const records = Array.from({ length: 10 }, (_, at) => record(at + 1, MIB));
     await Promise.all(records.map((each) => bench.append(each)));
-    // Four of them would be more than 4 MiB.
+    // Four writes would exceed 4 MiB.
     expect(bench.batches.map(({ length }) => Math.floor(length / MIB))).toEqual([3, 3, 3, 1]);
     await bench.store.close();
   });
 
-  it("have up to 4 MiB, and not a byte more, but for a single write that is larger", async () => {
+  it("have up to 4 MiB, except a single larger write", async () => {
     const half = 2 * MIB - record(1, 0).length - ITEM_HEADER_BYTES;
     for (const [first, second, batches] of [
       [half, half, 1],
@@ -351,7 +350,7 @@ describe("the batches of a log", () => {
     }
   });
 
-  it("are put together in one buffer, unless one is so large that keeping it would cost memory", async () => {
+  it("are encoded in one buffer that is reused, except very large ones", async () => {
     const bench = await Bench.open(64 * MIB);
     const buffers = [];
     let index = 1;
@@ -375,9 +374,9 @@ describe("the batches of a log", () => {
 });
 
 describe("the next segment", () => {
-  it("is made ready when the one before it is more than half full", async () => {
+  it("is preallocated when the active one is more than half full", async () => {
     const bench = await Bench.open();
-    // The header and these are exactly half.
+    // The header and these batches are exactly half of the segment.
     for (const index of [1, 2, 3]) await bench.append(record(index, 100));
     await turn();
     expect(bench.count("allocate")).toBe(0);
@@ -387,7 +386,7 @@ describe("the next segment", () => {
     await bench.store.close();
   });
 
-  it("is made ready at the start, if it will be needed soon", async () => {
+  it("is preallocated at the start if the active one is more than half full", async () => {
     const disk = new SimulatedFiles();
     for (const [from, allocations] of [
       [1, 0],
@@ -409,7 +408,7 @@ describe("the next segment", () => {
     }
   });
 
-  it("begins where the one before it is full, to the last sector", async () => {
+  it("starts when the active one is full to the last sector", async () => {
     const bench = await Bench.open();
     for (let index = 1; index <= 7; index++) await bench.append(record(index, 100));
     expect(bench.disk.paths()).not.toContain(segmentPath(2));
@@ -420,7 +419,7 @@ describe("the next segment", () => {
   });
 });
 
-describe("a segment that is not needed any more", () => {
+describe("an obsolete segment", () => {
   async function longLog(): Promise<Bench> {
     const bench = await Bench.open();
     for (let index = 1; index < 200; index += 4) await bench.append(...entries(index, index + 4, 1, 800));
@@ -428,7 +427,7 @@ describe("a segment that is not needed any more", () => {
     return bench;
   }
 
-  it("S11: is there until reads that began before are done, of however many segments", async () => {
+  it("stays until earlier reads are done, however many segments they use (S11)", async () => {
     const bench = await longLog();
     const reading = Promise.all([1, 51, 101, 151].map((from) => bench.store.read(from, from + 50, ALL)));
     await bench.store.compact(baseAt(200, 1));
@@ -437,7 +436,7 @@ describe("a segment that is not needed any more", () => {
     expect(bench.disk.paths()).toHaveLength(1);
   });
 
-  it("that cannot be removed is named, once, and no later one is removed before it", async () => {
+  it("that can't be removed is reported once, and no later one is removed", async () => {
     const bench = await longLog();
     bench.fail("remove", "EACCES");
     await bench.store.compact(baseAt(100, 1));
@@ -458,7 +457,7 @@ describe("a segment that is not needed any more", () => {
   });
 });
 
-describe("a log that is closed while it is read", () => {
+describe("closing the log during a read", () => {
   it("waits for the read, and leaves no file open", async () => {
     const bench = await Bench.open();
     for (let index = 1; index < 200; index += 4) await bench.append(...entries(index, index + 4, 1, 800));
@@ -473,7 +472,7 @@ describe("a log that is closed while it is read", () => {
     expect(operations).toHaveLength(count);
   });
 
-  it("is closed also if the read fails", async () => {
+  it("succeeds even if the read fails", async () => {
     const bench = await Bench.open();
     await bench.append(...entries(1, 3, 1));
     bench.fail("read");
@@ -484,8 +483,8 @@ describe("a log that is closed while it is read", () => {
   });
 });
 
-describe("a read from the disk", () => {
-  it("D11: goes to few segments, however much is asked for, and gives the first entries of it", async () => {
+describe("a read from disk", () => {
+  it("uses few segments however much is asked for, and returns the first entries (D11)", async () => {
     const bench = await Bench.open();
     for (let index = 1; index < 200; index += 4) await bench.append(...entries(index, index + 4, 1, 800));
     await bench.store.close();
@@ -494,7 +493,7 @@ describe("a read from the disk", () => {
     const read = await again.store.read(1, 201, ALL);
     expect(read.map(toText)).toEqual(entries(1, 65, 1, 800).map(toText));
     expect(again.operations.filter(({ type }) => type === "read")).toHaveLength(16);
-    // What is not on disk yet does not follow on what was left out.
+    // Entries that are not durable yet must not follow a gap.
     const appended = again.append(...entries(201, 205, 1, 800));
     const more = await again.store.read(1, 205, ALL);
     expect(more.map(toText)).toEqual(read.map(toText));
@@ -502,7 +501,7 @@ describe("a read from the disk", () => {
     await again.store.close();
   });
 
-  it("is one for entries that stand near each other, wherever in the segment", async () => {
+  it("is one operation for entries near each other, wherever in the segment", async () => {
     const bench = await Bench.open(MIB);
     for (let index = 1; index <= 5; index++) await bench.append(record(index, 60_000));
     bench.clear();
@@ -517,9 +516,9 @@ describe("a read from the disk", () => {
     await bench.store.close();
   });
 
-  it("leaves out what stands between entries and is not wanted, if it is more than 64 KiB", async () => {
-    // The first entry ends 456 bytes before its batch's second sector does. Then come 127 sectors, which
-    // are overwritten, and the headers of the batch that does it: all in all 64 KiB, or a byte more.
+  it("skips unwanted bytes between entries if they exceed 64 KiB", async () => {
+    // Between the two entries that are read are the end of the first batch's second sector, 127 sectors with
+    // an overwritten entry, and the headers of the batch that overwrote it: 64 KiB in all, or one byte more.
     for (const [bytes, reads] of [
       [500, 1],
       [499, 2],
@@ -536,7 +535,7 @@ describe("a read from the disk", () => {
     }
   });
 
-  it("that fails says what was wanted from where, and may be tried again", async () => {
+  it("that fails names the entry and the file, and can be repeated", async () => {
     const bench = await Bench.open();
     await bench.append(...entries(1, 4, 1));
     bench.fail("read");
@@ -552,7 +551,7 @@ describe("a read from the disk", () => {
     await bench.store.close();
   });
 
-  it("finds a file that was cut short, another entry, or one that reaches into the next", async () => {
+  it("detects a file that was cut short, another entry, or one that overlaps the next", async () => {
     const short = await Bench.open();
     await short.append(...entries(1, 4, 1));
     const handle = await short.disk.open(segmentPath(1), "write");
@@ -571,7 +570,7 @@ describe("a read from the disk", () => {
       message: expect.stringContaining(`entry ${String(index)} does not match its checksum`) as unknown,
       index,
     });
-    // Whole by itself, and not what belongs there.
+    // An intact record, but of another entry.
     for (const [wrong, at, index] of [
       [record(7, 100), 0, 1],
       [record(1, 100), 1, 2],
@@ -589,7 +588,7 @@ describe("a read from the disk", () => {
   });
 });
 
-/** What a call was rejected with; undefined: it was not. */
+/** The error that a call was rejected with; undefined: it was not rejected. */
 function reasonOf(call: Promise<unknown>): Promise<unknown> {
   return call.then(
     () => undefined,

@@ -5,7 +5,7 @@ import type { HardState } from "../../../core/action.ts";
 import type { LogIndex, LogPosition, Term } from "../../../core/position.ts";
 import type { LogBase, LogStore, LogWrite, StoredLog } from "../../log-store.ts";
 
-/** What a log should hold, kept in the simplest way. */
+/** A model of a log, kept in the simplest way: what the log should hold. */
 export interface Model {
   readonly clusterId: string | null;
   readonly hardState: HardState;
@@ -20,14 +20,14 @@ export const EMPTY_MODEL: Model = {
   entries: [],
 };
 
-/** What a log does hold. */
+/** What the log really holds. */
 export async function observe(found: StoredLog, store: LogStore): Promise<Model> {
   const { clusterId, hardState, base, lastIndex } = found;
   const records = await store.read(base.index + 1, lastIndex + 1, Number.MAX_SAFE_INTEGER);
   return { clusterId, hardState, base, entries: records.map(toText) };
 }
 
-/** A call, on a store and on the model. */
+/** A call, for a store and for the model. */
 export interface Call {
   readonly onStore: (store: LogStore) => Promise<void>;
   readonly onModel: (model: Model) => Model;
@@ -78,7 +78,7 @@ export function baseAt(index: LogIndex, term: Term): LogBase {
   return { position: { index, term }, config };
 }
 
-/** Entries `[from, to)`, of different sizes, some of them mostly zeros. */
+/** Records of the entries `[from, to)`, of different sizes, some of them mostly zeros. */
 export function entries(from: LogIndex, to: LogIndex, term: Term, bytes = 40): Uint8Array[] {
   return Array.from({ length: to - from }, (_, at) => {
     const index = from + at;
@@ -93,8 +93,8 @@ export function toText(bytes: Uint8Array): string {
 }
 
 /**
- * Everything that a log does, in an order that needs every kind of recovery. The inner lists are
- * called without waiting for one another.
+ * Calls of every kind, in an order that leads to every kind of recovery. The calls of an inner list are made
+ * without waiting for each other.
  */
 export const WORKLOAD: readonly (readonly Call[])[] = [
   [setClusterId("c")],
