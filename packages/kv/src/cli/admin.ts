@@ -1,16 +1,14 @@
 /** The commands that ask a running cluster: what they send, and what they print. */
-import { AdminClient, type Member, type Members } from "../client/admin-client.ts";
+import { AdminClient, type Members } from "../client/admin-client.ts";
 import { KvClientError } from "../client/client-error.ts";
-import { progressOf, reachGoal, type MembershipGoal } from "../client/membership-goal.ts";
+import { progressOf, reachGoal } from "../client/membership-goal.ts";
 import { tokenToSend } from "../shared/admin-token.ts";
 import { StartError } from "../shared/errors.ts";
 import { count, formatBytes } from "../shared/format.ts";
 import type { AdminOptions } from "./admin-options.ts";
+import { goalOf } from "./member-goals.ts";
 import { ProgressLine } from "./progress-line.ts";
 import { columns } from "./terminal.ts";
-
-/** How long one request waits for members to catch up. Between requests, their progress is shown. */
-const REQUEST_MS = 2000;
 
 /**
  * Carries out a command and prints its result. Resolves with the exit code.
@@ -87,97 +85,6 @@ async function changeMembers(options: AdminOptions, client: AdminClient): Promis
   } finally {
     progress.end();
   }
-}
-
-/** The goal of a command that changes members. */
-function goalOf({
-  command,
-  positionals,
-  learner,
-}: AdminOptions): Omit<MembershipGoal, "timeoutMs" | "progress" | "onProgress"> {
-  const post = (body: object) => (client: AdminClient) =>
-    client.change("POST", "/members", { ...body, timeoutMs: REQUEST_MS });
-  const roleOf = ({ members }: Members, id: string): Member["role"] | undefined =>
-    members.find((member) => member.id === id)?.role;
-  const isAt = ({ members }: Members, [id, address]: readonly string[]): boolean =>
-    members.some((member) => member.id === id && member.address === address);
-  const haveRole = (members: Members, ids: readonly string[], role: Member["role"] | undefined): boolean =>
-    isSettled(members) && ids.every((id) => roleOf(members, id) === role);
-  switch (command) {
-    case "add": {
-      const [id = "", address = ""] = positionals;
-      return {
-        objection: (members) => objectionToAdding(id, address, learner, members),
-        request: post({ [learner ? "learners" : "add"]: { [id]: address } }),
-        isReached: (members) =>
-          isAt(members, positionals) && haveRole(members, [id], learner ? "learner" : "voter"),
-      };
-    }
-    case "remove": {
-      // An id that was never seen as a member may be a typing error, so the goal isn't reached before the
-      // cluster has judged it. One that was seen as a member and now isn't has been removed.
-      const seen = new Set<string>();
-      return {
-        request: post({ remove: positionals }),
-        isReached: (members) => {
-          for (const id of positionals) {
-            if (roleOf(members, id) !== undefined) seen.add(id);
-          }
-          return haveRole(members, positionals, undefined) && positionals.every((id) => seen.has(id));
-        },
-      };
-    }
-    case "promote":
-      return {
-        request: post({ promote: positionals }),
-        isReached: (members) => haveRole(members, positionals, "voter"),
-      };
-    case "demote":
-      return {
-        request: post({ demote: positionals }),
-        isReached: (members) => haveRole(members, positionals, "learner"),
-      };
-    case "move": {
-      const [id = "", address = ""] = positionals;
-      return {
-        request: post({ addresses: { [id]: address } }),
-        isReached: (members) => isSettled(members) && isAt(members, positionals),
-      };
-    }
-    case "status":
-    case "members":
-    case "transfer":
-    case "snapshot":
-      throw new Error(`${command} changes no members`);
-  }
-}
-
-/**
- * Why the member should not be added, in words. null: it may be. Adding the same member twice does no harm. A
- * learner that doesn't answer may be added at another address: the first may have been wrong. But a typing
- * error must not give a healthy member another address.
- */
-function objectionToAdding(
-  id: string,
-  address: string,
-  asLearner: boolean,
-  { members }: Members,
-): string | null {
-  const member = members.find((one) => one.id === id);
-  if (member === undefined) return null;
-  if (asLearner && member.role !== "learner") {
-    return `${id} is a member already, and not a learner; keelson demote ${id} takes its vote`;
-  }
-  if (member.address === address || (member.role === "learner" && member.active === false)) return null;
-  return (
-    `${id} is a member already, at ${member.address}. Give the new node another id; ` +
-    `or, if ${id} itself is to be found elsewhere now: keelson move ${id} ${address}`
-  );
-}
-
-/** Whether the leader says so, and no change is under way. */
-function isSettled({ role, changing }: Members): boolean {
-  return role === "leader" && !changing;
 }
 
 /** The members as a table; with a note unless it comes from the leader. */
