@@ -1,19 +1,28 @@
+// Reads the fields of frames and snapshot headers. byte-writer.ts has the table of their encodings.
 import type { NodeId } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
 import { ID_BYTES_MAX, isIdCode } from "./byte-writer.ts";
 
 const TWO_TO_32 = 2 ** 32;
 
-// Fatal: a text that is not UTF-8 is refused, never quietly replaced by another text.
+// "fatal": without it, bytes that are not UTF-8 would be replaced by other characters, and so read as another
+// text.
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Reads what `ByteWriter` wrote, and throws `DecodeError` at whatever cannot have come from it. */
+/**
+ * Reads fields one after another from a range of bytes. Each method throws `DecodeError` when the range ends
+ * too early or the field has a value that `ByteWriter` does not write.
+ */
 export class ByteReader {
   readonly bytes: Uint8Array;
+  /** A view of all of `bytes`. */
   readonly view: DataView;
+  /** The position of the next field in `bytes`. */
   #at: number;
+  /** Where the range ends in `bytes`. */
   readonly #end: number;
 
+  /** Reads [from, end) of `bytes`; `view` is a view of all of them. */
   constructor(bytes: Uint8Array, view: DataView, from: number, end: number) {
     this.bytes = bytes;
     this.view = view;
@@ -70,13 +79,16 @@ export class ByteReader {
     }
   }
 
-  /** A copy of all that is left. */
+  /** Reads what is left of the range. Returns a copy. */
   rest(): Uint8Array {
     const at = this.#skip(this.#end - this.#at);
     return this.bytes.slice(at, this.#end);
   }
 
-  /** Nothing may be left: what we do not understand we do not accept. */
+  /**
+   * Checks that nothing is left. A sender that wrote more fields meant something that this code does not
+   * know.
+   */
   end(): void {
     if (this.#at !== this.#end)
       throw new DecodeError(`${String(this.#end - this.#at)} bytes too many in the body`);
@@ -90,7 +102,7 @@ export class ByteReader {
   }
 }
 
-/** Reads a safe integer of 64 bits; a larger one is refused. */
+/** Reads an integer. Numbers from 2^53 on are refused, because JavaScript would round them. */
 export function integerAt(view: DataView, at: number): number {
   const high = view.getUint32(at + 4, true);
   // 2^53 is 2^21 times 2^32.

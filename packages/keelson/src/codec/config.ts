@@ -1,90 +1,83 @@
+/*
+ * The payload of a configuration entry: the members of the cluster, their addresses and their store ids.
+ *
+ * It is UTF-8 text, a JSON object with these keys in this order, and without spaces:
+ *
+ * | key | value |
+ * |---|---|
+ * | version | 1 |
+ * | voters | the voters' ids, ascending; while the configuration is joint, those of C_new |
+ * | outgoing | while the configuration is joint, the ids of the voters of C_old, ascending; else [] |
+ * | learners | the learners' ids, ascending |
+ * | members | for each member [id, address] or [id, address, store id], ascending by id |
+ * | removed | the ids of former members, earliest first; absent if there are none |
+ *
+ * JSON, because there is one such entry in a million, and a person may want to read it. Members are a list of
+ * pairs, because JavaScript reorders the keys of an object that look like numbers.
+ *
+ * **Canonical.** One membership has exactly one encoding. Nodes that create the same cluster at the same
+ * time, each for itself, so write the same first entry, and their logs agree.
+ *
+ * **Checks.** Decoding refuses another version, unknown keys, text that is not canonical, and a membership
+ * that no change can produce (`problemOf`), with a `DecodeError`. On a message, that closes the connection;
+ * in the log, it stops the node. A configuration must never be guessed: two nodes with different ideas of a
+ * majority can elect two leaders.
+ */
 import { assert } from "../core/assert.ts";
 import { membersOf, type ClusterConfig } from "../core/config.ts";
 import type { NodeId } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
 
-/** What the cluster keeps about a member, in the configuration entry itself. */
+/** What a configuration entry says about one member. */
 export interface MemberData {
-  /** Where the other nodes reach it ("host:port"). */
+  /** Where other nodes reach it: "host:port". */
   readonly address: string;
-  /** The id of its storage: the same node id with another storage is another node. Absent: not known yet. */
+  /**
+   * The id of its storage. A node with this id and another store id has lost its disk and must not take part.
+   * Absent: not known yet; a leader adds it soon after it was elected.
+   */
   readonly storeId?: string;
 }
 
-/** The payload of a configuration entry: who takes part, and where they are. */
+/** The contents of a configuration entry. */
 export interface Membership {
   readonly config: ClusterConfig;
-  /** Has a key for each member of `config`, and no other. */
+  /** One for each member of `config`, and no other. */
   readonly members: ReadonlyMap<NodeId, MemberData>;
-  /** Who was a member and is not any more, the earliest first: such an id never comes back. Absent: nobody. */
+  /** The ids of former members, earliest first. They are never used again. Absent: none. */
   readonly removed?: readonly NodeId[];
 }
 
 /**
- * Removed ids that are remembered; beyond that the earliest are forgotten. A cluster that replaced a member
- * every day would get there in eleven years.
- */
-export const REMOVED_MAX = 4096;
-
-/** A store's id is short; this bounds what a damaged payload may ask for. */
-export const STORE_ID_CHARS_MAX = 256;
-
-/** Far more than a Raft group can use; a bound for what a damaged or hostile payload may ask for. */
-export const MEMBERS_MAX = 256;
-
-/** A host name has at most 253 characters; then a colon and a port. */
-export const ADDRESS_CHARS_MAX = 260;
-
-/** A node's id: 1 to 64 of `A-Z a-z 0-9 . _ -`. */
-export const NODE_ID_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
-
-const FORMAT_VERSION = 1;
-
-/**
- * What is stored: JSON, because there is one in a million entries and a person may want to read it.
- * Members are pairs, not an object, whose keys JavaScript would reorder if they look like numbers.
- */
-interface Stored {
-  readonly version: number;
-  readonly voters: readonly NodeId[];
-  readonly outgoing: readonly NodeId[];
-  readonly learners: readonly NodeId[];
-  /** Id, address, and store id where it is known. */
-  readonly members: readonly (readonly [NodeId, string, string?])[];
-  /** Left out when there is nobody. */
-  readonly removed?: readonly NodeId[];
-}
-
-/**
- * The payload of a configuration entry. Canonical: the same membership gives the same bytes,
- * in whatever order its parts are listed.
+ * The payload of a configuration entry: the same bytes for the same membership, in whatever order its parts
+ * are listed.
  */
 export function encodeMembership(membership: Membership): Uint8Array {
   const { config, members, removed = [] } = membership;
-  const stored: Stored = {
+  const stored: MembershipJson = {
     version: FORMAT_VERSION,
     voters: [...config.voters].sort(),
     outgoing: [...config.outgoingVoters].sort(),
     learners: [...config.learners].sort(),
-    members: [...members].map(pairOf).sort(byId),
+    members: [...members].map(memberJsonOf).sort(byId),
     ...(removed.length === 0 ? {} : { removed }),
   };
-  const fault = faultOf(stored);
-  assert(fault === null, `a membership that cannot be: ${String(fault)}`);
+  const problem = problemOf(stored);
+  assert(problem === null, `a membership that cannot be: ${String(problem)}`);
   return new TextEncoder().encode(JSON.stringify(stored));
 }
 
 /**
- * Reads a configuration payload.
+ * Decodes the payload of a configuration entry.
  *
- * @throws DecodeError what is wrong with it, also when it is right but not in canonical form
+ * @throws DecodeError says what is wrong; also when the text means a valid membership, but is not canonical
  */
 export function decodeMembership(payload: Uint8Array): Membership {
   const text = decodeText(payload);
   const stored = parse(text);
-  const fault = faultOf(stored);
-  if (fault !== null) throw new DecodeError(`a cluster configuration that cannot be: ${fault}`);
-  // Field by field in our order: unknown fields, doubled keys or spaces show as a difference.
+  const problem = problemOf(stored);
+  if (problem !== null) throw new DecodeError(`a cluster configuration that cannot be: ${problem}`);
+  // Encoded again and compared: unknown or repeated keys, another order and spaces all show as a difference.
   const { version, voters, outgoing, learners, members, removed } = stored;
   const inOrder = { version, voters, outgoing, learners, members };
   if (JSON.stringify(removed === undefined ? inOrder : { ...inOrder, removed }) !== text) {
@@ -102,11 +95,19 @@ export function decodeMembership(payload: Uint8Array): Membership {
   };
 }
 
-function pairOf([id, { address, storeId }]: readonly [NodeId, MemberData]): readonly [
-  NodeId,
-  string,
-  string?,
-] {
+/** The contents of the JSON text, typed, before they are checked. */
+interface MembershipJson {
+  readonly version: number;
+  readonly voters: readonly NodeId[];
+  readonly outgoing: readonly NodeId[];
+  readonly learners: readonly NodeId[];
+  readonly members: readonly MemberJson[];
+  readonly removed?: readonly NodeId[];
+}
+
+type MemberJson = readonly [id: NodeId, address: string, storeId?: string];
+
+function memberJsonOf([id, { address, storeId }]: readonly [NodeId, MemberData]): MemberJson {
   return storeId === undefined ? [id, address] : [id, address, storeId];
 }
 
@@ -118,7 +119,7 @@ function decodeText(payload: Uint8Array): string {
   }
 }
 
-function parse(text: string): Stored {
+function parse(text: string): MembershipJson {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -133,8 +134,10 @@ function parse(text: string): Stored {
       `a cluster configuration of version ${JSON.stringify(value.version)}; this program reads version ${String(FORMAT_VERSION)}`,
     );
   }
-  const { voters, outgoing, learners, members, removed } = value as Partial<Record<keyof Stored, unknown>>;
-  if (!isIdList(voters) || !isIdList(outgoing) || !isIdList(learners) || !isPairList(members)) {
+  const { voters, outgoing, learners, members, removed } = value as Partial<
+    Record<keyof MembershipJson, unknown>
+  >;
+  if (!isIdList(voters) || !isIdList(outgoing) || !isIdList(learners) || !isMemberList(members)) {
     throw new DecodeError("a cluster configuration whose fields are not lists of names");
   }
   const required = { version: FORMAT_VERSION, voters, outgoing, learners, members };
@@ -149,15 +152,15 @@ function isIdList(value: unknown): value is readonly NodeId[] {
   return Array.isArray(value) && value.every((id) => typeof id === "string");
 }
 
-function isPairList(value: unknown): value is Stored["members"] {
+function isMemberList(value: unknown): value is MembershipJson["members"] {
   return (
     Array.isArray(value) &&
     value.every((pair: unknown) => isIdList(pair) && (pair.length === 2 || pair.length === 3))
   );
 }
 
-/** What is wrong, in words; null: nothing. */
-function faultOf(stored: Stored): string | null {
+/** Why this cannot be a membership; null: it can. Checked before it is encoded, and after it is decoded. */
+function problemOf(stored: MembershipJson): string | null {
   const { voters, outgoing, learners, members } = stored;
   const ids = members.map(([id]) => id);
   if (voters.length === 0) return "it has no voters";
@@ -182,9 +185,9 @@ function faultOf(stored: Stored): string | null {
   const badStoreId = members.find(([, , storeId]) => storeId !== undefined && !isStoreId(storeId));
   if (badStoreId !== undefined)
     return `the disk of ${badStoreId[0]} has not 1 to ${String(STORE_ID_CHARS_MAX)} characters`;
-  const gone = faultOfRemoved(stored.removed ?? [], ids);
+  const gone = problemOfRemoved(stored.removed ?? [], ids);
   if (gone !== null) return gone;
-  // A lone surrogate would be stored as another character, and so not come back as it was.
+  // UTF-8 can't represent a lone surrogate: encoding would replace it by another character.
   if (members.some(([, address]) => !address.isWellFormed())) return "an address is not well-formed text";
   return null;
 }
@@ -193,7 +196,7 @@ function isStoreId(storeId: string): boolean {
   return storeId.length > 0 && storeId.length <= STORE_ID_CHARS_MAX && storeId.isWellFormed();
 }
 
-function faultOfRemoved(removed: readonly NodeId[], members: readonly NodeId[]): string | null {
+function problemOfRemoved(removed: readonly NodeId[], members: readonly NodeId[]): string | null {
   if (removed.length > REMOVED_MAX) return `it remembers more than ${String(REMOVED_MAX)} removed members`;
   const bad = removed.find((id) => !NODE_ID_PATTERN.test(id));
   if (bad !== undefined) return `${JSON.stringify(bad)} is not an id (1 to 64 of A-Z a-z 0-9 . _ -)`;
@@ -209,3 +212,23 @@ function isAscending(ids: readonly NodeId[]): boolean {
 function byId(a: readonly [NodeId, ...unknown[]], b: readonly [NodeId, ...unknown[]]): number {
   return a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0;
 }
+
+const FORMAT_VERSION = 1;
+
+/**
+ * Removed ids that are remembered; when there are more, the earliest are forgotten. A cluster that replaced a
+ * member every day would reach it after eleven years.
+ */
+export const REMOVED_MAX = 4096;
+
+/** Far more than a Raft group can use. Bounds what a damaged payload can demand. */
+export const MEMBERS_MAX = 256;
+
+/** Characters of a store id. It is short; the limit bounds what a damaged payload can demand. */
+export const STORE_ID_CHARS_MAX = 256;
+
+/** Characters of an address: a host name has at most 253, then a colon and a port. */
+export const ADDRESS_CHARS_MAX = 260;
+
+/** A node's id: 1 to 64 of `A-Z a-z 0-9 . _ -`. */
+export const NODE_ID_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;

@@ -1,46 +1,64 @@
+/*
+ * The record of a log entry. The node that proposes an entry encodes it once. From then on the same bytes are
+ * in the leader's log, in every AppendEntries message and in every follower's log, under one checksum.
+ *
+ * | offset | bytes | field | meaning |
+ * |---|---|---|---|
+ * | 0 | 4 | length | bytes of the whole record, header included: from 28 to 28 + 16 MiB |
+ * | 4 | 4 | checksum | CRC-32 of the bytes from offset 8 to the end, with the length as its initial value |
+ * | 8 | 8 | index | the entry's index, from 1 to 2^53 - 1 |
+ * | 16 | 8 | term | the entry's term, from 1 to 2^53 - 1 |
+ * | 24 | 1 | kind | what the payload means: `EntryKind` |
+ * | 25 | 3 | reserved | zero |
+ * | 28 | length - 28 | payload | |
+ *
+ * Numbers are unsigned and little-endian.
+ *
+ * **Version.** A record has none of its own: the frame or the log segment that contains it has. The reserved
+ * bytes must be zero, so that a later version can give them a meaning that this code refuses.
+ *
+ * **Checks.** Every check that fails is a `DecodeError`. In a message, it closes the connection, and the
+ * leader sends the entry again. In the log on disk, the storage decides whether it is an interrupted write or
+ * damage.
+ */
 import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";
 import type { LogIndex, Term } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
 import { readUint32, readUint64, writeUint32, writeUint64 } from "./little-endian.ts";
 
-/**
- * A log entry as bytes: built once by the node that proposes it, and from then on the same bytes on
- * the leader's disk, on every socket and on every follower's disk, under one checksum.
- *
- * | offset | bytes | what |
- * |---|---|---|
- * | 0 | 4 | length of the whole record in bytes, header included |
- * | 4 | 4 | CRC-32 of everything after this field, begun with the length as its initial value |
- * | 8 | 8 | index |
- * | 16 | 8 | term |
- * | 24 | 1 | kind |
- * | 25 | 3 | zero, for later |
- * | 28 | ... | payload |
- *
- * All numbers are unsigned and little-endian; index and term are from 1 to 2^53 - 1.
- */
+/** Bytes before the payload. */
 export const RECORD_HEADER_BYTES = 28;
 
-/** No payload is larger: a node must be able to hold several records in memory at once. */
+/** Bytes of a payload. A node must be able to hold several records in memory at the same time. */
 export const RECORD_PAYLOAD_BYTES_MAX = 16 * 1024 * 1024;
 
-/** No record is larger, so a damaged length cannot ask for more memory than this. */
+/** Bytes of a record. A damaged length can't demand more memory than this. */
 export const RECORD_BYTES_MAX = RECORD_HEADER_BYTES + RECORD_PAYLOAD_BYTES_MAX;
 
-/** What an entry's payload means. An unknown kind stops the node: skipping it would fork the state. */
+/**
+ * What an entry's payload means. The numbers are on disks and on the wire, and never change their meaning. A
+ * node that meets an unknown kind stops: skipping the entry would give it another state than the other nodes
+ * have (W7).
+ */
 export const EntryKind = {
   /** A command for the state machine. */
   command: 1,
-  /** Nothing: what a new leader commits first (§8). */
+  /**
+   * No payload. A new leader proposes it first, because it commits earlier entries only with one of its own
+   * term (§8).
+   */
   blank: 2,
-  /** A cluster configuration (codec/config.ts). */
+  /** A cluster configuration: codec/config.ts. */
   config: 3,
-  /** A session begins, carries a command, ends (codec/session-entry.ts). */
+  /** Opens a session: codec/session-entry.ts. */
   openSession: 4,
+  /** A command in a session: codec/session-entry.ts. */
   sessionCommand: 5,
+  /** Closes a session: codec/session-entry.ts. */
   closeSession: 6,
 } as const;
+/** One of the numbers in `EntryKind`. */
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
 
 const CHECKSUM_AT = 4;
@@ -49,22 +67,22 @@ const TERM_AT = 16;
 const KIND_AT = 24;
 const RESERVED_AT = 25;
 
-/** What a record's first bytes say. */
+/** The fields of a record's header. */
 export interface RecordHeader {
   readonly index: LogIndex;
   readonly term: Term;
   readonly kind: EntryKind;
-  /** Of the whole record, in bytes. */
+  /** Bytes of the whole record. */
   readonly length: number;
 }
 
-/** A record taken apart. */
+/** A record's fields. */
 export interface DecodedRecord extends RecordHeader {
-  /** A view of the record's own bytes, not a copy. */
+  /** A view of the record's bytes, not a copy. */
   readonly payload: Uint8Array;
 }
 
-/** Builds the record of one entry. The payload is copied. */
+/** Encodes one entry. Copies the payload. */
 export function encodeRecord(index: LogIndex, term: Term, kind: EntryKind, payload: Uint8Array): Uint8Array {
   assert(isPosition(index) && isPosition(term), "a record's index and term are safe integers from 1");
   assert(
@@ -72,50 +90,52 @@ export function encodeRecord(index: LogIndex, term: Term, kind: EntryKind, paylo
     "a record's payload is at most RECORD_PAYLOAD_BYTES_MAX bytes",
   );
   const length = RECORD_HEADER_BYTES + payload.length;
-  // From Node's pool when small: several times cheaper than an ArrayBuffer of its own. Not handed out
-  // as a Buffer, whose `slice` shares memory where that of every other array copies.
+  // Small buffers come from Node's pool, which is several times cheaper than an ArrayBuffer for each.
+  // Returned as a plain Uint8Array, because the `slice` of a `Buffer` shares memory, where that of other
+  // arrays copies.
   const pooled = Buffer.allocUnsafe(length);
   const bytes = new Uint8Array(pooled.buffer, pooled.byteOffset, length);
   writeUint32(bytes, 0, length);
   writeUint64(bytes, INDEX_AT, index);
   writeUint64(bytes, TERM_AT, term);
-  // The kind, and zeros in the three bytes after it.
+  // Writes the kind, and zeros into the three reserved bytes after it.
   writeUint32(bytes, KIND_AT, kind);
   bytes.set(payload, RECORD_HEADER_BYTES);
   writeUint32(bytes, CHECKSUM_AT, checksumOf(bytes, 0, length));
   return bytes;
 }
 
-/** The length of the record at `offset`, unchecked. */
+/** The length in bytes of the record at `offset`. Checks nothing. */
 export function recordLength(bytes: Uint8Array, offset = 0): number {
   return readUint32(bytes, offset);
 }
 
-/** The index of the record at `offset`, unchecked. */
+/** The index of the record at `offset`. Checks nothing. */
 export function recordIndex(bytes: Uint8Array, offset = 0): LogIndex {
   return readUint64(bytes, offset + INDEX_AT);
 }
 
-/** The term of the record at `offset`, unchecked. */
+/** The term of the record at `offset`. Checks nothing. */
 export function recordTerm(bytes: Uint8Array, offset = 0): Term {
   return readUint64(bytes, offset + TERM_AT);
 }
 
-/** The kind of the record at `offset`, unchecked: perhaps none of `EntryKind`. */
+/** The kind of the record at `offset`. Checks nothing, so it may be none of `EntryKind`. */
 export function recordKind(bytes: Uint8Array, offset = 0): number {
   return bytes[offset + KIND_AT] ?? 0;
 }
 
-/** A view of the payload of a record that is known to be good. */
+/** A view of the payload of a record that was checked before. */
 export function recordPayload(record: Uint8Array): Uint8Array {
   return record.subarray(RECORD_HEADER_BYTES, recordLength(record));
 }
 
 /**
- * Reads the header at `offset` and checks all but the checksum; the record lies within `bytes`.
- * For bytes that another checksum vouches for already.
+ * Reads the header of the record at `offset`. Checks everything but the checksum: the lengths, index and
+ * term, the kind, and that the whole record is within `bytes`. For bytes that another checksum already
+ * covers, or where the caller checks `recordIsIntact` itself.
  *
- * @throws DecodeError what is wrong with it
+ * @throws DecodeError says what is wrong
  */
 export function readRecordHeader(bytes: Uint8Array, offset = 0): RecordHeader {
   const available = bytes.length - offset;
@@ -149,9 +169,9 @@ export function readRecordHeader(bytes: Uint8Array, offset = 0): RecordHeader {
 }
 
 /**
- * Takes the record at `offset` apart after checking all of it.
+ * Reads the record at `offset`. Checks its header and its checksum.
  *
- * @throws DecodeError what is wrong with it
+ * @throws DecodeError says what is wrong
  */
 export function decodeRecord(bytes: Uint8Array, offset = 0): DecodedRecord {
   const header = readRecordHeader(bytes, offset);
@@ -166,17 +186,18 @@ export function decodeRecord(bytes: Uint8Array, offset = 0): DecodedRecord {
   return { ...header, payload };
 }
 
-/** Whether the record at `offset`, whose header is known to be good, is undamaged. */
+/** Whether the checksum of the record at `offset` is right. Its header must have been checked. */
 export function recordIsIntact(bytes: Uint8Array, offset = 0): boolean {
   const length = recordLength(bytes, offset);
   return readUint32(bytes, offset + CHECKSUM_AT) === checksumOf(bytes, offset, length);
 }
 
+/** Whether this number is one of `EntryKind`. */
 export function isEntryKind(kind: number): kind is EntryKind {
   return kind >= EntryKind.command && kind <= EntryKind.closeSession;
 }
 
-// Beginning with the length covers it without a second call into zlib.
+/** Starting the CRC from the length, instead of from 0, covers the length without a second call into zlib. */
 function checksumOf(bytes: Uint8Array, offset: number, length: number): number {
   return crc32(bytes.subarray(offset + INDEX_AT, offset + length), length);
 }

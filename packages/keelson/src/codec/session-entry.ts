@@ -1,58 +1,76 @@
+/*
+ * The payloads of session entries (§8; dissertation 6.3).
+ *
+ * | kind | offset | bytes | field | meaning |
+ * |---|---|---|---|---|
+ * | openSession | 0 | 8 | clock | the proposing leader's wall clock, in milliseconds since 1970 |
+ * | | 8 | 8 | ttlMs | how long the session may stay unused, in milliseconds |
+ * | sessionCommand | 0 | 8 | clock | as above |
+ * | | 8 | 8 | id | the session's id: the index of the entry that opened it |
+ * | | 16 | 8 | sequence | the command's number in its session, from 1 |
+ * | | 24 | 8 | lowestUnanswered | from 1 to sequence |
+ * | | 32 | ... | command | the encoded command |
+ * | closeSession | 0 | 8 | clock | as above |
+ * | | 8 | 8 | id | as above |
+ *
+ * Numbers are unsigned, little-endian and below 2^53. The format has no version: an incompatible change needs
+ * new entry kinds.
+ *
+ * **Clock.** Sessions expire by the log's time, which is the greatest clock in any session entry so far. All
+ * nodes compute it from the log alone, so a session expires at the same entry on each of them.
+ *
+ * **Checks.** A wrong length, a number that is too large, and numbers that can't identify a command are a
+ * `DecodeError`, which stops the node: the entry is committed, so skipping it would give this node another
+ * state.
+ */
 import { assert } from "../core/assert.ts";
 import type { LogIndex } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
 import { readUint64, writeUint64 } from "./little-endian.ts";
 
-/**
- * The payloads of the entries that belong to sessions (§8; dissertation 6.3). All begin with the
- * wall clock of the leader that proposed them, in milliseconds since 1970: from these, and from
- * nothing else, the time of the log is made, by which sessions expire.
- *
- * | kind | fields, each 8 bytes, unsigned and little-endian |
- * |---|---|
- * | openSession | clock, how long the session lives unused, in milliseconds |
- * | sessionCommand | clock, session, sequence, lowest unanswered; then the command's bytes |
- * | closeSession | clock, session |
- */
-const FIELD_BYTES = 8;
-
-const OPEN_BYTES = 2 * FIELD_BYTES;
-const CLOSE_BYTES = 2 * FIELD_BYTES;
-
-/** What a command in a session needs beside its own bytes. */
-export const SESSION_COMMAND_HEADER_BYTES = 4 * FIELD_BYTES;
-
-/** Opens a session; its id is the index of this entry. */
+/** Opens a session, whose id is the index of this entry. */
 export interface OpenSessionEntry {
+  /** The proposing leader's wall clock, in milliseconds since 1970. */
   readonly clock: number;
+  /** How long the session may stay unused before it expires, in milliseconds of log time. */
   readonly ttlMs: number;
 }
 
-/** Which command of which session: a retry names the same session and sequence. */
+/** Identifies a command of a session. A retry of the command has the same `id` and `sequence`. */
 export interface SessionCommandId {
-  /** What `openSession` gave. */
+  /** The session's id. */
   readonly id: LogIndex;
-  /** The command's number in its session, from 1 on. A number is for one command, for ever. */
+  /** The command's number in its session, from 1. It is never used for another command. */
   readonly sequence: number;
   /**
-   * The lowest sequence whose answer the client still lacks, at most `sequence`: the answers below
-   * it are forgotten, and commands below it are refused from then on.
+   * The lowest sequence number whose answer the client has not received; at most `sequence`. The nodes drop
+   * the kept answers below it, and refuse commands below it from then on.
    */
   readonly lowestUnanswered: number;
 }
 
 /** A command of a session. */
 export interface SessionCommandEntry extends SessionCommandId {
+  /** The proposing leader's wall clock, in milliseconds since 1970. */
   readonly clock: number;
-  /** A view of the payload's bytes, not a copy. */
+  /** The encoded command: a view of the payload's bytes, not a copy. */
   readonly command: Uint8Array;
 }
 
-/** Ends a session before its time. */
+/** Closes a session before it expires. */
 export interface CloseSessionEntry {
+  /** The proposing leader's wall clock, in milliseconds since 1970. */
   readonly clock: number;
+  /** The session's id. */
   readonly id: LogIndex;
 }
+
+const FIELD_BYTES = 8;
+const OPEN_BYTES = 2 * FIELD_BYTES;
+const CLOSE_BYTES = 2 * FIELD_BYTES;
+
+/** Bytes before the command in the payload of a session's command. */
+export const SESSION_COMMAND_HEADER_BYTES = 4 * FIELD_BYTES;
 
 /** The payload of an entry that opens a session. */
 export function encodeOpenSession({ clock, ttlMs }: OpenSessionEntry): Uint8Array {
@@ -76,15 +94,15 @@ export function encodeSessionCommand(entry: SessionCommandEntry): Uint8Array {
   return bytes;
 }
 
-/** The payload of an entry that ends a session. */
+/** The payload of an entry that closes a session. */
 export function encodeCloseSession({ clock, id }: CloseSessionEntry): Uint8Array {
   return fields(CLOSE_BYTES, [clock, id]);
 }
 
 /**
- * Reads the payload of an entry that opens a session.
+ * Decodes the payload of an entry that opens a session.
  *
- * @throws DecodeError
+ * @throws DecodeError says what is wrong
  */
 export function decodeOpenSession(payload: Uint8Array): OpenSessionEntry {
   checkLength("the opening of a session", payload, OPEN_BYTES);
@@ -92,9 +110,9 @@ export function decodeOpenSession(payload: Uint8Array): OpenSessionEntry {
 }
 
 /**
- * Reads the payload of a command in a session.
+ * Decodes the payload of a command in a session.
  *
- * @throws DecodeError
+ * @throws DecodeError says what is wrong
  */
 export function decodeSessionCommand(payload: Uint8Array): SessionCommandEntry {
   if (payload.length < SESSION_COMMAND_HEADER_BYTES) {
@@ -116,16 +134,18 @@ export function decodeSessionCommand(payload: Uint8Array): SessionCommandEntry {
 }
 
 /**
- * Reads the payload of an entry that ends a session.
+ * Decodes the payload of an entry that closes a session.
  *
- * @throws DecodeError
+ * @throws DecodeError says what is wrong
  */
 export function decodeCloseSession(payload: Uint8Array): CloseSessionEntry {
   checkLength("the end of a session", payload, CLOSE_BYTES);
   return { clock: fieldOf(payload, 0), id: fieldOf(payload, 1) };
 }
 
-/** Whether these numbers can name a command in a session. */
+/**
+ * Whether these numbers can identify a command: all are from 1, and `lowestUnanswered` is at most `sequence`.
+ */
 export function isCommandId({ id, sequence, lowestUnanswered }: SessionCommandId): boolean {
   return [id, sequence, lowestUnanswered].every(isCount) && lowestUnanswered <= sequence;
 }
