@@ -33,8 +33,8 @@ function sorted(membership: Membership): unknown {
   return [voters, outgoingVoters, learners, [...membership.members]].map((list) => [...list].sort());
 }
 
-describe("a membership", () => {
-  it("is decoded to what was encoded", () => {
+describe("the encoding of a membership", () => {
+  it("decodes to what was encoded", () => {
     fc.assert(
       fc.property(anyMembership, (membership) => {
         expect(sorted(decodeMembership(encodeMembership(membership)))).toEqual(sorted(membership));
@@ -42,7 +42,7 @@ describe("a membership", () => {
     );
   });
 
-  it("gives the same bytes in whatever order its parts are listed", () => {
+  it("gives the same bytes for any order of its parts", () => {
     fc.assert(
       fc.property(anyMembership, (membership) => {
         const { voters, outgoingVoters, learners } = membership.config;
@@ -59,13 +59,13 @@ describe("a membership", () => {
     );
   });
 
-  it("keeps its bytes: they are in logs", () => {
+  it("stays as it is in existing logs", () => {
     expect(Buffer.from(encodeMembership(THREE)).toString()).toBe(
       '{"version":1,"voters":["a","b","c"],"outgoing":[],"learners":[],"members":[["a","a:1"],["b","b:1"],["c","c:1"]]}',
     );
   });
 
-  it("that was changed in any byte is refused, or is another one in canonical form", () => {
+  it("is canonical: a changed byte is refused, or gives another membership", () => {
     const good = encodeMembership(THREE);
     fc.assert(
       fc.property(fc.nat(good.length - 1), fc.integer({ min: 1, max: 255 }), (at, change) => {
@@ -85,7 +85,7 @@ describe("a membership", () => {
     );
   });
 
-  it("made of random bytes or of random JSON is refused", () => {
+  it("refuses random bytes and random JSON", () => {
     const refused = (bytes: Uint8Array): void => {
       expect(() => decodeMembership(bytes)).toThrow(DecodeError);
     };
@@ -123,7 +123,7 @@ describe("a membership", () => {
       '{"version":1,"voters":["b","a"],"outgoing":[],"learners":[],"members":[["a","x"],["b","x"]]}',
     ],
     [
-      "a learner who votes",
+      "a learner that is a voter",
       '{"version":1,"voters":["a"],"outgoing":[],"learners":["a"],"members":[["a","x"]]}',
     ],
     [
@@ -132,18 +132,15 @@ describe("a membership", () => {
     ],
     ["an empty address", '{"version":1,"voters":["a"],"outgoing":[],"learners":[],"members":[["a",""]]}'],
     [
-      "the address of a stranger",
+      "the address of a node that is not a member",
       '{"version":1,"voters":["a"],"outgoing":[],"learners":[],"members":[["a","x"],["b","x"]]}',
     ],
-    [
-      "an id that is none",
-      '{"version":1,"voters":["a b"],"outgoing":[],"learners":[],"members":[["a b","x"]]}',
-    ],
-  ])("with %s is refused", (_what, text) => {
+    ["an invalid id", '{"version":1,"voters":["a b"],"outgoing":[],"learners":[],"members":[["a b","x"]]}'],
+  ])("is refused with %s", (_what, text) => {
     expect(() => decodeMembership(Buffer.from(text))).toThrow(DecodeError);
   });
 
-  it("that cannot be is not encoded", () => {
+  it("fails an assertion for a membership that cannot be decoded", () => {
     const with_ = (change: Partial<Membership["config"]>): Membership => ({
       ...THREE,
       config: { ...THREE.config, ...change },

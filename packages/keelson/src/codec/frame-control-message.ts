@@ -1,73 +1,100 @@
+/*
+ * Control messages: what the two ends of a connection say about the connection itself. They make up the
+ * handshake (transport/handshake.ts has its steps), tell the reason for a close, and show that the peer is
+ * alive.
+ *
+ * | type | message | body |
+ * |---|---|---|
+ * | 64 | hello | versionMin u16, versionMax u16, clusterId text, from identity, to id |
+ * | 65 | welcome | version u16, clusterId text, from identity |
+ * | 66 | goodbye | reason text |
+ * | 67 | ping | |
+ * | 68 | pong | |
+ *
+ * An identity is: id, storeId text, data text, address text, priority integer. byte-writer.ts has the
+ * encodings of the fields, and the constants below the limits of the texts. Control messages have no tail.
+ *
+ * **Version.** These bodies must not change, because the two nodes read them before they have agreed on a
+ * version.
+ */
 import type { NodeId } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
 import type { ByteReader } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
 
-/** Bytes (UTF-8) of the texts in a handshake: enough for any sensible one, and little to hold for a stranger. */
+/** Bytes (UTF-8) of a cluster's id. */
 export const CLUSTER_ID_BYTES_MAX = 256;
+/** Bytes (UTF-8) of a store's id. */
 export const STORE_ID_BYTES_MAX = 256;
+/** Bytes (UTF-8) of the application's data about a node. */
 export const DATA_BYTES_MAX = 4096;
+/** Bytes (UTF-8) of an address. */
 export const ADDRESS_BYTES_MAX = 512;
-/** A reason that is longer is cut off. */
+/** Bytes (UTF-8) of a goodbye's reason. A longer reason is cut off. */
 export const REASON_BYTES_MAX = 1024;
 
-/** No frame of a handshake is longer, and nothing longer is held for somebody who has not passed it. */
+/**
+ * Bytes of a control frame. Longer frames are refused before the handshake is complete, so a peer that is not
+ * known yet can't make this node hold more.
+ */
 export const HANDSHAKE_BYTES_MAX = 8 * 1024;
 
-/** Who speaks: both ends of a connection tell it. */
+/** What a node says about itself in a handshake. `PeerInfo` explains the fields. */
 export interface Identity {
   readonly id: NodeId;
   readonly storeId: string;
   readonly data: string;
-  /** Where others reach this node. */
+  /** Where other nodes reach this one. */
   readonly address: string;
-  /** How much it should lead, compared with others. */
+  /** How much it should lead, compared with the others. */
   readonly priority: number;
 }
 
-/** The first frame of who dialled: nothing else is looked at before it was answered. */
+/** The first frame on a connection, from the node that opened it. No other is accepted before it. */
 export interface Hello {
   readonly type: "hello";
-  /** The versions of the protocol that the dialler speaks, from and to, both included. */
+  /** The oldest version of the protocol that the sender speaks. */
   readonly versionMin: number;
+  /** The newest version of the protocol that the sender speaks. */
   readonly versionMax: number;
   readonly clusterId: string;
   readonly from: Identity;
-  /** Whom it means to reach: an address may have changed hands. */
+  /** The node that the sender wants to reach. Another one may have its address by now. */
   readonly to: NodeId;
 }
 
-/** The answer that lets messages follow. */
+/** The answer to a hello that was accepted. Messages may follow. */
 export interface Welcome {
   readonly type: "welcome";
-  /** The version that both will use. */
+  /** The version of the protocol that both will use: the newest that both speak. */
   readonly version: number;
   readonly clusterId: string;
   readonly from: Identity;
 }
 
-/** The last frame of a connection that is closed on purpose, for the people at the other end. */
+/** The last frame before a deliberate close. The other end logs the reason. */
 export interface Goodbye {
   readonly type: "goodbye";
   readonly reason: string;
 }
 
-/** "Are you there?" and "I am": how an end that vanished without a word is noticed. */
+/** Asks for a pong. An end that receives nothing for some time takes the other one to be gone. */
 export interface Ping {
   readonly type: "ping";
 }
+
 /** The answer to a ping. */
 export interface Pong {
   readonly type: "pong";
 }
 
-/** What the ends of a connection say about the connection itself. */
+/** A message about the connection itself. */
 export type ControlMessage = Hello | Welcome | Goodbye | Ping | Pong;
 
-/** Numbers on the wire; those below are messages of the core. */
+/** The types of control messages on the wire, above those of all other messages. */
 export const ControlMessageType = { hello: 64, welcome: 65, goodbye: 66, ping: 67, pong: 68 } as const;
 
-/** Writes the body and returns the type. */
+/** Writes the body, and returns the frame's type. */
 export function writeControlMessage(writer: ByteWriter, control: ControlMessage): number {
   switch (control.type) {
     case "hello":
@@ -92,6 +119,7 @@ export function writeControlMessage(writer: ByteWriter, control: ControlMessage)
   return ControlMessageType[control.type];
 }
 
+/** Reads the body of a frame of this type. */
 export function readControlMessage(type: number, body: ByteReader): ControlMessage {
   const control = readBody(type, body);
   body.end();
@@ -145,7 +173,8 @@ function readIdentity(body: ByteReader): Identity {
   };
 }
 
+/** The reason, cut so that it takes at most `REASON_BYTES_MAX` bytes. */
 function shortened(reason: string): string {
-  // A character takes at most 3 bytes for each of its UTF-16 units.
+  // UTF-8 needs at most 3 bytes for each UTF-16 unit of a text.
   return reason.length * 3 <= REASON_BYTES_MAX ? reason : `${reason.slice(0, REASON_BYTES_MAX / 3 - 3)}...`;
 }

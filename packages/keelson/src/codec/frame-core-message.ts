@@ -1,3 +1,33 @@
+/*
+ * Messages between the cores of two nodes, as bodies of frames. `Message` (core/message.ts) explains them.
+ *
+ * Each body begins with: from id, term integer. Then:
+ *
+ * | type | message | rest of the body |
+ * |---|---|---|
+ * | 1 | pre-vote | last position |
+ * | 2 | pre-vote-reply | granted boolean, requestTerm integer |
+ * | 3 | request-vote | last position, transfer boolean |
+ * | 4 | request-vote-reply | granted boolean |
+ * | 5 | append-entries | prev position, commit integer, round integer, the number of records u32 |
+ * | 6 | append-entries-reply | round integer, accepted boolean; then |
+ * | | accepted | match integer |
+ * | | not accepted | refused integer, hint position |
+ * | 7 | install-snapshot | last position, round integer, config |
+ * | 8 | read-index | id integer |
+ * | 9 | read-index-reply | id integer, whether there is an index boolean; if so index integer |
+ * | 10 | timeout-now | |
+ *
+ * A position is: term integer, index integer. A config is three lists: voters, outgoing voters, learners. A
+ * list is: the number of ids u16, then each id. byte-writer.ts has the encodings of the fields.
+ *
+ * Only append-entries has a tail: one record for each entry of its range, in order. Terms, indexes and
+ * configurations of the range are not in the body, because they are in the records.
+ *
+ * **Checks.** Besides the fields: the records are as many as announced, undamaged, and fill the tail; their
+ * indexes follow each other from prev; their terms never fall, and are at most the sender's (§5.3);
+ * configurations can be decoded. The core relies on these facts, so what violates them must not reach it.
+ */
 import { assert } from "../core/assert.ts";
 import type { ClusterConfig } from "../core/config.ts";
 import type {
@@ -23,7 +53,7 @@ import {
   recordPayload,
 } from "./record.ts";
 
-/** Numbers on the wire. They never change their meaning; new messages get new numbers. */
+/** The types of core messages on the wire. They never change their meaning; new messages get new numbers. */
 export const CoreMessageType = {
   "pre-vote": 1,
   "pre-vote-reply": 2,
@@ -38,8 +68,8 @@ export const CoreMessageType = {
 } as const satisfies Record<MessageType, number>;
 
 /**
- * Writes the body and returns the type. Of an AppendEntries' range only `prev` and the count are
- * written: terms, indexes and configurations are in the records that follow.
+ * Writes the body, and returns the frame's type. `records` are those of an AppendEntries' range; they are not
+ * written, but follow the body as the frame's tail.
  */
 export function writeCoreMessage(
   writer: ByteWriter,
@@ -89,14 +119,14 @@ export function writeCoreMessage(
   return CoreMessageType[message.type];
 }
 
-/** The bytes that all of these records take. */
+/** The sum of the records' lengths, in bytes. */
 export function recordBytesOf(records: readonly Uint8Array[]): number {
   let bytes = 0;
   for (const record of records) bytes += record.length;
   return bytes;
 }
 
-/** Reads the body of a message, and the records in `[recordsAt, end)` of the same bytes. */
+/** Reads the body of a frame of this type, and its tail, which is in [recordsAt, end) of the same bytes. */
 export function readCoreMessage(
   type: number,
   body: ByteReader,
@@ -184,7 +214,7 @@ function readAppendEntries(
   return { message: { type: "append-entries", from, term, entries, commit, round }, records };
 }
 
-/** Takes the records apart, checks each, and rebuilds the range that they make up. */
+/** Splits the tail into records, checks each, and rebuilds the range of entries from them. */
 function readRecords(
   bytes: Uint8Array,
   prev: LogPosition,
@@ -203,13 +233,13 @@ function readRecords(
         `the record of entry ${String(header.index)} is where that of ${String(index)} belongs`,
       );
     }
-    // Checked here, where damage in transit costs a connection, and not later, where it would cost the node.
+    // Damage that is found here costs the connection. Found later, in the log, it would stop the node.
     if (!recordIsIntact(bytes, at)) {
       throw new DecodeError(`the checksum of the record of entry ${String(index)} does not match its bytes`);
     }
     const record = bytes.subarray(at, at + header.length);
     if (header.term !== lastTerm || terms.length === 0) {
-      // §5.3: terms never fall along a log, and no entry is of a later term than its sender.
+      // §5.3: terms never fall along a log, and no entry has a later term than the node that sends it.
       if (header.term < lastTerm || header.term > messageTerm) {
         throw new DecodeError(
           `entry ${String(index)} of term ${String(header.term)} follows term ${String(lastTerm)} in a message of term ${String(messageTerm)}`,

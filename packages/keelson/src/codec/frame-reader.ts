@@ -1,3 +1,4 @@
+// Finds frames in a byte stream. frame.ts has their format.
 import { assert } from "../core/assert.ts";
 import {
   checkFrameHeader,
@@ -8,40 +9,48 @@ import {
   hasTail,
 } from "./frame.ts";
 
-/** The first room for a frame that comes in pieces; it doubles as they do come. */
-const FIRST_ROOM_BYTES = 64 * 1024;
-
 /**
- * Finds the frames in a stream that is cut at arbitrary places. Feed it a chunk, then call `next`
- * until it gives null; only then may the chunk's bytes change.
+ * Finds the frames in a stream that is split at arbitrary places (W3). `feed` it a chunk, then call `next`
+ * until it returns null. The chunk's bytes must not change before that, and may be used again after it.
  *
- * Frames that lie whole in a chunk are read where they lie; only what follows a body (records) is copied,
- * once, because it outlives the chunk. Of a frame in pieces, what has come is kept: at most twice that in bytes,
- * so that a header which announces much costs nothing until much has come.
+ * **Copies.** A frame that is whole in a chunk is decoded in place. It is copied first only if it has a tail,
+ * because records and payloads outlive the chunk. A frame in several chunks is collected in a buffer of its
+ * own.
+ *
+ * **Memory.** The buffer grows as bytes arrive, to at most twice as many. A header that announces a large
+ * frame costs nothing by itself.
  */
 export class FrameReader {
-  /** Frames longer than this are refused by their header; lower for strangers. */
+  /**
+   * Longer frames are refused when their header is read. Lower before the handshake; may be changed at any
+   * time.
+   */
   frameBytesMax: number;
 
+  /** The chunk that was fed last. */
   #chunk: Uint8Array = new Uint8Array(0);
+  /** A view of the chunk; null: not created yet. */
   #chunkView: DataView | null = null;
+  /** The position in the chunk up to which it is used. */
   #at = 0;
 
-  /** The beginning of a frame whose end is still to come. */
+  /** The buffer for a frame that began in the chunk or an earlier one, and is not complete. */
   #held: Uint8Array = new Uint8Array(0);
+  /** How many bytes of that frame are in the buffer; 0: there is no such frame. */
   #heldBytes = 0;
-  /** The length of the frame that is held; null while its header is incomplete. */
+  /** The length of that frame; null: its header is incomplete, or there is no such frame. */
   #heldFrameBytes: number | null = null;
 
   constructor(frameBytesMax = FRAME_BYTES_MAX) {
     this.frameBytesMax = frameBytesMax;
   }
 
-  /** Bytes set aside for a frame that is not complete. */
+  /** Bytes of the buffer for an incomplete frame. */
   get reservedBytes(): number {
     return this.#held.length;
   }
 
+  /** Takes the next bytes of the stream. All frames of the chunk before must have been taken. */
   feed(chunk: Uint8Array): void {
     assert(this.#at === this.#chunk.length, "all frames of a chunk are taken before the next chunk");
     this.#chunk = chunk;
@@ -49,7 +58,11 @@ export class FrameReader {
     this.#at = 0;
   }
 
-  /** The next frame that is complete, or null. Throws `DecodeError`; after that the stream is of no more use. */
+  /**
+   * The next complete frame; null: there is none in what was fed so far.
+   *
+   * @throws DecodeError says what is wrong. The reader can't be used any more.
+   */
   next(): Frame | null {
     if (this.#heldBytes > 0) return this.#nextHeld();
     const left = this.#chunk.length - this.#at;
@@ -59,7 +72,7 @@ export class FrameReader {
       if (left >= length) return this.#nextInPlace(this.#chunkView, length);
       this.#heldFrameBytes = length;
     }
-    // The beginning of a frame: kept until the rest comes.
+    // The chunk ends within this frame. Keep what there is until the rest arrives.
     this.#fill(left);
     return null;
   }
@@ -67,14 +80,14 @@ export class FrameReader {
   #nextInPlace(view: DataView, length: number): Frame {
     const at = this.#at;
     this.#at += length;
-    // What follows a body, records above all, lives on: it gets bytes of its own.
+    // Records and payloads are kept by whoever receives the frame, so they get bytes of their own.
     if (!hasTail(view, at, length)) return decodeFrame(this.#chunk, view, at, length);
     const copy = new Uint8Array(length);
     copy.set(this.#chunk.subarray(at, at + length));
     return decodeFrame(copy, viewOf(copy), 0, length);
   }
 
-  /** Goes on with a frame that began in an earlier chunk. */
+  /** Continues a frame that began in an earlier chunk; null: it is still not complete. */
   #nextHeld(): Frame | null {
     if (this.#heldFrameBytes === null) {
       this.#fill(FRAME_HEADER_BYTES);
@@ -91,7 +104,7 @@ export class FrameReader {
     return decodeFrame(bytes, viewOf(bytes), 0, length);
   }
 
-  /** Moves bytes from the chunk until `target` are held, or the chunk is used up. */
+  /** Copies bytes from the chunk into the buffer, until that has `target` bytes or the chunk is used up. */
   #fill(target: number): void {
     const count = Math.min(target - this.#heldBytes, this.#chunk.length - this.#at);
     if (count <= 0) return;
@@ -103,13 +116,16 @@ export class FrameReader {
 
   #makeRoom(needed: number): void {
     if (needed <= this.#held.length) return;
-    // Doubling keeps the copying linear, however small the chunks; never more than the frame takes.
+    // Doubling keeps the total cost of copying linear in the frame's length, however small the chunks are.
     const wished = Math.max(needed, 2 * this.#held.length, FIRST_ROOM_BYTES);
     const larger = new Uint8Array(Math.min(wished, this.#heldFrameBytes ?? FRAME_HEADER_BYTES));
     larger.set(this.#held.subarray(0, this.#heldBytes));
     this.#held = larger;
   }
 }
+
+/** The buffer's size after the first bytes of a frame, or the frame's length if that is less. */
+const FIRST_ROOM_BYTES = 64 * 1024;
 
 function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,3 +1,31 @@
+/*
+ * Messages between the runtimes of two nodes, as bodies of frames: the transfer of snapshots, and forwarded
+ * calls. The cores know nothing of them.
+ *
+ * They use the same connections as the cores' messages, and may be lost, delayed, duplicated and reordered
+ * like those. They don't change anyone's term: the term in a forward-request is only compared, because a node
+ * that adopted it from here could be deposed by a message that no core sent (W8).
+ *
+ * Each body begins with: from id, then the CRC-32 of the tail as u32. Then:
+ *
+ * | type | message | rest of the body | tail |
+ * |---|---|---|---|
+ * | 32 | snapshot-request | id optional, index integer, offset integer, bytes u32 | |
+ * | 33 | snapshot-chunk | id text, size integer, offset integer | the chunk |
+ * | 34 | snapshot-gone | id optional | |
+ * | 35 | snapshot-end | id text, intact boolean | |
+ * | 36 | forward-request | incarnation integer, id integer, term integer, waitMs u32, call | the command |
+ * | 37 | forward-reply | incarnation integer, id integer, answer | result or error message |
+ *
+ * An optional id is: whether it is given boolean; if so, text. A call is its number u8 (`CALLS`), then: for 1
+ * the session's id, sequence and lowestUnanswered; for 2 ttlMs; for 3 the session's id; all integers. An
+ * answer is its number u8 (`ANSWERS`), then: for 0 the entry's index integer, else the error's code text.
+ * byte-writer.ts has the encodings of the fields.
+ *
+ * **Checks.** Besides the fields: the tail's checksum; that a tail only follows messages that have one; that
+ * a chunk is within its snapshot's size, and a request within the limit; that numbers of calls and answers
+ * are known.
+ */
 import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";
 import type { LogIndex, NodeId, Term } from "../core/position.ts";
@@ -7,89 +35,106 @@ import type { ByteReader } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
 import { isCommandId, type SessionCommandId } from "./session-entry.ts";
 
-/*
- * What nodes tell each other outside of Raft's terms: their runtimes talk here, not their cores.
- * These messages travel in the same frames over the same connections, and may be lost, doubled,
- * late and out of order like all others. They carry no term, so that nobody can adopt one from them.
+/**
+ * Bytes of a runtime message's payload: far less than a frame may have, because a heartbeat that waits behind
+ * it in the same connection must not be late.
  */
-
-/** Bytes that one runtime message carries after its body: far below a frame's limit, so that none of them holds up a heartbeat for long. */
 export const RUNTIME_PAYLOAD_BYTES_MAX = 1024 * 1024;
 
 /** Bytes (UTF-8) of a snapshot's id. */
 export const SNAPSHOT_ID_BYTES_MAX = 64;
 
-/** "Send me that part of a snapshot." The follower pulls, so it decides over speed and repetition. */
+/**
+ * Asks for a part of a snapshot. The follower asks for each part, so it decides how fast it receives, and
+ * asks again for what was lost; the sender keeps no state about what has arrived.
+ */
 export interface SnapshotRequest {
   readonly type: "snapshot-request";
   readonly from: NodeId;
-  /** null: the newest one, whichever that is; the answer names it. */
+  /** Which snapshot; null: the newest one, which the answer names. */
   readonly id: string | null;
-  /** It must cover at least the entries up to this one. */
+  /** The snapshot must cover the entries up to this index at least. */
   readonly index: LogIndex;
+  /** Where the part begins in the snapshot, in bytes. */
   readonly offset: number;
-  /** At most so many; 0 only says that the asker still needs the snapshot. */
+  /**
+   * The part's largest length in bytes. 0 asks for nothing, and says that the follower still needs the
+   * snapshot.
+   */
   readonly bytes: number;
 }
 
-/** A part of a snapshot, as it lies in the file. */
+/** A part of a snapshot: the bytes of the sender's file. */
 export interface SnapshotChunk {
   readonly type: "snapshot-chunk";
   readonly from: NodeId;
   readonly id: string;
   /** Bytes of the whole snapshot. */
   readonly size: number;
+  /** Where the part begins in the snapshot, in bytes. */
   readonly offset: number;
   readonly payload: Uint8Array;
 }
 
-/** "I have no such snapshot (any more)." */
+/** The sender does not have the snapshot that was asked for, or has it no longer. */
 export interface SnapshotGone {
   readonly type: "snapshot-gone";
   readonly from: NodeId;
-  /** As it was asked for. */
+  /** The id in the request. */
   readonly id: string | null;
 }
 
-/** "I need no more of that snapshot." */
+/** The follower needs no more of this snapshot. */
 export interface SnapshotEnd {
   readonly type: "snapshot-end";
   readonly from: NodeId;
   readonly id: string;
-  /** Whether it arrived as it was written: if not, it may be damaged where it came from. */
+  /** Whether what arrived passed all checks. If not, the sender's file may be damaged. */
   readonly intact: boolean;
 }
 
-/** Bytes (UTF-8) of the code of an error. */
+/** Bytes (UTF-8) of an error's code. */
 export const ERROR_CODE_BYTES_MAX = 64;
 
-/** What a node asks of the leader for a caller of its own. A command's bytes are the payload. */
+/**
+ * What a node asks the leader to do for one of its own callers. The command of a write is the message's
+ * payload.
+ */
 export type ForwardedCall =
   | { readonly type: "write" }
   | { readonly type: "session-write"; readonly session: SessionCommandId }
   | { readonly type: "open-session"; readonly ttlMs: number }
   | { readonly type: "close-session"; readonly id: LogIndex };
 
-/** "Do that as leader, and tell me what came of it." */
+/** Asks the leader to do a call and to reply with the outcome. */
 export interface ForwardRequest {
   readonly type: "forward-request";
   readonly from: NodeId;
-  /** One life of the asking process, and the number of the request in it. */
+  /**
+   * A number that the asking process chose when it started, so that its requests differ from those before a
+   * restart.
+   */
   readonly incarnation: number;
+  /** The number of the request in that incarnation. */
   readonly id: number;
-  /** The term in which the asked node leads, as far as the asker knows: it does it as leader of that term or not at all. Nobody adopts it. */
+  /**
+   * The term in which the asking node believes the leader to lead. It does the call as leader of this term,
+   * or not at all.
+   */
   readonly term: Term;
-  /** How long the asker waits, in milliseconds. */
+  /** How long the asking node waits for the reply, in milliseconds. */
   readonly waitMs: number;
   readonly call: ForwardedCall;
   readonly payload: Uint8Array;
 }
 
-/** What came of a forwarded call: the result is the payload, or the words of the error. */
+/** The outcome of a forwarded call. The payload is the encoded result, or the error's message. */
 export interface ForwardReply {
   readonly type: "forward-reply";
   readonly from: NodeId;
+  /** As in the request. */
   readonly incarnation: number;
+  /** As in the request. */
   readonly id: number;
   readonly answer:
     | { readonly type: "done"; readonly index: LogIndex }
@@ -97,13 +142,16 @@ export interface ForwardReply {
   readonly payload: Uint8Array;
 }
 
-/** What is said of snapshots. */
+/** A message about the transfer of a snapshot. */
 export type SnapshotMessage = SnapshotRequest | SnapshotChunk | SnapshotGone | SnapshotEnd;
 
-/** Anything that the runtimes of two nodes tell each other. */
+/** A message between the runtimes of two nodes. */
 export type RuntimeMessage = SnapshotMessage | ForwardRequest | ForwardReply;
 
-/** Numbers on the wire, between those of the core's messages and those about connections. They never change their meaning. */
+/**
+ * The types of runtime messages on the wire, between those of core and control messages. They never change
+ * their meaning.
+ */
 export const RuntimeMessageType = {
   "snapshot-request": 32,
   "snapshot-chunk": 33,
@@ -113,20 +161,23 @@ export const RuntimeMessageType = {
   "forward-reply": 37,
 } as const satisfies Record<RuntimeMessage["type"], number>;
 
-/** What follows a message that nothing follows. */
+/** The payload of a message that has none. */
 export const NO_PAYLOAD = new Uint8Array(0);
 
-/** Whether a message is for the runtime; else it is for the core. */
+/** Whether a message is between runtimes; else it is between cores. */
 export function isRuntimeMessage(message: Message | RuntimeMessage): message is RuntimeMessage {
   return message.type in RuntimeMessageType;
 }
 
-/** What follows a runtime message's body; empty for most. */
+/** The message's payload: the tail of its frame. Empty for most. */
 export function payloadOf(message: RuntimeMessage): Uint8Array {
   return "payload" in message ? message.payload : NO_PAYLOAD;
 }
 
-/** Writes the body and returns the type. The payload follows it as it is, under a checksum in the body. */
+/**
+ * Writes the body, and returns the frame's type. The payload is not written, but follows the body as the
+ * frame's tail.
+ */
 export function writeRuntimeMessage(writer: ByteWriter, message: RuntimeMessage): number {
   const payload = payloadOf(message);
   assert(payload.length <= RUNTIME_PAYLOAD_BYTES_MAX, "a runtime message keeps to its limit");
@@ -161,7 +212,7 @@ export function writeRuntimeMessage(writer: ByteWriter, message: RuntimeMessage)
   return RuntimeMessageType[message.type];
 }
 
-/** Reads a runtime message's body; `payload` is what follows it in the frame. */
+/** Reads the body of a frame of this type. `payload` is the frame's tail. */
 export function readRuntimeMessage(type: number, body: ByteReader, payload: Uint8Array): RuntimeMessage {
   const from = body.id();
   if (body.u32() !== crc32(payload)) {
@@ -220,8 +271,12 @@ function readOptionalId(body: ByteReader): string | null {
   return body.boolean() ? body.text(SNAPSHOT_ID_BYTES_MAX) : null;
 }
 
-// On the wire; they never change their meaning.
+/** The calls by their numbers on the wire, which never change their meaning. */
 const CALLS = ["write", "session-write", "open-session", "close-session"] as const;
+/**
+ * The answers by their numbers on the wire: a result, or an error with its outcome. They never change their
+ * meaning.
+ */
 const ANSWERS = ["done", "not-done", "unknown", "error-done"] as const;
 
 function writeForwardRequest(writer: ByteWriter, message: ForwardRequest): void {

@@ -41,7 +41,7 @@ interface Case {
   readonly records: readonly Uint8Array[];
 }
 
-/** Entries after `prev`: each one's kind, payload, and how far the term rises before it. */
+/** For each entry after `prev`: its kind, its payload, and by how much the term rises before it. */
 const entriesArb = fc.array(
   fc.record({
     rise: fc.constantFrom(0, 0, 0, 1, 5),
@@ -244,7 +244,7 @@ function joined(chunks: readonly Uint8Array[]): Uint8Array {
 function framesOf(chunks: Iterable<Uint8Array>, reader = new FrameReader()): Frame[] {
   const frames: Frame[] = [];
   for (const chunk of chunks) {
-    // Lent for the call only, as connections do.
+    // A copy, which is overwritten below, because a connection's bytes are valid only during the call.
     const lent = chunk.slice();
     reader.feed(lent);
     for (let frame = reader.next(); frame !== null; frame = reader.next()) frames.push(frame);
@@ -266,7 +266,7 @@ function encoded({ message, records }: Case, group = 0): Uint8Array {
   return joined(encodeMessage(message, records, group).chunks);
 }
 
-/** One frame of each kind that is interesting for how it is cut. */
+/** One frame of each kind that matters for splitting: with and without a tail, short and long. */
 const sample: Case = {
   message: {
     type: "append-entries",
@@ -305,7 +305,7 @@ const vote = {
 } as const satisfies Case;
 
 describe("frames", () => {
-  it("bring back every message with its records, for any group, from any cut of the stream", () => {
+  it("decode to the messages, records and groups that were encoded, however the stream is split", () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(caseArb, fc.nat(0xffff_ffff)), { minLength: 1, maxLength: 4 }),
@@ -321,7 +321,7 @@ describe("frames", () => {
     );
   });
 
-  it("bring back every word about the connection", () => {
+  it("decode to the control messages that were encoded", () => {
     fc.assert(
       fc.property(controlArb, (control) => {
         expect(framesOf([encodeControlMessage(control)])).toEqual([control]);
@@ -329,19 +329,19 @@ describe("frames", () => {
     );
   });
 
-  it("pass records on as the same bytes, without a copy when they are encoded", () => {
+  it("contain the given records without a copy", () => {
     const { chunks, bytes } = encodeMessage(sample.message, sample.records);
     expect(chunks.slice(1)).toEqual(sample.records);
     expect(chunks.slice(1).every((chunk, at) => chunk === sample.records[at])).toBe(true);
     expect(bytes).toBe(joined(chunks).length);
   });
 
-  it("shorten a reason that is too long rather than lose it", () => {
+  it("cut off a reason that is too long", () => {
     const [frame] = framesOf([encodeControlMessage({ type: "goodbye", reason: "ü".repeat(5_000) })]);
     expect(frame?.type === "goodbye" && frame.reason).toMatch(/^ü{300,}\.\.\.$/);
   });
 
-  it("refuse to encode what could not be decoded", () => {
+  it("fail an assertion for a message that could not be decoded", () => {
     const { message } = sample;
     if (message.type !== "append-entries") throw new Error("sample");
     const cases: [string, () => EncodedFrame | Uint8Array][] = [
@@ -397,7 +397,7 @@ describe("FrameReader", () => {
   ]);
   const all = [expected(vote), expected(sample), expected(chunk), { type: "ping" }, expected(vote)];
 
-  it("finds merged frames, whichever way the stream is cut in two or three", () => {
+  it("finds frames in a stream that is split into two or three chunks anywhere", () => {
     for (let first = 0; first <= stream.length; first++) {
       expect(framesOf([stream.subarray(0, first), stream.subarray(first)]).map(plain)).toEqual(all);
       const second = Math.min(stream.length, first + 30);
@@ -406,19 +406,19 @@ describe("FrameReader", () => {
     }
   });
 
-  it("W3: finds frames that come one byte at a time", () => {
+  it("finds frames that arrive one byte at a time [W3]", () => {
     const bytes = Array.from(stream, (byte) => Uint8Array.of(byte));
     expect(framesOf(bytes).map(plain)).toEqual(all);
   });
 
-  it("gives nothing for a frame that is cut off, wherever", () => {
+  it("returns nothing for a frame that is cut off anywhere", () => {
     const whole = encoded(sample);
     for (let length = 0; length < whole.length; length++) {
       expect(framesOf([whole.subarray(0, length)])).toEqual([]);
     }
   });
 
-  it("never takes a frame with one flipped bit for a frame", () => {
+  it("never decodes a frame with one flipped bit", () => {
     for (const whole of [
       encoded(sample),
       encoded(chunk),
@@ -434,13 +434,13 @@ describe("FrameReader", () => {
         } catch (error) {
           expect(error).toBeInstanceOf(DecodeError);
         }
-        // Or it waits for more, if the length grew.
+        // If the flipped bit made the length larger, the reader waits for more bytes.
         expect(frames).toEqual([]);
       }
     }
   });
 
-  it("survives random bytes, alone and behind a good header, with a DecodeError or nothing", () => {
+  it("returns nothing or throws DecodeError for random bytes, alone and after a valid header", () => {
     const attempt = (bytes: Uint8Array): void => {
       try {
         framesOf([bytes]);
@@ -458,7 +458,7 @@ describe("FrameReader", () => {
     );
   });
 
-  it("W3: refuses a header that announces too much, before anything is set aside for it", () => {
+  it("refuses a header that announces too much before it sets memory aside [W3]", () => {
     for (const length of [FRAME_BYTES_MAX + 1, 2 ** 31, 2 ** 32 - 1]) {
       const header = encoded(vote).slice(0, FRAME_HEADER_BYTES);
       new DataView(header.buffer).setUint32(8, length, true);
@@ -470,7 +470,7 @@ describe("FrameReader", () => {
     }
   });
 
-  it("holds little for a stranger: the limit can be lower", () => {
+  it("refuses a frame above a lowered limit", () => {
     const whole = encoded(sample);
     expect(() => framesOf([whole], new FrameReader(whole.length - 1))).toThrow("the limit is");
     expect(framesOf([whole], new FrameReader(whole.length))).toHaveLength(1);
@@ -479,11 +479,11 @@ describe("FrameReader", () => {
   it.each([
     ["another protocol", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "another protocol"],
     ["a later version", "KLS\u0002" + "x".repeat(40), "version 2"],
-  ])("tells %s from a frame", (_name, text, reason) => {
+  ])("refuses %s with the reason", (_name, text, reason) => {
     expect(() => framesOf([new TextEncoder().encode(text)])).toThrow(reason);
   });
 
-  it("says so when the type is unknown, with all else in order", () => {
+  it("names the type when only that is unknown", () => {
     for (const type of [0, 11, 31, 38, 63, 69, 255, 256]) {
       const frame = encoded(vote).slice();
       new DataView(frame.buffer).setUint32(20, type, true);
@@ -491,7 +491,7 @@ describe("FrameReader", () => {
     }
   });
 
-  it("sets aside no more than twice what has come, whatever is announced", () => {
+  it("sets aside at most twice the bytes that arrived, whatever the header announces", () => {
     const payload = new Uint8Array(4 * 1024 * 1024);
     const big = encoded({
       message: {
@@ -511,7 +511,7 @@ describe("FrameReader", () => {
       expect(partial.next()).toBeNull();
       expect(partial.reservedBytes).toBeLessThanOrEqual(Math.max(2 * fed, 64 * 1024));
     }
-    // Linear in the number of chunks: with a copy for each, this would take minutes.
+    // The time is linear in the number of chunks. If each chunk copied what is held, this would take minutes.
     const pieces: Uint8Array[] = [];
     for (let at = 0; at < big.length; at += 100) pieces.push(big.subarray(at, at + 100));
     expect(framesOf(pieces, reader)).toHaveLength(1);
@@ -519,13 +519,13 @@ describe("FrameReader", () => {
   });
 });
 
-describe("AppendEntries from a sender that is wrong", () => {
+describe("AppendEntries from a faulty sender", () => {
   const { message } = sample;
   if (message.type !== "append-entries") throw new Error("sample");
   const command = (index: number, term: number): Uint8Array =>
     encodeRecord(index, term, EntryKind.command, Uint8Array.of(9));
 
-  /** Encodes good records, then replaces them by others of the same length: each with a right checksum. */
+  /** Encodes valid records, then replaces them by others of the same length that have right checksums too. */
   function withRecords(
     good: readonly Uint8Array[],
     bad: readonly Uint8Array[],
@@ -543,12 +543,12 @@ describe("AppendEntries from a sender that is wrong", () => {
     ["a term that falls", [command(11, 7), command(12, 6)], "term 6 follows term 7"],
     ["a term below that of prev", [command(11, 5), command(12, 7)], "term 5 follows term 6"],
     ["a term above the sender's", [command(11, 7), command(12, 8)], "term 8 follows term 7"],
-  ])("is refused for %s", (_name, bad, reason) => {
+  ])("is refused with %s", (_name, bad, reason) => {
     const good = [command(11, 7), command(12, 7)];
     expect(() => framesOf([withRecords(good, bad)])).toThrow(reason);
   });
 
-  it("is refused for fewer or more records than announced", () => {
+  it("is refused with fewer or more records than announced", () => {
     const good = [command(11, 7), command(12, 7)];
     const whole = withRecords(good, good);
     const view = new DataView(whole.buffer);
@@ -561,7 +561,7 @@ describe("AppendEntries from a sender that is wrong", () => {
     expect(() => framesOf([three])).toThrow(DecodeError);
   });
 
-  it("is refused for a configuration that cannot be", () => {
+  it("is refused with a configuration that cannot be decoded", () => {
     const bad = encodeRecord(11, 7, EntryKind.config, Uint8Array.of(1, 2));
     expect(() =>
       framesOf([withRecords([encodeRecord(11, 7, EntryKind.command, Uint8Array.of(1, 2))], [bad])]),
@@ -569,14 +569,14 @@ describe("AppendEntries from a sender that is wrong", () => {
   });
 });
 
-describe("A frame from a program that is wrong", () => {
+describe("a frame from a faulty program", () => {
   const ascii = (text: string): number[] => [...new TextEncoder().encode(text)];
   const zeros = (count: number): number[] => Array.from({ length: count }, () => 0);
   const from = [2, ...ascii("n1")];
   const term = [1, ...zeros(7)];
   const tooLarge = [...zeros(6), 0x20, 0];
   const blank = [...encodeRecord(1, 1, EntryKind.blank, new Uint8Array(0))];
-  /** AppendEntries from the beginning of the log, with a count. */
+  /** The body of an AppendEntries from the beginning of the log that announces `count` records. */
   const appendBody = (count: number): number[] => [
     ...from,
     ...term,
@@ -589,7 +589,7 @@ describe("A frame from a program that is wrong", () => {
     0,
   ];
 
-  /** A frame that is right in all that its header says. */
+  /** A frame with this body and tail, and a correct header. */
   function crafted(type: number, body: readonly number[], tail: readonly number[] = []): Uint8Array {
     const frame = Uint8Array.from([...ascii("KLS"), 1, ...zeros(20), ...body, ...tail]);
     const view = new DataView(frame.buffer);
@@ -600,8 +600,8 @@ describe("A frame from a program that is wrong", () => {
     return frame;
   }
 
-  /** A runtime message's body: who says it, and the checksum of what follows the body. */
-  const service = (rest: readonly number[], tail: readonly number[] = []): number[] => {
+  /** A runtime message's body: the sender, the tail's checksum, then `rest`. */
+  const runtimeBody = (rest: readonly number[], tail: readonly number[] = []): number[] => {
     const sum = new DataView(new ArrayBuffer(4));
     sum.setUint32(0, crc32(Uint8Array.from(tail)), true);
     return [...from, ...new Uint8Array(sum.buffer), ...rest];
@@ -609,9 +609,9 @@ describe("A frame from a program that is wrong", () => {
   const gone = [1, 1, 0, ...ascii("s")];
   const chunkOf = (size: number): number[] => [1, 0, ...ascii("s"), size, ...zeros(7), 4, ...zeros(7)];
 
-  it("is crafted here such that a right one is taken", () => {
-    expect(framesOf([crafted(34, service(gone))])).toMatchObject([{ message: { id: "s" } }]);
-    expect(framesOf([crafted(33, service(chunkOf(6), [7, 8]), [7, 8])])).toMatchObject([
+  it("is decoded if its body is valid", () => {
+    expect(framesOf([crafted(34, runtimeBody(gone))])).toMatchObject([{ message: { id: "s" } }]);
+    expect(framesOf([crafted(33, runtimeBody(chunkOf(6), [7, 8]), [7, 8])])).toMatchObject([
       { message: { size: 6, offset: 4, payload: Uint8Array.of(7, 8) } },
     ]);
     expect(framesOf([crafted(4, [...from, ...term, 1])])).toMatchObject([
@@ -650,23 +650,27 @@ describe("A frame from a program that is wrong", () => {
     ["fewer records than bytes", crafted(5, appendBody(0), blank), "28 bytes too many after the records"],
     [
       "a payload that its checksum does not fit",
-      crafted(33, service(chunkOf(6), [7, 8]), [7, 9]),
+      crafted(33, runtimeBody(chunkOf(6), [7, 8]), [7, 9]),
       "wrong checksum",
     ],
     [
       "a payload past the snapshot's end",
-      crafted(33, service(chunkOf(5), [7, 8]), [7, 8]),
+      crafted(33, runtimeBody(chunkOf(5), [7, 8]), [7, 8]),
       "are not part of",
     ],
-    ["a payload where none belongs", crafted(34, service(gone, [7]), [7]), "follow a message that has none"],
+    [
+      "a payload where none belongs",
+      crafted(34, runtimeBody(gone, [7]), [7]),
+      "follow a message that has none",
+    ],
     [
       "a request for too much at once",
-      crafted(32, service([0, ...zeros(16), 1, 0, 16, 0])),
+      crafted(32, runtimeBody([0, ...zeros(16), 1, 0, 16, 0])),
       "asks for 1048577 bytes at once",
     ],
-    ["a snapshot's id over its limit", crafted(34, service([1, 65, 0, ...zeros(65)])), "the limit is 64"],
+    ["a snapshot's id over its limit", crafted(34, runtimeBody([1, 65, 0, ...zeros(65)])), "the limit is 64"],
     ["a configuration of 257 lists", crafted(7, [...from, ...term, ...zeros(24), 1, 1]), "257 members"],
-  ])("is refused for %s", (_name, frame, reason) => {
+  ])("is refused with %s", (_name, frame, reason) => {
     expect(() => framesOf([frame])).toThrow(DecodeError);
     expect(() => framesOf([frame])).toThrow(reason);
   });

@@ -1,3 +1,40 @@
+/*
+ * The frames that nodes exchange: the header, and the three kinds of body. frame-reader.ts finds frames in a
+ * stream.
+ *
+ * | offset | bytes | field | meaning |
+ * |---|---|---|---|
+ * | 0 | 3 | magic | "KLS" |
+ * | 3 | 1 | version | the version of this format: 1 |
+ * | 4 | 4 | checksum | CRC-32 of the bytes from offset 8 to the end of the body |
+ * | 8 | 4 | length | bytes of the whole frame: header, body and tail; at most 32 MiB |
+ * | 12 | 4 | group | the Raft group that the message is for; 0 while a node has only one |
+ * | 16 | 4 | body length | bytes of the body |
+ * | 20 | 1 | type | which message the body is; see below |
+ * | 21 | 3 | reserved | zero |
+ * | 24 | body length | body | the message's fields, but for the tail |
+ * | 24 + body length | the rest | tail | records, or a runtime message's payload; empty for most messages |
+ *
+ * Numbers are unsigned and little-endian. The tail is sent as it lies in memory: records are the bytes that
+ * are on disk, each under a checksum of its own, and a payload's checksum is in the body. So the frame's
+ * checksum need not cover them, and nothing computes a checksum over them again for each follower.
+ *
+ * | type | kind | bodies |
+ * |---|---|---|
+ * | 1 to 10 | messages between cores | frame-core-message.ts |
+ * | 32 to 37 | messages between runtimes | frame-runtime-message.ts |
+ * | 64 to 68 | control messages about the connection | frame-control-message.ts |
+ *
+ * **Version.** The version changes with the header. Bodies are covered by the version that both nodes agree
+ * on in the handshake (transport/handshake.ts). Type numbers never change their meaning; new messages get new
+ * numbers.
+ *
+ * **Checks.** The magic, the version, the lengths, the type and the reserved bytes are checked on the header
+ * alone, before anything is stored for the frame; then the checksum; then each field of the body, that the
+ * body has no bytes left over, and that a tail only follows messages that have one. Anything wrong is a
+ * `DecodeError`. It closes the connection: in a stream that contains one wrong frame, the beginning of the
+ * next can't be trusted. The messages in it are lost, as Raft allows.
+ */
 import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";
 import type { Message } from "../core/message.ts";
@@ -21,55 +58,43 @@ import {
   writeRuntimeMessage,
 } from "./frame-runtime-message.ts";
 
-/*
- * What travels between nodes: frames, one after another.
- *
- * | offset | bytes | what |
- * |---|---|---|
- * | 0 | 4 | "KLS" and the format's version, 1 |
- * | 4 | 4 | CRC-32 of the rest of the header and of the body |
- * | 8 | 4 | length of the whole frame, header included |
- * | 12 | 4 | the group that it is for; 0 until a node hosts many |
- * | 16 | 4 | length of the body |
- * | 20 | 1 | type: what the body is |
- * | 21 | 3 | zero, for later |
- * | 24 | ... | body, then what it announces: records of log entries, each under its own checksum, or bytes whose checksum is in the body |
- *
- * All numbers are unsigned and little-endian. The records are the bytes that are on disk: nobody
- * encodes them again, and their checksums are not computed twice.
- */
+/** Bytes of a frame's header. */
 export const FRAME_HEADER_BYTES = 24;
 
-/** The first four bytes of every frame: "KLS", version 1. */
-const MAGIC = 0x01_53_4c_4b;
-
 /**
- * No frame is longer. It holds the largest record (16 MiB) with its message, and leaves room for
- * AppendEntries of many records up to twice that.
+ * Bytes of a frame. One largest record (16 MiB) fits with its message, and so do many records up to twice
+ * that size.
  */
 export const FRAME_BYTES_MAX = 32 * 1024 * 1024;
 
-/** A message of the core, with the records of its entries, or one of the runtime, for one of the groups of a node. */
+/** A frame with a message between two cores, or between two runtimes. */
 export interface MessageFrame {
   readonly type: "message";
+  /** The Raft group that the message is for. */
   readonly group: number;
   readonly message: Message | RuntimeMessage;
+  /** The records of an AppendEntries' entries: views of the frame's bytes. Empty for other messages. */
   readonly records: readonly Uint8Array[];
 }
 
-/** Anything that travels between two nodes: a message of the core, or a word about the connection. */
+/** A decoded frame. */
 export type Frame = MessageFrame | ControlMessage;
 
-/** A frame as bytes, in pieces, so that records need no copy. */
+/** An encoded frame, in pieces, so that records and payloads are not copied. */
 export interface EncodedFrame {
+  /** The pieces, in order: header and body, then the tail. */
   readonly chunks: readonly Uint8Array[];
+  /** Bytes of all pieces. */
   readonly bytes: number;
 }
 
-/** Synchronous use only: a frame is begun and taken in one call. */
+/** Shared by all frames, because each is encoded within one call. */
 const writer = new ByteWriter();
 
-/** Encodes a message; records, or a payload, follow as the very bytes that they are. */
+/**
+ * Encodes a message. The records, or its payload, become the tail without a copy, so they must not change any
+ * more.
+ */
 export function encodeMessage(
   message: Message | RuntimeMessage,
   records: readonly Uint8Array[],
@@ -96,28 +121,31 @@ function encodeRuntimeMessage(
   return payload.length === 0 ? { chunks: [head], bytes } : { chunks: [head, payload], bytes };
 }
 
-/** Encodes what the two ends of a connection say about the connection itself. */
+/** Encodes a message about the connection itself. */
 export function encodeControlMessage(control: ControlMessage): Uint8Array {
   writer.begin(FRAME_HEADER_BYTES);
   const type = writeControlMessage(writer, control);
   return finish(type, 0, writer.length);
 }
 
+/** Fills in the header, and returns header and body. `frameBytes` includes the tail. */
 function finish(type: number, group: number, frameBytes: number): Uint8Array {
   assert(frameBytes <= FRAME_BYTES_MAX, "a frame keeps to FRAME_BYTES_MAX");
   writer.setU32(0, MAGIC);
   writer.setU32(8, frameBytes);
   writer.setU32(12, group);
   writer.setU32(16, writer.length - FRAME_HEADER_BYTES);
-  // The type, and three zeros.
+  // Writes the type, and zeros into the three reserved bytes after it.
   writer.setU32(20, type);
   writer.setU32(4, crc32(writer.peek(8)));
   return writer.take();
 }
 
 /**
- * Checks what can be told from a header alone, before any more is waited for or set aside, and
- * returns the frame's length. `limit` is what this frame may have at this time.
+ * Checks the header at `at`, and returns the frame's length in bytes, which is at most `limit`. Called before
+ * any memory is set aside for the frame, so that a header that announces too much costs nothing (W3).
+ *
+ * @throws DecodeError says what is wrong
  */
 export function checkFrameHeader(view: DataView, at: number, limit: number): number {
   const magic = view.getUint32(at, true);
@@ -150,14 +178,19 @@ function isKnownType(type: number): boolean {
   );
 }
 
-/** Whether something follows the body of the frame at `at`, whose header was checked. */
+/** Whether the frame at `at`, whose header was checked and whose length is given, has a tail. */
 export function hasTail(view: DataView, at: number, length: number): boolean {
   return view.getUint32(at + 16, true) < length - FRAME_HEADER_BYTES;
 }
 
 /**
- * Decodes one whole frame, whose header was checked, from `[at, at + length)`. Records and payload
- * are parts of `bytes`, not copies: `bytes` must be the caller's to give away.
+ * Decodes the frame in [at, at + length) of `bytes`. Its header must have been checked, and all its bytes
+ * must be there.
+ *
+ * The tail is not copied: records and payload are views of `bytes`, so for a frame with a tail, `bytes` must
+ * not be used again. Nothing of a frame without a tail refers to `bytes`.
+ *
+ * @throws DecodeError says what is wrong
  */
 export function decodeFrame(bytes: Uint8Array, view: DataView, at: number, length: number): Frame {
   const bodyEnd = at + FRAME_HEADER_BYTES + view.getUint32(at + 16, true);
@@ -172,7 +205,8 @@ export function decodeFrame(bytes: Uint8Array, view: DataView, at: number, lengt
     return { type: "message", group, ...readCoreMessage(type, body, bodyEnd, end) };
   }
   if (type < ControlMessageType.hello) {
-    // Without a tail `bytes` may be lent: nothing of them may be kept, not even nothing.
+    // Without a tail, `bytes` may be a buffer that is used again. Even an empty view would keep all of it
+    // alive.
     const payload = bodyEnd === end ? NO_PAYLOAD : bytes.subarray(bodyEnd, end);
     const message = readRuntimeMessage(type, body, payload);
     return { type: "message", group, message, records: [] };
@@ -180,3 +214,6 @@ export function decodeFrame(bytes: Uint8Array, view: DataView, at: number, lengt
   if (bodyEnd !== end) throw new DecodeError("records follow a frame that has none");
   return readControlMessage(type, body);
 }
+
+/** The first four bytes of every frame, as a number: "KLS", version 1. */
+const MAGIC = 0x01_53_4c_4b;

@@ -1,3 +1,4 @@
+// What keelson/codec exports: records, memberships, session entries and frames as bytes.
 export type {
   ControlMessage,
   Goodbye,

@@ -25,7 +25,7 @@ const anyRecord = fc.record({
 });
 
 describe("a record", () => {
-  it("is decoded to what was encoded, wherever it stands", () => {
+  it("decodes to what was encoded, at any offset", () => {
     fc.assert(
       fc.property(anyRecord, fc.nat(40), ({ index, term, kind, payload }, offset) => {
         const record = encodeRecord(index, term, kind, payload);
@@ -47,7 +47,7 @@ describe("a record", () => {
     );
   });
 
-  it("is laid out as its description says", () => {
+  it("has the bytes that the table in record.ts describes", () => {
     const record = encodeRecord(2 ** 40 + 3, 5, EntryKind.config, Uint8Array.of(9, 8));
     expect(Buffer.from(record).toString("hex")).toBe(
       `1e000000${Buffer.from(record.subarray(4, 8)).toString("hex")}` +
@@ -58,14 +58,14 @@ describe("a record", () => {
     );
   });
 
-  it("keeps a copy of its payload", () => {
+  it("contains a copy of its payload", () => {
     const payload = Uint8Array.of(1, 2, 3);
     const record = encodeRecord(1, 1, EntryKind.command, payload);
     payload[0] = 99;
     expect([...recordPayload(record)]).toEqual([1, 2, 3]);
   });
 
-  it("shows every flipped bit", () => {
+  it("is refused with any bit flipped", () => {
     const record = encodeRecord(70_000, 3, EntryKind.command, Buffer.from("a payload"));
     for (let bit = 0; bit < record.length * 8; bit++) {
       const damaged = Uint8Array.from(record);
@@ -74,7 +74,7 @@ describe("a record", () => {
     }
   });
 
-  it("shows every flipped bit also when other bytes follow it", () => {
+  it("is refused with any bit flipped also when other bytes follow it", () => {
     const record = encodeRecord(70_000, 3, EntryKind.command, Buffer.from("a payload"));
     for (let bit = 0; bit < record.length * 8; bit++) {
       const bytes = new Uint8Array(1000);
@@ -84,14 +84,14 @@ describe("a record", () => {
     }
   });
 
-  it("that is cut short is refused at every length", () => {
+  it("is refused when it is cut short to any length", () => {
     const record = encodeRecord(1, 1, EntryKind.command, Buffer.from("a payload"));
     for (let length = 0; length < record.length; length++) {
       expect(() => decodeRecord(record.subarray(0, length))).toThrow(DecodeError);
     }
   });
 
-  it("made of random bytes is refused", () => {
+  it("is refused when it consists of random bytes", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         expect(() => decodeRecord(bytes)).toThrow(DecodeError);
@@ -99,13 +99,13 @@ describe("a record", () => {
     );
   });
 
-  it("that says it is larger than any may be is refused before memory is asked for", () => {
+  it("is refused when its length is above the limit, before any memory is set aside", () => {
     const bytes = Uint8Array.from(encodeRecord(1, 1, EntryKind.command, new Uint8Array(0)));
     Buffer.from(bytes.buffer).writeUInt32LE(RECORD_BYTES_MAX + 1, 0);
     expect(() => decodeRecord(bytes)).toThrow(/from 28 to 16777244 are possible/);
   });
 
-  it("is not made for a position that cannot be, nor with too large a payload", () => {
+  it("fails an assertion for an invalid position or too large a payload", () => {
     const nothing = new Uint8Array(0);
     for (const bad of [0, -1, 1.5, NaN, 2 ** 53]) {
       expect(() => encodeRecord(bad, 1, EntryKind.command, nothing)).toThrow();

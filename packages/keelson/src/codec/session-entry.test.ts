@@ -16,8 +16,8 @@ const anyCommandId = fc
   .tuple(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), fc.integer({ min: 1, max: 2 ** 50 }), fc.nat())
   .map(([id, lowestUnanswered, above]) => ({ id, lowestUnanswered, sequence: lowestUnanswered + above }));
 
-describe("an entry of a session", () => {
-  it("is decoded to what was encoded", () => {
+describe("the payload of a session entry", () => {
+  it("decodes to what was encoded", () => {
     fc.assert(
       fc.property(anyNumber, anyNumber, (clock, number) => {
         expect(decodeOpenSession(encodeOpenSession({ clock, ttlMs: number }))).toEqual({
@@ -35,7 +35,7 @@ describe("an entry of a session", () => {
     );
   });
 
-  it("has a fixed form: nodes of all versions must read each other's", () => {
+  it("has the bytes that the table in session-entry.ts describes", () => {
     const bytes = encodeSessionCommand({
       clock: 0x01_02_03,
       id: 4,
@@ -66,7 +66,7 @@ describe("an entry of a session", () => {
     expect(decode).toThrow(DecodeError);
   });
 
-  it("cannot be made of numbers that do not name a command", () => {
+  it("fails an assertion for numbers that can't identify a command", () => {
     const command = new Uint8Array(0);
     for (const id of [
       { id: 0, sequence: 1, lowestUnanswered: 1 },
