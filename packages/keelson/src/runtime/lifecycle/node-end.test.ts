@@ -1,0 +1,337 @@
+// Every public call against every way in which its node can end, in the turn of the call and later: each call settles, in
+// bounded time, and says nothing that may turn out to be wrong.
+import { describe, expect, it } from "vitest";
+import type { TransportHost } from "../../transport/transport.ts";
+import { RaftError, type Outcome } from "../../errors.ts";
+import type { Environment } from "../../environment/environment.ts";
+import type { SnapshotStore } from "../../storage/snapshot-store.ts";
+import { Raft } from "../raft.ts";
+import type { Session } from "../sessions/index.ts";
+import { Journal } from "../test/journal.ts";
+import { TestCluster, type TestNode } from "../test/test-cluster.ts";
+
+/** An isolated leader of three: nothing that it proposes is committed, and nobody answers it. */
+interface Rig {
+  readonly cluster: TestCluster;
+  readonly node: TestNode;
+  readonly raft: Raft<string, number>;
+  readonly session: Session<string, number>;
+  /** When set, the clock throws at its next use within the driver: the node fails inside of the call. */
+  readonly clock: { isBroken: boolean };
+}
+
+/** A call that is pending on the isolated leader. */
+interface PublicCall {
+  /** The method of `Raft` that it is about. */
+  readonly method: string;
+  readonly begin: (rig: Rig) => Promise<unknown>;
+  /** Its outcome when the node ends. A call may also end as "not-done" if it has proposed nothing. */
+  readonly outcome: Outcome;
+}
+
+const NEVER = new Promise<never>(() => undefined);
+
+const CALLS: Readonly<Record<string, PublicCall>> = {
+  write: { method: "write", begin: ({ raft }) => raft.write("y"), outcome: "unknown" },
+  writeWithIndex: {
+    method: "writeWithIndex",
+    begin: ({ raft }) => raft.writeWithIndex("y"),
+    outcome: "unknown",
+  },
+  openSession: { method: "openSession", begin: ({ raft }) => raft.openSession(), outcome: "unknown" },
+  beginSession: { method: "beginSession", begin: ({ raft }) => raft.beginSession(), outcome: "unknown" },
+  endSession: {
+    method: "endSession",
+    begin: ({ raft, session }) => raft.endSession(session.id),
+    outcome: "unknown",
+  },
+  "a session's write": {
+    method: "openSession",
+    begin: ({ session }) => session.write("y"),
+    outcome: "unknown",
+  },
+  "a session's close": { method: "openSession", begin: ({ session }) => session.close(), outcome: "unknown" },
+  "a linearizable read": { method: "read", begin: ({ raft }) => raft.read(() => 1), outcome: "not-done" },
+  "a stale read whose query hangs": {
+    method: "read",
+    begin: ({ raft }) => raft.read(() => NEVER, { consistency: "stale" }),
+    outcome: "not-done",
+  },
+  "a lease read whose query hangs": {
+    method: "read",
+    begin: ({ raft }) => raft.read(() => NEVER, { consistency: "lease" }),
+    outcome: "not-done",
+  },
+  addLearner: { method: "addLearner", begin: ({ raft }) => raft.addLearner("d", "d:1"), outcome: "unknown" },
+  "changeMembership of learners": {
+    method: "changeMembership",
+    begin: ({ raft }) => raft.changeMembership({ add: { d: "d:1" } }),
+    outcome: "unknown",
+  },
+  "changeMembership of voters": {
+    method: "changeMembership",
+    begin: ({ raft, node, cluster }) =>
+      raft.changeMembership({ remove: cluster.followers(node).map(({ id }) => id) }),
+    outcome: "unknown",
+  },
+  transferLeadership: {
+    method: "transferLeadership",
+    begin: ({ raft }) => raft.transferLeadership(),
+    outcome: "unknown",
+  },
+  snapshot: { method: "snapshot", begin: ({ raft }) => raft.snapshot(), outcome: "not-done" },
+};
+
+/** Methods that end by themselves, or whose end is not an outcome; they have tests of their own below or elsewhere. */
+const OTHER_METHODS = [
+  "constructor",
+  // The opened node is what this test is about; `initialize` and the streams are below.
+  ...["initialize", "initialized", "changes", "committed"],
+  ...["staleness", "metrics", "stopped", "close"],
+];
+
+/** A way in which the node ends. */
+interface End {
+  /** What happens before the call, in its turn. */
+  readonly before?: (rig: Rig) => void;
+  /** What happens after the call, in its turn or later. */
+  readonly after: (rig: Rig) => Promise<void> | void;
+}
+
+const ENDS: Readonly<Record<string, End>> = {
+  "a close in the same turn": { after: ({ raft }) => void raft.close() },
+  "a close later": {
+    after: async ({ cluster, raft }) => {
+      await cluster.advance(5);
+      void raft.close();
+    },
+  },
+  "a failure in the same turn": { after: breakProtocol },
+  "a failure later": {
+    after: async (rig) => {
+      await rig.cluster.advance(5);
+      breakProtocol(rig);
+    },
+  },
+  "a failure while it closes": {
+    after: (rig) => {
+      void rig.raft.close();
+      breakProtocol(rig);
+    },
+  },
+  "a close while log and transport hang": {
+    before: ({ node }) => {
+      node.log.holdsWrites = true;
+      node.transport.closeHangs = true;
+    },
+    after: async ({ cluster, raft }) => {
+      await cluster.advance(5);
+      void raft.close();
+    },
+  },
+  "a failure because the log hangs": {
+    before: ({ node, raft }) => {
+      node.log.holdsWrites = true;
+      raft.write("hangs").catch(() => undefined);
+    },
+    after: () => undefined,
+  },
+};
+
+const SNAPSHOTS_THAT_HANG: SnapshotStore = {
+  newest: null,
+  open: () => Promise.resolve({ newest: null, damaged: [] }),
+  create: () => NEVER,
+  receive: () => NEVER,
+  read: () => Promise.resolve(null),
+  discard: () => Promise.resolve(),
+  close: () => Promise.resolve(),
+};
+
+class SnapshotJournal extends Journal {
+  async *snapshot(): AsyncGenerator<Uint8Array> {
+    yield await Promise.resolve(new Uint8Array(1));
+  }
+
+  restore(): Promise<void> {
+    return Promise.reject(new Error("not in this test"));
+  }
+}
+
+async function setUp(): Promise<Rig> {
+  const clock = { isBroken: false };
+  const cluster = new TestCluster(1, {
+    // Longer than any test: a call that settles does so because its node ended.
+    timings: { callTimeoutMs: 60_000, storageTimeoutMs: 2000 },
+    // Older records are read from the log.
+    limits: { cacheBytesMax: 1 },
+  });
+  const ids = ["a", "b", "c"];
+  for (const id of ids) {
+    await cluster.open(id, {
+      journal: new SnapshotJournal(),
+      snapshots: { store: SNAPSHOTS_THAT_HANG, everyEntries: Infinity, everyBytes: Infinity },
+      environment: breakable(cluster.world.environment(id), clock),
+    });
+  }
+  await cluster.finish(Promise.all(ids.map((id) => cluster.raft(id).initialize(cluster.members(ids)))));
+  const node = await cluster.leader();
+  const session = await cluster.finish(node.raft.openSession());
+  await cluster.finish(node.raft.write("x"));
+  cluster.isolate(node.id);
+  return { cluster, node, raft: node.raft, session, clock };
+}
+
+/** An environment whose clock throws once for the driver when `isBroken` is set. */
+function breakable(environment: Environment, clock: { isBroken: boolean }): Environment {
+  return {
+    ...environment,
+    now: () => {
+      if (clock.isBroken && new Error().stack?.includes("/loop/driver.ts") === true) {
+        clock.isBroken = false;
+        throw new Error("the clock broke");
+      }
+      return environment.now();
+    },
+  };
+}
+
+/** Gives the node a message that no correct node sends: of another leader in its own term. It fails in this turn. */
+function breakProtocol({ raft, node: { transport }, cluster }: Rig): void {
+  const { term, id, clusterId } = raft.metrics();
+  const other = [...cluster.nodes.keys()].find((one) => one !== id) ?? "";
+  const host = {
+    clusterId: () => clusterId,
+    self: { id: other, storeId: `store-${other}`, data: "", priority: 0 },
+  } as unknown as TransportHost;
+  const entries = { prev: { term: 0, index: 0 }, lastIndex: 0, terms: [], configs: [] };
+  const message = { type: "append-entries", from: other, term, entries, commit: 0, round: 1 } as const;
+  void transport.receive(host, `${other}:1`, { message, records: [] });
+}
+
+/** The error with which the call ends within the time that a node takes to end. */
+async function endOf(cluster: TestCluster, call: Promise<unknown>): Promise<unknown> {
+  const [result] = await cluster.finish(Promise.allSettled([call]), 5000);
+  if (result.status === "fulfilled") throw new Error(`it resolved with ${String(result.value)}`);
+  return result.reason;
+}
+
+describe("every public call", () => {
+  it("is in the table of this test", () => {
+    const methods = Object.getOwnPropertyNames(Raft.prototype);
+    const covered = new Set([...Object.values(CALLS).map(({ method }) => method), ...OTHER_METHODS]);
+    expect(methods.filter((method) => !covered.has(method))).toEqual([]);
+  });
+});
+
+describe.each(Object.entries(CALLS))("%s", (_name, { begin, outcome }) => {
+  it("waits as long as the node goes on", async () => {
+    const rig = await setUp();
+    let isSettled = false;
+    const settle = (): void => {
+      isSettled = true;
+    };
+    begin(rig).then(settle, settle);
+    await rig.cluster.advance(100);
+    expect(isSettled).toBe(false);
+  });
+
+  it.each(Object.entries(ENDS))("ends with %s", async (_end, { before, after }) => {
+    const rig = await setUp();
+    before?.(rig);
+    const { lastIndex } = rig.raft.metrics();
+    const call = begin(rig);
+    call.catch(() => undefined);
+    await after(rig);
+    const error = await endOf(rig.cluster, call);
+    expect(error).toBeInstanceOf(RaftError);
+    if ((error as RaftError).outcome !== outcome) {
+      expect((error as RaftError).outcome).toBe("not-done");
+      expect(rig.raft.metrics().lastIndex).toBe(lastIndex);
+    }
+    await rig.cluster.finish(rig.raft.stopped);
+  });
+
+  it("is refused after the end, as a call that did nothing", async () => {
+    const rig = await setUp();
+    await rig.cluster.finish(rig.raft.close());
+    expect(await endOf(rig.cluster, begin(rig))).toMatchObject({ code: "CLOSED", outcome: "not-done" });
+  });
+});
+
+describe("a call within which the node fails", () => {
+  // The others don't reach the driver in their own turn.
+  const calls = Object.entries(CALLS).filter(([name]) => !/hangs|snapshot/.test(name));
+
+  it.each(calls)("ends: %s", async (_name, { begin }) => {
+    const rig = await setUp();
+    rig.clock.isBroken = true;
+    const call = begin(rig);
+    call.catch(() => undefined);
+    const error = await endOf(rig.cluster, call);
+    expect(error).toMatchObject({ code: "NODE_FAILED" });
+    expect((error as RaftError).outcome).not.toBe("done");
+  });
+});
+
+describe("initialize", () => {
+  const setUpFresh = async (): Promise<{ cluster: TestCluster; node: TestNode; call: Promise<void> }> => {
+    const cluster = new TestCluster(1, { timings: { storageTimeoutMs: 2000 } });
+    const node = await cluster.open("a");
+    node.log.holdsWrites = true;
+    const call = node.raft.initialize({ a: "a:1" });
+    call.catch(() => undefined);
+    return { cluster, node, call };
+  };
+
+  it.each(["a close in the same turn", "a close later"])("ends with %s", async (when) => {
+    const { cluster, node, call } = await setUpFresh();
+    if (when.endsWith("later")) await cluster.advance(5);
+    void node.raft.close();
+    expect(await endOf(cluster, call)).toMatchObject({ code: "CLOSED", outcome: "unknown" });
+  });
+
+  it("ends with a log that hangs, and so does each that waits behind it", async () => {
+    const { cluster, node, call } = await setUpFresh();
+    const second = node.raft.initialize({ a: "a:1" });
+    second.catch(() => undefined);
+    const expected = { code: "STORAGE_FAILED", outcome: "unknown" };
+    expect(await endOf(cluster, call)).toMatchObject(expected);
+    expect(await endOf(cluster, second)).toMatchObject(expected);
+  });
+
+  it("ends with a log that fails", async () => {
+    const { cluster, node, call } = await setUpFresh();
+    node.log.writeFailure = new Error("EIO");
+    node.log.releaseWrites();
+    expect(await endOf(cluster, call)).toMatchObject({ code: "STORAGE_FAILED", outcome: "unknown" });
+  });
+});
+
+describe("a stream", () => {
+  it.each(Object.entries(ENDS))("of changes ends with %s", async (_end, { before, after }) => {
+    const rig = await setUp();
+    const changes = rig.raft.changes();
+    for (let known = 0; known < 3; known++) await changes.next();
+    before?.(rig);
+    const types: string[] = [];
+    const read = (async () => {
+      for await (const { type } of changes) types.push(type);
+    })();
+    await after(rig);
+    await rig.cluster.finish(read, 5000);
+    expect(types.at(-1)).toBe("stopped");
+  });
+
+  it.each(Object.entries(ENDS))("of committed commands ends with %s", async (_end, { before, after }) => {
+    const rig = await setUp();
+    before?.(rig);
+    const committed = rig.raft.committed({ from: rig.raft.metrics().appliedIndex + 1 });
+    const next = committed.next();
+    next.catch(() => undefined);
+    await after(rig);
+    const [result] = await rig.cluster.finish(Promise.allSettled([next]), 5000);
+    if (result.status === "fulfilled") expect(result.value.done).toBe(true);
+    else expect(result.reason).toBeInstanceOf(RaftError);
+  });
+});
