@@ -334,4 +334,14 @@ describe("a stream", () => {
     if (result.status === "fulfilled") expect(result.value.done).toBe(true);
     else expect(result.reason).toBeInstanceOf(RaftError);
   });
+
+  it("of committed commands ends with its node also while a read from the log hangs", async () => {
+    const { cluster, raft, node } = await setUp();
+    const committed = raft.committed();
+    node.log.holdsReads = true;
+    const next = committed.next();
+    await cluster.advance(5);
+    void raft.close();
+    expect(await cluster.finish(next, 5000)).toMatchObject({ done: true });
+  });
 });

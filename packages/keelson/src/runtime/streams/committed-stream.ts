@@ -86,6 +86,8 @@ class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand
   #tail: Promise<unknown> = Promise.resolve();
   /** Ends the wait for more applied entries; null: no call of `next` waits. */
   #wake: (() => void) | null = null;
+  /** Ends the wait for a read from the store; null: none is under way. */
+  #stopReading: (() => void) | null = null;
   /** How the stream ended; null: it goes on. */
   #ended: { readonly error: RaftError | null } | null = null;
 
@@ -105,6 +107,7 @@ class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand
     this.#ended ??= { error };
     this.#buffered = [];
     this.wake();
+    this.#stopReading?.();
   }
 
   next(): Promise<IteratorResult<CommittedCommand<Command>>> {
@@ -148,7 +151,7 @@ class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand
     try {
       records =
         logRecords.buffer.slice(from, to, READ_BYTES_MAX) ??
-        (await logRecords.readFromStore(from, to, READ_BYTES_MAX));
+        (await this.#orEnd(logRecords.readFromStore(from, to, READ_BYTES_MAX)));
     } catch (error) {
       // A node that stopped meanwhile has closed its store. The reader gets the reason of the stop, not this
       // error.
@@ -170,6 +173,16 @@ class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand
       }
     }
     this.#buffered.reverse();
+  }
+
+  /** The records that are read; none if the stream ends first, so that a disk that hangs doesn't keep its reader waiting. */
+  #orEnd(read: Promise<readonly Uint8Array[]>): Promise<readonly Uint8Array[]> {
+    return new Promise((resolve, reject) => {
+      this.#stopReading = () => {
+        resolve([]);
+      };
+      read.then(resolve, reject);
+    });
   }
 
   /**
