@@ -24,8 +24,8 @@
  * Only append-entries has a tail: one record for each entry of its range, in order. Terms, indexes and
  * configurations of the range are not in the body, because they are in the records.
  *
- * **Checks.** Besides the fields: the records are as many as announced, undamaged, and fill the tail; their
- * indexes follow each other from prev; their terms never fall, and are at most the sender's (§5.3);
+ * **Checks.** In addition to the fields: the records are as many as announced, undamaged, and fill the tail;
+ * their indexes follow each other from prev; their terms never fall, and are at most the sender's (§5.3);
  * configurations can be decoded. The core relies on these facts, so what violates them must not reach it.
  */
 import { assert } from "../core/assert.ts";

@@ -80,7 +80,7 @@ export class FrameReader {
   #nextInPlace(view: DataView, length: number): Frame {
     const at = this.#at;
     this.#at += length;
-    // Records and payloads are kept by whoever receives the frame, so they get bytes of their own.
+    // The receiver of the frame keeps its records and payload, so they get bytes of their own.
     if (!hasTail(view, at, length)) return decodeFrame(this.#chunk, view, at, length);
     const copy = new Uint8Array(length);
     copy.set(this.#chunk.subarray(at, at + length));

@@ -22,9 +22,9 @@
  * answer is its number u8 (`ANSWERS`), then: for 0 the entry's index integer, else the error's code text.
  * byte-writer.ts has the encodings of the fields.
  *
- * **Checks.** Besides the fields: the tail's checksum; that a tail only follows messages that have one; that
- * a chunk is within its snapshot's size, and a request within the limit; that numbers of calls and answers
- * are known.
+ * **Checks.** In addition to the fields: the tail's checksum; that a tail only follows messages that have
+ * one; that a chunk is within its snapshot's size, and a request within the limit; that numbers of calls and
+ * answers are known.
  */
 import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";

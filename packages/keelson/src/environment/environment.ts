@@ -107,8 +107,9 @@ export interface FileHandle {
   /** Sets the size to `bytes`, and discards what is beyond. Durable after `dataSync`. */
   truncate(bytes: number): Promise<void>;
   /**
-   * Makes all writes that have resolved, and the size, durable (`fdatasync`). After a failure, nobody knows
-   * which writes are durable, and a second call may succeed without having written them: never retry it.
+   * Makes all writes that have resolved, and the size, durable (`fdatasync`). After a failure, it is not
+   * known which writes are durable, and a second call may succeed without having written them: never retry
+   * it.
    */
   dataSync(): Promise<void>;
   close(): Promise<void>;

@@ -23,7 +23,7 @@ import type { FileLock } from "../environment.ts";
  * 5. When it sees no other, it creates `lock-<claimant>.held`, and has the lock.
  *
  * Limits: processes in different containers, and on different machines that share a volume, don't see each
- * other's process ids. Whoever lets them share a directory must make sure that only one of them runs.
+ * other's process ids. If they share a directory, the operator must make sure that only one of them runs.
  */
 export async function lockDirectory(directory: string): Promise<FileLock> {
   const self = await describeSelf();

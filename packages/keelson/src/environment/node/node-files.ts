@@ -63,8 +63,8 @@ class NodeFile implements FileHandle {
   }
 
   async allocate(bytes: number): Promise<void> {
-    // Node has no `fallocate`. Besides, on most file systems a first write to blocks that were only reserved
-    // changes metadata, and so makes its sync slower; a write over written zeros doesn't.
+    // Node has no `fallocate`, and it would not help: on most file systems a first write to blocks that were
+    // only reserved changes metadata, and so makes its sync slower; a write over written zeros doesn't.
     const zeros = new Uint8Array(ZEROS_BYTES);
     for (let at = await this.size(); at < bytes; at += ZEROS_BYTES) {
       await this.write([zeros.subarray(0, Math.min(ZEROS_BYTES, bytes - at))], at);

@@ -18,7 +18,7 @@ function connectSocket(address: string): net.Socket {
     return net.connect({ host, port, noDelay: true });
   } catch (error) {
     // A malformed address comes from the configuration of a peer. It is reported as a peer that can't be
-    // reached, not thrown at whoever wants to send.
+    // reached, because the code that connects has no better way to handle it.
     return new net.Socket().destroy(error instanceof Error ? error : new Error(String(error)));
   }
 }

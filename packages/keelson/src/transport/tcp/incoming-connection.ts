@@ -1,5 +1,5 @@
 // A connection that another node opened to this one: the accepting side of the handshake, then the messages
-// from that peer. This node never sends messages on it; for those it opens a connection of its own
+// from that peer. This node never sends messages on it. To send, it opens a connection of its own
 // (outgoing-connection.ts).
 import type { Hello } from "../../codec/frame-control-message.ts";
 import type { Frame, MessageFrame } from "../../codec/frame.ts";

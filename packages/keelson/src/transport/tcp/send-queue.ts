@@ -12,8 +12,7 @@ const COPY_BYTES_MAX = 16 * 1024;
  */
 export class SendQueue {
   /**
-   * The pieces of the queued frames, in order. Their bytes still belong to the sender, who must not change
-   * them.
+   * The pieces of the queued frames, in order. The sender shares their bytes, and must not change them.
    */
   #chunks: Uint8Array[] = [];
   /** The sum of the pieces' lengths. */
