@@ -13,15 +13,15 @@ import {
   offer,
   range,
   restarted,
-  saysAll,
+  allMessagesOf,
 } from "./test/script.ts";
 
 const THREE = ["a", "b", "c"];
 const FIVE = ["a", "b", "c", "d", "e"];
 const FIRST = [{ index: 1, config: ABC }];
 
-describe("what is committed", () => {
-  it("C1: is not an entry of an earlier term, on however many nodes it is, until one of the leader's own is", () => {
+describe("a committed entry", () => {
+  it("of an earlier term is committed only with one of the leader's own term [C1]", () => {
     const five = configOf(FIVE);
     const log = logOf("1@1 2@2", "0@0", [{ index: 1, config: five }]);
     const node = leading({ log, term: 3 }, ["b", "c"]);
@@ -39,19 +39,19 @@ describe("what is committed", () => {
     expect(node.commitStatus(at("2@2"))).toBe("committed");
   });
 
-  it("C1: survives Figure 8, played with five nodes", () => {
+  it("survives Figure 8 with five nodes [C1]", () => {
     const group = CoreGroup.started(FIVE, { preVote: false, checkQuorum: false, messageEntriesMax: 1 });
-    // (a) a appends an entry that reaches b alone.
+    // (a) a appends an entry that only b receives.
     group.isolate("a", "b");
     const old = group.write("a", "figure 8");
     group.crash("a");
-    // (b) e leads without it and appends another one at the same index, which nobody else gets.
+    // (b) e leads without it and appends another one at the same index, which no other node receives.
     group.isolate("e", "c", "d");
     group.stop((message) => message.type === "append-entries");
     group.elect("e");
     group.write("e", "the other");
     group.crash("e");
-    // (c) a leads again, and the old entry reaches c, but a's new one does not.
+    // (c) a leads again. c receives the old entry, but not a's new one.
     group.heal();
     group.restart("a");
     const isNew = (message: Message, to: string): boolean =>
@@ -66,7 +66,7 @@ describe("what is committed", () => {
     expect(THREE.map((id) => group.node(id).log.contains(old))).toEqual([true, true, true]);
     group.stopped = [];
     expect(group.node("a").commitStatus(old)).toBe("in-progress");
-    // (d) e may win now, and the old entry goes.
+    // (d) e may win now, and overwrites the old entry.
     group.crash("a");
     group.restart("e");
     group.stop(null);
@@ -79,7 +79,7 @@ describe("what is committed", () => {
     expect(group.node("b").commitStatus(old)).toBe("rejected");
   });
 
-  it("C3: is not counted by a leader that is no voter of the configuration", () => {
+  it("needs a quorum that excludes a leader without a vote [C3]", () => {
     const leader = leading();
     const image = leader.capture();
     const config = configOf(["b", "c"]);
@@ -94,14 +94,14 @@ describe("what is committed", () => {
     expect(node.commitIndex).toBe(2);
   });
 
-  it("is not moved by who does not lead, though it were the only voter", () => {
+  it("is not decided by a node that does not lead, even if it is the only voter", () => {
     const log = { ...logOf("1-3@1"), baseConfig: configOf(["a"]) };
     const node = restarted({ log, term: 1 });
     node.handlePersisted(node.takeActions().persistId, 1);
     expect([node.role, node.commitIndex]).toEqual(["follower", 0]);
   });
 
-  it("C5: by a sole voter waits for its own disk", () => {
+  it("of a sole voter waits for its own disk [C5]", () => {
     const group = new CoreGroup(["a"]);
     group.host("a").createCluster(["a"], 0);
     group.advance(0);
@@ -117,7 +117,7 @@ describe("what is committed", () => {
     expect(group.payloads("a")).not.toContain("x");
   });
 
-  it("C5: needs a durable majority, in which a leader counts only as far as its own disk goes", () => {
+  it("needs a durable quorum, in which the leader counts only what its own disk holds [C5]", () => {
     const group = CoreGroup.started(THREE);
     group.crash("c");
     group.holdDisk("a");
@@ -129,7 +129,7 @@ describe("what is committed", () => {
     expect(group.node("a").commitStatus(position)).toBe("committed");
   });
 
-  it("C5: may be committed before the leader's own disk has it, but is not applied there before", () => {
+  it("may be committed before it is durable on the leader, but is not applied there before [C5]", () => {
     const group = CoreGroup.started(THREE);
     group.holdDisk("a");
     const position = group.write("a", "x");
@@ -141,7 +141,7 @@ describe("what is committed", () => {
     expect(group.host("a").applied.at(-1)).toMatchObject({ payload: "x" });
   });
 
-  it("S17: does not fall below what the state machine held at a restart", () => {
+  it("includes what the state machine held at a restart [S17]", () => {
     const node = restarted({ log: logOf("1-9@1", "0@0", FIRST), term: 1, commitIndex: 7 });
     expect(node.commitIndex).toBe(7);
     expect(node.commitStatus(at("7@1"))).toBe("committed");
@@ -170,9 +170,9 @@ describe("commitStatus", () => {
     expect(node.commitStatus(at(position))).toBe(status);
   });
 
-  it("K4: of what was overwritten is not rejected while it can still commit elsewhere", () => {
+  it('is not "rejected" for an overwritten entry that can still be committed elsewhere [K4]', () => {
     const group = CoreGroup.started(FIVE, { preVote: false, checkQuorum: false });
-    // a's last entry reaches b alone; then c leads and overwrites it on b, without committing anything.
+    // Only b receives a's last entry; then c leads and overwrites it on b, without committing anything.
     group.isolate("a", "b");
     const pending = group.write("a", "pending");
     group.heal();
@@ -193,7 +193,7 @@ describe("commitStatus", () => {
     group.restart("b");
     group.releaseDisk("b");
     group.beat(); // a, which still leads its old term, learns that it is over.
-    // What was never durable is gone, so the old leader may win again and commit it after all.
+    // b's overwrite was never durable, so the old leader may win again and commit its entry.
     for (let n = 0; n < 3 && group.node("a").role !== "leader"; n++) {
       group.timeOut("a");
       group.settle();
@@ -204,8 +204,8 @@ describe("commitStatus", () => {
     expect(group.node("b").commitStatus(pending)).toBe("committed");
   });
 
-  it("K4: agrees, whenever it is certain, with what happens in the end", () => {
-    // The random test's groups would show it too; here it is the point.
+  it("agrees with the final log whenever it is certain [K4]", () => {
+    // The random test checks this too, among much else.
     const group = CoreGroup.started(THREE, { preVote: false, checkQuorum: false });
     const positions = [];
     const verdicts: (readonly [number, string])[] = [];
@@ -239,7 +239,7 @@ describe("commitStatus", () => {
 });
 
 describe("a completed write", () => {
-  it("D8: of entries that were overwritten twice counts for nothing that came after", () => {
+  it("of entries that were overwritten twice does not make their successors durable [D8]", () => {
     const node = restarted({ log: logOf("1-4@1"), term: 1 });
     node.handleMessage(appendEntries({ term: 1, entries: range("4@1", "5-6@1") }), 1);
     const first = node.takeActions();
@@ -256,10 +256,10 @@ describe("a completed write", () => {
     expect([...early.messages, ...early.messagesAfterPersist]).toEqual([]);
     node.handlePersisted(third.persistId, 6);
     expect(node.durableIndex).toBe(5);
-    expect(saysAll(node, 6)).toEqual([accepted("a", 3, 5)]);
+    expect(allMessagesOf(node, 6)).toEqual([accepted("a", 3, 5)]);
   });
 
-  it("D8: does not count for entries of the same place that the same batch did not hold", () => {
+  it("does not make entries at the same index durable that were not in its batch [D8]", () => {
     const node = restarted({ log: logOf("1-4@1"), term: 1 });
     node.handleMessage(appendEntries({ term: 1, entries: range("4@1", "5-9@1") }), 1);
     const first = node.takeActions();
@@ -270,7 +270,7 @@ describe("a completed write", () => {
     expect(node.durableIndex).toBe(7);
   });
 
-  it("R8: is taken back, as far as it is overwritten", () => {
+  it("no longer counts as durable for the entries that are overwritten [R8]", () => {
     const node = restarted({ log: logOf("1-3@1 4-9@2"), term: 2 });
     expect(node.durableIndex).toBe(9);
     node.handleMessage(appendEntries({ term: 3, entries: range("5@2", "6-7@3") }), 1);
@@ -279,17 +279,17 @@ describe("a completed write", () => {
     expect(node.durableIndex).toBe(5);
     node.handlePersisted(persistId, 2);
     expect(node.durableIndex).toBe(7);
-    expect(saysAll(node, 2)).toEqual([accepted("a", 3, 7)]);
+    expect(allMessagesOf(node, 2)).toEqual([accepted("a", 3, 7)]);
   });
 
-  it("R8: acknowledges to the new leader only what stayed durable", () => {
+  it("is acknowledged to the new leader only for entries that stayed durable [R8]", () => {
     const node = restarted({ log: logOf("1-3@1 4-9@2"), term: 3 });
     node.handleMessage(appendEntries({ term: 3, entries: range("5@2", "6-7@3") }), 1);
     const actions = node.takeActions();
     expect(actions.messages.map(({ message }) => message)).toEqual([accepted("a", 3, 5)]);
   });
 
-  it("counts together with all before it, in whatever order the completions are told", () => {
+  it("includes all batches before it, in whatever order completions are reported", () => {
     const node = leading();
     const ids = [];
     for (let n = 0; n < 4; n++) {
@@ -306,7 +306,7 @@ describe("a completed write", () => {
     expect(node.durableIndex).toBe(6);
   });
 
-  it("that was never taken stops the node, and changes nothing", () => {
+  it("that was never requested stops the node before anything changes", () => {
     const node = leading();
     node.proposeCommand(1001);
     const before = node.capture();
@@ -316,7 +316,7 @@ describe("a completed write", () => {
     expect(node.capture()).toEqual(before);
   });
 
-  it("D12: is asked for by a term, a vote, and entries, and not by a commit index alone", () => {
+  it("is needed for a term, a vote and entries, but not for a commit index alone [D12]", () => {
     const node = restarted({ log: logOf("1-5@1"), term: 2 });
     node.handleMessage(appendEntries({ term: 2, entries: range("5@1", "") }), 1);
     act(node, 1);
@@ -349,7 +349,7 @@ describe("a node that restarts", () => {
     expect(() => restarted({ log: logOf("", "7@5"), term: 4 })).toThrow(ProtocolViolation);
   });
 
-  it("creates no cluster when it has a log, nor one that it is no voter of", () => {
+  it("refuses to create a cluster if it has a log, or if it would not be a voter", () => {
     expect(() => restarted({ log: logOf("1@1") }).createCluster(THREE, 1)).toThrow(ProtocolViolation);
     expect(() => restarted({ log: logOf("", "5@1") }).createCluster(THREE, 1)).toThrow(ProtocolViolation);
     expect(() => RaftNode.start({ id: "x", random: () => 0 }).createCluster(THREE, 1)).toThrow(
@@ -357,7 +357,7 @@ describe("a node that restarts", () => {
     );
   });
 
-  it("is one of its cluster whether or not the others created it too", () => {
+  it("belongs to its cluster whether or not the other nodes created it too", () => {
     const group = new CoreGroup(THREE);
     for (const id of THREE) group.host(id).createCluster(THREE, 0);
     group.advance(2000);
@@ -372,12 +372,12 @@ describe("a node that restarts", () => {
     );
   });
 
-  it("takes a snapshot offered to it when it has nothing", () => {
+  it("accepts a snapshot with an empty log", () => {
     const node = RaftNode.start({ id: "x", random: () => 0 });
     node.handleMessage(offer("9@3", { term: 4 }), 1);
     act(node, 1);
     node.handleSnapshotInstalled(at("9@3"), ABC, 2);
     expect(node.config).toEqual(ABC);
-    expect(saysAll(node, 2)).toEqual([accepted("x", 4, 9)]);
+    expect(allMessagesOf(node, 2)).toEqual([accepted("x", 4, 9)]);
   });
 });

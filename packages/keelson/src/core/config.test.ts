@@ -15,7 +15,7 @@ import { ProtocolViolation } from "./index.ts";
 const JOINT: ClusterConfig = { voters: ["b", "c"], outgoingVoters: ["a", "b"], learners: ["d"] };
 
 describe("a configuration", () => {
-  it("is of its voters and learners, in order and each once", () => {
+  it("holds its voters and learners in order, each once", () => {
     expect(configOf(["c", "a", "c"], ["e", "d", "e"])).toEqual({
       voters: ["a", "c"],
       outgoingVoters: [],
@@ -24,7 +24,7 @@ describe("a configuration", () => {
     expect(() => configOf(["a", "b"], ["c", "b"])).toThrow(ProtocolViolation);
   });
 
-  it("gives a vote to the voters of both of its parts, and to nobody else", () => {
+  it("gives a vote to its voters and outgoing voters only", () => {
     expect(["a", "b", "c", "d", "x"].map((id) => isVoter(JOINT, id))).toEqual([
       true,
       true,
@@ -34,11 +34,11 @@ describe("a configuration", () => {
     ]);
   });
 
-  it("names everyone who is sent the log, each once", () => {
+  it("lists all members, each once", () => {
     expect(membersOf(JOINT)).toEqual(["b", "c", "a", "d"]);
   });
 
-  it("is the same as another with the same members in the same parts, in whatever order", () => {
+  it("equals another with the same members in the same parts, in any order", () => {
     const turned = { voters: ["c", "b"], outgoingVoters: ["b", "a"], learners: ["d"] };
     expect(sameConfig(JOINT, turned)).toBe(true);
     for (const other of [
@@ -54,7 +54,7 @@ describe("a configuration", () => {
 });
 
 describe("a change of configuration", () => {
-  it("goes through both majorities if the voters change (§6), and leaves the old one behind", () => {
+  it("goes through a joint configuration if the voters change (§6)", () => {
     const joint = stepTowards(configOf(["a", "b"]), configOf(["b", "c"], ["d"]));
     expect(joint).toEqual(JOINT);
     expect(isJoint(joint)).toBe(true);
@@ -62,7 +62,7 @@ describe("a change of configuration", () => {
     expect(isJoint(leaveJoint(joint))).toBe(false);
   });
 
-  it("is one step if only learners come and go", () => {
+  it("is one step if only the learners change", () => {
     const target = configOf(["a", "b"], ["d"]);
     expect(stepTowards(configOf(["b", "a"], ["c"]), target)).toEqual(target);
   });

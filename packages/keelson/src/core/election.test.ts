@@ -2,7 +2,17 @@ import { describe, expect, it } from "vitest";
 
 import { CoreGroup, ofType } from "../testing/core/core-group.ts";
 import { configOf, isVoter, ProtocolViolation, RaftNode, type Message, type RequestVote } from "./index.ts";
-import { ABC, act, appendEntries, at, leading, logOf, range, restarted, saysAll } from "./test/script.ts";
+import {
+  ABC,
+  act,
+  appendEntries,
+  at,
+  leading,
+  logOf,
+  range,
+  restarted,
+  allMessagesOf,
+} from "./test/script.ts";
 
 const THREE = ["a", "b", "c"];
 const FIVE = ["a", "b", "c", "d", "e"];
@@ -16,7 +26,7 @@ function votesIn(messages: readonly Message[]): boolean[] {
 }
 
 describe("a vote", () => {
-  it("E1: is refused to a longer log of older terms, so that nothing committed is erased", () => {
+  it("is refused to a candidate whose log is longer but ends in an earlier term [E1]", () => {
     const group = CoreGroup.started(THREE, { checkQuorum: false, preVote: false });
     group.isolate("a");
     for (let n = 0; n < 5; n++) group.write("a", `lost${n}`);
@@ -43,13 +53,16 @@ describe("a vote", () => {
     ["5@2", "5@2", true],
     ["5@2", "6@2", true],
     ["5@2", "1@3", true],
-  ])("E1: of a node whose log ends at %s is, for a candidate's %s, %s", (own, last, granted) => {
-    const node = restarted({ log: logOf(own === "5@2" ? "1-4@1 5@2" : ""), term: 3 });
-    node.handleMessage(requestVote("b", 4, last), 1000);
-    expect(votesIn(saysAll(node, 1000))).toEqual([granted]);
-  });
+  ])(
+    "of a node whose last entry is %s is, for a candidate whose last entry is %s: %s [E1]",
+    (own, last, granted) => {
+      const node = restarted({ log: logOf(own === "5@2" ? "1-4@1 5@2" : ""), term: 3 });
+      node.handleMessage(requestVote("b", 4, last), 1000);
+      expect(votesIn(allMessagesOf(node, 1000))).toEqual([granted]);
+    },
+  );
 
-  it("E3: leaves a node only once it is durable", () => {
+  it("is sent only once it is durable [E3]", () => {
     const group = CoreGroup.started(THREE);
     group.crash("a");
     group.holdDisk("c");
@@ -67,7 +80,7 @@ describe("a vote", () => {
     expect(group.node("b").role).toBe("leader");
   });
 
-  it("E3: that was lost in a crash before it was durable binds nobody, and one that was durable does", () => {
+  it("binds the voter after a crash if it was durable, and was never sent otherwise [E3]", () => {
     const group = CoreGroup.started(THREE, { preVote: false, checkQuorum: false });
     group.crash("a");
     group.holdDisk("c");
@@ -90,7 +103,7 @@ describe("a vote", () => {
     expect(group.node("c").votedFor).toBe("b");
   });
 
-  it("E4: is asked for only once the candidate's own is durable, so that a crash leaves none behind", () => {
+  it("is requested only once the candidate's own vote is durable [E4]", () => {
     const group = CoreGroup.started(THREE, { preVote: false, checkQuorum: false });
     group.crash("a");
     group.holdDisk("b");
@@ -108,7 +121,7 @@ describe("a vote", () => {
     expect(group.host("b").hardState).toEqual({ term, votedFor: "c" });
   });
 
-  it("E5: and its term are one record, whatever a crash keeps", () => {
+  it("is saved with its term as one record, whatever a crash keeps [E5]", () => {
     for (const torn of [
       { whole: 0, entries: null },
       { whole: 0, entries: 0 },
@@ -139,7 +152,7 @@ describe("a vote", () => {
     }
   });
 
-  it("E6: is not forgotten by a leader that steps down within its term", () => {
+  it("is kept by a leader that steps down within its term [E6]", () => {
     const node = leading();
     const { term } = node;
     node.handleTimeout(1000 + 800);
@@ -147,10 +160,10 @@ describe("a vote", () => {
     expect(node.progress("b")).toBeUndefined();
     expect([node.term, node.votedFor]).toEqual([term, "a"]);
     node.handleMessage(requestVote("c", term, "99@99"), 9000);
-    expect(votesIn(saysAll(node, 9000))).toEqual([false]);
+    expect(votesIn(allMessagesOf(node, 9000))).toEqual([false]);
   });
 
-  it("E6: is not forgotten by a candidate that finds the leader of its term, and loses it again", () => {
+  it("is kept by a candidate that follows the leader of its term, and then loses contact with it [E6]", () => {
     const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]) });
     node.handleTimeout(1000);
     node.handleMessage({ type: "pre-vote-reply", from: "b", term: 1, granted: true, requestTerm: 1 }, 1000);
@@ -162,60 +175,62 @@ describe("a vote", () => {
     node.handleTimeout(9000);
     expect([node.role, node.term, node.leader]).toEqual(["pre-candidate", term, null]);
     node.handleMessage(requestVote("c", term, "99@99"), 9000);
-    expect(votesIn(saysAll(node, 9000))).toEqual([false]);
+    expect(votesIn(allMessagesOf(node, 9000))).toEqual([false]);
   });
 
-  it("E8: that was refused elsewhere teaches the term and nothing more", () => {
+  it("that is refused still updates the term, and nothing else [E8]", () => {
     const node = restarted({ log: logOf("1-5@2"), term: 6 });
     node.handleMessage({ type: "request-vote-reply", from: "c", term: 7, granted: false }, 1000);
     expect([node.term, node.votedFor]).toEqual([7, null]);
     node.handleMessage(requestVote("c", 7, "9@1"), 1000);
-    expect(votesIn(saysAll(node, 1000))).toEqual([false]);
+    expect(votesIn(allMessagesOf(node, 1000))).toEqual([false]);
     expect(node.votedFor).toBeNull();
   });
 
-  it("is not even promised beforehand to a node whose log is behind", () => {
+  it("is not granted in a pre-vote to a node whose log is behind", () => {
     const node = restarted({ log: logOf("1-4@1 5@2"), term: 3 });
     for (const last of ["9@1", "4@2", "5@2"]) {
       node.handleMessage({ type: "pre-vote", from: "b", term: 3, last: at(last) }, 1000);
     }
-    const granted = saysAll(node, 1000).map((reply) => reply.type === "pre-vote-reply" && reply.granted);
+    const granted = allMessagesOf(node, 1000).map(
+      (reply) => reply.type === "pre-vote-reply" && reply.granted,
+    );
     expect(granted).toEqual([false, false, true]);
     expect(node.votedFor).toBeNull();
   });
 
-  it("is kept by a node that knows the leader of the term", () => {
+  it("is refused by a node that knows the leader of the term", () => {
     const node = restarted({ log: logOf("1-5@2"), term: 6 });
     node.handleMessage(appendEntries({ term: 6, entries: range("5@2", "") }), 1);
     node.handleMessage(requestVote("c", 6, "9@5"), 9000);
-    expect(votesIn(saysAll(node, 9000))).toEqual([false]);
+    expect(votesIn(allMessagesOf(node, 9000))).toEqual([false]);
     expect(node.votedFor).toBeNull();
   });
 
-  it("is given again to the same candidate, and to no other", () => {
+  it("is granted again to the same candidate, and to no other", () => {
     const node = restarted({ log: logOf("1-5@2"), term: 6 });
     node.handleMessage(requestVote("b", 7, "5@2"), 1000);
     node.handleMessage(requestVote("c", 7, "5@2"), 1000);
     node.handleMessage(requestVote("b", 7, "5@2"), 1000);
-    expect(votesIn(saysAll(node, 1000))).toEqual([true, false, true]);
+    expect(votesIn(allMessagesOf(node, 1000))).toEqual([true, false, true]);
   });
 
-  it("promised in a term that was left before anyone took the promise is never sent", () => {
+  it("of a term that was left before the actions were taken is never sent", () => {
     const node = restarted({ log: logOf("1-5@2"), term: 6 });
     node.handleMessage(requestVote("b", 7, "5@2"), 1000);
     node.handleMessage(requestVote("c", 8, "5@2"), 1000);
-    const said = saysAll(node, 1000);
+    const said = allMessagesOf(node, 1000);
     expect(said).toEqual([{ type: "request-vote-reply", from: "a", term: 8, granted: true }]);
     expect([node.term, node.votedFor]).toEqual([8, "c"]);
   });
 
-  it("E26: is given in no term that the node has left, though its log is cut back to older ones", () => {
+  it("is never granted in an earlier term, even after the log was truncated to earlier terms [E26]", () => {
     const node = restarted({ log: logOf("1-4@1 5-7@5"), term: 9 });
     node.handleMessage(appendEntries({ term: 9, entries: range("4@1", "5@6") }), 1);
     expect(act(node, 1).append).toEqual({ truncateFrom: 5, from: 5, to: 6 });
     expect(node.term).toBe(9);
     node.handleMessage(requestVote("c", 8, "99@8"), 9000);
-    const replies = saysAll(node, 9000).filter(({ type }) => type === "request-vote-reply");
+    const replies = allMessagesOf(node, 9000).filter(({ type }) => type === "request-vote-reply");
     expect(replies).toEqual([{ type: "request-vote-reply", from: "a", term: 9, granted: false }]);
   });
 });
@@ -234,7 +249,7 @@ describe("a candidate", () => {
     expect(node.role).toBe("leader");
   });
 
-  it("counts no vote of another term, no refusal, and none twice", () => {
+  it("ignores votes of other terms, refusals and duplicates", () => {
     const five = configOf(FIVE);
     const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: five }]), preVote: false });
     node.handleTimeout(1000);
@@ -251,7 +266,7 @@ describe("a candidate", () => {
     expect(node.role).toBe("leader");
   });
 
-  it("counts votes for the election it asks for, and not pre-votes of an earlier one", () => {
+  it("does not count pre-votes as votes", () => {
     const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]), term: 4 });
     node.handleTimeout(1000);
     expect(node.role).toBe("pre-candidate");
@@ -263,7 +278,7 @@ describe("a candidate", () => {
     expect([node.role, node.term]).toEqual(["candidate", 5]);
   });
 
-  it("E10: and those who voted for it follow the winner of the same term", () => {
+  it("and its voters follow the winner of the same term [E10]", () => {
     const group = CoreGroup.started(FIVE, { preVote: false, checkQuorum: false });
     group.crash("a");
     group.isolate("d", "e");
@@ -289,7 +304,7 @@ describe("a candidate", () => {
   });
 });
 
-describe("an answer that comes late", () => {
+describe("a vote that arrives late", () => {
   const granted = (from: string, term: number): Message => ({
     type: "request-vote-reply",
     from,
@@ -297,13 +312,13 @@ describe("an answer that comes late", () => {
     granted: true,
   });
 
-  it("elects nobody who leads already", () => {
+  it("changes nothing on a node that leads already", () => {
     const node = leading();
     for (const from of ["b", "c", "b"]) node.handleMessage(granted(from, node.term), 1001);
     expect(node.role).toBe("leader");
   });
 
-  it("elects nobody who follows the winner", () => {
+  it("changes nothing on a node that follows the winner", () => {
     const node = restarted({ log: logOf("1@1"), preVote: false });
     node.handleTimeout(1000);
     act(node, 1000);
@@ -312,7 +327,7 @@ describe("an answer that comes late", () => {
     expect(node).toMatchObject({ role: "follower", leader: "b" });
   });
 
-  it("to a pre-vote begins no campaign against a leader that was heard meanwhile", () => {
+  it("in a pre-vote starts no election against a leader that was heard meanwhile", () => {
     const node = restarted({ log: logOf("1@1") });
     node.handleTimeout(1000);
     const { term } = node;
@@ -325,31 +340,33 @@ describe("an answer that comes late", () => {
 });
 
 describe("a pre-candidate", () => {
-  it("E17: has nobody's leave to disturb a leader: its request for votes says so", () => {
+  it("sends requests for votes that say the leader did not ask for the election [E17]", () => {
     const node = restarted({ log: logOf("1@1") });
     node.handleTimeout(1000);
     const { term } = node;
-    saysAll(node, 1000);
+    allMessagesOf(node, 1000);
     node.handleMessage({ type: "pre-vote-reply", from: "b", term, requestTerm: term, granted: true }, 1001);
-    const asked = saysAll(node, 1001).filter((message) => message.type === "request-vote");
+    const asked = allMessagesOf(node, 1001).filter((message) => message.type === "request-vote");
     expect(asked.map(({ transfer }) => transfer)).toEqual([false, false]);
   });
 
-  it("goes on asking when another asks as well, of its term or an earlier one", () => {
+  it("stays one when another node asks for pre-votes in the same or an earlier term", () => {
     const node = restarted({ log: logOf("1@2") });
     node.handleTimeout(1000);
     for (const term of [1, 2]) {
       node.handleMessage({ type: "pre-vote", from: "b", term, last: at("1@2") }, 1001);
     }
     expect(node.role).toBe("pre-candidate");
-    const answers = saysAll(node, 1001).flatMap((said) => (said.type === "pre-vote-reply" ? [said] : []));
+    const answers = allMessagesOf(node, 1001).flatMap((said) =>
+      said.type === "pre-vote-reply" ? [said] : [],
+    );
     expect(answers.map(({ requestTerm, granted }) => [requestTerm, granted])).toEqual([
       [1, false],
       [2, true],
     ]);
   });
 
-  it("gives up the reads that it asked its leader for, and acknowledges nothing to nobody", () => {
+  it("fails the reads that it forwarded, and sends no acknowledgement", () => {
     const node = restarted({ log: logOf("1@1") });
     node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "2@1") }), 0);
     const read = node.readIndex(900);
@@ -363,8 +380,8 @@ describe("a pre-candidate", () => {
   });
 });
 
-describe("who is left behind", () => {
-  it("E11: learns the term from the answer to its pre-vote, and a leader emerges", () => {
+describe("a group whose nodes are in different terms", () => {
+  it("lets a node in an earlier term learn the later one from its pre-vote, and elects a leader [E11]", () => {
     const group = CoreGroup.started(THREE);
     group.isolate("c");
     const behind = group.node("c").term;
@@ -375,7 +392,7 @@ describe("who is left behind", () => {
     group.write("a", "more");
     group.crash("b");
     group.heal();
-    // c asks first, with a term long past.
+    // c asks for pre-votes in its earlier term.
     group.stop((message) => message.type === "append-entries");
     group.timeOut("c");
     group.settle();
@@ -387,7 +404,7 @@ describe("who is left behind", () => {
     expect(group.node("c").leader).toBe("a");
   });
 
-  it("E12: a node without pre-vote and with a shorter log at a higher term does not wedge the others", () => {
+  it("elects a leader though one node has a later term, a shorter log and no pre-vote [E12]", () => {
     const group = CoreGroup.started(THREE, { of: { a: { preVote: false } } });
     group.elect("b");
     group.isolate("a");
@@ -402,7 +419,7 @@ describe("who is left behind", () => {
     expect(group.payloads("a")).toContain("more");
   });
 
-  it("E13: two cohorts, the longer log at the lower term, do not block each other", () => {
+  it("elects a leader though the nodes with the longer log are in an earlier term [E13]", () => {
     const six = ["a", "b", "c", "d", "e", "f"];
     const group = CoreGroup.started(six);
     group.isolate("a", "b", "c");
@@ -423,7 +440,7 @@ describe("who is left behind", () => {
 });
 
 describe("a healthy leader", () => {
-  it("E15: is not deposed by a node that comes back from isolation", () => {
+  it("is not deposed by a node that was isolated and comes back [E15]", () => {
     const group = CoreGroup.started(THREE);
     group.isolate("c");
     group.advance(50 * 800);
@@ -439,7 +456,7 @@ describe("a healthy leader", () => {
     expect(group.payloads("c")).toContain("w19");
   });
 
-  it("E15: is not deposed by a node that is no member any more and campaigns without pre-vote", () => {
+  it("is not deposed by a removed node that starts elections without pre-vote [E15]", () => {
     const group = CoreGroup.started(THREE);
     const { term } = group.node("a");
     for (let n = 1; n < 10; n++) {
@@ -456,12 +473,12 @@ describe("a healthy leader", () => {
     const { term } = node;
     node.handleMessage({ type: "pre-vote", from: "b", term: term + 5, last: at("99@99") }, 1001);
     expect([node.role, node.term]).toEqual(["leader", term]);
-    expect(saysAll(node, 1001)).toContainEqual(
+    expect(allMessagesOf(node, 1001)).toContainEqual(
       expect.objectContaining({ type: "pre-vote-reply", granted: false, term }),
     );
   });
 
-  it("gives way when it asked for the election itself", () => {
+  it("is replaced by an election that it asked for itself", () => {
     const node = leading();
     const { term } = node;
     node.handleMessage(requestVote("b", term + 1, "99@99", true), 1001);
@@ -469,8 +486,8 @@ describe("a healthy leader", () => {
   });
 });
 
-describe("a leader that reaches some but cannot commit", () => {
-  it("E16: keeps leading while one of three sees both others, and changes no more", () => {
+describe("a leader with a partly failed network", () => {
+  it("stays leader while one of three nodes reaches both others [E16]", () => {
     const group = CoreGroup.started(THREE);
     const { term } = group.node("a");
     group.cut("a", "c");
@@ -482,8 +499,8 @@ describe("a leader that reaches some but cannot commit", () => {
     expect(group.node("c").term).toBe(term);
   });
 
-  it("E16: steps aside when it reaches only the bridge between the others", () => {
-    // a: the old leader; c: the bridge; b, c and d see each other; e sees nobody.
+  it("steps down when it reaches only one of four other nodes [E16]", () => {
+    // a, the leader, reaches only c; b, c and d reach each other; e reaches no node.
     const group = CoreGroup.started(FIVE);
     group.isolate("e");
     group.cut("a", "b");
@@ -499,7 +516,7 @@ describe("a leader that reaches some but cannot commit", () => {
     expect(group.node(leader).term).toBe(term);
   });
 
-  it("E16: steps aside when it is heard and hears nobody", () => {
+  it("steps down when its messages arrive but no answers do [E16]", () => {
     const group = CoreGroup.started(THREE);
     group.cutOneWay("b", "a");
     group.cutOneWay("c", "a");
@@ -511,7 +528,7 @@ describe("a leader that reaches some but cannot commit", () => {
     expect(group.node(leader).commitStatus(written)).toBe("committed");
   });
 
-  it("E16: keeps on leading a group that does without check-quorum", () => {
+  it("stays leader without answers if check-quorum is off [E16]", () => {
     const group = CoreGroup.started(THREE, { checkQuorum: false });
     group.cutOneWay("b", "a");
     group.cutOneWay("c", "a");
@@ -520,8 +537,8 @@ describe("a leader that reaches some but cannot commit", () => {
   });
 });
 
-describe("who may not lead", () => {
-  it("E20: a learner never campaigns, not even after a restart", () => {
+describe("a node without a vote", () => {
+  it("never starts an election as a learner, not even after a restart [E20]", () => {
     const config = configOf(["b", "c"], ["a"]);
     const node = restarted({ log: logOf("1-3@1", "0@0", [{ index: 1, config }]), commitIndex: 1 });
     expect(isVoter(config, "a")).toBe(false);
@@ -533,7 +550,7 @@ describe("who may not lead", () => {
     expect([node.role, node.term]).toEqual(["follower", 1]);
   });
 
-  it("E20: a node of no cluster waits for ever", () => {
+  it("never starts an election if it belongs to no cluster [E20]", () => {
     const node = RaftNode.start({ id: "a", random: () => 0 });
     expect(node.takeActions().timer).toBeNull();
     node.handleTimeout(10_000);
@@ -542,7 +559,7 @@ describe("who may not lead", () => {
 });
 
 describe("election timeouts", () => {
-  it("E23: are drawn anew by each node, so that a leader is elected within three rounds", () => {
+  it("are drawn anew each time, so that a leader is elected within three rounds [E23]", () => {
     let late = 0;
     const runs = 100;
     for (let seed = 1; seed <= runs; seed++) {
@@ -556,7 +573,7 @@ describe("election timeouts", () => {
     expect(late).toBeLessThanOrEqual(runs / 100);
   });
 
-  it("E24: elect a leader in a restarted cluster in the usual time", () => {
+  it("elect a leader in a restarted cluster in the usual time [E24]", () => {
     const group = CoreGroup.started(THREE);
     for (const id of THREE) group.crash(id);
     for (const id of THREE) group.restart(id);
@@ -564,7 +581,7 @@ describe("election timeouts", () => {
     expect(group.leaders).toHaveLength(1);
   });
 
-  it("E24: do not hold up a sole voter, which leads at once, also after a restart", () => {
+  it("do not delay a sole voter, not even after a restart [E24]", () => {
     const group = new CoreGroup(["a"]);
     group.host("a").createCluster(["a"], 0);
     group.advance(0);
@@ -575,7 +592,7 @@ describe("election timeouts", () => {
     expect(group.node("a")).toMatchObject({ role: "leader", leader: "a", commitIndex: 3 });
   });
 
-  it("do not begin a second campaign of a sole voter whose disk is slow", () => {
+  it("start no second election of a sole voter whose disk is slow", () => {
     const group = new CoreGroup(["a"]);
     group.host("a").createCluster(["a"], 0);
     group.holdDisk("a");
@@ -589,7 +606,7 @@ describe("election timeouts", () => {
 });
 
 describe("a term", () => {
-  it("has one leader: a second one stops the node, and nothing changes", () => {
+  it("has one leader: a second one stops the node before anything changes", () => {
     const node = restarted({ log: logOf("1-3@1"), term: 2 });
     node.handleMessage(appendEntries({ from: "b", term: 2, entries: range("3@1", "4@2") }), 1);
     act(node, 1);
@@ -605,7 +622,7 @@ describe("a term", () => {
     expect(leader.capture()).toEqual(led);
   });
 
-  it("is saved before anything is said in it", () => {
+  it("is saved before any message of it is sent", () => {
     const node = restarted({ log: logOf("1-3@1"), term: 2 });
     node.handleMessage(appendEntries({ term: 5, entries: range("3@1", "") }), 1);
     const { hardState, messages, messagesAfterPersist, persistId } = node.takeActions();

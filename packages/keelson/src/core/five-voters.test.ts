@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { configOf } from "./config.ts";
 import { RaftNode } from "./node.ts";
 
-/** One of five voters, at term 1, after its election timeout: it asks around. */
+/** One of five voters in term 1, after its election timeout: it asks for pre-votes. */
 function preCandidate(): RaftNode {
   const base = { term: 1, index: 1 };
   const baseConfig = configOf(["a", "b", "c", "d", "e"]);
@@ -19,7 +19,7 @@ function preCandidate(): RaftNode {
 }
 
 describe("one of five voters", () => {
-  it("needs two others in favour, and not one, before it disturbs anybody with an election", () => {
+  it("needs two pre-votes of others, not one, before it starts an election", () => {
     const node = preCandidate();
     expect(node.role).toBe("pre-candidate");
     const yes = { type: "pre-vote-reply", term: 1, requestTerm: 1, granted: true } as const;

@@ -8,16 +8,16 @@ const THREE = ["a", "b", "c"];
 const MIN_MS = 400;
 const DRIFT = 0.05;
 
-/** Where a may read on its lease now; null: nowhere. */
+/** The index at which a leader may read under its lease now; null: it has no lease. */
 function lease(group: CoreGroup, id = "a"): number | null {
   return group.node(id).leaseIndex(group.now);
 }
 
 describe("a lease", () => {
-  it("L5: has ended whenever another leader can have committed something, whoever lost touch with whom", () => {
+  it("has ended before another leader can commit anything, whatever links failed [L5]", () => {
     for (let seed = 1; seed <= 40; seed++) {
       const group = CoreGroup.started(THREE, { seed });
-      // AB|C, until c would campaign; then A|BC: c finds b, which heard a last.
+      // First c is cut off, until it starts a pre-vote. Then a is, and c asks b, which heard a last.
       group.isolate("c");
       group.advance(seed * 37);
       group.heal();
@@ -37,7 +37,7 @@ describe("a lease", () => {
     }
   });
 
-  it("L5: has ended on the slowest clock when the fastest lets its owner help another", () => {
+  it("has ended on the slowest clock when the fastest clock allows a vote for another node [L5]", () => {
     const [slow, fast] = [1 - DRIFT, 1 + DRIFT];
     const config = { index: 1, config: ABC };
     let [served, granted] = [0, 0];
@@ -47,7 +47,7 @@ describe("a lease", () => {
       leader.handleTimeout(1000 + 100);
       const check = sentTo("b", leader, 1100);
       const follower = restarted({ id: "b", log: logOf("1@1 2@2", "0@0", [config]), term: leader.term });
-      // The heartbeat takes no time, and its answer neither: so long as this the lease never is in truth.
+      // Messages take no time here, so the lease is as long as it can ever be.
       follower.handleMessage(check, 5000);
       for (const { message } of act(follower, 5000).messages) leader.handleMessage(message, 1100);
       const reads = leader.leaseIndex(1100 + realMs * slow) !== null;
@@ -61,12 +61,12 @@ describe("a lease", () => {
       if (reads) served += 1;
       if (helps) granted += 1;
     }
-    // Both happen, and nearly all of the time one or the other.
+    // Both happen, and at nearly every moment one of the two.
     expect(served + granted).toBeGreaterThan(2 * MIN_MS - 5);
     expect(Math.min(served, granted)).toBeGreaterThan(MIN_MS / 2);
   });
 
-  describe("of a leader that leaves everything to one heir", () => {
+  describe("of a leader whose removal leaves a sole voter", () => {
     const [AB, B] = [configOf(["a", "b"]), configOf(["b"])];
     const joint = { index: 2, config: { ...B, outgoingVoters: AB.voters } };
     const log = logOf("1-2@1", "0@0", [{ index: 1, config: AB }, joint]);
@@ -76,28 +76,28 @@ describe("a lease", () => {
       entries: range("2@1", "3@1", [{ index: 3, config: B }]),
     });
 
-    it("L5: is respected by the heir, though nobody's vote but its own is needed", () => {
-      const heir = restarted({ id: "b", log });
-      heir.handleMessage(last, 1000);
-      act(heir, 1000);
-      heir.handleMessage(appendEntries({ from: "a", term: 1, entries: range("3@1", "") }), 1100);
-      expect(act(heir, 1100).timer).toBeGreaterThanOrEqual(1100 + MIN_MS);
-      heir.handleTimeout(1100 + MIN_MS - 1);
-      expect(heir).toMatchObject({ role: "follower", term: 1 });
-      heir.handleTimeout(1100 + MIN_MS);
-      expect(heir).toMatchObject({ role: "candidate", term: 2 });
+    it("is respected by the sole voter, though it needs no other vote [L5]", () => {
+      const soleVoter = restarted({ id: "b", log });
+      soleVoter.handleMessage(last, 1000);
+      act(soleVoter, 1000);
+      soleVoter.handleMessage(appendEntries({ from: "a", term: 1, entries: range("3@1", "") }), 1100);
+      expect(act(soleVoter, 1100).timer).toBeGreaterThanOrEqual(1100 + MIN_MS);
+      soleVoter.handleTimeout(1100 + MIN_MS - 1);
+      expect(soleVoter).toMatchObject({ role: "follower", term: 1 });
+      soleVoter.handleTimeout(1100 + MIN_MS);
+      expect(soleVoter).toMatchObject({ role: "candidate", term: 2 });
     });
 
-    it("L5: is respected by an heir that restarts, which may have heard the leader just before", () => {
+    it("is respected by a sole voter that restarts, because it may just have heard the leader [L5]", () => {
       const config = { index: 3, config: B };
-      const heir = restarted({ id: "b", log: { ...log, ...logOf("1-3@1", "0@0", [joint, config]) } });
-      heir.handleTimeout(MIN_MS - 1);
-      expect(heir).toMatchObject({ role: "follower", term: 1 });
-      heir.handleTimeout(MIN_MS);
-      expect(heir).toMatchObject({ role: "candidate", term: 2 });
+      const soleVoter = restarted({ id: "b", log: { ...log, ...logOf("1-3@1", "0@0", [joint, config]) } });
+      soleVoter.handleTimeout(MIN_MS - 1);
+      expect(soleVoter).toMatchObject({ role: "follower", term: 1 });
+      soleVoter.handleTimeout(MIN_MS);
+      expect(soleVoter).toMatchObject({ role: "candidate", term: 2 });
     });
 
-    it("E24: holds up nobody who inherited from no one, or long ago", () => {
+    it("does not delay a node that was always the sole voter, or has been one for long [E24]", () => {
       const configs = [1, 2].map((index) => ({ index, config: B }));
       const alone = { ...logOf("1-3@1", "0@0", configs), baseConfig: configOf([]) };
       const compacted = { ...logOf("4@1", "3@1"), baseConfig: B };
@@ -109,7 +109,7 @@ describe("a lease", () => {
     });
   });
 
-  it("L6: is void from the moment at which somebody was asked to take over, whoever answers afterwards", () => {
+  it("is void once TimeoutNow was sent, whichever answers arrive afterwards [L6]", () => {
     const group = CoreGroup.started(THREE);
     group.beat();
     expect(lease(group)).not.toBeNull();
@@ -129,7 +129,7 @@ describe("a lease", () => {
     expect(lease(group, "b")).not.toBeNull();
   });
 
-  it("L6: stays void in this term when the transfer was given up after the question had gone out", () => {
+  it("stays void in this term if the transfer fails after TimeoutNow was sent [L6]", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message) => message.type === "timeout-now");
     group.node("a").transferLeadership("b", group.now);
@@ -145,7 +145,7 @@ describe("a lease", () => {
     expect(lease(group)).toBeNull();
   });
 
-  it("L7: counts from when the heartbeat left, however late its answer is", () => {
+  it("counts from when the heartbeat was sent, however late its answer arrives [L7]", () => {
     const group = CoreGroup.started(THREE);
     group.advance(2 * MIN_MS);
     group.isolate("c");
@@ -172,7 +172,7 @@ describe("a lease", () => {
     group.change("a", THREE, ["d", "e"]);
     group.beat();
     expect(lease(group)).not.toBeNull();
-    // The joint configuration cannot be committed: d and e are silent.
+    // The joint configuration cannot be committed, because d and e do not answer.
     for (const id of ["d", "e"]) group.isolate(id);
     group.proposeConfig("a", ["a", "d", "e"]);
     group.advance(MIN_MS);
@@ -186,7 +186,7 @@ describe("a lease", () => {
   });
 });
 
-/** What a leader's heartbeat says to one member. */
+/** What a leader's heartbeat tells one member. */
 function sentTo(id: string, leader: RaftNode, now: number): Message {
   const sent = act(leader, now).messages.find(({ to }) => to === id);
   return sent?.message ?? appendEntries({ from: "a", term: leader.term, entries: range("2@2", "") });

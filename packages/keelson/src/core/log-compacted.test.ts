@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { EMPTY_LOG, Log } from "./log.ts";
 
 describe("a log whose entries are all compacted", () => {
-  it("goes on in the term of its base", () => {
+  it("continues in the term of its base", () => {
     const log = new Log(EMPTY_LOG);
     log.extend(2, 5);
     log.compact(5);

@@ -5,7 +5,7 @@ import { configOf, ProtocolViolation, type ClusterConfig, type ConfigAt, type Te
 import { checkRange, EMPTY_LOG, Log } from "./log.ts";
 import { ABC, at, logOf, range } from "./test/script.ts";
 
-/** A log without cleverness: one element an entry, those before the base included. */
+/** A simple model of the log: one element per entry, including entries before the base. */
 class NaiveLog {
   entries: { readonly term: number; readonly config: ClusterConfig | null }[] = [];
   baseIndex = 0;
@@ -73,7 +73,7 @@ const extendConfig = fc.constantFrom("x", "y", "z").map((id): Step => (log, naiv
   naive.entries.push({ term, config });
 });
 
-/** A range that begins at or before the end, of which only what comes after the end is added. */
+/** A range that begins at or before the log's end, of which only the entries after the end are appended. */
 const extendFrom = fc
   .record({ back: fc.nat(3), terms: fc.array(fc.nat(2), { minLength: 1, maxLength: 5 }) })
   .map(({ back, terms }): Step => (log, naive) => {
@@ -114,7 +114,7 @@ const reset = fc
     naive.baseIndex = base.index;
   });
 
-/** Most steps make the log longer, so that there is something to cut. */
+/** Most steps make the log longer, so that there is something to truncate. */
 const steps = fc.array(
   fc.oneof(
     { weight: 4, arbitrary: extend },
@@ -151,7 +151,7 @@ function expectSame(log: Log, naive: NaiveLog): void {
 }
 
 describe("the log of positions", () => {
-  it("is, whatever is done to it, what one element an entry would be", () => {
+  it("behaves like a log with one element per entry, whatever is done to it", () => {
     fc.assert(
       fc.property(steps, (plan) => {
         const log = new Log(EMPTY_LOG);
@@ -172,7 +172,7 @@ describe("the log of positions", () => {
     expect(log.last).toEqual(at("2000000@1"));
   });
 
-  it("refuses terms that fall, gaps, cuts below its base, and slices outside of it", () => {
+  it("refuses falling terms, gaps, truncation below its base, and slices outside of it", () => {
     const log = new Log(logOf("6-9@3", "5@2"));
     const before = log.capture();
     expect(() => log.extend(2, 1)).toThrow(ProtocolViolation);
@@ -187,7 +187,7 @@ describe("the log of positions", () => {
     expect(log.capture()).toEqual(before);
   });
 
-  it("refuses to grow beyond the indexes that there are, and by a range that has fewer runs than entries", () => {
+  it("refuses to grow beyond safe integers, and ranges whose runs do not cover their entries", () => {
     const log = new Log(EMPTY_LOG);
     expect(() => log.extendFrom({ ...range("0@0", ""), lastIndex: 2 }, 1)).toThrow(ProtocolViolation);
     log.extend(1, Number.MAX_SAFE_INTEGER);
@@ -195,20 +195,20 @@ describe("the log of positions", () => {
     expect(log.last.index).toBe(Number.MAX_SAFE_INTEGER);
   });
 
-  it("agrees at its base with a log that is asked about before it", () => {
+  it("returns its base as the last agreement with an index before it", () => {
     const log = new Log(logOf("6-9@3", "5@2"));
     expect(log.lastAgreement(3, 9)).toBe(5);
     expect(log.lastAgreement(5, 9)).toBe(5);
     expect(log.lastAgreement(7, 9)).toBe(7);
   });
 
-  it("is not made of an image that contradicts itself", () => {
+  it("refuses an image that contradicts itself", () => {
     expect(() => new Log({ ...logOf("1-3@1"), lastIndex: 0 })).toThrow(ProtocolViolation);
     expect(() => new Log(logOf("5-6@1", "3@1"))).toThrow(ProtocolViolation);
     expect(() => new Log(logOf("1-3@1", "0@0", [{ index: 4, config: ABC }]))).toThrow(ProtocolViolation);
   });
 
-  it("compacts what it compacted before to no effect", () => {
+  it("ignores a second compaction of the same entries", () => {
     const log = new Log(logOf("6-9@3", "5@2"));
     const before = log.capture();
     log.compact(3);
@@ -216,7 +216,7 @@ describe("the log of positions", () => {
   });
 });
 
-describe("a range from outside", () => {
+describe("a received range", () => {
   it.each([
     ["an index that is no whole number", range("1.5@1", "2@1")],
     ["a negative index", range("-1@1", "")],
@@ -247,7 +247,7 @@ describe("a range from outside", () => {
     expect(() => checkRange(wrong)).toThrow(ProtocolViolation);
   });
 
-  it("is taken when it is one", () => {
+  it("is accepted if it is valid", () => {
     expect(() => checkRange(range("0@0", "1-3@1 4@3", [{ index: 1, config: ABC }]))).not.toThrow();
     expect(() => checkRange(range("7@2", ""))).not.toThrow();
   });

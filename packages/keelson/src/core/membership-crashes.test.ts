@@ -9,7 +9,9 @@ interface Change {
   readonly to: readonly NodeId[];
 }
 
-/** Each leaves a majority of both configurations without the leader, so that the others can go on alone. */
+/**
+ * Each leaves a majority of both configurations without the leader, so that the others can continue alone.
+ */
 const CHANGES: Readonly<Record<string, Change>> = {
   "adds a voter": { from: ["a", "b", "c"], to: ["a", "b", "c", "d"] },
   "removes a voter": { from: ["a", "b", "c", "d"], to: ["a", "b", "c"] },
@@ -18,15 +20,15 @@ const CHANGES: Readonly<Record<string, Change>> = {
 };
 
 /**
- * In which order things happen: what was sent arrives first, or what was written is durable first; or those
- * who join hear and are heard before all others.
+ * In which order things happen: messages arrive first, or writes become durable first, or the messages of
+ * joining nodes arrive first.
  */
 const ORDERS = ["messages first", "disks first", "joiners first"] as const;
 type Order = (typeof ORDERS)[number];
 
 /**
- * What the leader's crash does with its unsynced writes and its messages under way; and whether it comes
- * back.
+ * What a crash of the leader does to its unsynced writes and to its messages under way, and whether the
+ * leader restarts.
  */
 interface Crash {
   readonly kept: boolean;
@@ -40,17 +42,17 @@ const CRASHES: readonly Crash[] = [
   { kept: true, restarts: false },
 ];
 
-/** Every crash in the first order; the two that differ most in the others, for the time that it takes. */
+/** Every kind of crash in the first order; in the others only the two that differ most, to save time. */
 function crashesIn(order: Order): readonly Crash[] {
   return order === ORDERS[0] ? CRASHES : CRASHES.slice(0, 2);
 }
 
-/** Far more than any of these changes takes. */
+/** Far more steps than any of these changes takes. */
 const STEPS_MAX = 500;
-/** Elections without faults, and the change that the next leader has to end, take far less. */
+/** Far more time than elections without faults and the completion of the change take. */
 const RECOVERY_MS = 16_000;
 
-/** The change has just been proposed, and nothing of it has left the leader. */
+/** The change has just been proposed, and no message about it has left the leader. */
 function begin({ from, to }: Change): CoreGroup {
   const group = CoreGroup.started(from);
   for (const id of to) if (!from.includes(id)) group.add(id);
@@ -61,7 +63,7 @@ function begin({ from, to }: Change): CoreGroup {
   return group;
 }
 
-/** One message arrives, or one write becomes durable; false: nothing is left to happen. */
+/** Delivers one message, or makes one write durable; false: nothing is left to do. */
 function step(group: CoreGroup, order: Order, { from }: Change): boolean {
   const joins = (id: NodeId): boolean => order === "joiners first" && !from.includes(id);
   const writing = group.running.filter(({ pendingWrites }) => pendingWrites > 0);
@@ -78,7 +80,7 @@ function step(group: CoreGroup, order: Order, { from }: Change): boolean {
   return true;
 }
 
-/** How many steps there are from the proposal until nothing is left to do; the change has ended then. */
+/** How many steps there are from the proposal until the change is complete and nothing is left to do. */
 function stepsOf(change: Change, order: Order): number {
   const group = begin(change);
   let steps = 0;
@@ -98,7 +100,7 @@ function crashLeader(group: CoreGroup, { kept }: Crash): void {
   group.crash(leader, { whole: kept ? pendingWrites : 0, entries: null });
 }
 
-/** The leader of a group that needs nothing more: its change has ended one way or the other. */
+/** The leader of a group whose change has ended, in the old or the new configuration. */
 function settled(group: CoreGroup, change: Change): CoreHost | null {
   const [leader, ...others] = group.leaders;
   if (leader === undefined || others.length > 0) return null;
@@ -116,7 +118,8 @@ function isSame(a: readonly NodeId[], b: readonly NodeId[]): boolean {
 }
 
 /**
- * Lets the change begin, crashes the leader after so many steps, and sees the group through; "old" or "new".
+ * Begins the change, crashes the leader after so many steps, and runs the group until it is done; returns
+ * "old" or "new": the configuration in force in the end.
  */
 function runCrash(change: Change, order: Order, steps: number, crash: Crash): "old" | "new" {
   const group = begin(change);
@@ -131,7 +134,7 @@ function runCrash(change: Change, order: Order, steps: number, crash: Crash): "o
   if (leader === null) throw new Error(`no leader of a simple configuration: ${describeGroup(group)}`);
   const position = group.write(leader.id, "after");
   expect(leader.node.commitStatus(position)).toBe("committed");
-  // The configurations are the old one, and the two steps of the change exactly once, or not at all.
+  // The log holds the old configuration, and then both steps of the change exactly once, or neither.
   const { from, to } = change;
   const old = [configOf(from)];
   const done = [...old, { ...configOf(to), outgoingVoters: [...from] }, configOf(to)];
@@ -147,9 +150,9 @@ function describeGroup(group: CoreGroup): string {
     .join("; ");
 }
 
-describe("M3: whose leader crashes at every step of it, a change that", () => {
+describe("a change of membership whose leader crashes at each of its steps [M3]", () => {
   it.each(Object.entries(CHANGES))(
-    "%s ends in the old or the new configuration, and the group goes on",
+    "ends in the old or the new configuration, and the group continues: %s",
     (_, change) => {
       const outcomes = { old: 0, new: 0 };
       for (const order of ORDERS) {

@@ -31,7 +31,7 @@ function requestVote(from: string, term: number, last: string, transfer = false)
   return { type: "request-vote", from, term, last: at(last), transfer };
 }
 
-/** A group with nodes beside it that belong to nothing yet. */
+/** A group, and nodes that don't belong to it yet. */
 function groupWith(members: readonly NodeId[], others: readonly NodeId[], options = {}): CoreGroup {
   const group = CoreGroup.started(members, options);
   for (const id of others) group.add(id);
@@ -52,7 +52,7 @@ function joint(outgoing: readonly NodeId[], voters: readonly NodeId[]): ClusterC
 }
 
 describe("a change of membership", () => {
-  it("goes through both configurations, and ends by itself in the new one", () => {
+  it("goes through C_old,new and ends in C_new without another call", () => {
     const group = groupWith(THREE, ["d", "e"]);
     const first = group.change("a", ["a", "d", "e"]);
     expect(configsOf(group, "a")).toEqual([
@@ -65,14 +65,14 @@ describe("a change of membership", () => {
     for (const id of ["a", "d", "e"]) expect(group.payloads(id)).toContain("after");
   });
 
-  it("is to a configuration that can be: with voters, and each member named once", () => {
+  it("must have voters, and each member in one part", () => {
     const { node } = groupWith(THREE, []).host("a");
     expect(() => node.proposeConfig(configOf([], ["b"]), 0)).toThrow("without voters could never decide");
     const twice = { ...configOf(["a", "b"]), voters: ["a", "b", "b"] };
     expect(() => node.proposeConfig(twice, 0)).toThrow("each member is named once");
   });
 
-  it("needs no joint configuration where the voters stay, and none is begun while one is under way", () => {
+  it("takes one entry if the voters stay, and is refused while another is under way", () => {
     const group = groupWith(THREE, ["d"]);
     group.proposeConfig("a", THREE, ["d"]);
     expect(isJoint(group.node("a").config)).toBe(false);
@@ -89,7 +89,7 @@ describe("a change of membership", () => {
     ["an addition and a removal", ["a", "b", "c", "d", "e"], ["b", "c", "d"]],
     ["two additions", ["a", "b", "c", "d", "e"], ["a", "b", "c", "d", "f"]],
     ["two removals", ["a", "b", "c"], ["b", "c", "d"]],
-  ])("M1: is not begun before an entry of the term is committed: %s in two terms", (_, one, two) => {
+  ])("is refused before an entry of the term is committed: %s in two terms [M1]", (_, one, two) => {
     const group = groupWith(FOUR, ["e", "f"]);
     group.isolate("a", "e");
     group.proposeConfig("a", one);
@@ -104,7 +104,7 @@ describe("a change of membership", () => {
     const second = group.change("b", two);
     expect(group.node("b").commitStatus(second)).toBe("committed");
 
-    // The leader of the first term comes back with what it never got committed.
+    // The leader of the first term comes back with entries that it never committed.
     group.heal();
     group.timeOut("a");
     group.settle();
@@ -120,7 +120,7 @@ describe("a change of membership", () => {
   it.each<[string, readonly NodeId[]]>([
     ["the old", ["d", "e"]],
     ["the new", ["b", "c"]],
-  ])("M3: does not leave the joint configuration by the majority of %s one alone", (_, cutOff) => {
+  ])("does not leave the joint configuration with the majority of %s one alone [M3]", (_, cutOff) => {
     const group = groupWith(THREE, ["d", "e"], { checkQuorum: false });
     for (const id of cutOff) group.isolate(id);
     const entered = group.change("a", ["a", "d", "e"]);
@@ -133,7 +133,7 @@ describe("a change of membership", () => {
     expect(configsOf(group, "a").filter((config) => config.voters.includes("d"))).toHaveLength(2);
   });
 
-  it("M3: is taken up by a leader that finds the joint configuration uncommitted, and ended once", () => {
+  it("is completed, once, by a new leader that finds C_old,new in its log [M3]", () => {
     const group = groupWith(THREE, ["d", "e"]);
     group.stop((message) => message.type === "append-entries-reply");
     group.change("a", ["a", "d", "e"]);
@@ -142,7 +142,7 @@ describe("a change of membership", () => {
     group.stop((message, to) => message.type === "append-entries" && to !== "c");
     group.elect("b");
     group.beat();
-    // c has the entry too: not a majority of the new configuration, so nobody may leave the joint one yet.
+    // c has the entry too. That's no majority of the new configuration, so the joint one stays in force.
     expect(group.node("b").config).toEqual(joint(THREE, ["a", "d", "e"]));
     group.stop(null);
     group.advance(2_000);
@@ -157,7 +157,7 @@ describe("a change of membership", () => {
     expect(configsOf(group, "a")).toEqual(configsOf(group, "d"));
   });
 
-  it("M4: goes back over two stacked configurations whose entries are overwritten, also after a restart", () => {
+  it("is undone when the entries of two configurations are overwritten, also after a restart [M4]", () => {
     const stacked = [
       { index: 1, config: ABC },
       { index: 6, config: configOf(["a", "b", "c"], ["d"]) },
@@ -174,7 +174,7 @@ describe("a change of membership", () => {
     expect(again.config).toEqual(ABC);
   });
 
-  it("M4: that its leader never got out is forgotten by that leader, memory and disk", () => {
+  it("that its leader never sent is removed from that leader's memory and disk [M4]", () => {
     const group = groupWith(THREE, ["d"]);
     group.isolate("a");
     group.change("a", FOUR);
@@ -191,8 +191,8 @@ describe("a change of membership", () => {
     expect(group.node("a").config).toEqual(configOf(THREE));
   });
 
-  it("E22, M13: takes part in elections from the moment that its entry is there, committed or not", () => {
-    // Nobody but the leader ever hears that the joint configuration is committed; then the leader is gone.
+  it("counts in elections as soon as its entry is in the log, committed or not [E22, M13]", () => {
+    // Only the leader learns that the joint configuration is committed. Then it crashes.
     const group = groupWith(THREE, ["d", "e"]);
     group.change("a", THREE, ["d", "e"]);
     group.stop((message) => message.type === "append-entries-reply");
@@ -208,7 +208,7 @@ describe("a change of membership", () => {
     expect(group.node(leader).config).toEqual(configOf(["c", "d", "e"]));
   });
 
-  it("M18: to one voter goes on though the leader crashed over its own removal, which nobody else has", () => {
+  it("to one voter completes after the leader crashed with the only copy of its own removal [M18]", () => {
     const group = CoreGroup.started(["a", "b"]);
     group.stop((message) => message.type === "append-entries" && lacks("a", message.entries.configs));
     group.change("a", ["b"]);
@@ -227,7 +227,7 @@ describe("a change of membership", () => {
   it.each([
     ["not known to be committed", 2, "pre-candidate"],
     ["known to be committed", 3, "follower"],
-  ] as const)("M18: lets a node campaign whose removal is %s", (_, commit, role) => {
+  ] as const)("lets a node start elections whose removal is %s [M18]", (_, commit, role) => {
     const configs = [
       { index: 1, config: configOf(["a", "b"]) },
       { index: 2, config: joint(["a", "b"], ["b"]) },
@@ -239,13 +239,13 @@ describe("a change of membership", () => {
   });
 });
 
-/** Whether one of these configurations leaves a node out. */
+/** Whether a node is missing in one of these configurations. */
 function lacks(id: NodeId, configs: readonly { readonly config: ClusterConfig }[]): boolean {
   return configs.some(({ config }) => !isVoter(config, id));
 }
 
 describe("a leader that is removed", () => {
-  it("M8: leads until its removal is committed, tells it to all, and steps down", () => {
+  it("leads until its removal is committed, tells all nodes, and steps down [M8]", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message, to) => message.type === "append-entries-reply" && to === "a" && isNewConfig(group));
     group.change("a", ["b", "c"]);
@@ -264,14 +264,14 @@ describe("a leader that is removed", () => {
     expect(group.host("a").propose("x", group.now)).toBeNull();
   });
 
-  it("M8: asks a member to take its place at once", () => {
+  it("asks a voter to start an election at once [M8]", () => {
     const group = CoreGroup.started(THREE);
     group.change("a", ["b", "c"]);
     expect(group.leaders).toHaveLength(1);
     expect(["b", "c"]).toContain(group.leaders[0]);
   });
 
-  it("M8: may crash right after its removal is committed: the others elect a leader", () => {
+  it("may crash right after its removal is committed, and the others elect a leader [M8]", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message) => message.type === "timeout-now");
     group.change("a", ["b", "c"]);
@@ -282,7 +282,7 @@ describe("a leader that is removed", () => {
     expect(group.node(leader).commitStatus(group.write(leader, "on"))).toBe("committed");
   });
 
-  it("C3: is no part of the majority that commits its removal", () => {
+  it("does not count in the majority that commits its removal [C3]", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message, to) => message.type === "append-entries" && to === "c" && isNewConfig(group));
     group.change("a", ["b", "c"]);
@@ -295,7 +295,7 @@ describe("a leader that is removed", () => {
     expect(group.node("b").commitStatus(removal)).toBe("committed");
   });
 
-  it("E6: keeps its vote of the term when it steps down within it", () => {
+  it("keeps its vote when it steps down within the term [E6]", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message) => message.type === "timeout-now");
     group.change("a", ["b", "c"]);
@@ -317,9 +317,9 @@ function isNewConfig(group: CoreGroup): boolean {
 
 describe("a node that was removed", () => {
   it.each([
-    ["that asks before it campaigns", true],
+    ["with pre-vote", true],
     ["that does not", false],
-  ])("E15: while it was cut off, %s, deposes nobody when it is back", (_, preVote) => {
+  ])("while it was cut off, %s, deposes no leader when it comes back [E15]", (_, preVote) => {
     const group = CoreGroup.started(THREE, { of: { c: { preVote } } });
     group.isolate("c");
     group.change("a", ["a", "b"]);
@@ -340,7 +340,7 @@ describe("a node that was removed", () => {
     expect(group.node("b").term).toBe(term);
   });
 
-  it("is told so, stops campaigning, and is let go", () => {
+  it("is told so, starts no more elections, and is sent nothing more", () => {
     const group = CoreGroup.started(THREE);
     group.change("a", ["a", "b"]);
     group.beat();
@@ -355,7 +355,7 @@ describe("a node that was removed", () => {
 });
 
 describe("a snapshot's configuration", () => {
-  it("M5: is the one at its index and not the latest, also after a restart and a second compaction", () => {
+  it("is the one at its index, not the latest, also after a restart and a second compaction [M5]", () => {
     const group = groupWith(THREE, ["d", "e"]);
     group.change("a", THREE, ["d"]);
     group.write("a", "x");
@@ -389,7 +389,7 @@ describe("a snapshot's configuration", () => {
     expect(group.leaders).toHaveLength(1);
   });
 
-  it("M7: takes the place of a stale one at a higher index, and a learner in it never campaigns", () => {
+  it("replaces an uncommitted one at a higher index, and its learners start no elections [M7]", () => {
     const stale = [
       { index: 1, config: configOf(["a", "d", "e"]) },
       { index: 20, config: joint(["a", "d", "e"], THREE) },
@@ -411,14 +411,14 @@ describe("a snapshot's configuration", () => {
 });
 
 describe("a commit index", () => {
-  it("C2: is what sorting says, for any configuration and answers in any order", () => {
+  it("is the one that counting gives, for any configuration and any order of answers [C2]", () => {
     let committed = 0;
     for (let seed = 1; seed <= 150; seed++) committed += commitRandomly(seed);
     expect(committed).toBeGreaterThan(150);
   });
 });
 
-/** A leader of a random configuration hears random answers; returns how often its commit index moved. */
+/** Gives a leader of a random configuration random answers; returns how often its commit index moved. */
 function commitRandomly(seed: number): number {
   const random = seededRandom(seed);
   const everyone = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
@@ -441,7 +441,7 @@ function commitRandomly(seed: number): number {
   let moved = 0;
   for (let n = 0; n < 40; n++) {
     const from = everyone[1 + Math.floor(random() * 8)] ?? "b";
-    // Who is no member is not listened to.
+    // Answers of non-members are ignored.
     if (node.progress(from) === undefined) continue;
     const index = Math.floor(random() * (node.log.last.index + 1));
     const inForce = node.config;

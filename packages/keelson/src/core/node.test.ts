@@ -12,7 +12,7 @@ import {
   logOf,
   range,
   restarted,
-  saysAll,
+  allMessagesOf,
 } from "./test/script.ts";
 
 const THREE = ["a", "b", "c"];
@@ -23,7 +23,7 @@ function said({ messages, messagesAfterPersist }: Actions): Message[] {
 }
 
 describe("the timer", () => {
-  it("is not moved by a heartbeat that puts the deadline off; the early call finds the right time", () => {
+  it("is not changed when a heartbeat moves the deadline later; the early call names the new time", () => {
     const node = restarted({ log: logOf("1-3@1", "0@0", FIRST), term: 1 });
     const { timer } = node.takeActions();
     expect(timer).toBe(600);
@@ -36,7 +36,7 @@ describe("the timer", () => {
     expect(act(node, 600).timer).toBe(560 + 600);
   });
 
-  it("is moved at once by an earlier deadline", () => {
+  it("is changed at once by an earlier deadline", () => {
     const node = restarted({ log: logOf("1@1", "0@0", FIRST), preVote: false });
     node.handleTimeout(1000);
     expect(act(node, 1000).timer).toBe(1600);
@@ -44,7 +44,7 @@ describe("the timer", () => {
     expect(act(node, 1100).timer).toBe(1180);
   });
 
-  it("may ring early, late, twice, or with a clock that went back", () => {
+  it("may fire early, late, twice, or with a clock that went back", () => {
     const node = restarted({ log: logOf("1-3@1", "0@0", FIRST), term: 1 });
     act(node);
     for (const early of [1, 300, 200, 599, -5]) {
@@ -62,7 +62,7 @@ describe("the timer", () => {
     expect(node.term).toBe(1);
   });
 
-  it("does not ring in an idle sole voter that leads", () => {
+  it("is never set for an idle sole voter that leads", () => {
     const group = new CoreGroup(["a"]);
     group.host("a").createCluster(["a"], 0);
     group.advance(10_000);
@@ -70,12 +70,12 @@ describe("the timer", () => {
     expect(group.host("a").timer).toBeNull();
   });
 
-  it("rings in a sole voter with a learner, for the learner's heartbeats", () => {
+  it("is set for a sole voter with a learner, for the learner's heartbeats", () => {
     const config = configOf(["a"], ["l"]);
     const log = { ...logOf("1@1", "0@0", [{ index: 1, config }]), baseConfig: configOf([]) };
     const node = restarted({ log });
     node.handleTimeout(0);
-    saysAll(node);
+    allMessagesOf(node);
     expect(node.role).toBe("leader");
     expect(node.takeActions().timer).toBe(80);
     node.handleTimeout(80);
@@ -84,7 +84,7 @@ describe("the timer", () => {
     expect(node.role).toBe("leader");
   });
 
-  it("of a leader names the heartbeat, or the time to step down if that is earlier", () => {
+  it("of a leader is the next heartbeat, or the time to step down if that is earlier", () => {
     const node = leading();
     expect(node.takeActions().timer).toBe(1080);
     for (let now = 1080; now < 1800; now += 80) {
@@ -100,7 +100,7 @@ describe("the timer", () => {
 });
 
 describe("a leader's heartbeats", () => {
-  it("cost an idle group one message and one answer a follower and interval, and no write", () => {
+  it("cost an idle group one message and one answer per follower and interval, and no write", () => {
     const group = CoreGroup.started(THREE);
     group.advance(200);
     group.forget();
@@ -109,7 +109,7 @@ describe("a leader's heartbeats", () => {
     for (const host of group.hosts) expect(host.pendingWrites).toBe(0);
   });
 
-  it("keep its followers from asking for an election, however long they go on", () => {
+  it("keep its followers from starting an election", () => {
     const group = CoreGroup.started(THREE);
     const { term } = group.node("a");
     group.forget();
@@ -120,7 +120,7 @@ describe("a leader's heartbeats", () => {
 });
 
 describe("several writes under way", () => {
-  it("of terms and entries together release each promise only when its own batch is durable", () => {
+  it("release each message only when its own batch is durable", () => {
     const node = restarted({ log: logOf("1-3@1", "0@0", FIRST), term: 1 });
     node.handleMessage({ type: "request-vote", from: "b", term: 5, last: at("3@1"), transfer: false }, 1000);
     const first = node.takeActions();
@@ -139,7 +139,7 @@ describe("several writes under way", () => {
     expect(said(node.takeActions())).toEqual([accepted("a", 6, 4)]);
   });
 
-  it("let a candidate whose vote is under way count it once it is durable, and in no later election", () => {
+  it("let a candidate count its own vote once it is durable, and not in a later election", () => {
     const node = restarted({ log: logOf("1@1", "0@0", FIRST), preVote: false });
     node.handleTimeout(1000);
     const first = node.takeActions();
@@ -153,7 +153,7 @@ describe("several writes under way", () => {
     expect(node.role).toBe("leader");
   });
 
-  it("do not make a leader of a candidate that follows another by the time its vote is durable", () => {
+  it("do not make a leader of a node that follows another when its own vote becomes durable", () => {
     const node = restarted({ log: logOf("1@1", "0@0", FIRST), preVote: false });
     node.handleTimeout(1000);
     const { persistId } = node.takeActions();
@@ -167,8 +167,8 @@ describe("several writes under way", () => {
   });
 });
 
-describe("effects that nobody took across a change of leaders", () => {
-  it("end in one write that is the log of the last one", () => {
+describe("actions that were not taken across a change of leaders", () => {
+  it("merge into one write that leaves the last leader's log", () => {
     const node = restarted({ log: logOf("1-4@1"), term: 1 });
     node.handleMessage(appendEntries({ from: "b", term: 2, entries: range("4@1", "5-9@2") }), 1);
     node.handleMessage(appendEntries({ from: "c", term: 3, entries: range("6@2", "7@3") }), 1);
@@ -180,7 +180,7 @@ describe("effects that nobody took across a change of leaders", () => {
     expect(node.durableIndex).toBe(3);
   });
 
-  it("of a leader that steps down before they are taken write its entries and send them to nobody", () => {
+  it("of a leader that stepped down write its entries and send them to no node", () => {
     const node = leading();
     const { term } = node;
     for (const id of ["b", "c"]) node.handleMessage(accepted(id, term, 2), 1001);
@@ -195,7 +195,7 @@ describe("effects that nobody took across a change of leaders", () => {
     expect(node.commitIndex).toBe(2);
   });
 
-  it("of a leader that is elected again begin anew: it trusts no match and no answer of its first term", () => {
+  it("of a leader that is elected again use no match and no answer of its first term", () => {
     const group = CoreGroup.started(THREE);
     group.write("a", "x");
     const old = group.sent.filter(({ to, message }) => to === "a" && message.type === "append-entries-reply");
@@ -213,29 +213,29 @@ describe("effects that nobody took across a change of leaders", () => {
   });
 });
 
-describe("answers that come at awkward moments", () => {
-  it("of a follower that was refused and then accepted in one turn are both right", () => {
+describe("answers in unusual orders", () => {
+  it("to a refused and an accepted message of one turn are both right", () => {
     const node = restarted({ log: logOf("1-3@1"), term: 1 });
     node.handleMessage(appendEntries({ term: 1, entries: range("9@1", "10@1") }), 1);
     node.handleMessage(appendEntries({ term: 1, entries: range("3@1", "4@1") }), 1);
-    const outcomes = saysAll(node, 1).flatMap((message) =>
+    const outcomes = allMessagesOf(node, 1).flatMap((message) =>
       message.type === "append-entries-reply" ? [message.outcome] : [],
     );
     expect(outcomes[0]).toEqual({ accepted: false, refused: 9, hint: at("3@1") });
     expect(outcomes.at(-1)).toEqual({ accepted: true, match: 4 });
   });
 
-  it("of a voter that hears of a later term in the same turn bind nobody to the earlier leader", () => {
+  it("of a node that hears of a later term in the same turn do not go to the earlier leader", () => {
     const node = restarted({ log: logOf("1-3@1"), term: 1 });
     node.handleMessage(appendEntries({ from: "b", term: 2, entries: range("3@1", "4@2") }), 1);
     node.handleMessage({ type: "request-vote-reply", from: "c", term: 7, granted: false }, 1);
-    const all = saysAll(node, 1);
+    const all = allMessagesOf(node, 1);
     expect(all).toEqual([]);
     expect([node.term, node.leader]).toEqual([7, null]);
     expect(node.log.last).toEqual(at("4@2"));
   });
 
-  it("are given to a deposed leader with the newer term, and change nothing here", () => {
+  it("to a deposed leader carry the later term, and change nothing on this node", () => {
     const node = restarted({ log: logOf("1-3@1"), term: 5 });
     act(node);
     const { log } = node.capture();
@@ -256,7 +256,7 @@ describe("answers that come at awkward moments", () => {
 });
 
 describe("a node", () => {
-  it("does, after it was captured and revived, exactly what it would have done", () => {
+  it("behaves the same after it was captured and revived", () => {
     const group = CoreGroup.started(THREE);
     group.holdDisk("b");
     for (let n = 0; n < 3; n++) group.propose("a", `w${n}`);
@@ -280,7 +280,7 @@ describe("a node", () => {
     }
   });
 
-  it("waits, after it was captured and revived, for the same write before it says anything", () => {
+  it("waits for the same write after it was captured and revived", () => {
     const node = restarted({ log: logOf("1-3@1", "0@0", FIRST), term: 1 });
     node.handleMessage({ type: "request-vote-reply", from: "b", term: 5, granted: false }, 1000);
     const { persistId } = node.takeActions();
@@ -293,7 +293,7 @@ describe("a node", () => {
     }
   });
 
-  it("refuses settings that would not work", () => {
+  it("refuses options that would not work", () => {
     const random = (): number => 0;
     for (const wrong of [
       { id: "" },
@@ -308,7 +308,7 @@ describe("a node", () => {
     }
   });
 
-  it("learns the time from whatever it is told, and never lets it go back", () => {
+  it("takes the time from every input, and ignores an earlier one", () => {
     const inputs: readonly ((node: RaftNode, now: number) => unknown)[] = [
       (node, now) => node.proposeCommand(now),
       (node, now) => node.proposeCommands(2, now),
@@ -334,7 +334,7 @@ describe("a node", () => {
     expect(fresh.capture().now).toBe(77);
   });
 
-  it("E15: that was restarted helps nobody to depose a leader that it may just have heard", () => {
+  it("that restarted helps no candidate to depose a leader that it may just have heard [E15]", () => {
     const ask = { type: "request-vote", from: "c", term: 2, last: at("9@1"), transfer: false } as const;
     for (const [now, granted] of [
       [399, [false]],
@@ -342,12 +342,12 @@ describe("a node", () => {
     ] as const) {
       const node = restarted({ log: logOf("1-3@1", "0@0", FIRST) });
       node.handleMessage(ask, now);
-      const answers = saysAll(node, now).filter(({ type }) => type === "request-vote-reply");
+      const answers = allMessagesOf(node, now).filter(({ type }) => type === "request-vote-reply");
       expect([now, answers.map((answer) => "granted" in answer && answer.granted)]).toEqual([now, granted]);
     }
   });
 
-  it("D11: does not campaign while its disk takes too long, and does afterwards", () => {
+  it("starts no election while a write is stalled, and does afterwards [D11]", () => {
     const node = restarted({ log: logOf("1@1", "0@0", FIRST), preVote: false, storageStallMs: 100 });
     node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "2@1") }), 10);
     const { persistId } = node.takeActions();
@@ -362,7 +362,7 @@ describe("a node", () => {
     expect([node.role, node.term]).toEqual(["candidate", 2]);
   });
 
-  it("stands for election at once when its leader asks it to", () => {
+  it("starts an election at once when its leader asks it to", () => {
     const node = restarted({ log: logOf("1@1", "0@0", FIRST) });
     node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "") }), 10);
     expect([node.leaderHeardAt, node.removedMembersToNotify]).toEqual([10, []]);
@@ -370,7 +370,7 @@ describe("a node", () => {
     expect([node.role, node.term]).toEqual(["candidate", 2]);
   });
 
-  it("tells who leads next as soon as that one has all, with the very answer that says so", () => {
+  it("sends TimeoutNow as soon as the target's acknowledgement shows that its log is complete", () => {
     const node = leading();
     node.handleMessage(accepted("b", node.term, 1), 1001);
     expect(node.transferLeadership("b", 1002)).toEqual({ to: "b" });
@@ -380,7 +380,7 @@ describe("a node", () => {
     expect(said(act(node, 1003)).map(({ type }) => type)).toContain("timeout-now");
   });
 
-  it("leaves a joint configuration as soon as that is committed, by an answer or by its own disk", () => {
+  it("leaves a joint configuration as soon as it is committed, by an answer or by its own disk", () => {
     const target = configOf(["a", "b"]);
     for (const ownDiskLast of [false, true]) {
       const node = leading();
@@ -403,7 +403,7 @@ describe("a node", () => {
     }
   });
 
-  it("takes no message of a term that is none", () => {
+  it("refuses messages whose term is not a valid term", () => {
     for (const term of [-1, 1.5, Number.NaN, Infinity]) {
       const node = restarted({ log: logOf("1@1") });
       expect(() => node.handleMessage({ ...accepted("b", term, 1) }, 1)).toThrow("a term is a safe integer");
@@ -412,12 +412,12 @@ describe("a node", () => {
     expect(() => node.handleMessage({ ...accepted("b", 0, 1) }, 1)).not.toThrow();
   });
 
-  it("knows of the others, while it leads, how far they are, and whether they answered lately", () => {
+  it("knows while it leads how far the other nodes are, and whether they answered recently", () => {
     const node = leading();
     expect(node.progress("x")).toBeUndefined();
     node.handleMessage(accepted("b", node.term, 2), 1100);
     expect(node.progress("b")).toEqual({ state: "replicate", match: 2, next: 3, recentlyActive: true });
-    // The time moves on with whatever the node is told.
+    // Every input moves the node's time.
     node.readIndex(1899);
     expect(node.progress("b")?.recentlyActive).toBe(true);
     node.readIndex(1900);
@@ -425,7 +425,7 @@ describe("a node", () => {
     expect(restarted({ log: logOf("1@1") }).progress("b")).toBeUndefined();
   });
 
-  it("says what became of an entry, and no more than it can know", () => {
+  it("reports the status of an entry only as far as it can know it", () => {
     const node = restarted({ log: logOf("4-6@2 7-9@4", "3@1"), term: 5, commitIndex: 7 });
     const statuses = ["3@1", "5@2", "5@1", "7@4", "8@4", "8@3", "8@5", "10@3", "10@4", "2@1"].map((text) => [
       text,
@@ -437,7 +437,7 @@ describe("a node", () => {
       ["5@1", "rejected"],
       ["7@4", "committed"],
       ["8@4", "in-progress"],
-      // Another stands there, but it is not committed. Its term is over: a later one has committed.
+      // Another entry is at its index, uncommitted. But a later term has committed, so it never will be.
       ["8@3", "rejected"],
       ["8@5", "unknown"],
       ["10@3", "rejected"],
@@ -446,7 +446,7 @@ describe("a node", () => {
     ]);
   });
 
-  it("creates a cluster in the term that it has, or else in the first one, and then waits for its turn", () => {
+  it("creates a cluster in its current term, or in term 1, and waits for its election timeout", () => {
     const fresh = RaftNode.start({ id: "a", random: () => 0 });
     expect(fresh.createCluster(["a", "b", "c"], 10)).toEqual(at("1@1"));
     expect([fresh.term, fresh.votedFor, fresh.role]).toEqual([1, null, "follower"]);
@@ -464,7 +464,7 @@ describe("a node", () => {
     expect([older.term, older.log.last]).toEqual([3, at("1@1")]);
   });
 
-  it("takes no message from itself", () => {
+  it("refuses messages from itself", () => {
     const node = restarted({ log: logOf("1@1") });
     expect(() => node.handleMessage({ ...accepted("a", 1, 1) }, 1)).toThrow(ProtocolViolation);
   });

@@ -10,7 +10,7 @@ function check(options: Partial<RaftNodeOptions>): () => unknown {
 }
 
 describe("the options of a node", () => {
-  it("are, unless given, those that the documentation promises", () => {
+  it("have the documented defaults", () => {
     const { bytesBetween, ...rest } = withDefaults({ id: "a", random });
     expect(rest).toEqual({
       id: "a",
@@ -30,7 +30,7 @@ describe("the options of a node", () => {
     expect(bytesBetween(1, 1000)).toBe(0);
   });
 
-  it("are taken as they are given", () => {
+  it("are used as given", () => {
     const given: RaftNodeOptions = {
       id: "b",
       random,
@@ -50,13 +50,13 @@ describe("the options of a node", () => {
     expect(withDefaults(given)).toEqual(given);
   });
 
-  it("let a disk stall for twice the longest election timeout, whichever that is", () => {
+  it("set the stall limit to twice the longest election timeout", () => {
     expect(withDefaults({ id: "a", random, electionTimeoutMs: { min: 200, max: 300 } }).storageStallMs).toBe(
       600,
     );
   });
 
-  it("may go to the bounds of what makes sense", () => {
+  it("may be at the bounds of what is allowed", () => {
     for (const right of [
       { electionTimeoutMs: { min: 1, max: 1 }, heartbeatMs: 0.5 },
       { heartbeatMs: 200 },

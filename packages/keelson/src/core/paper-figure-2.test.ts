@@ -1,11 +1,11 @@
-// A test for each rule of Figure 2 of the Raft paper (extended version), named by the rule in a few words of
-// our own. paper.test.ts goes on with §§5 to 8.
+// A test for each rule of Figure 2 of the Raft paper (extended version). Each is named by the rule, in our
+// words. paper.test.ts continues with §§5 to 8.
 import { describe, expect, it } from "vitest";
 
 import { CoreGroup } from "../testing/core/core-group.ts";
 import { RaftNode, type Message } from "./index.ts";
 import {
-  FOUNDED,
+  FIRST_CONFIG,
   LATER,
   answer,
   appendsTo,
@@ -25,12 +25,12 @@ import {
   range,
   refused,
   repliesIn,
-  saysAll,
+  allMessagesOf,
 } from "./test/script.ts";
 
 const THREE = ["a", "b", "c"];
 describe("Figure 2, state", () => {
-  it("currentTerm begins at 0, grows only, and is saved before anything is said in it", () => {
+  it("currentTerm begins at 0, never falls, and is saved before any message of it is sent", () => {
     const node = RaftNode.start({ id: "a", random: () => 0 });
     expect(node.term).toBe(0);
     node.handleMessage(requestVote("b", 4, "1@1"), 1);
@@ -43,14 +43,14 @@ describe("Figure 2, state", () => {
     expect(node.term).toBe(4);
   });
 
-  it("votedFor is kept over a restart, and empty in each new term", () => {
+  it("votedFor survives a restart, and is empty in each new term", () => {
     const node = nodeWith("1@1", { term: 3, votedFor: "b" });
     expect(votesIn(answer(node, requestVote("c", 3, "9@3")))).toEqual([false]);
     node.handleMessage(appendEntries({ term: 4, entries: range("1@1", "") }), LATER);
     expect(node.votedFor).toBeNull();
   });
 
-  it("the log begins at index 1, each entry with the term in which its leader received it", () => {
+  it("the log begins at index 1, and each entry has the term in which its leader received it", () => {
     const group = CoreGroup.started(THREE);
     group.write("a", "x");
     group.elect("b");
@@ -61,19 +61,19 @@ describe("Figure 2, state", () => {
     expect(rest.find(({ payload }) => payload === "y")?.term).toBe(3);
   });
 
-  it("commitIndex begins at what a snapshot covers, and grows only", () => {
+  it("commitIndex begins at the end of the snapshot, and never falls", () => {
     expect(nodeWith("1-5@1").commitIndex).toBe(0);
     const node = nodeWith("1-5@1", { commitIndex: 3 });
     answer(node, appendEntries({ term: 2, entries: range("5@1", ""), commit: 1 }));
     expect(node.commitIndex).toBe(3);
   });
 
-  it("nextIndex begins after the leader's last entry, matchIndex at 0, both anew in each election", () => {
-    const node = leading({ log: logOf("1-7@1", "0@0", FOUNDED) });
+  it("nextIndex begins after the leader's last entry and matchIndex at 0, in each election", () => {
+    const node = leading({ log: logOf("1-7@1", "0@0", FIRST_CONFIG) });
     for (const id of ["b", "c"]) expect(node.progress(id)).toMatchObject({ match: 0, next: 8 });
   });
 
-  it("matchIndex grows only", () => {
+  it("matchIndex never falls", () => {
     const node = heardLeader();
     node.handleMessage(accepted("b", 2, 1), LATER);
     expect(node.progress("b")?.match).toBe(2);
@@ -81,7 +81,7 @@ describe("Figure 2, state", () => {
 });
 
 describe("Figure 2, AppendEntries, receiver", () => {
-  it("1: refuses a leader of an earlier term, and tells it the term", () => {
+  it("1: refuses a leader of an earlier term, and tells it the later term", () => {
     const node = nodeWith("1-3@1", { term: 5 });
     const replies = repliesIn(answer(node, appendEntries({ term: 4, entries: range("3@1", "4@4") })));
     expect(replies).toMatchObject([{ term: 5, outcome: { accepted: false } }]);
@@ -113,7 +113,7 @@ describe("Figure 2, AppendEntries, receiver", () => {
     expect(node.takeActions().append).toBeNull();
   });
 
-  it("4: appends what it lacks, and no entry twice", () => {
+  it("4: appends the entries that it lacks, each once", () => {
     const node = nodeWith("1-3@1", { term: 2 });
     node.handleMessage(appendEntries({ term: 2, entries: range("1@1", "2-3@1 4-5@2") }), LATER);
     expect(node.takeActions().append).toEqual({ truncateFrom: null, from: 4, to: 6 });
@@ -123,7 +123,7 @@ describe("Figure 2, AppendEntries, receiver", () => {
   it.each([
     ["the leader's commit index", 3, 3],
     ["the last new entry", 9, 4],
-  ])("5: commits up to the smaller one, here %s", (_, commit, expected) => {
+  ])("5: commits up to the smaller index, here %s", (_, commit, expected) => {
     const node = nodeWith("1-6@1", { term: 2 });
     answer(node, appendEntries({ term: 2, entries: range("2@1", "3-4@1"), commit }));
     expect(node.commitIndex).toBe(expected);
@@ -131,12 +131,12 @@ describe("Figure 2, AppendEntries, receiver", () => {
 });
 
 describe("Figure 2, RequestVote, receiver", () => {
-  it("1: refuses a candidate of an earlier term, and tells it the term", () => {
+  it("1: refuses a candidate of an earlier term, and tells it the later term", () => {
     const node = nodeWith("1@1", { term: 5 });
     expect(answer(node, requestVote("b", 4, "9@4"))).toMatchObject([{ granted: false, term: 5 }]);
   });
 
-  it("2: votes for whoever is up to date if it has not voted in the term, or voted for the same", () => {
+  it("2: votes for an up-to-date candidate if it has no vote in the term, or voted for the same one", () => {
     const node = nodeWith("1@1");
     expect(votesIn(answer(node, requestVote("b", 3, "1@1")))).toEqual([true]);
     expect(votesIn(answer(node, requestVote("b", 3, "1@1")))).toEqual([true]);
@@ -147,7 +147,7 @@ describe("Figure 2, RequestVote, receiver", () => {
 });
 
 describe("Figure 2, rules for all servers", () => {
-  it("apply what is committed, in the log's order, each entry once", () => {
+  it("apply committed entries, in log order, each once", () => {
     const group = CoreGroup.started(THREE);
     for (const text of ["x", "y", "z"]) group.write("a", text);
     group.beat();
@@ -182,13 +182,13 @@ describe("Figure 2, rules for all servers", () => {
 });
 
 describe("Figure 2, rules for followers", () => {
-  it("they answer leaders and candidates, and begin nothing", () => {
+  it("they answer leaders and candidates, and send nothing on their own", () => {
     const node = nodeWith("1@1", { term: 2 });
-    expect(saysAll(node)).toEqual([]);
+    expect(allMessagesOf(node)).toEqual([]);
     expect(answer(node, appendEntries({ term: 2, entries: range("1@1", "") }))).toHaveLength(1);
   });
 
-  it("they become candidates when neither a leader nor a candidate they voted for is heard in time", () => {
+  it("they become candidates if they hear no leader and grant no vote before the election timeout", () => {
     const node = nodeWith("1@1", { random: () => 0 });
     node.handleTimeout(399);
     expect(node.role).toBe("follower");
@@ -204,7 +204,7 @@ describe("Figure 2, rules for followers", () => {
 });
 
 describe("Figure 2, rules for candidates", () => {
-  it("a campaign is a new term, an own vote, a new timeout, and a request to every other voter", () => {
+  it("an election is a new term, an own vote, a new timeout, and a request to every other voter", () => {
     const node = nodeWith("1-3@1");
     node.handleTimeout(LATER);
     expect(node).toMatchObject({ role: "candidate", term: 2, votedFor: "a" });
@@ -224,7 +224,7 @@ describe("Figure 2, rules for candidates", () => {
     expect(node).toMatchObject({ role: "leader", leader: "a" });
   });
 
-  it("entries from the new leader make a follower, which keeps its vote", () => {
+  it("entries from the new leader make it a follower, which keeps its vote", () => {
     const node = nodeWith("1@1");
     node.handleTimeout(LATER);
     act(node, LATER);
@@ -242,7 +242,7 @@ describe("Figure 2, rules for candidates", () => {
 });
 
 describe("Figure 2, rules for leaders", () => {
-  it("they let themselves be heard at once, and then whenever they were silent for an interval", () => {
+  it("they send heartbeats at once, and after each idle interval", () => {
     const node = nodeWith("1@1");
     node.handleTimeout(LATER);
     act(node, LATER);
@@ -257,7 +257,7 @@ describe("Figure 2, rules for leaders", () => {
     expect(act(node, LATER + 80).messages).toHaveLength(2);
   });
 
-  it("they append a command to their own log, and it is answered once it is committed and applied", () => {
+  it("they append a command to their log, and apply it once it is committed", () => {
     const group = CoreGroup.started(THREE);
     group.isolate("a");
     const position = group.write("a", "x");
@@ -269,13 +269,13 @@ describe("Figure 2, rules for leaders", () => {
     expect(group.host("a").applied.at(-1)?.payload).toBe("x");
   });
 
-  it("they send each follower all from its nextIndex on", () => {
+  it("they send each follower the entries from its nextIndex on", () => {
     const node = heardLeader();
     node.proposeCommands(3, LATER);
     expect(appendsTo("b", node)).toMatchObject([{ entries: { prev: at("2@2"), lastIndex: 5 } }]);
   });
 
-  it("success moves matchIndex and nextIndex on", () => {
+  it("success raises matchIndex and nextIndex", () => {
     const node = heardLeader();
     node.proposeCommands(3, LATER);
     act(node, LATER);
@@ -285,14 +285,14 @@ describe("Figure 2, rules for leaders", () => {
     expect(node.progress("b")).toMatchObject({ match: 5, next: 6 });
   });
 
-  it("a refusal moves nextIndex back, and they try again", () => {
-    const node = leading({ log: logOf("1-7@1", "0@0", FOUNDED) });
+  it("a refusal lowers nextIndex, and they try again", () => {
+    const node = leading({ log: logOf("1-7@1", "0@0", FIRST_CONFIG) });
     node.handleMessage(refused("b", 2, 7, "4@1"), LATER);
     expect(node.progress("b")?.next).toBe(5);
     expect(appendsTo("b", node)).toMatchObject([{ entries: { prev: at("4@1") } }]);
   });
 
-  it("they commit the last entry of their own term that a majority has", () => {
+  it("they commit up to the last entry of their own term that a majority has", () => {
     const node = heardLeader();
     node.proposeCommands(4, LATER);
     act(node, LATER);

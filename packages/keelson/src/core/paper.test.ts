@@ -1,12 +1,12 @@
-// A test for each rule of §§5 to 8 of the Raft paper (extended version), each named by its section and its
-// rule in a few words of our own; Figure 2 has its own file. Deeper tests of the same rules stand beside the
-// parts that keep them.
+// A test for each rule of §§5 to 8 of the Raft paper (extended version). Each is named by its section and the
+// rule, in our words. Figure 2 has its own file. More thorough tests of the same rules are beside the code
+// that implements them.
 import { describe, expect, it } from "vitest";
 
 import { CoreGroup, ofType } from "../testing/core/core-group.ts";
 import { configOf, RaftNode, type AppendEntries, type LogPosition } from "./index.ts";
 import {
-  FOUNDED,
+  FIRST_CONFIG,
   LATER,
   answer,
   appendsTo,
@@ -33,13 +33,13 @@ import {
 const THREE = ["a", "b", "c"];
 const FIVE = ["a", "b", "c", "d", "e"];
 describe("§5.1, basics", () => {
-  it("each server is a follower, a candidate or a leader, and all that is usual is one leader and followers", () => {
+  it("each server has one role; normally one leads and the others follow", () => {
     const group = CoreGroup.started(FIVE);
     expect(group.leaders).toEqual(["a"]);
     for (const id of FIVE.slice(1)) expect(group.node(id).role).toBe("follower");
   });
 
-  it("terms are a clock: whoever is behind takes over the later one it hears of", () => {
+  it("terms are a clock: a server with an earlier term adopts the later one", () => {
     const group = CoreGroup.started(FIVE);
     group.isolate("c");
     group.elect("b");
@@ -91,7 +91,7 @@ describe("§5.2, leader election", () => {
     expect(group.node("a").term).toBe(term);
   });
 
-  it("one vote a term, to who asks first: at most one leader", () => {
+  it("each server votes once per term, so there is at most one leader", () => {
     const group = CoreGroup.started(FIVE, { preVote: false, checkQuorum: false });
     group.crash("a");
     group.timeOut("b");
@@ -110,7 +110,7 @@ describe("§5.2, leader election", () => {
     expect([node.role, node.term]).toEqual(["candidate", 5]);
   });
 
-  it("a split vote ends in another election, and chance in the timeouts keeps it from going on", () => {
+  it("a split vote leads to another election, and random timeouts end the series", () => {
     const group = CoreGroup.started(["a", "b", "c", "d"], { preVote: false, checkQuorum: false });
     group.crash("a");
     group.isolate("b");
@@ -134,13 +134,13 @@ describe("§5.2, leader election", () => {
       now = due;
       node.handleTimeout(now);
     }
-    // The first of them went into the first id of a read.
+    // The first random number became the first id of a read.
     expect(dues).toEqual([500, expect.closeTo(799.6)]);
   });
 });
 
 describe("§5.3, log replication", () => {
-  it("a leader sends a command to all at once, and again without end to those that do not answer", () => {
+  it("a leader sends a command to all at once, and resends it until they answer", () => {
     const group = CoreGroup.started(THREE);
     group.crash("c");
     group.forget();
@@ -156,7 +156,7 @@ describe("§5.3, log replication", () => {
     expect(group.node("c").commitStatus(position)).toBe("committed");
   });
 
-  it("the same entries go again with the next heartbeat to who has not said yet where the logs agree", () => {
+  it("entries are sent again with the next heartbeat until the follower answers where the logs agree", () => {
     const node = leading();
     for (let n = 1; n <= 3; n++) {
       node.handleTimeout(LATER + 80 * n);
@@ -165,7 +165,7 @@ describe("§5.3, log replication", () => {
     }
   });
 
-  it("committing an entry commits all before it, those of earlier leaders too", () => {
+  it("committing an entry commits all entries before it, also those of earlier leaders", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message) => message.type === "append-entries-reply");
     const earlier = group.write("a", "x");
@@ -177,7 +177,7 @@ describe("§5.3, log replication", () => {
     expect(group.node("b").commitStatus(earlier)).toBe("committed");
   });
 
-  it("followers learn from later messages how far the log is committed", () => {
+  it("followers learn the commit index from later messages", () => {
     const group = CoreGroup.started(THREE);
     const position = group.write("a", "x");
     expect(group.node("b").commitStatus(position)).toBe("in-progress");
@@ -185,15 +185,15 @@ describe("§5.3, log replication", () => {
     expect(group.node("b").commitStatus(position)).toBe("committed");
   });
 
-  it("Log Matching: a leader makes one entry for each index of its term, and an entry never moves", () => {
+  it("Log Matching: a leader creates one entry per index in its term, and entries never move", () => {
     const node = heardLeader();
     const positions = Array.from({ length: 5 }, () => node.proposeCommand(LATER) as LogPosition);
     expect(positions).toEqual([3, 4, 5, 6, 7].map((index) => ({ index, term: 2 })));
   });
 
-  it("Log Matching: logs that agree on an entry agree on all before it", () => {
+  it("Log Matching: logs that agree on an entry agree on all entries before it", () => {
     const node = nodeWith("1-2@1 3-4@2", { term: 3 });
-    // 5@3 follows 4@3 in the leader's log: it is not taken after 4@2.
+    // 5@3 follows 4@3 in the leader's log, so it is refused after 4@2.
     answer(node, appendEntries({ term: 3, entries: range("4@3", "5@3") }));
     expect(node.log.termAt(5)).toBeUndefined();
     answer(node, appendEntries({ term: 3, entries: range("2@1", "3-5@3") }));
@@ -207,10 +207,11 @@ describe("§5.3, log replication", () => {
     ["(d): has two of a term that the leader never saw", "1-3@1 4-5@4 6-7@5 8-10@6 11-12@7"],
     ["(e): lacks some and has others", "1-3@1 4-7@4"],
     ["(f): led two terms alone", "1-3@1 4-6@2 7-11@3"],
-  ])("Figure 7 %s: the leader brings its log to equal its own", (_, log) => {
-    const leader = leading({ id: "b", log: logOf("1-3@1 4-5@4 6-7@5 8-10@6", "0@0", FOUNDED), term: 7 }, [
-      "c",
-    ]);
+  ])("Figure 7 %s: the leader makes the follower's log equal to its own", (_, log) => {
+    const leader = leading(
+      { id: "b", log: logOf("1-3@1 4-5@4 6-7@5 8-10@6", "0@0", FIRST_CONFIG), term: 7 },
+      ["c"],
+    );
     const follower = nodeWith(log, { term: 7 });
     const before = leader.log.slice(0, leader.log.last.index);
     let toFollower = act(leader, LATER).messages;
@@ -228,17 +229,17 @@ describe("§5.3, log replication", () => {
     expect(leader.log.slice(0, leader.log.last.index)).toEqual(before);
   });
 
-  it("a refusal names a place to go on from, so that one refusal skips a term's entries", () => {
+  it("a refusal carries a hint, so that one refusal skips the entries of a term", () => {
     const node = nodeWith("1-3@1 4-6@2 7-11@3", { term: 7 });
     const replies = repliesIn(answer(node, appendEntries({ term: 8, entries: range("10@6", "11@8") })));
     expect(replies).toMatchObject([{ outcome: { refused: 10, hint: at("10@3") } }]);
-    const leader = leading({ log: logOf("1-3@1 4-5@4 6-7@5 8-10@6", "0@0", FOUNDED), term: 7 });
+    const leader = leading({ log: logOf("1-3@1 4-5@4 6-7@5 8-10@6", "0@0", FIRST_CONFIG), term: 7 });
     leader.handleMessage(refused("b", 8, 10, "10@3"), LATER);
     expect(leader.progress("b")?.next).toBe(4);
   });
 
   it("Leader Append-Only: a leader never removes or changes an entry of its own log", () => {
-    const node = leading({ log: logOf("1-3@1 4-5@2", "0@0", FOUNDED), checkQuorum: false });
+    const node = leading({ log: logOf("1-3@1 4-5@2", "0@0", FIRST_CONFIG), checkQuorum: false });
     const before = node.log.slice(0, 6);
     node.handleMessage(refused("b", 3, 5, "1@1"), LATER);
     node.handleMessage(requestVote("c", 3, "99@3"), LATER);
@@ -261,7 +262,7 @@ describe("§5.4.1, election restriction", () => {
     expect(votesIn(answer(node, requestVote("b", 6, last)))).toEqual([granted]);
   });
 
-  it("only who has all committed entries can be elected", () => {
+  it("only a server with all committed entries can be elected", () => {
     const group = CoreGroup.started(THREE);
     group.isolate("c");
     const position = group.write("a", "x");
@@ -276,16 +277,16 @@ describe("§5.4.1, election restriction", () => {
 });
 
 describe("§5.4.2, committing entries of earlier terms", () => {
-  it("an entry of an earlier term is not committed by counting, but by one of the own term after it", () => {
-    const node = leading({ log: logOf("1-2@1 3-5@2", "0@0", FOUNDED), term: 4 });
+  it("an entry of an earlier term is committed by a later entry of the leader's term, not by counting", () => {
+    const node = leading({ log: logOf("1-2@1 3-5@2", "0@0", FIRST_CONFIG), term: 4 });
     for (const id of ["b", "c"]) node.handleMessage(accepted(id, 5, 5), LATER);
     expect(node.commitIndex).toBe(0);
     node.handleMessage(accepted("b", 5, 6), LATER);
     expect(node.commitIndex).toBe(6);
   });
 
-  it("entries keep the term in which they were made, whoever sends them later", () => {
-    const node = leading({ log: logOf("1-2@1 3-5@2", "0@0", FOUNDED), term: 4 });
+  it("entries keep their original term when a later leader sends them", () => {
+    const node = leading({ log: logOf("1-2@1 3-5@2", "0@0", FIRST_CONFIG), term: 4 });
     node.handleMessage(refused("b", 5, 5, "2@1"), LATER);
     expect(appendsTo("b", node)[0]?.entries.terms).toEqual([
       { index: 3, term: 2 },
@@ -295,7 +296,7 @@ describe("§5.4.2, committing entries of earlier terms", () => {
 });
 
 describe("§5.4.3, safety", () => {
-  it("Leader Completeness: what was committed is in the log of every later leader", () => {
+  it("Leader Completeness: a committed entry is in the log of every later leader", () => {
     const group = CoreGroup.started(FIVE);
     const positions: LogPosition[] = [];
     for (const id of ["b", "c", "d", "e", "a"]) {
@@ -327,7 +328,7 @@ describe("§5.4.3, safety", () => {
 });
 
 describe("§5.5, follower and candidate crashes", () => {
-  it("what a crashed server did not get is sent until it is back", () => {
+  it("entries for a crashed server are resent until it is back", () => {
     const group = CoreGroup.started(THREE);
     group.crash("b");
     const position = group.write("a", "x");
@@ -338,7 +339,7 @@ describe("§5.5, follower and candidate crashes", () => {
     expect(group.node("b").commitStatus(position)).toBe("committed");
   });
 
-  it("a request done again does no harm, also if its answer alone was lost", () => {
+  it("a repeated request does no harm, also if only its answer was lost", () => {
     const node = nodeWith("1@1");
     const twice = appendEntries({ term: 2, entries: range("1@1", "2-3@2"), commit: 2 });
     const first = repliesIn(answer(node, twice));
@@ -352,7 +353,7 @@ describe("§5.5, follower and candidate crashes", () => {
 });
 
 describe("§5.6, timing", () => {
-  it("time is no part of safety: a clock that jumps deposes a leader and takes nothing back", () => {
+  it("safety does not depend on time: a clock that jumps deposes a leader and loses no entry", () => {
     const group = CoreGroup.started(THREE);
     const position = group.write("a", "x");
     for (const id of THREE) group.node(id).handleTimeout(group.now + 1_000_000);
@@ -363,7 +364,7 @@ describe("§5.6, timing", () => {
     expect(group.node(leader).commitStatus(position)).toBe("committed");
   });
 
-  it("the heartbeat is far shorter than the election timeout, or the settings are refused", () => {
+  it("options are refused unless the heartbeat is far shorter than the election timeout", () => {
     const options = { id: "a", random: () => 0, electionTimeoutMs: { min: 100, max: 200 } };
     expect(() => RaftNode.start({ ...options, heartbeatMs: 51 })).toThrow("heartbeatMs");
     expect(() => RaftNode.start({ ...options, heartbeatMs: 50 })).not.toThrow();
@@ -380,7 +381,7 @@ describe("§6, membership changes", () => {
     expect(node.config).toEqual(config);
   });
 
-  it("while it is joint, entries go to all servers of both configurations", () => {
+  it("while it is joint, entries are sent to all servers of both configurations", () => {
     const group = CoreGroup.started(THREE);
     for (const id of ["d", "e"]) group.add(id);
     group.proposeConfig("a", ["c", "d", "e"]);
@@ -389,7 +390,7 @@ describe("§6, membership changes", () => {
     expect(new Set(group.sent.map(({ to }) => to))).toEqual(new Set(["b", "c", "d", "e"]));
   });
 
-  it.each(["b", "d"])("while it is joint, %s may lead, of whichever configuration it is", (id) => {
+  it.each(["b", "d"])("while it is joint, a server of either configuration may lead: %s", (id) => {
     const group = CoreGroup.started(THREE);
     for (const added of ["d", "e"]) group.add(added);
     group.change("a", THREE, ["d", "e"]);
@@ -405,20 +406,23 @@ describe("§6, membership changes", () => {
     ["the old", ["b", "c"], false],
     ["the new", ["d", "e"], false],
     ["both", ["b", "d"], true],
-  ])("while it is joint, an election takes a majority of each: here of %s", (_, voters, wins) => {
-    const config = { ...configOf(["a", "d", "e"]), outgoingVoters: THREE };
-    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config }]), preVote: false });
-    node.handleTimeout(LATER);
-    // Its own vote counts in both; it does not get there alone.
-    for (const from of voters) {
-      const { term } = node;
-      act(node, LATER);
-      node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, LATER);
-    }
-    expect(node.role === "leader").toBe(wins);
-  });
+  ])(
+    "while it is joint, an election takes a majority of each configuration: here of %s",
+    (_, voters, wins) => {
+      const config = { ...configOf(["a", "d", "e"]), outgoingVoters: THREE };
+      const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config }]), preVote: false });
+      node.handleTimeout(LATER);
+      // Its own vote counts in both configurations, but is not enough.
+      for (const from of voters) {
+        const { term } = node;
+        act(node, LATER);
+        node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, LATER);
+      }
+      expect(node.role === "leader").toBe(wins);
+    },
+  );
 
-  it("new servers are brought up to date before they have a vote", () => {
+  it("new servers catch up before they have a vote", () => {
     const group = CoreGroup.started(THREE);
     group.add("d");
     group.change("a", THREE, ["d"]);
@@ -431,13 +435,13 @@ describe("§6, membership changes", () => {
     expect(group.node("a").commitStatus(position)).toBe("in-progress");
   });
 
-  it("a leader outside of the new configuration steps down when that is committed, not before", () => {
+  it("a leader outside of the new configuration steps down once that is committed", () => {
     const group = CoreGroup.started(THREE);
     const leavesJoint = ({ entries }: AppendEntries): boolean =>
       entries.configs.some(({ config }) => config.outgoingVoters.length === 0);
     group.stop((message, to) => to === "c" && message.type === "append-entries" && leavesJoint(message));
     group.change("a", ["b", "c"]);
-    // The new configuration takes b and c, and c does not hear of it.
+    // The new configuration is b and c, and c does not hear of it.
     expect(group.node("a").config).toEqual(configOf(["b", "c"]));
     group.beat();
     expect(group.node("a").role).toBe("leader");
@@ -446,7 +450,7 @@ describe("§6, membership changes", () => {
     expect(group.node("a").role).toBe("follower");
   });
 
-  it("a request for votes is disregarded while a leader was heard within the least election timeout", () => {
+  it("a request for votes is ignored within the shortest election timeout after a leader was heard", () => {
     const node = nodeWith("1@1", { term: 2 });
     answer(node, appendEntries({ from: "b", term: 2, entries: range("1@1", "") }), 5_000);
     expect(votesIn(answer(node, requestVote("c", 9, "9@8"), 5_399))).toEqual([false]);
@@ -456,7 +460,7 @@ describe("§6, membership changes", () => {
 });
 
 describe("§7, log compaction", () => {
-  it("each server forgets what is committed and covered, and keeps its end's position and configuration", () => {
+  it("each server compacts by itself, and keeps the last position and configuration of what it forgot", () => {
     const group = CoreGroup.started(THREE);
     group.write("a", "x");
     group.beat();
@@ -467,7 +471,7 @@ describe("§7, log compaction", () => {
     expect(group.node("a").log.base.index).toBe(0);
   });
 
-  it("what is not committed is not covered", () => {
+  it("uncommitted entries are not compacted", () => {
     const node = heardLeader();
     node.proposeCommand(LATER);
     act(node, LATER);
@@ -476,13 +480,13 @@ describe("§7, log compaction", () => {
     }).toThrow("only committed entries");
   });
 
-  it("the end's position is known when the next entries come", () => {
+  it("the position before the log is known when the next entries arrive", () => {
     const node = restarted({ log: { ...logOf("", "5@2"), baseConfig: ABC }, term: 2 });
     answer(node, appendEntries({ term: 3, entries: range("5@2", "6@3") }));
     expect(node.log.last).toEqual(at("6@3"));
   });
 
-  it("a leader that has forgotten what a follower lacks sends it a snapshot", () => {
+  it("a leader that has compacted what a follower lacks sends it a snapshot", () => {
     const group = CoreGroup.started(THREE);
     group.crash("c");
     group.write("a", "x");
@@ -505,7 +509,7 @@ describe("§7, log compaction", () => {
     expect(node.takeActions().installSnapshot).toBeNull();
   });
 
-  it("Figure 13, 6: entries after one that is the snapshot's last are kept", () => {
+  it("Figure 13, 6: if the log holds the snapshot's last entry, the entries after it are kept", () => {
     const node = nodeWith("1-9@1", { term: 2 });
     node.handleMessage(offer("6@1", { term: 2 }), LATER);
     act(node, LATER);
@@ -513,7 +517,7 @@ describe("§7, log compaction", () => {
     expect([node.log.base, node.log.last]).toEqual([at("6@1"), at("9@1")]);
   });
 
-  it("Figure 13, 7 and 8: otherwise the whole log goes, and the snapshot's configuration is in force", () => {
+  it("Figure 13, 7 and 8: otherwise the log is dropped, and the snapshot's configuration is in force", () => {
     const node = nodeWith("1-9@1", { term: 2 });
     const config = configOf(["a", "b"]);
     node.handleMessage(offer("6@2", { term: 2, config }), LATER);
@@ -526,13 +530,13 @@ describe("§7, log compaction", () => {
 });
 
 describe("§8, clients", () => {
-  it("who does not lead takes no command, and names the leader", () => {
+  it("a server that does not lead accepts no command, and names the leader", () => {
     const group = CoreGroup.started(THREE);
     expect(group.host("b").propose("x", group.now)).toBeNull();
     expect(group.node("b").leader).toBe("a");
   });
 
-  it("a leader begins its term with a blank entry, and answers no read before that is committed", () => {
+  it("a leader begins its term with a blank entry, and answers no read before it is committed", () => {
     const group = CoreGroup.started(THREE);
     group.elect("b");
     expect(group.host("b").memory.at(-1)).toMatchObject({ payload: "", term: group.node("b").term });
@@ -548,7 +552,7 @@ describe("§8, clients", () => {
     expect(group.host("c").reads).toEqual([{ id: read, index: group.node("c").commitIndex }]);
   });
 
-  it("a leader asks a majority whether it still leads before it answers a read", () => {
+  it("a leader confirms with a majority that it still leads before it answers a read", () => {
     const group = CoreGroup.started(THREE);
     group.isolate("a");
     group.read("a");

@@ -6,7 +6,7 @@ import type { AppendAction } from "./action.ts";
 import type { Message } from "./message.ts";
 import { ABC } from "./test/script.ts";
 
-/** A disk that holds one mark an entry, and does what an append says and nothing else. */
+/** A disk that holds one mark per entry, and does exactly what an append says. */
 class NaiveDisk {
   entries: number[] = [];
 
@@ -26,8 +26,8 @@ const anyStep = fc.oneof(
 const vote: Message = { type: "request-vote-reply", from: "a", term: 1, granted: true };
 const heartbeat: Message = { type: "read-index", from: "a", term: 1, id: 7 };
 
-describe("effects that nobody took yet", () => {
-  it("merge, in any order of appending and truncating, to one write that makes the disk equal the log", () => {
+describe("pending actions", () => {
+  it("merge appends and truncations, in any order, into one write that makes the disk equal the log", () => {
     fc.assert(
       fc.property(fc.array(anyStep, { maxLength: 30 }), (steps) => {
         const actions = new PendingActions();
@@ -55,7 +55,7 @@ describe("effects that nobody took yet", () => {
     );
   });
 
-  it("name no entry to remove that was never written", () => {
+  it("do not remove entries that were never written", () => {
     const actions = new PendingActions();
     actions.append(1, 6);
     actions.truncate(4);
@@ -63,7 +63,7 @@ describe("effects that nobody took yet", () => {
     expect(actions.take(null).append).toEqual({ truncateFrom: null, from: 1, to: 9 });
   });
 
-  it("need no write when there is none, and never give the same effect twice", () => {
+  it("need no write if they have none, and are returned once", () => {
     const actions = new PendingActions();
     actions.saveHardState({ term: 1, votedFor: "a" });
     actions.append(1, 2);
@@ -91,7 +91,7 @@ describe("effects that nobody took yet", () => {
     expect([...second]).toEqual([{ type: "set-timer", deadline: 5 }]);
   });
 
-  it("are void when they promised something in a term that was left before they were taken", () => {
+  it("drop votes of a term that was left before they were taken", () => {
     const actions = new PendingActions();
     actions.saveHardState({ term: 1, votedFor: "b" });
     actions.sendAfterPersist("b", vote);
@@ -105,7 +105,7 @@ describe("effects that nobody took yet", () => {
     expect(taken.messages).toHaveLength(1);
   });
 
-  it("are kept by a capture, and forgotten by the actions that was captured no more than by the one revived", () => {
+  it("are copied by a capture: taking them from one copy does not change the other", () => {
     const actions = new PendingActions();
     actions.append(3, 5);
     actions.send("b", heartbeat);
@@ -115,14 +115,14 @@ describe("effects that nobody took yet", () => {
   });
 });
 
-describe("a write that nobody took yet", () => {
+describe("a pending write", () => {
   function appendAfter(...steps: ((actions: PendingActions) => void)[]): AppendAction | null {
     const actions = new PendingActions();
     for (const step of steps) step(actions);
     return actions.take(null).append;
   }
 
-  it("grows with what is appended after it, and keeps what it removes first", () => {
+  it("grows with later appends, and keeps its truncation", () => {
     expect(appendAfter((actions) => actions.append(3, 5))).toEqual({ truncateFrom: null, from: 3, to: 5 });
     expect(
       appendAfter(
@@ -138,7 +138,7 @@ describe("a write that nobody took yet", () => {
     ).toEqual({ truncateFrom: 3, from: 3, to: 9 });
   });
 
-  it("shrinks with a truncation, and removes what was stored before it if that goes further", () => {
+  it("shrinks with a truncation, and removes stored entries if that goes further", () => {
     expect(
       appendAfter(
         (actions) => actions.append(3, 9),
@@ -166,9 +166,9 @@ describe("a write that nobody took yet", () => {
     ).toEqual({ truncateFrom: 2, from: 2, to: 2 });
   });
 
-  it("lacks what a snapshot covers, and is none if that is all", () => {
+  it("drops what a snapshot covers, and is empty if that is everything", () => {
     const write = (actions: PendingActions): void => actions.append(3, 9);
-    // What begins later is as it was, and still removes what it was to remove.
+    // A write that begins later is unchanged, and keeps its truncation.
     expect(appendAfter(write, (actions) => actions.dropCovered(1))).toEqual({
       truncateFrom: null,
       from: 3,
@@ -199,7 +199,7 @@ describe("a write that nobody took yet", () => {
     expect(appendAfter(write, (actions) => actions.dropCovered(8))).toBe(null);
     expect(appendAfter(write, (actions) => actions.dropCovered(20))).toBe(null);
     expect(appendAfter((actions) => actions.dropCovered(20))).toBe(null);
-    // The log is empty then, so there is nothing to remove from it either.
+    // The stored log is empty then, so there is nothing to remove from it.
     expect(
       appendAfter(
         (actions) => actions.truncate(3),
@@ -209,7 +209,7 @@ describe("a write that nobody took yet", () => {
     ).toEqual({ truncateFrom: null, from: 6, to: 9 });
   });
 
-  it("is none once the log was replaced as a whole", () => {
+  it("is empty once the whole log was replaced", () => {
     expect(
       appendAfter(
         (actions) => actions.append(3, 9),
@@ -219,7 +219,7 @@ describe("a write that nobody took yet", () => {
   });
 });
 
-describe("the effects of a term that was left before they were taken", () => {
+describe("pending actions when the node enters a new term", () => {
   const votes: readonly Message[] = [
     { type: "pre-vote", from: "a", term: 1, last: { term: 1, index: 1 } },
     { type: "pre-vote-reply", from: "a", term: 1, granted: true, requestTerm: 1 },
@@ -227,7 +227,7 @@ describe("the effects of a term that was left before they were taken", () => {
     vote,
   ];
 
-  it("lack all that asked for votes or gave them, and nothing else", () => {
+  it("lose requests for votes and votes, and nothing else", () => {
     for (const message of votes) {
       const actions = new PendingActions();
       actions.saveHardState({ term: 1, votedFor: null });
@@ -238,11 +238,11 @@ describe("the effects of a term that was left before they were taken", () => {
     }
   });
 
-  it("are all there if the term was entered after they were taken, or is the same", () => {
+  it("are kept if they were taken before the new term, or if the term is the same", () => {
     const actions = new PendingActions();
     actions.send("b", vote);
     actions.sendAfterPersist("b", vote);
-    // The first term or vote to be saved: what was said before it was durable already.
+    // The first term or vote to be saved: earlier messages rely on nothing that is lost.
     actions.saveHardState({ term: 2, votedFor: null });
     actions.saveHardState({ term: 2, votedFor: "b" });
     const taken = actions.take(null);
@@ -250,8 +250,8 @@ describe("the effects of a term that was left before they were taken", () => {
   });
 });
 
-describe("a batch of effects", () => {
-  it("must be durable before something is said if it has a term, entries, or something to say then", () => {
+describe("a batch of actions", () => {
+  it("needs a report that it is durable if it has a term, entries, or messages that wait", () => {
     for (const [step, needsPersist] of [
       [(actions) => actions.saveHardState({ term: 1, votedFor: null }), true],
       [(actions) => actions.append(1, 2), true],
@@ -266,14 +266,14 @@ describe("a batch of effects", () => {
     }
   });
 
-  it("is numbered from 1 on, and its number is known while it is gathered", () => {
+  it("is numbered from 1, and its number is known before it is taken", () => {
     const actions = new PendingActions();
     expect(actions.persistId).toBe(1);
     expect(actions.take(null).persistId).toBe(1);
     expect(actions.persistId).toBe(2);
   });
 
-  it("offers each snapshot once, and none any more from who ceased to lead", () => {
+  it("names each follower that needs a snapshot once, and none if the node stopped leading", () => {
     const actions = new PendingActions();
     actions.sendSnapshot("b");
     actions.sendSnapshot("c");
@@ -283,7 +283,7 @@ describe("a batch of effects", () => {
     expect(actions.take(null).snapshots).toEqual([]);
   });
 
-  it("has the offer of a snapshot last, for whoever goes through it in order", () => {
+  it("has the offer of a snapshot last when it is iterated", () => {
     const actions = new PendingActions();
     const offer = {
       type: "install-snapshot",
@@ -306,7 +306,7 @@ describe("a batch of effects", () => {
     expect(actions.take(7).installSnapshot).toBe(null);
   });
 
-  it("is captured whole, and revived whole", () => {
+  it("keeps every field when it is captured and revived", () => {
     const image: PendingActionsImage = {
       persistId: 5,
       hardState: { term: 3, votedFor: "a" },

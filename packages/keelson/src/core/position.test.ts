@@ -11,8 +11,8 @@ describe("two positions", () => {
   });
 });
 
-describe("E1: of two logs the more up-to-date one", () => {
-  it("is that of the later term, however short", () => {
+describe("the more up-to-date of two logs [E1]", () => {
+  it("is the one with the later last term, however short", () => {
     expect(isUpToDate(at("1@3"), at("9@2"))).toBe(true);
     expect(isUpToDate(at("9@2"), at("1@3"))).toBe(false);
   });

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Progress } from "./progress.ts";
 
 describe("a follower's window", () => {
-  it("is charged once for entries that were sent before, however often they are sent", () => {
+  it("counts entries once, however often they are sent", () => {
     const progress = new Progress(5, 0);
     progress.recordAccepted(4, 0);
     progress.recordSent(7, 30);
@@ -11,7 +11,7 @@ describe("a follower's window", () => {
     expect(progress).toMatchObject({ state: "replicate", next: 8, inFlightMessages: 1, inFlightBytes: 30 });
   });
 
-  it("owes no heartbeat before a round has begun", () => {
+  it("has no heartbeat due before the first round", () => {
     expect(new Progress(1, 0).heartbeatDue).toBe(false);
   });
 });

@@ -14,7 +14,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     .map(({ count, bytes }): Step => (progress) => {
       if (progress.hasRoom(MESSAGES_MAX, BYTES_MAX)) progress.recordSent(progress.next + count - 1, bytes);
     }),
-  // A true acknowledgement: of something that was sent, late or not.
+  // A correct acknowledgement, of entries that were sent; it may be late.
   fc.nat(30).map(
     (match): Step =>
       (progress) =>
@@ -27,8 +27,8 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   fc.constant<Step>((progress) => progress.becomeSnapshot()),
 );
 
-describe("what a leader knows about a follower", () => {
-  it("R6, R14: never takes back a match, keeps next after it, and counts exactly what is under way", () => {
+describe("a leader's progress of a follower", () => {
+  it("never lowers match, keeps next above it, and counts what is in flight exactly [R6, R14]", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 10 }), fc.array(anyStep, { maxLength: 40 }), (next, steps) => {
         const progress = new Progress(next, 0);
@@ -56,7 +56,7 @@ describe("what a leader knows about a follower", () => {
     );
   });
 
-  it("goes on as it would have after it was captured and revived", () => {
+  it("behaves the same after it was captured and revived", () => {
     fc.assert(
       fc.property(fc.array(anyStep), fc.array(anyStep), (before, after) => {
         const progress = new Progress(3, 0);
@@ -73,7 +73,7 @@ describe("what a leader knows about a follower", () => {
     );
   });
 
-  it("lets one probe go at a time, and another at the next heartbeat", () => {
+  it("allows one probe at a time, and another at the next heartbeat", () => {
     const progress = new Progress(5, 0);
     progress.recordSent(9, 10);
     expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(false);
@@ -82,7 +82,7 @@ describe("what a leader knows about a follower", () => {
     expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(true);
   });
 
-  it("R14: closes the window at either limit, and opens it as acknowledgements come", () => {
+  it("closes the window at either limit, and opens it with acknowledgements [R14]", () => {
     const progress = new Progress(1, 0);
     progress.recordAccepted(0, 0);
     for (let n = 1; n <= MESSAGES_MAX; n++) progress.recordSent(n, 1);
@@ -97,7 +97,7 @@ describe("what a leader knows about a follower", () => {
     expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(true);
   });
 
-  it("waits for a snapshot until the follower has all that the log no longer holds", () => {
+  it("waits for a snapshot until the follower has everything up to the log's base", () => {
     const progress = new Progress(3, 0);
     progress.becomeSnapshot();
     progress.recordAccepted(7, 8);
@@ -108,7 +108,7 @@ describe("what a leader knows about a follower", () => {
     expect(progress.next).toBe(9);
   });
 
-  it("R6: hears a refusal only about what is under way", () => {
+  it("ignores refusals that are not about what is in flight [R6]", () => {
     const probing = new Progress(8, 0);
     expect(probing.isCurrentRefusal(7)).toBe(true);
     expect(probing.isCurrentRefusal(6)).toBe(false);

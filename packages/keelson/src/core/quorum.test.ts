@@ -18,7 +18,7 @@ const anyConfig: fc.Arbitrary<ClusterConfig> = fc.record({
 /** Small numbers, so that many are equal. */
 const anyValues = fc.dictionary(fc.constantFrom(...IDS, "l", "m", "n"), fc.nat(6));
 
-/** The definition: a value that more than half of the group reach. */
+/** By definition: a value that more than half of the group reach. */
 function isReachedByMajority(
   voters: readonly string[],
   values: Record<string, number>,
@@ -28,7 +28,7 @@ function isReachedByMajority(
 }
 
 describe("a quorum", () => {
-  it("C2: is at the greatest value that more than half of each group of voters reach", () => {
+  it("reaches the greatest value that more than half of each group of voters reach [C2]", () => {
     fc.assert(
       fc.property(anyConfig, anyValues, (config, values) => {
         const reached = [0, 1, 2, 3, 4, 5, 6].filter(
@@ -42,7 +42,7 @@ describe("a quorum", () => {
     );
   });
 
-  it("C2: is in favour exactly when more than half of each group of voters are", () => {
+  it("is in favour exactly if more than half of each group of voters are [C2]", () => {
     fc.assert(
       fc.property(anyConfig, fc.uniqueArray(fc.constantFrom(...IDS, "l", "m", "n")), (config, inFavour) => {
         const values = Object.fromEntries(inFavour.map((id) => [id, 1]));
@@ -55,7 +55,7 @@ describe("a quorum", () => {
     );
   });
 
-  it("C2: overlaps with every other quorum of the configuration", () => {
+  it("overlaps with every other quorum of the configuration [C2]", () => {
     fc.assert(
       fc.property(anyConfig, fc.uniqueArray(fc.constantFrom(...IDS)), (config, side) => {
         const one = hasQuorum(config, (id) => side.includes(id));
@@ -66,7 +66,7 @@ describe("a quorum", () => {
     );
   });
 
-  it("C2: needs two of two, two of three, and three of four and of five", () => {
+  it("needs two of two, two of three, and three of four and of five [C2]", () => {
     for (const [count, needed] of [
       [1, 1],
       [2, 2],

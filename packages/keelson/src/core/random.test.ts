@@ -8,10 +8,10 @@ import { seededRandom } from "../testing/core/core-group.ts";
 const ALL = ["a", "b", "c", "d", "e", "f"];
 const SEEDS = 240;
 const FAULTY_STEPS = 700;
-/** Time enough for the slowest group to elect, catch up and answer once nothing fails any more. */
+/** Enough for the slowest group to elect a leader, catch up and answer reads once the faults have ended. */
 const CALM_MS = 12_000;
 
-/** What a run went through; a run in which nothing happened proves nothing. */
+/** What happened in the runs, to check that they exercise what they should. */
 interface Tally {
   committed: number;
   crashes: number;
@@ -26,7 +26,7 @@ interface Tally {
   leaseReads: number;
 }
 
-/** One group under faults from one seed: chaos first, then calm, in which it must recover by itself. */
+/** One group under faults from one seed. When the faults end, it must recover by itself. */
 class RandomRun {
   readonly #random: () => number;
   readonly #hosts: CoreHost[];
@@ -53,9 +53,9 @@ class RandomRun {
     this.#changeRate = random() < 0.4 ? 0 : random() * 0.05;
     const shared = { inflightMessagesMax: 1 + Math.floor(random() * 4), preVote: random() < 0.8 };
     const messageEntriesMax = 1 + Math.floor(random() * 5);
-    // A removed node that does not know it disturbs whoever has neither of the two.
+    // A removed node that does not know it can depose leaders, unless one of the two options is on.
     const checkQuorum = random() < 0.8 || !shared.preVote;
-    // Those who are not members at first may become some.
+    // Nodes that are no members at first may be added later.
     const there = this.#changeRate > 0 ? ALL : ids;
     this.#hosts = there.map((id) => new CoreHost(id, random, { ...shared, messageEntriesMax, checkQuorum }));
     this.#checkQuorum = checkQuorum;
@@ -102,11 +102,11 @@ class RandomRun {
     const host = this.#hosts.find(({ id }) => id === letter.to)!;
     if (!host.isUp) return;
     host.receive(letter, this.#now);
-    // Several messages may arrive before anyone looks at what they ask for.
+    // Several messages may arrive before the node's actions are taken.
     if (this.#calm || this.#random() < 0.7) this.#drain(host);
   }
 
-  /** A write completes, a snapshot reaches the disk, or the node hears of one that did. */
+  /** A write completes, a snapshot reaches the disk, or the node is told about one that did. */
   #writeOne(host: CoreHost): void {
     if (host.isInstalling) {
       host.finishInstall(this.#now);
@@ -123,7 +123,7 @@ class RandomRun {
     if (this.#random() < 0.7) this.#drain(host);
   }
 
-  /** Any change that a person could ask for, or a transfer of leadership; the node may refuse. */
+  /** Any change that an operator could ask for, or a transfer of leadership; the node may refuse it. */
   #change(host: CoreHost): void {
     const { node } = host;
     if (this.#random() < 0.3) {
@@ -142,7 +142,7 @@ class RandomRun {
     if (!voters.includes(host.id)) this.#tally.removedLeaders += 1;
   }
 
-  /** LIN: what the lease allows to be read at once holds all that was committed anywhere. */
+  /** LIN: an index that the lease allows to read at covers everything that was committed anywhere. */
   #leaseRead(host: CoreHost): void {
     const index = host.node.leaseIndex(this.#now);
     if (index === null) return;
@@ -203,7 +203,7 @@ class RandomRun {
     for (const { id, index } of host.reads.splice(0)) this.#answer(`${host.id}:${id}`, index);
   }
 
-  /** LIN: a read sees all that was committed anywhere when it began. */
+  /** LIN: a read sees everything that was committed anywhere when it began. */
   #answer(key: string, index: number | null): void {
     const committed = this.#reads.get(key);
     expect(committed, "a read is answered once").toBeDefined();
@@ -225,7 +225,7 @@ class RandomRun {
     }
   }
 
-  /** LIVE: without faults a leader emerges, all logs become one, and every read has been answered. */
+  /** LIVE: without faults a leader is elected, all logs become equal, and every read is answered. */
   #recover(): void {
     this.#calm = true;
     for (const host of this.#hosts) if (!host.isUp) this.#restart(host);

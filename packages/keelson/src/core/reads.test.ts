@@ -12,7 +12,7 @@ import {
   range,
   restarted,
   roundOf,
-  saysAll,
+  allMessagesOf,
 } from "./test/script.ts";
 
 const THREE = ["a", "b", "c"];
@@ -22,7 +22,7 @@ function heartbeatsIn({ messages }: Actions): number {
 }
 
 describe("a linearizable read", () => {
-  it("L1: waits until an entry of the leader's own term is committed", () => {
+  it("waits until an entry of the leader's own term is committed [L1]", () => {
     const node = leading({ log: logOf("1-7@1"), commitIndex: 5 });
     const { term } = node;
     const id = node.readIndex(1001);
@@ -37,7 +37,7 @@ describe("a linearizable read", () => {
     expect(act(node, 1004).reads).toEqual([{ id, index: 8 }]);
   });
 
-  it("is answered only by a majority that was asked after it came", () => {
+  it("is confirmed only by a heartbeat round that began after the read arrived", () => {
     const node = leading();
     const { term } = node;
     node.handleMessage(accepted("b", term, 2), 1001);
@@ -46,14 +46,14 @@ describe("a linearizable read", () => {
     const id = node.readIndex(1002);
     const asked = act(node, 1002);
     expect(heartbeatsIn(asked)).toBe(2);
-    // An answer that was on its way already speaks of an earlier check.
+    // An answer that was under way already names an earlier round.
     node.handleMessage(accepted("b", term, 2, round), 1003);
     expect(act(node, 1003).reads).toEqual([]);
     node.handleMessage(accepted("b", term, 2, round + 1), 1003);
     expect(act(node, 1003).reads).toEqual([{ id, index: 2 }]);
   });
 
-  it("shares its check with all that came before it was sent, and only with those", () => {
+  it("shares its heartbeat round with the reads that arrived before the round began", () => {
     const node = leading();
     const { term } = node;
     node.handleMessage(accepted("b", term, 2), 1001);
@@ -78,7 +78,7 @@ describe("a linearizable read", () => {
     for (const id of THREE) expect(group.host(id).reads).toHaveLength(1);
   });
 
-  it("L4: on a follower is at an index that covers all that the leader has committed", () => {
+  it("on a follower is at an index that covers everything the leader has committed [L4]", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message, to) => to === "c" && message.type === "append-entries" && message.round > 0);
     const position = group.write("a", "x");
@@ -92,7 +92,7 @@ describe("a linearizable read", () => {
     expect(group.host("c").applied).toHaveLength(position.index);
   });
 
-  it("L4: on a follower is not answered by a new leader from what it has not committed yet", () => {
+  it("on a follower waits until a new leader knows what is committed [L4]", () => {
     const group = CoreGroup.started(THREE);
     const position = group.write("a", "acknowledged");
     group.crash("a");
@@ -110,7 +110,7 @@ describe("a linearizable read", () => {
     expect(answer?.index).toBeGreaterThan(position.index);
   });
 
-  it("moves the follower's commit index no further than its log is known to equal the leader's", () => {
+  it("raises a follower's commit index no further than its log matches the leader's", () => {
     const node = restarted({ log: logOf("1-3@1 4-6@2"), term: 3 });
     node.handleMessage(appendEntries({ term: 3, entries: range("3@1", "") }), 1);
     act(node, 1);
@@ -121,7 +121,7 @@ describe("a linearizable read", () => {
     expect(act(node, 3).reads).toEqual([{ id, index: 6 }]);
   });
 
-  it("is not served by a leader that was cut off and does not know", () => {
+  it("is not served by a leader that was cut off and does not know it", () => {
     const group = CoreGroup.started(THREE);
     group.isolate("a");
     group.elect("b");
@@ -139,7 +139,7 @@ describe("a linearizable read", () => {
     expect(group.host("a").reads).toEqual([{ id, index: 2 }]);
   });
 
-  it("asked for by another node carries a term that deposes nobody", () => {
+  it("of another node carries a term that deposes no leader", () => {
     const node = leading();
     const { term } = node;
     node.handleMessage({ type: "read-index", from: "b", term: term + 9, id: 1 }, 1001);
@@ -147,8 +147,8 @@ describe("a linearizable read", () => {
   });
 });
 
-describe("L9: a read that cannot be served fails, in bounded time", () => {
-  it("at once where no leader is known, and on a node without a cluster", () => {
+describe("a read that cannot be served fails in bounded time [L9]", () => {
+  it("at once if no leader is known, and on a node without a cluster", () => {
     const node = restarted({ log: logOf("1-3@1") });
     const id = node.readIndex(1);
     expect(act(node, 1).reads).toEqual([{ id, index: null }]);
@@ -170,7 +170,7 @@ describe("L9: a read that cannot be served fails, in bounded time", () => {
     expect(group.host("b").reads).toEqual([{ id: asked, index: null }]);
   });
 
-  it("before the first commit of a leader that never gets one", () => {
+  it("on a new leader that cannot commit anything", () => {
     const group = CoreGroup.started(THREE);
     group.crash("a");
     group.stop((message) => message.type === "append-entries-reply");
@@ -180,7 +180,7 @@ describe("L9: a read that cannot be served fails, in bounded time", () => {
     expect(group.host("b").reads).toEqual([{ id, index: null }]);
   });
 
-  it("on a follower whose leader is silent, or lost the question", () => {
+  it("on a follower whose leader does not answer", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message) => message.type === "read-index");
     const lost = group.read("b");
@@ -192,7 +192,7 @@ describe("L9: a read that cannot be served fails, in bounded time", () => {
     expect(group.host("b").reads.slice(1)).toEqual([{ id: silent, index: null }]);
   });
 
-  it("when more wait than may", () => {
+  it("at once if too many reads are waiting", () => {
     const node = leading({ readsMax: 2 });
     const [first, second, third] = [node.readIndex(1001), node.readIndex(1001), node.readIndex(1001)];
     expect(node.takeActions().reads).toEqual([{ id: third, index: null }]);
@@ -212,7 +212,7 @@ describe("L9: a read that cannot be served fails, in bounded time", () => {
     ).toEqual([first, second].sort());
   });
 
-  it("and is answered once, whatever comes afterwards", () => {
+  it("and is answered once, whatever arrives afterwards", () => {
     const node = restarted({ log: logOf("1-3@1"), term: 1 });
     node.handleMessage(appendEntries({ term: 1, entries: range("3@1", "") }), 1);
     const id = node.readIndex(2);
@@ -224,13 +224,13 @@ describe("L9: a read that cannot be served fails, in bounded time", () => {
     expect(act(node, 3).reads).toEqual([{ id, index: 3 }]);
     node.handleTimeout(9000);
     expect(act(node, 9000).reads).toEqual([]);
-    expect(saysAll(node, 9000)).toEqual([]);
+    expect(allMessagesOf(node, 9000)).toEqual([]);
     expect(node.commitStatus(at("3@1"))).toBe("committed");
   });
 });
 
-describe("a leader's check for reads", () => {
-  it("is not begun again for reads that wait for one already", () => {
+describe("a heartbeat round for reads", () => {
+  it("is not started again for reads that already wait for one", () => {
     const node = leading();
     const { term } = node;
     node.handleMessage(accepted("b", term, 2), 1001);
@@ -242,7 +242,7 @@ describe("a leader's check for reads", () => {
     expect(heartbeatsIn(act(node, 1003))).toBe(0);
   });
 
-  it("answers the reads of several checks at once, when the last of these is passed", () => {
+  it("also answers the reads of earlier rounds once it is acknowledged", () => {
     const node = leading();
     const { term } = node;
     node.handleMessage(accepted("b", term, 2), 1001);
@@ -256,7 +256,7 @@ describe("a leader's check for reads", () => {
     expect(act(node, 1005).reads).toEqual(ids.map((id) => ({ id, index: 2 })));
   });
 
-  it("for another node's read answers that node, with the index or with nothing", () => {
+  it("answers another node's read to that node, with the index or with null", () => {
     const node = leading();
     const { term } = node;
     node.handleMessage(accepted("b", term, 2), 1001);
@@ -277,8 +277,8 @@ describe("a leader's check for reads", () => {
   });
 });
 
-describe("a read that is passed on to a node that does not lead", () => {
-  it("is answered at once with nothing", () => {
+describe("a read that is forwarded to a node that does not lead", () => {
+  it("is answered at once with null", () => {
     const node = restarted({ log: logOf("1-3@1"), term: 1 });
     node.handleMessage({ type: "read-index", from: "c", term: 1, id: 9 }, 1);
     expect(act(node, 1).messages).toEqual([
@@ -287,7 +287,7 @@ describe("a read that is passed on to a node that does not lead", () => {
   });
 });
 
-describe("the answer to a read that was passed on", () => {
+describe("the answer to a forwarded read", () => {
   function follower(): { readonly node: RaftNode; readonly id: number } {
     const node = restarted({ log: logOf("1-3@1"), term: 1 });
     node.handleMessage(appendEntries({ term: 1, entries: range("3@1", "") }), 1);
@@ -296,13 +296,13 @@ describe("the answer to a read that was passed on", () => {
     return { node, id };
   }
 
-  it("from this term's leader says also what is committed", () => {
+  it("of this term's leader also raises the commit index", () => {
     const { node, id } = follower();
     node.handleMessage({ type: "read-index-reply", from: "b", term: 1, id, index: 2 }, 3);
     expect([node.commitIndex, act(node, 3).reads]).toEqual([2, [{ id, index: 2 }]]);
   });
 
-  it("from anyone else, or of another term, is taken for the read and for nothing more", () => {
+  it("of another node or term only answers the read", () => {
     for (const other of [
       { from: "c", term: 1 },
       { from: "b", term: 2 },
@@ -314,7 +314,7 @@ describe("the answer to a read that was passed on", () => {
     }
   });
 
-  it("that there is none fails the read", () => {
+  it("without an index fails the read", () => {
     const { node, id } = follower();
     node.handleMessage({ type: "read-index-reply", from: "b", term: 1, id, index: null }, 3);
     expect([node.commitIndex, act(node, 3).reads]).toEqual([0, [{ id, index: null }]]);
@@ -322,7 +322,7 @@ describe("the answer to a read that was passed on", () => {
 });
 
 describe("a lease", () => {
-  /** A leader since 1000 that a majority answered. */
+  /** A node that has led since 1000, and that a majority has answered. */
   function leaseholder(setting: Parameters<typeof leading>[0] = {}): RaftNode {
     const node = leading(setting);
     node.handleMessage(accepted("b", node.term, 2), 1001);
@@ -330,7 +330,7 @@ describe("a lease", () => {
     return node;
   }
 
-  it("L7: counts from when the check that a majority answered began, less what clocks may drift", () => {
+  it("counts from when the acknowledged round began, less what clocks may drift [L7]", () => {
     for (const [clockDriftMax, last] of [
       [0, 1399],
       [0.05, 1361],
@@ -341,7 +341,7 @@ describe("a lease", () => {
     }
   });
 
-  it("is not there before a majority answered, nor on who does not lead, or checks no quorum", () => {
+  it("does not exist before a majority answered, without leadership, or without check-quorum", () => {
     const node = leading();
     expect(node.leaseIndex(1001)).toBe(null);
     node.handleMessage(accepted("b", node.term, 2, 0), 1001);
@@ -351,13 +351,13 @@ describe("a lease", () => {
     expect(leaseholder({ checkQuorum: false }).leaseIndex(1001)).toBe(null);
   });
 
-  it("L6: is void from the moment at which leadership is being handed over", () => {
+  it("does not hold while leadership is being transferred [L6]", () => {
     const node = leaseholder();
     expect(node.leaseIndex(1002)).toBe(2);
     node.transferLeadership("b", 1002);
     expect(node.leaseIndex(1002)).toBe(null);
     node.handleMessage(accepted("c", node.term, 2, roundOf(node)), 1500);
-    // The attempt was given up, but whoever was asked may still win, whatever a majority answers.
+    // The transfer was given up, but its target may still win, whatever a majority answers.
     node.handleTimeout(1803);
     expect(node.transferTarget).toBe(null);
     act(node, 1803);
@@ -365,7 +365,7 @@ describe("a lease", () => {
     expect([node.role, node.leaseIndex(1805)]).toEqual(["leader", null]);
   });
 
-  it("L6: rests while the one to lead next catches up, and holds again if it never does", () => {
+  it("is paused while a target catches up, and holds again if it never does [L6]", () => {
     const node = leaseholder();
     node.transferLeadership("c", 1002);
     expect(act(node, 1002).messages.map(({ message }) => message.type)).not.toContain("timeout-now");
@@ -378,7 +378,7 @@ describe("a lease", () => {
     expect(node.leaseIndex(1805)).toBe(2);
   });
 
-  it("goes on with the next check that a majority answers, and with no earlier one", () => {
+  it("is extended by the next round that a majority acknowledges, not by an earlier one", () => {
     const node = leaseholder({ clockDriftMax: 0 });
     node.handleTimeout(1080);
     act(node, 1080);

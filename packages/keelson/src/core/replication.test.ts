@@ -15,7 +15,7 @@ import {
   refused,
   repliesIn,
   restarted,
-  saysAll,
+  allMessagesOf,
 } from "./test/script.ts";
 
 const THREE = ["a", "b", "c"];
@@ -33,7 +33,7 @@ function entriesIn({ entries }: AppendEntries): number {
 }
 
 describe("a follower", () => {
-  it("R1: cuts nothing off for a late message that holds less than it has", () => {
+  it("keeps its later entries when a shorter message arrives late [R1]", () => {
     const group = CoreGroup.started(THREE);
     group.write("a", "x");
     const late = group.sent
@@ -48,29 +48,31 @@ describe("a follower", () => {
     expect(group.positions("b")).toEqual(before);
   });
 
-  it("R1: removes and writes in one step where its log differs, so that a crash leaves one or the other", () => {
+  it("truncates and writes in one batch where its log differs [R1]", () => {
     const node = restarted({ log: logOf("1-3@1 4-9@2"), term: 3 });
     node.handleMessage(appendEntries({ term: 3, entries: range("2@1", "3@1 4-5@3") }), 1);
     expect(act(node, 1).append).toEqual({ truncateFrom: 4, from: 4, to: 6 });
   });
 
-  it("R3, R4: commits and acknowledges no more than the message compared", () => {
+  it("commits and acknowledges only what the message compared [R3, R4]", () => {
     const node = restarted({ log: logOf("1@1 2-4@2"), term: 3 });
     node.handleMessage(appendEntries({ term: 3, entries: range("2@2", ""), commit: 3 }), 1);
     expect(node.commitIndex).toBe(2);
-    expect(repliesIn(saysAll(node, 1)).map(({ outcome }) => outcome)).toEqual([{ accepted: true, match: 2 }]);
+    expect(repliesIn(allMessagesOf(node, 1)).map(({ outcome }) => outcome)).toEqual([
+      { accepted: true, match: 2 },
+    ]);
   });
 
-  it("R4: forgets what equalled an earlier leader's log when another leads", () => {
+  it("forgets what matched an earlier leader's log when another node leads [R4]", () => {
     const node = restarted({ log: logOf("1-5@1"), term: 1 });
     node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "2-5@1") }), 1);
-    saysAll(node, 1);
+    allMessagesOf(node, 1);
     node.handleMessage(appendEntries({ from: "c", term: 2, entries: range("3@1", ""), commit: 5 }), 2);
     expect(node.commitIndex).toBe(3);
-    expect(repliesIn(saysAll(node, 2)).at(-1)?.outcome).toEqual({ accepted: true, match: 3 });
+    expect(repliesIn(allMessagesOf(node, 2)).at(-1)?.outcome).toEqual({ accepted: true, match: 3 });
   });
 
-  it("acknowledges what is durable and not what it was sent, and the rest as it becomes durable", () => {
+  it("acknowledges only what is durable, and the rest when it becomes durable", () => {
     const node = restarted({ log: logOf("1-2@1"), term: 2 });
     node.handleMessage(appendEntries({ term: 2, entries: range("2@1", "3@2") }), 1);
     const first = node.takeActions();
@@ -93,7 +95,7 @@ describe("a follower", () => {
     });
   });
 
-  it("says nothing while its disk is busy and nobody asks whether the leader still leads", () => {
+  it("sends no acknowledgement while its disk is busy, unless a heartbeat round asks", () => {
     const node = restarted({ log: logOf("1-2@1"), term: 2 });
     node.handleMessage(appendEntries({ term: 2, entries: range("2@1", "3@2") }), 1);
     expect(node.takeActions().messages).toHaveLength(1);
@@ -103,26 +105,26 @@ describe("a follower", () => {
     }
   });
 
-  it("answers many messages that came in one turn with one acknowledgement", () => {
+  it("answers many messages of one turn with one acknowledgement", () => {
     const node = restarted({ log: logOf("1@1"), term: 1 });
     for (let n = 1; n <= 50; n++) {
       node.handleMessage(appendEntries({ term: 1, entries: range(`${n}@1`, `${n + 1}@1`) }), 1);
     }
-    const replies = repliesIn(saysAll(node, 1)).filter(({ outcome }) => outcome.accepted);
+    const replies = repliesIn(allMessagesOf(node, 1)).filter(({ outcome }) => outcome.accepted);
     expect(replies.at(-1)?.outcome).toEqual({ accepted: true, match: 51 });
     expect(replies.length).toBeLessThanOrEqual(2);
   });
 
-  it("C6: keeps its commit index when a new leader knows of less", () => {
+  it("keeps its commit index when a new leader's is lower [C6]", () => {
     const node = restarted({ log: logOf("1-5@1"), term: 1, commitIndex: 4 });
     node.handleMessage(appendEntries({ term: 2, entries: range("5@1", ""), commit: 1 }), 1);
     expect(node.commitIndex).toBe(4);
     expect(act(node, 1).commit).toBeNull();
   });
 
-  it("C11: stops, and changes nothing stored, if a leader would overwrite what is committed", () => {
+  it("stops, and stores nothing, if a leader would overwrite a committed entry [C11]", () => {
     const node = restarted({ log: logOf("1-5@1"), term: 1, commitIndex: 4 });
-    saysAll(node);
+    allMessagesOf(node);
     const log = node.capture().log;
     for (const entries of [range("2@1", "3@2"), range("4@9", "5@9"), range("3@1", "4-6@2")]) {
       expect(() => node.handleMessage(appendEntries({ term: 9, entries }), 1)).toThrow(ProtocolViolation);
@@ -132,22 +134,22 @@ describe("a follower", () => {
     }
   });
 
-  it("C11: does overwrite what is not committed, up to the very entry after", () => {
+  it("overwrites uncommitted entries, from the first one on [C11]", () => {
     const node = restarted({ log: logOf("1-5@1"), term: 1, commitIndex: 4 });
     node.handleMessage(appendEntries({ term: 2, entries: range("4@1", "5@2") }), 1);
     expect(node.log.last).toEqual(at("5@2"));
   });
 
-  it("C12: learns of the last commit within one heartbeat, though nothing follows", () => {
+  it("learns the last commit index within one heartbeat, though no entry follows [C12]", () => {
     const group = CoreGroup.started(THREE);
     const last = group.write("a", "last");
     group.advance(group.heartbeatMs);
     for (const id of THREE) expect(group.host(id).applied.at(-1)).toMatchObject({ index: last.index });
   });
 
-  it("stops at a message that no leader can have sent, and changes nothing", () => {
+  it("stops at a message that no leader can have sent, before anything changes", () => {
     const node = restarted({ log: logOf("1-5@1", "0@0", FIRST), term: 3 });
-    saysAll(node);
+    allMessagesOf(node);
     const before = node.capture();
     const other = [{ index: 1, config: configOf(["x"]) }];
     for (const message of [
@@ -166,7 +168,7 @@ describe("a follower", () => {
     expect(node.capture().log).toEqual(before.log);
   });
 
-  it("M4: goes back to the configuration before, when the newest is overwritten, also after a restart", () => {
+  it("returns to the previous configuration when the last is overwritten, also after a restart [M4]", () => {
     const [one, two, three] = [ABC, configOf(["a", "b"]), configOf(["a"])];
     const configs = [
       { index: 1, config: one },
@@ -185,34 +187,34 @@ describe("a follower", () => {
 });
 
 describe("a follower's refusal", () => {
-  it("tells a deposed leader no more than the term, and answers none of its checks", () => {
+  it("tells a deposed leader only the term, and acknowledges none of its rounds", () => {
     const node = restarted({ log: logOf("1-3@1"), term: 3 });
     node.handleMessage(appendEntries({ from: "c", term: 3, entries: range("3@1", ""), round: 9 }), 0);
-    saysAll(node);
+    allMessagesOf(node);
     node.handleMessage(appendEntries({ term: 2, entries: range("3@1", ""), round: 4 }), 1);
-    expect(repliesIn(saysAll(node, 1))).toEqual([refused("a", 3, 3, "0@0", 0)]);
+    expect(repliesIn(allMessagesOf(node, 1))).toEqual([refused("a", 3, 3, "0@0", 0)]);
   });
 
-  it("answers the check of its own leader", () => {
+  it("acknowledges the heartbeat round of its own leader", () => {
     const node = restarted({ log: logOf("1-3@1"), term: 3 });
     node.handleMessage(appendEntries({ term: 3, entries: range("7@3", ""), round: 4 }), 1);
-    expect(repliesIn(saysAll(node, 1))).toEqual([refused("a", 3, 7, "3@1", 4)]);
+    expect(repliesIn(allMessagesOf(node, 1))).toEqual([refused("a", 3, 7, "3@1", 4)]);
   });
 });
 
 describe("a follower whose log begins after a snapshot", () => {
   const node = (): ReturnType<typeof restarted> => restarted({ log: logOf("6-7@1", "5@1"), commitIndex: 5 });
 
-  it("takes late messages about what the snapshot covers for agreed, configurations too", () => {
+  it("treats entries that the snapshot covers as equal, configurations too", () => {
     const follower = node();
     const configs = [{ index: 3, config: configOf(["a", "z"]) }];
     follower.handleMessage(appendEntries({ term: 1, entries: range("2@1", "3-6@1", configs) }), 1);
-    expect(repliesIn(saysAll(follower, 1)).map(({ outcome }) => outcome)).toEqual([
+    expect(repliesIn(allMessagesOf(follower, 1)).map(({ outcome }) => outcome)).toEqual([
       { accepted: true, match: 6 },
     ]);
   });
 
-  it("stops at a leader for whom the last entry that it covers is another", () => {
+  it("stops if the leader has another entry at the snapshot's last index", () => {
     const message = appendEntries({ term: 2, entries: range("5@2", "") });
     expect(() => {
       node().handleMessage(message, 1);
@@ -240,7 +242,7 @@ describe("a leader", () => {
     expect(act(node, 1100).messages).toHaveLength(2);
   });
 
-  it("cuts no message that is just as large as one may be", () => {
+  it("does not split a message that is exactly at the limit", () => {
     const node = leading({ bytesBetween: (from, to) => (to - from) * 10, messageBytesMax: 30 });
     node.handleMessage(accepted("b", node.term, node.log.last.index, 1), 1001);
     act(node, 1001);
@@ -248,7 +250,7 @@ describe("a leader", () => {
     expect(appendsTo("b", act(node, 1001).messages).map(entriesIn)).toEqual([3]);
   });
 
-  it("asks a follower that has not answered for an election timeout before it sends entries", () => {
+  it("probes a follower without entries if it has not answered for an election timeout", () => {
     const sentAt = (now: number): number[] => {
       const node = leading({ checkQuorum: false, heartbeatMs: 100 });
       node.handleTimeout(now);
@@ -258,7 +260,7 @@ describe("a leader", () => {
     expect(sentAt(1800)).toEqual([0]);
   });
 
-  it("offers a snapshot to who needs it, not for an old refusal, and not to who is leaving", () => {
+  it("offers a snapshot if it is needed, but not for a late refusal or to a removed member", () => {
     const node = leading({ log: logOf("6-8@1", "5@1"), commitIndex: 8 });
     const { term } = node;
     const wants = (from: string, about: number): string[] => {
@@ -278,7 +280,7 @@ describe("a leader", () => {
     expect(wants("c", 8)).toEqual([]);
   });
 
-  it("D11: whose disk hangs names a successor, if somebody has answered lately, and steps down at once", () => {
+  it("with a stalled disk asks a voter that answered recently to lead, and steps down [D11]", () => {
     const stallMs = 1_600;
     for (const answers of [true, false]) {
       const node = leading({ checkQuorum: false, heartbeatMs: 100 });
@@ -296,7 +298,7 @@ describe("a leader", () => {
     }
   });
 
-  it("R6: is not led astray by late, doubled or stale answers", () => {
+  it("is not misled by late, duplicated or stale answers [R6]", () => {
     const node = leading();
     const { term } = node;
     for (let n = 0; n < 6; n++) {
@@ -317,7 +319,7 @@ describe("a leader", () => {
     }
   });
 
-  it("R7: counts no answer of another term", () => {
+  it("ignores answers of other terms [R7]", () => {
     const node = leading();
     const { term } = node;
     node.proposeCommand(1001);
@@ -340,7 +342,7 @@ describe("a leader", () => {
     expect(node.progress("b")!.match).toBe(0);
   });
 
-  it("R14: stops at its window in messages and bytes, sends on as it opens, and ends with nothing under way", () => {
+  it("sends within its window in messages and bytes, and ends with nothing in flight [R14]", () => {
     const node = leading({
       messageEntriesMax: 2,
       inflightMessagesMax: 3,
@@ -371,7 +373,7 @@ describe("a leader", () => {
     expect(appendsTo("b", act(node, 1004).messages).map(entriesIn)).toEqual([1]);
   });
 
-  it("cuts a message at the limits of entries and bytes, but never below one entry", () => {
+  it("splits messages at the limits of entries and bytes, with at least one entry each", () => {
     const sizes = [0, 1, 1, 30, 30, 30, 500, 30, 1, 1, 1];
     const bytesBetween = (from: number, to: number): number =>
       sizes.slice(from, to).reduce((sum, size) => sum + size, 0);
@@ -383,7 +385,7 @@ describe("a leader", () => {
     ]);
   });
 
-  it("R15: brings up a follower that lagged, though nothing new is proposed", () => {
+  it("brings a lagging follower up to date, though nothing new is proposed [R15]", () => {
     const group = CoreGroup.started(THREE, { inflightMessagesMax: 1, messageEntriesMax: 1 });
     group.isolate("c");
     for (let n = 0; n < 10; n++) group.write("a", `w${n}`);
@@ -394,7 +396,7 @@ describe("a leader", () => {
     expect(group.host("c").applied).toHaveLength(group.host("a").applied.length);
   });
 
-  it("merges a thousand proposals into one append and one message a peer", () => {
+  it("merges a thousand proposals into one append and one message per peer", () => {
     const node = leading();
     for (const id of ["b", "c"]) node.handleMessage(accepted(id, node.term, 2), 1001);
     act(node, 1001);
@@ -407,7 +409,7 @@ describe("a leader", () => {
     expect(node.takeActions().messages).toEqual([]);
   });
 
-  it("sends what it proposes to the others before its own disk has it", () => {
+  it("sends entries to the others before its own disk has them", () => {
     const node = leading();
     for (const id of ["b", "c"]) node.handleMessage(accepted(id, node.term, 2), 1001);
     act(node, 1001);
@@ -415,7 +417,7 @@ describe("a leader", () => {
     expect(appendsTo("c", node.takeActions().messages).map(entriesIn)).toEqual([1]);
   });
 
-  it("sends a dead follower questions and no megabytes, and serves the others as before", () => {
+  it("sends a dead follower probes without entries, and serves the others as before", () => {
     const bytesBetween = (from: number, to: number): number => 1000 * (to - from);
     const group = CoreGroup.started(THREE, { bytesBetween, inflightBytesMax: 8000, messageBytesMax: 4000 });
     group.crash("c");
@@ -427,7 +429,7 @@ describe("a leader", () => {
     }
     const toDead = (): number =>
       appendsTo("c", group.sent).reduce((sum, message) => sum + entriesIn(message), 0);
-    // What was under way when it died: the window, once.
+    // What was in flight when it died: one window.
     expect(toDead()).toBeLessThanOrEqual(8);
     group.crash("a");
     group.restart("a");
@@ -446,13 +448,13 @@ describe("a leader", () => {
     expect(group.positions("c")).toEqual(group.positions("b"));
   });
 
-  it("proposes nothing when it does not lead, and says so", () => {
+  it("refuses proposals when it does not lead", () => {
     const node = restarted({ log: logOf("1-3@1") });
     expect(node.proposeCommand(1)).toBeNull();
     expect(node.takeActions().append).toBeNull();
   });
 
-  it("O7: without a majority steps down, and takes no more proposals than before", () => {
+  it("without a majority steps down, and accepts no more proposals [O7]", () => {
     const group = CoreGroup.started(THREE);
     group.isolate("a");
     group.advance(2 * 800);
@@ -470,8 +472,8 @@ describe("a leader", () => {
   });
 });
 
-describe("fast back-up over conflicts", () => {
-  /** Feeds a follower's answers to a leader, and back, until they agree; returns the round trips. */
+describe("finding where two logs agree", () => {
+  /** Exchanges messages between a leader and a follower until their logs agree; returns the round trips. */
   function roundTrips(leaderLog: string, followerLog: string): number {
     const leader = leading({ log: logOf(leaderLog), term: 100, messageEntriesMax: 100_000 });
     const follower = restarted({ id: "b", log: logOf(followerLog), term: leader.term });
@@ -483,7 +485,7 @@ describe("fast back-up over conflicts", () => {
       for (const message of appendsTo("b", act(leader, now).messages).slice(0, 1)) {
         follower.handleMessage(message, now);
       }
-      for (const reply of repliesIn(saysAll(follower, now))) leader.handleMessage(reply, now);
+      for (const reply of repliesIn(allMessagesOf(follower, now))) leader.handleMessage(reply, now);
       if (leader.progress("b")!.match === index) return trips;
     }
     throw new Error("they never agreed");
@@ -497,15 +499,15 @@ describe("fast back-up over conflicts", () => {
     ).join(" ");
   }
 
-  it("takes about one round trip for each term that differs, however long the terms are", () => {
+  it("takes about one round trip per term that differs, however long the terms are", () => {
     for (const count of [1, 5, 20]) {
-      // The logs agree up to 10, and then the leader has even terms and the follower odd ones.
+      // The logs agree up to 10. After that the leader has even terms and the follower odd ones.
       const trips = roundTrips(`1-10@1 ${terms(10, 2, count, 1000)}`, `1-10@1 ${terms(10, 3, count, 1000)}`);
       expect(trips).toBeLessThanOrEqual(count + 2);
     }
   });
 
-  it("takes two round trips if one side alone has many terms", () => {
+  it("takes two round trips if only one side has many terms", () => {
     expect(roundTrips(`1-10@1 ${terms(10, 2, 20, 50)}`, "1-10@1")).toBeLessThanOrEqual(2);
     expect(roundTrips("1-10@1 11@90", `1-10@1 ${terms(10, 2, 20, 50)}`)).toBeLessThanOrEqual(3);
     expect(roundTrips("1-2000@1", `1-10@1 ${terms(10, 2, 20, 50)}`)).toBeLessThanOrEqual(3);

@@ -15,21 +15,21 @@ import {
   refused,
   repliesIn,
   restarted,
-  saysAll,
+  allMessagesOf,
 } from "./test/script.ts";
 
 describe("a follower that installs a snapshot", () => {
-  it("S1: drops its whole log if the entry at the snapshot's end differs, and follows on from there", () => {
+  it("drops its whole log if its entry at the snapshot's last index differs [S1]", () => {
     const node = restarted({ log: logOf("1-10@1 11-60@2"), term: 3 });
     node.handleMessage(offer("50@3", { term: 3 }), 1);
     expect(act(node, 1).installSnapshot?.last).toEqual(at("50@3"));
     node.handleSnapshotInstalled(at("50@3"), ABC, 2);
     expect(node.log.last).toEqual(at("50@3"));
     node.handleMessage(appendEntries({ term: 3, entries: range("50@3", "51@3"), commit: 50 }), 3);
-    expect(repliesIn(saysAll(node, 3)).at(-1)?.outcome).toEqual({ accepted: true, match: 51 });
+    expect(repliesIn(allMessagesOf(node, 3)).at(-1)?.outcome).toEqual({ accepted: true, match: 51 });
   });
 
-  it("S1: keeps what follows the snapshot's end if the entry there is the same", () => {
+  it("keeps the entries after the snapshot if its entry at the last index is the same [S1]", () => {
     const node = restarted({ log: logOf("1-10@1 11-60@2"), term: 3 });
     node.handleMessage(offer("50@2", { term: 3 }), 1);
     act(node, 1);
@@ -39,7 +39,7 @@ describe("a follower that installs a snapshot", () => {
     expect(node.durableIndex).toBe(60);
   });
 
-  it("S16: leaves an acknowledgement that waits for the disk as it was", () => {
+  it("does not change an acknowledgement that waits for the disk [S16]", () => {
     const node = restarted({ log: logOf("1-3@3"), term: 3 });
     node.handleMessage(offer("10@5", { term: 5 }), 1);
     node.handleMessage({ type: "pre-vote", from: "c", term: 5, last: at("1@1") }, 1);
@@ -56,7 +56,7 @@ describe("a follower that installs a snapshot", () => {
       expect(message).toMatchObject({ type: "pre-vote-reply", term: 5, requestTerm: 5 });
   });
 
-  it("S16: sends no acknowledgement of the snapshot to the leader of an earlier term", () => {
+  it("does not acknowledge the snapshot to the leader of an earlier term [S16]", () => {
     const node = restarted({ log: logOf("1-4@3"), term: 3 });
     node.handleMessage(appendEntries({ term: 3, entries: range("4@3", "") }), 1);
     node.handleMessage(offer("10@5", { from: "c", term: 5 }), 1);
@@ -66,7 +66,7 @@ describe("a follower that installs a snapshot", () => {
     expect(said).toEqual([{ to: "c", message: { ...accepted("a", 5, 10), round: 1 } }]);
   });
 
-  it("S17: knows at once, and after a restart, that what the snapshot covers is committed", () => {
+  it("knows at once, and after a restart, that the entries it covers are committed [S17]", () => {
     const node = restarted({ log: logOf("1-5@1"), term: 2, commitIndex: 5 });
     node.handleMessage(offer("100@2", { term: 2 }), 1);
     act(node, 1);
@@ -80,7 +80,7 @@ describe("a follower that installs a snapshot", () => {
     expect(restarted({ log: logOf("", "100@2"), term: 2 }).commitIndex).toBe(100);
   });
 
-  it("M7: takes the snapshot's configuration, though its own is at a higher index", () => {
+  it("uses the snapshot's configuration, though its own was at a higher index [M7]", () => {
     const stale = configOf(["a", "b", "c"]);
     const real = configOf(["d", "e", "f"], ["a"]);
     const node = restarted({ log: logOf("1-19@1 20@3", "0@0", [{ index: 20, config: stale }]), term: 3 });
@@ -95,7 +95,7 @@ describe("a follower that installs a snapshot", () => {
     expect(node.role).toBe("follower");
   });
 
-  it("refuses with an error a snapshot that contradicts what is committed, and changes nothing", () => {
+  it("stops at a snapshot that contradicts a committed entry, before anything changes", () => {
     const node = restarted({ log: logOf("1-9@1"), term: 3, commitIndex: 9 });
     act(node);
     expect(() => node.handleSnapshotInstalled(at("9@2"), ABC, 1)).toThrow(ProtocolViolation);
@@ -105,7 +105,7 @@ describe("a follower that installs a snapshot", () => {
     expect(node.takeActions().append).toBeNull();
   });
 
-  it("acknowledges an offer of what it has committed, without asking for the snapshot", () => {
+  it("acknowledges an offer of entries that it has committed, without asking for the snapshot", () => {
     const node = restarted({ log: logOf("1-9@1"), term: 3, commitIndex: 9 });
     node.handleMessage(offer("7@1", { term: 3 }), 1);
     const actions = act(node, 1);
@@ -113,7 +113,7 @@ describe("a follower that installs a snapshot", () => {
     expect(actions.messages.map(({ message }) => message)).toEqual([accepted("a", 3, 7)]);
   });
 
-  it("asks for no snapshot of just what it has committed, nor of what its own covers", () => {
+  it("asks for no snapshot that ends at its commit index, or before its own", () => {
     for (const last of ["9@1", "5@1", "3@1"]) {
       const node = restarted({ log: logOf("6-9@1", "5@1"), term: 3, commitIndex: 9 });
       node.handleMessage(offer(last, { term: 3 }), 1);
@@ -123,10 +123,10 @@ describe("a follower that installs a snapshot", () => {
     }
   });
 
-  it("changes nothing and says nothing when an older one than its own is installed", () => {
+  it("changes nothing and sends nothing if the snapshot is older than its own", () => {
     const node = restarted({ log: logOf("6-9@1", "5@1"), term: 3, commitIndex: 9 });
     node.handleMessage(appendEntries({ term: 3, entries: range("9@1", "") }), 1);
-    saysAll(node, 1);
+    allMessagesOf(node, 1);
     for (const position of ["5@1", "3@1"]) {
       node.handleSnapshotInstalled(at(position), ABC, 2);
       expect(act(node, 2).messages).toEqual([]);
@@ -135,7 +135,7 @@ describe("a follower that installs a snapshot", () => {
   });
 
   it.each([true, false])(
-    "E20: stands for election no more if it says that it is a learner (pre-vote: %s)",
+    "stops being a candidate if the snapshot makes it a learner (pre-vote: %s) [E20]",
     (preVote) => {
       const node = restarted({ log: logOf("1-2@1", "0@0", [{ index: 1, config: ABC }]), term: 2, preVote });
       node.handleMessage(offer("8@2", { term: 2 }), 1);
@@ -150,7 +150,7 @@ describe("a follower that installs a snapshot", () => {
         node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, 1002);
       }
       expect(node).toMatchObject({ role: "follower", term });
-      // One who still has a vote goes on.
+      // A node that still has a vote stays a candidate.
       const voter = restarted({ log: logOf("1-2@1", "0@0", [{ index: 1, config: ABC }]), term: 2, preVote });
       voter.handleMessage(offer("8@2", { term: 2 }), 1);
       act(voter, 1);
@@ -161,11 +161,11 @@ describe("a follower that installs a snapshot", () => {
     },
   );
 
-  it("does not ask to write entries that the installed snapshot covers", () => {
+  it("does not write entries that the installed snapshot covers", () => {
     const node = restarted({ log: logOf("1-2@1"), term: 3 });
     node.handleMessage(offer("8@2", { term: 3 }), 1);
     act(node, 1);
-    // While the store is being replaced, the entries themselves arrive; nobody takes their write yet.
+    // The entries arrive while the stored log is being replaced, and their write is not taken yet.
     node.handleMessage(appendEntries({ term: 3, entries: range("2@1", "3-10@2") }), 2);
     node.handleSnapshotInstalled(at("8@2"), ABC, 3);
     expect(node.durableIndex).toBe(8);
@@ -175,7 +175,7 @@ describe("a follower that installs a snapshot", () => {
     expect(node.durableIndex).toBe(10);
   });
 
-  it("asks for no write at all if the snapshot covers all that was pending", () => {
+  it("needs no write if the snapshot covers everything that was pending", () => {
     const node = restarted({ log: logOf("1-2@1 3-9@2"), term: 3 });
     node.handleMessage(offer("8@3", { term: 3 }), 1);
     act(node, 1);
@@ -185,7 +185,7 @@ describe("a follower that installs a snapshot", () => {
     expect(node.durableIndex).toBe(8);
   });
 
-  it("begins its log after the snapshot also if it learnt meanwhile that those entries are committed", () => {
+  it("begins its log after the snapshot also if those entries were committed meanwhile", () => {
     const node = restarted({ log: logOf("1-2@1"), term: 3 });
     node.handleMessage(offer("8@2", { term: 3 }), 1);
     act(node, 1);
@@ -196,7 +196,7 @@ describe("a follower that installs a snapshot", () => {
     expect(node.takeActions().append).toEqual({ truncateFrom: null, from: 9, to: 11 });
   });
 
-  it("ignores a snapshot older than the one that its log begins after", () => {
+  it("ignores a snapshot that is older than the one its log begins after", () => {
     const node = restarted({ log: logOf("21-25@2", "20@2"), term: 2 });
     node.handleSnapshotInstalled(at("10@1"), configOf(["x"]), 1);
     expect(node.log.base).toEqual(at("20@2"));
@@ -205,8 +205,8 @@ describe("a follower that installs a snapshot", () => {
   });
 });
 
-describe("R10: entries below a follower's snapshot", () => {
-  it("are skipped, and nothing is cut off", () => {
+describe("entries that a follower's snapshot covers [R10]", () => {
+  it("are skipped, and nothing is truncated", () => {
     const node = restarted({ log: logOf("11-15@1", "10@1"), term: 1 });
     node.handleMessage(appendEntries({ term: 1, entries: range("8@1", "9-11@1") }), 1);
     const actions = act(node, 1);
@@ -218,7 +218,7 @@ describe("R10: entries below a follower's snapshot", () => {
     });
   });
 
-  it("count as equal to the leader's when all of a message lies below it", () => {
+  it("count as equal to the leader's if the snapshot covers the whole message", () => {
     const node = restarted({ log: logOf("11-15@1", "10@1"), term: 1 });
     node.handleMessage(appendEntries({ term: 1, entries: range("3@1", "4-6@1") }), 1);
     const actions = act(node, 1);
@@ -229,7 +229,7 @@ describe("R10: entries below a follower's snapshot", () => {
     });
   });
 
-  it("do not hide that the snapshot's own last entry matches, with another tail after it", () => {
+  it("do not hide that the snapshot's last entry matches, with different entries after it", () => {
     const node = restarted({ log: logOf("11@2", "10@1"), term: 3 });
     node.handleMessage(appendEntries({ term: 3, entries: range("10@1", "11@3") }), 1);
     const actions = act(node, 1);
@@ -238,8 +238,8 @@ describe("R10: entries below a follower's snapshot", () => {
   });
 });
 
-describe("a leader whose log no longer reaches back to a follower", () => {
-  /** a leads b and c; c missed entries that a no longer has. */
+describe("a leader whose log no longer holds what a follower lacks", () => {
+  /** a leads b and c; c lacks entries that a no longer holds. */
   function withoutTheBeginning(): CoreGroup {
     const group = CoreGroup.started(["a", "b", "c"]);
     group.isolate("c");
@@ -250,7 +250,7 @@ describe("a leader whose log no longer reaches back to a follower", () => {
     return group;
   }
 
-  it("offers a snapshot, which the follower installs, and goes on from there", () => {
+  it("offers a snapshot, which the follower installs, and sends entries after it", () => {
     const group = withoutTheBeginning();
     group.heal();
     group.advance(1000);
@@ -271,10 +271,10 @@ describe("a leader whose log no longer reaches back to a follower", () => {
     expect(group.host("c").applied).toEqual(group.host("a").applied);
   });
 
-  it("offers one when it forgot, after a question was lost, what it was asking about", () => {
+  it("offers one if it compacted the entry that a lost probe was about", () => {
     const node = leading({ log: logOf("1-9@1") });
     const { term } = node;
-    // c is asked about 9, the question is lost, and everything up to 10 is compacted away meanwhile.
+    // c is probed at 9, the probe is lost, and meanwhile everything up to 10 is compacted.
     expect(node.progress("c")).toMatchObject({ state: "probe", next: 10 });
     node.handleMessage(accepted("b", term, 10), 1001);
     node.handleCompacted(10, 1001);
@@ -283,7 +283,7 @@ describe("a leader whose log no longer reaches back to a follower", () => {
     expect(act(node, 1080).snapshots).toEqual([{ to: "c" }]);
   });
 
-  it("S12: offers a newer one if it compacted beyond the first one while that was under way", () => {
+  it("offers a newer one if it compacted further while the first was being fetched [S12]", () => {
     const group = withoutTheBeginning();
     group.heal();
     group.stop((message) => message.type === "install-snapshot");
@@ -310,7 +310,7 @@ describe("a leader whose log no longer reaches back to a follower", () => {
     expect(group.sent.filter(({ message }) => message.type === "install-snapshot")).toEqual([]);
   });
 
-  it("offers one when the hint lies before its log, and probes at its base when it lies there", () => {
+  it("offers one if the hint is before its log, and probes at its base if the hint is there", () => {
     const node = leading({ log: logOf("6-9@1", "5@1") });
     node.handleMessage(refused("b", node.term, 9, "5@1"), 1001);
     const probe = node.takeActions();
@@ -324,7 +324,7 @@ describe("a leader whose log no longer reaches back to a follower", () => {
     expect(node.progress("b")?.state).toBe("probe");
   });
 
-  it("gives up probing for a follower whose base disagrees, whatever it hints", () => {
+  it("offers one to a follower whose base disagrees, whatever its hint", () => {
     const node = leading({ log: logOf("6-9@2", "5@2") });
     node.handleMessage(refused("b", node.term, 9, "5@1"), 1001);
     node.takeActions();

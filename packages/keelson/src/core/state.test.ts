@@ -126,7 +126,7 @@ function stateOf(config: ClusterConfig = ABC, options: Partial<RaftNodeOptions> 
   );
 }
 
-/** Takes what is to be done, and reports it durable. */
+/** Takes the actions and reports them durable. */
 function settle(state: NodeState): void {
   const { persistId, append } = state.pendingActions.take(null);
   if (append !== null) state.appendTaken(persistId, append.to - 1, 0);

@@ -2,7 +2,17 @@ import { describe, expect, it } from "vitest";
 
 import { CoreGroup, ofType } from "../testing/core/core-group.ts";
 import { configOf, type RaftNode, type RequestVote } from "./index.ts";
-import { ABC, accepted, act, appendEntries, at, logOf, range, restarted, saysAll } from "./test/script.ts";
+import {
+  ABC,
+  accepted,
+  act,
+  appendEntries,
+  at,
+  logOf,
+  range,
+  restarted,
+  allMessagesOf,
+} from "./test/script.ts";
 
 const THREE = ["a", "b", "c"];
 const FIVE = ["a", "b", "c", "d", "e"];
@@ -14,7 +24,7 @@ function transfer(group: CoreGroup, to: string | null, from = "a"): unknown {
 }
 
 describe("a transfer of leadership", () => {
-  it("hands it to the voter that was named, within the same moment", () => {
+  it("to a named voter happens at once", () => {
     const group = CoreGroup.started(THREE);
     expect(transfer(group, "c")).toEqual({ to: "c" });
     group.settle();
@@ -36,11 +46,11 @@ describe("a transfer of leadership", () => {
     },
   );
 
-  it("to nobody in particular goes to the first by name of those who have all", () => {
+  it("without a target goes to the first voter by name that has the whole log", () => {
     expect(transfer(CoreGroup.started(FIVE), null)).toEqual({ to: "b" });
   });
 
-  it("goes to nobody who has not answered lately", () => {
+  it("never goes to a node that has not answered recently", () => {
     const group = CoreGroup.started(THREE, { checkQuorum: false });
     group.isolate("b");
     group.advance(group.electionMsMax);
@@ -66,7 +76,7 @@ describe("a transfer of leadership", () => {
     expect(group.host("a").proposeConfig(configOf(["a", "c"]), group.now)).toBe("transferring");
   });
 
-  it("E17: is helped by voters that hear their leader, who refuse the same to anyone it did not ask", () => {
+  it("gets votes from nodes that hear their leader, which other candidates don't get [E17]", () => {
     const group = CoreGroup.started(FIVE);
     group.beat();
     const { term } = group.node("a");
@@ -92,7 +102,7 @@ describe("a transfer of leadership", () => {
     expect(group.now).toBe(before);
   });
 
-  it("T2: waits until the target has all entries on its disk, and knows that it is a voter", () => {
+  it("waits until all entries are durable on the target, which knows that it is a voter [T2]", () => {
     const group = CoreGroup.started(THREE);
     group.add("d");
     group.change("a", THREE, ["d"]);
@@ -111,7 +121,7 @@ describe("a transfer of leadership", () => {
     expect(group.node("d").config.voters).toContain("d");
   });
 
-  it("T2: tells nothing to a target that does not catch up, and the leader goes on", () => {
+  it("sends no TimeoutNow to a target that does not catch up, and the leader stays [T2]", () => {
     const group = CoreGroup.started(THREE);
     group.add("d");
     group.change("a", THREE, ["d"]);
@@ -125,8 +135,8 @@ describe("a transfer of leadership", () => {
     expect(group.node("a").commitStatus(group.write("a", "on"))).toBe("committed");
   });
 
-  it("T3: to a dead target is given up after an election timeout, and commands are taken again", () => {
-    // No heartbeat is due at that very moment: the end of the attempt has a timer of its own.
+  it("to a dead target ends after an election timeout, and commands are accepted again [T3]", () => {
+    // No heartbeat is due at that moment: the end of the transfer has its own deadline.
     const group = CoreGroup.started(THREE, { heartbeatMs: 70 });
     group.crash("c");
     transfer(group, "c");
@@ -142,12 +152,12 @@ describe("a transfer of leadership", () => {
     expect(group.leaders).toEqual(["a"]);
   });
 
-  it("asks the target again when the question was lost", () => {
+  it("sends TimeoutNow again if it was lost", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message) => message.type === "timeout-now");
     transfer(group, "b");
     group.settle();
-    // Not with everything that it hears, but with the next heartbeat.
+    // Not after each message, but in the next heartbeat round.
     const { term, log } = group.node("a");
     group.say("a", accepted("c", term, log.last.index, 1));
     group.settle();
@@ -157,7 +167,7 @@ describe("a transfer of leadership", () => {
     expect(group.leaders).toEqual(["b"]);
   });
 
-  it("ends when the target is no voter any more", () => {
+  it("ends if the target is no longer a voter", () => {
     const group = CoreGroup.started(THREE);
     group.crash("c");
     group.proposeConfig("a", ["a", "b"]);
@@ -166,7 +176,7 @@ describe("a transfer of leadership", () => {
     expect(group.node("a").takesCommands).toBe(true);
   });
 
-  it("T6: loses no command that was taken before it, and takes none until it ends", () => {
+  it("loses no command that was accepted before, and accepts none until it ends [T6]", () => {
     const group = CoreGroup.started(THREE, { inflightMessagesMax: 2, messageEntriesMax: 7 });
     const positions = Array.from({ length: 100 }, (_, n) => group.propose("a", `w${n}`));
     transfer(group, "b");
@@ -179,7 +189,7 @@ describe("a transfer of leadership", () => {
     expect(group.host("a").propose("refused", group.now)).toBeNull();
   });
 
-  it("moves no term backwards or forwards when its question comes late", () => {
+  it("changes no term when TimeoutNow arrives late", () => {
     const group = CoreGroup.started(THREE);
     group.stop((message) => message.type === "timeout-now");
     transfer(group, "b");
@@ -195,7 +205,7 @@ describe("a transfer of leadership", () => {
   });
 });
 
-describe("who is asked to take over", () => {
+describe("the target of TimeoutNow", () => {
   const learner = configOf(["b", "c"], ["a"]);
   const without = configOf(["b", "c"]);
 
@@ -207,23 +217,23 @@ describe("who is asked to take over", () => {
     ];
     const node = restarted({ log: logOf("1-3@1", "0@0", configs), term: 2 });
     node.handleMessage(appendEntries({ term: 2, entries: range("3@1", ""), commit: 3 }), 0);
-    saysAll(node);
+    allMessagesOf(node);
     return node;
   }
 
-  it("campaigns at once, in the next term, and says who asked for it", () => {
+  it("starts an election at once in the next term, and says that the leader asked for it", () => {
     const node = follower();
     node.handleMessage({ type: "timeout-now", from: "b", term: 2 }, 1);
     expect([node.role, node.term]).toEqual(["candidate", 3]);
-    expect(saysAll(node, 1)).toContainEqual(
+    expect(allMessagesOf(node, 1)).toContainEqual(
       expect.objectContaining({ type: "request-vote", term: 3, transfer: true, last: at("3@1") }),
     );
   });
 
-  it("lets go of the leader and of what it was asked for, and waits for votes as long as any candidate", () => {
+  it("forgets the leader, fails forwarded reads, and waits for votes as long as any candidate", () => {
     const node = follower();
     const read = node.readIndex(1);
-    saysAll(node, 1);
+    allMessagesOf(node, 1);
     node.handleMessage({ type: "timeout-now", from: "b", term: 2 }, 100);
     expect(act(node, 100).reads).toEqual([{ id: read, index: null }]);
     // It heard its leader 650 ms ago, and has waited for votes for 550.
@@ -236,10 +246,10 @@ describe("who is asked to take over", () => {
   it.each([
     ["E20: a learner", learner],
     ["E20: a node that was removed", without],
-  ])("%s does not campaign", (_, config) => {
+  ])("does not start an election if it is %s", (_, config) => {
     const node = follower(config);
     node.handleMessage({ type: "timeout-now", from: "b", term: 2 }, 1);
-    expect(saysAll(node, 1)).toEqual([]);
+    expect(allMessagesOf(node, 1)).toEqual([]);
     expect([node.role, node.term]).toEqual(["follower", 2]);
   });
 
@@ -247,7 +257,7 @@ describe("who is asked to take over", () => {
     ["by another than its leader", { from: "c", term: 2 }],
     ["by the leader of an earlier term", { from: "b", term: 1 }],
     ["by the leader of a term that it has not heard of", { from: "b", term: 3 }],
-  ])("does not campaign when asked %s", (_, asked) => {
+  ])("does not start an election if asked %s", (_, asked) => {
     const node = follower();
     node.handleMessage({ type: "timeout-now", ...asked }, 1);
     expect([node.role, node.term]).toEqual(["follower", 2]);
@@ -255,8 +265,8 @@ describe("who is asked to take over", () => {
   });
 });
 
-describe("a leader whose disk hangs", () => {
-  it("D11: hands over though its heartbeats flow, and does not campaign before the disk is back", () => {
+describe("a leader with a stalled disk", () => {
+  it("hands over though heartbeats flow, and starts no election before the disk is back [D11]", () => {
     const group = CoreGroup.started(THREE);
     group.holdDisk("a");
     group.propose("a", "stuck");
@@ -268,7 +278,7 @@ describe("a leader whose disk hangs", () => {
     const [leader = ""] = group.leaders;
     expect(["b", "c"]).toContain(leader);
     expect(group.node(leader).commitStatus(group.write(leader, "on"))).toBe("committed");
-    // Alone with a disk that hangs, it asks nobody for a vote.
+    // While its disk hangs it asks for no votes.
     group.isolate("a");
     group.forget();
     group.advance(10 * group.electionMsMax);
@@ -281,7 +291,7 @@ describe("a leader whose disk hangs", () => {
     expect(group.payloads("a")).toContain("on");
   });
 
-  it("D11: does not take over either when it is asked to", () => {
+  it("starts no election when it is asked to lead [D11]", () => {
     const group = CoreGroup.started(THREE);
     group.holdDisk("b");
     group.write("a", "x");
@@ -297,7 +307,7 @@ describe("a leader whose disk hangs", () => {
     expect(group.leaders).toEqual(["b"]);
   });
 
-  it("keeps on leading if it is the only voter: nobody else could", () => {
+  it("stays leader if it is the sole voter", () => {
     const group = CoreGroup.started(["a"]);
     group.holdDisk("a");
     group.propose("a", "slow");

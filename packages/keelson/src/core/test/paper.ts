@@ -1,9 +1,19 @@
 import type { AppendEntries, Message, NodeId, RaftNode, RequestVote } from "../index.ts";
-import { ABC, accepted, act, at, leading, logOf, restarted, saysAll, type NodeSetting } from "./script.ts";
+import {
+  ABC,
+  accepted,
+  act,
+  at,
+  leading,
+  logOf,
+  restarted,
+  allMessagesOf,
+  type NodeSetting,
+} from "./script.ts";
 
 /** The configuration of a, b and c as a cluster's first entry. */
-export const FOUNDED = [{ index: 1, config: ABC }];
-/** Later than the promise of a node that restarted at 0. */
+export const FIRST_CONFIG = [{ index: 1, config: ABC }];
+/** Later than the time in which a node that restarted at 0 helps no candidate. */
 export const LATER = 1_000;
 
 export function requestVote(from: NodeId, term: number, last: string): RequestVote {
@@ -16,13 +26,13 @@ export function votesIn(messages: readonly Message[]): boolean[] {
 
 /** A node of a, b and c with this log. */
 export function nodeWith(log: string, setting: NodeSetting = {}): RaftNode {
-  return restarted({ log: logOf(log, "0@0", FOUNDED), preVote: false, ...setting });
+  return restarted({ log: logOf(log, "0@0", FIRST_CONFIG), preVote: false, ...setting });
 }
 
-/** All that a node says about one message. */
+/** All messages that a node sends after it received one. */
 export function answer(node: RaftNode, message: Message, now = LATER): Message[] {
   node.handleMessage(message, now);
-  return saysAll(node, now);
+  return allMessagesOf(node, now);
 }
 
 export function appendsTo(to: NodeId, node: RaftNode, now = LATER): AppendEntries[] {

@@ -37,7 +37,7 @@ function runs(text: string): { terms: TermRun[]; lastIndex: number } {
   return { terms, lastIndex };
 }
 
-/** Entries after `prev`, as `runs`. */
+/** Entries after `prev`, in the notation of `runs`. */
 export function range(prev: string, entries: string, configs: readonly ConfigAt[] = []): EntryRange {
   const { terms, lastIndex } = runs(entries);
   return { prev: at(prev), terms, lastIndex: entries === "" ? at(prev).index : lastIndex, configs };
@@ -56,7 +56,7 @@ export interface NodeSetting extends Partial<RaftNodeOptions> {
   readonly commitIndex?: number;
 }
 
-/** A node of the cluster a, b, c that was restarted at time 0, and whose lease has run out. */
+/** A node of the cluster a, b, c that was restarted at time 0. */
 export function restarted({ log, term, votedFor, commitIndex, ...options }: NodeSetting = {}): RaftNode {
   const image = log ?? logOf("");
   const last = image.terms.at(-1)?.term ?? image.base.term;
@@ -78,8 +78,8 @@ export function act(node: RaftNode, now = 0): Actions {
   return actions;
 }
 
-/** All messages that a node has to say until it has nothing left to write. */
-export function saysAll(node: RaftNode, now = 0): Message[] {
+/** All messages that a node sends until it has nothing left to write. */
+export function allMessagesOf(node: RaftNode, now = 0): Message[] {
   const said: Message[] = [];
   for (;;) {
     const actions = act(node, now);
@@ -118,7 +118,7 @@ export function refused(
   return { type: "append-entries-reply", from, term, round, outcome };
 }
 
-/** A leader of the given configuration, by the votes of `voters`; all it said so far is taken and durable. */
+/** A leader of the given configuration, elected by `voters`; its actions so far are taken and durable. */
 export function leading(setting: NodeSetting = {}, voters: readonly NodeId[] = ["b", "c"]): RaftNode {
   const node = restarted({
     log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]),
