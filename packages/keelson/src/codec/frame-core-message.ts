@@ -15,7 +15,7 @@
  * | | not accepted | refused integer, hint position |
  * | 7 | install-snapshot | last position, round integer, config |
  * | 8 | read-index | id integer |
- * | 9 | read-index-reply | id integer, whether there is an index boolean; if so index integer |
+ * | 9 | read-index-reply | id integer, hasIndex boolean, index integer if true |
  * | 10 | timeout-now | |
  *
  * A position is: term integer, index integer. A config is three lists: voters, outgoing voters, learners. A

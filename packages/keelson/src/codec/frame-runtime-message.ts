@@ -17,10 +17,10 @@
  * | 36 | forward-request | incarnation integer, id integer, term integer, waitMs u32, call | the command |
  * | 37 | forward-reply | incarnation integer, id integer, answer | result or error message |
  *
- * An optional id is: whether it is given boolean; if so, text. A call is its number u8 (`CALLS`), then: for 1
- * the session's id, sequence and lowestUnanswered; for 2 ttlMs; for 3 the session's id; all integers. An
- * answer is its number u8 (`ANSWERS`), then: for 0 the entry's index integer, else the error's code text.
- * byte-writer.ts has the encodings of the fields.
+ * "id optional" is a boolean, followed by the id as text if it is true. A call is its number in `CALLS` as
+ * u8, followed by integers: for 1 the session's id, sequence and lowestUnanswered; for 2 ttlMs; for 3 the
+ * session's id. An answer is its number in `ANSWERS` as u8, followed for 0 by the entry's index as integer,
+ * and else by the error's code as text. byte-writer.ts has the encodings of the fields.
  *
  * **Checks.** In addition to the fields: the tail's checksum; that a tail only follows messages that have
  * one; that a chunk is within its snapshot's size, and a request within the limit; that numbers of calls and
