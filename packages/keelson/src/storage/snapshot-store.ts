@@ -129,7 +129,8 @@ export interface SnapshotReader {
 export interface SnapshotStore {
   /**
    * Opens the store, creates it if there is none, and removes drafts that a crash left. Incoming snapshots
-   * stay, to be gone on with. Damaged snapshots are reported, not removed, until there is a new one.
+   * stay, so that they can be continued. Damaged snapshots are reported, not removed, until there is a new
+   * one.
    *
    * @throws DirectoryLockedError another process, or this object, has it open; StorageFailedError it can't be
    *   read or written
@@ -142,7 +143,7 @@ export interface SnapshotStore {
    */
   create(header: Omit<SnapshotHeader, "id">, sessions: Uint8Array): Promise<SnapshotDraft>;
   /**
-   * Begins to receive a snapshot of `bytes` bytes, or goes on with it if its file is here already. Removes
+   * Begins to receive a snapshot of `bytes` bytes, or continues it if its file is here already. Removes
    * what was received of any other one.
    */
   receive(id: string, bytes: number): Promise<IncomingSnapshot>;

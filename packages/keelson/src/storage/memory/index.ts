@@ -1,1 +1,3 @@
+// keelson/storage/memory: the log in memory.
+
 export { memoryLog } from "./memory-log.ts";

@@ -16,7 +16,7 @@ export interface SnapshotFileOwner {
   publish(): Promise<StoredSnapshot>;
   /** Removes the file. */
   discard(): Promise<void>;
-  /** The file was closed and stays, to be gone on with later. */
+  /** The file was closed and stays, so that it can be continued later. */
   suspended?(): void;
 }
 

@@ -9,7 +9,8 @@ import { DirectoryLockedError } from "../../errors.ts";
 import type { LogStore } from "../log-store.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";
-import { inspectWal, type WalInspection } from "./inspect-wal.ts";
+import { inspectWal } from "./inspect-wal.ts";
+import type { WalInspection } from "./wal-inspection.ts";
 import { planForceNewCluster, forceNewCluster } from "./force-new-cluster.ts";
 import { entries } from "./test/model.ts";
 

@@ -7,7 +7,8 @@ import type { Environment } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { InvalidOptionError, StorageFailedError } from "../../errors.ts";
 import { newIncarnation } from "../../codec/cluster-id.ts";
-import { inspectWal, type WalInspection } from "./inspect-wal.ts";
+import { inspectWal } from "./inspect-wal.ts";
+import type { WalInspection } from "./wal-inspection.ts";
 import { WalLog } from "./wal-log.ts";
 
 /*

@@ -1,14 +1,14 @@
+// keelson/storage/wal: the log on disk, and tools for logs whose nodes don't run.
+
 export { wal, type WalOptions } from "./wal-log.ts";
-export {
-  INSPECT_ENTRIES_MAX,
-  inspectWal,
-  type EntryTally,
-  type InspectOptions,
-  type MembershipEntry,
-  type SegmentSummary,
-  type WalDamage,
-  type WalInspection,
-} from "./inspect-wal.ts";
+export { INSPECT_ENTRIES_MAX, inspectWal, type InspectOptions } from "./inspect-wal.ts";
+export type {
+  EntryTally,
+  MembershipEntry,
+  SegmentSummary,
+  WalDamage,
+  WalInspection,
+} from "./wal-inspection.ts";
 export {
   planForceNewCluster,
   forceNewCluster,

@@ -9,7 +9,8 @@ import { InvalidOptionError } from "../../errors.ts";
 import type { LogStore } from "../log-store.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";
-import { inspectWal, type InspectOptions, type WalInspection } from "./inspect-wal.ts";
+import { inspectWal, type InspectOptions } from "./inspect-wal.ts";
+import type { WalInspection } from "./wal-inspection.ts";
 import { baseAt, entries } from "./test/model.ts";
 import { override } from "./test/override.ts";
 

@@ -15,7 +15,8 @@ import { SECTOR_BYTES } from "./batch-format.ts";
 import { Recovery, type Recovered } from "./recovery.ts";
 import { summaryOf } from "./segment-header.ts";
 import { Segments, segmentSequences } from "./segments.ts";
-import { WalWriter, type WalLogger, type WalState } from "./wal-writer.ts";
+import type { WalLogger } from "./segment-remover.ts";
+import { WalWriter, type WalState } from "./wal-writer.ts";
 
 /*
  * The log on disk: `wal` and the class behind it. The class opens and closes a log. It takes the directory's

@@ -18,6 +18,7 @@ import {
 } from "./batch-format.ts";
 import { planReads, readRanges } from "./record-reader.ts";
 import { saltOf, summaryOf, type LogSummary } from "./segment-header.ts";
+import { SegmentRemover, type WalLogger } from "./segment-remover.ts";
 import type { Segment, Segments } from "./segments.ts";
 
 /*
@@ -73,13 +74,6 @@ export interface WalState {
   handle: FileHandle;
 }
 
-/** Receives messages for people. */
-export type WalLogger = (
-  level: "info" | "warn",
-  text: string,
-  fields?: Readonly<Record<string, unknown>>,
-) => void;
-
 /**
  * Does the work of `WalLog` while the log is open. The methods that `LogStore` has too are described there.
  */
@@ -88,7 +82,6 @@ export class WalWriter {
   /** The initial value of the batches' checksums. */
   readonly #salt: number;
   readonly #directory: string;
-  readonly #log: WalLogger;
 
   /**
    * The records of the entries at the end of the log that are not durable yet: `#unsynced[0]` is entry
@@ -111,12 +104,8 @@ export class WalWriter {
    */
   readonly #reads = new Set<Promise<unknown>>();
 
-  /** The base's index as of the last durable batch. Segments without entries above it may be removed. */
-  #durableBase: LogIndex;
-  /** The removal of segments in progress; null: none. */
-  #removal: Promise<void> | null = null;
-  /** Set for good when a segment could not be removed. */
-  #removalFailed = false;
+  /** Learns the base's index when it's durable, and removes obsolete segments. */
+  readonly #remover: SegmentRemover;
 
   /** The first failed write; null: none. Once set, every write is refused (D2). */
   #poisonedBy: StorageFailedError | null = null;
@@ -127,11 +116,10 @@ export class WalWriter {
     this.#state = state;
     this.#salt = saltOf(state.storeId);
     this.#directory = directory;
-    this.#log = log;
     this.#firstUnsynced = state.outline.lastIndex + 1;
-    this.#durableBase = state.outline.base.index;
     this.#preallocateIfNeeded();
-    this.#startRemoval();
+    this.#remover = new SegmentRemover(state.segments, this.#reads, log);
+    this.#remover.baseIsDurable(state.outline.base.index);
   }
 
   append(write: LogWrite): Promise<void> {
@@ -253,7 +241,7 @@ export class WalWriter {
   async close(): Promise<void> {
     this.#closing = true;
     await this.#writing;
-    await this.#removal;
+    await this.#remover.inProgress;
     await Promise.allSettled(this.#reads);
     await this.#state.segments.close();
   }
@@ -384,41 +372,12 @@ export class WalWriter {
         }
       } else if (item.type === "compact" || item.type === "reset") {
         if (item.type === "reset") this.#state.segments.forgetEntries();
-        this.#durableBase = item.base.position.index;
-        this.#startRemoval();
+        this.#remover.baseIsDurable(item.base.position.index);
       }
       at += itemBytes(item);
     }
     this.#unsynced.splice(0, durableCount);
     this.#firstUnsynced += durableCount;
-  }
-
-  /** Removes segments that are no longer needed, in the background. */
-  #startRemoval(): void {
-    this.#removal ??= this.#removeObsolete().finally(() => {
-      this.#removal = null;
-    });
-  }
-
-  async #removeObsolete(): Promise<void> {
-    const { segments } = this.#state;
-    for (;;) {
-      const obsolete = segments.firstObsolete(this.#durableBase);
-      if (obsolete === undefined || this.#removalFailed) return;
-      // Reads that begin from now on can't use the segment: it holds no entry of the log any more.
-      await Promise.allSettled(this.#reads);
-      try {
-        await segments.removeFirst(obsolete);
-      } catch (error) {
-        // The segment takes space and does no other harm. Whether it's gone is unknown, though, and removing
-        // later ones could leave a gap in the numbers. So remove nothing more until the log is opened again.
-        this.#removalFailed = true;
-        const { message } = asError(error);
-        this.#log("warn", `a segment that is no longer needed could not be removed: ${message}`, {
-          file: obsolete.path,
-        });
-      }
-    }
   }
 
   /**

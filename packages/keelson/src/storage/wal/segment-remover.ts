@@ -1,0 +1,66 @@
+import type { LogIndex } from "../../core/position.ts";
+import { asError } from "./file-error.ts";
+import type { Segments } from "./segments.ts";
+
+/** Receives messages for people. */
+export type WalLogger = (
+  level: "info" | "warn",
+  text: string,
+  fields?: Readonly<Record<string, unknown>>,
+) => void;
+
+/** Removes the segments of an open log that are no longer needed, oldest first, in the background. */
+export class SegmentRemover {
+  readonly #segments: Segments;
+  /** The writer's reads in progress. They may use any segment. */
+  readonly #reads: ReadonlySet<Promise<unknown>>;
+  readonly #log: WalLogger;
+  /** The base's index as of the last durable batch. Segments without entries above it are obsolete. */
+  #durableBase: LogIndex = 0;
+  /** Set for good when a segment could not be removed. */
+  #failed = false;
+  #inProgress: Promise<void> | null = null;
+
+  constructor(segments: Segments, reads: ReadonlySet<Promise<unknown>>, log: WalLogger) {
+    this.#segments = segments;
+    this.#reads = reads;
+    this.#log = log;
+  }
+
+  /** The removal in progress; null: none. Doesn't reject. */
+  get inProgress(): Promise<void> | null {
+    return this.#inProgress;
+  }
+
+  /**
+   * The log begins after this index now, durably. Before the base was durable, a crash would have brought
+   * back the former one, and recovery would have missed the segments.
+   */
+  baseIsDurable(index: LogIndex): void {
+    this.#durableBase = index;
+    this.#inProgress ??= this.#removeObsolete().finally(() => {
+      this.#inProgress = null;
+    });
+  }
+
+  async #removeObsolete(): Promise<void> {
+    for (;;) {
+      const obsolete = this.#segments.firstObsolete(this.#durableBase);
+      if (obsolete === undefined || this.#failed) return;
+      // Reads that begin from now on can't use the segment: it holds no entry of the log any more.
+      await Promise.allSettled(this.#reads);
+      try {
+        await this.#segments.removeFirst(obsolete);
+      } catch (error) {
+        // The segment takes space and does no other harm. Whether its file is still there is unknown, though,
+        // and removing later ones could leave a gap in the numbers. So remove nothing more until the log is
+        // opened again.
+        this.#failed = true;
+        const { message } = asError(error);
+        this.#log("warn", `a segment that is no longer needed could not be removed: ${message}`, {
+          file: obsolete.path,
+        });
+      }
+    }
+  }
+}
