@@ -36,7 +36,7 @@ export interface Actions extends Iterable<Action> {
   readonly messages: readonly AddressedMessage[];
   /**
    * Messages to send once this batch and all before it are durable, also if this batch has nothing to write.
-   * They assert what those batches save: a vote, a term, an acknowledgement. May then be lost like any
+   * They assert what these batches save: a vote, a term, an acknowledgement. May then be lost like any
    * message.
    */
   readonly messagesAfterPersist: readonly AddressedMessage[];

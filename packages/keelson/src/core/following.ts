@@ -3,8 +3,7 @@ import type { LogIndex } from "./position.ts";
 /**
  * What a node has received from the leader of its current term, and what it has acknowledged to it. Each term
  * begins with a new object, because what equals one leader's log says nothing about the next one's. Within a
- * term it survives changes of role: there is at most one leader, and the log that was compared with its log
- * stays compared.
+ * term it survives changes of role: a term has at most one leader, and what matched its log still does.
  */
 export interface Following {
   /**

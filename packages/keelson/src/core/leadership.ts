@@ -1,4 +1,4 @@
-// The leader's own steps: it takes office, appends entries of its term, starts heartbeat rounds, and keeps
+// The leader's own steps: it becomes leader, appends entries of its term, starts heartbeat rounds, and keeps
 // one `Progress` for each node that it replicates to. Changes the `Leader` state; sends nothing itself.
 import { assert } from "./assert.ts";
 import { membersOf, type ClusterConfig } from "./config.ts";

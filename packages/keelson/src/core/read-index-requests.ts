@@ -36,7 +36,10 @@ export interface ReadIndexRequestsImage {
 /** Leaves room above for 2^48 reads before ids stop being safe integers. */
 const FIRST_ID_MAX = 2 ** 48;
 
-/** The unanswered reads: those that this node leads, and those that it forwarded to its leader. */
+/**
+ * The unanswered reads: those that this node must confirm as the leader, and those that it forwarded to its
+ * leader.
+ */
 export class ReadIndexRequests {
   readonly #readsMax: number;
   #lastId: number;
