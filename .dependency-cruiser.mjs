@@ -71,45 +71,35 @@ const kvRules = [
     from: { path: `${KV}/client/`, pathNot: TESTS },
     to: { path: `${KV}/http/`, pathNot: `${KV}/http/request-syntax\\.ts$` },
   },
-  {
-    name: "kv-no-cycles",
-    comment: "Two files that need each other are one file, or lack a third. Type imports count too.",
-    severity: "error",
-    from: { path: "^packages/kv/" },
-    to: { circular: true },
-  },
 ];
-/** Folders that still have cycles of type imports; this list is to become empty. */
-const CYCLES_OF_TYPES = [`${SRC}/core/`, `${SRC}/testing/`];
-
-/** Files of the runtime's own folder that its subfolders share. They import no subfolder. */
-const RUNTIME_SHARED = "(failure|metrics|options|settings|state-machine)\\.ts$";
-
-/** The runtime's folders, from the bottom up: which other folders each may import, besides the shared files. */
+/** The runtime's folders, from the bottom up: which others each may import, always through their index.ts. */
 const RUNTIME_FOLDERS = {
+  shared: [],
   calls: [],
-  sessions: ["calls"],
-  members: ["calls"],
-  loop: ["calls", "sessions", "members"],
-  writes: ["calls", "sessions", "loop"],
+  sessions: ["shared", "calls"],
+  members: ["shared", "calls"],
+  loop: ["shared", "calls", "sessions", "members"],
+  writes: ["shared", "calls", "sessions", "loop"],
   reads: ["calls"],
   streams: ["loop"],
-  snapshots: ["calls", "sessions", "members", "loop"],
-  lifecycle: ["calls", "sessions", "members", "loop", "writes", "reads", "streams", "snapshots"],
+  snapshots: ["shared", "calls", "sessions", "members", "loop"],
+  lifecycle: [
+    ...["shared", "calls", "sessions", "members", "loop"],
+    ...["writes", "reads", "streams", "snapshots"],
+  ],
 };
 
 const RUNTIME = `${SRC}/runtime`;
 
 const runtimeFolderRules = Object.entries(RUNTIME_FOLDERS).map(([folder, below]) => ({
   name: `runtime-${folder}`,
-  comment: `runtime/${folder} may import ${["the runtime's shared files", ...below.map((name) => `${name}/index.ts`)].join(", ")}.`,
+  comment: `runtime/${folder} may import ${[folder, ...below.map((name) => `${name}/index.ts`)].join(", ")}`,
   severity: "error",
   from: { path: `${RUNTIME}/${folder}/`, pathNot: TESTS },
   to: {
     path: `${RUNTIME}/`,
     pathNot: [
       `${RUNTIME}/${folder}/(?!index\\.ts$)`,
-      `${RUNTIME}/${RUNTIME_SHARED}`,
       ...below.map((name) => `${RUNTIME}/${name}/index\\.ts$`),
     ],
   },
@@ -120,13 +110,6 @@ export default {
     ...layerRules,
     ...kvRules,
     ...runtimeFolderRules,
-    {
-      name: "runtime-shared",
-      comment: "The files that the runtime's folders share import none of these folders.",
-      severity: "error",
-      from: { path: `${RUNTIME}/${RUNTIME_SHARED}` },
-      to: { path: `${RUNTIME}/`, pathNot: `${RUNTIME}/${RUNTIME_SHARED}` },
-    },
     {
       name: "runtime-entry-points",
       comment:
@@ -139,15 +122,8 @@ export default {
       name: "no-cycles",
       comment: "Two files that need each other are one file, or lack a third. Imports of types count.",
       severity: "error",
-      from: { pathNot: CYCLES_OF_TYPES },
+      from: {},
       to: { circular: true },
-    },
-    {
-      name: "no-cycles-of-values",
-      comment: "Where cycles of types are left, none of values may join them.",
-      severity: "error",
-      from: { path: CYCLES_OF_TYPES },
-      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
     },
     {
       name: "no-cycles-in-core",

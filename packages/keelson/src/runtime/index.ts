@@ -4,17 +4,32 @@ export { Raft } from "./raft.ts";
 export type { Consistency, ReadOptions, Staleness } from "./reads/index.ts";
 export type { CallOptions, WriteResult } from "./calls/index.ts";
 export type { RaftChange, CommittedCommand } from "./streams/index.ts";
-export type {
-  MemberMetrics,
-  RaftCounters,
-  RaftMetrics,
-  SessionMetrics,
-  SnapshotFetchMetrics,
-  SnapshotMetrics,
-  SnapshotSendMetrics,
-  SnapshotsMetrics,
-} from "./metrics.ts";
-export type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
+export {
+  type MemberMetrics,
+  type RaftCounters,
+  type RaftMetrics,
+  type SessionMetrics,
+  type SnapshotFetchMetrics,
+  type SnapshotMetrics,
+  type SnapshotSendMetrics,
+  type SnapshotsMetrics,
+  type RaftLimits,
+  type RaftOptions,
+  type RaftTimings,
+  type SnapshotOptions,
+  type SnapshotPolicy,
+  DEFAULT_LIMITS,
+  DEFAULT_SNAPSHOT_POLICY,
+  DEFAULT_TIMINGS,
+  StateMachineFailure,
+  type CommandCodec,
+  type OpenedState,
+  type ResultCodec,
+  type SessionChanges,
+  type SessionRecords,
+  type StateMachine,
+  type StateMachineCodec,
+} from "./shared/index.ts";
 export type { MembershipChange } from "./members/index.ts";
 export {
   Session,
@@ -25,17 +40,6 @@ export {
   type SessionLimits,
 } from "./sessions/index.ts";
 export type { SessionCommandId } from "../codec/session-entry.ts";
-export { DEFAULT_LIMITS, DEFAULT_SNAPSHOT_POLICY, DEFAULT_TIMINGS } from "./settings.ts";
-export {
-  StateMachineFailure,
-  type CommandCodec,
-  type OpenedState,
-  type ResultCodec,
-  type SessionChanges,
-  type SessionRecords,
-  type StateMachine,
-  type StateMachineCodec,
-} from "./state-machine.ts";
 export {
   AbortedError,
   AlreadyInitializedError,

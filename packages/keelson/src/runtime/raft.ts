@@ -3,11 +3,9 @@
 import type { LogIndex, NodeId } from "../core/position.ts";
 import type { RaftError } from "../errors.ts";
 import type { CallOptions, WriteResult } from "./calls/index.ts";
-import { asPromise } from "./failure.ts";
+import { asPromise, type RaftMetrics, type SnapshotMetrics, type RaftOptions } from "./shared/index.ts";
 import { openNode, type ComposedNode } from "./lifecycle/index.ts";
 import type { MembershipChange } from "./members/index.ts";
-import type { RaftMetrics, SnapshotMetrics } from "./metrics.ts";
-import type { RaftOptions } from "./options.ts";
 import type { ReadOptions, Staleness } from "./reads/index.ts";
 import { openSession, type OpenedSession, type OpenSessionOptions, type Session } from "./sessions/index.ts";
 import type { CommittedCommand, RaftChange } from "./streams/index.ts";

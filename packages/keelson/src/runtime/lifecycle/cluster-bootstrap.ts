@@ -12,9 +12,8 @@ import {
 import type { LogStore } from "../../storage/log-store.ts";
 import type { Driver, StorageWatchdog } from "../loop/index.ts";
 import { describeCancellation, type CallRegistry } from "../calls/index.ts";
-import { reasonOf, type Failure } from "../failure.ts";
+import { reasonOf, type Failure, checkId } from "../shared/index.ts";
 import { checkAddress, type MembershipHistory } from "../members/index.ts";
-import { checkId } from "../settings.ts";
 import { beganWith, clusterIdOf, isNamed } from "../../codec/cluster-id.ts";
 
 /** Voters a cluster may begin with: the paper's clusters have five, and each more makes every write wait for more. */

@@ -8,7 +8,7 @@ import type { NodeId } from "../../core/position.ts";
 import type { LeaderHint } from "../../errors.ts";
 import type { TransportHost } from "../../transport/transport.ts";
 import { CallRegistry } from "../calls/index.ts";
-import type { Failure } from "../failure.ts";
+import type { Failure, RaftMetrics } from "../shared/index.ts";
 import { Applier, Driver } from "../loop/index.ts";
 import {
   KnownPeers,
@@ -17,7 +17,6 @@ import {
   MemberDirectory,
   MembershipChanges,
 } from "../members/index.ts";
-import type { RaftMetrics } from "../metrics.ts";
 import { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
 import { SessionApplier, type SessionHost } from "../sessions/index.ts";
 import { NoSnapshots, SnapshotManager, type SnapshotService } from "../snapshots/index.ts";

@@ -3,7 +3,7 @@
 // Either way it happens in the same steps: every open call gets its outcome and every stream its end (`end`); then what
 // the node holds is closed, as far as that can be done in time (`release`); then `stopped` resolves.
 import { ClosedError, type Outcome, type RaftError } from "../../errors.ts";
-import { errorOf, reasonOf, type Failure } from "../failure.ts";
+import { errorOf, reasonOf, type Failure } from "../shared/index.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { NodeStatus } from "./node-status.ts";
 

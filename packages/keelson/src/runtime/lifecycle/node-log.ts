@@ -1,5 +1,5 @@
 // How a node tells people what happened: the option `onLog`, made safe to call from anywhere.
-import type { RaftOptions } from "../options.ts";
+import type { RaftOptions } from "../shared/index.ts";
 
 /** Writes one message for people. It never throws, whatever the program's logger does. */
 export type NodeLog = (

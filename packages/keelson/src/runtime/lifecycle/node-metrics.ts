@@ -1,7 +1,7 @@
 import type { RaftNode } from "../../core/node.ts";
 import type { Applier, Driver } from "../loop/index.ts";
 import type { MemberDirectory } from "../members/index.ts";
-import type { RaftMetrics } from "../metrics.ts";
+import type { RaftMetrics } from "../shared/index.ts";
 import type { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
 import type { SessionApplier } from "../sessions/index.ts";
 import type { SnapshotService } from "../snapshots/index.ts";

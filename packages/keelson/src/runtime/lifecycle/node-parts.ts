@@ -13,8 +13,7 @@ import type { CallDeadlines, RetryDelays } from "../calls/index.ts";
 import type { LogRecords, StorageWatchdog } from "../loop/index.ts";
 import type { MembershipHistory } from "../members/index.ts";
 import type { SessionTable } from "../sessions/index.ts";
-import type { Settings } from "../settings.ts";
-import type { StateMachine } from "../state-machine.ts";
+import type { Settings, StateMachine } from "../shared/index.ts";
 
 /**
  * What belongs to the process. With many groups there will be one of each of these, and one drain per turn for all

@@ -1,5 +1,5 @@
 import { ClosedError, type RaftError } from "../../errors.ts";
-import { errorOf, type Failure } from "../failure.ts";
+import { errorOf, type Failure } from "../shared/index.ts";
 
 /**
  * Whether a node takes calls, and why not. Every part of the node may read it and report a failure to it, so it is made

@@ -13,9 +13,8 @@ import { MembershipHistory } from "../members/index.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import { isIn, reconcile, termIn } from "./reconcile.ts";
-import type { RaftOptions } from "../options.ts";
+import type { RaftOptions, Settings } from "../shared/index.ts";
 import { sessionTableOf } from "../sessions/index.ts";
-import type { Settings } from "../settings.ts";
 
 /**
  * Opens the log, the snapshots and the state machine, checks that they belong together, and makes the core from them. On

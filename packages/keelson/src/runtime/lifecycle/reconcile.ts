@@ -5,7 +5,7 @@ import { sameOrigin } from "../../codec/cluster-id.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
 import type { OpenedSnapshots, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { decodeRecords } from "../sessions/index.ts";
-import type { OpenedState, StateMachine } from "../state-machine.ts";
+import type { OpenedState, StateMachine } from "../shared/index.ts";
 
 /** What a node starts from: its log, and the state that its state machine holds. */
 export interface Beginning {

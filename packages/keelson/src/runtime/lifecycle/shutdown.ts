@@ -1,5 +1,5 @@
 import type { Environment } from "../../environment/environment.ts";
-import { reasonOf } from "../failure.ts";
+import { reasonOf } from "../shared/index.ts";
 
 /** How long a node takes to close, however its parts hang: a caller who closes wants to leave. */
 const CLOSE_MS_MAX = 1000;

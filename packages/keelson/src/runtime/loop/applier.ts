@@ -22,10 +22,14 @@ import type { Environment } from "../../environment/environment.ts";
 import type { AppliedEntry } from "../calls/index.ts";
 import { CommandRejectedError } from "../../errors.ts";
 import { checkRecords, logReadFailure, type LogRecords } from "./log-records.ts";
-import { reasonOf, type Failure } from "../failure.ts";
-import type { RaftLimits } from "../options.ts";
+import {
+  reasonOf,
+  type Failure,
+  type RaftLimits,
+  StateMachineFailure,
+  type StateMachine,
+} from "../shared/index.ts";
 import { isSessionKind, type SessionKind, type SessionApplier } from "../sessions/index.ts";
-import { StateMachineFailure, type StateMachine } from "../state-machine.ts";
 
 /** No command is begun in a batch that has run for this long: a longer batch would delay heartbeats. */
 const BATCH_MS_MAX = 10;

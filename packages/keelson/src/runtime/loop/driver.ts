@@ -25,7 +25,7 @@ import type { Environment, Timer } from "../../environment/environment.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
 import type { Transport, TransportMessage } from "../../transport/transport.ts";
 import { checkRecords, termLookup, type LogRecords } from "./log-records.ts";
-import { reasonOf, type Failure } from "../failure.ts";
+import { reasonOf, type Failure } from "../shared/index.ts";
 import { type MembershipAt, type MembershipHistory, membershipIn } from "../members/index.ts";
 import { Persister } from "./persister.ts";
 import { MessageSender } from "./message-sender.ts";

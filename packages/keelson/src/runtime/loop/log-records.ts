@@ -10,7 +10,7 @@ import { ProtocolViolation } from "../../core/assert.ts";
 import type { EntryRange } from "../../core/message.ts";
 import type { LogIndex, Term } from "../../core/position.ts";
 import type { LogStore } from "../../storage/log-store.ts";
-import { reasonOf, type Failure } from "../failure.ts";
+import { reasonOf, type Failure } from "../shared/index.ts";
 import type { EntryBuffer } from "./entry-buffer.ts";
 import type { StorageWatchdog } from "./storage-watchdog.ts";
 

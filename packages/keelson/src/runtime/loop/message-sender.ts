@@ -12,7 +12,7 @@ import type { RaftNode } from "../../core/node.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Transport } from "../../transport/transport.ts";
 import { checkRecords, logReadFailure, termLookup, type LogRecords } from "./log-records.ts";
-import type { Failure } from "../failure.ts";
+import type { Failure } from "../shared/index.ts";
 
 /**
  * AppendEntries for one follower that may wait for a read from the store. The core keeps at

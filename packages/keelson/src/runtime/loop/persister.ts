@@ -12,7 +12,7 @@
 
 import type { AddressedMessage } from "../../core/action.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
-import { reasonOf, type Failure } from "../failure.ts";
+import { reasonOf, type Failure } from "../shared/index.ts";
 import type { StorageWatchdog } from "./storage-watchdog.ts";
 
 /** One batch of the core's actions that isn't known to be durable yet. */

@@ -3,7 +3,7 @@ import type { NodeId } from "../../core/position.ts";
 import { membersOf } from "../../core/config.ts";
 import type { LeaderHint } from "../../errors.ts";
 import type { MembershipHistory } from "./membership-history.ts";
-import type { MemberMetrics } from "../metrics.ts";
+import type { MemberMetrics } from "../shared/index.ts";
 import type { TransportMessage, PeerInfo } from "../../transport/transport.ts";
 import type { KnownPeers } from "./known-peers.ts";
 

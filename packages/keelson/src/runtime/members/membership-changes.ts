@@ -19,10 +19,9 @@ import {
   type CallOptions,
   type CallRegistry,
 } from "../calls/index.ts";
-import { toError } from "../failure.ts";
+import { toError, checkId } from "../shared/index.ts";
 import { checkAddress } from "./addresses.ts";
 import type { MembershipHistory } from "./membership-history.ts";
-import { checkId } from "../settings.ts";
 
 /**
  * A learner is caught up when it lacks at most this many entries: as many as a busy leader sends in a few messages,

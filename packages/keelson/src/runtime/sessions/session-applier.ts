@@ -19,11 +19,9 @@ import {
   type RaftError,
 } from "../../errors.ts";
 import type { AppliedEntry } from "../calls/index.ts";
-import { reasonOf } from "../failure.ts";
-import type { SessionMetrics } from "../metrics.ts";
+import { reasonOf, type SessionMetrics, type OpenedState, type ResultCodec } from "../shared/index.ts";
 import type { Answer } from "./session-records.ts";
 import { SessionTable, type CommandVerdict } from "./session-table.ts";
-import type { OpenedState, ResultCodec } from "../state-machine.ts";
 
 /** The kinds of entries that belong to sessions. */
 export type SessionKind =

@@ -5,7 +5,7 @@
 import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { DecodeError } from "../../errors.ts";
-import type { SessionRecords } from "../state-machine.ts";
+import type { SessionRecords } from "../shared/index.ts";
 
 /** The kept outcome of a command in a session, from which its retries are answered. */
 export interface Answer {

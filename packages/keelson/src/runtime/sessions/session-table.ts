@@ -33,7 +33,7 @@ import {
   TIME_NAME,
   type Answer,
 } from "./session-records.ts";
-import type { SessionChanges, SessionRecords } from "../state-machine.ts";
+import type { SessionChanges, SessionRecords } from "../shared/index.ts";
 
 /** How much the sessions of a cluster may hold. */
 export interface SessionLimits {

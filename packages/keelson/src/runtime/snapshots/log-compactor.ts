@@ -5,7 +5,7 @@ import type { LogIndex } from "../../core/position.ts";
 import type { SnapshotStore } from "../../storage/snapshot-store.ts";
 import type { Driver, LogRecords } from "../loop/index.ts";
 import type { MembershipHistory } from "../members/index.ts";
-import type { SnapshotPolicy } from "../options.ts";
+import type { SnapshotPolicy } from "../shared/index.ts";
 
 export interface LogCompactorParts {
   readonly store: SnapshotStore;

@@ -1,7 +1,7 @@
 // Stands in for the snapshot manager on a node that was opened without the option `snapshots`.
 import type { InstallSnapshot } from "../../core/message.ts";
 import { InvalidOptionError } from "../../errors.ts";
-import type { SnapshotMetrics } from "../metrics.ts";
+import type { SnapshotMetrics } from "../shared/index.ts";
 import type { SnapshotService } from "./snapshot-service.ts";
 
 /** A node that was opened without `snapshots`: it takes none, offers none, and can't fetch one. */

@@ -5,8 +5,7 @@ import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CorruptSnapshotError } from "../../errors.ts";
 import type { IncomingSnapshot, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
-import { reasonOf } from "../failure.ts";
-import type { SnapshotFetchMetrics } from "../metrics.ts";
+import { reasonOf, type SnapshotFetchMetrics } from "../shared/index.ts";
 
 /** Bytes of one chunk: large enough that requests cost little, small enough not to hold up a heartbeat. */
 export const CHUNK_BYTES = 256 * 1024;

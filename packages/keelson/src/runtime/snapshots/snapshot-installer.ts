@@ -7,10 +7,9 @@ import type { LogPosition } from "../../core/position.ts";
 import { ClosedError } from "../../errors.ts";
 import { sameOrigin } from "../../codec/cluster-id.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
-import { reasonOf, type Failure } from "../failure.ts";
+import { reasonOf, type Failure, type StateMachine } from "../shared/index.ts";
 import type { Applier, Driver, SnapshotMetadata } from "../loop/index.ts";
 import { decodeRecords, type SessionTable } from "../sessions/index.ts";
-import type { StateMachine } from "../state-machine.ts";
 import type { LogCompactor } from "./log-compactor.ts";
 import type { SnapshotTaker } from "./snapshot-taker.ts";
 

@@ -8,12 +8,15 @@ import { AbortedError } from "../../errors.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import type { Applier, Driver, LogRecords } from "../loop/index.ts";
 import { causeOf, describeCancellation, type CallOptions, type CallRegistry } from "../calls/index.ts";
-import type { Failure } from "../failure.ts";
+import type {
+  Failure,
+  SnapshotMetrics,
+  SnapshotsMetrics,
+  SnapshotPolicy,
+  StateMachine,
+} from "../shared/index.ts";
 import type { MembershipHistory } from "../members/index.ts";
-import type { SnapshotMetrics, SnapshotsMetrics } from "../metrics.ts";
-import type { SnapshotPolicy } from "../options.ts";
 import type { SessionTable } from "../sessions/index.ts";
-import type { StateMachine } from "../state-machine.ts";
 import { LogCompactor } from "./log-compactor.ts";
 import { SnapshotFetcher } from "./snapshot-fetcher.ts";
 import { metadataOf, SnapshotInstaller } from "./snapshot-installer.ts";

@@ -4,8 +4,7 @@ import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CorruptSnapshotError } from "../../errors.ts";
 import type { SnapshotReader, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
-import { reasonOf } from "../failure.ts";
-import type { SnapshotSendMetrics } from "../metrics.ts";
+import { reasonOf, type SnapshotSendMetrics } from "../shared/index.ts";
 
 /** Nodes that are served at once, each by an open file. A further node's request is dropped; it retries. */
 const TRANSFERS_MAX = 8;

@@ -3,7 +3,7 @@ import type { SnapshotMessage } from "../../codec/frame-runtime-message.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { CallOptions } from "../calls/index.ts";
-import type { SnapshotMetrics, SnapshotsMetrics } from "../metrics.ts";
+import type { SnapshotMetrics, SnapshotsMetrics } from "../shared/index.ts";
 
 /** What a node does with snapshots, whether it was opened with a snapshot store or without one. */
 export interface SnapshotService {

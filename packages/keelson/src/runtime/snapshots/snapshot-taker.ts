@@ -6,12 +6,10 @@ import type { LogIndex } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { ClosedError, SnapshotFailedError } from "../../errors.ts";
 import type { SnapshotDraft, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
-import { reasonOf } from "../failure.ts";
+import { reasonOf, type SnapshotPolicy, type StateMachine } from "../shared/index.ts";
 import type { Applier, LogRecords } from "../loop/index.ts";
 import type { MembershipHistory } from "../members/index.ts";
-import type { SnapshotPolicy } from "../options.ts";
 import type { SessionTable } from "../sessions/index.ts";
-import type { StateMachine } from "../state-machine.ts";
 
 /**
  * After a failed snapshot, the policy starts no other for this many milliseconds. Without the pause a full

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { isRuntimeMessage, type RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { LogCompactedError, type RaftError } from "../../errors.ts";
-import type { SnapshotPolicy } from "../options.ts";
+import type { SnapshotPolicy } from "../shared/options.ts";
 import { RETRY_MS } from "./snapshot-fetcher.ts";
 import { TRANSFER_IDLE_MS } from "./snapshot-sender.ts";
 import { SnapshotCluster, type SnapshotNode } from "../test/snapshot-cluster.ts";

@@ -7,7 +7,7 @@ import {
   type SessionChanges,
   type StateMachine,
   type StateMachineCodec,
-} from "../state-machine.ts";
+} from "../shared/state-machine.ts";
 
 /**
  * Keeps all commands in order, and answers each with their count. The command "reject" throws on every node

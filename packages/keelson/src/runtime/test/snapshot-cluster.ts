@@ -5,7 +5,7 @@ import { simulatedWorld, type SimulatedWorld } from "../../environment/simulated
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { snapshotFiles } from "../../storage/snapshots/index.ts";
 import { wal } from "../../storage/wal/index.ts";
-import type { RaftOptions, SnapshotPolicy } from "../options.ts";
+import type { RaftOptions, SnapshotPolicy } from "../shared/options.ts";
 import { Raft } from "../raft.ts";
 import { FakeNet, type FakeTransport } from "./fake-transport.ts";
 import { killableEnvironment } from "./test-cluster.ts";

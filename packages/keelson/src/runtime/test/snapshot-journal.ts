@@ -1,7 +1,12 @@
 // The state machine of snapshot tests.
 
 import { ORIGIN, type LogPosition } from "../../core/position.ts";
-import type { OpenedState, SessionRecords, StateMachine, StateMachineCodec } from "../state-machine.ts";
+import type {
+  OpenedState,
+  SessionRecords,
+  StateMachine,
+  StateMachineCodec,
+} from "../shared/state-machine.ts";
 
 /** The part of a state on disk that survives a crash. */
 export interface JournalDisk {

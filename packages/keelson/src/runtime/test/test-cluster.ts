@@ -4,7 +4,7 @@ import type { NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { simulatedWorld, type SimulatedWorld } from "../../environment/simulated/simulated-environment.ts";
 import type { RaftError } from "../../errors.ts";
-import type { RaftOptions } from "../options.ts";
+import type { RaftOptions } from "../shared/options.ts";
 import { Raft } from "../raft.ts";
 import { FakeDisk, FakeLog } from "./fake-log.ts";
 import { FakeNet, type FakeTransport } from "./fake-transport.ts";

@@ -30,9 +30,7 @@ import {
   type CallRegistry,
   type Cancellation,
 } from "../calls/index.ts";
-import { toError } from "../failure.ts";
-import type { RaftMetrics } from "../metrics.ts";
-import type { RaftLimits, RaftTimings } from "../options.ts";
+import { toError, type RaftMetrics, type RaftLimits, type RaftTimings } from "../shared/index.ts";
 
 /** The longest wait that a request states, in milliseconds: the longest delay that Node's timers take. */
 const WAIT_MS_MAX = 2 ** 31 - 1;

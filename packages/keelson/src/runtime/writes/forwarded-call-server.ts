@@ -9,8 +9,7 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
 import { InvalidOptionError, RaftError } from "../../errors.ts";
 import type { WriteResult } from "../calls/index.ts";
-import { reasonOf } from "../failure.ts";
-import type { ResultCodec } from "../state-machine.ts";
+import { reasonOf, type ResultCodec } from "../shared/index.ts";
 import type { Proposer } from "./proposer.ts";
 
 /**

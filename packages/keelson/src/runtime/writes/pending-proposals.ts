@@ -4,7 +4,7 @@ import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CommandLostError, OutcomeUnknownError, OverloadedError, type RaftError } from "../../errors.ts";
 import type { AppliedEntry } from "../calls/index.ts";
-import type { RaftLimits } from "../options.ts";
+import type { RaftLimits } from "../shared/index.ts";
 
 /**
  * The call that waits for an entry. It may have ended already, by its time limit or its caller's signal: the

@@ -30,12 +30,10 @@ import {
   type CallRegistry,
 } from "../calls/index.ts";
 import type { Driver } from "../loop/index.ts";
-import { toError } from "../failure.ts";
+import { toError, type RaftLimits, type StateMachineCodec } from "../shared/index.ts";
 import type { ForwardableCall, CallForwarder } from "./call-forwarder.ts";
-import type { RaftLimits } from "../options.ts";
 import type { PendingProposals } from "./pending-proposals.ts";
 import type { OpenedSession, OpenSessionOptions, SessionApplier } from "../sessions/index.ts";
-import type { StateMachineCodec } from "../state-machine.ts";
 
 /** How one command is written. */
 export interface WriteOptions extends CallOptions {

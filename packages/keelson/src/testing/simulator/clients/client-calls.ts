@@ -1,7 +1,7 @@
 /** What the simulated clients share: what a call came to, what they need from the run, and what session clients may use. */
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import type { History } from "../../linearizability/index.ts";
-import type { StateMachine } from "../../../runtime/state-machine.ts";
+import type { StateMachine } from "../../../runtime/shared/index.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { AnySubject, CallContext } from "../subject/subject.ts";

@@ -3,7 +3,7 @@ import { History } from "../../linearizability/index.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";
 import { Chance } from "../plan/chance.ts";
 import type { SimProcess } from "../world/sim-process.ts";
-import type { StateMachine } from "../../../runtime/state-machine.ts";
+import type { StateMachine } from "../../../runtime/shared/index.ts";
 import type { CallContext, WriteCall } from "../subject/subject.ts";
 import { LibrarySessions } from "./library-sessions.ts";
 import type {

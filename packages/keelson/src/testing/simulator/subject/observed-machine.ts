@@ -7,7 +7,7 @@ import {
   type SessionRecords,
   type StateMachine,
   type StateMachineCodec,
-} from "../../../runtime/state-machine.ts";
+} from "../../../runtime/shared/index.ts";
 
 /** The moods of a state machine: how it fails beyond what its disk does to it. */
 export interface MachineMood {

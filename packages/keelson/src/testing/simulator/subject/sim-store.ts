@@ -6,7 +6,7 @@ import type {
   SessionRecords,
   StateMachine,
   StateMachineCodec,
-} from "../../../runtime/state-machine.ts";
+} from "../../../runtime/shared/index.ts";
 import { keyValueModel, type KeyValueInput, type KeyValueOutput } from "../../linearizability/index.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { CallContext, ReadCall, Subject, WriteCall } from "./subject.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Environment } from "../../../environment/environment.ts";
-import { StateMachineFailure, type StateMachine } from "../../../runtime/state-machine.ts";
+import { StateMachineFailure, type StateMachine } from "../../../runtime/shared/state-machine.ts";
 import { registerModel, type RegisterInput, type RegisterOutput } from "../../linearizability/index.ts";
 import { planOf } from "../plan/make-plan.ts";
 import type { Plan } from "../plan/plan.ts";

@@ -1,6 +1,6 @@
 import type { Environment } from "../../../environment/environment.ts";
 import type { NodeId } from "../../../core/position.ts";
-import type { StateMachine } from "../../../runtime/state-machine.ts";
+import type { StateMachine } from "../../../runtime/shared/index.ts";
 import type { Model, ModelState } from "../../linearizability/index.ts";
 import type { Chance } from "../plan/chance.ts";
 import type { Plan } from "../plan/plan.ts";

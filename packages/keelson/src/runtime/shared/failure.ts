@@ -4,7 +4,7 @@ import {
   StorageFailedError,
   type Outcome,
   type RaftError,
-} from "../errors.ts";
+} from "../../errors.ts";
 
 /** Why a node stopped by itself. Each call under way gets an error of its own, with its own outcome. */
 export interface Failure {

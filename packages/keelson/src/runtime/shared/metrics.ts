@@ -1,7 +1,7 @@
-import type { ClusterConfig } from "../core/config.ts";
-import type { LogIndex, NodeId, Term } from "../core/position.ts";
-import type { Role } from "../core/role.ts";
-import type { LeaderHint } from "../errors.ts";
+import type { ClusterConfig } from "../../core/config.ts";
+import type { LogIndex, NodeId, Term } from "../../core/position.ts";
+import type { Role } from "../../core/role.ts";
+import type { LeaderHint } from "../../errors.ts";
 
 /** How a node is, at one moment. A copy: it does not change. */
 export interface RaftMetrics {

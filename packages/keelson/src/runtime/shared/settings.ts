@@ -1,8 +1,8 @@
-import { NODE_ID_PATTERN } from "../codec/config.ts";
-import { RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX } from "../codec/record.ts";
-import { SESSION_COMMAND_HEADER_BYTES } from "../codec/session-entry.ts";
-import type { NodeId } from "../core/position.ts";
-import { InvalidOptionError } from "../errors.ts";
+import { NODE_ID_PATTERN } from "../../codec/config.ts";
+import { RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX } from "../../codec/record.ts";
+import { SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
+import type { NodeId } from "../../core/position.ts";
+import { InvalidOptionError } from "../../errors.ts";
 import type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
 import type { StateMachine } from "./state-machine.ts";
 

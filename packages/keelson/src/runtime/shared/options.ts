@@ -1,8 +1,8 @@
-import type { NodeId } from "../core/position.ts";
-import type { Environment } from "../environment/environment.ts";
-import type { LogStore } from "../storage/log-store.ts";
-import type { SnapshotStore } from "../storage/snapshot-store.ts";
-import type { Transport } from "../transport/transport.ts";
+import type { NodeId } from "../../core/position.ts";
+import type { Environment } from "../../environment/environment.ts";
+import type { LogStore } from "../../storage/log-store.ts";
+import type { SnapshotStore } from "../../storage/snapshot-store.ts";
+import type { Transport } from "../../transport/transport.ts";
 import type { StateMachine } from "./state-machine.ts";
 
 /** How much of each thing there may be. What is over a limit is refused, dropped or waits; nothing grows without end. */

@@ -1,4 +1,4 @@
-import type { LogPosition } from "../core/position.ts";
+import type { LogPosition } from "../../core/position.ts";
 
 /** Between a command and its bytes. Encoding is done once, where the command is proposed. */
 export interface CommandCodec<Command> {
