@@ -32,7 +32,7 @@ describe("the server's state machine, simulated", () => {
       nodes: 3,
       spares: 0,
       clockRates: [1, 1, 1],
-      founders: [0],
+      initializers: [0],
     };
     let rebuilt = 0;
     for (let seed = 1; rebuilt === 0 && seed <= SEEDS_MAX; seed++) {

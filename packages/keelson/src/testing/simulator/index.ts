@@ -1,5 +1,6 @@
 export { Chance } from "./plan/chance.ts";
-export { ClusterChecker, type NodeStatus } from "./checkers/cluster-checker.ts";
+export { ClusterChecker } from "./checkers/cluster-checker.ts";
+export type { NodeStatus } from "./checkers/node-status.ts";
 export type { Fault, FaultType } from "./plan/faults.ts";
 export { planOf } from "./plan/make-plan.ts";
 export type { Plan } from "./plan/plan.ts";
@@ -15,4 +16,4 @@ export type {
   Subject,
   WriteCall,
 } from "./subject/subject.ts";
-export { fact, Violation } from "./checkers/violation.ts";
+export { assertInvariant, Violation } from "./checkers/violation.ts";

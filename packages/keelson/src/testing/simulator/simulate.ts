@@ -10,16 +10,16 @@ import { checkLinearizability } from "../linearizability/index.ts";
 import { Chance } from "./plan/chance.ts";
 import { ClusterChecker } from "./checkers/cluster-checker.ts";
 import { FaultPlayer } from "./faults/fault-player.ts";
-import type { Gate } from "./world/gate.ts";
+import type { EventDelivery } from "./world/process-environment.ts";
 import type { FaultType } from "./plan/faults.ts";
-import { isCalm, type Plan } from "./plan/plan.ts";
+import { hasOnlyHarmlessFaults, type Plan } from "./plan/plan.ts";
 import type { ClientFigures, Outcome } from "./clients/client-calls.ts";
 import { SimClients } from "./clients/sim-clients.ts";
 import { SimOperator } from "./clients/sim-operator.ts";
 import { SimProcess } from "./world/sim-process.ts";
 import { simStoreSubject } from "./subject/sim-store.ts";
 import type { AnySubject, MakeSubject } from "./subject/subject.ts";
-import { fact, Violation } from "./checkers/violation.ts";
+import { assertInvariant, Violation } from "./checkers/violation.ts";
 import { CALL_TIMEOUT_MS } from "./plan/workload.ts";
 
 /** What became of a run. */
@@ -91,7 +91,7 @@ class Run {
   readonly #streams: SimulatedNetwork;
   readonly #processes: SimProcess[];
   /** The members that the cluster begins with. */
-  readonly #founding: Readonly<Record<string, string>>;
+  readonly #initialMembers: Readonly<Record<string, string>>;
   readonly #clients: SimClients;
   readonly #operator: SimOperator;
   readonly #faults: FaultPlayer;
@@ -113,9 +113,10 @@ class Run {
     this.#checker = new ClusterChecker({
       pendingEntriesMax: plan.pendingEntriesMax,
       pendingBytesMax: plan.pendingBytesMax,
-      aloneMsMax: plan.checkQuorum ? ALONE_MS_MAX : Infinity,
-      stalledMsMax: plan.storageStallMs + STALL_GRACE_MS,
-      settledMs: isCalm(plan) && plan.priorities.length === 0 ? 2 * slowestTimeoutMs : Infinity,
+      withoutMajorityMsMax: plan.checkQuorum ? ALONE_MS_MAX : Infinity,
+      storageStallMsMax: plan.storageStallMs + STALL_GRACE_MS,
+      stableAfterMs:
+        hasOnlyHarmlessFaults(plan) && plan.priorities.length === 0 ? 2 * slowestTimeoutMs : Infinity,
     });
     // One stream of chance for each purpose, so that a fault left out of the plan changes as little else as can be.
     const chance = new Chance(plan.seed ^ 0x5eed);
@@ -162,23 +163,23 @@ class Run {
     const common = { plan, clock: this.#clock, processes: this.#processes, trace };
     const checker = this.#checker;
     const first = this.#processes.slice(0, plan.nodes - plan.spares);
-    this.#founding = Object.fromEntries(first.map(({ id }) => [id, addressOf(id)]));
+    this.#initialMembers = Object.fromEntries(first.map(({ id }) => [id, addressOf(id)]));
     this.#clients = new SimClients({ ...common, checker, subject: this.#subject, report }, chance.fork());
     this.#operator = new SimOperator({
       ...common,
       report,
       checker,
-      founding: this.#founding,
+      initialMembers: this.#initialMembers,
       chance: new Chance(plan.seed ^ 0x09e2),
       clients: this.#clients,
       crash: (process) => {
         this.#faults.crash(process);
       },
-      deafen: (process, ms) => {
-        this.#faults.deafen(process, ms);
+      delayMessagesTo: (process, ms) => {
+        this.#faults.delayMessagesTo(process, ms);
       },
-      cutOff: (ids, ms) => {
-        this.#faults.cutOff(ids, ms);
+      isolate: (ids, ms) => {
+        this.#faults.isolate(ids, ms);
       },
     });
     this.#faults = new FaultPlayer({
@@ -205,7 +206,7 @@ class Run {
       plan: this.#plan,
       violation: this.#violation,
       ms,
-      committed: this.#checker.committed,
+      committed: this.#checker.history.committed.length,
       clients: this.#clients.figures,
       faults: this.#faults.counts,
       undecided: this.#undecided,
@@ -222,7 +223,7 @@ class Run {
       "START",
       "all nodes to start",
     );
-    await this.#runFor(this.#plan.foundAfterMs);
+    await this.#runFor(this.#plan.initializeAfterMs);
     await this.#found();
     this.#clients.start();
     this.#faults.start();
@@ -253,21 +254,21 @@ class Run {
     const running = this.#running();
     let open = running.length;
     for (const process of running) {
-      const { id, gate } = process;
+      const { id, delivery } = process;
       void process.close().then(() => {
         open -= 1;
         // Streams linger to say goodbye; nothing else has a reason to.
-        if (this.#plan.transport === "datagrams") this.#assertNoTimers(id, gate);
+        if (this.#plan.transport === "datagrams") this.#assertNoTimers(id, delivery);
       });
     }
     await this.#runUntil(() => open === 0, CLOSE_MS_MAX, "KNOWN", "all nodes to close");
     await this.#runFor(CLOSE_MS_MAX);
-    for (const { id, gate } of running) this.#assertNoTimers(id, gate);
+    for (const { id, delivery } of running) this.#assertNoTimers(id, delivery);
     this.#throwIfBroken();
   }
 
-  #assertNoTimers(id: string, gate: Gate | null): void {
-    const timers = gate?.timers ?? 0;
+  #assertNoTimers(id: string, delivery: EventDelivery | null): void {
+    const timers = delivery?.pendingTimers ?? 0;
     if (timers > 0) {
       this.#report(new Violation("BOUND", `${id} is closed, and ${String(timers)} of its timers go on`));
     }
@@ -292,8 +293,8 @@ class Run {
   /** Creates the cluster, as the plan's founders do it; nobody is disturbed yet. */
   async #found(): Promise<void> {
     const founded = Promise.all(
-      this.#plan.founders.map(
-        (node) => this.#processes[node]?.raft?.initialize(this.#founding) ?? Promise.resolve(),
+      this.#plan.initializers.map(
+        (node) => this.#processes[node]?.raft?.initialize(this.#initialMembers) ?? Promise.resolve(),
       ),
     );
     let done = false;
@@ -306,9 +307,14 @@ class Run {
       },
     );
     await this.#runUntil(() => done, this.#patienceMs, "LIVE", "the cluster to be created");
-    if (this.#plan.founders.length > 1) return;
+    if (this.#plan.initializers.length > 1) return;
     // What one founder alone holds is lost with its disk: faults wait until the others hold it too.
-    await this.#runUntil(() => this.#checker.committed > 0, this.#patienceMs, "LIVE", "the first leader");
+    await this.#runUntil(
+      () => this.#checker.history.committed.length > 0,
+      this.#patienceMs,
+      "LIVE",
+      "the first leader",
+    );
   }
 
   /** §8 and LIVE: once nothing fails any more there is one leader, new writes and reads succeed, and all logs and states become equal. */
@@ -333,7 +339,7 @@ class Run {
   async #cleanUp(): Promise<void> {
     if (this.#plan.spares === 0) return;
     let isClean = false;
-    this.#operator.cleanUp().then(
+    this.#operator.removeUnusableMembers().then(
       () => {
         isClean = true;
       },
@@ -439,7 +445,11 @@ class Run {
       };
       await this.#runUntil(look, this.#patienceMs, "LIVE", `a read at ${process.id}`);
       const [end] = ends;
-      fact(end === "done", "LIVE", () => `${process.id} cannot read after the run healed: ${String(end)}`);
+      assertInvariant(
+        end === "done",
+        "LIVE",
+        () => `${process.id} cannot read after the run healed: ${String(end)}`,
+      );
     }
   }
 
@@ -462,7 +472,7 @@ class Run {
       await this.#runUntil(() => told, this.#patienceMs, "LIVE", `the state of ${id}`);
     }
     const different = new Set(states.values());
-    fact(different.size <= 1, "SMS", () => {
+    assertInvariant(different.size <= 1, "SMS", () => {
       const each = [...states].map(([id, state]) => `${id} ${state}`);
       return `the nodes have applied the same, and hold different states: ${each.join("; ")}`;
     });
@@ -475,9 +485,11 @@ class Run {
 
   /** The members that can take part: not those whose logs are damaged, nor those whose disks are lost. */
   #alive(): SimProcess[] {
-    const members = this.#checker.committedMembership?.members;
+    const members = this.#checker.history.committedMembership?.members;
     const isMember = ({ id }: SimProcess): boolean => this.#plan.spares === 0 || members?.has(id) === true;
-    return this.#processes.filter((process) => !process.refused && !process.lost && isMember(process));
+    return this.#processes.filter(
+      (process) => !process.refusesToStart && !process.hasLostDisk && isMember(process),
+    );
   }
 
   /** Every process that runs, a member or not. */
@@ -499,7 +511,7 @@ class Run {
   /** ONCE: a command takes effect at one entry, the same on every node, however often it was sent. */
   #checkOnce(name: string, index: number): void {
     const known = this.#applied.get(name) ?? index;
-    fact(
+    assertInvariant(
       known === index,
       "ONCE",
       () => `${name} takes effect at ${String(index)}, and did at ${String(known)}`,
@@ -510,10 +522,14 @@ class Run {
   /** DUR and KNOWN: what was acknowledged was applied; what was surely not done never was. */
   #checkOutcomes(): void {
     for (const name of this.#clients.acknowledged) {
-      fact(this.#applied.has(name), "DUR", () => `${name} was acknowledged and is nowhere`);
+      assertInvariant(this.#applied.has(name), "DUR", () => `${name} was acknowledged and is nowhere`);
     }
     for (const name of this.#clients.notDone) {
-      fact(!this.#applied.has(name), "KNOWN", () => `${name} was surely not done, and was applied`);
+      assertInvariant(
+        !this.#applied.has(name),
+        "KNOWN",
+        () => `${name} was surely not done, and was applied`,
+      );
     }
   }
 
@@ -562,16 +578,16 @@ class Run {
     try {
       this.#checkTime();
       for (const process of this.#processes) {
-        const { id, raft, gate } = process;
+        const { id, raft, delivery } = process;
         // A process that was stopped in the middle of a turn is looked at when it has ended it.
-        if (raft === null || gate === null || gate.isPaused || !gate.takeTouched()) continue;
+        if (raft === null || delivery === null || delivery.isPaused || !delivery.takeActivity()) continue;
         const metrics = raft.metrics();
         if (this.#clock.now() - process.resumedAt < ALONE_MS_MAX || process.timersAreLate)
-          this.#checker.excuse(id);
+          this.#checker.statuses.excuse(id);
         // Also what a node did in the turn in which it stopped; but then it knows of no snapshots any more.
-        const knowsSnapshots = !process.damaged && metrics.role !== "stopped";
+        const knowsSnapshots = !process.hasDamagedData && metrics.role !== "stopped";
         const seen = knowsSnapshots ? metrics : { ...metrics, snapshots: undefined };
-        this.#checker.step(id, seen, process.now());
+        this.#checker.statuses.step(id, seen, process.now());
       }
       this.#clients.checkBounds();
     } catch (error) {
@@ -585,7 +601,7 @@ class Run {
     const now = this.#clock.now();
     if (now > this.#instant.at) this.#instant = { at: now, steps: 0 };
     this.#instant.steps += 1;
-    fact(
+    assertInvariant(
       this.#instant.steps <= TURNS_PER_INSTANT_MAX,
       "LIVE",
       () => `time stands still: somebody is busy for ever at ${String(now)} ms`,
@@ -635,8 +651,8 @@ class Run {
 
   #summary(): string {
     return this.#processes
-      .map(({ id, raft, refused }) => {
-        if (raft === null) return `${id} ${refused ? "refused" : "down"}`;
+      .map(({ id, raft, refusesToStart }) => {
+        if (raft === null) return `${id} ${refusesToStart ? "refused" : "down"}`;
         const { role, term, commitIndex, appliedIndex, lastIndex } = raft.metrics();
         return `${id} ${role} term ${String(term)} applied ${String(appliedIndex)}/${String(commitIndex)}/${String(lastIndex)}`;
       })
@@ -658,9 +674,13 @@ function isIdle({ raft }: SimProcess): boolean {
 }
 
 /** Who listens to this node knows how it is. */
-function isTold({ raft, told, isFollowed }: SimProcess): boolean {
+function isTold({ raft, announced, committedReaderIsCurrent }: SimProcess): boolean {
   const metrics = raft?.metrics();
-  return isFollowed && metrics?.role === told.role && (metrics.leader?.id ?? null) === told.leader;
+  return (
+    committedReaderIsCurrent &&
+    metrics?.role === announced.role &&
+    (metrics.leader?.id ?? null) === announced.leader
+  );
 }
 
 function addressOf(id: string): string {

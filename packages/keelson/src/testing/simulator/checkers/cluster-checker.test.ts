@@ -3,15 +3,16 @@ import { encodeMembership } from "../../../codec/config.ts";
 import { encodeRecord, EntryKind } from "../../../codec/record.ts";
 import { configOf, membersOf, type ClusterConfig } from "../../../core/config.ts";
 import type { LogWrite } from "../../../storage/log-store.ts";
-import { ClusterChecker, type NodeStatus } from "./cluster-checker.ts";
+import { ClusterChecker } from "./cluster-checker.ts";
 import { LeaseChecker } from "./lease-checker.ts";
+import type { NodeStatus } from "./node-status.ts";
 
 const LIMITS = {
   pendingEntriesMax: 3,
   pendingBytesMax: 100,
-  aloneMsMax: 500,
-  stalledMsMax: 300,
-  settledMs: Infinity,
+  withoutMajorityMsMax: 500,
+  storageStallMsMax: 300,
+  stableAfterMs: Infinity,
 };
 const STATUS: NodeStatus = {
   role: "follower",
@@ -50,8 +51,8 @@ function config(
 }
 
 function put(checker: ClusterChecker, id: string, write: LogWrite): void {
-  checker.handed(id, write);
-  checker.durable(id, checker.incarnation(id), write);
+  checker.stores.submitted(id, write);
+  checker.stores.durable(id, checker.stores.incarnation(id), write);
 }
 
 function heard(id: string): NodeStatus["members"][number] {
@@ -64,188 +65,210 @@ function elect(checker: ClusterChecker, candidate: string, voters: readonly stri
   for (const id of voters) put(checker, id, { hardState, truncateFrom: null, records: [] });
 }
 
-describe("the checker of a cluster", () => {
-  it("lets no term have two leaders", () => {
+describe("ClusterChecker", () => {
+  it("reports a second leader in one term (ES)", () => {
     const checker = new ClusterChecker(LIMITS);
     elect(checker, "a", ["a", "b", "c"]);
-    checker.step("a", { ...STATUS, role: "leader" }, 0);
-    expect(() => checker.step("b", { ...STATUS, role: "leader" }, 0)).toThrow("ES: term 1 has two leaders");
+    checker.statuses.step("a", { ...STATUS, role: "leader" }, 0);
+    expect(() => checker.statuses.step("b", { ...STATUS, role: "leader" }, 0)).toThrow(
+      "ES: term 1 has two leaders",
+    );
   });
 
-  it("lets nobody lead whom no majority voted for on disk, or whose own disk does not know of the term", () => {
+  it("reports a leader without a majority of durable votes, or without its own term on disk (ES, PBR)", () => {
     const checker = new ClusterChecker(LIMITS);
     const leads = { ...STATUS, role: "leader" };
-    expect(() => checker.step("a", leads, 0)).toThrow("PBR: a leads term 1, and on its disk is term 0");
+    expect(() => checker.statuses.step("a", leads, 0)).toThrow(
+      "PBR: a leads term 1, and on its disk is term 0",
+    );
     elect(checker, "a", ["a", "b"]);
-    expect(() => checker.step("a", leads, 0)).toThrow("ES: a leads term 1 without the durable votes");
+    expect(() => checker.statuses.step("a", leads, 0)).toThrow(
+      "ES: a leads term 1 without the durable votes",
+    );
     elect(checker, "a", ["c"]);
-    expect(() => checker.step("a", leads, 0)).not.toThrow();
+    expect(() => checker.statuses.step("a", leads, 0)).not.toThrow();
   });
 
-  it("expects no node that stopped to have told its disk what it replaced in its last turn", () => {
+  it("accepts that a stopped node's last turn never reached its store", () => {
     const checker = new ClusterChecker(LIMITS);
     put(checker, "b", config(1, 1, { voters: ["a", "b"] }));
     put(checker, "b", entry(2, 1, "old"));
     put(checker, "a", config(1, 1, { voters: ["a", "b"] }));
     put(checker, "a", entry(2, 2, "new"));
     const AB = { config: configOf(["a", "b"]), lastIndex: 2 };
-    checker.step("b", { ...STATUS, ...AB, commitIndex: 1 }, 0);
+    checker.statuses.step("b", { ...STATUS, ...AB, commitIndex: 1 }, 0);
     const replaced = { ...STATUS, ...AB, commitIndex: 2, durableIndex: 1 };
-    expect(() => checker.step("b", { ...replaced, role: "stopped" }, 0)).not.toThrow();
-    expect(() => checker.step("b", { ...replaced, role: "stopped", durableIndex: 2 }, 0)).toThrow("CQ: b");
-    expect(() => checker.step("b", replaced, 0)).toThrow("CQ: b commits 2 without a majority");
+    expect(() => checker.statuses.step("b", { ...replaced, role: "stopped" }, 0)).not.toThrow();
+    expect(() => checker.statuses.step("b", { ...replaced, role: "stopped", durableIndex: 2 }, 0)).toThrow(
+      "CQ: b",
+    );
+    expect(() => checker.statuses.step("b", replaced, 0)).toThrow("CQ: b commits 2 without a majority");
   });
 
-  it("counts majorities by itself, and of what is on disk", () => {
+  it("counts a commit's majority from what stores reported as durable (CQ)", () => {
     const checker = new ClusterChecker(LIMITS);
     const first = config(1, 1, { voters: ["a", "b", "c", "d"] });
     put(checker, "a", first);
     put(checker, "b", first);
-    checker.handed("c", first);
+    checker.stores.submitted("c", first);
     const commits = { ...STATUS, commitIndex: 1 };
-    expect(() => checker.step("a", commits, 0)).toThrow("CQ: a commits 1 without a majority");
-    checker.durable("c", checker.incarnation("c"), first);
-    expect(() => checker.step("a", commits, 0)).not.toThrow();
+    expect(() => checker.statuses.step("a", commits, 0)).toThrow("CQ: a commits 1 without a majority");
+    checker.stores.durable("c", checker.stores.incarnation("c"), first);
+    expect(() => checker.statuses.step("a", commits, 0)).not.toThrow();
   });
 
-  it("wants both majorities while the configuration is joint", () => {
+  it("requires both majorities while the configuration is joint (CQ)", () => {
     const checker = new ClusterChecker(LIMITS);
     const joint = { voters: ["a", "d", "e"], outgoingVoters: ["a", "b", "c"] };
     const first = config(1, 1, joint);
     for (const id of ["a", "b", "c"]) put(checker, id, first);
     const commits = { ...STATUS, config: { ...joint, learners: [] }, commitIndex: 1 };
-    expect(() => checker.step("a", commits, 0)).toThrow("without a majority of {a b c -> a d e}");
+    expect(() => checker.statuses.step("a", commits, 0)).toThrow("without a majority of {a b c -> a d e}");
     put(checker, "d", first);
-    expect(() => checker.step("a", commits, 0)).not.toThrow();
+    expect(() => checker.statuses.step("a", commits, 0)).not.toThrow();
   });
 
-  it("lets what comes after a committed configuration be counted by the next, and nothing before", () => {
+  it("accepts a commit counted by the log's last configuration only after a committed configuration entry (CQ)", () => {
     const checker = new ClusterChecker(LIMITS);
     const writes = [config(1, 1, { voters: ["a", "b", "c"] }), entry(2, 1), config(3, 1, { voters: ["a"] })];
     for (const id of ["a", "b"]) for (const write of writes.slice(0, 1)) put(checker, id, write);
     const status = { ...STATUS, lastIndex: 3, config: configOf(["a"]) };
     for (const write of writes.slice(1)) put(checker, "a", write);
-    expect(() => checker.step("a", { ...status, commitIndex: 2 }, 0)).not.toThrow();
+    expect(() => checker.statuses.step("a", { ...status, commitIndex: 2 }, 0)).not.toThrow();
     const other = new ClusterChecker(LIMITS);
     for (const write of writes) put(other, "a", write);
-    expect(() => other.step("a", { ...status, commitIndex: 2 }, 0)).toThrow("CQ: a commits 1 without");
+    expect(() => other.statuses.step("a", { ...status, commitIndex: 2 }, 0)).toThrow(
+      "CQ: a commits 1 without",
+    );
   });
 
-  it("compares the configuration in force with the last in the log", () => {
+  it("reports a configuration in force that isn't the log's last one (CFG)", () => {
     const checker = new ClusterChecker(LIMITS);
     put(checker, "a", config(1, 1, { voters: ["a", "b"] }));
     put(checker, "a", config(2, 1, { voters: ["a", "b"], learners: ["c"] }));
     const stale = { ...STATUS, lastIndex: 2, config: configOf(["a", "b"]) };
-    expect(() => checker.step("a", stale, 0)).toThrow("CFG: a acts on {a b}; its log says {a b, learners c}");
-    expect(() => checker.step("a", { ...stale, config: configOf(["a", "b"], ["c"]) }, 0)).not.toThrow();
+    expect(() => checker.statuses.step("a", stale, 0)).toThrow(
+      "CFG: a acts on {a b}; its log says {a b, learners c}",
+    );
+    expect(() =>
+      checker.statuses.step("a", { ...stale, config: configOf(["a", "b"], ["c"]) }, 0),
+    ).not.toThrow();
   });
 
-  it("lets only voters campaign, and those whose removal is not committed", () => {
+  it("reports a candidate that is neither a voter nor a voter whose removal is uncommitted (M18)", () => {
     const checker = new ClusterChecker(LIMITS);
     put(checker, "a", config(1, 1, { voters: ["a", "b"] }));
     put(checker, "b", config(1, 1, { voters: ["a", "b"] }));
     put(checker, "a", config(2, 1, { voters: ["b"] }));
     put(checker, "b", config(2, 1, { voters: ["b"] }));
     const leaving = { ...STATUS, role: "candidate", lastIndex: 2, config: configOf(["b"]) };
-    expect(() => checker.step("a", { ...leaving, commitIndex: 1 }, 0)).not.toThrow();
-    expect(() => checker.step("a", { ...leaving, commitIndex: 2 }, 0)).toThrow("ES: a campaigns");
+    expect(() => checker.statuses.step("a", { ...leaving, commitIndex: 1 }, 0)).not.toThrow();
+    expect(() => checker.statuses.step("a", { ...leaving, commitIndex: 2 }, 0)).toThrow("ES: a campaigns");
   });
 
-  it("takes a wiped disk for empty, and what was on it for said", () => {
+  it("counts the acknowledgements of a lost disk, and expects the new disk to be empty", () => {
     const checker = new ClusterChecker(LIMITS);
     const first = config(1, 1, { voters: ["a", "b", "c"] }, ["b"]);
     for (const id of ["a", "b"]) put(checker, id, first);
-    expect(checker.knowsDisk("a", "b")).toBe(false);
-    checker.wiped("b");
-    checker.step("a", { ...STATUS, lastIndex: 1, config: configOf(["a", "b", "c"]), commitIndex: 1 }, 0);
-    expect(checker.committed).toBe(1);
-    expect([checker.knowsDisk("a", "b"), checker.knowsDisk("a", "c"), checker.knowsDisk("b", "b")]).toEqual([
-      true,
-      false,
-      false,
-    ]);
-    expect(checker.logOf("b")).toEqual([]);
+    expect(checker.history.knowsStoreId("a", "b")).toBe(false);
+    checker.stores.diskLost("b");
+    checker.statuses.step(
+      "a",
+      { ...STATUS, lastIndex: 1, config: configOf(["a", "b", "c"]), commitIndex: 1 },
+      0,
+    );
+    expect(checker.history.committed.length).toBe(1);
+    expect([
+      checker.history.knowsStoreId("a", "b"),
+      checker.history.knowsStoreId("a", "c"),
+      checker.history.knowsStoreId("b", "b"),
+    ]).toEqual([true, false, false]);
+    expect(checker.stores.logOf("b")).toEqual([]);
   });
 
-  it("tells payloads apart that stand at one place", () => {
+  it("reports two payloads at one position (LM)", () => {
     const checker = new ClusterChecker(LIMITS);
     put(checker, "a", entry(1, 1, "x"));
-    expect(() => checker.handed("b", entry(1, 1, "y"))).toThrow("LM: b holds another entry 1@1");
+    expect(() => checker.stores.submitted("b", entry(1, 1, "y"))).toThrow("LM: b holds another entry 1@1");
   });
 
-  it("compares what a store returns with what it was given", () => {
+  it("reports a read that differs from what was written (DUR)", () => {
     const checker = new ClusterChecker(LIMITS);
     const [one, two, other] = [entry(1, 1), entry(2, 1), entry(2, 1, "other")];
     for (const write of [one, two]) put(checker, "a", write);
-    const given = checker.logOf("a");
-    expect(() => checker.read("a", 1, [...one.records, ...two.records], given)).not.toThrow();
-    expect(() => checker.read("a", 2, two.records, given)).not.toThrow();
-    expect(() => checker.read("a", 2, other.records, given)).toThrow(
+    const given = checker.stores.logOf("a");
+    expect(() => checker.stores.read("a", 1, [...one.records, ...two.records], given)).not.toThrow();
+    expect(() => checker.stores.read("a", 2, two.records, given)).not.toThrow();
+    expect(() => checker.stores.read("a", 2, other.records, given)).toThrow(
       "DUR: the store of a returns another entry 2",
     );
-    expect(() => checker.read("a", 1, two.records, given)).toThrow("DUR");
+    expect(() => checker.stores.read("a", 1, two.records, given)).toThrow("DUR");
   });
 
-  it("compares the stream of committed commands with what was applied", () => {
+  it("reports a command in the committed stream that differs from the applied one (SMS)", () => {
     const checker = new ClusterChecker(LIMITS);
     for (const index of [1, 2, 3]) {
       put(checker, "a", entry(index, 1));
-      checker.applying("a", { index, term: 1 }, `{${String(index)}}`);
+      checker.applies.applying("a", { index, term: 1 }, `{${String(index)}}`);
     }
     const at = (index: number) => ({ index, term: 1 });
-    expect(() => checker.delivered("a", at(2), "{2}", 1)).not.toThrow();
-    expect(() => checker.delivered("a", at(3), "{3}", 1)).toThrow("left out the command at 2");
-    expect(() => checker.delivered("a", at(2), "{1}", 1)).toThrow("SMS: a tells of {1} at 2");
-    expect(() => checker.delivered("a", at(2), "{2}", 2)).toThrow("SMS: a tells of 2 after 2");
-    expect(checker.lastCommand("a")).toBe(3);
+    expect(() => checker.applies.delivered("a", at(2), "{2}", 1)).not.toThrow();
+    expect(() => checker.applies.delivered("a", at(3), "{3}", 1)).toThrow("left out the command at 2");
+    expect(() => checker.applies.delivered("a", at(2), "{1}", 1)).toThrow("SMS: a tells of {1} at 2");
+    expect(() => checker.applies.delivered("a", at(2), "{2}", 2)).toThrow("SMS: a tells of 2 after 2");
+    expect(checker.history.lastCommand("a")).toBe(3);
   });
 
-  it("misses a command that was left out", () => {
+  it("reports a command that was left out (SMS)", () => {
     const checker = new ClusterChecker(LIMITS);
     put(checker, "a", entry(1, 1));
     put(checker, "a", entry(2, 1));
-    expect(() => checker.applying("a", { index: 2, term: 1 }, "{}")).toThrow(
+    expect(() => checker.applies.applying("a", { index: 2, term: 1 }, "{}")).toThrow(
       "SMS: a applies 2 and has left out",
     );
-    checker.restored("a", 1);
-    expect(() => checker.applying("a", { index: 2, term: 1 }, "{}")).not.toThrow();
+    checker.applies.restored("a", 1);
+    expect(() => checker.applies.applying("a", { index: 2, term: 1 }, "{}")).not.toThrow();
   });
 
-  it("wants a leader that hears no majority to step down, unless it could not know", () => {
+  it("reports a leader that stays without hearing from a majority, unless it is excused (STABLE)", () => {
     const checker = new ClusterChecker(LIMITS);
     elect(checker, "a", ["a", "b", "c"]);
     const alone = { ...STATUS, role: "leader", members: [{ id: "a", voter: true, match: 1, active: true }] };
-    checker.step("a", alone, 0);
-    checker.step("a", alone, 1_000);
-    checker.excuse("a");
-    checker.step("a", alone, 2_000);
-    expect(() => checker.step("a", alone, 2_501)).toThrow("STABLE: a goes on leading term 1");
+    checker.statuses.step("a", alone, 0);
+    checker.statuses.step("a", alone, 1_000);
+    checker.statuses.excuse("a");
+    checker.statuses.step("a", alone, 2_000);
+    expect(() => checker.statuses.step("a", alone, 2_501)).toThrow("STABLE: a goes on leading term 1");
   });
 
-  it("D11: wants a leader whose disk does not answer to step down, unless it is the only voter", () => {
+  it("reports a leader that stays while its disk stalls, unless it is the sole voter (D11)", () => {
     const checker = new ClusterChecker(LIMITS);
     elect(checker, "a", ["a", "b", "c"]);
     const leads = { ...STATUS, role: "leader", members: STATUS.config.voters.map(heard) };
-    checker.step("a", leads, 0);
-    checker.handed("a", entry(1, 1));
-    checker.step("a", leads, 10);
-    checker.step("a", { ...leads, config: configOf(["a"]) }, 400);
-    checker.step("a", leads, 410);
-    checker.step("a", leads, 710);
-    expect(() => checker.step("a", leads, 711)).toThrow("STABLE: a goes on leading, and its disk");
+    checker.statuses.step("a", leads, 0);
+    checker.stores.submitted("a", entry(1, 1));
+    checker.statuses.step("a", leads, 10);
+    checker.statuses.step("a", { ...leads, config: configOf(["a"]) }, 400);
+    checker.statuses.step("a", leads, 410);
+    checker.statuses.step("a", leads, 710);
+    expect(() => checker.statuses.step("a", leads, 711)).toThrow("STABLE: a goes on leading, and its disk");
   });
 
-  it("lets no log forget what is not applied, or what no snapshot covers", () => {
+  it("reports a log compacted beyond the applied index or the snapshot (ORD)", () => {
     const checker = new ClusterChecker(LIMITS);
     const status = { ...STATUS, firstIndex: 3, snapshots: { newest: { index: 2 } } };
-    expect(() => checker.step("a", status, 0)).toThrow("ORD: a forgot 2 entries; applied 0, snapshot 2");
-    const view = new ClusterChecker(LIMITS);
+    expect(() => checker.statuses.step("a", status, 0)).toThrow(
+      "ORD: a forgot 2 entries; applied 0, snapshot 2",
+    );
+    const other = new ClusterChecker(LIMITS);
     const applied = { ...status, appliedIndex: 2, commitIndex: 2 };
-    expect(() => view.step("a", { ...applied, snapshots: { newest: null } }, 0)).toThrow("snapshot 0");
-    expect(() => view.step("a", applied, 0)).not.toThrow();
+    expect(() => other.statuses.step("a", { ...applied, snapshots: { newest: null } }, 0)).toThrow(
+      "snapshot 0",
+    );
+    expect(() => other.statuses.step("a", applied, 0)).not.toThrow();
   });
 
-  it("wants a log that begins later to begin after what is committed, with the configuration of that place", () => {
+  it("reports a log's base that isn't committed, or that has another configuration (ORD, CFG)", () => {
     const checker = new ClusterChecker(LIMITS);
     const first = config(1, 1, { voters: ["a", "b"] });
     for (const id of ["a", "b"]) put(checker, id, first);
@@ -256,28 +279,32 @@ describe("the checker of a cluster", () => {
         members: new Map(voters.map((id) => [id, { address: `${id}:1` }])),
       }),
     });
-    expect(() => checker.replacing("a", base(["a", "b"], 1), false)).toThrow(
+    expect(() => checker.stores.replacing("a", base(["a", "b"], 1), false)).toThrow(
       "ORD: the log of a begins after 1@1",
     );
-    checker.step("a", { ...STATUS, lastIndex: 1, config: configOf(["a", "b"]), commitIndex: 1 }, 0);
-    expect(() => checker.replacing("a", base(["a"], 1), false)).toThrow(
+    checker.statuses.step("a", { ...STATUS, lastIndex: 1, config: configOf(["a", "b"]), commitIndex: 1 }, 0);
+    expect(() => checker.stores.replacing("a", base(["a"], 1), false)).toThrow(
       "CFG: a has {a} for the state after 1",
     );
-    expect(() => checker.replacing("c", base(["a", "b"], 1), true)).not.toThrow();
-    checker.replaced("c", base(["a", "b"], 1));
-    expect(checker.logOf("c")).toHaveLength(1);
+    expect(() => checker.stores.replacing("c", base(["a", "b"], 1), true)).not.toThrow();
+    checker.stores.replaced("c", base(["a", "b"], 1));
+    expect(checker.stores.logOf("c")).toHaveLength(1);
   });
 
-  it("holds nodes to their limits", () => {
+  it("reports queues over their limits (BOUND)", () => {
     const checker = new ClusterChecker(LIMITS);
-    expect(() => checker.step("a", { ...STATUS, pendingEntries: 4 }, 0)).toThrow("BOUND: a has 4 proposals");
+    expect(() => checker.statuses.step("a", { ...STATUS, pendingEntries: 4 }, 0)).toThrow(
+      "BOUND: a has 4 proposals",
+    );
     for (const forwardedBytes of [101, -1]) {
-      expect(() => checker.step("a", { ...STATUS, forwardedBytes }, 0)).toThrow("BOUND: a has passed on");
+      expect(() => checker.statuses.step("a", { ...STATUS, forwardedBytes }, 0)).toThrow(
+        "BOUND: a has passed on",
+      );
     }
   });
 });
 
-describe("the checker of leases", () => {
+describe("LeaseChecker", () => {
   const asked = { type: "pre-vote", from: "b", term: 2, last: { term: 1, index: 1 } } as const;
   const granted = { type: "pre-vote-reply", from: "a", term: 2, requestTerm: 2, granted: true } as const;
   const heard = {
@@ -289,14 +316,14 @@ describe("the checker of leases", () => {
     round: 1,
   } as const;
 
-  it("lets nobody help to depose a leader that it hears", () => {
+  it("reports a pre-vote granted while the node hears its leader (STABLE)", () => {
     const checker = new LeaseChecker(100, true);
     checker.received(heard, { isLeader: false, term: 2, now: 0 });
     checker.receiving(asked, { isLeader: false, term: 2, now: 99 });
     expect(() => checker.sending("b", granted)).toThrow("STABLE: a helps b");
   });
 
-  it("lets anybody help who has not heard one for long enough, also if the answer is late", () => {
+  it("accepts a pre-vote asked for after the lease ended, even if it is granted late", () => {
     const checker = new LeaseChecker(100, true);
     checker.received(heard, { isLeader: false, term: 2, now: 0 });
     checker.receiving(asked, { isLeader: false, term: 2, now: 100 });
@@ -305,7 +332,7 @@ describe("the checker of leases", () => {
     expect(() => checker.sending("b", granted)).not.toThrow();
   });
 
-  it("lets anybody help whom the leader asked to take over", () => {
+  it("accepts a vote for the node that the leader asked to take over", () => {
     const checker = new LeaseChecker(100, true);
     checker.received(heard, { isLeader: false, term: 2, now: 0 });
     const [term, last] = [3, { term: 1, index: 1 }];

@@ -1,9 +1,9 @@
 import type { Message } from "../../../core/message.ts";
 import type { NodeId } from "../../../core/position.ts";
-import { fact } from "./violation.ts";
+import { assertInvariant } from "./violation.ts";
 
 /** What a node is at the moment that it is given a message. */
-export interface Listener {
+export interface ReceiverState {
   readonly isLeader: boolean;
   readonly term: number;
   /** On its own clock. */
@@ -26,7 +26,7 @@ export class LeaseChecker {
     this.#checkQuorum = checkQuorum;
   }
 
-  receiving(message: Message, { isLeader, term, now }: Listener): void {
+  receiving(message: Message, { isLeader, term, now }: ReceiverState): void {
     if (message.type !== "pre-vote" && message.type !== "request-vote") return;
     const isFresh = isLeader || now < this.#heardAt + this.#leaseMs;
     // Whom the leader itself asked to take over may be helped (dissertation 3.10).
@@ -36,7 +36,7 @@ export class LeaseChecker {
     this.#refusable.set(key, isFresh && binds && this.#refusable.get(key) !== false);
   }
 
-  received(message: Message, { term, now }: Listener): void {
+  received(message: Message, { term, now }: ReceiverState): void {
     if (message.type === "append-entries" && message.term === term) this.#heardAt = now;
   }
 
@@ -46,7 +46,7 @@ export class LeaseChecker {
       key = keyOf("pre-vote", to, message.requestTerm);
     if (message.type === "request-vote-reply" && message.granted)
       key = keyOf("request-vote", to, message.term);
-    fact(
+    assertInvariant(
       key === null || this.#refusable.get(key) !== true,
       "STABLE",
       () => `${message.from} helps ${to} to depose a leader that it hears`,

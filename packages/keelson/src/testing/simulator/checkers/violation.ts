@@ -10,6 +10,6 @@ export class Violation extends Error {
 }
 
 /** States a fact about the simulated cluster; `text` is only made when it does not hold. */
-export function fact(holds: boolean, code: string, text: () => string): asserts holds {
+export function assertInvariant(holds: boolean, code: string, text: () => string): asserts holds {
   if (!holds) throw new Violation(code, text());
 }

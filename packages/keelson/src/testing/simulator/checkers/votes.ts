@@ -9,7 +9,7 @@ export function isQuorum({ voters, outgoingVoters }: ClusterConfig, isOne: (id: 
 }
 
 /** Nobody else has a vote. */
-export function isAlone({ voters, outgoingVoters }: ClusterConfig, id: NodeId): boolean {
+export function isSoleVoter({ voters, outgoingVoters }: ClusterConfig, id: NodeId): boolean {
   return [...voters, ...outgoingVoters].every((voter) => voter === id);
 }
 

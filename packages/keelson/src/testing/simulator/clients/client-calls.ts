@@ -11,7 +11,7 @@ import type { SimProcess } from "../world/sim-process.ts";
 export type Outcome = "done" | "not-done" | "unknown";
 
 /** What came of one attempt. */
-export interface AttemptEnd {
+export interface AttemptResult {
   readonly outcome: Outcome;
   readonly why: string;
 }
@@ -26,7 +26,7 @@ export interface ClientFigures {
   readsDone: number;
 }
 
-export interface ClientsHost {
+export interface ClientsParts {
   readonly plan: Plan;
   readonly subject: AnySubject;
   readonly clock: SimulatedClock;
@@ -51,7 +51,7 @@ export interface CallMaker {
   /** A running node to ask: usually the one that the clients take for the leader; null: none is up. */
   choose(): SimProcess | null;
   /** Options that make an impatient caller give up early, in a share of the calls. */
-  haste(): { readonly signal?: AbortSignal };
+  abortOptions(): { readonly signal?: AbortSignal };
   /** What the subject needs to make up one call. */
   context(key: string): CallContext<StateMachine<unknown, unknown>>;
   /**
@@ -64,8 +64,8 @@ export interface CallMaker {
     isWrite: boolean,
     ask: () => Promise<void>,
     timeoutMs?: number,
-    isPatient?: boolean,
-  ): Promise<AttemptEnd>;
+    endsByTimeLimit?: boolean,
+  ): Promise<AttemptResult>;
   /** A write that took several attempts has ended. */
   settled(name: string | null, outcome: Outcome): void;
   /** Runs a check; an error that it throws is reported as the run's violation. */

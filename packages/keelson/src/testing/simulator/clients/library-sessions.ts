@@ -2,10 +2,10 @@ import { CommandRejectedError } from "../../../errors.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";
 import type { Session } from "../../../runtime/sessions/index.ts";
 import type { Chance } from "../plan/chance.ts";
-import type { CallMaker, ClientsHost, Outcome, SessionClients } from "./client-calls.ts";
+import type { CallMaker, ClientsParts, Outcome, SessionClients } from "./client-calls.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import type { WriteCall } from "../subject/subject.ts";
-import { fact } from "../checkers/violation.ts";
+import { assertInvariant } from "../checkers/violation.ts";
 
 /** A session of the library's, and the process that it was opened at: it is gone with it. */
 interface OpenedSession {
@@ -15,7 +15,7 @@ interface OpenedSession {
 }
 
 /** What the node said of one write. */
-interface Said {
+interface Answer {
   readonly result: unknown;
   readonly rejected: CommandRejectedError | null;
 }
@@ -25,7 +25,7 @@ interface Said {
  * told in the end must be as true as what is told of a single attempt (K4, ONCE).
  */
 export class LibrarySessions implements SessionClients {
-  readonly #host: ClientsHost;
+  readonly #parts: ClientsParts;
   readonly #clients: CallMaker;
   readonly #chance: Chance;
   readonly #ttlMs: number;
@@ -35,8 +35,8 @@ export class LibrarySessions implements SessionClients {
   readonly #closed = new Set<number>();
   #stopped = false;
 
-  constructor(host: ClientsHost, clients: CallMaker, chance: Chance, ttlMs: number) {
-    this.#host = host;
+  constructor(host: ClientsParts, clients: CallMaker, chance: Chance, ttlMs: number) {
+    this.#parts = host;
     this.#clients = clients;
     this.#chance = chance;
     this.#ttlMs = ttlMs;
@@ -50,7 +50,7 @@ export class LibrarySessions implements SessionClients {
     const opened = this.#known(group) ?? (await this.#open(client, group));
     // The process may have died as it was answering.
     if (opened === null || opened.process.raft !== opened.raft || this.#stopped) return;
-    const { subject, trace } = this.#host;
+    const { subject, trace } = this.#parts;
     const { history, figures } = this.#clients;
     const context = this.#clients.context(key);
     const write = subject.write(context);
@@ -62,17 +62,17 @@ export class LibrarySessions implements SessionClients {
     const wasClosed = this.#closed.has(opened.session.id);
     const { outcome, why, said } = await this.#ask(op, opened, command);
     this.#clients.watch(() => {
-      fact(
+      assertInvariant(
         !wasClosed || said === null,
         "ONCE",
         () => `${op} took effect in session ${String(opened.session.id)}, which was closed before`,
       );
     });
     this.#clients.settled(subject.nameOf?.(command) ?? null, outcome);
-    if (said !== null) tell(open, write, said);
+    if (said !== null) recordAnswer(open, write, said);
     else if (outcome === "not-done") open?.notDone();
     else open?.unknown();
-    const { closeShare } = this.#host.plan.usage;
+    const { closeShare } = this.#parts.plan.usage;
     if (why === "SESSION_EXPIRED") this.#forget(group, opened);
     else if (closeShare > 0 && this.#chance.happens(closeShare)) await this.#close(group, opened);
   }
@@ -90,10 +90,14 @@ export class LibrarySessions implements SessionClients {
     const process = this.#clients.choose();
     if (process === null) return null;
     const { raft } = process;
-    const timeoutMs = this.#host.plan.callTimeoutMs;
+    const timeoutMs = this.#parts.plan.callTimeoutMs;
     const opened: OpenedSession[] = [];
     const opening = async (): Promise<void> => {
-      const session = await raft?.openSession({ ttlMs: this.#ttlMs, timeoutMs, ...this.#clients.haste() });
+      const session = await raft?.openSession({
+        ttlMs: this.#ttlMs,
+        timeoutMs,
+        ...this.#clients.abortOptions(),
+      });
       if (session !== undefined) opened.push({ session, process, raft });
     };
     await this.#clients.attempt(`${client} opens`, process, false, opening);
@@ -109,12 +113,12 @@ export class LibrarySessions implements SessionClients {
     op: string,
     { session, process }: OpenedSession,
     command: unknown,
-  ): Promise<{ readonly outcome: Outcome; readonly why: string; readonly said: Said | null }> {
-    const timeoutMs = this.#host.plan.callTimeoutMs;
-    let said: Said | null = null;
+  ): Promise<{ readonly outcome: Outcome; readonly why: string; readonly said: Answer | null }> {
+    const timeoutMs = this.#parts.plan.callTimeoutMs;
+    let said: Answer | null = null;
     const writing = async (): Promise<void> => {
       try {
-        const result = await session.write(command, { timeoutMs, ...this.#clients.haste() });
+        const result = await session.write(command, { timeoutMs, ...this.#clients.abortOptions() });
         said = { result, rejected: null };
       } catch (error) {
         if (!(error instanceof CommandRejectedError)) throw error;
@@ -131,7 +135,7 @@ export class LibrarySessions implements SessionClients {
     if (this.#chance.happens(0.5)) this.#forget(group, opened);
     const { session, process } = opened;
     if (process.raft !== opened.raft) return;
-    const timeoutMs = this.#host.plan.callTimeoutMs;
+    const timeoutMs = this.#parts.plan.callTimeoutMs;
     const closing = (): Promise<void> => session.close({ timeoutMs });
     const op = `close session ${String(session.id)}`;
     const { outcome } = await this.#clients.attempt(op, process, false, closing);
@@ -143,10 +147,10 @@ export class LibrarySessions implements SessionClients {
   }
 }
 
-function tell(
+function recordAnswer(
   open: OpenOperation<unknown> | null,
   write: WriteCall<unknown, unknown, unknown, unknown>,
-  { result, rejected }: Said,
+  { result, rejected }: Answer,
 ): void {
   if (rejected === null) open?.done(write.output(result));
   else open?.done(write.rejected?.(rejected.cause));

@@ -7,28 +7,28 @@ import type { StateMachine } from "../../../runtime/shared/index.ts";
 import type { CallContext, WriteCall } from "../subject/subject.ts";
 import { LibrarySessions } from "./library-sessions.ts";
 import type {
-  AttemptEnd,
+  AttemptResult,
   CallMaker,
   ClientFigures,
-  ClientsHost,
+  ClientsParts,
   Outcome,
   SessionClients,
 } from "./client-calls.ts";
 import { SimSessions } from "./sim-sessions.ts";
-import { fact, Violation } from "../checkers/violation.ts";
+import { assertInvariant, Violation } from "../checkers/violation.ts";
 
 /** Clocks drift, timers come late and processes pause; beyond this a call has no excuse for not having ended. */
 const CALL_GRACE_MS = 1_000;
 
 /** The pause of a client that asks again and again. */
-const STUBBORN_MS = 50;
+const REPEATED_READ_PAUSE_MS = 50;
 
 /** After how long a caller gives up that is in a hurry; and how many of them do before they call. */
-const HASTE_MS = 60;
-const GIVEN_UP_BEFORE_SHARE = 0.1;
+const ABORT_AFTER_MS = 60;
+const ALREADY_ABORTED_SHARE = 0.1;
 
 /** Beyond the time that a node waits for a command's fate when it has stopped leading. */
-const ORPHAN_GRACE_MS = 300;
+const STEP_DOWN_GRACE_MS = 300;
 
 /** Of a command or a query, in the trace. */
 const DESCRIPTION_CHARACTERS_MAX = 120;
@@ -36,7 +36,7 @@ const DESCRIPTION_CHARACTERS_MAX = 120;
 type AnyWrite = WriteCall<unknown, unknown, unknown, unknown>;
 
 /** Told what became of a call, and of an error its code. */
-export type Ended = (outcome: Outcome, why: string) => void;
+export type OnEnd = (outcome: Outcome, why: string) => void;
 
 interface Call {
   readonly process: SimProcess;
@@ -49,12 +49,12 @@ interface Call {
   readonly calledAt: number;
   readonly timeoutMs: number;
   /** Nothing but its time limit ends it: it is passed on, or repeated, for as long as that. */
-  readonly isPatient?: boolean;
-  readonly ended: Ended;
+  readonly endsByTimeLimit?: boolean;
+  readonly ended: OnEnd;
   /** Counted by whoever makes several of them. */
   readonly isAttempt?: boolean;
   /** Since when its node has not led; null: it leads. */
-  lostAt: number | null;
+  notLeadingSince: number | null;
 }
 
 /**
@@ -75,16 +75,16 @@ export class SimClients implements CallMaker {
   readonly acknowledged = new Set<string>();
   readonly notDone = new Set<string>();
   /** Whom nobody asks but those who are told to. */
-  shunned: SimProcess | null = null;
-  readonly #host: ClientsHost;
+  avoided: SimProcess | null = null;
+  readonly #parts: ClientsParts;
   readonly #chance: Chance;
   readonly #calls = new Set<Call>();
   /** null: no client uses any. */
   readonly #sessions: SessionClients | null;
   /** Decides how reads are made; runs in which all are linearizable stay what they were. */
-  readonly #weakness: Chance;
+  readonly #consistencyChance: Chance;
   /** Decides which calls are given up. */
-  readonly #haste: Chance;
+  readonly #abortChance: Chance;
   /** By entry: the state after it, as some node showed it first. */
   readonly #states = new Map<number, string>();
   #numbers = 0;
@@ -92,12 +92,12 @@ export class SimClients implements CallMaker {
   #quiet = false;
   #stopped = false;
 
-  constructor(host: ClientsHost, chance: Chance) {
-    this.#host = host;
+  constructor(host: ClientsParts, chance: Chance) {
+    this.#parts = host;
     this.#chance = chance;
     this.history = new History(() => host.clock.now());
-    this.#weakness = new Chance(host.plan.seed ^ 0x57a1e);
-    this.#haste = new Chance(host.plan.seed ^ 0xab_047);
+    this.#consistencyChance = new Chance(host.plan.seed ^ 0x57a1e);
+    this.#abortChance = new Chance(host.plan.seed ^ 0xab_047);
     const { sessions } = host.plan;
     // Its chance is its own: runs without sessions stay what they were.
     const own = new Chance(host.plan.seed ^ 0x5e55);
@@ -108,7 +108,7 @@ export class SimClients implements CallMaker {
   }
 
   start(): void {
-    for (let client = 0; client < this.#host.plan.clients; client++) this.#later(client);
+    for (let client = 0; client < this.#parts.plan.clients; client++) this.#later(client);
   }
 
   set quiet(quiet: boolean) {
@@ -141,10 +141,11 @@ export class SimClients implements CallMaker {
 
   /** Each call to a process that runs ends in bounded time (KNOWN). */
   checkBounds(): void {
-    const now = this.#host.clock.now();
-    for (const call of this.#calls) if (call.isWrite && call.isPatient !== true) this.#checkOrphan(call, now);
+    const now = this.#parts.clock.now();
+    for (const call of this.#calls)
+      if (call.isWrite && call.endsByTimeLimit !== true) this.#checkAfterStepDown(call, now);
     for (const { process, op, calledAt, timeoutMs } of this.#calls) {
-      const limitMs = timeoutMs / Math.min(1, process.clockMood.rate) + CALL_GRACE_MS;
+      const limitMs = timeoutMs / Math.min(1, process.clockConditions.rate) + CALL_GRACE_MS;
       if (now - calledAt <= limitMs) continue;
       if (process.isPaused || now - process.resumedAt <= CALL_GRACE_MS) continue;
       throw new Violation(
@@ -155,16 +156,17 @@ export class SimClients implements CallMaker {
   }
 
   /** A node that stopped leading waits for a command's fate for an election timeout, and not as long as a caller may. */
-  #checkOrphan(call: Call, now: number): void {
+  #checkAfterStepDown(call: Call, now: number): void {
     const { process, op } = call;
-    const { clockMood, resumedAt, raft } = process;
+    const { clockConditions, resumedAt, raft } = process;
     // Where those who listen are slow, what they were told is old.
-    const role = this.#host.plan.usage.listeners === null ? process.told.role : raft?.metrics().role;
+    const role = this.#parts.plan.usage.listeners === null ? process.announced.role : raft?.metrics().role;
     const excused = process.isPaused || process.timersAreLate || role === "leader";
-    call.lostAt = excused ? null : Math.max(call.lostAt ?? now, resumedAt);
-    if (call.lostAt === null) return;
-    const waitedMs = now - call.lostAt;
-    if (waitedMs <= this.#host.plan.electionTimeoutMs.max / clockMood.rate + ORPHAN_GRACE_MS) return;
+    call.notLeadingSince = excused ? null : Math.max(call.notLeadingSince ?? now, resumedAt);
+    if (call.notLeadingSince === null) return;
+    const waitedMs = now - call.notLeadingSince;
+    if (waitedMs <= this.#parts.plan.electionTimeoutMs.max / clockConditions.rate + STEP_DOWN_GRACE_MS)
+      return;
     const metrics = raft?.metrics();
     // What is committed is waited for until it is applied.
     if (metrics === undefined || metrics.appliedIndex < metrics.commitIndex) return;
@@ -183,16 +185,16 @@ export class SimClients implements CallMaker {
   }
 
   /** A client that asks this process and no other, for all keys at once, until the function that is returned is called. */
-  readAgainAndAgain(process: SimProcess, afterMs: number): () => void {
+  readRepeatedly(process: SimProcess, afterMs: number): () => void {
     let goesOn = true;
     const readAll = (): void => {
       if (!goesOn || this.#stopped || !process.isUp) return;
-      for (let n = 1; n <= this.#host.plan.keys; n++) {
+      for (let n = 1; n <= this.#parts.plan.keys; n++) {
         this.read(`stubborn ${String(n)}`, process, `k${String(n)}`, () => undefined);
       }
-      this.#host.clock.setTimer(this.#chance.time(STUBBORN_MS), readAll);
+      this.#parts.clock.setTimer(this.#chance.time(REPEATED_READ_PAUSE_MS), readAll);
     };
-    this.#host.clock.setTimer(afterMs, readAll);
+    this.#parts.clock.setTimer(afterMs, readAll);
     return () => {
       goesOn = false;
     };
@@ -200,7 +202,7 @@ export class SimClients implements CallMaker {
 
   #later(client: number): void {
     if (this.#stopped) return;
-    this.#host.clock.setTimer(this.#chance.time(this.#host.plan.thinkMs), () => {
+    this.#parts.clock.setTimer(this.#chance.time(this.#parts.plan.thinkMs), () => {
       this.#act(client);
     });
   }
@@ -212,17 +214,17 @@ export class SimClients implements CallMaker {
       this.#later(client);
       return;
     }
-    const key = `k${String(this.#chance.whole(1, this.#host.plan.keys))}`;
+    const key = `k${String(this.#chance.whole(1, this.#parts.plan.keys))}`;
     const name = `c${String(client)}`;
     const ended = (): void => {
       this.#later(client);
     };
-    const { staleShare } = this.#host.plan;
-    if (staleShare > 0 && this.#weakness.happens(staleShare)) this.#readStale(name, process, ended);
-    else if (this.#chance.happens(this.#host.plan.readShare)) this.read(name, process, key, ended);
-    else if (this.#sessions !== null && client < (this.#host.plan.sessions?.clients ?? 0)) {
+    const { staleShare } = this.#parts.plan;
+    if (staleShare > 0 && this.#consistencyChance.happens(staleShare)) this.#readStale(name, process, ended);
+    else if (this.#chance.happens(this.#parts.plan.readShare)) this.read(name, process, key, ended);
+    else if (this.#sessions !== null && client < (this.#parts.plan.sessions?.clients ?? 0)) {
       // Two clients share a session, so that it has several commands under way.
-      void this.#sessions.write(name, `g${String(client >> 1)}`, key).then(ended, this.#host.report);
+      void this.#sessions.write(name, `g${String(client >> 1)}`, key).then(ended, this.#parts.report);
     } else this.write(name, process, key, ended);
   }
 
@@ -231,11 +233,11 @@ export class SimClients implements CallMaker {
    * is there, or it is quiet.
    */
   choose(): SimProcess | null {
-    const up = this.#host.processes.filter((process) => process.isUp && process !== this.shunned);
+    const up = this.#parts.processes.filter((process) => process.isUp && process !== this.avoided);
     if (this.#quiet || up.length === 0) return null;
     const leaders = up.filter((process) => process.raft?.metrics().role === "leader");
     // Where any node will do, more of them are asked.
-    return leaders.length > 0 && this.#chance.happens(this.#host.plan.usage.forward ? 0.4 : 0.8)
+    return leaders.length > 0 && this.#chance.happens(this.#parts.plan.usage.forward ? 0.4 : 0.8)
       ? this.#chance.pick(leaders)
       : this.#chance.pick(up);
   }
@@ -245,21 +247,21 @@ export class SimClients implements CallMaker {
     client: string,
     process: SimProcess,
     key: string,
-    ended: Ended,
-    timeoutMs = this.#host.plan.callTimeoutMs,
+    ended: OnEnd,
+    timeoutMs = this.#parts.plan.callTimeoutMs,
   ): void {
-    const { subject, trace } = this.#host;
+    const { subject, trace } = this.#parts;
     const context = this.context(key);
     const write = subject.write(context);
     const { command, input } = write;
     const op = `w${String(context.number)}`;
     const name = subject.nameOf?.(command) ?? null;
     const open = input === null ? null : this.history.invoke(client, input);
-    const isPatient = this.isPassedOn(process);
-    const call = this.#begin({ process, op, isWrite: true, isPatient, name, open, timeoutMs, ended });
+    const endsByTimeLimit = this.forwards(process);
+    const call = this.#begin({ process, op, isWrite: true, endsByTimeLimit, name, open, timeoutMs, ended });
     this.figures.writes += 1;
     trace(`${client} ${op} ${clipped(subject.describe(command))} at ${process.id}`);
-    const options = { timeoutMs, ...this.haste() };
+    const options = { timeoutMs, ...this.abortOptions() };
     const writing =
       process.raft?.write(command, options) ?? Promise.reject(new Error(`${process.id} is down`));
     writing.then(
@@ -278,10 +280,10 @@ export class SimClients implements CallMaker {
     client: string,
     process: SimProcess,
     key: string,
-    ended: Ended,
-    timeoutMs = this.#host.plan.callTimeoutMs,
+    ended: OnEnd,
+    timeoutMs = this.#parts.plan.callTimeoutMs,
   ): void {
-    const { subject, trace } = this.#host;
+    const { subject, trace } = this.#parts;
     const context = this.context(key);
     const read = subject.read(context);
     const op = `r${String(context.number)}`;
@@ -290,8 +292,9 @@ export class SimClients implements CallMaker {
     this.figures.reads += 1;
     trace(`${client} ${op} ${clipped(subject.model.describe(read.input))} at ${process.id}`);
     const { raft, machine } = process;
-    const { leaseShare } = this.#host.plan;
-    const consistency = leaseShare > 0 && this.#weakness.happens(leaseShare) ? "lease" : "linearizable";
+    const { leaseShare } = this.#parts.plan;
+    const consistency =
+      leaseShare > 0 && this.#consistencyChance.happens(leaseShare) ? "lease" : "linearizable";
     const reading =
       raft === null || machine === null
         ? Promise.reject(new Error(`${process.id} is down`))
@@ -299,7 +302,7 @@ export class SimClients implements CallMaker {
             this.#queryOf(process, () => read.query(machine)),
             {
               ...{ timeoutMs, consistency },
-              ...this.haste(),
+              ...this.abortOptions(),
             },
           );
     reading.then(
@@ -314,7 +317,7 @@ export class SimClients implements CallMaker {
 
   /** As the plan has it, it takes a while after it has seen what it wanted. */
   #queryOf<T>(process: SimProcess, query: () => T | Promise<T>): () => T | Promise<T> {
-    const { queryMs } = this.#host.plan.usage;
+    const { queryMs } = this.#parts.plan.usage;
     if (queryMs === 0) return query;
     return async () => {
       const seen = query();
@@ -324,13 +327,13 @@ export class SimClients implements CallMaker {
   }
 
   /** Some callers give up before the time, or have given up already; none of those who ask after the run healed. */
-  haste(): { readonly signal?: AbortSignal } {
-    const { abortShare } = this.#host.plan.usage;
-    if (abortShare === 0 || this.#stopped || !this.#haste.happens(abortShare)) return {};
+  abortOptions(): { readonly signal?: AbortSignal } {
+    const { abortShare } = this.#parts.plan.usage;
+    if (abortShare === 0 || this.#stopped || !this.#abortChance.happens(abortShare)) return {};
     const controller = new AbortController();
-    if (this.#haste.happens(GIVEN_UP_BEFORE_SHARE)) controller.abort();
+    if (this.#abortChance.happens(ALREADY_ABORTED_SHARE)) controller.abort();
     else {
-      this.#host.clock.setTimer(this.#haste.time(HASTE_MS), () => {
+      this.#parts.clock.setTimer(this.#abortChance.time(ABORT_AFTER_MS), () => {
         controller.abort();
       });
     }
@@ -338,25 +341,29 @@ export class SimClients implements CallMaker {
   }
 
   /** Whether this process passes on what only a leader does: then its fate is not known where it waits. */
-  isPassedOn({ raft }: SimProcess): boolean {
-    return this.#host.plan.usage.forward && raft?.metrics().role !== "leader";
+  forwards({ raft }: SimProcess): boolean {
+    return this.#parts.plan.usage.forward && raft?.metrics().role !== "leader";
   }
 
   /** A read of some past state: whichever it is, every node that ever held the state after that entry held the same. */
-  #readStale(client: string, process: SimProcess, ended: Ended): void {
+  #readStale(client: string, process: SimProcess, ended: OnEnd): void {
     const { raft, machine } = process;
-    const { checker, subject } = this.#host;
+    const { checker, subject } = this.#parts;
     const look = (): void => {
       if (raft === null || machine === null) throw new Error(`${process.id} is down`);
-      const index = checker.appliedTo(process.id);
+      const index = checker.history.node(process.id).applied;
       const state = subject.digest(machine);
       // One that takes its time tells of no single moment.
       if (typeof state !== "string") return;
       this.watch(() => {
         const { appliedIndex, commitIndex } = raft.staleness();
-        fact(appliedIndex <= commitIndex, "ORD", () => `${process.id} says it applied what is not committed`);
+        assertInvariant(
+          appliedIndex <= commitIndex,
+          "ORD",
+          () => `${process.id} says it applied what is not committed`,
+        );
         const known = this.#states.get(index) ?? state;
-        fact(
+        assertInvariant(
           known === state,
           "SMS",
           () => `${process.id} shows ${state} after ${String(index)}; it was ${known}`,
@@ -377,25 +384,25 @@ export class SimClients implements CallMaker {
     process: SimProcess,
     isWrite: boolean,
     ask: () => Promise<void>,
-    timeoutMs = this.#host.plan.callTimeoutMs,
-    isPatient = this.isPassedOn(process),
-  ): Promise<AttemptEnd> {
+    timeoutMs = this.#parts.plan.callTimeoutMs,
+    endsByTimeLimit = this.forwards(process),
+  ): Promise<AttemptResult> {
     return new Promise((resolve) => {
-      const ended: Ended = (outcome, why) => {
+      const ended: OnEnd = (outcome, why) => {
         resolve({ outcome, why });
       };
       const call = this.#begin({
         process,
         op,
         isWrite,
-        isPatient,
+        endsByTimeLimit,
         name: null,
         open: null,
         timeoutMs,
         ended,
         isAttempt: true,
       });
-      this.#host.trace(`${op} at ${process.id}`);
+      this.#parts.trace(`${op} at ${process.id}`);
       ask().then(
         () => {
           this.#end(call, "done", "");
@@ -415,17 +422,17 @@ export class SimClients implements CallMaker {
     try {
       check();
     } catch (error) {
-      this.#host.report(error);
+      this.#parts.report(error);
     }
   }
 
   context(key: string): CallContext<StateMachine<unknown, unknown>> {
-    const machines = this.#host.processes.map(({ machine }) => machine);
+    const machines = this.#parts.processes.map(({ machine }) => machine);
     return { chance: this.#chance, number: ++this.#numbers, key, machines };
   }
 
-  #begin(call: Omit<Call, "calledAt" | "lostAt">): Call {
-    const begun = { ...call, calledAt: this.#host.clock.now(), lostAt: null };
+  #begin(call: Omit<Call, "calledAt" | "notLeadingSince">): Call {
+    const begun = { ...call, calledAt: this.#parts.clock.now(), notLeadingSince: null };
     this.#calls.add(begun);
     return begun;
   }
@@ -433,7 +440,7 @@ export class SimClients implements CallMaker {
   #rejected(call: Call, write: AnyWrite, error: CommandRejectedError): void {
     if (write.rejected === undefined) {
       const text = `the subject did not expect that ${call.op} is rejected: ${error.message}`;
-      this.#host.report(new Violation("REJECT", text));
+      this.#parts.report(new Violation("REJECT", text));
     }
     this.#done(call, () => write.rejected?.(error.cause), error.code);
   }
@@ -443,13 +450,13 @@ export class SimClients implements CallMaker {
       this.#end(call, "done", why, output());
     } catch (error) {
       // The subject itself failed: nothing it says can be believed.
-      this.#host.report(error);
+      this.#parts.report(error);
     }
   }
 
   #end(call: Call, outcome: Outcome, why: string, output?: unknown): void {
     if (!this.#calls.delete(call)) return;
-    this.#host.trace(`${call.op} ${outcome}${why === "" ? "" : ` (${why})`}`);
+    this.#parts.trace(`${call.op} ${outcome}${why === "" ? "" : ` (${why})`}`);
     if (outcome === "done") call.open?.done(output);
     else if (outcome === "not-done") call.open?.notDone();
     else call.open?.unknown();

@@ -4,12 +4,12 @@ import type { NodeId } from "../../../core/position.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import type { MembershipChange } from "../../../runtime/members/index.ts";
 import type { Chance } from "../plan/chance.ts";
-import type { ChangeKind, ChurnFault } from "../plan/faults.ts";
+import type { ChangeKind, OperatorFault } from "../plan/faults.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { SimClients } from "./sim-clients.ts";
 import type { SimProcess } from "../world/sim-process.ts";
-import { fact, Violation } from "../checkers/violation.ts";
+import { assertInvariant, Violation } from "../checkers/violation.ts";
 
 export interface OperatorParts {
   readonly plan: Plan;
@@ -20,17 +20,17 @@ export interface OperatorParts {
   readonly clients: SimClients;
   readonly crash: (process: SimProcess) => void;
   /** For a while it hears nothing of the others in time, and is asked all the same. */
-  readonly deafen: (process: SimProcess, ms: number) => void;
+  readonly delayMessagesTo: (process: SimProcess, ms: number) => void;
   /** For a while they hear nothing of the others, nor these of them. */
-  readonly cutOff: (ids: readonly NodeId[], ms: number) => void;
+  readonly isolate: (ids: readonly NodeId[], ms: number) => void;
   /** The members that the cluster began with. */
-  readonly founding: Readonly<Record<NodeId, string>>;
+  readonly initialMembers: Readonly<Record<NodeId, string>>;
   readonly trace: (text: string) => void;
   readonly report: (error: unknown) => void;
 }
 
 /** What is asked of the leader. */
-interface Order {
+interface ChangeRequest {
   readonly how: ChangeKind | "clean up";
   readonly change: MembershipChange;
   /** A learner rather than a change. */
@@ -47,7 +47,7 @@ const PAUSE_MS = 80;
 
 /** How long one attempt may take; a member that nobody reaches is not waited for that long. */
 const CHANGE_MS = 1_500;
-const GHOST_MS = 400;
+const UNREACHABLE_CHANGE_MS = 400;
 
 /** Changes that wait for the one before them: more would never come to be done in a run. */
 const QUEUE_MAX = 4;
@@ -56,7 +56,7 @@ const QUEUE_MAX = 4;
 const TRANSFER_GRACE_MS = 100;
 
 /** What is done so soon after is seen by the checker. */
-const SEEN_MS = 1;
+const CHECKER_LAG_MS = 1;
 
 /**
  * Whoever runs the cluster: changes its members one step after another, repeats what was refused, replaces what is lost,
@@ -64,18 +64,18 @@ const SEEN_MS = 1;
  */
 export class SimOperator {
   readonly #parts: OperatorParts;
-  readonly #queue: Extract<ChurnFault, { type: "change" }>[] = [];
+  readonly #queue: Extract<OperatorFault, { type: "change" }>[] = [];
   #busy = false;
   #stopped = false;
   /** Ids that were asked for once: an id is used once. */
-  readonly #used = new Set<NodeId>();
+  readonly #usedIds = new Set<NodeId>();
   /** Whose disk was damaged, or soon will be. */
-  readonly #condemned = new Set<NodeId>();
+  readonly #damaged = new Set<NodeId>();
   /** Who is looked for at another place than it is at, or may be: the majority must not need it meanwhile. */
   readonly #moving = new Set<NodeId>();
   /** The voters that a change under way would leave. */
-  #wanted: readonly NodeId[] = [];
-  #ghosts = 0;
+  #votersAfterChange: readonly NodeId[] = [];
+  #unreachableAdded = 0;
 
   constructor(parts: OperatorParts) {
     this.#parts = parts;
@@ -90,10 +90,10 @@ export class SimOperator {
     this.#stopped = true;
   }
 
-  ask(fault: Extract<ChurnFault, { type: "change" }>): void {
+  callRaft(fault: Extract<OperatorFault, { type: "change" }>): void {
     if (this.#queue.length >= QUEUE_MAX) return;
     this.#queue.push(fault);
-    if (!this.#busy) this.#background(() => this.#workOff());
+    if (!this.#busy) this.#background(() => this.#carryOutQueue());
   }
 
   /** Asks the leader to hand over to anybody. */
@@ -120,7 +120,7 @@ export class SimOperator {
       isOver = true;
     };
     asking.then(over, over);
-    clock.setTimer(plan.electionTimeoutMs.max / leader.clockMood.rate + TRANSFER_GRACE_MS, () => {
+    clock.setTimer(plan.electionTimeoutMs.max / leader.clockConditions.rate + TRANSFER_GRACE_MS, () => {
       if (isOver || leader.raft !== raft || leader.isPaused || leader.timersAreLate) return;
       const metrics = raft?.metrics();
       if (leader.resumedAt > began || metrics?.role !== "leader" || metrics.term !== term) return;
@@ -139,13 +139,13 @@ export class SimOperator {
   }
 
   /** Somebody creates the cluster once more, which changes nothing; with other members it is refused. */
-  foundAgain(process: SimProcess, withOthers: boolean): void {
-    const { clients, founding, report } = this.#parts;
+  initializeAgain(process: SimProcess, withOthers: boolean): void {
+    const { clients, initialMembers, report } = this.#parts;
     const { raft, id } = process;
     // A blank disk would make another node of the same id found the cluster; nobody could tell (M11).
-    if (raft === null || process.damaged || process.lost || this.#used.has(id)) return;
+    if (raft === null || process.hasDamagedData || process.hasLostDisk || this.#usedIds.has(id)) return;
     if (withOthers && !raft.initialized) return;
-    const members = withOthers ? { [id]: "elsewhere:7000", other: "other:7000" } : founding;
+    const members = withOthers ? { [id]: "elsewhere:7000", other: "other:7000" } : initialMembers;
     void clients
       .attempt(`found again${withOthers ? " with others" : ""}`, process, false, () =>
         raft.initialize(members),
@@ -158,61 +158,66 @@ export class SimOperator {
   }
 
   /** Whether every majority that counts, or may soon, is there without this process, now and after it comes back blank. */
-  mayLose({ id }: SimProcess): boolean {
+  canLose({ id }: SimProcess): boolean {
     const groups = [
-      ...this.#parts.checker.configs.flatMap(({ voters, outgoingVoters }) => [voters, outgoingVoters]),
-      this.#wanted,
+      ...this.#parts.checker.history.configs.flatMap(({ voters, outgoingVoters }) => [
+        voters,
+        outgoingVoters,
+      ]),
+      this.#votersAfterChange,
     ];
     return groups.every((group) => !group.includes(id) || this.#isMajority(group, id));
   }
 
   /** Its disk will be damaged: it is not counted on any more. */
-  condemn({ id }: SimProcess): void {
-    this.#condemned.add(id);
+  noteDamaged({ id }: SimProcess): void {
+    this.#damaged.add(id);
   }
 
   /**
    * Whether a process may lose its disk: a member only when everyone could tell the new one from the old one, which is
    * what the cluster asks of those who run it.
    */
-  mayWipe(process: SimProcess): boolean {
+  canWipe(process: SimProcess): boolean {
     const { checker, processes } = this.#parts;
     const { id } = process;
-    const concerned = new Set([...checker.configs.flatMap(membersOf), ...this.#wanted]);
-    if (!concerned.has(id)) return !this.#busy && checker.committed > 0;
-    if (process.lost || !this.mayLose(process)) return false;
+    const concerned = new Set([...checker.history.configs.flatMap(membersOf), ...this.#votersAfterChange]);
+    if (!concerned.has(id)) return !this.#busy && checker.history.committed.length > 0;
+    if (process.hasLostDisk || !this.canLose(process)) return false;
     return processes
-      .filter((other) => other.id !== id && concerned.has(other.id) && !other.lost && !other.refused)
-      .every((other) => checker.knowsDisk(other.id, id));
+      .filter(
+        (other) => other.id !== id && concerned.has(other.id) && !other.hasLostDisk && !other.refusesToStart,
+      )
+      .every((other) => checker.history.knowsStoreId(other.id, id));
   }
 
   wipe(process: SimProcess): void {
     const { checker, trace } = this.#parts;
-    process.lost = checker.configs.some((config) => membersOf(config).includes(process.id));
+    process.hasLostDisk = checker.history.configs.some((config) => membersOf(config).includes(process.id));
     trace(`${process.id} loses its disk`);
-    this.#used.add(process.id);
+    this.#usedIds.add(process.id);
     process.wipe();
   }
 
   /** Once nothing fails any more: who cannot be a member again leaves, and everyone listens where the others look. */
-  async cleanUp(): Promise<void> {
+  async removeUnusableMembers(): Promise<void> {
     while (this.#busy) await this.#pause();
     this.#stopped = false;
     for (;;) {
-      const membership = this.#parts.checker.committedMembership;
-      const order = membership === null ? null : this.#cleaning(membership);
+      const membership = this.#parts.checker.history.committedMembership;
+      const order = membership === null ? null : this.#cleanUpRequest(membership);
       if (order === null) break;
       await this.#carryOut(order, null);
       await this.#pause();
     }
     this.#stopped = true;
-    const members = this.#parts.checker.committedMembership?.members ?? new Map<NodeId, never>();
+    const members = this.#parts.checker.history.committedMembership?.members ?? new Map<NodeId, never>();
     for (const [id, { address }] of members) this.#moveTo(id, address);
   }
 
-  async #workOff(): Promise<void> {
+  async #carryOutQueue(): Promise<void> {
     for (let fault = this.#queue.shift(); fault !== undefined; fault = this.#queue.shift()) {
-      const order = this.#orderFor(fault.how);
+      const order = this.#requestFor(fault.how);
       if (order !== null && !this.#stopped) await this.#carryOut(order, fault.crashLeaderAfterMs);
     }
   }
@@ -228,62 +233,68 @@ export class SimOperator {
 
   // --- What to do ---------------------------------------------------------------------------------
 
-  #orderFor(how: ChangeKind): Order | null {
-    const membership = this.#parts.checker.committedMembership;
+  #requestFor(how: ChangeKind): ChangeRequest | null {
+    const membership = this.#parts.checker.history.committedMembership;
     if (membership === null || isJoint(membership.config)) return null;
     const { voters, learners } = membership.config;
     const { chance } = this.#parts;
-    const known = learners.filter((id) => this.#isFine(id));
+    const known = learners.filter((id) => this.#isUsable(id));
     switch (how) {
       case "add":
-        return this.#order(how, membership, { add: this.#newcomers(membership, 1) });
+        return this.#request(how, membership, { add: this.#newcomers(membership, 1) });
       case "learn":
-        return this.#learnerOrder(membership);
+        return this.#learnerRequest(membership);
       case "remove":
-        return this.#order(how, membership, { remove: [this.#leaver(membership)] });
+        return this.#request(how, membership, { remove: [this.#pickLeaving(membership)] });
       case "remove-leader": {
         const leader = this.#leader();
-        return leader === null ? null : this.#order(how, membership, { remove: [leader.id] });
+        return leader === null ? null : this.#request(how, membership, { remove: [leader.id] });
       }
       case "promote":
-        return known.length === 0 ? null : this.#order(how, membership, { promote: [chance.pick(known)] });
+        return known.length === 0 ? null : this.#request(how, membership, { promote: [chance.pick(known)] });
       case "demote":
-        return this.#order(how, membership, { demote: [chance.pick(voters)] });
+        return this.#request(how, membership, { demote: [chance.pick(voters)] });
       case "replace":
-        return this.#order(how, membership, {
+        return this.#request(how, membership, {
           add: this.#newcomers(membership, 1),
-          remove: [this.#leaver(membership)],
+          remove: [this.#pickLeaving(membership)],
         });
       case "several": {
         const leaving = chance.some(voters, 0.5);
         const isDemoted = chance.happens(0.3);
-        return this.#order(how, membership, {
+        return this.#request(how, membership, {
           add: this.#newcomers(membership, 2),
           ...(isDemoted ? { demote: leaving } : { remove: leaving }),
           promote: known.slice(0, 1),
         });
       }
       case "exchange":
-        return this.#exchangeOrder(membership, known);
+        return this.#exchangeRequest(membership, known);
       case "retire":
       case "bequeath": {
         const leader = this.#leader();
         const isPair = voters.length === 2 && leader !== null && voters.includes(leader.id);
-        if (!isPair) return this.#order("add", membership, { add: this.#newcomers(membership, 1) });
-        return this.#order(how, membership, { remove: [leader.id] });
+        if (!isPair) return this.#request("add", membership, { add: this.#newcomers(membership, 1) });
+        return this.#request(how, membership, { remove: [leader.id] });
       }
       case "move":
-        return this.#moveOrder(membership);
+        return this.#moveRequest(membership);
       case "ghost":
-        this.#ghosts += 1;
-        return this.#order(how, membership, { add: { [`g${String(this.#ghosts)}`]: "nowhere:7000" } });
+        this.#unreachableAdded += 1;
+        return this.#request(how, membership, {
+          add: { [`g${String(this.#unreachableAdded)}`]: "nowhere:7000" },
+        });
       case "reuse":
-        return this.#reuseOrder(membership);
+        return this.#reuseRequest(membership);
     }
   }
 
   /** null: nothing would change, or it would take away the majority. */
-  #order(how: Order["how"], { config }: Membership, change: MembershipChange): Order | null {
+  #request(
+    how: ChangeRequest["how"],
+    { config }: Membership,
+    change: MembershipChange,
+  ): ChangeRequest | null {
     const { add = {}, remove = [], promote = [], demote = [], addresses = {} } = change;
     const named = [...Object.keys(add), ...remove, ...promote, ...demote, ...Object.keys(addresses)];
     if (named.length === 0) return null;
@@ -292,95 +303,99 @@ export class SimOperator {
     // Nobody ever takes part as a ghost, whatever was asked.
     const real = how === "ghost" ? config.voters : voters;
     if (real.length === 0 || !this.#isMajority(real, null)) return null;
-    for (const id of Object.keys(add)) this.#used.add(id);
+    for (const id of Object.keys(add)) this.#usedIds.add(id);
     return { how, change, learner: null, voters: real };
   }
 
-  #learnerOrder(membership: Membership): Order | null {
+  #learnerRequest(membership: Membership): ChangeRequest | null {
     const [newcomer] = Object.entries(this.#newcomers(membership, 1));
     if (newcomer === undefined) return null;
     const [id, address] = newcomer;
-    this.#used.add(id);
+    this.#usedIds.add(id);
     return { how: "learn", change: {}, learner: { id, address }, voters: membership.config.voters };
   }
 
   /** First there must be learners to exchange the voters for. */
-  #exchangeOrder(membership: Membership, learners: readonly NodeId[]): Order | null {
-    if (learners.length < 2) return this.#learnerOrder(membership);
+  #exchangeRequest(membership: Membership, learners: readonly NodeId[]): ChangeRequest | null {
+    if (learners.length < 2) return this.#learnerRequest(membership);
     const leader = this.#leader();
     const remove = membership.config.voters.filter((id) => id !== leader?.id);
-    return this.#order("exchange", membership, { promote: learners, remove });
+    return this.#request("exchange", membership, { promote: learners, remove });
   }
 
-  #moveOrder(membership: Membership): Order | null {
+  #moveRequest(membership: Membership): ChangeRequest | null {
     const fine = [...membership.members].filter(([id]) => {
       const process = this.#process(id);
-      return process !== undefined && this.#isFine(id) && this.mayLose(process);
+      return process !== undefined && this.#isUsable(id) && this.canLose(process);
     });
     if (fine.length === 0) return null;
     const [id, { address }] = this.#parts.chance.pick(fine);
     this.#moving.add(id);
     const [host, port] = address.split(":");
-    return this.#order("move", membership, {
+    return this.#request("move", membership, {
       addresses: { [id]: `${String(host)}:${String(Number(port) + 1)}` },
     });
   }
 
-  #reuseOrder(membership: Membership): Order | null {
+  #reuseRequest(membership: Membership): ChangeRequest | null {
     const { processes, checker, chance } = this.#parts;
     const gone = processes.filter(({ id }) => membership.removed?.includes(id) === true);
-    const concerned = checker.configs.flatMap(membersOf);
+    const concerned = checker.history.configs.flatMap(membersOf);
     const free = gone.filter(({ id }) => !concerned.includes(id));
     if (free.length === 0) return null;
     const process = chance.pick(free);
     this.wipe(process);
-    return this.#order("reuse", membership, { add: { [process.id]: process.address } });
+    return this.#request("reuse", membership, { add: { [process.id]: process.address } });
   }
 
-  #cleaning(membership: Membership): Order | null {
-    if (isJoint(membership.config)) return this.#order("clean up", membership, { promote: [] });
+  #cleanUpRequest(membership: Membership): ChangeRequest | null {
+    if (isJoint(membership.config)) return this.#request("clean up", membership, { promote: [] });
     const remove = [...membership.members.keys()].filter((id) => {
       const process = this.#process(id);
-      return process === undefined || process.lost;
+      return process === undefined || process.hasLostDisk;
     });
-    return this.#order("clean up", membership, { remove });
+    return this.#request("clean up", membership, { remove });
   }
 
   /** Nodes that were never asked for. */
   #newcomers({ members, removed = [] }: Membership, countMax: number): Record<NodeId, string> {
     const fresh = this.#parts.processes.filter(
-      ({ id, refused, lost }) =>
-        !this.#used.has(id) && !members.has(id) && !removed.includes(id) && !refused && !lost,
+      ({ id, refusesToStart, hasLostDisk }) =>
+        !this.#usedIds.has(id) &&
+        !members.has(id) &&
+        !removed.includes(id) &&
+        !refusesToStart &&
+        !hasLostDisk,
     );
     return Object.fromEntries(fresh.slice(0, countMax).map(({ id, address }) => [id, address]));
   }
 
-  #leaver({ members }: Membership): NodeId {
+  #pickLeaving({ members }: Membership): NodeId {
     const { chance } = this.#parts;
     const ids = [...members.keys()];
-    const useless = ids.filter((id) => !this.#isFine(id));
+    const useless = ids.filter((id) => !this.#isUsable(id));
     return chance.pick(useless.length > 0 && chance.happens(0.7) ? useless : ids);
   }
 
   // --- Doing it -----------------------------------------------------------------------------------
 
-  async #carryOut(order: Order, crashLeaderAfterMs: number | null): Promise<void> {
+  async #carryOut(order: ChangeRequest, crashLeaderAfterMs: number | null): Promise<void> {
     const { clients, trace } = this.#parts;
-    this.#wanted = order.voters;
+    this.#votersAfterChange = order.voters;
     const op = `${order.how} ${JSON.stringify(order.learner ?? order.change)}`;
     trace(`the operator wants to ${op}`);
-    const timeoutMs = order.how === "ghost" ? GHOST_MS : CHANGE_MS;
+    const timeoutMs = order.how === "ghost" ? UNREACHABLE_CHANGE_MS : CHANGE_MS;
     for (let attempt = 0; attempt < ATTEMPTS_MAX && !this.#stopped; attempt++) {
       const leader = this.#leader();
       if (leader !== null) {
         if (attempt === 0 && crashLeaderAfterMs !== null) this.#crashSoon(leader, crashLeaderAfterMs);
-        if (attempt === 0 && order.how === "exchange") this.#cutOff(order.change.remove ?? []);
-        if (attempt === 0 && order.how === "retire") this.#dieOnLeaving(leader);
-        if (attempt === 0 && order.how === "bequeath") this.#goDeafOnLeaving(leader);
+        if (attempt === 0 && order.how === "exchange") this.#isolate(order.change.remove ?? []);
+        if (attempt === 0 && order.how === "retire") this.#crashWhenRemovalIsDurable(leader);
+        if (attempt === 0 && order.how === "bequeath") this.#delayMessagesOnRemoval(leader);
         const asking = (): Promise<void> => ask(leader, order, timeoutMs);
         const { outcome, why } = await clients.attempt(op, leader, false, asking, timeoutMs);
         if (outcome === "done") {
-          await this.#wait(SEEN_MS);
+          await this.#wait(CHECKER_LAG_MS);
           this.#check(order);
           break;
         }
@@ -389,32 +404,33 @@ export class SimOperator {
       }
       await this.#pause();
     }
-    this.#wanted = [];
+    this.#votersAfterChange = [];
   }
 
   /** Long enough for an election among them. */
-  #cutOff(ids: readonly NodeId[]): void {
-    const { cutOff, plan, chance } = this.#parts;
-    cutOff(ids, plan.electionTimeoutMs.max * chance.between(2, 4));
+  #isolate(ids: readonly NodeId[]): void {
+    const { isolate, plan, chance } = this.#parts;
+    isolate(ids, plan.electionTimeoutMs.max * chance.between(2, 4));
   }
 
   /** What takes its vote away is on its disk, and was heard by nobody (M18). */
-  #dieOnLeaving(leader: SimProcess): void {
-    leader.onLeaving = (isDurable) => {
+  #crashWhenRemovalIsDurable(leader: SimProcess): void {
+    leader.onOwnRemoval = (isDurable) => {
       if (!isDurable) {
-        this.#cutOff([leader.id]);
+        this.#isolate([leader.id]);
         return;
       }
-      leader.onLeaving = null;
+      leader.onOwnRemoval = null;
       if (!this.#stopped && leader.isUp) this.#parts.crash(leader);
     };
   }
 
   /** What takes its vote away is on its way to the other, whose answer it does not hear while its lease lasts (L5). */
-  #goDeafOnLeaving(leader: SimProcess): void {
-    leader.onLeaving = () => {
-      leader.onLeaving = null;
-      if (!this.#stopped && leader.isUp) this.#parts.deafen(leader, this.#parts.plan.electionTimeoutMs.max);
+  #delayMessagesOnRemoval(leader: SimProcess): void {
+    leader.onOwnRemoval = () => {
+      leader.onOwnRemoval = null;
+      if (!this.#stopped && leader.isUp)
+        this.#parts.delayMessagesTo(leader, this.#parts.plan.electionTimeoutMs.max);
     };
   }
 
@@ -425,11 +441,15 @@ export class SimOperator {
   }
 
   /** CFG: what the operator was told to be done is what is committed. */
-  #check({ how, change, learner }: Order): void {
+  #check({ how, change, learner }: ChangeRequest): void {
     const { checker, trace } = this.#parts;
-    fact(how !== "reuse", "ES", () => `the id of a removed member was used again: ${JSON.stringify(change)}`);
-    fact(how !== "ghost", "CFG", () => `a node that is nowhere became a voter`);
-    const membership = checker.committedMembership;
+    assertInvariant(
+      how !== "reuse",
+      "ES",
+      () => `the id of a removed member was used again: ${JSON.stringify(change)}`,
+    );
+    assertInvariant(how !== "ghost", "CFG", () => `a node that is nowhere became a voter`);
+    const membership = checker.history.committedMembership;
     if (membership === null) return;
     const { config, members } = membership;
     const { add = {}, remove = [], promote = [], demote = [], addresses = {} } = change;
@@ -440,7 +460,7 @@ export class SimOperator {
       remove.every((id) => !members.has(id)) &&
       (learner === null || members.has(learner.id)) &&
       Object.entries(addresses).every(([id, address]) => members.get(id)?.address === address);
-    fact(isDone, "CFG", () => `${how} was done, and the members are ${JSON.stringify(config)}`);
+    assertInvariant(isDone, "CFG", () => `${how} was done, and the members are ${JSON.stringify(config)}`);
     trace(`the members are ${JSON.stringify(config)}`);
     for (const [id, address] of Object.entries(addresses)) this.#moveTo(id, address);
   }
@@ -470,19 +490,19 @@ export class SimOperator {
     return best;
   }
 
-  #isFine(id: NodeId): boolean {
+  #isUsable(id: NodeId): boolean {
     const process = this.#process(id);
     return (
       process !== undefined &&
-      !process.refused &&
-      !process.lost &&
-      !this.#condemned.has(id) &&
+      !process.refusesToStart &&
+      !process.hasLostDisk &&
+      !this.#damaged.has(id) &&
       !this.#moving.has(id)
     );
   }
 
   #isMajority(group: readonly NodeId[], without: NodeId | null): boolean {
-    return group.filter((id) => id !== without && this.#isFine(id)).length * 2 > group.length;
+    return group.filter((id) => id !== without && this.#isUsable(id)).length * 2 > group.length;
   }
 
   #pause(): Promise<void> {
@@ -496,7 +516,7 @@ export class SimOperator {
   }
 }
 
-function ask({ raft, id }: SimProcess, { change, learner }: Order, timeoutMs: number): Promise<void> {
+function ask({ raft, id }: SimProcess, { change, learner }: ChangeRequest, timeoutMs: number): Promise<void> {
   if (raft === null) return Promise.reject(new Error(`${id} is down`));
   if (learner !== null) return raft.addLearner(learner.id, learner.address, { timeoutMs });
   return raft.changeMembership(change, { timeoutMs });

@@ -1,10 +1,10 @@
 import { CommandRejectedError } from "../../../errors.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";
 import type { Chance } from "../plan/chance.ts";
-import type { CallMaker, ClientsHost, Outcome, SessionClients } from "./client-calls.ts";
+import type { CallMaker, ClientsParts, Outcome, SessionClients } from "./client-calls.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import type { WriteCall } from "../subject/subject.ts";
-import { fact } from "../checkers/violation.ts";
+import { assertInvariant } from "../checkers/violation.ts";
 
 /** Attempts at one command before its client gives up, at most. */
 const ATTEMPTS_MAX = 8;
@@ -24,7 +24,7 @@ interface SimSession {
 }
 
 /** One command on its way. */
-interface Sending {
+interface SessionCommand {
   readonly op: string;
   readonly command: unknown;
   readonly session: SimSession;
@@ -49,7 +49,7 @@ type Reply =
  * once, and what they are told stays the same (ONCE).
  */
 export class SimSessions implements SessionClients {
-  readonly #host: ClientsHost;
+  readonly #parts: ClientsParts;
   readonly #clients: CallMaker;
   readonly #chance: Chance;
   readonly #ttlMs: number;
@@ -57,8 +57,8 @@ export class SimSessions implements SessionClients {
   readonly #sessions = new Map<string, SimSession>();
   #stopped = false;
 
-  constructor(host: ClientsHost, clients: CallMaker, chance: Chance, ttlMs: number) {
-    this.#host = host;
+  constructor(host: ClientsParts, clients: CallMaker, chance: Chance, ttlMs: number) {
+    this.#parts = host;
     this.#clients = clients;
     this.#chance = chance;
     this.#ttlMs = ttlMs;
@@ -72,7 +72,7 @@ export class SimSessions implements SessionClients {
   async write(client: string, group: string, key: string): Promise<void> {
     const session = this.#sessions.get(group) ?? (await this.#open(client, group));
     if (session === null) return;
-    const { subject, trace } = this.#host;
+    const { subject, trace } = this.#parts;
     const { history, figures } = this.#clients;
     const context = this.#clients.context(key);
     const write = subject.write(context);
@@ -89,12 +89,12 @@ export class SimSessions implements SessionClients {
       if (outcome === "not-done") open?.notDone();
       else open?.unknown();
     } else {
-      tell(open, write, reply);
+      recordReply(open, write, reply);
       if (this.#chance.happens(ASK_AGAIN_SHARE)) await this.#askAgain(sending, reply);
     }
     // Also when the client gave up: what it says next tells the cluster to forget about this one.
     session.unanswered.delete(sending.sequence);
-    const { closeShare } = this.#host.plan.usage;
+    const { closeShare } = this.#parts.plan.usage;
     if (closeShare > 0 && this.#chance.happens(closeShare)) await this.#close(session, group);
   }
 
@@ -103,7 +103,7 @@ export class SimSessions implements SessionClients {
     if (this.#sessions.get(group) === session) this.#sessions.delete(group);
     const process = this.#clients.choose();
     if (process === null || this.#stopped) return;
-    const timeoutMs = this.#host.plan.callTimeoutMs;
+    const timeoutMs = this.#parts.plan.callTimeoutMs;
     await this.#clients.attempt(`close session ${String(session.id)}`, process, false, async () => {
       await process.raft?.endSession(session.id, { timeoutMs });
     });
@@ -114,23 +114,23 @@ export class SimSessions implements SessionClients {
     if (process === null) return null;
     let id = 0;
     const ttlMs = this.#ttlMs;
-    const timeoutMs = this.#host.plan.callTimeoutMs;
+    const timeoutMs = this.#parts.plan.callTimeoutMs;
     const opening = async (): Promise<void> => {
-      const session = await process.raft?.openSession({ ttlMs, timeoutMs, ...this.#clients.haste() });
+      const session = await process.raft?.openSession({ ttlMs, timeoutMs, ...this.#clients.abortOptions() });
       id = session?.id ?? 0;
     };
     const { outcome } = await this.#clients.attempt(`${client} opens`, process, false, opening);
     const other = this.#sessions.get(group);
     // Another client of the group may have been quicker.
     if (outcome !== "done" || id === 0 || other !== undefined) return other ?? null;
-    this.#host.trace(`${group} has session ${String(id)}`);
+    this.#parts.trace(`${group} has session ${String(id)}`);
     const session = { id, next: 1, unanswered: new Set<number>() };
     this.#sessions.set(group, session);
     return session;
   }
 
   /** Sends a command until it is known what came of it, or its client gives up. */
-  async #send(sending: Sending, group: string): Promise<Attempt> {
+  async #send(sending: SessionCommand, group: string): Promise<Attempt> {
     let outcome: "not-done" | "unknown" = "not-done";
     const attempts = this.#chance.whole(1, ATTEMPTS_MAX);
     for (let attempt = 0; attempt < attempts && !this.#stopped; attempt++) {
@@ -150,7 +150,7 @@ export class SimSessions implements SessionClients {
   }
 
   /** ONCE: a command that was answered is answered the same, by whoever is asked. */
-  async #askAgain(sending: Sending, reply: Reply): Promise<void> {
+  async #askAgain(sending: SessionCommand, reply: Reply): Promise<void> {
     await this.#pause();
     const process = this.#clients.choose();
     if (process === null || this.#stopped) return;
@@ -159,8 +159,12 @@ export class SimSessions implements SessionClients {
     const name = `command ${String(sequence)} of session ${String(session.id)} (${op})`;
     const isForgotten = again.why === "ANSWER_FORGOTTEN";
     this.#clients.watch(() => {
-      fact(!isForgotten, "ONCE", () => `${process.id} forgot the answer to ${name}, which is wanted`);
-      fact(
+      assertInvariant(
+        !isForgotten,
+        "ONCE",
+        () => `${process.id} forgot the answer to ${name}, which is wanted`,
+      );
+      assertInvariant(
         again.reply === null || textOf(again.reply) === textOf(reply),
         "ONCE",
         () =>
@@ -169,9 +173,9 @@ export class SimSessions implements SessionClients {
     });
   }
 
-  async #attempt({ op, command, session, sequence }: Sending, process: SimProcess): Promise<Attempt> {
+  async #attempt({ op, command, session, sequence }: SessionCommand, process: SimProcess): Promise<Attempt> {
     const [lowestUnanswered = sequence] = session.unanswered;
-    const timeoutMs = this.#host.plan.callTimeoutMs;
+    const timeoutMs = this.#parts.plan.callTimeoutMs;
     const { id } = session;
     let reply: Reply | null = null;
     const writing = async (): Promise<void> => {
@@ -191,12 +195,12 @@ export class SimSessions implements SessionClients {
 
   #pause(): Promise<void> {
     return new Promise((resolve) => {
-      this.#host.clock.setTimer(this.#chance.time(PAUSE_MS), resolve);
+      this.#parts.clock.setTimer(this.#chance.time(PAUSE_MS), resolve);
     });
   }
 }
 
-function tell(
+function recordReply(
   open: OpenOperation<unknown> | null,
   write: WriteCall<unknown, unknown, unknown, unknown>,
   reply: Reply,

@@ -11,10 +11,10 @@ import type { SimProcess } from "../world/sim-process.ts";
 import { diskError, SHORT_WRITES, snapshotDiskError } from "./disk-errors.ts";
 import { LeaderFaults } from "./leader-faults.ts";
 import { linksOf, NetworkFaults, processOf } from "./network-faults.ts";
-import { calm, ProcessFaults, RESTART_MS } from "./process-faults.ts";
+import { clearFaults, ProcessFaults, RESTART_DELAY_MS } from "./process-faults.ts";
 
 /** A node has this long to read its log before the power fails. */
-const READ_BACK_MS = 30;
+const READ_LOG_MS = 30;
 
 export interface FaultPlayerParts {
   readonly plan: Plan;
@@ -40,8 +40,8 @@ export class FaultPlayer {
   readonly counts = new Map<FaultType, number>();
   readonly #parts: FaultPlayerParts;
   readonly #network: NetworkFaults;
-  readonly #ofProcess: ProcessFaults;
-  readonly #ofLeader: LeaderFaults;
+  readonly #processFaults: ProcessFaults;
+  readonly #leaderFaults: LeaderFaults;
   readonly #handlers: Handlers;
   #healed = false;
 
@@ -51,8 +51,8 @@ export class FaultPlayer {
       this.#after(ms, then);
     };
     this.#network = new NetworkFaults(parts);
-    this.#ofProcess = new ProcessFaults({ chance: parts.chance, trace: parts.trace, after });
-    this.#ofLeader = new LeaderFaults({ ...parts, network: this.#network, after });
+    this.#processFaults = new ProcessFaults({ chance: parts.chance, trace: parts.trace, after });
+    this.#leaderFaults = new LeaderFaults({ ...parts, network: this.#network, after });
     this.#handlers = {
       ...this.#networkHandlers(),
       ...this.#clusterHandlers(),
@@ -75,7 +75,7 @@ export class FaultPlayer {
   /** A process stopped by itself; it is started again soon. */
   restartSoon(process: SimProcess): void {
     // Also after the run has healed: a failure from before may show only then.
-    this.#parts.clock.setTimer(RESTART_MS, () => {
+    this.#parts.clock.setTimer(RESTART_DELAY_MS, () => {
       process.start();
     });
   }
@@ -85,10 +85,10 @@ export class FaultPlayer {
     this.#healed = true;
     this.#network.heal();
     this.#parts.clients.quiet = false;
-    this.#parts.clients.shunned = null;
+    this.#parts.clients.avoided = null;
     this.#parts.operator.stop();
     for (const process of this.#parts.processes) {
-      calm(process);
+      clearFaults(process);
       process.resume();
       process.start();
     }
@@ -96,19 +96,19 @@ export class FaultPlayer {
 
   /** Crashes a process at once, and starts it again soon. */
   crash(process: SimProcess): void {
-    this.#ofProcess.crash(process, RESTART_MS);
+    this.#processFaults.crash(process, RESTART_DELAY_MS);
   }
 
   /** Cuts these nodes off from all others. */
-  cutOff(ids: readonly string[], ms: number): void {
+  isolate(ids: readonly string[], ms: number): void {
     const { processes } = this.#parts;
     const side = [...processes.keys()].filter((node) => ids.includes(this.#process(node).id));
     this.#cut({ type: "partition", at: 0, side, oneWay: false, ms });
   }
 
   /** See `LeaderFaults.deafen`. */
-  deafen(process: SimProcess, ms: number): void {
-    this.#ofLeader.deafen(process, ms);
+  delayMessagesTo(process: SimProcess, ms: number): void {
+    this.#leaderFaults.delayMessagesTo(process, ms);
   }
 
   #play<T extends FaultType>(fault: FaultOf<T> & { readonly type: T }): void {
@@ -139,10 +139,10 @@ export class FaultPlayer {
         this.#parts.streams.reset(this.#process(a).id, this.#process(b).id);
       },
       "late-copies": (fault) => {
-        this.#after(fault.ms, network.copyLate(fault));
+        this.#after(fault.ms, network.duplicateLate(fault));
       },
       stragglers: (fault) => {
-        this.#after(fault.ms, network.straggle(fault));
+        this.#after(fault.ms, network.delaySome(fault));
       },
     };
   }
@@ -163,7 +163,7 @@ export class FaultPlayer {
     const { processes, clients, operator } = this.#parts;
     return {
       "crash-all": ({ ms }) => {
-        for (const process of processes) this.#ofProcess.crash(process, ms);
+        for (const process of processes) this.#processFaults.crash(process, ms);
       },
       freeze: ({ ms }) => {
         for (const process of processes) process.pause();
@@ -175,19 +175,19 @@ export class FaultPlayer {
         this.#set(clients, "quiet", true, ms);
       },
       "strand-leader": (fault) => {
-        this.#ofLeader.strand(fault);
+        this.#leaderFaults.strand(fault);
       },
       "lonely-leader": (fault) => {
-        this.#ofLeader.isolate(fault);
+        this.#leaderFaults.isolate(fault);
       },
       "stall-leader": ({ ms }) => {
-        this.#ofLeader.stall(ms);
+        this.#leaderFaults.stall(ms);
       },
       "deaf-handover": ({ ms }) => {
-        this.#ofLeader.handOverDeaf(ms);
+        this.#leaderFaults.transferAndDelay(ms);
       },
       change: (fault) => {
-        operator.ask(fault);
+        operator.callRaft(fault);
       },
       transfer: () => {
         operator.transfer();
@@ -213,7 +213,7 @@ export class FaultPlayer {
     | "wipe"
   > {
     const { operator } = this.#parts;
-    const faults = this.#ofProcess;
+    const faults = this.#processFaults;
     return {
       crash: ({ node, ms }) => {
         faults.crash(this.#process(node), ms);
@@ -223,8 +223,8 @@ export class FaultPlayer {
       },
       "crash-at-snapshot": ({ node, calls, ms }) => {
         const process = this.#process(node);
-        process.onSnapshotFile = () => {
-          process.onSnapshotFile = null;
+        process.onSnapshotRename = () => {
+          process.onSnapshotRename = null;
           faults.crashAtCall(process, calls, ms);
         };
       },
@@ -233,8 +233,8 @@ export class FaultPlayer {
       },
       "crash-voter": ({ node, ms }) => {
         const process = this.#process(node);
-        process.onVote = () => {
-          process.onVote = null;
+        process.onVoteDurable = () => {
+          process.onVoteDurable = null;
           faults.crash(process, ms, false);
         };
       },
@@ -252,28 +252,28 @@ export class FaultPlayer {
         faults.stall(process, turnMs, ms);
       },
       "late-timers": ({ node, byMs, ms }) => {
-        this.#set(this.#process(node).clockMood, "lateByMs", byMs, ms);
+        this.#set(this.#process(node).clockConditions, "timersLateByMsMax", byMs, ms);
       },
       "slow-apply": ({ node, delayMs, ms }) => {
-        this.#set(this.#process(node).machineMood, "delayMs", delayMs, ms);
+        this.#set(this.#process(node).machineConditions, "delayMs", delayMs, ms);
       },
       "state-machine-failure": ({ node }) => {
-        this.#set(this.#process(node).machineMood, "fails", true, RESTART_MS / 2);
+        this.#set(this.#process(node).machineConditions, "fails", true, RESTART_DELAY_MS / 2);
       },
       snapshot: ({ node }) => {
         operator.snapshot(this.#process(node));
       },
       "found-again": ({ node, others }) => {
-        operator.foundAgain(this.#process(node), others);
+        operator.initializeAgain(this.#process(node), others);
       },
       close: ({ node }) => {
         this.#process(node).shutDown();
       },
       wipe: ({ node }) => {
         const process = this.#process(node);
-        if (!operator.mayWipe(process)) return;
+        if (!operator.canWipe(process)) return;
         operator.wipe(process);
-        calm(process);
+        clearFaults(process);
       },
     };
   }
@@ -294,19 +294,19 @@ export class FaultPlayer {
       "slow-disk": ({ node, delayMs, ms }) => {
         const process = this.#process(node);
         process.diskWasSlow = true;
-        this.#set(process.diskMood, "delayMs", delayMs, ms);
+        this.#set(process.diskConditions, "extraDelayMs", delayMs, ms);
       },
       "hanging-disk": ({ node, ms }) => {
         const process = this.#process(node);
         process.diskWasSlow = true;
-        this.#set(process.diskMood, "hangs", true, ms);
+        this.#set(process.diskConditions, "hangs", true, ms);
       },
       "disk-error": ({ node, error, powerCutAfterMs }) => {
         const process = this.#process(node);
         process.diskFaults.next = diskError(error, chance.pick(SHORT_WRITES));
         if (powerCutAfterMs === null) return;
         this.#after(powerCutAfterMs, () => {
-          this.#ofProcess.crash(process, RESTART_MS, true);
+          this.#processFaults.crash(process, RESTART_DELAY_MS, true);
         });
       },
       "snapshot-disk-error": ({ node, error }) => {
@@ -317,11 +317,11 @@ export class FaultPlayer {
       },
       "bit-flip": ({ node, ms }) => {
         const process = this.#process(node);
-        if (this.#mayDamage(process)) this.#ofProcess.flipBit(process, ms);
+        if (this.#mayDamage(process)) this.#processFaults.flipBit(process, ms);
       },
       "spoil-snapshot": (fault) => {
         const process = this.#process(fault.node);
-        if (this.#mayDamage(process)) this.#ofProcess.spoilSnapshot(process, fault);
+        if (this.#mayDamage(process)) this.#processFaults.damageSnapshot(process, fault);
       },
       "lost-write": (fault) => {
         this.#loseWrite(this.#process(fault.node), fault);
@@ -336,16 +336,16 @@ export class FaultPlayer {
     this.#after(fault.ms, () => {
       if (process.isUp) process.readBack().catch(this.#parts.report);
     });
-    this.#after(fault.ms + READ_BACK_MS, () => {
-      this.#ofProcess.crash(process, RESTART_MS, true);
+    this.#after(fault.ms + READ_LOG_MS, () => {
+      this.#processFaults.crash(process, RESTART_DELAY_MS, true);
     });
   }
 
   /** The plan damages a minority of the first members; while members come and go, the minority of the moment counts. */
   #mayDamage(process: SimProcess): boolean {
     const { plan, operator } = this.#parts;
-    if (plan.spares > 0 && !operator.mayLose(process)) return false;
-    operator.condemn(process);
+    if (plan.spares > 0 && !operator.canLose(process)) return false;
+    operator.noteDamaged(process);
     return true;
   }
 

@@ -8,15 +8,15 @@ import type { SimProcess } from "../world/sim-process.ts";
 import { linksOf, type NetworkFaults } from "./network-faults.ts";
 
 /** A timer that is later than this would be taken for a call that never ends. */
-const LATE_MS_MAX = 800;
+const TIMERS_LATE_MS_MAX = 800;
 
 /** What a leader has to write while its disk hangs. */
 const STALLED_WRITES = 2;
 
-const LONELY_DISK_DELAY_MS = 100;
+const ISOLATED_DISK_DELAY_MS = 100;
 
 /** The disk stays slow for so long after the cut heals: then the others replace entries whose writes are in progress. */
-const LONELY_DISK_LONGER_MS = 100;
+const DISK_FAULT_OUTLASTS_CUT_MS = 100;
 
 export interface LeaderFaultsParts {
   readonly plan: Plan;
@@ -45,11 +45,11 @@ export class LeaderFaults {
     const process = processes[leader];
     if (process === undefined) return;
     const side = this.#sideOf(leader, fault.companions);
-    const { clockMood } = process;
-    const heartbeatMs = plan.heartbeatMs / clockMood.rate;
+    const { clockConditions } = process;
+    const heartbeatMs = plan.heartbeatMs / clockConditions.rate;
     if (fault.lateTimers) {
-      clockMood.lateByMs = Math.min(2 * fault.ms, LATE_MS_MAX);
-      clockMood.lateShareMin = 0.7;
+      clockConditions.timersLateByMsMax = Math.min(2 * fault.ms, TIMERS_LATE_MS_MAX);
+      clockConditions.timersLateShareMin = 0.7;
     }
     const stunned = fault.stunned
       ? processes.filter((_, node) => node !== leader && side.includes(node))
@@ -67,13 +67,13 @@ export class LeaderFaults {
     const stopReading =
       fault.readsAfterMs === null
         ? (): void => undefined
-        : clients.readAgainAndAgain(process, leadMs + fault.readsAfterMs);
+        : clients.readRepeatedly(process, leadMs + fault.readsAfterMs);
     // A leader that does nothing learns nothing: only the late reads shall wake it.
-    if (fault.lateTimers && fault.readsAfterMs !== null) clients.shunned = process;
+    if (fault.lateTimers && fault.readsAfterMs !== null) clients.avoided = process;
     after(leadMs + fault.ms, () => {
-      clients.shunned = null;
-      clockMood.lateByMs = 0;
-      clockMood.lateShareMin = 0;
+      clients.avoided = null;
+      clockConditions.timersLateByMsMax = 0;
+      clockConditions.timersLateShareMin = 0;
       stopReading();
     });
     after(2 * heartbeatMs + leadMs + fault.ms, () => {
@@ -87,39 +87,39 @@ export class LeaderFaults {
     const node = processes.findIndex(leads);
     const leader = processes[node];
     if (leader === undefined) return;
-    const { diskMood } = leader;
+    const { diskConditions } = leader;
     const links = linksOf({ type: "partition", at: 0, side: [node], oneWay: false, ms }, processes.length);
     after(ms, network.cut(links));
     if (disk === "well") return;
     leader.diskWasSlow = true;
-    if (disk === "slow") diskMood.delayMs = LONELY_DISK_DELAY_MS;
-    else diskMood.hangs = true;
-    after(ms + LONELY_DISK_LONGER_MS, () => {
-      diskMood.delayMs = 0;
-      diskMood.hangs = false;
+    if (disk === "slow") diskConditions.extraDelayMs = ISOLATED_DISK_DELAY_MS;
+    else diskConditions.hangs = true;
+    after(ms + DISK_FAULT_OUTLASTS_CUT_MS, () => {
+      diskConditions.extraDelayMs = 0;
+      diskConditions.hangs = false;
     });
   }
 
   /** The leader hands over, and from the moment that it says so hears nothing in time. */
-  handOverDeaf(ms: number): void {
+  transferAndDelay(ms: number): void {
     const leader = this.#parts.processes.find(leads);
     if (leader === undefined) return;
-    leader.onHandover = () => {
-      leader.onHandover = null;
-      this.deafen(leader, ms);
+    leader.onTimeoutNowSent = () => {
+      leader.onTimeoutNowSent = null;
+      this.delayMessagesTo(leader, ms);
     };
     this.#parts.operator.transfer();
   }
 
   /** Delays all that the process hears by `ms`, while only clients that don't know better ask it, again and again. */
-  deafen(process: SimProcess, ms: number): void {
+  delayMessagesTo(process: SimProcess, ms: number): void {
     const { clients, network, after } = this.#parts;
-    clients.shunned = process;
-    const stopReading = clients.readAgainAndAgain(process, 0);
+    clients.avoided = process;
+    const stopReading = clients.readRepeatedly(process, 0);
     const hearAgain = network.delayTo(process, ms);
     after(ms, () => {
       hearAgain();
-      clients.shunned = null;
+      clients.avoided = null;
       stopReading();
     });
   }
@@ -129,12 +129,12 @@ export class LeaderFaults {
     const { processes, clients, after } = this.#parts;
     const leader = processes.find(leads);
     if (leader === undefined) return;
-    const { diskMood } = leader;
-    diskMood.hangs = true;
+    const { diskConditions } = leader;
+    diskConditions.hangs = true;
     leader.diskWasSlow = true;
     clients.burst(leader, STALLED_WRITES);
     after(ms, () => {
-      diskMood.hangs = false;
+      diskConditions.hangs = false;
     });
   }
 

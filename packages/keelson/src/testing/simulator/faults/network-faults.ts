@@ -8,7 +8,7 @@ import type { SimProcess } from "../world/sim-process.ts";
 
 const NO_LOSS: Loss = { drop: 0, duplicate: 0 };
 
-const NONE_LATE: Lateness = { share: 0, byMs: 0 };
+const NO_LATE_MESSAGES: LateShare = { share: 0, byMs: 0 };
 
 /** Probabilities, for each message of a link. */
 interface Loss {
@@ -17,7 +17,7 @@ interface Loss {
 }
 
 /** A share of the messages is late by up to so many milliseconds. */
-interface Lateness {
+interface LateShare {
   readonly share: number;
   readonly byMs: number;
 }
@@ -42,10 +42,10 @@ export class NetworkFaults {
   readonly #loss = new Map<string, Loss>();
   #extraDelayMs = 0;
   /** By receiver: every message to it takes so much longer. */
-  readonly #slowTo = new Map<string, number>();
+  readonly #extraDelayTo = new Map<string, number>();
   /** Messages of which a second copy comes late, and messages that are late themselves. */
-  #lateCopies = NONE_LATE;
-  #stragglers = NONE_LATE;
+  #lateCopies = NO_LATE_MESSAGES;
+  #delayedShare = NO_LATE_MESSAGES;
 
   constructor(parts: NetworkFaultsParts) {
     this.#parts = parts;
@@ -58,9 +58,9 @@ export class NetworkFaults {
     this.#cuts.clear();
     this.#loss.clear();
     this.#extraDelayMs = 0;
-    this.#slowTo.clear();
-    this.#lateCopies = NONE_LATE;
-    this.#stragglers = NONE_LATE;
+    this.#extraDelayTo.clear();
+    this.#lateCopies = NO_LATE_MESSAGES;
+    this.#delayedShare = NO_LATE_MESSAGES;
     this.#applyToStreams();
   }
 
@@ -99,27 +99,27 @@ export class NetworkFaults {
 
   /** Delays every message to one process. */
   delayTo({ id }: SimProcess, ms: number): () => void {
-    this.#slowTo.set(id, ms);
+    this.#extraDelayTo.set(id, ms);
     this.#applyToStreams();
     return () => {
-      this.#slowTo.delete(id);
+      this.#extraDelayTo.delete(id);
       this.#applyToStreams();
     };
   }
 
   /** A second copy of some datagrams comes later, perhaps in another term. */
-  copyLate(lateness: Lateness): () => void {
+  duplicateLate(lateness: LateShare): () => void {
     this.#lateCopies = lateness;
     return () => {
-      this.#lateCopies = NONE_LATE;
+      this.#lateCopies = NO_LATE_MESSAGES;
     };
   }
 
   /** Some datagrams, and only those, come much later than others. */
-  straggle(lateness: Lateness): () => void {
-    this.#stragglers = lateness;
+  delaySome(lateness: LateShare): () => void {
+    this.#delayedShare = lateness;
     return () => {
-      this.#stragglers = NONE_LATE;
+      this.#delayedShare = NO_LATE_MESSAGES;
     };
   }
 
@@ -129,13 +129,13 @@ export class NetworkFaults {
     const { drop, duplicate } = this.#loss.get(linkKey(from, to)) ?? this.#loss.get("") ?? NO_LOSS;
     if (this.#isCut(from, to) || chance.happens(drop)) return [];
     const delay = (): number =>
-      (this.#slowTo.get(to) ?? 0) +
+      (this.#extraDelayTo.get(to) ?? 0) +
       chance.between(plan.linkDelayMs.min, plan.linkDelayMs.max + this.#extraDelayMs);
     const delays = chance.happens(duplicate) ? [delay(), delay()] : [delay()];
     const copies = this.#lateCopies;
     if (copies.share > 0 && chance.happens(copies.share))
       delays.push(delay() + chance.between(0, copies.byMs));
-    const late = this.#stragglers;
+    const late = this.#delayedShare;
     if (late.share === 0) return delays;
     return delays.map((ms) => (chance.happens(late.share) ? ms + chance.between(0, late.byMs) : ms));
   }
@@ -150,7 +150,7 @@ export class NetworkFaults {
     });
     for (const { id: from } of processes) {
       for (const { id: to } of processes) {
-        const slowMs = this.#slowTo.get(to);
+        const slowMs = this.#extraDelayTo.get(to);
         if (slowMs !== undefined) {
           const delayMaxMs = slowMs + plan.linkDelayMs.max + this.#extraDelayMs;
           streams.setLink(from, to, { delayMinMs: slowMs + plan.linkDelayMs.min, delayMaxMs });

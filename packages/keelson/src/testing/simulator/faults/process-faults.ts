@@ -4,13 +4,13 @@ import type { Fault } from "../plan/faults.ts";
 import { isOfSnapshots, type SimProcess } from "../world/sim-process.ts";
 
 /** How long it takes until a process that stopped by itself is started again. */
-export const RESTART_MS = 200;
+export const RESTART_DELAY_MS = 200;
 
 /** A busy event loop handles what arrived for so long before it is busy again. */
-const TURN_MS = 1;
+const SHORT_TURN_MS = 1;
 
 /** How often to look whether another node fetches a snapshot. */
-const SPOIL_STEP_MS = 20;
+const TRANSFER_POLL_MS = 20;
 
 export interface ProcessFaultsParts {
   readonly chance: Chance;
@@ -30,7 +30,7 @@ export class ProcessFaults {
   /** Kills the process and starts it again after `ms`. With `power`, what it had not synced is lost too. */
   crash(process: SimProcess, ms: number, power = this.#parts.chance.happens(0.5)): void {
     process.kill(power);
-    calm(process);
+    clearFaults(process);
     this.#parts.after(ms, () => {
       process.start();
     });
@@ -59,7 +59,7 @@ export class ProcessFaults {
     process.pause();
     this.#parts.after(turnMs, () => {
       process.resume();
-      this.#parts.after(TURN_MS, () => {
+      this.#parts.after(SHORT_TURN_MS, () => {
         this.stall(process, turnMs, ms - turnMs);
       });
     });
@@ -68,7 +68,7 @@ export class ProcessFaults {
   /** Damages one bit of a file while the process is down. */
   flipBit(process: SimProcess, ms: number): void {
     process.kill(true);
-    calm(process);
+    clearFaults(process);
     this.#damageOneOf(process, process.disk.paths());
     this.#parts.after(ms, () => {
       process.start();
@@ -79,26 +79,26 @@ export class ProcessFaults {
    * Damages a snapshot, if possible while another node fetches it: then the receiver must notice, and so must this
    * process if it restarts. If nobody fetches it for `patienceMs`, it is damaged all the same.
    */
-  spoilSnapshot(process: SimProcess, fault: Extract<Fault, { type: "spoil-snapshot" }>): void {
+  damageSnapshot(process: SimProcess, fault: Extract<Fault, { type: "spoil-snapshot" }>): void {
     const { patienceMs, crashShare } = fault;
     const sending = process.raft?.metrics().snapshots?.sending ?? [];
     if (sending.length === 0 && patienceMs > 0) {
-      this.#parts.after(SPOIL_STEP_MS, () => {
-        this.spoilSnapshot(process, { ...fault, patienceMs: patienceMs - SPOIL_STEP_MS });
+      this.#parts.after(TRANSFER_POLL_MS, () => {
+        this.damageSnapshot(process, { ...fault, patienceMs: patienceMs - TRANSFER_POLL_MS });
       });
       return;
     }
     this.#damageOneOf(process, process.disk.paths().filter(isOfSnapshots));
-    if (this.#parts.chance.happens(crashShare)) this.crash(process, RESTART_MS / 4, false);
+    if (this.#parts.chance.happens(crashShare)) this.crash(process, RESTART_DELAY_MS / 4, false);
   }
 
   /** Calls `then` at the n-th write or sync; with `beforeSync`, at the first sync from there on, when most is not durable. */
   #countCalls(process: SimProcess, calls: number, beforeSync: boolean, then: () => void): void {
     let left = calls;
-    process.diskMood.beforeWrite = (isSync) => {
+    process.diskConditions.beforeWrite = (isSync) => {
       left -= 1;
       if (left > 0 || (beforeSync && !isSync)) return;
-      process.diskMood.beforeWrite = null;
+      process.diskConditions.beforeWrite = null;
       then();
     };
   }
@@ -111,24 +111,24 @@ export class ProcessFaults {
     if (used === 0) return;
     const at = chance.whole(0, used - 1);
     process.disk.damage(path, at, Uint8Array.of((bytes[at] ?? 0) ^ (1 << chance.whole(0, 7))));
-    process.damaged = true;
+    process.hasDamagedData = true;
     trace(`flipped a bit in byte ${String(at)} of ${path}`);
   }
 }
 
 /** Ends every fault that was set on the process: one that is started anew begins without any. */
-export function calm(process: SimProcess): void {
-  process.onVote = null;
-  process.onLeaving = null;
-  process.onHandover = null;
-  process.onSnapshotFile = null;
+export function clearFaults(process: SimProcess): void {
+  process.onVoteDurable = null;
+  process.onOwnRemoval = null;
+  process.onTimeoutNowSent = null;
+  process.onSnapshotRename = null;
   process.diskFaults.next = null;
   process.diskFaults.shortTransfers = false;
-  process.diskMood.delayMs = 0;
-  process.diskMood.hangs = false;
-  process.diskMood.beforeWrite = null;
-  process.clockMood.lateByMs = 0;
-  process.clockMood.lateShareMin = 0;
-  process.machineMood.delayMs = 0;
-  process.machineMood.fails = false;
+  process.diskConditions.extraDelayMs = 0;
+  process.diskConditions.hangs = false;
+  process.diskConditions.beforeWrite = null;
+  process.clockConditions.timersLateByMsMax = 0;
+  process.clockConditions.timersLateShareMin = 0;
+  process.machineConditions.delayMs = 0;
+  process.machineConditions.fails = false;
 }

@@ -69,9 +69,9 @@ export type Fault = { readonly at: number } & (
   | { readonly type: "quiet"; readonly ms: number }
   /** Somebody asks a node for a snapshot. */
   | { readonly type: "snapshot"; readonly node: number }
-  | AimedFault
-  | ChurnFault
-  | VarietyFault
+  | TargetedFault
+  | OperatorFault
+  | SnapshotFileFault
   | StageFault
 );
 
@@ -106,7 +106,7 @@ export type ChangeKind =
   | "reuse";
 
 /** What befalls a cluster whose members come and go. */
-export type ChurnFault =
+export type OperatorFault =
   | {
       readonly type: "change";
       readonly how: ChangeKind;
@@ -123,7 +123,7 @@ export type ChurnFault =
   | { readonly type: "wipe"; readonly node: number };
 
 /** A fault that seeks out a moment or a node that the algorithm's rules are about, which blind chance seldom hits. */
-export type AimedFault =
+export type TargetedFault =
   /** Whoever leads is cut off with a minority, and clients who do not know go on asking it. */
   | {
       readonly type: "strand-leader";
@@ -150,7 +150,7 @@ export type AimedFault =
   | { readonly type: "crash-voter"; readonly node: number; readonly ms: number };
 
 /** What befalls snapshots, and a node whose owner does not remember what was done. */
-export type VarietyFault =
+export type SnapshotFileFault =
   /** A bit of a file of its snapshots turns over, under a process that may go on, or starts anew. */
   | {
       readonly type: "spoil-snapshot";

@@ -1,10 +1,14 @@
-import { withAimedFaults } from "./aimed-faults.ts";
+import { withTargetedFaults } from "./targeted-faults.ts";
 import { Chance } from "./chance.ts";
-import { withChurn, withWeakReads } from "./churn.ts";
+import { withOperatorFaults, withWeakReads } from "./membership-faults.ts";
 import type { DiskErrorKind, Fault, FaultType } from "./faults.ts";
-import { BENIGN, isCalm, PLAIN_USAGE, type Plan } from "./plan.ts";
+import { HARMLESS_FAULTS, hasOnlyHarmlessFaults, PLAIN_USAGE, type Plan } from "./plan.ts";
 import { withStage } from "./stages.ts";
-import { withFoundingAgain, withSlowTransfers, withVariedUsage } from "./variety.ts";
+import {
+  withRepeatedInitialize,
+  withSlowSnapshotTransfers,
+  withVariedUsage,
+} from "./snapshot-transfer-faults.ts";
 import { CALL_TIMEOUT_MS, CALLS_MAX } from "./workload.ts";
 
 const FAULT_TYPES: readonly FaultType[] = [
@@ -29,7 +33,7 @@ const FAULT_TYPES: readonly FaultType[] = [
 ];
 
 /** Those that came later: the plans of most seeds stay what they were before. */
-const LATER_FAULT_TYPES: readonly FaultType[] = [
+const ADDED_FAULT_TYPES: readonly FaultType[] = [
   "crash-loop",
   "short-transfers",
   "lost-write",
@@ -40,7 +44,7 @@ const LATER_FAULT_TYPES: readonly FaultType[] = [
 const OUTAGE_MS = 40_000;
 
 /** Short, so that a wait which has grown with the outage is longer than the patience after it. */
-const OUTAGE_TIMES = { electionTimeoutMs: { min: 150, max: 300 }, heartbeatMs: 75 } as const;
+const OUTAGE_TIMINGS = { electionTimeoutMs: { min: 150, max: 300 }, heartbeatMs: 75 } as const;
 
 /** Misdirected writes miss by whole sectors, as disks do. */
 const SECTOR_BYTES = 512;
@@ -61,18 +65,21 @@ const DISK_ERRORS: readonly DiskErrorKind[] = [
  * often (swarm testing: a fault that is always there hides what happens only in its absence).
  */
 export function planOf(seed: number): Plan {
-  return withStage(mixedPlanOf(seed));
+  return withStage(unstagedPlanOf(seed));
 }
 
-function mixedPlanOf(seed: number): Plan {
-  const strict = strictPlanOf(seed);
-  const echoes = strict.transport === "datagrams" && new Chance(seed ^ 0xec_40).happens(0.5);
-  const plan = withSnapshots(withWeakReads({ ...strict, echoes }, isCalm(strict)));
+function unstagedPlanOf(seed: number): Plan {
+  const strict = linearizablePlanOf(seed);
+  const replayOldMessages = strict.transport === "datagrams" && new Chance(seed ^ 0xec_40).happens(0.5);
+  const plan = withSnapshots(withWeakReads({ ...strict, replayOldMessages }, hasOnlyHarmlessFaults(strict)));
   const chance = new Chance(seed ^ 0xfa_c37);
   const used = withVariedUsage(plan, chance.fork());
-  if (isCalm(used)) return used;
+  if (hasOnlyHarmlessFaults(used)) return used;
   const [ofTransfers, ofFounding] = [chance.fork(), chance.fork()];
-  return withFoundingAgain(withSlowTransfers(used, ofTransfers, damageableIn(used, ofTransfers)), ofFounding);
+  return withRepeatedInitialize(
+    withSlowSnapshotTransfers(used, ofTransfers, damageableIn(used, ofTransfers)),
+    ofFounding,
+  );
 }
 
 /** Who may still be damaged where some are damaged already. */
@@ -84,16 +91,16 @@ function damageableIn(plan: Plan, chance: Chance): readonly number[] {
   return minorityOf(founders, [...new Set([...damaged, ...chance.shuffled(founders)])]);
 }
 
-function strictPlanOf(seed: number): Plan {
-  const plan = shortPlanOf(seed);
+function linearizablePlanOf(seed: number): Plan {
+  const plan = basicPlanOf(seed);
   // From a source of its own, so that the other seeds stay what they were.
   const chance = new Chance(seed ^ 0x10_0f);
   if (chance.happens(0.03)) return outageOf(plan, chance);
   const diskMs = chance.pick([0, 0.5, 2, 5]);
   const followCommands = chance.happens(0.3) ? chance.pick([1, 7, Infinity]) : null;
   const withSome = withSessions({ ...plan, diskMs, followCommands }, new Chance(seed ^ 0x5e5510));
-  const later = withLaterFaults(withSome, new Chance(seed ^ 0xd15c));
-  return isCalm(later) ? later : withChurn(withAimedFaults(later));
+  const later = withAddedFaults(withSome, new Chance(seed ^ 0xd15c));
+  return hasOnlyHarmlessFaults(later) ? later : withOperatorFaults(withTargetedFaults(later));
 }
 
 /** In half of the runs the log is forgotten bit by bit, in some of them as soon as it may be. */
@@ -107,7 +114,7 @@ function withSnapshots(plan: Plan): Plan {
     ballastBytes: 0,
     fetchBytesPerSecond: Infinity,
   };
-  if (isCalm(plan) || !chance.happens(0.4)) return { ...plan, snapshots };
+  if (hasOnlyHarmlessFaults(plan) || !chance.happens(0.4)) return { ...plan, snapshots };
   const faults = [...plan.faults];
   const everyMs = chance.pick([100, 500]);
   for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) {
@@ -129,16 +136,16 @@ function withSessions(plan: Plan, chance: Chance): Plan {
 }
 
 /** A third of the runs suffer from these as well; a calm run stays one. */
-function withLaterFaults(plan: Plan, chance: Chance): Plan {
-  if (isCalm(plan) || !chance.happens(0.35)) return plan;
+function withAddedFaults(plan: Plan, chance: Chance): Plan {
+  if (hasOnlyHarmlessFaults(plan) || !chance.happens(0.35)) return plan;
   const nodes = plan.clockRates.map((_, node) => node);
-  const types = [chance.pick(LATER_FAULT_TYPES), chance.pick(LATER_FAULT_TYPES)];
+  const types = [chance.pick(ADDED_FAULT_TYPES), chance.pick(ADDED_FAULT_TYPES)];
   const flipped = plan.faults.flatMap((fault) => (fault.type === "bit-flip" ? [fault.node] : []));
   const damageable = minorityOf(nodes, [...new Set([...flipped, ...chance.shuffled(nodes)])]);
   const faults = [...plan.faults];
   const everyMs = chance.pick([150, 500, 1_500]);
   for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) {
-    const fault = laterFaultOf(chance, chance.pick(types), at, nodes, damageable);
+    const fault = addedFaultOf(chance, chance.pick(types), at, nodes, damageable);
     if (fault !== null) faults.push(fault);
   }
   // Only a write of several sectors can be torn.
@@ -148,7 +155,7 @@ function withLaterFaults(plan: Plan, chance: Chance): Plan {
   return { ...plan, valueBytesMax, faults: faults.sort((a, b) => a.at - b.at) };
 }
 
-function laterFaultOf(
+function addedFaultOf(
   chance: Chance,
   type: FaultType,
   at: number,
@@ -196,16 +203,18 @@ function outageOf(plan: Plan, chance: Chance): Plan {
   const side = plan.clockRates.map((_, node) => node).filter((node) => node === first || chance.happens(0.4));
   const faults: Fault[] = [{ type: "partition", at: 500, side, oneWay: false, ms: 2 * OUTAGE_MS }];
   const thinkMs = Math.max(plan.thinkMs, (plan.clients * OUTAGE_MS) / CALLS_MAX);
-  return { ...plan, ...OUTAGE_TIMES, transport: "tcp", faultyMs: OUTAGE_MS, faults, thinkMs };
+  return { ...plan, ...OUTAGE_TIMINGS, transport: "tcp", faultyMs: OUTAGE_MS, faults, thinkMs };
 }
 
-function shortPlanOf(seed: number): Plan {
+function basicPlanOf(seed: number): Plan {
   const chance = new Chance(seed);
   const nodes = chance.pick([1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
   const all = Array.from({ length: nodes }, (_, node) => node);
   const min = chance.pick([100, 150, 300, 400]);
   const faultyMs = chance.pick([1_000, 2_000, 4_000, 8_000]);
-  const types = chance.happens(0.06) ? BENIGN : chance.some(FAULT_TYPES, chance.pick([0.1, 0.25, 0.5]));
+  const types = chance.happens(0.06)
+    ? HARMLESS_FAULTS
+    : chance.some(FAULT_TYPES, chance.pick([0.1, 0.25, 0.5]));
   const drifting = chance.happens(0.3);
   const clients = chance.whole(1, 5);
   return {
@@ -227,14 +236,14 @@ function shortPlanOf(seed: number): Plan {
     snapshots: null,
     shortReads: chance.happens(0.3),
     followCommands: null,
-    echoes: false,
+    replayOldMessages: false,
     linkDelayMs: chance.pick([
       { min: 0, max: 1 },
       { min: 0, max: 1 },
       { min: 1, max: 20 },
     ]),
-    founders: chance.happens(0.5) ? all : [chance.pick(all)],
-    foundAfterMs: chance.pick([0, 0, 500, 1_500]),
+    initializers: chance.happens(0.5) ? all : [chance.pick(all)],
+    initializeAfterMs: chance.pick([0, 0, 500, 1_500]),
     clients,
     keys: chance.whole(1, 4),
     thinkMs: Math.max(chance.pick([5, 20, 50, 200]), (clients * faultyMs) / CALLS_MAX),
@@ -329,6 +338,6 @@ function faultOf(
     case "quiet":
       return { type, at, ms: ms * 2 };
     default:
-      return laterFaultOf(chance, type, at, nodes, damageable);
+      return addedFaultOf(chance, type, at, nodes, damageable);
   }
 }

@@ -37,12 +37,12 @@ export interface Plan {
   /** Each node's stream of committed commands is read, and left and opened again after so many; null: nobody reads it. */
   readonly followCommands: number | null;
   /** A late copy of an answer to a leader comes when the same node leads again. Streams have no such copies. */
-  readonly echoes: boolean;
+  readonly replayOldMessages: boolean;
   readonly linkDelayMs: { readonly min: number; readonly max: number };
   /** Which nodes call `initialize`, at the same time. */
-  readonly founders: readonly number[];
+  readonly initializers: readonly number[];
   /** How long the nodes are up before they do. */
-  readonly foundAfterMs: number;
+  readonly initializeAfterMs: number;
   readonly clients: number;
   readonly keys: number;
   /** The pause between two calls of one client, on average. */
@@ -103,9 +103,9 @@ export const PLAIN_USAGE: Usage = {
 };
 
 /** What must never cost a leader its place. */
-export const BENIGN: readonly FaultType[] = ["slow-apply", "quiet"];
+export const HARMLESS_FAULTS: readonly FaultType[] = ["slow-apply", "quiet"];
 
 /** Whether nothing happens in the run that may cost a leader its place. */
-export function isCalm({ faults }: Plan): boolean {
-  return faults.every(({ type }) => BENIGN.includes(type));
+export function hasOnlyHarmlessFaults({ faults }: Plan): boolean {
+  return faults.every(({ type }) => HARMLESS_FAULTS.includes(type));
 }

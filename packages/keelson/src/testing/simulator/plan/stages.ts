@@ -11,14 +11,14 @@ type Stage = (plan: Plan, chance: Chance) => Plan;
 
 /** How many of a hundred runs each stage gets. */
 const STAGES: readonly (readonly [percent: number, stage: Stage])[] = [
-  [5, relay],
-  [5, snapshots],
-  [2, handover],
-  [3, power],
+  [5, forwardingStage],
+  [5, snapshotStage],
+  [2, leaseStage],
+  [3, powerLossStage],
 ];
 
 /** Nodes that come one after another, where leaders leave. */
-const HEIRS = 4;
+const SPARES_FOR_REMOVED_LEADERS = 4;
 
 /** A session that outlives the run. */
 const LONG_TTL_MS = 60_000;
@@ -39,7 +39,7 @@ export function withStage(plan: Plan): Plan {
  * Calls are passed on to the leader (K1, K4): requests and answers are doubled, late and lost, leaders hand over, close
  * and lose their disks, and the answer to each call must still be true.
  */
-function relay(plan: Plan, chance: Chance): Plan {
+function forwardingStage(plan: Plan, chance: Chance): Plan {
   const isHasty = chance.happens(0.4);
   const hasSessions = chance.happens(0.5);
   const staged = cluster(plan, chance.pick([3, 4, 5, 5]), chance);
@@ -61,7 +61,7 @@ function relay(plan: Plan, chance: Chance): Plan {
     ...staged,
     transport,
     checkQuorum: chance.happens(0.8),
-    echoes: transport === "datagrams" && chance.happens(0.9),
+    replayOldMessages: transport === "datagrams" && chance.happens(0.9),
     // Whoever asks and whoever is asked do not give up at the same time.
     clockRates: isHasty ? staged.clockRates.map(() => chance.between(0.9, 1.1)) : staged.clockRates,
     linkDelayMs: { min: 0, max: chance.pick([1, 20]) },
@@ -72,7 +72,7 @@ function relay(plan: Plan, chance: Chance): Plan {
     ...clients(5, 0.1, staged.faultyMs),
     sessions: hasSessions ? { clients: 5, ttlMs: LONG_TTL_MS } : null,
     usage: { ...PLAIN_USAGE, forward: true, librarySessions: chance.happens(0.3) },
-    faults: inOrder(faults),
+    faults: byTime(faults),
   };
 }
 
@@ -83,7 +83,7 @@ const SNAPSHOT_FAULTS: Readonly<Record<"batches" | "installing" | "spoiling", re
 };
 
 /** Snapshots are taken in the middle of batches, sent, installed and started from, and what befalls them then (S1-S15). */
-function snapshots(plan: Plan, chance: Chance): Plan {
+function snapshotStage(plan: Plan, chance: Chance): Plan {
   const about = chance.pick(["batches", "batches", "installing", "installing", "spoiling"] as const);
   // Of a single node nothing may be damaged.
   const staged = cluster(plan, chance.pick(about === "spoiling" ? [3, 3, 5] : [1, 3, 3, 5]), chance);
@@ -105,14 +105,16 @@ function snapshots(plan: Plan, chance: Chance): Plan {
     },
     ...clients(5, 0.1, staged.faultyMs),
     sessions: chance.happens(0.5) ? { clients: 5, ttlMs: LONG_TTL_MS } : null,
-    faults: inOrder(faults),
+    faults: byTime(faults),
   };
 }
 
 /** Leadership is handed over under a lease, or left to an heir; the one who had it does not hear that it has gone (L5, L6). */
-function handover(plan: Plan, chance: Chance): Plan {
+function leaseStage(plan: Plan, chance: Chance): Plan {
   const isLeft = chance.happens(0.4);
-  const staged = isLeft ? cluster(plan, 2, chance, HEIRS) : cluster(plan, chance.pick([3, 3, 5]), chance);
+  const staged = isLeft
+    ? cluster(plan, 2, chance, SPARES_FOR_REMOVED_LEADERS)
+    : cluster(plan, chance.pick([3, 3, 5]), chance);
   const { max } = staged.electionTimeoutMs;
   const faults: Fault[] = [];
   const everyMs = max * chance.pick([2, 4]);
@@ -133,7 +135,7 @@ function handover(plan: Plan, chance: Chance): Plan {
 }
 
 /** The power fails in the middle of writes that are several sectors long, and syncs fail before it (D3, D13). */
-function power(plan: Plan, chance: Chance): Plan {
+function powerLossStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([1, 3, 3]), chance);
   const type = chance.pick(["crash-loop", "crash-loop", "failed-sync"] as const);
   const faults: Fault[] = [];
@@ -147,7 +149,7 @@ function power(plan: Plan, chance: Chance): Plan {
     // Only a write of several sectors can be torn.
     valueBytesMax: 2_000,
     ...clients(5, 0.1, staged.faultyMs),
-    faults: inOrder(faults),
+    faults: byTime(faults),
   };
 }
 
@@ -169,8 +171,8 @@ function cluster(plan: Plan, members: number, chance: Chance, spares = 0): Plan 
     spares,
     clockRates: all.map(() => 1),
     wallOffsetsMs: all.map(() => 0),
-    founders: [0],
-    foundAfterMs: 0,
+    initializers: [0],
+    initializeAfterMs: 0,
     priorities: [],
     callTimeoutMs: CALL_TIMEOUT_MS,
     leaseShare: 0,
@@ -218,10 +220,10 @@ function addEvery(
 }
 
 /** How long a state machine is slow, and a snapshot of it may be asked for. */
-const BATCHES_MS = 150;
+const SLOW_APPLY_MS = 150;
 
 /** How long it takes until somebody starts a process that stopped by itself; its log is open a little later. */
-const BACK_AFTER_MS = 210;
+const RESTARTED_AFTER_MS = 210;
 
 function stagedFaults(type: StagedFault, at: number, chance: Chance, plan: Plan): Fault[] {
   const node = chance.whole(0, plan.nodes - 1);
@@ -256,10 +258,16 @@ function stagedFaults(type: StagedFault, at: number, chance: Chance, plan: Plan)
     case "lossy":
       return [lossy(at, ms, 0.2, 0.3)];
     case "snapshot-in-batch": {
-      const slow: Fault = { type: "slow-apply", at, node, delayMs: chance.pick([2, 10, 50]), ms: BATCHES_MS };
-      const snapshot: Fault = { type: "snapshot", at: at + chance.between(0, BATCHES_MS), node };
+      const slow: Fault = {
+        type: "slow-apply",
+        at,
+        node,
+        delayMs: chance.pick([2, 10, 50]),
+        ms: SLOW_APPLY_MS,
+      };
+      const snapshot: Fault = { type: "snapshot", at: at + chance.between(0, SLOW_APPLY_MS), node };
       // What it then starts from is that snapshot.
-      const crash: Fault = { type: "crash", at: at + BATCHES_MS + chance.time(50), node, ms: 20 };
+      const crash: Fault = { type: "crash", at: at + SLOW_APPLY_MS + chance.time(50), node, ms: 20 };
       return [slow, snapshot, crash];
     }
     case "crash":
@@ -276,7 +284,7 @@ function stagedFaults(type: StagedFault, at: number, chance: Chance, plan: Plan)
       return [{ type, at, node, calls, ms: chance.pick([1, 20]) }];
     }
     case "failed-sync": {
-      const powerCutAfterMs = BACK_AFTER_MS + chance.time(60);
+      const powerCutAfterMs = RESTARTED_AFTER_MS + chance.time(60);
       return [{ type: "disk-error", at, node, error: "failed-sync", powerCutAfterMs }];
     }
   }
@@ -286,6 +294,6 @@ function lossy(at: number, ms: number, drop: number, duplicate: number): Fault {
   return { type: "lossy", at, link: null, drop, duplicate, ms };
 }
 
-function inOrder(faults: readonly Fault[]): Fault[] {
+function byTime(faults: readonly Fault[]): Fault[] {
   return [...faults].sort((a, b) => a.at - b.at);
 }

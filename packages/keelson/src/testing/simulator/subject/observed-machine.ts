@@ -10,7 +10,7 @@ import {
 } from "../../../runtime/shared/index.ts";
 
 /** The moods of a state machine: how it fails beyond what its disk does to it. */
-export interface MachineMood {
+export interface MachineConditions {
   delayMs: number;
   fails: boolean;
 }
@@ -35,35 +35,35 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     sessions: SessionRecords,
   ) => Promise<void>;
   readonly #inner: StateMachine<unknown, unknown>;
-  readonly #mood: MachineMood;
+  readonly #conditions: MachineConditions;
   readonly #environment: Environment;
   readonly #observer: MachineObserver;
 
   constructor(
     inner: StateMachine<unknown, unknown>,
-    mood: MachineMood,
+    conditions: MachineConditions,
     environment: Environment,
     observer: MachineObserver,
   ) {
     this.codec = inner.codec;
     this.#inner = inner;
-    this.#mood = mood;
+    this.#conditions = conditions;
     this.#environment = environment;
     this.#observer = observer;
     if (inner.snapshot === undefined || inner.restore === undefined) return;
-    this.snapshot = () => this.#slowly(inner.snapshot?.() ?? nothing());
+    this.snapshot = () => this.#withDelays(inner.snapshot?.() ?? nothing());
     this.restore = async (state, at, sessions) => {
       if (this.#observer.isDead()) return never();
-      this.#failIfMoody();
+      this.#failIfTold();
       await inner.restore?.(state, at, sessions);
       this.#observer.opened(at);
     };
   }
 
   /** The bytes may take as long as commands do; the first of them are asked for at once. */
-  async *#slowly(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  async *#withDelays(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of chunks) {
-      if (this.#mood.delayMs > 0) await this.#wait(this.#mood.delayMs);
+      if (this.#conditions.delayMs > 0) await this.#wait(this.#conditions.delayMs);
       yield chunk;
     }
   }
@@ -78,10 +78,10 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   }
 
   async apply(command: unknown, at: LogPosition): Promise<unknown> {
-    const { delayMs } = this.#mood;
+    const { delayMs } = this.#conditions;
     if (delayMs > 0) await this.#wait(delayMs / 2);
     if (this.#observer.isDead()) return never();
-    this.#failIfMoody();
+    this.#failIfTold();
     this.#observer.applying(command, at);
     const result = await this.#inner.apply(command, at);
     // It has taken effect, and nobody knows of it yet.
@@ -91,7 +91,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
 
   flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
     if (this.#observer.isDead()) return never();
-    this.#failIfMoody();
+    this.#failIfTold();
     return this.#inner.flush?.(applied, sessions);
   }
 
@@ -99,8 +99,8 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     return this.#inner.close?.();
   }
 
-  #failIfMoody(): void {
-    if (!this.#mood.fails) return;
+  #failIfTold(): void {
+    if (!this.#conditions.fails) return;
     const cause = Object.assign(new Error("EIO: made up by the simulation"), { code: "EIO" });
     throw new StateMachineFailure("the simulated state machine's disk failed", { cause });
   }

@@ -51,7 +51,7 @@ const PLAN: Plan = {
   nodes: 3,
   spares: 0,
   clockRates: [1, 1, 1],
-  founders: [0],
+  initializers: [0],
   faultyMs: 500,
   clients: 2,
   thinkMs: 20,

@@ -58,8 +58,8 @@ export class CommittedReader {
     for await (const { index, term, command, session } of raft.committed({ from: this.#readTo + 1 })) {
       if (isDead()) return true;
       // A retry shows as well, and had no effect: that one there has is known by then.
-      const isRetry = session !== null && !checker.appliedCommands.has(index);
-      if (!isRetry) checker.delivered(id, { index, term }, describe(command), this.#readTo);
+      const isRetry = session !== null && !checker.applies.applied.has(index);
+      if (!isRetry) checker.applies.delivered(id, { index, term }, describe(command), this.#readTo);
       this.#readTo = index;
       count += 1;
       if (count === commandsEach) return false;

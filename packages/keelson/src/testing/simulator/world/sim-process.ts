@@ -18,16 +18,21 @@ import type { Message } from "../../../core/message.ts";
 import type { Chance } from "../plan/chance.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import { CommittedReader } from "./committed-reader.ts";
-import { LeaseChecker, type Listener } from "../checkers/lease-checker.ts";
-import { Gate, gatedEnvironment, type ClockMood, type DiskMood } from "./gate.ts";
-import { Echoes, ObservedLog, ObservedTransport, type TransportObserver } from "./observed.ts";
-import { ObservedMachine, type MachineMood } from "../subject/observed-machine.ts";
+import { LeaseChecker, type ReceiverState } from "../checkers/lease-checker.ts";
+import {
+  EventDelivery,
+  processEnvironment,
+  type ClockConditions,
+  type DiskConditions,
+} from "./process-environment.ts";
+import { MessageReplayer, ObservedLog, ObservedTransport, type TransportObserver } from "./observed-log.ts";
+import { ObservedMachine, type MachineConditions } from "../subject/observed-machine.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { AnySubject } from "../subject/subject.ts";
-import { fact, Violation } from "../checkers/violation.ts";
+import { assertInvariant, Violation } from "../checkers/violation.ts";
 
 /** What a process needs of the world that it runs in. */
-export interface ProcessHost {
+export interface ProcessParts {
   readonly plan: Plan;
   /** Its place in the plan. */
   readonly node: number;
@@ -64,25 +69,25 @@ export class SimProcess {
   address: string;
   #disk: SimulatedFiles;
   /** It was a member, and its disk is gone: the others must not take it for the one that it was. */
-  lost = false;
+  hasLostDisk = false;
   /** The disk was slow, or hung, since the process was started. */
   diskWasSlow = false;
   /** What the node last told those who listen to it. */
-  told: { role: string; leader: string | null } = { role: "follower", leader: null };
-  readonly diskMood: DiskMood;
+  announced: { role: string; leader: string | null } = { role: "follower", leader: null };
+  readonly diskConditions: DiskConditions;
   readonly diskFaults: DiskFaults = { next: null, shortTransfers: false };
   /** Called when a vote is durable, before anybody is told of it. */
-  onVote: (() => void) | null = null;
+  onVoteDurable: (() => void) | null = null;
   /** Called when an entry is written that takes its vote away, and when that is durable. */
-  onLeaving: ((isDurable: boolean) => void) | null = null;
+  onOwnRemoval: ((isDurable: boolean) => void) | null = null;
   /** Called when it tells another node to take over from it. */
-  onHandover: (() => void) | null = null;
+  onTimeoutNowSent: (() => void) | null = null;
   /** Called when the file of a snapshot is about to be complete here: one that was taken, or came. */
-  onSnapshotFile: (() => void) | null = null;
-  readonly clockMood: ClockMood;
-  readonly machineMood: MachineMood = { delayMs: 0, fails: false };
-  readonly #host: ProcessHost;
-  #gate: Gate | null = null;
+  onSnapshotRename: (() => void) | null = null;
+  readonly clockConditions: ClockConditions;
+  readonly machineConditions: MachineConditions = { delayMs: 0, fails: false };
+  readonly #parts: ProcessParts;
+  #delivery: EventDelivery | null = null;
   #raft: Raft<unknown, unknown> | null = null;
   #machine: StateMachine<unknown, unknown> | null = null;
   #log: ObservedLog | null = null;
@@ -93,17 +98,23 @@ export class SimProcess {
   #starting = false;
   #closing = false;
   /** Acknowledged data on its disk was damaged, by us: it may refuse to start for ever. */
-  damaged = false;
+  hasDamagedData = false;
   /** It refused to start because its log is damaged. */
-  refused = false;
+  refusesToStart = false;
 
-  constructor(id: string, address: string, clockRate: number, wallOffsetMs: number, host: ProcessHost) {
+  constructor(id: string, address: string, clockRate: number, wallOffsetMs: number, host: ProcessParts) {
     this.id = id;
     this.address = address;
     this.#disk = new SimulatedFiles();
-    this.diskMood = { usualMs: host.plan.diskMs, delayMs: 0, hangs: false, beforeWrite: null };
-    this.clockMood = { rate: clockRate, lateByMs: 0, lateShareMin: 0, lateUntil: -Infinity, wallOffsetMs };
-    this.#host = host;
+    this.diskConditions = { baseDelayMs: host.plan.diskMs, extraDelayMs: 0, hangs: false, beforeWrite: null };
+    this.clockConditions = {
+      rate: clockRate,
+      timersLateByMsMax: 0,
+      timersLateShareMin: 0,
+      timersLateUntil: -Infinity,
+      wallOffsetMs,
+    };
+    this.#parts = host;
     this.#disk.intercept = (operation) => this.#faultFor(operation);
   }
 
@@ -116,10 +127,10 @@ export class SimProcess {
     this.kill(true);
     this.#disk = new SimulatedFiles();
     this.#disk.intercept = (operation) => this.#faultFor(operation);
-    this.damaged = false;
-    this.refused = false;
-    this.#host.subject.forget?.(this.id);
-    this.#host.checker.wiped(this.id);
+    this.hasDamagedData = false;
+    this.refusesToStart = false;
+    this.#parts.subject.forget?.(this.id);
+    this.#parts.checker.stores.diskLost(this.id);
   }
 
   get raft(): Raft<unknown, unknown> | null {
@@ -131,30 +142,33 @@ export class SimProcess {
     return this.#machine;
   }
 
-  get gate(): Gate | null {
-    return this.#gate;
+  get delivery(): EventDelivery | null {
+    return this.#delivery;
   }
 
   get isPaused(): boolean {
-    return this.#gate?.isPaused ?? false;
+    return this.#delivery?.isPaused ?? false;
   }
 
   /** Timers come late, or may still because of what was. */
   get timersAreLate(): boolean {
-    return this.clockMood.lateByMs > 0 || this.#host.clock.now() <= this.clockMood.lateUntil;
+    return (
+      this.clockConditions.timersLateByMsMax > 0 ||
+      this.#parts.clock.now() <= this.clockConditions.timersLateUntil
+    );
   }
 
   pause(): void {
-    this.#gate?.pause();
+    this.#delivery?.pause();
   }
 
   resume(): void {
-    if (this.isPaused) this.resumedAt = this.#host.clock.now();
-    this.#gate?.resume();
+    if (this.isPaused) this.resumedAt = this.#parts.clock.now();
+    this.#delivery?.resume();
   }
 
   get isDown(): boolean {
-    return this.#gate === null;
+    return this.#delivery === null;
   }
 
   get isUp(): boolean {
@@ -163,53 +177,53 @@ export class SimProcess {
 
   /** Starts the process, unless it runs. It is up once its log is open. */
   start(): void {
-    if (this.#gate !== null || this.#starting || this.refused) return;
+    if (this.#delivery !== null || this.#starting || this.refusesToStart) return;
     this.#starting = true;
     this.#closing = false;
-    const gate = new Gate(this.#host.clock);
-    this.#gate = gate;
+    const delivery = new EventDelivery(this.#parts.clock);
+    this.#delivery = delivery;
     this.diskWasSlow = false;
-    this.#open(gate).then(
+    this.#open(delivery).then(
       (raft) => {
         this.#starting = false;
-        if (gate.isDead()) return;
+        if (delivery.isDead()) return;
         this.#raft = raft;
-        this.#host.trace(`${this.id} is up`);
-        void this.#listen(gate, raft);
-        this.#follow(gate, raft);
+        this.#parts.trace(`${this.id} is up`);
+        void this.#readChanges(delivery, raft);
+        this.#readCommitted(delivery, raft);
         void raft.stopped.then((error) => {
-          if (!gate.isDead()) this.#stopped(gate, error);
+          if (!delivery.isDead()) this.#stopped(delivery, error);
         });
       },
       (error: unknown) => {
         this.#starting = false;
-        if (!gate.isDead()) this.#failedToStart(gate, error);
+        if (!delivery.isDead()) this.#failedToStart(delivery, error);
       },
     );
   }
 
   /** The process dies at once. `power`: so does the machine, and what was not synced is lost, wholly or in part. */
   kill(power: boolean): void {
-    const gate = this.#gate;
-    if (gate === null) return;
-    gate.kill();
-    this.#gate = null;
+    const delivery = this.#delivery;
+    if (delivery === null) return;
+    delivery.kill();
+    this.#delivery = null;
     this.#raft = null;
     this.#machine = null;
     this.#starting = false;
-    if (power) this.disk.crash(this.#host.chance.random);
+    if (power) this.disk.crash(this.#parts.chance.random);
     else this.disk.kill();
-    this.#host.died(this);
+    this.#parts.died(this);
   }
 
   /** Reads the whole log from the disk, for the checker to compare with what the store was given. */
   async readBack(): Promise<void> {
-    const gate = this.#gate;
+    const delivery = this.#delivery;
     try {
       await this.#log?.readBack(1);
     } catch (error) {
       // What its disk did wrong is no finding; that it passes for right would be.
-      if (this.damaged || this.#gate !== gate || isDiskTrouble(error)) return;
+      if (this.hasDamagedData || this.#delivery !== delivery || isDiskTrouble(error)) return;
       throw new Violation("DUR", `${this.id} cannot read its log: ${String(error)}`);
     }
   }
@@ -222,21 +236,22 @@ export class SimProcess {
 
   /** Closes the node in the middle of everything; then the process ends. It must not take long (KNOWN). */
   shutDown(): void {
-    const gate = this.#gate;
+    const delivery = this.#delivery;
     const raft = this.#raft;
-    if (gate === null || raft === null || this.#closing) return;
+    if (delivery === null || raft === null || this.#closing) return;
     this.#closing = true;
-    const { clock, trace, report, stopped } = this.#host;
+    const { clock, trace, report, stopped } = this.#parts;
     trace(`${this.id} closes`);
     const began = clock.now();
     let closed = false;
-    clock.setTimer(SHUT_DOWN_MS_MAX / this.clockMood.rate, () => {
-      if (closed || gate.isDead() || this.isPaused || this.timersAreLate || this.resumedAt > began) return;
+    clock.setTimer(SHUT_DOWN_MS_MAX / this.clockConditions.rate, () => {
+      if (closed || delivery.isDead() || this.isPaused || this.timersAreLate || this.resumedAt > began)
+        return;
       report(new Violation("KNOWN", `${this.id} has not closed after ${String(SHUT_DOWN_MS_MAX)} ms`));
     });
     void raft.close().then(() => {
       closed = true;
-      if (gate.isDead()) return;
+      if (delivery.isDead()) return;
       stopped(this);
       this.kill(false);
     });
@@ -251,18 +266,20 @@ export class SimProcess {
 
   /** The time as this process has it. */
   now(): number {
-    return this.#host.clock.now() * this.clockMood.rate;
+    return this.#parts.clock.now() * this.clockConditions.rate;
   }
 
   /** Whoever follows the committed commands, if the plan has somebody do it, has been given all of them. */
-  get isFollowed(): boolean {
+  get committedReaderIsCurrent(): boolean {
     return (
-      this.#reader === null || this.damaged || this.#reader.readTo >= this.#host.checker.lastCommand(this.id)
+      this.#reader === null ||
+      this.hasDamagedData ||
+      this.#reader.readTo >= this.#parts.checker.history.lastCommand(this.id)
     );
   }
 
-  #follow(gate: Gate, raft: Raft<unknown, unknown>): void {
-    const { plan, subject, checker, report } = this.#host;
+  #readCommitted(delivery: EventDelivery, raft: Raft<unknown, unknown>): void {
+    const { plan, subject, checker, report } = this.#parts;
     this.#reader = null;
     if (plan.followCommands === null) return;
     this.#reader = new CommittedReader({
@@ -271,25 +288,25 @@ export class SimProcess {
       checker,
       describe: (command) => subject.describe(command),
       commandsEach: plan.followCommands,
-      isDead: () => gate.isDead(),
+      isDead: () => delivery.isDead(),
       report,
-      wait: (ms) => this.#hostWait(ms),
+      wait: (ms) => this.#waitOutside(ms),
     });
     void this.#reader.run();
   }
 
-  async #listen(gate: Gate, raft: Raft<unknown, unknown>): Promise<void> {
+  async #readChanges(delivery: EventDelivery, raft: Raft<unknown, unknown>): Promise<void> {
     const told = { role: "follower", leader: null as string | null };
-    this.told = told;
-    const { listeners } = this.#host.plan.usage;
-    for (let isOver = false; !isOver && !gate.isDead();) {
+    this.announced = told;
+    const { listeners } = this.#parts.plan.usage;
+    for (let isOver = false; !isOver && !delivery.isDead();) {
       let count = 0;
       for await (const change of raft.changes()) {
         if (change.type === "role") told.role = change.role;
         else if (change.type === "leader") told.leader = change.leader;
         isOver = change.type === "stopped";
         if (listeners === null || isOver) continue;
-        await this.#hostWait(listeners.pauseMs);
+        await this.#waitOutside(listeners.pauseMs);
         count += 1;
         if (count >= listeners.leaveAfter) break;
       }
@@ -297,29 +314,29 @@ export class SimProcess {
   }
 
   /** In true time: whoever waits so is no part of the process. */
-  #hostWait(ms: number): Promise<void> {
+  #waitOutside(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      this.#host.clock.setTimer(ms, resolve);
+      this.#parts.clock.setTimer(ms, resolve);
     });
   }
 
-  async #open(gate: Gate): Promise<Raft<unknown, unknown>> {
-    const { plan, subject, clock, chance, checker, network } = this.#host;
+  async #open(delivery: EventDelivery): Promise<Raft<unknown, unknown>> {
+    const { plan, subject, clock, chance, checker, network } = this.#parts;
     const parts = { clock, random: chance.random, files: this.disk, network };
-    const environment = gatedEnvironment(parts, gate, this.clockMood, this.diskMood);
+    const environment = processEnvironment(parts, delivery, this.clockConditions, this.diskConditions);
     this.#environment = environment;
     const machine = subject.machine({ id: this.id, environment });
-    const observedMachine = new ObservedMachine(machine, this.machineMood, environment, {
-      isDead: () => gate.isDead(),
+    const observedMachine = new ObservedMachine(machine, this.machineConditions, environment, {
+      isDead: () => delivery.isDead(),
       opened: ({ index }) => {
-        if (!gate.isDead()) checker.restored(this.id, index);
+        if (!delivery.isDead()) checker.applies.restored(this.id, index);
       },
       applying: (command, at) => {
-        this.#watch(() => {
-          if (gate.isDead()) return;
-          checker.applying(this.id, at, subject.describe(command));
+        this.#check(() => {
+          if (delivery.isDead()) return;
+          checker.applies.applying(this.id, at, subject.describe(command));
           const name = subject.nameOf?.(command) ?? null;
-          if (name !== null) this.#host.applying(name, at.index);
+          if (name !== null) this.#parts.applying(name, at.index);
         });
       },
     });
@@ -327,17 +344,20 @@ export class SimProcess {
       wal(`/${this.id}`, { segmentBytes: plan.segmentBytes }),
       this.id,
       checker,
-      gate,
-      this.#host.report,
+      delivery,
+      this.#parts.report,
       plan.shortReads,
-      { voted: () => this.onVote?.(), leaving: (isDurable) => this.onLeaving?.(isDurable) },
+      {
+        voteDurable: () => this.onVoteDurable?.(),
+        ownRemoval: (isDurable) => this.onOwnRemoval?.(isDurable),
+      },
     );
-    const transport = this.#host.transport(this.address);
+    const transport = this.#parts.transport(this.address);
     const sessionBytes = plan.sessions === null ? 0 : SESSION_COMMAND_HEADER_BYTES;
     this.#machine = machine;
     this.#log = log;
-    const echoes = plan.echoes ? new Echoes(() => this.#leads()) : null;
-    const observed = new ObservedTransport(transport, gate, this.#observer(), echoes);
+    const replayer = plan.replayOldMessages ? new MessageReplayer(() => this.#ledTerm()) : null;
+    const observed = new ObservedTransport(transport, delivery, this.#observer(), replayer);
     return Raft.open<unknown, unknown>({
       id: this.id,
       stateMachine: observedMachine,
@@ -351,7 +371,7 @@ export class SimProcess {
       preVote: plan.preVote,
       checkQuorum: plan.checkQuorum,
       clockDriftMax: plan.clockDriftMax,
-      priority: plan.priorities[this.#host.node] ?? 0,
+      priority: plan.priorities[this.#parts.node] ?? 0,
       limits: {
         cacheBytesMax: plan.cacheBytes,
         commandBytesMax: plan.pendingBytesMax - RECORD_HEADER_BYTES - sessionBytes,
@@ -370,16 +390,16 @@ export class SimProcess {
       },
       onLog: (_level, text) => {
         // Nothing damages what travels here, so whatever cannot be read was written wrong, or read wrong.
-        if (GARBLED.test(text)) this.#host.report(new Violation("WIRE", `${this.id}: ${text}`));
+        if (UNREADABLE_FRAME.test(text)) this.#parts.report(new Violation("WIRE", `${this.id}: ${text}`));
       },
     });
   }
 
   #observer(): TransportObserver {
-    const { plan, checker } = this.#host;
+    const { plan, checker } = this.#parts;
     const lease = new LeaseChecker(plan.electionTimeoutMs.min, plan.checkQuorum);
     let matches: string | null = null;
-    const listener = (): Listener | null => {
+    const listener = (): ReceiverState | null => {
       const raft = this.#raft;
       if (raft === null) return null;
       const { role, term } = raft.metrics();
@@ -387,31 +407,31 @@ export class SimProcess {
     };
     return {
       sending: (to, transportMessage) => {
-        this.#watch(() => {
+        this.#check(() => {
           const { message } = transportMessage;
           checkRecords(transportMessage);
           // What the runtimes tell each other promises nothing that the invariants speak of.
           if (isRuntimeMessage(message)) return;
-          checker.sending(this.id, to, message);
+          checker.messages.sending(this.id, to, message);
           // What it promised before is forgotten with its disk, and everybody could tell (M11).
-          fact(
-            !this.lost || !promises(message),
+          assertInvariant(
+            !this.hasLostDisk || !assertsDurableState(message),
             "ES",
             () => `${this.id} lost its disk, and ${to} has a ${message.type} of it as of a member`,
           );
           lease.sending(to, message);
-          if (message.type === "timeout-now") this.onHandover?.();
+          if (message.type === "timeout-now") this.onTimeoutNowSent?.();
         });
-        this.#host.sending(this.id, to, transportMessage);
+        this.#parts.sending(this.id, to, transportMessage);
       },
       receiving: (message) => {
         matches = message.type === "append-entries-reply" ? this.#matches(message.term) : null;
-        const now = asksForHelp(message) ? listener() : null;
+        const now = asksForVote(message) ? listener() : null;
         if (now !== null) lease.receiving(message, now);
       },
       received: (message) => {
-        this.#watch(() => {
-          fact(
+        this.#check(() => {
+          assertInvariant(
             matches === null || matches === this.#matches(message.term),
             "CQ",
             () =>
@@ -425,7 +445,7 @@ export class SimProcess {
   }
 
   /** The term that it leads; null: it does not. */
-  #leads(): number | null {
+  #ledTerm(): number | null {
     const metrics = this.#raft?.metrics();
     return metrics?.role === "leader" ? metrics.term : null;
   }
@@ -438,58 +458,59 @@ export class SimProcess {
   }
 
   /** A node that stopped by itself is a process that exits; whoever looks after it starts it again. */
-  #stopped(gate: Gate, error: RaftError | undefined): void {
+  #stopped(delivery: EventDelivery, error: RaftError | undefined): void {
     if (this.#closing) return;
-    this.#host.trace(`${this.id} stopped: ${error?.message ?? "closed"}`);
-    this.#host.stopped(this);
+    this.#parts.trace(`${this.id} stopped: ${error?.message ?? "closed"}`);
+    this.#parts.stopped(this);
     if (error?.code === "NODE_FAILED") {
-      this.#host.report(new Violation("FAILSTOP", `${this.id} saw what cannot be: ${error.message}`));
+      this.#parts.report(new Violation("FAILSTOP", `${this.id} saw what cannot be: ${error.message}`));
     }
     if (isCorruption(error)) {
-      if (!this.damaged) {
-        this.#host.report(
+      if (!this.hasDamagedData) {
+        this.#parts.report(
           new Violation("DUR", `${this.id} found its log damaged: ${String(error?.message)}`),
         );
       }
     } else if (!isDiskTrouble(error) && !(error?.code === "STORAGE_FAILED" && this.diskWasSlow)) {
-      this.#host.report(
+      this.#parts.report(
         new Violation("FAILSTOP", `${this.id} stopped for no reason: ${String(error?.message)}`),
       );
     }
-    if (this.#gate === gate) this.kill(false);
+    if (this.#delivery === delivery) this.kill(false);
   }
 
-  #failedToStart(gate: Gate, error: unknown): void {
+  #failedToStart(delivery: EventDelivery, error: unknown): void {
     const text = error instanceof Error ? error.message : String(error);
-    this.#host.trace(`${this.id} did not start: ${text}`);
+    this.#parts.trace(`${this.id} did not start: ${text}`);
     if (isCorruption(error)) {
-      if (!this.damaged) this.#host.report(new Violation("DUR", `${this.id} found its log damaged: ${text}`));
-      this.refused = true;
+      if (!this.hasDamagedData)
+        this.#parts.report(new Violation("DUR", `${this.id} found its log damaged: ${text}`));
+      this.refusesToStart = true;
     } else if (!isDiskTrouble(error)) {
-      this.#host.report(new Violation("START", `${this.id} did not start: ${text}`));
+      this.#parts.report(new Violation("START", `${this.id} did not start: ${text}`));
     }
-    if (this.#gate === gate) this.kill(false);
+    if (this.#delivery === delivery) this.kill(false);
   }
 
   #faultFor(operation: FileOperation): FileFault | null {
-    if (operation.type === "rename" && isOfSnapshots(operation.path)) this.onSnapshotFile?.();
+    if (operation.type === "rename" && isOfSnapshots(operation.path)) this.onSnapshotRename?.();
     const fault = this.diskFaults.next?.(operation) ?? null;
     if (fault !== null) {
       this.diskFaults.next = null;
-      if (fault.type === "lost-write") this.damaged = true;
+      if (fault.type === "lost-write") this.hasDamagedData = true;
       return fault;
     }
-    const { chance } = this.#host;
+    const { chance } = this.#parts;
     const isTransfer = operation.type === "read" || operation.type === "write";
     if (!isTransfer || !this.diskFaults.shortTransfers || !chance.happens(SHORT_TRANSFER_SHARE)) return null;
     return { type: "short-transfer", bytes: chance.whole(1, SHORT_TRANSFER_BYTES_MAX) };
   }
 
-  #watch(look: () => void): void {
+  #check(look: () => void): void {
     try {
       look();
     } catch (error) {
-      this.#host.report(error);
+      this.#parts.report(error);
     }
   }
 }
@@ -509,14 +530,14 @@ function policyOf({
 }
 
 /** What nodes say of a frame that they cannot read. */
-const GARBLED = /damaged on its way|is not a frame|announces|unknown type|records are not those/;
+const UNREADABLE_FRAME = /damaged on its way|is not a frame|announces|unknown type|records are not those/;
 
-function promises(message: Message): boolean {
+function assertsDurableState(message: Message): boolean {
   if (message.type === "append-entries-reply") return message.outcome.accepted;
   return message.type === "request-vote-reply" && message.granted;
 }
 
-function asksForHelp({ type }: Message): boolean {
+function asksForVote({ type }: Message): boolean {
   return type === "pre-vote" || type === "request-vote";
 }
 
@@ -524,7 +545,7 @@ function asksForHelp({ type }: Message): boolean {
 function checkRecords({ message, records }: TransportMessage): void {
   const count =
     message.type === "append-entries" ? message.entries.lastIndex - message.entries.prev.index : 0;
-  fact(
+  assertInvariant(
     records.length === count,
     "LM",
     () => `${message.from} sends ${String(records.length)} records for ${String(count)} entries`,

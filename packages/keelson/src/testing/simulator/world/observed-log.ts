@@ -8,14 +8,14 @@ import type { Environment } from "../../../environment/environment.ts";
 import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../../../storage/log-store.ts";
 import type { TransportMessage, Transport, TransportHost } from "../../../transport/transport.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
-import type { Gate } from "./gate.ts";
+import type { EventDelivery } from "./process-environment.ts";
 
 /** Moments at which faults are aimed. */
-export interface LogMoments {
+export interface LogEvents {
   /** A vote is durable, and nobody was told of it yet. */
-  voted(): void;
+  voteDurable(): void;
   /** An entry that takes this node's vote away is about to be written; then, with `isDurable`, it is. */
-  leaving(isDurable: boolean): void;
+  ownRemoval(isDurable: boolean): void;
 }
 
 /** A log store with the checker looking over its shoulder. */
@@ -23,10 +23,10 @@ export class ObservedLog implements LogStore {
   readonly #inner: LogStore;
   readonly #id: NodeId;
   readonly #checker: ClusterChecker;
-  readonly #gate: Gate;
+  readonly #delivery: EventDelivery;
   readonly #report: (error: unknown) => void;
   readonly #shortReads: boolean;
-  readonly #moments: LogMoments;
+  readonly #events: LogEvents;
   #incarnation = 0;
   /** Entries up to here are forgotten, or will be in a moment. */
   #base: LogIndex = 0;
@@ -35,17 +35,17 @@ export class ObservedLog implements LogStore {
     inner: LogStore,
     id: NodeId,
     checker: ClusterChecker,
-    gate: Gate,
+    delivery: EventDelivery,
     report: (error: unknown) => void,
     shortReads: boolean,
-    moments: LogMoments,
+    moments: LogEvents,
   ) {
-    this.#moments = moments;
+    this.#events = moments;
     this.#shortReads = shortReads;
     this.#inner = inner;
     this.#id = id;
     this.#checker = checker;
-    this.#gate = gate;
+    this.#delivery = delivery;
     this.#report = report;
   }
 
@@ -58,28 +58,28 @@ export class ObservedLog implements LogStore {
       const from = base.index + records.length + 1;
       records.push(...(await this.#inner.read(from, lastIndex + 1, Number.MAX_SAFE_INTEGER)));
     }
-    this.#watch(() => {
-      this.#checker.opened(this.#id, stored, records);
+    this.#check(() => {
+      this.#checker.stores.opened(this.#id, stored, records);
     });
-    this.#incarnation = this.#checker.incarnation(this.#id);
+    this.#incarnation = this.#checker.stores.incarnation(this.#id);
     return stored;
   }
 
   async append(write: LogWrite): Promise<void> {
-    this.#watch(() => {
-      this.#checker.handed(this.#id, write);
+    this.#check(() => {
+      this.#checker.stores.submitted(this.#id, write);
     });
     const isLeaving = write.records.some((record) => this.#isOwnRemoval(record));
-    if (isLeaving) this.#moments.leaving(false);
+    if (isLeaving) this.#events.ownRemoval(false);
     const appended = this.#inner.append(write);
     if (write.truncateFrom !== null) this.#readOverwritten(write.truncateFrom);
     await appended;
-    if (this.#gate.isDead()) return;
-    this.#watch(() => {
-      this.#checker.durable(this.#id, this.#incarnation, write);
+    if (this.#delivery.isDead()) return;
+    this.#check(() => {
+      this.#checker.stores.durable(this.#id, this.#incarnation, write);
     });
-    if (write.hardState !== null && write.hardState.votedFor !== null) this.#moments.voted();
-    if (isLeaving) this.#moments.leaving(true);
+    if (write.hardState !== null && write.hardState.votedFor !== null) this.#events.voteDurable();
+    if (isLeaving) this.#events.ownRemoval(true);
     if (write.truncateFrom !== null) this.#readOverwritten(write.truncateFrom);
   }
 
@@ -101,10 +101,10 @@ export class ObservedLog implements LogStore {
 
   /** What is read is the log as it was when it was asked for, whatever is written meanwhile. */
   async #checkedRead(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
-    const expected = this.#checker.logOf(this.#id);
+    const expected = this.#checker.stores.logOf(this.#id);
     const records = await this.#inner.read(from, to, bytesMax);
-    this.#watch(() => {
-      if (!this.#gate.isDead()) this.#checker.read(this.#id, from, records, expected);
+    this.#check(() => {
+      if (!this.#delivery.isDead()) this.#checker.stores.read(this.#id, from, records, expected);
     });
     return records;
   }
@@ -112,7 +112,7 @@ export class ObservedLog implements LogStore {
   /** Reads the entries from `wanted` on, as far as they are there, for the checker. */
   async readBack(wanted: LogIndex): Promise<void> {
     const from = Math.max(wanted, this.#base + 1);
-    const to = this.#checker.logOf(this.#id).length + 1;
+    const to = this.#checker.stores.logOf(this.#id).length + 1;
     if (from >= to) return;
     try {
       await this.#checkedRead(from, to, Number.MAX_SAFE_INTEGER);
@@ -133,22 +133,22 @@ export class ObservedLog implements LogStore {
   }
 
   compact(base: LogBase): Promise<void> {
-    this.#watch(() => {
-      this.#checker.replacing(this.#id, base, false);
+    this.#check(() => {
+      this.#checker.stores.replacing(this.#id, base, false);
     });
     this.#base = Math.max(this.#base, base.position.index);
     return this.#inner.compact(base);
   }
 
   async reset(base: LogBase): Promise<void> {
-    this.#watch(() => {
-      this.#checker.replacing(this.#id, base, true);
+    this.#check(() => {
+      this.#checker.stores.replacing(this.#id, base, true);
     });
     this.#base = base.position.index;
     await this.#inner.reset(base);
-    if (this.#gate.isDead()) return;
-    this.#watch(() => {
-      this.#checker.replaced(this.#id, base);
+    if (this.#delivery.isDead()) return;
+    this.#check(() => {
+      this.#checker.stores.replaced(this.#id, base);
     });
   }
 
@@ -161,7 +161,7 @@ export class ObservedLog implements LogStore {
   }
 
   /** A broken invariant is the run's to report, not the node's to handle. */
-  #watch(look: () => void): void {
+  #check(look: () => void): void {
     try {
       look();
     } catch (error) {
@@ -183,7 +183,7 @@ export interface TransportObserver {
  * delivers them when they can do most harm: when the same node leads again, in a later term, and knows nothing of the
  * others yet.
  */
-export class Echoes {
+export class MessageReplayer {
   /** By type and sender. */
   readonly #kept = new Map<string, { readonly transportMessage: TransportMessage; readonly term: number }>();
   /** The term that this node leads; null: it does not. */
@@ -194,7 +194,7 @@ export class Echoes {
   }
 
   /** What comes again before this message does. */
-  before(transportMessage: TransportMessage): TransportMessage[] {
+  dueBefore(transportMessage: TransportMessage): TransportMessage[] {
     const term = this.#leads();
     const due = [...this.#kept].filter(([, kept]) => term !== null && kept.term < term);
     for (const [key] of due) this.#kept.delete(key);
@@ -207,19 +207,24 @@ export class Echoes {
   }
 }
 
-/** A transport with the checker looking over its shoulder; what arrives passes the process's gate. */
+/** A transport with the checker looking over its shoulder; what arrives passes the process's delivery. */
 export class ObservedTransport implements Transport {
   readonly #inner: Transport;
-  readonly #gate: Gate;
+  readonly #delivery: EventDelivery;
   readonly #observer: TransportObserver;
-  readonly #echoes: Echoes | null;
+  readonly #replayer: MessageReplayer | null;
 
-  /** `echoes`: what comes again long after; null: nothing does. */
-  constructor(inner: Transport, gate: Gate, observer: TransportObserver, echoes: Echoes | null) {
+  /** `replayer`: what comes again long after; null: nothing does. */
+  constructor(
+    inner: Transport,
+    delivery: EventDelivery,
+    observer: TransportObserver,
+    replayer: MessageReplayer | null,
+  ) {
     this.#inner = inner;
-    this.#gate = gate;
+    this.#delivery = delivery;
     this.#observer = observer;
-    this.#echoes = echoes;
+    this.#replayer = replayer;
   }
 
   get address(): string {
@@ -227,7 +232,7 @@ export class ObservedTransport implements Transport {
   }
 
   start(host: TransportHost): Promise<void> {
-    if (this.#gate.isDead()) return new Promise<never>(() => undefined);
+    if (this.#delivery.isDead()) return new Promise<never>(() => undefined);
     const gated: TransportHost = {
       environment: host.environment,
       self: host.self,
@@ -238,8 +243,8 @@ export class ObservedTransport implements Transport {
         host.onPeer(peer);
       },
       receive: (transportMessage) => {
-        this.#gate.pass(() => {
-          for (const echo of this.#echoes?.before(transportMessage) ?? []) this.#pass(host, echo);
+        this.#delivery.deliver(() => {
+          for (const echo of this.#replayer?.dueBefore(transportMessage) ?? []) this.#pass(host, echo);
           this.#pass(host, transportMessage);
         });
       },
@@ -262,7 +267,7 @@ export class ObservedTransport implements Transport {
   }
 
   send(to: NodeId, transportMessage: TransportMessage): boolean {
-    if (this.#gate.isDead()) return false;
+    if (this.#delivery.isDead()) return false;
     this.#observer.sending(to, transportMessage);
     return this.#inner.send(to, transportMessage);
   }

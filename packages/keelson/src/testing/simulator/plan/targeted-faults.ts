@@ -1,11 +1,11 @@
 import { Chance } from "./chance.ts";
-import type { AimedFault, Fault } from "./faults.ts";
+import type { TargetedFault, Fault } from "./faults.ts";
 import type { Plan } from "./plan.ts";
 
-type AimedType = AimedFault["type"] | "slow-network";
+type TargetedType = TargetedFault["type"] | "slow-network";
 
 /** The one that finds most comes most. */
-const AIMED_TYPES: readonly AimedType[] = [
+const TARGETED_TYPES: readonly TargetedType[] = [
   "strand-leader",
   "strand-leader",
   "busy",
@@ -16,15 +16,15 @@ const AIMED_TYPES: readonly AimedType[] = [
 ];
 
 /** A caller may be in a hurry: many calls then end before their answer comes. */
-const HASTY_CALL_MS = 50;
+const SHORT_CALL_TIMEOUT_MS = 50;
 
 /** Some runs have aimed faults, alone or on top of the others, and some have callers in a hurry. */
-export function withAimedFaults(plan: Plan): Plan {
+export function withTargetedFaults(plan: Plan): Plan {
   // From a source of its own, so that all other seeds stay what they were.
   const chance = new Chance(plan.seed ^ 0xa1_3ed);
-  const callTimeoutMs = chance.happens(0.1) ? HASTY_CALL_MS : plan.callTimeoutMs;
+  const callTimeoutMs = chance.happens(0.1) ? SHORT_CALL_TIMEOUT_MS : plan.callTimeoutMs;
   if (plan.nodes === 1 || !chance.happens(0.4)) return { ...plan, callTimeoutMs };
-  const types = [chance.pick(AIMED_TYPES), ...chance.some(AIMED_TYPES, 0.3)];
+  const types = [chance.pick(TARGETED_TYPES), ...chance.some(TARGETED_TYPES, 0.3)];
   // Some of them alone, and so seldom that there is a leader again to aim at.
   const isStaged = chance.happens(0.5);
   const everyMs = isStaged
@@ -32,12 +32,12 @@ export function withAimedFaults(plan: Plan): Plan {
     : chance.pick([150, 400, 1_000]);
   const faults = isStaged ? [] : [...plan.faults];
   for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) {
-    faults.push(aimedFaultOf(chance, chance.pick(types), at, plan));
+    faults.push(targetedFaultOf(chance, chance.pick(types), at, plan));
   }
   return { ...plan, callTimeoutMs, faults: faults.sort((a, b) => a.at - b.at) };
 }
 
-function aimedFaultOf(chance: Chance, type: AimedType, at: number, plan: Plan): Fault {
+function targetedFaultOf(chance: Chance, type: TargetedType, at: number, plan: Plan): Fault {
   const { nodes, electionTimeoutMs } = plan;
   const node = chance.whole(0, nodes - 1);
   // What counts in an election is measured by the time that elections take.

@@ -1,8 +1,8 @@
 import { Chance } from "./chance.ts";
-import type { ChangeKind, ChurnFault, Fault } from "./faults.ts";
+import type { ChangeKind, OperatorFault, Fault } from "./faults.ts";
 import type { Plan } from "./plan.ts";
 
-type ChurnType = ChurnFault["type"];
+type ChurnType = OperatorFault["type"];
 
 const CHANGES: readonly ChangeKind[] = [
   "add",
@@ -22,40 +22,43 @@ const CHANGES: readonly ChangeKind[] = [
 ];
 
 /** What the operator does apart from the others: it needs no nodes to spare. */
-const LEADERSHIP: readonly ChurnType[] = ["transfer", "close"];
+const LEADERSHIP_FAULTS: readonly ChurnType[] = ["transfer", "close"];
 
-const STALL_LONGER_MS = 350;
+const STALL_MARGIN_MS = 350;
 
 /** Nodes that come one after another in a staged run. */
-const STAGED_SPARES = 4;
+const SPARES_IN_STAGED_RUN = 4;
 
 /** More would make elections slow, and find no more. */
 const NODES_MAX = 8;
 
 /** Some runs change their members, some move their leader, some read on leases: each from a source of chance of its own. */
-export function withChurn(plan: Plan): Plan {
+export function withOperatorFaults(plan: Plan): Plan {
   const staged = new Chance(plan.seed ^ 0x57a9e);
   if (staged.happens(0.06)) return withStagedChanges(plan, staged);
-  return withMembers(withLeaders(plan, new Chance(plan.seed ^ 0x1ead)), new Chance(plan.seed ^ 0xc4a6));
+  return withMembershipFaults(
+    withLeadershipFaults(plan, new Chance(plan.seed ^ 0x1ead)),
+    new Chance(plan.seed ^ 0xc4a6),
+  );
 }
 
 /** What the rules for changes are about, and nothing else: it takes a few members, in a state that chance seldom brings about. */
 function withStagedChanges(plan: Plan, chance: Chance): Plan {
   const how = chance.pick(["retire", "exchange"] as const);
   const first = how === "retire" ? 2 : 3;
-  const nodes = first + STAGED_SPARES;
+  const nodes = first + SPARES_IN_STAGED_RUN;
   const everyMs = plan.electionTimeoutMs.max * chance.pick([3, 6]);
-  const changes = how === "retire" ? 2 * STAGED_SPARES : STAGED_SPARES;
+  const changes = how === "retire" ? 2 * SPARES_IN_STAGED_RUN : SPARES_IN_STAGED_RUN;
   const faults = Array.from({ length: changes }, (_, at): Fault => {
     return { type: "change", at: (at + 1) * everyMs, how, crashLeaderAfterMs: null };
   });
   return {
     ...plan,
     nodes,
-    spares: STAGED_SPARES,
+    spares: SPARES_IN_STAGED_RUN,
     clockRates: Array.from({ length: nodes }, () => 1),
     wallOffsetsMs: Array.from({ length: nodes }, () => 0),
-    founders: [0],
+    initializers: [0],
     faultyMs: (changes + 2) * everyMs,
     faults,
   };
@@ -70,15 +73,15 @@ export function withWeakReads(plan: Plan, isCalm: boolean): Plan {
   if (leaseShare === 0) return { ...plan, staleShare };
   const weak = { ...plan, leaseShare, staleShare, clockDriftMax: drift };
   if (!plan.checkQuorum || plan.nodes - plan.spares < 3 || isCalm) return weak;
-  return chance.happens(0.6) ? withStrandedLeases(weak, chance) : weak;
+  return chance.happens(0.6) ? withIsolatedLeaseholders(weak, chance) : weak;
 }
 
 /** A lease matters when a leader is alone, does not notice, and is asked while another may lead already. */
-function withStrandedLeases(plan: Plan, chance: Chance): Plan {
+function withIsolatedLeaseholders(plan: Plan, chance: Chance): Plan {
   const { min, max } = plan.electionTimeoutMs;
   const slow = new Chance(plan.seed ^ 0x51_0e);
   const answersMs = slow.happens(0.4) ? max * slow.between(0.5, 0.9) : 0;
-  const faults = faultsEvery(chance, max * chance.pick([4, 8]), plan, (at) => ({
+  const faults = addEvery(chance, max * chance.pick([4, 8]), plan, (at) => ({
     type: "strand-leader",
     at,
     companions: 0,
@@ -92,11 +95,11 @@ function withStrandedLeases(plan: Plan, chance: Chance): Plan {
   return { ...plan, faults };
 }
 
-function withLeaders(plan: Plan, chance: Chance): Plan {
+function withLeadershipFaults(plan: Plan, chance: Chance): Plan {
   if (plan.nodes === 1 || !chance.happens(0.3)) return plan;
   const everyMs = chance.pick([200, 600, 1_500]);
-  const types = chance.happens(0.5) ? LEADERSHIP : [chance.pick(LEADERSHIP)];
-  const faults = faultsEvery(chance, everyMs, plan, (at) =>
+  const types = chance.happens(0.5) ? LEADERSHIP_FAULTS : [chance.pick(LEADERSHIP_FAULTS)];
+  const faults = addEvery(chance, everyMs, plan, (at) =>
     chance.pick(types) === "transfer"
       ? { type: "transfer", at }
       : { type: "close", at, node: chance.whole(0, plan.nodes - 1) },
@@ -105,20 +108,20 @@ function withLeaders(plan: Plan, chance: Chance): Plan {
   const priorities = hasPriorities ? plan.clockRates.map(() => chance.whole(0, 2)) : plan.priorities;
   const storageStallMs = chance.pick([plan.storageStallMs, 300, 600]);
   const led = { ...plan, faults, priorities, storageStallMs };
-  return storageStallMs < plan.storageStallMs ? withStalls(led) : led;
+  return storageStallMs < plan.storageStallMs ? withLeaderStalls(led) : led;
 }
 
 /** Where leaders must not wait long for their disks, their disks let them wait. */
-function withStalls(plan: Plan): Plan {
+function withLeaderStalls(plan: Plan): Plan {
   const chance = new Chance(plan.seed ^ 0x57a_11);
   if (!chance.happens(0.5)) return plan;
   // Longer than a leader may take to notice, and shorter than a call to the disk may take.
-  const ms = plan.storageStallMs + STALL_LONGER_MS;
-  const faults = faultsEvery(chance, 3 * ms, plan, (at) => ({ type: "stall-leader", at, ms }));
+  const ms = plan.storageStallMs + STALL_MARGIN_MS;
+  const faults = addEvery(chance, 3 * ms, plan, (at) => ({ type: "stall-leader", at, ms }));
   return { ...plan, faults };
 }
 
-function withMembers(plan: Plan, chance: Chance): Plan {
+function withMembershipFaults(plan: Plan, chance: Chance): Plan {
   if (!chance.happens(0.4)) return plan;
   const spares = chance.whole(1, Math.min(4, NODES_MAX - plan.nodes));
   const nodes = plan.nodes + spares;
@@ -130,7 +133,7 @@ function withMembers(plan: Plan, chance: Chance): Plan {
     : CHANGES;
   const wipes = chance.happens(0.35) ? 0.25 : 0;
   const everyMs = chance.pick([150, 400, 1_000]);
-  const faults = faultsEvery(chance, everyMs, plan, (at) =>
+  const faults = addEvery(chance, everyMs, plan, (at) =>
     chance.happens(wipes)
       ? { type: "wipe", at, node: chance.whole(0, nodes - 1) }
       : {
@@ -152,7 +155,7 @@ function withMembers(plan: Plan, chance: Chance): Plan {
   };
 }
 
-function faultsEvery(chance: Chance, everyMs: number, plan: Plan, make: (at: number) => Fault): Fault[] {
+function addEvery(chance: Chance, everyMs: number, plan: Plan, make: (at: number) => Fault): Fault[] {
   const faults = [...plan.faults];
   for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) faults.push(make(at));
   return faults.sort((a, b) => a.at - b.at);

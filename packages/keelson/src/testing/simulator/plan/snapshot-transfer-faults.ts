@@ -24,7 +24,7 @@ export function withVariedUsage(plan: Plan, chance: Chance): Plan {
 
 type TransferType = "snapshot" | "absence" | "transfer" | "lossy" | "spoil-snapshot" | "snapshot-disk-error";
 
-const TRANSFER_TYPES: readonly TransferType[] = [
+const SNAPSHOT_TRANSFER_TYPES: readonly TransferType[] = [
   "snapshot",
   "snapshot",
   "absence",
@@ -36,7 +36,7 @@ const TRANSFER_TYPES: readonly TransferType[] = [
 ];
 
 /** How long one waits for somebody to fetch a snapshot before it is spoilt all the same. */
-const SPOIL_PATIENCE_MS = 1_000;
+const TRANSFER_WAIT_MS = 1_000;
 
 const SNAPSHOT_DISK_ERRORS: readonly DiskErrorKind[] = [
   "io-error",
@@ -50,15 +50,15 @@ const SNAPSHOT_DISK_ERRORS: readonly DiskErrorKind[] = [
  * In some of the runs that take snapshots, these are larger than what is sent at once, and nodes fetch them slowly,
  * while leaders change, links fail and snapshots go bad: a transfer is interrupted at every point, and goes on.
  */
-export function withSlowTransfers(plan: Plan, chance: Chance, damageable: readonly number[]): Plan {
+export function withSlowSnapshotTransfers(plan: Plan, chance: Chance, damageable: readonly number[]): Plan {
   const { snapshots } = plan;
   if (snapshots === null || plan.nodes < 2 || !chance.happens(0.2)) return plan;
   const ballastBytes = chance.pick([5_000, 20_000, 40_000]);
   const fetchBytesPerSecond = chance.pick([20_000, 60_000, Infinity]);
   const isStaged = chance.happens(0.5);
   const types = chance.happens(0.5)
-    ? TRANSFER_TYPES
-    : [...chance.some(TRANSFER_TYPES, 0.5), "absence" as const];
+    ? SNAPSHOT_TRANSFER_TYPES
+    : [...chance.some(SNAPSHOT_TRANSFER_TYPES, 0.5), "absence" as const];
   const faults = isStaged ? [] : [...plan.faults];
   const everyMs = chance.pick([100, 250, 500]);
   for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) {
@@ -94,14 +94,14 @@ function transferFaultOf(
       return { type, at, link: null, drop: 0.3, duplicate: 0.2, ms };
     case "spoil-snapshot":
       if (damageable.length === 0) return null;
-      return { type, at, node: chance.pick(damageable), patienceMs: SPOIL_PATIENCE_MS, crashShare: 0.3 };
+      return { type, at, node: chance.pick(damageable), patienceMs: TRANSFER_WAIT_MS, crashShare: 0.3 };
     case "snapshot-disk-error":
       return { type, at, node, error: chance.pick(SNAPSHOT_DISK_ERRORS) };
   }
 }
 
 /** In some runs a node is told again to create the cluster: by a program that does so whenever it starts, or in error. */
-export function withFoundingAgain(plan: Plan, chance: Chance): Plan {
+export function withRepeatedInitialize(plan: Plan, chance: Chance): Plan {
   if (!chance.happens(0.06)) return plan;
   const faults = [...plan.faults];
   for (let at = chance.time(300); at < plan.faultyMs; at += chance.time(700)) {

@@ -15,14 +15,14 @@ import { SIMULATED_EPOCH_MS } from "../../../environment/simulated/simulated-env
  * A process, as far as an operating system knows it: everything that the outside wants to tell it
  * passes here. A paused process hears it when it goes on, in order; a dead one never.
  */
-export class Gate {
+export class EventDelivery {
   readonly #clock: SimulatedClock;
   #state: "running" | "paused" | "catching-up" | "dead" = "running";
   /** Bounded by what the simulated world has under way. */
   #waiting: (() => void)[] = [];
-  #touched = false;
+  #wasActive = false;
   /** Timers that are set and have neither fired nor been cancelled. */
-  timers = 0;
+  pendingTimers = 0;
 
   constructor(clock: SimulatedClock) {
     this.#clock = clock;
@@ -34,9 +34,9 @@ export class Gate {
   }
 
   /** Tells the process something: now, later, or never. */
-  pass(news: () => void): void {
+  deliver(news: () => void): void {
     if (this.#state === "running") {
-      this.#touched = true;
+      this.#wasActive = true;
       news();
     } else if (this.#state !== "dead") this.#waiting.push(news);
   }
@@ -46,9 +46,9 @@ export class Gate {
   }
 
   /** Whether the process was told anything since the last time this was asked. */
-  takeTouched(): boolean {
-    const touched = this.#touched;
-    this.#touched = false;
+  takeActivity(): boolean {
+    const touched = this.#wasActive;
+    this.#wasActive = false;
     return touched;
   }
 
@@ -75,7 +75,7 @@ export class Gate {
         this.#state = "running";
         return;
       }
-      this.#touched = true;
+      this.#wasActive = true;
       news();
       this.#catchUp();
     });
@@ -88,66 +88,72 @@ export class Gate {
 }
 
 /** How a disk answers, beyond what it holds. */
-export interface DiskMood {
+export interface DiskConditions {
   /** What each call takes when nothing is wrong. */
-  readonly usualMs: number;
+  readonly baseDelayMs: number;
   /** Each call takes this much longer. */
-  delayMs: number;
+  extraDelayMs: number;
   hangs: boolean;
   /** Called before each call that changes something; the process may die of it. `isSync`: it makes writes durable. */
   beforeWrite: ((isSync: boolean) => void) | null;
 }
 
 /** How a process's clock goes wrong. */
-export interface ClockMood {
+export interface ClockConditions {
   /** 1: right. */
   rate: number;
   /** Timers that are set now fire this much too late, at most. */
-  lateByMs: number;
+  timersLateByMsMax: number;
   /** Of `lateByMs`, the least. */
-  lateShareMin: number;
+  timersLateShareMin: number;
   /** By then the last of those that were set to be late has fired. */
-  lateUntil: number;
+  timersLateUntil: number;
   /** How far the wall clock is ahead of the true time; it says nothing about timers. */
   wallOffsetMs: number;
 }
 
-export interface WorldParts {
+export interface EnvironmentParts {
   readonly clock: SimulatedClock;
   readonly random: () => number;
   readonly files: FileSystem;
   readonly network: Network;
 }
 
-/** The world as one process sees it: its clock, its timers, its disk and its sockets, all behind its gate. */
-export function gatedEnvironment(
-  parts: WorldParts,
-  gate: Gate,
-  clockMood: ClockMood,
-  disk: DiskMood,
+/** The world as one process sees it: its clock, its timers, its disk and its sockets, all behind its delivery. */
+export function processEnvironment(
+  parts: EnvironmentParts,
+  delivery: EventDelivery,
+  clockConditions: ClockConditions,
+  disk: DiskConditions,
 ): Environment {
   const { clock, random } = parts;
   const origin = clock.now();
   return {
-    now: () => origin + (clock.now() - origin) * clockMood.rate,
-    wallClock: () => Math.floor(SIMULATED_EPOCH_MS + clockMood.wallOffsetMs + clock.now()),
+    now: () => origin + (clock.now() - origin) * clockConditions.rate,
+    wallClock: () => Math.floor(SIMULATED_EPOCH_MS + clockConditions.wallOffsetMs + clock.now()),
     random,
     setTimer: (delayMs, callback): Timer => {
-      const { lateByMs, lateShareMin } = clockMood;
-      const lateMs = lateByMs > 0 ? (lateShareMin + random() * (1 - lateShareMin)) * lateByMs : 0;
+      const { timersLateByMsMax, timersLateShareMin } = clockConditions;
+      const lateMs =
+        timersLateByMsMax > 0
+          ? (timersLateShareMin + random() * (1 - timersLateShareMin)) * timersLateByMsMax
+          : 0;
       if (lateMs > 0) {
-        clockMood.lateUntil = Math.max(clockMood.lateUntil, clock.now() + delayMs / clockMood.rate + lateMs);
+        clockConditions.timersLateUntil = Math.max(
+          clockConditions.timersLateUntil,
+          clock.now() + delayMs / clockConditions.rate + lateMs,
+        );
       }
       let over = false;
-      gate.timers += 1;
+      delivery.pendingTimers += 1;
       const end = (): boolean => {
         if (over) return false;
         over = true;
-        gate.timers -= 1;
+        delivery.pendingTimers -= 1;
         return true;
       };
-      const timer = clock.setTimer(delayMs / clockMood.rate + lateMs, () => {
-        gate.pass(() => {
+      const timer = clock.setTimer(delayMs / clockConditions.rate + lateMs, () => {
+        delivery.deliver(() => {
           if (end()) callback();
         });
       });
@@ -160,36 +166,36 @@ export function gatedEnvironment(
     },
     defer: (callback) => {
       clock.defer(() => {
-        gate.pass(callback);
+        delivery.deliver(callback);
       });
     },
-    files: new GatedFiles(parts.files, gate, clock, disk),
-    network: gatedNetwork(parts.network, gate),
+    files: new ProcessFiles(parts.files, delivery, clock, disk),
+    network: processNetwork(parts.network, delivery),
   };
 }
 
 /** Answers of a disk reach a process only while it runs; a dead one waits for ever. */
-class DiskGate {
-  readonly #gate: Gate;
+class DiskCalls {
+  readonly #delivery: EventDelivery;
   readonly #clock: SimulatedClock;
-  readonly #mood: DiskMood;
+  readonly #conditions: DiskConditions;
 
-  constructor(gate: Gate, clock: SimulatedClock, mood: DiskMood) {
-    this.#gate = gate;
+  constructor(delivery: EventDelivery, clock: SimulatedClock, conditions: DiskConditions) {
+    this.#delivery = delivery;
     this.#clock = clock;
-    this.#mood = mood;
+    this.#conditions = conditions;
   }
 
   async call<T>(run: () => Promise<T>, writes: boolean | "sync"): Promise<T> {
-    if (writes !== false) this.#mood.beforeWrite?.(writes === "sync");
-    if (this.#gate.isDead()) return new Promise<never>(() => undefined);
-    if (this.#mood.hangs) await this.#until(() => !this.#mood.hangs);
-    const delayMs = this.#mood.usualMs + this.#mood.delayMs;
+    if (writes !== false) this.#conditions.beforeWrite?.(writes === "sync");
+    if (this.#delivery.isDead()) return new Promise<never>(() => undefined);
+    if (this.#conditions.hangs) await this.#until(() => !this.#conditions.hangs);
+    const delayMs = this.#conditions.baseDelayMs + this.#conditions.extraDelayMs;
     if (delayMs > 0) await this.#wait(delayMs);
-    if (this.#gate.isDead()) return new Promise<never>(() => undefined);
+    if (this.#delivery.isDead()) return new Promise<never>(() => undefined);
     const answer = await settled(run());
     await new Promise<void>((resolve) => {
-      this.#gate.pass(resolve);
+      this.#delivery.deliver(resolve);
     });
     if ("error" in answer) throw answer.error;
     return answer.value;
@@ -202,7 +208,7 @@ class DiskGate {
   }
 
   async #until(condition: () => boolean): Promise<void> {
-    while (!condition() && !this.#gate.isDead()) await this.#wait(HANG_STEP_MS);
+    while (!condition() && !this.#delivery.isDead()) await this.#wait(HANG_STEP_MS);
   }
 }
 
@@ -217,18 +223,18 @@ async function settled<T>(promise: Promise<T>): Promise<{ value: T } | { error: 
   }
 }
 
-class GatedFiles implements FileSystem {
+class ProcessFiles implements FileSystem {
   readonly #inner: FileSystem;
-  readonly #disk: DiskGate;
+  readonly #disk: DiskCalls;
 
-  constructor(inner: FileSystem, gate: Gate, clock: SimulatedClock, mood: DiskMood) {
+  constructor(inner: FileSystem, delivery: EventDelivery, clock: SimulatedClock, conditions: DiskConditions) {
     this.#inner = inner;
-    this.#disk = new DiskGate(gate, clock, mood);
+    this.#disk = new DiskCalls(delivery, clock, conditions);
   }
 
   async open(path: string, mode: "create" | "write" | "read"): Promise<FileHandle> {
     const handle = await this.#disk.call(() => this.#inner.open(path, mode), mode === "create");
-    return new GatedHandle(handle, this.#disk);
+    return new ProcessFileHandle(handle, this.#disk);
   }
 
   list(directory: string): Promise<string[]> {
@@ -256,11 +262,11 @@ class GatedFiles implements FileSystem {
   }
 }
 
-class GatedHandle implements FileHandle {
+class ProcessFileHandle implements FileHandle {
   readonly #inner: FileHandle;
-  readonly #disk: DiskGate;
+  readonly #disk: DiskCalls;
 
-  constructor(inner: FileHandle, disk: DiskGate) {
+  constructor(inner: FileHandle, disk: DiskCalls) {
     this.#inner = inner;
     this.#disk = disk;
   }
@@ -294,47 +300,47 @@ class GatedHandle implements FileHandle {
   }
 }
 
-function gatedNetwork(inner: Network, gate: Gate): Network {
+function processNetwork(inner: Network, delivery: EventDelivery): Network {
   return {
     listen: async (address, accept): Promise<Listener> => {
       // What a dead process had under way must not take the address from its successor.
-      if (gate.isDead()) return new Promise<never>(() => undefined);
+      if (delivery.isDead()) return new Promise<never>(() => undefined);
       const listener = await inner.listen(address, (connection) => {
-        const gated = new GatedConnection(connection, gate);
-        gate.pass(() => {
+        const gated = new ProcessConnection(connection, delivery);
+        delivery.deliver(() => {
           accept(gated);
         });
       });
       return listener;
     },
-    connect: (address) => new GatedConnection(inner.connect(address), gate),
+    connect: (address) => new ProcessConnection(inner.connect(address), delivery),
   };
 }
 
-class GatedConnection implements Connection {
+class ProcessConnection implements Connection {
   handler: ConnectionHandler | null = null;
   readonly #inner: Connection;
 
-  constructor(inner: Connection, gate: Gate) {
+  constructor(inner: Connection, delivery: EventDelivery) {
     this.#inner = inner;
     inner.handler = {
       onOpen: () => {
-        gate.pass(() => this.handler?.onOpen?.());
+        delivery.deliver(() => this.handler?.onOpen?.());
       },
       onData: (bytes) => {
         // The bytes are lent for the call; a paused process reads them later.
         const copy = bytes.slice();
-        gate.pass(() => {
+        delivery.deliver(() => {
           this.handler?.onData(copy);
           // Whoever kept a view of what was only lent shall see it change.
           copy.fill(0xdb);
         });
       },
       onDrain: () => {
-        gate.pass(() => this.handler?.onDrain?.());
+        delivery.deliver(() => this.handler?.onDrain?.());
       },
       onClose: (reason) => {
-        gate.pass(() => this.handler?.onClose(reason));
+        delivery.deliver(() => this.handler?.onClose(reason));
       },
     };
   }

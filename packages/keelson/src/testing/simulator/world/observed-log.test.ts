@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Message } from "../../../core/message.ts";
 import type { TransportMessage } from "../../../transport/transport.ts";
-import { Echoes } from "./observed.ts";
+import { MessageReplayer } from "./observed-log.ts";
 
 function acknowledgement(from: string, term: number): TransportMessage {
   const outcome = { accepted: true, match: 7 } as const;
@@ -15,19 +15,19 @@ function refusal(from: string, term: number): TransportMessage {
   return { message, records: [] };
 }
 
-describe("echoes", () => {
+describe("replayer", () => {
   it("come once, before the first that a leader of a later term hears", () => {
     let leads: number | null = 1;
-    const echoes = new Echoes(() => leads);
+    const replayer = new MessageReplayer(() => leads);
     const [ofB, ofC, later] = [acknowledgement("b", 1), acknowledgement("c", 1), acknowledgement("b", 3)];
-    expect(echoes.before(ofB)).toEqual([]);
-    expect(echoes.before(ofC)).toEqual([]);
+    expect(replayer.dueBefore(ofB)).toEqual([]);
+    expect(replayer.dueBefore(ofC)).toEqual([]);
     leads = null;
-    expect(echoes.before(refusal("b", 2))).toEqual([]);
+    expect(replayer.dueBefore(refusal("b", 2))).toEqual([]);
     leads = 3;
-    expect(echoes.before(later)).toEqual([ofB, ofC]);
-    expect(echoes.before(refusal("c", 3))).toEqual([]);
+    expect(replayer.dueBefore(later)).toEqual([ofB, ofC]);
+    expect(replayer.dueBefore(refusal("c", 3))).toEqual([]);
     leads = 5;
-    expect(echoes.before(refusal("c", 5))).toEqual([later]);
+    expect(replayer.dueBefore(refusal("c", 5))).toEqual([later]);
   });
 });

@@ -1,0 +1,169 @@
+/**
+ * What the checkers have seen of a cluster so far. The checkers in this folder write it and read it; the operator and
+ * the committed reader read it. It holds the whole history, so a checker also notices a contradiction between things
+ * that no two nodes held at the same time.
+ *
+ * Nothing in it comes from a node's own idea of its disk: it is built from what each log store was given, and from what
+ * the store then reported as durable.
+ */
+import type { Membership } from "../../../codec/config.ts";
+import type { HardState } from "../../../core/action.ts";
+import type { ClusterConfig } from "../../../core/config.ts";
+import type { LogIndex, LogPosition, NodeId } from "../../../core/position.ts";
+import type { LogBase, LogWrite } from "../../../storage/log-store.ts";
+import { assertInvariant } from "./violation.ts";
+
+/** One entry of a node's log. */
+export interface SeenEntry {
+  readonly term: number;
+  /** CRC-32 over all records of the log up to this one. Logs with equal chains are equal, payloads included. */
+  readonly chain: number;
+  readonly isCommand: boolean;
+  /** The configuration in force in a log that ends with this entry; null: the log has no configuration yet. */
+  readonly inForce: SeenConfig | null;
+}
+
+/** A configuration entry. */
+export interface SeenConfig {
+  readonly index: LogIndex;
+  readonly membership: Membership;
+  /** The configuration entry before it in the same log, which would be in force again if this one were truncated. */
+  readonly before: SeenConfig | null;
+}
+
+/** A committed entry, and the term of the node that was first seen to know it as committed. */
+export type CommittedEntry = SeenEntry & { readonly seenInTerm: number };
+
+/** What has been seen of one node. It outlives the node's processes. */
+export interface NodeHistory {
+  readonly id: NodeId;
+  /** Entries 1, 2, ... that the node's store was given, durable or not. The part below its base is what was committed. */
+  submitted: SeenEntry[];
+  /** Entries 1, 2, ... that the store has reported as durable. */
+  durable: SeenEntry[];
+  /** What was durable when the node lost its disk. Acknowledgements of these entries may still be counted. */
+  durableBeforeDiskLoss: readonly SeenEntry[];
+  /** The durable term and vote. */
+  hardState: HardState;
+  /** Writes that the store was given and hasn't reported as durable, in order. */
+  pending: LogWrite[];
+  /** The snapshot that the log is being replaced by, while the store resets; otherwise null. */
+  resetting: LogBase | null;
+  /** Counts the node's starts, so that a late report of an earlier process's write is told apart. */
+  incarnation: number;
+  /** The node's commit index, as far as its entries were checked. Falls to 0 at a restart. */
+  commit: LogIndex;
+  /** The last entry that the state machine applied, or was opened with. */
+  applied: LogIndex;
+  /** The term that the node was last seen to lead; 0: none since it started or since a leader truncated its log. */
+  leaderTerm: number;
+  /** What the node, as leader of `leaderTerm`, has reported as `match` of each member. */
+  readonly matches: Map<NodeId, LogIndex>;
+  /** The oldest write of entries that the store hasn't finished, and when it was first seen, on the node's clock. */
+  oldestWrite: { readonly write: LogWrite; readonly since: number } | null;
+  /** As leader: since when it hasn't heard from a majority, on its own clock; null: it hears from one. */
+  withoutMajoritySince: number | null;
+}
+
+/** See the file's header. */
+export class ClusterHistory {
+  /** By id, from the first time that the node is mentioned. */
+  readonly nodes = new Map<NodeId, NodeHistory>();
+  /** The committed entries, by index - 1. Written by `CommitChecker`; only grows. */
+  readonly committed: CommittedEntry[] = [];
+  /** The leader of each term. Written by `LeadershipChecker`. */
+  readonly leaders = new Map<number, NodeId>();
+  /** Durable votes: by voter and term, the candidate. Written by `StoreChecker`. */
+  readonly #votes = new Map<string, NodeId>();
+
+  node(id: NodeId): NodeHistory {
+    let node = this.nodes.get(id);
+    if (node === undefined) {
+      node = newNode(id);
+      this.nodes.set(id, node);
+    }
+    return node;
+  }
+
+  /** The candidate that this node has durably voted for in this term. */
+  voteOf(id: NodeId, term: number): NodeId | undefined {
+    return this.#votes.get(`${id}@${String(term)}`);
+  }
+
+  /** ES: a durable vote never changes within its term. A vote that a crash undid doesn't count: nobody was told (PBR). */
+  recordVote(id: NodeId, { term, votedFor }: HardState): void {
+    if (votedFor === null) return;
+    const before = this.voteOf(id, term) ?? votedFor;
+    assertInvariant(
+      before === votedFor,
+      "ES",
+      () => `${id} voted for ${before} and for ${votedFor} in term ${String(term)}`,
+    );
+    this.#votes.set(`${id}@${String(term)}`, votedFor);
+  }
+
+  /** The committed log up to this position, which a snapshot stands for. ORD: a snapshot covers only committed entries. */
+  committedUpTo(id: NodeId, { index, term }: LogPosition): SeenEntry[] {
+    assertInvariant(
+      index <= this.committed.length && (index === 0 || this.committed[index - 1]?.term === term),
+      "ORD",
+      () => `the log of ${id} begins after ${String(index)}@${String(term)}, which is not committed`,
+    );
+    return this.committed.slice(0, index);
+  }
+
+  /** The membership of the last committed configuration; null: none was committed. */
+  get committedMembership(): Membership | null {
+    return this.committed.at(-1)?.inForce?.membership ?? null;
+  }
+
+  /** For each node, the configuration it acts on and the one it would return to if that were truncated. */
+  get configs(): ClusterConfig[] {
+    return [...this.nodes.values()].flatMap(({ submitted }) => {
+      const last = submitted.at(-1)?.inForce ?? null;
+      return [last, last?.before ?? null].flatMap((entry) =>
+        entry === null ? [] : [entry.membership.config],
+      );
+    });
+  }
+
+  /**
+   * Whether this node durably holds the store id of member `of` in a committed entry, so that it will refuse a node with
+   * that member's id and another disk.
+   */
+  knowsStoreId(id: NodeId, of: NodeId): boolean {
+    const { durable } = this.node(id);
+    const last = Math.min(durable.length, this.committed.length);
+    const isCommitted = durable[last - 1]?.chain === this.committed[last - 1]?.chain;
+    return isCommitted && durable[last - 1]?.inForce?.membership.members.get(of)?.storeId !== undefined;
+  }
+
+  /** The last command in a node's log; 0: there is none. */
+  lastCommand(id: NodeId): LogIndex {
+    return this.node(id).submitted.findLastIndex(({ isCommand }) => isCommand) + 1;
+  }
+}
+
+function newNode(id: NodeId): NodeHistory {
+  return {
+    id,
+    submitted: [],
+    durable: [],
+    durableBeforeDiskLoss: [],
+    hardState: { term: 0, votedFor: null },
+    pending: [],
+    resetting: null,
+    incarnation: 0,
+    commit: 0,
+    applied: 0,
+    leaderTerm: 0,
+    matches: new Map(),
+    oldestWrite: null,
+    withoutMajoritySince: null,
+  };
+}
+
+/** A term and vote, for a violation's text. */
+export function showHardState({ term, votedFor }: HardState): string {
+  return `term ${String(term)}, vote for ${votedFor ?? "nobody"}`;
+}

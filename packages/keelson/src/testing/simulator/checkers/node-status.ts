@@ -1,0 +1,48 @@
+/** What the status checker is told: a node's own report (`raft.metrics()`), and what the run lets it expect of nodes. */
+import type { ClusterConfig } from "../../../core/config.ts";
+import type { LogIndex, NodeId } from "../../../core/position.ts";
+
+/** The part of a node's metrics that is checked after a step. */
+export interface NodeStatus {
+  readonly role: string;
+  readonly term: number;
+  readonly commitIndex: LogIndex;
+  readonly appliedIndex: LogIndex;
+  readonly lastIndex: LogIndex;
+  /** Used when the node has stopped. Absent: all of its log is durable. */
+  readonly durableIndex?: LogIndex;
+  /** The configuration that the node acts on. */
+  readonly config: ClusterConfig;
+  /** As a leader sees them; `match` and `active` are null on other nodes. */
+  readonly members: readonly {
+    readonly id: NodeId;
+    readonly voter: boolean;
+    readonly match: LogIndex | null;
+    readonly active: boolean | null;
+  }[];
+  readonly pendingEntries: number;
+  readonly pendingBytes: number;
+  /** Bytes of forwarded calls under way. Absent: the node doesn't forward. */
+  readonly forwardedBytes?: number;
+  /** The first entry still in the log. Absent: 1. */
+  readonly firstIndex?: LogIndex;
+  /** The newest snapshot. Absent: not checked, since the run may have damaged it. */
+  readonly snapshots?: { readonly newest: { readonly index: LogIndex } | null } | null | undefined;
+}
+
+/** What a run's plan promises, so that the checker may expect more of the nodes. Times are on a node's own clock. */
+export interface ClusterExpectations {
+  readonly pendingEntriesMax: number;
+  readonly pendingBytesMax: number;
+  /** A leader that hears from no majority for longer must have stepped down; Infinity: it need not. */
+  readonly withoutMajorityMsMax: number;
+  /** A leader whose disk doesn't finish a write for longer must have stepped down; Infinity: it need not. */
+  readonly storageStallMsMax: number;
+  /** A leader that has led for longer must not be deposed; Infinity: the run's faults may depose it. */
+  readonly stableAfterMs: number;
+}
+
+/** Up to here the store was given the node's log. A node that stopped may not have submitted its last turn. */
+export function storeIsGivenUpTo({ role, durableIndex = Infinity }: NodeStatus): LogIndex {
+  return role === "stopped" ? durableIndex : Infinity;
+}

@@ -1,0 +1,233 @@
+/**
+ * Checks what each node's log store is given, what it reports as durable, and what it returns. It sees the same calls as
+ * the store (`ObservedLog` makes them), so it needs no trust in the node.
+ *
+ * - DUR: after a restart nothing is missing or changed that was durable; a read returns what was written.
+ * - MONO: a durable term never falls, and a vote doesn't change within its term.
+ * - ES: no node votes durably for two candidates in one term.
+ * - ORD: a log has no gaps, and begins after a committed entry.
+ * - LM: a position (index and term) stands for the same log, payloads included, on every node and at any time.
+ * - SMS: no committed entry is truncated.
+ * - PBR: writes become durable in the order in which they were submitted.
+ * - CFG: a snapshot goes with the configuration that was in force at its index.
+ *
+ * It can't see damage that nobody reads back; the simulation reads each log once at the end.
+ */
+import { crc32 } from "node:zlib";
+
+import { decodeMembership } from "../../../codec/config.ts";
+import { decodeRecord, EntryKind, recordIndex, recordKind, recordTerm } from "../../../codec/record.ts";
+import { sameConfig, type ClusterConfig } from "../../../core/config.ts";
+import type { LogIndex, NodeId } from "../../../core/position.ts";
+import type { LogBase, LogWrite, StoredLog } from "../../../storage/log-store.ts";
+import {
+  showHardState,
+  type ClusterHistory,
+  type NodeHistory,
+  type SeenConfig,
+  type SeenEntry,
+} from "./cluster-history.ts";
+import { assertInvariant } from "./violation.ts";
+import { showConfig } from "./votes.ts";
+
+/** See the file's header. */
+export class StoreChecker {
+  readonly #history: ClusterHistory;
+  /** By position, written `5@3`: the chain of the only log that may end there. Grows with the run. */
+  readonly #chains = new Map<string, number>();
+
+  constructor(history: ClusterHistory) {
+    this.#history = history;
+  }
+
+  /** A process opened its store and found this log. */
+  opened(id: NodeId, stored: StoredLog, records: readonly Uint8Array[]): void {
+    const node = this.#history.node(id);
+    const found = this.#history.committedUpTo(id, stored.base);
+    this.#extend(node, found, records);
+    this.#checkNothingLost(node, stored, found);
+    const { hardState } = stored;
+    const before = node.hardState;
+    assertInvariant(
+      hardState.term > before.term ||
+        (hardState.term === before.term &&
+          (before.votedFor === null || before.votedFor === hardState.votedFor)),
+      "MONO",
+      () => `${id} forgot its term and vote: ${showHardState(before)} became ${showHardState(hardState)}`,
+    );
+    this.#history.recordVote(id, hardState);
+    node.incarnation += 1;
+    node.hardState = hardState;
+    node.submitted = found;
+    node.durable = [...found];
+    node.pending = [];
+    node.resetting = null;
+    node.commit = 0;
+    node.applied = 0;
+    node.leaderTerm = 0;
+    node.withoutMajoritySince = null;
+  }
+
+  /** DUR: what was durable is there, except for what a write under way at the crash may have truncated or reset. */
+  #checkNothingLost(node: NodeHistory, stored: StoredLog, found: readonly SeenEntry[]): void {
+    const isReset = node.resetting !== null && stored.base.index === node.resetting.position.index;
+    let kept = isReset ? 0 : node.durable.length;
+    for (const { truncateFrom } of node.pending) {
+      if (truncateFrom !== null) kept = Math.min(kept, truncateFrom - 1);
+    }
+    for (let at = 0; at < kept; at++) {
+      assertInvariant(
+        found[at]?.chain === node.durable[at]?.chain,
+        "DUR",
+        () => `the log of ${node.id} lost or changed its durable entry ${String(at + 1)} in a crash`,
+      );
+    }
+  }
+
+  /** The node's disk is gone. The next process with its id has to start from nothing. */
+  diskLost(id: NodeId): void {
+    const node = this.#history.node(id);
+    node.durableBeforeDiskLoss = node.durable;
+    node.durable = [];
+    node.submitted = [];
+    node.pending = [];
+    node.hardState = { term: 0, votedFor: null };
+    node.leaderTerm = 0;
+  }
+
+  /** The store is told to drop the entries that a snapshot covers (compact), or, with `resets`, the whole log. */
+  replacing(id: NodeId, base: LogBase, resets: boolean): void {
+    const { position } = base;
+    this.#history.committedUpTo(id, position);
+    this.checkConfigAt(id, position.index, decodeMembership(base.config).config);
+    if (resets) this.#history.node(id).resetting = base;
+  }
+
+  /** The store's reset is durable: the log is empty and begins after `base`. */
+  replaced(id: NodeId, { position }: LogBase): void {
+    const node = this.#history.node(id);
+    node.resetting = null;
+    node.submitted = this.#history.committedUpTo(id, position);
+    node.durable = [...node.submitted];
+  }
+
+  /** CFG: this configuration goes with the state after entry `index`. */
+  checkConfigAt(id: NodeId, index: LogIndex, config: ClusterConfig): void {
+    const inForce = this.#history.committed[index - 1]?.inForce?.membership.config;
+    assertInvariant(
+      inForce !== undefined && sameConfig(inForce, config),
+      "CFG",
+      () =>
+        `${id} has ${showConfig(config)} for the state after ${String(index)}, where it was ${showConfig(inForce)}`,
+    );
+  }
+
+  /** The store is given a write. */
+  submitted(id: NodeId, write: LogWrite): void {
+    const node = this.#history.node(id);
+    if (write.truncateFrom !== null) {
+      assertInvariant(
+        write.truncateFrom > node.commit,
+        "SMS",
+        () => `${id} removes the entry ${String(write.truncateFrom)}, which is committed`,
+      );
+      node.submitted.length = Math.min(node.submitted.length, write.truncateFrom - 1);
+      // It follows another leader now. What was acknowledged to it as leader may no longer be in its log.
+      node.leaderTerm = 0;
+    }
+    this.#extend(node, node.submitted, write.records);
+    node.pending.push(write);
+  }
+
+  /** The store reports a write as durable. A report from an earlier process is ignored. */
+  durable(id: NodeId, incarnation: number, write: LogWrite): void {
+    const node = this.#history.node(id);
+    if (node.incarnation !== incarnation) return;
+    assertInvariant(
+      node.pending[0] === write,
+      "PBR",
+      () => `the store of ${id} called writes durable out of order`,
+    );
+    node.pending.shift();
+    if (write.truncateFrom !== null) {
+      node.durable.length = Math.min(node.durable.length, write.truncateFrom - 1);
+    }
+    this.#extend(node, node.durable, write.records);
+    if (write.hardState === null) return;
+    assertInvariant(
+      write.hardState.term >= node.hardState.term,
+      "MONO",
+      () => `the durable term of ${id} fell from ${showHardState(node.hardState)}`,
+    );
+    this.#history.recordVote(id, write.hardState);
+    node.hardState = write.hardState;
+  }
+
+  /** A copy of the log that the store has been given up to now, for `read` to compare with. */
+  logOf(id: NodeId): readonly SeenEntry[] {
+    return [...this.#history.node(id).submitted];
+  }
+
+  /** DUR: the store returned these records from entry `from` on. `expected` is the log when the read began. */
+  read(id: NodeId, from: LogIndex, records: readonly Uint8Array[], expected: readonly SeenEntry[]): void {
+    for (const [at, record] of records.entries()) {
+      const index = from + at;
+      assertInvariant(
+        crc32(record, expected[index - 2]?.chain ?? 0) === expected[index - 1]?.chain,
+        "DUR",
+        () => `the store of ${id} returns another entry ${String(index)} than it was given`,
+      );
+    }
+  }
+
+  /** The node's incarnation, for `durable`. */
+  incarnation(id: NodeId): number {
+    return this.#history.node(id).incarnation;
+  }
+
+  /** Appends records to `log`. ORD: no gap. LM: terms don't fall, and the position was never seen with another log. */
+  #extend(node: NodeHistory, log: SeenEntry[], records: readonly Uint8Array[]): void {
+    for (const record of records) {
+      const index = recordIndex(record);
+      const term = recordTerm(record);
+      const before = log.at(-1);
+      assertInvariant(
+        index === log.length + 1,
+        "ORD",
+        () => `the log of ${node.id} has a gap before ${String(index)}`,
+      );
+      assertInvariant(
+        (before?.term ?? 0) <= term,
+        "LM",
+        () => `terms fall in the log of ${node.id} at ${String(index)}`,
+      );
+      const chain = crc32(record, before?.chain ?? 0);
+      const key = `${String(index)}@${String(term)}`;
+      const known = this.#chains.get(key);
+      assertInvariant(
+        known === undefined || known === chain,
+        "LM",
+        () => `${node.id} holds another entry ${key}, or another log before it, than was seen before`,
+      );
+      this.#chains.set(key, chain);
+      log.push(seenEntry(record, chain, before?.inForce ?? null));
+    }
+  }
+}
+
+function seenEntry(record: Uint8Array, chain: number, inForce: SeenConfig | null): SeenEntry {
+  const kind = recordKind(record);
+  const isConfig = kind === EntryKind.config;
+  return {
+    term: recordTerm(record),
+    chain,
+    isCommand: kind === EntryKind.command,
+    inForce: isConfig
+      ? {
+          index: recordIndex(record),
+          membership: decodeMembership(decodeRecord(record).payload),
+          before: inForce,
+        }
+      : inForce,
+  };
+}
