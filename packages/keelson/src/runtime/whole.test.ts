@@ -80,8 +80,8 @@ class Machines {
   }
 }
 
-describe("a cluster on the log on disk and on TCP", () => {
-  it("D1: loses nothing that was acknowledged when the power fails, here or everywhere", async () => {
+describe("a cluster with WALs on simulated disks and TCP on a simulated network", () => {
+  it("loses nothing that was acknowledged in a power failure of one node or of all (D1)", async () => {
     let acknowledged = 0;
     for (let seed = 1; seed <= 12; seed++) {
       const machines = new Machines(seed);
@@ -119,7 +119,7 @@ describe("a cluster on the log on disk and on TCP", () => {
 });
 
 describe("a cluster on real disks and sockets", () => {
-  it("writes, reads, closes and finds everything again", async () => {
+  it("finds everything again after it was closed and reopened", async () => {
     const directory = mkdtempSync(join(tmpdir(), "keelson-whole-"));
     const transports = IDS.map(() => tcp({ listen: "127.0.0.1:0" }));
     const openAll = (

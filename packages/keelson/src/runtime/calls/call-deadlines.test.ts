@@ -20,7 +20,7 @@ function watcher(): {
 }
 
 describe("deadlines", () => {
-  it("come in order of time, a little late and never early, under one timer", async () => {
+  it("expire in order, up to a step late and never early, under one timer", async () => {
     const { environment, expired, item } = watcher();
     const deadlines = new CallDeadlines(environment);
     for (const ms of [90, 10, 50, 1000, 11]) deadlines.add(item(String(ms), ms));
@@ -36,7 +36,7 @@ describe("deadlines", () => {
     expect([deadlines.size, environment.clock.pendingTimers]).toEqual([0, 0]);
   });
 
-  it("do not come when they were taken back, or when there is none", async () => {
+  it("do not expire when they were deleted or are infinite", async () => {
     const { environment, expired, item } = watcher();
     const deadlines = new CallDeadlines(environment);
     const taken = item("taken back", 50);
@@ -48,7 +48,7 @@ describe("deadlines", () => {
     expect(expired).toEqual(["kept"]);
   });
 
-  it("may be added while others come", async () => {
+  it("may be added while others expire", async () => {
     const { environment, expired, item } = watcher();
     const deadlines = new CallDeadlines(environment);
     deadlines.add({

@@ -1,30 +1,33 @@
 import type { Environment, Timer } from "../../environment/environment.ts";
 
-/** How late a deadline may be noticed, in milliseconds: calls wait seconds, so nobody will tell. */
+/** Deadlines are rounded up to multiples of this, in milliseconds. So a call may end this much late; calls wait seconds. */
 const STEP_MS = 20;
 
-/** Something that gives up at a time. */
+/** Something that ends at a time limit. */
 export interface Expiring {
-  /** On the environment's clock; Infinity: never. */
+  /** In milliseconds of the environment's clock; Infinity: never. It must not change while the item is in `CallDeadlines`. */
   readonly deadline: number;
+  /** Called once, at the deadline or up to `STEP_MS` later, unless the item was deleted before. */
   expire(): void;
 }
 
 /**
- * The deadlines of all calls of a node under one timer: a timer for each of many thousand calls a
- * second would cost more than the calls. Deadlines are gathered in steps of `STEP_MS`, so there
- * are few steps, and adding and removing take the same time however many calls wait.
+ * The time limits of all calls under one timer: a timer for each of many thousand calls a second would cost more than the
+ * calls do. Items are kept in sets by their deadline in steps of `STEP_MS`. So there are few sets, and adding and deleting
+ * an item take constant time.
  */
 export class CallDeadlines {
   readonly #environment: Environment;
+  /** The items by their deadline, in steps (see `stepOf`). No set is empty. */
   readonly #steps = new Map<number, Set<Expiring>>();
+  /** Fires at the earliest step in `#steps`, or earlier; null only if there is none. */
   #timer: { readonly step: number; readonly handle: Timer } | null = null;
 
   constructor(environment: Environment) {
     this.#environment = environment;
   }
 
-  /** How many are waited for. */
+  /** How many items there are. */
   get size(): number {
     let size = 0;
     for (const step of this.#steps.values()) size += step.size;
@@ -48,11 +51,11 @@ export class CallDeadlines {
     const items = this.#steps.get(step);
     if (items === undefined) return;
     items.delete(item);
-    // The timer stays as it is: at worst it wakes up once for nobody.
+    // The timer stays as it is: at worst it fires once for nothing.
     if (items.size === 0) this.#steps.delete(step);
   }
 
-  /** Forgets all of them, and the timer. */
+  /** Drops all items without calling `expire`, and stops the timer. */
   stop(): void {
     this.#steps.clear();
     this.#timer?.handle.cancel();
@@ -76,12 +79,12 @@ export class CallDeadlines {
       this.#steps.delete(step);
       for (const item of items) item.expire();
     }
-    // What expired may have begun something new, and armed the timer for it.
+    // An item that expired may have led to a new one, whose `add` has armed the timer already.
     if (this.#steps.size > 0) this.#arm(Math.min(...this.#steps.keys()));
   }
 }
 
-/** Rounded up: a deadline is noticed a little late, never early. */
+/** The item's deadline in steps, rounded up: a call may end a little late, but never early. */
 function stepOf(item: Expiring): number {
   return Math.ceil(item.deadline / STEP_MS);
 }

@@ -24,7 +24,7 @@ function setUp(signal?: AbortSignal): {
 }
 
 describe("a call", () => {
-  it("is settled by whoever comes first, and waits for no deadline after that", async () => {
+  it("is settled once, by the first of answer, error, signal and time limit, and holds no deadline after that", async () => {
     const controller = new AbortController();
     const { call, deadlines, advance } = setUp(controller.signal);
     expect([call.settled, deadlines.size]).toEqual([false, 1]);
@@ -45,7 +45,7 @@ describe("a call", () => {
     await end;
   });
 
-  it("ends with its signal, and takes back its deadline", async () => {
+  it("ends with its signal, and deletes its deadline", async () => {
     const controller = new AbortController();
     const { call, deadlines } = setUp(controller.signal);
     const end = expect(call.promise).rejects.toThrow("the caller's signal ended the wait");

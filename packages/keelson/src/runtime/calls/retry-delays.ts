@@ -1,8 +1,12 @@
 import type { Environment } from "../../environment/environment.ts";
 
-/** Waits between two attempts. They end with the node, so that nothing goes on after it and nobody waits for nothing. */
+/**
+ * Waits between two attempts of a call. When the node ends, all waits end, so that each call makes its next attempt, which
+ * is refused, and ends too.
+ */
 export class RetryDelays {
   readonly #environment: Environment;
+  /** Ends one wait each. */
   readonly #ends = new Set<() => void>();
   #stopped = false;
 
@@ -10,7 +14,7 @@ export class RetryDelays {
     this.#environment = environment;
   }
 
-  /** Resolves after `ms`, or earlier: with the signal, or the end of the node. */
+  /** Resolves after `ms`, or earlier: when the signal is aborted, or the node ends. */
   wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
     if (this.#stopped || signal?.aborted === true) return Promise.resolve();
     return new Promise((resolve) => {
@@ -26,6 +30,7 @@ export class RetryDelays {
     });
   }
 
+  /** The node ends: no wait takes any time from now on. */
   stop(): void {
     this.#stopped = true;
     for (const end of [...this.#ends]) end();

@@ -4,23 +4,26 @@ import { TestCluster } from "../test/test-cluster.ts";
 const THREE = ["a", "b", "c"];
 
 describe("close", () => {
-  it.each(["leader", "follower"])("of a %s lets go of everything, and the others go on", async (role) => {
-    const cluster = await TestCluster.of(THREE);
-    const leader = await cluster.leader();
-    await cluster.finish(leader.raft.write("x"));
-    const node = role === "leader" ? leader : cluster.followers(leader)[0];
-    if (node === undefined) throw new Error("no node");
-    await cluster.finish(node.raft.close());
-    expect([node.log.isClosed, node.journal.isClosed, node.transport.isClosed]).toEqual([true, true, true]);
-    expect(await node.raft.stopped).toBeUndefined();
-    cluster.nodes.delete(node.id);
-    const next = await cluster.leader();
-    expect(await cluster.finish(next.raft.write("y"))).toBe(2);
-    await cluster.close();
-    expect(cluster.world.clock.pendingTimers).toBe(0);
-  });
+  it.each(["leader", "follower"])(
+    "of a %s releases all its resources, and the other nodes continue",
+    async (role) => {
+      const cluster = await TestCluster.of(THREE);
+      const leader = await cluster.leader();
+      await cluster.finish(leader.raft.write("x"));
+      const node = role === "leader" ? leader : cluster.followers(leader)[0];
+      if (node === undefined) throw new Error("no node");
+      await cluster.finish(node.raft.close());
+      expect([node.log.isClosed, node.journal.isClosed, node.transport.isClosed]).toEqual([true, true, true]);
+      expect(await node.raft.stopped).toBeUndefined();
+      cluster.nodes.delete(node.id);
+      const next = await cluster.leader();
+      expect(await cluster.finish(next.raft.write("y"))).toBe(2);
+      await cluster.close();
+      expect(cluster.world.clock.pendingTimers).toBe(0);
+    },
+  );
 
-  it("of a node without a cluster, and of a candidate, works as well", async () => {
+  it("works on a node without a cluster, and on a candidate", async () => {
     const cluster = new TestCluster();
     await cluster.open("a");
     await cluster.open("b");
@@ -30,7 +33,7 @@ describe("close", () => {
     expect(cluster.world.clock.pendingTimers).toBe(0);
   });
 
-  it("ends every call: writes unknown, reads not done", async () => {
+  it("ends every call: writes as unknown, reads as not done", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     cluster.isolate(leader.id);
@@ -55,7 +58,7 @@ describe("close", () => {
     });
   });
 
-  it("refuses calls from then on", async () => {
+  it("refuses calls that come after it", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     await cluster.finish(raft.close());
@@ -70,7 +73,7 @@ describe("close", () => {
     }
   });
 
-  it("is done once, however often it is called", async () => {
+  it("happens once, however often it is called", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const first = raft.close();
@@ -79,7 +82,7 @@ describe("close", () => {
     await raft[Symbol.asyncDispose]();
   });
 
-  it("O4: takes at most a second though transport, log and state machine hang, and says for whom it did not wait", async () => {
+  it("takes at most a second even if transport, log and state machine hang, and reports which of them did (O4)", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, log, journal, transport } = await cluster.leader();
     await cluster.finish(raft.write("x"));
@@ -105,7 +108,7 @@ describe("close", () => {
     expect(cluster.world.clock.pendingTimers).toBe(0);
   });
 
-  it("goes on when a part does not close well, and says so", async () => {
+  it("continues when one part fails to close, and reports it", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, log, journal } = await cluster.leader();
     journal.close = () => {
@@ -116,7 +119,7 @@ describe("close", () => {
     expect(cluster.messages.join()).toContain("the state machine did not close well: the database is busy");
   });
 
-  it("leaves nothing behind with a peer that hangs", async () => {
+  it("does not wait for a peer that is down", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [hung] = cluster.followers(leader);

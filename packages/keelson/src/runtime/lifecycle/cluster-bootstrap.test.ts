@@ -10,7 +10,7 @@ async function blank(ids = THREE): Promise<TestCluster> {
 }
 
 describe("initialize", () => {
-  it("on all nodes at once founds one cluster, with the same first bytes everywhere", async () => {
+  it("on all nodes at once creates one cluster, with the same first entry, byte for byte", async () => {
     const cluster = await blank();
     expect(cluster.raft("a").initialized).toBe(false);
     await cluster.finish(Promise.all(THREE.map((id) => cluster.raft(id).initialize(cluster.members()))));
@@ -23,7 +23,7 @@ describe("initialize", () => {
     expect(await cluster.finish(leader.raft.write("x"))).toBe(1);
   });
 
-  it("on one node alone reaches the others, who join", async () => {
+  it("on one node alone is enough: the others join when it reaches them", async () => {
     const cluster = await blank();
     await cluster.finish(cluster.raft("b").initialize(cluster.members()));
     const leader = await cluster.leader();
@@ -66,7 +66,7 @@ describe("initialize", () => {
     await cluster.finish(initialized);
   });
 
-  it("again with the same members changes nothing: at once, later, and after a restart", async () => {
+  it("changes nothing when it is repeated with the same members: at once, later, or after a restart", async () => {
     const cluster = await blank(["a"]);
     const members = { a: "a:1" };
     const { raft } = cluster.node("a");
@@ -81,7 +81,7 @@ describe("initialize", () => {
     expect(cluster.disks.get("a")?.records.filter((record) => record[24] === 3)).toHaveLength(1);
   });
 
-  it("with the members of the cluster that the node has joined meanwhile resolves", async () => {
+  it("resolves when the node has joined the same cluster meanwhile", async () => {
     const cluster = await blank();
     await cluster.finish(cluster.raft("a").initialize(cluster.members()));
     await cluster.leader();
@@ -89,7 +89,7 @@ describe("initialize", () => {
     await cluster.finish(cluster.raft("c").initialize(cluster.members()));
   });
 
-  it("is finished after a crash between its two writes", async () => {
+  it("can be repeated after a crash between its two writes", async () => {
     const cluster = await blank(["a"]);
     const { raft, log } = cluster.node("a");
     void raft.initialize({ a: "a:1" });
@@ -101,7 +101,7 @@ describe("initialize", () => {
     expect(await cluster.finish((await cluster.leader()).raft.write("x"))).toBe(1);
   });
 
-  it("with other members, or other addresses, is refused", async () => {
+  it("is refused with other members or other addresses", async () => {
     const cluster = await blank();
     const { raft } = cluster.node("a");
     await cluster.finish(raft.initialize({ a: "a:1", b: "b:1" }));
@@ -112,7 +112,7 @@ describe("initialize", () => {
     }
   });
 
-  it("with other members on a node that another cluster has claimed is refused", async () => {
+  it("is refused with other members on a node that was reached by another cluster", async () => {
     const cluster = await blank();
     await cluster.finish(cluster.raft("a").initialize(cluster.members()));
     await cluster.until(() => cluster.raft("b").metrics().clusterId !== null, "b to be claimed");
@@ -120,7 +120,7 @@ describe("initialize", () => {
     expect(error).toMatchObject({ code: "ALREADY_INITIALIZED" });
   });
 
-  it("makes an id under the name that the options give, and another for other members", async () => {
+  it("makes the cluster's id from the option `clusterId` and the members", async () => {
     const ids = [];
     for (const address of ["a:1", "a:2"]) {
       const cluster = new TestCluster();
@@ -152,10 +152,10 @@ describe("initialize", () => {
   it.each([
     ["no members", {}, "should include this node"],
     ["other nodes only", { b: "b:1" }, "should include this node, a"],
-    ["an id that cannot be", { a: "a:1", "b c": "b:1" }, "a member's id"],
+    ["an id with a space", { a: "a:1", "b c": "b:1" }, "a member's id"],
     ["an empty address", { a: "" }, "the address of member a"],
     ["an address with a space", { a: "a :1" }, "the address of member a"],
-    ["one address for two", { a: "a:1", b: "a:1" }, "same address"],
+    ["one address for two members", { a: "a:1", b: "a:1" }, "same address"],
     [
       "too many",
       {
@@ -164,7 +164,7 @@ describe("initialize", () => {
       },
       "at most 31",
     ],
-  ])("with %s is refused", async (_what, members, message) => {
+  ])("is refused with %s", async (_what, members, message) => {
     const cluster = await blank(["a"]);
     const error = await cluster.failure(cluster.raft("a").initialize(members));
     expect(error).toMatchObject({ code: "INVALID_OPTION", outcome: "not-done" });
@@ -172,7 +172,7 @@ describe("initialize", () => {
     expect(cluster.disks.get("a")?.clusterId).toBeNull();
   });
 
-  it("ends with unknown when the node closes meanwhile", async () => {
+  it("ends as unknown when the node closes meanwhile", async () => {
     const cluster = await blank(["a"]);
     const { raft, log } = cluster.node("a");
     const initialized = cluster.failure(raft.initialize({ a: "a:1" }).finally(() => undefined));

@@ -9,7 +9,7 @@ import { Journal } from "../test/journal.ts";
 const IDS = ["a", "b", "c"];
 const MEMBERS = { a: "a:7001", b: "b:7001", c: "c:7001" };
 
-it("O6: a cluster recovered from the node that lagged refuses the old members, who keep to themselves", async () => {
+it("a cluster that was forced from the node that lagged behind refuses the old members, which stay a cluster of their own (O6)", async () => {
   const world = simulatedWorld({ seed: 3 });
   const disks = new Map(IDS.map((id) => [id, new SimulatedFiles()]));
   const environmentOf = (id: string) => world.environment(id, disks.get(id)?.mount());

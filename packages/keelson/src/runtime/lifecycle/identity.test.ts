@@ -7,8 +7,8 @@ const THREE = ["a", "b", "c"];
 /** Long enough for the leader to have looked after its members. */
 const CHORES_MS = 4000;
 
-describe("the disk of a member", () => {
-  it("M11: is written down, and another one under the same id does not vote", async () => {
+describe("the store of a member", () => {
+  it("is recorded in the log, and another store under the same id does not vote (M11)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [wiped, other] = cluster.followers(leader);
@@ -26,7 +26,7 @@ describe("the disk of a member", () => {
     expect(cluster.raft(wiped!.id).metrics().term).toBe(0);
   });
 
-  it("M11: may be replaced by another under an id of its own", async () => {
+  it("may be replaced by another one under another id (M11)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [wiped] = cluster.followers(leader);
@@ -37,7 +37,7 @@ describe("the disk of a member", () => {
     expect(leader.raft.metrics().config.voters).toContain("d");
   });
 
-  it("waits to be written down while the configuration is joint", async () => {
+  it("is not recorded while the configuration is joint", async () => {
     const cluster = new TestCluster(1, { checkQuorum: false });
     const all = cluster.members([...THREE, "d"]);
     for (const id of THREE) await cluster.open(id);
@@ -61,7 +61,7 @@ describe("the disk of a member", () => {
     expect(leader.raft.metrics().config.voters).not.toContain(removed!.id);
   });
 
-  it("is written down once, and not again by the next leader", async () => {
+  it("is recorded once, and not again by the next leader", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.advance(CHORES_MS);
@@ -74,7 +74,7 @@ describe("the disk of a member", () => {
 });
 
 describe("the id of a member that was removed", () => {
-  it("M10: is not used again, even after all of them restarted", async () => {
+  it("is not accepted again, even after all nodes restarted (M10)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [removed] = cluster.followers(leader);
@@ -96,7 +96,7 @@ describe("the id of a member that was removed", () => {
     expect(error.message).toContain("an id is not used again");
   });
 
-  it("M19: is not revived by what was said to the member that it was, which comes once more", async () => {
+  it("is not revived by a late duplicate of a message from when it was a member (M19)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const said: TransportMessage[] = [];
@@ -122,7 +122,7 @@ describe("the id of a member that was removed", () => {
     expect(leader.raft.metrics()).toMatchObject({ role: "leader", term });
   });
 
-  it("M9: is not listened to", async () => {
+  it("is refused in the handshake (M9)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [removed] = cluster.followers(leader);
@@ -138,7 +138,7 @@ describe("the id of a member that was removed", () => {
 });
 
 describe("the priority of a node", () => {
-  it("moves leadership to it after an election, and stays out of the votes", async () => {
+  it("moves leadership to the node after an election, and does not influence votes", async () => {
     const cluster = new TestCluster(1, {});
     for (const id of THREE) await cluster.open(id, { priority: id === "b" ? 5 : 1 });
     await cluster.finish(Promise.all(THREE.map((id) => cluster.raft(id).initialize(cluster.members(THREE)))));

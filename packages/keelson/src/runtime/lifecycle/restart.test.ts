@@ -8,7 +8,7 @@ import { TestCluster } from "../test/test-cluster.ts";
 const THREE = ["a", "b", "c"];
 
 describe("a restart", () => {
-  it("of all nodes at once finds everything that was acknowledged", async () => {
+  it("of all nodes at once loses nothing that was acknowledged", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     for (const text of ["1", "2", "3"]) await cluster.finish(leader.raft.write(text));
@@ -21,7 +21,7 @@ describe("a restart", () => {
     expect(next.raft.metrics().members.map(({ address }) => address)).toEqual(["a:1", "b:1", "c:1"]);
   });
 
-  it("C8: gives a state machine that kept its state only what it lacks", async () => {
+  it("applies only the entries that a state machine on disk does not hold yet (C8)", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
     for (const text of ["1", "2", "3"]) await cluster.finish(raft.write(text));
@@ -35,7 +35,7 @@ describe("a restart", () => {
     expect(kept.texts).toEqual(["4"]);
   });
 
-  it("forgets writes that were never durable, and they were never acknowledged", async () => {
+  it("may lose writes that were not durable, and none of them was acknowledged", async () => {
     const cluster = await TestCluster.of(["a"]);
     const node = await cluster.leader();
     await cluster.finish(node.raft.write("durable"));
@@ -50,7 +50,7 @@ describe("a restart", () => {
     expect(await cluster.finish(raft.read(() => journal.texts))).toEqual(["durable"]);
   });
 
-  it("keeps the vote: a node votes once in a term, whatever happens between", async () => {
+  it("keeps the vote: a node votes once in a term, even with a restart in between", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const { term } = leader.raft.metrics();
@@ -100,7 +100,7 @@ describe("open", () => {
     expect([log.isClosed, journal.isClosed]).toEqual([true, true]);
   });
 
-  it("refuses a log whose configuration entry is none", async () => {
+  it("refuses a log whose configuration entry holds something else", async () => {
     const { cluster, disk } = await diskWithThree();
     const log = new FakeLog(disk);
     log.damageRead = () => encodeRecord(1, 1, EntryKind.blank, new Uint8Array(0));
@@ -110,7 +110,7 @@ describe("open", () => {
     expect(log.isClosed).toBe(true);
   });
 
-  it("passes on why a state machine does not open, and closes the log", async () => {
+  it("rejects with the error of a state machine that fails to open, and closes the log", async () => {
     const { cluster, disk } = await diskWithThree();
     const log = new FakeLog(disk);
     const journal = new Journal();
@@ -123,7 +123,7 @@ describe("open", () => {
     expect([log.isClosed, journal.isClosed]).toEqual([true, false]);
   });
 
-  it("passes on why a transport does not start, and closes everything", async () => {
+  it("rejects with the error of a transport that fails to start, and closes everything", async () => {
     const cluster = new TestCluster();
     const log = new FakeLog(new FakeDisk("store"));
     const journal = new Journal();
@@ -137,21 +137,25 @@ describe("open", () => {
   });
 
   it.each([
-    ["an id that cannot be", { id: "a b" }, "id is"],
+    ["an id with a space", { id: "a b" }, "id is"],
     ["an empty id", { id: "" }, "id is"],
-    ["a cluster's name that cannot be", { clusterId: "x/y" }, "clusterId is"],
-    ["too much to say of itself", { data: "ä".repeat(2049) }, "data has 4098 bytes"],
-    ["a limit that is no count", { limits: { pendingEntriesMax: 0.5 } }, "limits.pendingEntriesMax is 0.5"],
+    ["a cluster id with a slash", { clusterId: "x/y" }, "clusterId is"],
+    ["more than 4 KiB of data", { data: "ä".repeat(2049) }, "data has 4098 bytes"],
+    [
+      "a limit that is not a whole number",
+      { limits: { pendingEntriesMax: 0.5 } },
+      "limits.pendingEntriesMax is 0.5",
+    ],
     ["an unknown limit", { limits: { pendingEntries: 1 } }, "limits.pendingEntries is not an option"],
     [
       "commands larger than an entry can be",
       { limits: { commandBytesMax: 2 ** 30 } },
       "limits.commandBytesMax",
     ],
-    ["no room for one command", { limits: { pendingBytesMax: 100 } }, "limits.pendingBytesMax"],
-    ["a time that is none", { timings: { callTimeoutMs: -1 } }, "timings.callTimeoutMs is -1"],
+    ["pending bytes too few for one command", { limits: { pendingBytesMax: 100 } }, "limits.pendingBytesMax"],
+    ["a negative time", { timings: { callTimeoutMs: -1 } }, "timings.callTimeoutMs is -1"],
     [
-      "timeouts the wrong way round",
+      "a maximum election timeout below the minimum",
       { timings: { electionTimeoutMaxMs: 100 } },
       "timings.electionTimeoutMaxMs",
     ],

@@ -30,20 +30,20 @@ const A = { address: "a:1", storeId: "store a" };
 const B = { address: "b:1", storeId: "store b" };
 const peer = (id: string, storeId: string) => ({ id, storeId, data: "" });
 
-it("M11: a member is talked to only on the disk that it had", () => {
+it("refuses a member that comes with another store than it had (M11)", () => {
   const directory = directoryOf({ a: A, b: B });
   expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
   expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
   expect(directoryOf({ a: A, b: { address: "b:1" } }).refusalOf(peer("b", "any"))).toBeNull();
 });
 
-it("M11: also one whose removal is not committed, because it may turn out to be a member still", () => {
+it("checks the store of a member whose removal isn't committed: it may stay a member (M11)", () => {
   const directory = directoryOf({ a: A, b: B }, { a: A });
   expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
   expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
 });
 
-it("M11: also on the disk that it was met with, as long as none is written down", () => {
+it("checks against the store that the member was met with until the log holds its store id (M11)", () => {
   const { directory, peers } = directoryAndPeers({ a: A, b: { address: "b:1" } });
   peers.met(peer("b", "store b"));
   expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
@@ -61,7 +61,7 @@ describe("the addresses of a member", () => {
     expect(directoryOf({ a: A, b: B }).addresses.get("b")).toEqual(["b:1"]);
   });
 
-  it("end with where it says that it is", () => {
+  it("end with the address that the member stated itself", () => {
     const { directory, peers } = directoryAndPeers({ a: A, b: B });
     peers.met({ ...peer("b", "store b"), address: "b:3" });
     expect(directory.addresses).toEqual(new Map([["b", ["b:1", "b:3"]]]));

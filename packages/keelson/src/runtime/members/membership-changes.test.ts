@@ -22,7 +22,7 @@ function votersOf({ raft }: TestNode): readonly NodeId[] {
 }
 
 describe("a change of membership", () => {
-  it("grows a cluster from one to three to five while writes go on, and shrinks it again", async () => {
+  it("grows a cluster from one to three to five members and shrinks it again, without interrupting writes", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     await cluster.finish(raft.write("1"));
@@ -44,7 +44,7 @@ describe("a change of membership", () => {
     expect(raft.metrics().config.voters).toEqual(THREE);
   });
 
-  it("M8: lets a leader remove itself: others lead, and its clients are told where to go", async () => {
+  it("lets a leader remove itself: another node leads, and clients learn which (M8)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.changeMembership({ remove: [leader.id] }));
@@ -58,7 +58,7 @@ describe("a change of membership", () => {
     expect(next.raft.metrics()).toMatchObject({ role: "leader", term });
   });
 
-  it("replaces every member at once, the leader too", async () => {
+  it("replaces all members at once, the leader included", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("kept"));
@@ -71,7 +71,7 @@ describe("a change of membership", () => {
     for (const id of THREE) expect(membersOf(cluster.raft(id).metrics().config)).toEqual(["d", "e", "f"]);
   });
 
-  it("tells a removed node of its removal, and forgets it then", async () => {
+  it("informs a removed node of its removal, and then disconnects from it", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [removed] = cluster.followers(leader);
@@ -84,7 +84,7 @@ describe("a change of membership", () => {
     expect(removed!.raft.metrics().counters.messagesReceived).toBe(messagesReceived);
   });
 
-  it("R17: goes on, and so do writes, though the member that is to leave takes all and never answers", async () => {
+  it("is not held up by a leaving member that receives everything and never answers, and nor are writes (R17)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [hung] = cluster.followers(leader);
@@ -95,7 +95,7 @@ describe("a change of membership", () => {
     expect(votersOf(leader)).not.toContain(hung!.id);
   });
 
-  it("M15: adds nobody as a voter who does not answer, and says so in time", async () => {
+  it("makes no voter of a node that does not answer, and fails when the time limit is over (M15)", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const error = await cluster.failure(raft.changeMembership({ add: at("b") }, { timeoutMs: 5000 }));
@@ -107,7 +107,7 @@ describe("a change of membership", () => {
     expect(raft.metrics().config).toMatchObject({ voters: ["a", "b"], learners: [] });
   });
 
-  it("keeps a learner up to date without giving it a vote, and makes a voter a learner", async () => {
+  it("replicates to a learner without giving it a vote, and turns a voter into a learner", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const learner = await cluster.open("d");
@@ -130,7 +130,7 @@ describe("a change of membership", () => {
     expect(Object.fromEntries(addresses)).toMatchObject({ [other!.id]: "elsewhere:1" });
   });
 
-  it("lets a leader have another address while it is still at the old one", async () => {
+  it("changes the leader's address while the leader still listens at the old one", async () => {
     const cluster = await TestCluster.of(["a", "b"]);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.changeMembership({ addresses: { [leader.id]: "elsewhere:1" } }));
@@ -140,7 +140,7 @@ describe("a change of membership", () => {
     await cluster.finish((await cluster.leader()).raft.write("after it moved"));
   });
 
-  it("can be made when the member has moved already", async () => {
+  it("of an address can follow the move of the member", async () => {
     const cluster = await TestCluster.of(["a", "b"]);
     const [follower] = cluster.followers(await cluster.leader());
     await cluster.crash(follower!.id);
@@ -152,7 +152,7 @@ describe("a change of membership", () => {
     await cluster.finish(raft.write("after it moved"));
   });
 
-  it("is refused while another is under way, and by followers", async () => {
+  it("is refused while another change is under way, and by followers", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [one, two] = cluster.followers(leader);
@@ -168,13 +168,13 @@ describe("a change of membership", () => {
   });
 
   it.each([
-    ["nobody left", { remove: THREE }, "would leave no voters"],
-    ["a stranger", { remove: ["z"] }, "z is not a member"],
-    ["one named twice", { remove: ["a"], demote: ["a"] }, "named twice"],
+    ["a change that leaves no voters", { remove: THREE }, "would leave no voters"],
+    ["a node that is not a member", { remove: ["z"] }, "z is not a member"],
+    ["a node that is named twice", { remove: ["a"], demote: ["a"] }, "named twice"],
     ["a voter that is promoted", { promote: ["a"] }, "a voter already"],
     ["a voter that is added at another address", { add: { a: "z:9" } }, "a voter already, at a:1"],
-    ["an address of another", { addresses: { a: "b:1" } }, "the same address"],
-    ["no address", { add: { d: "" } }, "the address of member d"],
+    ["an address that another member has", { addresses: { a: "b:1" } }, "the same address"],
+    ["an empty address", { add: { d: "" } }, "the address of member d"],
   ])("is refused for %s", async (_name, change, reason) => {
     const cluster = await TestCluster.of(THREE);
     const { raft } = await cluster.leader();
@@ -185,7 +185,7 @@ describe("a change of membership", () => {
     expect(raft.metrics().lastIndex).toBe(lastIndex);
   });
 
-  it("is not taken for done because an attempt before it put it into the log", async () => {
+  it("is not reported as done before it is committed, even if an earlier attempt already wrote it to the log", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [other] = cluster.followers(leader);
@@ -213,7 +213,7 @@ describe("a change of membership", () => {
 });
 
 describe("a transfer of leadership", () => {
-  it("hands over to the voter that is named, which has all writes", async () => {
+  it("makes the named voter the leader, with all acknowledged writes", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [, to] = cluster.followers(leader);
@@ -224,7 +224,7 @@ describe("a transfer of leadership", () => {
     expect(textsOf(to!.journal)).toEqual(["x", "y"]);
   });
 
-  it("T3: gives up on a target that is dead, and refuses writes only until then", async () => {
+  it("gives up on a target that is down, and refuses writes only until then (T3)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [dead] = cluster.followers(leader);
@@ -239,15 +239,15 @@ describe("a transfer of leadership", () => {
   });
 
   it.each([
-    ["a stranger", "z", "INVALID_OPTION"],
-    ["itself", "self", "INVALID_OPTION"],
-  ])("is refused to %s", async (_name, to, code) => {
+    ["a node that is not a member", "z", "INVALID_OPTION"],
+    ["the leader itself", "self", "INVALID_OPTION"],
+  ])("is refused for %s", async (_name, to, code) => {
     const cluster = await TestCluster.of(THREE);
     const { id, raft } = await cluster.leader();
     expect(await cluster.failure(raft.transferLeadership(to === "self" ? id : to))).toMatchObject({ code });
   });
 
-  it("goes before the leader closes, so that nobody waits for an election", async () => {
+  it("happens before a leader closes, so that the cluster need not wait for an election timeout", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.close());
@@ -258,7 +258,7 @@ describe("a transfer of leadership", () => {
 });
 
 describe("a lease read", () => {
-  it("is answered by the leader without a message, and by followers all the same", async () => {
+  it("is answered by the leader without a message; on a follower it is answered too, with a read index", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("x"));
@@ -273,7 +273,7 @@ describe("a lease read", () => {
     expect(await cluster.finish(read)).toBe(1);
   });
 
-  it("L5: is not answered once the lease has run out, however sure the leader is", async () => {
+  it("is not answered after the lease has expired (L5)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.advance(200);
@@ -286,7 +286,7 @@ describe("a lease read", () => {
     await cluster.failure(read);
   });
 
-  it("says how old the state of a stale one may be", async () => {
+  it("reports how old the state of a stale read may be", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     const [other] = cluster.followers(leader);
@@ -298,7 +298,7 @@ describe("a lease read", () => {
     expect(other!.raft.staleness().appliedIndex).toBe(other!.raft.metrics().appliedIndex);
   });
 
-  it("is refused under a name that is none", async () => {
+  it("is refused when the consistency has an unknown name", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const wrong = raft.read(() => 1, { consistency: "strong" as "stale" });

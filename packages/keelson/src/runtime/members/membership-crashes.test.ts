@@ -221,9 +221,9 @@ async function runCrash(one: Case, { call, kept, sent }: Crash): Promise<"old" |
   return [...config.voters].sort().join() === ends[0] ? "old" : "new";
 }
 
-describe("M3: whose leader loses its power in every call to its disk, a change that", () => {
+describe("a change of membership whose leader loses power at some call to its disk", () => {
   it.each(Object.entries(CASES))(
-    "%s ends in the old or the new configuration, and the cluster goes on",
+    "that %s ends in the old or the new configuration, and the cluster stays available (M3)",
     { timeout: 120_000 },
     async (_, one) => {
       const outcomes = { old: 0, new: 0 };

@@ -51,7 +51,7 @@ async function deliver(
 }
 
 describe("the membership of a follower", () => {
-  it("is that of the last configuration in its log: through cuts, and after a restart", async () => {
+  it("is that of the last configuration in its log, also after the log was truncated, and after a restart", async () => {
     const cluster = new TestCluster();
     await cluster.open("a");
     const expectMembers = async (ids: readonly NodeId[]): Promise<void> => {
@@ -86,7 +86,7 @@ describe("the membership of a follower", () => {
     expect(cluster.raft("a").metrics().role).toBe("follower");
   });
 
-  it("is not touched by a message that the log refuses", async () => {
+  it("does not change with an AppendEntries message that the log rejects", async () => {
     const cluster = new TestCluster();
     const { raft } = await cluster.open("a");
     await deliver(cluster, append(1, { term: 0, index: 0 }, [{ term: 1, members: ["a", "b"] }]));
@@ -96,7 +96,7 @@ describe("the membership of a follower", () => {
 });
 
 describe("a candidate that this node does not know as a member", () => {
-  it("is answered, as it may lack just this vote, and not called any more when the members are others", async () => {
+  it("is answered, because this vote may be the missing one, until the membership changes", async () => {
     const cluster = new TestCluster();
     await cluster.open("a");
     const members = { term: 1, members: ["a", "b", "c"] };
@@ -117,7 +117,7 @@ describe("a candidate that this node does not know as a member", () => {
 });
 
 describe("a message whose records are not those it names", () => {
-  it("is dropped when there are too few, and stops the node when they are others", async () => {
+  it("is dropped when records are missing, and stops the node when they are of other entries", async () => {
     const cluster = new TestCluster();
     const { raft } = await cluster.open("a");
     const good = append(1, { term: 0, index: 0 }, [{ term: 1, members: ["a", "b"] }, { term: 1 }]);
@@ -129,8 +129,8 @@ describe("a message whose records are not those it names", () => {
   });
 });
 
-describe("a peer that comes back with another disk", () => {
-  it("M11: is not heard, because its old disk had made promises", async () => {
+describe("a peer that comes back with another store", () => {
+  it("is ignored, because its old disk held votes and acknowledgements (M11)", async () => {
     const cluster = new TestCluster();
     await cluster.open("a");
     const members = { term: 1, members: ["a", "b"] };
@@ -142,7 +142,7 @@ describe("a peer that comes back with another disk", () => {
     expect(cluster.raft("a").metrics().term).toBe(2);
   });
 
-  it("is told of while it is no member", async () => {
+  it("is reported in the log even if it is not a member", async () => {
     const cluster = new TestCluster();
     await cluster.open("a");
     const message = { type: "pre-vote-reply", from: "b", term: 1, requestTerm: 1, granted: false } as const;
@@ -155,7 +155,7 @@ describe("a peer that comes back with another disk", () => {
   });
 });
 
-describe("what the protocol rules out", () => {
+describe("a message that the protocol rules out", () => {
   it("stops the node: two leaders of one term", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
