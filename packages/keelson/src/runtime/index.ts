@@ -1,45 +1,57 @@
-/** Keelson: Raft for TypeScript. `Raft` is the way in. */
-export type { WriteOptions } from "./writes/index.ts";
+/**
+ * Keelson: Raft for TypeScript. Begin with `Raft`, which is one node, `RaftOptions` and `StateMachine`.
+ */
 export { Raft } from "./raft.ts";
-export type { Consistency, ReadOptions, Staleness } from "./reads/index.ts";
-export type { CallOptions, WriteResult } from "./calls/index.ts";
-export type { RaftChange, CommittedCommand } from "./streams/index.ts";
+
+// What a node is opened with.
 export {
-  type MemberMetrics,
-  type RaftCounters,
-  type RaftMetrics,
-  type SessionMetrics,
-  type SnapshotFetchMetrics,
-  type SnapshotMetrics,
-  type SnapshotSendMetrics,
-  type SnapshotsMetrics,
-  type RaftLimits,
-  type RaftOptions,
-  type RaftTimings,
-  type SnapshotOptions,
-  type SnapshotPolicy,
   DEFAULT_LIMITS,
   DEFAULT_SNAPSHOT_POLICY,
   DEFAULT_TIMINGS,
   StateMachineFailure,
   type CommandCodec,
   type OpenedState,
+  type RaftLimits,
+  type RaftOptions,
+  type RaftTimings,
   type ResultCodec,
   type SessionChanges,
   type SessionRecords,
+  type SnapshotOptions,
+  type SnapshotPolicy,
   type StateMachine,
   type StateMachineCodec,
 } from "./shared/index.ts";
+
+// Calls: what they take and return.
+export type { CallOptions, WriteResult } from "./calls/index.ts";
+export type { WriteOptions } from "./writes/index.ts";
+export type { Consistency, ReadOptions, Staleness } from "./reads/index.ts";
 export type { MembershipChange } from "./members/index.ts";
 export {
+  countSessions,
   Session,
+  SESSION_LIMITS,
   type OpenedSession,
   type OpenSessionOptions,
-  countSessions,
-  SESSION_LIMITS,
   type SessionLimits,
 } from "./sessions/index.ts";
 export type { SessionCommandId } from "../codec/session-entry.ts";
+
+// What a program can follow.
+export type { CommittedCommand, RaftChange } from "./streams/index.ts";
+export type {
+  MemberMetrics,
+  RaftCounters,
+  RaftMetrics,
+  SessionMetrics,
+  SnapshotFetchMetrics,
+  SnapshotMetrics,
+  SnapshotSendMetrics,
+  SnapshotsMetrics,
+} from "./shared/index.ts";
+
+// Errors: each has a stable `code` and an `outcome`.
 export {
   AbortedError,
   AlreadyInitializedError,
@@ -71,20 +83,24 @@ export {
   type LeaderHint,
   type Outcome,
 } from "../errors.ts";
+
+// Terms of Raft.
 export { ORIGIN, type LogIndex, type LogPosition, type NodeId, type Term } from "../core/position.ts";
 export type { ClusterConfig } from "../core/config.ts";
 export type { Role } from "../core/role.ts";
+
+// The interfaces of a node's parts, for programs that bring their own.
 export { nodeEnvironment } from "../environment/node/node-environment.ts";
 export type { Environment } from "../environment/environment.ts";
 export type { LogStore } from "../storage/log-store.ts";
 export type {
   DamagedSnapshot,
+  IncomingSnapshot,
   OpenedSnapshots,
   SnapshotDraft,
   SnapshotHeader,
-  IncomingSnapshot,
   SnapshotReader,
   SnapshotStore,
   StoredSnapshot,
 } from "../storage/snapshot-store.ts";
-export type { TransportMessage, PeerInfo, Transport, TransportHost } from "../transport/transport.ts";
+export type { PeerInfo, Transport, TransportHost, TransportMessage } from "../transport/transport.ts";

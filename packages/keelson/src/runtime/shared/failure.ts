@@ -1,3 +1,4 @@
+// Failures that stop a node, and small conversions between thrown values, errors and promises.
 import {
   NodeFailedError,
   StateMachineFailedError,
@@ -6,14 +7,17 @@ import {
   type RaftError,
 } from "../../errors.ts";
 
-/** Why a node stopped by itself. Each call under way gets an error of its own, with its own outcome. */
+/** Why a node stopped by itself. Each open call gets an error made from it, with the outcome of that call. */
 export interface Failure {
+  /** The part that failed; "node": an assertion of the core or the runtime. */
   readonly kind: "storage" | "state-machine" | "node";
+  /** The whole sentence for people, with the reason. */
   readonly message: string;
+  /** What was thrown; null: nothing was. */
   readonly cause: unknown;
 }
 
-/** The failure as the error of a call that ended with `outcome`. */
+/** The error for a call that the failure ended with `outcome`. */
 export function errorOf(failure: Failure, outcome: Outcome): RaftError {
   const { message, cause } = failure;
   switch (failure.kind) {
@@ -26,17 +30,17 @@ export function errorOf(failure: Failure, outcome: Outcome): RaftError {
   }
 }
 
-/** What something thrown says, for a sentence of ours. */
+/** The message of something thrown, for use within another message. */
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
-/** What a user's code throws goes to its caller as it is, if it is an error at all. */
+/** Something that user code threw, as an error: unchanged if it is one. */
 export function toError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(reasonOf(thrown), { cause: thrown });
 }
 
-/** What a call returns that may also throw, as a promise in either case. */
+/** Calls a function that may throw or return a promise, and returns a promise in either case. */
 export function asPromise<T>(call: () => Promise<T>): Promise<T> {
   try {
     return call();

@@ -1,68 +1,81 @@
+// The types of what `Raft.metrics()` returns.
 import type { ClusterConfig } from "../../core/config.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
 import type { Role } from "../../core/role.ts";
 import type { LeaderHint } from "../../errors.ts";
 
-/** How a node is, at one moment. A copy: it does not change. */
+/** The state of a node at one moment. It is a copy and doesn't change. */
 export interface RaftMetrics {
   readonly id: NodeId;
   /** null: the node belongs to no cluster yet. */
   readonly clusterId: string | null;
+  /** "stopped": the node was closed, is closing, or has failed. */
   readonly role: Role | "stopped";
   readonly term: Term;
-  /** null: not known. */
+  /** null: this node knows no leader. */
   readonly leader: LeaderHint | null;
-  /** The last entry known to be committed. */
+  /** The last entry that this node knows to be committed. */
   readonly commitIndex: LogIndex;
   /** The last entry whose effects the state machine holds. */
   readonly appliedIndex: LogIndex;
-  /** The last entry on this node's own disk. */
+  /** The last entry that is durable in this node's log. */
   readonly durableIndex: LogIndex;
-  /** The first entry that is still in this node's log, or would be: the ones before it are covered by a snapshot. */
+  /** The first entry that this node's log holds, or will hold if it is empty. A snapshot covers those before it. */
   readonly firstIndex: LogIndex;
-  /** The last entry in this node's log. */
+  /** The last entry in this node's log, durable or not. */
   readonly lastIndex: LogIndex;
+  /** The configuration in force: the last one in the log, committed or not (§6). */
   readonly config: ClusterConfig;
+  /** The members of that configuration. */
   readonly members: readonly MemberMetrics[];
-  /** Entries proposed here whose fate is not settled, and their bytes. */
+  /** Entries that this node proposed and whose outcome is not known yet. */
   readonly pendingEntries: number;
+  /** Bytes of those entries. */
   readonly pendingBytes: number;
+  /** Reads that wait, or whose query runs. */
   readonly pendingReads: number;
-  /** Calls that were passed on to the leader, or wait for there to be one, and the bytes of their commands. */
+  /** Calls that were forwarded to the leader, or wait for a leader to be known. */
   readonly forwardedCalls: number;
+  /** Bytes of the commands of those calls. */
   readonly forwardedBytes: number;
-  /** The sessions that are open as of the applied entry: the same on every node that has applied as much. */
+  /** The sessions as of the applied entry: the same on every node that has applied as much. */
   readonly sessions: SessionMetrics;
   /** null: the node was opened without `snapshots`. */
   readonly snapshots: SnapshotsMetrics | null;
+  /** Totals since the node was opened. */
   readonly counters: RaftCounters;
 }
 
 /** The table of sessions. */
 export interface SessionMetrics {
+  /** Open sessions. */
   readonly open: number;
-  /** What they count as in memory, with the answers that are kept for them. */
+  /** Bytes in memory that the sessions and their stored answers count as. */
   readonly bytes: number;
-  /** The time of the log, in milliseconds since 1970; 0 before the first session. */
+  /** The time of the log, in milliseconds since 1970; 0 before the first session. Sessions expire by this time. */
   readonly timeMs: number;
 }
 
 /** A snapshot that this node keeps. */
 export interface SnapshotMetrics {
+  /** The last entry whose effects it holds. */
   readonly index: LogIndex;
+  /** The term of that entry. */
   readonly term: Term;
+  /** The size of the whole file. */
   readonly bytes: number;
 }
 
-/** A snapshot on its way to another node. */
+/** A snapshot that another node is fetching from this one. */
 export interface SnapshotSendMetrics {
   readonly to: NodeId;
   readonly index: LogIndex;
+  /** How far that node has asked. */
   readonly bytesDone: number;
   readonly bytesTotal: number;
 }
 
-/** A snapshot on its way to this node. */
+/** A snapshot that this node is fetching from another. */
 export interface SnapshotFetchMetrics {
   readonly from: NodeId;
   readonly phase: "fetching" | "checking" | "installing";
@@ -71,48 +84,55 @@ export interface SnapshotFetchMetrics {
   readonly bytesTotal: number | null;
 }
 
-/** Snapshots, as they are and as they move. */
+/** The snapshots that this node keeps, takes, sends and fetches. */
 export interface SnapshotsMetrics {
   /** null: there is none. */
   readonly newest: SnapshotMetrics | null;
-  /** The one that is being taken, and how much of it is written; null: none is. */
+  /** The snapshot that is being taken, and the bytes of the state that are written so far; null: none. */
   readonly taking: { readonly index: LogIndex; readonly bytesDone: number } | null;
   readonly sending: readonly SnapshotSendMetrics[];
+  /** null: none is being fetched. */
   readonly receiving: SnapshotFetchMetrics | null;
-  /** Since the node was opened. */
+  /** Snapshots taken since the node was opened. */
   readonly taken: number;
+  /** Snapshots of other nodes installed since the node was opened. */
   readonly installed: number;
 }
 
 /** One member of the cluster, as this node knows it. */
 export interface MemberMetrics {
   readonly id: NodeId;
+  /** Its address in the membership in force. */
   readonly address: string;
+  /** Whether it is a voter, in the old or the new configuration while they are joint; otherwise it is a learner. */
   readonly voter: boolean;
-  /** What it says of itself; null: not met yet. */
+  /** The text that it gave as the option `data`; null: this node has not been connected with it yet. */
   readonly data: string | null;
-  /** Entries behind the leader's last. On the leader only, elsewhere null. */
+  /** How many entries it is behind the leader's last one. null: this node isn't the leader. */
   readonly lag: number | null;
-  /** The last entry known to be on its disk. On the leader only, elsewhere null. */
+  /** The last entry known to be durable there. null: this node isn't the leader. */
   readonly match: LogIndex | null;
-  /** Whether it answered lately. On the leader only, elsewhere null. */
+  /** Whether it has answered within the last election timeout. null: this node isn't the leader. */
   readonly active: boolean | null;
 }
 
-/** Since the node was opened. */
+/** Totals since the node was opened. */
 export interface RaftCounters {
-  /** Elections that this node began. */
+  /** Elections that this node started. */
   readonly elections: number;
-  /** Commands that this node proposed. */
+  /** Entries that this node proposed for callers: commands, and the opening and closing of sessions. */
   readonly writes: number;
-  /** Reads that were asked of this node, stale ones included. */
+  /** Reads that this node was asked for, stale ones included. */
   readonly reads: number;
-  /** Questions to the leader that those reads took. */
+  /** Read indexes that were requested for those reads; reads of one turn share one. */
   readonly readRounds: number;
+  /** Batches written to the log. */
   readonly logWrites: number;
-  /** Bytes of records written to the log. */
+  /** Bytes of the records in them. */
   readonly logBytes: number;
+  /** Messages given to the transport. */
   readonly messagesSent: number;
+  /** Messages that could not be sent. */
   readonly messagesDropped: number;
   readonly messagesReceived: number;
 }

@@ -1,3 +1,4 @@
+// The options of `Raft.open`. `settings.ts` checks them and fills in the defaults.
 import type { NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { LogStore } from "../../storage/log-store.ts";
@@ -5,110 +6,152 @@ import type { SnapshotStore } from "../../storage/snapshot-store.ts";
 import type { Transport } from "../../transport/transport.ts";
 import type { StateMachine } from "./state-machine.ts";
 
-/** How much of each thing there may be. What is over a limit is refused, dropped or waits; nothing grows without end. */
+/**
+ * Limits on what a node holds at once. Without them a slow disk, state machine or peer would let memory grow until the
+ * process dies. What exceeds a limit is refused with an error or waits.
+ */
 export interface RaftLimits {
-  /** Bytes of one encoded command. Default 1 MiB. More: `CommandTooLargeError`. */
+  /** Bytes of one encoded command. Larger ones are refused with `CommandTooLargeError`. Default 1 MiB. */
   readonly commandBytesMax: number;
-  /** Entries proposed and not yet applied here. Default 65,536. More: `OverloadedError`. */
+  /**
+   * Entries that this node proposed and has not applied yet. More are refused with `OverloadedError`. It also limits the
+   * calls that are forwarded to the leader. Default 65,536.
+   */
   readonly pendingEntriesMax: number;
-  /** Bytes of those entries. Default 64 MiB. More: `OverloadedError`. */
+  /** Bytes of those entries, and of the forwarded calls. More are refused with `OverloadedError`. Default 64 MiB. */
   readonly pendingBytesMax: number;
-  /** Reads waiting at once. Default 65,536. More: `OverloadedError`. */
+  /** Reads that wait at once. More are refused with `OverloadedError`. Default 65,536. */
   readonly pendingReadsMax: number;
-  /** Bytes of records kept in memory for followers that are nearly up to date. Default 32 MiB. */
+  /**
+   * Bytes of the log's newest records kept in memory. A follower that lags by more is sent records that are read from the
+   * log, which is slower. Records that are not written to the log yet come on top. Default 32 MiB.
+   */
   readonly cacheBytesMax: number;
-  /** Entries, and bytes, applied in one batch before the event loop gets a turn. Default 1,024, 4 MiB. */
+  /** Entries applied in one batch. After each batch the event loop gets a turn. Default 1,024. */
   readonly applyBatchEntriesMax: number;
+  /** Bytes of the entries applied in one batch. Default 4 MiB. */
   readonly applyBatchBytesMax: number;
-  /** Changes that a slow reader of `changes()` may lag behind before the oldest are merged away. Default 1,024. */
+  /**
+   * Changes queued for one reader of `changes()`. When there are more, the oldest ones that a later change of the same
+   * type has overtaken are dropped. Default 1,024.
+   */
   readonly changesMax: number;
 }
 
-/** Milliseconds. */
+/** Time limits and intervals, in milliseconds. The defaults suit nodes in one data centre. */
 export interface RaftTimings {
-  /** The election timeout is drawn from [min, max) anew each time. Default 400 to 800. */
+  /**
+   * The election timeout is drawn at random from [min, max), anew each time, so that followers seldom campaign at once
+   * (§5.2). A follower that hears nothing from a leader for that long campaigns. Default 400.
+   */
   readonly electionTimeoutMinMs: number;
+  /** See `electionTimeoutMinMs`; best twice that. Default 800. */
   readonly electionTimeoutMaxMs: number;
-  /** Default 80. */
+  /** How often a leader sends heartbeats; at most half of `electionTimeoutMinMs`. Default 80. */
   readonly heartbeatMs: number;
-  /** How long `write` and `read` wait unless told otherwise. Default 10,000. */
+  /** The time limit of calls that name none. Default 10,000. */
   readonly callTimeoutMs: number;
-  /** A write to the log that takes longer counts as failed, and the node stops. Default 30,000. */
+  /** An operation of the log that takes longer counts as failed: the node stops. Default 30,000. */
   readonly storageTimeoutMs: number;
-  /** A leader whose own log write takes longer hands leadership over, and such a node does not campaign. Default 1,600. */
+  /**
+   * A leader whose own log write takes longer than this transfers its leadership, and a node with such a write doesn't
+   * campaign: the cluster would be as slow as its disk. Default 1,600.
+   */
   readonly storageStallMs: number;
-  /** How long `addLearner` and `changeMembership` wait for new members to catch up unless told otherwise. Default 300,000. */
+  /** The time limit of `addLearner` and `changeMembership` calls that name none. Default 300,000. */
   readonly catchUpTimeoutMs: number;
 }
 
 /**
- * When snapshots are taken, and what is kept beside them. One is due when `everyEntries` entries or `everyBytes` bytes
- * of log were applied since the last one, and at least a quarter of that one's size: so a large state is not written
- * again and again for a little log.
+ * When snapshots are taken, and which part of the log they leave. A snapshot is due when `everyEntries` entries or
+ * `everyBytes` bytes of log were applied since the last one, and these bytes are at least a quarter of that one's size:
+ * otherwise a large state would be written again and again for a few entries.
  */
 export interface SnapshotPolicy {
-  /** Default 100,000; Infinity: never for this reason. */
+  /** Entries applied since the last snapshot. Infinity: this makes none due. Default 100,000. */
   readonly everyEntries: number;
-  /** Default 64 MiB; Infinity: never for this reason. */
+  /** Bytes of log applied since the last snapshot. Infinity: this makes none due. Default 64 MiB. */
   readonly everyBytes: number;
-  /** Entries kept before a snapshot, for followers that lag behind a little: so many, or so many bytes of them, whichever is less. Default 10,000, 64 MiB. */
+  /**
+   * Entries kept in the log although a snapshot covers them. A follower that lags by less is sent these, and not the
+   * whole state. Both this limit and `keepBytes` hold. Default 10,000.
+   */
   readonly keepEntries: number;
+  /** Bytes of those entries. Default 64 MiB. */
   readonly keepBytes: number;
-  /** Bytes of log kept at most for nodes that are fetching a snapshot. Default 256 MiB. */
+  /**
+   * Bytes of log kept at most for nodes that are fetching a snapshot, which will need the entries after it. Default
+   * 256 MiB.
+   */
   readonly transferKeepBytes: number;
-  /** How fast this node fetches another's snapshot, in bytes a second. Default: without a limit. */
+  /** Bytes per second at which this node fetches a snapshot from another. Default Infinity: no limit. */
   readonly fetchBytesPerSecond: number;
 }
 
-/** Snapshots: where they are kept, and when they are taken. */
+/** Where snapshots are kept, and when they are taken. */
 export interface SnapshotOptions extends Partial<SnapshotPolicy> {
   readonly store: SnapshotStore;
 }
 
-/** What `Raft.open` needs: who this node is, and the parts it runs on. */
+/** What `Raft.open` needs: the node's id, and the parts it runs on. */
 export interface RaftOptions<Command, Result> {
-  /** This node's id: 1 to 64 of `A-Z a-z 0-9 . _ -`. */
+  /** This node's id in the cluster: 1 to 64 of the characters `A-Z a-z 0-9 . _ -`. An id belongs to one store for good. */
   readonly id: NodeId;
+  /** The state that is replicated. */
   readonly stateMachine: StateMachine<Command, Result>;
+  /** Where the node keeps its log, term and vote. The node opens and closes it. */
   readonly log: LogStore;
+  /** How the node reaches the others, and listens. The node starts and closes it. */
   readonly transport: Transport;
   /**
-   * The cluster's name. A node with a name takes part only in a cluster that was created under it.
-   * Within the name each cluster has an id of its own, made by `initialize` from its first members,
-   * which is checked on disk and on every connection. Default: no name.
+   * The cluster's name. A node with a name takes part only in a cluster that was created under that name. Each cluster
+   * also has an id of its own, made by `initialize` from the name and the first members, which is stored in the log and
+   * checked on every connection. Default: no name.
    */
   readonly clusterId?: string;
-  /** Free text told to the other nodes, such as the addresses for clients; at most 4 KiB. Default "". */
+  /**
+   * Free text that other nodes can read (`metrics().members`, `LeaderHint`), for example addresses for clients; at most
+   * 4 KiB of UTF-8. Default "".
+   */
   readonly data?: string;
   /**
-   * How much this node should lead, compared with the others: a whole number from 0 on. A leader hands over to a voter
-   * with a higher one that is up to date. It has no part in elections. Default 0.
+   * How much this node should lead, compared with the others: a whole number from 0 on. A leader transfers its leadership
+   * to an up-to-date voter with a higher priority. It does not influence elections. Default 0.
    */
   readonly priority?: number;
   /**
-   * Snapshots of the state machine, which needs `snapshot` and `restore`. Default: none are taken or installed, and the
-   * log is kept from its beginning.
+   * Turns snapshots on; the state machine needs `snapshot` and `restore`. Default: none are taken or installed, and the
+   * log keeps all entries.
    */
   readonly snapshots?: SnapshotOptions;
+  /** Limits that differ from the defaults. */
   readonly limits?: Partial<RaftLimits>;
+  /** Timings that differ from the defaults. */
   readonly timings?: Partial<RaftTimings>;
   /**
-   * Whether `write` and what concerns sessions are passed on to the leader by a node that does not lead, which
-   * needs `encodeResult` and `decodeResult` of the codec. Default false: they are refused with `NotLeaderError`.
+   * Whether a node that doesn't lead passes writes and session calls on to the leader; the codec needs `encodeResult` and
+   * `decodeResult`. Default false: such a node refuses them with `NotLeaderError`.
    */
   readonly forward?: boolean;
-  /** Default true, both. */
+  /**
+   * Pre-vote (dissertation 9.6): a node campaigns only if a majority would vote for it, so a node that was cut off does
+   * not disrupt the leader when it returns. Default true.
+   */
   readonly preVote?: boolean;
+  /**
+   * Check-quorum (dissertation 6.2): a leader that hears from no majority steps down, and a follower that hears from its
+   * leader refuses other candidates. Lease reads need it. Default true.
+   */
   readonly checkQuorum?: boolean;
   /**
-   * For `lease` reads: how far two nodes' clocks may drift apart, as a share of the time that passes; the same on all
-   * nodes. A lease lasts `electionTimeoutMinMs * (1 - clockDriftMax) / (1 + clockDriftMax)`, counted from before its
-   * heartbeats were sent. Default 0.05.
+   * For lease reads: how far two nodes' clocks may drift apart, as a share of the time that passes; the same on all nodes.
+   * A lease lasts `electionTimeoutMinMs * (1 - clockDriftMax) / (1 + clockDriftMax)` ms from the moment at which its
+   * heartbeats were sent. If clocks drift by more, a lease read may miss a write. Default 0.05.
    */
   readonly clockDriftMax?: number;
-  /** Default: Node's clock, disk and network. */
+  /** Clock, timers, randomness, disk and network. Default: those of Node. */
   readonly environment?: Environment;
-  /** Where messages for people go. Default: nowhere. */
+  /** Called with messages for people, each with the node's id in `fields`. What it throws is ignored. Default: none. */
   readonly onLog?: (
     level: "info" | "warn" | "error",
     text: string,

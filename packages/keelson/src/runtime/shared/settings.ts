@@ -1,3 +1,4 @@
+// Checks the options of `Raft.open` before anything is opened, and fills in the defaults.
 import { NODE_ID_PATTERN } from "../../codec/config.ts";
 import { RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX } from "../../codec/record.ts";
 import { SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
@@ -9,10 +10,10 @@ import type { StateMachine } from "./state-machine.ts";
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** What one node tells the others about itself travels with every handshake. */
+/** Bytes of the option `data` in UTF-8. It is sent in every handshake, and kept for every peer. */
 const DATA_BYTES_MAX = 4 * KIB;
 
-/** The limits of a node whose options name none. */
+/** The defaults of `RaftLimits`. */
 export const DEFAULT_LIMITS: RaftLimits = {
   commandBytesMax: MIB,
   pendingEntriesMax: 65_536,
@@ -24,7 +25,7 @@ export const DEFAULT_LIMITS: RaftLimits = {
   changesMax: 1024,
 };
 
-/** The timings of a node whose options name none: for nodes in one data centre. */
+/** The defaults of `RaftTimings`: for nodes in one data centre. */
 export const DEFAULT_TIMINGS: RaftTimings = {
   electionTimeoutMinMs: 400,
   electionTimeoutMaxMs: 800,
@@ -35,7 +36,7 @@ export const DEFAULT_TIMINGS: RaftTimings = {
   catchUpTimeoutMs: 300_000,
 };
 
-/** When snapshots are taken if nothing else is said. */
+/** The defaults of `SnapshotPolicy`. */
 export const DEFAULT_SNAPSHOT_POLICY: SnapshotPolicy = {
   everyEntries: 100_000,
   everyBytes: 64 * MIB,
@@ -45,14 +46,14 @@ export const DEFAULT_SNAPSHOT_POLICY: SnapshotPolicy = {
   fetchBytesPerSecond: Infinity,
 };
 
-/** Options that were checked, with the defaults filled in. */
+/** The checked options, with the defaults filled in. See `RaftOptions` for the meaning of each. */
 export interface Settings {
   readonly id: NodeId;
-  /** null: not given. */
+  /** The cluster's name; null: none was given. */
   readonly clusterId: string | null;
   readonly data: string;
   readonly priority: number;
-  /** null: without snapshots. */
+  /** null: the node takes and installs no snapshots. */
   readonly snapshots: SnapshotPolicy | null;
   readonly limits: RaftLimits;
   readonly timings: RaftTimings;
@@ -62,7 +63,7 @@ export interface Settings {
   readonly clockDriftMax: number;
 }
 
-/** Checks everything that can be checked before anything is opened; throws `InvalidOptionError`. */
+/** Makes the settings. @throws InvalidOptionError */
 export function settingsOf<Command, Result>(options: RaftOptions<Command, Result>): Settings {
   checkId("id", options.id);
   if (options.clusterId !== undefined) checkId("clusterId", options.clusterId);
@@ -128,7 +129,7 @@ function forwardOf<Command, Result>({
   );
 }
 
-/** A node's or a cluster's name: safe in file names, URLs and logs. */
+/** Checks the id of a node or the name of a cluster: both appear in file names, URLs and log messages. @throws InvalidOptionError */
 export function checkId(what: string, id: string): void {
   if (typeof id === "string" && NODE_ID_PATTERN.test(id)) return;
   throw new InvalidOptionError(
@@ -160,7 +161,7 @@ function numbersOf<T extends object>(
 }
 
 function checkLimits(limits: RaftLimits): void {
-  // A command in a session has its own header within the entry's payload.
+  // The entry of a command in a session has a header before the command.
   const commandBytesMax = RECORD_PAYLOAD_BYTES_MAX - SESSION_COMMAND_HEADER_BYTES;
   if (limits.commandBytesMax > commandBytesMax) {
     throw new InvalidOptionError(
@@ -181,7 +182,7 @@ function checkTimings(timings: RaftTimings): void {
       `timings.electionTimeoutMaxMs is ${String(max)}; it should be from electionTimeoutMinMs (${String(min)}) on, best twice that`,
     );
   }
-  // One lost heartbeat must not be enough for an election.
+  // One lost heartbeat must not start an election.
   if (heartbeatMs > min / 2) {
     throw new InvalidOptionError(
       `timings.heartbeatMs is ${String(heartbeatMs)}; it should be at most half of electionTimeoutMinMs (${String(min)})`,

@@ -1,29 +1,33 @@
+// The interface between the library and the program's replicated state.
 import type { LogPosition } from "../../core/position.ts";
 
-/** Between a command and its bytes. Encoding is done once, where the command is proposed. */
+/** Converts commands to bytes and back. Each command is encoded once, on the node where it is proposed. */
 export interface CommandCodec<Command> {
   encode(command: Command): Uint8Array;
-  /** Must accept all that `encode` ever produced, in any version of the program. */
+  /**
+   * Decodes what `encode` produced, also in earlier versions of the program: the log may hold commands of each. A throw
+   * stops the node, because skipping a command would make its state differ from that of the others.
+   */
   decode(bytes: Uint8Array): Command;
 }
 
 /**
- * Between a result and its bytes. Results need bytes where they outlive the call that asked for
- * them, as the answers do that sessions keep. Without the two methods there are no sessions.
+ * Converts results to bytes and back. A result needs bytes where it outlives its call or leaves its node: sessions store
+ * results to answer retries, and forwarding sends them to the caller's node. Without these methods neither is available.
  */
 export interface ResultCodec<Result> {
-  /** The same bytes on every node for the same result. */
+  /** Must produce the same bytes on every node for the same result: stored results are part of the replicated state. */
   encodeResult?(result: Result): Uint8Array;
-  /** Must accept all that `encodeResult` ever produced, in any version of the program. */
+  /** Decodes what `encodeResult` produced, also in earlier versions of the program. */
   decodeResult?(bytes: Uint8Array): Result;
 }
 
-/** The codec of a state machine. */
+/** Converts a state machine's commands and results. */
 export interface StateMachineCodec<Command, Result> extends CommandCodec<Command>, ResultCodec<Result> {}
 
 /**
- * The table of sessions as small records, each under a name of its own, so that a state machine on disk can store only
- * the records that a batch changed. null: the record was deleted.
+ * The records of the session table that a batch changed, by name; null: the record was deleted. A state machine on disk
+ * stores each under its name, so that it writes only what changed.
  *
  * | name | value, numbers of 8 bytes, unsigned and little-endian |
  * |---|---|
@@ -33,58 +37,64 @@ export interface StateMachineCodec<Command, Result> extends CommandCodec<Command
  */
 export type SessionChanges = ReadonlyMap<string, Uint8Array | null>;
 
-/** All records of the table of sessions, as of one applied entry. */
+/** All records of the session table, as of one applied entry. The names and values are those of `SessionChanges`. */
 export type SessionRecords = ReadonlyMap<string, Uint8Array>;
 
-/** What a state machine holds when it is opened. */
+/** What a state machine holds when it is opened: the last entry whose effects it holds, and the session records. */
 export interface OpenedState extends LogPosition {
   /**
-   * The records that `flush` was given, whole and as of this very position: a state on disk returns
-   * them, also when there are none. Left out by a state in memory, whose sessions are built again
-   * from the log like the state itself.
+   * A state machine on disk that stores the records passed to `flush` returns all of them here, as of exactly this entry;
+   * an empty map if there are none. A state machine in memory leaves this out: its sessions are rebuilt from the log like
+   * the rest of its state.
    */
   readonly sessions?: SessionRecords;
 }
 
 /**
- * What is replicated: yours. Every node applies the same commands in the same order, so `apply`
- * must depend on nothing but the state and the command: no clock, no chance, no order of keys that
- * may differ between nodes.
+ * The replicated state, written by the program that uses the library.
+ *
+ * Every node applies the same commands in the same order. If `apply` used anything but the state and the command (a clock,
+ * random numbers, an iteration order that differs between nodes), the nodes' states would diverge without an error.
+ *
+ * Methods are never called at the same time, except that `apply` and `flush` go on while a snapshot is read.
  */
 export interface StateMachine<Command, Result> {
   readonly codec: StateMachineCodec<Command, Result>;
 
   /**
-   * Called once, before anything else. Resolves with the last entry whose effects the state holds
-   * already: `{ term: 0, index: 0 }` for a state kept in memory, which is then built again from the
-   * log. A state on disk must store that position in one atomic step with the effects (`flush`), and
-   * likewise the records of the sessions, if it wants any.
+   * Called once, before all other methods. Returns the last entry whose effects the state holds; the node applies the
+   * entries after it. For a state in memory that is `{ term: 0, index: 0 }`: it is rebuilt from the log, or from a
+   * snapshot. A state on disk must store this position in the same atomic step as the effects (see `flush`), or entries
+   * would be applied twice or skipped after a crash.
    */
   open(): Promise<OpenedState> | OpenedState;
 
   /**
-   * Applies one committed command and returns its result for the caller. **A throw is a result
-   * too**: the caller gets it as `CommandRejectedError`, and the node goes on, so it must be thrown
-   * alike on every node. A failure that is this node's own (its disk) must be thrown as
+   * Applies one committed command and returns its result for the caller.
+   *
+   * **A throw is a result too**: the caller gets it as `CommandRejectedError`, and the node continues. So `apply` must
+   * throw for the same commands on every node. A failure of this node alone, such as of its disk, must be thrown as
    * `StateMachineFailure`, which stops the node.
    */
   apply(command: Command, at: LogPosition): Result | Promise<Result>;
 
   /**
-   * Called after each batch of `apply` calls, and after entries that carry no command, with the
-   * last position they cover. A state on disk writes the effects of the batch and this position in
-   * one atomic step here, and with them `sessions`: the records of the sessions that changed, null
-   * for those that are gone. No result is handed to a caller, and no read is served, before it
-   * resolves. A rejection stops the node.
+   * Called after each batch of `apply` calls, and after entries that hold no command, with the last entry of the batch. A
+   * state on disk writes the effects of the batch, this position, and the changed session records in one atomic step.
+   * Until it resolves, no result of the batch is returned to a caller and no read is served. It must be atomic but need
+   * not be durable: what a power failure takes back is applied again from the log, or restored from a snapshot. A
+   * rejection stops the node.
    */
   flush?(applied: LogPosition, sessions: SessionChanges): Promise<void> | void;
 
   /**
-   * The whole state as bytes, cut anywhere, as it is **after the last entry that was applied and flushed when this is
-   * called**, whatever is applied while they are read. It is called between two batches, and the first bytes are asked
-   * for at once, so an async generator may take hold of the state (copy a map, open an iterator of the database) before
-   * its first `await` or `yield`. Without it, and `restore`, the node takes and installs no snapshots. The iteration
-   * may be given up early (`return`). A throw spoils this snapshot and nothing else.
+   * Returns the whole state as bytes, in chunks of any size, exactly as it is **after the last entry that was applied and
+   * flushed when this is called**, whatever is applied while the chunks are read. The library calls it between two
+   * batches and asks for the first chunk at once. So an async generator can copy the state, or open an iterator of its
+   * database, before its first `await` or `yield`.
+   *
+   * The iteration may be ended early (`return`). A throw makes this snapshot fail and nothing else. Without `snapshot` and
+   * `restore` the node can't be opened with the option `snapshots`.
    *
    * @example
    * ```ts
@@ -100,19 +110,20 @@ export interface StateMachine<Command, Result> {
   snapshot?(): AsyncIterable<Uint8Array>;
 
   /**
-   * Replaces the whole state by the one that `snapshot` gave these bytes of, here or on another node, cut elsewhere;
-   * from now on the state is that after the entry `at`. Nothing is applied or read meanwhile. A state on disk stores
-   * `at` and the records of the sessions with it, and all of it is durable when the promise resolves. A crash, or a
-   * rejection, must leave the old state, or the new one, or one that `open` reports as `{ term: 0, index: 0 }`, empty:
-   * then it is restored again. A rejection stops the node.
+   * Replaces the whole state by one that `snapshot` returned, on this node or another; the chunks may be cut differently.
+   * Afterwards the state is that after the entry `at`. Nothing is applied or read meanwhile.
+   *
+   * A state on disk stores `at` and all session records with it, and everything is durable when the promise resolves. A
+   * crash or rejection in between must leave the old state, or the new one, or an empty one for which `open` returns
+   * `{ term: 0, index: 0 }`: then it is restored again. A rejection stops the node.
    */
   restore?(state: AsyncIterable<Uint8Array>, at: LogPosition, sessions: SessionRecords): Promise<void>;
 
-  /** Called last. */
+  /** Called once, after all other methods. */
   close?(): Promise<void> | void;
 }
 
-/** Thrown by `apply` for a failure that is this node's own and says nothing about the command. */
+/** Thrown by `apply` for a failure of this node alone, which says nothing about the command. It stops the node. */
 export class StateMachineFailure extends Error {
   override readonly name = "StateMachineFailure";
 }
