@@ -100,12 +100,12 @@ export interface Host {
   readonly stirred: boolean;
 }
 
-/** What a node's role is, with the state of that role. */
+/** A node's role with the state of that role. */
 export type RoleImage = NodeImage["role"];
 type ProgressList = Extract<RoleImage, { type: "leader" }>["progress"];
 type MemberImage = ProgressList[number][1];
 
-/** What a leader knows about the others; of a node that does not lead, nothing. */
+/** The progress of each follower on a leader; empty for other roles. */
 export function progressOf({ role }: NodeImage): ProgressList {
   return role.type === "leader" ? role.progress : [];
 }
