@@ -1,0 +1,85 @@
+/**
+ * LIVE, after healing: the cluster gets one leader, ends all calls, leaves joint configurations and unusable members
+ * behind, and all nodes apply the same entries. SMS: the states that result are equal.
+ */
+import { isJoint } from "../../../core/config.ts";
+import { assertInvariant } from "../checkers/violation.ts";
+import { LastCalls } from "./last-calls.ts";
+import type { SimulatedCluster } from "./simulated-cluster.ts";
+import type { TurnLoop } from "./turn-loop.ts";
+
+/** Takes a healed cluster to the point where all nodes hold the same, and checks that they do. */
+export class Convergence {
+  readonly #cluster: SimulatedCluster;
+  readonly #turns: TurnLoop;
+
+  constructor(cluster: SimulatedCluster, turns: TurnLoop) {
+    this.#cluster = cluster;
+    this.#turns = turns;
+  }
+
+  async run(): Promise<void> {
+    const { clients } = this.#cluster;
+    const lastCalls = new LastCalls(this.#cluster, this.#turns);
+    await this.#wait(() => this.#cluster.leader() !== null, "LIVE", "a leader after the run healed");
+    clients.stop();
+    await this.#wait(() => clients.underWay === 0, "KNOWN", "all calls to end");
+    await this.#removeUnusableMembers();
+    await lastCalls.transfer();
+    await lastCalls.write();
+    await this.#wait(() => this.#haveAllApplied(), "LIVE", "all nodes to apply the same");
+    await this.#compareStates();
+    await lastCalls.reads();
+  }
+
+  #wait(condition: () => boolean, code: string, what: string): Promise<void> {
+    return this.#turns.runUntil(condition, this.#turns.patienceMs, code, what);
+  }
+
+  /** The operator removes members that can't come back. Then one configuration that isn't joint is in force everywhere. */
+  async #removeUnusableMembers(): Promise<void> {
+    const { plan, operator } = this.#cluster;
+    if (plan.spares === 0) return;
+    const removing = operator.removeUnusableMembers();
+    await this.#turns.settled(removing, 2 * this.#turns.patienceMs, "LIVE", "the operator to clean up");
+    await this.#wait(() => this.#isSettled(), "LIVE", "one configuration everywhere");
+  }
+
+  /** Whether a voter leads, and every usable member acts on the same configuration, which isn't joint. */
+  #isSettled(): boolean {
+    const leader = this.#cluster.leader();
+    const config = leader?.raft?.metrics().config;
+    if (leader === null || config === undefined || isJoint(config)) return false;
+    const text = JSON.stringify(config);
+    return (
+      config.voters.includes(leader.id) &&
+      this.#cluster.usableMembers().every(({ raft }) => JSON.stringify(raft?.metrics().config) === text)
+    );
+  }
+
+  #haveAllApplied(): boolean {
+    const members = this.#cluster.usableMembers();
+    const positions = members.map(({ raft }) => {
+      const metrics = raft?.metrics();
+      return `${String(metrics?.appliedIndex)} ${String(metrics?.lastIndex)}`;
+    });
+    return new Set(positions).size === 1 && members.every(({ isUp }) => isUp);
+  }
+
+  /** SMS: nodes that have applied the same entries hold the same state and the same sessions. */
+  async #compareStates(): Promise<void> {
+    const states = new Map<string, string>();
+    for (const { id, machine, raft } of this.#cluster.usableMembers()) {
+      if (machine === null) continue;
+      const sessions = JSON.stringify(raft?.metrics().sessions);
+      const reading = Promise.resolve(this.#cluster.subject.digest(machine)).then((state) => {
+        states.set(id, `${state} ${sessions}`);
+      });
+      await this.#turns.settled(reading, this.#turns.patienceMs, "LIVE", `the state of ${id}`);
+    }
+    assertInvariant(new Set(states.values()).size <= 1, "SMS", () => {
+      const each = [...states].map(([id, state]) => `${id} ${state}`);
+      return `the nodes have applied the same, and hold different states: ${each.join("; ")}`;
+    });
+  }
+}

@@ -1,0 +1,122 @@
+/** LIVE, after healing: leadership can be transferred, a new write succeeds, and every node answers a read. */
+import { assertInvariant, Violation } from "../checkers/violation.ts";
+import type { Outcome } from "../clients/client-calls.ts";
+import { CALL_TIMEOUT_MS } from "../plan/workload.ts";
+import type { SimProcess } from "../world/sim-process.ts";
+import type { SimulatedCluster } from "./simulated-cluster.ts";
+import type { TurnLoop } from "./turn-loop.ts";
+
+/** A target may lose its election by chance once or twice. So often in a row is a bug. */
+const MISSED_TRANSFERS_MAX = 3;
+
+/** Makes the calls that must succeed on a healed cluster. Each is repeated until it does, or until patience ends. */
+export class LastCalls {
+  readonly #cluster: SimulatedCluster;
+  readonly #turns: TurnLoop;
+
+  constructor(cluster: SimulatedCluster, turns: TurnLoop) {
+    this.#cluster = cluster;
+    this.#turns = turns;
+  }
+
+  /** In runs whose plan transfers leadership: it can be moved to a chosen voter now (E17). */
+  async transfer(): Promise<void> {
+    const { plan } = this.#cluster;
+    const isPlanned = plan.faults.some(({ type }) => type === "transfer");
+    if (!isPlanned || this.#cluster.usableMembers().length < 2) return;
+    const transfer = { isAsking: false, isDone: false, missed: 0 };
+    const condition = (): boolean => {
+      const leader = this.#cluster.leader();
+      if (!transfer.isAsking && !transfer.isDone && leader !== null)
+        void this.#askToTransfer(leader, transfer);
+      return transfer.isDone;
+    };
+    const patienceMs = plan.checkQuorum ? this.#turns.patienceMs / 4 : this.#turns.patienceMs;
+    await this.#turns.runUntil(
+      condition,
+      patienceMs,
+      "LIVE",
+      "a transfer of leadership after the run healed",
+    );
+  }
+
+  async #askToTransfer(
+    leader: SimProcess,
+    transfer: { isAsking: boolean; isDone: boolean; missed: number },
+  ): Promise<void> {
+    const { record } = this.#cluster;
+    transfer.isAsking = true;
+    const { raft } = leader;
+    const voters = raft?.metrics().config.voters ?? [];
+    const to = this.#cluster.usableMembers().find(({ id }) => id !== leader.id && voters.includes(id))?.id;
+    try {
+      // The plan's call timeout may be too short: a caller that gives up doesn't hear of the success.
+      const next = await raft?.transferLeadership(to, { timeoutMs: this.#turns.patienceMs });
+      transfer.isDone = next === to;
+      if (!transfer.isDone) transfer.missed += 1;
+      if (transfer.missed === MISSED_TRANSFERS_MAX && !transfer.isDone)
+        record.report(new Violation("LIVE", `${String(to)} never gets what is handed to it`));
+    } catch (error) {
+      // A sole voter has no one to transfer to.
+      transfer.isDone = voters.length === 1;
+      record.event(`${leader.id} leads on: ${String(error)}`);
+    }
+    this.#afterHeartbeat(() => {
+      transfer.isAsking = false;
+    });
+  }
+
+  /** A write is acknowledged. */
+  async write(): Promise<void> {
+    let isDone = false;
+    let isAsking = false;
+    const condition = (): boolean => {
+      const leader = this.#cluster.leader();
+      if (!isAsking && !isDone && leader !== null) {
+        isAsking = true;
+        const ended = (outcome: Outcome): void => {
+          isAsking = false;
+          isDone = outcome === "done";
+        };
+        this.#cluster.clients.write("last", leader, "last", ended, CALL_TIMEOUT_MS);
+      }
+      return isDone;
+    };
+    await this.#turns.runUntil(condition, this.#turns.patienceMs, "LIVE", "a write after the run healed");
+  }
+
+  /** A linearizable read is answered at every node. Whether the answers are right is checked with the history. */
+  async reads(): Promise<void> {
+    for (const process of this.#cluster.usableMembers()) await this.#read(process);
+  }
+
+  async #read(process: SimProcess): Promise<void> {
+    const ends: string[] = [];
+    let isAsking = false;
+    const condition = (): boolean => {
+      if (isAsking || ends.length > 0) return ends.length > 0;
+      isAsking = true;
+      const ended = (outcome: Outcome, why: string): void => {
+        // A read whose answer was lost before the run healed may still fill the queue.
+        if (why !== "OVERLOADED") ends.push(`${outcome} ${why}`.trim());
+        this.#afterHeartbeat(() => {
+          isAsking = false;
+        });
+      };
+      this.#cluster.clients.read("last", process, "last", ended, CALL_TIMEOUT_MS);
+      return false;
+    };
+    await this.#turns.runUntil(condition, this.#turns.patienceMs, "LIVE", `a read at ${process.id}`);
+    const [end] = ends;
+    assertInvariant(
+      end === "done",
+      "LIVE",
+      () => `${process.id} cannot read after the run healed: ${String(end)}`,
+    );
+  }
+
+  /** A call that is refused at once would otherwise be repeated at the same instant, and time would not advance. */
+  #afterHeartbeat(then: () => void): void {
+    this.#cluster.clock.setTimer(this.#cluster.plan.heartbeatMs, then);
+  }
+}

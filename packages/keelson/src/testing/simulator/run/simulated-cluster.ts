@@ -1,0 +1,198 @@
+/**
+ * Everything that takes part in one run: the clock, the networks, the processes, their clients and operator, the faults
+ * and the checkers. It wires them; what happens when is decided by `simulate.ts` and the other files of this folder.
+ */
+import { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
+import { SimulatedNetwork } from "../../../environment/simulated/simulated-network.ts";
+import {
+  memoryNetwork,
+  memoryTransport,
+  type MemoryNetwork,
+} from "../../../transport/memory/memory-network.ts";
+import { tcp } from "../../../transport/tcp/index.ts";
+import type { Transport, TransportMessage } from "../../../transport/transport.ts";
+import { ClusterChecker } from "../checkers/cluster-checker.ts";
+import type { ClusterExpectations } from "../checkers/node-status.ts";
+import { SimClients } from "../clients/sim-clients.ts";
+import { SimOperator } from "../clients/sim-operator.ts";
+import { FaultPlayer } from "../faults/fault-player.ts";
+import { Chance } from "../plan/chance.ts";
+import { hasOnlyHarmlessFaults, type Plan } from "../plan/plan.ts";
+import type { AnySubject, MakeSubject } from "../subject/subject.ts";
+import { SimProcess } from "../world/sim-process.ts";
+import { OutcomeChecks } from "./outcome-checks.ts";
+import { RunRecord } from "./run-record.ts";
+
+/** A leader without a majority notices when its timers come, which takes it this long at most. */
+export const WITHOUT_MAJORITY_MS_MAX = 500;
+
+/** A leader looks at its disk when its timers come, so it may notice a stall this much late. */
+const STALL_GRACE_MS = 200;
+
+/** See the file's header. */
+export class SimulatedCluster {
+  readonly plan: Plan;
+  readonly subject: AnySubject;
+  readonly clock = new SimulatedClock();
+  readonly record: RunRecord;
+  readonly checker: ClusterChecker;
+  readonly outcomes = new OutcomeChecks();
+  /** One for each node of the plan, in its order. */
+  readonly processes: readonly SimProcess[];
+  /** The members that the cluster begins with, and their addresses. */
+  readonly initialMembers: Readonly<Record<string, string>>;
+  readonly clients: SimClients;
+  readonly operator: SimOperator;
+  readonly faults: FaultPlayer;
+  /** Carries datagrams, when the plan's transport is `datagrams`. */
+  readonly #datagrams: MemoryNetwork = memoryNetwork();
+  /** Carries byte streams, when it is `tcp`. */
+  readonly #streams: SimulatedNetwork;
+
+  /** Processes call back into clients and faults, but only once they run: after this constructor. */
+  constructor(plan: Plan, makeSubject: MakeSubject, fullTrace: boolean) {
+    this.plan = plan;
+    this.subject = makeSubject(plan);
+    this.record = new RunRecord(this.clock, fullTrace);
+    this.checker = new ClusterChecker(expectationsOf(plan));
+    // A random source for each purpose: leaving a fault out of the plan then changes as little else as possible.
+    const chance = new Chance(plan.seed ^ 0x5eed);
+    this.#streams = new SimulatedNetwork(this.clock, chance.fork().random);
+    this.processes = plan.clockRates.map((_, node) => this.#makeProcess(node, chance.fork()));
+    const first = this.processes.slice(0, plan.nodes - plan.spares);
+    this.initialMembers = Object.fromEntries(first.map(({ id, address }) => [id, address]));
+    this.clients = new SimClients({ ...this.#shared(), subject: this.subject }, chance.fork());
+    this.operator = this.#makeOperator();
+    this.faults = new FaultPlayer({
+      ...this.#shared(),
+      operator: this.operator,
+      chance: chance.fork(),
+      streams: this.#streams,
+      datagrams: this.#datagrams,
+      clients: this.clients,
+    });
+  }
+
+  /** The leader, if exactly one usable member believes that it leads. */
+  leader(): SimProcess | null {
+    const leaders = this.usableMembers().filter(({ raft }) => raft?.metrics().role === "leader");
+    return leaders.length === 1 ? (leaders[0] ?? null) : null;
+  }
+
+  /** The members that can take part: their logs are undamaged and their disks weren't replaced by empty ones. */
+  usableMembers(): SimProcess[] {
+    const members = this.checker.history.committedMembership?.members;
+    const isMember = ({ id }: SimProcess): boolean => this.plan.spares === 0 || members?.has(id) === true;
+    return this.processes.filter(
+      (process) => !process.refusesToStart && !process.hasLostDisk && isMember(process),
+    );
+  }
+
+  /** Every process that runs, a member or not. */
+  running(): SimProcess[] {
+    return this.processes.filter((process) => process.isUp);
+  }
+
+  /** All nodes in one line, for a violation's text. */
+  summary(): string {
+    return this.processes
+      .map(({ id, raft, refusesToStart }) => {
+        if (raft === null) return `${id} ${refusesToStart ? "refused" : "down"}`;
+        const { role, term, commitIndex, appliedIndex, lastIndex } = raft.metrics();
+        return `${id} ${role} term ${String(term)} applied ${String(appliedIndex)}/${String(commitIndex)}/${String(lastIndex)}`;
+      })
+      .join(", ");
+  }
+
+  /** What clients, operator and faults all need. */
+  #shared() {
+    const { plan, clock, processes, checker, record } = this;
+    return {
+      ...{ plan, clock, processes, checker },
+      trace: (text: string): void => {
+        record.event(text);
+      },
+      report: (error: unknown): void => {
+        record.report(error);
+      },
+    };
+  }
+
+  #makeProcess(node: number, chance: Chance): SimProcess {
+    const { plan, subject } = this;
+    const id = `n${String(node + 1)}`;
+    const { clock, checker, trace, report } = this.#shared();
+    return new SimProcess(id, `${id}:7000`, plan.clockRates[node] ?? 1, plan.wallOffsetsMs[node] ?? 0, {
+      ...{ plan, node, subject, clock, chance, checker, trace, report },
+      network: this.#streams.host(id),
+      transport: (address) => this.#makeTransport(address),
+      applying: (name, index) => {
+        this.outcomes.applying(name, index);
+      },
+      died: (process) => {
+        this.#died(process);
+      },
+      stopped: (process) => {
+        this.record.guard(() => {
+          this.clients.stopped(process);
+        });
+      },
+      sending: (from, to, transportMessage) => {
+        this.record.event(`${from} to ${to} ${this.#describe(transportMessage)}`);
+      },
+    });
+  }
+
+  #makeTransport(address: string): Transport {
+    if (this.plan.transport === "datagrams") return memoryTransport(this.#datagrams, address);
+    return tcp({ listen: address, idleMs: 1_000, backoffMaxMs: 200 });
+  }
+
+  #makeOperator(): SimOperator {
+    return new SimOperator({
+      ...this.#shared(),
+      initialMembers: this.initialMembers,
+      chance: new Chance(this.plan.seed ^ 0x09e2),
+      clients: this.clients,
+      crash: (process) => {
+        this.faults.crash(process);
+      },
+      delayMessagesTo: (process, ms) => {
+        this.faults.delayMessagesTo(process, ms);
+      },
+      isolate: (ids, ms) => {
+        this.faults.isolate(ids, ms);
+      },
+    });
+  }
+
+  /** A process died, for whatever reason: its connections break, its calls are never answered, and it starts again. */
+  #died(process: SimProcess): void {
+    this.record.event(`${process.id} is dead`);
+    this.#streams.crash(process.id);
+    const { address } = process;
+    const transport = this.#datagrams.transportAt(address);
+    if (transport !== undefined) this.#datagrams.unregister(address, transport);
+    this.clients.died(process);
+    this.faults.restartSoon(process);
+  }
+
+  /** A message for the trace: all of it in a full trace, which costs much time, otherwise its type and term. */
+  #describe({ message }: TransportMessage): string {
+    if (this.record.keepsEverything) return JSON.stringify(message);
+    return `${message.type} ${"term" in message ? String(message.term) : ""}`;
+  }
+}
+
+function expectationsOf(plan: Plan): ClusterExpectations {
+  const slowestTimeoutMs = plan.electionTimeoutMs.max / Math.min(...plan.clockRates);
+  // Priorities move leadership away from a leader with which nothing is wrong.
+  const mayExpectStability = hasOnlyHarmlessFaults(plan) && plan.priorities.length === 0;
+  return {
+    pendingEntriesMax: plan.pendingEntriesMax,
+    pendingBytesMax: plan.pendingBytesMax,
+    withoutMajorityMsMax: plan.checkQuorum ? WITHOUT_MAJORITY_MS_MAX : Infinity,
+    storageStallMsMax: plan.storageStallMs + STALL_GRACE_MS,
+    stableAfterMs: mayExpectStability ? 2 * slowestTimeoutMs : Infinity,
+  };
+}
