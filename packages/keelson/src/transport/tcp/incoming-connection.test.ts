@@ -126,6 +126,43 @@ describe("tcp, on incoming connections", () => {
     await expectUsable(rig, b);
   });
 
+  it("lets a member in although strangers hold every place for a handshake, and come again [B22]", async () => {
+    const rig = simulatedRig(1, { pendingHandshakesMax: 8, pendingHandshakesPerHostMax: 4 });
+    const b = await TestNode.start(rig, "b");
+    const strangers = Array.from(
+      { length: 40 },
+      (_, n) => new RawPeer(rig, "b:7000", `stranger${String(n % 5)}`),
+    );
+    await rig.quiet();
+    expect(strangers.filter(({ closed }) => closed === null)).toHaveLength(8);
+    const member = new RawPeer(rig, "b:7000", "a").write(hello());
+    strangers.push(...Array.from({ length: 6 }, () => new RawPeer(rig, "b:7000", "stranger9")));
+    await rig.quiet();
+    expect([member.frames[0]?.type, member.closed]).toEqual(["welcome", null]);
+    // One host takes the places of its own connections first.
+    expect(strangers.slice(-6).filter(({ closed }) => closed === null)).toHaveLength(4);
+    await expectUsable(rig, b);
+  });
+
+  it("makes room for a member among established connections of other nodes [B22]", async () => {
+    const rig = simulatedRig(1, { connectionsMax: 3 });
+    const b = await TestNode.start(rig, "b");
+    b.transport.setPeers(new Map([["m1", ["m1:7000"]]]));
+    const named = (id: string): RawPeer =>
+      new RawPeer(rig, "b:7000", id).write(hello({ from: { ...identity, id } }));
+    const first = named("m1");
+    await rig.quiet();
+    const others = ["x1", "x2", "x3"].map(named);
+    await rig.quiet();
+    expect(first.goodbye).toBeUndefined();
+    expect(others.map(({ goodbye }) => goodbye)).toEqual([
+      "another peer took its place",
+      undefined,
+      undefined,
+    ]);
+    await Promise.all([b.transport.close(), rig.world.clock.advance(2_000)]);
+  });
+
   it("closes a connection that sends pings and does not read the pongs", async () => {
     const rig = simulatedRig();
     const b = await TestNode.start(rig, "b");

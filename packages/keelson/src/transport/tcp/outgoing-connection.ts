@@ -56,17 +56,29 @@ export class OutgoingConnection implements FrameHandler {
     this.#backoff = new Backoff(limits.backoffMinMs, limits.backoffMaxMs, () => host.environment.random());
   }
 
-  /** Replaces the peer's addresses. A connection or an attempt under way is kept: see `isAtOneOf`. */
+  /**
+   * Replaces the peer's addresses. A connection or an attempt under way is kept: see `isAtOneOf`.
+   *
+   * So is the round of attempts. Hazard: the runtime may name the same addresses again at any time, and more
+   * often than an attempt takes. A round that began anew each time would never get to its second address.
+   */
   setAddresses(addresses: readonly string[]): void {
     assert(addresses.length > 0, "a peer is somewhere");
+    if (this.#untriedAddresses.length > 0) {
+      const known = this.#addresses;
+      const isUntried = (address: string): boolean =>
+        this.#untriedAddresses.includes(address) || !known.includes(address);
+      this.#untriedAddresses = addresses.filter(isUntried);
+    }
     this.#addresses = addresses;
-    this.#untriedAddresses = [];
   }
 
   /**
-   * Whether the connection, or the attempt, is to one of these addresses; also true before the first attempt.
+   * Whether the connection, or the attempt, is to one of these addresses; also true before the first attempt,
+   * if there is an address to try.
    */
   isAtOneOf(addresses: readonly string[]): boolean {
+    if (addresses.length === 0) return false;
     return this.#state === "idle" || addresses.includes(this.#address);
   }
 

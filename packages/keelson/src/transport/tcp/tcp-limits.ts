@@ -14,9 +14,22 @@ export interface TcpLimits {
    * core sends to one peer without an acknowledgement.
    */
   readonly queueBytesMax: number;
-  /** Accepted connections whose handshake is not complete; further ones are closed at once. Default 64. */
+  /**
+   * Accepted connections whose handshake is not complete. Another one takes the place of the oldest of them,
+   * so strangers that connect and stay silent can't keep a member out: a member's hello arrives within a
+   * round trip. Default 64.
+   */
   readonly pendingHandshakesMax: number;
-  /** Accepted connections in all; further ones are closed at once. Default 512. */
+  /**
+   * Of these, connections from one host. Another one takes the place of that host's oldest, so one host can't
+   * evict what others have open. Default 16: members that share a machine, and their reconnects.
+   */
+  readonly pendingHandshakesPerHostMax: number;
+  /**
+   * Accepted connections whose handshake is complete. It counts apart from pending handshakes: a member's
+   * connection always gets in, if need be in the place of the oldest one of a node that is not among the
+   * peers. Default 512.
+   */
   readonly connectionsMax: number;
   /** How long it may take to establish a connection. Default 2,000. */
   readonly connectTimeoutMs: number;
@@ -42,6 +55,7 @@ export interface TcpLimits {
 export const DEFAULT_TCP_LIMITS: TcpLimits = {
   queueBytesMax: FRAME_BYTES_MAX,
   pendingHandshakesMax: 64,
+  pendingHandshakesPerHostMax: 16,
   connectionsMax: 512,
   connectTimeoutMs: 2_000,
   handshakeTimeoutMs: 5_000,

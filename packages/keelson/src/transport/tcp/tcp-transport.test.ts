@@ -200,6 +200,34 @@ describe("tcp, when the network fails", () => {
     expect(c.host.events).toEqual(["met b"]);
   });
 
+  it("forgets a peer that is removed before this node belongs to a cluster", async () => {
+    const rig = simulatedRig();
+    const a = await TestNode.start(rig, "a", null);
+    a.transport.setPeers(new Map([["b", ["b:7000"]]]));
+    a.transport.setPeers(new Map());
+    a.transport.setPeers(new Map([["b", []]]));
+    expect(a.send("b")).toBe(false);
+    await a.transport.close();
+  });
+
+  it("gets to a peer's second address although the peers are named again and again", async () => {
+    const rig = simulatedRig(1, { connectTimeoutMs: 100 });
+    const a = await TestNode.start(rig, "a");
+    const b = await TestNode.start(rig, "b");
+    // An address that doesn't answer at all: the attempt lasts until its timeout.
+    rig.world.network.setLink("a", "nowhere", { cut: true });
+    const name = (): void => {
+      a.transport.setPeers(new Map([["b", ["nowhere:7000", "b:7000"]]]));
+    };
+    name();
+    for (let n = 0; n < 400 && b.host.peers.length === 0; n++) {
+      await rig.world.clock.advance(5);
+      name();
+    }
+    expect(b.host.peers.map(({ id }) => id)).toEqual(["a"]);
+    await Promise.all([a.transport.close(), b.transport.close(), rig.world.clock.advance(2_000)]);
+  });
+
   it("limits how often two nodes with one id replace each other's connections, and logs why", async () => {
     const rig = simulatedRig();
     const { clock } = rig.world;

@@ -59,12 +59,15 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   #peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
   /** One per peer that `setPeers` named, this node excepted. */
   readonly #outgoing = new Map<NodeId, OutgoingConnection>();
-  /** All accepted connections that are not closed yet; at most `connectionsMax`. */
-  readonly #incoming = new Set<IncomingConnection>();
-  /** Of these, each peer's latest one whose handshake is complete. */
-  readonly #incomingByPeer = new Map<NodeId, IncomingConnection>();
-  /** How many of `#incoming` have not completed their handshake; at most `pendingHandshakesMax`. */
-  #pendingHandshakes = 0;
+  /** Accepted connections whose handshake is not complete, oldest first; at most `pendingHandshakesMax`. */
+  readonly #pending = new Set<IncomingConnection>();
+  /**
+   * Each peer's latest accepted connection whose handshake is complete, oldest first; at most
+   * `connectionsMax`.
+   */
+  readonly #established = new Map<NodeId, IncomingConnection>();
+  /** Accepted connections that this side has given up, and that have not reported their close. */
+  readonly #leaving = new Set<IncomingConnection>();
   /** Refusals that were logged, without the peer's port. */
   readonly #loggedRefusals = new Set<string>();
   /** Connections in both directions that have not reported their close. */
@@ -150,7 +153,8 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
     this.#state = "closed";
     for (const outgoing of this.#outgoing.values()) outgoing.close("this node is closing");
     this.#outgoing.clear();
-    for (const incoming of this.#incoming) incoming.destroy("this node is closing");
+    for (const incoming of [...this.#pending, ...this.#established.values(), ...this.#leaving])
+      incoming.destroy("this node is closing");
     try {
       await this.#starting;
     } catch {
@@ -171,17 +175,43 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   }
 
   onEstablished(connection: IncomingConnection, id: NodeId): void {
-    this.#pendingHandshakes--;
+    this.#pending.delete(connection);
     // A node has one connection to each peer. That it opened another one shows that it lost the older one,
     // which this side may not have noticed.
-    const older = this.#incomingByPeer.get(id);
-    this.#incomingByPeer.set(id, connection);
-    older?.closeWithGoodbye(`a newer connection from ${id} took its place`);
+    const older = this.#established.get(id);
+    if (older !== undefined) {
+      this.#established.delete(id);
+      this.#leave(older);
+      older.closeWithGoodbye(`a newer connection from ${id} took its place`);
+    }
+    if (this.#established.size >= this.#limits.connectionsMax) this.#evictEstablished();
+    this.#established.set(id, connection);
     // The peer is up, so there is no reason to wait for the backoff.
     this.#outgoing.get(id)?.retryNow();
   }
 
+  /** Makes room for one more peer: first at the cost of a node that this one has no reason to talk to. */
+  #evictEstablished(): void {
+    const ids = [...this.#established.keys()];
+    const id = ids.find((one) => !this.#peers.has(one)) ?? ids[0];
+    const evicted = id === undefined ? undefined : this.#established.get(id);
+    if (id === undefined || evicted === undefined) return;
+    this.#established.delete(id);
+    this.#leave(evicted);
+    evicted.closeWithGoodbye("another peer took its place");
+  }
+
+  /** Forgets a connection that is closing: until it has closed it counts among those that linger. */
+  #leave(connection: IncomingConnection): void {
+    this.#pending.delete(connection);
+    this.#leaving.add(connection);
+    if (this.#leaving.size <= this.#limits.pendingHandshakesMax) return;
+    const [oldest] = this.#leaving;
+    oldest?.destroy("too many connections are closing");
+  }
+
   onRefused(connection: IncomingConnection, text: string): void {
+    this.#leave(connection);
     // The peer's port differs in each connection: without it, repeated refusals are equal, and logged once.
     const key = text.replace(connection.peer, connection.peer.replace(/:\d+$/, ""));
     if (this.#loggedRefusals.has(key)) return;
@@ -191,23 +221,39 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   }
 
   onClosed(connection: IncomingConnection): void {
-    this.#incoming.delete(connection);
-    if (connection.id === null) this.#pendingHandshakes--;
-    else if (this.#incomingByPeer.get(connection.id) === connection)
-      this.#incomingByPeer.delete(connection.id);
+    this.#pending.delete(connection);
+    this.#leaving.delete(connection);
+    const { id } = connection;
+    if (id !== null && this.#established.get(id) === connection) this.#established.delete(id);
   }
 
   #accept(connection: Connection): void {
     const context = this.#context;
-    const full =
-      this.#pendingHandshakes >= this.#limits.pendingHandshakesMax ||
-      this.#incoming.size >= this.#limits.connectionsMax;
-    if (context === null || this.#isClosed() || full) {
-      connection.destroy("no more connections are accepted");
+    if (context === null || this.#isClosed()) {
+      connection.destroy("no connections are accepted");
       return;
     }
-    this.#pendingHandshakes++;
-    this.#incoming.add(new IncomingConnection(context, this, connection));
+    this.#makeRoomFor(hostOf(connection.peer));
+    this.#pending.add(new IncomingConnection(context, this, connection));
+  }
+
+  /**
+   * Evicts the oldest pending handshake where there are too many, first of all from the same host. Hazard: if
+   * the new connection were refused instead, strangers that stay silent would keep members out until their
+   * deadline, and take the places again at once.
+   */
+  #makeRoomFor(host: string): void {
+    const { pendingHandshakesMax, pendingHandshakesPerHostMax } = this.#limits;
+    const ofHost = [...this.#pending].filter(({ peer }) => hostOf(peer) === host);
+    const evicted =
+      ofHost.length >= pendingHandshakesPerHostMax
+        ? ofHost[0]
+        : this.#pending.size >= pendingHandshakesMax
+          ? [...this.#pending][0]
+          : undefined;
+    if (evicted === undefined) return;
+    this.#leave(evicted);
+    evicted.destroy("it did not complete its handshake before others needed its place");
   }
 
   /** Wraps a connection, and counts it until it is closed. */
@@ -230,6 +276,11 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   #isClosed(): boolean {
     return this.#state === "closed";
   }
+}
+
+/** The host of "host:port". */
+function hostOf(peer: string): string {
+  return peer.replace(/:\d+$/, "");
 }
 
 function checkAdvertise(address: string): void {
