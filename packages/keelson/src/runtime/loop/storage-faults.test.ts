@@ -206,7 +206,7 @@ describe("reading the log back", () => {
     leader.log.releaseReads();
     await catchUp();
     const after = sent.slice(before);
-    expect(after.length).toBeGreaterThan(3);
+    expect(after.length).toBeGreaterThan(1);
     expect(after).toEqual(after.toSorted((x, y) => x - y));
   });
 
