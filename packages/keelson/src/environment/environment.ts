@@ -74,9 +74,18 @@ export interface FileSystem {
   /**
    * Locks a directory for this process, until `release` or until the process ends in whatever way. Rejects
    * with `ELOCKED` if another process, or an earlier call, holds the lock; the message names the holder.
+   * Processes in other containers count as well. The default mode is "exclusive". May leave the files of
+   * lock-files.ts in the directory.
    */
-  lock(directory: string): Promise<FileLock>;
+  lock(directory: string, mode?: LockMode): Promise<FileLock>;
 }
+
+/**
+ * - "exclusive": for a process that writes. Nobody else holds a lock on the directory.
+ * - "shared": for a process that only reads. Others may read too, but nobody holds the exclusive lock. Taking
+ *   it changes nothing in the directory.
+ */
+export type LockMode = "exclusive" | "shared";
 
 /** A lock that is held. */
 export interface FileLock {

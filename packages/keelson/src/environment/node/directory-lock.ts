@@ -1,168 +1,244 @@
 // The lock that keeps two processes from using one data directory.
-import { randomBytes } from "node:crypto";
 import fs from "node:fs/promises";
+import { hostname } from "node:os";
 import path from "node:path";
+import type * as Sqlite from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { FileLock } from "../environment.ts";
+import type { FileLock, LockMode } from "../environment.ts";
+import { HOLDER_FILE, LOCK_FILE } from "../lock-files.ts";
 
 /**
- * Locks a directory: at most one process holds the lock, and it is free as soon as its holder has ended, in
- * whatever way. Two nodes on one data directory would overwrite each other's log. Node offers no lock of the
- * kernel, and a lock file that is simply created stays behind when its process is killed, so the lock is made
- * of file names:
+ * Locks a directory: at most one process holds the exclusive lock, and it is free as soon as its holder has
+ * ended, in whatever way. Two nodes on one data directory would overwrite each other's log.
  *
- * 1. A process that wants the lock creates a file of its own, `lock-<claimant>.wanted`, whose name identifies
- *    the process and this attempt. No other attempt ever uses that name.
- * 2. Only then it lists the directory. Of two processes that want the lock, at least one therefore sees the
- *    other.
- * 3. It removes the files of claimants that are no longer running. Any process may do so at any time, because
- *    those names are never used again; so a stale lock is never in a half-removed state that two processes
- *    could both take.
- * 4. If another claimant holds the lock, it fails with `ELOCKED`. If others only want it, the one with the
- *    smallest random part waits for them to fail, for at most `TURN_WAIT_MS_MAX`; the others fail.
- * 5. When it sees no other, it creates `lock-<claimant>.held`, and has the lock.
+ * **A kernel lock.** A lock made of file names or process ids must decide whether the holder is still
+ * running, and can't: a process in another container has a process id that isn't visible here. So the kernel
+ * decides. Node has no call for file locks, but SQLite takes one (`fcntl`, on the bytes that its file format
+ * reserves for that) while a transaction is open (https://sqlite.org/lockingv3.html). `LOCK_FILE` is an empty
+ * SQLite database in which nothing is ever stored; the lock is an open transaction on it. It works across
+ * containers, because the kernel keeps the locks of a file, not of a process's view of it.
  *
- * Limits: processes in different containers, and on different machines that share a volume, don't see each
- * other's process ids. If they share a directory, the operator must make sure that only one of them runs.
+ * **The lock file is never renamed or removed.** Otherwise two processes could each lock a file of that name.
+ *
+ * **No other code may open `LOCK_FILE` in this process.** When a process closes any descriptor of a file, the
+ * kernel drops all locks that the process has on it (`man 2 fcntl`, "Record locks"). SQLite knows of all its
+ * own descriptors and so of locks within this process, also in other threads; it can't know of others.
+ *
+ * Limits: a network file system must pass `fcntl` locks on to its server, and the directory must not be
+ * shared between kernels in another way. See docs/operations.md.
  */
-export async function lockDirectory(directory: string): Promise<FileLock> {
-  const self = await describeSelf();
-  const wanted = path.join(directory, nameOf(self, "wanted"));
-  const held = path.join(directory, nameOf(self, "held"));
-  const release = async (): Promise<void> => {
-    await fs.rm(held, { force: true });
-    await fs.rm(wanted, { force: true });
+export async function lockDirectory(directory: string, mode: LockMode = "exclusive"): Promise<FileLock> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return mode === "exclusive" ? await lockExclusively(directory) : await lockShared(directory);
+    } catch (error) {
+      if (!isLocked(error)) throw await describeFailure(directory, error);
+      if (attempt === ATTEMPTS_MAX) throw await describeHolder(directory, mode);
+      // Of two processes that try in the same moment, each may stop the other. Another attempt, after a
+      // random time, decides between them.
+      await sleep(RETRY_MS_MIN + Math.random() * RETRY_MS_MIN);
+    }
+  }
+}
+
+/**
+ * How often it tries before it takes the directory for locked. Failing takes `ATTEMPTS_MAX` times the delay,
+ * 120 to 240 ms.
+ */
+const ATTEMPTS_MAX = 8;
+const RETRY_MS_MIN = 15;
+
+/** Takes the exclusive lock, or throws SQLite's error. */
+async function lockExclusively(directory: string): Promise<FileLock> {
+  // The journal is kept in memory, because SQLite would create a file for it at the start of the transaction.
+  const database = await openLockFile(directory, "PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+  await removeFormerLocks(directory);
+  await writeHolder(directory, descriptionOfSelf());
+  return {
+    release: async () => {
+      if (!HELD.has(database)) return;
+      await writeHolder(directory, "");
+      closeLockFile(database);
+    },
   };
-  await fs.writeFile(wanted, "", { flag: "wx" });
+}
+
+/**
+ * Takes the shared lock. It creates nothing: a directory without a lock file has no holder, and one that
+ * can't be written, such as a read-only volume, may have one elsewhere.
+ */
+async function lockShared(directory: string): Promise<FileLock> {
   try {
-    await waitForTurn(directory, self);
-    // A second file instead of a rename: a listing that another process takes during a rename may show
-    // neither name.
-    await fs.writeFile(held, "", { flag: "wx" });
+    await fs.access(path.join(directory, LOCK_FILE));
   } catch (error) {
-    await release();
+    if (codeOf(error) === "ENOENT") return { release: () => Promise.resolve() };
     throw error;
   }
-  return { release };
-}
-
-/** How long the first of several claimants waits for the others to fail. They take a few milliseconds. */
-const TURN_WAIT_MS_MAX = 2000;
-/** How often it looks. */
-const TURN_POLL_MS = 5;
-
-/** The two files of a claimant; one that has the lock has both. */
-type Claim = "wanted" | "held";
-
-/**
- * One attempt of one process to get the lock. Its fields together are unique, also across restarts of the
- * machine.
- */
-interface Claimant {
-  readonly pid: number;
-  /**
-   * When the process started, in clock ticks since the machine's start; "0" where the system doesn't tell.
-   */
-  readonly started: string;
-  /**
-   * The machine's boot id: after a restart, all earlier process ids mean nothing. "0" where the system has
-   * none.
-   */
-  readonly boot: string;
-  /** Tells attempts of one process apart, and decides who goes first when several want the lock. */
-  readonly random: string;
-}
-
-const NAME_PATTERN = /^lock-(\d+)-(\d+)-([0-9a-f]+)-([0-9a-f]+)\.(wanted|held)$/;
-
-function nameOf(claimant: Claimant, claim: Claim): string {
-  return `lock-${String(claimant.pid)}-${claimant.started}-${claimant.boot}-${claimant.random}.${claim}`;
-}
-
-async function describeSelf(): Promise<Claimant> {
+  const database = await openLockFile(directory, "BEGIN; SELECT count(*) FROM sqlite_schema", true);
   return {
-    pid: process.pid,
-    started: (await startOf(process.pid)) ?? "0",
-    boot: await bootId(),
-    random: randomBytes(8).toString("hex"),
+    release: () => {
+      closeLockFile(database);
+      return Promise.resolve();
+    },
   };
 }
 
-async function waitForTurn(directory: string, self: Claimant): Promise<void> {
-  const deadline = performance.now() + TURN_WAIT_MS_MAX;
-  for (;;) {
-    const others = await livingOthers(directory, self);
-    const holder = others.find((other) => other.claim === "held");
-    if (holder !== undefined) throw lockedBy(directory, holder);
-    const rival = others[0];
-    if (rival === undefined) return;
-    const first = others.every((other) => self.random < other.random);
-    if (!first || performance.now() > deadline) throw lockedBy(directory, rival);
-    await sleep(TURN_POLL_MS);
-  }
-}
-
-/** A claimant whose file was found, and which of its two files. */
-type Found = Claimant & { readonly claim: Claim };
-
-/** The other claimants whose process is running. Removes the files of all others. */
-async function livingOthers(directory: string, self: Claimant): Promise<Found[]> {
-  const others: Found[] = [];
-  for (const name of await fs.readdir(directory)) {
-    const match = NAME_PATTERN.exec(name);
-    if (match === null) continue;
-    const [, pid = "", started = "", boot = "", random = "", claim] = match;
-    const found = { pid: Number(pid), started, boot, random, claim: claim as Claim };
-    if (found.random === self.random) continue;
-    if (await isAlive(found, self.boot)) others.push(found);
-    else await fs.rm(path.join(directory, name), { force: true });
-  }
-  return others;
-}
-
-async function isAlive(claimant: Claimant, boot: string): Promise<boolean> {
-  if (claimant.boot !== boot) return false;
-  try {
-    process.kill(claimant.pid, 0);
-  } catch (error) {
-    // EPERM: the process exists, but belongs to another user.
-    if (!(error instanceof Error && "code" in error && error.code === "EPERM")) return false;
-  }
-  // The system may have given the process id to another process since. That one started at another time.
-  const started = await startOf(claimant.pid);
-  return started === null ? claimant.started === "0" : started === claimant.started;
-}
-
 /**
- * When the process started, from Linux's /proc; null: unknown, or it has ended and its parent hasn't
- * collected it yet.
+ * The databases whose transaction is a lock that is held. Referenced here so that they aren't collected, and
+ * their locks dropped, while their `FileLock` is still in use somewhere.
  */
-async function startOf(pid: number): Promise<string | null> {
-  const stat = await readIfThere(`/proc/${String(pid)}/stat`);
-  if (stat === null) return null;
-  // The second field is the program's name in parentheses. It may contain spaces and parentheses itself.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const state = fields[0] ?? "";
-  return state === "Z" || state === "X" ? null : (fields[19] ?? null);
-}
+const HELD = new Set<Sqlite.DatabaseSync>();
 
-async function bootId(): Promise<string> {
-  const id = await readIfThere("/proc/sys/kernel/random/boot_id");
-  return id === null ? "0" : id.trim().replaceAll("-", "");
-}
-
-async function readIfThere(file: string): Promise<string | null> {
+async function openLockFile(directory: string, sql: string, readOnly = false): Promise<Sqlite.DatabaseSync> {
+  const { DatabaseSync } = await loadSqlite();
+  // An absolute path: SQLite gives names such as ":memory:" and "file:..." a meaning of their own.
+  const database = new DatabaseSync(path.resolve(directory, LOCK_FILE), { readOnly });
   try {
-    return await fs.readFile(file, "utf8");
-  } catch {
-    return null;
+    database.exec(sql);
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+  HELD.add(database);
+  return database;
+}
+
+function closeLockFile(database: Sqlite.DatabaseSync): void {
+  // Closing rolls the transaction back, which releases the lock.
+  if (HELD.delete(database)) database.close();
+}
+
+/** Loaded only when a directory is locked: Node 22 prints a warning that its SQLite is experimental. */
+async function loadSqlite(): Promise<typeof Sqlite> {
+  try {
+    return await import("node:sqlite");
+  } catch (cause) {
+    throw new Error(
+      `a directory is locked through node:sqlite, which Node ${process.version} does not offer; ` +
+        "use Node 22.13 or later",
+      { cause },
+    );
   }
 }
 
-function lockedBy(directory: string, holder: Found): Error {
-  const file = path.join(directory, nameOf(holder, holder.claim));
-  const text =
-    `${directory} is in use by process ${String(holder.pid)}. Stop that process first. ` +
-    `If it is no process of this program, remove ${file}`;
-  return Object.assign(new Error(text), { code: "ELOCKED" });
+/** The files of the lock that versions before 0.1 used. Only the holder of the lock may remove them. */
+const FORMER_LOCK = /^lock-\d+-\d+-[0-9a-f]+-[0-9a-f]+\.(wanted|held)$/;
+
+async function removeFormerLocks(directory: string): Promise<void> {
+  for (const name of await fs.readdir(directory)) {
+    if (FORMER_LOCK.test(name)) await fs.rm(path.join(directory, name), { force: true });
+  }
+}
+
+/** Who holds the lock, for the message to a process that is refused. Decides nothing. */
+function descriptionOfSelf(): string {
+  return `process ${String(process.pid)} on ${hostname()}, since ${new Date().toISOString()}\n`;
+}
+
+/** Writes in place: nothing in the directory is renamed. Failures are ignored, as only a message suffers. */
+async function writeHolder(directory: string, text: string): Promise<void> {
+  await fs.writeFile(path.join(directory, HOLDER_FILE), text).catch(() => undefined);
+}
+
+/** The longest description of a holder that is believed. */
+const HOLDER_CHARS_MAX = 200;
+
+async function readHolder(directory: string): Promise<string | null> {
+  const text = await fs.readFile(path.join(directory, HOLDER_FILE), "utf8").catch(() => "");
+  const line = text.trim();
+  return line === "" || line.length > HOLDER_CHARS_MAX || /\p{Cc}/u.test(line) ? null : line;
+}
+
+/** The error for a process that finds the directory locked. */
+async function describeHolder(directory: string, mode: LockMode): Promise<Error> {
+  const isBeingRead = mode === "exclusive" && (await canShare(directory));
+  const holder = isBeingRead ? null : await readHolder(directory);
+  const by = isBeingRead
+    ? "another process that reads it, such as keelson inspect. Try again when that has ended"
+    : holder === null
+      ? "another process, which has not said which one it is. Stop that process first. If there is none on " +
+        "any machine or in any container that shares the directory, its file system has no working locks"
+      : `${holder}. Stop that process first; it may be in another container`;
+  return failure("ELOCKED", `${directory} is in use by ${by}`);
+}
+
+/** Whether the shared lock is free: then the exclusive one isn't held either. */
+async function canShare(directory: string): Promise<boolean> {
+  try {
+    await (await lockShared(directory)).release();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** SQLite's primary result codes (https://sqlite.org/rescode.html). */
+const SQLITE = { busy: 5, readOnly: 8, ioError: 10, cannotOpen: 14, protocol: 15, notADatabase: 26 } as const;
+const SQLITE_PRIMARY_MASK = 0xff;
+
+function primaryCode(error: unknown): number | null {
+  if (!(error instanceof Error && "errcode" in error && typeof error.errcode === "number")) return null;
+  return error.errcode & SQLITE_PRIMARY_MASK;
+}
+
+function isLocked(error: unknown): boolean {
+  return primaryCode(error) === SQLITE.busy;
+}
+
+/** Says what keeps the lock from being taken, when that isn't another process. */
+async function describeFailure(directory: string, cause: unknown): Promise<unknown> {
+  const file = path.join(directory, LOCK_FILE);
+  const code = primaryCode(cause);
+  if (code === null) return cause;
+  // SQLite doesn't pass on the system's error code, but the same fault shows in other calls.
+  const system = await systemFault(directory);
+  if (system !== null) return failure(system.code, `${file} cannot be locked: ${system.text}`, cause);
+  const detail = cause instanceof Error ? cause.message : String(cause);
+  switch (code) {
+    case SQLITE.ioError:
+    case SQLITE.protocol:
+      return failure(
+        "ENOLCK",
+        `${file} cannot be locked (${detail}): the file system offers no locks, or its server does not answer. ` +
+          "Use a local file system",
+        cause,
+      );
+    case SQLITE.readOnly:
+    case SQLITE.cannotOpen:
+      return failure(
+        "EACCES",
+        `${file} cannot be locked: it cannot be opened for writing (${detail})`,
+        cause,
+      );
+    case SQLITE.notADatabase:
+      return failure(
+        "EINVAL",
+        `${file} is no lock file of this program: something else wrote into it`,
+        cause,
+      );
+    default:
+      return failure("EIO", `${file} cannot be locked: ${detail}`, cause);
+  }
+}
+
+/** Why files in the directory can't be created or opened; null: nothing is wrong. */
+async function systemFault(directory: string): Promise<{ code: string; text: string } | null> {
+  try {
+    await fs.access(directory, fs.constants.W_OK | fs.constants.X_OK);
+    await (await fs.opendir(directory)).close();
+    const { bavail, ffree, files } = await fs.statfs(directory);
+    // File systems without a table of inodes report none at all.
+    const isFull = bavail === 0 || (files > 0 && ffree === 0);
+    return isFull ? { code: "ENOSPC", text: "ENOSPC: no space left on the device" } : null;
+  } catch (error) {
+    return { code: codeOf(error) ?? "EIO", text: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function failure(code: string, text: string, cause?: unknown): Error {
+  return Object.assign(new Error(text, cause === undefined ? {} : { cause }), { code });
+}
+
+function codeOf(error: unknown): string | null {
+  return error instanceof Error && "code" in error ? String(error.code) : null;
 }

@@ -1,5 +1,5 @@
 // A file system in memory for tests and simulations, which fails in the ways in which disks fail.
-import type { FileHandle, FileLock, FileSystem } from "../environment.ts";
+import type { FileHandle, FileLock, FileSystem, LockMode } from "../environment.ts";
 import { readFully, writeFully } from "../partial-io.ts";
 import { FileContents } from "./file-contents.ts";
 
@@ -90,8 +90,8 @@ export class SimulatedFiles implements FileSystem {
   #nameChanges: NameChange[] = [];
   /** All directories. They are durable as soon as they are made. */
   readonly #directories = new Set<string>();
-  /** The directories that are locked. */
-  readonly #locks = new Set<string>();
+  /** The locks that are held on each directory: one exclusive lock, or shared ones. */
+  readonly #locks = new Map<string, { readonly mode: LockMode; count: number }>();
   /** Counts `kill` and `crash`. Handles, locks and mounts of an earlier run do nothing any more. */
   #run = 0;
   /** A "power-cut" happened. Reset by `crash` and `kill`. */
@@ -183,7 +183,7 @@ export class SimulatedFiles implements FileSystem {
       remove: (path) => whileAlive(() => this.remove(path)),
       rename: (from, to) => whileAlive(() => this.rename(from, to)),
       syncDirectory: (path) => whileAlive(() => this.syncDirectory(path)),
-      lock: (directory) => whileAlive(() => this.lock(directory)),
+      lock: (directory, mode) => whileAlive(() => this.lock(directory, mode)),
     };
   }
 
@@ -238,14 +238,22 @@ export class SimulatedFiles implements FileSystem {
     });
   }
 
-  lock(directory: string): Promise<FileLock> {
+  lock(directory: string, mode: LockMode = "exclusive"): Promise<FileLock> {
     return this.#operate("lock", directory, () => {
-      if (this.#locks.has(directory)) throw failure("ELOCKED", directory);
-      this.#locks.add(directory);
+      const held = this.#locks.get(directory) ?? { mode, count: 0 };
+      if (held.count > 0 && (mode === "exclusive" || held.mode === "exclusive")) {
+        throw failure("ELOCKED", directory);
+      }
+      held.count += 1;
+      this.#locks.set(directory, held);
       const run = this.#run;
+      let isHeld = true;
       return {
         release: async () => {
-          if (run === this.#run) this.#locks.delete(directory);
+          if (!isHeld || run !== this.#run) return;
+          isHeld = false;
+          held.count -= 1;
+          if (held.count === 0) this.#locks.delete(directory);
         },
       };
     });

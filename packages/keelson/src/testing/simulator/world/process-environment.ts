@@ -5,6 +5,7 @@ import type {
   FileHandle,
   FileSystem,
   Listener,
+  LockMode,
   Network,
   Timer,
 } from "../../../environment/environment.ts";
@@ -257,8 +258,8 @@ class ProcessFiles implements FileSystem {
     return this.#disk.call(() => this.#inner.syncDirectory(path), true);
   }
 
-  lock(directory: string): ReturnType<FileSystem["lock"]> {
-    return this.#disk.call(() => this.#inner.lock(directory), false);
+  lock(directory: string, mode?: LockMode): ReturnType<FileSystem["lock"]> {
+    return this.#disk.call(() => this.#inner.lock(directory, mode), false);
   }
 }
 
