@@ -1,4 +1,4 @@
-import type { LogPosition, OpenedState, SessionChanges, StateMachine } from "keelson";
+import type { LogPosition, OpenedState, SessionChanges, StateIdentity, StateMachine } from "keelson";
 import {
   DatabaseOpenError,
   KvStateMachine,
@@ -51,9 +51,9 @@ export class KvMachine implements StateMachine<KvCommand, KvResult> {
     return this.#store;
   }
 
-  async open(): Promise<OpenedState> {
+  async open(identity: StateIdentity): Promise<OpenedState> {
     try {
-      return await this.#store.open();
+      return await this.#store.open(identity);
     } catch (error) {
       if (!(error instanceof DatabaseOpenError)) throw error;
       if (this.#database?.holes === 0)
@@ -62,7 +62,7 @@ export class KvMachine implements StateMachine<KvCommand, KvResult> {
     this.#rebuilding();
     await LossyDatabase.remove(this.#host.environment.files, this.#directory);
     this.#store = this.#newStore();
-    return this.#store.open();
+    return this.#store.open(identity);
   }
 
   apply(command: KvCommand, at: LogPosition): KvResult | Promise<KvResult> {

@@ -21,12 +21,20 @@ export {
   type KvResult,
   type PutCommand,
 } from "./store/commands.ts";
-export { DatabaseOpenError, type Database, type DatabaseOperation } from "./store/database.ts";
+export {
+  DatabaseCorruption,
+  DatabaseDamagedError,
+  DatabaseOpenError,
+  type Database,
+  type DatabaseOperation,
+} from "./store/database.ts";
 export { openDatabase } from "./store/level-database.ts";
-export type { Versioned } from "./store/state-layout.ts";
+export { StateDamagedError, type Versioned } from "./store/state-layout.ts";
 export {
   KvStateMachine,
+  ringBatchesFor,
   type KvStateMachineOptions,
   type Listing,
   type ListOptions,
+  type StateRecovery,
 } from "./store/state-machine.ts";

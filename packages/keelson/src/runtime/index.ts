@@ -17,6 +17,7 @@ export {
   type ResultCodec,
   type SessionChanges,
   type SessionRecords,
+  type StateIdentity,
   type SnapshotOptions,
   type SnapshotPolicy,
   type StateMachine,

@@ -10,8 +10,15 @@ import type { ServeOptions } from "./serve-options.ts";
 import { join } from "../server/join.ts";
 import { KvServer, NoClusterError } from "../server/kv-server.ts";
 import { StartError } from "../shared/errors.ts";
+import { StateDamagedError } from "../store/state-layout.ts";
 
 const STDERR = 2;
+
+/**
+ * How often one process rebuilds a damaged state. A disk or memory that damages it again and again needs a
+ * person, and each rebuild takes the node away from its cluster for a while.
+ */
+const REBUILDS_MAX = 3;
 
 /** The signals by which a terminal or a supervisor ends a process. */
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
@@ -31,6 +38,32 @@ export async function serve(options: ServeOptions): Promise<number> {
   const stop = stopRequested();
   // `parseServeOptions` has applied the environment variable already; "" means no token.
   const token = await tokenToSend(options.adminTokenFile ?? "");
+  for (let rebuilds = 0; ; rebuilds++) {
+    const end = await serveOnce(options, { logger, stop, token });
+    if (end === null) return 0;
+    if (!isDamagedState(end)) throw end;
+    if (rebuilds === REBUILDS_MAX) {
+      throw new StartError(
+        `${end.message}. The state was rebuilt ${rebuilds} times and is damaged again: check the disk and the memory of this machine`,
+        { cause: end },
+      );
+    }
+    logger.warn("opening the node again, to rebuild its state from the log and the snapshot");
+  }
+}
+
+interface Process {
+  readonly logger: Logger;
+  /** Resolves with the reason when the process is asked to end. */
+  readonly stop: Promise<string>;
+  readonly token: string | null;
+}
+
+/** Runs the node until it ends. Resolves with the error if it had to stop. */
+async function serveOnce(
+  options: ServeOptions,
+  { logger, stop, token }: Process,
+): Promise<StartError | null> {
   const server = await start(options, logger);
   const { line, http } = server.addresses;
   logger.info({ raft: formatAddress(options.listen), line, http, pid: process.pid }, "serving");
@@ -48,10 +81,15 @@ export async function serve(options: ServeOptions): Promise<number> {
   if (typeof end === "string") logger.info(`${end}: closing`);
   else if (end instanceof RaftError) logger.fatal({ code: end.code }, end.message);
   await server.close();
-  if (end instanceof StartError) throw end;
-  if (end instanceof RaftError) throw new StartError(end.message, { cause: end });
+  if (end instanceof StartError) return end;
+  if (end instanceof RaftError) return new StartError(end.message, { cause: end });
   logger.info("closed");
-  return 0;
+  return null;
+}
+
+/** Whether the node stopped because its state is damaged, which its closing marked, for the next start to rebuild it. */
+function isDamagedState(end: StartError): boolean {
+  return end.cause instanceof RaftError && end.cause.cause instanceof StateDamagedError;
 }
 
 /** Resolves with the reason when the process is asked to end. A second signal ends it at once. */

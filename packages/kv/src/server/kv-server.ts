@@ -10,12 +10,12 @@ import type { AdminAccess } from "../http/admin-access.ts";
 import { readToken } from "../shared/admin-token.ts";
 import { encodeClientAddresses, formatAddress, type ClientAddresses } from "../shared/addresses.ts";
 import type { KvCommand, KvResult } from "../store/commands.ts";
-import { openDatabase } from "../store/level-database.ts";
 import { HttpServer } from "../http/http-server.ts";
 import { dataDirectory } from "../node/data-directory.ts";
 import { LineServer } from "../line/line-server.ts";
 import { RemovalWatch } from "../node/removal-watch.ts";
 import type { ServerSettings } from "./server-settings.ts";
+import { StateDirectory } from "../store/state-directory.ts";
 import { KvStateMachine } from "../store/state-machine.ts";
 
 /** Receives the log lines of the node and the server. */
@@ -71,7 +71,10 @@ export class KvServer {
       };
       const http = await HttpServer.listen(settings.http, { onInternalError, admin });
       closers.push(() => http.close());
-      const store = new KvStateMachine(() => openDatabase(dataDirectory(settings.data).state));
+      const state = new StateDirectory(dataDirectory(settings.data).state, (text) => {
+        onLog("warn", text);
+      });
+      const store = new KvStateMachine(() => state.openDatabase(), { recovery: state });
       const snapshots = snapshotFiles(dataDirectory(settings.data).snapshots, { onLog });
       const raft = await Raft.open(raftOptions(settings, { line, http }, store, snapshots, onLog));
       closers.push(() => raft.close());

@@ -5,10 +5,13 @@ export interface Database {
   /** undefined: there is no such key. */
   get(key: Uint8Array): Promise<Uint8Array | undefined>;
   /**
-   * Applies all of the operations or none, also across a crash. With `sync`, this batch and all before it are
-   * durable when the promise resolves. Without, a power cut may lose the batch, even if it keeps a later one.
+   * Applies all of the operations or none, also across a crash. With `sync`, this batch is durable when the
+   * promise resolves. **Batches before it need not be**: those without `sync` may be lost in a power cut, one
+   * by one, also when later batches are kept (`level-database.ts` says which).
    */
   batch(operations: DatabaseOperation[], options: { readonly sync: boolean }): Promise<void>;
+  /** Makes all batches so far durable. Absent: a batch with `sync` makes those before it durable too. */
+  checkpoint?(): Promise<void>;
   /** The entries of the range `[from, to)` in byte order of their keys, as of the moment of this call. */
   entries(from: Uint8Array, to: Uint8Array): AsyncIterable<readonly [key: Uint8Array, value: Uint8Array]>;
   close(): Promise<void>;
@@ -19,11 +22,33 @@ export type DatabaseOperation =
   | { readonly type: "put"; readonly key: Uint8Array; readonly value: Uint8Array }
   | { readonly type: "del"; readonly key: Uint8Array };
 
-/** The database can't be opened, or the state in it can't be used. The message says what to do. */
+/**
+ * The database can't be opened, or the state in it can't be used. The message says what to do. This very
+ * class: for a reason that has to be removed first, such as a full disk, and nothing is wrong with the state.
+ */
 export class DatabaseOpenError extends Error {
-  override readonly name = "DatabaseOpenError";
+  override readonly name: string = "DatabaseOpenError";
+}
+
+/**
+ * The state is damaged, incomplete, or of an older format, and can't be used. It has to be rebuilt from the
+ * log and the snapshot.
+ */
+export class DatabaseDamagedError extends DatabaseOpenError {
+  override readonly name = "DatabaseDamagedError";
+}
+
+/** Thrown by an open database that notices that its own files are damaged. */
+export class DatabaseCorruption extends Error {
+  override readonly name = "DatabaseCorruption";
 }
 
 /** The end of error messages that advise moving a damaged state away. */
 export const REBUILD_ADVICE =
   "the log and the snapshot beside it hold all of it, and it is built anew from there";
+
+/**
+ * The size of a memtable, and so of a log file, of `openDatabase`: LevelDB's default. `ringBatchesFor` derives
+ * from it what a power cut can take.
+ */
+export const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;

@@ -1,6 +1,25 @@
-/** LevelDB (the package classic-level) as the state machine's `Database`. */
+/**
+ * LevelDB (the package classic-level) as the state machine's `Database`.
+ *
+ * What a power cut can take, from LevelDB's source, which comes with the package (`db/db_impl.cc`):
+ *
+ * - A write with `sync` syncs the newest log file, so everything in that file. When a memtable is full, `Write`
+ *   begins a new log file and closes the old one without a sync.
+ * - At most two memtables exist. The older one is written to a table, and table and manifest are synced, before
+ *   the newer one can be replaced. So what may be lost is the unsynced part of the newest two log files. What
+ *   is damaged in them is left out, record by record, without an error.
+ * - `CompactRange` first waits until both memtables are in synced tables, whatever the range.
+ */
 import { ClassicLevel } from "classic-level";
-import { DatabaseOpenError, REBUILD_ADVICE, type Database } from "./database.ts";
+import {
+  DatabaseCorruption,
+  DatabaseDamagedError,
+  DatabaseOpenError,
+  REBUILD_ADVICE,
+  WRITE_BUFFER_BYTES,
+  type Database,
+} from "./database.ts";
+import { obstacleIn } from "./obstacles.ts";
 
 /**
  * Table files that LevelDB keeps open, the fewest it accepts. It maps each into memory; a snapshot reads them
@@ -11,15 +30,20 @@ const OPEN_FILES_MAX = 74;
 /** Half of LevelDB's default. With `OPEN_FILES_MAX`, at most about 64 MiB of tables are mapped. */
 const FILE_BYTES_MAX = 1024 * 1024;
 
+/** After every key of `state-layout.ts`. */
+const AFTER_ALL_KEYS = Uint8Array.of(0xff);
+
 /**
  * Opens the LevelDB in `directory`, or creates it.
  *
- * @throws DatabaseOpenError it is damaged or in use by another process
+ * @throws DatabaseDamagedError its files are damaged, or some are missing; DatabaseOpenError it is in use by
+ *   another process, or the disk is full, and the like
  */
 export async function openDatabase(directory: string): Promise<Database> {
   const level = new ClassicLevel<Uint8Array, Uint8Array>(directory, {
     maxOpenFiles: OPEN_FILES_MAX,
     maxFileSize: FILE_BYTES_MAX,
+    writeBufferSize: WRITE_BUFFER_BYTES,
     keyEncoding: "view",
     valueEncoding: "view",
   });
@@ -29,23 +53,76 @@ export async function openDatabase(directory: string): Promise<Database> {
     throw openError(directory, error);
   }
   return {
-    get: (key) => level.get(key),
-    batch: (operations, options) => level.batch(operations, options),
+    get: (key) => level.get(key).catch(rethrow),
+    batch: (operations, options) => level.batch(operations, options).catch(rethrow),
     // LevelDB takes its snapshot when the iterator is created, not when it is first read.
-    entries: (from, to) => level.iterator({ gte: from, lt: to }),
+    entries: (from, to) => telling(level.iterator({ gte: from, lt: to })),
+    // There is nothing in the range, so nothing but the memtables is written.
+    checkpoint: () => level.compactRange(AFTER_ALL_KEYS, AFTER_ALL_KEYS).catch(rethrow),
     close: () => level.close(),
   };
 }
 
-function openError(directory: string, error: unknown): DatabaseOpenError {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-  const reason = cause instanceof Error ? cause.message : String(cause);
+async function* telling<T>(entries: AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+  try {
+    yield* entries;
+  } catch (error) {
+    rethrow(error);
+  }
+}
+
+/** Throws the error of a database that is open. */
+function rethrow(error: unknown): never {
+  const { code, reason, cause } = partsOf(error);
+  if (isDamage(code, reason)) throw new DatabaseCorruption(reason, { cause });
+  const obstacle = obstacleIn(reason);
+  if (obstacle !== null) throw new Error(`${obstacle.means}: ${reason}`, { cause });
+  throw error;
+}
+
+/** The error that `openDatabase` throws for the one of LevelDB. */
+export function openError(directory: string, error: unknown): DatabaseOpenError {
+  const { code, reason, cause } = partsOf(error);
+  // The reason may be EAGAIN or EACCES, which would mean something else below.
   if (code === "LEVEL_LOCKED") {
     return new DatabaseOpenError(`${directory} is in use by another process; stop that one first`, { cause });
   }
+  const what = `cannot open the database in ${directory}: `;
+  // Checked before damage: what can't be read for want of file handles is not missing.
+  const obstacle = obstacleIn(`${code} ${reason}`);
+  if (obstacle !== null) {
+    return new DatabaseOpenError(
+      `${what}${obstacle.means} (${reason}). Nothing is wrong with the state: ${obstacle.advice}, and start again`,
+      { cause },
+    );
+  }
+  if (isDamage(code, reason)) {
+    return new DatabaseDamagedError(`${what}${reason}`, { cause });
+  }
   return new DatabaseOpenError(
-    `cannot open the database in ${directory}: ${reason}. If it is damaged, move that directory away and start again: ${REBUILD_ADVICE}`,
+    `${what}${reason}. If it is damaged, move that directory away and start again: ${REBUILD_ADVICE}`,
     { cause },
   );
+}
+
+/**
+ * LevelDB reports "Corruption" for contents that can't be. A file that it needs and that isn't there is the
+ * same: a power cut can take the name of a file, also of the manifest.
+ */
+function isDamage(code: string, reason: string): boolean {
+  if (code === "LEVEL_CORRUPTION") return true;
+  return code === "LEVEL_IO_ERROR" && /no such file or directory/i.test(reason);
+}
+
+interface ErrorParts {
+  readonly code: string;
+  readonly reason: string;
+  readonly cause: unknown;
+}
+
+/** abstract-level wraps the error of an `open`. */
+function partsOf(error: unknown): ErrorParts {
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  return { code, reason: cause instanceof Error ? cause.message : String(cause), cause };
 }

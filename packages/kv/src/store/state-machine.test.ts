@@ -1,10 +1,11 @@
 import path from "node:path";
+import { crc32 } from "node:zlib";
 import { StateMachineFailure, type LogPosition } from "keelson";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { Condition, KvCommand, KvResult } from "./commands.ts";
-import { DatabaseOpenError, type Database, type DatabaseOperation } from "./database.ts";
+import { DatabaseOpenError, WRITE_BUFFER_BYTES, type Database, type DatabaseOperation } from "./database.ts";
 import { openDatabase } from "./level-database.ts";
-import { KvStateMachine } from "./state-machine.ts";
+import { KvStateMachine, ringBatchesFor } from "./state-machine.ts";
 import { temporaryDirectory } from "../test/temporary.ts";
 
 const bytes = (text: string): Buffer => Buffer.from(text);
@@ -377,11 +378,12 @@ describe("a power cut", () => {
   it("isn't suspected in a state of more batches than the ring holds", async () => {
     const directory = path.join(temporaryDirectory(), "state");
     const writer = await openStore(directory);
-    for (let index = 1; index <= 4200; index++) await writer.flush({ term: 1, index });
+    const ringBatches = ringBatchesFor(WRITE_BUFFER_BYTES, 256);
+    for (let index = 1; index <= ringBatches + 100; index++) await writer.flush({ term: 1, index });
     await writer.close();
     const store = new KvStateMachine(() => openDatabase(directory));
     onTestFinished(() => store.close());
-    expect(await store.open()).toMatchObject({ term: 1, index: 4200 });
+    expect(await store.open()).toMatchObject({ term: 1, index: ringBatches + 100 });
   });
 });
 
@@ -396,10 +398,23 @@ describe("a database", () => {
   it("of a later version of the program is refused", async () => {
     const directory = path.join(temporaryDirectory(), "state");
     const database = await openDatabase(directory);
-    await database.batch([{ type: "put", key: bytes("m"), value: Uint8Array.of(2, 0) }], { sync: false });
+    const later = Buffer.from([3, 0, 0, 0, 0, 42]);
+    later.writeUInt32BE(crc32(later.subarray(5), crc32(later.subarray(0, 1))), 1);
+    await database.batch([{ type: "put", key: bytes("m"), value: later }], { sync: false });
     await database.close();
     const store = new KvStateMachine(() => openDatabase(directory));
-    await expect(store.open()).rejects.toThrow(/of format 2; this program reads format 1/);
+    await expect(store.open()).rejects.toThrow(/of format 3; this program reads format 2/);
+  });
+
+  it("of an earlier version of the program is refused, not misread", async () => {
+    const directory = path.join(temporaryDirectory(), "state");
+    const database = await openDatabase(directory);
+    const earlier = Buffer.alloc(33);
+    earlier[0] = 1;
+    await database.batch([{ type: "put", key: bytes("m"), value: earlier }], { sync: false });
+    await database.close();
+    const store = new KvStateMachine(() => openDatabase(directory));
+    await expect(store.open()).rejects.toThrow(/of format 1.*reads format 2.*built anew from there/);
   });
 });
 

@@ -14,7 +14,17 @@
  * **The ring.** A power cut may also keep a later unsynced batch and lose an earlier one, and LevelDB skips
  * damaged records silently. Such a state claims a position whose effects it lacks. So each batch also writes
  * its own number into slot `number % ringBatches`, and `open` refuses a state in which one of the last
- * `ringBatches` numbers is missing.
+ * `ringBatches` numbers is missing. `ringBatchesFor` derives how far back a lost batch may lie.
+ *
+ * **Restoring** is not covered by the ring, and takes more than one of LevelDB's log files. All of its batches
+ * are synced, after a checkpoint that makes earlier ones durable: a lost deletion would bring its key back. The
+ * last batch records how many entries there must be and their checksum, and `open` checks that until the next
+ * `flush` changes the state.
+ *
+ * **Damage.** Each value has a checksum, which every read verifies. A mismatch fails every further call, and
+ * stops the node. `open` reports a state that can't be used as an empty one, so that the library rebuilds it
+ * from the log and the snapshot; if they aren't enough, the library refuses to start. Nothing is moved or
+ * deleted before the library begins to write (`#replaceUnusable`).
  *
  * Keys, values and records of the database: `state-layout.ts`. Snapshots as bytes: `state-snapshot.ts`.
  */
@@ -24,22 +34,36 @@ import {
   type OpenedState,
   type SessionChanges,
   type SessionRecords,
+  type StateIdentity,
   type StateMachine,
 } from "keelson";
 import { commandCodec, type Condition, type KvCommand, type KvResult } from "./commands.ts";
-import { DatabaseOpenError, REBUILD_ADVICE, type Database, type DatabaseOperation } from "./database.ts";
 import {
+  DatabaseCorruption,
+  DatabaseDamagedError,
+  DatabaseOpenError,
+  REBUILD_ADVICE,
+  WRITE_BUFFER_BYTES,
+  type Database,
+  type DatabaseOperation,
+} from "./database.ts";
+import {
+  addEntry,
   ALL_KEYS,
+  BATCH_MEMORY_BYTES_MIN,
   byteString,
   DATA_KEYS,
   dataKey,
   decodeBatchNumber,
+  decodeIdentity,
   decodePosition,
   decodeVersioned,
   encodeBatchNumber,
+  encodeIdentity,
   encodePosition,
   encodeVersioned,
   endOfPrefix,
+  IDENTITY_KEY,
   isDataKey,
   NOTHING_APPLIED,
   POSITION_KEY,
@@ -49,12 +73,15 @@ import {
   ringKey,
   SESSION_KEYS,
   sessionKey,
-  VERSION_BYTES,
+  StateDamagedError,
+  verified,
+  withChecksum,
   withoutPrefix,
+  type EntriesSum,
   type PositionRecord,
   type Versioned,
 } from "./state-layout.ts";
-import { decodeState, encodeState } from "./state-snapshot.ts";
+import { decodeState, encodeState, type StateEntry } from "./state-snapshot.ts";
 
 /** A key in a listing. */
 export interface ListedKey {
@@ -81,7 +108,17 @@ export interface Listing {
   readonly more: boolean;
 }
 
-/** How the state is kept. Meant for tests, which use small values to reach rare states soon. */
+/** What to do with a state that can't be used. */
+export interface StateRecovery {
+  /** Moves the closed database away, so that the next `openDatabase` creates an empty one. */
+  setAside(reason: string): Promise<void>;
+  /** Makes the next `openDatabase` throw `DatabaseDamagedError`. Called after the database is closed. */
+  markDamaged(reason: string): Promise<void>;
+  /** Tells the operator. */
+  report(text: string): void;
+}
+
+/** How the state is kept. Sizes are meant for tests, which use small values to reach rare states soon. */
 export interface KvStateMachineOptions {
   /**
    * One batch in this many is synced. It bounds how many batches a power cut can take back, that is, how much
@@ -89,15 +126,39 @@ export interface KvStateMachineOptions {
    */
   readonly batchesPerSync?: number;
   /**
-   * Batch numbers that the ring remembers: from `2 * batchesPerSync`, so that batches before the last sync
-   * are checked too, to 65,536. It must not grow for a state that exists: the numbers of earlier batches
-   * would be missing from the larger ring, and `open` would refuse the state. Default 4096.
+   * Batch numbers that the ring remembers, up to 65,536; at least `ringBatchesFor` of the database's write
+   * buffer. It must not grow for a state that exists: the numbers of earlier batches would be missing from the
+   * larger ring, and `open` would refuse the state. Default: that for `openDatabase`.
    */
   readonly ringBatches?: number;
+  /** Absent: `open` refuses a state that can't be used. */
+  readonly recovery?: StateRecovery;
 }
 
 const BATCHES_PER_SYNC_DEFAULT = 256;
-const RING_BATCHES_DEFAULT = 4096;
+
+/** LevelDB's memory grows by blocks of this size, so a memtable may be larger than the limit by one. */
+const MEMTABLE_BLOCK_BYTES = 4096;
+
+/**
+ * How many of the last batches must be checked after a power cut, for a database that begins a new memtable,
+ * and a new log file with it, when the present one exceeds `writeBufferBytes`.
+ *
+ * LevelDB (`db/db_impl.cc`, `MakeRoomForWrite`) holds at most two memtables: the one being filled, and the one
+ * before it until that is in a synced table. A batch with `sync` syncs the newest log file, up to its end. So
+ * these batches can be lost, each by itself:
+ *
+ * - of the older log file, those after the last sync: fewer than `batchesPerSync`;
+ * - of the newest log file, likewise.
+ *
+ * Between them lie at most the batches that fit into one memtable. The oldest batch that can be lost is
+ * therefore one of the last `batchesPerSync + batches of a memtable + 1` (the last batch may exceed the limit).
+ * With the defaults that is 256 + 4 MiB / 116 B, about 37,100.
+ */
+export function ringBatchesFor(writeBufferBytes: number, batchesPerSync: number): number {
+  const inMemtable = Math.ceil((writeBufferBytes + MEMTABLE_BLOCK_BYTES) / BATCH_MEMORY_BYTES_MIN) + 1;
+  return inMemtable + 2 * batchesPerSync;
+}
 
 /** Limits of one batch while a snapshot is restored or the state is cleared. They bound its memory. */
 const RESTORE_BATCH_BYTES = 1024 * 1024;
@@ -112,24 +173,35 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   readonly #openDatabase: () => Promise<Database>;
   readonly #batchesPerSync: number;
   readonly #ringBatches: number;
+  readonly #recovery: StateRecovery | null;
   /** null before `open` and after `close`. */
   #database: Database | null = null;
   /** The position record in the database. Set by `open`, `flush` and `restore`, after the write. */
   #written: PositionRecord = NOTHING_APPLIED;
+  /** The identity to write with the next batch. null: it is in the database, or not known. Set by `open`. */
+  #identityToWrite: StateIdentity | null = null;
+  /** This node's. null: not known. Set by `open`. */
+  #identity: StateIdentity | null = null;
+  /**
+   * Why the state that `open` found can't be used. It then counts as empty, `#database` is null, and the first
+   * write sets it aside and clears this. null: it can be used.
+   */
+  #unusable: DatabaseDamagedError | null = null;
   /** Puts and deletes applied, the overlay's included; so never below `#written.count`. Set by `apply`. */
   #count = 0;
   /** Filled by `apply`, written and emptied by `flush`. */
   #overlay: Overlay = new Map();
   /** True while `flush` or `restore` writes. Only `get` and `list` may be called meanwhile. */
   #isWriting = false;
-  /** The last failed write. From then on every call but `get` and `list` fails with it. */
+  /** The last failed write, or damage. From then on every call fails with it; after a write not `get`, `list`. */
   #failure: StateMachineFailure | null = null;
 
   constructor(
     openDatabase: () => Promise<Database>,
     {
       batchesPerSync = BATCHES_PER_SYNC_DEFAULT,
-      ringBatches = RING_BATCHES_DEFAULT,
+      ringBatches = ringBatchesFor(WRITE_BUFFER_BYTES, batchesPerSync),
+      recovery,
     }: KvStateMachineOptions = {},
   ) {
     if (!(ringBatches >= 2 * batchesPerSync && ringBatches <= RING_SLOTS_MAX)) {
@@ -140,10 +212,36 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     this.#openDatabase = openDatabase;
     this.#batchesPerSync = batchesPerSync;
     this.#ringBatches = ringBatches;
+    this.#recovery = recovery ?? null;
   }
 
-  /** @throws DatabaseOpenError the state is damaged, in use, or of a later format */
-  async open(): Promise<OpenedState> {
+  /**
+   * `identity`: absent for a look at a state without its node.
+   *
+   * @throws DatabaseOpenError the state is in use, of another node, of a later format, or can't be opened; or it
+   *   is damaged, and there is no `recovery`
+   */
+  async open(identity?: StateIdentity): Promise<OpenedState> {
+    this.#identity = identity ?? null;
+    this.#identityToWrite = this.#identity;
+    try {
+      return await this.#open();
+    } catch (error) {
+      if (!(error instanceof DatabaseDamagedError)) throw error;
+      if (this.#recovery === null) {
+        const advice = `Move the state's directory away and start again: ${REBUILD_ADVICE}`;
+        throw new DatabaseDamagedError(`${error.message}. ${advice}`, { cause: error });
+      }
+      this.#unusable = error;
+      this.#written = NOTHING_APPLIED;
+      this.#recovery.report(
+        `the state can't be used, and is rebuilt from the log and the snapshot: ${error.message}`,
+      );
+      return { ...NOTHING_APPLIED.applied, sessions: NO_RECORDS };
+    }
+  }
+
+  async #open(): Promise<OpenedState> {
     const database = await this.#openDatabase();
     const sessions = new Map<string, Uint8Array>();
     try {
@@ -153,13 +251,17 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
         await this.#clear(database, [{ type: "del", key: POSITION_KEY }]);
       } else if (record !== undefined) {
         this.#written = decodePosition(record);
+        await this.#checkIdentity(database);
       }
       await this.#checkRing(database);
+      await checkRestored(database, this.#written);
       for await (const [key, value] of database.entries(...SESSION_KEYS)) {
-        sessions.set(byteString(withoutPrefix(key)), value);
+        sessions.set(byteString(withoutPrefix(key)), verified(key, value));
       }
     } catch (error) {
       await database.close();
+      if (error instanceof DatabaseCorruption || error instanceof StateDamagedError)
+        throw new DatabaseDamagedError(error.message, { cause: error });
       throw error;
     }
     this.#database = database;
@@ -186,10 +288,11 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   async flush(applied: LogPosition, sessions: SessionChanges = NO_CHANGES): Promise<void> {
     this.#checkUsable();
     const batches = this.#written.batches + 1;
-    const record: PositionRecord = { applied, count: this.#count, batches };
+    const record: PositionRecord = { applied, count: this.#count, batches, restored: null };
     const operations = this.#operationsFor(record, sessions);
     this.#isWriting = true;
     try {
+      if (this.#unusable !== null) await this.#replaceUnusable(this.#unusable);
       await this.#opened().batch(operations, { sync: batches % this.#batchesPerSync === 0 });
     } catch (cause) {
       throw this.#fail("cannot write to the database", cause);
@@ -197,18 +300,20 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       this.#isWriting = false;
     }
     this.#written = record;
+    this.#identityToWrite = null;
     this.#overlay.clear();
   }
 
   /** The state as of the last flush: later writes aren't in it. */
   snapshot(): AsyncIterable<Uint8Array> {
     this.#checkUsable();
-    return encodeState(this.#count, this.#opened().entries(...DATA_KEYS));
+    return encodeState(this.#count, this.#verified(this.#opened().entries(...DATA_KEYS)));
   }
 
   /**
    * Replaces the state in many batches, which a crash may interrupt. Until the last one is written, the
-   * position record says that the state isn't whole; `open` empties such a state.
+   * position record says that the state isn't whole; `open` empties such a state. All of it is durable when the
+   * promise resolves.
    */
   async restore(
     state: AsyncIterable<Uint8Array>,
@@ -216,29 +321,24 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     sessions: SessionRecords = NO_RECORDS,
   ): Promise<void> {
     this.#checkUsable();
-    const database = this.#opened();
     const { count, entries } = await decodeState(state);
     this.#isWriting = true;
     try {
+      if (this.#unusable !== null) await this.#replaceUnusable(this.#unusable);
+      const database = this.#opened();
       await database.batch([{ type: "put", key: POSITION_KEY, value: RESTORING_RECORD }], { sync: true });
       await this.#clear(database, []);
-      let operations: DatabaseOperation[] = [];
-      let bytes = 0;
-      for await (const [key, value] of entries) {
-        if (!isDataKey(key)) throw new Error("the snapshot holds what is no key with a value");
-        operations.push({ type: "put", key, value });
-        bytes += key.length + value.length;
-        if (bytes < RESTORE_BATCH_BYTES && operations.length < RESTORE_BATCH_KEYS) continue;
-        await database.batch(operations, { sync: false });
-        operations = [];
-        bytes = 0;
-      }
-      for (const [name, value] of sessions) operations.push({ type: "put", key: sessionKey(name), value });
-      const record: PositionRecord = { applied: at, count, batches: 0 };
+      const { restored, rest } = await this.#restoreEntries(database, entries);
+      const operations = rest;
+      for (const [name, value] of sessions) operations.push(sessionPut(name, value));
+      if (this.#identity !== null) operations.push(identityPut(this.#identity));
+      const record: PositionRecord = { applied: at, count, batches: 0, restored };
       operations.push({ type: "put", key: POSITION_KEY, value: encodePosition(record) });
-      // This sync makes all batches before it durable too.
       await database.batch(operations, { sync: true });
+      // Each batch was synced. This doesn't rely on a database's log files: everything is in synced tables.
+      await database.checkpoint?.();
       this.#written = record;
+      this.#identityToWrite = null;
       this.#count = count;
     } catch (cause) {
       throw this.#fail("cannot restore a snapshot into the database", cause);
@@ -247,10 +347,39 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     }
   }
 
+  /** Writes the entries, apart from those in `rest`, which are to be written with the last batch. */
+  async #restoreEntries(
+    database: Database,
+    entries: AsyncIterable<StateEntry>,
+  ): Promise<{ readonly restored: EntriesSum; readonly rest: DatabaseOperation[] }> {
+    let operations: DatabaseOperation[] = [];
+    let bytes = 0;
+    let restored: EntriesSum = NO_ENTRIES;
+    let last: Uint8Array = EMPTY;
+    for await (const [key, entry] of entries) {
+      if (!isDataKey(key)) throw new Error("the snapshot holds what is no key with a value");
+      if (Buffer.compare(key, last) <= 0) throw new Error("the keys in the snapshot are out of order");
+      last = key;
+      decodeVersioned(entry);
+      const value = withChecksum(key, entry);
+      operations.push({ type: "put", key, value });
+      restored = addEntry(restored, key, value);
+      bytes += key.length + value.length;
+      if (bytes < RESTORE_BATCH_BYTES && operations.length < RESTORE_BATCH_KEYS) continue;
+      await database.batch(operations, { sync: true });
+      operations = [];
+      bytes = 0;
+    }
+    return { restored, rest: operations };
+  }
+
   async close(): Promise<void> {
     const database = this.#database;
     this.#database = null;
     await database?.close();
+    if (database !== null && this.#failure instanceof StateDamagedError) {
+      await this.#recovery?.markDamaged(this.#failure.message);
+    }
   }
 
   /** The value as of the last flush. null: the key has no value. */
@@ -264,11 +393,12 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     // The smallest key after `after` is `after` with a zero byte appended.
     const next = after === undefined ? from : dataKey(Buffer.concat([after, Uint8Array.of(0)]));
     const keys: ListedKey[] = [];
+    if (this.#unusable !== null) return { keys, more: false };
     const range = [Buffer.compare(next, from) > 0 ? next : from, endOfPrefix(from)] as const;
-    for await (const [key, value] of this.#opened().entries(...range)) {
+    for await (const [key, bytes] of this.#verified(this.#opened().entries(...range))) {
       if (keys.length === limit) return { keys, more: true };
-      const { version } = decodeVersioned(value);
-      keys.push({ key: withoutPrefix(key), version, bytes: value.length - VERSION_BYTES });
+      const { version, value } = decodeVersioned(bytes);
+      keys.push({ key: withoutPrefix(key), version, bytes: value.length });
     }
     return { keys, more: false };
   }
@@ -295,16 +425,17 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   #operationsFor(record: PositionRecord, sessions: SessionChanges): DatabaseOperation[] {
     const operations: DatabaseOperation[] = [];
     for (const { key, entry } of this.#overlay.values()) {
+      const stored = dataKey(key);
       operations.push(
         entry === null
-          ? { type: "del", key: dataKey(key) }
-          : { type: "put", key: dataKey(key), value: encodeVersioned(entry) },
+          ? { type: "del", key: stored }
+          : { type: "put", key: stored, value: withChecksum(stored, encodeVersioned(entry)) },
       );
     }
     for (const [name, value] of sessions) {
-      const key = sessionKey(name);
-      operations.push(value === null ? { type: "del", key } : { type: "put", key, value });
+      operations.push(value === null ? { type: "del", key: sessionKey(name) } : sessionPut(name, value));
     }
+    if (this.#identityToWrite !== null) operations.push(identityPut(this.#identityToWrite));
     const { batches } = record;
     operations.push(
       { type: "put", key: ringKey(batches % this.#ringBatches), value: encodeBatchNumber(batches) },
@@ -314,26 +445,71 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   }
 
   async #read(key: Uint8Array): Promise<Versioned | null> {
-    let bytes: Uint8Array | undefined;
+    if (this.#failure instanceof StateDamagedError) throw this.#failure;
+    if (this.#unusable !== null) return null;
+    const stored = dataKey(key);
     try {
-      bytes = await this.#opened().get(dataKey(key));
-    } catch (cause) {
-      throw new StateMachineFailure("cannot read from the database", { cause });
+      const bytes = await this.#opened().get(stored);
+      return bytes === undefined ? null : decodeVersioned(verified(stored, bytes));
+    } catch (error) {
+      throw this.#readFailure(error);
     }
-    return bytes === undefined ? null : decodeVersioned(bytes);
+  }
+
+  /** The entries without their checksums, each verified before it is handed out. */
+  async *#verified(entries: AsyncIterable<StateEntry>): AsyncGenerator<StateEntry, void, undefined> {
+    if (this.#failure instanceof StateDamagedError) throw this.#failure;
+    try {
+      for await (const [key, value] of entries) yield [key, verified(key, value)];
+    } catch (error) {
+      throw this.#readFailure(error);
+    }
+  }
+
+  /** What a failed read is thrown as. Damage fails every later call too. */
+  #readFailure(error: unknown): StateMachineFailure {
+    if (error instanceof DatabaseCorruption) {
+      this.#failure = new StateDamagedError(error.message, { cause: error });
+      return this.#failure;
+    }
+    if (error instanceof StateDamagedError) this.#failure = error;
+    if (error instanceof StateMachineFailure) return error;
+    return new StateMachineFailure(`cannot read from the database: ${reasonOf(error)}`, { cause: error });
+  }
+
+  /** The library has begun to rebuild the state: moves the unusable one away, and begins an empty one. */
+  async #replaceUnusable({ message }: DatabaseDamagedError): Promise<void> {
+    await this.#recovery?.setAside(message);
+    this.#database = await this.#openDatabase();
+    this.#unusable = null;
   }
 
   /** Removes everything except the position record, then carries out `last`. Durable when it resolves. */
   async #clear(database: Database, last: readonly DatabaseOperation[]): Promise<void> {
+    // An earlier deletion that a power cut undoes would bring back a key that isn't there to be deleted now.
+    await database.checkpoint?.();
     let operations: DatabaseOperation[] = [];
     for await (const [key] of database.entries(...ALL_KEYS)) {
       if (Buffer.compare(key, POSITION_KEY) === 0) continue;
       operations.push({ type: "del", key });
       if (operations.length < RESTORE_BATCH_KEYS) continue;
-      await database.batch(operations, { sync: false });
+      await database.batch(operations, { sync: true });
       operations = [];
     }
     await database.batch([...operations, ...last], { sync: true });
+  }
+
+  /** Refuses the state of another log: even if its position is one of this log too, its contents aren't. */
+  async #checkIdentity(database: Database): Promise<void> {
+    const bytes = await database.get(IDENTITY_KEY);
+    if (bytes === undefined || this.#identity === null) return;
+    const found = decodeIdentity(bytes);
+    if (found.storeId !== this.#identity.storeId) {
+      throw new DatabaseOpenError(
+        `the state belongs to ${describe(found)}, and the log beside it to ${describe(this.#identity)}: they do not belong together. If the log is the right one, move the state's directory away and start again: ${REBUILD_ADVICE}. If it is not, start the node with the directories of one node`,
+      );
+    }
+    if (found.clusterId === this.#identity.clusterId) this.#identityToWrite = null;
   }
 
   /**
@@ -346,8 +522,8 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     for await (const [, value] of database.entries(...RING_KEYS)) found.add(decodeBatchNumber(value));
     for (let batch = Math.max(1, batches - this.#ringBatches + 1); batch <= batches; batch++) {
       if (found.has(batch)) continue;
-      throw new DatabaseOpenError(
-        `the state on disk lacks batch ${batch} of ${batches}: part of it was lost, as in a power cut. Move the state's directory away and start again: ${REBUILD_ADVICE}`,
+      throw new DatabaseDamagedError(
+        `the state on disk lacks batch ${batch} of ${batches}: part of it was lost, as in a power cut`,
       );
     }
   }
@@ -364,14 +540,47 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   }
 
   #fail(message: string, cause: unknown): StateMachineFailure {
-    this.#failure = new StateMachineFailure(message, { cause });
+    const text = `${message}: ${reasonOf(cause)}`;
+    const isDamage = cause instanceof DatabaseCorruption;
+    this.#failure = isDamage
+      ? new StateDamagedError(text, { cause })
+      : new StateMachineFailure(text, { cause });
     return this.#failure;
   }
 }
 
+/** Refuses a state that isn't what `restore` left, if nothing was written since. */
+async function checkRestored(database: Database, { restored }: PositionRecord): Promise<void> {
+  if (restored === null) return;
+  let found = NO_ENTRIES;
+  for await (const [key, value] of database.entries(...DATA_KEYS)) found = addEntry(found, key, value);
+  if (found.keys === restored.keys && found.checksum === restored.checksum) return;
+  throw new DatabaseDamagedError(
+    `the state was restored from a snapshot with ${restored.keys} keys, and holds ${found.keys}${found.keys === restored.keys ? " that differ from them" : ""}: part of it was lost, as in a power cut`,
+  );
+}
+
 const EMPTY = new Uint8Array(0);
+const NO_ENTRIES: EntriesSum = { keys: 0, checksum: 0 };
 const NO_CHANGES: SessionChanges = new Map();
 const NO_RECORDS: SessionRecords = new Map();
+
+function sessionPut(name: string, record: Uint8Array): DatabaseOperation {
+  const key = sessionKey(name);
+  return { type: "put", key, value: withChecksum(key, record) };
+}
+
+function identityPut(identity: StateIdentity): DatabaseOperation {
+  return { type: "put", key: IDENTITY_KEY, value: encodeIdentity(identity) };
+}
+
+function describe({ nodeId, clusterId, storeId }: StateIdentity): string {
+  return `node ${nodeId} of ${clusterId === null ? "no cluster" : `cluster ${clusterId}`} (store ${storeId})`;
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
 
 function holds(condition: Condition, entry: Versioned | null): boolean {
   switch (condition.type) {

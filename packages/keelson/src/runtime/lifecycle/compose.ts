@@ -257,7 +257,7 @@ function readsOf<Command, Result>(
   base: Base<Command, Result>,
   { driver, applier }: Loop<Command, Result>,
 ): Reads {
-  const { core, environment, calls, memberships } = base;
+  const { core, environment, calls, memberships, failed } = base;
   const { limits, timings } = base.settings;
   const readQueue = new ReadIndexQueue({
     environment,
@@ -269,7 +269,7 @@ function readsOf<Command, Result>(
     },
   });
   const reads = new ReadHandler({
-    ...{ core, environment, calls },
+    ...{ core, environment, calls, failed },
     queue: readQueue,
     state: applier,
     isMember: () => memberships.current !== null,

@@ -34,7 +34,11 @@ export async function openGroup<Command, Result>(
   try {
     refuseForeign(found, settings);
     const snapshots = await openSnapshots(options, environment);
-    const opened = await stateMachine.open();
+    const opened = await stateMachine.open({
+      nodeId: settings.id,
+      clusterId: found.clusterId,
+      storeId: found.storeId,
+    });
     stateMachineOpened = true;
     const { stored, state } = await reconcile({
       ...{ stored: found, state: opened, log: store, stateMachine, snapshots },

@@ -23,7 +23,7 @@ import type { AppliedEntry } from "../calls/index.ts";
 import { CommandRejectedError } from "../../errors.ts";
 import { checkRecords, logReadFailure, type LogRecords } from "./log-records.ts";
 import {
-  reasonOf,
+  stateMachineFailure,
   type Failure,
   type RaftLimits,
   StateMachineFailure,
@@ -352,11 +352,6 @@ function failNodeOnThrow<T>({ index }: LogPosition, run: () => T): T {
       stateMachineFailure(`it cannot keep the session of entry ${String(index)}`, error),
     );
   }
-}
-
-function stateMachineFailure(what: string, error: unknown): Failure {
-  const message = `the state machine failed, so the node stops: ${what}: ${reasonOf(error)}`;
-  return { kind: "state-machine", message, cause: error };
 }
 
 function isPromiseLike<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {

@@ -11,6 +11,7 @@ import {
   type CallOptions,
   type CallRegistry,
 } from "../calls/index.ts";
+import { stateMachineFailure, StateMachineFailure, type Failure } from "../shared/index.ts";
 import type { QueuedRead, ReadIndexQueue } from "./read-index-queue.ts";
 
 /**
@@ -60,6 +61,8 @@ export interface ReadHandlerParts {
   readonly state: AppliedState;
   /** Whether the node belongs to a cluster. Before that no leader can ever answer. */
   readonly isMember: () => boolean;
+  /** A query found that the state can't be used: the node must stop. */
+  readonly failed: (failure: Failure) => void;
 }
 
 /**
@@ -92,7 +95,7 @@ export class ReadHandler {
 
   /** Throws if the read is refused; then nothing was done. */
   read<T>(query: () => T | Promise<T>, options: ReadOptions): Promise<T> {
-    const { core, calls, environment, isMember, queue, state } = this.#parts;
+    const { core, calls, environment, isMember, queue, state, failed } = this.#parts;
     calls.check(options);
     const consistency = checkedConsistency(options);
     const isStale = consistency === "stale";
@@ -109,7 +112,7 @@ export class ReadHandler {
       },
     });
     const read: QueuedRead = {
-      run: () => runQuery(query, call),
+      run: () => runQuery(query, call, failed),
       isSettled: () => call.settled,
       call,
     };
@@ -146,25 +149,28 @@ function checkedConsistency({ consistency = "linearizable" }: ReadOptions): Cons
 
 /**
  * Settles the call with what the query returns or throws. Resolves after that; undefined: it is settled
- * already.
+ * already. A `StateMachineFailure` stops the node: other reads must not be served from the same state.
  */
-function runQuery<T>(query: () => T | Promise<T>, call: Call<T>): Promise<void> | undefined {
+function runQuery<T>(
+  query: () => T | Promise<T>,
+  call: Call<T>,
+  failed: (failure: Failure) => void,
+): Promise<void> | undefined {
+  const reject = (error: unknown): void => {
+    if (error instanceof StateMachineFailure) failed(stateMachineFailure("it could not be read", error));
+    call.reject(error);
+  };
   try {
     const answer = query();
     if (!(answer instanceof Promise)) {
       call.resolve(answer);
       return undefined;
     }
-    return answer.then(
-      (value) => {
-        call.resolve(value);
-      },
-      (error: unknown) => {
-        call.reject(error);
-      },
-    );
+    return answer.then((value) => {
+      call.resolve(value);
+    }, reject);
   } catch (error) {
-    call.reject(error);
+    reject(error);
     return undefined;
   }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { TransportMessage } from "../../transport/transport.ts";
+import { StateMachineFailure } from "../shared/index.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
@@ -28,6 +29,28 @@ describe("a linearizable read", () => {
       expect(raft.metrics().counters.readRounds - before).toBe(1);
       expect(raft.metrics().lastIndex).toBe(writes);
       expect(raft.metrics().pendingReads).toBe(0);
+    }
+  });
+
+  it("whose query throws a StateMachineFailure stops the node: its state can't be used any longer (Z3)", async () => {
+    for (const query of [
+      () => {
+        throw new StateMachineFailure("damaged");
+      },
+      () => Promise.reject(new StateMachineFailure("damaged")),
+    ]) {
+      for (const consistency of ["linearizable", "stale"] as const) {
+        const cluster = await TestCluster.of(THREE);
+        const leader = await cluster.leader();
+        const read = leader.raft.read(query, { consistency });
+        const outcome = { code: "STATE_MACHINE_FAILED", outcome: "not-done" };
+        await expect(cluster.finish(read)).rejects.toMatchObject(outcome);
+        expect(await cluster.finish(leader.raft.stopped)).toMatchObject({
+          code: "STATE_MACHINE_FAILED",
+          message: expect.stringMatching(/so the node stops: it could not be read: damaged/) as string,
+          cause: { name: "StateMachineFailure" },
+        });
+      }
     }
   });
 

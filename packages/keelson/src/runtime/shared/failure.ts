@@ -30,6 +30,12 @@ export function errorOf(failure: Failure, outcome: Outcome): RaftError {
   }
 }
 
+/** The state machine failed; `what` it couldn't do. */
+export function stateMachineFailure(what: string, error: unknown): Failure {
+  const message = `the state machine failed, so the node stops: ${what}: ${reasonOf(error)}`;
+  return { kind: "state-machine", message, cause: error };
+}
+
 /** The message of something thrown, for use within another message. */
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

@@ -1,6 +1,6 @@
 // Shared: what every folder of the runtime may use. The options and the settings made from them, the interface of the
 // state machine, the types of the metrics, and failures that stop a node.
-export { asPromise, errorOf, reasonOf, toError, type Failure } from "./failure.ts";
+export { asPromise, errorOf, reasonOf, stateMachineFailure, toError, type Failure } from "./failure.ts";
 export type {
   MemberMetrics,
   RaftCounters,
@@ -27,6 +27,7 @@ export {
   type ResultCodec,
   type SessionChanges,
   type SessionRecords,
+  type StateIdentity,
   type StateMachine,
   type StateMachineCodec,
 } from "./state-machine.ts";

@@ -1,5 +1,5 @@
 // The interface between the library and the program's replicated state.
-import type { LogPosition } from "../../core/position.ts";
+import type { LogPosition, NodeId } from "../../core/position.ts";
 
 /** Converts commands to bytes and back. Each command is encoded once, on the node where it is proposed. */
 export interface CommandCodec<Command> {
@@ -40,6 +40,15 @@ export type SessionChanges = ReadonlyMap<string, Uint8Array | null>;
 /** All records of the session table, as of one applied entry. The names and values are those of `SessionChanges`. */
 export type SessionRecords = ReadonlyMap<string, Uint8Array>;
 
+/** The node that a state belongs to, as the node's log names it. */
+export interface StateIdentity {
+  readonly nodeId: NodeId;
+  /** null: the node belongs to no cluster yet. `forceNewCluster` changes it. */
+  readonly clusterId: string | null;
+  /** Drawn at random when the node's log was created, and never changed (`StoredLog.storeId`). */
+  readonly storeId: string;
+}
+
 /** What a state machine holds when it is opened: the last entry whose effects it holds, and the session records. */
 export interface OpenedState extends LogPosition {
   /**
@@ -66,8 +75,12 @@ export interface StateMachine<Command, Result> {
    * entries after it. For a state in memory that is `{ term: 0, index: 0 }`: it is rebuilt from the log, or from a
    * snapshot. A state on disk must store this position in the same atomic step as the effects (see `flush`), or entries
    * would be applied twice or skipped after a crash.
+   *
+   * A state on disk should store `identity`, and throw if it finds another one. Otherwise a node whose state directory was
+   * mixed up serves another cluster's data, if the positions of the two logs happen to match. `storeId` tells logs apart;
+   * `clusterId` may change for the same log.
    */
-  open(): Promise<OpenedState> | OpenedState;
+  open(identity: StateIdentity): Promise<OpenedState> | OpenedState;
 
   /**
    * Applies one committed command and returns its result for the caller.
@@ -93,7 +106,8 @@ export interface StateMachine<Command, Result> {
    * batches and asks for the first chunk at once. So an async generator can copy the state, or open an iterator of its
    * database, before its first `await` or `yield`.
    *
-   * The iteration may be ended early (`return`). A throw makes this snapshot fail and nothing else. Without `snapshot` and
+   * The iteration may be ended early (`return`). A throw makes this snapshot fail and nothing else, unless it is a
+   * `StateMachineFailure`. Without `snapshot` and
    * `restore` the node can't be opened with the option `snapshots`.
    *
    * @example
@@ -123,7 +137,10 @@ export interface StateMachine<Command, Result> {
   close?(): Promise<void> | void;
 }
 
-/** Thrown by `apply` for a failure of this node alone, which says nothing about the command. It stops the node. */
+/**
+ * A failure of this node alone: its disk failed, or its state is damaged. It stops the node. Thrown by `apply` (it says
+ * nothing about the command), by `snapshot` and the iteration of its chunks, or by the query of a read.
+ */
 export class StateMachineFailure extends Error {
-  override readonly name = "StateMachineFailure";
+  override readonly name: string = "StateMachineFailure";
 }

@@ -88,7 +88,7 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
     });
     this.#taker = new SnapshotTaker({
       ...{ store, policy, stateMachine, sessions, applier, core, logRecords, memberships, environment },
-      ...{ clusterId, log },
+      ...{ clusterId, log, failed: parts.failed },
       taken: (snapshot) => {
         this.#sender.markVerified(snapshot);
         this.#compactor.compact();

@@ -6,7 +6,14 @@ import type { LogIndex } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { ClosedError, SnapshotFailedError } from "../../errors.ts";
 import type { SnapshotDraft, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
-import { reasonOf, type SnapshotPolicy, type StateMachine } from "../shared/index.ts";
+import {
+  reasonOf,
+  stateMachineFailure,
+  StateMachineFailure,
+  type Failure,
+  type SnapshotPolicy,
+  type StateMachine,
+} from "../shared/index.ts";
 import type { Applier, LogRecords } from "../loop/index.ts";
 import type { MembershipHistory } from "../members/index.ts";
 import type { SessionTable } from "../sessions/index.ts";
@@ -37,6 +44,8 @@ export interface SnapshotTakerParts<Command, Result> {
   readonly clusterId: () => string | null;
   /** The snapshot is durable, and the newest in the store. */
   readonly taken: (snapshot: StoredSnapshot) => void;
+  /** The state machine found that its state can't be used: the node must stop. */
+  readonly failed: (failure: Failure) => void;
   readonly log: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -243,6 +252,9 @@ export class SnapshotTaker<Command, Result> {
   }
 
   #failed(error: unknown): SnapshotFailedError {
+    // The state machine's disk, or damage: reads and later commands would meet it too.
+    if (error instanceof StateMachineFailure && !this.#stopped)
+      this.#parts.failed(stateMachineFailure("its state could not be read for a snapshot", error));
     this.#notBefore = this.#parts.environment.now() + FAILURE_PAUSE_MS;
     const reason = this.#suspended ? "another node's is being installed" : reasonOf(error);
     return new SnapshotFailedError(`no snapshot could be taken: ${reason}`, { cause: error });

@@ -2,9 +2,10 @@ import { describe, expect, it } from "vitest";
 import { decodeMembership } from "../../codec/config.ts";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import type { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
-import { ClosedError, SnapshotFailedError } from "../../errors.ts";
+import { ClosedError, RaftError, SnapshotFailedError } from "../../errors.ts";
 import { snapshotFiles } from "../../storage/snapshots/index.ts";
 import type { StoredSnapshot } from "../../storage/snapshot-store.ts";
+import { StateMachineFailure } from "../shared/index.ts";
 import { SnapshotCluster } from "../test/snapshot-cluster.ts";
 import { SnapshotJournal } from "../test/snapshot-journal.ts";
 
@@ -36,6 +37,18 @@ describe("a node that takes snapshots", () => {
     await cluster.finish(raft.read(() => undefined));
     expect(journal.lines).toEqual(lines);
     await cluster.close();
+  });
+
+  it("stops when its state machine can't read its state any longer: reads would meet the same damage (Z3)", async () => {
+    const cluster = await SnapshotCluster.of(["a"], { policy: BY_HAND });
+    const { raft, journal } = await cluster.leader();
+    await cluster.write(5);
+    journal.snapshotFailure = new StateMachineFailure("damaged");
+    await expect(cluster.finish(raft.snapshot())).rejects.toThrow(RaftError);
+    expect(await cluster.finish(raft.stopped)).toMatchObject({
+      code: "STATE_MACHINE_FAILED",
+      cause: journal.snapshotFailure,
+    });
   });
 
   it("takes them by the bytes logged, but waits for a quarter of the last snapshot's size", async () => {

@@ -5,6 +5,7 @@ import {
   type OpenedState,
   type SessionChanges,
   type SessionRecords,
+  type StateIdentity,
   type StateMachine,
   type StateMachineCodec,
 } from "../../../runtime/shared/index.ts";
@@ -68,12 +69,12 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     }
   }
 
-  open(): Promise<OpenedState> | OpenedState {
+  open(identity: StateIdentity): Promise<OpenedState> | OpenedState {
     const tell = (state: OpenedState): OpenedState => {
       this.#observer.opened(state);
       return state;
     };
-    const opening = this.#inner.open();
+    const opening = this.#inner.open(identity);
     return "then" in opening ? opening.then(tell) : tell(opening);
   }
 
