@@ -80,7 +80,7 @@ const RUNTIME_FOLDERS = {
   members: ["shared", "calls"],
   loop: ["shared", "calls", "sessions", "members"],
   writes: ["shared", "calls", "sessions", "loop"],
-  reads: ["calls"],
+  reads: ["shared", "calls"],
   streams: ["loop"],
   snapshots: ["shared", "calls", "sessions", "members", "loop"],
   lifecycle: [
