@@ -43,6 +43,8 @@ same command again. Addresses are HOST:PORT.
   --advertise ADDRESS    where the other nodes reach this one, if not where it listens (without --peers)
   --advertise-line ADDRESS, --advertise-http ADDRESS
                          where clients reach this node, if not where it serves
+  --http-names NAME,...  other hosts by which clients may call it over HTTP. Requests to hosts that are not this
+                         node's are refused: a web page could have made a browser send them
   --cluster-id NAME      the cluster's name, checked on disk and on every connection
                          (default: made from the first members)
   --forward              pass writes on to the leader, instead of telling clients where it is
@@ -76,6 +78,7 @@ const FLAGS = {
   advertise: { type: "string" },
   "advertise-line": { type: "string" },
   "advertise-http": { type: "string" },
+  "http-names": { type: "string" },
   "cluster-id": { type: "string" },
   forward: { type: "boolean", default: false },
   "admin-token-file": { type: "string" },
@@ -105,6 +108,7 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
     http,
     advertiseLine: advertised(values["advertise-line"], line, "line", "advertise-line", "clients reach"),
     advertiseHttp: advertised(values["advertise-http"], http, "http", "advertise-http", "clients reach"),
+    ...httpNamesIn(values),
     clusterId: values["cluster-id"] ?? null,
     forward: values.forward,
     snapshots: {
@@ -116,6 +120,15 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
     ...adminIn(values),
     logLevel: logLevelOf(values["log-level"]),
   };
+}
+
+function httpNamesIn({ "http-names": list }: Values): Pick<ServeOptions, "httpNames"> {
+  if (list === undefined) return {};
+  const httpNames = list.split(",");
+  // A name with a port is a likely mistake; any port is accepted, because it may be forwarded.
+  const wrong = httpNames.find((name) => name.includes(":") || parseAddress(`${name}:1`) === null);
+  if (wrong === undefined) return { httpNames };
+  throw new UsageError(`--http-names "${wrong}" is not a host's name: give names without ports, as a,b`);
 }
 
 type NumberFlag = "snapshot-every" | "snapshot-every-bytes" | "snapshot-keep" | "snapshot-fetch-rate";

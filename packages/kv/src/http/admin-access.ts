@@ -1,6 +1,7 @@
 /** Decides who may operate the cluster over HTTP. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
+import { isLoopback } from "../shared/addresses.ts";
 import { errorAnswer, type ErrorAnswer } from "./error-answers.ts";
 
 /** Who may change the members, transfer leadership, and take snapshots and backups. */
@@ -12,14 +13,16 @@ export type AdminAccess =
   /** Every request. */
   | { readonly type: "open" };
 
-/** The answer that refuses the request. null: it is allowed. */
+/**
+ * The answer that refuses the request. null: it is allowed, unless a page in a browser made it
+ * (`browser-guard.ts`).
+ */
 export function refuseAdmin(access: AdminAccess, { headers, socket }: IncomingMessage): ErrorAnswer | null {
   switch (access.type) {
     case "open":
       return null;
     case "token": {
-      const [scheme = "", given = "", ...rest] = (headers.authorization ?? "").split(" ");
-      if (scheme.toLowerCase() === "bearer" && rest.length === 0 && isSame(given, access.token)) return null;
+      if (hasToken(access, headers)) return null;
       const what =
         headers.authorization === undefined ? "no token came with the request" : "the token is wrong";
       const message = `${what}; this needs the node's --admin-token-file, sent as "Authorization: Bearer TOKEN"`;
@@ -31,6 +34,13 @@ export function refuseAdmin(access: AdminAccess, { headers, socket }: IncomingMe
       // of other programs have none.
       return headers.origin === undefined ? null : forbidden("pages in a browser may not ask for this");
   }
+}
+
+/** Whether the request carries the token. No page in a browser knows it, so it also proves what sent it. */
+export function hasToken(access: AdminAccess, headers: IncomingMessage["headers"]): boolean {
+  if (access.type !== "token") return false;
+  const [scheme = "", given = "", ...rest] = (headers.authorization ?? "").split(" ");
+  return scheme.toLowerCase() === "bearer" && rest.length === 0 && isSame(given, access.token);
 }
 
 const FROM_ELSEWHERE =
@@ -47,8 +57,4 @@ function forbidden(message: string): ErrorAnswer {
 function isSame(given: string, token: string): boolean {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(token));
-}
-
-function isLoopback(address: string): boolean {
-  return /^(?:::ffff:)?127\.\d+\.\d+\.\d+$/.test(address) || address === "::1";
 }

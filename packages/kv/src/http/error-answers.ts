@@ -6,9 +6,11 @@
  * | 307    | NOT_LEADER                         | another node leads: see `Location`          | not-done    |
  * | 400    | BAD_REQUEST, INVALID_OPTION        | the request isn't valid                     | not-done    |
  * | 401    | UNAUTHORIZED                       | an operator's request lacks the right token | not-done    |
- * | 403    | FORBIDDEN                          | an operator's request from another machine  | not-done    |
+ * | 403    | FORBIDDEN                          | an operator's request from another machine, | not-done    |
+ * |        |                                    | a web page's, or one to a wrong `Host`      |             |
  * | 404    | NOT_FOUND, NO_ROUTE                | the key has no value; there's no such path  | not-done    |
  * | 405    | METHOD_NOT_ALLOWED                 | the path has other methods: see `Allow`     | not-done    |
+ * | 408    | TOO_SLOW                           | the body stopped coming, and others wait    | not-done    |
  * | 409    | CHANGE_REFUSED                     | the members can't be changed so, or not now | not-done    |
  * | 410    | SESSION_EXPIRED, ANSWER_FORGOTTEN  | the session or its answer expired           | the error's |
  * | 412    | CONDITION_FAILED                   | the write's condition doesn't hold          | not-done    |
@@ -77,6 +79,11 @@ export function unavailable(code: string, message: string): ErrorAnswer {
 /** 429: the server has reached a limit on what it does at once. */
 export function overloaded(message: string): ErrorAnswer {
   return errorAnswer(429, "OVERLOADED", message, RETRY_AFTER);
+}
+
+/** 429: the budget for answers is full. */
+export function noRoom(): ErrorAnswer {
+  return overloaded("clients have not read the answers that they asked for, which take all room; try again");
 }
 
 /** The answer to a request that failed. `target`: its path and query, for the redirect to the leader. */

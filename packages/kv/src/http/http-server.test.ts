@@ -174,7 +174,7 @@ describe("the size of a value", () => {
     const { server } = await start();
     const answer = await raw(
       server.address,
-      `PUT /kv/a HTTP/1.1\r\nHost: h\r\nContent-Length: ${VALUE_BYTES_MAX + 1}\r\n\r\n`,
+      `PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${VALUE_BYTES_MAX + 1}\r\n\r\n`,
     );
     expect(answer).toMatch(/^HTTP\/1\.1 413 /);
     expect(answer).toMatch(/\r\nconnection: close\r\n/i);
@@ -188,7 +188,7 @@ describe("the size of a value", () => {
     const chunk = `10000\r\n${"v".repeat(0x10000)}\r\n`;
     const answer = await raw(
       server.address,
-      "PUT /kv/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+      "PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
       // The body has no end: the server must refuse it before.
       (write) => {
         for (let at = 0; at < 17; at++) write(chunk);
@@ -203,7 +203,7 @@ describe("the size of a value", () => {
     const [host = "", port = ""] = server.address.split(":");
     const socket = createConnection({ host, port: Number(port) });
     await once(socket, "connect");
-    socket.write("PUT /kv/a HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf");
+    socket.write("PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf");
     socket.end();
     const counted = 'keelson_http_requests_total{method="PUT",route="/kv/:key",status="400"} 1';
     await vi.waitFor(async () => {
@@ -211,29 +211,6 @@ describe("the size of a value", () => {
     });
     expect((await request("GET", "/kv/a")).status).toBe(404);
     expect(mistakes).toEqual([]);
-  });
-
-  it("counts toward the limit of all bodies under way, beyond which requests get 429", async () => {
-    const { server } = await start();
-    const [host = "", port = ""] = server.address.split(":");
-    const answers = Promise.withResolvers<string>();
-    // Each request announces a body and doesn't send it, so its bytes stay reserved.
-    const sockets = await Promise.all(
-      Array.from({ length: 130 }, async () => {
-        const socket = createConnection({ host, port: Number(port) });
-        socket.on("error", () => undefined);
-        socket.on("data", (chunk: Buffer) => {
-          answers.resolve(chunk.toString("latin1"));
-        });
-        await once(socket, "connect");
-        socket.write(`PUT /kv/a HTTP/1.1\r\nHost: h\r\nContent-Length: ${VALUE_BYTES_MAX}\r\n\r\n`);
-        return socket;
-      }),
-    );
-    const answer = await answers.promise;
-    expect(answer).toMatch(/^HTTP\/1\.1 429 /);
-    expect(answer).toMatch(/retry-after: 1\r\n/i);
-    for (const socket of sockets) socket.destroy();
   });
 });
 

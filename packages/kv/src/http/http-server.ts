@@ -1,7 +1,9 @@
 /**
  * The HTTP server: listens, finds the route of each request, and turns errors into answers.
  *
- * KEY and ID are percent-encoded; a KEY may hold any bytes, slashes included.
+ * KEY and ID are percent-encoded; a KEY may hold any bytes, slashes included. It is read from the target as
+ * the client wrote it, so `/kv/..` is the key "..". For clients that resolve `..` themselves, as most do, a key
+ * may also be given as `/kv/?key=KEY`.
  *
  * | request                 | takes                                   | answer, if it succeeds           |
  * | ----------------------- | --------------------------------------- | -------------------------------- |
@@ -31,20 +33,28 @@
  * - HEAD is answered like GET, without the body. Only `HEAD /snapshot` gets 405: it would take a snapshot for
  *   nothing.
  *
+ * No answer has CORS headers, and requests that a web page made are refused (`browser-guard.ts`).
+ *
  * Every error answer has the body `{error: {code, message, outcome}}`. `outcome` says whether the request
  * took effect: `not-done`, `unknown` or `done`. The statuses of errors, and which error of the library gets
  * which, are in `error-answers.ts`.
  */
-import type { Server } from "node:http";
-import { createAdaptorServer } from "@hono/node-server";
-import { Hono } from "hono";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { formatAddress, type Address } from "../shared/addresses.ts";
+import { ClientConnections } from "../shared/client-connections.ts";
 import { listen } from "../shared/listen.ts";
+import { serverBudgets, type ServerBudgets } from "../shared/memory-budget.ts";
 import type { KvNode, Serving } from "../node/kv-node.ts";
-import { refuseAdmin, type AdminAccess } from "./admin-access.ts";
+import { hasToken, refuseAdmin, type AdminAccess } from "./admin-access.ts";
+import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
+import { AnswerWriter } from "./answer-writer.ts";
 import { Backups } from "./backup-route.ts";
-import { answerTo, errorAnswer, unavailable } from "./error-answers.ts";
+import { BrowserGuard, type RouteAudience } from "./browser-guard.ts";
+import { answerTo, errorAnswer, noRoom, unavailable, type ErrorAnswer } from "./error-answers.ts";
+import { ExchangeQueue, WaitingRequests, type Exchange } from "./exchange-queue.ts";
 import { HttpMetrics } from "./http-metrics.ts";
+import { HttpRequest } from "./http-request.ts";
 import { KeyRoutes } from "./key-routes.ts";
 import {
   changeMembers,
@@ -54,20 +64,46 @@ import {
   transferLeadership,
 } from "./member-routes.ts";
 import { healthAnswer, readinessAnswer, statusOf } from "./node-routes.ts";
-import { BodyReader } from "./request-body.ts";
-import { errorResponse, incomingOf, targetOf, type HttpEnv, type RequestContext } from "./request-context.ts";
+import { RequestBody } from "./request-body.ts";
 import { consistencyOf, parametersOf } from "./request-syntax.ts";
 import { endSession, openSession } from "./session-routes.ts";
 
-/** The most connections at once. Each costs a few kilobytes even while it is idle. */
-const CONNECTIONS_MAX = 4096;
-/** How long a client may take to send one request, and its headers; slower clients would hold connections. */
-const REQUEST_MS_MAX = 30_000;
-const HEADERS_MS_MAX = 10_000;
+/** Limits of an `HttpServer`. */
+export interface HttpServerLimits {
+  /** The most connections at once. When there are more, the one that was idle longest is closed. Default 4096. */
+  readonly connectionsMax: number;
+  /**
+   * Milliseconds in which a client must take the next part (64 KiB) of its answer; a backup's parts are larger.
+   * Default 30,000.
+   */
+  readonly answerPartMsMax: number;
+  /** Milliseconds in which a client must send a request. Slower clients would hold connections. Default 30,000. */
+  readonly requestMsMax: number;
+  /** Milliseconds in which it must send the request's headers. Default 10,000. */
+  readonly headersMsMax: number;
+}
+
+const DEFAULTS: HttpServerLimits = {
+  connectionsMax: 4096,
+  answerPartMsMax: 30_000,
+  requestMsMax: 30_000,
+  headersMsMax: 10_000,
+};
+
 /** How long a connection stays open without a request. */
 const KEEP_ALIVE_MS = 60_000;
+/** The most that Node looks late at the two limits of time for requests. Its default is 30 s. */
+const CHECK_EVERY_MS = 5000;
+/** The most requests that wait behind another on their connection, over all connections. Each takes some KiB. */
+const WAITING_MAX = 2048;
 /** How long requests under way have to end after `close`. Then their connections are cut. */
 const CLOSE_GRACE_MS = 1000;
+
+/** For every answer: a browser must neither guess its type nor give it to pages of other origins. */
+const HEADERS_OF_ALL = {
+  "X-Content-Type-Options": "nosniff",
+  "Cross-Origin-Resource-Policy": "same-origin",
+};
 
 /** Options of `HttpServer.listen`. */
 export interface HttpServerOptions {
@@ -77,20 +113,53 @@ export interface HttpServerOptions {
   readonly onInternalError?: (error: unknown) => void;
   /** Who may operate the cluster. Default: programs on the same machine. */
   readonly admin?: AdminAccess;
+  /**
+   * Hosts by which clients may call this server, besides loopback names and the address that they connect to:
+   * see `browser-guard.ts`. The host that it listens on is always one.
+   */
+  readonly names?: readonly string[];
+  readonly limits?: Partial<HttpServerLimits>;
+  /** Shared with the node's other server. Default: its own. */
+  readonly connections?: ClientConnections;
+  /** Shared with the node's other server. Default: its own. */
+  readonly budgets?: ServerBudgets;
 }
 
 /** Answers a request. Throws whatever the node throws. */
-type Handler = (context: RequestContext, serving: Serving) => Response | Promise<Response>;
+type Handler = (request: HttpRequest, serving: Serving) => Answer | Promise<Answer>;
+
+/** What one method does at a path. */
+interface Action {
+  readonly audience: RouteAudience;
+  readonly handler: Handler;
+}
+
+interface Route {
+  readonly path: RegExp;
+  /** The route in the metrics. */
+  readonly label: string;
+  /** By method. HEAD is answered like GET. */
+  readonly actions: Readonly<Record<string, Action>>;
+}
 
 /** The HTTP interface of a node. It takes its address first and gets the node later, with `serve`. */
 export class HttpServer {
   readonly #server: Server;
   readonly #onInternalError: (error: unknown) => void;
   readonly #admin: AdminAccess;
-  readonly #bodies = new BodyReader();
+  readonly #guard: BrowserGuard;
+  readonly #limits: HttpServerLimits;
+  readonly #connections: ClientConnections;
+  readonly #budgets: ServerBudgets;
+  readonly #waiting = new WaitingRequests(WAITING_MAX);
   readonly #backups = new Backups();
   readonly #metrics = new HttpMetrics();
-  readonly #keys = new KeyRoutes(this.#bodies, this.#metrics);
+  readonly #keys = new KeyRoutes(this.#metrics);
+  readonly #routes: readonly Route[];
+  /** The open connections with their requests. */
+  readonly #queues = new Map<Socket, ExchangeQueue>();
+  /** Connections without a request in progress; the one that has been so longest comes first. */
+  readonly #idle = new Set<Socket>();
   /** null before `serve` and after `close`: then every request gets 503. */
   #serving: Serving | null = null;
   /** As asked for; from `listen` on, as bound. */
@@ -100,12 +169,25 @@ export class HttpServer {
     this.#address = address;
     this.#onInternalError = options.onInternalError ?? (() => undefined);
     this.#admin = options.admin ?? { type: "local" };
-    // Without options for TLS or HTTP/2, the adaptor makes a plain HTTP server.
-    this.#server = createAdaptorServer({ fetch: this.#routes().fetch }) as Server;
-    this.#server.maxConnections = CONNECTIONS_MAX;
-    this.#server.requestTimeout = REQUEST_MS_MAX;
-    this.#server.headersTimeout = HEADERS_MS_MAX;
-    this.#server.keepAliveTimeout = KEEP_ALIVE_MS;
+    this.#guard = new BrowserGuard([address.host, ...(options.names ?? [])]);
+    this.#limits = { ...DEFAULTS, ...options.limits };
+    this.#connections = options.connections ?? new ClientConnections();
+    this.#connections.onMakeRoom(() => this.#closeIdle());
+    this.#budgets = options.budgets ?? serverBudgets();
+    this.#routes = this.#makeRoutes();
+    const { requestMsMax, headersMsMax } = this.#limits;
+    this.#server = createServer({
+      requestTimeout: requestMsMax,
+      headersTimeout: headersMsMax,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      connectionsCheckingInterval: Math.min(CHECK_EVERY_MS, headersMsMax),
+    });
+    this.#server.on("connection", (socket: Socket) => {
+      this.#onConnection(socket);
+    });
+    this.#server.on("request", (incoming, outgoing) => {
+      this.#onRequest(incoming, outgoing);
+    });
   }
 
   /**
@@ -144,175 +226,258 @@ export class HttpServer {
     clearTimeout(timer);
   }
 
-  #routes(): Hono<HttpEnv> {
-    const app = new Hono<HttpEnv>();
-    this.#addClientRoutes(app);
-    this.#addOperationRoutes(app);
-    this.#addNodeRoutes(app);
-    app.all("*", this.#route("other", noRoute));
-    return app;
-  }
-
-  /** What a client of the store uses: keys and sessions. */
-  #addClientRoutes(app: Hono<HttpEnv>): void {
-    const keys = this.#keys;
-    // Hono tries routes in order, and "/kv/*" matches "/kv" too. So "/kv" comes first.
-    app.get(
-      "/kv",
-      this.#route("/kv", (context, serving) => keys.list(context, serving)),
-    );
-    app.put(
-      "/kv/*",
-      this.#route("/kv/:key", (context, serving) => keys.put(context, serving)),
-    );
-    app.get(
-      "/kv/*",
-      this.#route("/kv/:key", (context, serving) => keys.get(context, serving)),
-    );
-    app.delete(
-      "/kv/*",
-      this.#route("/kv/:key", (context, serving) => keys.delete(context, serving)),
-    );
-    app.post(
-      "/sessions",
-      this.#route("/sessions", (context, serving) => openSession(serving, targetOf(context))),
-    );
-    app.delete(
-      "/sessions/*",
-      this.#route("/sessions/:session", (context, serving) => endSession(serving, targetOf(context))),
-    );
-  }
-
-  /** What operators use: members, leadership, snapshots. */
-  #addOperationRoutes(app: Hono<HttpEnv>): void {
-    app.get(
-      "/members",
-      this.#route("/members", (context, { node }) => context.json(membersViewOf(node.metrics()))),
-    );
-    app.post(
-      "/members",
-      this.#adminRoute("/members", (context, { node }) =>
-        this.#withBody(context, (body) => changeMembers(node, body)),
-      ),
-    );
-    app.delete(
-      "/members/:id",
-      this.#adminRoute("/members/:id", async (context, { node }) =>
-        context.json(await removeMember(node, memberIdOf(targetOf(context)))),
-      ),
-    );
-    app.post(
-      "/transfer",
-      this.#adminRoute("/transfer", (context, { node }) =>
-        this.#withBody(context, (body) => transferLeadership(node, body)),
-      ),
-    );
-    app.get(
-      "/snapshot",
-      this.#adminRoute("/snapshot", (context, serving) => this.#sendBackup(context, serving)),
-    );
-    app.post(
-      "/snapshot",
-      this.#adminRoute("/snapshot", async (context, { node }) => context.json(await node.snapshot())),
-    );
-  }
-
-  /** What monitoring uses. */
-  #addNodeRoutes(app: Hono<HttpEnv>): void {
-    app.get(
-      "/status",
-      this.#route("/status", (context, { node }) => context.json(statusOf(node.metrics()))),
-    );
-    app.get(
-      "/metrics",
-      this.#route("/metrics", (context, { node }) => this.#sendMetrics(context, node)),
-    );
-    app.get("/healthz", this.#route("/healthz", healthAnswer));
-    app.get("/readyz", this.#route("/readyz", readinessAnswer));
-  }
-
-  /** As `#route`, but refuses requests from anyone who may not operate the cluster. */
-  #adminRoute(label: string, handler: Handler): (context: RequestContext) => Promise<Response> {
-    return this.#route(label, (context, serving) => {
-      const refusal = refuseAdmin(this.#admin, incomingOf(context));
-      return refusal === null ? handler(context, serving) : errorResponse(refusal);
+  #onConnection(socket: Socket): void {
+    if (this.#queues.size >= this.#limits.connectionsMax) this.#closeIdle();
+    if (this.#queues.size >= this.#limits.connectionsMax || !this.#connections.admit(socket)) {
+      socket.destroy();
+      return;
+    }
+    const queue = new ExchangeQueue(this.#waiting, (exchange) => this.#run(exchange));
+    this.#queues.set(socket, queue);
+    this.#idle.add(socket);
+    socket.once("close", () => {
+      queue.close();
+      this.#queues.delete(socket);
+      this.#idle.delete(socket);
     });
   }
 
-  /** Every answer passes through here: it counts answers by `label`, which is the route in the metrics. */
-  #route(label: string, handler: Handler): (context: RequestContext) => Promise<Response> {
-    return async (context) => {
-      const response = await this.#answer(context, handler);
-      this.#metrics.answered(context.req.method, label, response.status);
-      return response;
-    };
+  /** Closes the connection that has been idle longest. False: none is. */
+  #closeIdle(): boolean {
+    const [socket] = this.#idle;
+    if (socket === undefined) return false;
+    this.#idle.delete(socket);
+    this.#queues.delete(socket);
+    this.#connections.forget(socket);
+    socket.destroy();
+    return true;
+  }
+
+  #onRequest(incoming: IncomingMessage, outgoing: ServerResponse): void {
+    const queue = this.#queues.get(incoming.socket);
+    if (queue === undefined) return;
+    this.#idle.delete(incoming.socket);
+    queue.add(incoming, () => {
+      const { requests, answers } = this.#budgets;
+      const hasBody = TAKES_BODY.has(incoming.method ?? "GET");
+      // Node discards the body of a request that nobody reads, but only when its answer is complete.
+      if (!hasBody) incoming.resume();
+      const body = hasBody ? new RequestBody(incoming, requests) : null;
+      return { request: new HttpRequest(incoming, body, answers.open()), outgoing };
+    });
+  }
+
+  /** Carries out one request, and resolves when the client has its answer or is gone. */
+  async #run({ request, outgoing }: Exchange): Promise<void> {
+    const writer = new AnswerWriter(outgoing, request.answerAccount, this.#limits.answerPartMsMax);
+    try {
+      const answer = await this.#answer(request);
+      request.body?.drop();
+      await writer.send(answer, request.method === "HEAD");
+    } catch (error) {
+      this.#onInternalError(error);
+      request.incoming.socket.destroy();
+    } finally {
+      request.body?.drop();
+    }
+    const { socket } = request.incoming;
+    // Only this request is in the queue if no other waits; it leaves the queue after this.
+    if (!socket.destroyed && this.#queues.get(socket)?.waiting === 0) this.#idle.add(socket);
+  }
+
+  /** The answer to a request, counted by its route. */
+  async #answer(request: HttpRequest): Promise<Answer> {
+    const route = this.#routes.find(({ path }) => path.test(request.path));
+    const answer = withinBudget(request, await this.#answerOf(route, request));
+    this.#metrics.answered(request.method, route?.label ?? "other", answer.status);
+    return { ...answer, headers: { ...HEADERS_OF_ALL, ...answer.headers } };
   }
 
   /** Runs the handler, and makes an answer of whatever it throws. */
-  async #answer(context: RequestContext, handler: Handler): Promise<Response> {
+  async #answerOf(route: Route | undefined, request: HttpRequest): Promise<Answer> {
+    const action = route?.actions[request.method === "HEAD" ? "GET" : request.method];
+    const refusal = this.#refuse(request, action?.audience ?? "client");
+    if (refusal !== null) return errorResponse(refusal);
+    if (route === undefined) return errorResponse(noRoute());
+    if (action === undefined) return errorResponse(wrongMethod(request, route));
     const serving = this.#serving;
     if (serving === null)
       return errorResponse(unavailable("STARTING", "the node is starting or closing; try again"));
     try {
-      return await handler(context, serving);
+      return await action.handler(request, serving);
     } catch (error) {
-      const answer = answerTo(error, targetOf(context));
+      const answer = answerTo(error, request.target);
       if (answer.status === 500) this.#onInternalError(error);
       return errorResponse(answer);
     }
   }
 
-  /** For requests whose body and answer are JSON. */
-  async #withBody(context: RequestContext, run: (body: Buffer) => Promise<object>): Promise<Response> {
-    parametersOf(targetOf(context), []);
-    const body = await this.#bodies.read(incomingOf(context));
-    return Buffer.isBuffer(body) ? context.json(await run(body)) : errorResponse(body);
+  #refuse(request: HttpRequest, audience: RouteAudience): ErrorAnswer | null {
+    if (hasToken(this.#admin, request.incoming.headers)) return null;
+    const refusal = this.#guard.refuse(request, audience);
+    if (refusal !== null || audience !== "operator") return refusal;
+    return refuseAdmin(this.#admin, request.incoming);
   }
 
-  async #sendMetrics(context: RequestContext, node: KvNode): Promise<Response> {
+  #makeRoutes(): Route[] {
+    return [...this.#clientRoutes(), ...this.#operationRoutes(), ...this.#nodeRoutes()];
+  }
+
+  /** What a client of the store uses: keys and sessions. */
+  #clientRoutes(): Route[] {
+    const keys = this.#keys;
+    return [
+      {
+        path: /^\/kv$/,
+        label: "/kv",
+        actions: { GET: forClients((request, serving) => keys.list(request, serving)) },
+      },
+      {
+        path: /^\/kv\//,
+        label: "/kv/:key",
+        actions: {
+          GET: forClients((request, serving) => keys.get(request, serving)),
+          PUT: forClients((request, serving) => keys.put(request, serving)),
+          DELETE: forClients((request, serving) => keys.delete(request, serving)),
+        },
+      },
+      {
+        path: /^\/sessions$/,
+        label: "/sessions",
+        actions: { POST: forClients(({ target }, serving) => openSession(serving, target)) },
+      },
+      {
+        path: /^\/sessions\//,
+        label: "/sessions/:session",
+        actions: { DELETE: forClients(({ target }, serving) => endSession(serving, target)) },
+      },
+    ];
+  }
+
+  /** What operators use: members, leadership, snapshots. */
+  #operationRoutes(): Route[] {
+    return [
+      {
+        path: /^\/members$/,
+        label: "/members",
+        actions: {
+          GET: forClients((_, { node }) => jsonAnswer(membersViewOf(node.metrics()))),
+          POST: forOperators((request, { node }) => withBody(request, (body) => changeMembers(node, body))),
+        },
+      },
+      {
+        path: /^\/members\/[^/]+$/,
+        label: "/members/:id",
+        actions: {
+          DELETE: forOperators(async ({ target }, { node }) =>
+            jsonAnswer(await removeMember(node, memberIdOf(target))),
+          ),
+        },
+      },
+      {
+        path: /^\/transfer$/,
+        label: "/transfer",
+        actions: {
+          POST: forOperators((request, { node }) =>
+            withBody(request, (body) => transferLeadership(node, body)),
+          ),
+        },
+      },
+      {
+        path: /^\/snapshot$/,
+        label: "/snapshot",
+        actions: {
+          GET: forOperators((request, serving) => this.#backup(request, serving)),
+          POST: forOperators(async (_, { node }) => jsonAnswer(await node.snapshot())),
+        },
+      },
+    ];
+  }
+
+  /** What monitoring uses. */
+  #nodeRoutes(): Route[] {
+    const route = (label: string, GET: Action): Route => ({
+      path: new RegExp(`^${label}$`),
+      label,
+      actions: { GET },
+    });
+    return [
+      route(
+        "/status",
+        forClients((_, { node }) => jsonAnswer(statusOf(node.metrics()))),
+      ),
+      route(
+        "/metrics",
+        forClients((_, { node }) => this.#metricsOf(node)),
+      ),
+      route("/healthz", { audience: "probe", handler: (_, serving) => healthAnswer(serving) }),
+      route("/readyz", { audience: "probe", handler: (_, serving) => readinessAnswer(serving) }),
+    ];
+  }
+
+  async #metricsOf(node: KvNode): Promise<Answer> {
     const text = await this.#metrics.text(node.metrics());
-    return context.body(text, 200, { "Content-Type": this.#metrics.contentType });
+    const headers = { "Content-Type": this.#metrics.contentType };
+    return { status: 200, headers, body: Buffer.from(text, "utf8") };
   }
 
-  async #sendBackup(context: RequestContext, { node, removal, snapshots }: Serving): Promise<Response> {
-    const consistency = consistencyOf(parametersOf(targetOf(context), ["consistency"]).get("consistency"));
-    // Hono runs GET's handler for HEAD too. It would take a snapshot and keep it open for an unread body.
-    if (context.req.method === "HEAD") return noRoute(context);
+  async #backup(request: HttpRequest, { node, removal, snapshots }: Serving): Promise<Answer> {
+    const { target, method } = request;
+    const consistency = consistencyOf(parametersOf(target, ["consistency"]).get("consistency"));
+    // GET's handler answers HEAD too. It would take a snapshot and keep it open for an unread body.
+    if (method === "HEAD") {
+      return errorResponse(methodNotAllowed(method, "GET, POST"));
+    }
     if (snapshots === undefined) {
       return errorResponse(errorAnswer(404, "NO_ROUTE", "this node takes no snapshots"));
     }
     const mayBeStale = consistency === "stale";
     if (!mayBeStale) removal?.throwIfRemoved();
-    const answer = await this.#backups.send(node, snapshots, mayBeStale);
-    return answer instanceof Response ? answer : errorResponse(answer);
+    return this.#backups.send(node, snapshots, mayBeStale);
   }
 }
 
-/** Which methods each path has, for requests that match no route. */
-const METHODS: readonly (readonly [path: RegExp, methods: string])[] = [
-  [/^\/kv\/./, "GET, HEAD, PUT, DELETE"],
-  [/^\/sessions$/, "POST"],
-  [/^\/sessions\/./, "DELETE"],
-  [/^\/members$/, "GET, HEAD, POST"],
-  [/^\/members\/[^/]+$/, "DELETE"],
-  [/^\/transfer$/, "POST"],
-  [/^\/snapshot$/, "GET, POST"],
-  [/^\/(kv|status|metrics|healthz|readyz)$/, "GET, HEAD"],
-];
+const TAKES_BODY = new Set(["PUT", "POST"]);
 
-/** 405 for a known path, 404 for any other. */
-function noRoute(context: RequestContext): Response {
-  const known = METHODS.find(([path]) => path.test(context.req.path));
-  if (known === undefined) {
-    return errorResponse(
-      errorAnswer(
-        404,
-        "NO_ROUTE",
-        "there is /kv/KEY, /kv, /members, /transfer, /snapshot, /status, /metrics, /healthz and /readyz",
-      ),
-    );
-  }
-  const [, methods] = known;
-  const message = `${context.req.method} is not possible here; ${methods} are`;
-  return errorResponse(errorAnswer(405, "METHOD_NOT_ALLOWED", message, { Allow: methods }));
+/**
+ * Counts the answer's body, unless its route did. If there is no room for it, a read gets an error instead; the
+ * answer to anything else is sent all the same, because it says what was done.
+ */
+function withinBudget({ answerAccount, method }: HttpRequest, answer: Answer): Answer {
+  if (!(answer.body instanceof Uint8Array)) return answer;
+  const hasRoom = answerAccount.take(Math.max(0, answer.body.length - answerAccount.bytes));
+  return hasRoom || method !== "GET" ? answer : errorResponse(noRoom());
+}
+
+function forClients(handler: Handler): Action {
+  return { audience: "client", handler };
+}
+
+function forOperators(handler: Handler): Action {
+  return { audience: "operator", handler };
+}
+
+/** For requests whose body and answer are JSON. */
+async function withBody(request: HttpRequest, run: (body: Buffer) => Promise<object>): Promise<Answer> {
+  parametersOf(request.target, []);
+  const body = (await request.body?.whole()) ?? Buffer.alloc(0);
+  return Buffer.isBuffer(body) ? jsonAnswer(await run(body)) : errorResponse(body);
+}
+
+function noRoute(): ErrorAnswer {
+  return errorAnswer(
+    404,
+    "NO_ROUTE",
+    "there is /kv/KEY, /kv, /members, /transfer, /snapshot, /status, /metrics, /healthz and /readyz",
+  );
+}
+
+function wrongMethod({ method }: HttpRequest, { actions }: Route): ErrorAnswer {
+  const methods = Object.keys(actions).flatMap((name) => (name === "GET" ? ["GET", "HEAD"] : [name]));
+  return methodNotAllowed(method, methods.join(", "));
+}
+
+function methodNotAllowed(method: string, methods: string): ErrorAnswer {
+  const message = `${method} is not possible here; ${methods} are`;
+  return errorAnswer(405, "METHOD_NOT_ALLOWED", message, { Allow: methods });
 }

@@ -5,10 +5,11 @@
 import type { KvCommand } from "../store/commands.ts";
 import type { ListedKey } from "../store/state-machine.ts";
 import { readFrom, type KvNode, type Serving } from "../node/kv-node.ts";
-import { errorAnswer } from "./error-answers.ts";
+import { errorAnswer, noRoom } from "./error-answers.ts";
 import type { HttpMetrics } from "./http-metrics.ts";
-import type { BodyReader } from "./request-body.ts";
-import { errorResponse, incomingOf, targetOf, type RequestContext } from "./request-context.ts";
+import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
+import type { HttpRequest } from "./http-request.ts";
+import { ReadGate } from "../shared/read-gate.ts";
 import {
   BadRequestError,
   conditionOf,
@@ -16,6 +17,7 @@ import {
   etagOf,
   hasVersion,
   keyOf,
+  keyParametersOf,
   parametersOf,
   percentEncode,
   sessionOf,
@@ -27,76 +29,84 @@ import {
 const LIST_LIMIT_DEFAULT = 100;
 /** The most keys in one page; bounds the memory and the time of one request. */
 const LIST_LIMIT_MAX = 1000;
+/** The most values and pages that are read from the database at once; LevelDB reads with four threads. */
+const READS_MAX = 16;
 
 /** Answers requests for keys and their values. Throws what the node throws; the caller makes it an answer. */
 export class KeyRoutes {
-  readonly #bodies: BodyReader;
   readonly #metrics: HttpMetrics;
+  readonly #reads = new ReadGate(READS_MAX);
 
-  constructor(bodies: BodyReader, metrics: HttpMetrics) {
-    this.#bodies = bodies;
+  constructor(metrics: HttpMetrics) {
     this.#metrics = metrics;
   }
 
-  async put(context: RequestContext, serving: Serving): Promise<Response> {
-    const key = keyOf(targetOf(context));
-    const condition = conditionIn(context);
-    parametersOf(targetOf(context), []);
-    const value = await this.#bodies.read(incomingOf(context));
+  async put(request: HttpRequest, serving: Serving): Promise<Answer> {
+    const key = keyOf(request.target);
+    const condition = conditionIn(request);
+    keyParametersOf(request.target, []);
+    const value = (await request.body?.whole()) ?? Buffer.alloc(0);
     if (!Buffer.isBuffer(value)) return errorResponse(value);
-    return this.#write(context, serving, { type: "put", key, value, condition });
+    return this.#write(request, serving, { type: "put", key, value, condition });
   }
 
-  async delete(context: RequestContext, serving: Serving): Promise<Response> {
-    const key = keyOf(targetOf(context));
-    parametersOf(targetOf(context), []);
-    return this.#write(context, serving, { type: "delete", key, condition: conditionIn(context) });
+  async delete(request: HttpRequest, serving: Serving): Promise<Answer> {
+    const key = keyOf(request.target);
+    keyParametersOf(request.target, []);
+    return this.#write(request, serving, { type: "delete", key, condition: conditionIn(request) });
   }
 
-  async get(context: RequestContext, serving: Serving): Promise<Response> {
-    const target = targetOf(context);
-    const key = keyOf(target);
-    const consistency = consistencyOf(parametersOf(target, ["consistency"]).get("consistency"));
+  async get(request: HttpRequest, serving: Serving): Promise<Answer> {
+    const key = keyOf(request.target);
+    const { parameters } = keyParametersOf(request.target, ["consistency"]);
+    const consistency = consistencyOf(parameters.get("consistency"));
     const staleness = stalenessHeaders(serving.node, consistency);
-    const found = await readFrom(serving, () => serving.store.get(key), { consistency });
+    const read = async (): Promise<{ value: Buffer; version: number } | null | "no-room"> => {
+      const entry = await serving.store.get(key);
+      if (entry === null) return null;
+      const { value, version } = entry;
+      // Charged here, where the gate bounds how many values are in memory and not counted yet.
+      if (!request.answerAccount.take(value.length)) return "no-room";
+      return { value: Buffer.from(value.buffer, value.byteOffset, value.byteLength), version };
+    };
+    const found = await readFrom(serving, () => this.#reads.run(read), { consistency });
+    if (found === "no-room") return errorResponse(noRoom());
     if (found === null) {
       return errorResponse(errorAnswer(404, "NOT_FOUND", "the key has no value", staleness));
     }
     // An HTTP cache on the way would make a linearizable read stale, so it must revalidate each time.
     const headers = { ETag: etagOf(found.version), "Cache-Control": "no-cache", ...staleness };
-    if (hasVersion(context.req.header("If-None-Match"), found.version)) {
-      return new Response(null, { status: 304, headers });
+    if (hasVersion(request.header("If-None-Match"), found.version)) {
+      return { status: 304, headers, body: null };
     }
-    return new Response(Buffer.from(found.value), {
-      headers: {
-        ...headers,
-        "Content-Type": "application/octet-stream",
-        // The value may be HTML that someone else put. A browser must not run it as a page of this origin.
-        "X-Content-Type-Options": "nosniff",
-      },
-    });
+    // The value may be HTML that someone else put. A browser must not run it as a page of this origin, which
+    // this type and the "nosniff" that every answer has prevent.
+    const type = { "Content-Type": "application/octet-stream" };
+    return { status: 200, headers: { ...headers, ...type }, body: found.value };
   }
 
-  async list(context: RequestContext, serving: Serving): Promise<Response> {
-    const parameters = parametersOf(targetOf(context), ["prefix", "limit", "after", "consistency"]);
+  async list(request: HttpRequest, serving: Serving): Promise<Answer> {
+    const parameters = parametersOf(request.target, ["prefix", "limit", "after", "consistency"]);
     const consistency = consistencyOf(parameters.get("consistency"));
     const limit = limitOf(parameters.get("limit"));
     const prefix = parameters.get("prefix") ?? Buffer.alloc(0);
     const after = parameters.get("after");
     const options = after === undefined ? { prefix, limit } : { prefix, limit, after };
     const headers = stalenessHeaders(serving.node, consistency);
-    const { keys, more } = await readFrom(serving, () => serving.store.list(options), { consistency });
+    const { keys, more } = await readFrom(serving, () => this.#reads.run(() => serving.store.list(options)), {
+      consistency,
+    });
     const last = keys.at(-1);
     const next =
       !more || last === undefined
         ? null
         : `/kv?prefix=${percentEncode(prefix)}&limit=${limit}&after=${percentEncode(last.key)}` +
           (consistency === "linearizable" ? "" : `&consistency=${consistency}`);
-    return Response.json({ keys: keys.map(listedKeyBody), next }, { headers });
+    return jsonAnswer({ keys: keys.map(listedKeyBody), next }, headers);
   }
 
-  async #write(context: RequestContext, { node }: Serving, command: KvCommand): Promise<Response> {
-    const session = sessionOf((name) => context.req.header(name));
+  async #write(request: HttpRequest, { node }: Serving, command: KvCommand): Promise<Answer> {
+    const session = sessionOf((name) => request.header(name));
     const begun = performance.now();
     const result = await node.write(command, session === null ? {} : { session });
     this.#metrics.wrote((performance.now() - begun) / 1000);
@@ -108,13 +118,13 @@ export class KeyRoutes {
       );
     }
     const { index, version, existed } = result;
-    if (version === null) return Response.json({ index, existed });
-    return Response.json({ index, version }, { headers: { ETag: etagOf(version) } });
+    if (version === null) return jsonAnswer({ index, existed });
+    return jsonAnswer({ index, version }, { ETag: etagOf(version) });
   }
 }
 
-function conditionIn(context: RequestContext): KvCommand["condition"] {
-  return conditionOf(context.req.header("If-Match"), context.req.header("If-None-Match"));
+function conditionIn(request: HttpRequest): KvCommand["condition"] {
+  return conditionOf(request.header("If-Match"), request.header("If-None-Match"));
 }
 
 /**

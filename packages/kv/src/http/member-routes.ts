@@ -96,14 +96,20 @@ export function memberViewOf(
   };
 }
 
+/** The answer to a change of members. */
+export interface ChangedView extends MembersView {
+  /** False: it was so already, and nothing was changed. */
+  readonly changed: boolean;
+}
+
 /**
  * Carries out `POST /members`. Resolves when the change is complete.
  *
  * @throws BadRequestError the body isn't valid
  */
-export async function changeMembers(node: KvNode, body: Buffer): Promise<MembersView> {
+export async function changeMembers(node: KvNode, body: Buffer): Promise<ChangedView> {
   const { learners, timeoutMs = CHANGE_MS_DEFAULT, ...change } = jsonIn(ChangeBody, body);
-  const isChange = Object.values(change).some((part) => Object.keys(part ?? {}).length > 0);
+  const isChange = partsIn(change).length > 0;
   if (learners !== undefined && isChange) {
     throw new BadRequestError(
       "learners are added by a change of their own: leave the rest to another request",
@@ -114,21 +120,64 @@ export async function changeMembers(node: KvNode, body: Buffer): Promise<Members
       "the change is empty; it has one of add, learners, addresses (id to address), remove, promote, demote (ids)",
     );
   }
+  if (isChange) return bringAbout(node, givenParts(change), timeoutMs);
   for (const [id, address] of Object.entries(learners ?? {}))
     await node.addLearner(id, address, { timeoutMs });
-  if (isChange) await node.changeMembership(givenParts(change), { timeoutMs });
-  return membersViewOf(node.metrics());
+  return { ...membersViewOf(node.metrics()), changed: true };
 }
 
 /** Carries out `DELETE /members/ID`. */
-export async function removeMember(node: KvNode, id: string): Promise<MembersView> {
-  await node.changeMembership({ remove: [id] }, { timeoutMs: CHANGE_MS_DEFAULT });
-  return membersViewOf(node.metrics());
+export function removeMember(node: KvNode, id: string): Promise<ChangedView> {
+  return bringAbout(node, { remove: [id] }, CHANGE_MS_DEFAULT);
+}
+
+/**
+ * Changes the members as far as they aren't so yet. The library refuses to remove who is no member, and to
+ * promote who is a voter; but a client whose answer got lost must be able to repeat its request, and for that
+ * client it is done.
+ */
+async function bringAbout(node: KvNode, change: MembershipChange, timeoutMs: number): Promise<ChangedView> {
+  const before = node.metrics();
+  const rest = withoutDone(change, before);
+  const changed = partsIn(rest).length > 0;
+  // What this node knows may be neither committed nor new. So it asks for a change of nothing, which only the
+  // leader takes, and which succeeds when the newest membership is committed.
+  await node.changeMembership(changed ? rest : sameAddress(before), { timeoutMs });
+  return { ...membersViewOf(node.metrics()), changed };
+}
+
+/** The change without what is so already, by what this node knows. */
+function withoutDone(change: MembershipChange, { config }: RaftMetrics): MembershipChange {
+  const { remove, promote, demote, ...rest } = change;
+  // While one change is under way, the library refuses another; it decides, not we.
+  if (config.outgoingVoters.length > 0) return change;
+  const isVoter = (id: string): boolean => config.voters.includes(id);
+  const isLearner = (id: string): boolean => config.learners.includes(id);
+  return givenParts({
+    ...rest,
+    remove: remove?.filter((id) => isVoter(id) || isLearner(id)),
+    promote: promote?.filter((id) => !isVoter(id)),
+    demote: demote?.filter((id) => !isLearner(id)),
+  });
+}
+
+function sameAddress({ members, id, leader }: RaftMetrics): MembershipChange {
+  const [member] = members;
+  // Without members this node can't lead, and the library says so whatever the change is.
+  return {
+    addresses: member === undefined ? { [id]: leader?.address ?? "none:1" } : { [member.id]: member.address },
+  };
 }
 
 /** Carries out `POST /transfer`. The body may be empty. */
 export async function transferLeadership(node: KvNode, body: Buffer): Promise<{ readonly leader: string }> {
   const { to } = body.length === 0 ? {} : jsonIn(TransferBody, body);
+  const { role, id } = node.metrics();
+  if (to === id && role === "leader") {
+    // It leads already, unless another was elected and it hasn't heard of that. A read finds out.
+    await node.read(() => null);
+    return { leader: id };
+  }
   return { leader: await node.transferLeadership(to) };
 }
 
@@ -144,9 +193,16 @@ export function memberIdOf(target: string): string {
   }
 }
 
-type ChangeParts = Omit<v.InferOutput<typeof ChangeBody>, "learners" | "timeoutMs">;
+/** A change whose parts may be undefined, which the library's types tell from absent ones. */
+type ChangeParts = { readonly [Part in keyof MembershipChange]: MembershipChange[Part] | undefined };
 
-/** Without the parts that are undefined: the library's types tell an absent part from an undefined one. */
+/** The parts that change something. */
+function partsIn(change: ChangeParts): object[] {
+  const parts: (object | undefined)[] = Object.values(change);
+  return parts.filter((part) => part !== undefined).filter((part) => Object.keys(part).length > 0);
+}
+
+/** Without the parts that are undefined. */
 function givenParts(change: ChangeParts): MembershipChange {
   return Object.fromEntries(Object.entries(change).filter(([, part]) => part !== undefined));
 }

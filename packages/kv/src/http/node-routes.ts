@@ -4,7 +4,7 @@ import type { Serving } from "../node/kv-node.ts";
 import { decodeClientAddresses } from "../shared/addresses.ts";
 import { errorAnswer, unavailable } from "./error-answers.ts";
 import { memberViewOf } from "./member-routes.ts";
-import { errorResponse, type RequestContext } from "./request-context.ts";
+import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
 
 /** Committed entries that a ready node may still have to apply. With more, its stale reads are too old. */
 const READY_LAG_ENTRIES_MAX = 1000;
@@ -37,13 +37,13 @@ export function statusOf(metrics: RaftMetrics): object {
 }
 
 /** `GET /healthz`, for a supervisor: 503 means that the node has stopped, so restart the process. */
-export function healthAnswer(context: RequestContext, { node }: Serving): Response {
-  if (node.metrics().role !== "stopped") return context.json({ ok: true });
+export function healthAnswer({ node }: Serving): Answer {
+  if (node.metrics().role !== "stopped") return jsonAnswer({ ok: true });
   return errorResponse(errorAnswer(503, "STOPPED", "the node has stopped; the server's log says why"));
 }
 
 /** `GET /readyz`, for load balancers: 503 means that this node should get no clients at the moment. */
-export function readinessAnswer(context: RequestContext, { node }: Serving): Response {
+export function readinessAnswer({ node }: Serving): Answer {
   const { role, leader, commitIndex, appliedIndex } = node.metrics();
   if (role === "stopped") return errorResponse(unavailable("STOPPED", "the node has stopped"));
   if (leader === null) return errorResponse(unavailable("NO_LEADER", "no leader is known"));
@@ -51,5 +51,5 @@ export function readinessAnswer(context: RequestContext, { node }: Serving): Res
   if (behind > READY_LAG_ENTRIES_MAX) {
     return errorResponse(unavailable("CATCHING_UP", `${behind} entries are committed and not applied yet`));
   }
-  return context.json({ ok: true, leader: leader.id });
+  return jsonAnswer({ ok: true, leader: leader.id });
 }

@@ -1,72 +1,104 @@
-/** Reads request bodies within two limits: the bytes of one body, and of all bodies being read at once. */
+/** Receives request bodies within two limits: the bytes of one body, and of all bodies that are held at once. */
 import type { IncomingMessage } from "node:http";
 import { VALUE_BYTES_MAX } from "../store/commands.ts";
+import type { MemoryAccount, MemoryBudget } from "../shared/memory-budget.ts";
+import { PieceBuffer } from "../shared/piece-buffer.ts";
 import { errorAnswer, overloaded, type ErrorAnswer } from "./error-answers.ts";
 import { BadRequestError } from "./request-syntax.ts";
 
-/** The most bytes of bodies being read at once, over all requests. Bounds the memory that they take. */
-const BODIES_BYTES_MAX = 128 * 1024 * 1024;
+/**
+ * The body of one request, which is received from the moment the request arrives. Its bytes count toward the
+ * budget until `drop`; a Content-Length alone reserves nothing.
+ */
+export class RequestBody {
+  readonly #account: MemoryAccount;
+  readonly #pieces: PieceBuffer;
+  readonly #bytesMax: number;
+  readonly #budget: MemoryBudget;
+  readonly #whole: Promise<Buffer | ErrorAnswer>;
+  /** Stops receiving: what still comes is discarded. Does nothing when all has been received or refused. */
+  #discard: () => void = () => undefined;
 
-/** Reads bodies of at most `VALUE_BYTES_MAX` bytes. */
-export class BodyReader {
-  /** Bytes reserved for bodies being read: their Content-Length, or the most that one may have. */
-  #reservedBytes = 0;
-
-  /** The whole body, or the answer that refuses it. */
-  async read(incoming: IncomingMessage): Promise<Buffer | ErrorAnswer> {
+  constructor(incoming: IncomingMessage, budget: MemoryBudget) {
     const stated = incoming.headers["content-length"];
-    const bytesMax = stated === undefined ? VALUE_BYTES_MAX : Number(stated);
-    if (bytesMax > VALUE_BYTES_MAX) return tooLarge();
-    if (this.#reservedBytes + bytesMax > BODIES_BYTES_MAX) {
-      return overloaded(`${BODIES_BYTES_MAX} bytes of values are on their way already`);
-    }
-    this.#reservedBytes += bytesMax;
-    try {
-      return (await readAll(incoming)) ?? tooLarge();
-    } finally {
-      this.#reservedBytes -= bytesMax;
-    }
+    this.#budget = budget;
+    this.#account = budget.open();
+    this.#bytesMax = stated === undefined ? VALUE_BYTES_MAX : Math.min(Number(stated), VALUE_BYTES_MAX);
+    this.#pieces = new PieceBuffer(this.#account, this.#bytesMax);
+    this.#whole =
+      Number(stated ?? 0) > VALUE_BYTES_MAX ? Promise.resolve(tooLarge()) : this.#receive(incoming);
+    // A route that doesn't look at the body must not make its failure an unhandled rejection.
+    this.#whole.catch(() => undefined);
+  }
+
+  /**
+   * The whole body, or the answer that refuses it.
+   *
+   * @throws BadRequestError the client closed the connection first
+   */
+  whole(): Promise<Buffer | ErrorAnswer> {
+    return this.#whole;
+  }
+
+  /** To be called when the body isn't used any more; the client may still be sending it. */
+  drop(): void {
+    this.#discard();
+    this.#pieces.drop();
+  }
+
+  #receive(incoming: IncomingMessage): Promise<Buffer | ErrorAnswer> {
+    return new Promise((resolve, reject) => {
+      const stop = (): void => {
+        this.#discard = () => undefined;
+        this.#account.stopWaiting();
+        incoming.off("data", onData).off("end", onEnd).off("error", onEarlyEnd).off("close", onEarlyEnd);
+      };
+      const refuse = (answer: ErrorAnswer): void => {
+        // The rest stays unread; the connection closes after the answer.
+        incoming.pause();
+        stop();
+        this.#pieces.drop();
+        resolve(answer);
+      };
+      const onData = (piece: Buffer): void => {
+        if (this.#pieces.length + piece.length > this.#bytesMax) refuse(tooLarge());
+        else if (!this.#pieces.push(piece)) refuse(this.#noRoom());
+      };
+      const onEnd = (): void => {
+        stop();
+        resolve(this.#pieces.take());
+      };
+      const onEarlyEnd = (): void => {
+        stop();
+        this.#pieces.drop();
+        reject(new BadRequestError("the request ended before its body was complete"));
+      };
+      this.#account.waitForClient(() => {
+        refuse(stalled());
+      });
+      this.#discard = () => {
+        stop();
+        incoming.resume();
+      };
+      incoming.on("data", onData).on("end", onEnd).on("error", onEarlyEnd).on("close", onEarlyEnd);
+    });
+  }
+
+  #noRoom(): ErrorAnswer {
+    const { headers, ...answer } = overloaded(
+      `the server holds ${this.#budget.bytes} bytes of requests already; the limit is ${this.#budget.bytesMax}`,
+    );
+    return { ...answer, headers: { ...headers, ...CLOSE } };
   }
 }
 
-/**
- * Resolves with the body. null: it is larger than a value may be, and the rest stays unread. Rejects if the
- * client closes the connection first.
- */
-function readAll(incoming: IncomingMessage): Promise<Buffer | null> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    const settle = (run: () => void): void => {
-      incoming.off("data", onData).off("end", onEnd).off("error", onEarlyEnd).off("close", onEarlyEnd);
-      run();
-    };
-    const onData = (chunk: Buffer): void => {
-      bytes += chunk.length;
-      chunks.push(chunk);
-      if (bytes <= VALUE_BYTES_MAX) return;
-      incoming.pause();
-      settle(() => {
-        resolve(null);
-      });
-    };
-    const onEnd = (): void => {
-      settle(() => {
-        resolve(Buffer.concat(chunks, bytes));
-      });
-    };
-    const onEarlyEnd = (): void => {
-      settle(() => {
-        reject(new BadRequestError("the request ended before its body was complete"));
-      });
-    };
-    incoming.on("data", onData).on("end", onEnd).on("error", onEarlyEnd).on("close", onEarlyEnd);
-  });
+/** The connection must close: its next bytes are the unread rest of the body, not another request. */
+const CLOSE = { Connection: "close" };
+
+function tooLarge(): ErrorAnswer {
+  return errorAnswer(413, "VALUE_TOO_LARGE", `a value has at most ${VALUE_BYTES_MAX} bytes`, CLOSE);
 }
 
-/** The connection must close: its next bytes are the unread rest of the body, not another request. */
-function tooLarge(): ErrorAnswer {
-  return errorAnswer(413, "VALUE_TOO_LARGE", `a value has at most ${VALUE_BYTES_MAX} bytes`, {
-    Connection: "close",
-  });
+function stalled(): ErrorAnswer {
+  return errorAnswer(408, "TOO_SLOW", "the body stopped coming while others waited for its room", CLOSE);
 }

@@ -71,12 +71,34 @@ export function splitTarget(target: string): { readonly path: string; readonly q
   return { path, query: query.join("?") };
 }
 
-const KEY_PATH = "/kv/";
+/** The host and port of a target that is a whole URL. null: the target is only a path. */
+export function authorityOf(target: string): string | null {
+  return /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(target)?.[1] ?? null;
+}
 
-/** The key in a path: everything after "/kv/", so slashes in a key needn't be encoded. */
+const KEY_PATH = "/kv/";
+const KEY_PARAMETER = "key";
+
+/**
+ * The target of a key. The keys "." and ".." go into the query: in a path, most clients take them for steps
+ * between folders even if they are percent-encoded (WHATWG URL, 4.5).
+ */
+export function targetOfKey(key: Uint8Array): string {
+  const text = percentEncode(key);
+  return text === "." || text === ".." ? `${KEY_PATH}?${KEY_PARAMETER}=${text}` : KEY_PATH + text;
+}
+
+/**
+ * The key in a target: everything after "/kv/", so slashes in a key needn't be encoded; or, if nothing is
+ * there, the parameter `key`.
+ */
 export function keyOf(target: string): Buffer {
-  const { path } = splitTarget(target);
-  const key = percentDecode(path.slice(KEY_PATH.length), "path", "the key");
+  const { path, query } = splitTarget(target);
+  const isInQuery =
+    path === KEY_PATH && query.split("&").some((pair) => pair.startsWith(`${KEY_PARAMETER}=`));
+  const key = isInQuery
+    ? (keyParametersOf(target, []).key ?? Buffer.alloc(0))
+    : percentDecode(path.slice(KEY_PATH.length), "path", "the key");
   const fault = keyProblem(key);
   if (fault !== null) throw new BadRequestError(fault);
   return key;
@@ -100,6 +122,23 @@ export function parametersOf<Name extends string>(target: string, known: readonl
     found.set(name, percentDecode(value.join("="), "query", `the parameter "${name}"`));
   }
   return found;
+}
+
+/**
+ * As `parametersOf`, for the target of a key. `key` is the one in the query.
+ *
+ * @throws BadRequestError
+ */
+export function keyParametersOf<Name extends string>(
+  target: string,
+  known: readonly Name[],
+): { readonly key: Buffer | undefined; readonly parameters: Map<Name, Buffer> } {
+  if (splitTarget(target).path !== KEY_PATH)
+    return { key: undefined, parameters: parametersOf(target, known) };
+  const all = parametersOf<string>(target, [...known, KEY_PARAMETER]);
+  const key = all.get(KEY_PARAMETER);
+  all.delete(KEY_PARAMETER);
+  return { key, parameters: all as Map<Name, Buffer> };
 }
 
 const CONSISTENCIES = ["linearizable", "lease", "stale"] as const;

@@ -1,19 +1,20 @@
 /** The routes of sessions: `POST /sessions` and `DELETE /sessions/ID`. */
 import type { Serving } from "../node/kv-node.ts";
+import { jsonAnswer, type Answer } from "./answer.ts";
 import { parametersOf, sessionIdOf, wholeNumber } from "./request-syntax.ts";
 
 /** `POST /sessions?ttlMs=N`: opens a session, in which a repeated write takes effect once. */
-export async function openSession({ node }: Serving, target: string): Promise<Response> {
+export async function openSession({ node }: Serving, target: string): Promise<Answer> {
   const text = parametersOf(target, ["ttlMs"]).get("ttlMs")?.toString("utf8");
   const { id, ttlMs } = await node.beginSession(
     text === undefined ? {} : { ttlMs: wholeNumber("ttlMs", text) },
   );
-  return Response.json({ session: id, ttlMs }, { status: 201, headers: { Location: `/sessions/${id}` } });
+  return jsonAnswer({ session: id, ttlMs }, { Location: `/sessions/${id}` }, 201);
 }
 
 /** `DELETE /sessions/ID`: ends a session. Succeeds too if it has ended already. */
-export async function endSession({ node }: Serving, target: string): Promise<Response> {
+export async function endSession({ node }: Serving, target: string): Promise<Answer> {
   parametersOf(target, []);
   await node.endSession(sessionIdOf(target));
-  return new Response(null, { status: 204 });
+  return { status: 204, headers: {}, body: null };
 }

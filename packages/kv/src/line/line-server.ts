@@ -18,16 +18,23 @@
  *
  * Reads are linearizable. Writes have no conditions and belong to no session. A line over the limit is
  * skipped and answered with an error.
+ *
+ * The server closes a connection whose client speaks another protocol, such as HTTP, before it executes
+ * anything (`foreign-protocol.ts`), and one whose client sends `INVALID_LINES_MAX` lines in a row that are no
+ * commands.
  */
-import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { NotLeaderError, RaftError, type LeaderHint } from "keelson";
 import { clientAddressesOf, formatAddress, type Address } from "../shared/addresses.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX, type KvCommand } from "../store/commands.ts";
 import { readFrom, type Serving } from "../node/kv-node.ts";
+import { isHttp, isText } from "./foreign-protocol.ts";
 import { parseLine, type LineCommand } from "./line-command.ts";
 import { LineSplitter, type Line } from "./line-splitter.ts";
+import { ClientConnections } from "../shared/client-connections.ts";
 import { listen } from "../shared/listen.ts";
+import { serverBudgets, type MemoryAccount, type ServerBudgets } from "../shared/memory-budget.ts";
+import { ReadGate } from "../shared/read-gate.ts";
 
 /** Limits of a `LineServer`. */
 export interface LineServerLimits {
@@ -37,9 +44,31 @@ export interface LineServerLimits {
    * Milliseconds without a byte in either direction after which a connection is closed. Default 10 minutes.
    */
   readonly idleMsMax: number;
+  /** Milliseconds in which a client must take the next part (64 KiB) of its answer. Default 30,000. */
+  readonly answerPartMsMax: number;
 }
 
-const DEFAULTS: LineServerLimits = { connectionsMax: 256, idleMsMax: 600_000 };
+const DEFAULTS: LineServerLimits = { connectionsMax: 256, idleMsMax: 600_000, answerPartMsMax: 30_000 };
+
+/** What a line server shares with the node's other server. By default it has its own. */
+export interface LineServerParts {
+  readonly connections?: ClientConnections;
+  readonly budgets?: ServerBudgets;
+}
+
+/** The most lines in a row that are no commands. A person mistypes a few; a program that sends more is lost. */
+const INVALID_LINES_MAX = 16;
+/** Bytes of an answer given to the socket at a time. */
+const PART_BYTES = 64 * 1024;
+/**
+ * Bytes that Node may read ahead while a command is executed. Each piece of a byte costs some hundred, so the
+ * default of 64 KiB would let a client that sends single bytes hold tens of megabytes that nothing counts.
+ */
+const READ_AHEAD_BYTES = 512;
+/** How long a connection may take to send its last line after the server has decided to close it. */
+const GOODBYE_MS = 1000;
+/** The most values that are read from the database at once. */
+const READS_MAX = 16;
 
 /** The longest valid line: `put` with the largest key and value. */
 const LINE_BYTES_MAX = "put ".length + KEY_BYTES_MAX + " ".length + VALUE_BYTES_MAX;
@@ -51,6 +80,9 @@ const CLOSE_GRACE_MS = 500;
 export class LineServer {
   readonly #server: Server;
   readonly #limits: LineServerLimits;
+  readonly #connections: ClientConnections;
+  readonly #budgets: ServerBudgets;
+  readonly #reads = new ReadGate(READS_MAX);
   /** The open connections, without those refused for being too many. */
   readonly #sockets = new Set<Socket>();
   /** null before `serve` and after `close`: then every command gets an error. */
@@ -58,11 +90,14 @@ export class LineServer {
   /** As asked for; from `listen` on, as bound. */
   #address: Address;
 
-  private constructor(limits: LineServerLimits, address: Address) {
+  private constructor(limits: LineServerLimits, parts: LineServerParts, address: Address) {
     this.#limits = limits;
+    this.#connections = parts.connections ?? new ClientConnections();
+    this.#budgets = parts.budgets ?? serverBudgets();
     this.#address = address;
     // A client may close its half after its last command, as `nc` does, and still get the answers.
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const options = { allowHalfOpen: true, noDelay: true, highWaterMark: READ_AHEAD_BYTES };
+    this.#server = createServer(options, (socket) => {
       void this.#accept(socket);
     });
   }
@@ -72,8 +107,12 @@ export class LineServer {
    *
    * @throws ListenError the address can't be had
    */
-  static async listen(address: Address, limits: Partial<LineServerLimits> = {}): Promise<LineServer> {
-    const server = new LineServer({ ...DEFAULTS, ...limits }, address);
+  static async listen(
+    address: Address,
+    limits: Partial<LineServerLimits> = {},
+    parts: LineServerParts = {},
+  ): Promise<LineServer> {
+    const server = new LineServer({ ...DEFAULTS, ...limits }, parts, address);
     server.#address = await listen(server.#server, address);
     return server;
   }
@@ -108,63 +147,183 @@ export class LineServer {
     const { connectionsMax, idleMsMax } = this.#limits;
     // Without a listener, a broken connection would end the process. `#answerLines` notices it by itself.
     socket.on("error", () => undefined);
-    if (this.#sockets.size >= connectionsMax) {
-      socket.end(`Error: too many connections; the limit is ${connectionsMax}\n`);
-      socket.destroySoon();
+    if (this.#sockets.size >= connectionsMax || !this.#connections.admit(socket)) {
+      const max = Math.min(connectionsMax, this.#connections.max);
+      goodbye(socket, `Error: too many connections; the limit is ${max}`);
       return;
     }
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
     socket.setTimeout(idleMsMax, () => {
-      socket.end(`Error: nothing was said for ${idleMsMax / 1000} s; goodbye\n`);
-      socket.destroySoon();
+      goodbye(socket, `Error: nothing was said for ${idleMsMax / 1000} s; goodbye`);
     });
+    const conversation = new Conversation(
+      socket,
+      this.#limits.answerPartMsMax,
+      this.#budgets,
+      (command, held) => this.#answer(command, held),
+    );
     try {
-      await this.#answerLines(socket);
-      socket.end();
+      await conversation.run();
     } catch {
       socket.destroy();
     }
   }
 
-  /**
-   * Answers the lines of a connection one after another. It reads no further while it answers, so TCP slows
-   * down a client that sends faster than it is answered, and we needn't buffer its lines.
-   */
-  async #answerLines(socket: Socket): Promise<void> {
-    const splitter = new LineSplitter(LINE_BYTES_MAX);
-    for await (const chunk of socket as AsyncIterable<Buffer>) {
-      for (const line of splitter.push(chunk)) await this.#reply(socket, line);
-    }
-    const last = splitter.end();
-    if (last !== null) await this.#reply(socket, last);
-  }
-
-  async #reply(socket: Socket, line: Line): Promise<void> {
-    const answer =
-      line.type === "line"
-        ? await this.#answer(parseLine(line.bytes))
-        : `Error: the line is longer than ${LINE_BYTES_MAX} bytes; it was left out`;
-    if (!socket.writable) return;
-    const isRoom = socket.write(
-      typeof answer === "string" ? `${answer}\n` : Buffer.concat([OK, answer, LINE_END]),
-    );
-    // Wait for a client that doesn't read its answers; the idle limit ends a connection that stays stuck.
-    if (!isRoom) await Promise.race([once(socket, "drain"), once(socket, "close")]);
-  }
-
   /** The answer: a line as text, or the bytes of a value, which follow "Ok: ". */
-  async #answer(command: LineCommand): Promise<string | Buffer> {
-    if (command.type === "invalid") return `Error: ${command.reason}`;
+  async #answer(command: Command, held: MemoryAccount): Promise<string | Buffer> {
     const serving = this.#serving;
     if (serving === null) return "Error: the node is starting or closing; try again";
     try {
       if (command.type !== "get") return await write(serving, { ...command, condition: null });
-      return await get(serving, command.key);
+      const read = (): Promise<string | Buffer> => get(serving, command.key, held);
+      return await readFrom(serving, () => this.#reads.run(read));
     } catch (error) {
       return `Error: ${describeError(error)}`;
     }
   }
+}
+
+/** A line that is a command. */
+type Command = Exclude<LineCommand, { type: "invalid" }>;
+
+/** One connection: its lines, one after another, and their answers. */
+class Conversation {
+  readonly #socket: Socket;
+  readonly #partMsMax: number;
+  /** For the line that is being received. */
+  readonly #received: MemoryAccount;
+  /** For the answer that is being sent. */
+  readonly #held: MemoryAccount;
+  readonly #answer: (command: Command, held: MemoryAccount) => Promise<string | Buffer>;
+  readonly #splitter: LineSplitter;
+  /** Whether a line has come. */
+  #hasSpoken = false;
+  /** Lines in a row that were no commands. */
+  #invalidLines = 0;
+  /** Ends the wait for the socket to take what was written. */
+  #wake: () => void = () => undefined;
+
+  constructor(
+    socket: Socket,
+    partMsMax: number,
+    { requests, answers }: ServerBudgets,
+    answer: (command: Command, held: MemoryAccount) => Promise<string | Buffer>,
+  ) {
+    this.#socket = socket;
+    this.#partMsMax = partMsMax;
+    this.#received = requests.open();
+    this.#held = answers.open();
+    this.#answer = answer;
+    this.#splitter = new LineSplitter(LINE_BYTES_MAX, this.#received);
+    // One listener for the connection's lifetime, not one for each answer.
+    socket.once("close", () => {
+      this.#wake();
+      this.#splitter.close();
+      this.#held.close();
+    });
+  }
+
+  /**
+   * Answers the lines one after another. It reads no further while it answers, so TCP slows down a client that
+   * sends faster than it is answered, and we needn't buffer its lines.
+   */
+  async run(): Promise<void> {
+    const chunks = this.#socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+    for await (const chunk of chunks) {
+      this.#received.stopWaiting();
+      for (const line of this.#splitter.push(chunk)) if (!(await this.#reply(line))) return;
+      // In the middle of a line. Between two lines it holds nothing.
+      this.#received.waitForClient(() => {
+        goodbye(this.#socket, "Error: the rest of the line did not come, and others need its room");
+      });
+    }
+    const last = this.#splitter.end();
+    if (last === null || (await this.#reply(last))) this.#socket.end();
+    this.#splitter.close();
+  }
+
+  /** False: nothing more is read from this connection. */
+  async #reply(line: Line): Promise<boolean> {
+    const objection = this.#objectionTo(line);
+    this.#hasSpoken = true;
+    if (objection !== null) {
+      goodbye(this.#socket, `Error: ${objection}`);
+      return false;
+    }
+    const command = line.type === "line" ? parseLine(line.bytes) : TOO_LONG;
+    this.#invalidLines = command.type === "invalid" ? this.#invalidLines + 1 : 0;
+    const answer =
+      command.type === "invalid" ? `Error: ${command.reason}` : await this.#answer(command, this.#held);
+    await this.#send(
+      typeof answer === "string" ? Buffer.from(`${answer}\n`, "utf8") : Buffer.concat([OK, answer, LINE_END]),
+    );
+    this.#held.close();
+    return this.#socket.writable;
+  }
+
+  /** Why the connection must be closed instead of executing the line. null: it need not. */
+  #objectionTo(line: Line): string | null {
+    if (line.type === "no-room")
+      return "the server holds too many bytes of requests already; try again later";
+    const start = line.type === "line" ? line.bytes : line.start;
+    const first = start[0];
+    if (!this.#hasSpoken && first !== undefined && !isText(first)) return NOT_OURS;
+    if (isHttp(start)) return NOT_OURS;
+    // The end of a request line over the limit is not kept. No command but put is that long.
+    if (line.type === "too-long" && start.toString("latin1", 0, PUT.length) !== PUT) return NOT_OURS;
+    return this.#invalidLines < INVALID_LINES_MAX
+      ? null
+      : `${INVALID_LINES_MAX} lines in a row were no commands`;
+  }
+
+  /** Resolves when the client has taken the answer, or the connection is gone. */
+  async #send(answer: Buffer): Promise<void> {
+    this.#held.waitForClient(() => {
+      this.#socket.destroy();
+    });
+    for (let from = 0; from < answer.length && this.#socket.writable; from += PART_BYTES) {
+      await this.#sendPart(answer.subarray(from, from + PART_BYTES));
+      this.#held.progress();
+    }
+  }
+
+  #sendPart(part: Buffer): Promise<void> {
+    return new Promise((resolve) => {
+      // Not `end`: it waits until everything is sent, and a client that doesn't read would be kept.
+      const timer = setTimeout(() => {
+        this.#socket.destroy();
+      }, this.#partMsMax);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#socket.write(part, this.#wake);
+    });
+  }
+}
+
+const PUT = "put ";
+const NOT_OURS =
+  "this is no command but another protocol, such as HTTP, which has a port of its own; nothing was done";
+const TOO_LONG: LineCommand = {
+  type: "invalid",
+  reason: `the line is longer than ${LINE_BYTES_MAX} bytes; it was left out`,
+};
+
+/** Sends a last line and closes the connection, even if the client doesn't read it. */
+function goodbye(socket: Socket, line: string): void {
+  if (socket.destroyed) return;
+  // What still comes is not looked at.
+  socket.pause();
+  socket.end(`${line}\n`);
+  socket.destroySoon();
+  const timer = setTimeout(() => {
+    socket.destroy();
+  }, GOODBYE_MS);
+  socket.once("close", () => {
+    clearTimeout(timer);
+  });
 }
 
 const OK = Buffer.from("Ok: ");
@@ -176,12 +335,15 @@ async function write({ node }: Serving, command: KvCommand): Promise<string> {
   return result.type === "applied" ? `Ok: Appended at ${result.index}` : "Error: the condition does not hold";
 }
 
-async function get(serving: Serving, key: Buffer): Promise<string | Buffer> {
-  const found = await readFrom(serving, () => serving.store.get(key));
+async function get(serving: Serving, key: Buffer, held: MemoryAccount): Promise<string | Buffer> {
+  const found = await serving.store.get(key);
   if (found === null) return "Error: value does not exist";
   // A value put over HTTP may contain a line feed. Sent as it is, it would look like two answers.
   if (found.value.includes(LINE_BREAK)) return "Error: the value has a line break in it; get it by HTTP";
-  return Buffer.from(found.value);
+  // Twice: the answer is a copy with "Ok: " before it.
+  if (!held.take(2 * found.value.length))
+    return "Error: clients have not read the answers that they asked for; try again";
+  return Buffer.from(found.value.buffer, found.value.byteOffset, found.value.byteLength);
 }
 
 /** The error's message as one line, for after "Error: ". */

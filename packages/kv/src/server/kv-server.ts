@@ -8,7 +8,14 @@ import { wal } from "keelson/storage/wal";
 import { tcp } from "keelson/transport/tcp";
 import type { AdminAccess } from "../http/admin-access.ts";
 import { readToken } from "../shared/admin-token.ts";
-import { encodeClientAddresses, formatAddress, type ClientAddresses } from "../shared/addresses.ts";
+import {
+  encodeClientAddresses,
+  formatAddress,
+  parseAddress,
+  type ClientAddresses,
+} from "../shared/addresses.ts";
+import { ClientConnections } from "../shared/client-connections.ts";
+import { serverBudgets } from "../shared/memory-budget.ts";
 import type { KvCommand, KvResult } from "../store/commands.ts";
 import { HttpServer } from "../http/http-server.ts";
 import { dataDirectory } from "../node/data-directory.ts";
@@ -64,12 +71,19 @@ export class KvServer {
     try {
       const admin = await accessOf(settings);
       // Take the addresses first. If one is in use, nothing on disk has changed yet.
-      const line = await LineServer.listen(settings.line);
+      const shared = {
+        connections: new ClientConnections(undefined, (text) => {
+          onLog("warn", text, {});
+        }),
+        budgets: serverBudgets(),
+      };
+      const line = await LineServer.listen(settings.line, {}, shared);
       closers.push(() => line.close());
       const onInternalError = (error: unknown): void => {
         onLog("error", "a request failed through a mistake of this program", { error });
       };
-      const http = await HttpServer.listen(settings.http, { onInternalError, admin });
+      const names = httpNamesOf(settings);
+      const http = await HttpServer.listen(settings.http, { onInternalError, admin, names, ...shared });
       closers.push(() => http.close());
       const state = new StateDirectory(dataDirectory(settings.data).state, (text) => {
         onLog("warn", text);
@@ -142,6 +156,13 @@ function raftOptions(
     onLog,
   };
   return clusterId === null ? options : { ...options, clusterId };
+}
+
+/** The hosts of this node's addresses, by which clients may call it. */
+function httpNamesOf({ advertiseHttp, address, httpNames = [] }: ServerSettings): string[] {
+  const addresses = [address, ...(advertiseHttp === null ? [] : [advertiseHttp])];
+  const hosts = addresses.map((text) => parseAddress(text)?.host).filter((host) => host !== undefined);
+  return [...hosts, ...httpNames];
 }
 
 /** Who may operate the cluster; reads the token's file. */

@@ -25,6 +25,11 @@ export interface ServerSettings {
   readonly advertiseLine: string | null;
   /** Where clients reach the HTTP server, as `advertiseLine`. */
   readonly advertiseHttp: string | null;
+  /**
+   * Hosts, besides those above and loopback names, by which clients may call the HTTP server: requests with any
+   * other in `Host` are refused, because a web page may have made them. Default: none.
+   */
+  readonly httpNames?: readonly string[];
   /** The cluster's name. null: derived from the first members. */
   readonly clusterId: string | null;
   /** A follower forwards writes to the leader instead of redirecting clients. */

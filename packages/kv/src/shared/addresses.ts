@@ -30,6 +30,11 @@ export function formatAddress({ host, port }: Address): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** Whether the address, as sockets give it, belongs to this machine's loopback interface. */
+export function isLoopback(address: string): boolean {
+  return /^(?:::ffff:)?127\.\d+\.\d+\.\d+$/.test(address) || address === "::1";
+}
+
 /** Where clients reach a node, as "host:port". */
 export interface ClientAddresses {
   readonly line: string;

@@ -1,6 +1,6 @@
 import { onTestFinished } from "vitest";
 import type { AdminAccess } from "../http/admin-access.ts";
-import { HttpServer } from "../http/http-server.ts";
+import { HttpServer, type HttpServerOptions } from "../http/http-server.ts";
 import type { FakeNode } from "./fake-node.ts";
 import { ANY_PORT, fakeServing } from "./serving.ts";
 
@@ -12,12 +12,13 @@ export interface Started {
   readonly request: (method: string, target: string, init?: RequestInit) => Promise<Response>;
 }
 
-export async function start(admin?: AdminAccess): Promise<Started> {
+export async function start(admin?: AdminAccess, options: HttpServerOptions = {}): Promise<Started> {
   const serving = await fakeServing();
   const mistakes: unknown[] = [];
   const server = await HttpServer.listen(ANY_PORT, {
     onInternalError: (error) => mistakes.push(error),
     ...(admin === undefined ? {} : { admin }),
+    ...options,
   });
   onTestFinished(() => server.close());
   server.serve(serving);

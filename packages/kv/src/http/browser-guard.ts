@@ -1,0 +1,120 @@
+/**
+ * Refuses requests that a web page made a browser send.
+ *
+ * Hazard: a browser on an operator's machine, or inside the network, sends requests for any page that it
+ * shows. Some need no permission by the server: images, forms, and `fetch` with `mode: "no-cors"`. The page
+ * can't read the answers, but the requests take effect. And by DNS rebinding (a name of the page's own that
+ * resolves to this node's address) a page can read them too.
+ *
+ * The rules:
+ *
+ * - `Host` must name this node: a loopback name, the address that the connection came in on, or a name from
+ *   the settings. A rebound name is none of them. Programs that send no `Host` (HTTP/1.0) are no browsers.
+ * - `Sec-Fetch-Site` and `Origin`, if there, must not name another origin. Browsers send the first to loopback
+ *   addresses and over TLS only, and the second with everything except plain GET and HEAD requests.
+ * - What operates the cluster, and every POST, is refused if there is any sign of a browser, the user agent
+ *   included: no page can change that in a request without permission. This covers browsers that send no
+ *   `Sec-Fetch-Site`, and links that a user follows.
+ * - No answer has CORS headers, so browsers send no PUT or DELETE for a page of another origin, and show it
+ *   no answers.
+ */
+import { isIP } from "node:net";
+import { isLoopback } from "../shared/addresses.ts";
+import { errorAnswer, type ErrorAnswer } from "./error-answers.ts";
+import type { HttpRequest } from "./http-request.ts";
+
+/** `probe`: health checks, which reveal and cost nothing. `operator`: what operates the cluster. */
+export type RouteAudience = "probe" | "client" | "operator";
+
+/** A host with an optional port, as in `Host`. */
+const HOST_AND_PORT = /^(\[[0-9a-f:.]+\]|[^\s:/?#@\\[\]]+)(?::\d{0,5})?$/i;
+
+/** Knows the names of this node. */
+export class BrowserGuard {
+  /** In the form of `canonicalHost`. */
+  readonly #names: ReadonlySet<string>;
+
+  /** `names`: hosts by which clients may call this node, besides loopback names and its own address. */
+  constructor(names: readonly string[]) {
+    const hosts = names.map(canonicalHost).filter((host) => host !== null);
+    // An address to listen on may stand for all addresses. As a name it is none.
+    this.#names = new Set(hosts.filter((host) => host !== "0.0.0.0" && host !== "[::]"));
+  }
+
+  /** The answer that refuses the request. null: it is allowed. */
+  refuse(request: HttpRequest, audience: RouteAudience): ErrorAnswer | null {
+    if (audience === "probe") return null;
+    return this.#refuseHost(request) ?? refusePage(request, audience);
+  }
+
+  #refuseHost({ incoming, authority }: HttpRequest): ErrorAnswer | null {
+    const given = incoming.headersDistinct["host"] ?? [];
+    if (given.length > 1) return errorAnswer(400, "BAD_REQUEST", "the request has more than one Host header");
+    // A target that is a whole URL takes precedence over Host (RFC 9112, 3.2.2); both must be right.
+    const local = incoming.socket.localAddress ?? "";
+    const foreign = [...given, ...(authority === null ? [] : [authority])].find(
+      (text) => text !== "" && !this.#isOwn(text, local),
+    );
+    if (foreign === undefined) return null;
+    return forbidden(
+      `this node is not called ${JSON.stringify(foreign.slice(0, 100))}, and a web page could have sent this request; ` +
+        "use the node's address, or start it with --http-names NAME if clients may call it so",
+    );
+  }
+
+  #isOwn(text: string, localAddress: string): boolean {
+    const host = canonicalHost(text);
+    if (host === null) return false;
+    const address = host.startsWith("[") ? host.slice(1, -1) : host;
+    if (host === "localhost" || isLoopback(unmapped(address))) return true;
+    return host === canonicalHost(bracketed(unmapped(localAddress))) || this.#names.has(host);
+  }
+}
+
+/**
+ * The host of "host" or "host:port" as browsers write it: in lower case, without a trailing dot, IP addresses
+ * in their usual form. null: it is no host.
+ */
+function canonicalHost(text: string): string | null {
+  const host = HOST_AND_PORT.exec(bracketed(text))?.[1];
+  if (host === undefined) return null;
+  try {
+    const { hostname } = new URL(`http://${host}/`);
+    const canonical = hostname.endsWith(".") ? hostname.slice(0, -1) : hostname;
+    return canonical.startsWith("[") ? bracketed(unmapped(canonical.slice(1, -1))) : canonical;
+  } catch {
+    return null;
+  }
+}
+
+/** A bare IPv6 address in brackets; anything else as it is. */
+function bracketed(text: string): string {
+  return isIP(text) === 6 ? `[${text}]` : text;
+}
+
+/** The IPv4 address that is mapped into an IPv6 one (RFC 4291, 2.5.5.2), in either notation. */
+function unmapped(address: string): string {
+  const dotted = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (dotted !== undefined) return dotted;
+  const [, high, low] = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/i.exec(address) ?? [];
+  if (high === undefined || low === undefined) return address;
+  const [a, b] = [Number.parseInt(high, 16), Number.parseInt(low, 16)];
+  return `${a >> 8}.${a & 255}.${b >> 8}.${b & 255}`;
+}
+
+function refusePage(request: HttpRequest, audience: RouteAudience): ErrorAnswer | null {
+  const site = request.header("sec-fetch-site");
+  const origin = request.header("origin");
+  const isFromAnother =
+    (site !== undefined && site !== "same-origin" && site !== "none") ||
+    (origin !== undefined && origin.toLowerCase() !== `http://${request.header("host") ?? ""}`.toLowerCase());
+  if (isFromAnother) return forbidden("pages in a browser may not ask for this");
+  if (audience !== "operator" && request.method !== "POST") return null;
+  const isBrowser =
+    site !== undefined || origin !== undefined || /^Mozilla\//.test(request.header("user-agent") ?? "");
+  return isBrowser ? forbidden("browsers may not ask for this; use curl or the command line") : null;
+}
+
+function forbidden(message: string): ErrorAnswer {
+  return errorAnswer(403, "FORBIDDEN", message);
+}

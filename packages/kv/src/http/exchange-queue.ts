@@ -1,0 +1,87 @@
+/**
+ * The requests of one connection, answered one after another.
+ *
+ * Hazard: HTTP allows a client to send requests without waiting for answers (pipelining; RFC 9112, 9.3.2), and
+ * Node hands all of them over at once: 23 KB are hundreds of requests, each of which may ask for a megabyte.
+ * So a connection has one request in progress and a few that wait; the next one is begun when the client has
+ * taken the answer to the last. In order is also what a client expects that puts a key and then gets it.
+ * The connection of a client that sends more ahead is closed after the answers to those that wait.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { HttpRequest } from "./http-request.ts";
+
+/** The most requests that wait on one connection while another is in progress. */
+const WAITING_MAX = 16;
+
+/** A limit on the requests that wait on all connections of a server together. */
+export class WaitingRequests {
+  readonly max: number;
+  count = 0;
+
+  constructor(max: number) {
+    this.max = max;
+  }
+}
+
+/** One request and its answer. */
+export interface Exchange {
+  readonly request: HttpRequest;
+  readonly outgoing: ServerResponse;
+}
+
+export class ExchangeQueue {
+  /** The first is in progress. */
+  readonly #exchanges: Exchange[] = [];
+  readonly #waiting: WaitingRequests;
+  readonly #run: (exchange: Exchange) => Promise<void>;
+  /** The client sent too much ahead: what comes after what waits is not read. */
+  #isOver = false;
+
+  constructor(waiting: WaitingRequests, run: (exchange: Exchange) => Promise<void>) {
+    this.#waiting = waiting;
+    this.#run = run;
+  }
+
+  /** Requests that wait while another is in progress. */
+  get waiting(): number {
+    return Math.max(0, this.#exchanges.length - 1);
+  }
+
+  /** Begins the request, or makes it wait. False: it is not answered, and the connection will close. */
+  add(incoming: IncomingMessage, make: () => Exchange): boolean {
+    if (this.#isOver) return false;
+    const isFull = this.waiting >= WAITING_MAX || this.#waiting.count >= this.#waiting.max;
+    if (this.#exchanges.length > 0 && isFull) {
+      this.#isOver = true;
+      incoming.socket.pause();
+      const last = this.#exchanges.at(-1);
+      // The answer then says "Connection: close", and Node closes the connection after it.
+      if (last !== undefined && !last.outgoing.headersSent) last.outgoing.shouldKeepAlive = false;
+      else incoming.socket.destroy();
+      return false;
+    }
+    const exchange = make();
+    this.#exchanges.push(exchange);
+    if (this.#exchanges.length === 1) void this.#next();
+    else this.#waiting.count += 1;
+    return true;
+  }
+
+  /** The connection is gone: the waiting requests are not begun. */
+  close(): void {
+    this.#isOver = true;
+    const waiting = this.#exchanges.splice(1);
+    this.#waiting.count -= waiting.length;
+    for (const { request } of waiting) request.body?.drop();
+  }
+
+  async #next(): Promise<void> {
+    for (;;) {
+      const [exchange] = this.#exchanges;
+      if (exchange === undefined) return;
+      await this.#run(exchange);
+      this.#exchanges.shift();
+      if (this.#exchanges.length > 0) this.#waiting.count -= 1;
+    }
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * Limits the bytes that a server holds for its clients: what it has received of their requests, and what it
+ * has not yet sent of its answers.
+ *
+ * Hazard: a limit on the number of calls doesn't bound memory, because one call may hold a megabyte; and bytes
+ * that were only announced cost nothing, so a limit that counts them lets a few headers lock out all clients.
+ * So an account counts bytes when memory is allocated for them, and until that memory is dropped.
+ *
+ * When the budget is full, the account whose client has let it wait longest is evicted, if that is at least
+ * `STALLED_MS`. Otherwise a few clients that stop in the middle could lock out all others until their
+ * deadlines.
+ */
+
+/** A client that has neither sent nor taken a byte for this long may lose its place to another. */
+export const STALLED_MS = 2000;
+
+/** What one request or answer holds. Opened by `MemoryBudget.open`. */
+export class MemoryAccount {
+  readonly #budget: MemoryBudget;
+  /** Called when the account loses its place. It must make its owner drop the memory and close the account. */
+  #onEvict: (() => void) | null = null;
+  #bytes = 0;
+  /** When the client last sent or took something, by `performance.now`. */
+  #progressAt = performance.now();
+
+  constructor(budget: MemoryBudget) {
+    this.#budget = budget;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Since when the account waits for its client. null: it doesn't, so it can't be evicted. */
+  get waitsSince(): number | null {
+    return this.#onEvict === null ? null : this.#progressAt;
+  }
+
+  /** Counts bytes that are to be allocated. False: there is no room, so don't. */
+  take(bytes: number): boolean {
+    this.progress();
+    if (!this.#budget.reserve(bytes, this)) return false;
+    this.#bytes += bytes;
+    return true;
+  }
+
+  /** From now on the account waits for its client, and may be evicted. */
+  waitForClient(onEvict: () => void): void {
+    this.#onEvict = onEvict;
+    this.progress();
+  }
+
+  /** From now on it doesn't wait for its client. */
+  stopWaiting(): void {
+    this.#onEvict = null;
+  }
+
+  /** The client has sent or taken something. */
+  progress(): void {
+    this.#progressAt = performance.now();
+  }
+
+  /** The memory is dropped. The account may be used again. */
+  close(): void {
+    this.#onEvict = null;
+    this.#budget.release(this.#bytes, this);
+    this.#bytes = 0;
+  }
+
+  evict(): void {
+    const onEvict = this.#onEvict;
+    this.close();
+    onEvict?.();
+  }
+}
+
+/** All accounts of one kind, and their limit. */
+export class MemoryBudget {
+  readonly bytesMax: number;
+  #bytes = 0;
+  /** The accounts that hold bytes. */
+  readonly #accounts = new Set<MemoryAccount>();
+
+  constructor(bytesMax: number) {
+    this.bytesMax = bytesMax;
+  }
+
+  /** Bytes held now, by all accounts. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  open(): MemoryAccount {
+    return new MemoryAccount(this);
+  }
+
+  /** For `MemoryAccount`. */
+  reserve(bytes: number, account: MemoryAccount): boolean {
+    while (this.#bytes + bytes > this.bytesMax) {
+      const stalled = this.#mostStalled(account);
+      if (stalled === null) return false;
+      stalled.evict();
+    }
+    this.#bytes += bytes;
+    if (bytes > 0) this.#accounts.add(account);
+    return true;
+  }
+
+  /** For `MemoryAccount`. */
+  release(bytes: number, account: MemoryAccount): void {
+    this.#bytes -= bytes;
+    this.#accounts.delete(account);
+  }
+
+  #mostStalled(except: MemoryAccount): MemoryAccount | null {
+    let found: MemoryAccount | null = null;
+    let foundSince = performance.now() - STALLED_MS;
+    for (const account of this.#accounts) {
+      const since = account === except ? null : account.waitsSince;
+      if (since === null || since > foundSince) continue;
+      found = account;
+      foundSince = since;
+    }
+    return found;
+  }
+}
+
+/** The budgets of one node, which its HTTP server and its line server share. */
+export interface ServerBudgets {
+  /** What was received of requests: bodies and lines. */
+  readonly requests: MemoryBudget;
+  /**
+   * What was not sent of answers. Apart from the requests' budget: clients that don't read must not lock out
+   * writers.
+   */
+  readonly answers: MemoryBudget;
+}
+
+/** Room for sixty of the largest values, in each direction. */
+const BUDGET_BYTES = 64 * 1024 * 1024;
+
+export function serverBudgets(bytesMax = BUDGET_BYTES): ServerBudgets {
+  return { requests: new MemoryBudget(bytesMax), answers: new MemoryBudget(bytesMax) };
+}
