@@ -5,7 +5,7 @@ import type { NodeId } from "../../core/position.ts";
 import { simulatedWorld } from "../../environment/simulated/simulated-environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { wal } from "../../storage/wal/index.ts";
-import type { MembershipChange } from "./membership-changes.ts";
+import type { MembershipChange } from "./next-membership.ts";
 import { Raft } from "../raft.ts";
 import { FakeNet, type FakeTransport } from "../test/fake-transport.ts";
 import { Journal } from "../test/journal.ts";
