@@ -30,7 +30,7 @@ import type { NodeLog } from "./node-log.ts";
 import { metricsOf } from "./node-metrics.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import type { NodeStatus } from "./node-status.ts";
-import { Shutdown } from "./shutdown.ts";
+import { shutDown } from "./shutdown.ts";
 import { transportHostOf } from "./transport-host.ts";
 
 /** The parts of a running node that its callers, and the code that opens it, use. */
@@ -348,19 +348,23 @@ function lifecycleOf<Command, Result>(
       committed.stop(streamError);
     },
     release: () =>
-      new Shutdown(environment, base.warn).run([
-        { what: "the transport", close: () => transport.close() },
-        {
-          what: "the state machine",
-          close: async () => {
-            // It may be applying a command, or writing a snapshot: it isn't closed before that has ended.
-            await applier.stop();
-            await snapshots.finish();
-            await stateMachine.close?.();
+      shutDown(
+        [
+          { what: "the transport", close: () => transport.close() },
+          {
+            what: "the state machine",
+            close: async () => {
+              // It may be applying a command, or writing a snapshot: it isn't closed before that has ended.
+              await applier.stop();
+              await snapshots.finish();
+              await stateMachine.close?.();
+            },
           },
-        },
-        { what: "the snapshots", close: () => snapshots.close() },
-        { what: "the log", close: () => store.close() },
-      ]),
+          { what: "the snapshots", close: () => snapshots.close() },
+          { what: "the log", close: () => store.close() },
+        ],
+        environment,
+        base.warn,
+      ),
   });
 }

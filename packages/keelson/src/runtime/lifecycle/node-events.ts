@@ -78,7 +78,7 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
   afterDrain(answers: readonly ReadAction[]): void {
     const { core, readQueue, bootstrap, applier, reads } = this.#parts;
     readQueue.onReadIndex(answers);
-    bootstrap.persisted();
+    bootstrap.afterDrain();
     applier.advance(Math.min(core.commitIndex, core.durableIndex));
     reads.runReady();
   }
