@@ -55,7 +55,7 @@ export interface ComposedNode<Command, Result> {
   readonly metrics: () => RaftMetrics;
 }
 
-/** What nearly every part needs, made before all of them. */
+/** What most parts need. It is made before all of them. */
 interface Base<Command, Result> extends ProcessParts, GroupParts<Command, Result> {
   readonly status: NodeStatus;
   readonly log: NodeLog;

@@ -78,7 +78,7 @@ export class LeaderMaintenance {
     transferTo(successor);
   }
 
-  /** The voter with the highest priority above this node's, of those that are up and up to date; null: there is none. */
+  /** Of the voters that are up and up to date, the one with the highest priority above this node's; null: there is none. */
   #preferredLeader(): NodeId | null {
     const { core, priority, priorityOf } = this.#parts;
     const able = core.config.voters.filter((id) => {

@@ -6,7 +6,7 @@ import { MemberDirectory } from "./member-directory.ts";
 import { MembershipHistory } from "./membership-history.ts";
 import { KnownPeers } from "./known-peers.ts";
 
-/** What node a makes of these memberships, of which none is committed. */
+/** The directory of node a with these memberships, none of them committed. */
 function directoryOf(...steps: Record<string, MemberData>[]): MemberDirectory {
   return directoryAndPeers(...steps).directory;
 }
@@ -48,7 +48,7 @@ it("checks against the store that the member was met with until the log holds it
   peers.onHandshake(peer("b", "store b"));
   expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
   expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
-  // Who is no member yet may be set up anew.
+  // A node that is not a member yet may come with another store.
   peers.onHandshake(peer("c", "store c"));
   expect(directory.refusalOf(peer("c", "another"))).toBeNull();
 });

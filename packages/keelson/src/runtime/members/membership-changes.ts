@@ -66,8 +66,8 @@ export interface MembershipChangesParts {
  * 3. The rest of the change: one entry, or, if voters change, two (the joint configuration, then the new one, which the
  *    core appends), until the last is committed.
  *
- * When the call ends early, no further step is begun; a step that was begun goes on in the core. So the caller can repeat
- * a change: steps that are done already are skipped.
+ * When the call ends early, no further step is begun, but the core completes a step that was begun. A caller can repeat a
+ * change: steps that are done already are skipped.
  */
 export class MembershipChanges {
   readonly #parts: MembershipChangesParts;

@@ -57,8 +57,8 @@ export function membershipAfter(
 }
 
 /**
- * The membership with the nodes in `add` (id to address) as members at these addresses: those that are none become
- * learners. null: they are members at these addresses already.
+ * The membership in which the nodes in `add` (id to address) are members at these addresses. New members are learners.
+ * null: all of them are members at these addresses already.
  *
  * @throws InvalidOptionError
  */
