@@ -22,7 +22,8 @@ const OUTCOME_AT_NODE_END = {
   "membership-change": "unknown",
   /** The other node may have been told to take over. */
   transfer: "unknown",
-  snapshot: "not-done",
+  /** Its file may be durable already. */
+  snapshot: "unknown",
 } as const satisfies Record<string, Outcome>;
 
 /** What a call is about. Calls of one kind end the same way when the node ends. */

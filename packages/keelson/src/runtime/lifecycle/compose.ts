@@ -342,6 +342,7 @@ function lifecycleOf<Command, Result>(
       transfers.stop();
       maintenance.stop();
       snapshots.stop();
+      // Parts of the process. They end with the only group that it has.
       deadlines.stop();
       retryDelays.stop();
       changes.stop(streamError);
