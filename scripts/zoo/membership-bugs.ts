@@ -73,7 +73,7 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
   {
     code: "M10",
     title: "The id of a removed member may be used again",
-    file: "runtime/members/membership-changes.ts",
+    file: "runtime/members/next-membership.ts",
     from: "const removed = [...(current.removed ?? []), ...gone].slice(-REMOVED_MAX);",
     to: "const removed = gone.slice(gone.length);",
   },

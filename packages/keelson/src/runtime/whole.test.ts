@@ -21,7 +21,7 @@ interface Process {
   readonly kill: () => void;
 }
 
-/** Three nodes on the log and the transport that people use, on disks and wires that fail. */
+/** Three nodes with WAL and TCP transport, on a simulated disk and network that fail. */
 class Machines {
   readonly #world;
   readonly #random;
@@ -55,7 +55,7 @@ class Machines {
     this.processes.set(id, { id, raft, journal, kill });
   }
 
-  /** The power of one machine fails; it is started again. */
+  /** A power failure of one machine, which is then started again. */
   async powerFails(id: string): Promise<void> {
     this.processes.get(id)?.kill();
     this.#world.network.crash(id);
@@ -153,7 +153,7 @@ describe("a cluster on real disks and sockets", () => {
       const first = await openAll([]);
       const addresses = transports.map(({ address }) => address);
       const members = Object.fromEntries(IDS.map((id, at) => [id, addresses[at] ?? ""]));
-      // One node alone is told; it reaches the others.
+      // Initializing one node is enough: it reaches the others.
       await first[0]?.raft.initialize(members);
       const leader = await leaderOf(first);
       const texts = Array.from({ length: 200 }, (_, at) => String(at));

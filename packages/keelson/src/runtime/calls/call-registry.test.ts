@@ -58,8 +58,8 @@ describe("the registry of calls", () => {
     calls.endAll(closed, []);
     expect([calls.count(), deadlines.size]).toEqual([0, 0]);
     const outcomes = (await results).map((result) => (result as { reason: RaftError }).reason.outcome);
-    const unknown: Outcome[] = ["unknown", "not-done", "unknown", "unknown", "unknown", "not-done"];
-    // Both: it is asked for when the node ends, and not when the call begins.
+    const unknown: Outcome[] = ["unknown", "not-done", "unknown", "unknown", "unknown", "unknown"];
+    // Both forwarded calls: `outcomeAtNodeEnd` is called when the node ends, not when the call begins.
     expect(outcomes).toEqual([...unknown, "unknown", "unknown"]);
   });
 

@@ -22,7 +22,8 @@ const OUTCOME_AT_NODE_END = {
   "membership-change": "unknown",
   /** The other node may have been told to take over. */
   transfer: "unknown",
-  snapshot: "not-done",
+  /** Its file may be durable already. */
+  snapshot: "unknown",
 } as const satisfies Record<string, Outcome>;
 
 /** What a call is about. Calls of one kind end the same way when the node ends. */
@@ -42,7 +43,7 @@ export interface CallRegistryParts {
   readonly refusal: () => RaftError | null;
 }
 
-/** Begins calls, knows those that are open, and ends them when the node ends. */
+/** Begins calls, knows every open one, and ends them when the node ends. */
 export class CallRegistry {
   readonly #parts: CallRegistryParts;
   /** The calls that are not settled, by kind, each kind in the order in which they began. */
@@ -109,8 +110,8 @@ export class CallRegistry {
   }
 
   /**
-   * The node ends: every open call ends with the error for its outcome, and so does each that is still begun. Reads end in
-   * the order of `reads`.
+   * The node ends: every open call ends with the error for its outcome, and so does each call that is begun after this.
+   * Reads end in the order of `reads`, which is that of their queue; all other calls in the order in which they began.
    */
   endAll(error: (outcome: Outcome) => RaftError, reads: readonly OpenCall[]): void {
     this.#endError = error;

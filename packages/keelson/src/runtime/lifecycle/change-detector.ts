@@ -95,7 +95,7 @@ export class ChangeDetector {
   }
 }
 
-/** A membership that came into force, for those who follow the node's changes. */
+/** The change to report when a membership comes into force. */
 export function membershipChange({ index, membership }: MembershipAt): RaftChange {
   return { type: "membership", index, config: membership.config };
 }

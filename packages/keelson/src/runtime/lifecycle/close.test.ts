@@ -99,7 +99,7 @@ describe("close", () => {
     expect(cluster.world.clock.now() - begun).toBeLessThanOrEqual(1000);
     const unknown = { reason: { code: "CLOSED", outcome: "unknown" } };
     expect(await outcomes).toMatchObject([unknown, unknown]);
-    // It is in the middle of a command, so it must not be closed under it.
+    // It is applying a command, so it must not be closed.
     expect(journal.isClosed).toBe(false);
     expect(log.isClosed).toBe(true);
     for (const part of ["the transport", "the state machine", "the log"]) {

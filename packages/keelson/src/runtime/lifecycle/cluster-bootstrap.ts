@@ -1,3 +1,4 @@
+// How a node comes to belong to a cluster. It does so once, for good.
 import { encodeMembership, type Membership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
 import type { RaftNode } from "../../core/node.ts";
@@ -16,14 +17,15 @@ import { reasonOf, type Failure, checkId } from "../shared/index.ts";
 import { checkAddress, type MembershipHistory } from "../members/index.ts";
 import { beganWith, clusterIdOf, isNamed } from "../../codec/cluster-id.ts";
 
-/** Voters a cluster may begin with: the paper's clusters have five, and each more makes every write wait for more. */
+/** Voters that a cluster may begin with. Five are common; every additional voter makes each write wait for more nodes. */
 const VOTERS_MAX = 31;
 
 export interface ClusterBootstrapParts {
+  /** This node's id. */
   readonly id: NodeId;
-  /** What the options say; null: nothing. */
+  /** The option `clusterId`; null: it was not given. */
   readonly clusterName: string | null;
-  /** What the store holds. */
+  /** The id that the log was bound to when it was opened; null: none. */
   readonly clusterId: string | null;
   readonly store: LogStore;
   readonly watchdog: StorageWatchdog;
@@ -31,7 +33,7 @@ export interface ClusterBootstrapParts {
   readonly memberships: MembershipHistory;
   readonly driver: Driver;
   readonly calls: CallRegistry;
-  /** Why the node takes no more calls; null: it does. */
+  /** The error for a call that is made now; null: the node takes calls. */
   readonly refusal: () => RaftError | null;
   readonly failed: (failure: Failure) => void;
 }
@@ -42,12 +44,22 @@ interface DurableWait {
   readonly resolve: () => void;
 }
 
-/** How a node comes to belong to a cluster: it founds one, or is reached by a member of one. Once, for ever. */
+/**
+ * Makes the node belong to a cluster: one that `initialize` creates, or one whose member reaches it.
+ *
+ * In both cases the log is first bound to the cluster's id, durably. If the node took part before that, then after a crash
+ * it could join another cluster with a log, a term and votes of this one.
+ *
+ * Nodes that are initialized separately with the same members form one cluster, because they compute the same id and
+ * write the same first entry, byte for byte (`clusterIdOf`).
+ */
 export class ClusterBootstrap {
   readonly #parts: ClusterBootstrapParts;
+  /** The id that the log is bound to; null: none yet. Set once. */
   #clusterId: string | null;
-  /** Founding and joining both bind the store, so they go one after another. */
+  /** Resolves after the last `initialize` or `adopt`: both bind the log, so they run one after another. */
   #tail: Promise<unknown> = Promise.resolve();
+  /** Calls of `initialize` whose first entry is not durable yet. */
   #durableWaits: DurableWait[] = [];
 
   constructor(parts: ClusterBootstrapParts) {
@@ -55,7 +67,7 @@ export class ClusterBootstrap {
     this.#clusterId = parts.clusterId;
   }
 
-  /** null: the node belongs to no cluster yet. */
+  /** The id of the node's cluster; null: it belongs to none yet. */
   get clusterId(): string | null {
     return this.#clusterId;
   }
@@ -84,18 +96,18 @@ export class ClusterBootstrap {
 
   #initialize(members: Readonly<Record<NodeId, string>>): Promise<void> {
     return this.#inTurn(async () => {
-      const membership = membershipOf(members, this.#parts.id);
+      const membership = firstMembership(members, this.#parts.id);
       const payload = encodeMembership(membership);
-      if (!this.#isFounded(payload)) {
+      if (!this.#beginsWith(payload)) {
         await this.#bind(clusterIdOf(payload, this.#parts.clusterName));
-        // Once bound, the node may have been reached, and given the first entry, while the store was writing.
-        if (!this.#isFounded(payload)) this.#parts.driver.createCluster(membership, payload);
+        // Meanwhile another member may have reached this node and replicated the first entry to it.
+        if (!this.#beginsWith(payload)) this.#parts.driver.createCluster(membership, payload);
       }
       await this.#durable(1);
     });
   }
 
-  /** A member of `clusterId` reached this node. */
+  /** A member of the cluster `clusterId` reached this node, which belongs to none. Resolves when it has joined it. */
   adopt(clusterId: string): Promise<void> {
     return this.#inTurn(async () => {
       const { clusterName } = this.#parts;
@@ -108,8 +120,8 @@ export class ClusterBootstrap {
     });
   }
 
-  /** More of the log may be durable. */
-  persisted(): void {
+  /** The durable index may have moved. */
+  afterDrain(): void {
     if (this.#durableWaits.length === 0) return;
     const { durableIndex } = this.#parts.core;
     for (const { index, resolve } of this.#durableWaits) if (index <= durableIndex) resolve();
@@ -118,15 +130,19 @@ export class ClusterBootstrap {
 
   /** The node stops. The registry of calls has ended the calls. */
   stop(): void {
-    // What waits for its turn behind them gets it, and is refused.
+    // So that the calls of `adopt` and `initialize` behind them get their turn, in which they are refused.
     for (const { resolve } of this.#durableWaits.splice(0)) resolve();
   }
 
-  /** Whether the log begins with this membership already. Throws if it begins with another. */
-  #isFounded(payload: Uint8Array): boolean {
+  /**
+   * Whether the log begins with this membership (encoded); false: the log is empty.
+   *
+   * @throws AlreadyInitializedError it begins with another membership
+   */
+  #beginsWith(payload: Uint8Array): boolean {
     const { core, memberships, id } = this.#parts;
     if (core.log.last.index === 0) return false;
-    // The id tells it also when the first entry is gone from the log, and when the cluster was founded anew.
+    // The cluster's id is derived from the first membership. The first entry itself may have been compacted.
     if (this.#clusterId !== null && beganWith(this.#clusterId, payload)) return true;
     const { first } = memberships;
     const names = first === null ? "" : ` (${[...first.membership.members.keys()].join(", ")})`;
@@ -136,7 +152,7 @@ export class ClusterBootstrap {
     );
   }
 
-  /** Binds this node to a cluster, durably, before it says or takes anything in its name. */
+  /** Binds the log to a cluster. Resolves when that is durable. */
   async #bind(clusterId: string): Promise<void> {
     const { store, watchdog, failed, refusal, id } = this.#parts;
     const stopped = refusal();
@@ -163,6 +179,7 @@ export class ClusterBootstrap {
     if (stoppedMeanwhile !== null) throw stoppedMeanwhile;
   }
 
+  /** Resolves when the entry at `index` is durable, or the node stops. */
   #durable(index: LogIndex): Promise<void> {
     const stopped = this.#parts.refusal();
     if (stopped !== null) return Promise.reject(stopped);
@@ -179,8 +196,8 @@ export class ClusterBootstrap {
   }
 }
 
-/** The first members as a membership. Throws `InvalidOptionError` for what cannot be right. */
-function membershipOf(members: Readonly<Record<NodeId, string>>, self: NodeId): Membership {
+/** Makes a membership of the first members (id to address). @throws InvalidOptionError */
+function firstMembership(members: Readonly<Record<NodeId, string>>, self: NodeId): Membership {
   const entries = Object.entries(members);
   if (!Object.hasOwn(members, self)) {
     throw new InvalidOptionError(

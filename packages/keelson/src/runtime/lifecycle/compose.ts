@@ -30,7 +30,7 @@ import type { NodeLog } from "./node-log.ts";
 import { metricsOf } from "./node-metrics.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import type { NodeStatus } from "./node-status.ts";
-import { Shutdown } from "./shutdown.ts";
+import { shutDown } from "./shutdown.ts";
 import { transportHostOf } from "./transport-host.ts";
 
 /** The parts of a running node that its callers, and the code that opens it, use. */
@@ -55,7 +55,7 @@ export interface ComposedNode<Command, Result> {
   readonly metrics: () => RaftMetrics;
 }
 
-/** What nearly every part needs, made before all of them. */
+/** What most parts need. It is made before all of them. */
 interface Base<Command, Result> extends ProcessParts, GroupParts<Command, Result> {
   readonly status: NodeStatus;
   readonly log: NodeLog;
@@ -342,25 +342,30 @@ function lifecycleOf<Command, Result>(
       transfers.stop();
       maintenance.stop();
       snapshots.stop();
+      // Parts of the process. They end with the only group that it has.
       deadlines.stop();
       retryDelays.stop();
       changes.stop(streamError);
       committed.stop(streamError);
     },
     release: () =>
-      new Shutdown(environment, base.warn).run([
-        { what: "the transport", close: () => transport.close() },
-        {
-          what: "the state machine",
-          close: async () => {
-            // It may be applying a command, or writing a snapshot: it isn't closed before that has ended.
-            await applier.stop();
-            await snapshots.finish();
-            await stateMachine.close?.();
+      shutDown(
+        [
+          { what: "the transport", close: () => transport.close() },
+          {
+            what: "the state machine",
+            close: async () => {
+              // It may be applying a command, or writing a snapshot: it isn't closed before that has ended.
+              await applier.stop();
+              await snapshots.finish();
+              await stateMachine.close?.();
+            },
           },
-        },
-        { what: "the snapshots", close: () => snapshots.close() },
-        { what: "the log", close: () => store.close() },
-      ]),
+          { what: "the snapshots", close: () => snapshots.close() },
+          { what: "the log", close: () => store.close() },
+        ],
+        environment,
+        base.warn,
+      ),
   });
 }

@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 
 const PROGRAM = join(import.meta.dirname, "..", "test", "open-and-close.ts");
 
-/** Far more than it takes; a handle that is left over would keep the process for ever. */
+/** Milliseconds, far more than needed. A handle that is left open would keep the process running. */
 const LIMIT_MS = 15_000;
 
 describe("a process whose node has ended", () => {

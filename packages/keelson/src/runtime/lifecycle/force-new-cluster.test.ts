@@ -53,7 +53,7 @@ it("a cluster that was forced from the node that lagged behind refuses the old m
     20_000,
     "all to apply",
   );
-  // c lags behind: what a and b acknowledge now it never gets.
+  // c lags behind: it never gets what a and b acknowledge now.
   await finish(rafts.get("c")!.raft.close());
   await finish((await leaderAmong(["a", "b"])).write("not on c"));
   for (const id of ["a", "b"]) await finish(rafts.get(id)!.raft.close());

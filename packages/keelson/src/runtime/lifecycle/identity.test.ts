@@ -4,7 +4,7 @@ import { FakeDisk } from "../test/fake-log.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
-/** Long enough for the leader to have looked after its members. */
+/** Milliseconds, enough for a run of the leader's maintenance. */
 const CHORES_MS = 4000;
 
 describe("the store of a member", () => {
@@ -19,7 +19,7 @@ describe("the store of a member", () => {
     await cluster.open(wiped!.id);
     await cluster.advance(CHORES_MS);
     expect(cluster.raft(wiped!.id).metrics()).toMatchObject({ lastIndex: 0, config: { voters: [] } });
-    // It would have been the majority that the third one needs.
+    // Its vote would have completed the majority that the third node needs.
     cluster.isolate(leader.id);
     await cluster.advance(CHORES_MS);
     expect(other!.raft.metrics().role).not.toBe("leader");
@@ -47,7 +47,7 @@ describe("the store of a member", () => {
     await cluster.finish(leader.raft.write("committed"));
     cluster.isolate(leader.id);
     const changing = leader.raft.changeMembership({ remove: [removed!.id] });
-    // The one whose disk is not known yet is met in the middle of the change, which it alone cannot complete.
+    // The node whose store is not known yet connects in the middle of the change, which it alone cannot complete.
     await cluster.open("d");
     await cluster.advance(2 * CHORES_MS);
     expect(leader.raft.metrics()).toMatchObject({

@@ -79,7 +79,7 @@ const CALLS: Readonly<Record<string, PublicCall>> = {
     begin: ({ raft }) => raft.transferLeadership(),
     outcome: "unknown",
   },
-  snapshot: { method: "snapshot", begin: ({ raft }) => raft.snapshot(), outcome: "not-done" },
+  snapshot: { method: "snapshot", begin: ({ raft }) => raft.snapshot(), outcome: "unknown" },
 };
 
 /** Methods that end by themselves, or whose end is not an outcome; they have tests of their own below or elsewhere. */
@@ -224,7 +224,7 @@ describe("every public call", () => {
   });
 });
 
-describe.each(Object.entries(CALLS))("%s", (_name, { begin, outcome }) => {
+describe.each(Object.entries(CALLS))("%s", (name, { begin, outcome }) => {
   it("waits as long as the node goes on", async () => {
     const rig = await setUp();
     let isSettled = false;
@@ -247,6 +247,8 @@ describe.each(Object.entries(CALLS))("%s", (_name, { begin, outcome }) => {
     expect(error).toBeInstanceOf(RaftError);
     if ((error as RaftError).outcome !== outcome) {
       expect((error as RaftError).outcome).toBe("not-done");
+      // A snapshot isn't proposed, so the log can't show that nothing was done.
+      expect(name).not.toBe("snapshot");
       expect(rig.raft.metrics().lastIndex).toBe(lastIndex);
     }
     await rig.cluster.finish(rig.raft.stopped);

@@ -78,7 +78,7 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
   afterDrain(answers: readonly ReadAction[]): void {
     const { core, readQueue, bootstrap, applier, reads } = this.#parts;
     readQueue.onReadIndex(answers);
-    bootstrap.persisted();
+    bootstrap.afterDrain();
     applier.advance(Math.min(core.commitIndex, core.durableIndex));
     reads.runReady();
   }
@@ -114,7 +114,7 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     const { role, term, leader } = core;
     if (roleChanged) changes.push({ type: "role", role, term });
     if (leaderChanged) changes.push({ type: "leader", leader, term });
-    if (membershipChanged) directory.forgetCallers();
+    if (membershipChanged) directory.forgetUnknownCandidates();
     if (membershipChanged || leaderChanged || removedMembersChanged) updatePeers();
     if (membershipChanged && memberships.current !== null)
       changes.push(membershipChange(memberships.current));

@@ -1,8 +1,8 @@
 // What a node is made from, split into what belongs to the process and what belongs to one Raft group.
 //
-// A process runs one group today. Many groups will share the process's parts later: its connections, its clock and timers,
-// and the watch over its disk. So a part that belongs to the group takes process parts as parameters and keeps no global
-// state, and nothing in `ProcessParts` may know a log, a term or a member.
+// A process runs one group today. Later many groups will share the process's parts: its connections, its clock and timers,
+// and its disk. So parts of a group get process parts as parameters and keep no global state, and no process part knows a
+// log, a term or a member.
 import type { LogPosition } from "../../core/position.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { Environment } from "../../environment/environment.ts";

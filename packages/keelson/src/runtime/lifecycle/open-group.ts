@@ -1,3 +1,4 @@
+// Opens the log, the snapshots and the state machine of a node, and makes its core.
 import { decodeMembership } from "../../codec/config.ts";
 import { decodeRecord, EntryKind } from "../../codec/record.ts";
 import { sameConfig } from "../../core/config.ts";
@@ -27,8 +28,8 @@ export async function openGroup<Command, Result>(
   log: NodeLog,
 ): Promise<GroupParts<Command, Result>> {
   const { log: store, stateMachine } = options;
-  // The log goes first: its lock and its identity show whether this is the right place at all.
-  // The name alone says nothing to the store: what is bound to it is the id of one cluster of that name.
+  // The log first: its lock and its node id show whether these are this node's directories at all. The option `clusterId`
+  // is only a name, so it isn't checked by the store, which is bound to one cluster's id, but below.
   const found = await store.open({ nodeId: settings.id, clusterId: null }, environment);
   let stateMachineOpened = false;
   try {
@@ -65,6 +66,7 @@ export async function openGroup<Command, Result>(
   }
 }
 
+/** Opens the snapshot store; null: the node has none. */
 async function openSnapshots<Command, Result>(
   { snapshots }: RaftOptions<Command, Result>,
   environment: Environment,
@@ -73,6 +75,7 @@ async function openSnapshots<Command, Result>(
   return { store: snapshots.store, found: await snapshots.store.open(environment) };
 }
 
+/** Makes the core, as it was when the node last stopped. */
 function coreOf(
   stored: StoredLog,
   applied: LogPosition,
@@ -95,11 +98,12 @@ function coreOf(
     now: environment.now(),
     hardState: stored.hardState,
     log: stored,
-    // What was applied was committed, and stays so.
+    // Applied entries are committed.
     commitIndex: applied.index,
   });
 }
 
+/** Refuses a log of a cluster that was created under another name. */
 function refuseForeign({ clusterId }: StoredLog, settings: Settings): void {
   if (clusterId === null || isNamed(clusterId, settings.clusterId)) return;
   throw new WrongIdentityError(
@@ -108,7 +112,7 @@ function refuseForeign({ clusterId }: StoredLog, settings: Settings): void {
   );
 }
 
-/** The state must be one that this log leads to: a state ahead of its log would skip or repeat entries. */
+/** Refuses a state whose last entry isn't in the log: entries would be skipped or applied twice. */
 function checkApplied(applied: LogPosition, stored: StoredLog): void {
   const { index, term } = applied;
   if (isIn(stored, applied)) return;
@@ -119,7 +123,7 @@ function checkApplied(applied: LogPosition, stored: StoredLog): void {
   );
 }
 
-/** The addresses are in the configuration entries' payloads, so those few are read. */
+/** Reads the configuration entries, whose payloads hold the addresses and stores of the members. There are few of them. */
 async function membershipsOf(stored: StoredLog, store: LogStore): Promise<MembershipHistory> {
   const history = new MembershipHistory();
   const { base, basePayload } = stored;
@@ -142,11 +146,11 @@ async function membershipsOf(stored: StoredLog, store: LogStore): Promise<Member
   return history;
 }
 
-/** There is an error to report already, and it is not this one. */
+/** Closes something after an earlier error, which is the one to report. */
 async function quietly(close: () => Promise<void> | void): Promise<void> {
   try {
     await close();
   } catch {
-    // The first error says more.
+    // The earlier error is reported.
   }
 }

@@ -1,3 +1,4 @@
+// Decides, when a node is opened, from which log and which state it continues.
 import { decodeMembership } from "../../codec/config.ts";
 import type { LogIndex, LogPosition, Term } from "../../core/position.ts";
 import { CorruptSnapshotError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
@@ -7,13 +8,13 @@ import type { OpenedSnapshots, SnapshotStore, StoredSnapshot } from "../../stora
 import { decodeRecords } from "../sessions/index.ts";
 import type { OpenedState, StateMachine } from "../shared/index.ts";
 
-/** What a node starts from: its log, and the state that its state machine holds. */
-export interface Beginning {
+/** A log, and a state that belongs to one of its entries: what a node continues from. */
+export interface StartingPoint {
   readonly stored: StoredLog;
   readonly state: OpenedState;
 }
 
-export interface BeginningParts<Command, Result> extends Beginning {
+export interface ReconcileParts<Command, Result> extends StartingPoint {
   readonly log: LogStore;
   readonly stateMachine: StateMachine<Command, Result>;
   /** null: the node was opened without snapshots. */
@@ -22,16 +23,23 @@ export interface BeginningParts<Command, Result> extends Beginning {
 }
 
 /**
- * Makes log, snapshot and state fit together, wherever an earlier run ended (S4). There is a state that the log goes on
- * from, or one is restored:
+ * Makes log, newest snapshot and state fit together, whichever step an earlier run was in when it ended (S4). Afterwards
+ * the log holds every entry after the state.
  *
- * - The newest snapshot is in the log, or before it: it was taken here, or installed in full. The state is restored from
- *   it if it is older than the log's beginning, or if there is none.
- * - It is ahead of the log, or contradicts it, and came from another node: its installation was interrupted. A leader
- *   sent it, so all of it is committed; the installation is finished.
- * - It is ahead of the log and was taken here: the log has lost entries. Refused, as is a state that no snapshot reaches.
+ * | the newest snapshot's last entry | what happened | what is done |
+ * |---|---|---|
+ * | is in the log, or before its first entry | it was taken here, or installed completely | the state is restored from it if the log doesn't hold all entries after the state, or if the state is empty |
+ * | is not in the log; the snapshot was received from another node | its installation was interrupted | the installation is finished: a leader sent it, so all its entries are committed |
+ * | is not in the log; the snapshot was taken here | the log has lost entries | refused |
+ *
+ * A state that precedes the log's first entry is refused if no snapshot covers the entries between: continuing would
+ * leave out their effects (S15).
+ *
+ * @throws WrongIdentityError, CorruptSnapshotError, StorageFailedError
  */
-export async function reconcile<Command, Result>(parts: BeginningParts<Command, Result>): Promise<Beginning> {
+export async function reconcile<Command, Result>(
+  parts: ReconcileParts<Command, Result>,
+): Promise<StartingPoint> {
   const newest = parts.snapshots?.found.newest ?? null;
   checkIdentity(newest, parts.stored);
   for (const { file, reason } of parts.snapshots?.found.damaged ?? []) parts.warn(reason, { file });
@@ -44,27 +52,32 @@ export async function reconcile<Command, Result>(parts: BeginningParts<Command, 
   }
   const { stored, state } = parts;
   const isMissing = state.index < stored.base.index;
-  // A state in memory is sooner there by a snapshot than by the whole log.
+  // An empty state is restored sooner from a snapshot than by applying the whole log.
   const isWanted = isMissing || (state.index === 0 && newest !== null);
   if (!isWanted) return parts;
   if (newest === null || newest.position.index < stored.base.index) throw missing(parts);
   return { stored, state: await restored(parts, newest) };
 }
 
-/** Whether the log holds this entry, or begins right after it. */
+/** Whether the log holds this entry, or begins right after it, with the same term. */
 export function isIn(stored: StoredLog, { index, term }: LogPosition): boolean {
   return index >= stored.base.index && index <= stored.lastIndex && termIn(stored, index) === term;
 }
 
+/** The term of an entry that the log holds, or that it begins right after. */
 export function termIn(stored: StoredLog, index: LogIndex): Term {
   if (index === stored.base.index) return stored.base.term;
   return stored.terms.findLast((run) => run.index <= index)?.term ?? 0;
 }
 
+/**
+ * Finishes the installation of a snapshot that was received, in the same order as the installation itself: the state
+ * first, then the log. So a crash in between leads here again.
+ */
 async function finishInstalling<Command, Result>(
-  parts: BeginningParts<Command, Result>,
+  parts: ReconcileParts<Command, Result>,
   newest: StoredSnapshot,
-): Promise<Beginning> {
+): Promise<StartingPoint> {
   const { stored, state, log, warn } = parts;
   const { position, membership } = newest;
   const isOld = state.index < position.index && isIn(stored, state);
@@ -83,7 +96,8 @@ async function finishInstalling<Command, Result>(
   });
   const finished = isNew ? state : await restored(parts, newest);
   const { hardState } = stored;
-  // A term in which nothing was saved here is one in which this node did not vote.
+  // The term of the snapshot's last entry may be later than the saved one. This node has not voted in it, or it would have
+  // saved it.
   const isLate = hardState.term < position.term;
   const saved = isLate ? { term: position.term, votedFor: null } : hardState;
   if (isLate) await log.append({ hardState: saved, truncateFrom: null, records: [] });
@@ -93,8 +107,9 @@ async function finishInstalling<Command, Result>(
   return { stored: { ...stored, ...rest, hardState: saved, terms: [], configs: [] }, state: finished };
 }
 
+/** Restores the state from the snapshot. */
 async function restored<Command, Result>(
-  { stateMachine, snapshots }: BeginningParts<Command, Result>,
+  { stateMachine, snapshots }: ReconcileParts<Command, Result>,
   newest: StoredSnapshot,
 ): Promise<OpenedState> {
   const reader = await snapshots?.store.read(newest.id);
@@ -111,6 +126,7 @@ async function restored<Command, Result>(
   }
 }
 
+/** Refuses a snapshot of another cluster, and one beside a log that belongs to no cluster. */
 function checkIdentity(newest: StoredSnapshot | null, { clusterId }: StoredLog): void {
   if (newest === null || (clusterId !== null && sameOrigin(clusterId, newest.clusterId))) return;
   throw new WrongIdentityError(
@@ -120,8 +136,8 @@ function checkIdentity(newest: StoredSnapshot | null, { clusterId }: StoredLog):
   );
 }
 
-/** Nothing leads to where the log begins: going on would leave out what the entries before it did (S15). */
-function missing<Command, Result>({ stored, state, snapshots }: BeginningParts<Command, Result>): Error {
+/** The error for a state that precedes the log's first entry, with no snapshot of the entries between. */
+function missing<Command, Result>({ stored, state, snapshots }: ReconcileParts<Command, Result>): Error {
   const where = `the log begins after entry ${String(stored.base.index)}, the state machine holds entry ${String(state.index)}, and `;
   const help =
     "Bring back the snapshot, or the state machine's own data, from a backup; or remove this node's directories and " +

@@ -31,7 +31,7 @@ export function transportHostOf(
     adoptClusterId: (clusterId) => bootstrap.adopt(clusterId),
     refusalOf: (peer) => directory.refusalOf(peer),
     onPeer: (peer) => {
-      peers.met(peer);
+      peers.onHandshake(peer);
       // The peer may be reached at another address than this node's log says.
       if (status.refusal === null) updatePeers();
     },

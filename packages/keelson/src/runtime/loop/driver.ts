@@ -26,7 +26,7 @@ import type { LogStore, LogWrite } from "../../storage/log-store.ts";
 import type { Transport, TransportMessage } from "../../transport/transport.ts";
 import { checkRecords, termLookup, type LogRecords } from "./log-records.ts";
 import { reasonOf, type Failure } from "../shared/index.ts";
-import { type MembershipAt, type MembershipHistory, membershipIn } from "../members/index.ts";
+import { type MembershipAt, type MembershipHistory, membershipOf } from "../members/index.ts";
 import { Persister } from "./persister.ts";
 import { MessageSender } from "./message-sender.ts";
 import type { StorageWatchdog } from "./storage-watchdog.ts";
@@ -434,7 +434,7 @@ export class Driver {
       }
       const current = this.#memberships.current?.membership;
       assert(current !== undefined, "only a member changes the membership");
-      const membership = membershipIn(at.config, current, target);
+      const membership = membershipOf(at.config, current, target);
       buffer.append(encodeRecord(index, term, EntryKind.config, encodeMembership(membership)));
       this.#memberships.add({ index, membership });
     }

@@ -3,7 +3,8 @@
 export { checkAddress } from "./addresses.ts";
 export { LeaderMaintenance } from "./leader-maintenance.ts";
 export { MemberDirectory } from "./member-directory.ts";
-export { MembershipChanges, membershipIn, type MembershipChange } from "./membership-changes.ts";
+export { MembershipChanges } from "./membership-changes.ts";
 export { MembershipHistory, type MembershipAt } from "./membership-history.ts";
 export { KnownPeers } from "./known-peers.ts";
 export { LeadershipTransfers } from "./leadership-transfers.ts";
+export { membershipOf, type MembershipChange } from "./next-membership.ts";

@@ -1,11 +1,15 @@
 import type { NodeId } from "../../core/position.ts";
 import type { PeerInfo } from "../../transport/transport.ts";
 
-/** Nodes remembered at most; a cluster has a handful, and whoever it once had need not stay for ever. */
+/** Nodes remembered at most. A cluster has a handful; this bounds memory if very many ids ever connect. */
 const PEERS_MAX = 256;
 
-/** What the other nodes say of themselves. */
+/**
+ * What the other nodes stated about themselves in handshakes: store id, address, data and priority. It is newer than what
+ * the log says of them but not agreed on, it covers nodes that are no members, and it is lost in a restart.
+ */
 export class KnownPeers {
+  /** In the order of their last handshakes. */
   readonly #infos = new Map<NodeId, PeerInfo>();
   readonly #warn: (text: string, fields: Readonly<Record<string, unknown>>) => void;
 
@@ -13,7 +17,8 @@ export class KnownPeers {
     this.#warn = warn;
   }
 
-  met(peer: PeerInfo): void {
+  /** A handshake with this peer succeeded. */
+  onHandshake(peer: PeerInfo): void {
     const before = this.#infos.get(peer.id);
     if (before !== undefined && before.storeId !== peer.storeId) {
       this.#warn("a node came back with another disk: what its old one promised is forgotten", {
@@ -22,31 +27,31 @@ export class KnownPeers {
         storeIdBefore: before.storeId,
       });
     }
-    // Set anew, so that the map is in order of the last meeting.
+    // Deleted first, so that it moves to the end of the map.
     this.#infos.delete(peer.id);
     this.#infos.set(peer.id, peer);
     const oldest = this.#infos.keys().next().value;
     if (this.#infos.size > PEERS_MAX && oldest !== undefined) this.#infos.delete(oldest);
   }
 
-  /** Where those who were met say that they are reached. */
-  get addresses(): Map<NodeId, string> {
+  /** The addresses at which the peers say that others reach them. */
+  get statedAddresses(): Map<NodeId, string> {
     const addresses = new Map<NodeId, string>();
     for (const { id, address } of this.#infos.values()) if (address !== undefined) addresses.set(id, address);
     return addresses;
   }
 
-  /** The id of a peer's storage; null: not met yet. */
+  /** The id of a peer's store; null: there was no handshake with it. */
   storeIdOf(id: NodeId): string | null {
     return this.#infos.get(id)?.storeId ?? null;
   }
 
-  /** How much a peer should lead; 0 for one that was not met yet. */
+  /** A peer's option `priority`; 0 if there was no handshake with it. */
   priorityOf(id: NodeId): number {
     return this.#infos.get(id)?.priority ?? 0;
   }
 
-  /** null: not met yet. */
+  /** A peer's option `data`; null: there was no handshake with it. */
   dataOf(id: NodeId): string | null {
     return this.#infos.get(id)?.data ?? null;
   }

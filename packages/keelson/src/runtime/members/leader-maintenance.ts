@@ -2,32 +2,40 @@ import type { RaftNode } from "../../core/node.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 
-/** After a transfer that failed, how many rounds of chores to wait before the next attempt. */
-const ROUNDS_BETWEEN_TRANSFERS = 10;
+/** After it asked for a transfer, a leader waits this many runs before it asks again: the last one has probably failed. */
+const RUNS_BETWEEN_TRANSFERS = 10;
 
 export interface LeaderMaintenanceParts {
   readonly core: RaftNode;
   readonly environment: Environment;
-  /** How often to look. */
+  /** Milliseconds between two runs. */
   readonly everyMs: number;
+  /** This node's own priority. */
   readonly priority: number;
+  /** Another node's priority; 0 if it is not known. */
   readonly priorityOf: (id: NodeId) => number;
+  /** Records the members' store ids in the log, as far as they are known and not recorded yet. */
   readonly recordStoreIds: () => void;
   readonly transferTo: (id: NodeId) => void;
 }
 
-/** What a leader sees to now and then while it leads: which disks the members have, and whether another should lead. */
+/**
+ * What a leader does from time to time, and what is never urgent: it records the members' store ids, and transfers
+ * leadership to a voter with a higher priority. Its timer runs only while the node leads.
+ */
 export class LeaderMaintenance {
   readonly #parts: LeaderMaintenanceParts;
+  /** Set while this node leads. */
   #timer: Timer | null = null;
-  #roundsToWait = 0;
+  /** Runs that ask for no transfer. Reset when the node stops leading. */
+  #runsToWait = 0;
   #stopped = false;
 
   constructor(parts: LeaderMaintenanceParts) {
     this.#parts = parts;
   }
 
-  /** After each input to the core. */
+  /** The node may have begun or stopped leading. */
   afterCoreInput(): void {
     const isNeeded = this.#parts.core.role === "leader" && !this.#stopped;
     if (isNeeded === (this.#timer !== null)) return;
@@ -52,25 +60,26 @@ export class LeaderMaintenance {
   #disarm(): void {
     this.#timer?.cancel();
     this.#timer = null;
-    this.#roundsToWait = 0;
+    this.#runsToWait = 0;
   }
 
   #run(): void {
     const { core, recordStoreIds, transferTo } = this.#parts;
+    // Otherwise the core would refuse both: a change of membership needs a committed entry of the leader's own term.
     if (core.role !== "leader" || !core.takesCommands || !core.termStartCommitted) return;
     recordStoreIds();
-    const better = this.#better();
-    if (better === null) return;
-    if (this.#roundsToWait > 0) {
-      this.#roundsToWait -= 1;
+    const successor = this.#preferredLeader();
+    if (successor === null) return;
+    if (this.#runsToWait > 0) {
+      this.#runsToWait -= 1;
       return;
     }
-    this.#roundsToWait = ROUNDS_BETWEEN_TRANSFERS;
-    transferTo(better);
+    this.#runsToWait = RUNS_BETWEEN_TRANSFERS;
+    transferTo(successor);
   }
 
-  /** A voter that should lead rather than this node, and could at once: the one that should most. */
-  #better(): NodeId | null {
+  /** Of the voters that are up and up to date, the one with the highest priority above this node's; null: there is none. */
+  #preferredLeader(): NodeId | null {
     const { core, priority, priorityOf } = this.#parts;
     const able = core.config.voters.filter((id) => {
       const progress = core.progress(id);

@@ -17,58 +17,66 @@ import {
   type CallRegistry,
 } from "../calls/index.ts";
 
-/** How long a leader that closes waits for its successor; an idle cluster needs two round trips and a sync. */
+/** Milliseconds that a closing leader waits for its successor. An idle cluster needs two round trips and a sync. */
 const HAND_OVER_MS_MAX = 400;
 
 export interface LeadershipTransfersParts {
   readonly calls: CallRegistry;
-  /** null: the node stopped. */
+  /** Starts a transfer in the core; returns its target, or why it was refused; null: the node has just stopped. */
   readonly begin: (to: NodeId | null) => { readonly to: NodeId } | TransferRefusal | null;
+  /** The leader that this node knows, for callers that are refused. */
   readonly leader: () => LeaderHint | null;
 }
 
 interface PendingTransfer {
+  /** The node that shall lead. */
   readonly to: NodeId;
   /** The term in which this node led. */
   readonly term: Term;
   readonly call: Call<NodeId>;
 }
 
-/** Hands leadership over (dissertation 3.10), and tells the caller who got it. */
+/**
+ * Runs transfers of leadership (dissertation 3.10) for callers, and before the node closes. The core does the transfer;
+ * this waits for its end and settles the call. Transfers that the core or `LeaderMaintenance` starts are not its concern.
+ */
 export class LeadershipTransfers {
   readonly #core: RaftNode;
-  readonly #host: LeadershipTransfersParts;
-  /** One at a time: the core refuses a second one. */
+  readonly #parts: LeadershipTransfersParts;
+  /** The transfer whose call is open; null: none. There is one at most: the core refuses a second one. */
   #pending: PendingTransfer | null = null;
 
-  constructor(core: RaftNode, host: LeadershipTransfersParts) {
+  constructor(core: RaftNode, parts: LeadershipTransfersParts) {
     this.#core = core;
-    this.#host = host;
+    this.#parts = parts;
   }
 
-  /** Hands leadership to `to`, or, null, to whoever is closest; resolves with the next leader. */
+  /** Transfers leadership to `to`, or, if null, to the most up-to-date voter. Resolves with the next leader. */
   async transfer(to: NodeId | null, options: CallOptions): Promise<NodeId> {
-    this.#host.calls.check(options);
-    const call = this.#host.calls.begin<NodeId>("transfer", options, {
+    this.#parts.calls.check(options);
+    const call = this.#parts.calls.begin<NodeId>("transfer", options, {
       onCancel: (cancellation) =>
         new OutcomeUnknownError(
           `${describeCancellation(cancellation)}; leadership may still be handed over`,
           causeOf(cancellation),
         ),
     });
-    const begun = this.#host.begin(to);
+    const begun = this.#parts.begin(to);
     // null: the node has just stopped, which has ended the call.
     if (typeof begun === "string") call.reject(this.#refusalOf(begun, to));
     else if (begun !== null) this.#watch(begun.to, call);
     return call.promise;
   }
 
-  /** Before the node closes: resolves when another leads, or it took too long; null: there is nothing to hand over. */
+  /**
+   * Transfers leadership before the node closes, so that the cluster need not wait for an election timeout. Resolves when
+   * another node leads or the time is over. null: this node doesn't lead, or the core refused.
+   */
   handOver(): Promise<void> | null {
     if (this.#core.role !== "leader") return null;
-    const begun = this.#host.begin(null);
+    const begun = this.#parts.begin(null);
     if (begun === null || typeof begun === "string") return null;
-    const { calls } = this.#host;
+    const { calls } = this.#parts;
     const options = { timeoutMs: HAND_OVER_MS_MAX };
     const call = calls.begin<NodeId>("transfer", options, {
       onCancel: () => new TransferFailedError("nobody took over in time"),
@@ -80,13 +88,13 @@ export class LeadershipTransfers {
     );
   }
 
-  /** Settles the call when a transfer that has begun is over. */
+  /** Waits for the end of a transfer that has begun. */
   #watch(to: NodeId, call: Call<NodeId>): void {
     this.#pending = { to, term: this.#core.term, call };
     this.afterCoreInput();
   }
 
-  /** After each input to the core. */
+  /** The transfer may have ended: it was given up, or another node leads. */
   afterCoreInput(): void {
     const pending = this.#pending;
     if (pending === null) return;
@@ -118,7 +126,7 @@ export class LeadershipTransfers {
   #refusalOf(refusal: TransferRefusal, to: NodeId | null): RaftError {
     switch (refusal) {
       case "not-leader":
-        return new NotLeaderError(this.#host.leader());
+        return new NotLeaderError(this.#parts.leader());
       case "transferring":
         return new TransferFailedError("leadership is being handed over already; wait for that to end");
       case "not-a-voter":

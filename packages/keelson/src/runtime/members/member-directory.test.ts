@@ -6,7 +6,7 @@ import { MemberDirectory } from "./member-directory.ts";
 import { MembershipHistory } from "./membership-history.ts";
 import { KnownPeers } from "./known-peers.ts";
 
-/** What node a makes of these memberships, of which none is committed. */
+/** The directory of node a with these memberships, none of them committed. */
 function directoryOf(...steps: Record<string, MemberData>[]): MemberDirectory {
   return directoryAndPeers(...steps).directory;
 }
@@ -45,11 +45,11 @@ it("checks the store of a member whose removal isn't committed: it may stay a me
 
 it("checks against the store that the member was met with until the log holds its store id (M11)", () => {
   const { directory, peers } = directoryAndPeers({ a: A, b: { address: "b:1" } });
-  peers.met(peer("b", "store b"));
+  peers.onHandshake(peer("b", "store b"));
   expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
   expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
-  // Who is no member yet may be set up anew.
-  peers.met(peer("c", "store c"));
+  // A node that is not a member yet may come with another store.
+  peers.onHandshake(peer("c", "store c"));
   expect(directory.refusalOf(peer("c", "another"))).toBeNull();
 });
 
@@ -63,7 +63,7 @@ describe("the addresses of a member", () => {
 
   it("end with the address that the member stated itself", () => {
     const { directory, peers } = directoryAndPeers({ a: A, b: B });
-    peers.met({ ...peer("b", "store b"), address: "b:3" });
+    peers.onHandshake({ ...peer("b", "store b"), address: "b:3" });
     expect(directory.addresses).toEqual(new Map([["b", ["b:1", "b:3"]]]));
   });
 });

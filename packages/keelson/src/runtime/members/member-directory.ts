@@ -7,18 +7,25 @@ import type { MemberMetrics } from "../shared/index.ts";
 import type { TransportMessage, PeerInfo } from "../../transport/transport.ts";
 import type { KnownPeers } from "./known-peers.ts";
 
-/** Candidates that are answered though they are no members here; a cluster has few at a time. */
-const CALLERS_MAX = 16;
+/** Candidates remembered at most that are not members. A cluster has few candidates at a time. */
+const UNKNOWN_CANDIDATES_MAX = 16;
 
-/** Who the others are and where: from the membership in force, and from what they said when they were met. */
+/**
+ * Combines what the log says about other nodes (`MembershipHistory`: agreed on, durable, perhaps old) with what they
+ * stated about themselves in handshakes (`KnownPeers`: newer, not agreed on). From these it decides which nodes this one
+ * connects to and at which addresses, which it refuses in handshakes, and what it reports of the members.
+ */
 export class MemberDirectory {
   readonly #core: RaftNode;
   readonly #memberships: MembershipHistory;
   readonly #peers: KnownPeers;
-  /** What this node says of itself. */
+  /** This node's own option `data`. */
   readonly #data: string;
-  /** Candidates from a configuration that this node has not got yet, by when they called last. */
-  readonly #callers = new Set<NodeId>();
+  /**
+   * Nodes that asked for a vote and are not members here, the oldest request first. They may be members by a configuration
+   * that this node doesn't have yet. Emptied when the membership changes.
+   */
+  readonly #unknownCandidates = new Set<NodeId>();
 
   constructor(core: RaftNode, memberships: MembershipHistory, peers: KnownPeers, data: string) {
     this.#core = core;
@@ -27,7 +34,7 @@ export class MemberDirectory {
     this.#data = data;
   }
 
-  /** null: no leader is known. */
+  /** The leader, for callers that were refused; null: this node knows none. */
   get leader(): LeaderHint | null {
     const { leader } = this.#core;
     if (leader === null) return null;
@@ -35,55 +42,67 @@ export class MemberDirectory {
   }
 
   /**
-   * Whom this node may have to talk to, and where: the members; those who must hear that they are members no
-   * more; and whoever else must be answered, which is everyone who calls a node that knows no members yet, its
-   * leader, and candidates. Last comes where they said themselves that they are: this node's log may not say it yet.
+   * The nodes that the transport may connect to, each with its possible addresses, the most likely first:
+   *
+   * - the members; before this node has a membership, every node that has connected to it;
+   * - removed members that are still to be told of their removal;
+   * - the leader, and candidates, even if they are no members here: this node's configuration may be old.
+   *
+   * The addresses come from the log (`MembershipHistory.addressesOf`), or from the last membership that a removed node
+   * belonged to. Last comes the address that the node itself stated: it may have moved, and the log doesn't say so yet.
    */
   get addresses(): Map<NodeId, readonly string[]> {
     const { id: self, commitIndex, removedMembersToNotify, leader } = this.#core;
-    const met = this.#peers.addresses;
+    const stated = this.#peers.statedAddresses;
     const membership = this.#memberships.current?.membership;
-    const ids = new Set(membership === undefined ? met.keys() : membership.members.keys());
-    // Removed members are sent their own removal.
-    for (const id of [...removedMembersToNotify, ...this.#callers]) ids.add(id);
+    const ids = new Set(membership === undefined ? stated.keys() : membership.members.keys());
+    for (const id of [...removedMembersToNotify, ...this.#unknownCandidates]) ids.add(id);
     if (leader !== null) ids.add(leader);
     ids.delete(self);
     const addresses = new Map<NodeId, readonly string[]>();
     for (const id of ids) {
       const known = this.#memberships.addressesOf(id, commitIndex);
       const last = known.length > 0 ? undefined : this.#memberships.lastDataOf(id)?.address;
-      const places = [...known, last, met.get(id)].filter((address) => address !== undefined);
-      if (places.length > 0) addresses.set(id, [...new Set(places)]);
+      const all = [...known, last, stated.get(id)].filter((address) => address !== undefined);
+      if (all.length > 0) addresses.set(id, [...new Set(all)]);
     }
     return addresses;
   }
 
   /**
-   * Notes who asks for a vote. §6: votes are given to candidates that are not in the voter's own configuration, which may
-   * be an old one; a voter that cannot answer them may be the one that is missing for a leader. True: whom this node may
-   * have to talk to has changed.
+   * Remembers the sender of a vote request, so that it can be answered. §6: a voter grants its vote to candidates that are
+   * not in its own configuration, which may be old. If it couldn't send them an answer, the vote that they lack for a
+   * majority might be this one. True: `addresses` has changed.
    */
   noteSender({ type, from }: TransportMessage["message"]): boolean {
     if (type !== "pre-vote" && type !== "request-vote") return false;
-    if (this.#callers.has(from) || this.addresses.has(from)) return false;
-    this.#callers.add(from);
-    const [oldest] = this.#callers;
-    if (this.#callers.size > CALLERS_MAX && oldest !== undefined) this.#callers.delete(oldest);
+    if (this.#unknownCandidates.has(from) || this.addresses.has(from)) return false;
+    this.#unknownCandidates.add(from);
+    const [oldest] = this.#unknownCandidates;
+    if (this.#unknownCandidates.size > UNKNOWN_CANDIDATES_MAX && oldest !== undefined) {
+      this.#unknownCandidates.delete(oldest);
+    }
     return true;
   }
 
-  /** The members are others: candidates that are still none will call again. */
-  forgetCallers(): void {
-    this.#callers.clear();
+  /** The membership changed. A candidate that still isn't a member is remembered again with its next request. */
+  forgetUnknownCandidates(): void {
+    this.#unknownCandidates.clear();
   }
 
-  /** Why a peer of this cluster is not talked to; null: it is. */
+  /**
+   * Why a peer of the same cluster is refused in a handshake; null: it isn't.
+   *
+   * - A member's id with another store: the old store held votes and acknowledgements that the new one doesn't know of. It
+   *   could vote twice in a term, or break a majority that counted an entry on the old store (M11).
+   * - A removed member: it is told of its removal by being refused (M9). An id is never used again (M10).
+   */
   refusalOf({ id, storeId }: PeerInfo): string | null {
     const membership = this.#memberships.current?.membership;
     if (membership === undefined) return null;
-    // What is not written down yet, or not here, is known at least since the peer was met.
+    // The leader records store ids some time after a member joined, and this node's log may lag behind that.
     const met = membership.members.has(id) ? this.#peers.storeIdOf(id) : null;
-    // Also of one that is about to be removed: until that is committed, it may turn out to be a member still.
+    // Memberships before the last one count too: while a removal isn't committed, the node may remain a member.
     const known = this.#memberships.lastDataOf(id)?.storeId ?? met;
     if (known !== null && known !== storeId) {
       return (
@@ -91,14 +110,15 @@ export class MemberDirectory {
         `forgotten: remove ${id} from the cluster, and add the new disk under an id of its own`
       );
     }
-    // A leader that removes itself still has to see its removal committed; and who is told of it must answer.
+    // Only once the removal is committed: a leader that removes itself needs its connections until then. And a node that is
+    // still being told of its removal must be able to answer.
     const committed = this.#memberships.at(this.#core.commitIndex)?.membership;
     if (committed?.removed?.includes(id) !== true || this.#core.removedMembersToNotify.includes(id))
       return null;
     return `node ${id} was removed from the cluster; an id is not used again`;
   }
 
-  /** Each member, with its progress if this node leads. */
+  /** The members, each with its replication progress if this node leads. */
   metrics(isStopped: boolean): MemberMetrics[] {
     const { config, log, role } = this.#core;
     return membersOf(config).map((id) => {

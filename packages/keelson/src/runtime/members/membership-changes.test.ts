@@ -145,7 +145,7 @@ describe("a change of membership", () => {
     const [follower] = cluster.followers(await cluster.leader());
     await cluster.crash(follower!.id);
     await cluster.open(follower!.id, { address: "elsewhere:1" });
-    // An election that needs both of them.
+    // The other two need both their votes for an election.
     await cluster.advance(3_000);
     const { raft } = await cluster.leader();
     await cluster.finish(raft.changeMembership({ addresses: { [follower!.id]: "elsewhere:1" } }));

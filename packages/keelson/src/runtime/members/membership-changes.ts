@@ -1,12 +1,13 @@
-import { REMOVED_MAX, type MemberData, type Membership } from "../../codec/config.ts";
-import { configOf, isJoint, membersOf, sameConfig, type ClusterConfig } from "../../core/config.ts";
+// Runs a caller's change of the membership on the leader, step by step: learners are added, they catch up, and the new
+// configuration is committed.
+import type { MemberData, Membership } from "../../codec/config.ts";
+import { isJoint, sameConfig } from "../../core/config.ts";
 import type { ConfigRefusal } from "../../core/membership.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import {
   CatchUpTimeoutError,
   ChangeRefusedError,
-  InvalidOptionError,
   NotLeaderError,
   OutcomeUnknownError,
   type LeaderHint,
@@ -19,54 +20,55 @@ import {
   type CallOptions,
   type CallRegistry,
 } from "../calls/index.ts";
-import { toError, checkId } from "../shared/index.ts";
+import { checkId, toError } from "../shared/index.ts";
 import { checkAddress } from "./addresses.ts";
 import type { MembershipHistory } from "./membership-history.ts";
+import {
+  isSameMembership,
+  membershipAfter,
+  withNewLearners,
+  type MembershipChange,
+} from "./next-membership.ts";
 
 /**
- * A learner is caught up when it lacks at most this many entries: as many as a busy leader sends in a few messages,
- * so that as a voter it would not hold up the commits for longer than a moment.
+ * A learner has caught up when it lacks at most this many entries, about as many as a busy leader sends in a few messages.
+ * If a learner that lacks more became a voter, commits might have to wait until it has received them (dissertation 4.2.1).
  */
 const CAUGHT_UP_LAG_MAX = 1024;
 
-/** A change of who takes part. All of it happens in one step, or none of it does. */
-export interface MembershipChange {
-  /**
-   * New voters, id to address. Each is a learner first, and becomes a voter when it has caught up. One that is a voter
-   * at that address already is left as it is.
-   */
-  readonly add?: Readonly<Record<NodeId, string>>;
-  /** Members that are to leave, voters or learners, the leader too. */
-  readonly remove?: readonly NodeId[];
-  /** Learners that become voters, once they have caught up. */
-  readonly promote?: readonly NodeId[];
-  /** Voters that become learners. */
-  readonly demote?: readonly NodeId[];
-  /** New addresses of members that stay, id to address. */
-  readonly addresses?: Readonly<Record<NodeId, string>>;
-}
-
-/** One caller's change on its way. */
-export interface ChangeAttempt {
+/** A call of `addLearner` or `changeMembership`. */
+interface ChangeAttempt {
   readonly call: Call<undefined>;
-  /** New members are catching up: nothing else was done yet. */
+  /** True while the new members catch up. They are learners by then; nothing else of the change was done. */
   isCatchingUp: boolean;
 }
 
 export interface MembershipChangesParts {
   readonly core: RaftNode;
   readonly memberships: MembershipHistory;
-  /** Gives the membership to the core, and its record to the log; null: the node stopped. */
+  /** Proposes a configuration, with the addresses and stores for its records; null: the node has just stopped. */
   readonly propose: (target: Membership) => LogPosition | ConfigRefusal | null;
   readonly calls: CallRegistry;
-  /** Milliseconds that new members have to catch up unless the caller says otherwise. */
+  /** The time limit of calls that name none, in milliseconds. */
   readonly timeoutMs: number;
+  /** The leader that this node knows, for callers that are refused. */
   readonly leader: () => LeaderHint | null;
-  /** The id of a member's store, this node's own included; null: not met yet. */
+  /** The id of a node's store, this node's own included; null: there was no handshake with it. */
   readonly storeIdOf: (id: NodeId) => string | null;
 }
 
-/** Runs changes of membership (§6), on the leader: one step after another, each until it is committed. */
+/**
+ * Runs changes of the membership (§6) on the leader. A change has up to three steps, each of which waits for an input to
+ * the core that completes it:
+ *
+ * 1. New nodes become learners: one configuration entry, until it is committed.
+ * 2. They catch up, so that commits don't have to wait for them once they are voters.
+ * 3. The rest of the change: one entry, or, if voters change, two (the joint configuration, then the new one, which the
+ *    core appends), until the last is committed.
+ *
+ * When the call ends early, no further step is begun, but the core completes a step that was begun. A caller can repeat a
+ * change: steps that are done already are skipped.
+ */
 export class MembershipChanges {
   readonly #parts: MembershipChangesParts;
   /** What the steps under way wait for, each as a function that returns true once its wait is over. */
@@ -76,12 +78,12 @@ export class MembershipChanges {
     this.#parts = parts;
   }
 
-  /** Adds a learner, or gives it another address; resolves when it has caught up. */
+  /** Adds a learner, or changes the address of a learner. Resolves when it has caught up. */
   addLearner(id: NodeId, address: string, options: CallOptions): Promise<void> {
     return this.#attempt(options, (attempt) => this.#addLearner(id, address, attempt));
   }
 
-  /** Carries out a change; resolves when the new configuration is committed. */
+  /** Makes a change. Resolves when the new configuration is committed and no longer joint. */
   change(change: MembershipChange, options: CallOptions): Promise<void> {
     return this.#attempt(options, (attempt) => this.#change(change, attempt));
   }
@@ -121,7 +123,7 @@ export class MembershipChanges {
   async #addLearner(id: NodeId, address: string, attempt: ChangeAttempt): Promise<void> {
     checkId("a member's id", id);
     checkAddress(id, address);
-    await this.#prepare({ [id]: address }, attempt);
+    await this.#addLearners({ [id]: address }, attempt);
     await this.#caughtUp([id], attempt);
   }
 
@@ -133,38 +135,39 @@ export class MembershipChanges {
     }
     this.#checkLeads();
     const promoted = [...Object.keys(add), ...(change.promote ?? [])];
-    // Refused now rather than after the new members have caught up.
-    targetOf(this.#current, change, add);
-    await this.#prepare(add, attempt);
+    // A change that is invalid is refused now, and not after the new members have caught up.
+    membershipAfter(this.#current, change, add);
+    await this.#addLearners(add, attempt);
     await this.#caughtUp(promoted, attempt);
-    const target = targetOf(this.#current, change, {});
-    if (isSame(this.#current, target)) {
-      await this.#agreed(attempt);
+    const target = membershipAfter(this.#current, change);
+    if (isSameMembership(this.#current, target)) {
+      await this.#currentCommitted(attempt);
       return;
     }
-    await this.#step(target, attempt);
+    await this.#commit(target, attempt);
   }
 
   /**
-   * Writes down which disks the members have, as far as they were met and it is not written yet: a member that
-   * comes back with another disk has forgotten its votes, and must not pass for the one it was.
+   * Records the members' store ids in the log, as far as they are known and not recorded yet. A member that returns with
+   * another store has forgotten its votes and acknowledgements; the recorded id shows that (M11). Called by
+   * `LeaderMaintenance`. No call waits for it.
    */
   recordStoreIds(): void {
     const { core, memberships } = this.#parts;
     const membership = memberships.current?.membership;
     if (membership === undefined || core.role !== "leader") return;
-    // A change is under way. What it does not write down is written down after it.
+    // A change is under way. Its entries record the store ids that are known; the rest follows after it.
     if (isJoint(membership.config)) return;
     const known = this.#withStoreIds(membership);
-    // It knows its own in any case; that alone is not worth an entry.
+    // If only the leader's own id is missing, that isn't worth an entry: the next configuration entry records it too.
     const isNews = [...known.members].some(
       ([id, { storeId }]) => id !== core.id && storeId !== membership.members.get(id)?.storeId,
     );
     if (isNews) this.#parts.propose(known);
   }
 
-  /** Whether a change is under way that changes nobody's part: it ends by itself, and nobody need hear of it. */
-  #isRecording(): boolean {
+  /** Whether an entry that only records store ids is being committed. A caller's change waits for it. */
+  #isRecordingStoreIds(): boolean {
     const { log, commitIndex } = this.#parts.core;
     const { index, config } = log.configAt(log.last.index);
     return index > commitIndex && sameConfig(config, log.configAt(commitIndex).config);
@@ -179,7 +182,7 @@ export class MembershipChanges {
     return { ...membership, members };
   }
 
-  /** After each input to the core. */
+  /** Completes the waits that are over: the commit index, the role or a follower's progress may have moved. */
   afterCoreInput(): void {
     if (this.#waits.length > 0) this.#waits = this.#waits.filter((isOver) => !isOver());
   }
@@ -199,32 +202,19 @@ export class MembershipChanges {
     if (this.#parts.core.role !== "leader") throw new NotLeaderError(this.#parts.leader());
   }
 
-  /** Makes learners of those who are no members yet. */
-  async #prepare(add: Readonly<Record<NodeId, string>>, attempt: ChangeAttempt): Promise<void> {
+  /** Step 1. Nodes that are members already at the right address need nothing. */
+  async #addLearners(add: Readonly<Record<NodeId, string>>, attempt: ChangeAttempt): Promise<void> {
     this.#checkLeads();
-    const { config, members, removed = [] } = this.#current;
-    const back = Object.keys(add).find((id) => removed.includes(id));
-    if (back !== undefined) throw reused(back);
-    const fresh = Object.entries(add).filter(([id, address]) => members.get(id)?.address !== address);
-    if (fresh.length === 0) {
-      if (Object.keys(add).length > 0) await this.#agreed(attempt);
-      return;
-    }
-    const known = membersOf(config);
-    const learners = [...config.learners, ...fresh.map(([id]) => id).filter((id) => !known.includes(id))];
-    const target: Membership = {
-      config: configOf(config.voters, learners),
-      members: new Map([
-        ...members,
-        ...fresh.map(([id, address]) => [id, { ...members.get(id), address }] as const),
-      ]),
-    };
-    checkAddresses(target);
-    await this.#step(target, attempt);
+    const target = withNewLearners(this.#current, add);
+    if (target !== null) await this.#commit(target, attempt);
+    else if (Object.keys(add).length > 0) await this.#currentCommitted(attempt);
   }
 
-  /** Nothing is to be done if what is in force stays so: an earlier attempt's entry may not be committed yet. */
-  #agreed(attempt: ChangeAttempt): Promise<void> {
+  /**
+   * The current membership is the wanted one: waits until it is committed. An earlier attempt may have written it to the
+   * log, from where it may still be removed.
+   */
+  #currentCommitted(attempt: ChangeAttempt): Promise<void> {
     const { core } = this.#parts;
     return this.#wait(attempt, () => {
       this.#checkLeads();
@@ -233,15 +223,15 @@ export class MembershipChanges {
     });
   }
 
-  /** One entry, or two if the voters change, until the last is committed. */
-  async #step(target: Membership, attempt: ChangeAttempt): Promise<void> {
+  /** Steps 1 and 3: proposes the membership, and waits until it is committed and no longer joint. */
+  async #commit(target: Membership, attempt: ChangeAttempt): Promise<void> {
     const { core } = this.#parts;
-    // A new leader takes changes once an entry of its own term is committed, which is a matter of a round trip.
+    // The core refuses changes before an entry of the leader's own term is committed, which takes about a round trip.
     await this.#wait(attempt, () => {
       this.#checkLeads();
-      return core.termStartCommitted && !this.#isRecording();
+      return core.termStartCommitted && !this.#isRecordingStoreIds();
     });
-    // Its caller has an answer already: this step is not taken.
+    // Its caller has stopped waiting.
     if (attempt.call.settled) return;
     const proposed = this.#parts.propose(this.#withStoreIds(target));
     // The node has just stopped, which has ended the call.
@@ -264,6 +254,7 @@ export class MembershipChanges {
     });
   }
 
+  /** Step 2. */
   #caughtUp(ids: readonly NodeId[], attempt: ChangeAttempt): Promise<void> {
     const { core } = this.#parts;
     const isCaughtUp = (id: NodeId): boolean => {
@@ -284,11 +275,13 @@ export class MembershipChanges {
     });
   }
 
-  /** Until `isDone`, which may throw; or for ever, if the call ended meanwhile. */
+  /**
+   * Resolves when `isDone`, checked after each input to the core, returns true; rejects with what it throws. Never settles
+   * if the call ended meanwhile: then the change goes no further.
+   */
   #wait(attempt: ChangeAttempt, isDone: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
       const isOver = (): boolean => {
-        // Its caller has an answer already: nobody waits for the rest, and the next step is not taken.
         if (attempt.call.settled) return true;
         try {
           if (!isDone()) return false;
@@ -314,98 +307,4 @@ function refusalOf(refusal: ConfigRefusal, leader: LeaderHint | null): RaftError
     case "transferring":
       return new ChangeRefusedError("leadership is being handed over; ask the next leader");
   }
-}
-
-/** What `change` makes of `current`; those in `added` count as learners already. */
-function targetOf(
-  { config, members, removed = [] }: Membership,
-  change: MembershipChange,
-  added: Readonly<Record<NodeId, string>>,
-): Membership {
-  const { add = {}, remove = [], promote = [], demote = [], addresses = {} } = change;
-  const named = [...Object.keys(add), ...remove, ...promote, ...demote];
-  const twice = named.find((id, at) => named.indexOf(id) !== at);
-  if (twice !== undefined) throw new InvalidOptionError(`${twice} is named twice in one change`);
-  const known = [...membersOf(config), ...Object.keys(added)];
-  for (const id of [...remove, ...promote, ...demote, ...Object.keys(addresses)]) {
-    if (!known.includes(id)) {
-      throw new InvalidOptionError(`${id} is not a member; the members are ${membersOf(config).join(", ")}`);
-    }
-  }
-  const back = Object.keys(add).find((id) => removed.includes(id));
-  if (back !== undefined) throw reused(back);
-  for (const [id, address] of Object.entries(add)) {
-    const known = config.voters.includes(id) ? (members.get(id)?.address ?? address) : address;
-    if (known !== address) {
-      throw new InvalidOptionError(
-        `${id} is a voter already, at ${known}: give the new node another id; or, if ${id} itself is to be found ` +
-          `at ${address} now, name that in \`addresses\``,
-      );
-    }
-  }
-  const isLearner = (id: NodeId): boolean => config.learners.includes(id);
-  const noLearner = promote.find((id) => !isLearner(id) && !Object.hasOwn(added, id));
-  if (noLearner !== undefined) throw new InvalidOptionError(`${noLearner} is a voter already`);
-  const noVoter = demote.find((id) => !config.voters.includes(id));
-  if (noVoter !== undefined) throw new InvalidOptionError(`${noVoter} is not a voter`);
-  const stays = (id: NodeId): boolean => !remove.includes(id) && !demote.includes(id);
-  const voters = [...config.voters.filter(stays), ...promote, ...Object.keys(add)];
-  if (voters.length === 0) {
-    throw new InvalidOptionError("the change would leave no voters, and nothing could ever be decided again");
-  }
-  const next = configOf(voters, [
-    ...config.learners.filter((id) => !voters.includes(id) && !remove.includes(id)),
-    ...demote,
-  ]);
-  const data = new Map<NodeId, MemberData>();
-  for (const id of membersOf(next)) {
-    const before = members.get(id);
-    const address = addresses[id] ?? add[id] ?? added[id] ?? before?.address ?? "";
-    data.set(id, { ...before, address });
-  }
-  const target = { config: next, members: data };
-  checkAddresses(target);
-  return target;
-}
-
-function reused(id: NodeId): InvalidOptionError {
-  return new InvalidOptionError(
-    `${id} was a member once, and an id is not used again: give the new node an id and a directory of its own`,
-  );
-}
-
-function checkAddresses({ members }: Membership): void {
-  const owners = new Map<string, NodeId>();
-  for (const [id, { address }] of members) {
-    const owner = owners.get(address);
-    if (owner !== undefined) {
-      throw new InvalidOptionError(`members ${owner} and ${id} would have the same address, ${address}`);
-    }
-    owners.set(address, id);
-  }
-}
-
-function isSame(a: Membership, b: Membership): boolean {
-  return (
-    sameConfig(a.config, b.config) &&
-    [...a.members].every(([id, { address, storeId }]) => {
-      const other = b.members.get(id);
-      return other?.address === address && other.storeId === storeId;
-    })
-  );
-}
-
-/**
- * The membership of a step on the way to `target`: everyone in `config`, the old ones with what is known of them. Who
- * is a member no more is remembered as removed (M10: an id that came back would be counted where it was counted once).
- */
-export function membershipIn(config: ClusterConfig, current: Membership, target = current): Membership {
-  const members = new Map<NodeId, MemberData>();
-  for (const id of membersOf(config)) {
-    const data = target.members.get(id) ?? current.members.get(id);
-    if (data !== undefined) members.set(id, data);
-  }
-  const gone = [...current.members.keys()].filter((id) => !members.has(id));
-  const removed = [...(current.removed ?? []), ...gone].slice(-REMOVED_MAX);
-  return removed.length === 0 ? { config, members } : { config, members, removed };
 }

@@ -5,7 +5,7 @@ import type { NodeId } from "../../core/position.ts";
 import { simulatedWorld } from "../../environment/simulated/simulated-environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { wal } from "../../storage/wal/index.ts";
-import type { MembershipChange } from "./membership-changes.ts";
+import type { MembershipChange } from "./next-membership.ts";
 import { Raft } from "../raft.ts";
 import { FakeNet, type FakeTransport } from "../test/fake-transport.ts";
 import { Journal } from "../test/journal.ts";
@@ -19,10 +19,10 @@ interface Process {
   readonly kill: () => void;
 }
 
-/** Long enough for an election with the default timings, however unlucky. */
+/** Enough for several failed elections with the default timings. */
 const LIMIT_MS = 20_000;
 
-/** Nodes on the log that people use, on disks whose power can fail at any call. */
+/** Nodes with real WALs, on simulated disks whose power can fail at any call. */
 class Machines {
   readonly #world = simulatedWorld({ seed: 7 });
   readonly #net = new FakeNet(this.#world.clock, this.#world.random);
@@ -47,7 +47,7 @@ class Machines {
     this.processes.set(id, { id, raft, journal, transport, kill });
   }
 
-  /** The power of one machine failed; of what was not synced all is kept, or nothing. */
+  /** A power failure of one machine. Either all unsynced data is kept, or none. */
   async stop(id: NodeId, kept: boolean): Promise<void> {
     const process = this.process(id);
     process.kill();
@@ -65,7 +65,7 @@ class Machines {
     return process;
   }
 
-  /** Who leads in the latest term. */
+  /** The leader of the latest term. */
   get leader(): Process | undefined {
     return [...this.processes.values()]
       .filter(({ raft }) => raft.metrics().role === "leader")
@@ -94,7 +94,7 @@ class Machines {
 interface Case {
   readonly founders: readonly NodeId[];
   readonly others: readonly NodeId[];
-  /** What to ask for, given who leads. */
+  /** The change to request, for a given leader. */
   readonly change: (leader: NodeId, founders: readonly NodeId[]) => MembershipChange;
 }
 
@@ -127,7 +127,7 @@ interface Begun {
   readonly change: MembershipChange;
 }
 
-/** A cluster with a leader that has committed a write, and that is about to be asked for the change. */
+/** A cluster whose leader has committed a write and will be asked for the change. */
 async function begin({ founders, others, change }: Case): Promise<Begun> {
   const machines = new Machines();
   for (const id of [...founders, ...others]) await machines.start(id);
@@ -141,7 +141,7 @@ async function begin({ founders, others, change }: Case): Promise<Begun> {
   return { machines, leader, disk, old: founders, change: change(leader.id, founders) };
 }
 
-/** How many calls the leader's disk gets from the request until the change is done. */
+/** The number of calls to the leader's disk from the request until the change is done. */
 async function callsOf(one: Case): Promise<number> {
   const { machines, leader, disk, change } = await begin(one);
   const before = disk.operations;
@@ -152,15 +152,15 @@ async function callsOf(one: Case): Promise<number> {
 }
 
 interface Crash {
-  /** The call to the leader's disk, from the request on, that is done and of which nobody hears any more. */
+  /** Which call to the leader's disk since the request is the last: it is done, but its caller never learns of it. */
   readonly call: number;
-  /** Of what was not synced all is kept, or nothing. */
+  /** Whether all unsynced data is kept, or none. */
   readonly kept: boolean;
-  /** Whether what the leader sends since the request arrives. */
+  /** Whether messages that the leader sends after the request arrive. */
   readonly sent: boolean;
 }
 
-/** The calls of the first step: without an answer from anybody there is no second one. */
+/** The calls of the first step: without answers from other nodes there is no second step. */
 const CALLS_ALONE = 2;
 
 function crashesOf(calls: number): Crash[] {
@@ -170,7 +170,7 @@ function crashesOf(calls: number): Crash[] {
   ]);
 }
 
-/** Cuts the leader's power in the call, starts it again, and sees the cluster through; "old" or "new". */
+/** Cuts the leader's power in the call and starts it again. Returns the configuration in which the cluster ends. */
 async function runCrash(one: Case, { call, kept, sent }: Crash): Promise<"old" | "new"> {
   const { machines, leader, disk, old, change } = await begin(one);
   const last = disk.operations + call;
@@ -197,7 +197,7 @@ async function runCrash(one: Case, { call, kept, sent }: Crash): Promise<"old" |
     return config.outgoingVoters.length === 0 && ends.includes([...config.voters].sort().join());
   };
   await machines.until(isSettled, "a leader of the old or the new configuration");
-  // The change may go on for another step before a write gets through; what counts is where it ends.
+  // The change may take another step before a write is committed. The final configuration counts.
   let acknowledged = false;
   for (let attempt = 0; attempt < 50 && !acknowledged; attempt++) {
     await machines.until(isSettled, "a leader of the old or the new configuration");

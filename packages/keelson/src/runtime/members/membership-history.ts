@@ -2,41 +2,48 @@ import type { MemberData, Membership } from "../../codec/config.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 
-/** A membership and the entry that holds it. */
+/** A membership, and the index of the entry that holds it. */
 export interface MembershipAt {
   readonly index: LogIndex;
   readonly membership: Membership;
 }
 
 /**
- * The memberships of the log, with their addresses, by index. It is cut when the core's log is cut,
- * so that the one in force is always that of the last configuration entry, committed or not (§6).
+ * The memberships in the log, in order of their entries. The core knows configurations as sets of ids; this knows the
+ * addresses and stores that go with them.
+ *
+ * Written by the driver, together with the core's log: appended, truncated, compacted and replaced in the same input. So
+ * the last one always belongs to the last configuration entry of the log, which is in force whether it is committed or
+ * not (§6).
  */
 export class MembershipHistory {
+  /** Ascending by index. After a compaction, the first one may be that of an entry before the log's first. */
   #entries: MembershipAt[] = [];
 
-  /** The one in force; null: the node belongs to no cluster yet. */
+  /** The membership in force; null: the node belongs to no cluster yet. */
   get current(): MembershipAt | null {
     return this.#entries.at(-1) ?? null;
   }
 
-  /** The one in force at an index; null: there was none yet. */
+  /** The membership in force at an index; null: none was yet, or the log no longer reaches back to it. */
   at(index: LogIndex): MembershipAt | null {
     return this.#entries.findLast((entry) => entry.index <= index) ?? null;
   }
 
-  /** The one the cluster began with, as far as the log reaches back. */
+  /** The oldest membership that is known: the first of the cluster if the log was never compacted. */
   get first(): MembershipAt | null {
     return this.#entries[0] ?? null;
   }
 
+  /** A member's address in the membership in force; null: it isn't a member. */
   addressOf(id: NodeId): string | null {
     return this.current?.membership.members.get(id)?.address ?? null;
   }
 
   /**
-   * Where a member may be: as the membership in force says, and those before it back to the last that is known to be
-   * committed. Until a new address is, the member may never go there.
+   * The addresses at which a member may be reached: its address in the membership in force, then its addresses in the
+   * memberships before that, back to the last one known to be committed. As long as a new address isn't committed, its
+   * entry may be removed from the log, and the member stay at the old one.
    */
   addressesOf(id: NodeId, committed: LogIndex): string[] {
     const settled = this.#entries.findLastIndex(({ index }) => index <= committed);
@@ -46,29 +53,30 @@ export class MembershipHistory {
     return [...new Set(addresses.reverse())].filter((address) => address !== undefined);
   }
 
-  /** What is known of a node, or was when it last was a member, as far back as the log reaches; null: nothing. */
+  /** A node's data in the last known membership that it belongs to; null: it belongs to none of them. */
   lastDataOf(id: NodeId): MemberData | null {
     const last = this.#entries.findLast(({ membership }) => membership.members.has(id));
     return last?.membership.members.get(id) ?? null;
   }
 
+  /** A configuration entry was appended to the log. */
   add(at: MembershipAt): void {
     assert(at.index > (this.current?.index ?? 0), "memberships follow each other along the log");
     this.#entries.push(at);
   }
 
-  /** The log up to `index` is forgotten; which membership was in force there is not. */
+  /** The log was compacted up to `index`. The membership in force there is kept: it still applies. */
   compact(index: LogIndex): void {
     const base = this.at(index);
     if (base !== null) this.#entries = this.#entries.filter((one) => one === base || one.index > index);
   }
 
-  /** The whole log is replaced by what a snapshot covers. */
+  /** A snapshot replaced the whole log; `base` is its membership. */
   reset(base: MembershipAt): void {
     this.#entries = [base];
   }
 
-  /** The log was cut before `index`. */
+  /** The entries of the log from `index` on were removed. */
   truncate(index: LogIndex): void {
     while ((this.#entries.at(-1)?.index ?? 0) >= index) this.#entries.pop();
   }

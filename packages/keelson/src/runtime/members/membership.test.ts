@@ -9,7 +9,7 @@ import { TestCluster } from "../test/test-cluster.ts";
 
 type Entry = { readonly term: number; readonly members?: readonly NodeId[] };
 
-/** An AppendEntries as leader b sends it. */
+/** An AppendEntries message from leader b. */
 function append(term: number, prev: LogPosition, entries: readonly Entry[]): TransportMessage {
   const first = prev.index + 1;
   const terms: TermRun[] = [];
@@ -73,7 +73,7 @@ describe("the membership of a follower", () => {
     ];
     await deliver(cluster, append(1, { term: 1, index: 2 }, two));
     await expectMembers(["a", "b", "c", "d"]);
-    // A late copy of an earlier message takes nothing back.
+    // A late duplicate of an earlier message truncates nothing.
     await deliver(cluster, append(1, { term: 1, index: 2 }, two.slice(0, 1)));
     await expectMembers(["a", "b", "c", "d"]);
     await deliver(cluster, append(2, { term: 1, index: 3 }, [{ term: 2 }]));
@@ -102,7 +102,7 @@ describe("a candidate that this node does not know as a member", () => {
     const members = { term: 1, members: ["a", "b", "c"] };
     await deliver(cluster, append(1, { term: 0, index: 0 }, [members]));
     const { transport } = cluster.node("a");
-    // Long enough after the leader's last word.
+    // So long after the leader's last message, the node votes for others.
     await cluster.advance(2000);
     const last = { term: 1, index: 9 };
     const message = { type: "request-vote", from: "d", term: 50, last, transfer: false } as const;
@@ -110,7 +110,7 @@ describe("a candidate that this node does not know as a member", () => {
     await cluster.finish(transport.receive(candidate, "d:1", { message, records: [] }));
     await cluster.advance(10);
     expect(transport.peers.get("d")).toEqual(["d:1"]);
-    // Another configuration without it: it calls again if it still stands.
+    // Another configuration without it: a node that is still a candidate asks again.
     await deliver(cluster, append(51, { term: 1, index: 1 }, [{ term: 51, members: ["a", "b", "e"] }]));
     expect([...transport.peers.keys()].sort()).toEqual(["b", "e"]);
   });

@@ -70,40 +70,44 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
     const warn = (text: string, fields?: Readonly<Record<string, unknown>>): void => {
       log("warn", text, fields);
     };
-    // The sender calls these two when a message comes, by when all parts exist.
-    this.#sender = new SnapshotSender({
+    const sender = new SnapshotSender({
       ...{ id, store, environment, send, warn },
       matchOf: (node) => core.progress(node)?.match ?? null,
-      ended: () => {
-        this.#compactor.compact();
-      },
-      damaged: (error) => {
-        warn(`${error.message}. It is thrown away, and another one is taken`);
-        this.#taker.takeInBackground();
-      },
     });
-    this.#compactor = new LogCompactor({
+    const compactor = new LogCompactor({
       ...{ store, policy, applier, core, logRecords, memberships, driver },
-      neededAfter: () => this.#sender.logNeededAfter,
+      neededAfter: () => sender.logNeededAfter,
     });
-    this.#taker = new SnapshotTaker({
+    const taker = new SnapshotTaker({
       ...{ store, policy, stateMachine, sessions, applier, core, logRecords, memberships, environment },
       ...{ clusterId, log, failed: parts.failed },
       taken: (snapshot) => {
-        this.#sender.markVerified(snapshot);
-        this.#compactor.compact();
+        sender.markVerified(snapshot);
+        compactor.compact();
       },
     });
-    this.#installer = new SnapshotInstaller({
-      ...{ store, stateMachine, sessions, applier, core, driver, clusterId, log },
-      ...{ taker: this.#taker, compactor: this.#compactor },
+    sender.attach({
+      ended: () => {
+        compactor.compact();
+      },
+      damaged: (error) => {
+        warn(`${error.message}. It is thrown away, and another one is taken`);
+        taker.takeInBackground();
+      },
+    });
+    const installer = new SnapshotInstaller({
+      ...{ store, stateMachine, sessions, applier, core, driver, clusterId, log, taker, compactor },
       ...{ installed: parts.installed, failed: parts.failed },
     });
     this.#fetcher = new SnapshotFetcher({
       ...{ id, store, environment, send, warn },
       bytesPerSecondMax: policy.fetchBytesPerSecond,
-      fetched: (snapshot) => this.#installer.install(snapshot),
+      fetched: (snapshot) => installer.install(snapshot),
     });
+    this.#sender = sender;
+    this.#compactor = compactor;
+    this.#taker = taker;
+    this.#installer = installer;
   }
 
   get metrics(): SnapshotsMetrics {

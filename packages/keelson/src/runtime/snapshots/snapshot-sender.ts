@@ -1,5 +1,6 @@
 // Sends this node's newest snapshot to the nodes that fetch it, by answering their requests for chunks.
 import type { RuntimeMessage, SnapshotEnd, SnapshotRequest } from "../../codec/frame-runtime-message.ts";
+import { assert } from "../../core/assert.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CorruptSnapshotError } from "../../errors.ts";
@@ -28,11 +29,15 @@ export interface SnapshotSenderParts {
   readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
   /** The last entry known to be on a follower's disk; null: unknown, or this node doesn't lead. */
   readonly matchOf: (id: NodeId) => LogIndex | null;
+  readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+}
+
+/** What the sender reports. */
+export interface SnapshotSenderHost {
   /** A transfer ended, or the node after one has caught up: less of the log is needed than before. */
   readonly ended: () => void;
   /** A snapshot was found to be damaged and thrown away, so the store may have none now. */
   readonly damaged: (error: CorruptSnapshotError) => void;
-  readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
 /** A snapshot on its way to one node. */
@@ -57,6 +62,8 @@ interface OutgoingTransfer {
  */
 export class SnapshotSender {
   readonly #parts: SnapshotSenderParts;
+  /** Set once, by `attach`. */
+  #attachedHost: SnapshotSenderHost | null = null;
   /** By receiver: one transfer each. */
   readonly #transfers = new Map<NodeId, OutgoingTransfer>();
   /**
@@ -76,6 +83,17 @@ export class SnapshotSender {
 
   constructor(parts: SnapshotSenderParts) {
     this.#parts = parts;
+  }
+
+  /** Names the host, before the first message. What the host calls uses the sender, so it can't exist before. */
+  attach(host: SnapshotSenderHost): void {
+    assert(this.#attachedHost === null, "a sender has one host");
+    this.#attachedHost = host;
+  }
+
+  get #host(): SnapshotSenderHost {
+    assert(this.#attachedHost !== null, "a host is attached before the first message");
+    return this.#attachedHost;
   }
 
   get metrics(): SnapshotSendMetrics[] {
@@ -184,7 +202,7 @@ export class SnapshotSender {
 
   /** Opens a snapshot, and checks all of it unless it is known to be intact. A damaged one is discarded. */
   async #open(id: string): Promise<SnapshotReader | null> {
-    const { store, damaged } = this.#parts;
+    const { store } = this.#parts;
     const reader = await store.read(id);
     if (reader === null || this.#verified.has(id)) return reader;
     try {
@@ -195,7 +213,7 @@ export class SnapshotSender {
       await reader.close();
       if (!(error instanceof CorruptSnapshotError)) throw error;
       await store.discard(id);
-      damaged(error);
+      this.#host.damaged(error);
       return null;
     }
   }
@@ -231,7 +249,7 @@ export class SnapshotSender {
     if (transfer === undefined) return;
     this.#transfers.delete(to);
     void this.#close(transfer).then(() => {
-      if (!this.#stopped) this.#parts.ended();
+      if (!this.#stopped) this.#host.ended();
     });
   }
 
@@ -257,13 +275,13 @@ export class SnapshotSender {
   }
 
   #removeCaughtUp(now: number): void {
-    const { store, matchOf, ended } = this.#parts;
+    const { store, matchOf } = this.#parts;
     const newest = store.newest?.position.index ?? 0;
     const before = this.#catchingUp.size;
     for (const [to, { since }] of [...this.#catchingUp]) {
       if (now - since >= TRANSFER_IDLE_MS || (matchOf(to) ?? Infinity) >= newest) this.#catchingUp.delete(to);
     }
-    if (this.#catchingUp.size < before) ended();
+    if (this.#catchingUp.size < before) this.#host.ended();
   }
 }
 
