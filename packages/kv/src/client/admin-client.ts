@@ -87,8 +87,9 @@ export class AdminClient {
     for (let redirects = 0; ; redirects++) {
       const response = await this.#fetch(node, method, target, body);
       const location = response.status === 307 ? response.headers.get("location") : null;
-      if (location === null || redirects === REDIRECTS_MAX) return resultOf(response);
-      await response.arrayBuffer();
+      if (location === null || redirects === REDIRECTS_MAX || !URL.canParse(location))
+        return resultOf(response);
+      await textOf(response);
       node = new URL(location).host;
     }
   }
@@ -141,8 +142,17 @@ export class AdminClient {
 
 /** The JSON body of a successful answer. Throws the error that any other answer describes. */
 async function resultOf(response: Response): Promise<unknown> {
-  const text = await response.text();
-  if (response.ok) return text === "" ? {} : (JSON.parse(text) as unknown);
+  const text = await textOf(response);
+  if (response.ok) {
+    const json = v.safeParse(v.pipe(v.string(), v.parseJson()), text === "" ? "{}" : text);
+    if (json.success) return json.output;
+    throw new KvClientError(
+      "BAD_ANSWER",
+      "unknown",
+      response.status,
+      "what answers there is no node of Keelson",
+    );
+  }
   const body = v.safeParse(ErrorBodyText, text);
   if (!body.success) {
     throw new KvClientError(
@@ -154,4 +164,14 @@ async function resultOf(response: Response): Promise<unknown> {
   }
   const { code, message, outcome } = body.output.error;
   throw new KvClientError(code, outcome, response.status, message);
+}
+
+/** The whole body. The request may have taken effect even if its answer breaks off. */
+async function textOf(response: Response): Promise<string> {
+  try {
+    return await response.text();
+  } catch (cause) {
+    const message = `the connection was lost in the middle of an answer with status ${response.status}`;
+    throw new KvClientError("CONNECTION_LOST", "unknown", response.status, message, { cause });
+  }
 }

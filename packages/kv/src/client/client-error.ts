@@ -10,7 +10,10 @@ export type KvOutcome = "not-done" | "unknown" | "done";
 /** A call failed. `outcome` says whether it can be repeated without taking effect twice. */
 export class KvClientError extends Error {
   override readonly name = "KvClientError";
-  /** The server's code, or `UNREACHABLE`, `CONNECTION_LOST`, `TIMED_OUT`, `ABORTED`, `BAD_ANSWER`. */
+  /**
+   * The server's code, or `UNREACHABLE`, `CONNECTION_LOST`, `TIMED_OUT`, `ABORTED`, `BAD_ANSWER`, or
+   * `INVALID_OPTION` if the call itself isn't valid.
+   */
   readonly code: string;
   /** The outcome of all attempts of the call together. */
   readonly outcome: KvOutcome;

@@ -78,9 +78,16 @@ export class ClientSession {
    * another. A full session stays open for the writes in it, and ends later by not being used.
    */
   async #openAnother(): Promise<Session> {
+    // An opening that began for an earlier write may fail by that write's deadline. Then one more is tried.
+    let mayFail = this.#opening !== null;
     for (;;) {
       this.#opening ??= this.#openOne();
-      await this.#opening;
+      try {
+        await this.#opening;
+      } catch (error) {
+        if (!mayFail) throw error;
+        mayFail = false;
+      }
       const session = this.#sessionWithRoom();
       if (session !== null) return session;
     }

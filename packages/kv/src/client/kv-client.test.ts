@@ -178,6 +178,69 @@ describe("the client", () => {
     expect((await call).code).toBe("ABORTED");
   });
 
+  it("refuses what can't be sent, before it sends anything", async () => {
+    const server = await stub((_, response) => {
+      succeed(response);
+    });
+    const client = new KvClient({ nodes: [server.address] });
+    for (const call of [
+      () => client.put("a\ud800", "1"),
+      () => client.put("a", "\udc00"),
+      () => client.get("\ud83d"),
+      () => client.delete("\ude00\ud83d"),
+      () => client.put("a", "1", { ifVersion: 2, ifAbsent: true }),
+    ]) {
+      const error = await errorOf(call());
+      expect([error.code, error.outcome]).toEqual(["INVALID_OPTION", "not-done"]);
+    }
+    expect((await errorOf(client.get("ab\ud83d"))).message).toMatch(
+      /half of a surrogate pair \(character 3\)/,
+    );
+    expect(server.count()).toBe(0);
+  });
+
+  it("takes no longer than its timeout, the opening of a session included", async () => {
+    const server = await stub(() => undefined);
+    const client = new KvClient({ nodes: [server.address], timeoutMs: 300 });
+    const begun = performance.now();
+    const error = await errorOf(client.put("a", "1"));
+    expect([error.code, error.outcome]).toEqual(["TIMED_OUT", "not-done"]);
+    // A second write waits for the same opening; its own time counts.
+    expect(performance.now() - begun).toBeLessThan(600);
+  });
+
+  it("ends the number of a write that was aborted while its session was being opened", async () => {
+    const opening = Promise.withResolvers<undefined>();
+    const unanswered: (string | undefined)[] = [];
+    const server = await stub((request, response) => {
+      if (request.url === "/sessions") {
+        void opening.promise.then(() => response.writeHead(201).end('{"session":7}'));
+        return;
+      }
+      unanswered.push(String(request.headers["keelson-unanswered"]));
+      succeed(response);
+    });
+    const client = new KvClient({ nodes: [server.address] });
+    const controller = new AbortController();
+    const aborted = errorOf(client.put("a", "1", { signal: controller.signal }));
+    controller.abort();
+    expect((await aborted).code).toBe("ABORTED");
+    opening.resolve(undefined);
+    await client.put("a", "2");
+    await client.put("a", "3");
+    // The aborted write took number 1, and isn't waited for.
+    expect(unanswered).toEqual(["2", "3"]);
+  });
+
+  it("rejects with BAD_ANSWER when a value comes without its version, or a redirect leads nowhere", async () => {
+    const server = await stub((_, response) => void response.end("v"));
+    expect((await errorOf(plain([server.address]).get("a"))).code).toBe("BAD_ANSWER");
+    const lost = await stub((_, response) => {
+      fail(response, 307, "NOT_LEADER", "not-done", "nowhere");
+    });
+    expect((await errorOf(plain([lost.address], 200).put("a", "1"))).code).toBe("NOT_LEADER");
+  });
+
   it("rejects with BAD_ANSWER when the server isn't a node", async () => {
     const server = await stub((_, response) => {
       response.writeHead(200).end("<html>");

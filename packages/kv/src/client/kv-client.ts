@@ -15,14 +15,14 @@
 import * as v from "valibot";
 import { ErrorBodyText, KvClientError } from "./client-error.ts";
 import { ClientSession, type SessionWrite } from "./client-session.ts";
-import { percentEncode } from "../http/request-syntax.ts";
+import { targetOfKey } from "../http/request-syntax.ts";
 import { pause } from "../shared/pause.ts";
 
 /** Options of a client. */
 export interface KvClientOptions {
   /** HTTP addresses of some nodes or all, "host:port", at least one. */
   readonly nodes: readonly string[];
-  /** The most milliseconds that a call takes, retries included. Default 10,000. */
+  /** The most milliseconds that a call takes, retries and the opening of a session included. Default 10,000. */
   readonly timeoutMs?: number;
   /**
    * Whether writes go into a session, which the client opens by itself. Then it also repeats writes whose
@@ -37,7 +37,7 @@ export interface KvCallOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Options of a write. If both conditions are given, only `ifVersion` counts. */
+/** Options of a write. At most one of the two conditions may be given. */
 export interface KvWriteOptions extends KvCallOptions {
   /** The write takes effect only if this is the key's version. */
   readonly ifVersion?: number;
@@ -55,7 +55,7 @@ export interface KvReadOptions extends KvCallOptions {
   readonly consistency?: "linearizable" | "lease" | "stale";
 }
 
-/** A key or a value. A string stands for its UTF-8 bytes. */
+/** A key or a value. A string stands for its UTF-8 bytes, so it must not hold half of a surrogate pair. */
 export type KvBytes = string | Uint8Array;
 
 /** What a put did. */
@@ -184,15 +184,17 @@ export class KvClient {
     const request = { method: "GET", target: targetOf(key) + query } as const;
     const answer = await this.#call(request, deadline, options.signal);
     if (answer.status === 404) return null;
-    const { body, headers } = expectStatus(answer, 200);
-    return { value: body, version: Number((headers.get("etag") ?? "").replaceAll('"', "")) };
+    const { body, headers, status } = expectStatus(answer, 200);
+    const version = /^"([1-9]\d{0,15})"$/.exec(headers.get("etag") ?? "")?.[1];
+    if (version === undefined) throw notOurs(status);
+    return { value: body, version: Number(version) };
   }
 
   async #write(request: Request, { signal }: KvWriteOptions): Promise<Answer> {
     const deadline = performance.now() + this.#timeoutMs;
     if (this.#session === null) return this.#call(request, deadline, signal);
     for (;;) {
-      const write = await unlessAborted(this.#session.begin(), signal);
+      const write = await this.#begin(this.#session, deadline, signal);
       try {
         return await this.#call({ ...request, write }, deadline, signal);
       } catch (error) {
@@ -203,6 +205,28 @@ export class KvClient {
       } finally {
         write.end();
       }
+    }
+  }
+
+  /** Gives the write its number in the session, unless the caller aborts or the time is up first. */
+  async #begin(
+    session: ClientSession,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<SessionWrite> {
+    const beginning = session.begin();
+    const timeout = AbortSignal.timeout(Math.max(1, Math.ceil(deadline - performance.now())));
+    try {
+      return await unlessAborted(beginning, timeout, signal);
+    } catch (error) {
+      // The number may come yet. Nobody will use it, and one that never ends would fill the session's window.
+      beginning.then(
+        (write) => {
+          write.end();
+        },
+        () => undefined,
+      );
+      throw error;
     }
   }
 
@@ -253,8 +277,8 @@ export class KvClient {
   /** Notes the leader that the answer names. False: it names none, or the node that gave the answer. */
   #follow(node: string, result: Answer | KvClientError): boolean {
     const location = result instanceof KvClientError ? null : result.headers.get("location");
-    const leader = location === null ? null : new URL(location).host;
-    this.#leader = leader === node ? null : leader;
+    const leader = location !== null && URL.canParse(location) ? new URL(location).host : null;
+    this.#leader = leader === node || leader === "" ? null : leader;
     return this.#leader !== null;
   }
 
@@ -309,21 +333,27 @@ function withOutcomeOfAllAttempts(error: KvClientError, mayHaveTakenEffect: bool
   return new KvClientError(error.code, "unknown", error.status, message, { cause: error });
 }
 
-/** Settles as the promise does, or rejects as soon as the caller aborts. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
+/** Settles as the promise does, or rejects as soon as the time is up or the caller aborts. */
+async function unlessAborted<T>(
+  promise: Promise<T>,
+  timeout: AbortSignal,
+  signal: AbortSignal | undefined,
+): Promise<T> {
   const aborted = Promise.withResolvers<never>();
+  const either = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
   const abort = (): void => {
-    aborted.reject(
-      new KvClientError("ABORTED", "not-done", null, "the call was aborted", { cause: signal.reason }),
-    );
+    const isCaller = signal?.aborted === true;
+    const [code, message] = isCaller
+      ? ["ABORTED", "the call was aborted"]
+      : ["TIMED_OUT", "no session could be opened in time"];
+    aborted.reject(new KvClientError(code, "not-done", null, message, { cause: either.reason }));
   };
-  if (signal.aborted) abort();
-  else signal.addEventListener("abort", abort);
+  if (either.aborted) abort();
+  else either.addEventListener("abort", abort);
   try {
     return await Promise.race([promise, aborted.promise]);
   } finally {
-    signal.removeEventListener("abort", abort);
+    either.removeEventListener("abort", abort);
   }
 }
 
@@ -374,7 +404,11 @@ function resultOf<Schema extends v.GenericSchema>(
   const text = textOf(expectStatus(answer, status));
   const result = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text);
   if (result.success) return result.output;
-  throw new KvClientError("BAD_ANSWER", "unknown", answer.status, "an answer that no node would give");
+  throw notOurs(answer.status);
+}
+
+function notOurs(status: number): KvClientError {
+  return new KvClientError("BAD_ANSWER", "unknown", status, "an answer that no node would give");
 }
 
 function textOf({ body }: Answer): string {
@@ -382,14 +416,27 @@ function textOf({ body }: Answer): string {
 }
 
 function conditionHeaders({ ifVersion, ifAbsent = false }: KvWriteOptions): Record<string, string> {
+  if (ifVersion !== undefined && ifAbsent)
+    throw badCall("ifVersion and ifAbsent can't both hold: give one of them");
   if (ifVersion !== undefined) return { "If-Match": `"${ifVersion}"` };
   return ifAbsent ? { "If-None-Match": "*" } : {};
 }
 
 function targetOf(key: KvBytes): string {
-  return `/kv/${percentEncode(bytesOf(key))}`;
+  return targetOfKey(bytesOf(key));
 }
 
+/** Half of a surrogate pair has no UTF-8. Node would write U+FFFD for it, and so change the key or value. */
 function bytesOf(bytes: KvBytes): Uint8Array {
-  return typeof bytes === "string" ? Buffer.from(bytes, "utf8") : bytes;
+  if (typeof bytes !== "string") return bytes;
+  if (bytes.isWellFormed()) return Buffer.from(bytes, "utf8");
+  const at = Array.from(bytes).findIndex((character) => !character.isWellFormed());
+  throw badCall(
+    `a key or value has half of a surrogate pair (character ${at + 1}), which no UTF-8 stands for; give it as bytes`,
+  );
+}
+
+/** The call isn't valid, and no request was sent. */
+function badCall(message: string): KvClientError {
+  return new KvClientError("INVALID_OPTION", "not-done", null, message);
 }

@@ -58,7 +58,7 @@ export class KeyRoutes {
 
   async get(request: HttpRequest, serving: Serving): Promise<Answer> {
     const key = keyOf(request.target);
-    const { parameters } = keyParametersOf(request.target, ["consistency"]);
+    const parameters = keyParametersOf(request.target, ["consistency"]);
     const consistency = consistencyOf(parameters.get("consistency"));
     const staleness = stalenessHeaders(serving.node, consistency);
     const read = async (): Promise<{ value: Buffer; version: number } | null | "no-room"> => {

@@ -94,6 +94,55 @@ describe("the routes of members and leadership", () => {
     expect(node.changes).toEqual([{ change: { remove: ["n1"] }, timeoutMs: 10_000 }]);
   });
 
+  it.each([
+    ["DELETE", "/members/n9", undefined],
+    ["POST", "/members", { remove: ["n9"] }],
+    ["POST", "/members", { promote: ["n1"] }],
+    ["POST", "/members", { demote: ["n4"] }],
+    ["POST", "/members", { promote: ["n1"], demote: ["n4"], remove: ["n9", "n8"] }],
+  ])(
+    "succeed by %s %s %j if it is so already, and ask the leader for nothing but that",
+    async (method, target, body) => {
+      const { node, request } = await start();
+      node.metricsChanges = { config: { voters: ["n1", "n2"], outgoingVoters: [], learners: ["n4"] } };
+      const init = body === undefined ? {} : { body: JSON.stringify(body) };
+      const response = await request(method, target, init);
+      expect([response.status, ((await response.json()) as { changed: boolean }).changed]).toEqual([
+        200,
+        false,
+      ]);
+      // A change of nothing, which proves that this node leads and its membership is committed.
+      expect(node.changes).toEqual([{ change: { addresses: { n1: "127.0.0.1:7001" } }, timeoutMs: 10_000 }]);
+      node.failure = new NotLeaderError(null);
+      expect((await request(method, target, init)).status).toBe(503);
+    },
+  );
+
+  it("do the rest of a change of which a part is so already", async () => {
+    const { node, request } = await start();
+    node.metricsChanges = { config: { voters: ["n1", "n2"], outgoingVoters: [], learners: ["n4"] } };
+    const body = JSON.stringify({ remove: ["n9", "n2"], promote: ["n1", "n4"] });
+    const response = await request("POST", "/members", { body });
+    expect(await response.json()).toMatchObject({ changed: true });
+    expect(node.changes).toEqual([{ change: { remove: ["n2"], promote: ["n4"] }, timeoutMs: 10_000 }]);
+  });
+
+  it("leave everything to the library while another change is under way", async () => {
+    const { node, request } = await start();
+    node.metricsChanges = { config: { voters: ["n1"], outgoingVoters: ["n1", "n9"], learners: [] } };
+    await request("DELETE", "/members/n9");
+    expect(node.changes).toEqual([{ change: { remove: ["n9"] }, timeoutMs: 10_000 }]);
+  });
+
+  it("succeed by POST /transfer to the node that leads already, if a read confirms that it does", async () => {
+    const { node, request } = await start();
+    const transfer = { body: '{"to":"n1"}' };
+    const response = await request("POST", "/transfer", transfer);
+    expect([response.status, await response.json(), node.changes]).toEqual([200, { leader: "n1" }, []]);
+    node.failure = new NotLeaderError(null);
+    expect((await request("POST", "/transfer", transfer)).status).toBe(503);
+  });
+
   it("transfer leadership by POST /transfer", async () => {
     const { node, request } = await start();
     expect(await (await request("POST", "/transfer")).json()).toEqual({ leader: "n2" });

@@ -94,11 +94,12 @@ export function targetOfKey(key: Uint8Array): string {
  */
 export function keyOf(target: string): Buffer {
   const { path, query } = splitTarget(target);
-  const isInQuery =
-    path === KEY_PATH && query.split("&").some((pair) => pair.startsWith(`${KEY_PARAMETER}=`));
-  const key = isInQuery
-    ? (keyParametersOf(target, []).key ?? Buffer.alloc(0))
-    : percentDecode(path.slice(KEY_PATH.length), "path", "the key");
+  const pair =
+    path === KEY_PATH ? query.split("&").find((one) => one.startsWith(`${KEY_PARAMETER}=`)) : undefined;
+  const key =
+    pair === undefined
+      ? percentDecode(path.slice(KEY_PATH.length), "path", "the key")
+      : percentDecode(pair.slice(KEY_PARAMETER.length + 1), "query", "the key");
   const fault = keyProblem(key);
   if (fault !== null) throw new BadRequestError(fault);
   return key;
@@ -124,21 +125,12 @@ export function parametersOf<Name extends string>(target: string, known: readonl
   return found;
 }
 
-/**
- * As `parametersOf`, for the target of a key. `key` is the one in the query.
- *
- * @throws BadRequestError
- */
+/** As `parametersOf`, for the target of a key, which may have the key in it. */
 export function keyParametersOf<Name extends string>(
   target: string,
   known: readonly Name[],
-): { readonly key: Buffer | undefined; readonly parameters: Map<Name, Buffer> } {
-  if (splitTarget(target).path !== KEY_PATH)
-    return { key: undefined, parameters: parametersOf(target, known) };
-  const all = parametersOf<string>(target, [...known, KEY_PARAMETER]);
-  const key = all.get(KEY_PARAMETER);
-  all.delete(KEY_PARAMETER);
-  return { key, parameters: all as Map<Name, Buffer> };
+): Map<Name | typeof KEY_PARAMETER, Buffer> {
+  return parametersOf(target, splitTarget(target).path === KEY_PATH ? [...known, KEY_PARAMETER] : known);
 }
 
 const CONSISTENCIES = ["linearizable", "lease", "stale"] as const;
