@@ -158,7 +158,14 @@ function validRuntimeMessage(chance: Chance): RuntimeMessage {
   const number = (): number => chance.pick([0, 1, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER]);
   const from = chance.pick(IDS);
   const id = chance.pick(["s", "0123456789abcdef", "ünïcode ✓", "y".repeat(64)]);
-  switch (chance.between(0, 6)) {
+  switch (chance.between(0, 7)) {
+    case 6:
+      return {
+        type: "entries-lost",
+        from,
+        term: number(),
+        acknowledged: { term: number(), index: number() },
+      };
     case 4:
       return validForwardRequest(chance);
     case 5:

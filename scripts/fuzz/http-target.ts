@@ -187,7 +187,9 @@ class LoneNode implements KvNode {
         lastIndex: this.#index,
       },
       config: { voters: ["n1"], outgoingVoters: [], learners: [] },
-      members: [{ ...self, voter: true, data: null, lag: 0, match: this.#index, active: true }],
+      members: [
+        { ...self, voter: true, data: null, lag: 0, match: this.#index, active: true, lostEntries: false },
+      ],
       ...{
         pendingEntries: 0,
         pendingBytes: 0,

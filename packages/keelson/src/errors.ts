@@ -243,6 +243,18 @@ export class NodeFailedError extends RaftError {
   }
 }
 
+/**
+ * The node lost entries that it had acknowledged as durable: its directory was replaced by an older copy, or
+ * its disk forgot writes. It stopped, because it may have forgotten a vote too. Remove it from the cluster, and
+ * add its machine anew, with an empty directory and a new id.
+ */
+export class LostEntriesError extends RaftError {
+  override readonly name = "LostEntriesError";
+  constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
+    super("LOST_ENTRIES", outcome, message, options);
+  }
+}
+
 /** `initialize` was called on a node that already belongs to a cluster, which began with other members. */
 export class AlreadyInitializedError extends RaftError {
   override readonly name = "AlreadyInitializedError";

@@ -1,6 +1,6 @@
 /*
- * Messages between the runtimes of two nodes, as bodies of frames: the transfer of snapshots, and forwarded
- * calls. The cores know nothing of them.
+ * Messages between the runtimes of two nodes, as bodies of frames: the transfer of snapshots, forwarded
+ * calls, and that a node lost entries. The cores know nothing of them.
  *
  * They use the same connections as the cores' messages, and may be lost, delayed, duplicated and reordered
  * like those. They don't change anyone's term: the term in a forward-request is only compared, because a node
@@ -16,6 +16,7 @@
  * | 35 | snapshot-end | id text, intact boolean | |
  * | 36 | forward-request | incarnation integer, id integer, term integer, waitMs u32, call | the command |
  * | 37 | forward-reply | incarnation integer, id integer, answer | result or error message |
+ * | 38 | entries-lost | term integer, acknowledged position (term integer, index integer) | |
  *
  * "id optional" is a boolean, followed by the id as text if it is true. A call is its number in `CALLS` as
  * u8, followed by integers: for 1 the session's id, sequence and lowestUnanswered; for 2 ttlMs; for 3 the
@@ -28,7 +29,7 @@
  */
 import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";
-import type { LogIndex, NodeId, Term } from "../core/position.ts";
+import type { LogIndex, LogPosition, NodeId, Term } from "../core/position.ts";
 import type { Message } from "../core/message.ts";
 import { DecodeError, type Outcome } from "../errors.ts";
 import type { ByteReader } from "./byte-reader.ts";
@@ -145,8 +146,21 @@ export interface ForwardReply {
 /** A message about the transfer of a snapshot. */
 export type SnapshotMessage = SnapshotRequest | SnapshotChunk | SnapshotGone | SnapshotEnd;
 
+/**
+ * A leader tells a follower that it lost entries which it had acknowledged to it as durable. The follower
+ * believes it only if its own log shows it.
+ */
+export interface EntriesLost {
+  readonly type: "entries-lost";
+  readonly from: NodeId;
+  /** The term in which the leader had the acknowledgement. */
+  readonly term: Term;
+  /** The last entry that the follower had acknowledged. Term 0: the leader's log doesn't hold it any more. */
+  readonly acknowledged: LogPosition;
+}
+
 /** A message between the runtimes of two nodes. */
-export type RuntimeMessage = SnapshotMessage | ForwardRequest | ForwardReply;
+export type RuntimeMessage = SnapshotMessage | ForwardRequest | ForwardReply | EntriesLost;
 
 /**
  * The types of runtime messages on the wire, between those of core and control messages. They never change
@@ -159,6 +173,7 @@ export const RuntimeMessageType = {
   "snapshot-end": 35,
   "forward-request": 36,
   "forward-reply": 37,
+  "entries-lost": 38,
 } as const satisfies Record<RuntimeMessage["type"], number>;
 
 /** The payload of a message that has none. */
@@ -207,6 +222,11 @@ export function writeRuntimeMessage(writer: ByteWriter, message: RuntimeMessage)
       break;
     case "forward-reply":
       writeForwardReply(writer, message);
+      break;
+    case "entries-lost":
+      writer.integer(message.term);
+      writer.integer(message.acknowledged.term);
+      writer.integer(message.acknowledged.index);
       break;
   }
   return RuntimeMessageType[message.type];
@@ -257,6 +277,15 @@ function readBody(type: number, body: ByteReader, from: NodeId, payload: Uint8Ar
       return readForwardRequest(body, from, payload);
     case RuntimeMessageType["forward-reply"]:
       return readForwardReply(body, from, payload);
+    case RuntimeMessageType["entries-lost"]: {
+      const term = body.integer();
+      return {
+        type: "entries-lost",
+        from,
+        term,
+        acknowledged: { term: body.integer(), index: body.integer() },
+      };
+    }
     default:
       throw new DecodeError(`a frame has the unknown type ${String(type)}`);
   }

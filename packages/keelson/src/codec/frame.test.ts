@@ -196,7 +196,13 @@ const forwardArb: fc.Arbitrary<RuntimeMessage> = fc.oneof(
     payload: fc.uint8Array({ maxLength: 100 }),
   }),
 );
+const entriesLostArb = fc.record({
+  type: fc.constant("entries-lost" as const),
+  ...{ from: idArb, term: integerArb },
+  acknowledged: fc.record({ term: integerArb, index: integerArb }),
+});
 const caseArb: fc.Arbitrary<Case> = fc.oneof(
+  entriesLostArb.map((message) => ({ message, records: [] })),
   serviceArb.map((message) => ({ message, records: [] })),
   forwardArb.map((message) => ({ message, records: [] })),
   plainMessageArb.map((message) => ({ message, records: [] })),
@@ -484,7 +490,7 @@ describe("FrameReader", () => {
   });
 
   it("names the type when only that is unknown", () => {
-    for (const type of [0, 11, 31, 38, 63, 69, 255, 256]) {
+    for (const type of [0, 11, 31, 39, 63, 69, 255, 256]) {
       const frame = encoded(vote).slice();
       new DataView(frame.buffer).setUint32(20, type, true);
       expect(() => framesOf([frame])).toThrow(`unknown type ${String(type)}`);

@@ -173,7 +173,7 @@ function badMagic(magic: number): DecodeError {
 function isKnownType(type: number): boolean {
   return (
     (type >= CoreMessageType["pre-vote"] && type <= CoreMessageType["timeout-now"]) ||
-    (type >= RuntimeMessageType["snapshot-request"] && type <= RuntimeMessageType["forward-reply"]) ||
+    (type >= RuntimeMessageType["snapshot-request"] && type <= RuntimeMessageType["entries-lost"]) ||
     (type >= ControlMessageType.hello && type <= ControlMessageType.pong)
   );
 }

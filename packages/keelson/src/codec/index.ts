@@ -11,6 +11,7 @@ export type {
 export { FrameReader } from "./frame-reader.ts";
 export {
   type ForwardedCall,
+  type EntriesLost,
   type ForwardReply,
   type ForwardRequest,
   isRuntimeMessage,

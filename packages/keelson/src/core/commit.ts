@@ -9,7 +9,7 @@ export function advanceCommit(state: NodeState): void {
   const { role: leader } = state;
   if (leader.type !== "leader") return;
   const index = quorumValue(state.config, (id) =>
-    id === state.id ? state.durableIndex : (leader.progress.get(id)?.match ?? 0),
+    id === state.id ? state.durableIndex : (leader.progress.get(id)?.countedMatch ?? 0),
   );
   // §5.4.2: only an entry of the leader's own term commits by counting. It commits all entries before it too.
   if (index > state.commitIndex && state.log.termAt(index) === state.term) state.commitTo(index);

@@ -416,7 +416,10 @@ describe("a node", () => {
     const node = leading();
     expect(node.progress("x")).toBeUndefined();
     node.handleMessage(accepted("b", node.term, 2), 1100);
-    expect(node.progress("b")).toEqual({ state: "replicate", match: 2, next: 3, recentlyActive: true });
+    expect(node.progress("b")).toEqual({
+      ...{ state: "replicate", match: 2, next: 3, recentlyActive: true },
+      lostAfter: null,
+    });
     // Every input moves the node's time.
     node.readIndex(1899);
     expect(node.progress("b")?.recentlyActive).toBe(true);

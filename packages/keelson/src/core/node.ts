@@ -170,9 +170,9 @@ export class RaftNode {
     const { role } = this.#state;
     const progress = role.type === "leader" ? role.progress.get(id) : undefined;
     if (progress === undefined) return undefined;
-    const { state, match, next, activeAt } = progress;
+    const { state, match, next, activeAt, lostAfter } = progress;
     const recentlyActive = this.#now - activeAt < this.#state.options.electionTimeoutMs.max;
-    return { state, match, next, recentlyActive };
+    return { state, match, next, recentlyActive, lostAfter };
   }
 
   /**
@@ -208,6 +208,18 @@ export class RaftNode {
     const { role } = this.#state;
     if (role.type !== "leader") return [];
     return [...role.progress].flatMap(([id, { removalNotice }]) => (removalNotice === null ? [] : [id]));
+  }
+
+  /**
+   * On a leader: the members that have proved, in this term, that they lost entries which they had
+   * acknowledged as durable. Tell the operator, and each of them.
+   */
+  get membersWithLostEntries(): NodeId[] {
+    const { role } = this.#state;
+    const ids: NodeId[] = [];
+    if (role.type !== "leader") return ids;
+    for (const [id, { lostAfter }] of role.progress) if (lostAfter !== null) ids.push(id);
+    return ids;
   }
 
   /** Whether commands are accepted: this node leads, is a voter, and isn't transferring its leadership. */
@@ -448,6 +460,11 @@ export interface FollowerProgress {
   readonly next: LogIndex;
   /** Whether it answered within the longest election timeout. */
   readonly recentlyActive: boolean;
+  /**
+   * The last entry that it had acknowledged as durable when it proved that it lost entries; null: no such
+   * proof. The leader counts nothing of it any more.
+   */
+  readonly lostAfter: LogPosition | null;
 }
 
 /**

@@ -4,7 +4,7 @@ import { Progress } from "./progress.ts";
 describe("a follower's window", () => {
   it("counts entries once, however often they are sent", () => {
     const progress = new Progress(5, 0);
-    progress.recordAccepted(4, 0);
+    progress.recordAccepted(4, 0, 0);
     progress.recordSent(7, 30);
     progress.recordSent(7, 30);
     progress.recordSent(6, 20);

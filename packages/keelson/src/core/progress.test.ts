@@ -18,7 +18,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   fc.nat(30).map(
     (match): Step =>
       (progress) =>
-        progress.recordAccepted(Math.min(match, progress.next), 0),
+        progress.recordAccepted(Math.min(match, progress.next), 0, 0),
   ),
   fc.record({ refused: fc.nat(30), hint: fc.nat(30) }).map(({ refused, hint }): Step => (progress) => {
     if (progress.isCurrentRefusal(refused)) progress.becomeProbe(Math.min(hint, refused - 1) + 1);
@@ -48,7 +48,7 @@ describe("a leader's progress of a follower", () => {
           }
           if (progress.state !== "replicate") expect(progress.inFlightMessages).toBe(0);
         }
-        progress.recordAccepted(progress.next - 1, 0);
+        progress.recordAccepted(progress.next - 1, 0, 0);
         expect([progress.inFlightMessages, progress.inFlightBytes]).toEqual([0, 0]);
         expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(true);
       }),
@@ -84,26 +84,26 @@ describe("a leader's progress of a follower", () => {
 
   it("closes the window at either limit, and opens it with acknowledgements [R14]", () => {
     const progress = new Progress(1, 0);
-    progress.recordAccepted(0, 0);
+    progress.recordAccepted(0, 0, 0);
     for (let n = 1; n <= MESSAGES_MAX; n++) progress.recordSent(n, 1);
     expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(false);
-    progress.recordAccepted(1, 0);
+    progress.recordAccepted(1, 0, 0);
     expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(true);
     progress.recordSent(4, BYTES_MAX);
-    progress.recordAccepted(3, 0);
+    progress.recordAccepted(3, 0, 0);
     expect(progress.inFlightMessages).toBe(1);
     expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(false);
-    progress.recordAccepted(4, 0);
+    progress.recordAccepted(4, 0, 0);
     expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(true);
   });
 
   it("waits for a snapshot until the follower has everything up to the log's base", () => {
     const progress = new Progress(3, 0);
     progress.becomeSnapshot();
-    progress.recordAccepted(7, 8);
+    progress.recordAccepted(7, 8, 0);
     expect(progress.state).toBe("snapshot");
     expect(progress.hasRoom(MESSAGES_MAX, BYTES_MAX)).toBe(false);
-    progress.recordAccepted(8, 8);
+    progress.recordAccepted(8, 8, 0);
     expect(progress.state).toBe("replicate");
     expect(progress.next).toBe(9);
   });
@@ -112,7 +112,7 @@ describe("a leader's progress of a follower", () => {
     const probing = new Progress(8, 0);
     expect(probing.isCurrentRefusal(7)).toBe(true);
     expect(probing.isCurrentRefusal(6)).toBe(false);
-    probing.recordAccepted(7, 0);
+    probing.recordAccepted(7, 0, 0);
     expect(probing.isCurrentRefusal(7)).toBe(false);
     probing.recordSent(9, 0);
     expect(probing.isCurrentRefusal(9)).toBe(true);

@@ -1,6 +1,6 @@
 // What a leader knows about one node that it replicates to: where their logs agree, what is under way, and
 // what is due.
-import type { LogIndex } from "./position.ts";
+import type { LogIndex, LogPosition } from "./position.ts";
 
 /**
  * How the leader feeds a follower.
@@ -43,6 +43,8 @@ export interface ProgressImage {
   readonly next: LogIndex;
   readonly inFlight: readonly InFlight[];
   readonly probeSent: boolean;
+  readonly matchedInRound: number;
+  readonly lostAfter: LogPosition | null;
   readonly acknowledgedRound: number;
   readonly activeAt: number;
   readonly heartbeatDue: boolean;
@@ -71,6 +73,13 @@ export class Progress {
   #inFlightBytes = 0;
   /** In `probe`: a probe was sent, and the next one waits for an answer or a heartbeat. Otherwise false. */
   #probeSent = false;
+  /**
+   * The leader's heartbeat round when it heard of `match` as it is now. An answer to a later round was given
+   * after that acknowledgement.
+   */
+  #matchedInRound = 0;
+  /** See `lostAfter`. */
+  #lostAfter: LogPosition | null = null;
   /**
    * The latest heartbeat round that an answer of the follower named; 0: none. Never falls. Written by
    * replication.
@@ -108,6 +117,8 @@ export class Progress {
     progress.#inFlight = [...image.inFlight];
     progress.#inFlightBytes = image.inFlight.reduce((sum, { bytes }) => sum + bytes, 0);
     progress.#probeSent = image.probeSent;
+    progress.#matchedInRound = image.matchedInRound;
+    progress.#lostAfter = image.lostAfter;
     progress.acknowledgedRound = image.acknowledgedRound;
     progress.heartbeatDue = image.heartbeatDue;
     progress.timeoutNowSentInRound = image.timeoutNowSentInRound;
@@ -122,6 +133,8 @@ export class Progress {
       next: this.#next,
       inFlight: [...this.#inFlight],
       probeSent: this.#probeSent,
+      matchedInRound: this.#matchedInRound,
+      lostAfter: this.#lostAfter,
       acknowledgedRound: this.acknowledgedRound,
       activeAt: this.activeAt,
       heartbeatDue: this.heartbeatDue,
@@ -150,9 +163,43 @@ export class Progress {
     return this.#inFlightBytes;
   }
 
+  /**
+   * The last entry that the follower had acknowledged as durable when it proved that it lost entries: its
+   * directory was replaced by an older copy, or its disk forgot a write. It may have forgotten its vote too,
+   * so nothing that it says counts any more (as if its disk were lost, M11). Its term is 0 if this log didn't
+   * hold it any more. null: no such proof. Never reset while the same leader leads.
+   */
+  get lostAfter(): LogPosition | null {
+    return this.#lostAfter;
+  }
+
+  /** Up to here the follower's copies count towards a quorum: nowhere, once it has lost some of them. */
+  get countedMatch(): LogIndex {
+    return this.#lostAfter === null ? this.#match : 0;
+  }
+
+  /** Nothing that the follower said counts any more, and nothing that it says will. */
+  recordLoss(acknowledged: LogPosition): void {
+    this.#lostAfter = acknowledged;
+    this.acknowledgedRound = 0;
+    this.activeAt = -Infinity;
+    this.#become("probe");
+    this.#next = this.#match + 1;
+  }
+
+  /**
+   * Whether a refusal of `refused` in an answer to heartbeat round `round` proves that the follower lost
+   * entries: it had acknowledged everything up to `match` before this leader started that round, so it gave
+   * this answer later. In one term a follower that still has those entries never refuses them: the log of the
+   * leader that it follows only grows. A refusal of an earlier round may have been delayed, or be a copy.
+   */
+  provesLoss(refused: LogIndex, round: number): boolean {
+    return refused <= this.#match && round > this.#matchedInRound;
+  }
+
   /** Whether another message with entries may be sent now. The last one may exceed `bytesMax`. */
   hasRoom(messagesMax: number, bytesMax: number): boolean {
-    if (this.#state === "snapshot") return false;
+    if (this.#state === "snapshot" || this.#lostAfter !== null) return false;
     if (this.#state === "probe") return !this.#probeSent;
     return this.#inFlight.length < messagesMax && this.#inFlightBytes < bytesMax;
   }
@@ -176,9 +223,10 @@ export class Progress {
 
   /**
    * The follower acknowledged that its log equals the leader's up to `match`. Answers that arrive late or
-   * twice change nothing. `base` is the last index before the leader's log.
+   * twice change nothing. `base` is the last index before the leader's log, `round` its heartbeat round now.
    */
-  recordAccepted(match: LogIndex, base: LogIndex): void {
+  recordAccepted(match: LogIndex, base: LogIndex, round: number): void {
+    if (match > this.#match) this.#matchedInRound = round;
     this.#match = Math.max(this.#match, match);
     this.#next = Math.max(this.#next, this.#match + 1);
     let freed = 0;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { CoreGroup, ofType } from "../testing/core/core-group.ts";
-import { configOf, ProtocolViolation, type AppendEntries, type Message } from "./index.ts";
+import { configOf, ProtocolViolation, type RaftNode, type AppendEntries, type Message } from "./index.ts";
 import {
   ABC,
   accepted,
@@ -15,6 +15,7 @@ import {
   refused,
   repliesIn,
   restarted,
+  roundOf,
   allMessagesOf,
 } from "./test/script.ts";
 
@@ -317,6 +318,73 @@ describe("a leader", () => {
       expect(node.progress("b")).toMatchObject({ match: 7, state: "replicate" });
       expect(node.progress("b")!.next).toBeGreaterThanOrEqual(8);
     }
+  });
+
+  describe("whose follower refuses what it acknowledged in this term [Z20]", () => {
+    /** A leader of 5 entries, all of which b has acknowledged, in the heartbeat round after that. */
+    function afterAcknowledgement(): { leader: RaftNode; round: number } {
+      const leader = leading();
+      leader.proposeCommands(3, 1000);
+      act(leader, 1000);
+      const { last } = leader.log;
+      leader.handleMessage(accepted("b", leader.term, last.index, roundOf(leader)), 1000);
+      act(leader, 1000);
+      leader.handleTimeout(1100);
+      act(leader, 1100);
+      return { leader, round: roundOf(leader) };
+    }
+
+    it("counts nothing of it any more, and says which entry it had acknowledged", () => {
+      const { leader, round } = afterAcknowledgement();
+      const { last } = leader.log;
+      expect(leader.commitIndex).toBe(last.index);
+      leader.handleMessage(refused("b", leader.term, last.index, "1@1", round), 1110);
+      expect(leader.progress("b")).toMatchObject({
+        lostAfter: last,
+        match: last.index,
+        recentlyActive: false,
+      });
+      expect(leader.membersWithLostEntries).toEqual(["b"]);
+      leader.proposeCommand(1120);
+      // It still hears heartbeats, so that it starts no elections; it gets no entries.
+      expect(appendsTo("b", act(leader, 1120).messages).filter((one) => entriesIn(one) > 0)).toEqual([]);
+      leader.handleMessage(accepted("b", leader.term, last.index + 1, round), 1120);
+      act(leader, 1120);
+      expect(leader.commitIndex).toBe(last.index);
+      leader.handleMessage(accepted("c", leader.term, last.index + 1, round), 1130);
+      act(leader, 1130);
+      expect(leader.commitIndex).toBe(last.index + 1);
+      expect(leader.transferLeadership(null, 1130)).toEqual({ to: "c" });
+    });
+
+    it("steps down if it has no majority without it", () => {
+      const { leader, round } = afterAcknowledgement();
+      leader.handleMessage(refused("b", leader.term, leader.log.last.index, "1@1", round), 1110);
+      leader.handleTimeout(3000);
+      expect(leader.role).toBe("follower");
+    });
+
+    it("takes a refusal of an earlier round, of another term, or of a later entry for what it is", () => {
+      const { leader, round } = afterAcknowledgement();
+      const { term, log } = leader;
+      const { index } = log.last;
+      leader.handleMessage(refused("b", term, index, "1@1", round - 1), 1110);
+      leader.handleMessage(refused("b", term, index, "1@1", 0), 1110);
+      leader.handleMessage(refused("b", term - 1, index, "1@1", round), 1110);
+      leader.proposeCommand(1120);
+      act(leader, 1120);
+      leader.handleMessage(refused("b", term, index + 1, "1@1", round), 1120);
+      expect(leader.membersWithLostEntries).toEqual([]);
+      expect(leader.progress("b")).toMatchObject({ match: index, next: index + 1 });
+    });
+
+    it("knows nothing of acknowledgements to an earlier leader", () => {
+      const leader = leading();
+      leader.handleTimeout(1100);
+      act(leader, 1100);
+      leader.handleMessage(refused("b", leader.term, leader.log.last.index, "1@1", roundOf(leader)), 1110);
+      expect(leader.membersWithLostEntries).toEqual([]);
+    });
   });
 
   it("ignores answers of other terms [R7]", () => {

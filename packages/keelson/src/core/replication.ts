@@ -121,12 +121,18 @@ export function onAppendEntriesReply(state: NodeState, message: AppendEntriesRep
   const progress = leader.progress.get(message.from);
   if (progress === undefined) return;
   assert(message.round <= leader.heartbeatRound, "a follower answers only checks that were made");
+  if (progress.lostAfter !== null) return;
+  if (!message.outcome.accepted && progress.provesLoss(message.outcome.refused, message.round)) {
+    const { match: index } = progress;
+    progress.recordLoss({ term: state.log.termAt(index) ?? 0, index });
+    return;
+  }
   progress.activeAt = now;
   progress.acknowledgedRound = Math.max(progress.acknowledgedRound, message.round);
   if (message.outcome.accepted) {
     const { match } = message.outcome;
     assert(match <= state.log.last.index, "a follower acknowledges only what this leader has");
-    progress.recordAccepted(match, state.log.base.index);
+    progress.recordAccepted(match, state.log.base.index, leader.heartbeatRound);
     advanceCommit(state);
   } else if (progress.isCurrentRefusal(message.outcome.refused)) {
     const { refused, hint } = message.outcome;

@@ -64,6 +64,8 @@ const LEADER: LeaderImage = {
         next: 7,
         inFlight: [{ last: 6, bytes: 20 }],
         probeSent: false,
+        matchedInRound: 9,
+        lostAfter: null,
         acknowledgedRound: 10,
         activeAt: 303,
         heartbeatDue: true,
@@ -294,11 +296,11 @@ describe("a member that is removed", () => {
   it("is sent the log until it has the entry and has acknowledged that it is committed", () => {
     const { state, leader, c } = withoutC();
     expect(c().removalNotice).toEqual({ index: 5, until: 1100 + 4 * 800, round: null });
-    c().recordAccepted(4, 0);
+    c().recordAccepted(4, 0, 0);
     state.commitTo(5);
     startHeartbeatRound(state, leader, 1101);
     expect(c().removalNotice?.round).toBe(null);
-    c().recordAccepted(5, 0);
+    c().recordAccepted(5, 0, 0);
     startHeartbeatRound(state, leader, 1102);
     const told = leader.heartbeatRound;
     expect(c().removalNotice).toEqual({ index: 5, until: 4300, round: told });
@@ -312,7 +314,7 @@ describe("a member that is removed", () => {
 
   it("is not told before its removal is committed", () => {
     const { state, leader, c } = withoutC();
-    c().recordAccepted(5, 0);
+    c().recordAccepted(5, 0, 0);
     c().acknowledgedRound = leader.heartbeatRound + 9;
     startHeartbeatRound(state, leader, 1101);
     expect(c().removalNotice?.round).toBe(null);
@@ -333,7 +335,7 @@ describe("a member that is removed", () => {
 
   it("keeps its progress if it is added again meanwhile; a new member starts at the end of the log", () => {
     const { state, leader, c } = withoutC();
-    c().recordAccepted(5, 0);
+    c().recordAccepted(5, 0, 0);
     state.commitTo(5);
     const position = appendConfig(state, leader, configOf(["a", "b", "c"], ["d"]), 1200);
     expect(position).toEqual(at("6@2"));

@@ -45,7 +45,7 @@ export function advanceTransfer(state: NodeState, now: number): void {
     return;
   }
   const progress = leader.progress.get(transfer.to);
-  if (progress?.match !== state.log.last.index) return;
+  if (progress?.match !== state.log.last.index || progress.lostAfter !== null) return;
   // Sent again in each heartbeat round, because it may be lost. A copy that arrives late does no harm: the
   // target has entered a later term, or starts an election that it doesn't win.
   if (progress.timeoutNowSentInRound === leader.heartbeatRound) return;

@@ -68,6 +68,7 @@ export {
   DecodeError,
   DirectoryLockedError,
   InvalidOptionError,
+  LostEntriesError,
   NodeFailedError,
   NotLeaderError,
   OutcomeUnknownError,

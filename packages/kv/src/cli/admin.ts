@@ -95,13 +95,21 @@ function memberLines({ id, leader, members, changing, role }: Members): string[]
     member.address,
     member.http === undefined ? "" : `http ${member.http}`,
     member.lag === null ? "" : `${count(member.lag, "entry", "entries")} behind`,
-    member.active === false ? "does not answer" : "",
+    stateOf(member),
   ]);
   const lines = columns([["MEMBER", "ROLE", "ADDRESS", "", "", ""], ...rows]);
   if (changing) lines.push("A change of members is under way.");
   if (role === "leader") return lines;
   const known = leader === null ? "no leader is known" : `the leader, ${leader.id}, was not reached`;
   return [...lines, `This is what ${id} knows: ${known}.`];
+}
+
+/** What is wrong with a member; "": nothing that is known. */
+function stateOf({ id, active, lostEntries }: Members["members"][number]): string {
+  if (lostEntries === true) {
+    return `LOST ENTRIES that it had acknowledged: remove ${id}, and add its machine anew with an empty directory and a new id`;
+  }
+  return active === false ? "does not answer" : "";
 }
 
 /** The most important fields of `GET /status`. */

@@ -51,6 +51,7 @@ export class HttpMetrics {
   readonly #counters: readonly (readonly [Counter, Figure])[];
   readonly #role: Gauge;
   readonly #lag: Gauge;
+  readonly #lostEntries: Gauge;
 
   constructor() {
     const registers = [this.#registry];
@@ -61,6 +62,11 @@ export class HttpMetrics {
     // The order of these statements is the order in the text.
     this.#role = gauge("role", "1 for the role that the node has", ["role"]);
     this.#lag = gauge("member_lag_entries", "Entries that a member is behind; on the leader", ["member"]);
+    this.#lostEntries = gauge(
+      "member_lost_entries",
+      "1: the member lost entries that it had acknowledged as durable; remove it and add it anew",
+      ["member"],
+    );
     this.#gauges = GAUGES.map(([name, help, figure]) => [gauge(name, help), figure]);
     this.#counters = COUNTERS.map(([name, help, figure]) => [counter(name, help), figure]);
     this.#requests = counter("http_requests_total", "Requests answered", ["method", "route", "status"]);
@@ -97,6 +103,10 @@ export class HttpMetrics {
     // A removed member, or a node that no longer leads, must not go on showing its last figures.
     this.#lag.reset();
     for (const { id, lag } of metrics.members) if (lag !== null) this.#lag.set({ member: id }, lag);
+    this.#lostEntries.reset();
+    for (const { id, lostEntries } of metrics.members) {
+      if (lostEntries !== null) this.#lostEntries.set({ member: id }, lostEntries ? 1 : 0);
+    }
     return this.#registry.metrics();
   }
 }

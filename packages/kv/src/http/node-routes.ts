@@ -44,8 +44,13 @@ export function healthAnswer({ node }: Serving): Answer {
 
 /** `GET /readyz`, for load balancers: 503 means that this node should get no clients at the moment. */
 export function readinessAnswer({ node }: Serving): Answer {
-  const { role, leader, commitIndex, appliedIndex } = node.metrics();
+  const { id, role, leader, commitIndex, appliedIndex, members } = node.metrics();
   if (role === "stopped") return errorResponse(unavailable("STOPPED", "the node has stopped"));
+  if (members.find((member) => member.id === id)?.lostEntries === true) {
+    return errorResponse(
+      unavailable("LOST_ENTRIES", `${id} lost entries that it had acknowledged; remove it and add it anew`),
+    );
+  }
   if (leader === null) return errorResponse(unavailable("NO_LEADER", "no leader is known"));
   const behind = commitIndex - appliedIndex;
   if (behind > READY_LAG_ENTRIES_MAX) {

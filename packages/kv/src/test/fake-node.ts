@@ -114,6 +114,7 @@ export class FakeNode implements KvNode {
           lag: 0,
           match: this.#index,
           active: true,
+          lostEntries: false,
         },
       ],
       pendingEntries: 0,

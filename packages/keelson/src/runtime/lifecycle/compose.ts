@@ -14,6 +14,7 @@ import {
   KnownPeers,
   LeaderMaintenance,
   LeadershipTransfers,
+  LostEntries,
   MemberDirectory,
   MembershipChanges,
 } from "../members/index.ts";
@@ -158,20 +159,26 @@ interface Members {
   readonly membershipChanges: MembershipChanges;
   readonly transfers: LeadershipTransfers;
   readonly maintenance: LeaderMaintenance;
+  readonly lostEntries: LostEntries;
   readonly updatePeers: () => void;
 }
 
 function membersOf<Command, Result>(base: Base<Command, Result>, { driver }: Loop<Command, Result>): Members {
-  const { core, memberships, stored, environment, transport, calls, warn } = base;
+  const { core, memberships, stored, environment, transport, calls, warn, send, log, failed } = base;
   const { timings, data, priority } = base.settings;
   const peers = new KnownPeers(warn);
-  const directory = new MemberDirectory(core, memberships, peers, data);
+  const lostEntries = new LostEntries({
+    ...{ core, send, log, failed },
+    storeIdOf: (id) => peers.storeIdOf(id),
+  });
+  const directory = new MemberDirectory(core, memberships, peers, lostEntries, data);
   const leader = (): LeaderHint | null => directory.leader;
   const membershipChanges = new MembershipChanges({
     ...{ core, memberships, calls, leader },
     propose: (target) => driver.proposeMembership(target),
     timeoutMs: timings.catchUpTimeoutMs,
     storeIdOf: (id) => (id === core.id ? stored.storeId : peers.storeIdOf(id)),
+    isLostStore: (id, storeId) => lostEntries.isLostStore(id, storeId),
   });
   const transfers = new LeadershipTransfers(core, {
     ...{ calls, leader },
@@ -184,6 +191,9 @@ function membersOf<Command, Result>(base: Base<Command, Result>, { driver }: Loo
     recordStoreIds: () => {
       membershipChanges.recordStoreIds();
     },
+    tellLostMembers: () => {
+      lostEntries.tellAll();
+    },
     transferTo: (id) => {
       driver.transferLeadership(id);
     },
@@ -191,7 +201,7 @@ function membersOf<Command, Result>(base: Base<Command, Result>, { driver }: Loo
   const updatePeers = (): void => {
     transport.setPeers(directory.addresses);
   };
-  return { peers, directory, membershipChanges, transfers, maintenance, updatePeers };
+  return { peers, directory, membershipChanges, transfers, maintenance, lostEntries, updatePeers };
 }
 
 function bootstrapOf<Command, Result>(

@@ -13,6 +13,7 @@ import type { Applier, ApplierHost, DriverHost } from "../loop/index.ts";
 import type {
   LeaderMaintenance,
   LeadershipTransfers,
+  LostEntries,
   MemberDirectory,
   MembershipChanges,
   MembershipHistory,
@@ -34,6 +35,7 @@ export interface NodeEventsParts<Command, Result> {
   readonly membershipChanges: MembershipChanges;
   readonly transfers: LeadershipTransfers;
   readonly maintenance: LeaderMaintenance;
+  readonly lostEntries: LostEntries;
   readonly pendingProposals: PendingProposals<Result>;
   readonly forwarder: CallForwarder;
   readonly forwardedCalls: ForwardedCallServer<Command, Result>;
@@ -57,7 +59,7 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
 
   /** After each input to the core. What is reported to callers and streams here has happened already. */
   coreChanged(): void {
-    const { core, pendingProposals, membershipChanges, transfers, maintenance } = this.#parts;
+    const { core, pendingProposals, membershipChanges, transfers, maintenance, lostEntries } = this.#parts;
     const { detector, forwardedCalls, forwarder, readQueue } = this.#parts;
     const change = detector.detect();
     if (change.leadershipEnded) pendingProposals.leadershipEnded();
@@ -66,6 +68,7 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     membershipChanges.afterCoreInput();
     transfers.afterCoreInput();
     maintenance.afterCoreInput();
+    lostEntries.afterCoreInput();
     forwardedCalls.afterCoreInput();
     if (change.leaderChanged) forwarder.leaderChanged();
     if (change.leaderChanged && core.leader !== null) readQueue.retry();
@@ -84,9 +87,10 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
   }
 
   runtimeMessage(message: RuntimeMessage): void {
-    const { forwardedCalls, forwarder, snapshots } = this.#parts;
+    const { forwardedCalls, forwarder, snapshots, lostEntries } = this.#parts;
     if (message.type === "forward-request") forwardedCalls.onRequest(message);
     else if (message.type === "forward-reply") forwarder.onReply(message);
+    else if (message.type === "entries-lost") lostEntries.onEntriesLost(message);
     else snapshots.onMessage(message);
   }
 

@@ -1,6 +1,6 @@
 import type { TransportHost, TransportMessage } from "../../transport/transport.ts";
 import type { Driver } from "../loop/index.ts";
-import type { KnownPeers, MemberDirectory } from "../members/index.ts";
+import type { KnownPeers, LostEntries, MemberDirectory } from "../members/index.ts";
 import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
@@ -11,6 +11,7 @@ export interface TransportHostParts {
   readonly bootstrap: ClusterBootstrap;
   readonly directory: MemberDirectory;
   readonly peers: KnownPeers;
+  readonly lostEntries: LostEntries;
   readonly driver: Driver;
   /** Tells the transport the nodes that this one may have to talk to. */
   readonly updatePeers: () => void;
@@ -21,7 +22,7 @@ export interface TransportHostParts {
 export function transportHostOf(
   { environment }: ProcessParts,
   { settings, stored }: Pick<GroupParts<unknown, unknown>, "settings" | "stored">,
-  { status, bootstrap, directory, peers, driver, updatePeers, log }: TransportHostParts,
+  { status, bootstrap, directory, peers, lostEntries, driver, updatePeers, log }: TransportHostParts,
 ): TransportHost {
   const { id, data, priority } = settings;
   return {
@@ -34,8 +35,10 @@ export function transportHostOf(
       peers.onHandshake(peer);
       // The peer may be reached at another address than this node's log says.
       if (status.refusal === null) updatePeers();
+      lostEntries.tell(peer.id);
     },
     receive: (transportMessage: TransportMessage) => {
+      if (lostEntries.isLost(transportMessage.message.from)) return;
       if (status.refusal === null && directory.noteSender(transportMessage.message)) updatePeers();
       driver.receive(transportMessage);
     },

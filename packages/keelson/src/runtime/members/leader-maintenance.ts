@@ -16,6 +16,8 @@ export interface LeaderMaintenanceParts {
   readonly priorityOf: (id: NodeId) => number;
   /** Records the members' store ids in the log, as far as they are known and not recorded yet. */
   readonly recordStoreIds: () => void;
+  /** Tells members that lost entries again that they did. */
+  readonly tellLostMembers: () => void;
   readonly transferTo: (id: NodeId) => void;
 }
 
@@ -64,7 +66,8 @@ export class LeaderMaintenance {
   }
 
   #run(): void {
-    const { core, recordStoreIds, transferTo } = this.#parts;
+    const { core, recordStoreIds, tellLostMembers, transferTo } = this.#parts;
+    tellLostMembers();
     // Otherwise the core would refuse both: a change of membership needs a committed entry of the leader's own term.
     if (core.role !== "leader" || !core.takesCommands || !core.termStartCommitted) return;
     recordStoreIds();

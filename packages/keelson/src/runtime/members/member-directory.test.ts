@@ -23,7 +23,8 @@ function directoryAndPeers(...steps: Record<string, MemberData>[]): {
   }
   const core = RaftNode.start({ id: "a", random: () => 0.5 });
   const peers = new KnownPeers(() => undefined);
-  return { directory: new MemberDirectory(core, memberships, peers, ""), peers };
+  const lost = { isLostStore: (id: string, storeId: string) => id === "c" && storeId === "set back" };
+  return { directory: new MemberDirectory(core, memberships, peers, lost, ""), peers };
 }
 
 const A = { address: "a:1", storeId: "store a" };

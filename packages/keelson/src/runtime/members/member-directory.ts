@@ -6,6 +6,7 @@ import type { MembershipHistory } from "./membership-history.ts";
 import type { MemberMetrics } from "../shared/index.ts";
 import type { TransportMessage, PeerInfo } from "../../transport/transport.ts";
 import type { KnownPeers } from "./known-peers.ts";
+import { isLostStoreId, type LostEntries } from "./lost-entries.ts";
 
 /** Candidates remembered at most that are not members. A cluster has few candidates at a time. */
 const UNKNOWN_CANDIDATES_MAX = 16;
@@ -19,6 +20,7 @@ export class MemberDirectory {
   readonly #core: RaftNode;
   readonly #memberships: MembershipHistory;
   readonly #peers: KnownPeers;
+  readonly #lost: Pick<LostEntries, "isLostStore">;
   /** This node's own option `data`. */
   readonly #data: string;
   /**
@@ -27,10 +29,17 @@ export class MemberDirectory {
    */
   readonly #unknownCandidates = new Set<NodeId>();
 
-  constructor(core: RaftNode, memberships: MembershipHistory, peers: KnownPeers, data: string) {
+  constructor(
+    core: RaftNode,
+    memberships: MembershipHistory,
+    peers: KnownPeers,
+    lost: Pick<LostEntries, "isLostStore">,
+    data: string,
+  ) {
     this.#core = core;
     this.#memberships = memberships;
     this.#peers = peers;
+    this.#lost = lost;
     this.#data = data;
   }
 
@@ -100,10 +109,19 @@ export class MemberDirectory {
   refusalOf({ id, storeId }: PeerInfo): string | null {
     const membership = this.#memberships.current?.membership;
     if (membership === undefined) return null;
+    // It is let in to be told that it lost entries. Nothing is taken from it: see `LostEntries.isLost`.
+    if (this.#lost.isLostStore(id, storeId)) return null;
     // The leader records store ids some time after a member joined, and this node's log may lag behind that.
     const met = membership.members.has(id) ? this.#peers.storeIdOf(id) : null;
     // Memberships before the last one count too: while a removal isn't committed, the node may remain a member.
     const known = this.#memberships.lastDataOf(id)?.storeId ?? met;
+    if (known !== null && isLostStoreId(known)) {
+      return (
+        `node ${id} lost entries that it had acknowledged as durable: its directory was replaced by an older copy, or ` +
+        `its disk forgot writes. Remove ${id} from the cluster, and add its machine anew, with an empty directory ` +
+        "and a new id"
+      );
+    }
     if (known !== null && known !== storeId) {
       return (
         `node ${id} comes with a disk (${storeId}) that is not the one it had (${known}), so what it promised is ` +
@@ -128,19 +146,35 @@ export class MemberDirectory {
         address: this.#memberships.addressOf(id) ?? "",
         voter: config.voters.includes(id) || config.outgoingVoters.includes(id),
         data: this.#dataOf(id),
-        lag: progress === undefined ? null : log.last.index - progress.match,
-        match: progress?.match ?? null,
+        lag: progress === undefined || progress.lostEntries ? null : log.last.index - progress.match,
+        match: progress === undefined || progress.lostEntries ? null : progress.match,
         active: progress?.recentlyActive ?? null,
+        lostEntries: this.#lostEntries(id, progress?.lostEntries ?? null),
       };
     });
   }
 
-  #progressOf(id: NodeId): { readonly match: number; readonly recentlyActive: boolean } | undefined {
-    if (id !== this.#core.id) return this.#core.progress(id);
-    return { match: this.#core.durableIndex, recentlyActive: true };
+  #progressOf(id: NodeId): MemberProgress | undefined {
+    if (id === this.#core.id)
+      return { match: this.#core.durableIndex, recentlyActive: true, lostEntries: false };
+    const progress = this.#core.progress(id);
+    return progress === undefined ? undefined : { ...progress, lostEntries: progress.lostAfter !== null };
+  }
+
+  /** What this leader found out itself (null: it doesn't lead), or an earlier one wrote into the membership. */
+  #lostEntries(id: NodeId, found: boolean | null): boolean | null {
+    const written = this.#memberships.current?.membership.members.get(id)?.storeId;
+    return written !== undefined && isLostStoreId(written) ? true : found;
   }
 
   #dataOf(id: NodeId): string | null {
     return id === this.#core.id ? this.#data : this.#peers.dataOf(id);
   }
+}
+
+/** What a leader knows about a member, itself included. */
+interface MemberProgress {
+  readonly match: number;
+  readonly recentlyActive: boolean;
+  readonly lostEntries: boolean;
 }

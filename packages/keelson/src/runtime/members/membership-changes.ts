@@ -22,6 +22,7 @@ import {
 } from "../calls/index.ts";
 import { checkId, toError } from "../shared/index.ts";
 import { checkAddress } from "./addresses.ts";
+import { lostStoreId } from "./lost-entries.ts";
 import type { MembershipHistory } from "./membership-history.ts";
 import {
   isSameMembership,
@@ -55,6 +56,8 @@ export interface MembershipChangesParts {
   readonly leader: () => LeaderHint | null;
   /** The id of a node's store, this node's own included; null: there was no handshake with it. */
   readonly storeIdOf: (id: NodeId) => string | null;
+  /** Whether this store of this member lost entries that it had acknowledged as durable. */
+  readonly isLostStore: (id: NodeId, storeId: string) => boolean;
 }
 
 /**
@@ -149,7 +152,8 @@ export class MembershipChanges {
 
   /**
    * Records the members' store ids in the log, as far as they are known and not recorded yet. A member that returns with
-   * another store has forgotten its votes and acknowledgements; the recorded id shows that (M11). Called by
+   * another store has forgotten its votes and acknowledgements; the recorded id shows that (M11). For a store that lost
+   * entries, a mark is recorded in place of its id, so that every node refuses it like a replaced one. Called by
    * `LeaderMaintenance`. No call waits for it.
    */
   recordStoreIds(): void {
@@ -174,10 +178,12 @@ export class MembershipChanges {
   }
 
   #withStoreIds(membership: Membership): Membership {
+    const { storeIdOf, isLostStore } = this.#parts;
     const members = new Map<NodeId, MemberData>();
     for (const [id, data] of membership.members) {
-      const storeId = data.storeId ?? this.#parts.storeIdOf(id);
-      members.set(id, storeId === null ? data : { ...data, storeId });
+      const storeId = data.storeId ?? storeIdOf(id);
+      const written = storeId !== null && isLostStore(id, storeId) ? lostStoreId(storeId) : storeId;
+      members.set(id, written === null ? data : { ...data, storeId: written });
     }
     return { ...membership, members };
   }

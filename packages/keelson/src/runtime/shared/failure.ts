@@ -1,5 +1,6 @@
 // Failures that stop a node, and small conversions between thrown values, errors and promises.
 import {
+  LostEntriesError,
   NodeFailedError,
   StateMachineFailedError,
   StorageFailedError,
@@ -9,8 +10,11 @@ import {
 
 /** Why a node stopped by itself. Each open call gets an error made from it, with the outcome of that call. */
 export interface Failure {
-  /** The part that failed; "node": an assertion of the core or the runtime. */
-  readonly kind: "storage" | "state-machine" | "node";
+  /**
+   * The part that failed; "node": an assertion of the core or the runtime; "lost-entries": the leader proved
+   * that this node lost durable entries.
+   */
+  readonly kind: "storage" | "state-machine" | "node" | "lost-entries";
   /** The whole sentence for people, with the reason. */
   readonly message: string;
   /** What was thrown; null: nothing was. */
@@ -27,6 +31,8 @@ export function errorOf(failure: Failure, outcome: Outcome): RaftError {
       return new StateMachineFailedError(message, outcome, { cause });
     case "node":
       return new NodeFailedError(message, outcome, { cause });
+    case "lost-entries":
+      return new LostEntriesError(message, outcome, { cause });
   }
 }
 

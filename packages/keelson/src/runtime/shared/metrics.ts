@@ -108,12 +108,22 @@ export interface MemberMetrics {
   readonly voter: boolean;
   /** The text that it gave as the option `data`; null: this node has not been connected with it yet. */
   readonly data: string | null;
-  /** How many entries it is behind the leader's last one. null: this node isn't the leader. */
+  /**
+   * How many entries it is behind the leader's last one. null: this node isn't the leader, or the member lost
+   * entries.
+   */
   readonly lag: number | null;
-  /** The last entry known to be durable there. null: this node isn't the leader. */
+  /** The last entry known to be durable there. null: this node isn't the leader, or the member lost entries. */
   readonly match: LogIndex | null;
   /** Whether it has answered within the last election timeout. null: this node isn't the leader. */
   readonly active: boolean | null;
+  /**
+   * Whether it lost entries that it had acknowledged as durable, so that nothing of it counts any more: its
+   * directory was replaced by an older copy, or its disk forgot writes. Remove it, and add its machine anew, with
+   * an empty directory and a new id. true: this node found out as leader, or an earlier leader wrote it into the
+   * membership. null: this node isn't the leader.
+   */
+  readonly lostEntries: boolean | null;
 }
 
 /** Totals since the node was opened. */

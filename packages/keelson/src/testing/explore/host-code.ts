@@ -156,6 +156,7 @@ function encodeRole(role: RoleImage): unknown[] {
           p.inFlight.map(({ last }) => last),
           p.probeSent ? 1 : 0,
           p.acknowledgedRound,
+          p.matchedInRound,
           p.heartbeatDue ? 1 : 0,
           p.removalNotice === null ? 0 : [p.removalNotice.index, p.removalNotice.round],
         ]),

@@ -34,6 +34,10 @@ export function checkStep(before: Host, event: HostEvent, { host: after, sent }:
   invariant(agree(before.memory, after.memory), () => `LM: ${id} changed what an entry holds`);
   if (before.node.role.type !== "leader" || node.role.type !== "leader" || before.node.term !== node.term)
     return;
+  for (const [member, { lostAfter }] of progressOf(node)) {
+    // No disk of an exploration forgets what was durable.
+    invariant(lostAfter === null, () => `DUR: ${id} takes ${member} for a node that lost entries`);
+  }
   for (const [member, progress] of progressOf(before.node)) {
     const now = progressOf(node).find(([other]) => other === member)?.[1];
     // A leader forgets those who were removed, and nobody else.

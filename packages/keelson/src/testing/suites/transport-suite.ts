@@ -295,6 +295,7 @@ function forwarded(from: string, large: number): RuntimeMessage[] {
   const session = { id: large, sequence: 9, lowestUnanswered: 8 };
   const nothing = new Uint8Array(0);
   return [
+    { type: "entries-lost", from, term: 7, acknowledged: { term: 3, index: 9 } },
     { ...request, call: { type: "write" }, payload },
     { ...request, call: { type: "session-write", session }, payload },
     { ...request, call: { type: "open-session", ttlMs: 1 }, payload: nothing },

@@ -99,7 +99,9 @@ export class SimProcess {
   #closing = false;
   /** Acknowledged data on its disk was damaged, by us: it may refuse to start for ever. */
   hasDamagedData = false;
-  /** It refused to start because its log is damaged. */
+  /** Its disk was replaced by an older copy of itself. */
+  wasSetBack = false;
+  /** It refused to start because its log is damaged, or stopped because it had lost entries. */
   refusesToStart = false;
 
   constructor(id: string, address: string, clockRate: number, wallOffsetMs: number, host: ProcessParts) {
@@ -465,7 +467,13 @@ export class SimProcess {
     if (error?.code === "NODE_FAILED") {
       this.#parts.report(new Violation("FAILSTOP", `${this.id} saw what cannot be: ${error.message}`));
     }
-    if (isCorruption(error)) {
+    if (error?.code === "LOST_ENTRIES") {
+      // Only a disk that forgot what was durable may be taken for one, and then it is lost for good.
+      const isRight = this.hasDamagedData || this.wasSetBack;
+      if (!isRight) this.#parts.report(new Violation("DUR", `${this.id} stopped: ${error.message}`));
+      this.hasLostDisk = true;
+      this.refusesToStart = true;
+    } else if (isCorruption(error)) {
       if (!this.hasDamagedData) {
         this.#parts.report(
           new Violation("DUR", `${this.id} found its log damaged: ${String(error?.message)}`),
