@@ -1,35 +1,41 @@
-/** A seed that once failed, and why it is worth running for ever. */
+/** Seeds that once failed, in the library or in the simulator. They run with every test. */
+
+/** A seed, and what failed. */
 export interface KeptSeed {
   readonly seed: number;
+  /** What went wrong: what the code or the simulator did, in which situation. */
   readonly why: string;
 }
 
-/** Run again with every test. A change of `planOf` gives seeds other plans: then these have done their part. */
+/** When a change of `planOf` gives one of these another plan, the seed no longer shows its bug and can be removed. */
 export const KEPT_SEEDS: readonly KeptSeed[] = [
-  { seed: 42, why: "the only founder's disk was damaged before anybody else held the first entry" },
-  { seed: 100084, why: "a node that stopped by itself just after the run healed was never started again" },
-  { seed: 101985, why: "a process that died while it started took the address from its successor" },
-  { seed: 3024, why: "a member that lost its disk was heard again while its removal was not committed" },
-  { seed: 2020, why: "a transfer that is refused at once was asked for again at the same instant" },
-  { seed: 201659, why: "after a pause new bytes of a stream overtook those that had waited" },
-  { seed: 700421, why: "a leader was given another address, and nobody could answer it at the old one" },
+  { seed: 42, why: "the disk of the only initializer was damaged before another node held the first entry" },
+  { seed: 100084, why: "a node that stopped just after the run healed was never started again" },
+  { seed: 101985, why: "a process that died while starting took the address from the next process" },
+  { seed: 3024, why: "a member that had lost its disk was heard again before its removal was committed" },
+  { seed: 2020, why: "a refused leadership transfer was repeated at the same instant, without end" },
+  { seed: 201659, why: "after a pause, new bytes of a stream overtook bytes that had been waiting" },
+  { seed: 700421, why: "a leader moved to another address, and followers kept answering to the old one" },
   {
     seed: 700645,
-    why: "a node committed a change and closed in the same turn, and the checker missed the commit",
+    why: "a node committed a change and closed in one turn, and the checker missed the commit",
   },
-  { seed: 339, why: "a process died of the call for a snapshot, which was waited for then" },
-  { seed: 803250, why: "the only heir of a leader did not wait for the end of its lease" },
-  { seed: 806235, why: "those who listened slowly believed that a leader had stopped leading" },
-  { seed: 830259, why: "a node that closed replaced entries in its last turn, and its disk was not told" },
-  { seed: 801092, why: "a read that nobody waited for any more took the place of another" },
-  { seed: 3529, why: "whoever asked for the last transfer gave up before each of them was done" },
+  { seed: 339, why: "a process died during the call that asked it for a snapshot, and the call never ended" },
+  { seed: 803250, why: "the sole voter left by a removed leader didn't wait for the end of its lease" },
   {
-    seed: 7258,
-    why: "a learner that had not known it went on standing for election when its snapshot said so",
+    seed: 806235,
+    why: "clients that took roles from a slow change stream believed that a leader had stepped down",
   },
+  {
+    seed: 830259,
+    why: "a closing node replaced entries in its last turn, and its store was never given them",
+  },
+  { seed: 801092, why: "a read that no one waited for any more took another read's place in the queue" },
+  { seed: 3529, why: "the caller of the last transfer gave up before each transfer was done" },
+  { seed: 7258, why: "a node kept campaigning after an installed snapshot had made it a learner" },
   {
     seed: 7139,
-    why: "a state machine went on in a process that was dead, and kept what nobody had seen it do",
+    why: "the state machine of a dead process went on, and stored effects that were never reported",
   },
-  { seed: 5028, why: "one read of a log in hundreds of segments took as long as a disk that hangs" },
+  { seed: 5028, why: "one read of a log in hundreds of segments took as long as a hanging disk" },
 ];

@@ -1,3 +1,4 @@
+/** Makes a failing run smaller, so that a person can read it. */
 import type { Fault } from "./plan/faults.ts";
 import type { Plan } from "./plan/plan.ts";
 import { simulate, type RunResult } from "./simulate.ts";
@@ -5,15 +6,15 @@ import type { MakeSubject } from "./subject/subject.ts";
 
 /** What shrinking may cost. */
 export interface ShrinkOptions {
-  /** The subject of the failing run. Default: as `simulate` has it. */
+  /** The subject of the failing run. Default: that of `simulate`. */
   readonly subject?: MakeSubject;
-  /** Runs at most; each takes about as long as the failing one. Default 200. */
+  /** How many runs are tried at most. Each takes about as long as the failing one. Default 200. */
   readonly runsMax?: number;
 }
 
 /**
- * Makes a failing plan smaller: fewer faults, fewer clients, a shorter time, as long as a run of it breaks
- * the same invariant. Returns the smallest run found.
+ * Looks for a smaller plan that breaks the same invariant: with fewer faults, fewer clients, a shorter time. Returns the
+ * smallest failing run that was found, which is `failing` itself if there is no other.
  */
 export async function shrink(failing: RunResult, options: ShrinkOptions = {}): Promise<RunResult> {
   const { runsMax = 200, ...how } = options;
@@ -35,7 +36,7 @@ export async function shrink(failing: RunResult, options: ShrinkOptions = {}): P
   return best;
 }
 
-/** Leaves out halves, then quarters, and so on down to single faults (delta debugging). */
+/** Leaves out half of the faults, then a quarter, and so on down to single ones (delta debugging). */
 async function shrinkFaults(current: () => Plan, attempt: (plan: Plan) => Promise<boolean>): Promise<void> {
   let size = Math.ceil(current().faults.length / 2);
   while (size >= 1) {

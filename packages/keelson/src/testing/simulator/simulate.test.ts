@@ -6,7 +6,7 @@ import { hasOnlyHarmlessFaults, type Plan } from "./plan/plan.ts";
 import { shrink } from "./shrink.ts";
 import { simulate, type RunResult } from "./simulate.ts";
 
-/** Whole seeds are run by the hundred elsewhere (`npm run check`, `npm run sim`). */
+/** Only a few: `npm run check` and `npm run sim` run whole seeds by the hundred. */
 const SEEDS = 5;
 
 const SHORT = { faultyMs: 500, clients: 2, thinkMs: 20 } as const;
@@ -30,31 +30,25 @@ function firstWith(fits: (fault: Fault) => boolean): Plan {
   }
 }
 
-describe("a simulation", () => {
-  it.each(["tcp", "datagrams"] as const)(
-    "does the same things at the same times again, over %s",
-    async (kind) => {
-      const plan = firstPlan(
-        ({ transport, nodes, faults }) => transport === kind && nodes === 3 && faults.length > 5,
-      );
-      const [one, two] = [
-        await simulate(plan, { fullTrace: true }),
-        await simulate(plan, { fullTrace: true }),
-      ];
-      expect(one.violation).toBeNull();
-      expect(one.trace.length).toBeGreaterThan(100);
-      expect(two.trace).toEqual(one.trace);
-      expect(two.traceHash).toBe(one.traceHash);
-    },
-  );
+describe("simulate", () => {
+  it.each(["tcp", "datagrams"] as const)("gives the same trace for the same plan, over %s", async (kind) => {
+    const plan = firstPlan(
+      ({ transport, nodes, faults }) => transport === kind && nodes === 3 && faults.length > 5,
+    );
+    const [one, two] = [await simulate(plan, { fullTrace: true }), await simulate(plan, { fullTrace: true })];
+    expect(one.violation).toBeNull();
+    expect(one.trace.length).toBeGreaterThan(100);
+    expect(two.trace).toEqual(one.trace);
+    expect(two.traceHash).toBe(one.traceHash);
+  });
 
-  it("does other things with another seed", async () => {
+  it("gives another trace for another seed", async () => {
     const plan = firstPlan(({ nodes }) => nodes === 3);
     const [one, two] = [await simulate(plan), await simulate({ ...plan, seed: plan.seed + 1 })];
     expect(two.traceHash).not.toBe(one.traceHash);
   });
 
-  it("finds that nothing broke in some short runs, a calm one among them", async () => {
+  it("finds no violation in some short runs, one of them without harmful faults", async () => {
     let committed = 0;
     for (let seed = 1; seed <= SEEDS; seed++) {
       const result = await simulate(shortened(planOf(seed)));
@@ -62,11 +56,11 @@ describe("a simulation", () => {
       committed += result.committed;
     }
     expect(committed).toBeGreaterThan(SEEDS);
-    const calm = await simulate(firstPlan((plan) => hasOnlyHarmlessFaults(plan) && plan.nodes === 3));
-    expect(calm.violation).toBeNull();
+    const harmless = await simulate(firstPlan((plan) => hasOnlyHarmlessFaults(plan) && plan.nodes === 3));
+    expect(harmless.violation).toBeNull();
   });
 
-  it("M18: lets a leader of two die over its own removal, which nobody else has heard of", async () => {
+  it("crashes a leader of two voters when only its own disk holds its removal (M18)", async () => {
     const isStaged = (fault: Fault): boolean => fault.type === "change" && fault.how === "retire";
     let seed = 1;
     while (!planOf(seed).faults.every(isStaged) || planOf(seed).faults.length === 0) seed++;
@@ -79,14 +73,14 @@ describe("a simulation", () => {
     expect(ends[1]).toContain(`${String(leaver)} is up`);
   });
 
-  it("L6: asks a leader that handed over and does not hear who leads now, and gets no old answer", async () => {
+  it("reads from a leader that transferred leadership and doesn't hear the new leader, without a stale answer (L6)", async () => {
     const plan = firstWith(({ type }) => type === "deaf-handover");
     const { violation, trace } = await simulate(plan, { fullTrace: true });
     expect(violation).toBeNull();
     const toldAt = trace.findIndex((line) => line.includes('"type":"timeout-now"'));
-    const [, old, heir] = / (n\d) to (n\d) /.exec(trace[toldAt] ?? "") ?? [];
+    const [, old, successor] = / (n\d) to (n\d) /.exec(trace[toldAt] ?? "") ?? [];
     const ledAt = trace.findIndex((line) =>
-      line.includes(` ${String(heir)} to ${String(old)} {"type":"append-entries"`),
+      line.includes(` ${String(successor)} to ${String(old)} {"type":"append-entries"`),
     );
     expect(ledAt).toBeGreaterThan(toldAt);
     expect(
@@ -94,7 +88,7 @@ describe("a simulation", () => {
     ).toBe(true);
   });
 
-  it("L5: asks a leader that leaves everything to one heir, and gets no old answer", async () => {
+  it("reads from a leader that removed itself from two voters, without a stale answer (L5)", async () => {
     const plan = firstWith((fault) => fault.type === "change" && fault.how === "bequeath");
     const { violation, trace } = await simulate(plan, { fullTrace: true });
     expect(violation).toBeNull();
@@ -105,7 +99,7 @@ describe("a simulation", () => {
     ).toBe(true);
   });
 
-  it("S4: lets a process die at a call to its disk, soon after the file of a snapshot was complete", async () => {
+  it("crashes a process at a call to its disk just after a snapshot's file is complete (S4)", async () => {
     const plan = firstWith(({ type }) => type === "crash-at-snapshot");
     const faults = plan.faults.filter(({ type }) => type === "crash-at-snapshot" || type === "snapshot");
     const { violation, trace } = await simulate({ ...plan, faults }, { fullTrace: true });
@@ -117,12 +111,12 @@ describe("a simulation", () => {
     expect(faulty.some((line) => line.endsWith(" is dead"))).toBe(true);
   });
 
-  it.each(KEPT_SEEDS)("holds where it once did not: $why", async ({ seed }) => {
+  it.each(KEPT_SEEDS)("finds no violation in a seed kept because $why", async ({ seed }) => {
     expect((await simulate(planOf(seed))).violation).toBeNull();
   });
 });
 
-describe("a run that fails", () => {
+describe("a failing run", () => {
   const flip: Fault = { type: "bit-flip", at: 100, node: 0, ms: 50 };
   const quiet = (at: number): Fault => ({ type: "quiet", at, ms: 10 });
   const base: Plan = {
@@ -131,32 +125,32 @@ describe("a run that fails", () => {
     preVote: true,
   };
 
-  /** One node, and its disk is damaged where it hurts: nobody is left to lead. */
-  async function lostRun(): Promise<RunResult> {
+  /** A sole node whose damaged disk keeps it from starting, so that no leader is left. */
+  async function runWithoutLeader(): Promise<RunResult> {
     for (let seed = 1; ; seed++) {
       const result = await simulate({ ...base, seed });
       if (result.violation !== null) return result;
     }
   }
   let running: Promise<RunResult> | null = null;
-  const lost = (): Promise<RunResult> => (running ??= lostRun());
+  const failing = (): Promise<RunResult> => (running ??= runWithoutLeader());
 
-  it("says what broke, and when", async () => {
-    const { violation, trace } = await lost();
+  it("names the invariant that broke, and the trace ends there", async () => {
+    const { violation, trace } = await failing();
     expect(violation).toMatchObject({ code: "LIVE" });
     expect(violation?.message).toContain("n1 refused");
     expect(trace.at(-1)).toContain("broken: LIVE");
   });
 
-  it("is made smaller, and breaks the same", async () => {
-    const small = await shrink(await lost(), { runsMax: 12 });
+  it("shrinks to one fault and one client that break the same invariant", async () => {
+    const small = await shrink(await failing(), { runsMax: 12 });
     expect(small.violation?.code).toBe("LIVE");
     expect(small.plan.faults).toEqual([flip]);
     expect(small.plan.clients).toBe(1);
   });
 
-  it("is left as it is when no smaller one may be tried", async () => {
-    const result = await lost();
+  it("is returned as it is if no smaller run may be tried", async () => {
+    const result = await failing();
     expect(await shrink(result, { runsMax: 0 })).toBe(result);
   });
 });

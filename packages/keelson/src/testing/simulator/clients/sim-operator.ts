@@ -90,7 +90,7 @@ export class SimOperator {
     this.#stopped = true;
   }
 
-  callRaft(fault: Extract<OperatorFault, { type: "change" }>): void {
+  requestChange(fault: Extract<OperatorFault, { type: "change" }>): void {
     if (this.#queue.length >= QUEUE_MAX) return;
     this.#queue.push(fault);
     if (!this.#busy) this.#background(() => this.#carryOutQueue());
@@ -392,7 +392,7 @@ export class SimOperator {
         if (attempt === 0 && order.how === "exchange") this.#isolate(order.change.remove ?? []);
         if (attempt === 0 && order.how === "retire") this.#crashWhenRemovalIsDurable(leader);
         if (attempt === 0 && order.how === "bequeath") this.#delayMessagesOnRemoval(leader);
-        const asking = (): Promise<void> => ask(leader, order, timeoutMs);
+        const asking = (): Promise<void> => callRaft(leader, order, timeoutMs);
         const { outcome, why } = await clients.attempt(op, leader, false, asking, timeoutMs);
         if (outcome === "done") {
           await this.#wait(CHECKER_LAG_MS);
@@ -516,7 +516,11 @@ export class SimOperator {
   }
 }
 
-function ask({ raft, id }: SimProcess, { change, learner }: ChangeRequest, timeoutMs: number): Promise<void> {
+function callRaft(
+  { raft, id }: SimProcess,
+  { change, learner }: ChangeRequest,
+  timeoutMs: number,
+): Promise<void> {
   if (raft === null) return Promise.reject(new Error(`${id} is down`));
   if (learner !== null) return raft.addLearner(learner.id, learner.address, { timeoutMs });
   return raft.changeMembership(change, { timeoutMs });

@@ -5,7 +5,18 @@ import type { MemoryNetwork } from "../../../transport/memory/memory-network.ts"
 import type { SimClients } from "../clients/sim-clients.ts";
 import type { SimOperator } from "../clients/sim-operator.ts";
 import type { Chance } from "../plan/chance.ts";
-import type { Fault, FaultType } from "../plan/faults.ts";
+import type {
+  ClientFault,
+  CrashFault,
+  DiskFault,
+  Fault,
+  FaultType,
+  LeaderFault,
+  NetworkFault,
+  OperatorFault,
+  SnapshotFault,
+  TimingFault,
+} from "../plan/faults.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import { diskError, SHORT_WRITES, snapshotDiskError } from "./disk-errors.ts";
@@ -34,6 +45,8 @@ type FaultOf<T extends FaultType> = Extract<Fault, { readonly type: T }>;
 /** How each type of fault is carried out. A new type doesn't compile until it has its line here. */
 type Handlers = { readonly [T in FaultType]: (fault: FaultOf<T>) => void };
 
+type HandlersOf<F extends { readonly type: FaultType }> = Pick<Handlers, F["type"]>;
+
 /** Plays the plan's faults. */
 export class FaultPlayer {
   /** How often each type of fault happened. */
@@ -55,9 +68,12 @@ export class FaultPlayer {
     this.#leaderFaults = new LeaderFaults({ ...parts, network: this.#network, after });
     this.#handlers = {
       ...this.#networkHandlers(),
-      ...this.#clusterHandlers(),
-      ...this.#processHandlers(),
-      ...this.#storageHandlers(),
+      ...this.#crashHandlers(),
+      ...this.#timingHandlers(),
+      ...this.#diskHandlers(),
+      ...this.#snapshotHandlers(),
+      ...this.#leaderHandlers(),
+      ...this.#userHandlers(),
     };
   }
 
@@ -117,10 +133,7 @@ export class FaultPlayer {
     this.#handlers[fault.type](fault);
   }
 
-  #networkHandlers(): Pick<
-    Handlers,
-    "cut" | "partition" | "bridge" | "lossy" | "slow-network" | "reset" | "late-copies" | "stragglers"
-  > {
+  #networkHandlers(): HandlersOf<NetworkFault> {
     const network = this.#network;
     const cut = (fault: FaultOf<"cut" | "partition" | "bridge">): void => {
       this.#cut(fault);
@@ -147,86 +160,17 @@ export class FaultPlayer {
     };
   }
 
-  /** Faults of the whole cluster or of whichever node leads, and what the operator does. */
-  #clusterHandlers(): Pick<
-    Handlers,
-    | "crash-all"
-    | "freeze"
-    | "quiet"
-    | "strand-leader"
-    | "lonely-leader"
-    | "stall-leader"
-    | "deaf-handover"
-    | "change"
-    | "transfer"
-  > {
-    const { processes, clients, operator } = this.#parts;
-    return {
-      "crash-all": ({ ms }) => {
-        for (const process of processes) this.#processFaults.crash(process, ms);
-      },
-      freeze: ({ ms }) => {
-        for (const process of processes) process.pause();
-        this.#after(ms, () => {
-          for (const process of processes) process.resume();
-        });
-      },
-      quiet: ({ ms }) => {
-        this.#set(clients, "quiet", true, ms);
-      },
-      "strand-leader": (fault) => {
-        this.#leaderFaults.strand(fault);
-      },
-      "lonely-leader": (fault) => {
-        this.#leaderFaults.isolate(fault);
-      },
-      "stall-leader": ({ ms }) => {
-        this.#leaderFaults.stall(ms);
-      },
-      "deaf-handover": ({ ms }) => {
-        this.#leaderFaults.transferAndDelay(ms);
-      },
-      change: (fault) => {
-        operator.callRaft(fault);
-      },
-      transfer: () => {
-        operator.transfer();
-      },
-    };
-  }
-
-  #processHandlers(): Pick<
-    Handlers,
-    | "crash"
-    | "crash-at-storage-call"
-    | "crash-at-snapshot"
-    | "crash-loop"
-    | "crash-voter"
-    | "pause"
-    | "busy"
-    | "late-timers"
-    | "slow-apply"
-    | "state-machine-failure"
-    | "snapshot"
-    | "found-again"
-    | "close"
-    | "wipe"
-  > {
-    const { operator } = this.#parts;
+  #crashHandlers(): HandlersOf<CrashFault> {
     const faults = this.#processFaults;
     return {
       crash: ({ node, ms }) => {
         faults.crash(this.#process(node), ms);
       },
+      "crash-all": ({ ms }) => {
+        for (const process of this.#parts.processes) faults.crash(process, ms);
+      },
       "crash-at-storage-call": ({ node, calls, ms }) => {
         faults.crashAtCall(this.#process(node), calls, ms);
-      },
-      "crash-at-snapshot": ({ node, calls, ms }) => {
-        const process = this.#process(node);
-        process.onSnapshotRename = () => {
-          process.onSnapshotRename = null;
-          faults.crashAtCall(process, calls, ms);
-        };
       },
       "crash-loop": ({ node, calls, ms }) => {
         faults.crashInLoop(this.#process(node), calls, ms);
@@ -238,6 +182,18 @@ export class FaultPlayer {
           faults.crash(process, ms, false);
         };
       },
+      close: ({ node }) => {
+        this.#process(node).shutDown();
+      },
+      "state-machine-failure": ({ node }) => {
+        this.#set(this.#process(node).machineConditions, "fails", true, RESTART_DELAY_MS / 2);
+      },
+    };
+  }
+
+  #timingHandlers(): HandlersOf<TimingFault> {
+    const { processes } = this.#parts;
+    return {
       pause: ({ node, ms }) => {
         const process = this.#process(node);
         process.pause();
@@ -247,9 +203,15 @@ export class FaultPlayer {
       },
       busy: ({ node, turnMs, ms }) => {
         const process = this.#process(node);
-        // No call to its disk ends before the next turn.
+        // A call to the disk can't end before the next turn, so it may take as long as on a slow disk.
         process.diskWasSlow = true;
-        faults.stall(process, turnMs, ms);
+        this.#processFaults.stall(process, turnMs, ms);
+      },
+      freeze: ({ ms }) => {
+        for (const process of processes) process.pause();
+        this.#after(ms, () => {
+          for (const process of processes) process.resume();
+        });
       },
       "late-timers": ({ node, byMs, ms }) => {
         this.#set(this.#process(node).clockConditions, "timersLateByMsMax", byMs, ms);
@@ -257,39 +219,10 @@ export class FaultPlayer {
       "slow-apply": ({ node, delayMs, ms }) => {
         this.#set(this.#process(node).machineConditions, "delayMs", delayMs, ms);
       },
-      "state-machine-failure": ({ node }) => {
-        this.#set(this.#process(node).machineConditions, "fails", true, RESTART_DELAY_MS / 2);
-      },
-      snapshot: ({ node }) => {
-        operator.snapshot(this.#process(node));
-      },
-      "found-again": ({ node, others }) => {
-        operator.initializeAgain(this.#process(node), others);
-      },
-      close: ({ node }) => {
-        this.#process(node).shutDown();
-      },
-      wipe: ({ node }) => {
-        const process = this.#process(node);
-        if (!operator.canWipe(process)) return;
-        operator.wipe(process);
-        clearFaults(process);
-      },
     };
   }
 
-  #storageHandlers(): Pick<
-    Handlers,
-    | "slow-disk"
-    | "hanging-disk"
-    | "disk-error"
-    | "snapshot-disk-error"
-    | "short-transfers"
-    | "bit-flip"
-    | "spoil-snapshot"
-    | "lost-write"
-  > {
-    const { chance } = this.#parts;
+  #diskHandlers(): HandlersOf<DiskFault> {
     return {
       "slow-disk": ({ node, delayMs, ms }) => {
         const process = this.#process(node);
@@ -303,14 +236,11 @@ export class FaultPlayer {
       },
       "disk-error": ({ node, error, powerCutAfterMs }) => {
         const process = this.#process(node);
-        process.diskFaults.next = diskError(error, chance.pick(SHORT_WRITES));
+        process.diskFaults.next = diskError(error, this.#parts.chance.pick(SHORT_WRITES));
         if (powerCutAfterMs === null) return;
         this.#after(powerCutAfterMs, () => {
           this.#processFaults.crash(process, RESTART_DELAY_MS, true);
         });
-      },
-      "snapshot-disk-error": ({ node, error }) => {
-        this.#process(node).diskFaults.next = snapshotDiskError(error, chance.pick(SHORT_WRITES));
       },
       "short-transfers": ({ node, ms }) => {
         this.#set(this.#process(node).diskFaults, "shortTransfers", true, ms);
@@ -319,12 +249,73 @@ export class FaultPlayer {
         const process = this.#process(node);
         if (this.#mayDamage(process)) this.#processFaults.flipBit(process, ms);
       },
+      "lost-write": (fault) => {
+        this.#loseWrite(this.#process(fault.node), fault);
+      },
+    };
+  }
+
+  #snapshotHandlers(): HandlersOf<SnapshotFault> {
+    return {
+      snapshot: ({ node }) => {
+        this.#parts.operator.snapshot(this.#process(node));
+      },
       "spoil-snapshot": (fault) => {
         const process = this.#process(fault.node);
         if (this.#mayDamage(process)) this.#processFaults.damageSnapshot(process, fault);
       },
-      "lost-write": (fault) => {
-        this.#loseWrite(this.#process(fault.node), fault);
+      "snapshot-disk-error": ({ node, error }) => {
+        const shortBytes = this.#parts.chance.pick(SHORT_WRITES);
+        this.#process(node).diskFaults.next = snapshotDiskError(error, shortBytes);
+      },
+      "crash-at-snapshot": ({ node, calls, ms }) => {
+        const process = this.#process(node);
+        process.onSnapshotRename = () => {
+          process.onSnapshotRename = null;
+          this.#processFaults.crashAtCall(process, calls, ms);
+        };
+      },
+    };
+  }
+
+  #leaderHandlers(): HandlersOf<LeaderFault> {
+    const faults = this.#leaderFaults;
+    return {
+      "strand-leader": (fault) => {
+        faults.strand(fault);
+      },
+      "lonely-leader": (fault) => {
+        faults.isolate(fault);
+      },
+      "stall-leader": ({ ms }) => {
+        faults.stall(ms);
+      },
+      "deaf-handover": ({ ms }) => {
+        faults.transferAndDelay(ms);
+      },
+    };
+  }
+
+  #userHandlers(): HandlersOf<OperatorFault | ClientFault> {
+    const { operator, clients } = this.#parts;
+    return {
+      change: (fault) => {
+        operator.requestChange(fault);
+      },
+      transfer: () => {
+        operator.transfer();
+      },
+      wipe: ({ node }) => {
+        const process = this.#process(node);
+        if (!operator.canWipe(process)) return;
+        operator.wipe(process);
+        clearFaults(process);
+      },
+      "found-again": ({ node, others }) => {
+        operator.initializeAgain(this.#process(node), others);
+      },
+      quiet: ({ ms }) => {
+        this.#set(clients, "quiet", true, ms);
       },
     };
   }

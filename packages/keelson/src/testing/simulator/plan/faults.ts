@@ -1,179 +1,257 @@
-/** The faults that a plan is made of, as plain data. `fault-player.ts` carries them out. */
+/**
+ * The faults that a plan is made of, as plain data. `faults/fault-player.ts` carries them out.
+ *
+ * A fault's type and fields stand in the trace, so they are kept as they are even where a name has aged: traces of the
+ * same seed then stay comparable between versions.
+ *
+ * | type                    | what happens                                                | which bugs it finds                                   |
+ * | ----------------------- | ----------------------------------------------------------- | ----------------------------------------------------- |
+ * | `cut`                   | one direction of one link is cut                            | liveness with asymmetric links (E16)                  |
+ * | `partition`             | a set of nodes is cut off, in one or both directions        | split votes, stale leaders, divergent logs            |
+ * | `bridge`                | two sides reach each other only through one node            | livelock of elections (E16)                           |
+ * | `lossy`                 | datagrams are lost and duplicated                           | retries, duplicate requests and answers               |
+ * | `slow-network`          | every message takes longer                                  | answers to an earlier request, needless elections     |
+ * | `reset`                 | the connections of two nodes break                          | half-sent frames, reconnecting                        |
+ * | `late-copies`           | a second copy of some datagrams arrives much later          | answers of another term (R7, E25)                     |
+ * | `stragglers`            | some datagrams arrive much later than others                | reordering (R6)                                       |
+ * | `crash`, `crash-all`    | processes die, with or without a power cut                  | persist before reply (D1), recovery                   |
+ * | `crash-at-storage-call` | a process dies at its n-th call to the disk                 | recovery of interrupted writes (D3)                   |
+ * | `crash-loop`            | the power fails at a sync, and again during recovery        | recovery that isn't idempotent (D13)                  |
+ * | `crash-voter`           | a process dies just after its vote is durable               | forgotten votes (E3, E6)                              |
+ * | `close`                 | a node closes in good order while calls are under way       | calls without an answer (K3, O4)                      |
+ * | `pause`, `busy`         | a process stands still, then gets all events in one turn    | leases, timers that fire before messages are read     |
+ * | `freeze`                | all processes stand still and go on together                | simultaneous elections (E23)                          |
+ * | `late-timers`           | timers fire late                                            | leases, check-quorum                                  |
+ * | `slow-apply`            | the state machine is slow                                   | queues without limit, apply before commit             |
+ * | `state-machine-failure` | the state machine fails once                                | fail-stop                                             |
+ * | `slow-disk`             | each call to the disk takes longer                          | leaders counting themselves too early                 |
+ * | `hanging-disk`          | no call to the disk returns                                 | stalled leaders (D11), the storage timeout            |
+ * | `disk-error`            | one operation fails                                         | going on after a failed sync (D2)                     |
+ * | `short-transfers`       | reads and writes are done in several parts                  | short writes taken for whole ones (D6)                |
+ * | `bit-flip`              | a bit of a file changes while the process is down           | damage taken for an interrupted write (D4)            |
+ * | `lost-write`            | a write reported as done is missing or elsewhere            | missing writes that go unnoticed (D4)                 |
+ * | `snapshot`              | a node is asked for a snapshot                              | snapshots in the middle of batches                    |
+ * | `spoil-snapshot`        | a bit of a snapshot's file changes, also while it is sent   | damaged snapshots that are accepted (S15)             |
+ * | `snapshot-disk-error`   | one operation on a snapshot's file fails                    | partial snapshots taken for whole ones (S15)          |
+ * | `crash-at-snapshot`     | a process dies just after a snapshot's file is complete     | the steps of an installation (S4)                     |
+ * | `strand-leader`         | the leader is cut off with a minority and keeps its clients | stale reads, leases (L5, L7)                          |
+ * | `lonely-leader`         | the leader is cut off alone, perhaps with a bad disk        | overwriting entries whose writes are under way (D8)   |
+ * | `stall-leader`          | the leader's disk hangs as it has something to write        | a leader that can't commit and stays (D11)            |
+ * | `deaf-handover`         | the leader transfers leadership and doesn't hear the result | leases after a transfer (L6)                          |
+ * | `change`                | the operator changes the membership                         | joint consensus (M1-M8), removed ids (M10)            |
+ * | `transfer`              | the operator transfers leadership                           | transfers (T3, E17)                                   |
+ * | `wipe`                  | a node loses its whole disk                                 | nodes that have forgotten their votes (M11)           |
+ * | `found-again`           | `initialize` is called again                                | a second cluster under the same name (M9, M16)        |
+ * | `quiet`                 | no client calls                                             | needless elections and work in an idle group          |
+ */
 
-/** Something bad that happens at a time. Whatever lasts is over by itself after `ms`, or when the run heals. */
+/** Something bad that happens at a time, in milliseconds from the start of the clients. What lasts, lasts `ms`. */
 export type Fault = { readonly at: number } & (
+  | NetworkFault
+  | CrashFault
+  | TimingFault
+  | DiskFault
+  | SnapshotFault
+  | LeaderFault
+  | OperatorFault
+  | ClientFault
+);
+
+/** The names of the faults. */
+export type FaultType = Fault["type"];
+
+/** Faults of links. Nodes are named by their place in the plan, from 0, here and below. */
+export type NetworkFault =
   | { readonly type: "cut"; readonly from: number; readonly to: number; readonly ms: number }
   | {
       readonly type: "partition";
       readonly side: readonly number[];
+      /** Only messages from `side` to the others are lost. */
       readonly oneWay: boolean;
       readonly ms: number;
     }
   | {
       readonly type: "bridge";
+      /** The node that both sides still reach. */
       readonly bridge: number;
       readonly side: readonly number[];
       readonly ms: number;
     }
   | {
       readonly type: "lossy";
+      /** null: all links. */
       readonly link: readonly [from: number, to: number] | null;
+      /** Probabilities, for each datagram. Byte streams aren't affected. */
       readonly drop: number;
       readonly duplicate: number;
       readonly ms: number;
     }
   | { readonly type: "slow-network"; readonly delayMs: number; readonly ms: number }
   | { readonly type: "reset"; readonly a: number; readonly b: number }
+  /** Of this share of datagrams a copy arrives up to `byMs` later, perhaps in another term. */
+  | { readonly type: "late-copies"; readonly share: number; readonly byMs: number; readonly ms: number }
+  /** This share of datagrams arrives up to `byMs` later than the others. */
+  | { readonly type: "stragglers"; readonly share: number; readonly byMs: number; readonly ms: number };
+
+/** Faults by which a process ends. It is started again after `ms`, or soon. */
+export type CrashFault =
   | { readonly type: "crash"; readonly node: number; readonly ms: number }
   | { readonly type: "crash-all"; readonly ms: number }
   | {
       readonly type: "crash-at-storage-call";
       readonly node: number;
+      /** The process dies at this call from now on, counting only calls that change something. */
       readonly calls: number;
       readonly ms: number;
     }
-  | { readonly type: "pause"; readonly node: number; readonly ms: number }
-  | { readonly type: "late-timers"; readonly node: number; readonly byMs: number; readonly ms: number }
-  | { readonly type: "slow-disk"; readonly node: number; readonly delayMs: number; readonly ms: number }
-  | { readonly type: "hanging-disk"; readonly node: number; readonly ms: number }
-  | {
-      readonly type: "disk-error";
-      readonly node: number;
-      readonly error: DiskErrorKind;
-      /** The power fails so long after it, which shows what the error cost; null: it does not. */ readonly powerCutAfterMs:
-        number | null;
-    }
-  | { readonly type: "bit-flip"; readonly node: number; readonly ms: number }
-  /** The power fails at a sync, and again at one of the first after the start, as often as `calls` says. */
+  /** The power fails at the first sync from the n-th call on; then again after each restart, once per element. */
   | {
       readonly type: "crash-loop";
       readonly node: number;
       readonly calls: readonly number[];
       readonly ms: number;
     }
+  /** The process dies when its next vote is durable, and is back after `ms`, before that election is over. */
+  | { readonly type: "crash-voter"; readonly node: number; readonly ms: number }
+  /** The node closes in good order. */
+  | { readonly type: "close"; readonly node: number }
+  /** The state machine fails at the next command, which stops the node. */
+  | { readonly type: "state-machine-failure"; readonly node: number };
+
+/** Faults by which a process does things late. */
+export type TimingFault =
+  | { readonly type: "pause"; readonly node: number; readonly ms: number }
+  /** Turns of the event loop last `turnMs`; what arrives meanwhile is handled in the next one. */
+  | { readonly type: "busy"; readonly node: number; readonly turnMs: number; readonly ms: number }
+  /** All processes are paused and go on at the same time, so that their elections begin together. */
+  | { readonly type: "freeze"; readonly ms: number }
+  /** Timers that are set during this time fire up to `byMs` late. */
+  | { readonly type: "late-timers"; readonly node: number; readonly byMs: number; readonly ms: number }
+  | { readonly type: "slow-apply"; readonly node: number; readonly delayMs: number; readonly ms: number };
+
+/** Faults of one node's disk. */
+export type DiskFault =
+  | { readonly type: "slow-disk"; readonly node: number; readonly delayMs: number; readonly ms: number }
+  | { readonly type: "hanging-disk"; readonly node: number; readonly ms: number }
+  | {
+      readonly type: "disk-error";
+      readonly node: number;
+      readonly error: DiskErrorKind;
+      /** The power fails so long after the error, which shows what it cost; null: it doesn't. */
+      readonly powerCutAfterMs: number | null;
+    }
   /** Reads and writes are done in several parts. */
   | { readonly type: "short-transfers"; readonly node: number; readonly ms: number }
-  /** A write that was reported done is nowhere on the disk, or `elsewhereBy` bytes away; the power fails after `ms`. */
+  /** A bit of a file changes while the process is down. Acknowledged data may be gone, so only a minority has this. */
+  | { readonly type: "bit-flip"; readonly node: number; readonly ms: number }
+  /** A write that was reported as done is missing on the disk. After `ms` the power fails. */
   | {
       readonly type: "lost-write";
       readonly node: number;
+      /** The write went to a place so many bytes away (a misdirected write); null: it went nowhere. */
       readonly elsewhereBy: number | null;
-      /** The system forgets it, too: the node itself may read that it is not there. */
+      /** The operating system's cache doesn't hold the write either, so the node may read that it is missing. */
       readonly forgotten: boolean;
       readonly ms: number;
-    }
-  /** Whoever leads is cut off for a while, with clients and a disk that may not keep up. */
-  | { readonly type: "lonely-leader"; readonly disk: "well" | "slow" | "hanging"; readonly ms: number }
-  | { readonly type: "slow-apply"; readonly node: number; readonly delayMs: number; readonly ms: number }
-  | { readonly type: "state-machine-failure"; readonly node: number }
-  | { readonly type: "quiet"; readonly ms: number }
-  /** Somebody asks a node for a snapshot. */
-  | { readonly type: "snapshot"; readonly node: number }
-  | TargetedFault
-  | OperatorFault
-  | SnapshotFileFault
-  | StageFault
-);
+    };
 
-/** What tells faults apart. */
-export type FaultType = Fault["type"];
+/** How an operation on a file fails. */
 export type DiskErrorKind = "io-error" | "no-space" | "short-write" | "failed-sync" | "read-error";
 
-/** What the operator does to the membership. Who it concerns is decided when it is done: by then others are members. */
-export type ChangeKind =
-  /** A new voter; a new learner. */
-  | "add"
-  | "learn"
-  | "remove"
-  | "remove-leader"
-  | "promote"
-  | "demote"
-  /** One goes as another comes: one whose disk is lost, if there is one. */
-  | "replace"
-  /** Several of these at once. */
-  | "several"
-  /** All voters but the leader go as the learners take their places, and are cut off before they hear of it. */
-  | "exchange"
-  /** The leader of two leaves, and dies over it when nobody else has heard yet that it may go; in between, one comes. */
-  | "retire"
-  /** The leader of two leaves everything to the other, and hears nothing in time from when it says so; in between, one comes. */
-  | "bequeath"
-  /** A member moves. */
-  | "move"
-  /** A new voter at an address where nobody is. */
-  | "ghost"
-  /** The id of a removed member, on an empty disk: it must be refused. */
-  | "reuse";
-
-/** What befalls a cluster whose members come and go. */
-export type OperatorFault =
-  | {
-      readonly type: "change";
-      readonly how: ChangeKind;
-      /** The leader that was asked dies so long after it was; null: it does not. */
-      readonly crashLeaderAfterMs: number | null;
-    }
-  /** Leadership goes to a random node: a voter or not, up or not. */
-  | { readonly type: "transfer" }
-  /** The disk of whoever leads hangs, when it has something to write. */
-  | { readonly type: "stall-leader"; readonly ms: number }
-  /** A node closes in good order, and starts again soon. */
-  | { readonly type: "close"; readonly node: number }
-  /** A node loses its whole disk, and comes back under its id; only if the majority can bear it. */
-  | { readonly type: "wipe"; readonly node: number };
-
-/** A fault that seeks out a moment or a node that the algorithm's rules are about, which blind chance seldom hits. */
-export type TargetedFault =
-  /** Whoever leads is cut off with a minority, and clients who do not know go on asking it. */
-  | {
-      readonly type: "strand-leader";
-      readonly companions: number;
-      /** At once, at the beginning. */
-      readonly writes: number;
-      /** So long after the cut it is asked for the first time, and then until it is over; null: it is not. */
-      readonly readsAfterMs: number | null;
-      /** Its timers do not come meanwhile, so that it does not notice. */
-      readonly lateTimers: boolean;
-      /** All that it hears takes so much longer, from before the cut until it is over; what was on its way still comes. */
-      readonly answersMs: number;
-      /** The companions stand still from before until after, and then hear both leaders in one turn. */
-      readonly stunned: boolean;
-      readonly ms: number;
-    }
-  /** The event loop comes round only so often, and then hears all that came meanwhile in one turn. */
-  | { readonly type: "busy"; readonly node: number; readonly turnMs: number; readonly ms: number }
-  /** All processes stand still and go on at the same time, as their elections then begin. */
-  | { readonly type: "freeze"; readonly ms: number }
-  /** Of some messages a copy comes again much later, in another term perhaps. Streams have no such copies. */
-  | { readonly type: "late-copies"; readonly share: number; readonly byMs: number; readonly ms: number }
-  /** A process dies when its next vote is durable, and is back before that election is over. */
-  | { readonly type: "crash-voter"; readonly node: number; readonly ms: number };
-
-/** What befalls snapshots, and a node whose owner does not remember what was done. */
-export type SnapshotFileFault =
-  /** A bit of a file of its snapshots turns over, under a process that may go on, or starts anew. */
+/** Snapshots at bad moments, and faults of their files. */
+export type SnapshotFault =
+  | { readonly type: "snapshot"; readonly node: number }
+  /** A bit of one of the node's snapshot files changes, while the process runs. */
   | {
       readonly type: "spoil-snapshot";
       readonly node: number;
-      /** How long somebody is waited for who fetches it. */
+      /** How long to wait until another node fetches the snapshot. After that it is damaged in any case. */
       readonly patienceMs: number;
+      /** The probability that the process is also restarted. */
       readonly crashShare: number;
     }
-  /** The next operation of this kind on a file of its snapshots fails. */
+  /** The next operation of this kind on one of the node's snapshot files fails. */
   | { readonly type: "snapshot-disk-error"; readonly node: number; readonly error: DiskErrorKind }
-  /** Somebody creates the cluster once more: with the members that it began with, or with others. */
-  | { readonly type: "found-again"; readonly node: number; readonly others: boolean };
-
-/** What a stage brings about, beside the common faults. */
-export type StageFault =
-  /** Whoever leads hands over, and from the moment that it says so hears nothing in time, while clients go on asking it. */
-  | { readonly type: "deaf-handover"; readonly ms: number }
-  /** Some messages, and they alone, come much later than others. Streams have no such messages. */
-  | { readonly type: "stragglers"; readonly share: number; readonly byMs: number; readonly ms: number }
-  /** A process dies at one of its calls to the disk, counted from when a snapshot's file is complete there. */
+  /** The process dies at its n-th call to the disk after a snapshot's file was complete there. */
   | {
       readonly type: "crash-at-snapshot";
       readonly node: number;
       readonly calls: number;
       readonly ms: number;
     };
+
+/** Faults that hit whichever node leads when they happen. */
+export type LeaderFault =
+  /** The leader is cut off with a minority, while clients that don't know it keep calling it. */
+  | {
+      readonly type: "strand-leader";
+      /** How many other nodes are on the leader's side. */
+      readonly companions: number;
+      /** Writes that it is given at the cut. */
+      readonly writes: number;
+      /** Clients begin to read from it so long after the cut, and go on to the end; null: nobody reads. */
+      readonly readsAfterMs: number | null;
+      /** The leader's timers fire late meanwhile, so that it doesn't notice the cut. */
+      readonly lateTimers: boolean;
+      /** Everything sent to the leader takes so much longer, from before the cut until the end. */
+      readonly answersMs: number;
+      /** The companions are paused from before the cut until after it, and then hear both leaders in one turn. */
+      readonly stunned: boolean;
+      readonly ms: number;
+    }
+  /** The leader is cut off alone; its disk may be slow or hang, so that its writes are under way when it returns. */
+  | { readonly type: "lonely-leader"; readonly disk: "well" | "slow" | "hanging"; readonly ms: number }
+  /** The leader's disk hangs while it has entries to write. */
+  | { readonly type: "stall-leader"; readonly ms: number }
+  /** The leader sends TimeoutNow, and from then on all messages to it are delayed while clients read from it. */
+  | { readonly type: "deaf-handover"; readonly ms: number };
+
+/** What the operator does. Which nodes it concerns is mostly decided when it happens, from the members of that moment. */
+export type OperatorFault =
+  | {
+      readonly type: "change";
+      readonly how: ChangeKind;
+      /** The leader that was asked dies so long after; null: it doesn't. */
+      readonly crashLeaderAfterMs: number | null;
+    }
+  /** Leadership is to go to a random node, which may be down or no voter. */
+  | { readonly type: "transfer" }
+  /** The node loses its whole disk and comes back under its id, if the cluster can bear that. */
+  | { readonly type: "wipe"; readonly node: number }
+  /** `initialize` is called again on this node: with the initial members, or with others, which must be refused. */
+  | { readonly type: "found-again"; readonly node: number; readonly others: boolean };
+
+/** How the operator changes the membership. */
+export type ChangeKind =
+  /** Adds a voter. */
+  | "add"
+  /** Adds a learner. */
+  | "learn"
+  | "remove"
+  | "remove-leader"
+  /** Makes a learner a voter. */
+  | "promote"
+  /** Makes a voter a learner. */
+  | "demote"
+  /** Adds one voter and removes another; preferably one whose disk is lost. */
+  | "replace"
+  /** Several of these in one change. */
+  | "several"
+  /** The learners replace all voters but the leader, and the old voters are cut off before they hear of it. */
+  | "exchange"
+  /**
+   * The leader of two voters removes itself, and crashes when that entry is on its own disk only (M18). With other than
+   * two voters, one is added instead.
+   */
+  | "retire"
+  /** The leader of two voters removes itself, and hears nothing in time from the other from then on (L5). Else as above. */
+  | "bequeath"
+  /** A member gets another address. */
+  | "move"
+  /** Adds a voter at an address where no node is. */
+  | "ghost"
+  /** Adds a removed member's id again, with an empty disk. This must be refused. */
+  | "reuse";
+
+/** Faults of the clients. */
+export type ClientFault = { readonly type: "quiet"; readonly ms: number };

@@ -1,9 +1,11 @@
+/** Adds to a plan what an operator does to the membership, with nodes to spare and lost disks. */
 import { Chance } from "./chance.ts";
-import type { ChangeKind, OperatorFault, Fault } from "./faults.ts";
+import { byTime, drawFaults, withMoreFaults } from "./draw-faults.ts";
+import type { ChangeKind, Fault } from "./faults.ts";
+import { withLeadershipFaults } from "./leadership-faults.ts";
 import type { Plan } from "./plan.ts";
 
-type ChurnType = OperatorFault["type"];
-
+/** Those that stand twice happen twice as often. */
 const CHANGES: readonly ChangeKind[] = [
   "add",
   "add",
@@ -21,18 +23,13 @@ const CHANGES: readonly ChangeKind[] = [
   "reuse",
 ];
 
-/** What the operator does apart from the others: it needs no nodes to spare. */
-const LEADERSHIP_FAULTS: readonly ChurnType[] = ["transfer", "close"];
-
-const STALL_MARGIN_MS = 350;
-
-/** Nodes that come one after another in a staged run. */
+/** Nodes that come one after another in a run of staged changes. */
 const SPARES_IN_STAGED_RUN = 4;
 
-/** More would make elections slow, and find no more. */
+/** More nodes would make elections slow, and find nothing more. */
 const NODES_MAX = 8;
 
-/** Some runs change their members, some move their leader, some read on leases: each from a source of chance of its own. */
+/** Some runs move leadership, some change the membership, each by a random source of its own; few do one kind of change only. */
 export function withOperatorFaults(plan: Plan): Plan {
   const staged = new Chance(plan.seed ^ 0x57a9e);
   if (staged.happens(0.06)) return withStagedChanges(plan, staged);
@@ -42,7 +39,7 @@ export function withOperatorFaults(plan: Plan): Plan {
   );
 }
 
-/** What the rules for changes are about, and nothing else: it takes a few members, in a state that chance seldom brings about. */
+/** Only changes of one kind, in a cluster that is small enough for what they are about (M18; M1). */
 function withStagedChanges(plan: Plan, chance: Chance): Plan {
   const how = chance.pick(["retire", "exchange"] as const);
   const first = how === "retire" ? 2 : 3;
@@ -64,63 +61,7 @@ function withStagedChanges(plan: Plan, chance: Chance): Plan {
   };
 }
 
-/** In a third of the runs, some reads trust the lease; clocks may go just as wrong as the nodes were told they may. */
-export function withWeakReads(plan: Plan, isCalm: boolean): Plan {
-  const chance = new Chance(plan.seed ^ 0x1ea5e);
-  const leaseShare = chance.happens(0.35) ? chance.pick([0.5, 1]) : 0;
-  const staleShare = chance.happens(0.2) ? 0.2 : 0;
-  const drift = Math.max(...plan.clockRates.map((rate) => Math.abs(rate - 1)));
-  if (leaseShare === 0) return { ...plan, staleShare };
-  const weak = { ...plan, leaseShare, staleShare, clockDriftMax: drift };
-  if (!plan.checkQuorum || plan.nodes - plan.spares < 3 || isCalm) return weak;
-  return chance.happens(0.6) ? withIsolatedLeaseholders(weak, chance) : weak;
-}
-
-/** A lease matters when a leader is alone, does not notice, and is asked while another may lead already. */
-function withIsolatedLeaseholders(plan: Plan, chance: Chance): Plan {
-  const { min, max } = plan.electionTimeoutMs;
-  const slow = new Chance(plan.seed ^ 0x51_0e);
-  const answersMs = slow.happens(0.4) ? max * slow.between(0.5, 0.9) : 0;
-  const faults = addEvery(chance, max * chance.pick([4, 8]), plan, (at) => ({
-    type: "strand-leader",
-    at,
-    companions: 0,
-    writes: chance.pick([0, 2]),
-    readsAfterMs: min * chance.between(0.5, 1.5),
-    lateTimers: chance.happens(0.7),
-    answersMs,
-    stunned: false,
-    ms: max * chance.between(1.5, 3),
-  }));
-  return { ...plan, faults };
-}
-
-function withLeadershipFaults(plan: Plan, chance: Chance): Plan {
-  if (plan.nodes === 1 || !chance.happens(0.3)) return plan;
-  const everyMs = chance.pick([200, 600, 1_500]);
-  const types = chance.happens(0.5) ? LEADERSHIP_FAULTS : [chance.pick(LEADERSHIP_FAULTS)];
-  const faults = addEvery(chance, everyMs, plan, (at) =>
-    chance.pick(types) === "transfer"
-      ? { type: "transfer", at }
-      : { type: "close", at, node: chance.whole(0, plan.nodes - 1) },
-  );
-  const hasPriorities = chance.happens(0.3);
-  const priorities = hasPriorities ? plan.clockRates.map(() => chance.whole(0, 2)) : plan.priorities;
-  const storageStallMs = chance.pick([plan.storageStallMs, 300, 600]);
-  const led = { ...plan, faults, priorities, storageStallMs };
-  return storageStallMs < plan.storageStallMs ? withLeaderStalls(led) : led;
-}
-
-/** Where leaders must not wait long for their disks, their disks let them wait. */
-function withLeaderStalls(plan: Plan): Plan {
-  const chance = new Chance(plan.seed ^ 0x57a_11);
-  if (!chance.happens(0.5)) return plan;
-  // Longer than a leader may take to notice, and shorter than a call to the disk may take.
-  const ms = plan.storageStallMs + STALL_MARGIN_MS;
-  const faults = addEvery(chance, 3 * ms, plan, (at) => ({ type: "stall-leader", at, ms }));
-  return { ...plan, faults };
-}
-
+/** Four in ten runs have nodes to spare and an operator who changes the membership; a third of these lose disks. */
 function withMembershipFaults(plan: Plan, chance: Chance): Plan {
   if (!chance.happens(0.4)) return plan;
   const spares = chance.whole(1, Math.min(4, NODES_MAX - plan.nodes));
@@ -133,7 +74,7 @@ function withMembershipFaults(plan: Plan, chance: Chance): Plan {
     : CHANGES;
   const wipes = chance.happens(0.35) ? 0.25 : 0;
   const everyMs = chance.pick([150, 400, 1_000]);
-  const faults = addEvery(chance, everyMs, plan, (at) =>
+  const faulty = withMoreFaults(plan, chance, everyMs, (at) =>
     chance.happens(wipes)
       ? { type: "wipe", at, node: chance.whole(0, nodes - 1) }
       : {
@@ -144,19 +85,23 @@ function withMembershipFaults(plan: Plan, chance: Chance): Plan {
         },
   );
   return {
-    ...plan,
+    ...faulty,
     nodes,
     spares,
     clockRates: [...plan.clockRates, ...rates],
     wallOffsetsMs: [...plan.wallOffsetsMs, ...offsets],
-    // An operator has time, and what a disk must be known by takes some.
+    // Changes of voters take several steps, and the leader needs time to learn every member's store id.
     faultyMs: Math.max(plan.faultyMs, chance.pick([2_000, 6_000])),
-    faults,
   };
 }
 
-function addEvery(chance: Chance, everyMs: number, plan: Plan, make: (at: number) => Fault): Fault[] {
-  const faults = [...plan.faults];
-  for (let at = chance.time(everyMs); at < plan.faultyMs; at += chance.time(everyMs)) faults.push(make(at));
-  return faults.sort((a, b) => a.at - b.at);
+/** In few runs nodes are told again to create the cluster: by a program that does so at each start, or in error. */
+export function withRepeatedInitialize(plan: Plan, chance: Chance): Plan {
+  if (!chance.happens(0.06)) return plan;
+  const times = { firstMs: 300, everyMs: 700, untilMs: plan.faultyMs };
+  const repeated = drawFaults(chance, times, (at) => {
+    const node = chance.whole(0, plan.nodes - plan.spares - 1);
+    return { type: "found-again", at, node, others: chance.happens(0.4) };
+  });
+  return { ...plan, faults: byTime([...plan.faults, ...repeated]) };
 }

@@ -1,97 +1,117 @@
+/** What one run does, decided before it begins, so that it can be printed, repeated, and shrunk. */
 import type { Fault, FaultType } from "./faults.ts";
 
-/** A whole run, decided before it begins, so that it can be printed, repeated and made smaller. */
+/** A whole run. Times are in milliseconds; lists with an element for each node are in the order of the nodes. */
 export interface Plan {
   readonly seed: number;
   readonly nodes: number;
-  /** The last so many of the nodes are no members at first. */
+  /** The last so many of the nodes aren't members at first. The operator may add them. */
   readonly spares: number;
-  /** `tcp`: the real transport over streams of bytes; `datagrams`: messages that are lost, doubled and reordered one by one. */
+  /** `tcp`: the real transport over byte streams; `datagrams`: messages that are lost, duplicated and reordered singly. */
   readonly transport: "tcp" | "datagrams";
-  /** Whether the state machine keeps its state on a disk of its own, or builds it again from the log. */
+  /** The state machine keeps its state on a disk of its own. Otherwise it rebuilds it from the log at each start. */
   readonly durableState: boolean;
+
+  // How the nodes are configured.
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
   readonly electionTimeoutMs: { readonly min: number; readonly max: number };
   readonly heartbeatMs: number;
-  /** How fast each node's clock runs; 1: right. */
-  readonly clockRates: readonly number[];
+  /** The option `clockDriftMax`: how far each clock's rate may be from 1. */
+  readonly clockDriftMax: number;
+  /** The option `priority` of each node. Empty: 0 everywhere. */
+  readonly priorities: readonly number[];
+  /** The option `storageStallMs`. */
+  readonly storageStallMs: number;
   readonly segmentBytes: number;
+  /** The option `cacheBytesMax`: how much of the log is kept in memory. */
   readonly cacheBytes: number;
-  /** How long each call to the disk takes while the disk is well: what comes between a write and its sync happens in it. */
-  readonly diskMs: number;
-  /** The limits on proposals under way. */
   readonly pendingEntriesMax: number;
   readonly pendingBytesMax: number;
-  /** When snapshots are taken, and how much of the log is kept beside them; null: never. */
-  readonly snapshots: {
-    readonly everyEntries: number;
-    readonly keepEntries: number;
-    readonly transferKeepBytes: number;
-    /** What makes every snapshot larger by so much, and how fast one is fetched. */
-    readonly ballastBytes: number;
-    readonly fetchBytesPerSecond: number;
-  } | null;
-  /** Reads of the log return fewer entries than there is room for, as they may. */
+  /** null: no snapshots are taken. */
+  readonly snapshots: SnapshotPlan | null;
+
+  // The world that they run in.
+  /** How fast each node's clock runs; 1 is right. */
+  readonly clockRates: readonly number[];
+  /** How far each node's wall clock is ahead of the true time. Timers don't depend on it. */
+  readonly wallOffsetsMs: readonly number[];
+  /** How long each call to the disk takes without a fault. Above 0, other events happen between a write and its sync. */
+  readonly diskMs: number;
+  /** Reads of the log return fewer entries than asked for, as a log store may. */
   readonly shortReads: boolean;
-  /** Each node's stream of committed commands is read, and left and opened again after so many; null: nobody reads it. */
-  readonly followCommands: number | null;
-  /** A late copy of an answer to a leader comes when the same node leads again. Streams have no such copies. */
-  readonly replayOldMessages: boolean;
   readonly linkDelayMs: { readonly min: number; readonly max: number };
-  /** Which nodes call `initialize`, at the same time. */
+  /**
+   * A copy of an old acknowledgement or forwarded call arrives when its receiver leads again, in a later term. Only with
+   * datagrams: byte streams deliver each message once.
+   */
+  readonly replayOldMessages: boolean;
+
+  // What is done with them.
+  /** The nodes that call `initialize`, all at the same time. */
   readonly initializers: readonly number[];
-  /** How long the nodes are up before they do. */
+  /** How long the nodes have been up by then. */
   readonly initializeAfterMs: number;
   readonly clients: number;
+  /** How many keys the clients share. */
   readonly keys: number;
-  /** The pause between two calls of one client, on average. */
+  /** The mean pause between two calls of one client. */
   readonly thinkMs: number;
-  /** How long a client's call may take. */
   readonly callTimeoutMs: number;
+  /** The share of reads among calls. */
   readonly readShare: number;
-  /** Of the reads: those that trust the leader's lease, if it has one, and those that may be old, besides. */
+  /** The share of lease reads among linearizable reads. */
   readonly leaseShare: number;
+  /** The share of stale reads among calls. */
   readonly staleShare: number;
-  /** What the nodes are told of their clocks: how far each may be wrong. */
-  readonly clockDriftMax: number;
-  /** How much each node should lead; empty: nobody minds. */
-  readonly priorities: readonly number[];
-  /** A leader whose disk takes longer for a write hands over. */
-  readonly storageStallMs: number;
   readonly valueBytesMax: number;
-  /** The first so many clients write in sessions, which live for so long unused; null: none does. */
+  /** So many of the clients write in sessions with this time to live; null: none does. */
   readonly sessions: { readonly clients: number; readonly ttlMs: number } | null;
-  /** In which ways callers use the nodes. */
+  /** Each node's committed stream is read, and opened anew after so many commands; null: it isn't read. */
+  readonly reopenCommittedAfter: number | null;
   readonly usage: Usage;
-  /** How far each node's wall clock is ahead of the true time. */
-  readonly wallOffsetsMs: readonly number[];
-  /** When the faults end and the run heals. */
+  /** How long there are faults. Then the run heals. */
   readonly faultyMs: number;
   /** In order of time. */
   readonly faults: readonly Fault[];
 }
 
-/** How the nodes are used: nothing of it is a fault, and every answer must be as true as ever. */
+/** When snapshots are taken, and what is kept beside them. */
+export interface SnapshotPlan {
+  readonly everyEntries: number;
+  readonly keepEntries: number;
+  /** How much of the log is kept for a node that fetches a snapshot. */
+  readonly transferKeepBytes: number;
+  /** Makes every snapshot so much larger, so that fetching takes several chunks. */
+  readonly ballastBytes: number;
+  readonly fetchBytesPerSecond: number;
+}
+
+/** In which ways callers use the nodes. None of it is a fault, and every answer must be as right as ever. */
 export interface Usage {
-  /** Nodes that do not lead pass on what only a leader can do. */
+  /** The option `forward`: nodes that don't lead forward calls to the leader. */
   readonly forward: boolean;
-  /** Of the calls, those that their callers give up by a signal, some of them before they are made. */
+  /** The share of calls that their callers abort by a signal, some before they are made. */
   readonly abortShare: number;
-  /** Reads that wait at once; queries that take so long, and hold up nobody. */
   readonly pendingReadsMax: number;
+  /** How long each query of a read takes. */
   readonly queryMs: number;
-  /** Those who listen to the nodes' changes are slow, and go and come again; null: they hear all at once. */
+  /**
+   * Readers of the change stream pause `pauseMs` after each change, and open the stream anew after `leaveAfter` changes;
+   * null: they read at once, and stay.
+   */
   readonly listeners: {
     readonly changesMax: number;
     readonly pauseMs: number;
     readonly leaveAfter: number;
   } | null;
-  /** Of the sessions' clients, those that let the library count and repeat; and of the answers, those after which a session is closed. */
+  /** Clients with sessions use the library's `Session`. Otherwise they number and repeat commands themselves. */
   readonly librarySessions: boolean;
+  /** The probability that a session is closed after an answer. */
   readonly closeShare: number;
 }
 
+/** What most runs do. */
 export const PLAIN_USAGE: Usage = {
   forward: false,
   abortShare: 0,
@@ -102,10 +122,11 @@ export const PLAIN_USAGE: Usage = {
   closeShare: 0,
 };
 
-/** What must never cost a leader its place. */
-export const HARMLESS_FAULTS: readonly FaultType[] = ["slow-apply", "quiet"];
+/** Faults that must never cost a leader its leadership. */
+export const HARMLESS_FAULTS = ["slow-apply", "quiet"] as const satisfies readonly FaultType[];
 
-/** Whether nothing happens in the run that may cost a leader its place. */
+/** Whether the run has no fault that may cost a leader its leadership. Then the checker also requires stable leaders. */
 export function hasOnlyHarmlessFaults({ faults }: Plan): boolean {
-  return faults.every(({ type }) => HARMLESS_FAULTS.includes(type));
+  const harmless: readonly FaultType[] = HARMLESS_FAULTS;
+  return faults.every(({ type }) => harmless.includes(type));
 }

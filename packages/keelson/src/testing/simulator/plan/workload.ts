@@ -1,5 +1,7 @@
-/** How long a call may take: a caller has time, mostly. */
+/** Limits on what clients do, for plans and for the calls after healing. */
+
+/** How long a call may take, unless a plan says otherwise: long enough for an election in between. */
 export const CALL_TIMEOUT_MS = 2_000;
 
-/** Calls in one run, about: more find little more, and cost the time of other runs. */
+/** About so many calls are made in one run. More find little more, and take time from other runs. */
 export const CALLS_MAX = 400;

@@ -7,7 +7,7 @@ import type { Plan } from "../plan/plan.ts";
 import { simulate } from "../simulate.ts";
 import type { Subject } from "./subject.ts";
 
-/** A register of numbers: the smallest subject. */
+/** The smallest subject: a register that holds a number. */
 class Register implements StateMachine<number, number> {
   value = 0;
 
@@ -55,7 +55,7 @@ const PLAN: Plan = {
   faultyMs: 500,
   clients: 2,
   thinkMs: 20,
-  // It keeps no results.
+  // The register doesn't encode results, which sessions need.
   sessions: null,
   faults: [{ type: "crash", at: 200, node: 1, ms: 20 }],
 };
@@ -65,15 +65,15 @@ async function codeOf(machine: MakeRegister): Promise<string | null> {
   return violation?.code ?? null;
 }
 
-describe("a simulation of someone's own state machine", () => {
-  it("holds if the state machine does what its model says", async () => {
+describe("simulate with a user's state machine", () => {
+  it("finds no violation if the state machine does what its model says", async () => {
     const result = await simulate(PLAN, { subject: registerSubject(() => new Register()) });
     expect(result.violation).toBeNull();
     expect(result.clients.writesDone).toBeGreaterThan(5);
     expect(result.clients.readsDone).toBeGreaterThan(0);
   });
 
-  it("finds that it loses writes", async () => {
+  it("reports a state machine that loses writes (LIN)", async () => {
     class Lossy extends Register {
       override apply(value: number): number {
         if (value % 3 !== 0) this.value = value;
@@ -83,7 +83,7 @@ describe("a simulation of someone's own state machine", () => {
     expect(await codeOf(() => new Lossy())).toBe("LIN");
   });
 
-  it("SMS: finds that one node applies otherwise than the others", async () => {
+  it("reports a state machine that applies differently on one node (SMS)", async () => {
     class Own extends Register {
       override apply(value: number): number {
         this.value = value + 1;
@@ -94,7 +94,7 @@ describe("a simulation of someone's own state machine", () => {
     expect(code).toBe("SMS");
   });
 
-  it("does not take a rejection that nobody expected for an answer", async () => {
+  it("reports a rejection that the subject doesn't expect", async () => {
     class Picky extends Register {
       override apply(value: number): number {
         if (value > 5) throw new Error("too large");
@@ -104,7 +104,7 @@ describe("a simulation of someone's own state machine", () => {
     expect(await codeOf(() => new Picky())).toBe("REJECT");
   });
 
-  it("FAILSTOP: does not let it stop its node for a reason that no fault gave", async () => {
+  it("reports a state machine that stops its node without a fault (FAILSTOP)", async () => {
     class Failing extends Register {
       override apply(value: number): number {
         if (value > 5) throw new StateMachineFailure("tired");
@@ -114,7 +114,7 @@ describe("a simulation of someone's own state machine", () => {
     expect(await codeOf(() => new Failing())).toBe("FAILSTOP");
   });
 
-  it("LIVE: finds that it keeps its node busy for ever, and time never goes on", async () => {
+  it("reports a state machine that keeps its node busy so that time can't advance (LIVE)", async () => {
     const busy = (environment: Environment): void => {
       environment.setTimer(0, () => {
         environment.defer(() => {

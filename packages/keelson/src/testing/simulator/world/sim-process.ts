@@ -283,13 +283,13 @@ export class SimProcess {
   #readCommitted(delivery: EventDelivery, raft: Raft<unknown, unknown>): void {
     const { plan, subject, checker, report } = this.#parts;
     this.#reader = null;
-    if (plan.followCommands === null) return;
+    if (plan.reopenCommittedAfter === null) return;
     this.#reader = new CommittedReader({
       id: this.id,
       raft,
       checker,
       describe: (command) => subject.describe(command),
-      commandsEach: plan.followCommands,
+      commandsEach: plan.reopenCommittedAfter,
       isDead: () => delivery.isDead(),
       report,
       wait: (ms) => this.#waitOutside(ms),

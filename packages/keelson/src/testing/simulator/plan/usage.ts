@@ -1,0 +1,56 @@
+/** Adds ways of using the nodes to a plan: snapshots, sessions, and rarely used options. None of it is a fault. */
+import { Chance } from "./chance.ts";
+import { withMoreFaults } from "./draw-faults.ts";
+import { hasOnlyHarmlessFaults, PLAIN_USAGE, type Plan, type Usage } from "./plan.ts";
+
+/** Half of the runs take snapshots and compact the log, some as soon as they may; some nodes are also asked for them. */
+export function withSnapshots(plan: Plan): Plan {
+  const chance = new Chance(plan.seed ^ 0x5a_95);
+  if (!chance.happens(0.5)) return plan;
+  const snapshots = {
+    everyEntries: chance.pick([3, 15, 60]),
+    keepEntries: chance.pick([0, 0, 3, 20]),
+    transferKeepBytes: chance.pick([0, 1_000, 1_048_576]),
+    ballastBytes: 0,
+    fetchBytesPerSecond: Infinity,
+  };
+  if (hasOnlyHarmlessFaults(plan) || !chance.happens(0.4)) return { ...plan, snapshots };
+  const everyMs = chance.pick([100, 500]);
+  const asked = withMoreFaults(plan, chance, everyMs, (at) => ({
+    type: "snapshot",
+    at,
+    node: chance.whole(0, plan.nodes - 1),
+  }));
+  return { ...asked, snapshots };
+}
+
+/** In a third of the runs some clients use sessions. Wall clocks, which sessions expire by, may be wrong then. */
+export function withSessions(plan: Plan, chance: Chance): Plan {
+  if (!chance.happens(0.35)) return plan;
+  const ttlMs = chance.pick([1_000, 1_000, 3_000, 60_000]);
+  const skewMs = chance.pick([0, 0, 300, 5_000]);
+  return {
+    ...plan,
+    sessions: { clients: chance.whole(1, plan.clients), ttlMs },
+    wallOffsetsMs: plan.clockRates.map(() => Math.round(chance.between(-skewMs, skewMs))),
+  };
+}
+
+/** A fifth of the runs use the nodes in other ways than the plain one. */
+export function withVariedUsage(plan: Plan, chance: Chance): Plan {
+  if (!chance.happens(0.2)) return plan;
+  const usage: Usage = {
+    forward: chance.happens(0.6),
+    abortShare: chance.happens(0.3) ? 0.2 : 0,
+    pendingReadsMax: chance.happens(0.3) ? chance.pick([1, 3]) : PLAIN_USAGE.pendingReadsMax,
+    queryMs: chance.happens(0.3) ? chance.pick([1, 30]) : 0,
+    listeners: chance.happens(0.3)
+      ? { changesMax: 4, pauseMs: chance.pick([50, 400]), leaveAfter: chance.pick([2, 10]) }
+      : null,
+    librarySessions: chance.happens(0.5),
+    closeShare: chance.pick([0, 0.1]),
+  };
+  const sessions =
+    plan.sessions ?? (chance.happens(0.4) ? { clients: chance.whole(1, plan.clients), ttlMs: 1_000 } : null);
+  return { ...plan, usage, sessions };
+}
