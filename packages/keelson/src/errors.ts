@@ -311,17 +311,28 @@ export class LogCompactedError extends RaftError {
   }
 }
 
-/** A stored snapshot is damaged, or incomplete. */
+/** A stored snapshot is damaged, incomplete, or of another version of the format. */
 export class CorruptSnapshotError extends RaftError {
   override readonly name = "CorruptSnapshotError";
   /** The path of the damaged file. */
   readonly file: string;
   /** Where in the file, in bytes. */
   readonly offset: number;
-  constructor(file: string, offset: number, message: string, options?: ErrorOptions) {
+  /**
+   * The version of the format that the file says it has, if this program reads another one: the file may then
+   * be intact, and must not be removed. null: it is damaged or incomplete.
+   */
+  readonly otherVersion: number | null;
+  constructor(
+    file: string,
+    offset: number,
+    message: string,
+    options: ErrorOptions & { readonly otherVersion?: number } = {},
+  ) {
     super("CORRUPT_SNAPSHOT", "not-done", message, options);
     this.file = file;
     this.offset = offset;
+    this.otherVersion = options.otherVersion ?? null;
   }
 }
 

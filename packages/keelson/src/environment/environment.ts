@@ -89,6 +89,7 @@ export type LockMode = "exclusive" | "shared";
 
 /** A lock that is held. */
 export interface FileLock {
+  /** Idempotent. */
   release(): Promise<void>;
 }
 

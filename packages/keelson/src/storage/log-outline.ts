@@ -57,6 +57,11 @@ export class LogOutline {
     return this.#lastIndex;
   }
 
+  /** A copy. */
+  get terms(): TermRun[] {
+    return [...this.#terms];
+  }
+
   get last(): LogPosition {
     return { index: this.#lastIndex, term: this.#terms.at(-1)?.term ?? this.#base.term };
   }

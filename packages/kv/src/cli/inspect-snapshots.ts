@@ -1,7 +1,7 @@
 /** The part of `keelson inspect` about snapshots. */
 import path from "node:path";
 import { countSessions } from "keelson";
-import { inspectSnapshots, type SnapshotInspection } from "keelson/storage/snapshots";
+import type { SnapshotInspection } from "keelson/storage/snapshots";
 import { count, formatBytes } from "../shared/format.ts";
 import { columns } from "./terminal.ts";
 
@@ -10,11 +10,6 @@ const ORIGINS = { taken: "taken here", received: "from another node" } as const;
 /** Why a snapshot is incomplete. */
 const UNFINISHED = { incoming: "being fetched", draft: "being taken, or left by a crash" } as const;
 
-/** Inspects the snapshots in a directory. null: the user named only the log, so there are none to inspect. */
-export async function snapshotsIn(directory: string | null): Promise<readonly SnapshotInspection[]> {
-  return directory === null ? [] : await inspectSnapshots(directory);
-}
-
 /** One line for each snapshot. `clusterId`: the log's; a snapshot's own is shown only if it differs. */
 export function snapshotLines(found: readonly SnapshotInspection[], clusterId: string | null): string[] {
   if (found.length === 0) return [];
@@ -22,11 +17,13 @@ export function snapshotLines(found: readonly SnapshotInspection[], clusterId: s
 }
 
 function cellsOf(
-  { file, kind, bytes, header, sessions, damage }: SnapshotInspection,
+  { file, kind, bytes, header, sessions, damage, otherVersion }: SnapshotInspection,
   clusterId: string | null,
 ) {
   const size = formatBytes(bytes);
   if (kind === "incoming" || kind === "draft") return [`  ${path.basename(file)}`, size, UNFINISHED[kind]];
+  if (otherVersion !== null)
+    return [`  ${path.basename(file)}`, size, ORIGINS[kind], `version ${otherVersion}`];
   if (header === null) return [`  ${path.basename(file)}`, size, ORIGINS[kind], "DAMAGED"];
   const { position, membership } = header;
   const { voters, outgoingVoters, learners } = membership.config;
@@ -45,9 +42,9 @@ function cellsOf(
   ];
 }
 
-/** What is wrong with the snapshots, one text for each damaged one. */
-export function snapshotDamage(found: readonly SnapshotInspection[]): string[] {
-  return found.flatMap(({ damage }) => (damage === null ? [] : [damage]));
+/** Those that are damaged, or of a version of the format that this program can't read. */
+export function damagedSnapshots(found: readonly SnapshotInspection[]): readonly SnapshotInspection[] {
+  return found.filter(({ damage }) => damage !== null);
 }
 
 /** A snapshot in the JSON output. */

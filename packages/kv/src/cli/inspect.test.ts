@@ -41,7 +41,10 @@ async function dataWithLog(): Promise<string> {
 
 async function printed(options: Partial<InspectOptions> & { readonly directory: string }) {
   const lines: string[] = [];
-  const code = await inspect({ entries: null, json: false, ...options }, (line) => void lines.push(line));
+  const code = await inspect(
+    { entries: null, json: false, running: false, ...options },
+    (line) => void lines.push(line),
+  );
   return { code, lines, text: lines.join("\n") };
 }
 
@@ -113,7 +116,12 @@ describe("keelson inspect", () => {
     ["7..9", { from: 7, to: 10 }],
     ["7..", { from: 7, to: null }],
   ])("accepts --entries %s", (text, entries) => {
-    expect(parseInspectOptions(["a", "--entries", text])).toEqual({ directory: "a", json: false, entries });
+    expect(parseInspectOptions(["a", "--entries", text])).toEqual({
+      directory: "a",
+      json: false,
+      running: false,
+      entries,
+    });
   });
 
   it("lists the snapshots beside the log, and exits with 1 if one is damaged", async () => {
@@ -158,5 +166,39 @@ describe("keelson inspect", () => {
     expect(json.snapshots).toMatchObject([
       { file, kind: "taken", index: 3, term: 2, voters: ["n1"], learners: ["n3"], sessions: null },
     ]);
+  });
+
+  it("is refused while a node runs, and reads with --running", async () => {
+    const directory = await dataWithLog();
+    const log = wal(path.join(directory, "log"));
+    await log.open({ nodeId: "n1", clusterId: "c" }, nodeEnvironment());
+    await expect(printed({ directory })).rejects.toThrow(
+      /log is in use by process \d+ on .*To read the directory meanwhile, add --running$/,
+    );
+    expect((await printed({ directory, running: true })).code).toBe(0);
+    await log.close();
+    expect((await printed({ directory })).code).toBe(0);
+  });
+
+  it("tells a snapshot of another version of the format from a damaged one", async () => {
+    const directory = await dataWithLog();
+    const snapshots = snapshotFiles(path.join(directory, "snapshots"));
+    await snapshots.open(nodeEnvironment());
+    const membership = encodeMembership({
+      config: { voters: ["n1"], outgoingVoters: [], learners: [] },
+      members: new Map([["n1", { address: "n1:1" }]]),
+    });
+    const header = { clusterId: "c", position: { term: 2, index: 3 }, membership };
+    const { id } = await (await snapshots.create(header, new Uint8Array(0))).finish();
+    await snapshots.close();
+    const name = readdirSync(path.join(directory, "snapshots")).find((one) => one.includes(id)) ?? "";
+    const file = path.join(directory, "snapshots", name);
+    const bytes = readFileSync(file);
+    bytes[3] = 9;
+    writeFileSync(file, bytes);
+    const { code, text } = await printed({ directory });
+    expect(code).toBe(1);
+    expect(text).toMatch(/SNAPSHOT OF ANOTHER VERSION\n {2}the snapshot .* has version 9 .* does not start/);
+    expect(text).not.toContain("DAMAGED SNAPSHOT");
   });
 });

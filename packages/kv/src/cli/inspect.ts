@@ -1,23 +1,26 @@
 /** `keelson inspect`: prints what a node's directory holds, and whether it is sound. Changes nothing. */
 import path from "node:path";
+import { DirectoryLockedError } from "keelson";
 import { decodeMembership, decodeRecord, EntryKind, type DecodedRecord } from "keelson/codec";
-import type { SnapshotInspection } from "keelson/storage/snapshots";
+import { inspectSnapshots, type SnapshotInspection } from "keelson/storage/snapshots";
 import { inspectWal, type MembershipEntry, type WalInspection } from "keelson/storage/wal";
 import { parseCommand, positionalsOf } from "./arguments.ts";
 import { decodeCommand } from "../store/commands.ts";
 import { findDataDirectory } from "../node/data-directory.ts";
-import { snapshotDamage, snapshotJson, snapshotLines, snapshotsIn } from "./inspect-snapshots.ts";
+import { damagedSnapshots, snapshotJson, snapshotLines } from "./inspect-snapshots.ts";
 import { count, formatBytes } from "../shared/format.ts";
 import { columns } from "./terminal.ts";
-import { UsageError } from "../shared/errors.ts";
+import { StartError, UsageError } from "../shared/errors.ts";
 
 /** The text for `--help`. */
 export const INSPECT_HELP = `Usage: keelson inspect DIR [--entries FROM..TO] [--json]
 
 Prints what the log of a node holds, and which snapshots lie beside it, and checks every checksum in them.
-DIR is the node's --data directory, or the log's own. Nothing is changed, and the node may run meanwhile.
+DIR is the node's --data directory, or the log's own. Nothing is changed. The node must not run, unless
+--running is given.
 
   --entries FROM..TO   also print these entries; FROM.. is up to the last one, and FROM that one alone
+  --running            read also while the node runs; what it is writing then looks like an interrupted write
   --json               print all of it as one JSON object
   --help               this text
 
@@ -36,6 +39,8 @@ export interface InspectOptions {
   readonly directory: string;
   /** The entries to print, `[from, to)`; `to` null: up to the last. null: none. */
   readonly entries: { readonly from: number; readonly to: number | null } | null;
+  /** Read without the lock of the directory, so also while the node runs. */
+  readonly running: boolean;
   /** Print JSON instead of text. */
   readonly json: boolean;
 }
@@ -44,6 +49,7 @@ export interface InspectOptions {
 export function parseInspectOptions(args: readonly string[]): InspectOptions | null {
   const { values, positionals } = parseCommand(args, {
     entries: { type: "string" },
+    running: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   });
   if (values.help) return null;
@@ -51,6 +57,7 @@ export function parseInspectOptions(args: readonly string[]): InspectOptions | n
   return {
     directory,
     entries: values.entries === undefined ? null : rangeOf(values.entries),
+    running: values.running,
     json: values.json,
   };
 }
@@ -66,23 +73,43 @@ function rangeOf(text: string): NonNullable<InspectOptions["entries"]> {
 /** Prints what the directory holds. Resolves with the exit code: 0 if all is sound, else 1. */
 export async function inspect(options: InspectOptions, print: (line: string) => void): Promise<number> {
   const { log, snapshots: directory } = findDataDirectory(options.directory);
-  const found = await inspectEntries(log, options.entries);
-  const snapshots = await snapshotsIn(directory);
+  const { found, snapshots } = await findings(options, log, directory).catch((error: unknown) => {
+    if (!(error instanceof DirectoryLockedError)) throw error;
+    throw new StartError(`${error.message}. To read the directory meanwhile, add --running`, {
+      cause: error,
+    });
+  });
   if (options.json) {
     print(JSON.stringify({ ...jsonOf(found), snapshots: snapshots.map(snapshotJson) }, null, 2));
   } else for (const line of linesOf(found, snapshots)) print(line);
-  return found.damage === null && snapshotDamage(snapshots).length === 0 ? 0 : 1;
+  return found.damage === null && damagedSnapshots(snapshots).length === 0 ? 0 : 1;
+}
+
+/** What is in the log and beside it. `snapshots`: their directory; null: not known. */
+async function findings(
+  options: InspectOptions,
+  log: string,
+  snapshots: string | null,
+): Promise<{ found: WalInspection; snapshots: readonly SnapshotInspection[] }> {
+  const { running } = options;
+  return {
+    found: await inspectEntries(log, options),
+    snapshots: snapshots === null ? [] : await inspectSnapshots(snapshots, { running }),
+  };
 }
 
 /**
  * Inspects the log. For "up to the last entry" it does so twice: only the first pass knows the last index.
  */
-async function inspectEntries(log: string, entries: InspectOptions["entries"]): Promise<WalInspection> {
-  if (entries === null) return inspectWal(log);
+async function inspectEntries(
+  log: string,
+  { entries, running }: Pick<InspectOptions, "entries" | "running">,
+): Promise<WalInspection> {
+  if (entries === null) return inspectWal(log, { running });
   const { from, to } = entries;
-  if (to !== null) return inspectWal(log, { from, to });
-  const { last } = await inspectWal(log);
-  return inspectWal(log, { from, to: Math.max(from, last.index + 1) });
+  if (to !== null) return inspectWal(log, { from, to, running });
+  const { last } = await inspectWal(log, { running });
+  return inspectWal(log, { from, to: Math.max(from, last.index + 1), running });
 }
 
 /** The output as text. */
@@ -123,7 +150,7 @@ function linesOf(found: WalInspection, snapshots: readonly SnapshotInspection[])
   if (records.length > 0)
     lines.push("entries", ...columns(records.map((record) => entryCells(decodeRecord(record)))));
   lines.push(...snapshotLines(snapshots, found.clusterId));
-  return [...lines, ...verdict(found, snapshotDamage(snapshots))];
+  return [...lines, ...verdict(found, damagedSnapshots(snapshots))];
 }
 
 function membershipLines({ index, term, membership }: MembershipEntry): string[] {
@@ -142,11 +169,18 @@ function membershipLines({ index, term, membership }: MembershipEntry): string[]
 }
 
 /** The last lines: whether all is sound, and else what is wrong. */
-function verdict({ torn, damage, last }: WalInspection, damagedSnapshots: readonly string[]): string[] {
-  const snapshots = damagedSnapshots.flatMap((text) => [
-    "DAMAGED SNAPSHOT",
-    `  ${text}. A node that starts does without it if it can, and says what is missing if not.`,
-  ]);
+function verdict({ torn, damage, last }: WalInspection, damaged: readonly SnapshotInspection[]): string[] {
+  const snapshots = damaged.flatMap(({ damage, otherVersion }) =>
+    otherVersion === null
+      ? [
+          "DAMAGED SNAPSHOT",
+          `  ${damage}. A node that starts does without it if it can, and says what is missing if not.`,
+        ]
+      : [
+          "SNAPSHOT OF ANOTHER VERSION",
+          `  ${damage}. A node of this version does not start. Run the version that wrote it.`,
+        ],
+  );
   if (damage !== null) {
     const { message, readableBatches, readableEntries } = damage;
     const after =

@@ -35,6 +35,8 @@ export class DraftFile implements SnapshotDraft {
   #filled = 0;
   /** Whether `#handle` is open. */
   #isOpen = true;
+  /** A write or a sync failed: a later sync that succeeds would prove nothing (D2). Never goes back to false. */
+  #isSpoiled = false;
 
   constructor(handle: FileHandle, owner: SnapshotFileOwner) {
     this.#handle = handle;
@@ -65,7 +67,7 @@ export class DraftFile implements SnapshotDraft {
     assert(this.#isOpen, "a snapshot is finished once");
     await this.#flush();
     await this.#put(encodeEnd(this.#at, this.#checksum));
-    await this.#handle.dataSync();
+    await this.#sync();
     this.#isOpen = false;
     await this.#handle.close();
     return await this.#owner.publish();
@@ -89,13 +91,26 @@ export class DraftFile implements SnapshotDraft {
 
   /** Adds bytes to the file. */
   async #put(pieces: readonly Uint8Array[]): Promise<void> {
-    await this.#handle.write(pieces, this.#at);
+    await this.#orSpoil(() => this.#handle.write(pieces, this.#at));
     for (const piece of pieces) {
       this.#checksum = crc32(piece, this.#checksum);
       this.#at += piece.length;
     }
-    if (this.#at - this.#synced < SYNC_EVERY_BYTES) return;
-    await this.#handle.dataSync();
+    if (this.#at - this.#synced >= SYNC_EVERY_BYTES) await this.#sync();
+  }
+
+  async #sync(): Promise<void> {
+    await this.#orSpoil(() => this.#handle.dataSync());
     this.#synced = this.#at;
+  }
+
+  async #orSpoil(operation: () => Promise<void>): Promise<void> {
+    assert(!this.#isSpoiled, "after a failed write, a draft is aborted");
+    try {
+      await operation();
+    } catch (error) {
+      this.#isSpoiled = true;
+      throw error;
+    }
   }
 }

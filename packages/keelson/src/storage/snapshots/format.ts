@@ -43,15 +43,16 @@ import type { SnapshotHeader } from "../snapshot-store.ts";
  * parts of several snapshots, doesn't pass for a complete one although each of its blocks is right (S15).
  *
  * **Version rule.** Any change of bytes or of their meaning gets a new version. A program reads one version
- * only; it reports a file of another as damaged, saying which version it has. A node with such a file goes on
- * without it if its log and state are enough, and else refuses to start. The first four bytes stay what they
- * are in every version.
+ * only. A file of another version may be intact, and hold entries that nothing else on the machine holds: a
+ * node with such a file refuses to start, as for the log, and changes nothing. The first four bytes stay what
+ * they are in every version.
  */
 /** What a block holds. */
 export const BlockType = { sessions: 1, state: 2, end: 3 } as const;
 
-/** "KLP" and version 1, read as one number. */
-const MAGIC = 0x01_50_4c_4b;
+const FORMAT_VERSION = 1;
+/** "KLP" and the version, read as one number. */
+const MAGIC = 0x00_50_4c_4b + FORMAT_VERSION * 0x1_00_00_00;
 const PREFIX_BYTES = 12;
 export const BLOCK_HEADER_BYTES = 12;
 const END_PAYLOAD_BYTES = 12;
@@ -117,14 +118,8 @@ export async function readHeader(
   const view = viewOf(prefix);
   const magic = view.getUint32(0, true);
   if (magic !== MAGIC) {
-    const isOurs = (magic & 0xff_ff_ff) === (MAGIC & 0xff_ff_ff);
-    throw corrupt(
-      file,
-      0,
-      isOurs
-        ? `it has version ${String(magic >>> 24)}; this program reads version 1`
-        : "it does not begin as a snapshot does",
-    );
+    if ((magic & 0xff_ff_ff) === (MAGIC & 0xff_ff_ff)) throw ofOtherVersion(file, magic >>> 24);
+    throw corrupt(file, 0, "it does not begin as a snapshot does");
   }
   const length = view.getUint32(8, true);
   if (length > HEADER_BYTES_MAX) throw corrupt(file, 8, `its header announces ${String(length)} bytes`);
@@ -241,6 +236,16 @@ function corrupt({ path }: SnapshotFile, offset: number, what: string): CorruptS
     path,
     offset,
     `the snapshot ${path} is damaged at byte ${String(offset)}: ${what}`,
+  );
+}
+
+function ofOtherVersion({ path }: SnapshotFile, version: number): CorruptSnapshotError {
+  return new CorruptSnapshotError(
+    path,
+    0,
+    `the snapshot ${path} has version ${String(version)} of the snapshots' format; this program reads version ` +
+      String(FORMAT_VERSION),
+    { otherVersion: version },
   );
 }
 

@@ -1,6 +1,6 @@
 import { assert } from "../../core/assert.ts";
 import type { FileHandle } from "../../environment/environment.ts";
-import { CorruptSnapshotError } from "../../errors.ts";
+import { CorruptSnapshotError, StorageFailedError } from "../../errors.ts";
 import { SYNC_EVERY_BYTES, type SnapshotFileOwner } from "./draft-file.ts";
 import { readBlocks, type SnapshotFile } from "./format.ts";
 import type { IncomingSnapshot, StoredSnapshot } from "../snapshot-store.ts";
@@ -17,12 +17,14 @@ export class IncomingFile implements IncomingSnapshot {
   readonly #owner: SnapshotFileOwner;
   /** Bytes written so far. */
   #offset: number;
-  /** Bytes known to be durable, or found on disk; at most `#offset`. */
+  /** Bytes known to be durable; at most `#offset`. */
   #synced: number;
   /** Whether the file's handle is open. */
   #isOpen = true;
+  /** A write or a sync failed, so nobody knows what the file holds. Never goes back to false. */
+  #isSpoiled = false;
 
-  /** `offset`: how many bytes at the start of the file are there already and were checked. */
+  /** `offset`: how many bytes at the start of the file are there already, were checked, and are durable. */
   constructor(id: string, file: SnapshotFile, offset: number, owner: SnapshotFileOwner) {
     this.id = id;
     this.bytes = file.bytes;
@@ -39,10 +41,11 @@ export class IncomingFile implements IncomingSnapshot {
   async write(chunk: Uint8Array): Promise<void> {
     assert(this.#isOpen, "a snapshot is received before it is finished");
     assert(this.#offset + chunk.length <= this.bytes, "no more is received than was announced");
-    await this.#handle.write([chunk], this.#offset);
+    assert(chunk.length <= SYNC_EVERY_BYTES, "a chunk keeps to its limit");
+    await this.#orSpoil(() => this.#handle.write([chunk], this.#offset));
     this.#offset += chunk.length;
     if (this.#offset - this.#synced < SYNC_EVERY_BYTES) return;
-    await this.#handle.dataSync();
+    await this.#orSpoil(() => this.#handle.dataSync());
     this.#synced = this.#offset;
   }
 
@@ -54,12 +57,13 @@ export class IncomingFile implements IncomingSnapshot {
       if (error instanceof CorruptSnapshotError) await this.abort();
       throw error;
     }
-    await this.#handle.dataSync();
+    await this.#orSpoil(() => this.#handle.dataSync());
     await this.#close();
     return await this.#owner.publish();
   }
 
   async suspend(): Promise<void> {
+    if (this.#isSpoiled) return this.abort();
     await this.#close();
     this.#owner.suspended?.();
   }
@@ -67,6 +71,20 @@ export class IncomingFile implements IncomingSnapshot {
   async abort(): Promise<void> {
     await this.#close();
     await this.#owner.discard();
+  }
+
+  /**
+   * Runs a write or a sync. After one has failed, a later sync may succeed without having written what the
+   * failed one left out (D2), so the file is not used any more.
+   */
+  async #orSpoil(operation: () => Promise<void>): Promise<void> {
+    if (this.#isSpoiled) throw new StorageFailedError(SPOILED, "not-done");
+    try {
+      await operation();
+    } catch (error) {
+      this.#isSpoiled = true;
+      throw error;
+    }
   }
 
   get #handle(): FileHandle {
@@ -78,6 +96,32 @@ export class IncomingFile implements IncomingSnapshot {
     this.#isOpen = false;
     await this.#handle.close();
   }
+}
+
+const SPOILED = "an earlier write to the file of this snapshot failed, so it is not used any more";
+
+/**
+ * The most bytes at the end of an incomplete file that may not be durable: the writer syncs as soon as
+ * `SYNC_EVERY_BYTES` are not, and a chunk isn't longer than that.
+ */
+const UNSYNCED_BYTES_MAX = 2 * SYNC_EVERY_BYTES;
+
+/** The size of the pieces in which bytes are written again. */
+const REWRITE_BYTES = 1024 * 1024;
+
+/**
+ * Makes the first `offset` bytes of a file durable that an earlier process, or an earlier attempt, wrote. If
+ * its last sync failed, the operating system may still show the data from memory and never write it, and a
+ * new sync alone wouldn't change that (D2). So those bytes that may not be durable are written again before
+ * the sync.
+ */
+export async function makePrefixDurable(handle: FileHandle, offset: number): Promise<void> {
+  for (let at = Math.max(0, offset - UNSYNCED_BYTES_MAX); at < offset; at += REWRITE_BYTES) {
+    const bytes = new Uint8Array(Math.min(REWRITE_BYTES, offset - at));
+    const count = await handle.read(bytes, at);
+    await handle.write([bytes.subarray(0, count)], at);
+  }
+  await handle.dataSync();
 }
 
 /**

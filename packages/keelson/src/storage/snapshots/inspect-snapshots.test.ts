@@ -3,7 +3,7 @@ import { encodeMembership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
-import { StorageFailedError } from "../../errors.ts";
+import { DirectoryLockedError, StorageFailedError } from "../../errors.ts";
 import { inspectSnapshots, snapshotFiles, type SnapshotStore } from "./index.ts";
 
 const DIRECTORY = "/data/a/snapshots";
@@ -38,12 +38,16 @@ async function begun(store: SnapshotStore): Promise<void> {
   await (await store.receive("ab".repeat(16), 5000)).suspend();
 }
 
+/** Where a file says which version of the format it has. */
+const VERSION_AT = 3;
+
 describe("inspectSnapshots", () => {
   it("reports what each snapshot holds, while the store is open", async () => {
     const { environment, snapshot, path } = await storeWithSnapshot();
-    expect(await inspectSnapshots(DIRECTORY, environment)).toEqual([
+    expect(await inspectSnapshots(DIRECTORY, { running: true, environment })).toEqual([
       {
-        ...{ file: path, kind: "taken", bytes: snapshot.bytes, stateBytes: 1000, damage: null },
+        ...{ file: path, kind: "taken", bytes: snapshot.bytes, stateBytes: 1000 },
+        ...{ damage: null, otherVersion: null },
         header: {
           id: snapshot.id,
           clusterId: "c",
@@ -58,7 +62,7 @@ describe("inspectSnapshots", () => {
   it("lists snapshots that are being taken or received, without reading them", async () => {
     const { environment, store } = await storeWithSnapshot();
     await begun(store);
-    const found = await inspectSnapshots(DIRECTORY, environment);
+    const found = await inspectSnapshots(DIRECTORY, { running: true, environment });
     expect(found.map(({ kind, header, damage }) => [kind, header === null, damage])).toEqual([
       ["draft", true, null],
       ["incoming", true, null],
@@ -69,36 +73,62 @@ describe("inspectSnapshots", () => {
   it("reports every flipped byte, in the middle of a file too, which a store doesn't check when it opens", async () => {
     const { environment, snapshot, path } = await storeWithSnapshot();
     for (let at = 0; at < snapshot.bytes; at++) {
+      // The version of the format is a case of its own.
+      if (at === VERSION_AT) continue;
       const handle = await environment.files.open(path, "write");
       const byte = new Uint8Array(1);
       await handle.read(byte, at);
       await handle.write([Uint8Array.of((byte[0] ?? 0) ^ 4)], at);
-      const [found] = await inspectSnapshots(DIRECTORY, environment);
+      const [found] = await inspectSnapshots(DIRECTORY, { running: true, environment });
       expect(found?.damage, `byte ${String(at)}`).toContain(`the snapshot ${path} is damaged at byte `);
       await handle.write([byte], at);
       await handle.close();
     }
-    const [found] = await inspectSnapshots(DIRECTORY, environment);
+    const [found] = await inspectSnapshots(DIRECTORY, { running: true, environment });
     expect(found?.damage).toBeNull();
+  });
+
+  it("reports a file of another version of the format as one that may be intact", async () => {
+    const { environment, path } = await storeWithSnapshot();
+    const handle = await environment.files.open(path, "write");
+    await handle.write([Uint8Array.of(2)], VERSION_AT);
+    await handle.close();
+    expect(await inspectSnapshots(DIRECTORY, { running: true, environment })).toMatchObject([
+      { damage: expect.stringContaining("has version 2") as string, otherVersion: 2, header: null },
+    ]);
+  });
+
+  it("is refused while a store is open, unless asked to read nevertheless", async () => {
+    const { environment, store } = await storeWithSnapshot();
+    await expect(inspectSnapshots(DIRECTORY, { environment })).rejects.toThrow(DirectoryLockedError);
+    await store.close();
+    expect(await inspectSnapshots(DIRECTORY, { environment })).toHaveLength(1);
+    await store.open(environment);
   });
 
   it("reports a file that was cut short, or has another snapshot's name", async () => {
     const { environment, snapshot, path } = await storeWithSnapshot();
     const other = path.replace("-0000000000000007-", "-0000000000000008-");
     await environment.files.rename(path, other);
-    expect((await inspectSnapshots(DIRECTORY, environment))[0]?.damage).toMatch(/has the name of another$/);
+    expect((await inspectSnapshots(DIRECTORY, { running: true, environment }))[0]?.damage).toMatch(
+      /has the name of another$/,
+    );
     await environment.files.rename(other, path);
     const handle = await environment.files.open(path, "write");
     await handle.truncate(snapshot.bytes - 1);
     await handle.close();
-    expect((await inspectSnapshots(DIRECTORY, environment))[0]?.damage).toMatch(/it ends too early$/);
+    expect((await inspectSnapshots(DIRECTORY, { running: true, environment }))[0]?.damage).toMatch(
+      /it ends too early$/,
+    );
   });
 
   it("finds no snapshots where there is no directory, and rejects if the directory can't be read", async () => {
     const environment = simulatedEnvironment({ files: new SimulatedFiles().mount() });
-    expect(await inspectSnapshots("/none", environment)).toEqual([]);
+    expect(await inspectSnapshots("/none", { environment })).toEqual([]);
     const broken = { ...environment.files, list: () => Promise.reject(new Error("EIO: i/o error")) };
-    await expect(inspectSnapshots("/x", { ...environment, files: broken })).rejects.toThrow(
+    await expect(
+      inspectSnapshots("/x", { running: true, environment: { ...environment, files: broken } }),
+    ).rejects.toThrow(
       new StorageFailedError("the snapshots in /x could not be read: EIO: i/o error", "not-done"),
     );
   });
@@ -108,6 +138,8 @@ describe("inspectSnapshots", () => {
     const gone = Object.assign(new Error("gone"), { code: "ENOENT" });
     const files = { ...environment.files, list: environment.files.list.bind(environment.files) };
     const going = { ...files, open: () => Promise.reject(gone) };
-    expect(await inspectSnapshots(DIRECTORY, { ...environment, files: going })).toEqual([]);
+    expect(
+      await inspectSnapshots(DIRECTORY, { running: true, environment: { ...environment, files: going } }),
+    ).toEqual([]);
   });
 });

@@ -3,6 +3,7 @@ import type { LogPosition } from "../../core/position.ts";
 import type { Environment, FileSystem } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { CorruptSnapshotError, StorageFailedError } from "../../errors.ts";
+import { whileShared } from "../lock-store.ts";
 import { BlockType, readBlocks, readHeader, type SnapshotFile } from "./format.ts";
 import { fileKind, parseSnapshotName, type SnapshotFileKind } from "./file-names.ts";
 
@@ -34,20 +35,37 @@ export interface SnapshotInspection {
   readonly stateBytes: number;
   /** What is wrong with the file, for people; null: every check passed, or none was made. */
   readonly damage: string | null;
+  /**
+   * The version of the format that the file says it has, if this program can't read it. `damage` is not null
+   * then, but the file may be intact.
+   */
+  readonly otherVersion: number | null;
+}
+
+/** Options of `inspectSnapshots`. */
+export interface InspectSnapshotsOptions {
+  /** Read without the lock, so also while a node runs. Files that go away meanwhile are left out. */
+  readonly running?: boolean;
+  /** Default: Node's. */
+  readonly environment?: Environment;
 }
 
 /**
- * Reads all snapshots in a directory and checks every checksum, but changes nothing and takes no lock, so it
- * works while the node runs. Sorted by name, so the newest complete snapshot comes last. A directory that
- * doesn't exist has none.
+ * Reads all snapshots in a directory and checks every checksum, but changes nothing. Sorted by name, so the
+ * newest complete snapshot comes last. A directory that doesn't exist has none.
  *
- * @throws StorageFailedError it can't be read
+ * @throws DirectoryLockedError a node runs, and `running` isn't given; StorageFailedError it can't be read
  */
 export async function inspectSnapshots(
   directory: string,
-  environment: Environment = nodeEnvironment(),
+  { running = false, environment = nodeEnvironment() }: InspectSnapshotsOptions = {},
 ): Promise<SnapshotInspection[]> {
   const { files } = environment;
+  const inspect = (): Promise<SnapshotInspection[]> => inspectFiles(files, directory);
+  return running ? await inspect() : await whileShared(files, directory, inspect);
+}
+
+async function inspectFiles(files: FileSystem, directory: string): Promise<SnapshotInspection[]> {
   const found: SnapshotInspection[] = [];
   try {
     for (const name of [...(await namesIn(files, directory))].sort()) {
@@ -85,7 +103,7 @@ async function inspectFile(
     const handle = await files.open(path, "read");
     try {
       const file = { handle, path, bytes: await handle.size() };
-      const nothing = { header: null, sessions: null, stateBytes: 0, damage: null };
+      const nothing = { header: null, sessions: null, stateBytes: 0, damage: null, otherVersion: null };
       const contents = kind === "taken" || kind === "received" ? await contentsOf(file, name) : nothing;
       return { file: path, kind, bytes: file.bytes, ...contents };
     } finally {
@@ -101,7 +119,7 @@ async function inspectFile(
 async function contentsOf(
   file: SnapshotFile,
   name: string,
-): Promise<Pick<SnapshotInspection, "header" | "sessions" | "stateBytes" | "damage">> {
+): Promise<Pick<SnapshotInspection, "header" | "sessions" | "stateBytes" | "damage" | "otherVersion">> {
   let header: SnapshotInspection["header"] = null;
   let stateBytes = 0;
   const sessions: Uint8Array[] = [];
@@ -116,10 +134,17 @@ async function contentsOf(
       if (type === BlockType.sessions) sessions.push(payload);
       else stateBytes += payload.length;
     }
-    return { header, sessions: new Uint8Array(Buffer.concat(sessions)), stateBytes, damage: null };
+    return {
+      header,
+      sessions: new Uint8Array(Buffer.concat(sessions)),
+      stateBytes,
+      damage: null,
+      otherVersion: null,
+    };
   } catch (error) {
     if (!(error instanceof CorruptSnapshotError)) throw error;
-    return { header, sessions: null, stateBytes, damage: error.message };
+    const { message: damage, otherVersion } = error;
+    return { header, sessions: null, stateBytes, damage, otherVersion };
   }
 }
 

@@ -4,7 +4,7 @@ import { configOf } from "../../core/config.ts";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
 import { SimulatedFiles, type FileFault } from "../../environment/simulated/simulated-files.ts";
-import { CorruptSnapshotError, DirectoryLockedError } from "../../errors.ts";
+import { CorruptSnapshotError, DirectoryLockedError, StorageFailedError } from "../../errors.ts";
 import { memorySnapshots, snapshotFiles } from "./index.ts";
 import type {
   OpenedSnapshots,
@@ -20,6 +20,8 @@ const membership = encodeMembership({
   members: new Map(["a", "b"].map((id) => [id, { address: `${id}:1` }])),
 });
 const NO_SESSIONS = new Uint8Array(0);
+/** Where a file says which version of the format it has. */
+const VERSION_AT = 3;
 
 async function opened(
   files: SimulatedFiles,
@@ -169,6 +171,8 @@ describe("a snapshot on disk", () => {
     const whole = files.contents(path);
     let seenAtOnce = 0;
     for (let at = 0; at < whole.length; at++) {
+      // The version of the format is a case of its own.
+      if (at === VERSION_AT) continue;
       const copy = files.copy();
       copy.damage(path, at, Uint8Array.of((whole[at] ?? 0) ^ 0x10));
       const { store: other, found } = await opened(copy);
@@ -221,14 +225,62 @@ describe("a snapshot on disk", () => {
     expect(again.newest).toEqual(third);
   });
 
-  it("of another format version is refused, saying which version it has", async () => {
+  it.each([0, 2, 255])(
+    "of version %i of the format keeps the store from opening, and its file stays",
+    async (version) => {
+      const files = new SimulatedFiles();
+      const { store } = await opened(files);
+      const first = await take(store, 5, []);
+      // The reader keeps the older snapshot's file, which this program can read.
+      await readerOf(store, first.id);
+      await take(store, 9, []);
+      files.kill();
+      const path = files.paths().at(-1) ?? "";
+      files.damage(path, VERSION_AT, Uint8Array.of(version));
+      const paths = files.paths();
+      for (let attempt = 0; attempt < 2; attempt++) {
+        const refused = await opened(files).catch((error: unknown) => error);
+        expect(refused).toBeInstanceOf(StorageFailedError);
+        expect((refused as Error).message).toBe(
+          `the snapshot ${path} has version ${String(version)} of the snapshots' format; this program reads ` +
+            "version 1. Nothing was changed. Run the version of the program that wrote it.",
+        );
+      }
+      expect(files.paths()).toEqual(paths);
+    },
+  );
+
+  it("that was discarded is neither the newest nor read again, also while a reader has it open", async () => {
     const files = new SimulatedFiles();
     const { store } = await opened(files);
-    await take(store, 5, []);
-    await store.close();
-    files.damage(pathOf(files), 3, Uint8Array.of(2));
-    const { found } = await opened(files);
-    expect(found.damaged[0]?.reason).toContain("it has version 2; this program reads version 1");
+    const { id } = await take(store, 5, [Uint8Array.of(1)]);
+    const reader = await readerOf(store, id);
+    await store.discard(id);
+    expect(store.newest).toBeNull();
+    expect(await store.read(id)).toBeNull();
+    expect(files.paths()).toHaveLength(1);
+    const older = await take(store, 4, [Uint8Array.of(2)]);
+    expect(store.newest).toEqual(older);
+    await reader.close();
+    expect(store.newest).toEqual(older);
+    expect(files.paths()).toHaveLength(1);
+  });
+
+  it("can be aborted after it was renamed and the directory's sync failed, and leaves no file", async () => {
+    const files = new SimulatedFiles();
+    const { store } = await opened(files);
+    await take(store, 5, [Uint8Array.of(5)]);
+    files.intercept = ({ type }) => (type === "sync-directory" ? { type: "error", code: "EIO" } : null);
+    const position = { index: 9, term: 3 };
+    const draft = await store.create({ clusterId: "c", position, membership }, NO_SESSIONS);
+    await expect(draft.finish()).rejects.toThrow("EIO");
+    expect(files.paths()).toHaveLength(2);
+    await draft.abort();
+    expect(files.paths()).toHaveLength(1);
+    files.intercept = null;
+    expect(await newestState(store)).toEqual([5]);
+    expect((await take(store, 10, [])).position.index).toBe(10);
+    expect(files.paths()).toHaveLength(1);
   });
 });
 
@@ -287,6 +339,68 @@ describe("a snapshot that another node sends", () => {
     expect(resumed.offset).toBeLessThanOrEqual(590_000);
     await receiveAll(resumed, bytes);
     await resumed.finish();
+  });
+
+  it.each([
+    ["died right after", true],
+    ["went on after", false],
+  ])(
+    "is durable when it is finished, though the process %s a failed sync of its file (D2)",
+    async (_, died) => {
+      const { snapshot, bytes } = await source();
+      const files = new SimulatedFiles();
+      const { store } = await opened(files);
+      const incoming = await store.receive(snapshot.id, bytes.length);
+      await receiveAll(incoming, bytes);
+      files.intercept = ({ type }) => (type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null);
+      await expect(incoming.finish()).rejects.toThrow("EIO");
+      files.intercept = null;
+      if (died) files.kill();
+      else await incoming.suspend();
+      const again = died ? (await opened(files)).store : store;
+      const resumed = await again.receive(snapshot.id, bytes.length);
+      if (died) expect(resumed.offset).toBeGreaterThan(500_000);
+      else expect(resumed.offset).toBe(0);
+      await receiveAll(resumed, bytes);
+      await resumed.finish();
+      files.crash(seededRandom(1));
+      const { store: last } = await opened(files);
+      await (await readerOf(last, snapshot.id)).verify();
+    },
+  );
+
+  it("is not written or finished after a failed write, and its file is not kept", async () => {
+    const { snapshot, bytes } = await source();
+    const files = new SimulatedFiles();
+    const { store } = await opened(files);
+    const incoming = await store.receive(snapshot.id, bytes.length);
+    files.intercept = ({ type }) => (type === "write" ? { type: "error", code: "ENOSPC" } : null);
+    await expect(incoming.write(bytes.subarray(0, 1000))).rejects.toThrow("ENOSPC");
+    files.intercept = null;
+    await expect(incoming.write(bytes.subarray(0, 1000))).rejects.toThrow(/an earlier write .* failed/);
+    await incoming.suspend();
+    expect(files.paths()).toEqual([]);
+  });
+
+  it("can be aborted after it was renamed and the directory's sync failed, and received again", async () => {
+    const { snapshot, bytes } = await source();
+    const files = new SimulatedFiles();
+    const { store } = await opened(files);
+    for (const keeps of [false, true]) {
+      const incoming = await store.receive(snapshot.id, bytes.length);
+      await receiveAll(incoming, bytes);
+      files.intercept = ({ type }) => (type === "sync-directory" ? { type: "error", code: "EIO" } : null);
+      await expect(incoming.finish()).rejects.toThrow("EIO");
+      files.intercept = null;
+      await incoming.abort();
+      // The second time, the same snapshot has been received before, and stays.
+      expect(files.paths()).toHaveLength(keeps ? 1 : 0);
+      if (keeps) break;
+      const next = await store.receive(snapshot.id, bytes.length);
+      await receiveAll(next, bytes);
+      await next.finish();
+    }
+    await (await readerOf(store, snapshot.id)).verify();
   });
 
   it("replaces another one that was being received", async () => {

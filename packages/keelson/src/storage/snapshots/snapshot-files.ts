@@ -9,10 +9,12 @@ import {
   RaftError,
   StorageFailedError,
 } from "../../errors.ts";
+import { lockStore } from "../lock-store.ts";
 import { DraftFile } from "./draft-file.ts";
-import { checkLastBlock, readHeader } from "./format.ts";
-import { IncomingFile, intactPrefixBytes } from "./incoming-file.ts";
-import { draftName, fileKind, incomingName, parseSnapshotName, snapshotName } from "./file-names.ts";
+import { findSnapshots, readSummary } from "./find-snapshots.ts";
+import type { SnapshotFile } from "./format.ts";
+import { IncomingFile, intactPrefixBytes, makePrefixDurable } from "./incoming-file.ts";
+import { draftName, fileKind, incomingName, snapshotName } from "./file-names.ts";
 import { SnapshotFileReader } from "./snapshot-file-reader.ts";
 import type {
   DamagedSnapshot,
@@ -76,9 +78,12 @@ interface CompleteSnapshot {
    * false.
    */
   isObsolete: boolean;
+  /** It's damaged, so no new reader gets it. Never goes back to false. */
+  isDiscarded: boolean;
 }
 
-class SnapshotFiles implements SnapshotStore {
+/** Exported for `restoreWal`, which has locked the directory. */
+export class SnapshotFiles implements SnapshotStore {
   readonly #directory: string;
   readonly #log: NonNullable<SnapshotFilesOptions["onLog"]>;
   /** The file system to use; null: that of the environment which `open` gets. */
@@ -92,22 +97,27 @@ class SnapshotFiles implements SnapshotStore {
   /** Damaged files that `open` found. They stay for an operator to look at until there is a new snapshot. */
   #damaged: readonly DamagedSnapshot[] = [];
 
-  constructor(directory: string, files: FileSystem | null, { onLog }: SnapshotFilesOptions) {
+  /** `files`: the file system to use; null: that of the environment which `open` gets. */
+  constructor(directory: string, files: FileSystem | null = null, { onLog }: SnapshotFilesOptions = {}) {
     this.#directory = directory;
     this.#ownFiles = files;
     this.#log = onLog ?? (() => undefined);
   }
 
   get newest(): StoredSnapshot | null {
-    return this.#complete.at(-1)?.snapshot ?? null;
+    return this.#complete.findLast(({ isObsolete }) => !isObsolete)?.snapshot ?? null;
   }
 
-  async open(environment: Environment): Promise<OpenedSnapshots> {
+  /**
+   * @param held the directory's lock, if the caller has taken it already. The store takes it over, and
+   *   releases it when it is closed or fails to open.
+   */
+  async open(environment: Environment, held?: FileLock): Promise<OpenedSnapshots> {
     if (this.#open !== null) throw new DirectoryLockedError(`${this.#directory} is open already`);
     const files = this.#ownFiles ?? environment.files;
     try {
       await files.makeDirectory(this.#directory);
-      const lock = await this.#lock(files);
+      const lock = held ?? (await lockStore(files, this.#directory));
       try {
         return await this.#load(files, environment, lock);
       } catch (error) {
@@ -126,9 +136,10 @@ class SnapshotFiles implements SnapshotStore {
     const id = randomId(random);
     const path = this.#path(draftName(id));
     const handle = await files.open(path, "create");
+    const names = [path];
     const draft = new DraftFile(handle, {
-      publish: () => this.#publish(path, id, "taken"),
-      discard: () => this.#remove(path),
+      publish: () => this.#publish(names, id, "taken"),
+      discard: () => this.#removeUnpublished(names),
     });
     try {
       await draft.begin({ ...header, id }, sessions);
@@ -149,14 +160,14 @@ class SnapshotFiles implements SnapshotStore {
       const found = await this.#removeOtherIncoming(files, path);
       const handle = await files.open(path, found ? "write" : "create");
       const file = { handle, path, bytes };
-      const offset = found ? await intactPrefixBytes({ ...file, bytes: await handle.size() }) : 0;
-      if (found) await handle.truncate(offset);
+      const offset = found ? await keptBytes(file) : 0;
       const done = (): void => {
         this.#incomingId = null;
       };
+      const names = [path];
       return new IncomingFile(id, file, offset, {
-        publish: () => this.#publish(path, id, "received").finally(done),
-        discard: () => this.#remove(path).finally(done),
+        publish: () => this.#publish(names, id, "received").finally(done),
+        discard: () => this.#removeUnpublished(names).finally(done),
         suspended: done,
       });
     } catch (error) {
@@ -167,7 +178,7 @@ class SnapshotFiles implements SnapshotStore {
 
   async read(id: string): Promise<SnapshotReader | null> {
     const { files } = this.#requireOpen();
-    const entry = this.#complete.find(({ snapshot }) => snapshot.id === id);
+    const entry = this.#complete.find(({ snapshot, isDiscarded }) => snapshot.id === id && !isDiscarded);
     if (entry === undefined) return null;
     entry.readers += 1;
     const release = async (): Promise<void> => {
@@ -188,7 +199,9 @@ class SnapshotFiles implements SnapshotStore {
   }
 
   async discard(id: string): Promise<void> {
-    for (const entry of this.#complete) if (entry.snapshot.id === id) entry.isObsolete = true;
+    for (const entry of this.#complete) {
+      if (entry.snapshot.id === id) entry.isObsolete = entry.isDiscarded = true;
+    }
     await this.#removeObsolete();
   }
 
@@ -203,22 +216,7 @@ class SnapshotFiles implements SnapshotStore {
   /** Reads the directory's complete snapshots, removes drafts, and opens the store. */
   async #load(files: FileSystem, environment: Environment, lock: FileLock): Promise<OpenedSnapshots> {
     const names = (await files.list(this.#directory)).sort();
-    const damaged: DamagedSnapshot[] = [];
-    const complete: CompleteSnapshot[] = [];
-    for (const name of names.toReversed()) {
-      const kind = fileKind(name);
-      if (kind !== "taken" && kind !== "received") continue;
-      const path = this.#path(name);
-      try {
-        const snapshot = await readSummary(files, path, kind);
-        checkName(path, name, snapshot);
-        complete.unshift({ path, snapshot, readers: 0, isObsolete: false });
-      } catch (error) {
-        if (!(error instanceof CorruptSnapshotError)) throw error;
-        // A damaged snapshot matters only if it may be newer than all intact ones.
-        if (complete.length === 0) damaged.push({ file: path, reason: error.message });
-      }
-    }
+    const { complete, damaged } = await findSnapshots(files, this.#directory, names);
     // A draft can't be continued after a crash. An incoming snapshot can: `receive` checks how much of it is
     // intact.
     for (const name of names.filter((one) => fileKind(one) === "draft")) {
@@ -226,7 +224,7 @@ class SnapshotFiles implements SnapshotStore {
       this.#log("info", "removed a snapshot that was not finished", { file: this.#path(name) });
     }
     this.#open = { files, random: () => environment.random(), lock };
-    this.#complete = complete;
+    this.#complete = complete.map(({ path, snapshot }) => completeSnapshot(path, snapshot));
     this.#damaged = damaged;
     // An earlier process may have ended between a rename and the sync of the directory. The node is about to
     // rely on the name, so make it durable first (D7).
@@ -234,19 +232,24 @@ class SnapshotFiles implements SnapshotStore {
     return { newest: this.newest, damaged };
   }
 
-  /** Turns a complete, synced file into the newest snapshot by renaming it. */
-  async #publish(from: string, id: string, origin: StoredSnapshot["origin"]): Promise<StoredSnapshot> {
+  /**
+   * Turns a complete, synced file into the newest snapshot by renaming it. `names` begins with the file's
+   * name, and gets the new one: if this rejects, the file may have either.
+   */
+  async #publish(names: string[], id: string, origin: StoredSnapshot["origin"]): Promise<StoredSnapshot> {
     const { files } = this.#requireOpen();
+    const [from = ""] = names;
     const snapshot = await readSummary(files, from, origin);
     if (snapshot.id !== id) {
       await this.#remove(from);
       throw new CorruptSnapshotError(from, 0, `the snapshot ${from} should be ${id} and is ${snapshot.id}`);
     }
     const path = this.#path(snapshotName(snapshot.position, id, origin));
+    names.push(path);
     await files.rename(from, path);
     await files.syncDirectory(this.#directory);
     this.#complete = this.#complete.filter((entry) => entry.path !== path);
-    this.#complete.push({ path, snapshot, readers: 0, isObsolete: false });
+    this.#complete.push(completeSnapshot(path, snapshot));
     this.#complete.sort((a, b) => a.snapshot.position.index - b.snapshot.position.index);
     for (const { file } of this.#damaged) await this.#removeOrWarn(file);
     this.#damaged = [];
@@ -276,6 +279,19 @@ class SnapshotFiles implements SnapshotStore {
     }
   }
 
+  /**
+   * Removes a file that `#publish` has not made a snapshot of, under whichever of its names it is there. A
+   * complete snapshot keeps its name: the same one may have been received twice.
+   */
+  async #removeUnpublished(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      if (this.#complete.some(({ path }) => path === name)) continue;
+      await this.#remove(name).catch((error: unknown) => {
+        if (!isMissing(error)) throw error;
+      });
+    }
+  }
+
   /** Removes incoming files of other snapshots. Resolves with whether there is a file at `path`. */
   async #removeOtherIncoming(files: FileSystem, path: string): Promise<boolean> {
     let found = false;
@@ -291,15 +307,6 @@ class SnapshotFiles implements SnapshotStore {
     await this.#open?.files.remove(path);
   }
 
-  async #lock(files: FileSystem): Promise<FileLock> {
-    try {
-      return await files.lock(this.#directory);
-    } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "ELOCKED")) throw error;
-      throw new DirectoryLockedError(error.message, { cause: error });
-    }
-  }
-
   #path(name: string): string {
     return `${this.#directory}/${name}`;
   }
@@ -310,34 +317,35 @@ class SnapshotFiles implements SnapshotStore {
   }
 }
 
-/** Reads a complete file's header and checks its end block. */
-async function readSummary(
-  files: FileSystem,
-  path: string,
-  origin: StoredSnapshot["origin"],
-): Promise<StoredSnapshot> {
-  const handle = await files.open(path, "read");
-  try {
-    const file = { handle, path, bytes: await handle.size() };
-    const { header } = await readHeader(file);
-    await checkLastBlock(file);
-    return { ...header, bytes: file.bytes, origin };
-  } finally {
-    await handle.close();
-  }
+function completeSnapshot(path: string, snapshot: StoredSnapshot): CompleteSnapshot {
+  return { path, snapshot, readers: 0, isObsolete: false, isDiscarded: false };
 }
 
-/** Throws unless the file's name and its header tell the same position and id. */
-function checkName(path: string, name: string, { position, id }: StoredSnapshot): void {
-  const named = parseSnapshotName(name);
-  if (named.index === position.index && named.term === position.term && named.id === id) return;
-  throw new CorruptSnapshotError(path, 0, `the snapshot ${path} has the name of another`);
+/**
+ * How many bytes of an incomplete file are kept and durable. The rest is cut off. Closes the handle if it
+ * fails.
+ */
+async function keptBytes(file: SnapshotFile): Promise<number> {
+  const { handle } = file;
+  try {
+    const offset = await intactPrefixBytes({ ...file, bytes: await handle.size() });
+    await handle.truncate(offset);
+    await makePrefixDurable(handle, offset);
+    return offset;
+  } catch (error) {
+    await handle.close().catch(() => undefined);
+    throw error;
+  }
 }
 
 /** 128 random bits as hexadecimal digits. */
 function randomId(random: () => number): string {
   const bytes = Uint8Array.from({ length: ID_BYTES }, () => Math.floor(random() * 256));
   return Buffer.from(bytes).toString("hex");
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }
 
 function textOf(error: unknown): string {

@@ -5,7 +5,7 @@ import { configOf } from "../../core/config.ts";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import type { FileSystem } from "../../environment/environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
-import { InvalidOptionError } from "../../errors.ts";
+import { DirectoryLockedError, InvalidOptionError } from "../../errors.ts";
 import type { LogStore } from "../log-store.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
 import { wal } from "./index.ts";
@@ -48,7 +48,8 @@ async function smallLog(): Promise<{ files: SimulatedFiles; store: LogStore }> {
 }
 
 function inspect(files: SimulatedFiles, options: InspectOptions = {}): Promise<WalInspection> {
-  return inspectWal(DIRECTORY, { ...options, environment: simulatedEnvironment({ files: files.mount() }) });
+  const environment = simulatedEnvironment({ files: files.mount() });
+  return inspectWal(DIRECTORY, { running: true, ...options, environment });
 }
 
 /** All file names and contents, as text. */
@@ -86,6 +87,19 @@ describe("inspectWal", () => {
     expect(found.entries.command.bytes).toBe(entries(3, 6, 2).reduce((sum, { length }) => sum + length, 0));
     expect(found.segments).toMatchObject([{ file: FIRST, batches: 5, entries: { first: 1, last: 5 } }]);
     await store.close();
+  });
+
+  it("is refused while a node has the log open, unless asked to read nevertheless", async () => {
+    const { files, store } = await smallLog();
+    await expect(inspect(files, { running: false })).rejects.toThrow(DirectoryLockedError);
+    await store.close();
+    // Several may read at once.
+    const both = await Promise.all([inspect(files, { running: false }), inspect(files, { running: false })]);
+    expect(both.map(({ damage }) => damage)).toEqual([null, null]);
+    await wal(DIRECTORY).open(
+      { nodeId: "a", clusterId: "c" },
+      simulatedEnvironment({ files: files.mount() }),
+    );
   });
 
   it("returns the entries in the range asked for, in their latest version", async () => {
@@ -198,7 +212,10 @@ describe("inspectWal", () => {
       },
       open: mounted.open.bind(mounted),
     };
-    const found = await inspectWal(DIRECTORY, { environment: simulatedEnvironment({ files: moving }) });
+    const found = await inspectWal(DIRECTORY, {
+      running: true,
+      environment: simulatedEnvironment({ files: moving }),
+    });
     expect(listings).toBeGreaterThan(1);
     expect(found.base.index).toBe(40);
     expect(found.damage).toBeNull();
@@ -227,7 +244,10 @@ describe("inspectWal", () => {
         });
       },
     };
-    const found = await inspectWal(DIRECTORY, { environment: simulatedEnvironment({ files: flickering }) });
+    const found = await inspectWal(DIRECTORY, {
+      running: true,
+      environment: simulatedEnvironment({ files: flickering }),
+    });
     expect([found.damage, found.last.index]).toEqual([null, 5]);
     expect(reads).toBeGreaterThan(4);
   });

@@ -18,6 +18,7 @@ import {
   roundUpToSector,
   type BatchItem,
 } from "./batch-format.ts";
+import { whileShared } from "../lock-store.ts";
 import { corruptLogError } from "./corrupt-log-error.ts";
 import { Recovery, type Recovered, type RecoveryObserver } from "./recovery.ts";
 import { saltOf, type SegmentHeader } from "./segment-header.ts";
@@ -25,9 +26,9 @@ import type { MembershipEntry, EntryTally, WalDamage, WalInspection } from "./wa
 import { segmentName, Segments, segmentSequences, type Segment } from "./segments.ts";
 
 /*
- * `inspectWal`: reads and checks a log on disk without opening it as a node does. It changes nothing, takes
- * no lock and doesn't stop at damage, so `keelson inspect` can be used on a running node and on a broken one.
- * The reading itself is done by `Recovery`, by the same rules as when a node starts; this file adds what
+ * `inspectWal`: reads and checks a log on disk without opening it as a node does. It changes nothing and
+ * doesn't stop at damage, so `keelson inspect` can be used on a broken node, and if asked on a running one. The
+ * reading itself is done by `Recovery`, by the same rules as when a node starts; this file adds what
  * people want to know.
  */
 
@@ -39,6 +40,11 @@ export interface InspectOptions {
    * The entry after the last one whose record is returned. Default: `from`, so that no records are returned.
    */
   readonly to?: LogIndex;
+  /**
+   * Read without the lock, so also while a node runs. What the node writes meanwhile may then look like a torn
+   * write, and files may go away, in which case it reads again.
+   */
+  readonly running?: boolean;
   /** Default: Node's. */
   readonly environment?: Environment;
 }
@@ -50,14 +56,24 @@ export const INSPECT_ENTRIES_MAX = 10_000;
 const ATTEMPTS_MAX = 10;
 
 /**
- * Reads a log on disk and checks all of it, as a node does when it starts, but changes nothing. It works
- * while the node runs, and it reports damage instead of failing.
+ * Reads a log on disk and checks all of it, as a node does when it starts, but changes nothing. It reports
+ * damage instead of failing.
  *
  * @throws InvalidOptionError there is no log in the directory, or the range is wrong or too large;
- *   StorageFailedError it can't be read, or changes too fast to be read consistently
+ *   DirectoryLockedError a node runs, and `running` isn't given; StorageFailedError it can't be read, or
+ *   changes too fast to be read consistently
  */
 export async function inspectWal(directory: string, options: InspectOptions = {}): Promise<WalInspection> {
-  const { from = 1, to = from, environment = nodeEnvironment() } = options;
+  const { running = false, environment = nodeEnvironment() } = options;
+  const inspect = (): Promise<WalInspection> => inspectUnlocked(directory, { ...options, environment });
+  return running ? await inspect() : await whileShared(environment.files, directory, inspect);
+}
+
+/** As `inspectWal`, for a caller that holds the lock of the directory, or does without. */
+export async function inspectUnlocked(
+  directory: string,
+  { from = 1, to = from, environment = nodeEnvironment() }: InspectOptions,
+): Promise<WalInspection> {
   if (!(Number.isSafeInteger(from) && Number.isSafeInteger(to) && from >= 1 && to >= from)) {
     throw new InvalidOptionError(`entries from ${String(from)} up to ${String(to)} are no range of a log`);
   }
@@ -248,6 +264,7 @@ class Inspector implements RecoveryObserver {
         entries: first === 0 ? null : { first, last },
       })),
       torn: recovered?.torn ?? null,
+      terms: outline.terms,
       damage,
       records: [...this.#records].sort(([a], [b]) => a - b).map(([, record]) => record),
     };

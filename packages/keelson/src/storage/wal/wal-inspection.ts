@@ -1,6 +1,7 @@
 import type { Membership } from "../../codec/config.ts";
 import type { EntryKind } from "../../codec/record.ts";
 import type { HardState } from "../../core/action.ts";
+import type { TermRun } from "../../core/message.ts";
 import type { LogIndex, LogPosition, NodeId, Term } from "../../core/position.ts";
 
 // What `inspectWal` returns.
@@ -73,6 +74,8 @@ export interface WalInspection {
    * that is in progress. null: none.
    */
   readonly torn: { readonly file: string; readonly offset: number } | null;
+  /** The term runs of the entries after `base`, ascending by index. */
+  readonly terms: readonly TermRun[];
   /** null: every checksum was right, and everything fits together. */
   readonly damage: WalDamage | null;
   /**

@@ -7,10 +7,11 @@ import {
   RaftError,
   StorageFailedError,
 } from "../../errors.ts";
+import { lockStore } from "../lock-store.ts";
 import { LogOutline } from "../log-outline.ts";
 import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../log-store.ts";
 import { EntryIndex } from "./entry-index.ts";
-import { asError, hasCode } from "./file-error.ts";
+import { asError } from "./file-error.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
 import { Recovery, type Recovered } from "./recovery.ts";
 import { summaryOf } from "./segment-header.ts";
@@ -79,7 +80,11 @@ export class WalLog implements LogStore {
     this.#log = onLog ?? (() => undefined);
   }
 
-  async open(identity: LogIdentity, environment: Environment): Promise<StoredLog> {
+  /**
+   * @param held the directory's lock, if the caller has taken it already. The log takes it over, and releases
+   *   it when it is closed or fails to open.
+   */
+  async open(identity: LogIdentity, environment: Environment, held?: FileLock): Promise<StoredLog> {
     if (this.#opening || this.#open !== null) {
       throw new DirectoryLockedError(`${this.#directory} is open already, through this same object`);
     }
@@ -90,7 +95,7 @@ export class WalLog implements LogStore {
     try {
       const { files } = environment;
       await files.makeDirectory(this.#directory);
-      const lock = await this.#lock(files);
+      const lock = held ?? (await lockStore(files, this.#directory));
       try {
         const state = await this.#load(identity, environment);
         const stored = state.outline.toStoredLog(state.storeId);
@@ -166,16 +171,6 @@ export class WalLog implements LogStore {
 
   #withWriter<T>(use: (writer: WalWriter) => Promise<T>): Promise<T> {
     return this.#open === null ? Promise.reject(new ClosedError()) : use(this.#open.writer);
-  }
-
-  /** Locks the directory: two processes that write one log would destroy it. */
-  async #lock(files: FileSystem): Promise<FileLock> {
-    try {
-      return await files.lock(this.#directory);
-    } catch (error) {
-      if (!hasCode(error, "ELOCKED")) throw error;
-      throw new DirectoryLockedError(asError(error).message, { cause: error });
-    }
   }
 
   /** Recovers the log in the directory, or creates one if there is none. */
