@@ -9,7 +9,7 @@ import { DatabaseOpenError } from "../store/database.ts";
 import { openDatabase } from "../store/level-database.ts";
 import { KvStateMachine } from "../store/state-machine.ts";
 import { ask, canAsk } from "./terminal.ts";
-import { UsageError } from "../shared/errors.ts";
+import { StartError, UsageError } from "../shared/errors.ts";
 
 /** The text for `--help`. */
 export const RECOVER_HELP = `Usage: keelson recover DIR [--address ADDRESS] [--yes]
@@ -32,7 +32,7 @@ refused from now on. Let their replacements join with ids of their own and empty
 
 /** A parsed command line. */
 export interface RecoverOptions {
-  /** The data directory, or the log in it. */
+  /** The data directory. */
   readonly directory: string;
   /** The node's new address. null: the one in the log. */
   readonly address: string | null;
@@ -56,8 +56,9 @@ export function parseRecoverOptions(args: readonly string[]): RecoverOptions | n
 
 /** Shows what would be kept and lost, asks, and forces the new cluster. Resolves with the exit code. */
 export async function recover(options: RecoverOptions, print: (line: string) => void): Promise<number> {
-  const { log, state } = findDataDirectory(options.directory);
-  const planOptions = options.address === null ? {} : { address: options.address };
+  const { log, state, snapshots } = findDataDirectory(options.directory);
+  if (snapshots === null) throw new StartError(noDataDirectory(options.directory));
+  const planOptions = { snapshots, ...(options.address === null ? {} : { address: options.address }) };
   const plan = await planForceNewCluster(log, planOptions);
   for (const line of planLines(plan, await appliedIn(state))) print(line);
   if (!options.yes) {
@@ -80,6 +81,13 @@ export async function recover(options: RecoverOptions, print: (line: string) => 
   return 0;
 }
 
+function noDataDirectory(directory: string): string {
+  return (
+    `${directory} has no log in it, so it is no data directory. Name the one that is given to keelson serve ` +
+    "--data: the snapshots beside the log are needed as well"
+  );
+}
+
 /**
  * The last applied index of the state machine, which proves that the entries up to it were committed. If it
  * isn't known, the reason, in words.
@@ -100,7 +108,7 @@ async function appliedIn(state: string | null): Promise<number | string> {
 
 /** What to show before asking. */
 function planLines(plan: ForceNewClusterPlan, applied: number | string): string[] {
-  const { nodeId, address, clusterId, members, last, term, base } = plan;
+  const { nodeId, address, clusterId, members, last, term, base, installs, damagedSnapshots } = plan;
   const others = members.filter((id) => id !== nodeId).join(", ");
   const committed = Math.max(base.index, typeof applied === "number" ? applied : 0);
   const rest =
@@ -111,8 +119,15 @@ function planLines(plan: ForceNewClusterPlan, applied: number | string): string[
         `; entries ${committed + 1} to ${last.index} perhaps. All are kept.`;
   return [
     `Node ${nodeId} at ${address}, of cluster ${clusterId} with ${members.join(", ")}.`,
-    `Its log ends with entry ${last.index} of term ${last.term}; the highest term it has seen is ${term}.`,
+    `${installs === null ? "Its log ends" : "It ends"} with entry ${last.index} of term ${last.term}; the highest term it has seen is ${term}.`,
     rest,
+    ...(installs === null
+      ? []
+      : [
+          `It was installing a snapshot of another node, up to entry ${installs.index} of term ${installs.term}, when it stopped.`,
+          `That is finished first: the snapshot takes the place of the entries in the log.`,
+        ]),
+    ...damagedSnapshots.map(({ reason }) => `A snapshot that is not in the log can't be used: ${reason}.`),
     "",
     `WHAT MAY BE LOST: every write that ${others} acknowledged and that is not among these entries.`,
     `If the directory of any of them can still be read, compare first: keelson inspect DIR`,

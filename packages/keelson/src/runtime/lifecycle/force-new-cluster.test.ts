@@ -58,7 +58,9 @@ it("a cluster that was forced from the node that lagged behind refuses the old m
   await finish((await leaderAmong(["a", "b"])).write("not on c"));
   for (const id of ["a", "b"]) await finish(rafts.get(id)!.raft.close());
 
-  const { clusterId } = await finish(forceNewCluster("data", { environment: environmentOf("c") }));
+  const { clusterId } = await finish(
+    forceNewCluster("data", { snapshots: null, environment: environmentOf("c") }),
+  );
   await start("c");
   const alone = await leaderAmong(["c"]);
   expect(alone.metrics().clusterId).toBe(clusterId);

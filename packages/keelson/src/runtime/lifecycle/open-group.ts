@@ -7,13 +7,14 @@ import type { LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
+import { isIn, termIn } from "../../storage/stored-log.ts";
 import { isNamed } from "../../codec/cluster-id.ts";
 import type { OpenedSnapshots, SnapshotStore } from "../../storage/snapshot-store.ts";
 import { EntryBuffer, LogRecords } from "../loop/index.ts";
 import { MembershipHistory } from "../members/index.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
-import { isIn, reconcile, termIn } from "./reconcile.ts";
+import { reconcile } from "./reconcile.ts";
 import type { RaftOptions, Settings } from "../shared/index.ts";
 import { sessionTableOf } from "../sessions/index.ts";
 

@@ -1,9 +1,9 @@
 // Decides, when a node is opened, from which log and which state it continues.
 import { decodeMembership } from "../../codec/config.ts";
-import type { LogIndex, LogPosition, Term } from "../../core/position.ts";
 import { CorruptSnapshotError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import { sameOrigin } from "../../codec/cluster-id.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
+import { isIn, isUninstalled } from "../../storage/stored-log.ts";
 import type { OpenedSnapshots, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { decodeRecords } from "../sessions/index.ts";
 import type { OpenedState, StateMachine } from "../shared/index.ts";
@@ -43,13 +43,7 @@ export async function reconcile<Command, Result>(
   const newest = parts.snapshots?.found.newest ?? null;
   checkIdentity(newest, parts.stored);
   for (const { file, reason } of parts.snapshots?.found.damaged ?? []) parts.warn(reason, { file });
-  if (
-    newest !== null &&
-    newest.position.index > parts.stored.base.index &&
-    !isIn(parts.stored, newest.position)
-  ) {
-    return finishInstalling(parts, newest);
-  }
+  if (newest !== null && isUninstalled(parts.stored, newest.position)) return finishInstalling(parts, newest);
   const { stored, state } = parts;
   const isMissing = state.index < stored.base.index;
   // An empty state is restored sooner from a snapshot than by applying the whole log.
@@ -57,17 +51,6 @@ export async function reconcile<Command, Result>(
   if (!isWanted) return parts;
   if (newest === null || newest.position.index < stored.base.index) throw missing(parts);
   return { stored, state: await restored(parts, newest) };
-}
-
-/** Whether the log holds this entry, or begins right after it, with the same term. */
-export function isIn(stored: StoredLog, { index, term }: LogPosition): boolean {
-  return index >= stored.base.index && index <= stored.lastIndex && termIn(stored, index) === term;
-}
-
-/** The term of an entry that the log holds, or that it begins right after. */
-export function termIn(stored: StoredLog, index: LogIndex): Term {
-  if (index === stored.base.index) return stored.base.term;
-  return stored.terms.findLast((run) => run.index <= index)?.term ?? 0;
 }
 
 /**

@@ -1,13 +1,25 @@
-import { encodeMembership, REMOVED_MAX, type Membership } from "../../codec/config.ts";
+import { decodeMembership, encodeMembership, REMOVED_MAX, type Membership } from "../../codec/config.ts";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
 import { configOf, membersOf } from "../../core/config.ts";
 import type { LogPosition, NodeId, Term } from "../../core/position.ts";
 import { formatAddress, parseAddress } from "../../environment/address.ts";
-import type { Environment } from "../../environment/environment.ts";
+import type { Environment, FileSystem } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
-import { InvalidOptionError, StorageFailedError } from "../../errors.ts";
-import { newIncarnation } from "../../codec/cluster-id.ts";
-import { inspectWal } from "./inspect-wal.ts";
+import {
+  CorruptSnapshotError,
+  InvalidOptionError,
+  StorageFailedError,
+  WrongIdentityError,
+} from "../../errors.ts";
+import { newIncarnation, sameOrigin } from "../../codec/cluster-id.ts";
+import { lockStore, whileShared } from "../lock-store.ts";
+import type { DamagedSnapshot, StoredSnapshot } from "../snapshot-store.ts";
+import { parseSnapshotName } from "../snapshots/file-names.ts";
+import { findSnapshots, type FoundSnapshots } from "../snapshots/find-snapshots.ts";
+import { SnapshotFileReader } from "../snapshots/snapshot-file-reader.ts";
+import { isUninstalled } from "../stored-log.ts";
+import { hasCode } from "./file-error.ts";
+import { inspectUnlocked } from "./inspect-wal.ts";
 import type { WalInspection } from "./wal-inspection.ts";
 import { WalLog } from "./wal-log.ts";
 
@@ -28,7 +40,9 @@ export interface ForceNewClusterPlan {
   readonly members: readonly NodeId[];
   /** Ids that were removed from that cluster before. */
   readonly removed: readonly NodeId[];
-  /** The last entry in this log. Entries that only other nodes hold are lost, committed ones too. */
+  /**
+   * The last entry that this node will have. Entries that only other nodes hold are lost, committed ones too.
+   */
   readonly last: LogPosition;
   /** The highest term that this log knows of. */
   readonly term: Term;
@@ -36,6 +50,17 @@ export interface ForceNewClusterPlan {
    * The log's base. Entries up to here were committed; the log alone doesn't tell whether later ones were.
    */
   readonly base: LogPosition;
+  /**
+   * The last entry of a snapshot that the node received and had not finished installing when it stopped. The
+   * installation is finished first, in the log: the snapshot takes the place of all entries in it, and the
+   * state is restored from it when the node starts. null: there is none.
+   */
+  readonly installs: LogPosition | null;
+  /**
+   * Damaged snapshots that by their names belong to no place in the log: what they held is lost, unless the
+   * log holds it.
+   */
+  readonly damagedSnapshots: readonly DamagedSnapshot[];
 }
 
 /** What `forceNewCluster` wrote. */
@@ -48,6 +73,12 @@ export interface ForcedNewCluster {
 
 /** Options of `planForceNewCluster` and `forceNewCluster`. */
 export interface ForceNewClusterOptions {
+  /**
+   * The directory of the node's snapshots, as it was given to `snapshotFiles`. A snapshot that is half
+   * installed would otherwise be installed over the recovered log when the node starts, with the configuration
+   * of the cluster that was given up. null: the node is opened without snapshots.
+   */
+  readonly snapshots: string | null;
   /** "host:port". Default: the node's address in the last configuration. */
   readonly address?: string;
   /** Default: Node's. */
@@ -58,22 +89,82 @@ export interface ForceNewClusterOptions {
  * Finds out what `forceNewCluster` would do. Changes nothing.
  *
  * @throws InvalidOptionError there is no log, it belongs to no cluster, or the node is its cluster's only
- *   voter already; StorageFailedError the log is damaged or can't be read
+ *   voter already; DirectoryLockedError the node is running; CorruptSnapshotError the snapshot that was being
+ *   installed is damaged; WrongIdentityError log and snapshots don't belong together; StorageFailedError the
+ *   log is damaged or can't be read
  */
 export async function planForceNewCluster(
   directory: string,
-  options: ForceNewClusterOptions = {},
+  options: ForceNewClusterOptions,
 ): Promise<ForceNewClusterPlan> {
-  const { environment = nodeEnvironment() } = options;
-  const found = await inspectWal(directory, { environment });
-  const { nodeId, storeId, clusterId, base, last, damage } = found;
-  if (damage !== null) throw new StorageFailedError(damage.message, "not-done");
-  const current = found.memberships.at(-1)?.membership;
-  if (nodeId === null || storeId === null || clusterId === null || current === undefined) {
-    throw new InvalidOptionError(
-      `the log in ${directory} belongs to no cluster yet, so there is nothing to recover: start the node`,
-    );
+  const { files } = options.environment ?? nodeEnvironment();
+  return await whileShared(files, directory, async () => {
+    const { snapshots } = options;
+    const plan = async (): Promise<ForceNewClusterPlan> => (await makePlan(directory, options)).plan;
+    return snapshots === null ? await plan() : await whileShared(files, snapshots, plan);
+  });
+}
+
+/**
+ * Turns the log of one remaining node into that of a new cluster of this node alone. Only for a cluster that
+ * has lost its majority for good: entries that only other nodes hold are lost, committed or not. All entries
+ * in this log are kept, and become committed, unless a snapshot that was being installed replaces them.
+ *
+ * The cluster id gets a new incarnation, so that former members that come back are refused. Their logs may
+ * hold other entries at the same indexes. They can join again with empty directories and new ids.
+ *
+ * The node must not be running. The log is changed by one atomic write: a crash leaves it as it was, or done.
+ * If the installation of a snapshot is finished first, a crash may also leave that done and the rest not:
+ * then call it again.
+ *
+ * @throws as `planForceNewCluster`
+ */
+export async function forceNewCluster(
+  directory: string,
+  options: ForceNewClusterOptions,
+): Promise<ForcedNewCluster> {
+  const { environment = nodeEnvironment(), snapshots } = options;
+  const { files } = environment;
+  // Refuse before the lock is taken, which leaves a file in the directory.
+  await planForceNewCluster(directory, options);
+  const locks = [await lockStore(files, directory)];
+  try {
+    if (snapshots !== null && (await isThere(files, snapshots)))
+      locks.push(await lockStore(files, snapshots));
+    // Plan again: before the locks were taken, the node may have run and changed the log.
+    const { plan, installs } = await makePlan(directory, options);
+    const log = new WalLog(directory);
+    const { nodeId } = plan;
+    const { hardState } = await log.open({ nodeId, clusterId: null }, environment, locks[0]);
+    try {
+      if (installs !== null) await finishInstalling(log, hardState.term, installs);
+      return await appendNewCluster(log, plan, environment);
+    } finally {
+      await log.close();
+    }
+  } finally {
+    for (const lock of locks.reverse()) await lock.release();
   }
+}
+
+/** The plan, and the snapshot whose installation has to be finished for it. */
+interface Plan {
+  readonly plan: ForceNewClusterPlan;
+  /** null: none. */
+  readonly installs: StoredSnapshot | null;
+}
+
+/** For a caller that holds the locks. */
+async function makePlan(directory: string, options: ForceNewClusterOptions): Promise<Plan> {
+  const { environment = nodeEnvironment() } = options;
+  const found = await inspectUnlocked(directory, { environment });
+  const { nodeId, storeId, clusterId, damage } = found;
+  if (damage !== null) throw new StorageFailedError(damage.message, "not-done");
+  if (nodeId === null || storeId === null || clusterId === null) throw belongsToNoCluster(directory);
+  const { installs, damaged } = await findUninstalled(found, clusterId, options, environment.files);
+  const current =
+    installs === null ? found.memberships.at(-1)?.membership : decodeMembership(installs.membership);
+  if (current === undefined) throw belongsToNoCluster(directory);
   const { voters, outgoingVoters } = current.config;
   if (voters.length === 1 && voters[0] === nodeId && outgoingVoters.length === 0) {
     throw new InvalidOptionError(`node ${nodeId} is the only voter of its cluster already: start it`);
@@ -81,46 +172,134 @@ export async function planForceNewCluster(
   const address = addressOf(options.address, current.members.get(nodeId)?.address, nodeId);
   const members = membersOf(current.config).sort();
   const { removed = [] } = current;
-  return { nodeId, storeId, address, clusterId, members, removed, last, base, term: termOf(found) };
+  const position = installs?.position ?? null;
+  const { base, last } = position === null ? found : { base: position, last: position };
+  const term = Math.max(found.hardState.term, found.last.term, last.term);
+  const plan = {
+    ...{ nodeId, storeId, address, clusterId, members, removed, last, base, term },
+    ...{ installs: position, damagedSnapshots: damaged },
+  };
+  return { plan, installs };
+}
+
+/** The newest snapshot, if it is half installed, and damaged ones that may have been. */
+async function findUninstalled(
+  found: WalInspection,
+  clusterId: string,
+  { snapshots }: ForceNewClusterOptions,
+  files: FileSystem,
+): Promise<{ readonly installs: StoredSnapshot | null; readonly damaged: readonly DamagedSnapshot[] }> {
+  const log = { base: found.base, terms: found.terms, lastIndex: found.last.index };
+  const names = snapshots !== null && (await isThere(files, snapshots)) ? await files.list(snapshots) : [];
+  const { complete, damaged } = await findSnapshots(files, snapshots ?? "", names);
+  const lost = damaged.filter(({ file }) =>
+    isUninstalled(log, parseSnapshotName(file.slice(file.lastIndexOf("/") + 1))),
+  );
+  const newest = complete.at(-1);
+  if (newest === undefined || !isUninstalled(log, newest.snapshot.position)) {
+    return { installs: null, damaged: lost };
+  }
+  checkInstallable(newest, clusterId, found);
+  await checkAll(newest, files, found);
+  return { installs: newest.snapshot, damaged: lost };
+}
+
+type CompleteFile = FoundSnapshots["complete"][number];
+
+/** The same conditions as when a node starts (`runtime/lifecycle/reconcile.ts`). */
+function checkInstallable(
+  { path, snapshot }: CompleteFile,
+  clusterId: string,
+  { last }: WalInspection,
+): void {
+  const { origin, position } = snapshot;
+  if (origin === "received" && sameOrigin(clusterId, snapshot.clusterId)) return;
+  throw new WrongIdentityError(
+    `${path} is a snapshot up to entry ${String(position.index)} of term ${String(position.term)}, which is not in ` +
+      `the log (it ends at entry ${String(last.index)}), ` +
+      (origin === "taken"
+        ? "though this node took it: the log has lost entries"
+        : `and it is of cluster ${snapshot.clusterId}, not of ${clusterId}`) +
+      ". They do not belong together, and a node that starts from them refuses. Recover another node, or move the " +
+      "snapshot away to go on with the log alone",
+  );
+}
+
+/** Reads all of the snapshot: the log can't be repeated from its beginning once it is installed. */
+async function checkAll(
+  { path, snapshot }: CompleteFile,
+  files: FileSystem,
+  { last }: WalInspection,
+): Promise<void> {
+  const handle = await files.open(path, "read");
+  const file = { handle, path, bytes: snapshot.bytes };
+  const reader = new SnapshotFileReader(snapshot, file, () => Promise.resolve());
+  try {
+    await reader.verify();
+  } catch (cause) {
+    if (!(cause instanceof CorruptSnapshotError)) throw cause;
+    throw new CorruptSnapshotError(
+      path,
+      cause.offset,
+      `${cause.message}. The node was installing it when it stopped. Recover another node, or move the file away ` +
+        `to go on with the log alone, which ends at entry ${String(last.index)}`,
+      { cause },
+    );
+  } finally {
+    await reader.close();
+  }
 }
 
 /**
- * Turns the log of one remaining node into that of a new cluster of this node alone. Only for a cluster that
- * has lost its majority for good: entries that only other nodes hold are lost, committed or not. All entries
- * in this log are kept, and become committed.
- *
- * The cluster id gets a new incarnation, so that former members that come back are refused. Their logs may
- * hold other entries at the same indexes. They can join again with empty directories and new ids.
- *
- * The node must not be running. The log is changed by one atomic write: a crash leaves it as it was, or done.
- *
- * @throws InvalidOptionError as for `planForceNewCluster`; DirectoryLockedError the node is running;
- *   CorruptLogError, StorageFailedError
+ * Finishes the installation of a snapshot in the log. The state is still older; a node that starts restores it,
+ * because the log then begins after entries that the state lacks. `term`: the one that the log has saved.
  */
-export async function forceNewCluster(
-  directory: string,
-  options: ForceNewClusterOptions = {},
+async function finishInstalling(
+  log: WalLog,
+  term: Term,
+  { position, membership }: StoredSnapshot,
+): Promise<void> {
+  // A log's last term is never above the hard state's, so the term goes up first. This node has not voted in
+  // it, or it would have saved it.
+  if (term < position.term) {
+    const hardState = { term: position.term, votedFor: null };
+    await log.append({ hardState, truncateFrom: null, records: [] });
+  }
+  await log.reset({ position, config: membership });
+}
+
+/** The one atomic write that makes the log that of a new cluster. */
+async function appendNewCluster(
+  log: WalLog,
+  plan: ForceNewClusterPlan,
+  environment: Environment,
 ): Promise<ForcedNewCluster> {
-  const { environment = nodeEnvironment() } = options;
-  const { nodeId } = await planForceNewCluster(directory, options);
-  const log = new WalLog(directory);
-  await log.open({ nodeId, clusterId: null }, environment);
+  const position = { term: plan.term + 1, index: plan.last.index + 1 };
+  const payload = encodeMembership(membershipOf(plan));
+  const clusterId = newIncarnation(plan.clusterId, () => environment.random());
+  await log.appendInNewCluster(clusterId, {
+    // A term may have entries only if its leader was elected. So the node votes for itself in the entry's
+    // term.
+    hardState: { term: position.term, votedFor: plan.nodeId },
+    truncateFrom: null,
+    records: [encodeRecord(position.index, position.term, EntryKind.config, payload)],
+  });
+  return { clusterId, position };
+}
+
+function belongsToNoCluster(directory: string): InvalidOptionError {
+  return new InvalidOptionError(
+    `the log in ${directory} belongs to no cluster yet, so there is nothing to recover: start the node`,
+  );
+}
+
+async function isThere(files: FileSystem, directory: string): Promise<boolean> {
   try {
-    // Plan again: before the lock was taken, the node may have run and changed the log.
-    const plan = await planForceNewCluster(directory, options);
-    const position = { term: plan.term + 1, index: plan.last.index + 1 };
-    const payload = encodeMembership(membershipOf(plan));
-    const clusterId = newIncarnation(plan.clusterId, () => environment.random());
-    await log.appendInNewCluster(clusterId, {
-      // A term may have entries only if its leader was elected. So the node votes for itself in the entry's
-      // term.
-      hardState: { term: position.term, votedFor: nodeId },
-      truncateFrom: null,
-      records: [encodeRecord(position.index, position.term, EntryKind.config, payload)],
-    });
-    return { clusterId, position };
-  } finally {
-    await log.close();
+    await files.list(directory);
+    return true;
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return false;
+    throw error;
   }
 }
 
@@ -132,10 +311,6 @@ function membershipOf({ nodeId, address, storeId, members, removed }: ForceNewCl
   const gone = [...removed, ...members].filter((id, at, all) => id !== nodeId && all.indexOf(id) === at);
   const alone = { config: configOf([nodeId]), members: new Map([[nodeId, { address, storeId }]]) };
   return gone.length === 0 ? alone : { ...alone, removed: gone.slice(-REMOVED_MAX) };
-}
-
-function termOf({ hardState, last }: WalInspection): Term {
-  return Math.max(hardState.term, last.term);
 }
 
 function addressOf(given: string | undefined, stored: string | undefined, nodeId: NodeId): string {
