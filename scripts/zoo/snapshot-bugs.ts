@@ -163,7 +163,7 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     code: "D7d",
     title: "A snapshot gets its name before it is durable",
     file: "storage/snapshots/draft-file.ts",
-    from: "await this.#handle.dataSync();\n    this.#isOpen = false;",
+    from: "await this.#sync();\n    this.#isOpen = false;",
     to: "this.#isOpen = false;",
   },
 ];
