@@ -104,8 +104,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "K3",
     title: "Calls under way are forgotten when the node stops by itself",
     file: "runtime/calls/call-registry.ts",
-    from: "for (const call of [...this.#open[kind]]) call.end(error);",
-    to: 'if (kind === "proposal") this.#open[kind].clear();\n      for (const call of [...this.#open[kind]]) call.end(error);',
+    from: "for (const call of open) if (call.kind === kind) call.end(error);",
+    to: 'for (const call of open) if (call.kind === kind && kind !== "proposal") call.end(error);',
   },
   {
     code: "K3b",
@@ -138,7 +138,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "K4c",
     title: "Commands under way on a node that stops are said not to be done",
-    file: "runtime/calls/call-registry.ts",
+    file: "runtime/calls/call-kind.ts",
     from: 'proposal: "unknown",',
     to: 'proposal: "not-done",',
   },

@@ -3,31 +3,8 @@
 import type { Environment } from "../../environment/environment.ts";
 import { AbortedError, InvalidOptionError, type Outcome, type RaftError } from "../../errors.ts";
 import { Call, type CallEndings, type CallOptions } from "./call.ts";
+import { OUTCOME_AT_NODE_END, type CallKind } from "./call-kind.ts";
 import type { CallDeadlines } from "./call-deadlines.ts";
-
-/**
- * The outcome of a call whose node ends first, by its kind. It must not be "not-done" if the call may have had an effect,
- * or may still have one: the caller would make it again, and the effect would come twice (K4).
- */
-const OUTCOME_AT_NODE_END = {
-  /** An entry that was proposed here. It may be on its way to a majority already. */
-  proposal: "unknown",
-  /** A call that the leader was asked to make. Whether it was asked yet, only the forwarder knows. */
-  forwarded: "unknown",
-  /** A read changes nothing. */
-  read: "not-done",
-  /** The log may be bound to the new cluster already. */
-  initialize: "unknown",
-  /** One of several steps may be on its way to a majority. */
-  "membership-change": "unknown",
-  /** The other node may have been told to take over. */
-  transfer: "unknown",
-  /** Its file may be durable already. */
-  snapshot: "unknown",
-} as const satisfies Record<string, Outcome>;
-
-/** What a call is about. Calls of one kind end the same way when the node ends. */
-export type CallKind = keyof typeof OUTCOME_AT_NODE_END;
 
 const KINDS = Object.keys(OUTCOME_AT_NODE_END) as CallKind[];
 
@@ -46,21 +23,22 @@ export interface CallRegistryParts {
 /** Begins calls, knows every open one, and ends them when the node ends. */
 export class CallRegistry {
   readonly #parts: CallRegistryParts;
-  /** The calls that are not settled, by kind, each kind in the order in which they began. */
-  readonly #open: Readonly<Record<CallKind, Set<OpenCall>>>;
+  /**
+   * The calls that are not settled. In no order, so that a call is added and removed in constant time, without hashing:
+   * every write goes through here twice. Each call knows its place (`Call.slot`).
+   */
+  readonly #open: Call<unknown>[] = [];
+  #begun = 0;
   /** Set by `endAll`: the error with which calls end that are begun after it. */
   #endError: ((outcome: Outcome) => RaftError) | null = null;
 
   constructor(parts: CallRegistryParts) {
     this.#parts = parts;
-    const noCalls = KINDS.map((kind) => [kind, new Set<OpenCall>()] as const);
-    this.#open = Object.fromEntries(noCalls) as Record<CallKind, Set<OpenCall>>;
   }
 
   /** How many calls are open, of one kind or of all. */
   count(kind?: CallKind): number {
-    const kinds = kind === undefined ? KINDS : [kind];
-    return kinds.reduce((sum, one) => sum + this.#open[one].size, 0);
+    return kind === undefined ? this.#open.length : this.#open.filter((open) => open.kind === kind).length;
   }
 
   /**
@@ -85,26 +63,23 @@ export class CallRegistry {
   }
 
   /**
-   * Begins a call. `outcomeAtNodeEnd` is for calls whose outcome depends on how far they have come; the kind decides for
-   * all others.
+   * Begins a call. How it ends early, only the part that begins it knows.
    */
-  begin<T>(
-    kind: CallKind,
-    options: CallOptions,
-    { onCancel, outcomeAtNodeEnd }: Pick<CallEndings, "onCancel"> & Partial<CallEndings>,
-  ): Call<T> {
+  begin<T>(kind: CallKind, options: CallOptions, { onCancel, outcomeAtNodeEnd }: CallEndings): Call<T> {
     const { environment, deadlines, timeoutMs } = this.#parts;
-    const open = this.#open[kind];
-    const call: Call<T> = new Call<T>({
+    const call = new Call<T>({
+      registry: this,
+      kind,
+      number: ++this.#begun,
       deadlines,
       now: environment.now(),
       timeoutMs: options.timeoutMs ?? timeoutMs,
       signal: options.signal,
       onCancel,
-      outcomeAtNodeEnd: outcomeAtNodeEnd ?? (() => OUTCOME_AT_NODE_END[kind]),
-      onSettled: () => open.delete(call),
+      outcomeAtNodeEnd,
     });
-    open.add(call);
+    call.slot = this.#open.length;
+    this.#open.push(call as Call<unknown>);
     if (this.#endError !== null) call.end(this.#endError);
     return call;
   }
@@ -115,9 +90,18 @@ export class CallRegistry {
    */
   endAll(error: (outcome: Outcome) => RaftError, reads: readonly OpenCall[]): void {
     this.#endError = error;
+    const open = this.#open.toSorted((a, b) => a.number - b.number);
     for (const kind of KINDS) {
       if (kind === "read") for (const call of reads) call.end(error);
-      for (const call of [...this.#open[kind]]) call.end(error);
+      for (const call of open) if (call.kind === kind) call.end(error);
     }
+  }
+
+  /** Called by a call that is settled: the last one of the list takes its place. */
+  onSettled({ slot }: Call<unknown>): void {
+    const last = this.#open.pop();
+    if (last === undefined || last.slot === slot) return;
+    this.#open[slot] = last;
+    last.slot = slot;
   }
 }

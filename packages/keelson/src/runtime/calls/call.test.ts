@@ -17,8 +17,9 @@ function setUp(signal?: AbortSignal): {
     timeoutMs: 100,
     signal,
     onCancel: (cancellation) => new AbortedError("unknown", describeCancellation(cancellation)),
-    outcomeAtNodeEnd: () => "unknown",
-    onSettled: () => undefined,
+    registry: { onSettled: () => undefined },
+    kind: "proposal",
+    number: 1,
   });
   return { call, deadlines, advance: (ms) => environment.clock.advance(ms) };
 }

@@ -1,4 +1,5 @@
 import type { Outcome, RaftError } from "../../errors.ts";
+import { OUTCOME_AT_NODE_END, type CallKind } from "./call-kind.ts";
 import type { CallDeadlines, Expiring } from "./call-deadlines.ts";
 
 /** How long a call may take, and how its caller may stop waiting. */
@@ -18,19 +19,22 @@ export type Cancellation =
 export interface CallEndings {
   /** Makes the error for a caller whose signal or time limit ended the wait. */
   readonly onCancel: (cancellation: Cancellation) => RaftError;
-  /** The outcome if the node ends first. */
-  readonly outcomeAtNodeEnd: () => Outcome;
+  /** The outcome if the node ends first, for calls for which it depends on how far they have come. Default: by the kind. */
+  readonly outcomeAtNodeEnd?: (() => Outcome) | undefined;
 }
 
 /** What a call is made of. */
 export interface CallParts extends CallEndings {
+  /** Told once, when the call is settled. */
+  readonly registry: { onSettled(call: Call<unknown>): void };
+  readonly kind: CallKind;
+  /** Which call of the node it is, from 1 on. */
+  readonly number: number;
   readonly deadlines: CallDeadlines;
   /** The time of the environment's clock, in milliseconds. */
   readonly now: number;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
-  /** Called once, when the call is settled. */
-  readonly onSettled: () => void;
 }
 
 /**
@@ -43,6 +47,11 @@ export class Call<T> implements Expiring {
   readonly promise: Promise<T>;
   /** When the time limit ends the wait, in milliseconds of the environment's clock. */
   readonly deadline: number;
+  readonly kind: CallKind;
+  /** Which call of the node it is: calls that began earlier have lower numbers. */
+  readonly number: number;
+  /** The call's index in the registry's list of open calls. Only the registry reads and writes it. */
+  slot = -1;
   readonly #parts: CallParts;
   readonly #resolve: (value: T) => void;
   readonly #reject: (error: unknown) => void;
@@ -54,6 +63,8 @@ export class Call<T> implements Expiring {
     this.#resolve = resolve;
     this.#reject = reject;
     this.#parts = parts;
+    this.kind = parts.kind;
+    this.number = parts.number;
     this.deadline = parts.now + parts.timeoutMs;
     parts.deadlines.add(this);
     parts.signal?.addEventListener("abort", this.#abort);
@@ -79,7 +90,8 @@ export class Call<T> implements Expiring {
 
   /** The node ends: the caller gets the error for what the call may have done by now. */
   end(error: (outcome: Outcome) => RaftError): void {
-    if (this.#settle()) this.#reject(error(this.#parts.outcomeAtNodeEnd()));
+    const outcome = this.#parts.outcomeAtNodeEnd?.() ?? OUTCOME_AT_NODE_END[this.kind];
+    if (this.#settle()) this.#reject(error(outcome));
   }
 
   readonly #abort = (): void => {
@@ -91,10 +103,10 @@ export class Call<T> implements Expiring {
   #settle(): boolean {
     if (this.#settled) return false;
     this.#settled = true;
-    const { deadlines, signal, onSettled } = this.#parts;
+    const { deadlines, signal, registry } = this.#parts;
     deadlines.delete(this);
     signal?.removeEventListener("abort", this.#abort);
-    onSettled();
+    registry.onSettled(this as Call<unknown>);
     return true;
   }
 }

@@ -27,7 +27,8 @@ interface Seen {
   readonly removedMembers: number;
 }
 
-const NO_CHANGE: CoreChange = {
+/** Returned by `detect` when nothing changed. */
+export const NO_CHANGE: CoreChange = {
   leadershipEnded: false,
   roleChanged: false,
   leaderChanged: false,
@@ -67,16 +68,8 @@ export class ChangeDetector {
   /** What changed since the last call. */
   detect(): CoreChange {
     const before = this.#seen;
-    const now = this.#now();
-    const { role, term, leader, membership, removedMembers } = now;
-    const isSame =
-      role === before.role &&
-      term === before.term &&
-      leader === before.leader &&
-      membership === before.membership &&
-      removedMembers === before.removedMembers;
-    if (isSame) return NO_CHANGE;
-    this.#seen = now;
+    if (this.#isSame(before)) return NO_CHANGE;
+    const { role, term, leader, membership, removedMembers } = (this.#seen = this.#now());
     if (role === "candidate" && (before.role !== "candidate" || term !== before.term)) this.#elections += 1;
     const roleChanged = role !== before.role;
     return {
@@ -86,6 +79,18 @@ export class ChangeDetector {
       membershipChanged: membership !== before.membership,
       removedMembersChanged: removedMembers !== before.removedMembers,
     };
+  }
+
+  /** Most inputs change none of this, so it is compared without making an object for each input. */
+  #isSame({ role, term, leader, membership, removedMembers }: Seen): boolean {
+    const core = this.#core;
+    return (
+      role === core.role &&
+      term === core.term &&
+      leader === core.leader &&
+      membership === this.#memberships.current &&
+      removedMembers === core.removedMembersToNotify.length
+    );
   }
 
   #now(): Seen {

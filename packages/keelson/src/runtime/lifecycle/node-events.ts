@@ -22,7 +22,7 @@ import type { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
 import type { SnapshotService } from "../snapshots/index.ts";
 import type { ChangeStream, CommittedStream } from "../streams/index.ts";
 import type { CallForwarder, ForwardedCallServer, PendingProposals } from "../writes/index.ts";
-import { membershipChange, type ChangeDetector, type CoreChange } from "./change-detector.ts";
+import { membershipChange, NO_CHANGE, type ChangeDetector, type CoreChange } from "./change-detector.ts";
 import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
 
 /** The parts that events are passed on to. */
@@ -63,7 +63,7 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     const { detector, forwardedCalls, forwarder, readQueue } = this.#parts;
     const change = detector.detect();
     if (change.leadershipEnded) pendingProposals.leadershipEnded();
-    this.#publish(change);
+    if (change !== NO_CHANGE) this.#publish(change);
     pendingProposals.committed();
     membershipChanges.afterCoreInput();
     transfers.afterCoreInput();
