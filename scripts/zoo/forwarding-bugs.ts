@@ -31,6 +31,20 @@ export const FORWARDING_BUGS: readonly Bug[] = [
     ],
   },
   {
+    code: "Z11",
+    title: "A command that is forwarded is kept in the codec's own buffer",
+    file: "runtime/writes/proposer.ts",
+    from: 'const payload = copyBytes(bytes, "what encode returns");',
+    to: "const payload = bytes;",
+  },
+  {
+    code: "Z11b",
+    title: "A session keeps an answer in the codec's own buffer",
+    file: "runtime/sessions/session-applier.ts",
+    from: 'return copyBytes(bytes, "what encodeResult returns");',
+    to: "return bytes;",
+  },
+  {
     code: "K4e",
     title: "A command whose leader is gone before it answered is said not to be done",
     file: "runtime/writes/call-forwarder.ts",

@@ -82,7 +82,7 @@ export class ByteReader {
   /** Reads what is left of the range. Returns a copy. */
   rest(): Uint8Array {
     const at = this.#skip(this.#end - this.#at);
-    return this.bytes.slice(at, this.#end);
+    return new Uint8Array(this.bytes.subarray(at, this.#end));
   }
 
   /**

@@ -74,7 +74,7 @@ export interface IncomingSnapshot {
   readonly bytes: number;
   /** How many bytes the file holds so far, from its start: `write` adds after them. */
   readonly offset: number;
-  /** Adds the next bytes of the file. */
+  /** Adds the next bytes of the file. The chunk must not change until the promise settles. */
   write(chunk: Uint8Array): Promise<void>;
   /**
    * Reads the whole file back, checks it, makes it durable, and then, in one atomic step, the store's newest
@@ -95,7 +95,10 @@ export interface IncomingSnapshot {
  */
 export interface SnapshotReader {
   readonly snapshot: StoredSnapshot;
-  /** The file's bytes from `offset` on, unchecked; fewer than `bytes` only at its end. */
+  /**
+   * The file's bytes from `offset` on, unchecked; fewer than `bytes` only at its end. The array belongs to the
+   * caller, who sends it: the reader must not use its buffer again.
+   */
   read(offset: number, bytes: number): Promise<Uint8Array>;
   /**
    * Reads and checks the whole file; rejects with `CorruptSnapshotError` if anything is not as it was

@@ -38,8 +38,13 @@ function cellsOf(
     size,
     ORIGINS[kind],
     members.join(", "),
-    damage === null ? count(countSessions(sessions ?? new Uint8Array(0)), "session") : "DAMAGED",
+    damage === null && sessions !== null ? sessionsText(sessions) : "DAMAGED",
   ];
+}
+
+function sessionsText(table: Uint8Array): string {
+  const open = countSessions(table);
+  return open === null ? "sessions not known" : count(open, "session");
 }
 
 /** Those that are damaged, or of a version of the format that this program can't read. */

@@ -133,7 +133,11 @@ describe("keelson inspect", () => {
       members: new Map(["n1", "n3"].map((id) => [id, { address: `${id}:1` }])),
     });
     // A session table with one session, 7: the format, then a name and a value, each after its length.
-    const sessions = Buffer.from([1, 9, ...Buffer.from("session/7"), 32, 0, 0, 0, ...new Uint8Array(32)]);
+    const record = (name: string, bytes: number): number[] => [
+      ...[name.length, ...Buffer.from(name)],
+      ...[bytes, 0, 0, 0, ...new Uint8Array(bytes)],
+    ];
+    const sessions = Uint8Array.from([2, ...record("time", 8), ...record("session/7", 32)]);
     const draft = await snapshots.create(
       { clusterId: "c", position: { term: 2, index: 3 }, membership },
       sessions,

@@ -44,7 +44,7 @@ export class FileContents {
   writeLost(bytes: Uint8Array, position: number, elsewhereBy: number | null, forgotten: boolean): void {
     this.write(bytes, position);
     for (const sector of sectorsOf(position, bytes.length)) this.dirty.delete(sector);
-    this.#lostWrites.push({ position, bytes: bytes.slice(), forgotten, overtaken: false });
+    this.#lostWrites.push({ position, bytes: new Uint8Array(bytes), forgotten, overtaken: false });
     if (elsewhereBy === null) return;
     // Only within the file's size on disk: a misdirected write doesn't make a file longer.
     const at = Math.max(0, position + elsewhereBy);

@@ -100,8 +100,7 @@ async function restored<Command, Result>(
     throw new StorageFailedError("the newest snapshot is not there any more", "not-done");
   }
   try {
-    const bytes = await reader.sessions();
-    const sessions = bytes.length === 0 ? new Map<string, Uint8Array>() : decodeRecords(bytes);
+    const sessions = decodeRecords(await reader.sessions());
     await stateMachine.restore(reader.state(), newest.position, sessions);
     return { ...newest.position, sessions };
   } finally {

@@ -2,6 +2,7 @@
 // command of one. Sits between the applier, which owns the state machine, and the session table, which
 // decides about duplicates. Encodes results for the table, and turns its verdicts into outcomes for callers.
 
+import { copyBytes } from "../../codec/copy-bytes.ts";
 import { EntryKind } from "../../codec/record.ts";
 import {
   decodeCloseSession,
@@ -19,7 +20,13 @@ import {
   type RaftError,
 } from "../../errors.ts";
 import type { AppliedEntry } from "../calls/index.ts";
-import { reasonOf, type SessionMetrics, type OpenedState, type ResultCodec } from "../shared/index.ts";
+import {
+  reasonOf,
+  type SessionMetrics,
+  type OpenedState,
+  type ResultCodec,
+  type SessionRecords,
+} from "../shared/index.ts";
 import type { Answer } from "./session-records.ts";
 import { SessionTable, type CommandVerdict } from "./session-table.ts";
 
@@ -166,13 +173,15 @@ export class SessionApplier<Result> {
   #encodeResult(result: Result): Uint8Array {
     const bytes = this.#codec.encodeResult?.(result);
     assert(bytes !== undefined, "sessions need encodeResult");
-    return bytes;
+    // The codec may encode the next result into the same buffer.
+    return copyBytes(bytes, "what encodeResult returns");
   }
 
   #decodeResult(bytes: Uint8Array): Result {
     const codec = this.#codec;
     assert(codec.decodeResult !== undefined, "sessions need decodeResult");
-    return codec.decodeResult(bytes);
+    // The result may be a view of the bytes, and its caller may change it: the kept answer must stay as it is.
+    return codec.decodeResult(new Uint8Array(bytes));
   }
 
   /** @throws Error the state machine doesn't support sessions */
@@ -184,10 +193,11 @@ export class SessionApplier<Result> {
 }
 
 /**
- * The session table that matches the state a state machine opened with. Not known if it
- * holds entries but no sessions.
+ * The session table that matches a state, whether the state machine opened with it or it was restored from a
+ * snapshot. A state of no entries has no sessions. Of any other, the records that came with it decide.
  */
 export function sessionTableOf({ index, sessions }: OpenedState): SessionTable {
-  if (sessions !== undefined) return SessionTable.fromRecords(sessions);
-  return index === 0 ? new SessionTable() : SessionTable.unknown();
+  return index === 0 ? new SessionTable() : SessionTable.fromRecords(sessions ?? NO_RECORDS);
 }
+
+const NO_RECORDS: SessionRecords = new Map();

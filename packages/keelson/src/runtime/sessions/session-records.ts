@@ -75,6 +75,19 @@ function numberIn(name: string, digits: string | undefined): number {
   throw new DecodeError(`${JSON.stringify(name)} is not the name of a record of the sessions`);
 }
 
+/**
+ * Whether these records are a session table, or tell only that nobody knows which sessions there are. This is
+ * the one place that decides it, for records that a state machine returns when it is opened and for those of a
+ * snapshot. If one reader took "no records" for "no sessions" and another for "sessions unknown", the same retry
+ * would be refused on one node and applied on another (Z7).
+ *
+ * A known table has the record of log time, even if no session is open: the first `flush` of a new state
+ * machine contains it, every snapshot of a node that knows its sessions does, and it is never deleted.
+ */
+export function isKnownTable(records: SessionRecords): boolean {
+  return records.has(TIME_NAME);
+}
+
 /** Log time as a record. */
 export function encodeTime(logTimeMs: number): Uint8Array {
   return encodeNumbers([logTimeMs]);
@@ -129,12 +142,13 @@ export function decodeAnswer(bytes: Uint8Array): Answer {
   if (type === undefined || !Number.isSafeInteger(index) || index < 1) {
     throw new DecodeError(`an answer in a session of ${String(bytes.length)} bytes is not one`);
   }
-  return { index, type, bytes: bytes.slice(ANSWER_HEADER_BYTES) };
+  return { index, type, bytes: new Uint8Array(bytes.subarray(ANSWER_HEADER_BYTES)) };
 }
 
 // All records as one piece of bytes: a byte for the format's version, then for each record one byte for the
 // length of its name, the name in ASCII, four bytes for the length of its value, and the value.
-const FORMAT = 1;
+// It is never empty, and holds the record of log time exactly if the node that encoded it knew its sessions.
+const FORMAT = 2;
 const NAME_BYTES_MAX = 255;
 
 /**
@@ -174,7 +188,7 @@ export function decodeRecords(bytes: Uint8Array): SessionRecords {
     const nameLength = take(1)[0] ?? 0;
     const name = Buffer.from(take(Math.min(nameLength, NAME_BYTES_MAX))).toString("latin1");
     if (records.has(name)) throw new DecodeError(`the sessions hold ${JSON.stringify(name)} twice`);
-    records.set(name, take(readUint32(take(4), 0)).slice());
+    records.set(name, new Uint8Array(take(readUint32(take(4), 0))));
   }
   return records;
 }
@@ -195,14 +209,14 @@ function decodeNumbers(what: string, bytes: Uint8Array, count: number): number[]
 }
 
 /**
- * How many sessions are open in a snapshot's session table.
+ * How many sessions are open in a snapshot's session table; null: the node that took the snapshot didn't know.
  *
  * @throws DecodeError these bytes aren't a session table
  */
-export function countSessions(table: Uint8Array): number {
-  // Empty: the node that took the snapshot didn't know its sessions (`SessionTable.isKnown`).
-  if (table.length === 0) return 0;
+export function countSessions(table: Uint8Array): number | null {
+  const records = decodeRecords(table);
+  if (!isKnownTable(records)) return null;
   let count = 0;
-  for (const name of decodeRecords(table).keys()) if (parseName(name).type === "session") count += 1;
+  for (const name of records.keys()) if (parseName(name).type === "session") count += 1;
   return count;
 }

@@ -348,8 +348,29 @@ describe("the records of the table", () => {
     }
     // Only a cut between two records isn't noticed; the snapshot that holds the bytes has a checksum.
     expect(lengths.size).toBeGreaterThanOrEqual(bytes.length - 4);
-    expect(() => SessionTable.decode(Uint8Array.from([2, ...bytes.subarray(1)]))).toThrow("format 2");
+    expect(() => SessionTable.decode(Uint8Array.from([1, ...bytes.subarray(1)]))).toThrow("format 1");
     expect(() => SessionTable.decode(Uint8Array.from([...bytes, ...bytes.subarray(1)]))).toThrow("twice");
+  });
+});
+
+describe("a table", () => {
+  it("is known with the record of the log's time, and with no records at all it isn't (Z7)", () => {
+    const time = new Uint8Array(8);
+    expect(SessionTable.fromRecords(new Map([["time", time]])).isKnown).toBe(true);
+    expect(SessionTable.fromRecords(new Map()).isKnown).toBe(false);
+    const session = new Map([["session/1", new Uint8Array(32)]]);
+    expect(() => SessionTable.fromRecords(session)).toThrow("lack the time");
+  });
+
+  it("has something to store from the start, so that a state machine on disk can tell it from an unknown one (Z7)", () => {
+    expect([...new SessionTable().takeChanges().keys()]).toEqual(["time"]);
+  });
+
+  it("stays unknown in its bytes, which differ from those of a table without sessions (Z7)", () => {
+    const unknown = SessionTable.fromRecords(new Map());
+    expect(SessionTable.decode(unknown.encode()).isKnown).toBe(false);
+    expect(SessionTable.decode(new SessionTable().encode()).isKnown).toBe(true);
+    expect(() => SessionTable.decode(new Uint8Array(0))).toThrow(DecodeError);
   });
 });
 

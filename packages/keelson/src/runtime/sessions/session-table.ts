@@ -28,6 +28,7 @@ import {
   encodeRecords,
   encodeSession,
   encodeTime,
+  isKnownTable,
   parseName,
   sessionName,
   TIME_NAME,
@@ -122,8 +123,11 @@ export class SessionTable {
    * not look at every session.
    */
   #nextExpiryMs = Infinity;
-  /** The names of the records that changed since `takeChanges` or `discardChanges`. */
-  #changedRecords = new Set<string>();
+  /**
+   * The names of the records that changed since `takeChanges` or `discardChanges`. A new table has its record of
+   * log time to store, which says that the table is known: see `isKnownTable`.
+   */
+  #changedRecords = new Set<string>([TIME_NAME]);
 
   constructor(limits: SessionLimits = SESSION_LIMITS) {
     const { windowMax, answerBytesMax, bytesMax } = limits;
@@ -145,28 +149,19 @@ export class SessionTable {
     return table;
   }
 
-  /** A table whose sessions aren't known: see `isKnown`. */
-  static unknown(): SessionTable {
-    const table = new SessionTable();
-    table.#isKnown = false;
-    return table;
-  }
-
   /**
    * The table that `encode` turned into these bytes.
    *
    * @throws DecodeError
    */
   static decode(bytes: Uint8Array, limits?: SessionLimits): SessionTable {
-    return bytes.length === 0
-      ? SessionTable.unknown()
-      : SessionTable.fromRecords(decodeRecords(bytes), limits);
+    return SessionTable.fromRecords(decodeRecords(bytes), limits);
   }
 
   /**
    * Whether the table holds all sessions. False if a state machine on disk holds entries, but didn't
    * store the sessions with them: any command could then be a retry of one that it holds. The node stops
-   * at the first session entry.
+   * at the first session entry. A snapshot that it takes says the same of itself.
    */
   get isKnown(): boolean {
     return this.#isKnown;
@@ -266,6 +261,7 @@ export class SessionTable {
 
   /** The whole table as records: equal, order included, on all nodes that have applied the same entries. */
   records(): SessionRecords {
+    if (!this.#isKnown) return NO_RECORDS;
     const records = new Map<string, Uint8Array>([[TIME_NAME, encodeTime(this.#logTimeMs)]]);
     for (const session of this.#sessions.values()) {
       records.set(sessionName(session.id), encodeSession(session));
@@ -276,19 +272,21 @@ export class SessionTable {
     return records;
   }
 
-  /** The whole table as bytes, for a snapshot; empty if its sessions aren't known. */
+  /** The whole table as bytes, for a snapshot. */
   encode(): Uint8Array {
-    return this.#isKnown ? encodeRecords(this.records()) : NO_BYTES;
+    return encodeRecords(this.records());
   }
 
   /**
-   * Replaces the table by the one that these records describe; null: it isn't known which sessions there are.
+   * Replaces the table by the one that these records describe; `isKnownTable` says whether they describe one.
    *
    * @throws DecodeError
    */
-  restore(known: SessionRecords | null): void {
-    const { logTimeMs, sessions, answers } = parseRecords(known ?? NO_RECORDS);
-    this.#isKnown = known !== null;
+  restore(records: SessionRecords): void {
+    const { logTimeMs, sessions, answers } = parseRecords(records);
+    if (!isKnownTable(records) && records.size > 0)
+      throw new DecodeError("the records of the sessions lack the time of the log");
+    this.#isKnown = isKnownTable(records);
     this.#sessions.clear();
     this.#bytes = 0;
     this.#logTimeMs = logTimeMs;

@@ -1,7 +1,13 @@
 // The interface between the library and the program's replicated state.
 import type { LogPosition, NodeId } from "../../core/position.ts";
 
-/** Converts commands to bytes and back. Each command is encoded once, on the node where it is proposed. */
+/**
+ * Converts commands to bytes and back. Each command is encoded once, on the node where it is proposed.
+ *
+ * **Who owns the bytes:** `encode` lends its bytes for the call, and may use their buffer again for the next command: the
+ * library copies what it keeps. The bytes given to `decode` belong to the log. A command may keep a view of them (which
+ * keeps the whole record in memory), but nobody may change them: the log sends the same bytes to other nodes.
+ */
 export interface CommandCodec<Command> {
   encode(command: Command): Uint8Array;
   /**
@@ -14,6 +20,9 @@ export interface CommandCodec<Command> {
 /**
  * Converts results to bytes and back. A result needs bytes where it outlives its call or leaves its node: sessions store
  * results to answer retries, and forwarding sends them to the caller's node. Without these methods neither is available.
+ *
+ * **Who owns the bytes:** `encodeResult` lends its bytes for the call, as `encode` does. Those given to `decodeResult`
+ * belong to the codec: the result may be a view of them, and its caller may change it.
  */
 export interface ResultCodec<Result> {
   /** Must produce the same bytes on every node for the same result: stored results are part of the replicated state. */
@@ -34,10 +43,17 @@ export interface StateMachineCodec<Command, Result> extends CommandCodec<Command
  * | `time` | the time of the log |
  * | `session/ID` | time to live, when last used, the entry that used it last, lowest unanswered |
  * | `answer/ID/SEQUENCE` | the entry that took effect, then a byte for the type, then the result |
+ *
+ * The state machine may keep the values: the library does not use their bytes again.
  */
 export type SessionChanges = ReadonlyMap<string, Uint8Array | null>;
 
-/** All records of the session table, as of one applied entry. The names and values are those of `SessionChanges`. */
+/**
+ * All records of the session table, as of one applied entry. The names and values are those of `SessionChanges`.
+ *
+ * A table without open sessions still has the record `time`. No records at all mean that nobody knows which sessions are
+ * open, because a state was stored without them; the node then refuses sessions.
+ */
 export type SessionRecords = ReadonlyMap<string, Uint8Array>;
 
 /** The node that a state belongs to, as the node's log names it. */
@@ -52,9 +68,9 @@ export interface StateIdentity {
 /** What a state machine holds when it is opened: the last entry whose effects it holds, and the session records. */
 export interface OpenedState extends LogPosition {
   /**
-   * A state machine on disk that stores the records passed to `flush` returns all of them here, as of exactly this entry;
-   * an empty map if there are none. A state machine in memory leaves this out: its sessions are rebuilt from the log like
-   * the rest of its state.
+   * A state machine on disk that stores the records passed to `flush` and `restore` returns all of them here, as of
+   * exactly this entry. It needs no rule of its own for an empty map: see `SessionRecords`. A state machine in memory
+   * leaves this out: its sessions are rebuilt from the log like the rest of its state.
    */
   readonly sessions?: SessionRecords;
 }
@@ -105,6 +121,8 @@ export interface StateMachine<Command, Result> {
    * flushed when this is called**, whatever is applied while the chunks are read. The library calls it between two
    * batches and asks for the first chunk at once. So an async generator can copy the state, or open an iterator of its
    * database, before its first `await` or `yield`.
+   *
+   * A chunk must stay as it is until the next one is asked for; then its buffer may be used again.
    *
    * The iteration may be ended early (`return`). A throw makes this snapshot fail and nothing else, unless it is a
    * `StateMachineFailure`. Without `snapshot` and

@@ -132,14 +132,8 @@ export class SnapshotInstaller<Command, Result> {
     const reader = await store.read(snapshot.id);
     assert(reader !== null && stateMachine.restore !== undefined, "the newest snapshot is there");
     try {
-      const bytes = await reader.sessions();
-      // No bytes: the node that took it didn't know which sessions were open, so this one doesn't either.
-      const records = bytes.length === 0 ? null : decodeRecords(bytes);
-      await stateMachine.restore(
-        this.#untilStopped(reader.state()),
-        snapshot.position,
-        records ?? new Map<string, Uint8Array>(),
-      );
+      const records = decodeRecords(await reader.sessions());
+      await stateMachine.restore(this.#untilStopped(reader.state()), snapshot.position, records);
       sessions.restore(records);
       return !this.#stopped;
     } catch (error) {

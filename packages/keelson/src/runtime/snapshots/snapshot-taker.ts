@@ -1,4 +1,5 @@
 // Takes snapshots of this node's own state while commands are still applied (§7).
+import { checkBytes } from "../../codec/copy-bytes.ts";
 import { encodeMembership } from "../../codec/config.ts";
 import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
@@ -227,6 +228,7 @@ export class SnapshotTaker<Command, Result> {
       draft = await store.create(header, sessions);
       for (let chunk = await first; chunk.done !== true; chunk = await chunks.next()) {
         if (this.#mustGiveUp()) throw new ClosedError();
+        checkBytes(chunk.value, "a chunk of the state machine's snapshot");
         await draft.write(chunk.value);
         wrote(chunk.value.length);
       }

@@ -1,4 +1,5 @@
 // On the leader: runs the calls that other nodes forward, and sends the results back.
+import { copyBytes } from "../../codec/copy-bytes.ts";
 import {
   RUNTIME_PAYLOAD_BYTES_MAX,
   type ForwardReply,
@@ -128,7 +129,9 @@ export class ForwardedCallServer<Command, Result> {
   #encode({ index, result }: WriteResult<Result>): EncodedResult {
     const { codec } = this.#parts;
     assert(codec.encodeResult !== undefined, "what is asked for is refused without encodeResult");
-    const payload = codec.encodeResult(result);
+    // The transport keeps the reply until it has left, and the codec may encode the next result into the same
+    // buffer meanwhile.
+    const payload = copyBytes(codec.encodeResult(result), "what encodeResult returns");
     if (payload.length <= RUNTIME_PAYLOAD_BYTES_MAX) return { index, payload };
     const text = `the command took effect, and its result of ${String(payload.length)} bytes is too large to be sent on`;
     throw new RaftError("RESULT_NOT_SENT", "done", text);

@@ -4,6 +4,7 @@ import type { Message } from "../../core/message.ts";
 import type { NodeId } from "../../core/position.ts";
 import { ForwardedCallServer } from "./forwarded-call-server.ts";
 import type { TestNode, TestOptions } from "../test/test-cluster.ts";
+import type { Journal } from "../test/journal.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
@@ -406,5 +407,75 @@ describe("a leader that serves forwarded calls", () => {
     expect(await cluster.failure(other.raft.write("0123456789x"))).toMatchObject({
       code: "COMMAND_TOO_LARGE",
     });
+  });
+});
+
+describe("a codec that encodes into one buffer again and again", () => {
+  /** Makes the journal's codec return views of one buffer, which the next call overwrites. */
+  function reuseBuffers({ codec }: Journal): void {
+    const buffer = Buffer.alloc(64);
+    const reusing =
+      <T>(encode: (value: T) => Uint8Array) =>
+      (value: T): Uint8Array => {
+        const bytes = encode(value);
+        buffer.fill(0);
+        buffer.set(bytes);
+        return buffer.subarray(0, bytes.length);
+      };
+    codec.encode = reusing(codec.encode);
+    if (codec.encodeResult !== undefined) codec.encodeResult = reusing(codec.encodeResult);
+  }
+
+  it("has each forwarded command applied once, and each answered with its own result (Z11)", async () => {
+    const { cluster, leader, other } = await group();
+    for (const { journal } of cluster.nodes.values()) reuseBuffers(journal);
+    const names = ["alice", "bobby", "carol"];
+    const results = await cluster.finish(Promise.all(names.map((name) => other.raft.write(name))));
+    expect(leader.journal.texts).toEqual(names);
+    expect(results).toEqual([1, 2, 3]);
+  });
+
+  it("has commands applied that waited for a leader while others were encoded (Z11)", async () => {
+    const { cluster, leader, other } = await group();
+    reuseBuffers(other.journal);
+    await cluster.crash(leader.id);
+    await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
+    const names = ["alice", "bobby", "carol"];
+    const writes = names.map((name) => other.raft.write(name));
+    await cluster.finish(Promise.all(writes));
+    expect(other.journal.texts).toEqual(names);
+  });
+
+  it("has the retries of a session answered like the first attempts (Z11)", async () => {
+    const { cluster, leader } = await group();
+    for (const { journal } of cluster.nodes.values()) reuseBuffers(journal);
+    const { id } = await cluster.finish(leader.raft.openSession());
+    const write = (sequence: number): Promise<number> =>
+      cluster.finish(leader.raft.write("x", { session: { id, sequence, lowestUnanswered: 1 } }));
+    const first = [await write(1), await write(2), await write(3)];
+    expect([await write(1), await write(2), await write(3)]).toEqual(first);
+  });
+
+  it("whose decodeResult returns a view can't change the answer that a session keeps (Z11)", async () => {
+    const { cluster, leader } = await group();
+    const { codec } = leader.journal;
+    const { id } = await cluster.finish(leader.raft.openSession());
+    const write = (): Promise<unknown> =>
+      cluster.finish(leader.raft.write("x", { session: { id, sequence: 1, lowestUnanswered: 1 } }));
+    await write();
+    Reflect.set(codec, "decodeResult", (bytes: Uint8Array) => bytes);
+    const answer = (await write()) as Uint8Array;
+    const before = [...answer];
+    answer.fill(0);
+    expect([...((await write()) as Uint8Array)]).toEqual(before);
+  });
+
+  it("that returns a string is refused with an explanation, instead of storing zeros (Z12)", async () => {
+    const { cluster, leader, other } = await group();
+    for (const { raft, journal } of [leader, other]) {
+      Reflect.set(journal.codec, "encode", (command: string) => command);
+      const error = await cluster.finish(raft.write("x").catch((thrown: unknown) => thrown));
+      expect(String(error)).toContain("what encode returns should be a Uint8Array, and is string");
+    }
   });
 });

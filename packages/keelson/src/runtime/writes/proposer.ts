@@ -1,4 +1,5 @@
 // Proposes what callers want in the log: commands, and the entries that open and close sessions.
+import { checkBytes, copyBytes } from "../../codec/copy-bytes.ts";
 import { EntryKind, RECORD_HEADER_BYTES } from "../../codec/record.ts";
 import {
   encodeCloseSession,
@@ -93,15 +94,19 @@ export class Proposer<Command, Result> {
     const forwarder = this.#forwarder();
     if (forwarder === null) this.#checkLeader();
     const bytes = codec.encode(command);
+    checkBytes(bytes, "what encode returns");
     if (bytes.length > limits.commandBytesMax) {
       throw new CommandTooLargeError(bytes.length, limits.commandBytesMax);
     }
     if (forwarder === null) return this.#proposeCommand(bytes, session, options);
+    // The bytes outlive this call: they wait for a leader, may be sent again, and the transport keeps them until
+    // they have left. The codec may encode the next command into the same buffer.
+    const payload = copyBytes(bytes, "what encode returns");
     const forwardable: ForwardableCall<WriteResult<Result>> = {
-      request: session === undefined ? { type: "write" } : { type: "session-write", session },
-      payload: bytes,
-      decodeReply: (index, payload) => ({ index, result: this.#decodeResult(payload) }),
-      runHere: (rest) => this.writeBytes(bytes, session, rest),
+      request: session === undefined ? { type: "write" } : { type: "session-write", session: { ...session } },
+      payload,
+      decodeReply: (index, reply) => ({ index, result: this.#decodeResult(reply) }),
+      runHere: (rest) => this.writeBytes(payload, session, rest),
     };
     return forwarder.forward(forwardable, options);
   }

@@ -17,7 +17,7 @@ import type { SnapshotHeader } from "../snapshot-store.ts";
  * | offset | size | field | meaning |
  * |---|---|---|---|
  * | 0 | 3 | magic | "KLP" |
- * | 3 | 1 | version | version of the format, 1 |
+ * | 3 | 1 | version | version of the format, 2 |
  * | 4 | 4 | checksum | CRC-32 of the header from offset 8 on |
  * | 8 | 4 | length | bytes of the header from offset 12 on |
  * | 12 | 2 + n | id | length (2) and UTF-8 bytes |
@@ -50,7 +50,11 @@ import type { SnapshotHeader } from "../snapshot-store.ts";
 /** What a block holds. */
 export const BlockType = { sessions: 1, state: 2, end: 3 } as const;
 
-const FORMAT_VERSION = 1;
+/**
+ * Version 1 left the sessions empty both if none were open and if the node didn't know which were, and stored wall
+ * clocks in them.
+ */
+const FORMAT_VERSION = 2;
 /** "KLP" and the version, read as one number. */
 const MAGIC = 0x00_50_4c_4b + FORMAT_VERSION * 0x1_00_00_00;
 const PREFIX_BYTES = 12;

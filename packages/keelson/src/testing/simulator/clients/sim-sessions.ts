@@ -1,4 +1,4 @@
-import { CommandRejectedError } from "../../../errors.ts";
+import { CommandRejectedError, RaftError } from "../../../errors.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";
 import type { Chance } from "../plan/chance.ts";
 import type { CallMaker, ClientsParts, Outcome, SessionClients } from "./client-calls.ts";
@@ -185,12 +185,26 @@ export class SimSessions implements SessionClients {
         const result = await raft.write(command, { timeoutMs, session: { id, sequence, lowestUnanswered } });
         reply = { type: "result", result };
       } catch (error) {
-        if (!(error instanceof CommandRejectedError)) throw error;
+        if (!(error instanceof CommandRejectedError)) {
+          if (process.raft !== null) this.#checkReadable(op, error);
+          throw error;
+        }
         reply = { type: "rejected", error };
       }
     };
     const ended = await this.#clients.attempt(op, process, true, writing);
     return { ...ended, reply: ended.outcome === "done" ? reply : null };
+  }
+
+  /** Errors that aren't the library's come from the codec, which can't read the answer that was kept. */
+  #checkReadable(op: string, error: unknown): void {
+    this.#clients.watch(() => {
+      assertInvariant(
+        error instanceof RaftError,
+        "ONCE",
+        () => `the answer to ${op} can't be decoded: ${String(error)}`,
+      );
+    });
   }
 
   #pause(): Promise<void> {

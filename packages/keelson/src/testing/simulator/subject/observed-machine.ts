@@ -46,7 +46,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     environment: Environment,
     observer: MachineObserver,
   ) {
-    this.codec = inner.codec;
+    this.codec = lendingCodec(inner.codec);
     this.#inner = inner;
     this.#conditions = conditions;
     this.#environment = environment;
@@ -65,7 +65,10 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   async *#withDelays(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of chunks) {
       if (this.#conditions.delayMs > 0) await this.#wait(this.#conditions.delayMs);
-      yield chunk;
+      // A chunk may be used until the next one is asked for: then this generator reuses its buffer.
+      const lent = new Uint8Array(chunk);
+      yield lent;
+      lent.fill(REUSED_BYTE);
     }
   }
 
@@ -111,6 +114,32 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
       this.#environment.setTimer(ms, resolve);
     });
   }
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** What is in a buffer that its owner has taken back. */
+const REUSED_BYTE = 0xaa;
+
+/**
+ * A codec that lends its bytes for the call only, as the interface allows: it overwrites them in the microtask after it.
+ * Bytes that were kept without a copy then no longer decode, or differ between nodes (Z11).
+ */
+function lendingCodec(inner: StateMachineCodec<unknown, unknown>): StateMachineCodec<unknown, unknown> {
+  const lending: StateMachineCodec<unknown, unknown> = {
+    encode: (command) => lent(inner.encode(command)),
+    decode: (bytes) => inner.decode(bytes),
+  };
+  if (inner.encodeResult !== undefined)
+    lending.encodeResult = (result) => lent(inner.encodeResult?.(result) ?? NO_BYTES);
+  if (inner.decodeResult !== undefined) lending.decodeResult = (bytes) => inner.decodeResult?.(bytes);
+  return lending;
+}
+
+function lent(bytes: Uint8Array): Uint8Array {
+  const copy = new Uint8Array(bytes);
+  queueMicrotask(() => copy.fill(REUSED_BYTE));
+  return copy;
 }
 
 function never(): Promise<never> {
