@@ -91,10 +91,10 @@ describe("inspectSnapshots", () => {
   it("reports a file of another version of the format as one that may be intact", async () => {
     const { environment, path } = await storeWithSnapshot();
     const handle = await environment.files.open(path, "write");
-    await handle.write([Uint8Array.of(2)], VERSION_AT);
+    await handle.write([Uint8Array.of(1)], VERSION_AT);
     await handle.close();
     expect(await inspectSnapshots(DIRECTORY, { running: true, environment })).toMatchObject([
-      { damage: expect.stringContaining("has version 2") as string, otherVersion: 2, header: null },
+      { damage: expect.stringContaining("has version 1") as string, otherVersion: 1, header: null },
     ]);
   });
 
