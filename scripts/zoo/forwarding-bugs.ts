@@ -41,8 +41,8 @@ export const FORWARDING_BUGS: readonly Bug[] = [
     code: "Z11b",
     title: "A session keeps an answer in the codec's own buffer",
     file: "runtime/sessions/session-applier.ts",
-    from: 'return copyBytes(bytes, "what encodeResult returns");',
-    to: "return bytes;",
+    from: 'const bytes = copyBytes(codec.encodeResult(result), "what encodeResult returns");',
+    to: "const bytes = codec.encodeResult(result);",
   },
   {
     code: "K4e",

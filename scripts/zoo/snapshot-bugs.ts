@@ -65,8 +65,8 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     code: "S5b",
     title: "A snapshot is begun in the middle of a batch",
     file: "runtime/snapshots/snapshot-taker.ts",
-    from: "this.#parts.applier.runBetweenBatches(() => {\n      deferred.resolve(this.#inProgress?.result ?? this.#begin());\n    });",
-    to: "deferred.resolve(this.#inProgress?.result ?? this.#begin());",
+    from: "this.#parts.applier.runBetweenBatches(() => {",
+    to: "const now = (run: () => void): void => {\n      run();\n    };\n    now(() => {",
   },
   {
     code: "S15",

@@ -68,11 +68,14 @@ export class TransferringError extends RaftError {
   }
 }
 
-/** The leadership transfer failed, and this node is still the leader. */
+/**
+ * The leadership transfer failed, and this node is still the leader. Outcome `not-done`: it was refused. Outcome
+ * `unknown`: the target did not take over in time, and may still do so, if the leader's request reaches it late.
+ */
 export class TransferFailedError extends RaftError {
   override readonly name = "TransferFailedError";
-  constructor(message: string, options?: ErrorOptions) {
-    super("TRANSFER_FAILED", "not-done", message, options);
+  constructor(message: string, outcome: "not-done" | "unknown" = "not-done", options?: ErrorOptions) {
+    super("TRANSFER_FAILED", outcome, message, options);
   }
 }
 
@@ -89,12 +92,13 @@ export class ChangeRefusedError extends RaftError {
 
 /**
  * New members did not catch up in time. They are learners, and still catching up; the rest of the change was
- * not made. Make the same call again to continue, or remove them.
+ * not made. Make the same call again to continue, or remove them. Outcome `not-done`: they were learners before
+ * the call. Outcome `unknown`: the call made them learners, so a part of the change has taken effect.
  */
 export class CatchUpTimeoutError extends RaftError {
   override readonly name = "CatchUpTimeoutError";
-  constructor(message: string, options?: ErrorOptions) {
-    super("CATCH_UP_TIMEOUT", "not-done", message, options);
+  constructor(message: string, outcome: "not-done" | "unknown" = "not-done", options?: ErrorOptions) {
+    super("CATCH_UP_TIMEOUT", outcome, message, options);
   }
 }
 
@@ -144,21 +148,31 @@ export class CommandTooLargeError extends RaftError {
 }
 
 /**
- * The state machine's `apply` threw, on every node alike. The command counts as applied;
- * `cause` is what was thrown.
+ * The state machine's `apply` threw, on every node alike; or the command is of a session, and its result could
+ * not be encoded, so that no retry could be given it. The command counts as applied; `cause` is what was thrown.
  */
 export class CommandRejectedError extends RaftError {
   override readonly name = "CommandRejectedError";
   constructor(cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    super("COMMAND_REJECTED", "done", `the state machine rejected the command: ${reason}`, { cause });
+    super("COMMAND_REJECTED", "done", `the state machine rejected the command: ${textOfThrown(cause)}`, {
+      cause,
+    });
+  }
+}
+
+/** The command took effect, and its result can't be given to the caller. `cause` says why. */
+export class ResultUnavailableError extends RaftError {
+  override readonly name = "ResultUnavailableError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("RESULT_UNAVAILABLE", "done", message, options);
   }
 }
 
 /**
  * The session has ended: it stayed unused for longer than its time to live, was evicted because too many were
- * open, or was closed. This attempt did nothing, but an earlier attempt of the same command may have taken
- * effect. Open another session.
+ * open, or was closed. Outcome `not-done`: the command never had an effect in it. Outcome `unknown`: this attempt
+ * did nothing, but an earlier attempt of the same command may have taken effect while the session was open, and
+ * what the cluster knew about that ended with the session. Open another session.
  */
 export class SessionExpiredError extends RaftError {
   override readonly name = "SessionExpiredError";
@@ -288,11 +302,14 @@ export class CorruptLogError extends RaftError {
   }
 }
 
-/** No snapshot could be taken. The node keeps running; its log stays as long as it is. */
+/**
+ * No snapshot could be taken. The node keeps running; its log stays as long as it is. Outcome `unknown`: the
+ * failure came while the finished file was being published, so the next start may find it.
+ */
 export class SnapshotFailedError extends RaftError {
   override readonly name = "SnapshotFailedError";
-  constructor(message: string, options?: ErrorOptions) {
-    super("SNAPSHOT_FAILED", "not-done", message, options);
+  constructor(message: string, outcome: "not-done" | "unknown" = "not-done", options?: ErrorOptions) {
+    super("SNAPSHOT_FAILED", outcome, message, options);
   }
 }
 
@@ -357,5 +374,18 @@ export class DecodeError extends RaftError {
   override readonly name = "DecodeError";
   constructor(message: string, options?: ErrorOptions) {
     super("DECODE", "not-done", message, options);
+  }
+}
+
+/**
+ * The message of something thrown. Never throws itself: user code may throw anything, also objects that can't
+ * be made strings, or errors whose message is none.
+ */
+export function textOfThrown(thrown: unknown): string {
+  try {
+    const text: unknown = thrown instanceof Error ? thrown.message : thrown;
+    return String(text);
+  } catch {
+    return "something was thrown that has no text";
   }
 }

@@ -75,6 +75,7 @@ export {
   OverloadedError,
   LogCompactedError,
   RaftError,
+  ResultUnavailableError,
   SnapshotFailedError,
   SessionExpiredError,
   StateMachineFailedError,

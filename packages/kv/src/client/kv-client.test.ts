@@ -309,7 +309,7 @@ describe("the client's session", () => {
     let opened = 6;
     const { address, seen } = await sessions(
       (request, response) => {
-        if (request.headers["keelson-session"] === "7") fail(response, 410, "SESSION_EXPIRED", "not-done");
+        if (request.headers["keelson-session"] === "7") fail(response, 410, "SESSION_EXPIRED", "unknown");
         else succeed(response);
       },
       (_, response) => {
@@ -324,12 +324,28 @@ describe("the client's session", () => {
   it("that ended after an unanswered attempt leaves the outcome unknown (K4)", async () => {
     const { address, seen } = await sessions((request, response, count) => {
       if (count === 1) request.socket.destroy();
-      else fail(response, 410, "SESSION_EXPIRED", "not-done");
+      else fail(response, 410, "SESSION_EXPIRED", "unknown");
     });
     const error = await errorOf(new KvClient({ nodes: [address] }).put("a", "1"));
     expect([error.code, error.outcome, error.status]).toEqual(["SESSION_EXPIRED", "unknown", 410]);
     expect(seen).toHaveLength(3);
   });
+
+  it.each([
+    [400, "BAD_REQUEST"],
+    [403, "FORBIDDEN"],
+    [413, "VALUE_TOO_LARGE"],
+  ])(
+    "leaves the outcome unknown if an earlier attempt was unanswered and the last one got %d (Z6)",
+    async (status, code) => {
+      const { address } = await sessions((request, response, count) => {
+        if (count === 1) request.socket.destroy();
+        else fail(response, status, code, "not-done");
+      });
+      const error = await errorOf(new KvClient({ nodes: [address] }).put("a", "1"));
+      expect([error.code, error.outcome, error.status]).toEqual([code, "unknown", status]);
+    },
+  );
 
   it("leaves the outcome unknown if an earlier attempt was unanswered and the last one refused (K4)", async () => {
     const { address } = await sessions((request, response, count) => {

@@ -257,7 +257,10 @@ export class KvClient {
       const result = await this.#attempt(node, request, deadline, signal);
       if (result instanceof KvClientError) this.#leader = null;
       else if (result.status === GONE) throw withOutcomeOfAllAttempts(errorOf(result), mayHaveTakenEffect);
-      else if (result.status !== 307) return result;
+      else if (result.status !== 307) {
+        if (isVerdict(result)) return result;
+        throw withOutcomeOfAllAttempts(errorOf(result), mayHaveTakenEffect);
+      }
       const error = result instanceof KvClientError ? result : errorOf(result);
       const isLast = attempt >= ATTEMPTS_MAX || performance.now() + pauseMs >= deadline;
       const mayRepeat = error.outcome === "not-done" || isRepeatable(request);
@@ -315,6 +318,9 @@ export class KvClient {
 
 /** The status of the answer to a write if its session has ended, or if its own answer is no longer kept. */
 const GONE = 410;
+/** The statuses that answer a request once and for all, see `isVerdict`. */
+const NOT_FOUND = 404;
+const CONDITION_FAILED = 412;
 /** The code of that answer if the session itself has ended. */
 const SESSION_EXPIRED = "SESSION_EXPIRED";
 
@@ -324,10 +330,24 @@ function isRepeatable({ method, target, write }: Request): boolean {
 }
 
 /**
+ * Whether the answer is about all attempts of the request: a success, "no such key", or "the condition doesn't
+ * hold". In a session these are the first attempt's answer. Every other error is about its own attempt alone.
+ */
+function isVerdict({ status }: Answer): boolean {
+  return status < 400 || status === NOT_FOUND || status === CONDITION_FAILED;
+}
+
+/**
  * The error to throw when `error` ended the last attempt. A last attempt with "not done" proves nothing about
  * an earlier one whose outcome is unknown, so then the call's outcome is unknown.
+ *
+ * The reverse holds for an ended session: the cluster can't know whether the write was sent before, and says
+ * "unknown". This client can: if no earlier attempt may have taken effect, none has (Z6).
  */
 function withOutcomeOfAllAttempts(error: KvClientError, mayHaveTakenEffect: boolean): KvClientError {
+  if (!mayHaveTakenEffect && error.code === SESSION_EXPIRED) {
+    return new KvClientError(error.code, "not-done", error.status, error.message, { cause: error });
+  }
   if (!mayHaveTakenEffect || error.outcome !== "not-done") return error;
   const message = `an earlier attempt may have taken effect, and the last one ended so: ${error.message}`;
   return new KvClientError(error.code, "unknown", error.status, message, { cause: error });

@@ -189,11 +189,24 @@ describe("the routes of members and leadership", () => {
     expect(node.changes).toEqual([]);
   });
 
+  it("say that the outcome is unknown if some of several learners were added and the next was not (Z6)", async () => {
+    const { node, request } = await start();
+    node.failures.set("n5", new NotLeaderError(null));
+    const body = '{"learners":{"n4":"127.0.0.1:7004","n5":"127.0.0.1:7005"}}';
+    const response = await request("POST", "/members", { body });
+    const error = await errorOf(response);
+    expect([response.status, error.code, error.outcome]).toEqual([504, "OUTCOME_UNKNOWN", "unknown"]);
+    expect(error.message).toContain("n4 was added, and n5 was not");
+    node.failures.set("n4", new NotLeaderError(null));
+    expect((await errorOf(await request("POST", "/members", { body }))).outcome).toBe("not-done");
+  });
+
   it.each([
     [new InvalidOptionError("n9 is not a member"), 400, "not-done"],
     [new ChangeRefusedError("another change is under way"), 409, "not-done"],
-    [new CatchUpTimeoutError("learners now"), 503, "not-done"],
+    [new CatchUpTimeoutError("learners now", "unknown"), 504, "unknown"],
     [new TransferFailedError("nobody"), 503, "not-done"],
+    [new TransferFailedError("not in time", "unknown"), 504, "unknown"],
     [new TransferringError("in a moment"), 503, "not-done"],
     [new OutcomeUnknownError("stopped leading"), 504, "unknown"],
   ])(

@@ -2,7 +2,13 @@
  * The routes of members and leadership: what `GET /members` shows, and what `POST /members`,
  * `DELETE /members/ID` and `POST /transfer` do.
  */
-import type { MemberMetrics, MembershipChange, RaftMetrics } from "keelson";
+import {
+  OutcomeUnknownError,
+  RaftError,
+  type MemberMetrics,
+  type MembershipChange,
+  type RaftMetrics,
+} from "keelson";
 import * as v from "valibot";
 import { decodeClientAddresses, parseAddress, type ClientAddresses } from "../shared/addresses.ts";
 import { BadRequestError, parametersOf } from "./request-syntax.ts";
@@ -121,9 +127,29 @@ export async function changeMembers(node: KvNode, body: Buffer): Promise<Changed
     );
   }
   if (isChange) return bringAbout(node, givenParts(change), timeoutMs);
-  for (const [id, address] of Object.entries(learners ?? {}))
-    await node.addLearner(id, address, { timeoutMs });
+  await addLearners(node, Object.entries(learners ?? {}), timeoutMs);
   return { ...membersViewOf(node.metrics()), changed: true };
+}
+
+/** Adds one learner after the other. What ends a later one must not say "not done" about the earlier ones. */
+async function addLearners(
+  node: KvNode,
+  learners: readonly (readonly [id: string, address: string])[],
+  timeoutMs: number,
+): Promise<void> {
+  const added: string[] = [];
+  for (const [id, address] of learners) {
+    try {
+      await node.addLearner(id, address, { timeoutMs });
+    } catch (error) {
+      if (added.length === 0 || !(error instanceof RaftError) || error.outcome !== "not-done") throw error;
+      throw new OutcomeUnknownError(
+        `${added.join(", ")} was added, and ${id} was not: ${error.message}. Make the same request again to go on`,
+        { cause: error },
+      );
+    }
+    added.push(id);
+  }
 }
 
 /** Carries out `DELETE /members/ID`. */

@@ -72,6 +72,11 @@ describe("a write in a session", () => {
     expect(other.status).toBe(412);
     expect(second.raft.metrics().sessions.open).toBe(1);
     expect((await second.request("DELETE", `/sessions/${session}`)).status).toBe(204);
-    expect((await second.request("PUT", "/kv/a", headers, "1")).status).toBe(410);
+    // It took effect before the session ended, so the retry must not say that it did not (Z6).
+    const late = await second.request("PUT", "/kv/a", headers, "1");
+    expect([late.status, await late.json()]).toMatchObject([
+      410,
+      { error: { code: "SESSION_EXPIRED", outcome: "unknown" } },
+    ]);
   });
 });

@@ -64,6 +64,7 @@ describe("sessions", () => {
     const { request, node } = await start();
     for (const [failure, outcome] of [
       [new SessionExpiredError(2), "not-done"],
+      [new SessionExpiredError(2, "unknown"), "unknown"],
       [new AnswerForgottenError(2, 1, "done"), "done"],
       [new AnswerForgottenError(2, 1, "unknown"), "unknown"],
     ] as const) {

@@ -17,6 +17,8 @@ export class FakeNode implements KvNode {
   #index = 1;
   /** What every call rejects with. null: calls succeed. */
   failure: Error | null = null;
+  /** What the addition of a learner rejects with, by the learner's id. */
+  readonly failures = new Map<string, Error>();
   /** The consistency of the last read. */
   consistency: string | undefined;
   metricsChanges: Partial<RaftMetrics> = {};
@@ -69,6 +71,8 @@ export class FakeNode implements KvNode {
   }
 
   addLearner(id: string, address: string, options: object = {}): Promise<void> {
+    const failure = this.failures.get(id);
+    if (failure !== undefined) return Promise.reject(failure);
     return this.#note({ learner: id, address, ...options });
   }
 

@@ -129,11 +129,6 @@ export class Applier<Command, Result> {
     return !this.#batchRunning && !this.#pausedForRestore;
   }
 
-  /** Whether a snapshot is replacing the state. */
-  get isRestoring(): boolean {
-    return this.#pausedForRestore;
-  }
-
   /**
    * Calls back between two batches, when the state is exactly that after `applied`; at once
    * if no batch is running.

@@ -4,6 +4,10 @@ import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
 
+function fail(): never {
+  throw new Error("no text here");
+}
+
 describe("applying", () => {
   it("rejects a command that apply throws for, and continues with the next on every node", async () => {
     const cluster = await TestCluster.of(THREE);
@@ -33,6 +37,50 @@ describe("applying", () => {
     });
     expect(await cluster.finish(raft.write("next"))).toBe(2);
   });
+
+  it.each([
+    ["nothing", undefined],
+    ["an object without a prototype", Object.create(null)],
+    ["an error whose message is no text", Object.assign(new Error(), { message: 5 })],
+    [
+      "an error whose message can't be read",
+      Object.create(Error.prototype, { message: { get: () => fail() } }),
+    ],
+    ["an object that is no string", { toString: () => fail() }],
+  ])(
+    "rejects a command for which apply throws %s, in a session too, and continues (Z12)",
+    async (_what, thrown) => {
+      const cluster = await TestCluster.of(["a"]);
+      const { raft, journal } = await cluster.leader();
+      const apply = journal.apply.bind(journal);
+      journal.apply = (text, at) => {
+        if (text === "odd") throw thrown;
+        return apply(text, at);
+      };
+      const session = await cluster.finish(raft.openSession());
+      const expected = { code: "COMMAND_REJECTED", outcome: "done" };
+      expect(await cluster.failure(raft.write("odd"))).toMatchObject(expected);
+      expect(await cluster.failure(session.write("odd"))).toMatchObject(expected);
+      expect(await cluster.finish(raft.write("next"))).toBe(1);
+    },
+  );
+
+  it.each([[null], ["text"], [[1, 2]], [{ length: 3 }]])(
+    "refuses a command that encode makes %j of, before anything is proposed (Z12)",
+    async (encoded) => {
+      const cluster = await TestCluster.of(["a"]);
+      const { raft, journal } = await cluster.leader();
+      const { encode } = journal.codec;
+      journal.codec.encode = () => encoded as unknown as Uint8Array;
+      const { lastIndex } = raft.metrics();
+      expect((await cluster.failure(raft.write("x"))).message).toContain(
+        "what encode returns should be a Uint8Array",
+      );
+      expect(raft.metrics().lastIndex).toBe(lastIndex);
+      journal.codec.encode = encode;
+      expect(await cluster.finish(raft.write("x"))).toBe(1);
+    },
+  );
 
   it("stops the node on a StateMachineFailure, with no command of that batch acknowledged", async () => {
     const cluster = await TestCluster.of(["a"]);

@@ -79,7 +79,7 @@ export class LeadershipTransfers {
     const { calls } = this.#parts;
     const options = { timeoutMs: HAND_OVER_MS_MAX };
     const call = calls.begin<NodeId>("transfer", options, {
-      onCancel: () => new TransferFailedError("nobody took over in time"),
+      onCancel: () => new TransferFailedError("nobody took over in time", "unknown"),
     });
     this.#watch(begun.to, call);
     return call.promise.then(
@@ -103,7 +103,8 @@ export class LeadershipTransfers {
       if (transferTarget !== null) return;
       this.#end(() => {
         pending.call.reject(
-          new TransferFailedError(`${pending.to} did not take over in time; this node leads on`),
+          // It may have been asked to, by a message that is still on its way.
+          new TransferFailedError(`${pending.to} did not take over in time; this node leads on`, "unknown"),
         );
       });
     } else if (leader !== null) {

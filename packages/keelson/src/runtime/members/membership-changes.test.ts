@@ -99,12 +99,60 @@ describe("a change of membership", () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
     const error = await cluster.failure(raft.changeMembership({ add: at("b") }, { timeoutMs: 5000 }));
-    expect(error).toMatchObject({ code: "CATCH_UP_TIMEOUT", outcome: "not-done" });
+    expect(error).toMatchObject({ code: "CATCH_UP_TIMEOUT", outcome: "unknown" });
+    const again = await cluster.failure(raft.changeMembership({ promote: ["b"] }, { timeoutMs: 500 }));
+    expect(again).toMatchObject({ code: "CATCH_UP_TIMEOUT", outcome: "not-done" });
     expect(raft.metrics().config).toMatchObject({ voters: ["a"], learners: ["b"] });
     await cluster.finish(raft.write("x"));
     await cluster.open("b");
     await cluster.finish(raft.changeMembership({ promote: ["b"] }));
     expect(raft.metrics().config).toMatchObject({ voters: ["a", "b"], learners: [] });
+  });
+
+  it.each([
+    ["changeMembership", (raft: TestNode["raft"]) => raft.changeMembership({ add: at("d") })],
+    ["addLearner", (raft: TestNode["raft"]) => raft.addLearner("d", "d:1")],
+  ])(
+    "leaves the outcome of %s unknown if leadership moves while the new member catches up (Z6)",
+    async (_name, begin) => {
+      const cluster = await TestCluster.of(THREE);
+      const leader = await cluster.leader();
+      const change = begin(leader.raft);
+      change.catch(() => undefined);
+      await cluster.until(() => leader.raft.metrics().config.learners.includes("d"), "the learner");
+      await cluster.advance(100);
+      await cluster.finish(leader.raft.transferLeadership());
+      const error = await cluster.failure(change);
+      expect(error).toMatchObject({
+        code: "OUTCOME_UNKNOWN",
+        outcome: "unknown",
+        cause: { code: "NOT_LEADER" },
+      });
+      expect(error.message).toContain("the new members are learners now");
+      const next = await cluster.leader();
+      expect(next.raft.metrics().config.learners).toEqual(["d"]);
+    },
+  );
+
+  it("says not done if leadership moves before it has proposed anything (Z6)", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const [follower] = cluster.followers(leader);
+    const error = await cluster.failure(follower!.raft.changeMembership({ add: at("d") }));
+    expect(error).toMatchObject({ code: "NOT_LEADER", outcome: "not-done" });
+  });
+
+  it("leaves the outcome unknown if another change gets between its two steps (Z6)", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const { raft } = await cluster.leader();
+    const change = raft.changeMembership({ add: at("d") });
+    change.catch(() => undefined);
+    await cluster.until(() => raft.metrics().config.learners.includes("d"), "the learner");
+    await cluster.advance(100);
+    await cluster.finish(raft.changeMembership({ remove: ["d"] }));
+    // It is not a member any more, so it never catches up.
+    const error = await cluster.failure(change, 400_000);
+    expect(error).toMatchObject({ outcome: "unknown" });
   });
 
   it("replicates to a learner without giving it a vote, and turns a voter into a learner", async () => {

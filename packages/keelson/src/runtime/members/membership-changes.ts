@@ -10,8 +10,8 @@ import {
   ChangeRefusedError,
   NotLeaderError,
   OutcomeUnknownError,
+  RaftError,
   type LeaderHint,
-  type RaftError,
 } from "../../errors.ts";
 import {
   causeOf,
@@ -42,6 +42,11 @@ interface ChangeAttempt {
   readonly call: Call<undefined>;
   /** True while the new members catch up. They are learners by then; nothing else of the change was done. */
   isCatchingUp: boolean;
+  /**
+   * An entry of this call may be in a log: from here on no error of the call has the outcome "not done", unless
+   * the entry is known to be lost (Z6).
+   */
+  hasProposed: boolean;
 }
 
 export interface MembershipChangesParts {
@@ -103,6 +108,7 @@ export class MembershipChanges {
             ? new CatchUpTimeoutError(
                 `${describeCancellation(cancellation)}; the new members are learners now and go on catching up: ` +
                   "call again to go on, or remove them",
+                attempt.hasProposed ? "unknown" : "not-done",
                 causeOf(cancellation),
               )
             : new OutcomeUnknownError(
@@ -111,13 +117,13 @@ export class MembershipChanges {
               ),
       },
     );
-    const attempt: ChangeAttempt = { call, isCatchingUp: false };
+    const attempt: ChangeAttempt = { call, isCatchingUp: false, hasProposed: false };
     run(attempt).then(
       () => {
         call.resolve(undefined);
       },
       (error: unknown) => {
-        call.reject(error);
+        call.reject(withOutcomeOfAllSteps(toError(error), attempt));
       },
     );
     await call.promise;
@@ -243,12 +249,15 @@ export class MembershipChanges {
     // The node has just stopped, which has ended the call.
     if (proposed === null) return;
     if (typeof proposed === "string") throw refusalOf(proposed, this.#parts.leader());
+    const isFirstStep = !attempt.hasProposed;
+    attempt.hasProposed = true;
     const { term } = core;
     await this.#wait(attempt, () => {
       const { index, config } = core.log.configAt(core.commitIndex);
       if (core.term === term && index >= proposed.index && !isJoint(config)) return true;
       if (core.commitStatus(proposed) === "committed" && sameConfig(config, target.config)) return true;
       if (core.commitStatus(proposed) === "rejected") {
+        attempt.hasProposed = !isFirstStep;
         throw new ChangeRefusedError(
           "another leader took over before the change was agreed on; nothing changed",
         );
@@ -300,6 +309,22 @@ export class MembershipChanges {
       if (!isOver()) this.#waits.push(isOver);
     });
   }
+}
+
+/**
+ * An error's outcome covers all steps of a call. What ends a later step may have done nothing itself, but an
+ * earlier step made learners of the new members, or may have (Z6).
+ */
+function withOutcomeOfAllSteps(error: Error, { hasProposed, isCatchingUp }: ChangeAttempt): Error {
+  if (!hasProposed) return error;
+  if (error instanceof RaftError && error.outcome !== "not-done") return error;
+  const done = isCatchingUp
+    ? "the new members are learners now, and the rest of the change was not made"
+    : "a part of the change may have been made";
+  return new OutcomeUnknownError(
+    `${done}: ${error.message}. Make the same call again at the leader to go on, or ask for the members to see`,
+    { cause: error },
+  );
 }
 
 function refusalOf(refusal: ConfigRefusal, leader: LeaderHint | null): RaftError {

@@ -21,8 +21,9 @@ import type { QueuedRead, ReadIndexQueue } from "./read-index-queue.ts";
  *   leader confirms with a majority that it still leads (dissertation 6.4).
  * - `lease`: the same, without a message if this node leads and holds a lease, provided that no clock drifts
  *   by more than `clockDriftMax` (dissertation 6.4.1). Otherwise it is a linearizable read.
- * - `stale`: it sees some past state of this node, at once, without a leader; `staleness()` says how old it
- *   may be.
+ * - `stale`: it sees the state of this node after some past entry, without a leader; `staleness()` says how old
+ *   it may be. It runs at once, or, while a batch of commands is applied or a snapshot is restored, at the end of
+ *   that: no query sees half a command. If the state machine hangs, the read ends at its time limit.
  */
 export type Consistency = "linearizable" | "lease" | "stale";
 
@@ -49,8 +50,6 @@ interface AppliedState {
   readonly applied: { readonly index: LogIndex };
   /** False while a batch is applied, or a snapshot restored: the state may then be half of a command. */
   readonly isReadable: boolean;
-  /** Whether a snapshot is being restored. */
-  readonly isRestoring: boolean;
 }
 
 export interface ReadHandlerParts {
@@ -95,7 +94,7 @@ export class ReadHandler {
 
   /** Throws if the read is refused; then nothing was done. */
   read<T>(query: () => T | Promise<T>, options: ReadOptions): Promise<T> {
-    const { core, calls, environment, isMember, queue, state, failed } = this.#parts;
+    const { core, calls, environment, isMember, queue, failed } = this.#parts;
     calls.check(options);
     const consistency = checkedConsistency(options);
     const isStale = consistency === "stale";
@@ -119,12 +118,12 @@ export class ReadHandler {
     // With a lease no other leader can have committed anything, so this leader's own commit index is the read
     // index.
     const leaseIndex = consistency === "lease" ? core.leaseIndex(environment.now()) : null;
-    // A stale read may see a batch halfway, but not a state that is only partly restored.
-    if (isStale && state.isRestoring) queue.addAt(0, read);
-    else if (isStale) queue.runNow(read);
-    else if (leaseIndex === null) queue.add(read);
+    // A stale read needs no index, but it waits for the end of a batch or a restore like every other: until
+    // then the state may hold half a command (Z14).
+    const index = isStale ? 0 : leaseIndex;
+    if (index === null) queue.add(read);
     else {
-      queue.addAt(leaseIndex, read);
+      queue.addAt(index, read);
       this.runReady();
     }
     return call.promise;

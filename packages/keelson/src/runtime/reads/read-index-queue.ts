@@ -102,12 +102,6 @@ export class ReadIndexQueue {
     this.#indexed.push({ index, reads: [read] });
   }
 
-  /** Runs a read that waits for nothing. */
-  runNow(read: QueuedRead): void {
-    this.#size += 1;
-    this.#run(read);
-  }
-
   /** The turn ends: requests one index for all reads that came in it. */
   endTurn(): void {
     this.#unrequested = this.#withoutSettled(this.#unrequested);

@@ -160,6 +160,41 @@ describe("a stale read", () => {
   });
 });
 
+describe("a stale read during an asynchronous command", () => {
+  it("waits for the command's end, with or without a leader (Z14)", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    for (const { journal } of cluster.nodes.values()) {
+      const apply = journal.apply.bind(journal);
+      // Two accounts: 100 is moved from the one to the other, with a pause in between.
+      journal.apply = async (text, at) => {
+        sums.set(journal, 0);
+        await new Promise<void>((resolve) => cluster.world.clock.setTimer(50, resolve));
+        sums.set(journal, 100);
+        return apply(text, at);
+      };
+    }
+    const sums = new Map([...cluster.nodes.values()].map(({ journal }) => [journal, 100]));
+    leader.raft.write("move").catch(() => undefined);
+    await cluster.until(() => sums.get(leader.journal) === 0, "the command to be halfway");
+    const stale = { consistency: "stale" } as const;
+    const read = leader.raft.read(() => sums.get(leader.journal), stale);
+    expect(leader.raft.metrics().pendingReads).toBe(1);
+    expect(await cluster.finish(read)).toBe(100);
+    expect(leader.raft.metrics().pendingReads).toBe(0);
+  });
+
+  it("ends at its time limit, as a read that did nothing, if the state machine hangs (Z14)", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft, journal } = await cluster.leader();
+    journal.beforeApply = () => new Promise(() => undefined);
+    raft.write("hangs").catch(() => undefined);
+    await cluster.advance(100);
+    const error = await cluster.failure(raft.read(() => 1, { consistency: "stale", timeoutMs: 500 }));
+    expect(error).toMatchObject({ code: "ABORTED", outcome: "not-done" });
+  });
+});
+
 describe("limits on reads", () => {
   it("refuse reads over the limit, and accept them again when others have ended", async () => {
     const cluster = await TestCluster.of(THREE, 1, { limits: { pendingReadsMax: 3 } });

@@ -22,6 +22,7 @@ import {
 import type { AppliedEntry } from "../calls/index.ts";
 import {
   reasonOf,
+  StateMachineFailure,
   type SessionMetrics,
   type OpenedState,
   type ResultCodec,
@@ -44,6 +45,9 @@ export function isSessionKind(kind: EntryKind): kind is SessionKind {
  * small beside the other answers.
  */
 const REJECTION_CHARS_MAX = 2048;
+
+/** Why a command of a session was rejected that took effect. Part of the replicated state: never change it. */
+const RESULT_NOT_ENCODED = "it took effect, and its result could not be encoded";
 
 /** What the applier has to do next about a session entry: nothing, or apply the command in it. */
 export type SessionEntryStep<Result> =
@@ -115,9 +119,17 @@ export class SessionApplier<Result> {
     const table = this.#requireTable();
     const { index } = applied.position;
     if (applied.type === "done") {
-      const bytes = this.#encodeResult(applied.result);
-      table.recordAnswer(id, sequence, { index, type: "done", bytes });
-      return applied;
+      const encoded = this.#encodeResult(applied.result);
+      if (encoded.type === "encoded") {
+        table.recordAnswer(id, sequence, { index, type: "done", bytes: encoded.bytes });
+        return applied;
+      }
+      // The command has taken effect. To stop here would stop every node, and again at each start (Z12).
+      // Only fixed text is kept: what was thrown may read differently on another node.
+      const bytes = new TextEncoder().encode(RESULT_NOT_ENCODED);
+      table.recordAnswer(id, sequence, { index, type: "rejected", bytes });
+      const cause = new Error(RESULT_NOT_ENCODED, { cause: encoded.reason });
+      return { position: applied.position, type: "rejected", error: new CommandRejectedError(cause) };
     }
     assert(applied.type === "rejected", "a command is done or rejected");
     const message = reasonOf(applied.error.cause);
@@ -139,7 +151,10 @@ export class SessionApplier<Result> {
       case "duplicate":
         return this.#answerDuplicate(verdict.answer, id, sequence, position);
       case "expired":
-        return refused(new SessionExpiredError(id));
+        // A session's id is the index of the entry that opened it. If that index isn't applied before this
+        // entry, there never was such a session. Otherwise an earlier attempt may have taken effect before the
+        // session ended, and only the ended session knew (Z6).
+        return refused(new SessionExpiredError(id, id >= position.index ? "not-done" : "unknown"));
       case "answer-discarded":
         return refused(new AnswerForgottenError(id, sequence, "unknown"));
       case "window-exceeded":
@@ -170,11 +185,23 @@ export class SessionApplier<Result> {
     }
   }
 
-  #encodeResult(result: Result): Uint8Array {
-    const bytes = this.#codec.encodeResult?.(result);
-    assert(bytes !== undefined, "sessions need encodeResult");
-    // The codec may encode the next result into the same buffer.
-    return copyBytes(bytes, "what encodeResult returns");
+  /**
+   * The result as bytes, or why it has none. Which of the two must be the same on every node, so a failure of
+   * this node alone is thrown as `StateMachineFailure`, and stops the node.
+   */
+  #encodeResult(
+    result: Result,
+  ): { readonly type: "encoded"; readonly bytes: Uint8Array } | { readonly type: "failed"; reason: unknown } {
+    const codec = this.#codec;
+    assert(codec.encodeResult !== undefined, "sessions need encodeResult");
+    try {
+      // Copied: the codec may encode the next result into the same buffer.
+      const bytes = copyBytes(codec.encodeResult(result), "what encodeResult returns");
+      return { type: "encoded", bytes };
+    } catch (error) {
+      if (error instanceof StateMachineFailure) throw error;
+      return { type: "failed", reason: error };
+    }
   }
 
   #decodeResult(bytes: Uint8Array): Result {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { WriteOptions } from "../writes/proposer.ts";
+import { StateMachineFailure } from "../shared/state-machine.ts";
 import { Journal } from "../test/journal.ts";
 import { TestCluster, type TestNode } from "../test/test-cluster.ts";
 
@@ -10,6 +11,10 @@ const PATIENT = { timings: { electionTimeoutMinMs: 3000, electionTimeoutMaxMs: 6
 
 function command(id: number, sequence: number, lowestUnanswered = 1): WriteOptions {
   return { session: { id, sequence, lowestUnanswered } };
+}
+
+function fail(thrown: unknown): never {
+  throw thrown;
 }
 
 function opened(node: TestNode, cluster: TestCluster): Promise<number> {
@@ -90,6 +95,74 @@ describe("a command in a session", () => {
     expect(journal.texts).toEqual(["x"]);
   });
 
+  it("leaves its outcome unknown on a retry after its session has ended (Z6)", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft, journal } = await cluster.leader();
+    const { id } = await cluster.finish(raft.openSession());
+    // It is applied, and its answer is lost on the way to the client.
+    await cluster.finish(raft.write("x", command(id, 1)));
+    await cluster.finish(raft.endSession(id));
+    const error = await cluster.failure(raft.write("x", command(id, 1)));
+    expect(error).toMatchObject({ code: "SESSION_EXPIRED", outcome: "unknown", session: id });
+    expect(journal.texts).toEqual(["x"]);
+  });
+
+  it("is certainly not done if there never was such a session", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft } = await cluster.leader();
+    const error = await cluster.failure(raft.write("x", command(1_000_000, 1)));
+    expect(error).toMatchObject({ code: "SESSION_EXPIRED", outcome: "not-done" });
+  });
+
+  const unencodable: readonly (readonly [string, () => Uint8Array])[] = [
+    ["encodeResult throws", () => fail(new RangeError("no bytes for this"))],
+    ["encodeResult throws what has no text", () => fail(Object.create(null))],
+    ["encodeResult returns no bytes", () => "text" as unknown as Uint8Array],
+    ["encodeResult returns nothing", () => undefined as unknown as Uint8Array],
+  ];
+  it.each(unencodable)(
+    "is rejected alike on every node, and stops none, if %s (Z12)",
+    async (_what, encodeResult) => {
+      const cluster = await TestCluster.of(THREE);
+      for (const { journal } of cluster.nodes.values()) journal.codec.encodeResult = encodeResult;
+      const leader = await cluster.leader();
+      const id = await opened(leader, cluster);
+      const first = await cluster.failure(leader.raft.write("x", command(id, 1)));
+      expect(first).toMatchObject({ code: "COMMAND_REJECTED", outcome: "done" });
+      expect(first.message).toContain("it took effect, and its result could not be encoded");
+      const again = await cluster.failure(leader.raft.write("x", command(id, 1)));
+      expect(again).toMatchObject({ code: "COMMAND_REJECTED", outcome: "done", message: first.message });
+      await cluster.advance(200);
+      for (const { raft, journal } of cluster.nodes.values()) {
+        expect([journal.texts, raft.metrics().sessions]).toEqual([["x"], leader.raft.metrics().sessions]);
+      }
+      await cluster.finish(leader.raft.write("y"));
+    },
+  );
+
+  it("stops its node alone if encodeResult throws a StateMachineFailure", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft, journal } = await cluster.leader();
+    journal.codec.encodeResult = () => fail(new StateMachineFailure("the disk broke"));
+    const { id } = await cluster.finish(raft.openSession());
+    expect(await cluster.failure(raft.write("x", command(id, 1)))).toMatchObject({
+      code: "STATE_MACHINE_FAILED",
+      outcome: "unknown",
+    });
+  });
+
+  it("took effect, says its retry, if the kept result can't be decoded (Z12)", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft, journal } = await cluster.leader();
+    const { id } = await cluster.finish(raft.openSession());
+    await cluster.finish(raft.write("x", command(id, 1)));
+    journal.codec.decodeResult = () => fail(new SyntaxError("what is this"));
+    expect(await cluster.failure(raft.write("x", command(id, 1)))).toMatchObject({
+      code: "RESULT_UNAVAILABLE",
+      outcome: "done",
+    });
+  });
+
   it("is refused beyond the window, and accepted once older answers have been received", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft } = await cluster.leader();
@@ -128,6 +201,22 @@ describe("a command in a session", () => {
 });
 
 describe("a session", () => {
+  it("leaves the outcome unknown if a retry fails in the caller's codec (Z6)", async () => {
+    const cluster = await TestCluster.of(THREE);
+    const leader = await cluster.leader();
+    const session = await cluster.finish(leader.raft.openSession());
+    let attempts = 0;
+    const { encode } = leader.journal.codec;
+    leader.journal.codec.encode = (text) => {
+      attempts += 1;
+      return attempts === 1 ? encode(text) : fail(new RangeError("not again"));
+    };
+    // The command reaches the others, the leader hears no answer, and a retry of it is made later.
+    for (const other of THREE) if (other !== leader.id) cluster.net.cut(other, leader.id);
+    const error = await cluster.failure(session.write("x", { timeoutMs: 60_000 }), 100_000);
+    expect([attempts > 0, error.outcome]).toEqual([true, "unknown"]);
+  });
+
   it("expires at the same entry on every node (K5)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();

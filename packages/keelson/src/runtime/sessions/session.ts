@@ -5,6 +5,7 @@ import type { SessionCommandId } from "../../codec/session-entry.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { OutcomeUnknownError, OverloadedError, RaftError, SessionExpiredError } from "../../errors.ts";
 import type { WriteResult, CallOptions } from "../calls/index.ts";
+import { reasonOf } from "../shared/index.ts";
 import { SESSION_LIMITS } from "./session-table.ts";
 
 /** How a session is opened. */
@@ -167,7 +168,14 @@ async function retryUntilKnown<T, Command, Result>(
       const call = { timeoutMs: Math.max(0, deadline - host.now()) };
       return await attempt(signal === undefined ? call : { ...call, signal });
     } catch (error) {
-      if (!(error instanceof RaftError)) throw error;
+      if (!(error instanceof RaftError)) {
+        // The user's codec threw: before this attempt, but perhaps after one that may have taken effect.
+        if (!mayHaveTakenEffect) throw error;
+        throw new OutcomeUnknownError(
+          `an earlier attempt may have taken effect, and the last one ended so: ${reasonOf(error)}`,
+          { cause: error },
+        );
+      }
       if (!isRetryable(error, mayHaveTakenEffect) || host.now() >= deadline)
         throw withOutcomeOfAllAttempts(error, mayHaveTakenEffect);
       mayHaveTakenEffect ||= error.outcome === "unknown";
@@ -188,8 +196,15 @@ function isRetryable({ code }: RaftError, mayHaveTakenEffect: boolean): boolean 
 /**
  * An error's outcome covers all attempts: if an earlier one went unanswered, a later refusal is still
  * "unknown", though the last attempt itself did nothing (K4).
+ *
+ * The reverse holds for an ended session. The cluster can't know whether there was an earlier attempt, so it
+ * says "unknown" (Z6). This client is the only one that uses the command's number, and knows: if no earlier
+ * attempt may have taken effect, none has.
  */
 function withOutcomeOfAllAttempts(error: RaftError, mayHaveTakenEffect: boolean): RaftError {
+  if (!mayHaveTakenEffect && error instanceof SessionExpiredError) {
+    return new SessionExpiredError(error.session, "not-done", { cause: error });
+  }
   if (!mayHaveTakenEffect || error.outcome !== "not-done") return error;
   const options = { cause: error };
   if (error instanceof SessionExpiredError) return new SessionExpiredError(error.session, "unknown", options);

@@ -4,6 +4,7 @@ import {
   NodeFailedError,
   StateMachineFailedError,
   StorageFailedError,
+  textOfThrown,
   type Outcome,
   type RaftError,
 } from "../../errors.ts";
@@ -42,9 +43,9 @@ export function stateMachineFailure(what: string, error: unknown): Failure {
   return { kind: "state-machine", message, cause: error };
 }
 
-/** The message of something thrown, for use within another message. */
+/** The message of something thrown, for use within another message. Never throws, whatever user code threw. */
 export function reasonOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  return textOfThrown(thrown);
 }
 
 /** Something that user code threw, as an error: unchanged if it is one. */

@@ -6,8 +6,8 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogPosition } from "../../core/position.ts";
 import { ClosedError } from "../../errors.ts";
 import { sameOrigin } from "../../codec/cluster-id.ts";
-import type { SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
-import { reasonOf, type Failure, type StateMachine } from "../shared/index.ts";
+import type { SnapshotReader, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
+import { reasonOf, type Failure, type SessionRecords, type StateMachine } from "../shared/index.ts";
 import type { Applier, Driver, SnapshotMetadata } from "../loop/index.ts";
 import { decodeRecords, type SessionTable } from "../sessions/index.ts";
 import type { LogCompactor } from "./log-compactor.ts";
@@ -27,6 +27,12 @@ export interface SnapshotInstallerParts<Command, Result> {
   readonly installed: (position: LogPosition) => void;
   readonly failed: (failure: Failure) => void;
   readonly log: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
+}
+
+/** A snapshot that is about to be restored. */
+interface OpenedForRestore {
+  readonly reader: SnapshotReader;
+  readonly records: SessionRecords;
 }
 
 /**
@@ -64,12 +70,23 @@ export class SnapshotInstaller<Command, Result> {
     if (this.#stopped || position.index <= applier.applied.index) return;
     if (!(await this.#isAcceptable(snapshot))) return;
     compactor.suspend();
+    await taker.suspend();
+    await applier.pauseForRestore();
+    // LogRecords went on being applied until the pause: the state may have overtaken the snapshot.
+    const isAhead = position.index > applier.applied.index;
+    let ready: OpenedForRestore | null = null;
     try {
-      await taker.suspend();
-      await applier.pauseForRestore();
-      // LogRecords went on being applied until the pause: the state may have overtaken the snapshot.
-      const isAhead = position.index > applier.applied.index;
-      if (isAhead && !(await this.#restore(snapshot))) return;
+      if (isAhead) ready = await this.#openForRestore(snapshot);
+    } catch (error) {
+      // Nothing was replaced yet: the node goes on as it was, and the next offer tries again (Z9).
+      this.#resumeSnapshots();
+      applier.resumeAfterRestore(applier.applied);
+      throw error;
+    }
+    try {
+      // From here on either all of it succeeds, or the node stops: state and log may belong to different
+      // moments, so nothing may be applied, and the node must not lead (Z9).
+      if (ready !== null && !(await this.#restore(snapshot, ready))) return;
       if (!(await driver.installSnapshot(metadataOf(snapshot)))) return;
       this.#resumeSnapshots();
       applier.resumeAfterRestore(isAhead ? position : applier.applied);
@@ -82,8 +99,9 @@ export class SnapshotInstaller<Command, Result> {
       assert(core.commitIndex >= position.index, "what a snapshot holds is committed");
       installed(position);
       compactor.compact();
-    } finally {
-      this.#resumeSnapshots();
+    } catch (error) {
+      const message = `a snapshot could not be installed, so the node stops: ${reasonOf(error)}`;
+      this.#parts.failed({ kind: "node", message, cause: error });
     }
   }
 
@@ -105,8 +123,12 @@ export class SnapshotInstaller<Command, Result> {
     const wrong = this.#contradictionIn(snapshot);
     if (wrong === null) return true;
     const { store, failed } = this.#parts;
-    await store.discard(snapshot.id);
-    const message = `a snapshot came that cannot be, so the node stops: ${wrong}`;
+    let message = `a snapshot came that cannot be, so the node stops: ${wrong}`;
+    try {
+      await store.discard(snapshot.id);
+    } catch (error) {
+      message += `. It could not be thrown away: ${reasonOf(error)}`;
+    }
     failed({ kind: "node", message, cause: new ProtocolViolation(wrong) });
     return false;
   }
@@ -126,13 +148,26 @@ export class SnapshotInstaller<Command, Result> {
     return `its membership is not that of the entry at ${String(position.index)}`;
   }
 
-  /** Replaces the state and the session table; false: it failed, or the node stopped meanwhile. */
-  async #restore(snapshot: StoredSnapshot): Promise<boolean> {
-    const { store, stateMachine, sessions, failed } = this.#parts;
-    const reader = await store.read(snapshot.id);
-    assert(reader !== null && stateMachine.restore !== undefined, "the newest snapshot is there");
+  /**
+   * Opens the snapshot's file and reads its sessions, without touching the state. Rejects if the store fails,
+   * perhaps only for a moment: no file handle may be left, or a read fail.
+   */
+  async #openForRestore(snapshot: StoredSnapshot): Promise<OpenedForRestore> {
+    const reader = await this.#parts.store.read(snapshot.id);
+    assert(reader !== null, "the newest snapshot is there");
     try {
-      const records = decodeRecords(await reader.sessions());
+      return { reader, records: decodeRecords(await reader.sessions()) };
+    } catch (error) {
+      await this.#close(reader);
+      throw error;
+    }
+  }
+
+  /** Replaces the state and the session table; false: it failed, or the node stopped meanwhile. */
+  async #restore(snapshot: StoredSnapshot, { reader, records }: OpenedForRestore): Promise<boolean> {
+    const { stateMachine, sessions, failed } = this.#parts;
+    try {
+      assert(stateMachine.restore !== undefined, "the options were checked");
       await stateMachine.restore(this.#untilStopped(reader.state()), snapshot.position, records);
       sessions.restore(records);
       return !this.#stopped;
@@ -146,7 +181,16 @@ export class SnapshotInstaller<Command, Result> {
       });
       return false;
     } finally {
+      await this.#close(reader);
+    }
+  }
+
+  /** All that matters was read: a file that can't be closed must not undo what was done with it. */
+  async #close(reader: SnapshotReader): Promise<void> {
+    try {
       await reader.close();
+    } catch (error) {
+      this.#parts.log("warn", `a snapshot's file could not be closed: ${reasonOf(error)}`);
     }
   }
 

@@ -164,7 +164,12 @@ export class SnapshotTaker<Command, Result> {
   #take(): Promise<StoredSnapshot> {
     const deferred = Promise.withResolvers<StoredSnapshot>();
     this.#parts.applier.runBetweenBatches(() => {
-      deferred.resolve(this.#inProgress?.result ?? this.#begin());
+      // A throw would end the applier's loop, and with it the node, for a snapshot that merely fails.
+      try {
+        deferred.resolve(this.#inProgress?.result ?? this.#begin());
+      } catch (error) {
+        deferred.reject(this.#failed(error));
+      }
     });
     return deferred.promise;
   }
@@ -224,6 +229,7 @@ export class SnapshotTaker<Command, Result> {
   ): Promise<StoredSnapshot> {
     const { store, log, taken } = this.#parts;
     let draft: SnapshotDraft | null = null;
+    let isPublishing = false;
     try {
       draft = await store.create(header, sessions);
       for (let chunk = await first; chunk.done !== true; chunk = await chunks.next()) {
@@ -232,6 +238,7 @@ export class SnapshotTaker<Command, Result> {
         await draft.write(chunk.value);
         wrote(chunk.value.length);
       }
+      isPublishing = true;
       const snapshot = await draft.finish();
       draft = null;
       this.#count += 1;
@@ -244,7 +251,7 @@ export class SnapshotTaker<Command, Result> {
     } catch (error) {
       await settled(chunks.return?.());
       await settled(draft?.abort());
-      throw this.#failed(error);
+      throw this.#failed(error, isPublishing ? "unknown" : "not-done");
     }
   }
 
@@ -253,13 +260,13 @@ export class SnapshotTaker<Command, Result> {
     return this.#stopped || this.#suspended;
   }
 
-  #failed(error: unknown): SnapshotFailedError {
+  #failed(error: unknown, outcome: "not-done" | "unknown" = "not-done"): SnapshotFailedError {
     // The state machine's disk, or damage: reads and later commands would meet it too.
     if (error instanceof StateMachineFailure && !this.#stopped)
       this.#parts.failed(stateMachineFailure("its state could not be read for a snapshot", error));
     this.#notBefore = this.#parts.environment.now() + FAILURE_PAUSE_MS;
     const reason = this.#suspended ? "another node's is being installed" : reasonOf(error);
-    return new SnapshotFailedError(`no snapshot could be taken: ${reason}`, { cause: error });
+    return new SnapshotFailedError(`no snapshot could be taken: ${reason}`, outcome, { cause: error });
   }
 }
 

@@ -353,6 +353,38 @@ describe("a follower that installs a snapshot", () => {
     await cluster.close();
   });
 
+  it.each(["EMFILE", "EIO"])(
+    "goes on, or stops, after one %s at any operation on the snapshot's files, and never stays paused (Z9)",
+    async (code) => {
+      let goneOn = 0;
+      for (let at = 1; ; at++) {
+        const { cluster, behind } = await oneBehind(10);
+        let operations = 0;
+        cluster.machine(behind.id).files.intercept = ({ path }) => {
+          if (!path.startsWith("/snapshots")) return null;
+          operations += 1;
+          return operations === at ? { type: "error", code } : null;
+        };
+        cluster.net.heal();
+        const end = { stopped: false };
+        void behind.raft.stopped.then(() => (end.stopped = true));
+        await cluster.until(
+          () => end.stopped || behind.raft.metrics().snapshots?.installed === 1,
+          `an end after ${code} at operation ${String(at)}`,
+        );
+        // All operations of an installation have had their turn.
+        const isOver = operations < at;
+        if (end.stopped) await cluster.open(behind.id);
+        else goneOn += 1;
+        await cluster.write(3);
+        await cluster.converge();
+        await cluster.close();
+        if (isOver) break;
+      }
+      expect(goneOn).toBeGreaterThan(5);
+    },
+  );
+
   it("stops if the state machine cannot restore the snapshot", async () => {
     const { cluster, behind } = await oneBehind(10);
     behind.journal.restore = () => Promise.reject(new Error("no room for it"));

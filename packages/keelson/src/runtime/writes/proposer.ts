@@ -17,6 +17,7 @@ import {
   CommandTooLargeError,
   InvalidOptionError,
   NotLeaderError,
+  ResultUnavailableError,
   TransferringError,
   type LeaderHint,
   type RaftError,
@@ -31,7 +32,7 @@ import {
   type CallRegistry,
 } from "../calls/index.ts";
 import type { Driver } from "../loop/index.ts";
-import { toError, type RaftLimits, type StateMachineCodec } from "../shared/index.ts";
+import { reasonOf, type RaftLimits, type StateMachineCodec } from "../shared/index.ts";
 import type { ForwardableCall, CallForwarder } from "./call-forwarder.ts";
 import type { PendingProposals } from "./pending-proposals.ts";
 import type { OpenedSession, OpenSessionOptions, SessionApplier } from "../sessions/index.ts";
@@ -94,6 +95,7 @@ export class Proposer<Command, Result> {
     const forwarder = this.#forwarder();
     if (forwarder === null) this.#checkLeader();
     const bytes = codec.encode(command);
+    // Refused before the core takes an entry: a throw after that would stop the node (Z12).
     checkBytes(bytes, "what encode returns");
     if (bytes.length > limits.commandBytesMax) {
       throw new CommandTooLargeError(bytes.length, limits.commandBytesMax);
@@ -194,7 +196,11 @@ export class Proposer<Command, Result> {
       codec.decodeResult !== undefined,
       "the options are refused that have forwarding without decodeResult",
     );
-    return codec.decodeResult(bytes);
+    try {
+      return codec.decodeResult(bytes);
+    } catch (error) {
+      throw resultUnavailable(error);
+    }
   }
 
   /** Proposes an entry; `settle` ends the call when the entry is applied on this node. */
@@ -264,6 +270,14 @@ export class Proposer<Command, Result> {
 
 const NO_COMMAND = new Uint8Array(0);
 
+/** The command took effect; only its result, as it was kept or sent, can't be decoded. */
+function resultUnavailable(error: unknown): ResultUnavailableError {
+  return new ResultUnavailableError(
+    `the command took effect, and its result could not be decoded: ${reasonOf(error)}`,
+    { cause: error },
+  );
+}
+
 /** Ends a write's call with the result, or the error, of its applied entry. */
 function settleWrite<Result>(applied: AppliedEntry<Result>, call: Call<WriteResult<Result>>): void {
   switch (applied.type) {
@@ -277,8 +291,7 @@ function settleWrite<Result>(applied: AppliedEntry<Result>, call: Call<WriteResu
       try {
         call.resolve({ index: applied.index, result: applied.result() });
       } catch (error) {
-        // The command took effect before; only its kept result can't be decoded.
-        call.reject(toError(error));
+        call.reject(resultUnavailable(error));
       }
       return;
     default:

@@ -74,11 +74,14 @@ export class DraftFile implements SnapshotDraft {
   }
 
   async abort(): Promise<void> {
-    if (this.#isOpen) {
-      this.#isOpen = false;
-      await this.#handle.close();
+    try {
+      if (this.#isOpen) {
+        this.#isOpen = false;
+        await this.#handle.close();
+      }
+    } finally {
+      await this.#owner.discard();
     }
-    await this.#owner.discard();
   }
 
   /** Writes what `#block` holds as a block, if it holds anything. */

@@ -64,13 +64,20 @@ export class IncomingFile implements IncomingSnapshot {
 
   async suspend(): Promise<void> {
     if (this.#isSpoiled) return this.abort();
-    await this.#close();
-    this.#owner.suspended?.();
+    // Also if the file can't be closed: else the store would take no other snapshot again (Z9).
+    try {
+      await this.#close();
+    } finally {
+      this.#owner.suspended?.();
+    }
   }
 
   async abort(): Promise<void> {
-    await this.#close();
-    await this.#owner.discard();
+    try {
+      await this.#close();
+    } finally {
+      await this.#owner.discard();
+    }
   }
 
   /**

@@ -45,7 +45,8 @@ export class SnapshotFileReader implements SnapshotReader {
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#file.handle.close().then(() => this.#release());
+    // Also if the file can't be closed: else it would never be removed.
+    this.#closed ??= this.#file.handle.close().finally(() => this.#release());
     return this.#closed;
   }
 }

@@ -1,5 +1,5 @@
 import { assert } from "../../core/assert.ts";
-import type { Environment, FileLock, FileSystem } from "../../environment/environment.ts";
+import type { Environment, FileHandle, FileLock, FileSystem } from "../../environment/environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import {
   ClosedError,
@@ -155,10 +155,11 @@ export class SnapshotFiles implements SnapshotStore {
     assert(this.#incomingId === null, "one snapshot is received at a time");
     if (!ID_PATTERN.test(id)) throw new InvalidOptionError(`${JSON.stringify(id)} is no id of a snapshot`);
     this.#incomingId = id;
+    let handle: FileHandle | null = null;
     try {
       const path = this.#path(incomingName(id));
       const found = await this.#removeOtherIncoming(files, path);
-      const handle = await files.open(path, found ? "write" : "create");
+      handle = await files.open(path, found ? "write" : "create");
       const file = { handle, path, bytes };
       const offset = found ? await keptBytes(file) : 0;
       const done = (): void => {
@@ -172,6 +173,7 @@ export class SnapshotFiles implements SnapshotStore {
       });
     } catch (error) {
       this.#incomingId = null;
+      await handle?.close().catch(() => undefined);
       throw error;
     }
   }

@@ -299,7 +299,10 @@ export class SimClients implements CallMaker {
       raft === null || machine === null
         ? Promise.reject(new Error(`${process.id} is down`))
         : raft.read(
-            this.#queryOf(process, () => read.query(machine)),
+            this.#queryOf(process, () => {
+              this.#checkNoHalfCommand(process);
+              return read.query(machine);
+            }),
             {
               ...{ timeoutMs, consistency },
               ...this.abortOptions(),
@@ -313,6 +316,13 @@ export class SimClients implements CallMaker {
         this.#end(call, "not-done", codeOf(error));
       },
     );
+  }
+
+  /** SMS: no query runs while a command is applied, whatever its consistency (Z14). */
+  #checkNoHalfCommand({ id, machineConditions }: SimProcess): void {
+    this.watch(() => {
+      assertInvariant(!machineConditions.isApplying, "SMS", () => `a query runs at ${id} within a command`);
+    });
   }
 
   /** As the plan has it, it takes a while after it has seen what it wanted. */
@@ -351,6 +361,7 @@ export class SimClients implements CallMaker {
     const { checker, subject } = this.#parts;
     const look = (): void => {
       if (raft === null || machine === null) throw new Error(`${process.id} is down`);
+      this.#checkNoHalfCommand(process);
       const index = checker.history.node(process.id).applied;
       const state = subject.digest(machine);
       // One that takes its time tells of no single moment.

@@ -15,6 +15,9 @@ const PAUSE_MS = 40;
 /** How often a command that was answered is sent once more, to hear the same again. */
 const ASK_AGAIN_SHARE = 0.3;
 
+/** How often it is sent once more after its session was ended. */
+const ASK_AFTER_END_SHARE = 0.05;
+
 /** What a client knows of its session, or clients who share one. */
 interface SimSession {
   readonly id: number;
@@ -91,6 +94,11 @@ export class SimSessions implements SessionClients {
     } else {
       recordReply(open, write, reply);
       if (this.#chance.happens(ASK_AGAIN_SHARE)) await this.#askAgain(sending, reply);
+      else if (this.#chance.happens(ASK_AFTER_END_SHARE)) {
+        // Its answer may have been lost, and the session may end before it is sent again.
+        await this.#close(session, group);
+        await this.#askAgain(sending, reply);
+      }
     }
     // Also when the client gave up: what it says next tells the cluster to forget about this one.
     session.unanswered.delete(sending.sequence);
@@ -140,6 +148,8 @@ export class SimSessions implements SessionClients {
         if (result.reply !== null) return result;
         if (result.outcome !== "not-done") outcome = "unknown";
         if (result.why === "SESSION_EXPIRED") {
+          // The cluster's last word about the command, all attempts included (Z6).
+          if (result.outcome === "not-done") outcome = "not-done";
           if (this.#sessions.get(group) === sending.session) this.#sessions.delete(group);
           break;
         }
@@ -159,6 +169,11 @@ export class SimSessions implements SessionClients {
     const name = `command ${String(sequence)} of session ${String(session.id)} (${op})`;
     const isForgotten = again.why === "ANSWER_FORGOTTEN";
     this.#clients.watch(() => {
+      assertInvariant(
+        again.why !== "SESSION_EXPIRED" || again.outcome !== "not-done",
+        "KNOWN",
+        () => `${name} took effect, and at ${process.id} it is said that it did not`,
+      );
       assertInvariant(
         !isForgotten,
         "ONCE",

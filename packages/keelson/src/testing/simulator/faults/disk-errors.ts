@@ -32,6 +32,10 @@ function faultFor(error: DiskErrorKind, type: FileOperation["type"], shortBytes:
       return type === "write" ? { type: "short-write", bytes: shortBytes, code: "ENOSPC" } : null;
     case "failed-sync":
       return type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null;
+    case "no-handles":
+      return type === "open" ? { type: "error", code: "EMFILE" } : null;
+    case "failed-rename":
+      return type === "rename" || type === "sync-directory" ? { type: "error", code: "EIO" } : null;
     case "read-error":
       return type === "read" ? { type: "error", code: "EIO" } : null;
   }

@@ -268,6 +268,21 @@ export class FaultPlayer {
         const shortBytes = this.#parts.chance.pick(SHORT_WRITES);
         this.#process(node).diskFaults.next = snapshotDiskError(error, shortBytes);
       },
+      "snapshot-error-at-rename": ({ node, error, after }) => {
+        const process = this.#process(node);
+        process.onSnapshotRename = (isReceived) => {
+          if (!isReceived) return;
+          process.onSnapshotRename = null;
+          const fault = snapshotDiskError(error, this.#parts.chance.pick(SHORT_WRITES));
+          let left = after;
+          process.diskFaults.next = (operation) => {
+            const found = fault(operation);
+            if (found === null || left === 0) return found;
+            left -= 1;
+            return null;
+          };
+        };
+      },
       "crash-at-snapshot": ({ node, calls, ms }) => {
         const process = this.#process(node);
         process.onSnapshotRename = () => {

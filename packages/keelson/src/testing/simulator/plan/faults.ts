@@ -156,7 +156,16 @@ export type DiskFault =
     };
 
 /** How an operation on a file fails. */
-export type DiskErrorKind = "io-error" | "no-space" | "short-write" | "failed-sync" | "read-error";
+export type DiskErrorKind =
+  | "io-error"
+  | "no-space"
+  | "short-write"
+  | "failed-sync"
+  | "read-error"
+  /** No file can be opened, as the process has too many open. */
+  | "no-handles"
+  /** A file can't be renamed, or its directory not be synced. */
+  | "failed-rename";
 
 /** Snapshots at bad moments, and faults of their files. */
 export type SnapshotFault =
@@ -172,6 +181,17 @@ export type SnapshotFault =
     }
   /** The next operation of this kind on one of the node's snapshot files fails. */
   | { readonly type: "snapshot-disk-error"; readonly node: number; readonly error: DiskErrorKind }
+  /**
+   * Once a received snapshot is complete on the node, one of the next operations on its snapshot files fails, and those
+   * after it succeed: the file is opened and read for the installation then.
+   */
+  | {
+      readonly type: "snapshot-error-at-rename";
+      readonly node: number;
+      readonly error: DiskErrorKind;
+      /** How many operations of that kind succeed before. */
+      readonly after: number;
+    }
   /** The process dies at its n-th call to the disk after a snapshot's file was complete there. */
   | {
       readonly type: "crash-at-snapshot";

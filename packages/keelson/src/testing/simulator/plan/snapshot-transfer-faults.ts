@@ -14,6 +14,7 @@ const SNAPSHOT_TRANSFER_TYPES = [
   "lossy",
   "spoil-snapshot",
   "snapshot-disk-error",
+  "snapshot-error-at-rename",
 ] as const;
 
 type TransferType = (typeof SNAPSHOT_TRANSFER_TYPES)[number];
@@ -27,6 +28,8 @@ const SNAPSHOT_DISK_ERRORS: readonly DiskErrorKind[] = [
   "short-write",
   "failed-sync",
   "read-error",
+  "no-handles",
+  "failed-rename",
 ];
 
 /**
@@ -76,6 +79,10 @@ function transferFaultOf(
     case "spoil-snapshot":
       if (damageable.length === 0) return null;
       return { type, at, node: chance.pick(damageable), patienceMs: TRANSFER_WAIT_MS, crashShare: 0.3 };
+    case "snapshot-error-at-rename": {
+      const error = chance.pick(["no-handles", "no-handles", "read-error"] as const);
+      return { type, at, node, error, after: chance.pick([0, 0, 0, 1, 2]) };
+    }
     case "snapshot-disk-error":
       return { type, at, node, error: chance.pick(SNAPSHOT_DISK_ERRORS) };
   }

@@ -77,6 +77,10 @@ const DRAW_STORAGE = {
     { type: "snapshot", at: at + chance.between(0, SLOW_APPLY_MS), node },
     { type: "crash", at: at + SLOW_APPLY_MS + chance.time(50), node, ms: 20 },
   ],
+  "snapshot-error-at-rename": ({ at, node, chance }: Draw): Fault[] => {
+    const error = chance.pick(["no-handles", "no-handles", "read-error"] as const);
+    return [{ type: "snapshot-error-at-rename", at, node, error, after: chance.pick([0, 0, 0, 1, 2]) }];
+  },
   "crash-at-snapshot": ({ at, node, chance }: Draw): Fault[] => [
     { type: "crash-at-snapshot", at, node, calls: chance.whole(1, 6), ms: chance.pick([1, 20, 200]) },
   ],

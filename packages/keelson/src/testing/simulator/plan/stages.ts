@@ -84,9 +84,15 @@ function forwardingFaults(staged: Plan, chance: Chance): Fault[] {
 
 const SNAPSHOT_FAULTS: Readonly<Record<"batches" | "installing" | "damage", readonly StagedFault[]>> = {
   batches: ["snapshot-in-batch"],
-  installing: ["snapshot", "absence", "crash-at-snapshot", "crash-at-snapshot"],
+  installing: ["snapshot", "absence", "crash-at-snapshot", "snapshot-error-at-rename"],
   damage: ["snapshot", "snapshot", "spoil-snapshot"],
 };
+
+/** In the middle of a batch none is due, so one is asked for; then one node has one, and the others the whole log. */
+function everyEntriesOf(about: keyof typeof SNAPSHOT_FAULTS, chance: Chance): number {
+  if (about === "batches") return 1_000;
+  return chance.pick(about === "installing" ? [3, 15, 60, 1_000, 1_000] : [3, 15, 60]);
+}
 
 /** Snapshots are taken in the middle of batches, or sent and installed between crashes, or damaged (S1 to S15). */
 function snapshotStage(plan: Plan, chance: Chance): Plan {
@@ -102,8 +108,7 @@ function snapshotStage(plan: Plan, chance: Chance): Plan {
     ...staged,
     durableState: chance.happens(about === "installing" ? 0.4 : 0.1),
     snapshots: {
-      // In the middle of a batch none is due, so one is asked for.
-      everyEntries: about === "batches" ? 1_000 : chance.pick([3, 15, 60]),
+      everyEntries: everyEntriesOf(about, chance),
       keepEntries: chance.pick([0, 0, 3]),
       transferKeepBytes: chance.pick([0, 1_000, 1_048_576]),
       ballastBytes: chance.pick([0, 5_000, 20_000]),

@@ -14,6 +14,8 @@ import {
 export interface MachineConditions {
   delayMs: number;
   fails: boolean;
+  /** A command is being applied: what a query saw now might be half of it. Set by the machine itself. */
+  isApplying: boolean;
 }
 
 /** Who watches a state machine. */
@@ -51,6 +53,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     this.#conditions = conditions;
     this.#environment = environment;
     this.#observer = observer;
+    conditions.isApplying = false;
     if (inner.snapshot === undefined || inner.restore === undefined) return;
     this.snapshot = () => this.#withDelays(inner.snapshot?.() ?? nothing());
     this.restore = async (state, at, sessions) => {
@@ -82,6 +85,15 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   }
 
   async apply(command: unknown, at: LogPosition): Promise<unknown> {
+    this.#conditions.isApplying = true;
+    try {
+      return await this.#apply(command, at);
+    } finally {
+      if (!this.#observer.isDead()) this.#conditions.isApplying = false;
+    }
+  }
+
+  async #apply(command: unknown, at: LogPosition): Promise<unknown> {
     const { delayMs } = this.#conditions;
     if (delayMs > 0) await this.#wait(delayMs / 2);
     if (this.#observer.isDead()) return never();

@@ -22,11 +22,15 @@ export type SimCommand =
       readonly from: string | null;
       readonly to: string;
     }
+  /** A command that changes nothing, and whose result can't be encoded. */
+  | { readonly type: "unspeakable"; readonly op: string }
   /** A command that the state machine rejects by throwing. */
   | { readonly type: "poison"; readonly op: string };
 
 export interface SimResult {
   readonly applied: boolean;
+  /** It can't be encoded. */
+  readonly isUnspeakable?: boolean;
 }
 
 /** What a durable state machine has on its disk: always the state after some entry, whole. */
@@ -54,7 +58,10 @@ const codec: StateMachineCodec<SimCommand, SimResult> = {
     if (typeof command.op !== "string") throw new DecodeError("a command without a name");
     return command;
   },
-  encodeResult: (result) => encoder.encode(JSON.stringify(result)),
+  encodeResult: (result) => {
+    if (result.isUnspeakable === true) throw new RangeError("this result has no bytes");
+    return encoder.encode(JSON.stringify(result));
+  },
   decodeResult: (bytes) => JSON.parse(decoder.decode(bytes)) as SimResult,
 };
 
@@ -84,7 +91,8 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
 
   apply(command: SimCommand): SimResult {
     this.#count += 1;
-    return { applied: this.#change(command) };
+    const applied = this.#change(command);
+    return command.type === "unspeakable" ? { applied, isUnspeakable: true } : { applied };
   }
 
   flush(applied: LogPosition, sessions: SessionChanges): void {
@@ -138,6 +146,8 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
         if (this.get(command.key) !== command.from) return false;
         this.#values.set(command.key, command.to);
         return true;
+      case "unspeakable":
+        return true;
       case "poison":
         throw new Error("this command is always rejected");
     }
@@ -186,14 +196,20 @@ function writeOf(
     command,
     input: inputOf(command),
     output: ({ applied }) => ({ applied }),
-    ...(command.type === "poison" ? { rejected: () => ({}) } : {}),
+    ...(isRejected(command) ? { rejected: () => ({}) } : {}),
   };
+}
+
+/** Outside of sessions an unspeakable command isn't rejected: nobody encodes its result. */
+function isRejected({ type }: SimCommand): boolean {
+  return type === "poison" || type === "unspeakable";
 }
 
 function commandOf({ chance, number, key, machines }: SimContext, valueBytesMax: number): SimCommand {
   const op = `w${String(number)}`;
   const value = op.padEnd(chance.whole(op.length, Math.max(op.length, valueBytesMax)), ".");
   const dice = chance.random();
+  if (dice < 0.01) return { type: "unspeakable", op };
   if (dice < 0.03) return { type: "poison", op };
   if (dice < 0.15) return { type: "delete", op, key };
   if (dice < 0.4) {
@@ -212,6 +228,7 @@ function inputOf(command: SimCommand): KeyValueInput | null {
       return { type: "delete", key: command.key };
     case "compare-and-set":
       return { type: "compare-and-set", key: command.key, from: command.from, to: command.to };
+    case "unspeakable":
     case "poison":
       return null;
   }

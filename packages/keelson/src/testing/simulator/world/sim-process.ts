@@ -11,6 +11,7 @@ import { SESSION_COMMAND_HEADER_BYTES } from "../../../codec/session-entry.ts";
 import { CorruptLogError, CorruptSnapshotError, type RaftError } from "../../../errors.ts";
 import { Raft } from "../../../runtime/raft.ts";
 import type { SnapshotPolicy, StateMachine } from "../../../runtime/shared/index.ts";
+import { fileKind } from "../../../storage/snapshots/file-names.ts";
 import { snapshotFiles } from "../../../storage/snapshots/index.ts";
 import { wal } from "../../../storage/wal/index.ts";
 import type { TransportMessage, Transport } from "../../../transport/transport.ts";
@@ -83,9 +84,9 @@ export class SimProcess {
   /** Called when it tells another node to take over from it. */
   onTimeoutNowSent: (() => void) | null = null;
   /** Called when the file of a snapshot is about to be complete here: one that was taken, or came. */
-  onSnapshotRename: (() => void) | null = null;
+  onSnapshotRename: ((isReceived: boolean) => void) | null = null;
   readonly clockConditions: ClockConditions;
-  readonly machineConditions: MachineConditions = { delayMs: 0, fails: false };
+  readonly machineConditions: MachineConditions = { delayMs: 0, fails: false, isApplying: false };
   readonly #parts: ProcessParts;
   #delivery: EventDelivery | null = null;
   #raft: Raft<unknown, unknown> | null = null;
@@ -501,7 +502,11 @@ export class SimProcess {
   }
 
   #faultFor(operation: FileOperation): FileFault | null {
-    if (operation.type === "rename" && isOfSnapshots(operation.path)) this.onSnapshotRename?.();
+    if (operation.type === "rename" && isOfSnapshots(operation.path)) {
+      this.onSnapshotRename?.(
+        fileKind(operation.path.slice(operation.path.lastIndexOf("/") + 1)) === "incoming",
+      );
+    }
     const fault = this.diskFaults.next?.(operation) ?? null;
     if (fault !== null) {
       this.diskFaults.next = null;
