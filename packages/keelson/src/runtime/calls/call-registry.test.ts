@@ -55,7 +55,7 @@ describe("the registry of calls", () => {
     hasBegun = true;
     open.push(calls.begin("forwarded", {}, forwarded));
     const results = Promise.allSettled(open.map(({ promise }) => promise));
-    calls.endAll(closed, []);
+    calls.endAll(closed);
     expect([calls.count(), deadlines.size]).toEqual([0, 0]);
     const outcomes = (await results).map((result) => (result as { reason: RaftError }).reason.outcome);
     const unknown: Outcome[] = ["unknown", "not-done", "unknown", "unknown", "unknown", "unknown"];
@@ -65,7 +65,7 @@ describe("the registry of calls", () => {
 
   it("ends a call that is begun after the end at once", async () => {
     const { calls } = setUp();
-    calls.endAll(closed, []);
+    calls.endAll(closed);
     const call = calls.begin("proposal", {}, { onCancel });
     await expect(call.promise).rejects.toMatchObject({ code: "CLOSED", outcome: "unknown" });
     expect(calls.count()).toBe(0);

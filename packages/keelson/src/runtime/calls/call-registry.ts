@@ -8,9 +8,6 @@ import type { CallDeadlines } from "./call-deadlines.ts";
 
 const KINDS = Object.keys(OUTCOME_AT_NODE_END) as CallKind[];
 
-/** A call that is not settled. Its result concerns only the part that began it. */
-export type OpenCall = Pick<Call<unknown>, "end">;
-
 export interface CallRegistryParts {
   readonly environment: Environment;
   readonly deadlines: CallDeadlines;
@@ -86,13 +83,12 @@ export class CallRegistry {
 
   /**
    * The node ends: every open call ends with the error for its outcome, and so does each call that is begun after this.
-   * Reads end in the order of `reads`, which is that of their queue; all other calls in the order in which they began.
+   * They end by kind, and within a kind in the order in which they began.
    */
-  endAll(error: (outcome: Outcome) => RaftError, reads: readonly OpenCall[]): void {
+  endAll(error: (outcome: Outcome) => RaftError): void {
     this.#endError = error;
     const open = this.#open.toSorted((a, b) => a.number - b.number);
     for (const kind of KINDS) {
-      if (kind === "read") for (const call of reads) call.end(error);
       for (const call of open) if (call.kind === kind) call.end(error);
     }
   }

@@ -2,6 +2,6 @@
 // one of three outcomes. This folder knows neither the log nor the cluster.
 export type { AppliedEntry, WriteResult } from "./applied-entry.ts";
 export { causeOf, describeCancellation, type Call, type CallOptions, type Cancellation } from "./call.ts";
-export { CallRegistry, type OpenCall } from "./call-registry.ts";
+export { CallRegistry } from "./call-registry.ts";
 export { CallDeadlines } from "./call-deadlines.ts";
 export { RetryDelays } from "./retry-delays.ts";

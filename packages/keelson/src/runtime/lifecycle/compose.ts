@@ -343,7 +343,7 @@ function lifecycleOf<Command, Result>(
     end: (error, streamError) => {
       driver.stop();
       watchdog.stop();
-      calls.endAll(error, readQueue.calls);
+      calls.endAll(error);
       pendingProposals.stop();
       forwarder.stop();
       readQueue.stop();

@@ -113,7 +113,6 @@ export class ReadHandler {
     const read: QueuedRead = {
       run: () => runQuery(query, call, failed),
       isSettled: () => call.settled,
-      call,
     };
     // With a lease no other leader can have committed anything, so this leader's own commit index is the read
     // index.

@@ -3,14 +3,11 @@ import type { ReadAction } from "../../core/action.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { OverloadedError } from "../../errors.ts";
-import type { OpenCall } from "../calls/index.ts";
 
 /** One read. */
 export interface QueuedRead {
   /** Whether its caller has an answer, or has stopped waiting. Then the read need not run. */
   readonly isSettled: () => boolean;
-  /** The read's call, as the registry of calls knows it. */
-  readonly call: OpenCall;
   /** Runs the query and settles the call. The promise of an asynchronous query resolves after that. */
   readonly run: () => Promise<void> | undefined;
 }
@@ -77,13 +74,6 @@ export class ReadIndexQueue {
     return new OverloadedError(
       `${String(this.#size)} reads are under way already (limits.pendingReadsMax); wait for some to finish`,
     );
-  }
-
-  /** The calls of all reads in the queue, in the order in which they end when the node stops. */
-  get calls(): OpenCall[] {
-    const indexed = this.#indexed.map((group) => group.reads);
-    const groups = [this.#unrequested, ...this.#requested.values(), ...indexed, this.#unanswered];
-    return [...groups.flat(), ...this.#running].map(({ call }) => call);
   }
 
   /** Adds a read that needs a read index. */
