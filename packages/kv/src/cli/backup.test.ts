@@ -1,7 +1,10 @@
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
+import { nodeEnvironment } from "keelson";
+import { encodeMembership } from "keelson/codec";
+import { snapshotFiles } from "keelson/storage/snapshots";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { backup, parseBackupOptions } from "./backup.ts";
 import { parseRestoreOptions, restore } from "./restore.ts";
@@ -75,6 +78,36 @@ describe("keelson restore", () => {
     expect(existsSync(path.join(directory, "log"))).toBe(false);
     const file = { ...command, directory: path.join(directory, "notes") };
     await expect(restore(file, () => undefined)).rejects.toThrow(/notes is not a directory$/);
+  });
+
+  it("refuses a directory with a log, and takes one where a restore has failed", async () => {
+    const directory = temporaryDirectory();
+    const backup = path.join(directory, "backup");
+    const taken = snapshotFiles(path.join(directory, "elsewhere"));
+    await taken.open(nodeEnvironment());
+    const membership = encodeMembership({
+      config: { voters: ["n1"], outgoingVoters: [], learners: [] },
+      members: new Map([["n1", { address: "n1:1" }]]),
+    });
+    const header = { clusterId: "c", position: { term: 2, index: 3 }, membership };
+    await (await taken.create(header, new Uint8Array(0))).finish();
+    await taken.close();
+    const name = readdirSync(path.join(directory, "elsewhere")).find((one) => one.endsWith(".taken")) ?? "";
+    renameSync(path.join(directory, "elsewhere", name), backup);
+    const data = path.join(directory, "data");
+    const command = { file: backup, directory: data, id: "n1", address: "h:1", clusterName: null };
+    // What a restore that failed leaves: directories with nothing but their locks.
+    for (const part of ["log", "snapshots"]) {
+      const { files } = nodeEnvironment();
+      await files.makeDirectory(path.join(data, part));
+      const lock = await files.lock(path.join(data, part));
+      await expect(restore(command, () => undefined)).rejects.toThrow(/is in use by process/);
+      await lock.release();
+    }
+    expect(await restore(command, () => undefined)).toBe(0);
+    await expect(restore(command, () => undefined)).rejects.toThrow(
+      /log is not empty, it has 0000000000000001.wal; /,
+    );
   });
 
   it.each([

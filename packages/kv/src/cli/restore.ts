@@ -1,7 +1,7 @@
 /** `keelson restore`: makes a new data directory from a backup. */
 import { readdir } from "node:fs/promises";
 import { restoreWal } from "keelson/storage/wal";
-import { dataDirectory } from "../node/data-directory.ts";
+import { dataDirectory, LOG_DIRECTORY, SNAPSHOTS_DIRECTORY } from "../node/data-directory.ts";
 import { parseAddress } from "../shared/addresses.ts";
 import { StartError, UsageError } from "../shared/errors.ts";
 import { parseCommand, positionalsOf } from "./arguments.ts";
@@ -64,11 +64,13 @@ function checkName(text: string, flag: string): void {
 
 /**
  * Throws unless the directory is new or empty: a state or snapshot that lay there already would be taken for
- * a part of what is restored.
+ * a part of what is restored. The directories of log and snapshots may be there, and are checked later: a
+ * restore that failed leaves them, empty but for their locks.
  */
 async function checkEmpty(directory: string): Promise<void> {
   try {
-    const [name] = await readdir(directory);
+    const names = await readdir(directory);
+    const name = names.find((one) => one !== LOG_DIRECTORY && one !== SNAPSHOTS_DIRECTORY);
     if (name === undefined) return;
     throw new StartError(
       `${directory} is not empty, it has ${name}; a backup is restored into a directory that is new or empty`,

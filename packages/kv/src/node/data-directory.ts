@@ -12,12 +12,15 @@ export interface DataDirectory {
   readonly snapshots: string | null;
 }
 
+export const LOG_DIRECTORY = "log";
+export const SNAPSHOTS_DIRECTORY = "snapshots";
+
 /** The parts of the data directory `directory`, whether they exist or not. */
 export function dataDirectory(directory: string): { readonly [Part in keyof DataDirectory]: string } {
   return {
-    log: path.join(directory, "log"),
+    log: path.join(directory, LOG_DIRECTORY),
     state: path.join(directory, "state"),
-    snapshots: path.join(directory, "snapshots"),
+    snapshots: path.join(directory, SNAPSHOTS_DIRECTORY),
   };
 }
 

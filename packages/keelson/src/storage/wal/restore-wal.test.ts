@@ -4,7 +4,7 @@ import { configOf } from "../../core/config.ts";
 import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
-import { CorruptSnapshotError, InvalidOptionError } from "../../errors.ts";
+import { CorruptSnapshotError, DirectoryLockedError, InvalidOptionError } from "../../errors.ts";
 import { beganWith } from "../../codec/cluster-id.ts";
 import { openSnapshotFile, snapshotFiles } from "../snapshots/index.ts";
 import { inspectWal } from "./inspect-wal.ts";
@@ -123,6 +123,55 @@ describe("restoreWal", () => {
       await files.mount().makeDirectory(directory);
       await files.mount().open(`${directory}/x`, "create");
       await expect(restore(files)).rejects.toThrow(`${directory} is not empty`);
+    }
+  });
+
+  it("leaves nothing behind if it fails, whichever operation fails, and can be repeated", async () => {
+    let failures = 0;
+    for (let at = 1; ; at++) {
+      const files = await diskWithBackup();
+      const first = files.operations;
+      files.intercept = ({ number }) => (number - first === at ? { type: "error", code: "EIO" } : null);
+      const failed = await restore(files).then(
+        () => false,
+        () => true,
+      );
+      files.intercept = null;
+      if (failed) {
+        failures += 1;
+        expect(files.paths(), `operation ${String(at)}`).toEqual([BACKUP]);
+        await restore(files);
+      } else if (files.operations - first < at) break;
+      files.crash(seededRandom(at));
+      const { base } = await inspectWal(LOG, { environment: environmentOf(files) });
+      expect(base).toEqual(POSITION);
+      const store = snapshotFiles(SNAPSHOTS);
+      expect((await store.open(environmentOf(files))).newest?.position).toEqual(POSITION);
+    }
+    expect(failures).toBeGreaterThan(20);
+  });
+
+  it("says so if it can't remove what it wrote before it failed", async () => {
+    const files = await diskWithBackup();
+    files.intercept = ({ type, path }) =>
+      type === "remove" || (type === "data-sync" && path.startsWith(LOG))
+        ? { type: "error", code: "EIO" }
+        : null;
+    await expect(restore(files)).rejects.toThrow(
+      /EIO.*and what was written until then could not be removed \(.*Delete .*log and .*snapshots before/,
+    );
+  });
+
+  it("is refused while another process has one of the directories open, and changes nothing", async () => {
+    for (const directory of [LOG, SNAPSHOTS]) {
+      const files = await diskWithBackup();
+      const mounted = files.mount();
+      await mounted.makeDirectory(directory);
+      const lock = await mounted.lock(directory);
+      await expect(restore(files)).rejects.toThrow(DirectoryLockedError);
+      expect(files.paths()).toEqual([BACKUP]);
+      await lock.release();
+      await restore(files);
     }
   });
 

@@ -2,14 +2,16 @@ import { encodeMembership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import { formatAddress, parseAddress } from "../../environment/address.ts";
-import type { Environment } from "../../environment/environment.ts";
+import type { Environment, FileLock, FileSystem } from "../../environment/environment.ts";
+import { isLockFile } from "../../environment/lock-files.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
-import { InvalidOptionError } from "../../errors.ts";
+import { InvalidOptionError, StorageFailedError } from "../../errors.ts";
 import { clusterIdOf, newIncarnation } from "../../codec/cluster-id.ts";
 import { openSnapshotFile } from "../snapshots/open-snapshot-file.ts";
-import { snapshotFiles } from "../snapshots/snapshot-files.ts";
-import type { SnapshotReader } from "../snapshot-store.ts";
-import { hasCode } from "./file-error.ts";
+import { SnapshotFiles } from "../snapshots/snapshot-files.ts";
+import type { SnapshotReader, SnapshotStore } from "../snapshot-store.ts";
+import { lockStore } from "../lock-store.ts";
+import { asError, hasCode } from "./file-error.ts";
 import { WalLog } from "./wal-log.ts";
 
 /** Options of `restoreWal`. */
@@ -46,39 +48,80 @@ export interface Restored {
  * Creates a new cluster from a snapshot of another one, such as a backup: writes the directories of the new
  * cluster's only node, which restores its state from them when it starts. The new cluster has an id of its
  * own, so its nodes refuse those of the cluster that the snapshot was taken in, and those of another restore
- * of the same snapshot. If a crash interrupts it, a node refuses to start from what was written; delete both
- * directories and restore again.
+ * of the same snapshot.
+ *
+ * If it fails, it removes what it wrote, so that it can be called again. If a crash interrupts it, a node
+ * refuses to start from what was written; delete both directories and restore again.
  *
  * @throws CorruptSnapshotError the snapshot is damaged, nothing was written; InvalidOptionError a directory
- *   isn't empty, or an option is wrong; StorageFailedError
+ *   isn't empty, or an option is wrong; DirectoryLockedError another process uses a directory;
+ *   StorageFailedError
  */
 export async function restoreWal(options: RestoreOptions): Promise<Restored> {
-  const { environment = nodeEnvironment(), nodeId, clusterName } = options;
+  const { environment = nodeEnvironment(), log, snapshots } = options;
+  const { files } = environment;
   const address = formatAddress(parseAddress(options.address, "address"));
-  for (const directory of [options.log, options.snapshots]) await checkEmpty(directory, environment);
+  for (const directory of [log, snapshots]) await checkEmpty(directory, files);
   const reader = await openSnapshotFile(options.snapshot, environment);
   try {
-    const { position, bytes } = reader.snapshot;
+    const { bytes } = reader.snapshot;
     const progress = (done: number): void => options.onProgress?.(Math.min(done, bytes * 2), bytes * 2);
     // Check the whole backup before anything is written, so that a damaged one leaves no directories behind.
     let checked = 0;
     for await (const chunk of reader.state()) progress((checked += chunk.length));
     progress(bytes);
-    const config = encodeMembership({
-      config: configOf([nodeId]),
-      members: new Map([[nodeId, { address }]]),
-    });
-    // The new incarnation tells apart two clusters that are restored with the same member from the same
-    // backup.
-    const clusterId = newIncarnation(clusterIdOf(config, clusterName ?? null), () => environment.random());
-    const copy = { clusterId, position, membership: config };
-    await copySnapshot(reader, copy, options.snapshots, environment, (done) => {
+    const locks: FileLock[] = [];
+    try {
+      for (const directory of [log, snapshots]) {
+        await files.makeDirectory(directory);
+        locks.push(await lockStore(files, directory));
+        // Another process may have used it until now.
+        await checkEmpty(directory, files);
+      }
+      return await restoreInto(options, { environment, address, reader, locks, progress });
+    } finally {
+      for (const lock of locks.reverse()) await lock.release();
+    }
+  } finally {
+    // The backup was only read: failing to close it changes nothing about what was written.
+    await reader.close().catch(() => undefined);
+  }
+}
+
+/** What `restoreWal` has prepared. */
+interface Prepared {
+  readonly environment: Environment;
+  /** The member's, checked. */
+  readonly address: string;
+  /** Of the backup. All of it was checked. */
+  readonly reader: SnapshotReader;
+  /** On the log's and the snapshots' directory, in this order. Both are empty. */
+  readonly locks: readonly FileLock[];
+  readonly progress: (bytesDone: number) => void;
+}
+
+/** Writes both directories. If that fails, removes what it wrote. */
+async function restoreInto(options: RestoreOptions, prepared: Prepared): Promise<Restored> {
+  const { environment, reader, locks, progress } = prepared;
+  const { nodeId, clusterName } = options;
+  const { position, bytes } = reader.snapshot;
+  const config = encodeMembership({
+    config: configOf([nodeId]),
+    members: new Map([[nodeId, { address: prepared.address }]]),
+  });
+  // The new incarnation tells apart two clusters that are restored with the same member from the same backup.
+  const clusterId = newIncarnation(clusterIdOf(config, clusterName ?? null), () => environment.random());
+  try {
+    const header = { clusterId, position, membership: config };
+    const store = new SnapshotFiles(options.snapshots);
+    await store.open(environment, borrowed(locks[1]));
+    await copySnapshot(reader, header, store, (done) => {
       progress(bytes + done);
     });
     // The log is written last. The copied snapshot counts as taken by this node, and a node refuses to start
     // if such a snapshot is ahead of its log. So after a crash nothing starts from an incomplete restore.
     const log = new WalLog(options.log);
-    await log.open({ nodeId, clusterId }, environment);
+    await log.open({ nodeId, clusterId }, environment, borrowed(locks[0]));
     try {
       // A log's last term is never above the hard state's, so the term goes up first.
       const termWritten = log.append({
@@ -90,34 +133,32 @@ export async function restoreWal(options: RestoreOptions): Promise<Restored> {
     } finally {
       await log.close();
     }
-    progress(bytes * 2);
-    return { clusterId, position, bytes };
-  } finally {
-    await reader.close();
+  } catch (error) {
+    await undo(options, environment.files, error);
+    throw error;
   }
+  progress(bytes * 2);
+  return { clusterId, position, bytes };
 }
 
-/** Copies the sessions and the state into a snapshot with another header. */
+/** The lock as a store takes it over, which releases it when it's closed: here it is held for longer. */
+function borrowed(lock: FileLock | undefined): FileLock | undefined {
+  return lock && { release: () => Promise.resolve() };
+}
+
+/** Copies the sessions and the state into a snapshot with another header. Closes the store. */
 async function copySnapshot(
   reader: SnapshotReader,
   header: { readonly clusterId: string; readonly position: LogPosition; readonly membership: Uint8Array },
-  directory: string,
-  environment: Environment,
+  store: SnapshotStore,
   onProgress: (bytesDone: number) => void,
 ): Promise<void> {
-  const store = snapshotFiles(directory);
-  await store.open(environment);
   try {
     const draft = await store.create(header, await reader.sessions());
     let copied = 0;
-    try {
-      for await (const chunk of reader.state()) {
-        await draft.write(chunk);
-        onProgress((copied += chunk.length));
-      }
-    } catch (error) {
-      await draft.abort();
-      throw error;
+    for await (const chunk of reader.state()) {
+      await draft.write(chunk);
+      onProgress((copied += chunk.length));
     }
     await draft.finish();
   } finally {
@@ -125,17 +166,42 @@ async function copySnapshot(
   }
 }
 
-/** Throws unless the directory is empty or doesn't exist. */
-async function checkEmpty(directory: string, { files }: Environment): Promise<void> {
-  let names: string[];
+/**
+ * Removes what was written before a failure: the directories were empty and are locked, so all files in them
+ * are from this call. The log goes first: without a log, no node starts from the snapshot.
+ */
+async function undo({ log, snapshots }: RestoreOptions, files: FileSystem, failure: unknown): Promise<void> {
   try {
-    names = await files.list(directory);
+    for (const directory of [log, snapshots]) {
+      for (const name of await contentsOf(directory, files)) await files.remove(`${directory}/${name}`);
+      await files.syncDirectory(directory);
+    }
   } catch (error) {
-    if (hasCode(error, "ENOENT")) return;
+    throw new StorageFailedError(
+      `${asError(failure).message}; and what was written until then could not be removed ` +
+        `(${asError(error).message}). Delete ${log} and ${snapshots} before restoring again`,
+      "not-done",
+      { cause: failure },
+    );
+  }
+}
+
+/** Throws unless the directory is empty or doesn't exist. */
+async function checkEmpty(directory: string, files: FileSystem): Promise<void> {
+  const [name] = await contentsOf(directory, files);
+  if (name === undefined) return;
+  throw new InvalidOptionError(
+    `${directory} is not empty, it has ${name}; a backup is restored into a directory that is new, and nothing ` +
+      "there is overwritten. If it is left over from a restore that a crash interrupted, delete it",
+  );
+}
+
+/** The names of the files in a directory, except those of its lock. None if it doesn't exist. */
+async function contentsOf(directory: string, files: FileSystem): Promise<readonly string[]> {
+  try {
+    return (await files.list(directory)).filter((name) => !isLockFile(name));
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return [];
     throw error;
   }
-  if (names.length === 0) return;
-  throw new InvalidOptionError(
-    `${directory} is not empty; a backup is restored into a directory that is new, and nothing there is overwritten`,
-  );
 }
