@@ -5,6 +5,7 @@ import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
 import { RUNTIME_BUGS } from "./runtime-bugs.ts";
+import { SEAM_BUGS } from "./seam-bugs.ts";
 import { SNAPSHOT_BUGS } from "./snapshot-bugs.ts";
 import { STORAGE_BUGS } from "./storage-bugs.ts";
 
@@ -17,6 +18,7 @@ export const BUGS: readonly Bug[] = [
   ...SNAPSHOT_BUGS,
   ...STORAGE_BUGS,
   ...KV_BUGS,
+  ...SEAM_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
 export function patchOf(bug: Bug): SourcePatch {

@@ -83,17 +83,23 @@ async function explore({ code, bounds }: Bug): Promise<Trial | null> {
 
 async function huntBySuite(
   code: string,
-  finder: "transport suite" | "log store suite",
+  finder: "transport suite" | "log store suite" | "storage suite",
 ): Promise<Trial | null> {
-  const { transportSuite, logStoreSuite } = (await import(
+  const { transportSuite, logStoreSuite, storageSuite } = (await import(
     `${path.join(import.meta.dirname, "suites.ts")}?patch=${code}`
   )) as typeof suites;
-  const text = await (finder === "transport suite" ? transportSuite() : logStoreSuite());
+  const suite = {
+    "transport suite": transportSuite,
+    "log store suite": logStoreSuite,
+    "storage suite": storageSuite,
+  }[finder];
+  const text = await suite();
+  if (text !== null) checkItIsTheBug({ code }, text);
   return text === null ? null : { seeds: 1, seed: 0, by: finder, text };
 }
 
 /** A patch that is itself broken would be found by anything. */
-function checkItIsTheBug({ code }: Bug, text: string): void {
+function checkItIsTheBug({ code }: Pick<Bug, "code">, text: string): void {
   if (/is not defined|is not a function|is not a constructor|before initialization/.test(text)) {
     throw new Error(`${code}: the patch does not run: ${text}`);
   }

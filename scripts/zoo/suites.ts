@@ -10,6 +10,7 @@ import {
   type TransportRig,
 } from "../../packages/keelson/src/testing/suites/transport-suite.ts";
 import { memoryNetwork, memoryTransport } from "../../packages/keelson/src/transport/memory/index.ts";
+import { STORAGE_CASES } from "./storage-suite.ts";
 
 /** The name of the first promise of a transport that is not kept; null: all are. */
 export async function transportSuite(): Promise<string | null> {
@@ -33,6 +34,18 @@ export async function logStoreSuite(): Promise<string | null> {
       });
     } catch {
       return name;
+    }
+  }
+  return null;
+}
+
+/** The name of the first promise of log, snapshots and locks that is not kept; null: all are. */
+export async function storageSuite(): Promise<string | null> {
+  for (const { name, run } of STORAGE_CASES) {
+    try {
+      await run();
+    } catch (error) {
+      return `${name}: ${String(error)}`;
     }
   }
   return null;

@@ -1,0 +1,77 @@
+import type { Bug } from "./bug.ts";
+
+/** Bugs where log and snapshots meet other processes, operators and other versions. */
+export const SEAM_BUGS: readonly Bug[] = [
+  {
+    code: "Z1",
+    title: "The transaction that should hold the directory's lock takes none",
+    file: "environment/node/directory-lock.ts",
+    from: "PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE",
+    to: "PRAGMA journal_mode = MEMORY; BEGIN",
+    finder: "storage suite",
+  },
+  {
+    code: "Z1b",
+    title: "The transaction that should hold the shared lock reads nothing, and takes none",
+    file: "environment/node/directory-lock.ts",
+    from: "BEGIN; SELECT count(*) FROM sqlite_schema",
+    to: "BEGIN",
+    finder: "storage suite",
+  },
+  {
+    code: "Z8",
+    title: "A recovery does not look at the snapshot that was being installed",
+    file: "storage/wal/force-new-cluster.ts",
+    from: "const newest = complete.at(-1);",
+    to: "const newest = complete.slice(0, 0).at(-1);",
+    finder: "storage suite",
+  },
+  {
+    code: "Z8b",
+    title: "A recovery plans with the snapshot, and does not install it",
+    file: "storage/wal/force-new-cluster.ts",
+    from: "if (installs !== null) await finishInstalling(log, hardState.term, installs);",
+    to: "void [installs, hardState, finishInstalling];",
+    finder: "storage suite",
+  },
+  {
+    code: "D2c",
+    title: "What an earlier process received is taken from the operating system's cache for what is on disk",
+    file: "storage/snapshots/incoming-file.ts",
+    from: "await handle.write([bytes.subarray(0, count)], at);",
+    to: "void count;",
+    finder: "storage suite",
+  },
+  {
+    code: "D7e",
+    title: "A snapshot whose rename was not synced is aborted under its former name only",
+    file: "storage/snapshots/snapshot-files.ts",
+    from: "    names.push(path);\n",
+    to: "",
+    finder: "storage suite",
+  },
+  {
+    code: "S15b",
+    title: "A snapshot of a later version counts as damaged, and the next snapshot removes it",
+    file: "storage/snapshots/find-snapshots.ts",
+    from: "if (error.otherVersion !== null) throw ofOtherVersion(error);",
+    to: "void ofOtherVersion;",
+    finder: "storage suite",
+  },
+  {
+    code: "S15c",
+    title: "A discarded snapshot is still the newest while it is read",
+    file: "storage/snapshots/snapshot-files.ts",
+    from: "return this.#complete.findLast(({ isObsolete }) => !isObsolete)?.snapshot ?? null;",
+    to: "return this.#complete.at(-1)?.snapshot ?? null;",
+    finder: "storage suite",
+  },
+  {
+    code: "Z21",
+    title: "A restore that failed leaves what it wrote, and can't be repeated",
+    file: "storage/wal/restore-wal.ts",
+    from: "    await undo(options, environment.files, error);\n",
+    to: "    void undo;\n",
+    finder: "storage suite",
+  },
+];
