@@ -122,8 +122,8 @@ export const CORE_BUGS: readonly Bug[] = [
     code: "E15b",
     title: "Check-quorum does not keep followers from voting while they hear their leader",
     file: "core/election.ts",
-    from: "const keepsLeader = state.options.checkQuorum && state.heardLeaderRecently(now) && !message.transfer;",
-    to: "const keepsLeader = false;",
+    from: "state.options.checkQuorum && state.heardLeaderRecently(now) && !isTransfer(state, message);",
+    to: "false;",
   },
   {
     code: "E16",

@@ -123,7 +123,7 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     code: "E17",
     title: "Whom the leader asked to take over is refused, because the leader is heard",
     file: "core/election.ts",
-    from: "state.heardLeaderRecently(now) && !message.transfer;",
+    from: "state.heardLeaderRecently(now) && !isTransfer(state, message);",
     to: "state.heardLeaderRecently(now);",
   },
   {

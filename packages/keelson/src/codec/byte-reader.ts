@@ -1,5 +1,5 @@
 // Reads the fields of frames and snapshot headers. byte-writer.ts has the table of their encodings.
-import type { NodeId } from "../core/position.ts";
+import { INDEX_MAX, ROUND_MAX, TERM_MAX, type LogIndex, type NodeId, type Term } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
 import { ID_BYTES_MAX, isIdCode } from "./byte-writer.ts";
 
@@ -44,6 +44,24 @@ export class ByteReader {
 
   integer(): number {
     return integerAt(this.view, this.#skip(8));
+  }
+
+  term(): Term {
+    return this.#upTo(TERM_MAX, "term");
+  }
+
+  index(): LogIndex {
+    return this.#upTo(INDEX_MAX, "index");
+  }
+
+  /** The number of a heartbeat round, or of a read. */
+  round(): number {
+    return this.#upTo(ROUND_MAX, "round");
+  }
+
+  /** Whether everything was read. */
+  get isAtEnd(): boolean {
+    return this.#at === this.#end;
   }
 
   boolean(): boolean {
@@ -92,6 +110,17 @@ export class ByteReader {
   end(): void {
     if (this.#at !== this.#end)
       throw new DecodeError(`${String(this.#end - this.#at)} bytes too many in the body`);
+  }
+
+  /**
+   * An integer that no cluster exceeds in its life. One that is larger was damaged, or is hostile; near 2^53 it
+   * would leave no room for what comes after it.
+   */
+  #upTo(max: number, what: string): number {
+    const value = this.integer();
+    if (value > max)
+      throw new DecodeError(`the ${what} ${String(value)} is above the limit of ${String(max)}`);
+    return value;
   }
 
   #skip(count: number): number {

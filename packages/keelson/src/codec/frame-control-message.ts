@@ -5,7 +5,7 @@
  *
  * | type | message | body |
  * |---|---|---|
- * | 64 | hello | versionMin u16, versionMax u16, clusterId text, from identity, to id |
+ * | 64 | hello | versionMin u16, versionMax u16, clusterId text, from identity, to id; then, if any bytes are left, toStoreId text |
  * | 65 | welcome | version u16, clusterId text, from identity |
  * | 66 | goodbye | reason text |
  * | 67 | ping | |
@@ -61,6 +61,11 @@ export interface Hello {
   readonly from: Identity;
   /** The node that the sender wants to reach. Another one may have its address by now. */
   readonly to: NodeId;
+  /**
+   * The id of that node's store, if the sender knows it. Only members know it, from their log: a node that
+   * doesn't know the sender as a member takes it as proof. Absent: not known.
+   */
+  readonly toStoreId?: string;
 }
 
 /** The answer to a hello that was accepted. Messages may follow. */
@@ -103,6 +108,7 @@ export function writeControlMessage(writer: ByteWriter, control: ControlMessage)
       writer.text(control.clusterId, CLUSTER_ID_BYTES_MAX);
       writeIdentity(writer, control.from);
       writer.id(control.to);
+      if (control.toStoreId !== undefined) writer.text(control.toStoreId, STORE_ID_BYTES_MAX);
       break;
     case "welcome":
       writer.u16(control.version);
@@ -128,8 +134,8 @@ export function readControlMessage(type: number, body: ByteReader): ControlMessa
 
 function readBody(type: number, body: ByteReader): ControlMessage {
   switch (type) {
-    case ControlMessageType.hello:
-      return {
+    case ControlMessageType.hello: {
+      const hello: Hello = {
         type: "hello",
         versionMin: body.u16(),
         versionMax: body.u16(),
@@ -137,6 +143,8 @@ function readBody(type: number, body: ByteReader): ControlMessage {
         from: readIdentity(body),
         to: body.id(),
       };
+      return body.isAtEnd ? hello : { ...hello, toStoreId: body.text(STORE_ID_BYTES_MAX) };
+    }
     case ControlMessageType.welcome:
       return {
         type: "welcome",

@@ -134,7 +134,7 @@ export function readCoreMessage(
   end: number,
 ): { message: Message; records: Uint8Array[] } {
   const from = body.id();
-  const term = body.integer();
+  const term = body.term();
   if (type === CoreMessageType["append-entries"]) return readAppendEntries(body, from, term, recordsAt, end);
   const message = readMessageWithoutRecords(type, body, from, term);
   body.end();
@@ -147,7 +147,7 @@ function readMessageWithoutRecords(type: number, body: ByteReader, from: NodeId,
     case CoreMessageType["pre-vote"]:
       return { type: "pre-vote", from, term, last: readPosition(body) };
     case CoreMessageType["pre-vote-reply"]:
-      return { type: "pre-vote-reply", from, term, granted: body.boolean(), requestTerm: body.integer() };
+      return { type: "pre-vote-reply", from, term, granted: body.boolean(), requestTerm: body.term() };
     case CoreMessageType["request-vote"]:
       return { type: "request-vote", from, term, last: readPosition(body), transfer: body.boolean() };
     case CoreMessageType["request-vote-reply"]:
@@ -156,14 +156,14 @@ function readMessageWithoutRecords(type: number, body: ByteReader, from: NodeId,
       return readAppendEntriesReply(body, from, term);
     case CoreMessageType["install-snapshot"]: {
       const last = readPosition(body);
-      const round = body.integer();
+      const round = body.round();
       return { type: "install-snapshot", from, term, last, round, config: readConfig(body) };
     }
     case CoreMessageType["read-index"]:
-      return { type: "read-index", from, term, id: body.integer() };
+      return { type: "read-index", from, term, id: body.round() };
     case CoreMessageType["read-index-reply"]: {
-      const id = body.integer();
-      return { type: "read-index-reply", from, term, id, index: body.boolean() ? body.integer() : null };
+      const id = body.round();
+      return { type: "read-index-reply", from, term, id, index: body.boolean() ? body.index() : null };
     }
     case CoreMessageType["timeout-now"]:
       return { type: "timeout-now", from, term };
@@ -203,8 +203,8 @@ function readAppendEntries(
   end: number,
 ): { message: AppendEntries; records: Uint8Array[] } {
   const prev = readPosition(body);
-  const commit = body.integer();
-  const round = body.integer();
+  const commit = body.index();
+  const round = body.round();
   const count = body.u32();
   body.end();
   if (count * RECORD_HEADER_BYTES > end - recordsAt) {
@@ -272,10 +272,10 @@ function writeAppendEntriesReply(writer: ByteWriter, message: AppendEntriesReply
 }
 
 function readAppendEntriesReply(body: ByteReader, from: NodeId, term: Term): AppendEntriesReply {
-  const round = body.integer();
+  const round = body.round();
   const outcome: AppendEntriesReply["outcome"] = body.boolean()
-    ? { accepted: true, match: body.integer() }
-    : { accepted: false, refused: body.integer(), hint: readPosition(body) };
+    ? { accepted: true, match: body.index() }
+    : { accepted: false, refused: body.index(), hint: readPosition(body) };
   return { type: "append-entries-reply", from, term, round, outcome };
 }
 
@@ -285,7 +285,7 @@ function writePosition(writer: ByteWriter, position: LogPosition): void {
 }
 
 function readPosition(body: ByteReader): LogPosition {
-  return { term: body.integer(), index: body.integer() };
+  return { term: body.term(), index: body.index() };
 }
 
 function writeConfig(writer: ByteWriter, config: ClusterConfig): void {

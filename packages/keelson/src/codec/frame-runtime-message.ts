@@ -250,7 +250,7 @@ function readBody(type: number, body: ByteReader, from: NodeId, payload: Uint8Ar
   switch (type) {
     case RuntimeMessageType["snapshot-request"]: {
       const id = readOptionalId(body);
-      const index = body.integer();
+      const index = body.index();
       const offset = body.integer();
       const bytes = body.u32();
       if (bytes > RUNTIME_PAYLOAD_BYTES_MAX) {
@@ -278,12 +278,12 @@ function readBody(type: number, body: ByteReader, from: NodeId, payload: Uint8Ar
     case RuntimeMessageType["forward-reply"]:
       return readForwardReply(body, from, payload);
     case RuntimeMessageType["entries-lost"]: {
-      const term = body.integer();
+      const term = body.term();
       return {
         type: "entries-lost",
         from,
         term,
-        acknowledged: { term: body.integer(), index: body.integer() },
+        acknowledged: { term: body.term(), index: body.index() },
       };
     }
     default:
@@ -335,7 +335,7 @@ function writeForwardRequest(writer: ByteWriter, message: ForwardRequest): void 
 function readForwardRequest(body: ByteReader, from: NodeId, payload: Uint8Array): ForwardRequest {
   const incarnation = body.integer();
   const id = body.integer();
-  const term = body.integer();
+  const term = body.term();
   const waitMs = body.u32();
   const call = readForwardedCall(body);
   if (payload.length > 0 && call.type !== "write" && call.type !== "session-write") {
@@ -359,7 +359,7 @@ function readForwardedCall(body: ByteReader): ForwardedCall {
     case "open-session":
       return { type, ttlMs: body.integer() };
     case "close-session":
-      return { type, id: body.integer() };
+      return { type, id: body.index() };
     default:
       throw new DecodeError(`a request asks for the unknown call ${String(number)}`);
   }
@@ -385,7 +385,7 @@ function readForwardReply(body: ByteReader, from: NodeId, payload: Uint8Array): 
   if (kind === undefined) throw new DecodeError(`a reply has the unknown outcome ${String(number)}`);
   const answer: ForwardReply["answer"] =
     kind === "done"
-      ? { type: "done", index: body.integer() }
+      ? { type: "done", index: body.index() }
       : {
           type: "error",
           outcome: kind === "error-done" ? "done" : kind,

@@ -76,7 +76,8 @@ export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: num
 }
 
 export function onRequestVote(state: NodeState, message: RequestVote, now: number): void {
-  const keepsLeader = state.options.checkQuorum && state.heardLeaderRecently(now) && !message.transfer;
+  const keepsLeader =
+    state.options.checkQuorum && state.heardLeaderRecently(now) && !isTransfer(state, message);
   if (message.term > state.term && !keepsLeader) state.becomeFollower(message.term, null, now);
   const granted =
     message.term === state.term &&
@@ -88,6 +89,14 @@ export function onRequestVote(state: NodeState, message: RequestVote, now: numbe
   }
   const { id: from, term } = state;
   state.send(message.from, { type: "request-vote-reply", from, term, granted });
+}
+
+/**
+ * Whether the leader asked this candidate to take over (dissertation 3.10). A candidate says so itself, so it
+ * is believed only where a leader can have asked it: it is a voter, and stands in the next term.
+ */
+function isTransfer(state: NodeState, message: RequestVote): boolean {
+  return message.transfer && message.term === state.term + 1 && isVoter(state.config, message.from);
 }
 
 /** §5.2: one vote per term, and the same answer when the request is repeated. */

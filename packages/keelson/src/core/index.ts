@@ -47,9 +47,13 @@ export type {
 
 // Entries and the log, without payloads.
 export {
+  INDEX_MAX,
   isUpToDate,
   ORIGIN,
+  ROUND_MAX,
   samePosition,
+  TERM_JUMP_MAX,
+  TERM_MAX,
   type LogIndex,
   type LogPosition,
   type NodeId,

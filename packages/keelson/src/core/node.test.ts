@@ -404,9 +404,9 @@ describe("a node", () => {
   });
 
   it("refuses messages whose term is not a valid term", () => {
-    for (const term of [-1, 1.5, Number.NaN, Infinity]) {
+    for (const term of [-1, 1.5, Number.NaN, Infinity, 2 ** 53 - 1]) {
       const node = restarted({ log: logOf("1@1") });
-      expect(() => node.handleMessage({ ...accepted("b", term, 1) }, 1)).toThrow("a term is a safe integer");
+      expect(() => node.handleMessage({ ...accepted("b", term, 1) }, 1)).toThrow("a term is a whole number");
     }
     const node = restarted({ log: logOf("1@1") });
     expect(() => node.handleMessage({ ...accepted("b", 0, 1) }, 1)).not.toThrow();

@@ -16,7 +16,14 @@ import { appendOwn, takesCommands } from "./leadership.ts";
 import type { LogView } from "./log.ts";
 import type { Message } from "./message.ts";
 import { withDefaults, type RaftNodeOptions, type RestartOptions } from "./options.ts";
-import type { LogIndex, LogPosition, NodeId, Term } from "./position.ts";
+import {
+  TERM_JUMP_MAX,
+  TERM_MAX,
+  type LogIndex,
+  type LogPosition,
+  type NodeId,
+  type Term,
+} from "./position.ts";
 import type { ProgressState } from "./progress.ts";
 import { advanceMembership, proposeConfig, type ConfigRefusal } from "./membership.ts";
 import {
@@ -300,7 +307,14 @@ export class RaftNode {
     this.#advance(now);
     const state = this.#state;
     assert(message.from !== state.id, "a node sends no messages to itself");
-    assert(Number.isSafeInteger(message.term) && message.term >= 0, "a term is a safe integer");
+    assert(
+      Number.isSafeInteger(message.term) && message.term >= 0 && message.term <= TERM_MAX,
+      "a term is a whole number up to TERM_MAX",
+    );
+    if (message.term > state.term + TERM_JUMP_MAX) {
+      this.#approachTerm();
+      return;
+    }
     switch (message.type) {
       case "pre-vote":
         onPreVote(state, message, this.#now);
@@ -415,6 +429,18 @@ export class RaftNode {
     if (log.contains(position)) return "in-progress";
     // Terms never fall along a log, so an entry of an earlier term can't follow the last committed entry.
     return position.term < (log.termAt(commitIndex) ?? 0) ? "rejected" : "unknown";
+  }
+
+  /**
+   * A message has a term that is further ahead than elections can take it while this node looks away. Hazard:
+   * adopted, one hostile or damaged message would depose a leader and could use up the terms, without any
+   * majority. Consequence: the message is dropped. A node that hears no leader enters a later term, by as much
+   * as one message may take it, so that one which really was away for as long catches up in several steps.
+   */
+  #approachTerm(): void {
+    const state = this.#state;
+    if (state.heardLeaderRecently(this.#now)) return;
+    state.becomeFollower(state.term + TERM_JUMP_MAX, null, this.#now);
   }
 
   /** Ignores a time that is earlier than one already seen. */

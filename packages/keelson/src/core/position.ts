@@ -12,6 +12,30 @@ export type Term = number;
 /** The index of a log entry: a safe integer. The log begins at 1; 0 means none. */
 export type LogIndex = number;
 
+/**
+ * The largest term that a node may be in. Hazard: a term near 2^53 leaves no room for another election, and a
+ * node never goes back to an earlier one, so a single damaged or hostile message could end a cluster for
+ * good. So messages with later terms are refused where they are decoded. One term each millisecond reaches
+ * this one after 8,900 years.
+ */
+export const TERM_MAX = 2 ** 48;
+
+/**
+ * How far one message may take a node's term. Terms grow by one per election; even a node that is cut off, and
+ * that stands for election without a pre-vote after each of the default timeouts, needs days for as many.
+ * A term further ahead is not adopted at once: see `RaftNode.handleMessage`.
+ */
+export const TERM_JUMP_MAX = 2 ** 20;
+
+/** The largest index of an entry: a million entries a second reach it after 35 years. */
+export const INDEX_MAX = 2 ** 50;
+
+/**
+ * The largest number of a heartbeat round, which begins at 0 in each term, and of a read. A million a second
+ * reach it after 35 years.
+ */
+export const ROUND_MAX = 2 ** 50;
+
 /** The position of an entry. By the Log Matching Property (§5.3) it names the same entry in every log. */
 export interface LogPosition {
   readonly term: Term;

@@ -9,7 +9,7 @@ import { Log, EMPTY_LOG, type LogImage } from "./log.ts";
 import type { Message } from "./message.ts";
 import type { Options } from "./options.ts";
 import { PendingActions, type PendingActionsImage } from "./pending-actions.ts";
-import type { LogIndex, LogPosition, NodeId, Term } from "./position.ts";
+import { TERM_MAX, type LogIndex, type LogPosition, type NodeId, type Term } from "./position.ts";
 import { ReadIndexRequests, type ReadIndexRequestsImage, type ReadOrigin } from "./read-index-requests.ts";
 import { captureRole, FOLLOWER, reviveRole, type RoleImage, type RoleState } from "./role.ts";
 
@@ -254,6 +254,7 @@ export class NodeState {
   /** Enters a later term, with this node's vote in it if it is given already. */
   enterTerm(term: Term, votedFor: NodeId | null = null): void {
     assert(Number.isSafeInteger(term) && term > this.#term, "a term is only ever left for a later one");
+    assert(term <= TERM_MAX, "terms end at TERM_MAX");
     this.#term = term;
     this.#votedFor = votedFor;
     this.following = newFollowing();

@@ -2,9 +2,10 @@
  * The handshake of two nodes, and the rules for it that all transports share.
  *
  * 1. The node that wants to send opens a connection and says `hello`: the protocol versions it speaks, its
- *    cluster, who it is (id, store id, address, data, priority), and which node it wants to reach.
- * 2. The accepting node checks the hello with `refusalOf`. On a mismatch it says why and closes the
- *    connection.
+ *    cluster, who it is (id, store id, address, data, priority), which node it wants to reach, and that
+ *    node's store id if it knows it.
+ * 2. The accepting node checks the hello with `refusalOf`. On a mismatch it closes the connection. It says why
+ *    to a peer that has named its cluster; for others the reason is only in its own log.
  * 3. If the accepting node belongs to no cluster yet, it joins the one that the hello names
  *    (`ClusterAdoption`), durably and before it reads anything else, and then checks the hello again.
  * 4. It answers `welcome`: the version that both will use, its cluster, and who it is.
@@ -17,6 +18,7 @@
  * it would depose a healthy leader (W1, M16). A hello is small and limited in size, so refusing costs next to
  * nothing.
  */
+import { sameOrigin } from "../codec/cluster-id.ts";
 import type { Hello, Identity } from "../codec/frame-control-message.ts";
 import type { NodeId } from "../core/position.ts";
 import type { PeerInfo, TransportHost } from "./transport.ts";
@@ -28,6 +30,7 @@ export const PROTOCOL_VERSION_MAX = 1;
 
 /** What a node says first on a connection that it opened to `to`. `address` is its own. */
 export function helloOf(host: TransportHost, clusterId: string, address: string, to: NodeId): Hello {
+  const toStoreId = host.storeIdOf?.(to) ?? null;
   return {
     type: "hello",
     versionMin: PROTOCOL_VERSION_MIN,
@@ -35,6 +38,7 @@ export function helloOf(host: TransportHost, clusterId: string, address: string,
     clusterId,
     from: identityOf(host, address),
     to,
+    ...(toStoreId === null ? {} : { toStoreId }),
   };
 }
 
@@ -49,6 +53,35 @@ export function peerInfoOf({ id, storeId, data, address, priority }: Identity): 
   return { id, storeId, data, address, priority };
 }
 
+/** Why a node refuses a connection. */
+export interface Refusal {
+  /** What the peer is told. */
+  readonly told: string;
+  /** What this node writes into its own log, for its operator. */
+  readonly logged: string;
+}
+
+/**
+ * What a stranger is told. It names neither this node nor its cluster: with these a stranger could pass the
+ * next handshake, and its messages could depose leaders (Z17).
+ */
+export const STRANGER_REASON = "this node does not talk to the caller; this node's log says why";
+
+/** What a former member of the cluster is told, which knows the cluster's id but for its incarnation. */
+const OTHER_INCARNATION =
+  "the caller and this node belong to different incarnations of one cluster: a new cluster was forced on one of " +
+  "them; add the caller's machine anew, with an empty directory and a new id";
+
+/** A refusal whose reason tells the peer nothing that it didn't say or doesn't know. */
+export function openRefusal(reason: string): Refusal {
+  return { told: reason, logged: reason };
+}
+
+/** A refusal of a peer that has not shown that it belongs to this node's cluster. */
+export function refusalOfStranger(reason: string): Refusal {
+  return { told: STRANGER_REASON, logged: reason };
+}
+
 /**
  * Why a node refuses the connection on which this hello came; null: it accepts, though a node without a
  * cluster must join first.
@@ -57,21 +90,32 @@ export function peerInfoOf({ id, storeId, data, address, priority }: Identity): 
  * the protocol's version (the rest of the hello means something only in a version that both speak), the
  * cluster, the addressee, the sender's id, and last the host's own reasons, which only make sense for a peer
  * of the same cluster.
+ *
+ * A peer is told the reason once it has named this node's cluster. Before, it may be anyone, so the reason
+ * goes into this node's log alone.
  */
-export function refusalOf(hello: Hello, host: TransportHost): string | null {
+export function refusalOf(hello: Hello, host: TransportHost): Refusal | null {
   if (hello.versionMin > PROTOCOL_VERSION_MAX || hello.versionMax < PROTOCOL_VERSION_MIN) {
     const own = `${String(PROTOCOL_VERSION_MIN)} to ${String(PROTOCOL_VERSION_MAX)}`;
-    return `protocol versions ${String(hello.versionMin)} to ${String(hello.versionMax)} are not those of this node, ${own}`;
+    return openRefusal(
+      `protocol versions ${String(hello.versionMin)} to ${String(hello.versionMax)} are not those of this node, ${own}`,
+    );
   }
   const clusterId = host.clusterId();
-  if (hello.clusterId === "") return "the caller belongs to no cluster";
+  if (hello.clusterId === "") return openRefusal("the caller belongs to no cluster");
   if (clusterId !== null && clusterId !== hello.clusterId) {
-    return `this node belongs to cluster ${clusterId}, not to ${hello.clusterId}`;
+    const logged = `this node belongs to cluster ${clusterId}, not to ${hello.clusterId}`;
+    return sameOrigin(clusterId, hello.clusterId)
+      ? { told: OTHER_INCARNATION, logged }
+      : refusalOfStranger(logged);
   }
-  const { id } = host.self;
-  if (hello.to !== id) return `this is node ${id}, not ${hello.to}`;
-  if (hello.from.id === id) return `node ${id} reached itself, or two nodes have this id`;
-  return host.refusalOf?.(peerInfoOf(hello.from)) ?? null;
+  const { id, storeId } = host.self;
+  // A node without a cluster can't tell a member of one from a stranger.
+  const refuse = clusterId === null ? refusalOfStranger : openRefusal;
+  if (hello.to !== id) return refuse(`this is node ${id}, not ${hello.to}`);
+  if (hello.from.id === id) return refuse(`node ${id} reached itself, or two nodes have this id`);
+  const reason = host.refusalOf?.(peerInfoOf(hello.from), hello.toStoreId === storeId) ?? null;
+  return reason === null ? null : refuse(reason);
 }
 
 /**

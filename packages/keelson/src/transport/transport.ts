@@ -59,11 +59,19 @@ export interface TransportHost {
    */
   adoptClusterId(clusterId: string): Promise<void>;
   /**
-   * Why this node refuses to exchange messages with a peer of its own cluster, such as a removed id or
-   * another store id than the one that is known; null or absent: it does not refuse. Called in each handshake
-   * on both sides, before `onPeer`. The peer is told the reason.
+   * Why this node refuses to exchange messages with a peer that named its cluster, such as a removed id, an id
+   * that was never a member, or another store id than the one that is known; null or absent: it does not
+   * refuse. Called in each handshake on both sides, before `onPeer`. The peer is told the reason, so it must
+   * not hold what only members know, such as store ids.
+   *
+   * `isVouchedFor`: the peer knows this node's store id, which it can only have from a member's log; or this
+   * node itself chose to reach it.
    */
-  refusalOf?(peer: PeerInfo): string | null;
+  refusalOf?(peer: PeerInfo, isVouchedFor: boolean): string | null;
+  /**
+   * The id of another node's store, for the hello to it; null: not known. Absent: none is known.
+   */
+  storeIdOf?(id: NodeId): string | null;
   /**
    * A handshake with the peer is complete. Called again after each reconnect, and before any of its messages.
    */

@@ -108,7 +108,7 @@ async function appliedIn(state: string | null): Promise<number | string> {
 
 /** What to show before asking. */
 function planLines(plan: ForceNewClusterPlan, applied: number | string): string[] {
-  const { nodeId, address, clusterId, members, last, term, base, installs, damagedSnapshots } = plan;
+  const { nodeId, address, clusterId, members, last, term, newTerm, base, installs, damagedSnapshots } = plan;
   const others = members.filter((id) => id !== nodeId).join(", ");
   const committed = Math.max(base.index, typeof applied === "number" ? applied : 0);
   const rest =
@@ -120,6 +120,9 @@ function planLines(plan: ForceNewClusterPlan, applied: number | string): string[
   return [
     `Node ${nodeId} at ${address}, of cluster ${clusterId} with ${members.join(", ")}.`,
     `${installs === null ? "Its log ends" : "It ends"} with entry ${last.index} of term ${last.term}; the highest term it has seen is ${term}.`,
+    ...(newTerm > term
+      ? []
+      : [`No cluster gets to term ${term} by elections, so the new one goes on in term ${newTerm}.`]),
     rest,
     ...(installs === null
       ? []

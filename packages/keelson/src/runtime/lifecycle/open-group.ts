@@ -3,7 +3,7 @@ import { decodeMembership } from "../../codec/config.ts";
 import { decodeRecord, EntryKind } from "../../codec/record.ts";
 import { sameConfig } from "../../core/config.ts";
 import { RaftNode } from "../../core/node.ts";
-import type { LogPosition } from "../../core/position.ts";
+import { TERM_MAX, type LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
@@ -35,6 +35,7 @@ export async function openGroup<Command, Result>(
   let stateMachineOpened = false;
   try {
     refuseForeign(found, settings);
+    refuseEndOfTerms(found);
     const snapshots = await openSnapshots(options, environment);
     const opened = await stateMachine.open({
       nodeId: settings.id,
@@ -102,6 +103,19 @@ function coreOf(
     // Applied entries are committed.
     commitIndex: applied.index,
   });
+}
+
+/** A node in the last term could never stand for election again, nor could any node that it has reached. */
+function refuseEndOfTerms({ hardState: { term } }: StoredLog): void {
+  if (term < TERM_MAX) return;
+  throw new StorageFailedError(
+    `the log says that this node is in term ${String(term)}, and no cluster reaches term ${String(TERM_MAX)} by ` +
+      "elections: a damaged or hostile message set it, and no leader can be elected after it. If a majority of the " +
+      "members has a usable term, remove this node and add its machine anew, with an empty directory and a new id. " +
+      "Otherwise stop all nodes, compare them with `keelson inspect`, and run `keelson recover` on the directory with " +
+      "the most complete log: it makes a new cluster of it, in a usable term",
+    "not-done",
+  );
 }
 
 /** Refuses a log of a cluster that was created under another name. */

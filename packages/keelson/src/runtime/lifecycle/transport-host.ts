@@ -30,7 +30,8 @@ export function transportHostOf(
     self: { id, storeId: stored.storeId, data, priority },
     clusterId: () => bootstrap.clusterId,
     adoptClusterId: (clusterId) => bootstrap.adopt(clusterId),
-    refusalOf: (peer) => directory.refusalOf(peer),
+    refusalOf: (peer, isVouchedFor) => directory.refusalOf(peer, isVouchedFor),
+    storeIdOf: (peerId) => directory.storeIdOf(peerId),
     onPeer: (peer) => {
       peers.onHandshake(peer);
       // The peer may be reached at another address than this node's log says.

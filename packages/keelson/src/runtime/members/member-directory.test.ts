@@ -33,25 +33,49 @@ const peer = (id: string, storeId: string) => ({ id, storeId, data: "" });
 
 it("refuses a member that comes with another store than it had (M11)", () => {
   const directory = directoryOf({ a: A, b: B });
-  expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
-  expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
-  expect(directoryOf({ a: A, b: { address: "b:1" } }).refusalOf(peer("b", "any"))).toBeNull();
+  expect(directory.refusalOf(peer("b", "store b"), false)).toBeNull();
+  expect(directory.refusalOf(peer("b", "another"), false)).toContain("is not the one it had");
+  expect(directoryOf({ a: A, b: { address: "b:1" } }).refusalOf(peer("b", "any"), false)).toBeNull();
 });
 
 it("checks the store of a member whose removal isn't committed: it may stay a member (M11)", () => {
   const directory = directoryOf({ a: A, b: B }, { a: A });
-  expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
-  expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
+  expect(directory.refusalOf(peer("b", "store b"), false)).toBeNull();
+  expect(directory.refusalOf(peer("b", "another"), false)).toContain("is not the one it had");
 });
 
 it("checks against the store that the member was met with until the log holds its store id (M11)", () => {
   const { directory, peers } = directoryAndPeers({ a: A, b: { address: "b:1" } });
   peers.onHandshake(peer("b", "store b"));
-  expect(directory.refusalOf(peer("b", "store b"))).toBeNull();
-  expect(directory.refusalOf(peer("b", "another"))).toContain("is not the one it had");
+  expect(directory.refusalOf(peer("b", "store b"), false)).toBeNull();
+  expect(directory.refusalOf(peer("b", "another"), false)).toContain("is not the one it had");
   // A node that is not a member yet may come with another store.
   peers.onHandshake(peer("c", "store c"));
-  expect(directory.refusalOf(peer("c", "another"))).toBeNull();
+  expect(directory.refusalOf(peer("c", "another"), true)).toBeNull();
+});
+
+it("refuses an id that was never a member, unless it is vouched for [Z17]", () => {
+  const directory = directoryOf({ a: A, b: B, d: { address: "d:1" } }, { a: A, b: B });
+  expect(directory.refusalOf(peer("x", "store x"), false)).toContain("never was, a member");
+  // A member that this log doesn't know yet: it knows this node's store.
+  expect(directory.refusalOf(peer("x", "store x"), true)).toBeNull();
+  expect(directory.refusalOf(peer("d", "store d"), false)).toBeNull();
+  expect([directory.storeIdOf("b"), directory.storeIdOf("x")]).toEqual(["store b", null]);
+});
+
+it("names no store id in a reason but that of the peer [Z17]", () => {
+  expect(directoryOf({ a: A, b: B }).refusalOf(peer("b", "another"), true)).not.toContain("store b");
+});
+
+it("lets a member that lost entries in only to be told so, and refuses it by what the membership says [Z20]", () => {
+  const directory = directoryOf({
+    a: A,
+    b: { address: "b:1", storeId: "lost:store b" },
+    c: { address: "c:1" },
+  });
+  expect(directory.refusalOf(peer("b", "store b"), false)).toContain("lost entries that it had acknowledged");
+  expect(directory.refusalOf(peer("c", "set back"), false)).toBeNull();
+  expect(directory.storeIdOf("b")).toBeNull();
 });
 
 describe("the addresses of a member", () => {

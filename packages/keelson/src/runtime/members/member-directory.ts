@@ -105,8 +105,14 @@ export class MemberDirectory {
    * - A member's id with another store: the old store held votes and acknowledgements that the new one doesn't know of. It
    *   could vote twice in a term, or break a majority that counted an entry on the old store (M11).
    * - A removed member: it is told of its removal by being refused (M9). An id is never used again (M10).
+   * - An id that was never a member, unless the peer is vouched for. A stranger could otherwise ask for votes (Z17). A
+   *   member that this node's log doesn't know yet shows itself by this node's store id, which it has from its own log
+   *   (§6: votes are also given to candidates outside the voter's own configuration). A new node need not reach others: the
+   *   leader reaches it.
+   *
+   * The peer is told the reason, so it names no store id but the peer's own.
    */
-  refusalOf({ id, storeId }: PeerInfo): string | null {
+  refusalOf({ id, storeId }: PeerInfo, isVouchedFor: boolean): string | null {
     const membership = this.#memberships.current?.membership;
     if (membership === undefined) return null;
     // It is let in to be told that it lost entries. Nothing is taken from it: see `LostEntries.isLost`.
@@ -124,16 +130,26 @@ export class MemberDirectory {
     }
     if (known !== null && known !== storeId) {
       return (
-        `node ${id} comes with a disk (${storeId}) that is not the one it had (${known}), so what it promised is ` +
+        `node ${id} comes with a disk (${storeId}) that is not the one it had, so what it promised is ` +
         `forgotten: remove ${id} from the cluster, and add the new disk under an id of its own`
       );
     }
     // Only once the removal is committed: a leader that removes itself needs its connections until then. And a node that is
     // still being told of its removal must be able to answer.
     const committed = this.#memberships.at(this.#core.commitIndex)?.membership;
-    if (committed?.removed?.includes(id) !== true || this.#core.removedMembersToNotify.includes(id))
-      return null;
-    return `node ${id} was removed from the cluster; an id is not used again`;
+    if (committed?.removed?.includes(id) === true) {
+      if (this.#core.removedMembersToNotify.includes(id)) return null;
+      return `node ${id} was removed from the cluster; an id is not used again`;
+    }
+    const wasMember = membership.removed?.includes(id) === true || this.#memberships.lastDataOf(id) !== null;
+    if (wasMember || isVouchedFor) return null;
+    return `node ${id} is not, and never was, a member as far as this node knows; add it to the cluster first`;
+  }
+
+  /** The id of another node's store, as far as this node knows it: it shows that node that this one is a member. */
+  storeIdOf(id: NodeId): string | null {
+    const recorded = this.#memberships.lastDataOf(id)?.storeId;
+    return recorded === undefined || isLostStoreId(recorded) ? this.#peers.storeIdOf(id) : recorded;
   }
 
   /** The members, each with its replication progress if this node leads. */

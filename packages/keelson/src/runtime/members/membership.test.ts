@@ -106,7 +106,12 @@ describe("a candidate that this node does not know as a member", () => {
     await cluster.advance(2000);
     const last = { term: 1, index: 9 };
     const message = { type: "request-vote", from: "d", term: 50, last, transfer: false } as const;
-    const candidate = { ...LEADER, self: { id: "d", storeId: "store-d", data: "" } };
+    const self = { id: "d", storeId: "store-d", data: "" };
+    const stranger = { ...LEADER, self };
+    await cluster.finish(transport.receive(stranger, "d:1", { message, records: [] }));
+    expect(transport.peers.has("d")).toBe(false);
+    // It knows this node's store, so it is a member by a configuration that this node doesn't have yet.
+    const candidate = { ...LEADER, self, storeIdOf: () => "store-a" };
     await cluster.finish(transport.receive(candidate, "d:1", { message, records: [] }));
     await cluster.advance(10);
     expect(transport.peers.get("d")).toEqual(["d:1"]);
@@ -162,7 +167,7 @@ describe("a message that the protocol rules out", () => {
     const write = cluster.raft("a").write("x");
     const failure = write.catch((error: unknown) => error);
     const { term, clusterId } = raft.metrics();
-    const rival: TransportHost = { ...LEADER, clusterId: () => clusterId };
+    const rival: TransportHost = { ...LEADER, clusterId: () => clusterId, storeIdOf: () => "store-a" };
     await deliver(cluster, append(term, { term: 1, index: 1 }, []), rival);
     expect(await failure).toMatchObject({ code: "NODE_FAILED", outcome: "unknown" });
     expect(await cluster.finish(raft.stopped)).toMatchObject({ code: "NODE_FAILED" });

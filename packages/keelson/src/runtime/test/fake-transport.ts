@@ -123,7 +123,9 @@ export class FakeTransport implements Transport {
     if (host.clusterId() === null) await host.adoptClusterId(clusterId).catch(() => undefined);
     if (host.clusterId() !== clusterId) return;
     // As in a real handshake, either end may refuse the other.
-    const refusal = host.refusalOf?.({ ...from.self, address }) ?? from.refusalOf?.(host.self) ?? null;
+    const isVouchedFor = from.storeIdOf?.(host.self.id) === host.self.storeId;
+    const refusal =
+      host.refusalOf?.({ ...from.self, address }, isVouchedFor) ?? from.refusalOf?.(host.self, true) ?? null;
     if (refusal !== null) return;
     const caller = `${from.self.storeId} at ${address}`;
     if (!this.#announced.has(caller)) {

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { encodeMembership } from "../../codec/config.ts";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
 import { configOf, type ClusterConfig } from "../../core/config.ts";
+import { TERM_MAX } from "../../core/position.ts";
 import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
@@ -65,6 +66,7 @@ describe("forceNewCluster", () => {
       last: { index: 5, term: 3 },
       base: { index: 0, term: 0 },
       term: 4,
+      newTerm: 5,
       installs: null,
       damagedSnapshots: [],
     });
@@ -85,6 +87,36 @@ describe("forceNewCluster", () => {
       // The former members must not come back under their old ids (M10).
       removed: ["a", "b"],
     });
+  });
+
+  it.each([TERM_MAX, Number.MAX_SAFE_INTEGER])(
+    "goes on after the last entry's term when a hostile message took the node to term %s [Z17]",
+    async (term) => {
+      for (const config of [THREE, configOf(["c"])]) {
+        const { files, store } = await logWith(config);
+        await store.append({ hardState: { term, votedFor: null }, truncateFrom: null, records: [] });
+        await store.close();
+        const environment = environmentOf(files);
+        expect(await planForceNewCluster(DIRECTORY, { snapshots: null, environment })).toMatchObject({
+          term,
+          newTerm: 4,
+        });
+        expect(await forceNewCluster(DIRECTORY, { snapshots: null, environment })).toMatchObject({
+          position: { index: 6, term: 4 },
+        });
+        expect(await inspect(files)).toMatchObject({ hardState: { term: 4, votedFor: "c" }, damage: null });
+      }
+    },
+  );
+
+  it("says what to do when an entry of the log has such a term [Z17]", async () => {
+    const { files, store } = await logWith();
+    const hardState = { term: TERM_MAX, votedFor: null };
+    await store.append({ hardState, truncateFrom: null, records: entries(6, 7, TERM_MAX) });
+    await store.close();
+    await expect(
+      planForceNewCluster(DIRECTORY, { snapshots: null, environment: environmentOf(files) }),
+    ).rejects.toThrow(/has term 281474976710656, .*keelson restore/);
   });
 
   it("changes the log completely or not at all, wherever the power fails (O6)", async () => {

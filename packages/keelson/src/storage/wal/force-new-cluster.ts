@@ -1,7 +1,7 @@
 import { decodeMembership, encodeMembership, REMOVED_MAX, type Membership } from "../../codec/config.ts";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
 import { configOf, membersOf } from "../../core/config.ts";
-import type { LogPosition, NodeId, Term } from "../../core/position.ts";
+import { TERM_MAX, type LogPosition, type NodeId, type Term } from "../../core/position.ts";
 import { formatAddress, parseAddress } from "../../environment/address.ts";
 import type { Environment, FileSystem } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
@@ -46,6 +46,12 @@ export interface ForceNewClusterPlan {
   readonly last: LogPosition;
   /** The highest term that this log knows of. */
   readonly term: Term;
+  /**
+   * The term of the new cluster's first entry: the one after `term`, so that this node's log continues as
+   * after an election. If `term` is the last one, or beyond, it is the one after the last entry's: a hostile or
+   * damaged message took the node there, and no other node of the new cluster can be in that term.
+   */
+  readonly newTerm: Term;
   /**
    * The log's base. Entries up to here were committed; the log alone doesn't tell whether later ones were.
    */
@@ -166,20 +172,33 @@ async function makePlan(directory: string, options: ForceNewClusterOptions): Pro
     installs === null ? found.memberships.at(-1)?.membership : decodeMembership(installs.membership);
   if (current === undefined) throw belongsToNoCluster(directory);
   const { voters, outgoingVoters } = current.config;
-  if (voters.length === 1 && voters[0] === nodeId && outgoingVoters.length === 0) {
+  const position = installs?.position ?? null;
+  const { base, last } = position === null ? found : { base: position, last: position };
+  const term = Math.max(found.hardState.term, found.last.term, last.term);
+  // An only voter whose terms have come to their end can't start: a new cluster is its way out too.
+  if (voters.length === 1 && voters[0] === nodeId && outgoingVoters.length === 0 && term < TERM_MAX) {
     throw new InvalidOptionError(`node ${nodeId} is the only voter of its cluster already: start it`);
   }
   const address = addressOf(options.address, current.members.get(nodeId)?.address, nodeId);
   const members = membersOf(current.config).sort();
   const { removed = [] } = current;
-  const position = installs?.position ?? null;
-  const { base, last } = position === null ? found : { base: position, last: position };
-  const term = Math.max(found.hardState.term, found.last.term, last.term);
+  const newTerm = newTermOf(term, last, directory);
   const plan = {
-    ...{ nodeId, storeId, address, clusterId, members, removed, last, base, term },
+    ...{ nodeId, storeId, address, clusterId, members, removed, last, base, term, newTerm },
     ...{ installs: position, damagedSnapshots: damaged },
   };
   return { plan, installs };
+}
+
+/** See `ForceNewClusterPlan.newTerm`. */
+function newTermOf(term: Term, last: LogPosition, directory: string): Term {
+  const newTerm = (term < TERM_MAX ? term : last.term) + 1;
+  if (newTerm <= TERM_MAX) return newTerm;
+  throw new InvalidOptionError(
+    `the last entry of the log in ${directory} has term ${String(last.term)}, which no cluster reaches by elections, ` +
+      "and no entry can follow it: a damaged or hostile leader wrote it. Restore the newest backup, or the newest " +
+      "snapshot of a node, into an empty directory with `keelson restore`",
+  );
 }
 
 /** The newest snapshot, if it is half installed, and damaged ones that may have been. */
@@ -274,7 +293,7 @@ async function appendNewCluster(
   plan: ForceNewClusterPlan,
   environment: Environment,
 ): Promise<ForcedNewCluster> {
-  const position = { term: plan.term + 1, index: plan.last.index + 1 };
+  const position = { term: plan.newTerm, index: plan.last.index + 1 };
   const payload = encodeMembership(membershipOf(plan));
   const clusterId = newIncarnation(plan.clusterId, () => environment.random());
   await log.appendInNewCluster(clusterId, {

@@ -3,7 +3,7 @@ import { encodeMembership } from "../../codec/config.ts";
 import { RUNTIME_PAYLOAD_BYTES_MAX, type RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
 import type { AppendEntries, Message } from "../../core/message.ts";
-import type { NodeId } from "../../core/position.ts";
+import { INDEX_MAX, ROUND_MAX, TERM_MAX, type NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { TransportMessage, PeerInfo, Transport, TransportHost } from "../../transport/transport.ts";
 import type { TestFramework } from "./log-store-suite.ts";
@@ -103,7 +103,7 @@ export class TestHost implements TransportHost {
   /** Whom this node will not talk to. */
   unwelcome: NodeId | null = null;
 
-  refusalOf({ id }: PeerInfo): string | null {
+  refusalOf({ id }: PeerInfo, _isVouchedFor: boolean): string | null {
     return id === this.unwelcome ? `${id} is not welcome` : null;
   }
 
@@ -231,7 +231,10 @@ async function carriesEachKind(rig: TransportRig): Promise<void> {
 /** One of each, with numbers at their limits. */
 function everyKind(from: NodeId): TransportMessage[] {
   const large = Number.MAX_SAFE_INTEGER;
-  const last = { term: large - 1, index: large };
+  const term = TERM_MAX;
+  const index = INDEX_MAX;
+  const round = ROUND_MAX;
+  const last = { term: term - 1, index };
   const config = { voters: ["a", "b"], outgoingVoters: ["c"], learners: ["d"] };
   const members = new Map(["a", "b", "c", "d"].map((id) => [id, { address: `${id}:1` }]));
   const records = [
@@ -246,26 +249,26 @@ function everyKind(from: NodeId): TransportMessage[] {
   const entries = { prev: { term: 2, index: 5 }, lastIndex: 8, terms, configs: [{ index: 7, config }] };
   const empty = { prev: last, lastIndex: last.index, terms: [], configs: [] };
   const plain: Message[] = [
-    { type: "pre-vote", from, term: large, last },
-    { type: "pre-vote-reply", from, term: 1, granted: true, requestTerm: large },
+    { type: "pre-vote", from, term, last },
+    { type: "pre-vote-reply", from, term: 1, granted: true, requestTerm: term },
     { type: "request-vote", from, term: 1, last, transfer: true },
     { type: "request-vote-reply", from, term: 1, granted: true },
-    { type: "append-entries", from, term: large, entries: empty, commit: large, round: large },
-    { type: "append-entries-reply", from, term: 1, round: large, outcome: { accepted: true, match: large } },
+    { type: "append-entries", from, term, entries: empty, commit: index, round },
+    { type: "append-entries-reply", from, term: 1, round, outcome: { accepted: true, match: index } },
     {
       type: "append-entries-reply",
       from,
       term: 1,
       round: 0,
-      outcome: { accepted: false, refused: large, hint: last },
+      outcome: { accepted: false, refused: index, hint: last },
     },
     { type: "install-snapshot", from, term: 1, last, config, round: 0 },
-    { type: "read-index", from, term: 1, id: large },
+    { type: "read-index", from, term: 1, id: round },
     { type: "read-index-reply", from, term: 1, id: 0, index: null },
-    { type: "read-index-reply", from, term: 1, id: 0, index: large },
+    { type: "read-index-reply", from, term: 1, id: 0, index },
   ];
   const service: RuntimeMessage[] = [
-    { type: "snapshot-request", from, id: null, index: large, offset: 0, bytes: RUNTIME_PAYLOAD_BYTES_MAX },
+    { type: "snapshot-request", from, id: null, index, offset: 0, bytes: RUNTIME_PAYLOAD_BYTES_MAX },
     { type: "snapshot-request", from, id: "s", index: 0, offset: large, bytes: 0 },
     { type: "snapshot-chunk", from, id: "s", size: large, offset: 7, payload: Uint8Array.of(0, 255, 1) },
     { type: "snapshot-chunk", from, id: "s", size: 0, offset: 0, payload: new Uint8Array(0) },
@@ -287,7 +290,7 @@ function forwarded(from: string, large: number): RuntimeMessage[] {
     from,
     incarnation: large,
     id: 1,
-    term: large,
+    term: TERM_MAX,
     waitMs: 7,
   } as const;
   const reply = { type: "forward-reply", from, incarnation: large, id: 1 } as const;
@@ -300,7 +303,7 @@ function forwarded(from: string, large: number): RuntimeMessage[] {
     { ...request, call: { type: "session-write", session }, payload },
     { ...request, call: { type: "open-session", ttlMs: 1 }, payload: nothing },
     { ...request, call: { type: "close-session", id: 1 }, payload: nothing },
-    { ...reply, answer: { type: "done", index: large }, payload },
+    { ...reply, answer: { type: "done", index: INDEX_MAX }, payload },
     ...(["done", "not-done", "unknown"] as const).map((outcome) => ({
       ...{ ...reply, answer: { type: "error" as const, code: "CODE", outcome }, payload },
     })),
@@ -452,7 +455,10 @@ async function adoptionRefused(rig: TransportRig): Promise<void> {
   b.host.adoption = Promise.reject(new Error("I would rather not"));
   b.host.adoption.catch(() => undefined);
   a.knows(b);
-  await rig.until(() => hasLog(a, "I would rather not"), "the reason in the log");
+  await rig.until(
+    () => hasLog(b, "I would rather not") && hasLog(a, "does not talk to the caller"),
+    "the reason in b's log, which a is not told: to b it may be a stranger",
+  );
   assert.equal(a.send(b), false);
   assert.deepEqual(b.host.events, []);
   await closeAll(rig, a, b);

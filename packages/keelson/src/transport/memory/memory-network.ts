@@ -2,11 +2,11 @@
 // through the same handshake rules and the same frames as over TCP; connections, queues and time are
 // simplified.
 import { FrameReader } from "../../codec/frame-reader.ts";
-import { encodeMessage } from "../../codec/frame.ts";
+import { encodeMessage, type Frame } from "../../codec/frame.ts";
 import { assert } from "../../core/assert.ts";
 import type { NodeId } from "../../core/position.ts";
-import { ClosedError } from "../../errors.ts";
-import { ClusterAdoption, helloOf, refusalOf } from "../handshake.ts";
+import { ClosedError, DecodeError } from "../../errors.ts";
+import { ClusterAdoption, helloOf, refusalOf, STRANGER_REASON } from "../handshake.ts";
 import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
 
 /**
@@ -193,6 +193,8 @@ class MemoryLink {
   #bytesInTransit = 0;
   /** The latest refusal that was logged since the last successful handshake; empty: none. */
   #lastLoggedRefusal = "";
+  /** The latest refusal that the other end logged; empty: none. */
+  #lastLoggedByPeer = "";
   /** The timers of the deliveries to come. */
   readonly #timers = new Set<{ cancel(): void }>();
 
@@ -260,7 +262,12 @@ class MemoryLink {
     if (clusterId === null || host === null) return;
     const hello = helloOf(this.#host, clusterId, this.#from.address, this.#to);
     const answer = { ...host.self, address };
-    const refusal = refusalOf(hello, host) ?? this.#host.refusalOf?.(answer) ?? null;
+    const refused = refusalOf(hello, host);
+    if (refused !== null) {
+      this.#refused(host, refused.logged, refused.told, address);
+      return;
+    }
+    const refusal = this.#host.refusalOf?.(answer, true) ?? null;
     if (refusal !== null) {
       this.#logRefusal(refusal, address);
       return;
@@ -277,7 +284,7 @@ class MemoryLink {
       },
       (error: unknown) => {
         this.#adopting = false;
-        this.#logRefusal(error instanceof Error ? error.message : String(error), address);
+        this.#refused(host, error instanceof Error ? error.message : String(error), STRANGER_REASON, address);
       },
     );
   }
@@ -302,9 +309,27 @@ class MemoryLink {
     // The peer's transport is closed, or the link is cut: the message is lost.
     if (this.#closed || this.#isCut() || host === undefined || host === null) return;
     const reader = new FrameReader();
-    reader.feed(bytes);
-    const frame = reader.next();
+    let frame: Frame | null;
+    try {
+      reader.feed(bytes);
+      frame = reader.next();
+    } catch (error) {
+      // Over TCP, a message that can't be decoded ends the connection.
+      if (!(error instanceof DecodeError)) throw error;
+      host.log("warn", `dropped a message of ${this.#host.self.id}: ${error.message}`);
+      return;
+    }
     if (frame?.type === "message") host.receive({ message: frame.message, records: frame.records });
+  }
+
+  /** The other end refuses this one: both logs say so, each what its node may know. */
+  #refused(host: TransportHost, logged: string, told: string, address: string): void {
+    const { id } = this.#host.self;
+    if (logged !== this.#lastLoggedByPeer) {
+      host.log("warn", `refused ${this.#from.address} (${id}): ${logged}`, { from: id });
+    }
+    this.#lastLoggedByPeer = logged;
+    this.#logRefusal(told, address);
   }
 
   #after(delayMs: number, callback: () => void): void {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { encodeControlMessage, encodeMessage } from "../../codec/frame.ts";
 import { append, type TestHost, TestNode } from "../../testing/suites/transport-suite.ts";
+import { STRANGER_REASON } from "../handshake.ts";
 import {
   type SimulatedRig,
   simulatedRig,
@@ -21,7 +22,7 @@ describe("tcp, on incoming connections", () => {
     [
       "a message right after the hello of another cluster",
       [hello({ clusterId: "c2" }), messageBytes("a")],
-      "c2",
+      "this node's log says why",
     ],
     ["a ping before the handshake", [encodeControlMessage({ type: "ping" })], "where none belongs"],
     ["a second hello", [hello(), hello()], "where none belongs"],
@@ -35,7 +36,7 @@ describe("tcp, on incoming connections", () => {
     ["a hello for another node", [hello({ to: "c" })], "this is node b, not c"],
     ["a hello from a node with the same id", [hello({ from: { ...identity, id: "b" } })], "reached itself"],
     ["a hello with newer versions only", [hello({ versionMin: 2, versionMax: 9 })], "versions 2 to 9"],
-    ["a hello of another cluster", [hello({ clusterId: "c2" })], "cluster c1, not to c2"],
+    ["a hello of another cluster", [hello({ clusterId: "c2" })], "this node's log says why"],
     ["a hello without a cluster", [hello({ clusterId: "" })], "no cluster"],
     ["a header that announces 4 GB", [hello(), hugeHeader()], "announces 4294967295 bytes"],
     ["a large frame before the handshake", [hugeHeader(100_000)], "the limit is 8192"],
@@ -47,6 +48,38 @@ describe("tcp, on incoming connections", () => {
     expect(peer.goodbye).toContain(reason);
     expect(b.host.received).toEqual([]);
     await expectUsable(rig, b);
+  });
+
+  it.each([
+    ["of another cluster", "c1", { clusterId: "c2" }, "this node belongs to cluster c1, not to c2"],
+    ["of another cluster, to another node", "c1", { clusterId: "c2", to: "x" }, "cluster c1, not to c2"],
+    ["for another node, when this one waits to join a cluster", null, { to: "x" }, "this is node b, not x"],
+  ])("tells a stranger nothing about this node: a hello %s [Z17]", async (_name, cluster, change, logged) => {
+    const rig = simulatedRig();
+    const b = await TestNode.start(rig, "b", cluster);
+    const stranger = new RawPeer(rig, "b:7000").write(hello(change));
+    await rig.until(() => stranger.closed !== null, "the close");
+    expect(stranger.frames).toEqual([{ type: "goodbye", reason: STRANGER_REASON }]);
+    expect(STRANGER_REASON).not.toMatch(/\bb\b|c1|store/);
+    // The operator of this node learns what is wrong.
+    expect(b.host.logs.join("\n")).toContain(logged);
+    await Promise.all([b.transport.close(), rig.world.clock.advance(2_000)]);
+  });
+
+  it("tells its host whether the peer knows this node's store", async () => {
+    const rig = simulatedRig();
+    const b = await TestNode.start(rig, "b");
+    const vouched: boolean[] = [];
+    b.host.refusalOf = (_peer, isVouchedFor) => {
+      vouched.push(isVouchedFor);
+      return "not now";
+    };
+    for (const change of [{}, { toStoreId: "store-b" }, { toStoreId: "store-x" }, { toStoreId: "" }]) {
+      new RawPeer(rig, "b:7000").write(hello(change));
+      await rig.quiet();
+    }
+    expect(vouched).toEqual([false, true, false, false]);
+    await Promise.all([b.transport.close(), rig.world.clock.advance(2_000)]);
   });
 
   it("agrees with a newer node on a version that both speak [W7]", async () => {
@@ -92,7 +125,8 @@ describe("tcp, on incoming connections", () => {
     const waiting = new RawPeer(rig, "b:7000").write(hello());
     const foreign = new RawPeer(rig, "b:7000").write(hello({ clusterId: "c2" }));
     await rig.quiet();
-    expect(foreign.goodbye).toContain("joining cluster c1, not c2");
+    expect(foreign.goodbye).toBe(STRANGER_REASON);
+    expect(b.host.logs.join("\n")).toContain("joining cluster c1, not c2");
     expect([waiting.closed, b.host.adoptions]).toEqual([null, 1]);
     await rig.world.clock.advance(7_000);
     expect(waiting.goodbye).toContain("no handshake within 5000 ms");
@@ -111,7 +145,8 @@ describe("tcp, on incoming connections", () => {
     };
     const peer = new RawPeer(rig, "b:7000").write(hello());
     await rig.quiet();
-    expect(peer.goodbye).toContain("did not join cluster c1");
+    expect(peer.goodbye).toBe(STRANGER_REASON);
+    expect(b.host.logs.join("\n")).toContain("did not join cluster c1");
     expect(b.host.peers).toEqual([]);
   });
 

@@ -5,7 +5,15 @@ import type { Hello } from "../../codec/frame-control-message.ts";
 import type { Frame, MessageFrame } from "../../codec/frame.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Connection } from "../../environment/environment.ts";
-import { identityOf, peerInfoOf, PROTOCOL_VERSION_MAX, refusalOf } from "../handshake.ts";
+import {
+  identityOf,
+  openRefusal,
+  peerInfoOf,
+  PROTOCOL_VERSION_MAX,
+  refusalOf,
+  refusalOfStranger,
+  type Refusal,
+} from "../handshake.ts";
 import type { FramedConnection, FrameHandler } from "./framed-connection.ts";
 import type { TcpContext } from "./tcp-context.ts";
 
@@ -67,7 +75,7 @@ export class IncomingConnection implements FrameHandler {
   onFrame(frame: Frame): void {
     if (this.#state === "established" && frame.type === "message") this.#onMessage(frame);
     else if (this.#state === "hello" && frame.type === "hello") this.#onHello(frame);
-    else this.#refuse(`a ${frame.type} frame came where none belongs`);
+    else this.#refuse(openRefusal(`a ${frame.type} frame came where none belongs`));
   }
 
   onClosed(reason: string): void {
@@ -86,8 +94,8 @@ export class IncomingConnection implements FrameHandler {
   #onMessage(frame: MessageFrame): void {
     const { message, records, group } = frame;
     if (message.from !== this.#id)
-      this.#refuse(`a message from ${message.from} came from ${String(this.#id)}`);
-    else if (group !== 0) this.#refuse(`there is no group ${String(group)} here`);
+      this.#refuse(openRefusal(`a message from ${message.from} came from ${String(this.#id)}`));
+    else if (group !== 0) this.#refuse(openRefusal(`there is no group ${String(group)} here`));
     else this.#context.host.receive({ message, records });
   }
 
@@ -117,7 +125,7 @@ export class IncomingConnection implements FrameHandler {
       },
       (error: unknown) => {
         if (this.#state === "adopting")
-          this.#refuse(error instanceof Error ? error.message : String(error), hello);
+          this.#refuse(refusalOfStranger(error instanceof Error ? error.message : String(error)), hello);
       },
     );
   }
@@ -137,10 +145,10 @@ export class IncomingConnection implements FrameHandler {
     host.onPeer(peerInfoOf(hello.from));
   }
 
-  #refuse(reason: string, hello?: Hello): void {
+  #refuse({ told, logged }: Refusal, hello?: Hello): void {
     this.#state = "refused";
     const who = hello === undefined ? this.peer : `${this.peer} (${hello.from.id} at ${hello.from.address})`;
-    this.#owner.onRefused(this, `refused ${who}: ${reason}`);
-    this.#connection.closeWithGoodbye(reason);
+    this.#owner.onRefused(this, `refused ${who}: ${logged}`);
+    this.#connection.closeWithGoodbye(told);
   }
 }

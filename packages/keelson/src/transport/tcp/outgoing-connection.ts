@@ -195,7 +195,7 @@ export class OutgoingConnection implements FrameHandler {
     if (welcome.clusterId !== clusterId) {
       return `${this.#peerId} belongs to cluster ${welcome.clusterId}, this node to ${String(clusterId)}`;
     }
-    const refusal = this.#context.host.refusalOf?.(peerInfoOf(welcome.from)) ?? null;
+    const refusal = this.#context.host.refusalOf?.(peerInfoOf(welcome.from), true) ?? null;
     if (refusal !== null) return refusal;
     if (welcome.version < PROTOCOL_VERSION_MIN || welcome.version > PROTOCOL_VERSION_MAX) {
       return `${this.#peerId} chose protocol version ${String(welcome.version)}, which this node does not speak`;

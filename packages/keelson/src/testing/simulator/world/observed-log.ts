@@ -238,7 +238,8 @@ export class ObservedTransport implements Transport {
       self: host.self,
       clusterId: () => host.clusterId(),
       adoptClusterId: (clusterId) => host.adoptClusterId(clusterId),
-      refusalOf: (peer) => host.refusalOf?.(peer) ?? null,
+      refusalOf: (peer, isVouchedFor) => host.refusalOf?.(peer, isVouchedFor) ?? null,
+      storeIdOf: (id) => host.storeIdOf?.(id) ?? null,
       onPeer: (peer) => {
         host.onPeer(peer);
       },
