@@ -25,6 +25,7 @@ export class CallRegistry {
    * every write goes through here twice. Each call knows its place (`Call.slot`).
    */
   readonly #open: Call<unknown>[] = [];
+  /** Calls begun since the node was opened. */
   #begun = 0;
   /** Set by `endAll`: the error with which calls end that are begun after it. */
   #endError: ((outcome: Outcome) => RaftError) | null = null;
