@@ -298,8 +298,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "Z10",
     title: "The end of the node ends no change of membership",
     file: "runtime/calls/call-registry.ts",
-    from: "for (const kind of KINDS) {\n      if",
-    to: 'for (const kind of KINDS) {\n      if (kind === "membership-change") continue;\n      if',
+    from: "for (const kind of KINDS) {\n      for",
+    to: 'for (const kind of KINDS) {\n      if (kind === "membership-change") continue;\n      for',
   },
   {
     code: "Z12",
