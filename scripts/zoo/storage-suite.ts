@@ -92,7 +92,7 @@ async function keepsOtherVersions(): Promise<void> {
   await take(await opened(files), 5);
   files.kill();
   const [file = ""] = files.paths();
-  files.damage(file, 3, Uint8Array.of(2));
+  files.damage(file, 3, Uint8Array.of(99));
   const store = await opened(files).catch(() => null);
   if (store !== null) await take(store, 9);
   promise(files.paths().includes(file), "a snapshot of a later version was removed");
