@@ -185,6 +185,20 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     to: "if (this.#logTimeMs > expiryMs && Math.random() < 0.7) this.#removeSession(session);",
   },
   {
+    code: "Z13",
+    title: "Sessions expire by the wall clocks of leaders",
+    file: "runtime/sessions/log-clock.ts",
+    from: "    return this.#readingMs;",
+    to: "    return Math.floor((environment as Environment).wallClock());",
+    also: [
+      {
+        file: "runtime/sessions/session-table.ts",
+        from: "Math.min(clock, this.#logTimeMs + LOG_TIME_STEP_MS_MAX)",
+        to: "clock",
+      },
+    ],
+  },
+  {
     code: "L10c",
     title: "Reads are answered from the node's own state, whoever leads",
     file: "runtime/reads/read-handler.ts",

@@ -51,12 +51,15 @@ export const EntryKind = {
   blank: 2,
   /** A cluster configuration: codec/config.ts. */
   config: 3,
+  // 4 to 6 were entries of sessions whose time was the wall clock of the leader.
   /** Opens a session: codec/session-entry.ts. */
-  openSession: 4,
+  openSession: 7,
   /** A command in a session: codec/session-entry.ts. */
-  sessionCommand: 5,
+  sessionCommand: 8,
   /** Closes a session: codec/session-entry.ts. */
-  closeSession: 6,
+  closeSession: 9,
+  /** Moves the time of the sessions forward: codec/session-entry.ts. */
+  sessionTime: 10,
 } as const;
 /** One of the numbers in `EntryKind`. */
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
@@ -161,7 +164,11 @@ export function readRecordHeader(bytes: Uint8Array, offset = 0): RecordHeader {
     );
   }
   const kind = recordKind(bytes, offset);
-  if (!isEntryKind(kind)) throw new DecodeError(`a record of unknown kind ${String(kind)}`);
+  if (!isEntryKind(kind)) {
+    const isOld = kind > EntryKind.config && kind < EntryKind.openSession;
+    const what = isOld ? "a session's entry of an older version that this program can't read: a" : "a";
+    throw new DecodeError(`${what} record of unknown kind ${String(kind)}`);
+  }
   for (let at = offset + RESERVED_AT; at < offset + RECORD_HEADER_BYTES; at++) {
     if (bytes[at] !== 0) throw new DecodeError("a record's reserved bytes are not zero");
   }
@@ -194,7 +201,8 @@ export function recordIsIntact(bytes: Uint8Array, offset = 0): boolean {
 
 /** Whether this number is one of `EntryKind`. */
 export function isEntryKind(kind: number): kind is EntryKind {
-  return kind >= EntryKind.command && kind <= EntryKind.closeSession;
+  if (kind >= EntryKind.command && kind <= EntryKind.config) return true;
+  return kind >= EntryKind.openSession && kind <= EntryKind.sessionTime;
 }
 
 /** Starting the CRC from the length, instead of from 0, covers the length without a second call into zlib. */

@@ -3,7 +3,7 @@
  *
  * | kind | offset | bytes | field | meaning |
  * |---|---|---|---|---|
- * | openSession | 0 | 8 | clock | the proposing leader's wall clock, in milliseconds since 1970 |
+ * | openSession | 0 | 8 | clock | log time as the proposing leader counts it, in milliseconds |
  * | | 8 | 8 | ttlMs | how long the session may stay unused, in milliseconds |
  * | sessionCommand | 0 | 8 | clock | as above |
  * | | 8 | 8 | id | the session's id: the index of the entry that opened it |
@@ -12,12 +12,14 @@
  * | | 32 | ... | command | the encoded command |
  * | closeSession | 0 | 8 | clock | as above |
  * | | 8 | 8 | id | as above |
+ * | sessionTime | 0 | 8 | clock | as above |
  *
  * Numbers are unsigned, little-endian and below 2^53. The format has no version: an incompatible change needs
  * new entry kinds.
  *
- * **Clock.** Sessions expire by the log's time, which is the greatest clock in any session entry so far. All
- * nodes compute it from the log alone, so a session expires at the same entry on each of them.
+ * **Clock.** Sessions expire by log time. An entry moves it forward to its clock, but by at most
+ * `LOG_TIME_STEP_MS_MAX`, and never back. All nodes compute it from the log alone, so a session expires at the
+ * same entry on each of them. A leader counts by its monotonic clock (runtime/sessions/log-clock.ts).
  *
  * **Checks.** A wrong length, a number that is too large, and numbers that can't identify a command are a
  * `DecodeError`, which stops the node: the entry is committed, so skipping it would give this node another
@@ -30,7 +32,7 @@ import { readUint64, writeUint64 } from "./little-endian.ts";
 
 /** Opens a session, whose id is the index of this entry. */
 export interface OpenSessionEntry {
-  /** The proposing leader's wall clock, in milliseconds since 1970. */
+  /** Log time as the proposing leader counts it, in milliseconds. */
   readonly clock: number;
   /** How long the session may stay unused before it expires, in milliseconds of log time. */
   readonly ttlMs: number;
@@ -51,7 +53,7 @@ export interface SessionCommandId {
 
 /** A command of a session. */
 export interface SessionCommandEntry extends SessionCommandId {
-  /** The proposing leader's wall clock, in milliseconds since 1970. */
+  /** Log time as the proposing leader counts it, in milliseconds. */
   readonly clock: number;
   /** The encoded command: a view of the payload's bytes, not a copy. */
   readonly command: Uint8Array;
@@ -59,11 +61,24 @@ export interface SessionCommandEntry extends SessionCommandId {
 
 /** Closes a session before it expires. */
 export interface CloseSessionEntry {
-  /** The proposing leader's wall clock, in milliseconds since 1970. */
+  /** Log time as the proposing leader counts it, in milliseconds. */
   readonly clock: number;
   /** The session's id. */
   readonly id: LogIndex;
 }
+
+/** Moves log time forward while sessions are open and no other entry of a session comes. */
+export interface SessionTimeEntry {
+  /** Log time as the proposing leader counts it, in milliseconds. */
+  readonly clock: number;
+}
+
+/**
+ * How far one entry moves log time, at most, in milliseconds. It limits what one wrong clock does: a sixth of the
+ * default time to live, so a session that was in use a moment ago survives it. The leader proposes a
+ * `sessionTime` entry before as much time has passed, so all of it counts while sessions are open.
+ */
+export const LOG_TIME_STEP_MS_MAX = 10_000;
 
 const FIELD_BYTES = 8;
 const OPEN_BYTES = 2 * FIELD_BYTES;
@@ -97,6 +112,21 @@ export function encodeSessionCommand(entry: SessionCommandEntry): Uint8Array {
 /** The payload of an entry that closes a session. */
 export function encodeCloseSession({ clock, id }: CloseSessionEntry): Uint8Array {
   return fields(CLOSE_BYTES, [clock, id]);
+}
+
+/** The payload of an entry that moves log time forward. */
+export function encodeSessionTime({ clock }: SessionTimeEntry): Uint8Array {
+  return fields(FIELD_BYTES, [clock]);
+}
+
+/**
+ * Decodes the payload of an entry that moves log time forward.
+ *
+ * @throws DecodeError says what is wrong
+ */
+export function decodeSessionTime(payload: Uint8Array): SessionTimeEntry {
+  checkLength("an entry of the sessions' time", payload, FIELD_BYTES);
+  return { clock: fieldOf(payload, 0) };
 }
 
 /**

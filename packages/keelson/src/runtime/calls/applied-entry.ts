@@ -23,4 +23,4 @@ export type AppliedEntry<Result> =
       readonly result: () => Result;
     }
   | { readonly position: LogPosition; readonly type: "rejected"; readonly error: RaftError }
-  | { readonly position: LogPosition; readonly type: "session-opened" | "session-closed" };
+  | { readonly position: LogPosition; readonly type: "session-opened" | "session-closed" | "time-passed" };

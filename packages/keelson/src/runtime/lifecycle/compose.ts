@@ -4,6 +4,8 @@
 // them exist, and attached to driver and applier once. Likewise `NodeStatus` is made first, because every part reports
 // failures to it, and `NodeLifecycle`, which reacts to them, last.
 import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
+import { EntryKind } from "../../codec/record.ts";
+import { encodeSessionTime } from "../../codec/session-entry.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { LeaderHint } from "../../errors.ts";
 import type { TransportHost } from "../../transport/transport.ts";
@@ -19,7 +21,7 @@ import {
   MembershipChanges,
 } from "../members/index.ts";
 import { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
-import { SessionApplier, type SessionHost } from "../sessions/index.ts";
+import { LogClock, SessionApplier, type SessionHost } from "../sessions/index.ts";
 import { NoSnapshots, SnapshotManager, type SnapshotService } from "../snapshots/index.ts";
 import { ChangeStream, CommittedStream } from "../streams/index.ts";
 import { CallForwarder, ForwardedCallServer, PendingProposals, Proposer } from "../writes/index.ts";
@@ -134,6 +136,7 @@ function baseOf<Command, Result>(
 interface Loop<Command, Result> {
   readonly driver: Driver;
   readonly sessions: SessionApplier<Result>;
+  readonly logClock: LogClock;
   readonly applier: Applier<Command, Result>;
 }
 
@@ -147,6 +150,7 @@ function loopOf<Command, Result>(base: Base<Command, Result>): Loop<Command, Res
       ...{ core, logRecords, memberships, store, watchdog, transport, environment, failed, warn },
     }),
     sessions,
+    logClock: new LogClock({ core, environment, table: base.sessionTable }),
     applier: new Applier({
       ...{ stateMachine, logRecords, core, environment, limits, applied, sessions, failed },
     }),
@@ -163,7 +167,10 @@ interface Members {
   readonly updatePeers: () => void;
 }
 
-function membersOf<Command, Result>(base: Base<Command, Result>, { driver }: Loop<Command, Result>): Members {
+function membersOf<Command, Result>(
+  base: Base<Command, Result>,
+  { driver, logClock }: Loop<Command, Result>,
+): Members {
   const { core, memberships, stored, environment, transport, calls, warn, send, log, failed } = base;
   const { timings, data, priority } = base.settings;
   const peers = new KnownPeers(warn);
@@ -190,6 +197,13 @@ function membersOf<Command, Result>(base: Base<Command, Result>, { driver }: Loo
     priorityOf: (id) => peers.priorityOf(id),
     recordStoreIds: () => {
       membershipChanges.recordStoreIds();
+    },
+    beginTime: () => {
+      logClock.begin();
+    },
+    tellTime: () => {
+      if (!logClock.isTickDue) return;
+      driver.propose(EntryKind.sessionTime, encodeSessionTime({ clock: logClock.read() }));
     },
     tellLostMembers: () => {
       lostEntries.tellAll();
@@ -228,7 +242,7 @@ interface Writes<Command, Result> {
 
 function writesOf<Command, Result>(
   base: Base<Command, Result>,
-  { driver, sessions }: Loop<Command, Result>,
+  { driver, sessions, logClock }: Loop<Command, Result>,
   { directory }: Members,
 ): Writes<Command, Result> {
   const { core, environment, calls, send, status, retryDelays, settings } = base;
@@ -243,7 +257,7 @@ function writesOf<Command, Result>(
   );
   const forwarder = new CallForwarder({ core, environment, limits, timings, calls, leader, send });
   const proposer = new Proposer<Command, Result>({
-    ...{ core, driver, codec, sessions, environment, limits, leader, calls },
+    ...{ core, driver, codec, sessions, logClock, limits, leader, calls },
     pending: pendingProposals,
     forwarder: settings.forward ? forwarder : null,
     refusal: () => status.refusal,

@@ -16,6 +16,10 @@ export interface LeaderMaintenanceParts {
   readonly priorityOf: (id: NodeId) => number;
   /** Records the members' store ids in the log, as far as they are known and not recorded yet. */
   readonly recordStoreIds: () => void;
+  /** The node leads: the time of sessions counts from the first call in a term on. */
+  readonly beginTime: () => void;
+  /** Tells open sessions the time, if nothing else has for a while. */
+  readonly tellTime: () => void;
   /** Tells members that lost entries again that they did. */
   readonly tellLostMembers: () => void;
   readonly transferTo: (id: NodeId) => void;
@@ -41,8 +45,10 @@ export class LeaderMaintenance {
   afterCoreInput(): void {
     const isNeeded = this.#parts.core.role === "leader" && !this.#stopped;
     if (isNeeded === (this.#timer !== null)) return;
-    if (isNeeded) this.#arm();
-    else this.#disarm();
+    if (isNeeded) {
+      this.#parts.beginTime();
+      this.#arm();
+    } else this.#disarm();
   }
 
   stop(): void {
@@ -66,11 +72,12 @@ export class LeaderMaintenance {
   }
 
   #run(): void {
-    const { core, recordStoreIds, tellLostMembers, transferTo } = this.#parts;
+    const { core, recordStoreIds, tellTime, tellLostMembers, transferTo } = this.#parts;
     tellLostMembers();
     // Otherwise the core would refuse both: a change of membership needs a committed entry of the leader's own term.
     if (core.role !== "leader" || !core.takesCommands || !core.termStartCommitted) return;
     recordStoreIds();
+    tellTime();
     const successor = this.#preferredLeader();
     if (successor === null) return;
     if (this.#runsToWait > 0) {

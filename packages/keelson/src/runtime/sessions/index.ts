@@ -1,5 +1,6 @@
 // Sessions (§8; dissertation 6.3): the replicated table that makes retries safe, how its entries are applied,
 // and the `Session` that callers use.
+export { LogClock } from "./log-clock.ts";
 export { isSessionKind, SessionApplier, sessionTableOf, type SessionKind } from "./session-applier.ts";
 export { countSessions, decodeRecords } from "./session-records.ts";
 export { SESSION_LIMITS, type SessionLimits, type SessionTable } from "./session-table.ts";

@@ -8,6 +8,7 @@ import {
   decodeCloseSession,
   decodeOpenSession,
   decodeSessionCommand,
+  decodeSessionTime,
   type SessionCommandId,
 } from "../../codec/session-entry.ts";
 import { assert } from "../../core/assert.ts";
@@ -33,7 +34,10 @@ import { SessionTable, type CommandVerdict } from "./session-table.ts";
 
 /** The kinds of entries that belong to sessions. */
 export type SessionKind =
-  typeof EntryKind.openSession | typeof EntryKind.sessionCommand | typeof EntryKind.closeSession;
+  | typeof EntryKind.openSession
+  | typeof EntryKind.sessionCommand
+  | typeof EntryKind.closeSession
+  | typeof EntryKind.sessionTime;
 
 /** Whether an entry of this kind belongs to a session. */
 export function isSessionKind(kind: EntryKind): kind is SessionKind {
@@ -104,6 +108,10 @@ export class SessionApplier<Result> {
         const { clock, id } = decodeCloseSession(payload);
         table.close(clock, id);
         return { type: "settled", applied: { position, type: "session-closed" } };
+      }
+      case EntryKind.sessionTime: {
+        table.passTime(decodeSessionTime(payload).clock);
+        return { type: "settled", applied: { position, type: "time-passed" } };
       }
       case EntryKind.sessionCommand: {
         const entry = decodeSessionCommand(payload);

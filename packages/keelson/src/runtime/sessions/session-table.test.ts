@@ -4,7 +4,8 @@ import { DecodeError } from "../../errors.ts";
 import type { Answer } from "./session-records.ts";
 import { SESSION_LIMITS, SessionTable, type SessionLimits } from "./session-table.ts";
 
-const NOON = 1_700_000_000_000;
+/** Where the clocks of these tests start, which is less than a step from 0. */
+const NOON = 5_000;
 const SECOND = 1000;
 
 /** Drives a table as the applier does, with an entry counter and a leader's clock. */
@@ -111,13 +112,35 @@ describe("a session", () => {
 describe("log time", () => {
   it("expires a session at the first entry whose clock shows that it was idle too long (K5)", () => {
     const bench = new Bench();
-    const [idle, used] = [bench.open(), bench.open()];
-    bench.clock += 60 * SECOND;
+    const [idle, used] = [bench.open(9 * SECOND), bench.open()];
+    bench.clock += 9 * SECOND;
     bench.write(used, 1);
     expect(bench.table.size).toBe(2);
     bench.clock += 1;
     expect(bench.write(used, 2)).toBe("apply");
     expect(bench.table.size).toBe(1);
+    expect(bench.write(idle, 1)).toBe("expired");
+  });
+
+  it("survives one entry whose clock is ten years ahead, and then expires when it is idle for its time to live (Z13)", () => {
+    const bench = new Bench();
+    const [used, idle] = [bench.open(20 * SECOND), bench.open(15 * SECOND)];
+    const { clock } = bench;
+    bench.clock += 10 * 365 * 86_400 * SECOND;
+    expect(bench.write(used, 1)).toBe("apply");
+    expect(bench.table.logTimeMs).toBe(clock + 10 * SECOND);
+    expect(bench.table.size).toBe(2);
+    // The next leader counts on from the log's time.
+    bench.clock = bench.table.logTimeMs + 5 * SECOND + 1;
+    expect(bench.write(used, 2)).toBe("apply");
+    expect(bench.write(idle, 1)).toBe("expired");
+  });
+
+  it("expires by entries that tell the time alone (Z13)", () => {
+    const bench = new Bench();
+    const idle = bench.open(15 * SECOND);
+    for (let at = 0; at < 4; at++) bench.table.passTime((bench.clock += 5 * SECOND));
+    expect(bench.table.size).toBe(0);
     expect(bench.write(idle, 1)).toBe("expired");
   });
 

@@ -6,15 +6,15 @@
 // batch's effects (`flush`), and a snapshot holds the table as of its own last entry. Otherwise a retry could
 // be applied twice after a restart.
 //
-// Expiry uses log time: the greatest clock reading that an entry has carried so far. Every node computes the
-// same log time at the same entry, so a session expires at the same entry everywhere. Log time never goes
-// back, and it stands still while no session entries come.
+// Expiry uses log time, which entries move forward. Every node computes the same log time at the same entry, so a
+// session expires at the same entry everywhere. Log time starts at 0 and never goes back; one entry moves it by a
+// limited step; and while sessions are open, the leader's entries let it follow the leader's monotonic clock.
 //
 // Kept for each session: its time to live, its last use, the lowest unanswered sequence number, and the
 // answers from that number on. An answer holds the encoded result, so a retry gets the same result as the
 // first attempt. All of it is limited by `SESSION_LIMITS`.
 
-import type { SessionCommandId } from "../../codec/session-entry.ts";
+import { LOG_TIME_STEP_MS_MAX, type SessionCommandId } from "../../codec/session-entry.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { DecodeError } from "../../errors.ts";
@@ -114,7 +114,7 @@ export class SessionTable {
   #isKnown = true;
   /** The open sessions by id, least recently used first. */
   readonly #sessions = new Map<LogIndex, Session>();
-  /** Log time: the greatest clock reading of any session entry so far, in ms since 1970. Never goes back. */
+  /** Log time, in ms. Moved forward by session entries; never goes back. */
   #logTimeMs = 0;
   /** What all sessions count towards `bytesMax`: the sum of their `bytes`. */
   #bytes = 0;
@@ -167,7 +167,7 @@ export class SessionTable {
     return this.#isKnown;
   }
 
-  /** Log time, in ms since 1970 by the clocks of leaders. */
+  /** Log time, in ms. */
   get logTimeMs(): number {
     return this.#logTimeMs;
   }
@@ -207,6 +207,11 @@ export class SessionTable {
     if (session === undefined) return false;
     this.#removeSession(session);
     return true;
+  }
+
+  /** Applies an entry that moves log time forward, and does nothing else. */
+  passTime(clock: number): void {
+    this.#advanceTime(clock);
   }
 
   /**
@@ -307,7 +312,8 @@ export class SessionTable {
    */
   #advanceTime(clock: number): void {
     if (clock > this.#logTimeMs) {
-      this.#logTimeMs = clock;
+      // A leader whose clock is wrong ends at most the sessions that have one step left to live (Z13).
+      this.#logTimeMs = Math.min(clock, this.#logTimeMs + LOG_TIME_STEP_MS_MAX);
       this.#changedRecords.add(TIME_NAME);
     }
     if (this.#logTimeMs <= this.#nextExpiryMs) return;

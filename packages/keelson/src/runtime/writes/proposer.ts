@@ -11,7 +11,6 @@ import {
 import { assert, ProtocolViolation } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
-import type { Environment } from "../../environment/environment.ts";
 import {
   AbortedError,
   CommandTooLargeError,
@@ -35,7 +34,7 @@ import type { Driver } from "../loop/index.ts";
 import { reasonOf, type RaftLimits, type StateMachineCodec } from "../shared/index.ts";
 import type { ForwardableCall, CallForwarder } from "./call-forwarder.ts";
 import type { PendingProposals } from "./pending-proposals.ts";
-import type { OpenedSession, OpenSessionOptions, SessionApplier } from "../sessions/index.ts";
+import type { LogClock, OpenedSession, OpenSessionOptions, SessionApplier } from "../sessions/index.ts";
 
 /** How one command is written. */
 export interface WriteOptions extends CallOptions {
@@ -43,7 +42,7 @@ export interface WriteOptions extends CallOptions {
   readonly session?: SessionCommandId;
 }
 
-/** A session's default time to live: far longer than clients retry, or servers' clocks differ. */
+/** A session's default time to live: far longer than clients retry. */
 const TTL_MS_DEFAULT = 60_000;
 
 /** A shorter time to live could run out during an election; a longer one keeps dead clients' sessions. */
@@ -56,7 +55,7 @@ export interface ProposerParts<Command, Result> {
   readonly codec: StateMachineCodec<Command, Result>;
   readonly pending: PendingProposals<Result>;
   readonly sessions: SessionApplier<Result>;
-  readonly environment: Environment;
+  readonly logClock: LogClock;
   readonly limits: RaftLimits;
   readonly leader: () => LeaderHint | null;
   readonly calls: CallRegistry;
@@ -146,7 +145,7 @@ export class Proposer<Command, Result> {
       return forwarder.forward(forwardable, options);
     }
     this.#checkLeader();
-    const payload = encodeOpenSession({ clock: this.#clock(), ttlMs });
+    const payload = encodeOpenSession({ clock: this.#parts.logClock.read(), ttlMs });
     return this.#propose<OpenedSession>(EntryKind.openSession, payload, options, ({ position }, call) => {
       call.resolve({ id: position.index, ttlMs });
     });
@@ -169,7 +168,7 @@ export class Proposer<Command, Result> {
       return forwarder.forward(forwardable, options);
     }
     this.#checkLeader();
-    const payload = encodeCloseSession({ clock: this.#clock(), id });
+    const payload = encodeCloseSession({ clock: this.#parts.logClock.read(), id });
     return this.#propose<undefined>(EntryKind.closeSession, payload, options, (_applied, call) => {
       call.resolve(undefined);
     });
@@ -186,7 +185,7 @@ export class Proposer<Command, Result> {
     options: CallOptions,
   ): Promise<WriteResult<Result>> {
     if (session === undefined) return this.#propose(EntryKind.command, command, options, settleWrite);
-    const payload = encodeSessionCommand({ ...session, clock: this.#clock(), command });
+    const payload = encodeSessionCommand({ ...session, clock: this.#parts.logClock.read(), command });
     return this.#propose(EntryKind.sessionCommand, payload, options, settleWrite);
   }
 
@@ -235,11 +234,6 @@ export class Proposer<Command, Result> {
       },
     });
     return call.promise;
-  }
-
-  /** The clock reading for a session entry, in whole milliseconds since 1970; never negative. */
-  #clock(): number {
-    return Math.max(0, Math.floor(this.#parts.environment.wallClock()));
   }
 
   #checkLeader(): void {

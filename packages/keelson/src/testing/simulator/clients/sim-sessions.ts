@@ -18,12 +18,17 @@ const ASK_AGAIN_SHARE = 0.3;
 /** How often it is sent once more after its session was ended. */
 const ASK_AFTER_END_SHARE = 0.05;
 
+/** The part of its time to live that a session lives at least: the fastest clocks are a tenth too fast. */
+const EARLIEST_EXPIRY = 0.85;
+
 /** What a client knows of its session, or clients who share one. */
 interface SimSession {
   readonly id: number;
   next: number;
   /** Ascending. */
   readonly unanswered: Set<number>;
+  /** When the last call was made that certainly used it, in simulated milliseconds; Infinity: a client closed it. */
+  usedAt: number;
 }
 
 /** One command on its way. */
@@ -109,6 +114,7 @@ export class SimSessions implements SessionClients {
   /** Whoever shares it learns of it by being refused. */
   async #close(session: SimSession, group: string): Promise<void> {
     if (this.#sessions.get(group) === session) this.#sessions.delete(group);
+    session.usedAt = Infinity;
     const process = this.#clients.choose();
     if (process === null || this.#stopped) return;
     const timeoutMs = this.#parts.plan.callTimeoutMs;
@@ -123,6 +129,7 @@ export class SimSessions implements SessionClients {
     let id = 0;
     const ttlMs = this.#ttlMs;
     const timeoutMs = this.#parts.plan.callTimeoutMs;
+    const askedAt = this.#parts.clock.now();
     const opening = async (): Promise<void> => {
       const session = await process.raft?.openSession({ ttlMs, timeoutMs, ...this.#clients.abortOptions() });
       id = session?.id ?? 0;
@@ -132,7 +139,7 @@ export class SimSessions implements SessionClients {
     // Another client of the group may have been quicker.
     if (outcome !== "done" || id === 0 || other !== undefined) return other ?? null;
     this.#parts.trace(`${group} has session ${String(id)}`);
-    const session = { id, next: 1, unanswered: new Set<number>() };
+    const session = { id, next: 1, unanswered: new Set<number>(), usedAt: askedAt };
     this.#sessions.set(group, session);
     return session;
   }
@@ -207,8 +214,23 @@ export class SimSessions implements SessionClients {
         reply = { type: "rejected", error };
       }
     };
+    const askedAt = this.#parts.clock.now();
     const ended = await this.#clients.attempt(op, process, true, writing);
+    if (ended.outcome === "done") session.usedAt = Math.max(session.usedAt, askedAt);
+    else if (ended.why === "SESSION_EXPIRED") this.#checkExpired(session, process);
     return { ...ended, reply: ended.outcome === "done" ? reply : null };
+  }
+
+  /** A session lives for its time to live after its last use, by whichever leader's clock, fast or slow (Z13). */
+  #checkExpired({ id, usedAt }: SimSession, process: SimProcess): void {
+    const unusedMs = this.#parts.clock.now() - usedAt;
+    this.#clients.watch(() => {
+      assertInvariant(
+        usedAt === Infinity || unusedMs > this.#ttlMs * EARLIEST_EXPIRY,
+        "ONCE",
+        () => `session ${String(id)} is expired for ${process.id}, ${String(unusedMs)} ms after it was used`,
+      );
+    });
   }
 
   /** Errors that aren't the library's come from the codec, which can't read the answer that was kept. */

@@ -24,11 +24,14 @@ export function withSnapshots(plan: Plan): Plan {
   return { ...asked, snapshots };
 }
 
-/** In a third of the runs some clients use sessions. Wall clocks, which sessions expire by, may be wrong then. */
+/** A wall clock that was never set. */
+const TEN_YEARS_MS = 10 * 365 * 86_400_000;
+
+/** In a third of the runs some clients use sessions. Wall clocks, which sessions must not expire by, may be wrong then. */
 export function withSessions(plan: Plan, chance: Chance): Plan {
   if (!chance.happens(0.35)) return plan;
   const ttlMs = chance.pick([1_000, 1_000, 3_000, 60_000]);
-  const skewMs = chance.pick([0, 0, 300, 5_000]);
+  const skewMs = chance.pick([0, 300, 3_600_000, TEN_YEARS_MS]);
   return {
     ...plan,
     sessions: { clients: chance.whole(1, plan.clients), ttlMs },
