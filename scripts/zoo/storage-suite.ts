@@ -16,6 +16,7 @@ import {
 } from "../../packages/keelson/src/environment/simulated/simulated-environment.ts";
 import { SimulatedFiles } from "../../packages/keelson/src/environment/simulated/simulated-files.ts";
 import { Raft } from "../../packages/keelson/src/runtime/index.ts";
+import { encodeRecords } from "../../packages/keelson/src/runtime/sessions/session-records.ts";
 import { memorySnapshots, snapshotFiles } from "../../packages/keelson/src/storage/snapshots/index.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../packages/keelson/src/storage/snapshot-store.ts";
 import { forceNewCluster, restoreWal, wal } from "../../packages/keelson/src/storage/wal/index.ts";
@@ -42,7 +43,7 @@ async function isRefused(attempt: Promise<unknown>): Promise<boolean> {
 
 async function take(store: SnapshotStore, index: number): Promise<StoredSnapshot> {
   const header = { clusterId: "c", position: { index, term: 3 }, membership: MEMBERSHIP };
-  const draft = await store.create(header, new Uint8Array(0));
+  const draft = await store.create(header, encodeRecords(new Map()));
   await draft.write(new Uint8Array(300_000).fill(index));
   return await draft.finish();
 }
