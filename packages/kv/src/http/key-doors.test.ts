@@ -37,7 +37,7 @@ const KEYS = [
   "\u0000\u007f",
 ];
 
-describe("an odd key [D28]", () => {
+describe("an odd key", () => {
   it.each(KEYS)("can be put, got and deleted by every door: %j", async (key) => {
     const serving = await fakeServing();
     const http = await HttpServer.listen(ANY_PORT);

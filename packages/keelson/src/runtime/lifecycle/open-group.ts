@@ -29,8 +29,9 @@ export async function openGroup<Command, Result>(
   log: NodeLog,
 ): Promise<GroupParts<Command, Result>> {
   const { log: store, stateMachine } = options;
-  // The log first: its lock and its node id show whether these are this node's directories at all. The option `clusterId`
-  // is only a name, so it isn't checked by the store, which is bound to one cluster's id, but below.
+  // The log first: its lock and its node id show whether these are this node's directories at all. `clusterId` is null
+  // here, so that the store doesn't compare: it holds the id of its cluster, and the option `clusterId` is only a name.
+  // `refuseForeign` checks below that the id was made under that name.
   const found = await store.open({ nodeId: settings.id, clusterId: null }, environment);
   let stateMachineOpened = false;
   try {

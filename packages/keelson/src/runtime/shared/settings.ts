@@ -10,7 +10,7 @@ import type { StateMachine } from "./state-machine.ts";
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** Bytes of the option `data` in UTF-8. It is sent in every handshake, and kept for every peer. */
+/** The most UTF-8 bytes that the option `data` may have: every handshake carries it, and each node keeps that of every peer. */
 const DATA_BYTES_MAX = 4 * KIB;
 
 /** The defaults of `RaftLimits`. */

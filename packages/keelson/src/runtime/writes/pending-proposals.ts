@@ -29,7 +29,7 @@ interface ProposalAfterStepDown<Result> extends PendingProposal<Result> {
 }
 
 /**
- * Finds the outcome of every entry that this node proposed.
+ * Finds out, as far as possible, what became of the entries that this node proposed.
  *
  * While the node leads, an entry is either applied here (done) or still pending, and its index is enough to
  * find it.
@@ -41,9 +41,11 @@ interface ProposalAfterStepDown<Result> extends PendingProposal<Result> {
  * - The entry is applied here, with its index and term: done.
  * - The next leader's entries are committed, and one of them stands at its index or makes it impossible for
  *   the entry to be committed (`commitStatus`): lost, so certainly not done.
- * - Neither within the time: unknown.
+ * - Neither within the longest election timeout: unknown, unless the entry is known to be committed. Then the
+ *   call waits until it is applied.
+ * - A snapshot of another node covers the entry: unknown at once.
  *
- * Now an entry is found by index and term, as another one may be proposed at the same index.
+ * From the step-down on, entries are found by index and term, because another may be proposed at the same index.
  */
 export class PendingProposals<Result> {
   readonly #core: RaftNode;

@@ -79,7 +79,7 @@ export interface Block {
   readonly end: number;
 }
 
-/** An open file that holds a snapshot, or a part of one. */
+/** An open file that holds a snapshot, or the beginning of one that is still being received. */
 export interface SnapshotFile {
   readonly handle: FileHandle;
   /** For error messages. */

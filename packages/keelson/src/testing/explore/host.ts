@@ -25,7 +25,10 @@ export type Payload = number;
 /** A new leader's first entry. */
 export const BLANK: Payload = 0;
 
-/** A configuration as a payload: a bit for each voter, and from here on one for each outgoing voter. No learners. */
+/**
+ * A configuration as a payload is minus a number with a bit for each voter, by its place, and from this bit on one for each
+ * outgoing voter. So an explored group has at most 5 nodes, and no learners.
+ */
 const OUTGOING_BIT = 5;
 
 export function payloadOf({ voters, outgoingVoters }: ClusterConfig): Payload {

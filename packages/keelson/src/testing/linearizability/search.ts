@@ -73,7 +73,8 @@ export class Search<State extends ModelState, Input, Output> {
   readonly #optional: readonly UnknownOperation<Input>[];
   readonly #optionalOverwrites: readonly boolean[];
 
-  // The list. Node i is the call of required operation i, node count + i its return, the last one the head.
+  // The list of calls and returns by time: circular and doubly linked. With n required operations, node i is the call
+  // of operation i, node n + i its return, and node 2n the head, a sentinel.
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
   readonly #head: number;

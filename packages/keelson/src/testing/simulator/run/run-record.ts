@@ -27,7 +27,7 @@ export class RunRecord {
     return this.#violation;
   }
 
-  /** A method, so that the compiler doesn't assume the answer stays the same across other calls. */
+  /** Whether a violation was recorded. A method: of a getter the compiler assumes the same answer across other calls. */
   isBroken(): boolean {
     return this.#violation !== null;
   }
