@@ -1,7 +1,7 @@
 /** Errors of the simulated disk: which operation fails next, and how. */
 import type { FileFault, FileOperation } from "../../../environment/simulated/simulated-files.ts";
 import type { DiskErrorKind } from "../plan/faults.ts";
-import { isOfSnapshots } from "../world/sim-process.ts";
+import { isSnapshotFile } from "../world/sim-process.ts";
 
 /** Bytes that a write leaves when it finds the disk full: part of a header, part of a batch, or whole sectors. */
 export const SHORT_WRITES = [20, 300, 600, 1_100, 1_700];
@@ -19,7 +19,7 @@ export function snapshotDiskError(
   error: DiskErrorKind,
   shortBytes: number,
 ): (operation: FileOperation) => FileFault | null {
-  return ({ type, path }) => (isOfSnapshots(path) ? faultFor(error, type, shortBytes) : null);
+  return ({ type, path }) => (isSnapshotFile(path) ? faultFor(error, type, shortBytes) : null);
 }
 
 function faultFor(error: DiskErrorKind, type: FileOperation["type"], shortBytes: number): FileFault | null {

@@ -1,7 +1,7 @@
 /** Faults of one process: crashes at chosen moments, slow turns, damaged files. */
 import type { Chance } from "../plan/chance.ts";
 import type { Fault } from "../plan/faults.ts";
-import { isOfSnapshots, type SimProcess } from "../world/sim-process.ts";
+import { isSnapshotFile, type SimProcess } from "../world/sim-process.ts";
 
 /** How long it takes until a process that stopped by itself is started again. */
 export const RESTART_DELAY_MS = 200;
@@ -88,7 +88,7 @@ export class ProcessFaults {
       });
       return;
     }
-    this.#damageOneOf(process, process.disk.paths().filter(isOfSnapshots));
+    this.#damageOneOf(process, process.disk.paths().filter(isSnapshotFile));
     if (this.#parts.chance.happens(crashShare)) this.crash(process, RESTART_DELAY_MS / 4, false);
   }
 

@@ -1,37 +1,39 @@
+import type { LogIndex } from "../../../core/position.ts";
 import type { Raft } from "../../../runtime/raft.ts";
-import type { ClusterChecker } from "../checkers/cluster-checker.ts";
+import type { ApplyChecker } from "../checkers/apply-checker.ts";
 import { Violation } from "../checkers/violation.ts";
 
 export interface CommittedReaderParts {
   readonly id: string;
   readonly raft: Raft<unknown, unknown>;
-  readonly checker: ClusterChecker;
+  readonly checker: ApplyChecker;
   readonly describe: (command: unknown) => string;
-  /** After so many commands it leaves the stream, and goes on in a new one. */
-  readonly commandsEach: number;
+  /** After so many commands the reader leaves the stream, and goes on in a new one. */
+  readonly reopenAfter: number;
   readonly isDead: () => boolean;
   readonly report: (error: unknown) => void;
+  /** Waits in true time: the reader isn't part of the process. */
   readonly wait: (ms: number) => Promise<void>;
 }
 
-/** A disk that failed once may be read later. */
+/** How long the reader waits after a failure of the stream, such as a read error of the disk. */
 const RETRY_MS = 50;
 
-/** Follows a node's stream of committed commands, as a program would that feeds something else from it. */
+/** Reads a node's stream of committed commands, as a program would that feeds another system, and checks the order. */
 export class CommittedReader {
   readonly #parts: CommittedReaderParts;
-  #readTo = 0;
+  /** The last command that the stream yielded, or that a snapshot covered before it was read. */
+  #readTo: LogIndex = 0;
 
   constructor(parts: CommittedReaderParts) {
     this.#parts = parts;
   }
 
-  /** The last command that it was given. */
-  get readTo(): number {
+  get readTo(): LogIndex {
     return this.#readTo;
   }
 
-  /** Until the node stops, or its process dies. */
+  /** Reads until the node stops or its process dies. */
   async run(): Promise<void> {
     const { raft, isDead, report, wait } = this.#parts;
     for (;;) {
@@ -44,25 +46,25 @@ export class CommittedReader {
           return;
         }
         if (raft.metrics().role === "stopped") return;
-        // What a snapshot covers is not told any more.
+        // The stream fails if a snapshot covers the next command: continue after the snapshot.
         this.#readTo = Math.max(this.#readTo, raft.metrics().firstIndex - 1);
         await wait(RETRY_MS);
       }
     }
   }
 
-  /** True: the stream ended by itself. */
+  /** Reads one stream. True: it ended because the node stopped. */
   async #readSome(): Promise<boolean> {
-    const { id, raft, checker, describe, commandsEach, isDead } = this.#parts;
+    const { id, raft, checker, describe, reopenAfter, isDead } = this.#parts;
     let count = 0;
     for await (const { index, term, command, session } of raft.committed({ from: this.#readTo + 1 })) {
       if (isDead()) return true;
-      // A retry shows as well, and had no effect: that one there has is known by then.
-      const isRetry = session !== null && !checker.applies.applied.has(index);
-      if (!isRetry) checker.applies.delivered(id, { index, term }, describe(command), this.#readTo);
+      // The stream also yields repetitions of session commands. They had no effect, so no one has applied them.
+      const isDuplicate = session !== null && !checker.applied.has(index);
+      if (!isDuplicate) checker.delivered(id, { index, term }, describe(command), this.#readTo);
       this.#readTo = index;
       count += 1;
-      if (count === commandsEach) return false;
+      if (count === reopenAfter) return false;
     }
     return true;
   }

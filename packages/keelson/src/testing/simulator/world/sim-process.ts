@@ -1,115 +1,140 @@
+/**
+ * A simulated process: everything of a node that outlives the run of its program. It starts the program (a node of the
+ * real runtime on a simulated environment), kills and pauses it, and reports when it stops without a reason.
+ *
+ * - FAILSTOP, DUR, START: a node that stops by itself or doesn't start has a reason that a fault explains.
+ * - KNOWN: a node that is told to close closes in time.
+ */
+import type { Environment, Network } from "../../../environment/environment.ts";
+import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import {
   SimulatedFiles,
   type FileFault,
   type FileOperation,
 } from "../../../environment/simulated/simulated-files.ts";
-import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
-import type { Environment, Network } from "../../../environment/environment.ts";
-import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
-import { RECORD_HEADER_BYTES } from "../../../codec/record.ts";
-import { SESSION_COMMAND_HEADER_BYTES } from "../../../codec/session-entry.ts";
-import { CorruptLogError, CorruptSnapshotError, type RaftError } from "../../../errors.ts";
-import { Raft } from "../../../runtime/raft.ts";
-import type { SnapshotPolicy, StateMachine } from "../../../runtime/shared/index.ts";
+import type { RaftError } from "../../../errors.ts";
+import type { Raft } from "../../../runtime/raft.ts";
+import type { StateMachine } from "../../../runtime/shared/index.ts";
 import { fileKind } from "../../../storage/snapshots/file-names.ts";
-import { snapshotFiles } from "../../../storage/snapshots/index.ts";
 import { wal } from "../../../storage/wal/index.ts";
-import type { TransportMessage, Transport } from "../../../transport/transport.ts";
-import type { Message } from "../../../core/message.ts";
-import type { Chance } from "../plan/chance.ts";
+import type { Transport, TransportMessage } from "../../../transport/transport.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
-import { CommittedReader } from "./committed-reader.ts";
-import { LeaseChecker, type ReceiverState } from "../checkers/lease-checker.ts";
-import {
-  EventDelivery,
-  processEnvironment,
-  type ClockConditions,
-  type DiskConditions,
-} from "./process-environment.ts";
-import { MessageReplayer, ObservedLog, ObservedTransport, type TransportObserver } from "./observed-log.ts";
-import { ObservedMachine, type MachineConditions } from "../subject/observed-machine.ts";
+import { Violation } from "../checkers/violation.ts";
+import type { Chance } from "../plan/chance.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { AnySubject } from "../subject/subject.ts";
-import { assertInvariant, Violation } from "../checkers/violation.ts";
+import { ChangeReader } from "./change-reader.ts";
+import { CommittedReader } from "./committed-reader.ts";
+import type { ClockConditions, DiskConditions, MachineConditions } from "./conditions.ts";
+import { EventDelivery } from "./event-delivery.ts";
+import { MessageReplayer } from "./message-replayer.ts";
+import { MessageWatch } from "./message-watch.ts";
+import { ObservedLog } from "./observed-log.ts";
+import { ObservedMachine } from "./observed-machine.ts";
+import { ObservedTransport } from "./observed-transport.ts";
+import { openNode } from "./open-node.ts";
+import { processEnvironment } from "./process-environment.ts";
+import { isCorruption, isDiskError, violationOfFailedStart, violationOfStop } from "./stop-reasons.ts";
 
-/** What a process needs of the world that it runs in. */
+/** What a process needs from the run. */
 export interface ProcessParts {
   readonly plan: Plan;
-  /** Its place in the plan. */
+  /** The node's place in the plan. */
   readonly node: number;
   readonly subject: AnySubject;
   readonly clock: SimulatedClock;
   readonly chance: Chance;
   readonly checker: ClusterChecker;
   readonly network: Network;
-  /** A transport for a process that is about to start. */
+  /** Makes a transport for a process that is about to start. */
   readonly transport: (address: string) => Transport;
-  /** A state machine applies a command that has this name. */
+  /** A state machine is about to apply the command with this name. */
   readonly applying: (name: string, index: number) => void;
   readonly trace: (text: string) => void;
   readonly report: (error: unknown) => void;
-  /** The process is gone, with what it was asked and did not answer. */
+  /** The process ended, for whatever reason. Calls that it hasn't answered are never answered. */
   readonly died: (process: SimProcess) => void;
-  /** The node stopped by itself: every call to it has an answer by now. */
+  /** The node stopped by itself, or closed: every call to it has ended by now. */
   readonly stopped: (process: SimProcess) => void;
   readonly sending: (from: string, to: string, transportMessage: TransportMessage) => void;
 }
 
-/** What its disk does wrong, beyond being slow. */
+/** Errors that the disk returns. Faults write them. */
 export interface DiskFaults {
-  /** Asked for each operation until it has a fault for one. */
+  /** Asked for each operation until it returns a fault; null: no fault is planned. */
   next: ((operation: FileOperation) => FileFault | null) | null;
   /** Reads and writes are done in several parts. */
   shortTransfers: boolean;
 }
 
-/** Everything of a node that outlives its process. */
+/** Of the reads and writes of a disk with short transfers, the share that is short. If all were, reading would never end. */
+const SHORT_TRANSFER_SHARE = 0.3;
+
+const SHORT_TRANSFER_BYTES_MAX = 700;
+
+/** How long closing may take. A leader transfers leadership for 400 ms at most; then the node's parts have a second. */
+const SHUT_DOWN_MS_MAX = 2_000;
+
+/** See the file's header. */
 export class SimProcess {
   readonly id: string;
-  /** Where it listens from its next start on. */
+  /** Where the node listens from its next start on. Written by the operator, when the member moves. */
   address: string;
-  #disk: SimulatedFiles;
-  /** It was a member, and its disk is gone: the others must not take it for the one that it was. */
-  hasLostDisk = false;
-  /** The disk was slow, or hung, since the process was started. */
-  diskWasSlow = false;
-  /** What the node last told those who listen to it. */
-  announced: { role: string; leader: string | null } = { role: "follower", leader: null };
+
+  // What faults set. It holds across restarts until a fault ends.
   readonly diskConditions: DiskConditions;
   readonly diskFaults: DiskFaults = { next: null, shortTransfers: false };
-  /** Called when a vote is durable, before anybody is told of it. */
-  onVoteDurable: (() => void) | null = null;
-  /** Called when an entry is written that takes its vote away, and when that is durable. */
-  onOwnRemoval: ((isDurable: boolean) => void) | null = null;
-  /** Called when it tells another node to take over from it. */
-  onTimeoutNowSent: (() => void) | null = null;
-  /** Called when the file of a snapshot is about to be complete here: one that was taken, or came. */
-  onSnapshotRename: ((isReceived: boolean) => void) | null = null;
   readonly clockConditions: ClockConditions;
   readonly machineConditions: MachineConditions = { delayMs: 0, fails: false, isApplying: false };
+
+  // Where faults strike; each is called at its moment.
+  /** A vote is durable, and no node has been told. */
+  onVoteDurable: (() => void) | null = null;
+  /** An entry that takes away this node's vote is about to be written; then, with `isDurable`, it is durable. */
+  onOwnRemoval: ((isDurable: boolean) => void) | null = null;
+  /** The node tells another to take over. */
+  onTimeoutNowSent: (() => void) | null = null;
+  /** A snapshot's file is about to be complete: it is being renamed. `isReceived`: it was fetched, not taken here. */
+  onSnapshotRename: ((isReceived: boolean) => void) | null = null;
+
+  // What faults did to it.
+  /** It was a member and its disk was replaced by an empty one. The others must not take it for that member. */
+  hasLostDisk = false;
+  /** A fault damaged data on its disk that may have been acknowledged. It may refuse to start. */
+  hasDamagedData = false;
+  /** It refused to start because of damaged data, and isn't started again. */
+  refusesToStart = false;
+  /** The disk was slow or hung since the process started, so that a write may have timed out. */
+  diskWasSlow = false;
+  /** The true time at which it last went on after a pause. */
+  resumedAt = -Infinity;
+
   readonly #parts: ProcessParts;
+  #disk: SimulatedFiles;
+  /** null: no program runs. */
   #delivery: EventDelivery | null = null;
+  /** null: the node isn't open. */
   #raft: Raft<unknown, unknown> | null = null;
+  /** The subject's state machine, as the subject made it. */
   #machine: StateMachine<unknown, unknown> | null = null;
   #log: ObservedLog | null = null;
-  #reader: CommittedReader | null = null;
-  /** When it last went on after a pause. */
-  resumedAt = -Infinity;
   #environment: Environment | null = null;
+  /** Reads the running node's change stream. */
+  #changeReader = new ChangeReader();
+  /** Reads the running node's committed stream; null: the plan has no such reader. */
+  #committedReader: CommittedReader | null = null;
+  /** The node is being opened. */
   #starting = false;
+  /** The node was told to close. */
   #closing = false;
-  /** Acknowledged data on its disk was damaged, by us: it may refuse to start for ever. */
-  hasDamagedData = false;
-  /** Its disk was replaced by an older copy of itself. */
-  wasSetBack = false;
-  /** It refused to start because its log is damaged, or stopped because it had lost entries. */
-  refusesToStart = false;
 
-  constructor(id: string, address: string, clockRate: number, wallOffsetMs: number, host: ProcessParts) {
+  constructor(id: string, address: string, clockRate: number, wallOffsetMs: number, parts: ProcessParts) {
     this.id = id;
     this.address = address;
-    this.#disk = new SimulatedFiles();
-    this.diskConditions = { baseDelayMs: host.plan.diskMs, extraDelayMs: 0, hangs: false, beforeWrite: null };
+    this.#parts = parts;
+    this.#disk = this.#newDisk();
+    const baseDelayMs = parts.plan.diskMs;
+    this.diskConditions = { baseDelayMs, extraDelayMs: 0, hangs: false, beforeWrite: null };
     this.clockConditions = {
       rate: clockRate,
       timersLateByMsMax: 0,
@@ -117,30 +142,16 @@ export class SimProcess {
       timersLateUntil: -Infinity,
       wallOffsetMs,
     };
-    this.#parts = host;
-    this.#disk.intercept = (operation) => this.#faultFor(operation);
   }
 
   get disk(): SimulatedFiles {
     return this.#disk;
   }
 
-  /** The process dies, and its disk is replaced by an empty one; so is what its state machine kept elsewhere. */
-  wipe(): void {
-    this.kill(true);
-    this.#disk = new SimulatedFiles();
-    this.#disk.intercept = (operation) => this.#faultFor(operation);
-    this.hasDamagedData = false;
-    this.refusesToStart = false;
-    this.#parts.subject.forget?.(this.id);
-    this.#parts.checker.stores.diskLost(this.id);
-  }
-
   get raft(): Raft<unknown, unknown> | null {
     return this.#raft;
   }
 
-  /** As the subject made it. */
   get machine(): StateMachine<unknown, unknown> | null {
     return this.#machine;
   }
@@ -149,36 +160,47 @@ export class SimProcess {
     return this.#delivery;
   }
 
-  get isPaused(): boolean {
-    return this.#delivery?.isPaused ?? false;
-  }
-
-  /** Timers come late, or may still because of what was. */
-  get timersAreLate(): boolean {
-    return (
-      this.clockConditions.timersLateByMsMax > 0 ||
-      this.#parts.clock.now() <= this.clockConditions.timersLateUntil
-    );
-  }
-
-  pause(): void {
-    this.#delivery?.pause();
-  }
-
-  resume(): void {
-    if (this.isPaused) this.resumedAt = this.#parts.clock.now();
-    this.#delivery?.resume();
-  }
-
-  get isDown(): boolean {
-    return this.#delivery === null;
-  }
-
+  /** The node is open. */
   get isUp(): boolean {
     return this.#raft !== null;
   }
 
-  /** Starts the process, unless it runs. It is up once its log is open. */
+  get isPaused(): boolean {
+    return this.#delivery?.isPaused ?? false;
+  }
+
+  /** Timers are late, or some that were set while they were haven't fired yet. */
+  get timersAreLate(): boolean {
+    const { timersLateByMsMax, timersLateUntil } = this.clockConditions;
+    return timersLateByMsMax > 0 || this.#parts.clock.now() <= timersLateUntil;
+  }
+
+  /** What the node's change stream said last of its role and leader. */
+  get announced(): ChangeReader["announced"] {
+    return this.#changeReader.announced;
+  }
+
+  /** The reader of the committed stream, if there is one, has got every command of the log. */
+  get committedReaderIsCurrent(): boolean {
+    if (this.#committedReader === null || this.hasDamagedData) return true;
+    return this.#committedReader.readTo >= this.#parts.checker.history.lastCommand(this.id);
+  }
+
+  /** The time on the process's clock. */
+  now(): number {
+    return this.#parts.clock.now() * this.clockConditions.rate;
+  }
+
+  /** Waits by the process's clock; without end, if the process dies meanwhile. */
+  wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#environment?.setTimer(ms, resolve);
+    });
+  }
+
+  // --- The program's life ---------------------------------------------------------------------------
+
+  /** Starts the program, unless it runs. It is up once its node is open. */
   start(): void {
     if (this.#delivery !== null || this.#starting || this.refusesToStart) return;
     this.#starting = true;
@@ -189,14 +211,7 @@ export class SimProcess {
     this.#open(delivery).then(
       (raft) => {
         this.#starting = false;
-        if (delivery.isDead()) return;
-        this.#raft = raft;
-        this.#parts.trace(`${this.id} is up`);
-        void this.#readChanges(delivery, raft);
-        this.#readCommitted(delivery, raft);
-        void raft.stopped.then((error) => {
-          if (!delivery.isDead()) this.#stopped(delivery, error);
-        });
+        if (!delivery.isDead()) this.#started(delivery, raft);
       },
       (error: unknown) => {
         this.#starting = false;
@@ -205,7 +220,7 @@ export class SimProcess {
     );
   }
 
-  /** The process dies at once. `power`: so does the machine, and what was not synced is lost, wholly or in part. */
+  /** Kills the program at once. `power`: the power fails, so what was not synced is lost, wholly or in part. */
   kill(power: boolean): void {
     const delivery = this.#delivery;
     if (delivery === null) return;
@@ -219,25 +234,32 @@ export class SimProcess {
     this.#parts.died(this);
   }
 
-  /** Reads the whole log from the disk, for the checker to compare with what the store was given. */
-  async readBack(): Promise<void> {
-    const delivery = this.#delivery;
-    try {
-      await this.#log?.readBack(1);
-    } catch (error) {
-      // What its disk did wrong is no finding; that it passes for right would be.
-      if (this.hasDamagedData || this.#delivery !== delivery || isDiskTrouble(error)) return;
-      throw new Violation("DUR", `${this.id} cannot read its log: ${String(error)}`);
-    }
+  /** Kills the program and replaces its disk by an empty one, with all that the state machine keeps elsewhere. */
+  wipe(): void {
+    this.kill(true);
+    this.#disk = this.#newDisk();
+    this.hasDamagedData = false;
+    this.refusesToStart = false;
+    this.#parts.subject.forget?.(this.id);
+    this.#parts.checker.stores.diskLost(this.id);
   }
 
-  /** Closes the node in good order, as a program does that ends; the time on its own clock goes on. */
+  pause(): void {
+    this.#delivery?.pause();
+  }
+
+  resume(): void {
+    if (this.isPaused) this.resumedAt = this.#parts.clock.now();
+    this.#delivery?.resume();
+  }
+
+  /** Closes the node at the end of the run. The process stays, so that what is left of it can be seen. */
   async close(): Promise<void> {
     this.#closing = true;
     await this.#raft?.close();
   }
 
-  /** Closes the node in the middle of everything; then the process ends. It must not take long (KNOWN). */
+  /** Closes the node in the middle of everything; then the program ends. KNOWN: it doesn't take long. */
   shutDown(): void {
     const delivery = this.#delivery;
     const raft = this.#raft;
@@ -248,8 +270,8 @@ export class SimProcess {
     const began = clock.now();
     let closed = false;
     clock.setTimer(SHUT_DOWN_MS_MAX / this.clockConditions.rate, () => {
-      if (closed || delivery.isDead() || this.isPaused || this.timersAreLate || this.resumedAt > began)
-        return;
+      const wasHeldUp = this.isPaused || this.timersAreLate || this.resumedAt > began;
+      if (closed || delivery.isDead() || wasHeldUp) return;
       report(new Violation("KNOWN", `${this.id} has not closed after ${String(SHUT_DOWN_MS_MAX)} ms`));
     });
     void raft.close().then(() => {
@@ -260,252 +282,158 @@ export class SimProcess {
     });
   }
 
-  /** Waits in the process's own time; for ever, if it dies meanwhile. */
-  wait(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#environment?.setTimer(ms, resolve);
-    });
-  }
-
-  /** The time as this process has it. */
-  now(): number {
-    return this.#parts.clock.now() * this.clockConditions.rate;
-  }
-
-  /** Whoever follows the committed commands, if the plan has somebody do it, has been given all of them. */
-  get committedReaderIsCurrent(): boolean {
-    return (
-      this.#reader === null ||
-      this.hasDamagedData ||
-      this.#reader.readTo >= this.#parts.checker.history.lastCommand(this.id)
-    );
-  }
-
-  #readCommitted(delivery: EventDelivery, raft: Raft<unknown, unknown>): void {
-    const { plan, subject, checker, report } = this.#parts;
-    this.#reader = null;
-    if (plan.reopenCommittedAfter === null) return;
-    this.#reader = new CommittedReader({
-      id: this.id,
-      raft,
-      checker,
-      describe: (command) => subject.describe(command),
-      commandsEach: plan.reopenCommittedAfter,
-      isDead: () => delivery.isDead(),
-      report,
-      wait: (ms) => this.#waitOutside(ms),
-    });
-    void this.#reader.run();
-  }
-
-  async #readChanges(delivery: EventDelivery, raft: Raft<unknown, unknown>): Promise<void> {
-    const told = { role: "follower", leader: null as string | null };
-    this.announced = told;
-    const { listeners } = this.#parts.plan.usage;
-    for (let isOver = false; !isOver && !delivery.isDead();) {
-      let count = 0;
-      for await (const change of raft.changes()) {
-        if (change.type === "role") told.role = change.role;
-        else if (change.type === "leader") told.leader = change.leader;
-        isOver = change.type === "stopped";
-        if (listeners === null || isOver) continue;
-        await this.#waitOutside(listeners.pauseMs);
-        count += 1;
-        if (count >= listeners.leaveAfter) break;
-      }
+  /** DUR: reads the whole log from the disk, for the checker to compare with what the store was given. */
+  async readBack(): Promise<void> {
+    const delivery = this.#delivery;
+    try {
+      await this.#log?.readBack(1);
+    } catch (error) {
+      // An error of a faulty disk is fine: data that is wrong without an error would not be.
+      if (this.hasDamagedData || this.#delivery !== delivery || isDiskError(error)) return;
+      throw new Violation("DUR", `${this.id} cannot read its log: ${String(error)}`);
     }
   }
 
-  /** In true time: whoever waits so is no part of the process. */
-  #waitOutside(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#parts.clock.setTimer(ms, resolve);
+  #started(delivery: EventDelivery, raft: Raft<unknown, unknown>): void {
+    this.#raft = raft;
+    this.#parts.trace(`${this.id} is up`);
+    this.#readChanges(delivery, raft);
+    this.#readCommitted(delivery, raft);
+    void raft.stopped.then((error) => {
+      if (!delivery.isDead()) this.#stopped(delivery, error);
     });
   }
 
-  async #open(delivery: EventDelivery): Promise<Raft<unknown, unknown>> {
-    const { plan, subject, clock, chance, checker, network } = this.#parts;
-    const parts = { clock, random: chance.random, files: this.disk, network };
-    const environment = processEnvironment(parts, delivery, this.clockConditions, this.diskConditions);
-    this.#environment = environment;
-    const machine = subject.machine({ id: this.id, environment });
-    const observedMachine = new ObservedMachine(machine, this.machineConditions, environment, {
-      isDead: () => delivery.isDead(),
-      opened: ({ index }) => {
-        if (!delivery.isDead()) checker.applies.restored(this.id, index);
-      },
-      applying: (command, at) => {
-        this.#check(() => {
-          if (delivery.isDead()) return;
-          checker.applies.applying(this.id, at, subject.describe(command));
-          const name = subject.nameOf?.(command) ?? null;
-          if (name !== null) this.#parts.applying(name, at.index);
-        });
-      },
-    });
-    const log = new ObservedLog(
-      wal(`/${this.id}`, { segmentBytes: plan.segmentBytes }),
-      this.id,
-      checker,
-      delivery,
-      this.#parts.report,
-      plan.shortReads,
-      {
-        voteDurable: () => this.onVoteDurable?.(),
-        ownRemoval: (isDurable) => this.onOwnRemoval?.(isDurable),
-      },
-    );
-    const transport = this.#parts.transport(this.address);
-    const sessionBytes = plan.sessions === null ? 0 : SESSION_COMMAND_HEADER_BYTES;
-    this.#machine = machine;
-    this.#log = log;
-    const replayer = plan.replayOldMessages ? new MessageReplayer(() => this.#ledTerm()) : null;
-    const observed = new ObservedTransport(transport, delivery, this.#observer(), replayer);
-    return Raft.open<unknown, unknown>({
-      id: this.id,
-      stateMachine: observedMachine,
-      log,
-      transport: observed,
-      environment,
-      ...(plan.snapshots === null || observedMachine.snapshot === undefined
-        ? {}
-        : { snapshots: { store: snapshotFiles(`/${this.id}.snapshots`), ...policyOf(plan.snapshots) } }),
-      forward: plan.usage.forward && observedMachine.codec.encodeResult !== undefined,
-      preVote: plan.preVote,
-      checkQuorum: plan.checkQuorum,
-      clockDriftMax: plan.clockDriftMax,
-      priority: plan.priorities[this.#parts.node] ?? 0,
-      limits: {
-        cacheBytesMax: plan.cacheBytes,
-        commandBytesMax: plan.pendingBytesMax - RECORD_HEADER_BYTES - sessionBytes,
-        pendingEntriesMax: plan.pendingEntriesMax,
-        pendingReadsMax: plan.usage.pendingReadsMax,
-        ...(plan.usage.listeners === null ? {} : { changesMax: plan.usage.listeners.changesMax }),
-        pendingBytesMax: plan.pendingBytesMax,
-      },
-      timings: {
-        electionTimeoutMinMs: plan.electionTimeoutMs.min,
-        electionTimeoutMaxMs: plan.electionTimeoutMs.max,
-        heartbeatMs: plan.heartbeatMs,
-        callTimeoutMs: plan.callTimeoutMs,
-        storageTimeoutMs: STORAGE_TIMEOUT_MS,
-        storageStallMs: plan.storageStallMs,
-      },
-      onLog: (_level, text) => {
-        // Nothing damages what travels here, so whatever cannot be read was written wrong, or read wrong.
-        if (UNREADABLE_FRAME.test(text)) this.#parts.report(new Violation("WIRE", `${this.id}: ${text}`));
-      },
-    });
-  }
-
-  #observer(): TransportObserver {
-    const { plan, checker } = this.#parts;
-    const lease = new LeaseChecker(plan.electionTimeoutMs.min, plan.checkQuorum);
-    let matches: string | null = null;
-    const listener = (): ReceiverState | null => {
-      const raft = this.#raft;
-      if (raft === null) return null;
-      const { role, term } = raft.metrics();
-      return { isLeader: role === "leader", term, now: this.now() };
-    };
-    return {
-      sending: (to, transportMessage) => {
-        this.#check(() => {
-          const { message } = transportMessage;
-          checkRecords(transportMessage);
-          // What the runtimes tell each other promises nothing that the invariants speak of.
-          if (isRuntimeMessage(message)) return;
-          checker.messages.sending(this.id, to, message);
-          // What it promised before is forgotten with its disk, and everybody could tell (M11).
-          assertInvariant(
-            !this.hasLostDisk || !assertsDurableState(message),
-            "ES",
-            () => `${this.id} lost its disk, and ${to} has a ${message.type} of it as of a member`,
-          );
-          lease.sending(to, message);
-          if (message.type === "timeout-now") this.onTimeoutNowSent?.();
-        });
-        this.#parts.sending(this.id, to, transportMessage);
-      },
-      receiving: (message) => {
-        matches = message.type === "append-entries-reply" ? this.#matches(message.term) : null;
-        const now = asksForVote(message) ? listener() : null;
-        if (now !== null) lease.receiving(message, now);
-      },
-      received: (message) => {
-        this.#check(() => {
-          assertInvariant(
-            matches === null || matches === this.#matches(message.term),
-            "CQ",
-            () =>
-              `${this.id} counts an answer of ${message.from} to a leader of the earlier term ${String(message.term)}`,
-          );
-        });
-        const now = message.type === "append-entries" ? listener() : null;
-        if (now !== null) lease.received(message, now);
-      },
-    };
-  }
-
-  /** The term that it leads; null: it does not. */
-  #ledTerm(): number | null {
-    const metrics = this.#raft?.metrics();
-    return metrics?.role === "leader" ? metrics.term : null;
-  }
-
-  /** What it knows of the others as leader of a term later than this; null: it leads none. */
-  #matches(term: number): string | null {
-    const metrics = this.#raft?.metrics();
-    if (metrics?.role !== "leader" || metrics.term <= term) return null;
-    return JSON.stringify(metrics.members.map(({ match }) => match));
-  }
-
-  /** A node that stopped by itself is a process that exits; whoever looks after it starts it again. */
+  /** The node stopped by itself, as a program that exits; the fault player starts it again. */
   #stopped(delivery: EventDelivery, error: RaftError | undefined): void {
     if (this.#closing) return;
     this.#parts.trace(`${this.id} stopped: ${error?.message ?? "closed"}`);
     this.#parts.stopped(this);
-    if (error?.code === "NODE_FAILED") {
-      this.#parts.report(new Violation("FAILSTOP", `${this.id} saw what cannot be: ${error.message}`));
-    }
-    if (error?.code === "LOST_ENTRIES") {
-      // Only a disk that forgot what was durable may be taken for one, and then it is lost for good.
-      const isRight = this.hasDamagedData || this.wasSetBack;
-      if (!isRight) this.#parts.report(new Violation("DUR", `${this.id} stopped: ${error.message}`));
-      this.hasLostDisk = true;
-      this.refusesToStart = true;
-    } else if (isCorruption(error)) {
-      if (!this.hasDamagedData) {
-        this.#parts.report(
-          new Violation("DUR", `${this.id} found its log damaged: ${String(error?.message)}`),
-        );
-      }
-    } else if (!isDiskTrouble(error) && !(error?.code === "STORAGE_FAILED" && this.diskWasSlow)) {
-      this.#parts.report(
-        new Violation("FAILSTOP", `${this.id} stopped for no reason: ${String(error?.message)}`),
-      );
-    }
+    const violation = violationOfStop(this.id, error, this);
+    if (violation !== null) this.#parts.report(violation);
     if (this.#delivery === delivery) this.kill(false);
   }
 
   #failedToStart(delivery: EventDelivery, error: unknown): void {
     const text = error instanceof Error ? error.message : String(error);
     this.#parts.trace(`${this.id} did not start: ${text}`);
-    if (isCorruption(error)) {
-      if (!this.hasDamagedData)
-        this.#parts.report(new Violation("DUR", `${this.id} found its log damaged: ${text}`));
-      this.refusesToStart = true;
-    } else if (!isDiskTrouble(error)) {
-      this.#parts.report(new Violation("START", `${this.id} did not start: ${text}`));
-    }
+    const violation = violationOfFailedStart(this.id, error, this);
+    if (violation !== null) this.#parts.report(violation);
+    if (isCorruption(error)) this.refusesToStart = true;
     if (this.#delivery === delivery) this.kill(false);
   }
 
+  // --- Its parts ------------------------------------------------------------------------------------
+
+  #open(delivery: EventDelivery): Promise<Raft<unknown, unknown>> {
+    const { plan, node, subject, clock, chance, network, report } = this.#parts;
+    const world = { clock, random: chance.random, files: this.disk, network };
+    const environment = processEnvironment(world, delivery, this.clockConditions, this.diskConditions);
+    this.#environment = environment;
+    const machine = subject.machine({ id: this.id, environment });
+    const log = this.#observedLog(delivery);
+    const transport = this.#observedTransport(delivery);
+    this.#machine = machine;
+    this.#log = log;
+    const stateMachine = this.#observedMachine(machine, environment, delivery);
+    return openNode({ id: this.id, node, plan, stateMachine, log, transport, environment, report });
+  }
+
+  #observedMachine(
+    machine: StateMachine<unknown, unknown>,
+    environment: Environment,
+    delivery: EventDelivery,
+  ): ObservedMachine {
+    const { checker, subject, report, applying } = this.#parts;
+    return new ObservedMachine(machine, this.machineConditions, environment, {
+      isDead: () => delivery.isDead(),
+      opened: ({ index }) => {
+        if (!delivery.isDead()) checker.applies.restored(this.id, index);
+      },
+      applying: (command, at) => {
+        try {
+          if (delivery.isDead()) return;
+          checker.applies.applying(this.id, at, subject.describe(command));
+          const name = subject.nameOf?.(command) ?? null;
+          if (name !== null) applying(name, at.index);
+        } catch (error) {
+          report(error);
+        }
+      },
+    });
+  }
+
+  #observedLog(delivery: EventDelivery): ObservedLog {
+    const { plan, checker, report } = this.#parts;
+    return new ObservedLog(wal(`/${this.id}`, { segmentBytes: plan.segmentBytes }), {
+      id: this.id,
+      checker: checker.stores,
+      delivery,
+      report,
+      shortReads: plan.shortReads,
+      events: {
+        voteDurable: () => this.onVoteDurable?.(),
+        ownRemoval: (isDurable) => this.onOwnRemoval?.(isDurable),
+      },
+    });
+  }
+
+  #observedTransport(delivery: EventDelivery): ObservedTransport {
+    const { plan, checker, report, sending, transport } = this.#parts;
+    const watch = new MessageWatch({ process: this, plan, checker: checker.messages, report, sending });
+    const replayer = plan.replayOldMessages ? new MessageReplayer(() => this.#ledTerm()) : null;
+    return new ObservedTransport(transport(this.address), delivery, watch, replayer);
+  }
+
+  /** The term that the node leads; null: it doesn't lead. */
+  #ledTerm(): number | null {
+    const metrics = this.#raft?.metrics();
+    return metrics?.role === "leader" ? metrics.term : null;
+  }
+
+  #readChanges(delivery: EventDelivery, raft: Raft<unknown, unknown>): void {
+    this.#changeReader = new ChangeReader();
+    void this.#changeReader.run({
+      raft,
+      listeners: this.#parts.plan.usage.listeners,
+      isDead: () => delivery.isDead(),
+      wait: (ms) => this.#waitInTrueTime(ms),
+    });
+  }
+
+  #readCommitted(delivery: EventDelivery, raft: Raft<unknown, unknown>): void {
+    const { plan, subject, checker, report } = this.#parts;
+    this.#committedReader = null;
+    if (plan.reopenCommittedAfter === null) return;
+    this.#committedReader = new CommittedReader({
+      id: this.id,
+      raft,
+      checker: checker.applies,
+      describe: (command) => subject.describe(command),
+      reopenAfter: plan.reopenCommittedAfter,
+      isDead: () => delivery.isDead(),
+      report,
+      wait: (ms) => this.#waitInTrueTime(ms),
+    });
+    void this.#committedReader.run();
+  }
+
+  #waitInTrueTime(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#parts.clock.setTimer(ms, resolve);
+    });
+  }
+
+  #newDisk(): SimulatedFiles {
+    const disk = new SimulatedFiles();
+    disk.intercept = (operation) => this.#faultFor(operation);
+    return disk;
+  }
+
   #faultFor(operation: FileOperation): FileFault | null {
-    if (operation.type === "rename" && isOfSnapshots(operation.path)) {
-      this.onSnapshotRename?.(
-        fileKind(operation.path.slice(operation.path.lastIndexOf("/") + 1)) === "incoming",
-      );
+    if (operation.type === "rename" && isSnapshotFile(operation.path)) {
+      const name = operation.path.slice(operation.path.lastIndexOf("/") + 1);
+      this.onSnapshotRename?.(fileKind(name) === "incoming");
     }
     const fault = this.diskFaults.next?.(operation) ?? null;
     if (fault !== null) {
@@ -518,77 +446,9 @@ export class SimProcess {
     if (!isTransfer || !this.diskFaults.shortTransfers || !chance.happens(SHORT_TRANSFER_SHARE)) return null;
     return { type: "short-transfer", bytes: chance.whole(1, SHORT_TRANSFER_BYTES_MAX) };
   }
-
-  #check(look: () => void): void {
-    try {
-      look();
-    } catch (error) {
-      this.#parts.report(error);
-    }
-  }
 }
 
 /** Whether a file is one of a node's snapshots. */
-export function isOfSnapshots(path: string): boolean {
+export function isSnapshotFile(path: string): boolean {
   return path.includes(".snapshots/");
-}
-
-function policyOf({
-  everyEntries,
-  keepEntries,
-  transferKeepBytes,
-  fetchBytesPerSecond,
-}: NonNullable<Plan["snapshots"]>): Partial<SnapshotPolicy> {
-  return { everyEntries, keepEntries, transferKeepBytes, fetchBytesPerSecond };
-}
-
-/** What nodes say of a frame that they cannot read. */
-const UNREADABLE_FRAME = /damaged on its way|is not a frame|announces|unknown type|records are not those/;
-
-function assertsDurableState(message: Message): boolean {
-  if (message.type === "append-entries-reply") return message.outcome.accepted;
-  return message.type === "request-vote-reply" && message.granted;
-}
-
-function asksForVote({ type }: Message): boolean {
-  return type === "pre-vote" || type === "request-vote";
-}
-
-/** A message goes with the records that it names. */
-function checkRecords({ message, records }: TransportMessage): void {
-  const count =
-    message.type === "append-entries" ? message.entries.lastIndex - message.entries.prev.index : 0;
-  assertInvariant(
-    records.length === count,
-    "LM",
-    () => `${message.from} sends ${String(records.length)} records for ${String(count)} entries`,
-  );
-}
-
-/** Of the calls to a disk that does things in parts; the others are done at once, or reading a segment would never end. */
-const SHORT_TRANSFER_SHARE = 0.3;
-
-const SHORT_TRANSFER_BYTES_MAX = 700;
-
-/** A leader hands over for 400 ms at most, then its parts have a second. */
-const SHUT_DOWN_MS_MAX = 2_000;
-
-/** A disk that hangs for longer stops the node. */
-const STORAGE_TIMEOUT_MS = 1_000;
-
-/** Whether something on a disk is not what was written. */
-function isCorruption(error: unknown): boolean {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (cause instanceof CorruptLogError || cause instanceof CorruptSnapshotError) return true;
-  }
-  return false;
-}
-
-/** The causes that an error of the disk has; a process that does not start for one of them is started again. */
-function isDiskTrouble(error: unknown): boolean {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    const { code } = cause as { readonly code?: unknown };
-    if (code === "EIO" || code === "ENOSPC") return true;
-  }
-  return false;
 }

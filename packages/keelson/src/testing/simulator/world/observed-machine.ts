@@ -1,3 +1,4 @@
+/** A simulated node's state machine, with injected delays and failures. */
 import type { LogPosition } from "../../../core/position.ts";
 import type { Environment } from "../../../environment/environment.ts";
 import {
@@ -9,28 +10,22 @@ import {
   type StateMachine,
   type StateMachineCodec,
 } from "../../../runtime/shared/index.ts";
+import type { MachineConditions } from "./conditions.ts";
 
-/** The moods of a state machine: how it fails beyond what its disk does to it. */
-export interface MachineConditions {
-  delayMs: number;
-  fails: boolean;
-  /** A command is being applied: what a query saw now might be half of it. Set by the machine itself. */
-  isApplying: boolean;
-}
-
-/** Who watches a state machine. */
+/** What sees the state machine's calls. */
 export interface MachineObserver {
-  /** It holds the effects up to this entry. */
+  /** The state machine holds the effects up to this entry: it was opened, or restored from a snapshot. */
   opened(applied: LogPosition): void;
+  /** The state machine is about to be given this command. */
   applying(command: unknown, at: LogPosition): void;
-  /** Its process is gone: what it keeps elsewhere than in memory must stay as it was then. */
+  /** The process is dead. Nothing may reach the state machine any more, since it may keep state outside of memory. */
   isDead(): boolean;
 }
 
-/** A state machine with moods, watched from outside; its own code runs as it is. */
+/** The subject's state machine, which it calls as the node would; it may be slow or fail, and an observer sees each call. */
 export class ObservedMachine implements StateMachine<unknown, unknown> {
   readonly codec: StateMachineCodec<unknown, unknown>;
-  /** Absent if the state machine has none. */
+  /** Absent, like `restore`, if the state machine has no snapshots. */
   readonly snapshot?: () => AsyncIterable<Uint8Array>;
   readonly restore?: (
     state: AsyncIterable<Uint8Array>,
@@ -64,7 +59,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     };
   }
 
-  /** The bytes may take as long as commands do; the first of them are asked for at once. */
+  /** Each chunk takes as long as a command. The first one is asked for at once, as the state machine must see it. */
   async *#withDelays(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of chunks) {
       if (this.#conditions.delayMs > 0) await this.#wait(this.#conditions.delayMs);
@@ -100,7 +95,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     this.#failIfTold();
     this.#observer.applying(command, at);
     const result = await this.#inner.apply(command, at);
-    // It has taken effect, and nobody knows of it yet.
+    // The command has taken effect, and the node doesn't know yet.
     if (delayMs > 0) await this.#wait(delayMs / 2);
     return result;
   }

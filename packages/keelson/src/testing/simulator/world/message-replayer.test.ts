@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Message } from "../../../core/message.ts";
 import type { TransportMessage } from "../../../transport/transport.ts";
-import { MessageReplayer } from "./observed-log.ts";
+import { MessageReplayer } from "./message-replayer.ts";
 
 function acknowledgement(from: string, term: number): TransportMessage {
   const outcome = { accepted: true, match: 7 } as const;
@@ -15,8 +15,8 @@ function refusal(from: string, term: number): TransportMessage {
   return { message, records: [] };
 }
 
-describe("replayer", () => {
-  it("come once, before the first that a leader of a later term hears", () => {
+describe("MessageReplayer", () => {
+  it("delivers each kept acknowledgement once, before the first message to a leader of a later term (R7)", () => {
     let leads: number | null = 1;
     const replayer = new MessageReplayer(() => leads);
     const [ofB, ofC, later] = [acknowledgement("b", 1), acknowledgement("c", 1), acknowledgement("b", 3)];

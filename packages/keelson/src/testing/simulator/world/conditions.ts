@@ -1,0 +1,37 @@
+/** How a process's disk, clock and state machine behave at the moment. Faults write these; they hold across restarts. */
+
+/** How the disk answers. */
+export interface DiskConditions {
+  /** How long each call takes without a fault, in milliseconds. From the plan. */
+  readonly baseDelayMs: number;
+  /** How much longer each call takes now. */
+  extraDelayMs: number;
+  /** No call returns until this is false again. */
+  hangs: boolean;
+  /** Called before each call that changes something; `isSync`: it makes writes durable. May kill the process. */
+  beforeWrite: ((isSync: boolean) => void) | null;
+}
+
+/** How the clock runs. */
+export interface ClockConditions {
+  /** How fast it runs; 1 is right. */
+  readonly rate: number;
+  /** Timers that are set now fire up to so many milliseconds late. */
+  timersLateByMsMax: number;
+  /** Of `timersLateByMsMax`, the share that every such timer is late at least. */
+  timersLateShareMin: number;
+  /** The true time by which the last late timer will have fired. Written by `processEnvironment`. */
+  timersLateUntil: number;
+  /** How far the wall clock is ahead of the true time, in milliseconds. Timers don't depend on it. */
+  readonly wallOffsetMs: number;
+}
+
+/** How the state machine behaves. */
+export interface MachineConditions {
+  /** How long each command takes. */
+  delayMs: number;
+  /** The next call fails. */
+  fails: boolean;
+  /** A command is being applied, so that a query would see half of its effects. Written by `ObservedMachine`. */
+  isApplying: boolean;
+}

@@ -1,0 +1,136 @@
+/**
+ * Watches one process's messages: what it sends is checked at once; what it receives may strike a fault or teach the
+ * lease checker.
+ *
+ * - LM: an AppendEntries message carries exactly the records that it names.
+ * - ES: a member whose disk was lost doesn't vote or acknowledge as if it were the old one (M11).
+ * - CQ: a leader doesn't count an acknowledgement that was given to it as leader of an earlier term (R7).
+ * - PBR, CFG, STABLE: see `MessageChecker` and `LeaseChecker`.
+ */
+import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
+import type { Message } from "../../../core/message.ts";
+import type { NodeId } from "../../../core/position.ts";
+import type { Raft } from "../../../runtime/raft.ts";
+import type { TransportMessage } from "../../../transport/transport.ts";
+import { LeaseChecker, type ReceiverState } from "../checkers/lease-checker.ts";
+import type { MessageChecker } from "../checkers/message-checker.ts";
+import { assertInvariant } from "../checkers/violation.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { TransportObserver } from "./observed-transport.ts";
+
+/** The process whose messages are watched. */
+export interface WatchedProcess {
+  readonly id: NodeId;
+  /** null: its node isn't open. */
+  readonly raft: Raft<unknown, unknown> | null;
+  readonly hasLostDisk: boolean;
+  readonly onTimeoutNowSent: (() => void) | null;
+  /** The time on its own clock. */
+  now(): number;
+}
+
+export interface MessageWatchParts {
+  readonly process: WatchedProcess;
+  readonly plan: Plan;
+  readonly checker: MessageChecker;
+  readonly report: (error: unknown) => void;
+  /** Told of every message that leaves, of cores and runtimes. */
+  readonly sending: (from: NodeId, to: NodeId, transportMessage: TransportMessage) => void;
+}
+
+/** See the file's header. Made anew for each start of the process. */
+export class MessageWatch implements TransportObserver {
+  readonly #parts: MessageWatchParts;
+  readonly #lease: LeaseChecker;
+  /** While an acknowledgement for an earlier term is handled: what the leader knew of its followers before; else null. */
+  #matchesBefore: string | null = null;
+
+  constructor(parts: MessageWatchParts) {
+    const { electionTimeoutMs, checkQuorum } = parts.plan;
+    this.#parts = parts;
+    this.#lease = new LeaseChecker(electionTimeoutMs.min, checkQuorum);
+  }
+
+  sending(to: NodeId, transportMessage: TransportMessage): void {
+    const { process, sending } = this.#parts;
+    this.#check(() => {
+      this.#checkSending(to, transportMessage);
+    });
+    sending(process.id, to, transportMessage);
+  }
+
+  #checkSending(to: NodeId, transportMessage: TransportMessage): void {
+    const { process, checker } = this.#parts;
+    const { message } = transportMessage;
+    checkRecords(transportMessage);
+    // The invariants say nothing about messages between runtimes.
+    if (isRuntimeMessage(message)) return;
+    checker.sending(process.id, to, message);
+    assertInvariant(
+      !process.hasLostDisk || !assertsDurableState(message),
+      "ES",
+      () => `${process.id} lost its disk, and ${to} has a ${message.type} of it as of a member`,
+    );
+    this.#lease.sending(to, message);
+    if (message.type === "timeout-now") process.onTimeoutNowSent?.();
+  }
+
+  receiving(message: Message): void {
+    this.#matchesBefore = message.type === "append-entries-reply" ? this.#matchesAfter(message.term) : null;
+    const asksForVote = message.type === "pre-vote" || message.type === "request-vote";
+    const state = asksForVote ? this.#receiverState() : null;
+    if (state !== null) this.#lease.receiving(message, state);
+  }
+
+  received(message: Message): void {
+    const before = this.#matchesBefore;
+    this.#check(() => {
+      assertInvariant(
+        before === null || before === this.#matchesAfter(message.term),
+        "CQ",
+        () =>
+          `${this.#parts.process.id} counts an answer of ${message.from} to a leader of the earlier term ${String(message.term)}`,
+      );
+    });
+    const state = message.type === "append-entries" ? this.#receiverState() : null;
+    if (state !== null) this.#lease.received(message, state);
+  }
+
+  #receiverState(): ReceiverState | null {
+    const { process } = this.#parts;
+    if (process.raft === null) return null;
+    const { role, term } = process.raft.metrics();
+    return { isLeader: role === "leader", term, now: process.now() };
+  }
+
+  /** What the node knows of its followers as leader of a term later than this; null: it leads no such term. */
+  #matchesAfter(term: number): string | null {
+    const metrics = this.#parts.process.raft?.metrics();
+    if (metrics?.role !== "leader" || metrics.term <= term) return null;
+    return JSON.stringify(metrics.members.map(({ match }) => match));
+  }
+
+  #check(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      this.#parts.report(error);
+    }
+  }
+}
+
+function assertsDurableState(message: Message): boolean {
+  if (message.type === "append-entries-reply") return message.outcome.accepted;
+  return message.type === "request-vote-reply" && message.granted;
+}
+
+/** LM. */
+function checkRecords({ message, records }: TransportMessage): void {
+  const count =
+    message.type === "append-entries" ? message.entries.lastIndex - message.entries.prev.index : 0;
+  assertInvariant(
+    records.length === count,
+    "LM",
+    () => `${message.from} sends ${String(records.length)} records for ${String(count)} entries`,
+  );
+}

@@ -1,0 +1,84 @@
+/** Opens a node of the real runtime on simulated parts, as the plan configures it. */
+import { RECORD_HEADER_BYTES } from "../../../codec/record.ts";
+import { SESSION_COMMAND_HEADER_BYTES } from "../../../codec/session-entry.ts";
+import type { Environment } from "../../../environment/environment.ts";
+import { Raft } from "../../../runtime/raft.ts";
+import type { RaftLimits, RaftTimings, SnapshotPolicy, StateMachine } from "../../../runtime/shared/index.ts";
+import { snapshotFiles } from "../../../storage/snapshots/index.ts";
+import type { LogStore } from "../../../storage/log-store.ts";
+import type { Transport } from "../../../transport/transport.ts";
+import { Violation } from "../checkers/violation.ts";
+import type { Plan } from "../plan/plan.ts";
+
+/** A call to the disk that takes longer stops the node, in milliseconds. Faults that are meant to be survived are shorter. */
+const STORAGE_TIMEOUT_MS = 1_000;
+
+/** What nodes log about a frame that they can't read. */
+const UNREADABLE_FRAME = /damaged on its way|is not a frame|announces|unknown type|records are not those/;
+
+export interface NodeParts {
+  readonly id: string;
+  /** The node's place in the plan. */
+  readonly node: number;
+  readonly plan: Plan;
+  readonly stateMachine: StateMachine<unknown, unknown>;
+  readonly log: LogStore;
+  readonly transport: Transport;
+  readonly environment: Environment;
+  readonly report: (error: unknown) => void;
+}
+
+/** Rejects as `Raft.open` does. */
+export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
+  const { id, node, plan, stateMachine, log, transport, environment, report } = parts;
+  const hasSnapshots = plan.snapshots !== null && stateMachine.snapshot !== undefined;
+  return Raft.open<unknown, unknown>({
+    id,
+    stateMachine,
+    log,
+    transport,
+    environment,
+    ...(hasSnapshots
+      ? { snapshots: { store: snapshotFiles(`/${id}.snapshots`), ...snapshotPolicyOf(plan.snapshots) } }
+      : {}),
+    forward: plan.usage.forward && stateMachine.codec.encodeResult !== undefined,
+    preVote: plan.preVote,
+    checkQuorum: plan.checkQuorum,
+    clockDriftMax: plan.clockDriftMax,
+    priority: plan.priorities[node] ?? 0,
+    limits: limitsOf(plan),
+    timings: timingsOf(plan),
+    onLog: (_level, text) => {
+      // Nothing damages frames in the simulation. One that can't be read was written or read wrongly.
+      if (UNREADABLE_FRAME.test(text)) report(new Violation("WIRE", `${id}: ${text}`));
+    },
+  });
+}
+
+function snapshotPolicyOf(snapshots: NonNullable<Plan["snapshots"]>): Partial<SnapshotPolicy> {
+  const { everyEntries, keepEntries, transferKeepBytes, fetchBytesPerSecond } = snapshots;
+  return { everyEntries, keepEntries, transferKeepBytes, fetchBytesPerSecond };
+}
+
+function limitsOf(plan: Plan): Partial<RaftLimits> {
+  const sessionBytes = plan.sessions === null ? 0 : SESSION_COMMAND_HEADER_BYTES;
+  return {
+    cacheBytesMax: plan.cacheBytes,
+    commandBytesMax: plan.pendingBytesMax - RECORD_HEADER_BYTES - sessionBytes,
+    pendingEntriesMax: plan.pendingEntriesMax,
+    pendingReadsMax: plan.usage.pendingReadsMax,
+    ...(plan.usage.listeners === null ? {} : { changesMax: plan.usage.listeners.changesMax }),
+    pendingBytesMax: plan.pendingBytesMax,
+  };
+}
+
+function timingsOf(plan: Plan): Partial<RaftTimings> {
+  return {
+    electionTimeoutMinMs: plan.electionTimeoutMs.min,
+    electionTimeoutMaxMs: plan.electionTimeoutMs.max,
+    heartbeatMs: plan.heartbeatMs,
+    callTimeoutMs: plan.callTimeoutMs,
+    storageTimeoutMs: STORAGE_TIMEOUT_MS,
+    storageStallMs: plan.storageStallMs,
+  };
+}
