@@ -105,11 +105,61 @@ const runtimeFolderRules = Object.entries(RUNTIME_FOLDERS).map(([folder, below])
   },
 }));
 
+const TESTING = `${SRC}/testing`;
+
+/** The folders of keelson/testing: which others each may import. */
+const TESTING_FOLDERS = {
+  core: [],
+  explore: [],
+  linearizability: [],
+  suites: [],
+  simulator: ["linearizability"],
+};
+
+/** The simulator's folders, from the bottom up: which others each may import, besides the linearizability checker. */
+const SIMULATOR_FOLDERS = {
+  plan: [],
+  subject: ["plan"],
+  checkers: [],
+  world: ["plan", "subject", "checkers"],
+  clients: ["plan", "subject", "checkers", "world"],
+  faults: ["plan", "world", "clients"],
+  run: ["plan", "subject", "checkers", "world", "clients", "faults"],
+};
+
+const testingRules = [
+  ...Object.entries(TESTING_FOLDERS).map(([folder, others]) => ({
+    name: `testing-${folder}`,
+    comment: `testing/${folder} may import ${[folder, ...others].join(", ")}`,
+    severity: "error",
+    from: { path: `${TESTING}/${folder}/`, pathNot: TESTS },
+    to: { path: `${TESTING}/`, pathNot: [folder, ...others].map((name) => `${TESTING}/${name}/`) },
+  })),
+  ...Object.entries(SIMULATOR_FOLDERS).map(([folder, below]) => ({
+    name: `simulator-${folder}`,
+    comment: `testing/simulator/${folder} may import ${[folder, ...below].join(", ")}`,
+    severity: "error",
+    from: { path: `${TESTING}/simulator/${folder}/`, pathNot: TESTS },
+    to: {
+      path: `${TESTING}/simulator/`,
+      pathNot: [folder, ...below].map((name) => `${TESTING}/simulator/${name}/`),
+    },
+  })),
+  {
+    name: "core-harness-and-explorer",
+    comment: "The explorer and the harness of cores drive the core alone: no runtime, storage or transport.",
+    severity: "error",
+    from: { path: `${TESTING}/(core|explore)/`, pathNot: TESTS },
+    to: { path: `${SRC}/`, pathNot: [`${SRC}/core/`, `${TESTING}/(core|explore)/`] },
+  },
+];
+
 export default {
   forbidden: [
     ...layerRules,
     ...kvRules,
     ...runtimeFolderRules,
+    ...testingRules,
     {
       name: "runtime-entry-points",
       comment:
