@@ -64,6 +64,7 @@ import {
   transferLeadership,
 } from "./member-routes.ts";
 import { healthAnswer, readinessAnswer, statusOf } from "./node-routes.ts";
+import { PieceThrottle } from "./piece-throttle.ts";
 import { RequestBody } from "./request-body.ts";
 import { consistencyOf, parametersOf } from "./request-syntax.ts";
 import { endSession, openSession } from "./session-routes.ts";
@@ -152,6 +153,7 @@ export class HttpServer {
   readonly #connections: ClientConnections;
   readonly #budgets: ServerBudgets;
   readonly #waiting = new WaitingRequests(WAITING_MAX);
+  readonly #throttle = new PieceThrottle();
   readonly #backups = new Backups();
   readonly #metrics = new HttpMetrics();
   readonly #keys = new KeyRoutes(this.#metrics);
@@ -260,9 +262,9 @@ export class HttpServer {
     queue.add(incoming, () => {
       const { requests, answers } = this.#budgets;
       const hasBody = TAKES_BODY.has(incoming.method ?? "GET");
-      // Node discards the body of a request that nobody reads, but only when its answer is complete.
-      if (!hasBody) incoming.resume();
-      const body = hasBody ? new RequestBody(incoming, requests) : null;
+      // Discarded as it comes. Node would keep some of it until the answer is complete.
+      if (!hasBody) incoming.on("data", this.#throttle.open(incoming));
+      const body = hasBody ? new RequestBody(incoming, requests, this.#throttle) : null;
       return { request: new HttpRequest(incoming, body, answers.open()), outgoing };
     });
   }

@@ -61,15 +61,12 @@ export class KeyRoutes {
     const parameters = keyParametersOf(request.target, ["consistency"]);
     const consistency = consistencyOf(parameters.get("consistency"));
     const staleness = stalenessHeaders(serving.node, consistency);
-    const read = async (): Promise<{ value: Buffer; version: number } | null | "no-room"> => {
-      const entry = await serving.store.get(key);
-      if (entry === null) return null;
-      const { value, version } = entry;
-      // Charged here, where the gate bounds how many values are in memory and not counted yet.
-      if (!request.answerAccount.take(value.length)) return "no-room";
-      return { value: Buffer.from(value.buffer, value.byteOffset, value.byteLength), version };
-    };
-    const found = await readFrom(serving, () => this.#reads.run(read), { consistency });
+    const { answerAccount } = request;
+    const found = await readFrom(
+      serving,
+      () => this.#reads.readValue(answerAccount, () => serving.store.get(key)),
+      { consistency },
+    );
     if (found === "no-room") return errorResponse(noRoom());
     if (found === null) {
       return errorResponse(errorAnswer(404, "NOT_FOUND", "the key has no value", staleness));

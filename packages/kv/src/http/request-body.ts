@@ -4,6 +4,7 @@ import { VALUE_BYTES_MAX } from "../store/commands.ts";
 import type { MemoryAccount, MemoryBudget } from "../shared/memory-budget.ts";
 import { PieceBuffer } from "../shared/piece-buffer.ts";
 import { errorAnswer, overloaded, type ErrorAnswer } from "./error-answers.ts";
+import type { PieceThrottle } from "./piece-throttle.ts";
 import { BadRequestError } from "./request-syntax.ts";
 
 /**
@@ -19,14 +20,14 @@ export class RequestBody {
   /** Stops receiving: what still comes is discarded. Does nothing when all has been received or refused. */
   #discard: () => void = () => undefined;
 
-  constructor(incoming: IncomingMessage, budget: MemoryBudget) {
+  constructor(incoming: IncomingMessage, budget: MemoryBudget, throttle: PieceThrottle) {
     const stated = incoming.headers["content-length"];
     this.#budget = budget;
     this.#account = budget.open();
     this.#bytesMax = stated === undefined ? VALUE_BYTES_MAX : Math.min(Number(stated), VALUE_BYTES_MAX);
     this.#pieces = new PieceBuffer(this.#account, this.#bytesMax);
     this.#whole =
-      Number(stated ?? 0) > VALUE_BYTES_MAX ? Promise.resolve(tooLarge()) : this.#receive(incoming);
+      Number(stated ?? 0) > VALUE_BYTES_MAX ? Promise.resolve(tooLarge()) : this.#receive(incoming, throttle);
     // A route that doesn't look at the body must not make its failure an unhandled rejection.
     this.#whole.catch(() => undefined);
   }
@@ -46,7 +47,8 @@ export class RequestBody {
     this.#pieces.drop();
   }
 
-  #receive(incoming: IncomingMessage): Promise<Buffer | ErrorAnswer> {
+  #receive(incoming: IncomingMessage, throttle: PieceThrottle): Promise<Buffer | ErrorAnswer> {
+    const slowDown = throttle.open(incoming);
     return new Promise((resolve, reject) => {
       const stop = (): void => {
         this.#discard = () => undefined;
@@ -61,6 +63,7 @@ export class RequestBody {
         resolve(answer);
       };
       const onData = (piece: Buffer): void => {
+        slowDown(piece);
         if (this.#pieces.length + piece.length > this.#bytesMax) refuse(tooLarge());
         else if (!this.#pieces.push(piece)) refuse(this.#noRoom());
       };
@@ -78,7 +81,7 @@ export class RequestBody {
       });
       this.#discard = () => {
         stop();
-        incoming.resume();
+        incoming.on("data", slowDown);
       };
       incoming.on("data", onData).on("end", onEnd).on("error", onEarlyEnd).on("close", onEarlyEnd);
     });

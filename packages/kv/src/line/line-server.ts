@@ -176,8 +176,7 @@ export class LineServer {
     if (serving === null) return "Error: the node is starting or closing; try again";
     try {
       if (command.type !== "get") return await write(serving, { ...command, condition: null });
-      const read = (): Promise<string | Buffer> => get(serving, command.key, held);
-      return await readFrom(serving, () => this.#reads.run(read));
+      return await get(serving, command.key, held, this.#reads);
     } catch (error) {
       return `Error: ${describeError(error)}`;
     }
@@ -256,7 +255,7 @@ class Conversation {
     const answer =
       command.type === "invalid" ? `Error: ${command.reason}` : await this.#answer(command, this.#held);
     await this.#send(
-      typeof answer === "string" ? Buffer.from(`${answer}\n`, "utf8") : Buffer.concat([OK, answer, LINE_END]),
+      typeof answer === "string" ? [Buffer.from(`${answer}\n`, "utf8")] : [OK, answer, LINE_END],
     );
     this.#held.close();
     return this.#socket.writable;
@@ -278,13 +277,18 @@ class Conversation {
   }
 
   /** Resolves when the client has taken the answer, or the connection is gone. */
-  async #send(answer: Buffer): Promise<void> {
+  async #send(pieces: readonly Buffer[]): Promise<void> {
     this.#held.waitForClient(() => {
       this.#socket.destroy();
     });
-    for (let from = 0; from < answer.length && this.#socket.writable; from += PART_BYTES) {
-      await this.#sendPart(answer.subarray(from, from + PART_BYTES));
-      this.#held.progress();
+    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    // A large value is not copied for the sake of the bytes around it.
+    const answers = bytes <= PART_BYTES ? [Buffer.concat(pieces)] : pieces;
+    for (const answer of answers) {
+      for (let from = 0; from < answer.length && this.#socket.writable; from += PART_BYTES) {
+        await this.#sendPart(answer.subarray(from, from + PART_BYTES));
+        this.#held.progress();
+      }
     }
   }
 
@@ -335,14 +339,18 @@ async function write({ node }: Serving, command: KvCommand): Promise<string> {
   return result.type === "applied" ? `Ok: Appended at ${result.index}` : "Error: the condition does not hold";
 }
 
-async function get(serving: Serving, key: Buffer, held: MemoryAccount): Promise<string | Buffer> {
-  const found = await serving.store.get(key);
+async function get(
+  serving: Serving,
+  key: Buffer,
+  held: MemoryAccount,
+  reads: ReadGate,
+): Promise<string | Buffer> {
+  const found = await readFrom(serving, () => reads.readValue(held, () => serving.store.get(key)));
+  if (found === "no-room")
+    return "Error: clients have not read the answers that they asked for, which take all room; try again";
   if (found === null) return "Error: value does not exist";
   // A value put over HTTP may contain a line feed. Sent as it is, it would look like two answers.
   if (found.value.includes(LINE_BREAK)) return "Error: the value has a line break in it; get it by HTTP";
-  // Twice: the answer is a copy with "Ok: " before it.
-  if (!held.take(2 * found.value.length))
-    return "Error: clients have not read the answers that they asked for; try again";
   return Buffer.from(found.value.buffer, found.value.byteOffset, found.value.byteLength);
 }
 

@@ -44,6 +44,12 @@ export class MemoryAccount {
     return true;
   }
 
+  /** Some of the bytes are not held any more. */
+  give(bytes: number): void {
+    this.#bytes -= bytes;
+    this.#budget.release(bytes, this);
+  }
+
   /** From now on the account waits for its client, and may be evicted. */
   waitForClient(onEvict: () => void): void {
     this.#onEvict = onEvict;
@@ -63,8 +69,7 @@ export class MemoryAccount {
   /** The memory is dropped. The account may be used again. */
   close(): void {
     this.#onEvict = null;
-    this.#budget.release(this.#bytes, this);
-    this.#bytes = 0;
+    this.give(this.#bytes);
   }
 
   evict(): void {
@@ -109,7 +114,7 @@ export class MemoryBudget {
   /** For `MemoryAccount`. */
   release(bytes: number, account: MemoryAccount): void {
     this.#bytes -= bytes;
-    this.#accounts.delete(account);
+    if (account.bytes === 0) this.#accounts.delete(account);
   }
 
   #mostStalled(except: MemoryAccount): MemoryAccount | null {

@@ -9,6 +9,8 @@
 import type { MemoryAccount } from "./memory-budget.ts";
 
 const CAPACITY_MIN = 1024;
+/** The client has made progress with every 256 bytes. */
+const PROGRESS_SHIFT = 8;
 
 export class PieceBuffer {
   readonly #account: MemoryAccount;
@@ -36,9 +38,10 @@ export class PieceBuffer {
     const buffer = length <= (this.#buffer?.length ?? 0) ? this.#buffer : this.#grown(length);
     if (buffer === null) return false;
     buffer.set(piece, this.#length);
+    // Reading the clock for each of many tiny pieces would take longer than to copy them.
+    if (length >> PROGRESS_SHIFT !== this.#length >> PROGRESS_SHIFT) this.#account.progress();
     this.#buffer = buffer;
     this.#length = length;
-    this.#account.progress();
     return true;
   }
 
