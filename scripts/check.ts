@@ -46,6 +46,7 @@ const LANES: readonly (readonly Check[])[] = [
     { name: "docs", script: "docs" },
     { name: "format", script: "format:check" },
     { name: "examples", script: "examples" },
+    { name: "hostile clients", script: "hostile", args: ["--short", "--hold", "1"] },
     {
       // This seed hands over, loses a disk, and replaces the leader within the time.
       name: "torture",

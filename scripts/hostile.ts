@@ -26,6 +26,9 @@ const NORMAL_MS_MAX = 60_000;
 /** The longest that the honest client may wait: stalled attackers lose their room after 2 s. */
 const GAP_MS_MAX = 6000;
 const SERVED_SHARE_MIN = 0.5;
+/** The values of the traffic before and after attacks, and how long it runs before the first. */
+const TRAFFIC_BYTES = 100_000;
+const WARM_UP_MS = 8000;
 
 interface Verdict {
   readonly faults: readonly string[];
@@ -71,7 +74,7 @@ async function attack(
   if (peakMib > PEAK_MIB_MAX)
     faults.push(`${Math.round(peakMib)} MiB resident; the limit is ${PEAK_MIB_MAX}`);
   // Ordinary traffic, by which the collector notices that there is garbage.
-  const traffic = new Bystander(node.addresses.http, 100_000);
+  const traffic = new Bystander(node.addresses.http, TRAFFIC_BYTES);
   const lateMib = await normalAgain(node.pid, normalMib + NORMAL_MIB);
   await traffic.stop();
   if (lateMib !== null)
@@ -116,6 +119,10 @@ async function prepare(victims: Victims): Promise<number> {
   await put(SAFE_KEY, SAFE_VALUE);
   await put(LARGE_KEY, "v".repeat(VALUE_BYTES));
   for (let at = 0; at < 1000; at++) await put(`key ${at}`.padEnd(500, "."), "small");
+  // Ordinary traffic fills the caches of the log and of LevelDB, which no attack is to blame for.
+  const traffic = new Bystander(addresses.http, TRAFFIC_BYTES);
+  await pause(WARM_UP_MS);
+  await traffic.stop();
   return residentMib(pid, "VmRSS");
 }
 

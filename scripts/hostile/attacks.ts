@@ -74,7 +74,6 @@ const HTTP: readonly Attack[] = [
   {
     name: "silent: connections that say nothing",
     port: "http",
-    isShort: true,
     run: async ({ client, scale }) => {
       for (let at = 0; at < 10 * scale; at++) await client.connect(500);
     },
@@ -99,7 +98,6 @@ const HTTP: readonly Attack[] = [
   {
     name: "stopping: bodies without their last byte",
     port: "http",
-    isShort: true,
     run: ({ client }) =>
       client.unread(130, `${PUT}Content-Length: ${VALUE_BYTES}\r\n\r\n${"v".repeat(VALUE_BYTES - 1)}`),
   },
@@ -130,7 +128,6 @@ const HTTP: readonly Attack[] = [
   {
     name: "pipelining: 71 KB, on each of 20 connections",
     port: "http",
-    isShort: true,
     run: ({ client }) => client.unread(20, repeat(GET_LARGE, 71_000)),
   },
   {
@@ -150,7 +147,6 @@ const HTTP: readonly Attack[] = [
   {
     name: "greedy: connections that ask for a large value and never read",
     port: "http",
-    isShort: true,
     run: async ({ client, scale }) => {
       for (let at = 0; at < 10 * scale; at++) await client.unread(100, GET_LARGE.repeat(4));
     },
@@ -173,7 +169,6 @@ const HTTP: readonly Attack[] = [
   {
     name: "oversized: headers, a target, a body, chunks, and a chunk's extension",
     port: "http",
-    isShort: true,
     run: async ({ client }) => {
       const chunked = `${PUT}Transfer-Encoding: chunked\r\n\r\n`;
       await Promise.all([
@@ -231,7 +226,6 @@ const LINE: readonly Attack[] = [
   {
     name: "silent: connections that say nothing",
     port: "line",
-    isShort: true,
     run: async ({ client }) => {
       await client.connect(240);
     },
@@ -254,7 +248,6 @@ const LINE: readonly Attack[] = [
   {
     name: "pipelining: gets of a large value, no answer read",
     port: "line",
-    isShort: true,
     run: ({ client }) => client.unread(100, repeat(`get ${LARGE_KEY}\n`, 100_000)),
   },
   {
@@ -265,7 +258,6 @@ const LINE: readonly Attack[] = [
   {
     name: "stopping: lines without their end",
     port: "line",
-    isShort: true,
     run: ({ client }) => client.unread(100, `put hostile ${"v".repeat(VALUE_BYTES - 1)}`),
   },
   {
@@ -310,7 +302,6 @@ const RAFT: readonly Attack[] = [
   {
     name: "silent: connections that say nothing",
     port: "raft",
-    isShort: true,
     run: async ({ client }) => {
       await client.connect(300);
     },
