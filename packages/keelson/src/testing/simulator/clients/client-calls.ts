@@ -1,22 +1,27 @@
-/** What the simulated clients share: what a call came to, what they need from the run, and what session clients may use. */
+/** What the simulated clients share: how a call ends, what clients get from the run, and what session clients may use. */
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
-import type { History } from "../../linearizability/index.ts";
+import { RaftError } from "../../../errors.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
+import type { History, OpenOperation } from "../../linearizability/index.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { AnySubject, CallContext } from "../subject/subject.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 
-/** What a client learns of its call. */
+/** What a client knows of its call when it has ended. */
 export type Outcome = "done" | "not-done" | "unknown";
 
-/** What came of one attempt. */
+/** Told how a call ended, and for an error its code. */
+export type OnEnd = (outcome: Outcome, why: string) => void;
+
+/** How one attempt at a call ended. */
 export interface AttemptResult {
   readonly outcome: Outcome;
+  /** The error's code; "" if there was no error. */
   readonly why: string;
 }
 
-/** What became of the writes, for the summary and the checks at the end. */
+/** How the clients' calls ended, for the summary of the run. */
 export interface ClientFigures {
   writes: number;
   writesDone: number;
@@ -26,6 +31,7 @@ export interface ClientFigures {
   readsDone: number;
 }
 
+/** What clients get from the run. */
 export interface ClientsParts {
   readonly plan: Plan;
   readonly subject: AnySubject;
@@ -36,11 +42,33 @@ export interface ClientsParts {
   readonly trace: (text: string) => void;
 }
 
-/** Clients that write in sessions, in some way. */
+/** A call under way. */
+export interface Call {
+  readonly process: SimProcess;
+  /** Its name in the trace. */
+  readonly op: string;
+  readonly isWrite: boolean;
+  /** The subject's name for the command; null: it has none, or the call is a read. */
+  readonly name: string | null;
+  /** Its place in the history; null: it isn't there. */
+  readonly open: OpenOperation<unknown> | null;
+  /** When it was made, in true time. */
+  readonly calledAt: number;
+  readonly timeoutMs: number;
+  /** It is forwarded or repeated until its time limit, so a leader that steps down doesn't end it sooner. */
+  readonly endsByTimeLimit?: boolean;
+  readonly ended: OnEnd;
+  /** It is one of several attempts, which whoever makes them counts as one call. */
+  readonly isAttempt?: boolean;
+  /** Since when its node hasn't led, in true time; null: it leads, or nothing is known. Written by `OpenCalls`. */
+  notLeadingSince: number | null;
+}
+
+/** Clients that write in sessions. */
 export interface SessionClients {
-  /** One write of this client, in the session of its group; it resolves when the client is done with it. */
+  /** One write of this client, in the session of its group. Resolves when the client is done with it. */
   write(client: string, group: string, key: string): Promise<void>;
-  /** From now on nobody repeats anything. */
+  /** Nothing is repeated any more. */
   stop(): void;
 }
 
@@ -48,15 +76,15 @@ export interface SessionClients {
 export interface CallMaker {
   readonly history: History<unknown, unknown>;
   readonly figures: ClientFigures;
-  /** A running node to ask: usually the one that the clients take for the leader; null: none is up. */
+  /** A running node to call: mostly one that says it leads; null: none is up, or no calls are to be made. */
   choose(): SimProcess | null;
-  /** Options that make an impatient caller give up early, in a share of the calls. */
+  /** In a share of the calls a signal, which aborts the call early; otherwise nothing. */
   abortOptions(): { readonly signal?: AbortSignal };
   /** What the subject needs to make up one call. */
   context(key: string): CallContext<StateMachine<unknown, unknown>>;
   /**
-   * One attempt at a call that may take several; it isn't written into the history. The attempt is registered before it is
-   * made, because the call itself may touch the disk, and the process may die of that at once.
+   * Makes one attempt at a call that may take several; it isn't written into the history. The attempt is registered before
+   * it is made: the call itself may touch the disk, and the process may die of that at once.
    */
   attempt(
     op: string,
@@ -70,4 +98,14 @@ export interface CallMaker {
   settled(name: string | null, outcome: Outcome): void;
   /** Runs a check; an error that it throws is reported as the run's violation. */
   watch(check: () => void): void;
+}
+
+/** What the error says about the call. An error that isn't the library's leaves it unknown. */
+export function outcomeOf(error: unknown): "not-done" | "unknown" {
+  return error instanceof RaftError && error.outcome === "not-done" ? "not-done" : "unknown";
+}
+
+/** The error's code, or its text if it isn't the library's. */
+export function codeOf(error: unknown): string {
+  return error instanceof RaftError ? error.code : String(error);
 }

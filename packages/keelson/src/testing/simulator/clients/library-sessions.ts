@@ -1,3 +1,10 @@
+/**
+ * Clients in a node's process that use the library's own sessions, which number and repeat commands for them.
+ *
+ * - ONCE: a command isn't applied in a session that was closed before.
+ *
+ * Whether an outcome that covers several attempts is right (K4) is checked with all others at the end of the run.
+ */
 import { CommandRejectedError } from "../../../errors.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";
 import type { Session } from "../../../runtime/sessions/index.ts";
@@ -7,31 +14,28 @@ import type { SimProcess } from "../world/sim-process.ts";
 import type { WriteCall } from "../subject/subject.ts";
 import { assertInvariant } from "../checkers/violation.ts";
 
-/** A session of the library's, and the process that it was opened at: it is gone with it. */
+/** A session, and the process that it was opened in. It ends with that process. */
 interface OpenedSession {
   readonly session: Session<unknown, unknown>;
   readonly process: SimProcess;
   readonly raft: SimProcess["raft"];
 }
 
-/** What the node said of one write. */
+/** What a write was answered. */
 interface Answer {
   readonly result: unknown;
   readonly rejected: CommandRejectedError | null;
 }
 
-/**
- * Clients in the process of a node, that use the library's own sessions: it counts and repeats for them. What they are
- * told in the end must be as true as what is told of a single attempt (K4, ONCE).
- */
+/** See the file's header. */
 export class LibrarySessions implements SessionClients {
   readonly #parts: ClientsParts;
   readonly #clients: CallMaker;
   readonly #chance: Chance;
   readonly #ttlMs: number;
-  /** By the name of those who share one. */
+  /** By group: the name of the clients that share one. */
   readonly #sessions = new Map<string, OpenedSession>();
-  /** What was closed stays closed. */
+  /** The ids of sessions whose closing was acknowledged. Grows with the run. */
   readonly #closed = new Set<number>();
   #stopped = false;
 
@@ -48,7 +52,7 @@ export class LibrarySessions implements SessionClients {
 
   async write(client: string, group: string, key: string): Promise<void> {
     const opened = this.#known(group) ?? (await this.#open(client, group));
-    // The process may have died as it was answering.
+    // The process may have died since.
     if (opened === null || opened.process.raft !== opened.raft || this.#stopped) return;
     const { subject, trace } = this.#parts;
     const { history, figures } = this.#clients;
@@ -60,16 +64,16 @@ export class LibrarySessions implements SessionClients {
     trace(`${client} ${op} ${subject.describe(command)} in session ${String(opened.session.id)}`);
     const open = input === null ? null : history.invoke(client, input);
     const wasClosed = this.#closed.has(opened.session.id);
-    const { outcome, why, said } = await this.#ask(op, opened, command);
+    const { outcome, why, answer } = await this.#ask(op, opened, command);
     this.#clients.watch(() => {
       assertInvariant(
-        !wasClosed || said === null,
+        !wasClosed || answer === null,
         "ONCE",
         () => `${op} took effect in session ${String(opened.session.id)}, which was closed before`,
       );
     });
     this.#clients.settled(subject.nameOf?.(command) ?? null, outcome);
-    if (said !== null) recordAnswer(open, write, said);
+    if (answer !== null) recordAnswer(open, write, answer);
     else if (outcome === "not-done") open?.notDone();
     else open?.unknown();
     const { closeShare } = this.#parts.plan.usage;
@@ -77,7 +81,7 @@ export class LibrarySessions implements SessionClients {
     else if (closeShare > 0 && this.#chance.happens(closeShare)) await this.#close(group, opened);
   }
 
-  /** The one of the group, if its process is still there. */
+  /** The session of the group, if its process still runs. */
   #known(group: string): OpenedSession | null {
     const opened = this.#sessions.get(group);
     if (opened === undefined) return null;
@@ -103,7 +107,7 @@ export class LibrarySessions implements SessionClients {
     await this.#clients.attempt(`${client} opens`, process, false, opening);
     const [own] = opened;
     const other = this.#known(group);
-    // Another client of the group may have been quicker.
+    // If another client of the group opened one meanwhile, that one is used.
     if (other !== null || own === undefined) return other;
     this.#sessions.set(group, own);
     return own;
@@ -113,25 +117,25 @@ export class LibrarySessions implements SessionClients {
     op: string,
     { session, process }: OpenedSession,
     command: unknown,
-  ): Promise<{ readonly outcome: Outcome; readonly why: string; readonly said: Answer | null }> {
+  ): Promise<{ readonly outcome: Outcome; readonly why: string; readonly answer: Answer | null }> {
     const timeoutMs = this.#parts.plan.callTimeoutMs;
-    let said: Answer | null = null;
+    let answer: Answer | null = null;
     const writing = async (): Promise<void> => {
       try {
         const result = await session.write(command, { timeoutMs, ...this.#clients.abortOptions() });
-        said = { result, rejected: null };
+        answer = { result, rejected: null };
       } catch (error) {
         if (!(error instanceof CommandRejectedError)) throw error;
-        said = { result: undefined, rejected: error };
+        answer = { result: undefined, rejected: error };
       }
     };
-    // It repeats what is not known until its time is over.
+    // The session repeats the command until its time limit.
     const ended = await this.#clients.attempt(op, process, true, writing, timeoutMs, true);
-    return { ...ended, said: ended.outcome === "done" ? said : null };
+    return { ...ended, answer: ended.outcome === "done" ? answer : null };
   }
 
   async #close(group: string, opened: OpenedSession): Promise<void> {
-    // Whoever does not know that it was closed is told so by the cluster.
+    // In half of the cases the group keeps it, and its next write must be refused by the cluster.
     if (this.#chance.happens(0.5)) this.#forget(group, opened);
     const { session, process } = opened;
     if (process.raft !== opened.raft) return;

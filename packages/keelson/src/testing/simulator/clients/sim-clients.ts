@@ -1,182 +1,172 @@
-import { CommandRejectedError, RaftError } from "../../../errors.ts";
-import { History } from "../../linearizability/index.ts";
-import type { OpenOperation } from "../../linearizability/index.ts";
-import { Chance } from "../plan/chance.ts";
-import type { SimProcess } from "../world/sim-process.ts";
+/**
+ * The simulated clients. Each makes one call at a time, mostly to the node that says it leads, and records what it was
+ * told. The history of all calls is checked for linearizability at the end of the run.
+ */
+import { CommandRejectedError } from "../../../errors.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
+import { Violation } from "../checkers/violation.ts";
+import { History } from "../../linearizability/index.ts";
+import { Chance } from "../plan/chance.ts";
 import type { CallContext, WriteCall } from "../subject/subject.ts";
-import { LibrarySessions } from "./library-sessions.ts";
-import type {
-  AttemptResult,
-  CallMaker,
-  ClientFigures,
-  ClientsParts,
-  Outcome,
-  SessionClients,
+import type { SimProcess } from "../world/sim-process.ts";
+import {
+  codeOf,
+  outcomeOf,
+  type AttemptResult,
+  type Call,
+  type CallMaker,
+  type ClientFigures,
+  type ClientsParts,
+  type OnEnd,
+  type Outcome,
+  type SessionClients,
 } from "./client-calls.ts";
+import { LibrarySessions } from "./library-sessions.ts";
+import { OpenCalls } from "./open-calls.ts";
 import { SimSessions } from "./sim-sessions.ts";
-import { assertInvariant, Violation } from "../checkers/violation.ts";
+import { StaleReads } from "./stale-reads.ts";
 
-/** Clocks drift, timers come late and processes pause; beyond this a call has no excuse for not having ended. */
-const CALL_GRACE_MS = 1_000;
-
-/** The pause of a client that asks again and again. */
+/** The mean pause of a client that reads from one node again and again, in milliseconds. */
 const REPEATED_READ_PAUSE_MS = 50;
 
-/** After how long a caller gives up that is in a hurry; and how many of them do before they call. */
+/** The mean time after which an aborted call is aborted; and the share that is aborted before it is made. */
 const ABORT_AFTER_MS = 60;
 const ALREADY_ABORTED_SHARE = 0.1;
 
-/** Beyond the time that a node waits for a command's fate when it has stopped leading. */
-const STEP_DOWN_GRACE_MS = 300;
-
-/** Of a command or a query, in the trace. */
+/** Longer descriptions of commands and queries are cut in the trace. */
 const DESCRIPTION_CHARACTERS_MAX = 120;
 
 type AnyWrite = WriteCall<unknown, unknown, unknown, unknown>;
 
-/** Told what became of a call, and of an error its code. */
-export type OnEnd = (outcome: Outcome, why: string) => void;
-
-interface Call {
-  readonly process: SimProcess;
-  /** In the trace. */
-  readonly op: string;
-  readonly isWrite: boolean;
-  /** What the subject calls the command; null: it has no name, or it is a read. */
-  readonly name: string | null;
-  readonly open: OpenOperation<unknown> | null;
-  readonly calledAt: number;
-  readonly timeoutMs: number;
-  /** Nothing but its time limit ends it: it is passed on, or repeated, for as long as that. */
-  readonly endsByTimeLimit?: boolean;
-  readonly ended: OnEnd;
-  /** Counted by whoever makes several of them. */
-  readonly isAttempt?: boolean;
-  /** Since when its node has not led; null: it leads. */
-  notLeadingSince: number | null;
-}
-
-/**
- * The clients: each makes one call at a time, to the node that it takes for the leader or to any,
- * and writes down what it was told. Their history is checked for linearizability at the end.
- */
+/** See the file's header. */
 export class SimClients implements CallMaker {
   readonly history: History<unknown, unknown>;
-  readonly figures: ClientFigures = {
-    writes: 0,
-    writesDone: 0,
-    writesNotDone: 0,
-    writesUnknown: 0,
-    reads: 0,
-    readsDone: 0,
-  };
-  /** Names of the writes that were acknowledged, and of those that surely were not done. */
-  readonly acknowledged = new Set<string>();
-  readonly notDone = new Set<string>();
-  /** Whom nobody asks but those who are told to. */
+  /** No ordinary client calls this node; null: there is no such node. Written by faults. */
   avoided: SimProcess | null = null;
   readonly #parts: ClientsParts;
-  readonly #chance: Chance;
-  readonly #calls = new Set<Call>();
-  /** null: no client uses any. */
+  readonly #calls: OpenCalls;
+  readonly #staleReads: StaleReads;
+  /** null: no client uses sessions. */
   readonly #sessions: SessionClients | null;
-  /** Decides how reads are made; runs in which all are linearizable stay what they were. */
+  // Random sources with one purpose each: a run without that purpose stays what it was before there was one.
+  readonly #chance: Chance;
   readonly #consistencyChance: Chance;
-  /** Decides which calls are given up. */
   readonly #abortChance: Chance;
-  /** By entry: the state after it, as some node showed it first. */
-  readonly #states = new Map<number, string>();
+  /** How many calls were made up. */
   #numbers = 0;
+  /** How many writes of bursts were made. */
   #bursts = 0;
   #quiet = false;
   #stopped = false;
 
-  constructor(host: ClientsParts, chance: Chance) {
-    this.#parts = host;
+  constructor(parts: ClientsParts, chance: Chance) {
+    const { seed, sessions, usage } = parts.plan;
+    this.#parts = parts;
     this.#chance = chance;
-    this.history = new History(() => host.clock.now());
-    this.#consistencyChance = new Chance(host.plan.seed ^ 0x57a1e);
-    this.#abortChance = new Chance(host.plan.seed ^ 0xab_047);
-    const { sessions } = host.plan;
-    // Its chance is its own: runs without sessions stay what they were.
-    const own = new Chance(host.plan.seed ^ 0x5e55);
+    this.history = new History(() => parts.clock.now());
+    this.#calls = new OpenCalls(parts);
+    this.#staleReads = new StaleReads(parts, this);
+    this.#consistencyChance = new Chance(seed ^ 0x57a1e);
+    this.#abortChance = new Chance(seed ^ 0xab_047);
+    const sessionChance = new Chance(seed ^ 0x5e55);
     if (sessions === null) this.#sessions = null;
-    else if (host.plan.usage.librarySessions)
-      this.#sessions = new LibrarySessions(host, this, own, sessions.ttlMs);
-    else this.#sessions = new SimSessions(host, this, own, sessions.ttlMs);
+    else {
+      const Sessions = usage.librarySessions ? LibrarySessions : SimSessions;
+      this.#sessions = new Sessions(parts, this, sessionChance, sessions.ttlMs);
+    }
   }
 
-  start(): void {
-    for (let client = 0; client < this.#parts.plan.clients; client++) this.#later(client);
+  get figures(): ClientFigures {
+    return this.#calls.figures;
   }
 
+  /** Names of the commands that were acknowledged. */
+  get acknowledged(): ReadonlySet<string> {
+    return this.#calls.acknowledged;
+  }
+
+  /** Names of the commands that were reported as not done. */
+  get notDone(): ReadonlySet<string> {
+    return this.#calls.notDone;
+  }
+
+  /** How many calls haven't ended. */
+  get underWay(): number {
+    return this.#calls.size;
+  }
+
+  /** While true, clients make no new calls. Written by faults. */
   set quiet(quiet: boolean) {
     this.#quiet = quiet;
   }
 
+  start(): void {
+    for (let client = 0; client < this.#parts.plan.clients; client++) this.#callLater(client);
+  }
+
+  /** No client makes another call by itself. Calls under way go on. */
   stop(): void {
     this.#stopped = true;
     this.#sessions?.stop();
   }
 
-  get underWay(): number {
-    return this.#calls.size;
-  }
-
-  /** A process died: nobody will ever hear of what it was asked. */
+  /** A process died. */
   died(process: SimProcess): void {
-    for (const call of [...this.#calls]) {
-      if (call.process === process) this.#end(call, "unknown", "its node died");
-    }
+    this.#calls.died(process);
   }
 
-  /** A node stopped by itself: what was asked of it has ended, one way or another (KNOWN). */
+  /** A node stopped or closed. Throws if it left a call without an answer. */
   stopped(process: SimProcess): void {
-    for (const call of this.#calls) {
-      if (call.process !== process) continue;
-      throw new Violation("KNOWN", `${process.id} stopped and left ${call.op} without an answer`);
-    }
+    this.#calls.stopped(process);
   }
 
-  /** Each call to a process that runs ends in bounded time (KNOWN). */
+  /** Throws if a call has been under way for too long. */
   checkBounds(): void {
-    const now = this.#parts.clock.now();
-    for (const call of this.#calls)
-      if (call.isWrite && call.endsByTimeLimit !== true) this.#checkAfterStepDown(call, now);
-    for (const { process, op, calledAt, timeoutMs } of this.#calls) {
-      const limitMs = timeoutMs / Math.min(1, process.clockConditions.rate) + CALL_GRACE_MS;
-      if (now - calledAt <= limitMs) continue;
-      if (process.isPaused || now - process.resumedAt <= CALL_GRACE_MS) continue;
-      throw new Violation(
-        "KNOWN",
-        `${op} at ${process.id} has not ended ${String(Math.round(now - calledAt))} ms after the call`,
-      );
-    }
+    this.#calls.checkBounds();
   }
 
-  /** A node that stopped leading waits for a command's fate for an election timeout, and not as long as a caller may. */
-  #checkAfterStepDown(call: Call, now: number): void {
-    const { process, op } = call;
-    const { clockConditions, resumedAt, raft } = process;
-    // Where those who listen are slow, what they were told is old.
-    const role = this.#parts.plan.usage.listeners === null ? process.announced.role : raft?.metrics().role;
-    const excused = process.isPaused || process.timersAreLate || role === "leader";
-    call.notLeadingSince = excused ? null : Math.max(call.notLeadingSince ?? now, resumedAt);
-    if (call.notLeadingSince === null) return;
-    const waitedMs = now - call.notLeadingSince;
-    if (waitedMs <= this.#parts.plan.electionTimeoutMs.max / clockConditions.rate + STEP_DOWN_GRACE_MS)
+  // --- What clients do ------------------------------------------------------------------------------
+
+  #callLater(client: number): void {
+    if (this.#stopped) return;
+    this.#parts.clock.setTimer(this.#chance.time(this.#parts.plan.thinkMs), () => {
+      this.#call(client);
+    });
+  }
+
+  #call(client: number): void {
+    if (this.#stopped) return;
+    const process = this.choose();
+    if (process === null) {
+      this.#callLater(client);
       return;
-    const metrics = raft?.metrics();
-    // What is committed is waited for until it is applied.
-    if (metrics === undefined || metrics.appliedIndex < metrics.commitIndex) return;
-    throw new Violation(
-      "KNOWN",
-      `${process.id} has not led for ${String(Math.round(waitedMs))} ms, and ${op} has not ended`,
-    );
+    }
+    const key = `k${String(this.#chance.whole(1, this.#parts.plan.keys))}`;
+    const name = `c${String(client)}`;
+    const ended = (): void => {
+      this.#callLater(client);
+    };
+    const { staleShare, readShare, sessions } = this.#parts.plan;
+    if (staleShare > 0 && this.#consistencyChance.happens(staleShare)) this.#readStale(name, process, ended);
+    else if (this.#chance.happens(readShare)) this.read(name, process, key, ended);
+    else if (this.#sessions !== null && client < (sessions?.clients ?? 0)) {
+      // Two clients share a session, so that it has several commands under way.
+      void this.#sessions.write(name, `g${String(client >> 1)}`, key).then(ended, this.#parts.report);
+    } else this.write(name, process, key, ended);
   }
 
-  /** So many writes at once, each of a key of its own: they make the log longer, and the history no harder to judge. */
+  choose(): SimProcess | null {
+    const up = this.#parts.processes.filter((process) => process.isUp && process !== this.avoided);
+    if (this.#quiet || up.length === 0) return null;
+    const leaders = up.filter((process) => process.raft?.metrics().role === "leader");
+    // Clients are often wrong about who leads. Where nodes forward calls, it matters less whom they call.
+    const leaderShare = this.#parts.plan.usage.forward ? 0.4 : 0.8;
+    return leaders.length > 0 && this.#chance.happens(leaderShare)
+      ? this.#chance.pick(leaders)
+      : this.#chance.pick(up);
+  }
+
+  /** Makes so many writes at once, each of a key of its own: the log grows, and the history stays easy to check. */
   burst(process: SimProcess, writes: number): void {
     for (let n = 0; n < writes && !this.#stopped; n++) {
       const key = `b${String(++this.#bursts)}`;
@@ -184,7 +174,7 @@ export class SimClients implements CallMaker {
     }
   }
 
-  /** A client that asks this process and no other, for all keys at once, until the function that is returned is called. */
+  /** A client that reads all keys from this node again and again, until the returned function is called. */
   readRepeatedly(process: SimProcess, afterMs: number): () => void {
     let goesOn = true;
     const readAll = (): void => {
@@ -200,47 +190,7 @@ export class SimClients implements CallMaker {
     };
   }
 
-  #later(client: number): void {
-    if (this.#stopped) return;
-    this.#parts.clock.setTimer(this.#chance.time(this.#parts.plan.thinkMs), () => {
-      this.#act(client);
-    });
-  }
-
-  #act(client: number): void {
-    if (this.#stopped) return;
-    const process = this.choose();
-    if (process === null) {
-      this.#later(client);
-      return;
-    }
-    const key = `k${String(this.#chance.whole(1, this.#parts.plan.keys))}`;
-    const name = `c${String(client)}`;
-    const ended = (): void => {
-      this.#later(client);
-    };
-    const { staleShare } = this.#parts.plan;
-    if (staleShare > 0 && this.#consistencyChance.happens(staleShare)) this.#readStale(name, process, ended);
-    else if (this.#chance.happens(this.#parts.plan.readShare)) this.read(name, process, key, ended);
-    else if (this.#sessions !== null && client < (this.#parts.plan.sessions?.clients ?? 0)) {
-      // Two clients share a session, so that it has several commands under way.
-      void this.#sessions.write(name, `g${String(client >> 1)}`, key).then(ended, this.#parts.report);
-    } else this.write(name, process, key, ended);
-  }
-
-  /**
-   * Mostly the leader, if a node says that it is; sometimes anyone, because clients are often wrong. null: nobody
-   * is there, or it is quiet.
-   */
-  choose(): SimProcess | null {
-    const up = this.#parts.processes.filter((process) => process.isUp && process !== this.avoided);
-    if (this.#quiet || up.length === 0) return null;
-    const leaders = up.filter((process) => process.raft?.metrics().role === "leader");
-    // Where any node will do, more of them are asked.
-    return leaders.length > 0 && this.#chance.happens(this.#parts.plan.usage.forward ? 0.4 : 0.8)
-      ? this.#chance.pick(leaders)
-      : this.#chance.pick(up);
-  }
+  // --- Calls ----------------------------------------------------------------------------------------
 
   /** One write, as the subject makes it up. */
   write(
@@ -258,7 +208,16 @@ export class SimClients implements CallMaker {
     const name = subject.nameOf?.(command) ?? null;
     const open = input === null ? null : this.history.invoke(client, input);
     const endsByTimeLimit = this.forwards(process);
-    const call = this.#begin({ process, op, isWrite: true, endsByTimeLimit, name, open, timeoutMs, ended });
+    const call = this.#calls.begin({
+      process,
+      op,
+      isWrite: true,
+      endsByTimeLimit,
+      name,
+      open,
+      timeoutMs,
+      ended,
+    });
     this.figures.writes += 1;
     trace(`${client} ${op} ${clipped(subject.describe(command))} at ${process.id}`);
     const options = { timeoutMs, ...this.abortOptions() };
@@ -270,12 +229,12 @@ export class SimClients implements CallMaker {
       },
       (error: unknown) => {
         if (error instanceof CommandRejectedError) this.#rejected(call, write, error);
-        else this.#end(call, outcomeOf(error), codeOf(error));
+        else this.#calls.end(call, outcomeOf(error), codeOf(error));
       },
     );
   }
 
-  /** One linearizable read, as the subject makes it up. */
+  /** One linearizable or lease read, as the subject makes it up. */
   read(
     client: string,
     process: SimProcess,
@@ -288,55 +247,51 @@ export class SimClients implements CallMaker {
     const read = subject.read(context);
     const op = `r${String(context.number)}`;
     const open = this.history.invoke(client, read.input);
-    const call = this.#begin({ process, op, isWrite: false, name: null, open, timeoutMs, ended });
+    const call = this.#calls.begin({ process, op, isWrite: false, name: null, open, timeoutMs, ended });
     this.figures.reads += 1;
     trace(`${client} ${op} ${clipped(subject.model.describe(read.input))} at ${process.id}`);
-    const { raft, machine } = process;
-    const { leaseShare } = this.#parts.plan;
-    const consistency =
-      leaseShare > 0 && this.#consistencyChance.happens(leaseShare) ? "lease" : "linearizable";
-    const reading =
-      raft === null || machine === null
-        ? Promise.reject(new Error(`${process.id} is down`))
-        : raft.read(
-            this.#queryOf(process, () => {
-              this.#checkNoHalfCommand(process);
-              return read.query(machine);
-            }),
-            {
-              ...{ timeoutMs, consistency },
-              ...this.abortOptions(),
-            },
-          );
-    reading.then(
+    this.#queryNode(process, (machine) => read.query(machine), timeoutMs).then(
       (output) => {
         this.#done(call, () => output);
       },
       (error: unknown) => {
-        this.#end(call, "not-done", codeOf(error));
+        this.#calls.end(call, "not-done", codeOf(error));
       },
     );
   }
 
-  /** SMS: no query runs while a command is applied, whatever its consistency (Z14). */
-  #checkNoHalfCommand({ id, machineConditions }: SimProcess): void {
-    this.watch(() => {
-      assertInvariant(!machineConditions.isApplying, "SMS", () => `a query runs at ${id} within a command`);
+  /** Calls `Raft.read`, with lease reads and slow queries as the plan says. */
+  #queryNode<T>(
+    process: SimProcess,
+    query: (machine: StateMachine<unknown, unknown>) => T | Promise<T>,
+    timeoutMs: number,
+  ): Promise<T> {
+    const { raft, machine } = process;
+    const { leaseShare, usage } = this.#parts.plan;
+    const isLease = leaseShare > 0 && this.#consistencyChance.happens(leaseShare);
+    const consistency = isLease ? "lease" : "linearizable";
+    if (raft === null || machine === null) return Promise.reject(new Error(`${process.id} is down`));
+    const checkedQuery = (): T | Promise<T> => {
+      this.#staleReads.checkNoHalfCommand(process);
+      return query(machine);
+    };
+    const slowQuery = async (): Promise<T> => {
+      const seen = checkedQuery();
+      await process.wait(usage.queryMs);
+      return seen;
+    };
+    const options = { timeoutMs, consistency, ...this.abortOptions() } as const;
+    return raft.read(usage.queryMs === 0 ? checkedQuery : slowQuery, options);
+  }
+
+  #readStale(client: string, process: SimProcess, ended: OnEnd): void {
+    const reading = (): Promise<void> => this.#staleReads.read(process);
+    void this.attempt(`${client} looks`, process, false, reading).then(({ outcome, why }) => {
+      ended(outcome, why);
     });
   }
 
-  /** As the plan has it, it takes a while after it has seen what it wanted. */
-  #queryOf<T>(process: SimProcess, query: () => T | Promise<T>): () => T | Promise<T> {
-    const { queryMs } = this.#parts.plan.usage;
-    if (queryMs === 0) return query;
-    return async () => {
-      const seen = query();
-      await process.wait(queryMs);
-      return seen;
-    };
-  }
-
-  /** Some callers give up before the time, or have given up already; none of those who ask after the run healed. */
+  /** None of the calls after healing is aborted. */
   abortOptions(): { readonly signal?: AbortSignal } {
     const { abortShare } = this.#parts.plan.usage;
     if (abortShare === 0 || this.#stopped || !this.#abortChance.happens(abortShare)) return {};
@@ -350,44 +305,9 @@ export class SimClients implements CallMaker {
     return { signal: controller.signal };
   }
 
-  /** Whether this process passes on what only a leader does: then its fate is not known where it waits. */
+  /** Whether this node would forward a write. The outcome isn't known then where the call waits. */
   forwards({ raft }: SimProcess): boolean {
     return this.#parts.plan.usage.forward && raft?.metrics().role !== "leader";
-  }
-
-  /** A read of some past state: whichever it is, every node that ever held the state after that entry held the same. */
-  #readStale(client: string, process: SimProcess, ended: OnEnd): void {
-    const { raft, machine } = process;
-    const { checker, subject } = this.#parts;
-    const look = (): void => {
-      if (raft === null || machine === null) throw new Error(`${process.id} is down`);
-      this.#checkNoHalfCommand(process);
-      const index = checker.history.node(process.id).applied;
-      const state = subject.digest(machine);
-      // One that takes its time tells of no single moment.
-      if (typeof state !== "string") return;
-      this.watch(() => {
-        const { appliedIndex, commitIndex } = raft.staleness();
-        assertInvariant(
-          appliedIndex <= commitIndex,
-          "ORD",
-          () => `${process.id} says it applied what is not committed`,
-        );
-        const known = this.#states.get(index) ?? state;
-        assertInvariant(
-          known === state,
-          "SMS",
-          () => `${process.id} shows ${state} after ${String(index)}; it was ${known}`,
-        );
-        this.#states.set(index, known);
-      });
-    };
-    const reading = async (): Promise<void> => {
-      await (raft?.read(look, { consistency: "stale" }) ?? Promise.reject(new Error("down")));
-    };
-    void this.attempt(`${client} looks`, process, false, reading).then(({ outcome, why }) => {
-      ended(outcome, why);
-    });
   }
 
   attempt(
@@ -402,7 +322,7 @@ export class SimClients implements CallMaker {
       const ended: OnEnd = (outcome, why) => {
         resolve({ outcome, why });
       };
-      const call = this.#begin({
+      const call = this.#calls.begin({
         process,
         op,
         isWrite,
@@ -416,17 +336,17 @@ export class SimClients implements CallMaker {
       this.#parts.trace(`${op} at ${process.id}`);
       ask().then(
         () => {
-          this.#end(call, "done", "");
+          this.#calls.end(call, "done", "");
         },
         (error: unknown) => {
-          this.#end(call, outcomeOf(error), codeOf(error));
+          this.#calls.end(call, outcomeOf(error), codeOf(error));
         },
       );
     });
   }
 
   settled(name: string | null, outcome: Outcome): void {
-    this.#count({ name, isWrite: true }, outcome);
+    this.#calls.count({ name, isWrite: true }, outcome);
   }
 
   watch(check: () => void): void {
@@ -442,12 +362,6 @@ export class SimClients implements CallMaker {
     return { chance: this.#chance, number: ++this.#numbers, key, machines };
   }
 
-  #begin(call: Omit<Call, "calledAt" | "notLeadingSince">): Call {
-    const begun = { ...call, calledAt: this.#parts.clock.now(), notLeadingSince: null };
-    this.#calls.add(begun);
-    return begun;
-  }
-
   #rejected(call: Call, write: AnyWrite, error: CommandRejectedError): void {
     if (write.rejected === undefined) {
       const text = `the subject did not expect that ${call.op} is rejected: ${error.message}`;
@@ -456,52 +370,16 @@ export class SimClients implements CallMaker {
     this.#done(call, () => write.rejected?.(error.cause), error.code);
   }
 
+  /** `output` is code of the subject. An error in it makes the whole run worthless, so it is reported. */
   #done(call: Call, output: () => unknown, why = ""): void {
     try {
-      this.#end(call, "done", why, output());
+      this.#calls.end(call, "done", why, output());
     } catch (error) {
-      // The subject itself failed: nothing it says can be believed.
       this.#parts.report(error);
     }
   }
-
-  #end(call: Call, outcome: Outcome, why: string, output?: unknown): void {
-    if (!this.#calls.delete(call)) return;
-    this.#parts.trace(`${call.op} ${outcome}${why === "" ? "" : ` (${why})`}`);
-    if (outcome === "done") call.open?.done(output);
-    else if (outcome === "not-done") call.open?.notDone();
-    else call.open?.unknown();
-    if (call.isAttempt !== true) this.#count(call, outcome);
-    call.ended(outcome, why);
-  }
-
-  #count({ name, isWrite }: Pick<Call, "name" | "isWrite">, outcome: Outcome): void {
-    if (!isWrite) {
-      if (outcome === "done") this.figures.readsDone += 1;
-      return;
-    }
-    if (outcome === "done") {
-      this.figures.writesDone += 1;
-      if (name !== null) this.acknowledged.add(name);
-    } else if (outcome === "not-done") {
-      this.figures.writesNotDone += 1;
-      if (name !== null) this.notDone.add(name);
-    } else {
-      this.figures.writesUnknown += 1;
-    }
-  }
 }
 
-/** Commands with long values shall not fill the trace. */
 function clipped(text: string): string {
   return text.length <= DESCRIPTION_CHARACTERS_MAX ? text : `${text.slice(0, DESCRIPTION_CHARACTERS_MAX)}...`;
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof RaftError ? error.code : String(error);
-}
-
-/** What the error says of the write; an error that says nothing leaves it unknown. */
-function outcomeOf(error: unknown): "not-done" | "unknown" {
-  return error instanceof RaftError && error.outcome === "not-done" ? "not-done" : "unknown";
 }

@@ -1,3 +1,10 @@
+/**
+ * Clients with sessions that number and repeat their commands themselves, as a client outside of the process would.
+ *
+ * - ONCE: a command takes effect once however often it is sent; every repetition gets the same answer (K1, K5); a session
+ *   isn't expired before its time to live is over (Z13).
+ * - KNOWN: a command that took effect is never reported as not done because its session ended (Z6).
+ */
 import { CommandRejectedError, RaftError } from "../../../errors.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";
 import type { Chance } from "../plan/chance.ts";
@@ -6,32 +13,33 @@ import type { SimProcess } from "../world/sim-process.ts";
 import type { WriteCall } from "../subject/subject.ts";
 import { assertInvariant } from "../checkers/violation.ts";
 
-/** Attempts at one command before its client gives up, at most. */
+/** How often a client sends one command before it gives up, at most. */
 const ATTEMPTS_MAX = 8;
 
-/** The pause before the next attempt, on average. */
+/** The mean pause before the next attempt, in milliseconds. */
 const PAUSE_MS = 40;
 
-/** How often a command that was answered is sent once more, to hear the same again. */
+/** The share of answered commands that are sent once more, to compare the answers. */
 const ASK_AGAIN_SHARE = 0.3;
 
-/** How often it is sent once more after its session was ended. */
+/** Of the others, the share that are sent once more after their session was closed. */
 const ASK_AFTER_END_SHARE = 0.05;
 
-/** The part of its time to live that a session lives at least: the fastest clocks are a tenth too fast. */
+/** A session lives at least this share of its time to live: the fastest clocks run a tenth too fast. */
 const EARLIEST_EXPIRY = 0.85;
 
-/** What a client knows of its session, or clients who share one. */
+/** What the clients that share a session know of it. */
 interface SimSession {
   readonly id: number;
+  /** The sequence number of the next command. */
   next: number;
-  /** Ascending. */
+  /** The sequence numbers of commands whose answers no client has, ascending. */
   readonly unanswered: Set<number>;
-  /** When the last call was made that certainly used it, in simulated milliseconds; Infinity: a client closed it. */
+  /** When the last call was made that certainly used the session, in true time; Infinity: a client closed it. */
   usedAt: number;
 }
 
-/** One command on its way. */
+/** A command and its place in its session: the same for each attempt. */
 interface SessionCommand {
   readonly op: string;
   readonly command: unknown;
@@ -39,11 +47,11 @@ interface SessionCommand {
   readonly sequence: number;
 }
 
-/** What came of one attempt. */
+/** How one attempt ended. */
 interface Attempt {
   readonly outcome: Outcome;
   readonly why: string;
-  /** What the node answered, if it did: the same for a retry as for the first. */
+  /** What the node answered; null: it didn't. */
   readonly reply: Reply | null;
 }
 
@@ -51,17 +59,13 @@ type Reply =
   | { readonly type: "result"; readonly result: unknown }
   | { readonly type: "rejected"; readonly error: CommandRejectedError };
 
-/**
- * Clients that write in sessions: they send a command again, to whichever node, for as long as they
- * do not know what came of it; and sometimes also when they know. Whatever they do, it takes effect
- * once, and what they are told stays the same (ONCE).
- */
+/** Sends each command, to any node, until it is answered, and some answered commands again. See the file's header. */
 export class SimSessions implements SessionClients {
   readonly #parts: ClientsParts;
   readonly #clients: CallMaker;
   readonly #chance: Chance;
   readonly #ttlMs: number;
-  /** By the name of those who share one. */
+  /** By group: the name of the clients that share one. */
   readonly #sessions = new Map<string, SimSession>();
   #stopped = false;
 
@@ -76,7 +80,6 @@ export class SimSessions implements SessionClients {
     this.#stopped = true;
   }
 
-  /** One write of this client; it resolves when the client is done with it. */
   async write(client: string, group: string, key: string): Promise<void> {
     const session = this.#sessions.get(group) ?? (await this.#open(client, group));
     if (session === null) return;
@@ -100,18 +103,18 @@ export class SimSessions implements SessionClients {
       recordReply(open, write, reply);
       if (this.#chance.happens(ASK_AGAIN_SHARE)) await this.#askAgain(sending, reply);
       else if (this.#chance.happens(ASK_AFTER_END_SHARE)) {
-        // Its answer may have been lost, and the session may end before it is sent again.
+        // As if the first answer had been lost, and the session had ended before the command was sent again.
         await this.#close(session, group);
         await this.#askAgain(sending, reply);
       }
     }
-    // Also when the client gave up: what it says next tells the cluster to forget about this one.
+    // Also if the client gave up. Its next command then tells the cluster that this answer needn't be kept.
     session.unanswered.delete(sending.sequence);
     const { closeShare } = this.#parts.plan.usage;
     if (closeShare > 0 && this.#chance.happens(closeShare)) await this.#close(session, group);
   }
 
-  /** Whoever shares it learns of it by being refused. */
+  /** The other clients of the group learn of it when they are refused. */
   async #close(session: SimSession, group: string): Promise<void> {
     if (this.#sessions.get(group) === session) this.#sessions.delete(group);
     session.usedAt = Infinity;
@@ -136,7 +139,7 @@ export class SimSessions implements SessionClients {
     };
     const { outcome } = await this.#clients.attempt(`${client} opens`, process, false, opening);
     const other = this.#sessions.get(group);
-    // Another client of the group may have been quicker.
+    // If another client of the group opened one meanwhile, that one is used.
     if (outcome !== "done" || id === 0 || other !== undefined) return other ?? null;
     this.#parts.trace(`${group} has session ${String(id)}`);
     const session = { id, next: 1, unanswered: new Set<number>(), usedAt: askedAt };
@@ -144,7 +147,7 @@ export class SimSessions implements SessionClients {
     return session;
   }
 
-  /** Sends a command until it is known what came of it, or its client gives up. */
+  /** Sends a command until it is answered or its session has expired, or its client gives up. */
   async #send(sending: SessionCommand, group: string): Promise<Attempt> {
     let outcome: "not-done" | "unknown" = "not-done";
     const attempts = this.#chance.whole(1, ATTEMPTS_MAX);
@@ -155,7 +158,7 @@ export class SimSessions implements SessionClients {
         if (result.reply !== null) return result;
         if (result.outcome !== "not-done") outcome = "unknown";
         if (result.why === "SESSION_EXPIRED") {
-          // The cluster's last word about the command, all attempts included (Z6).
+          // This covers all attempts: the cluster kept no trace of the command (Z6).
           if (result.outcome === "not-done") outcome = "not-done";
           if (this.#sessions.get(group) === sending.session) this.#sessions.delete(group);
           break;
@@ -166,7 +169,7 @@ export class SimSessions implements SessionClients {
     return { outcome, why: "", reply: null };
   }
 
-  /** ONCE: a command that was answered is answered the same, by whoever is asked. */
+  /** ONCE: a command that was answered gets the same answer again, from any node. */
   async #askAgain(sending: SessionCommand, reply: Reply): Promise<void> {
     await this.#pause();
     const process = this.#clients.choose();
@@ -221,7 +224,7 @@ export class SimSessions implements SessionClients {
     return { ...ended, reply: ended.outcome === "done" ? reply : null };
   }
 
-  /** A session lives for its time to live after its last use, by whichever leader's clock, fast or slow (Z13). */
+  /** ONCE: a session lives for its time to live after its last use, by the clock of any leader (Z13). */
   #checkExpired({ id, usedAt }: SimSession, process: SimProcess): void {
     const unusedMs = this.#parts.clock.now() - usedAt;
     this.#clients.watch(() => {
@@ -233,7 +236,7 @@ export class SimSessions implements SessionClients {
     });
   }
 
-  /** Errors that aren't the library's come from the codec, which can't read the answer that was kept. */
+  /** ONCE: an error that isn't the library's comes from the codec, so the kept answer isn't what was encoded (Z11). */
   #checkReadable(op: string, error: unknown): void {
     this.#clients.watch(() => {
       assertInvariant(
