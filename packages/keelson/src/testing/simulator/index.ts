@@ -1,3 +1,4 @@
+// The simulator of whole clusters: what keelson/testing exports of it, and what scripts use.
 export { Chance } from "./plan/chance.ts";
 export { ClusterChecker } from "./checkers/cluster-checker.ts";
 export type { NodeStatus } from "./checkers/node-status.ts";

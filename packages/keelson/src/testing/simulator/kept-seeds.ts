@@ -7,7 +7,10 @@ export interface KeptSeed {
   readonly why: string;
 }
 
-/** When a change of `planOf` gives one of these another plan, the seed no longer shows its bug and can be removed. */
+/**
+ * When a change of `planOf` gives one of these another plan, the seed no longer shows its bug and can be
+ * removed.
+ */
 export const KEPT_SEEDS: readonly KeptSeed[] = [
   { seed: 42, why: "the disk of the only initializer was damaged before another node held the first entry" },
   { seed: 100084, why: "a node that stopped just after the run healed was never started again" },

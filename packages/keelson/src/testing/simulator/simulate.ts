@@ -39,7 +39,8 @@ export interface SimulateOptions {
 }
 
 /**
- * Runs a whole cluster, its clients and its faults in one thread, as the plan says. The same plan gives the same run.
+ * Runs a whole cluster, its clients and its faults in one thread, as the plan says. The same plan gives the
+ * same run.
  *
  * @example
  * const { violation } = await simulate(planOf(seed), { subject: () => myStateMachineAndItsClients });
@@ -95,7 +96,8 @@ async function createCluster(cluster: SimulatedCluster, turns: TurnLoop): Promis
   );
   await turns.settled(created, turns.patienceMs, "LIVE", "the cluster to be created");
   if (plan.initializers.length > 1) return;
-  // While only one node holds the first entry, losing its disk loses the cluster. So let the others get it first.
+  // While only one node holds the first entry, losing its disk loses the cluster. So let the others get it
+  // first.
   const isHeldByMajority = (): boolean => checker.history.committed.length > 0;
   await turns.runUntil(isHeldByMajority, turns.patienceMs, "LIVE", "the first leader");
 }

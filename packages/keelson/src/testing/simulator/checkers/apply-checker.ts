@@ -4,8 +4,8 @@
  * - SMS: at each index every node applies the same command; no node leaves one out or applies one twice.
  * - ORD: an applied entry is durable on the node that applies it.
  *
- * It compares commands by their descriptions (`Subject.describe`), and doesn't look at the states that result: the
- * simulation compares these at the end (`checkStates`), and stale reads do while it runs.
+ * It compares commands by their descriptions (`Subject.describe`), and doesn't look at the states that
+ * result: the simulation compares these at the end (`checkStates`), and stale reads do while it runs.
  */
 import type { LogIndex, LogPosition, NodeId } from "../../../core/position.ts";
 import type { ClusterHistory, NodeHistory } from "./cluster-history.ts";

@@ -6,8 +6,9 @@ import { StatusChecker } from "./status-checker.ts";
 import { StoreChecker } from "./store-checker.ts";
 
 /**
- * Watches a cluster from outside, and throws a `Violation` when an invariant doesn't hold. Observers around each node's
- * log store, transport and state machine call the checkers below; the simulation calls `statuses` after each turn.
+ * Watches a cluster from outside, and throws a `Violation` when an invariant doesn't hold. Observers around
+ * each node's log store, transport and state machine call the checkers below; the simulation calls `statuses`
+ * after each turn.
  *
  * Where each invariant of docs/design/pitfalls.md is checked:
  *

@@ -1,10 +1,10 @@
 /**
- * What the checkers have seen of a cluster so far. The checkers in this folder write it and read it; the operator and
- * the committed reader read it. It holds the whole history, so a checker also notices a contradiction between things
- * that no two nodes held at the same time.
+ * What the checkers have seen of a cluster so far. The checkers in this folder write it and read it; the
+ * operator and the committed reader read it. It holds the whole history, so a checker also notices a
+ * contradiction between things that no two nodes held at the same time.
  *
- * Nothing in it comes from a node's own idea of its disk: it is built from what each log store was given, and from what
- * the store then reported as durable.
+ * Nothing in it comes from a node's own idea of its disk: it is built from what each log store was given, and
+ * from what the store then reported as durable.
  */
 import type { Membership } from "../../../codec/config.ts";
 import type { HardState } from "../../../core/action.ts";
@@ -16,10 +16,14 @@ import { assertInvariant } from "./violation.ts";
 /** One entry of a node's log. */
 export interface SeenEntry {
   readonly term: number;
-  /** CRC-32 over all records of the log up to this one. Logs with equal chains are equal, payloads included. */
+  /**
+   * CRC-32 over all records of the log up to this one. Logs with equal chains are equal, payloads included.
+   */
   readonly chain: number;
   readonly isCommand: boolean;
-  /** The configuration in force in a log that ends with this entry; null: the log has no configuration yet. */
+  /**
+   * The configuration in force in a log that ends with this entry; null: the log has no configuration yet.
+   */
   readonly inForce: SeenConfig | null;
 }
 
@@ -27,7 +31,10 @@ export interface SeenEntry {
 export interface SeenConfig {
   readonly index: LogIndex;
   readonly membership: Membership;
-  /** The configuration entry before it in the same log, which would be in force again if this one were truncated. */
+  /**
+   * The configuration entry before it in the same log, which would be in force again if this one were
+   * truncated.
+   */
   readonly before: SeenConfig | null;
 }
 
@@ -37,7 +44,10 @@ export type CommittedEntry = SeenEntry & { readonly seenInTerm: number };
 /** What has been seen of one node. It outlives the node's processes. */
 export interface NodeHistory {
   readonly id: NodeId;
-  /** Entries 1, 2, ... that the node's store was given, durable or not. The part below its base is what was committed. */
+  /**
+   * Entries 1, 2, ... that the node's store was given, durable or not. The part below its base is what was
+   * committed.
+   */
   submitted: SeenEntry[];
   /** Entries 1, 2, ... that the store has reported as durable. */
   durable: SeenEntry[];
@@ -55,11 +65,17 @@ export interface NodeHistory {
   commit: LogIndex;
   /** The last entry that the state machine applied, or was opened with. */
   applied: LogIndex;
-  /** The term that the node was last seen to lead; 0: none since it started or since a leader truncated its log. */
+  /**
+   * The term that the node was last seen to lead; 0: none since it started or since a leader truncated its
+   * log.
+   */
   leaderTerm: number;
   /** What the node, as leader of `leaderTerm`, has reported as `match` of each member. */
   readonly matches: Map<NodeId, LogIndex>;
-  /** The oldest write of entries that the store hasn't finished, and when it was first seen, on the node's clock. */
+  /**
+   * The oldest write of entries that the store hasn't finished, and when it was first seen, on the node's
+   * clock.
+   */
   oldestWrite: { readonly write: LogWrite; readonly since: number } | null;
   /** As leader: since when it hasn't heard from a majority, on its own clock; null: it hears from one. */
   withoutMajoritySince: number | null;
@@ -90,7 +106,10 @@ export class ClusterHistory {
     return this.#votes.get(`${id}@${String(term)}`);
   }
 
-  /** ES: a durable vote never changes within its term. A vote that a crash undid doesn't count: nobody was told (PBR). */
+  /**
+   * ES: a durable vote never changes within its term. A vote that a crash undid doesn't count: nobody was
+   * told (PBR).
+   */
   recordVote(id: NodeId, { term, votedFor }: HardState): void {
     if (votedFor === null) return;
     const before = this.voteOf(id, term) ?? votedFor;
@@ -102,7 +121,10 @@ export class ClusterHistory {
     this.#votes.set(`${id}@${String(term)}`, votedFor);
   }
 
-  /** The committed log up to this position, which a snapshot stands for. ORD: a snapshot covers only committed entries. */
+  /**
+   * The committed log up to this position, which a snapshot stands for. ORD: a snapshot covers only committed
+   * entries.
+   */
   committedUpTo(id: NodeId, { index, term }: LogPosition): SeenEntry[] {
     assertInvariant(
       index <= this.committed.length && (index === 0 || this.committed[index - 1]?.term === term),
@@ -128,8 +150,8 @@ export class ClusterHistory {
   }
 
   /**
-   * Whether this node durably holds the store id of member `of` in a committed entry, so that it will refuse a node with
-   * that member's id and another disk.
+   * Whether this node durably holds the store id of member `of` in a committed entry, so that it will refuse
+   * a node with that member's id and another disk.
    */
   knowsStoreId(id: NodeId, of: NodeId): boolean {
     const { durable } = this.node(id);

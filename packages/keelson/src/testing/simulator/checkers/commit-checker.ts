@@ -1,8 +1,8 @@
 /**
  * Checks each entry when a node first reports it as committed, and keeps the committed log.
  *
- * - CQ: the entry is on the durable logs of a majority, counted here from what stores reported. For a leader, the entry
- *   at its new commit index has its own term (§5.4.2).
+ * - CQ: the entry is on the durable logs of a majority, counted here from what stores reported. For a leader,
+ *   the entry at its new commit index has its own term (§5.4.2).
  * - SMS: every node commits the same entry at an index.
  *
  * A disk that was lost still counts with what it held: its node acknowledged those entries before.
@@ -33,8 +33,8 @@ export class CommitChecker {
   }
 
   /**
-   * The node's commit index rose to `commit`. Its store was given everything up to `storeGivenUpTo`; entries after that
-   * can only be judged by what the store has been given before.
+   * The node's commit index rose to `commit`. Its store was given everything up to `storeGivenUpTo`; entries
+   * after that can only be judged by what the store has been given before.
    */
   committed(node: NodeHistory, commit: LogIndex, term: number, storeGivenUpTo: LogIndex): void {
     const atCommit = node.submitted[commit - 1]?.inForce ?? null;
@@ -69,9 +69,9 @@ export class CommitChecker {
   }
 
   /**
-   * Whether a majority holds the entry at index `at + 1`. Which configuration counted it isn't visible from outside. Up
-   * to the last committed configuration entry it was `atCommit`, since the next configuration is proposed only after
-   * that one is committed; after it, it may also have been the last one in the log.
+   * Whether a majority holds the entry at index `at + 1`. Which configuration counted it isn't visible from
+   * outside. Up to the last committed configuration entry it was `atCommit`, since the next configuration is
+   * proposed only after that one is committed; after it, it may also have been the last one in the log.
    */
   #hasQuorum(
     at: number,

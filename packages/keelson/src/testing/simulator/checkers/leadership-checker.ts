@@ -5,12 +5,12 @@
  * - PBR: a leader's term is durable on its own disk.
  * - LC: a new leader's log holds every entry that was known to be committed in an earlier term.
  * - MONO: a leader's `match` of a follower never falls within its term.
- * - STABLE: a leader that hears from no majority steps down, and so does one whose disk has stalled; where nothing goes
- *   wrong, a leader that has led for a while isn't deposed.
+ * - STABLE: a leader that hears from no majority steps down, and so does one whose disk has stalled; where
+ *   nothing goes wrong, a leader that has led for a while isn't deposed.
  *
- * Times are on the node's own clock. What a node couldn't notice in time (it was paused, its timers were late) is
- * excused by the simulation. LC is checked against entries that a node has reported as committed: an entry that is
- * committed and that no node knows about yet isn't covered.
+ * Times are on the node's own clock. What a node couldn't notice in time (it was paused, its timers were
+ * late) is excused by the simulation. LC is checked against entries that a node has reported as committed: an
+ * entry that is committed and that no node knows about yet isn't covered.
  */
 import type { ClusterConfig } from "../../../core/config.ts";
 import type { NodeId } from "../../../core/position.ts";
@@ -106,7 +106,10 @@ export class LeadershipChecker {
     );
   }
 
-  /** STABLE: watches how long the oldest write of entries takes; only a leader that others could replace must step down. */
+  /**
+   * STABLE: watches how long the oldest write of entries takes; only a leader that others could replace must
+   * step down.
+   */
   watchDisk(node: NodeHistory, mustStepDown: boolean, now: number): void {
     const write = node.pending.find(({ records }) => records.length > 0);
     if (write === undefined || !mustStepDown) node.oldestWrite = null;

@@ -2,7 +2,7 @@ import type { Message } from "../../../core/message.ts";
 import type { NodeId } from "../../../core/position.ts";
 import { assertInvariant } from "./violation.ts";
 
-/** What a node is at the moment that it is given a message. */
+/** What a node is when it is given a message. */
 export interface ReceiverState {
   readonly isLeader: boolean;
   readonly term: number;
@@ -11,14 +11,21 @@ export interface ReceiverState {
 }
 
 /**
- * Watches one process for help that it must not give: a node that hears its leader, or leads, grants no
- * question before an election, and with check-quorum no vote of a later term (dissertation 4.2.3, 6.2).
+ * Watches one process for votes that it must not give.
+ *
+ * - STABLE: a node that leads, or has heard its leader within the shortest election timeout, grants no
+ *   pre-vote, and with check-quorum no vote in a later term (dissertation 4.2.3, 6.2; E15).
+ *
+ * Requests that the leader itself asked for are exempt (dissertation 3.10). A request that came several times
+ * may be granted if it could have been granted once, because the answer doesn't say which copy it is for.
  */
 export class LeaseChecker {
+  /** The shortest election timeout, on the node's clock. */
   readonly #leaseMs: number;
   readonly #checkQuorum: boolean;
+  /** When the node last heard its leader, on its own clock. */
   #heardAt = -Infinity;
-  /** By question: whether it had to be refused each time that it came. */
+  /** By request: whether it had to be refused each time that it came. */
   readonly #refusable = new Map<string, boolean>();
 
   constructor(leaseMs: number, checkQuorum: boolean) {
@@ -26,20 +33,22 @@ export class LeaseChecker {
     this.#checkQuorum = checkQuorum;
   }
 
+  /** The node is about to be given this message. */
   receiving(message: Message, { isLeader, term, now }: ReceiverState): void {
     if (message.type !== "pre-vote" && message.type !== "request-vote") return;
     const isFresh = isLeader || now < this.#heardAt + this.#leaseMs;
-    // Whom the leader itself asked to take over may be helped (dissertation 3.10).
     const binds =
       message.type === "pre-vote" || (this.#checkQuorum && message.term > term && !message.transfer);
     const key = keyOf(message.type, message.from, message.term);
     this.#refusable.set(key, isFresh && binds && this.#refusable.get(key) !== false);
   }
 
+  /** The node was given this message. */
   received(message: Message, { term, now }: ReceiverState): void {
     if (message.type === "append-entries" && message.term === term) this.#heardAt = now;
   }
 
+  /** The node sends this message. */
   sending(to: NodeId, message: Message): void {
     let key: string | null = null;
     if (message.type === "pre-vote-reply" && message.granted)

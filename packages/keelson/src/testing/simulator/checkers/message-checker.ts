@@ -1,12 +1,14 @@
 /**
  * Checks each core message at the moment it leaves its node.
  *
- * - PBR: what the message asserts is durable: its term, the vote it gives or asks for, the entries it acknowledges.
+ * - PBR: what the message asserts is durable: its term, the vote it gives or asks for, the entries it
+ *   acknowledges.
  * - CQ: a follower acknowledges only entries that equal those of the leader of that term.
  * - CFG: an offered snapshot names the configuration that was in force at its index.
  *
- * It doesn't check messages of an earlier term than the sender's durable one: what they assert was checked when that term
- * was current, and late copies are harmless if receivers are right (checked by what they do then).
+ * It doesn't check messages of an earlier term than the sender's durable one: what they assert was checked
+ * when that term was current, and late copies are harmless if receivers are right (checked by what they do
+ * then).
  */
 import type { Message } from "../../../core/message.ts";
 import type { LogIndex, NodeId } from "../../../core/position.ts";

@@ -1,4 +1,7 @@
-/** What the status checker is told: a node's own report (`raft.metrics()`), and what the run lets it expect of nodes. */
+/**
+ * What the status checker is told: a node's own report (`raft.metrics()`), and what the run lets it expect of
+ * nodes.
+ */
 import type { ClusterConfig } from "../../../core/config.ts";
 import type { LogIndex, NodeId } from "../../../core/position.ts";
 
@@ -30,7 +33,10 @@ export interface NodeStatus {
   readonly snapshots?: { readonly newest: { readonly index: LogIndex } | null } | null | undefined;
 }
 
-/** What a run's plan promises, so that the checker may expect more of the nodes. Times are on a node's own clock. */
+/**
+ * What a run's plan promises, so that the checker may expect more of the nodes. Times are on a node's own
+ * clock.
+ */
 export interface ClusterExpectations {
   readonly pendingEntriesMax: number;
   readonly pendingBytesMax: number;
@@ -42,7 +48,9 @@ export interface ClusterExpectations {
   readonly stableAfterMs: number;
 }
 
-/** Up to here the store was given the node's log. A node that stopped may not have submitted its last turn. */
+/**
+ * Up to here the store was given the node's log. A node that stopped may not have submitted its last turn.
+ */
 export function storeIsGivenUpTo({ role, durableIndex = Infinity }: NodeStatus): LogIndex {
   return role === "stopped" ? durableIndex : Infinity;
 }

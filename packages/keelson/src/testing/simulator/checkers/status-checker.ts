@@ -1,5 +1,6 @@
 /**
- * Checks what a node reports of itself after each turn in which it did something, against what was seen from outside.
+ * Checks what a node reports of itself after each turn in which it did something, against what was seen from
+ * outside.
  *
  * - ORD: compacted ≤ snapshot and applied ≤ commit ≤ last index.
  * - MONO: the commit index never falls while a process runs.
@@ -32,7 +33,9 @@ export class StatusChecker {
     this.#commits = new CommitChecker(history);
   }
 
-  /** The process was paused or its timers were late, so it couldn't notice in time that it should step down. */
+  /**
+   * The process was paused or its timers were late, so it couldn't notice in time that it should step down.
+   */
   excuse(id: NodeId): void {
     this.#leadership.excuse(this.#history.node(id));
   }

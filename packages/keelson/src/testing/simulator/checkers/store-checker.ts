@@ -1,12 +1,13 @@
 /**
- * Checks what each node's log store is given, what it reports as durable, and what it returns. It sees the same calls as
- * the store (`ObservedLog` makes them), so it needs no trust in the node.
+ * Checks what each node's log store is given, what it reports as durable, and what it returns. It sees the
+ * same calls as the store (`ObservedLog` makes them), so it needs no trust in the node.
  *
  * - DUR: after a restart nothing is missing or changed that was durable; a read returns what was written.
  * - MONO: a durable term never falls, and a vote doesn't change within its term.
  * - ES: no node votes durably for two candidates in one term.
  * - ORD: a log has no gaps, and begins after a committed entry.
- * - LM: a position (index and term) stands for the same log, payloads included, on every node and at any time.
+ * - LM: a position (index and term) stands for the same log, payloads included, on every node and at any
+ *   time.
  * - SMS: no committed entry is truncated.
  * - PBR: writes become durable in the order in which they were submitted.
  * - CFG: a snapshot goes with the configuration that was in force at its index.
@@ -68,7 +69,10 @@ export class StoreChecker {
     node.withoutMajoritySince = null;
   }
 
-  /** DUR: what was durable is there, except for what a write under way at the crash may have truncated or reset. */
+  /**
+   * DUR: what was durable is there, except for what a write under way at the crash may have truncated or
+   * reset.
+   */
   #checkNothingLost(node: NodeHistory, stored: StoredLog, found: readonly SeenEntry[]): void {
     const isReset = node.resetting !== null && stored.base.index === node.resetting.position.index;
     let kept = isReset ? 0 : node.durable.length;
@@ -95,7 +99,9 @@ export class StoreChecker {
     node.leaderTerm = 0;
   }
 
-  /** The store is told to drop the entries that a snapshot covers (compact), or, with `resets`, the whole log. */
+  /**
+   * The store is told to drop the entries that a snapshot covers (compact), or, with `resets`, the whole log.
+   */
   replacing(id: NodeId, base: LogBase, resets: boolean): void {
     const { position } = base;
     this.#history.committedUpTo(id, position);
@@ -168,7 +174,9 @@ export class StoreChecker {
     return [...this.#history.node(id).submitted];
   }
 
-  /** DUR: the store returned these records from entry `from` on. `expected` is the log when the read began. */
+  /**
+   * DUR: the store returned these records from entry `from` on. `expected` is the log when the read began.
+   */
   read(id: NodeId, from: LogIndex, records: readonly Uint8Array[], expected: readonly SeenEntry[]): void {
     for (const [at, record] of records.entries()) {
       const index = from + at;
@@ -185,7 +193,10 @@ export class StoreChecker {
     return this.#history.node(id).incarnation;
   }
 
-  /** Appends records to `log`. ORD: no gap. LM: terms don't fall, and the position was never seen with another log. */
+  /**
+   * Appends records to `log`. ORD: no gap. LM: terms don't fall, and the position was never seen with another
+   * log.
+   */
   #extend(node: NodeHistory, log: SeenEntry[], records: readonly Uint8Array[]): void {
     for (const record of records) {
       const index = recordIndex(record);

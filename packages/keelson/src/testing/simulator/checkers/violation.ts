@@ -1,4 +1,4 @@
-/** An invariant that did not hold: its code as the checkers name it, and what was seen. */
+/** An invariant that did not hold: its code in docs/design/pitfalls.md, and what was seen. */
 export class Violation extends Error {
   override readonly name = "Violation";
   readonly code: string;
@@ -9,7 +9,7 @@ export class Violation extends Error {
   }
 }
 
-/** States a fact about the simulated cluster; `text` is only made when it does not hold. */
+/** Throws a violation unless the invariant holds. `text` is only called then. */
 export function assertInvariant(holds: boolean, code: string, text: () => string): asserts holds {
   if (!holds) throw new Violation(code, text());
 }

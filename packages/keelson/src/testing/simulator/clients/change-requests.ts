@@ -1,4 +1,7 @@
-/** Makes the simulated operator's requests to change the membership, from the committed membership of the moment. */
+/**
+ * Makes the simulated operator's requests to change the membership, from the committed membership of the
+ * moment.
+ */
 import type { Membership } from "../../../codec/config.ts";
 import { isJoint, membersOf } from "../../../core/config.ts";
 import type { NodeId } from "../../../core/position.ts";

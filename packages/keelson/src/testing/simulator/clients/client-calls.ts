@@ -1,4 +1,7 @@
-/** What the simulated clients share: how a call ends, what clients get from the run, and what session clients may use. */
+/**
+ * What the simulated clients share: how a call ends, what clients get from the run, and what session clients
+ * may use.
+ */
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import { RaftError } from "../../../errors.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
@@ -60,7 +63,10 @@ export interface Call {
   readonly ended: OnEnd;
   /** It is one of several attempts, which whoever makes them counts as one call. */
   readonly isAttempt?: boolean;
-  /** Since when its node hasn't led, in true time; null: it leads, or nothing is known. Written by `OpenCalls`. */
+  /**
+   * Since when its node hasn't led, in true time; null: it leads, or nothing is known. Written by
+   * `OpenCalls`.
+   */
   notLeadingSince: number | null;
 }
 
@@ -83,8 +89,9 @@ export interface CallMaker {
   /** What the subject needs to make up one call. */
   context(key: string): CallContext<StateMachine<unknown, unknown>>;
   /**
-   * Makes one attempt at a call that may take several; it isn't written into the history. The attempt is registered before
-   * it is made: the call itself may touch the disk, and the process may die of that at once.
+   * Makes one attempt at a call that may take several; it isn't written into the history. The attempt is
+   * registered before it is made: the call itself may touch the disk, and the process may die of that at
+   * once.
    */
   attempt(
     op: string,

@@ -3,7 +3,8 @@
  *
  * - ONCE: a command isn't applied in a session that was closed before.
  *
- * Whether an outcome that covers several attempts is right (K4) is checked with all others at the end of the run.
+ * Whether an outcome that covers several attempts is right (K4) is checked with all others at the end of the
+ * run.
  */
 import { CommandRejectedError } from "../../../errors.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";

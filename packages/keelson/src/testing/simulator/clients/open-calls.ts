@@ -1,8 +1,8 @@
 /**
  * The calls under way in a run, and how they must end.
  *
- * - KNOWN: each call to a live process ends in bounded time: by its time limit, and a write on a node that stopped leading
- *   sooner (K3). A node that stops or closes ends all its calls first.
+ * - KNOWN: each call to a live process ends in bounded time: by its time limit, and a write on a node that
+ *   stopped leading sooner (K3). A node that stops or closes ends all its calls first.
  *
  * A call to a process that died ends as unknown, as its client's connection would break.
  */
@@ -107,7 +107,9 @@ export class OpenCalls {
     }
   }
 
-  /** A node that stepped down ends its writes after about an election timeout, however long their time limits. */
+  /**
+   * A node that stepped down ends its writes after about an election timeout, however long their time limits.
+   */
   #checkAfterStepDown(call: Call, now: number): void {
     const { plan } = this.#parts;
     const { process, op } = call;

@@ -1,6 +1,6 @@
 /**
- * What the simulated operator knows of the cluster: which nodes are usable, who leads, and what the cluster can lose. It
- * keeps the rule of any operator: never knowingly take away a majority.
+ * What the simulated operator knows of the cluster: which nodes are usable, who leads, and what the cluster
+ * can lose. It keeps the rule of any operator: never knowingly take away a majority.
  */
 import { membersOf } from "../../../core/config.ts";
 import type { NodeId } from "../../../core/position.ts";
@@ -67,8 +67,8 @@ export class OperatorView {
   }
 
   /**
-   * Whether a node may lose its disk. A member may only when all others would refuse its new disk: they hold its store id
-   * in a committed entry (M11).
+   * Whether a node may lose its disk. A member may only when all others would refuse its new disk: they hold
+   * its store id in a committed entry (M11).
    */
   canWipe(process: SimProcess, isChanging: boolean): boolean {
     const { history } = this.#checker;

@@ -1,6 +1,6 @@
 /**
- * The simulated clients. Each makes one call at a time, mostly to the node that says it leads, and records what it was
- * told. The history of all calls is checked for linearizability at the end of the run.
+ * The simulated clients. Each makes one call at a time, mostly to the node that says it leads, and records
+ * what it was told. The history of all calls is checked for linearizability at the end of the run.
  */
 import { CommandRejectedError } from "../../../errors.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
@@ -166,7 +166,10 @@ export class SimClients implements CallMaker {
       : this.#chance.pick(up);
   }
 
-  /** Makes so many writes at once, each of a key of its own: the log grows, and the history stays easy to check. */
+  /**
+   * Makes so many writes at once, each of a key of its own: the log grows, and the history stays easy to
+   * check.
+   */
   burst(process: SimProcess, writes: number): void {
     for (let n = 0; n < writes && !this.#stopped; n++) {
       const key = `b${String(++this.#bursts)}`;

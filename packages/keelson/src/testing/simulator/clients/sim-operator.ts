@@ -1,6 +1,6 @@
 /**
- * The simulated operator: changes the membership one step after another, repeats what was refused, transfers leadership,
- * replaces lost disks, and never knowingly takes away a majority.
+ * The simulated operator: changes the membership one step after another, repeats what was refused, transfers
+ * leadership, replaces lost disks, and never knowingly takes away a majority.
  *
  * - CFG: what the operator is told to be done is what is committed.
  * - ES: a removed member's id is never used again (M10); `initialize` never makes a second cluster (M9).
@@ -109,7 +109,10 @@ export class SimOperator {
     });
   }
 
-  /** KNOWN: after an election timeout the leader either doesn't lead or has given up, and takes commands again (T3). */
+  /**
+   * KNOWN: after an election timeout the leader either doesn't lead or has given up, and takes commands again
+   * (T3).
+   */
   #watchTransfer(leader: SimProcess, term: number, asking: Promise<unknown>): void {
     const { plan, clock, report } = this.#parts;
     const { raft } = leader;
@@ -142,7 +145,8 @@ export class SimOperator {
   initializeAgain(process: SimProcess, withOthers: boolean): void {
     const { clients, initialMembers, report } = this.#parts;
     const { raft, id } = process;
-    // A node with a new, empty disk would make a cluster, and no other node could tell that it isn't the old one (M11).
+    // A node with a new, empty disk would make a cluster, and no other node could tell that it isn't the old
+    // one (M11).
     if (raft === null || process.hasDamagedData || process.hasLostDisk || this.#view.usedIds.has(id)) return;
     if (withOthers && !raft.initialized) return;
     const members = withOthers ? { [id]: "elsewhere:7000", other: "other:7000" } : initialMembers;
@@ -181,7 +185,10 @@ export class SimOperator {
     process.wipe();
   }
 
-  /** After healing: removes members that can't come back, and starts moved members where the others look for them. */
+  /**
+   * After healing: removes members that can't come back, and starts moved members where the others look for
+   * them.
+   */
   async removeUnusableMembers(): Promise<void> {
     const { history } = this.#parts.checker;
     while (this.#busy) await this.#pause();
@@ -216,7 +223,9 @@ export class SimOperator {
       });
   }
 
-  /** Asks the leader again and again until the change is done, can't be done, or was asked for often enough. */
+  /**
+   * Asks the leader again and again until the change is done, can't be done, or was asked for often enough.
+   */
   async #carryOut(request: ChangeRequest, crashLeaderAfterMs: number | null): Promise<void> {
     const { clients, trace } = this.#parts;
     this.#view.votersAfterChange = request.voters;
@@ -278,7 +287,10 @@ export class SimOperator {
     };
   }
 
-  /** The leader's removal gets to the other voter, whose answer doesn't reach the leader while its lease lasts (L5). */
+  /**
+   * The leader's removal gets to the other voter, whose answer doesn't reach the leader while its lease lasts
+   * (L5).
+   */
   #delayMessagesOnRemoval(leader: SimProcess): void {
     leader.onOwnRemoval = () => {
       leader.onOwnRemoval = null;

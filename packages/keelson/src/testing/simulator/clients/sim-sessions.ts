@@ -1,8 +1,9 @@
 /**
- * Clients with sessions that number and repeat their commands themselves, as a client outside of the process would.
+ * Clients with sessions that number and repeat their commands themselves, as a client outside of the process
+ * would.
  *
- * - ONCE: a command takes effect once however often it is sent; every repetition gets the same answer (K1, K5); a session
- *   isn't expired before its time to live is over (Z13).
+ * - ONCE: a command takes effect once however often it is sent; every repetition gets the same answer (K1,
+ *   K5); a session isn't expired before its time to live is over (Z13).
  * - KNOWN: a command that took effect is never reported as not done because its session ended (Z6).
  */
 import { CommandRejectedError, RaftError } from "../../../errors.ts";
@@ -35,7 +36,9 @@ interface SimSession {
   next: number;
   /** The sequence numbers of commands whose answers no client has, ascending. */
   readonly unanswered: Set<number>;
-  /** When the last call was made that certainly used the session, in true time; Infinity: a client closed it. */
+  /**
+   * When the last call was made that certainly used the session, in true time; Infinity: a client closed it.
+   */
   usedAt: number;
 }
 
@@ -59,7 +62,10 @@ type Reply =
   | { readonly type: "result"; readonly result: unknown }
   | { readonly type: "rejected"; readonly error: CommandRejectedError };
 
-/** Sends each command, to any node, until it is answered, and some answered commands again. See the file's header. */
+/**
+ * Sends each command, to any node, until it is answered, and some answered commands again. See the file's
+ * header.
+ */
 export class SimSessions implements SessionClients {
   readonly #parts: ClientsParts;
   readonly #clients: CallMaker;
@@ -236,7 +242,10 @@ export class SimSessions implements SessionClients {
     });
   }
 
-  /** ONCE: an error that isn't the library's comes from the codec, so the kept answer isn't what was encoded (Z11). */
+  /**
+   * ONCE: an error that isn't the library's comes from the codec, so the kept answer isn't what was encoded
+   * (Z11).
+   */
   #checkReadable(op: string, error: unknown): void {
     this.#clients.watch(() => {
       assertInvariant(

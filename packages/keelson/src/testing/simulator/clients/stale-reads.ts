@@ -9,7 +9,8 @@ type AnyMachine = NonNullable<SimProcess["machine"]>;
 /**
  * Makes stale reads, which show some past state.
  *
- * - SMS: every node that shows the state after an entry shows the same; no query runs while a command is applied (Z14).
+ * - SMS: every node that shows the state after an entry shows the same; no query runs while a command is
+ *   applied (Z14).
  * - ORD: a node's staleness doesn't report more applied than committed.
  *
  * A subject whose digest is a promise isn't compared: its state may change while the promise is pending.

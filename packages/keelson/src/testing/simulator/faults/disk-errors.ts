@@ -1,9 +1,11 @@
-/** Errors of the simulated disk: which operation fails next, and how. */
+/** Decides which of a disk's next operations fails, and how. */
 import type { FileFault, FileOperation } from "../../../environment/simulated/simulated-files.ts";
 import type { DiskErrorKind } from "../plan/faults.ts";
 import { isSnapshotFile } from "../world/sim-process.ts";
 
-/** Bytes that a write leaves when it finds the disk full: part of a header, part of a batch, or whole sectors. */
+/**
+ * How many bytes a write leaves when the disk is full: part of a header, part of a batch, or whole sectors.
+ */
 export const SHORT_WRITES = [20, 300, 600, 1_100, 1_700];
 
 /** Fails the next operation that can have this error. */
@@ -14,7 +16,7 @@ export function diskError(
   return ({ type }) => faultFor(error, type, shortBytes);
 }
 
-/** The same, for files of snapshots only. */
+/** Fails the next operation on a file of snapshots that can have this error. */
 export function snapshotDiskError(
   error: DiskErrorKind,
   shortBytes: number,

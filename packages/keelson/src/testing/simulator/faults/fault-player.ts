@@ -1,4 +1,4 @@
-/** Carries out the faults of a plan when their time comes, and ends all of them when the run heals. */
+/** Carries out the faults of a plan at their times, and ends all of them when the run heals. */
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import type { SimulatedNetwork } from "../../../environment/simulated/simulated-network.ts";
 import type { MemoryNetwork } from "../../../transport/memory/memory-network.ts";
@@ -24,7 +24,9 @@ import { LeaderFaults } from "./leader-faults.ts";
 import { linksOf, NetworkFaults, processOf } from "./network-faults.ts";
 import { clearFaults, ProcessFaults, RESTART_DELAY_MS } from "./process-faults.ts";
 
-/** A node has this long to read its log before the power fails. */
+/**
+ * How long a node has to read back its log, after a lost write and before the power fails, in milliseconds.
+ */
 const READ_LOG_MS = 30;
 
 export interface FaultPlayerParts {
@@ -47,7 +49,7 @@ type Handlers = { readonly [T in FaultType]: (fault: FaultOf<T>) => void };
 
 type HandlersOf<F extends { readonly type: FaultType }> = Pick<Handlers, F["type"]>;
 
-/** Plays the plan's faults. */
+/** See the file's header. */
 export class FaultPlayer {
   /** How often each type of fault happened. */
   readonly counts = new Map<FaultType, number>();
@@ -56,6 +58,7 @@ export class FaultPlayer {
   readonly #processFaults: ProcessFaults;
   readonly #leaderFaults: LeaderFaults;
   readonly #handlers: Handlers;
+  /** Faults are over: what was planned for later doesn't happen. */
   #healed = false;
 
   constructor(parts: FaultPlayerParts) {
@@ -88,9 +91,9 @@ export class FaultPlayer {
     }
   }
 
-  /** A process stopped by itself; it is started again soon. */
+  /** A process ended. It is started again soon. */
   restartSoon(process: SimProcess): void {
-    // Also after the run has healed: a failure from before may show only then.
+    // Also after the run has healed, when an earlier fault may still stop a node.
     this.#parts.clock.setTimer(RESTART_DELAY_MS, () => {
       process.start();
     });
@@ -115,7 +118,7 @@ export class FaultPlayer {
     this.#processFaults.crash(process, RESTART_DELAY_MS);
   }
 
-  /** Cuts these nodes off from all others. */
+  /** Cuts these nodes off from all others for so long. */
   isolate(ids: readonly string[], ms: number): void {
     const { processes } = this.#parts;
     const side = [...processes.keys()].filter((node) => ids.includes(this.#process(node).id));
@@ -335,7 +338,10 @@ export class FaultPlayer {
     };
   }
 
-  /** A write that was reported done is not on the disk, or is elsewhere on it; then the power fails. */
+  /**
+   * The next write is reported as done and is missing or elsewhere. The node may read it back; then the power
+   * fails.
+   */
   #loseWrite(process: SimProcess, fault: FaultOf<"lost-write">): void {
     if (!this.#mayDamage(process)) return;
     process.diskFaults.next = ({ type }) => (type === "write" ? fault : null);
@@ -347,7 +353,10 @@ export class FaultPlayer {
     });
   }
 
-  /** The plan damages a minority of the first members; while members come and go, the minority of the moment counts. */
+  /**
+   * The plan damages only a minority of the first members. If members change, the operator decides by the
+   * current ones.
+   */
   #mayDamage(process: SimProcess): boolean {
     const { plan, operator } = this.#parts;
     if (plan.spares > 0 && !operator.canLose(process)) return false;
@@ -363,7 +372,7 @@ export class FaultPlayer {
     return processOf(this.#parts.processes, node);
   }
 
-  /** Sets a property for a while; afterwards it is off: false, or 0. */
+  /** Sets a property for so long; afterwards it is false, or 0. */
   #set<K extends string, V extends boolean | number>(
     target: { [key in K]: V },
     key: K,

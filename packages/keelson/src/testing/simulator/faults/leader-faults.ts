@@ -1,4 +1,4 @@
-/** Faults that seek out whichever node leads when they happen. */
+/** Carries out the faults that hit whichever node leads when they happen. */
 import type { SimClients } from "../clients/sim-clients.ts";
 import type { SimOperator } from "../clients/sim-operator.ts";
 import type { Chance } from "../plan/chance.ts";
@@ -7,15 +7,21 @@ import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import { linksOf, type NetworkFaults } from "./network-faults.ts";
 
-/** A timer that is later than this would be taken for a call that never ends. */
+/**
+ * Timers are late by less than the grace that calls have, or a late call would be taken for one that never
+ * ends.
+ */
 const TIMERS_LATE_MS_MAX = 800;
 
-/** What a leader has to write while its disk hangs. */
+/** How many writes a leader is given while its disk hangs. */
 const STALLED_WRITES = 2;
 
 const ISOLATED_DISK_DELAY_MS = 100;
 
-/** The disk stays slow for so long after the cut heals: then the others replace entries whose writes are in progress. */
+/**
+ * The disk fault lasts so much longer than the cut: the next leader then replaces entries whose writes are
+ * under way.
+ */
 const DISK_FAULT_OUTLASTS_CUT_MS = 100;
 
 export interface LeaderFaultsParts {
@@ -29,7 +35,7 @@ export interface LeaderFaultsParts {
   readonly after: (ms: number, then: () => void) => void;
 }
 
-/** Carries out faults that are aimed at the leader. */
+/** See the file's header. */
 export class LeaderFaults {
   readonly #parts: LeaderFaultsParts;
 
@@ -37,7 +43,7 @@ export class LeaderFaults {
     this.#parts = parts;
   }
 
-  /** Cuts the leader off with a minority, while clients that don't know go on asking it. */
+  /** Cuts the leader off with a minority, while clients that don't know it keep calling it. */
   strand(fault: Extract<Fault, { type: "strand-leader" }>): void {
     const leader = this.#leaderOfHighestTerm();
     if (leader === -1) return;
@@ -56,7 +62,8 @@ export class LeaderFaults {
       : [];
     for (const companion of stunned) companion.pause();
     if (fault.stunned) clients.burst(process, fault.writes);
-    // The timer of the next heartbeat is set already, and the followers know the writes from before the cut.
+    // The timer of the next heartbeat is set already, and by the cut the followers have the writes from
+    // before it.
     const leadMs = heartbeatMs + fault.answersMs;
     if (fault.answersMs > 0) after(leadMs + fault.ms, network.delayTo(process, fault.answersMs));
     after(leadMs, () => {
@@ -68,7 +75,7 @@ export class LeaderFaults {
       fault.readsAfterMs === null
         ? (): void => undefined
         : clients.readRepeatedly(process, leadMs + fault.readsAfterMs);
-    // A leader that does nothing learns nothing: only the late reads shall wake it.
+    // Any call would wake the leader, and it would notice the cut. Only the late reads may do that.
     if (fault.lateTimers && fault.readsAfterMs !== null) clients.avoided = process;
     after(leadMs + fault.ms, () => {
       clients.avoided = null;
@@ -100,7 +107,7 @@ export class LeaderFaults {
     });
   }
 
-  /** The leader hands over, and from the moment that it says so hears nothing in time. */
+  /** The leader transfers leadership, and messages to it are delayed from when it has sent TimeoutNow. */
   transferAndDelay(ms: number): void {
     const leader = this.#parts.processes.find(leads);
     if (leader === undefined) return;
@@ -111,7 +118,10 @@ export class LeaderFaults {
     this.#parts.operator.transfer();
   }
 
-  /** Delays all that the process hears by `ms`, while only clients that don't know better ask it, again and again. */
+  /**
+   * Delays all messages to the process by `ms`, for so long. Only clients that don't know better read from
+   * it, repeatedly.
+   */
   delayMessagesTo(process: SimProcess, ms: number): void {
     const { clients, network, after } = this.#parts;
     clients.avoided = process;
@@ -124,7 +134,7 @@ export class LeaderFaults {
     });
   }
 
-  /** The leader's disk hangs when it has something to write; its network works. */
+  /** The leader's disk hangs while it has entries to write. Its network works. */
   stall(ms: number): void {
     const { processes, clients, after } = this.#parts;
     const leader = processes.find(leads);
@@ -138,7 +148,7 @@ export class LeaderFaults {
     });
   }
 
-  /** Several nodes may believe that they lead; the highest term is right. -1: nobody does. */
+  /** The node that leads the highest term, since several may believe that they lead. -1: none does. */
   #leaderOfHighestTerm(): number {
     const terms = this.#parts.processes.map(({ raft }) => {
       const metrics = raft?.metrics();
@@ -148,6 +158,7 @@ export class LeaderFaults {
     return highest === 0 ? -1 : terms.indexOf(highest);
   }
 
+  /** The leader and so many other nodes. */
   #sideOf(leader: number, companions: number): readonly number[] {
     const { processes, chance } = this.#parts;
     const side = [leader];

@@ -1,4 +1,7 @@
-/** The simulated network's faults of the moment: cuts, loss, delay and late copies, on both kinds of transport. */
+/**
+ * The faults that links have at the moment: cuts, loss, delays and late copies, for byte streams and
+ * datagrams.
+ */
 import type { SimulatedNetwork } from "../../../environment/simulated/simulated-network.ts";
 import type { MemoryNetwork } from "../../../transport/memory/memory-network.ts";
 import type { Chance } from "../plan/chance.ts";
@@ -16,7 +19,7 @@ interface Loss {
   readonly duplicate: number;
 }
 
-/** A share of the messages is late by up to so many milliseconds. */
+/** A share of the datagrams is late by up to so many milliseconds. */
 interface LateShare {
   readonly share: number;
   readonly byMs: number;
@@ -31,19 +34,21 @@ export interface NetworkFaultsParts {
 }
 
 /**
- * Holds what every link suffers at the moment, and tells the networks. Each change takes effect at once. Faults that
- * overlap are counted, so that a link is whole again only when the last cut of it ends.
+ * Keeps the faults of all links, and sets them on both networks; a change takes effect at once. Cuts that
+ * overlap are counted, so a link works again when the last of them ends. Of other faults that overlap, the
+ * last one counts.
  */
 export class NetworkFaults {
   readonly #parts: NetworkFaultsParts;
   /** By "from>to": how many faults cut this direction. */
   readonly #cuts = new Map<string, number>();
-  /** By "from>to"; "" is for all links that have no entry of their own. */
+  /** By "from>to"; "" is for all links without an entry of their own. */
   readonly #loss = new Map<string, Loss>();
+  /** How much longer every message takes at most. */
   #extraDelayMs = 0;
-  /** By receiver: every message to it takes so much longer. */
+  /** By receiver: how much longer every message to it takes. */
   readonly #extraDelayTo = new Map<string, number>();
-  /** Messages of which a second copy comes late, and messages that are late themselves. */
+  /** Datagrams of which a second copy arrives late, and datagrams that are late themselves. */
   #lateCopies = NO_LATE_MESSAGES;
   #delayedShare = NO_LATE_MESSAGES;
 
@@ -53,7 +58,7 @@ export class NetworkFaults {
     parts.datagrams.deliveryDelaysMs = (from, to) => this.#datagramDelays(from, to);
   }
 
-  /** Ends all of them. */
+  /** Ends all faults. */
   heal(): void {
     this.#cuts.clear();
     this.#loss.clear();
@@ -64,7 +69,7 @@ export class NetworkFaults {
     this.#applyToStreams();
   }
 
-  /** Cuts these directions; returns what ends it. */
+  /** Cuts these directions of links. The returned function ends it, here and below. */
   cut(links: readonly (readonly [from: number, to: number])[]): () => void {
     const keys = links.map((link) => this.#keyOf(link));
     const add = (count: number): void => {
@@ -77,7 +82,7 @@ export class NetworkFaults {
     };
   }
 
-  /** Loses and duplicates datagrams of one direction, or of all (null); returns what ends it. */
+  /** Loses and duplicates datagrams of one direction of a link, or of all links (null). */
   lose(link: readonly [from: number, to: number] | null, loss: Loss): () => void {
     const key = link === null ? "" : this.#keyOf(link);
     this.#loss.set(key, loss);
@@ -86,6 +91,7 @@ export class NetworkFaults {
     };
   }
 
+  /** Every message takes up to so much longer. */
   delayAll(ms: number): () => void {
     const set = (extraMs: number): void => {
       this.#extraDelayMs = extraMs;
@@ -107,7 +113,7 @@ export class NetworkFaults {
     };
   }
 
-  /** A second copy of some datagrams comes later, perhaps in another term. */
+  /** A second copy of some datagrams arrives later, perhaps in another term. */
   duplicateLate(lateness: LateShare): () => void {
     this.#lateCopies = lateness;
     return () => {
@@ -115,7 +121,7 @@ export class NetworkFaults {
     };
   }
 
-  /** Some datagrams, and only those, come much later than others. */
+  /** Some datagrams arrive much later than others. */
   delaySome(lateness: LateShare): () => void {
     this.#delayedShare = lateness;
     return () => {
@@ -123,7 +129,7 @@ export class NetworkFaults {
     };
   }
 
-  /** One delay for each copy of the datagram that arrives; none: it is lost. */
+  /** The delay of each copy of a datagram that arrives; none: it is lost. */
   #datagramDelays(from: string, to: string): number[] {
     const { plan, chance } = this.#parts;
     const { drop, duplicate } = this.#loss.get(linkKey(from, to)) ?? this.#loss.get("") ?? NO_LOSS;

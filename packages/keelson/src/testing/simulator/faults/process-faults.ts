@@ -1,15 +1,15 @@
-/** Faults of one process: crashes at chosen moments, slow turns, damaged files. */
+/** Carries out the faults of single processes: crashes at chosen moments, slow turns, damaged files. */
 import type { Chance } from "../plan/chance.ts";
 import type { Fault } from "../plan/faults.ts";
 import { isSnapshotFile, type SimProcess } from "../world/sim-process.ts";
 
-/** How long it takes until a process that stopped by itself is started again. */
+/** How long it takes until a process that ended is started again, in milliseconds. */
 export const RESTART_DELAY_MS = 200;
 
-/** A busy event loop handles what arrived for so long before it is busy again. */
+/** A busy event loop handles what arrived for so long, in milliseconds, before it is busy again. */
 const SHORT_TURN_MS = 1;
 
-/** How often to look whether another node fetches a snapshot. */
+/** How often to check whether another node fetches a snapshot. */
 const TRANSFER_POLL_MS = 20;
 
 export interface ProcessFaultsParts {
@@ -19,7 +19,7 @@ export interface ProcessFaultsParts {
   readonly after: (ms: number, then: () => void) => void;
 }
 
-/** Carries out faults of single processes. */
+/** See the file's header. */
 export class ProcessFaults {
   readonly #parts: ProcessFaultsParts;
 
@@ -43,7 +43,10 @@ export class ProcessFaults {
     });
   }
 
-  /** The power fails at a sync, and again while the process starts from what that left, once for each element of `calls`. */
+  /**
+   * The power fails at a sync, and again while the process starts from what that left, once for each element
+   * of `calls`.
+   */
   crashInLoop(process: SimProcess, calls: readonly number[], ms: number): void {
     const [left, ...later] = calls;
     if (left === undefined) return;
@@ -76,8 +79,8 @@ export class ProcessFaults {
   }
 
   /**
-   * Damages a snapshot, if possible while another node fetches it: then the receiver must notice, and so must this
-   * process if it restarts. If nobody fetches it for `patienceMs`, it is damaged all the same.
+   * Damages a snapshot, if possible while another node fetches it: then the receiver must notice, and so must
+   * this process if it restarts. If nobody fetches it for `patienceMs`, it is damaged all the same.
    */
   damageSnapshot(process: SimProcess, fault: Extract<Fault, { type: "spoil-snapshot" }>): void {
     const { patienceMs, crashShare } = fault;
@@ -92,7 +95,10 @@ export class ProcessFaults {
     if (this.#parts.chance.happens(crashShare)) this.crash(process, RESTART_DELAY_MS / 4, false);
   }
 
-  /** Calls `then` at the n-th write or sync; with `beforeSync`, at the first sync from there on, when most is not durable. */
+  /**
+   * Calls `then` at the n-th write or sync; with `beforeSync`, at the first sync from there on, when most is
+   * not durable.
+   */
   #countCalls(process: SimProcess, calls: number, beforeSync: boolean, then: () => void): void {
     let left = calls;
     process.diskConditions.beforeWrite = (isSync) => {
@@ -116,7 +122,7 @@ export class ProcessFaults {
   }
 }
 
-/** Ends every fault that was set on the process: one that is started anew begins without any. */
+/** Ends every fault that is set on the process, so that it starts again without any. */
 export function clearFaults(process: SimProcess): void {
   process.onVoteDurable = null;
   process.onOwnRemoval = null;

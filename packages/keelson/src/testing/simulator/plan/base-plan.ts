@@ -1,10 +1,16 @@
-/** Draws the plan that everything else is added to: a cluster, its configuration, its clients, and its basic faults. */
+/**
+ * Draws the plan that everything else is added to: a cluster, its configuration, its clients, and its basic
+ * faults.
+ */
 import { BASIC_FAULT_TYPES, drawBasicFaults } from "./basic-faults.ts";
 import { Chance } from "./chance.ts";
 import { HARMLESS_FAULTS, PLAIN_USAGE, type Plan } from "./plan.ts";
 import { CALL_TIMEOUT_MS, CALLS_MAX } from "./workload.ts";
 
-/** Above `storageTimeoutMs` of simulated nodes, so that a leader with a hanging disk stops rather than steps down. */
+/**
+ * Above `storageTimeoutMs` of simulated nodes, so that a leader with a hanging disk stops rather than steps
+ * down.
+ */
 const STORAGE_STALL_MS = 1_600;
 
 /** What only plans drawn later change. */
@@ -24,14 +30,18 @@ const NOTHING_SPECIAL = {
   usage: PLAIN_USAGE,
 } satisfies Partial<Plan>;
 
-/** The base of the run that belongs to a seed. Each value's draws stand in a fixed order, or seeds would change plans. */
+/**
+ * The base of the run that belongs to a seed. Each value's draws stand in a fixed order, or seeds would
+ * change plans.
+ */
 export function basePlanOf(seed: number): Plan {
   const chance = new Chance(seed);
   const nodes = chance.pick([1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
   const all = Array.from({ length: nodes }, (_, node) => node);
   const timeoutMinMs = chance.pick([100, 150, 300, 400]);
   const faultyMs = chance.pick([1_000, 2_000, 4_000, 8_000]);
-  // Swarm testing: each run has a random subset of the faults, since a fault that is always there hides others.
+  // Swarm testing: each run has a random subset of the faults, since a fault that is always there hides
+  // others.
   const types = chance.happens(0.06)
     ? HARMLESS_FAULTS
     : chance.some(BASIC_FAULT_TYPES, chance.pick([0.1, 0.25, 0.5]));

@@ -27,8 +27,8 @@ export const BASIC_FAULT_TYPES = [
 ] as const satisfies readonly FaultType[];
 
 /**
- * The types of `withAddedFaults`. They came later than the others, and are drawn from a random source of their own, so
- * that seeds without them kept their plans.
+ * The types of `withAddedFaults`. They came later than the others, and are drawn from a random source of
+ * their own, so that seeds without them kept their plans.
  */
 const ADDED_FAULT_TYPES = [
   "crash-loop",
@@ -186,7 +186,9 @@ export function drawBasicFaults(
   });
 }
 
-/** A third of the runs also have faults of one or two added types. A run with only harmless faults stays one. */
+/**
+ * A third of the runs also have faults of one or two added types. A run with only harmless faults stays one.
+ */
 export function withAddedFaults(plan: Plan, chance: Chance): Plan {
   if (hasOnlyHarmlessFaults(plan) || !chance.happens(0.35)) return plan;
   const nodes = nodesOf(plan);

@@ -1,4 +1,7 @@
-/** Random decisions for plans, clients and faults. Whoever draws has a source of its own, so that draws don't interfere. */
+/**
+ * Random decisions for plans, clients and faults. Whoever draws has a source of its own, so that draws don't
+ * interfere.
+ */
 import { seededRandom } from "../../../environment/simulated/simulated-clock.ts";
 
 /** A seeded random source with the questions that a simulation asks. The same seed gives the same answers. */

@@ -3,7 +3,10 @@ import type { Chance } from "./chance.ts";
 import type { Fault } from "./faults.ts";
 import type { Plan } from "./plan.ts";
 
-/** Draws faults at random times until `untilMs`. `firstMs` is the mean time to the first, `everyMs` between two. */
+/**
+ * Draws faults at random times until `untilMs`. `firstMs` is the mean time to the first, `everyMs` between
+ * two.
+ */
 export function drawFaults(
   chance: Chance,
   { everyMs, firstMs = everyMs, untilMs }: { everyMs: number; firstMs?: number; untilMs: number },
@@ -39,8 +42,8 @@ export function nodesOf({ clockRates }: Pick<Plan, "clockRates">): readonly numb
 }
 
 /**
- * The first of the candidates, as many as are a minority of the nodes. Damaged data that was acknowledged makes a node
- * useless for good, which a cluster survives only in a minority.
+ * The first of the candidates, as many as are a minority of the nodes. Damaged data that was acknowledged
+ * makes a node useless for good, which a cluster survives only in a minority.
  */
 export function minorityOf(nodes: readonly number[], candidates: readonly number[]): readonly number[] {
   return candidates.slice(0, Math.floor((nodes.length - 1) / 2));

@@ -1,51 +1,55 @@
 /**
  * The faults that a plan is made of, as plain data. `faults/fault-player.ts` carries them out.
  *
- * A fault's type and fields stand in the trace, so they are kept as they are even where a name has aged: traces of the
- * same seed then stay comparable between versions.
+ * A fault's type and fields stand in the trace, so they are kept as they are even where a name has aged:
+ * traces of the same seed then stay comparable between versions.
  *
- * | type                    | what happens                                                | which bugs it finds                                   |
- * | ----------------------- | ----------------------------------------------------------- | ----------------------------------------------------- |
- * | `cut`                   | one direction of one link is cut                            | liveness with asymmetric links (E16)                  |
- * | `partition`             | a set of nodes is cut off, in one or both directions        | split votes, stale leaders, divergent logs            |
- * | `bridge`                | two sides reach each other only through one node            | livelock of elections (E16)                           |
- * | `lossy`                 | datagrams are lost and duplicated                           | retries, duplicate requests and answers               |
- * | `slow-network`          | every message takes longer                                  | answers to an earlier request, needless elections     |
- * | `reset`                 | the connections of two nodes break                          | half-sent frames, reconnecting                        |
- * | `late-copies`           | a second copy of some datagrams arrives much later          | answers of another term (R7, E25)                     |
- * | `stragglers`            | some datagrams arrive much later than others                | reordering (R6)                                       |
- * | `crash`, `crash-all`    | processes die, with or without a power cut                  | persist before reply (D1), recovery                   |
- * | `crash-at-storage-call` | a process dies at its n-th call to the disk                 | recovery of interrupted writes (D3)                   |
- * | `crash-loop`            | the power fails at a sync, and again during recovery        | recovery that isn't idempotent (D13)                  |
- * | `crash-voter`           | a process dies just after its vote is durable               | forgotten votes (E3, E6)                              |
- * | `close`                 | a node closes in good order while calls are under way       | calls without an answer (K3, O4)                      |
- * | `pause`, `busy`         | a process stands still, then gets all events in one turn    | leases, timers that fire before messages are read     |
- * | `freeze`                | all processes stand still and go on together                | simultaneous elections (E23)                          |
- * | `late-timers`           | timers fire late                                            | leases, check-quorum                                  |
- * | `slow-apply`            | the state machine is slow                                   | queues without limit, apply before commit             |
- * | `state-machine-failure` | the state machine fails once                                | fail-stop                                             |
- * | `slow-disk`             | each call to the disk takes longer                          | leaders counting themselves too early                 |
- * | `hanging-disk`          | no call to the disk returns                                 | stalled leaders (D11), the storage timeout            |
- * | `disk-error`            | one operation fails                                         | going on after a failed sync (D2)                     |
- * | `short-transfers`       | reads and writes are done in several parts                  | short writes taken for whole ones (D6)                |
- * | `bit-flip`              | a bit of a file changes while the process is down           | damage taken for an interrupted write (D4)            |
- * | `lost-write`            | a write reported as done is missing or elsewhere            | missing writes that go unnoticed (D4)                 |
- * | `snapshot`              | a node is asked for a snapshot                              | snapshots in the middle of batches                    |
- * | `spoil-snapshot`        | a bit of a snapshot's file changes, also while it is sent   | damaged snapshots that are accepted (S15)             |
- * | `snapshot-disk-error`   | one operation on a snapshot's file fails                    | partial snapshots taken for whole ones (S15)          |
- * | `crash-at-snapshot`     | a process dies just after a snapshot's file is complete     | the steps of an installation (S4)                     |
- * | `strand-leader`         | the leader is cut off with a minority and keeps its clients | stale reads, leases (L5, L7)                          |
- * | `lonely-leader`         | the leader is cut off alone, perhaps with a bad disk        | overwriting entries whose writes are under way (D8)   |
- * | `stall-leader`          | the leader's disk hangs as it has something to write        | a leader that can't commit and stays (D11)            |
- * | `deaf-handover`         | the leader transfers leadership and doesn't hear the result | leases after a transfer (L6)                          |
- * | `change`                | the operator changes the membership                         | joint consensus (M1-M8), removed ids (M10)            |
- * | `transfer`              | the operator transfers leadership                           | transfers (T3, E17)                                   |
- * | `wipe`                  | a node loses its whole disk                                 | nodes that have forgotten their votes (M11)           |
- * | `found-again`           | `initialize` is called again                                | a second cluster under the same name (M9, M16)        |
- * | `quiet`                 | no client calls                                             | needless elections and work in an idle group          |
+ * | type                     | what happens                                      | which bugs it finds                   |
+ * | ------------------------ | ------------------------------------------------- | ------------------------------------- |
+ * | cut                      | one direction of a link is cut                    | asymmetric links (E16)                |
+ * | partition                | nodes are cut off, in one or both directions      | stale leaders, divergent logs         |
+ * | bridge                   | two sides reach each other through one node only  | elections without end (E16)           |
+ * | lossy                    | datagrams are lost and duplicated                 | duplicate requests and answers        |
+ * | slow-network             | every message takes longer                        | late answers, needless elections      |
+ * | reset                    | the connections of two nodes break                | cut frames (W3), reconnecting         |
+ * | late-copies              | copies of some datagrams arrive much later        | answers of another term (R7, E25)     |
+ * | stragglers               | some datagrams arrive much later                  | reordered answers (R6)                |
+ * | crash, crash-all         | processes die; the power may fail                 | persist before reply (D1)             |
+ * | crash-at-storage-call    | a process dies at its n-th call to the disk       | interrupted writes (D3)               |
+ * | crash-loop               | the power fails at a sync, and while recovering   | unrepeatable recovery (D13)           |
+ * | crash-voter              | a process dies when its vote is durable           | forgotten votes (E3, E6)              |
+ * | close                    | a node closes while calls are under way           | calls without an answer (K3, O4)      |
+ * | state-machine-failure    | the state machine fails once                      | going on after a failure              |
+ * | pause, busy              | events wait, and then come in one turn            | leases, timers (L5)                   |
+ * | freeze                   | all processes pause and go on together            | elections in step (E23)               |
+ * | late-timers              | timers fire late                                  | leases, check-quorum (L5)             |
+ * | slow-apply               | the state machine is slow                         | queues without limit (O1)             |
+ * | slow-disk                | each call to the disk takes longer                | leaders that count too early (C5)     |
+ * | hanging-disk             | no call to the disk returns                       | leaders that stay (D11), timeouts     |
+ * | disk-error               | one operation fails                               | going on after an error (D2)          |
+ * | short-transfers          | reads and writes are done in several parts        | short writes taken for whole (D6)     |
+ * | bit-flip                 | a bit changes while the process is down           | damage that goes unnoticed (D4)       |
+ * | lost-write               | a finished write is missing or elsewhere          | damage that goes unnoticed (D4)       |
+ * | snapshot                 | a node is asked for a snapshot                    | contents of another index (S5)        |
+ * | spoil-snapshot           | a bit of a snapshot changes, also while sent      | damage that is accepted (S15)         |
+ * | snapshot-disk-error      | one operation on a snapshot's file fails          | partial snapshots accepted (S15)      |
+ * | snapshot-error-at-rename | the same, once a received snapshot is complete    | errors between steps (Z9)             |
+ * | crash-at-snapshot        | a process dies when a snapshot is complete        | the steps of installing (S4)          |
+ * | strand-leader            | the leader is cut off with a minority, and called | stale reads, leases (L5, L7)          |
+ * | lonely-leader            | the leader is cut off alone, with a bad disk      | overwritten writes (D8)               |
+ * | stall-leader             | the leader's disk hangs as it has to write        | leaders that stay (D11)               |
+ * | deaf-handover            | a leader doesn't hear whom it transferred to      | leases after transfers (L6)           |
+ * | change                   | the operator changes the membership               | joint consensus (M1 to M8), ids (M10) |
+ * | transfer                 | the operator transfers leadership                 | transfers (T3, E17)                   |
+ * | wipe                     | a node loses its whole disk                       | forgotten votes (M11)                 |
+ * | found-again              | initialize is called again                        | a second cluster (M9, M16)            |
+ * | quiet                    | no client calls                                   | work and elections of an idle group   |
  */
 
-/** Something bad that happens at a time, in milliseconds from the start of the clients. What lasts, lasts `ms`. */
+/**
+ * Something bad that happens at a time, in milliseconds from the start of the clients. What lasts, lasts
+ * `ms`.
+ */
 export type Fault = { readonly at: number } & (
   | NetworkFault
   | CrashFault
@@ -104,7 +108,9 @@ export type CrashFault =
       readonly calls: number;
       readonly ms: number;
     }
-  /** The power fails at the first sync from the n-th call on; then again after each restart, once per element. */
+  /**
+   * The power fails at the first sync from the n-th call on; then again after each restart, once per element.
+   */
   | {
       readonly type: "crash-loop";
       readonly node: number;
@@ -142,7 +148,10 @@ export type DiskFault =
     }
   /** Reads and writes are done in several parts. */
   | { readonly type: "short-transfers"; readonly node: number; readonly ms: number }
-  /** A bit of a file changes while the process is down. Acknowledged data may be gone, so only a minority has this. */
+  /**
+   * A bit of a file changes while the process is down. Acknowledged data may be gone, so only a minority has
+   * this.
+   */
   | { readonly type: "bit-flip"; readonly node: number; readonly ms: number }
   /** A write that was reported as done is missing on the disk. After `ms` the power fails. */
   | {
@@ -150,7 +159,9 @@ export type DiskFault =
       readonly node: number;
       /** The write went to a place so many bytes away (a misdirected write); null: it went nowhere. */
       readonly elsewhereBy: number | null;
-      /** The operating system's cache doesn't hold the write either, so the node may read that it is missing. */
+      /**
+       * The operating system's cache doesn't hold the write either, so the node may read that it is missing.
+       */
       readonly forgotten: boolean;
       readonly ms: number;
     };
@@ -182,8 +193,8 @@ export type SnapshotFault =
   /** The next operation of this kind on one of the node's snapshot files fails. */
   | { readonly type: "snapshot-disk-error"; readonly node: number; readonly error: DiskErrorKind }
   /**
-   * Once a received snapshot is complete on the node, one of the next operations on its snapshot files fails, and those
-   * after it succeed: the file is opened and read for the installation then.
+   * Once a received snapshot is complete on the node, one of the next operations on its snapshot files fails,
+   * and those after it succeed: the file is opened and read for the installation then.
    */
   | {
       readonly type: "snapshot-error-at-rename";
@@ -215,18 +226,28 @@ export type LeaderFault =
       readonly lateTimers: boolean;
       /** Everything sent to the leader takes so much longer, from before the cut until the end. */
       readonly answersMs: number;
-      /** The companions are paused from before the cut until after it, and then hear both leaders in one turn. */
+      /**
+       * The companions are paused from before the cut until after it, and then hear both leaders in one turn.
+       */
       readonly stunned: boolean;
       readonly ms: number;
     }
-  /** The leader is cut off alone; its disk may be slow or hang, so that its writes are under way when it returns. */
+  /**
+   * The leader is cut off alone; its disk may be slow or hang, so that its writes are under way when it
+   * returns.
+   */
   | { readonly type: "lonely-leader"; readonly disk: "well" | "slow" | "hanging"; readonly ms: number }
   /** The leader's disk hangs while it has entries to write. */
   | { readonly type: "stall-leader"; readonly ms: number }
-  /** The leader sends TimeoutNow, and from then on all messages to it are delayed while clients read from it. */
+  /**
+   * The leader sends TimeoutNow, and from then on all messages to it are delayed while clients read from it.
+   */
   | { readonly type: "deaf-handover"; readonly ms: number };
 
-/** What the operator does. Which nodes it concerns is mostly decided when it happens, from the members of that moment. */
+/**
+ * What the operator does. Which nodes it concerns is mostly decided when it happens, from the members of that
+ * moment.
+ */
 export type OperatorFault =
   | {
       readonly type: "change";
@@ -238,7 +259,10 @@ export type OperatorFault =
   | { readonly type: "transfer" }
   /** The node loses its whole disk and comes back under its id, if the cluster can bear that. */
   | { readonly type: "wipe"; readonly node: number }
-  /** `initialize` is called again on this node: with the initial members, or with others, which must be refused. */
+  /**
+   * `initialize` is called again on this node: with the initial members, or with others, which must be
+   * refused.
+   */
   | { readonly type: "found-again"; readonly node: number; readonly others: boolean };
 
 /** How the operator changes the membership. */
@@ -257,14 +281,19 @@ export type ChangeKind =
   | "replace"
   /** Several of these in one change. */
   | "several"
-  /** The learners replace all voters but the leader, and the old voters are cut off before they hear of it. */
+  /**
+   * The learners replace all voters but the leader, and the old voters are cut off before they hear of it.
+   */
   | "exchange"
   /**
-   * The leader of two voters removes itself, and crashes when that entry is on its own disk only (M18). With other than
-   * two voters, one is added instead.
+   * The leader of two voters removes itself, and crashes when that entry is on its own disk only (M18). With
+   * other than two voters, one is added instead.
    */
   | "retire"
-  /** The leader of two voters removes itself, and hears nothing in time from the other from then on (L5). Else as above. */
+  /**
+   * The leader of two voters removes itself, and hears nothing in time from the other from then on (L5). Else
+   * as above.
+   */
   | "bequeath"
   /** A member gets another address. */
   | "move"

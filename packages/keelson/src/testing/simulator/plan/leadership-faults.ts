@@ -1,4 +1,7 @@
-/** Adds faults of leadership to a plan: transfers, closing nodes, stalled disks; and the reads that leases make risky. */
+/**
+ * Adds faults of leadership to a plan: transfers, closing nodes, stalled disks; and the reads that leases
+ * make risky.
+ */
 import { Chance } from "./chance.ts";
 import { withMoreFaults } from "./draw-faults.ts";
 import type { FaultType } from "./faults.ts";
@@ -9,7 +12,10 @@ const LEADERSHIP_FAULTS = ["transfer", "close"] as const satisfies readonly Faul
 /** A stalled disk hangs so much longer than its leader may take to notice. */
 const STALL_MARGIN_MS = 350;
 
-/** Three in ten runs move leadership about; some of them have priorities, and leaders that must not wait for their disk. */
+/**
+ * Three in ten runs move leadership about; some of them have priorities, and leaders that must not wait for
+ * their disk.
+ */
 export function withLeadershipFaults(plan: Plan, chance: Chance): Plan {
   if (plan.nodes === 1 || !chance.happens(0.3)) return plan;
   const everyMs = chance.pick([200, 600, 1_500]);
@@ -35,7 +41,10 @@ function withLeaderStalls(plan: Plan): Plan {
   return withMoreFaults(plan, chance, 3 * ms, (at) => ({ type: "stall-leader", at, ms }));
 }
 
-/** A third of the runs have lease reads, a fifth stale reads. Clocks drift exactly as far as the nodes are told they may. */
+/**
+ * A third of the runs have lease reads, a fifth stale reads. Clocks drift exactly as far as the nodes are
+ * told they may.
+ */
 export function withWeakReads(plan: Plan, isHarmless: boolean): Plan {
   const chance = new Chance(plan.seed ^ 0x1ea5e);
   const leaseShare = chance.happens(0.35) ? chance.pick([0.5, 1]) : 0;
@@ -47,7 +56,10 @@ export function withWeakReads(plan: Plan, isHarmless: boolean): Plan {
   return chance.happens(0.6) ? withIsolatedLeaseholders(weak, chance) : weak;
 }
 
-/** A lease can be wrong only if the leader is cut off, doesn't notice, and is read from while another may lead already. */
+/**
+ * A lease can be wrong only if the leader is cut off, doesn't notice, and is read from while another may lead
+ * already.
+ */
 function withIsolatedLeaseholders(plan: Plan, chance: Chance): Plan {
   const { min, max } = plan.electionTimeoutMs;
   const slow = new Chance(plan.seed ^ 0x51_0e);

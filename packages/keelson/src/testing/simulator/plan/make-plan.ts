@@ -1,9 +1,9 @@
 /**
- * Makes the plan that belongs to a seed, step by step: a base plan; more faults; faults aimed at leaders and members;
- * more ways of using the nodes; or one stage instead of them.
+ * Makes the plan that belongs to a seed, step by step: a base plan; more faults; faults aimed at leaders and
+ * members; more ways of using the nodes; or one stage instead of them.
  *
- * Each step draws from a random source of its own, derived from the seed by a constant. So a new step leaves the plans of
- * the seeds that it doesn't apply to as they were, and seeds that once found a bug stay useful.
+ * Each step draws from a random source of its own, derived from the seed by a constant. So a new step leaves
+ * the plans of the seeds that it doesn't apply to as they were, and seeds that once found a bug stay useful.
  */
 import { basePlanOf } from "./base-plan.ts";
 import { withAddedFaults } from "./basic-faults.ts";
@@ -26,8 +26,8 @@ const OUTAGE_MS = 40_000;
 const OUTAGE_TIMINGS = { electionTimeoutMs: { min: 150, max: 300 }, heartbeatMs: 75 } as const;
 
 /**
- * The run that belongs to a seed. Each run has a mix of its own: a random subset of the faults, some of them often (swarm
- * testing: a fault that is always there hides what happens only without it).
+ * The run that belongs to a seed. Each run has a mix of its own: a random subset of the faults, some of them
+ * often (swarm testing: a fault that is always there hides what happens only without it).
  */
 export function planOf(seed: number): Plan {
   return withStage(unstagedPlanOf(seed));

@@ -29,7 +29,10 @@ const SPARES_IN_STAGED_RUN = 4;
 /** More nodes would make elections slow, and find nothing more. */
 const NODES_MAX = 8;
 
-/** Some runs move leadership, some change the membership, each by a random source of its own; few do one kind of change only. */
+/**
+ * Some runs move leadership, some change the membership, each by a random source of its own; few do one kind
+ * of change only.
+ */
 export function withOperatorFaults(plan: Plan): Plan {
   const staged = new Chance(plan.seed ^ 0x57a9e);
   if (staged.happens(0.06)) return withStagedChanges(plan, staged);
@@ -61,7 +64,10 @@ function withStagedChanges(plan: Plan, chance: Chance): Plan {
   };
 }
 
-/** Four in ten runs have nodes to spare and an operator who changes the membership; a third of these lose disks. */
+/**
+ * Four in ten runs have nodes to spare and an operator who changes the membership; a third of these lose
+ * disks.
+ */
 function withMembershipFaults(plan: Plan, chance: Chance): Plan {
   if (!chance.happens(0.4)) return plan;
   const spares = chance.whole(1, Math.min(4, NODES_MAX - plan.nodes));
@@ -95,7 +101,10 @@ function withMembershipFaults(plan: Plan, chance: Chance): Plan {
   };
 }
 
-/** In few runs nodes are told again to create the cluster: by a program that does so at each start, or in error. */
+/**
+ * In few runs nodes are told again to create the cluster: by a program that does so at each start, or in
+ * error.
+ */
 export function withRepeatedInitialize(plan: Plan, chance: Chance): Plan {
   if (!chance.happens(0.06)) return plan;
   const times = { firstMs: 300, everyMs: 700, untilMs: plan.faultyMs };

@@ -1,15 +1,23 @@
 /** What one run does, decided before it begins, so that it can be printed, repeated, and shrunk. */
 import type { Fault, FaultType } from "./faults.ts";
 
-/** A whole run. Times are in milliseconds; lists with an element for each node are in the order of the nodes. */
+/**
+ * A whole run. Times are in milliseconds; lists with an element for each node are in the order of the nodes.
+ */
 export interface Plan {
   readonly seed: number;
   readonly nodes: number;
   /** The last so many of the nodes aren't members at first. The operator may add them. */
   readonly spares: number;
-  /** `tcp`: the real transport over byte streams; `datagrams`: messages that are lost, duplicated and reordered singly. */
+  /**
+   * `tcp`: the real transport over byte streams; `datagrams`: messages that are lost, duplicated and
+   * reordered singly.
+   */
   readonly transport: "tcp" | "datagrams";
-  /** The state machine keeps its state on a disk of its own. Otherwise it rebuilds it from the log at each start. */
+  /**
+   * The state machine keeps its state on a disk of its own. Otherwise it rebuilds it from the log at each
+   * start.
+   */
   readonly durableState: boolean;
 
   // How the nodes are configured.
@@ -36,14 +44,17 @@ export interface Plan {
   readonly clockRates: readonly number[];
   /** How far each node's wall clock is ahead of the true time. Timers don't depend on it. */
   readonly wallOffsetsMs: readonly number[];
-  /** How long each call to the disk takes without a fault. Above 0, other events happen between a write and its sync. */
+  /**
+   * How long each call to the disk takes without a fault. Above 0, other events happen between a write and
+   * its sync.
+   */
   readonly diskMs: number;
   /** Reads of the log return fewer entries than asked for, as a log store may. */
   readonly shortReads: boolean;
   readonly linkDelayMs: { readonly min: number; readonly max: number };
   /**
-   * A copy of an old acknowledgement or forwarded call arrives when its receiver leads again, in a later term. Only with
-   * datagrams: byte streams deliver each message once.
+   * A copy of an old acknowledgement or forwarded call arrives when its receiver leads again, in a later
+   * term. Only with datagrams: byte streams deliver each message once.
    */
   readonly replayOldMessages: boolean;
 
@@ -97,15 +108,17 @@ export interface Usage {
   /** How long each query of a read takes. */
   readonly queryMs: number;
   /**
-   * Readers of the change stream pause `pauseMs` after each change, and open the stream anew after `leaveAfter` changes;
-   * null: they read at once, and stay.
+   * Readers of the change stream pause `pauseMs` after each change, and open the stream anew after
+   * `leaveAfter` changes; null: they read at once, and stay.
    */
   readonly listeners: {
     readonly changesMax: number;
     readonly pauseMs: number;
     readonly leaveAfter: number;
   } | null;
-  /** Clients with sessions use the library's `Session`. Otherwise they number and repeat commands themselves. */
+  /**
+   * Clients with sessions use the library's `Session`. Otherwise they number and repeat commands themselves.
+   */
   readonly librarySessions: boolean;
   /** The probability that a session is closed after an answer. */
   readonly closeShare: number;
@@ -125,7 +138,10 @@ export const PLAIN_USAGE: Usage = {
 /** Faults that must never cost a leader its leadership. */
 export const HARMLESS_FAULTS = ["slow-apply", "quiet"] as const satisfies readonly FaultType[];
 
-/** Whether the run has no fault that may cost a leader its leadership. Then the checker also requires stable leaders. */
+/**
+ * Whether the run has no fault that may cost a leader its leadership. Then the checker also requires stable
+ * leaders.
+ */
 export function hasOnlyHarmlessFaults({ faults }: Plan): boolean {
   const harmless: readonly FaultType[] = HARMLESS_FAULTS;
   return faults.every(({ type }) => harmless.includes(type));

@@ -4,7 +4,9 @@ import { byTime, drawFaults } from "./draw-faults.ts";
 import type { DiskErrorKind, Fault } from "./faults.ts";
 import type { Plan } from "./plan.ts";
 
-/** `absence` is a crash or a cut that makes a node fall behind. Those that stand twice happen twice as often. */
+/**
+ * `absence` is a crash or a cut that makes a node fall behind. Those that stand twice happen twice as often.
+ */
 const SNAPSHOT_TRANSFER_TYPES = [
   "snapshot",
   "snapshot",
@@ -33,8 +35,8 @@ const SNAPSHOT_DISK_ERRORS: readonly DiskErrorKind[] = [
 ];
 
 /**
- * In a fifth of the runs with snapshots, these take many chunks and nodes fetch them slowly, while leaders change, links
- * fail and snapshots are damaged: transfers are interrupted at every point, and resumed (S6).
+ * In a fifth of the runs with snapshots, these take many chunks and nodes fetch them slowly, while leaders
+ * change, links fail and snapshots are damaged: transfers are interrupted at every point, and resumed (S6).
  */
 export function withSlowSnapshotTransfers(plan: Plan, chance: Chance, damageable: readonly number[]): Plan {
   const { snapshots } = plan;

@@ -1,4 +1,6 @@
-/** Draws the faults of stages. One name may stand for several faults that only together bring something about. */
+/**
+ * Draws the faults of stages. One name may stand for several faults that only together bring something about.
+ */
 import type { Chance } from "./chance.ts";
 import { drawFaults } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
@@ -7,7 +9,10 @@ import type { Plan } from "./plan.ts";
 /** How long a state machine is slow, and a snapshot of it may be asked for. */
 const SLOW_APPLY_MS = 150;
 
-/** How long until a process that stopped by itself runs again. `faults/process-faults.ts` restarts it after 200 ms. */
+/**
+ * How long until a process that stopped by itself runs again. `faults/process-faults.ts` restarts it after
+ * 200 ms.
+ */
 const RESTARTED_AFTER_MS = 210;
 
 /** What is drawn for every fault, whether it needs it or not. */
@@ -31,8 +36,8 @@ const DRAW_COMMON = {
     { type: "lonely-leader", at, disk: "well", ms: chance.between(100, 600) },
   ],
   /**
-   * Half of the nodes hear the others and aren't heard by them. A leader among the others hears from no majority and
-   * steps down, although what it sent is stored, and may be committed by the next leader.
+   * Half of the nodes hear the others and aren't heard by them. A leader among the others hears from no
+   * majority and steps down, although what it sent is stored, and may be committed by the next leader.
    */
   "one-way": ({ at, chance, plan, timeoutMs }: Draw): Fault[] => {
     const nodes = chance.shuffled([...plan.clockRates.keys()]);
@@ -71,7 +76,10 @@ const DRAW_STORAGE = {
     return [{ type: "crash-loop", at, node, calls, ms: chance.pick([1, 20]) }];
   },
   snapshot: ({ at, node }: Draw): Fault[] => [{ type: "snapshot", at, node }],
-  /** A snapshot is asked for while a batch is applied slowly. Then the node crashes, and starts from that snapshot. */
+  /**
+   * A snapshot is asked for while a batch is applied slowly. Then the node crashes, and starts from that
+   * snapshot.
+   */
   "snapshot-in-batch": ({ at, node, chance }: Draw): Fault[] => [
     { type: "slow-apply", at, node, delayMs: chance.pick([2, 10, 50]), ms: SLOW_APPLY_MS },
     { type: "snapshot", at: at + chance.between(0, SLOW_APPLY_MS), node },

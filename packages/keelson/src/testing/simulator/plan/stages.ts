@@ -1,6 +1,7 @@
 /**
- * Stages: runs about one part of the protocol. Whatever that part needs is there from the beginning, and hardly anything
- * else happens. A bug that takes three or four rare things at once would otherwise show once in thousands of runs.
+ * Stages: runs about one part of the protocol. Whatever that part needs is there from the beginning, and
+ * hardly anything else happens. A bug that takes three or four rare things at once would otherwise show once
+ * in thousands of runs.
  */
 import { Chance } from "./chance.ts";
 import { byTime } from "./draw-faults.ts";
@@ -38,8 +39,8 @@ export function withStage(plan: Plan): Plan {
 }
 
 /**
- * Calls are forwarded to the leader (K1, K4). Requests and answers are duplicated, late and lost; leaders transfer
- * leadership, close, and lose their disks. The answer to each call must still be right.
+ * Calls are forwarded to the leader (K1, K4). Requests and answers are duplicated, late and lost; leaders
+ * transfer leadership, close, and lose their disks. The answer to each call must still be right.
  */
 function forwardingStage(plan: Plan, chance: Chance): Plan {
   const isHasty = chance.happens(0.4);
@@ -88,13 +89,19 @@ const SNAPSHOT_FAULTS: Readonly<Record<"batches" | "installing" | "damage", read
   damage: ["snapshot", "snapshot", "spoil-snapshot"],
 };
 
-/** In the middle of a batch none is due, so one is asked for; then one node has one, and the others the whole log. */
+/**
+ * In the middle of a batch none is due, so one is asked for; then one node has one, and the others the whole
+ * log.
+ */
 function everyEntriesOf(about: keyof typeof SNAPSHOT_FAULTS, chance: Chance): number {
   if (about === "batches") return 1_000;
   return chance.pick(about === "installing" ? [3, 15, 60, 1_000, 1_000] : [3, 15, 60]);
 }
 
-/** Snapshots are taken in the middle of batches, or sent and installed between crashes, or damaged (S1 to S15). */
+/**
+ * Snapshots are taken in the middle of batches, or sent and installed between crashes, or damaged (S1 to
+ * S15).
+ */
 function snapshotStage(plan: Plan, chance: Chance): Plan {
   const about = chance.pick(["batches", "batches", "installing", "installing", "damage"] as const);
   // A sole node has no minority that may be damaged.
@@ -120,7 +127,10 @@ function snapshotStage(plan: Plan, chance: Chance): Plan {
   };
 }
 
-/** A leader with a lease transfers leadership, or removes itself from two voters, and doesn't hear who leads (L5, L6). */
+/**
+ * A leader with a lease transfers leadership, or removes itself from two voters, and doesn't hear who leads
+ * (L5, L6).
+ */
 function leaseStage(plan: Plan, chance: Chance): Plan {
   const removesItself = chance.happens(0.4);
   const staged = removesItself
@@ -145,7 +155,10 @@ function leaseStage(plan: Plan, chance: Chance): Plan {
   };
 }
 
-/** The power fails in the middle of writes that are several sectors long, and after failed syncs (D2, D3, D13). */
+/**
+ * The power fails in the middle of writes that are several sectors long, and after failed syncs (D2, D3,
+ * D13).
+ */
 function powerLossStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([1, 3, 3]), chance);
   const type = chance.pick(["crash-loop", "crash-loop", "failed-sync"] as const);

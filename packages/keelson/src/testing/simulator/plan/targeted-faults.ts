@@ -1,4 +1,7 @@
-/** Adds faults that aim at a moment or a node that the algorithm's rules are about, which random ones seldom hit. */
+/**
+ * Adds faults that aim at a moment or a node that the algorithm's rules are about, which random ones seldom
+ * hit.
+ */
 import { Chance } from "./chance.ts";
 import { byTime, drawFaults } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
@@ -20,7 +23,9 @@ type TargetedType = (typeof TARGETED_TYPES)[number];
 /** A caller with little time: many of its calls end before their answers come. */
 const SHORT_CALL_TIMEOUT_MS = 50;
 
-/** Four in ten runs have targeted faults, alone or beside the others; one in ten has callers with little time. */
+/**
+ * Four in ten runs have targeted faults, alone or beside the others; one in ten has callers with little time.
+ */
 export function withTargetedFaults(plan: Plan): Plan {
   // A random source of its own, so that the plans of all other seeds stay the same.
   const chance = new Chance(plan.seed ^ 0xa1_3ed);
@@ -60,7 +65,10 @@ function targetedFaultOf(chance: Chance, type: TargetedType, at: number, plan: P
   }
 }
 
-/** One of three kinds: the leader notices the cut in time; it doesn't; or its companions hear both leaders at once. */
+/**
+ * One of three kinds: the leader notices the cut in time; it doesn't; or its companions hear both leaders at
+ * once.
+ */
 function strandedLeader(chance: Chance, at: number, { nodes, electionTimeoutMs }: Plan): Fault {
   // With the leader they are a minority.
   const companionsMax = Math.max(0, Math.ceil(nodes / 2) - 2);

@@ -1,9 +1,15 @@
-/** Adds ways of using the nodes to a plan: snapshots, sessions, and rarely used options. None of it is a fault. */
+/**
+ * Adds ways of using the nodes to a plan: snapshots, sessions, and rarely used options. None of it is a
+ * fault.
+ */
 import { Chance } from "./chance.ts";
 import { withMoreFaults } from "./draw-faults.ts";
 import { hasOnlyHarmlessFaults, PLAIN_USAGE, type Plan, type Usage } from "./plan.ts";
 
-/** Half of the runs take snapshots and compact the log, some as soon as they may; some nodes are also asked for them. */
+/**
+ * Half of the runs take snapshots and compact the log, some as soon as they may; some nodes are also asked
+ * for them.
+ */
 export function withSnapshots(plan: Plan): Plan {
   const chance = new Chance(plan.seed ^ 0x5a_95);
   if (!chance.happens(0.5)) return plan;
@@ -27,7 +33,10 @@ export function withSnapshots(plan: Plan): Plan {
 /** A wall clock that was never set. */
 const TEN_YEARS_MS = 10 * 365 * 86_400_000;
 
-/** In a third of the runs some clients use sessions. Wall clocks, which sessions must not expire by, may be wrong then. */
+/**
+ * In a third of the runs some clients use sessions. Wall clocks, which sessions must not expire by, may be
+ * wrong then.
+ */
 export function withSessions(plan: Plan, chance: Chance): Plan {
   if (!chance.happens(0.35)) return plan;
   const ttlMs = chance.pick([1_000, 1_000, 3_000, 60_000]);

@@ -1,6 +1,6 @@
 /**
- * LIVE, after healing: the cluster gets one leader, ends all calls, leaves joint configurations and unusable members
- * behind, and all nodes apply the same entries. SMS: the states that result are equal.
+ * LIVE, after healing: the cluster gets one leader, ends all calls, leaves joint configurations and unusable
+ * members behind, and all nodes apply the same entries. SMS: the states that result are equal.
  */
 import { isJoint } from "../../../core/config.ts";
 import { assertInvariant } from "../checkers/violation.ts";
@@ -36,7 +36,10 @@ export class Convergence {
     return this.#turns.runUntil(condition, this.#turns.patienceMs, code, what);
   }
 
-  /** The operator removes members that can't come back. Then one configuration that isn't joint is in force everywhere. */
+  /**
+   * The operator removes members that can't come back. Then one configuration that isn't joint is in force
+   * everywhere.
+   */
   async #removeUnusableMembers(): Promise<void> {
     const { plan, operator } = this.#cluster;
     if (plan.spares === 0) return;

@@ -1,4 +1,6 @@
-/** LIVE, after healing: leadership can be transferred, a new write succeeds, and every node answers a read. */
+/**
+ * LIVE, after healing: leadership can be transferred, a new write succeeds, and every node answers a read.
+ */
 import { assertInvariant, Violation } from "../checkers/violation.ts";
 import type { Outcome } from "../clients/client-calls.ts";
 import { CALL_TIMEOUT_MS } from "../plan/workload.ts";
@@ -9,7 +11,10 @@ import type { TurnLoop } from "./turn-loop.ts";
 /** A target may lose its election by chance once or twice. So often in a row is a bug. */
 const MISSED_TRANSFERS_MAX = 3;
 
-/** Makes the calls that must succeed on a healed cluster. Each is repeated until it does, or until patience ends. */
+/**
+ * Makes the calls that must succeed on a healed cluster. Each is repeated until it does, or until patience
+ * ends.
+ */
 export class LastCalls {
   readonly #cluster: SimulatedCluster;
   readonly #turns: TurnLoop;
@@ -85,7 +90,9 @@ export class LastCalls {
     await this.#turns.runUntil(condition, this.#turns.patienceMs, "LIVE", "a write after the run healed");
   }
 
-  /** A linearizable read is answered at every node. Whether the answers are right is checked with the history. */
+  /**
+   * A linearizable read is answered at every node. Whether the answers are right is checked with the history.
+   */
   async reads(): Promise<void> {
     for (const process of this.#cluster.usableMembers()) await this.#read(process);
   }
@@ -115,7 +122,10 @@ export class LastCalls {
     );
   }
 
-  /** A call that is refused at once would otherwise be repeated at the same instant, and time would not advance. */
+  /**
+   * A call that is refused at once would otherwise be repeated at the same instant, and time would not
+   * advance.
+   */
   #afterHeartbeat(then: () => void): void {
     this.#cluster.clock.setTimer(this.#cluster.plan.heartbeatMs, then);
   }

@@ -1,5 +1,6 @@
 /**
- * Checks what clients were told against what state machines did. A command takes part if the subject gives it a name.
+ * Checks what clients were told against what state machines did. A command takes part if the subject gives it
+ * a name.
  *
  * - ONCE: a command takes effect at one index, the same on every node, however often it was sent.
  * - DUR: a command that was acknowledged was applied.

@@ -27,7 +27,10 @@ export class RunRecord {
     return this.#violation;
   }
 
-  /** Whether a violation was recorded. A method: of a getter the compiler assumes the same answer across other calls. */
+  /**
+   * Whether a violation was recorded. A method: of a getter the compiler assumes the same answer across other
+   * calls.
+   */
   isBroken(): boolean {
     return this.#violation !== null;
   }
@@ -50,7 +53,10 @@ export class RunRecord {
       this.#trace.splice(0, LAST_EVENTS_KEPT);
   }
 
-  /** Records a violation. Any other error is one too, with the code CRASH: code under test, or the simulator, threw. */
+  /**
+   * Records a violation. Any other error is one too, with the code CRASH: code under test, or the simulator,
+   * threw.
+   */
   report(error: unknown): void {
     if (this.#violation !== null) return;
     if (error instanceof Violation) this.#violation = error;

@@ -1,6 +1,7 @@
 /**
- * Everything that takes part in one run: the clock, the networks, the processes, their clients and operator, the faults
- * and the checkers. It wires them; what happens when is decided by `simulate.ts` and the other files of this folder.
+ * Everything that takes part in one run: the clock, the networks, the processes, their clients and operator,
+ * the faults and the checkers. It wires them; what happens when is decided by `simulate.ts` and the other
+ * files of this folder.
  */
 import { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import { SimulatedNetwork } from "../../../environment/simulated/simulated-network.ts";
@@ -55,7 +56,8 @@ export class SimulatedCluster {
     this.subject = makeSubject(plan);
     this.record = new RunRecord(this.clock, fullTrace);
     this.checker = new ClusterChecker(expectationsOf(plan));
-    // A random source for each purpose: leaving a fault out of the plan then changes as little else as possible.
+    // A random source for each purpose: leaving a fault out of the plan then changes as little else as
+    // possible.
     const chance = new Chance(plan.seed ^ 0x5eed);
     this.#streams = new SimulatedNetwork(this.clock, chance.fork().random);
     this.processes = plan.clockRates.map((_, node) => this.#makeProcess(node, chance.fork()));
@@ -79,7 +81,9 @@ export class SimulatedCluster {
     return leaders.length === 1 ? (leaders[0] ?? null) : null;
   }
 
-  /** The members that can take part: their logs are undamaged and their disks weren't replaced by empty ones. */
+  /**
+   * The members that can take part: their logs are undamaged and their disks weren't replaced by empty ones.
+   */
   usableMembers(): SimProcess[] {
     const members = this.checker.history.committedMembership?.members;
     const isMember = ({ id }: SimProcess): boolean => this.plan.spares === 0 || members?.has(id) === true;
@@ -166,7 +170,10 @@ export class SimulatedCluster {
     });
   }
 
-  /** A process died, for whatever reason: its connections break, its calls are never answered, and it starts again. */
+  /**
+   * A process died, for whatever reason: its connections break, its calls are never answered, and it starts
+   * again.
+   */
   #died(process: SimProcess): void {
     this.record.event(`${process.id} is dead`);
     this.#streams.crash(process.id);
@@ -177,7 +184,9 @@ export class SimulatedCluster {
     this.faults.restartSoon(process);
   }
 
-  /** A message for the trace: all of it in a full trace, which costs much time, otherwise its type and term. */
+  /**
+   * A message for the trace: all of it in a full trace, which costs much time, otherwise its type and term.
+   */
   #describe({ message }: TransportMessage): string {
     if (this.record.keepsEverything) return JSON.stringify(message);
     return `${message.type} ${"term" in message ? String(message.term) : ""}`;

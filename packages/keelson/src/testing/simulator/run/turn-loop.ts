@@ -4,13 +4,19 @@ import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import { WITHOUT_MAJORITY_MS_MAX, type SimulatedCluster } from "./simulated-cluster.ts";
 
-/** After healing, a leader must be there within so many longest election timeouts, and so must each thing after it. */
+/**
+ * After healing, a leader must be there within so many longest election timeouts, and so must each thing
+ * after it.
+ */
 const HEAL_TIMEOUTS = 40;
 
 /** How long a node waits after a failed snapshot before it takes another: the runtime's own constant. */
 const SNAPSHOT_RETRY_MS = 10_000;
 
-/** More turns at one instant are taken for a loop of timers or deferred callbacks, in which time would never advance. */
+/**
+ * More turns at one instant are taken for a loop of timers or deferred callbacks, in which time would never
+ * advance.
+ */
 const TURNS_PER_INSTANT_MAX = 20_000;
 
 /** The only part of the simulator that moves time. */
@@ -44,7 +50,10 @@ export class TurnLoop {
     record.throwIfViolated();
   }
 
-  /** Runs until the condition holds after a turn. If it doesn't within `limitMs`, that's a violation with this code. */
+  /**
+   * Runs until the condition holds after a turn. If it doesn't within `limitMs`, that's a violation with this
+   * code.
+   */
   async runUntil(condition: () => boolean, limitMs: number, code: string, what: string): Promise<void> {
     const { clock, record } = this.#cluster;
     const deadline = clock.now() + limitMs;

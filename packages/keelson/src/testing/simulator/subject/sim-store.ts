@@ -1,3 +1,7 @@
+/**
+ * The subject of runs that name no other: a small key-value store, and clients that put, delete, compare and
+ * read.
+ */
 import type { LogPosition, NodeId } from "../../../core/position.ts";
 import { DecodeError } from "../../../errors.ts";
 import type {
@@ -11,7 +15,7 @@ import { keyValueModel, type KeyValueInput, type KeyValueOutput } from "../../li
 import type { Plan } from "../plan/plan.ts";
 import type { CallContext, ReadCall, Subject, WriteCall } from "./subject.ts";
 
-/** What the simulated clients do. Each change has a name of its own (`op`), so that its fate can be followed. */
+/** The store's commands. Each has a name of its own, `op`, by which the run follows its outcome. */
 export type SimCommand =
   | { readonly type: "put"; readonly op: string; readonly key: string; readonly value: string }
   | { readonly type: "delete"; readonly op: string; readonly key: string }
@@ -27,25 +31,31 @@ export type SimCommand =
   /** A command that the state machine rejects by throwing. */
   | { readonly type: "poison"; readonly op: string };
 
+/** What `apply` returns. */
 export interface SimResult {
+  /** false: a compare-and-set found another value. */
   readonly applied: boolean;
-  /** It can't be encoded. */
+  /** The result can't be encoded. */
   readonly isUnspeakable?: boolean;
 }
 
-/** What a durable state machine has on its disk: always the state after some entry, whole. */
+/**
+ * The disk of a durable store: always the whole state after one entry, since `flush` writes it in one step.
+ */
 interface StoredState {
+  /** The last entry whose effects are in `values`. */
   applied: LogPosition;
   values: Map<string, string>;
-  /** How many commands were applied: one that counts twice or not at all shows. */
+  /** How many commands were applied, so that one that is applied twice shows in the digest. */
   count: number;
+  /** The session records that `flush` was given, by name. */
   readonly sessions: Map<string, Uint8Array>;
 }
 
-/** Small, so that a snapshot has many. */
+/** The size of a snapshot's pieces. Small, so that a snapshot has many. */
 const PIECE_BYTES = 200;
 
-/** Many, and not as many as there are bytes. */
+/** With ballast a snapshot has at most so many pieces. */
 const PIECES_OF_BALLAST = 16;
 
 const encoder = new TextEncoder();
@@ -65,17 +75,21 @@ const codec: StateMachineCodec<SimCommand, SimResult> = {
   decodeResult: (bytes) => JSON.parse(decoder.decode(bytes)) as SimResult,
 };
 
-/** A key-value state machine made for the simulation: in memory, or with its state and position in one atomic record on "disk". */
+/**
+ * A key-value state machine, in memory or durable. A durable one stores its state and its position in one
+ * step.
+ */
 export class SimStore implements StateMachine<SimCommand, SimResult> {
   readonly codec = codec;
+  /** null: the state is in memory only. */
   readonly #disk: StoredState | null;
   #values = new Map<string, string>();
   #count = 0;
   readonly #ballastBytes: number;
 
   /**
-   * `disk` null: the state is kept in memory, and built again from the log after a crash. `ballastBytes`: so much
-   * more is in its snapshots.
+   * `disk` null: the state is rebuilt from the log after a crash. `ballastBytes`: the least size of its
+   * snapshots.
    */
   constructor(disk: StoredState | null, ballastBytes = 0) {
     this.#disk = disk;
@@ -106,7 +120,7 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
     this.#disk.applied = applied;
   }
 
-  /** All at once, and then in pieces, so that what is applied meanwhile does not show. */
+  /** Encodes the state at the first call, so that commands applied while it is read don't show. */
   async *snapshot(): AsyncGenerator<Uint8Array, void, undefined> {
     const bytes = encoder.encode(JSON.stringify([this.#count, [...this.#values]]).padEnd(this.#ballastBytes));
     const pieceBytes = Math.max(PIECE_BYTES, Math.ceil(this.#ballastBytes / PIECES_OF_BALLAST));
@@ -128,7 +142,7 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
     return this.#values.get(key) ?? null;
   }
 
-  /** The whole state in one line, to be compared with another node's. */
+  /** The whole state in one line, to compare it with another node's. */
   digest(): string {
     const values = [...this.#values].sort(([a], [b]) => (a < b ? -1 : 1));
     return JSON.stringify([this.#count, values]);
@@ -156,7 +170,7 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
 
 type SimContext = CallContext<SimStore>;
 
-/** What is simulated unless something else is asked for: `SimStore`, and clients that put, delete, compare and read. */
+/** Makes the subject of one run. */
 export function simStoreSubject(
   plan: Plan,
 ): Subject<SimStore, SimCommand, SimResult, KeyValueInput, KeyValueOutput> {
@@ -200,7 +214,9 @@ function writeOf(
   };
 }
 
-/** Outside of sessions an unspeakable command isn't rejected: nobody encodes its result. */
+/**
+ * Whether the command may be rejected. An unspeakable one is only in a session, where its result is encoded.
+ */
 function isRejected({ type }: SimCommand): boolean {
   return type === "poison" || type === "unspeakable";
 }
@@ -213,7 +229,7 @@ function commandOf({ chance, number, key, machines }: SimContext, valueBytesMax:
   if (dice < 0.03) return { type: "poison", op };
   if (dice < 0.15) return { type: "delete", op, key };
   if (dice < 0.4) {
-    // From what some node shows: often right, sometimes stale.
+    // The value that some node holds now: often the current one, sometimes a stale one.
     const seen = chance.pick(machines)?.get(key) ?? null;
     return { type: "compare-and-set", op, key, from: seen, to: value };
   }

@@ -1,3 +1,7 @@
+/**
+ * The interface of what is simulated: a state machine, what clients call, and the model that answers are
+ * checked with.
+ */
 import type { Environment } from "../../../environment/environment.ts";
 import type { NodeId } from "../../../core/position.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
@@ -5,39 +9,40 @@ import type { Model, ModelState } from "../../linearizability/index.ts";
 import type { Chance } from "../plan/chance.ts";
 import type { Plan } from "../plan/plan.ts";
 
-/** A process that starts, as its state machine gets to know it. */
+/** The process that a state machine is made for. */
 export interface MachineHost {
   readonly id: NodeId;
   /**
-   * The process's clock, timers, chance and disk; the log lives on the same disk, in `/ID`. Whatever a state machine
-   * keeps in files there is subject to the disk's faults, and survives a crash only as far as it was synced.
+   * The process's clock, timers, randomness and disk. The log is on the same disk, in `/ID`. Files of the
+   * state machine have the disk's faults, and survive a power cut only as far as they were synced.
    */
   readonly environment: Environment;
 }
 
-/** What a client knows when it makes up its next call. */
+/** What a client may use to make up its next call. */
 export interface CallContext<Machine> {
+  /** The only source of randomness that a subject may use, so that two runs of one plan are equal. */
   readonly chance: Chance;
-  /** Counts the calls: no other has this number. */
+  /** Unique among the calls of the run. */
   readonly number: number;
-  /** One of the few keys at which clients meet, for state machines that have keys. */
+  /** One of the few keys that all clients share, for state machines that have keys. */
   readonly key: string;
-  /** The state machine of each node, null if it is down: to look at what a client might have seen. */
+  /** Each node's state machine, null if it is down: to find values that a client might have read before. */
   readonly machines: readonly (Machine | null)[];
 }
 
-/** One write, and what it means to the model. */
+/** One write, and what it means in the model. */
 export interface WriteCall<Command, Result, Input, Output> {
   readonly command: Command;
-  /** null: not in the history, since it changes nothing and tells nothing. */
+  /** null: the write isn't in the history, since it changes nothing and its result says nothing. */
   readonly input: Input | null;
-  /** What the result says in the model's words. */
+  /** The result, as the model's output. */
   output(result: Result): Output;
-  /** The same when `apply` threw. Without it a rejected command breaks the run. */
+  /** The output when `apply` threw this. Left out: a rejection is a violation, with the code REJECT. */
   rejected?(error: unknown): Output;
 }
 
-/** One linearizable read, and what it means to the model. */
+/** One linearizable read, and what it means in the model. */
 export interface ReadCall<Machine, Input, Output> {
   readonly input: Input;
   /** The query, as `Raft.read` takes it. */
@@ -45,35 +50,35 @@ export interface ReadCall<Machine, Input, Output> {
 }
 
 /**
- * What is simulated: a state machine, what clients ask of it, and the sequential model that their
- * history is held against. Made anew for each run. Whatever it decides by chance, it must decide by
- * the chance that it is given: two runs of one seed are equal.
+ * What is simulated: a state machine, the calls that clients make, and the sequential model that their
+ * history is checked with. Made anew for each run.
  */
 export interface Subject<Machine extends StateMachine<Command, Result>, Command, Result, Input, Output> {
   readonly model: Model<ModelState, Input, Output>;
-  /** A state machine for a process that starts: at first, and after each crash. */
+  /** Makes the state machine of a process that starts, for the first time or again. */
   machine(host: MachineHost): Machine;
-  /** A client's next write. */
+  /** Makes up a client's next write. */
   write(context: CallContext<Machine>): WriteCall<Command, Result, Input, Output>;
-  /** A client's next read. */
+  /** Makes up a client's next read. */
   read(context: CallContext<Machine>): ReadCall<Machine, Input, Output>;
-  /** The command in words; no two different ones have the same. */
+  /** The command as text. Two different commands have different texts. */
   describe(command: Command): string;
   /**
-   * The command's own name, if no other has it: then the run also checks that what was acknowledged was
-   * applied, and that what was surely not done was not. null, or left out: it has none.
+   * A name that no other command has. With it, the run also checks that an acknowledged command was applied
+   * (DUR), at one index (ONCE), and that one reported as not done never was (KNOWN). null, or left out: the
+   * command has none.
    */
   nameOf?(command: Command): string | null;
-  /** The node's disk is lost: so is what the subject itself keeps for it. Left out: it keeps nothing. */
+  /**
+   * The node's disk is lost: drop what the subject keeps for this node outside of it. Left out: it keeps
+   * nothing.
+   */
   forget?(id: NodeId): void;
-  /** The whole state in one line: equal at all nodes once they have applied the same. */
+  /** The whole state in one line. It must be equal on all nodes that have applied the same entries. */
   digest(machine: Machine): string | Promise<string>;
 }
 
-/**
- * A subject as the simulator handles it: only the subject itself looks into its commands, results,
- * inputs and outputs.
- */
+/** A subject as the simulator uses it, without knowing its commands, results, inputs and outputs. */
 export type AnySubject = Subject<StateMachine<unknown, unknown>, unknown, unknown, unknown, unknown>;
 
 /** Makes the subject of one run. */

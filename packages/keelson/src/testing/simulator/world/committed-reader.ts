@@ -19,7 +19,10 @@ export interface CommittedReaderParts {
 /** How long the reader waits after a failure of the stream, such as a read error of the disk. */
 const RETRY_MS = 50;
 
-/** Reads a node's stream of committed commands, as a program would that feeds another system, and checks the order. */
+/**
+ * Reads a node's stream of committed commands, as a program would that feeds another system, and checks the
+ * order.
+ */
 export class CommittedReader {
   readonly #parts: CommittedReaderParts;
   /** The last command that the stream yielded, or that a snapshot covered before it was read. */
@@ -59,7 +62,8 @@ export class CommittedReader {
     let count = 0;
     for await (const { index, term, command, session } of raft.committed({ from: this.#readTo + 1 })) {
       if (isDead()) return true;
-      // The stream also yields repetitions of session commands. They had no effect, so no one has applied them.
+      // The stream also yields repetitions of session commands. They had no effect, so no one has applied
+      // them.
       const isDuplicate = session !== null && !checker.applied.has(index);
       if (!isDuplicate) checker.delivered(id, { index, term }, describe(command), this.#readTo);
       this.#readTo = index;

@@ -1,4 +1,7 @@
-/** How a process's disk, clock and state machine behave at the moment. Faults write these; they hold across restarts. */
+/**
+ * How a process's disk, clock and state machine behave at the moment. Faults write these; they hold across
+ * restarts.
+ */
 
 /** How the disk answers. */
 export interface DiskConditions {
@@ -8,7 +11,9 @@ export interface DiskConditions {
   extraDelayMs: number;
   /** No call returns until this is false again. */
   hangs: boolean;
-  /** Called before each call that changes something; `isSync`: it makes writes durable. May kill the process. */
+  /**
+   * Called before each call that changes something; `isSync`: it makes writes durable. May kill the process.
+   */
   beforeWrite: ((isSync: boolean) => void) | null;
 }
 
@@ -32,6 +37,8 @@ export interface MachineConditions {
   delayMs: number;
   /** The next call fails. */
   fails: boolean;
-  /** A command is being applied, so that a query would see half of its effects. Written by `ObservedMachine`. */
+  /**
+   * A command is being applied, so that a query would see half of its effects. Written by `ObservedMachine`.
+   */
   isApplying: boolean;
 }

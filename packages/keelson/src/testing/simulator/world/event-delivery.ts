@@ -1,13 +1,17 @@
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 
 /**
- * Delivers events from outside to one simulated process: timers, answers of the disk, data from the network. A running
- * process gets each event at once; a paused one gets it when it goes on, in order; a dead one never.
+ * Delivers events from outside to one simulated process: timers, answers of the disk, data from the network.
+ * A running process gets each event at once; a paused one gets it when it goes on, in order; a dead one
+ * never.
  */
 export class EventDelivery {
   readonly #clock: SimulatedClock;
   #state: "running" | "paused" | "catching-up" | "dead" = "running";
-  /** Events for a process that is paused or catching up, the oldest first. As many as are under way in the world. */
+  /**
+   * Events for a process that is paused or catching up, the oldest first. As many as are under way in the
+   * world.
+   */
   #waiting: (() => void)[] = [];
   /** Whether an event was delivered since `takeActivity`. */
   #wasActive = false;
@@ -47,8 +51,9 @@ export class EventDelivery {
   }
 
   /**
-   * Delivers what waited, in order and within one turn: an event loop that was held up reads every socket before it runs
-   * what was deferred. What arrives meanwhile waits behind it, or bytes of one stream would overtake each other.
+   * Delivers what waited, in order and within one turn: an event loop that was held up reads every socket
+   * before it runs what was deferred. What arrives meanwhile waits behind it, or bytes of one stream would
+   * overtake each other.
    */
   resume(): void {
     if (this.#state !== "paused") return;

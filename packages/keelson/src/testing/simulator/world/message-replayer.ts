@@ -1,9 +1,9 @@
 import type { TransportMessage } from "../../../transport/transport.ts";
 
 /**
- * Delivers late copies of messages at the worst moment: when their receiver leads again, in a later term, and doesn't
- * know anything about its followers yet (R7). It keeps the last acknowledgement and the last forwarded call of each
- * sender.
+ * Delivers late copies of messages at the worst moment: when their receiver leads again, in a later term, and
+ * doesn't know anything about its followers yet (R7). It keeps the last acknowledgement and the last
+ * forwarded call of each sender.
  */
 export class MessageReplayer {
   /** By message type and sender. At most two for each node. */

@@ -1,6 +1,6 @@
 /**
- * Watches one process's messages: what it sends is checked at once; what it receives may strike a fault or teach the
- * lease checker.
+ * Watches one process's messages: what it sends is checked at once; what it receives may strike a fault or
+ * teach the lease checker.
  *
  * - LM: an AppendEntries message carries exactly the records that it names.
  * - ES: a member whose disk was lost doesn't vote or acknowledge as if it were the old one (M11).
@@ -42,7 +42,10 @@ export interface MessageWatchParts {
 export class MessageWatch implements TransportObserver {
   readonly #parts: MessageWatchParts;
   readonly #lease: LeaseChecker;
-  /** While an acknowledgement for an earlier term is handled: what the leader knew of its followers before; else null. */
+  /**
+   * While an acknowledgement for an earlier term is handled: what the leader knew of its followers before;
+   * else null.
+   */
   #matchesBefore: string | null = null;
 
   constructor(parts: MessageWatchParts) {
@@ -103,7 +106,9 @@ export class MessageWatch implements TransportObserver {
     return { isLeader: role === "leader", term, now: process.now() };
   }
 
-  /** What the node knows of its followers as leader of a term later than this; null: it leads no such term. */
+  /**
+   * What the node knows of its followers as leader of a term later than this; null: it leads no such term.
+   */
   #matchesAfter(term: number): string | null {
     const metrics = this.#parts.process.raft?.metrics();
     if (metrics?.role !== "leader" || metrics.term <= term) return null;

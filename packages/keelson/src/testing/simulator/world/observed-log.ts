@@ -12,7 +12,9 @@ import type { EventDelivery } from "./event-delivery.ts";
 export interface LogEvents {
   /** A vote is durable, and no node has been told. */
   voteDurable(): void;
-  /** An entry that takes away this node's vote is about to be written; then, with `isDurable`, it is durable. */
+  /**
+   * An entry that takes away this node's vote is about to be written; then, with `isDurable`, it is durable.
+   */
   ownRemoval(isDurable: boolean): void;
 }
 

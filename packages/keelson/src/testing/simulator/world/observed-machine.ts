@@ -18,11 +18,17 @@ export interface MachineObserver {
   opened(applied: LogPosition): void;
   /** The state machine is about to be given this command. */
   applying(command: unknown, at: LogPosition): void;
-  /** The process is dead. Nothing may reach the state machine any more, since it may keep state outside of memory. */
+  /**
+   * The process is dead. Nothing may reach the state machine any more, since it may keep state outside of
+   * memory.
+   */
   isDead(): boolean;
 }
 
-/** The subject's state machine, which it calls as the node would; it may be slow or fail, and an observer sees each call. */
+/**
+ * The subject's state machine, which it calls as the node would; it may be slow or fail, and an observer sees
+ * each call.
+ */
 export class ObservedMachine implements StateMachine<unknown, unknown> {
   readonly codec: StateMachineCodec<unknown, unknown>;
   /** Absent, like `restore`, if the state machine has no snapshots. */
@@ -59,7 +65,10 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     };
   }
 
-  /** Each chunk takes as long as a command. The first one is asked for at once, as the state machine must see it. */
+  /**
+   * Each chunk takes as long as a command. The first one is asked for at once, as the state machine must see
+   * it.
+   */
   async *#withDelays(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of chunks) {
       if (this.#conditions.delayMs > 0) await this.#wait(this.#conditions.delayMs);
@@ -129,8 +138,9 @@ const NO_BYTES = new Uint8Array(0);
 const REUSED_BYTE = 0xaa;
 
 /**
- * A codec that lends its bytes for the call only, as the interface allows: it overwrites them in the microtask after it.
- * Bytes that were kept without a copy then no longer decode, or differ between nodes (Z11).
+ * A codec that lends its bytes for the call only, as the interface allows: it overwrites them in the
+ * microtask after it. Bytes that were kept without a copy then no longer decode, or differ between nodes
+ * (Z11).
  */
 function lendingCodec(inner: StateMachineCodec<unknown, unknown>): StateMachineCodec<unknown, unknown> {
   const lending: StateMachineCodec<unknown, unknown> = {

@@ -1,4 +1,7 @@
-/** A node's transport, with an observer that sees each core message as it leaves and before and after it arrives. */
+/**
+ * A node's transport, with an observer that sees each core message as it leaves and before and after it
+ * arrives.
+ */
 import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import type { Message } from "../../../core/message.ts";
 import type { NodeId } from "../../../core/position.ts";

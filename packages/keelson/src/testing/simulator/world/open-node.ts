@@ -10,7 +10,10 @@ import type { Transport } from "../../../transport/transport.ts";
 import { Violation } from "../checkers/violation.ts";
 import type { Plan } from "../plan/plan.ts";
 
-/** A call to the disk that takes longer stops the node, in milliseconds. Faults that are meant to be survived are shorter. */
+/**
+ * A call to the disk that takes longer stops the node, in milliseconds. Faults that are meant to be survived
+ * are shorter.
+ */
 const STORAGE_TIMEOUT_MS = 1_000;
 
 /** What nodes log about a frame that they can't read. */

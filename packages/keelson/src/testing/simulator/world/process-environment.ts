@@ -1,4 +1,6 @@
-/** The environment of one simulated process: what happens outside reaches it only through its `EventDelivery`. */
+/**
+ * The environment of one simulated process: what happens outside reaches it only through its `EventDelivery`.
+ */
 import type { Environment, FileSystem, Network, Timer } from "../../../environment/environment.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import { SIMULATED_EPOCH_MS } from "../../../environment/simulated/simulated-environment.ts";
@@ -15,7 +17,10 @@ export interface EnvironmentParts {
   readonly network: Network;
 }
 
-/** Makes the environment of a process that is about to start. Its clock may drift, its timers and disk may be late. */
+/**
+ * Makes the environment of a process that is about to start. Its clock may drift, its timers and disk may be
+ * late.
+ */
 export function processEnvironment(
   { clock, random, files, network }: EnvironmentParts,
   delivery: EventDelivery,

@@ -1,4 +1,7 @@
-/** One simulated process's view of its disk: slow or hanging if the conditions say so, and silent once it is dead. */
+/**
+ * One simulated process's view of its disk: slow or hanging if the conditions say so, and silent once it is
+ * dead.
+ */
 import type { FileHandle, FileSystem } from "../../../environment/environment.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import type { DiskConditions } from "./conditions.ts";
@@ -10,7 +13,9 @@ const HANG_POLL_MS = 5;
 /** Whether a call changes the disk; `sync`: it makes earlier writes durable. */
 type Effect = "none" | "write" | "sync";
 
-/** Makes the calls to the disk. An answer reaches the process while it runs; a dead process waits without end. */
+/**
+ * Makes the calls to the disk. An answer reaches the process while it runs; a dead process waits without end.
+ */
 class DiskCalls {
   readonly #delivery: EventDelivery;
   readonly #clock: SimulatedClock;

@@ -2,7 +2,10 @@
 import type { Connection, ConnectionHandler, Listener, Network } from "../../../environment/environment.ts";
 import type { EventDelivery } from "./event-delivery.ts";
 
-/** Overwrites lent bytes after the call that lent them, so that code that kept a view of them reads garbage (Z11). */
+/**
+ * Overwrites lent bytes after the call that lent them, so that code that kept a view of them reads garbage
+ * (Z11).
+ */
 const AFTER_LENDING = 0xdb;
 
 /** Wraps the network for a process that is about to start. */

@@ -1,6 +1,7 @@
 /**
- * A simulated process: everything of a node that outlives the run of its program. It starts the program (a node of the
- * real runtime on a simulated environment), kills and pauses it, and reports when it stops without a reason.
+ * A simulated process: everything of a node that outlives the run of its program. It starts the program (a
+ * node of the real runtime on a simulated environment), kills and pauses it, and reports when it stops
+ * without a reason.
  *
  * - FAILSTOP, DUR, START: a node that stops by itself or doesn't start has a reason that a fault explains.
  * - KNOWN: a node that is told to close closes in time.
@@ -67,12 +68,18 @@ export interface DiskFaults {
   shortTransfers: boolean;
 }
 
-/** Of the reads and writes of a disk with short transfers, the share that is short. If all were, reading would never end. */
+/**
+ * Of the reads and writes of a disk with short transfers, the share that is short. If all were, reading would
+ * never end.
+ */
 const SHORT_TRANSFER_SHARE = 0.3;
 
 const SHORT_TRANSFER_BYTES_MAX = 700;
 
-/** How long closing may take. A leader transfers leadership for 400 ms at most; then the node's parts have a second. */
+/**
+ * How long closing may take. A leader transfers leadership for 400 ms at most; then the node's parts have a
+ * second.
+ */
 const SHUT_DOWN_MS_MAX = 2_000;
 
 /** See the file's header. */
@@ -90,15 +97,22 @@ export class SimProcess {
   // Where faults strike; each is called at its moment.
   /** A vote is durable, and no node has been told. */
   onVoteDurable: (() => void) | null = null;
-  /** An entry that takes away this node's vote is about to be written; then, with `isDurable`, it is durable. */
+  /**
+   * An entry that takes away this node's vote is about to be written; then, with `isDurable`, it is durable.
+   */
   onOwnRemoval: ((isDurable: boolean) => void) | null = null;
   /** The node tells another to take over. */
   onTimeoutNowSent: (() => void) | null = null;
-  /** A snapshot's file is about to be complete: it is being renamed. `isReceived`: it was fetched, not taken here. */
+  /**
+   * A snapshot's file is about to be complete: it is being renamed. `isReceived`: it was fetched, not taken
+   * here.
+   */
   onSnapshotRename: ((isReceived: boolean) => void) | null = null;
 
+  /**
+   * It was a member and its disk was replaced by an empty one. The others must not take it for that member.
+   */
   // What faults did to it.
-  /** It was a member and its disk was replaced by an empty one. The others must not take it for that member. */
   hasLostDisk = false;
   /** A fault damaged data on its disk that may have been acknowledged. It may refuse to start. */
   hasDamagedData = false;
@@ -220,7 +234,9 @@ export class SimProcess {
     );
   }
 
-  /** Kills the program at once. `power`: the power fails, so what was not synced is lost, wholly or in part. */
+  /**
+   * Kills the program at once. `power`: the power fails, so what was not synced is lost, wholly or in part.
+   */
   kill(power: boolean): void {
     const delivery = this.#delivery;
     if (delivery === null) return;
@@ -234,7 +250,9 @@ export class SimProcess {
     this.#parts.died(this);
   }
 
-  /** Kills the program and replaces its disk by an empty one, with all that the state machine keeps elsewhere. */
+  /**
+   * Kills the program and replaces its disk by an empty one, with all that the state machine keeps elsewhere.
+   */
   wipe(): void {
     this.kill(true);
     this.#disk = this.#newDisk();

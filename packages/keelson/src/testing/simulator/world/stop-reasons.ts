@@ -1,4 +1,7 @@
-/** Decides whether a node that stopped or didn't start had a reason: an injected fault. Without one it's a violation. */
+/**
+ * Decides whether a node that stopped or didn't start had a reason: an injected fault. Without one it's a
+ * violation.
+ */
 import { CorruptLogError, CorruptSnapshotError, type RaftError } from "../../../errors.ts";
 import { Violation } from "../checkers/violation.ts";
 
@@ -46,7 +49,10 @@ export function isCorruption(error: unknown): boolean {
   );
 }
 
-/** Whether the error, or a cause of it, is one that the simulated disk returns. The process is started again then. */
+/**
+ * Whether the error, or a cause of it, is one that the simulated disk returns. The process is started again
+ * then.
+ */
 export function isDiskError(error: unknown): boolean {
   return causesOf(error).some((cause) => {
     const { code } = cause as { readonly code?: unknown };
