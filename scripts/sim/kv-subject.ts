@@ -1,11 +1,21 @@
-import type { LogPosition, OpenedState, SessionChanges, StateIdentity, StateMachine } from "keelson";
+import type {
+  LogPosition,
+  OpenedState,
+  SessionChanges,
+  SessionRecords,
+  StateIdentity,
+  StateMachine,
+} from "keelson";
 import {
-  DatabaseOpenError,
-  KvStateMachine,
   commandCodec,
+  DatabaseDamagedError,
+  KvStateMachine,
+  ringBatchesFor,
   type Condition,
   type KvCommand,
   type KvResult,
+  type StateRecovery,
+  type Versioned,
 } from "keelson-kv";
 import {
   Chance,
@@ -23,45 +33,61 @@ import { LossyDatabase } from "./lossy-database.ts";
 
 /** Mostly far fewer than the server has, so that syncs are frequent and the ring comes round within a run. */
 const BATCHES_PER_SYNC = [2, 8, 64, 256];
-const RING_BATCHES_MIN = 64;
+/** Far less than LevelDB's, so that a run has many log files, and a snapshot fills several. */
+const WRITE_BUFFER_BYTES = [512, 2 * 1024, 16 * 1024];
+/** So few that a snapshot takes several batches. */
+const RESTORE_BATCH_KEYS = 2;
+/** The first byte of the database's keys that hold values (`state-layout.ts`). */
+const VALUES_PREFIX = 0x64;
 
-const LIST_KEYS_MAX = 1_000;
+/** What a run decides for its state machines. */
+interface Sizes {
+  readonly batchesPerSync: number;
+  readonly writeBufferBytes: number;
+}
 
 /**
- * The server's state machine as it is, on a simulated disk, with somebody who does what its error tells him to
- * do: throw a state with a hole away and have it built anew from the log.
+ * The server's state machine as it is, on a simulated disk, on which it rebuilds a state that power cuts
+ * have left incomplete.
  */
 export class KvMachine implements StateMachine<KvCommand, KvResult> {
   readonly codec = commandCodec;
   readonly #host: MachineHost;
-  readonly #batchesPerSync: number;
   readonly #rebuilding: () => void;
-  #store: KvStateMachine;
+  readonly #store: KvStateMachine;
   #database: LossyDatabase | null = null;
 
-  /** `rebuilding`: called when a state was refused and is thrown away. */
-  constructor(host: MachineHost, batchesPerSync: number, rebuilding: () => void) {
+  /** `rebuilding`: called when a state that can't be used is thrown away. */
+  constructor(host: MachineHost, { batchesPerSync, writeBufferBytes }: Sizes, rebuilding: () => void) {
     this.#host = host;
-    this.#batchesPerSync = batchesPerSync;
     this.#rebuilding = rebuilding;
-    this.#store = this.#newStore();
+    const recovery: StateRecovery = {
+      setAside: async () => {
+        this.#rebuilding();
+        await LossyDatabase.remove(this.#files, this.#directory);
+      },
+      markDamaged: async () => {
+        const file = await this.#files.open(`${this.#directory}/DAMAGED`, "create");
+        await file.close();
+      },
+      report: (text) => {
+        // What lacks nothing must be used.
+        if (this.#database?.holes === 0) throw new Error(`a state that lacks nothing was refused: ${text}`);
+      },
+    };
+    this.#store = new KvStateMachine(() => this.#openDatabase(writeBufferBytes), {
+      batchesPerSync,
+      restoreBatchKeys: RESTORE_BATCH_KEYS,
+      ringBatches: ringBatchesFor(writeBufferBytes, batchesPerSync),
+      recovery,
+    });
   }
 
   get store(): KvStateMachine {
     return this.#store;
   }
 
-  async open(identity: StateIdentity): Promise<OpenedState> {
-    try {
-      return await this.#store.open(identity);
-    } catch (error) {
-      if (!(error instanceof DatabaseOpenError)) throw error;
-      if (this.#database?.holes === 0)
-        throw new Error("a state that lacks nothing was refused", { cause: error });
-    }
-    this.#rebuilding();
-    await LossyDatabase.remove(this.#host.environment.files, this.#directory);
-    this.#store = this.#newStore();
+  open(identity: StateIdentity): Promise<OpenedState> {
     return this.#store.open(identity);
   }
 
@@ -73,24 +99,47 @@ export class KvMachine implements StateMachine<KvCommand, KvResult> {
     return this.#store.flush(applied, sessions);
   }
 
+  snapshot(): AsyncIterable<Uint8Array> {
+    return this.#store.snapshot();
+  }
+
+  restore(state: AsyncIterable<Uint8Array>, at: LogPosition, sessions: SessionRecords): Promise<void> {
+    return this.#store.restore(state, at, sessions);
+  }
+
+  get(key: Uint8Array): Promise<Versioned | null> {
+    return this.#store.get(key);
+  }
+
+  /** The state as it lies in the database: a state machine that was about to stop answers no more. */
+  async digest(): Promise<string> {
+    const entries: [string, string][] = [];
+    const range = [Uint8Array.of(VALUES_PREFIX), Uint8Array.of(VALUES_PREFIX + 1)] as const;
+    for await (const [key, value] of this.#database?.entries(...range) ?? []) {
+      entries.push([textOf(key), Buffer.from(value).toString("base64")]);
+    }
+    return JSON.stringify([this.#store.count, entries]);
+  }
+
   close(): Promise<void> {
     return this.#store.close();
+  }
+
+  get #files(): MachineHost["environment"]["files"] {
+    return this.#host.environment.files;
   }
 
   get #directory(): string {
     return `/${this.#host.id}-state`;
   }
 
-  #newStore(): KvStateMachine {
-    const open = async (): Promise<LossyDatabase> => {
-      this.#database = await LossyDatabase.open(this.#host.environment.files, this.#directory);
-      return this.#database;
-    };
-    const batchesPerSync = this.#batchesPerSync;
-    return new KvStateMachine(open, {
-      batchesPerSync,
-      ringBatches: Math.max(RING_BATCHES_MIN, 2 * batchesPerSync),
-    });
+  async #openDatabase(writeBufferBytes: number): Promise<LossyDatabase> {
+    await this.#files.makeDirectory(this.#directory);
+    if ((await this.#files.list(this.#directory)).includes("DAMAGED"))
+      throw new DatabaseDamagedError("the last run found it damaged");
+    const database = await LossyDatabase.open(this.#files, this.#directory, { writeBufferBytes });
+    this.#database = database;
+    return database;
   }
 }
 
@@ -99,7 +148,11 @@ export function kvSubject(
   plan: Plan,
   rebuilding: () => void = () => undefined,
 ): Subject<KvMachine, KvCommand, KvResult, KeyValueInput, KeyValueOutput> {
-  const batchesPerSync = new Chance(plan.seed ^ 0x6b_76).pick(BATCHES_PER_SYNC);
+  const chance = new Chance(plan.seed ^ 0x6b_76);
+  const sizes = {
+    batchesPerSync: chance.pick(BATCHES_PER_SYNC),
+    writeBufferBytes: chance.pick(WRITE_BUFFER_BYTES),
+  };
   /** By key: the versions that clients were told of. */
   const versions = new Map<string, number[]>();
   const learn = (key: string, version: number | undefined): void => {
@@ -107,12 +160,12 @@ export function kvSubject(
   };
   return {
     model: keyValueModel(),
-    machine: (host) => new KvMachine(host, batchesPerSync, rebuilding),
+    machine: (host) => new KvMachine(host, sizes, rebuilding),
     write: (context) => writeOf(context, plan.valueBytesMax, versions.get(context.key) ?? [], learn),
     read: ({ key }) => ({
       input: { type: "get", key },
-      query: async ({ store }) => {
-        const found = await store.get(Buffer.from(key));
+      query: async (machine) => {
+        const found = await machine.get(Buffer.from(key));
         if (found === null) return { value: null };
         learn(key, found.version);
         return { value: textOf(found.value), version: found.version };
@@ -120,7 +173,7 @@ export function kvSubject(
     }),
     describe: (command) => JSON.stringify({ ...command, key: textOf(command.key), ...valueOf(command) }),
     nameOf: (command) => (command.type === "put" ? textOf(command.value).replace(/\.*$/, "") : null),
-    digest: ({ store }) => digestOf(store),
+    digest: (machine) => machine.digest(),
   };
 }
 
@@ -180,17 +233,6 @@ function inputOf(
   return condition?.type === "absent"
     ? { type, key, value, ifVersion: null }
     : { type, key, value, ...ifVersion };
-}
-
-async function digestOf(store: KvStateMachine): Promise<string> {
-  const { keys } = await store.list({ limit: LIST_KEYS_MAX });
-  const entries = await Promise.all(
-    keys.map(async ({ key, version }) => {
-      const value = (await store.get(key))?.value;
-      return [textOf(key), version, value === undefined ? null : textOf(value)];
-    }),
-  );
-  return JSON.stringify([store.count, entries]);
 }
 
 function valueOf(command: KvCommand): { readonly value?: string } {

@@ -1,5 +1,5 @@
-import { simulatedEnvironment } from "keelson/testing";
-import type { DatabaseOperation } from "keelson-kv";
+import { Chance, simulatedEnvironment } from "keelson/testing";
+import { DatabaseDamagedError, type DatabaseOperation } from "keelson-kv";
 import { describe, expect, it } from "vitest";
 
 import { SimulatedFiles } from "../../packages/keelson/src/environment/simulated/simulated-files.ts";
@@ -14,8 +14,8 @@ const put = (key: string, value: string): DatabaseOperation => ({
 const del = (key: string): DatabaseOperation => ({ type: "del", key: bytes(key) });
 const LATER = { sync: false };
 
-function openOn(files: SimulatedFiles): Promise<LossyDatabase> {
-  return LossyDatabase.open(simulatedEnvironment({ files }).files, "/data");
+function openOn(files: SimulatedFiles, writeBufferBytes = 1_000_000): Promise<LossyDatabase> {
+  return LossyDatabase.open(simulatedEnvironment({ files }).files, "/data", { writeBufferBytes });
 }
 
 async function contentsOf(database: LossyDatabase): Promise<string> {
@@ -40,9 +40,10 @@ describe("the database of the simulation", () => {
     expect(again.holes).toBe(0);
   });
 
-  it("keeps what was synced, and all before it, when the power fails", async () => {
+  it("keeps what was synced, and all before it in its log file, when the power fails", async () => {
     const files = new SimulatedFiles();
     const database = await openOn(files);
+    await files.syncDirectory("/data");
     await database.batch([put("a", "1")], LATER);
     await database.batch([put("b", "2")], { sync: true });
     await database.batch([put("c", "3")], LATER);
@@ -57,10 +58,57 @@ describe("the database of the simulation", () => {
     await database.batch([put("b", "x".repeat(700)), put("c", "2")], LATER);
     await database.batch([put("d", "3")], { sync: true });
     // As if a sector of the second had been lost.
-    files.damage("/data/batches", 600, bytes("damage"));
+    const [log = ""] = files.paths().filter((path) => path.endsWith(".log"));
+    files.damage(log, 600, bytes("damage"));
     const again = await openOn(files);
     expect(await contentsOf(again)).toBe("a=1 d=3");
     expect(again.holes).toBeGreaterThan(0);
+  });
+
+  it("loses of the newest two log files what was not synced, and what is in tables never (Z2)", async () => {
+    const files = new SimulatedFiles();
+    const database = await openOn(files, 100);
+    const big = "x".repeat(100);
+    // Each fills a memtable, so that the next begins another.
+    await database.batch([put("a", big)], LATER);
+    await database.batch([put("b", big)], LATER);
+    await database.batch([put("c", big)], LATER);
+    await database.batch([put("d", "synced")], { sync: true });
+    await files.syncDirectory("/data");
+    files.crash(() => 0);
+    const again = await openOn(files);
+    // "c" fills the older of the newest two files: the sync of "d" was not for it.
+    expect(await contentsOf(again)).toBe(`a=${big} b=${big} d=synced`);
+    expect(again.holes).toBe(1);
+  });
+
+  it("has everything in tables after a checkpoint", async () => {
+    const files = new SimulatedFiles();
+    const database = await openOn(files, 100);
+    for (const key of ["a", "b", "c"]) await database.batch([put(key, "x".repeat(100))], LATER);
+    await database.batch([del("b")], LATER);
+    await database.checkpoint();
+    files.crash(() => 0);
+    const again = await openOn(files);
+    expect((await contentsOf(again)).replaceAll("x", "")).toBe("a= c=");
+    expect(again.holes).toBe(0);
+  });
+
+  it("can't be opened after a power cut at its creation, if that took its manifest (Z5)", async () => {
+    let damaged = 0;
+    for (let seed = 1; seed <= 200; seed++) {
+      const files = new SimulatedFiles();
+      await (await openOn(files)).batch([put("a", "1")], LATER);
+      const chance = new Chance(seed);
+      files.crash(chance.random);
+      try {
+        await openOn(files);
+      } catch (error) {
+        expect(error).toBeInstanceOf(DatabaseDamagedError);
+        damaged += 1;
+      }
+    }
+    expect(damaged).toBeGreaterThan(0);
   });
 
   it("can be thrown away and begun anew", async () => {

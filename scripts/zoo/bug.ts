@@ -15,7 +15,7 @@ export interface Bug extends SourceChange {
   /** What the simulated cluster replicates; default: the simulation's own store. */
   readonly store?: Store;
   /** What looks for it; default: the simulator. The exploration is for those that take too many coincidences. */
-  readonly finder?: "transport suite" | "log store suite" | "storage suite" | "exploration";
+  readonly finder?: "transport suite" | "log store suite" | "storage suite" | "state suite" | "exploration";
   /** Where the exploration looks. */
   readonly bounds?: Partial<Bounds>;
 }

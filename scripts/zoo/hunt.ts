@@ -6,6 +6,7 @@ import { patchOnLoad } from "../lib/patched-modules.ts";
 import type { Bug } from "./bug.ts";
 import { patchOf } from "./bugs.ts";
 import type * as stores from "../sim/stores.ts";
+import type * as states from "./state-suite.ts";
 import type * as suites from "./suites.ts";
 
 /** Where the files of a bug are. */
@@ -83,15 +84,19 @@ async function explore({ code, bounds }: Bug): Promise<Trial | null> {
 
 async function huntBySuite(
   code: string,
-  finder: "transport suite" | "log store suite" | "storage suite",
+  finder: "transport suite" | "log store suite" | "storage suite" | "state suite",
 ): Promise<Trial | null> {
   const { transportSuite, logStoreSuite, storageSuite } = (await import(
     `${path.join(import.meta.dirname, "suites.ts")}?patch=${code}`
   )) as typeof suites;
+  const { stateSuite } = (await import(
+    `${path.join(import.meta.dirname, "state-suite.ts")}?patch=${code}`
+  )) as typeof states;
   const suite = {
     "transport suite": transportSuite,
     "log store suite": logStoreSuite,
     "storage suite": storageSuite,
+    "state suite": () => stateSuite(),
   }[finder];
   const text = await suite();
   if (text !== null) checkItIsTheBug({ code }, text);

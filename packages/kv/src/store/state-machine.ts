@@ -16,10 +16,10 @@
  * its own number into slot `number % ringBatches`, and `open` refuses a state in which one of the last
  * `ringBatches` numbers is missing. `ringBatchesFor` derives how far back a lost batch may lie.
  *
- * **Restoring** is not covered by the ring, and takes more than one of LevelDB's log files. All of its batches
- * are synced, after a checkpoint that makes earlier ones durable: a lost deletion would bring its key back. The
- * last batch records how many entries there must be and their checksum, and `open` checks that until the next
- * `flush` changes the state.
+ * **Restoring** is not covered by the ring, and takes more than one of LevelDB's log files. So all of its batches
+ * are synced, and a checkpoint at the end makes earlier batches durable too: an earlier deletion that a power cut
+ * undid would bring its key back. The last batch records how many entries there must be and their checksum, and
+ * `open` checks that until the next `flush` changes the state.
  *
  * **Damage.** Each value has a checksum, which every read verifies. A mismatch fails every further call, and
  * stops the node. `open` reports a state that can't be used as an empty one, so that the library rebuilds it
@@ -131,6 +131,8 @@ export interface KvStateMachineOptions {
    * larger ring, and `open` would refuse the state. Default: that for `openDatabase`.
    */
   readonly ringBatches?: number;
+  /** The most keys in one batch of `restore`. Default 4096. */
+  readonly restoreBatchKeys?: number;
   /** Absent: `open` refuses a state that can't be used. */
   readonly recovery?: StateRecovery;
 }
@@ -162,7 +164,7 @@ export function ringBatchesFor(writeBufferBytes: number, batchesPerSync: number)
 
 /** Limits of one batch while a snapshot is restored or the state is cleared. They bound its memory. */
 const RESTORE_BATCH_BYTES = 1024 * 1024;
-const RESTORE_BATCH_KEYS = 4096;
+const RESTORE_BATCH_KEYS_DEFAULT = 4096;
 
 /** Effects of the entries applied since the last flush, by key. `entry` null: the key is deleted. */
 type Overlay = Map<string, { readonly key: Uint8Array; readonly entry: Versioned | null }>;
@@ -173,6 +175,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   readonly #openDatabase: () => Promise<Database>;
   readonly #batchesPerSync: number;
   readonly #ringBatches: number;
+  readonly #restoreBatchKeys: number;
   readonly #recovery: StateRecovery | null;
   /** null before `open` and after `close`. */
   #database: Database | null = null;
@@ -201,6 +204,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     {
       batchesPerSync = BATCHES_PER_SYNC_DEFAULT,
       ringBatches = ringBatchesFor(WRITE_BUFFER_BYTES, batchesPerSync),
+      restoreBatchKeys = RESTORE_BATCH_KEYS_DEFAULT,
       recovery,
     }: KvStateMachineOptions = {},
   ) {
@@ -212,6 +216,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     this.#openDatabase = openDatabase;
     this.#batchesPerSync = batchesPerSync;
     this.#ringBatches = ringBatches;
+    this.#restoreBatchKeys = restoreBatchKeys;
     this.#recovery = recovery ?? null;
   }
 
@@ -335,7 +340,6 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       const record: PositionRecord = { applied: at, count, batches: 0, restored };
       operations.push({ type: "put", key: POSITION_KEY, value: encodePosition(record) });
       await database.batch(operations, { sync: true });
-      // Each batch was synced. This doesn't rely on a database's log files: everything is in synced tables.
       await database.checkpoint?.();
       this.#written = record;
       this.#identityToWrite = null;
@@ -365,7 +369,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       operations.push({ type: "put", key, value });
       restored = addEntry(restored, key, value);
       bytes += key.length + value.length;
-      if (bytes < RESTORE_BATCH_BYTES && operations.length < RESTORE_BATCH_KEYS) continue;
+      if (bytes < RESTORE_BATCH_BYTES && operations.length < this.#restoreBatchKeys) continue;
       await database.batch(operations, { sync: true });
       operations = [];
       bytes = 0;
@@ -486,13 +490,11 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
 
   /** Removes everything except the position record, then carries out `last`. Durable when it resolves. */
   async #clear(database: Database, last: readonly DatabaseOperation[]): Promise<void> {
-    // An earlier deletion that a power cut undoes would bring back a key that isn't there to be deleted now.
-    await database.checkpoint?.();
     let operations: DatabaseOperation[] = [];
     for await (const [key] of database.entries(...ALL_KEYS)) {
       if (Buffer.compare(key, POSITION_KEY) === 0) continue;
       operations.push({ type: "del", key });
-      if (operations.length < RESTORE_BATCH_KEYS) continue;
+      if (operations.length < this.#restoreBatchKeys) continue;
       await database.batch(operations, { sync: true });
       operations = [];
     }

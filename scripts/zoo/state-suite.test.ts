@@ -1,0 +1,7 @@
+import { expect, it } from "vitest";
+
+import { stateSuite } from "./state-suite.ts";
+
+it("the server's state machine is right or empty after power cuts and flipped bits (Z2, Z3)", async () => {
+  expect(await stateSuite(400)).toBeNull();
+});
