@@ -53,7 +53,7 @@ it("a node that lagged forms a new cluster after keelson recover, which refuses 
   const getOld = (key: string) => fetch(`http://${old}/kv/${key}`).then(({ status }) => status);
   expect(await Promise.all(["everywhere", "lost", "after"].map(getOld))).toEqual([200, 200, 404]);
   await until("a refusal in the logs", () =>
-    others.some(({ process }) => /belongs to cluster/.test(process?.stderr ?? "")),
+    others.some(({ process }) => /a new cluster was forced/.test(process?.stderr ?? "")),
   );
   expect((await cluster.status(lagging))?.role).toBe("leader");
 });
