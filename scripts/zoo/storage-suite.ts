@@ -16,7 +16,7 @@ import {
 } from "../../packages/keelson/src/environment/simulated/simulated-environment.ts";
 import { SimulatedFiles } from "../../packages/keelson/src/environment/simulated/simulated-files.ts";
 import { Raft } from "../../packages/keelson/src/runtime/index.ts";
-import { encodeRecords } from "../../packages/keelson/src/runtime/sessions/session-records.ts";
+import { encodeRecords } from "../../packages/keelson/src/runtime/sessions/index.ts";
 import { memorySnapshots, snapshotFiles } from "../../packages/keelson/src/storage/snapshots/index.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../packages/keelson/src/storage/snapshot-store.ts";
 import { forceNewCluster, restoreWal, wal } from "../../packages/keelson/src/storage/wal/index.ts";

@@ -2,7 +2,7 @@
  * The routes that read and write keys: `GET /kv` and `PUT`, `GET` and `DELETE /kv/KEY`. See `http-server.ts`
  * for the table of all routes.
  */
-import type { KvCommand } from "../store/commands.ts";
+import { VALUE_BYTES_MAX, type KvCommand } from "../store/commands.ts";
 import type { ListedKey } from "../store/state-machine.ts";
 import { readFrom, type KvNode, type Serving } from "../node/kv-node.ts";
 import { errorAnswer, noRoom } from "./error-answers.ts";
@@ -35,7 +35,7 @@ const READS_MAX = 16;
 /** Answers requests for keys and their values. Throws what the node throws; the caller makes it an answer. */
 export class KeyRoutes {
   readonly #metrics: HttpMetrics;
-  readonly #reads = new ReadGate(READS_MAX);
+  readonly #reads = new ReadGate(READS_MAX, VALUE_BYTES_MAX);
 
   constructor(metrics: HttpMetrics) {
     this.#metrics = metrics;

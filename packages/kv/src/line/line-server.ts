@@ -82,7 +82,7 @@ export class LineServer {
   readonly #limits: LineServerLimits;
   readonly #connections: ClientConnections;
   readonly #budgets: ServerBudgets;
-  readonly #reads = new ReadGate(READS_MAX);
+  readonly #reads = new ReadGate(READS_MAX, VALUE_BYTES_MAX);
   /** The open connections, without those refused for being too many. */
   readonly #sockets = new Set<Socket>();
   /** null before `serve` and after `close`: then every command gets an error. */

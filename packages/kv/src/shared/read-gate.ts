@@ -6,17 +6,19 @@
  * client that asks for them in a loop would keep the disk and the garbage collector busy. So room for the largest
  * value is taken before a read, and the rest is given back after it.
  */
-import { VALUE_BYTES_MAX } from "../store/commands.ts";
 import type { MemoryAccount } from "./memory-budget.ts";
 
 export class ReadGate {
   readonly #max: number;
+  /** Bytes of the largest value: room for so much is taken before a read. */
+  readonly #valueBytesMax: number;
   #running = 0;
   readonly #waiting: (() => void)[] = [];
 
   /** `max`: reads at once. */
-  constructor(max: number) {
+  constructor(max: number, valueBytesMax: number) {
     this.#max = max;
+    this.#valueBytesMax = valueBytesMax;
   }
 
   /** Runs the read when it is its turn. */
@@ -43,14 +45,14 @@ export class ReadGate {
     read: () => Promise<T | null>,
   ): Promise<T | null | "no-room"> {
     return this.run(async () => {
-      if (!account.take(VALUE_BYTES_MAX)) return "no-room";
+      if (!account.take(this.#valueBytesMax)) return "no-room";
       let bytes = 0;
       try {
         const found = await read();
         bytes = found?.value.length ?? 0;
         return found;
       } finally {
-        account.give(VALUE_BYTES_MAX - bytes);
+        account.give(this.#valueBytesMax - bytes);
       }
     });
   }
