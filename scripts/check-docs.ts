@@ -17,6 +17,9 @@ declare const command: string;
 declare const state: Map<string, string>;
 `;
 
+/** Also the reader's own, unless the example makes it itself. */
+const READERS_RAFT = `declare const raft: import("keelson").Raft<string, string>;`;
+
 async function namesOf(patterns: readonly string[]): Promise<string[]> {
   const names: string[] = [];
   for await (const name of glob([...patterns], { cwd: root })) names.push(name);
@@ -47,7 +50,8 @@ async function blocksOfComments(): Promise<Map<string, string>> {
       const imports = [...exported]
         .filter(([name]) => new RegExp(`\\b${name}\\b`).test(block) && !block.includes("import "))
         .map(([name, from]) => `import { ${name} } from "${from}";`);
-      blocks.set(fileName(source, at), `${imports.join("\n")}\n${READERS_OWN}\n${block}`);
+      const raft = /\busing raft\b|\bconst raft\b/.test(block) ? "" : READERS_RAFT;
+      blocks.set(fileName(source, at), `${imports.join("\n")}\n${READERS_OWN}${raft}\n${block}`);
     }
   }
   return blocks;

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 
-import { performPlay } from "./test/play.ts";
+import { performPlay } from "../testing/core/play.ts";
 
 const DIRECTORY = path.join(import.meta.dirname, "plays");
 
@@ -17,9 +17,9 @@ describe("the plays", () => {
     expect(files.length).toBeGreaterThanOrEqual(12);
   });
 
-  it.each(files)("%s goes as written", async (name) => {
-    const file = path.join(DIRECTORY, name);
-    await expect(performPlay(readFileSync(file, "utf8"))).toMatchFileSnapshot(file);
+  it.each(files)("%s goes as written", (name) => {
+    const text = readFileSync(path.join(DIRECTORY, name), "utf8");
+    expect(performPlay(text)).toBe(text);
   });
 
   it("stop at a command that does not exist", () => {

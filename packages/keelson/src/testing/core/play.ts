@@ -2,9 +2,21 @@
  * Runs a play: a text file of short commands to a small cluster of real cores, each followed by what the cores did.
  * The same file is script, golden output and documentation; `plays/README.md` lists the commands.
  */
-import { CoreHost, type Letter, type TestEntry } from "../../testing/core/core-cluster.ts";
-import { configOf, type Actions, type NodeId, type RaftNode, type RaftNodeOptions } from "../index.ts";
-import { describeAction, describeConfig, describeMessage, describeNode, describePosition } from "../trace.ts";
+import { CoreHost, type Letter, type TestEntry } from "./core-cluster.ts";
+import {
+  configOf,
+  type Actions,
+  type NodeId,
+  type RaftNode,
+  type RaftNodeOptions,
+} from "../../core/index.ts";
+import {
+  describeAction,
+  describeConfig,
+  describeMessage,
+  describeNode,
+  describePosition,
+} from "../../core/trace.ts";
 
 /** Between the commands of a scene and what they caused. */
 const RULE = "----";
