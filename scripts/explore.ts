@@ -158,7 +158,8 @@ function boundsOf(name: string, values: Record<string, unknown>): Bounds {
     changes[field] = text === "true";
   }
   const bounds: { -readonly [Name in keyof Bounds]: Bounds[Name] } = { ...profile, ...changes };
-  if (values["founders"] === undefined) bounds.founders = Math.min(bounds.founders, bounds.nodes);
+  if (values["initialized-nodes"] === undefined)
+    bounds.initializedNodes = Math.min(bounds.initializedNodes, bounds.nodes);
   checkBounds(bounds);
   return bounds;
 }

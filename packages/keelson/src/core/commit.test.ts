@@ -47,7 +47,7 @@ describe("a committed entry", () => {
     group.crash("a");
     // (b) e leads without it and appends another one at the same index, which no other node receives.
     group.isolate("e", "c", "d");
-    group.stop((message) => message.type === "append-entries");
+    group.intercept((message) => message.type === "append-entries");
     group.elect("e");
     group.write("e", "the other");
     group.crash("e");
@@ -58,18 +58,18 @@ describe("a committed entry", () => {
       message.type === "append-entries" &&
       message.entries.lastIndex > old.index &&
       group.host(to).memory.some(({ index, term }) => index === old.index && term === old.term);
-    group.stop(isNew);
+    group.intercept(isNew);
     group.timeOut("a"); // In e's term, which a learns of and leaves.
     group.settle();
     group.elect("a");
     group.advance(200);
     expect(THREE.map((id) => group.node(id).log.contains(old))).toEqual([true, true, true]);
-    group.stopped = [];
+    group.intercepted = [];
     expect(group.node("a").commitStatus(old)).toBe("in-progress");
     // (d) e may win now, and overwrites the old entry.
     group.crash("a");
     group.restart("e");
-    group.stop(null);
+    group.intercept(null);
     group.timeOut("e");
     group.settle();
     group.elect("e");
@@ -180,19 +180,19 @@ describe("commitStatus", () => {
     group.cut("b", "d");
     group.cut("b", "e");
     group.holdDisk("b");
-    group.stop((message, to) => message.type === "append-entries" && to !== "b");
+    group.intercept((message, to) => message.type === "append-entries" && to !== "b");
     group.elect("c");
     group.settle();
     expect(group.positions("b")).not.toContain(`${pending.index}@${pending.term}`);
     expect(group.node("b").commitStatus(pending)).toBe("unknown");
     group.crash("c");
     group.crash("b");
-    group.stop(null);
-    group.stopped = [];
+    group.intercept(null);
+    group.intercepted = [];
     group.heal();
     group.restart("b");
     group.releaseDisk("b");
-    group.beat(); // a, which still leads its old term, learns that it is over.
+    group.heartbeat(); // a, which still leads its old term, learns that it is over.
     // b's overwrite was never durable, so the old leader may win again and commit its entry.
     for (let n = 0; n < 3 && group.node("a").role !== "leader"; n++) {
       group.timeOut("a");
@@ -227,7 +227,7 @@ describe("commitStatus", () => {
         group.restart(leader);
         group.elect(next);
       }
-      group.beat();
+      group.heartbeat();
     }
     group.advance(2000);
     const [leader = ""] = group.leaders;

@@ -42,7 +42,7 @@ describe("a vote", () => {
     group.settle();
     expect(group.node("a").role).not.toBe("leader");
     group.elect("c");
-    group.beat();
+    group.heartbeat();
     expect(group.node("c").commitStatus(committed)).toBe("committed");
     expect(group.node("a").commitStatus(committed)).toBe("committed");
   });
@@ -98,7 +98,7 @@ describe("a vote", () => {
     group.restart("c");
     const { term } = group.node("b");
     expect(group.host("c").hardState).toEqual({ term, votedFor: "b" });
-    group.say("c", requestVote("a", term, "99@99"));
+    group.inject("c", requestVote("a", term, "99@99"));
     group.settle();
     expect(group.node("c").votedFor).toBe("b");
   });
@@ -107,7 +107,7 @@ describe("a vote", () => {
     const group = CoreGroup.started(THREE, { preVote: false, checkQuorum: false });
     group.crash("a");
     group.holdDisk("b");
-    group.forget();
+    group.clearSent();
     group.timeOut("b");
     group.settle();
     expect(group.node("b").role).toBe("candidate");
@@ -116,7 +116,7 @@ describe("a vote", () => {
     group.crash("b");
     group.restart("b");
     group.releaseDisk("b");
-    group.say("b", requestVote("c", term, "99@99"));
+    group.inject("b", requestVote("c", term, "99@99"));
     group.settle();
     expect(group.host("b").hardState).toEqual({ term, votedFor: "c" });
   });
@@ -130,7 +130,7 @@ describe("a vote", () => {
       const group = CoreGroup.started(THREE, { preVote: false, checkQuorum: false });
       const { term } = group.node("c");
       group.holdDisk("c");
-      group.say("c", requestVote("b", term + 1, "99@99"));
+      group.inject("c", requestVote("b", term + 1, "99@99"));
       expect(group.host("c").pendingActions.map(({ hardState }) => hardState)).toEqual([
         { term: term + 1, votedFor: "b" },
       ]);
@@ -143,7 +143,7 @@ describe("a vote", () => {
       group.restart("c");
       group.releaseDisk("c");
       for (const asked of [term, term + 1]) {
-        group.say("c", requestVote("d", asked, "99@99"));
+        group.inject("c", requestVote("d", asked, "99@99"));
         group.settle();
       }
       // The checker throws if a durable vote ever changes.
@@ -288,15 +288,15 @@ describe("a candidate", () => {
     const { term } = group.node("b");
     expect([group.node("d").term, group.node("e").votedFor]).toEqual([term, "d"]);
     group.restart("a");
-    group.stop((message, to) => message.type !== "request-vote-reply" && (to === "d" || to === "e"));
+    group.intercept((message, to) => message.type !== "request-vote-reply" && (to === "d" || to === "e"));
     for (const { message, to } of group.sent.filter(({ message }) => message.type === "request-vote")) {
-      if (to === "a" && message.from === "b") group.say("a", message);
+      if (to === "a" && message.from === "b") group.inject("a", message);
     }
     group.settle();
     expect(group.node("b").role).toBe("leader");
-    group.stop(null);
+    group.intercept(null);
     group.heal();
-    group.beat();
+    group.heartbeat();
     for (const id of ["d", "e"]) {
       expect(group.node(id)).toMatchObject({ role: "follower", leader: "b", term });
       expect(group.node(id).log.last).toEqual(group.node("b").log.last);
@@ -386,19 +386,19 @@ describe("a group whose nodes are in different terms", () => {
     group.isolate("c");
     const behind = group.node("c").term;
     for (const id of ["a", "b"]) {
-      group.say(id, { type: "request-vote-reply", from: "c", term: behind + 4, granted: false });
+      group.inject(id, { type: "request-vote-reply", from: "c", term: behind + 4, granted: false });
     }
     group.elect("a");
     group.write("a", "more");
     group.crash("b");
     group.heal();
     // c asks for pre-votes in its earlier term.
-    group.stop((message) => message.type === "append-entries");
+    group.intercept((message) => message.type === "append-entries");
     group.timeOut("c");
     group.settle();
     expect(behind).toBeLessThan(group.node("a").term);
     expect(group.node("c").term).toBe(group.node("a").term);
-    group.stop(null);
+    group.intercept(null);
     group.advance(5000);
     expect(group.leaders).toEqual(["a"]);
     expect(group.node("c").leader).toBe("a");
@@ -426,7 +426,7 @@ describe("a group whose nodes are in different terms", () => {
     group.propose("a", "longer");
     group.settle();
     for (const id of ["d", "e", "f"])
-      group.say(id, { type: "request-vote-reply", from: "a", term: 6, granted: false });
+      group.inject(id, { type: "request-vote-reply", from: "a", term: 6, granted: false });
     group.settle();
     group.advance(2000);
     expect(group.leaders).toEqual([]);
@@ -446,10 +446,10 @@ describe("a healthy leader", () => {
     group.advance(50 * 800);
     group.heal();
     const { term } = group.node("a");
-    group.forget();
+    group.clearSent();
     for (let n = 0; n < 20; n++) {
       group.write("a", `w${n}`);
-      group.beat();
+      group.heartbeat();
     }
     expect(group.leaders).toEqual(["a"]);
     expect(group.node("a").term).toBe(term);
@@ -460,8 +460,8 @@ describe("a healthy leader", () => {
     const group = CoreGroup.started(THREE);
     const { term } = group.node("a");
     for (let n = 1; n < 10; n++) {
-      for (const id of THREE) group.say(id, requestVote("x", term + n, "999@99"));
-      group.beat();
+      for (const id of THREE) group.inject(id, requestVote("x", term + n, "999@99"));
+      group.heartbeat();
     }
     expect(group.leaders).toEqual(["a"]);
     expect(group.node("a").term).toBe(term);

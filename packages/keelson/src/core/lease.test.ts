@@ -111,17 +111,17 @@ describe("a lease", () => {
 
   it("is void once TimeoutNow was sent, whichever answers arrive afterwards [L6]", () => {
     const group = CoreGroup.started(THREE);
-    group.beat();
+    group.heartbeat();
     expect(lease(group)).not.toBeNull();
-    group.stop((message) => message.type === "timeout-now");
+    group.intercept((message) => message.type === "timeout-now");
     group.node("a").transferLeadership("b", group.now);
     expect(lease(group)).toBeNull();
     group.settle();
-    group.beat();
+    group.heartbeat();
     expect(group.node("a").progress("c")?.recentlyActive).toBe(true);
     expect(lease(group)).toBeNull();
     group.isolate("a");
-    group.deliverStopped();
+    group.deliverIntercepted();
     group.settle();
     group.write("b", "x");
     expect(group.node("a").role).toBe("leader");
@@ -131,14 +131,14 @@ describe("a lease", () => {
 
   it("stays void in this term if the transfer fails after TimeoutNow was sent [L6]", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message) => message.type === "timeout-now");
+    group.intercept((message) => message.type === "timeout-now");
     group.node("a").transferLeadership("b", group.now);
     group.settle();
     group.advance(group.electionMsMax + 2 * group.heartbeatMs);
     expect(group.node("a")).toMatchObject({ role: "leader", transferTarget: null });
     expect(lease(group)).toBeNull();
     group.isolate("a");
-    group.deliverStopped();
+    group.deliverIntercepted();
     group.settle();
     group.write("b", "x");
     expect(group.node("a").role).toBe("leader");
@@ -149,16 +149,16 @@ describe("a lease", () => {
     const group = CoreGroup.started(THREE);
     group.advance(2 * MIN_MS);
     group.isolate("c");
-    group.stop((message, to) => message.type === "append-entries-reply" && to === "a");
+    group.intercept((message, to) => message.type === "append-entries-reply" && to === "a");
     const sent = group.now;
     group.node("a").handleTimeout(sent + group.heartbeatMs);
     group.now = sent + group.heartbeatMs;
     group.drain(group.host("a"));
-    for (const letter of group.letters.splice(0)) group.deliver(letter);
+    for (const sent of group.inTransit.splice(0)) group.deliver(sent);
     group.settle();
     const late = Math.floor(0.9 * MIN_MS * (1 - DRIFT));
     group.now += late;
-    group.deliverStopped();
+    group.deliverIntercepted();
     const leaseMs = (MIN_MS * (1 - DRIFT)) / (1 + DRIFT);
     const left = sent + group.heartbeatMs + leaseMs;
     expect(group.now).toBeLessThan(left);
@@ -170,7 +170,7 @@ describe("a lease", () => {
     const group = CoreGroup.started(THREE);
     for (const id of ["d", "e"]) group.add(id);
     group.change("a", THREE, ["d", "e"]);
-    group.beat();
+    group.heartbeat();
     expect(lease(group)).not.toBeNull();
     // The joint configuration cannot be committed, because d and e do not answer.
     for (const id of ["d", "e"]) group.isolate(id);
@@ -179,8 +179,8 @@ describe("a lease", () => {
     expect(group.node("a").role).toBe("leader");
     expect(lease(group)).toBeNull();
     group.heal();
-    group.beat();
-    group.beat();
+    group.heartbeat();
+    group.heartbeat();
     expect(group.node("a").config.voters).toEqual(["a", "d", "e"]);
     expect(lease(group)).not.toBeNull();
   });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { CoreGroup } from "../testing/core/core-group.ts";
-import type { CoreHost } from "../testing/core/core-cluster.ts";
+import type { CoreHost } from "../testing/core/core-host.ts";
 import { configOf, type NodeId } from "./index.ts";
 
 interface Change {
@@ -57,7 +57,7 @@ function begin({ from, to }: Change): CoreGroup {
   const group = CoreGroup.started(from);
   for (const id of to) if (!from.includes(id)) group.add(id);
   group.write("a", "before");
-  group.beat();
+  group.heartbeat();
   group.proposeConfig("a", to);
   group.drain(group.host("a"));
   return group;
@@ -68,15 +68,15 @@ function step(group: CoreGroup, order: Order, { from }: Change): boolean {
   const joins = (id: NodeId): boolean => order === "joiners first" && !from.includes(id);
   const writing = group.running.filter(({ pendingWrites }) => pendingWrites > 0);
   const host = writing.find(({ id }) => joins(id)) ?? writing[0];
-  const diskFirst = order === "disks first" || group.letters.length === 0;
+  const diskFirst = order === "disks first" || group.inTransit.length === 0;
   if (host !== undefined && (diskFirst || joins(host.id))) {
     group.persistOne(host);
     return true;
   }
-  const first = group.letters.findIndex(({ message, to }) => joins(to) || joins(message.from));
-  const [letter] = group.letters.splice(Math.max(first, 0), 1);
-  if (letter === undefined) return false;
-  group.deliver(letter);
+  const first = group.inTransit.findIndex(({ message, to }) => joins(to) || joins(message.from));
+  const [sent] = group.inTransit.splice(Math.max(first, 0), 1);
+  if (sent === undefined) return false;
+  group.deliver(sent);
   return true;
 }
 
@@ -96,7 +96,7 @@ function stepsOf(change: Change, order: Order): number {
 function crashLeader(group: CoreGroup, { kept }: Crash): void {
   const leader = group.leaders[0] ?? "a";
   const { pendingWrites } = group.host(leader);
-  if (!kept) group.letters = group.letters.filter(({ message }) => message.from !== leader);
+  if (!kept) group.inTransit = group.inTransit.filter(({ message }) => message.from !== leader);
   group.crash(leader, { whole: kept ? pendingWrites : 0, entries: null });
 }
 

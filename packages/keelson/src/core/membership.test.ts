@@ -96,11 +96,11 @@ describe("a change of membership", () => {
     group.settle();
     expect(group.node("a").config).toEqual(joint(FOUR, one));
 
-    group.stop(({ type, from }) => type === "append-entries" && from === "b");
+    group.intercept(({ type, from }) => type === "append-entries" && from === "b");
     group.elect("b");
     expect(tryChange(group, "b", two)).toBe("term-not-started");
-    group.stop(null);
-    group.beat();
+    group.intercept(null);
+    group.heartbeat();
     const second = group.change("b", two);
     expect(group.node("b").commitStatus(second)).toBe("committed");
 
@@ -135,16 +135,16 @@ describe("a change of membership", () => {
 
   it("is completed, once, by a new leader that finds C_old,new in its log [M3]", () => {
     const group = groupWith(THREE, ["d", "e"]);
-    group.stop((message) => message.type === "append-entries-reply");
+    group.intercept((message) => message.type === "append-entries-reply");
     group.change("a", ["a", "d", "e"]);
     group.crash("a");
-    group.stopped = [];
-    group.stop((message, to) => message.type === "append-entries" && to !== "c");
+    group.intercepted = [];
+    group.intercept((message, to) => message.type === "append-entries" && to !== "c");
     group.elect("b");
-    group.beat();
+    group.heartbeat();
     // c has the entry too. That's no majority of the new configuration, so the joint one stays in force.
     expect(group.node("b").config).toEqual(joint(THREE, ["a", "d", "e"]));
-    group.stop(null);
+    group.intercept(null);
     group.advance(2_000);
     expect(configsOf(group, "d").slice(1)).toEqual([
       joint(THREE, ["a", "d", "e"]),
@@ -183,8 +183,8 @@ describe("a change of membership", () => {
     expect(group.node("a").config).toEqual(joint(THREE, FOUR));
     group.elect("b");
     group.heal();
-    group.beat();
-    group.beat();
+    group.heartbeat();
+    group.heartbeat();
     expect(group.node("a").config).toEqual(configOf(THREE));
     group.crash("a");
     group.restart("a");
@@ -195,11 +195,11 @@ describe("a change of membership", () => {
     // Only the leader learns that the joint configuration is committed. Then it crashes.
     const group = groupWith(THREE, ["d", "e"]);
     group.change("a", THREE, ["d", "e"]);
-    group.stop((message) => message.type === "append-entries-reply");
+    group.intercept((message) => message.type === "append-entries-reply");
     group.change("a", ["c", "d", "e"]);
     group.crash("a");
-    group.stop(null);
-    group.stopped = [];
+    group.intercept(null);
+    group.intercepted = [];
     for (const id of ["b", "c", "d", "e"]) expect(group.node(id).config.outgoingVoters).toEqual(THREE);
     group.elect("d");
     group.advance(2_000);
@@ -210,14 +210,14 @@ describe("a change of membership", () => {
 
   it("to one voter completes after the leader crashed with the only copy of its own removal [M18]", () => {
     const group = CoreGroup.started(["a", "b"]);
-    group.stop((message) => message.type === "append-entries" && lacks("a", message.entries.configs));
+    group.intercept((message) => message.type === "append-entries" && lacks("a", message.entries.configs));
     group.change("a", ["b"]);
     expect(configsOf(group, "a").at(-1)).toEqual(configOf(["b"]));
     expect(isJoint(group.node("b").config)).toBe(true);
     group.crash("a");
     group.restart("a");
-    group.stop(null);
-    group.stopped = [];
+    group.intercept(null);
+    group.intercepted = [];
     group.advance(5_000);
     expect(group.leaders).toEqual(["b"]);
     expect(group.node("b").config).toEqual(configOf(["b"]));
@@ -247,14 +247,16 @@ function lacks(id: NodeId, configs: readonly { readonly config: ClusterConfig }[
 describe("a leader that is removed", () => {
   it("leads until its removal is committed, tells all nodes, and steps down [M8]", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message, to) => message.type === "append-entries-reply" && to === "a" && isNewConfig(group));
+    group.intercept(
+      (message, to) => message.type === "append-entries-reply" && to === "a" && isNewConfig(group),
+    );
     group.change("a", ["b", "c"]);
     expect(group.node("a").config).toEqual(configOf(["b", "c"]));
-    group.beat();
+    group.heartbeat();
     expect(group.node("a").role).toBe("leader");
     expect(group.node("a").takesCommands).toBe(false);
-    group.stop((message) => message.type === "timeout-now");
-    group.deliverStopped();
+    group.intercept((message) => message.type === "timeout-now");
+    group.deliverIntercepted();
     group.settle();
     expect(group.node("a").role).toBe("follower");
     const removal = group.node("a").commitIndex;
@@ -273,7 +275,7 @@ describe("a leader that is removed", () => {
 
   it("may crash right after its removal is committed, and the others elect a leader [M8]", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message) => message.type === "timeout-now");
+    group.intercept((message) => message.type === "timeout-now");
     group.change("a", ["b", "c"]);
     group.crash("a");
     group.advance(3_000);
@@ -284,26 +286,26 @@ describe("a leader that is removed", () => {
 
   it("does not count in the majority that commits its removal [C3]", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message, to) => message.type === "append-entries" && to === "c" && isNewConfig(group));
+    group.intercept((message, to) => message.type === "append-entries" && to === "c" && isNewConfig(group));
     group.change("a", ["b", "c"]);
     const removal = group.node("a").log.last;
     expect(group.node("b").log.contains(removal)).toBe(true);
     expect(group.node("b").durableIndex).toBe(removal.index);
     expect(group.node("a").commitStatus(removal)).toBe("in-progress");
-    group.stop(null);
-    group.beat();
+    group.intercept(null);
+    group.heartbeat();
     expect(group.node("b").commitStatus(removal)).toBe("committed");
   });
 
   it("keeps its vote when it steps down within the term [E6]", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message) => message.type === "timeout-now");
+    group.intercept((message) => message.type === "timeout-now");
     group.change("a", ["b", "c"]);
     const { term } = group.node("a");
     expect(group.node("a")).toMatchObject({ role: "follower", votedFor: "a" });
-    group.forget();
+    group.clearSent();
     group.now += 10_000;
-    group.say("a", requestVote("x", term, "99@99"));
+    group.inject("a", requestVote("x", term, "99@99"));
     group.settle();
     expect(ofType(group.sent, "request-vote-reply")).toMatchObject([{ from: "a", granted: false }]);
     expect(group.node("a").votedFor).toBe("a");
@@ -333,7 +335,7 @@ describe("a node that was removed", () => {
         group.restart("c");
       }
       group.write("a", `w${n}`);
-      group.beat();
+      group.heartbeat();
     }
     expect(group.leaders).toEqual(["a"]);
     expect(group.node("a").term).toBe(term);
@@ -343,12 +345,12 @@ describe("a node that was removed", () => {
   it("is told so, starts no more elections, and is sent nothing more", () => {
     const group = CoreGroup.started(THREE);
     group.change("a", ["a", "b"]);
-    group.beat();
-    group.beat();
+    group.heartbeat();
+    group.heartbeat();
     expect(group.node("c").config).toEqual(configOf(["a", "b"]));
     expect(group.node("c").commitIndex).toBe(group.node("c").log.last.index);
     expect(group.node("a").removedMembersToNotify).toEqual([]);
-    group.forget();
+    group.clearSent();
     group.advance(5_000);
     expect(group.sent.filter(({ message, to }) => to === "c" || message.from === "c")).toEqual([]);
   });

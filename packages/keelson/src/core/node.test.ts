@@ -103,7 +103,7 @@ describe("a leader's heartbeats", () => {
   it("cost an idle group one message and one answer per follower and interval, and no write", () => {
     const group = CoreGroup.started(THREE);
     group.advance(200);
-    group.forget();
+    group.clearSent();
     group.advance(10 * group.heartbeatMs);
     expect(group.sent).toHaveLength(10 * 2 * 2);
     for (const host of group.hosts) expect(host.pendingWrites).toBe(0);
@@ -112,7 +112,7 @@ describe("a leader's heartbeats", () => {
   it("keep its followers from starting an election", () => {
     const group = CoreGroup.started(THREE);
     const { term } = group.node("a");
-    group.forget();
+    group.clearSent();
     group.advance(60_000);
     expect(group.sent.filter(({ message }) => message.type === "pre-vote")).toEqual([]);
     expect(group.node("c").term).toBe(term);
@@ -199,16 +199,16 @@ describe("actions that were not taken across a change of leaders", () => {
     const group = CoreGroup.started(THREE);
     group.write("a", "x");
     const old = group.sent.filter(({ to, message }) => to === "a" && message.type === "append-entries-reply");
-    group.say("a", { type: "request-vote-reply", from: "c", term: 50, granted: false });
+    group.inject("a", { type: "request-vote-reply", from: "c", term: 50, granted: false });
     group.settle();
-    group.stop((message) => message.type === "append-entries-reply");
+    group.intercept((message) => message.type === "append-entries-reply");
     group.elect("a");
-    for (const letter of old) group.deliver(letter);
+    for (const sent of old) group.deliver(sent);
     expect(group.node("a").progress("b")).toMatchObject({ match: 0, state: "probe" });
     expect(group.node("a").termStartCommitted).toBe(false);
-    group.stop(null);
-    group.beat();
-    group.beat();
+    group.intercept(null);
+    group.heartbeat();
+    group.heartbeat();
     expect(group.node("a").termStartCommitted).toBe(true);
   });
 });

@@ -150,7 +150,7 @@ describe("Figure 2, rules for all servers", () => {
   it("apply committed entries, in log order, each once", () => {
     const group = CoreGroup.started(THREE);
     for (const text of ["x", "y", "z"]) group.write("a", text);
-    group.beat();
+    group.heartbeat();
     for (const id of THREE) {
       const applied = group.host(id).applied.map(({ index }) => index);
       expect(applied).toEqual(applied.map((_, n) => n + 1));
@@ -264,7 +264,7 @@ describe("Figure 2, rules for leaders", () => {
     expect(group.positions("a").at(-1)).toBe(`${position.index}@${position.term}`);
     expect(group.node("a").commitStatus(position)).toBe("in-progress");
     group.heal();
-    group.beat();
+    group.heartbeat();
     expect(group.node("a").commitStatus(position)).toBe("committed");
     expect(group.host("a").applied.at(-1)?.payload).toBe("x");
   });

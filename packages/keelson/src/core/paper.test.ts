@@ -47,7 +47,7 @@ describe("§5.1, basics", () => {
     const { term } = group.node("a");
     expect(group.node("c").term).toBeLessThan(term);
     group.heal();
-    group.beat();
+    group.heartbeat();
     expect(group.node("c").term).toBe(term);
   });
 
@@ -63,14 +63,14 @@ describe("§5.1, basics", () => {
 
   it("requests are sent again when no answer comes", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message, to) => message.type === "append-entries" && to === "c");
+    group.intercept((message, to) => message.type === "append-entries" && to === "c");
     const position = group.write("a", "x");
-    group.beat();
+    group.heartbeat();
     expect(group.node("c").log.contains(position)).toBe(false);
-    group.stop(null);
-    group.stopped = [];
-    group.beat();
-    group.beat();
+    group.intercept(null);
+    group.intercepted = [];
+    group.heartbeat();
+    group.heartbeat();
     expect(group.node("c").log.contains(position)).toBe(true);
   });
 });
@@ -143,16 +143,16 @@ describe("§5.3, log replication", () => {
   it("a leader sends a command to all at once, and resends it until they answer", () => {
     const group = CoreGroup.started(THREE);
     group.crash("c");
-    group.forget();
+    group.clearSent();
     const position = group.propose("a", "x");
     group.drain(group.host("a"));
-    expect(new Set(group.letters.map(({ to }) => to))).toEqual(new Set(["b", "c"]));
+    expect(new Set(group.inTransit.map(({ to }) => to))).toEqual(new Set(["b", "c"]));
     group.settle();
     expect(group.node("a").commitStatus(position)).toBe("committed");
     group.advance(30_000);
     group.restart("c");
-    group.beat();
-    group.beat();
+    group.heartbeat();
+    group.heartbeat();
     expect(group.node("c").commitStatus(position)).toBe("committed");
   });
 
@@ -167,11 +167,11 @@ describe("§5.3, log replication", () => {
 
   it("committing an entry commits all entries before it, also those of earlier leaders", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message) => message.type === "append-entries-reply");
+    group.intercept((message) => message.type === "append-entries-reply");
     const earlier = group.write("a", "x");
     expect(group.node("a").commitStatus(earlier)).toBe("in-progress");
-    group.stop(null);
-    group.stopped = [];
+    group.intercept(null);
+    group.intercepted = [];
     group.crash("a");
     group.elect("b");
     expect(group.node("b").commitStatus(earlier)).toBe("committed");
@@ -181,7 +181,7 @@ describe("§5.3, log replication", () => {
     const group = CoreGroup.started(THREE);
     const position = group.write("a", "x");
     expect(group.node("b").commitStatus(position)).toBe("in-progress");
-    group.beat();
+    group.heartbeat();
     expect(group.node("b").commitStatus(position)).toBe("committed");
   });
 
@@ -305,7 +305,7 @@ describe("§5.4.3, safety", () => {
       positions.push(group.write(id, `by ${id}`));
       for (const position of positions) expect(group.node(id).log.contains(position)).toBe(true);
       for (const other of FIVE) if (!group.host(other).isUp) group.restart(other);
-      group.beat();
+      group.heartbeat();
     }
     expect(positions).toHaveLength(5);
   });
@@ -317,8 +317,8 @@ describe("§5.4.3, safety", () => {
     group.elect("b");
     group.write("b", "kept");
     group.heal();
-    group.beat();
-    group.beat();
+    group.heartbeat();
+    group.heartbeat();
     for (const id of THREE) {
       const applied = group.host(id).applied.map(({ payload }) => payload);
       expect(applied).toContain("kept");
@@ -334,8 +334,8 @@ describe("§5.5, follower and candidate crashes", () => {
     const position = group.write("a", "x");
     group.advance(5_000);
     group.restart("b");
-    group.beat();
-    group.beat();
+    group.heartbeat();
+    group.heartbeat();
     expect(group.node("b").commitStatus(position)).toBe("committed");
   });
 
@@ -385,7 +385,7 @@ describe("§6, membership changes", () => {
     const group = CoreGroup.started(THREE);
     for (const id of ["d", "e"]) group.add(id);
     group.proposeConfig("a", ["c", "d", "e"]);
-    group.forget();
+    group.clearSent();
     group.drain(group.host("a"));
     expect(new Set(group.sent.map(({ to }) => to))).toEqual(new Set(["b", "c", "d", "e"]));
   });
@@ -394,10 +394,10 @@ describe("§6, membership changes", () => {
     const group = CoreGroup.started(THREE);
     for (const added of ["d", "e"]) group.add(added);
     group.change("a", THREE, ["d", "e"]);
-    group.stop((message) => message.type === "append-entries-reply");
+    group.intercept((message) => message.type === "append-entries-reply");
     group.change("a", ["c", "d", "e"]);
     group.crash("a");
-    group.stop((message) => message.type === "append-entries");
+    group.intercept((message) => message.type === "append-entries");
     group.elect(id);
     expect(group.node(id).config.outgoingVoters).toEqual(THREE);
   });
@@ -439,14 +439,14 @@ describe("§6, membership changes", () => {
     const group = CoreGroup.started(THREE);
     const leavesJoint = ({ entries }: AppendEntries): boolean =>
       entries.configs.some(({ config }) => config.outgoingVoters.length === 0);
-    group.stop((message, to) => to === "c" && message.type === "append-entries" && leavesJoint(message));
+    group.intercept((message, to) => to === "c" && message.type === "append-entries" && leavesJoint(message));
     group.change("a", ["b", "c"]);
     // The new configuration is b and c, and c does not hear of it.
     expect(group.node("a").config).toEqual(configOf(["b", "c"]));
-    group.beat();
+    group.heartbeat();
     expect(group.node("a").role).toBe("leader");
-    group.stop(null);
-    group.beat();
+    group.intercept(null);
+    group.heartbeat();
     expect(group.node("a").role).toBe("follower");
   });
 
@@ -463,7 +463,7 @@ describe("§7, log compaction", () => {
   it("each server compacts by itself, and keeps the last position and configuration of what it forgot", () => {
     const group = CoreGroup.started(THREE);
     group.write("a", "x");
-    group.beat();
+    group.heartbeat();
     const { index, term } = group.node("b").log.last;
     group.host("b").compact(index, group.now);
     const { log } = group.node("b").capture();
@@ -490,12 +490,12 @@ describe("§7, log compaction", () => {
     const group = CoreGroup.started(THREE);
     group.crash("c");
     group.write("a", "x");
-    group.beat();
+    group.heartbeat();
     const covered = group.node("a").commitIndex;
     group.host("a").compact(covered, group.now);
     group.restart("c");
-    group.beat();
-    group.beat();
+    group.heartbeat();
+    group.heartbeat();
     expect(ofType(group.sent, "install-snapshot")).not.toEqual([]);
     expect(group.node("c").log.base.index).toBe(covered);
     expect(group.host("c").applied.at(-1)?.payload).toBe("x");
@@ -540,15 +540,15 @@ describe("§8, clients", () => {
     const group = CoreGroup.started(THREE);
     group.elect("b");
     expect(group.host("b").memory.at(-1)).toMatchObject({ payload: "", term: group.node("b").term });
-    group.stop((message, to) => message.type === "append-entries-reply" && to === "c");
+    group.intercept((message, to) => message.type === "append-entries-reply" && to === "c");
     group.timeOut("c");
     group.settle();
     expect(group.node("c").role).toBe("leader");
     const read = group.read("c");
     group.settle();
     expect(group.host("c").reads).toEqual([]);
-    group.stop(null);
-    group.beat();
+    group.intercept(null);
+    group.heartbeat();
     expect(group.host("c").reads).toEqual([{ id: read, index: group.node("c").commitIndex }]);
   });
 

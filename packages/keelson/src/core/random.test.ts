@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import { configOf, isJoint, membersOf } from "./index.ts";
 import { CoreChecker } from "../testing/core/core-checker.ts";
-import { CoreHost, type Letter } from "../testing/core/core-cluster.ts";
+import { CoreHost, type MessageInTransit } from "../testing/core/core-host.ts";
 import { seededRandom } from "../testing/core/core-group.ts";
 
 const ALL = ["a", "b", "c", "d", "e", "f"];
@@ -40,7 +40,7 @@ class RandomRun {
   readonly #founders: readonly string[];
   readonly #changeRate: number;
   readonly #checkQuorum: boolean;
-  #letters: Letter[] = [];
+  #inTransit: MessageInTransit[] = [];
   #now = 0;
   #calm = false;
 
@@ -93,15 +93,15 @@ class RandomRun {
   }
 
   #deliverOne(): void {
-    const at = Math.floor(this.#random() * this.#letters.length);
-    const [letter] = this.#letters.splice(at, 1);
-    if (letter !== undefined) this.#hand(letter);
+    const at = Math.floor(this.#random() * this.#inTransit.length);
+    const [sent] = this.#inTransit.splice(at, 1);
+    if (sent !== undefined) this.#deliver(sent);
   }
 
-  #hand(letter: Letter): void {
-    const host = this.#hosts.find(({ id }) => id === letter.to)!;
+  #deliver(sent: MessageInTransit): void {
+    const host = this.#hosts.find(({ id }) => id === sent.to)!;
     if (!host.isUp) return;
-    host.receive(letter, this.#now);
+    host.receive(sent, this.#now);
     // Several messages may arrive before the node's actions are taken.
     if (this.#calm || this.#random() < 0.7) this.#drain(host);
   }
@@ -215,13 +215,13 @@ class RandomRun {
     }
   }
 
-  #post(letters: readonly Letter[], sender: CoreHost): void {
-    for (const letter of letters) {
-      this.#checker.checkLetter(letter, sender, this.#hosts);
-      const isCut = this.#cutOff.has(sender.id) !== this.#cutOff.has(letter.to);
+  #post(messages: readonly MessageInTransit[], sender: CoreHost): void {
+    for (const sent of messages) {
+      this.#checker.checkMessage(sent, sender, this.#hosts);
+      const isCut = this.#cutOff.has(sender.id) !== this.#cutOff.has(sent.to);
       if (!this.#calm && (isCut || this.#random() < this.#dropRate)) continue;
-      this.#letters.push(letter);
-      if (!this.#calm && this.#random() < this.#doubleRate) this.#letters.push(letter);
+      this.#inTransit.push(sent);
+      if (!this.#calm && this.#random() < this.#doubleRate) this.#inTransit.push(sent);
     }
   }
 
@@ -261,12 +261,12 @@ class RandomRun {
           this.#check();
         }
       }
-      for (const letter of this.#letters.splice(0)) {
-        this.#hand(letter);
+      for (const sent of this.#inTransit.splice(0)) {
+        this.#deliver(sent);
         this.#check();
       }
       this.#check();
-      if (this.#letters.length === 0 && this.#hosts.every(({ pendingWrites }) => pendingWrites === 0)) {
+      if (this.#inTransit.length === 0 && this.#hosts.every(({ pendingWrites }) => pendingWrites === 0)) {
         const next = Math.min(...this.#hosts.map(({ timer }) => timer ?? Infinity));
         this.#passTime(Math.max(1, Math.min(next, end) - this.#now));
       }

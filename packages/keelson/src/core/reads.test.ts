@@ -80,15 +80,15 @@ describe("a linearizable read", () => {
 
   it("on a follower is at an index that covers everything the leader has committed [L4]", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message, to) => to === "c" && message.type === "append-entries" && message.round > 0);
+    group.intercept((message, to) => to === "c" && message.type === "append-entries" && message.round > 0);
     const position = group.write("a", "x");
-    group.stop(null);
+    group.intercept(null);
     expect(group.node("c").commitIndex).toBeLessThan(position.index);
     const id = group.read("c");
     group.settle();
     expect(group.host("c").reads).toEqual([{ id, index: position.index }]);
-    group.deliverStopped();
-    group.beat();
+    group.deliverIntercepted();
+    group.heartbeat();
     expect(group.host("c").applied).toHaveLength(position.index);
   });
 
@@ -96,15 +96,15 @@ describe("a linearizable read", () => {
     const group = CoreGroup.started(THREE);
     const position = group.write("a", "acknowledged");
     group.crash("a");
-    group.stop((message) => message.type === "append-entries-reply");
+    group.intercept((message) => message.type === "append-entries-reply");
     group.elect("b");
     expect(group.node("b").commitIndex).toBeLessThanOrEqual(position.index);
     const id = group.read("c");
     group.settle();
     expect(group.host("c").reads).toEqual([]);
-    group.stop(null);
-    group.beat();
-    group.beat();
+    group.intercept(null);
+    group.heartbeat();
+    group.heartbeat();
     const [answer] = group.host("c").reads;
     expect(answer).toMatchObject({ id });
     expect(answer?.index).toBeGreaterThan(position.index);
@@ -159,12 +159,12 @@ describe("a read that cannot be served fails in bounded time [L9]", () => {
 
   it("on a leader that steps down, and on the followers that asked it", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message) => message.type === "append-entries-reply");
+    group.intercept((message) => message.type === "append-entries-reply");
     const own = group.read("a");
     const asked = group.read("b");
     group.settle();
     expect([...group.host("a").reads, ...group.host("b").reads]).toEqual([]);
-    group.say("a", { type: "request-vote-reply", from: "c", term: 99, granted: false });
+    group.inject("a", { type: "request-vote-reply", from: "c", term: 99, granted: false });
     group.settle();
     expect(group.host("a").reads).toEqual([{ id: own, index: null }]);
     expect(group.host("b").reads).toEqual([{ id: asked, index: null }]);
@@ -173,7 +173,7 @@ describe("a read that cannot be served fails in bounded time [L9]", () => {
   it("on a new leader that cannot commit anything", () => {
     const group = CoreGroup.started(THREE);
     group.crash("a");
-    group.stop((message) => message.type === "append-entries-reply");
+    group.intercept((message) => message.type === "append-entries-reply");
     group.elect("b");
     const id = group.read("b");
     group.advance(group.electionMsMax);
@@ -182,7 +182,7 @@ describe("a read that cannot be served fails in bounded time [L9]", () => {
 
   it("on a follower whose leader does not answer", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message) => message.type === "read-index");
+    group.intercept((message) => message.type === "read-index");
     const lost = group.read("b");
     group.advance(group.electionMsMax);
     expect(group.host("b").reads).toEqual([{ id: lost, index: null }]);
@@ -199,7 +199,7 @@ describe("a read that cannot be served fails in bounded time [L9]", () => {
     node.handleMessage({ type: "read-index", from: "b", term: node.term, id: 77 }, 1001);
     expect(
       ofType(
-        node.takeActions().messages.map((letter) => ({ ...letter, entries: [] })),
+        node.takeActions().messages.map((sent) => ({ ...sent, entries: [] })),
         "read-index-reply",
       ),
     ).toEqual([{ type: "read-index-reply", from: "a", term: node.term, id: 77, index: null }]);

@@ -24,7 +24,7 @@ const FIRST = [{ index: 1, config: ABC }];
 
 function appendsTo(to: string, sent: readonly { to: string; message: Message }[]): AppendEntries[] {
   return ofType(
-    sent.filter((letter) => letter.to === to).map((letter) => ({ ...letter, entries: [] })),
+    sent.filter((sent) => sent.to === to).map((sent) => ({ ...sent, entries: [] })),
     "append-entries",
   );
 }
@@ -42,7 +42,7 @@ describe("a follower", () => {
       .at(-1)!;
     group.write("a", "y");
     const before = group.positions("b");
-    group.forget();
+    group.clearSent();
     group.deliver(late);
     group.deliver(late);
     expect(group.host("b").pendingActions.filter(({ append }) => append !== null)).toEqual([]);
@@ -457,7 +457,7 @@ describe("a leader", () => {
     const group = CoreGroup.started(THREE, { inflightMessagesMax: 1, messageEntriesMax: 1 });
     group.isolate("c");
     for (let n = 0; n < 10; n++) group.write("a", `w${n}`);
-    group.beat();
+    group.heartbeat();
     group.heal();
     group.advance(1000);
     expect(group.positions("c")).toEqual(group.positions("a"));
@@ -489,8 +489,8 @@ describe("a leader", () => {
     const bytesBetween = (from: number, to: number): number => 1000 * (to - from);
     const group = CoreGroup.started(THREE, { bytesBetween, inflightBytesMax: 8000, messageBytesMax: 4000 });
     group.crash("c");
-    group.beat();
-    group.forget();
+    group.heartbeat();
+    group.clearSent();
     for (let n = 0; n < 100; n++) {
       const position = group.write("a", `w${n}`);
       expect(group.node("a").commitStatus(position)).toBe("committed");
@@ -504,11 +504,11 @@ describe("a leader", () => {
     group.elect("b");
     for (let n = 0; n < 10; n++) group.write("b", `x${n}`);
     group.advance(800);
-    group.forget();
+    group.clearSent();
     group.advance(8000);
     expect(appendsTo("c", group.sent).length).toBeGreaterThan(50);
     for (const message of appendsTo("c", group.sent)) expect(entriesIn(message)).toBeLessThanOrEqual(1);
-    group.forget();
+    group.clearSent();
     group.write("b", "and on");
     expect(appendsTo("a", group.sent).map(entriesIn)).toContain(1);
     group.restart("c");

@@ -244,7 +244,7 @@ describe("a leader whose log no longer holds what a follower lacks", () => {
     const group = CoreGroup.started(["a", "b", "c"]);
     group.isolate("c");
     for (let n = 0; n < 5; n++) group.write("a", `w${n}`);
-    group.beat();
+    group.heartbeat();
     group.host("a").compact(5, group.now);
     group.host("b").compact(5, group.now);
     return group;
@@ -262,11 +262,11 @@ describe("a leader whose log no longer holds what a follower lacks", () => {
   it("offers it again if the first offer was lost", () => {
     const group = withoutTheBeginning();
     group.heal();
-    group.stop((message) => message.type === "install-snapshot");
+    group.intercept((message) => message.type === "install-snapshot");
     group.advance(500);
-    expect(group.stopped.length).toBeGreaterThan(0);
+    expect(group.intercepted.length).toBeGreaterThan(0);
     expect(group.node("a").progress("c")?.state).toBe("snapshot");
-    group.stop(null);
+    group.intercept(null);
     group.advance(500);
     expect(group.host("c").applied).toEqual(group.host("a").applied);
   });
@@ -286,13 +286,13 @@ describe("a leader whose log no longer holds what a follower lacks", () => {
   it("offers a newer one if it compacted further while the first was being fetched [S12]", () => {
     const group = withoutTheBeginning();
     group.heal();
-    group.stop((message) => message.type === "install-snapshot");
+    group.intercept((message) => message.type === "install-snapshot");
     group.advance(500);
     group.write("a", "more");
-    group.beat();
+    group.heartbeat();
     group.host("a").compact(7, group.now);
-    group.stop(null);
-    group.deliver(group.stopped[0]!);
+    group.intercept(null);
+    group.deliver(group.intercepted[0]!);
     group.advance(1000);
     expect(group.host("c").applied).toEqual(group.host("a").applied);
   });
@@ -300,12 +300,12 @@ describe("a leader whose log no longer holds what a follower lacks", () => {
   it("does not offer one to a follower that does not answer", () => {
     const group = withoutTheBeginning();
     group.heal();
-    group.stop((message) => message.type === "install-snapshot");
+    group.intercept((message) => message.type === "install-snapshot");
     group.advance(500);
     group.isolate("c");
     group.settle();
     expect(group.node("a").progress("c")?.state).toBe("snapshot");
-    group.forget();
+    group.clearSent();
     group.advance(2000);
     expect(group.sent.filter(({ message }) => message.type === "install-snapshot")).toEqual([]);
   });

@@ -78,7 +78,7 @@ describe("a transfer of leadership", () => {
 
   it("gets votes from nodes that hear their leader, which other candidates don't get [E17]", () => {
     const group = CoreGroup.started(FIVE);
-    group.beat();
+    group.heartbeat();
     const { term } = group.node("a");
     const unasked: RequestVote = {
       type: "request-vote",
@@ -87,7 +87,7 @@ describe("a transfer of leadership", () => {
       last: group.node("d").log.last,
       transfer: false,
     };
-    for (const id of ["b", "c", "e"]) group.say(id, unasked);
+    for (const id of ["b", "c", "e"]) group.inject(id, unasked);
     group.settle();
     const answers = ofType(group.sent, "request-vote-reply").filter((reply) => reply.term >= term);
     expect(answers.slice(-3).map(({ granted }) => granted)).toEqual([false, false, false]);
@@ -95,7 +95,7 @@ describe("a transfer of leadership", () => {
 
     transfer(group, "b");
     group.isolate("a");
-    for (const letter of group.letters.splice(0)) group.deliver(letter);
+    for (const sent of group.inTransit.splice(0)) group.deliver(sent);
     const before = group.now;
     group.settle();
     expect(group.node("b")).toMatchObject({ role: "leader", term: term + 1 });
@@ -106,12 +106,12 @@ describe("a transfer of leadership", () => {
     const group = CoreGroup.started(THREE);
     group.add("d");
     group.change("a", THREE, ["d"]);
-    group.beat();
+    group.heartbeat();
     group.holdDisk("d");
     group.change("a", [...THREE, "d"]);
-    group.forget();
+    group.clearSent();
     expect(transfer(group, "d")).toEqual({ to: "d" });
-    group.beat();
+    group.heartbeat();
     expect(ofType(group.sent, "timeout-now")).toEqual([]);
     expect(group.node("a").role).toBe("leader");
     group.releaseDisk("d");
@@ -127,7 +127,7 @@ describe("a transfer of leadership", () => {
     group.change("a", THREE, ["d"]);
     group.isolate("d");
     group.change("a", [...THREE, "d"]);
-    group.forget();
+    group.clearSent();
     transfer(group, "d");
     group.advance(group.electionMsMax + group.heartbeatMs);
     expect(ofType(group.sent, "timeout-now")).toEqual([]);
@@ -154,16 +154,16 @@ describe("a transfer of leadership", () => {
 
   it("sends TimeoutNow again if it was lost", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message) => message.type === "timeout-now");
+    group.intercept((message) => message.type === "timeout-now");
     transfer(group, "b");
     group.settle();
     // Not after each message, but in the next heartbeat round.
     const { term, log } = group.node("a");
-    group.say("a", accepted("c", term, log.last.index, 1));
+    group.inject("a", accepted("c", term, log.last.index, 1));
     group.settle();
-    expect(group.stopped).toHaveLength(1);
-    group.stop(null);
-    group.beat();
+    expect(group.intercepted).toHaveLength(1);
+    group.intercept(null);
+    group.heartbeat();
     expect(group.leaders).toEqual(["b"]);
   });
 
@@ -191,14 +191,14 @@ describe("a transfer of leadership", () => {
 
   it("changes no term when TimeoutNow arrives late", () => {
     const group = CoreGroup.started(THREE);
-    group.stop((message) => message.type === "timeout-now");
+    group.intercept((message) => message.type === "timeout-now");
     transfer(group, "b");
     group.settle();
-    group.stop(null);
+    group.intercept(null);
     group.advance(group.electionMsMax);
     group.elect("c");
     const { term } = group.node("c");
-    group.deliverStopped();
+    group.deliverIntercepted();
     group.settle();
     expect(group.leaders).toEqual(["c"]);
     expect(group.node("b").term).toBe(term);
@@ -280,7 +280,7 @@ describe("a leader with a stalled disk", () => {
     expect(group.node(leader).commitStatus(group.write(leader, "on"))).toBe("committed");
     // While its disk hangs it asks for no votes.
     group.isolate("a");
-    group.forget();
+    group.clearSent();
     group.advance(10 * group.electionMsMax);
     expect(group.sent.filter(({ message }) => message.from === "a")).toEqual([]);
     expect(group.node("a").role).toBe("follower");
@@ -297,12 +297,12 @@ describe("a leader with a stalled disk", () => {
     group.write("a", "x");
     group.advance(2 * group.electionMsMax);
     const { term } = group.node("a");
-    group.say("b", { type: "timeout-now", from: "a", term });
+    group.inject("b", { type: "timeout-now", from: "a", term });
     group.settle();
     expect(group.node("b")).toMatchObject({ role: "follower", term });
     group.releaseDisk("b");
     group.settle();
-    group.say("b", { type: "timeout-now", from: "a", term });
+    group.inject("b", { type: "timeout-now", from: "a", term });
     group.settle();
     expect(group.leaders).toEqual(["b"]);
   });

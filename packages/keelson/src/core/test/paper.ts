@@ -36,8 +36,8 @@ export function answer(node: RaftNode, message: Message, now = LATER): Message[]
 }
 
 export function appendsTo(to: NodeId, node: RaftNode, now = LATER): AppendEntries[] {
-  return act(node, now).messages.flatMap((letter) =>
-    letter.to === to && letter.message.type === "append-entries" ? [letter.message] : [],
+  return act(node, now).messages.flatMap((sent) =>
+    sent.to === to && sent.message.type === "append-entries" ? [sent.message] : [],
   );
 }
 

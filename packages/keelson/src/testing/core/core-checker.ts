@@ -1,8 +1,8 @@
 import { isJoint, type ClusterConfig, type Message, type NodeId, type RaftNode } from "../../core/index.ts";
-import type { CoreHost, Letter, TestEntry } from "./core-cluster.ts";
+import type { CoreHost, MessageInTransit, TestEntry } from "./core-host.ts";
 
 /** How far a host was looked at, so that a step costs what it changed and not the whole log. */
-interface Watched {
+interface SeenHost {
   node: RaftNode | null;
   stored: readonly TestEntry[];
   memory: readonly TestEntry[];
@@ -26,7 +26,7 @@ export class CoreChecker {
   readonly #votes = new Map<string, NodeId>();
   readonly #terms = new Map<NodeId, number>();
   readonly #entries = new Map<string, string>();
-  readonly #watched = new Map<NodeId, Watched>();
+  readonly #seenHosts = new Map<NodeId, SeenHost>();
   /** By index: what was committed, and in which term that was first seen. */
   readonly #committed: { readonly entry: TestEntry; readonly seenInTerm: number }[] = [];
 
@@ -42,13 +42,13 @@ export class CoreChecker {
 
   check(hosts: readonly CoreHost[]): void {
     for (const host of hosts) {
-      const watched = this.#watch(host);
+      const watched = this.#seen(host);
       this.#checkVote(host);
       const storedFrom = this.#checkLog(watched.stored, host.stored);
       watched.stored = host.stored;
       watched.durable = Math.min(watched.durable, storedFrom);
       if (!host.isUp) continue;
-      if (watched.node !== host.node) this.#meetIncarnation(watched, host);
+      if (watched.node !== host.node) this.#beginIncarnation(watched, host);
       const memoryFrom = this.#checkLog(watched.memory, host.memory);
       // `memory` grows in place.
       watched.memory = [...host.memory];
@@ -61,41 +61,45 @@ export class CoreChecker {
   }
 
   /** PBR: whatever a message claims is on its sender's disk when it leaves. */
-  checkLetter({ message, to }: Letter, sender: CoreHost, hosts: readonly CoreHost[]): void {
+  checkMessage({ message, to }: MessageInTransit, sender: CoreHost, hosts: readonly CoreHost[]): void {
     const { id, hardState } = sender;
-    fact(message.term <= hardState.term, `PBR: ${id} sent term ${message.term} before it was durable`);
-    if (message.type === "request-vote") this.#checkPromise(sender, message, id);
-    if (message.type === "request-vote-reply" && message.granted) this.#checkPromise(sender, message, to);
+    assertInvariant(
+      message.term <= hardState.term,
+      `PBR: ${id} sent term ${message.term} before it was durable`,
+    );
+    if (message.type === "request-vote") this.#checkVoteIsDurable(sender, message, id);
+    if (message.type === "request-vote-reply" && message.granted)
+      this.#checkVoteIsDurable(sender, message, to);
     if (message.type !== "append-entries-reply" || !message.outcome.accepted) return;
     const { match } = message.outcome;
-    fact(match <= sender.stored.length, `PBR: ${id} acknowledged ${match} before it was durable`);
+    assertInvariant(match <= sender.stored.length, `PBR: ${id} acknowledged ${match} before it was durable`);
     const leader = hosts.find((host) => host.id === to);
     if (leader?.isUp !== true || leader.node.role !== "leader" || leader.node.term !== message.term) return;
-    fact(
+    assertInvariant(
       match === 0 || leader.memory[match - 1]?.term === sender.stored[match - 1]?.term,
       `PBR: ${id} acknowledged to ${to} another entry at ${match}`,
     );
   }
 
-  #checkPromise({ id, hardState }: CoreHost, { term }: Message, candidate: NodeId): void {
+  #checkVoteIsDurable({ id, hardState }: CoreHost, { term }: Message, candidate: NodeId): void {
     const vote = hardState.term === term ? hardState.votedFor : this.#votes.get(`${id}@${term}`);
-    fact(
+    assertInvariant(
       vote === candidate,
       `PBR: ${id} promised ${candidate} its vote of term ${term} before it was durable`,
     );
   }
 
-  #watch({ id }: CoreHost): Watched {
-    let watched = this.#watched.get(id);
+  #seen({ id }: CoreHost): SeenHost {
+    let watched = this.#seenHosts.get(id);
     if (watched === undefined) {
       const nothing = { commit: 0, durable: 0, applied: 0, led: 0, ledTerm: 0, term: 0 };
       watched = { ...nothing, node: null, stored: [], memory: [], match: new Map() };
-      this.#watched.set(id, watched);
+      this.#seenHosts.set(id, watched);
     }
     return watched;
   }
 
-  #meetIncarnation(watched: Watched, { node }: CoreHost): void {
+  #beginIncarnation(watched: SeenHost, { node }: CoreHost): void {
     Object.assign(watched, {
       node,
       memory: [],
@@ -112,12 +116,12 @@ export class CoreChecker {
   /** ES: a durable vote in a term never changes, and the durable term never falls. */
   #checkVote({ id, hardState }: CoreHost): void {
     const { term, votedFor } = hardState;
-    fact((this.#terms.get(id) ?? 0) <= term, `MONO: the durable term of ${id} fell to ${term}`);
+    assertInvariant((this.#terms.get(id) ?? 0) <= term, `MONO: the durable term of ${id} fell to ${term}`);
     this.#terms.set(id, term);
     if (votedFor === null) return;
     const key = `${id}@${term}`;
     const before = this.#votes.get(key) ?? votedFor;
-    fact(before === votedFor, `ES: ${id} voted for ${before} and for ${votedFor} in term ${term}`);
+    assertInvariant(before === votedFor, `ES: ${id} voted for ${before} and for ${votedFor} in term ${term}`);
     this.#votes.set(key, votedFor);
   }
 
@@ -133,7 +137,7 @@ export class CoreChecker {
       const key = keyOf(entry);
       const content = `${predecessor} ${entry.payload}`;
       const known = this.#entries.get(key);
-      fact(
+      assertInvariant(
         known === undefined || known === content,
         `LM: two entries ${key}: "${known ?? ""}" and "${content}"`,
       );
@@ -144,23 +148,23 @@ export class CoreChecker {
   }
 
   /** CQ, SMS, MONO: what is committed is durable on a majority, stays for ever, and the index never falls. */
-  #checkCommitted(watched: Watched, host: CoreHost, hosts: readonly CoreHost[], unchanged: number): void {
+  #checkCommitted(watched: SeenHost, host: CoreHost, hosts: readonly CoreHost[], unchanged: number): void {
     const { node, memory } = host;
-    fact(watched.commit <= node.commitIndex, `MONO: the commit index of ${host.id} fell`);
+    assertInvariant(watched.commit <= node.commitIndex, `MONO: the commit index of ${host.id} fell`);
     // In the step in which C_old,new is committed, by both majorities, it is left: it was in force a moment ago.
     const latest = node.log.configAt(node.commitIndex);
     const justLeft = isJoint(latest.config) && latest.index > watched.commit;
     const config = justLeft ? latest.config : node.config;
     for (let index = Math.min(watched.commit, unchanged) + 1; index <= node.commitIndex; index++) {
       const entry = memory[index - 1];
-      fact(entry !== undefined, `ORD: ${host.id} committed ${index} and does not have it`);
+      assertInvariant(entry !== undefined, `ORD: ${host.id} committed ${index} and does not have it`);
       const known = this.#committed[index - 1]?.entry;
       if (known === undefined) {
         this.#checkQuorum(host, hosts, entry, config);
         this.#committed.push({ entry, seenInTerm: node.term });
         continue;
       }
-      fact(
+      assertInvariant(
         known.term === entry.term && known.payload === entry.payload,
         `SMS: ${index} was committed as ${describe(known)} and as ${describe(entry)}`,
       );
@@ -175,47 +179,50 @@ export class CoreChecker {
     const durable = [config.voters, config.outgoingVoters].every(
       (part) => part.length === 0 || part.filter(holds).length * 2 > part.length,
     );
-    fact(durable, `CQ: ${describe(entry)} is committed by ${id} without a durable majority`);
+    assertInvariant(durable, `CQ: ${describe(entry)} is committed by ${id} without a durable majority`);
   }
 
   /** MONO: while one leader leads, `match` never falls. */
-  #checkMatches(watched: Watched, { node }: CoreHost, hosts: readonly CoreHost[]): void {
+  #checkMatches(watched: SeenHost, { node }: CoreHost, hosts: readonly CoreHost[]): void {
     if (node.role !== "leader" || watched.term !== node.term) watched.match.clear();
     watched.term = node.term;
     if (node.role !== "leader") return;
     for (const { id } of hosts) {
       const progress = node.progress(id);
       if (progress === undefined) continue;
-      fact((watched.match.get(id) ?? 0) <= progress.match, `MONO: match of ${id} fell`);
-      fact(progress.match < progress.next, `the next entry for ${id} is one that it has`);
+      assertInvariant((watched.match.get(id) ?? 0) <= progress.match, `MONO: match of ${id} fell`);
+      assertInvariant(progress.match < progress.next, `the next entry for ${id} is one that it has`);
       watched.match.set(id, progress.match);
     }
   }
 
   /** ES, LC: one leader a term, and it has every entry that was committed before its term. */
-  #checkLeader(watched: Watched, { id, node, memory }: CoreHost, unchanged: number): void {
+  #checkLeader(watched: SeenHost, { id, node, memory }: CoreHost, unchanged: number): void {
     if (node.role !== "leader") return;
     const before = this.#leaders.get(node.term) ?? id;
-    fact(before === id, `ES: term ${node.term} has two leaders, ${before} and ${id}`);
+    assertInvariant(before === id, `ES: term ${node.term} has two leaders, ${before} and ${id}`);
     this.#leaders.set(node.term, id);
     const from = watched.ledTerm === node.term ? Math.min(watched.led, unchanged) : 0;
     for (let at = from; at < this.#committed.length; at++) {
       const committed = this.#committed[at];
       if (committed === undefined || committed.seenInTerm >= node.term) continue;
       const { entry } = committed;
-      fact(memory[at]?.term === entry.term, `LC: leader ${id} of term ${node.term} lacks ${describe(entry)}`);
+      assertInvariant(
+        memory[at]?.term === entry.term,
+        `LC: leader ${id} of term ${node.term} lacks ${describe(entry)}`,
+      );
     }
     watched.led = this.#committed.length;
     watched.ledTerm = node.term;
   }
 
   /** SMS: every node applies what was committed, in order, and nothing that is not on its disk. */
-  #checkApplied(watched: Watched, { id, applied, stored }: CoreHost): void {
-    fact(applied.length <= stored.length, `ORD: ${id} applied what it has not stored`);
+  #checkApplied(watched: SeenHost, { id, applied, stored }: CoreHost): void {
+    assertInvariant(applied.length <= stored.length, `ORD: ${id} applied what it has not stored`);
     for (let at = watched.applied; at < applied.length; at++) {
       const entry = applied[at];
       const known = this.#committed[at]?.entry;
-      fact(
+      assertInvariant(
         entry !== undefined && known?.payload === entry.payload && known.term === entry.term,
         `SMS: ${id} applied at ${at + 1} what was not committed there`,
       );
@@ -225,21 +232,27 @@ export class CoreChecker {
 
   /** ORD, PBR: what a node believes durable is what its disk holds. */
   #checkDurable(
-    watched: Watched,
+    watched: SeenHost,
     { id, node, stored, memory, isInstalling }: CoreHost,
     unchanged: number,
   ): void {
-    fact(node.commitIndex <= node.log.last.index, `ORD: ${id} committed past its log`);
-    fact(node.log.base.index <= node.commitIndex, `ORD: ${id} forgot what is not committed`);
-    fact(node.log.base.index <= node.durableIndex, `ORD: ${id} forgot what is not durable`);
-    fact(memory.length === node.log.last.index, `the driver of ${id} lost an entry`);
+    assertInvariant(node.commitIndex <= node.log.last.index, `ORD: ${id} committed past its log`);
+    assertInvariant(node.log.base.index <= node.commitIndex, `ORD: ${id} forgot what is not committed`);
+    assertInvariant(node.log.base.index <= node.durableIndex, `ORD: ${id} forgot what is not durable`);
+    assertInvariant(memory.length === node.log.last.index, `the driver of ${id} lost an entry`);
     // The store holds a snapshot that the node is about to hear of: the two differ until then.
     if (isInstalling) return;
-    fact(node.durableIndex <= stored.length, `PBR: ${id} believes durable what is not stored`);
+    assertInvariant(node.durableIndex <= stored.length, `PBR: ${id} believes durable what is not stored`);
     for (let at = Math.min(watched.durable, unchanged); at < node.durableIndex; at++) {
-      fact(stored[at]?.term === memory[at]?.term, `PBR: ${id} believes another entry durable at ${at + 1}`);
+      assertInvariant(
+        stored[at]?.term === memory[at]?.term,
+        `PBR: ${id} believes another entry durable at ${at + 1}`,
+      );
       const term = node.log.termAt(at + 1);
-      fact(term === undefined || term === memory[at]?.term, `the driver and the core of ${id} disagree`);
+      assertInvariant(
+        term === undefined || term === memory[at]?.term,
+        `the driver and the core of ${id} disagree`,
+      );
     }
     watched.durable = node.durableIndex;
   }
@@ -258,6 +271,6 @@ export class InvariantBroken extends Error {
   override readonly name = "InvariantBroken";
 }
 
-function fact(holds: boolean, text: string): asserts holds {
+function assertInvariant(holds: boolean, text: string): asserts holds {
   if (!holds) throw new InvariantBroken(text);
 }

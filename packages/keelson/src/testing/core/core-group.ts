@@ -7,7 +7,7 @@ import {
   type RaftNodeOptions,
 } from "../../core/index.ts";
 import { CoreChecker, InvariantBroken } from "./core-checker.ts";
-import { CoreHost, type Letter, type TornWrites } from "./core-cluster.ts";
+import { CoreHost, type MessageInTransit, type TornWrites } from "./core-host.ts";
 
 /** Numbers in [0, 1) from a seed: small, fast, and the same everywhere. */
 export function seededRandom(seed: number): () => number {
@@ -42,13 +42,13 @@ export class CoreGroup {
   readonly #hosts = new Map<NodeId, CoreHost>();
   readonly #cuts = new Set<string>();
   readonly #heldDisks = new Set<NodeId>();
-  #stops: ((message: Message, to: NodeId) => boolean) | null = null;
+  #intercepts: ((message: Message, to: NodeId) => boolean) | null = null;
   /** Letters on their way, in order. */
-  letters: Letter[] = [];
+  inTransit: MessageInTransit[] = [];
   /** Letters that `stop` took out of the stream. */
-  stopped: Letter[] = [];
-  /** All letters that were ever sent, also those that were lost, since the last `forget`. */
-  sent: Letter[] = [];
+  intercepted: MessageInTransit[] = [];
+  /** All messages that were ever sent, also those that were lost, since the last `clearSent`. */
+  sent: MessageInTransit[] = [];
   now = 0;
 
   constructor(ids: readonly NodeId[], options: CoreGroupOptions = {}) {
@@ -68,7 +68,7 @@ export class CoreGroup {
     group.host(first).createCluster(ids, group.now);
     group.settle();
     group.elect(first);
-    group.beat();
+    group.heartbeat();
     return group;
   }
 
@@ -133,9 +133,9 @@ export class CoreGroup {
     this.#heldDisks.delete(id);
   }
 
-  /** Takes letters out of the stream from now on, into `stopped`; null ends that. */
-  stop(which: ((message: Message, to: NodeId) => boolean) | null): void {
-    this.#stops = which;
+  /** Takes messages out of the stream from now on, into `intercepted`; null ends that. */
+  intercept(which: ((message: Message, to: NodeId) => boolean) | null): void {
+    this.#intercepts = which;
   }
 
   crash(id: NodeId, torn?: TornWrites): void {
@@ -168,22 +168,22 @@ export class CoreGroup {
     this.check();
   }
 
-  /** Hands a letter over, cut or not; late, doubled or out of order, as the caller likes. */
-  deliver(letter: Letter): void {
-    const host = this.host(letter.to);
+  /** Hands a sent over, cut or not; late, doubled or out of order, as the caller likes. */
+  deliver(sent: MessageInTransit): void {
+    const host = this.host(sent.to);
     if (!host.isUp) return;
-    host.receive(letter, this.now);
+    host.receive(sent, this.now);
     this.drain(host);
     this.check();
   }
 
-  /** Takes out the stopped letters and delivers them. */
-  deliverStopped(): void {
-    for (const letter of this.stopped.splice(0)) this.deliver(letter);
+  /** Takes out the intercepted messages and delivers them. */
+  deliverIntercepted(): void {
+    for (const sent of this.intercepted.splice(0)) this.deliver(sent);
   }
 
   /** Hands a message over as if another node had sent it. */
-  say(to: NodeId, message: Message): void {
+  inject(to: NodeId, message: Message): void {
     this.deliver({ to, message, entries: [] });
   }
 
@@ -212,9 +212,9 @@ export class CoreGroup {
         moved = true;
       }
     }
-    for (const letter of this.letters.splice(0)) {
+    for (const sent of this.inTransit.splice(0)) {
       moved = true;
-      this.deliver(letter);
+      this.deliver(sent);
     }
     return moved;
   }
@@ -236,7 +236,7 @@ export class CoreGroup {
   }
 
   /** One heartbeat of whoever leads, with its answers. */
-  beat(): void {
+  heartbeat(): void {
     this.advance(this.heartbeatMs);
   }
 
@@ -296,7 +296,7 @@ export class CoreGroup {
     return read;
   }
 
-  forget(): void {
+  clearSent(): void {
     this.sent = [];
   }
 
@@ -309,23 +309,23 @@ export class CoreGroup {
     return this.host(id).memory.flatMap(({ payload, config }) => (config === null ? [payload] : []));
   }
 
-  #post(letters: readonly Letter[], sender: CoreHost): void {
-    for (const letter of letters) {
-      this.checker.checkLetter(letter, sender, this.hosts);
-      this.sent.push(letter);
-      const { message, to } = letter;
+  #post(messages: readonly MessageInTransit[], sender: CoreHost): void {
+    for (const sent of messages) {
+      this.checker.checkMessage(sent, sender, this.hosts);
+      this.sent.push(sent);
+      const { message, to } = sent;
       if (this.#cuts.has(`${message.from}>${to}`) || !this.#hosts.has(to)) continue;
-      if (this.#stops?.(message, to) === true) this.stopped.push(letter);
-      else this.letters.push(letter);
+      if (this.#intercepts?.(message, to) === true) this.intercepted.push(sent);
+      else this.inTransit.push(sent);
     }
   }
 }
 
 /** Messages of one type, of those given. */
 export function ofType<T extends Message["type"]>(
-  letters: readonly Letter[],
+  messages: readonly MessageInTransit[],
   type: T,
 ): (Message & { readonly type: T })[] {
   const isIt = (message: Message): message is Message & { readonly type: T } => message.type === type;
-  return letters.map(({ message }) => message).filter(isIt);
+  return messages.map(({ message }) => message).filter(isIt);
 }

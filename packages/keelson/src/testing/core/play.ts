@@ -2,7 +2,7 @@
  * Runs a play: a text file of short commands to a small cluster of real cores, each followed by what the cores did.
  * The same file is script, golden output and documentation; `plays/README.md` lists the commands.
  */
-import { CoreHost, type Letter, type TestEntry } from "./core-cluster.ts";
+import { CoreHost, type MessageInTransit, type TestEntry } from "./core-host.ts";
 import {
   configOf,
   type Actions,
@@ -65,7 +65,7 @@ function scenesOf(text: string): Scene[] {
 class Stage {
   readonly #hosts = new Map<NodeId, CoreHost>();
   /** Sent and not delivered, oldest first. */
-  #network: Letter[] = [];
+  #network: MessageInTransit[] = [];
   /** Nodes whose writes to disk complete only when the play says so. */
   readonly #slowDisks = new Set<NodeId>();
   /** Directions in which messages are lost, as `from>to`. */
@@ -126,16 +126,16 @@ class Stage {
     drop: ([from, to, type]) => {
       const isMeant = matcher(from, to, type);
       const lost = this.#network.filter(isMeant);
-      this.#network = this.#network.filter((letter) => !isMeant(letter));
-      for (const letter of lost) this.#print(`lost: ${describeLetter(letter)}`);
+      this.#network = this.#network.filter((sent) => !isMeant(sent));
+      for (const sent of lost) this.#print(`lost: ${describeInTransit(sent)}`);
     },
     copy: ([from, to, type]) => {
-      const letter = this.#network.find(matcher(from, to, type));
-      if (letter === undefined) throw new Error("there is no such message to copy");
-      this.#network.push(letter);
+      const sent = this.#network.find(matcher(from, to, type));
+      if (sent === undefined) throw new Error("there is no such message to copy");
+      this.#network.push(sent);
     },
     network: () => {
-      for (const letter of this.#network) this.#print(describeLetter(letter));
+      for (const sent of this.#network) this.#print(describeInTransit(sent));
     },
     cut: ([a, b]) => {
       this.#cuts.add(`${String(a)}>${String(b)}`).add(`${String(b)}>${String(a)}`);
@@ -310,27 +310,27 @@ class Stage {
     this.#lines = shown;
   }
 
-  #deliverAll(isMeant: (letter: Letter) => boolean, most = DELIVERIES_MAX): void {
+  #deliverAll(isMeant: (sent: MessageInTransit) => boolean, most = DELIVERIES_MAX): void {
     for (let count = 0; count < most; count++) {
       const at = this.#network.findIndex(isMeant);
-      const [letter] = at < 0 ? [] : this.#network.splice(at, 1);
-      if (letter === undefined) {
+      const [sent] = at < 0 ? [] : this.#network.splice(at, 1);
+      if (sent === undefined) {
         if (count === 0) this.#print("there is no such message");
         return;
       }
-      this.#deliver(letter);
+      this.#deliver(sent);
     }
     if (most === DELIVERIES_MAX) throw new Error(`messages still flow after ${String(most)} deliveries`);
   }
 
-  #deliver(letter: Letter): void {
-    const host = this.#host(letter.to);
-    if (!host.isUp || this.#cuts.has(`${letter.message.from}>${letter.to}`)) {
-      this.#print(`lost: ${describeLetter(letter)}`);
+  #deliver(sent: MessageInTransit): void {
+    const host = this.#host(sent.to);
+    if (!host.isUp || this.#cuts.has(`${sent.message.from}>${sent.to}`)) {
+      this.#print(`lost: ${describeInTransit(sent)}`);
       return;
     }
-    this.#print(describeLetter(letter));
-    host.receive(letter, this.#now);
+    this.#print(describeInTransit(sent));
+    host.receive(sent, this.#now);
     this.#settle(host);
   }
 
@@ -374,13 +374,13 @@ class Stage {
 }
 
 /** The messages of one direction, of any type unless one is given; `*` stands for every node. */
-function matcher(from = "*", to = "*", type = "*"): (letter: Letter) => boolean {
+function matcher(from = "*", to = "*", type = "*"): (sent: MessageInTransit) => boolean {
   const fits = (pattern: string, value: string): boolean => pattern === "*" || pattern === value;
   return ({ to: receiver, message }) =>
     fits(from, message.from) && fits(to, receiver) && fits(type, message.type);
 }
 
-function describeLetter({ to, message }: Letter): string {
+function describeInTransit({ to, message }: MessageInTransit): string {
   return `${message.from} -> ${to}: ${describeMessage(message)}`;
 }
 

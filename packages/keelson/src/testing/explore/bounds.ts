@@ -7,7 +7,7 @@ export interface Bounds {
   /** Nodes there are; all of them voters, unless `change` says otherwise. */
   readonly nodes: number;
   /** Voters that wrote the first configuration before it begins; the others have nothing at all. */
-  readonly founders: number;
+  readonly initializedNodes: number;
   /** Terms in which nodes may campaign, the first being 2: nobody ever leads term 1. */
   readonly terms: number;
   readonly proposals: number;
@@ -22,7 +22,7 @@ export interface Bounds {
    * Whether whatever was sent may arrive at any later time, again and again or never: every loss, delay,
    * reordering and number of duplicates at once. The two limits on messages have no meaning then.
    */
-  readonly echo: boolean;
+  readonly redelivery: boolean;
   /** Messages that arrive and are still under way. */
   readonly duplicates: number;
   /** Heartbeats: they repeat what may have been lost. */
@@ -43,7 +43,7 @@ export interface Bounds {
 /** The bounds that are numbers, and those that are on or off. */
 export const COUNTED = [
   "nodes",
-  "founders",
+  "initializedNodes",
   "terms",
   "proposals",
   "crashes",
@@ -54,13 +54,13 @@ export const COUNTED = [
   "messages",
   "writes",
 ] as const;
-export const SWITCHES = ["echo", "preVote", "checkQuorum", "batching", "durableMachine"] as const;
+export const SWITCHES = ["redelivery", "preVote", "checkQuorum", "batching", "durableMachine"] as const;
 
 /** The least that is of interest: one election, one proposal. */
 export const SMALL: Bounds = {
   start: "fresh",
   nodes: 3,
-  founders: 3,
+  initializedNodes: 3,
   terms: 1,
   proposals: 1,
   crashes: 0,
@@ -71,7 +71,7 @@ export const SMALL: Bounds = {
   heartbeats: 0,
   messages: 8,
   writes: 2,
-  echo: true,
+  redelivery: true,
   preVote: false,
   checkQuorum: false,
   batching: false,
@@ -91,7 +91,7 @@ export const PROFILES: Readonly<Record<string, Bounds>> = {
   /** One of three voters is removed, and one node crashes. */
   removal: { ...SMALL, proposals: 0, crashes: 1, change: "remove", changes: 1 },
   /** A leader forgets its log, and somebody else needs it. */
-  snapshot: { ...SMALL, proposals: 0, snapshots: 1, founders: 2 },
+  snapshot: { ...SMALL, proposals: 0, snapshots: 1, initializedNodes: 2 },
   /** Two elections, two leaders, and what they may do to each other. */
   long: { ...SMALL, terms: 2, crashes: 1 },
   /** Where the bugs of `BREAKS` show, unless they say otherwise. */
@@ -169,7 +169,7 @@ export function checkBounds(bounds: Bounds): void {
     }
   };
   whole("nodes", 1, NODES_MAX);
-  whole("founders", 1, bounds.nodes);
+  whole("initializedNodes", 1, bounds.nodes);
   whole("terms", 1, COUNT_MAX);
   whole("proposals", 0, COUNT_MAX);
   whole("crashes", 0, COUNT_MAX);

@@ -19,7 +19,7 @@ const MEMBERSHIP: Partial<Bounds> = { proposals: 0, change: "replace", changes: 
 const HANDOVER: Partial<Bounds> = {
   proposals: 0,
   nodes: 2,
-  founders: 1,
+  initializedNodes: 1,
   change: "replace-all",
   changes: 1,
 };
@@ -242,6 +242,6 @@ export const BREAKS: readonly Break[] = [
     file: "snapshot.ts",
     from: "  state.commitTo(position.index);\n",
     to: "",
-    bounds: { proposals: 0, snapshots: 1, founders: 2, terms: 1 },
+    bounds: { proposals: 0, snapshots: 1, initializedNodes: 2, terms: 1 },
   },
 ];

@@ -16,8 +16,8 @@ function explore(changes: Partial<Bounds>, statesMax = Infinity): Result {
   return new Explorer({ ...SMALL, ...changes }, statesMax).run();
 }
 
-function hostsOf({ atlas }: Explorer): Host[] {
-  return Array.from({ length: atlas.hosts.size }, (_, at) => atlas.hosts.at(at));
+function hostsOf({ cache }: Explorer): Host[] {
+  return Array.from({ length: cache.hosts.size }, (_, at) => cache.hosts.at(at));
 }
 
 describe("an exploration", () => {
@@ -57,11 +57,11 @@ describe("an exploration", () => {
   it("counts fewer states where names do not matter", () => {
     // One node may campaign first or another, which is the same thing three times.
     expect(explore({ proposals: 0 }, 2).states).toBe(2);
-    expect(new Explorer(SMALL, 1).atlas.renamings).toHaveLength(6);
+    expect(new Explorer(SMALL, 1).cache.renamings).toHaveLength(6);
   });
 
   it("takes a group of one to its end, where nothing is left to happen", () => {
-    const result = explore({ nodes: 1, founders: 1, crashes: 2, proposals: 2 });
+    const result = explore({ nodes: 1, initializedNodes: 1, crashes: 2, proposals: 2 });
     expect(result).toMatchObject({ complete: true, found: null });
     expect(result.states).toBeGreaterThan(10);
   });
@@ -113,8 +113,8 @@ describe("an exploration", () => {
   );
 
   it("exchanges only names that every configuration treats alike", () => {
-    expect(new Explorer({ ...SMALL, change: "remove" }, 1).atlas.renamings).toHaveLength(2);
-    expect(new Explorer({ ...SMALL, change: "replace" }, 1).atlas.renamings).toHaveLength(1);
+    expect(new Explorer({ ...SMALL, change: "remove" }, 1).cache.renamings).toHaveLength(2);
+    expect(new Explorer({ ...SMALL, change: "replace" }, 1).cache.renamings).toHaveLength(1);
   });
 
   it.each([
@@ -133,12 +133,12 @@ describe("an exploration", () => {
     expect(() => new Explorer({ ...SMALL, nodes: 6 }, 1)).toThrow(
       "nodes is a whole number from 1 to 5, not 6",
     );
-    expect(() => new Explorer({ ...SMALL, messages: 1, echo: false }, 1)).toThrow("messages");
+    expect(() => new Explorer({ ...SMALL, messages: 1, redelivery: false }, 1)).toThrow("messages");
     expect(() => new Explorer({ ...SMALL, change: "everything" }, 1)).toThrow(
       "change is none or one of remove",
     );
     expect(() => new Explorer({ ...SMALL, changes: 1 }, 1)).toThrow("ask for a change");
-    expect(() => new Explorer({ ...SMALL, change: "remove", nodes: 2, founders: 2 }, 1)).toThrow(
+    expect(() => new Explorer({ ...SMALL, change: "remove", nodes: 2, initializedNodes: 2 }, 1)).toThrow(
       "takes 3 nodes",
     );
     expect(() => new Explorer({ ...SMALL, start: "lone-change" }, 1)).toThrow(

@@ -1,6 +1,6 @@
 import { ProtocolViolation } from "../../core/index.ts";
 import {
-  Atlas,
+  StepCache,
   change,
   crash,
   deliver,
@@ -9,8 +9,8 @@ import {
   propose,
   SNAPSHOT_EVENT,
   type HostFacts,
-  type Move,
-} from "./atlas.ts";
+  type NumberedStep,
+} from "./step-cache.ts";
 import { checkBounds, configsOf, type Bounds } from "./bounds.ts";
 import type { HostEvent } from "./host.ts";
 import { checkGroup, checkLogMatching, checkMatch } from "./invariants.ts";
@@ -24,7 +24,7 @@ import { Violation } from "./violation.ts";
  * then the messages under way, ascending, each once.
  */
 export type GroupState = readonly number[];
-const GHOST = 0;
+const HISTORY = 0;
 const COUNTS = 1;
 export const HOSTS = 2;
 
@@ -40,7 +40,7 @@ const SNAPSHOTS = 5;
 /** One thing that can happen to the group. */
 export type GroupEvent =
   | { readonly type: "host"; readonly place: number; readonly event: number }
-  | { readonly type: "deliver" | "duplicate" | "drop"; readonly letter: number };
+  | { readonly type: "deliver" | "duplicate" | "drop"; readonly message: number };
 
 const EVENT_TYPES = ["host", "deliver", "duplicate", "drop"] as const;
 
@@ -77,7 +77,7 @@ const PROGRESS_STATES = 1 << 13;
  * taken for one are to be expected once in some hundred thousand runs.
  */
 export class Explorer {
-  readonly atlas: Atlas;
+  readonly cache: StepCache;
   readonly #bounds: Bounds;
   readonly #statesMax: number;
   /** Whether all names can be exchanged. */
@@ -88,7 +88,7 @@ export class Explorer {
   readonly #parents = new IntegerList();
   readonly #events = new IntegerList();
   /** Pairs of hosts that were found to fit together. */
-  readonly #fitting = new PairTable();
+  readonly #checkedPairs = new PairTable();
   #level = new StateQueue();
   #next = new StateQueue();
   #depth = 0;
@@ -98,14 +98,14 @@ export class Explorer {
   #number = 0;
   /** By place: the signatures of the state that is being renamed. */
   readonly #signatures: number[] = [];
-  #crowded = false;
+  #ranOutOfRoom = false;
 
   constructor(bounds: Bounds, statesMax: number) {
     checkBounds(bounds);
     this.#bounds = bounds;
     this.#statesMax = statesMax;
     this.#start = startOf(bounds);
-    this.atlas = new Atlas(bounds);
+    this.cache = new StepCache(bounds);
     this.#isSymmetric = bounds.change === "none";
   }
 
@@ -128,12 +128,12 @@ export class Explorer {
   }
 
   initial(): GroupState {
-    const { hosts, ghost, letters } = this.#start;
+    const { hosts, history, messages } = this.#start;
     return this.canonical([
-      this.atlas.ghosts.numberOf(ghost),
+      this.cache.histories.numberOf(history),
       0,
-      ...hosts.map((host) => this.atlas.hosts.numberOf(host)),
-      ...letters.map((letter) => this.atlas.letters.numberOf(letter)),
+      ...hosts.map((host) => this.cache.hosts.numberOf(host)),
+      ...messages.map((message) => this.cache.messages.numberOf(message)),
     ]).state;
   }
 
@@ -142,51 +142,52 @@ export class Explorer {
    * or would change nothing. Throws what breaks.
    */
   apply(state: GroupState, event: GroupEvent): GroupState | undefined {
-    if (event.type === "drop") return this.#after(state, [], event.letter);
+    if (event.type === "drop") return this.#after(state, [], event.message);
     if (event.type === "host") return this.#applyHostEvent(state, event.place, event.event);
-    const place = this.atlas.receiverOf(event.letter);
+    const place = this.cache.receiverOf(event.message);
     const host = state[HOSTS + place] ?? -1;
-    if (this.#beginsTooLateTerm(host, event.letter)) return undefined;
-    const move = this.atlas.move(host, deliver(event.letter));
+    if (this.#beginsTooLateTerm(host, event.message)) return undefined;
+    const move = this.cache.step(host, deliver(event.message));
     // A message that does nothing may as well stay under way.
-    if (move.host === host && !this.#isCurrentRefusal(state, move.letters)) return undefined;
-    if (this.#bounds.echo) return this.#moved(state, place, move, 0, null);
-    if (event.type === "deliver") return this.#moved(state, place, move, 0, event.letter);
-    return this.#moved(state, place, move, one(DUPLICATES), null);
+    if (move.host === host && !this.#isCurrentRefusal(state, move.messages)) return undefined;
+    if (this.#bounds.redelivery) return this.#stepped(state, place, move, 0, null);
+    if (event.type === "deliver") return this.#stepped(state, place, move, 0, event.message);
+    return this.#stepped(state, place, move, one(DUPLICATES), null);
   }
 
   #applyHostEvent(state: GroupState, place: number, event: number): GroupState | undefined {
     const host = state[HOSTS + place] ?? -1;
-    const move = this.atlas.move(host, event);
-    const type = this.atlas.eventOf(event).type;
+    const move = this.cache.step(host, event);
+    const type = this.cache.eventOf(event).type;
     // A change that is refused is no change.
     if (type === "change" && move.host === host) return undefined;
-    return this.#moved(state, place, move, countedAs(type), null);
+    return this.#stepped(state, place, move, countedAs(type), null);
   }
 
   /** A leader that was removed asks another to campaign: that, too, ends with the last term. */
-  #beginsTooLateTerm(host: number, letter: number): boolean {
+  #beginsTooLateTerm(host: number, message: number): boolean {
     if (this.#bounds.changes === 0) return false;
-    const { type } = this.atlas.letters.at(letter).message;
-    return type === "timeout-now" && this.atlas.facts(host).term > this.#bounds.terms;
+    const { type } = this.cache.messages.at(message).message;
+    return type === "timeout-now" && this.cache.facts(host).term > this.#bounds.terms;
   }
 
   /** The state after a host's step, if there is room for what it wants; the group's invariants hold there. */
-  #moved(
+  #stepped(
     state: GroupState,
     place: number,
-    move: Move,
+    move: NumberedStep,
     counted: number,
     received: number | null,
   ): GroupState | undefined {
-    if (this.atlas.facts(move.host).writes > this.#bounds.writes) return undefined;
-    const after = this.#after(state, move.letters, received);
+    if (this.cache.facts(move.host).writes > this.#bounds.writes) return undefined;
+    const after = this.#after(state, move.messages, received);
     const before = after[HOSTS + place] ?? -1;
     after[HOSTS + place] = move.host;
     after[COUNTS] = (after[COUNTS] ?? 0) + counted;
     if (before !== move.host) this.#check(after, place, before);
-    if (this.#bounds.echo || after.length - HOSTS - this.#bounds.nodes <= this.#bounds.messages) return after;
-    this.#crowded = true;
+    if (this.#bounds.redelivery || after.length - HOSTS - this.#bounds.nodes <= this.#bounds.messages)
+      return after;
+    this.#ranOutOfRoom = true;
     return undefined;
   }
 
@@ -195,37 +196,37 @@ export class Explorer {
     const after =
       received === null
         ? state.slice()
-        : state.filter((value, at) => !this.#isLetter(at) || value !== received);
-    for (const letter of sent) {
-      if (!after.includes(letter, HOSTS + this.#bounds.nodes)) after.push(letter);
+        : state.filter((value, at) => !this.#isMessage(at) || value !== received);
+    for (const message of sent) {
+      if (!after.includes(message, HOSTS + this.#bounds.nodes)) after.push(message);
     }
     return after;
   }
 
-  #isCurrentRefusal(state: GroupState, letters: readonly number[]): boolean {
-    if (!this.#bounds.echo) return letters.length > 0;
-    for (const letter of letters) if (!state.includes(letter, HOSTS + this.#bounds.nodes)) return true;
+  #isCurrentRefusal(state: GroupState, messages: readonly number[]): boolean {
+    if (!this.#bounds.redelivery) return messages.length > 0;
+    for (const message of messages) if (!state.includes(message, HOSTS + this.#bounds.nodes)) return true;
     return false;
   }
 
-  #isLetter(at: number): boolean {
+  #isMessage(at: number): boolean {
     return at >= HOSTS + this.#bounds.nodes;
   }
 
   // --- One state ---------------------------------------------------------------------------------
 
   #expand(): Found | null {
-    this.#crowded = false;
+    this.#ranOutOfRoom = false;
     for (let place = 0; place < this.#bounds.nodes; place++) {
       const found = this.#expandHost(place);
       if (found !== null) return found;
     }
     const duplicates = this.#left(DUPLICATES, this.#bounds.duplicates);
     for (let at = HOSTS + this.#bounds.nodes; at < this.#state.length; at++) {
-      const letter = this.#state[at] ?? -1;
+      const message = this.#state[at] ?? -1;
       const found =
-        this.#try({ type: "deliver", letter }) ??
-        (duplicates ? this.#try({ type: "duplicate", letter }) : null);
+        this.#try({ type: "deliver", message }) ??
+        (duplicates ? this.#try({ type: "duplicate", message }) : null);
       if (found !== null) return found;
     }
     this.#loseMessages();
@@ -234,12 +235,12 @@ export class Explorer {
 
   /** Losing a message is the same as never delivering it, but for the room that it takes. */
   #loseMessages(): void {
-    if (!this.#crowded) return;
-    for (const letter of this.#state.slice(HOSTS + this.#bounds.nodes)) this.#try({ type: "drop", letter });
+    if (!this.#ranOutOfRoom) return;
+    for (const message of this.#state.slice(HOSTS + this.#bounds.nodes)) this.#try({ type: "drop", message });
   }
 
   #expandHost(place: number): Found | null {
-    const facts = this.atlas.facts(this.#state[HOSTS + place] ?? -1);
+    const facts = this.cache.facts(this.#state[HOSTS + place] ?? -1);
     for (const event of this.#eventsOf(facts)) {
       const found = this.#try({ type: "host", place, event });
       if (found !== null) return found;
@@ -305,29 +306,29 @@ export class Explorer {
 
   /** Sets the new past. Most steps change nothing that an invariant speaks about, and cost little here. */
   #check(state: number[], place: number, before: number): void {
-    const { atlas } = this;
+    const { cache } = this;
     const after = state[HOSTS + place] ?? -1;
     for (let at = 0; at < this.#bounds.nodes; at++) {
       if (at !== place) this.#checkPair(after, state[HOSTS + at] ?? -1);
     }
-    const old = atlas.facts(before);
-    const now = atlas.facts(after);
+    const old = cache.facts(before);
+    const now = cache.facts(after);
     const leadsAnew = now.leads && !(old.leads && old.term === now.term);
     if (now.commit === old.commit && now.memory === old.memory && !leadsAnew) return;
-    const hosts = state.slice(HOSTS, HOSTS + this.#bounds.nodes).map((number) => atlas.hosts.at(number));
-    const past = atlas.ghosts.at(state[GHOST] ?? -1);
-    const future = checkGroup(past, hosts, place, atlas.hosts.at(before));
-    if (future !== past) state[GHOST] = atlas.ghosts.numberOf(future);
+    const hosts = state.slice(HOSTS, HOSTS + this.#bounds.nodes).map((number) => cache.hosts.at(number));
+    const past = cache.histories.at(state[HISTORY] ?? -1);
+    const future = checkGroup(past, hosts, place, cache.hosts.at(before));
+    if (future !== past) state[HISTORY] = cache.histories.numberOf(future);
   }
 
   /** What must hold between any two hosts; of a pair that was met before, it is known. */
   #checkPair(one: number, other: number): void {
-    if (this.#fitting.get(one + 1, other + 1) !== undefined) return;
-    const { hosts } = this.atlas;
+    if (this.#checkedPairs.get(one + 1, other + 1) !== undefined) return;
+    const { hosts } = this.cache;
     checkLogMatching(hosts.at(one), hosts.at(other));
     checkMatch(hosts.at(one), hosts.at(other));
     checkMatch(hosts.at(other), hosts.at(one));
-    this.#fitting.add(one + 1, other + 1, 1);
+    this.#checkedPairs.add(one + 1, other + 1, 1);
   }
 
   // --- Names do not matter -----------------------------------------------------------------------
@@ -338,9 +339,9 @@ export class Explorer {
     let best: number[] | null = null;
     let bestRenaming = 0;
     for (let place = 0; place < nodes; place++) {
-      this.#signatures[place] = this.atlas.facts(state[HOSTS + place] ?? -1).signature;
+      this.#signatures[place] = this.cache.facts(state[HOSTS + place] ?? -1).signature;
     }
-    for (const [by, renaming] of this.atlas.renamings.entries()) {
+    for (const [by, renaming] of this.cache.renamings.entries()) {
       // Not every renaming may be allowed; then there may be none that brings about the order.
       if (this.#isSymmetric && !this.#isOrdered(by)) continue;
       const candidate = this.#renamed(state, by, renaming);
@@ -353,7 +354,7 @@ export class Explorer {
 
   /** Whether a renaming puts the hosts in order of their signatures. */
   #isOrdered(by: number): boolean {
-    const origin = this.atlas.inverses[by] ?? [];
+    const origin = this.cache.inverses[by] ?? [];
     for (let place = 1; place < origin.length; place++) {
       const before = this.#signatures[origin[place - 1] ?? -1] ?? 0;
       if (before > (this.#signatures[origin[place] ?? -1] ?? 0)) return false;
@@ -362,17 +363,17 @@ export class Explorer {
   }
 
   #renamed(state: GroupState, by: number, renaming: readonly number[]): number[] {
-    const { hosts, letters, ghosts } = this.atlas;
+    const { hosts, messages, histories } = this.cache;
     const first = HOSTS + this.#bounds.nodes;
-    const after = [ghosts.renamed(by, state[GHOST] ?? -1), state[COUNTS] ?? 0];
+    const after = [histories.renamed(by, state[HISTORY] ?? -1), state[COUNTS] ?? 0];
     for (let place = 0; place < this.#bounds.nodes; place++) {
       after[HOSTS + (renaming[place] ?? -1)] = hosts.renamed(by, state[HOSTS + place] ?? -1);
     }
     for (let at = first; at < state.length; at++) {
-      const letter = letters.renamed(by, state[at] ?? -1);
+      const message = messages.renamed(by, state[at] ?? -1);
       let to = at;
-      for (; to > first && (after[to - 1] ?? -1) > letter; to--) after[to] = after[to - 1] ?? -1;
-      after[to] = letter;
+      for (; to > first && (after[to - 1] ?? -1) > message; to--) after[to] = after[to - 1] ?? -1;
+      after[to] = message;
     }
     return after;
   }
@@ -383,8 +384,8 @@ export class Explorer {
       transitions: this.#transitions,
       depth: this.#depth,
       frontier: this.#level.length + this.#next.length,
-      hosts: this.atlas.hosts.size,
-      steps: this.atlas.moves,
+      hosts: this.cache.hosts.size,
+      steps: this.cache.stepCount,
     };
   }
 
@@ -402,7 +403,7 @@ function countedAs(type: HostEvent["type"]): number {
     case "install-crash":
       return one(CRASHES);
     case "heartbeat":
-    case "lonely-heartbeat":
+    case "unanswered-heartbeat":
       return one(HEARTBEATS);
     case "change":
       return one(CHANGES);
@@ -416,14 +417,14 @@ function countedAs(type: HostEvent["type"]): number {
 const one = (what: number): number => 1 << (what * COUNT_BITS);
 
 function codeOf(event: GroupEvent): number {
-  const value = event.type === "host" ? event.event * 8 + event.place : event.letter;
+  const value = event.type === "host" ? event.event * 8 + event.place : event.message;
   return value * EVENT_TYPES.length + EVENT_TYPES.indexOf(event.type);
 }
 
 function eventOf(code: number): GroupEvent {
   const type = EVENT_TYPES[code % EVENT_TYPES.length] ?? "host";
   const value = Math.floor(code / EVENT_TYPES.length);
-  return type === "host" ? { type, place: value % 8, event: value >> 3 } : { type, letter: value };
+  return type === "host" ? { type, place: value % 8, event: value >> 3 } : { type, message: value };
 }
 
 function isLess(a: GroupState, b: GroupState): boolean {

@@ -62,7 +62,7 @@ export interface Entry {
 }
 
 /** A message on its way, with the payloads that its sender attached; with a snapshot, all that it covers. */
-export interface Letter {
+export interface MessageInTransit {
   readonly to: NodeId;
   readonly message: Message;
   readonly entries: readonly Entry[];
@@ -85,7 +85,7 @@ export interface Write {
   /** Where the entries begin. */
   readonly from: number;
   readonly entries: readonly Entry[];
-  readonly letters: readonly Letter[];
+  readonly messagesAfterPersist: readonly MessageInTransit[];
 }
 
 /** A node and what belongs to it: the smallest driver, as a value. */
@@ -100,7 +100,7 @@ export interface Host {
   /** A snapshot that the node wants installed, with what it covers. */
   readonly wanted: { readonly offer: InstallSnapshot; readonly entries: readonly Entry[] } | null;
   /** Whether there was an input since the actions were taken last. */
-  readonly stirred: boolean;
+  readonly hasUndrainedInput: boolean;
 }
 
 /** A node's role with the state of that role. */
@@ -118,11 +118,11 @@ export type HostEvent =
   | { readonly type: "timeout" }
   | { readonly type: "heartbeat" }
   /** A heartbeat of a leader that no follower has answered for so long that it sends questions alone. */
-  | { readonly type: "lonely-heartbeat" }
+  | { readonly type: "unanswered-heartbeat" }
   | { readonly type: "step-down" }
   | { readonly type: "lease-ends" }
   | { readonly type: "propose"; readonly payload: Payload }
-  | { readonly type: "deliver"; readonly letter: Letter }
+  | { readonly type: "deliver"; readonly message: MessageInTransit }
   | { readonly type: "change"; readonly target: number }
   | { readonly type: "snapshot" }
   /** The snapshot that is wanted is on disk, and the node hears of it. */
@@ -138,7 +138,7 @@ export type HostEvent =
 export interface Step {
   readonly host: Host;
   /** Messages that left, in order, each with the disk as it was when it left. */
-  readonly sent: readonly { readonly letter: Letter; readonly disk: Disk }[];
+  readonly sent: readonly { readonly message: MessageInTransit; readonly disk: Disk }[];
 }
 
 // Time stands still at 0 but for the events that are about it. What a node can tell of time is
@@ -175,7 +175,15 @@ export function newHost(bounds: Bounds, id: NodeId, founder: boolean): Host {
   }
   const hardState = { term: node.term, votedFor: node.votedFor };
   const disk = { hardState, log, covered: 0 };
-  const host = { id, node: node.capture(), memory: log, disk, writes: [], wanted: null, stirred: false };
+  const host = {
+    id,
+    node: node.capture(),
+    memory: log,
+    disk,
+    writes: [],
+    wanted: null,
+    hasUndrainedInput: false,
+  };
   return normalise(bounds, host);
 }
 
@@ -190,13 +198,16 @@ export function step(bounds: Bounds, before: Host, event: HostEvent): Step {
   if (event.type === "lease-ends") {
     return { host: { ...before, node: { ...before.node, leaderHeardAt: LONG_AGO_MS } }, sent: [] };
   }
-  const machine = new Machine(bounds, event.type === "lonely-heartbeat" ? lonely(before) : before);
+  const machine = new RunningHost(
+    bounds,
+    event.type === "unanswered-heartbeat" ? withoutAnswers(before) : before,
+  );
   if (event.type !== "drain") machine.input(event);
   if (event.type === "drain" || !bounds.batching) machine.drain();
   return { host: normalise(bounds, machine.capture()), sent: machine.sent };
 }
 
-function lonely(host: Host): Host {
+function withoutAnswers(host: Host): Host {
   const { node } = host;
   if (node.role.type !== "leader") return host;
   const progress = node.role.progress.map(([id, one]) => [id, { ...one, activeAt: LONG_AGO_MS }] as const);
@@ -206,20 +217,20 @@ function lonely(host: Host): Host {
 type Input = Exclude<HostEvent, { type: "crash" | "install-crash" | "lease-ends" | "drain" }>;
 
 /** A host that runs for the length of one event. */
-class Machine {
+class RunningHost {
   readonly #bounds: Bounds;
   readonly #id: NodeId;
   readonly #node: RaftNode;
   #wanted: Host["wanted"];
   /** The last snapshot that was offered. */
-  #offered: Letter | null = null;
+  #offered: MessageInTransit | null = null;
   #memory: Entry[];
   #disk: Disk;
   #writes: Write[];
-  #stirred: boolean;
-  readonly sent: { letter: Letter; disk: Disk }[] = [];
+  #hasUndrainedInput: boolean;
+  readonly sent: { message: MessageInTransit; disk: Disk }[] = [];
 
-  constructor(bounds: Bounds, { id, node, memory, disk, writes, wanted, stirred }: Host) {
+  constructor(bounds: Bounds, { id, node, memory, disk, writes, wanted, hasUndrainedInput }: Host) {
     this.#bounds = bounds;
     this.#id = id;
     this.#wanted = wanted;
@@ -227,7 +238,7 @@ class Machine {
     this.#memory = [...memory];
     this.#disk = disk;
     this.#writes = [...writes];
-    this.#stirred = stirred;
+    this.#hasUndrainedInput = hasUndrainedInput;
   }
 
   capture(): Host {
@@ -238,19 +249,19 @@ class Machine {
       disk: this.#disk,
       writes: this.#writes,
       wanted: this.#wanted,
-      stirred: this.#stirred,
+      hasUndrainedInput: this.#hasUndrainedInput,
     };
   }
 
   input(event: Input): void {
-    this.#stirred = true;
+    this.#hasUndrainedInput = true;
     switch (event.type) {
       case "timeout":
       case "step-down":
         this.#node.handleTimeout(LATE_MS);
         break;
       case "heartbeat":
-      case "lonely-heartbeat":
+      case "unanswered-heartbeat":
         this.#node.handleTimeout(HEARTBEAT_MS);
         break;
       case "propose":
@@ -268,13 +279,13 @@ class Machine {
         this.#install();
         break;
       case "deliver":
-        this.#receive(event.letter);
+        this.#receive(event.message);
         break;
       case "persist":
         this.#persist();
         break;
     }
-    this.#addOwn();
+    this.#addEntriesOfCore();
     invariant(
       this.#memory.length === this.#node.log.last.index,
       () => `DRIVER: ${this.#id} has entries that no message and no proposal brought`,
@@ -282,7 +293,7 @@ class Machine {
   }
 
   /** The entries that the node takes from the message are kept, from the first that its log did not hold. */
-  #receive({ message, entries }: Letter): void {
+  #receive({ message, entries }: MessageInTransit): void {
     if (message.type === "install-snapshot") this.#offered = { to: this.#id, message, entries };
     if (message.type !== "append-entries") {
       this.#node.handleMessage(message, 0);
@@ -311,7 +322,7 @@ class Machine {
     if (write === undefined) return;
     this.#writes = rest;
     this.#disk = written(this.#disk, write, Infinity).disk;
-    for (const letter of write.letters) this.#send(letter);
+    for (const message of write.messagesAfterPersist) this.#send(message);
     this.#node.handlePersisted(write.persistId, 0);
   }
 
@@ -338,7 +349,7 @@ class Machine {
   }
 
   /** A new leader's first entry, and the steps of a change of membership, are the node's own. */
-  #addOwn(): void {
+  #addEntriesOfCore(): void {
     const { log, role } = this.#node;
     while (role === "leader" && this.#memory.length < log.last.index) {
       const index = this.#memory.length + 1;
@@ -350,14 +361,14 @@ class Machine {
 
   drain(): void {
     const actions = this.#node.takeActions();
-    this.#stirred = false;
+    this.#hasUndrainedInput = false;
     const { installSnapshot } = actions;
     if (installSnapshot !== null && this.#offered?.message === installSnapshot) {
       this.#wanted = { offer: installSnapshot, entries: this.#offered.entries };
     }
     for (const { to } of actions.snapshots) this.#send(this.#offerTo(to));
     if (actions.needsPersist) this.#writes.push(this.#writeOf(actions));
-    for (const outgoing of actions.messages) this.#send(this.#letterOf(outgoing));
+    for (const outgoing of actions.messages) this.#send(this.#inTransit(outgoing));
   }
 
   #writeOf({ persistId, hardState, append, messagesAfterPersist }: Actions): Write {
@@ -367,11 +378,11 @@ class Machine {
       truncateFrom: append?.truncateFrom ?? null,
       from: append?.from ?? 0,
       entries: append === null ? [] : this.#memory.slice(append.from - 1, append.to - 1),
-      letters: messagesAfterPersist.map((outgoing) => this.#letterOf(outgoing)),
+      messagesAfterPersist: messagesAfterPersist.map((outgoing) => this.#inTransit(outgoing)),
     };
   }
 
-  #offerTo(to: NodeId): Letter {
+  #offerTo(to: NodeId): MessageInTransit {
     const { base } = this.#node.log;
     const { baseConfig: config } = this.#node.capture().log;
     const { term } = this.#node;
@@ -379,14 +390,14 @@ class Machine {
     return { to, message, entries: this.#memory.slice(0, base.index) };
   }
 
-  #letterOf({ to, message }: AddressedMessage): Letter {
+  #inTransit({ to, message }: AddressedMessage): MessageInTransit {
     if (message.type !== "append-entries") return { to, message, entries: [] };
     const { prev, lastIndex } = message.entries;
     return { to, message, entries: this.#memory.slice(prev.index, lastIndex) };
   }
 
-  #send(letter: Letter): void {
-    this.sent.push({ letter, disk: this.#disk });
+  #send(message: MessageInTransit): void {
+    this.sent.push({ message, disk: this.#disk });
   }
 }
 
@@ -453,7 +464,7 @@ function restart(bounds: Bounds, id: NodeId, disk: Disk, commit: number): Host {
     log.length === 0 && hardState.term === 0
       ? RaftNode.start(options)
       : RaftNode.restart({ ...options, now: 0, hardState, log: imageOf(disk), commitIndex: known });
-  return { id, node: node.capture(), memory: log, disk, writes: [], wanted: null, stirred: false };
+  return { id, node: node.capture(), memory: log, disk, writes: [], wanted: null, hasUndrainedInput: false };
 }
 
 /** What the core needs to know of a stored log. */

@@ -6,7 +6,7 @@ import {
   type ClusterConfig,
   type NodeId,
 } from "../../core/index.ts";
-import type { Committed, Ghost } from "./ghost.ts";
+import type { Committed, GroupHistory } from "./group-history.ts";
 import {
   configIn,
   configsAgree,
@@ -16,7 +16,7 @@ import {
   type Entry,
   type Host,
   type HostEvent,
-  type Letter,
+  type MessageInTransit,
   type Step,
 } from "./host.ts";
 import { invariant } from "./violation.ts";
@@ -26,7 +26,7 @@ export function checkStep(before: Host, event: HostEvent, { host: after, sent }:
   checkDurableVote(before, after);
   checkOrder(after);
   checkConfigs(after);
-  for (const { letter, disk } of sent) checkPersistedBeforeSent(after, letter, disk);
+  for (const { message, disk } of sent) checkPersistedBeforeSent(after, message, disk);
   if (event.type === "crash" || event.type === "install-crash") return;
   const { id, node } = after;
   invariant(before.node.term <= node.term, () => `MONO: the term of ${id} fell`);
@@ -99,7 +99,7 @@ function checkConfigs(host: Host): void {
 }
 
 /** PBR: nothing is said that a crash could make untrue (§5.1). */
-function checkPersistedBeforeSent({ id, memory }: Host, { to, message }: Letter, disk: Disk): void {
+function checkPersistedBeforeSent({ id, memory }: Host, { to, message }: MessageInTransit, disk: Disk): void {
   const { term, votedFor } = disk.hardState;
   const voted = (name: NodeId): boolean =>
     term > message.term || (term === message.term && votedFor === name);
@@ -122,7 +122,12 @@ function checkPersistedBeforeSent({ id, memory }: Host, { to, message }: Letter,
  * What one host's step means for the whole group: ES, CQ, SMS, LC and the past that goes on from here.
  * `hosts` are all, as they are after the step of the one at `at`.
  */
-export function checkGroup(ghost: Ghost, hosts: readonly Host[], at: number, before: Host): Ghost {
+export function checkGroup(
+  ghost: GroupHistory,
+  hosts: readonly Host[],
+  at: number,
+  before: Host,
+): GroupHistory {
   const host = hosts[at];
   if (host === undefined) return ghost;
   const leaders = checkLeaders(ghost, host, before);
@@ -134,7 +139,7 @@ export function checkGroup(ghost: Ghost, hosts: readonly Host[], at: number, bef
 }
 
 /** ES: at most one leader in a term, over the whole past. */
-function checkLeaders({ leaders }: Ghost, { id, node }: Host, before: Host): Ghost["leaders"] {
+function checkLeaders({ leaders }: GroupHistory, { id, node }: Host, before: Host): GroupHistory["leaders"] {
   if (node.role.type !== "leader") return leaders;
   if (before.node.role.type === "leader" && before.node.term === node.term) return leaders;
   const known = leaders[node.term] ?? null;
@@ -146,11 +151,11 @@ function checkLeaders({ leaders }: Ghost, { id, node }: Host, before: Host): Gho
 
 /** SMS, CQ: a committed entry is committed for ever, and first by a leader with a durable majority. */
 function checkCommitted(
-  { committed }: Ghost,
+  { committed }: GroupHistory,
   hosts: readonly Host[],
   host: Host,
   before: Host,
-): Ghost["committed"] {
+): GroupHistory["committed"] {
   const { id, node, memory } = host;
   const ours = memory.slice(0, node.commitIndex);
   const known = committed.slice(0, ours.length);
@@ -209,7 +214,7 @@ function configOfHost({ memory }: Host): ClusterConfig {
 }
 
 /** CFG: a leader enters a configuration only when the one before it is committed (§6). */
-function checkStepByStep(committed: Ghost["committed"], { id, node, memory }: Host): void {
+function checkStepByStep(committed: GroupHistory["committed"], { id, node, memory }: Host): void {
   const before = configsIn(memory).at(-2);
   if (node.role.type !== "leader" || before === undefined) return;
   invariant(

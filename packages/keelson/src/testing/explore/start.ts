@@ -1,14 +1,22 @@
 import type { ClusterConfig, NodeId } from "../../core/index.ts";
 import type { Bounds } from "./bounds.ts";
 import { configsOf, nameOf } from "./bounds.ts";
-import { NO_PAST, type Ghost } from "./ghost.ts";
-import { BLANK, newHost, payloadOf, restartedHost, type Entry, type Host, type Letter } from "./host.ts";
+import { EMPTY_HISTORY, type GroupHistory } from "./group-history.ts";
+import {
+  BLANK,
+  newHost,
+  payloadOf,
+  restartedHost,
+  type Entry,
+  type Host,
+  type MessageInTransit,
+} from "./host.ts";
 
 /** A group at some moment of its life. */
 export interface Start {
   readonly hosts: readonly Host[];
-  readonly ghost: Ghost;
-  readonly letters: readonly Letter[];
+  readonly history: GroupHistory;
+  readonly messages: readonly MessageInTransit[];
 }
 
 /** A disk by its term, its vote, and the terms of its entries; the second entry of a term holds a proposal. */
@@ -26,7 +34,7 @@ interface Outline {
   /** How many entries of the first disk were committed, and who led which term. */
   readonly committed: number;
   readonly leaders: readonly (NodeId | null)[];
-  readonly letters: readonly Letter[];
+  readonly messages: readonly MessageInTransit[];
 }
 
 const THREE: ClusterConfig = { voters: ["n1", "n2", "n3"], outgoingVoters: [], learners: [] };
@@ -45,7 +53,7 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
     ],
     committed: 2,
     leaders: [null, null, "n1"],
-    letters: [
+    messages: [
       {
         to: "n3",
         message: {
@@ -72,7 +80,7 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
     ],
     committed: 2,
     leaders: [null, null, "n3", "n2"],
-    letters: [],
+    messages: [],
   },
   // A leader of term 2 replicated one entry and wrote a second one alone.
   "stale-tail": {
@@ -83,7 +91,7 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
     ],
     committed: 2,
     leaders: [null, null, "n1"],
-    letters: [],
+    messages: [],
   },
   // Figure 8 (c), before the election of term 4: 2@2 on n1 and n2, 2@3 on n3, nothing committed.
   "figure-8": {
@@ -94,7 +102,7 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
     ],
     committed: 1,
     leaders: [null, null, "n1", "n3"],
-    letters: [],
+    messages: [],
   },
   // n3 acknowledged two entries of term 2, which are gone since; the acknowledgement is still under way.
   "late-answer": {
@@ -105,7 +113,7 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
     ],
     committed: 1,
     leaders: [null, null, "n1", "n2"],
-    letters: [
+    messages: [
       {
         to: "n1",
         message: {
@@ -128,7 +136,7 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
     ],
     committed: 0,
     leaders: [null, null, "n3"],
-    letters: [
+    messages: [
       {
         to: "n1",
         message: {
@@ -157,7 +165,7 @@ const CHANGING: Readonly<Record<string, Outline & { readonly change: string }>> 
     ],
     committed: 2,
     leaders: [null, null, "n1", "n2"],
-    letters: [],
+    messages: [],
   },
   // n2 leads term 2 and is being replaced by n3: both steps are in its log, and the first is committed.
   "half-changed": {
@@ -169,7 +177,7 @@ const CHANGING: Readonly<Record<string, Outline & { readonly change: string }>> 
     ],
     committed: 3,
     leaders: [null, null, "n2"],
-    letters: [],
+    messages: [],
   },
 };
 
@@ -190,11 +198,11 @@ export function startOf(bounds: Bounds): Start {
   const outline = changing ?? OUTLINES[bounds.start];
   if (outline === undefined) {
     const hosts = Array.from({ length: bounds.nodes }, (_, place) =>
-      newHost(bounds, nameOf(place), place < bounds.founders && first.voters.includes(nameOf(place))),
+      newHost(bounds, nameOf(place), place < bounds.initializedNodes && first.voters.includes(nameOf(place))),
     );
-    return { hosts, ghost: NO_PAST, letters: [] };
+    return { hosts, history: EMPTY_HISTORY, messages: [] };
   }
-  const { disks, committed, leaders, letters } = outline;
+  const { disks, committed, leaders, messages } = outline;
   if (bounds.nodes !== disks.length) {
     throw new RangeError(`${bounds.start} is a moment of ${disks.length} nodes, not of ${bounds.nodes}`);
   }
@@ -211,7 +219,7 @@ export function startOf(bounds: Bounds): Start {
   const [firstDisk] = disks;
   const entries = firstDisk === undefined ? [] : logOf(bounds, firstDisk).slice(0, committed);
   const seen = entries.map((entry) => ({ ...entry, seenInTerm: entries.at(-1)?.term ?? 1 }));
-  return { hosts, ghost: { leaders, committed: seen }, letters };
+  return { hosts, history: { leaders, committed: seen }, messages };
 }
 
 function logOf(bounds: Bounds, { terms, steps = 0 }: DiskOutline): Entry[] {

@@ -1,8 +1,8 @@
 import type { NodeId } from "../../core/index.ts";
 import { namesOf } from "./bounds.ts";
 import { HOSTS, type Explorer, type Found } from "./explorer.ts";
-import type { Host, HostEvent, Letter } from "./host.ts";
-import { renamed, renameHost, renameLetter, type Renaming } from "./host-code.ts";
+import type { Host, HostEvent, MessageInTransit } from "./host.ts";
+import { renamed, renameHost, renameMessage, type Renaming } from "./host-encoding.ts";
 import { describeEntry } from "./invariants.ts";
 
 /**
@@ -11,31 +11,31 @@ import { describeEntry } from "./invariants.ts";
  * explorer that found it knows what its numbers mean.
  */
 export function describeTrace(explorer: Explorer, found: Found): string[] {
-  const { atlas } = explorer;
-  const { bounds } = atlas;
+  const { cache } = explorer;
+  const { bounds } = cache;
   let state = explorer.initial();
   let names: Renaming = namesOf(bounds).map((_, place) => place);
   const lines: string[] = [];
   for (const event of found.events) {
-    const place = event.type === "host" ? event.place : atlas.receiverOf(event.letter);
+    const place = event.type === "host" ? event.place : cache.receiverOf(event.message);
     const name = (id: NodeId): NodeId => renamed(names, id);
-    const letter = event.type === "host" ? null : renameLetter(names, atlas.letters.at(event.letter));
+    const message = event.type === "host" ? null : renameMessage(names, cache.messages.at(event.message));
     const happened =
-      letter === null
+      message === null
         ? describeEvent(
             name(namesOf(bounds)[place] ?? ""),
-            event.type === "host" ? atlas.eventOf(event.event) : null,
+            event.type === "host" ? cache.eventOf(event.event) : null,
           )
-        : `${letter.to} ${event.type === "drop" ? "never gets" : "gets"} ${describeLetter(letter)}`;
+        : `${message.to} ${event.type === "drop" ? "never gets" : "gets"} ${describeMessage(message)}`;
     const after = event === found.events.at(-1) ? undefined : explorer.apply(state, event);
     if (after === undefined) {
       lines.push(happened);
       break;
     }
-    const host = renameHost(names, atlas.hosts.at(after[HOSTS + place] ?? -1));
+    const host = renameHost(names, cache.hosts.at(after[HOSTS + place] ?? -1));
     lines.push(event.type === "drop" ? happened : `${happened} -> ${describeHost(host)}`);
     const canonical = explorer.canonical(after);
-    names = throughRenaming(names, atlas.renamings[canonical.renaming] ?? []);
+    names = throughRenaming(names, cache.renamings[canonical.renaming] ?? []);
     state = canonical.state;
   }
   return [
@@ -62,7 +62,7 @@ function describeEvent(name: NodeId, event: HostEvent | null): string {
       return `${name}: the election timeout passes`;
     case "heartbeat":
       return `${name}: a heartbeat is due`;
-    case "lonely-heartbeat":
+    case "unanswered-heartbeat":
       return `${name}: a heartbeat is due, long after the last answer`;
     case "step-down":
       return `${name}: no majority has answered for an election timeout`;
@@ -89,7 +89,7 @@ function describeEvent(name: NodeId, event: HostEvent | null): string {
   }
 }
 
-function describeLetter({ message, entries }: Letter): string {
+function describeMessage({ message, entries }: MessageInTransit): string {
   const head = `${message.type} from ${message.from} in term ${message.term}`;
   switch (message.type) {
     case "append-entries": {

@@ -28,7 +28,7 @@ export interface TestEntry {
 }
 
 /** A message on its way, with the payloads of its entries; with a snapshot, all that it covers. */
-export interface Letter {
+export interface MessageInTransit {
   readonly to: NodeId;
   readonly message: Message;
   readonly entries: readonly TestEntry[];
@@ -44,7 +44,7 @@ export interface TornWrites {
 interface PendingWrite {
   readonly actions: Actions;
   readonly entries: readonly TestEntry[];
-  readonly letters: readonly Letter[];
+  readonly messagesAfterPersist: readonly MessageInTransit[];
 }
 
 interface Snapshot {
@@ -73,7 +73,7 @@ export class CoreHost {
   #writes: PendingWrite[] = [];
   #timer: number | null = null;
   /** The last offer received, and the one that the node wants installed. */
-  #offered: Letter | null = null;
+  #offered: MessageInTransit | null = null;
   #wanted: { readonly offer: InstallSnapshot; readonly entries: readonly TestEntry[] } | null = null;
   /** The store holds the wanted snapshot, and the node has not heard of it: nothing else is written meanwhile. */
   #installing = false;
@@ -148,22 +148,22 @@ export class CoreHost {
 
   proposeConfig(target: ClusterConfig, now: number): LogPosition | ConfigRefusal {
     const proposed = this.node.proposeConfig(target, now);
-    this.#addOwn();
+    this.#addEntriesOfCore();
     return proposed;
   }
 
-  receive(letter: Letter, now: number): void {
-    if (letter.message.type === "install-snapshot") this.#offered = letter;
+  receive(sent: MessageInTransit, now: number): void {
+    if (sent.message.type === "install-snapshot") this.#offered = sent;
     const { node } = this;
-    const { entries } = letter.message.type === "append-entries" ? letter : { entries: [] };
+    const { entries } = sent.message.type === "append-entries" ? sent : { entries: [] };
     const known = (entry: TestEntry): boolean => node.log.termAt(entry.index) === entry.term;
     const first = entries.findIndex((entry) => entry.index > node.log.base.index && !known(entry));
-    node.handleMessage(letter.message, now);
+    node.handleMessage(sent.message, now);
     const fresh = entries[first];
     if (fresh !== undefined && known(fresh)) {
       this.#memory = [...this.#memory.slice(0, fresh.index - 1), ...entries.slice(first)];
     }
-    this.#addOwn();
+    this.#addEntriesOfCore();
   }
 
   timeout(now: number): void {
@@ -172,37 +172,37 @@ export class CoreHost {
   }
 
   /** Drains the node's actions; what must wait for the disk waits, the rest is returned to be sent. */
-  drain(): Letter[] {
+  drain(): MessageInTransit[] {
     if (this.#installing) return [];
     const actions = this.node.takeActions();
     this.lastActions = actions;
     this.#timer = actions.timer;
     this.reads.push(...actions.reads);
     const { append, installSnapshot } = actions;
-    const letters = [...this.#letters(actions.messages), ...this.#offers(actions)];
+    const messages = [...this.#inTransit(actions.messages), ...this.#snapshotOffers(actions)];
     if (actions.needsPersist) {
       this.#writes.push({
         actions,
         entries: append === null ? [] : this.#memory.slice(append.from - 1, append.to - 1),
-        letters: this.#letters(actions.messagesAfterPersist),
+        messagesAfterPersist: this.#inTransit(actions.messagesAfterPersist),
       });
     }
     if (installSnapshot !== null && this.#offered?.message === installSnapshot) {
       this.#wanted = { offer: installSnapshot, entries: this.#offered.entries };
     }
     this.#apply();
-    return letters;
+    return messages;
   }
 
   /** Completes the oldest write; what waited for it is returned to be sent. */
-  persistOne(now: number): readonly Letter[] {
+  persistOne(now: number): readonly MessageInTransit[] {
     const write = this.#writes.shift();
     if (write === undefined) return [];
-    const { actions, entries, letters } = write;
+    const { actions, entries, messagesAfterPersist } = write;
     this.#write(actions, entries);
     this.node.handlePersisted(actions.persistId, now);
-    this.#addOwn();
-    return letters;
+    this.#addEntriesOfCore();
+    return messagesAfterPersist;
   }
 
   /** Forgets the log up to `index`, which must be applied. */
@@ -281,7 +281,7 @@ export class CoreHost {
   }
 
   /** A new leader's first entry, and the steps of a change of membership, are the node's own. */
-  #addOwn(): void {
+  #addEntriesOfCore(): void {
     const { log } = this.node;
     while (this.#memory.length < log.last.index) {
       const index = this.#memory.length + 1;
@@ -292,7 +292,7 @@ export class CoreHost {
     }
   }
 
-  #letters(outgoing: Actions["messages"]): Letter[] {
+  #inTransit(outgoing: Actions["messages"]): MessageInTransit[] {
     return outgoing.map(({ to, message }) => {
       if (message.type !== "append-entries") return { to, message, entries: [] };
       const { prev, lastIndex } = message.entries;
@@ -300,7 +300,7 @@ export class CoreHost {
     });
   }
 
-  #offers({ snapshots }: Actions): Letter[] {
+  #snapshotOffers({ snapshots }: Actions): MessageInTransit[] {
     const { position: last, config } = this.#snapshot;
     return snapshots.map(({ to }) => ({
       to,

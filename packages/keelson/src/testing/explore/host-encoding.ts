@@ -1,6 +1,6 @@
 import type { Message, NodeId } from "../../core/index.ts";
 import { nameOf, placeOf } from "./bounds.ts";
-import { progressOf, type Entry, type Host, type Letter, type RoleImage } from "./host.ts";
+import { progressOf, type Entry, type Host, type MessageInTransit, type RoleImage } from "./host.ts";
 
 /** Where each place goes. Nodes are equal but for their names, so a state renamed is the same state. */
 export type Renaming = readonly number[];
@@ -25,7 +25,10 @@ function renamedOrNull(renaming: Renaming, name: NodeId | null): NodeId | null {
   return name === null ? null : renamed(renaming, name);
 }
 
-export function renameLetter(renaming: Renaming, { to, message, entries }: Letter): Letter {
+export function renameMessage(
+  renaming: Renaming,
+  { to, message, entries }: MessageInTransit,
+): MessageInTransit {
   return {
     to: renamed(renaming, to),
     message: { ...message, from: renamed(renaming, message.from) },
@@ -36,9 +39,9 @@ export function renameLetter(renaming: Renaming, { to, message, entries }: Lette
 export function renameHost(renaming: Renaming, host: Host): Host {
   const { id, node, disk, writes } = host;
   const name = (old: NodeId): NodeId => renamed(renaming, old);
-  const letter = (old: Letter): Letter => renameLetter(renaming, old);
+  const inTransit = (old: MessageInTransit): MessageInTransit => renameMessage(renaming, old);
   const outgoing = ({ to, message }: { to: NodeId; message: Message }) => {
-    const { entries: _, ...rest } = letter({ to, message, entries: [] });
+    const { entries: _, ...rest } = inTransit({ to, message, entries: [] });
     return rest;
   };
   const sender = <T extends { readonly from: NodeId }>(message: T): T => ({
@@ -58,7 +61,7 @@ export function renameHost(renaming: Renaming, host: Host): Host {
     writes: writes.map((write) => ({
       ...write,
       hardState: write.hardState && vote(write.hardState),
-      letters: write.letters.map(letter),
+      messagesAfterPersist: write.messagesAfterPersist.map(inTransit),
     })),
     node: {
       ...vote(node),
@@ -95,7 +98,7 @@ function renameRole(name: (old: NodeId) => NodeId, role: RoleImage): RoleImage {
 }
 
 /** A text that is equal for equal hosts only. */
-export function encodeHost({ id, node, memory, disk, writes, wanted, stirred }: Host): string {
+export function encodeHost({ id, node, memory, disk, writes, wanted, hasUndrainedInput }: Host): string {
   const { pendingActions, following } = node;
   const gathered =
     pendingActions.hardState === null &&
@@ -133,7 +136,7 @@ export function encodeHost({ id, node, memory, disk, writes, wanted, stirred }: 
     [disk.covered, node.log.base.index],
     wanted === null ? 0 : wanted,
     writes.map((write) => ({ ...write, entries: encodeLog(write.entries) })),
-    stirred ? 1 : 0,
+    hasUndrainedInput ? 1 : 0,
   ]);
 }
 

@@ -1,6 +1,6 @@
 import type { NodeId } from "../../core/index.ts";
 import type { Entry } from "./host.ts";
-import { renamed, type Renaming } from "./host-code.ts";
+import { renamed, type Renaming } from "./host-encoding.ts";
 
 /** A committed entry, and the term of the leader that first committed it. */
 export interface Committed extends Entry {
@@ -11,20 +11,20 @@ export interface Committed extends Entry {
  * What happened that the nodes may have forgotten, as far as an invariant asks for it. It is part
  * of the state: two pasts that differ here may be judged differently later.
  */
-export interface Ghost {
+export interface GroupHistory {
   /** By term: who ever led it; null: nobody yet. */
   readonly leaders: readonly (NodeId | null)[];
   /** The longest prefix that any node ever took for committed. */
   readonly committed: readonly Committed[];
 }
 
-export const NO_PAST: Ghost = { leaders: [], committed: [] };
+export const EMPTY_HISTORY: GroupHistory = { leaders: [], committed: [] };
 
-export function renameGhost(renaming: Renaming, { leaders, committed }: Ghost): Ghost {
+export function renameHistory(renaming: Renaming, { leaders, committed }: GroupHistory): GroupHistory {
   return { leaders: leaders.map((name) => (name === null ? null : renamed(renaming, name))), committed };
 }
 
-export function encodeGhost({ leaders, committed }: Ghost): string {
+export function encodeHistory({ leaders, committed }: GroupHistory): string {
   const entries = committed.map(({ term, payload, seenInTerm }) => `${term}:${payload}:${seenInTerm}`);
   return `${leaders.map((name) => name ?? "-").join("")} ${entries.join(" ")}`;
 }

@@ -1,20 +1,20 @@
 import { keepsConfigs, namesOf, type Bounds } from "./bounds.ts";
-import { encodeGhost, renameGhost, type Ghost } from "./ghost.ts";
-import { progressOf, step, stepsOf, type Host, type HostEvent, type Letter } from "./host.ts";
+import { encodeHistory, renameHistory, type GroupHistory } from "./group-history.ts";
+import { progressOf, step, stepsOf, type Host, type HostEvent, type MessageInTransit } from "./host.ts";
 import {
   encodeHost,
   encodeLog,
   renameHost,
-  renameLetter,
+  renameMessage,
   renamingsOf,
   signatureOf,
   type Renaming,
-} from "./host-code.ts";
+} from "./host-encoding.ts";
 import { checkStep } from "./invariants.ts";
 import { PairTable } from "./pair-table.ts";
 
 /** A value met for the first time gets the next number; the same value later, the same number. */
-class Register<T> {
+class NumberedValues<T> {
   readonly #values: T[] = [];
   readonly #numbers = new Map<string, number>();
   readonly #encode: (value: T) => string;
@@ -91,9 +91,9 @@ export interface HostFacts {
 }
 
 /** A step by numbers. */
-export interface Move {
+export interface NumberedStep {
   readonly host: number;
-  readonly letters: readonly number[];
+  readonly messages: readonly number[];
 }
 
 // Events as numbers, so that a step can be looked up.
@@ -103,7 +103,7 @@ const STEP_DOWN = 2;
 const LEASE_ENDS = 3;
 const PERSIST = 4;
 const DRAIN = 5;
-const LONELY_HEARTBEAT = 6;
+const UNANSWERED_HEARTBEAT = 6;
 const SNAPSHOT = 7;
 const PROPOSE = 8;
 const CRASH = 32;
@@ -112,67 +112,67 @@ const INSTALL = 112;
 const INSTALL_CRASH = 113;
 const DELIVER = 128;
 
-export const isHeartbeat = (event: number): boolean => event === HEARTBEAT || event === LONELY_HEARTBEAT;
+export const isHeartbeat = (event: number): boolean => event === HEARTBEAT || event === UNANSWERED_HEARTBEAT;
 export const propose = (payload: number): number => PROPOSE + payload;
 export const crash = (steps: number): number => CRASH + steps;
 export const change = (target: number): number => CHANGE + target;
 export const SNAPSHOT_EVENT = SNAPSHOT;
 export const INSTALL_CRASH_EVENT = INSTALL_CRASH;
-export const deliver = (letter: number): number => DELIVER + letter;
+export const deliver = (message: number): number => DELIVER + message;
 
 /**
  * All hosts, messages and pasts that were met, by number, and what every event did to every host.
  * The core is a pure function, so a step of one host is worked out once, however many states of
  * the group it is part of: this is what makes millions of states cheap.
  */
-export class Atlas {
+export class StepCache {
   readonly bounds: Bounds;
   readonly renamings: readonly Renaming[];
   /** By renaming: the one that undoes it. */
   readonly inverses: readonly Renaming[];
-  readonly hosts: Register<Host>;
-  readonly letters: Register<Letter>;
-  readonly ghosts: Register<Ghost>;
+  readonly hosts: NumberedValues<Host>;
+  readonly messages: NumberedValues<MessageInTransit>;
+  readonly histories: NumberedValues<GroupHistory>;
   readonly #logs = new Map<string, number>();
   readonly #signatures = new Map<string, number>();
   readonly #facts: HostFacts[] = [];
   readonly #receivers: number[] = [];
-  readonly #moves = new PairTable();
-  readonly #moveList: Move[] = [];
+  readonly #stepNumbers = new PairTable();
+  readonly #steps: NumberedStep[] = [];
 
   constructor(bounds: Bounds) {
     this.bounds = bounds;
     this.renamings = renamingsOf(bounds.nodes).filter((renaming) => keepsConfigs(bounds, renaming));
     this.inverses = this.renamings.map((renaming) => renaming.map((_, place) => renaming.indexOf(place)));
-    this.hosts = new Register(this.renamings, encodeHost, renameHost);
-    this.letters = new Register(this.renamings, (letter) => JSON.stringify(letter), renameLetter);
-    this.ghosts = new Register(this.renamings, encodeGhost, renameGhost);
+    this.hosts = new NumberedValues(this.renamings, encodeHost, renameHost);
+    this.messages = new NumberedValues(this.renamings, (message) => JSON.stringify(message), renameMessage);
+    this.histories = new NumberedValues(this.renamings, encodeHistory, renameHistory);
   }
 
-  get moves(): number {
-    return this.#moveList.length;
+  get stepCount(): number {
+    return this.#steps.length;
   }
 
   /** Lets an event happen to a host, checking what one host's step must keep. Throws what breaks. */
-  move(host: number, event: number): Move {
-    const known = this.#moves.get(host + 1, event);
-    const move = known === undefined ? undefined : this.#moveList[known];
+  step(host: number, event: number): NumberedStep {
+    const known = this.#stepNumbers.get(host + 1, event);
+    const move = known === undefined ? undefined : this.#steps[known];
     if (move !== undefined) return move;
     const before = this.hosts.at(host);
     const happening = this.eventOf(event);
     const after = step(this.bounds, before, happening);
     checkStep(before, happening, after);
-    const made: Move = {
+    const made: NumberedStep = {
       host: this.hosts.numberOf(after.host),
-      letters: after.sent.map(({ letter }) => this.letters.numberOf(letter)),
+      messages: after.sent.map(({ message }) => this.messages.numberOf(message)),
     };
-    this.#moves.add(host + 1, event, this.#moveList.length);
-    this.#moveList.push(made);
+    this.#stepNumbers.add(host + 1, event, this.#steps.length);
+    this.#steps.push(made);
     return made;
   }
 
   eventOf(event: number): HostEvent {
-    if (event >= DELIVER) return { type: "deliver", letter: this.letters.at(event - DELIVER) };
+    if (event >= DELIVER) return { type: "deliver", message: this.messages.at(event - DELIVER) };
     if (event === INSTALL) return { type: "install" };
     if (event === INSTALL_CRASH) return { type: "install-crash" };
     if (event >= CHANGE) return { type: "change", target: event - CHANGE };
@@ -183,8 +183,8 @@ export class Atlas {
         return { type: "timeout" };
       case HEARTBEAT:
         return { type: "heartbeat" };
-      case LONELY_HEARTBEAT:
-        return { type: "lonely-heartbeat" };
+      case UNANSWERED_HEARTBEAT:
+        return { type: "unanswered-heartbeat" };
       case STEP_DOWN:
         return { type: "step-down" };
       case LEASE_ENDS:
@@ -206,11 +206,11 @@ export class Atlas {
   }
 
   /** The place of the node that a message goes to. */
-  receiverOf(letter: number): number {
-    const known = this.#receivers[letter];
+  receiverOf(message: number): number {
+    const known = this.#receivers[message];
     if (known !== undefined) return known;
-    const place = this.#names.indexOf(this.letters.at(letter).to);
-    this.#receivers[letter] = place;
+    const place = this.#names.indexOf(this.messages.at(message).to);
+    this.#receivers[message] = place;
     return place;
   }
 
@@ -237,7 +237,7 @@ export class Atlas {
     };
   }
 
-  #eventsAt({ node, writes, wanted, stirred }: Host): number[] {
+  #eventsAt({ node, writes, wanted, hasUndrainedInput }: Host): number[] {
     const { terms, checkQuorum, batching } = this.bounds;
     const leads = node.role.type === "leader";
     const events: number[] = [];
@@ -245,13 +245,13 @@ export class Atlas {
     if (!leads && node.electionDeadline !== null && node.term <= terms) events.push(TIMEOUT);
     if (leads && progressOf(node).length > 0) events.push(HEARTBEAT);
     // With check-quorum it would have stepped down by then.
-    if (leads && progressOf(node).length > 0 && !checkQuorum) events.push(LONELY_HEARTBEAT);
+    if (leads && progressOf(node).length > 0 && !checkQuorum) events.push(UNANSWERED_HEARTBEAT);
     if (leads && checkQuorum) events.push(STEP_DOWN);
     if (node.leaderHeardAt === 0) events.push(LEASE_ENDS);
     if (writes.length > 0) events.push(PERSIST);
     // An installation waits for the writes under way, and nothing is written meanwhile.
     if (wanted !== null && writes.length === 0) events.push(INSTALL);
-    if (batching && stirred) events.push(DRAIN);
+    if (batching && hasUndrainedInput) events.push(DRAIN);
     return events;
   }
 }
