@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-import type { Illegal } from "./torture/chapter.ts";
+import type { Illegal } from "./torture/key-history.ts";
 import { Faults } from "./torture/faults.ts";
 import { isInside, NamespaceNetwork, namespacesRefusal, runInside } from "./torture/namespaces.ts";
 import type { TestNetwork } from "./torture/network.ts";
@@ -15,7 +15,7 @@ import { parseTortureOptions, TORTURE_HELP, type TortureOptions } from "./tortur
 import { ProxyNetwork } from "./torture/proxies.ts";
 import { Servers } from "./torture/servers.ts";
 import { SmallDisk } from "./torture/small-disk.ts";
-import { Stretches } from "./torture/stretches.ts";
+import { WriteGaps } from "./torture/write-gaps.ts";
 import { Workload } from "./torture/workload.ts";
 
 const PROGRESS_EVERY_MS = 15_000;
@@ -99,9 +99,9 @@ class Torture {
     const late = await servers.converged(CONVERGE_MS_MAX);
     if (late !== null)
       throw new Error(`the cluster did not come up within ${CONVERGE_MS_MAX / 1000} s: ${late}`);
-    const stretches = new Stretches();
+    const writeGaps = new WriteGaps();
     const workload = new Workload({
-      ...{ places: servers.httpPlaces, nodes: () => servers.httpAddresses, clients, seed, stretches },
+      ...{ places: servers.httpPlaces, nodes: () => servers.httpAddresses, clients, seed, writeGaps },
       onIllegal: (illegal) => {
         this.#keep(illegal);
       },
@@ -109,7 +109,7 @@ class Torture {
         this.#fail(text);
       },
     });
-    const faults = new Faults(seed, servers, stretches, (text) => {
+    const faults = new Faults(seed, servers, writeGaps, (text) => {
       this.#say(text);
     });
     const progress = setInterval(() => {
@@ -134,7 +134,7 @@ class Torture {
       );
     await workload.readAllAgain();
     await this.#compare(servers, workload);
-    this.#summarize(workload, faults, stretches);
+    this.#summarize(workload, faults, writeGaps);
     // As each node says of itself, with every start in its log.
     console.log(
       `snapshots: taken ${servers.countInLogs('"took a snapshot')}, installed ${servers.countInLogs('"installed a snapshot')}`,
@@ -159,17 +159,17 @@ class Torture {
     this.#say(`all ${servers.ids.length} nodes hold the same ${workload.remembered.size} keys`);
   }
 
-  #summarize(workload: Workload, faults: Faults, stretches: Stretches): void {
+  #summarize(workload: Workload, faults: Faults, writeGaps: WriteGaps): void {
     if (workload.checked === 0 || workload.countOf("put", "done") === 0)
       this.#fail("nothing was written: this run shows nothing");
     if (workload.undecided > 0) this.#fail(`${workload.undecided} keys have a history that was not decided`);
     console.log(`calls: ${listed(workload.counts)}`);
     console.log(`faults: ${listed(faults.counts)}`);
     console.log(`requests for changes: ${listed(faults.members.answers)}`);
-    const longest = [...stretches.longest()].map(
+    const longest = [...writeGaps.longest()].map(
       ([kind, ms]) => [kind, `${(ms / 1000).toFixed(1)} s`] as const,
     );
-    console.log(`longest stretch without a write, by the fault that it met: ${listed(new Map(longest))}`);
+    console.log(`longest gap without a write, by the fault that it met: ${listed(new Map(longest))}`);
     console.log(
       `${workload.checked} keys checked, ${workload.undecided} undecided; ${workload.remembered.size} read again at the end` +
         (workload.forgotten === 0 ? "" : `; the ${workload.forgotten} oldest were let go`),

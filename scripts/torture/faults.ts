@@ -1,12 +1,12 @@
 import path from "node:path";
 
 import { Chance } from "../lib/chance.ts";
-import { Harm } from "./harm.ts";
+import { FaultQuota } from "./fault-quota.ts";
 import { MemberChanges, OPERATIONS } from "./member-changes.ts";
 import { placeOf, type Link, type LinkCondition } from "./network.ts";
 import type { Servers } from "./servers.ts";
 import { SmallDisk } from "./small-disk.ts";
-import type { Stretches } from "./stretches.ts";
+import type { WriteGaps } from "./write-gaps.ts";
 
 /** Seconds without a fault of the same lane, between two of them. */
 const REST_S = { processes: [1, 7], network: [2, 9], disk: [20, 60], members: [1, 8] } as const;
@@ -78,18 +78,18 @@ export class Faults {
   readonly counts = new Map<string, number>();
   readonly members: MemberChanges;
   readonly #servers: Servers;
-  readonly #stretches: Stretches;
+  readonly #writeGaps: WriteGaps;
   readonly #say: (text: string) => void;
-  readonly #harm: Harm;
+  readonly #quota: FaultQuota;
   readonly #end = new AbortController();
   readonly #lanes: Promise<void>[] = [];
 
-  constructor(seed: number, servers: Servers, stretches: Stretches, say: (text: string) => void) {
+  constructor(seed: number, servers: Servers, writeGaps: WriteGaps, say: (text: string) => void) {
     this.#servers = servers;
-    this.#stretches = stretches;
+    this.#writeGaps = writeGaps;
     this.#say = say;
-    this.#harm = new Harm(() => servers.nodes);
-    this.members = new MemberChanges(servers, this.#harm, say, (ms) => this.#pause(ms));
+    this.#quota = new FaultQuota(() => servers.nodes);
+    this.members = new MemberChanges(servers, this.#quota, say, (ms) => this.#pause(ms));
     this.#lanes.push(this.#run(plan(seed, "processes", PROCESS_FAULTS)));
     this.#lanes.push(this.#run(plan(seed, "network", networkFaults(servers.network.conditions))));
     this.#lanes.push(this.#run(plan(seed, "members", OPERATIONS)));
@@ -115,20 +115,20 @@ export class Faults {
       if (!fault.isImpatient) await this.#recovered();
       await this.#pause(fault.restMs);
       if (this.#end.signal.aborted) return;
-      this.#stretches.begin(fault.kind);
+      this.#writeGaps.begin(fault.kind);
       try {
         if (await this.#do(fault)) this.counts.set(fault.kind, (this.counts.get(fault.kind) ?? 0) + 1);
       } finally {
-        this.#stretches.end(fault.kind);
+        this.#writeGaps.end(fault.kind);
       }
     }
   }
 
   /** Resolves when a write is acknowledged that came after now. */
   async #recovered(): Promise<void> {
-    const before = this.#stretches.writes;
+    const before = this.#writeGaps.writes;
     const deadline = performance.now() + RECOVERY_MS_MAX;
-    while (this.#stretches.writes === before && performance.now() < deadline && !this.#end.signal.aborted)
+    while (this.#writeGaps.writes === before && performance.now() < deadline && !this.#end.signal.aborted)
       await this.#pause(100);
   }
 
@@ -149,14 +149,14 @@ export class Faults {
       else if (fault.kind.startsWith("pause")) await this.#sleep(ids, fault.lengthMs);
       else await this.#stop(ids, fault.kind.startsWith("kill") ? "kill" : "close", fault.lengthMs);
     } finally {
-      this.#harm.release(ids);
+      this.#quota.release(ids);
     }
     return true;
   }
 
-  /** Whom the fault meets, if they may be harmed now; less than it would, if that is what may be. */
+  /** Whom the fault meets, if they may be faulty now; less than it would, if that is what may be. */
   #claim({ kind, whom }: PlannedFault, leader: string | null): readonly string[] | null {
-    if (kind === "kill all") return this.#harm.claimAll();
+    if (kind === "kill all") return this.#quota.claimAll();
     if (kind.endsWith("the leader")) return leader === null ? null : this.#claimFirst([leader], 1);
     const { nodes, smallDisk } = this.#servers;
     if (kind === "full disk") {
@@ -168,14 +168,14 @@ export class Faults {
       return onIt === undefined ? null : this.#claimFirst([onIt.id], 1);
     }
     const ids = nodes.filter(({ process }) => process.isRunning).map(({ id }) => id);
-    const free = turnedBy(ids, whom).filter((id) => !this.#harm.isHarmed(id));
+    const free = turnedBy(ids, whom).filter((id) => !this.#quota.isFaulty(id));
     return this.#claimFirst(free, kind.endsWith("two") ? 2 : 1);
   }
 
   #claimFirst(ids: readonly string[], countMax: number): readonly string[] | null {
     for (let count = Math.min(countMax, ids.length); count > 0; count--) {
       const some = ids.slice(0, count);
-      if (this.#harm.claim(some)) return some;
+      if (this.#quota.claim(some)) return some;
     }
     return null;
   }
@@ -200,14 +200,14 @@ export class Faults {
     this.#say(`rolling restart: ${ids.join(", ")}`);
     for (const id of ids) {
       if (this.#end.signal.aborted) return true;
-      if (!this.#servers.has(id) || !this.#harm.claim([id])) continue;
+      if (!this.#servers.has(id) || !this.#quota.claim([id])) continue;
       try {
         const process = this.#servers.process(id);
         await process.close();
         process.start();
         await this.#pause(2000);
       } finally {
-        this.#harm.release([id]);
+        this.#quota.release([id]);
       }
     }
     return true;

@@ -1,4 +1,4 @@
-import type { Harm } from "./harm.ts";
+import type { FaultQuota } from "./fault-quota.ts";
 import type { Servers, TestNode } from "./servers.ts";
 
 /** What is done to the cluster in order, as an operator does it. Those named twice come twice as often. */
@@ -22,7 +22,7 @@ const OPERATION_MS_MAX = 60_000;
 /** The server itself gives up sooner (a change of members after 10 s, a transfer after an election timeout). */
 const REQUEST_MS_MAX = 12_000;
 const POLL_MS = 250;
-/** With two voters no harm at all could be borne; so few are there only until a lost one is replaced. */
+/** With two voters, no fault at all may be injected; there are so few only until a lost one is replaced. */
 const VOTERS_MIN = 3;
 
 /** Changes who takes part, and asks on until it is done; and asks for snapshots and transfers of leadership. */
@@ -30,19 +30,19 @@ export class MemberChanges {
   /** Answers to requests, by what was asked and what came back. */
   readonly answers = new Map<string, number>();
   readonly #servers: Servers;
-  readonly #harm: Harm;
+  readonly #quota: FaultQuota;
   readonly #say: (text: string) => void;
   readonly #pause: (ms: number) => Promise<void>;
 
   /** `pause`: may end early, when the faults are to end. */
   constructor(
     servers: Servers,
-    harm: Harm,
+    quota: FaultQuota,
     say: (text: string) => void,
     pause: (ms: number) => Promise<void>,
   ) {
     this.#servers = servers;
-    this.#harm = harm;
+    this.#quota = quota;
     this.#say = say;
     this.#pause = pause;
   }
@@ -121,7 +121,7 @@ export class MemberChanges {
   }
 
   async #shrink(node: TestNode, isOver: () => boolean): Promise<boolean> {
-    if (!(await this.#waited(() => this.#harm.mayLeave(node.id), isOver))) return false;
+    if (!(await this.#waited(() => this.#quota.mayLeave(node.id), isOver))) return false;
     node.state = "leaving";
     node.process.mayStop = true;
     this.#say(`${node.id} is removed`);
@@ -130,11 +130,11 @@ export class MemberChanges {
 
   /** The disk of a member is gone, for good; its place gets a node with another id when the old one is removed. */
   async #loseDisk(node: TestNode, whom: number, isOver: () => boolean): Promise<boolean> {
-    if (!(await this.#waited(() => this.#harm.claim([node.id]), isOver))) return false;
+    if (!(await this.#waited(() => this.#quota.claim([node.id]), isOver))) return false;
     this.#say(`${node.id} loses its disk`);
     await this.#servers.wipe(node);
-    // From now on its state says that it is harmed, until it is removed.
-    this.#harm.release([node.id]);
+    // From now on its state says that it is faulty, until it is removed.
+    this.#quota.release([node.id]);
     return (await this.#removed(node, isOver)) && (await this.#grow(whom, isOver));
   }
 

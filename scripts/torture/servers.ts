@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 
-import type { NodeState } from "./harm.ts";
+import type { NodeState } from "./fault-quota.ts";
 import { HTTP_PORT, LINE_PORT, placeOf, RAFT_PORT, type TestNetwork } from "./network.ts";
 import { ServerProcess } from "./server-process.ts";
 import { SmallDisk } from "./small-disk.ts";

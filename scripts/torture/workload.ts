@@ -2,8 +2,8 @@ import { KvClient, KvClientError } from "keelson-kv";
 import type { KeyValueInput, KeyValueOutput, OpenOperation } from "keelson/testing";
 
 import { Chance } from "../lib/chance.ts";
-import { Chapter, faultOfRead, type Illegal, type LastWord } from "./chapter.ts";
-import type { Stretches } from "./stretches.ts";
+import { KeyHistory, faultOfRead, type Illegal, type LastWord } from "./key-history.ts";
+import type { WriteGaps } from "./write-gaps.ts";
 
 /** Keys in use at a time. */
 const KEYS = 24;
@@ -30,7 +30,7 @@ export interface WorkloadOptions {
   readonly nodes: () => readonly string[];
   readonly clients: number;
   readonly seed: number;
-  readonly stretches: Stretches;
+  readonly writeGaps: WriteGaps;
   /** Called at most once for each thing found. */
   readonly onIllegal: (illegal: Illegal) => void;
   /** Something failed that is not an answer: a mistake here, or a read that no node would answer. */
@@ -40,14 +40,14 @@ export interface WorkloadOptions {
 /** Clients that call all nodes at random, and see to it that every answer is checked. */
 export class Workload {
   readonly #options: WorkloadOptions;
-  readonly #chapters: Chapter[] = [];
+  readonly #keyHistories: KeyHistory[] = [];
   readonly #retiring = new Set<Promise<void>>();
   readonly #remembered = new Map<string, LastWord>();
   /** Those that are being read again, one reader at a time: two answers that cross tell nothing. */
   readonly #reading = new Set<LastWord>();
   readonly #counts = new Map<string, number>();
   readonly #running: Promise<void>[] = [];
-  #chaptersBegun = 0;
+  #keysBegun = 0;
   #valuesPut = 0;
   #isEnding = false;
   checked = 0;
@@ -56,7 +56,7 @@ export class Workload {
 
   constructor(options: WorkloadOptions) {
     this.#options = options;
-    for (let slot = 0; slot < KEYS; slot++) this.#chapters.push(this.#newChapter());
+    for (let slot = 0; slot < KEYS; slot++) this.#keyHistories.push(this.#newKeyHistory());
     for (let number = 1; number <= options.clients; number++) {
       this.#running.push(
         this.#client(number).catch((error: unknown) => {
@@ -85,7 +85,7 @@ export class Workload {
   async end(): Promise<void> {
     this.#isEnding = true;
     await Promise.all(this.#running);
-    for (const chapter of this.#chapters.splice(0)) this.#retire(chapter);
+    for (const keyHistory of this.#keyHistories.splice(0)) this.#retire(keyHistory);
     await Promise.all(this.#retiring);
   }
 
@@ -125,18 +125,18 @@ export class Workload {
 
   async #call(name: string, writer: KvClient, reader: () => KvClient, chance: Chance): Promise<void> {
     if (chance.often(0.05)) return this.#readAgain(reader(), chance);
-    const chapter = this.#chapterFor(chance);
-    if (chapter === null) return;
-    const { key, version } = chapter;
+    const keyHistory = this.#keyHistoryFor(chance);
+    if (keyHistory === null) return;
+    const { key, version } = keyHistory;
     if (chance.often(0.45)) {
-      const operation = chapter.invoke(name, { type: "get", key });
+      const operation = keyHistory.invoke(name, { type: "get", key });
       await this.#settle("get", operation, () => readOutput(reader(), key));
       return;
     }
     const isConditional = chance.often(0.4);
     if (chance.often(0.2) && (!isConditional || version !== null)) {
       const condition = isConditional && version !== null ? { ifVersion: version } : {};
-      const operation = chapter.invoke(name, { type: "delete", key, ...condition });
+      const operation = keyHistory.invoke(name, { type: "delete", key, ...condition });
       await this.#settle(isConditional ? "delete if" : "delete", operation, async () => {
         const { existed } = await writer.delete(key, condition);
         return { existed };
@@ -150,7 +150,7 @@ export class Workload {
       value,
       ...(isConditional ? { ifVersion: version } : {}),
     };
-    const operation = chapter.invoke(name, input);
+    const operation = keyHistory.invoke(name, input);
     await this.#settle(isConditional ? "put if" : "put", operation, async () => {
       const condition = version === null ? { ifAbsent: true } : { ifVersion: version };
       const put = await writer.put(key, value, isConditional ? condition : {});
@@ -168,7 +168,7 @@ export class Workload {
       const output = await call();
       operation.done(output);
       this.#count(kind, "done");
-      if (kind !== "get") this.#options.stretches.wrote();
+      if (kind !== "get") this.#options.writeGaps.wrote();
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
       if (error.code === "CONDITION_FAILED") {
@@ -188,25 +188,25 @@ export class Workload {
   }
 
   /** A key that may take another call; full ones make room for new ones first. */
-  #chapterFor(chance: Chance): Chapter | null {
-    const slot = chance.between(0, this.#chapters.length);
-    const chapter = this.#chapters[slot];
-    if (chapter === undefined || chapter.isBusy) return null;
-    if (!chapter.isFull) return chapter;
-    this.#retire(chapter);
-    return (this.#chapters[slot] = this.#newChapter());
+  #keyHistoryFor(chance: Chance): KeyHistory | null {
+    const slot = chance.between(0, this.#keyHistories.length);
+    const keyHistory = this.#keyHistories[slot];
+    if (keyHistory === undefined || keyHistory.isBusy) return null;
+    if (!keyHistory.isFull) return keyHistory;
+    this.#retire(keyHistory);
+    return (this.#keyHistories[slot] = this.#newKeyHistory());
   }
 
-  #newChapter(): Chapter {
-    this.#chaptersBegun += 1;
-    return new Chapter(`torture/${String(this.#chaptersBegun).padStart(7, "0")}`);
+  #newKeyHistory(): KeyHistory {
+    this.#keysBegun += 1;
+    return new KeyHistory(`torture/${String(this.#keysBegun).padStart(7, "0")}`);
   }
 
-  #retire(chapter: Chapter): void {
-    const retiring = this.#close(chapter)
+  #retire(keyHistory: KeyHistory): void {
+    const retiring = this.#close(keyHistory)
       .catch((error: unknown) => {
         this.#options.onFailure(
-          `key ${chapter.key}: ${error instanceof Error ? String(error.stack) : String(error)}`,
+          `key ${keyHistory.key}: ${error instanceof Error ? String(error.stack) : String(error)}`,
         );
       })
       .finally(() => this.#retiring.delete(retiring));
@@ -214,25 +214,25 @@ export class Workload {
   }
 
   /** The last read of a key, the check of its history, and what is remembered of it. */
-  async #close(chapter: Chapter): Promise<void> {
-    while (!chapter.isIdle) await pause(LAST_READ_PAUSE_MS);
-    let turn = chapter.calls;
+  async #close(keyHistory: KeyHistory): Promise<void> {
+    while (!keyHistory.isIdle) await pause(LAST_READ_PAUSE_MS);
+    let turn = keyHistory.calls;
     let open: OpenOperation<KeyValueOutput> | undefined;
     const found = await this.#lastRead(() => {
       open?.notDone();
-      open = chapter.invoke("the last reader", { type: "get", key: chapter.key });
+      open = keyHistory.invoke("the last reader", { type: "get", key: keyHistory.key });
       const nodes = this.#options.nodes();
       const node = nodes[turn++ % nodes.length] ?? "";
       return [new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX }), "to close it"];
-    }, chapter.key);
+    }, keyHistory.key);
     if (found === undefined) return;
     const output = found === null ? { value: null } : found;
     open?.done(output);
-    const verdict = chapter.check();
+    const verdict = keyHistory.check();
     this.checked += 1;
     if (verdict === "undecided") this.undecided += 1;
     else if (verdict !== null) this.#options.onIllegal(verdict);
-    this.#remember(chapter.lastWord(output));
+    this.#remember(keyHistory.lastWord(output));
   }
 
   /** Reads until a node answers. undefined: none would, and that is reported. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { Chapter, CALLS_MAX, faultOfRead, UNKNOWN_MAX, type LastWord } from "./chapter.ts";
+import { KeyHistory, CALLS_MAX, faultOfRead, UNKNOWN_MAX, type LastWord } from "./key-history.ts";
 
 function wordOf(changes: Partial<LastWord> = {}): LastWord {
   return { key: "k", value: "a", version: 5, maybePut: new Set(), maybeDeleted: false, ...changes };
@@ -8,46 +8,47 @@ function wordOf(changes: Partial<LastWord> = {}): LastWord {
 
 describe("the life of a key", () => {
   it("finds a read that missed an acknowledged write, with a picture and the whole history", () => {
-    const chapter = new Chapter("k");
-    chapter.invoke("c1", { type: "put", key: "k", value: "a" }).done({ version: 3 });
-    chapter.invoke("c2", { type: "get", key: "k" }).done({ value: null });
-    const verdict = chapter.check();
+    const keyHistory = new KeyHistory("k");
+    keyHistory.invoke("c1", { type: "put", key: "k", value: "a" }).done({ version: 3 });
+    keyHistory.invoke("c2", { type: "get", key: "k" }).done({ value: null });
+    const verdict = keyHistory.check();
     expect(verdict).toMatchObject({ svg: expect.stringContaining("<svg") as string });
     expect(verdict).toMatchObject({ history: expect.stringContaining('"value":"a"') as string });
   });
 
   it("takes a write of unknown outcome as done or not, but not one that surely did nothing", () => {
     for (const value of ["a", null]) {
-      const chapter = new Chapter("k");
-      chapter.invoke("c1", { type: "put", key: "k", value: "a" }).unknown();
-      chapter
+      const keyHistory = new KeyHistory("k");
+      keyHistory.invoke("c1", { type: "put", key: "k", value: "a" }).unknown();
+      keyHistory
         .invoke("c2", { type: "get", key: "k" })
         .done(value === null ? { value } : { value, version: 9 });
-      expect(chapter.check()).toBeNull();
+      expect(keyHistory.check()).toBeNull();
     }
-    const chapter = new Chapter("k");
-    chapter.invoke("c1", { type: "put", key: "k", value: "a" }).notDone();
-    chapter.invoke("c2", { type: "get", key: "k" }).done({ value: "a", version: 9 });
-    expect(chapter.check()).not.toBeNull();
+    const keyHistory = new KeyHistory("k");
+    keyHistory.invoke("c1", { type: "put", key: "k", value: "a" }).notDone();
+    keyHistory.invoke("c2", { type: "get", key: "k" }).done({ value: "a", version: 9 });
+    expect(keyHistory.check()).not.toBeNull();
   });
 
   it("is over after its share of calls, or of unknown outcomes", () => {
-    const long = new Chapter("k");
+    const long = new KeyHistory("k");
     for (let call = 0; call < CALLS_MAX; call++) {
       expect(long.isFull).toBe(false);
       long.invoke("c", { type: "get", key: "k" }).done({ value: null });
     }
     expect(long.isFull).toBe(true);
-    const vague = new Chapter("k");
+    const vague = new KeyHistory("k");
     for (let call = 0; call < UNKNOWN_MAX; call++) vague.invoke("c", { type: "delete", key: "k" }).unknown();
     expect(vague.isFull).toBe(true);
   });
 
   it("remembers of unknown changes those that nobody has seen yet", () => {
-    const chapter = new Chapter("k");
-    for (const value of ["seen", "not seen"]) chapter.invoke("c", { type: "put", key: "k", value }).unknown();
-    chapter.invoke("c", { type: "get", key: "k" }).done({ value: "seen", version: 4 });
-    const word = chapter.lastWord({ value: "seen", version: 4 });
+    const keyHistory = new KeyHistory("k");
+    for (const value of ["seen", "not seen"])
+      keyHistory.invoke("c", { type: "put", key: "k", value }).unknown();
+    keyHistory.invoke("c", { type: "get", key: "k" }).done({ value: "seen", version: 4 });
+    const word = keyHistory.lastWord({ value: "seen", version: 4 });
     expect(word).toEqual(wordOf({ value: "seen", version: 4, maybePut: new Set(["not seen"]) }));
   });
 });

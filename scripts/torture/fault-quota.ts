@@ -14,10 +14,10 @@ export interface Standing {
 }
 
 /**
- * Sees to it that never more than a minority of the voters is harmed at once: killed, stopped, paused, without room on
+ * Sees to it that never more than a minority of the voters is faulty at once: killed, stopped, paused, without room on
  * the disk, or without the disk. While members change, that holds in every configuration that may be in force.
  */
-export class Harm {
+export class FaultQuota {
   readonly #nodes: () => readonly Standing[];
   readonly #claimed = new Set<string>();
 
@@ -27,14 +27,14 @@ export class Harm {
 
   /** Takes the nodes for a fault, which must release them; false: they are taken, or it would be too many. */
   claim(ids: readonly string[]): boolean {
-    if (ids.some((id) => this.isHarmed(id)) || !this.#isBearable([...this.#harmed(), ...ids])) return false;
+    if (ids.some((id) => this.isFaulty(id)) || !this.#isBearable([...this.#faulty(), ...ids])) return false;
     for (const id of ids) this.#claimed.add(id);
     return true;
   }
 
-  /** Takes all that are there, if none is harmed. Only for what harms nobody's disk and is over soon. */
+  /** Takes all that are there, if none is faulty. Only for what damages nobody's disk and is over soon. */
   claimAll(): readonly string[] | null {
-    if (this.#harmed().length > 0) return null;
+    if (this.#faulty().length > 0) return null;
     const ids = this.#nodes().map(({ id }) => id);
     for (const id of ids) this.#claimed.add(id);
     return ids;
@@ -44,24 +44,24 @@ export class Harm {
     for (const id of ids) this.#claimed.delete(id);
   }
 
-  isHarmed(id: string): boolean {
-    return this.#harmed().includes(id);
+  isFaulty(id: string): boolean {
+    return this.#faulty().includes(id);
   }
 
-  /** Whether the harm that there is would still be bearable without this voter. */
+  /** Whether the nodes that are faulty now would still be a minority without this voter. */
   mayLeave(id: string): boolean {
     const rest = this.#nodes().filter((node) => node.id !== id);
-    return configurationsOf(rest).every((voters) => isMinority(this.#harmed(), voters));
+    return configurationsOf(rest).every((voters) => isMinority(this.#faulty(), voters));
   }
 
-  #harmed(): string[] {
+  #faulty(): string[] {
     return this.#nodes()
       .filter(({ id, state }) => state === "lost" || this.#claimed.has(id))
       .map(({ id }) => id);
   }
 
-  #isBearable(harmed: readonly string[]): boolean {
-    return configurationsOf(this.#nodes()).every((voters) => isMinority(harmed, voters));
+  #isBearable(faulty: readonly string[]): boolean {
+    return configurationsOf(this.#nodes()).every((voters) => isMinority(faulty, voters));
   }
 }
 
@@ -77,6 +77,6 @@ function configurationsOf(nodes: readonly Standing[]): (readonly string[])[] {
   ];
 }
 
-function isMinority(harmed: readonly string[], voters: readonly string[]): boolean {
-  return 2 * voters.filter((id) => harmed.includes(id)).length < voters.length;
+function isMinority(faulty: readonly string[], voters: readonly string[]): boolean {
+  return 2 * voters.filter((id) => faulty.includes(id)).length < voters.length;
 }

@@ -42,7 +42,7 @@ export interface LastWord {
  * the keys of the moment only. Keys are never used again, so that a change of unknown outcome cannot
  * come into another key's history.
  */
-export class Chapter {
+export class KeyHistory {
   readonly key: string;
   readonly #history = new History<KeyValueInput, KeyValueOutput>(() => performance.now());
   #atOnce = 0;

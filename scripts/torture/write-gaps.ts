@@ -1,8 +1,8 @@
 /**
- * For each kind of fault, the longest stretch without a successful write that it alone met; and the
+ * For each kind of fault, the longest gap without a successful write that it alone met; and the
  * longest that several kinds met, which hardly tells anything but that they overlapped.
  */
-export class Stretches {
+export class WriteGaps {
   readonly #longestMs = new Map<string, number>();
   readonly #active: string[] = [];
   /** Kinds of fault that were there at some moment since the last write. */
@@ -25,11 +25,11 @@ export class Stretches {
   wrote(): void {
     this.writes += 1;
     const now = performance.now();
-    const stretchMs = now - this.#lastWriteAt;
+    const gapMs = now - this.#lastWriteAt;
     this.#lastWriteAt = now;
     const [one = "no fault", another] = this.#since;
     const kind = another === undefined ? one : "several at once";
-    this.#longestMs.set(kind, Math.max(stretchMs, this.#longestMs.get(kind) ?? 0));
+    this.#longestMs.set(kind, Math.max(gapMs, this.#longestMs.get(kind) ?? 0));
     this.#since.clear();
     for (const kind of this.#active) this.#since.add(kind);
   }
