@@ -105,6 +105,19 @@ describe("ClusterChecker", () => {
     expect(() => checker.statuses.step("b", replaced, 0)).toThrow("CQ: b commits 2 without a majority");
   });
 
+  it("judges what a node takes during an installation once its store has been given it", () => {
+    const checker = new ClusterChecker(LIMITS);
+    for (const id of ["a", "b"]) put(checker, id, config(1, 1, { voters: ["a", "b", "c"] }));
+    put(checker, "c", config(1, 1, { voters: ["a", "b", "c"] }));
+    put(checker, "c", entry(2, 1, "old"));
+    for (const id of ["a", "b"]) put(checker, id, entry(2, 2, "new"));
+    const committed = { ...STATUS, config: configOf(["a", "b", "c"]), lastIndex: 2, commitIndex: 2 };
+    checker.statuses.step("a", committed, 0);
+    const installing = { ...committed, durableIndex: 1, installing: true };
+    expect(() => checker.statuses.step("c", installing, 0)).not.toThrow();
+    expect(() => checker.statuses.step("c", { ...installing, installing: false }, 0)).toThrow("SMS: c commits");
+  });
+
   it("counts a commit's majority from what stores reported as durable (CQ)", () => {
     const checker = new ClusterChecker(LIMITS);
     const first = config(1, 1, { voters: ["a", "b", "c", "d"] });

@@ -46,7 +46,7 @@ export class CommitChecker {
       const before = this.#history.committed[at];
       const holds =
         before === undefined ? this.#hasQuorum(at, entry, atCommit, last) : before.chain === entry.chain;
-      // A node that stopped may have replaced this entry in its last turn, which its store never heard of.
+      // The node may have replaced this entry, and not have told its store yet. Then it is checked later.
       if (!holds && at >= storeGivenUpTo) return;
       if (before === undefined) {
         assertInvariant(

@@ -12,7 +12,7 @@ export interface NodeStatus {
   readonly commitIndex: LogIndex;
   readonly appliedIndex: LogIndex;
   readonly lastIndex: LogIndex;
-  /** Used when the node has stopped. Absent: all of its log is durable. */
+  /** Used when the node has stopped, or installs a snapshot. Absent: all of its log is durable. */
   readonly durableIndex?: LogIndex;
   /** The configuration that the node acts on. */
   readonly config: ClusterConfig;
@@ -31,6 +31,8 @@ export interface NodeStatus {
   readonly firstIndex?: LogIndex;
   /** The newest snapshot. Absent: not checked, since the run may have damaged it. */
   readonly snapshots?: { readonly newest: { readonly index: LogIndex } | null } | null | undefined;
+  /** Whether the node is replacing its state and log by a snapshot that it received. Absent: it isn't. */
+  readonly installing?: boolean;
 }
 
 /**
@@ -49,8 +51,10 @@ export interface ClusterExpectations {
 }
 
 /**
- * Up to here the store was given the node's log. A node that stopped may not have submitted its last turn.
+ * Up to here the store was surely given the node's log. After it, the node may have replaced entries that the
+ * store still holds: a node that stopped may not have submitted its last turn, and a node that installs a
+ * snapshot takes entries, but gives its store none until the installation has ended.
  */
-export function storeIsGivenUpTo({ role, durableIndex = Infinity }: NodeStatus): LogIndex {
-  return role === "stopped" ? durableIndex : Infinity;
+export function storeIsGivenUpTo({ role, durableIndex = Infinity, installing }: NodeStatus): LogIndex {
+  return role === "stopped" || installing === true ? durableIndex : Infinity;
 }

@@ -106,8 +106,9 @@ export class TurnLoop {
       checker.statuses.excuse(id);
     // A stopped node reports no snapshots, but what it did in its last turn is checked.
     const knowsSnapshots = !process.hasDamagedData && metrics.role !== "stopped";
-    const status = knowsSnapshots ? metrics : { ...metrics, snapshots: undefined };
-    checker.statuses.step(id, status, process.now());
+    const installing = metrics.snapshots?.receiving?.phase === "installing";
+    const snapshots = knowsSnapshots ? metrics.snapshots : undefined;
+    checker.statuses.step(id, { ...metrics, snapshots, installing }, process.now());
   }
 
   /** LIVE: a timer that is set again and again for the present time keeps time from advancing. */
