@@ -4,7 +4,9 @@
 // is far behind they are read from the store, one message at a time. Hazard: if a later AppendEntries
 // were sent during that read, the follower would refuse it, because the entries before it are missing,
 // and the leader would back up and resend. So later AppendEntries to that follower queue behind the read.
-// Other messages leave at once.
+// Its heartbeat can't wait: while a slow disk is read, the follower would hear nothing and depose a leader
+// that works. So each heartbeat round that a waiting message would have carried leaves at once, without
+// entries, for the position before those that are being read. Other messages leave at once too.
 
 import type { AddressedMessage } from "../../core/action.ts";
 import type { AppendEntries, Message } from "../../core/message.ts";
@@ -15,11 +17,18 @@ import { checkRecords, logReadFailure, termLookup, type LogRecords } from "./log
 import type { Failure } from "../shared/index.ts";
 
 /**
- * AppendEntries for one follower that may wait for a read from the store. The core keeps at
- * most 64 with entries in flight, and adds heartbeats, so this is ample. Further ones are
- * dropped; Raft tolerates lost messages.
+ * AppendEntries with entries for one follower that may wait for a read from the store. The core keeps at
+ * most 64 in flight, so this is ample. Further ones are dropped; Raft tolerates lost messages.
  */
 const QUEUED_APPENDS_MAX = 256;
+
+/** The AppendEntries of one follower that wait for a read. */
+interface QueuedAppends {
+  /** With entries, in the core's order; at most `QUEUED_APPENDS_MAX`. */
+  readonly messages: AppendEntries[];
+  /** The message whose heartbeat was sent last; null: none was. */
+  latest: AppendEntries | null;
+}
 
 const NO_RECORDS: readonly Uint8Array[] = [];
 
@@ -33,7 +42,7 @@ export class MessageSender {
    * The AppendEntries of each follower for which the store is being read, in the core's order. The read is
    * for the first one. No entry: nothing is being read, and messages to that follower leave at once.
    */
-  readonly #queuedBehindRead = new Map<NodeId, AppendEntries[]>();
+  readonly #queuedBehindRead = new Map<NodeId, QueuedAppends>();
   /** Set once, by `stop`. No message leaves after that. */
   #stopped = false;
   /** Messages that the transport accepted, since the node was opened. A metric. */
@@ -61,7 +70,9 @@ export class MessageSender {
     }
     const waiting = this.#queuedBehindRead.get(to);
     if (waiting !== undefined) {
-      if (waiting.length < QUEUED_APPENDS_MAX) waiting.push(message);
+      this.#sendHeartbeat(waiting, to, message);
+      if (isHeartbeat(message)) return;
+      if (waiting.messages.length < QUEUED_APPENDS_MAX) waiting.messages.push(message);
       else this.messagesDropped += 1;
       return;
     }
@@ -70,9 +81,26 @@ export class MessageSender {
       this.#transmit(to, message, records);
       return;
     }
-    const queue = [message];
+    const queue: QueuedAppends = { messages: [message], latest: null };
     this.#queuedBehindRead.set(to, queue);
-    void this.#sendFromStore(to, queue);
+    this.#sendHeartbeat(queue, to, message);
+    void this.#sendFromStore(to, queue.messages);
+  }
+
+  /**
+   * Sends the heartbeat that a waiting message stands for, once per round. The message may be for a position
+   * after the entries that are being read, which the follower would refuse; the position before them says the
+   * same about the leader, its round and its commit index.
+   */
+  #sendHeartbeat(queue: QueuedAppends, to: NodeId, message: AppendEntries): void {
+    const { latest } = queue;
+    if (latest?.term === message.term && latest.round >= message.round) return;
+    queue.latest = message;
+    // What waits from an earlier term is obsolete: it says nothing about where the logs agree now.
+    const first = queue.messages.find(({ term }) => term === message.term) ?? message;
+    const { prev } = first.entries;
+    const entries = { prev, lastIndex: prev.index, terms: [], configs: [] };
+    this.#transmit(to, { ...message, entries }, NO_RECORDS);
   }
 
   /** Stops for good: messages that wait for a read are never sent. */
@@ -143,4 +171,9 @@ export class MessageSender {
     if (this.#transport.send(to, { message, records })) this.messagesSent += 1;
     else this.messagesDropped += 1;
   }
+}
+
+/** An AppendEntries without entries. */
+function isHeartbeat({ entries }: AppendEntries): boolean {
+  return entries.lastIndex === entries.prev.index;
 }

@@ -41,4 +41,8 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     why: "the state machine of a dead process went on, and stored effects that were never reported",
   },
   { seed: 5028, why: "one read of a log in hundreds of segments took as long as a hanging disk" },
+  {
+    seed: 4779,
+    why: "a node overwrote entries while it installed a snapshot, and its commit was compared with the old ones",
+  },
 ];

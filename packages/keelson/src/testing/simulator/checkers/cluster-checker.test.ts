@@ -115,7 +115,9 @@ describe("ClusterChecker", () => {
     checker.statuses.step("a", committed, 0);
     const installing = { ...committed, durableIndex: 1, installing: true };
     expect(() => checker.statuses.step("c", installing, 0)).not.toThrow();
-    expect(() => checker.statuses.step("c", { ...installing, installing: false }, 0)).toThrow("SMS: c commits");
+    expect(() => checker.statuses.step("c", { ...installing, installing: false }, 0)).toThrow(
+      "SMS: c commits",
+    );
   });
 
   it("counts a commit's majority from what stores reported as durable (CQ)", () => {
