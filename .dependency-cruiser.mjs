@@ -127,6 +127,9 @@ const SIMULATOR_FOLDERS = {
   run: ["plan", "subject", "checkers", "world", "clients", "faults"],
 };
 
+/** The explorer's folders, from the bottom up: which others each may import. */
+const EXPLORER_FOLDERS = { shared: [], host: ["shared"], group: ["shared", "host"] };
+
 const testingRules = [
   ...Object.entries(TESTING_FOLDERS).map(([folder, others]) => ({
     name: `testing-${folder}`,
@@ -143,6 +146,16 @@ const testingRules = [
     to: {
       path: `${TESTING}/simulator/`,
       pathNot: [folder, ...below].map((name) => `${TESTING}/simulator/${name}/`),
+    },
+  })),
+  ...Object.entries(EXPLORER_FOLDERS).map(([folder, below]) => ({
+    name: `explorer-${folder}`,
+    comment: `testing/explore/${folder} may import ${[folder, ...below].join(", ")}`,
+    severity: "error",
+    from: { path: `${TESTING}/explore/${folder}/`, pathNot: TESTS },
+    to: {
+      path: `${TESTING}/explore/`,
+      pathNot: [folder, ...below].map((name) => `${TESTING}/explore/${name}/`),
     },
   })),
   {

@@ -9,9 +9,9 @@ import {
   PROFILES,
   SWITCHES,
   type Bounds,
-} from "../packages/keelson/src/testing/explore/bounds.ts";
+} from "../packages/keelson/src/testing/explore/shared/bounds.ts";
 import type * as exploration from "../packages/keelson/src/testing/explore/index.ts";
-import { changeOf, STARTS } from "../packages/keelson/src/testing/explore/start.ts";
+import { changeOf, STARTS } from "../packages/keelson/src/testing/explore/group/start.ts";
 import { patchOnLoad } from "./lib/patched-modules.ts";
 
 type Exploration = typeof exploration;

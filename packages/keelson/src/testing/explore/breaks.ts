@@ -1,4 +1,4 @@
-import type { Bounds } from "./bounds.ts";
+import type { Bounds } from "./shared/bounds.ts";
 
 /** A known bug, as a change of the core's source text that is made while it is loaded. */
 export interface Break {

@@ -1,11 +1,11 @@
 import { execFileSync } from "node:child_process";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { PROFILES, SMALL, type Bounds } from "./bounds.ts";
+import { PROFILES, SMALL, type Bounds } from "./shared/bounds.ts";
 import { BREAKS } from "./breaks.ts";
 import { Explorer, type Result } from "./explorer.ts";
-import { configIn, type Host } from "./host.ts";
-import { changeOf, STARTS } from "./start.ts";
+import { configIn, type Host } from "./host/host.ts";
+import { changeOf, STARTS } from "./group/start.ts";
 
 const SCRIPT = path.join(import.meta.dirname, "../../../../../scripts/explore.ts");
 const FEW_STATES = 5_000;

@@ -10,14 +10,14 @@ import {
   SNAPSHOT_EVENT,
   type HostFacts,
   type NumberedStep,
-} from "./step-cache.ts";
-import { checkBounds, configsOf, type Bounds } from "./bounds.ts";
-import type { HostEvent } from "./host.ts";
-import { checkGroup, checkLogMatching, checkMatch } from "./invariants.ts";
-import { IntegerList, StateQueue } from "./lists.ts";
-import { PairTable } from "./pair-table.ts";
-import { startOf, type Start } from "./start.ts";
-import { Violation } from "./violation.ts";
+} from "./group/step-cache.ts";
+import { checkBounds, configsOf, type Bounds } from "./shared/bounds.ts";
+import type { HostEvent } from "./host/host.ts";
+import { checkGroup, checkLogMatching, checkMatch } from "./group/invariants.ts";
+import { IntegerList, StateQueue } from "./shared/integer-lists.ts";
+import { PairTable } from "./shared/pair-table.ts";
+import { startOf, type Start } from "./group/start.ts";
+import { Violation } from "./shared/violation.ts";
 
 /**
  * A state of the whole group, as numbers: the past, the counts that are bounded, one host a place,

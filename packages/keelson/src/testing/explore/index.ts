@@ -1,5 +1,5 @@
 /** Exhaustive exploration of small groups: every order of events within bounds, on the real core. */
-export { SMALL, type Bounds } from "./bounds.ts";
+export { SMALL, type Bounds } from "./shared/bounds.ts";
 export { BREAKS, type Break } from "./breaks.ts";
 export { Explorer, type Found, type Progress, type Result } from "./explorer.ts";
 export { describeTrace } from "./trace.ts";

@@ -1,9 +1,9 @@
 import type { NodeId } from "../../core/index.ts";
-import { namesOf } from "./bounds.ts";
+import { namesOf } from "./shared/bounds.ts";
 import { HOSTS, type Explorer, type Found } from "./explorer.ts";
-import type { Host, HostEvent, MessageInTransit } from "./host.ts";
-import { renamed, renameHost, renameMessage, type Renaming } from "./host-encoding.ts";
-import { describeEntry } from "./invariants.ts";
+import type { Host, HostEvent, MessageInTransit } from "./host/host.ts";
+import { renamed, renameHost, renameMessage, type Renaming } from "./host/host-encoding.ts";
+import { describeEntry } from "./group/invariants.ts";
 
 /**
  * What an explorer found, in words: a line an event, with what became of the node that it happened to.

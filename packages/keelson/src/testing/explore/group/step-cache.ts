@@ -1,6 +1,6 @@
-import { keepsConfigs, namesOf, type Bounds } from "./bounds.ts";
+import { keepsConfigs, namesOf, type Bounds } from "../shared/bounds.ts";
 import { encodeHistory, renameHistory, type GroupHistory } from "./group-history.ts";
-import { progressOf, step, stepsOf, type Host, type HostEvent, type MessageInTransit } from "./host.ts";
+import { progressOf, step, stepsOf, type Host, type HostEvent, type MessageInTransit } from "../host/host.ts";
 import {
   encodeHost,
   encodeLog,
@@ -9,9 +9,9 @@ import {
   renamingsOf,
   signatureOf,
   type Renaming,
-} from "./host-encoding.ts";
+} from "../host/host-encoding.ts";
 import { checkStep } from "./invariants.ts";
-import { PairTable } from "./pair-table.ts";
+import { PairTable } from "../shared/pair-table.ts";
 
 /** A value met for the first time gets the next number; the same value later, the same number. */
 class NumberedValues<T> {

@@ -5,7 +5,7 @@ import {
   sameConfig,
   type ClusterConfig,
   type NodeId,
-} from "../../core/index.ts";
+} from "../../../core/index.ts";
 import type { Committed, GroupHistory } from "./group-history.ts";
 import {
   configIn,
@@ -18,8 +18,8 @@ import {
   type HostEvent,
   type MessageInTransit,
   type Step,
-} from "./host.ts";
-import { invariant } from "./violation.ts";
+} from "../host/host.ts";
+import { invariant } from "../shared/violation.ts";
 
 /** The facts about one host's step that need no other host: MONO, PBR, ORD, and LM with itself. */
 export function checkStep(before: Host, event: HostEvent, { host: after, sent }: Step): void {

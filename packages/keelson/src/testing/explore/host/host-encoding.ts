@@ -1,5 +1,5 @@
-import type { Message, NodeId } from "../../core/index.ts";
-import { nameOf, placeOf } from "./bounds.ts";
+import type { Message, NodeId } from "../../../core/index.ts";
+import { nameOf, placeOf } from "../shared/bounds.ts";
 import { progressOf, type Entry, type Host, type MessageInTransit, type RoleImage } from "./host.ts";
 
 /** Where each place goes. Nodes are equal but for their names, so a state renamed is the same state. */

@@ -1,6 +1,6 @@
-import type { NodeId } from "../../core/index.ts";
-import type { Entry } from "./host.ts";
-import { renamed, type Renaming } from "./host-encoding.ts";
+import type { NodeId } from "../../../core/index.ts";
+import type { Entry } from "../host/host.ts";
+import { renamed, type Renaming } from "../host/host-encoding.ts";
 
 /** A committed entry, and the term of the leader that first committed it. */
 export interface Committed extends Entry {

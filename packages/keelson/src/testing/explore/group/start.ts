@@ -1,6 +1,6 @@
-import type { ClusterConfig, NodeId } from "../../core/index.ts";
-import type { Bounds } from "./bounds.ts";
-import { configsOf, nameOf } from "./bounds.ts";
+import type { ClusterConfig, NodeId } from "../../../core/index.ts";
+import type { Bounds } from "../shared/bounds.ts";
+import { configsOf, nameOf } from "../shared/bounds.ts";
 import { EMPTY_HISTORY, type GroupHistory } from "./group-history.ts";
 import {
   BLANK,
@@ -10,7 +10,7 @@ import {
   type Entry,
   type Host,
   type MessageInTransit,
-} from "./host.ts";
+} from "../host/host.ts";
 
 /** A group at some moment of its life. */
 export interface Start {

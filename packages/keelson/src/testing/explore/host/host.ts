@@ -16,9 +16,9 @@ import {
   type AddressedMessage,
   type RaftNodeOptions,
   type TermRun,
-} from "../../core/index.ts";
-import { configsOf, nameOf, placeOf, type Bounds } from "./bounds.ts";
-import { invariant } from "./violation.ts";
+} from "../../../core/index.ts";
+import { configsOf, nameOf, placeOf, type Bounds } from "../shared/bounds.ts";
+import { invariant } from "../shared/violation.ts";
 
 /** What an entry holds: a proposal's number from 1 on, or a new leader's blank, or, below 0, a configuration. */
 export type Payload = number;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { RaftNode, type Message, type NodeId, type RaftNodeOptions } from "../../core/index.ts";
+import { RaftNode, type Message, type NodeId, type RaftNodeOptions } from "../../../core/index.ts";
 
 /** Numbers in [0, 1) that depend on the seed alone. */
 function lehmer(seed: number): () => number {

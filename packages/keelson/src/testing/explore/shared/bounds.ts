@@ -1,4 +1,4 @@
-import { configOf, type ClusterConfig, type NodeId } from "../../core/index.ts";
+import { configOf, type ClusterConfig, type NodeId } from "../../../core/index.ts";
 
 /** How far to explore: everything within these bounds is visited, nothing beyond them. */
 export interface Bounds {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { IntegerList, StateQueue } from "./lists.ts";
+import { IntegerList, StateQueue } from "./integer-lists.ts";
 import { PairTable } from "./pair-table.ts";
 
 describe("PairTable", () => {
