@@ -4,7 +4,8 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { PROFILES, SMALL, type Bounds } from "./shared/bounds.ts";
 import { BREAKS } from "./breaks.ts";
 import { Explorer, type Result } from "./explorer.ts";
-import { configIn, type Host } from "./host/host.ts";
+import { configIn } from "./host/entry.ts";
+import type { Host } from "./host/host-state.ts";
 import { changeOf, STARTS } from "./group/start.ts";
 
 const SCRIPT = path.join(import.meta.dirname, "../../../../../scripts/explore.ts");

@@ -1,9 +1,10 @@
 import type { NodeId } from "../../core/index.ts";
 import { namesOf } from "./shared/bounds.ts";
-import { HOSTS, type Explorer, type Found } from "./explorer.ts";
-import type { Host, HostEvent, MessageInTransit } from "./host/host.ts";
-import { renamed, renameHost, renameMessage, type Renaming } from "./host/host-encoding.ts";
-import { describeEntry } from "./group/invariants.ts";
+import type { Explorer, Found } from "./explorer.ts";
+import { HOSTS } from "./group/group-state.ts";
+import { describeEntry } from "./host/entry.ts";
+import type { Host, HostEvent, MessageInTransit } from "./host/host-state.ts";
+import { renamed, renameHost, renameMessage, type Renaming } from "./host/renaming.ts";
 
 /**
  * What an explorer found, in words: a line an event, with what became of the node that it happened to.
@@ -27,14 +28,14 @@ export function describeTrace(explorer: Explorer, found: Found): string[] {
             event.type === "host" ? cache.eventOf(event.event) : null,
           )
         : `${message.to} ${event.type === "drop" ? "never gets" : "gets"} ${describeMessage(message)}`;
-    const after = event === found.events.at(-1) ? undefined : explorer.apply(state, event);
-    if (after === undefined) {
+    const after = event === found.events.at(-1) ? "impossible" : explorer.stepper.apply(state, event);
+    if (typeof after === "string") {
       lines.push(happened);
       break;
     }
     const host = renameHost(names, cache.hosts.at(after[HOSTS + place] ?? -1));
     lines.push(event.type === "drop" ? happened : `${happened} -> ${describeHost(host)}`);
-    const canonical = explorer.canonical(after);
+    const canonical = explorer.canonical.of(after);
     names = throughRenaming(names, cache.renamings[canonical.renaming] ?? []);
     state = canonical.state;
   }

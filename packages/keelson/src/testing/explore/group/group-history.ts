@@ -1,6 +1,6 @@
 import type { NodeId } from "../../../core/index.ts";
-import type { Entry } from "../host/host.ts";
-import { renamed, type Renaming } from "../host/host-encoding.ts";
+import type { Entry } from "../host/entry.ts";
+import { renamed, type Renaming } from "../host/renaming.ts";
 
 /** A committed entry, and the term of the leader that first committed it. */
 export interface Committed extends Entry {

@@ -7,18 +7,16 @@ import {
   type NodeId,
 } from "../../../core/index.ts";
 import type { Committed, GroupHistory } from "./group-history.ts";
+import { configsIn, type Entry } from "../host/entry.ts";
+import { configsAgree } from "../host/host.ts";
 import {
-  configIn,
-  configsAgree,
-  configsIn,
   progressOf,
   type Disk,
-  type Entry,
   type Host,
   type HostEvent,
   type MessageInTransit,
   type Step,
-} from "../host/host.ts";
+} from "../host/host-state.ts";
 import { invariant } from "../shared/violation.ts";
 
 /** The facts about one host's step that need no other host: MONO, PBR, ORD, and LM with itself. */
@@ -274,14 +272,4 @@ function sameEntries(a: readonly Entry[], b: readonly Entry[]): boolean {
 
 function sameEntry(a: Entry, b: Entry | undefined): boolean {
   return a.term === b?.term && a.payload === b.payload;
-}
-
-/** An entry in words. */
-export function describeEntry({ term, payload }: Entry): string {
-  const config = configIn(payload);
-  if (config === null) return `${payload === 0 ? "blank" : `p${payload}`}@${term}`;
-  const names = [config.outgoingVoters, config.voters]
-    .filter((part) => part.length > 0)
-    .map((part) => part.join("+"));
-  return `{${names.join(" to ")}}@${term}`;
 }

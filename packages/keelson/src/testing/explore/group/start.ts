@@ -2,15 +2,9 @@ import type { ClusterConfig, NodeId } from "../../../core/index.ts";
 import type { Bounds } from "../shared/bounds.ts";
 import { configsOf, nameOf } from "../shared/bounds.ts";
 import { EMPTY_HISTORY, type GroupHistory } from "./group-history.ts";
-import {
-  BLANK,
-  newHost,
-  payloadOf,
-  restartedHost,
-  type Entry,
-  type Host,
-  type MessageInTransit,
-} from "../host/host.ts";
+import { BLANK, payloadOf, type Entry } from "../host/entry.ts";
+import { newHost, restartedHost } from "../host/host.ts";
+import type { Host, MessageInTransit } from "../host/host-state.ts";
 
 /** A group at some moment of its life. */
 export interface Start {

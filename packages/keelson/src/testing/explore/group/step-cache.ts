@@ -1,72 +1,26 @@
-import { keepsConfigs, namesOf, type Bounds } from "../shared/bounds.ts";
-import { encodeHistory, renameHistory, type GroupHistory } from "./group-history.ts";
-import { progressOf, step, stepsOf, type Host, type HostEvent, type MessageInTransit } from "../host/host.ts";
+// What every event does to every host, worked out once.
 import {
-  encodeHost,
-  encodeLog,
-  renameHost,
-  renameMessage,
-  renamingsOf,
-  signatureOf,
-  type Renaming,
-} from "../host/host-encoding.ts";
-import { checkStep } from "./invariants.ts";
+  DRAIN,
+  HEARTBEAT,
+  hostEventOf,
+  INSTALL,
+  LEASE_ENDS,
+  PERSIST,
+  STEP_DOWN,
+  TIMEOUT,
+  UNANSWERED_HEARTBEAT,
+} from "./event-numbers.ts";
+import { stepsOf } from "../host/disk.ts";
+import { encodeLog } from "../host/entry.ts";
+import { encodeHost, signatureOf } from "../host/host-encoding.ts";
+import { progressOf, type Host, type HostEvent, type MessageInTransit } from "../host/host-state.ts";
+import { step } from "../host/host.ts";
+import { renameHost, renameMessage, renamingsOf, type Renaming } from "../host/renaming.ts";
+import { keepsConfigs, namesOf, type Bounds } from "../shared/bounds.ts";
 import { PairTable } from "../shared/pair-table.ts";
-
-/** A value met for the first time gets the next number; the same value later, the same number. */
-class NumberedValues<T> {
-  readonly #values: T[] = [];
-  readonly #numbers = new Map<string, number>();
-  readonly #encode: (value: T) => string;
-  readonly #rename: (renaming: Renaming, value: T) => T;
-  readonly #renamings: readonly Renaming[];
-  /** By renaming: the number that each number becomes, plus 1; 0: not known yet. */
-  readonly #renamed: number[][];
-
-  constructor(
-    renamings: readonly Renaming[],
-    encode: (value: T) => string,
-    rename: (renaming: Renaming, value: T) => T,
-  ) {
-    this.#renamings = renamings;
-    this.#encode = encode;
-    this.#rename = rename;
-    this.#renamed = renamings.map(() => []);
-  }
-
-  get size(): number {
-    return this.#values.length;
-  }
-
-  numberOf(value: T): number {
-    const text = this.#encode(value);
-    const known = this.#numbers.get(text);
-    if (known !== undefined) return known;
-    const number = this.#values.length;
-    this.#values.push(value);
-    this.#numbers.set(text, number);
-    return number;
-  }
-
-  at(number: number): T {
-    const value = this.#values[number];
-    if (value === undefined) throw new Error(`nothing has the number ${number}`);
-    return value;
-  }
-
-  renamed(by: number, number: number): number {
-    if (by === 0) return number;
-    const table = this.#renamed[by];
-    const renaming = this.#renamings[by];
-    if (table === undefined || renaming === undefined) throw new Error(`there is no renaming ${by}`);
-    const known = table[number] ?? 0;
-    if (known > 0) return known - 1;
-    while (table.length <= number) table.push(0);
-    const found = this.numberOf(this.#rename(renaming, this.at(number)));
-    table[number] = found + 1;
-    return found;
-  }
-}
+import { encodeHistory, renameHistory, type GroupHistory } from "./group-history.ts";
+import { checkStep } from "./invariants.ts";
+import { NumberedValues } from "./numbered-values.ts";
 
 /** What is asked of a host so often that it is worked out once. */
 export interface HostFacts {
@@ -95,30 +49,6 @@ export interface NumberedStep {
   readonly host: number;
   readonly messages: readonly number[];
 }
-
-// Events as numbers, so that a step can be looked up.
-const TIMEOUT = 0;
-const HEARTBEAT = 1;
-const STEP_DOWN = 2;
-const LEASE_ENDS = 3;
-const PERSIST = 4;
-const DRAIN = 5;
-const UNANSWERED_HEARTBEAT = 6;
-const SNAPSHOT = 7;
-const PROPOSE = 8;
-const CRASH = 32;
-const CHANGE = 96;
-const INSTALL = 112;
-const INSTALL_CRASH = 113;
-const DELIVER = 128;
-
-export const isHeartbeat = (event: number): boolean => event === HEARTBEAT || event === UNANSWERED_HEARTBEAT;
-export const propose = (payload: number): number => PROPOSE + payload;
-export const crash = (steps: number): number => CRASH + steps;
-export const change = (target: number): number => CHANGE + target;
-export const SNAPSHOT_EVENT = SNAPSHOT;
-export const INSTALL_CRASH_EVENT = INSTALL_CRASH;
-export const deliver = (message: number): number => DELIVER + message;
 
 /**
  * All hosts, messages and pasts that were met, by number, and what every event did to every host.
@@ -171,31 +101,9 @@ export class StepCache {
     return made;
   }
 
+  /** The host event with this number. */
   eventOf(event: number): HostEvent {
-    if (event >= DELIVER) return { type: "deliver", message: this.messages.at(event - DELIVER) };
-    if (event === INSTALL) return { type: "install" };
-    if (event === INSTALL_CRASH) return { type: "install-crash" };
-    if (event >= CHANGE) return { type: "change", target: event - CHANGE };
-    if (event >= CRASH) return { type: "crash", steps: event - CRASH };
-    if (event >= PROPOSE) return { type: "propose", payload: event - PROPOSE };
-    switch (event) {
-      case TIMEOUT:
-        return { type: "timeout" };
-      case HEARTBEAT:
-        return { type: "heartbeat" };
-      case UNANSWERED_HEARTBEAT:
-        return { type: "unanswered-heartbeat" };
-      case STEP_DOWN:
-        return { type: "step-down" };
-      case LEASE_ENDS:
-        return { type: "lease-ends" };
-      case PERSIST:
-        return { type: "persist" };
-      case SNAPSHOT:
-        return { type: "snapshot" };
-      default:
-        return { type: "drain" };
-    }
+    return hostEventOf(event, (message) => this.messages.at(message));
   }
 
   facts(host: number): HostFacts {

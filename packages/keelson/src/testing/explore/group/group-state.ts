@@ -1,0 +1,94 @@
+// A state of the whole group as a list of integers, the events that lead from one to the next, and both as numbers.
+import type { HostEvent } from "../host/host-state.ts";
+
+/**
+ * A state of the whole group: the number of its history, the counts of limited events, the number of each host by
+ * place, then the numbers of the messages in transit, ascending, each once.
+ */
+export type GroupState = readonly number[];
+export const HISTORY = 0;
+export const COUNTS = 1;
+export const HOSTS = 2;
+
+/** The events whose number is limited: each has this many bits of the state's `COUNTS`, at its place. */
+const COUNT_BITS = 4;
+export const PROPOSALS = 0;
+export const CRASHES = 1;
+export const DUPLICATES = 2;
+export const HEARTBEATS = 3;
+export const CHANGES = 4;
+export const SNAPSHOTS = 5;
+
+/** How many events of a kind led to this state. */
+export function countOf(state: GroupState, kind: number): number {
+  return ((state[COUNTS] ?? 0) >> (kind * COUNT_BITS)) & ((1 << COUNT_BITS) - 1);
+}
+
+/** What one event of a kind adds to `COUNTS`. */
+export const oneOf = (kind: number): number => 1 << (kind * COUNT_BITS);
+
+/** What a host event adds to `COUNTS`; 0: it isn't limited. */
+export function countedAs(type: HostEvent["type"]): number {
+  switch (type) {
+    case "propose":
+      return oneOf(PROPOSALS);
+    case "crash":
+    case "install-crash":
+      return oneOf(CRASHES);
+    case "heartbeat":
+    case "unanswered-heartbeat":
+      return oneOf(HEARTBEATS);
+    case "change":
+      return oneOf(CHANGES);
+    case "snapshot":
+      return oneOf(SNAPSHOTS);
+    default:
+      return 0;
+  }
+}
+
+/** One event of the group; `event` and `message` are numbers of the `StepCache`. */
+export type GroupEvent =
+  | { readonly type: "host"; readonly place: number; readonly event: number }
+  | { readonly type: "deliver" | "duplicate" | "drop"; readonly message: number };
+
+const EVENT_TYPES = ["host", "deliver", "duplicate", "drop"] as const;
+
+/** An event as one number. */
+export function codeOf(event: GroupEvent): number {
+  const value = event.type === "host" ? event.event * 8 + event.place : event.message;
+  return value * EVENT_TYPES.length + EVENT_TYPES.indexOf(event.type);
+}
+
+/** The event with this number. */
+export function eventOf(code: number): GroupEvent {
+  const type = EVENT_TYPES[code % EVENT_TYPES.length] ?? "host";
+  const value = Math.floor(code / EVENT_TYPES.length);
+  return type === "host" ? { type, place: value % 8, event: value >> 3 } : { type, message: value };
+}
+
+/** Whether `a` comes before `b`, compared number by number; both have the same length. */
+export function isLess(a: GroupState, b: GroupState): boolean {
+  for (let at = 0; at < a.length; at++) {
+    const difference = (a[at] ?? 0) - (b[at] ?? 0);
+    if (difference !== 0) return difference < 0;
+  }
+  return false;
+}
+
+/** Two 32-bit hashes of a state that are independent of each other. */
+export function hashOf(state: GroupState): [number, number] {
+  let high = 0x2545f491;
+  let low = 0x9e3779b9;
+  for (let at = 0; at < state.length; at++) {
+    const value = state[at] ?? 0;
+    high = Math.imul(high ^ value, 0xcc9e2d51);
+    high = Math.imul((high << 15) | (high >>> 17), 0x1b873593);
+    low = Math.imul(low ^ (value + 0x7ed55d16), 0x85ebca6b);
+    low ^= low >>> 13;
+    low = Math.imul(low, 0xc2b2ae35) ^ (low >>> 16);
+  }
+  high ^= high >>> 16;
+  high = Math.imul(high, 0x85ebca6b);
+  return [(high ^ (high >>> 13)) >>> 0, low >>> 0];
+}

@@ -1,0 +1,183 @@
+// What each event makes of a state of the group; the invariants are checked on the way.
+import { configsOf, type Bounds } from "../shared/bounds.ts";
+import { PairTable } from "../shared/pair-table.ts";
+import { change, crash, deliver, INSTALL_CRASH, isHeartbeat, propose, SNAPSHOT } from "./event-numbers.ts";
+import {
+  CHANGES,
+  COUNTS,
+  countedAs,
+  countOf,
+  CRASHES,
+  DUPLICATES,
+  HEARTBEATS,
+  HISTORY,
+  HOSTS,
+  oneOf,
+  PROPOSALS,
+  SNAPSHOTS,
+  type GroupEvent,
+  type GroupState,
+} from "./group-state.ts";
+import { checkGroup, checkLogMatching, checkMatch } from "./invariants.ts";
+import { startOf } from "./start.ts";
+import type { NumberedStep, StepCache } from "./step-cache.ts";
+
+/**
+ * What an event leads to, before names are made canonical. `impossible`: the event can't happen, or changes nothing.
+ * `no-room`: there would be more messages in transit than the bounds allow.
+ */
+export type Outcome = GroupState | "impossible" | "no-room";
+
+/** Lets events happen to states of the group, and checks the invariants after each. */
+export class GroupStepper {
+  readonly #cache: StepCache;
+  readonly #bounds: Bounds;
+  /** Where the messages begin in a state. */
+  readonly #firstMessage: number;
+  /** Pairs of hosts for which `#checkPair` has found that its invariants hold. */
+  readonly #checkedPairs = new PairTable();
+
+  constructor(cache: StepCache) {
+    this.#cache = cache;
+    this.#bounds = cache.bounds;
+    this.#firstMessage = HOSTS + cache.bounds.nodes;
+  }
+
+  /** The state at which the exploration starts. */
+  start(): GroupState {
+    const { hosts, history, messages } = startOf(this.#bounds);
+    const { hosts: numbered, histories, messages: sent } = this.#cache;
+    return [
+      histories.numberOf(history),
+      0,
+      ...hosts.map((host) => numbered.numberOf(host)),
+      ...messages.map((message) => sent.numberOf(message)),
+    ];
+  }
+
+  /** The messages in transit, by number. */
+  messagesOf(state: GroupState): readonly number[] {
+    return state.slice(this.#firstMessage);
+  }
+
+  /** Whether one more duplicate may arrive. */
+  mayDuplicate(state: GroupState): boolean {
+    return countOf(state, DUPLICATES) < this.#bounds.duplicates;
+  }
+
+  /** The events other than messages that can happen at a place, by number. */
+  hostEventsAt(state: GroupState, place: number): number[] {
+    const facts = this.#cache.facts(state[HOSTS + place] ?? -1);
+    const { proposals, crashes, heartbeats, changes, snapshots } = this.#bounds;
+    const left = (kind: number, max: number): boolean => countOf(state, kind) < max;
+    const mayBeat = left(HEARTBEATS, heartbeats);
+    const events = facts.events.filter((event) => !isHeartbeat(event) || mayBeat);
+    if (facts.leads && left(PROPOSALS, proposals)) events.push(propose(countOf(state, PROPOSALS) + 1));
+    if (left(CRASHES, crashes)) {
+      for (let steps = 0; steps <= facts.writeSteps; steps++) events.push(crash(steps));
+      if (facts.installs) events.push(INSTALL_CRASH);
+    }
+    if (facts.mayChange && left(CHANGES, changes)) {
+      for (const target of configsOf(this.#bounds).targets.keys()) events.push(change(target));
+    }
+    if (facts.maySnapshot && left(SNAPSHOTS, snapshots)) events.push(SNAPSHOT);
+    return events;
+  }
+
+  /** What an event leads to. Throws a `Violation`, or what the core throws. */
+  apply(state: GroupState, event: GroupEvent): Outcome {
+    if (event.type === "drop") return this.#after(state, [], event.message);
+    if (event.type === "host") return this.#applyHostEvent(state, event.place, event.event);
+    const place = this.#cache.receiverOf(event.message);
+    const host = state[HOSTS + place] ?? -1;
+    if (this.#beginsTooLateTerm(host, event.message)) return "impossible";
+    const move = this.#cache.step(host, deliver(event.message));
+    // Delivering a message that changes nothing is the same as leaving it in transit.
+    if (move.host === host && !this.#isCurrentRefusal(state, move.messages)) return "impossible";
+    if (this.#bounds.redelivery) return this.#stepped(state, place, move, 0, null);
+    if (event.type === "deliver") return this.#stepped(state, place, move, 0, event.message);
+    return this.#stepped(state, place, move, oneOf(DUPLICATES), null);
+  }
+
+  #applyHostEvent(state: GroupState, place: number, event: number): Outcome {
+    const host = state[HOSTS + place] ?? -1;
+    const move = this.#cache.step(host, event);
+    const type = this.#cache.eventOf(event).type;
+    // The leader refused the change: nothing happened that has to be counted.
+    if (type === "change" && move.host === host) return "impossible";
+    return this.#stepped(state, place, move, countedAs(type), null);
+  }
+
+  /** A removed leader's TimeoutNow starts a campaign without a timeout; the last term ends these campaigns, too. */
+  #beginsTooLateTerm(host: number, message: number): boolean {
+    if (this.#bounds.changes === 0) return false;
+    const { type } = this.#cache.messages.at(message).message;
+    return type === "timeout-now" && this.#cache.facts(host).term > this.#bounds.terms;
+  }
+
+  /** The state after a host's step, if its writes and messages are within the bounds. Checks the group's invariants. */
+  #stepped(
+    state: GroupState,
+    place: number,
+    move: NumberedStep,
+    counted: number,
+    received: number | null,
+  ): Outcome {
+    if (this.#cache.facts(move.host).writes > this.#bounds.writes) return "impossible";
+    const after = this.#after(state, move.messages, received);
+    const before = after[HOSTS + place] ?? -1;
+    after[HOSTS + place] = move.host;
+    after[COUNTS] = (after[COUNTS] ?? 0) + counted;
+    if (before !== move.host) this.#check(after, place, before);
+    if (this.#bounds.redelivery || after.length - this.#firstMessage <= this.#bounds.messages) return after;
+    return "no-room";
+  }
+
+  /** The state with messages sent and one received; a message that is in transit already is not added twice. */
+  #after(state: GroupState, sent: readonly number[], received: number | null): number[] {
+    const after =
+      received === null
+        ? state.slice()
+        : state.filter((value, at) => at < this.#firstMessage || value !== received);
+    for (const message of sent) {
+      if (!after.includes(message, this.#firstMessage)) after.push(message);
+    }
+    return after;
+  }
+
+  #isCurrentRefusal(state: GroupState, messages: readonly number[]): boolean {
+    if (!this.#bounds.redelivery) return messages.length > 0;
+    for (const message of messages) if (!state.includes(message, this.#firstMessage)) return true;
+    return false;
+  }
+
+  /**
+   * Checks the group after a step of the host at `place`, and brings the state's history up to date. The history can
+   * only change if the host's log or commit index changed, or it became leader; otherwise that check is left out.
+   */
+  #check(state: number[], place: number, before: number): void {
+    const cache = this.#cache;
+    const after = state[HOSTS + place] ?? -1;
+    for (let at = 0; at < this.#bounds.nodes; at++) {
+      if (at !== place) this.#checkPair(after, state[HOSTS + at] ?? -1);
+    }
+    const old = cache.facts(before);
+    const now = cache.facts(after);
+    const leadsAnew = now.leads && !(old.leads && old.term === now.term);
+    if (now.commit === old.commit && now.memory === old.memory && !leadsAnew) return;
+    const hosts = state.slice(HOSTS, this.#firstMessage).map((number) => cache.hosts.at(number));
+    const past = cache.histories.at(state[HISTORY] ?? -1);
+    const future = checkGroup(past, hosts, place, cache.hosts.at(before));
+    if (future !== past) state[HISTORY] = cache.histories.numberOf(future);
+  }
+
+  /** Checks what must hold between any two hosts, once for each pair. */
+  #checkPair(one: number, other: number): void {
+    if (this.#checkedPairs.get(one + 1, other + 1) !== undefined) return;
+    const { hosts } = this.#cache;
+    checkLogMatching(hosts.at(one), hosts.at(other));
+    checkMatch(hosts.at(one), hosts.at(other));
+    checkMatch(hosts.at(other), hosts.at(one));
+    this.#checkedPairs.add(one + 1, other + 1, 1);
+  }
+}

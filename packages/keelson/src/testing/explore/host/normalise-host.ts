@@ -1,0 +1,78 @@
+// Makes hosts equal that behave the same from now on, so that the explorer counts them as one state.
+import type { Bounds } from "../shared/bounds.ts";
+import { invariant } from "../shared/violation.ts";
+import { ELECTION_MS, HEARTBEAT_MS, LATE_MS, LONG_AGO_MS } from "./host-options.ts";
+import type { Host, ProgressList, RoleImage } from "./host-state.ts";
+
+type MemberImage = ProgressList[number][1];
+
+/**
+ * The same host without differences that have no effect: what the clock shows, the numbers of the batches (only their
+ * order counts), and the order in which votes and members were added.
+ */
+export function normaliseHost(bounds: Bounds, host: Host): Host {
+  const { node } = host;
+  const leads = node.role.type === "leader";
+  const looksAtLease = bounds.preVote || bounds.checkQuorum;
+  const fresh = looksAtLease && !leads && node.now < node.leaderHeardAt + ELECTION_MS.min;
+  const rank = rankOfBatches(host);
+  return {
+    ...host,
+    writes: host.writes.map((write) => ({ ...write, persistId: rank(write.persistId) })),
+    node: {
+      ...node,
+      now: 0,
+      timer: null,
+      leaderHeardAt: fresh ? 0 : LONG_AGO_MS,
+      electionDeadline: node.electionDeadline === null ? null : ELECTION_MS.min,
+      hardStateId: rank(node.hardStateId),
+      persistedId: 0,
+      appendsInFlight: node.appendsInFlight.map((append) => ({
+        ...append,
+        persistId: rank(append.persistId),
+      })),
+      pendingActions: { ...node.pendingActions, persistId: rank(node.pendingActions.persistId) },
+      role: normaliseRole(node.role, rank),
+    },
+  };
+}
+
+function normaliseRole(role: RoleImage, rank: (persistId: number) => number): RoleImage {
+  switch (role.type) {
+    case "follower":
+      return role;
+    case "pre-candidate":
+      return { ...role, votes: [...role.votes].sort() };
+    case "candidate": {
+      const ownVoteId = role.ownVoteId === null ? null : rank(role.ownVoteId);
+      return { ...role, votes: [...role.votes].sort(), ownVoteId };
+    }
+    case "leader":
+      return {
+        ...role,
+        heartbeatDeadline: role.progress.length > 0 ? HEARTBEAT_MS : Infinity,
+        progress: role.progress
+          .map(([id, one]) => [id, { ...one, activeAt: 0, removalNotice: removalNoticeOf(one) }] as const)
+          .sort(([a], [b]) => (a < b ? -1 : 1)),
+      };
+  }
+}
+
+/** The leader never gives up informing a removed member: no explored event lasts that long. */
+function removalNoticeOf({ removalNotice }: MemberImage): MemberImage["removalNotice"] {
+  return removalNotice === null ? null : { ...removalNotice, until: LATE_MS };
+}
+
+/**
+ * Numbers the batches anew: 0 stands for every durable batch, the unfinished writes are 1, 2, ..., and the batch that
+ * the core is gathering comes after them.
+ */
+function rankOfBatches({ id, node, writes }: Host): (persistId: number) => number {
+  return (persistId) => {
+    if (persistId <= node.persistedId) return 0;
+    if (persistId === node.pendingActions.persistId) return writes.length + 1;
+    const at = writes.findIndex((write) => write.persistId === persistId);
+    invariant(at >= 0, () => `DRIVER: ${id} waits for a batch that nobody writes`);
+    return at + 1;
+  };
+}
