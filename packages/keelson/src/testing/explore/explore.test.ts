@@ -118,14 +118,14 @@ describe("an exploration", () => {
     expect(new Explorer({ ...SMALL, change: "replace" }, 1).cache.renamings).toHaveLength(1);
   });
 
-  it.each([
-    ["a bounded network that loses and doubles", { echo: false, messages: 6, duplicates: 1 }],
+  it.each<[string, Partial<Bounds>]>([
+    ["a bounded network that loses and doubles", { redelivery: false, messages: 6, duplicates: 1 }],
     ["pre-vote and check-quorum", { preVote: true, checkQuorum: true }],
     ["several inputs before the actions are taken", { batching: true }],
     ["a state machine that survives", { durableMachine: true, crashes: 1 }],
     ["changes to different configurations", { change: "either", changes: 2, proposals: 0 }],
     ["a learnt configuration and a snapshot", { change: "add", changes: 1, snapshots: 1, crashes: 1 }],
-    ["nodes that have yet to hear of the cluster", { founders: 1, crashes: 1 }],
+    ["nodes that have yet to hear of the cluster", { initializedNodes: 1, crashes: 1 }],
   ])("holds with %s", (_, changes) => {
     expect(explore(changes, FEW_STATES)).toMatchObject({ found: null });
   });

@@ -19,7 +19,7 @@ import {
   type GroupState,
 } from "./group-state.ts";
 import { checkGroup, checkLogMatching, checkMatch } from "./invariants.ts";
-import { startOf } from "./start.ts";
+import { startOf, type Start } from "./start.ts";
 import type { NumberedStep, StepCache } from "./step-cache.ts";
 
 /**
@@ -32,6 +32,7 @@ export type Outcome = GroupState | "impossible" | "no-room";
 export class GroupStepper {
   readonly #cache: StepCache;
   readonly #bounds: Bounds;
+  readonly #start: Start;
   /** Where the messages begin in a state. */
   readonly #firstMessage: number;
   /** Pairs of hosts for which `#checkPair` has found that its invariants hold. */
@@ -40,12 +41,13 @@ export class GroupStepper {
   constructor(cache: StepCache) {
     this.#cache = cache;
     this.#bounds = cache.bounds;
+    this.#start = startOf(cache.bounds);
     this.#firstMessage = HOSTS + cache.bounds.nodes;
   }
 
   /** The state at which the exploration starts. */
   start(): GroupState {
-    const { hosts, history, messages } = startOf(this.#bounds);
+    const { hosts, history, messages } = this.#start;
     const { hosts: numbered, histories, messages: sent } = this.#cache;
     return [
       histories.numberOf(history),
