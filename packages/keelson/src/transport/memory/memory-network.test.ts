@@ -1,12 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { simulatedWorld } from "../../environment/simulated/simulated-environment.ts";
-import {
-  append,
-  TestNode,
-  transportCases,
-  type TransportRig,
-  vote,
-} from "../../testing/suites/transport-suite.ts";
+import { transportCases, type TransportRig } from "../../testing/suites/transport-suite.ts";
+import { append, TestNode, vote } from "../../testing/suites/transport/test-node.ts";
 import type { TransportMessage } from "../transport.ts";
 import { type MemoryNetwork, memoryNetwork, memoryTransport } from "./memory-network.ts";
 

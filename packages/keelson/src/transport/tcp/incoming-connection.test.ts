@@ -2,7 +2,7 @@ import net from "node:net";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { encodeControlMessage, encodeMessage } from "../../codec/frame.ts";
-import { append, type TestHost, TestNode } from "../../testing/suites/transport-suite.ts";
+import { append, type TestHost, TestNode } from "../../testing/suites/transport/test-node.ts";
 import { STRANGER_REASON } from "../handshake.ts";
 import {
   type SimulatedRig,

@@ -5,7 +5,8 @@ import { encodeControlMessage } from "../../codec/frame.ts";
 import type { Environment, Network } from "../../environment/environment.ts";
 import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
-import { append, TestHost, TestNode, transportCases, vote } from "../../testing/suites/transport-suite.ts";
+import { transportCases } from "../../testing/suites/transport-suite.ts";
+import { append, TestHost, TestNode, vote } from "../../testing/suites/transport/test-node.ts";
 import { tcp } from "./tcp-transport.ts";
 import {
   simulatedRig,

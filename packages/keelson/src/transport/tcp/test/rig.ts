@@ -6,7 +6,8 @@ import { encodeControlMessage, encodeMessage, type Frame } from "../../../codec/
 import type { Connection } from "../../../environment/environment.ts";
 import { type SimulatedWorld, simulatedWorld } from "../../../environment/simulated/simulated-environment.ts";
 import { nodeEnvironment } from "../../../environment/node/node-environment.ts";
-import { TestNode, type TransportRig, vote } from "../../../testing/suites/transport-suite.ts";
+import { TestNode, vote } from "../../../testing/suites/transport/test-node.ts";
+import type { TransportRig } from "../../../testing/suites/transport/transport-rig.ts";
 import type { TcpLimits } from "../tcp-limits.ts";
 import { tcp } from "../tcp-transport.ts";
 

@@ -1,0 +1,132 @@
+// What a transport promises about handshakes: who may talk to whom, and how a node joins a cluster.
+import { strict as assert } from "node:assert";
+import { closeAll, hasLog, TestNode } from "./test-node.ts";
+import type { TransportCase, TransportRig } from "./transport-rig.ts";
+
+/** Which nodes a transport connects, and which it refuses. */
+export const handshakeCases: readonly TransportCase[] = [
+  { name: "introduces both sides before anything is received", run: introduces },
+  {
+    name: "W1, M16: refuses a node of another cluster before anything is received",
+    run: refusesForeignCluster,
+  },
+  { name: "refuses a peer that its host will not talk to, whoever calls", run: refusesUnwelcome },
+  { name: "W1: delivers nothing to a node that was reached by another's name", run: refusesWrongAddressee },
+  { name: "lets a node without a cluster join before it receives", run: adoptsFirst },
+  { name: "delivers nothing to a node that will not join", run: adoptionRefused },
+  { name: "sends nothing for a node without a cluster", run: silentWithoutCluster },
+];
+
+async function introduces(rig: TransportRig): Promise<void> {
+  const a = await TestNode.start(rig, "a");
+  const b = await TestNode.start(rig, "b");
+  // Only one of them dials, and yet each learns who the other is.
+  a.knows(b);
+  await rig.until(() => a.send(b), "a way from a to b");
+  await rig.until(() => b.host.received.length > 0, "a message");
+  assert.deepEqual(b.host.events.slice(0, 2), ["met a", "received from a"]);
+  assert.deepEqual(b.host.peers[0], { ...a.host.self, address: a.transport.address });
+  assert.deepEqual(a.host.peers[0], { ...b.host.self, address: b.transport.address });
+  assert.equal(b.send(a), false);
+  await closeAll(rig, a, b);
+}
+
+async function refusesForeignCluster(rig: TransportRig): Promise<void> {
+  const a = await TestNode.start(rig, "a", "c1");
+  const b = await TestNode.start(rig, "b", "c2");
+  a.knows(b);
+  b.knows(a);
+  await rig.until(() => hasLog(a, "c2") && hasLog(b, "c1"), "a reason in both logs");
+  for (let n = 0; n < 5; n++) {
+    a.send(b);
+    b.send(a);
+    await rig.quiet();
+  }
+  assert.deepEqual([...a.host.events, ...b.host.events], []);
+  // A reason is told once, not at each attempt; each has two: as caller, and as called.
+  assert.ok(a.host.logs.length <= 2, a.host.logs.join("\n"));
+  await closeAll(rig, a, b);
+}
+
+async function refusesUnwelcome(rig: TransportRig): Promise<void> {
+  const a = await TestNode.start(rig, "a");
+  const b = await TestNode.start(rig, "b");
+  b.host.unwelcome = "a";
+  a.knows(b);
+  b.knows(a);
+  await rig.until(() => hasLog(a, "a is not welcome"), "the reason in the log of who is refused");
+  for (let n = 0; n < 3; n++) {
+    a.send(b);
+    b.send(a);
+    await rig.quiet();
+  }
+  assert.deepEqual(b.host.events, []);
+  assert.deepEqual(a.host.received, []);
+  await closeAll(rig, a, b);
+}
+
+async function refusesWrongAddressee(rig: TransportRig): Promise<void> {
+  const a = await TestNode.start(rig, "a");
+  const b = await TestNode.start(rig, "b");
+  a.transport.setPeers(new Map([["x", [b.transport.address]]]));
+  await rig.until(() => hasLog(a, "this is node b, not x"), "the reason in the log");
+  assert.equal(a.send("x"), false);
+  await rig.quiet();
+  assert.deepEqual([...a.host.events, ...b.host.events], []);
+  await closeAll(rig, a, b);
+}
+
+async function adoptsFirst(rig: TransportRig): Promise<void> {
+  const a = await TestNode.start(rig, "a");
+  const c = await TestNode.start(rig, "c");
+  const b = await TestNode.start(rig, "b", null);
+  let join: () => void = () => undefined;
+  b.host.adoption = new Promise((resolve) => {
+    join = resolve;
+  });
+  b.knows(a);
+  a.knows(b);
+  c.knows(b);
+  await rig.until(() => b.host.adoptions > 0, "the wish to join");
+  for (let n = 0; n < 5; n++) {
+    a.send(b);
+    await rig.quiet();
+  }
+  assert.deepEqual(b.host.events, []);
+  join();
+  await rig.until(() => a.send(b) && c.send(b), "ways to b");
+  await rig.until(() => b.host.received.length > 1, "a message");
+  assert.equal(b.host.events[0], "adopted");
+  assert.equal(b.host.adoptions, 1);
+  // Having joined, it may speak as well.
+  await b.reaches(rig, a);
+  await closeAll(rig, a, b, c);
+}
+
+async function adoptionRefused(rig: TransportRig): Promise<void> {
+  const a = await TestNode.start(rig, "a");
+  const b = await TestNode.start(rig, "b", null);
+  b.host.adoption = Promise.reject(new Error("I would rather not"));
+  b.host.adoption.catch(() => undefined);
+  a.knows(b);
+  await rig.until(
+    () => hasLog(b, "I would rather not") && hasLog(a, "does not talk to the caller"),
+    "the reason in b's log, which a is not told: to b it may be a stranger",
+  );
+  assert.equal(a.send(b), false);
+  assert.deepEqual(b.host.events, []);
+  await closeAll(rig, a, b);
+}
+
+async function silentWithoutCluster(rig: TransportRig): Promise<void> {
+  const a = await TestNode.start(rig, "a", null);
+  const b = await TestNode.start(rig, "b");
+  a.knows(b);
+  assert.equal(a.send(b), false);
+  await rig.quiet();
+  assert.equal(a.send(b), false);
+  assert.deepEqual([...a.host.events, ...b.host.events, ...a.host.logs, ...b.host.logs], []);
+  a.host.cluster = "c1";
+  await a.reaches(rig, b);
+  await closeAll(rig, a, b);
+}

@@ -1,0 +1,23 @@
+// What a case of the transport suite needs, and what it is.
+import type { NodeId } from "../../../core/position.ts";
+import type { Environment } from "../../../environment/environment.ts";
+import type { Transport } from "../../../transport/transport.ts";
+
+/** What a case needs of the transport that it checks. One rig serves one case. */
+export interface TransportRig {
+  environment(node: NodeId): Environment;
+  /** A new transport for this node. When a node gets a second one, it has the address of the first. */
+  transport(node: NodeId): Transport;
+  /** Lets time pass until the condition holds; throws after some seconds. */
+  until(condition: () => boolean, what: string): Promise<void>;
+  /** Lets enough time pass for whatever is on its way to arrive. */
+  quiet(): Promise<void>;
+  /** Throws if anything is left open after every transport was closed. */
+  assertNothingLeft(): void;
+}
+
+/** One promise that a transport keeps; `run` throws if it does not. */
+export interface TransportCase {
+  readonly name: string;
+  readonly run: (rig: TransportRig) => Promise<void>;
+}
