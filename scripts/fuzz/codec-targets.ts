@@ -234,9 +234,9 @@ function validMessage(chance: Chance): Message {
   const header = { from: chance.pick(IDS), term: number() };
   switch (chance.between(0, 9)) {
     case 0:
-      return { type: "pre-vote", ...header, last: position() };
+      return { type: "pre-vote", ...header, round: number(), last: position() };
     case 1:
-      return { type: "pre-vote-reply", ...header, granted: chance.often(0.5), requestTerm: number() };
+      return { type: "pre-vote-reply", ...header, granted: chance.often(0.5), round: number() };
     case 2:
       return { type: "request-vote", ...header, last: position(), transfer: chance.often(0.5) };
     case 3:

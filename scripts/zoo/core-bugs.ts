@@ -99,17 +99,10 @@ export const CORE_BUGS: readonly Bug[] = [
   },
   {
     code: "E11",
-    title: "A node that was left behind never learns the term from the questions before an election",
+    title: "A node that was left behind never learns the term from the answers to its pre-votes",
     file: "core/election.ts",
-    from: 'if (!refuse && message.term > state.term) state.becomeFollower(message.term, null, now);\n  state.send(message.from, {\n    type: "pre-vote-reply",',
-    to: 'state.send(message.from, {\n    type: "pre-vote-reply",',
-    also: [
-      {
-        file: "core/election.ts",
-        from: "export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: number): void {\n  if (message.term > state.term) {\n    state.becomeFollower(message.term, null, now);\n    return;\n  }",
-        to: "export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: number): void {\n  void now;",
-      },
-    ],
+    from: "export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: number): void {\n  if (message.term > state.term) {\n    state.becomeFollower(message.term, null, now);\n    return;\n  }",
+    to: "export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: number): void {\n  void now;",
   },
   {
     code: "E15",

@@ -5,8 +5,8 @@
  *
  * | type | message | rest of the body |
  * |---|---|---|
- * | 1 | pre-vote | last position |
- * | 2 | pre-vote-reply | granted boolean, requestTerm integer |
+ * | 1 | pre-vote | last position, round integer |
+ * | 2 | pre-vote-reply | granted boolean, round integer |
  * | 3 | request-vote | last position, transfer boolean |
  * | 4 | request-vote-reply | granted boolean |
  * | 5 | append-entries | prev position, commit integer, round integer, the number of records u32 |
@@ -82,10 +82,11 @@ export function writeCoreMessage(
   switch (message.type) {
     case "pre-vote":
       writePosition(writer, message.last);
+      writer.integer(message.round);
       break;
     case "pre-vote-reply":
       writer.boolean(message.granted);
-      writer.integer(message.requestTerm);
+      writer.integer(message.round);
       break;
     case "request-vote":
       writePosition(writer, message.last);
@@ -145,9 +146,9 @@ export function readCoreMessage(
 function readMessageWithoutRecords(type: number, body: ByteReader, from: NodeId, term: Term): Message {
   switch (type) {
     case CoreMessageType["pre-vote"]:
-      return { type: "pre-vote", from, term, last: readPosition(body) };
+      return { type: "pre-vote", from, term, last: readPosition(body), round: body.round() };
     case CoreMessageType["pre-vote-reply"]:
-      return { type: "pre-vote-reply", from, term, granted: body.boolean(), requestTerm: body.term() };
+      return { type: "pre-vote-reply", from, term, granted: body.boolean(), round: body.round() };
     case CoreMessageType["request-vote"]:
       return { type: "request-vote", from, term, last: readPosition(body), transfer: body.boolean() };
     case CoreMessageType["request-vote-reply"]:

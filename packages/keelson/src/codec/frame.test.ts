@@ -95,12 +95,12 @@ function configRecord(index: number, term: number, config: ClusterConfig): Uint8
 }
 
 const plainMessageArb: fc.Arbitrary<Message> = fc.oneof(
-  fc.record({ type: fc.constant("pre-vote" as const), ...headerArb, last: positionArb }),
+  fc.record({ type: fc.constant("pre-vote" as const), ...headerArb, round: integerArb, last: positionArb }),
   fc.record({
     type: fc.constant("pre-vote-reply" as const),
     ...headerArb,
     granted: fc.boolean(),
-    requestTerm: integerArb,
+    round: integerArb,
   }),
   fc.record({
     type: fc.constant("request-vote" as const),

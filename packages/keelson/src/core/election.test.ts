@@ -3,6 +3,8 @@ import { describe, expect, it } from "vitest";
 import { CoreGroup, ofType } from "../testing/core/core-group.ts";
 import { configOf, isVoter, ProtocolViolation, RaftNode, type Message, type RequestVote } from "./index.ts";
 import {
+  FIRST_ROUND,
+  preVoteReply,
   ABC,
   act,
   appendEntries,
@@ -166,7 +168,7 @@ describe("a vote", () => {
   it("is kept by a candidate that follows the leader of its term, and then loses contact with it [E6]", () => {
     const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]) });
     node.handleTimeout(1000);
-    node.handleMessage({ type: "pre-vote-reply", from: "b", term: 1, granted: true, requestTerm: 1 }, 1000);
+    node.handleMessage(preVoteReply("b", 1), 1000);
     act(node, 1000);
     const { term } = node;
     expect(node.role).toBe("candidate");
@@ -190,7 +192,7 @@ describe("a vote", () => {
   it("is not granted in a pre-vote to a node whose log is behind", () => {
     const node = restarted({ log: logOf("1-4@1 5@2"), term: 3 });
     for (const last of ["9@1", "4@2", "5@2"]) {
-      node.handleMessage({ type: "pre-vote", from: "b", term: 3, last: at(last) }, 1000);
+      node.handleMessage({ type: "pre-vote", from: "b", term: 3, round: 1, last: at(last) }, 1000);
     }
     const granted = allMessagesOf(node, 1000).map(
       (reply) => reply.type === "pre-vote-reply" && reply.granted,
@@ -270,11 +272,30 @@ describe("a candidate", () => {
     const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]), term: 4 });
     node.handleTimeout(1000);
     expect(node.role).toBe("pre-candidate");
-    const reply = { type: "pre-vote-reply", from: "b", term: 4, granted: true } as const;
-    node.handleMessage({ ...reply, requestTerm: 3 }, 1000);
-    node.handleMessage({ ...reply, granted: false, requestTerm: 4 }, 1000);
+    node.handleMessage(preVoteReply("b", 4, false), 1000);
     expect(node.term).toBe(4);
-    node.handleMessage({ ...reply, requestTerm: 4 }, 1000);
+    node.handleMessage(preVoteReply("b", 4), 1000);
+    expect([node.role, node.term]).toEqual(["candidate", 5]);
+  });
+
+  it("needs pre-votes of one round: answers to an earlier round of the same term don't count", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]), term: 4 });
+    node.handleTimeout(1000);
+    node.handleTimeout(3000);
+    const rounds = allMessagesOf(node, 3000).flatMap((sent) =>
+      sent.type === "pre-vote" ? [[sent.term, sent.round]] : [],
+    );
+    expect(rounds).toEqual([1, 1, 2, 2].map((round) => [4, FIRST_ROUND - 1 + round]));
+    for (const from of ["b", "c"]) node.handleMessage(preVoteReply(from, 4), 3001);
+    expect([node.role, node.term]).toEqual(["pre-candidate", 4]);
+    node.handleMessage(preVoteReply("b", 4, true, FIRST_ROUND + 1), 3001);
+    expect([node.role, node.term]).toEqual(["candidate", 5]);
+  });
+
+  it("counts pre-votes of voters in an earlier term, which stay in it", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]), term: 4 });
+    node.handleTimeout(1000);
+    node.handleMessage(preVoteReply("b", 2), 1000);
     expect([node.role, node.term]).toEqual(["candidate", 5]);
   });
 
@@ -333,7 +354,7 @@ describe("a vote that arrives late", () => {
     const { term } = node;
     node.handleMessage(appendEntries({ term, entries: range("1@1", "") }), 1001);
     for (const from of ["b", "c"]) {
-      node.handleMessage({ type: "pre-vote-reply", from, term, requestTerm: term, granted: true }, 1002);
+      node.handleMessage(preVoteReply(from, term), 1002);
     }
     expect(node).toMatchObject({ role: "follower", term });
   });
@@ -345,7 +366,7 @@ describe("a pre-candidate", () => {
     node.handleTimeout(1000);
     const { term } = node;
     allMessagesOf(node, 1000);
-    node.handleMessage({ type: "pre-vote-reply", from: "b", term, requestTerm: term, granted: true }, 1001);
+    node.handleMessage(preVoteReply("b", term), 1001);
     const asked = allMessagesOf(node, 1001).filter((message) => message.type === "request-vote");
     expect(asked.map(({ transfer }) => transfer)).toEqual([false, false]);
   });
@@ -354,16 +375,30 @@ describe("a pre-candidate", () => {
     const node = restarted({ log: logOf("1@2") });
     node.handleTimeout(1000);
     for (const term of [1, 2]) {
-      node.handleMessage({ type: "pre-vote", from: "b", term, last: at("1@2") }, 1001);
+      node.handleMessage({ type: "pre-vote", from: "b", term, round: term, last: at("1@2") }, 1001);
     }
     expect(node.role).toBe("pre-candidate");
     const answers = allMessagesOf(node, 1001).flatMap((said) =>
       said.type === "pre-vote-reply" ? [said] : [],
     );
-    expect(answers.map(({ requestTerm, granted }) => [requestTerm, granted])).toEqual([
+    expect(answers.map(({ round, granted }) => [round, granted])).toEqual([
       [1, false],
       [2, true],
     ]);
+  });
+
+  it.each([2, 7])("and any other node is not changed by a pre-vote, here of term %i [E15]", (term) => {
+    for (const timesOut of [true, false]) {
+      const node = restarted({ log: logOf("1@2"), term: 3 });
+      if (timesOut) node.handleTimeout(1000);
+      act(node, 1000);
+      const image = (): object => ({ ...node.capture(), persistedId: null, pendingActions: null });
+      const before = image();
+      node.handleMessage({ type: "pre-vote", from: "b", term, round: 1, last: at("9@2") }, 1000);
+      const [reply, ...others] = act(node, 1000).messages.map(({ message }) => message);
+      expect([reply, others]).toEqual([preVoteReply("a", 3, term > 3, 1), []]);
+      expect(image()).toEqual(before);
+    }
   });
 
   it("fails the reads that it forwarded, and sends no acknowledgement", () => {
@@ -381,7 +416,7 @@ describe("a pre-candidate", () => {
 });
 
 describe("a group whose nodes are in different terms", () => {
-  it("lets a node in an earlier term learn the later one from its pre-vote, and elects a leader [E11]", () => {
+  it("lets a node in an earlier term learn the later one from the answers to its pre-votes, and elects a leader [E11]", () => {
     const group = CoreGroup.started(THREE);
     group.isolate("c");
     const behind = group.node("c").term;
@@ -471,7 +506,7 @@ describe("a healthy leader", () => {
   it("is not deposed by a pre-vote, even of a later term", () => {
     const node = leading();
     const { term } = node;
-    node.handleMessage({ type: "pre-vote", from: "b", term: term + 5, last: at("99@99") }, 1001);
+    node.handleMessage({ type: "pre-vote", from: "b", term: term + 5, round: 1, last: at("99@99") }, 1001);
     expect([node.role, node.term]).toEqual(["leader", term]);
     expect(allMessagesOf(node, 1001)).toContainEqual(
       expect.objectContaining({ type: "pre-vote-reply", granted: false, term }),

@@ -21,10 +21,11 @@ export function onElectionTimeout(state: NodeState, now: number): void {
 
 /** Asks whether an election could be won, without changing a term anywhere (dissertation 9.6). */
 function askForPreVotes(state: NodeState): void {
-  state.role = { type: "pre-candidate", votes: new Set([state.id]) };
-  const { id: from, term } = state;
+  state.preVoteRound += 1;
+  const { id: from, term, preVoteRound: round } = state;
+  state.role = { type: "pre-candidate", round, votes: new Set([from]) };
   for (const to of votersToAsk(state)) {
-    state.send(to, { type: "pre-vote", from, term, last: state.log.last });
+    state.send(to, { type: "pre-vote", from, term, round, last: state.log.last });
   }
 }
 
@@ -48,20 +49,20 @@ export function countOwnVote(state: NodeState, persistId: number, now: number): 
   countVote(state, role, state.id, now);
 }
 
+/**
+ * Answers a pre-vote. Nothing changes on this node: not even a later term is taken from a mere question
+ * (dissertation 9.6).
+ */
 export function onPreVote(state: NodeState, message: PreVote, now: number): void {
+  const { from: to, round } = message;
   // While this node hears its leader it helps no other candidate, whatever the candidate's term (dissertation
   // 4.2.3).
-  const refuse = state.heardLeaderRecently(now);
-  if (!refuse && message.term > state.term) state.becomeFollower(message.term, null, now);
-  state.send(message.from, {
-    type: "pre-vote-reply",
-    from: state.id,
-    // A refusal carries this node's term too: a candidate with an earlier term learns it and asks again in
-    // that one.
-    term: state.term,
-    requestTerm: message.term,
-    granted: !refuse && message.term === state.term && isUpToDate(message.last, state.log.last),
-  });
+  const granted =
+    !state.heardLeaderRecently(now) && message.term >= state.term && isUpToDate(message.last, state.log.last);
+  // The answer carries this node's term, granted or not: a candidate with an earlier term learns it and asks
+  // again in that one.
+  const { id: from, term } = state;
+  state.send(to, { type: "pre-vote-reply", from, term, round, granted });
 }
 
 export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: number): void {
@@ -70,7 +71,7 @@ export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: num
     return;
   }
   const { role } = state;
-  if (role.type !== "pre-candidate" || !message.granted || message.requestTerm !== state.term) return;
+  if (role.type !== "pre-candidate" || !message.granted || message.round !== role.round) return;
   role.votes.add(message.from);
   if (hasQuorum(state.config, (id) => role.votes.has(id))) startElection(state, false);
 }

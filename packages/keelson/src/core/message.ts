@@ -39,10 +39,12 @@ interface Header {
 
 /**
  * Asks whether the receiver would vote for the sender in `term + 1` (dissertation 9.6). The answer is no
- * promise.
+ * promise, and the question changes nothing on the receiver.
  */
 export interface PreVote extends Header {
   readonly type: "pre-vote";
+  /** The sender's number of this round of questions. The answer repeats it. */
+  readonly round: number;
   /** The position of the sender's last entry. */
   readonly last: LogPosition;
 }
@@ -51,8 +53,8 @@ export interface PreVote extends Header {
 export interface PreVoteReply extends Header {
   readonly type: "pre-vote-reply";
   readonly granted: boolean;
-  /** The `term` of the request, so that a late answer isn't counted in a later pre-vote. */
-  readonly requestTerm: Term;
+  /** The round of the question, so that a late answer isn't counted in a later round. */
+  readonly round: number;
 }
 
 /** RequestVote (§5.2). */

@@ -125,7 +125,7 @@ describe("§5.2, leader election", () => {
   });
 
   it("timeouts are drawn anew from a fixed range each time", () => {
-    const draws = [0, 0.25, 0.999];
+    const draws = [0, 0, 0.25, 0.999];
     const node = nodeWith("1@1", { random: () => draws.shift() ?? 0 });
     const dues: number[] = [];
     for (let now = 0, n = 0; n < 2; n++) {
@@ -134,7 +134,7 @@ describe("§5.2, leader election", () => {
       now = due;
       node.handleTimeout(now);
     }
-    // The first random number became the first id of a read.
+    // The first random numbers became the first id of a read and the first round of pre-votes.
     expect(dues).toEqual([500, expect.closeTo(799.6)]);
   });
 });

@@ -221,8 +221,8 @@ describe("a pending write", () => {
 
 describe("pending actions when the node enters a new term", () => {
   const votes: readonly Message[] = [
-    { type: "pre-vote", from: "a", term: 1, last: { term: 1, index: 1 } },
-    { type: "pre-vote-reply", from: "a", term: 1, granted: true, requestTerm: 1 },
+    { type: "pre-vote", from: "a", term: 1, round: 1, last: { term: 1, index: 1 } },
+    { type: "pre-vote-reply", from: "a", term: 1, granted: true, round: 1 },
     { type: "request-vote", from: "a", term: 1, last: { term: 1, index: 1 }, transfer: false },
     vote,
   ];

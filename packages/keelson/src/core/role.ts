@@ -24,6 +24,8 @@ export const FOLLOWER: Follower = { type: "follower" };
 /** Asks whether it could win the next term, without entering it (dissertation 9.6). */
 export interface PreCandidate {
   readonly type: "pre-candidate";
+  /** The number of this round of pre-votes. Only answers to this round count. */
+  readonly round: number;
   /** The nodes that would vote for this node in the next term, itself included from the start. */
   readonly votes: Set<NodeId>;
 }
@@ -104,6 +106,7 @@ export type RoleImage = Follower | PreCandidateImage | CandidateImage | LeaderIm
 /** A `PreCandidate` as plain values. */
 export interface PreCandidateImage {
   readonly type: "pre-candidate";
+  readonly round: number;
   readonly votes: readonly NodeId[];
 }
 
@@ -132,7 +135,7 @@ export function captureRole(role: RoleState): RoleImage {
     case "follower":
       return FOLLOWER;
     case "pre-candidate":
-      return { type: role.type, votes: [...role.votes] };
+      return { type: role.type, round: role.round, votes: [...role.votes] };
     case "candidate":
       return { type: role.type, votes: [...role.votes], ownVoteId: role.ownVoteId };
     case "leader":
@@ -155,7 +158,7 @@ export function reviveRole(image: RoleImage): RoleState {
     case "follower":
       return FOLLOWER;
     case "pre-candidate":
-      return { type: image.type, votes: new Set(image.votes) };
+      return { type: image.type, round: image.round, votes: new Set(image.votes) };
     case "candidate":
       return { type: image.type, votes: new Set(image.votes), ownVoteId: image.ownVoteId };
     case "leader":

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { CoreGroup } from "../testing/core/core-group.ts";
 import { configOf, ProtocolViolation } from "./index.ts";
 import {
+  preVoteReply,
   ABC,
   accepted,
   act,
@@ -42,9 +43,9 @@ describe("a follower that installs a snapshot", () => {
   it("does not change an acknowledgement that waits for the disk [S16]", () => {
     const node = restarted({ log: logOf("1-3@3"), term: 3 });
     node.handleMessage(offer("10@5", { term: 5 }), 1);
-    node.handleMessage({ type: "pre-vote", from: "c", term: 5, last: at("1@1") }, 1);
+    node.handleMessage({ type: "pre-vote", from: "c", term: 5, round: 1, last: at("1@1") }, 1);
     const before = node.takeActions();
-    node.handleMessage({ type: "pre-vote", from: "c", term: 5, last: at("1@1") }, 1);
+    node.handleMessage({ type: "pre-vote", from: "c", term: 5, round: 1, last: at("1@1") }, 1);
     node.handlePersisted(before.persistId, 1);
     node.handleSnapshotInstalled(at("10@5"), ABC, 2);
     const after = node.takeActions();
@@ -52,8 +53,7 @@ describe("a follower that installs a snapshot", () => {
       ({ message }) => message,
     );
     expect(said).toHaveLength(2);
-    for (const message of said)
-      expect(message).toMatchObject({ type: "pre-vote-reply", term: 5, requestTerm: 5 });
+    for (const message of said) expect(message).toMatchObject({ type: "pre-vote-reply", term: 5, round: 1 });
   });
 
   it("does not acknowledge the snapshot to the leader of an earlier term [S16]", () => {
@@ -146,7 +146,7 @@ describe("a follower that installs a snapshot", () => {
       expect(role).toBe(preVote ? "pre-candidate" : "candidate");
       node.handleSnapshotInstalled(at("8@2"), configOf(["b", "c"], ["a"]), 1001);
       for (const from of ["b", "c"]) {
-        node.handleMessage({ type: "pre-vote-reply", from, term, requestTerm: term, granted: true }, 1002);
+        node.handleMessage(preVoteReply(from, term), 1002);
         node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, 1002);
       }
       expect(node).toMatchObject({ role: "follower", term });

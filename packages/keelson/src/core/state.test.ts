@@ -44,6 +44,7 @@ const IMAGE: Omit<StateImage, "role"> = {
   leaderId: "b",
   leaderHeardAt: 301,
   electionDeadline: 302,
+  preVoteRound: 51,
   following: {
     matchedIndex: 3,
     receivedRound: 13,
@@ -85,7 +86,7 @@ const LEADER: LeaderImage = {
 
 const ROLES: readonly RoleImage[] = [
   { type: "follower" },
-  { type: "pre-candidate", votes: ["a", "c"] },
+  { type: "pre-candidate", round: 51, votes: ["a", "c"] },
   { type: "candidate", votes: ["a", "c"], ownVoteId: 43 },
   LEADER,
 ];

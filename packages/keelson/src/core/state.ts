@@ -13,6 +13,9 @@ import { TERM_MAX, type LogIndex, type LogPosition, type NodeId, type Term } fro
 import { ReadIndexRequests, type ReadIndexRequestsImage, type ReadOrigin } from "./read-index-requests.ts";
 import { captureRole, FOLLOWER, reviveRole, type RoleImage, type RoleState } from "./role.ts";
 
+/** Leaves room for over 2^52 rounds of pre-votes before numbers lose precision. */
+const PRE_VOTE_ROUND_START_MAX = 2 ** 46;
+
 /** A write to the log that the caller has taken and not yet reported durable. */
 interface AppendInFlight {
   /** The batch that it belongs to. */
@@ -39,6 +42,7 @@ export interface StateImage {
   readonly leaderId: NodeId | null;
   readonly leaderHeardAt: number;
   readonly electionDeadline: number | null;
+  readonly preVoteRound: number;
   readonly following: Readonly<Following>;
 }
 
@@ -106,6 +110,11 @@ export class NodeState {
    * yet. Ignored while the node isn't eligible.
    */
   electionDeadline: number | null = null;
+  /**
+   * The number of the last round of pre-votes that this node began. It begins at a random number, so that
+   * answers to an earlier process of this node aren't taken for answers to this one.
+   */
+  preVoteRound: number;
   /** What was received from this term's leader. Replaced with each term, by `enterTerm`. */
   following: Following = newFollowing();
 
@@ -115,11 +124,13 @@ export class NodeState {
     image: LogImage = EMPTY_LOG,
     commitIndex = image.base.index,
     reads = new ReadIndexRequests(options.readsMax, options.random),
+    preVoteRound = Math.floor(options.random() * PRE_VOTE_ROUND_START_MAX),
   ) {
     this.id = options.id;
     this.options = options;
     this.log = new Log(image);
     this.reads = reads;
+    this.preVoteRound = preVoteRound;
     assert(
       Number.isSafeInteger(hardState.term) && hardState.term >= this.log.last.term,
       "the saved term is not older than the log's last entry",
@@ -136,9 +147,9 @@ export class NodeState {
 
   /** A state that behaves exactly as the captured one would have. */
   static revive(options: Options, image: StateImage): NodeState {
-    const { term, votedFor, log, commitIndex } = image;
+    const { term, votedFor, log, commitIndex, preVoteRound } = image;
     const reads = ReadIndexRequests.revive(options.readsMax, image.reads);
-    const state = new NodeState(options, { term, votedFor }, log, commitIndex, reads);
+    const state = new NodeState(options, { term, votedFor }, log, commitIndex, reads, preVoteRound);
     state.#hardStateId = image.hardStateId;
     state.#persistedId = image.persistedId;
     state.#appendsInFlight = image.appendsInFlight.map((append) => ({ ...append }));
@@ -168,6 +179,7 @@ export class NodeState {
       leaderId: this.leaderId,
       leaderHeardAt: this.leaderHeardAt,
       electionDeadline: this.electionDeadline,
+      preVoteRound: this.preVoteRound,
       following: { ...this.following },
     };
   }

@@ -17,8 +17,8 @@ const FAR = 5 * TERM_JUMP_MAX + 7;
 
 /** Every type of message by which a node learns a later term. */
 const MESSAGES: readonly ((term: number) => Message)[] = [
-  (term) => ({ type: "pre-vote", from: "b", term, last: { term: term - 1, index: 9 } }),
-  (term) => ({ type: "pre-vote-reply", from: "b", term, requestTerm: term, granted: false }),
+  (term) => ({ type: "pre-vote", from: "b", term, round: 1, last: { term: term - 1, index: 9 } }),
+  (term) => ({ type: "pre-vote-reply", from: "b", term, round: 1, granted: false }),
   (term) => ({ type: "request-vote", from: "b", term, last: { term: term - 1, index: 9 }, transfer: false }),
   (term) => ({ type: "request-vote", from: "b", term, last: { term: term - 1, index: 9 }, transfer: true }),
   (term) => ({ type: "request-vote-reply", from: "b", term, granted: false }),

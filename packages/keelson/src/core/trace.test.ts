@@ -8,8 +8,8 @@ const HEADER = { from: "a", term: 3 } as const;
 
 describe("the debug trace", () => {
   it.each<[Message, string]>([
-    [{ ...HEADER, type: "pre-vote", last: at("5@2") }, "pre-vote term=3 last=5@2"],
-    [{ ...HEADER, type: "pre-vote-reply", granted: true, requestTerm: 3 }, "pre-vote-reply term=3 granted"],
+    [{ ...HEADER, type: "pre-vote", round: 6, last: at("5@2") }, "pre-vote term=3 last=5@2"],
+    [{ ...HEADER, type: "pre-vote-reply", granted: true, round: 6 }, "pre-vote-reply term=3 granted"],
     [
       { ...HEADER, type: "request-vote", last: at("5@2"), transfer: true },
       "request-vote term=3 last=5@2 transfer",

@@ -14,6 +14,7 @@ import {
   type RaftNodeOptions,
   type TermRun,
 } from "../index.ts";
+import type { PreVoteReply } from "../message.ts";
 import type { LeaderImage } from "../role.ts";
 
 export const ABC = configOf(["a", "b", "c"]);
@@ -146,4 +147,12 @@ export function leaderImage(node: RaftNode): LeaderImage {
   const { role } = node.capture();
   if (role.type !== "leader") throw new Error(`${node.id} does not lead`);
   return role;
+}
+
+/** The number of a node's first round of pre-votes, with the random numbers of `restarted`. */
+export const FIRST_ROUND = 2 ** 45 + 1;
+
+/** An answer to a pre-vote of that round. */
+export function preVoteReply(from: NodeId, term: number, granted = true, round = FIRST_ROUND): PreVoteReply {
+  return { type: "pre-vote-reply", from, term, round, granted };
 }

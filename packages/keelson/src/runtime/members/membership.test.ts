@@ -150,7 +150,7 @@ describe("a peer that comes back with another store", () => {
   it("is reported in the log even if it is not a member", async () => {
     const cluster = new TestCluster();
     await cluster.open("a");
-    const message = { type: "pre-vote-reply", from: "b", term: 1, requestTerm: 1, granted: false } as const;
+    const message = { type: "pre-vote-reply", from: "b", term: 1, round: 1, granted: false } as const;
     const { transport } = cluster.node("a");
     for (const storeId of ["the first", "another"]) {
       const caller = { ...LEADER, self: { ...LEADER.self, storeId } };

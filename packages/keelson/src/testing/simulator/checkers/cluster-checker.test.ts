@@ -320,8 +320,8 @@ describe("ClusterChecker", () => {
 });
 
 describe("LeaseChecker", () => {
-  const asked = { type: "pre-vote", from: "b", term: 2, last: { term: 1, index: 1 } } as const;
-  const granted = { type: "pre-vote-reply", from: "a", term: 2, requestTerm: 2, granted: true } as const;
+  const asked = { type: "pre-vote", from: "b", term: 2, round: 1, last: { term: 1, index: 1 } } as const;
+  const granted = { type: "pre-vote-reply", from: "a", term: 2, round: 1, granted: true } as const;
   const heard = {
     type: "append-entries",
     from: "c",

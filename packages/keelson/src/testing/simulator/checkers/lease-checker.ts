@@ -39,7 +39,8 @@ export class LeaseChecker {
     const isFresh = isLeader || now < this.#heardAt + this.#leaseMs;
     const binds =
       message.type === "pre-vote" || (this.#checkQuorum && message.term > term && !message.transfer);
-    const key = keyOf(message.type, message.from, message.term);
+    const number = message.type === "pre-vote" ? message.round : message.term;
+    const key = keyOf(message.type, message.from, number);
     this.#refusable.set(key, isFresh && binds && this.#refusable.get(key) !== false);
   }
 
@@ -51,8 +52,7 @@ export class LeaseChecker {
   /** The node sends this message. */
   sending(to: NodeId, message: Message): void {
     let key: string | null = null;
-    if (message.type === "pre-vote-reply" && message.granted)
-      key = keyOf("pre-vote", to, message.requestTerm);
+    if (message.type === "pre-vote-reply" && message.granted) key = keyOf("pre-vote", to, message.round);
     if (message.type === "request-vote-reply" && message.granted)
       key = keyOf("request-vote", to, message.term);
     assertInvariant(
@@ -63,6 +63,7 @@ export class LeaseChecker {
   }
 }
 
-function keyOf(type: string, from: NodeId, term: number): string {
-  return `${type} ${from} ${String(term)}`;
+/** `number` tells the requests of one node apart: a pre-vote's round, a vote's term. */
+function keyOf(type: string, from: NodeId, number: number): string {
+  return `${type} ${from} ${String(number)}`;
 }

@@ -23,8 +23,8 @@ function coreMessages(from: NodeId): Message[] {
   const last = { term: term - 1, index };
   const empty = { prev: last, lastIndex: last.index, terms: [], configs: [] };
   return [
-    { type: "pre-vote", from, term, last },
-    { type: "pre-vote-reply", from, term: 1, granted: true, requestTerm: term },
+    { type: "pre-vote", from, term, round: term, last },
+    { type: "pre-vote-reply", from, term: 1, granted: true, round: term },
     { type: "request-vote", from, term: 1, last, transfer: true },
     { type: "request-vote-reply", from, term: 1, granted: true },
     { type: "append-entries", from, term, entries: empty, commit: index, round },
