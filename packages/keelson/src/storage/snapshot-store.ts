@@ -56,7 +56,8 @@ export interface SnapshotDraft {
   write(chunk: Uint8Array): Promise<void>;
   /**
    * Makes the snapshot durable, and then, in one atomic step, the store's newest. Older ones are removed when
-   * no reader has them open.
+   * no reader has them open. If the store holds one of a later entry, that one stays the newest, and this one
+   * is removed.
    */
   finish(): Promise<StoredSnapshot>;
   /** Removes the file. */
@@ -78,7 +79,7 @@ export interface IncomingSnapshot {
   write(chunk: Uint8Array): Promise<void>;
   /**
    * Reads the whole file back, checks it, makes it durable, and then, in one atomic step, the store's newest
-   * snapshot.
+   * snapshot. If the store holds one of a later entry, that one stays the newest, and this one is removed.
    *
    * @throws CorruptSnapshotError a check failed, or the file is another snapshot; the file was removed
    */

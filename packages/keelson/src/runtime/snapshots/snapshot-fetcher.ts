@@ -1,11 +1,11 @@
 // Fetches a snapshot from another node into the snapshot store, by requesting it chunk by chunk.
 import type { RuntimeMessage, SnapshotChunk, SnapshotGone } from "../../codec/frame-runtime-message.ts";
-import { assert } from "../../core/assert.ts";
+import { assert, ProtocolViolation } from "../../core/assert.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
-import { CorruptSnapshotError } from "../../errors.ts";
+import { CorruptSnapshotError, StorageFailedError } from "../../errors.ts";
 import type { IncomingSnapshot, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
-import { reasonOf, type SnapshotFetchMetrics } from "../shared/index.ts";
+import { reasonOf, type Failure, type SnapshotFetchMetrics } from "../shared/index.ts";
 
 /** Bytes of one chunk: large enough that requests cost little, small enough not to hold up a heartbeat. */
 export const CHUNK_BYTES = 256 * 1024;
@@ -35,6 +35,13 @@ const FAILURE_PAUSE_MS = 2_000;
  */
 const STALLED_MS = 10_000;
 
+/**
+ * A snapshot in the store that could not be installed is tried so many times before one is fetched again. A
+ * transient error is over by then. Where the disk can't read the file, only a new copy helps, and it is
+ * written to another place.
+ */
+export const STORED_ATTEMPTS_MAX = 3;
+
 export interface SnapshotFetcherParts {
   readonly id: NodeId;
   readonly store: SnapshotStore;
@@ -43,8 +50,15 @@ export interface SnapshotFetcherParts {
   readonly bytesPerSecondMax: number;
   /** False: dropped. */
   readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
-  /** Installs a snapshot that is complete, checked and durable. Resolves when done, or the node stopped. */
-  readonly fetched: (snapshot: StoredSnapshot) => Promise<void>;
+  /**
+   * Installs a snapshot that is complete, checked and durable. Resolves when done, or the node stopped.
+   * Rejects if nothing was replaced yet, so that the installation can be tried again.
+   */
+  readonly install: (snapshot: StoredSnapshot) => Promise<void>;
+  /** The store's newest snapshot was found damaged, and thrown away. */
+  readonly damaged: (error: CorruptSnapshotError) => void;
+  /** Something happened that must not, so the node must stop. */
+  readonly failed: (failure: Failure) => void;
   readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -55,13 +69,18 @@ interface ChunkRequest {
   readonly sentAt: number;
 }
 
-/** The snapshot that is being fetched. */
+/** The snapshot that is being fetched, or installed from the store. */
 interface IncomingTransfer {
   /** The node that is asked for chunks: the leader that offered the snapshot last. */
   source: NodeId;
   /** The snapshot must cover the entries up to this one. */
   readonly index: LogIndex;
-  /** The file that the chunks are written to; null: the source has not said yet which snapshot it has. */
+  /** The snapshot in the store that is installed without fetching one; null: one is fetched. */
+  readonly stored: StoredSnapshot | null;
+  /**
+   * The file that the chunks are written to; null: the source has not said yet which snapshot it has, or none
+   * is fetched.
+   */
   incoming: IncomingSnapshot | null;
   /** The offset in the file of the next chunk to request. Every byte before it is received or requested. */
   nextOffset: number;
@@ -74,7 +93,10 @@ interface IncomingTransfer {
    * message, or of the first request since then that left nothing else outstanding.
    */
   silentSince: number;
-  /** Goes from `fetching` (chunks are missing) to `checking` (the file is read back) to `installing`. */
+  /**
+   * Goes from `fetching` (chunks are missing) to `checking` (the file is read back) to `installing`. With
+   * `stored`, it begins with `checking`.
+   */
   phase: SnapshotFetchMetrics["phase"];
 }
 
@@ -86,7 +108,13 @@ interface IncomingTransfer {
  * one more request (S6). The bytes written stay in the store, so after a lost connection, a change of leader,
  * or a restart of this node, the transfer resumes where it was, as long as the source has the same snapshot.
  *
- * A failure ends the transfer and not the node: the log is another file, and the next offer tries again.
+ * A failure ends the transfer and not the node: the log is another file, and the next offer tries again. Only
+ * a failed assertion stops the node.
+ *
+ * If an installation fails before it has replaced anything, the store holds a complete snapshot ahead of the
+ * node's state. The next offer installs that one. To fetch one again would cost the transfer; and a snapshot
+ * of an earlier entry, from a leader that has no later one, would be removed by the store as soon as it is
+ * complete, because a later one is there: the node would fetch it again and again, and never catch up (Z9).
  */
 export class SnapshotFetcher {
   readonly #parts: SnapshotFetcherParts;
@@ -101,6 +129,8 @@ export class SnapshotFetcher {
   #nextRequestAt = -Infinity;
   /** In milliseconds of the environment's clock; set by each failure. No offer is taken before it. */
   #notBefore = -Infinity;
+  /** How often in a row the snapshot in the store could not be installed. Reset when one is fetched instead. */
+  #storedFailures = 0;
   /** Bytes of one chunk: fewer at a low rate limit, so that several requests are sent each second. */
   readonly #chunkBytes: number;
   /** Sends requests again, and notices a silent source. Runs while there is a transfer. */
@@ -118,8 +148,9 @@ export class SnapshotFetcher {
   get metrics(): SnapshotFetchMetrics | null {
     const transfer = this.#transfer;
     if (transfer === null) return null;
-    const { source: from, phase, incoming } = transfer;
-    return { from, phase, bytesDone: incoming?.offset ?? 0, bytesTotal: incoming?.bytes ?? null };
+    const { source: from, phase, incoming, stored } = transfer;
+    const bytesDone = incoming?.offset ?? stored?.bytes ?? 0;
+    return { from, phase, bytesDone, bytesTotal: incoming?.bytes ?? stored?.bytes ?? null };
   }
 
   /**
@@ -132,11 +163,8 @@ export class SnapshotFetcher {
     const transfer = this.#transfer;
     if (transfer === null) {
       if (now < this.#notBefore) return;
-      this.#transfer = {
-        ...{ source, index, incoming: null, nextOffset: 0, outstanding: new Map(), outOfOrder: new Map() },
-        ...{ silentSince: now, phase: "fetching" },
-      };
-      this.#requestMore(this.#transfer);
+      this.#transfer = this.#newTransfer(source, index, now);
+      this.#begin(this.#transfer);
       return;
     }
     // A new leader: go on with it. If it has another snapshot, it says so (`onGone`).
@@ -154,7 +182,7 @@ export class SnapshotFetcher {
       // The answer to the first request. It names the snapshot, of which the store may hold a part already.
       if (!transfer.outstanding.has(0)) return;
       transfer.outstanding.clear();
-      this.#enqueue(transfer, () => this.#begin(transfer, message.id, message.size));
+      this.#enqueue(transfer, () => this.#open(transfer, message.id, message.size));
       return;
     }
     const { incoming } = transfer;
@@ -175,7 +203,7 @@ export class SnapshotFetcher {
     this.#enqueue(transfer, () => this.#giveUp(transfer));
   }
 
-  /** Ends the transfer; what has come stays in the store. Resolves when its file is closed. */
+  /** Ends the transfer; what has come stays in the store. Resolves when its file is closed; never rejects. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#retryTimer?.cancel();
@@ -183,12 +211,64 @@ export class SnapshotFetcher {
     const transfer = this.#transfer;
     this.#transfer = null;
     await this.#tail;
-    if (transfer?.phase === "fetching") await transfer.incoming?.suspend();
+    if (transfer?.phase !== "fetching") return;
+    try {
+      await transfer.incoming?.suspend();
+    } catch (error) {
+      // The state machine is closed after this, whatever becomes of the file.
+      this.#parts.warn(`the file of a snapshot could not be closed: ${reasonOf(error)}`);
+    }
+  }
+
+  #newTransfer(source: NodeId, index: LogIndex, now: number): IncomingTransfer {
+    const { newest } = this.#parts.store;
+    const isStored = newest !== null && newest.position.index >= index;
+    const usesStored = isStored && this.#storedFailures < STORED_ATTEMPTS_MAX;
+    if (!usesStored) this.#storedFailures = 0;
+    return {
+      source,
+      // The store would remove one of an earlier entry than its newest.
+      index: isStored ? newest.position.index : index,
+      stored: usesStored ? newest : null,
+      ...{ incoming: null, nextOffset: 0, outstanding: new Map(), outOfOrder: new Map() },
+      ...{ silentSince: now, phase: usesStored ? "checking" : "fetching" },
+    };
+  }
+
+  #begin(transfer: IncomingTransfer): void {
+    const { stored } = transfer;
+    if (stored === null) {
+      this.#requestMore(transfer);
+      return;
+    }
+    this.#armRetryTimer();
+    this.#enqueue(transfer, () => this.#installStored(transfer, stored));
   }
 
   // --- Steps on the store, one after another -----------------------------------------------------
 
-  async #begin(transfer: IncomingTransfer, id: string, bytes: number): Promise<void> {
+  /** Installs the store's snapshot, whose installation has failed before. */
+  async #installStored(transfer: IncomingTransfer, stored: StoredSnapshot): Promise<void> {
+    const { store, damaged } = this.#parts;
+    this.#storedFailures += 1;
+    try {
+      // All of it is read before anything is replaced: the error was perhaps the first of a failing disk.
+      await verifyStored(store, stored);
+    } catch (error) {
+      if (!(error instanceof CorruptSnapshotError)) throw error;
+      if (this.#transfer === transfer) this.#transfer = null;
+      await store.discard(stored.id);
+      damaged(error);
+      return;
+    }
+    if (this.#transfer !== transfer) return;
+    transfer.phase = "installing";
+    await this.#parts.install(stored);
+    this.#storedFailures = 0;
+    this.#end(transfer, stored.id, true);
+  }
+
+  async #open(transfer: IncomingTransfer, id: string, bytes: number): Promise<void> {
     const incoming = await this.#parts.store.receive(id, bytes);
     if (this.#transfer !== transfer) {
       await incoming.suspend();
@@ -219,7 +299,7 @@ export class SnapshotFetcher {
       const snapshot = await incoming.finish();
       intact = true;
       transfer.phase = "installing";
-      await this.#parts.fetched(snapshot);
+      await this.#parts.install(snapshot);
     } catch (error) {
       if (!(error instanceof CorruptSnapshotError)) throw error;
       this.#pauseAfterFailure();
@@ -230,10 +310,14 @@ export class SnapshotFetcher {
         },
       );
     }
-    const { id: from } = this.#parts;
     // The file may be damaged where it came from: `intact` false makes the sender check it.
-    if (!this.#stopped)
-      this.#parts.send(transfer.source, { type: "snapshot-end", from, id: incoming.id, intact });
+    this.#end(transfer, incoming.id, intact);
+  }
+
+  /** The transfer has ended, which the source is told. */
+  #end(transfer: IncomingTransfer, id: string, intact: boolean): void {
+    const { id: from, send } = this.#parts;
+    if (!this.#stopped) send(transfer.source, { type: "snapshot-end", from, id, intact });
     if (this.#transfer === transfer) this.#transfer = null;
   }
 
@@ -251,12 +335,23 @@ export class SnapshotFetcher {
         await step();
       } catch (error) {
         if (this.#transfer === transfer) this.#transfer = null;
-        if (this.#stopped) return;
-        this.#pauseAfterFailure();
-        this.#parts.warn(`a snapshot could not be received: ${reasonOf(error)}`, { from: transfer.source });
+        this.#onFailure(transfer, error);
         await transfer.incoming?.abort().catch(() => undefined);
       }
     });
+  }
+
+  #onFailure({ source: from, stored }: IncomingTransfer, error: unknown): void {
+    if (this.#stopped) return;
+    // A retry would fail the same way, and hide it.
+    if (error instanceof ProtocolViolation) {
+      const message = `something happened with a snapshot that must not, so the node stops: ${reasonOf(error)}`;
+      this.#parts.failed({ kind: "node", message, cause: error });
+      return;
+    }
+    this.#pauseAfterFailure();
+    const what = stored === null ? "received" : "installed";
+    this.#parts.warn(`a snapshot could not be ${what}: ${reasonOf(error)}`, { from });
   }
 
   #pauseAfterFailure(): void {
@@ -297,9 +392,11 @@ export class SnapshotFetcher {
     this.#sendRequest(transfer, offset, bytes);
   }
 
-  #sendRequest({ source, index, incoming }: IncomingTransfer, offset: number, bytes: number): void {
+  #sendRequest(transfer: IncomingTransfer, offset: number, bytes: number): void {
     const { id: from, send } = this.#parts;
-    send(source, { type: "snapshot-request", from, id: incoming?.id ?? null, index, offset, bytes });
+    const { source, index, incoming, stored } = transfer;
+    const id = (incoming ?? stored)?.id ?? null;
+    send(source, { type: "snapshot-request", from, id, index, offset, bytes });
   }
 
   /** Sends requests again that were not answered in time; `all`: every one, as the source has changed. */
@@ -334,8 +431,9 @@ export class SnapshotFetcher {
    * (S12).
    */
   #keepTransferAlive(transfer: IncomingTransfer): void {
-    assert(transfer.incoming !== null, "what is checked was fetched");
-    this.#sendRequest(transfer, transfer.incoming.bytes, 0);
+    const snapshot = transfer.incoming ?? transfer.stored;
+    assert(snapshot !== null, "what is checked was fetched, or is in the store");
+    this.#sendRequest(transfer, snapshot.bytes, 0);
   }
 
   #armRateTimer(): void {
@@ -345,5 +443,20 @@ export class SnapshotFetcher {
       // Another transfer may have begun meanwhile: the limit holds for all of them together.
       if (this.#transfer?.phase === "fetching") this.#requestMore(this.#transfer);
     });
+  }
+}
+
+/**
+ * Reads and checks a whole snapshot.
+ *
+ * @throws CorruptSnapshotError it is damaged; StorageFailedError it is not in the store any more
+ */
+async function verifyStored(store: SnapshotStore, { id }: StoredSnapshot): Promise<void> {
+  const reader = await store.read(id);
+  if (reader === null) throw new StorageFailedError("it is not in the store any more", "not-done");
+  try {
+    await reader.verify();
+  } finally {
+    await reader.close();
   }
 }

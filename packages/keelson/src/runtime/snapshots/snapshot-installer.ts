@@ -4,7 +4,7 @@ import { assert, ProtocolViolation } from "../../core/assert.ts";
 import { sameConfig } from "../../core/config.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogPosition } from "../../core/position.ts";
-import { ClosedError } from "../../errors.ts";
+import { ClosedError, StorageFailedError } from "../../errors.ts";
 import { sameOrigin } from "../../codec/cluster-id.ts";
 import type { SnapshotReader, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import { reasonOf, type Failure, type SessionRecords, type StateMachine } from "../shared/index.ts";
@@ -63,7 +63,10 @@ export class SnapshotInstaller<Command, Result> {
     return this.#count;
   }
 
-  /** Resolves when the snapshot is installed, is of no use any more, or the node has stopped. */
+  /**
+   * Resolves when the snapshot is installed, is of no use any more, or the node has stopped. Rejects if it
+   * could not be read, before anything was replaced: the node goes on as it was.
+   */
   async install(snapshot: StoredSnapshot): Promise<void> {
     const { applier, driver, core, taker, compactor, log, installed } = this.#parts;
     const { position } = snapshot;
@@ -78,7 +81,8 @@ export class SnapshotInstaller<Command, Result> {
     try {
       if (isAhead) ready = await this.#openForRestore(snapshot);
     } catch (error) {
-      // Nothing was replaced yet: the node goes on as it was, and the next offer tries again (Z9).
+      // Nothing was replaced yet: the node goes on as it was. The snapshot stays in the store, and the next
+      // offer installs it (Z9).
       this.#resumeSnapshots();
       applier.resumeAfterRestore(applier.applied);
       throw error;
@@ -154,7 +158,8 @@ export class SnapshotInstaller<Command, Result> {
    */
   async #openForRestore(snapshot: StoredSnapshot): Promise<OpenedForRestore> {
     const reader = await this.#parts.store.read(snapshot.id);
-    assert(reader !== null, "the newest snapshot is there");
+    // Another node may have fetched it meanwhile, and this one have found it damaged as it checked it first.
+    if (reader === null) throw new StorageFailedError("it is not in the store any more", "not-done");
     try {
       return { reader, records: decodeRecords(await reader.sessions()) };
     } catch (error) {

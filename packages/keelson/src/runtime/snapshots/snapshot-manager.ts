@@ -4,7 +4,7 @@ import type { InstallSnapshot } from "../../core/message.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { AbortedError } from "../../errors.ts";
+import { AbortedError, type CorruptSnapshotError } from "../../errors.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import type { Applier, Driver, LogRecords } from "../loop/index.ts";
 import { causeOf, describeCancellation, type CallOptions, type CallRegistry } from "../calls/index.ts";
@@ -86,23 +86,24 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
         compactor.compact();
       },
     });
+    const damaged = (error: CorruptSnapshotError): void => {
+      warn(`${error.message}. It is thrown away, and another one is taken`);
+      taker.takeInBackground();
+    };
     sender.attach({
       ended: () => {
         compactor.compact();
       },
-      damaged: (error) => {
-        warn(`${error.message}. It is thrown away, and another one is taken`);
-        taker.takeInBackground();
-      },
+      damaged,
     });
     const installer = new SnapshotInstaller({
       ...{ store, stateMachine, sessions, applier, core, driver, clusterId, log, taker, compactor },
       ...{ installed: parts.installed, failed: parts.failed },
     });
     this.#fetcher = new SnapshotFetcher({
-      ...{ id, store, environment, send, warn },
+      ...{ id, store, environment, send, warn, damaged, failed: parts.failed },
       bytesPerSecondMax: policy.fetchBytesPerSecond,
-      fetched: (snapshot) => installer.install(snapshot),
+      install: (snapshot) => installer.install(snapshot),
     });
     this.#sender = sender;
     this.#compactor = compactor;

@@ -184,7 +184,10 @@ export class SnapshotTaker<Command, Result> {
     if (position.index === 0) {
       return Promise.reject(new SnapshotFailedError("nothing is applied yet, so there is nothing to take"));
     }
-    if (store.newest?.position.index === position.index) return Promise.resolve(store.newest);
+    // A later one is another node's whose installation has failed and is tried again. It holds all that is
+    // applied here, and the store would remove an earlier one at once.
+    const { newest } = store;
+    if (newest !== null && newest.position.index >= position.index) return Promise.resolve(newest);
     // Not the latest membership: a later one may be uncommitted, and a node restored from it would vote by it
     // (M5).
     const membership = memberships.at(position.index);

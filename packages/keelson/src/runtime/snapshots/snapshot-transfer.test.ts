@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { isRuntimeMessage, type RuntimeMessage } from "../../codec/frame-runtime-message.ts";
+import { ProtocolViolation } from "../../core/assert.ts";
 import { LogCompactedError, type RaftError } from "../../errors.ts";
+import { snapshotFiles } from "../../storage/snapshots/index.ts";
 import type { SnapshotPolicy } from "../shared/options.ts";
-import { RETRY_MS } from "./snapshot-fetcher.ts";
+import { RETRY_MS, STORED_ATTEMPTS_MAX } from "./snapshot-fetcher.ts";
 import { TRANSFER_IDLE_MS } from "./snapshot-sender.ts";
 import { SnapshotCluster, type SnapshotNode } from "../test/snapshot-cluster.ts";
 
@@ -46,6 +48,47 @@ async function oneBehind(
     };
   }
   return { cluster, leader, behind, sent };
+}
+
+interface FailedInstallation extends Behind {
+  /** Whether a file is the snapshot that `behind` has received. */
+  readonly isReceived: (path: string) => boolean;
+}
+
+/**
+ * The node that is behind has fetched the leader's snapshot, and could not open it to install it. The third
+ * node has an older one.
+ */
+async function failedInstallation(): Promise<FailedInstallation> {
+  const behindAll = await oneBehind(10);
+  const { cluster, leader, behind } = behindAll;
+  await cluster.write(3, leader);
+  await cluster.finish(leader.raft.snapshot());
+  const isReceived = (path: string): boolean => path.endsWith(".received");
+  let isOver = false;
+  let renames = 0;
+  cluster.machine(behind.id).files.intercept = ({ type, path }) => {
+    if (type === "rename") renames += 1;
+    if (type !== "open" || renames === 0 || isOver || !isReceived(path)) return null;
+    isOver = true;
+    return { type: "error", code: "EMFILE" };
+  };
+  cluster.net.heal();
+  await cluster.until(() => isOver, "the failed installation");
+  await cluster.until(() => behind.raft.metrics().snapshots?.receiving === null, "the end of the transfer");
+  return { ...behindAll, isReceived };
+}
+
+function snapshotIndex({ raft }: SnapshotNode): number {
+  return raft.metrics().snapshots?.newest?.index ?? 0;
+}
+
+function snapshotBytes({ raft }: SnapshotNode): number {
+  return raft.metrics().snapshots?.newest?.bytes ?? 0;
+}
+
+function bytesRequested(sent: readonly RuntimeMessage[]): number {
+  return requestsIn(sent).reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function isFetching({ raft }: SnapshotNode): boolean {
@@ -384,6 +427,86 @@ describe("a follower that installs a snapshot", () => {
       expect(goneOn).toBeGreaterThan(5);
     },
   );
+
+  it("installs the snapshot that it has, if a new leader offers an older one after a failed attempt (Z9)", async () => {
+    const { cluster, leader, behind, sent } = await failedInstallation();
+    const other = cluster.other(leader, behind);
+    expect(snapshotIndex(other)).toBeLessThan(snapshotIndex(leader));
+    await cluster.crash(leader.id);
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the installation");
+    expect(snapshotIndex(behind)).toBe(snapshotIndex(leader));
+    expect(bytesRequested(sent)).toBe(snapshotBytes(leader));
+    await cluster.open(leader.id);
+    await cluster.write(3);
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("fetches the snapshot again if the disk cannot read the copy that it has (Z9)", async () => {
+    const { cluster, leader, behind, sent, isReceived } = await failedInstallation();
+    let renames = 0;
+    cluster.machine(behind.id).files.intercept = ({ type, path }) => {
+      if (type === "rename") renames += 1;
+      return type === "read" && isReceived(path) && renames === 0 ? { type: "error", code: "EIO" } : null;
+    };
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the installation");
+    expect(bytesRequested(sent)).toBe(2 * snapshotBytes(leader));
+    expect(cluster.messages.filter((text) => /could not be installed: EIO/.test(text))).toHaveLength(
+      STORED_ATTEMPTS_MAX,
+    );
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("fetches the snapshot again if the copy that it has is damaged meanwhile (Z9, S6)", async () => {
+    const { cluster, leader, behind, sent, isReceived } = await failedInstallation();
+    const { files } = cluster.machine(behind.id);
+    const file = files.paths().find(isReceived) ?? "";
+    const at = files.contents(file).length - 2_000;
+    files.damage(file, at, Uint8Array.of((files.contents(file)[at] ?? 0) ^ 1));
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the installation");
+    expect(bytesRequested(sent)).toBe(2 * snapshotBytes(leader));
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("returns the snapshot that waits to be installed to a caller that asks for one", async () => {
+    const { cluster, leader, behind } = await failedInstallation();
+    const taken = await cluster.finish(behind.raft.snapshot());
+    expect(taken.index).toBe(snapshotIndex(leader));
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the installation");
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("stops if an assertion fails while it receives a snapshot", async () => {
+    const { cluster, behind } = await oneBehind(10);
+    await cluster.finish(behind.raft.close());
+    const store = Object.assign(snapshotFiles("/snapshots"), {
+      receive: () => Promise.reject(new ProtocolViolation("two snapshots are received at once")),
+    });
+    const again = await cluster.open(behind.id, { policy: null, snapshots: { store, ...BY_HAND } });
+    cluster.net.heal();
+    const error = await cluster.finish(again.raft.stopped);
+    expect(error?.message).toMatch(/must not, so the node stops: two snapshots are received at once/);
+    await cluster.open(behind.id);
+    await cluster.converge();
+    await cluster.close();
+  });
+
+  it("closes the state machine although the file of an incoming snapshot cannot be closed", async () => {
+    const { cluster, behind } = await oneBehind(10, { ...BY_HAND, fetchBytesPerSecond: 10_000 });
+    cluster.net.heal();
+    await cluster.until(() => (behind.raft.metrics().snapshots?.receiving?.bytesDone ?? 0) > 0, "a chunk");
+    cluster.machine(behind.id).files.intercept = ({ type, path }) =>
+      type === "close" && path.includes("incoming") ? { type: "error", code: "EIO" } : null;
+    await cluster.finish(behind.raft.close());
+    expect(behind.journal.isClosed).toBe(true);
+    cluster.machine(behind.id).files.intercept = null;
+    await cluster.open(behind.id);
+    await cluster.converge();
+    await cluster.close();
+  });
 
   it("stops if the state machine cannot restore the snapshot", async () => {
     const { cluster, behind } = await oneBehind(10);

@@ -30,6 +30,8 @@ export class SnapshotJournal implements StateMachine<string, number> {
   beforeEachLine: (() => Promise<void>) | null = null;
   /** If set, `snapshot` throws it. */
   snapshotFailure: Error | null = null;
+  /** Whether `close` was called. */
+  isClosed = false;
   readonly #disk: JournalDisk | null;
 
   readonly codec: StateMachineCodec<string, number> = {
@@ -79,5 +81,8 @@ export class SnapshotJournal implements StateMachine<string, number> {
     this.restores += 1;
     this.lines = text === "" ? [] : text.trimEnd().split("\n");
     this.flush(at);
+  }
+  close(): void {
+    this.isClosed = true;
   }
 }

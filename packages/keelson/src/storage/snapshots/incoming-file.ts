@@ -53,13 +53,14 @@ export class IncomingFile implements IncomingSnapshot {
     assert(this.#isOpen && this.#offset === this.bytes, "a snapshot is finished when all of it is there");
     try {
       for await (const _ of readBlocks(this.#file));
+      await this.#orSpoil(() => this.#handle.dataSync());
+      await this.#close();
+      return await this.#owner.publish();
     } catch (error) {
+      // Kept, the file would be found complete and be refused again, each time that it is offered.
       if (error instanceof CorruptSnapshotError) await this.abort();
       throw error;
     }
-    await this.#orSpoil(() => this.#handle.dataSync());
-    await this.#close();
-    return await this.#owner.publish();
   }
 
   async suspend(): Promise<void> {

@@ -243,7 +243,6 @@ export class SnapshotFiles implements SnapshotStore {
     const [from = ""] = names;
     const snapshot = await readSummary(files, from, origin);
     if (snapshot.id !== id) {
-      await this.#remove(from);
       throw new CorruptSnapshotError(from, 0, `the snapshot ${from} should be ${id} and is ${snapshot.id}`);
     }
     const path = this.#path(snapshotName(snapshot.position, id, origin));

@@ -45,4 +45,12 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 4779,
     why: "a node overwrote entries while it installed a snapshot, and its commit was compared with the old ones",
   },
+  {
+    seed: 3298,
+    why: "an installation failed, and the next leader's older snapshot was fetched and removed again and again",
+  },
+  {
+    seed: 4574,
+    why: "a node without file handles did not start, and the simulator did not know that error of its own disk",
+  },
 ];

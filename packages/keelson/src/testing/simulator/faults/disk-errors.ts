@@ -1,6 +1,6 @@
 /** Decides which of a disk's next operations fails, and how. */
 import type { FileFault, FileOperation } from "../../../environment/simulated/simulated-files.ts";
-import type { DiskErrorKind } from "../plan/faults.ts";
+import type { DiskErrorCode, DiskErrorKind } from "../plan/faults.ts";
 import { isSnapshotFile } from "../world/sim-process.ts";
 
 /**
@@ -24,7 +24,10 @@ export function snapshotDiskError(
   return ({ type, path }) => (isSnapshotFile(path) ? faultFor(error, type, shortBytes) : null);
 }
 
-function faultFor(error: DiskErrorKind, type: FileOperation["type"], shortBytes: number): FileFault | null {
+/** An error that `stop-reasons.ts` knows: it takes a node that stops for any other reason for a faulty one. */
+type DiskFault = Extract<FileFault, { readonly code: string }> & { readonly code: DiskErrorCode };
+
+function faultFor(error: DiskErrorKind, type: FileOperation["type"], shortBytes: number): DiskFault | null {
   switch (error) {
     case "io-error":
       return type === "write" || type === "data-sync" ? { type: "error", code: "EIO" } : null;

@@ -166,6 +166,11 @@ export type DiskFault =
       readonly ms: number;
     };
 
+/** The codes of the errors that the simulated disk returns. A node that meets one may stop, or fail to start. */
+export const DISK_ERROR_CODES = ["EIO", "ENOSPC", "EMFILE"] as const;
+
+export type DiskErrorCode = (typeof DISK_ERROR_CODES)[number];
+
 /** How an operation on a file fails. */
 export type DiskErrorKind =
   | "io-error"

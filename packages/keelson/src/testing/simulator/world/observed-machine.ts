@@ -10,6 +10,7 @@ import {
   type StateMachine,
   type StateMachineCodec,
 } from "../../../runtime/shared/index.ts";
+import type { DiskErrorCode } from "../plan/faults.ts";
 import type { MachineConditions } from "./conditions.ts";
 
 /** What sees the state machine's calls. */
@@ -121,7 +122,8 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
 
   #failIfTold(): void {
     if (!this.#conditions.fails) return;
-    const cause = Object.assign(new Error("EIO: made up by the simulation"), { code: "EIO" });
+    const code: DiskErrorCode = "EIO";
+    const cause = Object.assign(new Error(`${code}: made up by the simulation`), { code });
     throw new StateMachineFailure("the simulated state machine's disk failed", { cause });
   }
 

@@ -4,6 +4,7 @@
  */
 import { CorruptLogError, CorruptSnapshotError, type RaftError } from "../../../errors.ts";
 import { Violation } from "../checkers/violation.ts";
+import { DISK_ERROR_CODES } from "../plan/faults.ts";
 
 /** What faults did to the process's disk. */
 export interface DiskHistory {
@@ -56,7 +57,7 @@ export function isCorruption(error: unknown): boolean {
 export function isDiskError(error: unknown): boolean {
   return causesOf(error).some((cause) => {
     const { code } = cause as { readonly code?: unknown };
-    return code === "EIO" || code === "ENOSPC";
+    return DISK_ERROR_CODES.some((known) => known === code);
   });
 }
 
