@@ -133,6 +133,7 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
     if ((store.newest?.position.index ?? 0) < index && applier.applied.index >= index) {
       this.#taker.takeInBackground();
     }
+    this.#taker.takeIfDue();
   }
 
   /** A batch was applied. */

@@ -4,7 +4,7 @@ import { encodeMembership } from "../../codec/config.ts";
 import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
-import type { Environment } from "../../environment/environment.ts";
+import type { Environment, Timer } from "../../environment/environment.ts";
 import { ClosedError, SnapshotFailedError } from "../../errors.ts";
 import type { SnapshotDraft, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
 import {
@@ -78,6 +78,8 @@ export class SnapshotTaker<Command, Result> {
   #suspended = false;
   /** In milliseconds of the environment's clock; set by each failure. The policy starts none before it. */
   #notBefore = -Infinity;
+  /** Asks the policy again when the pause after a failure ends; null: there was no failure since. */
+  #pauseTimer: Timer | null = null;
   #stopped = false;
   #count = 0;
 
@@ -97,7 +99,11 @@ export class SnapshotTaker<Command, Result> {
     return { index, bytesDone };
   }
 
-  /** Takes a snapshot if the policy says that one is due. Called after each applied batch. */
+  /**
+   * Takes a snapshot if the policy says that one is due. Called whenever that may have changed: at the start,
+   * after each applied batch, and when whatever kept one from being taken has ended (another snapshot, an
+   * installation, the pause after a failure). An idle node would otherwise keep a log that is too long.
+   */
   takeIfDue(): void {
     if (this.#inProgress === null && !this.#suspended && this.#isDue()) this.takeInBackground();
   }
@@ -131,8 +137,10 @@ export class SnapshotTaker<Command, Result> {
     return this.idle();
   }
 
+  /** The state was replaced, or stayed as it was. */
   resume(): void {
     this.#suspended = false;
+    this.takeIfDue();
   }
 
   /**
@@ -141,6 +149,7 @@ export class SnapshotTaker<Command, Result> {
    */
   stop(): void {
     this.#stopped = true;
+    this.#pauseTimer?.cancel();
   }
 
   /** Resolves when no snapshot is in progress. */
@@ -217,6 +226,7 @@ export class SnapshotTaker<Command, Result> {
         inProgress.bytesDone += bytes;
       }).finally(() => {
         this.#inProgress = null;
+        this.takeIfDue();
       }),
     };
     this.#inProgress = inProgress;
@@ -258,6 +268,17 @@ export class SnapshotTaker<Command, Result> {
     }
   }
 
+  /** For a while, the policy starts no other snapshot. */
+  #pause(): void {
+    const { environment } = this.#parts;
+    this.#notBefore = environment.now() + FAILURE_PAUSE_MS;
+    this.#pauseTimer?.cancel();
+    if (this.#stopped) return;
+    this.#pauseTimer = environment.setTimer(FAILURE_PAUSE_MS, () => {
+      this.takeIfDue();
+    });
+  }
+
   /** Read anew after each wait. */
   #mustGiveUp(): boolean {
     return this.#stopped || this.#suspended;
@@ -267,7 +288,7 @@ export class SnapshotTaker<Command, Result> {
     // The state machine's disk, or damage: reads and later commands would meet it too.
     if (error instanceof StateMachineFailure && !this.#stopped)
       this.#parts.failed(stateMachineFailure("its state could not be read for a snapshot", error));
-    this.#notBefore = this.#parts.environment.now() + FAILURE_PAUSE_MS;
+    this.#pause();
     const reason = this.#suspended ? "another node's is being installed" : reasonOf(error);
     return new SnapshotFailedError(`no snapshot could be taken: ${reason}`, outcome, { cause: error });
   }

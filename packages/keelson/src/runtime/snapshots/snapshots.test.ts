@@ -173,9 +173,25 @@ describe("a node that takes snapshots", () => {
     for (let round = 0; round < 10; round++) await cluster.write(5);
     expect(cluster.messages.filter((text) => text.includes("out of space"))).toHaveLength(1);
     journal.snapshotFailure = null;
+    // Nothing is written meanwhile: an idle node takes the snapshot that is due, too.
     await cluster.advance(20_000);
-    await cluster.write(5);
-    await cluster.until(() => raft.metrics().snapshots?.taken === 1, "a snapshot");
+    expect(raft.metrics().snapshots?.taken).toBe(1);
+    await cluster.close();
+  });
+
+  it("takes the snapshot that became due while another one was being taken, without further writes", async () => {
+    const cluster = await SnapshotCluster.of(["a"], { policy: POLICY });
+    const { raft, journal } = await cluster.leader();
+    const gate = Promise.withResolvers<undefined>();
+    journal.beforeEachLine = () => gate.promise;
+    await cluster.write(20);
+    await cluster.until(() => raft.metrics().snapshots?.taking !== null, "a snapshot that hangs");
+    await cluster.write(30);
+    const { appliedIndex } = raft.metrics();
+    gate.resolve(undefined);
+    await cluster.advance(1_000);
+    const { newest, taken } = raft.metrics().snapshots ?? {};
+    expect([taken, newest?.index]).toEqual([2, appliedIndex]);
     await cluster.close();
   });
 
