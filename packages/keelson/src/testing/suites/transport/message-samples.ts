@@ -8,12 +8,23 @@ import type { TransportMessage } from "../../../transport/transport.ts";
 
 /** One message of each kind, with the records it carries. */
 export function messagesOfEachKind(from: NodeId): TransportMessage[] {
-  const alone = [...coreMessages(from), ...snapshotMessages(from), ...forwardedMessages(from)];
+  const alone = [...coreMessages(from), ...runtimeMessages(from)];
   return [...alone.map((message) => ({ message, records: [] })), appendEntriesWithRecords(from)];
 }
 
 const LARGE = Number.MAX_SAFE_INTEGER;
 const CONFIG = { voters: ["a", "b"], outgoingVoters: ["c"], learners: ["d"] };
+
+/** By type, so that a new kind of message without a sample doesn't compile: messages without `type` and `from`. */
+type Samples<M extends { readonly type: string }> = {
+  readonly [Type in M["type"]]: readonly Omit<Extract<M, { readonly type: Type }>, "type" | "from">[];
+};
+
+function messagesOf<M extends Message | RuntimeMessage>(samples: Samples<M>, from: NodeId): M[] {
+  return Object.entries<readonly object[]>(samples).flatMap(([type, bodies]) =>
+    bodies.map((body) => ({ type, from, ...body }) as M),
+  );
+}
 
 /** The messages between cores, except for AppendEntries with records. */
 function coreMessages(from: NodeId): Message[] {
@@ -22,45 +33,61 @@ function coreMessages(from: NodeId): Message[] {
   const round = ROUND_MAX;
   const last = { term: term - 1, index };
   const empty = { prev: last, lastIndex: last.index, terms: [], configs: [] };
-  return [
-    { type: "pre-vote", from, term, round: term, last },
-    { type: "pre-vote-reply", from, term: 1, granted: true, round: term },
-    { type: "request-vote", from, term: 1, last, transfer: true },
-    { type: "request-vote-reply", from, term: 1, granted: true },
-    { type: "append-entries", from, term, entries: empty, commit: index, round },
-    { type: "append-entries-reply", from, term: 1, round, outcome: { accepted: true, match: index } },
-    {
-      type: "append-entries-reply",
-      from,
-      term: 1,
-      round: 0,
-      outcome: { accepted: false, refused: index, hint: last },
-    },
-    { type: "install-snapshot", from, term: 1, last, config: CONFIG, round: 0 },
-    { type: "read-index", from, term: 1, id: round },
-    { type: "read-index-reply", from, term: 1, id: 0, index: null },
-    { type: "read-index-reply", from, term: 1, id: 0, index },
-  ];
+  const refused = { accepted: false, refused: index, hint: last } as const;
+  const samples: Samples<Message> = {
+    "pre-vote": [{ term, round: term, last }],
+    "pre-vote-reply": [{ term: 1, granted: true, round: term }],
+    "request-vote": [{ term: 1, last, transfer: true }],
+    "request-vote-reply": [{ term: 1, granted: true }],
+    "append-entries": [{ term, entries: empty, commit: index, round }],
+    "append-entries-reply": [
+      { term: 1, round, outcome: { accepted: true, match: index } },
+      { term: 1, round: 0, outcome: refused },
+    ],
+    "install-snapshot": [{ term: 1, last, config: CONFIG, round: 0 }],
+    "read-index": [{ term: 1, id: round }],
+    "read-index-reply": [
+      { term: 1, id: 0, index: null },
+      { term: 1, id: 0, index },
+    ],
+    "timeout-now": [{ term }],
+  };
+  return messagesOf(samples, from);
 }
 
-/** The runtime messages of a snapshot transfer. */
-function snapshotMessages(from: NodeId): RuntimeMessage[] {
-  return [
-    {
-      type: "snapshot-request",
-      from,
-      id: null,
-      index: INDEX_MAX,
-      offset: 0,
-      bytes: RUNTIME_PAYLOAD_BYTES_MAX,
-    },
-    { type: "snapshot-request", from, id: "s", index: 0, offset: LARGE, bytes: 0 },
-    { type: "snapshot-chunk", from, id: "s", size: LARGE, offset: 7, payload: Uint8Array.of(0, 255, 1) },
-    { type: "snapshot-chunk", from, id: "s", size: 0, offset: 0, payload: new Uint8Array(0) },
-    { type: "snapshot-gone", from, id: "s" },
-    { type: "snapshot-gone", from, id: null },
-    { type: "snapshot-end", from, id: "s", intact: false },
-  ];
+/** The messages between runtimes: snapshot transfers, forwarded calls, and lost entries. */
+function runtimeMessages(from: NodeId): RuntimeMessage[] {
+  const payload = Uint8Array.of(0, 255, 1);
+  const nothing = new Uint8Array(0);
+  const session = { id: LARGE, sequence: 9, lowestUnanswered: 8 };
+  const request = { incarnation: LARGE, id: 1, term: TERM_MAX, waitMs: 7 };
+  const reply = { incarnation: LARGE, id: 1 };
+  const samples: Samples<RuntimeMessage> = {
+    "snapshot-request": [
+      { id: null, index: INDEX_MAX, offset: 0, bytes: RUNTIME_PAYLOAD_BYTES_MAX },
+      { id: "s", index: 0, offset: LARGE, bytes: 0 },
+    ],
+    "snapshot-chunk": [
+      { id: "s", size: LARGE, offset: 7, payload },
+      { id: "s", size: 0, offset: 0, payload: nothing },
+    ],
+    "snapshot-gone": [{ id: "s" }, { id: null }],
+    "snapshot-end": [{ id: "s", intact: false }],
+    "entries-lost": [{ term: 7, acknowledged: { term: 3, index: 9 } }],
+    "forward-request": [
+      { ...request, call: { type: "write" }, payload },
+      { ...request, call: { type: "session-write", session }, payload },
+      { ...request, call: { type: "open-session", ttlMs: 1 }, payload: nothing },
+      { ...request, call: { type: "close-session", id: 1 }, payload: nothing },
+    ],
+    "forward-reply": [
+      { ...reply, answer: { type: "done", index: INDEX_MAX }, payload },
+      ...(["done", "not-done", "unknown"] as const).map((outcome) => ({
+        ...{ ...reply, answer: { type: "error" as const, code: "CODE", outcome }, payload },
+      })),
+    ],
+  };
+  return messagesOf(samples, from);
 }
 
 /** AppendEntries with three entries: one of a new leader, one with a configuration, one with a command. */
@@ -82,31 +109,4 @@ function appendEntriesWithRecords(from: NodeId): TransportMessage {
     configs: [{ index: 7, config: CONFIG }],
   };
   return { message: { type: "append-entries", from, term: 4, entries, commit: 5, round: 6 }, records };
-}
-
-/** The runtime messages of forwarded calls, and of a node that lost entries. */
-function forwardedMessages(from: NodeId): RuntimeMessage[] {
-  const request = {
-    type: "forward-request",
-    from,
-    incarnation: LARGE,
-    id: 1,
-    term: TERM_MAX,
-    waitMs: 7,
-  } as const;
-  const reply = { type: "forward-reply", from, incarnation: LARGE, id: 1 } as const;
-  const payload = Uint8Array.of(0, 255, 1);
-  const session = { id: LARGE, sequence: 9, lowestUnanswered: 8 };
-  const nothing = new Uint8Array(0);
-  return [
-    { type: "entries-lost", from, term: 7, acknowledged: { term: 3, index: 9 } },
-    { ...request, call: { type: "write" }, payload },
-    { ...request, call: { type: "session-write", session }, payload },
-    { ...request, call: { type: "open-session", ttlMs: 1 }, payload: nothing },
-    { ...request, call: { type: "close-session", id: 1 }, payload: nothing },
-    { ...reply, answer: { type: "done", index: INDEX_MAX }, payload },
-    ...(["done", "not-done", "unknown"] as const).map((outcome) => ({
-      ...{ ...reply, answer: { type: "error" as const, code: "CODE", outcome }, payload },
-    })),
-  ];
 }
