@@ -2,6 +2,7 @@ import { dueTimes } from "./due-times.ts";
 import type { Model, ModelState } from "./model.ts";
 import type { DoneOperation, Operation, UnknownOperation } from "./operation.ts";
 import { SeenConfigurations } from "./seen-configurations.ts";
+import { UnplacedOperations } from "./unplaced-operations.ts";
 
 /** How much one search may do before it gives up. */
 export interface SearchLimits {
@@ -73,18 +74,10 @@ export class Search<State extends ModelState, Input, Output> {
   readonly #optional: readonly UnknownOperation<Input>[];
   readonly #optionalOverwrites: readonly boolean[];
 
-  // The list of calls and returns by time: circular and doubly linked. With n required operations, node i is the call
-  // of operation i, node n + i its return, and node 2n the head, a sentinel.
-  readonly #next: Int32Array;
-  readonly #previous: Int32Array;
-  readonly #head: number;
+  readonly #unplaced: UnplacedOperations;
 
-  /** When an operation should be placed at the latest: a guess that decides what is tried first. */
+  /** By required operation: an estimate of when it must be placed at the latest. It only decides what is tried first. */
   readonly #dueAt: Float64Array;
-  readonly #placed: Uint8Array;
-  #placedCount = 0;
-  /** The first required operation, by call, that is not placed. */
-  #base = 0;
   readonly #seen: SeenConfigurations;
   readonly #frames: Frame<State>[] = [];
   #steps = 0;
@@ -103,31 +96,21 @@ export class Search<State extends ModelState, Input, Output> {
     this.#limits = limits;
     this.#keepBest = keepBest;
     this.#seen = new SeenConfigurations();
-    const required: DoneOperation<Input, Output>[] = [];
-    const optional: UnknownOperation<Input>[] = [];
-    for (const operation of operations) {
-      if (operation.outcome === "done") required.push(operation);
-      else if (operation.outcome === "unknown" && !model.isEffectless(operation.input, undefined)) {
-        optional.push(operation);
-      }
-    }
-    this.#required = required.sort((a, b) => a.calledAt - b.calledAt);
-    this.#optional = optional.sort((a, b) => a.calledAt - b.calledAt);
-    this.#optionalOverwrites = optional.map(({ input }) => model.overwrites(input, undefined));
-    const count = required.length;
-    this.#head = 2 * count;
-    this.#next = new Int32Array(2 * count + 1);
-    this.#previous = new Int32Array(2 * count + 1);
-    this.#placed = new Uint8Array(count);
+    const byCall = [...operations].sort((a, b) => a.calledAt - b.calledAt);
+    this.#required = byCall.filter((operation) => operation.outcome === "done");
+    this.#optional = byCall
+      .filter((operation) => operation.outcome === "unknown")
+      .filter(({ input }) => !model.isEffectless(input, undefined));
+    this.#optionalOverwrites = this.#optional.map(({ input }) => model.overwrites(input, undefined));
+    this.#unplaced = new UnplacedOperations(this.#required);
     this.#dueAt = dueTimes(model, this.#required);
-    this.#link();
   }
 
   run(): SearchResult {
     const { initial } = this.#model;
     this.#push(initial, []);
     for (;;) {
-      if (this.#placedCount === this.#required.length) return this.#result("linearizable", this.#order());
+      if (this.#unplaced.isEmpty) return this.#result("linearizable", this.#order());
       const frame = this.#frames.at(-1);
       if (frame === undefined) return this.#result("illegal", this.#bestOrder);
       if (this.#steps > this.#limits.stepsMax) {
@@ -196,7 +179,7 @@ export class Search<State extends ModelState, Input, Output> {
 
   /** Adds the variants that have one unknown operation more; false: there are none. */
   #extend(frame: Frame<State>): boolean {
-    const firstReturnAt = this.#firstReturnAt();
+    const firstReturnAt = this.#unplaced.firstReturnAt();
     while (frame.extendedTo < frame.variants.length) {
       const before = frame.variants[frame.extendedTo];
       frame.extendedTo += 1;
@@ -239,7 +222,7 @@ export class Search<State extends ModelState, Input, Output> {
       variants: [{ state, used, last: null, settled: false }],
       variantAt: 0,
       extendedTo: 0,
-      candidates: this.#candidates(),
+      candidates: this.#unplaced.placeable().sort((a, b) => (this.#dueAt[a] ?? 0) - (this.#dueAt[b] ?? 0)),
       cursor: NOT_BEGUN,
       placed: -1,
       placedIn: null,
@@ -248,17 +231,9 @@ export class Search<State extends ModelState, Input, Output> {
     return true;
   }
 
-  /** What is not placed and was called before the first return of what is not placed. */
-  #candidates(): number[] {
-    const candidates: number[] = [];
-    const count = this.#required.length;
-    let node = this.#next[this.#head] ?? this.#head;
-    for (; node < count; node = this.#next[node] ?? this.#head) candidates.push(node);
-    return candidates.sort((a, b) => (this.#dueAt[a] ?? 0) - (this.#dueAt[b] ?? 0));
-  }
-
   #remember(state: State, used: readonly number[]): boolean {
-    return this.#seen.add(this.#placed, this.#base, this.#placedCount, this.#fingerprint(state), used);
+    const { placed, firstUnplaced, placedCount } = this.#unplaced;
+    return this.#seen.add(placed, firstUnplaced, placedCount, this.#fingerprint(state), used);
   }
 
   #backtrack(): void {
@@ -270,35 +245,18 @@ export class Search<State extends ModelState, Input, Output> {
   #place(frame: Frame<State>, variant: Variant<State>, call: number): void {
     frame.placed = call;
     frame.placedIn = variant;
-    this.#unlink(call);
-    this.#unlink(this.#required.length + call);
-    this.#placed[call] = 1;
-    this.#placedCount += 1;
-    while (this.#placed[this.#base] === 1) this.#base += 1;
+    this.#unplaced.place(call);
   }
 
   #unplace(frame: Frame<State>): void {
     const call = frame.placed;
     frame.placed = -1;
     frame.placedIn = null;
-    // In the reverse order of unlinking, so that each finds its neighbours as they were.
-    this.#relink(this.#required.length + call);
-    this.#relink(call);
-    this.#placed[call] = 0;
-    this.#placedCount -= 1;
-    this.#base = Math.min(this.#base, call);
-  }
-
-  /** When the first of the operations that are not placed returns. */
-  #firstReturnAt(): number {
-    const count = this.#required.length;
-    let node = this.#next[this.#head] ?? this.#head;
-    while (node < count) node = this.#next[node] ?? this.#head;
-    return node === this.#head ? Number.POSITIVE_INFINITY : this.#requiredAt(node - count).returnedAt;
+    this.#unplaced.takeBack(call);
   }
 
   #noteBest(): void {
-    const returnAt = this.#firstReturnAt();
+    const returnAt = this.#unplaced.firstReturnAt();
     if (returnAt <= this.#bestReturnAt) return;
     this.#bestReturnAt = returnAt;
     this.#bestOrder = this.#order();
@@ -331,40 +289,5 @@ export class Search<State extends ModelState, Input, Output> {
     const operation = this.#required[call];
     if (operation === undefined) throw new RangeError(`no operation at ${call}`);
     return operation;
-  }
-
-  /** Puts all calls and returns in the list by time, calls first: what happens at one moment overlaps. */
-  #link(): void {
-    const count = this.#required.length;
-    const returns = Array.from({ length: count }, (_, at) => at).sort(
-      (a, b) => this.#requiredAt(a).returnedAt - this.#requiredAt(b).returnedAt,
-    );
-    let last = this.#head;
-    const append = (node: number): void => {
-      this.#next[last] = node;
-      this.#previous[node] = last;
-      last = node;
-    };
-    let call = 0;
-    for (const at of returns) {
-      const { returnedAt } = this.#requiredAt(at);
-      while (call < count && this.#requiredAt(call).calledAt <= returnedAt) append(call++);
-      append(count + at);
-    }
-    append(this.#head);
-  }
-
-  #unlink(node: number): void {
-    const next = this.#next[node] ?? this.#head;
-    const previous = this.#previous[node] ?? this.#head;
-    this.#next[previous] = next;
-    this.#previous[next] = previous;
-  }
-
-  #relink(node: number): void {
-    const next = this.#next[node] ?? this.#head;
-    const previous = this.#previous[node] ?? this.#head;
-    this.#next[previous] = node;
-    this.#previous[next] = node;
   }
 }
