@@ -32,7 +32,8 @@ const layerRules = Object.entries(LAYERS).map(([layer, below]) => {
 const KV = "^packages/kv/src";
 const KV_FOLDERS = {
   shared: [],
-  store: [],
+  leveldb: [],
+  store: ["leveldb"],
   node: ["store"],
   http: ["shared", "store", "node"],
   line: ["shared", "store", "node"],

@@ -7,6 +7,8 @@ import { inspectWal, type MembershipEntry, type WalInspection } from "keelson/st
 import { parseCommand, positionalsOf } from "./arguments.ts";
 import { decodeCommand } from "../store/commands.ts";
 import { findDataDirectory } from "../node/data-directory.ts";
+import { inspectState, type StateInspection } from "../store/inspect-state.ts";
+import { stateDamages, stateLines } from "./inspect-state-lines.ts";
 import { damagedSnapshots, snapshotJson, snapshotLines } from "./inspect-snapshots.ts";
 import { count, formatBytes } from "../shared/format.ts";
 import { columns } from "./terminal.ts";
@@ -15,9 +17,9 @@ import { StartError, UsageError } from "../shared/errors.ts";
 /** The text for `--help`. */
 export const INSPECT_HELP = `Usage: keelson inspect DIR [--entries FROM..TO] [--json]
 
-Prints what the log of a node holds, and which snapshots lie beside it, and checks every checksum in them.
-DIR is the node's --data directory, or the log's own. Nothing is changed. The node must not run, unless
---running is given.
+Prints what the log of a node holds, and which state and snapshots lie beside it, checks every checksum in
+them, and says what it did not read. DIR is the node's --data directory, or the log's own. Nothing is changed.
+The node must not run, unless --running is given: then the state is not read.
 
   --entries FROM..TO   also print these entries; FROM.. is up to the last one, and FROM that one alone
   --running            read also while the node runs; what it is writing then looks like an interrupted write
@@ -72,30 +74,45 @@ function rangeOf(text: string): NonNullable<InspectOptions["entries"]> {
 
 /** Prints what the directory holds. Resolves with the exit code: 0 if all is sound, else 1. */
 export async function inspect(options: InspectOptions, print: (line: string) => void): Promise<number> {
-  const { log, snapshots: directory } = findDataDirectory(options.directory);
-  const { found, snapshots } = await findings(options, log, directory).catch((error: unknown) => {
+  const findings = await findingsIn(options).catch((error: unknown) => {
     if (!(error instanceof DirectoryLockedError)) throw error;
     throw new StartError(`${error.message}. To read the directory meanwhile, add --running`, {
       cause: error,
     });
   });
+  const { found, state, snapshots, notRead } = findings;
   if (options.json) {
-    print(JSON.stringify({ ...jsonOf(found), snapshots: snapshots.map(snapshotJson) }, null, 2));
-  } else for (const line of linesOf(found, snapshots)) print(line);
-  return found.damage === null && damagedSnapshots(snapshots).length === 0 ? 0 : 1;
+    const json = { ...jsonOf(found), state, snapshots: snapshots.map(snapshotJson), notRead };
+    print(JSON.stringify(json, null, 2));
+  } else for (const line of linesOf(findings)) print(line);
+  return found.damage === null && damagesOf(findings).length === 0 ? 0 : 1;
 }
 
-/** What is in the log and beside it. `snapshots`: their directory; null: not known. */
-async function findings(
-  options: InspectOptions,
-  log: string,
-  snapshots: string | null,
-): Promise<{ found: WalInspection; snapshots: readonly SnapshotInspection[] }> {
+/** What is in the log and beside it. */
+interface Findings {
+  readonly found: WalInspection;
+  /** null: there is none, or it was not read. */
+  readonly state: StateInspection | null;
+  readonly snapshots: readonly SnapshotInspection[];
+  /** What was not read, for people. */
+  readonly notRead: readonly string[];
+}
+
+async function findingsIn(options: InspectOptions): Promise<Findings> {
   const { running } = options;
-  return {
-    found: await inspectEntries(log, options),
-    snapshots: snapshots === null ? [] : await inspectSnapshots(snapshots, { running }),
-  };
+  const { log, state: stateDirectory, snapshots: directory } = findDataDirectory(options.directory);
+  const found = await inspectEntries(log, options);
+  const snapshots = directory === null ? [] : await inspectSnapshots(directory, { running });
+  // The database of a running node changes under the reader: tables go away, and the newest writes are in memory.
+  const state = stateDirectory === null || running ? null : await inspectState(stateDirectory);
+  const notRead = [
+    ...(stateDirectory === null
+      ? ["state and snapshots: only the log was named, not the data directory"]
+      : []),
+    ...(stateDirectory !== null && running ? ["the state: the node may be running"] : []),
+    ...(state?.notRead.map((text) => `in the state, ${text}`) ?? []),
+  ];
+  return { found, state, snapshots, notRead };
 }
 
 /**
@@ -113,7 +130,7 @@ async function inspectEntries(
 }
 
 /** The output as text. */
-function linesOf(found: WalInspection, snapshots: readonly SnapshotInspection[]): string[] {
+function linesOf({ found, state, snapshots, notRead }: Findings): string[] {
   const { base, last, hardState, memberships, segments, records } = found;
   const facts = [
     ["log", found.directory],
@@ -149,8 +166,10 @@ function linesOf(found: WalInspection, snapshots: readonly SnapshotInspection[])
   lines.push(...columns(rows));
   if (records.length > 0)
     lines.push("entries", ...columns(records.map((record) => entryCells(decodeRecord(record)))));
+  if (state !== null) lines.push(...stateLines(state));
   lines.push(...snapshotLines(snapshots, found.clusterId));
-  return [...lines, ...verdict(found, damagedSnapshots(snapshots))];
+  lines.push(...notRead.map((text) => `not read: ${text}`));
+  return [...lines, ...verdict(found, damagesOf({ found, state, snapshots }), notRead.length === 0)];
 }
 
 function membershipLines({ index, term, membership }: MembershipEntry): string[] {
@@ -168,9 +187,9 @@ function membershipLines({ index, term, membership }: MembershipEntry): string[]
   return [`members from entry ${index} of term ${term} on`, ...columns(rows), ...removedLine];
 }
 
-/** The last lines: whether all is sound, and else what is wrong. */
-function verdict({ torn, damage, last }: WalInspection, damaged: readonly SnapshotInspection[]): string[] {
-  const snapshots = damaged.flatMap(({ damage, otherVersion }) =>
+/** What is wrong beside the log, as lines. */
+function damagesOf({ found, state, snapshots }: Omit<Findings, "notRead">): string[] {
+  const damaged = damagedSnapshots(snapshots).flatMap(({ damage, otherVersion }) =>
     otherVersion === null
       ? [
           "DAMAGED SNAPSHOT",
@@ -181,6 +200,15 @@ function verdict({ torn, damage, last }: WalInspection, damaged: readonly Snapsh
           `  ${damage}. A node of this version does not start. Run the version that wrote it.`,
         ],
   );
+  return [...(state === null ? [] : stateDamages(state, found.storeId)), ...damaged];
+}
+
+/** The last lines: whether all is sound, and else what is wrong. `beside`: what is, beside the log. */
+function verdict(
+  { torn, damage, last }: WalInspection,
+  beside: readonly string[],
+  isAllRead: boolean,
+): string[] {
   if (damage !== null) {
     const { message, readableBatches, readableEntries } = damage;
     const after =
@@ -191,7 +219,7 @@ function verdict({ torn, damage, last }: WalInspection, damaged: readonly Snapsh
             ? ", without entries."
             : `, with entries from ${readableEntries.first} to ${readableEntries.last}.`);
     const log = ["DAMAGED", `  ${message}`, `  Before the damage: entries up to ${last.index}. ${after}`];
-    return [...log, ...snapshots];
+    return [...log, ...beside];
   }
   const interrupted =
     torn === null
@@ -199,8 +227,9 @@ function verdict({ torn, damage, last }: WalInspection, damaged: readonly Snapsh
       : [
           `  At ${torn.file}, offset ${torn.offset}: what is left of a write that was interrupted (or of one under way, if the node runs). It was never acknowledged.`,
         ];
-  if (snapshots.length > 0) return ["The log is sound.", ...interrupted, ...snapshots];
-  return ["sound: every checksum is right", ...interrupted];
+  if (beside.length > 0) return ["The log is sound.", ...interrupted, ...beside];
+  const what = isAllRead ? "every checksum" : "every checksum that was read";
+  return [`sound: ${what} is right`, ...interrupted];
 }
 
 const KIND_NAMES = new Map<number, string>(Object.entries(EntryKind).map(([name, kind]) => [kind, name]));

@@ -12,6 +12,13 @@ export interface Database {
   batch(operations: DatabaseOperation[], options: { readonly sync: boolean }): Promise<void>;
   /** Makes all batches so far durable. Absent: a batch with `sync` makes those before it durable too. */
   checkpoint?(): Promise<void>;
+  /**
+   * Verifies what the database has on disk, also what no entry's own checksum covers: keys, and what leads to them.
+   * Absent: there is nothing to verify.
+   *
+   * @throws DatabaseCorruption
+   */
+  verify?(): Promise<void>;
   /** The entries of the range `[from, to)` in byte order of their keys, as of the moment of this call. */
   entries(from: Uint8Array, to: Uint8Array): AsyncIterable<readonly [key: Uint8Array, value: Uint8Array]>;
   close(): Promise<void>;

@@ -2,8 +2,11 @@
 import { randomBytes } from "node:crypto";
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { ClassicLevel } from "classic-level";
 import { StateMachineFailure, type LogPosition, type StateIdentity } from "keelson";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { ByteCursor } from "../leveldb/byte-cursor.ts";
+import { readTableBlocks } from "../leveldb/table.ts";
 import { DatabaseDamagedError, DatabaseOpenError, WRITE_BUFFER_BYTES } from "./database.ts";
 import { openDatabase, openError } from "./level-database.ts";
 import { StateDirectory } from "./state-directory.ts";
@@ -35,10 +38,13 @@ async function put(store: KvStateMachine, index: number, key: string, value: Uin
   await store.flush(at(index), new Map([["session/1", Buffer.from(`used at ${index}`)]]));
 }
 
-/** A closed state with keys k1 to k20 and random values, all of it in LevelDB's tables. */
+/**
+ * A closed state with keys k1 to k20 and random values, all of it in LevelDB's tables. Each value fills a block, so
+ * that opening the state doesn't read it into LevelDB's cache.
+ */
 async function stateInTables(): Promise<{ readonly directory: string; readonly values: Buffer[] }> {
   const directory = path.join(temporaryDirectory(), "state");
-  const values = Array.from({ length: 20 }, () => randomBytes(300));
+  const values = Array.from({ length: 20 }, () => randomBytes(5000));
   const { store } = await open(directory);
   for (const [number, value] of values.entries()) await put(store, number + 1, `k${number + 1}`, value);
   await store.close();
@@ -55,7 +61,8 @@ function flipBit(directory: string, bytes: Uint8Array): void {
     const place = contents.indexOf(bytes);
     if (place === -1) continue;
     contents[place + bytes.length - 1]! ^= 1;
-    writeFileSync(file, contents);
+    // In place: LevelDB may have mapped the file.
+    writeFileSync(file, contents, { flag: "r+" });
     return;
   }
   throw new Error("no file holds these bytes");
@@ -71,7 +78,7 @@ async function drain(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(pieces);
 }
 
-describe("a flipped bit in a value (Z3)", () => {
+describe("a flipped bit in a value, while the node runs (Z3)", () => {
   const readers: [string, (store: KvStateMachine) => Promise<unknown>][] = [
     ["get", (store) => store.get(Buffer.from("k7"))],
     ["list", (store) => store.list({ limit: 100 })],
@@ -84,12 +91,14 @@ describe("a flipped bit in a value (Z3)", () => {
   ];
   it.each(readers)("is noticed by %s, which fails the node, and every further call", async (_, read) => {
     const { directory, values } = await stateInTables();
-    flipBit(directory, values[6]!);
     const { store, index } = await open(directory);
     expect(index).toBe(20);
+    flipBit(directory, values[6]!);
     expect((await store.get(Buffer.from("k8")))?.value).toEqual(values[7]);
     await expect(read(store)).rejects.toThrow(StateDamagedError);
-    await expect(store.get(Buffer.from("k8"))).rejects.toThrow(/the value of key "k7" does not match/);
+    await expect(store.get(Buffer.from("k8"))).rejects.toThrow(
+      /the value of key "k7" does not match|the database is damaged: .*the block/,
+    );
     await expect(store.list({ limit: 1 })).rejects.toThrow(StateMachineFailure);
     await expect(store.flush(at(21))).rejects.toThrow(StateDamagedError);
     expect(() => store.snapshot()).toThrow(StateDamagedError);
@@ -97,8 +106,8 @@ describe("a flipped bit in a value (Z3)", () => {
 
   it("has the state rebuilt at the next start", async () => {
     const { directory, values } = await stateInTables();
-    flipBit(directory, values[6]!);
     const { store } = await open(directory);
+    flipBit(directory, values[6]!);
     await expect(store.get(Buffer.from("k7"))).rejects.toThrow(StateDamagedError);
     await store.close();
     const { store: again, index, lines } = await open(directory);
@@ -133,6 +142,101 @@ describe("a flipped bit in a value (Z3)", () => {
     }
     await database.close();
     expect((await open(directory)).index).toBe(0);
+  });
+});
+
+describe("damage that no value's checksum covers (Z3)", () => {
+  const damages: [string, (table: Buffer) => void][] = [
+    [
+      "a key",
+      (table) => {
+        // Keys are stored without what they share with the one before: k8 is "8" after k7.
+        const { data } = readTableBlocks(table);
+        const [first] = data;
+        if (first === undefined) throw new Error("the table has no blocks");
+        const place = table.indexOf("dk1", first.offset);
+        table.writeUInt8(table.readUInt8(place + 2) ^ 4, place + 2);
+      },
+    ],
+    [
+      "the filter",
+      (table) => {
+        // Between the data blocks and the metaindex block.
+        const { data } = readTableBlocks(table);
+        const last = data.at(-1);
+        if (last === undefined) throw new Error("the table has no blocks");
+        const from = last.offset + last.bytes + 5;
+        table.fill(0, from, from + 20);
+      },
+    ],
+    [
+      "the index",
+      (table) => {
+        const footer = new ByteCursor(table, table.length - 48);
+        footer.varint();
+        footer.varint();
+        const index = footer.varint();
+        table.writeUInt8(table.readUInt8(index + 4) ^ 0x40, index + 4);
+      },
+    ],
+  ];
+
+  async function damaged(damage: (table: Buffer) => void): Promise<string> {
+    const { directory } = await stateInTables();
+    for (const name of readdirSync(directory).filter((one) => one.endsWith(".ldb"))) {
+      const file = path.join(directory, name);
+      const table = readFileSync(file);
+      damage(table);
+      writeFileSync(file, table);
+    }
+    return directory;
+  }
+
+  it.each(damages)("in %s has the state rebuilt at the start, instead of missing keys", async (_, damage) => {
+    const directory = await damaged(damage);
+    const { index, lines, store } = await open(directory);
+    expect(index).toBe(0);
+    expect(lines.join()).toMatch(
+      /rebuilt from the log and the snapshot: the database is damaged: .*\.ldb: the block/,
+    );
+    await store.close();
+    // The next run says the same, also if LevelDB wrote the table anew while it was open.
+    for (const name of readdirSync(directory)) if (name.endsWith(".ldb")) rmSync(path.join(directory, name));
+    expect((await open(directory)).lines.join()).toMatch(/the database is damaged: .*\.ldb: the block/);
+  });
+
+  it.each(damages)("in %s while the node runs is found before a snapshot is taken", async (_, damage) => {
+    const { directory } = await stateInTables();
+    const { store } = await open(directory);
+    for (const name of readdirSync(directory).filter((one) => one.endsWith(".ldb"))) {
+      const file = path.join(directory, name);
+      const table = readFileSync(file);
+      damage(table);
+      writeFileSync(file, table, { flag: "r+" });
+    }
+    await expect(drain(store.snapshot())).rejects.toThrow(StateDamagedError);
+    await expect(store.get(Buffer.from("k8"))).rejects.toThrow(/the database is damaged/);
+    await store.close();
+    expect((await open(directory)).index).toBe(0);
+  });
+
+  it("does not hide that another process has the state", async () => {
+    const directory = await damaged(damages[0]![1]);
+    const holder = new ClassicLevel(directory);
+    await holder.open();
+    onTestFinished(() => holder.close());
+    await expect(open(directory)).rejects.toThrow(/in use by another process/);
+    expect(setAside(directory)).toEqual([]);
+  });
+
+  it("has the state rebuilt if it took the position record", async () => {
+    const { directory } = await stateInTables();
+    const database = await openDatabase(directory);
+    await database.batch([{ type: "del", key: POSITION_KEY }], { sync: false });
+    await database.close();
+    const { index, lines } = await open(directory);
+    expect(index).toBe(0);
+    expect(lines.join()).toMatch(/the state on disk has entries, and no position record/);
   });
 });
 

@@ -38,7 +38,14 @@ export class StateDirectory implements StateRecovery {
   async openDatabase(): Promise<Database> {
     const mark = await readMark(this.#directory);
     if (mark !== null) throw new DatabaseDamagedError(mark);
-    return openDatabase(this.#directory);
+    try {
+      return await openDatabase(this.#directory);
+    } catch (error) {
+      // LevelDB was open for a moment, and may have begun to write what it read of a damaged table into a new one,
+      // with a fresh checksum. The next run wouldn't find the damage any more.
+      if (error instanceof DatabaseDamagedError) await this.markDamaged(error.message);
+      throw error;
+    }
   }
 
   async markDamaged(reason: string): Promise<void> {

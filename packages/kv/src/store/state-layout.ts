@@ -34,7 +34,8 @@
  * Checksums are CRC-32. LevelDB has checksums of its own, but verifies those of its tables only if told to, and
  * the package classic-level can't tell it to (neither `verify_checksums` nor `paranoid_checks`). So a flipped
  * bit would be served as a value. Each checksum covers the database key too: a record that is found under
- * another key is as wrong as a changed one.
+ * another key is as wrong as a changed one. That a record is not found at all, because a key or what leads to it is
+ * damaged, no checksum of a record shows: `leveldb/verify-tables.ts`.
  */
 import { crc32 } from "node:zlib";
 import { StateMachineFailure, type LogPosition, type StateIdentity } from "keelson";
@@ -123,6 +124,14 @@ export function dataKey(key: Uint8Array): Uint8Array {
 /** Whether this database key is one of a user's value. */
 export function isDataKey(key: Uint8Array): boolean {
   return key[0] === DATA_PREFIX;
+}
+
+export function isSessionKey(key: Uint8Array): boolean {
+  return key[0] === SESSION_PREFIX;
+}
+
+export function isRingKey(key: Uint8Array): boolean {
+  return key[0] === RING_PREFIX;
 }
 
 /** The user's key, or the session record's name, in a key of the database. */

@@ -21,10 +21,11 @@
  * undid would bring its key back. The last batch records how many entries there must be and their checksum, and
  * `open` checks that until the next `flush` changes the state.
  *
- * **Damage.** Each value has a checksum, which every read verifies. A mismatch fails every further call, and
- * stops the node. `open` reports a state that can't be used as an empty one, so that the library rebuilds it
- * from the log and the snapshot; if they aren't enough, the library refuses to start. Nothing is moved or
- * deleted before the library begins to write (`#replaceUnusable`).
+ * **Damage.** Each value has a checksum, which every read verifies. The files that lead to the values are verified
+ * by `openDatabase`, and before each snapshot. A mismatch fails every further call, and stops the node. `open`
+ * reports a state that can't be used as an empty one, so that the library rebuilds it from the log and the
+ * snapshot; if they aren't enough, the library refuses to start. Nothing is moved or deleted before the library
+ * begins to write (`#replaceUnusable`).
  *
  * Keys, values and records of the database: `state-layout.ts`. Snapshots as bytes: `state-snapshot.ts`.
  */
@@ -257,6 +258,8 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       } else if (record !== undefined) {
         this.#written = decodePosition(record);
         await this.#checkIdentity(database);
+      } else {
+        await checkEmpty(database);
       }
       await this.#checkRing(database);
       await checkRestored(database, this.#written);
@@ -312,7 +315,11 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   /** The state as of the last flush: later writes aren't in it. */
   snapshot(): AsyncIterable<Uint8Array> {
     this.#checkUsable();
-    return encodeState(this.#count, this.#verified(this.#opened().entries(...DATA_KEYS)));
+    const database = this.#opened();
+    return encodeState(
+      this.#count,
+      this.#verified(database.entries(...DATA_KEYS), () => database.verify?.()),
+    );
   }
 
   /**
@@ -460,10 +467,14 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     }
   }
 
-  /** The entries without their checksums, each verified before it is handed out. */
-  async *#verified(entries: AsyncIterable<StateEntry>): AsyncGenerator<StateEntry, void, undefined> {
+  /** The entries without their checksums, each verified before it is handed out. `before`: before the first. */
+  async *#verified(
+    entries: AsyncIterable<StateEntry>,
+    before: () => Promise<void> | undefined = () => undefined,
+  ): AsyncGenerator<StateEntry, void, undefined> {
     if (this.#failure instanceof StateDamagedError) throw this.#failure;
     try {
+      await before();
       for await (const [key, value] of entries) yield [key, verified(key, value)];
     } catch (error) {
       throw this.#readFailure(error);
@@ -514,20 +525,12 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     if (found.clusterId === this.#identity.clusterId) this.#identityToWrite = null;
   }
 
-  /**
-   * Refuses a state that lost a batch: one of the last `ringBatches` batch numbers is missing from the ring.
-   * See "The ring" at the top of this file.
-   */
+  /** Refuses a state that lost a batch. See "The ring" at the top of this file. */
   async #checkRing(database: Database): Promise<void> {
-    const { batches } = this.#written;
     const found = new Set<number>();
     for await (const [, value] of database.entries(...RING_KEYS)) found.add(decodeBatchNumber(value));
-    for (let batch = Math.max(1, batches - this.#ringBatches + 1); batch <= batches; batch++) {
-      if (found.has(batch)) continue;
-      throw new DatabaseDamagedError(
-        `the state on disk lacks batch ${batch} of ${batches}: part of it was lost, as in a power cut`,
-      );
-    }
+    const lost = lostBatch(found, this.#written.batches, this.#ringBatches);
+    if (lost !== null) throw new DatabaseDamagedError(lost);
   }
 
   #checkUsable(): void {
@@ -549,6 +552,27 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       : new StateMachineFailure(text, { cause });
     return this.#failure;
   }
+}
+
+/** Refuses a state without a position record that holds something: which entries it is the state of is not known. */
+async function checkEmpty(database: Database): Promise<void> {
+  for await (const [key] of database.entries(...ALL_KEYS)) {
+    if (Buffer.compare(key, POSITION_KEY) !== 0)
+      throw new DatabaseDamagedError("the state on disk has entries, and no position record");
+  }
+}
+
+/** Says which of the last `ringBatches` batch numbers the ring lacks. null: none. `found`: the ring's numbers. */
+export function lostBatch(
+  found: ReadonlySet<number>,
+  batches: number,
+  ringBatches = ringBatchesFor(WRITE_BUFFER_BYTES, BATCHES_PER_SYNC_DEFAULT),
+): string | null {
+  for (let batch = Math.max(1, batches - ringBatches + 1); batch <= batches; batch++) {
+    if (found.has(batch)) continue;
+    return `the state on disk lacks batch ${batch} of ${batches}: part of it was lost, as in a power cut`;
+  }
+  return null;
 }
 
 /** Refuses a state that isn't what `restore` left, if nothing was written since. */
