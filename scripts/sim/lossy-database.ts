@@ -18,7 +18,7 @@
 import { crc32 } from "node:zlib";
 
 import type { Environment } from "keelson";
-import { DatabaseDamagedError, type Database, type DatabaseOperation } from "keelson-kv";
+import { DatabaseCorruption, DatabaseDamagedError, type Database, type DatabaseOperation } from "keelson-kv";
 
 /** What a disk writes as a whole or not at all; each batch begins at a multiple of it, so that losing one damages no other. */
 const SECTOR_BYTES = 512;
@@ -86,6 +86,8 @@ export class LossyDatabase implements Database {
   #immutable: Immutable | null = null;
   /** A value that reads give otherwise than it was written. */
   #spoiled: { readonly value: Uint8Array; readonly spoiled: Uint8Array; isSeen(): boolean } | null = null;
+  /** A key that reads don't find. null: they find all. */
+  #hidden: string | null = null;
   /** The next number of a file. */
   #next: number;
 
@@ -142,7 +144,7 @@ export class LossyDatabase implements Database {
   }
 
   get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    const value = this.#entries.get(textOf(key));
+    const value = textOf(key) === this.#hidden ? undefined : this.#entries.get(textOf(key));
     return Promise.resolve(value === undefined ? undefined : this.#seen(value));
   }
 
@@ -157,13 +159,26 @@ export class LossyDatabase implements Database {
     }
   }
 
-  async *entries(from: Uint8Array, to: Uint8Array): AsyncGenerator<readonly [Uint8Array, Uint8Array]> {
+  /** As of this call, not of the first entry that is asked for. */
+  entries(from: Uint8Array, to: Uint8Array): AsyncIterable<readonly [Uint8Array, Uint8Array]> {
     const [first, end] = [textOf(from), textOf(to)];
-    const found = [...this.#entries].filter(([key]) => key >= first && key < end);
+    const found = [...this.#entries].filter(([key]) => key >= first && key < end && key !== this.#hidden);
     // One string a key, with a character for each byte: their order is that of the bytes.
-    for (const [key, value] of found.sort(([a], [b]) => (a < b ? -1 : 1))) {
-      yield [Buffer.from(key, "latin1"), this.#seen(value)];
-    }
+    return this.#inOrder(found.sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
+   
+  async *#inOrder(
+    found: readonly (readonly [string, Uint8Array])[],
+  ): AsyncGenerator<readonly [Uint8Array, Uint8Array]> {
+    for (const [key, value] of found) yield [Buffer.from(key, "latin1"), this.#seen(value)];
+  }
+
+  /** Finds the damage of `hide`, as the checksums of LevelDB's tables do. */
+  verify(): Promise<void> {
+    return this.#hidden === null
+      ? Promise.resolve()
+      : Promise.reject(new DatabaseCorruption("a damaged index"));
   }
 
   async checkpoint(): Promise<void> {
@@ -188,6 +203,14 @@ export class LossyDatabase implements Database {
     spoiled[bit >> 3] = (spoiled[bit >> 3] ?? 0) ^ (1 << (bit & 7));
     this.#spoiled = { value, spoiled, isSeen };
     return true;
+  }
+
+  /** From now on reads don't find a key with this first byte, as if a table's index were damaged. False: there is none. */
+  hide(prefix: number, random: () => number): boolean {
+    const first = String.fromCharCode(prefix);
+    const keys = [...this.#entries.keys()].filter((key) => key.startsWith(first)).sort();
+    this.#hidden = keys[Math.floor(random() * keys.length)] ?? null;
+    return this.#hidden !== null;
   }
 
   /** The value as the disk gives it. */

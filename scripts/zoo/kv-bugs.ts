@@ -32,7 +32,7 @@ export const KV_BUGS: readonly Bug[] = [
     code: "KV2b",
     title: "Of the batches that may be lost, only the last one is looked for",
     file: STATE_MACHINE,
-    from: "Math.max(1, batches - this.#ringBatches + 1)",
+    from: "Math.max(1, batches - ringBatches + 1)",
     to: "Math.max(1, batches)",
     store: "kv",
   },
@@ -51,6 +51,14 @@ export const KV_BUGS: readonly Bug[] = [
     from: "await this.#opened().batch(operations, { sync: batches % this.#batchesPerSync === 0 });",
     to: "void this.#opened().batch(operations, { sync: batches % this.#batchesPerSync === 0 });",
     store: "kv",
+  },
+  {
+    code: "KV3b",
+    title: "A snapshot is taken of a database whose files are damaged where no value's checksum shows it",
+    file: STATE_MACHINE,
+    from: "      await before();\n",
+    to: "",
+    finder: "state suite",
   },
   {
     code: "KV4",

@@ -87,6 +87,15 @@ async function run(chance: Chance): Promise<string | null> {
       if (difference !== null) return `after entry ${opened.index}: ${difference}`;
       const broken = await live(machine, chance, states, durable);
       if (broken !== null) return broken;
+      if (
+        chance.happens(0.05) &&
+        (database as LossyDatabase | null)?.hide(VALUES_PREFIX, chance.random) === true
+      ) {
+        // A snapshot would carry the loss to other nodes, and the log that has the key would be compacted.
+        const snapshot = await attempt(() => drain(machine.snapshot()));
+        if (!(snapshot instanceof StateDamagedError)) return "a snapshot was taken that lacks a key";
+        isDamaged = true;
+      }
     }
     files.crash(chance.random);
   }
@@ -158,6 +167,10 @@ async function contentsOf(machine: KvStateMachine): Promise<Values | Error> {
     }
     return values;
   });
+}
+
+async function drain(chunks: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const _ of chunks);
 }
 
 function differenceIn(found: Values | Error, wanted: Values): string | null {
