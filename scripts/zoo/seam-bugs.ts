@@ -67,6 +67,14 @@ export const SEAM_BUGS: readonly Bug[] = [
     finder: "storage suite",
   },
   {
+    code: "Z20",
+    title:
+      "A refusal of entries that the follower acknowledged is taken for a late one, so it is never served again",
+    file: "core/progress.ts",
+    from: "return refused <= this.#match && round > this.#matchedInRound;",
+    to: "return refused < 0 && round > this.#matchedInRound;",
+  },
+  {
     code: "Z21",
     title: "A restore that failed leaves what it wrote, and can't be repeated",
     file: "storage/wal/restore-wal.ts",

@@ -5,7 +5,7 @@ export { LeaderMaintenance } from "./leader-maintenance.ts";
 export { MemberDirectory } from "./member-directory.ts";
 export { MembershipChanges } from "./membership-changes.ts";
 export { MembershipHistory, type MembershipAt } from "./membership-history.ts";
-export { LostEntries } from "./lost-entries.ts";
+export { isLostStoreId, LostEntries } from "./lost-entries.ts";
 export { KnownPeers } from "./known-peers.ts";
 export { LeadershipTransfers } from "./leadership-transfers.ts";
 export { membershipOf, type MembershipChange } from "./next-membership.ts";

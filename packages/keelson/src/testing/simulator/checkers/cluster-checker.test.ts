@@ -201,6 +201,31 @@ describe("ClusterChecker", () => {
     expect(checker.stores.logOf("b")).toEqual([]);
   });
 
+  it("accepts that a node whose disk became an older copy votes again, once, and lacks entries (Z20)", () => {
+    const checker = new ClusterChecker(LIMITS);
+    const vote = (votedFor: string): void => {
+      put(checker, "b", { hardState: { term: 1, votedFor }, truncateFrom: null, records: [] });
+    };
+    put(checker, "b", config(1, 1, { voters: ["a", "b"] }));
+    vote("a");
+    expect(() => {
+      vote("c");
+    }).toThrow("ES: b voted for a and for c in term 1");
+    checker.stores.rolledBack("b");
+    const copy = { clusterId: null, storeId: "s", hardState: { term: 0, votedFor: null } };
+    const base = { position: { index: 0, term: 0 }, config: new Uint8Array(0) };
+    const stored = { ...copy, base: base.position, lastIndex: 0 } as never;
+    expect(() => {
+      checker.stores.opened("b", stored, []);
+    }).not.toThrow();
+    vote("c");
+    expect(checker.history.hasVotedFor("b", 1, "a")).toBe(true);
+    expect(checker.history.hasVotedFor("b", 1, "c")).toBe(true);
+    expect(() => {
+      vote("a");
+    }).toThrow("ES: b voted for c and for a in term 1");
+  });
+
   it("reports two payloads at one position (LM)", () => {
     const checker = new ClusterChecker(LIMITS);
     put(checker, "a", entry(1, 1, "x"));

@@ -51,7 +51,10 @@ export interface NodeHistory {
   submitted: SeenEntry[];
   /** Entries 1, 2, ... that the store has reported as durable. */
   durable: SeenEntry[];
-  /** What was durable when the node lost its disk. Acknowledgements of these entries may still be counted. */
+  /**
+   * What was durable when the node lost its disk, or had it replaced by an older copy. Acknowledgements of
+   * these entries may still be counted.
+   */
   durableBeforeDiskLoss: readonly SeenEntry[];
   /** The durable term and vote. */
   hardState: HardState;
@@ -89,8 +92,13 @@ export class ClusterHistory {
   readonly committed: CommittedEntry[] = [];
   /** The leader of each term. Written by `LeadershipChecker`. */
   readonly leaders = new Map<number, NodeId>();
-  /** Durable votes: by voter and term, the candidate. Written by `StoreChecker`. */
-  readonly #votes = new Map<string, NodeId>();
+  /**
+   * Durable votes: by voter and term, the candidates; more than one only where the voter's directory was
+   * replaced by an older copy in between. Written by `StoreChecker`.
+   */
+  readonly #votes = new Map<string, NodeId[]>();
+  /** The votes, by voter and term, that a voter forgot because its directory was replaced by an older copy. */
+  readonly #forgottenVotes = new Set<string>();
 
   node(id: NodeId): NodeHistory {
     let node = this.nodes.get(id);
@@ -101,24 +109,35 @@ export class ClusterHistory {
     return node;
   }
 
-  /** The candidate that this node has durably voted for in this term. */
-  voteOf(id: NodeId, term: number): NodeId | undefined {
-    return this.#votes.get(`${id}@${String(term)}`);
+  /** Whether this node has durably voted for this candidate in this term. */
+  hasVotedFor(id: NodeId, term: number, candidate: NodeId): boolean {
+    return this.#votes.get(voteKey(id, term))?.includes(candidate) === true;
   }
 
   /**
    * ES: a durable vote never changes within its term. A vote that a crash undid doesn't count: nobody was
-   * told (PBR).
+   * told (PBR). A vote that was rolled back with its directory may be given again.
    */
   recordVote(id: NodeId, { term, votedFor }: HardState): void {
     if (votedFor === null) return;
-    const before = this.voteOf(id, term) ?? votedFor;
+    const key = voteKey(id, term);
+    const candidates = this.#votes.get(key) ?? [];
+    const before = candidates.at(-1) ?? votedFor;
     assertInvariant(
-      before === votedFor,
+      before === votedFor || this.#forgottenVotes.has(key),
       "ES",
       () => `${id} voted for ${before} and for ${votedFor} in term ${String(term)}`,
     );
-    this.#votes.set(`${id}@${String(term)}`, votedFor);
+    if (candidates.at(-1) === votedFor) return;
+    this.#forgottenVotes.delete(key);
+    this.#votes.set(key, [...candidates, votedFor]);
+  }
+
+  /** This node's directory is replaced by an older copy, in which its votes may be missing. */
+  forgetVotes(id: NodeId): void {
+    for (const key of this.#votes.keys()) {
+      if (key.startsWith(voteKey(id, ""))) this.#forgottenVotes.add(key);
+    }
   }
 
   /**
@@ -164,6 +183,10 @@ export class ClusterHistory {
   lastCommand(id: NodeId): LogIndex {
     return this.node(id).submitted.findLastIndex(({ isCommand }) => isCommand) + 1;
   }
+}
+
+function voteKey(id: NodeId, term: number | ""): string {
+  return `${id}@${String(term)}`;
 }
 
 function newNode(id: NodeId): NodeHistory {

@@ -76,7 +76,7 @@ export class LeadershipChecker {
     );
     // Two leaders of one term are rare even where votes are counted wrongly. A missing vote shows at once.
     assertInvariant(
-      isQuorum(config, (id) => this.#history.voteOf(id, term) === node.id),
+      isQuorum(config, (id) => this.#history.hasVotedFor(id, term, node.id)),
       "ES",
       () => `${node.id} leads term ${String(term)} without the durable votes of a majority`,
     );

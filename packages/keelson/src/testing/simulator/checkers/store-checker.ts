@@ -88,6 +88,15 @@ export class StoreChecker {
     }
   }
 
+  /**
+   * The node's disk is replaced by an older copy of itself. DUR, MONO and ES don't hold for what this node
+   * forgot: entries, its term, votes. They hold for everything that its next processes do.
+   */
+  rolledBack(id: NodeId): void {
+    this.diskLost(id);
+    this.#history.forgetVotes(id);
+  }
+
   /** The node's disk is gone. The next process with its id has to start from nothing. */
   diskLost(id: NodeId): void {
     const node = this.#history.node(id);

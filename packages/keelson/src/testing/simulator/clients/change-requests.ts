@@ -76,7 +76,7 @@ export class ChangeRequests {
     if (isJoint(membership.config)) return this.#request("clean up", membership, { promote: [] });
     const remove = [...membership.members.keys()].filter((id) => {
       const process = this.#parts.view.process(id);
-      return process === undefined || process.hasLostDisk;
+      return process === undefined || process.hasLostDisk || this.#parts.view.isKnownToBeRolledBack(id);
     });
     return this.#request("clean up", membership, { remove });
   }

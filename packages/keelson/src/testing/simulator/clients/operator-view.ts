@@ -4,6 +4,7 @@
  */
 import { membersOf } from "../../../core/config.ts";
 import type { NodeId } from "../../../core/position.ts";
+import { isLostStoreId } from "../../../runtime/members/index.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 
@@ -40,6 +41,21 @@ export class OperatorView {
     return best;
   }
 
+  /**
+   * Whether a leader proved that this member lost entries, as its own log, any node's metrics or the committed
+   * membership says. A node that was rolled back before its leader was elected is none: it catches up like one
+   * that was slow, and so may one whose loss only a former leader knows. Then it may lead.
+   */
+  isKnownToBeRolledBack(id: NodeId): boolean {
+    const process = this.process(id);
+    if (process?.hasFoundLoss === true && process.raft?.metrics().role !== "leader") return true;
+    const storeId = this.#checker.history.committedMembership?.members.get(id)?.storeId;
+    if (storeId !== undefined && isLostStoreId(storeId)) return true;
+    return this.#processes.some(({ raft }) =>
+      raft?.metrics().members.some((member) => member.id === id && member.lostEntries === true),
+    );
+  }
+
   /** Whether a majority may rely on this node. */
   isUsable(id: NodeId): boolean {
     const process = this.process(id);
@@ -47,23 +63,52 @@ export class OperatorView {
       process !== undefined &&
       !process.refusesToStart &&
       !process.hasLostDisk &&
+      !process.wasRolledBack &&
       !this.damaged.has(id) &&
       !this.moving.has(id)
     );
   }
 
-  /** Whether the usable nodes of this group, without one of them, are a majority of it. */
-  hasMajority(group: readonly NodeId[], without: NodeId | null): boolean {
-    return group.filter((id) => id !== without && this.isUsable(id)).length * 2 > group.length;
+  /** Whether the usable nodes of this group, without one of them, are a majority of `size` nodes. */
+  hasMajority(group: readonly NodeId[], without: NodeId | null, size = group.length): boolean {
+    return group.filter((id) => id !== without && this.isUsable(id)).length * 2 > size;
   }
 
   /** Whether every majority that counts now, or may count soon, can do without this node for good. */
   canLose({ id }: SimProcess): boolean {
-    const groups = [
+    return this.#groups().every((group) => !group.includes(id) || this.hasMajority(group, id));
+  }
+
+  /** The groups of voters of which a majority counts now, or may count soon. */
+  #groups(): (readonly NodeId[])[] {
+    return [
       ...this.#checker.history.configs.flatMap(({ voters, outgoingVoters }) => [voters, outgoingVoters]),
       this.votersAfterChange,
     ];
-    return groups.every((group) => !group.includes(id) || this.hasMajority(group, id));
+  }
+
+  /**
+   * Whether a node's disk may be replaced by an older copy of itself. Nothing can be proved about what a node
+   * acknowledged to an earlier leader, and until a leader finds out, the node votes with what it has left. So
+   * every majority that counts, or may count soon, must do without it, now and for what it did before: usable
+   * nodes that hold all of its entries, and can't vote in a term in which it may have voted for another.
+   */
+  canRollBack(process: SimProcess): boolean {
+    const { history } = this.#checker;
+    const { durable, hardState } = history.node(process.id);
+    if (process.hasLostDisk || process.refusesToStart || history.committed.length === 0) return false;
+    const covers = (id: NodeId): boolean => {
+      const other = history.node(id);
+      const { term, votedFor } = other.hardState;
+      return (
+        other.durable[durable.length - 1]?.chain === durable.at(-1)?.chain &&
+        (term > hardState.term || (term === hardState.term && [null, votedFor].includes(hardState.votedFor)))
+      );
+    };
+    return this.#groups().every(
+      (group) =>
+        !group.includes(process.id) || this.hasMajority(group.filter(covers), process.id, group.length),
+    );
   }
 
   /**

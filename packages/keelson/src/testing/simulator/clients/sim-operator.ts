@@ -147,7 +147,8 @@ export class SimOperator {
     const { raft, id } = process;
     // A node with a new, empty disk would make a cluster, and no other node could tell that it isn't the old
     // one (M11).
-    if (raft === null || process.hasDamagedData || process.hasLostDisk || this.#view.usedIds.has(id)) return;
+    if (raft === null || process.hasDamagedData || process.hasLostDisk || process.wasRolledBack) return;
+    if (this.#view.usedIds.has(id)) return;
     if (withOthers && !raft.initialized) return;
     const members = withOthers ? { [id]: "elsewhere:7000", other: "other:7000" } : initialMembers;
     void clients
@@ -174,6 +175,16 @@ export class SimOperator {
   /** Whether the node may lose its disk. */
   canWipe(process: SimProcess): boolean {
     return this.#view.canWipe(process, this.#busy);
+  }
+
+  /** Whether the node's disk may be replaced by an older copy. See `OperatorView.canRollBack`. */
+  canRollBack(process: SimProcess): boolean {
+    return !this.#busy && this.#view.canRollBack(process);
+  }
+
+  /** See `OperatorView.isKnownToBeRolledBack`. */
+  isKnownToBeRolledBack({ id }: SimProcess): boolean {
+    return this.#view.isKnownToBeRolledBack(id);
   }
 
   /** Replaces the node's disk by an empty one. */

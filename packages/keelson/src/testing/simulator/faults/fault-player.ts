@@ -1,4 +1,5 @@
 /** Carries out the faults of a plan at their times, and ends all of them when the run heals. */
+import type { SimulatedFiles } from "../../../environment/simulated/simulated-files.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import type { SimulatedNetwork } from "../../../environment/simulated/simulated-network.ts";
 import type { MemoryNetwork } from "../../../transport/memory/memory-network.ts";
@@ -28,6 +29,10 @@ import { clearFaults, ProcessFaults, RESTART_DELAY_MS } from "./process-faults.t
  * How long a node has to read back its log, after a lost write and before the power fails, in milliseconds.
  */
 const READ_LOG_MS = 30;
+
+/** How long a roll-back waits until the others hold what the node holds, and how often it looks. */
+const ROLL_BACK_PATIENCE_MS = 300;
+const ROLL_BACK_POLL_MS = 5;
 
 export interface FaultPlayerParts {
   readonly plan: Plan;
@@ -329,6 +334,14 @@ export class FaultPlayer {
         operator.wipe(process);
         clearFaults(process);
       },
+      "roll-back": ({ node, ms }) => {
+        const process = this.#process(node);
+        const copy = process.disk.copy();
+        copy.crash(this.#parts.chance.random);
+        this.#after(ms, () => {
+          this.#rollBack(process, process.disk, copy, ROLL_BACK_PATIENCE_MS);
+        });
+      },
       "found-again": ({ node, others }) => {
         operator.initializeAgain(this.#process(node), others);
       },
@@ -336,6 +349,21 @@ export class FaultPlayer {
         this.#set(clients, "quiet", true, ms);
       },
     };
+  }
+
+  /** Replaces the node's disk by an older copy of it, as soon as the cluster can bear that. */
+  #rollBack(process: SimProcess, from: SimulatedFiles, to: SimulatedFiles, patienceMs: number): void {
+    // A wiped disk isn't put back by the copy of the one before: that is another fault.
+    if (process.disk !== from || process.refusesToStart) return;
+    if (this.#parts.operator.canRollBack(process)) {
+      this.#parts.trace(`${process.id} goes on from an older copy of its disk`);
+      process.rollBack(to);
+      clearFaults(process);
+    } else if (patienceMs > 0) {
+      this.#after(ROLL_BACK_POLL_MS, () => {
+        this.#rollBack(process, from, to, patienceMs - ROLL_BACK_POLL_MS);
+      });
+    }
   }
 
   /**

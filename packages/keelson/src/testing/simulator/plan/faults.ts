@@ -42,6 +42,7 @@
  * | change                   | the operator changes the membership               | joint consensus (M1 to M8), ids (M10) |
  * | transfer                 | the operator transfers leadership                 | transfers (T3, E17)                   |
  * | wipe                     | a node loses its whole disk                       | forgotten votes (M11)                 |
+ * | roll-back                | a node's whole disk becomes an older copy         | forgotten entries and votes (Z20)     |
  * | found-again              | initialize is called again                        | a second cluster (M9, M16)            |
  * | quiet                    | no client calls                                   | work and elections of an idle group   |
  */
@@ -264,6 +265,11 @@ export type OperatorFault =
   | { readonly type: "transfer" }
   /** The node loses its whole disk and comes back under its id, if the cluster can bear that. */
   | { readonly type: "wipe"; readonly node: number }
+  /**
+   * The node's disk is copied, and becomes that copy again once `ms` have passed and the cluster can bear it:
+   * a virtual machine that is restored from its snapshot.
+   */
+  | { readonly type: "roll-back"; readonly node: number; readonly ms: number }
   /**
    * `initialize` is called again on this node: with the initial members, or with others, which must be
    * refused.

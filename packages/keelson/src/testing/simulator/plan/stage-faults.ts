@@ -75,6 +75,10 @@ const DRAW_STORAGE = {
     const calls = [chance.whole(1, 6), ...[3, 5, 8].map((most) => chance.whole(1, most))];
     return [{ type: "crash-loop", at, node, calls, ms: chance.pick([1, 20]) }];
   },
+  /** A virtual machine is set back to how it was a moment or a while ago. */
+  "roll-back": ({ at, node, chance }: Draw): Fault[] => [
+    { type: "roll-back", at, node, ms: chance.pick([20, 100, 400]) },
+  ],
   snapshot: ({ at, node }: Draw): Fault[] => [{ type: "snapshot", at, node }],
   /**
    * A snapshot is asked for while a batch is applied slowly. Then the node crashes, and starts from that

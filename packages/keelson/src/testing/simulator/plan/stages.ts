@@ -4,7 +4,7 @@
  * in thousands of runs.
  */
 import { Chance } from "./chance.ts";
-import { byTime } from "./draw-faults.ts";
+import { byTime, drawFaults } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
 import { PLAIN_USAGE, type Plan } from "./plan.ts";
 import { drawStagedFaults, lossy, type StagedFault } from "./stage-faults.ts";
@@ -18,6 +18,7 @@ const STAGES: readonly (readonly [percent: number, stage: Stage])[] = [
   [5, snapshotStage],
   [2, leaseStage],
   [3, powerLossStage],
+  [2, rollBackStage],
 ];
 
 /** Nodes to spare where leaders remove themselves one after another. */
@@ -174,6 +175,38 @@ function powerLossStage(plan: Plan, chance: Chance): Plan {
     valueBytesMax: 2_000,
     ...busyClients(5, 0.1, staged.faultyMs),
     faults: byTime(faults),
+  };
+}
+
+/**
+ * Nodes are set back to older copies of their disks, under a leader that stays and under leaders that change
+ * (Z20).
+ */
+function rollBackStage(plan: Plan, chance: Chance): Plan {
+  const spares = chance.pick([0, 0, 1, 2]);
+  const staged = cluster(plan, chance.pick([3, 3, 5]), chance, spares);
+  const others = chance.some<StagedFault>(["transfer", "crash", "absence", "slow-network", "snapshot"], 0.3);
+  const everyMs = chance.pick([200, 500]);
+  const faults = drawStagedFaults(chance, staged, everyMs, () =>
+    others.length === 0 || chance.happens(0.5) ? "roll-back" : chance.pick(others),
+  );
+  const replacing = drawFaults(chance, { everyMs: 1_000, untilMs: staged.faultyMs }, (at) =>
+    spares === 0 ? null : { type: "change", at, how: "replace", crashLeaderAfterMs: null },
+  );
+  return {
+    ...staged,
+    durableState: chance.happens(0.3),
+    ...busyClients(4, 0.2, staged.faultyMs),
+    snapshots: chance.happens(0.3)
+      ? {
+          everyEntries: 20,
+          keepEntries: 3,
+          transferKeepBytes: 0,
+          ballastBytes: 0,
+          fetchBytesPerSecond: Infinity,
+        }
+      : null,
+    faults: byTime([...faults, ...replacing]),
   };
 }
 

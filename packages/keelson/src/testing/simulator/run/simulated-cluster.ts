@@ -82,13 +82,18 @@ export class SimulatedCluster {
   }
 
   /**
-   * The members that can take part: their logs are undamaged and their disks weren't replaced by empty ones.
+   * The members that can take part: their logs are undamaged, their disks weren't replaced by empty ones, and
+   * no leader proved that they were replaced by older copies.
    */
   usableMembers(): SimProcess[] {
     const members = this.checker.history.committedMembership?.members;
     const isMember = ({ id }: SimProcess): boolean => this.plan.spares === 0 || members?.has(id) === true;
     return this.processes.filter(
-      (process) => !process.refusesToStart && !process.hasLostDisk && isMember(process),
+      (process) =>
+        !process.refusesToStart &&
+        !process.hasLostDisk &&
+        isMember(process) &&
+        !(process.wasRolledBack && this.operator.isKnownToBeRolledBack(process)),
     );
   }
 

@@ -109,11 +109,15 @@ export class SimProcess {
    */
   onSnapshotRename: ((isReceived: boolean) => void) | null = null;
 
+  // What faults did to it.
   /**
    * It was a member and its disk was replaced by an empty one. The others must not take it for that member.
    */
-  // What faults did to it.
   hasLostDisk = false;
+  /** Its disk was replaced by an older copy of itself, which lacks entries that it had acknowledged. */
+  wasRolledBack = false;
+  /** It stopped since then, because a leader proved that it had lost entries. */
+  hasFoundLoss = false;
   /** A fault damaged data on its disk that may have been acknowledged. It may refuse to start. */
   hasDamagedData = false;
   /** It refused to start because of damaged data, and isn't started again. */
@@ -262,6 +266,19 @@ export class SimProcess {
     this.#parts.checker.stores.diskLost(this.id);
   }
 
+  /**
+   * Kills the program and replaces its disk by an earlier copy of it, as when a virtual machine is restored.
+   * What the state machine keeps elsewhere is lost; it is made again from log and snapshots.
+   */
+  rollBack(copy: SimulatedFiles): void {
+    this.kill(true);
+    copy.intercept = (operation) => this.#faultFor(operation);
+    this.#disk = copy;
+    this.wasRolledBack = true;
+    this.#parts.subject.forget?.(this.id);
+    this.#parts.checker.stores.rolledBack(this.id);
+  }
+
   pause(): void {
     this.#delivery?.pause();
   }
@@ -327,6 +344,7 @@ export class SimProcess {
     if (this.#closing) return;
     this.#parts.trace(`${this.id} stopped: ${error?.message ?? "closed"}`);
     this.#parts.stopped(this);
+    if (error?.code === "LOST_ENTRIES") this.hasFoundLoss = true;
     const violation = violationOfStop(this.id, error, this);
     if (violation !== null) this.#parts.report(violation);
     if (this.#delivery === delivery) this.kill(false);

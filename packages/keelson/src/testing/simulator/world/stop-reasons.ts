@@ -10,16 +10,22 @@ import { DISK_ERROR_CODES } from "../plan/faults.ts";
 export interface DiskHistory {
   readonly hasDamagedData: boolean;
   readonly diskWasSlow: boolean;
+  readonly wasRolledBack: boolean;
 }
 
 /** FAILSTOP or DUR, if no fault explains that this running node stopped; otherwise null. */
 export function violationOfStop(
   id: string,
   error: RaftError | undefined,
-  { hasDamagedData, diskWasSlow }: DiskHistory,
+  { hasDamagedData, diskWasSlow, wasRolledBack }: DiskHistory,
 ): Violation | null {
   if (error?.code === "NODE_FAILED") {
     return new Violation("FAILSTOP", `${id} saw what cannot be: ${error.message}`);
+  }
+  if (error?.code === "LOST_ENTRIES") {
+    return wasRolledBack
+      ? null
+      : new Violation("DUR", `${id} stopped with an undamaged disk: ${error.message}`);
   }
   if (isCorruption(error)) {
     if (hasDamagedData) return null;
