@@ -71,7 +71,7 @@ export async function recover(options: RecoverOptions, print: (line: string) => 
       return 1;
     }
   }
-  const { clusterId, position } = await forceNewCluster(log, planOptions);
+  const { clusterId, position } = await forceNewCluster(log, { ...planOptions, confirmed: plan });
   print(
     `Done: node ${plan.nodeId} is cluster ${clusterId}, from entry ${position.index} of term ${position.term} on.`,
   );

@@ -156,6 +156,32 @@ describe("forceNewCluster", () => {
     expect(outcomes.new).toBeGreaterThan(0);
   });
 
+  it("does nothing if what it would do is not what was confirmed [Z21]", async () => {
+    const { files, store } = await logWith();
+    await store.close();
+    const environment = environmentOf(files);
+    const options = { snapshots: SNAPSHOTS, environment };
+    const confirmed = await planForceNewCluster(DIRECTORY, options);
+    // The node runs once more, and is told of another term and entry.
+    const again = wal(DIRECTORY, { segmentBytes: 4096 });
+    await again.open({ nodeId: "c", clusterId: "origin" }, environmentOf(files));
+    await again.append({
+      hardState: { term: 6, votedFor: null },
+      truncateFrom: null,
+      records: entries(6, 7, 6),
+    });
+    await again.close();
+    const before = await inspect(files);
+    await expect(forceNewCluster(DIRECTORY, { ...options, confirmed })).rejects.toThrow(
+      `${DIRECTORY} has changed since the plan was shown (last, term, newTerm), so nothing was done`,
+    );
+    expect(await inspect(files)).toEqual(before);
+    const shown = await planForceNewCluster(DIRECTORY, options);
+    expect(await forceNewCluster(DIRECTORY, { ...options, confirmed: shown })).toMatchObject({
+      position: { index: 7, term: 7 },
+    });
+  });
+
   it("gives two nodes of the same former cluster different cluster ids", async () => {
     const { files, store } = await logWith();
     await store.close();

@@ -87,6 +87,12 @@ export interface ForceNewClusterOptions {
   readonly snapshots: string | null;
   /** "host:port". Default: the node's address in the last configuration. */
   readonly address?: string;
+  /**
+   * For `forceNewCluster`: the plan that the operator confirmed. If what would be done is something else by
+   * now, because the node has run since or the directory was replaced, nothing is done. Default: whatever
+   * there is counts as confirmed.
+   */
+  readonly confirmed?: ForceNewClusterPlan;
   /** Default: Node's. */
   readonly environment?: Environment;
 }
@@ -123,7 +129,7 @@ export async function planForceNewCluster(
  * If the installation of a snapshot is finished first, a crash may also leave that done and the rest not:
  * then call it again.
  *
- * @throws as `planForceNewCluster`
+ * @throws as `planForceNewCluster`; InvalidOptionError what would be done is not what was confirmed
  */
 export async function forceNewCluster(
   directory: string,
@@ -132,13 +138,14 @@ export async function forceNewCluster(
   const { environment = nodeEnvironment(), snapshots } = options;
   const { files } = environment;
   // Refuse before the lock is taken, which leaves a file in the directory.
-  await planForceNewCluster(directory, options);
+  checkConfirmed(await planForceNewCluster(directory, options), options, directory);
   const locks = [await lockStore(files, directory)];
   try {
     if (snapshots !== null && (await isThere(files, snapshots)))
       locks.push(await lockStore(files, snapshots));
     // Plan again: before the locks were taken, the node may have run and changed the log.
     const { plan, installs } = await makePlan(directory, options);
+    checkConfirmed(plan, options, directory);
     const log = new WalLog(directory);
     const { nodeId } = plan;
     const { hardState } = await log.open({ nodeId, clusterId: null }, environment, locks[0]);
@@ -151,6 +158,28 @@ export async function forceNewCluster(
   } finally {
     for (const lock of locks.reverse()) await lock.release();
   }
+}
+
+/** @throws InvalidOptionError the plan is not the confirmed one */
+function checkConfirmed(
+  plan: ForceNewClusterPlan,
+  { confirmed }: ForceNewClusterOptions,
+  directory: string,
+): void {
+  if (confirmed === undefined) return;
+  const changed = Object.entries(plan)
+    .filter(([name, value]) => !isSame(value, confirmed[name as keyof ForceNewClusterPlan]))
+    .map(([name]) => name);
+  if (changed.length === 0) return;
+  throw new InvalidOptionError(
+    `${directory} has changed since the plan was shown (${changed.join(", ")}), so nothing was done: the node has run, or ` +
+      "the directory was replaced. Look at the plan again before you confirm it",
+  );
+}
+
+/** Whether two fields of plans are equal. A plan is plain data. */
+function isSame(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 /** The plan, and the snapshot whose installation has to be finished for it. */
