@@ -6,10 +6,12 @@ import { BREAKS } from "./breaks.ts";
 import { Explorer, type Result } from "./explorer.ts";
 import { configIn } from "./host/entry.ts";
 import type { Host } from "./host/host-state.ts";
+import { step } from "./host/host.ts";
 import { changeOf, STARTS } from "./group/start.ts";
 
 const SCRIPT = path.join(import.meta.dirname, "../../../../../scripts/explore.ts");
 const FEW_STATES = 5_000;
+const MORE_STATES = 20_000;
 /** All states of some bounds, on a machine that has other things to do. */
 const EXHAUSTIVE_MS = 180_000;
 
@@ -65,6 +67,24 @@ describe("an exploration", () => {
     const result = explore({ nodes: 1, initializedNodes: 1, crashes: 2, proposals: 2 });
     expect(result).toMatchObject({ complete: true, found: null });
     expect(result.states).toBeGreaterThan(10);
+  });
+
+  it.each<[string, Partial<Bounds>]>([
+    ["pre-vote and check-quorum", { preVote: true, checkQuorum: true, terms: 2 }],
+    ["crashes", { crashes: 1, terms: 2 }],
+    ["batching", { batching: true }],
+    ["a change of membership", { change: "replace", changes: 1, proposals: 0, crashes: 1 }],
+    ["a snapshot", { initializedNodes: 2, snapshots: 1, proposals: 0, crashes: 1 }],
+  ])("takes two hosts for the same only if they are equal, with %s", (_, changes) => {
+    const explorer = new Explorer({ ...SMALL, ...changes }, MORE_STATES);
+    explorer.run();
+    const { cache } = explorer;
+    for (const [number, host] of hostsOf(explorer).entries()) {
+      for (const event of cache.facts(number).events) {
+        const { host: after } = step(cache.bounds, host, cache.eventOf(event));
+        expect(cache.hosts.at(cache.hosts.numberOf(after))).toEqual(after);
+      }
+    }
   });
 
   it.each(STARTS)("holds from the moment %s on", (start) => {

@@ -149,8 +149,9 @@ export class StepCache {
     const { terms, checkQuorum, batching } = this.bounds;
     const leads = node.role.type === "leader";
     const events: number[] = [];
-    // A campaign begins the next term.
-    if (!leads && node.electionDeadline !== null && node.term <= terms) events.push(TIMEOUT);
+    // A campaign begins the next term; a round of pre-votes does not, so their number needs a limit of its own.
+    const mayCampaign = node.term <= terms && node.preVoteRound <= terms;
+    if (!leads && node.electionDeadline !== null && mayCampaign) events.push(TIMEOUT);
     if (leads && progressOf(node).length > 0) events.push(HEARTBEAT);
     // With check-quorum it would have stepped down by then.
     if (leads && progressOf(node).length > 0 && !checkQuorum) events.push(UNANSWERED_HEARTBEAT);

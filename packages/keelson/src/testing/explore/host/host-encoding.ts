@@ -25,6 +25,7 @@ export function encodeHost({ id, node, memory, disk, writes, wanted, hasUndraine
     node.leaderId,
     node.leaderHeardAt === 0 ? 1 : 0,
     node.electionDeadline,
+    node.preVoteRound,
     [
       following.matchedIndex,
       following.receivedRound,
@@ -49,7 +50,7 @@ function encodeRole(role: RoleImage): unknown[] {
     case "follower":
       return [role.type];
     case "pre-candidate":
-      return [role.type, role.votes];
+      return [role.type, role.round, role.votes];
     case "candidate":
       return [role.type, role.votes, role.ownVoteId];
     case "leader":

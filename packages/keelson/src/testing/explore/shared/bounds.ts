@@ -8,7 +8,8 @@ export interface Bounds {
   readonly nodes: number;
   /** Voters that wrote the first configuration before it begins; the others have nothing at all. */
   readonly initializedNodes: number;
-  /** Terms in which nodes may campaign, the first being 2: nobody ever leads term 1. */
+  /** Terms in which nodes may campaign, the first being 2: nobody ever leads term 1. Each node begins one more round of
+   * pre-votes than this at most. */
   readonly terms: number;
   readonly proposals: number;
   /** Crashes, each followed by a restart, of all nodes together. */
