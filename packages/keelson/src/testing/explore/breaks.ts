@@ -1,21 +1,21 @@
 import type { Bounds } from "./shared/bounds.ts";
 
-/** A known bug, as a change of the core's source text that is made while it is loaded. */
+/** A known bug: a change of the core's source text, made while the core is loaded. */
 export interface Break {
   readonly name: string;
   readonly title: string;
-  /** The file in `core/`, the text that must stand there once, and what stands there instead. */
+  /** The file in `core/`, the text to replace, which must occur there once, and its replacement. */
   readonly file: string;
   readonly from: string;
   readonly to: string;
-  /** Where it shows soonest, as changes to the bounds of that name. */
+  /** The bounds within which the bug is found soonest, as changes to the bounds `breaks`. */
   readonly bounds?: Partial<Bounds>;
 }
 
-/** A change of membership, under one leader or two. */
+/** One change of membership, and no proposals. */
 const MEMBERSHIP: Partial<Bounds> = { proposals: 0, change: "replace", changes: 1 };
 
-/** The only voter hands over to another node: every vote and every disk counts. */
+/** The only voter is replaced by another node: each quorum is a single disk, so nothing hides a missing vote. */
 const HANDOVER: Partial<Bounds> = {
   proposals: 0,
   nodes: 2,
@@ -24,11 +24,11 @@ const HANDOVER: Partial<Bounds> = {
   changes: 1,
 };
 
-/** Bugs that other implementations had, or that the paper warns of. The exploration must find each. */
+/** Bugs of other implementations, or against which the paper warns. An exploration must find each of them. */
 export const BREAKS: readonly Break[] = [
   {
     name: "vote-by-length",
-    title: "The vote compares the length of the logs and not the last term (§5.4.1)",
+    title: "A voter compares the logs' lengths, not the terms of their last entries (§5.4.1)",
     file: "position.ts",
     from: "return a.term !== b.term ? a.term > b.term : a.index >= b.index;",
     to: "return a.index >= b.index;",
@@ -36,7 +36,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "vote-twice",
-    title: "A second candidate gets a vote in the same term (§5.2)",
+    title: "A voter gives a second candidate its vote in the same term (§5.2)",
     file: "election.ts",
     from: "if (state.votedFor !== null) return state.votedFor === candidate;",
     to: "",
@@ -50,14 +50,14 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "vote-undurable",
-    title: "A vote and a request for votes leave before the term and the vote are durable",
+    title: "A node sends votes and vote requests before its term and vote are durable",
     file: "state.ts",
     from: "if (this.hardStateIsDurable) this.pendingActions.send(to, message);\n    else this.pendingActions.sendAfterPersist(to, message);",
     to: "this.pendingActions.send(to, message);",
   },
   {
     name: "stale-vote-counts",
-    title: "A vote of an earlier term counts in a later one",
+    title: "A candidate counts a vote of an earlier term",
     file: "election.ts",
     from: 'if (role.type !== "candidate" || message.term < state.term || !message.granted) return;',
     to: 'if (role.type !== "candidate" || !message.granted) return;',
@@ -65,28 +65,28 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "commit-old-term",
-    title: "An entry of an earlier term commits by counting (§5.4.2, Figure 8)",
+    title: "A leader commits an entry of an earlier term by counting (§5.4.2, Figure 8)",
     file: "commit.ts",
     from: "if (index > state.commitIndex && state.log.termAt(index) === state.term)",
     to: "if (index > state.commitIndex)",
   },
   {
     name: "leader-counts-undurable",
-    title: "The leader counts itself for what its own disk does not hold yet",
+    title: "A leader counts itself for entries that its own disk doesn't hold yet",
     file: "commit.ts",
     from: "id === state.id ? state.durableIndex :",
     to: "id === state.id ? state.log.last.index :",
   },
   {
     name: "ack-undurable",
-    title: "A follower acknowledges what its disk does not hold yet",
+    title: "A follower acknowledges entries that its disk doesn't hold yet",
     file: "replication.ts",
     from: "const match = Math.min(following.matchedIndex, state.durableIndex);",
     to: "const match = following.matchedIndex;",
   },
   {
     name: "ack-whole-log",
-    title: "A follower acknowledges its whole log, and not only what this leader's message verified",
+    title: "A follower acknowledges its whole log, not only the entries compared with the leader's",
     file: "replication.ts",
     from: "const match = Math.min(following.matchedIndex, state.durableIndex);",
     to: "const match = state.durableIndex;",
@@ -94,7 +94,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "stale-ack-counts",
-    title: "An acknowledgement of an earlier term counts in a later one",
+    title: "A leader counts an acknowledgement of an earlier term",
     file: "replication.ts",
     from: 'if (leader.type !== "leader" || message.term < state.term) return;',
     to: 'if (leader.type !== "leader") return;',
@@ -102,14 +102,14 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "truncate-always",
-    title: "A follower removes everything after `prev` before it appends",
+    title: "A follower removes all entries after `prev` before it appends",
     file: "replication.ts",
     from: "const from = firstDifference(state, entries);",
     to: "firstDifference(state, entries); const from = entries.prev.index + 1; if (from <= state.log.last.index) state.truncate(from);",
   },
   {
     name: "commit-unverified",
-    title: "A follower takes the leader's commit index for entries that were not compared",
+    title: "A follower commits entries that it hasn't compared with the leader's log",
     file: "replication.ts",
     from: "state.commitTo(Math.min(message.commit, following.matchedIndex));",
     to: "state.commitTo(Math.min(message.commit, state.log.last.index));",
@@ -117,7 +117,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "verified-survives-term",
-    title: "What equalled the log of an earlier leader is taken to equal the next one's",
+    title: "A follower takes entries that matched an earlier leader's log to match the next leader's",
     file: "state.ts",
     from: "this.following = newFollowing();\n    this.#saveHardState();",
     to: "this.following = { ...newFollowing(), matchedIndex: this.following.matchedIndex };\n    this.#saveHardState();",
@@ -125,7 +125,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "durable-survives-truncation",
-    title: "What was durable and was overwritten since still counts as durable",
+    title: "Overwritten entries that were durable still count as durable",
     file: "state.ts",
     from: "this.#durableIndex = Math.min(this.#durableIndex, index - 1);",
     to: "",
@@ -133,7 +133,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "overwritten-write-counts",
-    title: "The completion of a write that was overwritten since counts for its successor",
+    title: "The completion of an overwritten write counts for the entries that replaced it",
     file: "state.ts",
     from: "for (const append of this.#appendsInFlight) append.upTo = Math.min(append.upTo, index - 1);",
     to: "",
@@ -141,7 +141,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "match-falls",
-    title: "A late acknowledgement takes `match` back",
+    title: "A late acknowledgement lowers the leader's `match`",
     file: "progress.ts",
     from: "this.#match = Math.max(this.#match, match);",
     to: "this.#match = match;",
@@ -149,7 +149,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "leave-joint-early",
-    title: "The joint configuration is left before it is committed (§6)",
+    title: "A leader leaves the joint configuration before it is committed (§6)",
     file: "membership.ts",
     from: "if (index > state.commitIndex) return;",
     to: "",
@@ -157,7 +157,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "count-new-only",
-    title: "While the configuration is joint, a majority of the new part is enough (§6)",
+    title: "In a joint configuration, a majority of the new voters is enough (§6)",
     file: "quorum.ts",
     from: "return config.outgoingVoters.length === 0",
     to: "return config.outgoingVoters.length >= 0",
@@ -165,7 +165,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "removed-leader-counts",
-    title: "A leader that is no voter of the new configuration counts itself (§6)",
+    title: "A leader counts itself although it isn't a voter of the new configuration (§6)",
     file: "commit.ts",
     from: "const index = quorumValue(state.config, (id) =>",
     to: "const counted = state.isVoter ? state.config : { ...state.config, voters: [...state.config.voters, state.id] };\n  const index = quorumValue(counted, (id) =>",
@@ -173,7 +173,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "one-step-change",
-    title: "The voters are changed without a joint configuration in between (§6)",
+    title: "Voters change in one step, without a joint configuration (§6)",
     file: "config.ts",
     from: "return { ...target, outgoingVoters: current.voters };",
     to: "return target;",
@@ -181,7 +181,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "change-during-change",
-    title: "A change begins before the one before it is committed",
+    title: "A change of membership begins before the one before it is committed",
     file: "membership.ts",
     from: 'if (index > state.commitIndex || isJoint(config)) return "change-under-way";',
     to: "",
@@ -189,7 +189,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "config-survives-truncation",
-    title: "A configuration stays in force when its entry is overwritten",
+    title: "A configuration stays in force after its entry was overwritten",
     file: "log.ts",
     from: "while ((this.#configs.at(-1)?.index ?? 0) >= index) this.#configs.pop();",
     to: "",
@@ -197,8 +197,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "config-when-committed",
-    title:
-      "A follower uses a configuration only once it is committed, and not from when it is in its log (§6)",
+    title: "A follower uses a configuration once it is committed, not as soon as it is in its log (§6)",
     file: "state.ts",
     from: "return this.log.config.config;",
     to: 'return this.log.configAt(this.role.type === "leader" ? this.log.last.index : Math.max(this.commitIndex, 1)).config;',
@@ -206,7 +205,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "removed-leader-forgets-vote",
-    title: "A leader that steps down in its term forgets its vote",
+    title: "A leader that steps down within its term forgets its vote",
     file: "state.ts",
     from: 'if (this.role.type !== "follower") {\n',
     to: 'if (this.role.type === "leader" && this.role.progress.size > 0 && term === this.#term) { this.#votedFor = null; this.#saveHardState(); }\n    if (this.role.type !== "follower") {\n',
@@ -214,7 +213,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "snapshot-latest-config",
-    title: "A snapshot keeps the latest configuration, and not the one at its index (§7)",
+    title: "A snapshot holds the latest configuration instead of the one at its index (§7)",
     file: "log.ts",
     from: "const { config } = this.configAt(index);",
     to: "const { config } = this.config;",
@@ -222,7 +221,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "snapshot-keeps-conflict",
-    title: "A log that differs at the snapshot's end is kept as it is (§7, Figure 13)",
+    title: "Installing a snapshot keeps a log that contradicts it (§7, Figure 13)",
     file: "snapshot.ts",
     from: "else if (!state.log.contains(position)) state.replaceLog(position, config);",
     to: "else if (position.index > state.log.last.index) state.replaceLog(position, config);",
@@ -230,7 +229,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "snapshot-drops-rest",
-    title: "The log after a snapshot is dropped, though it goes on from it (§7, Figure 13)",
+    title: "Installing a snapshot drops the entries that follow it in the log (§7, Figure 13)",
     file: "snapshot.ts",
     from: "else if (!state.log.contains(position)) state.replaceLog(position, config);",
     to: "else state.replaceLog(position, config);",
@@ -238,7 +237,7 @@ export const BREAKS: readonly Break[] = [
   },
   {
     name: "snapshot-commit-forgotten",
-    title: "A node that installs a snapshot does not know that what it covers is committed",
+    title: "A node that installs a snapshot doesn't know that its contents are committed",
     file: "snapshot.ts",
     from: "  state.commitTo(position.index);\n",
     to: "",
