@@ -1,5 +1,5 @@
 /**
- * Puts known bugs back into the real code, one at a time, and shows that each is found:
+ * Puts known bugs back into the real code, one at a time, and checks that each is found:
  * `npm run zoo -- --help`. Exits with 0 only if all were.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -13,18 +13,19 @@ import type { Bug } from "./zoo/bug.ts";
 import { hunt, type HuntOptions, type Trial } from "./zoo/hunt.ts";
 import { lineOf, tableOf, type Line } from "./zoo/report.ts";
 
-const HELP = `Usage: npm run zoo -- [--only CODE,...] [--seeds-max N] [--trials N] [--jobs J] [--update] [--list]
+const HELP = `Usage: npm run zoo -- [--only CODE,...] [--seeds-max N] [--trials N] [--jobs J] [--update] [--list] [--text]
 
-  --only CODE,...  these bugs alone, and no file is written; otherwise docs/zoo.md and docs/zoo.json are
-  --update         with --only: write the lines of these bugs, and leave the others in the files as they are
-  --seeds-max N    a bug that N seeds do not show is not found (default 2000)
-  --trials N       how often each bug is looked for, from different first seeds (default 5)
-  --jobs J         bugs at a time (default 1)
-  --list           the bugs, and no run`;
+  --only CODE,...  look for these bugs only, and write no file; without it, docs/zoo.md and docs/zoo.json are written
+  --update         with --only: write the results of these bugs to the files, and keep those of the others
+  --seeds-max N    give up on a bug after N seeds (default 2000)
+  --trials N       how often each bug is looked for, each time from another first seed (default 5)
+  --jobs J         how many bugs to look for at the same time (default 1)
+  --list           print the bugs, and run nothing
+  --text           write the files again with the present titles and the stored results, and run nothing`;
 
 const DOCS = path.join(import.meta.dirname, "../docs");
 
-/** What a thread is given, and what it sends back. */
+/** What a worker thread is given, and what it sends back. */
 interface Task {
   readonly code: string;
   readonly options: HuntOptions;
@@ -52,6 +53,7 @@ async function main(args: string[]): Promise<number> {
       jobs: { type: "string", default: "1" },
       update: { type: "boolean", default: false },
       list: { type: "boolean", default: false },
+      text: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
   });
@@ -68,10 +70,16 @@ async function main(args: string[]): Promise<number> {
     seedsMax: numberOf("seeds-max", values["seeds-max"]),
     trials: numberOf("trials", values.trials),
   };
+  if (values.text) {
+    const titles = new Map(BUGS.map(({ code, title }) => [code, title]));
+    const lines = storedLines([]).map((line) => ({ ...line, title: titles.get(line.code) ?? line.title }));
+    await write(lines, options);
+    return 0;
+  }
   const kept = values.update ? storedLines(bugs) : [];
   const isWritten = values.only === undefined || values.update;
   const lines = await huntAll(bugs, options, numberOf("jobs", values.jobs), async (done) => {
-    // After each bug, so that a run that is cut short has told what it knows.
+    // After each bug, so that an interrupted run keeps its results.
     if (isWritten) await write([...kept, ...done], options);
   });
   const missed = lines.filter(({ found }) => !found).map(({ code }) => code);
@@ -80,7 +88,7 @@ async function main(args: string[]): Promise<number> {
   return missed.length === 0 ? 0 : 1;
 }
 
-/** What the files say of the other bugs. */
+/** The stored results of the bugs other than these. */
 function storedLines(bugs: readonly Bug[]): Line[] {
   if (!existsSync(path.join(DOCS, "zoo.json"))) return [];
   const { bugs: lines } = JSON.parse(readFileSync(path.join(DOCS, "zoo.json"), "utf8")) as { bugs: Line[] };

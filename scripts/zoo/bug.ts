@@ -3,23 +3,27 @@ import type { SourceChange } from "../lib/patched-modules.ts";
 import type { Store } from "../sim/stores.ts";
 
 /**
- * A known bug, as a change of the source text that is made while it is loaded. It is one that others had, or
- * that is easily made: plausible, small, and nothing that stops a node from starting.
+ * A known bug: a change of the source text, made while the code is loaded. Another implementation had it, or it is easy
+ * to make. It is small, and a node with it still starts.
  */
 export interface Bug extends SourceChange {
-  /** A pitfall's code, and a small letter where it comes in several forms. */
+  /** The pitfall's code, with a small letter if there are several bugs for one pitfall. */
   readonly code: string;
   readonly title: string;
-  /** Further changes, for a bug that a second line of defence would hide. */
+  /** Further changes: of a bug that needs them, or of a second safeguard that would hide the bug. */
   readonly also?: readonly SourceChange[];
-  /** What the simulated cluster replicates; default: the simulation's own store. */
+  /** The state machine of the simulated cluster. Default: the simulator's own. */
   readonly store?: Store;
-  /** What looks for it; default: the simulator. The exploration is for those that take too many coincidences. */
+  /**
+   * What looks for the bug. Default: the simulator. The explorer looks for bugs that need too many coincidences for
+   * random runs.
+   */
   readonly finder?: "transport suite" | "log store suite" | "storage suite" | "state suite" | "exploration";
-  /** Where the exploration looks. */
+  /** The bounds of the exploration. */
   readonly bounds?: Partial<Bounds>;
 }
 
+/** All changes of a bug. */
 export function changesOf({ file, from, to, also = [] }: Bug): readonly SourceChange[] {
   return [{ file, from, to }, ...also];
 }

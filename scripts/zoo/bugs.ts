@@ -9,7 +9,7 @@ import { SEAM_BUGS } from "./seam-bugs.ts";
 import { SNAPSHOT_BUGS } from "./snapshot-bugs.ts";
 import { STORAGE_BUGS } from "./storage-bugs.ts";
 
-/** By code: the letters, then the number. */
+/** All bugs, ordered by the letters of their code, then by its number. */
 export const BUGS: readonly Bug[] = [
   ...CORE_BUGS,
   ...RUNTIME_BUGS,
@@ -21,6 +21,7 @@ export const BUGS: readonly Bug[] = [
   ...SEAM_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
+/** A bug as the patch that the module loader applies. */
 export function patchOf(bug: Bug): SourcePatch {
   return { name: bug.code, changes: changesOf(bug) };
 }

@@ -6,7 +6,7 @@ const STATE_MACHINE = "../../kv/src/store/state-machine.ts";
 export const KV_BUGS: readonly Bug[] = [
   {
     code: "KV1",
-    title: "The state's position is written after its effects, in a batch of its own",
+    title: "The state machine writes its position after the effects, in a batch of its own",
     file: STATE_MACHINE,
     from: "await this.#opened().batch(operations, {",
     to: "await this.#opened().batch(operations.slice(0, -1), { sync: false });\n      await this.#opened().batch(operations.slice(-1), {",
@@ -14,7 +14,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "KV1b",
-    title: "The state's position is written before its effects, in a batch of its own",
+    title: "The state machine writes its position before the effects, in a batch of its own",
     file: STATE_MACHINE,
     from: "await this.#opened().batch(operations, {",
     to: "await this.#opened().batch(operations.slice(-1), { sync: false });\n      await this.#opened().batch(operations.slice(0, -1), {",
@@ -22,7 +22,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "KV2",
-    title: "A state from which the disk lost a batch is taken as it is",
+    title: "The state machine opens a state from which the disk lost a batch",
     file: STATE_MACHINE,
     from: "if (found.has(batch)) continue;",
     to: "if (found.has(batch) || batches > 0) continue;",
@@ -30,7 +30,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "KV2b",
-    title: "Of the batches that may be lost, only the last one is looked for",
+    title: "At opening, only the last of the batches that may be lost is checked",
     file: STATE_MACHINE,
     from: "Math.max(1, batches - ringBatches + 1)",
     to: "Math.max(1, batches)",
@@ -38,7 +38,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "KV2c",
-    title: "Of the batches that may be lost, those before the newest log file are not looked for",
+    title: "At opening, lost batches are checked for only in the database's newest log file",
     file: STATE_MACHINE,
     from: "return inMemtable + 2 * batchesPerSync;",
     to: "return Math.min(1, inMemtable) + 2 * batchesPerSync;",
@@ -46,7 +46,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "KV3",
-    title: "Results are told, and reads served, while the batch is still being written",
+    title: "Results are returned and reads served while the batch is still being written",
     file: STATE_MACHINE,
     from: "await this.#opened().batch(operations, { sync: batches % this.#batchesPerSync === 0 });",
     to: "void this.#opened().batch(operations, { sync: batches % this.#batchesPerSync === 0 });",
@@ -54,7 +54,8 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "KV3b",
-    title: "A snapshot is taken of a database whose files are damaged where no value's checksum shows it",
+    title:
+      "A snapshot is taken although the database's files are damaged where no value's checksum would show it",
     file: STATE_MACHINE,
     from: "      await before();\n",
     to: "",
@@ -62,7 +63,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "KV4",
-    title: "A condition does not see what the same batch changed before",
+    title: "A condition doesn't see earlier changes of the same batch",
     file: STATE_MACHINE,
     from: "if (overlaid !== undefined) return",
     to: "if (overlaid !== undefined && command.condition === null) return",
@@ -70,7 +71,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "KV5",
-    title: "A condition that names a version is not checked",
+    title: "A condition on a key's version isn't checked",
     file: STATE_MACHINE,
     from: "if (command.condition !== null && !holds(",
     to: 'if (command.condition !== null && command.condition.type !== "version" && !holds(',
@@ -78,7 +79,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "KV6",
-    title: "The count of applied commands begins again at each start",
+    title: "The count of applied commands restarts at each start",
     file: STATE_MACHINE,
     from: "    this.#count = this.#written.count;\n",
     to: "",
@@ -86,7 +87,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "KV7",
-    title: "After a batch a deleted key is back",
+    title: "A deleted key is back after the batch",
     file: STATE_MACHINE,
     from: "for (const { key, entry } of this.#overlay.values()) {",
     to: "for (const { key, entry } of this.#overlay.values()) {\n      if (entry === null) continue;",
@@ -94,7 +95,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "Z2",
-    title: "A restored state is durable only as far as it lies in the database's newest log file",
+    title: "A restored state is durable only as far as it is in the database's newest log file",
     file: STATE_MACHINE,
     from: "await database.batch(operations, { sync: true });\n      operations = [];\n      bytes = 0;",
     to: "await database.batch(operations, { sync: false });\n      operations = [];\n      bytes = 0;",
@@ -106,7 +107,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "Z2b",
-    title: "A deletion before a restored snapshot comes undone, and its key is back",
+    title: "A key that was deleted before a restored snapshot is back",
     file: STATE_MACHINE,
     from: "      await database.checkpoint?.();\n",
     to: "",
@@ -115,7 +116,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "Z3",
-    title: "A value is served without a look at its checksum",
+    title: "A value is served without checking its checksum",
     file: "../../kv/src/store/state-layout.ts",
     from: "if (bytes.length >= CHECKSUM_BYTES && readChecksum(bytes, 0) === crc32(value, crc32(key))) return value;",
     to: "if (bytes.length >= CHECKSUM_BYTES) return value;",
@@ -123,7 +124,7 @@ export const KV_BUGS: readonly Bug[] = [
   },
   {
     code: "Z5",
-    title: "A state that a power cut left incomplete waits for a person",
+    title: "A node whose state a power cut left incomplete doesn't rebuild it by itself",
     file: STATE_MACHINE,
     from: "if (this.#recovery === null) {",
     to: "if (this.#recovery !== null) {",

@@ -4,7 +4,7 @@ import type { Bug } from "./bug.ts";
 export const SEAM_BUGS: readonly Bug[] = [
   {
     code: "Z1",
-    title: "The transaction that should hold the directory's lock takes none",
+    title: "The transaction that should hold the directory's lock takes no lock",
     file: "environment/node/directory-lock.ts",
     from: "PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE",
     to: "PRAGMA journal_mode = MEMORY; BEGIN",
@@ -12,7 +12,7 @@ export const SEAM_BUGS: readonly Bug[] = [
   },
   {
     code: "Z1b",
-    title: "The transaction that should hold the shared lock reads nothing, and takes none",
+    title: "The transaction that should hold the shared lock reads nothing, so it takes no lock",
     file: "environment/node/directory-lock.ts",
     from: "BEGIN; SELECT count(*) FROM sqlite_schema",
     to: "BEGIN",
@@ -20,7 +20,7 @@ export const SEAM_BUGS: readonly Bug[] = [
   },
   {
     code: "Z8",
-    title: "A recovery does not look at the snapshot that was being installed",
+    title: "Forcing a new cluster ignores the snapshot whose installation was interrupted",
     file: "storage/wal/force-new-cluster.ts",
     from: "const newest = complete.at(-1);",
     to: "const newest = complete.slice(0, 0).at(-1);",
@@ -28,7 +28,7 @@ export const SEAM_BUGS: readonly Bug[] = [
   },
   {
     code: "Z8b",
-    title: "A recovery plans with the snapshot, and does not install it",
+    title: "Forcing a new cluster counts on an interrupted installation's snapshot, and doesn't install it",
     file: "storage/wal/force-new-cluster.ts",
     from: "if (installs !== null) await finishInstalling(log, hardState.term, installs);",
     to: "void [installs, hardState, finishInstalling];",
@@ -36,7 +36,8 @@ export const SEAM_BUGS: readonly Bug[] = [
   },
   {
     code: "D2c",
-    title: "What an earlier process received is taken from the operating system's cache for what is on disk",
+    title:
+      "A resumed snapshot fetch takes what an earlier process received for durable, though it may be in the cache only",
     file: "storage/snapshots/incoming-file.ts",
     from: "await handle.write([bytes.subarray(0, count)], at);",
     to: "void count;",
@@ -44,7 +45,7 @@ export const SEAM_BUGS: readonly Bug[] = [
   },
   {
     code: "D7e",
-    title: "A snapshot whose rename was not synced is aborted under its former name only",
+    title: "A snapshot whose rename wasn't synced is removed under its former name only",
     file: "storage/snapshots/snapshot-files.ts",
     from: "    names.push(path);\n",
     to: "",
@@ -60,7 +61,7 @@ export const SEAM_BUGS: readonly Bug[] = [
   },
   {
     code: "S15c",
-    title: "A discarded snapshot is still the newest while it is read",
+    title: "A discarded snapshot is still the newest one while it is being read",
     file: "storage/snapshots/snapshot-files.ts",
     from: "return this.#complete.findLast(({ isObsolete }) => !isObsolete)?.snapshot ?? null;",
     to: "return this.#complete.at(-1)?.snapshot ?? null;",
@@ -69,14 +70,14 @@ export const SEAM_BUGS: readonly Bug[] = [
   {
     code: "Z20",
     title:
-      "A refusal of entries that the follower acknowledged is taken for a late one, so it is never served again",
+      "A leader takes a refusal of entries that the follower acknowledged for an outdated one, and never sends them again",
     file: "core/progress.ts",
     from: "return refused <= this.#match && round > this.#matchedInRound;",
     to: "return refused < 0 && round > this.#matchedInRound;",
   },
   {
     code: "Z21",
-    title: "A restore that failed leaves what it wrote, and can't be repeated",
+    title: "A failed restore leaves its files, so it can't be repeated",
     file: "storage/wal/restore-wal.ts",
     from: "    await undo(options, environment.files, error);\n",
     to: "    void undo;\n",
