@@ -97,8 +97,8 @@ export const KV_BUGS: readonly Bug[] = [
     code: "Z2",
     title: "A restored state is durable only as far as it is in the database's newest log file",
     file: STATE_MACHINE,
-    from: "await database.batch(operations, { sync: true });\n      operations = [];\n      bytes = 0;",
-    to: "await database.batch(operations, { sync: false });\n      operations = [];\n      bytes = 0;",
+    from: "await this.#database.batch(this.#operations, { sync: true });",
+    to: "await this.#database.batch(this.#operations, { sync: false });",
     also: [
       { file: STATE_MACHINE, from: "      await database.checkpoint?.();\n", to: "" },
       { file: STATE_MACHINE, from: "      await checkRestored(database, this.#written);\n", to: "" },

@@ -182,8 +182,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "K5",
     title: "Each node expires sessions by its own clock",
     file: "runtime/sessions/session-table.ts",
-    from: "if (this.#logTimeMs > expiryMs) this.#removeSession(session);",
-    to: "if (this.#logTimeMs > expiryMs && Math.random() < 0.7) this.#removeSession(session);",
+    from: "return this.#logTimeMs > lastUsedMs + ttlMs;",
+    to: "return this.#logTimeMs > lastUsedMs + ttlMs && Math.random() < 0.7;",
   },
   {
     code: "Z13",

@@ -43,7 +43,7 @@ async function isRefused(attempt: Promise<unknown>): Promise<boolean> {
 
 async function take(store: SnapshotStore, index: number): Promise<StoredSnapshot> {
   const header = { clusterId: "c", position: { index, term: 3 }, membership: MEMBERSHIP };
-  const draft = await store.create(header, encodeRecords(new Map()));
+  const draft = await store.create(header, [encodeRecords(new Map())]);
   await draft.write(new Uint8Array(300_000).fill(index));
   return await draft.finish();
 }
@@ -118,7 +118,7 @@ async function abortsAfterRename(): Promise<void> {
   const files = new SimulatedFiles();
   const store = await opened(files);
   const header = { clusterId: "c", position: { index: 5, term: 3 }, membership: MEMBERSHIP };
-  const draft = await store.create(header, new Uint8Array(0));
+  const draft = await store.create(header, []);
   files.intercept = ({ type }) => (type === "sync-directory" ? { type: "error", code: "EIO" } : null);
   await isRefused(draft.finish());
   await draft.abort();

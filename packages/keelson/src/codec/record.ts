@@ -51,15 +51,16 @@ export const EntryKind = {
   blank: 2,
   /** A cluster configuration: codec/config.ts. */
   config: 3,
-  // 4 to 6 were entries of sessions whose time was the wall clock of the leader.
+  // 4 to 6 were entries of sessions whose time was the wall clock of the leader. 7 to 10 were those of tables with
+  // other limits, in which one entry ended all sessions that had expired.
   /** Opens a session: codec/session-entry.ts. */
-  openSession: 7,
+  openSession: 11,
   /** A command in a session: codec/session-entry.ts. */
-  sessionCommand: 8,
+  sessionCommand: 12,
   /** Closes a session: codec/session-entry.ts. */
-  closeSession: 9,
+  closeSession: 13,
   /** Moves the time of the sessions forward: codec/session-entry.ts. */
-  sessionTime: 10,
+  sessionTime: 14,
 } as const;
 /** One of the numbers in `EntryKind`. */
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];

@@ -106,8 +106,11 @@ export interface SnapshotReader {
    * written.
    */
   verify(): Promise<void>;
-  /** The sessions that were given to `SnapshotStore.create`, checked. */
-  sessions(): Promise<Uint8Array>;
+  /**
+   * The bytes of the sessions that were given to `SnapshotStore.create`, each block checked before it is given out, cut
+   * anywhere. Throws `CorruptSnapshotError`.
+   */
+  sessions(): AsyncIterable<Uint8Array>;
   /**
    * The state's bytes, each block checked before it is given out, cut anywhere. Throws
    * `CorruptSnapshotError`.
@@ -143,9 +146,13 @@ export interface SnapshotStore {
   /** The newest complete snapshot; null: there is none, or the store is not open. */
   readonly newest: StoredSnapshot | null;
   /**
-   * Begins a snapshot of this node's own state. The store adds the id. `sessions` is stored before the state.
+   * Begins a snapshot of this node's own state. The store adds the id. `sessions` are the bytes of the encoded session
+   * table, stored before the state; chunks may be cut anywhere, and each is valid until the next one is asked for.
    */
-  create(header: Omit<SnapshotHeader, "id">, sessions: Uint8Array): Promise<SnapshotDraft>;
+  create(
+    header: Omit<SnapshotHeader, "id">,
+    sessions: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  ): Promise<SnapshotDraft>;
   /**
    * Begins to receive a snapshot of `bytes` bytes, or continues it if its file is here already. Removes
    * what was received of any other one.

@@ -90,7 +90,7 @@ describe("keelson restore", () => {
       members: new Map([["n1", { address: "n1:1" }]]),
     });
     const header = { clusterId: "c", position: { term: 2, index: 3 }, membership };
-    await (await taken.create(header, new Uint8Array(0))).finish();
+    await (await taken.create(header, [])).finish();
     await taken.close();
     const name = readdirSync(path.join(directory, "elsewhere")).find((one) => one.endsWith(".taken")) ?? "";
     renameSync(path.join(directory, "elsewhere", name), backup);

@@ -141,10 +141,9 @@ describe("keelson inspect", () => {
       ...[bytes, 0, 0, 0, ...new Uint8Array(bytes)],
     ];
     const sessions = Uint8Array.from([2, ...record("time", 8), ...record("session/7", 32)]);
-    const draft = await snapshots.create(
-      { clusterId: "c", position: { term: 2, index: 3 }, membership },
+    const draft = await snapshots.create({ clusterId: "c", position: { term: 2, index: 3 }, membership }, [
       sessions,
-    );
+    ]);
     await draft.write(new Uint8Array(2000));
     await draft.finish();
     await snapshots.close();
@@ -196,7 +195,7 @@ describe("keelson inspect", () => {
       members: new Map([["n1", { address: "n1:1" }]]),
     });
     const header = { clusterId: "c", position: { term: 2, index: 3 }, membership };
-    const { id } = await (await snapshots.create(header, new Uint8Array(0))).finish();
+    const { id } = await (await snapshots.create(header, [])).finish();
     await snapshots.close();
     const name = readdirSync(path.join(directory, "snapshots")).find((one) => one.includes(id)) ?? "";
     const file = path.join(directory, "snapshots", name);

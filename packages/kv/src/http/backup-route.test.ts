@@ -19,7 +19,7 @@ async function storeWithSnapshot(): Promise<SnapshotStore> {
     members: new Map([["n1", { address: "h:1" }]]),
   });
   const header = { clusterId: "c", position: { index: 7, term: 2 }, membership };
-  const draft = await store.create(header, new Uint8Array(0));
+  const draft = await store.create(header, []);
   await draft.write(new Uint8Array(STATE_BYTES));
   await draft.finish();
   return store;

@@ -235,10 +235,7 @@ async function storeWithSnapshot(): Promise<SnapshotStore> {
     config: { voters: ["n1"], outgoingVoters: [], learners: [] },
     members: new Map([["n1", { address: "h:1" }]]),
   });
-  const draft = await store.create(
-    { clusterId: "c", position: { index: 7, term: 2 }, membership },
-    new Uint8Array(0),
-  );
+  const draft = await store.create({ clusterId: "c", position: { index: 7, term: 2 }, membership }, []);
   await draft.write(new Uint8Array(24 * MIB));
   await draft.finish();
   return store;

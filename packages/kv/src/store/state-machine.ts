@@ -132,7 +132,7 @@ export interface KvStateMachineOptions {
    * larger ring, and `open` would refuse the state. Default: that for `openDatabase`.
    */
   readonly ringBatches?: number;
-  /** The most keys in one batch of `restore`. Default 4096. */
+  /** The most keys in one batch of `restore`. Default 2048. */
   readonly restoreBatchKeys?: number;
   /** Absent: `open` refuses a state that can't be used. */
   readonly recovery?: StateRecovery;
@@ -163,9 +163,12 @@ export function ringBatchesFor(writeBufferBytes: number, batchesPerSync: number)
   return inMemtable + 2 * batchesPerSync;
 }
 
-/** Limits of one batch while a snapshot is restored or the state is cleared. They bound its memory. */
+/**
+ * Limits of one batch while a snapshot is restored or the state is cleared. They bound its memory, and how long the
+ * event loop is busy with it.
+ */
 const RESTORE_BATCH_BYTES = 1024 * 1024;
-const RESTORE_BATCH_KEYS_DEFAULT = 4096;
+const RESTORE_BATCH_KEYS_DEFAULT = 2048;
 
 /** Effects of the entries applied since the last flush, by key. `entry` null: the key is deleted. */
 type Overlay = Map<string, { readonly key: Uint8Array; readonly entry: Versioned | null }>;
@@ -340,9 +343,9 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       const database = this.#opened();
       await database.batch([{ type: "put", key: POSITION_KEY, value: RESTORING_RECORD }], { sync: true });
       await this.#clear(database, []);
-      const { restored, rest } = await this.#restoreEntries(database, entries);
-      const operations = rest;
-      for (const [name, value] of sessions) operations.push(sessionPut(name, value));
+      const restored = await this.#restoreEntries(database, entries);
+      await this.#restoreSessions(database, sessions);
+      const operations: DatabaseOperation[] = [];
       if (this.#identity !== null) operations.push(identityPut(this.#identity));
       const record: PositionRecord = { applied: at, count, batches: 0, restored };
       operations.push({ type: "put", key: POSITION_KEY, value: encodePosition(record) });
@@ -358,13 +361,9 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     }
   }
 
-  /** Writes the entries, apart from those in `rest`, which are to be written with the last batch. */
-  async #restoreEntries(
-    database: Database,
-    entries: AsyncIterable<StateEntry>,
-  ): Promise<{ readonly restored: EntriesSum; readonly rest: DatabaseOperation[] }> {
-    let operations: DatabaseOperation[] = [];
-    let bytes = 0;
+  /** Writes the entries. Resolves with what `open` compares with the database. */
+  async #restoreEntries(database: Database, entries: AsyncIterable<StateEntry>): Promise<EntriesSum> {
+    const batches = this.#restoreBatches(database);
     let restored: EntriesSum = NO_ENTRIES;
     let last: Uint8Array = EMPTY;
     for await (const [key, entry] of entries) {
@@ -373,15 +372,22 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       last = key;
       decodeVersioned(entry);
       const value = withChecksum(key, entry);
-      operations.push({ type: "put", key, value });
       restored = addEntry(restored, key, value);
-      bytes += key.length + value.length;
-      if (bytes < RESTORE_BATCH_BYTES && operations.length < this.#restoreBatchKeys) continue;
-      await database.batch(operations, { sync: true });
-      operations = [];
-      bytes = 0;
+      await batches.add({ type: "put", key, value });
     }
-    return { restored, rest: operations };
+    await batches.finish();
+    return restored;
+  }
+
+  /** Writes the session records, in batches too: there may be a hundred thousand of them. */
+  async #restoreSessions(database: Database, sessions: SessionRecords): Promise<void> {
+    const batches = this.#restoreBatches(database);
+    for (const [name, value] of sessions) await batches.add(sessionPut(name, value));
+    await batches.finish();
+  }
+
+  #restoreBatches(database: Database): SyncedBatches {
+    return new SyncedBatches(database, this.#restoreBatchKeys);
   }
 
   async close(): Promise<void> {
@@ -573,6 +579,36 @@ export function lostBatch(
     return `the state on disk lacks batch ${batch} of ${batches}: part of it was lost, as in a power cut`;
   }
   return null;
+}
+
+/** Writes many operations in batches of limited size, each of them synced. */
+class SyncedBatches {
+  readonly #database: Database;
+  readonly #keysMax: number;
+  #operations: DatabaseOperation[] = [];
+  /** Of the keys and values in `#operations`. */
+  #bytes = 0;
+
+  constructor(database: Database, keysMax: number) {
+    this.#database = database;
+    this.#keysMax = keysMax;
+  }
+
+  /** Adds an operation. Returns a promise only if it writes a batch: most calls have nothing to wait for. */
+  add(operation: DatabaseOperation): Promise<void> | undefined {
+    this.#operations.push(operation);
+    this.#bytes += operation.key.length + (operation.type === "put" ? operation.value.length : 0);
+    const isFull = this.#bytes >= RESTORE_BATCH_BYTES || this.#operations.length >= this.#keysMax;
+    return isFull ? this.finish() : undefined;
+  }
+
+  /** Writes what is left. */
+  async finish(): Promise<void> {
+    if (this.#operations.length === 0) return;
+    await this.#database.batch(this.#operations, { sync: true });
+    this.#operations = [];
+    this.#bytes = 0;
+  }
 }
 
 /** Refuses a state that isn't what `restore` left, if nothing was written since. */

@@ -45,7 +45,7 @@ export async function openGroup<Command, Result>(
     });
     stateMachineOpened = true;
     const { stored, state } = await reconcile({
-      ...{ stored: found, state: opened, log: store, stateMachine, snapshots },
+      ...{ stored: found, state: opened, log: store, stateMachine, snapshots, environment },
       warn: (text, fields) => {
         log("warn", text, fields);
       },
@@ -59,7 +59,7 @@ export async function openGroup<Command, Result>(
     return {
       ...{ settings, stateMachine, store, stored, core, logRecords, memberships, applied },
       snapshotStore: options.snapshots?.store ?? null,
-      sessionTable: sessionTableOf(state),
+      sessionTable: await sessionTableOf(state, environment),
     };
   } catch (error) {
     if (stateMachineOpened) await quietly(() => stateMachine.close?.());

@@ -1,11 +1,12 @@
 // Decides, when a node is opened, from which log and which state it continues.
 import { decodeMembership } from "../../codec/config.ts";
+import type { Environment } from "../../environment/environment.ts";
 import { CorruptSnapshotError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import { sameOrigin } from "../../codec/cluster-id.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
 import { isIn, isUninstalled } from "../../storage/stored-log.ts";
 import type { OpenedSnapshots, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
-import { decodeRecords } from "../sessions/index.ts";
+import { readRecords } from "../sessions/index.ts";
 import type { OpenedState, StateMachine } from "../shared/index.ts";
 
 /** A log, and a state that belongs to one of its entries: what a node continues from. */
@@ -19,6 +20,7 @@ export interface ReconcileParts<Command, Result> extends StartingPoint {
   readonly stateMachine: StateMachine<Command, Result>;
   /** null: the node was opened without snapshots. */
   readonly snapshots: { readonly store: SnapshotStore; readonly found: OpenedSnapshots } | null;
+  readonly environment: Environment;
   readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -92,7 +94,7 @@ async function finishInstalling<Command, Result>(
 
 /** Restores the state from the snapshot. */
 async function restored<Command, Result>(
-  { stateMachine, snapshots }: ReconcileParts<Command, Result>,
+  { stateMachine, snapshots, environment }: ReconcileParts<Command, Result>,
   newest: StoredSnapshot,
 ): Promise<OpenedState> {
   const reader = await snapshots?.store.read(newest.id);
@@ -100,7 +102,7 @@ async function restored<Command, Result>(
     throw new StorageFailedError("the newest snapshot is not there any more", "not-done");
   }
   try {
-    const sessions = decodeRecords(await reader.sessions());
+    const sessions = await readRecords(reader.sessions(), environment);
     await stateMachine.restore(reader.state(), newest.position, sessions);
     return { ...newest.position, sessions };
   } finally {

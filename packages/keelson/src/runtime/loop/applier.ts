@@ -23,6 +23,7 @@ import type { AppliedEntry } from "../calls/index.ts";
 import { CommandRejectedError } from "../../errors.ts";
 import { checkRecords, logReadFailure, type LogRecords } from "./log-records.ts";
 import {
+  endOfTurn,
   stateMachineFailure,
   type Failure,
   type RaftLimits,
@@ -33,6 +34,12 @@ import { isSessionKind, type SessionKind, type SessionApplier } from "../session
 
 /** No command is begun in a batch that has run for this long: a longer batch would delay heartbeats. */
 const BATCH_MS_MAX = 10;
+
+/**
+ * No command is begun in a batch that has changed this many records of the session table: `flush` encodes and stores
+ * all of them in one turn of the event loop. A single entry may exceed it by what `SESSION_LIMITS` allows.
+ */
+const BATCH_SESSION_RECORDS_MAX = 2048;
 
 /**
  * What the applier reports to the rest of the runtime, which attaches
@@ -199,7 +206,7 @@ export class Applier<Command, Result> {
         this.#host.applied(batch);
         for (const callback of this.#afterBatch.splice(0)) callback();
         if (this.#applied.index >= this.#applyThrough || this.#isHalted()) return;
-        await this.#endOfTurn();
+        await endOfTurn(this.#parts.environment);
         if (this.#isHalted()) return;
       }
     } catch (error) {
@@ -224,9 +231,9 @@ export class Applier<Command, Result> {
     return records;
   }
 
-  /** Applies and flushes records, fewer if `BATCH_MS_MAX` is over before. Only then does `#applied` move. */
+  /** Applies and flushes records, fewer if the batch reaches one of its limits. Only then does `#applied` move. */
   async #applyBatch(records: readonly Uint8Array[]): Promise<AppliedEntry<Result>[]> {
-    const { environment } = this.#parts;
+    const { environment, sessions } = this.#parts;
     const begun = environment.now();
     const batch: AppliedEntry<Result>[] = [];
     let last = this.#applied;
@@ -243,6 +250,7 @@ export class Applier<Command, Result> {
         batch.push(applying instanceof Promise ? await applying : applying);
       }
       if (environment.now() - begun >= BATCH_MS_MAX || this.#stopped) break;
+      if (sessions.table.changes >= BATCH_SESSION_RECORDS_MAX) break;
     }
     await this.#flush(last);
     this.#applied = last;
@@ -314,12 +322,6 @@ export class Applier<Command, Result> {
   /** Whether the loop must end before the next batch. */
   #isHalted(): boolean {
     return this.#stopped || this.#pausedForRestore;
-  }
-
-  #endOfTurn(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#parts.environment.defer(resolve);
-    });
   }
 }
 

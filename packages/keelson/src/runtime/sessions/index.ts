@@ -2,8 +2,8 @@
 // and the `Session` that callers use.
 export { LogClock } from "./log-clock.ts";
 export { isSessionKind, SessionApplier, sessionTableOf, type SessionKind } from "./session-applier.ts";
-export { countSessions, decodeRecords, encodeRecords } from "./session-records.ts";
-export { SESSION_LIMITS, type SessionLimits, type SessionTable } from "./session-table.ts";
+export { countSessions, encodeRecords, readRecords, writeRecords } from "./session-records.ts";
+export { SESSION_LIMITS, SessionTable, type SessionLimits, type SessionTableView } from "./session-table.ts";
 export {
   openSession,
   Session,

@@ -13,6 +13,7 @@ import {
 } from "../../codec/session-entry.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogPosition } from "../../core/position.ts";
+import type { Environment } from "../../environment/environment.ts";
 import {
   AnswerForgottenError,
   CommandRejectedError,
@@ -22,6 +23,7 @@ import {
 } from "../../errors.ts";
 import type { AppliedEntry } from "../calls/index.ts";
 import {
+  inTurns,
   reasonOf,
   StateMachineFailure,
   type SessionMetrics,
@@ -231,8 +233,12 @@ export class SessionApplier<Result> {
  * The session table that matches a state, whether the state machine opened with it or it was restored from a
  * snapshot. A state of no entries has no sessions. Of any other, the records that came with it decide.
  */
-export function sessionTableOf({ index, sessions }: OpenedState): SessionTable {
-  return index === 0 ? new SessionTable() : SessionTable.fromRecords(sessions ?? NO_RECORDS);
+export async function sessionTableOf(
+  { index, sessions }: OpenedState,
+  environment: Environment,
+): Promise<SessionTable> {
+  if (index === 0) return new SessionTable();
+  return inTurns(SessionTable.load(sessions ?? NO_RECORDS), environment);
 }
 
 const NO_RECORDS: SessionRecords = new Map();

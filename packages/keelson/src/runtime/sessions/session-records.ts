@@ -4,8 +4,9 @@
 
 import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import type { LogIndex } from "../../core/position.ts";
+import type { Environment } from "../../environment/environment.ts";
 import { DecodeError } from "../../errors.ts";
-import type { SessionRecords } from "../shared/index.ts";
+import { endOfTurn, type SessionRecords } from "../shared/index.ts";
 
 /** The kept outcome of a command in a session, from which its retries are answered. */
 export interface Answer {
@@ -149,48 +150,156 @@ export function decodeAnswer(bytes: Uint8Array): Answer {
 // length of its name, the name in ASCII, four bytes for the length of its value, and the value.
 // It is never empty, and holds the record of log time exactly if the node that encoded it knew its sessions.
 const FORMAT = 2;
-const NAME_BYTES_MAX = 255;
+/** Bytes of the length of a value. */
+const LENGTH_BYTES = 4;
+
+/** Bytes of a piece of an encoded table; more only if a single record is larger. About a millisecond of work. */
+export const PIECE_BYTES = 64 * 1024;
 
 /**
- * All records as one piece of bytes, for a snapshot. Equal records in equal order give
- * equal bytes on every node.
+ * All records as bytes, for a snapshot, in pieces of about `PIECE_BYTES`. Equal records in equal order give equal
+ * bytes on every node. A piece is valid until the next one is asked for.
  */
-export function encodeRecords(records: SessionRecords): Uint8Array {
-  const chunks: Uint8Array[] = [Uint8Array.of(FORMAT)];
+export function* encodePieces(
+  records: Iterable<readonly [name: string, value: Uint8Array]>,
+): Generator<Uint8Array, void, undefined> {
+  const buffer = Buffer.allocUnsafeSlow(PIECE_BYTES);
+  let target = buffer;
+  target[0] = FORMAT;
+  let at = 1;
   for (const [name, value] of records) {
-    const length = new Uint8Array(4);
-    writeUint32(length, 0, value.length);
-    chunks.push(Uint8Array.of(name.length), Buffer.from(name, "latin1"), length, value);
+    const length = 1 + name.length + LENGTH_BYTES + value.length;
+    if (at + length > target.length) {
+      yield target.subarray(0, at);
+      target = length > PIECE_BYTES ? Buffer.allocUnsafeSlow(length) : buffer;
+      at = 0;
+    }
+    target[at] = name.length;
+    target.write(name, at + 1, "latin1");
+    at += 1 + name.length;
+    writeUint32(target, at, value.length);
+    target.set(value, at + LENGTH_BYTES);
+    at += LENGTH_BYTES + value.length;
   }
-  return Uint8Array.from(Buffer.concat(chunks));
+  yield target.subarray(0, at);
+}
+
+/** All records as one piece of bytes: for tests. */
+export function encodeRecords(records: Iterable<readonly [name: string, value: Uint8Array]>): Uint8Array {
+  const pieces: Uint8Array[] = [];
+  for (const piece of encodePieces(records)) pieces.push(new Uint8Array(piece));
+  return new Uint8Array(Buffer.concat(pieces));
 }
 
 /**
- * All records from one piece of bytes. A cut between two records isn't noticed: snapshots have
- * a checksum of their own.
+ * Reads an encoded table piece by piece; the pieces may be cut anywhere. A cut between two records isn't noticed:
+ * snapshots have a checksum of their own.
+ */
+export class RecordsDecoder {
+  readonly #records = new Map<string, Uint8Array>();
+  /** Bytes from `#at` to `#end` were pushed and not read: less than a record, after `push`. */
+  #buffer = Buffer.allocUnsafeSlow(2 * PIECE_BYTES);
+  #at = 0;
+  #end = 0;
+  #isBegun = false;
+
+  /** Takes the records that end within these bytes. Copies what it keeps. @throws DecodeError */
+  push(bytes: Uint8Array): void {
+    this.#append(bytes);
+    if (!this.#isBegun && this.#at < this.#end) {
+      checkFormat(this.#buffer[this.#at]);
+      this.#isBegun = true;
+      this.#at += 1;
+    }
+    while (this.#readRecord());
+  }
+
+  /** All records. @throws DecodeError the last one is not complete */
+  finish(): SessionRecords {
+    if (!this.#isBegun) checkFormat(undefined);
+    if (this.#at < this.#end) throw new DecodeError("the sessions are cut short");
+    return this.#records;
+  }
+
+  /** Reads the next record; false: it is not complete yet. */
+  #readRecord(): boolean {
+    const buffer = this.#buffer;
+    if (this.#at === this.#end) return false;
+    const nameAt = this.#at + 1;
+    const lengthAt = nameAt + (buffer[this.#at] ?? 0);
+    const valueAt = lengthAt + LENGTH_BYTES;
+    if (valueAt > this.#end) return false;
+    const end = valueAt + readUint32(buffer, lengthAt);
+    if (end > this.#end) return false;
+    const name = buffer.toString("latin1", nameAt, lengthAt);
+    if (this.#records.has(name)) throw new DecodeError(`the sessions hold ${JSON.stringify(name)} twice`);
+    this.#records.set(name, new Uint8Array(buffer.subarray(valueAt, end)));
+    this.#at = end;
+    return true;
+  }
+
+  /** Adds bytes to the buffer, which grows by doubling: a record may be larger than a piece. */
+  #append(bytes: Uint8Array): void {
+    const held = this.#end - this.#at;
+    if (this.#end + bytes.length > this.#buffer.length) {
+      const isLarger = held + bytes.length > this.#buffer.length;
+      const target = isLarger ? Buffer.allocUnsafeSlow(2 * (held + bytes.length)) : this.#buffer;
+      this.#buffer.copy(target, 0, this.#at, this.#end);
+      this.#buffer = target;
+      this.#at = 0;
+      this.#end = held;
+    }
+    this.#buffer.set(bytes, this.#end);
+    this.#end += bytes.length;
+  }
+}
+
+function checkFormat(format: number | undefined): void {
+  if (format === FORMAT) return;
+  throw new DecodeError(
+    `sessions of format ${String(format ?? "none")}; this program reads format ${String(FORMAT)}`,
+  );
+}
+
+/**
+ * All records from an encoded table, at most about `PIECE_BYTES` in each turn of the event loop.
+ *
+ * @throws DecodeError
+ */
+export async function readRecords(
+  chunks: AsyncIterable<Uint8Array>,
+  environment: Pick<Environment, "defer">,
+): Promise<SessionRecords> {
+  const decoder = new RecordsDecoder();
+  for await (const chunk of chunks) {
+    for (let at = 0; at < chunk.length; at += PIECE_BYTES) {
+      decoder.push(chunk.subarray(at, at + PIECE_BYTES));
+      await endOfTurn(environment);
+    }
+  }
+  return decoder.finish();
+}
+
+/** An encoded table, one piece in each turn of the event loop. A piece is valid until the next one is asked for. */
+export async function* writeRecords(
+  records: Iterable<readonly [name: string, value: Uint8Array]>,
+  environment: Pick<Environment, "defer">,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for (const piece of encodePieces(records)) {
+    yield piece;
+    await endOfTurn(environment);
+  }
+}
+
+/**
+ * All records from one piece of bytes: for tests, and for programs that have nothing else to do.
  *
  * @throws DecodeError
  */
 export function decodeRecords(bytes: Uint8Array): SessionRecords {
-  if (bytes[0] !== FORMAT) {
-    throw new DecodeError(
-      `sessions of format ${String(bytes[0] ?? "none")}; this program reads format ${String(FORMAT)}`,
-    );
-  }
-  const records = new Map<string, Uint8Array>();
-  let at = 1;
-  const take = (length: number): Uint8Array => {
-    if (length > bytes.length - at) throw new DecodeError("the sessions are cut short");
-    at += length;
-    return bytes.subarray(at - length, at);
-  };
-  while (at < bytes.length) {
-    const nameLength = take(1)[0] ?? 0;
-    const name = Buffer.from(take(Math.min(nameLength, NAME_BYTES_MAX))).toString("latin1");
-    if (records.has(name)) throw new DecodeError(`the sessions hold ${JSON.stringify(name)} twice`);
-    records.set(name, new Uint8Array(take(readUint32(take(4), 0))));
-  }
-  return records;
+  const decoder = new RecordsDecoder();
+  decoder.push(bytes);
+  return decoder.finish();
 }
 
 function encodeNumbers(values: readonly number[]): Uint8Array {

@@ -1,7 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DecodeError } from "../../errors.ts";
-import type { Answer } from "./session-records.ts";
+import {
+  decodeRecords,
+  encodePieces,
+  encodeRecords,
+  PIECE_BYTES,
+  RecordsDecoder,
+  type Answer,
+} from "./session-records.ts";
 import { SESSION_LIMITS, SessionTable, type SessionLimits } from "./session-table.ts";
 
 /** Where the clocks of these tests start, which is less than a step from 0. */
@@ -43,6 +50,19 @@ class Bench {
   answer(sequence: number, bytes: number): Answer {
     return { index: this.index, type: "done", bytes: new Uint8Array(bytes).fill(sequence) };
   }
+}
+
+/** The whole table as bytes. */
+function bytesOf(table: SessionTable): Uint8Array {
+  const view = table.openView();
+  const bytes = encodeRecords(view.records());
+  view.close();
+  return bytes;
+}
+
+/** The table that `bytesOf` turned into these bytes. */
+function tableOf(bytes: Uint8Array, limits?: SessionLimits): SessionTable {
+  return SessionTable.fromRecords(decodeRecords(bytes), limits);
 }
 
 describe("a session", () => {
@@ -220,12 +240,12 @@ describe("the table's limits", () => {
   });
 
   it("end the least recently used sessions when the table is too large, never the one in use", () => {
-    const bench = new Bench({ bytesMax: 3000, answerBytesMax: 2000, windowMax: 4 });
+    const bench = new Bench({ bytesMax: 4000, answerBytesMax: 2000, windowMax: 4 });
     const [first, second] = [bench.open(), bench.open()];
     bench.write(first, 1, 1, 500);
     bench.write(second, 1, 1, 500);
     bench.write(first, 2, 1, 1500);
-    expect(bench.table.bytes).toBeLessThanOrEqual(3000);
+    expect(bench.table.bytes).toBeLessThanOrEqual(4000);
     expect([bench.write(first, 1), bench.write(second, 1)]).toEqual(["done at 3", "expired"]);
   });
 
@@ -271,7 +291,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 const anySteps = fc.array(fc.tuple(anyStep, fc.integer({ min: -5, max: 8 })), { maxLength: 60 });
-const SMALL = { sessionsMax: 4, windowMax: 5, answerBytesMax: 100, bytesMax: 2000 };
+const SMALL = { sessionsMax: 4, windowMax: 5, answerBytesMax: 100, bytesMax: 4500, expiryRecordsMax: 3 };
 
 function benchWithSessions(): Bench {
   const bench = new Bench(SMALL);
@@ -291,6 +311,97 @@ function take(bench: Bench, [step, later]: readonly [Step, number]): unknown {
   }
 }
 
+describe("expiry", () => {
+  it("removes a limited number of records at each entry, and treats the rest as expired at once (Z19)", () => {
+    const bench = new Bench({ expiryRecordsMax: 6 });
+    const ids = Array.from({ length: 6 }, () => bench.open(SECOND));
+    for (const id of ids) for (const sequence of [1, 2]) bench.write(id, sequence);
+    const last = bench.open(60 * SECOND);
+    bench.clock += 2 * SECOND;
+    const sizes: number[] = [];
+    for (let entry = 0; entry < 4; entry++) {
+      bench.table.passTime(bench.clock);
+      sizes.push(bench.table.size);
+    }
+    expect(sizes).toEqual([5, 3, 1, 1]);
+    expect(bench.write(last, 1)).toBe("apply");
+  });
+
+  it("ends a session at the first entry that shows it, though its records are removed later (K5)", () => {
+    const bench = new Bench({ expiryRecordsMax: 1 });
+    const [, second, third] = [bench.open(SECOND), bench.open(SECOND), bench.open(SECOND)] as const;
+    bench.clock += 2 * SECOND;
+    // The first is removed by the limit, the second because the command names it.
+    expect(bench.write(second, 1)).toBe("expired");
+    expect(bench.table.size).toBe(1);
+    expect(bench.close(third)).toBe(false);
+    expect(bench.table.size).toBe(0);
+  });
+});
+
+describe("a view of the table", () => {
+  it("stays as it was while entries change, end and add sessions (Z19)", () => {
+    fc.assert(
+      fc.property(anySteps, anySteps, anySteps, (before, between, after) => {
+        const bench = benchWithSessions();
+        for (const step of before) take(bench, step);
+        const view = bench.table.openView();
+        const bytes = encodeRecords(view.records());
+        for (const step of between) take(bench, step);
+        expect(encodeRecords(view.records())).toEqual(bytes);
+        const later = bench.table.openView();
+        const laterBytes = encodeRecords(later.records());
+        expect(laterBytes).toEqual(bytesOf(bench.table));
+        view.close();
+        for (const step of after) take(bench, step);
+        expect(encodeRecords(later.records())).toEqual(laterBytes);
+        later.close();
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("does not change what the table decides, compared with a table without views", () => {
+    fc.assert(
+      fc.property(anySteps, anySteps, (before, after) => {
+        const [viewed, plain] = [benchWithSessions(), benchWithSessions()];
+        for (const step of before) expect(take(viewed, step)).toEqual(take(plain, step));
+        const view = viewed.table.openView();
+        const bytes = encodeRecords(view.records());
+        for (const step of after) expect(take(viewed, step)).toEqual(take(plain, step));
+        expect(encodeRecords(view.records())).toEqual(bytes);
+        expect(bytesOf(viewed.table)).toEqual(bytesOf(plain.table));
+        expect(viewed.table.bytes).toBe(plain.table.bytes);
+        view.close();
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+describe("an encoded table", () => {
+  it("is the same in pieces, wherever they are cut (Z19)", () => {
+    const bench = new Bench();
+    for (let count = 0; count < 20; count++) {
+      const id = bench.open();
+      for (let sequence = 1; sequence <= 40; sequence++) bench.write(id, sequence, 1, sequence * 20);
+    }
+    const large = bench.open();
+    bench.write(large, 1, 1, 300_000);
+    const view = bench.table.openView();
+    const sizes = [...encodePieces(view.records())].map(({ length }) => length);
+    expect(sizes.length).toBeGreaterThan(5);
+    // Only the record that is larger than a piece makes a larger one.
+    expect(sizes.filter((size) => size > PIECE_BYTES).length).toBe(1);
+    const whole = encodeRecords(view.records());
+    for (const cut of [1, 7, 4096, 100_000, whole.length]) {
+      const decoder = new RecordsDecoder();
+      for (let at = 0; at < whole.length; at += cut) decoder.push(whole.subarray(at, at + cut));
+      expect([...decoder.finish()]).toEqual([...view.records()]);
+    }
+  });
+});
+
 describe("the records of the table", () => {
   it("equal the sum of all changes taken so far, after every entry", () => {
     fc.assert(
@@ -303,8 +414,9 @@ describe("the records of the table", () => {
             if (value === null) stored.delete(name);
             else stored.set(name, value);
           }
-          const sorted = (records: Iterable<[string, Uint8Array]>): unknown => [...records].sort(byName);
-          expect(sorted(stored)).toEqual(sorted(bench.table.records()));
+          const sorted = (records: Iterable<readonly [string, Uint8Array]>): unknown =>
+            [...records].sort(byName);
+          expect(sorted(stored)).toEqual(sorted(bench.table.openView().records()));
         }
       }),
       { numRuns: 100 },
@@ -316,14 +428,14 @@ describe("the records of the table", () => {
       fc.property(anySteps, anySteps, (before, after) => {
         const bench = benchWithSessions();
         for (const step of before) take(bench, step);
-        const bytes = bench.table.encode();
-        const copy = new Bench({}, SessionTable.decode(bytes, SMALL));
+        const bytes = bytesOf(bench.table);
+        const copy = new Bench({}, tableOf(bytes, SMALL));
         copy.index = bench.index;
         copy.clock = bench.clock;
-        expect(copy.table.encode()).toEqual(bytes);
+        expect(bytesOf(copy.table)).toEqual(bytes);
         expect(copy.table.bytes).toBe(bench.table.bytes);
         for (const step of after) expect(take(copy, step)).toEqual(take(bench, step));
-        expect(copy.table.encode()).toEqual(bench.table.encode());
+        expect(bytesOf(copy.table)).toEqual(bytesOf(bench.table));
       }),
       { numRuns: 200 },
     );
@@ -359,11 +471,11 @@ describe("the records of the table", () => {
   it("are refused as bytes when they are cut short, of a later format, or hold a name twice", () => {
     const bench = new Bench();
     bench.write(bench.open(), 1);
-    const bytes = bench.table.encode();
+    const bytes = bytesOf(bench.table);
     const lengths = new Set<number>([0]);
     for (let length = 0; length < bytes.length; length++) {
       try {
-        SessionTable.decode(bytes.subarray(0, length));
+        tableOf(bytes.subarray(0, length));
       } catch (error) {
         expect(error).toBeInstanceOf(DecodeError);
         lengths.add(length);
@@ -371,8 +483,8 @@ describe("the records of the table", () => {
     }
     // Only a cut between two records isn't noticed; the snapshot that holds the bytes has a checksum.
     expect(lengths.size).toBeGreaterThanOrEqual(bytes.length - 4);
-    expect(() => SessionTable.decode(Uint8Array.from([1, ...bytes.subarray(1)]))).toThrow("format 1");
-    expect(() => SessionTable.decode(Uint8Array.from([...bytes, ...bytes.subarray(1)]))).toThrow("twice");
+    expect(() => tableOf(Uint8Array.from([1, ...bytes.subarray(1)]))).toThrow("format 1");
+    expect(() => tableOf(Uint8Array.from([...bytes, ...bytes.subarray(1)]))).toThrow("twice");
   });
 });
 
@@ -391,12 +503,12 @@ describe("a table", () => {
 
   it("stays unknown in its bytes, which differ from those of a table without sessions (Z7)", () => {
     const unknown = SessionTable.fromRecords(new Map());
-    expect(SessionTable.decode(unknown.encode()).isKnown).toBe(false);
-    expect(SessionTable.decode(new SessionTable().encode()).isKnown).toBe(true);
-    expect(() => SessionTable.decode(new Uint8Array(0))).toThrow(DecodeError);
+    expect(tableOf(bytesOf(unknown)).isKnown).toBe(false);
+    expect(tableOf(bytesOf(new SessionTable())).isKnown).toBe(true);
+    expect(() => tableOf(new Uint8Array(0))).toThrow(DecodeError);
   });
 });
 
-function byName([a]: [string, Uint8Array], [b]: [string, Uint8Array]): number {
+function byName([a]: readonly [string, Uint8Array], [b]: readonly [string, Uint8Array]): number {
   return a < b ? -1 : 1;
 }

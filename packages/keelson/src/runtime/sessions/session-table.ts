@@ -10,6 +10,9 @@
 // session expires at the same entry everywhere. Log time starts at 0 and never goes back; one entry moves it by a
 // limited step; and while sessions are open, the leader's entries let it follow the leader's monotonic clock.
 //
+// No step of the table takes long. A snapshot's view shares the sessions with the table and copies none in advance;
+// a table is loaded in steps; and one entry removes a limited number of records (`expiryRecordsMax`).
+//
 // Kept for each session: its time to live, its last use, the lowest unanswered sequence number, and the
 // answers from that number on. An answer holds the encoded result, so a retry gets the same result as the
 // first attempt. All of it is limited by `SESSION_LIMITS`.
@@ -21,11 +24,9 @@ import { DecodeError } from "../../errors.ts";
 import {
   answerName,
   decodeAnswer,
-  decodeRecords,
   decodeSession,
   decodeTime,
   encodeAnswer,
-  encodeRecords,
   encodeSession,
   encodeTime,
   isKnownTable,
@@ -33,8 +34,9 @@ import {
   sessionName,
   TIME_NAME,
   type Answer,
+  type SessionState,
 } from "./session-records.ts";
-import type { SessionChanges, SessionRecords } from "../shared/index.ts";
+import { inOneTurn, type SessionChanges, type SessionRecords, type Steps } from "../shared/index.ts";
 
 /** How much the sessions of a cluster may hold. */
 export interface SessionLimits {
@@ -50,8 +52,14 @@ export interface SessionLimits {
    * took effect is still known, so they aren't applied again.
    */
   readonly answerBytesMax: number;
-  /** Bytes of the whole table. Beyond it the least recently used sessions end. */
+  /** Bytes of memory that the whole table holds. Beyond it the least recently used sessions end. */
   readonly bytesMax: number;
+  /**
+   * Records that one entry removes because their sessions have expired; the last session may exceed it. The rest is
+   * removed at the next entries. If one entry could remove all, the turn of the event loop that applies it would last
+   * for hundreds of milliseconds.
+   */
+  readonly expiryRecordsMax: number;
 }
 
 /**
@@ -64,14 +72,18 @@ export const SESSION_LIMITS: SessionLimits = {
   windowMax: 1024,
   answerBytesMax: 1024 * 1024,
   bytesMax: 32 * 1024 * 1024,
+  expiryRecordsMax: 2048,
 };
 
 /**
- * What a session, and an answer, count towards the limits beyond the bytes of results: a
- * fixed estimate of their memory.
+ * What a session, and an answer, count towards the limits beyond the bytes of results: the memory that their objects
+ * hold, measured on Node 24 (session-turns.test.ts). Part of the format, like the limits.
  */
-const SESSION_OVERHEAD_BYTES = 256;
-const ANSWER_OVERHEAD_BYTES = 128;
+const SESSION_OVERHEAD_BYTES = 512;
+const ANSWER_OVERHEAD_BYTES = 320;
+
+/** Records that one step of `load` takes: a few milliseconds. */
+const LOAD_STEP_RECORDS = 1024;
 
 /** What the table decides about a command in a session. */
 export type CommandVerdict =
@@ -105,6 +117,16 @@ interface Session {
   readonly answers: Map<number, Answer>;
   /** What the session counts towards `bytesMax`: the overheads, and the bytes of its results. */
   bytes: number;
+  /** How many views had been opened when this object was made. Views that were opened later may share it. */
+  readonly viewsBefore: number;
+}
+
+/** The table as it was at one entry, for a snapshot. Costs little to open: it shares the sessions with the table. */
+export interface SessionTableView {
+  /** All records, made one by one. Equal, order included, on all nodes that have applied the same entries. */
+  records(): Generator<readonly [name: string, value: Uint8Array], void, undefined>;
+  /** From here on the table changes its sessions in place again. Idempotent. */
+  close(): void;
 }
 
 /** The open sessions and their kept answers. Changed only by applying entries, or restoring a snapshot. */
@@ -113,7 +135,7 @@ export class SessionTable {
   /** See `isKnown`. Set when the table is made, and by `restore`. */
   #isKnown = true;
   /** The open sessions by id, least recently used first. */
-  readonly #sessions = new Map<LogIndex, Session>();
+  #sessions = new Map<LogIndex, Session>();
   /** Log time, in ms. Moved forward by session entries; never goes back. */
   #logTimeMs = 0;
   /** What all sessions count towards `bytesMax`: the sum of their `bytes`. */
@@ -128,6 +150,10 @@ export class SessionTable {
    * log time to store, which says that the table is known: see `isKnownTable`.
    */
   #changedRecords = new Set<string>([TIME_NAME]);
+  /** Views that were opened, since the table was made. */
+  #viewsOpened = 0;
+  /** Views that are open. While there are any, a session that one may share is copied before it is changed. */
+  #viewsOpen = 0;
 
   constructor(limits: SessionLimits = SESSION_LIMITS) {
     const { windowMax, answerBytesMax, bytesMax } = limits;
@@ -139,23 +165,61 @@ export class SessionTable {
   }
 
   /**
-   * The table that these records describe.
+   * The table that these records describe; `isKnownTable` says whether they describe one. In steps of a few
+   * milliseconds.
+   *
+   * A state machine may store and return the records in any order. The order in the table is that of the log: it
+   * decides which session is evicted, and which result forgotten, first.
    *
    * @throws DecodeError
    */
-  static fromRecords(records: SessionRecords, limits?: SessionLimits): SessionTable {
+  static *load(records: SessionRecords, limits?: SessionLimits): Steps<SessionTable> {
     const table = new SessionTable(limits);
-    table.restore(records);
+    table.#isKnown = isKnownTable(records);
+    if (!table.#isKnown && records.size > 0)
+      throw new DecodeError("the records of the sessions lack the time of the log");
+    const sessions: Session[] = [];
+    const answers = new Map<LogIndex, (readonly [sequence: number, answer: Answer])[]>();
+    let taken = 0;
+    for (const [text, bytes] of records) {
+      const name = parseName(text);
+      if (name.type === "time") table.#logTimeMs = decodeTime(bytes);
+      else if (name.type === "session") sessions.push(newSession(name.id, decodeSession(bytes), 0));
+      else {
+        const answer = [name.sequence, decodeAnswer(bytes)] as const;
+        const others = answers.get(name.id);
+        if (others === undefined) answers.set(name.id, [answer]);
+        else others.push(answer);
+      }
+      if (++taken % LOAD_STEP_RECORDS === 0) yield;
+    }
+    sessions.sort((a, b) => a.lastUsedIndex - b.lastUsedIndex);
+    yield;
+    for (const session of sessions) {
+      table.#addSession(session);
+      const own = answers.get(session.id) ?? [];
+      answers.delete(session.id);
+      own.sort(([, a], [, b]) => a.index - b.index);
+      for (const [sequence, answer] of own) table.#setAnswer(session, sequence, answer);
+      const before = taken;
+      taken += 1 + own.length;
+      if (Math.floor(taken / LOAD_STEP_RECORDS) > Math.floor(before / LOAD_STEP_RECORDS)) yield;
+    }
+    const [missing] = answers.keys();
+    if (missing !== undefined)
+      throw new DecodeError(`an answer is of session ${String(missing)}, which is not there`);
+    table.#nextExpiryMs = 0;
+    table.#changedRecords = new Set();
     return table;
   }
 
   /**
-   * The table that `encode` turned into these bytes.
+   * The table that these records describe, made in one turn of the event loop.
    *
    * @throws DecodeError
    */
-  static decode(bytes: Uint8Array, limits?: SessionLimits): SessionTable {
-    return SessionTable.fromRecords(decodeRecords(bytes), limits);
+  static fromRecords(records: SessionRecords, limits?: SessionLimits): SessionTable {
+    return inOneTurn(SessionTable.load(records, limits));
   }
 
   /**
@@ -182,19 +246,16 @@ export class SessionTable {
     return this.#bytes;
   }
 
+  /** Records that changed since `takeChanges` or `discardChanges`. */
+  get changes(): number {
+    return this.#changedRecords.size;
+  }
+
   /** Applies an entry that opens a session. Its index is the session's id. */
   open(index: LogIndex, clock: number, ttlMs: number): void {
     this.#advanceTime(clock);
-    const session: Session = {
-      id: index,
-      ttlMs,
-      lastUsedMs: this.#logTimeMs,
-      lastUsedIndex: index,
-      lowestUnanswered: 1,
-      answers: new Map(),
-      bytes: SESSION_OVERHEAD_BYTES,
-    };
-    this.#addSession(session);
+    const state = { ttlMs, lastUsedMs: this.#logTimeMs, lastUsedIndex: index, lowestUnanswered: 1 };
+    this.#addSession(newSession(index, state, this.#viewsOpened));
     this.#changedRecords.add(sessionName(index));
     this.#nextExpiryMs = Math.min(this.#nextExpiryMs, this.#logTimeMs + ttlMs);
     this.#evictSessions();
@@ -203,7 +264,7 @@ export class SessionTable {
   /** Applies an entry that closes a session. Returns false if the session had ended already. */
   close(clock: number, id: LogIndex): boolean {
     this.#advanceTime(clock);
-    const session = this.#sessions.get(id);
+    const session = this.#unexpired(id);
     if (session === undefined) return false;
     this.#removeSession(session);
     return true;
@@ -219,8 +280,9 @@ export class SessionTable {
    */
   beginCommand(index: LogIndex, clock: number, command: SessionCommandId): CommandVerdict {
     this.#advanceTime(clock);
-    const session = this.#sessions.get(command.id);
-    if (session === undefined) return { type: "expired" };
+    const found = this.#unexpired(command.id);
+    if (found === undefined) return { type: "expired" };
+    const session = this.#writable(found);
     this.#recordUse(session, index, command.lowestUnanswered);
     const { sequence } = command;
     if (sequence < session.lowestUnanswered) return { type: "answer-discarded" };
@@ -233,11 +295,9 @@ export class SessionTable {
 
   /** Keeps the answer of a command that was just applied, for its retries. */
   recordAnswer(id: LogIndex, sequence: number, answer: Answer): void {
-    const session = this.#sessions.get(id);
-    assert(
-      session !== undefined && !session.answers.has(sequence),
-      "a command of a session is answered once",
-    );
+    const found = this.#sessions.get(id);
+    assert(found !== undefined && !found.answers.has(sequence), "a command of a session is answered once");
+    const session = this.#writable(found);
     const isKept = answer.bytes.length <= this.#limits.answerBytesMax;
     this.#setAnswer(session, sequence, isKept ? answer : withoutResult(answer));
     this.#forgetOldestResults(session);
@@ -264,46 +324,30 @@ export class SessionTable {
     if (this.#changedRecords.size > 0) this.#changedRecords.clear();
   }
 
-  /** The whole table as records: equal, order included, on all nodes that have applied the same entries. */
-  records(): SessionRecords {
-    if (!this.#isKnown) return NO_RECORDS;
-    const records = new Map<string, Uint8Array>([[TIME_NAME, encodeTime(this.#logTimeMs)]]);
-    for (const session of this.#sessions.values()) {
-      records.set(sessionName(session.id), encodeSession(session));
-      for (const [sequence, answer] of session.answers) {
-        records.set(answerName(session.id, sequence), encodeAnswer(answer));
-      }
-    }
-    return records;
+  /** The table as it is now. The caller closes the view when it has read what it needs. */
+  openView(): SessionTableView {
+    this.#viewsOpened += 1;
+    this.#viewsOpen += 1;
+    const sessions = [...this.#sessions.values()];
+    const logTimeMs = this.#isKnown ? this.#logTimeMs : null;
+    let isOpen = true;
+    return {
+      records: () => recordsOf(logTimeMs, sessions),
+      close: () => {
+        if (isOpen) this.#viewsOpen -= 1;
+        isOpen = false;
+      },
+    };
   }
 
-  /** The whole table as bytes, for a snapshot. */
-  encode(): Uint8Array {
-    return encodeRecords(this.records());
-  }
-
-  /**
-   * Replaces the table by the one that these records describe; `isKnownTable` says whether they describe one.
-   *
-   * @throws DecodeError
-   */
-  restore(records: SessionRecords): void {
-    const { logTimeMs, sessions, answers } = parseRecords(records);
-    if (!isKnownTable(records) && records.size > 0)
-      throw new DecodeError("the records of the sessions lack the time of the log");
-    this.#isKnown = isKnownTable(records);
-    this.#sessions.clear();
-    this.#bytes = 0;
-    this.#logTimeMs = logTimeMs;
-    for (const session of sessions) this.#addSession(session);
-    for (const { id, sequence, answer } of answers) {
-      const session = this.#sessions.get(id);
-      if (session === undefined)
-        throw new DecodeError(`an answer is of session ${String(id)}, which is not there`);
-      this.#setAnswer(session, sequence, answer);
-    }
-    this.#nextExpiryMs = 0;
-    this.#changedRecords.clear();
+  /** Takes over the contents of another table, which must not be used any more. For a restored snapshot. */
+  become(other: SessionTable): void {
+    this.#isKnown = other.#isKnown;
+    this.#sessions = other.#sessions;
+    this.#logTimeMs = other.#logTimeMs;
+    this.#bytes = other.#bytes;
+    this.#nextExpiryMs = other.#nextExpiryMs;
+    this.#changedRecords = other.#changedRecords;
   }
 
   /**
@@ -318,11 +362,46 @@ export class SessionTable {
     }
     if (this.#logTimeMs <= this.#nextExpiryMs) return;
     this.#nextExpiryMs = Infinity;
-    for (const session of [...this.#sessions.values()]) {
-      const expiryMs = session.lastUsedMs + session.ttlMs;
-      if (this.#logTimeMs > expiryMs) this.#removeSession(session);
-      else this.#nextExpiryMs = Math.min(this.#nextExpiryMs, expiryMs);
+    let removed = 0;
+    // Least recently used first, an order that is the same on every node. Removing from a map while reading it is safe.
+    for (const session of this.#sessions.values()) {
+      if (this.#isExpired(session)) {
+        if (removed >= this.#limits.expiryRecordsMax) {
+          // The next entry continues.
+          this.#nextExpiryMs = -1;
+          return;
+        }
+        removed += 1 + session.answers.size;
+        this.#removeSession(session);
+      } else this.#nextExpiryMs = Math.min(this.#nextExpiryMs, session.lastUsedMs + session.ttlMs);
     }
+  }
+
+  #isExpired({ lastUsedMs, ttlMs }: Session): boolean {
+    return this.#logTimeMs > lastUsedMs + ttlMs;
+  }
+
+  /**
+   * The session, unless it has ended. One that has expired and is still in the table, because `#advanceTime` removes a
+   * limited number, is removed here: else its commands would be applied for a few entries more.
+   */
+  #unexpired(id: LogIndex): Session | undefined {
+    const session = this.#sessions.get(id);
+    if (session === undefined || !this.#isExpired(session)) return session;
+    this.#removeSession(session);
+    return undefined;
+  }
+
+  /**
+   * The session, to be changed. If an open view may share it, a copy takes its place in the table, so that the view
+   * stays as it is. A session is copied once for each view at most.
+   */
+  #writable(session: Session): Session {
+    if (this.#viewsOpen === 0 || session.viewsBefore === this.#viewsOpened) return session;
+    const copy = { ...session, answers: new Map(session.answers), viewsBefore: this.#viewsOpened };
+    // In the same place of the order.
+    this.#sessions.set(session.id, copy);
+    return copy;
   }
 
   /** Notes a use, and drops the answers that the client says it has received. */
@@ -413,37 +492,23 @@ export class SessionTable {
   }
 }
 
-/** The contents of a table's records: sessions by last use, answers by the entry that took effect. */
-interface ParsedRecords {
-  readonly logTimeMs: number;
-  readonly sessions: readonly Session[];
-  readonly answers: readonly { readonly id: LogIndex; readonly sequence: number; readonly answer: Answer }[];
+/** A session without answers. */
+function newSession(id: LogIndex, state: SessionState, viewsBefore: number): Session {
+  return { id, ...state, answers: new Map(), bytes: SESSION_OVERHEAD_BYTES, viewsBefore };
 }
 
-/**
- * Decodes records, and puts them into the order of the log. A state machine may store and return them in any
- * order, but the order decides which session is evicted, and which result forgotten, first.
- */
-function parseRecords(records: SessionRecords): ParsedRecords {
-  const sessions: Session[] = [];
-  const answers: { readonly id: LogIndex; readonly sequence: number; readonly answer: Answer }[] = [];
-  let logTimeMs = 0;
-  for (const [text, bytes] of records) {
-    const name = parseName(text);
-    if (name.type === "time") logTimeMs = decodeTime(bytes);
-    else if (name.type === "answer") answers.push({ ...name, answer: decodeAnswer(bytes) });
-    else {
-      sessions.push({
-        id: name.id,
-        ...decodeSession(bytes),
-        answers: new Map(),
-        bytes: SESSION_OVERHEAD_BYTES,
-      });
-    }
+/** `logTimeMs` null: the table is not known, and has no records. */
+function* recordsOf(
+  logTimeMs: number | null,
+  sessions: readonly Session[],
+): Generator<readonly [string, Uint8Array], void, undefined> {
+  if (logTimeMs === null) return;
+  yield [TIME_NAME, encodeTime(logTimeMs)];
+  for (const session of sessions) {
+    yield [sessionName(session.id), encodeSession(session)];
+    for (const [sequence, answer] of session.answers)
+      yield [answerName(session.id, sequence), encodeAnswer(answer)];
   }
-  sessions.sort((a, b) => a.lastUsedIndex - b.lastUsedIndex);
-  answers.sort((a, b) => a.answer.index - b.answer.index);
-  return { logTimeMs, sessions, answers };
 }
 
 /** That the command took effect, without its result. */
@@ -455,4 +520,3 @@ function withoutResult({ index }: Answer): Answer {
 const NO_CHANGES: SessionChanges = new Map();
 
 const NO_BYTES = new Uint8Array(0);
-const NO_RECORDS: SessionRecords = new Map();

@@ -31,3 +31,4 @@ export {
   type StateMachine,
   type StateMachineCodec,
 } from "./state-machine.ts";
+export { endOfTurn, inOneTurn, inTurns, type Steps } from "./turns.ts";

@@ -4,12 +4,13 @@ import { assert, ProtocolViolation } from "../../core/assert.ts";
 import { sameConfig } from "../../core/config.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogPosition } from "../../core/position.ts";
+import type { Environment } from "../../environment/environment.ts";
 import { ClosedError, StorageFailedError } from "../../errors.ts";
 import { sameOrigin } from "../../codec/cluster-id.ts";
 import type { SnapshotReader, SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
-import { reasonOf, type Failure, type SessionRecords, type StateMachine } from "../shared/index.ts";
+import { inTurns, reasonOf, type Failure, type SessionRecords, type StateMachine } from "../shared/index.ts";
 import type { Applier, Driver, SnapshotMetadata } from "../loop/index.ts";
-import { decodeRecords, type SessionTable } from "../sessions/index.ts";
+import { readRecords, SessionTable } from "../sessions/index.ts";
 import type { LogCompactor } from "./log-compactor.ts";
 import type { SnapshotTaker } from "./snapshot-taker.ts";
 
@@ -22,6 +23,7 @@ export interface SnapshotInstallerParts<Command, Result> {
   readonly driver: Driver;
   readonly taker: SnapshotTaker<Command, Result>;
   readonly compactor: LogCompactor;
+  readonly environment: Environment;
   readonly clusterId: () => string | null;
   /** The state is now that after this entry, though the entries up to it were not applied here. */
   readonly installed: (position: LogPosition) => void;
@@ -32,7 +34,9 @@ export interface SnapshotInstallerParts<Command, Result> {
 /** A snapshot that is about to be restored. */
 interface OpenedForRestore {
   readonly reader: SnapshotReader;
+  /** The sessions in it, as the state machine is given them, and as the table that replaces the present one. */
   readonly records: SessionRecords;
+  readonly table: SessionTable;
 }
 
 /**
@@ -153,15 +157,17 @@ export class SnapshotInstaller<Command, Result> {
   }
 
   /**
-   * Opens the snapshot's file and reads its sessions, without touching the state. Rejects if the store fails,
-   * perhaps only for a moment: no file handle may be left, or a read fail.
+   * Opens the snapshot's file and reads its sessions, without touching the state. Rejects if they can't be decoded, or
+   * if the store fails, perhaps only for a moment: no file handle may be left, or a read fail.
    */
   async #openForRestore(snapshot: StoredSnapshot): Promise<OpenedForRestore> {
-    const reader = await this.#parts.store.read(snapshot.id);
+    const { store, environment } = this.#parts;
+    const reader = await store.read(snapshot.id);
     // Another node may have fetched it meanwhile, and this one have found it damaged as it checked it first.
     if (reader === null) throw new StorageFailedError("it is not in the store any more", "not-done");
     try {
-      return { reader, records: decodeRecords(await reader.sessions()) };
+      const records = await readRecords(reader.sessions(), environment);
+      return { reader, records, table: await inTurns(SessionTable.load(records), environment) };
     } catch (error) {
       await this.#close(reader);
       throw error;
@@ -169,12 +175,12 @@ export class SnapshotInstaller<Command, Result> {
   }
 
   /** Replaces the state and the session table; false: it failed, or the node stopped meanwhile. */
-  async #restore(snapshot: StoredSnapshot, { reader, records }: OpenedForRestore): Promise<boolean> {
+  async #restore(snapshot: StoredSnapshot, { reader, records, table }: OpenedForRestore): Promise<boolean> {
     const { stateMachine, sessions, failed } = this.#parts;
     try {
       assert(stateMachine.restore !== undefined, "the options were checked");
       await stateMachine.restore(this.#untilStopped(reader.state()), snapshot.position, records);
-      sessions.restore(records);
+      sessions.become(table);
       return !this.#stopped;
     } catch (error) {
       if (this.#stopped) return false;

@@ -97,7 +97,8 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
       damaged,
     });
     const installer = new SnapshotInstaller({
-      ...{ store, stateMachine, sessions, applier, core, driver, clusterId, log, taker, compactor },
+      ...{ store, stateMachine, sessions, applier, core, driver, environment, clusterId, log, taker },
+      compactor,
       ...{ installed: parts.installed, failed: parts.failed },
     });
     this.#fetcher = new SnapshotFetcher({

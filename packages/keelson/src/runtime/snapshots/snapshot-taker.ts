@@ -17,7 +17,7 @@ import {
 } from "../shared/index.ts";
 import type { Applier, LogRecords } from "../loop/index.ts";
 import type { MembershipHistory } from "../members/index.ts";
-import type { SessionTable } from "../sessions/index.ts";
+import { writeRecords, type SessionTable, type SessionTableView } from "../sessions/index.ts";
 
 /**
  * After a failed snapshot, the policy starts no other for this many milliseconds. Without the pause a full
@@ -222,7 +222,7 @@ export class SnapshotTaker<Command, Result> {
     const inProgress: SnapshotInProgress = {
       index: position.index,
       bytesDone: 0,
-      result: this.#write(header, sessions.encode(), chunks, first, (bytes) => {
+      result: this.#write(header, sessions.openView(), chunks, first, (bytes) => {
         inProgress.bytesDone += bytes;
       }).finally(() => {
         this.#inProgress = null;
@@ -235,16 +235,17 @@ export class SnapshotTaker<Command, Result> {
 
   async #write(
     header: Parameters<SnapshotStore["create"]>[0],
-    sessions: Uint8Array,
+    sessions: SessionTableView,
     chunks: AsyncIterator<Uint8Array>,
     first: Promise<IteratorResult<Uint8Array>>,
     wrote: (bytes: number) => void,
   ): Promise<StoredSnapshot> {
-    const { store, log, taken } = this.#parts;
+    const { store, log, taken, environment } = this.#parts;
     let draft: SnapshotDraft | null = null;
     let isPublishing = false;
     try {
-      draft = await store.create(header, sessions);
+      draft = await store.create(header, this.#untilGivenUp(writeRecords(sessions.records(), environment)));
+      sessions.close();
       for (let chunk = await first; chunk.done !== true; chunk = await chunks.next()) {
         if (this.#mustGiveUp()) throw new ClosedError();
         checkBytes(chunk.value, "a chunk of the state machine's snapshot");
@@ -265,6 +266,16 @@ export class SnapshotTaker<Command, Result> {
       await settled(chunks.return?.());
       await settled(draft?.abort());
       throw this.#failed(error, isPublishing ? "unknown" : "not-done");
+    } finally {
+      sessions.close();
+    }
+  }
+
+  /** Ends with an error when the snapshot gives up, so that closing a node doesn't wait for a large table. */
+  async *#untilGivenUp(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const piece of pieces) {
+      if (this.#mustGiveUp()) throw new ClosedError();
+      yield piece;
     }
   }
 

@@ -30,7 +30,7 @@ export class DraftFile implements SnapshotDraft {
   #synced = 0;
   /** CRC-32 of the bytes written so far. */
   #checksum = 0;
-  /** The state's next block: its first `#filled` bytes were given to `write` and are not in the file yet. */
+  /** The next block, of the sessions and then of the state: its first `#filled` bytes are not in the file yet. */
   readonly #block = new Uint8Array(BLOCK_BYTES_MAX);
   #filled = 0;
   /** Whether `#handle` is open. */
@@ -44,28 +44,35 @@ export class DraftFile implements SnapshotDraft {
   }
 
   /** Writes the header and the sessions' blocks. Called once, before everything else. */
-  async begin(header: SnapshotHeader, sessions: Uint8Array): Promise<void> {
+  async begin(
+    header: SnapshotHeader,
+    sessions: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  ): Promise<void> {
     await this.#put([encodeHeader(header)]);
-    for (let at = 0; at < sessions.length; at += BLOCK_BYTES_MAX) {
-      await this.#put(encodeBlock(BlockType.sessions, sessions.subarray(at, at + BLOCK_BYTES_MAX)));
-    }
+    for await (const chunk of sessions) await this.#add(BlockType.sessions, chunk);
+    await this.#flush(BlockType.sessions);
   }
 
   async write(chunk: Uint8Array): Promise<void> {
     assert(this.#isOpen, "a snapshot is written before it is finished");
+    await this.#add(BlockType.state, chunk);
+  }
+
+  /** Copies the chunk into blocks, and writes those that are full. */
+  async #add(type: number, chunk: Uint8Array): Promise<void> {
     let rest = chunk;
     while (rest.length > 0) {
       const part = rest.subarray(0, BLOCK_BYTES_MAX - this.#filled);
       this.#block.set(part, this.#filled);
       this.#filled += part.length;
       rest = rest.subarray(part.length);
-      if (this.#filled === BLOCK_BYTES_MAX) await this.#flush();
+      if (this.#filled === BLOCK_BYTES_MAX) await this.#flush(type);
     }
   }
 
   async finish(): Promise<StoredSnapshot> {
     assert(this.#isOpen, "a snapshot is finished once");
-    await this.#flush();
+    await this.#flush(BlockType.state);
     await this.#put(encodeEnd(this.#at, this.#checksum));
     await this.#sync();
     this.#isOpen = false;
@@ -85,11 +92,11 @@ export class DraftFile implements SnapshotDraft {
   }
 
   /** Writes what `#block` holds as a block, if it holds anything. */
-  async #flush(): Promise<void> {
+  async #flush(type: number): Promise<void> {
     if (this.#filled === 0) return;
     const block = this.#block.subarray(0, this.#filled);
     this.#filled = 0;
-    await this.#put(encodeBlock(BlockType.state, block));
+    await this.#put(encodeBlock(type, block));
   }
 
   /** Adds bytes to the file. */

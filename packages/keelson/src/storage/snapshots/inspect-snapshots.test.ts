@@ -17,10 +17,9 @@ async function storeWithSnapshot() {
   const environment = simulatedEnvironment({ files: files.mount() });
   const store = snapshotFiles(DIRECTORY);
   await store.open(environment);
-  const draft = await store.create(
-    { clusterId: "c", position: { term: 3, index: 7 }, membership },
+  const draft = await store.create({ clusterId: "c", position: { term: 3, index: 7 }, membership }, [
     Uint8Array.of(1, 2),
-  );
+  ]);
   await draft.write(new Uint8Array(1000));
   const snapshot = await draft.finish();
   return { environment, store, snapshot, path: `${DIRECTORY}/${await nameIn(environment.files)}` };
@@ -34,7 +33,7 @@ async function nameIn(files: { list: (directory: string) => Promise<readonly str
 
 async function begun(store: SnapshotStore): Promise<void> {
   const header = { clusterId: "c", position: { term: 3, index: 9 }, membership };
-  await (await store.create(header, new Uint8Array(0))).write(new Uint8Array(10));
+  await (await store.create(header, [])).write(new Uint8Array(10));
   await (await store.receive("ab".repeat(16), 5000)).suspend();
 }
 

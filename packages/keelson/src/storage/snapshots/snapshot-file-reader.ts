@@ -28,14 +28,12 @@ export class SnapshotFileReader implements SnapshotReader {
     for await (const _ of readBlocks(this.#file));
   }
 
-  async sessions(): Promise<Uint8Array> {
-    const parts: Uint8Array[] = [];
+  async *sessions(): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const { type, payload } of readBlocks(this.#file)) {
       // The sessions' blocks come first.
-      if (type !== BlockType.sessions) break;
-      parts.push(payload);
+      if (type !== BlockType.sessions) return;
+      yield payload;
     }
-    return new Uint8Array(Buffer.concat(parts));
   }
 
   async *state(): AsyncGenerator<Uint8Array, void, undefined> {

@@ -40,7 +40,7 @@ async function take(
   sessions = NO_SESSIONS,
 ): Promise<StoredSnapshot> {
   const position = { index, term: 3 };
-  const draft = await store.create({ clusterId: "c", position, membership }, sessions);
+  const draft = await store.create({ clusterId: "c", position, membership }, [sessions]);
   for (const chunk of chunks) await draft.write(chunk);
   return await draft.finish();
 }
@@ -107,7 +107,9 @@ describe("a snapshot on disk", () => {
     expect(again.found).toEqual({ newest: taken, damaged: [] });
     const reader = await readerOf(again.store, taken.id);
     expect(await stateOf(reader)).toEqual([...state]);
-    expect(Buffer.compare(await reader.sessions(), sessions)).toBe(0);
+    const stored: Uint8Array[] = [];
+    for await (const chunk of reader.sessions()) stored.push(chunk);
+    expect(Buffer.compare(Buffer.concat(stored), sessions)).toBe(0);
     await reader.verify();
     await reader.close();
   });
@@ -142,10 +144,9 @@ describe("a snapshot on disk", () => {
   it("doesn't count before it is finished, and leaves no file if it is aborted", async () => {
     const files = new SimulatedFiles();
     const { store } = await opened(files);
-    const draft = await store.create(
-      { clusterId: "c", position: { index: 5, term: 3 }, membership },
+    const draft = await store.create({ clusterId: "c", position: { index: 5, term: 3 }, membership }, [
       NO_SESSIONS,
-    );
+    ]);
     await draft.write(Uint8Array.of(1));
     expect(store.newest).toBeNull();
     await draft.abort();
@@ -272,7 +273,7 @@ describe("a snapshot on disk", () => {
     await take(store, 5, [Uint8Array.of(5)]);
     files.intercept = ({ type }) => (type === "sync-directory" ? { type: "error", code: "EIO" } : null);
     const position = { index: 9, term: 3 };
-    const draft = await store.create({ clusterId: "c", position, membership }, NO_SESSIONS);
+    const draft = await store.create({ clusterId: "c", position, membership }, [NO_SESSIONS]);
     await expect(draft.finish()).rejects.toThrow("EIO");
     expect(files.paths()).toHaveLength(2);
     await draft.abort();

@@ -131,7 +131,10 @@ export class SnapshotFiles implements SnapshotStore {
     }
   }
 
-  async create(header: Omit<SnapshotHeader, "id">, sessions: Uint8Array): Promise<SnapshotDraft> {
+  async create(
+    header: Omit<SnapshotHeader, "id">,
+    sessions: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  ): Promise<SnapshotDraft> {
     const { files, random } = this.#requireOpen();
     const id = randomId(random);
     const path = this.#path(draftName(id));

@@ -274,7 +274,7 @@ describe("forceNewCluster", () => {
       await elsewhere.open(simulatedEnvironment({ seed: 5 }));
       const taken = origin === "taken" ? snapshotFiles(SNAPSHOTS) : elsewhere;
       if (origin === "taken") await taken.open(environmentOf(files));
-      const draft = await taken.create({ clusterId, position, membership }, new Uint8Array(0));
+      const draft = await taken.create({ clusterId, position, membership }, []);
       await draft.write(new Uint8Array(5000).fill(7));
       const { id, bytes } = await draft.finish();
       if (origin === "received") {

@@ -32,7 +32,7 @@ async function diskWithBackup(): Promise<SimulatedFiles> {
     members: new Map(["a", "b"].map((id) => [id, { address: `${id}:1` }])),
     removed: ["n1"],
   });
-  const draft = await store.create({ clusterId: "old", position: POSITION, membership }, SESSIONS);
+  const draft = await store.create({ clusterId: "old", position: POSITION, membership }, [SESSIONS]);
   await draft.write(STATE);
   await draft.finish();
   await store.close();
@@ -86,7 +86,9 @@ describe("restoreWal", () => {
     expect(decodeMembership(newest?.membership ?? new Uint8Array(0))).toEqual(alone);
     const reader = await store.read(newest?.id ?? "");
     expect(Buffer.compare(await bytesOf(reader!.state()), STATE)).toBe(0);
-    expect(await reader!.sessions()).toEqual(SESSIONS);
+    const stored: Uint8Array[] = [];
+    for await (const chunk of reader!.sessions()) stored.push(chunk);
+    expect(stored).toEqual([SESSIONS]);
     expect(told.at(-1)).toEqual([restored.bytes * 2, restored.bytes * 2]);
     expect(told.map(([done]) => done)).toEqual(told.map(([done]) => done).sort((a, b) => a - b));
   });

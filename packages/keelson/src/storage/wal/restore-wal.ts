@@ -154,7 +154,7 @@ async function copySnapshot(
   onProgress: (bytesDone: number) => void,
 ): Promise<void> {
   try {
-    const draft = await store.create(header, await reader.sessions());
+    const draft = await store.create(header, reader.sessions());
     let copied = 0;
     for await (const chunk of reader.state()) {
       await draft.write(chunk);
