@@ -3,6 +3,7 @@
 import { enableCompileCache, flushCompileCache } from "node:module";
 import type { AdminCommand } from "./cli/admin-options.ts";
 import { StartError, UsageError } from "./shared/errors.ts";
+import { keepYoungGenerationSmall } from "./shared/young-generation.ts";
 
 // Compiling takes half of the time of a start. Cache what was compiled for the next start.
 enableCompileCache();
@@ -37,6 +38,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       const { parseServeOptions, SERVE_HELP } = await import("./cli/serve-options.ts");
       const options = parseServeOptions(args);
       if (options === null) return help(SERVE_HELP);
+      keepYoungGenerationSmall();
       const { serve } = await import("./cli/serve.ts");
       // Write the cache now: it would be written when the process ends, which a killed node never gets to.
       flushCompileCache();

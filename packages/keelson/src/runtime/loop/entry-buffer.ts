@@ -6,18 +6,22 @@
 // them without reading the store.
 //
 // What bounds its memory: records that were submitted to the store can be read back from there, so the oldest
-// of them are dropped while the buffer holds more than `bytesMax`. Records that weren't submitted exist
+// of them are dropped while the buffer holds more than `bytesMax`. The buffer copies records into memory of its own
+// (record-memory.ts), and counts that memory, not the lengths of the records. Records that weren't submitted exist
 // nowhere else and are never dropped. They are those of one turn, or those that arrive while a snapshot is
 // installed, and are bounded by the limits on proposals and the leader's window of AppendEntries in flight.
 
 import { recordIndex } from "../../codec/record.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
+import { RecordMemory } from "./record-memory.ts";
 
 /** The records of the entries `[first, end)`, by index. */
 export class EntryBuffer {
-  /** While the buffer holds more bytes than this, submitted records are dropped. */
+  /** While the buffer holds more memory than this, submitted records are dropped. In bytes. */
   readonly #bytesMax: number;
+  /** Holds the bytes of all records in `#records`. */
+  readonly #memory: RecordMemory;
   /**
    * First `#emptySlots` empty slots, then the records of the entries `[first, end)`, one per slot.
    */
@@ -44,6 +48,7 @@ export class EntryBuffer {
   /** An empty buffer of a log whose next entry is `end`. */
   constructor(bytesMax: number, end: LogIndex) {
     this.#bytesMax = bytesMax;
+    this.#memory = new RecordMemory(bytesMax);
     this.#first = end;
     this.#submittedEnd = end;
   }
@@ -68,10 +73,16 @@ export class EntryBuffer {
     return (this.#endOffsets.at(-1) ?? this.#emptyEndOffset) - this.#emptyEndOffset;
   }
 
-  /** Adds the record of the entry at `end`. */
+  /** The memory that the buffer holds, in bytes: more than `bytes`, by what records take besides their bytes. */
+  get retainedBytes(): number {
+    return this.#memory.bytes;
+  }
+
+  /** Adds the record of the entry at `end`. Copies it. */
   append(record: Uint8Array): void {
-    assert(recordIndex(record) === this.end, "records are buffered in order, without a gap");
-    this.#records.push(record);
+    const { end } = this;
+    assert(recordIndex(record) === end, "records are buffered in order, without a gap");
+    this.#records.push(this.#memory.keep(end, record));
     this.#endOffsets.push((this.#endOffsets.at(-1) ?? this.#emptyEndOffset) + record.length);
   }
 
@@ -84,6 +95,7 @@ export class EntryBuffer {
     this.#submittedEnd = Math.min(this.#submittedEnd, index);
     if (index <= this.#first) this.#reset(index);
     const kept = this.#emptySlots + (index - this.#first);
+    this.#memory.truncate(this.#records.slice(kept), index);
     this.#records.length = kept;
     this.#endOffsets.length = kept;
     for (const record of records) this.append(record);
@@ -117,7 +129,7 @@ export class EntryBuffer {
   markSubmitted(end: LogIndex): void {
     assert(end >= this.#submittedEnd && end <= this.end, "the store is given entries in order");
     this.#submittedEnd = end;
-    while (this.bytes > this.#bytesMax && this.#first < this.#submittedEnd) this.#dropFirst();
+    while (this.#memory.bytes > this.#bytesMax && this.#first < this.#submittedEnd) this.#dropFirst();
   }
 
   /**
@@ -133,9 +145,11 @@ export class EntryBuffer {
 
   #dropFirst(): void {
     this.#emptyEndOffset = this.#endOffsets[this.#emptySlots] ?? this.#emptyEndOffset;
+    const record = this.#records[this.#emptySlots] ?? NO_RECORD;
     this.#records[this.#emptySlots] = NO_RECORD;
     this.#emptySlots += 1;
     this.#first += 1;
+    this.#memory.dropOldest(record, this.#first);
     if (this.#emptySlots < EMPTY_SLOTS_MIN || this.#emptySlots * 2 < this.#records.length) return;
     this.#records = this.#records.slice(this.#emptySlots);
     this.#endOffsets = this.#endOffsets.slice(this.#emptySlots);
@@ -149,6 +163,7 @@ export class EntryBuffer {
     this.#emptySlots = 0;
     this.#emptyEndOffset = 0;
     this.#first = end;
+    this.#memory.clear();
   }
 
   #slotOf(index: LogIndex): number {

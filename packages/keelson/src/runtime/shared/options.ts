@@ -23,8 +23,9 @@ export interface RaftLimits {
   /** Reads that wait at once. More are refused with `OverloadedError`. Default 65,536. */
   readonly pendingReadsMax: number;
   /**
-   * Bytes of the log's newest records kept in memory. A follower that lags by more is sent records that are read from the
-   * log, which is slower. Records that are not written to the log yet come on top. Default 32 MiB.
+   * Memory for the log's newest records, in bytes, with the 128 or so that each record takes besides its own. A follower
+   * that lags by more is sent records that are read from the log, which is slower. Records that are not written to the
+   * log yet come on top. Default 16 MiB.
    */
   readonly cacheBytesMax: number;
   /** Entries applied in one batch. After each batch the event loop gets a turn. Default 1,024. */

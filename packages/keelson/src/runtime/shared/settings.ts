@@ -19,7 +19,7 @@ export const DEFAULT_LIMITS: RaftLimits = {
   pendingEntriesMax: 65_536,
   pendingBytesMax: 64 * MIB,
   pendingReadsMax: 65_536,
-  cacheBytesMax: 32 * MIB,
+  cacheBytesMax: 16 * MIB,
   applyBatchEntriesMax: 1024,
   applyBatchBytesMax: 4 * MIB,
   changesMax: 1024,

@@ -6,7 +6,7 @@ import type { LogPosition, NodeId } from "../../core/position.ts";
  *
  * **Who owns the bytes:** `encode` lends its bytes for the call, and may use their buffer again for the next command: the
  * library copies what it keeps. The bytes given to `decode` belong to the log. A command may keep a view of them (which
- * keeps the whole record in memory), but nobody may change them: the log sends the same bytes to other nodes.
+ * keeps up to 64 KiB of the log in memory: copy what is small and stays), but nobody may change them: the log sends the same bytes to other nodes.
  */
 export interface CommandCodec<Command> {
   encode(command: Command): Uint8Array;
