@@ -139,6 +139,20 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     ],
   },
   {
+    code: "Z9",
+    title: "A transient snapshot-store error during an installation leaves the applier paused for good",
+    file: "runtime/snapshots/snapshot-installer.ts",
+    from: "      this.#resumeSnapshots();\n      applier.resumeAfterRestore(applier.applied);\n      throw error;",
+    to: "      throw error;",
+  },
+  {
+    code: "Z9b",
+    title: "After a failed installation, an older snapshot is fetched, which the store removes on arrival",
+    file: "runtime/snapshots/snapshot-fetcher.ts",
+    from: "const isStored = newest !== null && newest.position.index >= index;",
+    to: "const isStored = false;",
+  },
+  {
     code: "K5b",
     title: "A snapshot doesn't contain the sessions",
     file: "runtime/snapshots/snapshot-taker.ts",

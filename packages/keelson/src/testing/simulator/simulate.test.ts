@@ -99,6 +99,27 @@ describe("simulate", () => {
     ).toBe(true);
   });
 
+  it("fails an installation, and lets a node lead next that has an older snapshot (Z9)", async () => {
+    const plan = firstWith(({ type }) => type === "failed-installation");
+    const fault: Fault = {
+      type: "failed-installation",
+      at: 500,
+      error: "no-handles",
+      hasOlder: true,
+      ms: 300,
+      pauseMs: 900,
+    };
+    const { violation, trace } = await simulate({ ...plan, faults: [fault] }, { fullTrace: true });
+    expect(violation).toBeNull();
+    const offers = trace.flatMap((line) => {
+      const [, from, index] = / (n\d) to n\d \{"type":"install-snapshot".*"index":(\d+)/.exec(line) ?? [];
+      return from === undefined ? [] : [{ from, index: Number(index) }];
+    });
+    const [first] = offers;
+    const next = offers.find(({ from }) => from !== first?.from);
+    expect(next?.index).toBeLessThan(first?.index ?? 0);
+  });
+
   it("crashes a process at a call to its disk just after a snapshot's file is complete (S4)", async () => {
     const plan = firstWith(({ type }) => type === "crash-at-snapshot");
     const faults = plan.faults.filter(({ type }) => type === "crash-at-snapshot" || type === "snapshot");

@@ -316,6 +316,9 @@ export class FaultPlayer {
       "deaf-handover": ({ ms }) => {
         faults.transferAndDelay(ms);
       },
+      "failed-installation": (fault) => {
+        faults.failInstallation(fault);
+      },
     };
   }
 

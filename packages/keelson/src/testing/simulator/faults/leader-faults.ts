@@ -5,6 +5,7 @@ import type { Chance } from "../plan/chance.ts";
 import type { Fault } from "../plan/faults.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
+import { snapshotDiskError } from "./disk-errors.ts";
 import { linksOf, type NetworkFaults } from "./network-faults.ts";
 
 /**
@@ -23,6 +24,9 @@ const ISOLATED_DISK_DELAY_MS = 100;
  * under way.
  */
 const DISK_FAULT_OUTLASTS_CUT_MS = 100;
+
+/** How long a leader has to take a snapshot and to compact its log, before it is heard again by a follower. */
+const SNAPSHOT_MS = 50;
 
 export interface LeaderFaultsParts {
   readonly plan: Plan;
@@ -145,6 +149,47 @@ export class LeaderFaults {
     clients.burst(leader, STALLED_WRITES);
     after(ms, () => {
       diskConditions.hangs = false;
+    });
+  }
+
+  /** See the fault. */
+  failInstallation(fault: Extract<Fault, { type: "failed-installation" }>): void {
+    const { error, hasOlder, ms, pauseMs } = fault;
+    const { processes, chance, network, operator, after } = this.#parts;
+    const leader = processes.find(leads);
+    if (leader === undefined || processes.length < 3) return;
+    const follower = chance.pick(processes.filter((process) => process !== leader));
+    const side = [processes.indexOf(follower)];
+    const links = linksOf({ type: "partition", at: 0, side, oneWay: false, ms }, processes.length);
+    after(ms + SNAPSHOT_MS, network.cut(links));
+    const others = processes.filter((process) => process !== leader && process !== follower);
+    after(ms / 2, () => {
+      if (hasOlder) for (const other of others) operator.snapshot(other);
+    });
+    after(ms, () => {
+      operator.snapshot(leader);
+    });
+    follower.onSnapshotRename = (isReceived) => {
+      if (!isReceived) return;
+      follower.onSnapshotRename = null;
+      const failing = snapshotDiskError(error, 0);
+      follower.diskFaults.next = (operation) => {
+        const found = failing(operation);
+        // Not within the operation, which the leader's pause must not delay.
+        if (found !== null) {
+          after(0, () => {
+            this.#pause(leader, pauseMs);
+          });
+        }
+        return found;
+      };
+    };
+  }
+
+  #pause(process: SimProcess, ms: number): void {
+    process.pause();
+    this.#parts.after(ms, () => {
+      process.resume();
     });
   }
 

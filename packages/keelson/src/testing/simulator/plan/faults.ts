@@ -39,6 +39,8 @@
  * | lonely-leader            | the leader is cut off alone, with a bad disk      | overwritten writes (D8)               |
  * | stall-leader             | the leader's disk hangs as it has to write        | leaders that stay (D11)               |
  * | deaf-handover            | a leader doesn't hear whom it transferred to      | leases after transfers (L6)           |
+ * | failed-installation      | a snapshot can't be opened; then the leader falls | nodes that stay paused (Z9)           |
+ * |                          | silent, and the next one has a longer log         |                                       |
  * | change                   | the operator changes the membership               | joint consensus (M1 to M8), ids (M10) |
  * | transfer                 | the operator transfers leadership                 | transfers (T3, E17)                   |
  * | wipe                     | a node loses its whole disk                       | forgotten votes (M11)                 |
@@ -248,7 +250,22 @@ export type LeaderFault =
   /**
    * The leader sends TimeoutNow, and from then on all messages to it are delayed while clients read from it.
    */
-  | { readonly type: "deaf-handover"; readonly ms: number };
+  | { readonly type: "deaf-handover"; readonly ms: number }
+  /**
+   * A follower falls behind what the leader's log holds, and fetches a snapshot. When it opens or reads that
+   * snapshot to install it, one operation fails, and the leader pauses. The next leader has a longer log, and
+   * offers no snapshot, or an older one.
+   */
+  | {
+      readonly type: "failed-installation";
+      readonly error: "no-handles" | "read-error";
+      /** The other nodes take a snapshot too, of an earlier entry, which the follower lacks as well. */
+      readonly hasOlder: boolean;
+      /** For how long the follower is cut off. */
+      readonly ms: number;
+      /** For how long the leader pauses. */
+      readonly pauseMs: number;
+    };
 
 /**
  * What the operator does. Which nodes it concerns is mostly decided when it happens, from the members of that

@@ -93,6 +93,16 @@ const DRAW_STORAGE = {
     const error = chance.pick(["no-handles", "no-handles", "read-error"] as const);
     return [{ type: "snapshot-error-at-rename", at, node, error, after: chance.pick([0, 0, 0, 1, 2]) }];
   },
+  "failed-installation": ({ at, chance, timeoutMs }: Draw): Fault[] => [
+    {
+      type: "failed-installation",
+      at,
+      error: chance.pick(["no-handles", "no-handles", "read-error"] as const),
+      hasOlder: chance.happens(0.5),
+      ms: chance.between(150, 500),
+      pauseMs: timeoutMs * chance.between(1.5, 3),
+    },
+  ],
   "crash-at-snapshot": ({ at, node, chance }: Draw): Fault[] => [
     { type: "crash-at-snapshot", at, node, calls: chance.whole(1, 6), ms: chance.pick([1, 20, 200]) },
   ],

@@ -36,7 +36,9 @@ export function withStage(plan: Plan): Plan {
     if (percent < share) return stage(plan, chance);
     percent -= share;
   }
-  return plan;
+  // Another share above would take seeds that are kept. The constant was chosen so that this takes none.
+  const ofInstallations = new Chance(plan.seed ^ 0x29_fa11);
+  return ofInstallations.happens(0.02) ? failedInstallationStage(plan, ofInstallations) : plan;
 }
 
 /**
@@ -207,6 +209,36 @@ function rollBackStage(plan: Plan, chance: Chance): Plan {
         }
       : null,
     faults: byTime([...faults, ...replacing]),
+  };
+}
+
+/**
+ * Installations of snapshots fail, and the next leader sends the entries from its log instead, or an older
+ * snapshot (Z9). No node takes a snapshot by itself, so the log of a node that wasn't asked for one reaches
+ * back to the beginning.
+ */
+function failedInstallationStage(plan: Plan, chance: Chance): Plan {
+  const staged = cluster(plan, chance.pick([3, 3, 5]), chance);
+  const everyMs = chance.pick([600, 1_200]);
+  const others = chance.some<StagedFault>(["crash", "lossy", "transfer"], 0.3);
+  const faults = drawStagedFaults(chance, staged, everyMs, () =>
+    others.length === 0 || chance.happens(0.7) ? "failed-installation" : chance.pick(others),
+  );
+  return {
+    ...staged,
+    // A byte stream would deliver late what was sent during the cut, and no snapshot were needed.
+    transport: "datagrams",
+    durableState: chance.happens(0.3),
+    snapshots: {
+      everyEntries: 1_000,
+      keepEntries: 0,
+      transferKeepBytes: 0,
+      ballastBytes: chance.pick([0, 5_000]),
+      fetchBytesPerSecond: Infinity,
+    },
+    ...busyClients(5, 0.1, staged.faultyMs),
+    sessions: chance.happens(0.3) ? { clients: 5, ttlMs: LONG_TTL_MS } : null,
+    faults: byTime(faults),
   };
 }
 
