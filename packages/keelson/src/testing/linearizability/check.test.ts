@@ -12,7 +12,10 @@ import { done } from "./test/brute-force.ts";
 type RegisterOperation = Operation<RegisterInput, RegisterOutput>;
 type KeyValueOperation = Operation<KeyValueInput, KeyValueOutput>;
 
-/** A write of a register from one time to another; no end: of unknown outcome. */
+/**
+ * A write of a register that was called and returned at these times; without the second one, its outcome is
+ * unknown.
+ */
 function write(id: number, value: number, calledAt: number, returnedAt?: number): RegisterOperation {
   const input = { type: "write", value } as const;
   if (returnedAt !== undefined) return done(id, `c${id}`, input, calledAt, returnedAt, {});
@@ -67,22 +70,22 @@ function illegal(operations: readonly RegisterOperation[]): IllegalResult<Regist
 const STALE_READ = [write(0, 1, 0, 1), write(1, 2, 2, 3), read(2, 1, 4, 5)];
 
 describe("histories of a register", () => {
-  it("lets a read see the last write, and no older one", () => {
+  it("accepts a read of the last write, and refuses one of an older write", () => {
     expect(registers(write(0, 1, 0, 1), write(1, 2, 2, 3), read(2, 2, 4, 5))).toBe("linearizable");
     expect(registers(...STALE_READ)).toBe("illegal");
   });
 
-  it("does not let a write be lost", () => {
+  it("refuses a history in which a write is lost", () => {
     expect(registers(write(0, 1, 0, 1), read(1, null, 2, 3))).toBe("illegal");
     expect(registers(write(0, 1, 0, 2), read(1, null, 1, 3))).toBe("linearizable");
   });
 
-  it("does not let a write be seen and then unseen", () => {
+  it("refuses a history in which a read sees a write and a later read doesn't", () => {
     expect(registers(write(0, 1, 0, 9), read(1, 1, 1, 2), read(2, null, 3, 4))).toBe("illegal");
     expect(registers(write(0, 1, 0, 9), read(1, null, 1, 2), read(2, 1, 3, 4))).toBe("linearizable");
   });
 
-  it("does not let a write take effect twice", () => {
+  it("refuses a history in which a write takes effect twice", () => {
     const twice = [write(0, 1, 0, 1), write(1, 2, 2, 3), read(2, 2, 4, 5), read(3, 1, 6, 7)];
     expect(registers(...twice)).toBe("illegal");
     const unknownTwice = [
@@ -95,7 +98,7 @@ describe("histories of a register", () => {
     expect(registers(...unknownTwice)).toBe("illegal");
   });
 
-  it("lets a write of unknown outcome take effect late, or never, but not before its call", () => {
+  it("accepts that a write of unknown outcome takes effect late or never, but not before its call", () => {
     const late = [write(0, 1, 0), write(1, 2, 1, 2), read(2, 2, 3, 4), read(3, 1, 5, 6)];
     expect(registers(...late)).toBe("linearizable");
     expect(registers(write(0, 1, 0), write(1, 2, 1, 2), read(2, 2, 3, 4))).toBe("linearizable");
@@ -110,25 +113,25 @@ describe("histories of a register", () => {
     expect(registers(...both, read(4, 1, 5, 6), read(5, 2, 7, 8))).toBe("illegal");
   });
 
-  it("does not let what was surely not done be seen", () => {
+  it("refuses a history in which a read sees a write that was reported as not done", () => {
     const refused: RegisterOperation = { ...write(0, 1, 0), outcome: "not-done" };
     expect(registers(refused, read(1, 1, 1, 2))).toBe("illegal");
     expect(registers(refused, read(1, null, 1, 2))).toBe("linearizable");
   });
 
-  it("lets concurrent writes come in both orders, but in one for all readers", () => {
+  it("accepts either order of concurrent writes, but the same order for all readers", () => {
     const writes = [write(0, 1, 0, 5), write(1, 2, 0, 5)];
     expect(registers(...writes, read(2, 1, 6, 7))).toBe("linearizable");
     expect(registers(...writes, read(2, 2, 6, 7))).toBe("linearizable");
     expect(registers(...writes, read(2, 1, 6, 7), read(3, 2, 8, 9))).toBe("illegal");
   });
 
-  it("takes operations that touch at one time as overlapping", () => {
+  it("treats two operations as concurrent if one returns at the time at which the other is called", () => {
     expect(registers(write(0, 1, 0, 1), read(1, null, 1, 2))).toBe("linearizable");
     expect(registers(write(0, 1, 0, 1), read(1, null, 1.001, 2))).toBe("illegal");
   });
 
-  it("follows chains of compare-and-set, each link once", () => {
+  it("follows chains of compare-and-set, and uses each operation once", () => {
     const chain = [write(0, 1, 0, 1), swap(1, 2, 3, [2, 9], true), swap(2, 1, 2, [2, 9], true)];
     expect(registers(...chain, read(3, 3, 10, 11))).toBe("linearizable");
     expect(registers(...chain, swap(3, 1, 4, [2, 9], true))).toBe("illegal");
@@ -167,7 +170,7 @@ describe("histories of a key-value store", () => {
     expect(store(value, remove(1, true, [2, 3]), get(2, { value: "a" }, [4, 5]))).toBe("illegal");
   });
 
-  it("holds versions to be of one change each, and growing", () => {
+  it("requires that each change has a version of its own, and that versions grow", () => {
     const first = put(0, "a", [0, 1], { version: 4 });
     expect(store(first, get(1, { value: "a", version: 4 }, [2, 3]))).toBe("linearizable");
     expect(store(first, get(1, { value: "a", version: 5 }, [2, 3]))).toBe("illegal");
@@ -187,7 +190,7 @@ describe("histories of a key-value store", () => {
     expect(store(lost, seen, get(2, { value: "a", version: 8 }, [3, 4]))).toBe("illegal");
   });
 
-  it("does not settle a version before all that may come first was tried", () => {
+  it("doesn't fix a version before it has tried everything that may come first", () => {
     const lost = (id: number): KeyValueOperation => ({
       id,
       client: "c",
@@ -201,7 +204,7 @@ describe("histories of a key-value store", () => {
     expect(store(lost(0), ...seen, between, get(5, { value: "a" }, [10, 11]))).toBe("illegal");
   });
 
-  it("holds conditions to the version", () => {
+  it("checks conditions against the version", () => {
     const first = put(0, "a", [0, 1], { version: 4 });
     const change = (ifVersion: number | null, applied: boolean): KeyValueOperation =>
       done(1, "c", { type: "put", key: "x", value: "b", ifVersion }, 2, 3, { applied });
@@ -211,14 +214,14 @@ describe("histories of a key-value store", () => {
     expect(store(first, change(null, false))).toBe("linearizable");
   });
 
-  it("checks keys apart", () => {
+  it("checks each key on its own", () => {
     const other = done(1, "c", { type: "get", key: "y" } as const, 2, 3, { value: null });
     expect(store(put(0, "a", [0, 1]), other)).toBe("linearizable");
   });
 });
 
 describe("an illegal result", () => {
-  it("has the smallest part and says what could have been seen", () => {
+  it("contains the smallest illegal part and says what the read could have returned", () => {
     const noise = Array.from({ length: 40 }, (_, at) => write(100 + at, 100 + at, -100 + at, -99.5 + at));
     const later = [write(200, 9, 6, 7), read(201, 9, 8, 9)];
     const result = illegal([...later, ...STALE_READ, ...noise]);
@@ -238,13 +241,13 @@ describe("an illegal result", () => {
     expect(result.operations.map(({ operation }) => operation.id)).toEqual([0, 1, 2, 3]);
   });
 
-  it("is one read alone if nobody wrote what it saw", () => {
+  it("is a single read if nobody wrote the value that it returned", () => {
     const result = illegal([write(0, 1, 0, 1), read(1, 1, 2, 3), read(2, 2, 4, 5)]);
     expect(result.operations.map(({ operation }) => operation.id)).toEqual([2]);
     expect(result.text).toContain("No order of this operation explains");
   });
 
-  it("says so when shrinking was cut short", () => {
+  it("says so if a limit ended the shrinking", () => {
     const limits = { stepsMax: 1000, memoryBytesMax: 1_000_000 };
     const operations = [
       write(0, 1, 0, 1),
@@ -259,7 +262,10 @@ describe("an illegal result", () => {
 });
 
 describe("limits", () => {
-  /** Writes all at once, and a read of what nobody wrote: every choice of those before it must be tried. */
+  /**
+   * Concurrent writes, and a read of a value that nobody wrote: the search must try every choice of writes
+   * before the read.
+   */
   const hard = [...Array.from({ length: 24 }, (_, at) => write(at, at, 0, 100)), read(99, 77, 0, 100)];
 
   it.each<[keyof CheckOptions, number]>([
@@ -284,13 +290,13 @@ describe("limits", () => {
     expect(result).toMatchObject({ verdict: "illegal", key: "clear" });
   });
 
-  it("let 100,000 operations of 50 clients on 100 keys through in seconds", () => {
+  it("allow 100,000 operations of 50 clients on 100 keys, in seconds", () => {
     const result = checkLinearizability(keyValueModel(), manyOperations());
     expect(result).toMatchObject({ verdict: "linearizable", operations: 100_000, keys: 100 });
     expect((result as { steps: number }).steps).toBeLessThan(1_000_000);
   }, 60_000);
 
-  it("find one stale read among 100,000 operations and the few that prove it", () => {
+  it("allow finding one stale read among 100,000 operations, and the few operations that prove it", () => {
     const operations = manyOperations();
     const at = operations.findLastIndex(({ input, outcome }) => input.type === "get" && outcome === "done");
     const victim = operations[at]!;
@@ -305,7 +311,10 @@ describe("limits", () => {
   }, 60_000);
 });
 
-/** A real store under 50 clients, each doing one thing after another; one in a thousand is never heard of again. */
+/**
+ * The history of a real store with 50 clients, each of which calls one operation after another; one call in a
+ * thousand never returns.
+ */
 function manyOperations(): KeyValueOperation[] {
   let seed = 7;
   const below = (limit: number): number => {
@@ -338,7 +347,7 @@ function manyOperations(): KeyValueOperation[] {
 }
 
 describe("the picture", () => {
-  /** Whether each tag that is opened is closed, in order, and nothing stands unescaped. */
+  /** Whether every tag is closed, in the right order, and every text is escaped. */
   function expectWellFormed(svg: string): void {
     const open: string[] = [];
     const rest = svg
@@ -378,7 +387,7 @@ describe("the picture", () => {
     expect(label?.endsWith("…")).toBe(true);
   });
 
-  it("draws operations of one client that overlap in rows of their own, open if nobody knows their end", () => {
+  it("draws concurrent operations of one client in separate rows, open-ended if their outcome is unknown", () => {
     const one = [write(0, 0, 0, 1), write(1, 5, 2), read(2, 5, 3, 4), read(3, 0, 5, 6)];
     const svg = toSvg(illegal(one.map((operation) => ({ ...operation, client: "c" }))));
     expectWellFormed(svg);

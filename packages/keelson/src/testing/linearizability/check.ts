@@ -4,16 +4,16 @@ import { checkTimes, type Operation } from "./operation.ts";
 import { Search, type SearchLimits } from "./search.ts";
 import { Shrinker } from "./shrink.ts";
 
-/** Limits of a check. What reaches one is undecided, never linearizable. */
+/** Limits of a check. A key whose check reaches a limit is undecided, and never counts as linearizable. */
 export interface CheckOptions {
   /**
-   * Steps of the model for one key; 5 million by default, some ten seconds. Deciding is hard in
-   * the worst case (NP-complete), so that no limit suffices for every history.
+   * Steps of the model for one key. Default: 5 million, which take about ten seconds. Checking
+   * linearizability is NP-complete, so no limit is enough for every history.
    */
   readonly stepsMaxPerKey?: number;
-  /** Steps of the model for all keys together; 50 million by default. */
+  /** Steps of the model for all keys together. Default: 50 million. */
   readonly stepsMax?: number;
-  /** Estimated memory in use at a time; 256 MiB by default. */
+  /** Estimated bytes of memory in use at any time. Default: 256 MiB. */
   readonly memoryBytesMax?: number;
 }
 
@@ -21,7 +21,7 @@ const STEPS_MAX_PER_KEY = 5_000_000;
 const STEPS_MAX = 50_000_000;
 const MEMORY_BYTES_MAX = 256 * 1024 * 1024;
 
-/** Steps for making one illegal history small and explaining it: some seconds. */
+/** Steps for shrinking and explaining one illegal history. They take some seconds. */
 const SHRINK_STEPS_MAX = 10_000_000;
 
 /** Every key's operations have an order that explains them. */
@@ -36,9 +36,9 @@ export interface LinearizableResult {
 export interface IllegalResult<Input, Output> extends Explanation<Input, Output> {
   readonly verdict: "illegal";
   readonly key: string;
-  /** How many operations the key has, of which `operations` are the smallest illegal part. */
+  /** How many operations the key has in all; `operations` are its smallest illegal part. */
   readonly operationsOfKey: number;
-  /** False if a limit ended the shrinking, so that there may be a smaller part. */
+  /** False if a limit ended the shrinking: there may be a smaller illegal part. */
   readonly smallest: boolean;
   readonly steps: number;
 }
@@ -49,25 +49,27 @@ export interface UndecidedResult {
   readonly undecided: readonly {
     readonly key: string;
     readonly operations: number;
-    /** Which of the options ended it. */
+    /** The option whose limit was reached. */
     readonly limit: keyof CheckOptions;
   }[];
-  /** What was not decided and what to do, in sentences. */
+  /** A message that says what was not decided and what to do. */
   readonly text: string;
   readonly steps: number;
 }
 
-/** What `checkLinearizability` found. */
+/** The result of `checkLinearizability`. */
 export type CheckResult<Input, Output> = LinearizableResult | IllegalResult<Input, Output> | UndecidedResult;
 
 /**
- * Decides whether a history is linearizable: whether each operation can be given one moment
- * between its call and its return, so that one object, taking them one after another, answers as
- * the clients saw. Operations of unknown outcome may be given any moment after their call, or
- * none; those surely not done have none. Two operations that touch at one time overlap.
+ * Decides whether a history is linearizable: whether there is one moment for each operation, between its call
+ * and its return, such that a single object that executes the operations at these moments returns what the
+ * clients saw. An operation of unknown outcome may take effect at any moment after its call, or never; one
+ * that was not done never takes effect. Two operations overlap if one is called at the time at which the
+ * other returns.
  *
- * Keys are decided apart, smallest first; the first illegal one ends the check, and its smallest
- * illegal part is explained. Throws `InvalidOptionError` for times that cannot be.
+ * Each key is checked on its own, the one with the fewest operations first. The first illegal key ends the
+ * check, and its smallest illegal part is explained. Throws `InvalidOptionError` for times that are
+ * impossible.
  */
 export function checkLinearizability<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
@@ -97,7 +99,10 @@ export function checkLinearizability<State extends ModelState, Input, Output>(
   return { verdict: "linearizable", operations: history.length, keys: keys.length, steps };
 }
 
-/** The operations that may have had an effect, by key, the fewest first: they decide soonest. */
+/**
+ * The operations that may have had an effect, by key. Keys with few operations come first, because they are
+ * decided soonest.
+ */
 function partition<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
   history: readonly Operation<Input, Output>[],

@@ -1,15 +1,19 @@
 import type { Model, ModelState } from "./model.ts";
 import type { DoneOperation } from "./operation.ts";
 
-/** Reads in words that are told apart: a key has few, and each costs a look at every change. */
+/**
+ * How many different kinds of reads are distinguished. A key has few of them, and each has to be evaluated
+ * after every change.
+ */
 const KINDS_OF_READ_MAX = 8;
 
 /**
- * When each operation should be placed at the latest. It decides nothing but what the search tries
- * first; a good guess finds the order of a legal history almost without a step back.
+ * Estimates when each operation must take effect at the latest. The estimate only decides what the search
+ * tries first; a good one finds the order of a legal history almost without backtracking.
  *
- * What nobody saw is due when it returns. A change that was seen is due when the last to see it was
- * called: it is the state then, so what is due before must come before it, and the rest after.
+ * A change whose effect no read saw is due when it returns. A change that reads saw is due when the last of
+ * these reads was called: the state holds this change at that time, so operations due earlier come before it,
+ * and the others after it.
  */
 export function dueTimes<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,

@@ -6,34 +6,34 @@ import { asUnknown, type IllegalPart } from "./shrink.ts";
 /** How many values an explanation lists before it says "and more". */
 const POSSIBLE_MAX = 8;
 
-/** How many configurations are looked at to find them: parts are small, but need not be. */
+/** How many configurations the search for these values visits. Most illegal parts are small, but not all. */
 const STATES_MAX = 200;
 
-/** One operation of an illegal part, ready to be shown. */
+/** One operation of an illegal part, with its descriptions. */
 export interface PartOperation<Input, Output> {
   readonly operation: Operation<Input, Output>;
-  /** What was called, and what it returned: `get x → 5`. */
+  /** The call and its result, such as `get x → 5`. */
   readonly label: string;
   /**
-   * Its place, from 1, in the longest order that holds; null: not in it. The failing operation is in
-   * it only if others saw its effect, and as if its answer were not known.
+   * The operation's place, from 1, in the longest legal order; null: it isn't part of that order. The failing
+   * operation is part of it only if others saw its effect, and then without its result.
    */
   readonly position: number | null;
 }
 
 /** Why a part of a history is illegal. */
 export interface Explanation<Input, Output> {
-  /** By call. */
+  /** Ordered by call. */
   readonly operations: readonly PartOperation<Input, Output>[];
-  /** The operation that cannot be placed: the last to return. */
+  /** The operation that fits nowhere in the order: the last to return. */
   readonly failing: DoneOperation<Input, Output>;
-  /** What it could have returned, in words; not all if there are many. */
+  /** The results that would have been legal, in words; some of them if there are many. */
   readonly possible: readonly string[];
-  /** The explanation in sentences. */
+  /** The explanation as text. */
   readonly text: string;
 }
 
-/** Tells in words why no order explains the part. */
+/** Explains in words why no order is legal. */
 export function explain<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
   key: string,
@@ -43,7 +43,7 @@ export function explain<State extends ModelState, Input, Output>(
   const failing = lastToReturn(model, part.required);
   const all: Operation<Input, Output>[] = [...part.required, ...part.optional];
   all.sort((a, b) => a.calledAt - b.calledAt);
-  // Its effect may have been seen although its answer does not fit, so it stays as one of unknown outcome.
+  // Others may have seen its effect although its result doesn't fit. So keep it, with an unknown outcome.
   const others = all.map((operation) => (operation === failing ? asUnknown(failing) : operation));
   const { order } = new Search(model, others, limits, true).run();
   const places = new Map(order.map((id, at) => [id, at + 1]));
@@ -57,7 +57,10 @@ export function explain<State extends ModelState, Input, Output>(
   return { operations, failing, possible, text };
 }
 
-/** Of several that return at one time, one that changes nothing: easiest to understand. */
+/**
+ * Of several operations that return at the same time, prefer one that changes nothing: it is easiest to
+ * understand.
+ */
 function lastToReturn<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
   required: readonly DoneOperation<Input, Output>[],
@@ -79,9 +82,9 @@ function label<State extends ModelState, Input, Output>(
 }
 
 /**
- * What the failing operation could have returned so that the part had an order. The states that it
- * may be met with are collected first; then each answer is tried in earnest, because a state that
- * the search came by may still leave the others without a place.
+ * The results of the failing operation with which the part would be legal. First collect the states in which
+ * the operation may be executed; then check the part with each result, because in a state that the search
+ * visited the remaining operations may still fit nowhere.
  */
 function possibleOutputs<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
@@ -89,7 +92,8 @@ function possibleOutputs<State extends ModelState, Input, Output>(
   failing: DoneOperation<Input, Output>,
   limits: SearchLimits,
 ): string[] {
-  // Inputs may be equal or even the same object, so that here an operation is its own input.
+  // Several operations may have equal inputs, or the same object as input. So here the operation itself is
+  // the input.
   const tagged = all.map((operation) => ({ ...operation, input: operation }));
   const met = new Set<string>();
   const collect = answering(model, failing, (answer) => {
@@ -107,7 +111,9 @@ function possibleOutputs<State extends ModelState, Input, Output>(
   return possible;
 }
 
-/** The model, but for one operation, which returns what `accept` accepts and not what it did return. */
+/**
+ * The model, except that one operation may return whatever `accept` accepts instead of what it did return.
+ */
 function answering<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
   failing: DoneOperation<Input, Output>,
@@ -179,7 +185,7 @@ function prefixSentence<Input, Output>(
   return `The others have an order, such as: ${order.join(", then ")}.`;
 }
 
-/** The longest order that holds. */
+/** The longest legal order. */
 export function inOrder<Input, Output>(
   operations: readonly PartOperation<Input, Output>[],
 ): PartOperation<Input, Output>[] {
@@ -200,7 +206,7 @@ function saw<State extends ModelState, Input, Output>(
   return `It returned ${got}; in any order that the times allow, it could only have returned ${shown}${more}.`;
 }
 
-/** Times without the digits that nobody reads. */
+/** A time without needless digits. */
 export function milliseconds(time: number): string {
   return String(Math.round(time * 1000) / 1000);
 }

@@ -16,7 +16,7 @@ function recorded(): History<RegisterInput, RegisterOutput> {
 }
 
 describe("a history", () => {
-  it("has the outcomes, and takes what is under way as unknown", () => {
+  it("holds the outcomes, and takes calls that haven't ended as unknown", () => {
     const outcomes = recorded()
       .operations()
       .map(({ id, client, outcome }) => [id, client, outcome]);
@@ -28,7 +28,7 @@ describe("a history", () => {
     ]);
   });
 
-  it("keeps the order of events though the clock stands still, or goes back", () => {
+  it("keeps the order of events even if the clock stands still or goes back", () => {
     let now = 100;
     const history = new History<RegisterInput, RegisterOutput>(() => now--);
     history.invoke("a", { type: "write", value: 1 }).done({});
@@ -42,7 +42,7 @@ describe("a history", () => {
     expect(() => call.done({ value: 1 })).toThrow("operation #0 of client a has its outcome already");
   });
 
-  it("comes back from JSON lines as it was", () => {
+  it("is the same after being written as JSON lines and parsed", () => {
     const history = recorded();
     expect(parseHistory(history.toJsonLines())).toEqual(history.operations());
     expect(history.toJsonLines().split("\n")).toHaveLength(5);
@@ -63,14 +63,14 @@ describe("a history", () => {
     expect(() => parseHistory(`${good}\n${line}\n`)).toThrow(why);
   });
 
-  it("asks the caller's check about each operation", () => {
+  it("passes each operation to the caller's check", () => {
     const check = (operation: Operation<unknown, unknown>): void => {
       throw new Error(`client ${operation.client} is not welcome`);
     };
     expect(() => parseHistory(recorded().toJsonLines(), check as never)).toThrow("client a is not welcome");
   });
 
-  it("is refused by the checker if a time cannot be", () => {
+  it("is refused by the checker if a time is impossible", () => {
     const late: Operation<RegisterInput, RegisterOutput> = {
       id: 3,
       client: "a",

@@ -2,20 +2,20 @@ import { DecodeError, InvalidOptionError } from "../../errors.ts";
 import { checkTimes, type Operation } from "./operation.ts";
 
 /**
- * The least time between two events of one recorder, about a microsecond. Clocks are coarse, and
- * a simulated one stands still for thousands of events, yet which event came first is what the
- * checker lives on. A power of two, so that adding it to any clock's milliseconds is exact.
+ * The least time between two events of one recorder: about a microsecond. The checker depends on the order of
+ * events, but clocks are coarse, and a simulated clock stands still for thousands of events. A power of two,
+ * so that adding it to a clock's milliseconds is exact.
  */
 const EVENT_STEP_MS = 1 / 1024;
 
-/** A call under way. Say once what became of it; said nothing, it is unknown. */
+/** A call that has not ended. Report its outcome once; a call without a report has an unknown outcome. */
 export interface OpenOperation<Output> {
   readonly id: number;
-  /** It returned. */
+  /** The call returned. */
   done(output: Output): void;
-  /** It failed in a way that does not tell: it may still take effect. */
+  /** The call failed, and it may still take effect. */
   unknown(): void;
-  /** It failed and surely had no effect. */
+  /** The call failed, and it definitely had no effect. */
   notDone(): void;
 }
 
@@ -30,7 +30,7 @@ interface RecordedCall<Input, Output> {
 }
 
 /**
- * Records what clients called and what they got, in the order in which it happened.
+ * Records the calls of clients and their results, in the order in which they happened.
  *
  * @example
  * const history = new History<RegisterInput, RegisterOutput>(() => environment.now());
@@ -43,17 +43,17 @@ export class History<Input, Output> {
   readonly #records: RecordedCall<Input, Output>[] = [];
   #lastMs = Number.NEGATIVE_INFINITY;
 
-  /** `now` is in milliseconds. Recorders in several processes need one clock. */
+  /** `now` returns milliseconds. Recorders in several processes need the same clock. */
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  /** How many operations were begun. */
+  /** How many calls were recorded. */
   get size(): number {
     return this.#records.length;
   }
 
-  /** Records a call; to be called right before it is sent. */
+  /** Records a call. Call this right before you send the request. */
   invoke(client: string, input: Input): OpenOperation<Output> {
     const id = this.#records.length;
     const record: RecordedCall<Input, Output> = { client, input, calledAt: this.#stamp(), end: undefined };
@@ -72,7 +72,7 @@ export class History<Input, Output> {
     };
   }
 
-  /** What is recorded so far; calls still under way are unknown. */
+  /** The operations recorded so far. A call that has not ended has an unknown outcome. */
   operations(): Operation<Input, Output>[] {
     return this.#records.map(({ client, input, calledAt, end }, id) => ({
       id,
@@ -83,7 +83,7 @@ export class History<Input, Output> {
     }));
   }
 
-  /** The same as text, one operation a line; `parseHistory` reads it. */
+  /** The operations as text, one a line. `parseHistory` reads it. */
   toJsonLines(): string {
     return formatHistory(this.operations());
   }
@@ -94,14 +94,14 @@ export class History<Input, Output> {
   }
 }
 
-/** A history as text: one JSON object a line, an operation each. */
+/** A history as text: one line for each operation, each a JSON object. */
 export function formatHistory(operations: readonly Operation<unknown, unknown>[]): string {
   return operations.map((operation) => `${JSON.stringify(operation)}\n`).join("");
 }
 
 /**
- * Reads what `formatHistory` wrote. Inputs and outputs are the caller's: pass `check` to refuse
- * those that are not what the model takes (by throwing). Throws `DecodeError`, naming the line.
+ * Reads what `formatHistory` wrote. It can't check inputs and outputs by itself: pass a `check` that throws
+ * if they aren't what your model takes. Throws `DecodeError`, which names the line.
  */
 export function parseHistory<Input, Output>(
   lines: string,
@@ -113,7 +113,7 @@ export function parseHistory<Input, Output>(
     try {
       const operation = parseOperation(JSON.parse(line));
       check?.(operation);
-      // Without `check` the caller vouches for the inputs and outputs.
+      // Without `check`, the caller is responsible for the inputs and outputs.
       operations.push(operation as Operation<Input, Output>);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);

@@ -19,31 +19,34 @@ export type KeyValueInput =
       readonly to: string | null;
     };
 
-/** What a key-value store said. A field that is left out is not checked, but for `applied`. */
+/** What a key-value store returned. A field that is left out isn't checked, except for `applied`. */
 export interface KeyValueOutput {
   /** After a get: the value; null: the key does not exist. */
   readonly value?: string | null;
   /** After a get: the value's version. After a change: the version that it gave the key. */
   readonly version?: number;
-  /** After a change: false if its condition did not hold, so that it changed nothing. Left out: it held. */
+  /** After a change: false if its condition didn't hold, so that nothing changed. Default: true. */
   readonly applied?: boolean;
-  /** After a delete: whether there was something to delete. */
+  /** After a delete: whether the key existed. */
   readonly existed?: boolean;
 }
 
 /** What is known of one key. */
 export interface KeyValueState {
   readonly value: string | null;
-  /** null: the change that gave it was of unknown outcome or did not say; the first to see it settles it. */
+  /**
+   * null: not known, because the change had an unknown outcome or returned no version. The first operation
+   * that sees the version fixes it.
+   */
   readonly version: number | null;
-  /** The greatest version seen on this key: later ones are greater. */
+  /** The greatest version of this key so far: later versions must be greater. */
   readonly versionFloor: number;
 }
 
 /**
- * A key-value store with get, put, delete and compare-and-set, keys checked apart. Versions are
- * checked where outputs have them: each change of a key gives it a version greater than all before
- * (so a counter that begins again after a delete does not do; the index of a log entry does).
+ * A key-value store with get, put, delete and compare-and-set; each key is checked on its own. Versions are
+ * checked where outputs contain them: each change must give its key a version greater than all before. So a
+ * counter that restarts after a delete doesn't pass, and the index of a log entry does.
  */
 export function keyValueModel(): Model<KeyValueState, KeyValueInput, KeyValueOutput> {
   return {
@@ -74,7 +77,7 @@ function stepGet(state: KeyValueState, output: KeyValueOutput | undefined): KeyV
   return state.value === null ? undefined : settleVersion(state, output.version);
 }
 
-/** The state, now that its version is known; undefined if that cannot be its version. */
+/** The state with its version; undefined if this can't be its version. */
 function settleVersion(state: KeyValueState, version: number): KeyValueState | undefined {
   if (state.version !== null) return state.version === version ? state : undefined;
   return version > state.versionFloor ? { value: state.value, version, versionFloor: version } : undefined;
@@ -86,7 +89,7 @@ function stepChange(
   output: KeyValueOutput | undefined,
 ): KeyValueState | undefined {
   const before = output?.applied === false ? refused(state, input) : allowed(state, input);
-  // Of unknown outcome and not allowed: it was refused, and that changes nothing.
+  // Its outcome is unknown and its condition doesn't hold: it was refused, and nothing changed.
   if (before === undefined) return output === undefined ? state : undefined;
   if (output?.applied === false) return before;
   if (output?.existed !== undefined && output.existed !== (state.value !== null)) return undefined;
@@ -101,7 +104,7 @@ function newValue(input: Change): string | null {
   return input.type === "delete" ? null : input.to;
 }
 
-/** The state if the condition of the change can hold in it, with what that tells of the version. */
+/** The state if the change's condition can hold in it, with the version that this implies. */
 function allowed(state: KeyValueState, input: Change): KeyValueState | undefined {
   if (input.type === "compare-and-set") return state.value === input.from ? state : undefined;
   if (input.ifVersion === undefined) return state;
@@ -109,7 +112,7 @@ function allowed(state: KeyValueState, input: Change): KeyValueState | undefined
   return state.value === null ? undefined : settleVersion(state, input.ifVersion);
 }
 
-/** The state if the condition of the change can fail in it. */
+/** The state if the change's condition can fail in it. */
 function refused(state: KeyValueState, input: Change): KeyValueState | undefined {
   if (input.type === "compare-and-set") return state.value === input.from ? undefined : state;
   if (input.ifVersion === undefined) return undefined;

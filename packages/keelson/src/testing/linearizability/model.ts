@@ -2,40 +2,44 @@
 export type ModelState = string | number | boolean | object | null;
 
 /**
- * What one object does when its operations come one after another: the specification that a
- * history is held against. All methods are pure.
+ * What an object does when its operations are executed one after another: the specification against which a
+ * history is checked. All methods are pure.
  */
 export interface Model<State extends ModelState, Input, Output> {
   readonly initial: State;
 
   /**
-   * The part of the state that the operation concerns. Parts are checked apart, which is what makes
-   * long histories possible, so no operation may see or change another part than its own.
+   * The part of the state that the operation concerns. Each part is checked on its own, which makes long
+   * histories possible. So no operation may see or change any other part.
    */
   keyOf(input: Input): string;
 
   /**
-   * The state after the operation, or `undefined` if it cannot return `output` in this state.
-   * Without an output (it is unknown) any would do, and it is possible in every state.
+   * The state after the operation, or `undefined` if the operation can't return `output` in this state. If
+   * `output` is undefined, the outcome is unknown: any output is accepted, and the operation is possible in
+   * every state.
    */
   step(state: State, input: Input, output: Output | undefined): State | undefined;
 
-  /** Equal for two states if and only if no operation can tell them apart. */
+  /** A text that is equal for two states if and only if no operation can tell them apart. */
   fingerprint(state: State): string;
 
-  /** With this output, or this unknown one, the operation changes nothing: such as a read, or a write that was refused. */
+  /**
+   * Whether the operation changes nothing if it returns this output; for example a read, or a write that was
+   * refused.
+   */
   isEffectless(input: Input, output: Output | undefined): boolean;
 
   /**
-   * Whether it may come, and the state after it, depend in no way on operations of unknown outcome
-   * right before it: it writes over whatever they did. `false` is always right, only slower.
+   * Whether the operation overwrites the effects of the operations right before it: whether it is possible,
+   * and the state after it, don't depend on them. Returning `false` is always correct, but slower.
    */
   overwrites(input: Input, output: Output | undefined): boolean;
 
   /** The operation in a few words: `put x 5`. */
   describe(input: Input): string;
 
-  /** What it returned, in the same words as `expected`: `5`. */
+  /** What the operation returned, in the same words as `expected`: `5`. */
   describeOutput(input: Input, output: Output): string;
 
   /** What the operation returns in this state, in a few words. */

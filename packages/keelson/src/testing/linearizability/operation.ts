@@ -1,16 +1,16 @@
 import { InvalidOptionError } from "../../errors.ts";
 
 interface Invocation<Input> {
-  /** Its place in the history, from 0; in explanations `#id`. */
+  /** The operation's place in the history, from 0. Explanations write it as `#id`. */
   readonly id: number;
-  /** Who called; a lane in pictures. */
+  /** The client that called. Pictures have a lane for each client. */
   readonly client: string;
   readonly input: Input;
   /** Milliseconds. */
   readonly calledAt: number;
 }
 
-/** It returned, so it took effect at some moment between `calledAt` and `returnedAt`. */
+/** The operation returned: it took effect at some moment between `calledAt` and `returnedAt`. */
 export interface DoneOperation<Input, Output> extends Invocation<Input> {
   readonly outcome: "done";
   /** Milliseconds, not before `calledAt`. */
@@ -18,21 +18,24 @@ export interface DoneOperation<Input, Output> extends Invocation<Input> {
   readonly output: Output;
 }
 
-/** Nobody knows: it may take effect at any moment after `calledAt`, or never. */
+/** The client can't tell: the operation may take effect at any moment after `calledAt`, or never. */
 export interface UnknownOperation<Input> extends Invocation<Input> {
   readonly outcome: "unknown";
 }
 
-/** It surely had no effect and never will; a history in which somebody saw its effect is illegal. */
+/**
+ * The operation definitely had no effect and never will. A history in which a client saw its effect is
+ * illegal.
+ */
 export interface NotDoneOperation<Input> extends Invocation<Input> {
   readonly outcome: "not-done";
 }
 
-/** One call of one client, and what the client learnt of it. */
+/** One call of one client, and its outcome. */
 export type Operation<Input, Output> =
   DoneOperation<Input, Output> | UnknownOperation<Input> | NotDoneOperation<Input>;
 
-/** Refuses times that cannot be, before they turn into a wrong verdict. */
+/** Refuses impossible times, which would lead to a wrong verdict. */
 export function checkTimes(operations: readonly Operation<unknown, unknown>[]): void {
   for (const operation of operations) {
     const { id, client, calledAt } = operation;

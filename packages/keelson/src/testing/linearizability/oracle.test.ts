@@ -17,7 +17,9 @@ import { isExplainedBy, isLinearizableByBruteForce } from "./test/brute-force.ts
 const LIMITS = { stepsMax: 1_000_000, memoryBytesMax: 100_000_000 };
 const OPERATIONS_MAX = 6;
 
-/** How an operation went: where its interval begins and ends, when it took effect, and what was heard of it. */
+/**
+ * An executed operation: when it was called and returned, when it took effect, and what its client learnt.
+ */
 interface Course {
   readonly calledAt: number;
   readonly effectAfter: number;
@@ -32,7 +34,7 @@ const course: fc.Arbitrary<Course> = fc.record({
   outcome: fc.constantFrom("done", "done", "done", "done", "unknown", "lost", "not-done"),
 });
 
-/** Runs operations one after another in the order of their effects, on a store that is really there. */
+/** Executes operations on a real store, one after another, in the order of their effects. */
 function execute<Input, Output>(
   plan: readonly (readonly [Input, Course])[],
   apply: (input: Input, at: number) => Output,
@@ -109,7 +111,7 @@ const keyValueInput: fc.Arbitrary<KeyValueInput> = fc.oneof(
   }),
 );
 
-/** A store whose versions are the places of the changes; it tells of them only if asked to. */
+/** A store whose versions count its changes; it returns them only if asked to. */
 function keyValueStore(tellsVersions: boolean): (input: KeyValueInput, at: number) => KeyValueOutput {
   let held: { value: string; version: number } | null = null;
   return (input, at) => {
@@ -137,7 +139,9 @@ const keyValueExecution = fc
   )
   .map(([plan, tellsVersions]) => execute(plan, keyValueStore(tellsVersions)));
 
-/** Gives one operation the output of another of its type, or moves it in time: often illegal then. */
+/**
+ * Gives one operation the output of another of its type, or moves it in time. The result is often illegal.
+ */
 function mutate<Input extends { readonly type: string }, Output>(
   operations: readonly Operation<Input, Output>[],
   [which, donor, shift]: readonly [number, number, number],
@@ -165,7 +169,7 @@ function check<State extends ModelState, Input, Output>(
   return verdict === "linearizable";
 }
 
-/** The claims of an illegal result, held against the definition. */
+/** Checks what an illegal result says against the definition. */
 function expectTrueExplanation<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
   operations: readonly Operation<Input, Output>[],
@@ -237,7 +241,7 @@ describe("the checker, against all orders tried one by one", () => {
     expect(Math.min(seen.legal, seen.illegal)).toBeGreaterThan(80);
   });
 
-  it("agrees on histories made of nothing but chance", () => {
+  it("agrees on random histories", () => {
     const seen = { legal: 0, illegal: 0 };
     const output = fc.constantFrom<RegisterValue>(null, 1, 2);
     const operation = fc.tuple(fc.constantFrom("read", "write", "lost write", "cas"), output, course);
@@ -265,7 +269,7 @@ describe("the checker, against all orders tried one by one", () => {
     expect(Math.min(seen.legal, seen.illegal)).toBeGreaterThan(80);
   });
 
-  it("claims only orders that keep the time and are possible", () => {
+  it("returns only orders that respect the times and that the model allows", () => {
     fc.assert(
       fc.property(keyValueExecution, (operations) => {
         const { verdict, order } = new Search(
@@ -282,7 +286,7 @@ describe("the checker, against all orders tried one by one", () => {
     );
   });
 
-  it("explains illegal histories by parts that are illegal and of which each operation is needed", () => {
+  it("explains illegal histories by illegal parts of which each operation is needed", () => {
     fc.assert(
       fc.property(registerExecution, mutation, (execution, how) => {
         expectTrueExplanation(registerModel(), mutate(execution, how));

@@ -1,6 +1,6 @@
 import type { Model } from "./model.ts";
 
-/** What a register holds; null: nothing yet. */
+/** The value of a register; null: none yet. */
 export type RegisterValue = string | number | boolean | null;
 
 /** Operations on registers; those without a `key` share one. */
@@ -14,13 +14,13 @@ export type RegisterInput =
       readonly to: RegisterValue;
     };
 
-/** `value` after a read; `swapped` after a compare-and-set; a write that returned says no more. */
+/** What an operation returned: `value` of a read, `swapped` of a compare-and-set, and nothing of a write. */
 export interface RegisterOutput {
   readonly value?: RegisterValue;
   readonly swapped?: boolean;
 }
 
-/** Registers to read, write, and compare-and-set. An output's field that is left out is not checked. */
+/** Registers with read, write and compare-and-set. A field that is left out of an output isn't checked. */
 export function registerModel(
   options: { readonly initial?: RegisterValue } = {},
 ): Model<RegisterValue, RegisterInput, RegisterOutput> {

@@ -4,11 +4,11 @@ import type { DoneOperation, Operation, UnknownOperation } from "./operation.ts"
 import { SeenConfigurations } from "./seen-configurations.ts";
 import { UnplacedOperations } from "./unplaced-operations.ts";
 
-/** How much one search may do before it gives up. */
+/** The limits of one search. */
 export interface SearchLimits {
   /** Calls of `model.step`. */
   readonly stepsMax: number;
-  /** Estimated bytes of the configurations that are remembered. */
+  /** Estimated bytes of the remembered configurations. */
   readonly memoryBytesMax: number;
 }
 
@@ -16,38 +16,47 @@ export interface SearchResult {
   readonly verdict: "linearizable" | "illegal" | "undecided";
   readonly steps: number;
   /**
-   * An order that explains the operations, as ids. Of those that are not linearizable: an order
-   * that holds as many of the first to return as any does.
+   * The ids of the operations in a legal order. If there is no legal order of all: one that gets past as many
+   * returns as possible.
    */
   readonly order: readonly number[];
-  /** Which limit ended the search; of an undecided one only. */
+  /** The limit that ended the search, if the verdict is `undecided`. */
   readonly limit?: keyof SearchLimits;
 }
 
-/** The operations that returned and must be placed so far, then some of unknown outcome that took effect. */
+/** The operations placed so far, followed by zero or more operations of unknown outcome. */
 interface Variant<State> {
   readonly state: State;
-  /** The operations of unknown outcome placed, ascending. */
+  /** The placed operations of unknown outcome, ascending. */
   readonly used: readonly number[];
-  /** The last of them and where it was placed; null: none since the last operation that returned. */
+  /**
+   * The last placed operation of unknown outcome, and the variant it extends; null: there is none after the
+   * last required operation.
+   */
   readonly last: { readonly optional: number; readonly before: Variant<State> } | null;
-  /** An effectless operation was placed here: nothing else need be tried. */
+  /** Whether an operation without effect was placed here: then no other choice has to be tried. */
   settled: boolean;
 }
 
-/** A configuration of the search: what was placed, and what remains to be tried from here. */
+/** A configuration of the search: the operations placed so far, and the choices that remain to be tried. */
 interface Frame<State> {
-  /** The first is without further unknown operations; each after it adds one to one before it. */
+  /**
+   * The first variant has no further operation of unknown outcome; each later one adds one to a variant
+   * before it.
+   */
   readonly variants: Variant<State>[];
-  /** The variant being tried. */
+  /** The variant that is being tried. */
   variantAt: number;
-  /** The variants before this one were extended by each unknown operation. */
+  /** The variants before this one have been extended by each operation of unknown outcome. */
   extendedTo: number;
-  /** The operations that may be placed next, the most promising first. */
+  /** The required operations that may be placed next, the most promising first. */
   readonly candidates: readonly number[];
   /** The next candidate to try in this variant; `NOT_BEGUN`. */
   cursor: number;
-  /** The operation that returned and was placed to go on from here, and the variant it was placed in. */
+  /**
+   * The required operation that is placed next, while the search is below this frame, and the variant it is
+   * placed in.
+   */
   placed: number;
   placedIn: Variant<State> | null;
 }
@@ -55,15 +64,14 @@ interface Frame<State> {
 const NOT_BEGUN = -1;
 
 /**
- * Looks for an order of one key's operations that the model allows: the search of Wing and Gong,
- * with Lowe's memory of the configurations that were tried. Calls and returns stand in one linked
- * list by time; an operation may be placed next if its call stands before the first return of
- * those that are not placed. A placed operation leaves the list; an empty list is a success.
+ * Searches for an order of one key's operations that the model allows: the algorithm of Wing and Gong, with
+ * Lowe's cache of visited configurations. It places one operation after another, and backtracks when none is
+ * possible. `UnplacedOperations` says which may be placed next. The search succeeds when all required
+ * operations, those that returned, are placed.
  *
- * Operations of unknown outcome need not be placed at all. They stand apart, and are placed only
- * right before one that returned, fewest first, because one that nobody needs only closes doors:
- * of two configurations that differ in nothing but these, the one that used fewer can do all that
- * the other can.
+ * Operations of unknown outcome are optional. They are placed only right before a required one, and as few as
+ * possible: of two configurations that differ only in the optional operations they used, the one that used
+ * fewer can continue in every way in which the other can.
  */
 export class Search<State extends ModelState, Input, Output> {
   readonly #model: Model<State, Input, Output>;
@@ -127,7 +135,7 @@ export class Search<State extends ModelState, Input, Output> {
     return { verdict, steps: this.#steps, order };
   }
 
-  /** Tries the next choice of a frame; false: there is none. */
+  /** Tries the next choice of a frame. Returns false if there is none. */
   #advance(frame: Frame<State>): boolean {
     const variant = frame.variants[frame.variantAt];
     if (variant === undefined) return this.#extend(frame);
@@ -146,8 +154,8 @@ export class Search<State extends ModelState, Input, Output> {
   }
 
   /**
-   * Places an operation that is possible here and changes nothing, if there is one. Then no other
-   * choice need be tried: an order that has it later is as good with it here.
+   * Places an operation that is possible here and changes nothing, if there is one. Then no other choice has
+   * to be tried: every legal order that has it later stays legal if the operation moves here.
    */
   #placeEffectless(frame: Frame<State>, variant: Variant<State>): boolean {
     for (const call of frame.candidates) {
@@ -163,13 +171,16 @@ export class Search<State extends ModelState, Input, Output> {
 
   #tryPlace(frame: Frame<State>, variant: Variant<State>, call: number): boolean {
     const { input, output } = this.#requiredAt(call);
-    // What the last unknown operation did is written over: better without it, which was tried before.
+    // The operation overwrites the effect of the optional one before it. The variant without that one can do
+    // the same, and was tried before.
     if (variant.last !== null && this.#model.overwrites(input, output)) return false;
     const state = this.#step(variant.state, input, output);
     return state !== undefined && this.#go(frame, variant, call, state);
   }
 
-  /** Places an operation and goes on from there; false: what follows was tried before. */
+  /**
+   * Places an operation, and continues from there. Returns false if that configuration was visited before.
+   */
   #go(frame: Frame<State>, variant: Variant<State>, call: number, state: State): boolean {
     this.#place(frame, variant, call);
     if (this.#push(state, variant.used)) return true;
@@ -177,7 +188,7 @@ export class Search<State extends ModelState, Input, Output> {
     return false;
   }
 
-  /** Adds the variants that have one unknown operation more; false: there are none. */
+  /** Adds the variants with one more optional operation. Returns false if there are none. */
   #extend(frame: Frame<State>): boolean {
     const firstReturnAt = this.#unplaced.firstReturnAt();
     while (frame.extendedTo < frame.variants.length) {
@@ -206,7 +217,10 @@ export class Search<State extends ModelState, Input, Output> {
     return frame.variants.length > count;
   }
 
-  /** Whether anything that depends on what came before it is possible now. */
+  /**
+   * Whether an operation that depends on the state is possible in this one. If not, the optional operation
+   * that led to it is of no use.
+   */
   #isUseful(frame: Frame<State>, state: State): boolean {
     if (this.#optionalOverwrites.includes(false)) return true;
     return frame.candidates.some((call) => {
@@ -215,7 +229,7 @@ export class Search<State extends ModelState, Input, Output> {
     });
   }
 
-  /** Goes on from a configuration, unless one that can do as much was tried before. */
+  /** Continues from a configuration, unless one that can do at least as much was visited before. */
   #push(state: State, used: readonly number[]): boolean {
     if (!this.#remember(state, used)) return false;
     this.#frames.push({
@@ -262,7 +276,7 @@ export class Search<State extends ModelState, Input, Output> {
     this.#bestOrder = this.#order();
   }
 
-  /** The ids of what is placed now, in order. */
+  /** The ids of the placed operations, in order. */
   #order(): number[] {
     const order: number[] = [];
     for (const { placed, placedIn } of this.#frames) {

@@ -2,18 +2,18 @@
 const ENTRY_BYTES = 100;
 const NUMBER_BYTES = 8;
 const CHARACTER_BYTES = 2;
-/** How many operations one character of a key tells of. */
+/** How many operations one character of a key describes. */
 const BITS = 16;
 
 const NONE_USED: readonly (readonly number[])[] = [[]];
 
 /**
- * The configurations that a search has been in: which of the operations that returned are placed,
- * and the state. With each, the sets of operations of unknown outcome that were used to get there;
- * only the smallest, since one that used less can do all that one that used more can.
+ * The configurations that a search has visited: which required operations are placed, and the state. For
+ * each, the sets of optional operations that were used to get there. Of these sets only the smallest are
+ * kept: a configuration that used fewer can do everything that one that used more can.
  *
- * What is placed is told by the first operation that is not and the bits after it, so a key is as
- * long as operations overlap and not as long as the history.
+ * The placed operations are written as the first unplaced one and a bit for each operation after it. So the
+ * length of a key grows with the number of concurrent operations, not with the history.
  */
 export class SeenConfigurations {
   readonly #seen = new Map<string, readonly (readonly number[])[]>();
@@ -25,7 +25,7 @@ export class SeenConfigurations {
     return this.#bytes;
   }
 
-  /** Adds a configuration; false if one was there that can do as much. */
+  /** Adds a configuration. Returns false if one that can do at least as much is already there. */
   add(
     placed: Uint8Array,
     base: number,
@@ -56,7 +56,7 @@ export class SeenConfigurations {
   }
 }
 
-/** One bit for each operation from `base` on, as far as any is placed. */
+/** One bit for each operation from `base` on, up to the last placed one. */
 function window(placed: Uint8Array, base: number, placedCount: number): string {
   let left = placedCount - base;
   let text = "";
@@ -72,7 +72,7 @@ function window(placed: Uint8Array, base: number, placedCount: number): string {
   return text;
 }
 
-/** Both ascending. */
+/** Whether `outer` contains `inner`; both are ascending. */
 function isSubset(inner: readonly number[], outer: readonly number[]): boolean {
   if (inner.length > outer.length) return false;
   let at = 0;

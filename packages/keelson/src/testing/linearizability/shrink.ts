@@ -2,22 +2,26 @@ import type { Model, ModelState } from "./model.ts";
 import type { DoneOperation, Operation, UnknownOperation } from "./operation.ts";
 import { Search, type SearchLimits } from "./search.ts";
 
-/** A part of a history that no order explains. */
+/** A part of a history that has no legal order. */
 export interface IllegalPart<Input, Output> {
-  /** Each of them is needed: without any one of them, the rest has an order (if `smallest`). */
+  /**
+   * The required operations. If `smallest`, each is needed: without any one of them, the rest has a legal
+   * order.
+   */
   readonly required: readonly DoneOperation<Input, Output>[];
-  /** They may have taken effect or not; without them, the part would be illegal for another reason. */
+  /**
+   * Operations that may have taken effect or not. Without them, the part would be illegal for another reason.
+   */
   readonly optional: readonly UnknownOperation<Input>[];
-  /** False if a limit ended the shrinking, so that there may be a smaller part. */
+  /** False if a limit ended the shrinking: there may be a smaller part. */
   readonly smallest: boolean;
 }
 
 /**
- * Makes an illegal history small. What is left out must not make a lie of the rest: without the
- * write, any read of its value would be "illegal". So an operation is first made one of unknown
- * outcome, which allows more orders and never fewer; when no more can be, those of unknown outcome
- * are left out as long as every other operation stays needed, which it would not if the reason of
- * the illegality had changed.
+ * Shrinks an illegal history. Leaving out a write would make every read of its value illegal, and so hide the
+ * real reason. So first, as many operations as possible get an unknown outcome, which only allows more
+ * orders. Then operations of unknown outcome are left out, as long as each of the other operations stays
+ * needed: if one were no longer needed, the reason would have changed.
  */
 export class Shrinker<State extends ModelState, Input, Output> {
   readonly #model: Model<State, Input, Output>;
@@ -25,14 +29,14 @@ export class Shrinker<State extends ModelState, Input, Output> {
   #stepsLeft: number;
   #undecided = false;
 
-  /** `stepsMax` is for all searches together, `limits` for each. */
+  /** `stepsMax` limits all searches together, `limits` each of them. */
   constructor(model: Model<State, Input, Output>, limits: SearchLimits, stepsMax: number) {
     this.#model = model;
     this.#limits = limits;
     this.#stepsLeft = stepsMax;
   }
 
-  /** The operations must be illegal. */
+  /** The operations must have no legal order. */
   shrink(operations: readonly Operation<Input, Output>[]): IllegalPart<Input, Output> {
     const prefix = this.#shortestPrefix(operations);
     const required = prefix
@@ -44,13 +48,16 @@ export class Shrinker<State extends ModelState, Input, Output> {
     return { required: relaxed.required, optional: kept, smallest: !this.#undecided };
   }
 
-  /** Up to the first return that cannot be explained; what was under way then is of unknown outcome. */
+  /**
+   * The operations up to the first return after which there is no legal order; calls that had not returned by
+   * then get an unknown outcome.
+   */
   #shortestPrefix(operations: readonly Operation<Input, Output>[]): Operation<Input, Output>[] {
     const returns = operations
       .filter((operation) => operation.outcome === "done")
       .map(({ returnedAt }) => returnedAt)
       .sort((a, b) => a - b);
-    // A longer prefix of an illegal one is illegal too, so that halving finds the shortest.
+    // Whatever extends an illegal prefix is illegal, too, so a binary search finds the shortest one.
     let low = 0;
     let high = returns.length - 1;
     while (low < high) {
@@ -61,7 +68,10 @@ export class Shrinker<State extends ModelState, Input, Output> {
     return prefixUntil(operations, returns[high] ?? 0);
   }
 
-  /** Makes as many operations as possible of unknown outcome: in halves, then quarters, and so on to single ones. */
+  /**
+   * Gives as many operations as possible an unknown outcome: first tries halves, then quarters, and so on
+   * down to single ones.
+   */
   #relax(
     required: readonly DoneOperation<Input, Output>[],
     optional: readonly UnknownOperation<Input>[],
@@ -78,7 +88,7 @@ export class Shrinker<State extends ModelState, Input, Output> {
     return { required: kept, optional: unknown };
   }
 
-  /** Leaves out operations of unknown outcome as long as all that returned stay needed. */
+  /** Leaves out operations of unknown outcome as long as every required one stays needed. */
   #leaveOut(
     required: readonly DoneOperation<Input, Output>[],
     optional: readonly UnknownOperation<Input>[],
@@ -102,13 +112,13 @@ export class Shrinker<State extends ModelState, Input, Output> {
   }
 
   /**
-   * Ranges to try to do without, large ones first and from the end, where `length` is what is left
-   * at that time. One round of each size is enough: what could not be spared with more around it
-   * cannot be spared with less.
+   * The ranges to try to leave out: large ones first, and from the end. `length` is how many are left at that
+   * time. One round of each size is enough: an operation that was needed among more operations is needed
+   * among fewer.
    */
   *#chunks(length: () => number): Generator<readonly [from: number, to: number]> {
     for (let size = Math.ceil(length() / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
-      // What was taken out moved nothing that lies before it.
+      // Removing a range doesn't move what is before it.
       for (let to = length(); to > 0; to -= size) yield [Math.max(0, to - size), to];
     }
   }
@@ -134,7 +144,10 @@ export class Shrinker<State extends ModelState, Input, Output> {
   }
 }
 
-/** What had happened by a time: later calls are not in it, and later returns are not known. */
+/**
+ * The history as known at a time: without later calls, and with an unknown outcome for operations that return
+ * later.
+ */
 function prefixUntil<Input, Output>(
   operations: readonly Operation<Input, Output>[],
   time: number,
@@ -146,7 +159,7 @@ function prefixUntil<Input, Output>(
     );
 }
 
-/** The operation as if nobody had heard of its return. */
+/** The operation with an unknown outcome. */
 export function asUnknown<Input>({
   id,
   client,

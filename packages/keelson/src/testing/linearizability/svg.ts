@@ -8,7 +8,7 @@ const MARGIN = 16;
 const HEADER_HEIGHT = 56;
 const CHARACTER_WIDTH = 7.2;
 
-/** Longer labels are cut, and whole in the bar's tooltip: a value may have a megabyte. */
+/** Longer labels are cut off; the bar's tooltip has the whole text. A value may have a megabyte. */
 const LABEL_CHARACTERS_MAX = 60;
 
 const STYLE = `
@@ -24,10 +24,10 @@ const STYLE = `
   }`;
 
 /**
- * A picture of the smallest illegal part: a lane for each client, a bar from each call to its
- * return (dashed and open if nobody knows the outcome), numbers on those that the longest order
- * that holds has, and in red the one that cannot be placed. Calls and returns stand in order and
- * evenly spaced, with their times in the tooltips: real times would hide the short ones.
+ * Draws the smallest illegal part: a lane for each client, and a bar from each call to its return, dashed and
+ * open if the outcome is unknown. The operations of the longest legal order are numbered, and the one that
+ * fits nowhere is red. Calls and returns are evenly spaced, because true distances would hide short
+ * operations; the times are in the tooltips.
  */
 export function toSvg(result: IllegalResult<unknown, unknown>): string {
   const times = result.operations
@@ -38,7 +38,7 @@ export function toSvg(result: IllegalResult<unknown, unknown>): string {
   const columns = new Map([...new Set(times)].map((time, at) => [time, at]));
   const rows = assignRows(result.operations);
   const left = MARGIN + Math.max(...rows.names.map((client) => textWidth(shorten(client)))) + MARGIN;
-  // Labels stand in their bars or run out of them to the right, so the widest column is theirs.
+  // A label begins in its bar and may extend beyond it to the right, so leave room for the longest.
   const right = Math.max(...result.operations.map(({ label }) => textWidth(shorten(label)))) + 4 * MARGIN;
   const width = left + columns.size * STEP_WIDTH + right;
   const height = HEADER_HEIGHT + rows.names.length * LANE_HEIGHT + MARGIN;
@@ -66,11 +66,14 @@ export function toSvg(result: IllegalResult<unknown, unknown>): string {
 interface Rows {
   /** The row of each operation. */
   readonly of: readonly number[];
-  /** The client of each row; "" if it is the one above. */
+  /** The client of each row; "" if the row above is of the same client. */
   readonly names: readonly string[];
 }
 
-/** A client has a lane; what overlaps in it (after a call of unknown outcome) goes to a row below. */
+/**
+ * Each client has a lane. Operations that overlap within it, after a call of unknown outcome, get further
+ * rows.
+ */
 function assignRows(operations: readonly PartOperation<unknown, unknown>[]): Rows {
   const of = new Array<number>(operations.length).fill(0);
   const names: string[] = [];
@@ -142,7 +145,7 @@ function shorten(text: string): string {
   return text.length <= LABEL_CHARACTERS_MAX ? text : `${text.slice(0, LABEL_CHARACTERS_MAX - 1)}…`;
 }
 
-/** XML has no way to write most control characters or half of a surrogate pair, so these are replaced. */
+/** XML can't represent most control characters or half of a surrogate pair, so these are replaced. */
 function escape(text: string): string {
   return text
     .toWellFormed()

@@ -2,9 +2,9 @@ import type { Model, ModelState } from "../model.ts";
 import type { DoneOperation, Operation } from "../operation.ts";
 
 /**
- * Decides linearizability by the definition and nothing else: some choice of the operations of
- * unknown outcome, and some order of these and all that returned, keeps the order of time and is
- * possible. For histories of a handful of operations.
+ * Decides linearizability by trying everything: every choice of operations of unknown outcome, and every
+ * order of these and of all that returned. A history is linearizable if one of the orders respects the times
+ * and the model allows it. For histories of a few operations.
  */
 export function isLinearizableByBruteForce<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
@@ -17,7 +17,9 @@ export function isLinearizableByBruteForce<State extends ModelState, Input, Outp
   );
 }
 
-/** Whether an order keeps the order of time and is possible; for the orders that the checker claims. */
+/**
+ * Whether an order respects the times and the model allows it. Checks the orders that the checker returns.
+ */
 export function isExplainedBy<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
   order: readonly Operation<Input, Output>[],
