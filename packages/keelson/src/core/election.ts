@@ -73,6 +73,8 @@ export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: num
   const { role } = state;
   if (role.type !== "pre-candidate" || !message.granted || message.round !== role.round) return;
   role.votes.add(message.from);
+  // It may have stalled since it asked.
+  if (now >= state.stallDeadline) return;
   if (hasQuorum(state.config, (id) => role.votes.has(id))) startElection(state, false);
 }
 

@@ -362,6 +362,37 @@ describe("a node", () => {
     expect([node.role, node.term]).toEqual(["candidate", 2]);
   });
 
+  it("gives up a candidacy when a part of the node hangs, and wins none that it began before [Z15]", () => {
+    for (const preVote of [true, false]) {
+      const node = restarted({ log: logOf("1@1", "0@0", FIRST), preVote });
+      node.handleTimeout(1000);
+      act(node, 1000);
+      expect(node.role).toBe(preVote ? "pre-candidate" : "candidate");
+      const { term } = node;
+      node.handleServiceStall(true, 1001);
+      expect(node.role).toBe("follower");
+      for (const from of ["b", "c"]) {
+        node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, 1002);
+        node.handleMessage({ type: "pre-vote-reply", from, term, requestTerm: term, granted: true }, 1002);
+      }
+      expect([node.role, node.term]).toEqual(["follower", term]);
+    }
+  });
+
+  it("begins no election on pre-votes that come while a write is stalled [D11]", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", FIRST), storageStallMs: 700 });
+    node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "2@1") }), 10);
+    node.takeActions();
+    const deadline = node.capture().electionDeadline ?? 0;
+    expect(deadline).toBeLessThan(710);
+    node.handleTimeout(deadline);
+    expect(node.role).toBe("pre-candidate");
+    for (const from of ["b", "c"]) {
+      node.handleMessage({ type: "pre-vote-reply", from, term: 1, requestTerm: 1, granted: true }, 710);
+    }
+    expect([node.role, node.term]).toEqual(["pre-candidate", 1]);
+  });
+
   it("starts an election at once when its leader asks it to", () => {
     const node = restarted({ log: logOf("1@1", "0@0", FIRST) });
     node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "") }), 10);

@@ -128,6 +128,11 @@ export class RaftNode {
     return this.#state.role.type;
   }
 
+  /** When the oldest write under way was taken, in milliseconds; null: none is under way. */
+  get oldestWriteAt(): number | null {
+    return this.#state.oldestWriteAt;
+  }
+
   get term(): Term {
     return this.#state.term;
   }
@@ -378,6 +383,22 @@ export class RaftNode {
     advanceCommit(this.#state);
     advanceMembership(this.#state, this.#now);
     advanceTransfer(this.#state, this.#now);
+  }
+
+  /**
+   * Whether a part of this node outside of the log hangs, such as the state machine, so that the node can't
+   * serve. Heartbeats don't depend on such a part: without this report a leader would lead on and serve
+   * nothing. A leader hands its leadership over and steps down, a candidate gives up, and no election is
+   * started until `isStalled` is false again. A sole voter stays, as no other node could lead instead.
+   */
+  handleServiceStall(isStalled: boolean, now: number): void {
+    this.#advance(now);
+    const state = this.#state;
+    state.serviceStalledAt = isStalled ? (state.serviceStalledAt ?? this.#now) : null;
+    if (this.#now < state.stallDeadline) return;
+    const { role } = state;
+    if (role.type === "leader") onLeaderTimeout(state, role, this.#now);
+    else if (role.type !== "follower") state.becomeFollower(state.term, null, this.#now);
   }
 
   /**

@@ -29,7 +29,8 @@ export interface RaftNodeOptions {
   readonly clockDriftMax?: number;
   /**
    * When a log write counts as stalled. A leader with a stalled write hands its leadership to another node,
-   * and a node with one starts no election. Default: twice the longest election timeout.
+   * and a node with one starts no election. Other parts are the caller's to watch
+   * (`RaftNode.handleServiceStall`). Default: twice the longest election timeout.
    */
   readonly storageStallMs?: number;
   /** The most entries in one AppendEntries. Default: 4,096. */

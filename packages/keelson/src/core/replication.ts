@@ -27,7 +27,7 @@ export function onLeaderTimeout(state: NodeState, leader: Leader, now: number): 
     return;
   }
   if (now >= state.stallDeadline) {
-    // This node can't make entries durable, so it hands leadership to a node whose disk may work.
+    // This node can't make entries durable, or can't apply them, so it hands leadership to one that may.
     const target = bestTransferTarget(state, leader, now);
     if (target !== null) sendTimeoutNow(state, leader, target);
     state.becomeFollower(state.term, null, now);

@@ -45,6 +45,7 @@ const IMAGE: Omit<StateImage, "role"> = {
   leaderHeardAt: 301,
   electionDeadline: 302,
   preVoteRound: 51,
+  serviceStalledAt: 303,
   following: {
     matchedIndex: 3,
     receivedRound: 13,

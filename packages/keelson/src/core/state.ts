@@ -43,6 +43,7 @@ export interface StateImage {
   readonly leaderHeardAt: number;
   readonly electionDeadline: number | null;
   readonly preVoteRound: number;
+  readonly serviceStalledAt: number | null;
   readonly following: Readonly<Following>;
 }
 
@@ -115,6 +116,11 @@ export class NodeState {
    * answers to an earlier process of this node aren't taken for answers to this one.
    */
   preVoteRound: number;
+  /**
+   * Time in milliseconds at which the caller reported that this node can't serve commands, because a part of it
+   * outside of the log hangs; null: it can. Written by `RaftNode.handleServiceStall`.
+   */
+  serviceStalledAt: number | null = null;
   /** What was received from this term's leader. Replaced with each term, by `enterTerm`. */
   following: Following = newFollowing();
 
@@ -159,6 +165,7 @@ export class NodeState {
     state.leaderId = image.leaderId;
     state.leaderHeardAt = image.leaderHeardAt;
     state.electionDeadline = image.electionDeadline;
+    state.serviceStalledAt = image.serviceStalledAt;
     state.following = { ...image.following };
     return state;
   }
@@ -180,6 +187,7 @@ export class NodeState {
       leaderHeardAt: this.leaderHeardAt,
       electionDeadline: this.electionDeadline,
       preVoteRound: this.preVoteRound,
+      serviceStalledAt: this.serviceStalledAt,
       following: { ...this.following },
     };
   }
@@ -245,14 +253,19 @@ export class NodeState {
   }
 
   /**
-   * Time in milliseconds at which the oldest write under way has taken too long. A node whose disk hangs
-   * should neither lead nor start an election.
+   * Time in milliseconds at which the oldest write under way has taken too long, or another part of the node
+   * was reported to hang. From then on the node should neither lead nor start an election.
    */
   get stallDeadline(): number {
-    const oldest = this.#appendsInFlight[0];
     // No other node could lead instead of a sole voter, and it can still serve reads.
-    if (oldest === undefined || this.isSoleVoter) return Infinity;
-    return oldest.takenAt + this.options.storageStallMs;
+    if (this.isSoleVoter) return Infinity;
+    const oldest = this.#appendsInFlight[0]?.takenAt ?? Infinity;
+    return Math.min(oldest + this.options.storageStallMs, this.serviceStalledAt ?? Infinity);
+  }
+
+  /** Time in milliseconds at which the oldest write under way was taken; null: none is under way. */
+  get oldestWriteAt(): number | null {
+    return this.#appendsInFlight[0]?.takenAt ?? null;
   }
 
   /**

@@ -265,6 +265,41 @@ describe("the target of TimeoutNow", () => {
   });
 });
 
+describe("a leader that can't serve, as a part of it outside of the log hangs,", () => {
+  it("asks a voter to lead, steps down at once, and leads again only when the part goes on [Z15]", () => {
+    const group = CoreGroup.started(THREE);
+    const a = group.node("a");
+    const stall = (isStalled: boolean): void => {
+      a.handleServiceStall(isStalled, group.now);
+      group.drain(group.host("a"));
+    };
+    stall(true);
+    expect(a.role).toBe("follower");
+    stall(true);
+    group.advance(group.electionMsMax);
+    const [leader = ""] = group.leaders;
+    expect(["b", "c"]).toContain(leader);
+    // It neither campaigns by itself nor when its leader asks it to.
+    const { term } = group.node(leader);
+    group.inject("a", { type: "timeout-now", from: leader, term });
+    expect([a.role, a.term]).toEqual(["follower", term]);
+    group.isolate("a");
+    group.clearSent();
+    group.advance(10 * group.electionMsMax);
+    expect(group.sent.filter(({ message }) => message.from === "a")).toEqual([]);
+    stall(false);
+    group.advance(2 * group.electionMsMax);
+    expect(a.role).toBe("pre-candidate");
+  });
+
+  it("stays leader as the sole voter [Z15]", () => {
+    const group = CoreGroup.started(["a"]);
+    group.node("a").handleServiceStall(true, group.now);
+    group.advance(10 * group.electionMsMax);
+    expect(group.leaders).toEqual(["a"]);
+  });
+});
+
 describe("a leader with a stalled disk", () => {
   it("hands over though heartbeats flow, and starts no election before the disk is back [D11]", () => {
     const group = CoreGroup.started(THREE);
