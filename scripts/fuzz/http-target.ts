@@ -191,6 +191,7 @@ class LoneNode implements KvNode {
         { ...self, voter: true, data: null, lag: 0, match: this.#index, active: true, lostEntries: false },
       ],
       ...{
+        stalled: null,
         pendingEntries: 0,
         pendingBytes: 0,
         pendingReads: 0,

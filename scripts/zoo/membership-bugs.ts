@@ -117,8 +117,8 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     code: "D11",
     title: "A leader whose disk hangs stays leader",
     file: "core/state.ts",
-    from: "return oldest.takenAt + this.options.storageStallMs;",
-    to: "return Infinity;",
+    from: "Math.min(oldest + this.options.storageStallMs, ",
+    to: "Math.min(Infinity, ",
   },
   {
     code: "E17",

@@ -373,7 +373,7 @@ describe("a node", () => {
       expect(node.role).toBe("follower");
       for (const from of ["b", "c"]) {
         node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, 1002);
-        node.handleMessage({ type: "pre-vote-reply", from, term, requestTerm: term, granted: true }, 1002);
+        node.handleMessage({ type: "pre-vote-reply", from, term, round: 0, granted: true }, 1002);
       }
       expect([node.role, node.term]).toEqual(["follower", term]);
     }

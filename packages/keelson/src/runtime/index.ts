@@ -18,6 +18,7 @@ export {
   type SessionChanges,
   type SessionRecords,
   type StateIdentity,
+  type StateMachineHost,
   type SnapshotOptions,
   type SnapshotPolicy,
   type StateMachine,
@@ -50,6 +51,8 @@ export type {
   SnapshotMetrics,
   SnapshotSendMetrics,
   SnapshotsMetrics,
+  StallMetrics,
+  WatchedPart,
 } from "./shared/index.ts";
 
 // Errors: each has a stable `code` and an `outcome`.

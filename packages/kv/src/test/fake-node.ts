@@ -121,6 +121,7 @@ export class FakeNode implements KvNode {
           lostEntries: false,
         },
       ],
+      stalled: null,
       pendingEntries: 0,
       pendingBytes: 0,
       forwardedCalls: 3,

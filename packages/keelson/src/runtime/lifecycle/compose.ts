@@ -10,7 +10,7 @@ import type { NodeId } from "../../core/position.ts";
 import type { LeaderHint } from "../../errors.ts";
 import type { TransportHost } from "../../transport/transport.ts";
 import { CallRegistry } from "../calls/index.ts";
-import type { Failure, RaftMetrics } from "../shared/index.ts";
+import { failureOfHang, type Failure, type RaftMetrics, type StallMetrics } from "../shared/index.ts";
 import { Applier, Driver } from "../loop/index.ts";
 import {
   KnownPeers,
@@ -97,6 +97,17 @@ export function composeNode<Command, Result>(
   const events = new NodeEvents({ ...parts, core, memberships });
   loop.driver.attach(events);
   loop.applier.attach(events);
+  base.stallWatch.attach({
+    stallChanged: () => {
+      // In a turn of its own: a call may begin or go on within an input to the core.
+      base.environment.defer(() => {
+        loop.driver.reportServiceStall(base.stallWatch.stall !== null);
+      });
+    },
+    hung: (hang) => {
+      base.failed(failureOfHang(hang, "so the node stops"));
+    },
+  });
   const lifecycle = lifecycleOf(base, parts);
   status.attach((failure) => {
     lifecycle.onFailure(failure);
@@ -105,8 +116,18 @@ export function composeNode<Command, Result>(
     ...parts,
     ...{ group, status, lifecycle },
     transportHost: transportHostOf(process, group, { ...parts, status, log }),
-    metrics: () => metricsOf({ ...parts, core, status }),
+    metrics: () => metricsOf({ ...parts, core, status, stalled: () => stalledCall(process, group) }),
   };
+}
+
+/** The call that hangs; null: none does. */
+function stalledCall<Command, Result>(
+  { environment }: ProcessParts,
+  { core, settings, stallWatch }: GroupParts<Command, Result>,
+): StallMetrics | null {
+  if (stallWatch.stall !== null) return stallWatch.stall;
+  const ms = environment.now() - (core.oldestWriteAt ?? Infinity);
+  return ms < settings.timings.storageStallMs ? null : { part: "log", call: "writing to it", ms };
 }
 
 function baseOf<Command, Result>(
@@ -357,6 +378,7 @@ function lifecycleOf<Command, Result>(
     end: (error, streamError) => {
       driver.stop();
       watchdog.stop();
+      base.stallWatch.stop();
       calls.endAll(error);
       pendingProposals.stop();
       forwarder.stop();

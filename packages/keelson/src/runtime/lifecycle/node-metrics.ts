@@ -1,7 +1,7 @@
 import type { RaftNode } from "../../core/node.ts";
 import type { Applier, Driver } from "../loop/index.ts";
 import type { MemberDirectory } from "../members/index.ts";
-import type { RaftMetrics } from "../shared/index.ts";
+import type { RaftMetrics, StallMetrics } from "../shared/index.ts";
 import type { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
 import type { SessionApplier } from "../sessions/index.ts";
 import type { SnapshotService } from "../snapshots/index.ts";
@@ -25,6 +25,8 @@ export interface NodeMetricsParts<Command, Result> {
   readonly readQueue: ReadIndexQueue;
   readonly reads: ReadHandler;
   readonly snapshots: SnapshotService;
+  /** null: no call hangs. */
+  readonly stalled: () => StallMetrics | null;
 }
 
 /** Gathers the metrics of all parts of a node, as they are now. */
@@ -48,6 +50,7 @@ export function metricsOf<Command, Result>(parts: NodeMetricsParts<Command, Resu
     pendingBytes: pendingProposals.bytes,
     pendingReads: readQueue.size,
     ...parts.forwarder.metrics,
+    stalled: isStopped ? null : parts.stalled(),
     sessions: parts.sessions.metrics,
     snapshots: parts.snapshots.metrics,
     counters: {

@@ -10,7 +10,7 @@ import type { LogStore, StoredLog } from "../../storage/log-store.ts";
 import type { SnapshotStore } from "../../storage/snapshot-store.ts";
 import type { Transport } from "../../transport/transport.ts";
 import type { CallDeadlines, RetryDelays } from "../calls/index.ts";
-import type { LogRecords, StorageWatchdog } from "../loop/index.ts";
+import type { LogRecords, StallWatch, StorageWatchdog } from "../loop/index.ts";
 import type { MembershipHistory } from "../members/index.ts";
 import type { SessionTable } from "../sessions/index.ts";
 import type { Settings, StateMachine } from "../shared/index.ts";
@@ -35,11 +35,14 @@ export interface ProcessParts {
 /** What belongs to one Raft group on this node: its log, its state, its members and its settings. */
 export interface GroupParts<Command, Result> {
   readonly settings: Settings;
+  /** Its calls are watched. */
   readonly stateMachine: StateMachine<Command, Result>;
   /** The group's log, term and vote on disk. */
   readonly store: LogStore;
-  /** null: the node was opened without snapshots. */
+  /** null: the node was opened without snapshots. Its calls are watched. */
   readonly snapshotStore: SnapshotStore | null;
+  /** Notices calls to the state machine and to the snapshot store that make no progress. */
+  readonly stallWatch: StallWatch;
   /** What the store held when it was opened. Its `clusterId` may be null; `ClusterBootstrap` knows the current one. */
   readonly stored: StoredLog;
   readonly core: RaftNode;

@@ -10,17 +10,20 @@ import type { LogStore, StoredLog } from "../../storage/log-store.ts";
 import { isIn, termIn } from "../../storage/stored-log.ts";
 import { isNamed } from "../../codec/cluster-id.ts";
 import type { OpenedSnapshots, SnapshotStore } from "../../storage/snapshot-store.ts";
-import { EntryBuffer, LogRecords } from "../loop/index.ts";
+import { EntryBuffer, LogRecords, StallWatch } from "../loop/index.ts";
 import { MembershipHistory } from "../members/index.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
+import { Opening } from "./opening.ts";
 import { reconcile } from "./reconcile.ts";
 import type { RaftOptions, Settings } from "../shared/index.ts";
 import { sessionTableOf } from "../sessions/index.ts";
+import { WatchedSnapshotStore } from "../snapshots/index.ts";
+import { stateMachineHost, watchedStateMachine } from "./watched-state-machine.ts";
 
 /**
  * Opens the log, the snapshots and the state machine, checks that they belong together, and makes the core from them. On
- * failure, what was opened is closed again.
+ * failure, and when the snapshots or the state machine hang, what was opened is closed again.
  */
 export async function openGroup<Command, Result>(
   options: RaftOptions<Command, Result>,
@@ -28,28 +31,35 @@ export async function openGroup<Command, Result>(
   { environment, watchdog }: ProcessParts,
   log: NodeLog,
 ): Promise<GroupParts<Command, Result>> {
-  const { log: store, stateMachine } = options;
+  const { log: store } = options;
+  const warn = (text: string, fields?: Readonly<Record<string, unknown>>): void => {
+    log("warn", text, fields);
+  };
+  const stallWatch = new StallWatch(environment, settings.timings, log);
+  const opening = new Opening(stallWatch, environment, warn);
+  const stateMachine = watchedStateMachine(options.stateMachine, stallWatch);
+  const snapshotStore =
+    options.snapshots === undefined ? null : new WatchedSnapshotStore(options.snapshots.store, stallWatch);
   // The log first: its lock and its node id show whether these are this node's directories at all. `clusterId` is null
   // here, so that the store doesn't compare: it holds the id of its cluster, and the option `clusterId` is only a name.
-  // `refuseForeign` checks below that the id was made under that name.
-  const found = await store.open({ nodeId: settings.id, clusterId: null }, environment);
-  let stateMachineOpened = false;
+  // `refuseForeign` checks below that the id was made under that name. A slow one is reported and not given up: reading
+  // back a long log may take any time.
+  const found = await stallWatch.monitor("log", "opening it", () =>
+    store.open({ nodeId: settings.id, clusterId: null }, environment),
+  );
+  opening.opened("the log", () => store.close());
   try {
     refuseForeign(found, settings);
     refuseEndOfTerms(found);
-    const snapshots = await openSnapshots(options, environment);
-    const opened = await stateMachine.open({
-      nodeId: settings.id,
-      clusterId: found.clusterId,
-      storeId: found.storeId,
+    const snapshots = await openSnapshots(snapshotStore, opening, environment);
+    const identity = { nodeId: settings.id, clusterId: found.clusterId, storeId: found.storeId };
+    const opened = await opening.run(async () => stateMachine.open(identity, stateMachineHost(stallWatch)), {
+      what: "the state machine",
+      close: async () => stateMachine.close?.(),
     });
-    stateMachineOpened = true;
-    const { stored, state } = await reconcile({
-      ...{ stored: found, state: opened, log: store, stateMachine, snapshots, environment },
-      warn: (text, fields) => {
-        log("warn", text, fields);
-      },
-    });
+    const { stored, state } = await opening.run(() =>
+      reconcile({ ...{ stored: found, state: opened, log: store, stateMachine, snapshots, environment, warn } }),
+    );
     checkApplied(state, stored);
     const applied = { term: state.term, index: state.index };
     const memberships = await membershipsOf(stored, store);
@@ -58,24 +68,24 @@ export async function openGroup<Command, Result>(
     const core = coreOf(stored, applied, logRecords, settings, environment);
     return {
       ...{ settings, stateMachine, store, stored, core, logRecords, memberships, applied },
-      snapshotStore: options.snapshots?.store ?? null,
+      ...{ snapshotStore, stallWatch },
       sessionTable: await sessionTableOf(state, environment),
     };
   } catch (error) {
-    if (stateMachineOpened) await quietly(() => stateMachine.close?.());
-    await quietly(() => options.snapshots?.store.close());
-    await quietly(() => store.close());
+    await opening.undo();
     throw error;
   }
 }
 
 /** Opens the snapshot store; null: the node has none. */
-async function openSnapshots<Command, Result>(
-  { snapshots }: RaftOptions<Command, Result>,
+async function openSnapshots(
+  store: SnapshotStore | null,
+  opening: Opening,
   environment: Environment,
 ): Promise<{ store: SnapshotStore; found: OpenedSnapshots } | null> {
-  if (snapshots === undefined) return null;
-  return { store: snapshots.store, found: await snapshots.store.open(environment) };
+  if (store === null) return null;
+  const closing = { what: "the snapshots", close: () => store.close() };
+  return { store, found: await opening.run(() => store.open(environment), closing) };
 }
 
 /** Makes the core, as it was when the node last stopped. */
@@ -160,13 +170,4 @@ async function membershipsOf(stored: StoredLog, store: LogStore): Promise<Member
     history.add({ index, membership });
   }
   return history;
-}
-
-/** Closes something after an earlier error, which is the one to report. */
-async function quietly(close: () => Promise<void> | void): Promise<void> {
-  try {
-    await close();
-  } catch {
-    // The earlier error is reported.
-  }
 }

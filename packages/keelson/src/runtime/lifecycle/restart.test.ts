@@ -159,6 +159,16 @@ describe("open", () => {
       { timings: { electionTimeoutMaxMs: 100 } },
       "timings.electionTimeoutMaxMs",
     ],
+    [
+      "a disk that counts as stalled no sooner than as hanging",
+      { timings: { storageStallMs: 30_000 } },
+      "timings.storageStallMs is 30000; it should be less than storageTimeoutMs (30000)",
+    ],
+    [
+      "a state that counts as stalled no sooner than as hanging",
+      { timings: { stateStallMs: 300, stateTimeoutMs: 200 } },
+      "timings.stateStallMs is 300; it should be less than stateTimeoutMs (200)",
+    ],
     ["heartbeats too far apart", { timings: { heartbeatMs: 300 } }, "timings.heartbeatMs"],
   ])("refuses %s before it opens anything", async (_what, options, message) => {
     const cluster = new TestCluster();

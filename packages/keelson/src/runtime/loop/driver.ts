@@ -221,6 +221,13 @@ export class Driver {
     return this.#feedCore(() => this.#core.transferLeadership(to, this.#environment.now()));
   }
 
+  /** A part of the node outside of the log hangs, or none does any more: a node with one doesn't lead. */
+  reportServiceStall(isStalled: boolean): void {
+    this.#feedCore(() => {
+      this.#core.handleServiceStall(isStalled, this.#environment.now());
+    });
+  }
+
   /** Takes a message from the transport: one for the core, or one for the runtime. */
   receive({ message, records }: TransportMessage): void {
     this.#messagesReceived += 1;

@@ -4,4 +4,5 @@ export { Applier, type ApplierHost } from "./applier.ts";
 export { Driver, type DriverHost, type SnapshotMetadata } from "./driver.ts";
 export { EntryBuffer } from "./entry-buffer.ts";
 export { checkRecords, LogRecords } from "./log-records.ts";
+export { StallWatch, type WatchedCall } from "./stall-watch.ts";
 export { StorageWatchdog } from "./storage-watchdog.ts";

@@ -8,6 +8,7 @@ import {
   type Outcome,
   type RaftError,
 } from "../../errors.ts";
+import type { WatchedPart } from "./metrics.ts";
 
 /** Why a node stopped by itself. Each open call gets an error made from it, with the outcome of that call. */
 export interface Failure {
@@ -35,6 +36,15 @@ export function errorOf(failure: Failure, outcome: Outcome): RaftError {
     case "lost-entries":
       return new LostEntriesError(message, outcome, { cause });
   }
+}
+
+/** A part hangs. `what` follows: what the node does about it. */
+export function failureOfHang(
+  { part, message }: { readonly part: WatchedPart; readonly message: string },
+  what: string,
+): Failure {
+  const kind = part === "state-machine" ? "state-machine" : "storage";
+  return { kind, message: `${message}, ${what}`, cause: null };
 }
 
 /** The state machine failed; `what` it couldn't do. */

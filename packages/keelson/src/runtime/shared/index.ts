@@ -1,6 +1,14 @@
 // Shared: what every folder of the runtime may use. The options and the settings made from them, the interface of the
 // state machine, the types of the metrics, and failures that stop a node.
-export { asPromise, errorOf, reasonOf, stateMachineFailure, toError, type Failure } from "./failure.ts";
+export {
+  asPromise,
+  errorOf,
+  failureOfHang,
+  reasonOf,
+  stateMachineFailure,
+  toError,
+  type Failure,
+} from "./failure.ts";
 export type {
   MemberMetrics,
   RaftCounters,
@@ -10,6 +18,8 @@ export type {
   SnapshotMetrics,
   SnapshotSendMetrics,
   SnapshotsMetrics,
+  StallMetrics,
+  WatchedPart,
 } from "./metrics.ts";
 export type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
 export {
@@ -30,5 +40,6 @@ export {
   type StateIdentity,
   type StateMachine,
   type StateMachineCodec,
+  type StateMachineHost,
 } from "./state-machine.ts";
 export { endOfTurn, inOneTurn, inTurns, type Steps } from "./turns.ts";

@@ -38,12 +38,29 @@ export interface RaftMetrics {
   readonly forwardedCalls: number;
   /** Bytes of the commands of those calls. */
   readonly forwardedBytes: number;
+  /** The call that hangs, of the log, the state machine or the snapshot store; null: none does. */
+  readonly stalled: StallMetrics | null;
   /** The sessions as of the applied entry: the same on every node that has applied as much. */
   readonly sessions: SessionMetrics;
   /** null: the node was opened without `snapshots`. */
   readonly snapshots: SnapshotsMetrics | null;
   /** Totals since the node was opened. */
   readonly counters: RaftCounters;
+}
+
+/** A part of a node that the node watches: its calls must make progress. */
+export type WatchedPart = "log" | "state-machine" | "snapshot-store";
+
+/**
+ * A call that has made no progress for `storageStallMs` (the log) or `stateStallMs` (the other parts). Such a node neither
+ * leads nor campaigns, unless it is the only voter.
+ */
+export interface StallMetrics {
+  readonly part: WatchedPart;
+  /** What the call is, such as "applying entry 17". */
+  readonly call: string;
+  /** Milliseconds since it began, or last made progress. */
+  readonly ms: number;
 }
 
 /** The table of sessions. */

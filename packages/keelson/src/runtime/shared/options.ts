@@ -55,8 +55,20 @@ export interface RaftTimings {
   /** An operation of the log that takes longer counts as failed: the node stops. Default 30,000. */
   readonly storageTimeoutMs: number;
   /**
+   * A call of the state machine or the snapshot store that makes no progress for so long has stalled. A leader then hands
+   * its leadership over, and the node doesn't campaign until the call goes on: it could lead, and serve nothing. Every node
+   * applies the same commands, so a single command that takes longer than this costs an election. Default 8,000.
+   */
+  readonly stateStallMs: number;
+  /**
+   * A call of the state machine or the snapshot store that makes no progress for so long hangs: the node stops. Taking in
+   * and giving out chunks of a snapshot is progress, so a snapshot may take longer in total. A restart applies the command
+   * again, so this must be longer than any command takes. Default 60,000.
+   */
+  readonly stateTimeoutMs: number;
+  /**
    * A leader whose own log write takes longer than this transfers its leadership, and a node with such a write doesn't
-   * campaign: the cluster would be as slow as its disk. Default 1,600.
+   * campaign: the cluster would be as slow as its disk. Less than `storageTimeoutMs`. Default 1,600.
    */
   readonly storageStallMs: number;
   /** The time limit of `addLearner` and `changeMembership` calls that name none. Default 300,000. */

@@ -33,6 +33,8 @@ export const DEFAULT_TIMINGS: RaftTimings = {
   callTimeoutMs: 10_000,
   storageTimeoutMs: 30_000,
   storageStallMs: 1600,
+  stateStallMs: 8000,
+  stateTimeoutMs: 60_000,
   catchUpTimeoutMs: 300_000,
 };
 
@@ -182,10 +184,23 @@ function checkTimings(timings: RaftTimings): void {
       `timings.electionTimeoutMaxMs is ${String(max)}; it should be from electionTimeoutMinMs (${String(min)}) on, best twice that`,
     );
   }
+  checkStalls(timings);
   // One lost heartbeat must not start an election.
   if (heartbeatMs > min / 2) {
     throw new InvalidOptionError(
       `timings.heartbeatMs is ${String(heartbeatMs)}; it should be at most half of electionTimeoutMinMs (${String(min)})`,
+    );
+  }
+}
+
+/** A node whose part hangs has to hand its leadership over before it stops, or the cluster would wait for an election. */
+function checkStalls(timings: RaftTimings): void {
+  for (const part of ["storage", "state"] as const) {
+    const [stall, timeout] = [`${part}StallMs`, `${part}TimeoutMs`] as const;
+    if (timings[stall] < timings[timeout]) continue;
+    throw new InvalidOptionError(
+      `timings.${stall} is ${String(timings[stall])}; it should be less than ${timeout} (${String(timings[timeout])}): ` +
+        "a leader hands its leadership over after the first, and stops after the second",
     );
   }
 }

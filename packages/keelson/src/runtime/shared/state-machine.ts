@@ -75,6 +75,20 @@ export interface OpenedState extends LogPosition {
   readonly sessions?: SessionRecords;
 }
 
+/** What the node offers to its state machine, so that a database that hangs is noticed and one that is slow isn't stopped. */
+export interface StateMachineHost {
+  /**
+   * The state machine did a piece of its work: the calls of its methods that are under way count as begun just now. To be
+   * called by an `open`, `flush` or `restore` that may take long, for each piece. In `restore` each chunk counts by itself.
+   */
+  progress(): void;
+  /**
+   * Runs a call to the state's database, watches it until it settles, and settles with its outcome. For calls that no
+   * method waits for, such as a query's: a node whose database answers no query should not lead.
+   */
+  watch<T>(what: string, call: () => Promise<T>): Promise<T>;
+}
+
 /**
  * The replicated state, written by the program that uses the library.
  *
@@ -95,8 +109,12 @@ export interface StateMachine<Command, Result> {
    * A state on disk should store `identity`, and throw if it finds another one. Otherwise a node whose state directory was
    * mixed up serves another cluster's data, if the positions of the two logs happen to match. `storeId` tells logs apart;
    * `clusterId` may change for the same log.
+   *
+   * The node watches this call, and those of all methods below but `close`: one that makes no progress for
+   * `timings.stateStallMs` costs the node its leadership, and one for `timings.stateTimeoutMs` stops it. See
+   * `StateMachineHost` for work that takes longer.
    */
-  open(identity: StateIdentity): Promise<OpenedState> | OpenedState;
+  open(identity: StateIdentity, host: StateMachineHost): Promise<OpenedState> | OpenedState;
 
   /**
    * Applies one committed command and returns its result for the caller.

@@ -8,10 +8,10 @@ import { HARMLESS_FAULTS, PLAIN_USAGE, type Plan } from "./plan.ts";
 import { CALL_TIMEOUT_MS, CALLS_MAX } from "./workload.ts";
 
 /**
- * Above `storageTimeoutMs` of simulated nodes, so that a leader with a hanging disk stops rather than steps
- * down.
+ * Just below `storageTimeoutMs` of simulated nodes, so that a leader with a hanging disk stops soon after it has
+ * stepped down.
  */
-const STORAGE_STALL_MS = 1_600;
+const STORAGE_STALL_MS = 999;
 
 /** What only plans drawn later change. */
 const NOTHING_SPECIAL = {

@@ -1,4 +1,4 @@
-/** A simulated node's state machine, with injected delays and failures. */
+/** A simulated node's state machine, with injected delays, failures and hangs. */
 import type { LogPosition } from "../../../core/position.ts";
 import type { Environment } from "../../../environment/environment.ts";
 import {
@@ -9,6 +9,7 @@ import {
   type StateIdentity,
   type StateMachine,
   type StateMachineCodec,
+  type StateMachineHost,
 } from "../../../runtime/shared/index.ts";
 import type { DiskErrorCode } from "../plan/faults.ts";
 import type { MachineConditions } from "./conditions.ts";
@@ -59,6 +60,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     if (inner.snapshot === undefined || inner.restore === undefined) return;
     this.snapshot = () => this.#withDelays(inner.snapshot?.() ?? nothing());
     this.restore = async (state, at, sessions) => {
+      if (this.#conditions.hangs) await this.#untilItAnswers();
       if (this.#observer.isDead()) return never();
       this.#failIfTold();
       await inner.restore?.(state, at, sessions);
@@ -72,6 +74,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
    */
   async *#withDelays(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of chunks) {
+      if (this.#conditions.hangs) await this.#untilItAnswers();
       if (this.#conditions.delayMs > 0) await this.#wait(this.#conditions.delayMs);
       // A chunk may be used until the next one is asked for: then this generator reuses its buffer.
       const lent = new Uint8Array(chunk);
@@ -80,13 +83,19 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     }
   }
 
-  open(identity: StateIdentity): Promise<OpenedState> | OpenedState {
+  open(identity: StateIdentity, host: StateMachineHost): Promise<OpenedState> | OpenedState {
     const tell = (state: OpenedState): OpenedState => {
       this.#observer.opened(state);
       return state;
     };
-    const opening = this.#inner.open(identity);
+    if (this.#conditions.hangs) return this.#openLater(identity, host).then(tell);
+    const opening = this.#inner.open(identity, host);
     return "then" in opening ? opening.then(tell) : tell(opening);
+  }
+
+  async #openLater(identity: StateIdentity, host: StateMachineHost): Promise<OpenedState> {
+    await this.#untilItAnswers();
+    return this.#observer.isDead() ? never() : this.#inner.open(identity, host);
   }
 
   async apply(command: unknown, at: LogPosition): Promise<unknown> {
@@ -101,6 +110,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   async #apply(command: unknown, at: LogPosition): Promise<unknown> {
     const { delayMs } = this.#conditions;
     if (delayMs > 0) await this.#wait(delayMs / 2);
+    if (this.#conditions.hangs) await this.#untilItAnswers();
     if (this.#observer.isDead()) return never();
     this.#failIfTold();
     this.#observer.applying(command, at);
@@ -111,9 +121,17 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   }
 
   flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
+    if (this.#conditions.hangs) return this.#flushLater(applied, sessions);
     if (this.#observer.isDead()) return never();
     this.#failIfTold();
     return this.#inner.flush?.(applied, sessions);
+  }
+
+  async #flushLater(applied: LogPosition, sessions: SessionChanges): Promise<void> {
+    await this.#untilItAnswers();
+    if (this.#observer.isDead()) return never();
+    this.#failIfTold();
+    await this.#inner.flush?.(applied, sessions);
   }
 
   close(): Promise<void> | void {
@@ -127,12 +145,26 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     throw new StateMachineFailure("the simulated state machine's disk failed", { cause });
   }
 
+  /** Waits while the state machine hangs. */
+  async #untilItAnswers(): Promise<void> {
+    const { hungCalls } = this.#conditions;
+    const call = {};
+    while (this.#conditions.hangs && !this.#observer.isDead()) {
+      hungCalls.add(call);
+      await this.#wait(HANG_POLL_MS);
+    }
+    hungCalls.delete(call);
+  }
+
   #wait(ms: number): Promise<void> {
     return new Promise((resolve) => {
       this.#environment.setTimer(ms, resolve);
     });
   }
 }
+
+/** How often a hanging call checks whether it may go on, in milliseconds. */
+const HANG_POLL_MS = 5;
 
 const NO_BYTES = new Uint8Array(0);
 
