@@ -35,6 +35,9 @@ const COUNTERS: readonly Metric[] = [
 
 const ROLES = ["follower", "pre-candidate", "candidate", "leader", "stopped"] as const;
 
+/** The parts whose calls a node watches. */
+const PARTS = ["log", "state-machine", "snapshot-store"] as const;
+
 /** In seconds. A write takes a sync and a round trip, about a millisecond, and more under load. */
 const LATENCY_BUCKETS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
@@ -50,6 +53,7 @@ export class HttpMetrics {
   readonly #gauges: readonly (readonly [Gauge, Figure])[];
   readonly #counters: readonly (readonly [Counter, Figure])[];
   readonly #role: Gauge;
+  readonly #stalledSeconds: Gauge;
   readonly #lag: Gauge;
   readonly #lostEntries: Gauge;
 
@@ -61,6 +65,11 @@ export class HttpMetrics {
       new Counter({ name: `keelson_${name}`, help, labelNames, registers });
     // The order of these statements is the order in the text.
     this.#role = gauge("role", "1 for the role that the node has", ["role"]);
+    this.#stalledSeconds = gauge(
+      "stalled_seconds",
+      "How long a call of this part has hung; 0: none hangs. Such a node doesn't lead, and stops after a time limit",
+      ["part"],
+    );
     this.#lag = gauge("member_lag_entries", "Entries that a member is behind; on the leader", ["member"]);
     this.#lostEntries = gauge(
       "member_lost_entries",
@@ -100,6 +109,9 @@ export class HttpMetrics {
       counter.inc(valueOf(metrics));
     }
     for (const role of ROLES) this.#role.set({ role }, role === metrics.role ? 1 : 0);
+    for (const part of PARTS) {
+      this.#stalledSeconds.set({ part }, metrics.stalled?.part === part ? metrics.stalled.ms / 1000 : 0);
+    }
     // A removed member, or a node that no longer leads, must not go on showing its last figures.
     this.#lag.reset();
     for (const { id, lag } of metrics.members) if (lag !== null) this.#lag.set({ member: id }, lag);

@@ -347,6 +347,7 @@ describe("the state of the node", () => {
         },
       ],
       pending: { entries: 0, bytes: 0, reads: 0 },
+      stalled: null,
       sessions: { open: 0, bytes: 0, timeMs: 0 },
       snapshots: null,
       counters: node.metrics().counters,
@@ -363,6 +364,8 @@ describe("the state of the node", () => {
     for (const line of [
       'keelson_role{role="leader"} 1',
       'keelson_role{role="follower"} 0',
+      'keelson_stalled_seconds{part="log"} 0',
+      'keelson_stalled_seconds{part="snapshot-store"} 0',
       "keelson_term 1",
       "keelson_commit_index 2",
       "keelson_applied_index 2",
@@ -397,6 +400,7 @@ describe("the state of the node", () => {
     [{ leader: null }, 503, "NO_LEADER"],
     [{ role: "stopped" } as const, 503, "STOPPED"],
     [{ commitIndex: 1101, appliedIndex: 100 }, 503, "CATCHING_UP"],
+    [{ stalled: { part: "state-machine", call: "applying entry 7", ms: 9000 } } as const, 503, "STALLED"],
     [{ commitIndex: 1100, appliedIndex: 100 }, 200, null],
   ])("is at /readyz: with %j the status is %i", async (changes, status, code) => {
     const { node, request } = await start();

@@ -30,6 +30,7 @@ export function statusOf(metrics: RaftMetrics): object {
     changing: metrics.config.outgoingVoters.length > 0,
     members: metrics.members.map((member) => memberViewOf(member, metrics)),
     pending: { entries: metrics.pendingEntries, bytes: metrics.pendingBytes, reads: metrics.pendingReads },
+    stalled: metrics.stalled,
     sessions: metrics.sessions,
     snapshots: metrics.snapshots,
     counters: metrics.counters,
@@ -44,11 +45,20 @@ export function healthAnswer({ node }: Serving): Answer {
 
 /** `GET /readyz`, for load balancers: 503 means that this node should get no clients at the moment. */
 export function readinessAnswer({ node }: Serving): Answer {
-  const { id, role, leader, commitIndex, appliedIndex, members } = node.metrics();
+  const { id, role, leader, commitIndex, appliedIndex, members, stalled } = node.metrics();
   if (role === "stopped") return errorResponse(unavailable("STOPPED", "the node has stopped"));
   if (members.find((member) => member.id === id)?.lostEntries === true) {
     return errorResponse(
       unavailable("LOST_ENTRIES", `${id} lost entries that it had acknowledged; remove it and add it anew`),
+    );
+  }
+  if (stalled !== null) {
+    const forMs = Math.round(stalled.ms);
+    return errorResponse(
+      unavailable(
+        "STALLED",
+        `the ${stalled.part} hangs: ${stalled.call} has made no progress for ${forMs} ms`,
+      ),
     );
   }
   if (leader === null) return errorResponse(unavailable("NO_LEADER", "no leader is known"));

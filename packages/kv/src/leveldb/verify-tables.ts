@@ -22,10 +22,15 @@ const SLICE_BYTES = 512 * 1024;
  *
  * What LevelDB itself finds when it is opened is not looked for: a missing file, or a damaged manifest. A table that
  * the manifest doesn't name is left out: it is obsolete, or a crash interrupted its writing. The database may be open.
+ * `progress`: called for each table.
  */
-export async function damageInTables(directory: string): Promise<string | null> {
+export async function damageInTables(
+  directory: string,
+  progress: () => void = () => undefined,
+): Promise<string | null> {
   const reader = new TableReader(directory);
   for (const table of await tablesOf(directory)) {
+    progress();
     const contents = await reader.read(table);
     const damage = contents === null ? null : await damageIn(table, contents);
     if (damage !== null) return `${path.join(directory, table.name)}: ${damage}`;

@@ -88,7 +88,7 @@ export class KvServer {
       const state = new StateDirectory(dataDirectory(settings.data).state, (text) => {
         onLog("warn", text);
       });
-      const store = new KvStateMachine(() => state.openDatabase(), { recovery: state });
+      const store = new KvStateMachine((progress) => state.openDatabase(progress), { recovery: state });
       const snapshots = snapshotFiles(dataDirectory(settings.data).snapshots, { onLog });
       const raft = await Raft.open(raftOptions(settings, { line, http }, store, snapshots, onLog));
       closers.push(() => raft.close());

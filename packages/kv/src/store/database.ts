@@ -14,11 +14,11 @@ export interface Database {
   checkpoint?(): Promise<void>;
   /**
    * Verifies what the database has on disk, also what no entry's own checksum covers: keys, and what leads to them.
-   * Absent: there is nothing to verify.
+   * Absent: there is nothing to verify. Calls `progress` now and then: it reads everything, which may take long.
    *
    * @throws DatabaseCorruption
    */
-  verify?(): Promise<void>;
+  verify?(progress: () => void): Promise<void>;
   /** The entries of the range `[from, to)` in byte order of their keys, as of the moment of this call. */
   entries(from: Uint8Array, to: Uint8Array): AsyncIterable<readonly [key: Uint8Array, value: Uint8Array]>;
   close(): Promise<void>;

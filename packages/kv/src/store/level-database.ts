@@ -35,14 +35,18 @@ const FILE_BYTES_MAX = 1024 * 1024;
 const AFTER_ALL_KEYS = Uint8Array.of(0xff);
 
 /**
- * Opens the LevelDB in `directory`, or creates it. Reads all of its tables before, about 2 s for each gigabyte.
+ * Opens the LevelDB in `directory`, or creates it. Reads all of its tables before, about 2 s for each gigabyte, and
+ * calls `progress` for each.
  *
  * @throws DatabaseDamagedError its files are damaged, or some are missing; DatabaseOpenError it is in use by
  *   another process, or the disk is full, and the like
  */
-export async function openDatabase(directory: string): Promise<Database> {
+export async function openDatabase(
+  directory: string,
+  progress: () => void = () => undefined,
+): Promise<Database> {
   // Before LevelDB opens it: a compaction would write what it reads of a damaged table under a fresh checksum.
-  const damage = await damageInTables(directory);
+  const damage = await damageInTables(directory, progress);
   const level = new ClassicLevel<Uint8Array, Uint8Array>(directory, {
     maxOpenFiles: OPEN_FILES_MAX,
     maxFileSize: FILE_BYTES_MAX,
@@ -67,8 +71,8 @@ export async function openDatabase(directory: string): Promise<Database> {
     entries: (from, to) => telling(level.iterator({ gte: from, lt: to })),
     // There is nothing in the range, so nothing but the memtables is written.
     checkpoint: () => level.compactRange(AFTER_ALL_KEYS, AFTER_ALL_KEYS).catch(rethrow),
-    verify: async () => {
-      const found = await damageInTables(directory);
+    verify: async (onProgress) => {
+      const found = await damageInTables(directory, onProgress);
       if (found !== null) throw new DatabaseCorruption(`the database is damaged: ${found}`);
     },
     close: () => level.close(),

@@ -35,11 +35,11 @@ export class StateDirectory implements StateRecovery {
   }
 
   /** @throws DatabaseDamagedError, DatabaseOpenError */
-  async openDatabase(): Promise<Database> {
+  async openDatabase(progress?: () => void): Promise<Database> {
     const mark = await readMark(this.#directory);
     if (mark !== null) throw new DatabaseDamagedError(mark);
     try {
-      return await openDatabase(this.#directory);
+      return await openDatabase(this.#directory, progress);
     } catch (error) {
       // LevelDB was open for a moment, and may have begun to write what it read of a damaged table into a new one,
       // with a fresh checksum. The next run wouldn't find the damage any more.

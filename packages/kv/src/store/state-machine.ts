@@ -37,6 +37,7 @@ import {
   type SessionRecords,
   type StateIdentity,
   type StateMachine,
+  type StateMachineHost,
 } from "keelson";
 import { commandCodec, type Condition, type KvCommand, type KvResult } from "./commands.ts";
 import {
@@ -176,11 +177,13 @@ type Overlay = Map<string, { readonly key: Uint8Array; readonly entry: Versioned
 /** The state machine of the key-value server. The library calls it; the servers call `get` and `list`. */
 export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   readonly codec = commandCodec;
-  readonly #openDatabase: () => Promise<Database>;
+  readonly #openDatabase: (progress: () => void) => Promise<Database>;
   readonly #batchesPerSync: number;
   readonly #ringBatches: number;
   readonly #restoreBatchKeys: number;
   readonly #recovery: StateRecovery | null;
+  /** The node, which watches what the database is asked for. A state without a node is watched by nobody. */
+  #host: StateMachineHost = NO_HOST;
   /** null before `open` and after `close`. */
   #database: Database | null = null;
   /** The position record in the database. Set by `open`, `flush` and `restore`, after the write. */
@@ -204,7 +207,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   #failure: StateMachineFailure | null = null;
 
   constructor(
-    openDatabase: () => Promise<Database>,
+    openDatabase: (progress: () => void) => Promise<Database>,
     {
       batchesPerSync = BATCHES_PER_SYNC_DEFAULT,
       ringBatches = ringBatchesFor(WRITE_BUFFER_BYTES, batchesPerSync),
@@ -225,12 +228,13 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   }
 
   /**
-   * `identity`: absent for a look at a state without its node.
+   * `identity` and `host`: absent for a look at a state without its node.
    *
    * @throws DatabaseOpenError the state is in use, of another node, of a later format, or can't be opened; or it
    *   is damaged, and there is no `recovery`
    */
-  async open(identity?: StateIdentity): Promise<OpenedState> {
+  async open(identity?: StateIdentity, host: StateMachineHost = NO_HOST): Promise<OpenedState> {
+    this.#host = host;
     this.#identity = identity ?? null;
     this.#identityToWrite = this.#identity;
     try {
@@ -251,7 +255,9 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   }
 
   async #open(): Promise<OpenedState> {
-    const database = await this.#openDatabase();
+    const database = await this.#openDatabase(() => {
+      this.#host.progress();
+    });
     const sessions = new Map<string, Uint8Array>();
     try {
       const record = await database.get(POSITION_KEY);
@@ -265,8 +271,9 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
         await checkEmpty(database);
       }
       await this.#checkRing(database);
-      await checkRestored(database, this.#written);
+      await checkRestored(database, this.#written, this.#host);
       for await (const [key, value] of database.entries(...SESSION_KEYS)) {
+        this.#host.progress();
         sessions.set(byteString(withoutPrefix(key)), verified(key, value));
       }
     } catch (error) {
@@ -321,7 +328,11 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     const database = this.#opened();
     return encodeState(
       this.#count,
-      this.#verified(database.entries(...DATA_KEYS), () => database.verify?.()),
+      this.#verified(database.entries(...DATA_KEYS), () =>
+        database.verify?.(() => {
+          this.#host.progress();
+        }),
+      ),
     );
   }
 
@@ -350,6 +361,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       const record: PositionRecord = { applied: at, count, batches: 0, restored };
       operations.push({ type: "put", key: POSITION_KEY, value: encodePosition(record) });
       await database.batch(operations, { sync: true });
+      this.#host.progress();
       await database.checkpoint?.();
       this.#written = record;
       this.#identityToWrite = null;
@@ -387,7 +399,9 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   }
 
   #restoreBatches(database: Database): SyncedBatches {
-    return new SyncedBatches(database, this.#restoreBatchKeys);
+    return new SyncedBatches(database, this.#restoreBatchKeys, () => {
+      this.#host.progress();
+    });
   }
 
   async close(): Promise<void> {
@@ -401,11 +415,15 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
 
   /** The value as of the last flush. null: the key has no value. */
   async get(key: Uint8Array): Promise<Versioned | null> {
-    return this.#read(key);
+    return this.#host.watch("reading a key from the database", () => this.#read(key));
   }
 
   /** Keys in byte order, as of the last flush. */
-  async list({ prefix = EMPTY, after, limit }: ListOptions): Promise<Listing> {
+  async list(options: ListOptions): Promise<Listing> {
+    return this.#host.watch("listing keys in the database", () => this.#list(options));
+  }
+
+  async #list({ prefix = EMPTY, after, limit }: ListOptions): Promise<Listing> {
     const from = dataKey(prefix);
     // The smallest key after `after` is `after` with a zero byte appended.
     const next = after === undefined ? from : dataKey(Buffer.concat([after, Uint8Array.of(0)]));
@@ -501,7 +519,10 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   /** The library has begun to rebuild the state: moves the unusable one away, and begins an empty one. */
   async #replaceUnusable({ message }: DatabaseDamagedError): Promise<void> {
     await this.#recovery?.setAside(message);
-    this.#database = await this.#openDatabase();
+    this.#host.progress();
+    this.#database = await this.#openDatabase(() => {
+      this.#host.progress();
+    });
     this.#unusable = null;
   }
 
@@ -513,6 +534,8 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       operations.push({ type: "del", key });
       if (operations.length < this.#restoreBatchKeys) continue;
       await database.batch(operations, { sync: true });
+      // A state may be larger than can be removed before the node takes this for a hang.
+      this.#host.progress();
       operations = [];
     }
     await database.batch([...operations, ...last], { sync: true });
@@ -534,7 +557,10 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   /** Refuses a state that lost a batch. See "The ring" at the top of this file. */
   async #checkRing(database: Database): Promise<void> {
     const found = new Set<number>();
-    for await (const [, value] of database.entries(...RING_KEYS)) found.add(decodeBatchNumber(value));
+    for await (const [, value] of database.entries(...RING_KEYS)) {
+      this.#host.progress();
+      found.add(decodeBatchNumber(value));
+    }
     const lost = lostBatch(found, this.#written.batches, this.#ringBatches);
     if (lost !== null) throw new DatabaseDamagedError(lost);
   }
@@ -588,10 +614,13 @@ class SyncedBatches {
   #operations: DatabaseOperation[] = [];
   /** Of the keys and values in `#operations`. */
   #bytes = 0;
+  /** Called after each batch. */
+  readonly #progress: () => void;
 
-  constructor(database: Database, keysMax: number) {
+  constructor(database: Database, keysMax: number, progress: () => void) {
     this.#database = database;
     this.#keysMax = keysMax;
+    this.#progress = progress;
   }
 
   /** Adds an operation. Returns a promise only if it writes a batch: most calls have nothing to wait for. */
@@ -608,20 +637,30 @@ class SyncedBatches {
     await this.#database.batch(this.#operations, { sync: true });
     this.#operations = [];
     this.#bytes = 0;
+    this.#progress();
   }
 }
 
 /** Refuses a state that isn't what `restore` left, if nothing was written since. */
-async function checkRestored(database: Database, { restored }: PositionRecord): Promise<void> {
+async function checkRestored(
+  database: Database,
+  { restored }: PositionRecord,
+  host: StateMachineHost,
+): Promise<void> {
   if (restored === null) return;
   let found = NO_ENTRIES;
-  for await (const [key, value] of database.entries(...DATA_KEYS)) found = addEntry(found, key, value);
+  for await (const [key, value] of database.entries(...DATA_KEYS)) {
+    // All of the state is read, however large it is.
+    host.progress();
+    found = addEntry(found, key, value);
+  }
   if (found.keys === restored.keys && found.checksum === restored.checksum) return;
   throw new DatabaseDamagedError(
     `the state was restored from a snapshot with ${restored.keys} keys, and holds ${found.keys}${found.keys === restored.keys ? " that differ from them" : ""}: part of it was lost, as in a power cut`,
   );
 }
 
+const NO_HOST: StateMachineHost = { progress: () => undefined, watch: (_what, call) => call() };
 const EMPTY = new Uint8Array(0);
 const NO_ENTRIES: EntriesSum = { keys: 0, checksum: 0 };
 const NO_CHANGES: SessionChanges = new Map();
