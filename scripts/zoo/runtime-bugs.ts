@@ -330,4 +330,25 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     from: "if (index === null) queue.add(read);",
     to: "if (isStale) void read.run();\n    else if (index === null) queue.add(read);",
   },
+  {
+    code: "Z15",
+    title: "A leader whose state machine or snapshot store hangs goes on leading",
+    file: "core/state.ts",
+    from: "this.options.storageStallMs, this.serviceStalledAt ?? Infinity);",
+    to: "this.options.storageStallMs, Infinity);",
+  },
+  {
+    code: "Z15b",
+    title: "The snapshot store isn't watched",
+    file: "runtime/lifecycle/open-group.ts",
+    from: "options.snapshots === undefined ? null : new WatchedSnapshotStore(options.snapshots.store, stallWatch);",
+    to: "options.snapshots === undefined ? null : options.snapshots.store;",
+  },
+  {
+    code: "Z15c",
+    title: "A node doesn't stop when its state machine or snapshot store hangs",
+    file: "runtime/loop/stall-watch.ts",
+    from: "this.#host?.hung({ part, message });",
+    to: "",
+  },
 ];

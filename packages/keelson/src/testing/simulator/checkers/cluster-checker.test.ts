@@ -12,6 +12,8 @@ const LIMITS = {
   pendingBytesMax: 100,
   withoutMajorityMsMax: 500,
   storageStallMsMax: 300,
+  stateStallMsMax: 700,
+  stateTimeoutMsMax: 2500,
   stableAfterMs: Infinity,
 };
 const STATUS: NodeStatus = {

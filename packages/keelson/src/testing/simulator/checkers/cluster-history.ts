@@ -80,6 +80,13 @@ export interface NodeHistory {
    * clock.
    */
   oldestWrite: { readonly write: LogWrite; readonly since: number } | null;
+  /**
+   * The call of the state machine, or for a snapshot's file, that hangs for the longest, and when it was first seen, on
+   * the node's clock; null: none hangs.
+   */
+  hungCall: { readonly call: object; readonly since: number } | null;
+  /** The same, while the node leads and another could. */
+  leadersHungCall: { readonly call: object; readonly since: number } | null;
   /** As leader: since when it hasn't heard from a majority, on its own clock; null: it hears from one. */
   withoutMajoritySince: number | null;
 }
@@ -204,6 +211,8 @@ function newNode(id: NodeId): NodeHistory {
     leaderTerm: 0,
     matches: new Map(),
     oldestWrite: null,
+    hungCall: null,
+    leadersHungCall: null,
     withoutMajoritySince: null,
   };
 }

@@ -5,8 +5,9 @@
  * - PBR: a leader's term is durable on its own disk.
  * - LC: a new leader's log holds every entry that was known to be committed in an earlier term.
  * - MONO: a leader's `match` of a follower never falls within its term.
- * - STABLE: a leader that hears from no majority steps down, and so does one whose disk has stalled; where
- *   nothing goes wrong, a leader that has led for a while isn't deposed.
+ * - STABLE: a leader that hears from no majority steps down, and so does one whose disk, state machine or
+ *   snapshots' files have stalled; where nothing goes wrong, a leader that has led for a while isn't deposed.
+ * - FAILSTOP: a node whose state machine or snapshots' files hang stops.
  *
  * Times are on the node's own clock. What a node couldn't notice in time (it was paused, its timers were
  * late) is excused by the simulation. LC is checked against entries that a node has reported as committed: an
@@ -35,6 +36,8 @@ export class LeadershipChecker {
   excuse(node: NodeHistory): void {
     node.withoutMajoritySince = null;
     node.oldestWrite = null;
+    node.hungCall = null;
+    node.leadersHungCall = null;
   }
 
   /** The node leads this term, and wasn't seen to lead it before. */
@@ -103,6 +106,33 @@ export class LeadershipChecker {
         now - node.withoutMajoritySince <= this.#expectations.withoutMajorityMsMax,
       "STABLE",
       () => `${node.id} goes on leading term ${String(term)} and hears no majority`,
+    );
+  }
+
+  /**
+   * STABLE, FAILSTOP: watches how long a part other than the log hangs; only a leader that others could replace must
+   * step down.
+   */
+  watchParts(node: NodeHistory, call: object | null, mustStepDown: boolean, now: number): void {
+    const seen = (before: NodeHistory["hungCall"]): NodeHistory["hungCall"] => {
+      if (call === null) return null;
+      return before?.call === call ? before : { call, since: now };
+    };
+    node.hungCall = seen(node.hungCall);
+    node.leadersHungCall = mustStepDown ? seen(node.leadersHungCall) : null;
+    const { stateStallMsMax, stateTimeoutMsMax } = this.#expectations;
+    const ledMs = now - (node.leadersHungCall?.since ?? now);
+    assertInvariant(
+      ledMs <= stateStallMsMax,
+      "STABLE",
+      () =>
+        `${node.id} goes on leading, and serves nothing for ${String(Math.round(ledMs))} ms: a part of it hangs`,
+    );
+    const hungMs = now - (node.hungCall?.since ?? now);
+    assertInvariant(
+      hungMs <= stateTimeoutMsMax,
+      "FAILSTOP",
+      () => `${node.id} goes on, and a part of it hangs for ${String(Math.round(hungMs))} ms`,
     );
   }
 

@@ -33,6 +33,8 @@ export interface NodeStatus {
   readonly snapshots?: { readonly newest: { readonly index: LogIndex } | null } | null | undefined;
   /** Whether the node is replacing its state and log by a snapshot that it received. Absent: it isn't. */
   readonly installing?: boolean;
+  /** The call of its state machine, or for a snapshot's file, that hangs for the longest. Absent or null: none does. */
+  readonly hungCall?: object | null;
 }
 
 /**
@@ -46,6 +48,10 @@ export interface ClusterExpectations {
   readonly withoutMajorityMsMax: number;
   /** A leader whose disk doesn't finish a write for longer must have stepped down; Infinity: it need not. */
   readonly storageStallMsMax: number;
+  /** A leader with a part that hangs for longer must have stepped down. */
+  readonly stateStallMsMax: number;
+  /** A node with a part that hangs for longer must have stopped. */
+  readonly stateTimeoutMsMax: number;
   /** A leader that has led for longer must not be deposed; Infinity: the run's faults may depose it. */
   readonly stableAfterMs: number;
 }

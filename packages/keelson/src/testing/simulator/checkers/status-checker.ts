@@ -56,7 +56,10 @@ export class StatusChecker {
     if (role !== "leader") node.withoutMajoritySince = null;
     else if (ledBefore) this.#leadership.leading(node, status, now);
     else this.#leadership.elected(node, term, config, now);
-    this.#leadership.watchDisk(node, role === "leader" && !isSoleVoter(config, id), now);
+    const mustStepDown = role === "leader" && !isSoleVoter(config, id);
+    this.#leadership.watchDisk(node, mustStepDown, now);
+    const hungCall = role === "stopped" ? null : (status.hungCall ?? null);
+    this.#leadership.watchParts(node, hungCall, mustStepDown, now);
     if (commitIndex <= node.commit) return;
     if (ledBefore) this.#commits.checkTerm(node, commitIndex, term);
     this.#commits.committed(node, commitIndex, term, storeIsGivenUpTo(status));

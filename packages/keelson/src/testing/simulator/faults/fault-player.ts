@@ -224,6 +224,9 @@ export class FaultPlayer {
       "late-timers": ({ node, byMs, ms }) => {
         this.#set(this.#process(node).clockConditions, "timersLateByMsMax", byMs, ms);
       },
+      "hang-part": (fault) => {
+        this.#leaderFaults.hang(fault, fault.node === null ? null : this.#process(fault.node));
+      },
       "slow-apply": ({ node, delayMs, ms }) => {
         this.#set(this.#process(node).machineConditions, "delayMs", delayMs, ms);
       },

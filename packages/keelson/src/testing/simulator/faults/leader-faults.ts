@@ -193,6 +193,27 @@ export class LeaderFaults {
     });
   }
 
+  /** A part of the process hangs, by default of the leader, and is asked for something. Disk and network work. */
+  hang({ part, ms }: Extract<Fault, { type: "hang-part" }>, node: SimProcess | null): void {
+    const { processes, clients, operator, after } = this.#parts;
+    const process = node ?? processes.find(leads);
+    if (process === undefined) return;
+    const { machineConditions, diskConditions } = process;
+    if (part === "state-machine") {
+      machineConditions.hangs = true;
+      process.machineHung = true;
+      clients.burst(process, STALLED_WRITES);
+    } else {
+      diskConditions.snapshotsHang = true;
+      process.snapshotsHung = true;
+      operator.snapshot(process);
+    }
+    after(ms, () => {
+      if (part === "state-machine") machineConditions.hangs = false;
+      else diskConditions.snapshotsHang = false;
+    });
+  }
+
   /** The node that leads the highest term, since several may believe that they lead. -1: none does. */
   #leaderOfHighestTerm(): number {
     const terms = this.#parts.processes.map(({ raft }) => {

@@ -137,4 +137,6 @@ export function clearFaults(process: SimProcess): void {
   process.clockConditions.timersLateShareMin = 0;
   process.machineConditions.delayMs = 0;
   process.machineConditions.fails = false;
+  process.machineConditions.hangs = false;
+  process.diskConditions.snapshotsHang = false;
 }

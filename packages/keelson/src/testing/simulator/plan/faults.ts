@@ -38,6 +38,7 @@
  * | strand-leader            | the leader is cut off with a minority, and called | stale reads, leases (L5, L7)          |
  * | lonely-leader            | the leader is cut off alone, with a bad disk      | overwritten writes (D8)               |
  * | stall-leader             | the leader's disk hangs as it has to write        | leaders that stay (D11)               |
+ * | hang-part                | the state machine or the snapshots' files hang    | leaders that serve nothing (Z15)      |
  * | deaf-handover            | a leader doesn't hear whom it transferred to      | leases after transfers (L6)           |
  * | failed-installation      | a snapshot can't be opened; then the leader falls | nodes that stay paused (Z9)           |
  * |                          | silent, and the next one has a longer log         |                                       |
@@ -136,6 +137,13 @@ export type TimingFault =
   | { readonly type: "freeze"; readonly ms: number }
   /** Timers that are set during this time fire up to `byMs` late. */
   | { readonly type: "late-timers"; readonly node: number; readonly byMs: number; readonly ms: number }
+  /** No call of the part returns; the leader's part, if `node` is null, which then has something to do. */
+  | {
+      readonly type: "hang-part";
+      readonly node: number | null;
+      readonly part: "state-machine" | "snapshots";
+      readonly ms: number;
+    }
   | { readonly type: "slow-apply"; readonly node: number; readonly delayMs: number; readonly ms: number };
 
 /** Faults of one node's disk. */

@@ -10,6 +10,7 @@ import { withAddedFaults } from "./basic-faults.ts";
 import { Chance } from "./chance.ts";
 import { minorityOf, nodesOf } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
+import { withHangingParts } from "./hang-faults.ts";
 import { withWeakReads } from "./leadership-faults.ts";
 import { withOperatorFaults, withRepeatedInitialize } from "./membership-faults.ts";
 import { hasOnlyHarmlessFaults, type Plan } from "./plan.ts";
@@ -42,7 +43,8 @@ function unstagedPlanOf(seed: number): Plan {
   if (hasOnlyHarmlessFaults(used)) return used;
   const [ofTransfers, ofInitialize] = [chance.fork(), chance.fork()];
   const damageable = stillDamageable(used, ofTransfers);
-  return withRepeatedInitialize(withSlowSnapshotTransfers(used, ofTransfers, damageable), ofInitialize);
+  const transferring = withSlowSnapshotTransfers(used, ofTransfers, damageable);
+  return withHangingParts(withRepeatedInitialize(transferring, ofInitialize));
 }
 
 /** The base plan, with all faults but those of snapshots and `initialize`. */

@@ -18,6 +18,7 @@ import { SimClients } from "../clients/sim-clients.ts";
 import { SimOperator } from "../clients/sim-operator.ts";
 import { FaultPlayer } from "../faults/fault-player.ts";
 import { Chance } from "../plan/chance.ts";
+import { STATE_STALL_MS, STATE_TIMEOUT_MS } from "../plan/hang-faults.ts";
 import { hasOnlyHarmlessFaults, type Plan } from "../plan/plan.ts";
 import type { AnySubject, MakeSubject } from "../subject/subject.ts";
 import { SimProcess } from "../world/sim-process.ts";
@@ -207,6 +208,9 @@ function expectationsOf(plan: Plan): ClusterExpectations {
     pendingBytesMax: plan.pendingBytesMax,
     withoutMajorityMsMax: plan.checkQuorum ? WITHOUT_MAJORITY_MS_MAX : Infinity,
     storageStallMsMax: plan.storageStallMs + STALL_GRACE_MS,
+    // A watch counts checks, four in a stall, and notices at the check after the limit.
+    stateStallMsMax: 1.25 * STATE_STALL_MS + STALL_GRACE_MS,
+    stateTimeoutMsMax: STATE_TIMEOUT_MS + STATE_STALL_MS / 2 + STALL_GRACE_MS,
     stableAfterMs: mayExpectStability ? 2 * slowestTimeoutMs : Infinity,
   };
 }

@@ -108,7 +108,8 @@ export class TurnLoop {
     const knowsSnapshots = !process.hasDamagedData && metrics.role !== "stopped";
     const installing = metrics.snapshots?.receiving?.phase === "installing";
     const snapshots = knowsSnapshots ? metrics.snapshots : undefined;
-    checker.statuses.step(id, { ...metrics, snapshots, installing }, process.now());
+    const { hungCall } = process;
+    checker.statuses.step(id, { ...metrics, snapshots, installing, hungCall }, process.now());
   }
 
   /** LIVE: a timer that is set again and again for the present time keeps time from advancing. */

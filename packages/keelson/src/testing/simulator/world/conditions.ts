@@ -11,6 +11,10 @@ export interface DiskConditions {
   extraDelayMs: number;
   /** No call returns until this is false again. */
   hangs: boolean;
+  /** No call for a snapshot's file returns until this is false again. */
+  snapshotsHang: boolean;
+  /** The calls for snapshots' files that hang now. Written by `ProcessFiles`, and emptied when the process starts. */
+  readonly hungSnapshotCalls: Set<object>;
   /**
    * Called before each call that changes something; `isSync`: it makes writes durable. May kill the process.
    */
@@ -37,6 +41,10 @@ export interface MachineConditions {
   delayMs: number;
   /** The next call fails. */
   fails: boolean;
+  /** No call returns until this is false again. */
+  hangs: boolean;
+  /** The calls that hang now. Written by `ObservedMachine`, and emptied when the process starts. */
+  readonly hungCalls: Set<object>;
   /**
    * A command is being applied, so that a query would see half of its effects. Written by `ObservedMachine`.
    */

@@ -8,6 +8,7 @@ import { snapshotFiles } from "../../../storage/snapshots/index.ts";
 import type { LogStore } from "../../../storage/log-store.ts";
 import type { Transport } from "../../../transport/transport.ts";
 import { Violation } from "../checkers/violation.ts";
+import { STATE_STALL_MS, STATE_TIMEOUT_MS } from "../plan/hang-faults.ts";
 import type { Plan } from "../plan/plan.ts";
 
 /**
@@ -83,5 +84,7 @@ function timingsOf(plan: Plan): Partial<RaftTimings> {
     callTimeoutMs: plan.callTimeoutMs,
     storageTimeoutMs: STORAGE_TIMEOUT_MS,
     storageStallMs: plan.storageStallMs,
+    stateStallMs: STATE_STALL_MS,
+    stateTimeoutMs: STATE_TIMEOUT_MS,
   };
 }

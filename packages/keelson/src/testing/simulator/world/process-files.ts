@@ -27,11 +27,11 @@ class DiskCalls {
     this.#conditions = conditions;
   }
 
-  async call<T>(effect: Effect, run: () => Promise<T>): Promise<T> {
+  async call<T>(effect: Effect, path: string, run: () => Promise<T>): Promise<T> {
     const conditions = this.#conditions;
     if (effect !== "none") conditions.beforeWrite?.(effect === "sync");
     if (this.#delivery.isDead()) return new Promise<never>(() => undefined);
-    if (conditions.hangs) await this.#untilItAnswers();
+    if (this.#hangs(path)) await this.#untilItAnswers(path);
     const delayMs = conditions.baseDelayMs + conditions.extraDelayMs;
     if (delayMs > 0) await this.#wait(delayMs);
     if (this.#delivery.isDead()) return new Promise<never>(() => undefined);
@@ -49,9 +49,23 @@ class DiskCalls {
     });
   }
 
-  async #untilItAnswers(): Promise<void> {
-    while (this.#conditions.hangs && !this.#delivery.isDead()) await this.#wait(HANG_POLL_MS);
+  #hangs(path: string): boolean {
+    const { hangs, snapshotsHang } = this.#conditions;
+    return hangs || (snapshotsHang && isOfSnapshots(path));
   }
+
+  async #untilItAnswers(path: string): Promise<void> {
+    const { hungSnapshotCalls } = this.#conditions;
+    const call = {};
+    if (isOfSnapshots(path)) hungSnapshotCalls.add(call);
+    while (this.#hangs(path) && !this.#delivery.isDead()) await this.#wait(HANG_POLL_MS);
+    hungSnapshotCalls.delete(call);
+  }
+}
+
+/** Whether a path is that of a node's snapshots: of one of the files, or of their directory. */
+function isOfSnapshots(path: string): boolean {
+  return path.includes(".snapshots");
 }
 
 async function settled<T>(promise: Promise<T>): Promise<{ value: T } | { error: unknown }> {
@@ -74,69 +88,71 @@ export class ProcessFiles implements FileSystem {
 
   async open(path: string, mode: "create" | "write" | "read"): Promise<FileHandle> {
     const effect = mode === "create" ? "write" : "none";
-    const handle = await this.#calls.call(effect, () => this.#inner.open(path, mode));
-    return new ProcessFileHandle(handle, this.#calls);
+    const handle = await this.#calls.call(effect, path, () => this.#inner.open(path, mode));
+    return new ProcessFileHandle(handle, path, this.#calls);
   }
 
   list(directory: string): Promise<string[]> {
-    return this.#calls.call("none", () => this.#inner.list(directory));
+    return this.#calls.call("none", directory, () => this.#inner.list(directory));
   }
 
   makeDirectory(path: string): Promise<void> {
-    return this.#calls.call("write", () => this.#inner.makeDirectory(path));
+    return this.#calls.call("write", path, () => this.#inner.makeDirectory(path));
   }
 
   remove(path: string): Promise<void> {
-    return this.#calls.call("write", () => this.#inner.remove(path));
+    return this.#calls.call("write", path, () => this.#inner.remove(path));
   }
 
   rename(from: string, to: string): Promise<void> {
-    return this.#calls.call("write", () => this.#inner.rename(from, to));
+    return this.#calls.call("write", from, () => this.#inner.rename(from, to));
   }
 
   syncDirectory(path: string): Promise<void> {
-    return this.#calls.call("write", () => this.#inner.syncDirectory(path));
+    return this.#calls.call("write", path, () => this.#inner.syncDirectory(path));
   }
 
   lock(directory: string): ReturnType<FileSystem["lock"]> {
-    return this.#calls.call("none", () => this.#inner.lock(directory));
+    return this.#calls.call("none", directory, () => this.#inner.lock(directory));
   }
 }
 
 class ProcessFileHandle implements FileHandle {
   readonly #inner: FileHandle;
+  readonly #path: string;
   readonly #calls: DiskCalls;
 
-  constructor(inner: FileHandle, calls: DiskCalls) {
+  constructor(inner: FileHandle, path: string, calls: DiskCalls) {
     this.#inner = inner;
+    this.#path = path;
     this.#calls = calls;
   }
 
   size(): Promise<number> {
-    return this.#calls.call("none", () => this.#inner.size());
+    return this.#calls.call("none", this.#path, () => this.#inner.size());
   }
 
   read(target: Uint8Array, position: number): Promise<number> {
-    return this.#calls.call("none", () => this.#inner.read(target, position));
+    return this.#calls.call("none", this.#path, () => this.#inner.read(target, position));
   }
 
   write(chunks: readonly Uint8Array[], position: number): Promise<void> {
-    return this.#calls.call("write", () => this.#inner.write(chunks, position));
+    return this.#calls.call("write", this.#path, () => this.#inner.write(chunks, position));
   }
 
   allocate(bytes: number): Promise<void> {
-    return this.#calls.call("write", () => this.#inner.allocate(bytes));
+    return this.#calls.call("write", this.#path, () => this.#inner.allocate(bytes));
   }
 
   truncate(bytes: number): Promise<void> {
-    return this.#calls.call("write", () => this.#inner.truncate(bytes));
+    return this.#calls.call("write", this.#path, () => this.#inner.truncate(bytes));
   }
 
   dataSync(): Promise<void> {
-    return this.#calls.call("sync", () => this.#inner.dataSync());
+    return this.#calls.call("sync", this.#path, () => this.#inner.dataSync());
   }
 
   close(): Promise<void> {
-    return this.#calls.call("none", () => this.#inner.close());
+    return this.#calls.call("none", this.#path, () => this.#inner.close());
   }
 }

@@ -92,7 +92,10 @@ export class SimProcess {
   readonly diskConditions: DiskConditions;
   readonly diskFaults: DiskFaults = { next: null, shortTransfers: false };
   readonly clockConditions: ClockConditions;
-  readonly machineConditions: MachineConditions = { delayMs: 0, fails: false, isApplying: false };
+  readonly machineConditions: MachineConditions = {
+    ...{ delayMs: 0, fails: false, isApplying: false, hangs: false },
+    hungCalls: new Set(),
+  };
 
   // Where faults strike; each is called at its moment.
   /** A vote is durable, and no node has been told. */
@@ -124,6 +127,10 @@ export class SimProcess {
   refusesToStart = false;
   /** The disk was slow or hung since the process started, so that a write may have timed out. */
   diskWasSlow = false;
+  /** The state machine hung since the process started, so that one of its calls may have timed out. */
+  machineHung = false;
+  /** The snapshots' files hung since the process started, likewise. */
+  snapshotsHung = false;
   /** The true time at which it last went on after a pause. */
   resumedAt = -Infinity;
 
@@ -152,7 +159,10 @@ export class SimProcess {
     this.#parts = parts;
     this.#disk = this.#newDisk();
     const baseDelayMs = parts.plan.diskMs;
-    this.diskConditions = { baseDelayMs, extraDelayMs: 0, hangs: false, beforeWrite: null };
+    this.diskConditions = {
+      ...{ baseDelayMs, extraDelayMs: 0, hangs: false, snapshotsHang: false, beforeWrite: null },
+      hungSnapshotCalls: new Set(),
+    };
     this.clockConditions = {
       rate: clockRate,
       timersLateByMsMax: 0,
@@ -204,6 +214,12 @@ export class SimProcess {
     return this.#committedReader.readTo >= this.#parts.checker.history.lastCommand(this.id);
   }
 
+  /** The call of the state machine, or else for a snapshot's file, that hangs for the longest; null: none does. */
+  get hungCall(): object | null {
+    const [call] = [...this.machineConditions.hungCalls, ...this.diskConditions.hungSnapshotCalls];
+    return call ?? null;
+  }
+
   /** The time on the process's clock. */
   now(): number {
     return this.#parts.clock.now() * this.clockConditions.rate;
@@ -225,7 +241,12 @@ export class SimProcess {
     this.#closing = false;
     const delivery = new EventDelivery(this.#parts.clock);
     this.#delivery = delivery;
-    this.diskWasSlow = false;
+    // A fault that goes on across the start can strike again.
+    this.diskWasSlow = this.diskConditions.hangs || this.diskConditions.extraDelayMs > 0;
+    this.machineHung = this.machineConditions.hangs;
+    this.snapshotsHung = this.diskConditions.snapshotsHang;
+    this.machineConditions.hungCalls.clear();
+    this.diskConditions.hungSnapshotCalls.clear();
     this.#open(delivery).then(
       (raft) => {
         this.#starting = false;

@@ -6,47 +6,54 @@ import { CorruptLogError, CorruptSnapshotError, type RaftError } from "../../../
 import { Violation } from "../checkers/violation.ts";
 import { DISK_ERROR_CODES } from "../plan/faults.ts";
 
-/** What faults did to the process's disk. */
-export interface DiskHistory {
+/** What faults did to the process's disk and state machine. */
+export interface FaultHistory {
   readonly hasDamagedData: boolean;
   readonly diskWasSlow: boolean;
   readonly wasRolledBack: boolean;
+  /** The state machine hung. */
+  readonly machineHung: boolean;
+  /** The files of snapshots hung. */
+  readonly snapshotsHung: boolean;
 }
 
 /** FAILSTOP or DUR, if no fault explains that this running node stopped; otherwise null. */
 export function violationOfStop(
   id: string,
   error: RaftError | undefined,
-  { hasDamagedData, diskWasSlow, wasRolledBack }: DiskHistory,
+  faults: FaultHistory,
 ): Violation | null {
   if (error?.code === "NODE_FAILED") {
     return new Violation("FAILSTOP", `${id} saw what cannot be: ${error.message}`);
   }
   if (error?.code === "LOST_ENTRIES") {
-    return wasRolledBack
+    return faults.wasRolledBack
       ? null
       : new Violation("DUR", `${id} stopped with an undamaged disk: ${error.message}`);
   }
   if (isCorruption(error)) {
-    if (hasDamagedData) return null;
+    if (faults.hasDamagedData) return null;
     return new Violation("DUR", `${id} found its log damaged: ${String(error?.message)}`);
   }
-  const hasTimedOut = error?.code === "STORAGE_FAILED" && diskWasSlow;
-  if (isDiskError(error) || hasTimedOut) return null;
+  if (isDiskError(error) || mayHaveTimedOut(error, faults)) return null;
   return new Violation("FAILSTOP", `${id} stopped for no reason: ${String(error?.message)}`);
 }
 
 /** DUR or START, if no fault explains that this node didn't start; otherwise null. */
-export function violationOfFailedStart(
-  id: string,
-  error: unknown,
-  { hasDamagedData }: DiskHistory,
-): Violation | null {
+export function violationOfFailedStart(id: string, error: unknown, faults: FaultHistory): Violation | null {
   const text = error instanceof Error ? error.message : String(error);
   if (isCorruption(error)) {
-    return hasDamagedData ? null : new Violation("DUR", `${id} found its log damaged: ${text}`);
+    return faults.hasDamagedData ? null : new Violation("DUR", `${id} found its log damaged: ${text}`);
   }
-  return isDiskError(error) ? null : new Violation("START", `${id} did not start: ${text}`);
+  const isExplained = isDiskError(error) || mayHaveTimedOut(error, faults);
+  return isExplained ? null : new Violation("START", `${id} did not start: ${text}`);
+}
+
+/** Whether a part of the node may have taken too long. */
+function mayHaveTimedOut(error: unknown, { diskWasSlow, machineHung, snapshotsHung }: FaultHistory): boolean {
+  const code = error instanceof Error && "code" in error ? error.code : null;
+  if (code === "STATE_MACHINE_FAILED") return machineHung;
+  return code === "STORAGE_FAILED" && (diskWasSlow || snapshotsHung);
 }
 
 /** Whether the error, or a cause of it, says that data on disk isn't what was written. */

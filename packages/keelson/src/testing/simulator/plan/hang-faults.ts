@@ -1,0 +1,33 @@
+/** Adds state machines and snapshots' files that hang to a plan. */
+import { Chance } from "./chance.ts";
+import { withMoreFaults } from "./draw-faults.ts";
+import { hasOnlyHarmlessFaults, type Plan } from "./plan.ts";
+
+/** The option `stateStallMs` of simulated nodes. A slow command (`slow-apply`) takes less. */
+export const STATE_STALL_MS = 700;
+
+/** The option `stateTimeoutMs` of simulated nodes. */
+export const STATE_TIMEOUT_MS = 2_500;
+
+/** How much longer than its limit a hang lasts that is to be noticed. */
+const NOTICED_MS = 600;
+
+/**
+ * In a quarter of the runs a part of a node other than its log hangs: for so long that another node should lead, and
+ * sometimes for so long that the node should stop.
+ */
+export function withHangingParts(plan: Plan): Plan {
+  const chance = new Chance(plan.seed ^ 0x4a_96);
+  if (hasOnlyHarmlessFaults(plan) || !chance.happens(0.25)) return plan;
+  const parts = plan.snapshots === null ? ["state-machine" as const] : PARTS;
+  const everyMs = chance.pick([1_000, 3_000]);
+  return withMoreFaults(plan, chance, everyMs, (at) => ({
+    type: "hang-part",
+    at,
+    node: chance.happens(0.7) ? null : chance.whole(0, plan.nodes - 1),
+    part: chance.pick(parts),
+    ms: NOTICED_MS + (chance.happens(0.7) ? 2 * STATE_STALL_MS : 1.3 * STATE_TIMEOUT_MS),
+  }));
+}
+
+const PARTS = ["state-machine", "snapshots"] as const;
