@@ -368,12 +368,12 @@ describe("a node", () => {
       node.handleTimeout(1000);
       act(node, 1000);
       expect(node.role).toBe(preVote ? "pre-candidate" : "candidate");
-      const { term } = node;
+      const { term, preVoteRound: round } = node.capture();
       node.handleServiceStall(true, 1001);
       expect(node.role).toBe("follower");
       for (const from of ["b", "c"]) {
         node.handleMessage({ type: "request-vote-reply", from, term, granted: true }, 1002);
-        node.handleMessage({ type: "pre-vote-reply", from, term, round: 0, granted: true }, 1002);
+        node.handleMessage({ type: "pre-vote-reply", from, term, round, granted: true }, 1002);
       }
       expect([node.role, node.term]).toEqual(["follower", term]);
     }
@@ -387,8 +387,9 @@ describe("a node", () => {
     expect(deadline).toBeLessThan(710);
     node.handleTimeout(deadline);
     expect(node.role).toBe("pre-candidate");
+    const { preVoteRound: round } = node.capture();
     for (const from of ["b", "c"]) {
-      node.handleMessage({ type: "pre-vote-reply", from, term: 1, requestTerm: 1, granted: true }, 710);
+      node.handleMessage({ type: "pre-vote-reply", from, term: 1, round, granted: true }, 710);
     }
     expect([node.role, node.term]).toEqual(["pre-candidate", 1]);
   });
