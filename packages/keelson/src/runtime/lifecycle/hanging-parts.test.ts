@@ -166,7 +166,8 @@ class HangingStore {
         const value: unknown = Reflect.get(object, name, object);
         if (typeof value !== "function") return value;
         return (...args: unknown[]): unknown => {
-          if (this.hanging.has(String(name))) return name === "state" ? HANGING_CHUNKS : NEVER;
+          if (this.hanging.has(String(name)))
+            return /state|sessions/.test(String(name)) ? HANGING_CHUNKS : NEVER;
           const result: unknown = Reflect.apply(value, object, args);
           if (!(result instanceof Promise)) return result;
           return result.then((one: unknown) => (isPart(one) ? this.#wrap(one) : one));
@@ -281,7 +282,7 @@ describe("a snapshot store that hangs", () => {
     ["write", "writing to a received snapshot"],
     ["finish", "checking a received snapshot"],
     ["read", "opening a snapshot"],
-    ["sessions", "reading the sessions of a snapshot"],
+    ["sessions", "reading the sessions in a snapshot"],
     // The state machine waits for it, and isn't blamed.
     ["state", "reading the state in a snapshot"],
   ])("in %s stops a node that fetches and installs a snapshot (Z15)", async (call, what) => {

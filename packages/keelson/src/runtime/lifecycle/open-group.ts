@@ -58,7 +58,9 @@ export async function openGroup<Command, Result>(
       close: async () => stateMachine.close?.(),
     });
     const { stored, state } = await opening.run(() =>
-      reconcile({ ...{ stored: found, state: opened, log: store, stateMachine, snapshots, environment, warn } }),
+      reconcile({
+        ...{ stored: found, state: opened, log: store, stateMachine, snapshots, environment, warn },
+      }),
     );
     checkApplied(state, stored);
     const applied = { term: state.term, index: state.index };

@@ -38,7 +38,10 @@ export class WatchedSnapshotStore implements SnapshotStore {
     return this.#run("opening it", () => this.#store.open(watched));
   }
 
-  async create(header: Omit<SnapshotHeader, "id">, sessions: Uint8Array): Promise<SnapshotDraft> {
+  async create(
+    header: Omit<SnapshotHeader, "id">,
+    sessions: Parameters<SnapshotStore["create"]>[1],
+  ): Promise<SnapshotDraft> {
     const run = this.#run;
     const draft = await run("beginning a snapshot", () => this.#store.create(header, sessions));
     return {
@@ -106,21 +109,22 @@ function watchedReader(reader: SnapshotReader, run: Run): SnapshotReader {
     snapshot: reader.snapshot,
     read: (offset, bytes) => run("reading from a snapshot", () => reader.read(offset, bytes)),
     verify: () => run("checking a snapshot", () => reader.verify()),
-    sessions: () => run("reading the sessions of a snapshot", () => reader.sessions()),
-    state: () => watchedState(reader.state(), run),
+    sessions: () => watchedChunks("reading the sessions in a snapshot", reader.sessions(), run),
+    state: () => watchedChunks("reading the state in a snapshot", reader.state(), run),
     close: () => run("closing a snapshot", () => reader.close()),
   };
 }
 
 /** Watches each step to the next chunk. What the reader of the chunks does in between is its own. */
-async function* watchedState(
-  state: AsyncIterable<Uint8Array>,
+async function* watchedChunks(
+  what: string,
+  all: AsyncIterable<Uint8Array>,
   run: Run,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const chunks = state[Symbol.asyncIterator]();
+  const chunks = all[Symbol.asyncIterator]();
   try {
     for (;;) {
-      const chunk = await run("reading the state in a snapshot", () => chunks.next());
+      const chunk = await run(what, () => chunks.next());
       if (chunk.done === true) return;
       yield chunk.value;
     }
