@@ -2,7 +2,7 @@
  * The requests of one connection, answered one after another.
  *
  * Hazard: HTTP allows a client to send requests without waiting for answers (pipelining; RFC 9112, 9.3.2), and
- * Node hands all of them over at once: 23 KB are hundreds of requests, each of which may ask for a megabyte.
+ * Node hands over all that came in one slice (`input-pacer.ts`), each of which may ask for a megabyte.
  * So a connection has one request in progress and a few that wait; the next one is begun when the client has
  * taken the answer to the last. In order is also what a client expects that puts a key and then gets it.
  * The connection of a client that sends more ahead is closed after the answers to those that wait.
@@ -47,24 +47,42 @@ export class ExchangeQueue {
     return Math.max(0, this.#exchanges.length - 1);
   }
 
+  /** Nothing more of the connection is read. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** The next bytes of the connection that can only be the body of the last request. 0: not known. */
+  get bodyBytesLeft(): number {
+    return this.#exchanges.at(-1)?.request.body?.bytesLeft ?? 0;
+  }
+
   /** Begins the request, or makes it wait. False: it is not answered, and the connection will close. */
   add(incoming: IncomingMessage, make: () => Exchange): boolean {
     if (this.#isOver) return false;
-    const isFull = this.waiting >= WAITING_MAX || this.#waiting.count >= this.#waiting.max;
-    if (this.#exchanges.length > 0 && isFull) {
-      this.#isOver = true;
-      incoming.socket.pause();
-      const last = this.#exchanges.at(-1);
-      // The answer then says "Connection: close", and Node closes the connection after it.
-      if (last !== undefined && !last.outgoing.headersSent) last.outgoing.shouldKeepAlive = false;
-      else incoming.socket.destroy();
-      return false;
+    if (this.#exchanges.length > 0) {
+      // Node keeps the requests that it has parsed already, with the connection. That is bearable while those that
+      // wait are few (`input-pacer.ts` bounds it); beyond that, thousands of connections could each keep some.
+      if (this.#waiting.count >= this.#waiting.max) return this.#refuse(incoming, true);
+      if (this.waiting >= WAITING_MAX) return this.#refuse(incoming, false);
     }
     const exchange = make();
     this.#exchanges.push(exchange);
     if (this.#exchanges.length === 1) void this.#next();
     else this.#waiting.count += 1;
     return true;
+  }
+
+  /** Nothing more is read from the connection. It closes after the answers to what waits, or at once. */
+  #refuse(incoming: IncomingMessage, isAtOnce: boolean): false {
+    this.#isOver = true;
+    // Also keeps the pacer from handing more of it to Node's parser.
+    incoming.socket.pause();
+    const last = this.#exchanges.at(-1);
+    // The answer then says "Connection: close", and Node closes the connection after it.
+    if (!isAtOnce && last !== undefined && !last.outgoing.headersSent) last.outgoing.shouldKeepAlive = false;
+    else incoming.socket.destroy();
+    return false;
   }
 
   /** The connection is gone: the waiting requests are not begun. */

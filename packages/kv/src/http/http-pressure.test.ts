@@ -57,6 +57,20 @@ describe("a client that sends requests ahead [Z18]", () => {
     expect(node.changes).toEqual([]);
   });
 
+  it("doesn't fill the memory with requests that were parsed and can't be begun", async () => {
+    const { server, node } = await start();
+    const never = Promise.withResolvers<never>();
+    node.read = () => never.promise;
+    const sockets = await Promise.all(Array.from({ length: 20 }, () => connectTo(server.address)));
+    const before = memory();
+    // Each sends some ten thousand requests. Node has several kilobytes for each that it has parsed.
+    for (const socket of sockets) socket.write(GET_A.repeat(10_000));
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect(memory() - before).toBeLessThan(20 * MIB);
+    for (const socket of sockets) socket.destroy();
+    never.reject(new Error("over"));
+  });
+
   it("is answered by an error if the answers that nobody reads take all room; writers go on", async () => {
     const budgets = serverBudgets(2 * MIB);
     const { server, request } = await start(undefined, { budgets });

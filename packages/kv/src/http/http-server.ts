@@ -55,6 +55,7 @@ import { answerTo, errorAnswer, noRoom, unavailable, type ErrorAnswer } from "./
 import { ExchangeQueue, WaitingRequests, type Exchange } from "./exchange-queue.ts";
 import { HttpMetrics } from "./http-metrics.ts";
 import { HttpRequest } from "./http-request.ts";
+import { InputPacer } from "./input-pacer.ts";
 import { KeyRoutes } from "./key-routes.ts";
 import {
   changeMembers,
@@ -64,7 +65,6 @@ import {
   transferLeadership,
 } from "./member-routes.ts";
 import { healthAnswer, readinessAnswer, statusOf } from "./node-routes.ts";
-import { PieceThrottle } from "./piece-throttle.ts";
 import { RequestBody } from "./request-body.ts";
 import { consistencyOf, parametersOf } from "./request-syntax.ts";
 import { endSession, openSession } from "./session-routes.ts";
@@ -153,7 +153,7 @@ export class HttpServer {
   readonly #connections: ClientConnections;
   readonly #budgets: ServerBudgets;
   readonly #waiting = new WaitingRequests(WAITING_MAX);
-  readonly #throttle = new PieceThrottle();
+  readonly #pacer = new InputPacer();
   readonly #backups = new Backups();
   readonly #metrics = new HttpMetrics();
   readonly #keys = new KeyRoutes(this.#metrics);
@@ -235,6 +235,7 @@ export class HttpServer {
       return;
     }
     const queue = new ExchangeQueue(this.#waiting, (exchange) => this.#run(exchange));
+    this.#pacer.pace(socket, queue);
     this.#queues.set(socket, queue);
     this.#idle.add(socket);
     socket.once("close", () => {
@@ -263,8 +264,8 @@ export class HttpServer {
       const { requests, answers } = this.#budgets;
       const hasBody = TAKES_BODY.has(incoming.method ?? "GET");
       // Discarded as it comes. Node would keep some of it until the answer is complete.
-      if (!hasBody) incoming.on("data", this.#throttle.open(incoming));
-      const body = hasBody ? new RequestBody(incoming, requests, this.#throttle) : null;
+      if (!hasBody) incoming.resume();
+      const body = hasBody ? new RequestBody(incoming, requests) : null;
       return { request: new HttpRequest(incoming, body, answers.open()), outgoing };
     });
   }

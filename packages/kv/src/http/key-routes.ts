@@ -29,13 +29,17 @@ import {
 const LIST_LIMIT_DEFAULT = 100;
 /** The most keys in one page; bounds the memory and the time of one request. */
 const LIST_LIMIT_MAX = 1000;
-/** The most values and pages that are read from the database at once; LevelDB reads with four threads. */
+/** The most values that are read from the database at once; LevelDB reads with four threads. */
 const READS_MAX = 16;
+/** The most pages of listings at once. A page is up to a thousand objects, and a megabyte of text. */
+const LISTS_MAX = 2;
 
 /** Answers requests for keys and their values. Throws what the node throws; the caller makes it an answer. */
 export class KeyRoutes {
   readonly #metrics: HttpMetrics;
   readonly #reads = new ReadGate(READS_MAX, VALUE_BYTES_MAX);
+
+  readonly #lists = new ReadGate(LISTS_MAX, VALUE_BYTES_MAX);
 
   constructor(metrics: HttpMetrics) {
     this.#metrics = metrics;
@@ -90,16 +94,20 @@ export class KeyRoutes {
     const after = parameters.get("after");
     const options = after === undefined ? { prefix, limit } : { prefix, limit, after };
     const headers = stalenessHeaders(serving.node, consistency);
-    const { keys, more } = await readFrom(serving, () => this.#reads.run(() => serving.store.list(options)), {
-      consistency,
-    });
-    const last = keys.at(-1);
-    const next =
-      !more || last === undefined
-        ? null
-        : `/kv?prefix=${percentEncode(prefix)}&limit=${limit}&after=${percentEncode(last.key)}` +
-          (consistency === "linearizable" ? "" : `&consistency=${consistency}`);
-    return jsonAnswer({ keys: keys.map(listedKeyBody), next }, headers);
+    const listAndEncode = async (): Promise<Answer> => {
+      const { keys, more } = await serving.store.list(options);
+      const last = keys.at(-1);
+      const next =
+        !more || last === undefined
+          ? null
+          : `/kv?prefix=${percentEncode(prefix)}&limit=${limit}&after=${percentEncode(last.key)}` +
+            (consistency === "linearizable" ? "" : `&consistency=${consistency}`);
+      const answer = jsonAnswer({ keys: keys.map(listedKeyBody), next }, headers);
+      // Counted before the next page is made: many could be made before the first is counted.
+      const bytes = answer.body instanceof Uint8Array ? answer.body.length : 0;
+      return request.answerAccount.take(bytes) ? answer : errorResponse(noRoom());
+    };
+    return readFrom(serving, () => this.#lists.run(listAndEncode), { consistency });
   }
 
   async #write(request: HttpRequest, { node }: Serving, command: KvCommand): Promise<Answer> {

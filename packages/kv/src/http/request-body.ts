@@ -4,7 +4,6 @@ import { VALUE_BYTES_MAX } from "../store/commands.ts";
 import type { MemoryAccount, MemoryBudget } from "../shared/memory-budget.ts";
 import { PieceBuffer } from "../shared/piece-buffer.ts";
 import { errorAnswer, overloaded, type ErrorAnswer } from "./error-answers.ts";
-import type { PieceThrottle } from "./piece-throttle.ts";
 import { BadRequestError } from "./request-syntax.ts";
 
 /**
@@ -17,19 +16,27 @@ export class RequestBody {
   readonly #bytesMax: number;
   readonly #budget: MemoryBudget;
   readonly #whole: Promise<Buffer | ErrorAnswer>;
+  /** Bytes that are still to come of a body with a Content-Length, and are received. */
+  #bytesLeft: number;
   /** Stops receiving: what still comes is discarded. Does nothing when all has been received or refused. */
   #discard: () => void = () => undefined;
 
-  constructor(incoming: IncomingMessage, budget: MemoryBudget, throttle: PieceThrottle) {
+  constructor(incoming: IncomingMessage, budget: MemoryBudget) {
     const stated = incoming.headers["content-length"];
     this.#budget = budget;
     this.#account = budget.open();
     this.#bytesMax = stated === undefined ? VALUE_BYTES_MAX : Math.min(Number(stated), VALUE_BYTES_MAX);
     this.#pieces = new PieceBuffer(this.#account, this.#bytesMax);
+    this.#bytesLeft = Number(stated ?? 0);
     this.#whole =
-      Number(stated ?? 0) > VALUE_BYTES_MAX ? Promise.resolve(tooLarge()) : this.#receive(incoming, throttle);
+      Number(stated ?? 0) > VALUE_BYTES_MAX ? Promise.resolve(tooLarge()) : this.#receive(incoming);
     // A route that doesn't look at the body must not make its failure an unhandled rejection.
     this.#whole.catch(() => undefined);
+  }
+
+  /** The next bytes of the connection that can only be this body, so no more objects than one. 0: not known. */
+  get bytesLeft(): number {
+    return this.#bytesLeft;
   }
 
   /**
@@ -47,23 +54,24 @@ export class RequestBody {
     this.#pieces.drop();
   }
 
-  #receive(incoming: IncomingMessage, throttle: PieceThrottle): Promise<Buffer | ErrorAnswer> {
-    const slowDown = throttle.open(incoming);
+  #receive(incoming: IncomingMessage): Promise<Buffer | ErrorAnswer> {
     return new Promise((resolve, reject) => {
       const stop = (): void => {
         this.#discard = () => undefined;
+        this.#bytesLeft = 0;
         this.#account.stopWaiting();
         incoming.off("data", onData).off("end", onEnd).off("error", onEarlyEnd).off("close", onEarlyEnd);
       };
       const refuse = (answer: ErrorAnswer): void => {
         // The rest stays unread; the connection closes after the answer.
         incoming.pause();
+        incoming.socket.pause();
         stop();
         this.#pieces.drop();
         resolve(answer);
       };
       const onData = (piece: Buffer): void => {
-        slowDown(piece);
+        this.#bytesLeft = Math.max(0, this.#bytesLeft - piece.length);
         if (this.#pieces.length + piece.length > this.#bytesMax) refuse(tooLarge());
         else if (!this.#pieces.push(piece)) refuse(this.#noRoom());
       };
@@ -81,7 +89,7 @@ export class RequestBody {
       });
       this.#discard = () => {
         stop();
-        incoming.on("data", slowDown);
+        incoming.resume();
       };
       incoming.on("data", onData).on("end", onEnd).on("error", onEarlyEnd).on("close", onEarlyEnd);
     });

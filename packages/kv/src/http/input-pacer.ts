@@ -1,0 +1,101 @@
+/**
+ * Hands what clients send to Node's HTTP parser in slices, and no more in a turn of the event loop than fits into
+ * a limit of time.
+ *
+ * Hazard: libuv reads up to 2 MiB from one connection in a turn, and Node parses all of it at once. As chunks of one byte
+ * that takes a second, in which the leader sends no heartbeats. As requests of 30 bytes it is tens of thousands of
+ * them, with several kilobytes of objects each, before this program sees the first. So each connection's bytes
+ * are parsed in slices; when the turn's time is used up, or the connection is paused, the rest goes back into the
+ * socket's buffer, and the socket is not read from. The connections whose rest waits for time take turns.
+ *
+ * It costs a few microseconds for each request, because Node's parser otherwise takes the bytes from the socket without
+ * JavaScript in between.
+ */
+import type { Socket } from "node:net";
+
+/** Bytes parsed before the time is looked at. No more than about 70 requests, or 350 chunks of one byte. */
+const SLICE_BYTES = 2048;
+/** Milliseconds of a turn for parsing, and for what the requests do in the same turn. */
+const TURN_MS_MAX = 5;
+/** Of these, what one connection gets before the others. */
+const SHARE_MS = 1;
+/** Connections that are resumed in one turn: for each there is a share. */
+const RESUMED_MAX = TURN_MS_MAX / SHARE_MS;
+
+type Listener = (chunk: Buffer) => void;
+
+/** What the pacer must know of a connection's requests. */
+export interface PacedRequests {
+  /** Nothing more of the connection is parsed: it closes after the answers to what waits. */
+  readonly isOver: boolean;
+  /** How many of the next bytes can only be a body, which costs the parser nothing: they aren't cut into slices. */
+  readonly bodyBytesLeft: number;
+}
+
+/** Shares out the time of one server. */
+export class InputPacer {
+  /** Connections whose rest waits for time, in the order of their turns. */
+  readonly #waiting = new Set<Socket>();
+  /** Time spent on parsing in this turn. */
+  #usedMs = 0;
+  #isTurnScheduled = false;
+
+  /** To be called when the HTTP server has been given the connection, before it sends anything. */
+  pace(socket: Socket, requests: PacedRequests): void {
+    // The parser's only way in: Node's server listens to the socket as anyone would. Another listener of "data" also
+    // keeps Node from reading past it, from the socket's handle.
+    const [parse, ...others] = socket.listeners("data") as Listener[];
+    if (parse === undefined || others.length > 0)
+      throw new Error("the HTTP server does not listen as expected");
+    socket.off("data", parse);
+    socket.on("data", (chunk: Buffer) => {
+      this.#onData(socket, chunk, requests, parse);
+    });
+    socket.once("close", () => this.#waiting.delete(socket));
+  }
+
+  #onData(socket: Socket, chunk: Buffer, requests: PacedRequests, parse: Listener): void {
+    const startedAt = performance.now();
+    const before = this.#usedMs;
+    const usedMsMax = Math.min(TURN_MS_MAX, before + SHARE_MS);
+    let at = 0;
+    // The parser's events pause the socket when a body has no room.
+    while (at < chunk.length && this.#usedMs < usedMsMax && !requests.isOver && !socket.isPaused()) {
+      const bytes = Math.max(SLICE_BYTES, requests.bodyBytesLeft);
+      parse(at === 0 && chunk.length <= bytes ? chunk : chunk.subarray(at, at + bytes));
+      at += bytes;
+      this.#usedMs = before + performance.now() - startedAt;
+      if (socket.destroyed) break;
+    }
+    this.#scheduleTurn();
+    if (requests.isOver || socket.destroyed) {
+      // Node resumes the socket with every request that ends. What comes then is left out.
+      socket.pause();
+      return;
+    }
+    if (at >= chunk.length) return;
+    // A socket that the parser's events have paused is resumed by them.
+    if (!socket.isPaused()) {
+      socket.pause();
+      this.#waiting.add(socket);
+    }
+    socket.unshift(chunk.subarray(at));
+  }
+
+  /** The next turn has all of its time again, and goes on with those that wait. */
+  #scheduleTurn(): void {
+    if (this.#isTurnScheduled) return;
+    this.#isTurnScheduled = true;
+    setImmediate(() => {
+      this.#isTurnScheduled = false;
+      this.#usedMs = 0;
+      let resumed = 0;
+      for (const socket of this.#waiting) {
+        if ((resumed += 1) > RESUMED_MAX) break;
+        this.#waiting.delete(socket);
+        socket.resume();
+      }
+      if (this.#waiting.size > 0) this.#scheduleTurn();
+    });
+  }
+}
