@@ -12,7 +12,7 @@ import { changeOf, STARTS } from "./group/start.ts";
 const SCRIPT = path.join(import.meta.dirname, "../../../../../scripts/explore.ts");
 const FEW_STATES = 5_000;
 const MORE_STATES = 20_000;
-/** All states of some bounds, on a machine that has other things to do. */
+/** Enough to visit all states within some bounds on a busy machine. */
 const EXHAUSTIVE_MS = 180_000;
 
 function explore(changes: Partial<Bounds>, statesMax = Infinity): Result {
@@ -32,7 +32,8 @@ describe("an exploration", () => {
       const result = explorer.run();
       expect(result.found).toBeNull();
       expect(result.complete).toBe(true);
-      // Fewer: an event was lost from the exploration, or the core says less than it did; then say why here.
+      // If there are fewer states, the exploration lost an event, or the core sends fewer messages than
+      // before. Explain here which.
       expect(result.states).toBeGreaterThanOrEqual(76_000);
       const hosts = hostsOf(explorer);
       expect(hosts.some(({ node }) => node.role.type === "leader" && node.commitIndex === 3)).toBe(true);
@@ -42,7 +43,7 @@ describe("an exploration", () => {
     },
   );
 
-  it("comes to a candidate that crashed, kept its vote, and forgot that it was one", () => {
+  it("reaches a restarted candidate that kept its vote and is a follower", () => {
     const explorer = new Explorer({ ...SMALL, crashes: 1 }, FEW_STATES);
     explorer.run();
     const forgot = hostsOf(explorer).find(
@@ -52,18 +53,18 @@ describe("an exploration", () => {
     expect(forgot?.disk.hardState.term).toBe(2);
   });
 
-  it("is the same each time", () => {
+  it("visits the same states each time", () => {
     const [one, two] = [explore({ terms: 2 }, FEW_STATES), explore({ terms: 2 }, FEW_STATES)];
     expect(one).toEqual(two);
   });
 
-  it("counts fewer states where names do not matter", () => {
-    // One node may campaign first or another, which is the same thing three times.
+  it("counts states that differ only in the nodes' names once", () => {
+    // Any of the three nodes may start the first election: without names, these three states are one.
     expect(explore({ proposals: 0 }, 2).states).toBe(2);
     expect(new Explorer(SMALL, 1).cache.renamings).toHaveLength(6);
   });
 
-  it("takes a group of one to its end, where nothing is left to happen", () => {
+  it("visits every state of a group of one node", () => {
     const result = explore({ nodes: 1, initializedNodes: 1, crashes: 2, proposals: 2 });
     expect(result).toMatchObject({ complete: true, found: null });
     expect(result.states).toBeGreaterThan(10);
@@ -87,7 +88,7 @@ describe("an exploration", () => {
     }
   });
 
-  it.each(STARTS)("holds from the moment %s on", (start) => {
+  it.each(STARTS)("finds no violation after the start %s", (start) => {
     const result = explore(
       { start, change: changeOf(start), terms: 3, crashes: 1, heartbeats: 1 },
       FEW_STATES,
@@ -107,7 +108,7 @@ describe("an exploration", () => {
       const hosts = hostsOf(explorer);
       const isChanged = ({ memory, node }: Host): boolean =>
         configIn(memory[node.commitIndex - 1]?.payload ?? 0)?.voters.join() === "n1,n3";
-      // It ends under a leader that stays, and under one that was replaced and stepped down.
+      // The change completes under a leader that stays, and under one that is replaced and steps down.
       expect(
         hosts.some((host) => host.id === "n1" && host.node.role.type === "leader" && isChanged(host)),
       ).toBe(true);
@@ -119,38 +120,41 @@ describe("an exploration", () => {
   );
 
   it(
-    "visits every state of a snapshot that another node needs, and installs",
+    "visits every state in which a node takes a snapshot and another installs it",
     { timeout: EXHAUSTIVE_MS },
     () => {
       const explorer = new Explorer({ ...SMALL, ...PROFILES["snapshot"] }, Infinity);
       const result = explorer.run();
       expect(result).toMatchObject({ complete: true, found: null });
       expect(result.states).toBeGreaterThanOrEqual(12_000);
-      // n3 had nothing and gets everything at once.
+      // n3 had an empty log and gets everything from the snapshot.
       expect(
         hostsOf(explorer).some(({ node, disk }) => node.role.type === "follower" && disk.covered === 2),
       ).toBe(true);
     },
   );
 
-  it("exchanges only names that every configuration treats alike", () => {
+  it("exchanges only names that have the same role in every configuration", () => {
     expect(new Explorer({ ...SMALL, change: "remove" }, 1).cache.renamings).toHaveLength(2);
     expect(new Explorer({ ...SMALL, change: "replace" }, 1).cache.renamings).toHaveLength(1);
   });
 
   it.each<[string, Partial<Bounds>]>([
-    ["a bounded network that loses and doubles", { redelivery: false, messages: 6, duplicates: 1 }],
+    [
+      "a network that loses and duplicates messages, few of them in transit",
+      { redelivery: false, messages: 6, duplicates: 1 },
+    ],
     ["pre-vote and check-quorum", { preVote: true, checkQuorum: true }],
-    ["several inputs before the actions are taken", { batching: true }],
-    ["a state machine that survives", { durableMachine: true, crashes: 1 }],
+    ["several inputs before the driver takes the actions", { batching: true }],
+    ["a state machine that survives crashes", { durableMachine: true, crashes: 1 }],
     ["changes to different configurations", { change: "either", changes: 2, proposals: 0 }],
-    ["a learnt configuration and a snapshot", { change: "add", changes: 1, snapshots: 1, crashes: 1 }],
-    ["nodes that have yet to hear of the cluster", { initializedNodes: 1, crashes: 1 }],
-  ])("holds with %s", (_, changes) => {
+    ["a change of membership and a snapshot", { change: "add", changes: 1, snapshots: 1, crashes: 1 }],
+    ["nodes that aren't part of the cluster yet", { initializedNodes: 1, crashes: 1 }],
+  ])("finds no violation with %s", (_, changes) => {
     expect(explore(changes, FEW_STATES)).toMatchObject({ found: null });
   });
 
-  it("refuses bounds that it cannot keep", () => {
+  it("refuses bounds that it can't explore", () => {
     expect(() => new Explorer({ ...SMALL, nodes: 6 }, 1)).toThrow(
       "nodes is a whole number from 1 to 5, not 6",
     );
@@ -183,12 +187,13 @@ describe("a known bug put back into the core", () => {
 });
 
 describe("a trace", () => {
-  it("tells each event, what became of the node, and what broke, under names that stay", () => {
+  it("lists each event, the node's state after it, and the violation, and keeps the nodes' names", () => {
     const args = ["--conditions=source", SCRIPT, "--break", "vote-by-length"];
     const lines = execFileSync(process.execPath, args, { encoding: "utf8" }).split("\n");
     const steps = lines.filter((line) => /^ +\d+\. /.test(line));
     expect(steps).toHaveLength(5);
-    // The old leader with the longest log campaigns; it is n3 in this beginning, and stays n3.
+    // The old leader with the longest log starts an election. It is n3 at this start, and keeps that name in
+    // the trace.
     expect(steps[0]).toContain("n3: the election timeout passes -> n3 candidate in term 4");
     expect(steps[4]).toMatch(/n3 gets request-vote-reply from n[12] in term 4: yes$/);
     expect(lines.find((line) => line.includes("LC: "))).toContain(
@@ -198,7 +203,7 @@ describe("a trace", () => {
 });
 
 describe("the bounds by name", () => {
-  it("are all such as can be explored", () => {
+  it("can all be explored", () => {
     for (const bounds of Object.values(PROFILES)) {
       expect(new Explorer(bounds, 100).run().found).toBeNull();
     }

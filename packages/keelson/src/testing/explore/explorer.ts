@@ -14,9 +14,9 @@ export interface Progress {
   readonly states: number;
   readonly transitions: number;
   readonly depth: number;
-  /** States found and not looked at yet. */
+  /** States that were found and are not yet expanded. */
   readonly frontier: number;
-  /** Distinct states of one host, and distinct steps of one host that the core was run for. */
+  /** The number of distinct hosts, and of distinct steps of a host for which the core was run. */
   readonly hosts: number;
   readonly steps: number;
 }

@@ -7,9 +7,9 @@ import type { Host, HostEvent, MessageInTransit } from "./host/host-state.ts";
 import { renamed, renameHost, renameMessage, type Renaming } from "./host/renaming.ts";
 
 /**
- * What an explorer found, in words: a line an event, with what became of the node that it happened to.
- * States are explored under changing names; here each node keeps one from beginning to end. Only the
- * explorer that found it knows what its numbers mean.
+ * Describes how a violation comes about: one line for each event, with the node's state after it. The
+ * explorer renames nodes from state to state; in the trace, each node keeps its name. The trace must come
+ * from the explorer that found the violation, because only that one knows what the numbers mean.
  */
 export function describeTrace(explorer: Explorer, found: Found): string[] {
   const { cache } = explorer;
@@ -45,12 +45,12 @@ export function describeTrace(explorer: Explorer, found: Found): string[] {
   ];
 }
 
-/** A sentence with the names of the last state, in the names of the trace. */
+/** Replaces the last state's node names in a sentence by those of the trace. */
 function inNames(sentence: string, names: Renaming): string {
   return sentence.replaceAll(/\bn\d\b/g, (name) => renamed(names, name));
 }
 
-/** Who a node is after the state was renamed once more. */
+/** The trace's names of the nodes after the state was renamed once more. */
 function throughRenaming(names: Renaming, renaming: Renaming): Renaming {
   const after: number[] = [];
   for (const [place, to] of renaming.entries()) after[to] = names[place] ?? -1;
@@ -74,7 +74,7 @@ function describeEvent(name: NodeId, event: HostEvent | null): string {
     case "change":
       return `${name}: a change of membership is asked for`;
     case "snapshot":
-      return `${name} takes a snapshot, and forgets what it covers`;
+      return `${name} takes a snapshot, and compacts its log`;
     case "install":
       return `${name} installs the snapshot that it was offered`;
     case "install-crash":
@@ -114,7 +114,7 @@ function describeMessage({ message, entries }: MessageInTransit): string {
   }
 }
 
-/** A host in a line. */
+/** A host in one line. */
 function describeHost({ id, node, memory, disk, writes }: Host): string {
   const { hardState, log } = disk;
   const stored = `disk: term ${hardState.term}, vote ${hardState.votedFor ?? "none"}, [${log.map(describeEntry).join(" ")}]`;

@@ -9,7 +9,7 @@ export type { LogStoreCase, LogStorePlace } from "./log-store/log-store-bench.ts
 export type { TestFramework } from "./test-framework.ts";
 
 /**
- * Checks that a `LogStore` keeps its promises, as far as that can be seen without pulling the plug.
+ * Checks that a `LogStore` keeps its promises, except for those about crashes and power cuts.
  *
  * @example
  * describeLogStore("my store", async () => ({ environment, store: () => myStore(directory) }), { describe, it });

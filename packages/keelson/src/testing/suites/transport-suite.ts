@@ -7,7 +7,8 @@ import type { TransportCase, TransportRig } from "./transport/transport-rig.ts";
 export type { TransportCase, TransportRig } from "./transport/transport-rig.ts";
 
 /**
- * Checks that a `Transport` keeps its promises on a network that is well, and towards strangers.
+ * Checks that a `Transport` keeps its promises on a healthy network, and refuses nodes that don't belong to
+ * the cluster.
  *
  * @example
  * describeTransport("my transport", () => myRig(), { describe, it });

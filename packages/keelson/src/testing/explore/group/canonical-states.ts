@@ -2,7 +2,7 @@
 import { HISTORY, HOSTS, COUNTS, isLess, type GroupState } from "./group-state.ts";
 import type { StepCache } from "./step-cache.ts";
 
-/** A state under the names that all states equal but for names share. */
+/** The one state that stands for all states that differ from it only in names. */
 export interface CanonicalState {
   readonly state: GroupState;
   /** The renaming that led to it, as a number of `StepCache.renamings`. */

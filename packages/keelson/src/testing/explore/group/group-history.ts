@@ -8,13 +8,13 @@ export interface Committed extends Entry {
 }
 
 /**
- * What happened that the nodes may have forgotten, as far as an invariant asks for it. It is part
- * of the state: two pasts that differ here may be judged differently later.
+ * What an invariant must know of the past although the nodes may have forgotten it. It is a part of the
+ * group's state: two states with different histories may be judged differently later.
  */
 export interface GroupHistory {
-  /** By term: who ever led it; null: nobody yet. */
+  /** By term: the node that led it; null: no node so far. */
   readonly leaders: readonly (NodeId | null)[];
-  /** The longest prefix that any node ever took for committed. */
+  /** The longest prefix of the log that any node has taken as committed. */
   readonly committed: readonly Committed[];
 }
 

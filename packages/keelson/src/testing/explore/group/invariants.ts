@@ -19,7 +19,9 @@ import {
 } from "../host/host-state.ts";
 import { invariant } from "../shared/violation.ts";
 
-/** The facts about one host's step that need no other host: MONO, PBR, ORD, and LM with itself. */
+/**
+ * Checks the step of one host, without looking at others: MONO, PBR, ORD, CFG, DUR, and LM with its own past.
+ */
 export function checkStep(before: Host, event: HostEvent, { host: after, sent }: Step): void {
   checkDurableVote(before, after);
   checkOrder(after);
@@ -33,12 +35,12 @@ export function checkStep(before: Host, event: HostEvent, { host: after, sent }:
   if (before.node.role.type !== "leader" || node.role.type !== "leader" || before.node.term !== node.term)
     return;
   for (const [member, { lostAfter }] of progressOf(node)) {
-    // No disk of an exploration forgets what was durable.
+    // No explored disk loses durable entries, so the leader must never conclude that one did.
     invariant(lostAfter === null, () => `DUR: ${id} takes ${member} for a node that lost entries`);
   }
   for (const [member, progress] of progressOf(before.node)) {
     const now = progressOf(node).find(([other]) => other === member)?.[1];
-    // A leader forgets those who were removed, and nobody else.
+    // A leader may drop its progress of removed members, and of no others.
     const mayForget = now === undefined && !membersOf(configOfHost(after)).includes(member);
     invariant(
       mayForget || progress.match <= (now?.match ?? 0),
@@ -60,7 +62,9 @@ function checkDurableVote(before: Host, after: Host): void {
   );
 }
 
-/** ORD, PBR: commit and durable lie within the log, and what is believed durable is on the disk. */
+/**
+ * ORD, PBR: the commit index lies within the log, and the entries up to the durable index are on the disk.
+ */
 function checkOrder({ id, node, memory, disk }: Host): void {
   invariant(node.commitIndex <= memory.length, () => `ORD: ${id} committed past its log`);
   invariant(
@@ -79,7 +83,9 @@ function checkOrder({ id, node, memory, disk }: Host): void {
   }
 }
 
-/** CFG: what is in force is what the log's last configuration says, and each follows from the one before (§6). */
+/**
+ * CFG: the core's configurations are those in its log, and each follows from the one before by one step (§6).
+ */
 function checkConfigs(host: Host): void {
   invariant(
     configsAgree(host),
@@ -96,7 +102,7 @@ function checkConfigs(host: Host): void {
   }
 }
 
-/** PBR: nothing is said that a crash could make untrue (§5.1). */
+/** PBR: a message asserts nothing that the sender could lose in a crash (§5.1). */
 function checkPersistedBeforeSent({ id, memory }: Host, { to, message }: MessageInTransit, disk: Disk): void {
   const { term, votedFor } = disk.hardState;
   const voted = (name: NodeId): boolean =>
@@ -117,26 +123,27 @@ function checkPersistedBeforeSent({ id, memory }: Host, { to, message }: Message
 }
 
 /**
- * What one host's step means for the whole group: ES, CQ, SMS, LC and the past that goes on from here.
- * `hosts` are all, as they are after the step of the one at `at`.
+ * Checks the group after the step of one host: ES, CQ, SMS, LC, CFG. Returns the history with what this step
+ * adds. `hosts` are all hosts after the step; `at` is the place of the one that took it, `before` what it was
+ * before.
  */
 export function checkGroup(
-  ghost: GroupHistory,
+  history: GroupHistory,
   hosts: readonly Host[],
   at: number,
   before: Host,
 ): GroupHistory {
   const host = hosts[at];
-  if (host === undefined) return ghost;
-  const leaders = checkLeaders(ghost, host, before);
-  const committed = checkCommitted(ghost, hosts, host, before);
+  if (host === undefined) return history;
+  const leaders = checkLeaders(history, host, before);
+  const committed = checkCommitted(history, hosts, host, before);
   checkStepByStep(committed, host);
-  if (leaders === ghost.leaders && committed === ghost.committed) return ghost;
+  if (leaders === history.leaders && committed === history.committed) return history;
   checkLeaderCompleteness(committed, hosts);
   return { leaders, committed };
 }
 
-/** ES: at most one leader in a term, over the whole past. */
+/** ES: at most one node ever leads a term. */
 function checkLeaders({ leaders }: GroupHistory, { id, node }: Host, before: Host): GroupHistory["leaders"] {
   if (node.role.type !== "leader") return leaders;
   if (before.node.role.type === "leader" && before.node.term === node.term) return leaders;
@@ -147,7 +154,10 @@ function checkLeaders({ leaders }: GroupHistory, { id, node }: Host, before: Hos
   );
 }
 
-/** SMS, CQ: a committed entry is committed for ever, and first by a leader with a durable majority. */
+/**
+ * SMS, CQ: a committed entry never changes, and the first to commit it is a leader, when a majority of disks
+ * has it.
+ */
 function checkCommitted(
   { committed }: GroupHistory,
   hosts: readonly Host[],
@@ -162,7 +172,7 @@ function checkCommitted(
     () => `SMS: ${id} takes for committed what differs from what was committed before`,
   );
   if (ours.length <= committed.length) return committed;
-  // A leader that committed its own removal has stepped down in the same step.
+  // A leader that committed its own removal stepped down in this step, so its role before counts.
   const led = before.node.role.type === "leader" && before.node.term === node.term;
   invariant(
     node.role.type === "leader" || led,
@@ -186,7 +196,7 @@ function checkCommitted(
   ];
 }
 
-/** Counted here and not by the core, whose counting is what is looked at. */
+/** Counts by itself instead of asking the core, because the core's counting is what is being checked. */
 function hasBothMajorities({ voters, outgoingVoters }: ClusterConfig, holding: readonly NodeId[]): boolean {
   return [voters, outgoingVoters].every(
     (part) => part.length === 0 || part.filter((id) => holding.includes(id)).length * 2 > part.length,
@@ -197,7 +207,10 @@ function nameOfHost({ id }: Host): NodeId {
   return id;
 }
 
-/** The configuration whose quorums a commit needs: the last in the log; but in the step that commits C_old,new, that. */
+/**
+ * The configuration whose quorums the commit needed: the last one in the log. But a leader that commits
+ * C_old,new appends C_new in the same step, so there it is C_old,new.
+ */
 function configAtCommit({ node, memory }: Host, before: Host): ClusterConfig {
   const configs = configsIn(memory);
   const latest = configs.findLast(({ index }) => index <= node.commitIndex);
@@ -211,7 +224,7 @@ function configOfHost({ memory }: Host): ClusterConfig {
   return configsIn(memory).at(-1)?.config ?? EMPTY_CONFIG;
 }
 
-/** CFG: a leader enters a configuration only when the one before it is committed (§6). */
+/** CFG: a leader appends a configuration only when the one before it is committed (§6). */
 function checkStepByStep(committed: GroupHistory["committed"], { id, node, memory }: Host): void {
   const before = configsIn(memory).at(-2);
   if (node.role.type !== "leader" || before === undefined) return;
@@ -221,7 +234,7 @@ function checkStepByStep(committed: GroupHistory["committed"], { id, node, memor
   );
 }
 
-/** LC: a leader holds every entry that was committed before its term. */
+/** LC: a leader's log holds every entry that was committed in an earlier term. */
 function checkLeaderCompleteness(committed: readonly Committed[], hosts: readonly Host[]): void {
   for (const { id, node, memory } of hosts) {
     if (node.role.type !== "leader") continue;
@@ -235,8 +248,8 @@ function checkLeaderCompleteness(committed: readonly Committed[], hosts: readonl
 }
 
 /**
- * CQ: what a leader takes to be durable at a follower is on its disk, unless the follower has gone
- * on to a later term, in which this leader commits nothing any more.
+ * CQ: the entries up to a leader's `match` of a follower are on that follower's disk. A follower in a later
+ * term is exempt: this leader can't commit anything with it.
  */
 export function checkMatch({ id, node, memory }: Host, follower: Host): void {
   if (node.role.type !== "leader" || follower.disk.hardState.term > node.term) return;
@@ -247,7 +260,7 @@ export function checkMatch({ id, node, memory }: Host, follower: Host): void {
   );
 }
 
-/** LM, between all that two hosts have in memory and on disk. */
+/** LM: compares the logs of two hosts, in memory and on disk. */
 export function checkLogMatching(one: Host, other: Host): void {
   for (const ours of [one.memory, one.disk.log]) {
     for (const theirs of [other.memory, other.disk.log]) {
@@ -259,7 +272,7 @@ export function checkLogMatching(one: Host, other: Host): void {
   }
 }
 
-/** LM: logs that hold one position are equal up to it, payloads included. */
+/** LM: whether two logs are equal, payloads included, up to the last position that both hold. */
 function agree(a: readonly Entry[], b: readonly Entry[]): boolean {
   let last = Math.min(a.length, b.length);
   while (last > 0 && a[last - 1]?.term !== b[last - 1]?.term) last -= 1;

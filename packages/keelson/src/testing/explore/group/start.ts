@@ -6,26 +6,32 @@ import { BLANK, payloadOf, type Entry } from "../host/entry.ts";
 import { newHost, restartedHost } from "../host/host.ts";
 import type { Host, MessageInTransit } from "../host/host-state.ts";
 
-/** A group at some moment of its life. */
+/** The state at which an exploration starts. */
 export interface Start {
   readonly hosts: readonly Host[];
   readonly history: GroupHistory;
   readonly messages: readonly MessageInTransit[];
 }
 
-/** A disk by its term, its vote, and the terms of its entries; the second entry of a term holds a proposal. */
+/**
+ * A disk, described by its term, its vote, and the terms of its entries. A term's first entry is blank, its
+ * second a command.
+ */
 interface DiskOutline {
   readonly term: number;
   readonly votedFor: NodeId | null;
   readonly terms: readonly number[];
-  /** How many of the last entries are the steps of the first change that the bounds allow: C_old,new, then C_new. */
+  /**
+   * How many of the last entries belong to the first change of membership that the bounds allow: C_old,new,
+   * then C_new.
+   */
   readonly steps?: number;
 }
 
 interface Outline {
-  /** All nodes have just been restarted. */
+  /** The nodes' disks. All nodes have just been restarted. */
   readonly disks: readonly DiskOutline[];
-  /** How many entries of the first disk were committed, and who led which term. */
+  /** How many entries of the first disk are committed; and by term, the node that led it. */
   readonly committed: number;
   readonly leaders: readonly (NodeId | null)[];
   readonly messages: readonly MessageInTransit[];
@@ -34,11 +40,11 @@ interface Outline {
 const THREE: ClusterConfig = { voters: ["n1", "n2", "n3"], outgoingVoters: [], learners: [] };
 
 /**
- * Moments that a group of three can come to and that lie too deep to be found anew each time:
- * what happens from there on is explored as from the beginning.
+ * States that a group of three can reach, but only after so many steps that an exploration from the beginning
+ * seldom gets there.
  */
 const OUTLINES: Readonly<Record<string, Outline>> = {
-  // n1, leading term 2, forgot both entries, which it committed with n2, and offered n3 a snapshot of them.
+  // n1 leads term 2. It committed both entries with n2, compacted its log, and offered n3 a snapshot.
   "late-offer": {
     disks: [
       { term: 2, votedFor: "n1", terms: [1, 2] },
@@ -65,7 +71,8 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
       },
     ],
   },
-  // A leader of term 2 wrote what nobody got; a leader of term 3 committed another entry with n1.
+  // n3 led term 2 and wrote entries that it sent to no one. n2 leads term 3 and committed another entry with
+  // n1.
   "deposed-leader": {
     disks: [
       { term: 3, votedFor: "n2", terms: [1, 3] },
@@ -76,7 +83,7 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
     leaders: [null, null, "n3", "n2"],
     messages: [],
   },
-  // A leader of term 2 replicated one entry and wrote a second one alone.
+  // n1 led term 2. It replicated one entry, and wrote a second one that it sent to no one.
   "stale-tail": {
     disks: [
       { term: 2, votedFor: "n1", terms: [1, 2, 2] },
@@ -98,7 +105,8 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
     leaders: [null, null, "n1", "n3"],
     messages: [],
   },
-  // n3 acknowledged two entries of term 2, which are gone since; the acknowledgement is still under way.
+  // n3 acknowledged two entries of term 2, which have been overwritten since. The acknowledgement is still in
+  // transit.
   "late-answer": {
     disks: [
       { term: 3, votedFor: "n2", terms: [1, 3] },
@@ -121,7 +129,7 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
       },
     ],
   },
-  // n3, leading term 2, sent an entry to n1, crashed before its own disk had it, and was restarted.
+  // n3 led term 2, sent an entry to n1, crashed before the entry was on its own disk, and was restarted.
   "lost-write": {
     disks: [
       { term: 2, votedFor: "n3", terms: [1] },
@@ -147,9 +155,9 @@ const OUTLINES: Readonly<Record<string, Outline>> = {
   },
 };
 
-/** Moments in a change of membership, and the change that each is a moment of. */
+/** States in the middle of a change of membership, each with the change. */
 const CHANGING: Readonly<Record<string, Outline & { readonly change: string }>> = {
-  // A leader of term 2 began a change alone; another leads term 3, and has nothing of it.
+  // n1 led term 2 and began a change that it sent to no one. n2 leads term 3 and doesn't know of the change.
   "lone-change": {
     change: "remove",
     disks: [
@@ -175,10 +183,10 @@ const CHANGING: Readonly<Record<string, Outline & { readonly change: string }>> 
   },
 };
 
-/** The names of all beginnings; `fresh` is the first configuration alone. */
+/** The names of all starts. `fresh` has only the first configuration. */
 export const STARTS: readonly string[] = ["fresh", ...Object.keys(OUTLINES), ...Object.keys(CHANGING)];
 
-/** The change of membership that a beginning is a moment of; `none`: of none. */
+/** The change of membership that is in progress at a start; `none`: no change. */
 export function changeOf(start: string): string {
   return CHANGING[start]?.change ?? "none";
 }
@@ -224,7 +232,7 @@ function logOf(bounds: Bounds, { terms, steps = 0 }: DiskOutline): Entry[] {
     if (at === 0) return { term, payload: payloadOf(first) };
     const step = change[at - (terms.length - steps)];
     if (step !== undefined) return { term, payload: payloadOf(step) };
-    // Proposals of the past have numbers that none to come will have.
+    // Number the commands before the start so that explored proposals get other numbers.
     return { term, payload: terms[at - 1] === term ? 100 + term : BLANK };
   });
 }

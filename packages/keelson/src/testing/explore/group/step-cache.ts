@@ -22,7 +22,7 @@ import { encodeHistory, renameHistory, type GroupHistory } from "./group-history
 import { checkStep } from "./invariants.ts";
 import { NumberedValues } from "./numbered-values.ts";
 
-/** What is asked of a host so often that it is worked out once. */
+/** What the search asks of a host so often that it is computed once. */
 export interface HostFacts {
   readonly place: number;
   /** Orders the hosts of a state; equal for hosts that differ only in names. */
@@ -30,35 +30,35 @@ export interface HostFacts {
   readonly leads: boolean;
   readonly term: number;
   readonly commit: number;
-  /** The log by number: equal numbers are equal logs. */
+  /** The number of its log: equal logs have equal numbers. */
   readonly memory: number;
   readonly writes: number;
-  /** The events, other than messages, that can happen to it; proposals and crashes apart. */
+  /** The events that can happen to it, without messages and without the events whose number is limited. */
   readonly events: readonly number[];
-  /** In how many steps its writes reach the disk. */
+  /** In how many steps all its writes reach the disk. */
   readonly writeSteps: number;
   /** Whether it may begin a change of membership, and whether there is something to take a snapshot of. */
   readonly mayChange: boolean;
   readonly maySnapshot: boolean;
-  /** Whether a snapshot is about to be installed, so that a crash may come in between. */
+  /** Whether it is about to install a snapshot, so that it may crash in between. */
   readonly installs: boolean;
 }
 
-/** A step by numbers. */
+/** A step, as numbers. */
 export interface NumberedStep {
   readonly host: number;
   readonly messages: readonly number[];
 }
 
 /**
- * All hosts, messages and pasts that were met, by number, and what every event did to every host.
- * The core is a pure function, so a step of one host is worked out once, however many states of
- * the group it is part of: this is what makes millions of states cheap.
+ * Numbers all hosts, messages and histories, and remembers what each event does to each host. The core is a
+ * pure function, so the step of a host is computed once, however many states of the group it occurs in. This
+ * makes millions of states affordable.
  */
 export class StepCache {
   readonly bounds: Bounds;
   readonly renamings: readonly Renaming[];
-  /** By renaming: the one that undoes it. */
+  /** By renaming: its inverse. */
   readonly inverses: readonly Renaming[];
   readonly hosts: NumberedValues<Host>;
   readonly messages: NumberedValues<MessageInTransit>;
@@ -83,7 +83,10 @@ export class StepCache {
     return this.#steps.length;
   }
 
-  /** Lets an event happen to a host, checking what one host's step must keep. Throws what breaks. */
+  /**
+   * What an event makes of a host. Computes and checks each step once. Throws a `Violation`, or what the core
+   * throws.
+   */
   step(host: number, event: number): NumberedStep {
     const known = this.#stepNumbers.get(host + 1, event);
     const move = known === undefined ? undefined : this.#steps[known];
@@ -153,12 +156,12 @@ export class StepCache {
     const mayCampaign = node.term <= terms && node.preVoteRound <= terms;
     if (!leads && node.electionDeadline !== null && mayCampaign) events.push(TIMEOUT);
     if (leads && progressOf(node).length > 0) events.push(HEARTBEAT);
-    // With check-quorum it would have stepped down by then.
+    // With check-quorum, the leader would have stepped down by then.
     if (leads && progressOf(node).length > 0 && !checkQuorum) events.push(UNANSWERED_HEARTBEAT);
     if (leads && checkQuorum) events.push(STEP_DOWN);
     if (node.leaderHeardAt === 0) events.push(LEASE_ENDS);
     if (writes.length > 0) events.push(PERSIST);
-    // An installation waits for the writes under way, and nothing is written meanwhile.
+    // The runtime installs a snapshot when all writes are durable, and starts no write meanwhile.
     if (wanted !== null && writes.length === 0) events.push(INSTALL);
     if (batching && hasUndrainedInput) events.push(DRAIN);
     return events;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { RaftNode, type Message, type NodeId, type RaftNodeOptions } from "../../../core/index.ts";
 
-/** Numbers in [0, 1) that depend on the seed alone. */
+/** Pseudo-random numbers in [0, 1), determined by the seed. */
 function lehmer(seed: number): () => number {
   let state = (seed % 2_147_483_646) + 1;
   return () => {
@@ -14,8 +14,8 @@ const IDS = ["a", "b", "c"];
 const STEPS = 1_500;
 
 /**
- * A node and its twin, which is captured and revived again and again; each is given the same inputs
- * and the same chance, and must give the same effects and hold the same.
+ * A node, and a twin that is captured and revived again and again. Both get the same inputs and the same
+ * random numbers, and must return the same results and have the same state.
  */
 class Twins {
   readonly #options: RaftNodeOptions;
@@ -52,7 +52,7 @@ class Twins {
   }
 }
 
-/** Runs a group with losses, reads and compactions; returns what was seen on the way. */
+/** Runs a group with lost messages, reads and compactions. Returns which roles and features occurred. */
 function run(seed: number): Set<string> {
   const chance = lehmer(seed + 77);
   const pick = (count: number): number => Math.floor(chance() * count);
@@ -102,16 +102,16 @@ function run(seed: number): Set<string> {
 }
 
 describe("capture and revive", () => {
-  it("make a node that goes on exactly as the first would have, whatever it was at", () => {
+  it("make a node that continues exactly as the captured one, in every role and state", () => {
     const seen = new Set<string>();
     for (let seed = 1; seed <= 4; seed++) for (const what of run(seed)) seen.add(what);
-    // The runs must have come past everything that an image holds.
+    // Everything that an image holds must have occurred in one of the runs.
     expect([...seen]).toEqual(
       expect.arrayContaining(["pre-candidate", "candidate", "leader", "replicate", "read", "compacted"]),
     );
   });
 
-  it("share nothing: what happens to the one does not touch the other", () => {
+  it("share no state: an input to one node doesn't change the other", () => {
     const options = { id: "a", random: () => 0 };
     const node = RaftNode.start(options);
     node.createCluster(["a"], 0);

@@ -1,43 +1,49 @@
 import { configOf, type ClusterConfig, type NodeId } from "../../../core/index.ts";
 
-/** How far to explore: everything within these bounds is visited, nothing beyond them. */
+/** How far to explore: every state within these bounds is visited, and none beyond them. */
 export interface Bounds {
-  /** The moment at which it begins: one of `STARTS`. */
+  /** The state at which the exploration starts: one of `STARTS`. */
   readonly start: string;
-  /** Nodes there are; all of them voters, unless `change` says otherwise. */
+  /** The number of nodes. All are voters, unless `change` says otherwise. */
   readonly nodes: number;
-  /** Voters that wrote the first configuration before it begins; the others have nothing at all. */
+  /**
+   * How many voters have the first configuration on their disks at the start; the others have empty disks.
+   */
   readonly initializedNodes: number;
   /** Terms in which nodes may campaign, the first being 2: nobody ever leads term 1. Each node begins one more round of
    * pre-votes than this at most. */
   readonly terms: number;
   readonly proposals: number;
-  /** Crashes, each followed by a restart, of all nodes together. */
+  /** Crashes of all nodes together, each followed by a restart. */
   readonly crashes: number;
-  /** The changes of membership that are possible: one of `CHANGES`; and how many may be begun. */
+  /** Which changes of membership are possible: one of `CHANGES`, or `none`. */
   readonly change: string;
   readonly changes: number;
-  /** Snapshots of a node's own, after each of which it forgets all that is committed and durable. */
+  /** Snapshots that nodes take. After each, the node compacts its log up to what is committed and durable. */
   readonly snapshots: number;
   /**
-   * Whether whatever was sent may arrive at any later time, again and again or never: every loss, delay,
-   * reordering and number of duplicates at once. The two limits on messages have no meaning then.
+   * Whether any message that was sent may arrive at any later time, any number of times, or never. This
+   * covers every loss, delay, reordering and duplication at once; `messages` and `duplicates` have no effect
+   * then.
    */
   readonly redelivery: boolean;
-  /** Messages that arrive and are still under way. */
+  /** Messages that arrive and stay in transit, so that they may arrive again. */
   readonly duplicates: number;
-  /** Heartbeats: they repeat what may have been lost. */
+  /** Heartbeats of leaders. They make a leader send again what may have been lost. */
   readonly heartbeats: number;
-  /** Messages under way at once; when there is no room left for more, some are lost. */
+  /** Messages in transit at the same time. If there is no room for another one, one is lost. */
   readonly messages: number;
-  /** Writes that one node has under way at once. */
+  /** Writes of one node that are unfinished at the same time. */
   readonly writes: number;
-  /** The nodes' options of these names. */
+  /** The nodes' options with these names. */
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
-  /** Whether a node takes in several inputs before its actions are taken; otherwise one. */
+  /** Whether a node may get several inputs before the driver takes its actions. */
   readonly batching: boolean;
-  /** Whether the state machine keeps over a restart what it applied, so that the node restarts with its commit index. */
+  /**
+   * Whether the state machine keeps what it applied when the node restarts, so that the node restarts with
+   * that commit index.
+   */
   readonly durableMachine: boolean;
 }
 
@@ -57,7 +63,7 @@ export const COUNTED = [
 ] as const;
 export const SWITCHES = ["redelivery", "preVote", "checkQuorum", "batching", "durableMachine"] as const;
 
-/** The least that is of interest: one election, one proposal. */
+/** The smallest interesting exploration: one election and one proposal. */
 export const SMALL: Bounds = {
   start: "fresh",
   nodes: 3,
@@ -81,30 +87,30 @@ export const SMALL: Bounds = {
 
 /** Bounds by name. */
 export const PROFILES: Readonly<Record<string, Bounds>> = {
-  /** One election, one proposal and one crash; small enough to be finished with each change. */
+  /** One election, one proposal and one crash: few enough states to visit all in continuous integration. */
   ci: { ...SMALL, crashes: 1 },
-  /** The same with the questions before an election, the leases that they respect, and no crash. */
+  /** One election and one proposal, with pre-vote and check-quorum. */
   "pre-vote": { ...SMALL, preVote: true, checkQuorum: true },
-  /** Several inputs before the actions are taken, so that they merge. */
+  /** Several inputs before the driver takes the actions, so that actions merge. */
   batching: { ...SMALL, batching: true },
-  /** One voter of two is replaced, perhaps the leader, under one leader or two. */
+  /** One voter of two, perhaps the leader, is replaced, under one leader or two. */
   membership: { ...SMALL, terms: 2, proposals: 0, change: "replace", changes: 1 },
   /** One of three voters is removed, and one node crashes. */
   removal: { ...SMALL, proposals: 0, crashes: 1, change: "remove", changes: 1 },
-  /** A leader forgets its log, and somebody else needs it. */
+  /** A leader compacts its log, and another node needs its snapshot. */
   snapshot: { ...SMALL, proposals: 0, snapshots: 1, initializedNodes: 2 },
-  /** Two elections, two leaders, and what they may do to each other. */
+  /** Two elections and one crash. */
   long: { ...SMALL, terms: 2, crashes: 1 },
-  /** Where the bugs of `BREAKS` show, unless they say otherwise. */
+  /** The bounds in which the bugs of `BREAKS` are looked for, unless a bug names others. */
   breaks: { ...SMALL, terms: 2 },
 };
 
 const NAMES: readonly NodeId[] = ["n1", "n2", "n3", "n4", "n5"];
 
-/** The most nodes that have a name; five have 120 renamings, which is plenty. */
+/** The most nodes of a group. Five nodes have 120 renamings, which is already slow. */
 export const NODES_MAX = NAMES.length;
 
-/** Counts share one integer, four bits each. */
+/** The counts of events share one integer, four bits each. */
 export const COUNT_MAX = 15;
 
 /** The name of the node at a place, and the place of a name. */
@@ -122,19 +128,19 @@ export function namesOf(bounds: Bounds): NodeId[] {
   return NAMES.slice(0, bounds.nodes);
 }
 
-/** Voters at first, and the voters of each configuration that may be changed to; by place. */
+/** The first voters, and the voters of each possible target configuration, by place. */
 interface ChangeOutline {
   readonly from: readonly number[];
   readonly to: readonly (readonly number[])[];
 }
 
-/** The changes of membership by name, for as many nodes as they name. */
+/** The changes of membership by name. */
 export const CHANGES: Readonly<Record<string, ChangeOutline>> = {
   remove: { from: [0, 1, 2], to: [[0, 1]] },
   add: { from: [0, 1], to: [[0, 1, 2]] },
   replace: { from: [0, 1], to: [[0, 2]] },
   "replace-all": { from: [0], to: [[1]] },
-  /** Two leaders may want different things. */
+  /** Two targets: two leaders may want different ones. */
   either: {
     from: [0, 1, 2],
     to: [
@@ -144,7 +150,7 @@ export const CHANGES: Readonly<Record<string, ChangeOutline>> = {
   },
 };
 
-/** The configuration that a group begins with, and those that it may be changed to. */
+/** The first configuration, and the possible targets of a change. */
 export function configsOf(bounds: Bounds): { first: ClusterConfig; targets: readonly ClusterConfig[] } {
   const change = CHANGES[bounds.change];
   if (change === undefined) return { first: configOf(namesOf(bounds)), targets: [] };
@@ -152,7 +158,7 @@ export function configsOf(bounds: Bounds): { first: ClusterConfig; targets: read
   return { first: named(change.from), targets: change.to.map(named) };
 }
 
-/** Whether a renaming leaves every configuration as it is, so that a state renamed is the same state. */
+/** Whether a renaming leaves every configuration unchanged: only then a renamed state is the same state. */
 export function keepsConfigs(bounds: Bounds, renaming: readonly number[]): boolean {
   const change = CHANGES[bounds.change];
   if (change === undefined) return true;
@@ -161,7 +167,7 @@ export function keepsConfigs(bounds: Bounds, renaming: readonly number[]): boole
   );
 }
 
-/** Throws if the bounds are not such as can be explored. */
+/** Throws a `RangeError` if the bounds can't be explored. */
 export function checkBounds(bounds: Bounds): void {
   const whole = (name: keyof Bounds, min: number, max: number): void => {
     const value = bounds[name];
@@ -178,7 +184,7 @@ export function checkBounds(bounds: Bounds): void {
   whole("snapshots", 0, COUNT_MAX);
   whole("duplicates", 0, COUNT_MAX);
   whole("heartbeats", 0, COUNT_MAX);
-  // A write that is done may let both a campaign's questions and a new leader's first messages go.
+  // When a write is durable, a node may send both vote requests and a new leader's first messages.
   whole("messages", Math.max(1, 2 * (bounds.nodes - 1)), 64);
   whole("writes", 1, 8);
   const change = CHANGES[bounds.change];

@@ -28,7 +28,7 @@ export class IntegerList {
   }
 }
 
-/** A queue of states, each a few small integers, kept flat. It is filled first and emptied then. */
+/** A queue of states, kept in one flat list of integers. Fill it first, then empty it. */
 export class StateQueue {
   readonly #values = new IntegerList();
   #read = 0;

@@ -3,7 +3,7 @@ import { IntegerList, StateQueue } from "./integer-lists.ts";
 import { PairTable } from "./pair-table.ts";
 
 describe("PairTable", () => {
-  it("keeps what was added while it grows, and each key once", () => {
+  it("keeps its entries when it grows, and adds each key once", () => {
     const table = new PairTable(8);
     for (let at = 1; at <= 5_000; at++) expect(table.add(at % 7, at, at * 2)).toBe(true);
     for (let at = 1; at <= 5_000; at++) expect(table.add(at % 7, at, 0)).toBe(false);
@@ -12,20 +12,20 @@ describe("PairTable", () => {
     expect(table.get(8, 1)).toBeUndefined();
   });
 
-  it("keeps keys of full width apart", () => {
+  it("distinguishes keys that use all 32 bits", () => {
     const table = new PairTable(8);
     expect(table.add(0xffffffff, 0, 1)).toBe(true);
     expect(table.add(0, 0xffffffff, 2)).toBe(true);
     expect([table.get(0xffffffff, 0), table.get(0, 0xffffffff)]).toEqual([1, 2]);
   });
 
-  it("refuses the pair that means nothing", () => {
+  it("refuses (0, 0), which marks a free slot", () => {
     expect(() => new PairTable().add(0, 0, 1)).toThrow("(0, 0)");
   });
 });
 
 describe("StateQueue", () => {
-  it("gives states back in the order they came, and can be filled anew", () => {
+  it("returns states in the order in which they were added, and can be filled again", () => {
     const queue = new StateQueue();
     for (const round of [1, 2]) {
       queue.push([round, 2, 3]);
@@ -39,7 +39,7 @@ describe("StateQueue", () => {
 });
 
 describe("IntegerList", () => {
-  it("grows and keeps what it has", () => {
+  it("keeps its values when it grows", () => {
     const list = new IntegerList();
     for (let at = 0; at < 200_000; at++) list.push(at);
     expect([list.length, list.at(0), list.at(199_999)]).toEqual([200_000, 0, 199_999]);

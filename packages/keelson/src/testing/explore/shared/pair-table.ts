@@ -1,8 +1,8 @@
 const EMPTY = 0;
 
 /**
- * A map from a pair of unsigned 32-bit integers to one, in three flat arrays: 12 bytes a slot, no
- * object for an entry. The pair (0, 0) cannot be a key.
+ * A map from pairs of unsigned 32-bit integers to unsigned 32-bit integers, in three flat arrays: 12 bytes a
+ * slot, and no object for each entry. The pair (0, 0) can't be a key.
  */
 export class PairTable {
   #high: Uint32Array;
@@ -22,13 +22,13 @@ export class PairTable {
     return this.#size;
   }
 
-  /** The value of a key; undefined: there is none. */
+  /** The value of a key; undefined if there is none. */
   get(high: number, low: number): number | undefined {
     const slot = this.#find(high, low);
     return this.#isFree(slot) ? undefined : this.#values[slot];
   }
 
-  /** Adds a key with its value; false: the key was there, and keeps its value. */
+  /** Adds a key with its value. Returns false if the key is there already; it keeps its value. */
   add(high: number, low: number, value: number): boolean {
     if ((high | low) === EMPTY) throw new Error("the pair (0, 0) cannot be a key");
     const slot = this.#find(high, low);
@@ -37,7 +37,7 @@ export class PairTable {
     this.#low[slot] = low;
     this.#values[slot] = value;
     this.#size += 1;
-    // Beyond two thirds, linear probing begins to walk far.
+    // With more than two thirds of the slots in use, linear probing takes many steps.
     if (this.#size * 3 > this.#values.length * 2) this.#grow();
     return true;
   }

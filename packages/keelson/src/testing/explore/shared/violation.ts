@@ -1,9 +1,9 @@
-/** An invariant that does not hold, or a transition that cannot be. */
+/** A violated invariant, or an impossible transition. */
 export class Violation extends Error {
   override readonly name = "Violation";
 }
 
-/** States an invariant; the sentence begins with its code and is made only when it breaks. */
+/** Throws a `Violation` unless the invariant holds. `sentence` begins with the invariant's code. */
 export function invariant(holds: boolean, sentence: () => string): asserts holds {
   if (!holds) throw new Violation(sentence());
 }

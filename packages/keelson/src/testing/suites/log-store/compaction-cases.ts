@@ -14,9 +14,9 @@ import {
   type LogStoreCase,
 } from "./log-store-bench.ts";
 
-/** What is left after the beginning of a log, or all of it, was removed. */
+/** Compaction and resets. */
 export const compactionCases: readonly LogStoreCase[] = [
-  define("forgets a prefix, and keeps what comes after it", async (bench) => {
+  define("compacts a prefix, and keeps the entries after it", async (bench) => {
     await bench.append(
       ...records(1, 6, 1),
       encodeRecord(6, 2, EntryKind.config, membership("a", "b")),
@@ -41,7 +41,7 @@ export const compactionCases: readonly LogStoreCase[] = [
     await check();
   }),
 
-  define("forgets everything up to its last entry, and goes on after it", async (bench) => {
+  define("compacts up to its last entry, and accepts entries after it", async (bench) => {
     await bench.append(...records(1, 6, 3));
     await bench.store.compact(base(5, 3, "a"));
     const found = await bench.reopen();
@@ -52,7 +52,7 @@ export const compactionCases: readonly LogStoreCase[] = [
     await bench.expectEntries(6, [record(6, 3)]);
   }),
 
-  define("does not forget what it does not hold", async (bench) => {
+  define("refuses to compact up to a position that it doesn't hold", async (bench) => {
     await bench.append(...records(1, 6, 3));
     await expectRejection(bench.store.compact(base(6, 3, "a")));
     await expectRejection(bench.store.compact(base(5, 2, "a")));
@@ -63,7 +63,7 @@ export const compactionCases: readonly LogStoreCase[] = [
     await expectRejection(bench.replace(3));
   }),
 
-  define("begins anew after a reset, above its last entry or below", async (bench) => {
+  define("begins at the new base after a reset, above its last entry or below", async (bench) => {
     await bench.store.append({
       ...NOTHING,
       hardState: { term: 3, votedFor: "b" },

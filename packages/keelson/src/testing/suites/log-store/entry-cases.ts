@@ -16,7 +16,7 @@ import {
   type LogStoreCase,
 } from "./log-store-bench.ts";
 
-/** What is written is found again, in order, and nothing else. */
+/** Writing, replacing and reading entries, terms and votes. */
 export const entryCases: readonly LogStoreCase[] = [
   define("is empty when it is new", async ({ found }) => {
     assert.match(found.storeId, /^[0-9a-f]{32}$/);
@@ -33,7 +33,7 @@ export const entryCases: readonly LogStoreCase[] = [
     });
   }),
 
-  define("finds term and vote again, each change of them", async (bench) => {
+  define("keeps every change of term and vote", async (bench) => {
     const states = [
       { term: 1, votedFor: "a" },
       { term: 2, votedFor: null },
@@ -46,7 +46,7 @@ export const entryCases: readonly LogStoreCase[] = [
     }
   }),
 
-  define("finds entries again, with their terms and configurations", async (bench) => {
+  define("keeps entries, with their terms and configurations", async (bench) => {
     const config = encodeRecord(3, 2, EntryKind.config, membership("a", "b"));
     const entries = [record(1, 1), record(2, 1), config, record(4, 2), record(5, 7)];
     await bench.append(...entries);
@@ -61,7 +61,7 @@ export const entryCases: readonly LogStoreCase[] = [
     await bench.expectEntries(1, entries);
   }),
 
-  define("keeps records of all sizes as they are, also such as are nothing but zeros", async (bench) => {
+  define("keeps records of all sizes unchanged, also records full of zeros", async (bench) => {
     const sizes = [0, 1, 3, 411, 484, 512, 513, 4096, 70_000, 1_500_000];
     const entries = sizes.map((size, at) =>
       record(at + 1, 1, new Uint8Array(size).fill(at % 2 === 0 ? 0 : at)),
@@ -104,7 +104,7 @@ export const entryCases: readonly LogStoreCase[] = [
     }
   }),
 
-  define("shows a write as soon as it was called", async (bench) => {
+  define("makes a write visible as soon as it is called", async (bench) => {
     const entries = records(1, 4, 1);
     const written = bench.append(...entries);
     assert.equal(
@@ -162,7 +162,7 @@ export const entryCases: readonly LogStoreCase[] = [
     }
   }),
 
-  define("removes a suffix, down to nothing, and goes on", async (bench) => {
+  define("truncates a suffix or the whole log, and accepts entries after it", async (bench) => {
     await bench.append(...records(1, 6, 1));
     await bench.replace(3);
     assert.equal((await bench.reopen()).lastIndex, 2);
@@ -172,7 +172,7 @@ export const entryCases: readonly LogStoreCase[] = [
     await bench.expectEntries(1, [record(1, 4)]);
   }),
 
-  define("keeps apart entries of one index that overtake each other", async (bench) => {
+  define("reads the newest entry of each index while writes replace each other", async (bench) => {
     const writes = [bench.append(...records(1, 6, 1))];
     for (let term = 2; term < 8; term++) writes.push(bench.replace(term - 1, ...records(term - 1, 8, term)));
     const expected = [1, 2, 3, 4, 5].map((index) => record(index, index + 1)).concat(records(6, 8, 7));
@@ -183,7 +183,7 @@ export const entryCases: readonly LogStoreCase[] = [
     await bench.expectEntries(1, expected);
   }),
 
-  define("refuses entries that do not follow, and is not harmed by them", async (bench) => {
+  define("refuses entries that don't follow the last one, and stays usable", async (bench) => {
     await bench.append(record(1, 5));
     await expectRejection(bench.append(record(3, 5)));
     await expectRejection(bench.append(record(1, 5)));
@@ -196,7 +196,7 @@ export const entryCases: readonly LogStoreCase[] = [
     await bench.expectEntries(1, [record(1, 5), record(2, 5)]);
   }),
 
-  define("refuses bytes that are no record, and is not harmed by them", async (bench) => {
+  define("refuses bytes that aren't records, and stays usable", async (bench) => {
     const good = record(1, 1);
     const unknownKind = good.slice();
     unknownKind[24] = 99;

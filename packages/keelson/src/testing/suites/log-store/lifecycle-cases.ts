@@ -2,9 +2,9 @@
 import { strict as assert } from "node:assert";
 import { ALL, Bench, define, expectRejection, record, type LogStoreCase } from "./log-store-bench.ts";
 
-/** Who may open a log, and what closing it does. */
+/** Identity, opening and closing. */
 export const lifecycleCases: readonly LogStoreCase[] = [
-  define("is bound to a cluster once", async (bench) => {
+  define("can be bound to one cluster only", async (bench) => {
     await bench.store.setClusterId("c1");
     await bench.store.setClusterId("c1");
     await expectRejection(bench.store.setClusterId("c2"), "WRONG_IDENTITY");
@@ -20,13 +20,13 @@ export const lifecycleCases: readonly LogStoreCase[] = [
     await expectRejection(bench.store.setClusterId("c2"), "WRONG_IDENTITY");
   }),
 
-  define("refuses to be another node's, and stays as it was", async (bench) => {
+  define("refuses to open for another node, and keeps its contents", async (bench) => {
     await bench.append(record(1, 1));
     await expectRejection(bench.reopen({ nodeId: "b", clusterId: null }), "WRONG_IDENTITY");
     assert.equal((await bench.reopen()).lastIndex, 1);
   }),
 
-  define("keeps the name that it was given at random", async (bench) => {
+  define("keeps its random store id", async (bench) => {
     const { storeId } = bench.found;
     assert.equal((await bench.reopen()).storeId, storeId);
   }),
@@ -37,7 +37,7 @@ export const lifecycleCases: readonly LogStoreCase[] = [
     await bench.expectEntries(1, [record(1, 1)]);
   }),
 
-  define("waits for writes under way when it closes, and refuses later calls", async (bench) => {
+  define("waits for pending writes when it closes, and refuses later calls", async (bench) => {
     const written = bench.append(record(1, 1));
     const closed = bench.store.close();
     await written;

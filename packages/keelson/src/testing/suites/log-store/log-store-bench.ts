@@ -7,10 +7,13 @@ import type { LogIndex, NodeId, Term } from "../../../core/position.ts";
 import type { Environment } from "../../../environment/environment.ts";
 import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../../../storage/log-store.ts";
 
-/** A place for one log, made anew for each case. */
+/** A place for one log. Each case gets a new one. */
 export interface LogStorePlace {
   readonly environment: Environment;
-  /** A store on this place. Called again after the one before was closed, it must find the same log. */
+  /**
+   * A new store on this place. If it is called again after the store before was closed, the new store must
+   * open the same log.
+   */
   store(): LogStore;
   /** Called at the end of the case. */
   dispose?(): Promise<void>;
@@ -26,7 +29,7 @@ const IDENTITY: LogIdentity = { nodeId: "a", clusterId: null };
 /** No limit on the bytes of a read. */
 export const ALL = Number.MAX_SAFE_INTEGER;
 
-/** A place with its store open, and short ways to use it. */
+/** An open store on its place, with shorthands for the cases. */
 export class Bench {
   readonly place: LogStorePlace;
   store: LogStore;

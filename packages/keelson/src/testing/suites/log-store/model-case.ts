@@ -4,7 +4,7 @@ import { ALL, base, define, expectSame, record, type LogStoreCase } from "./log-
 
 /** Random calls, compared with a model. */
 export const modelCases: readonly LogStoreCase[] = [
-  define("does as a simple model does, whatever the calls", async (bench) => {
+  define("behaves like a simple model under random calls", async (bench) => {
     const random = lcg(7);
     let model = { first: 1, entries: [] as Uint8Array[], baseTerm: 0 };
     let term = 1;
@@ -49,7 +49,7 @@ export const modelCases: readonly LogStoreCase[] = [
   }),
 ];
 
-/** Small numbers that look random and are the same each time. */
+/** Pseudo-random whole numbers below a limit, the same each time. */
 function lcg(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {

@@ -3,12 +3,12 @@ import { strict as assert } from "node:assert";
 import { closeAll, closeOne, pair, TestHost, TestNode } from "./test-node.ts";
 import type { TransportCase, TransportRig } from "./transport-rig.ts";
 
-/** How connections come and go. */
+/** Reconnecting, changed peers and addresses, and closing. */
 export const connectionCases: readonly TransportCase[] = [
-  { name: "finds a peer again that was restarted, and tells that it is another", run: reconnects },
+  { name: "reconnects to a restarted peer, and reports that peer's new store id", run: reconnects },
   { name: "follows a change of peers", run: followsPeers },
   { name: "follows a peer to another address", run: followsAddress },
-  { name: "reaches a peer at whichever of its addresses it is", run: looksEverywhere },
+  { name: "reaches a peer at any of its addresses", run: looksEverywhere },
   { name: "delivers nothing after close, and leaves nothing open", run: closes },
   { name: "closes before it was started, while it starts, and twice", run: closesEarly },
 ];
@@ -34,7 +34,7 @@ async function followsPeers(rig: TransportRig): Promise<void> {
   assert.equal(a.send(b), false);
   await a.reaches(rig, c);
   assert.deepEqual(b.host.received, []);
-  // It is still heard: whom to talk to is each side's own business.
+  // a still receives from b: each side decides for itself to whom it sends.
   await b.reaches(rig, a);
   a.knows(b, c);
   await a.reaches(rig, b);
@@ -63,7 +63,7 @@ async function looksEverywhere(rig: TransportRig): Promise<void> {
   const places = (...addresses: string[]): void => {
     a.transport.setPeers(new Map([["b", addresses]]));
   };
-  // It may be elsewhere soon; as long as it is not, it goes on being reached.
+  // The peer may move to the other address soon. Until then it must stay reachable at this one.
   places("nowhere:1", address);
   assert.equal(a.send(b), true);
   await rig.until(() => b.host.received.length === 1, "what was sent meanwhile");

@@ -4,14 +4,14 @@ import { messagesOfEachKind } from "./message-samples.ts";
 import { append, closeAll, hasLog, pair, vote } from "./test-node.ts";
 import type { TransportCase, TransportRig } from "./transport-rig.ts";
 
-/** How messages are delivered. */
+/** The delivery of messages. */
 export const deliveryCases: readonly TransportCase[] = [
   { name: "carries each kind of message, and records as the same bytes", run: carriesEachKind },
   { name: "keeps the order on a healthy link, within a turn and across turns", run: keepsOrder },
   { name: "carries a record of 8 MiB, and a thousand records at once", run: carriesLargeEntries },
-  { name: "gives the receiver bytes of its own", run: givesOwnBytes },
-  { name: "drops what is for a peer that it does not know, or for itself", run: dropsUnknown },
-  { name: "drops rather than queue without end", run: boundsQueue },
+  { name: "gives the receiver records that the sender can't change", run: givesOwnBytes },
+  { name: "drops messages to unknown peers and to itself", run: dropsUnknown },
+  { name: "drops messages instead of queueing without limit", run: boundsQueue },
 ];
 
 async function carriesEachKind(rig: TransportRig): Promise<void> {
@@ -97,7 +97,7 @@ async function boundsQueue(rig: TransportRig): Promise<void> {
   const transportMessage = append("a", [new Uint8Array(1024 * 1024)]);
   let taken = 0;
   let dropped = 0;
-  // In one turn nothing can leave, so a transport without a limit would take them all.
+  // Nothing is sent within this turn, so a transport without a limit would queue all of them.
   for (let n = 0; n < 200; n++) {
     if (a.transport.send("b", transportMessage)) taken++;
     else dropped++;

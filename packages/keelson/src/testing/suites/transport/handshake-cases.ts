@@ -3,24 +3,24 @@ import { strict as assert } from "node:assert";
 import { closeAll, hasLog, TestNode } from "./test-node.ts";
 import type { TransportCase, TransportRig } from "./transport-rig.ts";
 
-/** Which nodes a transport connects, and which it refuses. */
+/** Handshakes: connecting, refusing, and joining a cluster. */
 export const handshakeCases: readonly TransportCase[] = [
-  { name: "introduces both sides before anything is received", run: introduces },
+  { name: "reports each peer before it delivers a message of that peer", run: introduces },
   {
-    name: "W1, M16: refuses a node of another cluster before anything is received",
+    name: "refuses a node of another cluster before anything is received (W1, M16)",
     run: refusesForeignCluster,
   },
-  { name: "refuses a peer that its host will not talk to, whoever calls", run: refusesUnwelcome },
-  { name: "W1: delivers nothing to a node that was reached by another's name", run: refusesWrongAddressee },
+  { name: "refuses a peer that its host refuses, whichever side dials", run: refusesUnwelcome },
+  { name: "delivers nothing to a node that was dialled under another id (W1)", run: refusesWrongAddressee },
   { name: "lets a node without a cluster join before it receives", run: adoptsFirst },
-  { name: "delivers nothing to a node that will not join", run: adoptionRefused },
+  { name: "delivers nothing to a node that refuses to join the cluster", run: adoptionRefused },
   { name: "sends nothing for a node without a cluster", run: silentWithoutCluster },
 ];
 
 async function introduces(rig: TransportRig): Promise<void> {
   const a = await TestNode.start(rig, "a");
   const b = await TestNode.start(rig, "b");
-  // Only one of them dials, and yet each learns who the other is.
+  // Only one side dials, and both learn who the other is.
   a.knows(b);
   await rig.until(() => a.send(b), "a way from a to b");
   await rig.until(() => b.host.received.length > 0, "a message");
@@ -43,7 +43,8 @@ async function refusesForeignCluster(rig: TransportRig): Promise<void> {
     await rig.quiet();
   }
   assert.deepEqual([...a.host.events, ...b.host.events], []);
-  // A reason is told once, not at each attempt; each has two: as caller, and as called.
+  // Each node logs a reason once, not at each attempt: at most two, one for the connection that it opens and
+  // one for the one that it accepts.
   assert.ok(a.host.logs.length <= 2, a.host.logs.join("\n"));
   await closeAll(rig, a, b);
 }
@@ -98,7 +99,7 @@ async function adoptsFirst(rig: TransportRig): Promise<void> {
   await rig.until(() => b.host.received.length > 1, "a message");
   assert.equal(b.host.events[0], "adopted");
   assert.equal(b.host.adoptions, 1);
-  // Having joined, it may speak as well.
+  // A node that has joined sends messages, too.
   await b.reaches(rig, a);
   await closeAll(rig, a, b, c);
 }

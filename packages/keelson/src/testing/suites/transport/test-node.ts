@@ -6,17 +6,17 @@ import type { Environment } from "../../../environment/environment.ts";
 import type { PeerInfo, Transport, TransportHost, TransportMessage } from "../../../transport/transport.ts";
 import type { TransportRig } from "./transport-rig.ts";
 
-/** A node that notes all that a transport tells it. */
+/** A transport's host that records every call of the transport. */
 export class TestHost implements TransportHost {
   readonly environment: Environment;
   readonly self: PeerInfo;
   readonly received: TransportMessage[] = [];
   readonly peers: PeerInfo[] = [];
   readonly logs: string[] = [];
-  /** Everything in the order in which it came. */
+  /** All calls, in order. */
   readonly events: string[] = [];
   cluster: string | null;
-  /** What joining waits for; it rejects if this does. */
+  /** Joining a cluster waits for this, and fails if it rejects. */
   adoption: Promise<void> = Promise.resolve();
   adoptions = 0;
 
@@ -37,7 +37,7 @@ export class TestHost implements TransportHost {
     this.cluster = clusterId;
   }
 
-  /** Whom this node will not talk to. */
+  /** The peer that this host refuses. */
   unwelcome: NodeId | null = null;
 
   refusalOf({ id }: PeerInfo, _isVouchedFor: boolean): string | null {
@@ -59,7 +59,7 @@ export class TestHost implements TransportHost {
   }
 }
 
-/** A node of a case: its transport and what that told it. */
+/** A transport with its host. */
 export class TestNode {
   readonly host: TestHost;
   readonly transport: Transport;
@@ -97,7 +97,7 @@ export class TestNode {
     return this.transport.send(typeof to === "string" ? to : to.id, { message, records });
   }
 
-  /** Sends until something gets through, then forgets about it. */
+  /** Sends messages until one arrives, then clears what was received. */
   async reaches(rig: TransportRig, to: TestNode): Promise<void> {
     await rig.until(() => this.send(to), `a way from ${this.id} to ${to.id}`);
     await rig.until(() => to.host.received.length > 0, `the first message from ${this.id} to ${to.id}`);
@@ -106,12 +106,12 @@ export class TestNode {
   }
 }
 
-/** The smallest message there is; `term` tells one from another. */
+/** A small message; `term` distinguishes several. */
 export function vote(from: NodeId, term = 1): Message {
   return { type: "request-vote-reply", from, term, granted: false };
 }
 
-/** AppendEntries of one entry after another, each with this payload. */
+/** An AppendEntries message with one entry for each payload. */
 export function append(
   from: NodeId,
   payloads: readonly Uint8Array[],

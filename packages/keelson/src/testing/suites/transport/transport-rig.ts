@@ -3,14 +3,14 @@ import type { NodeId } from "../../../core/position.ts";
 import type { Environment } from "../../../environment/environment.ts";
 import type { Transport } from "../../../transport/transport.ts";
 
-/** What a case needs of the transport that it checks. One rig serves one case. */
+/** What a case needs of the transport under test. Each case gets a new rig. */
 export interface TransportRig {
   environment(node: NodeId): Environment;
   /** A new transport for this node. When a node gets a second one, it has the address of the first. */
   transport(node: NodeId): Transport;
   /** Lets time pass until the condition holds; throws after some seconds. */
   until(condition: () => boolean, what: string): Promise<void>;
-  /** Lets enough time pass for whatever is on its way to arrive. */
+  /** Lets enough time pass for all messages in transit to arrive. */
   quiet(): Promise<void>;
   /** Throws if anything is left open after every transport was closed. */
   assertNothingLeft(): void;
