@@ -214,6 +214,18 @@ describe("histories of a key-value store", () => {
     expect(store(first, change(null, false))).toBe("linearizable");
   });
 
+  it("does not let a value have a version on whose condition a change of it was refused", () => {
+    const onlyIf = (id: number, ifVersion: number, times: readonly [number, number]): KeyValueOperation =>
+      done(id, "c", { type: "delete", key: "x", ifVersion }, ...times, { applied: false });
+    const seen = get(3, { value: "a", version: 5 }, [6, 7]);
+    // The put doesn't tell its version; the read after the refused change does.
+    expect(store(put(0, "a", [0, 1]), onlyIf(1, 5, [2, 3]), seen)).toBe("illegal");
+    expect(store(put(0, "a", [0, 1]), onlyIf(1, 5, [2, 3]), onlyIf(2, 4, [4, 5]), seen)).toBe("illegal");
+    expect(store(put(0, "a", [0, 1]), onlyIf(1, 4, [2, 3]), seen)).toBe("linearizable");
+    // A change between them has a version of its own.
+    expect(store(put(0, "a", [0, 1]), onlyIf(1, 5, [2, 3]), put(2, "a", [4, 5]), seen)).toBe("linearizable");
+  });
+
   it("checks each key on its own", () => {
     const other = done(1, "c", { type: "get", key: "y" } as const, 2, 3, { value: null });
     expect(store(put(0, "a", [0, 1]), other)).toBe("linearizable");

@@ -41,6 +41,11 @@ export interface KeyValueState {
   readonly version: number | null;
   /** The greatest version of this key so far: later versions must be greater. */
   readonly versionFloor: number;
+  /**
+   * While the version is null: versions above the floor that it can't be, ascending, because a change on the
+   * condition of that version was refused.
+   */
+  readonly versionsExcluded: readonly number[];
 }
 
 /**
@@ -50,12 +55,12 @@ export interface KeyValueState {
  */
 export function keyValueModel(): Model<KeyValueState, KeyValueInput, KeyValueOutput> {
   return {
-    initial: { value: null, version: null, versionFloor: Number.NEGATIVE_INFINITY },
+    initial: { value: null, version: null, versionFloor: Number.NEGATIVE_INFINITY, versionsExcluded: [] },
     keyOf: (input) => input.key,
     step: (state, input, output) =>
       input.type === "get" ? stepGet(state, output) : stepChange(state, input, output),
-    fingerprint: ({ value, version, versionFloor }) =>
-      `${String(version)} ${versionFloor} ${value === null ? "" : `=${value}`}`,
+    fingerprint: ({ value, version, versionFloor, versionsExcluded }) =>
+      `${String(version)} ${versionFloor} ${versionsExcluded.join()} ${value === null ? "" : `=${value}`}`,
     isEffectless: (input, output) => input.type === "get" || output?.applied === false,
     overwrites: (input, output) =>
       (input.type === "put" || input.type === "delete") &&
@@ -80,7 +85,8 @@ function stepGet(state: KeyValueState, output: KeyValueOutput | undefined): KeyV
 /** The state with its version; undefined if this can't be its version. */
 function settleVersion(state: KeyValueState, version: number): KeyValueState | undefined {
   if (state.version !== null) return state.version === version ? state : undefined;
-  return version > state.versionFloor ? { value: state.value, version, versionFloor: version } : undefined;
+  if (version <= state.versionFloor || state.versionsExcluded.includes(version)) return undefined;
+  return { value: state.value, version, versionFloor: version, versionsExcluded: [] };
 }
 
 function stepChange(
@@ -95,8 +101,9 @@ function stepChange(
   if (output?.existed !== undefined && output.existed !== (state.value !== null)) return undefined;
   const value = newValue(input);
   const version = output?.version;
-  if (version === undefined) return { value, version: null, versionFloor: before.versionFloor };
-  return version > before.versionFloor ? { value, version, versionFloor: version } : undefined;
+  const changed = { value, versionsExcluded: [] };
+  if (version === undefined) return { ...changed, version: null, versionFloor: before.versionFloor };
+  return version > before.versionFloor ? { ...changed, version, versionFloor: version } : undefined;
 }
 
 function newValue(input: Change): string | null {
@@ -112,12 +119,20 @@ function allowed(state: KeyValueState, input: Change): KeyValueState | undefined
   return state.value === null ? undefined : settleVersion(state, input.ifVersion);
 }
 
-/** The state if the change's condition can fail in it. */
+/** The state if the change's condition can fail in it, with what that tells of the version. */
 function refused(state: KeyValueState, input: Change): KeyValueState | undefined {
   if (input.type === "compare-and-set") return state.value === input.from ? undefined : state;
   if (input.ifVersion === undefined) return undefined;
   if (input.ifVersion === null) return state.value === null ? undefined : state;
-  return state.value !== null && state.version === input.ifVersion ? undefined : state;
+  if (state.value === null) return state;
+  if (state.version !== null) return state.version === input.ifVersion ? undefined : state;
+  return excludeVersion(state, input.ifVersion);
+}
+
+/** The state, whose version isn't known, now that it is known not to be this one. */
+function excludeVersion(state: KeyValueState, version: number): KeyValueState {
+  if (version <= state.versionFloor || state.versionsExcluded.includes(version)) return state;
+  return { ...state, versionsExcluded: [...state.versionsExcluded, version].sort((a, b) => a - b) };
 }
 
 function describe(input: KeyValueInput): string {
