@@ -1,15 +1,18 @@
 /**
  * Runs the simulator over many seeds: `npm run sim -- --seeds N [--from S] [--minutes M] [--jobs J]`, or one of
  * them again: `npm run sim -- --replay SEED [--trace FILE]`. With `--store kv` the server's state machine is
- * replicated. Exits with 0 only if every invariant held.
+ * replicated. `--histories DIR` keeps what the clients called and were told, for other programs to check.
+ * Exits with 0 only if every invariant held.
  */
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import path from "node:path";
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
-import { planOf, shrink, simulate, type RunResult } from "keelson/testing";
+import { formatHistory, planOf, shrink, simulate, type RunResult } from "keelson/testing";
 import { describePlan, failureOf, reportOf } from "./lib/sim-report.ts";
+import { makeEmptyDirectory } from "./lib/empty-directory.ts";
 import { subjectOf, STORES, type Store } from "./sim/stores.ts";
 
 /** Runs that fail are shrunk, and shown in full, up to this many; the rest is only counted. */
@@ -31,16 +34,31 @@ interface Outcome {
   readonly traceHash: string;
 }
 
+/** What a worker is told about all its runs. */
+interface Task {
+  readonly store: Store;
+  /** Where to write the runs' histories; null: nowhere. */
+  readonly histories: string | null;
+}
+
 if (isMainThread) process.exitCode = await main(process.argv.slice(2));
 else serveSeeds();
 
 function serveSeeds(): void {
-  const subject = subjectOf(workerData as Store);
+  const { store, histories } = workerData as Task;
+  const subject = subjectOf(store);
   parentPort?.on("message", (seed: number) => {
     void simulate(planOf(seed), { subject }).then((result) => {
+      writeHistory(result, store, histories);
       parentPort?.postMessage(outcomeOf(result));
     });
   });
+}
+
+/** The run's history as a file that other programs can check (docs/histories.md). */
+function writeHistory({ plan, history }: RunResult, store: Store, directory: string | null): void {
+  if (directory === null) return;
+  writeFileSync(path.join(directory, `${store}-seed-${plan.seed}.jsonl`), formatHistory(history));
 }
 
 function outcomeOf(result: RunResult): Outcome {
@@ -66,18 +84,24 @@ async function main(args: string[]): Promise<number> {
         replay: { type: "string" },
         trace: { type: "string" },
         hashes: { type: "string" },
+        histories: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     });
     if (values.help === true) return help();
     const store = storeOf(values.store);
-    if (values.replay !== undefined)
-      return await replay(wholeOf("replay", values.replay, 0), store, values.trace ?? null);
+    const histories = values.histories ?? null;
+    // Histories of an earlier run would be taken for this one's.
+    if (histories !== null) makeEmptyDirectory("histories", histories);
+    if (values.replay !== undefined) {
+      const seed = wholeOf("replay", values.replay, 0);
+      return await replay(seed, { store, histories }, values.trace ?? null);
+    }
     const minutes = values.minutes === undefined ? Infinity : Number(values.minutes);
     if (!(minutes > 0)) throw new Error("--minutes must be a number above 0");
     const defaultSeeds = values.minutes === undefined ? 100 : Number.MAX_SAFE_INTEGER;
     return await runMany({
-      store,
+      task: { store, histories },
       from: wholeOf("from", values.from, 1),
       seeds: wholeOf("seeds", values.seeds, defaultSeeds),
       until: performance.now() + minutes * 60_000,
@@ -106,7 +130,8 @@ function storeOf(name: string): Store {
 
 function help(): number {
   console.log(`Usage: npm run sim -- [--seeds N] [--from S] [--minutes M] [--jobs J] [--store sim|kv] [--hashes FILE]
-       npm run sim -- --replay SEED [--store sim|kv] [--trace FILE]
+                         [--histories DIR]
+       npm run sim -- --replay SEED [--store sim|kv] [--trace FILE] [--histories DIR]
 
   --seeds N      how many seeds (default 100; without end if --minutes is given)
   --from S       the first seed (default 1)
@@ -114,20 +139,22 @@ function help(): number {
   --jobs J       runs at a time (default: one for each core)
   --store S      what is replicated: sim, a store made for the simulation (default), or kv, the server's own
   --hashes FILE  a line with each seed and the hash of its trace, to compare two versions of the code
+  --histories DIR  an empty or absent directory, for a file for each run: what its clients called and were
+                 told, one call a line (docs/histories.md)
   --replay SEED  one run again, and its smallest failing form if it fails
   --trace FILE   with --replay: every event, a line each`);
   return 0;
 }
 
 async function runMany(options: {
-  store: Store;
+  task: Task;
   from: number;
   seeds: number;
   until: number;
   jobs: number;
   hashes: string | null;
 }): Promise<number> {
-  const { store, from, seeds, until, jobs } = options;
+  const { task, from, seeds, until, jobs } = options;
   const began = performance.now();
   const sums = { runs: 0, ms: 0, committed: 0, writes: 0, reads: 0, undecided: 0 };
   const faults = new Map<string, number>();
@@ -152,9 +179,10 @@ async function runMany(options: {
     }
     if (outcome.violation === null) return;
     failures.push(outcome);
-    for (const line of failureOf({ seed: outcome.seed, store }, outcome.violation)) console.log(line);
+    for (const line of failureOf({ seed: outcome.seed, store: task.store }, outcome.violation))
+      console.log(line);
   };
-  await Promise.all(Array.from({ length: jobs }, () => work(store, take, record)));
+  await Promise.all(Array.from({ length: jobs }, () => work(task, take, record)));
   clearInterval(progress);
   if (options.hashes !== null) {
     hashes.sort((a, b) => a.seed - b.seed);
@@ -171,13 +199,14 @@ async function runMany(options: {
       .map(([fault, count]) => `${fault} ${count}`)
       .join(", ")}`,
   );
-  for (const { seed } of failures.slice(0, FAILURES_SHOWN_MAX)) await replay(seed, store, null);
+  for (const { seed } of failures.slice(0, FAILURES_SHOWN_MAX))
+    await replay(seed, { ...task, histories: null }, null);
   return failures.length === 0 && sums.runs > 0 ? 0 : 1;
 }
 
-function work(store: Store, take: () => number | null, record: (outcome: Outcome) => void): Promise<void> {
+function work(task: Task, take: () => number | null, record: (outcome: Outcome) => void): Promise<void> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: store });
+    const worker = new Worker(new URL(import.meta.url), { workerData: task });
     const feed = (): void => {
       const seed = take();
       if (seed !== null) worker.postMessage(seed);
@@ -203,9 +232,10 @@ function progressLine(sums: { runs: number; ms: number }, failures: number, bega
   );
 }
 
-async function replay(seed: number, store: Store, traceFile: string | null): Promise<number> {
+async function replay(seed: number, { store, histories }: Task, traceFile: string | null): Promise<number> {
   const subject = subjectOf(store);
   const result = await simulate(planOf(seed), { subject, fullTrace: traceFile !== null });
+  writeHistory(result, store, histories);
   if (traceFile !== null) {
     writeFileSync(traceFile, result.trace.map((line) => `${line}\n`).join(""));
     console.log(`${result.trace.length} events in ${traceFile}`);

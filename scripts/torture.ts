@@ -2,12 +2,13 @@
  * Tortures a cluster of real servers: `npm run torture -- --minutes M`. Clients write and read through
  * kills, pauses, cuts a full disk and changes of members; every answer is checked. Exits with 0 only if all held.
  */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-import type { Illegal } from "./torture/key-history.ts";
+import { makeEmptyDirectory } from "./lib/empty-directory.ts";
+import type { Illegal, KeyHistory } from "./torture/key-history.ts";
 import { Faults } from "./torture/faults.ts";
 import { isInside, NamespaceNetwork, namespacesRefusal, runInside } from "./torture/namespaces.ts";
 import type { TestNetwork } from "./torture/network.ts";
@@ -32,7 +33,8 @@ async function main(args: string[]): Promise<number> {
       console.log(TORTURE_HELP);
       return 0;
     }
-    if (options.data !== null) checkEmpty(options.data);
+    if (options.data !== null) makeEmptyDirectory("data", options.data);
+    if (options.histories !== null) makeEmptyDirectory("histories", options.histories);
   } catch (error) {
     console.error(
       `${error instanceof Error ? error.message : String(error)}\nTry: npm run torture -- --help`,
@@ -46,12 +48,6 @@ async function main(args: string[]): Promise<number> {
     if (options.network === "namespaces") return 2;
   }
   return new Torture(options).run();
-}
-
-function checkEmpty(directory: string): void {
-  mkdirSync(directory, { recursive: true });
-  if (readdirSync(directory).length > 0)
-    throw new Error(`--data ${directory} is not empty; a run begins with nothing`);
 }
 
 /** One run, from empty directories to the verdict. */
@@ -104,6 +100,9 @@ class Torture {
       ...{ places: servers.httpPlaces, nodes: () => servers.httpAddresses, clients, seed, writeGaps },
       onIllegal: (illegal) => {
         this.#keep(illegal);
+      },
+      onHistory: (keyHistory) => {
+        this.#export(keyHistory);
       },
       onFailure: (text) => {
         this.#fail(text);
@@ -206,6 +205,13 @@ class Torture {
         `--clients ${clients} --seed ${seed}`,
     );
     return 1;
+  }
+
+  /** The history of one key, as a file that other programs can check (docs/histories.md). */
+  #export({ key, historyLines }: KeyHistory): void {
+    const { histories } = this.#options;
+    if (histories === null) return;
+    writeFileSync(path.join(histories, `${key.replaceAll("/", "-")}.jsonl`), historyLines);
   }
 
   #keep({ text, svg, history }: Illegal): void {

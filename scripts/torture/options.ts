@@ -11,9 +11,12 @@ export interface TortureOptions {
   /** null: a directory of its own among the system's temporary ones. */
   readonly data: string | null;
   readonly network: NetworkKind;
+  /** Where the histories of the keys are written, a file for each; null: nowhere. */
+  readonly histories: string | null;
 }
 
 export const TORTURE_HELP = `Usage: npm run torture -- --minutes M [--nodes N] [--clients C] [--seed S] [--data DIR] [--network KIND]
+                             [--histories DIR]
 
 Real server processes on real disks under real faults, and a check that every answer they gave was right.
 
@@ -26,6 +29,8 @@ Real server processes on real disks under real faults, and a check that every an
   --network KIND  namespaces: each node in a network namespace of its own (Linux, as root)
                   proxies: all nodes on the loopback address, with proxies in between
                   auto: namespaces if they are allowed, and otherwise proxies (default)
+  --histories DIR an empty or absent directory, for a file for each key: the calls on it and their answers,
+                  one call a line (docs/histories.md)
 
 Exits with 0 if all held, with 1 if not, with 2 if the command is wrong.`;
 
@@ -43,6 +48,7 @@ export function parseTortureOptions(args: readonly string[]): TortureOptions | n
       seed: { type: "string" },
       data: { type: "string" },
       network: { type: "string", default: "auto" },
+      histories: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
@@ -58,6 +64,7 @@ export function parseTortureOptions(args: readonly string[]): TortureOptions | n
     seed: whole("seed", values.seed ?? String(Math.floor(Math.random() * 2 ** 31)), 0, 2 ** 31 - 1),
     data: values.data ?? null,
     network: networkOf(values.network),
+    histories: values.histories ?? null,
   };
 }
 

@@ -33,6 +33,8 @@ export interface WorkloadOptions {
   readonly writeGaps: WriteGaps;
   /** Called at most once for each thing found. */
   readonly onIllegal: (illegal: Illegal) => void;
+  /** Called once for each key that is no longer used, right or wrong, when no call on it is under way. */
+  readonly onHistory: (keyHistory: KeyHistory) => void;
   /** Something failed that is not an answer: a mistake here, or a read that no node would answer. */
   readonly onFailure: (text: string) => void;
 }
@@ -225,9 +227,13 @@ export class Workload {
       const node = nodes[turn++ % nodes.length] ?? "";
       return [new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX }), "to close it"];
     }, keyHistory.key);
-    if (found === undefined) return;
+    if (found === undefined) {
+      this.#options.onHistory(keyHistory);
+      return;
+    }
     const output = found === null ? { value: null } : found;
     open?.done(output);
+    this.#options.onHistory(keyHistory);
     const verdict = keyHistory.check();
     this.checked += 1;
     if (verdict === "undecided") this.undecided += 1;

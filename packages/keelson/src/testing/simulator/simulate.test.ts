@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { formatHistory, parseHistory } from "../linearizability/index.ts";
 import { KEPT_SEEDS } from "./kept-seeds.ts";
 import type { Fault } from "./plan/faults.ts";
 import { planOf } from "./plan/make-plan.ts";
@@ -40,6 +41,15 @@ describe("simulate", () => {
     expect(one.trace.length).toBeGreaterThan(100);
     expect(two.trace).toEqual(one.trace);
     expect(two.traceHash).toBe(one.traceHash);
+  });
+
+  it("returns the history of all calls, which as text is still the same", async () => {
+    const plan = firstPlan(({ nodes }) => nodes === 3);
+    const { history, clients } = await simulate(plan);
+    const done = history.filter(({ outcome }) => outcome === "done");
+    expect(done.length).toBeGreaterThan(10);
+    expect(done.length).toBeLessThanOrEqual(clients.writesDone + clients.readsDone);
+    expect(parseHistory(formatHistory(history))).toEqual(history);
   });
 
   it("gives another trace for another seed", async () => {

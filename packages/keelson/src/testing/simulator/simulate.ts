@@ -3,6 +3,7 @@ import type { Violation } from "./checkers/violation.ts";
 import type { ClientFigures } from "./clients/client-calls.ts";
 import type { FaultType } from "./plan/faults.ts";
 import type { Plan } from "./plan/plan.ts";
+import type { Operation } from "../linearizability/index.ts";
 import { Convergence } from "./run/convergence.ts";
 import { shutDown } from "./run/shutdown.ts";
 import { SimulatedCluster } from "./run/simulated-cluster.ts";
@@ -24,6 +25,11 @@ export interface RunResult {
   readonly faults: ReadonlyMap<FaultType, number>;
   /** The linearizability checker gave up on the history: it is shown to be neither right nor wrong. */
   readonly undecided: boolean;
+  /**
+   * The calls of all clients that the subject's model describes, by the time of the call; `formatHistory`
+   * writes it as text. Of a run that broke an invariant: up to that moment.
+   */
+  readonly history: readonly Operation<unknown, unknown>[];
   /** Equal for two runs that did the same things at the same times. */
   readonly traceHash: string;
   /** Every event, with the option `fullTrace`; otherwise the last few hundred. */
@@ -65,6 +71,7 @@ export async function simulate(plan: Plan, options: SimulateOptions = {}): Promi
     clients: cluster.clients.figures,
     faults: cluster.faults.counts,
     undecided: cluster.outcomes.undecided,
+    history: cluster.clients.history.operations(),
     traceHash: record.hash(),
     trace: record.trace,
   };
