@@ -9,6 +9,8 @@ export interface Outcome {
 
 export interface RunOptions {
   readonly cwd?: string;
+  /** Default: this process's environment. */
+  readonly env?: NodeJS.ProcessEnv;
   /** The command is killed, and has failed, when it takes longer. */
   readonly secondsMax: number;
 }
@@ -17,7 +19,11 @@ export interface RunOptions {
 export function run(command: string, args: readonly string[], options: RunOptions): Promise<Outcome> {
   const started = performance.now();
   return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: options.cwd, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(command, args, {
+      cwd: options.cwd,
+      env: options.env,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let output = "";
     const keep = (chunk: Buffer) => {
       output += chunk.toString();

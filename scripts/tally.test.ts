@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { tallyTests } from "./tally.ts";
+import { closingLine, tallyTests, wasSkipped } from "./tally.ts";
 
 const GREEN = { numPassedTests: 5, numFailedTests: 0, numFailedTestSuites: 0 };
 
@@ -21,5 +21,19 @@ describe("tallyTests", () => {
   it("is never green for a run without tests or without a report", () => {
     expect(tallyTests({ ...GREEN, numPassedTests: 0 }, 0).failed).toBe(1);
     expect(tallyTests(null, 0).failed).toBe(1);
+  });
+});
+
+describe("a check that was skipped", () => {
+  it("is known by a line of what it printed", () => {
+    expect(wasSkipped("SKIPPED: Go is not installed\n")).toBe(true);
+    expect(wasSkipped("some line\nSKIPPED: Go is not installed")).toBe(true);
+    expect(wasSkipped("no history was SKIPPED: all are there")).toBe(false);
+    expect(wasSkipped("")).toBe(false);
+  });
+
+  it("is named in the closing line, which otherwise stays as it is", () => {
+    expect(closingLine({ passed: 5, failed: 1 }, 0)).toBe("5 passed, 1 failed");
+    expect(closingLine({ passed: 5, failed: 0 }, 1)).toBe("5 passed, 0 failed, 1 skipped");
   });
 });

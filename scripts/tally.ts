@@ -3,6 +3,19 @@ export interface Tally {
   readonly failed: number;
 }
 
+/** What a check prints, alone at the beginning of a line, if this machine lacks what it needs: it checked nothing. */
+export const SKIPPED = "SKIPPED:";
+
+/** Whether a check that exited with 0 checked nothing. It counts as skipped, and never as passed. */
+export function wasSkipped(output: string): boolean {
+  return output.split("\n").some((line) => line.startsWith(SKIPPED));
+}
+
+/** The last line of `npm run check`. What was skipped is named only if there is something. */
+export function closingLine({ passed, failed }: Tally, skipped: number): string {
+  return `${passed} passed, ${failed} failed${skipped === 0 ? "" : `, ${skipped} skipped`}`;
+}
+
 /** The parts of vitest's JSON report that are counted. */
 export interface TestReport {
   readonly numPassedTests: number;
