@@ -82,6 +82,19 @@ describe("the database of the simulation", () => {
     expect(again.holes).toBe(1);
   });
 
+  it("knows that something is missing if its table is damaged", async () => {
+    const files = new SimulatedFiles();
+    const database = await openOn(files, 100);
+    await database.batch([put("a", "x".repeat(100))], LATER);
+    await database.checkpoint();
+    files.kill();
+    const [table = ""] = files.paths().filter((path) => path.endsWith(".ldb"));
+    files.damage(table, 30, bytes("damage"));
+    const again = await openOn(files);
+    expect(await contentsOf(again)).toBe("");
+    expect(again.holes).toBe(1);
+  });
+
   it("has everything in tables after a checkpoint", async () => {
     const files = new SimulatedFiles();
     const database = await openOn(files, 100);

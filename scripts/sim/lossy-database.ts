@@ -72,7 +72,7 @@ export class LossyDatabase implements Database {
   readonly #writeBufferBytes: number;
   readonly #entries: Entries;
   /**
-   * Places where a batch follows that is not the next: what lies between is lost. As found on opening, and in openings
+   * Places where a batch follows that is not the next: what lies between is lost; and tables that are damaged. As found on opening, and in openings
    * before: what was found is in a table since.
    */
   readonly holes: number;
@@ -167,7 +167,6 @@ export class LossyDatabase implements Database {
     return this.#inOrder(found.sort(([a], [b]) => (a < b ? -1 : 1)));
   }
 
-   
   async *#inOrder(
     found: readonly (readonly [string, Uint8Array])[],
   ): AsyncGenerator<readonly [Uint8Array, Uint8Array]> {
@@ -297,12 +296,14 @@ async function recover(files: Files, directory: string, names: readonly string[]
   const version = decodeVersion(await contentsOf(files, `${directory}/${manifest}`));
   if (version === null) throw new DatabaseDamagedError("Corruption: no meta-nextfile entry in descriptor");
   const entries: Entries = new Map();
+  let { batch: number, holes } = version;
   if (version.table > 0) {
     if (!names.includes(`${version.table}.ldb`)) throw new DatabaseDamagedError("Corruption: missing files");
     const [batch] = decodeBatches(await contentsOf(files, `${directory}/${version.table}.ldb`));
+    // Nothing is left of a table that is damaged.
+    if (batch === undefined) holes += 1;
     for (const operation of batch?.operations ?? []) applyTo(entries, operation);
   }
-  let { batch: number, holes } = version;
   const logs = names.filter((name) => name.endsWith(".log")).map(numberIn);
   for (const log of logs.filter((found) => found >= version.log).sort((a, b) => a - b)) {
     for (const batch of decodeBatches(await contentsOf(files, `${directory}/${log}.log`))) {
