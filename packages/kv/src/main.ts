@@ -2,7 +2,7 @@
 /** The program `keelson`: finds the command, runs it, and turns errors into messages and exit codes. */
 import { enableCompileCache, flushCompileCache } from "node:module";
 import type { AdminCommand } from "./cli/admin-options.ts";
-import { StartError, UsageError } from "./shared/errors.ts";
+import { reasonOf, StartError, UsageError } from "./shared/errors.ts";
 import { keepYoungGenerationSmall } from "./shared/young-generation.ts";
 
 // Compiling takes half of the time of a start. Cache what was compiled for the next start.
@@ -153,9 +153,17 @@ function report(error: unknown, command: string | undefined): number {
   if (error instanceof StartError) process.stderr.write(`keelson: ${error.message}\n`);
   else
     process.stderr.write(
-      `keelson: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+      `keelson: ${error instanceof Error && error.message !== "" ? (error.stack ?? error.message) : reasonOf(error)}\n`,
     );
   return FAILED;
+}
+
+// `keelson members | head -1`: whoever read the output has seen enough. Nothing is left to be said to anyone.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    if (stream === process.stdout) process.exit(process.exitCode ?? 0);
+  });
 }
 
 const args = process.argv.slice(2);

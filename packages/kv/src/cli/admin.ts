@@ -7,8 +7,8 @@ import { StartError } from "../shared/errors.ts";
 import { count, formatBytes } from "../shared/format.ts";
 import type { AdminOptions } from "./admin-options.ts";
 import { goalOf } from "./member-goals.ts";
-import { ProgressLine } from "./progress-line.ts";
 import { columns } from "./terminal.ts";
+import { WaitNotice } from "./wait-notice.ts";
 
 /**
  * Carries out a command and prints its result. Resolves with the exit code.
@@ -16,17 +16,51 @@ import { columns } from "./terminal.ts";
  * @throws StartError the cluster refused, or was not reached
  */
 export async function runAdminCommand(options: AdminOptions, print: (line: string) => void): Promise<number> {
-  const client = new AdminClient(options.nodes, await tokenToSend(options.tokenFile));
+  const token = await tokenToSend(options.tokenFile);
+  const notice = new WaitNotice();
+  const waiting = new Waiting(notice);
+  const client = new AdminClient(options.nodes, token, (text) => {
+    waiting.forNode(text);
+  });
   try {
-    await run(options, client, print);
+    await run(options, client, waiting, (line) => {
+      notice.end();
+      print(line);
+    });
   } catch (error) {
     if (error instanceof KvClientError) throw new StartError(error.message, { cause: error });
     throw error;
+  } finally {
+    notice.end();
   }
   return 0;
 }
 
-async function run(options: AdminOptions, client: AdminClient, print: (line: string) => void): Promise<void> {
+/** What the command waits for: a node's answer, and if the cluster has to agree to something, who has to. */
+class Waiting {
+  readonly #notice: WaitNotice;
+  #goal = "";
+
+  constructor(notice: WaitNotice) {
+    this.#notice = notice;
+  }
+
+  forNode(text: string): void {
+    this.#notice.waitFor(this.#goal === "" ? text : this.#goal);
+  }
+
+  forCluster(text: string): void {
+    this.#goal = text;
+    this.#notice.waitFor(text);
+  }
+}
+
+async function run(
+  options: AdminOptions,
+  client: AdminClient,
+  waiting: Waiting,
+  print: (line: string) => void,
+): Promise<void> {
   const { command, positionals, json } = options;
   if (command === "status") {
     const status = await client.status();
@@ -49,7 +83,8 @@ async function run(options: AdminOptions, client: AdminClient, print: (line: str
       );
     return;
   }
-  const members = command === "members" ? await client.members() : await changeMembers(options, client);
+  const members =
+    command === "members" ? await client.members() : await changeMembers(options, client, waiting);
   if (json) print(JSON.stringify(members, null, 2));
   else for (const line of memberLines(members)) print(line);
 }
@@ -66,25 +101,20 @@ async function transferLeadership(to: string | undefined, client: AdminClient): 
 }
 
 /** Changes the members, shows the progress, and resolves with the members after the change. */
-async function changeMembers(options: AdminOptions, client: AdminClient): Promise<Members> {
-  const { timeoutMs, positionals } = options;
-  const progress = new ProgressLine();
-  try {
-    return await reachGoal(client, {
-      ...goalOf(options),
-      timeoutMs,
-      progress: (members) =>
-        positionals
-          .map((id) => progressOf(id, members))
-          .filter((text) => text !== "")
-          .join("; "),
-      onProgress: (text) => {
-        progress.show(text);
-      },
-    });
-  } finally {
-    progress.end();
-  }
+function changeMembers(options: AdminOptions, client: AdminClient, waiting: Waiting): Promise<Members> {
+  const { command, timeoutMs, positionals } = options;
+  return reachGoal(client, {
+    ...goalOf(options),
+    timeoutMs,
+    progress: (members) =>
+      positionals
+        .map((id) => progressOf(id, members))
+        .filter((text) => text !== "")
+        .join("; "),
+    onProgress: (text) => {
+      waiting.forCluster(`${command} ${positionals.join(" ")}: ${text}`);
+    },
+  });
 }
 
 /** The members as a table; with a note unless it comes from the leader. */

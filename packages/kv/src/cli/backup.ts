@@ -10,8 +10,9 @@ import { authorization, TOKEN_FILE_VARIABLE, tokenToSend } from "../shared/admin
 import { unreachable } from "../client/unreachable.ts";
 import { nodesIn, parseCommand, positionalsOf, URL_DEFAULT } from "./arguments.ts";
 import { ProgressLine } from "./progress-line.ts";
+import { withNotice, type WaitNotice } from "./wait-notice.ts";
 import { formatBytes } from "../shared/format.ts";
-import { StartError } from "../shared/errors.ts";
+import { StartError, reasonOf } from "../shared/errors.ts";
 
 /** If a node sends no bytes for this long, it has hung: give up. */
 const SILENCE_MS_MAX = 120_000;
@@ -78,7 +79,7 @@ export async function backup(options: BackupOptions, print: (line: string) => vo
   const part = `${file}.part`;
   const progress = new ProgressLine();
   try {
-    const response = await request(options);
+    const response = await withNotice("", (notice) => request(options, notice));
     await download(response, part, (done, total) => {
       progress.show(`${formatBytes(done)} of ${formatBytes(total)}`);
     });
@@ -99,10 +100,11 @@ export async function backup(options: BackupOptions, print: (line: string) => vo
 }
 
 /** Asks one node after another, and resolves with the first successful answer. */
-async function request({ nodes, stale, tokenFile }: BackupOptions): Promise<Response> {
+async function request({ nodes, stale, tokenFile }: BackupOptions, notice: WaitNotice): Promise<Response> {
   const headers = authorization(await tokenToSend(tokenFile));
   let failure = new StartError("no node was asked");
   for (const node of nodes) {
+    notice.waitFor(`waiting for ${node} to take a snapshot`);
     try {
       const response = await fetch(`http://${node}/snapshot${stale ? "?consistency=stale" : ""}`, {
         headers,
@@ -153,11 +155,7 @@ async function download(
       signal: silence.signal,
     });
   } catch (error) {
-    const reason = silence.signal.aborted
-      ? String(silence.signal.reason)
-      : error instanceof Error
-        ? error.message
-        : String(error);
+    const reason = silence.signal.aborted ? String(silence.signal.reason) : reasonOf(error);
     throw new StartError(
       `the backup broke off after ${formatBytes(done)}: ${reason}. Nothing was kept; try again`,
       {

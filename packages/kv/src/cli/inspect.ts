@@ -12,6 +12,7 @@ import { stateDamages, stateLines } from "./inspect-state-lines.ts";
 import { damagedSnapshots, snapshotJson, snapshotLines } from "./inspect-snapshots.ts";
 import { count, formatBytes } from "../shared/format.ts";
 import { columns } from "./terminal.ts";
+import { withNotice } from "./wait-notice.ts";
 import { StartError, UsageError } from "../shared/errors.ts";
 
 /** The text for `--help`. */
@@ -74,7 +75,8 @@ function rangeOf(text: string): NonNullable<InspectOptions["entries"]> {
 
 /** Prints what the directory holds. Resolves with the exit code: 0 if all is sound, else 1. */
 export async function inspect(options: InspectOptions, print: (line: string) => void): Promise<number> {
-  const findings = await findingsIn(options).catch((error: unknown) => {
+  const reading = withNotice(`reading ${options.directory}`, () => findingsIn(options));
+  const findings = await reading.catch((error: unknown) => {
     if (!(error instanceof DirectoryLockedError)) throw error;
     throw new StartError(`${error.message}. To read the directory meanwhile, add --running`, {
       cause: error,

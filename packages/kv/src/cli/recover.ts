@@ -9,6 +9,7 @@ import { DatabaseOpenError } from "../store/database.ts";
 import { openDatabase } from "../store/level-database.ts";
 import { KvStateMachine } from "../store/state-machine.ts";
 import { ask, canAsk } from "./terminal.ts";
+import { withNotice } from "./wait-notice.ts";
 import { StartError, UsageError } from "../shared/errors.ts";
 
 /** The text for `--help`. */
@@ -59,8 +60,11 @@ export async function recover(options: RecoverOptions, print: (line: string) => 
   const { log, state, snapshots } = findDataDirectory(options.directory);
   if (snapshots === null) throw new StartError(noDataDirectory(options.directory));
   const planOptions = { snapshots, ...(options.address === null ? {} : { address: options.address }) };
-  const plan = await planForceNewCluster(log, planOptions);
-  for (const line of planLines(plan, await appliedIn(state))) print(line);
+  const [plan, applied] = await withNotice(
+    `reading ${options.directory}`,
+    async () => [await planForceNewCluster(log, planOptions), await appliedIn(state)] as const,
+  );
+  for (const line of planLines(plan, applied)) print(line);
   if (!options.yes) {
     if (!canAsk()) {
       print("Nothing was changed. To do it, repeat the command with --yes.");
@@ -71,7 +75,9 @@ export async function recover(options: RecoverOptions, print: (line: string) => 
       return 1;
     }
   }
-  const { clusterId, position } = await forceNewCluster(log, { ...planOptions, confirmed: plan });
+  const { clusterId, position } = await withNotice(`changing ${options.directory}`, () =>
+    forceNewCluster(log, { ...planOptions, confirmed: plan }),
+  );
   print(
     `Done: node ${plan.nodeId} is cluster ${clusterId}, from entry ${position.index} of term ${position.term} on.`,
   );

@@ -41,6 +41,9 @@ same command again. Addresses are HOST:PORT.
   --listen ADDRESS       where to accept the other nodes' connections, if not at this node's own
                          address in --peers
   --advertise ADDRESS    where the other nodes reach this one, if not where it listens (without --peers)
+  --reach ID=ADDRESS,... where other members are now, if not where the log says: for a cluster whose members all got
+                         other addresses at once. Afterwards: keelson move ID ADDRESS. Names instead of
+                         numbers in --peers and --advertise avoid this
   --advertise-line ADDRESS, --advertise-http ADDRESS
                          where clients reach this node, if not where it serves
   --http-names NAME,...  other hosts by which clients may call it over HTTP. Requests to hosts that are not this
@@ -76,6 +79,7 @@ const FLAGS = {
   http: { type: "string" },
   listen: { type: "string" },
   advertise: { type: "string" },
+  reach: { type: "string" },
   "advertise-line": { type: "string" },
   "advertise-http": { type: "string" },
   "http-names": { type: "string" },
@@ -109,6 +113,7 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
     advertiseLine: advertised(values["advertise-line"], line, "line", "advertise-line", "clients reach"),
     advertiseHttp: advertised(values["advertise-http"], http, "http", "advertise-http", "clients reach"),
     ...httpNamesIn(values),
+    ...(values.reach === undefined ? {} : { reach: addressesIn(values.reach, "--reach") }),
     clusterId: values["cluster-id"] ?? null,
     forward: values.forward,
     snapshots: {
@@ -167,7 +172,7 @@ function membersIn(values: Values, id: string): Pick<ServeOptions, "peers" | "jo
       throw new UsageError("--peers founds a cluster and --join asks one that runs: give one of them");
     if (advertise !== undefined)
       throw new UsageError("--advertise has no use with --peers, which says it already");
-    const peers = peersOf(required(list, "peers"));
+    const peers = addressesIn(required(list, "peers"), "--peers");
     const own = peers[id];
     if (own === undefined)
       throw new UsageError(`--peers does not name this node, ${id}: it should have ${id}=HOST:PORT`);
@@ -230,16 +235,16 @@ function advertised(
   );
 }
 
-function peersOf(text: string): Record<string, string> {
+function addressesIn(text: string, flag: string): Record<string, string> {
   // No prototype, because an id may be "__proto__".
   const peers = Object.create(null) as Record<string, string>;
   for (const peer of text.split(",")) {
     const [id = "", address = "", ...rest] = peer.split("=");
     if (!NODE_ID.test(id) || rest.length > 0 || parseAddress(address) === null) {
-      throw new UsageError(`--peers: "${peer}" is not ID=HOST:PORT, such as n1=127.0.0.1:7001`);
+      throw new UsageError(`${flag}: "${peer}" is not ID=HOST:PORT, such as n1=127.0.0.1:7001`);
     }
-    if (id in peers) throw new UsageError(`--peers names ${id} twice`);
-    if (Object.values(peers).includes(address)) throw new UsageError(`--peers names ${address} twice`);
+    if (id in peers) throw new UsageError(`${flag} names ${id} twice`);
+    if (Object.values(peers).includes(address)) throw new UsageError(`${flag} names ${address} twice`);
     peers[id] = address;
   }
   return peers;

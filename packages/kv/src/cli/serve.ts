@@ -1,6 +1,6 @@
 /** `keelson serve`: runs one node as a process, with a log, signals and exit codes. */
 import pino, { type Logger } from "pino";
-import { AlreadyInitializedError, RaftError } from "keelson";
+import { RaftError } from "keelson";
 import { tokenToSend } from "../shared/admin-token.ts";
 import { AdminClient } from "../client/admin-client.ts";
 import { formatAddress } from "../shared/addresses.ts";
@@ -68,6 +68,9 @@ async function serveOnce(
   const { line, http } = server.addresses;
   logger.info({ raft: formatAddress(options.listen), line, http, pid: process.pid }, "serving");
   void followChanges(server, options, logger);
+  const leaderless = setTimeout(() => {
+    logger.info(leaderlessText(server, options));
+  }, LEADERLESS_MS);
   const leaving = new AbortController();
   const refused = joinCluster(
     server,
@@ -77,6 +80,7 @@ async function serveOnce(
     leaving.signal,
   );
   const end = await Promise.race([stop, server.stopped, refused]);
+  clearTimeout(leaderless);
   leaving.abort();
   if (typeof end === "string") logger.info(`${end}: closing`);
   else if (end instanceof RaftError) logger.fatal({ code: end.code }, end.message);
@@ -85,6 +89,21 @@ async function serveOnce(
   if (end instanceof RaftError) return new StartError(end.message, { cause: end });
   logger.info("closed");
   return null;
+}
+
+/** A node that has started says after so long whether it knows a leader, and what it waits for if it doesn't. */
+const LEADERLESS_MS = 800;
+
+function leaderlessText({ raft }: KvServer, { join: nodes }: ServeOptions): string {
+  const { leader, config } = raft.metrics();
+  if (leader !== null) return `the leader is ${leader.id}`;
+  const voters = config.voters.join(", ");
+  if (voters !== "") {
+    return `waiting for a leader: a majority of the voters ${voters} has to run and reach each other`;
+  }
+  return nodes === null
+    ? "waiting for a member of the cluster to call this node: it was told of none, and has no log yet"
+    : "waiting for the cluster to take this node in";
 }
 
 /** Whether the node stopped because its state is damaged, which its closing marked, for the next start to rebuild it. */
@@ -118,10 +137,6 @@ async function start(options: ServeOptions, logger: Logger): Promise<KvServer> {
       logger[level](fields, text);
     });
   } catch (error) {
-    if (error instanceof AlreadyInitializedError) {
-      const message = `--peers are not those that the cluster in ${options.data} began with; give the same as at the first start`;
-      throw new StartError(`${message} (${error.message})`, { cause: error });
-    }
     // The messages of these errors tell the user what to do. Anything else is a bug and keeps its stack.
     const isTold =
       error instanceof RaftError ||
@@ -150,6 +165,7 @@ function joinCluster(
 ): Promise<StartError> {
   return new Promise((resolve, reject) => {
     if (nodes === null) return;
+    logger.info(`joining: asking ${nodes.join(", ")}`);
     const report = (text: string): void => {
       logger.info(text);
     };

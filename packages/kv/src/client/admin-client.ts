@@ -5,7 +5,7 @@
 import * as v from "valibot";
 import { authorization } from "../shared/admin-token.ts";
 import { ErrorBodyText, KvClientError } from "./client-error.ts";
-import { unreachable } from "./unreachable.ts";
+import { isRefused, unreachable } from "./unreachable.ts";
 
 /** The most milliseconds of one request. The server answers sooner, also if a change takes long. */
 const ATTEMPT_MS_MAX = 15_000;
@@ -40,17 +40,29 @@ export type Member = v.InferOutput<typeof Member>;
 /** The members of the cluster, as the node `id` knows them. */
 export type Members = v.InferOutput<typeof Members>;
 
+/** No node can be asked: nothing listens at any of the addresses, so that waiting can't help. */
+export class NobodyListensError extends KvClientError {}
+
 /** Asks nodes of a cluster about it, and asks its leader to change it. */
 export class AdminClient {
   readonly #nodes: readonly string[];
   readonly #token: string | null;
+  readonly #onWait: (text: string) => void;
   /** Counts up whenever the next request should go to another node. */
   #nextNode = 0;
 
-  /** `nodes`: "host:port", at least one. `token`: sent with requests that change something. null: none. */
-  constructor(nodes: readonly string[], token: string | null = null) {
+  /**
+   * `nodes`: "host:port", at least one. `token`: sent with requests that change something. null: none.
+   * `onWait`: told what each request waits for.
+   */
+  constructor(
+    nodes: readonly string[],
+    token: string | null = null,
+    onWait: (text: string) => void = () => undefined,
+  ) {
     this.#nodes = nodes;
     this.#token = token;
+    this.#onWait = onWait;
   }
 
   /** The members as the leader knows them; if the leader can't be reached, as some node knows them. */
@@ -58,7 +70,7 @@ export class AdminClient {
     const found = await this.#ask("/members", Members);
     const leader = found.leader?.http;
     if (found.role === "leader" || leader === undefined) return found;
-    return new AdminClient([leader]).#ask("/members", Members).catch(() => found);
+    return new AdminClient([leader], null, this.#onWait).#ask("/members", Members).catch(() => found);
   }
 
   /** The body of `GET /status` from the first node that answers. */
@@ -97,7 +109,7 @@ export class AdminClient {
 
   /** Sends a GET request to one node after another, and resolves with the first valid answer. */
   async #ask<Schema extends v.GenericSchema>(target: string, schema: Schema): Promise<v.InferOutput<Schema>> {
-    let failure: unknown;
+    const failures: unknown[] = [];
     for (const _ of this.#nodes) {
       try {
         const answer = v.safeParse(
@@ -107,11 +119,11 @@ export class AdminClient {
         if (answer.success) return answer.output;
         throw new KvClientError("BAD_ANSWER", "not-done", 200, "what answers there is no node of Keelson");
       } catch (error) {
-        failure = error;
+        failures.push(error);
         this.#nextNode += 1;
       }
     }
-    throw failure;
+    throw failureOfAll(failures);
   }
 
   #currentNode(): string {
@@ -125,6 +137,7 @@ export class AdminClient {
     body?: object,
     timeoutMs = ATTEMPT_MS_MAX,
   ): Promise<Response> {
+    this.#onWait(`waiting for ${node} to answer`);
     try {
       return await fetch(`http://${node}${target}`, {
         method,
@@ -139,6 +152,16 @@ export class AdminClient {
       throw new KvClientError("UNREACHABLE", "unknown", null, unreachable(node, cause), { cause });
     }
   }
+}
+
+/** The error when no node gave a useful answer: the last one's, or all of them if nothing listens anywhere. */
+function failureOfAll(failures: readonly unknown[]): unknown {
+  const refused = failures.filter((one) => one instanceof KvClientError && isRefused(one.cause));
+  if (refused.length < failures.length) return failures.at(-1);
+  const message = refused.map((one) => (one instanceof Error ? one.message : String(one))).join("; ");
+  return new NobodyListensError("UNREACHABLE", "not-done", null, message, {
+    cause: new AggregateError(refused),
+  });
 }
 
 /** The JSON body of a successful answer. Throws the error that any other answer describes. */

@@ -2,7 +2,7 @@
  * Brings about a change of the cluster through its HTTP interface. A goal describes the desired state, so its
  * requests are repeated: after unknown outcomes, while there is no leader, and while new members catch up.
  */
-import type { AdminClient, Members } from "./admin-client.ts";
+import { NobodyListensError, type AdminClient, type Members } from "./admin-client.ts";
 import { KvClientError } from "./client-error.ts";
 import { StartError } from "../shared/errors.ts";
 import { count, formatBytes } from "../shared/format.ts";
@@ -32,7 +32,7 @@ export interface MembershipGoal {
   readonly isReached: (members: Members) => boolean;
   /** How far the change is, for `onProgress` and for the error when time is up. "": nothing to report. */
   readonly progress?: (members: Members) => string;
-  /** Called each time that the goal is not reached yet. */
+  /** Called with what is waited for, each time that the goal is not reached yet. */
   readonly onProgress?: (text: string) => void;
   /** The most milliseconds until the goal is reached. */
   readonly timeoutMs: number;
@@ -49,9 +49,11 @@ export async function reachGoal(client: AdminClient, goal: MembershipGoal): Prom
   let progress = "";
   let refusal: KvClientError | null = null;
   let hasAsked = false;
+  let wasAnswered = false;
   for (;;) {
     try {
       const members = await client.members();
+      wasAnswered = true;
       if (goal.isReached(members)) return members;
       if (!hasAsked) refuse(goal.objection?.(members) ?? null);
       // A refusal proves nothing if an earlier request, whose answer got lost, already had its effect. So
@@ -60,7 +62,7 @@ export async function reachGoal(client: AdminClient, goal: MembershipGoal): Prom
         throw new StartError(refusal.message, { cause: refusal });
       if (refusal === null) {
         progress = goal.progress?.(members) ?? "";
-        goal.onProgress?.(progress);
+        goal.onProgress?.(progress === "" ? waitingFor(members) : progress);
         hasAsked = true;
         last = "the cluster agreed, and it is not so yet";
         await goal.request(client);
@@ -69,8 +71,12 @@ export async function reachGoal(client: AdminClient, goal: MembershipGoal): Prom
       }
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
+      // Once a node has answered, it may only be restarting.
+      if (error instanceof NobodyListensError && !wasAnswered)
+        throw new StartError(error.message, { cause: error });
       if (isFinal(error)) refusal ??= error;
       last = error.message;
+      goal.onProgress?.(`${progress === "" ? last : `${progress} (${last})`}; trying again`);
     }
     if (performance.now() > deadline) {
       const seconds = Math.round(goal.timeoutMs / 1000);
@@ -80,6 +86,24 @@ export async function reachGoal(client: AdminClient, goal: MembershipGoal): Prom
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
+}
+
+/** What a request to these members waits for, in words. */
+export function waitingFor({ id, role, leader, members, changing }: Members): string {
+  const voters = members.filter((member) => member.role !== "learner");
+  if (role !== "leader") {
+    const ids = voters.map((voter) => voter.id).join(", ");
+    return leader === null
+      ? `waiting for a leader: ${id} knows none; a majority of the voters ${ids} has to run and reach each other`
+      : `waiting for the leader, ${leader.id}, to answer`;
+  }
+  const silent = voters.filter(({ active }) => active === false).map((voter) => voter.id);
+  if (silent.length * 2 >= voters.length) {
+    return `waiting for a majority of the voters: ${silent.join(", ")} ${silent.length === 1 ? "does" : "do"} not answer`;
+  }
+  return changing
+    ? "waiting for the change of members that is under way"
+    : "waiting for the members to agree";
 }
 
 function refuse(objection: string | null): void {

@@ -1,3 +1,4 @@
+import { reasonOf } from "../shared/errors.ts";
 /** A message for people that says why `fetch` could not reach a node, and what to do. */
 export function unreachable(node: string, error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
@@ -6,6 +7,19 @@ export function unreachable(node: string, error: unknown): string {
   const isHttp = !(cause instanceof Error && cause.name === "HTTPParserError");
   const reason = isHttp ? ((code === null ? undefined : REASONS[code]) ?? code ?? textOf(cause)) : NO_HTTP;
   return `${node} cannot be reached: ${reason}`;
+}
+
+/**
+ * Whether waiting for the node can't help: nothing listens at its address, or there is no such host. It may be
+ * started later, but nothing says so. A node that hangs, or a network that loses packets, is another matter.
+ */
+export function isRefused(error: unknown): boolean {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  const { code } = cause as { readonly code?: unknown };
+  return (
+    (cause instanceof Error && cause.name === "HTTPParserError") ||
+    (typeof code === "string" && ["ECONNREFUSED", "ENOTFOUND", "EADDRNOTAVAIL"].includes(code))
+  );
 }
 
 /** Reasons by error code. */
@@ -19,5 +33,5 @@ const NO_HTTP = "what listens there does not speak HTTP; give the node's --http 
 
 function textOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return error.name === "TimeoutError" ? "it does not answer" : error.message;
+  return error.name === "TimeoutError" ? "it does not answer" : reasonOf(error);
 }

@@ -35,6 +35,7 @@ import { ClientConnections } from "../shared/client-connections.ts";
 import { listen } from "../shared/listen.ts";
 import { serverBudgets, type MemoryAccount, type ServerBudgets } from "../shared/memory-budget.ts";
 import { ReadGate } from "../shared/read-gate.ts";
+import { reasonOf } from "../shared/errors.ts";
 
 /** Limits of a `LineServer`. */
 export interface LineServerLimits {
@@ -360,7 +361,7 @@ function describeError(error: unknown): string {
   if (error instanceof RaftError && error.outcome === "unknown") {
     return `the outcome is unknown: ${oneLine(error.message)}`;
   }
-  return oneLine(error instanceof Error ? error.message : String(error));
+  return oneLine(reasonOf(error));
 }
 
 function describeLeader(leader: LeaderHint | null): string {

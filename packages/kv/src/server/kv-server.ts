@@ -2,9 +2,16 @@
  * One node of the key-value store: puts the library, the state machine, the log, the snapshots and the
  * transport together, and serves clients over HTTP and the line protocol.
  */
-import { Raft, type LogStore, type RaftError, type RaftOptions, type Transport } from "keelson";
+import {
+  AlreadyInitializedError,
+  Raft,
+  type LogStore,
+  type RaftError,
+  type RaftOptions,
+  type Transport,
+} from "keelson";
 import { snapshotFiles, type SnapshotStore } from "keelson/storage/snapshots";
-import { wal } from "keelson/storage/wal";
+import { discardUnusedLog, wal } from "keelson/storage/wal";
 import { tcp } from "keelson/transport/tcp";
 import type { AdminAccess } from "../http/admin-access.ts";
 import { readToken } from "../shared/admin-token.ts";
@@ -15,6 +22,7 @@ import {
   type ClientAddresses,
 } from "../shared/addresses.ts";
 import { ClientConnections } from "../shared/client-connections.ts";
+import { StartError } from "../shared/errors.ts";
 import { serverBudgets } from "../shared/memory-budget.ts";
 import type { KvCommand, KvResult } from "../store/commands.ts";
 import { HttpServer } from "../http/http-server.ts";
@@ -67,6 +75,16 @@ export class KvServer {
    * @throws NoClusterError, ListenError, DatabaseOpenError, StartError, RaftError
    */
   static async start(settings: ServerSettings, onLog: LogFunction): Promise<KvServer> {
+    try {
+      return await KvServer.#startOnce(settings, onLog);
+    } catch (error) {
+      if (!(error instanceof AlreadyInitializedError) || settings.peers === null) throw error;
+      await beginAnew(settings, settings.peers, error, onLog);
+      return await KvServer.#startOnce(settings, onLog);
+    }
+  }
+
+  static async #startOnce(settings: ServerSettings, onLog: LogFunction): Promise<KvServer> {
     const closers: (() => Promise<void>)[] = [];
     try {
       const admin = await accessOf(settings);
@@ -133,6 +151,45 @@ export class KvServer {
   }
 }
 
+/**
+ * The list in `--peers` isn't the one that the node began with. If only addresses were corrected, and nothing has
+ * come of the wrong list, the node begins anew (`discardUnusedLog` has the condition).
+ *
+ * @throws StartError it has to keep what it has; says why, and what to do instead
+ */
+async function beginAnew(
+  { id, data }: ServerSettings,
+  peers: Readonly<Record<string, string>>,
+  cause: AlreadyInitializedError,
+  onLog: LogFunction,
+): Promise<void> {
+  const { isDiscarded, reason, firstMembers } = await discardUnusedLog(dataDirectory(data).log, {
+    members: peers,
+  });
+  const before = firstMembers === null ? null : listOf(firstMembers);
+  if (isDiscarded) {
+    onLog("warn", `${id} begins anew with the corrected --peers: nothing had come of ${String(before)}`);
+    return;
+  }
+  const others = Object.keys(peers).filter((other) => other !== id);
+  const reach = others.map((other) => `${other}=HOST:PORT`).join(",");
+  throw new StartError(
+    `--peers are not those that the cluster in ${data} began with` +
+      (before === null ? "" : `, ${before}`) +
+      `, and ${reason}. If --peers was mistyped, give it as it was at the first start. If members have other addresses ` +
+      `now, leave --peers out: give --listen, and --reach ${reach} to say where the others are now. Once there is a ` +
+      "leader, record that with keelson move ID ADDRESS",
+    { cause },
+  );
+}
+
+/** As `--peers` takes it. */
+function listOf(members: Readonly<Record<string, string>>): string {
+  return Object.entries(members)
+    .map(([id, address]) => `${id}=${address}`)
+    .join(",");
+}
+
 function raftOptions(
   settings: ServerSettings,
   servers: { readonly line: LineServer; readonly http: HttpServer },
@@ -154,6 +211,7 @@ function raftOptions(
     forward: settings.forward,
     data,
     onLog,
+    ...(settings.reach === undefined ? {} : { reachAt: settings.reach }),
   };
   return clusterId === null ? options : { ...options, clusterId };
 }

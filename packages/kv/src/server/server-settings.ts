@@ -11,6 +11,8 @@ export interface ServerSettings {
   readonly peers: Readonly<Record<string, string>> | null;
   /** HTTP addresses of members of a cluster that this node should join. null: it joins none. */
   readonly join: readonly string[] | null;
+  /** Where other members are now, by id, if not where the log says. Default: there. */
+  readonly reach?: Readonly<Record<string, string>>;
   /** The data directory (`node/data-directory.ts`). */
   readonly data: string;
   /** Where the line server listens. */

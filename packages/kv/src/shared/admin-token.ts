@@ -1,6 +1,6 @@
 /** The token that protects operating a cluster: how it is read from its file, and how it is sent. */
 import { readFile } from "node:fs/promises";
-import { StartError } from "./errors.ts";
+import { StartError, reasonOf } from "./errors.ts";
 
 /** The environment variable that names the token's file when the command line doesn't. */
 export const TOKEN_FILE_VARIABLE = "KEELSON_ADMIN_TOKEN_FILE";
@@ -18,7 +18,7 @@ export async function readToken(file: string): Promise<string> {
   try {
     text = await readFile(file, "utf8");
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = reasonOf(cause);
     throw new StartError(`the token in ${file} cannot be read: ${reason}`, { cause });
   }
   const token = text.replace(/\r?\n$/, "");

@@ -6,6 +6,7 @@ import type * as Sqlite from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FileLock, LockMode } from "../environment.ts";
 import { HOLDER_FILE, LOCK_FILE } from "../lock-files.ts";
+import { textOfThrown } from "../../errors.ts";
 
 /**
  * Locks a directory: at most one process holds the exclusive lock, and it is free as soon as its holder has
@@ -193,7 +194,7 @@ async function describeFailure(directory: string, cause: unknown): Promise<unkno
   // SQLite doesn't pass on the system's error code, but the same fault shows in other calls.
   const system = await systemFault(directory);
   if (system !== null) return failure(system.code, `${file} cannot be locked: ${system.text}`, cause);
-  const detail = cause instanceof Error ? cause.message : String(cause);
+  const detail = textOfThrown(cause);
   switch (code) {
     case SQLITE.ioError:
     case SQLITE.protocol:
@@ -231,7 +232,7 @@ async function systemFault(directory: string): Promise<{ code: string; text: str
     const isFull = bavail === 0 || (files > 0 && ffree === 0);
     return isFull ? { code: "ENOSPC", text: "ENOSPC: no space left on the device" } : null;
   } catch (error) {
-    return { code: codeOf(error) ?? "EIO", text: error instanceof Error ? error.message : String(error) };
+    return { code: codeOf(error) ?? "EIO", text: textOfThrown(error) };
   }
 }
 

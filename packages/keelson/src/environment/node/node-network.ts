@@ -1,5 +1,6 @@
 // TCP connections by `node:net`.
 import net from "node:net";
+import { textOfThrown } from "../../errors.ts";
 import { formatAddress, parseAddress } from "../address.ts";
 import type { Connection, ConnectionHandler, Listener, Network } from "../environment.ts";
 
@@ -93,7 +94,7 @@ class NodeConnection implements Connection {
     socket.on("data", (bytes: Buffer) => this.handler?.onData(bytes));
     // Neither side half-closes, so a peer that ended its direction has closed the connection.
     socket.on("end", () => (this.#closeReason ??= "closed by the peer"));
-    socket.on("error", (error) => (this.#closeReason ??= error.message));
+    socket.on("error", (error) => (this.#closeReason ??= textOfThrown(error)));
     // Node emits "close" once, after all other events, whichever side closed.
     socket.on("close", () => this.handler?.onClose(this.#closeReason ?? "closed"));
   }

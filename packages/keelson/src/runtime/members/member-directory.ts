@@ -23,6 +23,8 @@ export class MemberDirectory {
   readonly #lost: Pick<LostEntries, "isLostStore">;
   /** This node's own option `data`. */
   readonly #data: string;
+  /** The option `reachAt`. */
+  readonly #reachAt: ReadonlyMap<NodeId, string>;
   /**
    * Nodes that asked for a vote and are not members here, the oldest request first. They may be members by a configuration
    * that this node doesn't have yet. Emptied when the membership changes.
@@ -35,12 +37,14 @@ export class MemberDirectory {
     peers: KnownPeers,
     lost: Pick<LostEntries, "isLostStore">,
     data: string,
+    reachAt: ReadonlyMap<NodeId, string> = new Map(),
   ) {
     this.#core = core;
     this.#memberships = memberships;
     this.#peers = peers;
     this.#lost = lost;
     this.#data = data;
+    this.#reachAt = reachAt;
   }
 
   /** The leader, for callers that were refused; null: this node knows none. */
@@ -57,7 +61,7 @@ export class MemberDirectory {
    * - removed members that are still to be told of their removal;
    * - the leader, and candidates, even if they are no members here: this node's configuration may be old.
    *
-   * The addresses come from the log (`MembershipHistory.addressesOf`), or from the last membership that a removed node
+   * First come addresses of the option `reachAt`. The others come from the log (`MembershipHistory.addressesOf`), or from the last membership that a removed node
    * belonged to. Last comes the address that the node itself stated: it may have moved, and the log doesn't say so yet.
    */
   get addresses(): Map<NodeId, readonly string[]> {
@@ -72,7 +76,9 @@ export class MemberDirectory {
     for (const id of ids) {
       const known = this.#memberships.addressesOf(id, commitIndex);
       const last = known.length > 0 ? undefined : this.#memberships.lastDataOf(id)?.address;
-      const all = [...known, last, stated.get(id)].filter((address) => address !== undefined);
+      const all = [this.#reachAt.get(id), ...known, last, stated.get(id)].filter(
+        (address) => address !== undefined,
+      );
       if (all.length > 0) addresses.set(id, [...new Set(all)]);
     }
     return addresses;

@@ -128,6 +128,12 @@ export interface RaftOptions<Command, Result> {
    */
   readonly data?: string;
   /**
+   * Where other nodes are now ("host:port" by id), if not where the log says: for members that all got other addresses at
+   * once. They are tried first. The membership itself is changed by `changeMembership({ addresses })`, once there is a
+   * leader again. Default: none.
+   */
+  readonly reachAt?: Readonly<Record<NodeId, string>>;
+  /**
    * How much this node should lead, compared with the others: a whole number from 0 on. A leader transfers its leadership
    * to an up-to-date voter with a higher priority. It does not influence elections. Default 0.
    */

@@ -59,6 +59,8 @@ export interface Settings {
   readonly snapshots: SnapshotPolicy | null;
   readonly limits: RaftLimits;
   readonly timings: RaftTimings;
+  /** Where other nodes are now, by id. Overrides nothing: the log's addresses are tried as well. */
+  readonly reachAt: ReadonlyMap<NodeId, string>;
   readonly forward: boolean;
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
@@ -97,6 +99,7 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
     preVote: options.preVote ?? true,
     checkQuorum: options.checkQuorum ?? true,
     priority: priorityOf(options.priority ?? 0),
+    reachAt: reachAtOf(options.reachAt ?? {}),
     clockDriftMax: shareOf("clockDriftMax", options.clockDriftMax ?? 0.05),
   };
 }
@@ -203,6 +206,18 @@ function checkStalls(timings: RaftTimings): void {
         "a leader hands its leadership over after the first, and stops after the second",
     );
   }
+}
+
+function reachAtOf(addresses: Readonly<Record<NodeId, string>>): ReadonlyMap<NodeId, string> {
+  return new Map(
+    Object.entries(addresses).map(([id, address]) => {
+      checkId("an id in reachAt", id);
+      if (typeof address === "string" && address !== "") return [id, address];
+      throw new InvalidOptionError(
+        `the address of ${id} in reachAt is ${JSON.stringify(address)}; it should be a text`,
+      );
+    }),
+  );
 }
 
 function priorityOf(value: number): number {

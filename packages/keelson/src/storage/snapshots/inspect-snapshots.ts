@@ -2,7 +2,7 @@ import { decodeMembership, type Membership } from "../../codec/config.ts";
 import type { LogPosition } from "../../core/position.ts";
 import type { Environment, FileSystem } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
-import { CorruptSnapshotError, StorageFailedError } from "../../errors.ts";
+import { CorruptSnapshotError, StorageFailedError, textOfThrown } from "../../errors.ts";
 import { whileShared } from "../lock-store.ts";
 import { BlockType, readBlocks, readHeader, type SnapshotFile } from "./format.ts";
 import { fileKind, parseSnapshotName, type SnapshotFileKind } from "./file-names.ts";
@@ -75,7 +75,7 @@ async function inspectFiles(files: FileSystem, directory: string): Promise<Snaps
       if (inspection !== null) found.push(inspection);
     }
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = textOfThrown(cause);
     throw new StorageFailedError(`the snapshots in ${directory} could not be read: ${reason}`, "not-done", {
       cause,
     });

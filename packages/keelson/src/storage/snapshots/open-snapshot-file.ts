@@ -1,6 +1,6 @@
 import type { Environment } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
-import { InvalidOptionError, RaftError, StorageFailedError } from "../../errors.ts";
+import { InvalidOptionError, RaftError, StorageFailedError, textOfThrown } from "../../errors.ts";
 import { SnapshotFileReader } from "./snapshot-file-reader.ts";
 import { checkLastBlock, readHeader } from "./format.ts";
 import type { SnapshotReader } from "../snapshot-store.ts";
@@ -34,7 +34,7 @@ export async function openSnapshotFile(
     if (error instanceof Error && "code" in error && error.code === "ENOENT") {
       throw new InvalidOptionError(`there is no file ${path}`);
     }
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = textOfThrown(error);
     throw new StorageFailedError(`${path} could not be read: ${reason}`, "not-done", { cause: error });
   }
 }

@@ -8,6 +8,7 @@ import {
   InvalidOptionError,
   RaftError,
   StorageFailedError,
+  textOfThrown,
 } from "../../errors.ts";
 import { lockStore } from "../lock-store.ts";
 import { DraftFile } from "./draft-file.ts";
@@ -353,5 +354,5 @@ function isMissing(error: unknown): boolean {
 }
 
 function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return textOfThrown(error);
 }

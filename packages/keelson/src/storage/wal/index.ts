@@ -16,4 +16,5 @@ export {
   type ForceNewClusterOptions,
   type ForceNewClusterPlan,
 } from "./force-new-cluster.ts";
+export { discardUnusedLog, type DiscardedLog, type DiscardOptions } from "./discard-unused-log.ts";
 export { restoreWal, type Restored, type RestoreOptions } from "./restore-wal.ts";

@@ -10,7 +10,13 @@ import {
 } from "../../codec/record.ts";
 import type { Environment, FileSystem } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
-import { CorruptLogError, InvalidOptionError, RaftError, StorageFailedError } from "../../errors.ts";
+import {
+  CorruptLogError,
+  InvalidOptionError,
+  RaftError,
+  StorageFailedError,
+  textOfThrown,
+} from "../../errors.ts";
 import {
   decodeBatch,
   readBatchHeader,
@@ -152,7 +158,7 @@ class Inspector implements RecoveryObserver {
       if (codeOf(error) === "ENOENT") return null;
       if (codeOf(error) === null) throw error;
       throw new StorageFailedError(
-        `the log in ${this.#directory} could not be read: ${error instanceof Error ? error.message : String(error)}`,
+        `the log in ${this.#directory} could not be read: ${textOfThrown(error)}`,
         "not-done",
         { cause: error },
       );

@@ -5,7 +5,7 @@ import { FrameReader } from "../../codec/frame-reader.ts";
 import { encodeMessage, type Frame } from "../../codec/frame.ts";
 import { assert } from "../../core/assert.ts";
 import type { NodeId } from "../../core/position.ts";
-import { ClosedError, DecodeError } from "../../errors.ts";
+import { ClosedError, DecodeError, textOfThrown } from "../../errors.ts";
 import { ClusterAdoption, helloOf, refusalOf, STRANGER_REASON } from "../handshake.ts";
 import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
 
@@ -284,7 +284,7 @@ class MemoryLink {
       },
       (error: unknown) => {
         this.#adopting = false;
-        this.#refused(host, error instanceof Error ? error.message : String(error), STRANGER_REASON, address);
+        this.#refused(host, textOfThrown(error), STRANGER_REASON, address);
       },
     );
   }

@@ -16,6 +16,7 @@ import {
 } from "../handshake.ts";
 import type { FramedConnection, FrameHandler } from "./framed-connection.ts";
 import type { TcpContext } from "./tcp-context.ts";
+import { textOfThrown } from "../../errors.ts";
 
 /** What an incoming connection asks of its transport, and reports to it. */
 export interface IncomingConnectionOwner {
@@ -124,8 +125,7 @@ export class IncomingConnection implements FrameHandler {
         this.#onHello(hello);
       },
       (error: unknown) => {
-        if (this.#state === "adopting")
-          this.#refuse(refusalOfStranger(error instanceof Error ? error.message : String(error)), hello);
+        if (this.#state === "adopting") this.#refuse(refusalOfStranger(textOfThrown(error)), hello);
       },
     );
   }

@@ -5,7 +5,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import * as v from "valibot";
 import { DEMO_NODES, type DemoOptions } from "./demo-options.ts";
-import { StartError } from "../../shared/errors.ts";
+import { StartError, reasonOf } from "../../shared/errors.ts";
 
 const HOST = "127.0.0.1";
 
@@ -165,10 +165,7 @@ export class DemoNode {
       const size = statSync(this.logFile, { throwIfNoEntry: false })?.size ?? 0;
       return openSync(this.logFile, size > LOG_BYTES_MAX ? "w" : "a");
     } catch (error) {
-      throw new StartError(
-        `cannot use ${this.directory} for data: ${error instanceof Error ? error.message : String(error)}`,
-        { cause: error },
-      );
+      throw new StartError(`cannot use ${this.directory} for data: ${reasonOf(error)}`, { cause: error });
     }
   }
 }

@@ -2,7 +2,7 @@
 import { nodeEnvironment } from "keelson";
 import { demoNodes, type DemoNode, type NodeExit, type NodeStatus } from "./demo-node.ts";
 import type { DemoOptions } from "./demo-options.ts";
-import { StartError } from "../../shared/errors.ts";
+import { StartError, reasonOf } from "../../shared/errors.ts";
 import { pause } from "../../shared/pause.ts";
 
 /** The time between two polls of all nodes: while the cluster starts, and later. */
@@ -46,7 +46,7 @@ async function makeDirectory(data: string): Promise<void> {
   try {
     await nodeEnvironment().files.makeDirectory(data);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = reasonOf(error);
     throw new StartError(`cannot use ${data} for data: ${reason}`, { cause: error });
   }
 }

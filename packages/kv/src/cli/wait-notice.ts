@@ -1,0 +1,56 @@
+/**
+ * Says on stderr what a command waits for, once that has taken a moment: a command that is silent can't be
+ * told from one that hangs.
+ */
+import { ProgressLine } from "./progress-line.ts";
+
+/** Shorter waits pass without a word. */
+const SILENT_MS_MAX = 600;
+
+/** How often the current text is offered to the progress line, which shows it if it is new. */
+const REPEAT_MS = 300;
+
+/** See the file's header. */
+export class WaitNotice {
+  readonly #line: ProgressLine;
+  readonly #began = performance.now();
+  readonly #timer: NodeJS.Timeout;
+  /** What is waited for; "": nothing. */
+  #text = "";
+
+  constructor(line = new ProgressLine()) {
+    this.#line = line;
+    this.#timer = setInterval(() => {
+      this.#show();
+    }, REPEAT_MS);
+    // The command's own work keeps the process running, not this.
+    this.#timer.unref();
+  }
+
+  /** From now on, this is waited for. */
+  waitFor(text: string): void {
+    this.#text = text;
+    this.#show();
+  }
+
+  /** Nothing is waited for any more. Clears the line on a terminal. */
+  end(): void {
+    clearInterval(this.#timer);
+    this.#line.end();
+  }
+
+  #show(): void {
+    if (this.#text !== "" && performance.now() - this.#began >= SILENT_MS_MAX) this.#line.show(this.#text);
+  }
+}
+
+/** Does the work, and says what is waited for if it takes a while. */
+export async function withNotice<T>(text: string, work: (notice: WaitNotice) => Promise<T>): Promise<T> {
+  const notice = new WaitNotice();
+  notice.waitFor(text);
+  try {
+    return await work(notice);
+  } finally {
+    notice.end();
+  }
+}
