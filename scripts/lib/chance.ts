@@ -1,15 +1,15 @@
-/** Chance that begins at a seed: the same seed gives the same draws. */
+/** A random number generator with a seed: the same seed gives the same numbers. */
 export class Chance {
   #state: number;
 
-  /** `stream` tells apart the draws of several users of one seed. */
+  /** `stream` gives several users of one seed different numbers. */
   constructor(seed: number, stream = 0) {
     this.#state = (Math.imul(seed | 0, 0x9e3779b1) ^ Math.imul(stream + 1, 0x85ebca6b)) | 0;
-    // The first draws of neighbouring seeds resemble each other.
+    // Skip the first numbers: those of neighbouring seeds resemble each other.
     for (let n = 0; n < 8; n++) this.next();
   }
 
-  /** From 0 up to but not including 1. */
+  /** A number in `[0, 1)`. */
   next(): number {
     // Mulberry32: small, fast, and good enough to choose faults and damage by.
     this.#state = (this.#state + 0x6d2b79f5) | 0;
@@ -24,7 +24,7 @@ export class Chance {
     return from + Math.floor(this.next() * (to - from));
   }
 
-  /** True this often. */
+  /** True with this probability. */
   often(probability: number): boolean {
     return this.next() < probability;
   }

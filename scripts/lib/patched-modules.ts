@@ -3,21 +3,21 @@ import { registerHooks } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** One change of a source file: `from` must stand there exactly once. */
+/** One change of a source file: `from`, which must occur exactly once, is replaced by `to`. */
 export interface SourceChange {
-  /** Under the root that `patchOnLoad` is given. */
+  /** The file's path under the root that is passed to `patchOnLoad`. */
   readonly file: string;
   readonly from: string;
   readonly to: string;
 }
 
-/** A name, and the changes that make a module graph of its own under it. */
+/** Changes with a name, under which the changed modules are loaded. */
 export interface SourcePatch {
   readonly name: string;
   readonly changes: readonly SourceChange[];
 }
 
-/** The file's text with its changes made; throws if one of them does not apply. */
+/** The file's text after its changes. Throws if one of them doesn't apply. */
 export function patchedSource(root: string, file: string, { name, changes }: SourcePatch): string {
   let source = readFileSync(path.join(root, file), "utf8");
   for (const { from, to } of changes.filter((change) => change.file === file)) {
@@ -31,8 +31,9 @@ export function patchedSource(root: string, file: string, { name, changes }: Sou
 }
 
 /**
- * From now on in this thread, a module that is imported with `?QUERY=NAME` has the patch of that name, and
- * so have all modules that it imports. Patched modules live beside the real ones; no file is changed.
+ * From now on, and in this thread only, a module that is imported with `?QUERY=NAME` is loaded with the patch
+ * of that name, and so are all modules that it imports. The unpatched modules stay loaded beside them, and no
+ * file is changed.
  */
 export function patchOnLoad(root: string, query: string, patches: readonly SourcePatch[]): void {
   registerHooks({

@@ -5,7 +5,7 @@ import { planOf, simulate, type RunResult } from "keelson/testing";
 
 import { failureOf, reportOf } from "./sim-report.ts";
 
-/** The only node's disk is damaged where it hurts: no cluster survives that. */
+/** Damages the disk of the only node, so that the run must fail. */
 async function failingRun(): Promise<RunResult> {
   for (let seed = 1; ; seed++) {
     const plan = planOf(seed);
@@ -19,14 +19,14 @@ async function failingRun(): Promise<RunResult> {
   }
 }
 
-/** The command that a line tells to type, as its script and arguments. */
+/** The command in a line, as script and arguments. */
 function commandIn(lines: readonly string[]): string[] {
   const [, command = ""] = /again: npm run (.*)$/.exec(lines.at(-1) ?? "") ?? [];
   return command.split(" ");
 }
 
-describe("what is told of a run that failed", () => {
-  it("says what broke, which faults it takes, and the steps that led there", async () => {
+describe("the report of a failed run", () => {
+  it("names the violation, the faults that it takes, and the steps that led to it", async () => {
     const result = await failingRun();
     const { message = "" } = result.violation ?? {};
     expect(failureOf({ seed: 7, store: "sim" }, message)[0]).toBe(`seed 7 broke ${message}`);

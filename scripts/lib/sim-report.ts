@@ -1,12 +1,12 @@
 import type { RunResult } from "keelson/testing";
 
-/** Of the steps that led to a failure, so many are shown. */
+/** How many of the last steps before a failure are shown. */
 const STEPS_SHOWN_MAX = 40;
 
-/** All that it takes to see a run again: the plan is made from the seed alone. */
+/** What is needed to repeat a run. The plan is derived from the seed. */
 export interface RunName {
   readonly seed: number;
-  /** What `--store` was: `sim` is the default. */
+  /** The value of `--store`; `sim` is the default. */
   readonly store: string;
 }
 
@@ -14,12 +14,12 @@ function again({ seed, store }: RunName): string {
   return `again: npm run sim -- --replay ${seed}${store === "sim" ? "" : ` --store ${store}`}`;
 }
 
-/** What is told of a seed as soon as it has failed. */
+/** The text for a seed that has just failed. */
 export function failureOf(run: RunName, violation: string): string[] {
   return [`seed ${run.seed} broke ${violation}`, `  ${again(run)}`];
 }
 
-/** What is told of a failing seed, given the smallest run that breaks the same. */
+/** The report of a failing seed, with the smallest run that violates the same invariant. */
 export function reportOf(run: RunName, small: RunResult): string[] {
   return [
     `the smallest run that breaks it: ${describePlan(small)}`,
@@ -30,7 +30,7 @@ export function reportOf(run: RunName, small: RunResult): string[] {
   ];
 }
 
-/** A run in one line. */
+/** A description of a run in one line. */
 export function describePlan({ plan, ms, committed }: RunResult): string {
   return (
     `${plan.nodes} nodes over ${plan.transport}, ${plan.clients} clients, ${plan.faults.length} faults, ` +

@@ -16,7 +16,7 @@ function report(statuses: readonly string[], file = `${FOLDER}/b.ts`): MutationR
 }
 
 describe("the figures of mutants", () => {
-  it("count those that fail or never end as killed, and those that no test reaches as survivors", () => {
+  it("count mutants that fail or never end as killed, and mutants that no test reaches as survivors", () => {
     const [tally] = tallyFiles(report(["Killed", "Timeout", "Survived", "NoCoverage", "Ignored", "Killed"]));
     expect(tally).toEqual({ file: "core/b.ts", mutants: 5, killed: 3, survived: 2 });
     expect(tally && scoreOf(tally)).toBe(60);
@@ -26,7 +26,7 @@ describe("the figures of mutants", () => {
     expect(tallyFiles(report(["Ignored"]))).toEqual([]);
   });
 
-  it("show each survivor: where, what it was, what it became, and whether a test came there", () => {
+  it("show each survivor: its place, the code before and after, and whether a test reaches it", () => {
     expect(listSurvivors(report(["Killed", "Survived", "NoCoverage"]))).toEqual([
       "core/b.ts:1 EqualityOperator: a < b => a <= b",
       "core/b.ts:1 EqualityOperator (no test comes here): a < b => a <= b",
@@ -37,7 +37,7 @@ describe("the figures of mutants", () => {
 describe("the table of mutants", () => {
   const empty = "# Before\n\n<!-- table: npm run mutate -- --docs -->\n<!-- end of the table -->\n\nAfter\n";
 
-  it("has a line for each file and one for all, and leaves the text around it alone", () => {
+  it("has a line for each file and one for all, and leaves the text around the table unchanged", () => {
     const text = replaceTable(empty, tallyFiles(report(["Killed", "Killed", "Killed", "Survived"])));
     expect(text).toMatch(
       /^# Before\n[^]*\| core\/b\.ts +\| 4 +\| 3 +\| 1 +\| 75\.0% +\|\n\| all +\| 4 +\| 3 +\| 1 +\| 75\.0% +\|[^]*\nAfter\n$/,
@@ -55,7 +55,7 @@ describe("the table of mutants", () => {
     );
   });
 
-  it("is refused a text without a place for it", () => {
+  it("refuses a text without a place for it", () => {
     expect(() => replaceTable("# Nothing\n", [])).toThrow("there is no place for the table");
   });
 });

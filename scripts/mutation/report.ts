@@ -1,4 +1,4 @@
-/** What Stryker's report says, as far as it is used here. */
+/** The parts of Stryker's report that are used here. */
 export interface MutationReport {
   readonly files: Readonly<Record<string, MutatedFile>>;
 }
@@ -20,7 +20,7 @@ interface Mutant {
   readonly location: { readonly start: Place; readonly end: Place };
 }
 
-/** The figures of one file. Mutants that no test reaches survive as well. */
+/** The figures of one file. A mutant that no test reaches counts as a survivor. */
 export interface FileTally {
   readonly file: string;
   readonly mutants: number;
@@ -28,7 +28,7 @@ export interface FileTally {
   readonly survived: number;
 }
 
-/** A mutant that never ends is as dead as one that fails. */
+/** Statuses that count as killed: the tests failed, or ran into the time limit. */
 const KILLED = new Set(["Killed", "Timeout"]);
 const SURVIVED = new Set(["Survived", "NoCoverage"]);
 
@@ -48,12 +48,12 @@ export function tallyFiles(report: MutationReport): FileTally[] {
     .sort((a, b) => (a.file < b.file ? -1 : 1));
 }
 
-/** In percent; nothing to kill is a full score. */
+/** The killed mutants in percent; 100 if there are none. */
 export function scoreOf({ mutants, killed }: { readonly mutants: number; readonly killed: number }): number {
   return mutants === 0 ? 100 : (100 * killed) / mutants;
 }
 
-/** One line for each mutant that no test noticed. */
+/** One line for each surviving mutant. */
 export function listSurvivors(report: MutationReport): string[] {
   return Object.entries(report.files).flatMap(([file, { source, mutants }]) => {
     const lines = source.split("\n");
@@ -71,7 +71,7 @@ export function listSurvivors(report: MutationReport): string[] {
   });
 }
 
-/** `text` with the figures of `tallies` in its table; files that were not mutated now keep theirs. */
+/** `text` with the figures of `tallies` in its table. Files without new figures keep their old ones. */
 export function replaceTable(text: string, tallies: readonly FileTally[]): string {
   const begin = text.indexOf(TABLE_BEGIN);
   const end = text.indexOf(TABLE_END);
@@ -100,7 +100,7 @@ export function replaceTable(text: string, tallies: readonly FileTally[]): strin
   return `${text.slice(0, begin)}${TABLE_BEGIN}\n\n${table.join("\n")}\n\n${text.slice(end)}`;
 }
 
-/** As the formatter would have it, so that a new table passes the checks. */
+/** Formatted as prettier would, so that the new table passes the format check. */
 function alignColumns(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const widths = head.map((name, at) => Math.max(name.length, ...rows.map((row) => row[at]?.length ?? 0)));
   const line = (row: readonly string[]) =>

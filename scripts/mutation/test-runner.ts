@@ -1,7 +1,7 @@
 /**
- * Runs the tests of mutants in Stryker's own process, the fastest first, until one fails. The modules
- * are loaded once, by Node, with their mutants switched by a global: a mutant that dies at once costs
- * milliseconds, where a worker of vitest for each costs most of a second.
+ * Runs the tests of mutants in Stryker's own process, the fastest first, until one fails. Node loads the
+ * modules once, and a global variable switches the mutants in them. So a mutant that fails at once costs
+ * milliseconds, while a vitest worker for each mutant would cost most of a second.
  */
 import { globSync, readFileSync, writeFileSync } from "node:fs";
 import { registerHooks } from "node:module";
@@ -24,7 +24,10 @@ import {
 
 import { beginFile, gathered, type GatheredTest } from "./vitest-in-process.ts";
 
-/** How Stryker and the code that it instruments tell each other which mutant is active and what ran. */
+/**
+ * The global variable by which Stryker and the instrumented code share which mutant is active, and which code
+ * ran.
+ */
 interface Switchboard {
   activeMutant?: string | undefined;
   currentTestId?: string | undefined;
@@ -34,24 +37,27 @@ interface Switchboard {
 }
 
 const STAND_IN = new URL("./vitest-in-process.ts", import.meta.url).href;
-/** Processes come and go (a mutant that loops for ever takes its own with it); how long tests take stays. */
+/**
+ * Holds how long the tests took. It is a file, because a process ends with each mutant that loops without
+ * end.
+ */
 const TIMES_FILE = ".mutation-times.json";
 
 /**
- * Tests that say little about one mutant for what they cost: many seeds, each crash at each operation
- * of a long workload, real processes, real disks.
+ * Tests that are too expensive to run for each mutant: many seeds, a crash at each operation of a long
+ * workload, real processes, real disks.
  */
 const SLOW_FILES = /random\.test\.ts$|\.process\.test\.ts$|crash\.test\.ts$/;
 const SLOW_TESTS = /on a real disk/;
 
 /**
- * A test that takes more than this part of all the time is run only for mutants of the file that it is
- * named for: for others it would cost more than all the rest together. So a mutant may be said to
- * survive that such a test would find; never the other way round.
+ * A test that takes more than this part of the total time runs only for mutants of the file that it is named
+ * after. For other mutants it would cost more than all the other tests together. So a mutant may be reported
+ * as a survivor although such a test would kill it, but never the other way round.
  */
 const SHARE_MAX = 1 / 20;
 
-/** The tests in the folders of the files that are mutated. */
+/** The tests in the folders of the mutated files. */
 export function testFilesOf(mutated: readonly string[]): string[] {
   const folders = new Set(mutated.map((file) => path.dirname(file)));
   return [...folders]
@@ -92,7 +98,7 @@ class InProcessRunner implements TestRunner {
           ? { url: STAND_IN, shortCircuit: true }
           : next(specifier, context),
     });
-    // What a failed test left running may fail later; it has nothing to say about the mutants to come.
+    // A failed test may leave work running that fails later. That says nothing about later mutants.
     process.on("unhandledRejection", () => undefined);
     process.on("uncaughtException", () => undefined);
   }
@@ -108,7 +114,7 @@ class InProcessRunner implements TestRunner {
       false,
     );
     const longMs = SHARE_MAX * tried.tests.reduce((sum, { timeSpentMs }) => sum + timeSpentMs, 0);
-    // What is left out here counts neither for the time that a mutant may take.
+    // Tests that are left out here don't count for a mutant's time limit, either.
     const tests = tried.tests.filter(
       ({ id, timeSpentMs }) => timeSpentMs <= longMs || this.#mutated.some((file) => isNamedFor(id, file)),
     );
@@ -127,7 +133,7 @@ class InProcessRunner implements TestRunner {
     try {
       await this.#load();
     } catch (error) {
-      // A mutant that keeps the modules from loading could not be shipped by mistake.
+      // A mutant with which the modules don't load counts as killed.
       const failureMessage = String(error);
       return toMutantRunResult({
         status: DryRunStatus.Complete,

@@ -1,6 +1,6 @@
 /**
- * What test files get for `vitest` while mutants run: they are gathered here, to be run again and again
- * in one process, where vitest itself would start a worker for each mutant. Expectations are vitest's own.
+ * Stands in for `vitest` in the test files while mutants run. It collects the tests, to run them again and
+ * again in one process; vitest itself would start a worker for each mutant. `expect` is vitest's own.
  */
 import { format } from "node:util";
 import { expect } from "vitest";
@@ -17,11 +17,11 @@ export interface GatheredTest {
 
 const TIMEOUT_MS = 20_000;
 
-/** In the order in which the files name them. */
+/** The tests, in the order in which the files define them. */
 export const gathered: GatheredTest[] = [];
 let path: readonly string[] = [];
 
-/** What is gathered from here on belongs to `file`. */
+/** Tests that are collected from now on belong to `file`. */
 export function beginFile(file: string): void {
   path = [file];
 }
@@ -53,10 +53,10 @@ function each(rows: readonly unknown[]) {
 export const it = Object.assign(add, { each });
 export const test = it;
 
-/** Only what the tests use of it; a timeout for a whole file is as good as the default here. */
+/** Only what the tests use. A file's own timeout is ignored here. */
 export const vi = { setConfig: (): void => undefined };
 
-/** Not run in this way: a file that uses one says so at once. */
+/** Not supported here: a file that uses one fails at once. */
 function missing(): never {
   throw new Error("hooks are not known to the runner of mutants: see scripts/mutation");
 }

@@ -1,11 +1,11 @@
-/** What a node of the run is to its cluster. */
+/** A node's relation to its cluster. */
 export type NodeState =
-  /** It asks to be taken in, and may be a voter by now. */
+  /** The node asked to join, and may already be a voter. */
   | "joining"
   | "member"
-  /** Its removal has been asked for, and may be done. */
+  /** Its removal was requested, and may already be done. */
   | "leaving"
-  /** Its disk is gone for good; only its removal is left to do. */
+  /** Its disk is lost for good; it will be removed. */
   | "lost";
 
 export interface Standing {
@@ -14,8 +14,9 @@ export interface Standing {
 }
 
 /**
- * Sees to it that never more than a minority of the voters is faulty at once: killed, stopped, paused, without room on
- * the disk, or without the disk. While members change, that holds in every configuration that may be in force.
+ * Limits the faults so that at any time only a minority of the voters is faulty: killed, stopped, paused,
+ * with a full disk, or without a disk. During a change of members this holds in every configuration that may
+ * be in force.
  */
 export class FaultQuota {
   readonly #nodes: () => readonly Standing[];
@@ -25,14 +26,17 @@ export class FaultQuota {
     this.#nodes = nodes;
   }
 
-  /** Takes the nodes for a fault, which must release them; false: they are taken, or it would be too many. */
+  /**
+   * Reserves the nodes for a fault, which must release them. Returns false if one is reserved already, or too
+   * many would be faulty.
+   */
   claim(ids: readonly string[]): boolean {
     if (ids.some((id) => this.isFaulty(id)) || !this.#isBearable([...this.#faulty(), ...ids])) return false;
     for (const id of ids) this.#claimed.add(id);
     return true;
   }
 
-  /** Takes all that are there, if none is faulty. Only for what damages nobody's disk and is over soon. */
+  /** Reserves all nodes, if none is faulty. Only for short faults that damage no disk. */
   claimAll(): readonly string[] | null {
     if (this.#faulty().length > 0) return null;
     const ids = this.#nodes().map(({ id }) => id);
@@ -48,7 +52,7 @@ export class FaultQuota {
     return this.#faulty().includes(id);
   }
 
-  /** Whether the nodes that are faulty now would still be a minority without this voter. */
+  /** Whether the faulty nodes would still be a minority without this voter. */
   mayLeave(id: string): boolean {
     const rest = this.#nodes().filter((node) => node.id !== id);
     return configurationsOf(rest).every((voters) => isMinority(this.#faulty(), voters));
@@ -65,7 +69,10 @@ export class FaultQuota {
   }
 }
 
-/** The sets of voters that may be in force: those who leave may have left, and those who join may have joined. */
+/**
+ * The sets of voters that may be in force: each leaving node may have left, and each joining node may have
+ * joined.
+ */
 function configurationsOf(nodes: readonly Standing[]): (readonly string[])[] {
   const those = (...states: readonly NodeState[]): string[] =>
     nodes.filter(({ state }) => states.includes(state)).map(({ id }) => id);

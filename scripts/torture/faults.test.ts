@@ -17,7 +17,7 @@ it("plans the same faults for a seed, others for another, and others for each la
   expect(new Set(first(3, "network").map(({ kind }) => kind))).toEqual(new Set(["x", "y", "z"]));
 });
 
-it("says which option cannot be right", () => {
+it("names the option that isn't valid", () => {
   expect(() => parseTortureOptions([])).toThrow("--minutes is missing");
   expect(() => parseTortureOptions(["--minutes", "0"])).toThrow("--minutes is a number above 0");
   expect(() => parseTortureOptions(["--minutes", "1", "--nodes", "2"])).toThrow(

@@ -10,24 +10,26 @@ import type { WriteGaps } from "./write-gaps.ts";
 
 /** Seconds without a fault of the same lane, between two of them. */
 const REST_S = { processes: [1, 7], network: [2, 9], disk: [20, 60], members: [1, 8] } as const;
-/** Most faults come when writes go on again after the last one, or after this long; some come before. */
+/**
+ * Most faults wait until writes succeed again after the last fault, at most for this long; some don't wait.
+ */
 const RECOVERY_MS_MAX = 20_000;
 const UNRECOVERED_OFTEN = 0.2;
-/** Seconds that a fault lasts. */
+/** How many seconds a fault lasts. */
 const LENGTH_S = [0.3, 8] as const;
 const SLOW_DELAY_MS = [20, 250] as const;
 
 type Lane = keyof typeof REST_S;
 
-/** A fault as the seed has it. Whom it meets may depend on who leads by then. */
+/** A fault, as derived from the seed. Which node it meets may depend on the leader at that time. */
 export interface PlannedFault {
   readonly kind: string;
   readonly lane: Lane;
   readonly restMs: number;
   readonly lengthMs: number;
-  /** Comes without a look at whether the last one is over and done with. */
+  /** Whether the fault comes without waiting for the effects of the last one to end. */
   readonly isImpatient: boolean;
-  /** Decides whom it meets. */
+  /** A random number that decides which node it meets. */
   readonly whom: number;
   readonly delayMs: number;
 }
@@ -55,7 +57,7 @@ const NETWORK_FAULTS = [
   "slow",
 ] as const;
 
-/** All faults of a lane, one after another, without end; the same for the same seed. */
+/** The endless sequence of a lane's faults; the same for the same seed. */
 export function* plan(seed: number, lane: Lane, kinds: readonly string[]): Generator<PlannedFault> {
   const chance = new Chance(seed, { processes: 1, network: 2, disk: 3, members: 4 }[lane]);
   const seconds = ([from, to]: readonly [number, number]): number =>
@@ -73,7 +75,10 @@ export function* plan(seed: number, lane: Lane, kinds: readonly string[]): Gener
   }
 }
 
-/** Does the planned faults, each lane's one after another, so that those of different lanes overlap. */
+/**
+ * Carries out the planned faults. The faults of one lane come one after another; those of different lanes
+ * overlap.
+ */
 export class Faults {
   readonly counts = new Map<string, number>();
   readonly members: MemberChanges;
@@ -97,7 +102,7 @@ export class Faults {
       this.#lanes.push(this.#run(plan(seed, "disk", ["full disk"])));
   }
 
-  /** Ends the faults under way early, and takes away all that they did. */
+  /** Ends all faults early, and undoes their effects. */
   async end(): Promise<void> {
     this.#end.abort();
     await Promise.all(this.#lanes);
@@ -124,7 +129,7 @@ export class Faults {
     }
   }
 
-  /** Resolves when a write is acknowledged that came after now. */
+  /** Resolves when a write is acknowledged that began after this call. */
   async #recovered(): Promise<void> {
     const before = this.#writeGaps.writes;
     const deadline = performance.now() + RECOVERY_MS_MAX;
@@ -132,7 +137,7 @@ export class Faults {
       await this.#pause(100);
   }
 
-  /** False: it could not be done now. */
+  /** Returns false if the fault could not be carried out now. */
   async #do(fault: PlannedFault): Promise<boolean> {
     if (fault.lane === "members")
       return this.members.do(fault.kind, fault.whom, () => this.#end.signal.aborted);
@@ -154,13 +159,13 @@ export class Faults {
     return true;
   }
 
-  /** Whom the fault meets, if they may be faulty now; less than it would, if that is what may be. */
+  /** The nodes that the fault meets: as many of the intended ones as may be faulty now. */
   #claim({ kind, whom }: PlannedFault, leader: string | null): readonly string[] | null {
     if (kind === "kill all") return this.#quota.claimAll();
     if (kind.endsWith("the leader")) return leader === null ? null : this.#claimFirst([leader], 1);
     const { nodes, smallDisk } = this.#servers;
     if (kind === "full disk") {
-      // With another node on its place, while that joins or leaves, it stays as it is.
+      // If there is another node on its place that joins or leaves, leave that one alone.
       const onIt = nodes.find(
         ({ directory, state }) =>
           smallDisk instanceof SmallDisk && isBelow(directory, smallDisk) && state === "member",
@@ -194,7 +199,7 @@ export class Faults {
     for (const process of processes) process.resume();
   }
 
-  /** Each that is there and may be stopped when its turn comes. */
+  /** Each node that exists and may be stopped when its turn comes. */
   async #restartInTurn(whom: number): Promise<boolean> {
     const ids = turnedBy(this.#servers.ids, whom);
     this.#say(`rolling restart: ${ids.join(", ")}`);
@@ -223,7 +228,8 @@ export class Faults {
     await this.#pause(3 * ms);
     const stopped = !process.isRunning;
     disk.free();
-    // Alive or not: what it could not write it must not have acknowledged, and a restart shows what it has.
+    // Whether or not the node stopped: it must not have acknowledged what it could not write. A restart shows
+    // what it has.
     await process.kill();
     process.mayStop = node.state !== "member";
     process.start();
@@ -271,7 +277,7 @@ function turnedBy(ids: readonly string[], whom: number): string[] {
   return [...ids.slice(turn), ...ids.slice(0, turn)];
 }
 
-/** Everything that can be cut can also be stalled, where the network tells the two apart. */
+/** Every link that can be cut can also be stalled, if the network distinguishes the two. */
 function networkFaults(conditions: readonly LinkCondition["type"][]): string[] {
   const kinds: string[] = [...NETWORK_FAULTS];
   if (conditions.includes("stall"))
@@ -279,7 +285,7 @@ function networkFaults(conditions: readonly LinkCondition["type"][]): string[] {
   return kinds;
 }
 
-/** The links, each way for itself, that a fault around a node disturbs. */
+/** The links that a fault around a node disturbs; each direction is a link of its own. */
 function linksOf(kind: string, ids: readonly string[], one: string): Link[] {
   const at = ids.indexOf(one);
   const turned = [...ids.slice(at), ...ids.slice(0, at)];
@@ -292,7 +298,7 @@ function linksOf(kind: string, ids: readonly string[], one: string): Link[] {
     return all.filter(({ from, to }) => side.has(from) !== side.has(to));
   }
   if (kind.endsWith("bridge")) {
-    // Two halves that only one node can still reach, both of them.
+    // Two halves that can't reach each other, and one node that reaches both.
     const side = new Set(turned.slice(1, 1 + half));
     return all.filter(({ from, to }) => from !== one && to !== one && side.has(from) !== side.has(to));
   }

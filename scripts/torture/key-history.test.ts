@@ -6,7 +6,7 @@ function wordOf(changes: Partial<LastWord> = {}): LastWord {
   return { key: "k", value: "a", version: 5, maybePut: new Set(), maybeDeleted: false, ...changes };
 }
 
-describe("the life of a key", () => {
+describe("the history of a key", () => {
   it("finds a read that missed an acknowledged write, with a picture and the whole history", () => {
     const keyHistory = new KeyHistory("k");
     keyHistory.invoke("c1", { type: "put", key: "k", value: "a" }).done({ version: 3 });
@@ -16,7 +16,7 @@ describe("the life of a key", () => {
     expect(verdict).toMatchObject({ history: expect.stringContaining('"value":"a"') as string });
   });
 
-  it("takes a write of unknown outcome as done or not, but not one that surely did nothing", () => {
+  it("accepts that a write of unknown outcome took effect or not, but not that one took effect that was reported as not done", () => {
     for (const value of ["a", null]) {
       const keyHistory = new KeyHistory("k");
       keyHistory.invoke("c1", { type: "put", key: "k", value: "a" }).unknown();
@@ -31,7 +31,7 @@ describe("the life of a key", () => {
     expect(keyHistory.check()).not.toBeNull();
   });
 
-  it("is over after its share of calls, or of unknown outcomes", () => {
+  it("is complete after its maximum of calls, or of unknown outcomes", () => {
     const long = new KeyHistory("k");
     for (let call = 0; call < CALLS_MAX; call++) {
       expect(long.isFull).toBe(false);
@@ -43,7 +43,7 @@ describe("the life of a key", () => {
     expect(vague.isFull).toBe(true);
   });
 
-  it("remembers of unknown changes those that nobody has seen yet", () => {
+  it("remembers the changes of unknown outcome that no read has seen yet", () => {
     const keyHistory = new KeyHistory("k");
     for (const value of ["seen", "not seen"])
       keyHistory.invoke("c", { type: "put", key: "k", value }).unknown();
@@ -53,8 +53,8 @@ describe("the life of a key", () => {
   });
 });
 
-describe("a key that is read again after its life", () => {
-  it("must be what it was, to the version", () => {
+describe("a key that is read again after its history is complete", () => {
+  it("must have the same value and version", () => {
     expect(faultOfRead(wordOf(), { value: "a", version: 5 })).toBeNull();
     expect(faultOfRead(wordOf(), { value: "a", version: 6 })).toContain("which nobody can have put since");
     expect(faultOfRead(wordOf(), null)).toContain("it is gone");
@@ -62,7 +62,7 @@ describe("a key that is read again after its life", () => {
     expect(faultOfRead(wordOf({ value: null, version: null }), { value: "a", version: 6 })).not.toBeNull();
   });
 
-  it("may show a change of unknown outcome, once, and later than what was there", () => {
+  it("may show a change of unknown outcome, once, and with a later version", () => {
     const word = wordOf({ maybePut: new Set(["b", "c"]) });
     expect(faultOfRead(word, { value: "b", version: 4 })).not.toBeNull();
     expect(faultOfRead(word, { value: "c", version: 8 })).toBeNull();
@@ -70,7 +70,7 @@ describe("a key that is read again after its life", () => {
     expect(faultOfRead(word, { value: "c", version: 9 })).not.toBeNull();
   });
 
-  it("may be gone by a delete of unknown outcome", () => {
+  it("may have been deleted by a delete of unknown outcome", () => {
     const word = wordOf({ maybeDeleted: true });
     expect(faultOfRead(word, null)).toBeNull();
     expect(faultOfRead(word, { value: "a", version: 5 })).not.toBeNull();

@@ -9,45 +9,48 @@ import {
   type OpenOperation,
 } from "keelson/testing";
 
-/** Calls on one key, over its whole life: few enough that the checker decides in no time. */
+/** The most calls on one key. So few that the checker decides at once. */
 export const CALLS_MAX = 400;
-/** Changes of unknown outcome make a history hard to decide: each may come at any time, or never. */
+/**
+ * The most changes of unknown outcome on one key. Each may take effect at any time or never, which makes a
+ * history hard to decide.
+ */
 export const UNKNOWN_MAX = 6;
-/** Calls on one key at a time. */
+/** The most concurrent calls on one key. */
 export const CALLS_AT_ONCE_MAX = 3;
 
-/** An answer that cannot be right, with what a person needs to see it. */
+/** A wrong answer, with what a person needs to understand it. */
 export interface Illegal {
   readonly text: string;
-  /** null: there is none to draw. */
+  /** null: there is no picture. */
   readonly svg: string | null;
   readonly history: string;
 }
 
-/** What a key holds for good, and the changes that might still come, since nobody knows their outcome. */
+/** A key's final value, and the changes of unknown outcome that may still take effect. */
 export interface LastWord {
   readonly key: string;
   value: string | null;
-  /** null: not known, or no value. */
+  /** null: unknown, or the key has no value. */
   version: number | null;
   readonly maybePut: Set<string>;
   maybeDeleted: boolean;
 }
 
 /**
- * The life of one key, from before anything was written to its last read, recorded as a history.
+ * The history of one key, from before its first write to its last read.
  *
- * Linearizability is local: a history is linearizable if and only if those of its keys are. So each
- * key is checked alone as soon as nobody uses it any more, and a run of any length needs memory for
- * the keys of the moment only. Keys are never used again, so that a change of unknown outcome cannot
- * come into another key's history.
+ * Linearizability is local: a history is linearizable if and only if the history of each key is. So each key
+ * is checked as soon as no client uses it any more, and a run of any length needs memory only for the keys in
+ * use. A key's name is never used again, so a late change of unknown outcome can't show up in the history of
+ * another key.
  */
 export class KeyHistory {
   readonly key: string;
   readonly #history = new History<KeyValueInput, KeyValueOutput>(() => performance.now());
   #atOnce = 0;
   #unknown = 0;
-  /** The newest version that any client has learnt; null: none, or deleted. */
+  /** The newest version that any client has seen; null: none, or the key was deleted. */
   version: number | null = null;
 
   constructor(key: string) {
@@ -66,12 +69,12 @@ export class KeyHistory {
     return this.#atOnce === 0;
   }
 
-  /** It has had its share of calls. */
+  /** Whether the key has had its maximum of calls. */
   get isFull(): boolean {
     return this.calls >= CALLS_MAX || this.#unknown >= UNKNOWN_MAX;
   }
 
-  /** Records a call; the caller says once what became of it. */
+  /** Records a call. The caller reports its outcome once. */
   invoke(client: string, input: KeyValueInput): OpenOperation<KeyValueOutput> {
     const operation = this.#history.invoke(client, input);
     this.#atOnce += 1;
@@ -97,7 +100,7 @@ export class KeyHistory {
     };
   }
 
-  /** Whether every answer can be right. `undecided`: the checker gave up. */
+  /** Checks whether the answers are linearizable. `undecided`: the checker reached a limit. */
   check(): Illegal | "undecided" | null {
     const operations = this.#history.operations();
     const result = checkLinearizability(keyValueModel(), operations);
@@ -110,10 +113,10 @@ export class KeyHistory {
     return this.#history.toJsonLines();
   }
 
-  /** After the last read: what every later read must find. */
+  /** What every later read must return. To be called after the last read. */
   lastWord(last: KeyValueOutput): LastWord {
     const operations = this.#history.operations();
-    // What was read has come, and comes only once.
+    // The change that was read has taken effect, and can't take effect again.
     const seen = new Set(
       operations.map((one) =>
         one.outcome === "done" && one.input.type === "get" ? one.output.value : undefined,
@@ -132,7 +135,10 @@ export class KeyHistory {
   }
 }
 
-/** What is wrong with a later read of a key, in words; null: nothing. What it learns, it keeps in `word`. */
+/**
+ * Says in words what is wrong with a later read of a key; null: nothing. Updates `word` with what the read
+ * shows.
+ */
 export function faultOfRead(
   word: LastWord,
   found: { readonly value: string; readonly version: number } | null,

@@ -1,7 +1,7 @@
 import type { FaultQuota } from "./fault-quota.ts";
 import type { Servers, TestNode } from "./servers.ts";
 
-/** What is done to the cluster in order, as an operator does it. Those named twice come twice as often. */
+/** The operations on the cluster. An operation that is listed twice comes twice as often. */
 export const OPERATIONS = [
   "grow",
   "shrink",
@@ -17,24 +17,35 @@ export const OPERATIONS = [
   "snapshot of all",
 ] as const;
 
-/** One operation may take so long: faults overlap with it. What is not done by then is taken up again by the next. */
+/**
+ * The time limit of one operation. It is long because faults overlap with operations. The next operation
+ * continues what isn't done by then.
+ */
 const OPERATION_MS_MAX = 60_000;
-/** The server itself gives up sooner (a change of members after 10 s, a transfer after an election timeout). */
+/**
+ * The time limit of one request. The server gives up sooner: a change of members after 10 s, a transfer after
+ * an election timeout.
+ */
 const REQUEST_MS_MAX = 12_000;
 const POLL_MS = 250;
-/** With two voters, no fault at all may be injected; there are so few only until a lost one is replaced. */
+/**
+ * The fewest voters. With two, no fault could be injected; there are two only until a lost one is replaced.
+ */
 const VOTERS_MIN = 3;
 
-/** Changes who takes part, and asks on until it is done; and asks for snapshots and transfers of leadership. */
+/**
+ * Changes the members, and repeats the requests until each change is complete. Also requests snapshots and
+ * leadership transfers.
+ */
 export class MemberChanges {
-  /** Answers to requests, by what was asked and what came back. */
+  /** The number of answers, by request and result. */
   readonly answers = new Map<string, number>();
   readonly #servers: Servers;
   readonly #quota: FaultQuota;
   readonly #say: (text: string) => void;
   readonly #pause: (ms: number) => Promise<void>;
 
-  /** `pause`: may end early, when the faults are to end. */
+  /** `pause` may end early, when the faults shall end. */
   constructor(
     servers: Servers,
     quota: FaultQuota,
@@ -47,7 +58,10 @@ export class MemberChanges {
     this.#pause = pause;
   }
 
-  /** False: it could not be done now, or not in time. `whom`: from 0 to 1, decides on whom and where. */
+  /**
+   * Returns false if the operation could not be done now, or not in time. `whom`, from 0 to 1, decides which
+   * node it concerns.
+   */
   async do(kind: string, whom: number, isEnding: () => boolean): Promise<boolean> {
     const deadline = performance.now() + OPERATION_MS_MAX;
     const isOver = (): boolean => isEnding() || performance.now() > deadline;
@@ -63,7 +77,7 @@ export class MemberChanges {
     return this.#shrink(node, isOver);
   }
 
-  /** Brings to its end what earlier operations left half done. Resolves with whether all is done. */
+  /** Completes what earlier operations left incomplete. Resolves with whether everything is complete. */
   async settle(msMax: number): Promise<boolean> {
     const deadline = performance.now() + msMax;
     return this.#settle(() => performance.now() > deadline);
@@ -75,14 +89,14 @@ export class MemberChanges {
       if (isLeaving(node) && !(await this.#removed(node, isOver))) return false;
     }
     for (const id of await this.#servers.strays()) {
-      // It joined after all, when nobody waited any more.
+      // The node joined after the operation had stopped waiting for it.
       this.#say(`${id} is a member without a node: it is removed`);
       if (!(await this.#removedId(id, isOver))) return false;
     }
     return true;
   }
 
-  /** A member that may be taken away: the leader if so asked, or any. */
+  /** A member that may be removed: the leader if `leader` asks for it, otherwise any. */
   #victim(leader: string | null, kind: string, whom: number): TestNode | null {
     const members = this.#servers.nodes.filter(({ state }) => state === "member");
     const isTooFew = kind.startsWith("shrink") && members.length <= VOTERS_MIN;
@@ -105,7 +119,7 @@ export class MemberChanges {
       if (await this.#servers.mostSay((members) => isVoter(members, node.id))) {
         node.state = "member";
         node.process.mayStop = false;
-        // It may have given up because it did not hear that it was taken in.
+        // The node may have stopped because the answer to its request to join was lost.
         node.process.start();
         this.#say(`${node.id} is a voter`);
         return true;
@@ -128,17 +142,17 @@ export class MemberChanges {
     return this.#removed(node, isOver);
   }
 
-  /** The disk of a member is gone, for good; its place gets a node with another id when the old one is removed. */
+  /** A member loses its disk for good. When it has been removed, its place gets a node with another id. */
   async #loseDisk(node: TestNode, whom: number, isOver: () => boolean): Promise<boolean> {
     if (!(await this.#waited(() => this.#quota.claim([node.id]), isOver))) return false;
     this.#say(`${node.id} loses its disk`);
     await this.#servers.wipe(node);
-    // From now on its state says that it is faulty, until it is removed.
+    // From now on its state counts as faulty, until it is removed.
     this.#quota.release([node.id]);
     return (await this.#removed(node, isOver)) && (await this.#grow(whom, isOver));
   }
 
-  /** False: it was over before the condition held. */
+  /** Returns false if the time was over before the condition held. */
   async #waited(condition: () => boolean, isOver: () => boolean): Promise<boolean> {
     while (!condition()) {
       if (isOver()) return false;
@@ -164,7 +178,7 @@ export class MemberChanges {
     }
   }
 
-  /** To some member, or to whom the leader thinks best. */
+  /** Transfers to some member, or lets the leader choose one. */
   async #transfer(leader: string | null, whom: number): Promise<boolean> {
     if (leader === null) return false;
     const others = this.#servers.nodes.filter(({ id, state }) => state === "member" && id !== leader);

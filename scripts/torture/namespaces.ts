@@ -3,17 +3,20 @@ import { once } from "node:events";
 
 import { RAFT_PORT, type Link, type LinkCondition, type TestNetwork } from "./network.ts";
 
-/** Told to the process inside the namespaces that it is there. */
+/** The environment variable that tells the process that it runs inside the namespaces. */
 const INSIDE = "KEELSON_TORTURE_INSIDE";
 
-/** Network, mounts and processes of its own: when the run ends, however it ends, the system takes all of it away. */
+/**
+ * Namespaces for network, mounts and processes. When the run ends, in whatever way, the kernel removes
+ * everything in them.
+ */
 const UNSHARE = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
 
 export function isInside(): boolean {
   return process.env[INSIDE] === "1";
 }
 
-/** Why namespaces cannot be used here, in a line; null: they can. */
+/** The reason why namespaces can't be used here, in one line; null: they can. */
 export function namespacesRefusal(): string | null {
   if (process.platform !== "linux") return "network namespaces are Linux's";
   const probe = spawnSync(
@@ -30,14 +33,14 @@ export function namespacesRefusal(): string | null {
   return probe.status === 0 ? null : (probe.stderr.trim().split("\n")[0] ?? "unshare failed");
 }
 
-/** Runs this very command again inside namespaces of its own, and resolves with its exit code. */
+/** Runs this command again inside new namespaces, and resolves with its exit code. */
 export async function runInside(script: string, args: readonly string[]): Promise<number> {
   const command = [...UNSHARE, process.execPath, ...process.execArgv, script, ...args];
   const child = spawn("unshare", command, {
     stdio: ["inherit", "inherit", "inherit", "ipc"],
     env: { ...process.env, [INSIDE]: "1" },
   });
-  // `unshare` ignores them; those inside see that we are gone, and end in order.
+  // `unshare` ignores these signals. The process inside notices that this one has ended, and ends in order.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
       if (child.connected) child.disconnect();
@@ -51,13 +54,13 @@ export async function runInside(script: string, args: readonly string[]): Promis
 const SLOW_BURST_BYTES = 6000;
 
 /**
- * Each node in a network namespace, with a cable of its own to each other node and to the clients.
- * What a cable does is set at the sending end, so each direction has its own.
+ * Puts each node into a network namespace, with a virtual cable to each other node and to the clients. The
+ * condition of a cable is set at its sending end, so each direction has its own.
  */
 export class NamespaceNetwork implements TestNetwork {
   readonly conditions = ["cut", "slow"] as const;
   readonly #ids: readonly string[];
-  /** They hold the namespaces while nodes come and go. */
+  /** Processes that keep the namespaces alive while nodes start and stop. */
   readonly #holders = new Map<string, ChildProcess>();
   readonly #hasNetem: boolean;
 
@@ -120,12 +123,12 @@ export class NamespaceNetwork implements TestNetwork {
   }
 
   #discipline(condition: LinkCondition): string {
-    // A bucket too small for any packet: all are dropped, and nobody is told.
+    // A token bucket that is too small for any packet: the kernel drops all packets silently.
     if (condition.type !== "slow") return "tbf rate 8bit burst 1b limit 1b";
     const { delayMs } = condition;
     if (this.#hasNetem)
       return `netem delay ${delayMs}ms ${Math.ceil(delayMs / 3)}ms loss ${Math.ceil(delayMs / 10)}%`;
-    // Long delays are made by low rates; what does not fit the queue is lost.
+    // A low rate causes long delays; packets that don't fit into the queue are lost.
     return `tbf rate ${Math.round(20_000 / delayMs)}kbit burst ${SLOW_BURST_BYTES}b latency ${2 * delayMs}ms`;
   }
 
@@ -146,9 +149,9 @@ export class NamespaceNetwork implements TestNetwork {
     return this.#holders.get(id)?.pid ?? 0;
   }
 
-  /** A namespace with a cable to the clients, who are in ours. */
+  /** A namespace with a cable to the clients, which run in this process's namespace. */
   async #addNode(id: string): Promise<void> {
-    // It ends when we do, because its input ends.
+    // It ends together with this process, because its input ends.
     const holder = spawn("unshare", ["--net", "sh", "-c", "echo ready; cat"], {
       stdio: ["pipe", "pipe", "ignore"],
     });
@@ -223,7 +226,7 @@ function run(command: string, args: readonly string[], input = ""): Promise<void
       if (error === null) resolve();
       else reject(new Error(`${command} ${args.join(" ")}: ${stderr.trim() || error.message}\n${input}`));
     });
-    // It may end without reading it.
+    // It may end without reading its input.
     child.stdin?.on("error", () => undefined).end(input);
   });
 }

@@ -5,8 +5,8 @@ export interface Link {
 }
 
 /**
- * What a link does to what it carries. `cut`: nothing passes; `stall`: nothing passes, nothing is
- * lost, and connections stand; `slow`: it takes longer, and some of it may get lost.
+ * The condition of a link. `cut`: nothing passes. `stall`: nothing passes, but nothing is lost, and
+ * connections stay open. `slow`: packets take longer, and some may get lost.
  */
 export type LinkCondition =
   { readonly type: "cut" } | { readonly type: "stall" } | { readonly type: "slow"; readonly delayMs: number };
@@ -19,24 +19,24 @@ export function placeOf(id: string): string {
   return id.split(".")[0] ?? id;
 }
 
-/** What is between the nodes' places, by whose names it knows them. */
+/** The network between the places; a place is known by its name. */
 export interface TestNetwork {
-  /** In a line, for the person who runs it. */
+  /** A description in one line, for the person who runs it. */
   readonly description: string;
   readonly conditions: readonly LinkCondition["type"][];
   /** Where the node `id` binds its servers. */
   hostOf(id: string): string;
   /** Where the other nodes reach it. */
   peerAddressOf(id: string): string;
-  /** What to begin a node's command line with. */
+  /** The prefix of a node's command line. */
   prefixOf(id: string): readonly string[];
   set(links: readonly Link[], condition: LinkCondition): Promise<void>;
-  /** Takes every condition away. */
+  /** Removes the conditions of all links. */
   heal(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Where a node accepts the others' connections, at its own host. */
+/** The port on which a node accepts the other nodes' connections. */
 export const RAFT_PORT = 7001;
 export const LINE_PORT = 8001;
 export const HTTP_PORT = 9001;

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 
-/** What carries the nodes' packets; `auto`: namespaces if they are allowed. */
+/** How the network between the nodes is made. `auto`: with namespaces if they are allowed. */
 export type NetworkKind = "auto" | "namespaces" | "proxies";
 
 export interface TortureOptions {
@@ -8,7 +8,7 @@ export interface TortureOptions {
   readonly nodes: number;
   readonly clients: number;
   readonly seed: number;
-  /** null: a directory of its own among the system's temporary ones. */
+  /** null: a new directory for temporary files. */
   readonly data: string | null;
   readonly network: NetworkKind;
   /** Where the histories of the keys are written, a file for each; null: nowhere. */

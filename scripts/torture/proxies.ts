@@ -4,20 +4,23 @@ import { FrameReader } from "keelson/codec";
 
 import { placeOf, RAFT_PORT, type Link, type LinkCondition, type TestNetwork } from "./network.ts";
 
-/** Where a node's proxy listens, at the node's host. */
+/** The port of a node's proxy, on the node's host. */
 const PROXY_PORT = 7000;
 
-/** Bytes that a direction holds back before it stops to read: as the buffers of a real network, not without end. */
+/**
+ * The most bytes that one direction holds back before it stops reading: like a real network's buffers, they
+ * are limited.
+ */
 const HELD_BYTES_MAX = 256 * 1024;
 
-/** The greeting that says who dials is far smaller. */
+/** The most bytes of a greeting, which names the dialling node. Real ones are far smaller. */
 const GREETING_BYTES_MAX = 64 * 1024;
 
 const HEALTHY: LinkCondition = { type: "slow", delayMs: 0 };
 
 /**
- * TCP proxies between nodes on the loopback address, each node on one of its own, so that no port is
- * taken by another's outgoing connection. Needs no privileges.
+ * TCP proxies between the nodes, without special privileges. Each node has a loopback address of its own, so
+ * that no node's outgoing connection takes another node's port.
  */
 export class ProxyNetwork implements TestNetwork {
   readonly conditions = ["cut", "stall", "slow"] as const;
@@ -29,7 +32,7 @@ export class ProxyNetwork implements TestNetwork {
   readonly #servers: Server[] = [];
 
   private constructor(ids: readonly string[]) {
-    // Any address of 127/8 is the loopback's on Linux; two runs at a time get different ones.
+    // On Linux, all of 127/8 are loopback addresses. Concurrent runs use different ones.
     const net = `127.${64 + (process.pid % 128)}.${(process.pid >> 7) % 250}`;
     this.#hosts = new Map(ids.map((id, at) => [id, `${net}.${at + 1}`]));
   }
@@ -87,7 +90,7 @@ export class ProxyNetwork implements TestNetwork {
     return [{ from, to }, reverse({ from, to })].some((link) => this.#conditionOf(link).type === "cut");
   }
 
-  /** Who dialled is in the greeting, which is the first frame. */
+  /** The greeting, which is the first frame, names the dialling node. */
   #accept(socket: Socket, to: string): void {
     const reader = new FrameReader(GREETING_BYTES_MAX);
     const chunks: Buffer[] = [];
@@ -133,14 +136,14 @@ export class ProxyNetwork implements TestNetwork {
   }
 }
 
-/** Two sockets that are one connection. `link` is from who dialled. */
+/** Two sockets that form one connection. `link` is the direction from the dialling node. */
 interface Joint {
   readonly link: Link;
   readonly wake: () => void;
   readonly end: () => void;
 }
 
-/** Carries bytes from one socket to another as the condition has it, in order. */
+/** Carries bytes from one socket to another, in order, under the link's condition. */
 class Direction {
   readonly #source: Socket;
   readonly #sink: Socket;
@@ -172,7 +175,7 @@ class Direction {
     this.wake();
   }
 
-  /** Passes on what is due, and sees that the rest will be. */
+  /** Passes on the bytes that are due, and schedules the rest. */
   wake(): void {
     clearTimeout(this.#timer);
     if (this.#condition().type !== "slow") return;

@@ -5,10 +5,13 @@ import { fileURLToPath } from "node:url";
 
 const MAIN = fileURLToPath(new URL("../../packages/kv/src/main.ts", import.meta.url));
 
-/** How long a server may take to end in order; then something is wrong with it. */
+/** How long a server may take to end in order. If it takes longer, that is a failure. */
 const CLOSE_MS_MAX = 30_000;
 
-/** One `keelson serve` on a directory of its own, started and ended many times. Its log is appended to a file. */
+/**
+ * A `keelson serve` process with its own directory, started and ended many times. Its log is appended to a
+ * file.
+ */
 export class ServerProcess {
   readonly id: string;
   readonly logFile: string;
@@ -19,10 +22,15 @@ export class ServerProcess {
   #isEndExpected = false;
   #isRetired = false;
   #hasGivenUp = false;
-  /** While its disk is full, or it joins or leaves, it may stop, or not start, at any time. */
+  /**
+   * Whether the process may end by itself or fail to start: while its disk is full, or while it joins or
+   * leaves.
+   */
   mayStop = false;
 
-  /** `prefix`: what to begin the command with. `onSurprise`: told when it ends and nobody made it. */
+  /**
+   * `prefix` is the beginning of the command line. `onSurprise` is called when the process ends unexpectedly.
+   */
   constructor(
     id: string,
     prefix: readonly string[],
@@ -44,12 +52,12 @@ export class ServerProcess {
     return this.#isPaused;
   }
 
-  /** It ended by itself, as it may, and was not started since. */
+  /** Whether it ended by itself, as it was allowed to, and was not restarted. */
   get hasGivenUp(): boolean {
     return this.#hasGivenUp;
   }
 
-  /** It is not started any more, whoever may ask for it. */
+  /** From now on it is never started again. */
   retire(): void {
     this.#isRetired = true;
   }
@@ -59,8 +67,9 @@ export class ServerProcess {
     this.#hasGivenUp = false;
     const log = openSync(this.logFile, "a");
     const [command = "", ...args] = this.#command;
-    // Through the channel it notices when we are gone. In a process group of its own: to a group that has
-    // lost its terminal while one of it is stopped, as by our own faults, the system sends SIGHUP.
+    // The server notices through the channel that this process has ended. It runs in a process group of its
+    // own: the kernel sends SIGHUP to a group that loses its terminal while one of its processes is stopped,
+    // as our faults do.
     const child = spawn(command, args, { stdio: ["ignore", log, log, "ipc"], detached: true });
     closeSync(log);
     this.#child = child;
@@ -81,12 +90,12 @@ export class ServerProcess {
     });
   }
 
-  /** SIGKILL: it gets no chance to write anything. */
+  /** Sends SIGKILL, so that it can't write anything more. */
   async kill(): Promise<void> {
     await this.#end("SIGKILL");
   }
 
-  /** SIGTERM, and waits until it has closed in order. */
+  /** Sends SIGTERM, and waits until it has closed in order. */
   async close(): Promise<void> {
     this.resume();
     const child = this.#child;

@@ -11,12 +11,12 @@ const POLL_MS = 100;
 const LISTING_LIMIT = 1000;
 
 /**
- * Snapshots so often, and so little kept before them, that logs are cut all the time, and a node that was away for some
- * seconds is sent one.
+ * Snapshots are so frequent, and so few entries are kept before them, that logs are compacted all the time
+ * and a node that was down for some seconds needs a snapshot.
  */
 const SNAPSHOT_FLAGS = ["--snapshot-every", "60", "--snapshot-keep", "10"];
 
-/** What is needed of /status. */
+/** The parts of `/status` that are used here. */
 interface Status {
   readonly id: string;
   readonly role: string;
@@ -25,12 +25,12 @@ interface Status {
   readonly commit: number;
   readonly applied: number;
   readonly last: number;
-  /** The configuration is a joint one. */
+  /** Whether the configuration is joint. */
   readonly changing: boolean;
   readonly members: readonly { readonly id: string; readonly role: string }[];
 }
 
-/** A node of the run. Its id is used once: another on the same place gets another. */
+/** A node of the run. Its id is never used again: the next node on the same place gets another id. */
 export interface TestNode {
   readonly id: string;
   readonly process: ServerProcess;
@@ -38,26 +38,28 @@ export interface TestNode {
   state: NodeState;
 }
 
-/** What a request that is not a client's came to. */
+/** The result of a request that doesn't belong to the clients' load. */
 export interface AdminAnswer {
   readonly status: number;
   /** The error's code; null: no error. */
   readonly code: string | null;
 }
 
-/** All servers of the run, on places of which each has room for one node at a time. */
+/** All servers of the run. Each place has room for one node at a time. */
 export class Servers {
   readonly network: TestNetwork;
   readonly places: readonly string[];
-  /** The last first node's data is on it; a text: why there is none. */
+  /** A small file system for the last of the first nodes. A text: the reason why there is none. */
   readonly smallDisk: SmallDisk | string;
   readonly #directory: string;
   readonly #onSurprise: (text: string) => void;
   readonly #nodes = new Map<string, TestNode>();
-  /** Nodes that a place has had. */
+  /** How many nodes a place has had. */
   readonly #generations = new Map<string, number>();
 
-  /** `ids`: the first members, each on the place of its name. `spare`: places for more. */
+  /**
+   * `ids` are the first members, each on the place with its name; `spare` is the number of further places.
+   */
   constructor(
     ids: readonly string[],
     spare: readonly string[],
@@ -90,12 +92,12 @@ export class Servers {
     return this.nodes.map(({ id }) => id);
   }
 
-  /** Where clients may ask: every node that has a process, also those that come and go. */
+  /** The addresses that clients use: of every node with a process, also of joining and leaving nodes. */
   get httpAddresses(): string[] {
     return this.nodes.filter(({ state }) => state !== "lost").map(({ id }) => this.httpOf(id));
   }
 
-  /** Every address that a node may ever have. */
+  /** All addresses that nodes may ever have. */
   get httpPlaces(): string[] {
     return this.places.map((place) => this.httpOf(place));
   }
@@ -114,7 +116,7 @@ export class Servers {
     return found;
   }
 
-  /** Whether the node is still there, in whatever state. */
+  /** Whether the node still exists, in any state. */
   has(id: string): boolean {
     return this.#nodes.get(placeOf(id))?.id === id;
   }
@@ -123,7 +125,7 @@ export class Servers {
     return this.node(id).process;
   }
 
-  /** Starts a node with a new id on an empty directory; it asks those that run to take it in. */
+  /** Starts a node with a new id and an empty directory. It asks the running nodes to let it join. */
   join(place: string): TestNode {
     const generation = (this.#generations.get(place) ?? 0) + 1;
     this.#generations.set(place, generation);
@@ -132,13 +134,13 @@ export class Servers {
       ...["--join", urls.map((address) => `http://${address}`).join(",")],
       ...["--advertise", this.network.peerAddressOf(place)],
     ]);
-    // The cluster may have reasons not to take it in.
+    // The cluster may refuse to let it join.
     node.process.mayStop = true;
     node.process.start();
     return node;
   }
 
-  /** SIGKILL, and nothing is left of its disk. */
+  /** Kills the node, and deletes its disk. */
   async wipe(node: TestNode): Promise<void> {
     node.state = "lost";
     await node.process.kill();
@@ -146,7 +148,7 @@ export class Servers {
     rmSync(node.directory, { recursive: true, force: true });
   }
 
-  /** Takes away a node that is no member any more; its place is vacant then. */
+  /** Removes a node that is no longer a member; its place becomes vacant. */
   async discard(node: TestNode): Promise<void> {
     if (node.state !== "lost") await node.process.close();
     node.process.retire();
@@ -154,12 +156,15 @@ export class Servers {
     rmSync(node.directory, { recursive: true, force: true });
   }
 
-  /** The leader of the latest term that anybody names; null: nobody does. */
+  /** The leader of the latest term that any node reports; null: no node reports a leader. */
   async leader(): Promise<string | null> {
     return leaderIn(await this.#statuses())?.id ?? null;
   }
 
-  /** Whether most nodes that do not leave say so of the members, as of a configuration that is not joint. */
+  /**
+   * Whether the condition holds for the members that most of the nodes report, without the leaving ones, and
+   * these report no joint configuration.
+   */
   async mostSay(says: (members: Status["members"]) => boolean): Promise<boolean> {
     const asked = this.nodes.filter(({ state }) => state === "member");
     const statuses = await Promise.all(asked.map((node) => this.#status(node)));
@@ -169,13 +174,13 @@ export class Servers {
     return 2 * agreeing > asked.length;
   }
 
-  /** Members, as most nodes know them, that the run has no node for. */
+  /** Members, as most nodes report them, for which the run has no node. */
   async strays(): Promise<string[]> {
     const members = leaderIn(await this.#statuses())?.members ?? [];
     return members.map(({ id }) => id).filter((id) => !this.has(id));
   }
 
-  /** A request to one node; null: there was no answer. */
+  /** Sends a request to one node; null: no answer came. */
   async ask(
     id: string,
     method: "POST" | "DELETE",
@@ -198,8 +203,8 @@ export class Servers {
   }
 
   /**
-   * Resolves with null when all nodes run, name one leader of one term, agree on the members, which are these nodes,
-   * and have applied the same log to its end; with what was still different when the time was over.
+   * Waits until all nodes run, report the same leader and term, report exactly these nodes as members, and
+   * have applied the whole log. Resolves with null then, or, when the time is over, with what still differs.
    */
   async converged(msMax: number): Promise<string | null> {
     const deadline = performance.now() + msMax;
@@ -219,7 +224,7 @@ export class Servers {
     }
   }
 
-  /** Every key with its version, as the node holds it. */
+  /** All keys of a node, with their versions. */
   async contents(id: string): Promise<Map<string, number>> {
     const found = new Map<string, number>();
     let next: string | null = `/kv?limit=${LISTING_LIMIT}&consistency=stale`;
@@ -238,7 +243,7 @@ export class Servers {
     return found;
   }
 
-  /** How often a line with these words is in the servers' logs, of all nodes that there ever were. */
+  /** How many lines in the logs of all nodes, past and present, contain these words. */
   countInLogs(words: string): number {
     const logs = path.join(this.#directory, "logs");
     return readdirSync(logs)
@@ -253,7 +258,7 @@ export class Servers {
     const args = [
       ...["--id", id, "--data", directory, ...which],
       ...["--listen", `${host}:${RAFT_PORT}`, "--line", `${host}:${LINE_PORT}`],
-      // The operator sits in another network namespace, as on another machine.
+      // The operator's requests come from another network namespace, as from another machine.
       ...["--http", `${host}:${HTTP_PORT}`, "--admin-open", ...SNAPSHOT_FLAGS],
     ];
     mkdirSync(path.dirname(directory), { recursive: true });

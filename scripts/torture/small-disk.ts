@@ -2,12 +2,12 @@ import { spawnSync } from "node:child_process";
 import { closeSync, cpSync, fsyncSync, mkdirSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import path from "node:path";
 
-/** The log begins small and grows; the disk is made larger when less than this is free. */
+/** The disk grows with the log: it is enlarged when less than this is free. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024;
 const FIRST_MEGABYTES = 128;
 const BALLAST = "ballast";
 
-/** A file system of a node's own, in memory, that can be filled to the last byte. */
+/** A file system in memory for one node, which can be filled to the last byte. */
 export class SmallDisk {
   readonly directory: string;
   #megabytes = FIRST_MEGABYTES;
@@ -16,7 +16,7 @@ export class SmallDisk {
     this.directory = directory;
   }
 
-  /** A text: why there can be none here. */
+  /** Resolves with a text if it can't be made here: the reason. */
   static mount(directory: string): SmallDisk | string {
     mkdirSync(directory, { recursive: true });
     const { error, status, stderr } = spawnSync(
@@ -28,11 +28,11 @@ export class SmallDisk {
     return status === 0 ? new SmallDisk(directory) : stderr.trim();
   }
 
-  /** Leaves no byte free. */
+  /** Fills the file system completely. */
   fill(): void {
     const file = openSync(path.join(this.directory, BALLAST), "a");
     try {
-      // Less and less at a time, so that nothing remains.
+      // Write smaller and smaller pieces, so that no byte stays free.
       for (let bytes = 1024 * 1024; bytes >= 1;) {
         try {
           if (writeSync(file, Buffer.alloc(bytes)) < bytes) bytes = Math.floor(bytes / 2);
@@ -55,7 +55,7 @@ export class SmallDisk {
     spawnSync("mount", ["-o", `remount,size=${this.#megabytes}m`, this.directory]);
   }
 
-  /** What is in memory goes with the run: this keeps it. */
+  /** Copies the files out of memory, where they would be lost with the run. */
   copyTo(directory: string): void {
     cpSync(this.directory, directory, { recursive: true });
   }

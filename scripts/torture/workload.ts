@@ -5,47 +5,55 @@ import { Chance } from "../lib/chance.ts";
 import { KeyHistory, faultOfRead, type Illegal, type LastWord } from "./key-history.ts";
 import type { WriteGaps } from "./write-gaps.ts";
 
-/** Keys in use at a time. */
+/** How many keys are in use at a time. */
 const KEYS = 24;
-/** Keys that nobody uses any more but whose last read is still to come: beyond that, clients wait. */
+/** The most complete keys whose last read is still missing. Beyond that, clients wait. */
 const RETIRING_MAX = 96;
-/** Keys that are remembered to the end of the run and read again; beyond that the oldest are let go. */
+/**
+ * The most keys that are remembered and read again until the end of the run. Beyond that, the oldest are
+ * dropped.
+ */
 const REMEMBERED_MAX = 200_000;
-/** A call that has not ended by then is given up, so that a paused node does not hold its client for long. */
+/** The time limit of a call, so that a paused node doesn't block its client for long. */
 const CALL_MS_MAX = 3000;
-/** A client's pause between two calls, at most: a steady load that leaves the machine to the servers. */
+/** The longest pause of a client between two calls. It keeps the load low enough for the servers. */
 const PAUSE_MS_MAX = 40;
-/** Between two tries of a key's last read. */
+/** The pause between two attempts at a key's last read. */
 const LAST_READ_PAUSE_MS = 250;
-/** From the first try of a read that must succeed. Faults end, and overlap for far less than this. */
+/** How long a read that must succeed is repeated. Faults end, and overlap for far less time than this. */
 const LAST_READ_MS_MAX = 180_000;
 
 export type Kind = "get" | "put" | "put if" | "delete" | "delete if" | "read again";
 export type CallOutcome = "done" | "refused" | "not done" | "unknown";
 
 export interface WorkloadOptions {
-  /** HTTP addresses that a node may ever have. */
+  /** All HTTP addresses that nodes may ever have. */
   readonly places: readonly string[];
-  /** Those that have a node at the moment. */
+  /** The addresses that have a node at the moment. */
   readonly nodes: () => readonly string[];
   readonly clients: number;
   readonly seed: number;
   readonly writeGaps: WriteGaps;
-  /** Called at most once for each thing found. */
+  /** Called at most once for each violation. */
   readonly onIllegal: (illegal: Illegal) => void;
   /** Called once for each key that is no longer used, right or wrong, when no call on it is under way. */
   readonly onHistory: (keyHistory: KeyHistory) => void;
-  /** Something failed that is not an answer: a mistake here, or a read that no node would answer. */
+  /**
+   * Called if the workload itself fails: by a bug of it, or because no node answers a read that must succeed.
+   */
   readonly onFailure: (text: string) => void;
 }
 
-/** Clients that call all nodes at random, and see to it that every answer is checked. */
+/** Clients that call random nodes and have every answer checked. */
 export class Workload {
   readonly #options: WorkloadOptions;
   readonly #keyHistories: KeyHistory[] = [];
   readonly #retiring = new Set<Promise<void>>();
   readonly #remembered = new Map<string, LastWord>();
-  /** Those that are being read again, one reader at a time: two answers that cross tell nothing. */
+  /**
+   * The keys that are being read again. Each has one reader at a time, because overlapping reads couldn't be
+   * compared.
+   */
   readonly #reading = new Set<LastWord>();
   readonly #counts = new Map<string, number>();
   readonly #running: Promise<void>[] = [];
@@ -74,7 +82,7 @@ export class Workload {
     return this.#remembered;
   }
 
-  /** Calls by kind and outcome. */
+  /** The number of calls, by kind and outcome. */
   get counts(): ReadonlyMap<string, number> {
     return this.#counts;
   }
@@ -83,7 +91,7 @@ export class Workload {
     return this.#counts.get(`${kind}: ${outcome}`) ?? 0;
   }
 
-  /** Lets the calls under way end, and checks every key that is left. */
+  /** Waits for the pending calls, and checks every remaining key. */
   async end(): Promise<void> {
     this.#isEnding = true;
     await Promise.all(this.#running);
@@ -91,7 +99,7 @@ export class Workload {
     await Promise.all(this.#retiring);
   }
 
-  /** Reads every remembered key once more, at node after node; each must answer. */
+  /** Reads every remembered key once more, each at the next node. Every read must succeed. */
   async readAllAgain(): Promise<void> {
     const words = [...this.#remembered.values()];
     const readers = this.#options.nodes().map(async (node) => {
@@ -109,15 +117,15 @@ export class Workload {
     const { places, seed, clients } = this.#options;
     const chance = new Chance(seed, 1000 + number);
     const name = `client ${number}`;
-    // It finds the leader, beginning at another node than the next client.
+    // This client finds the leader by itself. Each client begins at another node.
     const turned = places.map((_, at) => places[(at + number) % places.length] ?? "");
     const writer = new KvClient({ nodes: turned, timeoutMs: CALL_MS_MAX });
-    // These ask the node that they are told to, leader or not.
+    // These clients ask one node each, whether it leads or not.
     const readers = new Map(
       places.map((node) => [node, new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX })]),
     );
     const reader = (): KvClient => readers.get(chance.pick(this.#options.nodes())) ?? writer;
-    // Not all at once.
+    // The clients don't all start at once.
     await pause((PAUSE_MS_MAX * number) / clients);
     while (!this.#isEnding) {
       if (this.#retiring.size < RETIRING_MAX) await this.#call(name, writer, reader, chance);
@@ -160,7 +168,7 @@ export class Workload {
     });
   }
 
-  /** Makes the call, and records what became of it. */
+  /** Makes the call, and records its outcome. */
   async #settle(
     kind: Kind,
     operation: OpenOperation<KeyValueOutput>,
@@ -182,14 +190,14 @@ export class Workload {
       } else if (error.outcome === "done") {
         throw new Error(`an error that says that a ${kind} was done: ${error.message}`, { cause: error });
       } else {
-        // A read that got no answer changed nothing.
+        // A read without an answer had no effect.
         operation.notDone();
         this.#count(kind, "not done");
       }
     }
   }
 
-  /** A key that may take another call; full ones make room for new ones first. */
+  /** A key that may get another call. Complete keys are replaced by new ones first. */
   #keyHistoryFor(chance: Chance): KeyHistory | null {
     const slot = chance.between(0, this.#keyHistories.length);
     const keyHistory = this.#keyHistories[slot];
@@ -215,7 +223,7 @@ export class Workload {
     this.#retiring.add(retiring);
   }
 
-  /** The last read of a key, the check of its history, and what is remembered of it. */
+  /** Reads a key for the last time, checks its history, and remembers its final value. */
   async #close(keyHistory: KeyHistory): Promise<void> {
     while (!keyHistory.isIdle) await pause(LAST_READ_PAUSE_MS);
     let turn = keyHistory.calls;
@@ -241,7 +249,7 @@ export class Workload {
     this.#remember(keyHistory.lastWord(output));
   }
 
-  /** Reads until a node answers. undefined: none would, and that is reported. */
+  /** Reads until a node answers. undefined: no node did, which is reported. */
   async #lastRead(
     next: () => readonly [KvClient, why: string],
     key: string,
@@ -273,7 +281,7 @@ export class Workload {
     this.forgotten += 1;
   }
 
-  /** Reads a key whose life is over: nothing may have become of it since. */
+  /** Reads a key whose history is complete: it must not have changed since. */
   async #readAgain(reader: KvClient, chance: Chance): Promise<void> {
     if (this.#remembered.size === 0) return;
     const word = [...this.#remembered.values()][chance.between(0, this.#remembered.size)];

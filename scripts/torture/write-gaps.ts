@@ -1,14 +1,15 @@
 /**
- * For each kind of fault, the longest gap without a successful write that it alone met; and the
- * longest that several kinds met, which hardly tells anything but that they overlapped.
+ * The longest gaps without a successful write: for each kind of fault, the longest during which there was no
+ * other kind; and the longest during which several kinds overlapped, which can't be attributed to one of
+ * them.
  */
 export class WriteGaps {
   readonly #longestMs = new Map<string, number>();
   readonly #active: string[] = [];
-  /** Kinds of fault that were there at some moment since the last write. */
+  /** The kinds of faults that were active at any time since the last successful write. */
   readonly #since = new Set<string>();
   #lastWriteAt = performance.now();
-  /** Acknowledged so far. */
+  /** How many writes were acknowledged so far. */
   writes = 0;
 
   begin(kind: string): void {
@@ -34,7 +35,7 @@ export class WriteGaps {
     for (const kind of this.#active) this.#since.add(kind);
   }
 
-  /** By kind, in milliseconds. */
+  /** By kind of fault, in milliseconds. */
   longest(): ReadonlyMap<string, number> {
     return this.#longestMs;
   }
