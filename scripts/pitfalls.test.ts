@@ -9,7 +9,7 @@ const root = path.join(import.meta.dirname, "..");
 const PAGE = "docs/design/pitfalls.md";
 
 /** A pitfall's code, without the letter of a variant: not a part of a word, a percent-encoded byte or a range. */
-const CITED = /(?<![\w%#@./-])((?:[CDEKLMORSTWXZ]|KV)\d{1,2})[a-z]?(?![\w%])/g;
+const CITED = /(?<![\w%#@./-])((?:[CDEKLMOQRSTWXZ]|KV)\d{1,2})[a-z]?(?![\w%])/g;
 
 /** How a checker reports that an invariant is broken: `new Violation("ES", ...)` or `fact(holds, "ES", () => ...)`. */
 const REPORTED = /\b[vV]iolation\(\s*"([A-Z]{2,8})"|"([A-Z]{2,8})",\s*\(\) =>/g;

@@ -4,6 +4,7 @@ import { CORE_BUGS } from "./core-bugs.ts";
 import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
+import { REST_BUGS } from "./rest-bugs.ts";
 import { RUNTIME_BUGS } from "./runtime-bugs.ts";
 import { SEAM_BUGS } from "./seam-bugs.ts";
 import { SNAPSHOT_BUGS } from "./snapshot-bugs.ts";
@@ -19,6 +20,7 @@ export const BUGS: readonly Bug[] = [
   ...STORAGE_BUGS,
   ...KV_BUGS,
   ...SEAM_BUGS,
+  ...REST_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
 /** A bug as the patch that the module loader applies. */

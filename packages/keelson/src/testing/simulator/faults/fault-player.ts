@@ -327,6 +327,7 @@ export class FaultPlayer {
 
   #userHandlers(): HandlersOf<OperatorFault | ClientFault> {
     const { operator, clients } = this.#parts;
+    const faults = this.#leaderFaults;
     return {
       change: (fault) => {
         operator.requestChange(fault);
@@ -353,6 +354,9 @@ export class FaultPlayer {
       },
       quiet: ({ ms }) => {
         this.#set(clients, "quiet", true, ms);
+      },
+      bulk: ({ writes }) => {
+        faults.writeInBulk(writes);
       },
     };
   }

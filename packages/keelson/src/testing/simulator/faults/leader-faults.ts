@@ -214,6 +214,13 @@ export class LeaderFaults {
     });
   }
 
+  /** So many writes at once, at the node that leads the highest term. */
+  writeInBulk(writes: number): void {
+    const { processes, clients } = this.#parts;
+    const leader = processes[this.#leaderOfHighestTerm()];
+    if (leader !== undefined) clients.burst(leader, writes);
+  }
+
   /** The node that leads the highest term, since several may believe that they lead. -1: none does. */
   #leaderOfHighestTerm(): number {
     const terms = this.#parts.processes.map(({ raft }) => {

@@ -28,6 +28,8 @@ const NOTHING_SPECIAL = {
   storageStallMs: STORAGE_STALL_MS,
   sessions: null,
   usage: PLAIN_USAGE,
+  catchUpMs: null,
+  restsBeforeWriting: false,
 } satisfies Partial<Plan>;
 
 /**

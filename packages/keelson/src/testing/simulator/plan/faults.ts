@@ -48,6 +48,8 @@
  * | roll-back                | a node's whole disk becomes an older copy         | forgotten entries and votes (Z20)     |
  * | found-again              | initialize is called again                        | a second cluster (M9, M16)            |
  * | quiet                    | no client calls                                   | work and elections of an idle group   |
+ * | bulk                     | hundreds of writes at once at the leader          | slow catching up, long backlogs       |
+ * | bulk                     | thousands of writes at once at the leader         | slow catching up, long backlogs       |
  */
 
 /**
@@ -339,4 +341,7 @@ export type ChangeKind =
   | "reuse";
 
 /** Faults of the clients. */
-export type ClientFault = { readonly type: "quiet"; readonly ms: number };
+export type ClientFault =
+  | { readonly type: "quiet"; readonly ms: number }
+  /** Each of the writes is of a key of its own. */
+  | { readonly type: "bulk"; readonly writes: number };

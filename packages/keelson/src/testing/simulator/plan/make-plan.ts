@@ -31,7 +31,9 @@ const OUTAGE_TIMINGS = { electionTimeoutMs: { min: 150, max: 300 }, heartbeatMs:
  * often (swarm testing: a fault that is always there hides what happens only without it).
  */
 export function planOf(seed: number): Plan {
-  return withStage(unstagedPlanOf(seed));
+  const plan = withStage(unstagedPlanOf(seed));
+  const rests = plan.catchUpMs !== null || new Chance(seed ^ 0x9e57).happens(0.5);
+  return { ...plan, restsBeforeWriting: rests };
 }
 
 function unstagedPlanOf(seed: number): Plan {

@@ -81,6 +81,13 @@ export interface Plan {
   /** Each node's committed stream is read, and opened anew after so many commands; null: it isn't read. */
   readonly reopenCommittedAfter: number | null;
   readonly usage: Usage;
+  /**
+   * After healing, once a leader is known, all nodes must have caught up with it within so many milliseconds;
+   * null: there is no tight bound.
+   */
+  readonly catchUpMs: number | null;
+  /** After healing, nobody writes until all nodes hold the same and the cluster is at rest. */
+  readonly restsBeforeWriting: boolean;
   /** How long there are faults. Then the run heals. */
   readonly faultyMs: number;
   /** In order of time. */

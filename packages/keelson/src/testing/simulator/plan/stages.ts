@@ -10,6 +10,16 @@ import { PLAIN_USAGE, type Plan } from "./plan.ts";
 import { drawStagedFaults, lossy, type StagedFault } from "./stage-faults.ts";
 import { CALL_TIMEOUT_MS, CALLS_MAX } from "./workload.ts";
 
+// How long followers may take to catch up in a cluster without faults: so many heartbeats, round trips, and
+// calls to the disk. Finding where two logs agree takes a round trip for each term, a snapshot a few for each
+// chunk.
+const CATCH_UP_HEARTBEATS = 4;
+const CATCH_UP_ROUND_TRIPS = 16;
+const CATCH_UP_DISK_CALLS = 100;
+
+/** A connection is tried anew after 200 ms at most, and the first try may be under way when the run heals. */
+const RECONNECT_MS = 450;
+
 type Stage = (plan: Plan, chance: Chance) => Plan;
 
 /** How many of a hundred runs each stage gets. */
@@ -20,6 +30,9 @@ const STAGES: readonly (readonly [percent: number, stage: Stage])[] = [
   [3, powerLossStage],
   [2, rollBackStage],
 ];
+
+/** How many of a hundred of the other runs are of the backlog stage, which was added later. */
+const BACKLOG_PERCENT = 5;
 
 /** Nodes to spare where leaders remove themselves one after another. */
 const SPARES_FOR_REMOVED_LEADERS = 4;
@@ -36,9 +49,11 @@ export function withStage(plan: Plan): Plan {
     if (percent < share) return stage(plan, chance);
     percent -= share;
   }
-  // Another share above would take seeds that are kept. The constant was chosen so that this takes none.
+  // Another share above would take seeds that are kept. The constants were chosen so that these take none.
   const ofInstallations = new Chance(plan.seed ^ 0x29_fa11);
-  return ofInstallations.happens(0.02) ? failedInstallationStage(plan, ofInstallations) : plan;
+  if (ofInstallations.happens(0.02)) return failedInstallationStage(plan, ofInstallations);
+  const ofBacklog = new Chance(plan.seed ^ 0xbac_109);
+  return ofBacklog.between(0, 100) < BACKLOG_PERCENT ? backlogStage(plan, ofBacklog) : plan;
 }
 
 /**
@@ -240,6 +255,68 @@ function failedInstallationStage(plan: Plan, chance: Chance): Plan {
     sessions: chance.happens(0.3) ? { clients: 5, ttlMs: LONG_TTL_MS } : null,
     faults: byTime(faults),
   };
+}
+
+/**
+ * Followers come back from a long absence, or are new, and have hundreds or thousands of entries to catch up
+ * with: by the log, by a snapshot, or after removing as many of their own that were never committed. How long
+ * that may take is measured in round trips (Q2, S12).
+ */
+function backlogStage(plan: Plan, chance: Chance): Plan {
+  const isJoined = chance.happens(0.3);
+  const staged = cluster(plan, chance.pick([3, 3, 5, 7]), chance, isJoined ? 2 : 0);
+  const { heartbeatMs } = staged;
+  const transport = chance.pick(["tcp", "datagrams"] as const);
+  const linkDelayMs = { min: 0, max: chance.pick([1, 1, 20]) };
+  const diskMs = chance.pick([0, 0, 0.5]);
+  const snapshots = {
+    everyEntries: chance.pick([15, 60, 500]),
+    keepEntries: chance.pick([0, 0, 3, 100]),
+    transferKeepBytes: chance.pick([0, 1_000, 1_048_576]),
+    ballastBytes: chance.pick([0, 20_000]),
+    fetchBytesPerSecond: Infinity,
+  };
+  return {
+    ...staged,
+    ...{ transport, linkDelayMs, diskMs },
+    preVote: true,
+    checkQuorum: true,
+    snapshots: chance.happens(0.6) ? snapshots : null,
+    cacheBytes: chance.pick([1_024, 1_048_576]),
+    segmentBytes: 65_536,
+    pendingEntriesMax: 65_536,
+    pendingBytesMax: 1_048_576,
+    valueBytesMax: 16,
+    // A stream that is opened anew after each of thousands of commands decodes most of them each time.
+    reopenCommittedAfter: null,
+    ...busyClients(2, 0.3, staged.faultyMs),
+    faults: backlogFaults(staged, isJoined, chance),
+    catchUpMs:
+      CATCH_UP_HEARTBEATS * heartbeatMs +
+      CATCH_UP_ROUND_TRIPS * 2 * linkDelayMs.max +
+      CATCH_UP_DISK_CALLS * diskMs +
+      (transport === "tcp" ? RECONNECT_MS : 0),
+  };
+}
+
+function backlogFaults(staged: Plan, isJoined: boolean, chance: Chance): Fault[] {
+  const { faultyMs, nodes, spares } = staged;
+  const writes = (): number => chance.pick([200, 600, 2_000]);
+  const members = chance.shuffled(Array.from({ length: nodes - spares }, (_, node) => node));
+  const side = members.slice(0, chance.whole(1, (members.length - 1) >> 1));
+  const faults: Fault[] = [];
+  if (chance.happens(0.5)) {
+    // The leader appends entries that it can't commit, and others commit theirs at the same indexes.
+    const at = faultyMs * 0.1;
+    const stranded = { companions: 0, readsAfterMs: null, lateTimers: false, answersMs: 0, stunned: false };
+    faults.push({ type: "strand-leader", at, writes: writes(), ms: faultyMs * 0.9, ...stranded });
+  } else {
+    faults.push({ type: "partition", at: faultyMs * 0.2, side, oneWay: false, ms: faultyMs * 0.8 });
+  }
+  for (const share of [0.5, 0.6, 0.7])
+    if (chance.happens(0.7)) faults.push({ type: "bulk", at: faultyMs * share, writes: writes() });
+  if (isJoined) faults.push({ type: "change", at: faultyMs * 0.8, how: "add", crashLeaderAfterMs: null });
+  return byTime(faults);
 }
 
 /** Clients that call as often as the limit on calls in one run allows. */

@@ -5,6 +5,7 @@
 import { isJoint } from "../../../core/config.ts";
 import { assertInvariant } from "../checkers/violation.ts";
 import { LastCalls } from "./last-calls.ts";
+import { Rest } from "./rest.ts";
 import type { SimulatedCluster } from "./simulated-cluster.ts";
 import type { TurnLoop } from "./turn-loop.ts";
 
@@ -19,17 +20,45 @@ export class Convergence {
   }
 
   async run(): Promise<void> {
-    const { clients } = this.#cluster;
+    const { clients, plan } = this.#cluster;
     const lastCalls = new LastCalls(this.#cluster, this.#turns);
+    if (plan.catchUpMs !== null) clients.stop();
     await this.#wait(() => this.#cluster.leader() !== null, "LIVE", "a leader after the run healed");
+    if (plan.catchUpMs !== null) await this.#catchUp(plan.catchUpMs);
     clients.stop();
     await this.#wait(() => clients.underWay === 0, "KNOWN", "all calls to end");
     await this.#removeUnusableMembers();
+    if (plan.restsBeforeWriting) {
+      await new Rest(this.#cluster, this.#turns).reach();
+      await this.#compareStates();
+      if (this.#isUndisturbed()) await lastCalls.promptWrite();
+    }
     await lastCalls.transfer();
     await lastCalls.write();
-    await this.#wait(() => this.#haveAllApplied(), "LIVE", "all nodes to apply the same");
+    await this.#wait(() => this.#cluster.haveAllApplied(), "LIVE", "all nodes to apply the same");
     await this.#compareStates();
     await lastCalls.reads();
+  }
+
+  /** LIVE, in round trips instead of patience: all nodes have what the leader has. */
+  async #catchUp(limitMs: number): Promise<void> {
+    await this.#turns.runUntil(
+      () => this.#cluster.haveAllApplied(),
+      limitMs,
+      "LIVE",
+      "all nodes to catch up",
+    );
+  }
+
+  /**
+   * Whether nobody deposes the leader: a node that was removed may campaign for ever, and only voters that
+   * refuse their help while they hear a leader stop it (E15).
+   */
+  #isUndisturbed(): boolean {
+    const usable = this.#cluster.usableMembers();
+    return (
+      this.#cluster.plan.checkQuorum || this.#cluster.running().every((process) => usable.includes(process))
+    );
   }
 
   #wait(condition: () => boolean, code: string, what: string): Promise<void> {
@@ -58,15 +87,6 @@ export class Convergence {
       config.voters.includes(leader.id) &&
       this.#cluster.usableMembers().every(({ raft }) => JSON.stringify(raft?.metrics().config) === text)
     );
-  }
-
-  #haveAllApplied(): boolean {
-    const members = this.#cluster.usableMembers();
-    const positions = members.map(({ raft }) => {
-      const metrics = raft?.metrics();
-      return `${String(metrics?.appliedIndex)} ${String(metrics?.lastIndex)}`;
-    });
-    return new Set(positions).size === 1 && members.every(({ isUp }) => isUp);
   }
 
   /** SMS: nodes that have applied the same entries hold the same state and the same sessions. */

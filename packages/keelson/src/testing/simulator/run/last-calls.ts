@@ -11,6 +11,15 @@ import type { TurnLoop } from "./turn-loop.ts";
 /** A target may lose its election by chance once or twice. So often in a row is a bug. */
 const MISSED_TRANSFERS_MAX = 3;
 
+/** To the followers and back, and once more for a message that had just left. */
+const PROMPT_ROUND_TRIPS = 2;
+
+/** Calls to the disk of one append, with a new segment, and of the state machine. */
+const PROMPT_DISK_CALLS = 12;
+
+/** Timers are whole milliseconds. */
+const PROMPT_GRACE_MS = 2;
+
 /**
  * Makes the calls that must succeed on a healed cluster. Each is repeated until it does, or until patience
  * ends.
@@ -69,6 +78,38 @@ export class LastCalls {
     this.#afterHeartbeat(() => {
       transfer.isAsking = false;
     });
+  }
+
+  /**
+   * LIVE, in round trips: a write at the leader of a cluster at rest is acknowledged as soon as a majority can
+   * have it on disk, and all nodes apply it by the next heartbeat.
+   */
+  async promptWrite(): Promise<void> {
+    const { plan, clients } = this.#cluster;
+    const leader = this.#cluster.leader();
+    if (leader === null) return;
+    const roundTripMs = 2 * plan.linkDelayMs.max + PROMPT_DISK_CALLS * plan.diskMs;
+    const outcomes: Outcome[] = [];
+    const ended = (outcome: Outcome): void => {
+      outcomes.push(outcome);
+    };
+    clients.write("prompt", leader, "last", ended, CALL_TIMEOUT_MS);
+    const limitMs = PROMPT_ROUND_TRIPS * roundTripMs + PROMPT_GRACE_MS;
+    await this.#turns.runUntil(() => outcomes.length > 0, limitMs, "LIVE", "a write in a cluster at rest");
+    const [outcome] = outcomes;
+    assertInvariant(
+      outcome === "done",
+      "LIVE",
+      () => `a write in a cluster at rest ends as ${String(outcome)}`,
+    );
+    const spreadMs = plan.heartbeatMs / Math.min(...plan.clockRates) + limitMs;
+    const isEverywhere = (): boolean => this.#cluster.haveAllApplied();
+    await this.#turns.runUntil(
+      isEverywhere,
+      spreadMs,
+      "LIVE",
+      "a commit to reach all nodes by the next heartbeat",
+    );
   }
 
   /** A write is acknowledged. */

@@ -31,6 +31,13 @@ export const WITHOUT_MAJORITY_MS_MAX = 500;
 /** A leader looks at its disk when its timers come, so it may notice a stall this much late. */
 const STALL_GRACE_MS = 200;
 
+/** A message that left its node. */
+export interface SentMessage {
+  readonly from: string;
+  readonly to: string;
+  readonly message: TransportMessage["message"];
+}
+
 /** See the file's header. */
 export class SimulatedCluster {
   readonly plan: Plan;
@@ -46,6 +53,8 @@ export class SimulatedCluster {
   readonly clients: SimClients;
   readonly operator: SimOperator;
   readonly faults: FaultPlayer;
+  /** Gets every message that leaves a node, while somebody listens; otherwise null. */
+  sentMessages: SentMessage[] | null = null;
   /** Carries datagrams, when the plan's transport is `datagrams`. */
   readonly #datagrams: MemoryNetwork = memoryNetwork();
   /** Carries byte streams, when it is `tcp`. */
@@ -96,6 +105,16 @@ export class SimulatedCluster {
         isMember(process) &&
         !(process.wasRolledBack && this.operator.isKnownToBeRolledBack(process)),
     );
+  }
+
+  /** Whether all usable members have applied the same entries, and hold no others. */
+  haveAllApplied(): boolean {
+    const members = this.usableMembers();
+    const positions = members.map(({ raft }) => {
+      const metrics = raft?.metrics();
+      return `${String(metrics?.appliedIndex)} ${String(metrics?.lastIndex)}`;
+    });
+    return new Set(positions).size === 1 && members.every(({ isUp }) => isUp);
   }
 
   /** Every process that runs, a member or not. */
@@ -149,6 +168,7 @@ export class SimulatedCluster {
       },
       sending: (from, to, transportMessage) => {
         this.record.event(`${from} to ${to} ${this.#describe(transportMessage)}`);
+        this.sentMessages?.push({ from, to, message: transportMessage.message });
       },
     });
   }

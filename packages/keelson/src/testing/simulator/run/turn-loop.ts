@@ -54,18 +54,25 @@ export class TurnLoop {
    * Runs until the condition holds after a turn. If it doesn't within `limitMs`, that's a violation with this
    * code.
    */
-  async runUntil(condition: () => boolean, limitMs: number, code: string, what: string): Promise<void> {
+  async runUntil(
+    condition: () => boolean,
+    limitMs: number,
+    code: string,
+    what: string | (() => string),
+  ): Promise<void> {
     const { clock, record } = this.#cluster;
     const deadline = clock.now() + limitMs;
     const isLate = (): boolean => clock.now() >= deadline;
     const timer = clock.setTimer(limitMs, () => undefined);
-    await clock.runUntil(() => this.#turnEnded() || condition() || isLate(), limitMs + 1, what);
+    const isOver = (): boolean => this.#turnEnded() || condition() || isLate();
+    await clock.runUntil(isOver, limitMs + 1, typeof what === "string" ? what : what());
     timer.cancel();
     record.throwIfViolated();
     if (isLate() && !condition()) {
+      const missing = typeof what === "string" ? what : what();
       throw new Violation(
         code,
-        `waited ${String(Math.round(limitMs))} ms in vain for ${what}: ${this.#cluster.summary()}`,
+        `waited ${String(Math.round(limitMs))} ms in vain for ${missing}: ${this.#cluster.summary()}`,
       );
     }
   }

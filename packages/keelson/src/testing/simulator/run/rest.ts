@@ -1,0 +1,167 @@
+/**
+ * A healed cluster that nobody uses comes to rest: without any further write, all nodes hold the same, every
+ * queue is empty, and nothing but heartbeats is sent. A write would set a follower that is stuck going again,
+ * and hide that it was stuck.
+ *
+ * - LIVE: followers catch up and install snapshots without a further write; every member answers its leader.
+ * - BOUND: queues are empty; a snapshot that the policy says is due is taken, and the log that it covers is
+ *   forgotten; no transfer of a snapshot is left over; nobody sends entries, snapshots or questions, or writes
+ *   to a node that isn't a member.
+ */
+import { RECORD_HEADER_BYTES } from "../../../codec/record.ts";
+import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
+import { membersOf } from "../../../core/config.ts";
+import type { RaftMetrics } from "../../../runtime/shared/index.ts";
+import type { SentMessage, SimulatedCluster } from "./simulated-cluster.ts";
+import type { TurnLoop } from "./turn-loop.ts";
+
+/** For so many heartbeats the cluster is listened to. */
+const LISTEN_HEARTBEATS = 6;
+
+/** More than the rounds of one window: its first and last may be cut, and a leader may begin one early. */
+const EXTRA_ROUNDS_MAX = 2;
+
+/** A snapshot is due only if the log since the last one has this share of its size: the runtime's rule. */
+const LOG_SHARE_MIN = 0.25;
+
+/**
+ * For so long a leader keeps the log for a node that has fetched a snapshot and doesn't come back: the
+ * runtime's own constant.
+ */
+const TRANSFER_IDLE_MS = 30_000;
+
+/** See the file's header. */
+export class Rest {
+  readonly #cluster: SimulatedCluster;
+  readonly #turns: TurnLoop;
+  /** What kept the cluster from being at rest when it was last looked at; "": nothing did. */
+  #unrest = "";
+
+  constructor(cluster: SimulatedCluster, turns: TurnLoop) {
+    this.#cluster = cluster;
+    this.#turns = turns;
+  }
+
+  /** Waits until the cluster is at rest, and listens to it then. Throws the violation if it never is. */
+  async reach(): Promise<void> {
+    await this.#wait(
+      () => this.#cluster.haveAllApplied(),
+      "LIVE",
+      "all nodes to apply the same without a write",
+    );
+    const limitMs = this.#turns.patienceMs + TRANSFER_IDLE_MS / Math.min(...this.#cluster.plan.clockRates);
+    await this.#wait(() => this.#isQuiet(), "BOUND", "queues, snapshots and transfers to end", limitMs);
+    await this.#listen();
+  }
+
+  #wait(
+    condition: () => boolean,
+    code: string,
+    what: string,
+    limitMs = this.#turns.patienceMs,
+  ): Promise<void> {
+    return this.#turns.runUntil(condition, limitMs, code, () => `${what} (${this.#unrest})`);
+  }
+
+  #isQuiet(): boolean {
+    this.#unrest = this.#findUnrest() ?? "";
+    return this.#unrest === "";
+  }
+
+  #findUnrest(): string | null {
+    for (const process of this.#cluster.usableMembers()) {
+      const metrics = process.raft?.metrics();
+      if (metrics === undefined) return `${process.id} is down`;
+      const unrest = queueOf(metrics) ?? unansweredBy(this.#cluster, metrics);
+      if (unrest !== null) return `${process.id}: ${unrest}`;
+      const waste = process.hasDamagedData ? null : this.#snapshotUnrest(metrics);
+      if (waste !== null) return `${process.id}: ${waste}`;
+    }
+    return null;
+  }
+
+  /** What the snapshots of a node, and the log that they should have replaced, still have to do. */
+  #snapshotUnrest({ snapshots, appliedIndex, firstIndex }: RaftMetrics): string | null {
+    const policy = this.#cluster.plan.snapshots;
+    if (policy === null || snapshots === null) return null;
+    if (snapshots.taking !== null) return "a snapshot is being taken";
+    if (snapshots.receiving !== null) return "a snapshot is being fetched";
+    const [sending] = snapshots.sending;
+    if (sending !== undefined) return `a snapshot is being sent to ${sending.to}`;
+    const { newest } = snapshots;
+    const covered = Math.max(newest?.index ?? 0, firstIndex - 1);
+    const entries = appliedIndex - covered;
+    const isWorthIt = entries * RECORD_HEADER_BYTES >= LOG_SHARE_MIN * (newest?.bytes ?? 0);
+    if (entries >= policy.everyEntries && isWorthIt)
+      return `${String(entries)} entries, and a snapshot is due after ${String(policy.everyEntries)}`;
+    const kept = (newest?.index ?? 0) - (firstIndex - 1);
+    if (kept > policy.keepEntries)
+      return `the log keeps ${String(kept)} entries before the snapshot, and ${String(policy.keepEntries)} are enough`;
+    return null;
+  }
+
+  /** BOUND: in one of the next windows of time, nothing is sent but the heartbeats that are due. */
+  async #listen(): Promise<void> {
+    const { plan, clock } = this.#cluster;
+    const windowMs = LISTEN_HEARTBEATS * plan.heartbeatMs;
+    const endAt = clock.now() + this.#turns.patienceMs;
+    for (;;) {
+      const sent: SentMessage[] = [];
+      this.#cluster.sentMessages = sent;
+      await this.#turns.runFor(windowMs);
+      this.#cluster.sentMessages = null;
+      const noise = this.#findNoise(sent);
+      if (noise === null) return;
+      // Log time and the end of sessions are written now and then, and a leader may have changed.
+      if (clock.now() < endAt) continue;
+      await this.#wait(() => false, "BOUND", `silence; ${noise}`);
+    }
+  }
+
+  /** A message that a cluster at rest doesn't send; null: there is none. */
+  #findNoise(sent: readonly SentMessage[]): string | null {
+    const leader = this.#cluster.leader();
+    const config = leader?.raft?.metrics().config;
+    if (leader === null || config === undefined) return "there is no leader";
+    const members = membersOf(config);
+    const usable = new Set(this.#cluster.usableMembers().map(({ id }) => id));
+    const heartbeats = new Map<string, number>();
+    for (const { from, to, message } of sent) {
+      // What a node that was removed, or has lost its disk, asks for is not the cluster's doing.
+      if (!usable.has(from)) continue;
+      const what = `${from} sends ${to} a message of type ${message.type}`;
+      if (isRuntimeMessage(message)) {
+        if (usable.has(to)) return what;
+      } else if (message.type === "append-entries") {
+        if (!members.includes(to)) return `${what}, and ${to} is not a member`;
+        if (!usable.has(to)) continue;
+        if (message.entries.lastIndex > message.entries.prev.index) return `${what} with entries`;
+        heartbeats.set(to, (heartbeats.get(to) ?? 0) + 1);
+      } else if (usable.has(to) && message.type !== "append-entries-reply") return what;
+    }
+    const most = Math.ceil(LISTEN_HEARTBEATS * leader.clockConditions.rate) + EXTRA_ROUNDS_MAX;
+    for (const [to, count] of heartbeats)
+      if (count > most)
+        return `${leader.id} sends ${to} ${String(count)} heartbeats, and ${String(most)} are due`;
+    return null;
+  }
+}
+
+/** A queue of the node that isn't empty. */
+function queueOf(metrics: RaftMetrics): string | null {
+  const { pendingEntries, pendingBytes, pendingReads, forwardedCalls, forwardedBytes } = metrics;
+  const queues = { pendingEntries, pendingBytes, pendingReads, forwardedCalls, forwardedBytes };
+  for (const [name, size] of Object.entries(queues)) if (size !== 0) return `${name} is ${String(size)}`;
+  return null;
+}
+
+/** A usable member that the leader doesn't know to hold everything. */
+function unansweredBy(cluster: SimulatedCluster, { role, members, lastIndex }: RaftMetrics): string | null {
+  if (role !== "leader") return null;
+  const usable = new Set(cluster.usableMembers().map(({ id }) => id));
+  for (const { id, match, active } of members) {
+    if (usable.has(id) && (match !== lastIndex || active !== true))
+      return `${id} is known to hold ${String(match)} of ${String(lastIndex)} entries, active ${String(active)}`;
+  }
+  return null;
+}
