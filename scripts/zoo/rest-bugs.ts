@@ -72,4 +72,11 @@ export const REST_BUGS: readonly Bug[] = [
     from: "    advanceCommit(state);\n  } else if",
     to: "    advanceCommit(state);\n    progress.heartbeatDue = true;\n  } else if",
   },
+  {
+    code: "Q3d",
+    title: "The log is not compacted for a fetched snapshot that could not be installed",
+    file: "runtime/snapshots/snapshot-manager.ts",
+    from: "      this.#passedSnapshot = newest;\n      this.#compactor.compact();",
+    to: "      this.#passedSnapshot = newest;",
+  },
 ];

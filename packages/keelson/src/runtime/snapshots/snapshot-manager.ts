@@ -62,6 +62,8 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
   readonly #sender: SnapshotSender;
   readonly #fetcher: SnapshotFetcher;
   readonly #installer: SnapshotInstaller<Command, Result>;
+  /** The index of the newest snapshot when the log was last compacted for it by `applied`. */
+  #passedSnapshot = 0;
 
   constructor(parts: SnapshotManagerParts<Command, Result>) {
     const { id, store, environment, send, policy, stateMachine, sessions } = parts;
@@ -139,6 +141,12 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
 
   /** A batch was applied. */
   applied(): void {
+    const newest = this.#parts.store.newest?.position.index ?? 0;
+    // A snapshot that was fetched and could not be installed covers the log too, once the state has passed it.
+    if (newest > this.#passedSnapshot && this.#parts.applier.applied.index >= newest) {
+      this.#passedSnapshot = newest;
+      this.#compactor.compact();
+    }
     this.#taker.takeIfDue();
   }
 

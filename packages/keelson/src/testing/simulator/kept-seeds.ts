@@ -53,4 +53,8 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 4574,
     why: "a node without file handles did not start, and the simulator did not know that error of its own disk",
   },
+  {
+    seed: 6,
+    why: "a log was not compacted for a fetched snapshot that could not be installed, once its entries had come",
+  },
 ];
