@@ -123,8 +123,8 @@ export class SnapshotFetcher {
   /** Resolves after the last step that was enqueued: steps on the store never overlap (see `#enqueue`). */
   #tail: Promise<void> = Promise.resolve();
   /**
-   * The rate limit: no further chunk is requested before this time, in milliseconds of the environment's
-   * clock. Each first request of a chunk moves it on; a repeated request doesn't.
+   * The rate limit: no chunk is requested, or requested again, before this time, in milliseconds of the
+   * environment's clock. Each request moves it on: the answer to a repeated one takes as many bytes.
    */
   #nextRequestAt = -Infinity;
   /** In milliseconds of the environment's clock; set by each failure. No offer is taken before it. */
@@ -171,7 +171,7 @@ export class SnapshotFetcher {
     if (transfer.source === source || transfer.phase !== "fetching") return;
     transfer.source = source;
     transfer.silentSince = now;
-    this.#resend(transfer, true);
+    this.#resendAll(transfer);
   }
 
   onChunk(message: SnapshotChunk): void {
@@ -364,7 +364,6 @@ export class SnapshotFetcher {
   #requestMore(transfer: IncomingTransfer): void {
     this.#armRetryTimer();
     const { incoming } = transfer;
-    const now = this.#parts.environment.now();
     if (incoming === null) {
       this.#request(transfer, 0, 0);
       return;
@@ -373,20 +372,24 @@ export class SnapshotFetcher {
       transfer.nextOffset < incoming.bytes &&
       transfer.outstanding.size + transfer.outOfOrder.size < WINDOW_CHUNKS
     ) {
-      if (now < this.#nextRequestAt) {
-        this.#armRateTimer();
-        return;
-      }
+      if (this.#mustWait()) return;
       const bytes = Math.min(this.#chunkBytes, incoming.bytes - transfer.nextOffset);
-      this.#nextRequestAt =
-        Math.max(this.#nextRequestAt, now) + (bytes / this.#parts.bytesPerSecondMax) * 1000;
       this.#request(transfer, transfer.nextOffset, bytes);
       transfer.nextOffset += bytes;
     }
   }
 
+  /** Whether the rate limit allows no request now. Then a timer goes on when it does. */
+  #mustWait(): boolean {
+    if (this.#parts.environment.now() >= this.#nextRequestAt) return false;
+    this.#armRateTimer();
+    return true;
+  }
+
   #request(transfer: IncomingTransfer, offset: number, bytes: number): void {
     const sentAt = this.#parts.environment.now();
+    const costMs = (bytes / this.#parts.bytesPerSecondMax) * 1000;
+    this.#nextRequestAt = Math.max(this.#nextRequestAt, sentAt) + costMs;
     if (transfer.outstanding.size === 0) transfer.silentSince = sentAt;
     transfer.outstanding.set(offset, { bytes, sentAt });
     this.#sendRequest(transfer, offset, bytes);
@@ -399,12 +402,22 @@ export class SnapshotFetcher {
     send(source, { type: "snapshot-request", from, id, index, offset, bytes });
   }
 
-  /** Sends requests again that were not answered in time; `all`: every one, as the source has changed. */
-  #resend(transfer: IncomingTransfer, all: boolean): void {
+  /** Sends requests again that were not answered in time, as the rate limit allows. False: some must wait. */
+  #resend(transfer: IncomingTransfer): boolean {
     const now = this.#parts.environment.now();
     for (const [offset, { bytes, sentAt }] of [...transfer.outstanding]) {
-      if (all || now - sentAt >= RETRY_MS) this.#request(transfer, offset, bytes);
+      if (now - sentAt < RETRY_MS) continue;
+      if (this.#mustWait()) return false;
+      this.#request(transfer, offset, bytes);
     }
+    return true;
+  }
+
+  /** The source has changed: it has not got any of the requests. */
+  #resendAll(transfer: IncomingTransfer): void {
+    for (const [offset, request] of transfer.outstanding)
+      transfer.outstanding.set(offset, { ...request, sentAt: -Infinity });
+    this.#resend(transfer);
   }
 
   #armRetryTimer(): void {
@@ -419,7 +432,7 @@ export class SnapshotFetcher {
         this.#enqueue(transfer, () => this.#giveUp(transfer));
         return;
       } else {
-        this.#resend(transfer, false);
+        this.#resend(transfer);
       }
       this.#armRetryTimer();
     });
@@ -441,7 +454,8 @@ export class SnapshotFetcher {
     this.#rateTimer ??= this.#parts.environment.setTimer(delayMs, () => {
       this.#rateTimer = null;
       // Another transfer may have begun meanwhile: the limit holds for all of them together.
-      if (this.#transfer?.phase === "fetching") this.#requestMore(this.#transfer);
+      const transfer = this.#transfer;
+      if (transfer?.phase === "fetching" && this.#resend(transfer)) this.#requestMore(transfer);
     });
   }
 }

@@ -14,6 +14,13 @@ const TRANSFERS_MAX = 8;
 const REQUESTS_MAX = 64;
 
 /**
+ * Bytes of one node's requests that are answered at once: twice what its window of requests asks for, as each may be
+ * repeated. More are dropped. They are in memory from the file to the socket, and a node may ask for a mebibyte
+ * in each request, again and again.
+ */
+export const REQUESTED_BYTES_MAX = 4 * 1024 * 1024;
+
+/**
  * A transfer ends when its node has sent nothing for this many milliseconds, as it is down or has given up.
  * Without an end the snapshot's file would stay on disk, and the log after it (S12). A node that fetches a
  * snapshot normally sends something every second. After its transfer, the log is kept for it for the same
@@ -49,6 +56,8 @@ interface OutgoingTransfer {
   requestedAt: number;
   /** Requests that are being answered. */
   answering: number;
+  /** Bytes that these ask for; at most REQUESTED_BYTES_MAX. */
+  answeringBytes: number;
   /** The end of the furthest chunk that was sent, for the metrics. */
   bytesDone: number;
 }
@@ -144,9 +153,12 @@ export class SnapshotSender {
     if (transfer === null) return;
     transfer.requestedAt = this.#parts.environment.now();
     if (transfer.answering >= REQUESTS_MAX || message.offset > transfer.snapshot.bytes) return;
+    if (transfer.answeringBytes + message.bytes > REQUESTED_BYTES_MAX) return;
     transfer.answering += 1;
+    transfer.answeringBytes += message.bytes;
     void this.#answer(message, transfer).finally(() => {
       transfer.answering -= 1;
+      transfer.answeringBytes -= message.bytes;
     });
   }
 
@@ -191,6 +203,7 @@ export class SnapshotSender {
       reader: this.#open(id),
       requestedAt: environment.now(),
       answering: 0,
+      answeringBytes: 0,
       bytesDone: 0,
     };
     // Each request awaits the reader and reports its error; here the rejection is only marked as handled.

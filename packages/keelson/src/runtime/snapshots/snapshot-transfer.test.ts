@@ -131,6 +131,23 @@ describe("a snapshot transfer", () => {
     await cluster.close();
   });
 
+  it("keeps to the receiver's rate limit when chunks are lost and requested again (Z17)", async () => {
+    const limit = 20_000;
+    const { cluster, leader, behind, sent } = await oneBehind(100, { fetchBytesPerSecond: limit });
+    // For a while all chunks are lost. Their bytes were on the network all the same.
+    let isLosing = true;
+    leader.transport.filter = (_, { message }) =>
+      !isLosing || message.type !== "snapshot-chunk" || message.payload.length === 0;
+    cluster.net.heal();
+    await cluster.until(() => bytesRequested(sent) > 0, "the first request of a chunk");
+    await cluster.advance(8_000);
+    expect(bytesRequested(sent)).toBeGreaterThan(6 * limit);
+    expect(bytesRequested(sent)).toBeLessThan(9 * limit);
+    isLosing = false;
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the snapshot");
+    await cluster.close();
+  });
+
   it("completes although the network loses, duplicates and reorders chunks (S6)", async () => {
     for (const seed of [1, 2]) {
       const { cluster, behind } = await oneBehind(150, { fetchBytesPerSecond: 200_000 }, { seed });
