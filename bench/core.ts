@@ -19,7 +19,7 @@ const IDS = ["a", "b", "c"];
 /** The first part of each measurement, which lets the JIT compiler settle and is not counted. */
 const WARM_UP_MS = 300;
 
-/** A cluster that elects nobody in this time is broken. */
+/** The time limit of an election. A cluster that needs longer is broken. */
 const ELECTION_MS_MAX = 60_000;
 
 /** Three nodes, a network that delivers at once and a disk that is durable at once. */

@@ -17,10 +17,10 @@ const MAIN = fileURLToPath(new URL("../packages/kv/src/main.ts", import.meta.url
 const KIB = 1024;
 const MIB = KIB * KIB;
 
-/** Puts under way at once while the first node is filled. */
+/** The number of concurrent puts while the first node is filled. */
 const WRITERS = 8;
 
-/** How often memory is looked at. */
+/** How often memory is measured. */
 const SAMPLE_MS = 50;
 
 interface Status {
@@ -62,7 +62,7 @@ async function measure(bytes: number, valueBytes: number): Promise<void> {
     `a snapshot of ${((snapshots?.newest?.bytes ?? 0) / MIB).toFixed(0)} MiB: ${seconds(took)}; leader ${taking.stop()}`,
   );
 
-  // A new process, so that its memory tells of the move, and not of the filling before it.
+  // A new process, so that its memory shows the transfer alone, and not the filling before it.
   leader.kill("SIGTERM");
   await once(leader, "exit");
   leader = await serveLeader();
@@ -105,7 +105,7 @@ function serve(id: string, line: number, http: number, more: readonly string[]):
   return child;
 }
 
-/** Puts values of random bytes, which nothing on the way can make smaller. */
+/** Puts random values, which can't be compressed. */
 async function fill(http: number, bytes: number, valueBytes: number): Promise<void> {
   const count = Math.ceil(bytes / valueBytes);
   let next = 0;
@@ -119,7 +119,7 @@ async function fill(http: number, bytes: number, valueBytes: number): Promise<vo
   await Promise.all(Array.from({ length: WRITERS }, writer));
 }
 
-/** Small puts, one after another, until they are stopped. */
+/** Puts small values, one after another, until stopped. */
 function writeOn(http: number): {
   stop(): Promise<{ count: number; slowestMs: number; failed: number }>;
 } {
@@ -155,7 +155,10 @@ async function statusOf(http: number): Promise<Status> {
   return (await (await fetch(`http://127.0.0.1:${http}/status`)).json()) as Status;
 }
 
-/** Looks at a process's memory while something goes on: all that is resident, and what of it is its own and not a file's. */
+/**
+ * Measures a process's memory meanwhile: all resident memory, and the part of it that doesn't belong to
+ * mapped files.
+ */
 class Memory {
   readonly #timer: NodeJS.Timeout;
   #resident = 0;
@@ -168,7 +171,7 @@ class Memory {
         this.#resident = Math.max(this.#resident, kibIn(text, "VmRSS"));
         this.#own = Math.max(this.#own, kibIn(text, "RssAnon"));
       } catch {
-        // It has ended, or this is not Linux.
+        // The process has ended, or this isn't Linux.
       }
     };
     look();

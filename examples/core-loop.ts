@@ -28,7 +28,7 @@ function random(): number {
   return seed / 2_147_483_647;
 }
 
-/** The core sends positions; what the entries say travels beside them, here and on a real network. */
+/** The core's messages contain positions only. The payloads travel with them, here and on a real network. */
 interface MessageWithPayloads {
   readonly message: Message;
   readonly payloads: ReadonlyMap<string, string>;
@@ -39,15 +39,15 @@ interface Snapshot {
   readonly state: readonly string[];
 }
 
-/** A node and the small world around it. */
+/** A node with its disk, network, timer and state machine. */
 class Host {
   readonly node: RaftNode;
-  /** The disk: term and vote, and the positions of the log with what each entry says. */
+  /** The disk: term and vote, and the positions of the log with their payloads. */
   hardState = "nothing";
   stored: LogPosition[] = [];
   /**
-   * What each entry says, by its position: the Log Matching Property (§5.3) makes index and term a
-   * name that is the same on every node.
+   * The payloads, by position. By the Log Matching Property (§5.3), the entry with some index and term is the
+   * same on every node.
    */
   readonly payloads = new Map<string, string>();
   /** The network: what has arrived, and whether anything can. */
@@ -55,7 +55,7 @@ class Host {
   online = true;
   /** The timer. */
   deadline: number | null = null;
-  /** The state machine: a list of what was said. */
+  /** The state machine: a list of the applied payloads. */
   state: string[] = [];
   applied: LogIndex = 0;
   snapshot: Snapshot | null = null;
@@ -77,7 +77,7 @@ function hostOf(id: NodeId): Host {
   return host;
 }
 
-/** Hands a message to another node, with what its entries say. */
+/** Delivers a message to another node, with its entries' payloads. */
 function send(from: Host, to: NodeId, message: Message): void {
   const other = hostOf(to);
   if (!from.online || !other.online) return;
@@ -99,7 +99,7 @@ function nameAt(node: RaftNode, index: LogIndex): string {
   return nameOf({ index, term });
 }
 
-/** Does one thing that the node wants done. */
+/** Carries out one action of the node. */
 function execute(host: Host, action: Action): void {
   const { node } = host;
   switch (action.type) {
@@ -162,7 +162,7 @@ function stamp(node: RaftNode): string {
   return `${String(now).padStart(5)} ms  ${node.id} (${node.role}, term ${node.term})`;
 }
 
-/** Applies what is committed and on this node's own disk. */
+/** Applies the entries that are committed and on this node's own disk. */
 function apply(host: Host): void {
   const end = Math.min(host.node.commitIndex, host.node.durableIndex);
   while (host.applied < end) {
@@ -188,7 +188,7 @@ function step(): void {
       node.handleTimeout(now);
     }
 
-    // If messages have arrived, hand them over.
+    // If messages have arrived, pass them to the node.
     for (const { message, payloads } of host.inbox.splice(0)) {
       for (const [name, said] of payloads) host.payloads.set(name, said);
       node.handleMessage(message, now);
@@ -204,7 +204,7 @@ function stepUntil(what: string, done: () => boolean): void {
   }
 }
 
-/** Proposes a command; what it says stays with the caller. */
+/** Proposes a command. Its payload stays with the caller. */
 function propose(host: Host, said: string): LogPosition {
   const position = host.node.proposeCommand(now);
   assert(position !== null, `${host.node.id} leads`);
@@ -225,7 +225,7 @@ while (a.node.commitStatus(created) === "in-progress") {
 }
 assert.equal(a.node.commitStatus(created), "committed");
 
-// Propose commands. Nobody has taken the actions yet, so these two become one write and one message.
+// Propose commands. The loop hasn't taken the actions yet, so these two become one write and one message.
 stepUntil("somebody leads", () => [...hosts.values()].some(({ node }) => node.termStartCommitted));
 const leader = [...hosts.values()].find(({ node }) => node.role === "leader") ?? a;
 propose(leader, "hello");
@@ -235,7 +235,7 @@ const greeted = propose(leader, "world");
 stepUntil("the commands are committed", () => leader.node.commitStatus(greeted) === "committed");
 stepUntil("all have applied them", () => [...hosts.values()].every(({ state }) => state.length === 2));
 
-// Cut one node off, go on without it, and forget the part of the log that it lacks.
+// Cut one node off, continue without it, and compact the part of the log that it lacks.
 const absent = [...hosts.values()].find((host) => host !== leader) ?? a;
 absent.online = false;
 console.log(`${stamp(absent.node)} is cut off`);
@@ -248,7 +248,7 @@ leader.snapshot = { last: missed, state: [...leader.state] };
 leader.stored = leader.stored.filter(({ index }) => index > missed.index);
 leader.node.handleCompacted(missed.index, now);
 
-// Let it back: the leader's log no longer reaches back far enough, so it gets the snapshot.
+// Reconnect it. The leader's log no longer reaches back far enough, so the node gets the snapshot.
 absent.online = true;
 console.log(`${stamp(absent.node)} is back`);
 propose(leader, "everyone");

@@ -9,7 +9,7 @@ import { memoryLog } from "keelson/storage/memory";
 import { memorySnapshots } from "keelson/storage/snapshots";
 import { memoryNetwork, memoryTransport } from "keelson/transport/memory";
 
-/** Counts. Its results can be kept as bytes, which sessions need, and its state too, which snapshots need. */
+/** A counter. Its results can be encoded, which sessions need, and so can its state, which snapshots need. */
 class Counter implements StateMachine<number, number> {
   total = 0;
 
@@ -29,7 +29,7 @@ class Counter implements StateMachine<number, number> {
     return this.total;
   }
 
-  /** The state as it is at this moment; writes go on while the bytes are read. */
+  /** The state at this moment. Writes continue while the bytes are read. */
   snapshot(): AsyncIterable<Uint8Array> {
     const bytes = toBytes(this.total);
     return (async function* () {
@@ -82,7 +82,7 @@ const c = await open("c");
 await a.raft.changeMembership({ add: { b: "b:1", c: "c:1" } });
 console.log("three voters:", a.raft.metrics().config.voters.join(", "));
 
-// The first node hands over and goes; any member could be removed like this, by whoever leads.
+// Remove the first node, which transfers leadership first. The leader can remove any member in this way.
 const leader = await a.raft.transferLeadership();
 const next = leader === "b" ? b : c;
 await next.raft.changeMembership({ remove: ["a"] });

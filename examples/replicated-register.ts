@@ -11,7 +11,7 @@ import { NotLeaderError, Raft, type StateMachine } from "keelson";
 import { memoryLog } from "keelson/storage/memory";
 import { memoryNetwork, memoryTransport } from "keelson/transport/memory";
 
-/** What can be asked of the register: set it, if it still holds what the caller saw. */
+/** The register's command: set it, if it still holds the value that the caller saw. */
 interface CompareAndSet {
   readonly expected: number;
   readonly value: number;
@@ -31,7 +31,7 @@ class Register implements StateMachine<CompareAndSet, Answer> {
     decode: (bytes: Uint8Array) => JSON.parse(new TextDecoder().decode(bytes)) as CompareAndSet,
   };
 
-  /** It is kept in memory, so it holds nothing yet: Keelson applies the log from the beginning. */
+  /** The state is kept in memory, so it is empty now, and Keelson applies the log from the beginning. */
   open() {
     return { term: 0, index: 0 };
   }
@@ -66,14 +66,14 @@ async function start(id: string, address: string): Promise<Member> {
 
 let members = await Promise.all(Object.entries(addresses).map(([id, address]) => start(id, address)));
 
-/** Writes on whichever node leads; a node that does not says who does. */
+/** Writes on the leader; any other node names it in its error. */
 async function write(command: CompareAndSet): Promise<Answer> {
   for (const deadline = Date.now() + 10_000; Date.now() < deadline;) {
     for (const { raft } of members) {
       try {
         return await raft.write(command);
       } catch (error) {
-        // Surely not done: ask the next. Anything else is for the caller to know.
+        // The write definitely had no effect: try the next node. Any other error goes to the caller.
         if (!(error instanceof NotLeaderError)) throw error;
       }
     }
@@ -93,7 +93,7 @@ try {
     assert.equal(value, 7);
   }
 
-  // Without its leader the cluster elects another one and goes on.
+  // When the leader is lost, the cluster elects another one and continues.
   const leader = members.find(({ raft }) => raft.metrics().role === "leader");
   assert(leader !== undefined, "somebody took the writes");
   console.log(`${leader.raft.metrics().id} led, and stops`);

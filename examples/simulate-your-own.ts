@@ -41,11 +41,11 @@ class Tickets implements StateMachine<"take", number> {
 /** The same with one counter, one client after another, and no faults. */
 const model: Model<number, "take" | "look", number> = {
   initial: 0,
-  // Operations with different keys are checked apart; these all concern the one counter.
+  // Operations on different keys are checked separately. Here all concern one counter.
   keyOf: () => "counter",
   step: (taken, call, answer) => {
     const after = call === "take" ? taken + 1 : taken;
-    // A client that got no answer may have got any.
+    // Without an answer, any result is possible.
     return answer === undefined || answer === after ? after : undefined;
   },
   fingerprint: (taken) => `${taken}`,
@@ -58,7 +58,7 @@ const model: Model<number, "take" | "look", number> = {
 
 type TicketSubject = Subject<Tickets, "take", number, "take" | "look", number>;
 
-/** What is replicated, and what clients do with it. Made anew for each run. */
+/** What is replicated, and what clients do with it. Each run gets a new one. */
 const tickets = (): TicketSubject => ({
   model,
   machine: () => new Tickets(),
@@ -68,7 +68,10 @@ const tickets = (): TicketSubject => ({
   digest: (machine) => `${machine.taken}`,
 });
 
-/** The same, with a common mistake: the state survives a crash, but not how far it had come, so the log is applied to it again. */
+/**
+ * The same with a common bug: the state survives a crash, but its position in the log doesn't, so entries are
+ * applied again.
+ */
 const forgetful = (): TicketSubject => {
   const kept = new Map<string, Tickets>();
   return {
@@ -81,10 +84,12 @@ const forgetful = (): TicketSubject => {
   };
 };
 
-/** What the seed says, but short, so that this program ends soon; take `planOf(seed)` as it is to simulate in earnest. */
+/**
+ * The seed's plan, shortened so that this program ends soon. For real tests, use `planOf(seed)` unchanged.
+ */
 const shortPlanOf = (seed: number): Plan => ({ ...planOf(seed), faultyMs: 1_000, clients: 2 });
 
-/** The first of these seeds that breaks something, and what it breaks; null: all went well. */
+/** The first of these seeds that fails, and its violation; null: none fails. */
 async function firstFailure(subject: MakeSubject, seeds: readonly number[]) {
   for (const seed of seeds) {
     const result = await simulate(shortPlanOf(seed), { subject });
@@ -101,12 +106,12 @@ const sound = await firstFailure(tickets, seeds);
 assert(sound === null, `seed ${sound?.plan.seed} broke ${sound?.violation?.message}`);
 console.log(`${seeds.length} runs of the tickets: every invariant held`);
 
-// Not every run has a crash that shows it.
+// Not every run has a crash that shows the bug.
 const broken = await firstFailure(forgetful, seed === undefined ? seedsFrom1(100) : seeds);
 assert(broken !== null || seed !== undefined, "the mistake is found");
 if (broken !== null) {
   console.log(`the forgetful tickets, seed ${broken.plan.seed}: ${broken.violation?.message.split("\n")[0]}`);
-  // The same failure with as few faults and clients as can be.
+  // The same failure with as few faults and clients as possible.
   const small = await shrink(broken, { subject: forgetful, runsMax: 3 });
   console.log(`the smallest run found has ${small.plan.clients} clients and these faults:`);
   for (const fault of small.plan.faults) console.log(`  ${JSON.stringify(fault)}`);

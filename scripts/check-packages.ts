@@ -1,4 +1,4 @@
-// Builds and packs what would be published, and uses it as a stranger would.
+// Builds and packs the packages as for publishing, installs the archives, and uses them like any user.
 import { mkdtemp, readFile, rm, mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -61,7 +61,7 @@ async function useAll(archive: string, manifest: Manifest, directory: string): P
     target: "es2024",
     lib: ["es2024", "esnext.disposable"],
     strict: true,
-    // The declarations themselves are what is checked here.
+    // Checks the declaration files, too.
     skipLibCheck: false,
     types: ["node"],
     typeRoots: [path.join(root, "node_modules", "@types")],

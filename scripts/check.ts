@@ -20,14 +20,14 @@ interface Check {
 }
 
 /**
- * Two lanes, for two cores; within a lane one after another. The check of the packages builds into the
- * folders that the type check writes too, so they share a lane.
+ * Two lanes of checks run in parallel, for two cores; the checks of a lane run one after another. The type
+ * check and the check of the packages write into the same folders, so they are in one lane.
  */
 const LANES: readonly (readonly Check[])[] = [
   [
     { name: "types", script: "types" },
     { name: "packages", script: "packages" },
-    // A short piece of each long proof; the long ones have their own commands.
+    // A short version of each long test. The long versions have their own commands.
     { name: "simulation", script: "sim", args: ["--seeds", "60", "--jobs", "1"] },
     {
       name: "zoo",
@@ -51,7 +51,7 @@ const LANES: readonly (readonly Check[])[] = [
     { name: "porcupine", script: "porcupine", args: ["--seeds", "6", "--random", "1000"] },
     { name: "hostile clients", script: "hostile", args: ["--short", "--hold", "1"] },
     {
-      // This seed hands over, loses a disk, and replaces the leader within the time.
+      // Within this time, this seed transfers leadership, loses a disk, and replaces the leader.
       name: "torture",
       script: "torture",
       args: [
@@ -62,7 +62,7 @@ const LANES: readonly (readonly Check[])[] = [
   ],
 ];
 
-/** Far above what any takes, the tests included: it is there so that a hang ends. */
+/** The time limit of a check. Far above what any check takes; it ends a check that hangs. */
 const CHECK_SECONDS_MAX = 600;
 const root = path.join(import.meta.dirname, "..");
 

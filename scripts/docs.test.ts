@@ -46,7 +46,7 @@ function mentionsIn(document: string): Mention[] {
 }
 
 describe("the documents", () => {
-  it("name functions and fields that stand in the files they link to", () => {
+  it("name only functions and fields that the linked files contain", () => {
     const mentions = documents().flatMap(mentionsIn);
     const wrong = mentions.filter(({ file, name }) => {
       const word = new RegExp(String.raw`(^|[^\w#])${name}(\W|$)`, "m");

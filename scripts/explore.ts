@@ -33,7 +33,7 @@ Exit code: 0 all held (or: every bug was found); 1 an invariant broke (or: a bug
 
 const CORE = path.join(import.meta.dirname, "../packages/keelson/src/core");
 const INDEX = "../packages/keelson/src/testing/explore/index.ts";
-/** How often the progress is told. */
+/** How often progress is printed. */
 const PROGRESS_MS = 5_000;
 
 interface Run {

@@ -11,15 +11,18 @@ import { isMainThread, parentPort, Worker, workerData } from "node:worker_thread
 import { emptyTally, feed, inputOf, type Failure, type Tally } from "./fuzz/runner.ts";
 import { TARGETS } from "./fuzz/targets.ts";
 
-/** An input that takes longer hangs, as far as anybody can tell. It is a generous bound: the machine may be busy. */
+/** An input that takes longer counts as a hang. The limit is generous, because the machine may be busy. */
 const INPUT_MS_MAX = 10_000;
 const PROGRESS_EVERY_MS = 10_000;
 const FAILURES_SHOWN_MAX = 5;
-/** Inputs between two looks at the clock. */
+/** How many inputs are fed between two readings of the clock. */
 const BLOCK = 100;
-/** Inputs before memory is measured for the first time: what is made once has been made by then. */
+/**
+ * How many inputs are fed before memory is first measured. By then, everything that is allocated only once
+ * exists.
+ */
 const WARM_UP_INPUTS = 2000;
-/** What may still be in use after all inputs, more than after the first. */
+/** How many more bytes may be in use after all inputs than after the first. */
 const GROWTH_BYTES_MAX = 48 * 1024 * 1024;
 
 interface Job {
@@ -27,7 +30,7 @@ interface Job {
   readonly seed: number;
   readonly inputs: number;
   readonly ms: number;
-  /** Which target, and which input, the worker is at: what to name if it hangs. */
+  /** The worker's current target and input, for the report of a hang. */
   readonly at: SharedArrayBuffer;
 }
 
@@ -49,7 +52,7 @@ async function work({ targets: names, seed, inputs, ms, at }: Job): Promise<void
   let reportAt = performance.now() + PROGRESS_EVERY_MS;
   while (total < inputs && performance.now() < until) {
     for (const [which, target] of targets.entries()) {
-      // Each gets its share of what was done so far, so that a run may end at any time.
+      // Targets take turns by their shares, so that the run may end at any time.
       const due = Math.ceil(((total + BLOCK) * target.share) / shares) - (done[which] ?? 0);
       for (let left = due; left > 0; left--) {
         const number = done[which] ?? 0;
@@ -71,7 +74,7 @@ async function work({ targets: names, seed, inputs, ms, at }: Job): Promise<void
   report({ type: "end", tallies, grownBytes: bytesInUse() - (begunBytes ?? bytesInUse()) });
 }
 
-/** After everything that nobody needs is gone. */
+/** Measured after garbage collection. */
 function bytesInUse(): number {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;
@@ -175,14 +178,14 @@ function run(job: Job): Promise<number> {
   });
 }
 
-/** Tells when the worker has been at one input for too long. Returns how to stop watching. */
+/** Reports when the worker takes too long for one input. Returns a function that ends the watch. */
 function watch({ targets, seed, at }: Job, onHang: (text: string) => void): () => void {
   const place = new Int32Array(at);
   let [seen, since] = [0, performance.now()];
   const timer = setInterval(() => {
     const count = Atomics.load(place, 2);
     if (count !== seen) [seen, since] = [count, performance.now()];
-    // Before the first and after the last, the worker makes itself ready or tidies up.
+    // Before the first input and after the last one, the worker sets up and cleans up.
     else if (count > 0 && performance.now() - since > INPUT_MS_MAX * 2) {
       const name = targets[Atomics.load(place, 0)] ?? "";
       onHang(`HANGS on: npm run fuzz -- --target ${name} --seed ${seed} --replay ${Atomics.load(place, 1)}`);

@@ -18,12 +18,16 @@ import { Bystander } from "./hostile/bystander.ts";
 import { HostileClient } from "./hostile/client.ts";
 import { pause, residentMib, Victims } from "./hostile/victims.ts";
 
-/** The most that the leader may have resident at any time: both budgets of 64 MiB, and what Node needs. */
+/**
+ * The most resident memory that the leader may have at any time: both budgets of 64 MiB, and what Node needs.
+ */
 const PEAK_MIB_MAX = 500;
 /** Memory after an attack, compared to before the first: within this, for allocators and caches. */
 const NORMAL_MIB = 130;
 const NORMAL_MS_MAX = 60_000;
-/** The longest that the honest client may wait: stalled attackers lose their room after 2 s. */
+/**
+ * The longest that the honest client may wait. Stalled attackers lose their share of the budgets after 2 s.
+ */
 const GAP_MS_MAX = 6000;
 const SERVED_SHARE_MIN = 0.5;
 /** The values of the traffic before and after attacks, and how long it runs before the first. */

@@ -1,4 +1,4 @@
-// Changes the code in small ways, one at a time, and looks whether a test fails: `npm run mutate -- --help`.
+// Makes small changes to the code, one at a time, and checks that a test fails: `npm run mutate -- --help`.
 import { globSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -18,12 +18,12 @@ Exit code: 0 the score was reached; 1 it was not; 2 wrong usage.`;
 
 const SCORE_MIN = 85;
 const TARGETS = ["packages/keelson/src/core/*.ts", "packages/keelson/src/storage/wal/*.ts"];
-/** Nothing to mutate: what is exported, and the tests themselves. */
+/** Files that aren't mutated: lists of exports, and the tests. */
 const NOT_MUTATED = /(\/index|\.test)\.ts$/;
 const REPORT_FILE = "reports/mutation.json";
 const DOCS_FILE = "docs/mutation.md";
 
-/** Tests that take this much longer than half as much again as usual, loop. */
+/** Tests count as looping if they take this much more than 1.5 times as long as usual. */
 const TIMEOUT_MS = 5_000;
 
 function usage(text: string): never {
@@ -69,9 +69,9 @@ await new Stryker({
   coverageAnalysis: "perTest",
   timeoutMS: TIMEOUT_MS,
   timeoutFactor: 1.5,
-  // Values that are made when a module is loaded would cost a process each.
+  // A mutant in code that runs when its module is loaded would need a process of its own.
   ignoreStatic: true,
-  // Texts for people: a test of each one's wording would keep nobody from anything.
+  // Texts for people. Tests of their wording would prevent no bug.
   mutator: { plugins: null, excludedMutations: ["StringLiteral"] },
   ignorePatterns: ["packages/kv", "bench", "examples", "docs", "reports", "coverage"],
   reporters: quiet ? ["json"] : ["json", "progress-append-only"],

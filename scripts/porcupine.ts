@@ -20,7 +20,7 @@ import { SKIPPED } from "./tally.ts";
 const SIMULATION_SECONDS_MAX = 3600;
 /** What a torture takes beyond its faults: it starts servers, waits for convergence, and reads all keys. */
 const TORTURE_SECONDS_EXTRA = 600;
-/** A bug that is hard to find is no use here: the zoo's table has the seeds that each takes. */
+/** Choose bugs that few seeds find: the zoo's table says how many each takes. */
 const BUG_SEEDS_MAX = 300;
 const KINDS: readonly Kind[] = ["key-value", "register"];
 /** Histories that are kept in the repository, with the verdict at the end of the name before `.jsonl`. */
@@ -77,7 +77,7 @@ class PorcupineCheck {
 
   async run(): Promise<number> {
     const { places, kind } = this.#options;
-    // First, whether the check notices anything at all.
+    // First check that the check notices anything.
     await this.#known();
     if (places.length > 0) await this.#check("given", kind, places, () => "linearizable");
     else await this.#checkMade();
@@ -107,7 +107,7 @@ class PorcupineCheck {
     }
   }
 
-  /** What our own checker says is what Porcupine must say; and both verdicts must be there. */
+  /** Porcupine must agree with our own checker, and each of the two verdicts must occur. */
   async #random(kind: Kind): Promise<void> {
     const { random, from } = this.#options;
     if (random === 0) return;

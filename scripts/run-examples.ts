@@ -4,7 +4,7 @@ import path from "node:path";
 
 import { run } from "./commands.ts";
 
-/** An example is read more than it is run; one that needs longer is not an example. */
+/** The time limit of an example. Examples are there to be read, so they should end quickly. */
 const EXAMPLE_SECONDS_MAX = 60;
 
 const directory = path.join(import.meta.dirname, "..", "examples");

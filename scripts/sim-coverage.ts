@@ -20,18 +20,18 @@ const HELP = `Usage: npm run sim:coverage -- [--seeds N] [--from S] [--missed] [
 
 const SOURCE = path.join(import.meta.dirname, "../packages/keelson/src");
 
-/** What must be reached, and what is shown besides. */
+/** The folders whose coverage has a minimum, and those that are only shown. */
 const WANTED = ["core", "runtime", "storage/wal"];
 const SHOWN = [...WANTED, "storage", "codec", "transport", "transport/tcp"];
 
-/** Tools for people who look into, or rescue, a log whose node is not running: no run of a cluster uses them. */
+/** Tools to inspect or rescue the log of a stopped node: no cluster uses them. */
 const OFFLINE = [
   "storage/wal/inspect-wal.ts",
   "storage/wal/force-new-cluster.ts",
   "storage/wal/restore-wal.ts",
 ];
 
-/** Images of the core's state are made by the exhaustive search alone (`npm run explore`). */
+/** Only the explorer makes images of the core's state (`npm run explore`). */
 const EXPLORED = ["capture", "revive"];
 
 process.exitCode = await main();
@@ -59,7 +59,7 @@ async function main(): Promise<number> {
   return report(counts, values.missed, linesMin);
 }
 
-/** Counts what runs in `body`, and in the modules that it is the first to load; by the address of the module. */
+/** Counts what runs in `body`, and in the modules that it loads first; by the URL of the module. */
 async function countWhile(body: () => Promise<void>): Promise<Map<string, CountedRange[]>> {
   const session = new Session();
   session.connect();
@@ -72,7 +72,7 @@ async function countWhile(body: () => Promise<void>): Promise<Map<string, Counte
 }
 
 async function runSeeds(from: number, seeds: number): Promise<void> {
-  // Loaded here, so that counting has begun before.
+  // Loaded only here, so that counting has begun.
   const { planOf, simulate } = await import("keelson/testing");
   for (let seed = from; seed < from + seeds; seed++) {
     const { violation } = await simulate(planOf(seed));
@@ -107,7 +107,7 @@ function listLines(file: string, lines: readonly number[]): void {
   for (const line of lines) console.log(`    ${String(line)}: ${text[line - 1]?.trim() ?? ""}`);
 }
 
-/** Those directly in the folder; lists of exports and tests run nothing that could be reached. */
+/** The files directly in the folder, without lists of exports and tests, which contain no code to reach. */
 function filesOf(folder: string): string[] {
   return readdirSync(path.join(SOURCE, folder))
     .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts") && name !== "index.ts")

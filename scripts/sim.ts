@@ -15,12 +15,12 @@ import { describePlan, failureOf, reportOf } from "./lib/sim-report.ts";
 import { makeEmptyDirectory } from "./lib/empty-directory.ts";
 import { subjectOf, STORES, type Store } from "./sim/stores.ts";
 
-/** Runs that fail are shrunk, and shown in full, up to this many; the rest is only counted. */
+/** How many failed runs are shrunk and shown in full; further ones are only counted. */
 const FAILURES_SHOWN_MAX = 3;
 
 const PROGRESS_EVERY_MS = 5_000;
 
-/** What a worker tells of one run: numbers, and what broke. */
+/** A worker's report of one run. */
 interface Outcome {
   readonly seed: number;
   readonly violation: string | null;
@@ -30,11 +30,14 @@ interface Outcome {
   readonly reads: number;
   readonly undecided: boolean;
   readonly faults: readonly (readonly [string, number])[];
-  /** Of every event of the run: equal hashes before and after a change mean that the change alters no behaviour. */
+  /**
+   * The hash of all events of the run. Equal hashes before and after a change of the code mean that it alters
+   * no behaviour.
+   */
   readonly traceHash: string;
 }
 
-/** What a worker is told about all its runs. */
+/** The settings that all runs of a worker share. */
 interface Task {
   readonly store: Store;
   /** Where to write the runs' histories; null: nowhere. */
@@ -91,7 +94,7 @@ async function main(args: string[]): Promise<number> {
     if (values.help === true) return help();
     const store = storeOf(values.store);
     const histories = values.histories ?? null;
-    // Histories of an earlier run would be taken for this one's.
+    // Histories of an earlier run would be mistaken for this one's.
     if (histories !== null) makeEmptyDirectory("histories", histories);
     if (values.replay !== undefined) {
       const seed = wholeOf("replay", values.replay, 0);

@@ -13,19 +13,19 @@ describe("tallyTests", () => {
     });
   });
 
-  it("is never green for a run that failed without a failing test", () => {
+  it("counts a run that failed without a failing test as failed", () => {
     expect(tallyTests(GREEN, 1).failed).toBe(1);
     expect(tallyTests({ ...GREEN, numFailedTestSuites: 1 }, 0).failed).toBe(1);
   });
 
-  it("is never green for a run without tests or without a report", () => {
+  it("counts a run without tests or without a report as failed", () => {
     expect(tallyTests({ ...GREEN, numPassedTests: 0 }, 0).failed).toBe(1);
     expect(tallyTests(null, 0).failed).toBe(1);
   });
 });
 
 describe("a check that was skipped", () => {
-  it("is known by a line of what it printed", () => {
+  it("is recognized by a line of its output", () => {
     expect(wasSkipped("SKIPPED: Go is not installed\n")).toBe(true);
     expect(wasSkipped("some line\nSKIPPED: Go is not installed")).toBe(true);
     expect(wasSkipped("no history was SKIPPED: all are there")).toBe(false);

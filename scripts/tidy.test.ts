@@ -63,7 +63,7 @@ describe("files", () => {
     expect(odd).toEqual([]);
   });
 
-  it("are not longer than one noun needs", () => {
+  it("are not longer than the limit", () => {
     const long = CODE.filter((name) => linesOf(name).length > LINES_MAX && !(name in LONG_FILES));
     expect(long, `over ${LINES_MAX} lines: split them, or give the reason in LONG_FILES`).toEqual([]);
   });
@@ -75,13 +75,13 @@ describe("files", () => {
     expect(short).toEqual([]);
   });
 
-  it("name no place on the machine of whoever wrote them", () => {
+  it("contain no path of a developer's machine", () => {
     const text = FILES.filter((name) => !/\.(png|ico|woff2)$/.test(name));
     expect(text.filter((name) => read(name).includes(root + path.sep))).toEqual([]);
   });
 
-  it("leave nothing for later without saying so in the open", () => {
-    // Put together so that this file does not find itself.
+  it("contain no marks of unfinished work", () => {
+    // Concatenated, so that this file doesn't match itself.
     const marks = new RegExp(["TO" + "DO", "FIX" + "ME", "X" + "XX"].join("|"));
     const found = CODE.filter((name) => marks.test(read(name)));
     expect(found).toEqual([]);
@@ -97,7 +97,8 @@ describe("tests", () => {
   });
 
   it("each assert something", () => {
-    // The suites that other files bring along (`describeLogStore`, `transportCases`) assert for themselves.
+    // Suites that are defined in other files (`describeLogStore`, `transportCases`) contain their own
+    // assertions.
     const asserts = /\b(expect|assert|describe[A-Z]\w+|\w+Cases)\b/;
     const found = TESTS.filter((name) => !asserts.test(read(name)));
     expect(found).toEqual([]);
@@ -131,7 +132,7 @@ describe("the packages", () => {
   });
 });
 
-describe("the papers", () => {
+describe("the documents", () => {
   it("ARCHITECTURE.md names every source folder", () => {
     const architecture = read("ARCHITECTURE.md");
     const folders = new Set(

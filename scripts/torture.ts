@@ -20,9 +20,12 @@ import { WriteGaps } from "./torture/write-gaps.ts";
 import { Workload } from "./torture/workload.ts";
 
 const PROGRESS_EVERY_MS = 15_000;
-/** After the last fault: nodes start, elect, and catch up. On a busy machine that takes a while. */
+/**
+ * The time that nodes may take after the last fault to start, elect a leader and catch up. On a busy machine
+ * that takes a while.
+ */
 const CONVERGE_MS_MAX = 90_000;
-/** More of the same would say no more. */
+/** How many violations are printed; further ones would be of the same kind. */
 const FAILURES_KEPT_MAX = 10;
 
 async function main(args: string[]): Promise<number> {
@@ -124,7 +127,7 @@ class Torture {
           servers.nodes.map(({ id, state }) => `${id} ${state}`).join(", "),
       );
     const apart = await servers.converged(CONVERGE_MS_MAX);
-    // Under load logs differ by what is on its way: it counts when the clients are silent too.
+    // Under load the logs differ by entries in flight, so check again when the clients have stopped.
     await workload.end();
     const still = apart === null ? null : await servers.converged(CONVERGE_MS_MAX);
     if (still !== null)
@@ -134,13 +137,13 @@ class Torture {
     await workload.readAllAgain();
     await this.#compare(servers, workload);
     this.#summarize(workload, faults, writeGaps);
-    // As each node says of itself, with every start in its log.
+    // Each node writes it to its log at every start.
     console.log(
       `snapshots: taken ${servers.countInLogs('"took a snapshot')}, installed ${servers.countInLogs('"installed a snapshot')}`,
     );
   }
 
-  /** Every node must hold the same, and all of it must have been put by somebody. */
+  /** All nodes must hold the same keys, and a client must have put each of them. */
   async #compare(servers: Servers, workload: Workload): Promise<void> {
     const late = await servers.converged(CONVERGE_MS_MAX);
     if (late !== null) this.#fail(`the nodes did not converge after the last read: ${late}`);
@@ -178,7 +181,7 @@ class Torture {
   async #tidy(servers: Servers, network: TestNetwork): Promise<void> {
     await network.heal();
     for (const process of servers.processes) process.resume();
-    // In order, if all is well: that must work too.
+    // Stop the servers in order, if nothing failed: that must work, too.
     await Promise.all(
       servers.processes.map((process) => (this.#failures.length === 0 ? process.close() : process.kill())),
     );
@@ -224,14 +227,14 @@ class Torture {
     if (svg !== null) writeFileSync(`${name}.svg`, svg);
   }
 
-  /** The run ends at the first failure: what follows would only cover the traces. */
+  /** The run ends at the first failure, because whatever follows would make it harder to analyse. */
   #fail(text: string): void {
     this.#failures.push(text);
     if (this.#failures.length <= FAILURES_KEPT_MAX) this.#say(`FAILED: ${text}`);
     this.#interrupted.abort();
   }
 
-  /** Ctrl-C ends the faults early; the checks are made all the same. A second one ends it at once. */
+  /** Ctrl-C ends the faults early, and the checks still run. A second Ctrl-C ends the process at once. */
   #listen(): void {
     let count = 0;
     const stop = (): void => {
@@ -279,5 +282,6 @@ function listed(entries: ReadonlyMap<string, number | string>): string {
     .join(", ");
 }
 
-// At once: nothing is left to wait for, and a client's idle connections would hold us for a while.
+// Exit now: nothing is left to wait for, and clients' idle connections would keep the process alive for a
+// while.
 process.exit(await main(process.argv.slice(2)));

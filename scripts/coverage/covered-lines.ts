@@ -1,13 +1,13 @@
 import ts from "typescript";
 
-/** A piece of a script, and how often it ran, as V8 counts. */
+/** A range of a script, and how often V8 ran it. */
 export interface CountedRange {
   readonly startOffset: number;
   readonly endOffset: number;
   readonly count: number;
 }
 
-/** What ran of one file: lines on which something to execute begins, counted from 1, and statements. */
+/** The coverage of one file: the lines on which a statement begins, counted from 1, and the statements. */
 export interface FileCoverage {
   readonly covered: readonly number[];
   readonly missed: readonly number[];
@@ -71,7 +71,7 @@ function isOnlyType(node: ts.Node): boolean {
   return ts.isInterfaceDeclaration(node) || ts.isTypeAliasDeclaration(node) || ts.isTypeNode(node);
 }
 
-/** The innermost range says it. What V8 does not mention never ran. */
+/** The innermost range that contains the offset decides. A script that V8 doesn't mention never ran. */
 function countAt(ranges: readonly CountedRange[], offset: number): number {
   let best: CountedRange | null = null;
   for (const range of ranges) {

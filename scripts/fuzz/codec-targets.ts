@@ -23,7 +23,10 @@ import { decoded, expectThat, shown, type Target } from "./target.ts";
 type Message = Exclude<MessageFrame["message"], RuntimeMessage>;
 
 const IDS = ["a", "b", "n1", "node-with-a-longer.name_1", "x".repeat(64)] as const;
-/** A reader sets aside at most twice what has come; below this the header alone is enough. */
+/**
+ * A reader allocates at most twice the bytes that it has received. For fewer bytes than this, that check is
+ * left out: a header alone is enough.
+ */
 const READER_BYTES_MIN = 64 * 1024;
 const FRAME_HEADER_BYTES = 24;
 
@@ -55,7 +58,7 @@ export const frames: Target = {
   },
 };
 
-/** What the leader does, and what an asker believes, goes by these: they are not looked at again. */
+/** The leader and the asking node act on these values without checking them again. */
 function isForwardable(message: MessageFrame["message"]): boolean {
   if (message.type === "forward-reply") {
     const { answer } = message;
@@ -78,7 +81,8 @@ function readFrames(chunks: readonly Uint8Array[]): ReadFrames {
   let fed = 0;
   try {
     for (const chunk of chunks) {
-      // The chunk's bytes may change once all its frames are taken: a copy, spoilt afterwards, shows who keeps them.
+      // A chunk's bytes may change after all its frames were taken. So feed a copy and overwrite it
+      // afterwards: this shows whether the reader keeps a view of it.
       const copy = chunk.slice();
       reader.feed(copy);
       fed += chunk.length;
@@ -153,7 +157,7 @@ function validFrame(chance: Chance): Uint8Array {
   }
 }
 
-/** What runtimes tell each other. */
+/** Messages between runtimes. */
 function validRuntimeMessage(chance: Chance): RuntimeMessage {
   const number = (): number => chance.pick([0, 1, 300, 70_000, 2 ** 33, 2 ** 47]);
   const from = chance.pick(IDS);
@@ -193,7 +197,7 @@ function validRuntimeMessage(chance: Chance): RuntimeMessage {
   }
 }
 
-/** A call that a follower passes on; what carries a command has it behind it. */
+/** A forwarded call; if it has a command, the command follows. */
 function validForwardRequest(chance: Chance): RuntimeMessage {
   const count = (): number => chance.pick([1, 2, 300, 70_000, 2 ** 33, 2 ** 47]);
   const sequence = count();
@@ -268,7 +272,7 @@ function validMessage(chance: Chance): Message {
   }
 }
 
-/** AppendEntries with the records of its entries, a configuration among them at times. */
+/** AppendEntries with its entries' records, sometimes with a configuration among them. */
 function validAppend(chance: Chance): Uint8Array {
   const prev = { term: chance.between(1, 9), index: chance.between(1, 1000) };
   const records: Uint8Array[] = [];

@@ -5,7 +5,10 @@ import type { Target } from "./target.ts";
 import { TARGETS } from "./targets.ts";
 
 const SEED = 1;
-/** For each target: all together take a few seconds. `npm run fuzz` feeds millions. */
+/**
+ * The number of inputs for each target. All targets together take a few seconds; `npm run fuzz` feeds
+ * millions.
+ */
 const INPUTS: Readonly<Record<string, number>> = { wal: 60, http: 60 };
 const INPUTS_DEFAULT = 1500;
 
@@ -25,7 +28,7 @@ describe("the fuzzer", () => {
     },
   );
 
-  it("makes the same input of the same seed and number, and others of others", () => {
+  it("makes the same input from the same seed and number, and different inputs otherwise", () => {
     const target = targetOf("frames");
     const text = (seed: number, number: number): string =>
       Buffer.from(inputOf(target, seed, number).input).toString("hex");
@@ -34,7 +37,7 @@ describe("the fuzzer", () => {
     expect(new Set([...inputs, text(2, 0), text(2, 1)]).size).toBeGreaterThan(45);
   });
 
-  it("reports what crashes, what rejects, and a valid input that is refused", async () => {
+  it("reports a crash, a rejected promise, and a valid input that is refused", async () => {
     const base = { name: "made up", share: 1, valid: () => Uint8Array.of(1) };
     const crashing: Target = {
       ...base,

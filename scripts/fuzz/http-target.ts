@@ -10,15 +10,20 @@ import { expectThat, Finding, type Target } from "./target.ts";
 
 /** From the last byte of the input to the end of the connection. */
 const ANSWER_MS_MAX = 10_000;
-/** Statuses by which the server says that it failed; Node's own 501 and 505 are answers to what it does not speak. */
+/**
+ * Statuses that mean that the server failed. Node answers requests that it doesn't support with 501 and 505,
+ * so these aren't failures.
+ */
 const FAILURES = /^HTTP\/1\.1 (500|502|503|504)/m;
-/** Answers to what is no request, or none that this server takes; 404 is an answer like 200. */
+/**
+ * Answers to bytes that aren't a request, or to a request that this server refuses. 404 is a normal answer,
+ * like 200.
+ */
 const REFUSALS = /^HTTP\/1\.1 (400|405|408|413|414|417|429|431|501|505)/m;
 
 /**
- * The HTTP server, whole, on a connection of its own for each input: what comes back is answers, and
- * never the server's own failure. The requests need Node's real `IncomingMessage`, so they come over
- * the loopback address.
+ * The complete HTTP server, with one connection for each input. The server must answer, and must never fail.
+ * Requests need Node's real `IncomingMessage`, so they are sent over the loopback address.
  */
 export function httpTarget(): Target {
   let started: Promise<{ server: HttpServer; mistakes: unknown[]; store: KvStateMachine }> | undefined;
@@ -83,7 +88,7 @@ function validRequest(chance: Chance): string {
   }
 }
 
-/** Sends the bytes, ends our half, and resolves with all that came back. */
+/** Sends the bytes, closes the sending side, and resolves with everything that was received. */
 function talk(address: string, input: Uint8Array): Promise<string> {
   const [host = "", port = ""] = address.split(":");
   return new Promise((resolve, reject) => {
@@ -94,7 +99,7 @@ function talk(address: string, input: Uint8Array): Promise<string> {
       reject(new Finding(`${ANSWER_MS_MAX} ms after the end of the input the connection still stands`));
     }, ANSWER_MS_MAX);
     socket.on("data", (chunk) => chunks.push(chunk));
-    // The server may close while there is more to come.
+    // The server may close the connection before it has received everything.
     socket.on("error", () => undefined);
     socket.on("end", () => socket.end());
     socket.on("close", () => {
@@ -117,7 +122,7 @@ async function startServer() {
   return { server, mistakes, store };
 }
 
-/** A cluster of one that needs no log: commands apply at once, one after another. */
+/** A cluster of one node without a log: commands are applied at once, one after another. */
 class LoneNode implements KvNode {
   readonly #store: KvStateMachine;
   #index = 1;

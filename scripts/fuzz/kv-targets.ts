@@ -15,10 +15,10 @@ import {
 } from "../../packages/kv/src/http/request-syntax.ts";
 import { expectThat, shown, type Target } from "./target.ts";
 
-/** Small, so that lines reach it. */
+/** A small limit, so that generated lines exceed it. */
 const LINE_BYTES_MAX = 100;
 
-/** What the log keeps of a put or delete. */
+/** Puts and deletes as they are stored in the log. */
 export const commands: Target = {
   name: "commands",
   share: 110,
@@ -97,7 +97,7 @@ function readLines(chunks: readonly Uint8Array[]) {
     expectThat(line.bytes.length <= LINE_BYTES_MAX, `a line of ${line.bytes.length} bytes`);
     expectThat(!line.bytes.includes(0x0a), "a line with a line feed in it");
     const command = parseLine(line.bytes);
-    // It is sent as one line of an answer.
+    // The message is sent as one line of an answer.
     if (command.type === "invalid")
       expectThat(!/[\r\n\0]/.test(command.reason), `a reason that breaks a line: ${shown(command.reason)}`);
     else expectThat(command.key.length > 0 && !command.key.includes(0x20), "a key that no line can name");
@@ -105,7 +105,10 @@ function readLines(chunks: readonly Uint8Array[]) {
   });
 }
 
-/** What the HTTP server makes of a request's target and headers: a target, then two headers, a line each. */
+/**
+ * Parses a request's target and headers like the HTTP server. The input has three lines: the target, and two
+ * headers.
+ */
 export const httpSyntax: Target = {
   name: "http-syntax",
   share: 46,

@@ -2,22 +2,22 @@ import type { Chance } from "../lib/chance.ts";
 
 /** Mutations of one input, one after another. */
 const MUTATIONS_MAX = 6;
-/** Numbers at which lengths, counts and signs go wrong. */
+/** Numbers at which code for lengths, counts and signs often fails. */
 const BOUNDARIES = [
   0, 1, 2, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff,
 ];
 const RANDOM_BYTES_MAX = 300;
-/** Repeated parts may double an input a few times; this keeps it from doing so without end. */
+/** The most bytes of a mutated input. Repeating parts may double an input several times. */
 const INPUT_BYTES_MAX = 64 * 1024;
 
-/** Nothing but chance: what a stranger's program may send. */
+/** Random bytes, as an unrelated program may send them. */
 export function randomBytes(chance: Chance): Uint8Array {
   const bytes = new Uint8Array(chance.between(0, RANDOM_BYTES_MAX));
   for (let at = 0; at < bytes.length; at++) bytes[at] = chance.between(0, 256);
   return bytes;
 }
 
-/** A few changes, such as damage, mistakes and malice make. `other`: where parts of another input come from. */
+/** A few changes, as damage, mistakes or attackers may cause. `other` provides parts of another input. */
 export function mutate(bytes: Uint8Array, other: Uint8Array, chance: Chance): Uint8Array {
   let mutated = bytes.slice();
   for (let left = chance.between(1, MUTATIONS_MAX + 1); left > 0; left--) {
@@ -53,7 +53,7 @@ function setByte(bytes: Uint8Array, _other: Uint8Array, chance: Chance): Uint8Ar
   return bytes;
 }
 
-/** A length, a count or an index that is one of those at which things go wrong. */
+/** Overwrites a number with one at which code often fails. */
 function setNumber(bytes: Uint8Array, _other: Uint8Array, chance: Chance): Uint8Array {
   const width = chance.pick([1, 2, 4]);
   if (bytes.length < width) return bytes;

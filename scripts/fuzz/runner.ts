@@ -2,18 +2,18 @@ import { Chance } from "../lib/chance.ts";
 import { mutate, randomBytes } from "./mutate.ts";
 import type { Target, Verdict } from "./target.ts";
 
-/** How often an input is left valid, and how often it is nothing but chance; the rest is mutated. */
+/** The shares of inputs that stay valid and that are random; the others are mutated. */
 const VALID_OFTEN = 0.1;
 const RANDOM_OFTEN = 0.15;
 const REPAIRED_OFTEN = 0.5;
 
-/** What was done with one target. */
+/** The results of one target. */
 export interface Tally {
   inputs: number;
   taken: number;
   refused: number;
   bytes: number;
-  /** Of one input, in milliseconds. */
+  /** The longest time of one input, in milliseconds. */
   longestMs: number;
 }
 
@@ -29,7 +29,7 @@ export function emptyTally(): Tally {
   return { inputs: 0, taken: 0, refused: 0, bytes: 0, longestMs: 0 };
 }
 
-/** Input `number` of a seed: the same whenever it is asked for. */
+/** The input with this number of a seed; always the same. */
 export function inputOf(
   target: Target,
   seed: number,
@@ -44,7 +44,7 @@ export function inputOf(
   return { input, isValid: false, chance };
 }
 
-/** Feeds one input to the target. null: it did as documented. */
+/** Feeds one input to the target. null: the target behaved as documented. */
 export async function feed(
   target: Target,
   seed: number,

@@ -28,7 +28,7 @@ import { decoded, expectThat, type Target } from "./target.ts";
 
 const NUMBERS = [1, 2, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER] as const;
 
-/** The entries of sessions: a byte that chooses among the three kinds, which in the log the record's kind does. */
+/** Session entries. The first byte chooses one of the three kinds; in the log, the record's kind does. */
 export const sessionEntries: Target = {
   name: "session-entries",
   share: 60,
@@ -61,7 +61,7 @@ function encodedAgain(kind: number, payload: Uint8Array): Uint8Array {
   return encodeSessionCommand(decodeSessionCommand(payload));
 }
 
-/** The table of sessions in a snapshot, and each of its records, as a node that starts reads them. */
+/** The session table of a snapshot, and each of its records, as a starting node reads them. */
 export const sessionTable: Target = {
   name: "session-table",
   share: 60,

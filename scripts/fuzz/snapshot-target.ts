@@ -22,7 +22,7 @@ import { expectThat, type Target, type Verdict } from "./target.ts";
 const HEADER_PREFIX_BYTES = 12;
 const PATH = "/snapshot";
 
-/** A snapshot's file: one that another node sent, a backup, or what a crash and a disk have made of one's own. */
+/** A snapshot file: one that another node sent, a backup, or the node's own after a crash or damage. */
 export const snapshotTarget: Target = {
   name: "snapshots",
   share: 60,
@@ -46,7 +46,8 @@ export const snapshotTarget: Target = {
     const intact = await intactPrefixBytes(file);
     expectThat(intact <= input.length, `${intact} bytes of ${input.length} are said to be right`);
     const { verdict, bytes } = await read(file);
-    // What is not kept when a transfer goes on is sent again: too little costs time, too much is wrong.
+    // When a transfer resumes, everything that isn't kept is sent again. Keeping too little costs time;
+    // keeping too much is a bug.
     expectThat(
       verdict === "refused" || bytes === intact,
       `${intact} bytes are kept of ${bytes} in a sound file`,
@@ -106,7 +107,7 @@ function fileOf(contents: Uint8Array): SnapshotFile {
   };
 }
 
-/** All checksums made right for the bytes that are there, and the end for what comes before it. */
+/** Recomputes all checksums for the present bytes, and the end for what comes before it. */
 function repair(bytes: Uint8Array): void {
   if (bytes.length < HEADER_PREFIX_BYTES) return;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

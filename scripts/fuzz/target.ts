@@ -2,24 +2,24 @@ import { DecodeError } from "keelson";
 
 import type { Chance } from "../lib/chance.ts";
 
-/** What became of an input: `taken` as something valid, or `refused` in the documented way. */
+/** The result of an input: it was `taken` as valid, or `refused` in the documented way. */
 export type Verdict = "taken" | "refused";
 
-/** Something that reads bytes from the outside. */
+/** Code that reads bytes from outside the process. */
 export interface Target {
   readonly name: string;
-  /** How many of a thousand inputs are for this one when all are fuzzed: less for those that are slow. */
+  /** How many of a thousand inputs this target gets when all are fuzzed; slow targets get fewer. */
   readonly share: number;
-  /** An input that is valid, and must be taken. */
+  /** A valid input, which must be taken. */
   valid(chance: Chance): Uint8Array;
-  /** Makes checksums right again after a mutation, so that what lies behind them is reached. */
+  /** Recomputes checksums after a mutation, so that the code behind the checksum test is reached. */
   repair?(bytes: Uint8Array): void;
-  /** Throws if anything happens but what is documented. */
+  /** Feeds an input. Throws if the code doesn't behave as documented. */
   run(input: Uint8Array, chance: Chance): Verdict | Promise<Verdict>;
   close?(): Promise<void>;
 }
 
-/** The input shows a mistake in the program. */
+/** Thrown if an input shows a bug of the program. */
 export class Finding extends Error {
   override readonly name = "Finding";
 }
@@ -28,7 +28,7 @@ export function expectThat(condition: boolean, what: string): asserts condition 
   if (!condition) throw new Finding(what);
 }
 
-/** For decoders: `DecodeError` is how they refuse. */
+/** Runs a decoder, which refuses input with a `DecodeError`. */
 export function decoded(decode: () => void): Verdict {
   try {
     decode();

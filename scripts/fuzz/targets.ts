@@ -6,7 +6,7 @@ import { snapshotTarget } from "./snapshot-target.ts";
 import type { Target } from "./target.ts";
 import { walTarget } from "./wal-target.ts";
 
-/** By the name that `--target` takes. Made anew, since some hold servers and disks. */
+/** The targets, by the name for `--target`. New ones each time, because some hold servers and disks. */
 export const TARGETS: Readonly<Record<string, () => Target>> = {
   frames: () => frames,
   records: () => records,

@@ -12,14 +12,14 @@ import { expectThat, type Target, type Verdict } from "./target.ts";
 
 const DIRECTORY = "/data/a";
 const IDENTITY = { nodeId: "a", clusterId: null };
-/** Small, so that a log has several segments. */
+/** Small segments, so that a log has several. */
 const SEGMENT_BYTES = 8192;
 const DISKS = 8;
 const SECTOR_BYTES = 512;
 const BATCH_HEADER_BYTES = 32;
 const READ_BYTES_MAX = 1024 * 1024;
 
-/** A good log on a disk, and every record that was ever written to it. */
+/** An undamaged log on a disk, and every record that was ever written to it. */
 interface Disk {
   readonly files: SimulatedFiles;
   readonly written: ReadonlySet<string>;
@@ -27,8 +27,8 @@ interface Disk {
 }
 
 /**
- * The log on disk, opened after damage to its files: it must be refused with an error that says so,
- * or open to nothing but what was once written, and go on from there.
+ * A log on disk, opened after its files were damaged. Either opening fails with an error that names the
+ * damage, or the log holds only what was once written, and accepts further writes.
  */
 export function walTarget(): Target {
   const disks: Promise<Disk>[] = [];
@@ -59,7 +59,7 @@ async function openDamaged(
   const store = wal(DIRECTORY, { segmentBytes: SEGMENT_BYTES });
   try {
     const found = await store.open(IDENTITY, simulatedEnvironment({ files: files.mount() }));
-    // Flipped bits leave no trace of an interrupted write: nothing may be given up for one.
+    // Flipped bits don't look like a torn write, so recovery must not drop anything because of them.
     if (damage === "none" || damage === "flips")
       expectThat(
         found.lastIndex === lastIndex,
@@ -68,7 +68,7 @@ async function openDamaged(
     const from = found.base.index + 1;
     const records = from > found.lastIndex ? [] : await readAll(store, from, found.lastIndex + 1);
     for (const record of records) {
-      // Where checksums were made right for wrong bytes, those bytes are what was written.
+      // Where checksums were recomputed for changed bytes, these bytes count as written.
       expectThat(damage === "repaired" || written.has(nameOf(record)), "it holds an entry that nobody wrote");
     }
     const next = encodeRecord(
@@ -103,7 +103,7 @@ async function readAll(store: ReturnType<typeof wal>, from: number, to: number):
   return records;
 }
 
-/** A log with a history: appends, truncations, compactions, and at times a reset. */
+/** A log after appends, truncations, compactions, and sometimes a reset. */
 async function makeDisk(seed: number): Promise<Disk> {
   const chance = new Chance(seed, 7);
   const files = new SimulatedFiles();
@@ -146,13 +146,13 @@ async function makeDisk(seed: number): Promise<Disk> {
   return { files, written, lastIndex: last };
 }
 
-/** Damages a file or two, and says how. */
+/** Damages one or two files, and returns a description. */
 function spoil(files: SimulatedFiles, chance: Chance): Damage {
   const path = chance.pick(files.paths().filter((name) => name.endsWith(".wal")));
   const bytes = files.contents(path);
   const end = bytes.findLastIndex((byte) => byte !== 0) + 1;
   if (chance.often(0.3)) {
-    // Within what was written: zeros behind it stand for nothing.
+    // Damage only what was written: the zeros behind it have no meaning.
     for (let count = chance.between(1, 4); count > 0; count--) {
       const at = chance.between(0, end);
       files.damage(path, at, Uint8Array.of((bytes[at] ?? 0) ^ (1 << chance.between(0, 8))));
@@ -172,7 +172,7 @@ function spoil(files: SimulatedFiles, chance: Chance): Damage {
   return "repaired";
 }
 
-/** The checksums of every batch made right for the bytes that are there, as only a mistake or malice would. */
+/** Recomputes the checksums of all batches for the present bytes, as only a bug or an attacker would. */
 function repaired(bytes: Uint8Array): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const salt = crc32(Buffer.from(bytes).toString("hex", STORE_ID_AT, STORE_ID_AT + STORE_ID_BYTES));
@@ -185,7 +185,7 @@ function repaired(bytes: Uint8Array): Uint8Array {
   return bytes;
 }
 
-/** Where a segment says which store it is of (segment-header.ts). */
+/** The offset of the store id in a segment (segment-header.ts). */
 const STORE_ID_AT = 88;
 const STORE_ID_BYTES = 16;
 

@@ -3,9 +3,9 @@ import { describe, expect, it } from "vitest";
 
 import { kvSubject } from "./kv-subject.ts";
 
-/** Whole seeds are run by the thousand by `npm run sim -- --store kv`. */
+/** Runs are shortened here. `npm run sim -- --store kv` runs whole seeds, in large numbers. */
 const SEEDS_EACH = 5;
-/** The first will do; this many may be tried. */
+/** How many seeds are tried to find the first that shows it. */
 const SEEDS_MAX = 10;
 const SHORT = { faultyMs: 400, clients: 2, thinkMs: 20 } as const;
 
@@ -14,17 +14,20 @@ function shortened(plan: Plan): Plan {
 }
 
 describe("the server's state machine, simulated", () => {
-  it.each([1, 6, 11, 16])("is linearizable, and alike on all nodes, from seed %i on", async (from) => {
-    let writes = 0;
-    for (let seed = from; seed < from + SEEDS_EACH; seed++) {
-      const { violation, clients } = await simulate(shortened(planOf(seed)), { subject: kvSubject });
-      expect(violation, `seed ${seed}`).toBeNull();
-      writes += clients.writesDone;
-    }
-    expect(writes).toBeGreaterThan(SEEDS_EACH);
-  });
+  it.each([1, 6, 11, 16])(
+    "is linearizable, and equal on all nodes, with the seeds from %i on",
+    async (from) => {
+      let writes = 0;
+      for (let seed = from; seed < from + SEEDS_EACH; seed++) {
+        const { violation, clients } = await simulate(shortened(planOf(seed)), { subject: kvSubject });
+        expect(violation, `seed ${seed}`).toBeNull();
+        writes += clients.writesDone;
+      }
+      expect(writes).toBeGreaterThan(SEEDS_EACH);
+    },
+  );
 
-  it("loses part of its state to power cuts, notices, and is the same again", async () => {
+  it("loses part of its state to power cuts, notices it, and recovers the state", async () => {
     const crashes = [200, 350, 500, 650, 800, 950].map((at) => ({ type: "crash-all", at, ms: 20 }) as const);
     const calm = {
       ...planOf(1),

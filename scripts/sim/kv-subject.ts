@@ -31,16 +31,18 @@ import {
 
 import { LossyDatabase } from "./lossy-database.ts";
 
-/** Mostly far fewer than the server has, so that syncs are frequent and the ring comes round within a run. */
+/**
+ * Mostly far smaller than the server's, so that syncs are frequent and the ring is overwritten within a run.
+ */
 const BATCHES_PER_SYNC = [2, 8, 64, 256];
-/** Far less than LevelDB's, so that a run has many log files, and a snapshot fills several. */
+/** Far smaller than LevelDB's, so that a run has many log files, and a snapshot fills several of them. */
 const WRITE_BUFFER_BYTES = [512, 2 * 1024, 16 * 1024];
-/** So few that a snapshot takes several batches. */
+/** So small that a snapshot takes several batches. */
 const RESTORE_BATCH_KEYS = 2;
 /** The first byte of the database's keys that hold values (`state-layout.ts`). */
 const VALUES_PREFIX = 0x64;
 
-/** What a run decides for its state machines. */
+/** The settings of the state machines of one run. */
 interface Sizes {
   readonly batchesPerSync: number;
   readonly writeBufferBytes: number;
@@ -57,7 +59,7 @@ export class KvMachine implements StateMachine<KvCommand, KvResult> {
   readonly #store: KvStateMachine;
   #database: LossyDatabase | null = null;
 
-  /** `rebuilding`: called when a state that can't be used is thrown away. */
+  /** `rebuilding` is called when an unusable state is discarded. */
   constructor(host: MachineHost, { batchesPerSync, writeBufferBytes }: Sizes, rebuilding: () => void) {
     this.#host = host;
     this.#rebuilding = rebuilding;
@@ -71,7 +73,7 @@ export class KvMachine implements StateMachine<KvCommand, KvResult> {
         await file.close();
       },
       report: (text) => {
-        // What lacks nothing must be used.
+        // A complete state must be used.
         if (this.#database?.holes === 0) throw new Error(`a state that lacks nothing was refused: ${text}`);
       },
     };
@@ -111,7 +113,7 @@ export class KvMachine implements StateMachine<KvCommand, KvResult> {
     return this.#store.get(key);
   }
 
-  /** The state as it lies in the database: a state machine that was about to stop answers no more. */
+  /** Reads the state from the database, because a state machine that is stopping no longer answers. */
   async digest(): Promise<string> {
     const entries: [string, string][] = [];
     const range = [Uint8Array.of(VALUES_PREFIX), Uint8Array.of(VALUES_PREFIX + 1)] as const;
@@ -153,7 +155,7 @@ export function kvSubject(
     batchesPerSync: chance.pick(BATCHES_PER_SYNC),
     writeBufferBytes: chance.pick(WRITE_BUFFER_BYTES),
   };
-  /** By key: the versions that clients were told of. */
+  /** By key: the versions that clients have seen. */
   const versions = new Map<string, number[]>();
   const learn = (key: string, version: number | undefined): void => {
     if (version !== undefined) versions.set(key, [...(versions.get(key) ?? []), version].slice(-3));

@@ -9,13 +9,13 @@ import type * as stores from "../sim/stores.ts";
 import type * as states from "./state-suite.ts";
 import type * as suites from "./suites.ts";
 
-/** Where the files of a bug are. */
+/** The root of the files that bugs change. */
 export const SOURCE = path.join(import.meta.dirname, "../../packages/keelson/src");
 
-/** Trials begin so far apart that no seed is used twice. */
+/** The distance between the first seeds of two trials. No seed is used by two trials. */
 const SEEDS_BETWEEN_TRIALS = 10_000;
 
-/** Of one exploration. */
+/** The most states of one exploration. */
 const STATES_MAX = 3_000_000;
 
 export interface HuntOptions {
@@ -23,7 +23,7 @@ export interface HuntOptions {
   readonly trials: number;
 }
 
-/** What became of one trial: how many seeds it took, and what broke; null: nothing did. */
+/** The result of one trial: how many seeds it took, and what was violated. */
 export interface Trial {
   readonly seeds: number;
   readonly seed: number;
@@ -31,7 +31,10 @@ export interface Trial {
   readonly text: string;
 }
 
-/** Puts the bug into modules of their own, and looks for it until it is found, once for each trial. For a thread of its own. */
+/**
+ * Loads the modules with the bug, and looks for it until it is found, once for each trial. Runs in a worker
+ * thread of its own.
+ */
 export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | null)[]> {
   patchOnLoad(SOURCE, "patch", [patchOf(bug)]);
   if (bug.finder === "exploration") return [await explore(bug)];
@@ -53,18 +56,18 @@ export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | nul
       const { violation } = await simulate(planOf(seed), { subject });
       if (violation === null) continue;
       checkItIsTheBug(bug, violation.message);
-      // What breaks in any case tells nothing of the bug.
+      // A seed that fails without the bug, too, says nothing about the bug.
       if (!(await holdsWithoutBug(seed))) continue;
       found = { seeds, seed, by: violation.code, text: violation.message };
     }
     trials.push(found);
-    // One trial in vain is enough to know that the bug can be missed.
+    // One trial that doesn't find the bug is enough to know that it can be missed.
     if (found === null) return trials;
   }
   return trials;
 }
 
-/** Whether every invariant holds in the run of a seed with the code as it is. */
+/** Whether every invariant holds in the run of a seed without the bug. */
 async function healthyRun({ store = "sim" }: Bug): Promise<(seed: number) => Promise<boolean>> {
   const { planOf, simulate } = (await import(
     path.join(SOURCE, "testing/simulator/index.ts")
@@ -103,7 +106,7 @@ async function huntBySuite(
   return text === null ? null : { seeds: 1, seed: 0, by: finder, text };
 }
 
-/** A patch that is itself broken would be found by anything. */
+/** A patch that doesn't even load would be "found" by every run. */
 function checkItIsTheBug({ code }: Pick<Bug, "code">, text: string): void {
   if (/is not defined|is not a function|is not a constructor|before initialization/.test(text)) {
     throw new Error(`${code}: the patch does not run: ${text}`);

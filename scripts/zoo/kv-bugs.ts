@@ -101,7 +101,11 @@ export const KV_BUGS: readonly Bug[] = [
     to: "await this.#database.batch(this.#operations, { sync: false });",
     also: [
       { file: STATE_MACHINE, from: "      await database.checkpoint?.();\n", to: "" },
-      { file: STATE_MACHINE, from: "      await checkRestored(database, this.#written, this.#host);\n", to: "" },
+      {
+        file: STATE_MACHINE,
+        from: "      await checkRestored(database, this.#written, this.#host);\n",
+        to: "",
+      },
     ],
     finder: "state suite",
   },
@@ -111,7 +115,13 @@ export const KV_BUGS: readonly Bug[] = [
     file: STATE_MACHINE,
     from: "      await database.checkpoint?.();\n",
     to: "",
-    also: [{ file: STATE_MACHINE, from: "      await checkRestored(database, this.#written, this.#host);\n", to: "" }],
+    also: [
+      {
+        file: STATE_MACHINE,
+        from: "      await checkRestored(database, this.#written, this.#host);\n",
+        to: "",
+      },
+    ],
     finder: "state suite",
   },
   {

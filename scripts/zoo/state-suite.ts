@@ -10,9 +10,11 @@ import {
 import { SimulatedFiles } from "../../packages/keelson/src/environment/simulated/simulated-files.ts";
 import { LossyDatabase } from "../sim/lossy-database.ts";
 
-/** Runs, each of a seed. A bug that needs the most coincidences takes some hundred. */
+/**
+ * The number of runs, each with its own seed. The bug that needs the most coincidences takes some hundred.
+ */
 const SEEDS = 1_000;
-/** Lives of the process in one run. */
+/** How many times the process starts in one run. */
 const LIVES = 6;
 const STEPS_MAX = 60;
 const KEYS = 5;
@@ -42,10 +44,10 @@ async function run(chance: Chance): Promise<string | null> {
   const files = new SimulatedFiles();
   const batchesPerSync = chance.pick(BATCHES_PER_SYNC);
   const writeBufferBytes = chance.pick(WRITE_BUFFER_BYTES);
-  /** The state after each entry, in the history that led to the present one. */
+  /** The state after each entry of the history that led to the present state. */
   let states: Values[] = [new Map()];
   let isDamaged = false;
-  /** The entry of the last restored state. It is durable. */
+  /** The last entry of the newest restored state, which is durable. */
   const durable = { index: 0 };
   for (let life = 0; life < LIVES; life++) {
     let database: LossyDatabase | null = null;
@@ -57,7 +59,7 @@ async function run(chance: Chance): Promise<string | null> {
       },
       markDamaged: () => Promise.resolve(),
       report: () => {
-        // It is rebuilt, from its beginning.
+        // The state is rebuilt from the beginning.
         durable.index = 0;
       },
     };
@@ -102,7 +104,7 @@ async function run(chance: Chance): Promise<string | null> {
   return null;
 }
 
-/** Applies, and now and then restores, as the library does. */
+/** Applies entries, and sometimes restores a snapshot, as the library does. */
 async function live(
   machine: KvStateMachine,
   chance: Chance,
@@ -115,7 +117,7 @@ async function live(
     const values = new Map(states[index - 1]);
     const key = `k${chance.whole(1, KEYS)}`;
     if (chance.happens(0.02)) {
-      // Another node's state, some entries further on.
+      // The state of another node that is some entries ahead.
       const skipped = chance.whole(1, 3);
       for (let n = 0; n < skipped; n++) states.push(values);
       for (let n = 1; n <= KEYS; n++) {
@@ -146,7 +148,7 @@ async function live(
   return null;
 }
 
-/** These values as a snapshot: that of a state machine of its own. */
+/** A snapshot with these values, taken by another state machine. */
 async function snapshotOf(values: Values): Promise<AsyncIterable<Uint8Array>> {
   const { files } = simulatedEnvironment({ files: new SimulatedFiles() });
   const other = new KvStateMachine(() => LossyDatabase.open(files, DIRECTORY));

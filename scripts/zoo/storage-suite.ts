@@ -1,5 +1,5 @@
-// Promises of log, snapshots and locks that no simulated run puts to the test, for the zoo: each case rejects if its
-// promise is not kept.
+// Promises of log, snapshots and locks that no simulated run tests. The zoo uses them: each case rejects if
+// its promise isn't kept.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -195,7 +195,7 @@ async function recoversOverHalfInstalled(): Promise<void> {
   await world.clock.runUntil(() => raft?.metrics().role === "leader", 20_000, "a leader after a recovery");
 }
 
-/** Each promise, with what checks it. */
+/** The promises, each with its test. */
 export const STORAGE_CASES: readonly { readonly name: string; readonly run: () => Promise<void> }[] = [
   { name: "a directory is locked once", run: locks },
   { name: "a snapshot of a later version stays", run: keepsOtherVersions },

@@ -12,7 +12,7 @@ import {
 import { memoryNetwork, memoryTransport } from "../../packages/keelson/src/transport/memory/index.ts";
 import { STORAGE_CASES } from "./storage-suite.ts";
 
-/** The name of the first promise of a transport that is not kept; null: all are. */
+/** Runs the transport suite. Resolves with the name of the first case that fails; null: none. */
 export async function transportSuite(): Promise<string | null> {
   for (const { name, run } of transportCases) {
     try {
@@ -24,7 +24,7 @@ export async function transportSuite(): Promise<string | null> {
   return null;
 }
 
-/** The name of the first promise of a log store that is not kept; null: all are. */
+/** Runs the log store suite. Resolves with the name of the first case that fails; null: none. */
 export async function logStoreSuite(): Promise<string | null> {
   for (const { name, run } of logStoreCases) {
     try {
@@ -39,7 +39,7 @@ export async function logStoreSuite(): Promise<string | null> {
   return null;
 }
 
-/** The name of the first promise of log, snapshots and locks that is not kept; null: all are. */
+/** Runs the storage suite. Resolves with the name and error of the first case that fails; null: none. */
 export async function storageSuite(): Promise<string | null> {
   for (const { name, run } of STORAGE_CASES) {
     try {

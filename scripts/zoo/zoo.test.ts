@@ -21,7 +21,7 @@ function faultsOf(source: string): string[] {
 }
 
 describe("the bugs of the zoo", () => {
-  it("each have a code of their own, and are enough", () => {
+  it("have codes of their own, and are at least 90", () => {
     expect(new Set(BUGS.map(({ code }) => code)).size).toBe(BUGS.length);
     expect(BUGS.length).toBeGreaterThanOrEqual(90);
   });
@@ -31,7 +31,7 @@ describe("the bugs of the zoo", () => {
     for (const file of files) expect(faultsOf(patchedSource(SOURCE, file, patchOf(bug)))).toEqual([]);
   });
 
-  it("would be missed if the source had moved on", () => {
+  it("are refused if the source has no such text, or the patch isn't valid TypeScript", () => {
     const gone = { name: "gone", changes: [{ file: "core/quorum.ts", from: "no such text", to: "" }] };
     expect(() => patchedSource(SOURCE, "core/quorum.ts", gone)).toThrow("stands 0 times");
     expect(faultsOf("const = 1;")).not.toEqual([]);
