@@ -23,6 +23,7 @@ import type { SimProcess } from "../world/sim-process.ts";
 import { diskError, SHORT_WRITES, snapshotDiskError } from "./disk-errors.ts";
 import { LeaderFaults } from "./leader-faults.ts";
 import { linksOf, NetworkFaults, processOf } from "./network-faults.ts";
+import { endAll, hold } from "./overlapping.ts";
 import { clearFaults, ProcessFaults, RESTART_DELAY_MS } from "./process-faults.ts";
 
 /**
@@ -108,8 +109,7 @@ export class FaultPlayer {
   heal(): void {
     this.#healed = true;
     this.#network.heal();
-    this.#parts.clients.quiet = false;
-    this.#parts.clients.avoided = null;
+    endAll(this.#parts.clients);
     this.#parts.operator.stop();
     for (const process of this.#parts.processes) {
       clearFaults(process);
@@ -204,10 +204,7 @@ export class FaultPlayer {
     return {
       pause: ({ node, ms }) => {
         const process = this.#process(node);
-        process.pause();
-        this.#after(ms, () => {
-          process.resume();
-        });
+        this.#after(ms, process.pause());
       },
       busy: ({ node, turnMs, ms }) => {
         const process = this.#process(node);
@@ -216,10 +213,7 @@ export class FaultPlayer {
         this.#processFaults.stall(process, turnMs, ms);
       },
       freeze: ({ ms }) => {
-        for (const process of processes) process.pause();
-        this.#after(ms, () => {
-          for (const process of processes) process.resume();
-        });
+        for (const process of processes) this.#after(ms, process.pause());
       },
       "late-timers": ({ node, byMs, ms }) => {
         this.#set(this.#process(node).clockConditions, "timersLateByMsMax", byMs, ms);
@@ -417,10 +411,7 @@ export class FaultPlayer {
     value: NoInfer<V>,
     ms: number,
   ): void {
-    target[key] = value;
-    this.#after(ms, () => {
-      target[key] = (typeof value === "boolean" ? false : 0) as V;
-    });
+    this.#after(ms, hold(target, key, value, (typeof value === "boolean" ? false : 0) as V));
   }
 
   #after(ms: number, then: () => void): void {

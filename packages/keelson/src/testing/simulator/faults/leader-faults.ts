@@ -7,6 +7,7 @@ import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import { snapshotDiskError } from "./disk-errors.ts";
 import { linksOf, type NetworkFaults } from "./network-faults.ts";
+import { hold } from "./overlapping.ts";
 
 /**
  * Timers are late by less than the grace that calls have, or a late call would be taken for one that never
@@ -57,14 +58,16 @@ export class LeaderFaults {
     const side = this.#sideOf(leader, fault.companions);
     const { clockConditions } = process;
     const heartbeatMs = plan.heartbeatMs / clockConditions.rate;
+    const ends: (() => void)[] = [];
     if (fault.lateTimers) {
-      clockConditions.timersLateByMsMax = Math.min(2 * fault.ms, TIMERS_LATE_MS_MAX);
-      clockConditions.timersLateShareMin = 0.7;
+      const lateByMs = Math.min(2 * fault.ms, TIMERS_LATE_MS_MAX);
+      ends.push(hold(clockConditions, "timersLateByMsMax", lateByMs, 0));
+      ends.push(hold(clockConditions, "timersLateShareMin", 0.7, 0));
     }
     const stunned = fault.stunned
       ? processes.filter((_, node) => node !== leader && side.includes(node))
       : [];
-    for (const companion of stunned) companion.pause();
+    const resumes = stunned.map((companion) => companion.pause());
     if (fault.stunned) clients.burst(process, fault.writes);
     // The timer of the next heartbeat is set already, and by the cut the followers have the writes from
     // before it.
@@ -80,15 +83,13 @@ export class LeaderFaults {
         ? (): void => undefined
         : clients.readRepeatedly(process, leadMs + fault.readsAfterMs);
     // Any call would wake the leader, and it would notice the cut. Only the late reads may do that.
-    if (fault.lateTimers && fault.readsAfterMs !== null) clients.avoided = process;
+    if (fault.lateTimers && fault.readsAfterMs !== null) ends.push(hold(clients, "avoided", process, null));
     after(leadMs + fault.ms, () => {
-      clients.avoided = null;
-      clockConditions.timersLateByMsMax = 0;
-      clockConditions.timersLateShareMin = 0;
+      for (const end of ends) end();
       stopReading();
     });
     after(2 * heartbeatMs + leadMs + fault.ms, () => {
-      for (const companion of stunned) companion.resume();
+      for (const resume of resumes) resume();
     });
   }
 
@@ -103,12 +104,11 @@ export class LeaderFaults {
     after(ms, network.cut(links));
     if (disk === "well") return;
     leader.diskWasSlow = true;
-    if (disk === "slow") diskConditions.extraDelayMs = ISOLATED_DISK_DELAY_MS;
-    else diskConditions.hangs = true;
-    after(ms + DISK_FAULT_OUTLASTS_CUT_MS, () => {
-      diskConditions.extraDelayMs = 0;
-      diskConditions.hangs = false;
-    });
+    const end =
+      disk === "slow"
+        ? hold(diskConditions, "extraDelayMs", ISOLATED_DISK_DELAY_MS, 0)
+        : hold(diskConditions, "hangs", true, false);
+    after(ms + DISK_FAULT_OUTLASTS_CUT_MS, end);
   }
 
   /** The leader transfers leadership, and messages to it are delayed from when it has sent TimeoutNow. */
@@ -128,12 +128,12 @@ export class LeaderFaults {
    */
   delayMessagesTo(process: SimProcess, ms: number): void {
     const { clients, network, after } = this.#parts;
-    clients.avoided = process;
+    const endAvoiding = hold(clients, "avoided", process, null);
     const stopReading = clients.readRepeatedly(process, 0);
     const hearAgain = network.delayTo(process, ms);
     after(ms, () => {
       hearAgain();
-      clients.avoided = null;
+      endAvoiding();
       stopReading();
     });
   }
@@ -143,13 +143,10 @@ export class LeaderFaults {
     const { processes, clients, after } = this.#parts;
     const leader = processes.find(leads);
     if (leader === undefined) return;
-    const { diskConditions } = leader;
-    diskConditions.hangs = true;
+    const end = hold(leader.diskConditions, "hangs", true, false);
     leader.diskWasSlow = true;
     clients.burst(leader, STALLED_WRITES);
-    after(ms, () => {
-      diskConditions.hangs = false;
-    });
+    after(ms, end);
   }
 
   /** See the fault. */
@@ -178,19 +175,12 @@ export class LeaderFaults {
         // Not within the operation, which the leader's pause must not delay.
         if (found !== null) {
           after(0, () => {
-            this.#pause(leader, pauseMs);
+            after(pauseMs, leader.pause());
           });
         }
         return found;
       };
     };
-  }
-
-  #pause(process: SimProcess, ms: number): void {
-    process.pause();
-    this.#parts.after(ms, () => {
-      process.resume();
-    });
   }
 
   /** A part of the process hangs, by default of the leader, and is asked for something. Disk and network work. */
@@ -200,18 +190,14 @@ export class LeaderFaults {
     if (process === undefined) return;
     const { machineConditions, diskConditions } = process;
     if (part === "state-machine") {
-      machineConditions.hangs = true;
+      after(ms, hold(machineConditions, "hangs", true, false));
       process.machineHung = true;
       clients.burst(process, STALLED_WRITES);
     } else {
-      diskConditions.snapshotsHang = true;
+      after(ms, hold(diskConditions, "snapshotsHang", true, false));
       process.snapshotsHung = true;
       operator.snapshot(process);
     }
-    after(ms, () => {
-      if (part === "state-machine") machineConditions.hangs = false;
-      else diskConditions.snapshotsHang = false;
-    });
   }
 
   /** So many writes at once, at the node that leads the highest term. */

@@ -8,6 +8,7 @@ import type { Chance } from "../plan/chance.ts";
 import type { Fault } from "../plan/faults.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
+import { Overlapping } from "./overlapping.ts";
 
 const NO_LOSS: Loss = { drop: 0, duplicate: 0 };
 
@@ -36,21 +37,21 @@ export interface NetworkFaultsParts {
 /**
  * Keeps the faults of all links, and sets them on both networks; a change takes effect at once. Cuts that
  * overlap are counted, so a link works again when the last of them ends. Of other faults that overlap, the
- * last one counts.
+ * one that began last counts.
  */
 export class NetworkFaults {
   readonly #parts: NetworkFaultsParts;
   /** By "from>to": how many faults cut this direction. */
   readonly #cuts = new Map<string, number>();
   /** By "from>to"; "" is for all links without an entry of their own. */
-  readonly #loss = new Map<string, Loss>();
+  readonly #loss = new Map<string, Overlapping<Loss | null>>();
   /** How much longer every message takes at most. */
-  #extraDelayMs = 0;
+  readonly #extraDelayMs = new Overlapping(0);
   /** By receiver: how much longer every message to it takes. */
-  readonly #extraDelayTo = new Map<string, number>();
+  readonly #extraDelayTo = new Map<string, Overlapping<number>>();
   /** Datagrams of which a second copy arrives late, and datagrams that are late themselves. */
-  #lateCopies = NO_LATE_MESSAGES;
-  #delayedShare = NO_LATE_MESSAGES;
+  readonly #lateCopies = new Overlapping(NO_LATE_MESSAGES);
+  readonly #delayedShare = new Overlapping(NO_LATE_MESSAGES);
 
   constructor(parts: NetworkFaultsParts) {
     this.#parts = parts;
@@ -62,10 +63,10 @@ export class NetworkFaults {
   heal(): void {
     this.#cuts.clear();
     this.#loss.clear();
-    this.#extraDelayMs = 0;
+    this.#extraDelayMs.endAll();
     this.#extraDelayTo.clear();
-    this.#lateCopies = NO_LATE_MESSAGES;
-    this.#delayedShare = NO_LATE_MESSAGES;
+    this.#lateCopies.endAll();
+    this.#delayedShare.endAll();
     this.#applyToStreams();
   }
 
@@ -85,63 +86,52 @@ export class NetworkFaults {
   /** Loses and duplicates datagrams of one direction of a link, or of all links (null). */
   lose(link: readonly [from: number, to: number] | null, loss: Loss): () => void {
     const key = link === null ? "" : this.#keyOf(link);
-    this.#loss.set(key, loss);
-    return () => {
-      this.#loss.delete(key);
-    };
+    return lastingOf(this.#loss, key, null).begin(loss);
   }
 
   /** Every message takes up to so much longer. */
   delayAll(ms: number): () => void {
-    const set = (extraMs: number): void => {
-      this.#extraDelayMs = extraMs;
-      this.#applyToStreams();
-    };
-    set(ms);
-    return () => {
-      set(0);
-    };
+    return this.#andApply(this.#extraDelayMs.begin(ms));
   }
 
   /** Delays every message to one process. */
   delayTo({ id }: SimProcess, ms: number): () => void {
-    this.#extraDelayTo.set(id, ms);
-    this.#applyToStreams();
-    return () => {
-      this.#extraDelayTo.delete(id);
-      this.#applyToStreams();
-    };
+    return this.#andApply(lastingOf(this.#extraDelayTo, id, 0).begin(ms));
   }
 
   /** A second copy of some datagrams arrives later, perhaps in another term. */
   duplicateLate(lateness: LateShare): () => void {
-    this.#lateCopies = lateness;
-    return () => {
-      this.#lateCopies = NO_LATE_MESSAGES;
-    };
+    return this.#lateCopies.begin(lateness);
   }
 
   /** Some datagrams arrive much later than others. */
   delaySome(lateness: LateShare): () => void {
-    this.#delayedShare = lateness;
+    return this.#delayedShare.begin(lateness);
+  }
+
+  /** Applies a change that has begun, and its end. */
+  #andApply(end: () => void): () => void {
+    this.#applyToStreams();
     return () => {
-      this.#delayedShare = NO_LATE_MESSAGES;
+      end();
+      this.#applyToStreams();
     };
   }
 
   /** The delay of each copy of a datagram that arrives; none: it is lost. */
   #datagramDelays(from: string, to: string): number[] {
     const { plan, chance } = this.#parts;
-    const { drop, duplicate } = this.#loss.get(linkKey(from, to)) ?? this.#loss.get("") ?? NO_LOSS;
+    const { drop, duplicate } =
+      this.#loss.get(linkKey(from, to))?.value ?? this.#loss.get("")?.value ?? NO_LOSS;
     if (this.#isCut(from, to) || chance.happens(drop)) return [];
     const delay = (): number =>
-      (this.#extraDelayTo.get(to) ?? 0) +
-      chance.between(plan.linkDelayMs.min, plan.linkDelayMs.max + this.#extraDelayMs);
+      (this.#extraDelayTo.get(to)?.value ?? 0) +
+      chance.between(plan.linkDelayMs.min, plan.linkDelayMs.max + this.#extraDelayMs.value);
     const delays = chance.happens(duplicate) ? [delay(), delay()] : [delay()];
-    const copies = this.#lateCopies;
+    const copies = this.#lateCopies.value;
     if (copies.share > 0 && chance.happens(copies.share))
       delays.push(delay() + chance.between(0, copies.byMs));
-    const late = this.#delayedShare;
+    const late = this.#delayedShare.value;
     if (late.share === 0) return delays;
     return delays.map((ms) => (chance.happens(late.share) ? ms + chance.between(0, late.byMs) : ms));
   }
@@ -150,15 +140,15 @@ export class NetworkFaults {
     const { streams, plan, processes } = this.#parts;
     streams.setEveryLink({
       delayMinMs: plan.linkDelayMs.min,
-      delayMaxMs: plan.linkDelayMs.max + this.#extraDelayMs,
+      delayMaxMs: plan.linkDelayMs.max + this.#extraDelayMs.value,
       splitProbability: 0.05,
       cut: false,
     });
     for (const { id: from } of processes) {
       for (const { id: to } of processes) {
-        const slowMs = this.#extraDelayTo.get(to);
-        if (slowMs !== undefined) {
-          const delayMaxMs = slowMs + plan.linkDelayMs.max + this.#extraDelayMs;
+        const slowMs = this.#extraDelayTo.get(to)?.value ?? 0;
+        if (slowMs > 0) {
+          const delayMaxMs = slowMs + plan.linkDelayMs.max + this.#extraDelayMs.value;
           streams.setLink(from, to, { delayMinMs: slowMs + plan.linkDelayMs.min, delayMaxMs });
         }
         if (this.#isCut(from, to)) streams.setLink(from, to, { cut: true });
@@ -180,6 +170,13 @@ export function processOf(processes: readonly SimProcess[], node: number): SimPr
   const process = processes[node];
   if (process === undefined) throw new Error(`the plan names node ${String(node)}, which there is not`);
   return process;
+}
+
+/** The map's element, which is made if there is none. */
+function lastingOf<V>(map: Map<string, Overlapping<V>>, key: string, none: V): Overlapping<V> {
+  let lasting = map.get(key);
+  if (lasting === undefined) map.set(key, (lasting = new Overlapping(none)));
+  return lasting;
 }
 
 function linkKey(from: string, to: string): string {

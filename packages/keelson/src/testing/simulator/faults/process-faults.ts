@@ -2,6 +2,7 @@
 import type { Chance } from "../plan/chance.ts";
 import type { Fault } from "../plan/faults.ts";
 import { isSnapshotFile, type SimProcess } from "../world/sim-process.ts";
+import { endAll } from "./overlapping.ts";
 
 /** How long it takes until a process that ended is started again, in milliseconds. */
 export const RESTART_DELAY_MS = 200;
@@ -59,9 +60,9 @@ export class ProcessFaults {
   /** Alternates between turns of the event loop that take `turnMs` and short ones. */
   stall(process: SimProcess, turnMs: number, ms: number): void {
     if (ms <= 0 || process.isPaused) return;
-    process.pause();
+    const resume = process.pause();
     this.#parts.after(turnMs, () => {
-      process.resume();
+      resume();
       this.#parts.after(SHORT_TURN_MS, () => {
         this.stall(process, turnMs, ms - turnMs);
       });
@@ -129,14 +130,9 @@ export function clearFaults(process: SimProcess): void {
   process.onTimeoutNowSent = null;
   process.onSnapshotRename = null;
   process.diskFaults.next = null;
-  process.diskFaults.shortTransfers = false;
-  process.diskConditions.extraDelayMs = 0;
-  process.diskConditions.hangs = false;
   process.diskConditions.beforeWrite = null;
-  process.clockConditions.timersLateByMsMax = 0;
-  process.clockConditions.timersLateShareMin = 0;
-  process.machineConditions.delayMs = 0;
-  process.machineConditions.fails = false;
-  process.machineConditions.hangs = false;
-  process.diskConditions.snapshotsHang = false;
+  endAll(process.diskFaults);
+  endAll(process.diskConditions);
+  endAll(process.clockConditions);
+  endAll(process.machineConditions);
 }

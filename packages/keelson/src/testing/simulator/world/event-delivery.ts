@@ -8,6 +8,8 @@ import type { SimulatedClock } from "../../../environment/simulated/simulated-cl
 export class EventDelivery {
   readonly #clock: SimulatedClock;
   #state: "running" | "paused" | "catching-up" | "dead" = "running";
+  /** The pauses that last. */
+  readonly #pauses = new Set<object>();
   /**
    * Events for a process that is paused or catching up, the oldest first. As many as are under way in the
    * world.
@@ -46,16 +48,24 @@ export class EventDelivery {
     return wasActive;
   }
 
-  pause(): void {
-    if (!this.isDead()) this.#state = "paused";
+  /** Holds events back until the returned function is called, for each pause that overlaps this one. */
+  pause(): () => void {
+    if (this.isDead()) return () => undefined;
+    const pause = {};
+    this.#pauses.add(pause);
+    this.#state = "paused";
+    return () => {
+      if (this.#pauses.delete(pause) && this.#pauses.size === 0) this.resume();
+    };
   }
 
   /**
-   * Delivers what waited, in order and within one turn: an event loop that was held up reads every socket
+   * Ends all pauses. Delivers what waited, in order and within one turn: an event loop that was held up reads every socket
    * before it runs what was deferred. What arrives meanwhile waits behind it, or bytes of one stream would
    * overtake each other.
    */
   resume(): void {
+    this.#pauses.clear();
     if (this.#state !== "paused") return;
     this.#state = "catching-up";
     this.#catchUp();

@@ -300,10 +300,20 @@ export class SimProcess {
     this.#parts.checker.stores.rolledBack(this.id);
   }
 
-  pause(): void {
-    this.#delivery?.pause();
+  /** Pauses the program. It goes on when the returned function was called for each pause that overlaps. */
+  pause(): () => void {
+    const delivery = this.#delivery;
+    if (delivery === null) return () => undefined;
+    const end = delivery.pause();
+    const isPaused = (): boolean => delivery.isPaused;
+    return () => {
+      const wasPaused = isPaused();
+      end();
+      if (wasPaused && !isPaused()) this.resumedAt = this.#parts.clock.now();
+    };
   }
 
+  /** Ends all pauses. */
   resume(): void {
     if (this.isPaused) this.resumedAt = this.#parts.clock.now();
     this.#delivery?.resume();
