@@ -275,6 +275,11 @@ export class SnapshotFetcher {
       return;
     }
     transfer.incoming = incoming;
+    if (incoming.offset > bytes) {
+      // Nothing would be requested, and so nothing answered: the transfer would never end.
+      const text = `${transfer.source} announces ${String(bytes)} bytes, and ${String(incoming.offset)} are here`;
+      throw new StorageFailedError(text, "not-done");
+    }
     transfer.nextOffset = incoming.offset;
     if (incoming.offset === bytes) await this.#complete(transfer, incoming);
     else this.#requestMore(transfer);

@@ -258,6 +258,27 @@ describe("a snapshot transfer", () => {
     await cluster.close();
   });
 
+  it("begins again if the source announces fewer bytes than have been received", async () => {
+    const { cluster, leader, behind } = await oneBehind(1000, { ...BY_HAND, fetchBytesPerSecond: 600_000 });
+    cluster.net.heal();
+    const bytesDone = (): number => behind.raft.metrics().snapshots?.receiving?.bytesDone ?? 0;
+    await cluster.until(() => bytesDone() > 500_000, "half of the snapshot");
+    await cluster.finish(behind.raft.close());
+    let isAltered = false;
+    leader.transport.filter = (_, { message }) => {
+      if (message.type !== "snapshot-chunk" || isAltered) return true;
+      isAltered = true;
+      Object.assign(message, { size: 5_000 });
+      return true;
+    };
+    const again = await cluster.open(behind.id);
+    await cluster.until(() => again.raft.metrics().snapshots?.installed === 1, "the installation");
+    expect(isAltered).toBe(true);
+    expect(cluster.messages.join("\n")).toMatch(/announces 5000 bytes, and \d+ are here/);
+    await cluster.converge();
+    await cluster.close();
+  });
+
   it("ignores chunks, requests and ends that belong to no transfer (S7)", async () => {
     const { cluster, leader, behind } = await oneBehind(100, { fetchBytesPerSecond: 30_000 });
     cluster.net.heal();
