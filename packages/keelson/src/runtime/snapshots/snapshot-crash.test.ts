@@ -1,40 +1,10 @@
 import { describe, expect, it, vi } from "vitest";
 import { seededRandom } from "../../environment/simulated/simulated-clock.ts";
-import type { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
-import { SnapshotCluster, type Machine } from "../test/snapshot-cluster.ts";
-import type { JournalDisk } from "../test/snapshot-journal.ts";
+import { BY_HAND, clusterOnCopies, cutAt, cutWhileInstalling, followerBehind } from "../test/power-cut.ts";
+import { SnapshotCluster } from "../test/snapshot-cluster.ts";
 
 // Each test crashes a node a hundred times or more: seconds on an idle machine, more on a busy one.
 vi.setConfig({ testTimeout: 120_000 });
-
-const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 2 };
-
-/** Copies of the machines as they are now, so that each crash starts from the same disks. */
-function copyOf(machines: ReadonlyMap<string, Machine>): Map<string, Machine> {
-  return new Map(
-    [...machines].map(([id, { files, journalDisk }]) => [
-      id,
-      { files: files.copy(), journalDisk: journalDisk === null ? null : diskOf(journalDisk) },
-    ]),
-  );
-}
-
-function diskOf({ applied, lines }: JournalDisk): JournalDisk {
-  return { applied, lines: [...lines] };
-}
-
-/** Makes the power fail at the n-th file operation from now on; the promise resolves when it does. */
-function cutAt(files: SimulatedFiles, at: number): Promise<void> {
-  const first = files.operations;
-  return new Promise((resolve) => {
-    files.intercept = ({ number }) => {
-      if (number - first !== at) return null;
-      files.intercept = null;
-      resolve();
-      return { type: "power-cut" };
-    };
-  });
-}
 
 describe.each([
   ["in memory", false],
@@ -52,8 +22,7 @@ describe.each([
     let at = 1;
     for (let done = false; !done; at++) {
       for (const seed of [1, 2]) {
-        const cluster = new SnapshotCluster({ policy: BY_HAND, onDisk });
-        for (const [id, machine] of copyOf(machines)) cluster.machines.set(id, machine);
+        const cluster = clusterOnCopies(machines, onDisk);
         const { raft } = await cluster.open("a");
         const { files } = cluster.machine("a");
         await cluster.leader();
@@ -84,37 +53,15 @@ describe.each([
   });
 
   it("catches up after a restart, at whichever step of a fetch and its installation that happens (S4)", async () => {
-    const template = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND, onDisk });
-    const leader = await template.leader();
-    await template.write(4, leader);
-    await template.converge();
-    const behind = template.other(leader).id;
-    template.isolate(behind);
-    await template.write(20, leader);
-    for (const { id, raft } of template.nodes.values()) {
-      if (id === behind) continue;
-      await template.until(() => raft.metrics().appliedIndex === leader.raft.metrics().lastIndex, "both");
-      await template.finish(raft.snapshot());
-    }
-    await template.close();
-    const { machines } = template;
+    const disks = await followerBehind(onDisk);
+    const { behind } = disks;
     let at = 1;
     let finishedAtStart = 0;
     for (let done = false; !done; at++) {
-      const cluster = new SnapshotCluster({ policy: BY_HAND, onDisk });
-      for (const [id, machine] of copyOf(machines)) cluster.machines.set(id, machine);
-      for (const id of ["a", "b", "c"]) if (id !== behind) await cluster.open(id);
-      await cluster.leader();
-      const { raft } = await cluster.open(behind);
-      const { files } = cluster.machine(behind);
-      const seen = { cut: false };
-      void cutAt(files, at).then(() => (seen.cut = true));
-      const isInstalled = (): boolean => raft.metrics().snapshots?.installed === 1;
-      await cluster.until(() => seen.cut || isInstalled(), "the power cut, or the snapshot");
-      done = !seen.cut;
-      files.intercept = null;
+      const { cluster, isCut } = await cutWhileInstalling(disks, onDisk, at);
+      done = !isCut;
       cluster.node(behind).kill();
-      files.crash(seededRandom(at));
+      cluster.machine(behind).files.crash(seededRandom(at));
       await cluster.node(behind).transport.close();
       cluster.messages.splice(0);
       const again = await cluster.open(behind);
