@@ -2,6 +2,8 @@
  * The table of attacks. To add one, add an entry: a name, the port, what it does, and, if it must have no effect, how
  * that is seen. All else is checked for each attack by `hostile.ts`.
  */
+import { encodeControlMessage } from "keelson/codec";
+
 import type { HostileClient } from "./client.ts";
 import { pause, type Port } from "./victims.ts";
 
@@ -209,6 +211,41 @@ const HTTP: readonly Attack[] = [
     effect: safeKeyChanged,
   },
   {
+    name: "odd: targets that lead elsewhere when they are resolved, and broken escapes",
+    port: "http",
+    isShort: true,
+    run: async ({ client }) => {
+      const targets = [
+        `/x/../kv/${SAFE_KEY}`,
+        `/kv/../kv/${SAFE_KEY}`,
+        `//kv/${SAFE_KEY}`,
+        "/kv/%ED%A0%80",
+        "/kv/%zz",
+        "*",
+      ];
+      for (const target of targets) {
+        for (const method of ["PUT", "DELETE"])
+          await client.ask(
+            `${method} ${target} HTTP/1.1\r\n${HOST}Connection: close\r\nContent-Length: 6\r\n\r\nhacked`,
+          );
+      }
+    },
+    effect: safeKeyChanged,
+  },
+  {
+    name: "repeating: changes of members that are refused or done already",
+    port: "http",
+    run: async ({ client, scale }) => {
+      const json = JSON.stringify({ promote: ["n1", "n2", "n3"] });
+      const requests = [
+        `DELETE /members/never HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`,
+        `POST /members HTTP/1.1\r\n${HOST}Connection: close\r\nContent-Length: ${json.length}\r\n\r\n${json}`,
+      ];
+      for (let at = 0; at < 50 * scale; at++)
+        await Promise.all(requests.map((request) => client.ask(request)));
+    },
+  },
+  {
     name: "churning: connections that are reset at once",
     port: "http",
     run: async ({ client, scale }) => {
@@ -298,6 +335,22 @@ const LINE: readonly Attack[] = [
   },
 ];
 
+/** Handshakes of a node that was never a member: whole, half, too long, of another cluster, to another node. */
+function handshakes(clusterId: string, to: string): readonly Buffer[] {
+  const from = { id: "stranger", storeId: "s", data: "", address: "127.0.0.1:1", priority: 0 };
+  const hello = { type: "hello", versionMin: 1, versionMax: 1, clusterId, from, to } as const;
+  const whole = Buffer.from(encodeControlMessage(hello));
+  const long = Buffer.from(whole);
+  long.writeUInt32LE(30 * 1024 * 1024, 8);
+  return [
+    whole,
+    whole.subarray(0, -1),
+    long,
+    Buffer.from(encodeControlMessage({ ...hello, clusterId: "another" })),
+    Buffer.from(encodeControlMessage({ ...hello, to: "n9" })),
+  ];
+}
+
 const RAFT: readonly Attack[] = [
   {
     name: "silent: connections that say nothing",
@@ -327,6 +380,34 @@ const RAFT: readonly Attack[] = [
       for (let at = 0; at < 100 * scale; at++) {
         for (const socket of sockets) if (socket.writable) socket.write(Buffer.alloc(1, at));
         await pause(50);
+      }
+    },
+  },
+  {
+    name: "strangers: handshakes with wrong ids, and with announced lengths that never come",
+    port: "raft",
+    isShort: true,
+    run: async ({ client, http, scale }) => {
+      const answer = await fetch(`http://${http}/members`);
+      const { id, clusterId } = (await answer.json()) as { id: string; clusterId: string };
+      for (let at = 0; at < 20 * scale; at++) {
+        for (const bytes of handshakes(clusterId, id)) await client.unread(5, bytes);
+        await pause(100);
+      }
+    },
+  },
+  {
+    name: "churning: connections that are reset at once, with half of a handshake",
+    port: "raft",
+    run: async ({ client, http, scale }) => {
+      const answer = await fetch(`http://${http}/members`);
+      const { id, clusterId } = (await answer.json()) as { id: string; clusterId: string };
+      const [, half = ""] = handshakes(clusterId, id);
+      for (let at = 0; at < 40 * scale; at++) {
+        for (const socket of await client.connect(100)) {
+          socket.write(half);
+          socket.resetAndDestroy();
+        }
       }
     },
   },

@@ -20,6 +20,8 @@ interface Node {
   readonly id: string;
   readonly line: string;
   readonly http: string;
+  /** Where it listens for other nodes. */
+  readonly raft: string;
   readonly args: readonly string[];
   process: Keelson | null;
 }
@@ -57,7 +59,7 @@ export class Cluster {
         ...["serve", "--id", id, "--peers", peers.join(","), "--data", data],
         ...["--line", line, "--http", http, "--listen", at(place)],
       ];
-      return { id, line, http, args, process: null };
+      return { id, line, http, raft: at(place), args, process: null };
     });
     return new Cluster(directory, nodes);
   }
