@@ -113,8 +113,9 @@ const TESTING_FOLDERS = {
   core: [],
   explore: [],
   linearizability: [],
+  model: [],
   suites: [],
-  simulator: ["linearizability"],
+  simulator: ["linearizability", "model"],
 };
 
 /** The simulator's folders, from the bottom up: which others each may import, besides the linearizability checker. */
@@ -165,6 +166,16 @@ const testingRules = [
     severity: "error",
     from: { path: `${TESTING}/(core|explore)/`, pathNot: TESTS },
     to: { path: `${SRC}/`, pathNot: [`${SRC}/core/`, `${TESTING}/(core|explore)/`] },
+  },
+  {
+    name: "model-shares-no-code",
+    comment: "The reference model knows the core's messages and actions, and none of its code.",
+    severity: "error",
+    from: { path: `${TESTING}/model/`, pathNot: TESTS },
+    to: {
+      path: `${SRC}/`,
+      pathNot: [`${SRC}/core/(action|config|log|message|position|role)\\.ts$`, `${TESTING}/model/`],
+    },
   },
 ];
 

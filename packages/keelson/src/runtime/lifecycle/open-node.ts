@@ -3,6 +3,7 @@ import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { CallDeadlines, RetryDelays } from "../calls/index.ts";
 import { StorageWatchdog } from "../loop/index.ts";
 import { type RaftOptions, settingsOf, type Settings } from "../shared/index.ts";
+import { coreObserver, type CoreObserverOption } from "./core-observer.ts";
 import { composeNode, type ComposedNode } from "./compose.ts";
 import { nodeLog } from "./node-log.ts";
 import type { ProcessParts } from "./node-parts.ts";
@@ -19,6 +20,7 @@ export async function openNode<Command, Result>(
   const status = new NodeStatus();
   const process = processPartsOf(options, settings, environment, status);
   const group = await openGroup(options, settings, process, log);
+  (options as CoreObserverOption)[coreObserver]?.(group.core);
   const node = composeNode(process, group, status, log);
   try {
     await process.transport.start(node.transportHost);

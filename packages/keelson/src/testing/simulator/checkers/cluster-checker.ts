@@ -1,6 +1,7 @@
 import { ApplyChecker } from "./apply-checker.ts";
 import { ClusterHistory } from "./cluster-history.ts";
 import { MessageChecker } from "./message-checker.ts";
+import { ModelChecker } from "./model-checker.ts";
 import type { ClusterExpectations } from "./node-status.ts";
 import { StatusChecker } from "./status-checker.ts";
 import { StoreChecker } from "./store-checker.ts";
@@ -34,6 +35,7 @@ export class ClusterChecker {
   readonly stores = new StoreChecker(this.history);
   readonly messages = new MessageChecker(this.history, this.stores);
   readonly applies = new ApplyChecker(this.history);
+  readonly model = new ModelChecker();
   readonly statuses: StatusChecker;
 
   constructor(expectations: ClusterExpectations) {

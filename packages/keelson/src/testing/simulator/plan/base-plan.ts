@@ -20,6 +20,7 @@ const NOTHING_SPECIAL = {
   snapshots: null,
   reopenCommittedAfter: null,
   replayOldMessages: false,
+  checksModel: true,
   callTimeoutMs: CALL_TIMEOUT_MS,
   leaseShare: 0,
   staleShare: 0,

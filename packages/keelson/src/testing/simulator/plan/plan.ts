@@ -58,6 +58,9 @@ export interface Plan {
    */
   readonly replayOldMessages: boolean;
 
+  /** Each step of each core is compared with the reference model. It changes nothing in the run. */
+  readonly checksModel: boolean;
+
   // What is done with them.
   /** The nodes that call `initialize`, all at the same time. */
   readonly initializers: readonly number[];

@@ -2,8 +2,16 @@
 import { RECORD_HEADER_BYTES } from "../../../codec/record.ts";
 import { SESSION_COMMAND_HEADER_BYTES } from "../../../codec/session-entry.ts";
 import type { Environment } from "../../../environment/environment.ts";
+import type { RaftNode } from "../../../core/node.ts";
+import { coreObserver, type CoreObserverOption } from "../../../runtime/lifecycle/index.ts";
 import { Raft } from "../../../runtime/raft.ts";
-import type { RaftLimits, RaftTimings, SnapshotPolicy, StateMachine } from "../../../runtime/shared/index.ts";
+import type {
+  RaftLimits,
+  RaftOptions,
+  RaftTimings,
+  SnapshotPolicy,
+  StateMachine,
+} from "../../../runtime/shared/index.ts";
 import { snapshotFiles } from "../../../storage/snapshots/index.ts";
 import type { LogStore } from "../../../storage/log-store.ts";
 import type { Transport } from "../../../transport/transport.ts";
@@ -30,13 +38,16 @@ export interface NodeParts {
   readonly transport: Transport;
   readonly environment: Environment;
   readonly report: (error: unknown) => void;
+  /** Called once with the node's core, before its first input; null: nobody watches it. */
+  readonly observeCore: ((core: RaftNode) => void) | null;
 }
 
 /** Rejects as `Raft.open` does. */
 export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
-  const { id, node, plan, stateMachine, log, transport, environment, report } = parts;
+  const { id, node, plan, stateMachine, log, transport, environment, report, observeCore } = parts;
   const hasSnapshots = plan.snapshots !== null && stateMachine.snapshot !== undefined;
-  return Raft.open<unknown, unknown>({
+  const options: RaftOptions<unknown, unknown> & CoreObserverOption = {
+    ...(observeCore === null ? {} : { [coreObserver]: observeCore }),
     id,
     stateMachine,
     log,
@@ -56,7 +67,8 @@ export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
       // Nothing damages frames in the simulation. One that can't be read was written or read wrongly.
       if (UNREADABLE_FRAME.test(text)) report(new Violation("WIRE", `${id}: ${text}`));
     },
-  });
+  };
+  return Raft.open(options);
 }
 
 function snapshotPolicyOf(snapshots: NonNullable<Plan["snapshots"]>): Partial<SnapshotPolicy> {

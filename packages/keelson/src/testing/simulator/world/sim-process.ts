@@ -14,6 +14,7 @@ import {
   type FileOperation,
 } from "../../../environment/simulated/simulated-files.ts";
 import type { RaftError } from "../../../errors.ts";
+import type { RaftNode } from "../../../core/node.ts";
 import type { Raft } from "../../../runtime/raft.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
 import { fileKind } from "../../../storage/snapshots/file-names.ts";
@@ -30,6 +31,7 @@ import type { ClockConditions, DiskConditions, MachineConditions } from "./condi
 import { EventDelivery } from "./event-delivery.ts";
 import { MessageReplayer } from "./message-replayer.ts";
 import { MessageWatch } from "./message-watch.ts";
+import { observeCore } from "./observed-core.ts";
 import { ObservedLog } from "./observed-log.ts";
 import { ObservedMachine } from "./observed-machine.ts";
 import { ObservedTransport } from "./observed-transport.ts";
@@ -285,6 +287,7 @@ export class SimProcess {
     this.refusesToStart = false;
     this.#parts.subject.forget?.(this.id);
     this.#parts.checker.stores.diskLost(this.id);
+    this.#parts.checker.model.diskLost(this.id);
   }
 
   /**
@@ -403,7 +406,27 @@ export class SimProcess {
     this.#machine = machine;
     this.#log = log;
     const stateMachine = this.#observedMachine(machine, environment, delivery);
-    return openNode({ id: this.id, node, plan, stateMachine, log, transport, environment, report });
+    const observeCore = this.#coreObserver(delivery, environment);
+    return openNode({
+      ...{ id: this.id, node, plan, stateMachine, log, transport, environment, report, observeCore },
+    });
+  }
+
+  /** Puts the reference model beside the node's core; null: the plan's runs go without it. */
+  #coreObserver(delivery: EventDelivery, environment: Environment): ((core: RaftNode) => void) | null {
+    const { plan, checker, report } = this.#parts;
+    if (!plan.checksModel) return null;
+    const { electionTimeoutMs, preVote, checkQuorum, clockDriftMax } = plan;
+    return (core) => {
+      observeCore(core, {
+        checker: checker.model,
+        settings: { electionTimeoutMinMs: electionTimeoutMs.min, preVote, checkQuorum, clockDriftMax },
+        now: environment.now(),
+        keepsDisk: !this.hasDamagedData,
+        isDead: () => delivery.isDead(),
+        report,
+      });
+    };
   }
 
   #observedMachine(

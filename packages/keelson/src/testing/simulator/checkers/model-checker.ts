@@ -1,0 +1,80 @@
+/**
+ * Checks each step of each node's core against the reference model (`testing/model`), which is written from
+ * the paper and shares no code with the core.
+ *
+ * - MODEL: the step is one that Raft allows: given the state before it and the input, the state after it, what
+ *   is written, and what is sent.
+ *
+ * The model knows only what this node has received and what was reported to it as durable. It compares no two
+ * nodes: the other checkers do.
+ */
+import type { NodeId } from "../../../core/position.ts";
+import {
+  checkRestart,
+  Forbidden,
+  logOf,
+  started,
+  step,
+  type Input,
+  type ModelSettings,
+  type ModelState,
+  type Seen,
+} from "../../model/index.ts";
+import { Violation } from "./violation.ts";
+
+/** See the file's header. */
+export class ModelChecker {
+  /** By node: its state after its last step. It outlives the node's process, for `started`. */
+  readonly #states = new Map<NodeId, ModelState>();
+
+  /**
+   * A node's core was made from what its store held. `keepsDisk`: nothing has damaged what was durable, so
+   * everything must still be there.
+   */
+  started(id: NodeId, settings: ModelSettings, seen: Seen, now: number, keepsDisk: boolean): void {
+    const before = this.#states.get(id);
+    const state = started(id, settings, seen, logOf(seen.log), now);
+    this.#states.set(id, state);
+    this.#check(id, "starts", () => {
+      if (before !== undefined && keepsDisk) checkRestart(before, state);
+    });
+  }
+
+  /** The core was given this input, and looks like this now. */
+  stepped(id: NodeId, input: Input, seen: Seen): void {
+    const before = this.#states.get(id);
+    if (before === undefined) return;
+    this.#check(id, input, () => {
+      this.#states.set(id, step(before, input, seen));
+    });
+  }
+
+  /** The node's disk is gone: its next process has to start from nothing. */
+  diskLost(id: NodeId): void {
+    this.#states.delete(id);
+  }
+
+  #check(id: NodeId, input: Input | string, check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      if (!(error instanceof Forbidden)) throw error;
+      const what = typeof input === "string" ? input : describe(input);
+      throw new Violation("MODEL", `${id} ${error.message}, at the step "${what}"${showState(this.#states.get(id))}`);
+    }
+  }
+}
+
+function describe(input: Input): string {
+  const { now: _now, ...rest } = { now: 0, ...input };
+  return input.type === "message" ? JSON.stringify(input.message) : JSON.stringify(rest);
+}
+
+function showState(state: ModelState | undefined): string {
+  if (state === undefined) return "";
+  const { role, term, votedFor, commit, log } = state;
+  return (
+    ` of a ${role} of term ${String(term)}, vote ${String(votedFor)}, commit ${String(commit)}, ` +
+    `log (${String(log.base.index)}, ${String(log.lastIndex)}]`
+  );
+}
