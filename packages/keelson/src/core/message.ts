@@ -140,8 +140,9 @@ export interface ReadIndexReply extends Header {
 }
 
 /**
- * TimeoutNow (dissertation 3.10): the leader asks this voter, whose log is complete, to start an election at
- * once.
+ * TimeoutNow (dissertation 3.10): the leader asks this voter to start an election at once. In a transfer the
+ * voter's log is complete. A leader that must step down asks the voter with the most complete log, which may
+ * lack entries and then doesn't win.
  */
 export interface TimeoutNow extends Header {
   readonly type: "timeout-now";

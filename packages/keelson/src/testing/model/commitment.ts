@@ -38,7 +38,11 @@ function followersCommit(state: ModelState, input: Input): LogIndex {
  * Figure 2, Leaders: a majority holds the entry durably, and it is of the leader's own term (§5.4.2). The
  * majority is that of the configuration in force before the step, or after it if the step changed that.
  */
-function checkLeadersCommit(before: ModelState, { log, term, leading, disk, id }: ModelState, commit: LogIndex): void {
+function checkLeadersCommit(
+  before: ModelState,
+  { log, term, leading, disk, id }: ModelState,
+  commit: LogIndex,
+): void {
   rule(
     termAt(log, commit) === term,
     () => `commits ${String(commit)} of an earlier term by counting (§5.4.2)`,
@@ -52,7 +56,13 @@ function checkLeadersCommit(before: ModelState, { log, term, leading, disk, id }
 }
 
 /** As leader: the logs that may follow when it adds entries of its own to `log`. */
-export function leadersLogs(before: ModelState, state: ModelState, log: ModelLog, input: Input, seen: Seen): ModelLog[] {
+export function leadersLogs(
+  before: ModelState,
+  state: ModelState,
+  log: ModelLog,
+  input: Input,
+  seen: Seen,
+): ModelLog[] {
   if (seen.role === "leader" && state.leading === null) {
     // §8: a new leader begins its term with a blank entry.
     const begun = withEntries(log, state.term, 1);

@@ -41,7 +41,12 @@ describe("a batch", () => {
     const hardState = { term: 3, votedFor: "a" };
     allowed(campaigning(), take({ hardState, needsPersist: true }));
     forbidden(campaigning(), take({}), {}, /unsaved/);
-    forbidden(campaigning(), take({ hardState: { term: 3, votedFor: null }, needsPersist: true }), {}, /unsaved/);
+    forbidden(
+      campaigning(),
+      take({ hardState: { term: 3, votedFor: null }, needsPersist: true }),
+      {},
+      /unsaved/,
+    );
     forbidden(campaigning(), take({ hardState }), {}, /isn't to be persisted/);
   });
 
@@ -89,7 +94,13 @@ describe("what a node holds to be durable", () => {
   it("isn't the old log that a snapshot has replaced (§7)", () => {
     const position = { index: 2, term: 2 };
     const install = { type: "installed", position, config: ABC, now: 0 } as const;
-    const reset = { base: position, baseConfig: { index: 2, config: ABC }, runs: [], configs: [], lastIndex: 2 };
+    const reset = {
+      base: position,
+      baseConfig: { index: 2, config: ABC },
+      runs: [],
+      configs: [],
+      lastIndex: 2,
+    };
     allowed(follower({ log: OWN }), install, { commit: 2, log: reset, durable: 2 });
     forbidden(follower({ log: OWN }), install, { commit: 2, log: reset, durable: 4 }, /reported are 2/);
   });

@@ -27,7 +27,12 @@ export function persisted(disk: Disk, persistId: number): Disk {
     hardState = write.hardState;
     durable = Math.max(durable, write.durable);
   }
-  return { ...disk, hardState, durable, inFlight: disk.inFlight.filter((write) => write.persistId > persistId) };
+  return {
+    ...disk,
+    hardState,
+    durable,
+    inFlight: disk.inFlight.filter((write) => write.persistId > persistId),
+  };
 }
 
 /** The stored log begins after a snapshot. It keeps the entries after it only if it held its last entry (§7). */
@@ -55,12 +60,14 @@ export function takeWrites({ disk, term, votedFor, log }: ModelState, actions: A
   const from = append?.from ?? lastIndex + 1;
   rule(
     (append?.to ?? from) === lastIndex + 1 && from === disk.handedOut + 1,
-    () => `the batch writes from ${String(from)}; to write are (${String(disk.handedOut)}, ${String(lastIndex)}]`,
+    () =>
+      `the batch writes from ${String(from)}; to write are (${String(disk.handedOut)}, ${String(lastIndex)}]`,
   );
   const overwrites = append !== null && disk.storeEnd >= from;
   rule(
     (append?.truncateFrom ?? null) === (overwrites ? from : null),
-    () => `the stored log ends at ${String(disk.storeEnd)}, and the batch removes from ${String(append?.truncateFrom)}`,
+    () =>
+      `the stored log ends at ${String(disk.storeEnd)}, and the batch removes from ${String(append?.truncateFrom)}`,
   );
   if (!actions.needsPersist) {
     rule(hardState === null && append === null, () => "a batch with writes isn't to be persisted");
@@ -84,7 +91,8 @@ export function checkRestart(before: ModelState, after: ModelState): void {
     after.term > hardState.term ||
       (after.term === hardState.term &&
         (hardState.votedFor === null || after.votedFor === hardState.votedFor)),
-    () => `term ${String(hardState.term)} or its vote for ${String(hardState.votedFor)} was durable and is lost`,
+    () =>
+      `term ${String(hardState.term)} or its vote for ${String(hardState.votedFor)} was durable and is lost`,
   );
   // A snapshot that was being installed replaces a log that doesn't hold its last entry (§7).
   const { base } = after.log;

@@ -14,6 +14,7 @@ import {
   log,
   message,
   persisted,
+  send,
   take,
   timeout,
 } from "./test/nodes.ts";
@@ -26,15 +27,21 @@ function requestVote(changes: Partial<Extract<Message, { type: "request-vote" }>
 }
 
 function preVote(term: number, now?: number) {
-  return message({ type: "pre-vote", from: "b", term, last: END }, now);
+  return message({ type: "pre-vote", from: "b", term, round: 5, last: END }, now);
 }
 
 function vote(from: string, term = 3) {
   return message({ type: "request-vote-reply", from, term, granted: true });
 }
 
-function preVoteReply(from: string) {
-  return message({ type: "pre-vote-reply", from, term: 2, granted: true, requestTerm: 2 });
+function preVoteReply(from: string, round = 7, granted = true) {
+  return message({ type: "pre-vote-reply", from, term: 2, granted, round });
+}
+
+/** Node a asks for pre-votes in this round. */
+function asking(round = 7, before = follower({}, { preVote: true })) {
+  const asks = allowed(before, timeout(11_000), { role: "pre-candidate" });
+  return allowed(asks, send("b", { type: "pre-vote", from: "a", term: 2, round, last: END }));
 }
 
 const CANDIDATE = { term: 3, votedFor: "a", role: "candidate" } as const;
@@ -67,11 +74,6 @@ describe("a node's term", () => {
     allowed(following(), requestVote({ term: 5, transfer: true }, 10_399), { term: 5, leader: null });
     forbidden(following(), requestVote({ term: 5 }, 10_399), { term: 5, leader: null }, /hears its leader/);
   });
-
-  it("isn't taken from a pre-vote while the node hears its leader (9.6)", () => {
-    allowed(following(), preVote(5, 10_400), { term: 5, leader: null });
-    forbidden(following(), preVote(5, 10_399), { term: 5, leader: null }, /from a pre-vote/);
-  });
 });
 
 describe("an election", () => {
@@ -92,27 +94,33 @@ describe("an election", () => {
   });
 
   it("needs the pre-votes of a majority (9.6)", () => {
-    const asking = allowed(follower({}, { preVote: true }), timeout(), { role: "pre-candidate" });
-    allowed(asking, preVoteReply("b"), CANDIDATE);
-    forbidden(asking, timeout(), CANDIDATE, /without a majority of pre-votes/);
-    const refused = { type: "pre-vote-reply", from: "b", term: 2, granted: false, requestTerm: 2 } as const;
-    forbidden(asking, message(refused), CANDIDATE, /without a majority of pre-votes/);
-    const late = { type: "pre-vote-reply", from: "b", term: 2, granted: true, requestTerm: 1 } as const;
-    forbidden(asking, message(late), CANDIDATE, /without a majority of pre-votes/);
+    allowed(asking(), preVoteReply("b"), CANDIDATE);
+    const text = /without a majority of pre-votes/;
+    forbidden(asking(), timeout(), CANDIDATE, text);
+    forbidden(asking(), preVoteReply("b", 7, false), CANDIDATE, text);
   });
 
-  it("forgets the pre-votes of an earlier question (9.6)", () => {
-    const asking = allowed(follower({}, { preVote: true }), timeout(), { role: "pre-candidate" });
-    const answered = allowed(asking, preVoteReply("b"));
+  it("needs them in one round (9.6)", () => {
+    const text = /without a majority of pre-votes/;
+    forbidden(asking(), preVoteReply("b", 6), CANDIDATE, text);
+    const answered = allowed(asking(), preVoteReply("b"));
+    forbidden(asking(8, answered), timeout(12_000), CANDIDATE, text);
     const heard = allowed(answered, heartbeat(), { role: "follower", leader: "b" });
-    const again = allowed(heard, timeout(11_000), { role: "pre-candidate" });
-    forbidden(again, timeout(12_000), CANDIDATE, /without a majority of pre-votes/);
+    const again = allowed(heard, timeout(12_000), { role: "pre-candidate" });
+    forbidden(again, timeout(13_000), CANDIDATE, text);
+    forbidden(again, preVoteReply("b"), CANDIDATE, text);
   });
 
   it("is for voters, and for former voters whose removal isn't committed (§6)", () => {
     const without = { ...ABC, voters: ["b", "c"] };
     forbidden(follower({ log: log([2], without) }), timeout(), CANDIDATE, /without a vote campaigns/);
-    const removed = { ...log([2]), configs: [{ index: 1, config: ABC }, { index: 2, config: without }] };
+    const removed = {
+      ...log([2]),
+      configs: [
+        { index: 1, config: ABC },
+        { index: 2, config: without },
+      ],
+    };
     allowed(follower({ log: removed, commit: 1 }), timeout(), CANDIDATE);
     forbidden(follower({ log: removed, commit: 2 }), timeout(), CANDIDATE, /without a vote campaigns/);
   });
@@ -194,11 +202,11 @@ describe("a leader", () => {
 });
 
 describe("a pre-vote", () => {
-  it("changes nothing else on its receiver (9.6)", () => {
+  it("changes nothing on its receiver (9.6)", () => {
     allowed(candidate(), preVote(3));
-    allowed(candidate(), preVote(4), { term: 4, votedFor: null, role: "follower" });
+    forbidden(follower(), preVote(4), { term: 4 }, /a pre-vote changes term/);
     forbidden(candidate(), preVote(3), { role: "follower" }, /a pre-vote changes role/);
     forbidden(following(), preVote(2), { leader: null }, /a pre-vote changes leader/);
-    expect(allowed(follower(), preVote(2)).unsaid.preVotes.has("b@2")).toBe(true);
+    expect(allowed(follower(), preVote(2)).unsaid.preVotes.has("b 5")).toBe(true);
   });
 });

@@ -14,8 +14,8 @@ import { rule } from "./rule.ts";
 export function withAnswers(state: ModelState, input: Input): ModelState {
   if (input.type !== "message") return state;
   const { message } = input;
-  const { term, role, preVotes, votes } = state;
-  if (message.type === "pre-vote-reply" && message.granted && message.requestTerm === term) {
+  const { term, role, preVotes, preVoteRound, votes } = state;
+  if (message.type === "pre-vote-reply" && message.granted && message.round === preVoteRound) {
     return role === "pre-candidate" ? { ...state, preVotes: new Set(preVotes).add(message.from) } : state;
   }
   if (message.type === "request-vote-reply" && message.granted && message.term === term) {
@@ -45,11 +45,6 @@ export function enterTerm(before: ModelState, input: Input, after: Seen): ModelS
       !(message.type === "request-vote" && isRefused(before, message)),
       () => "takes a term from a candidate while it hears its leader (dissertation 4.2.3)",
     );
-    // A pre-vote names the term that its sender is in, not the one that it would begin, so Figure 2 applies.
-    rule(
-      !(message.type === "pre-vote" && hearsLeader(before)),
-      () => "takes a term from a pre-vote while it hears its leader (dissertation 9.6)",
-    );
   }
   const unsaid = { ...NOTHING_UNSAID, earlier: [...before.unsaid.earlier, before] };
   const { reads } = withoutLeading(before);
@@ -68,7 +63,10 @@ function checkCampaign(before: ModelState, input: Input, after: Seen): void {
   const { term, settings, role, preVotes, log, id } = before;
   const isTransfer = input.type === "message" && input.message.type === "timeout-now";
   const from = isTransfer ? Math.max(term, input.message.term) : term;
-  rule(after.term === from + 1, () => `an election in term ${String(after.term)} follows ${String(from)} (§5.2)`);
+  rule(
+    after.term === from + 1,
+    () => `an election in term ${String(after.term)} follows ${String(from)} (§5.2)`,
+  );
   rule(after.votedFor === id, () => "a candidate votes for itself (§5.2)");
   rule(role !== "leader", () => "a leader becomes a candidate (§5.1)");
   checkEligible(before);
@@ -98,7 +96,12 @@ function checkEligible({ log, commit, id }: ModelState): void {
  * Figure 2, RequestVote: one vote per term, for a candidate whose log is at least as up-to-date. `state` has
  * the term after the step.
  */
-export function checkVote(before: ModelState, state: ModelState, input: Input, { votedFor, role }: Seen): void {
+export function checkVote(
+  before: ModelState,
+  state: ModelState,
+  input: Input,
+  { votedFor, role }: Seen,
+): void {
   const known = state.votedFor;
   if (votedFor === known) return;
   rule(known === null, () => `the vote for ${String(known)} becomes one for ${String(votedFor)} (§5.2)`);
@@ -175,18 +178,17 @@ export function withPreVote(state: ModelState, input: Input): ModelState {
   if (input.type !== "message" || input.message.type !== "pre-vote") return state;
   const { message } = input;
   if (!mayGrantPreVote(state, message)) return state;
-  const preVotes = new Set(state.unsaid.preVotes).add(preVoteKey(message.from, message.term));
+  const preVotes = new Set(state.unsaid.preVotes).add(preVoteKey(message.from, message.round));
   return { ...state, unsaid: { ...state.unsaid, preVotes } };
 }
 
 /** Whether the answer to this question may be yes (dissertation 9.6): the vote itself would be given. */
 function mayGrantPreVote(state: ModelState, { from, term, last }: PreVote): boolean {
-  const wouldVote =
-    term + 1 > state.term || (term + 1 === state.term && (state.votedFor ?? from) === from);
+  const wouldVote = term + 1 > state.term || (term + 1 === state.term && (state.votedFor ?? from) === from);
   return wouldVote && isUpToDate(last, lastOf(state.log)) && !hearsLeader(state);
 }
 
 /** Names a pre-vote request; an answer names it too. */
-export function preVoteKey(from: string, term: number): string {
-  return `${from}@${String(term)}`;
+export function preVoteKey(from: string, round: number): string {
+  return `${from} ${String(round)}`;
 }

@@ -83,7 +83,9 @@ export interface ModelState {
   readonly verified: LogIndex;
   /** The latest heartbeat round received from this term's leader. */
   readonly roundHeard: number;
-  /** Nodes that granted this node a pre-vote. Written by `election.ts`, like the next two. */
+  /** The round of pre-votes that was handed out last, while this node is a pre-candidate; null: none. */
+  readonly preVoteRound: number | null;
+  /** Nodes that granted this node a pre-vote of that round. */
   readonly preVotes: ReadonlySet<NodeId>;
   /** Nodes that voted for this node, itself left out: its own vote counts once it is durable. */
   readonly votes: ReadonlySet<NodeId>;
@@ -145,7 +147,7 @@ export interface Write {
 }
 
 export interface Unsaid {
-  /** Pre-votes that may be granted, as `FROM@TERM`. */
+  /** Pre-votes that may be granted, as `FROM ROUND`. */
   readonly preVotes: ReadonlySet<string>;
   /** Where this node's log ended when it became a pre-candidate; null: it didn't, and isn't one. */
   readonly preCampaign: LogPosition | null;
@@ -187,6 +189,7 @@ export function ofNewTerm(commit: LogIndex) {
     leaderOfTerm: null,
     verified: commit,
     roundHeard: 0,
+    preVoteRound: null,
     preVotes: new Set<NodeId>(),
     votes: new Set<NodeId>(),
     campaign: null,
@@ -195,7 +198,13 @@ export function ofNewTerm(commit: LogIndex) {
 }
 
 /** A node that starts with what its disk holds: nothing that was only in memory counts. */
-export function started(id: NodeId, settings: ModelSettings, seen: Seen, log: ModelLog, now: number): ModelState {
+export function started(
+  id: NodeId,
+  settings: ModelSettings,
+  seen: Seen,
+  log: ModelLog,
+  now: number,
+): ModelState {
   const { term, votedFor, role, leader, commit } = seen;
   const hardState = { term, votedFor };
   const { lastIndex } = log;

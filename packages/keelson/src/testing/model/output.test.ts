@@ -53,7 +53,11 @@ describe("a message", () => {
   });
 
   it("may have been decided in an earlier term, if it could have left then", () => {
-    const voted = allowed(follower({ votedFor: "b" }), timeout(), { term: 3, votedFor: "a", role: "candidate" });
+    const voted = allowed(follower({ votedFor: "b" }), timeout(), {
+      term: 3,
+      votedFor: "a",
+      role: "candidate",
+    });
     allowed(voted, take({ ...SAVED, messages: [{ to: "b", message: voteReply(2) }] }));
     const other = { to: "c", message: voteReply(2) };
     forbidden(voted, take({ ...SAVED, messages: [other] }), {}, /a vote that b has/);
@@ -102,11 +106,11 @@ describe("a vote", () => {
 
 describe("a pre-vote", () => {
   const preVote = (index: number): Message => ({
-    ...{ type: "pre-vote", from: "a", term: 2, last: { index, term: 2 } },
+    ...{ type: "pre-vote", from: "a", term: 2, round: 1, last: { index, term: 2 } },
   });
-  const grant = send("b", { type: "pre-vote-reply", from: "a", term: 2, granted: true, requestTerm: 2 });
+  const grant = send("b", { type: "pre-vote-reply", from: "a", term: 2, granted: true, round: 5 });
   const asked = (state: ModelState, term: number, index: number, now = 10_000): ModelState =>
-    allowed(state, message({ type: "pre-vote", from: "b", term, last: { index, term: 2 } }, now));
+    allowed(state, message({ type: "pre-vote", from: "b", term, round: 5, last: { index, term: 2 } }, now));
 
   it("is asked for by a pre-candidate, with its log (9.6)", () => {
     const asking = allowed(follower(), timeout(), { role: "pre-candidate" });
@@ -119,15 +123,17 @@ describe("a pre-vote", () => {
     allowed(asked(follower(), 2, 3), grant);
     forbidden(follower(), grant, {}, /that it wouldn't give/);
     forbidden(asked(follower(), 2, 2), grant, {}, /that it wouldn't give/);
-    const late = send("b", { type: "pre-vote-reply", from: "a", term: 2, granted: true, requestTerm: 0 });
-    forbidden(asked(follower(), 0, 3), late, {}, /that it wouldn't give/);
+    forbidden(asked(follower(), 0, 3), grant, {}, /that it wouldn't give/);
+    const other = send("b", { type: "pre-vote-reply", from: "a", term: 2, granted: true, round: 4 });
+    forbidden(asked(follower(), 2, 3), other, {}, /that it wouldn't give/);
   });
 
   it("isn't granted while the node hears its leader (4.2.3)", () => {
     allowed(asked(following(), 2, 3, 10_400), grant);
     forbidden(asked(following(), 2, 3, 10_399), grant, {}, /that it wouldn't give/);
-    const reply = send("b", { type: "pre-vote-reply", from: "a", term: 3, granted: true, requestTerm: 3 });
-    const asksLeader = message({ type: "pre-vote", from: "b", term: 3, last: { index: 9, term: 3 } }, 90_000);
+    const reply = send("b", { type: "pre-vote-reply", from: "a", term: 3, granted: true, round: 5 });
+    const last = { index: 9, term: 3 };
+    const asksLeader = message({ type: "pre-vote", from: "b", term: 3, round: 5, last }, 90_000);
     forbidden(allowed(leader(), asksLeader), reply, {}, /that it wouldn't give/);
   });
 });
@@ -195,12 +201,19 @@ describe("an acknowledgement", () => {
   });
 
   it("forgets with the term what was compared in it (§5.3)", () => {
-    const next = allowed(compared(3), message({ ...requestVote({ from: "c" }) } as Message, 20_000), {
+    const next = allowed(compared(3), message({ ...requestVote({ from: "c" }) }, 20_000), {
       ...{ term: 3, leader: null },
     });
-    const heard = message({ type: "append-entries", from: "c", term: 3, commit: 0, round: 0, entries: {
-      ...{ prev: { index: 9, term: 3 }, lastIndex: 9, terms: [], configs: [] },
-    } });
+    const heard = message({
+      type: "append-entries",
+      from: "c",
+      term: 3,
+      commit: 0,
+      round: 0,
+      entries: {
+        ...{ prev: { index: 9, term: 3 }, lastIndex: 9, terms: [], configs: [] },
+      },
+    });
     const follows = allowed(next, heard, { leader: "c" });
     const saved = { hardState: { term: 3, votedFor: null }, needsPersist: true };
     const old = { to: "c", message: { ...reply(3), term: 3 } as Message };
@@ -213,10 +226,20 @@ describe("leadership", () => {
 
   it("is handed over by a leader to a voter that holds its whole log (3.10)", () => {
     allowed(committedLeader(), send("b", timeoutNow));
-    forbidden(committedLeader(), send("c", timeoutNow), {}, /asks c to take over/);
-    const learner = allowed(leader({ log: log([1, 2], { ...ABC, learners: ["d"] }) }), acknowledgement("d", 4));
-    forbidden(learner, send("d", timeoutNow), {}, /asks d to take over/);
-    forbidden(candidate(), send("b", timeoutNow), {}, /asks b to take over/);
+    forbidden(
+      committedLeader(),
+      send("c", timeoutNow),
+      {},
+      /c to take over, which doesn't hold the whole log/,
+    );
+    const stepsDown = allowed(committedLeader(), timeout(20_000), { role: "follower", leader: null });
+    allowed(stepsDown, send("c", timeoutNow));
+    const learner = allowed(
+      leader({ log: log([1, 2], { ...ABC, learners: ["d"] }) }),
+      acknowledgement("d", 4),
+    );
+    forbidden(learner, send("d", timeoutNow), {}, /or d has no vote/);
+    forbidden(candidate(), send("b", timeoutNow), {}, /and doesn't lead/);
   });
 
   it("is transferred to a voter only (3.10)", () => {

@@ -49,20 +49,19 @@ function withMessage(state: ModelState, to: NodeId, message: Message, saved: Sav
     message.term === term,
     () => `sends a ${message.type} of term ${String(message.term)} in term ${String(term)}`,
   );
-  rule(
-    term <= saved.hardState.term,
-    () => `sends a ${message.type} before its term is durable (Figure 2)`,
-  );
+  rule(term <= saved.hardState.term, () => `sends a ${message.type} before its term is durable (Figure 2)`);
   switch (message.type) {
     case "pre-vote":
       rule(
         state.unsaid.preCampaign !== null && samePosition(message.last, state.unsaid.preCampaign),
         () => "asks for pre-votes in another role, or with another log (dissertation 9.6)",
       );
-      return state;
+      // Answers to an earlier round count no more.
+      if (message.round === state.preVoteRound) return state;
+      return { ...state, preVoteRound: message.round, preVotes: new Set() };
     case "pre-vote-reply":
       rule(
-        !message.granted || state.unsaid.preVotes.has(preVoteKey(to, message.requestTerm)),
+        !message.granted || state.unsaid.preVotes.has(preVoteKey(to, message.round)),
         () => `grants ${to} a pre-vote that it wouldn't give as a vote (dissertation 9.6)`,
       );
       return state;
@@ -100,10 +99,17 @@ function withMessage(state: ModelState, to: NodeId, message: Message, saved: Sav
     }
     case "timeout-now":
       rule(
-        state.leaderOfTerm === id && hasVote(configOf(state.log), to) && state.unsaid.caughtUp.has(to),
-        () => `asks ${to} to take over, which doesn't hold the whole log or has no vote (dissertation 3.10)`,
+        state.leaderOfTerm === id && hasVote(configOf(state.log), to),
+        () => `asks ${to} to take over, and doesn't lead, or ${to} has no vote (dissertation 3.10)`,
       );
-      return state.leading === null ? state : { ...state, leading: { ...state.leading, timeoutNowSent: true } };
+      // A leader that steps down at once can't wait until the log of its successor is complete.
+      rule(
+        state.leading === null || state.unsaid.caughtUp.has(to),
+        () => `asks ${to} to take over, which doesn't hold the whole log (dissertation 3.10)`,
+      );
+      return state.leading === null
+        ? state
+        : { ...state, leading: { ...state.leading, timeoutNowSent: true } };
   }
 }
 
@@ -128,11 +134,19 @@ function checkAppendEntries({ id, log, commit, leaderOfTerm }: ModelState, messa
 }
 
 /** Figure 2, AppendEntries: "true" means that the log equals the leader's up to here, on stable storage. */
-function checkAcknowledgement(state: ModelState, to: NodeId, message: AppendEntriesReply, saved: Saved): void {
+function checkAcknowledgement(
+  state: ModelState,
+  to: NodeId,
+  message: AppendEntriesReply,
+  saved: Saved,
+): void {
   const { outcome, round } = message;
   const { leaderOfTerm, verified, commit, roundHeard } = state;
   const heard = leaderOfTerm === to ? roundHeard : 0;
-  rule(round <= heard, () => `answers round ${String(round)} of ${to}; the latest it heard is ${String(heard)}`);
+  rule(
+    round <= heard,
+    () => `answers round ${String(round)} of ${to}; the latest it heard is ${String(heard)}`,
+  );
   // Figure 2, AppendEntries 1: a leader of an earlier term is refused, too.
   if (!outcome.accepted) return;
   rule(leaderOfTerm === to, () => `acknowledges entries to ${to}, which doesn't lead its term (§5.3)`);

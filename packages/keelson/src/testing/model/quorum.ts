@@ -3,7 +3,10 @@ import type { ClusterConfig } from "../../core/config.ts";
 import type { NodeId } from "../../core/position.ts";
 
 /** Whether more than half of the voters agree; in a joint configuration, more than half of both sets (§6). */
-export function isQuorum({ voters, outgoingVoters }: ClusterConfig, agrees: (id: NodeId) => boolean): boolean {
+export function isQuorum(
+  { voters, outgoingVoters }: ClusterConfig,
+  agrees: (id: NodeId) => boolean,
+): boolean {
   return voters.length > 0 && isMajority(voters, agrees) && isMajority(outgoingVoters, agrees);
 }
 

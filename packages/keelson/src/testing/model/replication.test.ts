@@ -68,7 +68,10 @@ describe("a follower's log", () => {
     forbidden(follower({ log: own }), message, { ...B, log: withEntries(own, 2, 1) }, /allowed is/);
     const configs = [...own.configs, { index: 5, config: { ...ABC, learners: ["e"] } }];
     forbidden(follower({ log: own }), message, { ...B, log: { ...changed, configs } }, /allowed is/);
-    const runs = [{ index: 1, term: 1 }, { index: 3, term: 2 }];
+    const runs = [
+      { index: 1, term: 1 },
+      { index: 3, term: 2 },
+    ];
     forbidden(follower({ log: own }), message, { ...B, log: { ...changed, runs } }, /allowed is/);
   });
 
@@ -90,17 +93,32 @@ describe("a snapshot", () => {
 
   it("leaves the entries after it if the log holds its last entry, and otherwise none (Figure 13)", () => {
     const kept = { ...own, base: { index: 2, term: 1 }, baseConfig: { index: 2, config: ABC } };
-    const after = { ...kept, runs: [{ index: 3, term: 1 }, { index: 4, term: 2 }], configs: [] };
+    const after = {
+      ...kept,
+      runs: [
+        { index: 3, term: 1 },
+        { index: 4, term: 2 },
+      ],
+      configs: [],
+    };
     const reset = { ...after, runs: [], lastIndex: 2 };
     allowed(follower({ log: own }), installed(2, 1), { commit: 2, log: after });
     forbidden(follower({ log: own }), installed(2, 1), { commit: 2, log: reset }, /the log is/);
-    allowed(follower({ log: own }), installed(2, 2), { commit: 2, log: { ...reset, base: { index: 2, term: 2 } } });
+    allowed(follower({ log: own }), installed(2, 2), {
+      commit: 2,
+      log: { ...reset, base: { index: 2, term: 2 } },
+    });
     const wrong = { ...after, base: { index: 2, term: 2 } };
     forbidden(follower({ log: own }), installed(2, 2), { commit: 2, log: wrong }, /the log is/);
   });
 
   it("never replaces committed entries that it doesn't cover (§5.4)", () => {
-    const reset = { base: { index: 2, term: 2 }, baseConfig: { index: 2, config: ABC }, runs: [], configs: [] };
+    const reset = {
+      base: { index: 2, term: 2 },
+      baseConfig: { index: 2, config: ABC },
+      runs: [],
+      configs: [],
+    };
     const changes = { commit: 3, log: { ...reset, lastIndex: 2 } };
     forbidden(follower({ log: own, commit: 3 }), installed(2, 2), changes, /and 3 is committed/);
   });
@@ -113,11 +131,19 @@ describe("a snapshot", () => {
   it("of the node itself lets the log begin later, and changes nothing else", () => {
     const shorter = {
       ...{ base: { index: 2, term: 1 }, baseConfig: { index: 1, config: ABC }, configs: [], lastIndex: 4 },
-      runs: [{ index: 3, term: 1 }, { index: 4, term: 2 }],
+      runs: [
+        { index: 3, term: 1 },
+        { index: 4, term: 2 },
+      ],
     };
     const compacted = { type: "compacted", index: 2, now: 0 } as const;
     allowed(follower({ log: own }), compacted, { log: shorter });
-    forbidden(follower({ log: own }), compacted, { log: { ...shorter, base: { index: 1, term: 1 } } }, /the log/);
+    forbidden(
+      follower({ log: own }),
+      compacted,
+      { log: { ...shorter, base: { index: 1, term: 1 } } },
+      /the log/,
+    );
   });
 });
 
@@ -157,7 +183,12 @@ describe("commands", () => {
     allowed(before, propose(5), { log: longer });
     allowed(before, { ...propose(5), answer: null });
     forbidden(before, propose(5), { log: withEntries(before.log, 3, 2) }, /the log is/);
-    forbidden(follower(), propose(4), { log: withEntries(log([1, 2]), 2, 1) }, /takes a propose and doesn't lead/);
+    forbidden(
+      follower(),
+      propose(4),
+      { log: withEntries(log([1, 2]), 2, 1) },
+      /takes a propose and doesn't lead/,
+    );
   });
 
   it("are refused during a transfer, and by a leader without a vote (3.10, §6)", () => {

@@ -43,7 +43,8 @@ export function logsAfter(state: ModelState, input: Input): readonly NextLog[] {
     case "installed": {
       const { position, config } = input;
       // Figure 13, 6 and 7: entries after the snapshot stay only if the log holds its last entry.
-      if (position.index <= log.base.index || contains(log, position)) return next(suffix(log, position.index));
+      if (position.index <= log.base.index || contains(log, position))
+        return next(suffix(log, position.index));
       return [{ log: logAfter(position, config), kept: 0 }];
     }
     case "change":

@@ -20,7 +20,7 @@ import { rule } from "./rule.ts";
 /** See the file's header. */
 export function step(state: ModelState, input: Input, seen: Seen): ModelState {
   const before = withInput(state, input);
-  if (isQuestion(before, input, seen)) checkUnchanged(before, input, seen);
+  if (isQuestion(input)) checkUnchanged(before, input, seen);
   const entered = withPreVote(enterTerm(before, input, seen), input);
   checkVote(before, entered, input, seen);
   checkRole(before, entered, input, seen);
@@ -54,12 +54,11 @@ function withInput(state: ModelState, input: Input): ModelState {
 }
 
 /** Inputs that only ask something, or take what was decided before. They must not change the node. */
-function isQuestion(before: ModelState, input: Input, seen: Seen): boolean {
+function isQuestion(input: Input): boolean {
   switch (input.type) {
     case "message": {
       const { type } = input.message;
-      if (type === "pre-vote") return seen.term === before.term;
-      return type === "read-index" || type === "read-index-reply";
+      return type === "pre-vote" || type === "read-index" || type === "read-index-reply";
     }
     case "read":
     case "lease-read":
@@ -153,7 +152,7 @@ function withSeen(before: ModelState, known: ModelState, input: Input, seen: See
     leaderOfTerm: leader ?? known.leaderOfTerm,
     leaderHeardAt: heard === null ? known.leaderHeardAt : known.now,
     roundHeard: Math.max(known.roundHeard, heard?.round ?? 0),
-    preVotes: begins ? new Set() : known.preVotes,
+    ...(begins ? { preVotes: new Set(), preVoteRound: null } : {}),
     unsaid: role === "pre-candidate" ? { ...unsaid, preCampaign: log.last } : unsaid,
   };
 }

@@ -58,6 +58,13 @@ describe("simulate", () => {
     expect(two.traceHash).not.toBe(one.traceHash);
   });
 
+  it("does the same with and without the reference model", async () => {
+    const plan = planOf(8);
+    expect(plan.checksModel).toBe(true);
+    const [one, two] = [await simulate(plan), await simulate({ ...plan, checksModel: false })];
+    expect(two.traceHash).toBe(one.traceHash);
+  });
+
   it("finds no violation in some short runs, one of them without harmful faults", async () => {
     let committed = 0;
     for (let seed = 1; seed <= SEEDS; seed++) {

@@ -138,13 +138,16 @@ export function persisted(persistId: number): Input {
   return { type: "persisted", persistId, now: 10_000 };
 }
 
-export function take(actions: Partial<Actions>): Input {
+export function take(taken: Partial<Omit<Actions, typeof Symbol.iterator>>): Input {
   const nothing = {
     ...{ persistId: 1, timer: null, hardState: null, append: null, messages: [], messagesAfterPersist: [] },
     ...{ commit: null, reads: [], snapshots: [], installSnapshot: null, needsPersist: false },
-    [Symbol.iterator]: () => [][Symbol.iterator](),
   };
-  return { type: "take", actions: { ...nothing, ...actions } };
+  const effects = { ...nothing, ...taken };
+  return {
+    type: "take",
+    actions: Object.assign(effects, { [Symbol.iterator]: () => [][Symbol.iterator]() }),
+  };
 }
 
 /** Takes one message, which leaves at once. */

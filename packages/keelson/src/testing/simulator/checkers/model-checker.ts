@@ -60,7 +60,10 @@ export class ModelChecker {
     } catch (error) {
       if (!(error instanceof Forbidden)) throw error;
       const what = typeof input === "string" ? input : describe(input);
-      throw new Violation("MODEL", `${id} ${error.message}, at the step "${what}"${showState(this.#states.get(id))}`);
+      throw new Violation(
+        "MODEL",
+        `${id} ${error.message}, at the step "${what}"${showState(this.#states.get(id))}`,
+      );
     }
   }
 }

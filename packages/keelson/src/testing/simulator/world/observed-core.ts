@@ -55,18 +55,47 @@ function seenOf(core: RaftNode): Seen {
   };
 }
 
-/** Calls `stepped` after each input, with its answer. */
+/** The methods that give the core an input, and that input with its answer. */
+const INPUTS: InputsOf<InputMethod> = {
+  handleMessage: (_, message, now) => ({ type: "message", message, now }),
+  handleTimeout: (_, now) => ({ type: "timeout", now }),
+  handlePersisted: (_, persistId, now) => ({ type: "persisted", persistId, now }),
+  handleSnapshotInstalled: (_, position, config, now) => ({ type: "installed", position, config, now }),
+  handleCompacted: (_, index, now) => ({ type: "compacted", index, now }),
+  proposeCommand: (answer, now) => ({ type: "propose", count: 1, answer, now }),
+  proposeCommands: (answer, count, now) => ({ type: "propose", count, answer, now }),
+  proposeConfig: (answer, target, now) => ({ type: "change", target, answer, now }),
+  transferLeadership: (_answer, _to, now) => ({ type: "transfer", now }),
+  createCluster: (_, voters, now) => ({ type: "create", voters: [...voters], now }),
+  readIndex: (id, now) => ({ type: "read", id, now }),
+  leaseIndex: (answer, now) => ({ type: "lease-read", answer, now }),
+  takeActions: (actions) => ({ type: "take", actions }),
+};
+
+type InputMethod =
+  | `handle${"Message" | "Timeout" | "Persisted" | "SnapshotInstalled" | "Compacted"}`
+  | `propose${"Command" | "Commands" | "Config"}`
+  | "transferLeadership"
+  | "createCluster"
+  | "readIndex"
+  | "leaseIndex"
+  | "takeActions";
+
+type InputsOf<Method extends InputMethod> = {
+  readonly [Name in Method]: (
+    answer: ReturnType<RaftNode[Name]>,
+    ...args: Parameters<RaftNode[Name]>
+  ) => Input;
+};
+
+/** Calls `stepped` after each input. A method that calls another one is one input. */
 function wrapMethods(core: RaftNode, stepped: (input: Input) => void): void {
-  // A method that calls another one is one input.
   let depth = 0;
-  const watch = <Arguments extends unknown[], Answer>(
-    method: (...args: Arguments) => Answer,
-    inputOf: (answer: Answer, ...args: Arguments) => Input,
-  ): ((...args: Arguments) => Answer) => {
-    const run = method.bind(core);
-    return (...args) => {
+  for (const [name, inputOf] of Object.entries(INPUTS) as [InputMethod, AnyInputOf][]) {
+    const run = (core[name] as (...args: unknown[]) => unknown).bind(core);
+    const value = (...args: unknown[]): unknown => {
+      let answer: unknown;
       depth += 1;
-      let answer: Answer;
       try {
         answer = run(...args);
       } finally {
@@ -75,30 +104,8 @@ function wrapMethods(core: RaftNode, stepped: (input: Input) => void): void {
       if (depth === 0) stepped(inputOf(answer, ...args));
       return answer;
     };
-  };
-  core.handleMessage = watch(core.handleMessage, (_, message, now) => ({ type: "message", message, now }));
-  core.handleTimeout = watch(core.handleTimeout, (_, now) => ({ type: "timeout", now }));
-  core.handlePersisted = watch(core.handlePersisted, (_, persistId, now) => ({
-    ...{ type: "persisted", persistId, now },
-  }));
-  core.handleSnapshotInstalled = watch(core.handleSnapshotInstalled, (_, position, config, now) => ({
-    ...{ type: "installed", position, config, now },
-  }));
-  core.handleCompacted = watch(core.handleCompacted, (_, index, now) => ({ type: "compacted", index, now }));
-  core.proposeCommand = watch(core.proposeCommand, (answer, now) => ({
-    ...{ type: "propose", count: 1, answer, now },
-  }));
-  core.proposeCommands = watch(core.proposeCommands, (answer, count, now) => ({
-    ...{ type: "propose", count, answer, now },
-  }));
-  core.proposeConfig = watch(core.proposeConfig, (answer, target, now) => ({
-    ...{ type: "change", target, answer, now },
-  }));
-  core.transferLeadership = watch(core.transferLeadership, (_answer, _to, now) => ({ type: "transfer", now }));
-  core.createCluster = watch(core.createCluster, (_, voters, now) => ({
-    ...{ type: "create", voters: [...voters], now },
-  }));
-  core.readIndex = watch(core.readIndex, (id, now) => ({ type: "read", id, now }));
-  core.leaseIndex = watch(core.leaseIndex, (answer, now) => ({ type: "lease-read", answer, now }));
-  core.takeActions = watch(core.takeActions, (actions) => ({ type: "take", actions }));
+    Object.defineProperty(core, name, { value });
+  }
 }
+
+type AnyInputOf = (answer: unknown, ...args: unknown[]) => Input;

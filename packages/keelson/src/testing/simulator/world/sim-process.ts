@@ -301,6 +301,7 @@ export class SimProcess {
     this.wasRolledBack = true;
     this.#parts.subject.forget?.(this.id);
     this.#parts.checker.stores.rolledBack(this.id);
+    this.#parts.checker.model.diskLost(this.id);
   }
 
   /** Pauses the program. It goes on when the returned function was called for each pause that overlaps. */
