@@ -36,6 +36,8 @@ export type Input =
       readonly now: number;
     }
   | { readonly type: "transfer"; readonly now: number }
+  /** The node can't serve, or can again. */
+  | { readonly type: "stall"; readonly now: number }
   | { readonly type: "create"; readonly voters: readonly NodeId[]; readonly now: number }
   | {
       readonly type: "installed";

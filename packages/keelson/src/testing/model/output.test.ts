@@ -232,8 +232,10 @@ describe("leadership", () => {
       {},
       /c to take over, which doesn't hold the whole log/,
     );
-    const stepsDown = allowed(committedLeader(), timeout(20_000), { role: "follower", leader: null });
-    allowed(stepsDown, send("c", timeoutNow));
+    for (const input of [timeout(20_000), { type: "stall", now: 20_000 } as const]) {
+      const stepsDown = allowed(committedLeader(), input, { role: "follower", leader: null });
+      allowed(stepsDown, send("c", timeoutNow));
+    }
     const learner = allowed(
       leader({ log: log([1, 2], { ...ABC, learners: ["d"] }) }),
       acknowledgement("d", 4),

@@ -51,6 +51,7 @@ export function logsAfter(state: ModelState, input: Input): readonly NextLog[] {
     case "timeout":
     case "persisted":
     case "transfer":
+    case "stall":
     case "read":
     case "lease-read":
     case "take":

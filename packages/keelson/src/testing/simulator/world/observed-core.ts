@@ -65,6 +65,7 @@ const INPUTS: InputsOf<InputMethod> = {
   proposeCommand: (answer, now) => ({ type: "propose", count: 1, answer, now }),
   proposeCommands: (answer, count, now) => ({ type: "propose", count, answer, now }),
   proposeConfig: (answer, target, now) => ({ type: "change", target, answer, now }),
+  handleServiceStall: (_, _isStalled, now) => ({ type: "stall", now }),
   transferLeadership: (_answer, _to, now) => ({ type: "transfer", now }),
   createCluster: (_, voters, now) => ({ type: "create", voters: [...voters], now }),
   readIndex: (id, now) => ({ type: "read", id, now }),
@@ -72,14 +73,15 @@ const INPUTS: InputsOf<InputMethod> = {
   takeActions: (actions) => ({ type: "take", actions }),
 };
 
-type InputMethod =
-  | `handle${"Message" | "Timeout" | "Persisted" | "SnapshotInstalled" | "Compacted"}`
-  | `propose${"Command" | "Commands" | "Config"}`
-  | "transferLeadership"
-  | "createCluster"
-  | "readIndex"
-  | "leaseIndex"
-  | "takeActions";
+/** Methods that only answer. Every other method is an input: a new one that isn't in `INPUTS` doesn't compile. */
+type Question = "capture" | "commitStatus" | "progress";
+
+type InputMethod = Exclude<
+  {
+    [Name in keyof RaftNode]: RaftNode[Name] extends (...args: never[]) => unknown ? Name : never;
+  }[keyof RaftNode],
+  Question
+>;
 
 type InputsOf<Method extends InputMethod> = {
   readonly [Name in Method]: (
