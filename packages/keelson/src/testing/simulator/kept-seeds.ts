@@ -46,7 +46,7 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     why: "a node overwrote entries while it installed a snapshot, and its commit was compared with the old ones",
   },
   {
-    seed: 3298,
+    seed: 27,
     why: "an installation failed, and the next leader's older snapshot was fetched and removed again and again",
   },
   {
