@@ -18,6 +18,8 @@ interface Rig {
   readonly session: Session<string, number>;
   /** When set, the clock throws at its next use within the driver: the node fails inside of the call. */
   readonly clock: { isBroken: boolean };
+  /** Given to every call of the table. */
+  readonly abort: AbortController;
 }
 
 /** A call that is pending on the isolated leader. */
@@ -32,54 +34,82 @@ interface PublicCall {
 const NEVER = new Promise<never>(() => undefined);
 
 const CALLS: Readonly<Record<string, PublicCall>> = {
-  write: { method: "write", begin: ({ raft }) => raft.write("y"), outcome: "unknown" },
-  writeWithIndex: {
-    method: "writeWithIndex",
-    begin: ({ raft }) => raft.writeWithIndex("y"),
+  write: {
+    method: "write",
+    begin: ({ raft, abort: { signal } }) => raft.write("y", { signal }),
     outcome: "unknown",
   },
-  openSession: { method: "openSession", begin: ({ raft }) => raft.openSession(), outcome: "unknown" },
-  beginSession: { method: "beginSession", begin: ({ raft }) => raft.beginSession(), outcome: "unknown" },
+  writeWithIndex: {
+    method: "writeWithIndex",
+    begin: ({ raft, abort: { signal } }) => raft.writeWithIndex("y", { signal }),
+    outcome: "unknown",
+  },
+  openSession: {
+    method: "openSession",
+    begin: ({ raft, abort: { signal } }) => raft.openSession({ signal }),
+    outcome: "unknown",
+  },
+  beginSession: {
+    method: "beginSession",
+    begin: ({ raft, abort: { signal } }) => raft.beginSession({ signal }),
+    outcome: "unknown",
+  },
   endSession: {
     method: "endSession",
-    begin: ({ raft, session }) => raft.endSession(session.id),
+    begin: ({ raft, session, abort: { signal } }) => raft.endSession(session.id, { signal }),
     outcome: "unknown",
   },
   "a session's write": {
     method: "openSession",
-    begin: ({ session }) => session.write("y"),
+    begin: ({ session, abort: { signal } }) => session.write("y", { signal }),
     outcome: "unknown",
   },
-  "a session's close": { method: "openSession", begin: ({ session }) => session.close(), outcome: "unknown" },
-  "a linearizable read": { method: "read", begin: ({ raft }) => raft.read(() => 1), outcome: "not-done" },
+  "a session's close": {
+    method: "openSession",
+    begin: ({ session, abort: { signal } }) => session.close({ signal }),
+    outcome: "unknown",
+  },
+  "a linearizable read": {
+    method: "read",
+    begin: ({ raft, abort: { signal } }) => raft.read(() => 1, { signal }),
+    outcome: "not-done",
+  },
   "a stale read whose query hangs": {
     method: "read",
-    begin: ({ raft }) => raft.read(() => NEVER, { consistency: "stale" }),
+    begin: ({ raft, abort: { signal } }) => raft.read(() => NEVER, { consistency: "stale", signal }),
     outcome: "not-done",
   },
   "a lease read whose query hangs": {
     method: "read",
-    begin: ({ raft }) => raft.read(() => NEVER, { consistency: "lease" }),
+    begin: ({ raft, abort: { signal } }) => raft.read(() => NEVER, { consistency: "lease", signal }),
     outcome: "not-done",
   },
-  addLearner: { method: "addLearner", begin: ({ raft }) => raft.addLearner("d", "d:1"), outcome: "unknown" },
+  addLearner: {
+    method: "addLearner",
+    begin: ({ raft, abort: { signal } }) => raft.addLearner("d", "d:1", { signal }),
+    outcome: "unknown",
+  },
   "changeMembership of learners": {
     method: "changeMembership",
-    begin: ({ raft }) => raft.changeMembership({ add: { d: "d:1" } }),
+    begin: ({ raft, abort: { signal } }) => raft.changeMembership({ add: { d: "d:1" } }, { signal }),
     outcome: "unknown",
   },
   "changeMembership of voters": {
     method: "changeMembership",
-    begin: ({ raft, node, cluster }) =>
-      raft.changeMembership({ remove: cluster.followers(node).map(({ id }) => id) }),
+    begin: ({ raft, node, cluster, abort: { signal } }) =>
+      raft.changeMembership({ remove: cluster.followers(node).map(({ id }) => id) }, { signal }),
     outcome: "unknown",
   },
   transferLeadership: {
     method: "transferLeadership",
-    begin: ({ raft }) => raft.transferLeadership(),
+    begin: ({ raft, abort: { signal } }) => raft.transferLeadership(undefined, { signal }),
     outcome: "unknown",
   },
-  snapshot: { method: "snapshot", begin: ({ raft }) => raft.snapshot(), outcome: "unknown" },
+  snapshot: {
+    method: "snapshot",
+    begin: ({ raft, abort: { signal } }) => raft.snapshot({ signal }),
+    outcome: "unknown",
+  },
 };
 
 /** Methods that end by themselves, or whose end is not an outcome; they have tests of their own below or elsewhere. */
@@ -93,7 +123,7 @@ const OTHER_METHODS = [
 /** A way in which the node ends. */
 interface End {
   /** What happens before the call, in its turn. */
-  readonly before?: (rig: Rig) => void;
+  readonly before?: (rig: Rig) => Promise<void> | void;
   /** What happens after the call, in its turn or later. */
   readonly after: (rig: Rig) => Promise<void> | void;
 }
@@ -136,6 +166,23 @@ const ENDS: Readonly<Record<string, End>> = {
     },
     after: () => undefined,
   },
+  "a failure because the state machine hangs": {
+    before: async ({ cluster, node, raft }) => {
+      // It hangs in a command that is committed; the calls after it aren't.
+      cluster.net.heal();
+      node.journal.beforeApply = () => NEVER;
+      raft.write("hangs").catch(() => undefined);
+      await cluster.until(() => raft.metrics().commitIndex === raft.metrics().lastIndex, "the commit");
+      cluster.isolate(node.id);
+    },
+    after: () => undefined,
+  },
+  "a failure because the snapshot store hangs": {
+    before: ({ raft }) => {
+      raft.snapshot().catch(() => undefined);
+    },
+    after: () => undefined,
+  },
 };
 
 const SNAPSHOTS_THAT_HANG: SnapshotStore = {
@@ -158,11 +205,11 @@ class SnapshotJournal extends Journal {
   }
 }
 
-async function setUp(): Promise<Rig> {
+/** `callTimeoutMs`: by default longer than any test, so that a call that settles does so because of what it tests. */
+async function setUp(callTimeoutMs = 60_000): Promise<Rig> {
   const clock = { isBroken: false };
   const cluster = new TestCluster(1, {
-    // Longer than any test: a call that settles does so because its node ended.
-    timings: { callTimeoutMs: 60_000, storageTimeoutMs: 2000 },
+    timings: { callTimeoutMs, storageTimeoutMs: 2000, stateStallMs: 500, stateTimeoutMs: 2000 },
     // Older records are read from the log.
     limits: { cacheBytesMax: 1 },
   });
@@ -179,7 +226,7 @@ async function setUp(): Promise<Rig> {
   const session = await cluster.finish(node.raft.openSession());
   await cluster.finish(node.raft.write("x"));
   cluster.isolate(node.id);
-  return { cluster, node, raft: node.raft, session, clock };
+  return { cluster, node, raft: node.raft, session, clock, abort: new AbortController() };
 }
 
 /** An environment whose clock throws once for the driver when `isBroken` is set. */
@@ -210,8 +257,8 @@ function breakProtocol({ raft, node: { transport }, cluster }: Rig): void {
 }
 
 /** The error with which the call ends within the time that a node takes to end. */
-async function endOf(cluster: TestCluster, call: Promise<unknown>): Promise<unknown> {
-  const [result] = await cluster.finish(Promise.allSettled([call]), 5000);
+async function endOf(cluster: TestCluster, call: Promise<unknown>, limitMs = 5000): Promise<unknown> {
+  const [result] = await cluster.finish(Promise.allSettled([call]), limitMs);
   if (result.status === "fulfilled") throw new Error(`it resolved with ${String(result.value)}`);
   return result.reason;
 }
@@ -238,7 +285,7 @@ describe.each(Object.entries(CALLS))("%s", (name, { begin, outcome }) => {
 
   it.each(Object.entries(ENDS))("ends with %s", async (_end, { before, after }) => {
     const rig = await setUp();
-    before?.(rig);
+    await before?.(rig);
     const { lastIndex } = rig.raft.metrics();
     const call = begin(rig);
     call.catch(() => undefined);
@@ -258,6 +305,69 @@ describe.each(Object.entries(CALLS))("%s", (name, { begin, outcome }) => {
     const rig = await setUp();
     await rig.cluster.finish(rig.raft.close());
     expect(await endOf(rig.cluster, begin(rig))).toMatchObject({ code: "CLOSED", outcome: "not-done" });
+  });
+});
+
+describe("a call whose signal is aborted", () => {
+  describe.each(Object.entries(CALLS))("%s", (_name, { begin, outcome }) => {
+    it.each(["before it is made", "in the same turn", "later"])("ends, %s (Z10)", async (when) => {
+      const rig = await setUp();
+      const reason = new Error("enough");
+      if (when === "before it is made") rig.abort.abort(reason);
+      const { lastIndex } = rig.raft.metrics();
+      const call = begin(rig);
+      call.catch(() => undefined);
+      if (when === "later") await rig.cluster.advance(5);
+      rig.abort.abort(reason);
+      const error = await endOf(rig.cluster, call, 10);
+      expect((error as RaftError).code).toMatch(/^(ABORTED|OUTCOME_UNKNOWN)$/);
+      expect((error as RaftError).cause).toBe(reason);
+      if (when === "before it is made") {
+        expect(error).toMatchObject({ outcome: "not-done" });
+        expect(rig.raft.metrics().lastIndex).toBe(lastIndex);
+      } else if ((error as RaftError).outcome !== outcome) {
+        expect((error as RaftError).outcome).toBe("not-done");
+        expect(rig.raft.metrics().lastIndex).toBe(lastIndex);
+      }
+      // The node goes on, and ends in good order.
+      expect(rig.raft.metrics().role).not.toBe("stopped");
+      await rig.cluster.finish(rig.raft.close());
+    });
+  });
+});
+
+/** What a removal doesn't end: it is no matter of the cluster, and ends with the node. */
+const CALLS_OF_THE_NODE_ALONE = /query hangs|^snapshot/;
+
+const REMOVED_CALL_TIMEOUT_MS = 3000;
+
+/** The others elect a leader, remove the node, and let it know. */
+async function remove({ cluster, node, raft }: Rig): Promise<void> {
+  const leader = await cluster.leader(node.id);
+  await cluster.finish(leader.raft.changeMembership({ remove: [node.id] }));
+  cluster.net.heal();
+  await cluster.until(() => !raft.metrics().config.voters.includes(node.id), "the removal to be heard");
+}
+
+describe("a call on a node that is removed from the cluster", () => {
+  describe.each(Object.entries(CALLS))("%s", (name, { begin }) => {
+    it.each(["before the call", "after it"])("ends, with the removal %s (Z10)", async (when) => {
+      const rig = await setUp(REMOVED_CALL_TIMEOUT_MS);
+      const { cluster, raft } = rig;
+      if (when === "before the call") await remove(rig);
+      const call = begin(rig);
+      call.catch(() => undefined);
+      if (when === "after it") await remove(rig);
+      if (CALLS_OF_THE_NODE_ALONE.test(name)) {
+        await cluster.advance(5);
+        void raft.close();
+      }
+      const [result] = await cluster.finish(Promise.allSettled([call]), 2 * REMOVED_CALL_TIMEOUT_MS);
+      // Another node leads, as was asked for; and the new leader confirms the read while it tells of the removal.
+      if (result.status === "fulfilled") expect(name).toMatch(/^(transferLeadership|a linearizable read)$/);
+      else expect(result.reason).toBeInstanceOf(RaftError);
+      await cluster.finish(raft.close());
+    });
   });
 });
 
@@ -315,7 +425,7 @@ describe("a stream", () => {
     const rig = await setUp();
     const changes = rig.raft.changes();
     for (let known = 0; known < 3; known++) await changes.next();
-    before?.(rig);
+    await before?.(rig);
     const types: string[] = [];
     const read = (async () => {
       for await (const { type } of changes) types.push(type);
@@ -327,7 +437,7 @@ describe("a stream", () => {
 
   it.each(Object.entries(ENDS))("of committed commands ends with %s", async (_end, { before, after }) => {
     const rig = await setUp();
-    before?.(rig);
+    await before?.(rig);
     const committed = rig.raft.committed({ from: rig.raft.metrics().appliedIndex + 1 });
     const next = committed.next();
     next.catch(() => undefined);
