@@ -245,13 +245,18 @@ describe("a state machine that hangs over a snapshot", () => {
     const slowly = (): Promise<void> => cluster.sleep(2500);
     behind.journal.beforeEachLine = slowly;
     leader.journal.beforeEachLine = slowly;
-    await cluster.write(1, leader);
-    const taking = leader.raft.snapshot();
+    // The state is restored in blocks of 256 KiB.
+    for (let n = 0; n < 7; n++) await cluster.finish(leader.raft.write("x".repeat(200 * 1024)));
+    const { clock } = cluster.world;
+    let began = clock.now();
+    await cluster.finish(leader.raft.snapshot(), 200_000);
+    expect(clock.now() - began).toBeGreaterThan(2 * TIMINGS.stateTimeoutMs);
     cluster.net.heal();
-    const before = cluster.world.clock.now();
-    await cluster.finish(taking, 200_000);
-    expect(cluster.world.clock.now() - before).toBeGreaterThan(2 * TIMINGS.stateTimeoutMs);
-    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "the installation", 200_000);
+    const phase = (): string | undefined => behind.raft.metrics().snapshots?.receiving?.phase;
+    await cluster.until(() => phase() === "installing", "the installation", 200_000);
+    began = clock.now();
+    await cluster.until(() => behind.raft.metrics().snapshots?.installed === 1, "its end", 200_000);
+    expect(clock.now() - began).toBeGreaterThan(TIMINGS.stateTimeoutMs + TIMINGS.stateStallMs);
     expect(cluster.messages.filter((text) => text.includes("no progress"))).toEqual([]);
   });
 });
