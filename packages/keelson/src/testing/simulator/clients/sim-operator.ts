@@ -59,6 +59,9 @@ const TRANSFER_GRACE_MS = 100;
 /** After so long the checker has seen the turn in which a call ended. */
 const CHECKER_LAG_MS = 1;
 
+/** Of the leaders that end during a change, the share that closes. */
+const CLOSING_SHARE = 0.4;
+
 /** See the file's header. */
 export class SimOperator {
   readonly #parts: OperatorParts;
@@ -268,7 +271,7 @@ export class SimOperator {
     leader: SimProcess,
     crashLeaderAfterMs: number | null,
   ): void {
-    if (crashLeaderAfterMs !== null) this.#crashLater(leader, crashLeaderAfterMs);
+    if (crashLeaderAfterMs !== null) this.#endLater(leader, crashLeaderAfterMs);
     if (how === "exchange") this.#isolate(change.remove ?? []);
     if (how === "retire") this.#crashWhenRemovalIsDurable(leader);
     if (how === "bequeath") this.#delayMessagesOnRemoval(leader);
@@ -280,9 +283,13 @@ export class SimOperator {
     isolate(ids, plan.electionTimeoutMs.max * chance.between(2, 4));
   }
 
-  #crashLater(leader: SimProcess, afterMs: number): void {
+  /** The leader dies during the change; or it closes, and must answer the call for the change before (Z10). */
+  #endLater(leader: SimProcess, afterMs: number): void {
+    const closes = this.#parts.chance.happens(CLOSING_SHARE);
     this.#parts.clock.setTimer(afterMs, () => {
-      if (!this.#stopped && leader.isUp) this.#parts.crash(leader);
+      if (this.#stopped || !leader.isUp) return;
+      if (closes) leader.shutDown();
+      else this.#parts.crash(leader);
     });
   }
 
