@@ -14,6 +14,7 @@ import {
   AnswerForgottenError,
   CommandRejectedError,
   InvalidOptionError,
+  CommandTooLargeError,
   NotLeaderError,
   OutcomeUnknownError,
   OverloadedError,
@@ -196,8 +197,8 @@ export class CallForwarder {
   #checkRoom(bytes: number): void {
     const { pendingEntriesMax, pendingBytesMax } = this.#parts.limits;
     if (bytes > RUNTIME_PAYLOAD_BYTES_MAX) {
-      // Too large for one message between runtimes. The caller can still write it on the leader.
-      throw new NotLeaderError(this.#parts.leader());
+      const what = "for a command that is passed on to the leader; it can be written on the leader itself";
+      throw new CommandTooLargeError(bytes, RUNTIME_PAYLOAD_BYTES_MAX, what);
     }
     if (this.#pending.size >= pendingEntriesMax) {
       throw new OverloadedError(

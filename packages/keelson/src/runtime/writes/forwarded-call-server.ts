@@ -143,7 +143,9 @@ export class ForwardedCallServer<Command, Result> {
     const known =
       error instanceof RaftError ? error : new RaftError("RESULT_NOT_SENT", "done", reasonOf(error));
     const text = known.code === "COMMAND_REJECTED" ? reasonOf(known.cause) : known.message;
-    const payload = new TextEncoder().encode(text).slice(0, ERROR_TEXT_BYTES_MAX);
+    // Whole characters only, as `encodeInto` writes them.
+    const target = new Uint8Array(ERROR_TEXT_BYTES_MAX);
+    const payload = target.slice(0, new TextEncoder().encodeInto(text, target).written);
     this.#reply(request, { type: "error", code: known.code, outcome: known.outcome }, payload);
   }
 
