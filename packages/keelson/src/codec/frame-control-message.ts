@@ -19,6 +19,7 @@
  */
 import type { NodeId } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
+import { cutText } from "./cut-text.ts";
 import type { ByteReader } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
 
@@ -184,5 +185,5 @@ function readIdentity(body: ByteReader): Identity {
 /** The reason, cut so that it takes at most `REASON_BYTES_MAX` bytes. */
 function shortened(reason: string): string {
   // UTF-8 needs at most 3 bytes for each UTF-16 unit of a text.
-  return reason.length * 3 <= REASON_BYTES_MAX ? reason : `${reason.slice(0, REASON_BYTES_MAX / 3 - 3)}...`;
+  return reason.length * 3 <= REASON_BYTES_MAX ? reason : `${cutText(reason, REASON_BYTES_MAX / 3 - 3)}...`;
 }

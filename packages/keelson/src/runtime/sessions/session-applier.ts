@@ -3,6 +3,7 @@
 // decides about duplicates. Encodes results for the table, and turns its verdicts into outcomes for callers.
 
 import { copyBytes } from "../../codec/copy-bytes.ts";
+import { cutText } from "../../codec/cut-text.ts";
 import { EntryKind } from "../../codec/record.ts";
 import {
   decodeCloseSession,
@@ -47,7 +48,7 @@ export function isSessionKind(kind: EntryKind): kind is SessionKind {
 }
 
 /**
- * Characters of a rejection's message that a session keeps: enough to say why, and
+ * UTF-16 units of a rejection's message that a session keeps: enough to say why, and
  * small beside the other answers.
  */
 const REJECTION_CHARS_MAX = 2048;
@@ -143,7 +144,7 @@ export class SessionApplier<Result> {
     }
     assert(applied.type === "rejected", "a command is done or rejected");
     const message = reasonOf(applied.error.cause);
-    const kept = message.slice(0, REJECTION_CHARS_MAX);
+    const kept = cutText(message, REJECTION_CHARS_MAX);
     table.recordAnswer(id, sequence, { index, type: "rejected", bytes: new TextEncoder().encode(kept) });
     // The first caller gets the shortened message too, so that a retry is answered
     // exactly like the first attempt.

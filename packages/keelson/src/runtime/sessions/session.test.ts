@@ -74,6 +74,21 @@ describe("a command in a session", () => {
     expect(await cluster.failure(raft.write("x", command(id, 1)))).toMatchObject({ message: first.message });
   });
 
+  it.each([
+    ["cut in the middle of a character", `${"x".repeat(2047)}😀`, "x".repeat(2047)],
+    ["of half a character", "no \ud83d!", "no \ufffd!"],
+  ])("gets the same message on a retry if the rejection's message is %s", async (_what, text, kept) => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft, journal } = await cluster.leader();
+    journal.apply = () => {
+      throw new Error(text);
+    };
+    const { id } = await cluster.finish(raft.openSession());
+    const first = await cluster.failure(raft.write("x", command(id, 1)));
+    expect(first.message).toBe(`the state machine rejected the command: ${kept}`);
+    expect(await cluster.failure(raft.write("x", command(id, 1)))).toMatchObject({ message: first.message });
+  });
+
   it("is refused as unknown once the client has said that it received the answer", async () => {
     const cluster = await TestCluster.of(["a"]);
     const { raft, journal } = await cluster.leader();
