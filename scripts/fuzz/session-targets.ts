@@ -2,9 +2,11 @@ import {
   decodeCloseSession,
   decodeOpenSession,
   decodeSessionCommand,
+  decodeSessionTime,
   encodeCloseSession,
   encodeOpenSession,
   encodeSessionCommand,
+  encodeSessionTime,
 } from "keelson/codec";
 
 import {
@@ -28,12 +30,15 @@ import { decoded, expectThat, type Target } from "./target.ts";
 
 const NUMBERS = [1, 2, 300, 70_000, 2 ** 33, Number.MAX_SAFE_INTEGER] as const;
 
-/** Session entries. The first byte chooses one of the three kinds; in the log, the record's kind does. */
+/** openSession, closeSession, sessionTime and sessionCommand. */
+const SESSION_KINDS = 4;
+
+/** Session entries. The first byte chooses one of the kinds; in the log, the record's kind does. */
 export const sessionEntries: Target = {
   name: "session-entries",
   share: 60,
   valid: (chance) => {
-    const kind = chance.between(0, 3);
+    const kind = chance.between(0, SESSION_KINDS);
     const entry = { clock: chance.pick([0, ...NUMBERS]), id: chance.pick(NUMBERS) };
     return joined(Uint8Array.of(kind), validEntry(kind, entry, chance));
   },
@@ -41,7 +46,7 @@ export const sessionEntries: Target = {
     decoded(() => {
       const payload = input.subarray(1);
       expectThat(
-        Buffer.compare(encodedAgain((input[0] ?? 0) % 3, payload), payload) === 0,
+        Buffer.compare(encodedAgain((input[0] ?? 0) % SESSION_KINDS, payload), payload) === 0,
         "an entry of a session that was taken is written as other bytes",
       );
     }),
@@ -50,6 +55,7 @@ export const sessionEntries: Target = {
 function validEntry(kind: number, entry: { clock: number; id: number }, chance: Chance): Uint8Array {
   if (kind === 0) return encodeOpenSession({ ...entry, ttlMs: chance.pick(NUMBERS) });
   if (kind === 1) return encodeCloseSession(entry);
+  if (kind === 2) return encodeSessionTime(entry);
   const sequence = chance.pick(NUMBERS);
   const command = new Uint8Array(chance.between(0, 60)).fill(chance.between(0, 256));
   return encodeSessionCommand({ ...entry, sequence, lowestUnanswered: chance.pick([1, sequence]), command });
@@ -58,6 +64,7 @@ function validEntry(kind: number, entry: { clock: number; id: number }, chance: 
 function encodedAgain(kind: number, payload: Uint8Array): Uint8Array {
   if (kind === 0) return encodeOpenSession(decodeOpenSession(payload));
   if (kind === 1) return encodeCloseSession(decodeCloseSession(payload));
+  if (kind === 2) return encodeSessionTime(decodeSessionTime(payload));
   return encodeSessionCommand(decodeSessionCommand(payload));
 }
 

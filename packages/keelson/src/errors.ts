@@ -134,13 +134,14 @@ export class CommandTooLargeError extends RaftError {
   override readonly name = "CommandTooLargeError";
   /** The size of the encoded command. */
   readonly bytes: number;
-  /** The limit, `limits.commandBytesMax`. */
+  /** The limit: `limits.commandBytesMax`, or what one message to the leader can carry. */
   readonly bytesMax: number;
-  constructor(bytes: number, bytesMax: number) {
+  /** `what`: which limit that is. */
+  constructor(bytes: number, bytesMax: number, what = "limits.commandBytesMax") {
     super(
       "COMMAND_TOO_LARGE",
       "not-done",
-      `the command has ${String(bytes)} bytes; the limit is ${String(bytesMax)} (limits.commandBytesMax)`,
+      `the command has ${String(bytes)} bytes; the limit is ${String(bytesMax)} (${what})`,
     );
     this.bytes = bytes;
     this.bytesMax = bytesMax;
@@ -374,6 +375,19 @@ export class DecodeError extends RaftError {
   override readonly name = "DecodeError";
   constructor(message: string, options?: ErrorOptions) {
     super("DECODE", "not-done", message, options);
+  }
+}
+
+/**
+ * Bytes that are whole hold a kind of thing that this version of Keelson doesn't know: another version wrote them. Unlike
+ * other `DecodeError`s this says nothing about damage.
+ */
+export class UnknownKindError extends DecodeError {
+  /** Whether an earlier version wrote it, whose format this one can't read any more; otherwise a later one. */
+  readonly isOld: boolean;
+  constructor(message: string, isOld: boolean) {
+    super(message);
+    this.isOld = isOld;
   }
 }
 

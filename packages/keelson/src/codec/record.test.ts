@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { DecodeError } from "../errors.ts";
+import { DecodeError, UnknownKindError } from "../errors.ts";
 import {
   decodeRecord,
   encodeRecord,
@@ -56,6 +56,22 @@ describe("a record", () => {
         "03000000" +
         "0908",
     );
+  });
+
+  it.each([4, 5, 6, 7, 8, 9, 10])("is refused with the former kind %i of sessions' entries [W7]", (kind) => {
+    const record = encodeRecord(1, 1, kind as EntryKind, new Uint8Array(0));
+    const error = errorOf(() => decodeRecord(record));
+    expect(error).toBeInstanceOf(UnknownKindError);
+    expect(error).toMatchObject({ isOld: true });
+    expect(error.message).toBe(
+      `a record of kind ${String(kind)}, an entry of a session as an earlier version wrote it, which this one can't read`,
+    );
+  });
+
+  it.each([0, 15, 255])("is refused with the unknown kind %i [W7]", (kind) => {
+    const error = errorOf(() => decodeRecord(encodeRecord(1, 1, kind as EntryKind, new Uint8Array(0))));
+    expect(error).toBeInstanceOf(UnknownKindError);
+    expect(error).toMatchObject({ isOld: false, message: `a record of unknown kind ${String(kind)}` });
   });
 
   it("contains a copy of its payload", () => {
@@ -119,3 +135,12 @@ describe("a record", () => {
     );
   });
 });
+
+function errorOf(run: () => unknown): Error {
+  try {
+    run();
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error("it was taken");
+}

@@ -24,7 +24,7 @@
 import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";
 import type { LogIndex, Term } from "../core/position.ts";
-import { DecodeError } from "../errors.ts";
+import { DecodeError, UnknownKindError } from "../errors.ts";
 import { readUint32, readUint64, writeUint32, writeUint64 } from "./little-endian.ts";
 
 /** Bytes before the payload. */
@@ -167,8 +167,10 @@ export function readRecordHeader(bytes: Uint8Array, offset = 0): RecordHeader {
   const kind = recordKind(bytes, offset);
   if (!isEntryKind(kind)) {
     const isOld = kind > EntryKind.config && kind < EntryKind.openSession;
-    const what = isOld ? "a session's entry of an older version that this program can't read: a" : "a";
-    throw new DecodeError(`${what} record of unknown kind ${String(kind)}`);
+    const text = isOld
+      ? `a record of kind ${String(kind)}, an entry of a session as an earlier version wrote it, which this one can't read`
+      : `a record of unknown kind ${String(kind)}`;
+    throw new UnknownKindError(text, isOld);
   }
   for (let at = offset + RESERVED_AT; at < offset + RECORD_HEADER_BYTES; at++) {
     if (bytes[at] !== 0) throw new DecodeError("a record's reserved bytes are not zero");

@@ -4,7 +4,7 @@ import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import { readRecordHeader } from "../../codec/record.ts";
-import { DecodeError } from "../../errors.ts";
+import { DecodeError, UnknownKindError } from "../../errors.ts";
 import type { LogBase } from "../log-store.ts";
 
 /*
@@ -316,7 +316,7 @@ function decodeItem(code: number, body: Uint8Array): BatchItem {
     case ITEM_CODES.reset:
       return { type: "reset", base: decodeBase(body) };
     default:
-      throw new DecodeError(`an item of unknown type ${String(code)}`);
+      throw new UnknownKindError(`an item of unknown type ${String(code)}`, false);
   }
 }
 

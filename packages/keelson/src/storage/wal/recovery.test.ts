@@ -2,8 +2,9 @@ import { describe, expect, it } from "vitest";
 import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import { readUint32 } from "../../codec/little-endian.ts";
+import { encodeRecord, type EntryKind } from "../../codec/record.ts";
 import { samePosition, type LogPosition } from "../../core/position.ts";
-import { CorruptLogError, WrongIdentityError } from "../../errors.ts";
+import { CorruptLogError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import type { LogWrite } from "../log-store.ts";
 import { encodeBatch, SECTOR_BYTES, type BatchItem } from "./batch-format.ts";
 import { wal } from "./index.ts";
@@ -302,6 +303,32 @@ describe("a batch with right checksums that doesn't fit the log", () => {
       expect((error as CorruptLogError).cause).toBeInstanceOf(Error);
       expect(error).toMatchObject({ file: segment(1), index: 1 });
     }
+  });
+
+  it.each([
+    [
+      99,
+      "a later version",
+      "a record of unknown kind 99",
+      "Start the node with that version, or one after it.",
+    ],
+    [
+      5,
+      "an earlier version",
+      "a record of kind 5, an entry of a session",
+      "Start the node with that version, or begin with empty directories.",
+    ],
+  ])("with an entry of kind %i is of %s, and not damaged [W7]", async (kind, version, what, advice) => {
+    const record = encodeRecord(1, 1, kind as EntryKind, new Uint8Array(0));
+    const error = await refusal(await logOfBatch({ type: "entries", records: [record] }));
+    expect(error).toBeInstanceOf(StorageFailedError);
+    const { message } = error as StorageFailedError;
+    expect(message.startsWith(`${version} of Keelson wrote the log, and this one can't read it: `)).toBe(
+      true,
+    );
+    expect(message).toContain(`${segment(1)}, offset`);
+    expect(message).toContain(what);
+    expect(message).toContain(`Nothing was changed. ${advice}`);
   });
 
   it("is accepted if it fits", async () => {

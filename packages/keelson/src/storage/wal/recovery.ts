@@ -2,7 +2,13 @@ import { ProtocolViolation } from "../../core/assert.ts";
 import { samePosition, type LogIndex } from "../../core/position.ts";
 import { recordIndex } from "../../codec/record.ts";
 import type { FileSystem } from "../../environment/environment.ts";
-import { type CorruptLogError, DecodeError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
+import {
+  type CorruptLogError,
+  DecodeError,
+  StorageFailedError,
+  UnknownKindError,
+  WrongIdentityError,
+} from "../../errors.ts";
 import { LogOutline } from "../log-outline.ts";
 import type { LogIdentity } from "../log-store.ts";
 import { corruptLogError } from "./corrupt-log-error.ts";
@@ -276,7 +282,7 @@ export class Recovery {
       return decodeBatch(bytes, at, this.#nextBatch, this.#salt);
     } catch (cause) {
       if (!(cause instanceof DecodeError)) throw cause;
-      throw this.#damage(segment, at, cause.message, cause);
+      throw this.#unreadable(segment, at, cause);
     }
   }
 
@@ -288,7 +294,7 @@ export class Recovery {
       } catch (cause) {
         // Rule 9: the checksum is right, so the batch was written like this, or belongs elsewhere.
         if (!(cause instanceof DecodeError || cause instanceof ProtocolViolation)) throw cause;
-        throw this.#damage(segment, at, cause.message, cause);
+        throw this.#unreadable(segment, at, cause);
       }
       at += itemBytes(item);
     }
@@ -365,6 +371,16 @@ export class Recovery {
     const path = this.#segments.pathOf(segmentName(first.segment));
     const entries = `entries ${String(base.index + 1)} to ${String(this.#deletedTo)}`;
     throw corruptLogError(path, 0, base.index + 1, `${entries} were in earlier segments, which are missing`);
+  }
+
+  /** The error for a batch whose checksum is right. What another version wrote isn't damaged. */
+  #unreadable(segment: Segment, offset: number, cause: Error): CorruptLogError | StorageFailedError {
+    if (!(cause instanceof UnknownKindError)) return this.#damage(segment, offset, cause.message, cause);
+    const [version, advice] = cause.isOld
+      ? ["an earlier", "Start the node with that version, or begin with empty directories"]
+      : ["a later", "Start the node with that version, or one after it"];
+    const text = `${version} version of Keelson wrote the log, and this one can't read it: ${segment.path}, offset ${String(offset)}: ${cause.message}. Nothing was changed. ${advice}.`;
+    return new StorageFailedError(text, "not-done", { cause });
   }
 
   #damage(segment: Segment, offset: number, why: string, cause?: unknown): CorruptLogError {
