@@ -72,6 +72,18 @@ const OTHER_INCARNATION =
   "the caller and this node belong to different incarnations of one cluster: a new cluster was forced on one of " +
   "them; add the caller's machine anew, with an empty directory and a new id";
 
+/**
+ * A peer's reason as this node's operator can use it: a peer tells one of another cluster nothing, but that it
+ * says so is telling.
+ */
+export function explainRefusal(reason: string, peerId: NodeId): string {
+  if (!reason.includes(STRANGER_REASON)) return reason;
+  return (
+    `the node there does not talk to the caller: it belongs to ANOTHER CLUSTER, or is not ${peerId}; its own log says ` +
+    "which. A machine joins this cluster with an empty directory and a new id"
+  );
+}
+
 /** A refusal whose reason tells the peer nothing that it didn't say or doesn't know. */
 export function openRefusal(reason: string): Refusal {
   return { told: reason, logged: reason };

@@ -123,6 +123,12 @@ export interface Transport {
    */
   setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void;
   /**
+   * Asks a node that may become a peer whether it refuses this one, in a handshake apart from the connections to
+   * peers. Resolves within a few seconds: with the reason, for people, or with null if it doesn't refuse, or
+   * can't be reached (it may not run yet). Absent: the transport can't ask.
+   */
+  refusalAt?(id: NodeId, address: string): Promise<string | null>;
+  /**
    * Queues a message for a peer, or drops it. Never waits, and doesn't throw because a peer cannot be
    * reached. False: it was certainly dropped, because the peer is unknown, there is no connection, or its
    * queue is full. True promises nothing: the message may still be lost.

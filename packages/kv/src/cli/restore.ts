@@ -106,6 +106,10 @@ export async function restore(options: RestoreOptions, print: (line: string) => 
     print(
       `Start it: keelson serve --id ${id} --listen ${address} --data ${directory} --line ADDRESS --http ADDRESS`,
     );
+    print(
+      `It is a cluster of ONE node. Let the other machines join it with empty directories (keelson serve --join): ` +
+        `the same backup restored on another machine would be another cluster`,
+    );
     return 0;
   } finally {
     progress.end();

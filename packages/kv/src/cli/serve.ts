@@ -69,7 +69,8 @@ async function serveOnce(
   logger.info({ raft: formatAddress(options.listen), line, http, pid: process.pid }, "serving");
   void followChanges(server, options, logger);
   const leaderless = setTimeout(() => {
-    logger.info(leaderlessText(server, options));
+    const text = leaderlessText(server, options);
+    if (text !== null) logger.info(text);
   }, LEADERLESS_MS);
   const leaving = new AbortController();
   const refused = joinCluster(
@@ -91,12 +92,12 @@ async function serveOnce(
   return null;
 }
 
-/** A node that has started says after so long whether it knows a leader, and what it waits for if it doesn't. */
+/** A node that has started says after so long what it waits for, if it knows no leader. */
 const LEADERLESS_MS = 800;
 
-function leaderlessText({ raft }: KvServer, { join: nodes }: ServeOptions): string {
+function leaderlessText({ raft }: KvServer, { join: nodes }: ServeOptions): string | null {
   const { leader, config } = raft.metrics();
-  if (leader !== null) return `the leader is ${leader.id}`;
+  if (leader !== null) return null;
   const voters = config.voters.join(", ");
   if (voters !== "") {
     return `waiting for a leader: a majority of the voters ${voters} has to run and reach each other`;

@@ -207,6 +207,7 @@ function membersOf<Command, Result>(
     timeoutMs: timings.catchUpTimeoutMs,
     storeIdOf: (id) => (id === core.id ? stored.storeId : peers.storeIdOf(id)),
     isLostStore: (id, storeId) => lostEntries.isLostStore(id, storeId),
+    refusalAt: async (id, address) => (await transport.refusalAt?.(id, address)) ?? null,
   });
   const transfers = new LeadershipTransfers(core, {
     ...{ calls, leader },

@@ -8,6 +8,7 @@ import type { LogPosition, NodeId } from "../../core/position.ts";
 import {
   CatchUpTimeoutError,
   ChangeRefusedError,
+  InvalidOptionError,
   NotLeaderError,
   OutcomeUnknownError,
   RaftError,
@@ -61,6 +62,8 @@ export interface MembershipChangesParts {
   readonly leader: () => LeaderHint | null;
   /** The id of a node's store, this node's own included; null: there was no handshake with it. */
   readonly storeIdOf: (id: NodeId) => string | null;
+  /** Why the node at this address refuses this one; null: it doesn't, or didn't answer. */
+  readonly refusalAt: (id: NodeId, address: string) => Promise<string | null>;
   /** Whether this store of this member lost entries that it had acknowledged as durable. */
   readonly isLostStore: (id: NodeId, storeId: string) => boolean;
 }
@@ -217,9 +220,26 @@ export class MembershipChanges {
   /** Step 1. Nodes that are members already at the right address need nothing. */
   async #addLearners(add: Readonly<Record<NodeId, string>>, attempt: ChangeAttempt): Promise<void> {
     this.#checkLeads();
+    if (Object.keys(add).length > 0) {
+      await this.#checkNotRefused(add);
+      this.#checkLeads();
+    }
     const target = withNewLearners(this.#current, add);
     if (target !== null) await this.#commit(target, attempt);
     else if (Object.keys(add).length > 0) await this.#currentCommitted(attempt);
+  }
+
+  /**
+   * Refuses nodes that would never take part, because they belong to another cluster or have another id. Otherwise
+   * they would stay learners that don't answer, and their ids would be used up (Z21).
+   */
+  async #checkNotRefused(add: Readonly<Record<NodeId, string>>): Promise<void> {
+    const added = Object.entries(add).filter(([id]) => !this.#current.members.has(id));
+    const refusals = await Promise.all(added.map(([id, address]) => this.#parts.refusalAt(id, address)));
+    for (const [at, [id, address]] of added.entries()) {
+      const refusal = refusals[at] ?? null;
+      if (refusal !== null) throw new InvalidOptionError(`${id} can't be added at ${address}: ${refusal}`);
+    }
   }
 
   /**

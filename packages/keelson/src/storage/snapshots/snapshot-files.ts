@@ -1,3 +1,4 @@
+import { adviceFor } from "../file-advice.ts";
 import { assert } from "../../core/assert.ts";
 import type { Environment, FileHandle, FileLock, FileSystem } from "../../environment/environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
@@ -127,7 +128,7 @@ export class SnapshotFiles implements SnapshotStore {
       }
     } catch (error) {
       if (error instanceof RaftError) throw error;
-      const text = `the snapshots in ${this.#directory} could not be opened: ${textOf(error)}`;
+      const text = `the snapshots in ${this.#directory} could not be opened: ${textOf(error)}.${adviceFor(error)}`;
       throw new StorageFailedError(text, "not-done", { cause: error });
     }
   }

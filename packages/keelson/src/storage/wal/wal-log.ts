@@ -11,6 +11,7 @@ import { lockStore } from "../lock-store.ts";
 import { LogOutline } from "../log-outline.ts";
 import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../log-store.ts";
 import { EntryIndex } from "./entry-index.ts";
+import { adviceFor } from "../file-advice.ts";
 import { asError } from "./file-error.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
 import { Recovery, type Recovered } from "./recovery.ts";
@@ -110,7 +111,8 @@ export class WalLog implements LogStore {
     } catch (error) {
       if (error instanceof RaftError) throw error;
       const text = `the log in ${this.#directory} could not be opened: ${asError(error).message}`;
-      throw new StorageFailedError(text, "not-done", { cause: error });
+      const advice = adviceFor(error);
+      throw new StorageFailedError(advice === "" ? text : `${text}.${advice}`, "not-done", { cause: error });
     } finally {
       this.#opening = false;
     }

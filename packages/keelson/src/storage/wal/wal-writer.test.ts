@@ -286,6 +286,25 @@ describe("a call that the log refuses", () => {
 });
 
 describe("a failed write", () => {
+  it.each([
+    ["ENOSPC", /THE DISK IS FULL\. Nothing that was acknowledged is lost: make room/],
+    ["EMFILE", /too many open files: raise the limit/],
+    ["EROFS", /must be able to read and write there/],
+  ])("says what to do about %s, while the node runs and at its start [Z21]", async (code, advice) => {
+    const bench = await Bench.open();
+    bench.fail("write", code);
+    const reason = await reasonOf(bench.append(...entries(1, 2, 1)));
+    expect((reason as Error).message).toMatch(advice);
+    bench.disk.intercept = null;
+    await bench.store.close();
+    bench.fail("open", code);
+    const opening = wal("/data/a").open(
+      { nodeId: "a", clusterId: null },
+      simulatedEnvironment({ files: bench.disk.mount(), seed: 1 }),
+    );
+    expect(((await reasonOf(opening)) as Error).message).toMatch(advice);
+  });
+
   it("is unknown, with all writes of its batch; later ones are not done (D2)", async () => {
     const bench = await Bench.open();
     await bench.append(...entries(1, 3, 1));

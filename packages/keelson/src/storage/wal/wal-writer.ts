@@ -6,6 +6,7 @@ import { ClosedError, InvalidOptionError, StorageFailedError, WrongIdentityError
 import type { LogOutline } from "../log-outline.ts";
 import type { LogBase, LogWrite } from "../log-store.ts";
 import type { EntryIndex } from "./entry-index.ts";
+import { adviceFor } from "../file-advice.ts";
 import { asError } from "./file-error.ts";
 import {
   BATCH_HEADER_BYTES,
@@ -403,7 +404,7 @@ export class WalWriter {
     const why = `the log in ${this.#directory} could not be written: ${cause.message}`;
     const what =
       "What this write left on disk is not known, so nothing more is written; restart the node to find out.";
-    this.#poisonedBy = new StorageFailedError(`${why}. ${what}`, "unknown", { cause });
+    this.#poisonedBy = new StorageFailedError(`${why}. ${what}${adviceFor(cause)}`, "unknown", { cause });
     const waiting = this.#queue;
     this.#queue = [];
     for (const write of writes) write.reject(this.#poisonedBy);

@@ -15,6 +15,8 @@ export interface FrameHandler {
   onFrame(frame: Frame): void;
   /** The connection is closed, for this reason. Called exactly once, as the last of all. */
   onClosed(reason: string): void;
+  /** The peer ends the connection and says why. `onClosed` follows. */
+  onGoodbye?(reason: string): void;
 }
 
 /**
@@ -173,6 +175,7 @@ export class FramedConnection implements ConnectionHandler {
 
   #handle(frame: Frame): void {
     if (frame.type === "goodbye") {
+      this.#owner.onGoodbye?.(frame.reason);
       this.destroy(`the other end said: ${frame.reason}`);
     } else if (this.#established && frame.type === "ping") {
       this.#sendPong();

@@ -5,7 +5,13 @@ import { encodeMessage, type Frame } from "../../codec/frame.ts";
 import { assert } from "../../core/assert.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Timer } from "../../environment/environment.ts";
-import { helloOf, peerInfoOf, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN } from "../handshake.ts";
+import {
+  explainRefusal,
+  helloOf,
+  peerInfoOf,
+  PROTOCOL_VERSION_MAX,
+  PROTOCOL_VERSION_MIN,
+} from "../handshake.ts";
 import type { TransportMessage } from "../transport.ts";
 import { Backoff } from "./backoff.ts";
 import type { FramedConnection, FrameHandler } from "./framed-connection.ts";
@@ -222,7 +228,8 @@ export class OutgoingConnection implements FrameHandler {
     });
   }
 
-  #logFailure(reason: string): void {
+  #logFailure(given: string): void {
+    const reason = explainRefusal(given, this.#peerId);
     const address = this.#address;
     const text = `no connection to ${this.#peerId} at ${address}: ${reason}; trying again`;
     if (this.#loggedFailures.has(text) || this.#loggedFailures.size >= LOGGED_FAILURES_MAX) return;

@@ -4,7 +4,8 @@ import type { NodeId } from "../../core/position.ts";
 import { isWildcardHost, parseAddress } from "../../environment/address.ts";
 import type { Connection, Listener } from "../../environment/environment.ts";
 import { ClosedError, InvalidOptionError } from "../../errors.ts";
-import { ClusterAdoption } from "../handshake.ts";
+import { ClusterAdoption, explainRefusal } from "../handshake.ts";
+import { HandshakeProbe } from "./handshake-probe.ts";
 import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
 import { FramedConnection, type FrameHandler } from "./framed-connection.ts";
 import { IncomingConnection, type IncomingConnectionOwner } from "./incoming-connection.ts";
@@ -68,6 +69,8 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   readonly #established = new Map<NodeId, IncomingConnection>();
   /** Accepted connections that this side has given up, and that have not reported their close. */
   readonly #leaving = new Set<IncomingConnection>();
+  /** Handshakes under way for `refusalAt`. */
+  readonly #probes = new Set<HandshakeProbe>();
   /** Refusals that were logged, without the peer's port. */
   readonly #loggedRefusals = new Set<string>();
   /** Connections in both directions that have not reported their close. */
@@ -140,6 +143,16 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
     }
   }
 
+  async refusalAt(id: NodeId, address: string): Promise<string | null> {
+    const context = this.#context;
+    if (context === null || this.#isClosed()) return null;
+    const probe = new HandshakeProbe(context, id, address);
+    this.#probes.add(probe);
+    const reason = await probe.refusal;
+    this.#probes.delete(probe);
+    return reason === null ? null : explainRefusal(reason, id);
+  }
+
   send(to: NodeId, transportMessage: TransportMessage): boolean {
     return this.#outgoing.get(to)?.send(transportMessage) ?? false;
   }
@@ -153,6 +166,7 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
     this.#state = "closed";
     for (const outgoing of this.#outgoing.values()) outgoing.close("this node is closing");
     this.#outgoing.clear();
+    for (const probe of this.#probes) probe.close("this node is closing");
     for (const incoming of [...this.#pending, ...this.#established.values(), ...this.#leaving])
       incoming.destroy("this node is closing");
     try {
@@ -264,6 +278,7 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
       onFrame: (frame) => {
         handler.onFrame(frame);
       },
+      onGoodbye: (reason) => handler.onGoodbye?.(reason),
       onClosed: (reason) => {
         handler.onClosed(reason);
         this.#openConnections--;
