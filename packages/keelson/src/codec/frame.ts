@@ -82,7 +82,7 @@ export type Frame = MessageFrame | ControlMessage;
 
 /** An encoded frame, in pieces, so that records and payloads are not copied. */
 export interface EncodedFrame {
-  /** The pieces, in order: header and body, then the tail. */
+  /** The pieces of the frame, in order. The first holds header and body, the others are the tail. */
   readonly chunks: readonly Uint8Array[];
   /** Bytes of all pieces. */
   readonly bytes: number;

@@ -43,8 +43,8 @@ export interface RaftNodeOptions {
   /** The most AppendEntries with entries that may be unacknowledged by one follower. Default: 64. */
   readonly inflightMessagesMax?: number;
   /**
-   * How many unacknowledged bytes to one follower stop further messages; the last one may exceed it. Default:
-   * 8 MiB.
+   * The leader sends no further entries to a follower while this many bytes or more are unacknowledged. The
+   * last message may go beyond the limit. Default: 8 MiB.
    */
   readonly inflightBytesMax?: number;
   /** The most unanswered reads; further ones fail at once. Default: 65,536. */

@@ -45,8 +45,8 @@ export function snapshotInstalled(
   state.commitTo(position.index);
   state.discardCoveredLog(position.index);
   following.acknowledgementDue = true;
-  // It stood for election as a voter of the configuration that the snapshot replaced, and has no vote in the
-  // new one.
+  // A candidate was a voter of the configuration that the snapshot replaced. If it isn't a voter of the new
+  // one, it must not go on campaigning.
   const isCandidate = state.role.type === "pre-candidate" || state.role.type === "candidate";
   if (isCandidate && !state.isEligible) state.becomeFollower(state.term, null, now);
 }

@@ -5,13 +5,13 @@ const SECTOR_BYTES = 512;
 
 /** A write that was reported as done, and that the disk has lost or put elsewhere. See `FileFault`. */
 interface LostWrite {
-  /** Where it was meant to be, in bytes. */
+  /** The offset in the file at which the write was meant to be, in bytes. */
   readonly position: number;
   /** A copy of its bytes. */
   readonly bytes: Uint8Array;
   /** Once the loss is final, reads no longer show the write. */
   readonly forgotten: boolean;
-  /** The file was written to again after it. */
+  /** Whether the file was written to again since. */
   overtaken: boolean;
 }
 
@@ -19,14 +19,17 @@ interface LostWrite {
 export class FileContents {
   /** What reads return, and `size`: the operating system's cache. */
   visible = new Uint8Array(0);
-  /** What a crash leaves if no sector of `dirty` is kept: the disk. */
+  /**
+   * What is certainly on disk. A power cut leaves this, and any of the `dirty` sectors as they are in
+   * `visible`.
+   */
   durable = new Uint8Array(0);
   /**
    * The numbers of the sectors that were written since the last sync, and may differ in `visible` and
    * `durable`.
    */
   readonly dirty = new Set<number>();
-  /** Lost writes whose loss is not final: a crash now would still find them in their places. */
+  /** Lost writes whose loss isn't final yet: after a crash now, they would still be in their places. */
   #lostWrites: LostWrite[] = [];
 
   write(bytes: Uint8Array, position: number): void {

@@ -44,7 +44,10 @@ export interface SnapshotInspection {
 
 /** Options of `inspectSnapshots`. */
 export interface InspectSnapshotsOptions {
-  /** Read without the lock, so also while a node runs. Files that go away meanwhile are left out. */
+  /**
+   * Whether to read without the directory's lock, which a running node holds. Files that the node removes
+   * meanwhile are left out. Default: false.
+   */
   readonly running?: boolean;
   /** Default: Node's. */
   readonly environment?: Environment;

@@ -8,7 +8,9 @@ interface SeenHost {
   memory: readonly TestEntry[];
   term: number;
   commit: number;
-  /** Up to here the stored entries are known to be those that the node believes durable. */
+  /**
+   * Up to this index, the check has found that the stored entries are those that the node takes as durable.
+   */
   durable: number;
   applied: number;
   /** Committed entries that this node, leading in `ledTerm`, is known to have. */
@@ -18,8 +20,9 @@ interface SeenHost {
 }
 
 /**
- * Watches a group of nodes from outside and throws when an invariant breaks. It keeps the whole
- * history, so it sees also what no two nodes ever hold at the same time. To be run after each step.
+ * Checks a group of nodes from outside, and throws when an invariant is violated. Run it after each step. It
+ * keeps the whole history, so it also finds contradictions between states that no two nodes had at the same
+ * time.
  */
 export class CoreChecker {
   readonly #leaders = new Map<number, NodeId>();
@@ -27,7 +30,7 @@ export class CoreChecker {
   readonly #terms = new Map<NodeId, number>();
   readonly #entries = new Map<string, string>();
   readonly #seenHosts = new Map<NodeId, SeenHost>();
-  /** By index: what was committed, and in which term that was first seen. */
+  /** By index: the committed entry, and the term in which its commitment was first seen. */
   readonly #committed: { readonly entry: TestEntry; readonly seenInTerm: number }[] = [];
 
   /** What was ever committed, in order. */

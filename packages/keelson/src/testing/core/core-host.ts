@@ -27,17 +27,23 @@ export interface TestEntry {
   readonly config: ClusterConfig | null;
 }
 
-/** A message on its way, with the payloads of its entries; with a snapshot, all that it covers. */
+/**
+ * A message that was sent, with the entries it carries; with a snapshot, all entries that the snapshot
+ * covers.
+ */
 export interface MessageInTransit {
   readonly to: NodeId;
   readonly message: Message;
   readonly entries: readonly TestEntry[];
 }
 
-/** What a crash keeps of the writes under way: some of the oldest, and a beginning of the next. */
+/**
+ * How much of the unfinished writes survives a crash: the oldest `whole` ones, and the beginning of the next
+ * one.
+ */
 export interface TornWrites {
   readonly whole: number;
-  /** Of the next one: null nothing, otherwise term, vote, truncation and so many entries. */
+  /** Of the next one: nothing (null), or its term, vote, truncation and this many of its entries. */
   readonly entries: number | null;
 }
 

@@ -18,13 +18,19 @@ import {
   describePosition,
 } from "../../core/trace.ts";
 
-/** Between the commands of a scene and what they caused. */
+/** The line between a scene's commands and their output. */
 const RULE = "----";
 
-/** A cluster that still exchanges messages after this many has a bug, or the play waits for the wrong thing. */
+/**
+ * The most messages that one command delivers. If messages still flow then, the core has a bug, or the play
+ * waits for something that never happens.
+ */
 const DELIVERIES_MAX = 300;
 
-/** How often `timeout` follows the timer: it may name an earlier time than the deadline that it stands for. */
+/**
+ * How many times `timeout` moves the clock to the core's next timer until the core does something. A timer may come
+ * before the deadline for which it was set.
+ */
 const TIMER_STEPS_MAX = 10;
 
 /** Commands of one scene, with the prose before them. */
