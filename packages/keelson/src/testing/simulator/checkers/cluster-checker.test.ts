@@ -8,6 +8,7 @@ import { LeaseChecker } from "./lease-checker.ts";
 import type { NodeStatus } from "./node-status.ts";
 
 const LIMITS = {
+  preVote: true,
   pendingEntriesMax: 3,
   pendingBytesMax: 100,
   withoutMajorityMsMax: 500,

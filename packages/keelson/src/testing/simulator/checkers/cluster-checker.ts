@@ -1,8 +1,10 @@
 import { ApplyChecker } from "./apply-checker.ts";
 import { ClusterHistory } from "./cluster-history.ts";
+import { EntitlementChecker } from "./entitlement-checker.ts";
 import { MessageChecker } from "./message-checker.ts";
 import { ModelChecker } from "./model-checker.ts";
 import type { ClusterExpectations } from "./node-status.ts";
+import { ReadChecker } from "./read-checker.ts";
 import { StatusChecker } from "./status-checker.ts";
 import { StoreChecker } from "./store-checker.ts";
 
@@ -25,10 +27,12 @@ import { StoreChecker } from "./store-checker.ts";
  * | PBR    | `MessageChecker`; order of durable writes: `StoreChecker`                                 |
  * | CFG    | `StatusChecker`; snapshots: `StoreChecker`                                                |
  * | DUR    | restarts and reads: `StoreChecker`; acknowledged writes: `run/outcome-checks.ts`          |
- * | STABLE | `LeadershipChecker`; votes against a live leader: `LeaseChecker`                          |
+ * | LIN    | each answered read: `ReadChecker`; the history: `run/outcome-checks.ts`                   |
+ * | STABLE | `LeadershipChecker`; votes against a live leader: `LeaseChecker`; campaigns:              |
+ * |        | `EntitlementChecker`                                                                      |
  * | BOUND  | `StatusChecker`; nothing left at the end: `run/shutdown.ts`                               |
  *
- * LIN, ONCE, KNOWN, LIVE and FAILSTOP need clients or the end of the run, and are checked there.
+ * ONCE, KNOWN, LIVE and FAILSTOP need clients or the end of the run, and are checked there.
  */
 export class ClusterChecker {
   readonly history = new ClusterHistory();
@@ -36,9 +40,12 @@ export class ClusterChecker {
   readonly messages = new MessageChecker(this.history, this.stores);
   readonly applies = new ApplyChecker(this.history);
   readonly model = new ModelChecker();
+  readonly reads = new ReadChecker(this.history);
+  readonly entitlements: EntitlementChecker;
   readonly statuses: StatusChecker;
 
   constructor(expectations: ClusterExpectations) {
+    this.entitlements = new EntitlementChecker(this.history, expectations.preVote);
     this.statuses = new StatusChecker(this.history, expectations);
   }
 }

@@ -33,15 +33,16 @@ export class LeaseChecker {
     this.#checkQuorum = checkQuorum;
   }
 
-  /** The node is about to be given this message. */
-  receiving(message: Message, { isLeader, term, now }: ReceiverState): void {
-    if (message.type !== "pre-vote" && message.type !== "request-vote") return;
+  /** The node is about to be given this message. Returns whether it must refuse it. */
+  receiving(message: Message, { isLeader, term, now }: ReceiverState): boolean {
+    if (message.type !== "pre-vote" && message.type !== "request-vote") return false;
     const isFresh = isLeader || now < this.#heardAt + this.#leaseMs;
     const binds =
       message.type === "pre-vote" || (this.#checkQuorum && message.term > term && !message.transfer);
     const number = message.type === "pre-vote" ? message.round : message.term;
     const key = keyOf(message.type, message.from, number);
     this.#refusable.set(key, isFresh && binds && this.#refusable.get(key) !== false);
+    return isFresh && binds;
   }
 
   /** The node was given this message. */

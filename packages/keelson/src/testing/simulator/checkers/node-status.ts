@@ -42,6 +42,8 @@ export interface NodeStatus {
  * clock.
  */
 export interface ClusterExpectations {
+  /** Nodes ask for pre-votes before they stand for election. */
+  readonly preVote: boolean;
   readonly pendingEntriesMax: number;
   readonly pendingBytesMax: number;
   /** A leader that hears from no majority for longer must have stepped down; Infinity: it need not. */

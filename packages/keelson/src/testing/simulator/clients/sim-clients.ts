@@ -284,7 +284,16 @@ export class SimClients implements CallMaker {
       return seen;
     };
     const options = { timeoutMs, consistency, ...this.abortOptions() } as const;
-    return raft.read(usage.queryMs === 0 ? checkedQuery : slowQuery, options);
+    const { reads } = this.#parts.checker;
+    const askedAt = reads.asked();
+    const confirmed = (): T | Promise<T> => {
+      if (!isLease)
+        this.watch(() => {
+          reads.answered(process.id, askedAt);
+        });
+      return usage.queryMs === 0 ? checkedQuery() : slowQuery();
+    };
+    return raft.read(confirmed, options);
   }
 
   #readStale(client: string, process: SimProcess, ended: OnEnd): void {

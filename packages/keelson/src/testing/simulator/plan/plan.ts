@@ -53,8 +53,8 @@ export interface Plan {
   readonly shortReads: boolean;
   readonly linkDelayMs: { readonly min: number; readonly max: number };
   /**
-   * A copy of an old acknowledgement or forwarded call arrives when its receiver leads again, in a later
-   * term. Only with datagrams: byte streams deliver each message once.
+   * Copies of old messages arrive when their receiver has entered a later term, or leads one. Only with
+   * datagrams: byte streams deliver each message once.
    */
   readonly replayOldMessages: boolean;
 

@@ -224,6 +224,7 @@ function expectationsOf(plan: Plan): ClusterExpectations {
   // Priorities move leadership away from a leader with which nothing is wrong.
   const mayExpectStability = hasOnlyHarmlessFaults(plan) && plan.priorities.length === 0;
   return {
+    preVote: plan.preVote,
     pendingEntriesMax: plan.pendingEntriesMax,
     pendingBytesMax: plan.pendingBytesMax,
     withoutMajorityMsMax: plan.checkQuorum ? WITHOUT_MAJORITY_MS_MAX : Infinity,

@@ -1,30 +1,51 @@
 import type { TransportMessage } from "../../../transport/transport.ts";
 
+/** What the receiver is when a message comes. */
+export interface ReceiverTerm {
+  readonly term: number;
+  readonly leads: boolean;
+}
+
+type MessageTypeName = TransportMessage["message"]["type"];
+
+/** They do harm at a leader of a later term, which doesn't know anything about its followers yet (R7, K1). */
+const HARM_LEADERS: readonly MessageTypeName[] = ["append-entries-reply", "forward-request"];
+
+/** They might do harm at any node that has entered a later term since (E25, T2, W8). */
+const HARM_ANYONE: readonly MessageTypeName[] = [
+  ...(["pre-vote", "pre-vote-reply", "request-vote", "request-vote-reply", "append-entries"] as const),
+  ...(["install-snapshot", "read-index", "read-index-reply", "timeout-now"] as const),
+];
+
 /**
- * Delivers late copies of messages at the worst moment: when their receiver leads again, in a later term, and
- * doesn't know anything about its followers yet (R7). It keeps the last acknowledgement and the last
- * forwarded call of each sender.
+ * Delivers late copies of messages at the worst moment: when their receiver has entered a later term, or
+ * leads it. It keeps the last message of each type of each sender.
  */
 export class MessageReplayer {
-  /** By message type and sender. At most two for each node. */
+  /** By message type and sender. */
   readonly #kept = new Map<string, { readonly transportMessage: TransportMessage; readonly term: number }>();
-  /** The term that the receiver leads; null: it doesn't lead. */
-  readonly #ledTerm: () => number | null;
+  /** null: the receiver doesn't run. */
+  readonly #receiver: () => ReceiverTerm | null;
 
-  constructor(ledTerm: () => number | null) {
-    this.#ledTerm = ledTerm;
+  constructor(receiver: () => ReceiverTerm | null) {
+    this.#receiver = receiver;
   }
 
   /** The copies to deliver before this message. Each is delivered once. */
   dueBefore(transportMessage: TransportMessage): TransportMessage[] {
-    const term = this.#ledTerm();
-    const due = [...this.#kept].filter(([, kept]) => term !== null && kept.term < term);
+    const receiver = this.#receiver();
+    const due = [...this.#kept].filter(([, kept]) => isDue(kept.transportMessage, kept.term, receiver));
     for (const [key] of due) this.#kept.delete(key);
     const { message } = transportMessage;
-    const isAcknowledgement = message.type === "append-entries-reply" && message.outcome.accepted;
-    if (isAcknowledgement || message.type === "forward-request") {
+    const isRefusal = message.type === "append-entries-reply" && !message.outcome.accepted;
+    const doesHarm = HARM_LEADERS.includes(message.type) || HARM_ANYONE.includes(message.type);
+    if (doesHarm && !isRefusal && "term" in message)
       this.#kept.set(`${message.type} ${message.from}`, { transportMessage, term: message.term });
-    }
     return due.map(([, kept]) => kept.transportMessage);
   }
+}
+
+function isDue({ message }: TransportMessage, term: number, receiver: ReceiverTerm | null): boolean {
+  if (receiver === null || term >= receiver.term) return false;
+  return receiver.leads || HARM_ANYONE.includes(message.type);
 }

@@ -5,7 +5,8 @@
  * - LM: an AppendEntries message carries exactly the records that it names.
  * - ES: a member whose disk was lost doesn't vote or acknowledge as if it were the old one (M11).
  * - CQ: a leader doesn't count an acknowledgement that was given to it as leader of an earlier term (R7).
- * - PBR, CFG, STABLE: see `MessageChecker` and `LeaseChecker`.
+ * - STABLE: a pre-vote, and a request for a vote that comes while the leader is heard, change nothing.
+ * - PBR, CFG, STABLE: see `MessageChecker`, `EntitlementChecker` and `LeaseChecker`.
  */
 import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import type { Message } from "../../../core/message.ts";
@@ -13,7 +14,7 @@ import type { NodeId } from "../../../core/position.ts";
 import type { Raft } from "../../../runtime/raft.ts";
 import type { TransportMessage } from "../../../transport/transport.ts";
 import { LeaseChecker, type ReceiverState } from "../checkers/lease-checker.ts";
-import type { MessageChecker } from "../checkers/message-checker.ts";
+import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import { assertInvariant } from "../checkers/violation.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { TransportObserver } from "./observed-transport.ts";
@@ -32,7 +33,7 @@ export interface WatchedProcess {
 export interface MessageWatchParts {
   readonly process: WatchedProcess;
   readonly plan: Plan;
-  readonly checker: MessageChecker;
+  readonly checker: ClusterChecker;
   readonly report: (error: unknown) => void;
   /** Told of every message that leaves, of cores and runtimes. */
   readonly sending: (from: NodeId, to: NodeId, transportMessage: TransportMessage) => void;
@@ -47,6 +48,8 @@ export class MessageWatch implements TransportObserver {
    * else null.
    */
   #matchesBefore: string | null = null;
+  /** While a question is handled that must change nothing: what the node was before; else null. */
+  #unchanged: string | null = null;
 
   constructor(parts: MessageWatchParts) {
     const { electionTimeoutMs, checkQuorum } = parts.plan;
@@ -68,7 +71,9 @@ export class MessageWatch implements TransportObserver {
     checkRecords(transportMessage);
     // The invariants say nothing about messages between runtimes.
     if (isRuntimeMessage(message)) return;
-    checker.sending(process.id, to, message);
+    checker.messages.sending(process.id, to, message);
+    checker.reads.sending(to, message);
+    checker.entitlements.sending(process.id, message, () => process.raft?.metrics().config ?? null);
     assertInvariant(
       !process.hasLostDisk || !assertsDurableState(message),
       "ES",
@@ -79,14 +84,17 @@ export class MessageWatch implements TransportObserver {
   }
 
   receiving(message: Message): void {
+    this.#parts.checker.entitlements.receiving(this.#parts.process.id, message);
     this.#matchesBefore = message.type === "append-entries-reply" ? this.#matchesAfter(message.term) : null;
     const asksForVote = message.type === "pre-vote" || message.type === "request-vote";
     const state = asksForVote ? this.#receiverState() : null;
-    if (state !== null) this.#lease.receiving(message, state);
+    const mustRefuse = state !== null && this.#lease.receiving(message, state);
+    this.#unchanged = message.type === "pre-vote" || mustRefuse ? this.#changeable() : null;
   }
 
   received(message: Message): void {
     const before = this.#matchesBefore;
+    const unchanged = this.#unchanged;
     this.#check(() => {
       assertInvariant(
         before === null || before === this.#matchesAfter(message.term),
@@ -95,8 +103,24 @@ export class MessageWatch implements TransportObserver {
           `${this.#parts.process.id} counts an answer of ${message.from} to a leader of the earlier term ${String(message.term)}`,
       );
     });
+    this.#check(() => {
+      assertInvariant(
+        unchanged === null || unchanged === this.#changeable(),
+        "STABLE",
+        () =>
+          `${this.#parts.process.id} is changed by a ${message.type} of ${message.from} that it only answers`,
+      );
+    });
     const state = message.type === "append-entries" ? this.#receiverState() : null;
     if (state !== null) this.#lease.received(message, state);
+  }
+
+  /** What a question that is only answered must not change: all that it could. */
+  #changeable(): string | null {
+    const metrics = this.#parts.process.raft?.metrics();
+    if (metrics === undefined) return null;
+    const { role, term, leader, commitIndex, lastIndex } = metrics;
+    return [role, term, leader?.id, commitIndex, lastIndex].join(" ");
   }
 
   #receiverState(): ReceiverState | null {

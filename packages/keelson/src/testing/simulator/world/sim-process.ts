@@ -29,7 +29,7 @@ import { ChangeReader } from "./change-reader.ts";
 import { CommittedReader } from "./committed-reader.ts";
 import type { ClockConditions, DiskConditions, MachineConditions } from "./conditions.ts";
 import { EventDelivery } from "./event-delivery.ts";
-import { MessageReplayer } from "./message-replayer.ts";
+import { MessageReplayer, type ReceiverTerm } from "./message-replayer.ts";
 import { MessageWatch } from "./message-watch.ts";
 import { observeCore } from "./observed-core.ts";
 import { ObservedLog } from "./observed-log.ts";
@@ -471,15 +471,15 @@ export class SimProcess {
 
   #observedTransport(delivery: EventDelivery): ObservedTransport {
     const { plan, checker, report, sending, transport } = this.#parts;
-    const watch = new MessageWatch({ process: this, plan, checker: checker.messages, report, sending });
-    const replayer = plan.replayOldMessages ? new MessageReplayer(() => this.#ledTerm()) : null;
+    checker.entitlements.started(this.id);
+    const watch = new MessageWatch({ process: this, plan, checker, report, sending });
+    const replayer = plan.replayOldMessages ? new MessageReplayer(() => this.#receiverTerm()) : null;
     return new ObservedTransport(transport(this.address), delivery, watch, replayer);
   }
 
-  /** The term that the node leads; null: it doesn't lead. */
-  #ledTerm(): number | null {
+  #receiverTerm(): ReceiverTerm | null {
     const metrics = this.#raft?.metrics();
-    return metrics?.role === "leader" ? metrics.term : null;
+    return metrics === undefined ? null : { term: metrics.term, leads: metrics.role === "leader" };
   }
 
   #readChanges(delivery: EventDelivery, raft: Raft<unknown, unknown>): void {

@@ -1,0 +1,91 @@
+/**
+ * LIN, directly: a linearizable read was confirmed before it was answered (dissertation 6.4). A majority of the
+ * voters answered one leader, in its term, for a heartbeat round that began after the read was asked for. The check of histories sees a wrong read only if a write happens to make it visible; this sees
+ * each.
+ */
+import type { AppendEntriesReply, Message } from "../../../core/message.ts";
+import type { NodeId } from "../../../core/position.ts";
+import type { ClusterHistory } from "./cluster-history.ts";
+import { assertInvariant } from "./violation.ts";
+import { isQuorum } from "./votes.ts";
+
+/** A heartbeat round of a leader, from its first message on. */
+interface Round {
+  readonly leader: NodeId;
+  readonly term: number;
+  readonly round: number;
+  /** The nodes that answered this round, or a later one, in this term. */
+  readonly answeredBy: Set<NodeId>;
+}
+
+/** Rounds that are looked through for one read. Far more than can begin while a read waits. */
+const ROUNDS_KEPT = 4_096;
+
+/** See the file's header. */
+export class ReadChecker {
+  readonly #history: ClusterHistory;
+  /** The last rounds, in the order in which they began. */
+  #rounds: Round[] = [];
+  /** How many rounds began before the first of `#rounds`. */
+  #dropped = 0;
+  /** The last round of each leader and term. */
+  readonly #lastOf = new Map<string, Round>();
+
+  constructor(history: ClusterHistory) {
+    this.#history = history;
+  }
+
+  /** A node sends this message to `to`. */
+  sending(to: NodeId, message: Message): void {
+    if (message.type === "append-entries-reply") this.#answer(to, message);
+    if (message.type !== "append-entries") return;
+    const { from: leader, term, round } = message;
+    const key = keyOf(leader, term);
+    if ((this.#lastOf.get(key)?.round ?? -1) >= round) return;
+    const begun: Round = { leader, term, round, answeredBy: new Set([leader]) };
+    this.#lastOf.set(key, begun);
+    this.#rounds.push(begun);
+    if (this.#rounds.length <= 2 * ROUNDS_KEPT) return;
+    this.#dropped += ROUNDS_KEPT;
+    this.#rounds = this.#rounds.slice(ROUNDS_KEPT);
+  }
+
+  #answer(leader: NodeId, { from, term, round }: AppendEntriesReply): void {
+    for (let at = this.#rounds.length - 1; at >= 0; at--) {
+      const begun = this.#rounds[at];
+      if (begun?.leader !== leader || begun.term !== term || begun.round > round) continue;
+      if (begun.answeredBy.has(from)) return;
+      begun.answeredBy.add(from);
+    }
+  }
+
+  /** A read is asked for. Returns what `answered` needs. */
+  asked(): number {
+    return this.#dropped + this.#rounds.length;
+  }
+
+  /** The read, asked for at `since`, is answered by node `id`. */
+  answered(id: NodeId, since: number): void {
+    const rounds = this.#rounds.slice(Math.max(0, since - this.#dropped));
+    const isConfirmed =
+      rounds.some(({ leader, answeredBy }) => this.#isQuorumOf(leader, (voter) => answeredBy.has(voter))) ||
+      [...this.#history.nodes.keys()].some((alone) => this.#isQuorumOf(alone, (voter) => voter === alone));
+    assertInvariant(
+      isConfirmed,
+      "LIN",
+      () => `${id} answers a read that no leader confirmed with a majority after it was asked for`,
+    );
+  }
+
+  /** Whether these are a majority in a configuration that `leader` acts on, or acted on before. */
+  #isQuorumOf(leader: NodeId, isOne: (id: NodeId) => boolean): boolean {
+    const last = this.#history.node(leader).submitted.at(-1)?.inForce ?? null;
+    return [last, last?.before ?? null].some(
+      (entry) => entry !== null && isQuorum(entry.membership.config, isOne),
+    );
+  }
+}
+
+function keyOf(leader: NodeId, term: number): string {
+  return `${leader} ${String(term)}`;
+}
