@@ -43,7 +43,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from "node:net";
 import { formatAddress, type Address } from "../shared/addresses.ts";
 import { ClientConnections } from "../shared/client-connections.ts";
-import { listen } from "../shared/listen.ts";
+import { closeServer, listen } from "../shared/listen.ts";
 import { serverBudgets, type ServerBudgets } from "../shared/memory-budget.ts";
 import type { KvNode, Serving } from "../node/kv-node.ts";
 import { hasToken, refuseAdmin, type AdminAccess } from "./admin-access.ts";
@@ -214,18 +214,12 @@ export class HttpServer {
 
   /** Refuses new requests, and waits a moment for those under way. */
   async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => {
-      this.#server.close(() => {
-        resolve();
-      });
-    });
     this.#serving = null;
-    this.#server.closeIdleConnections();
-    const timer = setTimeout(() => {
+    const closed = closeServer(this.#server, CLOSE_GRACE_MS, () => {
       this.#server.closeAllConnections();
-    }, CLOSE_GRACE_MS);
+    });
+    this.#server.closeIdleConnections();
     await closed;
-    clearTimeout(timer);
   }
 
   #onConnection(socket: Socket): void {

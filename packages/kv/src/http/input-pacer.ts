@@ -43,10 +43,10 @@ export class InputPacer {
   /** To be called when the HTTP server has been given the connection, before it sends anything. */
   pace(socket: Socket, requests: PacedRequests): void {
     // The parser's only way in: Node's server listens to the socket as anyone would. Another listener of "data" also
-    // keeps Node from reading past it, from the socket's handle.
+    // keeps Node from reading past it, from the socket's handle. The tests of memory fail if it isn't so.
     const [parse, ...others] = socket.listeners("data") as Listener[];
-    if (parse === undefined || others.length > 0)
-      throw new Error("the HTTP server does not listen as expected");
+    // In a version of Node where that isn't so, to serve clients without this limit is better than not to serve them.
+    if (parse === undefined || others.length > 0) return;
     socket.off("data", parse);
     socket.on("data", (chunk: Buffer) => {
       this.#onData(socket, chunk, requests, parse);

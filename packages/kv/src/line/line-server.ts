@@ -32,7 +32,7 @@ import { isHttp, isText } from "./foreign-protocol.ts";
 import { parseLine, type LineCommand } from "./line-command.ts";
 import { LineSplitter, type Line } from "./line-splitter.ts";
 import { ClientConnections } from "../shared/client-connections.ts";
-import { listen } from "../shared/listen.ts";
+import { closeServer, listen } from "../shared/listen.ts";
 import { serverBudgets, type MemoryAccount, type ServerBudgets } from "../shared/memory-budget.ts";
 import { ReadGate } from "../shared/read-gate.ts";
 import { reasonOf } from "../shared/errors.ts";
@@ -129,19 +129,13 @@ export class LineServer {
 
   /** Takes no more commands, and waits a moment for the answers to those under way. */
   async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => {
-      this.#server.close(() => {
-        resolve();
-      });
-    });
     this.#serving = null;
+    const closed = closeServer(this.#server, CLOSE_GRACE_MS, () => {
+      for (const socket of this.#sockets) socket.destroy();
+    });
     // Closes our half, so that clients see the end after their last answers.
     for (const socket of this.#sockets) socket.end();
-    const timer = setTimeout(() => {
-      for (const socket of this.#sockets) socket.destroy();
-    }, CLOSE_GRACE_MS);
     await closed;
-    clearTimeout(timer);
   }
 
   async #accept(socket: Socket): Promise<void> {

@@ -1,4 +1,4 @@
-/** Listening on an address, with errors that say what to do. */
+/** Listening on an address, with errors that say what to do; and the end of it. */
 import type { Server } from "node:net";
 import { formatAddress, type Address } from "./addresses.ts";
 
@@ -33,4 +33,15 @@ export async function listen(server: Server, { host, port }: Address): Promise<A
   });
   const taken = server.address();
   return { host, port: taken !== null && typeof taken === "object" ? taken.port : port };
+}
+
+/** Takes no more connections, and resolves when all are closed. Those left after `graceMs` are cut by `cut`. */
+export async function closeServer(server: Server, graceMs: number, cut: () => void): Promise<void> {
+  const timer = setTimeout(cut, graceMs);
+  await new Promise<void>((resolve) => {
+    server.close(() => {
+      resolve();
+    });
+  });
+  clearTimeout(timer);
 }
