@@ -36,6 +36,35 @@ describe("deadlines", () => {
     expect([deadlines.size, environment.clock.pendingTimers]).toEqual([0, 0]);
   });
 
+  it("that are reached together expire in several turns, each limited, and all of them (Z19)", () => {
+    const timers: (() => void)[] = [];
+    let now = 0;
+    const deadlines = new CallDeadlines({
+      ...simulatedEnvironment(),
+      now: () => now,
+      setTimer: (_delayMs, callback) => {
+        timers.push(callback);
+        return { cancel: () => undefined };
+      },
+    });
+    let expired = 0;
+    const item = (): Expiring => ({
+      deadline: 50,
+      expire: () => {
+        expired += 1;
+      },
+    });
+    for (let at = 0; at < 3000; at++) deadlines.add(item());
+    now = 100;
+    const afterEach: number[] = [];
+    for (const fire of timers) {
+      fire();
+      afterEach.push(expired);
+    }
+    expect(afterEach).toEqual([1024, 2048, 3000]);
+    expect(deadlines.size).toBe(0);
+  });
+
   it("do not expire when they were deleted or are infinite", async () => {
     const { environment, expired, item } = watcher();
     const deadlines = new CallDeadlines(environment);

@@ -3,6 +3,12 @@ import type { Environment, Timer } from "../../environment/environment.ts";
 /** Deadlines are rounded up to multiples of this, in milliseconds. So a call may end this much late; calls wait seconds. */
 const STEP_MS = 20;
 
+/**
+ * Items that expire in one turn of the event loop; the rest follows in the next turns. Many thousand calls that were made
+ * together reach their limits together, and all in one turn would delay heartbeats (Z19).
+ */
+const EXPIRATIONS_PER_TURN = 1024;
+
 /** Something that ends at a time limit. */
 export interface Expiring {
   /** In milliseconds of the environment's clock; Infinity: never. It must not change while the item is in `CallDeadlines`. */
@@ -74,10 +80,18 @@ export class CallDeadlines {
   #expire(): void {
     this.#timer = null;
     const now = this.#environment.now();
+    let left = EXPIRATIONS_PER_TURN;
     for (const [step, items] of [...this.#steps]) {
       if (step * STEP_MS > now) continue;
-      this.#steps.delete(step);
-      for (const item of items) item.expire();
+      for (const item of items) {
+        if (left-- === 0) {
+          // The timer is due at once, and fires in a later turn.
+          this.#arm(step);
+          return;
+        }
+        this.delete(item);
+        item.expire();
+      }
     }
     // An item that expired may have led to a new one, whose `add` has armed the timer already.
     if (this.#steps.size > 0) this.#arm(Math.min(...this.#steps.keys()));

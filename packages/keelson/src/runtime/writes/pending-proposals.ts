@@ -1,6 +1,6 @@
 // The entries that this node proposed and whose outcome is not known yet, with the calls that wait for them.
 import type { RaftNode } from "../../core/node.ts";
-import type { LogIndex, LogPosition } from "../../core/position.ts";
+import type { LogIndex, LogPosition, Term } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { CommandLostError, OutcomeUnknownError, OverloadedError, type RaftError } from "../../errors.ts";
 import type { AppliedEntry } from "../calls/index.ts";
@@ -23,10 +23,19 @@ interface PendingProposal<Result> {
   readonly call: ProposalCall<Result>;
 }
 
-interface ProposalAfterStepDown<Result> extends PendingProposal<Result> {
-  /** When its call ends as "unknown", in milliseconds of the environment's clock. */
+/** The proposals of a term that this node led before. */
+interface LedTerm<Result> {
+  /** When their calls end as "unknown", in milliseconds of the environment's clock. */
   readonly giveUpAt: number;
+  /** By index. Never empty. */
+  readonly proposals: Map<LogIndex, PendingProposal<Result>>;
 }
+
+/**
+ * Calls that are rejected in one turn of the event loop; the rest follows in the next turns. Each takes a few
+ * microseconds, and up to `limits.pendingEntriesMax` wait: all in one turn would delay an election (Z19).
+ */
+const REJECTIONS_PER_TURN = 1024;
 
 /**
  * Finds out, as far as possible, what became of the entries that this node proposed.
@@ -54,9 +63,9 @@ export class PendingProposals<Result> {
   /** Milliseconds that a call waits for the outcome after a step-down: the longest election timeout. */
   readonly #outcomeWaitMs: number;
   /** Proposals of the term that this node leads, by index. Empty when it doesn't lead. */
-  readonly #whileLeading = new Map<LogIndex, PendingProposal<Result>>();
-  /** Proposals of terms that this node led before, by `keyOf` their positions. */
-  readonly #afterStepDown = new Map<string, ProposalAfterStepDown<Result>>();
+  #whileLeading = new Map<LogIndex, PendingProposal<Result>>();
+  /** Proposals of terms that this node led before, by term. */
+  readonly #afterStepDown = new Map<Term, LedTerm<Result>>();
   /** Bytes of the records of all pending proposals. */
   #bytes = 0;
   /** Ends the wait of the proposals in `#afterStepDown`. */
@@ -73,7 +82,9 @@ export class PendingProposals<Result> {
 
   /** Entries proposed here whose outcome is not known, whether their callers still wait or not. */
   get entries(): number {
-    return this.#whileLeading.size + this.#afterStepDown.size;
+    let entries = this.#whileLeading.size;
+    for (const { proposals } of this.#afterStepDown.values()) entries += proposals.size;
+    return entries;
   }
 
   /** Bytes of those entries' records. */
@@ -117,10 +128,11 @@ export class PendingProposals<Result> {
   leadershipEnded(): void {
     if (this.#whileLeading.size === 0) return;
     const giveUpAt = this.#environment.now() + this.#outcomeWaitMs;
-    for (const proposal of this.#whileLeading.values()) {
-      this.#afterStepDown.set(keyOf(proposal.position), { ...proposal, giveUpAt });
+    for (const { position } of this.#whileLeading.values()) {
+      this.#afterStepDown.set(position.term, { giveUpAt, proposals: this.#whileLeading });
+      break;
     }
-    this.#whileLeading.clear();
+    this.#whileLeading = new Map();
     this.#checkedTerm = 0;
     this.#rejectLost();
     this.#armTimer(this.#outcomeWaitMs);
@@ -132,14 +144,24 @@ export class PendingProposals<Result> {
    * keep their calls waiting (S13), so those end as "unknown".
    */
   settleInstalled(index: LogIndex): void {
-    for (const { position, call } of [...this.#whileLeading.values(), ...this.#afterStepDown.values()]) {
-      if (position.index > index) continue;
-      this.#remove(position);
-      call.reject(
-        new OutcomeUnknownError(
-          `the state after the command at ${String(position.index)} came from another node as a whole; whether it took effect cannot be told`,
-        ),
-      );
+    const terms = [this.#whileLeading, ...[...this.#afterStepDown.values()].map((led) => led.proposals)];
+    let left = REJECTIONS_PER_TURN;
+    for (const proposals of terms) {
+      for (const { position, call } of proposals.values()) {
+        if (position.index > index) continue;
+        if (left-- === 0) {
+          this.#nextTurn(() => {
+            this.settleInstalled(index);
+          });
+          return;
+        }
+        this.#remove(position);
+        call.reject(
+          new OutcomeUnknownError(
+            `the state after the command at ${String(position.index)} came from another node as a whole; whether it took effect cannot be told`,
+          ),
+        );
+      }
     }
   }
 
@@ -163,8 +185,15 @@ export class PendingProposals<Result> {
   /** Ends the calls whose entries can't be committed any more. */
   #rejectLost(): void {
     this.#checkedTerm = this.#core.log.termAt(this.#core.commitIndex) ?? 0;
-    for (const { position, call } of [...this.#afterStepDown.values()]) {
+    let left = REJECTIONS_PER_TURN;
+    for (const { position, call } of this.#proposalsAfterStepDown()) {
       if (this.#core.commitStatus(position) !== "rejected") continue;
+      if (left-- === 0) {
+        this.#nextTurn(() => {
+          this.#rejectLost();
+        });
+        return;
+      }
       this.#remove(position);
       call.reject(
         new CommandLostError(
@@ -178,13 +207,20 @@ export class PendingProposals<Result> {
   #giveUp(): void {
     const now = this.#environment.now();
     let next = Infinity;
-    for (const { position, call, giveUpAt } of [...this.#afterStepDown.values()]) {
+    let left = REJECTIONS_PER_TURN;
+    for (const { position, call, giveUpAt } of this.#proposalsAfterStepDown()) {
       // A committed entry will be applied here. Its call waits for that, as long as its own time limit
       // allows.
       if (this.#core.commitStatus(position) === "committed") continue;
       if (giveUpAt > now) {
         next = Math.min(next, giveUpAt);
         continue;
+      }
+      if (left-- === 0) {
+        this.#nextTurn(() => {
+          this.#giveUp();
+        });
+        return;
       }
       this.#remove(position);
       call.reject(
@@ -194,6 +230,20 @@ export class PendingProposals<Result> {
       );
     }
     if (next < Infinity) this.#armTimer(next - now);
+  }
+
+  /** The proposals of terms that this node led before. The present one may be removed while it is handled. */
+  *#proposalsAfterStepDown(): Generator<PendingProposal<Result> & { readonly giveUpAt: number }> {
+    for (const { giveUpAt, proposals } of this.#afterStepDown.values()) {
+      for (const { position, bytes, call } of proposals.values()) yield { position, bytes, call, giveUpAt };
+    }
+  }
+
+  /** Continues in the next turn of the event loop, unless nothing is pending by then. */
+  #nextTurn(run: () => void): void {
+    this.#environment.defer(() => {
+      if (this.entries > 0) run();
+    });
   }
 
   #armTimer(delayMs: number): void {
@@ -213,16 +263,13 @@ export class PendingProposals<Result> {
     if (proposal?.position.term === position.term) {
       this.#whileLeading.delete(position.index);
     } else {
-      if (this.#afterStepDown.size === 0) return undefined;
-      proposal = this.#afterStepDown.get(keyOf(position));
-      if (proposal === undefined) return undefined;
-      this.#afterStepDown.delete(keyOf(position));
+      const proposals = this.#afterStepDown.get(position.term)?.proposals;
+      proposal = proposals?.get(position.index);
+      if (proposals === undefined || proposal === undefined) return undefined;
+      proposals.delete(position.index);
+      if (proposals.size === 0) this.#afterStepDown.delete(position.term);
     }
     this.#bytes -= proposal.bytes;
     return proposal;
   }
-}
-
-function keyOf({ index, term }: LogPosition): string {
-  return `${String(index)}@${String(term)}`;
 }
