@@ -47,13 +47,16 @@ export class RecordMemory {
     return this.#chunks.length * this.#chunkBytes + this.#separateBytes + this.#count * RECORD_OVERHEAD_BYTES;
   }
 
-  /** Returns a copy of the record of this entry, which comes after all others. */
+  /**
+   * Takes the record of this entry, which comes after all others. Returns a copy; or the record itself, if it is large
+   * and has memory of its own already.
+   */
   keep(index: LogIndex, record: Uint8Array): Uint8Array {
     this.#count += 1;
     const { length } = record;
     if (this.#isSeparate(length)) {
       this.#separateBytes += length;
-      return new Uint8Array(record);
+      return length === record.buffer.byteLength ? record : new Uint8Array(record);
     }
     let chunk = this.#chunks.at(-1);
     if (chunk === undefined || chunk.filled + length > this.#chunkBytes) {

@@ -77,7 +77,7 @@ export const SESSION_LIMITS: SessionLimits = {
 
 /**
  * What a session, and an answer, count towards the limits beyond the bytes of results: the memory that their objects
- * hold, measured on Node 24 (session-turns.test.ts). Part of the format, like the limits.
+ * hold, measured on Node 24 (session-memory.test.ts). Part of the format, like the limits.
  */
 const SESSION_OVERHEAD_BYTES = 512;
 const ANSWER_OVERHEAD_BYTES = 320;
