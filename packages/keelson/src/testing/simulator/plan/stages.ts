@@ -28,11 +28,17 @@ const STAGES: readonly (readonly [percent: number, stage: Stage])[] = [
   [5, snapshotStage],
   [2, leaseStage],
   [3, powerLossStage],
-  [2, rollBackStage],
 ];
 
-/** How many of a hundred of the other runs are of the backlog stage, which was added later. */
-const BACKLOG_PERCENT = 5;
+/**
+ * Stages that were added later, and how many of a hundred of the other runs each gets. Each draws from a
+ * random source of its own, whose constant was chosen so that no seed that was kept before became one.
+ */
+const LATER_STAGES: readonly (readonly [percent: number, constant: number, stage: Stage])[] = [
+  [2, 0x29_fa11, failedInstallationStage],
+  [2, 0x1d_c0b1, rollBackStage],
+  [5, 0xbac_109, backlogStage],
+];
 
 /** Nodes to spare where leaders remove themselves one after another. */
 const SPARES_FOR_REMOVED_LEADERS = 4;
@@ -49,11 +55,11 @@ export function withStage(plan: Plan): Plan {
     if (percent < share) return stage(plan, chance);
     percent -= share;
   }
-  // Another share above would take seeds that are kept. The constants were chosen so that these take none.
-  const ofInstallations = new Chance(plan.seed ^ 0x29_fa11);
-  if (ofInstallations.happens(0.02)) return failedInstallationStage(plan, ofInstallations);
-  const ofBacklog = new Chance(plan.seed ^ 0xbac_109);
-  return ofBacklog.between(0, 100) < BACKLOG_PERCENT ? backlogStage(plan, ofBacklog) : plan;
+  for (const [share, constant, stage] of LATER_STAGES) {
+    const own = new Chance(plan.seed ^ constant);
+    if (own.happens(share / 100)) return stage(plan, own);
+  }
+  return plan;
 }
 
 /**
