@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 
-import { KeyHistory, CALLS_MAX, faultOfRead, UNKNOWN_MAX, type LastWord } from "./key-history.ts";
+import { KeyHistory, CALLS_MAX, faultOfRead, UNKNOWN_MAX, type FinalState } from "./key-history.ts";
 
-function wordOf(changes: Partial<LastWord> = {}): LastWord {
+function finalStateOf(changes: Partial<FinalState> = {}): FinalState {
   return { key: "k", value: "a", version: 5, maybePut: new Set(), maybeDeleted: false, ...changes };
 }
 
@@ -48,31 +48,35 @@ describe("the history of a key", () => {
     for (const value of ["seen", "not seen"])
       keyHistory.invoke("c", { type: "put", key: "k", value }).unknown();
     keyHistory.invoke("c", { type: "get", key: "k" }).done({ value: "seen", version: 4 });
-    const word = keyHistory.lastWord({ value: "seen", version: 4 });
-    expect(word).toEqual(wordOf({ value: "seen", version: 4, maybePut: new Set(["not seen"]) }));
+    const state = keyHistory.finalState({ value: "seen", version: 4 });
+    expect(state).toEqual(finalStateOf({ value: "seen", version: 4, maybePut: new Set(["not seen"]) }));
   });
 });
 
 describe("a key that is read again after its history is complete", () => {
   it("must have the same value and version", () => {
-    expect(faultOfRead(wordOf(), { value: "a", version: 5 })).toBeNull();
-    expect(faultOfRead(wordOf(), { value: "a", version: 6 })).toContain("which nobody can have put since");
-    expect(faultOfRead(wordOf(), null)).toContain("it is gone");
-    expect(faultOfRead(wordOf({ value: null, version: null }), null)).toBeNull();
-    expect(faultOfRead(wordOf({ value: null, version: null }), { value: "a", version: 6 })).not.toBeNull();
+    expect(faultOfRead(finalStateOf(), { value: "a", version: 5 })).toBeNull();
+    expect(faultOfRead(finalStateOf(), { value: "a", version: 6 })).toContain(
+      "which nobody can have put since",
+    );
+    expect(faultOfRead(finalStateOf(), null)).toContain("it is gone");
+    expect(faultOfRead(finalStateOf({ value: null, version: null }), null)).toBeNull();
+    expect(
+      faultOfRead(finalStateOf({ value: null, version: null }), { value: "a", version: 6 }),
+    ).not.toBeNull();
   });
 
   it("may show a change of unknown outcome, once, and with a later version", () => {
-    const word = wordOf({ maybePut: new Set(["b", "c"]) });
-    expect(faultOfRead(word, { value: "b", version: 4 })).not.toBeNull();
-    expect(faultOfRead(word, { value: "c", version: 8 })).toBeNull();
-    expect(faultOfRead(word, { value: "a", version: 5 })).not.toBeNull();
-    expect(faultOfRead(word, { value: "c", version: 9 })).not.toBeNull();
+    const state = finalStateOf({ maybePut: new Set(["b", "c"]) });
+    expect(faultOfRead(state, { value: "b", version: 4 })).not.toBeNull();
+    expect(faultOfRead(state, { value: "c", version: 8 })).toBeNull();
+    expect(faultOfRead(state, { value: "a", version: 5 })).not.toBeNull();
+    expect(faultOfRead(state, { value: "c", version: 9 })).not.toBeNull();
   });
 
   it("may have been deleted by a delete of unknown outcome", () => {
-    const word = wordOf({ maybeDeleted: true });
-    expect(faultOfRead(word, null)).toBeNull();
-    expect(faultOfRead(word, { value: "a", version: 5 })).not.toBeNull();
+    const state = finalStateOf({ maybeDeleted: true });
+    expect(faultOfRead(state, null)).toBeNull();
+    expect(faultOfRead(state, { value: "a", version: 5 })).not.toBeNull();
   });
 });

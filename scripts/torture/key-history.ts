@@ -28,7 +28,7 @@ export interface Illegal {
 }
 
 /** A key's final value, and the changes of unknown outcome that may still take effect. */
-export interface LastWord {
+export interface FinalState {
   readonly key: string;
   value: string | null;
   /** null: unknown, or the key has no value. */
@@ -114,7 +114,7 @@ export class KeyHistory {
   }
 
   /** What every later read must return. To be called after the last read. */
-  lastWord(last: KeyValueOutput): LastWord {
+  finalState(last: KeyValueOutput): FinalState {
     const operations = this.#history.operations();
     // The change that was read has taken effect, and can't take effect again.
     const seen = new Set(
@@ -136,28 +136,28 @@ export class KeyHistory {
 }
 
 /**
- * Says in words what is wrong with a later read of a key; null: nothing. Updates `word` with what the read
+ * Says in words what is wrong with a later read of a key; null: nothing. Updates `state` with what the read
  * shows.
  */
 export function faultOfRead(
-  word: LastWord,
+  state: FinalState,
   found: { readonly value: string; readonly version: number } | null,
 ): string | null {
   const had =
-    word.value === null ? "nothing" : `${JSON.stringify(word.value)} at version ${String(word.version)}`;
+    state.value === null ? "nothing" : `${JSON.stringify(state.value)} at version ${String(state.version)}`;
   if (found === null) {
-    if (word.value === null) return null;
-    if (!word.maybeDeleted) return `key ${word.key} held ${had}, nobody deleted it, and it is gone`;
-    word.value = null;
+    if (state.value === null) return null;
+    if (!state.maybeDeleted) return `key ${state.key} held ${had}, nobody deleted it, and it is gone`;
+    state.value = null;
     return null;
   }
   const { value, version } = found;
-  if (value === word.value && version === word.version) return null;
-  const isLater = word.version === null || version > word.version;
-  if (!isLater || !word.maybePut.delete(value)) {
-    return `key ${word.key} held ${had}, and now ${JSON.stringify(value)} at version ${version}, which nobody can have put since`;
+  if (value === state.value && version === state.version) return null;
+  const isLater = state.version === null || version > state.version;
+  if (!isLater || !state.maybePut.delete(value)) {
+    return `key ${state.key} held ${had}, and now ${JSON.stringify(value)} at version ${version}, which nobody can have put since`;
   }
-  word.value = value;
-  word.version = version;
+  state.value = value;
+  state.version = version;
   return null;
 }

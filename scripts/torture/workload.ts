@@ -2,7 +2,7 @@ import { KvClient, KvClientError } from "keelson-kv";
 import type { KeyValueInput, KeyValueOutput, OpenOperation } from "keelson/testing";
 
 import { Chance } from "../lib/chance.ts";
-import { KeyHistory, faultOfRead, type Illegal, type LastWord } from "./key-history.ts";
+import { KeyHistory, faultOfRead, type Illegal, type FinalState } from "./key-history.ts";
 import type { WriteGaps } from "./write-gaps.ts";
 
 /** How many keys are in use at a time. */
@@ -36,7 +36,10 @@ export interface WorkloadOptions {
   readonly writeGaps: WriteGaps;
   /** Called at most once for each violation. */
   readonly onIllegal: (illegal: Illegal) => void;
-  /** Called once for each key that is no longer used, right or wrong, when no call on it is under way. */
+  /**
+   * Called once for each key that is no longer used, whether its history is linearizable or not, when no call
+   * on it is pending.
+   */
   readonly onHistory: (keyHistory: KeyHistory) => void;
   /**
    * Called if the workload itself fails: by a bug of it, or because no node answers a read that must succeed.
@@ -49,12 +52,12 @@ export class Workload {
   readonly #options: WorkloadOptions;
   readonly #keyHistories: KeyHistory[] = [];
   readonly #retiring = new Set<Promise<void>>();
-  readonly #remembered = new Map<string, LastWord>();
+  readonly #remembered = new Map<string, FinalState>();
   /**
    * The keys that are being read again. Each has one reader at a time, because overlapping reads couldn't be
    * compared.
    */
-  readonly #reading = new Set<LastWord>();
+  readonly #reading = new Set<FinalState>();
   readonly #counts = new Map<string, number>();
   readonly #running: Promise<void>[] = [];
   #keysBegun = 0;
@@ -78,7 +81,7 @@ export class Workload {
     }
   }
 
-  get remembered(): ReadonlyMap<string, LastWord> {
+  get remembered(): ReadonlyMap<string, FinalState> {
     return this.#remembered;
   }
 
@@ -101,13 +104,13 @@ export class Workload {
 
   /** Reads every remembered key once more, each at the next node. Every read must succeed. */
   async readAllAgain(): Promise<void> {
-    const words = [...this.#remembered.values()];
+    const states = [...this.#remembered.values()];
     const readers = this.#options.nodes().map(async (node) => {
       const client = new KvClient({ nodes: [node], timeoutMs: CALL_MS_MAX });
-      for (let word = words.pop(); word !== undefined; word = words.pop()) {
-        const { key } = word;
+      for (let state = states.pop(); state !== undefined; state = states.pop()) {
+        const { key } = state;
         const found = await this.#lastRead(() => [client, "at the end"], key);
-        if (found !== undefined) this.#hold(word, found);
+        if (found !== undefined) this.#hold(state, found);
       }
     });
     await Promise.all(readers);
@@ -246,7 +249,7 @@ export class Workload {
     this.checked += 1;
     if (verdict === "undecided") this.undecided += 1;
     else if (verdict !== null) this.#options.onIllegal(verdict);
-    this.#remember(keyHistory.lastWord(output));
+    this.#remember(keyHistory.finalState(output));
   }
 
   /** Reads until a node answers. undefined: no node did, which is reported. */
@@ -273,8 +276,8 @@ export class Workload {
     }
   }
 
-  #remember(word: LastWord): void {
-    this.#remembered.set(word.key, word);
+  #remember(state: FinalState): void {
+    this.#remembered.set(state.key, state);
     if (this.#remembered.size <= REMEMBERED_MAX) return;
     const [oldest] = this.#remembered.keys();
     if (oldest !== undefined) this.#remembered.delete(oldest);
@@ -284,24 +287,24 @@ export class Workload {
   /** Reads a key whose history is complete: it must not have changed since. */
   async #readAgain(reader: KvClient, chance: Chance): Promise<void> {
     if (this.#remembered.size === 0) return;
-    const word = [...this.#remembered.values()][chance.between(0, this.#remembered.size)];
-    if (word === undefined || this.#reading.has(word)) return;
-    this.#reading.add(word);
+    const state = [...this.#remembered.values()][chance.between(0, this.#remembered.size)];
+    if (state === undefined || this.#reading.has(state)) return;
+    this.#reading.add(state);
     try {
-      const found = await reader.get(word.key);
+      const found = await reader.get(state.key);
       this.#count("read again", "done");
-      this.#hold(word, found === null ? null : { value: text(found.value), version: found.version });
+      this.#hold(state, found === null ? null : { value: text(found.value), version: found.version });
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
       this.#count("read again", "not done");
     } finally {
-      this.#reading.delete(word);
+      this.#reading.delete(state);
     }
   }
 
-  #hold(word: LastWord, found: { readonly value: string; readonly version: number } | null): void {
-    const before = JSON.stringify({ ...word, maybePut: [...word.maybePut] });
-    const fault = faultOfRead(word, found);
+  #hold(state: FinalState, found: { readonly value: string; readonly version: number } | null): void {
+    const before = JSON.stringify({ ...state, maybePut: [...state.maybePut] });
+    const fault = faultOfRead(state, found);
     if (fault !== null)
       this.#options.onIllegal({ text: fault, svg: null, history: `${before}\n${JSON.stringify(found)}\n` });
   }

@@ -1,6 +1,6 @@
 import type { Bug } from "./bug.ts";
 
-/** Bugs of clusters that nobody uses, of catching up, of needless work, and of questions and claims. */
+/** Bugs of idle clusters, of catching up, of needless work, and of pre-votes, votes and reads. */
 export const REST_BUGS: readonly Bug[] = [
   {
     code: "Q1a",
@@ -60,7 +60,7 @@ export const REST_BUGS: readonly Bug[] = [
   },
   {
     code: "Q3b",
-    title: "A removed member gets heartbeats for ever",
+    title: "A removed member gets heartbeats without limit",
     file: "core/leadership.ts",
     from: 'if (knows || now >= removalNotice.until || progress.state === "snapshot") leader.progress.delete(id);',
     to: 'if (now === -1 || (knows && progress.state === "snapshot")) leader.progress.delete(id);',

@@ -28,9 +28,10 @@ const WRITE_BUFFER_BYTES = [300, 1_000];
 type Values = ReadonlyMap<string, string>;
 
 /**
- * What the key-value server's state machine alone makes of power cuts and flipped bits: after each start it is as it was
- * after the entry that it names, or empty. Finds in seconds what takes a simulated cluster thousands of runs, because a
- * cluster seldom looks at the one key that is wrong. The first contradiction; null: there is none.
+ * Tests the key-value server's state machine alone, under power cuts and flipped bits. After each start its
+ * state must equal that after the entry it names, or be empty. Finds in seconds what takes a simulated
+ * cluster thousands of runs, because a cluster seldom reads the one key that is wrong. Resolves with the
+ * first contradiction; null: there is none.
  */
 export async function stateSuite(seeds = SEEDS): Promise<string | null> {
   for (let seed = 1; seed <= seeds; seed++) {

@@ -119,7 +119,7 @@ function allowed(state: KeyValueState, input: Change): KeyValueState | undefined
   return state.value === null ? undefined : settleVersion(state, input.ifVersion);
 }
 
-/** The state if the change's condition can fail in it, with what that tells of the version. */
+/** The state if the change's condition can fail in it, with what that implies for the version. */
 function refused(state: KeyValueState, input: Change): KeyValueState | undefined {
   if (input.type === "compare-and-set") return state.value === input.from ? undefined : state;
   if (input.ifVersion === undefined) return undefined;

@@ -1,4 +1,4 @@
-// What each event makes of a state of the group; the invariants are checked on the way.
+// Computes the state of the group after an event, and checks the invariants.
 import { configsOf, type Bounds } from "../shared/bounds.ts";
 import { PairTable } from "../shared/pair-table.ts";
 import { change, crash, deliver, INSTALL_CRASH, isHeartbeat, propose, SNAPSHOT } from "./event-numbers.ts";

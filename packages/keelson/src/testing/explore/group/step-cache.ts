@@ -84,8 +84,8 @@ export class StepCache {
   }
 
   /**
-   * What an event makes of a host. Computes and checks each step once. Throws a `Violation`, or what the core
-   * throws.
+   * The step of a host at an event. Each step is computed and checked once. Throws a `Violation`, or what the
+   * core throws.
    */
   step(host: number, event: number): NumberedStep {
     const known = this.#stepNumbers.get(host + 1, event);

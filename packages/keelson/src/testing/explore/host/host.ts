@@ -34,7 +34,10 @@ export function newHost(bounds: Bounds, id: NodeId, initialized: boolean): Host 
   return normaliseHost(bounds, host);
 }
 
-/** What an event makes of a host. Throws what the core throws. */
+/**
+ * Computes a host's step: its state after an event, and the messages that it sends. Throws what the core
+ * throws.
+ */
 export function step(bounds: Bounds, before: Host, event: HostEvent): Step {
   if (event.type === "crash")
     return { host: normaliseHost(bounds, crash(bounds, before, event.steps)), sent: [] };
