@@ -6,7 +6,7 @@ import type { ClusterConfig } from "../../core/config.ts";
 import type { LogView } from "../../core/log.ts";
 import type { ConfigAt, EntryRange, TermRun } from "../../core/message.ts";
 import type { LogIndex, LogPosition, Term } from "../../core/position.ts";
-import { sameConfig } from "./quorum.ts";
+import { sameConfig, showConfig } from "./quorum.ts";
 import { rule } from "./rule.ts";
 
 export interface ModelLog {
@@ -187,6 +187,6 @@ function sameConfigs(a: readonly ConfigAt[], b: readonly ConfigAt[]): boolean {
 /** A log for the text of a violation. */
 export function showLog({ base, runs, configs, lastIndex }: ModelLog): string {
   const places = runs.map(({ index, term }) => `${String(index)}@${String(term)}`).join(" ");
-  const at = configs.map(({ index }) => String(index)).join(" ");
+  const at = configs.map(({ index, config }) => `${String(index)}${showConfig(config)}`).join(" ");
   return `(${String(base.index)}@${String(base.term)}, ${String(lastIndex)}] runs ${places} configurations ${at}`;
 }

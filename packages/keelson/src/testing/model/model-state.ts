@@ -58,6 +58,8 @@ export interface Seen extends HardState {
   /** The last entry that the core holds to be durable. */
   readonly durable: LogIndex;
   readonly transferTarget: NodeId | null;
+  /** The configuration that it acts on. */
+  readonly config: ClusterConfig;
   readonly log: LogView;
   /** As leader: what it holds to be replicated to this node; null: nothing is known. */
   matchOf(id: NodeId): LogIndex | null;

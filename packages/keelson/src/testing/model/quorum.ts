@@ -35,3 +35,9 @@ export function sameConfig(a: ClusterConfig, b: ClusterConfig): boolean {
       sameNodes(a.learners, b.learners))
   );
 }
+
+/** A configuration for the text of a violation. */
+export function showConfig({ voters, outgoingVoters, learners }: ClusterConfig): string {
+  const old = outgoingVoters.length === 0 ? "" : `${outgoingVoters.join(" ")} -> `;
+  return `{${old}${voters.join(" ")}${learners.length === 0 ? "" : `, learners ${learners.join(" ")}`}}`;
+}

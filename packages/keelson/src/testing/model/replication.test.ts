@@ -75,6 +75,17 @@ describe("a follower's log", () => {
     forbidden(follower({ log: own }), message, { ...B, log: { ...changed, runs } }, /allowed is/);
   });
 
+  it("tells with its last configuration which one is in force, committed or not (§6)", () => {
+    const config = { ...ABC, learners: ["d"] };
+    const changed = withConfig(own, 2, config);
+    allowed(follower({ log: own }), append(changed, 4), { ...B, log: changed, config });
+    const text = /acts on {a b c}, not on its log's {a b c, learners d}/;
+    forbidden(follower({ log: own }), append(changed, 4), { ...B, log: changed, config: ABC }, text);
+    const cut = follower({ log: withConfig(log([1, 1, 1]), 1, config) });
+    allowed(cut, append(leaders, 2), { ...B, log: leaders });
+    forbidden(cut, append(leaders, 2), { ...B, log: leaders, config }, /acts on {a b c, learners d}/);
+  });
+
   it("holds what it held where nothing was sent for it (§5.3)", () => {
     const longer = withEntries(own, 2, 1);
     const changed = { ...own, configs: [] };

@@ -12,7 +12,7 @@ import { checkMatch, newLeading, withAcknowledgement, withCaughtUp } from "./lea
 import { checkSameLog, configOf, lastOf, showLog, type ModelLog, type NextLog } from "./model-log.ts";
 import type { Input, ModelState, Seen } from "./model-state.ts";
 import { taken } from "./output.ts";
-import { hasVote } from "./quorum.ts";
+import { hasVote, sameConfig, showConfig } from "./quorum.ts";
 import { checkLeaseRead, withoutLeading, withReads } from "./reads.ts";
 import { checkKept, leadersMessage, logsAfter, verifiedAfter } from "./replication.ts";
 import { rule } from "./rule.ts";
@@ -120,6 +120,10 @@ function nextLog(before: ModelState, entered: ModelState, input: Input, seen: Se
   checkKept(entered, next, input);
   // If the step may have left the log alone, and nothing else, its ends say enough.
   if (next.log !== before.log || allowed.length > 1) checkSameLog(next.log, seen.log);
+  rule(
+    sameConfig(seen.config, configOf(next.log)),
+    () => `acts on ${showConfig(seen.config)}, not on its log's ${showConfig(configOf(next.log))} (§6)`,
+  );
   return next;
 }
 

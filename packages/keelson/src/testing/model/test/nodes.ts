@@ -7,6 +7,7 @@ import type { LogView } from "../../../core/log.ts";
 import type { EntryRange, Message } from "../../../core/message.ts";
 import {
   configAt,
+  configOf,
   contains,
   lastOf,
   logAfter,
@@ -63,6 +64,7 @@ export function seen(state: ModelState, { log: changed, match = {}, ...changes }
   const { term, votedFor, role, leader, commit, transferTarget } = state;
   return {
     ...{ term, votedFor, role, leader, commit, transferTarget, durable: 0 },
+    config: configOf(changed ?? state.log),
     ...changes,
     log: view(changed ?? state.log),
     matchOf: (id) => match[id] ?? null,
@@ -74,7 +76,7 @@ export function follower(changes: Changes = {}, settings: Partial<ModelSettings>
   const own = changes.log ?? log([1, 2]);
   const blank: Seen = {
     ...{ term: 2, votedFor: null, role: "follower", leader: null, commit: 0, durable: 0 },
-    ...{ transferTarget: null, log: view(own), matchOf: () => null },
+    ...{ transferTarget: null, config: configOf(own), log: view(own), matchOf: () => null },
   };
   const restarted = { ...blank, ...changes, log: view(own) };
   // It was up for long, so that it hears no leader any more.

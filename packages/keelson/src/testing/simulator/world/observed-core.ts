@@ -50,6 +50,7 @@ function seenOf(core: RaftNode): Seen {
     commit: core.commitIndex,
     durable: core.durableIndex,
     transferTarget: core.transferTarget,
+    config: core.config,
     log: core.log,
     matchOf: (id: NodeId) => core.progress(id)?.match ?? null,
   };
