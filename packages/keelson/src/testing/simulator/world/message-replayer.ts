@@ -33,14 +33,22 @@ export class MessageReplayer {
 
   /** The copies to deliver before this message. Each is delivered once. */
   dueBefore(transportMessage: TransportMessage): TransportMessage[] {
-    const receiver = this.#receiver();
-    const due = [...this.#kept].filter(([, kept]) => isDue(kept.transportMessage, kept.term, receiver));
-    for (const [key] of due) this.#kept.delete(key);
     const { message } = transportMessage;
+    const due = "term" in message ? this.#takeDue(message.term) : [];
     const isRefusal = message.type === "append-entries-reply" && !message.outcome.accepted;
     const doesHarm = HARM_LEADERS.includes(message.type) || HARM_ANYONE.includes(message.type);
     if (doesHarm && !isRefusal && "term" in message)
       this.#kept.set(`${message.type} ${message.from}`, { transportMessage, term: message.term });
+    return due;
+  }
+
+  /** `term`: that of the message that comes. The receiver, which is slow to ask, need not be asked before it. */
+  #takeDue(term: number): TransportMessage[] {
+    const old = [...this.#kept].filter(([, kept]) => kept.term < term);
+    if (old.length === 0) return [];
+    const receiver = this.#receiver();
+    const due = old.filter(([, kept]) => isDue(kept.transportMessage, kept.term, receiver));
+    for (const [key] of due) this.#kept.delete(key);
     return due.map(([, kept]) => kept.transportMessage);
   }
 }
