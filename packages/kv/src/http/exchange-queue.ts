@@ -47,6 +47,12 @@ export class ExchangeQueue {
     return Math.max(0, this.#exchanges.length - 1);
   }
 
+  /** Since when the request in progress waits for its client, to send or to take something. null: it doesn't. */
+  get waitsSince(): number | null {
+    const request = this.#exchanges[0]?.request;
+    return request?.answerAccount.waitsSince ?? request?.body?.waitsSince ?? null;
+  }
+
   /** Nothing more of the connection is read. */
   get isOver(): boolean {
     return this.#isOver;

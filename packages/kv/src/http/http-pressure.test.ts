@@ -197,6 +197,19 @@ describe("connections [Z18]", () => {
     expect(silent).toHaveLength(30);
   });
 
+  it("whose clients don't read their answers make room for others after a while", async () => {
+    const { server, request } = await start(undefined, { limits: { connectionsMax: 3 } });
+    await request("PUT", "/kv/a", { body: new Uint8Array(VALUE_BYTES_MAX) });
+    const held = await Promise.all([1, 2, 3].map(() => connectTo(server.address)));
+    for (const socket of held) socket.pause().write(GET_A.repeat(16));
+    await vi.waitFor(
+      async () => {
+        expect((await request("GET", "/healthz")).status).toBe(200);
+      },
+      { timeout: 10_000, interval: 200 },
+    );
+  });
+
   it("stay below the limit of the process, which is logged once", async () => {
     const told: string[] = [];
     const connections = new ClientConnections(4, (text) => told.push(text));

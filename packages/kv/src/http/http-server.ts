@@ -44,7 +44,7 @@ import type { Socket } from "node:net";
 import { formatAddress, type Address } from "../shared/addresses.ts";
 import { ClientConnections } from "../shared/client-connections.ts";
 import { closeServer, listen } from "../shared/listen.ts";
-import { serverBudgets, type ServerBudgets } from "../shared/memory-budget.ts";
+import { serverBudgets, STALLED_MS, type ServerBudgets } from "../shared/memory-budget.ts";
 import type { KvNode, Serving } from "../node/kv-node.ts";
 import { hasToken, refuseAdmin, type AdminAccess } from "./admin-access.ts";
 import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
@@ -174,7 +174,7 @@ export class HttpServer {
     this.#guard = new BrowserGuard([address.host, ...(options.names ?? [])]);
     this.#limits = { ...DEFAULTS, ...options.limits };
     this.#connections = options.connections ?? new ClientConnections();
-    this.#connections.onMakeRoom(() => this.#closeIdle());
+    this.#connections.onMakeRoom(() => this.#closeIdle() || this.#closeStalled());
     this.#budgets = options.budgets ?? serverBudgets();
     this.#routes = this.#makeRoutes();
     const { requestMsMax, headersMsMax } = this.#limits;
@@ -223,7 +223,7 @@ export class HttpServer {
   }
 
   #onConnection(socket: Socket): void {
-    if (this.#queues.size >= this.#limits.connectionsMax) this.#closeIdle();
+    if (this.#queues.size >= this.#limits.connectionsMax && !this.#closeIdle()) this.#closeStalled();
     if (this.#queues.size >= this.#limits.connectionsMax || !this.#connections.admit(socket)) {
       socket.destroy();
       return;
@@ -243,11 +243,34 @@ export class HttpServer {
   #closeIdle(): boolean {
     const [socket] = this.#idle;
     if (socket === undefined) return false;
+    this.#drop(socket);
+    return true;
+  }
+
+  /**
+   * Closes the connection whose client has let its request wait longest, if for long enough: clients that don't read must
+   * not keep others out until their deadlines. False: there is none.
+   */
+  #closeStalled(): boolean {
+    let stalled: Socket | null = null;
+    let stalledSince = performance.now() - STALLED_MS;
+    for (const [socket, queue] of this.#queues) {
+      const since = queue.waitsSince;
+      if (since === null || since > stalledSince) continue;
+      stalled = socket;
+      stalledSince = since;
+    }
+    if (stalled === null) return false;
+    this.#drop(stalled);
+    return true;
+  }
+
+  /** Ends a connection to make room for another, before its close is reported. */
+  #drop(socket: Socket): void {
     this.#idle.delete(socket);
     this.#queues.delete(socket);
     this.#connections.forget(socket);
     socket.destroy();
-    return true;
   }
 
   #onRequest(incoming: IncomingMessage, outgoing: ServerResponse): void {

@@ -34,6 +34,11 @@ export class RequestBody {
     this.#whole.catch(() => undefined);
   }
 
+  /** Since when the rest of the body has not come. null: it isn't waited for. */
+  get waitsSince(): number | null {
+    return this.#account.waitsSince;
+  }
+
   /** The next bytes of the connection that can only be this body, so no more objects than one. 0: not known. */
   get bytesLeft(): number {
     return this.#bytesLeft;
