@@ -198,10 +198,16 @@ describe("connections [Z18]", () => {
   });
 
   it("whose clients don't read their answers make room for others after a while", async () => {
-    const { server, request } = await start(undefined, { limits: { connectionsMax: 3 } });
+    const budgets = serverBudgets();
+    const { server, request } = await start(undefined, { budgets, limits: { connectionsMax: 3 } });
     await request("PUT", "/kv/a", { body: new Uint8Array(VALUE_BYTES_MAX) });
-    const held = await Promise.all([1, 2, 3].map(() => connectTo(server.address)));
-    for (const socket of held) socket.pause().write(GET_A.repeat(16));
+    for (let at = 1; at <= 3; at++) {
+      // None of them is idle when the next one comes.
+      (await connectTo(server.address)).pause().write(GET_A.repeat(16));
+      await vi.waitFor(() => {
+        expect(budgets.answers.bytes).toBe(at * VALUE_BYTES_MAX);
+      });
+    }
     await vi.waitFor(
       async () => {
         expect((await request("GET", "/healthz")).status).toBe(200);
