@@ -248,6 +248,10 @@ describe("leadership", () => {
     const transfer = { type: "transfer", now: 10_000 } as const;
     allowed(committedLeader(), transfer, { transferTarget: "b" });
     forbidden(committedLeader(), transfer, { transferTarget: "d" }, /which has no vote/);
+    const transfers = allowed(committedLeader(), transfer, { transferTarget: "b" });
+    const late = { type: "read", id: 1, now: 90_000 } as const;
+    allowed(transfers, late, { transferTarget: null });
+    forbidden(transfers, late, { transferTarget: "c" }, /a read changes transferTarget to c/);
   });
 });
 

@@ -74,6 +74,8 @@ function checkUnchanged(before: ModelState, input: Input, seen: Seen): void {
   for (const field of ["term", "votedFor", "role", "leader", "commit", "transferTarget"] as const) {
     // A leader's answer also tells what is committed.
     if (field === "commit" && what === "read-index-reply") continue;
+    // Each input tells the time, at which a transfer may have taken too long.
+    if (field === "transferTarget" && seen.transferTarget === null) continue;
     rule(
       seen[field] === before[field],
       () => `a ${what} changes ${field} to ${String(seen[field])} (dissertation 6.4, 9.6)`,
