@@ -61,8 +61,18 @@ describe("a message", () => {
     allowed(voted, take({ ...SAVED, messages: [{ to: "b", message: voteReply(2) }] }));
     const other = { to: "c", message: voteReply(2) };
     forbidden(voted, take({ ...SAVED, messages: [other] }), {}, /a vote that b has/);
-    const waits = take({ ...SAVED, messagesAfterPersist: [{ to: "b", message: voteReply(2) }] });
-    forbidden(voted, waits, {}, /of term 2 in term 3/);
+    const unsaved = allowed(
+      follower(),
+      message({ type: "request-vote", from: "b", term: 2, last: END, transfer: false }),
+      { votedFor: "b" },
+    );
+    const next = allowed(unsaved, timeout(), { term: 3, votedFor: "a", role: "candidate" });
+    const waits = (granted: boolean) =>
+      take({ ...SAVED, messagesAfterPersist: [{ to: "b", message: voteReply(2, granted) }] });
+    allowed(next, waits(false));
+    forbidden(next, waits(true), {}, /of a vote before it is durable/);
+    const old = { to: "b", message: voteReply(1, false) };
+    forbidden(voted, take({ ...SAVED, messages: [old] }), {}, /of term 1 in term 3/);
   });
 });
 

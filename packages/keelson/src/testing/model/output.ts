@@ -1,5 +1,5 @@
 /** What a node may hand out: writes, messages, and answers to reads. */
-import type { Actions } from "../../core/action.ts";
+import type { Actions, HardState } from "../../core/action.ts";
 import type { AppendEntries, AppendEntriesReply, Message } from "../../core/message.ts";
 import { samePosition, type NodeId } from "../../core/position.ts";
 import { afterWrites, takeWrites } from "./durability.ts";
@@ -25,12 +25,12 @@ export function taken(state: ModelState, actions: Actions): ModelState {
   );
   let after = { ...confirmed, disk };
   for (const { to, message } of actions.messages) {
-    const earlier = state.unsaid.earlier.findLast(({ term }) => term === message.term);
-    if (earlier !== undefined) withMessage(earlier, to, message, earlier.disk);
-    else after = withMessage(after, to, message, state.disk);
+    after = withDecided(after, to, message, state.disk, state.disk.hardState);
   }
   const saved = afterWrites(disk);
-  for (const { to, message } of actions.messagesAfterPersist) after = withMessage(after, to, message, saved);
+  for (const { to, message } of actions.messagesAfterPersist) {
+    after = withDecided(after, to, message, saved, saved.hardState);
+  }
   for (const { id, index } of actions.reads) {
     if (index !== null) checkAnswer(after, ownRead(id), index, id);
     after = { ...after, reads: withoutOwn(after.reads, id) };
@@ -40,6 +40,24 @@ export function taken(state: ModelState, actions: Actions): ModelState {
     ...after,
     unsaid: { ...NOTHING_UNSAID, preCampaign },
   };
+}
+
+/**
+ * A message that may have been decided in an earlier term: then it may say what was true and durable in that
+ * term, and no more.
+ */
+function withDecided(
+  state: ModelState,
+  to: NodeId,
+  message: Message,
+  saved: Saved,
+  hardState: HardState,
+): ModelState {
+  const earlier = state.unsaid.earlier.findLast(({ term }) => term === message.term);
+  if (earlier === undefined) return withMessage(state, to, message, saved);
+  const isSaved = earlier.term <= earlier.disk.hardState.term;
+  withMessage(earlier, to, message, isSaved ? earlier.disk : { ...earlier.disk, hardState });
+  return state;
 }
 
 function withMessage(state: ModelState, to: NodeId, message: Message, saved: Saved): ModelState {
