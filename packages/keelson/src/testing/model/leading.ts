@@ -13,6 +13,7 @@ export function newLeading({ log }: ModelState): Leading {
     roundOf: new Map(),
     roundSent: 0,
     roundSentAt: new Map(),
+    leaseFrom: -Infinity,
     timeoutNowSent: false,
   };
 }

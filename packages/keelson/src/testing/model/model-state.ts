@@ -124,6 +124,8 @@ export interface Leading {
   readonly roundSent: number;
   /** When the first message of each round was handed out, as far as it may still carry a lease. */
   readonly roundSentAt: ReadonlyMap<number, number>;
+  /** When the newest round was sent that carried a lease under an earlier configuration; -Infinity: none. */
+  readonly leaseFrom: number;
   /** A TimeoutNow was handed out: from then on another election may ignore the lease (dissertation 6.4.1). */
   readonly timeoutNowSent: boolean;
 }

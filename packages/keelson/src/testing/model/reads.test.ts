@@ -1,5 +1,6 @@
 import { describe, it } from "vitest";
 
+import { withConfig } from "./model-log.ts";
 import type { ModelState } from "./model-state.ts";
 import {
   acknowledgement,
@@ -90,6 +91,16 @@ describe("a lease read", () => {
     const drifting = heard();
     const settings = { ...drifting.settings, clockDriftMax: 0.05 };
     forbidden({ ...drifting, settings }, lease(4, 10_363), {}, /without a lease/);
+  });
+
+  it("is kept when the configuration changes", () => {
+    const target = { voters: ["a", "d", "e"], outgoingVoters: [], learners: [] };
+    const joint = { ...target, outgoingVoters: ["a", "b", "c"] };
+    const before = heard();
+    const change = { type: "change", target, answer: { index: 5, term: 3 }, now: 10_000 } as const;
+    const changed = allowed(before, change, { log: withConfig(before.log, 3, joint) });
+    allowed(changed, lease(4, 10_399));
+    forbidden(changed, lease(4, 10_400), {}, /without a lease/);
   });
 
   it("is at the commit index of a leader that has committed in its term (§8)", () => {

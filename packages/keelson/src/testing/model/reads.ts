@@ -111,18 +111,31 @@ export function checkAnswer({ reads }: ModelState, key: string, index: LogIndex,
  * none of it can help to elect another leader, whatever the clocks' drift.
  */
 export function checkLeaseRead(state: ModelState, index: LogIndex): void {
-  const { leading, settings, now, commit, log, id } = state;
+  const { leading, settings, now, commit } = state;
   rule(leading !== null, () => "answers a lease read and doesn't lead");
   rule(termStartCommitted(state, leading), () => "answers a lease read before its term's first commit (§8)");
   rule(index === commit, () => `reads at ${String(index)} under the lease; committed is ${String(commit)}`);
   rule(!leading.timeoutNowSent, () => "answers a lease read after it asked for an election");
-  const ms = leaseMs(settings);
-  const promises = (voter: NodeId): boolean => {
-    if (voter === id) return true;
-    const round = leading.roundOf.get(voter) ?? 0;
-    return [...leading.roundSentAt].some(([sent, at]) => sent <= round && now < at + ms);
-  };
-  rule(isQuorum(configOf(log), promises), () => "answers a lease read without a lease");
+  rule(now < leaseFrom(state) + leaseMs(settings), () => "answers a lease read without a lease");
+}
+
+/** When the newest round was sent that a majority has answered; -Infinity: none. */
+function leaseFrom({ leading, log, id }: ModelState): number {
+  let from = leading?.leaseFrom ?? -Infinity;
+  for (const [round, at] of leading?.roundSentAt ?? []) {
+    const promises = (voter: NodeId): boolean => voter === id || (leading?.roundOf.get(voter) ?? 0) >= round;
+    if (at > from && isQuorum(configOf(log), promises)) from = at;
+  }
+  return from;
+}
+
+/**
+ * Keeps a lease when the configuration changes. An election under C_old,new needs C_old's majority, which has
+ * promised not to help; one under C_new needs a majority that has heard the leader since C_old,new began.
+ */
+export function withLeaseKept(state: ModelState): ModelState {
+  const { leading } = state;
+  return leading === null ? state : { ...state, leading: { ...leading, leaseFrom: leaseFrom(state) } };
 }
 
 export function leaseMs({ electionTimeoutMinMs, clockDriftMax }: ModelState["settings"]): number {

@@ -13,7 +13,7 @@ import { checkSameLog, configOf, lastOf, showLog, type ModelLog, type NextLog } 
 import type { Input, ModelState, Seen } from "./model-state.ts";
 import { taken } from "./output.ts";
 import { hasVote, sameConfig, showConfig } from "./quorum.ts";
-import { checkLeaseRead, withoutLeading, withReads } from "./reads.ts";
+import { checkLeaseRead, withLeaseKept, withoutLeading, withReads } from "./reads.ts";
 import { checkKept, leadersMessage, logsAfter, verifiedAfter } from "./replication.ts";
 import { rule } from "./rule.ts";
 
@@ -35,7 +35,9 @@ export function step(state: ModelState, input: Input, seen: Seen): ModelState {
   );
   const verified = verifiedAfter(before, entered, input, log);
   const isElected = seen.role === "leader" && entered.leading === null;
-  const leading = isElected ? newLeading(entered) : entered.leading;
+  const changesConfig = configOf(log) !== configOf(before.log);
+  const led = changesConfig ? withLeaseKept(entered) : entered;
+  const leading = isElected ? newLeading(entered) : led.leading;
   const known = withCaughtUp({ ...entered, log, disk, verified, leading }, configOf(log).voters);
   checkCommit(before, known, input, seen);
   checkMatch(known, input, seen);
