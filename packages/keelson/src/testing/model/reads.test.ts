@@ -10,6 +10,7 @@ import {
   follower,
   forbidden,
   leader,
+  log,
   message,
   persisted,
   send,
@@ -91,6 +92,12 @@ describe("a lease read", () => {
     const drifting = heard();
     const settings = { ...drifting.settings, clockDriftMax: 0.05 };
     forbidden({ ...drifting, settings }, lease(4, 10_363), {}, /without a lease/);
+  });
+
+  it("needs no round of a sole voter", () => {
+    const alone = withConfig(log([1]), 2, { voters: ["a"], outgoingVoters: [], learners: ["b"] });
+    const sole = allowed(leader({ log: alone }), persisted(2), { commit: 4 });
+    allowed(sole, lease(4, 90_000));
   });
 
   it("is kept when the configuration changes", () => {

@@ -120,7 +120,9 @@ export function checkLeaseRead(state: ModelState, index: LogIndex): void {
 }
 
 /** When the newest round was sent that a majority has answered; -Infinity: none. */
-function leaseFrom({ leading, log, id }: ModelState): number {
+function leaseFrom({ leading, log, id, now }: ModelState): number {
+  // Without a sole voter's own vote nobody is elected.
+  if (isQuorum(configOf(log), (voter) => voter === id)) return now;
   let from = leading?.leaseFrom ?? -Infinity;
   for (const [round, at] of leading?.roundSentAt ?? []) {
     const promises = (voter: NodeId): boolean => voter === id || (leading?.roundOf.get(voter) ?? 0) >= round;
