@@ -177,6 +177,15 @@ export class SimClients implements CallMaker {
     }
   }
 
+  /**
+   * Makes so many writes at once, all of one key that nobody reads: the log grows, the state doesn't, and they
+   * aren't in the history.
+   */
+  bulk(process: SimProcess, writes: number): void {
+    for (let n = 0; n < writes && !this.#stopped; n++)
+      this.write("bulk", process, "bulk", () => undefined, this.#parts.plan.callTimeoutMs, false);
+  }
+
   /** A client that reads all keys from this node again and again, until the returned function is called. */
   readRepeatedly(process: SimProcess, afterMs: number): () => void {
     let goesOn = true;
@@ -195,13 +204,14 @@ export class SimClients implements CallMaker {
 
   // --- Calls ----------------------------------------------------------------------------------------
 
-  /** One write, as the subject makes it up. */
+  /** One write, as the subject makes it up. `isRecorded` false: it isn't in the history. */
   write(
     client: string,
     process: SimProcess,
     key: string,
     ended: OnEnd,
     timeoutMs = this.#parts.plan.callTimeoutMs,
+    isRecorded = true,
   ): void {
     const { subject, trace } = this.#parts;
     const context = this.context(key);
@@ -209,7 +219,7 @@ export class SimClients implements CallMaker {
     const { command, input } = write;
     const op = `w${String(context.number)}`;
     const name = subject.nameOf?.(command) ?? null;
-    const open = input === null ? null : this.history.invoke(client, input);
+    const open = input === null || !isRecorded ? null : this.history.invoke(client, input);
     const endsByTimeLimit = this.forwards(process);
     const call = this.#calls.begin({
       process,

@@ -204,7 +204,7 @@ export class LeaderFaults {
   writeInBulk(writes: number): void {
     const { processes, clients } = this.#parts;
     const leader = processes[this.#leaderOfHighestTerm()];
-    if (leader !== undefined) clients.burst(leader, writes);
+    if (leader !== undefined) clients.bulk(leader, writes);
   }
 
   /** The node that leads the highest term, since several may believe that they lead. -1: none does. */

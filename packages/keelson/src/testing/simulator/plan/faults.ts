@@ -343,5 +343,5 @@ export type ChangeKind =
 /** Faults of the clients. */
 export type ClientFault =
   | { readonly type: "quiet"; readonly ms: number }
-  /** Each of the writes is of a key of its own. */
+  /** All of one key that nobody reads. */
   | { readonly type: "bulk"; readonly writes: number };

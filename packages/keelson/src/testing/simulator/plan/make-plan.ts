@@ -32,7 +32,7 @@ const OUTAGE_TIMINGS = { electionTimeoutMs: { min: 150, max: 300 }, heartbeatMs:
  */
 export function planOf(seed: number): Plan {
   const plan = withStage(unstagedPlanOf(seed));
-  const rests = plan.catchUpMs !== null || new Chance(seed ^ 0x9e57).happens(0.5);
+  const rests = plan.restsBeforeWriting || new Chance(seed ^ 0x9e57).happens(0.5);
   return { ...plan, restsBeforeWriting: rests };
 }
 

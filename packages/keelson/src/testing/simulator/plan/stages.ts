@@ -270,6 +270,7 @@ function failedInstallationStage(plan: Plan, chance: Chance): Plan {
  */
 function backlogStage(plan: Plan, chance: Chance): Plan {
   const isJoined = chance.happens(0.3);
+  const failsSnapshots = chance.happens(0.3);
   const staged = cluster(plan, chance.pick([3, 3, 5, 7]), chance, isJoined ? 2 : 0);
   const { heartbeatMs } = staged;
   const transport = chance.pick(["tcp", "datagrams"] as const);
@@ -287,7 +288,7 @@ function backlogStage(plan: Plan, chance: Chance): Plan {
     ...{ transport, linkDelayMs, diskMs },
     preVote: true,
     checkQuorum: true,
-    snapshots: chance.happens(0.6) ? snapshots : null,
+    snapshots: failsSnapshots || chance.happens(0.6) ? snapshots : null,
     cacheBytes: chance.pick([1_024, 1_048_576]),
     segmentBytes: 65_536,
     pendingEntriesMax: 65_536,
@@ -296,13 +297,32 @@ function backlogStage(plan: Plan, chance: Chance): Plan {
     // A stream that is opened anew after each of thousands of commands decodes most of them each time.
     reopenCommittedAfter: null,
     ...busyClients(2, 0.3, staged.faultyMs),
-    faults: backlogFaults(staged, isJoined, chance),
-    catchUpMs:
-      CATCH_UP_HEARTBEATS * heartbeatMs +
-      CATCH_UP_ROUND_TRIPS * 2 * linkDelayMs.max +
-      CATCH_UP_DISK_CALLS * diskMs +
-      (transport === "tcp" ? RECONNECT_MS : 0),
+    faults: byTime([
+      ...backlogFaults(staged, isJoined, chance),
+      ...(failsSnapshots ? failedSnapshots(staged, chance) : []),
+    ]),
+    restsBeforeWriting: true,
+    // After a failed snapshot there is a pause.
+    catchUpMs: failsSnapshots
+      ? null
+      : CATCH_UP_HEARTBEATS * heartbeatMs +
+        CATCH_UP_ROUND_TRIPS * 2 * linkDelayMs.max +
+        CATCH_UP_DISK_CALLS * diskMs +
+        (transport === "tcp" ? RECONNECT_MS : 0),
   };
+}
+
+/** On some nodes the last snapshots before the run heals fail. */
+function failedSnapshots({ clockRates, faultyMs }: Plan, chance: Chance): Fault[] {
+  const at = faultyMs * 0.65;
+  return chance
+    .some([...clockRates.keys()], 0.5)
+    .map((node) => ({
+      type: "snapshot-disk-error",
+      at,
+      node,
+      error: chance.pick(["io-error", "no-handles"]),
+    }));
 }
 
 function backlogFaults(staged: Plan, isJoined: boolean, chance: Chance): Fault[] {

@@ -8,10 +8,10 @@
  *   forgotten; no transfer of a snapshot is left over; nobody sends entries, snapshots or questions, or writes
  *   to a node that isn't a member.
  */
-import { RECORD_HEADER_BYTES } from "../../../codec/record.ts";
 import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import { membersOf } from "../../../core/config.ts";
 import type { RaftMetrics } from "../../../runtime/shared/index.ts";
+import type { SimProcess } from "../world/sim-process.ts";
 import type { SentMessage, SimulatedCluster } from "./simulated-cluster.ts";
 import type { TurnLoop } from "./turn-loop.ts";
 
@@ -74,14 +74,15 @@ export class Rest {
       if (metrics === undefined) return `${process.id} is down`;
       const unrest = queueOf(metrics) ?? unansweredBy(this.#cluster, metrics);
       if (unrest !== null) return `${process.id}: ${unrest}`;
-      const waste = process.hasDamagedData ? null : this.#snapshotUnrest(metrics);
+      const waste = process.hasDamagedData ? null : this.#snapshotUnrest(process, metrics);
       if (waste !== null) return `${process.id}: ${waste}`;
     }
     return null;
   }
 
   /** What the snapshots of a node, and the log that they should have replaced, still have to do. */
-  #snapshotUnrest({ snapshots, appliedIndex, firstIndex }: RaftMetrics): string | null {
+  #snapshotUnrest(process: SimProcess, metrics: RaftMetrics): string | null {
+    const { snapshots, appliedIndex, firstIndex } = metrics;
     const policy = this.#cluster.plan.snapshots;
     if (policy === null || snapshots === null) return null;
     if (snapshots.taking !== null) return "a snapshot is being taken";
@@ -91,7 +92,7 @@ export class Rest {
     const { newest } = snapshots;
     const covered = Math.max(newest?.index ?? 0, firstIndex - 1);
     const entries = appliedIndex - covered;
-    const isWorthIt = entries * RECORD_HEADER_BYTES >= LOG_SHARE_MIN * (newest?.bytes ?? 0);
+    const isWorthIt = process.logBytes(covered + 1, appliedIndex + 1) >= LOG_SHARE_MIN * (newest?.bytes ?? 0);
     if (entries >= policy.everyEntries && isWorthIt)
       return `${String(entries)} entries, and a snapshot is due after ${String(policy.everyEntries)}`;
     const kept = (newest?.index ?? 0) - (firstIndex - 1);

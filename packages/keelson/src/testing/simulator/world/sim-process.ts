@@ -6,6 +6,7 @@
  * - FAILSTOP, DUR, START: a node that stops by itself or doesn't start has a reason that a fault explains.
  * - KNOWN: a node that is told to close closes in time.
  */
+import type { LogIndex } from "../../../core/position.ts";
 import type { Environment, Network } from "../../../environment/environment.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import {
@@ -350,6 +351,11 @@ export class SimProcess {
       stopped(this);
       this.kill(false);
     });
+  }
+
+  /** The bytes of the entries [from, to) in the node's log. */
+  logBytes(from: LogIndex, to: LogIndex): number {
+    return this.#log?.bytesBetween(from, to) ?? 0;
   }
 
   /** DUR: reads the whole log from the disk, for the checker to compare with what the store was given. */
