@@ -20,8 +20,8 @@ export const REST_BUGS: readonly Bug[] = [
     code: "Q1c",
     title: "After a failed snapshot, the next one waits for a write instead of the end of a pause",
     file: "runtime/snapshots/snapshot-taker.ts",
-    from: "this.#pauseTimer = environment.setTimer(FAILURE_PAUSE_MS, () => {\n      this.takeIfDue();",
-    to: "this.#pauseTimer = environment.setTimer(FAILURE_PAUSE_MS, () => {\n      this.#pauseTimer = null;",
+    from: "      this.#notBefore = -Infinity;\n      this.takeIfDue();",
+    to: "      this.#notBefore = -Infinity;",
   },
   {
     code: "Q2a",

@@ -118,7 +118,7 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     const { role, term, leader } = core;
     if (roleChanged) changes.push({ type: "role", role, term });
     if (leaderChanged) changes.push({ type: "leader", leader, term });
-    if (membershipChanged) directory.forgetUnknownCandidates();
+    if (membershipChanged) directory.forgetUnknownSenders();
     if (membershipChanged || leaderChanged || removedMembersChanged) updatePeers();
     if (membershipChanged && memberships.current !== null)
       changes.push(membershipChange(memberships.current));

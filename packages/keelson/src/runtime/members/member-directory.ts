@@ -8,8 +8,16 @@ import type { TransportMessage, PeerInfo } from "../../transport/transport.ts";
 import type { KnownPeers } from "./known-peers.ts";
 import { isLostStoreId, type LostEntries } from "./lost-entries.ts";
 
-/** Candidates remembered at most that are not members. A cluster has few candidates at a time. */
-const UNKNOWN_CANDIDATES_MAX = 16;
+/** Senders remembered at most that are not members here. A cluster has few leaders and candidates at a time. */
+const UNKNOWN_SENDERS_MAX = 16;
+
+/** What is answered whoever sent it: its sender may be a member by a configuration that this node doesn't have yet. */
+const ALWAYS_ANSWERED: ReadonlySet<TransportMessage["message"]["type"]> = new Set([
+  "pre-vote",
+  "request-vote",
+  "append-entries",
+  "install-snapshot",
+] as const);
 
 /**
  * Combines what the log says about other nodes (`MembershipHistory`: agreed on, durable, perhaps old) with what they
@@ -26,10 +34,10 @@ export class MemberDirectory {
   /** The option `reachAt`. */
   readonly #reachAt: ReadonlyMap<NodeId, string>;
   /**
-   * Nodes that asked for a vote and are not members here, the oldest request first. They may be members by a configuration
-   * that this node doesn't have yet. Emptied when the membership changes.
+   * Nodes that asked for a vote, or sent entries as a leader, and are not members here, the oldest first. They may be
+   * members by a configuration that this node doesn't have yet. Emptied when the membership changes.
    */
-  readonly #unknownCandidates = new Set<NodeId>();
+  readonly #unknownSenders = new Set<NodeId>();
 
   constructor(
     core: RaftNode,
@@ -59,7 +67,8 @@ export class MemberDirectory {
    *
    * - the members; before this node has a membership, every node that has connected to it;
    * - removed members that are still to be told of their removal;
-   * - the leader, and candidates, even if they are no members here: this node's configuration may be old.
+   * - the leader, and leaders and candidates of other terms that sent something, even if they are no members here: this
+   *   node's configuration may be old.
    *
    * First come addresses of the option `reachAt`. The others come from the log (`MembershipHistory.addressesOf`), or from the last membership that a removed node
    * belonged to. Last comes the address that the node itself stated: it may have moved, and the log doesn't say so yet.
@@ -69,7 +78,7 @@ export class MemberDirectory {
     const stated = this.#peers.statedAddresses;
     const membership = this.#memberships.current?.membership;
     const ids = new Set(membership === undefined ? stated.keys() : membership.members.keys());
-    for (const id of [...removedMembersToNotify, ...this.#unknownCandidates]) ids.add(id);
+    for (const id of [...removedMembersToNotify, ...this.#unknownSenders]) ids.add(id);
     if (leader !== null) ids.add(leader);
     ids.delete(self);
     const addresses = new Map<NodeId, readonly string[]>();
@@ -85,24 +94,27 @@ export class MemberDirectory {
   }
 
   /**
-   * Remembers the sender of a vote request, so that it can be answered. §6: a voter grants its vote to candidates that are
-   * not in its own configuration, which may be old. If it couldn't send them an answer, the vote that they lack for a
-   * majority might be this one. True: `addresses` has changed.
+   * Remembers the sender of a message that must be answered, though it is not a member here: this node's configuration may
+   * be old. §6: a voter grants its vote to candidates that are not in its own configuration, and the vote that they lack for
+   * a majority might be this one. A leader of an earlier term must hear of the later one, or it goes on sending, and this
+   * node goes on standing for election, without end. True: `addresses` has changed.
    */
   noteSender({ type, from }: TransportMessage["message"]): boolean {
-    if (type !== "pre-vote" && type !== "request-vote") return false;
-    if (this.#unknownCandidates.has(from) || this.addresses.has(from)) return false;
-    this.#unknownCandidates.add(from);
-    const [oldest] = this.#unknownCandidates;
-    if (this.#unknownCandidates.size > UNKNOWN_CANDIDATES_MAX && oldest !== undefined) {
-      this.#unknownCandidates.delete(oldest);
+    if (!ALWAYS_ANSWERED.has(type) || this.#unknownSenders.has(from)) return false;
+    // Nearly always it is the leader or a member: the addresses need not be gathered then.
+    const isMember = this.#memberships.current?.membership.members.has(from) === true;
+    if (isMember || from === this.#core.leader || this.addresses.has(from)) return false;
+    this.#unknownSenders.add(from);
+    const [oldest] = this.#unknownSenders;
+    if (this.#unknownSenders.size > UNKNOWN_SENDERS_MAX && oldest !== undefined) {
+      this.#unknownSenders.delete(oldest);
     }
     return true;
   }
 
-  /** The membership changed. A candidate that still isn't a member is remembered again with its next request. */
-  forgetUnknownCandidates(): void {
-    this.#unknownCandidates.clear();
+  /** The membership changed. A sender that still isn't a member is remembered again with its next message. */
+  forgetUnknownSenders(): void {
+    this.#unknownSenders.clear();
   }
 
   /**

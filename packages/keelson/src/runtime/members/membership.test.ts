@@ -121,6 +121,27 @@ describe("a candidate that this node does not know as a member", () => {
   });
 });
 
+describe("a leader of an earlier term that this node does not know as a member", () => {
+  it("is answered, or it would never hear of the later term [E12]", async () => {
+    const cluster = new TestCluster();
+    await cluster.open("a");
+    const members = { term: 1, members: ["a", "b", "c"] };
+    await deliver(cluster, append(1, { term: 0, index: 0 }, [members]));
+    const { transport } = cluster.node("a");
+    await cluster.advance(2000);
+    const last = { term: 1, index: 9 };
+    const request = { type: "request-vote", from: "b", term: 50, last, transfer: false } as const;
+    await deliver(cluster, { message: request, records: [] });
+    const self = { id: "d", storeId: "store-d", data: "" };
+    const leader = { ...LEADER, self, storeIdOf: () => "store-a" };
+    const { message, records } = append(3, { term: 2, index: 7 }, []);
+    await cluster.finish(transport.receive(leader, "d:1", { message: { ...message, from: "d" }, records }));
+    await cluster.advance(10);
+    expect(cluster.raft("a").metrics()).toMatchObject({ term: 50, leader: null });
+    expect(transport.peers.get("d")).toEqual(["d:1"]);
+  });
+});
+
 describe("a message whose records are not those it names", () => {
   it("is dropped when records are missing, and stops the node when they are of other entries", async () => {
     const cluster = new TestCluster();

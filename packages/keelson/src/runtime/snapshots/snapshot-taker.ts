@@ -286,6 +286,8 @@ export class SnapshotTaker<Command, Result> {
     this.#pauseTimer?.cancel();
     if (this.#stopped) return;
     this.#pauseTimer = environment.setTimer(FAILURE_PAUSE_MS, () => {
+      // A timer may fire a little before the time that it was set for.
+      this.#notBefore = -Infinity;
       this.takeIfDue();
     });
   }

@@ -64,10 +64,12 @@ export function takeWrites({ disk, term, votedFor, log }: ModelState, actions: A
       `the batch writes from ${String(from)}; to write are (${String(disk.handedOut)}, ${String(lastIndex)}]`,
   );
   const overwrites = append !== null && disk.storeEnd >= from;
+  const truncateFrom = append?.truncateFrom ?? null;
   rule(
-    (append?.truncateFrom ?? null) === (overwrites ? from : null),
+    // Removing what lies after the stored log's end removes nothing.
+    truncateFrom === from || (truncateFrom === null && !overwrites),
     () =>
-      `the stored log ends at ${String(disk.storeEnd)}, and the batch removes from ${String(append?.truncateFrom)}`,
+      `the stored log ends at ${String(disk.storeEnd)}, and the batch removes from ${String(truncateFrom)}`,
   );
   if (!actions.needsPersist) {
     rule(hardState === null && append === null, () => "a batch with writes isn't to be persisted");

@@ -155,8 +155,8 @@ export interface Write {
 export interface Unsaid {
   /** Pre-votes that may be granted, as `FROM ROUND`. */
   readonly preVotes: ReadonlySet<string>;
-  /** Where this node's log ended when it became a pre-candidate; null: it didn't, and isn't one. */
-  readonly preCampaign: LogPosition | null;
+  /** Where this node's log ended while it was a pre-candidate: an installed snapshot may move the end. */
+  readonly preCampaigns: readonly LogPosition[];
   /** As leader: the voters that held its whole log. */
   readonly caughtUp: ReadonlySet<NodeId>;
   /** The node's last state in each earlier term that it was in: an answer may have been decided then. */
@@ -184,7 +184,7 @@ export interface Reads {
 
 export const NOTHING_UNSAID: Unsaid = {
   preVotes: new Set(),
-  preCampaign: null,
+  preCampaigns: [],
   caughtUp: new Set(),
   earlier: [],
 };

@@ -35,10 +35,10 @@ export function taken(state: ModelState, actions: Actions): ModelState {
     if (index !== null) checkAnswer(after, ownRead(id), index, id);
     after = { ...after, reads: withoutOwn(after.reads, id) };
   }
-  const preCampaign = state.role === "pre-candidate" ? lastOf(state.log) : null;
+  const preCampaigns = state.role === "pre-candidate" ? [lastOf(state.log)] : [];
   return {
     ...after,
-    unsaid: { ...NOTHING_UNSAID, preCampaign },
+    unsaid: { ...NOTHING_UNSAID, preCampaigns },
   };
 }
 
@@ -71,7 +71,7 @@ function withMessage(state: ModelState, to: NodeId, message: Message, saved: Sav
   switch (message.type) {
     case "pre-vote":
       rule(
-        state.unsaid.preCampaign !== null && samePosition(message.last, state.unsaid.preCampaign),
+        state.unsaid.preCampaigns.some((last) => samePosition(message.last, last)),
         () => "asks for pre-votes in another role, or with another log (dissertation 9.6)",
       );
       // Answers to an earlier round count no more.

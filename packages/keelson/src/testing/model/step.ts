@@ -5,12 +5,13 @@
  * safety depends on it.
  */
 import type { LogView } from "../../core/log.ts";
+import { samePosition, type LogPosition } from "../../core/position.ts";
 import { checkCommit, leadersLogs } from "./commitment.ts";
 import { installed, persisted, truncated } from "./durability.ts";
 import { checkRole, checkVote, enterTerm, withAnswers, withPreVote } from "./election.ts";
 import { checkMatch, newLeading, withAcknowledgement, withCaughtUp } from "./leading.ts";
 import { checkSameLog, configOf, lastOf, showLog, type ModelLog, type NextLog } from "./model-log.ts";
-import type { Input, ModelState, Seen } from "./model-state.ts";
+import type { Input, ModelState, Seen, Unsaid } from "./model-state.ts";
 import { taken } from "./output.ts";
 import { hasVote, sameConfig, showConfig } from "./quorum.ts";
 import { checkLeaseRead, withLeaseKept, withoutLeading, withReads } from "./reads.ts";
@@ -143,6 +144,12 @@ function nextDisk({ disk, log }: ModelState, { kept }: NextLog, input: Input) {
   return kept < log.lastIndex ? truncated(disk, kept) : disk;
 }
 
+/** A pre-candidate's log ends here now. */
+function withPreCampaign(unsaid: Unsaid, last: LogPosition): Unsaid {
+  const isKnown = unsaid.preCampaigns.some((known) => samePosition(known, last));
+  return isKnown ? unsaid : { ...unsaid, preCampaigns: [...unsaid.preCampaigns, last] };
+}
+
 function withSeen(before: ModelState, known: ModelState, input: Input, seen: Seen): ModelState {
   const { term, votedFor, role, leader, commit, transferTarget, log } = seen;
   const { unsaid } = known;
@@ -161,6 +168,6 @@ function withSeen(before: ModelState, known: ModelState, input: Input, seen: See
     leaderHeardAt: heard === null ? known.leaderHeardAt : known.now,
     roundHeard: Math.max(known.roundHeard, heard?.round ?? 0),
     ...(begins ? { preVotes: new Set(), preVoteRound: null } : {}),
-    unsaid: role === "pre-candidate" ? { ...unsaid, preCampaign: log.last } : unsaid,
+    unsaid: role === "pre-candidate" ? withPreCampaign(unsaid, log.last) : unsaid,
   };
 }

@@ -57,4 +57,12 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 6,
     why: "a log was not compacted for a fetched snapshot that could not be installed, once its entries had come",
   },
+  {
+    seed: 648,
+    why: "a node answered no leader of an earlier term that its own configuration didn't name, which never stepped down",
+  },
+  {
+    seed: 2838,
+    why: "a timer fired a rounding error before its time, and the snapshot that it was set for was never taken",
+  },
 ];

@@ -315,14 +315,12 @@ function backlogStage(plan: Plan, chance: Chance): Plan {
 /** On some nodes the last snapshots before the run heals fail. */
 function failedSnapshots({ clockRates, faultyMs }: Plan, chance: Chance): Fault[] {
   const at = faultyMs * 0.65;
-  return chance
-    .some([...clockRates.keys()], 0.5)
-    .map((node) => ({
-      type: "snapshot-disk-error",
-      at,
-      node,
-      error: chance.pick(["io-error", "no-handles"]),
-    }));
+  return chance.some([...clockRates.keys()], 0.5).map((node) => ({
+    type: "snapshot-disk-error",
+    at,
+    node,
+    error: chance.pick(["io-error", "no-handles"]),
+  }));
 }
 
 function backlogFaults(staged: Plan, isJoined: boolean, chance: Chance): Fault[] {

@@ -31,7 +31,7 @@ export class Convergence {
     if (plan.restsBeforeWriting) {
       await new Rest(this.#cluster, this.#turns).reach();
       await this.#compareStates();
-      if (this.#isUndisturbed()) await lastCalls.promptWrite();
+      if (this.#cluster.isUndisturbed()) await lastCalls.promptWrite();
     }
     await lastCalls.transfer();
     await lastCalls.write();
@@ -47,17 +47,6 @@ export class Convergence {
       limitMs,
       "LIVE",
       "all nodes to catch up",
-    );
-  }
-
-  /**
-   * Whether nobody deposes the leader: a node that was removed may campaign for ever, and only voters that
-   * refuse their help while they hear a leader stop it (E15).
-   */
-  #isUndisturbed(): boolean {
-    const usable = this.#cluster.usableMembers();
-    return (
-      this.#cluster.plan.checkQuorum || this.#cluster.running().every((process) => usable.includes(process))
     );
   }
 

@@ -51,7 +51,7 @@ export class Rest {
     );
     const limitMs = this.#turns.patienceMs + TRANSFER_IDLE_MS / Math.min(...this.#cluster.plan.clockRates);
     await this.#wait(() => this.#isQuiet(), "BOUND", "queues, snapshots and transfers to end", limitMs);
-    await this.#listen();
+    if (this.#cluster.isUndisturbed()) await this.#listen();
   }
 
   #wait(
@@ -72,6 +72,7 @@ export class Rest {
     for (const process of this.#cluster.usableMembers()) {
       const metrics = process.raft?.metrics();
       if (metrics === undefined) return `${process.id} is down`;
+      if (process.timersAreLate) return `${process.id} has timers that were set while they were late`;
       const unrest = queueOf(metrics) ?? unansweredBy(this.#cluster, metrics);
       if (unrest !== null) return `${process.id}: ${unrest}`;
       const waste = process.hasDamagedData ? null : this.#snapshotUnrest(process, metrics);

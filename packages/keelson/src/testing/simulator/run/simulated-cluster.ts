@@ -117,6 +117,19 @@ export class SimulatedCluster {
     return new Set(positions).size === 1 && members.every(({ isUp }) => isUp);
   }
 
+  /**
+   * Whether nobody deposes the leader: a node that was removed may campaign for ever, and only voters that
+   * refuse their help while they hear a leader stop it (E15). And leadership moves to nodes with a higher
+   * priority.
+   */
+  isUndisturbed(): boolean {
+    const usable = this.usableMembers();
+    const { checkQuorum, priorities } = this.plan;
+    return (
+      priorities.length === 0 && (checkQuorum || this.running().every((process) => usable.includes(process)))
+    );
+  }
+
   /** Every process that runs, a member or not. */
   running(): SimProcess[] {
     return this.processes.filter((process) => process.isUp);

@@ -364,6 +364,8 @@ export class SimProcess {
     try {
       await this.#log?.readBack(1);
     } catch (error) {
+      // A node that has stopped has closed its log.
+      if (this.#raft?.metrics().role === "stopped") return;
       // An error of a faulty disk is fine: data that is wrong without an error would not be.
       if (this.hasDamagedData || this.#delivery !== delivery || isDiskError(error)) return;
       throw new Violation("DUR", `${this.id} cannot read its log: ${String(error)}`);
