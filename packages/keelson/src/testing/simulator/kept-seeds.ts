@@ -65,4 +65,8 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 2838,
     why: "a timer fired a rounding error before its time, and the snapshot that it was set for was never taken",
   },
+  {
+    seed: 9630,
+    why: "a log was not compacted for a fetched snapshot whose entries had come before it was complete",
+  },
 ];
