@@ -72,7 +72,7 @@ describe("a client that sends requests ahead [Z18]", () => {
   });
 
   it("is answered by an error if the answers that nobody reads take all room; writers go on", async () => {
-    const budgets = serverBudgets(2 * MIB);
+    const budgets = serverBudgets(2.5 * MIB);
     const { server, request } = await start(undefined, { budgets });
     await request("PUT", "/kv/a", { body: new Uint8Array(VALUE_BYTES_MAX) });
     await request("PUT", "/kv/b", { body: "small" });
@@ -81,8 +81,15 @@ describe("a client that sends requests ahead [Z18]", () => {
     await vi.waitFor(() => {
       expect(budgets.answers.bytes).toBe(2 * VALUE_BYTES_MAX);
     });
+    const begun = performance.now();
     const full = await request("GET", "/kv/a");
+    // A client that asks in a loop must not be refused as fast as it asks.
+    expect(performance.now() - begun).toBeGreaterThan(200);
     expect([full.status, (await errorOf(full)).code]).toEqual([429, "OVERLOADED"]);
+    // Small answers have room that large ones can't take.
+    const small = await request("GET", "/kv/b");
+    expect([small.status, await small.text()]).toEqual([200, "small"]);
+    expect((await request("GET", "/kv/none")).status).toBe(404);
     expect((await request("PUT", "/kv/c", { body: new Uint8Array(VALUE_BYTES_MAX) })).status).toBe(200);
     // After a while without progress, the ones that don't read lose their places to others.
     await vi.waitFor(
@@ -138,7 +145,7 @@ describe("the memory for requests [Z18]", () => {
   });
 
   it("is limited over all requests, and clients that stop in the middle lose theirs to others", async () => {
-    const budgets = serverBudgets(3 * MIB);
+    const budgets = serverBudgets(3.5 * MIB);
     const { server, request } = await start(undefined, { budgets });
     const header = `PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${VALUE_BYTES_MAX}\r\n\r\n`;
     const sockets = await Promise.all([1, 2, 3].map(() => connectTo(server.address)));
@@ -153,6 +160,15 @@ describe("the memory for requests [Z18]", () => {
       "1",
       "not-done",
     ]);
+    // Small requests have room that large ones can't take: not even one that is smaller than what is left.
+    const rest = budgets.requests.bytesMax - budgets.requests.bytes;
+    const fourth = await connectTo(server.address);
+    fourth.write(
+      `PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${rest}\r\n\r\n${"v".repeat(rest - 1)}`,
+    );
+    const [refusal] = (await once(fourth, "data")) as [Buffer];
+    expect(refusal.toString()).toMatch(/^HTTP\/1\.1 429 /);
+    expect((await request("PUT", "/kv/b", { body: "small" })).status).toBe(200);
     await vi.waitFor(
       async () => {
         expect((await request("PUT", "/kv/b", { body })).status).toBe(200);

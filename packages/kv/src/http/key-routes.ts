@@ -9,7 +9,7 @@ import { errorAnswer, noRoom } from "./error-answers.ts";
 import type { HttpMetrics } from "./http-metrics.ts";
 import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
 import type { HttpRequest } from "./http-request.ts";
-import { ReadGate } from "../shared/read-gate.ts";
+import { delayRefusal, ReadGate } from "../shared/read-gate.ts";
 import {
   BadRequestError,
   conditionOf,
@@ -71,7 +71,10 @@ export class KeyRoutes {
       () => this.#reads.readValue(answerAccount, () => serving.store.get(key)),
       { consistency },
     );
-    if (found === "no-room") return errorResponse(noRoom());
+    if (found === "no-room") {
+      await delayRefusal();
+      return errorResponse(noRoom());
+    }
     if (found === null) {
       return errorResponse(errorAnswer(404, "NOT_FOUND", "the key has no value", staleness));
     }

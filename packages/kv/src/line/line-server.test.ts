@@ -221,6 +221,33 @@ describe("a client that is slow or greedy [Z18]", () => {
     expect(budgets.answers.bytes).toBe(0);
   });
 
+  it("that doesn't read large values locks out others that ask for large values, but not for small ones", async () => {
+    const budgets = serverBudgets(2.5 * 1024 * 1024);
+    const { server, node, connect } = await start({}, { budgets });
+    const value = Buffer.alloc(VALUE_BYTES_MAX, "v");
+    await node.write({ type: "put", key: Buffer.from("k"), value, condition: null });
+    await node.write({ type: "put", key: Buffer.from("s"), value: Buffer.from("small"), condition: null });
+    const greedy = await Promise.all([1, 2].map(() => connectTo(server.address)));
+    for (const socket of greedy) socket.pause().write("get k\n".repeat(1000));
+    await vi.waitFor(() => {
+      expect(budgets.answers.bytes).toBe(2 * VALUE_BYTES_MAX);
+    });
+    const client = await connect();
+    const begun = performance.now();
+    expect(await client.ask("get s")).toBe("Ok: small");
+    expect(await client.ask("get k")).toMatch(/^Error: clients have not read the answers/);
+    // A client that asks in a loop must not be refused as fast as it asks.
+    expect(performance.now() - begun).toBeGreaterThan(200);
+    expect(await client.ask("get s")).toBe("Ok: small");
+    expect(budgets.answers.bytes).toBe(2 * VALUE_BYTES_MAX);
+    await vi.waitFor(
+      async () => {
+        expect(await client.ask("get k")).toMatch(/^Ok: v/);
+      },
+      { timeout: 10_000, interval: 100 },
+    );
+  });
+
   it("that is idle with an unread answer is disconnected by the idle limit, not kept until it reads", async () => {
     const { server, node } = await start({ idleMsMax: 300 });
     const value = Buffer.alloc(VALUE_BYTES_MAX, "v");
@@ -267,7 +294,7 @@ describe("a client that is slow or greedy [Z18]", () => {
   });
 
   it("that sends single bytes costs what it sends, and loses its line if others need the room", async () => {
-    const budgets = serverBudgets(1024 * 1024);
+    const budgets = serverBudgets(1.25 * 1024 * 1024);
     const { server, connect } = await start({}, { budgets });
     const slow = await connectTo(server.address);
     slow.write(`put slow ${"v".repeat(700_000)}`);

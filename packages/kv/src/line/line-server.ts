@@ -34,7 +34,7 @@ import { LineSplitter, type Line } from "./line-splitter.ts";
 import { ClientConnections } from "../shared/client-connections.ts";
 import { closeServer, listen } from "../shared/listen.ts";
 import { serverBudgets, type MemoryAccount, type ServerBudgets } from "../shared/memory-budget.ts";
-import { ReadGate } from "../shared/read-gate.ts";
+import { delayRefusal, ReadGate } from "../shared/read-gate.ts";
 import { reasonOf } from "../shared/errors.ts";
 
 /** Limits of a `LineServer`. */
@@ -341,8 +341,10 @@ async function get(
   reads: ReadGate,
 ): Promise<string | Buffer> {
   const found = await readFrom(serving, () => reads.readValue(held, () => serving.store.get(key)));
-  if (found === "no-room")
+  if (found === "no-room") {
+    await delayRefusal();
     return "Error: clients have not read the answers that they asked for, which take all room; try again";
+  }
   if (found === null) return "Error: value does not exist";
   // A value put over HTTP may contain a line feed. Sent as it is, it would look like two answers.
   if (found.value.includes(LINE_BREAK)) return "Error: the value has a line break in it; get it by HTTP";

@@ -1,5 +1,5 @@
 import { afterEach, expect, it, vi } from "vitest";
-import { MemoryBudget, STALLED_MS } from "./memory-budget.ts";
+import { MemoryBudget, SMALL_BYTES, STALLED_MS } from "./memory-budget.ts";
 import { PieceBuffer } from "./piece-buffer.ts";
 
 afterEach(() => {
@@ -37,6 +37,18 @@ it("takes the place of the client that has stalled longest, but not of one that 
   expect([budget.open().take(25), evicted]).toEqual([false, ["stalled"]]);
   vi.advanceTimersByTime(10);
   expect([budget.open().take(25), evicted]).toEqual([true, ["stalled", "stalled later"]]);
+});
+
+it("reserves a part for accounts that hold little, and none for one that grows out of it [Z18]", () => {
+  const budget = new MemoryBudget(10 * SMALL_BYTES, 2 * SMALL_BYTES);
+  const [large, small, growing] = [budget.open(), budget.open(), budget.open()];
+  expect(large.take(8 * SMALL_BYTES + 1)).toBe(false);
+  expect(large.take(8 * SMALL_BYTES)).toBe(true);
+  expect(budget.open().take(SMALL_BYTES + 1)).toBe(false);
+  expect([small.take(SMALL_BYTES), growing.take(SMALL_BYTES - 1)]).toEqual([true, true]);
+  // Its bytes count as a whole, not each piece.
+  expect([growing.take(2), growing.take(1)]).toEqual([false, true]);
+  expect([budget.open().take(1), budget.bytes]).toEqual([false, 10 * SMALL_BYTES]);
 });
 
 it("a buffer of pieces is charged for its capacity, never more than twice its content plus a minimum", () => {

@@ -8,11 +8,14 @@
  *
  * When the budget is full, the account whose client has let it wait longest is evicted, if that is at least
  * `STALLED_MS`. Otherwise a few clients that stop in the middle could lock out all others until their
- * deadlines.
+ * deadlines. Until then, small requests and answers still have room: a part of the budget is reserved for
+ * accounts of at most `SMALL_BYTES`, so that clients that stall with large values only lock out other large ones.
  */
 
 /** A client that has neither sent nor taken a byte for this long may lose its place to another. */
 export const STALLED_MS = 2000;
+/** The most bytes that an account may hold and use the part of the budget that is reserved for small ones. */
+export const SMALL_BYTES = 64 * 1024;
 
 /** What one request or answer holds. Opened by `MemoryBudget.open`. */
 export class MemoryAccount {
@@ -82,12 +85,15 @@ export class MemoryAccount {
 /** All accounts of one kind, and their limit. */
 export class MemoryBudget {
   readonly bytesMax: number;
+  /** Bytes of `bytesMax` that only accounts of at most `SMALL_BYTES` may use. */
+  readonly #reservedBytes: number;
   #bytes = 0;
   /** The accounts that hold bytes. */
   readonly #accounts = new Set<MemoryAccount>();
 
-  constructor(bytesMax: number) {
+  constructor(bytesMax: number, reservedBytes = 0) {
     this.bytesMax = bytesMax;
+    this.#reservedBytes = reservedBytes;
   }
 
   /** Bytes held now, by all accounts. */
@@ -101,7 +107,9 @@ export class MemoryBudget {
 
   /** For `MemoryAccount`. */
   reserve(bytes: number, account: MemoryAccount): boolean {
-    while (this.#bytes + bytes > this.bytesMax) {
+    const isSmall = account.bytes + bytes <= SMALL_BYTES;
+    const limit = this.bytesMax - (isSmall ? 0 : this.#reservedBytes);
+    while (this.#bytes + bytes > limit) {
       const stalled = this.#mostStalled(account);
       if (stalled === null) return false;
       stalled.evict();
@@ -141,9 +149,15 @@ export interface ServerBudgets {
   readonly answers: MemoryBudget;
 }
 
-/** Room for sixty of the largest values, in each direction. */
+/** Room for 56 of the largest values and for many small ones, in each direction. */
 const BUDGET_BYTES = 64 * 1024 * 1024;
+/** Of a server's budget, what is reserved for small requests and answers. */
+const RESERVED_SHARE = 1 / 8;
 
 export function serverBudgets(bytesMax = BUDGET_BYTES): ServerBudgets {
-  return { requests: new MemoryBudget(bytesMax), answers: new MemoryBudget(bytesMax) };
+  const reservedBytes = bytesMax * RESERVED_SHARE;
+  return {
+    requests: new MemoryBudget(bytesMax, reservedBytes),
+    answers: new MemoryBudget(bytesMax, reservedBytes),
+  };
 }

@@ -5,23 +5,34 @@
  * could be in memory before the budget refused the first of them. And if values were read only to be refused, a
  * client that asks for them in a loop would keep the disk and the garbage collector busy. So room for the largest
  * value is taken before a read, and the rest is given back after it.
+ *
+ * If there is no such room, the value may still be small, and the budget reserves room for small answers. So it is
+ * read all the same, but one such value at a time; the budget doesn't count it until it is known to have room. If
+ * it has none, the caller holds the refusal back with `delayRefusal`.
  */
 import type { MemoryAccount } from "./memory-budget.ts";
+import { pause } from "./pause.ts";
 
-export class ReadGate {
+const REFUSAL_MS = 250;
+
+/**
+ * Resolves when a client may be told that there is no room for its value. It bounds how often a client that asks in a
+ * loop has values read. Not to be called within the query of a read: that would count as a pending read meanwhile.
+ */
+export function delayRefusal(): Promise<void> {
+  return pause(REFUSAL_MS);
+}
+
+/** Runs a limited number of reads at once, in the order in which they come. */
+class Turns {
   readonly #max: number;
-  /** Bytes of the largest value: room for so much is taken before a read. */
-  readonly #valueBytesMax: number;
   #running = 0;
   readonly #waiting: (() => void)[] = [];
 
-  /** `max`: reads at once. */
-  constructor(max: number, valueBytesMax: number) {
+  constructor(max: number) {
     this.#max = max;
-    this.#valueBytesMax = valueBytesMax;
   }
 
-  /** Runs the read when it is its turn. */
   async run<T>(read: () => Promise<T>): Promise<T> {
     // Whoever leaves hands its place to the one that waits, so the count stays.
     if (this.#running < this.#max) this.#running += 1;
@@ -38,22 +49,51 @@ export class ReadGate {
       else next();
     }
   }
+}
 
-  /** As `run`, for a value, whose bytes the account holds afterwards. "no-room": it was not read. */
-  readValue<T extends { readonly value: Uint8Array }>(
+export class ReadGate {
+  readonly #turns: Turns;
+  /** For reads that found no room for the largest value. */
+  readonly #turnsWithoutRoom = new Turns(1);
+  /** Bytes of the largest value: room for so much is taken before a read. */
+  readonly #valueBytesMax: number;
+
+  /** `max`: reads at once. */
+  constructor(max: number, valueBytesMax: number) {
+    this.#turns = new Turns(max);
+    this.#valueBytesMax = valueBytesMax;
+  }
+
+  /** Runs the read when it is its turn. */
+  run<T>(read: () => Promise<T>): Promise<T> {
+    return this.#turns.run(read);
+  }
+
+  /** As `run`, for a value, whose bytes the account holds afterwards. "no-room": the budget has none for it. */
+  async readValue<T extends { readonly value: Uint8Array }>(
     account: MemoryAccount,
     read: () => Promise<T | null>,
   ): Promise<T | null | "no-room"> {
-    return this.run(async () => {
-      if (!account.take(this.#valueBytesMax)) return "no-room";
-      let bytes = 0;
-      try {
-        const found = await read();
-        bytes = found?.value.length ?? 0;
-        return found;
-      } finally {
-        account.give(this.#valueBytesMax - bytes);
-      }
+    const found = await this.#turns.run(() => this.#readWithRoom(account, read));
+    if (found !== "no-room") return found;
+    return this.#turnsWithoutRoom.run(async () => {
+      const maybeSmall = await read();
+      return maybeSmall === null || account.take(maybeSmall.value.length) ? maybeSmall : "no-room";
     });
+  }
+
+  async #readWithRoom<T extends { readonly value: Uint8Array }>(
+    account: MemoryAccount,
+    read: () => Promise<T | null>,
+  ): Promise<T | null | "no-room"> {
+    if (!account.take(this.#valueBytesMax)) return "no-room";
+    let bytes = 0;
+    try {
+      const found = await read();
+      bytes = found?.value.length ?? 0;
+      return found;
+    } finally {
+      account.give(this.#valueBytesMax - bytes);
+    }
   }
 }
