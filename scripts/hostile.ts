@@ -23,10 +23,10 @@ import { pause, residentMib, Victims } from "./hostile/victims.ts";
  */
 const PEAK_MIB_MAX = 500;
 /**
- * Memory after an attack, compared to before the first: within this. The allocator keeps for reuse what the two budgets
- * of 64 MiB once held, and V8 some of its heap. Later attacks are held to the same limit, so it doesn't add up.
+ * Memory after an attack, compared to before the first: within this. V8 keeps some of its heap, and the allocator what
+ * was in small pieces. Later attacks are held to the same limit, so it doesn't add up.
  */
-const NORMAL_MIB = 160;
+const NORMAL_MIB = 60;
 const NORMAL_MS_MAX = 60_000;
 /**
  * The longest that the honest client may wait. Stalled attackers lose their share of the budgets after 2 s.
