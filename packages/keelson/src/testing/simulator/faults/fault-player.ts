@@ -218,6 +218,9 @@ export class FaultPlayer {
       "late-timers": ({ node, byMs, ms }) => {
         this.#set(this.#process(node).clockConditions, "timersLateByMsMax", byMs, ms);
       },
+      "clock-jump": ({ node, byMs }) => {
+        this.#process(node).clockConditions.wallOffsetMs += byMs;
+      },
       "hang-part": (fault) => {
         this.#leaderFaults.hang(fault, fault.node === null ? null : this.#process(fault.node));
       },

@@ -23,6 +23,7 @@
  * | pause, busy              | events wait, and then come in one turn            | leases, timers (L5)                   |
  * | freeze                   | all processes pause and go on together            | elections in step (E23)               |
  * | late-timers              | timers fire late                                  | leases, check-quorum (L5)             |
+ * | clock-jump               | a wall clock jumps                                | sessions that go by it (Z13)          |
  * | slow-apply               | the state machine is slow                         | queues without limit (O1)             |
  * | slow-disk                | each call to the disk takes longer                | leaders that count too early (C5)     |
  * | hanging-disk             | no call to the disk returns                       | leaders that stay (D11), timeouts     |
@@ -139,6 +140,8 @@ export type TimingFault =
   | { readonly type: "freeze"; readonly ms: number }
   /** Timers that are set during this time fire up to `byMs` late. */
   | { readonly type: "late-timers"; readonly node: number; readonly byMs: number; readonly ms: number }
+  /** The wall clock jumps, and stays wrong: somebody set it, or the machine was suspended. */
+  | { readonly type: "clock-jump"; readonly node: number; readonly byMs: number }
   /** No call of the part returns; the leader's part, if `node` is null, which then has something to do. */
   | {
       readonly type: "hang-part";

@@ -17,7 +17,7 @@ import { hasOnlyHarmlessFaults, type Plan } from "./plan.ts";
 import { withSlowSnapshotTransfers } from "./snapshot-transfer-faults.ts";
 import { withStage } from "./stages.ts";
 import { withTargetedFaults } from "./targeted-faults.ts";
-import { withSessions, withSnapshots, withVariedUsage } from "./usage.ts";
+import { withClockJumps, withSessions, withSnapshots, withVariedUsage } from "./usage.ts";
 import { CALLS_MAX } from "./workload.ts";
 
 /** Far longer than any wait in a run should be. */
@@ -31,7 +31,7 @@ const OUTAGE_TIMINGS = { electionTimeoutMs: { min: 150, max: 300 }, heartbeatMs:
  * often (swarm testing: a fault that is always there hides what happens only without it).
  */
 export function planOf(seed: number): Plan {
-  const plan = withStage(unstagedPlanOf(seed));
+  const plan = withClockJumps(withStage(unstagedPlanOf(seed)), new Chance(seed ^ 0xc1_0c4));
   const rests = plan.restsBeforeWriting || new Chance(seed ^ 0x9e57).happens(0.5);
   return { ...plan, restsBeforeWriting: rests };
 }

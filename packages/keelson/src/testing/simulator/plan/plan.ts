@@ -153,6 +153,6 @@ export const HARMLESS_FAULTS = ["slow-apply", "quiet"] as const satisfies readon
  * leaders.
  */
 export function hasOnlyHarmlessFaults({ faults }: Plan): boolean {
-  const harmless: readonly FaultType[] = HARMLESS_FAULTS;
+  const harmless: readonly FaultType[] = [...HARMLESS_FAULTS, "clock-jump"];
   return faults.every(({ type }) => harmless.includes(type));
 }

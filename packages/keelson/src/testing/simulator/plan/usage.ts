@@ -48,6 +48,16 @@ export function withSessions(plan: Plan, chance: Chance): Plan {
   };
 }
 
+/** In a third of the runs with sessions, wall clocks jump while the sessions are in use (Z13). */
+export function withClockJumps(plan: Plan, chance: Chance): Plan {
+  if (plan.sessions === null || !chance.happens(0.35)) return plan;
+  const jumpMs = chance.pick([3_000, 3_600_000, TEN_YEARS_MS]);
+  return withMoreFaults(plan, chance, plan.faultyMs / 2, (at) => {
+    const byMs = Math.round(chance.between(-jumpMs, jumpMs));
+    return { type: "clock-jump", at, node: chance.whole(0, plan.nodes - 1), byMs };
+  });
+}
+
 /** A fifth of the runs use the nodes in other ways than the plain one. */
 export function withVariedUsage(plan: Plan, chance: Chance): Plan {
   if (!chance.happens(0.2)) return plan;

@@ -32,7 +32,7 @@ export interface ClockConditions {
   /** The true time by which the last late timer will have fired. Written by `processEnvironment`. */
   timersLateUntil: number;
   /** How far the wall clock is ahead of the true time, in milliseconds. Timers don't depend on it. */
-  readonly wallOffsetMs: number;
+  wallOffsetMs: number;
 }
 
 /** How the state machine behaves. */
