@@ -6,7 +6,6 @@
  */
 import { fork, type ChildProcess } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -14,6 +13,8 @@ import { parseArgs } from "node:util";
 import { Raft, type StateMachine } from "keelson";
 import { wal } from "keelson/storage/wal";
 import { tcp } from "keelson/transport/tcp";
+
+import { freePorts } from "../scripts/lib/free-ports.ts";
 
 const NODES = ["n1", "n2", "n3"];
 
@@ -143,30 +144,4 @@ function counter(): StateMachine<Uint8Array, number> {
     open: () => ({ term: 0, index: 0 }),
     apply: () => (count += 1),
   };
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve) => {
-          const server = createServer();
-          server.listen(0, "127.0.0.1", () => {
-            resolve(server);
-          });
-        }),
-    ),
-  );
-  return Promise.all(
-    servers.map(
-      (server) =>
-        new Promise<number>((resolve) => {
-          const address = server.address();
-          server.close(() => {
-            resolve(typeof address === "object" && address !== null ? address.port : 0);
-          });
-        }),
-    ),
-  );
 }

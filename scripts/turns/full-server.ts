@@ -1,7 +1,5 @@
 /** A server of the key-value store in this process, whose session table is as large as its limits allow. */
-import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { nodeEnvironment } from "keelson";
@@ -12,6 +10,7 @@ import { encodeRecords, SessionTable } from "../../packages/keelson/src/runtime/
 import { KvServer } from "../../packages/kv/src/server/kv-server.ts";
 import type { ServerSettings } from "../../packages/kv/src/server/server-settings.ts";
 import { encodeState, type StateEntry } from "../../packages/kv/src/store/state-snapshot.ts";
+import { freePorts } from "../lib/free-ports.ts";
 import { dataKey, encodeVersioned } from "../../packages/kv/src/store/state-layout.ts";
 
 /** About as many as the limit on the table's bytes allows: see `SESSION_LIMITS`. */
@@ -134,24 +133,6 @@ function fullTable(ttlMs: number): Uint8Array {
     }
   }
   return encodeRecords(table.openView().records());
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  const ports: number[] = [];
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  for (const server of servers) {
-    const address = server.address();
-    if (address === null || typeof address === "string") throw new Error("a TCP server has a port");
-    ports.push(address.port);
-  }
-  await Promise.all(
-    servers.map((server) => {
-      server.close();
-      return once(server, "close");
-    }),
-  );
-  return ports;
 }
 
 async function* entries({ keys, valueBytes }: FullServerOptions): AsyncGenerator<StateEntry> {
