@@ -44,17 +44,30 @@ describe("the line protocol", () => {
     expect(await client.ask("get 3")).toBe("Ok: ");
   });
 
-  it("answers lines that arrive together in order, and a last line without a line feed", async () => {
+  it("answers lines that arrive together in order", async () => {
     const { connect } = await start();
     const client = await connect();
     const puts = Array.from({ length: 200 }, (_, at) => `put k ${at}\r\nget k`);
-    client.socket.end(puts.join("\n"));
+    client.socket.end(`${puts.join("\n")}\n`);
     for (let at = 0; at < 200; at++) {
       expect(await client.line()).toBe(`Ok: Appended at ${at}`);
       expect(await client.line()).toBe(`Ok: ${at}`);
     }
     expect(await client.line()).toBeNull();
   });
+
+  it.each(["put ship 12", "del ship"])(
+    "doesn't execute %s without an end: it may be cut off",
+    async (line) => {
+      const { connect } = await start();
+      const client = await connect();
+      expect(await client.ask("put ship titanic")).toMatch(/^Ok/);
+      client.socket.end(line);
+      expect(await client.line()).toMatch(/^Error: the line has no end, so it may have been cut off/);
+      expect(await client.line()).toBeNull();
+      expect(await (await connect()).ask("get ship")).toBe("Ok: titanic");
+    },
+  );
 
   it("accepts the largest key and value, and skips a longer line without losing the next", async () => {
     const { connect } = await start();

@@ -7,7 +7,7 @@
  * command = "put ", key, " ", value | "get ", key | "del ", key
  * key     = 1 to 1024 bytes without spaces and line feeds
  * value   = any bytes without line feeds, at most 1,046,528, spaces included
- * end     = LF or CR LF; the last line may end with the connection instead
+ * end     = LF or CR LF
  *
  * answer to put and del = "Ok: Appended at ", N      N: how many puts and deletes were applied before
  * answer to get         = "Ok: ", value | "Error: value does not exist"
@@ -17,7 +17,7 @@
  * ```
  *
  * Reads are linearizable. Writes have no conditions and belong to no session. A line over the limit is
- * skipped and answered with an error.
+ * skipped and answered with an error. So is a last line that has no end: it may have been cut off.
  *
  * The server closes a connection whose client speaks another protocol, such as HTTP, before it executes
  * anything (`foreign-protocol.ts`), and one whose client sends `INVALID_LINES_MAX` lines in a row that are no
@@ -233,19 +233,19 @@ class Conversation {
       });
     }
     const last = this.#splitter.end();
-    if (last === null || (await this.#reply(last))) this.#socket.end();
+    if (last === null || (await this.#reply(last, false))) this.#socket.end();
     this.#splitter.close();
   }
 
   /** False: nothing more is read from this connection. */
-  async #reply(line: Line): Promise<boolean> {
+  async #reply(line: Line, hasEnd = true): Promise<boolean> {
     const objection = this.#objectionTo(line);
     this.#hasSpoken = true;
     if (objection !== null) {
       goodbye(this.#socket, `Error: ${objection}`);
       return false;
     }
-    const command = line.type === "line" ? parseLine(line.bytes) : TOO_LONG;
+    const command = line.type !== "line" ? TOO_LONG : hasEnd ? parseLine(line.bytes) : CUT_OFF;
     this.#invalidLines = command.type === "invalid" ? this.#invalidLines + 1 : 0;
     const answer =
       command.type === "invalid" ? `Error: ${command.reason}` : await this.#answer(command, this.#held);
@@ -308,6 +308,11 @@ const NOT_OURS =
 const TOO_LONG: LineCommand = {
   type: "invalid",
   reason: `the line is longer than ${LINE_BYTES_MAX} bytes; it was left out`,
+};
+/** A client that is killed while it sends `put ship 12345` must not store `12`. */
+const CUT_OFF: LineCommand = {
+  type: "invalid",
+  reason: "the line has no end, so it may have been cut off, and was not executed; end it with a line feed",
 };
 
 /** Sends a last line and closes the connection, even if the client doesn't read it. */
