@@ -142,4 +142,11 @@ export const REST_BUGS: readonly Bug[] = [
     from: "  return hasQuorum(\n    state.config,\n    (id) =>",
     to: "  return hasQuorum(\n    { ...state.config, outgoingVoters: [] },\n    (id) =>",
   },
+  {
+    code: "Q7a",
+    title: "A caller is sent to the candidate that the node voted for, before anybody leads",
+    file: "runtime/members/member-directory.ts",
+    from: "    const { leader } = this.#core;\n    if (leader === null) return null;",
+    to: "    const leader = this.#core.leader ?? this.#core.votedFor;\n    if (leader === null) return null;",
+  },
 ];

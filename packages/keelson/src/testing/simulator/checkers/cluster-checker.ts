@@ -1,6 +1,7 @@
 import { ApplyChecker } from "./apply-checker.ts";
 import { ClusterHistory } from "./cluster-history.ts";
 import { EntitlementChecker } from "./entitlement-checker.ts";
+import { HintChecker } from "./hint-checker.ts";
 import { MessageChecker } from "./message-checker.ts";
 import { ModelChecker } from "./model-checker.ts";
 import type { ClusterExpectations } from "./node-status.ts";
@@ -41,6 +42,7 @@ export class ClusterChecker {
   readonly applies = new ApplyChecker(this.history);
   readonly model = new ModelChecker();
   readonly reads = new ReadChecker(this.history);
+  readonly hints = new HintChecker(this.history);
   readonly entitlements: EntitlementChecker;
   readonly statuses: StatusChecker;
 

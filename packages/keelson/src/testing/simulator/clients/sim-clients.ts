@@ -241,6 +241,7 @@ export class SimClients implements CallMaker {
         this.#done(call, () => write.output(result));
       },
       (error: unknown) => {
+        this.#checkHint(process, error);
         if (error instanceof CommandRejectedError) this.#rejected(call, write, error);
         else this.#calls.end(call, outcomeOf(error), codeOf(error));
       },
@@ -268,9 +269,16 @@ export class SimClients implements CallMaker {
         this.#done(call, () => output);
       },
       (error: unknown) => {
+        this.#checkHint(process, error);
         this.#calls.end(call, "not-done", codeOf(error));
       },
     );
+  }
+
+  #checkHint({ id }: SimProcess, error: unknown): void {
+    this.watch(() => {
+      this.#parts.checker.hints.refused(id, error);
+    });
   }
 
   /** Calls `Raft.read`, with lease reads and slow queries as the plan says. */

@@ -1,0 +1,30 @@
+/**
+ * KNOWN: a caller that is told where the leader is can go there. The node that `NotLeaderError` names led some
+ * term, or is a member; the node itself is never named.
+ */
+import { NotLeaderError } from "../../../errors.ts";
+import type { NodeId } from "../../../core/position.ts";
+import type { ClusterHistory } from "./cluster-history.ts";
+import { assertInvariant } from "./violation.ts";
+
+/** See the file's header. */
+export class HintChecker {
+  readonly #history: ClusterHistory;
+
+  constructor(history: ClusterHistory) {
+    this.#history = history;
+  }
+
+  /** A call to node `id` was refused with this error. */
+  refused(id: NodeId, error: unknown): void {
+    if (!(error instanceof NotLeaderError) || error.leader === null) return;
+    const { id: hint } = error.leader;
+    const { leaders, committedMembership } = this.#history;
+    const hasLed = [...leaders.values()].includes(hint);
+    assertInvariant(
+      hint !== id && (hasLed || committedMembership?.members.has(hint) === true),
+      "KNOWN",
+      () => `${id} sends a caller to ${hint}, which never led and is no member`,
+    );
+  }
+}
