@@ -36,6 +36,8 @@ if (isMainThread) process.exitCode = await main(process.argv.slice(2));
 else parentPort?.postMessage(await work(workerData as Task));
 
 async function work({ code, options }: Task): Promise<Answer> {
+  // A bug may forget to wait for a promise that rejects later. That must not end the search.
+  process.on("unhandledRejection", () => undefined);
   try {
     return { trials: await hunt(bugOf(code), options) };
   } catch (error) {

@@ -82,6 +82,8 @@ export class LossyDatabase implements Database {
   #version: Version;
   #log: Appender;
   #logNumber: number;
+  /** Resolves after the last batch that was begun, written or not. */
+  #lastBatch: Promise<void> = Promise.resolve();
   #memtableBytes = 0;
   #immutable: Immutable | null = null;
   /** A value that reads give otherwise than it was written. */
@@ -148,7 +150,14 @@ export class LossyDatabase implements Database {
     return Promise.resolve(value === undefined ? undefined : this.#seen(value));
   }
 
-  async batch(operations: DatabaseOperation[], { sync }: { readonly sync: boolean }): Promise<void> {
+  /** Batches that are written at the same time queue up, as LevelDB's writers do. */
+  batch(operations: DatabaseOperation[], { sync }: { readonly sync: boolean }): Promise<void> {
+    const written = this.#lastBatch.then(() => this.#write(operations, sync));
+    this.#lastBatch = written.catch(() => undefined);
+    return written;
+  }
+
+  async #write(operations: DatabaseOperation[], sync: boolean): Promise<void> {
     if (this.#memtableBytes > this.#writeBufferBytes) await this.#rotate();
     this.#number += 1;
     await this.#log.append(encodeBatch(this.#number, operations), sync);
