@@ -31,7 +31,9 @@ async function main(): Promise<number> {
   )) as typeof stores;
   const subject = subjectOf(bug.store ?? "sim");
   for (let seed = 1; seed <= Number(seedsMax); seed++) {
-    const { violation, history } = await simulate(planOf(seed), { subject });
+    // The checkers that look into the nodes would end each run before the history shows the bug.
+    const plan = { ...planOf(seed), checksModel: false };
+    const { violation, history } = await simulate(plan, { subject });
     // Another invariant ends the run before the history is judged.
     if (violation?.code !== "LIN") continue;
     writeFileSync(file, formatHistory(history));

@@ -80,7 +80,7 @@ async function serveOnce(
     logger,
     leaving.signal,
   );
-  const end = await Promise.race([stop, server.stopped, refused]);
+  const end = await endOf(Promise.race([stop, server.stopped, refused]), server);
   clearTimeout(leaderless);
   leaving.abort();
   if (typeof end === "string") logger.info(`${end}: closing`);
@@ -90,6 +90,16 @@ async function serveOnce(
   if (end instanceof RaftError) return new StartError(end.message, { cause: end });
   logger.info("closed");
   return null;
+}
+
+/** How the node ends. If that fails, which is a bug, the server is closed: the process would go on without an end. */
+async function endOf<T>(end: Promise<T>, server: KvServer): Promise<T> {
+  try {
+    return await end;
+  } catch (error) {
+    await server.close();
+    throw error;
+  }
 }
 
 /** A node that has started says after so long what it waits for, if it knows no leader. */

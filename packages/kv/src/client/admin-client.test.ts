@@ -41,3 +41,14 @@ it("an answer that isn't JSON, or that redirects nowhere, is a bad answer", asyn
   );
   expect(await errorOf(lost.change("DELETE", "/members/n1"))).toEqual(["BAD_ANSWER", "unknown"]);
 });
+
+it("an answer that refuses is that error, and not taken for a node that can't be reached", async () => {
+  const client = await clientOf((_, response) => {
+    response.writeHead(503, { "Content-Type": "application/json" });
+    response.end(
+      JSON.stringify({ error: { code: "NO_LEADER", message: "no leader is known", outcome: "not-done" } }),
+    );
+  });
+  const [code] = await errorOf(client.members());
+  expect(code).not.toBe("UNREACHABLE");
+});

@@ -15,11 +15,11 @@ export function unreachable(node: string, error: unknown): string {
  */
 export function isRefused(error: unknown): boolean {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const { code } = cause as { readonly code?: unknown };
-  return (
-    (cause instanceof Error && cause.name === "HTTPParserError") ||
-    (typeof code === "string" && ["ECONNREFUSED", "ENOTFOUND", "EADDRNOTAVAIL"].includes(code))
-  );
+  // An answer that is an error has no cause: the node was reached.
+  if (!(cause instanceof Error)) return false;
+  if (cause.name === "HTTPParserError") return true;
+  const code = "code" in cause ? cause.code : null;
+  return typeof code === "string" && ["ECONNREFUSED", "ENOTFOUND", "EADDRNOTAVAIL"].includes(code);
 }
 
 /** Reasons by error code. */

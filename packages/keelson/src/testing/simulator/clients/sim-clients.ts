@@ -305,7 +305,7 @@ export class SimClients implements CallMaker {
     const { reads } = this.#parts.checker;
     const askedAt = reads.asked();
     const confirmed = (): T | Promise<T> => {
-      if (!isLease)
+      if (!isLease && this.#parts.plan.checksModel)
         this.watch(() => {
           reads.answered(process.id, askedAt);
         });
