@@ -6,7 +6,7 @@
  *   K5); a session isn't expired before its time to live is over (Z13).
  * - KNOWN: a command that took effect is never reported as not done because its session ended (Z6).
  */
-import { CommandRejectedError, RaftError } from "../../../errors.ts";
+import { CommandRejectedError, RaftError, ResultUnavailableError } from "../../../errors.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";
 import type { Chance } from "../plan/chance.ts";
 import type { CallMaker, ClientsParts, Outcome, SessionClients } from "./client-calls.ts";
@@ -243,13 +243,13 @@ export class SimSessions implements SessionClients {
   }
 
   /**
-   * ONCE: an error that isn't the library's comes from the codec, so the kept answer isn't what was encoded
-   * (Z11).
+   * ONCE: the kept answer can be decoded, so it is what was encoded (Z11). An error that isn't the library's
+   * comes from the codec, too.
    */
   #checkReadable(op: string, error: unknown): void {
     this.#clients.watch(() => {
       assertInvariant(
-        error instanceof RaftError,
+        error instanceof RaftError && !(error instanceof ResultUnavailableError),
         "ONCE",
         () => `the answer to ${op} can't be decoded: ${String(error)}`,
       );
