@@ -1,5 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { keepYoungGenerationSmall } from "../../packages/kv/src/shared/young-generation.ts";
 import { SCENARIOS, TURN_MS_MAX } from "./scenarios.ts";
+
+// As `keelson serve` does: a large young generation is collected in longer pauses.
+keepYoungGenerationSmall();
 
 /** Other processes and garbage collections make single turns longer than they are: the best attempt counts. */
 const ATTEMPTS_MAX = 4;

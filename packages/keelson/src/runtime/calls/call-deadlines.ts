@@ -7,7 +7,7 @@ const STEP_MS = 20;
  * Items that expire in one turn of the event loop; the rest follows in the next turns. Many thousand calls that were made
  * together reach their limits together, and all in one turn would delay heartbeats (Z19).
  */
-const EXPIRATIONS_PER_TURN = 1024;
+const EXPIRATIONS_PER_TURN = 128;
 
 /** Something that ends at a time limit. */
 export interface Expiring {

@@ -32,10 +32,11 @@ interface LedTerm<Result> {
 }
 
 /**
- * Calls that are rejected in one turn of the event loop; the rest follows in the next turns. Each takes a few
- * microseconds, and up to `limits.pendingEntriesMax` wait: all in one turn would delay an election (Z19).
+ * Calls that are rejected in one turn of the event loop; the rest follows in the next turns. Each makes an
+ * error with its stack and wakes a caller, which takes ten microseconds or more, and up to
+ * `limits.pendingEntriesMax` wait: all in one turn would delay an election (Z19).
  */
-const REJECTIONS_PER_TURN = 1024;
+const REJECTIONS_PER_TURN = 128;
 
 /**
  * Finds out, as far as possible, what became of the entries that this node proposed.
