@@ -31,10 +31,16 @@ export const TERM_JUMP_MAX = 2 ** 20;
 export const INDEX_MAX = 2 ** 50;
 
 /**
- * The largest number of a heartbeat round, which begins at 0 in each term, and of a read. A million a second
- * reach it after 35 years.
+ * The largest number of a heartbeat round, which begins at 0 in each term, of a round of pre-votes, and of a
+ * read. A million a second reach it after 26 years at least.
  */
 export const ROUND_MAX = 2 ** 50;
+
+/**
+ * A process begins to number its reads and its rounds of pre-votes at a random number below this. A late answer
+ * to an earlier process of the same node is then not taken for an answer to this one.
+ */
+export const FIRST_NUMBER_MAX = 2 ** 48;
 
 /** The position of an entry. By the Log Matching Property (§5.3) it names the same entry in every log. */
 export interface LogPosition {

@@ -1,6 +1,6 @@
 // The linearizable reads that a node has not answered yet (dissertation 6.4). Only their list: `reads.ts`
 // decides when one is answered, and `NodeState` sends the answers.
-import type { LogIndex, NodeId } from "./position.ts";
+import { FIRST_NUMBER_MAX, type LogIndex, type NodeId } from "./position.ts";
 
 /** A read that this node, as the leader, answers once a majority has confirmed its leadership. */
 export interface ReadRequest {
@@ -33,9 +33,6 @@ export interface ReadIndexRequestsImage {
   readonly forwarded: readonly ForwardedRead[];
 }
 
-/** Leaves room above for 2^48 reads before ids stop being safe integers. */
-const FIRST_ID_MAX = 2 ** 48;
-
 /**
  * The unanswered reads: those that this node must confirm as the leader, and those that it forwarded to its
  * leader.
@@ -50,8 +47,7 @@ export class ReadIndexRequests {
 
   constructor(readsMax: number, random: () => number) {
     this.#readsMax = readsMax;
-    // A late answer to a read from before a restart must not be taken for the answer to a new read.
-    this.#lastId = Math.floor(random() * FIRST_ID_MAX);
+    this.#lastId = Math.floor(random() * FIRST_NUMBER_MAX);
   }
 
   static revive(readsMax: number, image: ReadIndexRequestsImage): ReadIndexRequests {

@@ -9,12 +9,16 @@ import { Log, EMPTY_LOG, type LogImage } from "./log.ts";
 import type { Message } from "./message.ts";
 import type { Options } from "./options.ts";
 import { PendingActions, type PendingActionsImage } from "./pending-actions.ts";
-import { TERM_MAX, type LogIndex, type LogPosition, type NodeId, type Term } from "./position.ts";
+import {
+  FIRST_NUMBER_MAX,
+  TERM_MAX,
+  type LogIndex,
+  type LogPosition,
+  type NodeId,
+  type Term,
+} from "./position.ts";
 import { ReadIndexRequests, type ReadIndexRequestsImage, type ReadOrigin } from "./read-index-requests.ts";
 import { captureRole, FOLLOWER, reviveRole, type RoleImage, type RoleState } from "./role.ts";
-
-/** Leaves room for over 2^52 rounds of pre-votes before numbers lose precision. */
-const PRE_VOTE_ROUND_START_MAX = 2 ** 46;
 
 /** A write to the log that the caller has taken and not yet reported durable. */
 interface AppendInFlight {
@@ -112,8 +116,7 @@ export class NodeState {
    */
   electionDeadline: number | null = null;
   /**
-   * The number of the last round of pre-votes that this node began. It begins at a random number, so that
-   * answers to an earlier process of this node aren't taken for answers to this one.
+   * The number of the last round of pre-votes that this node began; it starts below `FIRST_NUMBER_MAX`.
    */
   preVoteRound: number;
   /**
@@ -130,7 +133,7 @@ export class NodeState {
     image: LogImage = EMPTY_LOG,
     commitIndex = image.base.index,
     reads = new ReadIndexRequests(options.readsMax, options.random),
-    preVoteRound = Math.floor(options.random() * PRE_VOTE_ROUND_START_MAX),
+    preVoteRound = Math.floor(options.random() * FIRST_NUMBER_MAX),
   ) {
     this.id = options.id;
     this.options = options;

@@ -150,7 +150,7 @@ export function leaderImage(node: RaftNode): LeaderImage {
 }
 
 /** The number of a node's first round of pre-votes, with the random numbers of `restarted`. */
-export const FIRST_ROUND = 2 ** 45 + 1;
+export const FIRST_ROUND = 2 ** 47 + 1;
 
 /** An answer to a pre-vote of that round. */
 export function preVoteReply(from: NodeId, term: number, granted = true, round = FIRST_ROUND): PreVoteReply {
