@@ -69,8 +69,9 @@ export class TransferringError extends RaftError {
 }
 
 /**
- * The leadership transfer failed, and this node is still the leader. Outcome `not-done`: it was refused. Outcome
- * `unknown`: the target did not take over in time, and may still do so, if the leader's request reaches it late.
+ * The leadership transfer failed, and this node is still the leader. Outcome `not-done`: it was refused.
+ * Outcome `unknown`: the target did not take over in time, and may still do so, if the leader's request
+ * reaches it late.
  */
 export class TransferFailedError extends RaftError {
   override readonly name = "TransferFailedError";
@@ -92,8 +93,8 @@ export class ChangeRefusedError extends RaftError {
 
 /**
  * New members did not catch up in time. They are learners, and still catching up; the rest of the change was
- * not made. Make the same call again to continue, or remove them. Outcome `not-done`: they were learners before
- * the call. Outcome `unknown`: the call made them learners, so a part of the change has taken effect.
+ * not made. Make the same call again to continue, or remove them. Outcome `not-done`: they were learners
+ * before the call. Outcome `unknown`: the call made them learners, so a part of the change has taken effect.
  */
 export class CatchUpTimeoutError extends RaftError {
   override readonly name = "CatchUpTimeoutError";
@@ -149,8 +150,9 @@ export class CommandTooLargeError extends RaftError {
 }
 
 /**
- * The state machine's `apply` threw, on every node alike; or the command is of a session, and its result could
- * not be encoded, so that no retry could be given it. The command counts as applied; `cause` is what was thrown.
+ * The state machine's `apply` threw, on every node alike; or the command is of a session, and its result
+ * could not be encoded, so that no retry could be given it. The command counts as applied; `cause` is what
+ * was thrown.
  */
 export class CommandRejectedError extends RaftError {
   override readonly name = "CommandRejectedError";
@@ -171,9 +173,9 @@ export class ResultUnavailableError extends RaftError {
 
 /**
  * The session has ended: it stayed unused for longer than its time to live, was evicted because too many were
- * open, or was closed. Outcome `not-done`: the command never had an effect in it. Outcome `unknown`: this attempt
- * did nothing, but an earlier attempt of the same command may have taken effect while the session was open, and
- * what the cluster knew about that ended with the session. Open another session.
+ * open, or was closed. Outcome `not-done`: the command never had an effect in it. Outcome `unknown`: this
+ * attempt did nothing, but an earlier attempt of the same command may have taken effect while the session was
+ * open, and what the cluster knew about that ended with the session. Open another session.
  */
 export class SessionExpiredError extends RaftError {
   override readonly name = "SessionExpiredError";
@@ -379,11 +381,13 @@ export class DecodeError extends RaftError {
 }
 
 /**
- * Bytes that are whole hold a kind of thing that this version of Keelson doesn't know: another version wrote them. Unlike
- * other `DecodeError`s this says nothing about damage.
+ * Bytes that are whole hold a kind of thing that this version of Keelson doesn't know: another version wrote
+ * them. Unlike other `DecodeError`s this says nothing about damage.
  */
 export class UnknownKindError extends DecodeError {
-  /** Whether an earlier version wrote it, whose format this one can't read any more; otherwise a later one. */
+  /**
+   * Whether an earlier version wrote it, whose format this one can't read any more; otherwise a later one.
+   */
   readonly isOld: boolean;
   constructor(message: string, isOld: boolean) {
     super(message);

@@ -113,8 +113,8 @@ export class ByteReader {
   }
 
   /**
-   * An integer that no cluster exceeds in its life. One that is larger was damaged, or is hostile; near 2^53 it
-   * would leave no room for what comes after it.
+   * An integer that no cluster exceeds in its life. One that is larger was damaged, or is hostile; near 2^53
+   * it would leave no room for what comes after it.
    */
   #upTo(max: number, what: string): number {
     const value = this.integer();

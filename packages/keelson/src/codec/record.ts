@@ -51,8 +51,8 @@ export const EntryKind = {
   blank: 2,
   /** A cluster configuration: codec/config.ts. */
   config: 3,
-  // 4 to 6 were entries of sessions whose time was the wall clock of the leader. 7 to 10 were those of tables with
-  // other limits, in which one entry ended all sessions that had expired.
+  // 4 to 6 were entries of sessions whose time was the wall clock of the leader. 7 to 10 were those of tables
+  // with other limits, in which one entry ended all sessions that had expired.
   /** Opens a session: codec/session-entry.ts. */
   openSession: 11,
   /** A command in a session: codec/session-entry.ts. */

@@ -18,8 +18,8 @@
  * new entry kinds.
  *
  * **Clock.** Sessions expire by log time. An entry moves it forward to its clock, but by at most
- * `LOG_TIME_STEP_MS_MAX`, and never back. All nodes compute it from the log alone, so a session expires at the
- * same entry on each of them. A leader counts by its monotonic clock (runtime/sessions/log-clock.ts).
+ * `LOG_TIME_STEP_MS_MAX`, and never back. All nodes compute it from the log alone, so a session expires at
+ * the same entry on each of them. A leader counts by its monotonic clock (runtime/sessions/log-clock.ts).
  *
  * **Checks.** A wrong length, a number that is too large, and numbers that can't identify a command are a
  * `DecodeError`, which stops the node: the entry is committed, so skipping it would give this node another
@@ -74,8 +74,8 @@ export interface SessionTimeEntry {
 }
 
 /**
- * How far one entry moves log time, at most, in milliseconds. It limits what one wrong clock does: a sixth of the
- * default time to live, so a session that was in use a moment ago survives it. The leader proposes a
+ * How far one entry moves log time, at most, in milliseconds. It limits what one wrong clock does: a sixth of
+ * the default time to live, so a session that was in use a moment ago survives it. The leader proposes a
  * `sessionTime` entry before as much time has passed, so all of it counts while sessions are open.
  */
 export const LOG_TIME_STEP_MS_MAX = 10_000;

@@ -455,8 +455,9 @@ export class RaftNode {
   /**
    * A message has a term that is further ahead than elections can take it while this node looks away. Hazard:
    * adopted, one hostile or damaged message would depose a leader and could use up the terms, without any
-   * majority. Consequence: the message is dropped. A node that hears no leader enters a later term, by as much
-   * as one message may take it, so that one which really was away for as long catches up in several steps.
+   * majority. Consequence: the message is dropped. A node that hears no leader enters a later term, by as
+   * much as one message may take it, so that one which really was away for as long catches up in several
+   * steps.
    */
   #approachTerm(): void {
     const state = this.#state;

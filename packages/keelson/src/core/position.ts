@@ -21,8 +21,8 @@ export type LogIndex = number;
 export const TERM_MAX = 2 ** 48;
 
 /**
- * How far one message may take a node's term. Terms grow by one per election; even a node that is cut off, and
- * that stands for election without a pre-vote after each of the default timeouts, needs days for as many.
+ * How far one message may take a node's term. Terms grow by one per election; even a node that is cut off,
+ * and that stands for election without a pre-vote after each of the default timeouts, needs days for as many.
  * A term further ahead is not adopted at once: see `RaftNode.handleMessage`.
  */
 export const TERM_JUMP_MAX = 2 ** 20;

@@ -120,8 +120,8 @@ export class NodeState {
    */
   preVoteRound: number;
   /**
-   * Time in milliseconds at which the caller reported that this node can't serve commands, because a part of it
-   * outside of the log hangs; null: it can. Written by `RaftNode.handleServiceStall`.
+   * Time in milliseconds at which the caller reported that this node can't serve commands, because a part of
+   * it outside of the log hangs; null: it can. Written by `RaftNode.handleServiceStall`.
    */
   serviceStalledAt: number | null = null;
   /** What was received from this term's leader. Replaced with each term, by `enterTerm`. */

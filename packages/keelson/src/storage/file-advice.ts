@@ -1,8 +1,8 @@
 // What an operator can do about errors of the file system, for the stores on disk.
 
 /**
- * What to do about an error of the file system that says nothing about what is on the disk; "": nothing special.
- * Without it, a full disk is easily taken for damage.
+ * What to do about an error of the file system that says nothing about what is on the disk; "": nothing
+ * special. Without it, a full disk is easily taken for damage.
  */
 export function adviceFor(error: unknown): string {
   if (["ENOSPC", "EDQUOT"].some((code) => codeOf(error) === code)) {

@@ -128,8 +128,8 @@ export interface LogStore {
    * whatever is written meanwhile. May overlap with writes and other reads. The records' bytes belong to the
    * store and must not be changed.
    *
-   * The caller may keep the arrays, which must not change any more: neither the store nor the caller writes to
-   * them, because a store in memory returns the arrays that it holds.
+   * The caller may keep the arrays, which must not change any more: neither the store nor the caller writes
+   * to them, because a store in memory returns the arrays that it holds.
    *
    * @throws InvalidOptionError `from` is at or below the base, or `to` is past last + 1; CorruptLogError a
    *   record doesn't match its checksum; StorageFailedError

@@ -97,8 +97,8 @@ export interface IncomingSnapshot {
 export interface SnapshotReader {
   readonly snapshot: StoredSnapshot;
   /**
-   * The file's bytes from `offset` on, unchecked; fewer than `bytes` only at its end. The array belongs to the
-   * caller, who sends it: the reader must not use its buffer again.
+   * The file's bytes from `offset` on, unchecked; fewer than `bytes` only at its end. The array belongs to
+   * the caller, who sends it: the reader must not use its buffer again.
    */
   read(offset: number, bytes: number): Promise<Uint8Array>;
   /**
@@ -107,8 +107,8 @@ export interface SnapshotReader {
    */
   verify(): Promise<void>;
   /**
-   * The bytes of the sessions that were given to `SnapshotStore.create`, each block checked before it is given out, cut
-   * anywhere. Throws `CorruptSnapshotError`.
+   * The bytes of the sessions that were given to `SnapshotStore.create`, each block checked before it is
+   * given out, cut anywhere. Throws `CorruptSnapshotError`.
    */
   sessions(): AsyncIterable<Uint8Array>;
   /**
@@ -146,8 +146,9 @@ export interface SnapshotStore {
   /** The newest complete snapshot; null: there is none, or the store is not open. */
   readonly newest: StoredSnapshot | null;
   /**
-   * Begins a snapshot of this node's own state. The store adds the id. `sessions` are the bytes of the encoded session
-   * table, stored before the state; chunks may be cut anywhere, and each is valid until the next one is asked for.
+   * Begins a snapshot of this node's own state. The store adds the id. `sessions` are the bytes of the
+   * encoded session table, stored before the state; chunks may be cut anywhere, and each is valid until the
+   * next one is asked for.
    */
   create(
     header: Omit<SnapshotHeader, "id">,

@@ -4,8 +4,8 @@
  * 1. The node that wants to send opens a connection and says `hello`: the protocol versions it speaks, its
  *    cluster, who it is (id, store id, address, data, priority), which node it wants to reach, and that
  *    node's store id if it knows it.
- * 2. The accepting node checks the hello with `refusalOf`. On a mismatch it closes the connection. It says why
- *    to a peer that has named its cluster; for others the reason is only in its own log.
+ * 2. The accepting node checks the hello with `refusalOf`. On a mismatch it closes the connection. It says
+ *    why to a peer that has named its cluster; for others the reason is only in its own log.
  * 3. If the accepting node belongs to no cluster yet, it joins the one that the hello names
  *    (`ClusterAdoption`), durably and before it reads anything else, and then checks the hello again.
  * 4. It answers `welcome`: the version that both will use, its cluster, and who it is.
@@ -73,8 +73,8 @@ const OTHER_INCARNATION =
   "them; add the caller's machine anew, with an empty directory and a new id";
 
 /**
- * A peer's reason as this node's operator can use it: a peer tells one of another cluster nothing, but that it
- * says so is telling.
+ * A peer's reason as this node's operator can use it: a peer tells one of another cluster nothing, but that
+ * it says so is telling.
  */
 export function explainRefusal(reason: string, peerId: NodeId): string {
   if (!reason.includes(STRANGER_REASON)) return reason;

@@ -59,8 +59,8 @@ export interface TransportHost {
    */
   adoptClusterId(clusterId: string): Promise<void>;
   /**
-   * Why this node refuses to exchange messages with a peer that named its cluster, such as a removed id, an id
-   * that was never a member, or another store id than the one that is known; null or absent: it does not
+   * Why this node refuses to exchange messages with a peer that named its cluster, such as a removed id, an
+   * id that was never a member, or another store id than the one that is known; null or absent: it does not
    * refuse. Called in each handshake on both sides, before `onPeer`. The peer is told the reason, so it must
    * not hold what only members know, such as store ids.
    *
@@ -123,9 +123,9 @@ export interface Transport {
    */
   setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void;
   /**
-   * Asks a node that may become a peer whether it refuses this one, in a handshake apart from the connections to
-   * peers. Resolves within a few seconds: with the reason, for people, or with null if it doesn't refuse, or
-   * can't be reached (it may not run yet). Absent: the transport can't ask.
+   * Asks a node that may become a peer whether it refuses this one, in a handshake apart from the connections
+   * to peers. Resolves within a few seconds: with the reason, for people, or with null if it doesn't refuse,
+   * or can't be reached (it may not run yet). Absent: the transport can't ask.
    */
   refusalAt?(id: NodeId, address: string): Promise<string | null>;
   /**

@@ -4,8 +4,8 @@ import type { Environment, Timer } from "../../environment/environment.ts";
 const STEP_MS = 20;
 
 /**
- * Items that expire in one turn of the event loop; the rest follows in the next turns. Many thousand calls that were made
- * together reach their limits together, and all in one turn would delay heartbeats (Z19).
+ * Items that expire in one turn of the event loop; the rest follows in the next turns. Many thousand calls
+ * that were made together reach their limits together, and all in one turn would delay heartbeats (Z19).
  */
 const EXPIRATIONS_PER_TURN = 128;
 

@@ -1,8 +1,8 @@
 import type { Outcome } from "../../errors.ts";
 
 /**
- * The outcome of a call whose node ends first, by its kind. It must not be "not-done" if the call may have had an effect,
- * or may still have one: the caller would make it again, and the effect would come twice (K4).
+ * The outcome of a call whose node ends first, by its kind. It must not be "not-done" if the call may have
+ * had an effect, or may still have one: the caller would make it again, and the effect would come twice (K4).
  */
 export const OUTCOME_AT_NODE_END = {
   /** An entry that was proposed here. It may be on its way to a majority already. */

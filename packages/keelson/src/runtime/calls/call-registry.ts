@@ -21,8 +21,8 @@ export interface CallRegistryParts {
 export class CallRegistry {
   readonly #parts: CallRegistryParts;
   /**
-   * The calls that are not settled. In no order, so that a call is added and removed in constant time, without hashing:
-   * every write goes through here twice. Each call knows its place (`Call.slot`).
+   * The calls that are not settled. In no order, so that a call is added and removed in constant time,
+   * without hashing: every write goes through here twice. Each call knows its place (`Call.slot`).
    */
   readonly #open: Call<unknown>[] = [];
   /** Calls begun since the node was opened. */

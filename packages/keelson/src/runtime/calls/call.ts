@@ -19,7 +19,10 @@ export type Cancellation =
 export interface CallEndings {
   /** Makes the error for a caller whose signal or time limit ended the wait. */
   readonly onCancel: (cancellation: Cancellation) => RaftError;
-  /** The outcome if the node ends first, for calls for which it depends on how far they have come. Default: by the kind. */
+  /**
+   * The outcome if the node ends first, for calls for which it depends on how far they have come. Default: by
+   * the kind.
+   */
   readonly outcomeAtNodeEnd?: (() => Outcome) | undefined;
 }
 

@@ -5,9 +5,9 @@ import type { RaftNode } from "../../core/node.ts";
 export const coreObserver: unique symbol = Symbol("core observer");
 
 /**
- * Besides the options of `Raft.open`: called once with the node's core, before its first input. It may replace
- * methods of this one core by others that call them, to see each input and what follows from it. Without it a
- * node does nothing more than without this file.
+ * Besides the options of `Raft.open`: called once with the node's core, before its first input. It may
+ * replace methods of this one core by others that call them, to see each input and what follows from it.
+ * Without it a node does nothing more than without this file.
  */
 export interface CoreObserverOption {
   readonly [coreObserver]?: (core: RaftNode) => void;

@@ -1,4 +1,5 @@
-// A state machine or a snapshot store that hangs: its node must not lead, and must stop after a time limit (Z15).
+// A state machine or a snapshot store that hangs: its node must not lead, and must stop after a time limit
+// (Z15).
 import { describe, expect, it } from "vitest";
 import type { SnapshotStore } from "../../storage/snapshot-store.ts";
 import type { RaftError } from "../../errors.ts";

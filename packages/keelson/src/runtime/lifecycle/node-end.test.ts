@@ -205,7 +205,10 @@ class SnapshotJournal extends Journal {
   }
 }
 
-/** `callTimeoutMs`: by default longer than any test, so that a call that settles does so because of what it tests. */
+/**
+ * `callTimeoutMs`: by default longer than any test, so that a call that settles does so because of what it
+ * tests.
+ */
 async function setUp(callTimeoutMs = 60_000): Promise<Rig> {
   const clock = { isBroken: false };
   const cluster = new TestCluster(1, {
@@ -363,7 +366,8 @@ describe("a call on a node that is removed from the cluster", () => {
         void raft.close();
       }
       const [result] = await cluster.finish(Promise.allSettled([call]), 2 * REMOVED_CALL_TIMEOUT_MS);
-      // Another node leads, as was asked for; and the new leader confirms the read while it tells of the removal.
+      // Another node leads, as was asked for; and the new leader confirms the read while it tells of the
+      // removal.
       if (result.status === "fulfilled") expect(name).toMatch(/^(transferLeadership|a linearizable read)$/);
       else expect(result.reason).toBeInstanceOf(RaftError);
       await cluster.finish(raft.close());

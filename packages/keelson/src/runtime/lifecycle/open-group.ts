@@ -40,10 +40,10 @@ export async function openGroup<Command, Result>(
   const stateMachine = watchedStateMachine(options.stateMachine, stallWatch);
   const snapshotStore =
     options.snapshots === undefined ? null : new WatchedSnapshotStore(options.snapshots.store, stallWatch);
-  // The log first: its lock and its node id show whether these are this node's directories at all. `clusterId` is null
-  // here, so that the store doesn't compare: it holds the id of its cluster, and the option `clusterId` is only a name.
-  // `refuseForeign` checks below that the id was made under that name. A slow one is reported and not given up: reading
-  // back a long log may take any time.
+  // The log first: its lock and its node id show whether these are this node's directories at all.
+  // `clusterId` is null here, so that the store doesn't compare: it holds the id of its cluster, and the
+  // option `clusterId` is only a name. `refuseForeign` checks below that the id was made under that name. A
+  // slow one is reported and not given up: reading back a long log may take any time.
   const found = await stallWatch.monitor("log", "opening it", () =>
     store.open({ nodeId: settings.id, clusterId: null }, environment),
   );

@@ -4,8 +4,9 @@ import type { StallWatch, WatchedCall } from "../loop/index.ts";
 import type { StateMachine, StateMachineHost } from "../shared/index.ts";
 
 /**
- * Stands between the node and its state machine, and watches each call: a state machine that hangs must not go unnoticed
- * (Z15). Closing isn't watched: it comes with the end of the node, which waits for no part for long.
+ * Stands between the node and its state machine, and watches each call: a state machine that hangs must not
+ * go unnoticed (Z15). Closing isn't watched: it comes with the end of the node, which waits for no part for
+ * long.
  */
 export function watchedStateMachine<Command, Result>(
   machine: StateMachine<Command, Result>,
@@ -18,7 +19,8 @@ export function watchedStateMachine<Command, Result>(
     open: (identity, host) => run("opening it", async () => machine.open(identity, host)),
     apply: (command, at) => {
       const result = machine.apply(command, at);
-      // A synchronous answer needs no watch, and must stay one: a promise would cost a turn of the microtask queue.
+      // A synchronous answer needs no watch, and must stay one: a promise would cost a turn of the microtask
+      // queue.
       if (!isPromiseLike(result)) return result;
       return run(`applying entry ${String(at.index)}`, () => Promise.resolve(result));
     },
@@ -70,7 +72,9 @@ function watchedChunks(state: AsyncIterable<Uint8Array> | undefined, run: Run): 
 
 const DONE = { done: true, value: undefined } as const;
 
-/** Each chunk that the state machine takes is progress. While it waits for one, the snapshot store is watched. */
+/**
+ * Each chunk that the state machine takes is progress. While it waits for one, the snapshot store is watched.
+ */
 async function* countedChunks(
   state: AsyncIterable<Uint8Array>,
   call: WatchedCall,

@@ -36,8 +36,9 @@ import { isSessionKind, type SessionKind, type SessionApplier } from "../session
 const BATCH_MS_MAX = 10;
 
 /**
- * No command is begun in a batch that has changed this many records of the session table: `flush` encodes and stores
- * all of them in one turn of the event loop. A single entry may exceed it by what `SESSION_LIMITS` allows.
+ * No command is begun in a batch that has changed this many records of the session table: `flush` encodes and
+ * stores all of them in one turn of the event loop. A single entry may exceed it by what `SESSION_LIMITS`
+ * allows.
  */
 const BATCH_SESSION_RECORDS_MAX = 2048;
 
@@ -231,7 +232,10 @@ export class Applier<Command, Result> {
     return records;
   }
 
-  /** Applies and flushes records, fewer if the batch reaches one of its limits. Only then does `#applied` move. */
+  /**
+   * Applies and flushes records, fewer if the batch reaches one of its limits. Only then does `#applied`
+   * move.
+   */
   async #applyBatch(records: readonly Uint8Array[]): Promise<AppliedEntry<Result>[]> {
     const { environment, sessions } = this.#parts;
     const begun = environment.now();

@@ -6,10 +6,11 @@
 // them without reading the store.
 //
 // What bounds its memory: records that were submitted to the store can be read back from there, so the oldest
-// of them are dropped while the buffer holds more than `bytesMax`. The buffer copies records into memory of its own
-// (record-memory.ts), and counts that memory, not the lengths of the records. Records that weren't submitted exist
-// nowhere else and are never dropped. They are those of one turn, or those that arrive while a snapshot is
-// installed, and are bounded by the limits on proposals and the leader's window of AppendEntries in flight.
+// of them are dropped while the buffer holds more than `bytesMax`. The buffer copies records into memory of
+// its own (record-memory.ts), and counts that memory, not the lengths of the records. Records that weren't
+// submitted exist nowhere else and are never dropped. They are those of one turn, or those that arrive while
+// a snapshot is installed, and are bounded by the limits on proposals and the leader's window of
+// AppendEntries in flight.
 
 import { recordIndex } from "../../codec/record.ts";
 import { assert } from "../../core/assert.ts";
@@ -73,7 +74,9 @@ export class EntryBuffer {
     return (this.#endOffsets.at(-1) ?? this.#emptyEndOffset) - this.#emptyEndOffset;
   }
 
-  /** The memory that the buffer holds, in bytes: more than `bytes`, by what records take besides their bytes. */
+  /**
+   * The memory that the buffer holds, in bytes: more than `bytes`, by what records take besides their bytes.
+   */
   get retainedBytes(): number {
     return this.#memory.bytes;
   }

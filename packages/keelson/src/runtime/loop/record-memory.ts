@@ -1,18 +1,25 @@
 // The memory of the records that the entry buffer keeps. It knows how much that really is.
 //
-// A record arrives as a view of something larger: of the frame that brought it, or of Node's shared pool of buffers. A
-// view keeps all of that alive. So a buffer that counted the lengths of its records held several times its limit
-// (Z11). Here every record is copied: a small one into a chunk that holds nothing but records of the buffer, a large
-// one into memory of its own. Records are dropped in the order in which they came, so a chunk ends as a whole.
+// A record arrives as a view of something larger: of the frame that brought it, or of Node's shared pool of
+// buffers. A view keeps all of that alive. So a buffer that counted the lengths of its records held several
+// times its limit (Z11). Here every record is copied: a small one into a chunk that holds nothing but records
+// of the buffer, a large one into memory of its own. Records are dropped in the order in which they came, so
+// a chunk ends as a whole.
 import type { LogIndex } from "../../core/position.ts";
 
-/** Bytes of a chunk of a buffer with the default limit. A message that is being sent may keep a whole chunk alive. */
+/**
+ * Bytes of a chunk of a buffer with the default limit. A message that is being sent may keep a whole chunk
+ * alive.
+ */
 const CHUNK_BYTES_MAX = 64 * 1024;
 
 /** A chunk is at most this share of the limit: the oldest and the newest chunk may be partly unused. */
 const CHUNKS_MIN = 32;
 
-/** A record of more than a chunk divided by this has memory of its own, so that the rest of a chunk isn't wasted. */
+/**
+ * A record of more than a chunk divided by this has memory of its own, so that the rest of a chunk isn't
+ * wasted.
+ */
 const SHARERS_MIN = 4;
 
 /** The memory of a record besides its bytes: the view of them, and the places in the buffer's lists. */
@@ -48,8 +55,8 @@ export class RecordMemory {
   }
 
   /**
-   * Takes the record of this entry, which comes after all others. Returns a copy; or the record itself, if it is large
-   * and has memory of its own already.
+   * Takes the record of this entry, which comes after all others. Returns a copy; or the record itself, if it
+   * is large and has memory of its own already.
    */
   keep(index: LogIndex, record: Uint8Array): Uint8Array {
     this.#count += 1;

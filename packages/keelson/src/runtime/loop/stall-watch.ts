@@ -1,14 +1,17 @@
 // Notices calls to the state machine and to the snapshot store that make no progress.
 //
-// Hazard: heartbeats depend on neither part. Without a watch, a leader whose state machine hangs would lead on and serve
-// nothing, and a node whose snapshot store hangs would never catch up, or would let its log grow without an end. Rule:
-// after a stall (`stateStallMs` without progress) the node neither leads nor campaigns; after a hang (`stateTimeoutMs`) it
-// stops, with an error that names the part and the call. A restart may find the part working again.
+// Hazard: heartbeats depend on neither part. Without a watch, a leader whose state machine hangs would lead
+// on and serve nothing, and a node whose snapshot store hangs would never catch up, or would let its log grow
+// without an end. Rule: after a stall (`stateStallMs` without progress) the node neither leads nor campaigns;
+// after a hang (`stateTimeoutMs`) it stops, with an error that names the part and the call. A restart may
+// find the part working again.
 //
-// The time since a call's last progress counts, not its total time: restoring a large snapshot takes as long as it takes.
+// The time since a call's last progress counts, not its total time: restoring a large snapshot takes as long
+// as it takes.
 //
-// Like the storage watchdog, it counts checks and not time: a paused process (a debugger, a suspended machine) must not
-// look like a hang. A pause adds one check, and answers that came meanwhile are handled before the next.
+// Like the storage watchdog, it counts checks and not time: a paused process (a debugger, a suspended
+// machine) must not look like a hang. A pause adds one check, and answers that came meanwhile are handled
+// before the next.
 import type { Environment, Timer } from "../../environment/environment.ts";
 import type { RaftTimings, StallMetrics, WatchedPart } from "../shared/index.ts";
 
@@ -146,7 +149,7 @@ export class StallWatch {
     }
   }
 
-  /** Ends all watching, for good: a node that has stopped reports nothing. */
+  /** Ends all watching. A node that has stopped reports nothing. */
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();

@@ -8,10 +8,15 @@ import type { TransportMessage, PeerInfo } from "../../transport/transport.ts";
 import type { KnownPeers } from "./known-peers.ts";
 import { isLostStoreId, type LostEntries } from "./lost-entries.ts";
 
-/** Senders remembered at most that are not members here. A cluster has few leaders and candidates at a time. */
+/**
+ * Senders remembered at most that are not members here. A cluster has few leaders and candidates at a time.
+ */
 const UNKNOWN_SENDERS_MAX = 16;
 
-/** What is answered whoever sent it: its sender may be a member by a configuration that this node doesn't have yet. */
+/**
+ * Messages that are answered even if their sender is no member here: it may be one by a configuration that
+ * this node doesn't have yet.
+ */
 const ALWAYS_ANSWERED: ReadonlySet<TransportMessage["message"]["type"]> = new Set([
   "pre-vote",
   "request-vote",
@@ -34,8 +39,9 @@ export class MemberDirectory {
   /** The option `reachAt`. */
   readonly #reachAt: ReadonlyMap<NodeId, string>;
   /**
-   * Nodes that asked for a vote, or sent entries as a leader, and are not members here, the oldest first. They may be
-   * members by a configuration that this node doesn't have yet. Emptied when the membership changes.
+   * Nodes that asked for a vote, or sent entries as a leader, and are not members here, the oldest first.
+   * They may be members by a configuration that this node doesn't have yet. Emptied when the membership
+   * changes.
    */
   readonly #unknownSenders = new Set<NodeId>();
 
@@ -67,11 +73,12 @@ export class MemberDirectory {
    *
    * - the members; before this node has a membership, every node that has connected to it;
    * - removed members that are still to be told of their removal;
-   * - the leader, and leaders and candidates of other terms that sent something, even if they are no members here: this
-   *   node's configuration may be old.
+   * - the leader, and leaders and candidates of other terms that sent something, even if they are no members
+   *   here: this node's configuration may be old.
    *
-   * First come addresses of the option `reachAt`. The others come from the log (`MembershipHistory.addressesOf`), or from the last membership that a removed node
-   * belonged to. Last comes the address that the node itself stated: it may have moved, and the log doesn't say so yet.
+   * First come addresses of the option `reachAt`. The others come from the log
+   * (`MembershipHistory.addressesOf`), or from the last membership that a removed node belonged to. Last
+   * comes the address that the node itself stated: it may have moved, and the log doesn't say so yet.
    */
   get addresses(): Map<NodeId, readonly string[]> {
     const { id: self, commitIndex, removedMembersToNotify, leader } = this.#core;
@@ -94,10 +101,11 @@ export class MemberDirectory {
   }
 
   /**
-   * Remembers the sender of a message that must be answered, though it is not a member here: this node's configuration may
-   * be old. §6: a voter grants its vote to candidates that are not in its own configuration, and the vote that they lack for
-   * a majority might be this one. A leader of an earlier term must hear of the later one, or it goes on sending, and this
-   * node goes on standing for election, without end. True: `addresses` has changed.
+   * Remembers the sender of a message that must be answered, though it is not a member here: this node's
+   * configuration may be old. §6: a voter grants its vote to candidates that are not in its own
+   * configuration, and the vote that they lack for a majority might be this one. A leader of an earlier term
+   * must hear of the later one, or it goes on sending, and this node goes on standing for election, without
+   * end. True: `addresses` has changed.
    */
   noteSender({ type, from }: TransportMessage["message"]): boolean {
     if (!ALWAYS_ANSWERED.has(type) || this.#unknownSenders.has(from)) return false;
@@ -123,10 +131,10 @@ export class MemberDirectory {
    * - A member's id with another store: the old store held votes and acknowledgements that the new one doesn't know of. It
    *   could vote twice in a term, or break a majority that counted an entry on the old store (M11).
    * - A removed member: it is told of its removal by being refused (M9). An id is never used again (M10).
-   * - An id that was never a member, unless the peer is vouched for. A stranger could otherwise ask for votes (Z17). A
-   *   member that this node's log doesn't know yet shows itself by this node's store id, which it has from its own log
-   *   (§6: votes are also given to candidates outside the voter's own configuration). A new node need not reach others: the
-   *   leader reaches it.
+   * - An id that was never a member, unless the peer is vouched for. A stranger could otherwise ask for votes
+   *   (Z17). A member that this node's log doesn't know yet shows itself by this node's store id, which it
+   *   has from its own log (§6: votes are also given to candidates outside the voter's own configuration). A
+   *   new node need not reach others: the leader reaches it.
    *
    * The peer is told the reason, so it names no store id but the peer's own.
    */
@@ -164,7 +172,10 @@ export class MemberDirectory {
     return `node ${id} is not, and never was, a member as far as this node knows; add it to the cluster first`;
   }
 
-  /** The id of another node's store, as far as this node knows it: it shows that node that this one is a member. */
+  /**
+   * The id of another node's store, as far as this node knows it: it shows that node that this one is a
+   * member.
+   */
   storeIdOf(id: NodeId): string | null {
     const recorded = this.#memberships.lastDataOf(id)?.storeId;
     return recorded === undefined || isLostStoreId(recorded) ? this.#peers.storeIdOf(id) : recorded;

@@ -44,8 +44,8 @@ interface ChangeAttempt {
   /** True while the new members catch up. They are learners by then; nothing else of the change was done. */
   isCatchingUp: boolean;
   /**
-   * An entry of this call may be in a log: from here on no error of the call has the outcome "not done", unless
-   * the entry is known to be lost (Z6).
+   * An entry of this call may be in a log: from here on no error of the call has the outcome "not done",
+   * unless the entry is known to be lost (Z6).
    */
   hasProposed: boolean;
 }
@@ -230,8 +230,8 @@ export class MembershipChanges {
   }
 
   /**
-   * Refuses nodes that would never take part, because they belong to another cluster or have another id. Otherwise
-   * they would stay learners that don't answer, and their ids would be used up (Z21).
+   * Refuses nodes that would never take part, because they belong to another cluster or have another id.
+   * Otherwise they would stay learners that don't answer, and their ids would be used up (Z21).
    */
   async #checkNotRefused(add: Readonly<Record<NodeId, string>>): Promise<void> {
     const added = Object.entries(add).filter(([id]) => !this.#current.members.has(id));

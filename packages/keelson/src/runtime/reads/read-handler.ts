@@ -19,12 +19,13 @@ import type { QueuedRead, ReadIndexQueue } from "./read-index-queue.ts";
  *
  * - `linearizable`: it sees every write that was answered before it began, anywhere in the cluster. The
  *   leader confirms with a majority that it still leads (dissertation 6.4).
- * - `lease`: if this node leads and holds a lease, the read needs no message (dissertation 6.4.1); if not, it is a
- *   linearizable read. It sees the same only while no clock drifts by more than `clockDriftMax`: nothing notices a
- *   larger drift, and the read may then miss a write.
- * - `stale`: it sees the state of this node after the last entry that the node applied, without a leader; `staleness()` says how old
- *   it may be. It runs at once, or, while a batch of commands is applied or a snapshot is restored, at the end of
- *   that: no query sees half a command. If the state machine hangs, the read ends at its time limit.
+ * - `lease`: if this node leads and holds a lease, the read needs no message (dissertation 6.4.1); if not, it
+ *   is a linearizable read. It sees the same only while no clock drifts by more than `clockDriftMax`: nothing
+ *   notices a larger drift, and the read may then miss a write.
+ * - `stale`: it sees the state of this node after the last entry that the node applied, without a leader;
+ *   `staleness()` says how old it may be. It runs at once, or, while a batch of commands is applied or a
+ *   snapshot is restored, at the end of that: no query sees half a command. If the state machine hangs, the
+ *   read ends at its time limit.
  */
 export type Consistency = "linearizable" | "lease" | "stale";
 

@@ -17,19 +17,23 @@ export interface LogClockParts {
 /**
  * Counts log time by this node's monotonic clock while it leads (Z13).
  *
- * The wall clock is not used: it may be set an hour ahead, which would end sessions that were used a second ago,
- * or back, and then none would end for an hour. A leader goes on from the log time that its table has, and adds
- * the time that passes while it leads. So log time stands still during elections, and while a machine is
- * suspended: sessions then live longer, which only costs memory.
+ * The wall clock is not used: it may be set an hour ahead, which would end sessions that were used a second
+ * ago, or back, and then none would end for an hour. A leader goes on from the log time that its table has,
+ * and adds the time that passes while it leads. So log time stands still during elections, and while a
+ * machine is suspended: sessions then live longer, which only costs memory.
  *
- * A reading is never more than one step above the applied log time. Otherwise a leader that could propose nothing
- * for an hour would move log time by the whole hour with its next few entries, and end sessions that are in use.
+ * A reading is never more than one step above the applied log time. Otherwise a leader that could propose
+ * nothing for an hour would move log time by the whole hour with its next few entries, and end sessions that
+ * are in use.
  */
 export class LogClock {
   readonly #parts: LogClockParts;
   /** The term for which the fields below count; 0: none yet. */
   #term: Term = 0;
-  /** The last reading, in whole milliseconds of log time. Never above the applied log time by more than a step. */
+  /**
+   * The last reading, in whole milliseconds of log time. Never above the applied log time by more than a
+   * step.
+   */
   #readingMs = 0;
   /** When that was, in milliseconds of the environment's clock. */
   #readAt = 0;

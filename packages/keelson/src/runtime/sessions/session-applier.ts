@@ -53,7 +53,9 @@ export function isSessionKind(kind: EntryKind): kind is SessionKind {
  */
 const REJECTION_CHARS_MAX = 2048;
 
-/** Why a command of a session was rejected that took effect. Part of the replicated state: never change it. */
+/**
+ * Why a command of a session was rejected that took effect. Part of the replicated state: never change it.
+ */
 const RESULT_NOT_ENCODED = "it took effect, and its result could not be encoded";
 
 /** What the applier has to do next about a session entry: nothing, or apply the command in it. */
@@ -163,8 +165,8 @@ export class SessionApplier<Result> {
         return this.#answerDuplicate(verdict.answer, id, sequence, position);
       case "expired":
         // A session's id is the index of the entry that opened it. If that index isn't applied before this
-        // entry, there never was such a session. Otherwise an earlier attempt may have taken effect before the
-        // session ended, and only the ended session knew (Z6).
+        // entry, there never was such a session. Otherwise an earlier attempt may have taken effect before
+        // the session ended, and only the ended session knew (Z6).
         return refused(new SessionExpiredError(id, id >= position.index ? "not-done" : "unknown"));
       case "answer-discarded":
         return refused(new AnswerForgottenError(id, sequence, "unknown"));
@@ -218,7 +220,8 @@ export class SessionApplier<Result> {
   #decodeResult(bytes: Uint8Array): Result {
     const codec = this.#codec;
     assert(codec.decodeResult !== undefined, "sessions need decodeResult");
-    // The result may be a view of the bytes, and its caller may change it: the kept answer must stay as it is.
+    // The result may be a view of the bytes, and its caller may change it: the kept answer must stay as it
+    // is.
     return codec.decodeResult(new Uint8Array(bytes));
   }
 

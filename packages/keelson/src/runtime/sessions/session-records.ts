@@ -77,10 +77,10 @@ function numberIn(name: string, digits: string | undefined): number {
 }
 
 /**
- * Whether these records are a session table, or tell only that nobody knows which sessions there are. This is
- * the one place that decides it, for records that a state machine returns when it is opened and for those of a
- * snapshot. If one reader took "no records" for "no sessions" and another for "sessions unknown", the same retry
- * would be refused on one node and applied on another (Z7).
+ * Whether these records are a session table, or tell only that the node which stored them didn't know its
+ * sessions. This is the one place that decides it, for records that a state machine returns when it is opened
+ * and for those of a snapshot. If one reader took "no records" for "no sessions" and another for "sessions
+ * unknown", the same retry would be refused on one node and applied on another (Z7).
  *
  * A known table has the record of log time, even if no session is open: the first `flush` of a new state
  * machine contains it, every snapshot of a node that knows its sessions does, and it is never deleted.
@@ -153,12 +153,14 @@ const FORMAT = 2;
 /** Bytes of the length of a value. */
 const LENGTH_BYTES = 4;
 
-/** Bytes of a piece of an encoded table; more only if a single record is larger. About a millisecond of work. */
+/**
+ * Bytes of a piece of an encoded table; more only if a single record is larger. About a millisecond of work.
+ */
 export const PIECE_BYTES = 32 * 1024;
 
 /**
- * All records as bytes, for a snapshot, in pieces of about `PIECE_BYTES`. Equal records in equal order give equal
- * bytes on every node. A piece is valid until the next one is asked for.
+ * All records as bytes, for a snapshot, in pieces of about `PIECE_BYTES`. Equal records in equal order give
+ * equal bytes on every node. A piece is valid until the next one is asked for.
  */
 export function* encodePieces(
   records: Iterable<readonly [name: string, value: Uint8Array]>,
@@ -192,8 +194,8 @@ export function encodeRecords(records: Iterable<readonly [name: string, value: U
 }
 
 /**
- * Reads an encoded table piece by piece; the pieces may be cut anywhere. A cut between two records isn't noticed:
- * snapshots have a checksum of their own.
+ * Reads an encoded table piece by piece; the pieces may be cut anywhere. A cut between two records isn't
+ * noticed: snapshots have a checksum of their own.
  */
 export class RecordsDecoder {
   readonly #records = new Map<string, Uint8Array>();
@@ -280,7 +282,10 @@ export async function readRecords(
   return decoder.finish();
 }
 
-/** An encoded table, one piece in each turn of the event loop. A piece is valid until the next one is asked for. */
+/**
+ * An encoded table, one piece in each turn of the event loop. A piece is valid until the next one is asked
+ * for.
+ */
 export async function* writeRecords(
   records: Iterable<readonly [name: string, value: Uint8Array]>,
   environment: Pick<Environment, "defer">,
@@ -318,7 +323,8 @@ function decodeNumbers(what: string, bytes: Uint8Array, count: number): number[]
 }
 
 /**
- * How many sessions are open in a snapshot's session table; null: the node that took the snapshot didn't know.
+ * How many sessions are open in a snapshot's session table; null: the node that took the snapshot didn't
+ * know.
  *
  * @throws DecodeError these bytes aren't a session table
  */

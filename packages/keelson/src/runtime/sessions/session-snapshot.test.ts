@@ -136,7 +136,9 @@ describe("a snapshot", () => {
       await expectKnown(cluster, cluster.raft("b"), id);
     });
 
-    /** A retry is answered if the sessions are known, and refused for want of them if not; never "expired". */
+    /**
+     * A retry is answered if the sessions are known, and refused for want of them if not; never "expired".
+     */
     async function expectKnown(
       cluster: SnapshotCluster,
       raft: Raft<string, number>,

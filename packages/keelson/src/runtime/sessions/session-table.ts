@@ -6,12 +6,14 @@
 // batch's effects (`flush`), and a snapshot holds the table as of its own last entry. Otherwise a retry could
 // be applied twice after a restart.
 //
-// Expiry uses log time, which entries move forward. Every node computes the same log time at the same entry, so a
-// session expires at the same entry everywhere. Log time starts at 0 and never goes back; one entry moves it by a
-// limited step; and while sessions are open, the leader's entries let it follow the leader's monotonic clock.
+// Expiry uses log time, which entries move forward. Every node computes the same log time at the same entry,
+// so a session expires at the same entry everywhere. Log time starts at 0 and never goes back; one entry
+// moves it by a limited step; and while sessions are open, the leader's entries let it follow the leader's
+// monotonic clock.
 //
-// No step of the table takes long. A snapshot's view shares the sessions with the table and copies none in advance;
-// a table is loaded in steps; and one entry removes a limited number of records (`expiryRecordsMax`).
+// No step of the table takes long. A snapshot's view shares the sessions with the table and copies none in
+// advance; a table is loaded in steps; and one entry removes a limited number of records
+// (`expiryRecordsMax`).
 //
 // Kept for each session: its time to live, its last use, the lowest unanswered sequence number, and the
 // answers from that number on. An answer holds the encoded result, so a retry gets the same result as the
@@ -55,9 +57,9 @@ export interface SessionLimits {
   /** Bytes of memory that the whole table holds. Beyond it the least recently used sessions end. */
   readonly bytesMax: number;
   /**
-   * Records that one entry removes because their sessions have expired; the last session may exceed it. The rest is
-   * removed at the next entries. If one entry could remove all, the turn of the event loop that applies it would last
-   * for hundreds of milliseconds.
+   * Records that one entry removes because their sessions have expired; the last session may exceed it. The
+   * rest is removed at the next entries. If one entry could remove all, the turn of the event loop that
+   * applies it would last for hundreds of milliseconds.
    */
   readonly expiryRecordsMax: number;
 }
@@ -76,8 +78,8 @@ export const SESSION_LIMITS: SessionLimits = {
 };
 
 /**
- * What a session, and an answer, count towards the limits beyond the bytes of results: the memory that their objects
- * hold, measured on Node 24 (session-memory.test.ts). Part of the format, like the limits.
+ * What a session, and an answer, count towards the limits beyond the bytes of results: the memory that their
+ * objects hold, measured on Node 24 (session-memory.test.ts). Part of the format, like the limits.
  */
 const SESSION_OVERHEAD_BYTES = 512;
 const ANSWER_OVERHEAD_BYTES = 320;
@@ -121,7 +123,10 @@ interface Session {
   readonly viewsBefore: number;
 }
 
-/** The table as it was at one entry, for a snapshot. Costs little to open: it shares the sessions with the table. */
+/**
+ * The table as it was at one entry, for a snapshot. Costs little to open: it shares the sessions with the
+ * table.
+ */
 export interface SessionTableView {
   /** All records, made one by one. Equal, order included, on all nodes that have applied the same entries. */
   records(): Generator<readonly [name: string, value: Uint8Array], void, undefined>;
@@ -146,13 +151,15 @@ export class SessionTable {
    */
   #nextExpiryMs = Infinity;
   /**
-   * The names of the records that changed since `takeChanges` or `discardChanges`. A new table has its record of
-   * log time to store, which says that the table is known: see `isKnownTable`.
+   * The names of the records that changed since `takeChanges` or `discardChanges`. A new table has its record
+   * of log time to store, which says that the table is known: see `isKnownTable`.
    */
   #changedRecords = new Set<string>([TIME_NAME]);
   /** Views that were opened, since the table was made. */
   #viewsOpened = 0;
-  /** Views that are open. While there are any, a session that one may share is copied before it is changed. */
+  /**
+   * Views that are open. While there are any, a session that one may share is copied before it is changed.
+   */
   #viewsOpen = 0;
 
   constructor(limits: SessionLimits = SESSION_LIMITS) {
@@ -168,8 +175,8 @@ export class SessionTable {
    * The table that these records describe; `isKnownTable` says whether they describe one. In steps of a few
    * milliseconds.
    *
-   * A state machine may store and return the records in any order. The order in the table is that of the log: it
-   * decides which session is evicted, and which result forgotten, first.
+   * A state machine may store and return the records in any order. The order in the table is that of the log:
+   * it decides which session is evicted, and which result forgotten, first.
    *
    * @throws DecodeError
    */
@@ -363,7 +370,8 @@ export class SessionTable {
     if (this.#logTimeMs <= this.#nextExpiryMs) return;
     this.#nextExpiryMs = Infinity;
     let removed = 0;
-    // Least recently used first, an order that is the same on every node. Removing from a map while reading it is safe.
+    // Least recently used first, an order that is the same on every node. Removing from a map while reading
+    // it is safe.
     for (const session of this.#sessions.values()) {
       if (this.#isExpired(session)) {
         if (removed >= this.#limits.expiryRecordsMax) {
@@ -382,8 +390,8 @@ export class SessionTable {
   }
 
   /**
-   * The session, unless it has ended. One that has expired and is still in the table, because `#advanceTime` removes a
-   * limited number, is removed here: else its commands would be applied for a few entries more.
+   * The session, unless it has ended. One that has expired and is still in the table, because `#advanceTime`
+   * removes a limited number, is removed here: else its commands would be applied for a few entries more.
    */
   #unexpired(id: LogIndex): Session | undefined {
     const session = this.#sessions.get(id);
@@ -393,8 +401,8 @@ export class SessionTable {
   }
 
   /**
-   * The session, to be changed. If an open view may share it, a copy takes its place in the table, so that the view
-   * stays as it is. A session is copied once for each view at most.
+   * The session, to be changed. If an open view may share it, a copy takes its place in the table, so that
+   * the view stays as it is. A session is copied once for each view at most.
    */
   #writable(session: Session): Session {
     if (this.#viewsOpen === 0 || session.viewsBefore === this.#viewsOpened) return session;

@@ -53,7 +53,9 @@ export function stateMachineFailure(what: string, error: unknown): Failure {
   return { kind: "state-machine", message, cause: error };
 }
 
-/** The message of something thrown, for use within another message. Never throws, whatever user code threw. */
+/**
+ * The message of something thrown, for use within another message. Never throws, whatever user code threw.
+ */
 export function reasonOf(thrown: unknown): string {
   return textOfThrown(thrown);
 }

@@ -52,8 +52,8 @@ export interface RaftMetrics {
 export type WatchedPart = "log" | "state-machine" | "snapshot-store";
 
 /**
- * A call that has made no progress for `storageStallMs` (the log) or `stateStallMs` (the other parts). Such a node neither
- * leads nor campaigns, unless it is the only voter.
+ * A call that has made no progress for `storageStallMs` (the log) or `stateStallMs` (the other parts). Such a
+ * node neither leads nor campaigns, unless it is the only voter.
  */
 export interface StallMetrics {
   readonly part: WatchedPart;

@@ -23,9 +23,9 @@ export interface RaftLimits {
   /** Reads that wait at once. More are refused with `OverloadedError`. Default 65,536. */
   readonly pendingReadsMax: number;
   /**
-   * Memory for the log's newest records, in bytes, with the 128 or so that each record takes besides its own. A follower
-   * that lags by more is sent records that are read from the log, which is slower. Records that are not written to the
-   * log yet come on top. Default 16 MiB.
+   * Memory for the log's newest records, in bytes, with the 128 or so that each record takes besides its own.
+   * A follower that lags by more is sent records that are read from the log, which is slower. Records that
+   * are not written to the log yet come on top. Default 16 MiB.
    */
   readonly cacheBytesMax: number;
   /** Entries applied in one batch. After each batch the event loop gets a turn. Default 1,024. */
@@ -55,15 +55,16 @@ export interface RaftTimings {
   /** An operation of the log that takes longer counts as failed: the node stops. Default 30,000. */
   readonly storageTimeoutMs: number;
   /**
-   * A call of the state machine or the snapshot store that makes no progress for so long has stalled. A leader then hands
-   * its leadership over, and the node doesn't campaign until the call goes on: it could lead, and serve nothing. Every node
-   * applies the same commands, so a single command that takes longer than this costs an election. Default 8,000.
+   * A call of the state machine or the snapshot store that makes no progress for so long has stalled. A
+   * leader then hands its leadership over, and the node doesn't campaign until the call goes on: it could
+   * lead, and serve nothing. Every node applies the same commands, so a single command that takes longer than
+   * this costs an election. Default 8,000.
    */
   readonly stateStallMs: number;
   /**
-   * A call of the state machine or the snapshot store that makes no progress for so long hangs: the node stops. Taking in
-   * and giving out chunks of a snapshot is progress, so a snapshot may take longer in total. A restart applies the command
-   * again, so this must be longer than any command takes. Default 60,000.
+   * A call of the state machine or the snapshot store that makes no progress for so long hangs: the node
+   * stops. Taking in and giving out chunks of a snapshot is progress, so a snapshot may take longer in total.
+   * A restart applies the command again, so this must be longer than any command takes. Default 60,000.
    */
   readonly stateTimeoutMs: number;
   /**
@@ -128,9 +129,9 @@ export interface RaftOptions<Command, Result> {
    */
   readonly data?: string;
   /**
-   * Where other nodes are now ("host:port" by id), if not where the log says: for members that all got other addresses at
-   * once. They are tried first. The membership itself is changed by `changeMembership({ addresses })`, once there is a
-   * leader again. Default: none.
+   * Where other nodes are now ("host:port" by id), if not where the log says: for members that all got other
+   * addresses at once. They are tried first. Once there is a leader again, the membership itself is
+   * changed by `changeMembership({ addresses })`. Default: none.
    */
   readonly reachAt?: Readonly<Record<NodeId, string>>;
   /**

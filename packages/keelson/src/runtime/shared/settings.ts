@@ -10,7 +10,10 @@ import type { StateMachine } from "./state-machine.ts";
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** The most UTF-8 bytes that the option `data` may have: every handshake carries it, and each node keeps that of every peer. */
+/**
+ * The most UTF-8 bytes that the option `data` may have: every handshake carries it, and each node keeps that
+ * of every peer.
+ */
 const DATA_BYTES_MAX = 4 * KIB;
 
 /** The defaults of `RaftLimits`. */
@@ -196,7 +199,10 @@ function checkTimings(timings: RaftTimings): void {
   }
 }
 
-/** A node whose part hangs has to hand its leadership over before it stops, or the cluster would wait for an election. */
+/**
+ * A node whose part hangs has to hand its leadership over before it stops, or the cluster would wait for an
+ * election.
+ */
 function checkStalls(timings: RaftTimings): void {
   for (const part of ["storage", "state"] as const) {
     const [stall, timeout] = [`${part}StallMs`, `${part}TimeoutMs`] as const;

@@ -4,9 +4,10 @@ import type { LogPosition, NodeId } from "../../core/position.ts";
 /**
  * Converts commands to bytes and back. Each command is encoded once, on the node where it is proposed.
  *
- * **Who owns the bytes:** `encode` lends its bytes for the call, and may use their buffer again for the next command: the
- * library copies what it keeps. The bytes given to `decode` belong to the log. A command may keep a view of them (which
- * keeps up to 64 KiB of the log in memory: copy what is small and stays), but nobody may change them: the log sends the same bytes to other nodes.
+ * **Who owns the bytes:** `encode` lends its bytes for the call, and may use their buffer again for the next
+ * command: the library copies what it keeps. The bytes given to `decode` belong to the log. A command may
+ * keep a view of them (which keeps up to 64 KiB of the log in memory: copy what is small and stays), but
+ * neither codec nor state machine may change them: the log sends the same bytes to other nodes.
  */
 export interface CommandCodec<Command> {
   encode(command: Command): Uint8Array;
@@ -21,8 +22,8 @@ export interface CommandCodec<Command> {
  * Converts results to bytes and back. A result needs bytes where it outlives its call or leaves its node: sessions store
  * results to answer retries, and forwarding sends them to the caller's node. Without these methods neither is available.
  *
- * **Who owns the bytes:** `encodeResult` lends its bytes for the call, as `encode` does. Those given to `decodeResult`
- * belong to the codec: the result may be a view of them, and its caller may change it.
+ * **Who owns the bytes:** `encodeResult` lends its bytes for the call, as `encode` does. Those given to
+ * `decodeResult` belong to the codec: the result may be a view of them, and its caller may change it.
  */
 export interface ResultCodec<Result> {
   /** Must produce the same bytes on every node for the same result: stored results are part of the replicated state. */
@@ -49,10 +50,11 @@ export interface StateMachineCodec<Command, Result> extends CommandCodec<Command
 export type SessionChanges = ReadonlyMap<string, Uint8Array | null>;
 
 /**
- * All records of the session table, as of one applied entry. The names and values are those of `SessionChanges`.
+ * All records of the session table, as of one applied entry. The names and values are those of
+ * `SessionChanges`.
  *
- * A table without open sessions still has the record `time`. No records at all mean that nobody knows which sessions are
- * open, because a state was stored without them; the node then refuses sessions.
+ * A table without open sessions still has the record `time`. No records at all mean that a state
+ * was stored without its sessions, so the node can't tell which are open; it then refuses sessions.
  */
 export type SessionRecords = ReadonlyMap<string, Uint8Array>;
 
@@ -68,23 +70,27 @@ export interface StateIdentity {
 /** What a state machine holds when it is opened: the last entry whose effects it holds, and the session records. */
 export interface OpenedState extends LogPosition {
   /**
-   * A state machine on disk that stores the records passed to `flush` and `restore` returns all of them here, as of
-   * exactly this entry. It needs no rule of its own for an empty map: see `SessionRecords`. A state machine in memory
-   * leaves this out: its sessions are rebuilt from the log like the rest of its state.
+   * A state machine on disk that stores the records passed to `flush` and `restore` returns all of them here,
+   * as of exactly this entry. It needs no rule of its own for an empty map: see `SessionRecords`. A state
+   * machine in memory leaves this out: its sessions are rebuilt from the log like the rest of its state.
    */
   readonly sessions?: SessionRecords;
 }
 
-/** What the node offers to its state machine, so that a database that hangs is noticed and one that is slow isn't stopped. */
+/**
+ * What the node offers to its state machine, so that a database that hangs is noticed and one that is slow
+ * isn't stopped.
+ */
 export interface StateMachineHost {
   /**
-   * The state machine did a piece of its work: the calls of its methods that are under way count as begun just now. To be
-   * called by an `open`, `flush` or `restore` that may take long, for each piece. In `restore` each chunk counts by itself.
+   * The state machine did a piece of its work: the calls of its methods that are under way count as begun
+   * just now. To be called by an `open`, `flush` or `restore` that may take long, for each piece. In
+   * `restore` each chunk counts by itself.
    */
   progress(): void;
   /**
-   * Runs a call to the state's database, watches it until it settles, and settles with its outcome. For calls that no
-   * method waits for, such as a query's: a node whose database answers no query should not lead.
+   * Runs a call to the state's database, watches it until it settles, and settles with its outcome. For calls
+   * that no method waits for, such as a query's: a node whose database answers no query should not lead.
    */
   watch<T>(what: string, call: () => Promise<T>): Promise<T>;
 }

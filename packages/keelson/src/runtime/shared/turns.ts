@@ -1,8 +1,8 @@
 // Spreads long work over several turns of the event loop.
 //
-// While a turn lasts, the node neither sends heartbeats nor answers them. A turn of a few hundred milliseconds costs a
-// healthy leader its leadership (Z19). So work whose length grows with the state is written as a generator that
-// yields after each step of a few milliseconds.
+// While a turn lasts, the node neither sends heartbeats nor answers them. A turn of a few hundred
+// milliseconds costs a healthy leader its leadership (Z19). So work whose length grows with the state is
+// written as a generator that yields after each step of a few milliseconds.
 
 import type { Environment } from "../../environment/environment.ts";
 

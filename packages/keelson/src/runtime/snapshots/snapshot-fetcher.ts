@@ -129,7 +129,9 @@ export class SnapshotFetcher {
   #nextRequestAt = -Infinity;
   /** In milliseconds of the environment's clock; set by each failure. No offer is taken before it. */
   #notBefore = -Infinity;
-  /** How often in a row the snapshot in the store could not be installed. Reset when one is fetched instead. */
+  /**
+   * How often in a row the snapshot in the store could not be installed. Reset when one is fetched instead.
+   */
   #storedFailures = 0;
   /** Bytes of one chunk: fewer at a low rate limit, so that several requests are sent each second. */
   readonly #chunkBytes: number;

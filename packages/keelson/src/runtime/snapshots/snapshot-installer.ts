@@ -34,7 +34,9 @@ export interface SnapshotInstallerParts<Command, Result> {
 /** A snapshot that is about to be restored. */
 interface OpenedForRestore {
   readonly reader: SnapshotReader;
-  /** The sessions in it, as the state machine is given them, and as the table that replaces the present one. */
+  /**
+   * The sessions in it, as the state machine is given them, and as the table that replaces the present one.
+   */
   readonly records: SessionRecords;
   readonly table: SessionTable;
 }
@@ -68,15 +70,15 @@ export class SnapshotInstaller<Command, Result> {
   }
 
   /**
-   * Resolves when the snapshot is installed, is of no use any more, or the node has stopped. Rejects if it
-   * could not be read, before anything was replaced: the node goes on as it was.
+   * Resolves when the snapshot is installed, the state has passed it already, or the node has stopped.
+   * Rejects if it could not be read, before anything was replaced: the node goes on as it was.
    */
   async install(snapshot: StoredSnapshot): Promise<void> {
     const { applier, driver, core, taker, compactor, log, installed } = this.#parts;
     const { position } = snapshot;
     if (this.#stopped) return;
     if (position.index <= applier.applied.index) {
-      // The entries came meanwhile, from another leader's log. The snapshot still covers this log's beginning.
+      // The entries came meanwhile, from another leader's log. The snapshot still covers the log's beginning.
       compactor.compact();
       return;
     }
@@ -162,8 +164,8 @@ export class SnapshotInstaller<Command, Result> {
   }
 
   /**
-   * Opens the snapshot's file and reads its sessions, without touching the state. Rejects if they can't be decoded, or
-   * if the store fails, perhaps only for a moment: no file handle may be left, or a read fail.
+   * Opens the snapshot's file and reads its sessions, without touching the state. Rejects if they can't be
+   * decoded, or if the store fails, perhaps only for a moment: no file handle may be left, or a read fail.
    */
   async #openForRestore(snapshot: StoredSnapshot): Promise<OpenedForRestore> {
     const { store, environment } = this.#parts;

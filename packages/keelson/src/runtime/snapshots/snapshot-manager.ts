@@ -142,7 +142,7 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
   /** A batch was applied. */
   applied(): void {
     const newest = this.#parts.store.newest?.position.index ?? 0;
-    // A snapshot that was fetched and could not be installed covers the log too, once the state has passed it.
+    // A snapshot that could not be installed after its transfer covers the log, once the state has passed it.
     if (newest > this.#passedSnapshot && this.#parts.applier.applied.index >= newest) {
       this.#passedSnapshot = newest;
       this.#compactor.compact();

@@ -14,9 +14,9 @@ const TRANSFERS_MAX = 8;
 const REQUESTS_MAX = 64;
 
 /**
- * Bytes of one node's requests that are answered at once: twice what its window of requests asks for, as each may be
- * repeated. More are dropped. They are in memory from the file to the socket, and a node may ask for a mebibyte
- * in each request, again and again.
+ * Bytes of one node's requests that are answered at once: twice what its window of requests asks for, as each
+ * may be repeated. More are dropped. They are in memory from the file to the socket, and a node may ask for a
+ * mebibyte in each request, again and again.
  */
 export const REQUESTED_BYTES_MAX = 4 * 1024 * 1024;
 

@@ -3,8 +3,9 @@ import type { Environment, FileHandle, FileSystem } from "../../environment/envi
 import type { StallWatch } from "../loop/index.ts";
 
 /**
- * The environment to open a snapshot store with. Each of its file operations is watched, and each that ends is progress of
- * the store's calls. So checking or publishing a large snapshot may take long, as long as single operations don't.
+ * The environment to open a snapshot store with. Each of its file operations is watched, and each that ends
+ * is progress of the store's calls. So checking or publishing a large snapshot may take long, as long as
+ * single operations don't.
  */
 export function watchedEnvironment(environment: Environment, watch: StallWatch): Environment {
   return {

@@ -7,7 +7,9 @@ import type { JournalDisk } from "./snapshot-journal.ts";
 /** Snapshots are taken only when the test asks for one. */
 export const BY_HAND = { everyEntries: Infinity, everyBytes: Infinity, keepEntries: 2 };
 
-/** A new cluster, not yet open, with copies of these machines: so each power cut starts from the same disks. */
+/**
+ * A new cluster, not yet open, with copies of these machines: so each power cut starts from the same disks.
+ */
 export function clusterOnCopies(machines: ReadonlyMap<string, Machine>, onDisk: boolean): SnapshotCluster {
   const cluster = new SnapshotCluster({ policy: BY_HAND, onDisk });
   for (const [id, { files, journalDisk }] of machines) {
@@ -43,7 +45,10 @@ export interface FollowerBehind {
   readonly lines: readonly string[];
 }
 
-/** Writes with three nodes, then without one of them, and has the other two take snapshots and compact their logs. */
+/**
+ * Writes with three nodes, then without one of them, and has the other two take snapshots and compact their
+ * logs.
+ */
 export async function followerBehind(onDisk: boolean): Promise<FollowerBehind> {
   const cluster = await SnapshotCluster.of(["a", "b", "c"], { policy: BY_HAND, onDisk });
   const leader = await cluster.leader();
@@ -63,8 +68,9 @@ export async function followerBehind(onDisk: boolean): Promise<FollowerBehind> {
 }
 
 /**
- * A cluster on copies of these disks in which the power of the node that is behind fails at the n-th file operation
- * after its start, while it fetches and installs the snapshot. `isCut` is false if it needed fewer operations.
+ * A cluster on copies of these disks in which the power of the node that is behind fails at the n-th file
+ * operation after its start, while it fetches and installs the snapshot. `isCut` is false if it needed fewer
+ * operations.
  */
 export async function cutWhileInstalling(
   { machines, behind }: FollowerBehind,

@@ -157,7 +157,8 @@ export class CallForwarder {
   onReply({ from, incarnation, id, answer, payload }: ForwardReply): void {
     if (incarnation !== this.#incarnation) return;
     const pending = this.#pending.get(id);
-    // Ignored: a duplicate, the reply to an earlier attempt (its number is gone), or to a call that has ended.
+    // Ignored: a duplicate, the reply to an earlier attempt (its number is gone), or to a call that has
+    // ended.
     if (pending?.sent?.to !== from) return;
     if (answer.type === "done") {
       this.#settle(pending, () => pending.forwardable.decodeReply(answer.index, payload));

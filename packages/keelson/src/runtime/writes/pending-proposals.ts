@@ -55,7 +55,8 @@ const REJECTIONS_PER_TURN = 128;
  *   call waits until it is applied.
  * - A snapshot of another node covers the entry: unknown at once.
  *
- * From the step-down on, entries are found by index and term, because another may be proposed at the same index.
+ * From the step-down on, entries are found by index and term, because another may be proposed at the same
+ * index.
  */
 export class PendingProposals<Result> {
   readonly #core: RaftNode;

@@ -100,8 +100,8 @@ export class Proposer<Command, Result> {
       throw new CommandTooLargeError(bytes.length, limits.commandBytesMax);
     }
     if (forwarder === null) return this.#proposeCommand(bytes, session, options);
-    // The bytes outlive this call: they wait for a leader, may be sent again, and the transport keeps them until
-    // they have left. The codec may encode the next command into the same buffer.
+    // The bytes outlive this call: they wait for a leader, may be sent again, and the transport keeps them
+    // until they have left. The codec may encode the next command into the same buffer.
     const payload = copyBytes(bytes, "what encode returns");
     const forwardable: ForwardableCall<WriteResult<Result>> = {
       request: session === undefined ? { type: "write" } : { type: "session-write", session: { ...session } },

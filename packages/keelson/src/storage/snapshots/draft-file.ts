@@ -30,7 +30,9 @@ export class DraftFile implements SnapshotDraft {
   #synced = 0;
   /** CRC-32 of the bytes written so far. */
   #checksum = 0;
-  /** The next block, of the sessions and then of the state: its first `#filled` bytes are not in the file yet. */
+  /**
+   * The next block, of the sessions and then of the state: its first `#filled` bytes are not in the file yet.
+   */
   readonly #block = new Uint8Array(BLOCK_BYTES_MAX);
   #filled = 0;
   /** Whether `#handle` is open. */

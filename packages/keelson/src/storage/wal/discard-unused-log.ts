@@ -9,27 +9,28 @@ import { inspectUnlocked } from "./inspect-wal.ts";
 import type { WalInspection } from "./wal-inspection.ts";
 
 /*
- * A node was told to create a cluster with a mistake in an address. The members can't reach each other, or they
- * belong to different clusters, because a cluster's id is made from its first members. The node may begin anew
- * with the corrected addresses, but only if it has had no part in the cluster that it leaves.
+ * A node was told to create a cluster with a mistake in an address. The members can't reach each other, or
+ * they belong to different clusters, because a cluster's id is made from its first members. The node may
+ * begin anew with the corrected addresses, but only if it has had no part in the cluster that it leaves.
  *
  * The hazard: two clusters, that of the wrong list and that of the corrected one, with leaders elected by the
  * same nodes. The first one's committed entries would be lost, or both would take writes.
  *
  * The condition, checked under the lock of the log, while the node can't run:
  *
- * 1. The node has never given a vote in the cluster that it leaves, not even to itself: it is still in the first
- *    entry's term, in which nobody is elected, and its vote is empty. Terms only rise, so an earlier vote would
- *    show. A vote that isn't durable was told to nobody.
+ * 1. The node has never given a vote in the cluster that it leaves, not even to itself: it is still in the
+ *    first entry's term, in which no node is elected, and its vote is empty. Terms only rise, so an earlier
+ *    vote would show. A node sends a vote only once it is durable.
  * 2. It has never acknowledged an entry of a leader: its log holds the first entry alone, which `initialize`
  *    wrote.
  * 3. Both lists name the same ids; only addresses differ.
  *
- * By 1, the nodes that ever vote in the one cluster and those that ever vote in the other have no node in common:
- * who voted can't leave, and who left never voted and never will. By 3, any majority of the one shares a node with
- * any majority of the other. So at most one of the two can ever elect a leader, whichever nodes change over, and
- * in whatever order. With other ids, two majorities could be disjoint ({a, b} of {a, b, c} and {c, d} of
- * {b, c, d}). Equal sets of ids are also equal over several corrections, one after another.
+ * By 1, the nodes that ever vote in the one cluster and those that ever vote in the other have no node in
+ * common: who voted can't leave, and who left never voted and never will. By 3, any majority of the one
+ * shares a node with any majority of the other. So at most one of the two can ever elect a leader, whichever
+ * nodes change over, and in whatever order. With other ids, two majorities could be disjoint
+ * ({a, b} of {a, b, c} and {c, d} of {b, c, d}). Equal sets of ids are also equal over several corrections,
+ * one after another.
  */
 
 /** Options of `discardUnusedLog`. */
@@ -51,11 +52,12 @@ export interface DiscardedLog {
 }
 
 /**
- * Removes the log of a node that was told to create a cluster with a mistake in an address, and has had no part
- * in any election since. The node must not be running. Afterwards it starts as a new one, with a new store id.
+ * Removes the log of a node that was told to create a cluster with a mistake in an address, and has had no
+ * part in any election since. The node must not be running. Afterwards it starts as a new one, with a new
+ * store id.
  *
- * @throws DirectoryLockedError the node is running; InvalidOptionError there is no log; StorageFailedError the
- *   log can't be read
+ * @throws DirectoryLockedError the node is running; InvalidOptionError there is no log; StorageFailedError
+ *   the log can't be read
  */
 export async function discardUnusedLog(directory: string, options: DiscardOptions): Promise<DiscardedLog> {
   const { members, environment = nodeEnvironment() } = options;
@@ -98,7 +100,9 @@ function reasonToKeep(
   return null;
 }
 
-/** Whether the cluster's id is the one that `initialize` makes from these members, in its first incarnation. */
+/**
+ * Whether the cluster's id is the one that `initialize` makes from these members, in its first incarnation.
+ */
 function isOwnFirstEntry(clusterId: string, members: Readonly<Record<NodeId, string>>): boolean {
   const config = configOf(Object.keys(members));
   const payload = encodeMembership({

@@ -48,8 +48,8 @@ export interface ForceNewClusterPlan {
   readonly term: Term;
   /**
    * The term of the new cluster's first entry: the one after `term`, so that this node's log continues as
-   * after an election. If `term` is the last one, or beyond, it is the one after the last entry's: a hostile or
-   * damaged message took the node there, and no other node of the new cluster can be in that term.
+   * after an election. If `term` is the last one, or beyond, it is the one after the last entry's: a hostile
+   * or damaged message took the node there, and no other node of the new cluster can be in that term.
    */
   readonly newTerm: Term;
   /**

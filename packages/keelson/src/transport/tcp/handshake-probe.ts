@@ -1,4 +1,5 @@
-// Asks a node once whether it refuses this one: a handshake on a connection of its own, closed after the answer.
+// Asks a node once whether it refuses this one: a handshake on a connection of its own, closed after the
+// answer.
 import type { Frame } from "../../codec/frame.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Timer } from "../../environment/environment.ts";

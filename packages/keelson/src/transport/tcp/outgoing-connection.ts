@@ -134,8 +134,9 @@ export class OutgoingConnection implements FrameHandler {
   }
 
   /**
-   * The peer only ever answers here: a welcome, which comes to this method, then pongs, which `FramedConnection`
-   * handles. Its messages come on a connection that it opens, so any other frame is an error.
+   * The peer only ever answers here: a welcome, which comes to this method, then pongs, which
+   * `FramedConnection` handles. Its messages come on a connection that it opens, so any other frame is an
+   * error.
    */
   onFrame(frame: Frame): void {
     if (this.#state === "dialing" && frame.type === "welcome") this.#onWelcome(frame);
