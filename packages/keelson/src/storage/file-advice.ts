@@ -1,22 +1,20 @@
 // What an operator can do about errors of the file system, for the stores on disk.
+import { hasCode } from "./wal/file-error.ts";
 
 /**
  * What to do about an error of the file system that says nothing about what is on the disk; "": nothing
  * special. Without it, a full disk is easily taken for damage.
  */
 export function adviceFor(error: unknown): string {
-  if (["ENOSPC", "EDQUOT"].some((code) => codeOf(error) === code)) {
+  const is = (code: string): boolean => hasCode(error, code);
+  if (is("ENOSPC") || is("EDQUOT")) {
     return " THE DISK IS FULL. Nothing that was acknowledged is lost: make room, and start the node again.";
   }
-  if (["EMFILE", "ENFILE"].some((code) => codeOf(error) === code)) {
+  if (is("EMFILE") || is("ENFILE")) {
     return " There are too many open files: raise the limit (ulimit -n), and start the node again.";
   }
-  if (["EACCES", "EPERM", "EROFS"].some((code) => codeOf(error) === code)) {
-    return " The user that runs the node must be able to read and write there. Nothing is wrong with the log.";
+  if (is("EACCES") || is("EPERM") || is("EROFS")) {
+    return " The user that runs the node must be able to read and write there. This is not damage.";
   }
   return "";
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && "code" in error ? error.code : null;
 }

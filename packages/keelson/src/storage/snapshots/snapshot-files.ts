@@ -128,7 +128,7 @@ export class SnapshotFiles implements SnapshotStore {
       }
     } catch (error) {
       if (error instanceof RaftError) throw error;
-      const text = `the snapshots in ${this.#directory} could not be opened: ${textOf(error)}.${adviceFor(error)}`;
+      const text = `the snapshots in ${this.#directory} could not be opened: ${textOfThrown(error)}.${adviceFor(error)}`;
       throw new StorageFailedError(text, "not-done", { cause: error });
     }
   }
@@ -281,7 +281,7 @@ export class SnapshotFiles implements SnapshotStore {
     try {
       await this.#remove(file);
     } catch (error) {
-      this.#log("warn", "an old snapshot could not be removed", { file, reason: textOf(error) });
+      this.#log("warn", "an old snapshot could not be removed", { file, reason: textOfThrown(error) });
     }
   }
 
@@ -352,8 +352,4 @@ function randomId(random: () => number): string {
 
 function isMissing(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOENT";
-}
-
-function textOf(error: unknown): string {
-  return textOfThrown(error);
 }
