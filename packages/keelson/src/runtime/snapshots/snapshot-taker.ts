@@ -183,9 +183,12 @@ export class SnapshotTaker<Command, Result> {
     return deferred.promise;
   }
 
-  /** Called between two batches: all that goes into the snapshot is read before this returns (S5, M5). */
+  /**
+   * Called between two batches: all that goes into the snapshot is read before this returns (S5, M5). Throws
+   * what the state machine throws.
+   */
   #begin(): Promise<StoredSnapshot> {
-    const { applier, sessions, memberships, store } = this.#parts;
+    const { applier, sessions, memberships, stateMachine, store } = this.#parts;
     if (this.#stopped) return Promise.reject(new ClosedError());
     if (this.#suspended)
       return Promise.reject(new SnapshotFailedError("another node's snapshot is being installed"));
@@ -201,19 +204,11 @@ export class SnapshotTaker<Command, Result> {
     // (M5).
     const membership = memberships.at(position.index);
     assert(membership !== null, "what is applied was written by a cluster with members");
-    let chunks: AsyncIterator<Uint8Array>;
-    let first: Promise<IteratorResult<Uint8Array>>;
-    try {
-      const { stateMachine } = this.#parts;
-      assert(stateMachine.snapshot !== undefined, "the options were checked");
-      chunks = stateMachine.snapshot()[Symbol.asyncIterator]();
-      // An async generator runs nothing before its first `next`: asked for later, it would copy a later
-      // state.
-      first = chunks.next();
-      first.catch(ignore);
-    } catch (error) {
-      return Promise.reject(this.#failed(error));
-    }
+    assert(stateMachine.snapshot !== undefined, "the options were checked");
+    const chunks = stateMachine.snapshot()[Symbol.asyncIterator]();
+    // An async generator runs nothing before its first `next`: asked for later, it would copy a later state.
+    const first = chunks.next();
+    first.catch(ignore);
     const header = {
       clusterId: this.#parts.clusterId() ?? "",
       position,
