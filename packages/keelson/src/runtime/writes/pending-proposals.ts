@@ -128,12 +128,11 @@ export class PendingProposals<Result> {
 
   /** The node no longer leads the term in which the pending entries were proposed. */
   leadershipEnded(): void {
-    if (this.#whileLeading.size === 0) return;
+    const [first] = this.#whileLeading.values();
+    if (first === undefined) return;
     const giveUpAt = this.#environment.now() + this.#outcomeWaitMs;
-    for (const { position } of this.#whileLeading.values()) {
-      this.#afterStepDown.set(position.term, { giveUpAt, proposals: this.#whileLeading });
-      break;
-    }
+    // All of them are of the one term that this node led.
+    this.#afterStepDown.set(first.position.term, { giveUpAt, proposals: this.#whileLeading });
     this.#whileLeading = new Map();
     this.#checkedTerm = 0;
     this.#rejectLost();
