@@ -386,8 +386,8 @@ export class RaftNode {
   }
 
   /**
-   * Whether a part of this node outside of the log hangs, such as the state machine, so that the node can't
-   * serve. Heartbeats don't depend on such a part: without this report a leader would lead on and serve
+   * Whether a part of this node outside of the log has stalled, such as the state machine, so that the node
+   * can't serve. Heartbeats don't depend on such a part: without this report a leader would lead on and serve
    * nothing. A leader hands its leadership over and steps down, a candidate gives up, and no election is
    * started until `isStalled` is false again. A sole voter stays, as no other node could lead instead.
    */

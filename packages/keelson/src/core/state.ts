@@ -121,7 +121,7 @@ export class NodeState {
   preVoteRound: number;
   /**
    * Time in milliseconds at which the caller reported that this node can't serve commands, because a part of
-   * it outside of the log hangs; null: it can. Written by `RaftNode.handleServiceStall`.
+   * it outside of the log has stalled; null: it can. Written by `RaftNode.handleServiceStall`.
    */
   serviceStalledAt: number | null = null;
   /** What was received from this term's leader. Replaced with each term, by `enterTerm`. */
@@ -257,7 +257,7 @@ export class NodeState {
 
   /**
    * Time in milliseconds at which the oldest write under way has taken too long, or another part of the node
-   * was reported to hang. From then on the node should neither lead nor start an election.
+   * was reported as stalled. From then on the node should neither lead nor start an election.
    */
   get stallDeadline(): number {
     // No other node could lead instead of a sole voter, and it can still serve reads.

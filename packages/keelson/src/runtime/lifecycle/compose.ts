@@ -120,13 +120,14 @@ export function composeNode<Command, Result>(
   };
 }
 
-/** The call that hangs; null: none does. */
+/** The stalled call; null: none has stalled. */
 function stalledCall<Command, Result>(
   { environment }: ProcessParts,
   { core, settings, stallWatch }: GroupParts<Command, Result>,
 ): StallMetrics | null {
   if (stallWatch.stall !== null) return stallWatch.stall;
-  const ms = environment.now() - (core.oldestWriteAt ?? Infinity);
+  if (core.oldestWriteAt === null) return null;
+  const ms = environment.now() - core.oldestWriteAt;
   return ms < settings.timings.storageStallMs ? null : { part: "log", call: "writing to it", ms };
 }
 

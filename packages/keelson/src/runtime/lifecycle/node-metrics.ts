@@ -25,7 +25,7 @@ export interface NodeMetricsParts<Command, Result> {
   readonly readQueue: ReadIndexQueue;
   readonly reads: ReadHandler;
   readonly snapshots: SnapshotService;
-  /** null: no call hangs. */
+  /** null: no call has stalled. */
   readonly stalled: () => StallMetrics | null;
 }
 

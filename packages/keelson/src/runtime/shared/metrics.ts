@@ -38,7 +38,7 @@ export interface RaftMetrics {
   readonly forwardedCalls: number;
   /** Bytes of the commands of those calls. */
   readonly forwardedBytes: number;
-  /** The call that hangs, of the log, the state machine or the snapshot store; null: none does. */
+  /** The stalled call of the log, the state machine or the snapshot store; null: none has stalled. */
   readonly stalled: StallMetrics | null;
   /** The sessions as of the applied entry: the same on every node that has applied as much. */
   readonly sessions: SessionMetrics;
