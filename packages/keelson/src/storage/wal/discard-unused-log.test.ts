@@ -123,9 +123,14 @@ describe("discardUnusedLog", () => {
       files.intercept = null;
       files.crash(seededRandom(calls));
       const anew = wal(DIRECTORY);
-      const found = await anew.open({ nodeId: "a", clusterId: null }, environmentOf(files));
+      const found = await anew.open({ nodeId: "a", clusterId: null }, environmentOf(files.copy()));
       expect([0, 1]).toContain(found.lastIndex);
       await anew.close();
+      const isLeft = files.paths().length > 0;
+      const again = discardUnusedLog(DIRECTORY, { members: RIGHT, environment: environmentOf(files) });
+      if (isLeft) expect(await again).toMatchObject({ isDiscarded: true });
+      else await expect(again).rejects.toThrow("there is no log");
+      expect(files.paths()).toEqual([]);
       if (isDone === true) return;
     }
     throw new Error("it never got to its end");
