@@ -152,8 +152,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     also: [
       {
         file: "runtime/writes/pending-proposals.ts",
-        from: "if (this.#whileLeading.size === 0) return;\n    const giveUpAt",
-        to: "if (this.#whileLeading.size >= 0) return;\n    const giveUpAt",
+        from: "if (first === undefined) return;\n    const giveUpAt",
+        to: "if (first === undefined || this.#whileLeading.size >= 0) return;\n    const giveUpAt",
       },
     ],
   },
