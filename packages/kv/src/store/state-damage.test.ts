@@ -10,7 +10,7 @@ import { readTableBlocks } from "../leveldb/table.ts";
 import { DatabaseDamagedError, DatabaseOpenError, WRITE_BUFFER_BYTES } from "./database.ts";
 import { openDatabase, openError } from "./level-database.ts";
 import { StateDirectory } from "./state-directory.ts";
-import { dataKey, POSITION_KEY, StateDamagedError } from "./state-layout.ts";
+import { dataKey, POSITION_KEY, ringKey, StateDamagedError } from "./state-layout.ts";
 import { KvStateMachine, ringBatchesFor } from "./state-machine.ts";
 import { temporaryDirectory } from "../test/temporary.ts";
 
@@ -143,6 +143,24 @@ describe("a flipped bit in a value, while the node runs (Z3)", () => {
     await database.close();
     expect((await open(directory)).index).toBe(0);
   });
+});
+
+it("a state that was rebuilt from the log alone is refused beside another node's log", async () => {
+  const directory = path.join(temporaryDirectory(), "state");
+  const { store } = await open(directory);
+  for (let index = 1; index <= 3; index++) await put(store, index, "k", Buffer.from("v"));
+  await store.close();
+  // Found after the identity was found to be right.
+  const database = await openDatabase(directory);
+  await database.batch([{ type: "del", key: ringKey(2) }], { sync: false });
+  await database.close();
+  const { store: again, index, lines } = await open(directory);
+  expect([index, lines.join()]).toEqual([0, expect.stringContaining("lacks batch 2 of 3")]);
+  await put(again, 1, "k", Buffer.from("v"));
+  await again.close();
+  await expect(open(directory, { ...IDENTITY, storeId: "s2" })).rejects.toThrow(
+    /the state belongs to node n1 of cluster a \(store s1\)/,
+  );
 });
 
 describe("damage that no value's checksum covers (Z3)", () => {

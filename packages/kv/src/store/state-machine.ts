@@ -247,6 +247,8 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       }
       this.#unusable = error;
       this.#written = NOTHING_APPLIED;
+      // The new database lacks it, also if the damaged one had the right one.
+      this.#identityToWrite = this.#identity;
       this.#recovery.report(
         `the state can't be used, and is rebuilt from the log and the snapshot: ${error.message}`,
       );
