@@ -158,11 +158,11 @@ function report(error: unknown, command: string | undefined): number {
   return FAILED;
 }
 
-// `keelson members | head -1`: whoever read the output has seen enough. Nothing is left to be said to anyone.
+// `keelson recover DIR --yes | head -1` closes the pipe while the command works. The command must not stop halfway, and
+// its exit code must say how it ended: it goes on without output.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
-    if (stream === process.stdout) process.exit(process.exitCode ?? 0);
   });
 }
 

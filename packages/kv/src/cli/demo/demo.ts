@@ -27,8 +27,6 @@ interface WatchedNode {
 /** Runs the demo until Ctrl-C. Resolves with the exit code. */
 export async function demo(options: DemoOptions): Promise<number> {
   const cluster = new Demo(demoNodes(options), (text) => process.stdout.write(`${text}\n`));
-  // Writing fails if the reader of our output ends. Go on all the same: the nodes must be stopped in order.
-  process.stdout.on("error", () => undefined);
   const signal = stopRequested(() => {
     cluster.kill();
   });
