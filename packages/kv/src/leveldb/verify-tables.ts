@@ -31,8 +31,7 @@ export async function damageInTables(
   const reader = new TableReader(directory);
   for (const table of await tablesOf(directory)) {
     progress();
-    const contents = await reader.read(table);
-    const damage = contents === null ? null : await damageIn(table, contents);
+    const damage = await damageIn(table, reader);
     if (damage !== null) return `${path.join(directory, table.name)}: ${damage}`;
   }
   return null;
@@ -56,12 +55,17 @@ export class TableReader {
     this.#directory = directory;
   }
 
-  /** Valid until the next call. null: the file is gone, because it is obsolete now, or was lost. */
-  async read({ name }: TableFile): Promise<Buffer | null> {
+  /**
+   * Valid until the next call. null: the file is gone, because it is obsolete now, or was lost.
+   *
+   * @throws MalformedError it has not as many bytes as the manifest says, and is not read: it may have any number
+   */
+  async read({ name, bytes }: TableFile): Promise<Buffer | null> {
     try {
       const file = await open(path.join(this.#directory, name), "r");
       try {
         const { size } = await file.stat();
+        if (size !== bytes) throw new MalformedError(`it has ${size} bytes instead of ${bytes}`);
         if (size > this.#buffer.length) this.#buffer = Buffer.allocUnsafeSlow(size);
         const { bytesRead } = await file.read(this.#buffer, 0, size, 0);
         return this.#buffer.subarray(0, bytesRead);
@@ -76,9 +80,10 @@ export class TableReader {
 }
 
 /** What is damaged in one table. null: nothing. */
-async function damageIn({ bytes }: TableFile, contents: Buffer): Promise<string | null> {
-  if (contents.length !== bytes) return `it has ${contents.length} bytes instead of ${bytes}`;
+async function damageIn(table: TableFile, reader: TableReader): Promise<string | null> {
   try {
+    const contents = await reader.read(table);
+    if (contents === null) return null;
     let inTurn = 0;
     for (const block of readTableBlocks(contents).data) {
       verifyBlock(contents, block);

@@ -84,17 +84,15 @@ export async function inspectState(directory: string): Promise<StateInspection |
 async function readTables(directory: string, { tables }: Manifest, contents: StateContents): Promise<void> {
   const reader = new TableReader(directory);
   for (const table of tables) {
-    const file = await reader.read(table);
-    if (file === null) {
-      contents.damaged(`${table.name} is missing`);
-      continue;
-    }
-    if (file.length !== table.bytes)
-      contents.damaged(`${table.name} has ${file.length} bytes instead of ${table.bytes}`);
-    contents.guard(table.name, () => {
+    await contents.guard(table.name, async () => {
+      const file = await reader.read(table);
+      if (file === null) {
+        contents.damaged(`${table.name} is missing`);
+        return;
+      }
       for (const handle of readTableBlocks(file).data) {
         // One damaged block doesn't keep the others from being read.
-        contents.guard(table.name, () => {
+        await contents.guard(table.name, () => {
           for (const { key, value } of entriesOf(readBlock(file, handle))) {
             const end = key.length - KEY_TRAILER_BYTES;
             const sequence = uint64At(key, end);
@@ -120,7 +118,7 @@ async function readLogs(
       await readFile(path.join(directory, name)),
     );
     for (const record of records)
-      contents.guard(name, () => {
+      await contents.guard(name, () => {
         readBatch(record, contents);
       });
     // LevelDB leaves it out, and the node then finds whether a batch is missing.
@@ -165,9 +163,9 @@ class StateContents {
   }
 
   /** Runs `read`. What it throws because of damage is noted. */
-  guard(file: string, read: () => void): void {
+  async guard(file: string, read: () => void | Promise<void>): Promise<void> {
     try {
-      read();
+      await read();
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
       this.damaged(`${file}: ${error.message}`);

@@ -5,6 +5,7 @@
  */
 import { open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { isMissing } from "../leveldb/verify-tables.ts";
 import { DatabaseDamagedError, type Database } from "./database.ts";
 import { openDatabase } from "./level-database.ts";
 import type { StateRecovery } from "./state-machine.ts";
@@ -99,8 +100,4 @@ async function syncDirectory(directory: string): Promise<void> {
   } finally {
     await handle.close();
   }
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }
