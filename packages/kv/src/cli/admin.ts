@@ -96,8 +96,7 @@ async function transferLeadership(to: string | undefined, client: AdminClient): 
     const members = await client.members().catch(() => null);
     if (members?.role === "leader" && members.leader?.id === to) return to;
   }
-  const result = await client.change("POST", "/transfer", to === undefined ? {} : { to });
-  return (result as { readonly leader: string }).leader;
+  return client.transfer(to);
 }
 
 /** Changes the members, shows the progress, and resolves with the members after the change. */

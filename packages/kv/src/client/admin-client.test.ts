@@ -49,6 +49,12 @@ it("an answer that refuses is that error, and not taken for a node that can't be
       JSON.stringify({ error: { code: "NO_LEADER", message: "no leader is known", outcome: "not-done" } }),
     );
   });
-  const [code] = await errorOf(client.members());
-  expect(code).not.toBe("UNREACHABLE");
+  expect(await errorOf(client.members())).toEqual(["NO_LEADER", "not-done"]);
+});
+
+it("a JSON answer without what a node answers is a bad answer", async () => {
+  const client = await clientOf((_, response) => void response.end("null"));
+  expect(await errorOf(client.members())).toEqual(["BAD_ANSWER", "not-done"]);
+  expect(await errorOf(client.snapshot(1000))).toEqual(["BAD_ANSWER", "unknown"]);
+  expect(await errorOf(client.transfer("n2"))).toEqual(["BAD_ANSWER", "unknown"]);
 });

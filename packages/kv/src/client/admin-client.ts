@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import { authorization } from "../shared/admin-token.ts";
-import { ErrorBodyText, KvClientError } from "./client-error.ts";
+import { ErrorBodyText, KvClientError, type KvOutcome } from "./client-error.ts";
 import { isRefused, unreachable } from "./unreachable.ts";
 
 /** The most milliseconds of one request. The server answers sooner, also if a change takes long. */
@@ -34,6 +34,8 @@ const Members = v.object({
 });
 /** The answer to `POST /snapshot`. */
 const Snapshot = v.object({ index: v.number(), term: v.number(), bytes: v.number() });
+/** The answer to `POST /transfer`. */
+const Transfer = v.object({ leader: v.string() });
 
 /** A member of the cluster. */
 export type Member = v.InferOutput<typeof Member>;
@@ -80,12 +82,14 @@ export class AdminClient {
 
   /** Asks the first node to take a snapshot, and waits until it is durable there. */
   async snapshot(timeoutMs: number): Promise<v.InferOutput<typeof Snapshot>> {
-    const answer = v.safeParse(
-      Snapshot,
-      await resultOf(await this.#fetch(this.#currentNode(), "POST", "/snapshot", {}, timeoutMs)),
-    );
-    if (answer.success) return answer.output;
-    throw new KvClientError("BAD_ANSWER", "unknown", 200, "what answers there is no node of Keelson");
+    const response = await this.#fetch(this.#currentNode(), "POST", "/snapshot", {}, timeoutMs);
+    return checked(Snapshot, await resultOf(response), "unknown");
+  }
+
+  /** Has the leader hand over, to `to` or to the member that is closest. Resolves with the id of the new leader. */
+  async transfer(to?: string): Promise<string> {
+    const result = await this.change("POST", "/transfer", to === undefined ? {} : { to });
+    return checked(Transfer, result, "unknown").leader;
   }
 
   /**
@@ -112,12 +116,8 @@ export class AdminClient {
     const failures: unknown[] = [];
     for (const _ of this.#nodes) {
       try {
-        const answer = v.safeParse(
-          schema,
-          await resultOf(await this.#fetch(this.#currentNode(), "GET", target)),
-        );
-        if (answer.success) return answer.output;
-        throw new KvClientError("BAD_ANSWER", "not-done", 200, "what answers there is no node of Keelson");
+        const response = await this.#fetch(this.#currentNode(), "GET", target);
+        return checked(schema, await resultOf(response), "not-done");
       } catch (error) {
         failures.push(error);
         this.#nextNode += 1;
@@ -164,19 +164,21 @@ function failureOfAll(failures: readonly unknown[]): unknown {
   });
 }
 
+/** The body of a successful answer, if it is what a node answers. `outcome`: the error's if it is not. */
+function checked<Schema extends v.GenericSchema>(
+  schema: Schema,
+  body: unknown,
+  outcome: KvOutcome,
+): v.InferOutput<Schema> {
+  const answer = v.safeParse(schema, body);
+  if (answer.success) return answer.output;
+  throw new KvClientError("BAD_ANSWER", outcome, 200, "what answers there is no node of Keelson");
+}
+
 /** The JSON body of a successful answer. Throws the error that any other answer describes. */
 async function resultOf(response: Response): Promise<unknown> {
   const text = await textOf(response);
-  if (response.ok) {
-    const json = v.safeParse(v.pipe(v.string(), v.parseJson()), text === "" ? "{}" : text);
-    if (json.success) return json.output;
-    throw new KvClientError(
-      "BAD_ANSWER",
-      "unknown",
-      response.status,
-      "what answers there is no node of Keelson",
-    );
-  }
+  if (response.ok) return checked(v.pipe(v.string(), v.parseJson()), text === "" ? "{}" : text, "unknown");
   const body = v.safeParse(ErrorBodyText, text);
   if (!body.success) {
     throw new KvClientError(

@@ -1,25 +1,33 @@
+/** What the errors of `fetch` say about a node that it could not reach. */
 import { reasonOf } from "../shared/errors.ts";
+
 /** A message for people that says why `fetch` could not reach a node, and what to do. */
 export function unreachable(node: string, error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const code =
-    cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : null;
-  const isHttp = !(cause instanceof Error && cause.name === "HTTPParserError");
+  const { cause, code, isHttp } = partsOf(error);
   const reason = isHttp ? ((code === null ? undefined : REASONS[code]) ?? code ?? textOf(cause)) : NO_HTTP;
   return `${node} cannot be reached: ${reason}`;
 }
 
 /**
- * Whether waiting for the node can't help: nothing listens at its address, or there is no such host. It may be
- * started later, but nothing says so. A node that hangs, or a network that loses packets, is another matter.
+ * Whether waiting for the node can't help: nothing listens at its address, there is no such host, or what listens
+ * speaks another protocol. A node that hangs, or a network that loses packets, is another matter. False for an answer
+ * that is an error: the node was reached.
  */
 export function isRefused(error: unknown): boolean {
+  const { code, isHttp } = partsOf(error);
+  return !isHttp || (code !== null && ["ECONNREFUSED", "ENOTFOUND", "EADDRNOTAVAIL"].includes(code));
+}
+
+/** `fetch` throws a `TypeError` with the error of the connection as its cause. `error` may be of any kind. */
+function partsOf(error: unknown): {
+  readonly cause: unknown;
+  readonly code: string | null;
+  readonly isHttp: boolean;
+} {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  // An answer that is an error has no cause: the node was reached.
-  if (!(cause instanceof Error)) return false;
-  if (cause.name === "HTTPParserError") return true;
-  const code = "code" in cause ? cause.code : null;
-  return typeof code === "string" && ["ECONNREFUSED", "ENOTFOUND", "EADDRNOTAVAIL"].includes(code);
+  if (!(cause instanceof Error)) return { cause, code: null, isHttp: true };
+  const code = "code" in cause && typeof cause.code === "string" ? cause.code : null;
+  return { cause, code, isHttp: cause.name !== "HTTPParserError" };
 }
 
 /** Reasons by error code. */
