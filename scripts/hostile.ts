@@ -57,7 +57,7 @@ async function attack(
   const faults: string[] = [];
   let peakMib = 0;
   const watch = setInterval(() => {
-    peakMib = Math.max(peakMib, residentMib(node.pid, "VmRSS"));
+    peakMib = Math.max(peakMib, residentMib(node.pid));
   }, 50);
   try {
     await one.run(scene);
@@ -91,7 +91,7 @@ async function attack(
   faults.push(...victims.surprises.splice(0));
   return {
     faults,
-    figures: `${done} of ${done + failed} calls served, at most ${Math.round(gapMs)} ms apart, peak ${Math.round(peakMib)} MiB, then ${Math.round(residentMib(node.pid, "VmRSS"))}`,
+    figures: `${done} of ${done + failed} calls served, at most ${Math.round(gapMs)} ms apart, peak ${Math.round(peakMib)} MiB, then ${Math.round(residentMib(node.pid))}`,
   };
 }
 
@@ -109,7 +109,7 @@ async function settled(victims: Victims): Promise<{ leader: string; term: number
 async function normalAgain(pid: number, limitMib: number): Promise<number | null> {
   const deadline = performance.now() + NORMAL_MS_MAX;
   for (;;) {
-    const mib = residentMib(pid, "VmRSS");
+    const mib = residentMib(pid);
     if (mib <= limitMib) return null;
     if (performance.now() > deadline) return mib;
     await pause(200);
@@ -130,7 +130,7 @@ async function prepare(victims: Victims): Promise<number> {
   const traffic = new Bystander(addresses.http, TRAFFIC_BYTES);
   await pause(WARM_UP_MS);
   await traffic.stop();
-  return residentMib(pid, "VmRSS");
+  return residentMib(pid);
 }
 
 const { values } = parseArgs({

@@ -154,7 +154,7 @@ const HTTP: readonly Attack[] = [
     },
   },
   {
-    name: "greedy: four backups that nobody reads, and a fifth that somebody wants",
+    name: "greedy: four backups whose clients do not read, and a fifth whose client does",
     port: "http",
     run: ({ client }) => client.unread(4, `GET /snapshot HTTP/1.1\r\n${HOST}\r\n`),
     effect: async ({ http }) => {

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync } from "node:fs";
-import { createServer } from "node:net";
 import path from "node:path";
 
+import { freePorts } from "../lib/free-ports.ts";
 import { ServerProcess } from "../torture/server-process.ts";
 
 export type Port = "http" | "line" | "raft";
@@ -67,8 +67,10 @@ export class Victims {
 
   static async start(directory: string): Promise<Victims> {
     const addresses = new Map<string, Readonly<Record<Port, string>>>();
-    for (const id of ["n1", "n2", "n3"]) {
-      const [http, line, raft] = await Promise.all([freeAddress(), freeAddress(), freeAddress()]);
+    const ids = ["n1", "n2", "n3"];
+    const free = (await freePorts(3 * ids.length)).map((port) => `${HOST}:${port}`);
+    for (const [at, id] of ids.entries()) {
+      const [http = "", line = "", raft = ""] = free.slice(3 * at);
       addresses.set(id, { http, line, raft });
     }
     const victims = new Victims(addresses, directory);
@@ -105,10 +107,10 @@ export class Victims {
   }
 }
 
-/** Resident memory of a process in MiB: now, or the most since it started or the peak was reset. */
-export function residentMib(pid: number, field: "VmRSS" | "VmHWM"): number {
+/** Resident memory of a process, in MiB. */
+export function residentMib(pid: number): number {
   const text = readFileSync(`/proc/${pid}/status`, "utf8");
-  return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(text)?.[1] ?? NaN) / 1024;
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(text)?.[1] ?? NaN) / 1024;
 }
 
 export function pause(ms: number): Promise<void> {
@@ -128,12 +130,4 @@ async function statusOf(http: string): Promise<Status | null> {
   } catch {
     return null;
   }
-}
-
-async function freeAddress(): Promise<string> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
-  const taken = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return `${HOST}:${taken !== null && typeof taken === "object" ? taken.port : 0}`;
 }
