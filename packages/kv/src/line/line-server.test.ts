@@ -4,6 +4,7 @@ import { NotLeaderError, OutcomeUnknownError, OverloadedError } from "keelson";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../store/commands.ts";
 import { serverBudgets } from "../shared/memory-budget.ts";
+import { pause } from "../shared/pause.ts";
 import { connectTo, exchange } from "../test/raw-client.ts";
 import { LineServer, type LineServerLimits, type LineServerParts } from "./line-server.ts";
 import type { FakeNode } from "../test/fake-node.ts";
@@ -232,6 +233,30 @@ describe("a client that is slow or greedy [Z18]", () => {
     await closed;
     clearInterval(writing);
     expect(budgets.answers.bytes).toBe(0);
+  });
+
+  it("that leaves before its value is read is counted until the value is dropped, and once", async () => {
+    const budgets = serverBudgets();
+    const { server, node } = await start({}, { budgets });
+    await node.write({ type: "put", key: Buffer.from("k"), value: Buffer.alloc(1000, "v"), condition: null });
+    const leave = Promise.withResolvers<undefined>();
+    node.read = async (query) => {
+      const found = await query();
+      await leave.promise;
+      return found;
+    };
+    const socket = await connectTo(server.address);
+    socket.write("get k\n");
+    await vi.waitFor(() => {
+      expect(budgets.answers.bytes).toBe(1000);
+    });
+    socket.resetAndDestroy();
+    await pause(100);
+    expect(budgets.answers.bytes).toBe(1000);
+    leave.resolve(undefined);
+    await vi.waitFor(() => {
+      expect(budgets.answers.bytes).toBe(0);
+    });
   });
 
   it("that doesn't read large values locks out others that ask for large values, but not for small ones", async () => {

@@ -211,10 +211,10 @@ class Conversation {
     this.#answer = answer;
     this.#splitter = new LineSplitter(LINE_BYTES_MAX, this.#received);
     // One listener for the connection's lifetime, not one for each answer.
+    // What is held for the answer is still there while a read is under way. `#reply` drops it.
     socket.once("close", () => {
       this.#wake();
       this.#splitter.close();
-      this.#held.close();
     });
   }
 
