@@ -9,7 +9,7 @@ import { errorAnswer, noRoom } from "./error-answers.ts";
 import type { HttpMetrics } from "./http-metrics.ts";
 import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
 import type { HttpRequest } from "./http-request.ts";
-import { delayRefusal, ReadGate } from "../shared/read-gate.ts";
+import { delayRefusal, ReadGate, ReadTurns } from "../shared/read-gate.ts";
 import {
   BadRequestError,
   conditionOf,
@@ -38,8 +38,7 @@ const LISTS_MAX = 2;
 export class KeyRoutes {
   readonly #metrics: HttpMetrics;
   readonly #reads = new ReadGate(READS_MAX, VALUE_BYTES_MAX);
-
-  readonly #lists = new ReadGate(LISTS_MAX, VALUE_BYTES_MAX);
+  readonly #lists = new ReadTurns(LISTS_MAX);
 
   constructor(metrics: HttpMetrics) {
     this.#metrics = metrics;

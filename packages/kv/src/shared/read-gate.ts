@@ -24,7 +24,7 @@ export function delayRefusal(): Promise<void> {
 }
 
 /** Runs a limited number of reads at once, in the order in which they come. */
-class Turns {
+export class ReadTurns {
   readonly #max: number;
   #running = 0;
   readonly #waiting: (() => void)[] = [];
@@ -34,7 +34,7 @@ class Turns {
   }
 
   async run<T>(read: () => Promise<T>): Promise<T> {
-    // Whoever leaves hands its place to the one that waits, so the count stays.
+    // A read that ends hands its place to the one that waits longest, so the count stays.
     if (this.#running < this.#max) this.#running += 1;
     else {
       await new Promise<void>((resolve) => {
@@ -51,25 +51,21 @@ class Turns {
   }
 }
 
+/** See the file's header. */
 export class ReadGate {
-  readonly #turns: Turns;
+  readonly #turns: ReadTurns;
   /** For reads that found no room for the largest value. */
-  readonly #turnsWithoutRoom = new Turns(1);
+  readonly #turnsWithoutRoom = new ReadTurns(1);
   /** Bytes of the largest value: room for so much is taken before a read. */
   readonly #valueBytesMax: number;
 
   /** `max`: reads at once. */
   constructor(max: number, valueBytesMax: number) {
-    this.#turns = new Turns(max);
+    this.#turns = new ReadTurns(max);
     this.#valueBytesMax = valueBytesMax;
   }
 
-  /** Runs the read when it is its turn. */
-  run<T>(read: () => Promise<T>): Promise<T> {
-    return this.#turns.run(read);
-  }
-
-  /** As `run`, for a value, whose bytes the account holds afterwards. "no-room": the budget has none for it. */
+  /** Reads a value, whose bytes the account holds afterwards. "no-room": the budget has none for it. */
   async readValue<T extends { readonly value: Uint8Array }>(
     account: MemoryAccount,
     read: () => Promise<T | null>,
