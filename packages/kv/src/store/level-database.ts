@@ -46,7 +46,9 @@ export async function openDatabase(
   progress: () => void = () => undefined,
 ): Promise<Database> {
   // Before LevelDB opens it: a compaction would write what it reads of a damaged table under a fresh checksum.
-  const damage = await damageInTables(directory, progress);
+  const damage = await damageInTables(directory, progress).catch((error: unknown) => {
+    throw openError(directory, error);
+  });
   const level = new ClassicLevel<Uint8Array, Uint8Array>(directory, {
     maxOpenFiles: OPEN_FILES_MAX,
     maxFileSize: FILE_BYTES_MAX,
@@ -72,7 +74,7 @@ export async function openDatabase(
     // There is nothing in the range, so nothing but the memtables is written.
     checkpoint: () => level.compactRange(AFTER_ALL_KEYS, AFTER_ALL_KEYS).catch(rethrow),
     verify: async (onProgress) => {
-      const found = await damageInTables(directory, onProgress);
+      const found = await damageInTables(directory, onProgress).catch(rethrow);
       if (found !== null) throw new DatabaseCorruption(`the database is damaged: ${found}`);
     },
     close: () => level.close(),

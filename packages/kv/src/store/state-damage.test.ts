@@ -1,6 +1,6 @@
 /** States that lost something or were changed: what reads, `open` and the rebuilding make of them. */
 import { randomBytes } from "node:crypto";
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { ClassicLevel } from "classic-level";
 import { StateMachineFailure, type LogPosition, type StateIdentity } from "keelson";
@@ -236,6 +236,20 @@ describe("damage that no value's checksum covers (Z3)", () => {
     await expect(store.get(Buffer.from("k8"))).rejects.toThrow(/the database is damaged/);
     await store.close();
     expect((await open(directory)).index).toBe(0);
+  });
+
+  it("is not what a file that can't be read is called: the error says what to do", async () => {
+    const { directory } = await stateInTables();
+    const { store } = await open(directory);
+    const [table = ""] = readdirSync(directory).filter((one) => one.endsWith(".ldb"));
+    rmSync(path.join(directory, table));
+    symlinkSync(table, path.join(directory, table));
+    await expect(drain(store.snapshot())).rejects.toThrow(/something else is where .* should be: ELOOP: /);
+    await store.close();
+    const error: unknown = await open(directory).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(DatabaseOpenError);
+    expect(error).not.toBeInstanceOf(DatabaseDamagedError);
+    expect(String(error)).toMatch(/cannot open the database in .*\(ELOOP: .*Nothing is wrong with the state/);
   });
 
   it("does not hide that another process has the state", async () => {
