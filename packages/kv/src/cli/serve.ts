@@ -80,9 +80,10 @@ async function serveOnce(
     logger,
     leaving.signal,
   );
-  const end = await endOf(Promise.race([stop, server.stopped, refused]), server);
-  clearTimeout(leaderless);
-  leaving.abort();
+  const end = await endOf(Promise.race([stop, server.stopped, refused]), server).finally(() => {
+    clearTimeout(leaderless);
+    leaving.abort();
+  });
   if (typeof end === "string") logger.info(`${end}: closing`);
   else if (end instanceof RaftError) logger.fatal({ code: end.code }, end.message);
   await server.close();
