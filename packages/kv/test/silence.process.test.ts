@@ -78,7 +78,7 @@ describe("a command of keelson", () => {
     await until("it says so", () => keelson.stderr.includes(text), START_MS_MAX);
   });
 
-  it("ends without a word when its output is read by nobody any more", async () => {
+  it("ends without an error message when the reader of its output has closed the pipe", async () => {
     for (const args of [["--help"], ["serve", "--help"]]) {
       const keelson = new Keelson(args);
       keelson.child.stdout?.destroy();

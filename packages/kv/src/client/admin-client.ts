@@ -42,8 +42,8 @@ export type Member = v.InferOutput<typeof Member>;
 /** The members of the cluster, as the node `id` knows them. */
 export type Members = v.InferOutput<typeof Members>;
 
-/** No node can be asked: nothing listens at any of the addresses, so that waiting can't help. */
-export class NobodyListensError extends KvClientError {}
+/** No node can be asked: no Keelson listens at any of the addresses, so that waiting can't help (`isRefused`). */
+export class NothingListensError extends KvClientError {}
 
 /** Asks nodes of a cluster about it, and asks its leader to change it. */
 export class AdminClient {
@@ -159,7 +159,7 @@ function failureOfAll(failures: readonly unknown[]): unknown {
   const refused = failures.filter((one) => one instanceof KvClientError && isRefused(one.cause));
   if (refused.length < failures.length) return failures.at(-1);
   const message = refused.map((one) => (one instanceof Error ? one.message : String(one))).join("; ");
-  return new NobodyListensError("UNREACHABLE", "not-done", null, message, {
+  return new NothingListensError("UNREACHABLE", "not-done", null, message, {
     cause: new AggregateError(refused),
   });
 }

@@ -2,7 +2,7 @@
  * Brings about a change of the cluster through its HTTP interface. A goal describes the desired state, so its
  * requests are repeated: after unknown outcomes, while there is no leader, and while new members catch up.
  */
-import { NobodyListensError, type AdminClient, type Members } from "./admin-client.ts";
+import { NothingListensError, type AdminClient, type Members } from "./admin-client.ts";
 import { KvClientError } from "./client-error.ts";
 import { StartError } from "../shared/errors.ts";
 import { count, formatBytes } from "../shared/format.ts";
@@ -72,7 +72,7 @@ export async function reachGoal(client: AdminClient, goal: MembershipGoal): Prom
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
       // Once a node has answered, it may only be restarting.
-      if (error instanceof NobodyListensError && !wasAnswered)
+      if (error instanceof NothingListensError && !wasAnswered)
         throw new StartError(error.message, { cause: error });
       if (isFinal(error)) refusal ??= error;
       last = error.message;

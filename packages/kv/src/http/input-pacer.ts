@@ -2,14 +2,14 @@
  * Hands what clients send to Node's HTTP parser in slices, and no more in a turn of the event loop than fits into
  * a limit of time.
  *
- * Hazard: libuv reads up to 2 MiB from one connection in a turn, and Node parses all of it at once. As chunks of one byte
- * that takes a second, in which the leader sends no heartbeats. As requests of 30 bytes it is tens of thousands of
+ * Hazard: libuv reads up to 2 MiB from one connection in a turn, and Node parses all of it at once. As chunks of one
+ * byte that takes a second, in which the leader sends no heartbeats. As requests of 30 bytes it is tens of thousands of
  * them, with several kilobytes of objects each, before this program sees the first. So each connection's bytes
  * are parsed in slices; when the turn's time is used up, or the connection is paused, the rest goes back into the
  * socket's buffer, and the socket is not read from. The connections whose rest waits for time take turns.
  *
- * It costs a few microseconds for each request, because Node's parser otherwise takes the bytes from the socket without
- * JavaScript in between.
+ * It costs a few microseconds for each request, and more for a large body, because Node's parser otherwise takes
+ * the bytes from the socket without JavaScript in between.
  */
 import type { Socket } from "node:net";
 
@@ -42,8 +42,8 @@ export class InputPacer {
 
   /** To be called when the HTTP server has been given the connection, before it sends anything. */
   pace(socket: Socket, requests: PacedRequests): void {
-    // The parser's only way in: Node's server listens to the socket as anyone would. Another listener of "data" also
-    // keeps Node from reading past it, from the socket's handle. The tests of memory fail if it isn't so.
+    // Node's HTTP server feeds the parser from a listener of "data", in whose place ours comes. Since that one isn't
+    // Node's, the parser doesn't read from the socket's handle either. The tests of memory fail if it isn't so.
     const [parse, ...others] = socket.listeners("data") as Listener[];
     // In a version of Node where that isn't so, to serve clients without this limit is better than not to serve them.
     if (parse === undefined || others.length > 0) return;

@@ -12,7 +12,10 @@
  * accounts of at most `SMALL_BYTES`, so that clients that stall with large values only lock out other large ones.
  */
 
-/** A client that has neither sent nor taken a byte for this long may lose its place to another. */
+/**
+ * A client that has made no progress for this long may lose its place to another. It makes progress with every 256 bytes
+ * that it sends (`PieceBuffer`), and with every part of its answer that it takes (64 KiB).
+ */
 export const STALLED_MS = 2000;
 /** The most bytes that an account may hold and use the part of the budget that is reserved for small ones. */
 export const SMALL_BYTES = 64 * 1024;

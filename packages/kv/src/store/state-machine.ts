@@ -182,7 +182,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   readonly #ringBatches: number;
   readonly #restoreBatchKeys: number;
   readonly #recovery: StateRecovery | null;
-  /** The node, which watches what the database is asked for. A state without a node is watched by nobody. */
+  /** The node, which watches whether the database answers. Set by `open`; without a node nothing is watched. */
   #host: StateMachineHost = NO_HOST;
   /** null before `open` and after `close`. */
   #database: Database | null = null;
