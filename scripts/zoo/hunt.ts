@@ -85,15 +85,25 @@ async function explore({ code, bounds }: Bug): Promise<Trial | null> {
   return found === null ? null : { seeds: 1, seed: 0, by: "exploration", text: found.sentence };
 }
 
-async function huntBySuite(
-  code: string,
-  finder: "transport suite" | "log store suite" | "storage suite" | "state suite",
-): Promise<Trial | null> {
+type Suite = Exclude<Bug["finder"], "exploration" | undefined>;
+
+async function huntBySuite(code: string, finder: Suite): Promise<Trial | null> {
+  const text = await runSuite(finder, `?patch=${code}`);
+  if (text === null) return null;
+  checkItIsTheBug({ code }, text);
+  // A suite that fails without the bug, too, says nothing about the bug.
+  const withoutBug = await runSuite(finder, "");
+  if (withoutBug !== null) throw new Error(`the ${finder} fails without bug ${code}, too: ${withoutBug}`);
+  return { seeds: 1, seed: 0, by: finder, text };
+}
+
+/** Runs a suite on the modules that the query names. Resolves with its first failure; null: none. */
+async function runSuite(finder: Suite, query: string): Promise<string | null> {
   const { transportSuite, logStoreSuite, storageSuite } = (await import(
-    `${path.join(import.meta.dirname, "suites.ts")}?patch=${code}`
+    `${path.join(import.meta.dirname, "suites.ts")}${query}`
   )) as typeof suites;
   const { stateSuite } = (await import(
-    `${path.join(import.meta.dirname, "state-suite.ts")}?patch=${code}`
+    `${path.join(import.meta.dirname, "state-suite.ts")}${query}`
   )) as typeof states;
   const suite = {
     "transport suite": transportSuite,
@@ -101,9 +111,7 @@ async function huntBySuite(
     "storage suite": storageSuite,
     "state suite": () => stateSuite(),
   }[finder];
-  const text = await suite();
-  if (text !== null) checkItIsTheBug({ code }, text);
-  return text === null ? null : { seeds: 1, seed: 0, by: finder, text };
+  return await suite();
 }
 
 /** A patch that doesn't even load would be "found" by every run. */

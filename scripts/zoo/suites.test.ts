@@ -1,0 +1,13 @@
+import { describe, expect, it } from "vitest";
+
+import { logStoreSuite, storageSuite, transportSuite } from "./suites.ts";
+
+describe("without a bug, no case fails", () => {
+  it.each([
+    ["transport suite", transportSuite],
+    ["log store suite", logStoreSuite],
+    ["storage suite", storageSuite],
+  ])("of the %s", async (_, run) => {
+    expect(await run()).toBeNull();
+  });
+});
