@@ -4,6 +4,7 @@ import { CORE_BUGS } from "./core-bugs.ts";
 import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
+import { QUESTION_BUGS } from "./question-bugs.ts";
 import { REST_BUGS } from "./rest-bugs.ts";
 import { RUNTIME_BUGS } from "./runtime-bugs.ts";
 import { SEAM_BUGS } from "./seam-bugs.ts";
@@ -21,6 +22,7 @@ export const BUGS: readonly Bug[] = [
   ...KV_BUGS,
   ...SEAM_BUGS,
   ...REST_BUGS,
+  ...QUESTION_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
 /** A bug as the patch that the module loader applies. */
