@@ -5,7 +5,7 @@
  * safety depends on it.
  */
 import type { LogView } from "../../core/log.ts";
-import { samePosition, type LogPosition } from "../../core/position.ts";
+import { samePosition, type LogPosition, type NodeId } from "../../core/position.ts";
 import { checkCommit, leadersLogs } from "./commitment.ts";
 import { installed, persisted, truncated } from "./durability.ts";
 import { checkRole, checkVote, enterTerm, withAnswers, withPreVote } from "./election.ts";
@@ -158,16 +158,27 @@ function withSeen(before: ModelState, known: ModelState, input: Input, seen: See
     () => `transfers leadership to ${String(transferTarget)}, which has no vote (dissertation 3.10)`,
   );
   // What a leader has confirmed may still be said after it has stepped down.
-  const { reads, leading } = role === "leader" ? known : withoutLeading({ ...known, commit });
+  const isFormer = role !== "leader" && known.leading !== null;
+  const { reads, leading } = isFormer ? withoutLeading({ ...known, commit }) : known;
   const heard = leadersMessage(known, input);
   const begins = role === "pre-candidate" && before.role !== "pre-candidate";
   return {
     ...known,
-    ...{ term, votedFor, role, leader, commit, transferTarget, reads, leading },
+    term,
+    votedFor,
+    role,
+    leader,
+    commit,
+    transferTarget,
+    reads,
+    leading,
     leaderOfTerm: leader ?? known.leaderOfTerm,
     leaderHeardAt: heard === null ? known.leaderHeardAt : known.now,
     roundHeard: Math.max(known.roundHeard, heard?.round ?? 0),
-    ...(begins ? { preVotes: new Set(), preVoteRound: null } : {}),
+    preVotes: begins ? NO_NODES : known.preVotes,
+    preVoteRound: begins ? null : known.preVoteRound,
     unsaid: role === "pre-candidate" ? withPreCampaign(unsaid, log.last) : unsaid,
   };
 }
+
+const NO_NODES: ReadonlySet<NodeId> = new Set();
