@@ -18,22 +18,26 @@ import { StoreChecker } from "./store-checker.ts";
  *
  * | code   | where                                                                                    |
  * | ------ | ---------------------------------------------------------------------------------------- |
- * | ES     | durable votes: `StoreChecker`; leaders: `LeadershipChecker`; candidates: `StatusChecker`  |
- * | LM     | `StoreChecker`, for every record that any store is given                                  |
- * | LC     | `LeadershipChecker`, when a leader is first seen                                          |
- * | SMS    | `CommitChecker` and `ApplyChecker`                                                        |
- * | CQ     | `CommitChecker`; acknowledgements: `MessageChecker`                                       |
- * | MONO   | terms: `StoreChecker`; commit index: `StatusChecker`; match: `LeadershipChecker`          |
- * | ORD    | `StatusChecker`, `ApplyChecker`, `StoreChecker`                                           |
- * | PBR    | `MessageChecker`; order of durable writes: `StoreChecker`                                 |
- * | CFG    | `StatusChecker`; snapshots: `StoreChecker`                                                |
- * | DUR    | restarts and reads: `StoreChecker`; acknowledged writes: `run/outcome-checks.ts`          |
- * | LIN    | each answered read: `ReadChecker`; the history: `run/outcome-checks.ts`                   |
- * | STABLE | `LeadershipChecker`; votes against a live leader: `LeaseChecker`; campaigns:              |
- * |        | `EntitlementChecker`                                                                      |
- * | BOUND  | `StatusChecker`; nothing left at the end: `run/shutdown.ts`                               |
+ * | ES     | durable votes: `StoreChecker`; leaders: `LeadershipChecker`; candidates: `StatusChecker` |
+ * |        | lost disks: `world/message-watch.ts`; senders: `EntitlementChecker`                      |
+ * | LM     | `StoreChecker`, for every record that any store is given; sent: `message-watch.ts`       |
+ * | LC     | `LeadershipChecker`, when a leader is first seen                                         |
+ * | SMS    | `CommitChecker` and `ApplyChecker`; queries: `clients/stale-reads.ts`                    |
+ * | CQ     | `CommitChecker`; acknowledgements: `MessageChecker`, `message-watch.ts`                  |
+ * | MONO   | terms: `StoreChecker`; commit index: `StatusChecker`; match: `LeadershipChecker`         |
+ * | ORD    | `StatusChecker`, `ApplyChecker`, `StoreChecker`                                          |
+ * | PBR    | `MessageChecker`; order of durable writes: `StoreChecker`                                |
+ * | CFG    | `StatusChecker`; snapshots: `StoreChecker`                                               |
+ * | DUR    | restarts and reads: `StoreChecker`; acknowledged writes: `run/outcome-checks.ts`         |
+ * | LIN    | each answered read: `ReadChecker`; the history: `run/outcome-checks.ts`                  |
+ * | STABLE | `LeadershipChecker`; votes against a live leader: `LeaseChecker`; campaigns:             |
+ * |        | `EntitlementChecker`; refused questions: `message-watch.ts`                              |
+ * | KNOWN  | hints: `HintChecker`; the other calls need clients, see below                            |
+ * | BOUND  | `StatusChecker`; nothing left at the end: `run/shutdown.ts`                              |
  *
- * ONCE, KNOWN, LIVE and FAILSTOP need clients or the end of the run, and are checked there.
+ * `ModelChecker` checks each step of a core against most of these rules at once (MODEL).
+ *
+ * ONCE, LIVE, most of KNOWN and FAILSTOP need clients or the end of the run, and are checked there.
  */
 export class ClusterChecker {
   readonly history = new ClusterHistory();

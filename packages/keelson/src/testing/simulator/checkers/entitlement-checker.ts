@@ -7,7 +7,9 @@
  *   before, and stands once for it. Any other candidate first has the pre-votes of a majority, all for the
  *   same round.
  *
- * It sees what nodes send and are given, and asks no node what it believes.
+ * It sees what nodes send and are given, and asks no node what it believes. The reference model checks
+ * candidates too, but takes for granted that the core is given only what was sent to its node, and that a
+ * TimeoutNow comes from a leader. This checker sees the messages at the transport, and knows who leads.
  */
 import type { ClusterConfig } from "../../../core/config.ts";
 import type { Message } from "../../../core/message.ts";

@@ -6,6 +6,9 @@
  * - CQ: a follower acknowledges only entries that equal those of the leader of that term.
  * - CFG: an offered snapshot names the configuration that was in force at its index.
  *
+ * The reference model goes by what was reported to the core as durable, this checker by what the store was
+ * given and reported; and it compares a follower's log with its leader's.
+ *
  * It doesn't check messages of an earlier term than the sender's durable one: what they assert was checked
  * when that term was current, and late copies are harmless if receivers are right (checked by what they do
  * then).

@@ -1,7 +1,10 @@
 /**
- * LIN, directly: a linearizable read was confirmed before it was answered (dissertation 6.4). A majority of the
- * voters answered one leader, in its term, for a heartbeat round that began after the read was asked for. The check of histories sees a wrong read only if a write happens to make it visible; this sees
- * each.
+ * LIN, directly: a linearizable read was confirmed before it was answered (dissertation 6.4). A majority of
+ * the voters answered one leader, in its term, for a heartbeat round that began after the read was asked for.
+ *
+ * Two other checks see less. The check of histories sees a wrong read only if a write happens to make it
+ * visible. The reference model checks the core's answers, which the runtime shares among the calls that wait:
+ * it doesn't see a call that is given the answer to an earlier one. This checker goes from call to answer.
  */
 import type { AppendEntriesReply, Message } from "../../../core/message.ts";
 import type { NodeId } from "../../../core/position.ts";

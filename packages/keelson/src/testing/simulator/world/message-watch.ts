@@ -7,11 +7,15 @@
  * - CQ: a leader doesn't count an acknowledgement that was given to it as leader of an earlier term (R7).
  * - STABLE: a pre-vote, and a request for a vote that comes while the leader is heard, change nothing.
  * - PBR, CFG, STABLE: see `MessageChecker`, `EntitlementChecker` and `LeaseChecker`.
+ *
+ * The reference model allows less on an acknowledgement and a pre-vote, but lets a leader step down at any
+ * input: only here must a request for a vote that is refused leave the role alone.
  */
 import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import type { Message } from "../../../core/message.ts";
 import type { NodeId } from "../../../core/position.ts";
-import type { Raft } from "../../../runtime/raft.ts";
+import { membersOf } from "../../../core/config.ts";
+import type { RaftNode } from "../../../core/node.ts";
 import type { TransportMessage } from "../../../transport/transport.ts";
 import { LeaseChecker, type ReceiverState } from "../checkers/lease-checker.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
@@ -22,8 +26,8 @@ import type { TransportObserver } from "./observed-transport.ts";
 /** The process whose messages are watched. */
 export interface WatchedProcess {
   readonly id: NodeId;
-  /** null: its node isn't open. */
-  readonly raft: Raft<unknown, unknown> | null;
+  /** null: its node has none yet, or has ended. */
+  readonly core: RaftNode | null;
   readonly hasLostDisk: boolean;
   readonly onTimeoutNowSent: (() => void) | null;
   /** The time on its own clock. */
@@ -73,7 +77,7 @@ export class MessageWatch implements TransportObserver {
     if (isRuntimeMessage(message)) return;
     checker.messages.sending(process.id, to, message);
     checker.reads.sending(to, message);
-    checker.entitlements.sending(process.id, message, () => process.raft?.metrics().config ?? null);
+    checker.entitlements.sending(process.id, message, () => process.core?.config ?? null);
     assertInvariant(
       !process.hasLostDisk || !assertsDurableState(message),
       "ES",
@@ -117,16 +121,16 @@ export class MessageWatch implements TransportObserver {
 
   /** What a question that is only answered must not change: all that it could. */
   #changeable(): string | null {
-    const metrics = this.#parts.process.raft?.metrics();
-    if (metrics === undefined) return null;
-    const { role, term, leader, commitIndex, lastIndex } = metrics;
-    return [role, term, leader?.id, commitIndex, lastIndex].join(" ");
+    const { core } = this.#parts.process;
+    if (core === null) return null;
+    const { role, term, leader, commitIndex, log } = core;
+    return [role, term, leader, commitIndex, log.last.index].join(" ");
   }
 
   #receiverState(): ReceiverState | null {
     const { process } = this.#parts;
-    if (process.raft === null) return null;
-    const { role, term } = process.raft.metrics();
+    if (process.core === null) return null;
+    const { role, term } = process.core;
     return { isLeader: role === "leader", term, now: process.now() };
   }
 
@@ -134,9 +138,14 @@ export class MessageWatch implements TransportObserver {
    * What the node knows of its followers as leader of a term later than this; null: it leads no such term.
    */
   #matchesAfter(term: number): string | null {
-    const metrics = this.#parts.process.raft?.metrics();
-    if (metrics?.role !== "leader" || metrics.term <= term) return null;
-    return JSON.stringify(metrics.members.map(({ match }) => match));
+    const { core } = this.#parts.process;
+    if (core?.role !== "leader" || core.term <= term) return null;
+    return JSON.stringify(
+      membersOf(core.config).map((id) => {
+        const { match, lostAfter } = core.progress(id) ?? {};
+        return [match, lostAfter];
+      }),
+    );
   }
 
   #check(check: () => void): void {

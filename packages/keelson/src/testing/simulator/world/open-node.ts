@@ -38,8 +38,8 @@ export interface NodeParts {
   readonly transport: Transport;
   readonly environment: Environment;
   readonly report: (error: unknown) => void;
-  /** Called once with the node's core, before its first input; null: nobody watches it. */
-  readonly observeCore: ((core: RaftNode) => void) | null;
+  /** Called once with the node's core, before its first input. */
+  readonly observeCore: (core: RaftNode) => void;
 }
 
 /** Rejects as `Raft.open` does. */
@@ -47,7 +47,7 @@ export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
   const { id, node, plan, stateMachine, log, transport, environment, report, observeCore } = parts;
   const hasSnapshots = plan.snapshots !== null && stateMachine.snapshot !== undefined;
   const options: RaftOptions<unknown, unknown> & CoreObserverOption = {
-    ...(observeCore === null ? {} : { [coreObserver]: observeCore }),
+    [coreObserver]: observeCore,
     id,
     stateMachine,
     log,

@@ -141,6 +141,8 @@ export class SimProcess {
   #disk: SimulatedFiles;
   /** null: no program runs. */
   #delivery: EventDelivery | null = null;
+  /** null: no node is open or being opened. */
+  #core: RaftNode | null = null;
   /** null: the node isn't open. */
   #raft: Raft<unknown, unknown> | null = null;
   /** The subject's state machine, as the subject made it. */
@@ -181,6 +183,10 @@ export class SimProcess {
 
   get raft(): Raft<unknown, unknown> | null {
     return this.#raft;
+  }
+
+  get core(): RaftNode | null {
+    return this.#core;
   }
 
   get machine(): StateMachine<unknown, unknown> | null {
@@ -270,6 +276,7 @@ export class SimProcess {
     if (delivery === null) return;
     delivery.kill();
     this.#delivery = null;
+    this.#core = null;
     this.#raft = null;
     this.#machine = null;
     this.#starting = false;
@@ -421,12 +428,13 @@ export class SimProcess {
     });
   }
 
-  /** Puts the reference model beside the node's core; null: the plan's runs go without it. */
-  #coreObserver(delivery: EventDelivery, environment: Environment): ((core: RaftNode) => void) | null {
+  /** Keeps the node's core, and puts the reference model beside it, unless the plan's runs go without it. */
+  #coreObserver(delivery: EventDelivery, environment: Environment): (core: RaftNode) => void {
     const { plan, checker, report } = this.#parts;
-    if (!plan.checksModel) return null;
     const { electionTimeoutMs, preVote, checkQuorum, clockDriftMax } = plan;
     return (core) => {
+      if (!delivery.isDead()) this.#core = core;
+      if (!plan.checksModel) return;
       observeCore(core, {
         checker: checker.model,
         settings: { electionTimeoutMinMs: electionTimeoutMs.min, preVote, checkQuorum, clockDriftMax },
