@@ -75,14 +75,14 @@ async function main(args: string[]): Promise<number> {
   if (values.text) {
     const titles = new Map(BUGS.map(({ code, title }) => [code, title]));
     const lines = storedLines([]).map((line) => ({ ...line, title: titles.get(line.code) ?? line.title }));
-    await write(lines, options);
+    await write(lines);
     return 0;
   }
   const kept = values.update ? storedLines(bugs) : [];
   const isWritten = values.only === undefined || values.update;
   const lines = await huntAll(bugs, options, numberOf("jobs", values.jobs), async (done) => {
     // After each bug, so that an interrupted run keeps its results.
-    if (isWritten) await write([...kept, ...done], options);
+    if (isWritten) await write([...kept, ...done]);
   });
   const missed = lines.filter(({ found }) => !found).map(({ code }) => code);
   console.log(`${lines.length - missed.length} of ${lines.length} bugs were found`);
@@ -97,13 +97,13 @@ function storedLines(bugs: readonly Bug[]): Line[] {
   return lines.filter(({ code }) => !bugs.some((bug) => bug.code === code));
 }
 
-async function write(lines: readonly Line[], { seedsMax }: HuntOptions): Promise<void> {
+async function write(lines: readonly Line[]): Promise<void> {
   const lineFor = ({ code }: Bug): Line | undefined => lines.find((line) => line.code === code);
   const inOrder = BUGS.map(lineFor).filter((line) => line !== undefined);
   const open = BUGS.filter((bug) => lineFor(bug) === undefined).map(({ code }) => code);
   const file = path.join(DOCS, "zoo.md");
   const options = { ...(await resolveConfig(file)), filepath: file };
-  writeFileSync(file, await format(tableOf(inOrder, seedsMax, open), options));
+  writeFileSync(file, await format(tableOf(inOrder, open), options));
   writeFileSync(path.join(DOCS, "zoo.json"), `${JSON.stringify({ bugs: inOrder }, null, 2)}\n`);
 }
 
