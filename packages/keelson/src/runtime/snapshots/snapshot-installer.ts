@@ -76,13 +76,12 @@ export class SnapshotInstaller<Command, Result> {
   async install(snapshot: StoredSnapshot): Promise<void> {
     const { applier, driver, core, taker, compactor, log, installed } = this.#parts;
     const { position } = snapshot;
-    if (this.#stopped) return;
+    if (this.#stopped || !(await this.#isAcceptable(snapshot))) return;
     if (position.index <= applier.applied.index) {
       // The entries came meanwhile, from another leader's log. The snapshot still covers the log's beginning.
       compactor.compact();
       return;
     }
-    if (!(await this.#isAcceptable(snapshot))) return;
     compactor.suspend();
     await taker.suspend();
     await applier.pauseForRestore();
