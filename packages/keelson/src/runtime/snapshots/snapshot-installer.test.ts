@@ -16,6 +16,7 @@ const SNAPSHOT: StoredSnapshot = {
   position: { index: 9, term: 2 },
   membership: membershipOf(["a", "b"]),
   bytes: 100,
+  origin: "received",
 };
 
 /**
