@@ -218,8 +218,10 @@ export class RaftNode {
    */
   get removedMembersToNotify(): NodeId[] {
     const { role } = this.#state;
-    if (role.type !== "leader") return [];
-    return [...role.progress].flatMap(([id, { removalNotice }]) => (removalNotice === null ? [] : [id]));
+    const ids: NodeId[] = [];
+    if (role.type !== "leader") return ids;
+    for (const [id, { removalNotice }] of role.progress) if (removalNotice !== null) ids.push(id);
+    return ids;
   }
 
   /**
