@@ -1,5 +1,6 @@
 import type { SourcePatch } from "../lib/patched-modules.ts";
 import { changesOf, type Bug } from "./bug.ts";
+import { CHAIN_BUGS } from "./chain-bugs.ts";
 import { CORE_BUGS } from "./core-bugs.ts";
 import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
@@ -23,6 +24,7 @@ export const BUGS: readonly Bug[] = [
   ...SEAM_BUGS,
   ...REST_BUGS,
   ...QUESTION_BUGS,
+  ...CHAIN_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
 /** A bug as the patch that the module loader applies. */

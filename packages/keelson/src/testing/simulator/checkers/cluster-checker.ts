@@ -1,4 +1,5 @@
 import { ApplyChecker } from "./apply-checker.ts";
+import { ChainChecker } from "./chain-checker.ts";
 import { ClusterHistory } from "./cluster-history.ts";
 import { EntitlementChecker } from "./entitlement-checker.ts";
 import { HintChecker } from "./hint-checker.ts";
@@ -37,7 +38,8 @@ import { StoreChecker } from "./store-checker.ts";
  *
  * `ModelChecker` checks each step of a core against most of these rules at once (MODEL).
  *
- * ONCE, LIVE, most of KNOWN and FAILSTOP need clients or the end of the run, and are checked there.
+ * `ChainChecker` finds messages that cause each other without end (LIVE). ONCE, most of LIVE and KNOWN, and
+ * FAILSTOP need clients or the end of the run, and are checked there.
  */
 export class ClusterChecker {
   readonly history = new ClusterHistory();
@@ -47,6 +49,7 @@ export class ClusterChecker {
   readonly model = new ModelChecker();
   readonly reads = new ReadChecker(this.history);
   readonly hints = new HintChecker(this.history);
+  readonly chains = new ChainChecker();
   readonly entitlements: EntitlementChecker;
   readonly statuses: StatusChecker;
 

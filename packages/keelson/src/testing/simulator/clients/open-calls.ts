@@ -30,11 +30,11 @@ export class OpenCalls {
   readonly acknowledged = new Set<string>();
   /** Names of the commands that were reported as not done. Grows with the run. */
   readonly notDone = new Set<string>();
-  readonly #parts: Pick<ClientsParts, "plan" | "clock" | "trace">;
+  readonly #parts: Pick<ClientsParts, "plan" | "clock" | "trace" | "checker">;
   /** In the order in which they were made. */
   readonly #calls = new Set<Call>();
 
-  constructor(parts: Pick<ClientsParts, "plan" | "clock" | "trace">) {
+  constructor(parts: Pick<ClientsParts, "plan" | "clock" | "trace" | "checker">) {
     this.#parts = parts;
   }
 
@@ -45,12 +45,14 @@ export class OpenCalls {
   begin(call: Omit<Call, "calledAt" | "notLeadingSince">): Call {
     const begun = { ...call, calledAt: this.#parts.clock.now(), notLeadingSince: null };
     this.#calls.add(begun);
+    this.#parts.checker.chains.used();
     return begun;
   }
 
   /** The call's promise settled, or its process died. Of the two only the first counts. */
   end(call: Call, outcome: Outcome, why: string, output?: unknown): void {
     if (!this.#calls.delete(call)) return;
+    this.#parts.checker.chains.used();
     this.#parts.trace(`${call.op} ${outcome}${why === "" ? "" : ` (${why})`}`);
     if (outcome === "done") call.open?.done(output);
     else if (outcome === "not-done") call.open?.notDone();

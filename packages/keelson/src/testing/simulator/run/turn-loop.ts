@@ -93,8 +93,9 @@ export class TurnLoop {
 
   /** Checks all nodes. True: something is broken, and the run is over. */
   #turnEnded(): boolean {
-    const { record, processes, clients } = this.#cluster;
+    const { record, processes, clients, checker } = this.#cluster;
     if (record.isBroken()) return true;
+    checker.chains.turnEnded();
     record.guard(() => {
       this.#checkTime();
       for (const process of processes) this.#checkProcess(process);

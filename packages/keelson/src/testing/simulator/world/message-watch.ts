@@ -6,12 +6,13 @@
  * - ES: a member whose disk was lost doesn't vote or acknowledge as if it were the old one (M11).
  * - CQ: a leader doesn't count an acknowledgement that was given to it as leader of an earlier term (R7).
  * - STABLE: a pre-vote, and a request for a vote that comes while the leader is heard, change nothing.
+ * - LIVE: see `ChainChecker`.
  * - PBR, CFG, STABLE: see `MessageChecker`, `EntitlementChecker` and `LeaseChecker`.
  *
  * The reference model allows less on an acknowledgement and a pre-vote, but lets a leader step down at any
  * input: only here must a request for a vote that is refused leave the role alone.
  */
-import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
+import { isRuntimeMessage, type RuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import type { Message } from "../../../core/message.ts";
 import type { NodeId } from "../../../core/position.ts";
 import { membersOf } from "../../../core/config.ts";
@@ -73,6 +74,7 @@ export class MessageWatch implements TransportObserver {
     const { process, checker } = this.#parts;
     const { message } = transportMessage;
     checkRecords(transportMessage);
+    checker.chains.sending(process.id, process.core, to, message);
     // The invariants say nothing about messages between runtimes.
     if (isRuntimeMessage(message)) return;
     checker.messages.sending(process.id, to, message);
@@ -87,7 +89,9 @@ export class MessageWatch implements TransportObserver {
     if (message.type === "timeout-now") process.onTimeoutNowSent?.();
   }
 
-  receiving(message: Message): void {
+  receiving(message: Message | RuntimeMessage): void {
+    this.#parts.checker.chains.receiving(this.#parts.process.id, message);
+    if (isRuntimeMessage(message)) return;
     this.#parts.checker.entitlements.receiving(this.#parts.process.id, message);
     this.#matchesBefore = message.type === "append-entries-reply" ? this.#matchesAfter(message.term) : null;
     const asksForVote = message.type === "pre-vote" || message.type === "request-vote";
@@ -96,7 +100,8 @@ export class MessageWatch implements TransportObserver {
     this.#unchanged = message.type === "pre-vote" || mustRefuse ? this.#changeable() : null;
   }
 
-  received(message: Message): void {
+  received(message: Message | RuntimeMessage): void {
+    if (isRuntimeMessage(message)) return;
     const before = this.#matchesBefore;
     const unchanged = this.#unchanged;
     this.#check(() => {

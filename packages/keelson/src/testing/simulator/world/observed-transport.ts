@@ -1,8 +1,7 @@
 /**
- * A node's transport, with an observer that sees each core message as it leaves and before and after it
- * arrives.
+ * A node's transport, with an observer that sees each message as it leaves and before and after it arrives.
  */
-import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
+import type { RuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import type { Message } from "../../../core/message.ts";
 import type { NodeId } from "../../../core/position.ts";
 import type { Transport, TransportHost, TransportMessage } from "../../../transport/transport.ts";
@@ -13,10 +12,10 @@ import type { MessageReplayer } from "./message-replayer.ts";
 export interface TransportObserver {
   /** The node is sending this, to the core or the runtime of another node. */
   sending(to: NodeId, transportMessage: TransportMessage): void;
-  /** The node is about to be given a core message. */
-  receiving(message: Message): void;
+  /** The node is about to be given this, for its core or its runtime. */
+  receiving(message: Message | RuntimeMessage): void;
   /** The node has been given it. */
-  received(message: Message): void;
+  received(message: Message | RuntimeMessage): void;
 }
 
 /** Sends what the node sends, and delivers what arrives through the process's `EventDelivery`. */
@@ -71,9 +70,9 @@ export class ObservedTransport implements Transport {
 
   #pass(host: TransportHost, transportMessage: TransportMessage): void {
     const { message } = transportMessage;
-    if (!isRuntimeMessage(message)) this.#observer.receiving(message);
+    this.#observer.receiving(message);
     host.receive(transportMessage);
-    if (!isRuntimeMessage(message)) this.#observer.received(message);
+    this.#observer.received(message);
   }
 
   setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {

@@ -19,13 +19,14 @@ export interface EnvironmentParts {
 
 /**
  * Makes the environment of a process that is about to start. Its clock may drift, its timers and disk may be
- * late.
+ * late. `woken` is called before each timer that was set for a later time.
  */
 export function processEnvironment(
   { clock, random, files, network }: EnvironmentParts,
   delivery: EventDelivery,
   clockConditions: ClockConditions,
   diskConditions: DiskConditions,
+  woken: () => void,
 ): Environment {
   const origin = clock.now();
   return {
@@ -34,7 +35,11 @@ export function processEnvironment(
     random,
     setTimer: (delayMs, callback) => {
       const dueInMs = delayMs / clockConditions.rate + lateMs(delayMs, clock, random, clockConditions);
-      return countedTimer(dueInMs, callback, clock, delivery);
+      const fire = (): void => {
+        if (dueInMs >= TIME_PASSES_MS) woken();
+        callback();
+      };
+      return countedTimer(dueInMs, fire, clock, delivery);
     },
     defer: (callback) => {
       clock.defer(() => {
@@ -45,6 +50,9 @@ export function processEnvironment(
     network: processNetwork(network, delivery),
   };
 }
+
+/** In a shorter time, in milliseconds, no time passes: a timer of 0 only lets other events come first. */
+const TIME_PASSES_MS = 1;
 
 /** How late a timer that is set now fires. */
 function lateMs(

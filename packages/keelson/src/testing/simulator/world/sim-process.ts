@@ -414,7 +414,9 @@ export class SimProcess {
   #open(delivery: EventDelivery): Promise<Raft<unknown, unknown>> {
     const { plan, node, subject, clock, chance, network, report } = this.#parts;
     const world = { clock, random: chance.random, files: this.disk, network };
-    const environment = processEnvironment(world, delivery, this.clockConditions, this.diskConditions);
+    const environment = processEnvironment(world, delivery, this.clockConditions, this.diskConditions, () => {
+      this.#parts.checker.chains.woken(this.id);
+    });
     this.#environment = environment;
     const machine = subject.machine({ id: this.id, environment });
     const log = this.#observedLog(delivery);
@@ -488,6 +490,7 @@ export class SimProcess {
   #observedTransport(delivery: EventDelivery): ObservedTransport {
     const { plan, checker, report, sending, transport } = this.#parts;
     checker.entitlements.started(this.id);
+    checker.chains.started(this.id);
     const watch = new MessageWatch({ process: this, plan, checker, report, sending });
     const replayer = plan.replayOldMessages ? new MessageReplayer(() => this.#receiverTerm()) : null;
     return new ObservedTransport(transport(this.address), delivery, watch, replayer);
