@@ -76,7 +76,7 @@ export const REST_BUGS: readonly Bug[] = [
     code: "Q3d",
     title: "The log is not compacted for a fetched snapshot that could not be installed",
     file: "runtime/snapshots/snapshot-manager.ts",
-    from: "      this.#passedSnapshot = newest;\n      this.#compactor.compact();",
-    to: "      this.#passedSnapshot = newest;",
+    from: "    this.#compactor.compactIfReached();\n    this.#fetcher.onApplied(",
+    to: "    this.#fetcher.onApplied(",
   },
 ];

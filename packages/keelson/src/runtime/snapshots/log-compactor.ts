@@ -15,8 +15,8 @@ export interface LogCompactorParts {
   readonly logRecords: LogRecords;
   readonly memberships: MembershipHistory;
   readonly driver: Driver;
-  /** Nodes that fetch a snapshot, or just did, need the entries after this one; null: no node does. */
-  readonly neededAfter: () => LogIndex | null;
+  /** Of each node that fetches a snapshot, or just did: it needs the entries after this one. */
+  readonly neededAfter: () => readonly LogIndex[];
 }
 
 /**
@@ -32,13 +32,34 @@ export class LogCompactor {
   readonly #parts: LogCompactorParts;
   /** Whether a snapshot of another node is being installed, which replaces the log's beginning itself. */
   #suspended = false;
+  /** The index of the snapshot that `compactIfReached` compacted the log for last. */
+  #compactedFor: LogIndex = 0;
   #stopped = false;
 
   constructor(parts: LogCompactorParts) {
     this.#parts = parts;
   }
 
-  /** Forgets what may be forgotten now. Called when the newest snapshot, or a transfer's need, changes. */
+  /**
+   * Compacts the log once for each snapshot that is the newest, as soon as the state has reached it. Called
+   * whenever either may have changed: a snapshot was taken, fetched or installed, or a batch was applied.
+   * Until then the log could rebuild the state without the snapshot, should its file turn out to be
+   * unreadable. A snapshot that was fetched and couldn't be installed is reached once its entries have come
+   * (Q3).
+   */
+  compactIfReached(): void {
+    const { store, applier } = this.#parts;
+    const index = store.newest?.position.index ?? 0;
+    if (this.#stopped || this.#suspended) return;
+    if (index <= this.#compactedFor || applier.applied.index < index) return;
+    this.#compactedFor = index;
+    this.compact();
+  }
+
+  /**
+   * Forgets what may be forgotten now. Called when a transfer needs less of the log than before, and when the
+   * node starts.
+   */
   compact(): void {
     const { store, core, memberships, driver, applier } = this.#parts;
     const { newest } = store;
@@ -89,12 +110,17 @@ export class LogCompactor {
    * A snapshot is of use only to a node that can go on from it with the leader's log. If the leader forgot
    * the next entries during the transfer, the node would need another snapshot as soon as it had this one,
    * and under steady writes it would never catch up (S12). Beyond `transferKeepBytes` the entries go all the
-   * same: a node too slow for that limit must not fill the leader's disk.
+   * same: a node too slow for that limit must not fill the leader's disk. It must not cost the other nodes
+   * their entries either, so each node counts by itself.
    */
   #keptForTransfers(covered: LogIndex): LogIndex {
     const { logRecords, core, policy } = this.#parts;
-    const index = this.#parts.neededAfter();
-    if (index === null || index >= covered || index < core.log.base.index) return Infinity;
-    return logRecords.bytesBetween(index + 1, covered + 1) <= policy.transferKeepBytes ? index : Infinity;
+    const base = core.log.base.index;
+    let kept = Infinity;
+    for (const index of this.#parts.neededAfter()) {
+      if (index < base || index >= covered || index >= kept) continue;
+      if (logRecords.bytesBetween(index + 1, covered + 1) <= policy.transferKeepBytes) kept = index;
+    }
+    return kept;
   }
 }

@@ -176,6 +176,27 @@ export class SnapshotFetcher {
     this.#resendAll(transfer);
   }
 
+  /**
+   * The state is now that after entry `index`. If it has passed the snapshot that is being fetched, as the
+   * entries came from another leader's log, the transfer ends: its rest would cost the source and the
+   * network, and the source would keep its log for it.
+   */
+  onApplied(index: LogIndex): void {
+    const transfer = this.#transfer;
+    if (transfer?.phase !== "fetching" || index < transfer.index) return;
+    const { incoming } = transfer;
+    // A source that has not named its snapshot yet notices by itself that no more requests come.
+    if (incoming === null) this.#transfer = null;
+    else this.#end(transfer, incoming.id, true);
+    // After the step under way, which may be writing the file or opening it. Another offer, if there ever is
+    // one, will be of a later snapshot.
+    this.#tail = this.#tail
+      .then(() => incoming?.abort())
+      .catch((error: unknown) => {
+        this.#parts.warn(`the file of a snapshot could not be removed: ${reasonOf(error)}`);
+      });
+  }
+
   onChunk(message: SnapshotChunk): void {
     const transfer = this.#transfer;
     if (transfer?.source !== message.from || transfer.phase !== "fetching") return;

@@ -77,11 +77,8 @@ export class SnapshotInstaller<Command, Result> {
     const { applier, driver, core, taker, compactor, log, installed } = this.#parts;
     const { position } = snapshot;
     if (this.#stopped || !(await this.#isAcceptable(snapshot))) return;
-    if (position.index <= applier.applied.index) {
-      // The entries came meanwhile, from another leader's log. The snapshot still covers the log's beginning.
-      compactor.compact();
-      return;
-    }
+    // The entries came meanwhile, from another leader's log.
+    if (position.index <= applier.applied.index) return;
     compactor.suspend();
     await taker.suspend();
     await applier.pauseForRestore();
@@ -112,7 +109,6 @@ export class SnapshotInstaller<Command, Result> {
       });
       assert(core.commitIndex >= position.index, "what a snapshot holds is committed");
       installed(position);
-      compactor.compact();
     } catch (error) {
       const message = `a snapshot could not be installed, so the node stops: ${reasonOf(error)}`;
       this.#parts.failed({ kind: "node", message, cause: error });

@@ -62,8 +62,6 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
   readonly #sender: SnapshotSender;
   readonly #fetcher: SnapshotFetcher;
   readonly #installer: SnapshotInstaller<Command, Result>;
-  /** The index of the newest snapshot when the log was last compacted for it by `applied`. */
-  #passedSnapshot = 0;
 
   constructor(parts: SnapshotManagerParts<Command, Result>) {
     const { id, store, environment, send, policy, stateMachine, sessions } = parts;
@@ -85,7 +83,7 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
       ...{ clusterId, log, failed: parts.failed },
       taken: (snapshot) => {
         sender.markVerified(snapshot);
-        compactor.compact();
+        compactor.compactIfReached();
       },
     });
     const damaged = (error: CorruptSnapshotError): void => {
@@ -106,7 +104,10 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
     this.#fetcher = new SnapshotFetcher({
       ...{ id, store, environment, send, warn, damaged, failed: parts.failed },
       bytesPerSecondMax: policy.fetchBytesPerSecond,
-      install: (snapshot) => installer.install(snapshot),
+      install: async (snapshot) => {
+        await installer.install(snapshot);
+        compactor.compactIfReached();
+      },
     });
     this.#sender = sender;
     this.#compactor = compactor;
@@ -141,12 +142,8 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
 
   /** A batch was applied. */
   applied(): void {
-    const newest = this.#parts.store.newest?.position.index ?? 0;
-    // A snapshot that could not be installed after its transfer covers the log, once the state has passed it.
-    if (newest > this.#passedSnapshot && this.#parts.applier.applied.index >= newest) {
-      this.#passedSnapshot = newest;
-      this.#compactor.compact();
-    }
+    this.#compactor.compactIfReached();
+    this.#fetcher.onApplied(this.#parts.applier.applied.index);
     this.#taker.takeIfDue();
   }
 

@@ -94,7 +94,9 @@ export class SnapshotSender {
     this.#parts = parts;
   }
 
-  /** Names the host, before the first message. What the host calls uses the sender, so it can't exist before. */
+  /**
+   * Names the host, before the first message. What the host calls uses the sender, so it can't exist before.
+   */
   attach(host: SnapshotSenderHost): void {
     assert(this.#attachedHost === null, "a sender has one host");
     this.#attachedHost = host;
@@ -114,14 +116,14 @@ export class SnapshotSender {
     }));
   }
 
-  /** Nodes that fetch a snapshot, or just did, need the entries after this one; null: no node does (S12). */
-  get logNeededAfter(): LogIndex | null {
+  /** Of each node that fetches a snapshot, or just did: it needs the entries after this one (S12). */
+  get logNeededAfter(): LogIndex[] {
     const indexes = [...this.#transfers.values()].map(({ snapshot }) => snapshot.position.index);
     for (const [to, { index }] of this.#catchingUp) {
       const match = this.#parts.matchOf(to);
       if (match !== null) indexes.push(Math.max(match, index));
     }
-    return indexes.length === 0 ? null : Math.min(...indexes);
+    return indexes;
   }
 
   /**

@@ -19,11 +19,17 @@ interface Behind {
   readonly sent: RuntimeMessage[];
 }
 
-/** Three nodes, one of them far behind; the state has about `kib` KiB. */
+/**
+ * Three nodes, one of them far behind; the state has about `kib` KiB. `thirdKeepsLog`: the third node has
+ * taken no snapshot, so its log reaches back to what the one behind lacks.
+ */
 async function oneBehind(
   kib = 1,
   policy: Partial<SnapshotPolicy> = BY_HAND,
-  options: { readonly seed?: number; readonly onDisk?: boolean } = {},
+  {
+    thirdKeepsLog = false,
+    ...options
+  }: { readonly seed?: number; readonly onDisk?: boolean; readonly thirdKeepsLog?: boolean } = {},
 ): Promise<Behind> {
   const cluster = await SnapshotCluster.of(["a", "b", "c"], {
     policy: { ...BY_HAND, ...policy },
@@ -36,7 +42,7 @@ async function oneBehind(
   cluster.isolate(behind.id);
   await cluster.finish(Promise.all(Array.from({ length: kib }, () => leader.raft.write("x".repeat(1000)))));
   for (const node of cluster.nodes.values()) {
-    if (node === behind) continue;
+    if (node === behind || (thirdKeepsLog && node !== leader)) continue;
     await cluster.until(() => node.raft.metrics().appliedIndex === leader.raft.metrics().lastIndex, "both");
     await cluster.finish(node.raft.snapshot());
   }
@@ -209,6 +215,26 @@ describe("a snapshot transfer", () => {
     await cluster.until(() => again.raft.metrics().snapshots?.installed === 1, "the snapshot");
     expect(Math.min(...requestsIn(sent).map(({ offset }) => offset))).toBeGreaterThan(250_000);
     await cluster.converge();
+    await cluster.close();
+  });
+
+  it("ends when the entries come from another leader's log, and leaves nothing behind (Q3)", async () => {
+    const policy = { ...BY_HAND, fetchBytesPerSecond: 50_000 };
+    const { cluster, leader, behind, sent } = await oneBehind(200, policy, { thirdKeepsLog: true });
+    const third = cluster.other(leader, behind);
+    cluster.net.heal();
+    await cluster.until(() => (behind.raft.metrics().snapshots?.receiving?.bytesDone ?? 0) > 0, "a part");
+    await cluster.finish(leader.raft.transferLeadership(third.id));
+    expect(isFetching(behind)).toBe(true);
+    const index = third.raft.metrics().lastIndex;
+    await cluster.until(() => behind.raft.metrics().appliedIndex >= index, "the entries");
+    expect(behind.raft.metrics().snapshots).toMatchObject({ receiving: null, installed: 0 });
+    const requests = requestsIn(sent).length;
+    await cluster.advance(5_000);
+    expect(requestsIn(sent).length).toBe(requests);
+    expect(leader.raft.metrics().snapshots?.sending).toEqual([]);
+    const files = cluster.machine(behind.id).files.paths();
+    expect(files.filter((path) => path.includes("incoming"))).toEqual([]);
     await cluster.close();
   });
 
