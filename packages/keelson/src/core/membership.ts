@@ -7,7 +7,7 @@ import type { LogPosition } from "./position.ts";
 import { sendAppends } from "./replication.ts";
 import type { Leader } from "./role.ts";
 import type { NodeState } from "./state.ts";
-import { bestTransferTarget, sendTimeoutNow } from "./transfer.ts";
+import { sendTimeoutNow, successorAtOnce } from "./transfer.ts";
 
 /**
  * Why a change of membership was refused. Nothing was done.
@@ -60,7 +60,7 @@ export function advanceMembership(state: NodeState, now: number): void {
 function stepDownAfterRemoval(state: NodeState, leader: Leader, now: number): void {
   for (const progress of leader.progress.values()) progress.heartbeatDue = true;
   sendAppends(state, leader, now);
-  const target = bestTransferTarget(state, leader, now);
+  const target = successorAtOnce(state, leader, now);
   if (target !== null) sendTimeoutNow(state, leader, target);
   state.becomeFollower(state.term, null, now);
 }

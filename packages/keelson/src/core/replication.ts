@@ -12,7 +12,7 @@ import { quorumValue } from "./quorum.ts";
 import { extendLease } from "./reads.ts";
 import type { Leader } from "./role.ts";
 import type { NodeState } from "./state.ts";
-import { bestTransferTarget, sendTimeoutNow } from "./transfer.ts";
+import { sendTimeoutNow, successorAtOnce } from "./transfer.ts";
 
 // --- The leader's side -------------------------------------------------------------------------
 
@@ -28,7 +28,7 @@ export function onLeaderTimeout(state: NodeState, leader: Leader, now: number): 
   }
   if (now >= state.stallDeadline) {
     // This node can't make entries durable, or can't apply them, so it hands leadership to one that may.
-    const target = bestTransferTarget(state, leader, now);
+    const target = successorAtOnce(state, leader, now);
     if (target !== null) sendTimeoutNow(state, leader, target);
     state.becomeFollower(state.term, null, now);
     return;

@@ -8,9 +8,11 @@ import {
   act,
   appendEntries,
   at,
+  leading,
   logOf,
   range,
   restarted,
+  roundOf,
   allMessagesOf,
 } from "./test/script.ts";
 
@@ -324,6 +326,27 @@ describe("a leader with a stalled disk", () => {
     group.advance(2 * group.electionMsMax);
     expect(group.leaders).toEqual([leader]);
     expect(group.payloads("a")).toContain("on");
+  });
+
+  it("asks nobody to lead who lacks committed entries, and would lose [D11]", () => {
+    const voters = ["b", "c", "d", "e"];
+    const log = logOf("1@1", "0@0", [{ index: 1, config: configOf(["a", ...voters]) }]);
+    const stalled = (matchOfSilent: number): unknown[] => {
+      const node = leading({ log }, voters);
+      const { term } = node;
+      act(node);
+      const round = roundOf(node);
+      // c and d have the leader's first entry, and are silent from then on. b and e answer, and lack it.
+      for (const id of ["c", "d"]) node.handleMessage(accepted(id, term, 2, round), 1);
+      expect(node.commitIndex).toBe(2);
+      const later = 10_000;
+      for (const id of ["b", "e"]) node.handleMessage(accepted(id, term, matchOfSilent, round), later);
+      node.handleServiceStall(true, later);
+      expect(node.role).toBe("follower");
+      return node.takeActions().messages.filter(({ message }) => message.type === "timeout-now");
+    };
+    expect(stalled(1)).toEqual([]);
+    expect(stalled(2)).toMatchObject([{ to: "b" }]);
   });
 
   it("starts no election when it is asked to lead [D11]", () => {

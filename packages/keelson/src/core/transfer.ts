@@ -63,10 +63,21 @@ export function sendTimeoutNow(state: NodeState, leader: Leader, to: NodeId): vo
 }
 
 /**
+ * The voter that a leader asks to take over when it steps down at once, without waiting until the voter's log
+ * is complete; null: none is known to be able to win. One that lacks a committed entry loses its election,
+ * which would only have made the others enter another term.
+ */
+export function successorAtOnce(state: NodeState, leader: Leader, now: number): NodeId | null {
+  const id = bestTransferTarget(state, leader, now);
+  if (id === null) return null;
+  return (leader.progress.get(id)?.match ?? 0) >= state.commitIndex ? id : null;
+}
+
+/**
  * The other voter with the most complete log, of those that answered within the longest election timeout; the
  * first by name of several.
  */
-export function bestTransferTarget(state: NodeState, leader: Leader, now: number): NodeId | null {
+function bestTransferTarget(state: NodeState, leader: Leader, now: number): NodeId | null {
   let best: { readonly id: NodeId; readonly match: LogIndex } | null = null;
   for (const id of state.config.voters) {
     // The leader has no `Progress` of itself.

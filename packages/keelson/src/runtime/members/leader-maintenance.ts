@@ -2,8 +2,15 @@ import type { RaftNode } from "../../core/node.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 
-/** After it asked for a transfer, a leader waits this many runs before it asks again: the last one has probably failed. */
+/**
+ * After a leader began a transfer and still leads, it waits this many runs before the next one to the same
+ * voter, and twice as many after each further one: the voter can't take over, perhaps because its disk or its
+ * state machine hangs, and during each attempt no commands are accepted.
+ */
 const RUNS_BETWEEN_TRANSFERS = 10;
+
+/** It waits no longer than this: the voter may be able to lead again. */
+const RUNS_BETWEEN_TRANSFERS_MAX = 320;
 
 export interface LeaderMaintenanceParts {
   readonly core: RaftNode;
@@ -26,8 +33,8 @@ export interface LeaderMaintenanceParts {
 }
 
 /**
- * What a leader does from time to time, and what is never urgent: it records the members' store ids, and transfers
- * leadership to a voter with a higher priority. Its timer runs only while the node leads.
+ * What a leader does from time to time, and what is never urgent: it records the members' store ids, and
+ * transfers leadership to a voter with a higher priority. Its timer runs only while the node leads.
  */
 export class LeaderMaintenance {
   readonly #parts: LeaderMaintenanceParts;
@@ -35,6 +42,10 @@ export class LeaderMaintenance {
   #timer: Timer | null = null;
   /** Runs that ask for no transfer. Reset when the node stops leading. */
   #runsToWait = 0;
+  /** The voter that leadership was transferred to last, in vain; null: none since this node leads. */
+  #lastSuccessor: NodeId | null = null;
+  /** How many runs are waited after the next transfer to it. */
+  #runsAfterTransfer = RUNS_BETWEEN_TRANSFERS;
   #stopped = false;
 
   constructor(parts: LeaderMaintenanceParts) {
@@ -69,26 +80,37 @@ export class LeaderMaintenance {
     this.#timer?.cancel();
     this.#timer = null;
     this.#runsToWait = 0;
+    this.#lastSuccessor = null;
   }
 
   #run(): void {
     const { core, recordStoreIds, tellTime, tellLostMembers, transferTo } = this.#parts;
     tellLostMembers();
-    // Otherwise the core would refuse both: a change of membership needs a committed entry of the leader's own term.
+    // Otherwise the core would refuse both: a change of membership needs a committed entry of the leader's
+    // own term.
     if (core.role !== "leader" || !core.takesCommands || !core.termStartCommitted) return;
     recordStoreIds();
     tellTime();
     const successor = this.#preferredLeader();
     if (successor === null) return;
+    if (successor !== this.#lastSuccessor) {
+      this.#lastSuccessor = successor;
+      this.#runsToWait = 0;
+      this.#runsAfterTransfer = RUNS_BETWEEN_TRANSFERS;
+    }
     if (this.#runsToWait > 0) {
       this.#runsToWait -= 1;
       return;
     }
-    this.#runsToWait = RUNS_BETWEEN_TRANSFERS;
+    this.#runsToWait = this.#runsAfterTransfer;
+    this.#runsAfterTransfer = Math.min(2 * this.#runsAfterTransfer, RUNS_BETWEEN_TRANSFERS_MAX);
     transferTo(successor);
   }
 
-  /** Of the voters that are up and up to date, the one with the highest priority above this node's; null: there is none. */
+  /**
+   * Of the voters that are up and up to date, the one with the highest priority above this node's; null:
+   * there is none.
+   */
   #preferredLeader(): NodeId | null {
     const { core, priority, priorityOf } = this.#parts;
     const able = core.config.voters.filter((id) => {
