@@ -27,7 +27,7 @@ import { assertInvariant } from "./violation.ts";
  * Messages of one chain. The longest that the protocol needs is shorter than half of this: a heartbeat, its
  * refusal, the offer of a snapshot, the request for it, the answer that it is gone; or a forwarded read, the
  * round of heartbeats that confirms it, an acknowledgement, and the answer. In a thousand runs the longest had
- * five.
+ * six.
  */
 export const CHAIN_MESSAGES_MAX = 16;
 
