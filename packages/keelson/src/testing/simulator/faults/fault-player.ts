@@ -3,7 +3,6 @@ import type { SimulatedFiles } from "../../../environment/simulated/simulated-fi
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import type { SimulatedNetwork } from "../../../environment/simulated/simulated-network.ts";
 import type { MemoryNetwork } from "../../../transport/memory/memory-network.ts";
-import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import type { SimClients } from "../clients/sim-clients.ts";
 import type { SimOperator } from "../clients/sim-operator.ts";
 import type { Chance } from "../plan/chance.ts";
@@ -45,7 +44,8 @@ export interface FaultPlayerParts {
   readonly datagrams: MemoryNetwork;
   readonly clients: SimClients;
   readonly operator: SimOperator;
-  readonly checker: ClusterChecker;
+  /** A fault is about to happen. */
+  readonly striking: () => void;
   readonly trace: (text: string) => void;
   readonly report: (error: unknown) => void;
 }
@@ -140,7 +140,7 @@ export class FaultPlayer {
   #play<T extends FaultType>(fault: FaultOf<T> & { readonly type: T }): void {
     this.counts.set(fault.type, (this.counts.get(fault.type) ?? 0) + 1);
     this.#parts.trace(`fault ${JSON.stringify(fault)}`);
-    this.#parts.checker.chains.used();
+    this.#parts.striking();
     this.#handlers[fault.type](fault);
   }
 

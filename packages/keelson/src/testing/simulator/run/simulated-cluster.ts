@@ -78,6 +78,9 @@ export class SimulatedCluster {
     this.faults = new FaultPlayer({
       ...this.#shared(),
       operator: this.operator,
+      striking: () => {
+        this.checker.chains.used();
+      },
       chance: chance.fork(),
       streams: this.#streams,
       datagrams: this.#datagrams,
