@@ -203,7 +203,7 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     title: "Commands pending during a leadership transfer are reported as not done",
     file: "runtime/writes/pending-proposals.ts",
     from: "  committed(): void {\n",
-    to: '  committed(): void {\n    if (this.#core.transferTarget !== null) {\n      for (const { position, call } of [...this.#whileLeading.values()]) {\n        this.#remove(position);\n        call.reject(new AbortedError("not-done", "leadership is handed over"));\n      }\n    }\n',
+    to: '  committed(): void {\n    if (this.#core.transferTarget !== null) {\n      for (const proposal of [...this.#whileLeading.values()]) {\n        this.#remove(proposal.position);\n        proposal.reject(new AbortedError("not-done", "leadership is handed over"));\n      }\n    }\n',
     also: [
       {
         file: "runtime/writes/pending-proposals.ts",

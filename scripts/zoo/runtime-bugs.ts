@@ -133,8 +133,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "K4b",
     title: "A command is reported as not done because its time limit passed",
     file: "runtime/writes/proposer.ts",
-    from: 'new AbortedError(\n          "unknown",',
-    to: 'new AbortedError(\n          "not-done",',
+    from: 'new AbortedError(\n      "unknown",\n      `${describeCancellation(cancellation)}; the command',
+    to: 'new AbortedError(\n      "not-done",\n      `${describeCancellation(cancellation)}; the command',
   },
   {
     code: "K4c",

@@ -113,8 +113,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * @throws NotLeaderError, OverloadedError, CommandTooLargeError, CommandRejectedError,
    *   CommandLostError, OutcomeUnknownError, AbortedError, ClosedError, StorageFailedError
    */
-  async write(command: Command, options: WriteOptions = {}): Promise<Result> {
-    return (await this.writeWithIndex(command, options)).result;
+  write(command: Command, options: WriteOptions = {}): Promise<Result> {
+    // Not an async function: it would keep the command until the call has ended.
+    return this.writeWithIndex(command, options).then(resultOf);
   }
 
   /** Like `write`, with the index of the command's entry; for a retry in a session, of the entry that took effect. */
@@ -239,4 +240,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function resultOf<Result>({ result }: WriteResult<Result>): Result {
+  return result;
 }

@@ -63,7 +63,7 @@ export class CallRegistry {
   /**
    * Begins a call. How it ends early, only the part that begins it knows.
    */
-  begin<T>(kind: CallKind, options: CallOptions, { onCancel, outcomeAtNodeEnd }: CallEndings): Call<T> {
+  begin<T>(kind: CallKind, options: CallOptions, endings: CallEndings): Call<T> {
     const { environment, deadlines, timeoutMs } = this.#parts;
     const call = new Call<T>({
       registry: this,
@@ -73,8 +73,7 @@ export class CallRegistry {
       now: environment.now(),
       timeoutMs: options.timeoutMs ?? timeoutMs,
       signal: options.signal,
-      onCancel,
-      outcomeAtNodeEnd,
+      endings,
     });
     call.slot = this.#open.length;
     this.#open.push(call as Call<unknown>);

@@ -16,7 +16,7 @@ function setUp(signal?: AbortSignal): {
     now: environment.now(),
     timeoutMs: 100,
     signal,
-    onCancel: (cancellation) => new AbortedError("unknown", describeCancellation(cancellation)),
+    endings: { onCancel: (cancellation) => new AbortedError("unknown", describeCancellation(cancellation)) },
     registry: { onSettled: () => undefined },
     kind: "proposal",
     number: 1,

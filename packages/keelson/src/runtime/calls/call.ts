@@ -26,8 +26,12 @@ export interface CallEndings {
   readonly outcomeAtNodeEnd?: (() => Outcome) | undefined;
 }
 
-/** What a call is made of. */
-export interface CallParts extends CallEndings {
+/**
+ * What a call is made of. The call keeps single fields of it, and no closure of its own but that for a signal: up
+ * to `limits.pendingEntriesMax` calls wait at once, and the garbage collector copies and marks all that they hold in
+ * pauses that count towards a turn (Z19).
+ */
+export interface CallParts {
   /** Told once, when the call is settled. */
   readonly registry: { onSettled(call: Call<unknown>): void };
   readonly kind: CallKind;
@@ -38,6 +42,8 @@ export interface CallParts extends CallEndings {
   readonly now: number;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
+  /** Calls of one kind may share one object. */
+  readonly endings: CallEndings;
 }
 
 /**
@@ -55,22 +61,32 @@ export class Call<T> implements Expiring {
   readonly number: number;
   /** The call's index in the registry's list of open calls. Only the registry reads and writes it. */
   slot = -1;
-  readonly #parts: CallParts;
+  readonly #registry: CallParts["registry"];
+  readonly #deadlines: CallDeadlines;
+  readonly #endings: CallEndings;
+  readonly #timeoutMs: number;
+  readonly #signal: AbortSignal | undefined;
+  /** Listens to the signal; null: there is none. */
+  readonly #onAbort: (() => void) | null;
   readonly #resolve: (value: T) => void;
   readonly #reject: (error: unknown) => void;
   #settled = false;
 
-  constructor(parts: CallParts) {
+  constructor({ registry, kind, number, deadlines, now, timeoutMs, signal, endings }: CallParts) {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     this.promise = promise;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#parts = parts;
-    this.kind = parts.kind;
-    this.number = parts.number;
-    this.deadline = parts.now + parts.timeoutMs;
-    parts.deadlines.add(this);
-    parts.signal?.addEventListener("abort", this.#abort);
+    this.#registry = registry;
+    this.#deadlines = deadlines;
+    this.#endings = endings;
+    this.#timeoutMs = timeoutMs;
+    this.#signal = signal;
+    this.kind = kind;
+    this.number = number;
+    this.deadline = now + timeoutMs;
+    deadlines.add(this);
+    this.#onAbort = signal === undefined ? null : this.#listenTo(signal);
   }
 
   get settled(): boolean {
@@ -87,29 +103,33 @@ export class Call<T> implements Expiring {
 
   /** The time limit is over. */
   expire(): void {
-    const { onCancel, timeoutMs } = this.#parts;
-    if (this.#settle()) this.#reject(onCancel({ type: "timed-out", timeoutMs }));
+    if (this.#settle()) {
+      this.#reject(this.#endings.onCancel({ type: "timed-out", timeoutMs: this.#timeoutMs }));
+    }
   }
 
   /** The node ends: the caller gets the error for what the call may have done by now. */
   end(error: (outcome: Outcome) => RaftError): void {
-    const outcome = this.#parts.outcomeAtNodeEnd?.() ?? OUTCOME_AT_NODE_END[this.kind];
+    const outcome = this.#endings.outcomeAtNodeEnd?.() ?? OUTCOME_AT_NODE_END[this.kind];
     if (this.#settle()) this.#reject(error(outcome));
   }
 
-  readonly #abort = (): void => {
-    const { onCancel, signal } = this.#parts;
-    if (this.#settle()) this.#reject(onCancel({ type: "aborted", cause: signal?.reason }));
-  };
+  /** Ends the call when the signal is aborted. Returns the listener. */
+  #listenTo(signal: AbortSignal): () => void {
+    const onAbort = (): void => {
+      if (this.#settle()) this.#reject(this.#endings.onCancel({ type: "aborted", cause: signal.reason }));
+    };
+    signal.addEventListener("abort", onAbort);
+    return onAbort;
+  }
 
   /** False: it was settled before. */
   #settle(): boolean {
     if (this.#settled) return false;
     this.#settled = true;
-    const { deadlines, signal, registry } = this.#parts;
-    deadlines.delete(this);
-    signal?.removeEventListener("abort", this.#abort);
-    registry.onSettled(this as Call<unknown>);
+    this.#deadlines.delete(this);
+    if (this.#onAbort !== null) this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.#registry.onSettled(this as Call<unknown>);
     return true;
   }
 }

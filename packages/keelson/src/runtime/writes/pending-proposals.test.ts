@@ -25,7 +25,9 @@ function proposals(core: RaftNode) {
   const outcomes = new Set<string>();
   let inTurn = 0;
   for (let index = 1; index <= COUNT; index++) {
-    pending.add({ index, term: 1 }, 100, {
+    pending.add({
+      position: { index, term: 1 },
+      bytes: 100,
       applied: () => undefined,
       reject: ({ outcome }) => {
         outcomes.add(outcome);

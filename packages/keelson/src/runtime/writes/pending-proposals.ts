@@ -7,20 +7,17 @@ import type { AppliedEntry } from "../calls/index.ts";
 import type { RaftLimits } from "../shared/index.ts";
 
 /**
- * The call that waits for an entry. It may have ended already, by its time limit or its caller's signal: the
- * entry counts towards the limits all the same, until its outcome is known.
+ * An entry that was proposed, and the call that waits for it. The call may have ended already, by its time limit
+ * or its caller's signal: the entry counts towards the limits all the same, until its outcome is known.
  */
-export interface ProposalCall<Result> {
-  /** The entry was applied on this node. */
-  applied(applied: AppliedEntry<Result>): void;
-  reject(error: RaftError): void;
-}
-
-interface PendingProposal<Result> {
+export interface PendingProposal<Result> {
   readonly position: LogPosition;
   /** Of the entry's record. */
   readonly bytes: number;
-  readonly call: ProposalCall<Result>;
+  /** The entry was applied on this node: ends the call with what came of it. */
+  applied(applied: AppliedEntry<Result>): void;
+  /** Ends the call with an error. */
+  reject(error: RaftError): void;
 }
 
 /** The proposals of a term that this node led before. */
@@ -112,17 +109,17 @@ export class PendingProposals<Result> {
     return null;
   }
 
-  /** The entry at `position` was just proposed. */
-  add(position: LogPosition, bytes: number, call: ProposalCall<Result>): void {
-    this.#whileLeading.set(position.index, { position, bytes, call });
-    this.#bytes += bytes;
+  /** This entry was just proposed. */
+  add(proposal: PendingProposal<Result>): void {
+    this.#whileLeading.set(proposal.position.index, proposal);
+    this.#bytes += proposal.bytes;
   }
 
   /** These entries were applied on this node, whichever node proposed them. */
   applied(batch: readonly AppliedEntry<Result>[]): void {
     if (this.entries === 0) return;
     for (const applied of batch) {
-      this.#remove(applied.position)?.call.applied(applied);
+      this.#remove(applied.position)?.applied(applied);
     }
   }
 
@@ -148,7 +145,8 @@ export class PendingProposals<Result> {
     const terms = [this.#whileLeading, ...[...this.#afterStepDown.values()].map((led) => led.proposals)];
     let left = REJECTIONS_PER_TURN;
     for (const proposals of terms) {
-      for (const { position, call } of proposals.values()) {
+      for (const proposal of proposals.values()) {
+        const { position } = proposal;
         if (position.index > index) continue;
         if (left-- === 0) {
           this.#nextTurn(() => {
@@ -157,7 +155,7 @@ export class PendingProposals<Result> {
           return;
         }
         this.#remove(position);
-        call.reject(
+        proposal.reject(
           new OutcomeUnknownError(
             `the state after the command at ${String(position.index)} came from another node as a whole; whether it took effect cannot be told`,
           ),
@@ -187,20 +185,23 @@ export class PendingProposals<Result> {
   #rejectLost(): void {
     this.#checkedTerm = this.#core.log.termAt(this.#core.commitIndex) ?? 0;
     let left = REJECTIONS_PER_TURN;
-    for (const { position, call } of this.#proposalsAfterStepDown()) {
-      if (this.#core.commitStatus(position) !== "rejected") continue;
-      if (left-- === 0) {
-        this.#nextTurn(() => {
-          this.#rejectLost();
-        });
-        return;
+    for (const { proposals } of this.#afterStepDown.values()) {
+      for (const proposal of proposals.values()) {
+        const { position } = proposal;
+        if (this.#core.commitStatus(position) !== "rejected") continue;
+        if (left-- === 0) {
+          this.#nextTurn(() => {
+            this.#rejectLost();
+          });
+          return;
+        }
+        this.#remove(position);
+        proposal.reject(
+          new CommandLostError(
+            `another leader's entry was committed in place of the command at ${String(position.index)}; it never takes effect`,
+          ),
+        );
       }
-      this.#remove(position);
-      call.reject(
-        new CommandLostError(
-          `another leader's entry was committed in place of the command at ${String(position.index)}; it never takes effect`,
-        ),
-      );
     }
   }
 
@@ -209,35 +210,31 @@ export class PendingProposals<Result> {
     const now = this.#environment.now();
     let next = Infinity;
     let left = REJECTIONS_PER_TURN;
-    for (const { position, call, giveUpAt } of this.#proposalsAfterStepDown()) {
-      // A committed entry will be applied here. Its call waits for that, as long as its own time limit
-      // allows.
-      if (this.#core.commitStatus(position) === "committed") continue;
-      if (giveUpAt > now) {
-        next = Math.min(next, giveUpAt);
-        continue;
+    for (const { giveUpAt, proposals } of this.#afterStepDown.values()) {
+      for (const proposal of proposals.values()) {
+        const { position } = proposal;
+        // A committed entry will be applied here. Its call waits for that, as long as its own time limit
+        // allows.
+        if (this.#core.commitStatus(position) === "committed") continue;
+        if (giveUpAt > now) {
+          next = Math.min(next, giveUpAt);
+          continue;
+        }
+        if (left-- === 0) {
+          this.#nextTurn(() => {
+            this.#giveUp();
+          });
+          return;
+        }
+        this.#remove(position);
+        proposal.reject(
+          new OutcomeUnknownError(
+            `this node stopped leading before the command at ${String(position.index)} was committed; it may still take effect`,
+          ),
+        );
       }
-      if (left-- === 0) {
-        this.#nextTurn(() => {
-          this.#giveUp();
-        });
-        return;
-      }
-      this.#remove(position);
-      call.reject(
-        new OutcomeUnknownError(
-          `this node stopped leading before the command at ${String(position.index)} was committed; it may still take effect`,
-        ),
-      );
     }
     if (next < Infinity) this.#armTimer(next - now);
-  }
-
-  /** The proposals of terms that this node led before. The present one may be removed while it is handled. */
-  *#proposalsAfterStepDown(): Generator<PendingProposal<Result> & { readonly giveUpAt: number }> {
-    for (const { giveUpAt, proposals } of this.#afterStepDown.values()) {
-      for (const { position, bytes, call } of proposals.values()) yield { position, bytes, call, giveUpAt };
-    }
   }
 
   /** Continues in the next turn of the event loop, unless nothing is pending by then. */

@@ -10,7 +10,7 @@ import {
 } from "../../codec/session-entry.ts";
 import { assert, ProtocolViolation } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
-import type { LogIndex } from "../../core/position.ts";
+import type { LogIndex, LogPosition } from "../../core/position.ts";
 import {
   AbortedError,
   CommandTooLargeError,
@@ -27,13 +27,14 @@ import {
   causeOf,
   describeCancellation,
   type Call,
+  type CallEndings,
   type CallOptions,
   type CallRegistry,
 } from "../calls/index.ts";
 import type { Driver } from "../loop/index.ts";
 import { reasonOf, type RaftLimits, type StateMachineCodec } from "../shared/index.ts";
 import type { ForwardableCall, CallForwarder } from "./call-forwarder.ts";
-import type { PendingProposals } from "./pending-proposals.ts";
+import type { PendingProposal, PendingProposals } from "./pending-proposals.ts";
 import type { LogClock, OpenedSession, OpenSessionOptions, SessionApplier } from "../sessions/index.ts";
 
 /** How one command is written. */
@@ -207,7 +208,7 @@ export class Proposer<Command, Result> {
     kind: EntryKind,
     payload: Uint8Array,
     options: CallOptions,
-    settle: (applied: AppliedEntry<Result>, call: Call<T>) => void,
+    settle: Settle<T, Result>,
   ): Promise<T> {
     const { pending, driver } = this.#parts;
     const bytes = RECORD_HEADER_BYTES + payload.length;
@@ -217,22 +218,8 @@ export class Proposer<Command, Result> {
     // The node has just stopped. Even if the core took the entry, nothing leaves a node before its turn ends.
     if (position === null) throw this.#parts.refusal() ?? new NotLeaderError(this.#parts.leader());
     this.#count += 1;
-    const call = this.#parts.calls.begin<T>("proposal", options, {
-      onCancel: (cancellation) =>
-        new AbortedError(
-          "unknown",
-          `${describeCancellation(cancellation)}; the command was proposed and may still take effect`,
-          causeOf(cancellation),
-        ),
-    });
-    pending.add(position, bytes, {
-      applied: (applied) => {
-        settle(applied, call);
-      },
-      reject: (error) => {
-        call.reject(error);
-      },
-    });
+    const call = this.#parts.calls.begin<T>("proposal", options, PROPOSAL_ENDINGS);
+    pending.add(new ProposedEntry(position, bytes, call, settle));
     return call.promise;
   }
 
@@ -261,6 +248,41 @@ export class Proposer<Command, Result> {
     );
   }
 }
+
+/** Connects an entry that was proposed with the call that waits for it. */
+class ProposedEntry<T, Result> implements PendingProposal<Result> {
+  readonly position: LogPosition;
+  readonly bytes: number;
+  readonly #call: Call<T>;
+  readonly #settle: Settle<T, Result>;
+
+  constructor(position: LogPosition, bytes: number, call: Call<T>, settle: Settle<T, Result>) {
+    this.position = position;
+    this.bytes = bytes;
+    this.#call = call;
+    this.#settle = settle;
+  }
+
+  applied(applied: AppliedEntry<Result>): void {
+    this.#settle(applied, this.#call);
+  }
+
+  reject(error: RaftError): void {
+    this.#call.reject(error);
+  }
+}
+
+/** Ends a call with what became of its entry. */
+type Settle<T, Result> = (applied: AppliedEntry<Result>, call: Call<T>) => void;
+
+const PROPOSAL_ENDINGS: CallEndings = {
+  onCancel: (cancellation) =>
+    new AbortedError(
+      "unknown",
+      `${describeCancellation(cancellation)}; the command was proposed and may still take effect`,
+      causeOf(cancellation),
+    ),
+};
 
 const NO_COMMAND = new Uint8Array(0);
 
