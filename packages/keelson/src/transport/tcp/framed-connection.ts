@@ -50,6 +50,11 @@ export class FramedConnection implements ConnectionHandler {
   #lastReceivedAt = 0;
   /** Bytes passed to `write` so far. */
   #writtenBytes = 0;
+  /**
+   * `#writtenBytes` after each write of which the operating system has not taken all; ascending. A few at its front
+   * may be sent already.
+   */
+  #unsentWrites: number[] = [];
   /** How many of `#writtenBytes` the operating system had taken at the last idle check. */
   #drainedBytes = 0;
   /** Whether bytes waited for the operating system at the last idle check. */
@@ -81,6 +86,16 @@ export class FramedConnection implements ConnectionHandler {
     return this.#connection.bufferedBytes;
   }
 
+  /**
+   * The memory that unsent writes hold: `bufferedBytes`, and what each write takes besides its bytes. A limit on what
+   * waits must count this: a peer that doesn't read would otherwise make a node hold several times the limit in
+   * acknowledgements of 60 bytes.
+   */
+  get heldBytes(): number {
+    this.#forgetSentWrites();
+    return this.#connection.bufferedBytes + this.#unsentWrites.length * WRITE_OVERHEAD_BYTES;
+  }
+
   /** Closes the connection unless `establish`, or another `setDeadline`, is called within `timeoutMs`. */
   setDeadline(timeoutMs: number, what: string): void {
     this.#timer?.cancel();
@@ -110,7 +125,9 @@ export class FramedConnection implements ConnectionHandler {
   /** Queues bytes for the peer; the caller must not change them any more. Does nothing unless open. */
   write(bytes: Uint8Array): void {
     if (this.#state !== "open") return;
+    this.#forgetSentWrites();
     this.#writtenBytes += bytes.length;
+    this.#unsentWrites.push(this.#writtenBytes);
     this.#connection.write(bytes);
   }
 
@@ -186,9 +203,16 @@ export class FramedConnection implements ConnectionHandler {
 
   /** A peer that sends pings and does not read the pongs would make them pile up here. */
   #sendPong(): void {
-    if (this.#connection.bufferedBytes > UNREAD_PONG_BYTES_MAX)
-      this.destroy("it asks and does not read the answers");
+    if (this.heldBytes > UNREAD_PONG_BYTES_MAX) this.destroy("it asks and does not read the answers");
     else this.sendControl({ type: "pong" });
+  }
+
+  #forgetSentWrites(): void {
+    const sentBytes = this.#writtenBytes - this.#connection.bufferedBytes;
+    let sent = 0;
+    while ((this.#unsentWrites[sent] ?? Infinity) <= sentBytes) sent += 1;
+    if (sent === this.#unsentWrites.length) this.#unsentWrites.length = 0;
+    else if (sent >= SENT_WRITES_MIN) this.#unsentWrites.splice(0, sent);
   }
 
   #scheduleIdleCheck(idleMs: number, sendPings: boolean): void {
@@ -231,5 +255,14 @@ const CHECKS_PER_IDLE_LIMIT = 4;
 /** How long a connection stays after a goodbye, so that it can arrive before the close. */
 const LINGER_MS = 1_000;
 
-/** Bytes that may be buffered when another pong is due; with more, the peer is not reading. */
+/**
+ * The memory of a write that the operating system has not taken, besides its bytes: the buffer's objects, and the
+ * socket's place for it.
+ */
+const WRITE_OVERHEAD_BYTES = 512;
+
+/** Sent writes are forgotten in such numbers, or all at once: so each costs constant time. */
+const SENT_WRITES_MIN = 64;
+
+/** Bytes that may be held when another pong is due; with more, the peer is not reading. */
 const UNREAD_PONG_BYTES_MAX = 64 * 1024;

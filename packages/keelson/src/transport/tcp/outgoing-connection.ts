@@ -106,7 +106,7 @@ export class OutgoingConnection implements FrameHandler {
       return false;
     }
     const { queueBytesMax } = this.#context.limits;
-    const waitingBytes = this.#queue.bytes + connection.bufferedBytes;
+    const waitingBytes = this.#queue.bytes + connection.heldBytes;
     // Checked before encoding as well: when the queue is full, dropping a message should cost nothing.
     if (waitingBytes >= queueBytesMax) return false;
     const frame = encodeMessage(transportMessage.message, transportMessage.records);
