@@ -63,7 +63,6 @@ import {
   encodeBatchNumber,
   encodeIdentity,
   encodePosition,
-  encodeVersioned,
   endOfPrefix,
   IDENTITY_KEY,
   isDataKey,
@@ -77,6 +76,7 @@ import {
   sessionKey,
   StateDamagedError,
   verified,
+  storedEntry,
   withChecksum,
   withoutPrefix,
   type EntriesSum,
@@ -466,7 +466,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       operations.push(
         entry === null
           ? { type: "del", key: stored }
-          : { type: "put", key: stored, value: withChecksum(stored, encodeVersioned(entry)) },
+          : { type: "put", key: stored, value: storedEntry(stored, entry) },
       );
     }
     for (const [name, value] of sessions) {
