@@ -13,12 +13,13 @@ import type { Bug } from "./zoo/bug.ts";
 import { hunt, type HuntOptions, type Trial } from "./zoo/hunt.ts";
 import { lineOf, tableOf, type Line } from "./zoo/report.ts";
 
-const HELP = `Usage: npm run zoo -- [--only CODE,...] [--seeds-max N] [--trials N] [--jobs J] [--update] [--list] [--text]
+const HELP = `Usage: npm run zoo -- [--only CODE,...] [--seeds-max N] [--trials N] [--from S] [--jobs J] [--update] [--list] [--text]
 
   --only CODE,...  look for these bugs only, and write no file; without it, docs/zoo.md and docs/zoo.json are written
   --update         with --only: write the results of these bugs to the files, and keep those of the others
   --seeds-max N    give up on a bug after N seeds (default 2000)
   --trials N       how often each bug is looked for, each time from another first seed (default 5)
+  --from S         the first seed of the first trial (default 1); the other trials begin 10,000 seeds apart
   --jobs J         how many bugs to look for at the same time (default 1)
   --list           print the bugs, and run nothing
   --text           write the files again with the present titles and the stored results, and run nothing`;
@@ -52,6 +53,7 @@ async function main(args: string[]): Promise<number> {
       only: { type: "string" },
       "seeds-max": { type: "string", default: "2000" },
       trials: { type: "string", default: "5" },
+      from: { type: "string", default: "1" },
       jobs: { type: "string", default: "1" },
       update: { type: "boolean", default: false },
       list: { type: "boolean", default: false },
@@ -71,6 +73,7 @@ async function main(args: string[]): Promise<number> {
   const options = {
     seedsMax: numberOf("seeds-max", values["seeds-max"]),
     trials: numberOf("trials", values.trials),
+    from: numberOf("from", values.from),
   };
   if (values.text) {
     const titles = new Map(BUGS.map(({ code, title }) => [code, title]));

@@ -21,6 +21,8 @@ const STATES_MAX = 3_000_000;
 export interface HuntOptions {
   readonly seedsMax: number;
   readonly trials: number;
+  /** The first seed of the first trial. */
+  readonly from: number;
 }
 
 /** The result of one trial: how many seeds it took, and what was violated. */
@@ -49,7 +51,7 @@ export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | nul
   const holdsWithoutBug = await healthyRun(bug);
   const trials: (Trial | null)[] = [];
   for (let trial = 0; trial < options.trials; trial++) {
-    const first = trial * SEEDS_BETWEEN_TRIALS + 1;
+    const first = options.from + trial * SEEDS_BETWEEN_TRIALS;
     let found: Trial | null = null;
     for (let seeds = 1; seeds <= options.seedsMax && found === null; seeds++) {
       const seed = first + seeds - 1;

@@ -4,7 +4,13 @@ import type { Connection, Listener, Network } from "../environment.ts";
 import type { SimulatedClock } from "./simulated-clock.ts";
 import { type LinkFaults, type SimulatedListener, Stream, type StreamNetwork } from "./simulated-stream.ts";
 
-const HEALTHY: LinkFaults = { delayMinMs: 0, delayMaxMs: 0, cut: false, splitProbability: 0 };
+const HEALTHY: LinkFaults = {
+  delayMinMs: 0,
+  delayMaxMs: 0,
+  cut: false,
+  unreachable: false,
+  splitProbability: 0,
+};
 
 /** The first port that is given to a listener at port 0; each further one gets the next. */
 const FIRST_FREE_PORT = 20_000;

@@ -15,6 +15,8 @@ export interface LinkFaults {
    * would send it again and again, or until an end closes the connection.
    */
   readonly cut: boolean;
+  /** Whoever connects is told at once that there is no way to the host. Open connections stay as they are. */
+  readonly unreachable: boolean;
   /** The probability that a delivery is split in two at a random place; 0 never, 1 always. */
   readonly splitProbability: number;
 }
@@ -200,6 +202,12 @@ export class Stream {
     });
     this.opener = new StreamEnd(this, address, forth, back);
     this.#accepter = new StreamEnd(this, `${from}:0`, back, forth);
+    if (network.linkOf(from, to).unreachable) {
+      network.after(0, () => {
+        this.opener.close(`connect EHOSTUNREACH ${address}`);
+      });
+      return;
+    }
     // The request to connect travels first; its answer, accepted or refused, travels back.
     forth.pushEvent(() => {
       this.#onArrival(address, back);

@@ -149,6 +149,18 @@ describe("simulate", () => {
     expect(faulty.some((line) => line.endsWith(" is dead"))).toBe(true);
   });
 
+  it("loses a candidate for good when another node's vote for it is durable (E11)", async () => {
+    const plan = firstWith((fault) => fault.type === "destroy" && fault.atVote);
+    const { violation, trace } = await simulate(plan, { fullTrace: true });
+    expect(violation).toBeNull();
+    const lostAt = trace.findIndex((line) => line.endsWith("is lost for good"));
+    const [, lost] = / (n\d) is lost for good/.exec(trace[lostAt] ?? "") ?? [];
+    const asks = (line: string): boolean =>
+      line.includes(` ${String(lost)} to `) && line.includes('"request-vote"');
+    expect(trace.slice(0, lostAt).some(asks)).toBe(true);
+    expect(trace.slice(lostAt).some((line) => line.endsWith(` ${String(lost)} is up`))).toBe(false);
+  });
+
   it.each(KEPT_SEEDS)("finds no violation in a seed kept because $why", async ({ seed }) => {
     expect((await simulate(planOf(seed))).violation).toBeNull();
   });
@@ -158,7 +170,7 @@ describe("a failing run", () => {
   const flip: Fault = { type: "bit-flip", at: 100, node: 0, ms: 50 };
   const quiet = (at: number): Fault => ({ type: "quiet", at, ms: 10 });
   const base: Plan = {
-    ...firstPlan(({ nodes }) => nodes === 1),
+    ...firstPlan(({ nodes, stage }) => nodes === 1 && stage === null),
     faults: [quiet(20), flip, quiet(150), quiet(200)],
     preVote: true,
   };

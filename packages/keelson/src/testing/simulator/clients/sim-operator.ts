@@ -170,6 +170,11 @@ export class SimOperator {
     return this.#view.canLose(process);
   }
 
+  /** Whether the node may be lost for good: by now others hold what makes them a cluster. */
+  canDestroy(process: SimProcess): boolean {
+    return this.#parts.checker.history.committed.length > 0 && this.canLose(process);
+  }
+
   /** The node's disk will be damaged: the operator doesn't rely on it from now on. */
   noteDamaged({ id }: SimProcess): void {
     this.#view.damaged.add(id);

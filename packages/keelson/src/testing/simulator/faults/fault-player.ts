@@ -153,6 +153,12 @@ export class FaultPlayer {
       cut,
       partition: cut,
       bridge: cut,
+      unreachable: (fault) => {
+        const { ms } = fault;
+        const partition = { ...fault, type: "partition", oneWay: false } as const;
+        const links = linksOf(partition, this.#parts.processes.length);
+        this.#after(ms, network.makeUnreachable(links));
+      },
       lossy: (fault) => {
         this.#after(fault.ms, network.lose(fault.link, fault));
       },
@@ -192,6 +198,10 @@ export class FaultPlayer {
           process.onVoteDurable = null;
           faults.crash(process, ms, false);
         };
+      },
+      destroy: ({ node, atVote }) => {
+        if (atVote) this.#destroyNextCandidate();
+        else this.#destroy(this.#process(node));
       },
       close: ({ node }) => {
         this.#process(node).shutDown();
@@ -337,7 +347,7 @@ export class FaultPlayer {
       },
       wipe: ({ node }) => {
         const process = this.#process(node);
-        if (!operator.canWipe(process)) return;
+        if (process.isGone || !operator.canWipe(process)) return;
         operator.wipe(process);
         clearFaults(process);
       },
@@ -355,10 +365,38 @@ export class FaultPlayer {
       quiet: ({ ms }) => {
         this.#set(clients, "quiet", true, ms);
       },
+      burst: ({ node, writes }) => {
+        faults.burst(node === null ? null : this.#process(node), writes);
+      },
       bulk: ({ writes }) => {
         faults.writeInBulk(writes);
       },
     };
+  }
+
+  /** The first other node for which a vote is durable is lost at that moment, unless the cluster needs it. */
+  #destroyNextCandidate(): void {
+    const { processes } = this.#parts;
+    let isOver = false;
+    for (const voter of processes) {
+      voter.onVoteDurable = (votedFor) => {
+        const candidate = processes.find(({ id }) => id === votedFor);
+        if (isOver || candidate === undefined || candidate === voter) return;
+        isOver = true;
+        // Not within the voter's write, at the end of which the vote is sent.
+        this.#after(0, () => {
+          this.#destroy(candidate);
+        });
+      };
+    }
+  }
+
+  #destroy(process: SimProcess): void {
+    const { operator, trace } = this.#parts;
+    if (process.isGone || !operator.canDestroy(process)) return;
+    operator.noteDamaged(process);
+    trace(`${process.id} is lost for good`);
+    process.destroy();
   }
 
   /** Replaces the node's disk by an older copy of it, as soon as the cluster can bear that. */
@@ -392,12 +430,13 @@ export class FaultPlayer {
   }
 
   /**
-   * The plan damages only a minority of the first members. If members change, the operator decides by the
-   * current ones.
+   * The plan damages only a minority of the first members. If members change, or nodes are lost, the operator
+   * decides by the current ones.
    */
   #mayDamage(process: SimProcess): boolean {
     const { plan, operator } = this.#parts;
-    if (plan.spares > 0 && !operator.canLose(process)) return false;
+    const isDecidedNow = plan.spares > 0 || plan.faults.some(({ type }) => type === "destroy");
+    if (isDecidedNow && !operator.canLose(process)) return false;
     operator.noteDamaged(process);
     return true;
   }

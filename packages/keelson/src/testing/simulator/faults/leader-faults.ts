@@ -200,6 +200,13 @@ export class LeaderFaults {
     }
   }
 
+  /** So many writes at once, by default at the node that leads the highest term; each is in the history. */
+  burst(node: SimProcess | null, writes: number): void {
+    const { processes, clients } = this.#parts;
+    const process = node ?? processes[this.#leaderOfHighestTerm()];
+    if (process?.isUp === true) clients.burst(process, writes);
+  }
+
   /** So many writes at once, at the node that leads the highest term. */
   writeInBulk(writes: number): void {
     const { processes, clients } = this.#parts;

@@ -43,6 +43,8 @@ export class NetworkFaults {
   readonly #parts: NetworkFaultsParts;
   /** By "from>to": how many faults cut this direction. */
   readonly #cuts = new Map<string, number>();
+  /** By "from>to": how many faults let attempts to connect in this direction fail at once. */
+  readonly #unreachable = new Map<string, number>();
   /** By "from>to"; "" is for all links without an entry of their own. */
   readonly #loss = new Map<string, Overlapping<Loss | null>>();
   /** How much longer every message takes at most. */
@@ -62,6 +64,7 @@ export class NetworkFaults {
   /** Ends all faults. */
   heal(): void {
     this.#cuts.clear();
+    this.#unreachable.clear();
     this.#loss.clear();
     this.#extraDelayMs.endAll();
     this.#extraDelayTo.clear();
@@ -72,9 +75,22 @@ export class NetworkFaults {
 
   /** Cuts these directions of links. The returned function ends it, here and below. */
   cut(links: readonly (readonly [from: number, to: number])[]): () => void {
+    return this.#count(this.#cuts, links);
+  }
+
+  /** Cuts these directions of links, and whoever connects is told so at once. */
+  makeUnreachable(links: readonly (readonly [from: number, to: number])[]): () => void {
+    const ends = [this.#count(this.#cuts, links), this.#count(this.#unreachable, links)];
+    return () => {
+      for (const end of ends) end();
+    };
+  }
+
+  /** Counts one more fault on each of the links. */
+  #count(faults: Map<string, number>, links: readonly (readonly [from: number, to: number])[]): () => void {
     const keys = links.map((link) => this.#keyOf(link));
     const add = (count: number): void => {
-      for (const key of keys) this.#cuts.set(key, (this.#cuts.get(key) ?? 0) + count);
+      for (const key of keys) faults.set(key, (faults.get(key) ?? 0) + count);
       this.#applyToStreams();
     };
     add(1);
@@ -143,6 +159,7 @@ export class NetworkFaults {
       delayMaxMs: plan.linkDelayMs.max + this.#extraDelayMs.value,
       splitProbability: 0.05,
       cut: false,
+      unreachable: false,
     });
     for (const { id: from } of processes) {
       for (const { id: to } of processes) {
@@ -152,6 +169,8 @@ export class NetworkFaults {
           streams.setLink(from, to, { delayMinMs: slowMs + plan.linkDelayMs.min, delayMaxMs });
         }
         if (this.#isCut(from, to)) streams.setLink(from, to, { cut: true });
+        const isUnreachable = (this.#unreachable.get(linkKey(from, to)) ?? 0) > 0;
+        if (isUnreachable) streams.setLink(from, to, { unreachable: true });
       }
     }
   }

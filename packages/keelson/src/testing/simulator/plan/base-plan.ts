@@ -15,6 +15,7 @@ const STORAGE_STALL_MS = 999;
 
 /** What only plans drawn later change. */
 const NOTHING_SPECIAL = {
+  stage: null,
   spares: 0,
   diskMs: 0,
   snapshots: null,

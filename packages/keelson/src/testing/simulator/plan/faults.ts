@@ -8,6 +8,7 @@
  * | ------------------------ | ------------------------------------------------- | ------------------------------------- |
  * | cut                      | one direction of a link is cut                    | asymmetric links (E16)                |
  * | partition                | nodes are cut off, in one or both directions      | stale leaders, divergent logs         |
+ * | unreachable              | the same, and whoever connects is told at once    | delays that grow without limit (W5)   |
  * | bridge                   | two sides reach each other through one node only  | elections without end (E16)           |
  * | lossy                    | datagrams are lost and duplicated                 | duplicate requests and answers        |
  * | slow-network             | every message takes longer                        | late answers, needless elections      |
@@ -18,6 +19,8 @@
  * | crash-at-storage-call    | a process dies at its n-th call to the disk       | interrupted writes (D3)               |
  * | crash-loop               | the power fails at a sync, and while recovering   | unrepeatable recovery (D13)           |
  * | crash-voter              | a process dies when its vote is durable           | forgotten votes (E3, E6)              |
+ * | destroy                  | a machine is lost for good, perhaps as it is      | elections that need it (E11)          |
+ * |                          | about to be elected                               |                                       |
  * | close                    | a node closes while calls are under way           | calls without an answer (K3, O4)      |
  * | state-machine-failure    | the state machine fails once                      | going on after a failure              |
  * | pause, busy              | events wait, and then come in one turn            | leases, timers (L5)                   |
@@ -49,7 +52,7 @@
  * | roll-back                | a node's whole disk becomes an older copy         | forgotten entries and votes (Z20)     |
  * | found-again              | initialize is called again                        | a second cluster (M9, M16)            |
  * | quiet                    | no client calls                                   | work and elections of an idle group   |
- * | bulk                     | hundreds of writes at once at the leader          | slow catching up, long backlogs       |
+ * | burst                    | some writes at once at one node                   | what is under way when it ends (K4)   |
  * | bulk                     | thousands of writes at once at the leader         | slow catching up, long backlogs       |
  */
 
@@ -81,6 +84,8 @@ export type NetworkFault =
       readonly oneWay: boolean;
       readonly ms: number;
     }
+  /** A partition in both directions of which the network tells: each attempt to connect fails at once. */
+  | { readonly type: "unreachable"; readonly side: readonly number[]; readonly ms: number }
   | {
       readonly type: "bridge";
       /** The node that both sides still reach. */
@@ -126,6 +131,12 @@ export type CrashFault =
     }
   /** The process dies when its next vote is durable, and is back after `ms`, before that election is over. */
   | { readonly type: "crash-voter"; readonly node: number; readonly ms: number }
+  /**
+   * The machine is lost for good, if the cluster can bear that: from then on the others are all there is.
+   * `atVote`: the next candidate is lost instead, as soon as another node's vote for it is durable. That node
+   * has entered a term which nobody leads, and of which the rest may know nothing.
+   */
+  | { readonly type: "destroy"; readonly node: number; readonly atVote: boolean }
   /** The node closes in good order. */
   | { readonly type: "close"; readonly node: number }
   /** The state machine fails at the next command, which stops the node. */
@@ -346,5 +357,7 @@ export type ChangeKind =
 /** Faults of the clients. */
 export type ClientFault =
   | { readonly type: "quiet"; readonly ms: number }
+  /** Each of a key of its own; at the leader, if `node` is null. */
+  | { readonly type: "burst"; readonly node: number | null; readonly writes: number }
   /** All of one key that nobody reads. */
   | { readonly type: "bulk"; readonly writes: number };

@@ -6,6 +6,8 @@ import type { Fault, FaultType } from "./faults.ts";
  */
 export interface Plan {
   readonly seed: number;
+  /** The part of the protocol that the plan concentrates on (`stages.ts`); null: it is no stage. */
+  readonly stage: string | null;
   readonly nodes: number;
   /** The last so many of the nodes aren't members at first. The operator may add them. */
   readonly spares: number;

@@ -9,6 +9,9 @@ import type { Plan } from "./plan.ts";
 /** How long a state machine is slow, and a snapshot of it may be asked for. */
 const SLOW_APPLY_MS = 150;
 
+/** For about so long the writes of a burst are under way. */
+const BUSY_MS = 20;
+
 /**
  * How long until a process that stopped by itself runs again. `faults/process-faults.ts` restarts it after
  * 200 ms.
@@ -31,6 +34,26 @@ const DRAW_COMMON = {
   transfer: ({ at }: Draw): Fault[] => [{ type: "transfer", at }],
   close: ({ at, node }: Draw): Fault[] => [{ type: "close", at, node }],
   crash: ({ at, node, chance }: Draw): Fault[] => [{ type: "crash", at, node, ms: chance.time(100) }],
+  /** The leader gets more writes at once than one turn, or one write to a disk, takes. */
+  burst: ({ at, chance }: Draw): Fault[] => [burst(at, null, chance)],
+  /** A node gets writes, and closes or crashes while they are under way. */
+  "busy-close": ({ at, node, chance }: Draw): Fault[] => {
+    const ends: Fault = { type: "close", at: at + chance.between(0, BUSY_MS), node };
+    return [burst(at, node, chance), ends];
+  },
+  destroy: ({ at, node }: Draw): Fault[] => [{ type: "destroy", at, node, atVote: false }],
+  /**
+   * The leader is cut off with entries that it can't commit, and the node that would succeed it is lost as it
+   * gets its vote. Whoever voted for it has the later term then, and the old leader the longer log.
+   */
+  "lost-candidate": ({ at, node, chance, timeoutMs }: Draw): Fault[] => {
+    const ms = timeoutMs * chance.between(1.5, 4);
+    const stranded = { companions: 0, readsAfterMs: null, lateTimers: false, answersMs: 0, stunned: false };
+    return [
+      { type: "strand-leader", at, writes: chance.pick([0, 2, 5]), ms, ...stranded },
+      { type: "destroy", at: at + 1, node, atVote: true },
+    ];
+  },
   /** The leader is alone for a while, with entries that it told others of and couldn't commit. */
   "isolated-leader": ({ at, chance }: Draw): Fault[] => [
     { type: "lonely-leader", at, disk: "well", ms: chance.between(100, 600) },
@@ -75,6 +98,14 @@ const DRAW_STORAGE = {
     const calls = [chance.whole(1, 6), ...[3, 5, 8].map((most) => chance.whole(1, most))];
     return [{ type: "crash-loop", at, node, calls, ms: chance.pick([1, 20]) }];
   },
+  /**
+   * The power fails in the middle of one long write, and then again and again soon after the node is up, when
+   * it has written little: what the first failure left of the long write still stands behind that.
+   */
+  "torn-burst": ({ at, node, chance }: Draw): Fault[] => {
+    const calls = [2, ...[6, 9, 9, 9].map((most) => chance.whole(3, most))];
+    return [{ type: "crash-loop", at, node, calls, ms: chance.pick([1, 20]) }, burst(at, null, chance)];
+  },
   /** A virtual machine is set back to how it was a moment or a while ago. */
   "roll-back": ({ at, node, chance }: Draw): Fault[] => [
     { type: "roll-back", at, node, ms: chance.pick([20, 100, 400]) },
@@ -89,6 +120,23 @@ const DRAW_STORAGE = {
     { type: "snapshot", at: at + chance.between(0, SLOW_APPLY_MS), node },
     { type: "crash", at: at + SLOW_APPLY_MS + chance.time(50), node, ms: 20 },
   ],
+  /**
+   * A snapshot is taken slowly while commands go on, and the node starts again from it, or another node is
+   * sent it.
+   */
+  "snapshot-under-load": ({ at, node, chance, timeoutMs }: Draw): Fault[] => {
+    const takenAfterMs = chance.between(0, 20);
+    const endsAt = at + takenAfterMs + chance.between(40, 150);
+    return [
+      burst(at, null, chance),
+      { type: "slow-disk", at, node, delayMs: chance.pick([2, 10]), ms: SLOW_APPLY_MS },
+      { type: "slow-apply", at, node, delayMs: chance.pick([1, 2, 10]), ms: SLOW_APPLY_MS },
+      { type: "snapshot", at: at + takenAfterMs, node },
+      chance.happens(0.7)
+        ? { type: "crash", at: endsAt, node, ms: chance.pick([1, 20]) }
+        : { type: "partition", at: endsAt, side: [node], oneWay: false, ms: timeoutMs },
+    ];
+  },
   "snapshot-error-at-rename": ({ at, node, chance }: Draw): Fault[] => {
     const error = chance.pick(["no-handles", "no-handles", "read-error"] as const);
     return [{ type: "snapshot-error-at-rename", at, node, error, after: chance.pick([0, 0, 0, 1, 2]) }];
@@ -130,6 +178,10 @@ export function drawStagedFaults(
     const ms = chance.time(timeoutMs);
     return DRAW_STAGED[type]({ chance, plan, at, node, timeoutMs, ms });
   });
+}
+
+function burst(at: number, node: number | null, chance: Chance): Fault {
+  return { type: "burst", at, node, writes: chance.pick([3, 8, 15]) };
 }
 
 /** All links lose and duplicate datagrams. */

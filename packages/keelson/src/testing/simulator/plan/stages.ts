@@ -40,26 +40,52 @@ const LATER_STAGES: readonly (readonly [percent: number, constant: number, stage
   [5, 0xbac_109, backlogStage],
 ];
 
+/**
+ * Stages of which each gets exactly one seed among so many consecutive ones: a chance for each seed leaves
+ * hundreds of seeds in a row without a stage now and then, and the bugs that need it unfound for as long. The
+ * constant decides which of the seeds it is, and was chosen so that no seed that was kept before became one.
+ */
+export const EVEN_STAGES: readonly (readonly [every: number, constant: number, stage: Stage])[] = [
+  [15, 0xb99b, hastyForwardingStage],
+  [20, 0x1_3557, restartStage],
+  [15, 0x1_5446, tornWriteStage],
+  [20, 0x1_9224, bareMajorityStage],
+  [40, 0x1ef0, outageStage],
+];
+
 /** Nodes to spare where leaders remove themselves one after another. */
 const SPARES_FOR_REMOVED_LEADERS = 4;
 
 /** A session with this time to live outlives the run. */
 const LONG_TTL_MS = 60_000;
 
+/** Whether the seed is the one that is drawn from its block of so many seeds. */
+export function isTurnOf(seed: number, every: number, constant: number): boolean {
+  const block = Math.floor(seed / every);
+  return seed % every === new Chance(block ^ constant).whole(0, every - 1);
+}
+
 /** Replaces the plan by a stage in some runs. The plans of all others stay as they are. */
 export function withStage(plan: Plan): Plan {
+  for (const [every, constant, stage] of EVEN_STAGES)
+    if (isTurnOf(plan.seed, every, constant)) return staged(stage, plan, new Chance(plan.seed ^ constant));
   // The constant was chosen so that no seed kept before there were stages became one.
   const chance = new Chance(plan.seed ^ 0x57_a601);
   let percent = chance.between(0, 100);
   for (const [share, stage] of STAGES) {
-    if (percent < share) return stage(plan, chance);
+    if (percent < share) return staged(stage, plan, chance);
     percent -= share;
   }
   for (const [share, constant, stage] of LATER_STAGES) {
     const own = new Chance(plan.seed ^ constant);
-    if (own.happens(share / 100)) return stage(plan, own);
+    if (own.happens(share / 100)) return staged(stage, plan, own);
   }
   return plan;
+}
+
+/** The stage's plan, which bears the name of the stage's function: `forwarding` for `forwardingStage`. */
+function staged(stage: Stage, plan: Plan, chance: Chance): Plan {
+  return { ...stage(plan, chance), stage: stage.name.replace(/Stage$/, "") };
 }
 
 /**
@@ -105,6 +131,47 @@ function forwardingFaults(staged: Plan, chance: Chance): Fault[] {
   ];
   const everyMs = chance.pick([150, 300, 600]);
   return byTime([...always, ...drawStagedFaults(chance, staged, everyMs, () => chance.pick(types))]);
+}
+
+/**
+ * Calls are forwarded by callers with little time, who repeat what isn't answered soon (K1), and by nodes that
+ * close while they wait for the answer (K4). Requests are repeated and late, and the same nodes lead again and
+ * again, so that a late request meets the leader it was meant for, in another term.
+ */
+function hastyForwardingStage(plan: Plan, chance: Chance): Plan {
+  const staged = cluster(plan, chance.pick([3, 3, 5]), chance);
+  const { faultyMs } = staged;
+  const all = [...staged.clockRates.keys()];
+  const leadersChange = chance.happens(0.5);
+  const types = leadersChange
+    ? [
+        ...chance.pick<readonly StagedFault[]>([["busy-close"], ["transfer"], ["one-way"]]),
+        ...chance.some<StagedFault>(["busy-close", "transfer", "one-way", "burst", "slow-network"], 0.5),
+      ]
+    : chance.pick<readonly StagedFault[]>([["burst"], ["slow-network"], ["busy-close"]]);
+  const everyMs = leadersChange ? chance.pick([100, 200, 400]) : chance.pick([400, 1_000]);
+  const stragglers = { share: chance.pick([0.15, 0.3]), byMs: chance.pick([200, 400, 800]) };
+  return {
+    ...staged,
+    transport: "datagrams",
+    checkQuorum: chance.happens(0.8),
+    replayOldMessages: chance.happens(0.8),
+    clockRates: all.map(() => chance.between(0.9, 1.1)),
+    priorities: leadersChange && chance.happens(0.4) ? all.map((node) => (node === 0 ? 1 : 0)) : [],
+    linkDelayMs: { min: 0, max: chance.pick([5, 20]) },
+    callTimeoutMs: chance.pick([50, 100, 150]),
+    pendingEntriesMax: 65_536,
+    pendingBytesMax: 65_536,
+    valueBytesMax: 16,
+    ...busyClients(5, 0.1, faultyMs),
+    sessions: chance.happens(0.8) ? { clients: 4, ttlMs: LONG_TTL_MS } : null,
+    usage: { ...PLAIN_USAGE, forward: true, librarySessions: chance.happens(0.25) },
+    faults: byTime([
+      lossy(0, faultyMs, chance.between(0, 0.05), chance.pick([0.1, 0.4])),
+      { type: "stragglers", at: 0, ms: faultyMs, ...stragglers },
+      ...drawStagedFaults(chance, staged, everyMs, () => chance.pick(types)),
+    ]),
+  };
 }
 
 const SNAPSHOT_FAULTS: Readonly<Record<"batches" | "installing" | "damage", readonly StagedFault[]>> = {
@@ -198,6 +265,85 @@ function powerLossStage(plan: Plan, chance: Chance): Plan {
     valueBytesMax: 2_000,
     ...busyClients(5, 0.1, staged.faultyMs),
     faults: byTime(faults),
+  };
+}
+
+/**
+ * Nodes take snapshots slowly, in the middle of many commands and with sessions in use, and start again from
+ * them (S5, Z19). Nothing that a node applied survives but by the log and the snapshot.
+ */
+function restartStage(plan: Plan, chance: Chance): Plan {
+  const staged = cluster(plan, chance.pick([1, 3, 3, 5]), chance);
+  const types: readonly StagedFault[] = [
+    "snapshot-under-load",
+    ...chance.some<StagedFault>(["crash-at-snapshot", "transfer", "absence", "snapshot-in-batch"], 0.4),
+  ];
+  const everyMs = chance.pick([100, 200]);
+  return {
+    ...staged,
+    durableState: chance.happens(0.15),
+    diskMs: chance.pick([0.5, 2, 5]),
+    snapshots: {
+      everyEntries: chance.pick([5, 15, 1_000]),
+      keepEntries: chance.pick([0, 0, 3]),
+      transferKeepBytes: chance.pick([0, 1_000]),
+      ballastBytes: chance.pick([0, 5_000]),
+      fetchBytesPerSecond: Infinity,
+    },
+    pendingBytesMax: 65_536,
+    valueBytesMax: chance.pick([16, 200]),
+    ...busyClients(5, 0.1, staged.faultyMs),
+    sessions: chance.happens(0.85) ? { clients: 4, ttlMs: LONG_TTL_MS } : null,
+    usage: { ...PLAIN_USAGE, librarySessions: chance.happens(0.3), closeShare: chance.pick([0, 0.1]) },
+    faults: byTime(drawStagedFaults(chance, staged, everyMs, () => chance.pick(types))),
+  };
+}
+
+/** The power fails during long writes, and again before as much is written anew (D3). */
+function tornWriteStage(plan: Plan, chance: Chance): Plan {
+  // A follower is sent again what it lost, and in one write: a sole node begins anew with short ones.
+  const staged = cluster(plan, chance.pick([1, 1, 3]), chance);
+  // The first write after each restart is that of the vote, after an election timeout.
+  const everyMs = staged.electionTimeoutMs.max * chance.pick([2, 4]);
+  const others = chance.some<StagedFault>(["failed-sync", "crash-loop", "transfer"], 0.2);
+  const types: readonly StagedFault[] = ["torn-burst", "torn-burst", ...others];
+  return {
+    ...staged,
+    durableState: chance.happens(0.3),
+    pendingEntriesMax: 65_536,
+    pendingBytesMax: 65_536,
+    diskMs: chance.pick([0.5, 2]),
+    segmentBytes: 65_536,
+    valueBytesMax: 2_000,
+    ...busyClients(3, 0.1, staged.faultyMs),
+    faults: byTime(drawStagedFaults(chance, staged, everyMs, () => chance.pick(types))),
+  };
+}
+
+/**
+ * Machines are lost for good until only a majority is left, so that every election needs all that remain, and
+ * nobody else can help them out: with what one of them lacks, or with a later term (E11, E12).
+ */
+function bareMajorityStage(plan: Plan, chance: Chance): Plan {
+  const staged = cluster(plan, chance.pick([3, 3, 3, 5]), chance);
+  const lost: readonly StagedFault[] = ["destroy", "lost-candidate", "lost-candidate", "lost-candidate"];
+  const first = { ...staged, faultyMs: staged.faultyMs / 3 };
+  const others = chance.some<StagedFault>(
+    ["crash", "transfer", "one-way", "isolated-leader", "slow-network", "lossy", "burst"],
+    0.3,
+  );
+  const everyMs = staged.electionTimeoutMs.max * chance.pick([2, 4]);
+  const losses = drawStagedFaults(chance, first, first.faultyMs / 2, () => chance.pick(lost));
+  const faults = drawStagedFaults(chance, staged, everyMs, () =>
+    chance.pick(others.length === 0 ? lost : others),
+  );
+  return {
+    ...staged,
+    checkQuorum: chance.happens(0.9),
+    preVote: chance.happens(0.9),
+    durableState: chance.happens(0.3),
+    ...busyClients(3, 0.3, staged.faultyMs),
+    faults: byTime([...losses, ...faults]),
   };
 }
 
@@ -303,12 +449,47 @@ function backlogStage(plan: Plan, chance: Chance): Plan {
     ]),
     restsBeforeWriting: true,
     // After a failed snapshot there is a pause.
-    catchUpMs: failsSnapshots
-      ? null
-      : CATCH_UP_HEARTBEATS * heartbeatMs +
-        CATCH_UP_ROUND_TRIPS * 2 * linkDelayMs.max +
-        CATCH_UP_DISK_CALLS * diskMs +
-        (transport === "tcp" ? RECONNECT_MS : 0),
+    catchUpMs: failsSnapshots ? null : catchUpMsOf({ heartbeatMs, linkDelayMs, diskMs, transport }),
+  };
+}
+
+/** The bound of a cluster of which all links and disks work. */
+function catchUpMsOf(plan: Pick<Plan, "heartbeatMs" | "linkDelayMs" | "diskMs" | "transport">): number {
+  const { heartbeatMs, linkDelayMs, diskMs, transport } = plan;
+  return (
+    CATCH_UP_HEARTBEATS * heartbeatMs +
+    CATCH_UP_ROUND_TRIPS * 2 * linkDelayMs.max +
+    CATCH_UP_DISK_CALLS * diskMs +
+    (transport === "tcp" ? RECONNECT_MS : 0)
+  );
+}
+
+/**
+ * Some nodes are out of reach for as long as everything that backs off takes to reach its limit, or to exceed
+ * every limit that it should have (W5). Once they are in reach again, they are soon up to date.
+ */
+function outageStage(plan: Plan, chance: Chance): Plan {
+  const staged = cluster(plan, chance.pick([2, 3, 3, 5]), chance);
+  const faultyMs = chance.pick([10_000, 20_000]);
+  const members = chance.shuffled([...staged.clockRates.keys()]);
+  // Half of the nodes may be on either side: then nobody leads meanwhile.
+  const side = members.slice(0, chance.whole(1, Math.floor(members.length / 2)));
+  const transport = chance.happens(0.8) ? "tcp" : "datagrams";
+  const bounded = { ...staged, faultyMs, transport, linkDelayMs: { min: 0, max: 1 }, diskMs: 0 } as const;
+  return {
+    ...bounded,
+    preVote: true,
+    checkQuorum: true,
+    pendingEntriesMax: 65_536,
+    pendingBytesMax: 65_536,
+    ...busyClients(3, 0.3, faultyMs),
+    restsBeforeWriting: true,
+    catchUpMs: catchUpMsOf(bounded),
+    faults: [
+      chance.happens(0.7)
+        ? { type: "unreachable", at: 500, side, ms: 2 * faultyMs }
+        : { type: "partition", at: 500, side, oneWay: false, ms: 2 * faultyMs },
+    ],
   };
 }
 

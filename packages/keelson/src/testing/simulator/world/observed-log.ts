@@ -11,7 +11,7 @@ import type { EventDelivery } from "./event-delivery.ts";
 /** Moments in the log's life at which faults strike. */
 export interface LogEvents {
   /** A vote is durable, and no node has been told. */
-  voteDurable(): void;
+  voteDurable(votedFor: string): void;
   /**
    * An entry that takes away this node's vote is about to be written; then, with `isDurable`, it is durable.
    */
@@ -74,7 +74,8 @@ export class ObservedLog implements LogStore {
     this.#check(() => {
       checker.durable(id, this.#incarnation, write);
     });
-    if (write.hardState !== null && write.hardState.votedFor !== null) events.voteDurable();
+    const votedFor = write.hardState?.votedFor ?? null;
+    if (votedFor !== null) events.voteDurable(votedFor);
     if (isOwnRemoval) events.ownRemoval(true);
     if (write.truncateFrom !== null) this.#readOverwritten(write.truncateFrom);
   }

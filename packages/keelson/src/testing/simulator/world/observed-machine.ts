@@ -11,6 +11,7 @@ import {
   type StateMachineCodec,
   type StateMachineHost,
 } from "../../../runtime/shared/index.ts";
+import type { MachineContract } from "../checkers/machine-contract.ts";
 import type { DiskErrorCode } from "../plan/faults.ts";
 import type { MachineConditions } from "./conditions.ts";
 
@@ -25,6 +26,8 @@ export interface MachineObserver {
    * memory.
    */
   isDead(): boolean;
+  /** Whether the library keeps what it promises about these calls. */
+  readonly contract: MachineContract;
 }
 
 /**
@@ -58,13 +61,21 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     this.#observer = observer;
     conditions.isApplying = false;
     if (inner.snapshot === undefined || inner.restore === undefined) return;
-    this.snapshot = () => this.#withDelays(inner.snapshot?.() ?? nothing());
+    this.snapshot = () => {
+      observer.contract.snapshotBegan();
+      return this.#withDelays(inner.snapshot?.() ?? nothing());
+    };
     this.restore = async (state, at, sessions) => {
-      if (this.#conditions.hangs) await this.#untilItAnswers();
-      if (this.#observer.isDead()) return never();
-      this.#failIfTold();
-      await inner.restore?.(state, at, sessions);
-      this.#observer.opened(at);
+      observer.contract.restoring(at, sessions);
+      try {
+        if (this.#conditions.hangs) await this.#untilItAnswers();
+        if (this.#observer.isDead()) return await never();
+        this.#failIfTold();
+        await inner.restore?.(state, at, sessions);
+        this.#observer.opened(at);
+      } finally {
+        observer.contract.ended();
+      }
     };
   }
 
@@ -73,13 +84,17 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
    * it.
    */
   async *#withDelays(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
-    for await (const chunk of chunks) {
-      if (this.#conditions.hangs) await this.#untilItAnswers();
-      if (this.#conditions.delayMs > 0) await this.#wait(this.#conditions.delayMs);
-      // A chunk may be used until the next one is asked for: then this generator reuses its buffer.
-      const lent = new Uint8Array(chunk);
-      yield lent;
-      lent.fill(REUSED_BYTE);
+    try {
+      for await (const chunk of chunks) {
+        if (this.#conditions.hangs) await this.#untilItAnswers();
+        if (this.#conditions.delayMs > 0) await this.#wait(this.#conditions.delayMs);
+        // A chunk may be used until the next one is asked for: then this generator reuses its buffer.
+        const lent = new Uint8Array(chunk);
+        yield lent;
+        lent.fill(REUSED_BYTE);
+      }
+    } finally {
+      this.#observer.contract.snapshotEnded();
     }
   }
 
@@ -100,10 +115,12 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
 
   async apply(command: unknown, at: LogPosition): Promise<unknown> {
     this.#conditions.isApplying = true;
+    this.#observer.contract.applying(at);
     try {
       return await this.#apply(command, at);
     } finally {
       if (!this.#observer.isDead()) this.#conditions.isApplying = false;
+      this.#observer.contract.ended();
     }
   }
 
@@ -121,6 +138,23 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   }
 
   flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
+    const { contract } = this.#observer;
+    contract.flushing(applied, sessions);
+    const ended = (): void => {
+      contract.ended();
+    };
+    try {
+      const flushing = this.#flush(applied, sessions);
+      if (flushing === undefined) ended();
+      else flushing.then(ended, ended);
+      return flushing;
+    } catch (error) {
+      ended();
+      throw error;
+    }
+  }
+
+  #flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
     if (this.#conditions.hangs) return this.#flushLater(applied, sessions);
     if (this.#observer.isDead()) return never();
     this.#failIfTold();

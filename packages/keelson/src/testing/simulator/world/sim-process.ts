@@ -22,6 +22,7 @@ import { fileKind } from "../../../storage/snapshots/file-names.ts";
 import { wal } from "../../../storage/wal/index.ts";
 import type { Transport, TransportMessage } from "../../../transport/transport.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
+import { MachineContract } from "../checkers/machine-contract.ts";
 import { Violation } from "../checkers/violation.ts";
 import type { Chance } from "../plan/chance.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -101,8 +102,8 @@ export class SimProcess {
   };
 
   // Where faults strike; each is called at its moment.
-  /** A vote is durable, and no node has been told. */
-  onVoteDurable: (() => void) | null = null;
+  /** A vote for this node is durable, and no node has been told. */
+  onVoteDurable: ((votedFor: string) => void) | null = null;
   /**
    * An entry that takes away this node's vote is about to be written; then, with `isDurable`, it is durable.
    */
@@ -126,8 +127,10 @@ export class SimProcess {
   hasFoundLoss = false;
   /** A fault damaged data on its disk that may have been acknowledged. It may refuse to start. */
   hasDamagedData = false;
-  /** It refused to start because of damaged data, and isn't started again. */
+  /** It refused to start because of damaged data, or is gone, and isn't started again. */
   refusesToStart = false;
+  /** The machine was lost for good. */
+  isGone = false;
   /** The disk was slow or hung since the process started, so that a write may have timed out. */
   diskWasSlow = false;
   /** The state machine hung since the process started, so that one of its calls may have timed out. */
@@ -312,6 +315,13 @@ export class SimProcess {
     this.#parts.checker.model.diskLost(this.id);
   }
 
+  /** Kills the program, which never runs again. */
+  destroy(): void {
+    this.isGone = true;
+    this.refusesToStart = true;
+    this.kill(true);
+  }
+
   /** Pauses the program. It goes on when the returned function was called for each pause that overlaps. */
   pause(): () => void {
     const delivery = this.#delivery;
@@ -456,6 +466,9 @@ export class SimProcess {
     const { checker, subject, report, applying } = this.#parts;
     return new ObservedMachine(machine, this.machineConditions, environment, {
       isDead: () => delivery.isDead(),
+      contract: new MachineContract(this.id, (error) => {
+        if (!delivery.isDead()) report(error);
+      }),
       opened: ({ index }) => {
         if (!delivery.isDead()) checker.applies.restored(this.id, index);
       },
@@ -481,7 +494,7 @@ export class SimProcess {
       report,
       shortReads: plan.shortReads,
       events: {
-        voteDurable: () => this.onVoteDurable?.(),
+        voteDurable: (votedFor) => this.onVoteDurable?.(votedFor),
         ownRemoval: (isDurable) => this.onOwnRemoval?.(isDurable),
       },
     });
