@@ -21,7 +21,11 @@ export interface Environment {
   /**
    * Calls back once, about `delayMs` from now, and never within the call. It may be late by any amount: the
    * process may be busy or stopped. It may also be early by up to a millisecond, because Node's timers count
-   * whole milliseconds. Where that matters, compare `now()` with the deadline in the callback.
+   * whole milliseconds. Where that matters, compare `now()` with the deadline in the callback. A delay of 0
+   * or less ends as soon as possible; it may be of any length, and Infinity never ends.
+   *
+   * Timers with equal delays fire in the order in which they were set. Of two with different delays that both
+   * became due while the process was busy or stopped, either may fire first.
    */
   setTimer(delayMs: number, callback: () => void): Timer;
   /**

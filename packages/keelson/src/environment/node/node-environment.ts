@@ -1,9 +1,9 @@
 // Node's clock, randomness, files and network: the environment of production.
-import type { Environment } from "../environment.ts";
+import type { Environment, Timer } from "../environment.ts";
 import { nodeFiles } from "./node-files.ts";
 import { nodeNetwork } from "./node-network.ts";
 
-/** The longest delay of `setTimeout`, 24.8 days. It would take a longer one for 1 ms. */
+/** The longest delay of `setTimeout`, 24.8 days. It takes a longer one for 1 ms. */
 const TIMER_DELAY_MS_MAX = 2 ** 31 - 1;
 
 /** The environment that production runs on. */
@@ -12,19 +12,36 @@ export function nodeEnvironment(): Environment {
     now: () => performance.now(),
     wallClock: () => Date.now(),
     random: () => Math.random(),
-    setTimer(delayMs, callback) {
-      const timer = setTimeout(callback, Math.min(Math.max(0, delayMs), TIMER_DELAY_MS_MAX));
-      return {
-        cancel() {
-          clearTimeout(timer);
-        },
-      };
-    },
+    setTimer: setNodeTimer,
     // Node runs its check phase, where immediates run, right after it has read all input that is ready.
     defer(callback) {
       setImmediate(callback);
     },
     files: nodeFiles(),
     network: nodeNetwork(),
+  };
+}
+
+function setNodeTimer(delayMs: number, callback: () => void): Timer {
+  if (delayMs > TIMER_DELAY_MS_MAX) return setLongTimer(delayMs, callback);
+  // The event loop's clock and the delay are both cut to whole milliseconds. Rounding the delay up leaves less
+  // than one by which the timer can be early.
+  const timer = setTimeout(callback, Math.max(0, Math.ceil(delayMs)));
+  return {
+    cancel() {
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** A delay that `setTimeout` doesn't take is waited for in several parts. */
+function setLongTimer(delayMs: number, callback: () => void): Timer {
+  let part = setNodeTimer(TIMER_DELAY_MS_MAX, () => {
+    part = setNodeTimer(delayMs - TIMER_DELAY_MS_MAX, callback);
+  });
+  return {
+    cancel() {
+      part.cancel();
+    },
   };
 }

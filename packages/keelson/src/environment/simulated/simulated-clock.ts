@@ -11,6 +11,7 @@ import type { Timer } from "../environment.ts";
 export class SimulatedClock {
   /** The time in milliseconds. Never falls. */
   #now: number;
+  readonly #startMs: number;
   /** How many timers were set so far. */
   #sequence = 0;
   /** The timers that have not fired. */
@@ -22,6 +23,12 @@ export class SimulatedClock {
 
   constructor(startMs = 1_000) {
     this.#now = startMs;
+    this.#startMs = startMs;
+  }
+
+  /** The time since the clock was made, in milliseconds. */
+  get elapsedMs(): number {
+    return this.#now - this.#startMs;
   }
 
   now(): number {
