@@ -1,7 +1,9 @@
 import type { SourcePatch } from "../lib/patched-modules.ts";
 import { changesOf, type Bug } from "./bug.ts";
 import { CHAIN_BUGS } from "./chain-bugs.ts";
+import { CHANGE_BUGS } from "./change-bugs.ts";
 import { CORE_BUGS } from "./core-bugs.ts";
+import { EXTREME_BUGS } from "./extreme-bugs.ts";
 import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
@@ -18,6 +20,8 @@ export const BUGS: readonly Bug[] = [
   ...RUNTIME_BUGS,
   ...FORWARDING_BUGS,
   ...MEMBERSHIP_BUGS,
+  ...CHANGE_BUGS,
+  ...EXTREME_BUGS,
   ...SNAPSHOT_BUGS,
   ...STORAGE_BUGS,
   ...KV_BUGS,

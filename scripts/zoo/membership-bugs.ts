@@ -3,15 +3,9 @@ import type { Bug } from "./bug.ts";
 /**
  * Bugs in how members and leaders change, and in what a leader may answer by itself.
  *
- * Three that others had do no harm here that a run could show:
- * - M1, a change before an entry of the leader's term is committed. It splits clusters that change one voter at a
- *   time. Here voters change through C_old,new alone: two of these that begin from one C_old both need its majority, and
- *   one that begins from a C_new which is not committed yet needs the majority of that C_new, as whoever still holds
- *   the C_old,new before it does. The rule stays as a second lock; the core's tests hold it (M1 there).
- * - M4b, of two configurations that are removed from the log at once one stays in force. A leader begins no change before
- *   the configuration before it is committed, so no log ever holds two that can be removed; M4 is the case of one.
- * - M9, a removed node is still listened to. What it could do, asking for votes, the followers' promise to their leader
- *   keeps it from (E15, E15b); it is refused so that it hears of its removal. The runtime's tests hold that (M9 there).
+ * One that others had does no harm here that a run could show: M4b, of two configurations that are removed from the
+ * log at once one stays in force. A leader begins no change before the configuration before it is committed, so no log
+ * ever holds two that can be removed; M4 is the case of one.
  */
 export const MEMBERSHIP_BUGS: readonly Bug[] = [
   {

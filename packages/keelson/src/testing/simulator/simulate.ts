@@ -81,6 +81,7 @@ async function runPhases(cluster: SimulatedCluster): Promise<void> {
   const turns = new TurnLoop(cluster);
   await start(cluster, turns);
   await createCluster(cluster, turns);
+  if (cluster.plan.start.term > 0) await raiseTerms(cluster, turns);
   await runFaults(cluster, turns);
   await new Convergence(cluster, turns).run();
   cluster.outcomes.checkOutcomes(cluster.clients);
@@ -107,6 +108,16 @@ async function createCluster(cluster: SimulatedCluster, turns: TurnLoop): Promis
   // first.
   const isHeldByMajority = (): boolean => checker.history.committed.length > 0;
   await turns.runUntil(isHeldByMajority, turns.patienceMs, "LIVE", "the first leader");
+}
+
+/** All nodes stop, and go on in the plan's term, as after so many elections. */
+async function raiseTerms({ plan, processes, record }: SimulatedCluster, turns: TurnLoop): Promise<void> {
+  record.event(`all nodes have been in term ${String(plan.start.term)}`);
+  const raised = Promise.all(processes.map((process) => process.raiseTerm(plan.start.term)));
+  await turns.settled(raised, turns.patienceMs, "START", "the terms to be raised");
+  for (const process of processes) process.start();
+  const areUp = (): boolean => processes.every((process) => process.isUp);
+  await turns.runUntil(areUp, turns.patienceMs, "START", "all nodes to start again");
 }
 
 async function runFaults(

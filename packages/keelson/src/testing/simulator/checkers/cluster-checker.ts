@@ -3,6 +3,7 @@ import { ChainChecker } from "./chain-checker.ts";
 import { ClusterHistory } from "./cluster-history.ts";
 import { EntitlementChecker } from "./entitlement-checker.ts";
 import { HintChecker } from "./hint-checker.ts";
+import { MembershipChecker } from "./membership-checker.ts";
 import { MessageChecker } from "./message-checker.ts";
 import { ModelChecker } from "./model-checker.ts";
 import type { ClusterExpectations } from "./node-status.ts";
@@ -28,7 +29,7 @@ import { StoreChecker } from "./store-checker.ts";
  * | MONO   | terms: `StoreChecker`; commit index: `StatusChecker`; match: `LeadershipChecker`         |
  * | ORD    | `StatusChecker`, `ApplyChecker`, `StoreChecker`                                          |
  * | PBR    | `MessageChecker`; order of durable writes: `StoreChecker`                                |
- * | CFG    | `StatusChecker`; snapshots: `StoreChecker`                                               |
+ * | CFG    | `StatusChecker`; snapshots: `StoreChecker`; who comes and goes: `MembershipChecker`      |
  * | DUR    | restarts and reads: `StoreChecker`; acknowledged writes: `run/outcome-checks.ts`         |
  * | LIN    | each answered read: `ReadChecker`; the history: `run/outcome-checks.ts`                  |
  * | STABLE | `LeadershipChecker`; votes against a live leader: `LeaseChecker`; campaigns:             |
@@ -38,8 +39,9 @@ import { StoreChecker } from "./store-checker.ts";
  *
  * `ModelChecker` checks each step of a core against most of these rules at once (MODEL).
  *
- * `ChainChecker` finds messages that cause each other without end (LIVE). ONCE, most of LIVE and KNOWN, and
- * FAILSTOP need clients or the end of the run, and are checked there.
+ * `ChainChecker` finds messages that cause each other without end, and `GrantChecker` votes that should have
+ * been given (both LIVE). ONCE, most of LIVE and KNOWN, and FAILSTOP need clients or the end of the run, and are
+ * checked there.
  */
 export class ClusterChecker {
   readonly history = new ClusterHistory();
@@ -50,11 +52,12 @@ export class ClusterChecker {
   readonly reads = new ReadChecker(this.history);
   readonly hints = new HintChecker(this.history);
   readonly chains = new ChainChecker();
+  readonly memberships = new MembershipChecker();
   readonly entitlements: EntitlementChecker;
   readonly statuses: StatusChecker;
 
   constructor(expectations: ClusterExpectations) {
     this.entitlements = new EntitlementChecker(this.history, expectations.preVote);
-    this.statuses = new StatusChecker(this.history, expectations);
+    this.statuses = new StatusChecker(this.history, this.memberships, expectations);
   }
 }

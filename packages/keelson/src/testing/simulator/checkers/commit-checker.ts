@@ -4,21 +4,25 @@
  * - CQ: the entry is on the durable logs of a majority, counted here from what stores reported. For a leader,
  *   the entry at its new commit index has its own term (§5.4.2).
  * - SMS: every node commits the same entry at an index.
+ * - CFG: see `MembershipChecker`.
  *
  * A disk that was lost still counts with what it held: its node acknowledged those entries before.
  */
 import type { ClusterConfig } from "../../../core/config.ts";
 import type { LogIndex } from "../../../core/position.ts";
 import type { ClusterHistory, NodeHistory, SeenConfig, SeenEntry } from "./cluster-history.ts";
+import type { MembershipChecker } from "./membership-checker.ts";
 import { assertInvariant } from "./violation.ts";
 import { isQuorum, showConfig } from "./votes.ts";
 
 /** See the file's header. */
 export class CommitChecker {
   readonly #history: ClusterHistory;
+  readonly #memberships: MembershipChecker;
 
-  constructor(history: ClusterHistory) {
+  constructor(history: ClusterHistory, memberships: MembershipChecker) {
     this.#history = history;
+    this.#memberships = memberships;
   }
 
   /** CQ, §5.4.2: the node leads `term`, and moves its commit index to `commit`. */
@@ -56,6 +60,7 @@ export class CommitChecker {
             `${node.id} commits ${String(at + 1)} without a majority of ${showConfig(atCommit?.membership.config)} ` +
             "that has it on disk",
         );
+        this.#memberships.committed(entry.inForce, this.#history.committed.at(-1)?.inForce ?? null);
         this.#history.committed.push({ ...entry, seenInTerm: term });
       } else {
         assertInvariant(

@@ -15,6 +15,7 @@ import type { NodeId } from "../../../core/position.ts";
 import type { ClusterHistory, NodeHistory } from "./cluster-history.ts";
 import { CommitChecker } from "./commit-checker.ts";
 import { LeadershipChecker } from "./leadership-checker.ts";
+import type { MembershipChecker } from "./membership-checker.ts";
 import { storeIsGivenUpTo, type ClusterExpectations, type NodeStatus } from "./node-status.ts";
 import { assertInvariant } from "./violation.ts";
 import { hasVote, isSoleVoter, showConfig } from "./votes.ts";
@@ -26,11 +27,11 @@ export class StatusChecker {
   readonly #leadership: LeadershipChecker;
   readonly #commits: CommitChecker;
 
-  constructor(history: ClusterHistory, expectations: ClusterExpectations) {
+  constructor(history: ClusterHistory, memberships: MembershipChecker, expectations: ClusterExpectations) {
     this.#history = history;
     this.#expectations = expectations;
     this.#leadership = new LeadershipChecker(history, expectations);
-    this.#commits = new CommitChecker(history);
+    this.#commits = new CommitChecker(history, memberships);
   }
 
   /**

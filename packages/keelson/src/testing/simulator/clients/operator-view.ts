@@ -16,8 +16,8 @@ export class OperatorView {
   readonly damaged = new Set<NodeId>();
   /** Nodes that the others may look for at another address than theirs. The majority must not need them. */
   readonly moving = new Set<NodeId>();
-  /** The voters that the change under way would leave; none: no change is under way. */
-  votersAfterChange: readonly NodeId[] = [];
+  /** For each change under way, the voters that it would leave. */
+  readonly votersAfterChanges = new Set<readonly NodeId[]>();
   readonly #processes: readonly SimProcess[];
   readonly #checker: ClusterChecker;
 
@@ -56,6 +56,23 @@ export class OperatorView {
     );
   }
 
+  /** A member whose removal is committed, with the store by which the others knew it; null: there is none. */
+  removedMember(): { readonly id: NodeId; readonly storeId: string } | null {
+    const { committed, committedMembership } = this.#checker.history;
+    const removed = committedMembership?.removed ?? [];
+    for (let at = committed.at(-1)?.inForce ?? null; at !== null; at = at.before) {
+      for (const [id, { storeId }] of at.membership.members)
+        if (removed.includes(id) && storeId !== undefined) return { id, storeId };
+    }
+    return null;
+  }
+
+  /** Whether this node knows that the removal of member `of` is committed. */
+  knowsRemovalOf({ id, core }: SimProcess, of: NodeId): boolean {
+    const inForce = this.#checker.history.node(id).submitted[(core?.commitIndex ?? 0) - 1]?.inForce;
+    return inForce?.membership.removed?.includes(of) === true;
+  }
+
   /** Whether a majority may rely on this node. */
   isUsable(id: NodeId): boolean {
     const process = this.process(id);
@@ -83,7 +100,7 @@ export class OperatorView {
   #groups(): (readonly NodeId[])[] {
     return [
       ...this.#checker.history.configs.flatMap(({ voters, outgoingVoters }) => [voters, outgoingVoters]),
-      this.votersAfterChange,
+      ...this.votersAfterChanges,
     ];
   }
 
@@ -118,7 +135,10 @@ export class OperatorView {
   canWipe(process: SimProcess, isChanging: boolean): boolean {
     const { history } = this.#checker;
     const { id } = process;
-    const concerned = new Set([...history.configs.flatMap(membersOf), ...this.votersAfterChange]);
+    const concerned = new Set([
+      ...history.configs.flatMap(membersOf),
+      ...[...this.votersAfterChanges].flat(),
+    ]);
     if (!concerned.has(id)) return !isChanging && history.committed.length > 0;
     if (process.hasLostDisk || !this.canLose(process)) return false;
     return this.#processes

@@ -186,6 +186,11 @@ export class SimClients implements CallMaker {
       this.write("bulk", process, "bulk", () => undefined, this.#parts.plan.callTimeoutMs, false);
   }
 
+  /** One more client reads a key from this node, now. */
+  readNow(process: SimProcess, key: string): void {
+    this.read(`eager ${key}`, process, key, () => undefined);
+  }
+
   /** A client that reads all keys from this node again and again, until the returned function is called. */
   readRepeatedly(process: SimProcess, afterMs: number): () => void {
     let goesOn = true;

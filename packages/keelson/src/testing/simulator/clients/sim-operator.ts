@@ -12,11 +12,12 @@ import type { SimulatedClock } from "../../../environment/simulated/simulated-cl
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import { assertInvariant, Violation } from "../checkers/violation.ts";
 import type { Chance } from "../plan/chance.ts";
-import type { OperatorFault } from "../plan/faults.ts";
+import type { ChangeKind, OperatorFault } from "../plan/faults.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import { ChangeRequests, type ChangeRequest } from "./change-requests.ts";
 import { OperatorView } from "./operator-view.ts";
+import type { AttemptResult } from "./client-calls.ts";
 import type { SimClients } from "./sim-clients.ts";
 
 /** What the operator gets from the run. */
@@ -59,6 +60,9 @@ const TRANSFER_GRACE_MS = 100;
 /** After so long the checker has seen the turn in which a call ended. */
 const CHECKER_LAG_MS = 1;
 
+/** How many writes a new leader is given in its first turn. */
+const GREETING_WRITES = 2;
+
 /** Of the leaders that end during a change, the share that closes. */
 const CLOSING_SHARE = 0.4;
 
@@ -69,8 +73,12 @@ export class SimOperator {
   readonly #requests: ChangeRequests;
   /** Changes that wait for the one under way. At most `QUEUE_MAX`. */
   readonly #queue: ChangeFault[] = [];
-  /** A change is under way. */
+  /** A change of the queue is under way. */
   #busy = false;
+  /** Every change under way, those of the queue and those that a new leader was asked for. */
+  readonly #open = new Set<ChangeRequest>();
+  /** Changes during which there was another one, so that what is in force afterwards isn't what they asked for. */
+  readonly #overlapped = new WeakSet<ChangeRequest>();
   /** No new change is begun. */
   #stopped = false;
 
@@ -95,16 +103,49 @@ export class SimOperator {
   requestChange(fault: ChangeFault): void {
     if (this.#queue.length >= QUEUE_MAX) return;
     this.#queue.push(fault);
-    if (!this.#busy) this.#inBackground(() => this.#carryOutQueue());
+    if (this.#busy) return;
+    this.#busy = true;
+    this.#inBackground(() =>
+      this.#carryOutQueue().finally(() => {
+        this.#busy = false;
+      }),
+    );
+  }
+
+  /**
+   * A node has just become leader: in the same turn it is asked for these things, whatever its predecessor left
+   * undone.
+   */
+  greet(leader: SimProcess, { acts, how }: Extract<OperatorFault, { type: "greet-leader" }>): void {
+    const { clients, plan } = this.#parts;
+    if (this.#stopped || !leader.isUp) return;
+    for (const act of acts) {
+      if (act === "change") this.#inBackground(() => this.#changeAt(leader, how));
+      else if (act === "transfer") this.transfer(leader);
+      else if (act === "snapshot") this.snapshot(leader);
+      else if (act === "write") clients.burst(leader, GREETING_WRITES);
+      else for (let key = 1; key <= plan.keys; key++) clients.readNow(leader, `k${String(key)}`);
+    }
+  }
+
+  /** Asks this node once for a change, which may overlap with one of the queue. */
+  async #changeAt(leader: SimProcess, how: ChangeKind): Promise<void> {
+    const request = this.#requests.make(how);
+    if (request === null) return;
+    this.#begin(request);
+    const { outcome } = await this.#ask(leader, request);
+    await this.#wait(CHECKER_LAG_MS);
+    if (outcome === "done") this.#checkDone(request);
+    this.#end(request);
   }
 
   /** Asks the leader to transfer its leadership, mostly to a random node, which may be down or no voter. */
-  transfer(): void {
+  transfer(leader = this.#view.leader()): void {
     const { processes, chance, clients } = this.#parts;
-    const leader = this.#view.leader();
-    if (leader?.raft === undefined || leader.raft === null) return;
-    const to = chance.happens(0.3) ? undefined : chance.pick(processes).id;
+    if (leader === null) return;
     const { raft } = leader;
+    if (raft === null) return;
+    const to = chance.happens(0.3) ? undefined : chance.pick(processes).id;
     void clients.attempt(`transfer to ${to ?? "anyone"}`, leader, false, async () => {
       const asking = raft.transferLeadership(to);
       this.#watchTransfer(leader, raft.metrics().term, asking);
@@ -190,6 +231,16 @@ export class SimOperator {
     return !this.#busy && this.#view.canRollBack(process);
   }
 
+  /** See `OperatorView.removedMember`. */
+  removedMember(): ReturnType<OperatorView["removedMember"]> {
+    return this.#view.removedMember();
+  }
+
+  /** See `OperatorView.knowsRemovalOf`. */
+  knowsRemovalOf(process: SimProcess, of: NodeId): boolean {
+    return this.#view.knowsRemovalOf(process, of);
+  }
+
   /** See `OperatorView.isKnownToBeRolledBack`. */
   isKnownToBeRolledBack({ id }: SimProcess): boolean {
     return this.#view.isKnownToBeRolledBack(id);
@@ -234,29 +285,40 @@ export class SimOperator {
   }
 
   #inBackground(run: () => Promise<void>): void {
-    this.#busy = true;
-    run()
-      .catch(this.#parts.report)
-      .finally(() => {
-        this.#busy = false;
-      });
+    run().catch(this.#parts.report);
+  }
+
+  #begin(request: ChangeRequest): void {
+    const { checker } = this.#parts;
+    checker.memberships.asked(request.change);
+    if (request.learner !== null) checker.memberships.askedForLearner(request.learner.id);
+    this.#view.votersAfterChanges.add(request.voters);
+    this.#open.add(request);
+    if (this.#open.size > 1) for (const open of this.#open) this.#overlapped.add(open);
+  }
+
+  #end(request: ChangeRequest): void {
+    this.#view.votersAfterChanges.delete(request.voters);
+    this.#open.delete(request);
+  }
+
+  #ask(leader: SimProcess, request: ChangeRequest): Promise<AttemptResult> {
+    const timeoutMs = request.how === "ghost" ? UNREACHABLE_CHANGE_MS : CHANGE_MS;
+    const asking = (): Promise<void> => callRaft(leader, request, timeoutMs);
+    return this.#parts.clients.attempt(nameOf(request), leader, false, asking, timeoutMs);
   }
 
   /**
    * Asks the leader again and again until the change is done, can't be done, or was asked for often enough.
    */
   async #carryOut(request: ChangeRequest, crashLeaderAfterMs: number | null): Promise<void> {
-    const { clients, trace } = this.#parts;
-    this.#view.votersAfterChange = request.voters;
-    const op = `${request.how} ${JSON.stringify(request.learner ?? request.change)}`;
-    trace(`the operator wants to ${op}`);
-    const timeoutMs = request.how === "ghost" ? UNREACHABLE_CHANGE_MS : CHANGE_MS;
+    this.#begin(request);
+    this.#parts.trace(`the operator wants to ${nameOf(request)}`);
     for (let attempt = 0; attempt < ATTEMPTS_MAX && !this.#stopped; attempt++) {
       const leader = this.#view.leader();
       if (leader !== null) {
         if (attempt === 0) this.#prepareFaults(request, leader, crashLeaderAfterMs);
-        const asking = (): Promise<void> => callRaft(leader, request, timeoutMs);
-        const { outcome, why } = await clients.attempt(op, leader, false, asking, timeoutMs);
+        const { outcome, why } = await this.#ask(leader, request);
         if (outcome === "done") {
           await this.#wait(CHECKER_LAG_MS);
           this.#checkDone(request);
@@ -267,7 +329,7 @@ export class SimOperator {
       }
       await this.#pause();
     }
-    this.#view.votersAfterChange = [];
+    this.#end(request);
   }
 
   /** Faults that belong to a kind of change. They strike during the first attempt. */
@@ -322,8 +384,12 @@ export class SimOperator {
     };
   }
 
-  /** CFG and ES: see the file's header. */
-  #checkDone({ how, change, learner }: ChangeRequest): void {
+  /**
+   * CFG and ES: see the file's header. Where two changes overlapped, the later one may have undone the earlier.
+   * `MembershipChecker` looks at each step of both.
+   */
+  #checkDone(request: ChangeRequest): void {
+    const { how, change, learner } = request;
     const { checker, trace } = this.#parts;
     assertInvariant(
       how !== "reuse",
@@ -342,7 +408,11 @@ export class SimOperator {
       remove.every((id) => !members.has(id)) &&
       (learner === null || members.has(learner.id)) &&
       Object.entries(addresses).every(([id, address]) => members.get(id)?.address === address);
-    assertInvariant(isDone, "CFG", () => `${how} was done, and the members are ${JSON.stringify(config)}`);
+    assertInvariant(
+      isDone || this.#overlapped.has(request),
+      "CFG",
+      () => `${how} was done, and the members are ${JSON.stringify(config)}`,
+    );
     trace(`the members are ${JSON.stringify(config)}`);
     for (const [id, address] of Object.entries(addresses)) this.#startAt(id, address);
   }
@@ -365,6 +435,11 @@ export class SimOperator {
       this.#parts.clock.setTimer(ms, resolve);
     });
   }
+}
+
+/** A request in the trace. */
+function nameOf({ how, learner, change }: ChangeRequest): string {
+  return `${how} ${JSON.stringify(learner ?? change)}`;
 }
 
 function callRaft(

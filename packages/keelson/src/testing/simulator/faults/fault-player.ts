@@ -48,6 +48,10 @@ export interface FaultPlayerParts {
   readonly striking: () => void;
   readonly trace: (text: string) => void;
   readonly report: (error: unknown) => void;
+  /** Starts a peer that lies. The returned function ends it. */
+  readonly startHostilePeer: (fault: FaultOf<"hostile-peer">) => () => void;
+  /** Ends all of them. */
+  readonly endHostilePeers: () => void;
 }
 
 type FaultOf<T extends FaultType> = Extract<Fault, { readonly type: T }>;
@@ -66,6 +70,8 @@ export class FaultPlayer {
   readonly #processFaults: ProcessFaults;
   readonly #leaderFaults: LeaderFaults;
   readonly #handlers: Handlers;
+  /** What the next nodes that become leader are asked for, in order. */
+  readonly #greetings: FaultOf<"greet-leader">[] = [];
   /** Faults are over: what was planned for later doesn't happen. */
   #healed = false;
 
@@ -76,7 +82,10 @@ export class FaultPlayer {
     };
     this.#network = new NetworkFaults(parts);
     this.#processFaults = new ProcessFaults({ chance: parts.chance, trace: parts.trace, after });
-    this.#leaderFaults = new LeaderFaults({ ...parts, network: this.#network, after });
+    const crash = (process: SimProcess): void => {
+      this.crash(process);
+    };
+    this.#leaderFaults = new LeaderFaults({ ...parts, network: this.#network, crash, after });
     this.#handlers = {
       ...this.#networkHandlers(),
       ...this.#crashHandlers(),
@@ -110,14 +119,22 @@ export class FaultPlayer {
   /** Ends every fault: all links work, all disks answer, all processes run. */
   heal(): void {
     this.#healed = true;
+    this.#parts.endHostilePeers();
     this.#network.heal();
     endAll(this.#parts.clients);
     this.#parts.operator.stop();
     for (const process of this.#parts.processes) {
       clearFaults(process);
+      endAll(process.diskSpace);
       process.resume();
       process.start();
     }
+  }
+
+  /** A node has become leader, in this turn. */
+  elected(process: SimProcess): void {
+    const greeting = this.#healed ? undefined : this.#greetings.shift();
+    if (greeting !== undefined) this.#parts.operator.greet(process, greeting);
   }
 
   /** Crashes a process at once, and starts it again soon. */
@@ -170,6 +187,9 @@ export class FaultPlayer {
       },
       "late-copies": (fault) => {
         this.#after(fault.ms, network.duplicateLate(fault));
+      },
+      "hostile-peer": (fault) => {
+        this.#after(fault.ms, this.#parts.startHostilePeer(fault));
       },
       stragglers: (fault) => {
         this.#after(fault.ms, network.delaySome(fault));
@@ -263,6 +283,12 @@ export class FaultPlayer {
           this.#processFaults.crash(process, RESTART_DELAY_MS, true);
         });
       },
+      "full-disk": ({ node, ms }) => {
+        this.#set(this.#process(node).diskSpace, "isFull", true, ms);
+      },
+      "second-process": ({ node }) => {
+        this.#process(node).openTwice();
+      },
       "short-transfers": ({ node, ms }) => {
         this.#set(this.#process(node).diskFaults, "shortTransfers", true, ms);
       },
@@ -344,6 +370,12 @@ export class FaultPlayer {
       },
       transfer: () => {
         operator.transfer();
+      },
+      "greet-leader": (fault) => {
+        this.#greetings.push(fault);
+      },
+      "interrupt-change": (fault) => {
+        faults.interruptChange(fault);
       },
       wipe: ({ node }) => {
         const process = this.#process(node);

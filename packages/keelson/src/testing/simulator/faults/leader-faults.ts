@@ -36,6 +36,8 @@ export interface LeaderFaultsParts {
   readonly clients: SimClients;
   readonly operator: SimOperator;
   readonly network: NetworkFaults;
+  /** Crashes a process, and starts it again soon. */
+  readonly crash: (process: SimProcess) => void;
   /** Calls back after a time, unless the run has healed by then. */
   readonly after: (ms: number, then: () => void) => void;
 }
@@ -147,6 +149,31 @@ export class LeaderFaults {
     leader.diskWasSlow = true;
     clients.burst(leader, STALLED_WRITES);
     after(ms, end);
+  }
+
+  /** See the fault. */
+  interruptChange(fault: Extract<Fault, { type: "interrupt-change" }>): void {
+    const { processes, chance, network, operator, after } = this.#parts;
+    const node = this.#leaderOfHighestTerm();
+    const leader = processes[node];
+    if (leader === undefined) return;
+    operator.requestChange({ type: "change", how: fault.how, crashLeaderAfterMs: null });
+    let stepsLeft = fault.step;
+    leader.onConfigAppended = () => {
+      stepsLeft -= 1;
+      if (stepsLeft > 0) return;
+      leader.onConfigAppended = null;
+      const others = chance.shuffled([...processes.keys()].filter((other) => other !== node));
+      const unreached = others.slice(fault.reached);
+      after(
+        fault.ms,
+        network.cut(unreached.flatMap((other) => [[node, other] as const, [other, node] as const])),
+      );
+      if (fault.crashAfterMs === null) return;
+      after(fault.crashAfterMs, () => {
+        if (leader.isUp) this.#parts.crash(leader);
+      });
+    };
   }
 
   /** See the fault. */

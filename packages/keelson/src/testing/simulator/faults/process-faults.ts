@@ -127,6 +127,7 @@ export class ProcessFaults {
 export function clearFaults(process: SimProcess): void {
   process.onVoteDurable = null;
   process.onOwnRemoval = null;
+  process.onConfigAppended = null;
   process.onTimeoutNowSent = null;
   process.onSnapshotRename = null;
   process.diskFaults.next = null;

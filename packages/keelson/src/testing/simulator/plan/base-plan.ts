@@ -16,6 +16,7 @@ const STORAGE_STALL_MS = 999;
 /** What only plans drawn later change. */
 const NOTHING_SPECIAL = {
   stage: null,
+  start: { clockMs: 1_000, term: 0 },
   spares: 0,
   diskMs: 0,
   snapshots: null,

@@ -12,6 +12,8 @@
  * | bridge                   | two sides reach each other through one node only  | elections without end (E16)           |
  * | lossy                    | datagrams are lost and duplicated                 | duplicate requests and answers        |
  * | slow-network             | every message takes longer                        | late answers, needless elections      |
+ * | hostile-peer             | a stranger, or a removed member, passes the       | what is believed of non-members (Z17, |
+ * |                          | handshake if it can, and lies                     | M9)                                   |
  * | reset                    | the connections of two nodes break                | cut frames (W3), reconnecting         |
  * | late-copies              | copies of some datagrams arrive much later        | answers of another term (R7, E25)     |
  * | stragglers               | some datagrams arrive much later                  | reordered answers (R6)                |
@@ -31,6 +33,8 @@
  * | slow-disk                | each call to the disk takes longer                | leaders that count too early (C5)     |
  * | hanging-disk             | no call to the disk returns                       | leaders that stay (D11), timeouts     |
  * | disk-error               | one operation fails                               | going on after an error (D2)          |
+ * | full-disk                | every write fails for long, also after restarts   | recovery on a full disk (Z5, D3)      |
+ * | second-process           | another process opens the node's log              | two writers of one log (Z1)           |
  * | short-transfers          | reads and writes are done in several parts        | short writes taken for whole (D6)     |
  * | bit-flip                 | a bit changes while the process is down           | damage that goes unnoticed (D4)       |
  * | lost-write               | a finished write is missing or elsewhere          | damage that goes unnoticed (D4)       |
@@ -48,6 +52,9 @@
  * |                          | silent, and the next one has a longer log         |                                       |
  * | change                   | the operator changes the membership               | joint consensus (M1 to M8), ids (M10) |
  * | transfer                 | the operator transfers leadership                 | transfers (T3, E17)                   |
+ * | greet-leader             | a node is asked for much in the turn in which     | changes across leaders (M1, M21)      |
+ * |                          | it becomes leader                                 |                                       |
+ * | interrupt-change         | a leader is cut off in the middle of a change     | voters with older configurations (M20)|
  * | wipe                     | a node loses its whole disk                       | forgotten votes (M11)                 |
  * | roll-back                | a node's whole disk becomes an older copy         | forgotten entries and votes (Z20)     |
  * | found-again              | initialize is called again                        | a second cluster (M9, M16)            |
@@ -104,6 +111,14 @@ export type NetworkFault =
     }
   | { readonly type: "slow-network"; readonly delayMs: number; readonly ms: number }
   | { readonly type: "reset"; readonly a: number; readonly b: number }
+  /** Somebody who isn't a member, or isn't any more, sends wrong messages to all nodes that let it. */
+  | {
+      readonly type: "hostile-peer";
+      readonly as: "stranger" | "removed member";
+      /** The mean time between two messages to each node. */
+      readonly everyMs: number;
+      readonly ms: number;
+    }
   /** Of this share of datagrams a copy arrives up to `byMs` later, perhaps in another term. */
   | { readonly type: "late-copies"; readonly share: number; readonly byMs: number; readonly ms: number }
   /** This share of datagrams arrives up to `byMs` later than the others. */
@@ -173,6 +188,13 @@ export type DiskFault =
       /** The power fails so long after the error, which shows what it cost; null: it doesn't. */
       readonly powerCutAfterMs: number | null;
     }
+  /**
+   * The disk has no space left: every write fails, some after a part of it was written. So it remains when the
+   * process has stopped and is started again, however often, until there is space.
+   */
+  | { readonly type: "full-disk"; readonly node: number; readonly ms: number }
+  /** Another process opens the log of the node while it runs, which must be refused. */
+  | { readonly type: "second-process"; readonly node: number }
   /** Reads and writes are done in several parts. */
   | { readonly type: "short-transfers"; readonly node: number; readonly ms: number }
   /**
@@ -304,6 +326,28 @@ export type OperatorFault =
     }
   /** Leadership is to go to a random node, which may be down or no voter. */
   | { readonly type: "transfer" }
+  /** The next node that becomes leader is asked for these things, in the very turn in which it does. */
+  | {
+      readonly type: "greet-leader";
+      readonly acts: readonly GreetingAct[];
+      /** The change, if one is among the acts. */
+      readonly how: ChangeKind;
+    }
+  /**
+   * A change of the membership during which the leader is cut off, with few or none of the nodes that hear of its
+   * next step. The others elect a leader whose configuration may be older, newer, or unknown to its voters.
+   */
+  | {
+      readonly type: "interrupt-change";
+      readonly how: ChangeKind;
+      /** The cut comes when the leader appends the n-th configuration after the request, before it is sent. */
+      readonly step: number;
+      /** How many other nodes still reach the leader. They reach all others, too. */
+      readonly reached: number;
+      /** The leader crashes so long after the cut; null: it doesn't. */
+      readonly crashAfterMs: number | null;
+      readonly ms: number;
+    }
   /** The node loses its whole disk and comes back under its id, if the cluster can bear that. */
   | { readonly type: "wipe"; readonly node: number }
   /**
@@ -316,6 +360,9 @@ export type OperatorFault =
    * refused.
    */
   | { readonly type: "found-again"; readonly node: number; readonly others: boolean };
+
+/** What a new leader is asked for at once. */
+export type GreetingAct = "change" | "transfer" | "write" | "read" | "snapshot";
 
 /** How the operator changes the membership. */
 export type ChangeKind =

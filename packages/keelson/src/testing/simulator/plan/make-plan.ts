@@ -11,11 +11,13 @@ import { Chance } from "./chance.ts";
 import { minorityOf, nodesOf } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
 import { withHangingParts } from "./hang-faults.ts";
+import { withHostilePeers, withSecondProcesses } from "./intruders.ts";
 import { withWeakReads } from "./leadership-faults.ts";
 import { withOperatorFaults, withRepeatedInitialize } from "./membership-faults.ts";
 import { hasOnlyHarmlessFaults, type Plan } from "./plan.ts";
 import { withSlowSnapshotTransfers } from "./snapshot-transfer-faults.ts";
 import { withStage } from "./stages.ts";
+import { withLargeStart } from "./start-values.ts";
 import { withTargetedFaults } from "./targeted-faults.ts";
 import { withClockJumps, withSessions, withSnapshots, withVariedUsage } from "./usage.ts";
 import { CALLS_MAX } from "./workload.ts";
@@ -31,7 +33,10 @@ const OUTAGE_TIMINGS = { electionTimeoutMs: { min: 150, max: 300 }, heartbeatMs:
  * often (swarm testing: a fault that is always there hides what happens only without it).
  */
 export function planOf(seed: number): Plan {
-  const plan = withClockJumps(withStage(unstagedPlanOf(seed)), new Chance(seed ^ 0xc1_0c4));
+  const jumping = withClockJumps(withStage(unstagedPlanOf(seed)), new Chance(seed ^ 0xc1_0c4));
+  const opened = withSecondProcesses(jumping, new Chance(seed ^ 0x2_9c9));
+  const besieged = withHostilePeers(opened, new Chance(seed ^ 0x40_58e));
+  const plan = withLargeStart(besieged, new Chance(seed ^ 0x1a_4c9));
   const rests = plan.restsBeforeWriting || new Chance(seed ^ 0x9e57).happens(0.5);
   return { ...plan, restsBeforeWriting: rests };
 }

@@ -42,6 +42,8 @@ export interface Plan {
   readonly snapshots: SnapshotPlan | null;
 
   // The world that they run in.
+  /** Where clocks and terms begin. */
+  readonly start: StartValues;
   /** How fast each node's clock runs; 1 is right. */
   readonly clockRates: readonly number[];
   /** How far each node's wall clock is ahead of the true time. Timers don't depend on it. */
@@ -102,6 +104,14 @@ export interface Plan {
   readonly faults: readonly Fault[];
 }
 
+/** The values that a run begins with. Programs go wrong where numbers stop being small ones. */
+export interface StartValues {
+  /** What every clock says when the run begins, in milliseconds. Its zero is arbitrary. */
+  readonly clockMs: number;
+  /** The term in which all nodes are once the cluster is created; 0: that in which it was created. */
+  readonly term: number;
+}
+
 /** When snapshots are taken, and what is kept beside them. */
 export interface SnapshotPlan {
   readonly everyEntries: number;
@@ -158,6 +168,6 @@ export const HARMLESS_FAULTS = ["slow-apply", "quiet"] as const satisfies readon
  * leaders.
  */
 export function hasOnlyHarmlessFaults({ faults }: Plan): boolean {
-  const harmless: readonly FaultType[] = [...HARMLESS_FAULTS, "clock-jump"];
+  const harmless: readonly FaultType[] = [...HARMLESS_FAULTS, "clock-jump", "second-process"];
   return faults.every(({ type }) => harmless.includes(type));
 }

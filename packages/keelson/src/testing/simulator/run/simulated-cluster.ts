@@ -17,6 +17,7 @@ import type { ClusterExpectations } from "../checkers/node-status.ts";
 import { SimClients } from "../clients/sim-clients.ts";
 import { SimOperator } from "../clients/sim-operator.ts";
 import { FaultPlayer } from "../faults/fault-player.ts";
+import { HostilePeers } from "../faults/hostile-peers.ts";
 import { Chance } from "../plan/chance.ts";
 import { STATE_STALL_MS, STATE_TIMEOUT_MS } from "../plan/hang-faults.ts";
 import { hasOnlyHarmlessFaults, type Plan } from "../plan/plan.ts";
@@ -42,7 +43,7 @@ export interface SentMessage {
 export class SimulatedCluster {
   readonly plan: Plan;
   readonly subject: AnySubject;
-  readonly clock = new SimulatedClock();
+  readonly clock: SimulatedClock;
   readonly record: RunRecord;
   readonly checker: ClusterChecker;
   readonly outcomes = new OutcomeChecks();
@@ -55,6 +56,7 @@ export class SimulatedCluster {
   readonly faults: FaultPlayer;
   /** Gets every message that leaves a node, while somebody listens; otherwise null. */
   sentMessages: SentMessage[] | null = null;
+  readonly #hostilePeers: HostilePeers;
   /** Carries datagrams, when the plan's transport is `datagrams`. */
   readonly #datagrams: MemoryNetwork = memoryNetwork();
   /** Carries byte streams, when it is `tcp`. */
@@ -63,6 +65,7 @@ export class SimulatedCluster {
   /** Processes call back into clients and faults, but only once they run: after this constructor. */
   constructor(plan: Plan, makeSubject: MakeSubject, fullTrace: boolean) {
     this.plan = plan;
+    this.clock = new SimulatedClock(plan.start.clockMs);
     this.subject = makeSubject(plan);
     this.record = new RunRecord(this.clock, fullTrace);
     this.checker = new ClusterChecker(expectationsOf(plan));
@@ -75,6 +78,13 @@ export class SimulatedCluster {
     this.initialMembers = Object.fromEntries(first.map(({ id, address }) => [id, address]));
     this.clients = new SimClients({ ...this.#shared(), subject: this.subject }, chance.fork());
     this.operator = this.#makeOperator();
+    this.#hostilePeers = new HostilePeers({
+      ...this.#shared(),
+      operator: this.operator,
+      chance: new Chance(plan.seed ^ 0x40_571e),
+      network: (host) => this.#streams.host(host),
+      transport: (address) => this.#makeTransport(address),
+    });
     this.faults = new FaultPlayer({
       ...this.#shared(),
       operator: this.operator,
@@ -85,6 +95,10 @@ export class SimulatedCluster {
       streams: this.#streams,
       datagrams: this.#datagrams,
       clients: this.clients,
+      startHostilePeer: (fault) => this.#hostilePeers.begin(fault),
+      endHostilePeers: () => {
+        this.#hostilePeers.endAll();
+      },
     });
   }
 
@@ -181,6 +195,9 @@ export class SimulatedCluster {
         this.record.guard(() => {
           this.clients.stopped(process);
         });
+      },
+      elected: (process) => {
+        this.faults.elected(process);
       },
       sending: (from, to, transportMessage) => {
         this.record.event(`${from} to ${to} ${this.#describe(transportMessage)}`);

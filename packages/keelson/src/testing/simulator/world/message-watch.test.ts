@@ -26,7 +26,7 @@ function watched(says: Partial<Record<keyof RaftNode, unknown>> = {}, hasLostDis
   say(says);
   const reported: string[] = [];
   const watch = new MessageWatch({
-    process: { id: "a", core, hasLostDisk, onTimeoutNowSent: null, now: () => 0 },
+    process: { id: "a", core, hasLostDisk, onTimeoutNowSent: null, now: () => 0, sinceLeaderMs: () => 0 },
     plan: { ...planOf(1), electionTimeoutMs: { min: 100, max: 200 }, checkQuorum: true },
     checker: new ClusterChecker(EXPECTATIONS),
     report: (error) => reported.push(String(error)),

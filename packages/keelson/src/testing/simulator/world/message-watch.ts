@@ -5,6 +5,7 @@
  * - LM: an AppendEntries message carries exactly the records that it names.
  * - ES: a member whose disk was lost doesn't vote or acknowledge as if it were the old one (M11).
  * - CQ: a leader doesn't count an acknowledgement that was given to it as leader of an earlier term (R7).
+ * - LIVE: see `GrantChecker`.
  * - STABLE: a pre-vote, and a request for a vote that comes while the leader is heard, change nothing.
  * - LIVE: see `ChainChecker`.
  * - PBR, CFG, STABLE: see `MessageChecker`, `EntitlementChecker` and `LeaseChecker`.
@@ -18,6 +19,7 @@ import type { NodeId } from "../../../core/position.ts";
 import { membersOf } from "../../../core/config.ts";
 import type { RaftNode } from "../../../core/node.ts";
 import type { TransportMessage } from "../../../transport/transport.ts";
+import { GrantChecker, type Voter } from "../checkers/grant-checker.ts";
 import { LeaseChecker, type ReceiverState } from "../checkers/lease-checker.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import { assertInvariant } from "../checkers/violation.ts";
@@ -33,6 +35,8 @@ export interface WatchedProcess {
   readonly onTimeoutNowSent: (() => void) | null;
   /** The time on its own clock. */
   now(): number;
+  /** How long ago its core last heard a leader, or started, on its own clock. */
+  sinceLeaderMs(): number;
 }
 
 export interface MessageWatchParts {
@@ -48,6 +52,7 @@ export interface MessageWatchParts {
 export class MessageWatch implements TransportObserver {
   readonly #parts: MessageWatchParts;
   readonly #lease: LeaseChecker;
+  readonly #grants: GrantChecker;
   /**
    * While an acknowledgement for an earlier term is handled: what the leader knew of its followers before;
    * else null.
@@ -60,6 +65,7 @@ export class MessageWatch implements TransportObserver {
     const { electionTimeoutMs, checkQuorum } = parts.plan;
     this.#parts = parts;
     this.#lease = new LeaseChecker(electionTimeoutMs.min, checkQuorum);
+    this.#grants = new GrantChecker(electionTimeoutMs.min);
   }
 
   sending(to: NodeId, transportMessage: TransportMessage): void {
@@ -86,6 +92,7 @@ export class MessageWatch implements TransportObserver {
       () => `${process.id} lost its disk, and ${to} has a ${message.type} of it as of a member`,
     );
     this.#lease.sending(to, message);
+    this.#grants.sending(to, message);
     if (message.type === "timeout-now") process.onTimeoutNowSent?.();
   }
 
@@ -96,6 +103,8 @@ export class MessageWatch implements TransportObserver {
     this.#matchesBefore = message.type === "append-entries-reply" ? this.#matchesAfter(message.term) : null;
     const asksForVote = message.type === "pre-vote" || message.type === "request-vote";
     const state = asksForVote ? this.#receiverState() : null;
+    const voter = asksForVote ? this.#voter() : null;
+    if (voter !== null) this.#grants.receiving(message, voter);
     const mustRefuse = state !== null && this.#lease.receiving(message, state);
     this.#unchanged = message.type === "pre-vote" || mustRefuse ? this.#changeable() : null;
   }
@@ -120,6 +129,10 @@ export class MessageWatch implements TransportObserver {
           `${this.#parts.process.id} is changed by a ${message.type} of ${message.from} that it only answers`,
       );
     });
+    const voter = message.type === "request-vote" ? this.#voter() : null;
+    this.#check(() => {
+      if (voter !== null) this.#grants.received(message, voter);
+    });
     const state = message.type === "append-entries" ? this.#receiverState() : null;
     if (state !== null) this.#lease.received(message, state);
   }
@@ -130,6 +143,15 @@ export class MessageWatch implements TransportObserver {
     if (core === null) return null;
     const { role, term, leader, commitIndex, log } = core;
     return [role, term, leader, commitIndex, log.last.index].join(" ");
+  }
+
+  /** null: there is no core; or it stopped while it handled the message, and grants nothing any more. */
+  #voter(): Voter | null {
+    const { process } = this.#parts;
+    if (process.core === null) return null;
+    const { id, term, votedFor, leader, role, log } = process.core;
+    const sinceLeaderMs = process.sinceLeaderMs();
+    return { id, term, votedFor, leader, isLeader: role === "leader", last: log.last, sinceLeaderMs };
   }
 
   #receiverState(): ReceiverState | null {

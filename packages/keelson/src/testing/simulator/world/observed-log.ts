@@ -16,6 +16,8 @@ export interface LogEvents {
    * An entry that takes away this node's vote is about to be written; then, with `isDurable`, it is durable.
    */
   ownRemoval(isDurable: boolean): void;
+  /** A configuration is about to be written. */
+  configWritten(): void;
 }
 
 export interface ObservedLogParts {
@@ -67,6 +69,7 @@ export class ObservedLog implements LogStore {
     });
     const isOwnRemoval = write.records.some((record) => this.#isOwnRemoval(record));
     if (isOwnRemoval) events.ownRemoval(false);
+    if (write.records.some((record) => recordKind(record) === EntryKind.config)) events.configWritten();
     const appended = this.#inner.append(write);
     if (write.truncateFrom !== null) this.#readOverwritten(write.truncateFrom);
     await appended;

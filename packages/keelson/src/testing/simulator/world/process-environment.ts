@@ -31,7 +31,7 @@ export function processEnvironment(
   const origin = clock.now();
   return {
     now: () => origin + (clock.now() - origin) * clockConditions.rate,
-    wallClock: () => Math.floor(SIMULATED_EPOCH_MS + clockConditions.wallOffsetMs + clock.now()),
+    wallClock: () => Math.floor(SIMULATED_EPOCH_MS + clockConditions.wallOffsetMs + clock.elapsedMs),
     random,
     setTimer: (delayMs, callback) => {
       const dueInMs = delayMs / clockConditions.rate + lateMs(delayMs, clock, random, clockConditions);

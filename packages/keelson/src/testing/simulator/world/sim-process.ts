@@ -9,12 +9,13 @@
 import type { LogIndex } from "../../../core/position.ts";
 import type { Environment, Network } from "../../../environment/environment.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
+import { simulatedEnvironment } from "../../../environment/simulated/simulated-environment.ts";
 import {
   SimulatedFiles,
   type FileFault,
   type FileOperation,
 } from "../../../environment/simulated/simulated-files.ts";
-import type { RaftError } from "../../../errors.ts";
+import { DirectoryLockedError, type RaftError } from "../../../errors.ts";
 import type { RaftNode } from "../../../core/node.ts";
 import type { Raft } from "../../../runtime/raft.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
@@ -30,6 +31,7 @@ import type { AnySubject } from "../subject/subject.ts";
 import { ChangeReader } from "./change-reader.ts";
 import { CommittedReader } from "./committed-reader.ts";
 import type { ClockConditions, DiskConditions, MachineConditions } from "./conditions.ts";
+import { watchElections } from "./election-watch.ts";
 import { EventDelivery } from "./event-delivery.ts";
 import { MessageReplayer, type ReceiverTerm } from "./message-replayer.ts";
 import { MessageWatch } from "./message-watch.ts";
@@ -62,6 +64,8 @@ export interface ProcessParts {
   /** The node stopped by itself, or closed: every call to it has ended by now. */
   readonly stopped: (process: SimProcess) => void;
   readonly sending: (from: string, to: string, transportMessage: TransportMessage) => void;
+  /** The node has become leader, and its turn of the event loop isn't over. */
+  readonly elected: (process: SimProcess) => void;
 }
 
 /** Errors that the disk returns. Faults write them. */
@@ -80,6 +84,9 @@ const SHORT_TRANSFER_SHARE = 0.3;
 
 const SHORT_TRANSFER_BYTES_MAX = 700;
 
+/** Of the writes to a full disk, the share of which a part is written. */
+const SHORT_WRITE_SHARE = 0.3;
+
 /**
  * How long closing may take. A leader transfers leadership for 400 ms at most; then the node's parts have a
  * second.
@@ -95,6 +102,8 @@ export class SimProcess {
   // What faults set. It holds across restarts until a fault ends.
   readonly diskConditions: DiskConditions;
   readonly diskFaults: DiskFaults = { next: null, shortTransfers: false };
+  /** No write succeeds while the disk is full. A crash doesn't change that. */
+  readonly diskSpace = { isFull: false };
   readonly clockConditions: ClockConditions;
   readonly machineConditions: MachineConditions = {
     ...{ delayMs: 0, fails: false, isApplying: false, hangs: false },
@@ -108,6 +117,8 @@ export class SimProcess {
    * An entry that takes away this node's vote is about to be written; then, with `isDurable`, it is durable.
    */
   onOwnRemoval: ((isDurable: boolean) => void) | null = null;
+  /** The node, as leader, appends a configuration to its log: it is about to be written and sent. */
+  onConfigAppended: (() => void) | null = null;
   /** The node tells another to take over. */
   onTimeoutNowSent: (() => void) | null = null;
   /**
@@ -234,7 +245,12 @@ export class SimProcess {
 
   /** The time on the process's clock. */
   now(): number {
-    return this.#parts.clock.now() * this.clockConditions.rate;
+    return this.#parts.clock.elapsedMs * this.clockConditions.rate;
+  }
+
+  /** How long ago the node's core last heard a leader, or started, by the process's clock. */
+  sinceLeaderMs(): number {
+    return (this.#environment?.now() ?? Infinity) - (this.#core?.leaderHeardAt ?? Infinity);
   }
 
   /** Waits by the process's clock; without end, if the process dies meanwhile. */
@@ -242,6 +258,18 @@ export class SimProcess {
     return new Promise((resolve) => {
       this.#environment?.setTimer(ms, resolve);
     });
+  }
+
+  /** Kills the program, and makes the disk that of a node which has been in this term. */
+  async raiseTerm(term: number): Promise<void> {
+    this.kill(false);
+    const { id } = this;
+    const { plan } = this.#parts;
+    const environment = simulatedEnvironment({ seed: plan.seed, host: id, files: this.disk });
+    const log = wal(`/${id}`, { segmentBytes: plan.segmentBytes });
+    await log.open({ nodeId: id, clusterId: null }, environment);
+    await log.append({ hardState: { term, votedFor: null }, truncateFrom: null, records: [] });
+    await log.close();
   }
 
   // --- The program's life ---------------------------------------------------------------------------
@@ -370,6 +398,31 @@ export class SimProcess {
     });
   }
 
+  /**
+   * Another process opens the log of this one. DUR: while this one runs, it is refused, before it changes
+   * anything.
+   */
+  openTwice(): void {
+    const delivery = this.#delivery;
+    if (this.#raft === null || this.#closing) return;
+    const { plan, trace, report } = this.#parts;
+    const environment = simulatedEnvironment({ seed: plan.seed, host: this.id, files: this.disk });
+    const log = wal(`/${this.id}`, { segmentBytes: plan.segmentBytes });
+    trace(`another process opens the directory of ${this.id}`);
+    log.open({ nodeId: this.id, clusterId: null }, environment).then(
+      async () => {
+        // This one may have ended meanwhile, and the lock was free.
+        const isRunning = this.#delivery === delivery && this.#raft !== null && !this.#closing;
+        if (isRunning) report(new Violation("DUR", `two processes have the log of ${this.id} open`));
+        await log.close();
+      },
+      (error: unknown) => {
+        // A fault of the disk may strike this process as well.
+        if (!(error instanceof DirectoryLockedError) && !isDiskError(error)) report(error);
+      },
+    );
+  }
+
   /** The bytes of the entries [from, to) in the node's log. */
   logBytes(from: LogIndex, to: LogIndex): number {
     return this.#log?.bytesBetween(from, to) ?? 0;
@@ -446,6 +499,9 @@ export class SimProcess {
     const { electionTimeoutMs, preVote, checkQuorum, clockDriftMax } = plan;
     return (core) => {
       if (!delivery.isDead()) this.#core = core;
+      watchElections(core, () => {
+        if (!delivery.isDead()) this.#parts.elected(this);
+      });
       if (!plan.checksModel) return;
       observeCore(core, {
         checker: checker.model,
@@ -496,6 +552,9 @@ export class SimProcess {
       events: {
         voteDurable: (votedFor) => this.onVoteDurable?.(votedFor),
         ownRemoval: (isDurable) => this.onOwnRemoval?.(isDurable),
+        configWritten: () => {
+          if (this.#core?.role === "leader") this.onConfigAppended?.();
+        },
       },
     });
   }
@@ -565,6 +624,12 @@ export class SimProcess {
       return fault;
     }
     const { chance } = this.#parts;
+    const needsSpace = operation.type === "write" || operation.type === "allocate";
+    if (this.diskSpace.isFull && needsSpace) {
+      const isShort = operation.type === "write" && chance.happens(SHORT_WRITE_SHARE);
+      const bytes = chance.whole(1, SHORT_TRANSFER_BYTES_MAX);
+      return isShort ? { type: "short-write", bytes, code: "ENOSPC" } : { type: "error", code: "ENOSPC" };
+    }
     const isTransfer = operation.type === "read" || operation.type === "write";
     if (!isTransfer || !this.diskFaults.shortTransfers || !chance.happens(SHORT_TRANSFER_SHARE)) return null;
     return { type: "short-transfer", bytes: chance.whole(1, SHORT_TRANSFER_BYTES_MAX) };
