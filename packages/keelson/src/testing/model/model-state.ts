@@ -35,9 +35,14 @@ export type Input =
       readonly answer: LogPosition | string;
       readonly now: number;
     }
-  | { readonly type: "transfer"; readonly now: number }
+  | {
+      readonly type: "transfer";
+      readonly to: NodeId | null;
+      readonly answer: { readonly to: NodeId } | string;
+      readonly now: number;
+    }
   /** The node can't serve, or can again. */
-  | { readonly type: "stall"; readonly now: number }
+  | { readonly type: "stall"; readonly isStalled: boolean; readonly now: number }
   | { readonly type: "create"; readonly voters: readonly NodeId[]; readonly now: number }
   | {
       readonly type: "installed";

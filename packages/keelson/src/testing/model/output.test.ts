@@ -242,7 +242,7 @@ describe("leadership", () => {
       {},
       /c to take over, which doesn't hold the whole log/,
     );
-    for (const input of [timeout(20_000), { type: "stall", now: 20_000 } as const]) {
+    for (const input of [timeout(20_000), { type: "stall", isStalled: true, now: 20_000 } as const]) {
       const stepsDown = allowed(committedLeader(), input, { role: "follower", leader: null });
       allowed(stepsDown, send("c", timeoutNow));
     }
@@ -255,7 +255,7 @@ describe("leadership", () => {
   });
 
   it("is transferred to a voter only (3.10)", () => {
-    const transfer = { type: "transfer", now: 10_000 } as const;
+    const transfer = { type: "transfer", to: "b", answer: { to: "b" }, now: 10_000 } as const;
     allowed(committedLeader(), transfer, { transferTarget: "b" });
     forbidden(committedLeader(), transfer, { transferTarget: "d" }, /which has no vote/);
     const transfers = allowed(committedLeader(), transfer, { transferTarget: "b" });

@@ -204,7 +204,11 @@ describe("commands", () => {
 
   it("are refused during a transfer, and by a leader without a vote (3.10, §6)", () => {
     const before = committedLeader();
-    const transfers = allowed(before, { type: "transfer", now: 10_000 }, { transferTarget: "b" });
+    const transfers = allowed(
+      before,
+      { type: "transfer", to: null, answer: "nobody", now: 10_000 },
+      { transferTarget: "b" },
+    );
     const longer = withEntries(before.log, 3, 1);
     forbidden(transfers, propose(5), { log: longer }, /during a transfer/);
     const removed = leader({ log: withConfig(log([1]), 2, { ...ABC, voters: ["b"] }) });

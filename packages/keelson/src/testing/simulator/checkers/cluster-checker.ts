@@ -37,7 +37,8 @@ import { StoreChecker } from "./store-checker.ts";
  * | KNOWN  | hints: `HintChecker`; the other calls need clients, see below                            |
  * | BOUND  | `StatusChecker`; nothing left at the end: `run/shutdown.ts`                              |
  *
- * `ModelChecker` checks each step of a core against most of these rules at once (MODEL).
+ * `ModelChecker` checks each step of a core against most of these rules at once (MODEL). `NodeDuties` checks
+ * that a core leaves out nothing that it owes (DUTY); `world/observed-core.ts` makes one for each process.
  *
  * `ChainChecker` finds messages that cause each other without end, and `GrantChecker` votes that should have
  * been given (both LIVE). ONCE, most of LIVE and KNOWN, and FAILSTOP need clients or the end of the run, and are

@@ -63,8 +63,8 @@ export interface Plan {
   readonly replayOldMessages: boolean;
 
   /**
-   * Each step of each core is compared with the reference model, and each answered read with the rounds of
-   * heartbeats that confirmed it. It changes nothing in the run.
+   * Each step of each core is compared with the reference model and with what the node owes, and each answered
+   * read with the rounds of heartbeats that confirmed it. It changes nothing in the run.
    */
   readonly checksModel: boolean;
 

@@ -5,7 +5,10 @@ import { ModelChecker } from "../checkers/model-checker.ts";
 import { Violation } from "../checkers/violation.ts";
 import { observeCore } from "./observed-core.ts";
 
-const SETTINGS = { electionTimeoutMinMs: 400, preVote: true, checkQuorum: true, clockDriftMax: 0.05 };
+const SETTINGS = {
+  ...{ electionTimeoutMinMs: 400, electionTimeoutMaxMs: 800, heartbeatMs: 80, storageStallMs: 1_600 },
+  ...{ preVote: true, checkQuorum: true, clockDriftMax: 0.05 },
+};
 
 function observed(options: { checker?: ModelChecker; isDead?: boolean; keepsDisk?: boolean } = {}) {
   const { checker = new ModelChecker(), isDead = false, keepsDisk = true } = options;

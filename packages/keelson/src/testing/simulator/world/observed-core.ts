@@ -1,16 +1,18 @@
 /**
- * A node's core, with the reference model beside it: after each input the model is asked whether Raft allows
- * what the core did. The core's own code runs as it is: this file replaces the methods of one object by others
- * that call them.
+ * A node's core, with the reference model and the checker of duties beside it: after each input the model is
+ * asked whether Raft allows what the core did, and the checker whether the core left out what it owed. The
+ * core's own code runs as it is: this file replaces the methods of one object by others that call them.
  */
 import type { RaftNode } from "../../../core/node.ts";
 import type { NodeId } from "../../../core/position.ts";
 import type { Input, ModelSettings, Seen } from "../../model/index.ts";
+import type { DutySettings } from "../checkers/duty.ts";
 import type { ModelChecker } from "../checkers/model-checker.ts";
+import { NodeDuties } from "../checkers/node-duties.ts";
 
 export interface ObservedCoreParts {
   readonly checker: ModelChecker;
-  readonly settings: ModelSettings;
+  readonly settings: ModelSettings & DutySettings;
   /** The time on the process's clock. */
   readonly now: number;
   /** Nothing has damaged the disk, so what was durable when the process ended must be there. */
@@ -31,12 +33,14 @@ export function observeCore(core: RaftNode, parts: ObservedCoreParts): void {
       report(error);
     }
   };
+  const duties = new NodeDuties(core, settings, now);
   check(() => {
     checker.started(id, settings, seenOf(core), now, keepsDisk);
   });
   wrapMethods(core, (input) => {
     check(() => {
       checker.stepped(id, input, seenOf(core));
+      duties.stepped(input);
     });
   });
 }
@@ -66,15 +70,18 @@ const INPUTS: InputsOf<InputMethod> = {
   proposeCommand: (answer, now) => ({ type: "propose", count: 1, answer, now }),
   proposeCommands: (answer, count, now) => ({ type: "propose", count, answer, now }),
   proposeConfig: (answer, target, now) => ({ type: "change", target, answer, now }),
-  handleServiceStall: (_, _isStalled, now) => ({ type: "stall", now }),
-  transferLeadership: (_answer, _to, now) => ({ type: "transfer", now }),
+  handleServiceStall: (_, isStalled, now) => ({ type: "stall", isStalled, now }),
+  transferLeadership: (answer, to, now) => ({ type: "transfer", to, answer, now }),
   createCluster: (_, voters, now) => ({ type: "create", voters: [...voters], now }),
   readIndex: (id, now) => ({ type: "read", id, now }),
   leaseIndex: (answer, now) => ({ type: "lease-read", answer, now }),
   takeActions: (actions) => ({ type: "take", actions }),
 };
 
-/** Methods that only answer. Every other method is an input: a new one that isn't in `INPUTS` doesn't compile. */
+/**
+ * Methods that only answer. Every other method is an input: a new one that isn't in `INPUTS` doesn't
+ * compile.
+ */
 type Question = "capture" | "commitStatus" | "progress";
 
 type InputMethod = Exclude<

@@ -496,7 +496,9 @@ export class SimProcess {
   /** Keeps the node's core, and puts the reference model beside it, unless the plan's runs go without it. */
   #coreObserver(delivery: EventDelivery, environment: Environment): (core: RaftNode) => void {
     const { plan, checker, report } = this.#parts;
-    const { electionTimeoutMs, preVote, checkQuorum, clockDriftMax } = plan;
+    const { electionTimeoutMs, heartbeatMs, storageStallMs, preVote, checkQuorum, clockDriftMax } = plan;
+    const { min: electionTimeoutMinMs, max: electionTimeoutMaxMs } = electionTimeoutMs;
+    const times = { electionTimeoutMinMs, electionTimeoutMaxMs, heartbeatMs, storageStallMs };
     return (core) => {
       if (!delivery.isDead()) this.#core = core;
       watchElections(core, () => {
@@ -505,7 +507,7 @@ export class SimProcess {
       if (!plan.checksModel) return;
       observeCore(core, {
         checker: checker.model,
-        settings: { electionTimeoutMinMs: electionTimeoutMs.min, preVote, checkQuorum, clockDriftMax },
+        settings: { ...times, preVote, checkQuorum, clockDriftMax },
         now: environment.now(),
         keepsDisk: !this.hasDamagedData,
         isDead: () => delivery.isDead(),

@@ -1,0 +1,261 @@
+/**
+ * DUTY: a leader keeps its cluster going, without waiting for a further message or heartbeat.
+ *
+ * - It commits what a majority holds, and takes the next step of a change of membership.
+ * - It replicates to every member. Each heartbeat round goes to all of them, and the next one follows in
+ *   time. What a member lacks is sent as far as the window allows; a member that is known to hold what the
+ *   log begins after is not left waiting for a snapshot.
+ * - It finds out where two logs agree by skipping whole terms. It sends no entries to members that are
+ *   silent.
+ * - It steps down only if it was removed, hears no majority, or a part of it has stalled. If it hears one,
+ *   it asks another node to take over.
+ */
+import type { Actions, AddressedMessage } from "../../../core/action.ts";
+import { isJoint, membersOf } from "../../../core/config.ts";
+import type { AppendEntries, AppendEntriesReply } from "../../../core/message.ts";
+import type { RaftNode } from "../../../core/node.ts";
+import type { NodeId } from "../../../core/position.ts";
+import type { Input } from "../../model/index.ts";
+import { duty, type DutySettings } from "./duty.ts";
+import { RemovalDuties } from "./removal-duties.ts";
+import { TransferDuties } from "./transfer-duties.ts";
+import { hasVote, isQuorum } from "./votes.ts";
+
+/** What was seen of one node that the leader sends to. */
+interface Peer {
+  /** When it answered last; at first, when the leader began to send to it. */
+  heardAt: number;
+  /** The latest heartbeat round that was sent to it. */
+  roundSent: number;
+  /** The last entries of the messages with entries that were sent to it and not acknowledged. */
+  unacknowledged: number[];
+  /** The entries after which the leader has tried to go on since the last acknowledgement. */
+  readonly tried: Set<number>;
+  /** It refused a message while it waits for a snapshot: the next actions must offer it one. */
+  needsOffer: boolean;
+}
+
+/** A leader may try so many positions more than there are terms. */
+const TRIES_MORE = 4;
+
+/** The core's default limit, which the runtime keeps. */
+const IN_FLIGHT_MESSAGES_MAX = 64;
+
+/** See the file's header. Made anew for each term that the node leads. */
+export class LeaderDuties {
+  readonly #core: RaftNode;
+  readonly #settings: DutySettings;
+  readonly #removals: RemovalDuties;
+  readonly #transfers: TransferDuties;
+  readonly #peers = new Map<NodeId, Peer>();
+  /** Members that have lost entries: nothing that they say counts. */
+  readonly #lost = new Set<NodeId>();
+  #round = 0;
+  /** When the first message of the round was handed out, or the node began to lead. */
+  #roundAt: number;
+  /** A heartbeat was due at the last call of `handleTimeout`. */
+  #mustBeat = false;
+
+  constructor(core: RaftNode, settings: DutySettings, now: number) {
+    this.#core = core;
+    this.#settings = settings;
+    this.#roundAt = now;
+    this.#removals = new RemovalDuties(core, settings);
+    this.#transfers = new TransferDuties(core);
+    for (const id of this.#others()) this.#peer(id, now);
+  }
+
+  #others(): NodeId[] {
+    return membersOf(this.#core.config).filter((id) => id !== this.#core.id);
+  }
+
+  #peer(id: NodeId, now: number): Peer {
+    let peer = this.#peers.get(id);
+    if (peer === undefined) {
+      peer = { heardAt: now, roundSent: 0, unacknowledged: [], tried: new Set(), needsOffer: false };
+      this.#peers.set(id, peer);
+    }
+    return peer;
+  }
+
+  stepped(input: Input, now: number): void {
+    const { heartbeatMs } = this.#settings;
+    if (input.type === "timeout" && this.#others().length > 0)
+      this.#mustBeat ||= now >= this.#roundAt + heartbeatMs;
+    this.#transfers.stepped(input);
+    if (input.type !== "message" || input.message.type !== "append-entries-reply") return;
+    if (input.message.term === this.#core.term) this.#answered(input.message, now);
+  }
+
+  #answered({ from, outcome, round }: AppendEntriesReply, now: number): void {
+    const progress = this.#core.progress(from);
+    if (progress === undefined) return;
+    if (progress.lostAfter !== null) this.#lost.add(from);
+    if (this.#lost.has(from)) return;
+    const peer = this.#peer(from, now);
+    peer.heardAt = now;
+    this.#removals.answered(from, round);
+    if (!outcome.accepted) {
+      peer.needsOffer ||= progress.state === "snapshot";
+      return;
+    }
+    const { match } = outcome;
+    peer.tried.clear();
+    peer.unacknowledged = peer.unacknowledged.filter((last) => last > match);
+    duty(
+      progress.match >= match && progress.state !== "probe",
+      () =>
+        `${this.#core.id} hears that ${from} holds ${String(match)}, and counts ${String(progress.match)}`,
+    );
+  }
+
+  taken(actions: Actions, messages: readonly AddressedMessage[], now: number): void {
+    for (const { to, message } of messages)
+      if (message.type === "append-entries") this.#sent(to, message, now);
+    this.#checkRounds(actions, now);
+    this.#checkCommit();
+    this.#checkChange();
+    for (const id of this.#others()) this.#checkMember(id, actions);
+    this.#removals.taken(messages, now);
+    this.#transfers.taken(messages, this.#round);
+  }
+
+  #sent(to: NodeId, { entries, round }: AppendEntries, now: number): void {
+    const peer = this.#peer(to, now);
+    if (round > this.#round) {
+      this.#round = round;
+      this.#roundAt = now;
+      this.#mustBeat = false;
+    }
+    peer.roundSent = Math.max(peer.roundSent, round);
+    const progress = this.#core.progress(to);
+    const { lastIndex, prev } = entries;
+    if (progress?.state === "probe") this.#tries(to, peer, prev.index);
+    if (lastIndex === prev.index) return;
+    peer.unacknowledged.push(lastIndex);
+    const isSilent = now >= peer.heardAt + this.#settings.electionTimeoutMaxMs;
+    duty(
+      !isSilent || progress?.state !== "probe",
+      () => `${this.#core.id} sends ${to} entries, and has not heard it since ${String(peer.heardAt)} ms`,
+    );
+  }
+
+  /** §5.3: each refusal rules out a term at least, of this log or of the other one. */
+  #tries(to: NodeId, peer: Peer, prevIndex: number): void {
+    const { id, term } = this.#core;
+    peer.tried.add(prevIndex);
+    duty(
+      peer.tried.size <= 2 * term + TRIES_MORE,
+      () =>
+        `${id} has tried ${to} with ${String(peer.tried.size)} positions, and there are ${String(term)} terms`,
+    );
+  }
+
+  /** Each round goes to all members, and the next one is due in time. */
+  #checkRounds({ timer }: Actions, now: number): void {
+    const { id } = this.#core;
+    const others = this.#others();
+    if (others.length === 0) return;
+    duty(!this.#mustBeat, () => `${id} owes a heartbeat since ${String(this.#roundAt)} ms, and sends none`);
+    for (const other of others) {
+      const sent = this.#peers.get(other)?.roundSent ?? 0;
+      duty(
+        sent === this.#round,
+        () =>
+          `${id} has begun round ${String(this.#round)}, and sends ${other} nothing since ${String(sent)}`,
+      );
+    }
+    const dueAt = Math.max(now, this.#roundAt + this.#settings.heartbeatMs);
+    duty(
+      timer !== null && timer <= dueAt,
+      () => `${id} wants to be woken at ${String(timer)}, and its next heartbeat is due at ${String(dueAt)}`,
+    );
+  }
+
+  /**
+   * §5.3: what a majority holds is committed. While a change is new, both configurations' majorities count.
+   */
+  #checkCommit(): void {
+    const { id, log, term, commitIndex } = this.#core;
+    const { last } = log;
+    const { index, config } = log.configAt(last.index);
+    const before = index > log.base.index ? log.configAt(index - 1).config : config;
+    const holds =
+      (at: number) =>
+      (voter: NodeId): boolean =>
+        voter === id ? this.#core.durableIndex >= at : this.#countedMatch(voter) >= at;
+    const candidates = [this.#core.durableIndex, ...this.#others().map((other) => this.#countedMatch(other))];
+    for (const at of candidates) {
+      if (at <= commitIndex || log.termAt(at) !== term) continue;
+      const isHeld =
+        config.voters.length > 0 &&
+        isQuorum(config, holds(at)) &&
+        (before.voters.length === 0 || isQuorum(before, holds(at)));
+      duty(!isHeld, () => `${id} has ${String(at)} on a majority, and has committed ${String(commitIndex)}`);
+    }
+  }
+
+  #countedMatch(id: NodeId): number {
+    const progress = this.#core.progress(id);
+    return progress === undefined || progress.lostAfter !== null ? 0 : progress.match;
+  }
+
+  /** §6: the step after a committed configuration. */
+  #checkChange(): void {
+    const { id, log, commitIndex, termStartCommitted } = this.#core;
+    const { index, config } = log.configAt(log.last.index);
+    if (index > commitIndex || !termStartCommitted) return;
+    duty(
+      !isJoint(config),
+      () => `${id} has committed C_old,new at ${String(index)}, and doesn't append C_new`,
+    );
+    duty(hasVote(config, id), () => `${id} leads on, and its removal at ${String(index)} is committed`);
+  }
+
+  #checkMember(other: NodeId, { snapshots }: Actions): void {
+    const { id, log } = this.#core;
+    const progress = this.#core.progress(other);
+    duty(progress !== undefined, () => `${id} replicates nothing to the member ${other}`);
+    const { state, match, next, lostAfter } = progress;
+    const peer = this.#peers.get(other);
+    const needsOffer = peer?.needsOffer === true && state === "snapshot" && lostAfter === null;
+    if (peer !== undefined) peer.needsOffer = false;
+    duty(
+      !needsOffer || snapshots.some(({ to }) => to === other),
+      () => `${id} hears that ${other} still needs a snapshot, and offers it none`,
+    );
+    duty(
+      state !== "snapshot" || match < log.base.index,
+      () => `${id} lets ${other} wait for a snapshot, and could send it what follows ${String(match)}`,
+    );
+    const underWay = peer?.unacknowledged.filter((last) => last > match).length ?? 0;
+    duty(
+      state !== "replicate" || next > log.last.index || underWay >= IN_FLIGHT_MESSAGES_MAX,
+      () =>
+        `${id} sends ${other} nothing from ${String(next)} on, and ${String(underWay)} messages are under way`,
+    );
+  }
+
+  /**
+   * The node leads no longer, in the same term: it must have had a reason. Returns whether it must ask
+   * another node to take over.
+   */
+  resigned(now: number, isStalled: boolean): boolean {
+    const { id, log, commitIndex, term } = this.#core;
+    const { index, config } = log.configAt(log.last.index);
+    const isRemoved = index <= commitIndex && !hasVote(config, id);
+    const isHeard = isQuorum(config, (voter) => voter === id || this.#hears(voter, now));
+    duty(
+      isRemoved || isStalled || !isHeard,
+      () => `${id} gives up term ${String(term)}, and a majority answers it`,
+    );
+    return isHeard && config.voters.some((voter) => voter !== id && this.#hears(voter, now));
+  }
+
+  #hears(id: NodeId, now: number): boolean {
+    const peer = this.#peers.get(id);
+    return (
+      peer !== undefined && !this.#lost.has(id) && now < peer.heardAt + this.#settings.electionTimeoutMaxMs
+    );
+  }
+}
