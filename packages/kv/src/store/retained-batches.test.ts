@@ -39,7 +39,7 @@ function slowDatabase(): { database: Database; write: () => void } {
       new Promise((resolve) => {
         write = resolve;
       }),
-    async *entries () {
+    async *entries() {
       // Empty.
     },
     close: () => Promise.resolve(),
