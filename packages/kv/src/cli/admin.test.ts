@@ -69,8 +69,20 @@ describe("the commands that ask a cluster", () => {
     expect(await run(other.address, "members")).toEqual([
       "MEMBER  ROLE     ADDRESS",
       "n1 *    voter    n1:1       3 entries behind",
-      "n9      learner  n9:1       3 entries behind  does not answer",
+      "n9      learner  n9:1       3 entries behind  does not answer at n9:1",
     ]);
+  });
+
+  it("say of a learner that never answered what to check: it may be a node of another cluster (Z21)", async () => {
+    const added = { id: "n9", role: "learner", address: "n9:1", lag: 3, active: false };
+    const view = { ...members({ n1: "voter" }), members: [{ ...added, match: 0 }] };
+    const { address } = await nodeThat(() => [200, view]);
+    expect((await run(address, "members"))[1]).toBe(
+      "n9      learner  n9:1       3 entries behind  has not answered its leader yet at n9:1: check that it runs " +
+        "there, and is a new node or of this cluster; the leader's log says why it can't be reached",
+    );
+    const { address: other } = await nodeThat(() => [200, { ...view, members: [{ ...added, match: 7 }] }]);
+    expect((await run(other, "members"))[1]).toMatch(/does not answer at n9:1$/);
   });
 
   it("print what one node knows when there is no leader, and skip a node that doesn't answer", async () => {

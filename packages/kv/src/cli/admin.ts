@@ -1,7 +1,7 @@
 /** The commands that ask a running cluster: what they send, and what they print. */
 import { AdminClient, type Members } from "../client/admin-client.ts";
 import { KvClientError } from "../client/client-error.ts";
-import { progressOf, reachGoal } from "../client/membership-goal.ts";
+import { progressOf, reachGoal, silenceOf } from "../client/membership-goal.ts";
 import { tokenToSend } from "../shared/admin-token.ts";
 import { StartError } from "../shared/errors.ts";
 import { count, formatBytes } from "../shared/format.ts";
@@ -134,11 +134,12 @@ function memberLines({ id, leader, members, changing, role }: Members): string[]
 }
 
 /** What is wrong with a member; "": nothing that is known. */
-function stateOf({ id, active, lostEntries }: Members["members"][number]): string {
+function stateOf(member: Members["members"][number]): string {
+  const { id, active, lostEntries } = member;
   if (lostEntries === true) {
     return `LOST ENTRIES that it had acknowledged: remove ${id}, and add its machine anew with an empty directory and a new id`;
   }
-  return active === false ? "does not answer" : "";
+  return active === false ? silenceOf(member) : "";
 }
 
 /** The most important fields of `GET /status`. */

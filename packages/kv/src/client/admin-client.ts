@@ -19,6 +19,8 @@ const Member = v.object({
   role: v.picklist(["voter", "learner", "leaving"]),
   lag: v.nullable(v.number()),
   active: v.nullable(v.boolean()),
+  /** 0: the leader knows of no entry there. */
+  match: v.optional(v.nullable(v.number())),
   lostEntries: v.optional(v.nullable(v.boolean())),
   http: v.optional(v.string()),
   snapshot: v.optional(v.object({ bytesDone: v.number(), bytesTotal: v.number() })),

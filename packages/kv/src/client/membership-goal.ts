@@ -14,12 +14,25 @@ const PAUSE_MS = 250;
 export function progressOf(id: string, { members }: Members): string {
   const member = members.find((one) => one.id === id);
   if (member?.role !== "learner") return "";
-  if (member.active === false) return `${id} is a learner and does not answer at ${member.address}`;
+  if (member.active === false) return `${id} is a learner and ${silenceOf(member)}`;
   if (member.snapshot !== undefined) {
     const { bytesDone, bytesTotal } = member.snapshot;
     return `${id} is a learner and fetches a snapshot, ${formatBytes(bytesDone)} of ${formatBytes(bytesTotal)}`;
   }
   return member.lag === null ? "" : `${id} is a learner, ${count(member.lag, "entry", "entries")} behind`;
+}
+
+/**
+ * What is known of a member that doesn't answer, in words. A leader that adds a node asks it first whether it belongs to
+ * another cluster. One that doesn't run can't say so; later it refuses the leader, and stays a learner that never
+ * answers (Z21).
+ */
+export function silenceOf({ role, address, match }: Members["members"][number]): string {
+  if (role !== "learner" || match !== 0) return `does not answer at ${address}`;
+  return (
+    `has not answered its leader yet at ${address}: check that it runs there, and is a new node or of this cluster; ` +
+    "the leader's log says why it can't be reached"
+  );
 }
 
 /** A desired state of the members, and how to reach it. */

@@ -9,7 +9,8 @@
  * socket's buffer, and the socket is not read from. The connections whose rest waits for time take turns.
  *
  * It costs a few microseconds for each request, and more for a large body, because Node's parser otherwise takes
- * the bytes from the socket without JavaScript in between.
+ * the bytes from the socket without JavaScript in between: puts of 20 and 100 KB took the HTTP layer about a third more
+ * processor time, puts of 1 MB a twentieth.
  */
 import type { Socket } from "node:net";
 

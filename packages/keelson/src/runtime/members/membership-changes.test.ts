@@ -100,6 +100,9 @@ describe("a change of membership", () => {
     const { raft } = await cluster.leader();
     const error = await cluster.failure(raft.changeMembership({ add: at("b") }, { timeoutMs: 5000 }));
     expect(error).toMatchObject({ code: "CATCH_UP_TIMEOUT", outcome: "unknown" });
+    expect(error.message).toMatch(
+      /\. b never answered: check that it runs at its address and belongs to no other/,
+    );
     const again = await cluster.failure(raft.changeMembership({ promote: ["b"] }, { timeoutMs: 500 }));
     expect(again).toMatchObject({ code: "CATCH_UP_TIMEOUT", outcome: "not-done" });
     expect(raft.metrics().config).toMatchObject({ voters: ["a"], learners: ["b"] });

@@ -41,8 +41,8 @@ const CAUGHT_UP_LAG_MAX = 1024;
 /** A call of `addLearner` or `changeMembership`. */
 interface ChangeAttempt {
   readonly call: Call<undefined>;
-  /** True while the new members catch up. They are learners by then; nothing else of the change was done. */
-  isCatchingUp: boolean;
+  /** The new members while they catch up. They are learners by then; nothing else of the change was done. */
+  catchingUp: readonly NodeId[] | null;
   /**
    * An entry of this call may be in a log: from here on no error of the call has the outcome "not done",
    * unless the entry is known to be lost (Z6).
@@ -107,10 +107,10 @@ export class MembershipChanges {
       { timeoutMs, ...options },
       {
         onCancel: (cancellation) =>
-          attempt.isCatchingUp
+          attempt.catchingUp !== null
             ? new CatchUpTimeoutError(
                 `${describeCancellation(cancellation)}; the new members are learners now and go on catching up: ` +
-                  "call again to go on, or remove them",
+                  `call again to go on, or remove them${this.#silenceOf(attempt.catchingUp)}`,
                 attempt.hasProposed ? "unknown" : "not-done",
                 causeOf(cancellation),
               )
@@ -120,7 +120,7 @@ export class MembershipChanges {
               ),
       },
     );
-    const attempt: ChangeAttempt = { call, isCatchingUp: false, hasProposed: false };
+    const attempt: ChangeAttempt = { call, catchingUp: null, hasProposed: false };
     run(attempt).then(
       () => {
         call.resolve(undefined);
@@ -301,13 +301,27 @@ export class MembershipChanges {
         core.log.last.index - progress.match <= CAUGHT_UP_LAG_MAX
       );
     };
-    attempt.isCatchingUp = true;
+    attempt.catchingUp = ids;
     return this.#wait(attempt, () => {
       this.#checkLeads();
       return ids.every(isCaughtUp);
     }).then(() => {
-      attempt.isCatchingUp = false;
+      attempt.catchingUp = null;
     });
+  }
+
+  /**
+   * Which of these never answered this leader, for an error's text. A node that didn't run when it was added may belong
+   * to another cluster: then it refuses this one and never answers (Z21).
+   */
+  #silenceOf(ids: readonly NodeId[]): string {
+    const { core } = this.#parts;
+    const silent = ids.filter((id) => {
+      const progress = core.progress(id);
+      return progress?.match === 0 && !progress.recentlyActive;
+    });
+    if (silent.length === 0) return "";
+    return `. ${silent.join(", ")} never answered: check that it runs at its address and belongs to no other cluster`;
   }
 
   /**
@@ -335,12 +349,13 @@ export class MembershipChanges {
  * An error's outcome covers all steps of a call. What ends a later step may have done nothing itself, but an
  * earlier step made learners of the new members, or may have (Z6).
  */
-function withOutcomeOfAllSteps(error: Error, { hasProposed, isCatchingUp }: ChangeAttempt): Error {
+function withOutcomeOfAllSteps(error: Error, { hasProposed, catchingUp }: ChangeAttempt): Error {
   if (!hasProposed) return error;
   if (error instanceof RaftError && error.outcome !== "not-done") return error;
-  const done = isCatchingUp
-    ? "the new members are learners now, and the rest of the change was not made"
-    : "a part of the change may have been made";
+  const done =
+    catchingUp !== null
+      ? "the new members are learners now, and the rest of the change was not made"
+      : "a part of the change may have been made";
   return new OutcomeUnknownError(
     `${done}: ${error.message}. Make the same call again at the leader to go on, or ask for the members to see`,
     { cause: error },
