@@ -18,7 +18,9 @@ export interface Bug extends SourceChange {
    * What looks for the bug. Default: the simulator. The explorer looks for bugs that need too many coincidences for
    * random runs.
    */
-  readonly finder?: "transport suite" | "log store suite" | "storage suite" | "state suite" | "exploration";
+  readonly finder?:
+    | ("transport suite" | "log store suite" | "storage suite" | "memory suite" | "state suite")
+    | "exploration";
   /** The bounds of the exploration. */
   readonly bounds?: Partial<Bounds>;
 }

@@ -7,6 +7,7 @@ import { EXTREME_BUGS } from "./extreme-bugs.ts";
 import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
+import { MEMORY_BUGS } from "./memory-bugs.ts";
 import { QUESTION_BUGS } from "./question-bugs.ts";
 import { REST_BUGS } from "./rest-bugs.ts";
 import { RUNTIME_BUGS } from "./runtime-bugs.ts";
@@ -29,6 +30,7 @@ export const BUGS: readonly Bug[] = [
   ...REST_BUGS,
   ...QUESTION_BUGS,
   ...CHAIN_BUGS,
+  ...MEMORY_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
 /** A bug as the patch that the module loader applies. */

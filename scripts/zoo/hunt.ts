@@ -101,7 +101,7 @@ async function huntBySuite(code: string, finder: Suite): Promise<Trial | null> {
 
 /** Runs a suite on the modules that the query names. Resolves with its first failure; null: none. */
 async function runSuite(finder: Suite, query: string): Promise<string | null> {
-  const { transportSuite, logStoreSuite, storageSuite } = (await import(
+  const { transportSuite, logStoreSuite, storageSuite, memorySuite } = (await import(
     `${path.join(import.meta.dirname, "suites.ts")}${query}`
   )) as typeof suites;
   const { stateSuite } = (await import(
@@ -111,6 +111,7 @@ async function runSuite(finder: Suite, query: string): Promise<string | null> {
     "transport suite": transportSuite,
     "log store suite": logStoreSuite,
     "storage suite": storageSuite,
+    "memory suite": memorySuite,
     "state suite": () => stateSuite(),
   }[finder];
   return await suite();

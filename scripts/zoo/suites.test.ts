@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
 
-import { logStoreSuite, storageSuite, transportSuite } from "./suites.ts";
+import { logStoreSuite, memorySuite, storageSuite, transportSuite } from "./suites.ts";
 
 describe("without a bug, no case fails", () => {
   it.each([
     ["transport suite", transportSuite],
     ["log store suite", logStoreSuite],
     ["storage suite", storageSuite],
+    ["memory suite", memorySuite],
   ])("of the %s", async (_, run) => {
     expect(await run()).toBeNull();
   });

@@ -10,6 +10,7 @@ import {
   type TransportRig,
 } from "../../packages/keelson/src/testing/suites/transport-suite.ts";
 import { memoryNetwork, memoryTransport } from "../../packages/keelson/src/transport/memory/index.ts";
+import { MEMORY_CASES } from "./memory-suite.ts";
 import { STORAGE_CASES } from "./storage-suite.ts";
 
 /** Runs the transport suite. Resolves with the name of the first case that fails; null: none. */
@@ -40,8 +41,19 @@ export async function logStoreSuite(): Promise<string | null> {
 }
 
 /** Runs the storage suite. Resolves with the name and error of the first case that fails; null: none. */
-export async function storageSuite(): Promise<string | null> {
-  for (const { name, run } of STORAGE_CASES) {
+export function storageSuite(): Promise<string | null> {
+  return firstFailure(STORAGE_CASES);
+}
+
+/** Runs the memory suite. Resolves with the name and error of the first case that fails; null: none. */
+export function memorySuite(): Promise<string | null> {
+  return firstFailure(MEMORY_CASES);
+}
+
+async function firstFailure(
+  cases: readonly { readonly name: string; readonly run: () => Promise<void> }[],
+): Promise<string | null> {
+  for (const { name, run } of cases) {
     try {
       await run();
     } catch (error) {
