@@ -73,6 +73,20 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     to: "const removed = gone.slice(gone.length);",
   },
   {
+    code: "M10b",
+    title: "A snapshot holds the members, and forgets which were removed",
+    file: "runtime/snapshots/snapshot-taker.ts",
+    from: "      membership: encodeMembership(membership.membership),",
+    to: "      membership: encodeMembership({ config: membership.membership.config, members: membership.membership.members }),",
+  },
+  {
+    code: "M10c",
+    title: "A compacted log holds the members, and forgets which were removed",
+    file: "runtime/loop/driver.ts",
+    from: "this.#store.compact({ position, config: encodeMembership(membership.membership) }),",
+    to: "this.#store.compact({ position, config: encodeMembership({ config: membership.membership.config, members: membership.membership.members }) }),",
+  },
+  {
     code: "M11",
     title: "A member that lost its disk comes back under its old id",
     file: "runtime/members/member-directory.ts",

@@ -174,6 +174,27 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     to: "",
   },
   {
+    code: "S18",
+    title: "An installed snapshot drops the log after it, of which entries were acknowledged",
+    file: "runtime/loop/driver.ts",
+    from: "storeKeepsTail ? this.#store.compact(base) : this.#store.reset(base),",
+    to: "this.#store.reset(base),",
+  },
+  {
+    code: "S18b",
+    title: "The state is restored while a batch of commands is being applied",
+    file: "runtime/loop/applier.ts",
+    from: "this.#pausedForRestore = true;\n    await this.#loopEnded;",
+    to: "this.#pausedForRestore = true;\n    await Promise.resolve();",
+  },
+  {
+    code: "S18c",
+    title: "The log is replaced by a snapshot while writes to it are under way",
+    file: "runtime/loop/driver.ts",
+    from: "    await this.#persister.whenIdle();\n",
+    to: "",
+  },
+  {
     code: "D7c",
     title: "The directory isn't synced after a snapshot is renamed",
     file: "storage/snapshots/snapshot-files.ts",

@@ -137,6 +137,23 @@ describe("simulate", () => {
     expect(next?.index).toBeLessThan(first?.index ?? 0);
   });
 
+  it("completes a snapshot at a node to which another leader has sent the entries that it covers (S18)", async () => {
+    const plan = firstWith(({ type }) => type === "contested-fetch");
+    const slow = { logDelayMs: 0, applyDelayMs: 20 };
+    const fault: Fault = { type: "contested-fetch", at: 500, ms: 300, ...slow, until: "log", entriesLeft: 0 };
+    const { violation, trace } = await simulate({ ...plan, faults: [fault] }, { fullTrace: true });
+    expect(violation).toBeNull();
+    const endAt = trace.findIndex((line) => line.includes('"type":"snapshot-end"'));
+    const [, receiver] = / (n\d) to n\d \{"type":"snapshot-end"/.exec(trace[endAt] ?? "") ?? [];
+    const before = trace.slice(0, endAt);
+    const indexIn = (part: string, pattern: RegExp): number =>
+      Math.max(...before.map((line) => (line.includes(part) ? Number(pattern.exec(line)?.[1] ?? 0) : 0)));
+    const covered = indexIn('"type":"install-snapshot"', /"index":(\d+)/);
+    const acknowledged = indexIn(` ${String(receiver)} to `, /"type":"append-entries-reply".*"match":(\d+)/);
+    expect(covered).toBeGreaterThan(0);
+    expect(acknowledged).toBeGreaterThanOrEqual(covered);
+  });
+
   it("crashes a process at a call to its disk just after a snapshot's file is complete (S4)", async () => {
     const plan = firstWith(({ type }) => type === "crash-at-snapshot");
     const faults = plan.faults.filter(({ type }) => type === "crash-at-snapshot" || type === "snapshot");

@@ -34,12 +34,13 @@ function entry(index: number, term: number, text = ""): LogWrite {
   return { hardState: null, truncateFrom: null, records: [record] };
 }
 
-/** A configuration entry; the store ids of these members are known. */
+/** A configuration entry; the store ids of these members are known, and these were removed. */
 function config(
   index: number,
   term: number,
   parts: Partial<ClusterConfig>,
   storeIdsOf: string[] = [],
+  removed: string[] = [],
 ): LogWrite {
   const whole = { ...configOf([]), ...parts };
   const members = new Map(
@@ -48,7 +49,7 @@ function config(
       { address: `${id}:1`, ...(storeIdsOf.includes(id) ? { storeId: `store of ${id}` } : {}) },
     ]),
   );
-  const payload = encodeMembership({ config: whole, members });
+  const payload = encodeMembership({ config: whole, members, removed });
   const record = encodeRecord(index, term, EntryKind.config, payload);
   return { hardState: null, truncateFrom: null, records: [record] };
 }
@@ -148,7 +149,8 @@ describe("ClusterChecker", () => {
 
   it("accepts a commit counted by the log's last configuration only after a committed configuration entry (CQ)", () => {
     const checker = new ClusterChecker(LIMITS);
-    const writes = [config(1, 1, { voters: ["a", "b", "c"] }), entry(2, 1), config(3, 1, { voters: ["a"] })];
+    const last = config(3, 1, { voters: ["a"] }, [], ["b", "c"]);
+    const writes = [config(1, 1, { voters: ["a", "b", "c"] }), entry(2, 1), last];
     for (const id of ["a", "b"]) for (const write of writes.slice(0, 1)) put(checker, id, write);
     const status = { ...STATUS, lastIndex: 3, config: configOf(["a"]) };
     for (const write of writes.slice(1)) put(checker, "a", write);
@@ -177,8 +179,8 @@ describe("ClusterChecker", () => {
     const checker = new ClusterChecker(LIMITS);
     put(checker, "a", config(1, 1, { voters: ["a", "b"] }));
     put(checker, "b", config(1, 1, { voters: ["a", "b"] }));
-    put(checker, "a", config(2, 1, { voters: ["b"] }));
-    put(checker, "b", config(2, 1, { voters: ["b"] }));
+    put(checker, "a", config(2, 1, { voters: ["b"] }, [], ["a"]));
+    put(checker, "b", config(2, 1, { voters: ["b"] }, [], ["a"]));
     const leaving = { ...STATUS, role: "candidate", lastIndex: 2, config: configOf(["b"]) };
     expect(() => checker.statuses.step("a", { ...leaving, commitIndex: 1 }, 0)).not.toThrow();
     expect(() => checker.statuses.step("a", { ...leaving, commitIndex: 2 }, 0)).toThrow("ES: a campaigns");
@@ -311,7 +313,16 @@ describe("ClusterChecker", () => {
     expect(() => other.statuses.step("a", applied, 0)).not.toThrow();
   });
 
-  it("reports a log's base that isn't committed, or that has another configuration (ORD, CFG)", () => {
+  it("reports a configuration that forgets a removed member (M10)", () => {
+    const checker = new ClusterChecker(LIMITS);
+    put(checker, "a", config(1, 1, { voters: ["a", "b"] }));
+    put(checker, "a", config(2, 1, { voters: ["a"] }, [], ["b"]));
+    expect(() => checker.stores.submitted("a", config(3, 1, { voters: ["a"], learners: ["c"] }))).toThrow(
+      "CFG: the log of a forgets at 3 that b was removed",
+    );
+  });
+
+  it("reports a log's base that isn't committed, or that has another membership (ORD, CFG)", () => {
     const checker = new ClusterChecker(LIMITS);
     const first = config(1, 1, { voters: ["a", "b"] });
     for (const id of ["a", "b"]) put(checker, id, first);
@@ -327,7 +338,7 @@ describe("ClusterChecker", () => {
     );
     checker.statuses.step("a", { ...STATUS, lastIndex: 1, config: configOf(["a", "b"]), commitIndex: 1 }, 0);
     expect(() => checker.stores.replacing("a", base(["a"], 1), false)).toThrow(
-      "CFG: a has {a} for the state after 1",
+      'CFG: a has {"version":1,"voters":["a"]',
     );
     expect(() => checker.stores.replacing("c", base(["a", "b"], 1), true)).not.toThrow();
     checker.stores.replaced("c", base(["a", "b"], 1));

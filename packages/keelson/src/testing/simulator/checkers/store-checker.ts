@@ -10,13 +10,14 @@
  *   time.
  * - SMS: no committed entry is truncated.
  * - PBR: writes become durable in the order in which they were submitted.
- * - CFG: a snapshot goes with the configuration that was in force at its index.
+ * - CFG: a snapshot, and a log that begins after one, go with the membership that was in force at its index,
+ *   addresses and removed members included; a member that leaves is remembered as removed from then on.
  *
  * It can't see damage that nobody reads back; the simulation reads each log once at the end.
  */
 import { crc32 } from "node:zlib";
 
-import { decodeMembership } from "../../../codec/config.ts";
+import { decodeMembership, encodeMembership, REMOVED_MAX } from "../../../codec/config.ts";
 import { decodeRecord, EntryKind, recordIndex, recordKind, recordTerm } from "../../../codec/record.ts";
 import { sameConfig, type ClusterConfig } from "../../../core/config.ts";
 import type { LogIndex, NodeId } from "../../../core/position.ts";
@@ -114,7 +115,7 @@ export class StoreChecker {
   replacing(id: NodeId, base: LogBase, resets: boolean): void {
     const { position } = base;
     this.#history.committedUpTo(id, position);
-    this.checkConfigAt(id, position.index, decodeMembership(base.config).config);
+    this.checkMembershipAt(id, position.index, base.config);
     if (resets) this.#history.node(id).resetting = base;
   }
 
@@ -134,6 +135,18 @@ export class StoreChecker {
       "CFG",
       () =>
         `${id} has ${showConfig(config)} for the state after ${String(index)}, where it was ${showConfig(inForce)}`,
+    );
+  }
+
+  /** CFG: this membership, encoded, goes with the state after entry `index`. */
+  checkMembershipAt(id: NodeId, index: LogIndex, payload: Uint8Array): void {
+    const inForce = this.#history.committed[index - 1]?.inForce?.membership;
+    const expected = inForce && encodeMembership(inForce);
+    assertInvariant(
+      expected !== undefined && Buffer.compare(expected, payload) === 0,
+      "CFG",
+      () =>
+        `${id} has ${textOf(payload)} for the state after ${String(index)}, where it was ${textOf(expected)}`,
     );
   }
 
@@ -230,9 +243,29 @@ export class StoreChecker {
         () => `${node.id} holds another entry ${key}, or another log before it, than was seen before`,
       );
       this.#chains.set(key, chain);
-      log.push(seenEntry(record, chain, before?.inForce ?? null));
+      const entry = seenEntry(record, chain, before?.inForce ?? null);
+      if (entry.inForce !== before?.inForce) checkNobodyForgotten(node.id, entry.inForce);
+      log.push(entry);
     }
   }
+}
+
+/** CFG: members that left, with this configuration entry or before it, are remembered: an id isn't used again. */
+function checkNobodyForgotten(id: NodeId, entry: SeenConfig | null): void {
+  const before = entry?.before?.membership;
+  if (entry === null || before === undefined) return;
+  const { members, removed = [] } = entry.membership;
+  const gone = [...(before.removed ?? []), ...[...before.members.keys()].filter((one) => !members.has(one))];
+  const forgotten = gone.find((one) => !removed.includes(one));
+  assertInvariant(
+    forgotten === undefined || removed.length >= REMOVED_MAX,
+    "CFG",
+    () => `the log of ${id} forgets at ${String(entry.index)} that ${String(forgotten)} was removed`,
+  );
+}
+
+function textOf(payload: Uint8Array | undefined): string {
+  return payload === undefined ? "none" : Buffer.from(payload).toString();
 }
 
 function seenEntry(record: Uint8Array, chain: number, inForce: SeenConfig | null): SeenEntry {

@@ -139,13 +139,16 @@ export class SimOperator {
     this.#end(request);
   }
 
-  /** Asks the leader to transfer its leadership, mostly to a random node, which may be down or no voter. */
-  transfer(leader = this.#view.leader()): void {
+  /**
+   * Asks the leader to transfer its leadership: to `chosen`, or else mostly to a random node, which may be down or no
+   * voter.
+   */
+  transfer(leader = this.#view.leader(), chosen?: string): void {
     const { processes, chance, clients } = this.#parts;
     if (leader === null) return;
     const { raft } = leader;
     if (raft === null) return;
-    const to = chance.happens(0.3) ? undefined : chance.pick(processes).id;
+    const to = chosen ?? (chance.happens(0.3) ? undefined : chance.pick(processes).id);
     void clients.attempt(`transfer to ${to ?? "anyone"}`, leader, false, async () => {
       const asking = raft.transferLeadership(to);
       this.#watchTransfer(leader, raft.metrics().term, asking);

@@ -358,6 +358,9 @@ export class FaultPlayer {
       "failed-installation": (fault) => {
         faults.failInstallation(fault);
       },
+      "contested-fetch": (fault) => {
+        faults.contestFetch(fault);
+      },
     };
   }
 

@@ -26,6 +26,15 @@ const ISOLATED_DISK_DELAY_MS = 100;
  */
 const DISK_FAULT_OUTLASTS_CUT_MS = 100;
 
+/** How long a follower has to begin a fetch once it is heard again. */
+const FETCH_WAIT_MS = 1_000;
+
+/** For how long at most a fetch is held up, and its node slow: no part stalls for it. */
+const CONTEST_MS = 600;
+
+/** How often a node is looked at for the moment to strike. */
+const POLL_MS = 1;
+
 /** How long a leader has to take a snapshot and to compact its log, before it is heard again by a follower. */
 const SNAPSHOT_MS = 50;
 
@@ -208,6 +217,66 @@ export class LeaderFaults {
         return found;
       };
     };
+  }
+
+  /** See the fault. */
+  contestFetch(fault: Extract<Fault, { type: "contested-fetch" }>): void {
+    const { processes, chance, network, operator, after } = this.#parts;
+    const leader = processes.find(leads);
+    if (leader === undefined || processes.length < 3) return;
+    const follower = chance.pick(processes.filter((process) => process !== leader));
+    const next = chance.pick(processes.filter((process) => process !== leader && process !== follower));
+    const side = [processes.indexOf(follower)];
+    const links = linksOf({ type: "partition", at: 0, side, oneWay: false, ms: fault.ms }, processes.length);
+    after(fault.ms + SNAPSHOT_MS, network.cut(links));
+    after(fault.ms, () => {
+      operator.snapshot(leader);
+    });
+    const isFetching = (): boolean => follower.raft?.metrics().snapshots?.receiving?.phase === "fetching";
+    after(fault.ms + SNAPSHOT_MS, () => {
+      this.#when(isFetching, FETCH_WAIT_MS, (isOver) => {
+        if (isOver) return;
+        operator.transfer(leader, next.id);
+        this.#holdUpInstallation(follower, leader, fault);
+      });
+    });
+  }
+
+  /** See the fault: a snapshot of `source` is complete at `follower` later than the entries that it covers. */
+  #holdUpInstallation(
+    follower: SimProcess,
+    source: SimProcess,
+    { logDelayMs, applyDelayMs, until, entriesLeft }: Extract<Fault, { type: "contested-fetch" }>,
+  ): void {
+    const { diskConditions, machineConditions } = follower;
+    const { after } = this.#parts;
+    const covered = source.raft?.metrics().snapshots?.newest?.index ?? 0;
+    const hasEntries = (): boolean => {
+      const metrics = follower.raft?.metrics();
+      const index = until === "log" ? metrics?.lastIndex : metrics?.appliedIndex;
+      return (index ?? Infinity) >= covered - entriesLeft;
+    };
+    if (logDelayMs > 0) follower.diskWasSlow = true;
+    after(CONTEST_MS, hold(diskConditions, "logDelayMs", logDelayMs, 0));
+    after(CONTEST_MS, hold(machineConditions, "delayMs", applyDelayMs, 0));
+    follower.onSnapshotRename = (isReceived) => {
+      if (!isReceived) return;
+      follower.onSnapshotRename = null;
+      follower.snapshotsHung = true;
+      const release = hold(diskConditions, "snapshotsHang", true, false);
+      this.#when(hasEntries, CONTEST_MS, release);
+    };
+  }
+
+  /** Calls back as soon as the condition holds, or with true after so long, unless the run has healed by then. */
+  #when(condition: () => boolean, limitMs: number, then: (isOver: boolean) => void): void {
+    if (condition()) then(false);
+    else if (limitMs <= 0) then(true);
+    else {
+      this.#parts.after(POLL_MS, () => {
+        this.#when(condition, limitMs - POLL_MS, then);
+      });
+    }
   }
 
   /** A part of the process hangs, by default of the leader, and is asked for something. Disk and network work. */

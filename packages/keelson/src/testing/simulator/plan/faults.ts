@@ -50,6 +50,8 @@
  * | deaf-handover            | a leader doesn't hear whom it transferred to      | leases after transfers (L6)           |
  * | failed-installation      | a snapshot can't be opened; then the leader falls | nodes that stay paused (Z9)           |
  * |                          | silent, and the next one has a longer log         |                                       |
+ * | contested-fetch          | a snapshot is fetched, and a new leader sends the | installing over work that is under    |
+ * |                          | entries that it covers, to a slow disk and state  | way (S18)                             |
  * | change                   | the operator changes the membership               | joint consensus (M1 to M8), ids (M10) |
  * | transfer                 | the operator transfers leadership                 | transfers (T3, E17)                   |
  * | greet-leader             | a node is asked for much in the turn in which     | changes across leaders (M1, M21)      |
@@ -311,6 +313,28 @@ export type LeaderFault =
       readonly ms: number;
       /** For how long the leader pauses. */
       readonly pauseMs: number;
+    }
+  /**
+   * A follower falls behind what the leader's log holds. While it fetches a snapshot, leadership goes to a node
+   * whose log reaches back further, and which sends the same entries. So at the installation the log may end
+   * before the snapshot, at it or after it, with writes and a batch of commands under way.
+   */
+  | {
+      readonly type: "contested-fetch";
+      /** For how long the follower is cut off. */
+      readonly ms: number;
+      /**
+       * From the beginning of the fetch on, each call to the follower's disk takes so much longer, snapshots' files left
+       * out, and each of its commands.
+       */
+      readonly logDelayMs: number;
+      readonly applyDelayMs: number;
+      /**
+       * Once the snapshot is complete, the calls for its file wait until the follower's log, or state, lacks only so
+       * many of the entries that it covers.
+       */
+      readonly until: "log" | "state";
+      readonly entriesLeft: number;
     };
 
 /**

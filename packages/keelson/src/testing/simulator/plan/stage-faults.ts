@@ -151,6 +151,17 @@ const DRAW_STORAGE = {
       pauseMs: timeoutMs * chance.between(1.5, 3),
     },
   ],
+  "contested-fetch": ({ at, chance }: Draw): Fault[] => [
+    {
+      type: "contested-fetch",
+      at,
+      ms: chance.between(100, 300),
+      logDelayMs: chance.pick([0, 5, 20]),
+      applyDelayMs: chance.pick([0, 5, 20]),
+      until: chance.pick(["log", "state"]),
+      entriesLeft: chance.whole(0, 4),
+    },
+  ],
   "crash-at-snapshot": ({ at, node, chance }: Draw): Fault[] => [
     { type: "crash-at-snapshot", at, node, calls: chance.whole(1, 6), ms: chance.pick([1, 20, 200]) },
   ],

@@ -7,8 +7,8 @@ import { Chance } from "./chance.ts";
 import { byTime, drawFaults } from "./draw-faults.ts";
 import type { ChangeKind, Fault, GreetingAct } from "./faults.ts";
 import { PLAIN_USAGE, type Plan } from "./plan.ts";
+import { busyClients, cluster, LONG_TTL_MS } from "./stage-cluster.ts";
 import { drawStagedFaults, lossy, type StagedFault } from "./stage-faults.ts";
-import { CALL_TIMEOUT_MS, CALLS_MAX } from "./workload.ts";
 
 // How long followers may take to catch up in a cluster without faults: so many heartbeats, round trips, and
 // calls to the disk. Finding where two logs agree takes a round trip for each term, a snapshot a few for each
@@ -70,13 +70,11 @@ export const EVEN_STAGES: readonly (readonly [every: number, constant: number, s
   [40, 0x1ef0, outageStage],
   [20, 0x1eaf, changesAcrossLeadersStage],
   [40, 0x1eaf, fullDiskStage],
+  [20, 0x1_8002, contestedFetchStage],
 ];
 
 /** Nodes to spare where leaders remove themselves one after another. */
 const SPARES_FOR_REMOVED_LEADERS = 4;
-
-/** A session with this time to live outlives the run. */
-const LONG_TTL_MS = 60_000;
 
 /** Whether the seed is the one that is drawn from its block of so many seeds. */
 export function isTurnOf(seed: number, every: number, constant: number): boolean {
@@ -429,6 +427,39 @@ function failedInstallationStage(plan: Plan, chance: Chance): Plan {
 }
 
 /**
+ * Snapshots are fetched while another leader sends the entries that they cover, and are installed over writes and
+ * batches that are under way (S5, S18). No node takes a snapshot by itself, so the logs of all but the leader that
+ * was asked for one reach back to the beginning.
+ */
+function contestedFetchStage(plan: Plan, chance: Chance): Plan {
+  const staged = cluster(plan, chance.pick([3, 3, 5]), chance);
+  const everyMs = chance.pick([500, 900]);
+  const others = chance.some<StagedFault>(["crash", "transfer", "lossy", "slow-network", "snapshot"], 0.3);
+  const faults = drawStagedFaults(chance, staged, everyMs, () =>
+    others.length === 0 || chance.happens(0.7) ? "contested-fetch" : chance.pick(others),
+  );
+  return {
+    ...staged,
+    // A byte stream would deliver late what was sent during the cut, and no snapshot were needed.
+    transport: "datagrams",
+    durableState: chance.happens(0.5),
+    diskMs: chance.pick([0, 0.5, 2]),
+    shortReads: chance.happens(0.5),
+    cacheBytes: chance.pick([1_024, 1_048_576]),
+    snapshots: {
+      everyEntries: 1_000,
+      keepEntries: 0,
+      transferKeepBytes: chance.pick([0, 1_048_576]),
+      ballastBytes: chance.pick([0, 5_000, 20_000]),
+      fetchBytesPerSecond: chance.pick([60_000, 200_000, Infinity]),
+    },
+    ...busyClients(5, 0.1, staged.faultyMs),
+    sessions: chance.happens(0.6) ? { clients: 5, ttlMs: LONG_TTL_MS } : null,
+    faults: byTime(faults),
+  };
+}
+
+/**
  * Followers come back from a long absence, or are new, and have hundreds or thousands of entries to catch up
  * with: by the log, by a snapshot, or after removing as many of their own that were never committed. How long
  * that may take is measured in round trips (Q2, S12).
@@ -640,39 +671,5 @@ function fullDiskStage(plan: Plan, chance: Chance): Plan {
         }
       : null,
     faults: byTime([...faults, ...more]),
-  };
-}
-
-/** Clients that call as often as the limit on calls in one run allows. */
-function busyClients(
-  count: number,
-  readShare: number,
-  faultyMs: number,
-): Pick<Plan, "clients" | "thinkMs" | "readShare"> {
-  return { clients: count, thinkMs: (count * faultyMs) / CALLS_MAX, readShare };
-}
-
-/** A plan without anything special: so many members, so many nodes to spare, clocks that are right. */
-function cluster(plan: Plan, members: number, chance: Chance, spares = 0): Plan {
-  const all = Array.from({ length: members + spares }, (_, node) => node);
-  return {
-    ...plan,
-    nodes: all.length,
-    spares,
-    clockRates: all.map(() => 1),
-    wallOffsetsMs: all.map(() => 0),
-    initializers: [0],
-    initializeAfterMs: 0,
-    priorities: [],
-    callTimeoutMs: CALL_TIMEOUT_MS,
-    leaseShare: 0,
-    staleShare: 0,
-    usage: PLAIN_USAGE,
-    sessions: null,
-    snapshots: null,
-    shortReads: false,
-    electionTimeoutMs: { min: 150, max: 300 },
-    heartbeatMs: 40,
-    faultyMs: chance.pick([2_000, 4_000]),
   };
 }

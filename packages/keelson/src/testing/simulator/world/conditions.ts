@@ -9,6 +9,8 @@ export interface DiskConditions {
   readonly baseDelayMs: number;
   /** How much longer each call takes now. */
   extraDelayMs: number;
+  /** How much longer each call takes now that isn't for a snapshot's file. */
+  logDelayMs: number;
   /** No call returns until this is false again. */
   hangs: boolean;
   /** No call for a snapshot's file returns until this is false again. */

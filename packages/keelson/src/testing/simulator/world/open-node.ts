@@ -14,6 +14,7 @@ import type {
 } from "../../../runtime/shared/index.ts";
 import { snapshotFiles } from "../../../storage/snapshots/index.ts";
 import type { LogStore } from "../../../storage/log-store.ts";
+import type { SnapshotHeader, SnapshotStore } from "../../../storage/snapshot-store.ts";
 import type { Transport } from "../../../transport/transport.ts";
 import { Violation } from "../checkers/violation.ts";
 import { STATE_STALL_MS, STATE_TIMEOUT_MS } from "../plan/hang-faults.ts";
@@ -38,6 +39,8 @@ export interface NodeParts {
   readonly transport: Transport;
   readonly environment: Environment;
   readonly report: (error: unknown) => void;
+  /** A snapshot of the node's own state is begun. */
+  readonly takingSnapshot: (header: Omit<SnapshotHeader, "id">) => void;
   /** Called once with the node's core, before its first input. */
   readonly observeCore: (core: RaftNode) => void;
 }
@@ -45,6 +48,7 @@ export interface NodeParts {
 /** Rejects as `Raft.open` does. */
 export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
   const { id, node, plan, stateMachine, log, transport, environment, report, observeCore } = parts;
+  const { takingSnapshot } = parts;
   const hasSnapshots = plan.snapshots !== null && stateMachine.snapshot !== undefined;
   const options: RaftOptions<unknown, unknown> & CoreObserverOption = {
     [coreObserver]: observeCore,
@@ -54,7 +58,7 @@ export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
     transport,
     environment,
     ...(hasSnapshots
-      ? { snapshots: { store: snapshotFiles(`/${id}.snapshots`), ...snapshotPolicyOf(plan.snapshots) } }
+      ? { snapshots: { store: snapshotsOf(id, takingSnapshot), ...snapshotPolicyOf(plan.snapshots) } }
       : {}),
     forward: plan.usage.forward && stateMachine.codec.encodeResult !== undefined,
     preVote: plan.preVote,
@@ -69,6 +73,16 @@ export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
     },
   };
   return Raft.open(options);
+}
+
+function snapshotsOf(id: string, taking: NodeParts["takingSnapshot"]): SnapshotStore {
+  const store = snapshotFiles(`/${id}.snapshots`);
+  const create = store.create.bind(store);
+  store.create = (header, sessions) => {
+    taking(header);
+    return create(header, sessions);
+  };
+  return store;
 }
 
 function snapshotPolicyOf(snapshots: NonNullable<Plan["snapshots"]>): Partial<SnapshotPolicy> {

@@ -32,7 +32,8 @@ class DiskCalls {
     if (effect !== "none") conditions.beforeWrite?.(effect === "sync");
     if (this.#delivery.isDead()) return new Promise<never>(() => undefined);
     if (this.#hangs(path)) await this.#untilItAnswers(path);
-    const delayMs = conditions.baseDelayMs + conditions.extraDelayMs;
+    const logDelayMs = isOfSnapshots(path) ? 0 : conditions.logDelayMs;
+    const delayMs = conditions.baseDelayMs + conditions.extraDelayMs + logDelayMs;
     if (delayMs > 0) await this.#wait(delayMs);
     if (this.#delivery.isDead()) return new Promise<never>(() => undefined);
     const answer = await settled(run());

@@ -19,6 +19,7 @@ import { DirectoryLockedError, type RaftError } from "../../../errors.ts";
 import type { RaftNode } from "../../../core/node.ts";
 import type { Raft } from "../../../runtime/raft.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
+import type { SnapshotHeader } from "../../../storage/snapshot-store.ts";
 import { fileKind } from "../../../storage/snapshots/file-names.ts";
 import { wal } from "../../../storage/wal/index.ts";
 import type { Transport, TransportMessage } from "../../../transport/transport.ts";
@@ -179,7 +180,14 @@ export class SimProcess {
     this.#disk = this.#newDisk();
     const baseDelayMs = parts.plan.diskMs;
     this.diskConditions = {
-      ...{ baseDelayMs, extraDelayMs: 0, hangs: false, snapshotsHang: false, beforeWrite: null },
+      ...{
+        baseDelayMs,
+        extraDelayMs: 0,
+        logDelayMs: 0,
+        hangs: false,
+        snapshotsHang: false,
+        beforeWrite: null,
+      },
       hungSnapshotCalls: new Set(),
     };
     this.clockConditions = {
@@ -282,7 +290,8 @@ export class SimProcess {
     const delivery = new EventDelivery(this.#parts.clock);
     this.#delivery = delivery;
     // A fault that goes on across the start can strike again.
-    this.diskWasSlow = this.diskConditions.hangs || this.diskConditions.extraDelayMs > 0;
+    const { hangs, extraDelayMs, logDelayMs } = this.diskConditions;
+    this.diskWasSlow = hangs || extraDelayMs + logDelayMs > 0;
     this.machineHung = this.machineConditions.hangs;
     this.snapshotsHung = this.diskConditions.snapshotsHang;
     this.machineConditions.hungCalls.clear();
@@ -490,7 +499,21 @@ export class SimProcess {
     const observeCore = this.#coreObserver(delivery, environment);
     return openNode({
       ...{ id: this.id, node, plan, stateMachine, log, transport, environment, report, observeCore },
+      takingSnapshot: (header) => {
+        this.#checkSnapshot(delivery, header);
+      },
     });
+  }
+
+  /** CFG: the snapshot that is begun holds the membership at its own index. */
+  #checkSnapshot(delivery: EventDelivery, { position, membership }: Omit<SnapshotHeader, "id">): void {
+    const { checker, report } = this.#parts;
+    if (delivery.isDead()) return;
+    try {
+      checker.stores.checkMembershipAt(this.id, position.index, membership);
+    } catch (error) {
+      report(error);
+    }
   }
 
   /** Keeps the node's core, and puts the reference model beside it, unless the plan's runs go without it. */
