@@ -1,6 +1,7 @@
-// What a node holds for others, counted outside of it: for strangers that connect, for a peer that doesn't read, and for
-// one that asks for chunks without end. No simulated run has such peers. The zoo uses the cases: each rejects if
-// the node holds more than its limits allow (Z18).
+// What a node holds for others, counted outside of it: for strangers that connect, for a peer that doesn't
+// read, and for one that asks for chunks without end. The simulator's intruders follow the protocol too
+// closely to cost memory. The zoo uses the cases: each rejects if the node holds more than its limits allow
+// (Z18).
 import { encodeMessage } from "../../packages/keelson/src/codec/frame.ts";
 import { HANDSHAKE_BYTES_MAX } from "../../packages/keelson/src/codec/frame-control-message.ts";
 import type { Connection, Environment } from "../../packages/keelson/src/environment/environment.ts";
@@ -47,8 +48,8 @@ class HeldBytes {
   }
 
   /**
-   * For strangers that never complete a frame: all that they have sent is kept, until the node says goodbye. From then
-   * on it discards what comes.
+   * For strangers that never complete a frame: all that they have sent is kept, until the node says
+   * goodbye. From then on it discards what comes.
    */
   get received(): number {
     let bytes = 0;

@@ -23,9 +23,9 @@ export function progressOf(id: string, { members }: Members): string {
 }
 
 /**
- * What is known of a member that doesn't answer, in words. A leader that adds a node asks it first whether it belongs to
- * another cluster. One that doesn't run can't say so; later it refuses the leader, and stays a learner that never
- * answers (Z21).
+ * What is known of a member that doesn't answer, in words. A leader that adds a node asks it first whether
+ * it belongs to another cluster. One that doesn't run can't say so; later it refuses the leader, and stays
+ * a learner that never answers (Z21).
  */
 export function silenceOf({ role, address, match }: Members["members"][number]): string {
   if (role !== "learner" || match !== 0) return `does not answer at ${address}`;

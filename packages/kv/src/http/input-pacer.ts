@@ -8,9 +8,9 @@
  * are parsed in slices; when the turn's time is used up, or the connection is paused, the rest goes back into the
  * socket's buffer, and the socket is not read from. The connections whose rest waits for time take turns.
  *
- * It costs a few microseconds for each request, and more for a large body, because Node's parser otherwise takes
- * the bytes from the socket without JavaScript in between: puts of 20 and 100 KB took the HTTP layer about a third more
- * processor time, puts of 1 MB a twentieth.
+ * It costs a few microseconds for each request, and more for a large body, because Node's parser otherwise
+ * takes the bytes from the socket without JavaScript in between: puts of 20 and 100 KB took the HTTP layer
+ * about a third more processor time, puts of 1 MB a tenth.
  */
 import type { Socket } from "node:net";
 

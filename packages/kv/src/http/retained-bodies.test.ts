@@ -1,4 +1,7 @@
-/** Compares the bytes that are counted of request bodies with the memory that the process really holds for them. */
+/**
+ * Compares the bytes that are counted of request bodies with the memory that the process really holds for
+ * them.
+ */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it, vi } from "vitest";

@@ -195,8 +195,8 @@ export function withChecksum(key: Uint8Array, value: Uint8Array): Uint8Array {
 }
 
 /**
- * `withChecksum` of `encodeVersioned`, in one buffer. Of two from Node's shared pool the first would be garbage, but its
- * neighbours would keep it alive as long as the batch is being written (Z11).
+ * `withChecksum` of `encodeVersioned`, in one buffer. Of two from Node's shared pool the first would be
+ * garbage, but its neighbours would keep it alive as long as the batch is being written (Z11).
  */
 export function storedEntry(key: Uint8Array, { value, version }: Versioned): Uint8Array {
   const bytes = Buffer.allocUnsafe(CHECKSUM_BYTES + VERSION_BYTES + value.length);

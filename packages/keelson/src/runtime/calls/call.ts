@@ -27,9 +27,9 @@ export interface CallEndings {
 }
 
 /**
- * What a call is made of. The call keeps single fields of it, and no closure of its own but that for a signal: up
- * to `limits.pendingEntriesMax` calls wait at once, and the garbage collector copies and marks all that they hold in
- * pauses that count towards a turn (Z19).
+ * What a call is made of. The call keeps single fields of it, and no closure of its own but that for a
+ * signal: up to `limits.pendingEntriesMax` calls wait at once, and the garbage collector copies and marks
+ * all that they hold in pauses that count towards a turn (Z19).
  */
 export interface CallParts {
   /** Told once, when the call is settled. */

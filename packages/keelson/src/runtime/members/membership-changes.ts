@@ -311,8 +311,8 @@ export class MembershipChanges {
   }
 
   /**
-   * Which of these never answered this leader, for an error's text. A node that didn't run when it was added may belong
-   * to another cluster: then it refuses this one and never answers (Z21).
+   * Which of these never answered this leader, for an error's text. A node that didn't run when it was
+   * added may belong to another cluster: then it refuses this one and never answers (Z21).
    */
   #silenceOf(ids: readonly NodeId[]): string {
     const { core } = this.#parts;

@@ -7,8 +7,9 @@ import type { AppliedEntry } from "../calls/index.ts";
 import type { RaftLimits } from "../shared/index.ts";
 
 /**
- * An entry that was proposed, and the call that waits for it. The call may have ended already, by its time limit
- * or its caller's signal: the entry counts towards the limits all the same, until its outcome is known.
+ * An entry that was proposed, and the call that waits for it. The call may have ended already, by its time
+ * limit or its caller's signal: the entry counts towards the limits all the same, until its outcome is
+ * known.
  */
 export interface PendingProposal<Result> {
   readonly position: LogPosition;

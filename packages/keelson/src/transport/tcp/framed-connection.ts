@@ -51,8 +51,8 @@ export class FramedConnection implements ConnectionHandler {
   /** Bytes passed to `write` so far. */
   #writtenBytes = 0;
   /**
-   * `#writtenBytes` after each write of which the operating system has not taken all; ascending. A few at its front
-   * may be sent already.
+   * `#writtenBytes` after each write of which the operating system has not taken all; ascending. A few at
+   * its front may be sent already.
    */
   #unsentWrites: number[] = [];
   /** How many of `#writtenBytes` the operating system had taken at the last idle check. */
@@ -87,9 +87,9 @@ export class FramedConnection implements ConnectionHandler {
   }
 
   /**
-   * The memory that unsent writes hold: `bufferedBytes`, and what each write takes besides its bytes. A limit on what
-   * waits must count this: a peer that doesn't read would otherwise make a node hold several times the limit in
-   * acknowledgements of 60 bytes.
+   * The memory that unsent writes hold: `bufferedBytes`, and what each write takes besides its bytes. A
+   * limit on what waits must count this: a peer that doesn't read would otherwise make a node hold several
+   * times the limit in acknowledgements of 60 bytes.
    */
   get heldBytes(): number {
     this.#forgetSentWrites();
@@ -256,8 +256,8 @@ const CHECKS_PER_IDLE_LIMIT = 4;
 const LINGER_MS = 1_000;
 
 /**
- * The memory of a write that the operating system has not taken, besides its bytes: the buffer's objects, and the
- * socket's place for it.
+ * The memory of a write that the operating system has not taken, besides its bytes: the buffer's objects,
+ * and the socket's place for it.
  */
 const WRITE_OVERHEAD_BYTES = 512;
 

@@ -1,5 +1,5 @@
-// Compares what the transport counts of its unsent bytes with the memory that the process really holds for them
-// after a garbage collection.
+// Compares what the transport counts of its unsent bytes with the memory that the process really holds for
+// them after a garbage collection.
 import net from "node:net";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -32,7 +32,10 @@ function endOfTurn(): Promise<void> {
   });
 }
 
-/** Connects to a peer that reads nothing, has `fill` write to it, and returns what is counted and what is held. */
+/**
+ * Connects to a peer that reads nothing, has `fill` write to it, and returns what is counted and what is
+ * held.
+ */
 async function unread(
   fill: (connection: FramedConnection) => Promise<void>,
 ): Promise<{ counted: number; held: number }> {

@@ -59,10 +59,10 @@ export class SendQueue {
 }
 
 /**
- * The bytes of `chunks` in [from, to), `bytes` in all, as one buffer. A single chunk is returned without a copy if it
- * has memory of its own. A view is copied: it would keep all of the memory behind it alive while it waits in the
- * socket, where only its own bytes are counted (Z11). Large chunks aren't copied: a record of that size has memory
- * of its own, or shares it with the rest of the message.
+ * The bytes of `chunks` in [from, to), `bytes` in all, as one buffer. A single chunk is returned without a
+ * copy if it has memory of its own. A view is copied: it would keep all of the memory behind it alive while
+ * it waits in the socket, where only its own bytes are counted (Z11). Large chunks aren't copied: a record
+ * of that size has memory of its own, or shares it with the rest of the message.
  */
 function joined(chunks: readonly Uint8Array[], from: number, to: number, bytes: number): Uint8Array {
   const first = chunks[from];

@@ -8,10 +8,11 @@ import { InvalidOptionError } from "../../errors.ts";
  */
 export interface TcpLimits {
   /**
-   * Bytes that may be held of what waits to be sent to one peer, queued here or in its socket; for each unsent write
-   * 512 are added. A message that does not fit is dropped, and `send` returns false; Raft sends its contents again. A message is always taken when nothing
-   * waits, or one that is larger than the limit could never be sent. Default 32 MiB: several times what the
-   * core sends to one peer without an acknowledgement.
+   * Bytes that may be held of what waits to be sent to one peer, queued here or in its socket; for each
+   * unsent write 512 are added. A message that does not fit is dropped, and `send` returns false; Raft
+   * sends its contents again. A message is always taken when nothing waits, or one that is larger than the
+   * limit could never be sent. Default 32 MiB: several times what the core sends to one peer without an
+   * acknowledgement.
    */
   readonly queueBytesMax: number;
   /**
