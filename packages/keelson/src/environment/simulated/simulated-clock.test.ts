@@ -34,6 +34,29 @@ describe("SimulatedClock", () => {
     expect(clock.pendingTimers).toBe(0);
   });
 
+  it("settles all promises of a turn before the next, however many turns and promises there are", async () => {
+    const clock = new SimulatedClock(0);
+    const seen: string[] = [];
+    const settleLater = async (name: string): Promise<void> => {
+      for (let n = 0; n < 50; n++) await Promise.resolve();
+      seen.push(name);
+    };
+    const expected: string[] = [];
+    for (let n = 0; n < 300; n++) {
+      clock.setTimer(n, () => {
+        seen.push(`timer ${String(n)}`);
+        void settleLater(`promise ${String(n)}`);
+        clock.defer(() => {
+          seen.push(`deferred ${String(n)}`);
+          void settleLater(`last ${String(n)}`);
+        });
+      });
+      for (const what of ["timer", "promise", "deferred", "last"]) expected.push(`${what} ${String(n)}`);
+    }
+    await clock.advance(300);
+    expect(seen).toEqual(expected);
+  });
+
   it("counts a cancelled timer once, however often and whenever it is cancelled", async () => {
     const clock = new SimulatedClock(0);
     const timers = Array.from({ length: 10_000 }, (_, n) => clock.setTimer(n, () => undefined));
