@@ -64,7 +64,7 @@ export function encodeMembership(membership: Membership): Uint8Array {
   };
   const problem = problemOf(stored);
   assert(problem === null, `a membership that cannot be: ${String(problem)}`);
-  return new TextEncoder().encode(JSON.stringify(stored));
+  return encoder.encode(JSON.stringify(stored));
 }
 
 /**
@@ -113,7 +113,7 @@ function memberJsonOf([id, { address, storeId }]: readonly [NodeId, MemberData])
 
 function decodeText(payload: Uint8Array): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload);
+    return decoder.decode(payload);
   } catch (cause) {
     throw new DecodeError("a cluster configuration that is not UTF-8", { cause });
   }
@@ -214,6 +214,9 @@ function byId(a: readonly [NodeId, ...unknown[]], b: readonly [NodeId, ...unknow
 }
 
 const FORMAT_VERSION = 1;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * Removed ids that are remembered; when there are more, the earliest are forgotten. A cluster that replaced a

@@ -40,13 +40,15 @@ export class FileContents {
     }
     if (end > this.visible.length) this.visible = resized(this.visible, end);
     this.visible.set(bytes, position);
-    for (const sector of sectorsOf(position, bytes.length)) this.dirty.add(sector);
+    const sectors = sectorsOf(position, bytes.length);
+    for (let sector = sectors.from; sector < sectors.to; sector++) this.dirty.add(sector);
   }
 
   /** Writes `bytes` visibly. The disk keeps nothing of them, or keeps them `elsewhereBy` bytes away. */
   writeLost(bytes: Uint8Array, position: number, elsewhereBy: number | null, forgotten: boolean): void {
     this.write(bytes, position);
-    for (const sector of sectorsOf(position, bytes.length)) this.dirty.delete(sector);
+    const sectors = sectorsOf(position, bytes.length);
+    for (let sector = sectors.from; sector < sectors.to; sector++) this.dirty.delete(sector);
     this.#lostWrites.push({ position, bytes: new Uint8Array(bytes), forgotten, overtaken: false });
     if (elsewhereBy === null) return;
     // Only within the file's size on disk: a misdirected write doesn't make a file longer.
@@ -114,10 +116,12 @@ export class FileContents {
   }
 }
 
-/** The numbers of the sectors that these bytes touch. */
-function sectorsOf(position: number, length: number): number[] {
-  const first = Math.floor(position / SECTOR_BYTES);
-  return Array.from({ length: Math.ceil((position + length) / SECTOR_BYTES) - first }, (_, at) => first + at);
+/** The numbers of the sectors that these bytes touch: [from, to). */
+function sectorsOf(position: number, length: number): { readonly from: number; readonly to: number } {
+  return {
+    from: Math.floor(position / SECTOR_BYTES),
+    to: Math.ceil((position + length) / SECTOR_BYTES),
+  };
 }
 
 /** A copy with this length: cut, or filled up with zeros. */
