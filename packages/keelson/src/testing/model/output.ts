@@ -23,7 +23,7 @@ export function taken(state: ModelState, actions: Actions): ModelState {
     commit === null || (commit.index === state.commit && commit.term === termAt(state.log, commit.index)),
     () => `reports ${String(commit?.index)} as committed; the commit index is ${String(state.commit)}`,
   );
-  let after = { ...confirmed, disk };
+  let after = disk === confirmed.disk ? confirmed : { ...confirmed, disk };
   for (const { to, message } of actions.messages) {
     after = withDecided(after, to, message, state.disk, state.disk.hardState);
   }
@@ -36,10 +36,8 @@ export function taken(state: ModelState, actions: Actions): ModelState {
     after = { ...after, reads: withoutOwn(after.reads, id) };
   }
   const preCampaigns = state.role === "pre-candidate" ? [lastOf(state.log)] : [];
-  return {
-    ...after,
-    unsaid: { ...NOTHING_UNSAID, preCampaigns },
-  };
+  const unsaid = preCampaigns.length === 0 ? NOTHING_UNSAID : { ...NOTHING_UNSAID, preCampaigns };
+  return after.unsaid === unsaid ? after : { ...after, unsaid };
 }
 
 /**
