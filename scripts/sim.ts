@@ -10,10 +10,12 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
-import { formatHistory, planOf, shrink, simulate, type RunResult } from "keelson/testing";
+import type { RunResult } from "keelson/testing";
 import { describePlan, failureOf, reportOf } from "./lib/sim-report.ts";
 import { makeEmptyDirectory } from "./lib/empty-directory.ts";
 import { subjectOf, STORES, type Store } from "./sim/stores.ts";
+
+// Whatever runs a seed imports the library itself: the thread that only hands out seeds need not load it.
 
 /** How many failed runs are shrunk and shown in full; further ones are only counted. */
 const FAILURES_SHOWN_MAX = 3;
@@ -45,21 +47,30 @@ interface Task {
 }
 
 if (isMainThread) process.exitCode = await main(process.argv.slice(2));
-else serveSeeds();
+else await serveSeeds();
 
-function serveSeeds(): void {
+async function serveSeeds(): Promise<void> {
   const { store, histories } = workerData as Task;
-  const subject = subjectOf(store);
+  const { planOf, simulate, formatHistory } = await import("keelson/testing");
+  const subject = await subjectOf(store);
+  // Errors are normal in these runs, and a stack trace costs more than most of the calls that fail. A seed that
+  // breaks an invariant is run again by `replay`, in a thread that has them.
+  Error.stackTraceLimit = 0;
   parentPort?.on("message", (seed: number) => {
     void simulate(planOf(seed), { subject }).then((result) => {
-      writeHistory(result, store, histories);
+      writeHistory(result, formatHistory, store, histories);
       parentPort?.postMessage(outcomeOf(result));
     });
   });
 }
 
 /** The run's history as a file that other programs can check (docs/histories.md). */
-function writeHistory({ plan, history }: RunResult, store: Store, directory: string | null): void {
+function writeHistory(
+  { plan, history }: RunResult,
+  formatHistory: (history: RunResult["history"]) => string,
+  store: Store,
+  directory: string | null,
+): void {
   if (directory === null) return;
   writeFileSync(path.join(directory, `${store}-seed-${plan.seed}.jsonl`), formatHistory(history));
 }
@@ -236,9 +247,10 @@ function progressLine(sums: { runs: number; ms: number }, failures: number, bega
 }
 
 async function replay(seed: number, { store, histories }: Task, traceFile: string | null): Promise<number> {
-  const subject = subjectOf(store);
+  const { planOf, simulate, shrink, formatHistory } = await import("keelson/testing");
+  const subject = await subjectOf(store);
   const result = await simulate(planOf(seed), { subject, fullTrace: traceFile !== null });
-  writeHistory(result, store, histories);
+  writeHistory(result, formatHistory, store, histories);
   if (traceFile !== null) {
     writeFileSync(traceFile, result.trace.map((line) => `${line}\n`).join(""));
     console.log(`${result.trace.length} events in ${traceFile}`);

@@ -29,7 +29,7 @@ async function main(): Promise<number> {
   const { subjectOf } = (await import(
     `${path.join(import.meta.dirname, "../sim/stores.ts")}?patch=${code}`
   )) as typeof stores;
-  const subject = subjectOf(bug.store ?? "sim");
+  const subject = await subjectOf(bug.store ?? "sim");
   for (let seed = 1; seed <= Number(seedsMax); seed++) {
     // The checkers that look into the nodes would end each run before the history shows the bug.
     const plan = { ...planOf(seed), checksModel: false };

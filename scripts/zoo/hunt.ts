@@ -47,7 +47,7 @@ export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | nul
   const { subjectOf } = (await import(
     `${path.join(import.meta.dirname, "../sim/stores.ts")}?patch=${bug.code}`
   )) as typeof stores;
-  const subject = subjectOf(bug.store ?? "sim");
+  const subject = await subjectOf(bug.store ?? "sim");
   const holdsWithoutBug = await healthyRun(bug);
   const trials: (Trial | null)[] = [];
   for (let trial = 0; trial < options.trials; trial++) {
@@ -75,7 +75,7 @@ async function healthyRun({ store = "sim" }: Bug): Promise<(seed: number) => Pro
     path.join(SOURCE, "testing/simulator/index.ts")
   )) as typeof simulator;
   const { subjectOf } = (await import(path.join(import.meta.dirname, "../sim/stores.ts"))) as typeof stores;
-  const subject = subjectOf(store);
+  const subject = await subjectOf(store);
   return async (seed) => (await simulate(planOf(seed), { subject })).violation === null;
 }
 
