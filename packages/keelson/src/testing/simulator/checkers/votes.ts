@@ -6,19 +6,25 @@ import type { NodeId } from "../../../core/position.ts";
  * Whether a majority of the voters satisfies `isOne`; in a joint configuration, a majority of both sets (§6).
  */
 export function isQuorum({ voters, outgoingVoters }: ClusterConfig, isOne: (id: NodeId) => boolean): boolean {
-  return [voters, outgoingVoters].every(
-    (group) => group.length === 0 || group.filter(isOne).length * 2 > group.length,
-  );
+  return isMajority(voters, isOne) && isMajority(outgoingVoters, isOne);
+}
+
+/** Whether a majority of the group satisfies `isOne`; of an empty group too. */
+function isMajority(group: readonly NodeId[], isOne: (id: NodeId) => boolean): boolean {
+  let count = 0;
+  for (const id of group) if (isOne(id)) count += 1;
+  return group.length === 0 || count * 2 > group.length;
 }
 
 /** Whether no other node has a vote. */
 export function isSoleVoter({ voters, outgoingVoters }: ClusterConfig, id: NodeId): boolean {
-  return [...voters, ...outgoingVoters].every((voter) => voter === id);
+  const isOwn = (voter: NodeId): boolean => voter === id;
+  return voters.every(isOwn) && outgoingVoters.every(isOwn);
 }
 
 /** Whether the node has a vote in the old or the new set of the configuration. */
 export function hasVote(config: ClusterConfig | undefined, id: NodeId): boolean {
-  return config !== undefined && [config.voters, config.outgoingVoters].some((group) => group.includes(id));
+  return config !== undefined && (config.voters.includes(id) || config.outgoingVoters.includes(id));
 }
 
 /** A configuration, for a violation's text. */

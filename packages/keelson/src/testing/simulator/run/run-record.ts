@@ -7,6 +7,9 @@ import { Violation } from "../checkers/violation.ts";
 /** How many of the last events are kept, at least, unless all are wanted. */
 const LAST_EVENTS_KEPT = 200;
 
+/** Events are hashed together when their text is this long: a call of the hash function costs more than its work. */
+const HASH_CHARS = 4_096;
+
 /** Records the events of one run. Every part of the run writes to it, in the order in which things happen. */
 export class RunRecord {
   /** Whether every event is kept. */
@@ -15,6 +18,10 @@ export class RunRecord {
   /** Events as lines, the oldest first. At most twice `LAST_EVENTS_KEPT`, unless everything is kept. */
   readonly #trace: string[] = [];
   readonly #hash = createHash("sha1");
+  /** The time of the last event, and its text: several events happen at the same time. */
+  #time = { at: NaN, text: "" };
+  /** The text of the last events, which aren't in `#hash` yet. At most `HASH_CHARS` and one event. */
+  #unhashed = "";
   /** The first violation. What breaks after it follows from it, and is not recorded. */
   #violation: Violation | null = null;
 
@@ -41,13 +48,19 @@ export class RunRecord {
 
   /** The hash of all events. Call it once, at the end. */
   hash(): string {
-    return this.#hash.digest("hex");
+    return this.#hash.update(this.#unhashed).digest("hex");
   }
 
   /** Adds a line with the simulated time. */
   event(text: string): void {
-    const line = `${this.#clock.now().toFixed(3)} ${text}`;
-    this.#hash.update(line);
+    const now = this.#clock.now();
+    if (now !== this.#time.at) this.#time = { at: now, text: now.toFixed(3) };
+    const line = `${this.#time.text} ${text}`;
+    this.#unhashed += line;
+    if (this.#unhashed.length > HASH_CHARS) {
+      this.#hash.update(this.#unhashed);
+      this.#unhashed = "";
+    }
     this.#trace.push(line);
     if (!this.keepsEverything && this.#trace.length > 2 * LAST_EVENTS_KEPT)
       this.#trace.splice(0, LAST_EVENTS_KEPT);

@@ -62,18 +62,42 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 const codec: StateMachineCodec<SimCommand, SimResult> = {
-  encode: (command) => encoder.encode(JSON.stringify(command)),
-  decode: (bytes) => {
-    const command = JSON.parse(decoder.decode(bytes)) as SimCommand;
-    if (typeof command.op !== "string") throw new DecodeError("a command without a name");
-    return command;
-  },
+  encode: (command) => encoder.encode(textOf(command)),
+  decode: (bytes) => commandOfText(decoder.decode(bytes)),
   encodeResult: (result) => {
     if (result.isUnspeakable === true) throw new RangeError("this result has no bytes");
     return encoder.encode(JSON.stringify(result));
   },
   decodeResult: (bytes) => JSON.parse(decoder.decode(bytes)) as SimResult,
 };
+
+/** The commands that nodes decoded last, by their texts: each node decodes each command, and commands never change. */
+const decoded = new Map<string, SimCommand>();
+
+/** More commands than this aren't under way at a time, except in bulk. */
+const DECODED_MAX = 500;
+
+/** The texts of commands. Each command is described for the trace, and again by each node that applies it. */
+const texts = new WeakMap<SimCommand, string>();
+
+function textOf(command: SimCommand): string {
+  let text = texts.get(command);
+  if (text === undefined) {
+    text = JSON.stringify(command);
+    texts.set(command, text);
+  }
+  return text;
+}
+
+function commandOfText(text: string): SimCommand {
+  const known = decoded.get(text);
+  if (known !== undefined) return known;
+  const command = JSON.parse(text) as SimCommand;
+  if (typeof command.op !== "string") throw new DecodeError("a command without a name");
+  if (decoded.size >= DECODED_MAX) decoded.clear();
+  decoded.set(text, command);
+  return command;
+}
 
 /**
  * A key-value state machine, in memory or durable. A durable one stores its state and its position in one
@@ -194,7 +218,7 @@ export function simStoreSubject(
       input: { type: "get", key },
       query: (store) => ({ value: store.get(key) }),
     }),
-    describe: (command) => JSON.stringify(command),
+    describe: textOf,
     nameOf: ({ op }) => op,
     forget: (id) => disks.delete(id),
     digest: (store) => store.digest(),

@@ -44,12 +44,16 @@ export class MessageReplayer {
 
   /** `term`: that of the message that comes. The receiver, which is slow to ask, need not be asked before it. */
   #takeDue(term: number): TransportMessage[] {
-    const old = [...this.#kept].filter(([, kept]) => kept.term < term);
-    if (old.length === 0) return [];
-    const receiver = this.#receiver();
-    const due = old.filter(([, kept]) => isDue(kept.transportMessage, kept.term, receiver));
-    for (const [key] of due) this.#kept.delete(key);
-    return due.map(([, kept]) => kept.transportMessage);
+    const due: TransportMessage[] = [];
+    let receiver: ReceiverTerm | null | undefined;
+    for (const [key, kept] of this.#kept) {
+      if (kept.term >= term) continue;
+      if (receiver === undefined) receiver = this.#receiver();
+      if (!isDue(kept.transportMessage, kept.term, receiver)) continue;
+      this.#kept.delete(key);
+      due.push(kept.transportMessage);
+    }
+    return due;
   }
 }
 
