@@ -30,7 +30,7 @@ import { ClusterBootstrap } from "./cluster-bootstrap.ts";
 import { NodeEvents } from "./node-events.ts";
 import { NodeLifecycle } from "./node-lifecycle.ts";
 import type { NodeLog } from "./node-log.ts";
-import { metricsOf } from "./node-metrics.ts";
+import { metricsOf, probedStateOf, type ProbedState } from "./node-metrics.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import type { NodeStatus } from "./node-status.ts";
 import { shutDown } from "./shutdown.ts";
@@ -56,6 +56,7 @@ export interface ComposedNode<Command, Result> {
   /** Tells the transport the nodes that this one may have to talk to. */
   readonly updatePeers: () => void;
   readonly metrics: () => RaftMetrics;
+  readonly probe: () => ProbedState;
 }
 
 /** What most parts need. It is made before all of them. */
@@ -112,11 +113,13 @@ export function composeNode<Command, Result>(
   status.attach((failure) => {
     lifecycle.onFailure(failure);
   });
+  const measured = { ...parts, core, status, stalled: () => stalledCall(process, group) };
   return {
     ...parts,
     ...{ group, status, lifecycle },
     transportHost: transportHostOf(process, group, { ...parts, status, log }),
-    metrics: () => metricsOf({ ...parts, core, status, stalled: () => stalledCall(process, group) }),
+    metrics: () => metricsOf(measured),
+    probe: () => probedStateOf(measured),
   };
 }
 

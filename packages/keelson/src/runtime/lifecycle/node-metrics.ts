@@ -1,4 +1,5 @@
 import type { RaftNode } from "../../core/node.ts";
+import type { LogIndex } from "../../core/position.ts";
 import type { Applier, Driver } from "../loop/index.ts";
 import type { MemberDirectory } from "../members/index.ts";
 import type { RaftMetrics, StallMetrics } from "../shared/index.ts";
@@ -29,10 +30,46 @@ export interface NodeMetricsParts<Command, Result> {
   readonly stalled: () => StallMetrics | null;
 }
 
+/**
+ * What the simulator checks of a node after each of its turns: values that are there anyway. The metrics say the
+ * same, and gathering all of them would cost more than the turn itself.
+ */
+export interface ProbedState
+  extends
+    Pick<RaftMetrics, "role" | "term" | "commitIndex" | "appliedIndex" | "durableIndex">,
+    Pick<RaftMetrics, "firstIndex" | "lastIndex" | "config" | "pendingEntries" | "pendingBytes">,
+    Pick<RaftMetrics, "forwardedBytes"> {
+  /** The last entry that the newest snapshot covers; null: there is no snapshot, or no snapshot store. */
+  readonly newestSnapshot: LogIndex | null;
+  /** Whether the state and the log are being replaced by a snapshot that was received. */
+  readonly isInstalling: boolean;
+}
+
+/** A node's state for the simulator's checks, as it is now. */
+export function probedStateOf<Command, Result>(parts: NodeMetricsParts<Command, Result>): ProbedState {
+  const { core, status, applier, pendingProposals, forwarder, snapshots } = parts;
+  const { log } = core;
+  return {
+    role: status.takesCalls ? core.role : "stopped",
+    term: core.term,
+    commitIndex: core.commitIndex,
+    appliedIndex: applier.applied.index,
+    durableIndex: core.durableIndex,
+    firstIndex: log.base.index + 1,
+    lastIndex: log.last.index,
+    config: core.config,
+    pendingEntries: pendingProposals.entries,
+    pendingBytes: pendingProposals.bytes,
+    forwardedBytes: forwarder.bytes,
+    newestSnapshot: snapshots.newestIndex,
+    isInstalling: snapshots.isInstalling,
+  };
+}
+
 /** Gathers the metrics of all parts of a node, as they are now. */
 export function metricsOf<Command, Result>(parts: NodeMetricsParts<Command, Result>): RaftMetrics {
   const { core, status, directory, applier, pendingProposals, readQueue } = parts;
-  const isStopped = status.refusal !== null;
+  const isStopped = !status.takesCalls;
   return {
     id: core.id,
     clusterId: parts.bootstrap.clusterId,

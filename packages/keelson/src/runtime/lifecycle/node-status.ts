@@ -21,6 +21,11 @@ export class NodeStatus {
     return this.#isClosing || this.#hasEnded ? new ClosedError("not-done") : null;
   }
 
+  /** Whether calls are taken: `refusal` is null. Making an error to learn that would cost a stack trace. */
+  get takesCalls(): boolean {
+    return this.#failure === null && !this.#isClosing && !this.#hasEnded;
+  }
+
   get hasEnded(): boolean {
     return this.#hasEnded;
   }

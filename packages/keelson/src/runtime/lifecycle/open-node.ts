@@ -3,7 +3,7 @@ import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { CallDeadlines, RetryDelays } from "../calls/index.ts";
 import { StorageWatchdog } from "../loop/index.ts";
 import { type RaftOptions, settingsOf, type Settings } from "../shared/index.ts";
-import { coreObserver, type CoreObserverOption } from "./core-observer.ts";
+import { coreObserver, stateProbe, type CoreObserverOption } from "./core-observer.ts";
 import { composeNode, type ComposedNode } from "./compose.ts";
 import { nodeLog } from "./node-log.ts";
 import type { ProcessParts } from "./node-parts.ts";
@@ -22,6 +22,7 @@ export async function openNode<Command, Result>(
   const group = await openGroup(options, settings, process, log);
   (options as CoreObserverOption)[coreObserver]?.(group.core);
   const node = composeNode(process, group, status, log);
+  (options as CoreObserverOption)[stateProbe]?.(node.probe);
   try {
     await process.transport.start(node.transportHost);
   } catch (error) {

@@ -35,12 +35,12 @@ export function transportHostOf(
     onPeer: (peer) => {
       peers.onHandshake(peer);
       // The peer may be reached at another address than this node's log says.
-      if (status.refusal === null) updatePeers();
+      if (status.takesCalls) updatePeers();
       lostEntries.tell(peer.id);
     },
     receive: (transportMessage: TransportMessage) => {
       if (lostEntries.isLost(transportMessage.message.from)) return;
-      if (status.refusal === null && directory.noteSender(transportMessage.message)) updatePeers();
+      if (status.takesCalls && directory.noteSender(transportMessage.message)) updatePeers();
       driver.receive(transportMessage);
     },
     log,

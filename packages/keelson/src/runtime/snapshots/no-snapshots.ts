@@ -7,6 +7,8 @@ import type { SnapshotService } from "./snapshot-service.ts";
 /** A node that was opened without `snapshots`: it takes none, offers none, and can't fetch one. */
 export class NoSnapshots implements SnapshotService {
   readonly metrics = null;
+  readonly newestIndex = null;
+  readonly isInstalling = false;
   readonly #warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
   #hasWarned = false;
 

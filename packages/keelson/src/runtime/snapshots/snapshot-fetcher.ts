@@ -147,6 +147,10 @@ export class SnapshotFetcher {
     this.#chunkBytes = Math.min(CHUNK_BYTES, Math.max(CHUNK_BYTES_MIN, share));
   }
 
+  get isInstalling(): boolean {
+    return this.#transfer?.phase === "installing";
+  }
+
   get metrics(): SnapshotFetchMetrics | null {
     const transfer = this.#transfer;
     if (transfer === null) return null;

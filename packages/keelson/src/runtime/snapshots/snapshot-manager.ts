@@ -2,7 +2,7 @@
 import type { RuntimeMessage, SnapshotMessage } from "../../codec/frame-runtime-message.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
 import type { RaftNode } from "../../core/node.ts";
-import type { LogPosition, NodeId } from "../../core/position.ts";
+import type { LogIndex, LogPosition, NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { AbortedError, type CorruptSnapshotError } from "../../errors.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../storage/snapshot-store.ts";
@@ -125,6 +125,14 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
       taken: this.#taker.count,
       installed: this.#installer.count,
     };
+  }
+
+  get newestIndex(): LogIndex | null {
+    return this.#parts.store.newest?.position.index ?? null;
+  }
+
+  get isInstalling(): boolean {
+    return this.#fetcher.isInstalling;
   }
 
   /** The node begins its work. */

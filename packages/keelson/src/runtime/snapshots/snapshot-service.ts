@@ -1,7 +1,7 @@
 // The face of snapshots to the rest of the node.
 import type { SnapshotMessage } from "../../codec/frame-runtime-message.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
-import type { NodeId } from "../../core/position.ts";
+import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { CallOptions } from "../calls/index.ts";
 import type { SnapshotMetrics, SnapshotsMetrics } from "../shared/index.ts";
 
@@ -9,6 +9,10 @@ import type { SnapshotMetrics, SnapshotsMetrics } from "../shared/index.ts";
 export interface SnapshotService {
   /** null: the node was opened without snapshots. */
   readonly metrics: SnapshotsMetrics | null;
+  /** The last entry that the newest snapshot covers; null: there is none. */
+  readonly newestIndex: LogIndex | null;
+  /** Whether a received snapshot is replacing the state and the log. */
+  readonly isInstalling: boolean;
   /** Called once, when the node begins its work. */
   start(): void;
   /** A batch was applied. */

@@ -125,6 +125,11 @@ export class CallForwarder {
     this.#parts = parts;
   }
 
+  /** Bytes of the commands of calls under way. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   get metrics(): Pick<RaftMetrics, "forwardedCalls" | "forwardedBytes"> {
     return { forwardedCalls: this.#pending.size, forwardedBytes: this.#bytes };
   }

@@ -97,8 +97,7 @@ export class LeadershipChecker {
       );
       node.matches.set(id, match);
     }
-    const hears = (id: NodeId): boolean =>
-      members.some((member) => member.id === id && member.active === true);
+    const hears = (id: NodeId): boolean => members.some((member) => member.id === id && member.active);
     if (isQuorum(config, hears)) node.withoutMajoritySince = null;
     else node.withoutMajoritySince ??= now;
     assertInvariant(

@@ -1,11 +1,11 @@
 /**
- * What the status checker is told: a node's own report (`raft.metrics()`), and what the run lets it expect of
- * nodes.
+ * What the status checker is told: a node's own report (what `raft.metrics()` also says), and what the run lets
+ * it expect of nodes.
  */
 import type { ClusterConfig } from "../../../core/config.ts";
 import type { LogIndex, NodeId } from "../../../core/position.ts";
 
-/** The part of a node's metrics that is checked after a step. */
+/** The part of a node's state that is checked after a step. */
 export interface NodeStatus {
   readonly role: string;
   readonly term: number;
@@ -16,12 +16,12 @@ export interface NodeStatus {
   readonly durableIndex?: LogIndex;
   /** The configuration that the node acts on. */
   readonly config: ClusterConfig;
-  /** As a leader sees them; `match` and `active` are null on other nodes. */
+  /** What a leader knows of the members, itself included; empty on other nodes. */
   readonly members: readonly {
     readonly id: NodeId;
-    readonly voter: boolean;
+    /** null: it counts nothing of this member, which has lost entries. */
     readonly match: LogIndex | null;
-    readonly active: boolean | null;
+    readonly active: boolean;
   }[];
   readonly pendingEntries: number;
   readonly pendingBytes: number;
@@ -29,10 +29,13 @@ export interface NodeStatus {
   readonly forwardedBytes?: number;
   /** The first entry still in the log. Absent: 1. */
   readonly firstIndex?: LogIndex;
-  /** The newest snapshot. Absent: not checked, since the run may have damaged it. */
-  readonly snapshots?: { readonly newest: { readonly index: LogIndex } | null } | null | undefined;
+  /**
+   * The last entry that the newest snapshot covers; null: there is none. Absent: not checked, since the run may
+   * have damaged it.
+   */
+  readonly newestSnapshot?: LogIndex | null | undefined;
   /** Whether the node is replacing its state and log by a snapshot that it received. Absent: it isn't. */
-  readonly installing?: boolean;
+  readonly isInstalling?: boolean;
   /** The call of its state machine, or for a snapshot's file, that hangs for the longest. Absent or null: none does. */
   readonly hungCall?: object | null;
 }
@@ -63,6 +66,6 @@ export interface ClusterExpectations {
  * store still holds: a node that stopped may not have submitted its last turn, and a node that installs a
  * snapshot takes entries, but gives its store none until the installation has ended.
  */
-export function storeIsGivenUpTo({ role, durableIndex = Infinity, installing }: NodeStatus): LogIndex {
-  return role === "stopped" || installing === true ? durableIndex : Infinity;
+export function storeIsGivenUpTo({ role, durableIndex = Infinity, isInstalling }: NodeStatus): LogIndex {
+  return role === "stopped" || isInstalling === true ? durableIndex : Infinity;
 }

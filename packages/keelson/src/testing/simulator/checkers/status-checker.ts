@@ -89,7 +89,7 @@ function checkOrder(id: NodeId, status: NodeStatus): void {
     () => `${id}: applied ${String(appliedIndex)}, commit ${String(commitIndex)}, last ${String(lastIndex)}`,
   );
   const compacted = (status.firstIndex ?? 1) - 1;
-  const snapshot = status.snapshots === undefined ? compacted : (status.snapshots?.newest?.index ?? 0);
+  const snapshot = status.newestSnapshot === undefined ? compacted : (status.newestSnapshot ?? 0);
   assertInvariant(
     compacted <= appliedIndex && compacted <= snapshot,
     "ORD",

@@ -32,11 +32,20 @@ import {
 import { assertInvariant } from "./violation.ts";
 import { showConfig } from "./votes.ts";
 
+/** Entries that a read must return, and the entry before them; undefined: there is none. */
+export interface ExpectedEntries {
+  readonly before: SeenEntry | undefined;
+  readonly entries: readonly SeenEntry[];
+}
+
 /** See the file's header. */
 export class StoreChecker {
   readonly #history: ClusterHistory;
-  /** By position, written `5@3`: the chain of the only log that may end there. Grows with the run. */
-  readonly #chains = new Map<string, number>();
+  /**
+   * By term and index: the entry there, which stands for the only log that may end with it. Nodes with equal logs
+   * share their entries. Grows with the run.
+   */
+  readonly #entries = new Map<number, Map<LogIndex, SeenEntry>>();
 
   constructor(history: ClusterHistory) {
     this.#history = history;
@@ -191,21 +200,32 @@ export class StoreChecker {
     node.hardState = write.hardState;
   }
 
-  /** A copy of the log that the store has been given up to now, for `read` to compare with. */
-  logOf(id: NodeId): readonly SeenEntry[] {
-    return [...this.#history.node(id).submitted];
+  /** The end of the log that the store has been given up to now: one after its last entry. */
+  endOf(id: NodeId): LogIndex {
+    return this.#history.node(id).submitted.length + 1;
   }
 
   /**
-   * DUR: the store returned these records from entry `from` on. `expected` is the log when the read began.
+   * What the store has been given up to now as the entries [from, to), and as the one before them, for `read` to
+   * compare with.
    */
-  read(id: NodeId, from: LogIndex, records: readonly Uint8Array[], expected: readonly SeenEntry[]): void {
+  expect(id: NodeId, from: LogIndex, to: LogIndex): ExpectedEntries {
+    const { submitted } = this.#history.node(id);
+    return { before: submitted[from - 2], entries: submitted.slice(from - 1, to - 1) };
+  }
+
+  /**
+   * DUR: the store returned these records from entry `from` on. `expected` is what it had been given when the read
+   * began.
+   */
+  read(id: NodeId, from: LogIndex, records: readonly Uint8Array[], expected: ExpectedEntries): void {
+    let chain = expected.before?.chain ?? 0;
     for (const [at, record] of records.entries()) {
-      const index = from + at;
+      chain = crc32(record, chain);
       assertInvariant(
-        crc32(record, expected[index - 2]?.chain ?? 0) === expected[index - 1]?.chain,
+        chain === expected.entries[at]?.chain,
         "DUR",
-        () => `the store of ${id} returns another entry ${String(index)} than it was given`,
+        () => `the store of ${id} returns another entry ${String(from + at)} than it was given`,
       );
     }
   }
@@ -235,18 +255,28 @@ export class StoreChecker {
         () => `terms fall in the log of ${node.id} at ${String(index)}`,
       );
       const chain = crc32(record, before?.chain ?? 0);
-      const key = `${String(index)}@${String(term)}`;
-      const known = this.#chains.get(key);
+      const known = this.#entries.get(term)?.get(index);
       assertInvariant(
-        known === undefined || known === chain,
+        known === undefined || known.chain === chain,
         "LM",
-        () => `${node.id} holds another entry ${key}, or another log before it, than was seen before`,
+        () =>
+          `${node.id} holds another entry ${String(index)}@${String(term)}, or another log before it, than was ` +
+          "seen before",
       );
-      this.#chains.set(key, chain);
-      const entry = seenEntry(record, chain, before?.inForce ?? null);
+      const entry = known ?? this.#remember(index, seenEntry(record, chain, before?.inForce ?? null));
       if (entry.inForce !== before?.inForce) checkNobodyForgotten(node.id, entry.inForce);
       log.push(entry);
     }
+  }
+
+  #remember(index: LogIndex, entry: SeenEntry): SeenEntry {
+    let ofTerm = this.#entries.get(entry.term);
+    if (ofTerm === undefined) {
+      ofTerm = new Map();
+      this.#entries.set(entry.term, ofTerm);
+    }
+    ofTerm.set(index, entry);
+    return entry;
   }
 }
 

@@ -68,6 +68,8 @@ export interface Call {
    * `OpenCalls`.
    */
   notLeadingSince: number | null;
+  /** `notLeadingSince` holds for this spell of the node without leadership. Written by `OpenCalls`. */
+  spell: number;
 }
 
 /** Clients that write in sessions. */

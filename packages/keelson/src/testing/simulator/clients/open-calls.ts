@@ -16,6 +16,13 @@ const CALL_GRACE_MS = 1_000;
 /** How much longer than an election timeout a write may stay open on a node that stopped leading. */
 const STEP_DOWN_GRACE_MS = 300;
 
+/** The writes under way on one node. */
+interface NodeWrites {
+  readonly calls: Set<Call>;
+  /** Rises whenever the node leads, or is excused, at the end of a turn: it begins not to lead anew then. */
+  spell: number;
+}
+
 /** See the file's header. */
 export class OpenCalls {
   readonly figures: ClientFigures = {
@@ -33,6 +40,10 @@ export class OpenCalls {
   readonly #parts: Pick<ClientsParts, "plan" | "clock" | "trace" | "checker">;
   /** In the order in which they were made. */
   readonly #calls = new Set<Call>();
+  /** Of those the writes that end when their node stops leading, by node. */
+  readonly #writes = new Map<SimProcess, NodeWrites>();
+  /** Before this time no call has been under way for too long. */
+  #overdueFrom = Infinity;
 
   constructor(parts: Pick<ClientsParts, "plan" | "clock" | "trace" | "checker">) {
     this.#parts = parts;
@@ -42,10 +53,16 @@ export class OpenCalls {
     return this.#calls.size;
   }
 
-  begin(call: Omit<Call, "calledAt" | "notLeadingSince">): Call {
-    const begun = { ...call, calledAt: this.#parts.clock.now(), notLeadingSince: null };
+  begin(call: Omit<Call, "calledAt" | "notLeadingSince" | "spell">): Call {
+    const begun = { ...call, calledAt: this.#parts.clock.now(), notLeadingSince: null, spell: -1 };
     this.#calls.add(begun);
     this.#parts.checker.chains.used();
+    if (begun.isWrite && begun.endsByTimeLimit !== true) {
+      const writes = this.#writes.get(begun.process) ?? { calls: new Set(), spell: 0 };
+      this.#writes.set(begun.process, writes);
+      writes.calls.add(begun);
+    }
+    this.#overdueFrom = Math.min(this.#overdueFrom, begun.calledAt + begun.timeoutMs + CALL_GRACE_MS);
     return begun;
   }
 
@@ -53,6 +70,7 @@ export class OpenCalls {
   end(call: Call, outcome: Outcome, why: string, output?: unknown): void {
     if (!this.#calls.delete(call)) return;
     this.#parts.checker.chains.used();
+    this.#writes.get(call.process)?.calls.delete(call);
     this.#parts.trace(`${call.op} ${outcome}${why === "" ? "" : ` (${why})`}`);
     if (outcome === "done") call.open?.done(output);
     else if (outcome === "not-done") call.open?.notDone();
@@ -96,9 +114,13 @@ export class OpenCalls {
   /** KNOWN: no call has been under way for too long. */
   checkBounds(): void {
     const now = this.#parts.clock.now();
-    for (const call of this.#calls)
-      if (call.isWrite && call.endsByTimeLimit !== true) this.#checkAfterStepDown(call, now);
+    for (const [process, writes] of this.#writes) {
+      if (writes.calls.size > 0) this.#checkAfterStepDown(process, writes, now);
+    }
+    if (now <= this.#overdueFrom) return;
+    this.#overdueFrom = Infinity;
     for (const { process, op, calledAt, timeoutMs } of this.#calls) {
+      this.#overdueFrom = Math.min(this.#overdueFrom, calledAt + timeoutMs + CALL_GRACE_MS);
       const limitMs = timeoutMs / Math.min(1, process.clockConditions.rate) + CALL_GRACE_MS;
       if (now - calledAt <= limitMs) continue;
       if (process.isPaused || now - process.resumedAt <= CALL_GRACE_MS) continue;
@@ -112,23 +134,29 @@ export class OpenCalls {
   /**
    * A node that stepped down ends its writes after about an election timeout, however long their time limits.
    */
-  #checkAfterStepDown(call: Call, now: number): void {
+  #checkAfterStepDown(process: SimProcess, writes: NodeWrites, now: number): void {
     const { plan } = this.#parts;
-    const { process, op } = call;
-    const { clockConditions, resumedAt, raft } = process;
+    const { clockConditions, resumedAt } = process;
     // The announced role lags behind where the plan's readers of changes are slow.
-    const role = plan.usage.listeners === null ? process.announced.role : raft?.metrics().role;
-    const isExcused = process.isPaused || process.timersAreLate || role === "leader";
-    call.notLeadingSince = isExcused ? null : Math.max(call.notLeadingSince ?? now, resumedAt);
-    if (call.notLeadingSince === null) return;
-    const waitedMs = now - call.notLeadingSince;
-    if (waitedMs <= plan.electionTimeoutMs.max / clockConditions.rate + STEP_DOWN_GRACE_MS) return;
-    const metrics = raft?.metrics();
-    // A write whose entry is committed is answered when the entry is applied, however long that takes.
-    if (metrics === undefined || metrics.appliedIndex < metrics.commitIndex) return;
-    throw new Violation(
-      "KNOWN",
-      `${process.id} has not led for ${String(Math.round(waitedMs))} ms, and ${op} has not ended`,
-    );
+    const leads = plan.usage.listeners === null ? process.announced.role === "leader" : process.leads;
+    if (leads || process.isPaused || process.timersAreLate) {
+      writes.spell += 1;
+      return;
+    }
+    const limitMs = plan.electionTimeoutMs.max / clockConditions.rate + STEP_DOWN_GRACE_MS;
+    for (const call of writes.calls) {
+      const before = call.spell === writes.spell ? call.notLeadingSince : null;
+      call.spell = writes.spell;
+      call.notLeadingSince = Math.max(before ?? now, resumedAt);
+      const waitedMs = now - call.notLeadingSince;
+      if (waitedMs <= limitMs) continue;
+      const state = process.state();
+      // A write whose entry is committed is answered when the entry is applied, however long that takes.
+      if (state === null || state.appliedIndex < state.commitIndex) return;
+      throw new Violation(
+        "KNOWN",
+        `${process.id} has not led for ${String(Math.round(waitedMs))} ms, and ${call.op} has not ended`,
+      );
+    }
   }
 }

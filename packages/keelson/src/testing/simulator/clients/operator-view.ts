@@ -34,9 +34,8 @@ export class OperatorView {
   leader(): SimProcess | null {
     let best: SimProcess | null = null;
     for (const process of this.#processes) {
-      const metrics = process.raft?.metrics();
-      if (metrics?.role !== "leader") continue;
-      if (metrics.term > (best?.raft?.metrics().term ?? 0)) best = process;
+      if (!process.leads) continue;
+      if ((process.core?.term ?? 0) > (best?.core?.term ?? 0)) best = process;
     }
     return best;
   }
@@ -48,7 +47,7 @@ export class OperatorView {
    */
   isKnownToBeRolledBack(id: NodeId): boolean {
     const process = this.process(id);
-    if (process?.hasFoundLoss === true && process.raft?.metrics().role !== "leader") return true;
+    if (process?.hasFoundLoss === true && !process.leads) return true;
     const storeId = this.#checker.history.committedMembership?.members.get(id)?.storeId;
     if (storeId !== undefined && isLostStoreId(storeId)) return true;
     return this.#processes.some(({ raft }) =>

@@ -158,7 +158,7 @@ export class SimClients implements CallMaker {
   choose(): SimProcess | null {
     const up = this.#parts.processes.filter((process) => process.isUp && process !== this.avoided);
     if (this.#quiet || up.length === 0) return null;
-    const leaders = up.filter((process) => process.raft?.metrics().role === "leader");
+    const leaders = up.filter((process) => process.leads);
     // Clients are often wrong about who leads. Where nodes forward calls, it matters less whom they call.
     const leaderShare = this.#parts.plan.usage.forward ? 0.4 : 0.8;
     return leaders.length > 0 && this.#chance.happens(leaderShare)
@@ -341,8 +341,8 @@ export class SimClients implements CallMaker {
   }
 
   /** Whether this node would forward a write. The outcome isn't known then where the call waits. */
-  forwards({ raft }: SimProcess): boolean {
-    return this.#parts.plan.usage.forward && raft?.metrics().role !== "leader";
+  forwards({ leads }: SimProcess): boolean {
+    return this.#parts.plan.usage.forward && !leads;
   }
 
   attempt(

@@ -312,10 +312,7 @@ export class LeaderFaults {
 
   /** The node that leads the highest term, since several may believe that they lead. -1: none does. */
   #leaderOfHighestTerm(): number {
-    const terms = this.#parts.processes.map(({ raft }) => {
-      const metrics = raft?.metrics();
-      return metrics?.role === "leader" ? metrics.term : 0;
-    });
+    const terms = this.#parts.processes.map(({ leads, core }) => (leads ? (core?.term ?? 0) : 0));
     const highest = Math.max(...terms);
     return highest === 0 ? -1 : terms.indexOf(highest);
   }
@@ -332,6 +329,6 @@ export class LeaderFaults {
   }
 }
 
-function leads({ raft }: SimProcess): boolean {
-  return raft?.metrics().role === "leader";
+function leads(process: SimProcess): boolean {
+  return process.leads;
 }

@@ -104,7 +104,7 @@ export class SimulatedCluster {
 
   /** The leader, if exactly one usable member believes that it leads. */
   leader(): SimProcess | null {
-    const leaders = this.usableMembers().filter(({ raft }) => raft?.metrics().role === "leader");
+    const leaders = this.usableMembers().filter(({ leads }) => leads);
     return leaders.length === 1 ? (leaders[0] ?? null) : null;
   }
 
@@ -127,11 +127,12 @@ export class SimulatedCluster {
   /** Whether all usable members have applied the same entries, and hold no others. */
   haveAllApplied(): boolean {
     const members = this.usableMembers();
-    const positions = members.map(({ raft }) => {
-      const metrics = raft?.metrics();
-      return `${String(metrics?.appliedIndex)} ${String(metrics?.lastIndex)}`;
-    });
-    return new Set(positions).size === 1 && members.every(({ isUp }) => isUp);
+    const [first, ...others] = members.map((process) => process.state());
+    if (first === null || first === undefined) return false;
+    const { appliedIndex, lastIndex } = first;
+    return others.every(
+      (other) => other !== null && other.appliedIndex === appliedIndex && other.lastIndex === lastIndex,
+    );
   }
 
   /**

@@ -1,6 +1,8 @@
 /** Runs a cluster from turn to turn, and checks after each turn everything that can be checked then. */
+import type { NodeStatus } from "../checkers/node-status.ts";
 import { assertInvariant, Violation } from "../checkers/violation.ts";
 import type { Plan } from "../plan/plan.ts";
+import { knownMembers } from "../world/known-members.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import { WITHOUT_MAJORITY_MS_MAX, type SimulatedCluster } from "./simulated-cluster.ts";
 
@@ -18,6 +20,8 @@ const SNAPSHOT_RETRY_MS = 10_000;
  * advance.
  */
 const TURNS_PER_INSTANT_MAX = 20_000;
+
+const NO_MEMBERS: NodeStatus["members"] = [];
 
 /** The only part of the simulator that moves time. */
 export class TurnLoop {
@@ -106,18 +110,19 @@ export class TurnLoop {
 
   #checkProcess(process: SimProcess): void {
     const { clock, checker } = this.#cluster;
-    const { id, raft, delivery } = process;
+    const { id, core, delivery } = process;
     // A process that was paused in the middle of a turn is checked when it has finished the turn.
-    if (raft === null || delivery === null || delivery.isPaused || !delivery.takeActivity()) return;
-    const metrics = raft.metrics();
+    if (!process.isUp || delivery === null || delivery.isPaused || !delivery.takeActivity()) return;
+    const state = process.state();
+    if (state === null) return;
     if (clock.now() - process.resumedAt < WITHOUT_MAJORITY_MS_MAX || process.timersAreLate)
       checker.statuses.excuse(id);
     // A stopped node reports no snapshots, but what it did in its last turn is checked.
-    const knowsSnapshots = !process.hasDamagedData && metrics.role !== "stopped";
-    const installing = metrics.snapshots?.receiving?.phase === "installing";
-    const snapshots = knowsSnapshots ? metrics.snapshots : undefined;
+    const knowsSnapshots = !process.hasDamagedData && state.role !== "stopped";
+    const newestSnapshot = knowsSnapshots ? state.newestSnapshot : undefined;
+    const members = core !== null && state.role === "leader" ? knownMembers(core) : NO_MEMBERS;
     const { hungCall } = process;
-    checker.statuses.step(id, { ...metrics, snapshots, installing, hungCall }, process.now());
+    checker.statuses.step(id, { ...state, members, newestSnapshot, hungCall }, process.now());
   }
 
   /** LIVE: a timer that is set again and again for the present time keeps time from advancing. */

@@ -98,7 +98,7 @@ export class ObservedLog implements LogStore {
   /** A read returns the log as it was when the read began, whatever is written meanwhile. */
   async #checkedRead(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]> {
     const { id, checker, delivery } = this.#parts;
-    const expected = checker.logOf(id);
+    const expected = checker.expect(id, from, to);
     const records = await this.#inner.read(from, to, bytesMax);
     this.#check(() => {
       if (!delivery.isDead()) checker.read(id, from, records, expected);
@@ -109,7 +109,7 @@ export class ObservedLog implements LogStore {
   /** Reads all entries from `wanted` on for the checker. Rejects as the store does. */
   async readBack(wanted: LogIndex): Promise<void> {
     const from = Math.max(wanted, this.#base + 1);
-    const to = this.#parts.checker.logOf(this.#parts.id).length + 1;
+    const to = this.#parts.checker.endOf(this.#parts.id);
     if (from >= to) return;
     try {
       await this.#checkedRead(from, to, Number.MAX_SAFE_INTEGER);

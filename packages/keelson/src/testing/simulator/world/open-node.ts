@@ -3,7 +3,12 @@ import { RECORD_HEADER_BYTES } from "../../../codec/record.ts";
 import { SESSION_COMMAND_HEADER_BYTES } from "../../../codec/session-entry.ts";
 import type { Environment } from "../../../environment/environment.ts";
 import type { RaftNode } from "../../../core/node.ts";
-import { coreObserver, type CoreObserverOption } from "../../../runtime/lifecycle/index.ts";
+import {
+  coreObserver,
+  stateProbe,
+  type CoreObserverOption,
+  type ProbedState,
+} from "../../../runtime/lifecycle/index.ts";
 import { Raft } from "../../../runtime/raft.ts";
 import type {
   RaftLimits,
@@ -43,15 +48,17 @@ export interface NodeParts {
   readonly takingSnapshot: (header: Omit<SnapshotHeader, "id">) => void;
   /** Called once with the node's core, before its first input. */
   readonly observeCore: (core: RaftNode) => void;
+  /** Called once, before the node takes any input, with a function that tells its state at each call. */
+  readonly probed: (probe: () => ProbedState) => void;
 }
 
 /** Rejects as `Raft.open` does. */
 export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
-  const { id, node, plan, stateMachine, log, transport, environment, report, observeCore } = parts;
-  const { takingSnapshot } = parts;
+  const { id, node, plan, stateMachine, log, transport, environment, report, takingSnapshot } = parts;
   const hasSnapshots = plan.snapshots !== null && stateMachine.snapshot !== undefined;
   const options: RaftOptions<unknown, unknown> & CoreObserverOption = {
-    [coreObserver]: observeCore,
+    [coreObserver]: parts.observeCore,
+    [stateProbe]: parts.probed,
     id,
     stateMachine,
     log,

@@ -17,6 +17,7 @@ import {
 } from "../../../environment/simulated/simulated-files.ts";
 import { DirectoryLockedError, type RaftError } from "../../../errors.ts";
 import type { RaftNode } from "../../../core/node.ts";
+import type { ProbedState } from "../../../runtime/lifecycle/index.ts";
 import type { Raft } from "../../../runtime/raft.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
 import type { SnapshotHeader } from "../../../storage/snapshot-store.ts";
@@ -158,6 +159,8 @@ export class SimProcess {
   #delivery: EventDelivery | null = null;
   /** null: no node is open or being opened. */
   #core: RaftNode | null = null;
+  /** Tells the node's state; null: as for `#core`. */
+  #probe: (() => ProbedState) | null = null;
   /** null: the node isn't open. */
   #raft: Raft<unknown, unknown> | null = null;
   /** The subject's state machine, as the subject made it. */
@@ -247,8 +250,19 @@ export class SimProcess {
 
   /** The call of the state machine, or else for a snapshot's file, that hangs for the longest; null: none does. */
   get hungCall(): object | null {
-    const [call] = [...this.machineConditions.hungCalls, ...this.diskConditions.hungSnapshotCalls];
-    return call ?? null;
+    const [ofMachine] = this.machineConditions.hungCalls;
+    const [ofSnapshots] = this.diskConditions.hungSnapshotCalls;
+    return ofMachine ?? ofSnapshots ?? null;
+  }
+
+  /** The node's state at this moment; null: it isn't open. */
+  state(): ProbedState | null {
+    return this.#raft === null ? null : (this.#probe?.() ?? null);
+  }
+
+  /** The node is open and leads, by its own word. */
+  get leads(): boolean {
+    return this.#core?.role === "leader" && this.state()?.role === "leader";
   }
 
   /** The time on the process's clock. */
@@ -317,6 +331,7 @@ export class SimProcess {
     delivery.kill();
     this.#delivery = null;
     this.#core = null;
+    this.#probe = null;
     this.#raft = null;
     this.#machine = null;
     this.#starting = false;
@@ -444,7 +459,7 @@ export class SimProcess {
       await this.#log?.readBack(1);
     } catch (error) {
       // A node that has stopped has closed its log.
-      if (this.#raft?.metrics().role === "stopped") return;
+      if (this.state()?.role === "stopped") return;
       // An error of a faulty disk is fine: data that is wrong without an error would not be.
       if (this.hasDamagedData || this.#delivery !== delivery || isDiskError(error)) return;
       throw new Violation("DUR", `${this.id} cannot read its log: ${String(error)}`);
@@ -497,8 +512,11 @@ export class SimProcess {
     this.#log = log;
     const stateMachine = this.#observedMachine(machine, environment, delivery);
     const observeCore = this.#coreObserver(delivery, environment);
+    const probed = (probe: () => ProbedState): void => {
+      if (!delivery.isDead()) this.#probe = probe;
+    };
     return openNode({
-      ...{ id: this.id, node, plan, stateMachine, log, transport, environment, report, observeCore },
+      ...{ id: this.id, node, plan, stateMachine, log, transport, environment, report, observeCore, probed },
       takingSnapshot: (header) => {
         this.#checkSnapshot(delivery, header);
       },
@@ -594,8 +612,8 @@ export class SimProcess {
   }
 
   #receiverTerm(): ReceiverTerm | null {
-    const metrics = this.#raft?.metrics();
-    return metrics === undefined ? null : { term: metrics.term, leads: metrics.role === "leader" };
+    const state = this.state();
+    return state === null ? null : { term: state.term, leads: state.role === "leader" };
   }
 
   #readChanges(delivery: EventDelivery, raft: Raft<unknown, unknown>): void {
