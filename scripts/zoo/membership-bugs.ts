@@ -207,6 +207,13 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     to: "if (!isVoter(",
   },
   {
+    code: "T3c",
+    title: "A transfer is reported as done when the leader has merely stepped down",
+    file: "runtime/members/leadership-transfers.ts",
+    from: "    } else if (leader !== null) {\n      this.#end(() => {\n        pending.call.resolve(leader);",
+    to: "    } else {\n      this.#end(() => {\n        pending.call.resolve(leader ?? pending.to);",
+  },
+  {
     code: "T6",
     title: "Commands pending during a leadership transfer are reported as not done",
     file: "runtime/writes/pending-proposals.ts",

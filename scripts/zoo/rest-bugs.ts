@@ -79,4 +79,18 @@ export const REST_BUGS: readonly Bug[] = [
     from: "    this.#compactor.compactIfReached();\n    this.#fetcher.onApplied(",
     to: "    this.#fetcher.onApplied(",
   },
+  {
+    code: "Q3e",
+    title: "Nobody tells an idle cluster's sessions the time, and they never end",
+    file: "runtime/sessions/log-clock.ts",
+    from: "return table.size > 0 && environment.now() - this.#readAt >= STILL_MS_MAX;",
+    to: "return table.size > 0 && environment.now() - this.#readAt >= STILL_MS_MAX * 1_000;",
+  },
+  {
+    code: "Q3f",
+    title: "A connection to a member stays when the member is removed",
+    file: "transport/tcp/tcp-transport.ts",
+    from: '      outgoing.close(addresses.length > 0 ? "its address changed" : "it is no longer a member");',
+    to: '      if (addresses.length === 0) continue;\n      outgoing.close("its address changed");',
+  },
 ];

@@ -106,6 +106,11 @@ export class SimulatedNetwork {
     return count;
   }
 
+  /** The hosts to which the named host has opened a stream that it has not closed. */
+  targetsOf(name: string): string[] {
+    return [...this.#streams].map((stream) => stream.targetOf(name)).filter((target) => target !== null);
+  }
+
   #listen(host: string, address: string, accept: (connection: Connection) => void): Promise<Listener> {
     const asked = parseAddress(address, "listen");
     const port = asked.port === 0 ? this.#nextPort++ : asked.port;

@@ -234,6 +234,11 @@ export class Stream {
     this.#accepter.scheduleDelivery();
   }
 
+  /** The host that it leads to, if the named host opened it and has not closed it; else null. */
+  targetOf(name: string): string | null {
+    return this.#from === name && !this.opener.isClosed ? this.#to : null;
+  }
+
   /** Whether the named host has one of the ends. */
   involves(name: string): boolean {
     return this.#from === name || this.#to === name;

@@ -150,9 +150,12 @@ export class SimOperator {
     if (raft === null) return;
     const to = chosen ?? (chance.happens(0.3) ? undefined : chance.pick(processes).id);
     void clients.attempt(`transfer to ${to ?? "anyone"}`, leader, false, async () => {
+      const { term } = raft.metrics();
       const asking = raft.transferLeadership(to);
-      this.#watchTransfer(leader, raft.metrics().term, asking);
-      await asking;
+      this.#watchTransfer(leader, term, asking);
+      const next = await asking;
+      await this.#wait(CHECKER_LAG_MS);
+      this.#checkSuccessor(leader, term, next);
     });
   }
 
@@ -176,6 +179,16 @@ export class SimOperator {
       if (leader.resumedAt > began || metrics?.role !== "leader" || metrics.term !== term) return;
       report(new Violation("KNOWN", `${leader.id} goes on handing over its leadership`));
     });
+  }
+
+  /** KNOWN: a transfer is reported as done with the id of a node that led a later term (T3). */
+  #checkSuccessor({ id }: SimProcess, term: number, next: string): void {
+    const { checker, report } = this.#parts;
+    const hasLed = [...checker.history.leaders].some(([later, leader]) => later > term && leader === next);
+    if (!hasLed)
+      report(
+        new Violation("KNOWN", `${id} says that ${next} leads after term ${String(term)}, and it never did`),
+      );
   }
 
   /** Asks a node for a snapshot. */

@@ -5,7 +5,8 @@
  *
  * - LIVE: followers catch up and install snapshots without a further write; every member answers its leader.
  * - BOUND: queues are empty; a snapshot that the policy says is due is taken, and the log that it covers is
- *   forgotten; no transfer of a snapshot is left over; nobody sends entries, snapshots or questions, or writes
+ *   forgotten; no transfer of a snapshot is left over; sessions that nobody uses have ended; no member keeps a
+ *   connection to a node that was removed; nobody sends entries, snapshots or questions, or writes
  *   to a node that isn't a member.
  */
 import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
@@ -30,6 +31,12 @@ const LOG_SHARE_MIN = 0.25;
  */
 const TRANSFER_IDLE_MS = 30_000;
 
+/** Sessions with a longer time to live outlast the runs. */
+const SHORT_TTL_MS = 3_000;
+
+/** An idle leader lets log time stand still for so long: the runtime's own constant. */
+const LOG_TIME_STILL_MS = 5_000;
+
 /** See the file's header. */
 export class Rest {
   readonly #cluster: SimulatedCluster;
@@ -51,7 +58,25 @@ export class Rest {
     );
     const limitMs = this.#turns.patienceMs + TRANSFER_IDLE_MS / Math.min(...this.#cluster.plan.clockRates);
     await this.#wait(() => this.#isQuiet(), "BOUND", "queues, snapshots and transfers to end", limitMs);
-    if (this.#cluster.isUndisturbed()) await this.#listen();
+    if (!this.#cluster.isUndisturbed()) return;
+    await this.#awaitSessions();
+    await this.#listen();
+  }
+
+  /** BOUND: a session ends when its time to live is over, though nothing else tells the cluster the time (Z13). */
+  async #awaitSessions(): Promise<void> {
+    const { plan } = this.#cluster;
+    const ttlMs = plan.sessions?.ttlMs ?? Infinity;
+    if (ttlMs > SHORT_TTL_MS) return;
+    const open = (): number =>
+      Math.max(...this.#cluster.usableMembers().map(({ raft }) => raft?.metrics().sessions.open ?? 0));
+    const limitMs = (ttlMs + LOG_TIME_STILL_MS) / Math.min(...plan.clockRates) + this.#turns.patienceMs;
+    await this.#turns.runUntil(
+      () => open() === 0,
+      limitMs,
+      "BOUND",
+      () => `${String(open())} sessions to end`,
+    );
   }
 
   #wait(
@@ -75,6 +100,8 @@ export class Rest {
       if (process.timersAreLate) return `${process.id} has timers that were set while they were late`;
       const unrest = queueOf(metrics) ?? unansweredBy(this.#cluster, metrics);
       if (unrest !== null) return `${process.id}: ${unrest}`;
+      const [removed] = this.#cluster.connectionsToRemoved(process);
+      if (removed !== undefined) return `${process.id}: connected with ${removed}, which was removed`;
       const waste = process.hasDamagedData ? null : this.#snapshotUnrest(process, metrics);
       if (waste !== null) return `${process.id}: ${waste}`;
     }

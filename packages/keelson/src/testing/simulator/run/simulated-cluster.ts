@@ -148,6 +148,12 @@ export class SimulatedCluster {
     );
   }
 
+  /** Nodes to which this one has a connection, or tries to have one, though they were removed from the cluster. */
+  connectionsToRemoved({ id }: SimProcess): string[] {
+    const removed = this.checker.history.committedMembership?.removed ?? [];
+    return this.#streams.targetsOf(id).filter((target) => removed.includes(target));
+  }
+
   /** Every process that runs, a member or not. */
   running(): SimProcess[] {
     return this.processes.filter((process) => process.isUp);
