@@ -71,7 +71,11 @@ describe("a node's term", () => {
 
   it("isn't taken from a candidate while the node hears its leader, unless the leader asked for it (4.2.3)", () => {
     allowed(following(), requestVote({ term: 5 }, 10_400), { term: 5, leader: null });
-    allowed(following(), requestVote({ term: 5, transfer: true }, 10_399), { term: 5, leader: null });
+    allowed(following(), requestVote({ term: 3, transfer: true }, 10_399), { term: 3, leader: null });
+    const text = /hears its leader/;
+    const stranger = { term: 3, transfer: true, from: "z" };
+    forbidden(following(), requestVote({ term: 5, transfer: true }, 10_399), { term: 5, leader: null }, text);
+    forbidden(following(), requestVote(stranger, 10_399), { term: 3, leader: null }, text);
     forbidden(following(), requestVote({ term: 5 }, 10_399), { term: 5, leader: null }, /hears its leader/);
   });
 });
@@ -91,6 +95,15 @@ describe("an election", () => {
     const late = message({ type: "timeout-now", from: "b", term: 1 });
     forbidden(follower(), late, CANDIDATE, /TimeoutNow of an earlier term/);
     forbidden(leader(), timeout(), { ...CANDIDATE, term: 4 }, /a leader becomes a candidate/);
+  });
+
+  it("doesn't begin while a leader may read under its lease (6.4.1)", () => {
+    const text = /may have heard a leader at 10000/;
+    const stands = { ...CANDIDATE, leader: null };
+    allowed(following(), timeout(10_400), stands);
+    forbidden(following(), timeout(10_399), stands, text);
+    const asked = { role: "pre-candidate", leader: null } as const;
+    forbidden(following({}, { preVote: true }), timeout(10_399), asked, text);
   });
 
   it("needs the pre-votes of a majority (9.6)", () => {

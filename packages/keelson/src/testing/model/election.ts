@@ -1,6 +1,6 @@
 /**
- * Terms, votes and roles: elections (§5.2, §5.4.1), pre-votes (dissertation 9.6), check-quorum (4.2.3, 6.2) and
- * campaigns that the leader asks for (3.10).
+ * Terms, votes and roles: elections (§5.2, §5.4.1), pre-votes (dissertation 9.6), check-quorum (4.2.3, 6.2)
+ * and campaigns that the leader asks for (3.10).
  */
 import type { PreVote, RequestVote } from "../../core/message.ts";
 import type { LogPosition } from "../../core/position.ts";
@@ -54,8 +54,13 @@ export function enterTerm(before: ModelState, input: Input, after: Seen): ModelS
   return { ...fresh, campaign: { last: lastOf(before.log), byTransfer: isTransfer } };
 }
 
-function isRefused(state: ModelState, { transfer }: RequestVote): boolean {
-  return state.settings.checkQuorum && !transfer && hearsLeader(state);
+/**
+ * Whether the request must not have any effect. That the leader asked for the election is believed only
+ * where it can have: of a voter, which stands in the term after the leader's.
+ */
+function isRefused(state: ModelState, { transfer, term, from }: RequestVote): boolean {
+  const isAsked = transfer && term === state.term + 1 && hasVote(configOf(state.log), from);
+  return state.settings.checkQuorum && !isAsked && hearsLeader(state);
 }
 
 /** §5.2: a node becomes a candidate of the next term, and votes for itself. */
@@ -74,12 +79,29 @@ function checkCampaign(before: ModelState, input: Input, after: Seen): void {
     rule(input.message.term >= term, () => "a TimeoutNow of an earlier term starts an election (§5.1)");
     return;
   }
+  checkPatience(before);
   const agrees = (voter: string): boolean => voter === id || preVotes.has(voter);
   const asked = !settings.preVote || isQuorum(configOf(log), agrees);
   rule(asked, () => "an election begins without a majority of pre-votes (dissertation 9.6)");
   rule(
     input.type === "timeout" || (input.type === "message" && input.message.type === "pre-vote-reply"),
     () => `a ${input.type} starts an election (§5.2)`,
+  );
+}
+
+/**
+ * Dissertation 6.4.1: a node that heard a leader, or may have heard one just before it started, waits for
+ * the shortest election timeout, because the leader may serve reads under its lease. Only a node that nobody
+ * else could have led needn't wait: it is the sole voter, and was it in the configuration before, too.
+ */
+function checkPatience({ log, id, now, leaderHeardAt, settings }: ModelState): void {
+  const { index, config } = configAt(log, log.lastIndex);
+  const before = index <= log.base.index ? config : configAt(log, index - 1).config;
+  const others = [config, before].flatMap(({ voters, outgoingVoters }) => [...voters, ...outgoingVoters]);
+  rule(
+    now >= leaderHeardAt + settings.electionTimeoutMinMs || others.every((voter) => voter === id),
+    () =>
+      `stands for election, and may have heard a leader at ${String(leaderHeardAt)} ms (dissertation 6.4.1)`,
   );
 }
 
@@ -124,7 +146,9 @@ export function isUpToDate(candidate: LogPosition, own: LogPosition): boolean {
   return candidate.term === own.term ? candidate.index >= own.index : candidate.term > own.term;
 }
 
-/** Figure 4: which role may follow which. `state` has the term after the step, and `before` that before it. */
+/**
+ * Figure 4: which role may follow which. `state` has the term after the step, and `before` that before it.
+ */
 export function checkRole(before: ModelState, state: ModelState, input: Input, { role, leader }: Seen): void {
   checkLeaderOfTerm(state, leader);
   if (role === "leader") {
@@ -140,6 +164,7 @@ export function checkRole(before: ModelState, state: ModelState, input: Input, {
     rule(input.type === "timeout", () => `a ${input.type} starts a pre-vote (dissertation 9.6)`);
     rule(before.role !== "leader", () => "a leader starts a pre-vote");
     checkEligible(before);
+    checkPatience(before);
   }
 }
 

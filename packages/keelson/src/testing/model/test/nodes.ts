@@ -113,8 +113,8 @@ export function committedLeader(changes: Changes = {}): ModelState {
 }
 
 /** Node a follows b, the leader of term 2, which has sent a heartbeat. */
-export function following(changes: Changes = {}): ModelState {
-  return allowed(follower(changes), heartbeat(), { leader: "b" });
+export function following(changes: Changes = {}, settings: Partial<ModelSettings> = {}): ModelState {
+  return allowed(follower(changes, settings), heartbeat(), { leader: "b" });
 }
 
 export function message(of: Message, now = 10_000): Input {

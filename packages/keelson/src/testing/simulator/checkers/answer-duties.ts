@@ -6,12 +6,14 @@
  * - A deposed leader is told the later term.
  * - A follower acknowledges each heartbeat round, and whatever of its log is durable and equals the
  *   leader's.
+ * - A refusal skips the entries that can't be the leader's.
  * - A snapshot that is offered and needed is handed on.
  * - A read of this node's own client is answered once; at the latest when it expires, or its leader is gone.
  */
 import type { Actions, AddressedMessage } from "../../../core/action.ts";
 import type { AppendEntries, Message } from "../../../core/message.ts";
 import type { RaftNode } from "../../../core/node.ts";
+import type { LogPosition } from "../../../core/position.ts";
 import type { Input } from "../../model/index.ts";
 import { duty, sentTo, type CoreBefore, type DutySettings } from "./duty.ts";
 
@@ -46,6 +48,8 @@ export class AnswerDuties {
   #acknowledged = 0;
   #roundHeard = 0;
   #roundAnswered = 0;
+  /** Where the messages began that the log may have refused since actions were last taken: term by index. */
+  readonly #asked = new Map<number, number>();
   /** The last entry of a snapshot that was offered and is needed; 0: none was since the last actions. */
   #offered = 0;
 
@@ -126,6 +130,7 @@ export class AnswerDuties {
   #followed({ entries, round }: AppendEntries): void {
     this.#roundHeard = Math.max(this.#roundHeard, round);
     const { prev, lastIndex, terms } = entries;
+    this.#asked.set(prev.index, prev.term);
     const last = { index: lastIndex, term: terms.at(-1)?.term ?? prev.term };
     if (this.#core.log.contains(last)) this.#matched = Math.max(this.#matched, lastIndex);
   }
@@ -165,7 +170,9 @@ export class AnswerDuties {
     for (const { outcome, round } of sentTo(messages, "append-entries-reply", leader)) {
       this.#roundAnswered = Math.max(this.#roundAnswered, round);
       if (outcome.accepted) this.#acknowledged = Math.max(this.#acknowledged, outcome.match);
+      else this.#checkHint(outcome.refused, outcome.hint);
     }
+    this.#asked.clear();
     if (!isSaved) return;
     duty(
       this.#roundAnswered >= this.#roundHeard,
@@ -176,6 +183,17 @@ export class AnswerDuties {
       this.#acknowledged >= due,
       () =>
         `${id} holds up to ${String(due)} of its leader's log, and acknowledges ${String(this.#acknowledged)}`,
+    );
+  }
+
+  /** §5.3: entries of later terms than the leader's can't be its own: a hint skips them all at once. */
+  #checkHint(refused: number, hint: LogPosition): void {
+    const { id, commitIndex } = this.#core;
+    const term = this.#asked.get(refused) ?? Infinity;
+    duty(
+      hint.index <= commitIndex || (hint.index <= refused && hint.term <= term),
+      () =>
+        `${id} refuses ${String(refused)}@${String(term)}, and hints at ${String(hint.index)}@${String(hint.term)}`,
     );
   }
 

@@ -5,15 +5,15 @@
  * - It replicates to every member. Each heartbeat round goes to all of them, and the next one follows in
  *   time. What a member lacks is sent as far as the window allows; a member that is known to hold what the
  *   log begins after is not left waiting for a snapshot.
- * - It finds out where two logs agree by skipping whole terms. It sends no entries to members that are
- *   silent.
+ * - It looks for where two logs agree only where the last refusal allows it. It sends no entries to members
+ *   that are silent.
  * - It steps down only if it was removed, hears no majority, or a part of it has stalled. If it hears one,
  *   it asks another node to take over.
  */
 import type { Actions, AddressedMessage } from "../../../core/action.ts";
 import { isJoint, membersOf } from "../../../core/config.ts";
 import type { AppendEntries, AppendEntriesReply } from "../../../core/message.ts";
-import type { RaftNode } from "../../../core/node.ts";
+import type { FollowerProgress, RaftNode } from "../../../core/node.ts";
 import type { NodeId } from "../../../core/position.ts";
 import type { Input } from "../../model/index.ts";
 import { duty, type DutySettings } from "./duty.ts";
@@ -29,14 +29,15 @@ interface Peer {
   roundSent: number;
   /** The last entries of the messages with entries that were sent to it and not acknowledged. */
   unacknowledged: number[];
-  /** The entries after which the leader has tried to go on since the last acknowledgement. */
-  readonly tried: Set<number>;
+  /** The highest index that it has acknowledged. */
+  match: number;
+  /** The next entry to send to it, as of its last answer or the last actions. */
+  next: number;
   /** It refused a message while it waits for a snapshot: the next actions must offer it one. */
   needsOffer: boolean;
 }
 
-/** A leader may try so many positions more than there are terms. */
-const TRIES_MORE = 4;
+type Refusal = Extract<AppendEntriesReply["outcome"], { accepted: false }>;
 
 /** The core's default limit, which the runtime keeps. */
 const IN_FLIGHT_MESSAGES_MAX = 64;
@@ -72,7 +73,7 @@ export class LeaderDuties {
   #peer(id: NodeId, now: number): Peer {
     let peer = this.#peers.get(id);
     if (peer === undefined) {
-      peer = { heardAt: now, roundSent: 0, unacknowledged: [], tried: new Set(), needsOffer: false };
+      peer = { heardAt: now, roundSent: 0, unacknowledged: [], match: 0, next: 0, needsOffer: false };
       this.#peers.set(id, peer);
     }
     return peer;
@@ -95,12 +96,15 @@ export class LeaderDuties {
     const peer = this.#peer(from, now);
     peer.heardAt = now;
     this.#removals.answered(from, round);
+    const before = peer.next;
+    peer.next = progress.next;
     if (!outcome.accepted) {
       peer.needsOffer ||= progress.state === "snapshot";
+      if (progress.state === "probe") this.#checkProbe(from, progress, outcome, before);
       return;
     }
     const { match } = outcome;
-    peer.tried.clear();
+    peer.match = Math.max(peer.match, match);
     peer.unacknowledged = peer.unacknowledged.filter((last) => last > match);
     duty(
       progress.match >= match && progress.state !== "probe",
@@ -130,7 +134,6 @@ export class LeaderDuties {
     peer.roundSent = Math.max(peer.roundSent, round);
     const progress = this.#core.progress(to);
     const { lastIndex, prev } = entries;
-    if (progress?.state === "probe") this.#tries(to, peer, prev.index);
     if (lastIndex === prev.index) return;
     peer.unacknowledged.push(lastIndex);
     const isSilent = now >= peer.heardAt + this.#settings.electionTimeoutMaxMs;
@@ -140,14 +143,24 @@ export class LeaderDuties {
     );
   }
 
-  /** §5.3: each refusal rules out a term at least, of this log or of the other one. */
-  #tries(to: NodeId, peer: Peer, prevIndex: number): void {
-    const { id, term } = this.#core;
-    peer.tried.add(prevIndex);
+  /**
+   * §5.3: a refusal rules out where the logs could agree: what lies after the hint, and all entries of later
+   * terms than the hint's. The leader doesn't try these. `before`: the next entry to send as it was before
+   * the refusal.
+   */
+  #checkProbe(from: NodeId, { next, match }: FollowerProgress, outcome: Refusal, before: number): void {
+    const { id, log } = this.#core;
+    const { refused, hint } = outcome;
+    const prev = next - 1;
+    const isRuledOut = prev > hint.index || (log.termAt(prev) ?? 0) > hint.term;
     duty(
-      peer.tried.size <= 2 * term + TRIES_MORE,
+      next === before || prev <= match || !isRuledOut,
       () =>
-        `${id} has tried ${to} with ${String(peer.tried.size)} positions, and there are ${String(term)} terms`,
+        `${id} tries ${from} after ${String(prev)}, which its hint ${String(hint.index)}@${String(hint.term)} rules out`,
+    );
+    duty(
+      refused !== prev || prev <= match,
+      () => `${id} tries ${from} after ${String(prev)} again, which it has refused`,
     );
   }
 
@@ -228,6 +241,7 @@ export class LeaderDuties {
       state !== "snapshot" || match < log.base.index,
       () => `${id} lets ${other} wait for a snapshot, and could send it what follows ${String(match)}`,
     );
+    if (peer !== undefined) peer.next = next;
     const underWay = peer?.unacknowledged.filter((last) => last > match).length ?? 0;
     duty(
       state !== "replicate" || next > log.last.index || underWay >= IN_FLIGHT_MESSAGES_MAX,
@@ -249,7 +263,9 @@ export class LeaderDuties {
       isRemoved || isStalled || !isHeard,
       () => `${id} gives up term ${String(term)}, and a majority answers it`,
     );
-    return isHeard && config.voters.some((voter) => voter !== id && this.#hears(voter, now));
+    // One that lacks a committed entry could only lose.
+    const canWin = (voter: NodeId): boolean => (this.#peers.get(voter)?.match ?? 0) >= commitIndex;
+    return isHeard && config.voters.some((voter) => canWin(voter) && this.#hears(voter, now));
   }
 
   #hears(id: NodeId, now: number): boolean {
