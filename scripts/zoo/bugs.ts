@@ -4,6 +4,7 @@ import { CHAIN_BUGS } from "./chain-bugs.ts";
 import { CHANGE_BUGS } from "./change-bugs.ts";
 import { CORE_BUGS } from "./core-bugs.ts";
 import { EXTREME_BUGS } from "./extreme-bugs.ts";
+import { DUTY_BUGS } from "./duty-bugs.ts";
 import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
@@ -29,6 +30,7 @@ export const BUGS: readonly Bug[] = [
   ...SEAM_BUGS,
   ...REST_BUGS,
   ...QUESTION_BUGS,
+  ...DUTY_BUGS,
   ...CHAIN_BUGS,
   ...MEMORY_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
