@@ -3,6 +3,7 @@ export { Chance } from "./plan/chance.ts";
 export { ClusterChecker } from "./checkers/cluster-checker.ts";
 export type { NodeStatus } from "./checkers/node-status.ts";
 export type { Fault, FaultType } from "./plan/faults.ts";
+export { FAULT_NAMES, featuresOf, whyNever, WORKLOAD_NAMES, type Feature } from "./plan/features.ts";
 export { planOf } from "./plan/make-plan.ts";
 export type { Plan } from "./plan/plan.ts";
 export { shrink, type ShrinkOptions } from "./shrink.ts";

@@ -23,10 +23,10 @@ function firstPlan(fits: (plan: Plan) => boolean): Plan {
   }
 }
 
-/** The plan of the first seed that has such a fault. */
+/** The plan of the first seed that has such a fault, and wasn't steered to have it beside others. */
 function firstWith(fits: (fault: Fault) => boolean): Plan {
   for (let seed = 1; ; seed++) {
-    const plan = planOf(seed);
+    const plan = planOf(seed, false);
     if (plan.faults.some(fits)) return plan;
   }
 }
@@ -164,6 +164,23 @@ describe("simulate", () => {
       trace.findIndex((line) => line.endsWith(" heal")),
     );
     expect(faulty.some((line) => line.endsWith(" is dead"))).toBe(true);
+  });
+
+  it("tells which faults found something to strike", async () => {
+    const sole = firstPlan(({ nodes, stage }) => nodes === 1 && stage === null);
+    const loss = { type: "lossy", at: 10, link: null, drop: 0, duplicate: 0, ms: 50 } as const;
+    const errors = { type: "disk-error", error: "io-error", powerCutAfterMs: null, node: 0 } as const;
+    const faults: Fault[] = [
+      loss,
+      { type: "wipe", at: 20, node: 0 },
+      { type: "crash", at: 100, node: 0, ms: 10 },
+    ];
+    const one = await simulate({ ...sole, faults });
+    expect(one.faults).toEqual(new Map([...faults.map(({ type }) => [type, 1] as const)]));
+    expect(one.met).toContain("one node");
+    expect(one.met.filter((name) => one.faults.has(name as Fault["type"]))).toEqual(["crash"]);
+    const other = await simulate({ ...sole, faults: [{ ...errors, at: 200 }] });
+    expect(other.met).toContain("disk-error");
   });
 
   it("loses a candidate for good when another node's vote for it is durable (E11)", async () => {

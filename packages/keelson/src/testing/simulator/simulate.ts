@@ -2,6 +2,7 @@
 import type { Violation } from "./checkers/violation.ts";
 import type { ClientFigures } from "./clients/client-calls.ts";
 import type { FaultType } from "./plan/faults.ts";
+import { stageOf, workloadsOf } from "./plan/features.ts";
 import type { Plan } from "./plan/plan.ts";
 import type { Operation } from "../linearizability/index.ts";
 import { Convergence } from "./run/convergence.ts";
@@ -23,6 +24,11 @@ export interface RunResult {
   readonly clients: ClientFigures;
   /** How often each type of fault happened. */
   readonly faults: ReadonlyMap<FaultType, number>;
+  /**
+   * What really came together in the run: its stage, its workloads, and the types of faults that found
+   * something to strike.
+   */
+  readonly met: readonly string[];
   /** The linearizability checker gave up on the history: it is shown to be neither right nor wrong. */
   readonly undecided: boolean;
   /**
@@ -70,6 +76,7 @@ export async function simulate(plan: Plan, options: SimulateOptions = {}): Promi
     committed: cluster.checker.history.committed.length,
     clients: cluster.clients.figures,
     faults: cluster.faults.counts,
+    met: [...stageOf(plan), ...workloadsOf(plan), ...cluster.faults.struck.types],
     undecided: cluster.outcomes.undecided,
     history: cluster.clients.history.operations(),
     traceHash: record.hash(),

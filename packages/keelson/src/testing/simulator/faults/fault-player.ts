@@ -24,6 +24,7 @@ import { diskError, SHORT_WRITES, snapshotDiskError } from "./disk-errors.ts";
 import { LeaderFaults } from "./leader-faults.ts";
 import { linksOf, NetworkFaults, processOf } from "./network-faults.ts";
 import { endAll, hold } from "./overlapping.ts";
+import { StruckFaults } from "./struck-faults.ts";
 import { clearFaults, ProcessFaults, RESTART_DELAY_MS } from "./process-faults.ts";
 
 /**
@@ -34,6 +35,9 @@ const READ_LOG_MS = 30;
 /** How long a roll-back waits until the others hold what the node holds, and how often it looks. */
 const ROLL_BACK_PATIENCE_MS = 300;
 const ROLL_BACK_POLL_MS = 5;
+
+/** Faults by which a node may be lost, and of which the plan doesn't decide how many strike. */
+const OTHER_LOSSES: readonly FaultType[] = ["destroy", "wipe", "roll-back"];
 
 export interface FaultPlayerParts {
   readonly plan: Plan;
@@ -65,6 +69,7 @@ type HandlersOf<F extends { readonly type: FaultType }> = Pick<Handlers, F["type
 export class FaultPlayer {
   /** How often each type of fault happened. */
   readonly counts = new Map<FaultType, number>();
+  readonly struck: StruckFaults;
   readonly #parts: FaultPlayerParts;
   readonly #network: NetworkFaults;
   readonly #processFaults: ProcessFaults;
@@ -80,6 +85,7 @@ export class FaultPlayer {
     const after = (ms: number, then: () => void): void => {
       this.#after(ms, then);
     };
+    this.struck = new StruckFaults(parts.plan, parts.processes);
     this.#network = new NetworkFaults(parts);
     this.#processFaults = new ProcessFaults({ chance: parts.chance, trace: parts.trace, after });
     const crash = (process: SimProcess): void => {
@@ -158,7 +164,9 @@ export class FaultPlayer {
     this.counts.set(fault.type, (this.counts.get(fault.type) ?? 0) + 1);
     this.#parts.trace(`fault ${JSON.stringify(fault)}`);
     this.#parts.striking();
-    this.#handlers[fault.type](fault);
+    this.struck.watch(fault, () => {
+      this.#handlers[fault.type](fault);
+    });
   }
 
   #networkHandlers(): HandlersOf<NetworkFault> {
@@ -432,6 +440,7 @@ export class FaultPlayer {
     operator.noteDamaged(process);
     trace(`${process.id} is lost for good`);
     process.destroy();
+    this.struck.types.add("destroy");
   }
 
   /** Replaces the node's disk by an older copy of it, as soon as the cluster can bear that. */
@@ -441,6 +450,7 @@ export class FaultPlayer {
     if (this.#parts.operator.canRollBack(process)) {
       this.#parts.trace(`${process.id} goes on from an older copy of its disk`);
       process.rollBack(to);
+      this.struck.types.add("roll-back");
       clearFaults(process);
     } else if (patienceMs > 0) {
       this.#after(ROLL_BACK_POLL_MS, () => {
@@ -470,7 +480,7 @@ export class FaultPlayer {
    */
   #mayDamage(process: SimProcess): boolean {
     const { plan, operator } = this.#parts;
-    const isDecidedNow = plan.spares > 0 || plan.faults.some(({ type }) => type === "destroy");
+    const isDecidedNow = plan.spares > 0 || plan.faults.some(({ type }) => OTHER_LOSSES.includes(type));
     if (isDecidedNow && !operator.canLose(process)) return false;
     operator.noteDamaged(process);
     return true;

@@ -69,7 +69,7 @@ type Drawers<T extends FaultType> = {
   readonly [Type in T]: (draw: Draw) => Extract<Fault, { readonly type: Type }> | null;
 };
 
-const DRAW_BASIC: Drawers<BasicFaultType> = {
+export const DRAW_BASIC: Drawers<BasicFaultType> = {
   cut: ({ chance, at, node, nodes, ms }) => ({ type: "cut", at, from: node, to: chance.pick(nodes), ms }),
   partition: ({ chance, at, nodes, ms }) => ({
     type: "partition",
@@ -145,7 +145,7 @@ const DRAW_BASIC: Drawers<BasicFaultType> = {
   quiet: ({ at, ms }) => ({ type: "quiet", at, ms: ms * 2 }),
 };
 
-const DRAW_ADDED: Drawers<AddedFaultType> = {
+export const DRAW_ADDED: Drawers<AddedFaultType> = {
   "crash-loop": ({ chance, at, node }) => {
     const calls = [chance.whole(1, 12), ...[3, 5, 8].map((max) => chance.whole(1, max))];
     return { type: "crash-loop", at, node, calls, ms: chance.pick([1, 20, 200]) };

@@ -16,6 +16,7 @@ import { withWeakReads } from "./leadership-faults.ts";
 import { withOperatorFaults, withRepeatedInitialize } from "./membership-faults.ts";
 import { hasOnlyHarmlessFaults, type Plan } from "./plan.ts";
 import { withSlowSnapshotTransfers } from "./snapshot-transfer-faults.ts";
+import { withPairs } from "./paired-plans.ts";
 import { withStage } from "./stages.ts";
 import { withLargeStart } from "./start-values.ts";
 import { withTargetedFaults } from "./targeted-faults.ts";
@@ -30,10 +31,13 @@ const OUTAGE_TIMINGS = { electionTimeoutMs: { min: 150, max: 300 }, heartbeatMs:
 
 /**
  * The run that belongs to a seed. Each run has a mix of its own: a random subset of the faults, some of them
- * often (swarm testing: a fault that is always there hides what happens only without it).
+ * often (swarm testing: a fault that is always there hides what happens only without it). `isSteered` false:
+ * without the plans that are made for rare pairs, to measure what these bring.
  */
-export function planOf(seed: number): Plan {
-  const jumping = withClockJumps(withStage(unstagedPlanOf(seed)), new Chance(seed ^ 0xc1_0c4));
+export function planOf(seed: number, isSteered = true): Plan {
+  const staged = withStage(unstagedPlanOf(seed));
+  const steered = isSteered ? withPairs(staged) : staged;
+  const jumping = withClockJumps(steered, new Chance(seed ^ 0xc1_0c4));
   const opened = withSecondProcesses(jumping, new Chance(seed ^ 0x2_9c9));
   const besieged = withHostilePeers(opened, new Chance(seed ^ 0x40_58e));
   const plan = withLargeStart(besieged, new Chance(seed ^ 0x1a_4c9));

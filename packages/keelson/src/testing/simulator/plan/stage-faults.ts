@@ -171,7 +171,7 @@ const DRAW_STORAGE = {
   ],
 };
 
-const DRAW_STAGED = { ...DRAW_COMMON, ...DRAW_STORAGE };
+export const DRAW_STAGED = { ...DRAW_COMMON, ...DRAW_STORAGE };
 
 export type StagedFault = keyof typeof DRAW_STAGED;
 

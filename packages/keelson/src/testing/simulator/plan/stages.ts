@@ -84,20 +84,31 @@ export function isTurnOf(seed: number, every: number, constant: number): boolean
 
 /** Replaces the plan by a stage in some runs. The plans of all others stay as they are. */
 export function withStage(plan: Plan): Plan {
+  const turn = turnOf(plan.seed);
+  return turn === null ? plan : staged(turn.stage, plan, turn.chance);
+}
+
+/** Whether the seed is that of a stage. */
+export function isStaged(seed: number): boolean {
+  return turnOf(seed) !== null;
+}
+
+/** The stage of the seed, and where it draws from; null: it is no stage. */
+function turnOf(seed: number): { readonly stage: Stage; readonly chance: Chance } | null {
   for (const [every, constant, stage] of EVEN_STAGES)
-    if (isTurnOf(plan.seed, every, constant)) return staged(stage, plan, new Chance(plan.seed ^ constant));
+    if (isTurnOf(seed, every, constant)) return { stage, chance: new Chance(seed ^ constant) };
   // The constant was chosen so that no seed kept before there were stages became one.
-  const chance = new Chance(plan.seed ^ 0x57_a601);
+  const chance = new Chance(seed ^ 0x57_a601);
   let percent = chance.between(0, 100);
   for (const [share, stage] of STAGES) {
-    if (percent < share) return staged(stage, plan, chance);
+    if (percent < share) return { stage, chance };
     percent -= share;
   }
   for (const [share, constant, stage] of LATER_STAGES) {
-    const own = new Chance(plan.seed ^ constant);
-    if (own.happens(share / 100)) return staged(stage, plan, own);
+    const own = new Chance(seed ^ constant);
+    if (own.happens(share / 100)) return { stage, chance: own };
   }
-  return plan;
+  return null;
 }
 
 /** The stage's plan, which bears the name of the stage's function: `forwarding` for `forwardingStage`. */

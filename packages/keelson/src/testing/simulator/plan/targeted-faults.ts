@@ -18,7 +18,7 @@ const TARGETED_TYPES = [
   "late-copies",
 ] as const;
 
-type TargetedType = (typeof TARGETED_TYPES)[number];
+export type TargetedType = (typeof TARGETED_TYPES)[number];
 
 /** A caller with little time: many of its calls end before their answers come. */
 const SHORT_CALL_TIMEOUT_MS = 50;
@@ -44,7 +44,7 @@ export function withTargetedFaults(plan: Plan): Plan {
   return { ...plan, callTimeoutMs, faults };
 }
 
-function targetedFaultOf(chance: Chance, type: TargetedType, at: number, plan: Plan): Fault {
+export function targetedFaultOf(chance: Chance, type: TargetedType, at: number, plan: Plan): Fault {
   const { nodes, electionTimeoutMs } = plan;
   const node = chance.whole(0, nodes - 1);
   // What matters in an election is measured in election timeouts.
