@@ -14,6 +14,15 @@ function lease(group: CoreGroup, id = "a"): number | null {
 }
 
 describe("a lease", () => {
+  it("serves no read before an entry of the leader's own term is committed [L1]", () => {
+    const node = leading({ log: logOf("1-7@1", "0@0", [{ index: 1, config: ABC }]), commitIndex: 5 });
+    // b has answered the leader's first heartbeat round, and lacks its blank entry at 8.
+    node.handleMessage(accepted("b", node.term, 7), 1001);
+    expect(node.leaseIndex(1001)).toBeNull();
+    node.handleMessage(accepted("b", node.term, 8), 1001);
+    expect(node.leaseIndex(1001)).toBe(8);
+  });
+
   it("has ended before another leader can commit anything, whatever links failed [L5]", () => {
     for (let seed = 1; seed <= 40; seed++) {
       const group = CoreGroup.started(THREE, { seed });

@@ -244,6 +244,20 @@ function lacks(id: NodeId, configs: readonly { readonly config: ClusterConfig }[
   return configs.some(({ config }) => !isVoter(config, id));
 }
 
+describe("a leader that finds a committed joint configuration in its log", () => {
+  it("leaves it only once an entry of its own term is committed [M3]", () => {
+    const configs = [
+      { index: 1, config: configOf(THREE) },
+      { index: 2, config: joint(THREE, FOUR) },
+    ];
+    const node = leading({ log: logOf("1-2@1", "0@0", configs), commitIndex: 2 });
+    node.handleMessage(accepted("b", node.term, 2), 1001);
+    expect([node.log.last.index, node.config]).toEqual([3, joint(THREE, FOUR)]);
+    for (const from of ["b", "c"]) node.handleMessage(accepted(from, node.term, 3), 1002);
+    expect([node.log.last.index, node.config]).toEqual([4, configOf(FOUR)]);
+  });
+});
+
 describe("a leader that is removed", () => {
   it("leads until its removal is committed, tells all nodes, and steps down [M8]", () => {
     const group = CoreGroup.started(THREE);

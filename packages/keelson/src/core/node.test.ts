@@ -379,6 +379,35 @@ describe("a node", () => {
     }
   });
 
+  it("stays a candidate when it is told that nothing hangs [Z15]", () => {
+    for (const preVote of [true, false]) {
+      const node = restarted({ log: logOf("1@1", "0@0", FIRST), preVote });
+      node.handleTimeout(1000);
+      node.handleServiceStall(false, 1001);
+      expect(node.role).toBe(preVote ? "pre-candidate" : "candidate");
+    }
+  });
+
+  it("still knows its leader as a follower with a part that hangs since the time named [Z15]", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", FIRST) });
+    node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "2@1") }), 10);
+    node.handleServiceStall(true, 20);
+    expect(node.leader).not.toBeNull();
+    expect(node.capture().serviceStalledAt).toBe(20);
+  });
+
+  it("says since when its oldest write has been under way", () => {
+    const node = restarted({ log: logOf("1@1", "0@0", FIRST) });
+    expect(node.oldestWriteAt).toBeNull();
+    node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "2@1") }), 10);
+    const { persistId } = node.takeActions();
+    node.handleMessage(appendEntries({ term: 1, entries: range("2@1", "3@1") }), 20);
+    node.takeActions();
+    expect(node.oldestWriteAt).toBe(10);
+    node.handlePersisted(persistId, 30);
+    expect(node.oldestWriteAt).toBe(20);
+  });
+
   it("begins no election on pre-votes that come while a write is stalled [D11]", () => {
     const node = restarted({ log: logOf("1@1", "0@0", FIRST), storageStallMs: 700 });
     node.handleMessage(appendEntries({ term: 1, entries: range("1@1", "2@1") }), 10);

@@ -275,8 +275,10 @@ describe("a leader that can't serve, as a part of it outside of the log hangs,",
       a.handleServiceStall(isStalled, group.now);
       group.drain(group.host("a"));
     };
+    group.clearSent();
     stall(true);
     expect(a.role).toBe("follower");
+    expect(ofType(group.sent, "timeout-now")).toHaveLength(1);
     stall(true);
     group.advance(group.electionMsMax);
     const [leader = ""] = group.leaders;
