@@ -6,6 +6,7 @@ import { CORE_BUGS } from "./core-bugs.ts";
 import { EXTREME_BUGS } from "./extreme-bugs.ts";
 import { DUTY_BUGS } from "./duty-bugs.ts";
 import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
+import { INSTALLATION_BUGS } from "./installation-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
 import { MEMORY_BUGS } from "./memory-bugs.ts";
@@ -33,6 +34,7 @@ export const BUGS: readonly Bug[] = [
   ...DUTY_BUGS,
   ...CHAIN_BUGS,
   ...MEMORY_BUGS,
+  ...INSTALLATION_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
 /** A bug as the patch that the module loader applies. */

@@ -15,6 +15,7 @@ const LIMITS = {
   storageStallMsMax: 300,
   stateStallMsMax: 700,
   stateTimeoutMsMax: 2500,
+  keepsLogForReceivers: true,
   stableAfterMs: Infinity,
 };
 const STATUS: NodeStatus = {

@@ -10,6 +10,7 @@ import type { ClusterExpectations } from "./node-status.ts";
 import { ReadChecker } from "./read-checker.ts";
 import { StatusChecker } from "./status-checker.ts";
 import { StoreChecker } from "./store-checker.ts";
+import { TransferChecker } from "./transfer-checker.ts";
 
 /**
  * Watches a cluster from outside, and throws a `Violation` when an invariant doesn't hold. Observers around
@@ -35,13 +36,14 @@ import { StoreChecker } from "./store-checker.ts";
  * | STABLE | `LeadershipChecker`; votes against a live leader: `LeaseChecker`; campaigns:             |
  * |        | `EntitlementChecker`; refused questions: `message-watch.ts`                              |
  * | KNOWN  | hints: `HintChecker`; the other calls need clients, see below                            |
- * | BOUND  | `StatusChecker`; nothing left at the end: `run/shutdown.ts`                              |
+ * | BOUND  | `StatusChecker`; `TransferChecker`; nothing left at the end: `run/shutdown.ts`           |
  *
  * `ModelChecker` checks each step of a core against most of these rules at once (MODEL). `NodeDuties` checks
  * that a core leaves out nothing that it owes (DUTY); `world/observed-core.ts` makes one for each process.
  *
- * `ChainChecker` finds messages that cause each other without end, and `GrantChecker` votes that should have
- * been given (both LIVE). ONCE, most of LIVE and KNOWN, and FAILSTOP need clients or the end of the run, and are
+ * `ChainChecker` finds messages that cause each other without end, `GrantChecker` votes that should have been
+ * given (both LIVE), and `TransferChecker` snapshots that are of no use. ONCE, most of LIVE and KNOWN, and
+ * FAILSTOP need clients or the end of the run, and are
  * checked there.
  */
 export class ClusterChecker {
@@ -56,9 +58,11 @@ export class ClusterChecker {
   readonly memberships = new MembershipChecker();
   readonly entitlements: EntitlementChecker;
   readonly statuses: StatusChecker;
+  readonly transfers: TransferChecker;
 
   constructor(expectations: ClusterExpectations) {
     this.entitlements = new EntitlementChecker(this.history, expectations.preVote);
     this.statuses = new StatusChecker(this.history, this.memberships, expectations);
+    this.transfers = new TransferChecker(expectations.keepsLogForReceivers);
   }
 }

@@ -57,6 +57,8 @@ export interface ClusterExpectations {
   readonly stateStallMsMax: number;
   /** A node with a part that hangs for longer must have stopped. */
   readonly stateTimeoutMsMax: number;
+  /** Nothing limits how much of the log a leader keeps for nodes that fetch a snapshot. */
+  readonly keepsLogForReceivers: boolean;
   /** A leader that has led for longer must not be deposed; Infinity: the run's faults may depose it. */
   readonly stableAfterMs: number;
 }

@@ -363,6 +363,9 @@ export class FaultPlayer {
       "deaf-handover": ({ ms }) => {
         faults.transferAndDelay(ms);
       },
+      "busy-receivers": (fault) => {
+        faults.keepReceiversBusy(fault);
+      },
       "failed-installation": (fault) => {
         faults.failInstallation(fault);
       },

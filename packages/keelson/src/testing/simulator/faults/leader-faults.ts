@@ -2,7 +2,7 @@
 import type { SimClients } from "../clients/sim-clients.ts";
 import type { SimOperator } from "../clients/sim-operator.ts";
 import type { Chance } from "../plan/chance.ts";
-import type { Fault } from "../plan/faults.ts";
+import type { BusyReceiversFault, Fault } from "../plan/faults.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import { snapshotDiskError } from "./disk-errors.ts";
@@ -34,6 +34,9 @@ const CONTEST_MS = 600;
 
 /** How often a node is looked at for the moment to strike. */
 const POLL_MS = 1;
+
+/** How long the followers have to get a backlog on disk before they are cut off. */
+const BACKLOG_MS = 60;
 
 /** How long a leader has to take a snapshot and to compact its log, before it is heard again by a follower. */
 const SNAPSHOT_MS = 50;
@@ -276,6 +279,53 @@ export class LeaderFaults {
       this.#parts.after(POLL_MS, () => {
         this.#when(condition, limitMs - POLL_MS, then);
       });
+    }
+  }
+
+  /** See the fault. */
+  keepReceiversBusy(fault: BusyReceiversFault): void {
+    const { processes, chance, clients, network, operator, after } = this.#parts;
+    const leader = processes.find(leads);
+    if (leader === undefined) return;
+    const members = leader.raft?.metrics().config.voters ?? [];
+    const followers = processes.filter((one) => one !== leader && members.includes(one.id));
+    const count = Math.min(fault.receivers, (members.length - 1) >> 1);
+    const receivers = chance.shuffled(followers).slice(0, count);
+    for (const { machineConditions } of receivers) {
+      after(fault.busyMs, hold(machineConditions, "delayMs", fault.applyMs, 0));
+      after(fault.busyMs, hold(machineConditions, "restoreMs", fault.restoreMs, 0));
+    }
+    clients.bulk(leader, fault.backlog);
+    after(BACKLOG_MS, () => {
+      const side = receivers.map((receiver) => processes.indexOf(receiver));
+      const links = linksOf(
+        { type: "partition", at: 0, side, oneWay: false, ms: fault.ms },
+        processes.length,
+      );
+      after(fault.ms + SNAPSHOT_MS, network.cut(links));
+      clients.bulk(leader, fault.writes);
+    });
+    after(BACKLOG_MS + fault.ms, () => {
+      operator.snapshot(leader);
+    });
+    if (fault.handsOverAfterMs !== null) {
+      after(BACKLOG_MS + fault.ms + SNAPSHOT_MS + fault.handsOverAfterMs, () => {
+        operator.transfer();
+      });
+    }
+    if (!fault.takesOwn) return;
+    for (const receiver of receivers) {
+      after(BACKLOG_MS + fault.ms + SNAPSHOT_MS, () => {
+        operator.snapshot(receiver);
+      });
+      receiver.onSnapshotRename = (isReceived) => {
+        if (!isReceived) return;
+        receiver.onSnapshotRename = null;
+        // Not within the operation on the file.
+        after(0, () => {
+          operator.snapshot(receiver);
+        });
+      };
     }
   }
 

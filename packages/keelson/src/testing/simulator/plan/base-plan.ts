@@ -33,6 +33,7 @@ const NOTHING_SPECIAL = {
   usage: PLAIN_USAGE,
   catchUpMs: null,
   restsBeforeWriting: false,
+  restartsAtEnd: false,
 } satisfies Partial<Plan>;
 
 /**

@@ -52,6 +52,8 @@
  * |                          | silent, and the next one has a longer log         |                                       |
  * | contested-fetch          | a snapshot is fetched, and a new leader sends the | installing over work that is under    |
  * |                          | entries that it covers, to a slow disk and state  | way (S18)                             |
+ * | busy-receivers           | followers that apply slowly, or take snapshots of | installs that meet something (S19)    |
+ * |                          | their own, install one, perhaps for long          |                                       |
  * | change                   | the operator changes the membership               | joint consensus (M1 to M8), ids (M10) |
  * | transfer                 | the operator transfers leadership                 | transfers (T3, E17)                   |
  * | greet-leader             | a node is asked for much in the turn in which     | changes across leaders (M1, M21)      |
@@ -217,7 +219,9 @@ export type DiskFault =
       readonly ms: number;
     };
 
-/** The codes of the errors that the simulated disk returns. A node that meets one may stop, or fail to start. */
+/**
+ * The codes of the errors that the simulated disk returns. A node that meets one may stop, or fail to start.
+ */
 export const DISK_ERROR_CODES = ["EIO", "ENOSPC", "EMFILE"] as const;
 
 export type DiskErrorCode = (typeof DISK_ERROR_CODES)[number];
@@ -269,6 +273,7 @@ export type SnapshotFault =
 
 /** Faults that hit whichever node leads when they happen. */
 export type LeaderFault =
+  | BusyReceiversFault
   /** The leader is cut off with a minority, while clients that don't know it keep calling it. */
   | {
       readonly type: "strand-leader";
@@ -336,6 +341,35 @@ export type LeaderFault =
       readonly until: "log" | "state";
       readonly entriesLeft: number;
     };
+
+/**
+ * Followers apply a backlog slowly, are cut off meanwhile, and lack entries that the leader's log no longer
+ * holds when they are heard again: they fetch a snapshot while they still apply, or take one of their own.
+ */
+export interface BusyReceiversFault {
+  readonly type: "busy-receivers";
+  /** How many followers: at most a minority. */
+  readonly receivers: number;
+  /** Writes before the cut. The followers have them and apply them slowly. */
+  readonly backlog: number;
+  /** Writes during the cut. */
+  readonly writes: number;
+  /** How long each command takes on the followers. */
+  readonly applyMs: number;
+  /** How long the installation takes. */
+  readonly restoreMs: number;
+  /**
+   * The followers are asked for a snapshot of their own when they are heard again, and when a fetched one is
+   * about to be complete.
+   */
+  readonly takesOwn: boolean;
+  /** So long after the followers are heard again, leadership is transferred; null: it isn't. */
+  readonly handsOverAfterMs: number | null;
+  /** The length of the cut. */
+  readonly ms: number;
+  /** How long the followers are slow, from before the cut on. */
+  readonly busyMs: number;
+}
 
 /**
  * What the operator does. Which nodes it concerns is mostly decided when it happens, from the members of that

@@ -98,6 +98,8 @@ export interface Plan {
   readonly catchUpMs: number | null;
   /** After healing, nobody writes until all nodes hold the same and the cluster is at rest. */
   readonly restsBeforeWriting: boolean;
+  /** At the end of the run all nodes are restarted, and must hold the same as before. */
+  readonly restartsAtEnd: boolean;
   /** How long there are faults. Then the run heals. */
   readonly faultyMs: number;
   /** In order of time. */
@@ -122,6 +124,9 @@ export interface SnapshotPlan {
   readonly ballastBytes: number;
   readonly fetchBytesPerSecond: number;
 }
+
+/** As `transferKeepBytes`: the log of a run is never as large. */
+export const WHOLE_LOG_BYTES = 16 * 1024 * 1024;
 
 /** In which ways callers use the nodes. None of it is a fault, and every answer must be as right as ever. */
 export interface Usage {

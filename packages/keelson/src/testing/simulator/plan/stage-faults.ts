@@ -182,13 +182,17 @@ export function drawStagedFaults(
   everyMs: number,
   pick: () => StagedFault,
 ): Fault[] {
-  return drawFaults(chance, { everyMs, untilMs: plan.faultyMs }, (at) => {
-    const type = pick();
-    const node = chance.whole(0, plan.nodes - 1);
-    const timeoutMs = plan.electionTimeoutMs.max;
-    const ms = chance.time(timeoutMs);
-    return DRAW_STAGED[type]({ chance, plan, at, node, timeoutMs, ms });
-  });
+  return drawFaults(chance, { everyMs, untilMs: plan.faultyMs }, (at) =>
+    drawStagedFaultAt(chance, plan, at, pick()),
+  );
+}
+
+/** A fault of this name at this time. */
+export function drawStagedFaultAt(chance: Chance, plan: Plan, at: number, type: StagedFault): Fault[] {
+  const node = chance.whole(0, plan.nodes - 1);
+  const timeoutMs = plan.electionTimeoutMs.max;
+  const ms = chance.time(timeoutMs);
+  return DRAW_STAGED[type]({ chance, plan, at, node, timeoutMs, ms });
 }
 
 function burst(at: number, node: number | null, chance: Chance): Fault {

@@ -6,9 +6,9 @@
 import { Chance } from "./chance.ts";
 import { byTime, drawFaults } from "./draw-faults.ts";
 import type { ChangeKind, Fault, GreetingAct } from "./faults.ts";
-import { PLAIN_USAGE, type Plan } from "./plan.ts";
+import { PLAIN_USAGE, WHOLE_LOG_BYTES, type Plan } from "./plan.ts";
 import { busyClients, cluster, LONG_TTL_MS } from "./stage-cluster.ts";
-import { drawStagedFaults, lossy, type StagedFault } from "./stage-faults.ts";
+import { drawStagedFaultAt, drawStagedFaults, lossy, type StagedFault } from "./stage-faults.ts";
 
 // How long followers may take to catch up in a cluster without faults: so many heartbeats, round trips, and
 // calls to the disk. Finding where two logs agree takes a round trip for each term, a snapshot a few for each
@@ -71,10 +71,23 @@ export const EVEN_STAGES: readonly (readonly [every: number, constant: number, s
   [20, 0x1eaf, changesAcrossLeadersStage],
   [40, 0x1eaf, fullDiskStage],
   [20, 0x1_8002, contestedFetchStage],
+  [20, 0x1_b051, busyInstallationStage],
 ];
 
 /** Nodes to spare where leaders remove themselves one after another. */
 const SPARES_FOR_REMOVED_LEADERS = 4;
+
+/** More than the eight receivers that a leader serves at once. */
+const SPARES_FOR_MANY = 10;
+
+/**
+ * An installation of this length outlasts every time limit of its source: the longest is half a minute
+ * without a request.
+ */
+const OUTLASTING_MS = 42_000;
+
+/** How long such a run goes on after its installation began. */
+const AFTER_OUTLASTING_MS = 4_000;
 
 /** Whether the seed is the one that is drawn from its block of so many seeds. */
 export function isTurnOf(seed: number, every: number, constant: number): boolean {
@@ -562,6 +575,89 @@ function failedSnapshots({ clockRates, faultyMs }: Plan, chance: Chance): Fault[
     at,
     node,
     error: chance.pick(["io-error", "no-handles"]),
+  }));
+}
+
+/**
+ * Installations of snapshots meet something: commands that are still being applied, snapshots of the node's
+ * own, time limits of the source that the installation outlasts, or more receivers than the leader serves at
+ * once (S19).
+ */
+function busyInstallationStage(plan: Plan, chance: Chance): Plan {
+  const about = chance.pick(["busy", "busy", "busy", "busy", "long", "many"] as const);
+  const isMany = about === "many";
+  const staged = isMany
+    ? cluster(plan, 3, chance, SPARES_FOR_MANY)
+    : cluster(plan, chance.pick([3, 5, 5]), chance);
+  const isLong = about === "long";
+  const faultyMs = isLong ? OUTLASTING_MS + AFTER_OUTLASTING_MS : staged.faultyMs;
+  const withFaults = { ...staged, faultyMs };
+  const faults = isMany ? manyReceivers() : busyReceivers(withFaults, isLong, chance);
+  return {
+    ...withFaults,
+    // A byte stream would deliver late what was sent during a cut, and no snapshot were needed.
+    transport: isMany ? chance.pick(["tcp", "datagrams"]) : "datagrams",
+    durableState: chance.happens(0.3),
+    diskMs: chance.pick([0, 0.5, 2]),
+    snapshots: {
+      // In the other runs the next leader may still have the whole log.
+      everyEntries: isMany || isLong ? 15 : chance.pick([15, 60, 1_000, 1_000]),
+      keepEntries: 0,
+      transferKeepBytes: WHOLE_LOG_BYTES,
+      ballastBytes: isMany ? 40_000 : isLong ? 0 : chance.pick([0, 5_000, 20_000]),
+      fetchBytesPerSecond: isMany ? 20_000 : chance.pick([20_000, 60_000, Infinity]),
+    },
+    pendingEntriesMax: 65_536,
+    pendingBytesMax: 1_048_576,
+    valueBytesMax: 16,
+    reopenCommittedAfter: null,
+    ...busyClients(3, 0.2, faultyMs),
+    sessions: chance.happens(0.3) ? { clients: 3, ttlMs: LONG_TTL_MS } : null,
+    faults: byTime(faults),
+    restsBeforeWriting: chance.happens(0.7),
+    restartsAtEnd: true,
+  };
+}
+
+function busyReceivers(staged: Plan, isLong: boolean, chance: Chance): Fault[] {
+  const writes = (): number => chance.pick([20, 100, 300]);
+  const busy = (at: number, restoreMs: number): Fault => {
+    const ms = chance.between(100, 500);
+    return {
+      type: "busy-receivers",
+      at,
+      receivers: chance.whole(1, 2),
+      backlog: writes(),
+      writes: writes(),
+      applyMs: chance.pick([0, 2, 10, 50]),
+      restoreMs,
+      takesOwn: chance.happens(0.6),
+      handsOverAfterMs: restoreMs <= 1_000 && chance.happens(0.5) ? chance.pick([20, 100, 300]) : null,
+      ms,
+      busyMs: ms + (restoreMs > 1_000 ? staged.faultyMs : chance.between(300, 1_500)),
+    };
+  };
+  if (isLong) return [busy(500, OUTLASTING_MS)];
+  const others = chance.some<StagedFault>(
+    ["transfer", "transfer", "crash", "snapshot", "absence", "lossy"],
+    0.4,
+  );
+  const everyMs = chance.pick([400, 800]);
+  const drawn = drawFaults(chance, { everyMs, firstMs: 2 * everyMs, untilMs: staged.faultyMs }, (at) =>
+    others.length === 0 || chance.happens(0.5)
+      ? [busy(at, chance.pick([0, 0, 50, 400]))]
+      : drawStagedFaultAt(chance, staged, at, chance.pick(others)),
+  );
+  return [busy(300, 0), ...drawn];
+}
+
+/** Learners are added one after another, much faster than they can fetch a snapshot. */
+function manyReceivers(): Fault[] {
+  return Array.from({ length: SPARES_FOR_MANY }, (_, number) => ({
+    type: "change",
+    at: 200 + 150 * number,
+    how: "learn",
+    crashLeaderAfterMs: null,
   }));
 }
 

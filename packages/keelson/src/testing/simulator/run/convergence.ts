@@ -37,6 +37,21 @@ export class Convergence {
     await lastCalls.write();
     await this.#compareStates();
     await lastCalls.reads();
+    if (plan.restartsAtEnd) await this.#restart();
+  }
+
+  /**
+   * Every node makes its state again, from its own snapshot and the log after it. They are of different
+   * entries on each node, so a snapshot or a log that is wrong shows as a difference.
+   */
+  async #restart(): Promise<void> {
+    const members = this.#cluster.usableMembers();
+    // A damaged node refuses to start, and nobody would remove it now.
+    if (this.#cluster.processes.some(({ hasDamagedData }) => hasDamagedData)) return;
+    for (const process of members) process.kill(false);
+    await this.#wait(() => members.every(({ isUp }) => isUp), "START", "all nodes to start again");
+    await this.#wait(() => this.#cluster.leader() !== null, "LIVE", "a leader after all nodes started again");
+    await this.#compareStates();
   }
 
   /** LIVE, in round trips instead of patience: all nodes have what the leader has. */
@@ -78,8 +93,9 @@ export class Convergence {
   }
 
   /**
-   * SMS: nodes that have applied the same entries hold the same state and the same sessions. A forwarded write
-   * whose caller gave up may arrive meanwhile: then the states are of different entries, and are read again.
+   * SMS: nodes that have applied the same entries hold the same state and the same sessions. A forwarded
+   * write whose caller gave up may arrive meanwhile: then the states are of different entries, and are read
+   * again.
    */
   async #compareStates(): Promise<void> {
     const endAt = this.#cluster.clock.now() + this.#turns.patienceMs;

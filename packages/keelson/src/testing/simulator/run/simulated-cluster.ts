@@ -20,7 +20,7 @@ import { FaultPlayer } from "../faults/fault-player.ts";
 import { HostilePeers } from "../faults/hostile-peers.ts";
 import { Chance } from "../plan/chance.ts";
 import { STATE_STALL_MS, STATE_TIMEOUT_MS } from "../plan/hang-faults.ts";
-import { hasOnlyHarmlessFaults, type Plan } from "../plan/plan.ts";
+import { hasOnlyHarmlessFaults, WHOLE_LOG_BYTES, type Plan } from "../plan/plan.ts";
 import type { AnySubject, MakeSubject } from "../subject/subject.ts";
 import { SimProcess } from "../world/sim-process.ts";
 import { OutcomeChecks } from "./outcome-checks.ts";
@@ -261,8 +261,10 @@ export class SimulatedCluster {
 
 function expectationsOf(plan: Plan): ClusterExpectations {
   const slowestTimeoutMs = plan.electionTimeoutMs.max / Math.min(...plan.clockRates);
-  // Priorities move leadership away from a leader with which nothing is wrong.
-  const mayExpectStability = hasOnlyHarmlessFaults(plan) && plan.priorities.length === 0;
+  // Priorities move leadership away from a leader with which nothing is wrong; and a leader that was
+  // restarted with all others must win another election.
+  const isUndisturbed = plan.priorities.length === 0 && !plan.restartsAtEnd;
+  const mayExpectStability = hasOnlyHarmlessFaults(plan) && isUndisturbed;
   return {
     preVote: plan.preVote,
     pendingEntriesMax: plan.pendingEntriesMax,
@@ -272,6 +274,7 @@ function expectationsOf(plan: Plan): ClusterExpectations {
     // A watch counts checks, four in a stall, and notices at the check after the limit.
     stateStallMsMax: 1.25 * STATE_STALL_MS + STALL_GRACE_MS,
     stateTimeoutMsMax: STATE_TIMEOUT_MS + STATE_STALL_MS / 2 + STALL_GRACE_MS,
+    keepsLogForReceivers: (plan.snapshots?.transferKeepBytes ?? 0) >= WHOLE_LOG_BYTES,
     stableAfterMs: mayExpectStability ? 2 * slowestTimeoutMs : Infinity,
   };
 }

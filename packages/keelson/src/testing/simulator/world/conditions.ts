@@ -41,6 +41,8 @@ export interface ClockConditions {
 export interface MachineConditions {
   /** How long each command takes. */
   delayMs: number;
+  /** How long it takes to restore a snapshot. It reports progress meanwhile. */
+  restoreMs: number;
   /** The next call fails. */
   fails: boolean;
   /** No call returns until this is false again. */

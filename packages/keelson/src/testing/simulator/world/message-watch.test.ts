@@ -9,6 +9,7 @@ import { MessageWatch } from "./message-watch.ts";
 const EXPECTATIONS = {
   ...{ preVote: true, pendingEntriesMax: 1, pendingBytesMax: 1, withoutMajorityMsMax: 1 },
   ...{ storageStallMsMax: 1, stateStallMsMax: 1, stateTimeoutMsMax: 1, stableAfterMs: 1 },
+  keepsLogForReceivers: true,
 };
 
 const ENTRIES: AppendEntries = {
@@ -26,7 +27,10 @@ function watched(says: Partial<Record<keyof RaftNode, unknown>> = {}, hasLostDis
   say(says);
   const reported: string[] = [];
   const watch = new MessageWatch({
-    process: { id: "a", core, hasLostDisk, onTimeoutNowSent: null, now: () => 0, sinceLeaderMs: () => 0 },
+    process: {
+      ...{ id: "a", core, hasLostDisk, onTimeoutNowSent: null },
+      ...{ appliedIndex: () => null, now: () => 0, sinceLeaderMs: () => 0 },
+    },
     plan: { ...planOf(1), electionTimeoutMs: { min: 100, max: 200 }, checkQuorum: true },
     checker: new ClusterChecker(EXPECTATIONS),
     report: (error) => reported.push(String(error)),

@@ -7,7 +7,7 @@
  * - CQ: a leader doesn't count an acknowledgement that was given to it as leader of an earlier term (R7).
  * - LIVE: see `GrantChecker`.
  * - STABLE: a pre-vote, and a request for a vote that comes while the leader is heard, change nothing.
- * - LIVE: see `ChainChecker`.
+ * - LIVE, BOUND: see `ChainChecker` and `TransferChecker`.
  * - PBR, CFG, STABLE: see `MessageChecker`, `EntitlementChecker` and `LeaseChecker`.
  *
  * The reference model allows less on an acknowledgement and a pre-vote, but lets a leader step down at any
@@ -15,7 +15,7 @@
  */
 import { isRuntimeMessage, type RuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import type { Message } from "../../../core/message.ts";
-import type { NodeId } from "../../../core/position.ts";
+import type { LogIndex, NodeId } from "../../../core/position.ts";
 import { membersOf } from "../../../core/config.ts";
 import type { RaftNode } from "../../../core/node.ts";
 import type { TransportMessage } from "../../../transport/transport.ts";
@@ -33,6 +33,8 @@ export interface WatchedProcess {
   readonly core: RaftNode | null;
   readonly hasLostDisk: boolean;
   readonly onTimeoutNowSent: (() => void) | null;
+  /** The last entry that the node has applied; null: it isn't open. */
+  appliedIndex(): LogIndex | null;
   /** The time on its own clock. */
   now(): number;
   /** How long ago its core last heard a leader, or started, on its own clock. */
@@ -80,6 +82,7 @@ export class MessageWatch implements TransportObserver {
     const { process, checker } = this.#parts;
     const { message } = transportMessage;
     checkRecords(transportMessage);
+    checker.transfers.sending(process, to, message);
     checker.chains.sending(process.id, process.core, to, message);
     // The invariants say nothing about messages between runtimes.
     if (isRuntimeMessage(message)) return;

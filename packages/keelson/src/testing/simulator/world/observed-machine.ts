@@ -47,6 +47,8 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   readonly #conditions: MachineConditions;
   readonly #environment: Environment;
   readonly #observer: MachineObserver;
+  /** null: the state machine isn't open. */
+  #host: StateMachineHost | null = null;
 
   constructor(
     inner: StateMachine<unknown, unknown>,
@@ -69,6 +71,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
       observer.contract.restoring(at, sessions);
       try {
         if (this.#conditions.hangs) await this.#untilItAnswers();
+        await this.#restoreSlowly();
         if (this.#observer.isDead()) return await never();
         this.#failIfTold();
         await inner.restore?.(state, at, sessions);
@@ -99,6 +102,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   }
 
   open(identity: StateIdentity, host: StateMachineHost): Promise<OpenedState> | OpenedState {
+    this.#host = host;
     const tell = (state: OpenedState): OpenedState => {
       this.#observer.opened(state);
       return state;
@@ -179,6 +183,15 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     throw new StateMachineFailure("the simulated state machine's disk failed", { cause });
   }
 
+  /** Waits for as long as a restore takes, or until the fault ends. */
+  async #restoreSlowly(): Promise<void> {
+    const begun = this.#environment.now();
+    while (this.#environment.now() - begun < this.#conditions.restoreMs && !this.#observer.isDead()) {
+      await this.#wait(RESTORE_STEP_MS);
+      this.#host?.progress();
+    }
+  }
+
   /** Waits while the state machine hangs. */
   async #untilItAnswers(): Promise<void> {
     const { hungCalls } = this.#conditions;
@@ -196,6 +209,9 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     });
   }
 }
+
+/** How often a slow restore reports progress, in milliseconds: well within the limit on stalls. */
+const RESTORE_STEP_MS = 50;
 
 /** How often a hanging call checks whether it may go on, in milliseconds. */
 const HANG_POLL_MS = 5;

@@ -108,7 +108,7 @@ export class SimProcess {
   readonly diskSpace = { isFull: false };
   readonly clockConditions: ClockConditions;
   readonly machineConditions: MachineConditions = {
-    ...{ delayMs: 0, fails: false, isApplying: false, hangs: false },
+    ...{ delayMs: 0, restoreMs: 0, fails: false, isApplying: false, hangs: false },
     hungCalls: new Set(),
   };
 
@@ -273,6 +273,10 @@ export class SimProcess {
   /** How long ago the node's core last heard a leader, or started, by the process's clock. */
   sinceLeaderMs(): number {
     return (this.#environment?.now() ?? Infinity) - (this.#core?.leaderHeardAt ?? Infinity);
+  }
+
+  appliedIndex(): LogIndex | null {
+    return this.#raft?.metrics().appliedIndex ?? null;
   }
 
   /** Waits by the process's clock; without end, if the process dies meanwhile. */
