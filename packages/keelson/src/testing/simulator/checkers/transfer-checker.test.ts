@@ -48,7 +48,8 @@ describe("TransferChecker", () => {
     expect(() => {
       fetched().sending(sender("a", { base: 10, now: 2_000 }), "b", offer);
     }).toThrow("LIVE: b has fetched the snapshot of a up to 9, and needs that up to 20");
-    // It keeps the log; the node has gone on; it leads another term; the node is gone for long; there is a limit.
+    // It keeps the log; the node has gone on; it leads another term; the node is gone for long; or there is a
+    // limit.
     fetched().sending(sender("a", { base: 9, now: 2_000 }), "b", offer);
     fetched().sending(sender("a", { base: 10, match: 10, now: 2_000 }), "b", offer);
     fetched().sending(sender("a", { base: 10, term: 3, now: 2_000 }), "b", offer);
