@@ -92,6 +92,7 @@ const FAULTS: Readonly<Record<FaultType, true>> = {
   "deaf-handover": true,
   "failed-installation": true,
   "contested-fetch": true,
+  "busy-receivers": true,
   change: true,
   transfer: true,
   "greet-leader": true,

@@ -272,6 +272,20 @@ function drawOther(
       return { type, at, ms: chance.pick([100, 700]) };
     case "deaf-handover":
       return { type, at, ms: timeoutMs * chance.between(0.5, 1.5) };
+    case "busy-receivers": {
+      const slow = { applyMs: chance.pick([2, 10]), restoreMs: chance.pick([0, 400]), busyMs: 1_000 };
+      return {
+        type,
+        at,
+        receivers: 1,
+        backlog: 50,
+        writes: 50,
+        ...slow,
+        takesOwn: true,
+        handsOverAfterMs: null,
+        ms,
+      };
+    }
     case "change":
       return { type, at, how: chance.pick(CHANGES), crashLeaderAfterMs: chance.pick([null, null, 20]) };
     case "wipe":
