@@ -34,7 +34,7 @@ const LANES: readonly (readonly Check[])[] = [
       script: "zoo",
       args: ["--only", "E3,E20,C2b,C5b,C7,M16", "--trials", "1", "--seeds-max", "40"],
     },
-    { name: "exploration", script: "explore", args: ["--quiet", "--states-min", "700000"] },
+    { name: "exploration", script: "explore", args: ["--quiet"] },
     {
       name: "mutation",
       script: "mutate",

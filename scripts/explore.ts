@@ -1,202 +1,143 @@
 // Visits every state of a small group within bounds: `node --conditions=source scripts/explore.ts --help`.
-import path from "node:path";
 import { parseArgs } from "node:util";
-import { BREAKS, type Break } from "../packages/keelson/src/testing/explore/breaks.ts";
 import {
   CHANGES,
-  checkBounds,
   COUNTED,
   PROFILES,
   SWITCHES,
-  type Bounds,
 } from "../packages/keelson/src/testing/explore/shared/bounds.ts";
-import type * as exploration from "../packages/keelson/src/testing/explore/index.ts";
-import { changeOf, STARTS } from "../packages/keelson/src/testing/explore/group/start.ts";
-import { patchOnLoad } from "./lib/patched-modules.ts";
-
-type Exploration = typeof exploration;
+import { STARTS } from "../packages/keelson/src/testing/explore/group/start.ts";
+import {
+  Explorer,
+  describeTrace,
+  SEARCHES,
+  versionOf,
+  type Search,
+} from "../packages/keelson/src/testing/explore/index.ts";
+import { boundsOf, changesIn, describeBounds, kebab, number } from "./explore/arguments.ts";
+import { exploreBreaks, exploreZoo, KNOWN, searchNamed } from "./explore/bugs.ts";
+import { describeRun, explore, type Run } from "./explore/run.ts";
 
 const HELP = `Visits every state that a small group can reach, on the real core, and checks the invariants after every step.
+Without flags: the short version of every search.
 
-  --bounds NAME      one of ${Object.keys(PROFILES).join(", ")}; default: ci
+  --search NAME      the long version of a search; all, or one of
+                     ${SEARCHES.map((search) => `${search.name.padEnd(11)} ${search.title}`).join(`\n${" ".repeat(21)}`)}
+  --short            with --search: the short version
+  --states N         stop at N states; default: as the search says, or none left
+  --quiet            no progress
+
+  --bounds NAME      explore within these bounds: one of ${Object.keys(PROFILES).join(", ")}
   ${COUNTED.map((name) => `--${kebab(name)} N`).join("  ")}
   ${SWITCHES.map((name) => `--${kebab(name)} BOOLEAN`).join("  ")}
-                     change one of the bounds
+                     change one of the bounds; without --bounds, of ci
   --change NAME      the changes of membership there are: none or ${Object.keys(CHANGES).join(", ")}
   --start NAME       begin at one of ${STARTS.join(", ")}
-  --states N         stop at N states; default: none left
-  --states-min N     fail if fewer than N were visited
+
   --break NAME       put a known bug into the core first; exit code 0 if it is found
   --breaks           every known bug, one after another, each until it is found
-  --quiet            no progress
-Exit code: 0 all held (or: every bug was found); 1 an invariant broke (or: a bug was not found); 2 wrong usage.`;
+  --zoo [CODE,...]   every bug of the zoo that is in the core alone, by the short searches; prints which one finds it
+Exit code: 0 all held (or: every known bug was found); 1 an invariant broke (or: a known bug was not found); 2 wrong usage.`;
 
-const CORE = path.join(import.meta.dirname, "../packages/keelson/src/core");
-const INDEX = "../packages/keelson/src/testing/explore/index.ts";
-/** How often progress is printed. */
-const PROGRESS_MS = 5_000;
+const { values, positionals } = parse();
 
-interface Run {
-  readonly bounds: Bounds;
-  readonly states: number;
-  readonly quiet: boolean;
-}
-
-function explore(exploration: Exploration, { bounds, states, quiet }: Run) {
-  const began = performance.now();
-  let told = began;
-  const explorer = new exploration.Explorer(bounds, states);
-  const result = explorer.run((progress) => {
-    const now = performance.now();
-    if (quiet || now - told < PROGRESS_MS) return true;
-    told = now;
-    const rate = Math.round((progress.states / (now - began)) * 1000);
-    console.log(
-      `${count(progress.states)} states, depth ${progress.depth}, frontier ${count(progress.frontier)}, ${count(rate)} states/s`,
-    );
-    return true;
-  });
-  const seconds = (performance.now() - began) / 1000;
-  const trace = result.found === null ? [] : exploration.describeTrace(explorer, result.found);
-  return { ...result, seconds, trace };
+function parse() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        ...Object.fromEntries(
+          [...COUNTED, ...SWITCHES].map((name) => [kebab(name), { type: "string" } as const]),
+        ),
+        search: { type: "string" },
+        short: { type: "boolean", default: false },
+        bounds: { type: "string" },
+        change: { type: "string" },
+        start: { type: "string" },
+        states: { type: "string" },
+        break: { type: "string" },
+        breaks: { type: "boolean", default: false },
+        zoo: { type: "boolean", default: false },
+        quiet: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    return failUsage(error);
+  }
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      ...Object.fromEntries(
-        [...COUNTED, ...SWITCHES].map((name) => [kebab(name), { type: "string" } as const]),
-      ),
-      bounds: { type: "string", default: "ci" },
-      change: { type: "string" },
-      start: { type: "string" },
-      states: { type: "string", default: "Infinity" },
-      "states-min": { type: "string", default: "1" },
-      break: { type: "string" },
-      breaks: { type: "boolean", default: false },
-      quiet: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
-    },
-  });
   if (values.help) {
     console.log(HELP);
     return 0;
   }
-  const bounds = boundsOf(values.breaks || values.break !== undefined ? "breaks" : values.bounds, values);
-  const run = { bounds, states: number("states", values.states), quiet: values.quiet };
-  if (values.breaks) return exploreBreaks(BREAKS, run);
-  if (values.break !== undefined) return exploreBreaks([breakNamed(values.break)], run);
-  return exploreCore(run, number("states-min", values["states-min"]));
+  const states = values.states === undefined ? Infinity : number("states", values.states);
+  const [codes] = positionals;
+  if (positionals.length > (values.zoo ? 1 : 0)) throw new RangeError(`what is "${positionals.join(" ")}"?`);
+  if (values.zoo) return (await exploreZoo(codes?.split(",") ?? null)) > 0 ? 0 : 1;
+  const changes = changesIn(values);
+  if (values.breaks || values.break !== undefined) {
+    const breaks = values.break === undefined ? KNOWN : [breakNamed(values.break)];
+    return (await exploreBreaks(breaks, changes, states)) === 0 ? 0 : 1;
+  }
+  if (values.bounds !== undefined || (Object.keys(changes).length > 0 && values.search === undefined)) {
+    return exploreBounds({ bounds: boundsOf(values.bounds ?? "ci", values), states, quiet: values.quiet });
+  }
+  if (Object.keys(changes).length > 0)
+    throw new RangeError("a search has its own bounds: leave out --search");
+  const { search = "all" } = values;
+  const searches = search === "all" ? SEARCHES : [searchNamed(search)];
+  return runSearches(searches, values.short || values.search === undefined, states);
 }
 
-async function exploreCore(run: Run, statesMin: number): Promise<number> {
-  const exploration = (await import(INDEX)) as Exploration;
+function exploreBounds(run: Run): number {
   console.log(describeBounds(run.bounds));
-  const result = explore(exploration, run);
-  const rate = Math.round(result.states / result.seconds);
+  const result = explore({ Explorer, describeTrace }, run);
+  console.log(describeRun(result));
+  console.log(result.found === null ? "every invariant held in every state" : result.trace.join("\n"));
+  return result.found === null ? 0 : 1;
+}
+
+/** Runs searches one after another, so that only one has its states in memory. A line for each. */
+function runSearches(searches: readonly Search[], short: boolean, statesMax: number): number {
+  let broken = 0;
+  for (const search of searches) {
+    const { bounds, states, statesMin } = versionOf(search, short);
+    const limit = Math.min(states, statesMax);
+    const result = explore({ Explorer, describeTrace }, { bounds, states: limit, quiet: values.quiet });
+    console.log(`${search.name}: ${describeRun(result)}`);
+    const isShrunk = result.found === null && result.states < Math.min(statesMin, limit);
+    if (result.found !== null) console.log(result.trace.join("\n"));
+    if (isShrunk)
+      console.log(`expected at least ${statesMin} states: the exploration has lost some of its events`);
+    if (result.found !== null || isShrunk) broken += 1;
+  }
+  const names = searches.length === 1 ? "search" : "searches";
   console.log(
-    `${count(result.states)} distinct states (${result.complete ? "all within these bounds" : "stopped there"}), ` +
-      `${count(result.transitions)} transitions, depth ${result.depth}; ${count(result.hosts)} states of one node, ` +
-      `${count(result.steps)} of its steps; ${result.seconds.toFixed(1)} s, ${count(rate)} states/s`,
+    broken === 0
+      ? `${searches.length} ${names}: every invariant held in every state`
+      : `${broken} of ${searches.length} ${names} failed`,
   );
-  if (result.found !== null) {
-    console.log(result.trace.join("\n"));
-    return 1;
-  }
-  if (result.states < statesMin) {
-    console.log(`expected at least ${count(statesMin)} states: the exploration has lost some of its events`);
-    return 1;
-  }
-  console.log("every invariant held in every state");
-  return 0;
+  return broken === 0 ? 0 : 1;
 }
 
-async function exploreBreaks(breaks: readonly Break[], run: Run): Promise<number> {
-  patchOnLoad(
-    CORE,
-    "break",
-    BREAKS.map((bug) => ({ name: bug.name, changes: [bug] })),
-  );
-  console.log(describeBounds(run.bounds));
-  let missed = 0;
-  for (const bug of breaks) {
-    const exploration = (await import(`${INDEX}?break=${bug.name}`)) as Exploration;
-    const { found, states, seconds, trace } = explore(exploration, {
-      ...run,
-      bounds: { ...run.bounds, ...bug.bounds },
-      quiet: true,
-    });
-    const outcome =
-      found === null
-        ? `NOT FOUND in ${count(states)} states`
-        : `${count(states)} states, ${found.events.length} steps, ${seconds.toFixed(1)} s: ${found.sentence}`;
-    console.log(`${bug.name}: ${outcome}`);
-    if (found === null) missed += 1;
-    else if (breaks.length === 1) console.log(trace.join("\n"));
-  }
-  console.log(`${breaks.length - missed} of ${breaks.length} known bugs were found`);
-  return missed === 0 ? 0 : 1;
-}
-
-function boundsOf(name: string, values: Record<string, unknown>): Bounds {
-  const profile = PROFILES[name];
-  if (profile === undefined)
-    throw new RangeError(`--bounds is one of ${Object.keys(PROFILES).join(", ")}, not ${name}`);
-  const changes: Record<string, number | boolean | string> = {};
-  if (typeof values["start"] === "string") changes["change"] = changeOf(values["start"]);
-  for (const name of ["start", "change"]) {
-    if (typeof values[name] === "string") changes[name] = values[name];
-  }
-  for (const field of COUNTED) {
-    const text = values[kebab(field)];
-    if (typeof text === "string") changes[field] = number(kebab(field), text);
-  }
-  for (const field of SWITCHES) {
-    const text = values[kebab(field)];
-    if (text === undefined) continue;
-    if (text !== "true" && text !== "false") throw new RangeError(`--${kebab(field)} is true or false`);
-    changes[field] = text === "true";
-  }
-  const bounds: { -readonly [Name in keyof Bounds]: Bounds[Name] } = { ...profile, ...changes };
-  if (values["initialized-nodes"] === undefined)
-    bounds.initializedNodes = Math.min(bounds.initializedNodes, bounds.nodes);
-  checkBounds(bounds);
-  return bounds;
-}
-
-function breakNamed(name: string): Break {
-  const bug = BREAKS.find((one) => one.name === name);
-  if (bug === undefined)
-    throw new RangeError(`--break is one of ${BREAKS.map((one) => one.name).join(", ")}`);
+function breakNamed(name: string) {
+  const bug = KNOWN.find((one) => one.name === name);
+  if (bug === undefined) throw new RangeError(`--break is one of ${KNOWN.map((one) => one.name).join(", ")}`);
   return bug;
 }
 
-function number(name: string, text: string): number {
-  const value = Number(text);
-  if (text === "" || Number.isNaN(value) || value < 0)
-    throw new RangeError(`--${name} takes a number, not "${text}"`);
-  return value;
-}
-
-function describeBounds(bounds: Bounds): string {
-  const on = SWITCHES.filter((name) => bounds[name]).map(kebab);
-  const change = bounds.change === "none" ? "" : `, to ${bounds.change}`;
-  return `from ${bounds.start}${change}: ${COUNTED.map((name) => `${kebab(name)} ${bounds[name]}`).join(", ")}${on.length > 0 ? `; ${on.join(", ")}` : ""}`;
-}
-
-function kebab(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-}
-
-function count(value: number): string {
-  return value.toLocaleString("en-US");
+/** Prints what is wrong with the flags, and exits; throws any other error. */
+function failUsage(error: unknown): never {
+  const isUsage = error instanceof RangeError || (error instanceof TypeError && "code" in error);
+  if (!isUsage) throw error;
+  console.error(`${error.message}\n\n${HELP}`);
+  process.exit(2);
 }
 
 try {
   process.exitCode = await main();
 } catch (error) {
-  const usage = error instanceof RangeError || (error instanceof TypeError && "code" in error);
-  if (!usage) throw error;
-  console.error(`${error.message}\n\n${HELP}`);
-  process.exitCode = 2;
+  failUsage(error);
 }

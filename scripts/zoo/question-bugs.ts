@@ -66,6 +66,28 @@ export const QUESTION_BUGS: readonly Bug[] = [
     to: "  return hasQuorum(\n    { ...state.config, outgoingVoters: [] },\n    (id) =>",
   },
   {
+    code: "Q6d",
+    title: "A sole voter answers a read before an entry of its new term is committed",
+    file: "core/reads.ts",
+    from: "  if (!state.termStartCommitted) return;\n  const waiting",
+    to: "  if (!state.termStartCommitted && !state.isSoleVoter) return;\n  const waiting",
+  },
+  {
+    code: "Q6e",
+    title: "The answers of learners count for a read",
+    file: "core/reads.ts",
+    from: "  return hasQuorum(\n    state.config,\n    (id) =>",
+    to: "  const { voters, learners } = state.config;\n  return hasQuorum(\n    { ...state.config, voters: [...voters, ...learners] },\n    (id) =>",
+  },
+  {
+    code: "Q6f",
+    title:
+      "The answer of a member that the leader has removed, and that doesn't know it yet, counts for a read",
+    file: "core/reads.ts",
+    from: "  return hasQuorum(\n    state.config,\n    (id) => id === state.id ||",
+    to: "  const gone = [...leader.progress.values()].filter(({ removalNotice }) => removalNotice !== null);\n  return hasQuorum(\n    state.config,\n    (id) => id === state.id || gone.some(({ acknowledgedRound }) => acknowledgedRound >= round) ||",
+  },
+  {
     code: "Q7a",
     title: "A caller is sent to the candidate that the node voted for, before anybody leads",
     file: "runtime/members/member-directory.ts",

@@ -8,6 +8,8 @@ export interface Break {
   readonly file: string;
   readonly from: string;
   readonly to: string;
+  /** Further changes: of second safeguards that would hide the bug. */
+  readonly also?: readonly { readonly file: string; readonly from: string; readonly to: string }[];
   /** The bounds within which the bug is found soonest, as changes to the bounds `breaks`. */
   readonly bounds?: Partial<Bounds>;
 }

@@ -3,6 +3,8 @@ import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { PROFILES, SMALL, type Bounds } from "./shared/bounds.ts";
 import { BREAKS } from "./breaks.ts";
+import { SEARCH_BREAKS } from "./search-breaks.ts";
+import { SEARCHES, versionOf } from "./searches.ts";
 import { Explorer, type Result } from "./explorer.ts";
 import { configIn } from "./host/entry.ts";
 import type { Host } from "./host/host-state.ts";
@@ -76,6 +78,9 @@ describe("an exploration", () => {
     ["batching", { batching: true }],
     ["a change of membership", { change: "replace", changes: 1, proposals: 0, crashes: 1 }],
     ["a snapshot", { initializedNodes: 2, snapshots: 1, proposals: 0, crashes: 1 }],
+    ["reads", { start: "led", terms: 2, reads: 1, proposals: 0, crashes: 1 }],
+    ["leases", { start: "led", terms: 2, leases: true, checkQuorum: true, proposals: 0, transfers: 1 }],
+    ["learners", { start: "led", change: "swap", changes: 2, reads: 1 }],
   ])("takes two hosts for the same only if they are equal, with %s", (_, changes) => {
     const explorer = new Explorer({ ...SMALL, ...changes }, MORE_STATES);
     explorer.run();
@@ -183,6 +188,57 @@ describe("a known bug put back into the core", () => {
 
   it.each(BREAKS)("is found: $title", ({ name }) => {
     expect(output).toMatch(new RegExp(`^${name}: [\\d,]+ states, \\d+ steps`, "m"));
+  });
+
+  it.each(SEARCH_BREAKS)("is found by the short search for $search: $title", ({ name, search }) => {
+    expect(output).toMatch(new RegExp(`^${name} by ${search}: [\\d,]+ states, \\d+ steps`, "m"));
+  });
+});
+
+describe("a search", () => {
+  it.each(SEARCHES)("holds in its first states, and has more than it stops at: $name", (search) => {
+    for (const isShort of [true, false]) {
+      const { bounds, statesMin } = versionOf(search, isShort);
+      const states = Math.min(statesMin, FEW_STATES);
+      const result = new Explorer(bounds, states).run();
+      expect(result.found).toBeNull();
+      expect(result.states).toBeGreaterThanOrEqual(states);
+    }
+  });
+
+  it("reaches an answered read, a finished transfer and a promoted learner", () => {
+    const hostsAfter = (changes: Partial<Bounds>): Host[] => {
+      const bounds = { ...SMALL, start: "led", proposals: 0, terms: 1, ...changes };
+      const explorer = new Explorer(bounds, MORE_STATES);
+      expect(explorer.run().found).toBeNull();
+      return hostsOf(explorer);
+    };
+    const reads = hostsAfter({ reads: 1, nodes: 2, initializedNodes: 2 });
+    expect(reads.some(({ node, reads: open }) => node.reads.lastId === 1 && open.length === 0)).toBe(true);
+    const transfers = hostsAfter({ transfers: 1, nodes: 2, initializedNodes: 2, terms: 2 });
+    expect(
+      transfers.some(
+        ({ id, node }) =>
+          id === "n2" && node.role.type === "leader" && node.commitIndex >= node.role.termStartIndex,
+      ),
+    ).toBe(true);
+    const promoted = hostsAfter({ change: "promote", changes: 1 });
+    expect(
+      promoted.some(
+        ({ id, node }) => id === "n3" && node.log.configs.at(-1)?.config.voters.join() === "n1,n2,n3",
+      ),
+    ).toBe(true);
+  });
+
+  it("lets no leader answer a lease read after the clocks have advanced and another one has committed", () => {
+    const explorer = new Explorer(
+      { ...SMALL, start: "led", terms: 2, proposals: 0, leases: true, checkQuorum: true },
+      FEW_STATES,
+    );
+    expect(explorer.run().found).toBeNull();
+    const { cache } = explorer;
+    const leases = hostsOf(explorer).map((_, number) => cache.facts(number).leaseIndex);
+    expect(leases.some((index) => index !== null)).toBe(true);
   });
 });
 

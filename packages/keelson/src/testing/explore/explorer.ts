@@ -74,7 +74,11 @@ export class Explorer {
 
   /** Explores until every state is visited, a violation is found, `statesMax` is reached, or `onProgress` returns false. */
   run(onProgress: (progress: Progress) => boolean = () => true): Result {
-    this.#visit(this.initial(), 0, 0);
+    const broken = this.#catching([], () => {
+      this.#visit(this.initial(), 0, 0);
+      return null;
+    });
+    if (broken !== null) return this.#result(false, broken);
     for (let number = 0; ; number++) {
       if (this.#level.isEmpty) {
         if (this.#next.isEmpty) return this.#result(true, null);
@@ -116,6 +120,7 @@ export class Explorer {
     for (let place = 0; place < this.#nodes; place++) {
       for (const event of stepper.hostEventsAt(state, place)) events.push({ type: "host", place, event });
     }
+    if (this.cache.bounds.leases) events.push({ type: "tick" });
     const mayDuplicate = stepper.mayDuplicate(state);
     for (const message of stepper.messagesOf(state)) {
       events.push({ type: "deliver", message });
@@ -126,18 +131,25 @@ export class Explorer {
 
   /** Visits what the event leads to. Null: no violation; `no-room`: the event needs room for its messages. */
   #try(event: GroupEvent): Found | "no-room" | null {
-    try {
+    return this.#catching([event], () => {
       const after = this.stepper.apply(this.#state, event);
       if (after === "impossible") return null;
       if (after === "no-room") return after;
       this.#transitions += 1;
       this.#visit(this.canonical.of(after).state, this.#number, codeOf(event));
       return null;
+    });
+  }
+
+  /** The violation that happens meanwhile, and what led to it: the way to the present state, then these events. */
+  #catching<T>(events: readonly GroupEvent[], happen: () => T): Found | T {
+    try {
+      return happen();
     } catch (error) {
       if (!(error instanceof Violation) && !(error instanceof ProtocolViolation)) throw error;
       const sentence =
         error instanceof Violation ? error.message : `FAILSTOP: a node stopped itself: ${error.message}`;
-      return { sentence, events: [...this.#path(this.#number), event] };
+      return { sentence, events: events.length === 0 ? [] : [...this.#path(this.#number), ...events] };
     }
   }
 

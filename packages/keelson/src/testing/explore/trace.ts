@@ -12,12 +12,22 @@ import { renamed, renameHost, renameMessage, type Renaming } from "./host/renami
  * from the explorer that found the violation, because only that one knows what the numbers mean.
  */
 export function describeTrace(explorer: Explorer, found: Found): string[] {
+  if (found.events.length === 0) return [`     on the way to the start: ${found.sentence}`];
   const { cache } = explorer;
   const { bounds } = cache;
   let state = explorer.initial();
   let names: Renaming = namesOf(bounds).map((_, place) => place);
   const lines: string[] = [];
   for (const event of found.events) {
+    if (event.type === "tick") {
+      lines.push("the shortest election timeout passes on all clocks");
+      const after = event === found.events.at(-1) ? "impossible" : explorer.stepper.apply(state, event);
+      if (typeof after === "string") break;
+      const canonical = explorer.canonical.of(after);
+      names = throughRenaming(names, cache.renamings[canonical.renaming] ?? []);
+      state = canonical.state;
+      continue;
+    }
     const place = event.type === "host" ? event.place : cache.receiverOf(event.message);
     const name = (id: NodeId): NodeId => renamed(names, id);
     const message = event.type === "host" ? null : renameMessage(names, cache.messages.at(event.message));
@@ -79,6 +89,12 @@ function describeEvent(name: NodeId, event: HostEvent | null): string {
       return `${name} installs the snapshot that it was offered`;
     case "install-crash":
       return `${name} crashes when the snapshot that it was offered is on its disk, and restarts`;
+    case "read":
+      return `${name}: a client asks for a read; ${event.committed} is committed`;
+    case "transfer":
+      return `${name}: is asked to transfer its leadership`;
+    case "transfer-expires":
+      return `${name}: gives up the transfer of its leadership`;
     case "persist":
       return `${name}: the oldest write is durable, and reported so`;
     case "drain":

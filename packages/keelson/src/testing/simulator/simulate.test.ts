@@ -31,6 +31,12 @@ function firstWith(fits: (fault: Fault) => boolean): Plan {
   }
 }
 
+/** The reads of clients that stay with a node whatever it does, after the first such fault. */
+function readersIn(trace: readonly string[], fault: Fault["type"]): string[] {
+  const at = trace.findIndex((line) => line.includes(`fault {"type":"${fault}"`));
+  return trace.slice(at).filter((line) => line.includes("stubborn") && line.includes(" get "));
+}
+
 describe("simulate", () => {
   it.each(["tcp", "datagrams"] as const)("gives the same trace for the same plan, over %s", async (kind) => {
     const plan = firstPlan(
@@ -193,6 +199,32 @@ describe("simulate", () => {
       line.includes(` ${String(lost)} to `) && line.includes('"request-vote"');
     expect(trace.slice(0, lostAt).some(asks)).toBe(true);
     expect(trace.slice(lostAt).some((line) => line.endsWith(` ${String(lost)} is up`))).toBe(false);
+  });
+
+  it.each(["learners", "removed"] as const)(
+    "reads from a leader that hears its %s only, while the voters elect another (Q6)",
+    async (hears) => {
+      const plan = firstWith((fault) => fault.type === "leader-without-voters" && fault.hears === hears);
+      const { violation, trace } = await simulate({ ...plan, checkQuorum: false }, { fullTrace: true });
+      expect(violation).toBeNull();
+      const readers = readersIn(trace, "leader-without-voters");
+      expect(readers.length).toBeGreaterThan(0);
+      // A read that arrives during the cut isn't answered from there.
+      const cut = trace.findIndex((line) => line.includes('fault {"type":"leader-without-voters"'));
+      const [asked = ""] = readers;
+      const [, call] = / (r\d+) get /.exec(asked) ?? [];
+      expect(
+        trace.slice(cut).some((line) => line.includes(` ${String(call)} `) && !line.includes(" get ")),
+      ).toBe(true);
+    },
+  );
+
+  it("reads from a sole voter from the moment at which it runs again (L1)", async () => {
+    const plan = firstWith(({ type }) => type === "restart-under-reads");
+    const { violation, trace } = await simulate(plan, { fullTrace: true });
+    expect(violation).toBeNull();
+    expect(plan.nodes).toBe(1);
+    expect(readersIn(trace, "restart-under-reads").length).toBeGreaterThan(0);
   });
 
   it.each(KEPT_SEEDS)("finds no violation in a seed kept because $why", async ({ seed }) => {

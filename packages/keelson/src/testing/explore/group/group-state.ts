@@ -2,61 +2,80 @@
 import type { HostEvent } from "../host/host-state.ts";
 
 /**
- * A state of the whole group: the number of its history, the counts of limited events, the number of each host by
- * place, then the numbers of the messages in transit, ascending, each once.
+ * A state of the whole group: the number of its history, the counts of limited events in two numbers, the number of each
+ * host by place, then the numbers of the messages in transit, ascending, each once.
  */
 export type GroupState = readonly number[];
 export const HISTORY = 0;
 export const COUNTS = 1;
-export const HOSTS = 2;
+export const HOSTS = 3;
 
-/** The events whose number is limited: each has this many bits of the state's `COUNTS`, at its place. */
+/** The events whose number is limited: each has this many bits of the state's counts, at its place. */
 const COUNT_BITS = 4;
+/** So many counts are in the first number, so that it stays below 2^31. */
+const COUNTS_IN_ONE = 7;
 export const PROPOSALS = 0;
 export const CRASHES = 1;
 export const DUPLICATES = 2;
 export const HEARTBEATS = 3;
 export const CHANGES = 4;
 export const SNAPSHOTS = 5;
+export const READS = 6;
+export const TRANSFERS = 7;
+/** Requests for reads that arrived. */
+export const READ_ARRIVALS = 8;
+
+const numberOfCount = (kind: number): number => (kind < COUNTS_IN_ONE ? COUNTS : COUNTS + 1);
+const shiftOfCount = (kind: number): number => (kind % COUNTS_IN_ONE) * COUNT_BITS;
 
 /** How many events of a kind led to this state. */
 export function countOf(state: GroupState, kind: number): number {
-  return ((state[COUNTS] ?? 0) >> (kind * COUNT_BITS)) & ((1 << COUNT_BITS) - 1);
+  return ((state[numberOfCount(kind)] ?? 0) >> shiftOfCount(kind)) & ((1 << COUNT_BITS) - 1);
 }
 
-/** What one event of a kind adds to `COUNTS`. */
-export const oneOf = (kind: number): number => 1 << (kind * COUNT_BITS);
+/** Counts one more event of this kind; null: of a kind that isn't limited. */
+export function addCount(state: number[], kind: number | null): void {
+  if (kind === null) return;
+  const at = numberOfCount(kind);
+  state[at] = (state[at] ?? 0) + (1 << shiftOfCount(kind));
+}
 
-/** What a host event adds to `COUNTS`; 0: it isn't limited. */
-export function countedAs(type: HostEvent["type"]): number {
+/** The kind as which a host event is counted; null: its number isn't limited. */
+export function countedAs(type: HostEvent["type"]): number | null {
   switch (type) {
     case "propose":
-      return oneOf(PROPOSALS);
+      return PROPOSALS;
     case "crash":
     case "install-crash":
-      return oneOf(CRASHES);
+      return CRASHES;
     case "heartbeat":
     case "unanswered-heartbeat":
-      return oneOf(HEARTBEATS);
+      return HEARTBEATS;
     case "change":
-      return oneOf(CHANGES);
+      return CHANGES;
     case "snapshot":
-      return oneOf(SNAPSHOTS);
+      return SNAPSHOTS;
+    case "read":
+      return READS;
+    case "transfer":
+      return TRANSFERS;
     default:
-      return 0;
+      return null;
   }
 }
 
-/** One event of the group; `event` and `message` are numbers of the `StepCache`. */
+/** One event of the group; `event` and `message` are numbers of the `StepCache`. `tick`: all clocks advance. */
 export type GroupEvent =
+  | { readonly type: "tick" }
   | { readonly type: "host"; readonly place: number; readonly event: number }
   | { readonly type: "deliver" | "duplicate" | "drop"; readonly message: number };
 
-const EVENT_TYPES = ["host", "deliver", "duplicate", "drop"] as const;
+const EVENT_TYPES = ["host", "deliver", "duplicate", "drop", "tick"] as const;
 
 /** An event as one number. */
 export function codeOf(event: GroupEvent): number {
-  const value = event.type === "host" ? event.event * 8 + event.place : event.message;
+  const value =
+    event.type === "tick" ? 0 : event.type === "host" ? event.event * 8 + event.place : event.message;
   return value * EVENT_TYPES.length + EVENT_TYPES.indexOf(event.type);
 }
 
@@ -64,6 +83,7 @@ export function codeOf(event: GroupEvent): number {
 export function eventOf(code: number): GroupEvent {
   const type = EVENT_TYPES[code % EVENT_TYPES.length] ?? "host";
   const value = Math.floor(code / EVENT_TYPES.length);
+  if (type === "tick") return { type };
   return type === "host" ? { type, place: value % 8, event: value >> 3 } : { type, message: value };
 }
 

@@ -1,10 +1,22 @@
 // Computes the state of the group after an event, and checks the invariants.
-import { configsOf, type Bounds } from "../shared/bounds.ts";
+import { configsOf, nameOf, type Bounds } from "../shared/bounds.ts";
 import { PairTable } from "../shared/pair-table.ts";
-import { change, crash, deliver, INSTALL_CRASH, isHeartbeat, propose, SNAPSHOT } from "./event-numbers.ts";
+import { invariant } from "../shared/violation.ts";
 import {
+  change,
+  crash,
+  deliver,
+  INSTALL_CRASH,
+  isHeartbeat,
+  propose,
+  read,
+  SNAPSHOT,
+  TICK,
+  transfer,
+} from "./event-numbers.ts";
+import {
+  addCount,
   CHANGES,
-  COUNTS,
   countedAs,
   countOf,
   CRASHES,
@@ -12,14 +24,16 @@ import {
   HEARTBEATS,
   HISTORY,
   HOSTS,
-  oneOf,
   PROPOSALS,
+  READ_ARRIVALS,
+  READS,
   SNAPSHOTS,
+  TRANSFERS,
   type GroupEvent,
   type GroupState,
 } from "./group-state.ts";
 import { checkGroup, checkLogMatching, checkMatch } from "./invariants.ts";
-import { startOf, type Start } from "./start.ts";
+import { checkStart, startOf } from "./start.ts";
 import type { NumberedStep, StepCache } from "./step-cache.ts";
 
 /**
@@ -32,7 +46,6 @@ export type Outcome = GroupState | "impossible" | "no-room";
 export class GroupStepper {
   readonly #cache: StepCache;
   readonly #bounds: Bounds;
-  readonly #start: Start;
   /** Where the messages begin in a state. */
   readonly #firstMessage: number;
   /** Pairs of hosts for which `#checkPair` has found that its invariants hold. */
@@ -41,16 +54,17 @@ export class GroupStepper {
   constructor(cache: StepCache) {
     this.#cache = cache;
     this.#bounds = cache.bounds;
-    this.#start = startOf(cache.bounds);
+    checkStart(cache.bounds);
     this.#firstMessage = HOSTS + cache.bounds.nodes;
   }
 
-  /** The state at which the exploration starts. */
+  /** The state at which the exploration starts. Throws a `Violation` if the way there breaks an invariant. */
   start(): GroupState {
-    const { hosts, history, messages } = this.#start;
+    const { hosts, history, messages } = startOf(this.#bounds);
     const { hosts: numbered, histories, messages: sent } = this.#cache;
     return [
       histories.numberOf(history),
+      0,
       0,
       ...hosts.map((host) => numbered.numberOf(host)),
       ...messages.map((message) => sent.numberOf(message)),
@@ -70,7 +84,7 @@ export class GroupStepper {
   /** The events other than messages that can happen at a place, by number. */
   hostEventsAt(state: GroupState, place: number): number[] {
     const facts = this.#cache.facts(state[HOSTS + place] ?? -1);
-    const { proposals, crashes, heartbeats, changes, snapshots } = this.#bounds;
+    const { proposals, crashes, heartbeats, changes, snapshots, reads, transfers } = this.#bounds;
     const left = (kind: number, max: number): boolean => countOf(state, kind) < max;
     const mayBeat = left(HEARTBEATS, heartbeats);
     const events = facts.events.filter((event) => !isHeartbeat(event) || mayBeat);
@@ -83,36 +97,66 @@ export class GroupStepper {
       for (const target of configsOf(this.#bounds).targets.keys()) events.push(change(target));
     }
     if (facts.maySnapshot && left(SNAPSHOTS, snapshots)) events.push(SNAPSHOT);
+    if (facts.mayRead && left(READS, reads)) events.push(read(this.#committedIn(state)));
+    if (facts.mayTransfer && left(TRANSFERS, transfers)) {
+      for (let target = 0; target < this.#bounds.nodes; target++) {
+        if (target !== place) events.push(transfer(target));
+      }
+    }
     return events;
+  }
+
+  /** How many entries are committed anywhere. */
+  #committedIn(state: GroupState): number {
+    return this.#cache.histories.at(state[HISTORY] ?? -1).committed.length;
   }
 
   /** What an event leads to. Throws a `Violation`, or what the core throws. */
   apply(state: GroupState, event: GroupEvent): Outcome {
+    if (event.type === "tick") return this.#tick(state);
     if (event.type === "drop") return this.#after(state, [], event.message);
     if (event.type === "host") return this.#applyHostEvent(state, event.place, event.event);
     const place = this.#cache.receiverOf(event.message);
     const host = state[HOSTS + place] ?? -1;
     if (this.#beginsTooLateTerm(host, event.message)) return "impossible";
+    const asksForRead = this.#cache.messages.at(event.message).message.type === "read-index";
+    if (asksForRead && countOf(state, READ_ARRIVALS) >= 2 * this.#bounds.reads) return "impossible";
     const move = this.#cache.step(host, deliver(event.message));
     // Delivering a message that changes nothing is the same as leaving it in transit.
     if (move.host === host && !this.#isCurrentRefusal(state, move.messages)) return "impossible";
-    if (this.#bounds.redelivery) return this.#stepped(state, place, move, 0, null);
-    if (event.type === "deliver") return this.#stepped(state, place, move, 0, event.message);
-    return this.#stepped(state, place, move, oneOf(DUPLICATES), null);
+    const counted = asksForRead ? READ_ARRIVALS : null;
+    if (this.#bounds.redelivery) return this.#stepped(state, place, move, counted, null);
+    if (event.type === "deliver") return this.#stepped(state, place, move, counted, event.message);
+    return this.#stepped(state, place, move, counted ?? DUPLICATES, null);
+  }
+
+  /** All clocks advance by the shortest election timeout. */
+  #tick(state: GroupState): Outcome {
+    const after = state.slice();
+    let isNew = false;
+    for (let at = HOSTS; at < this.#firstMessage; at++) {
+      const host = state[at] ?? -1;
+      const { host: aged } = this.#cache.step(host, TICK);
+      after[at] = aged;
+      isNew ||= aged !== host;
+    }
+    if (!isNew) return "impossible";
+    this.#checkLeases(after);
+    return after;
   }
 
   #applyHostEvent(state: GroupState, place: number, event: number): Outcome {
     const host = state[HOSTS + place] ?? -1;
     const move = this.#cache.step(host, event);
     const type = this.#cache.eventOf(event).type;
-    // The leader refused the change: nothing happened that has to be counted.
-    if (type === "change" && move.host === host) return "impossible";
+    // The leader refused: nothing happened that has to be counted.
+    if ((type === "change" || type === "transfer") && move.host === host) return "impossible";
     return this.#stepped(state, place, move, countedAs(type), null);
   }
 
-  /** A removed leader's TimeoutNow starts a campaign without a timeout; the last term ends these campaigns, too. */
+  /** A TimeoutNow starts a campaign without a timeout; the last term ends these campaigns, too. */
   #beginsTooLateTerm(host: number, message: number): boolean {
-    if (this.#bounds.changes === 0) return false;
+    if (this.#bounds.changes + this.#bounds.transfers === 0) return false;
     const { type } = this.#cache.messages.at(message).message;
     return type === "timeout-now" && this.#cache.facts(host).term > this.#bounds.terms;
   }
@@ -122,14 +166,14 @@ export class GroupStepper {
     state: GroupState,
     place: number,
     move: NumberedStep,
-    counted: number,
+    counted: number | null,
     received: number | null,
   ): Outcome {
     if (this.#cache.facts(move.host).writes > this.#bounds.writes) return "impossible";
     const after = this.#after(state, move.messages, received);
     const before = after[HOSTS + place] ?? -1;
     after[HOSTS + place] = move.host;
-    after[COUNTS] = (after[COUNTS] ?? 0) + counted;
+    addCount(after, counted);
     if (before !== move.host) this.#check(after, place, before);
     if (this.#bounds.redelivery || after.length - this.#firstMessage <= this.#bounds.messages) return after;
     return "no-room";
@@ -166,11 +210,29 @@ export class GroupStepper {
     const old = cache.facts(before);
     const now = cache.facts(after);
     const leadsAnew = now.leads && !(old.leads && old.term === now.term);
-    if (now.commit === old.commit && now.memory === old.memory && !leadsAnew) return;
+    if (now.commit === old.commit && now.memory === old.memory && !leadsAnew) {
+      if (now.leaseIndex !== null) this.#checkLeases(state);
+      return;
+    }
     const hosts = state.slice(HOSTS, this.#firstMessage).map((number) => cache.hosts.at(number));
     const past = cache.histories.at(state[HISTORY] ?? -1);
     const future = checkGroup(past, hosts, place, cache.hosts.at(before));
     if (future !== past) state[HISTORY] = cache.histories.numberOf(future);
+    this.#checkLeases(state);
+  }
+
+  /** LIN: what a leader would answer to a lease read now holds everything that is committed anywhere. */
+  #checkLeases(state: GroupState): void {
+    if (!this.#bounds.leases) return;
+    const committed = this.#committedIn(state);
+    for (let place = 0; place < this.#bounds.nodes; place++) {
+      const { leaseIndex } = this.#cache.facts(state[HOSTS + place] ?? -1);
+      invariant(
+        leaseIndex === null || leaseIndex >= committed,
+        () =>
+          `LIN: ${nameOf(place)} answers a lease read at ${String(leaseIndex)}; ${committed} is committed`,
+      );
+    }
   }
 
   /** Checks what must hold between any two hosts, once for each pair. */

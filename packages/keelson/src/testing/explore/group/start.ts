@@ -1,10 +1,11 @@
-import type { ClusterConfig, NodeId } from "../../../core/index.ts";
+import { membersOf, type ClusterConfig, type NodeId } from "../../../core/index.ts";
 import type { Bounds } from "../shared/bounds.ts";
-import { configsOf, nameOf } from "../shared/bounds.ts";
+import { configsOf, nameOf, placeOf } from "../shared/bounds.ts";
 import { EMPTY_HISTORY, type GroupHistory } from "./group-history.ts";
+import { invariant } from "../shared/violation.ts";
 import { BLANK, payloadOf, type Entry } from "../host/entry.ts";
-import { newHost, restartedHost } from "../host/host.ts";
-import type { Host, MessageInTransit } from "../host/host-state.ts";
+import { newHost, restartedHost, step } from "../host/host.ts";
+import type { Host, HostEvent, MessageInTransit } from "../host/host-state.ts";
 
 /** The state at which an exploration starts. */
 export interface Start {
@@ -183,34 +184,47 @@ const CHANGING: Readonly<Record<string, Outline & { readonly change: string }>> 
   },
 };
 
-/** The names of all starts. `fresh` has only the first configuration. */
-export const STARTS: readonly string[] = ["fresh", ...Object.keys(OUTLINES), ...Object.keys(CHANGING)];
+/**
+ * The names of all starts. `fresh` has only the first configuration. `led` is the moment at which n1 leads term 2, every
+ * member has its log and knows it to be committed, and all messages were either received or lost.
+ */
+export const STARTS: readonly string[] = ["fresh", "led", ...Object.keys(OUTLINES), ...Object.keys(CHANGING)];
 
 /** The change of membership that is in progress at a start; `none`: no change. */
 export function changeOf(start: string): string {
   return CHANGING[start]?.change ?? "none";
 }
 
-export function startOf(bounds: Bounds): Start {
-  if (!STARTS.includes(bounds.start)) {
-    throw new RangeError(`start is one of ${STARTS.join(", ")}, not ${bounds.start}`);
+/** Throws a `RangeError` if the bounds have no such start. */
+export function checkStart({ start, nodes, change }: Bounds): void {
+  if (!STARTS.includes(start)) {
+    throw new RangeError(`start is one of ${STARTS.join(", ")}, not ${start}`);
   }
+  const changing = CHANGING[start];
+  const { disks } = changing ?? OUTLINES[start] ?? {};
+  if (disks !== undefined && nodes !== disks.length) {
+    throw new RangeError(`${start} is a moment of ${disks.length} nodes, not of ${nodes}`);
+  }
+  if (changing !== undefined && changing.change !== change) {
+    throw new RangeError(`${start} is a moment of the change ${changing.change}`);
+  }
+}
+
+export function startOf(bounds: Bounds): Start {
+  checkStart(bounds);
   const { first } = configsOf(bounds);
-  const changing = CHANGING[bounds.start];
-  const outline = changing ?? OUTLINES[bounds.start];
+  const outline = CHANGING[bounds.start] ?? OUTLINES[bounds.start];
   if (outline === undefined) {
     const hosts = Array.from({ length: bounds.nodes }, (_, place) =>
-      newHost(bounds, nameOf(place), place < bounds.initializedNodes && first.voters.includes(nameOf(place))),
+      newHost(
+        bounds,
+        nameOf(place),
+        place < bounds.initializedNodes && membersOf(first).includes(nameOf(place)),
+      ),
     );
-    return { hosts, history: EMPTY_HISTORY, messages: [] };
+    return bounds.start === "led" ? led(bounds, hosts) : { hosts, history: EMPTY_HISTORY, messages: [] };
   }
   const { disks, committed, leaders, messages } = outline;
-  if (bounds.nodes !== disks.length) {
-    throw new RangeError(`${bounds.start} is a moment of ${disks.length} nodes, not of ${bounds.nodes}`);
-  }
-  if (changing !== undefined && changing.change !== bounds.change) {
-    throw new RangeError(`${bounds.start} is a moment of the change ${changing.change}`);
-  }
   const hosts = disks.map((disk, place) =>
     restartedHost(bounds, nameOf(place), {
       hardState: { term: disk.term, votedFor: disk.votedFor },
@@ -223,6 +237,43 @@ export function startOf(bounds: Bounds): Start {
   const seen = entries.map((entry) => ({ ...entry, seenInTerm: entries.at(-1)?.term ?? 1 }));
   return { hosts, history: { leaders, committed: seen }, messages };
 }
+
+/** n1's election timeout passes, and all that follows happens in order, without losses. */
+function led(bounds: Bounds, fresh: readonly Host[]): Start {
+  const hosts = fresh.slice();
+  const underWay: MessageInTransit[] = [];
+  const happen = (place: number, event: HostEvent): void => {
+    const before = hosts[place];
+    if (before === undefined) return;
+    const after = step({ ...bounds, batching: false }, before, event);
+    hosts[place] = after.host;
+    underWay.push(...after.sent.map(({ message }) => message));
+    if (after.host.writes.length > 0) happen(place, { type: "persist" });
+  };
+  // With leases, an election is due only once the clocks have advanced.
+  if (bounds.leases) for (const place of hosts.keys()) happen(place, { type: "tick" });
+  happen(0, { type: "timeout" });
+  for (let heartbeats = 0; heartbeats < 2; heartbeats++) {
+    for (let next = underWay.shift(); next !== undefined; next = underWay.shift()) {
+      happen(placeOf(next.to), { type: "deliver", message: next });
+    }
+    // The heartbeat tells the others what is committed.
+    if (heartbeats === 0) happen(0, { type: "heartbeat" });
+  }
+  for (const { id, node, memory } of hosts.filter(({ memory }) => memory.length > 0)) {
+    invariant(
+      node.leaderId === nameOf(0) && node.commitIndex === memory.length,
+      () => `LIVE: although nothing is lost, ${id} doesn't commit the log of the leader n1`,
+    );
+  }
+  const [leader] = hosts;
+  const entries = leader?.memory.slice(0, leader.node.commitIndex) ?? [];
+  const committed = entries.map((entry) => ({ ...entry, seenInTerm: LED_TERM }));
+  return { hosts, history: { leaders: [null, null, nameOf(0)], committed }, messages: [] };
+}
+
+/** The term that n1 leads at the start `led`. */
+const LED_TERM = 2;
 
 function logOf(bounds: Bounds, { terms, steps = 0 }: DiskOutline): Entry[] {
   const { first, targets } = configsOf(bounds);

@@ -8,13 +8,14 @@ import {
   PERSIST,
   STEP_DOWN,
   TIMEOUT,
+  TRANSFER_EXPIRES,
   UNANSWERED_HEARTBEAT,
 } from "./event-numbers.ts";
 import { stepsOf } from "../host/disk.ts";
 import { encodeLog } from "../host/entry.ts";
 import { encodeHost, signatureOf } from "../host/host-encoding.ts";
 import { progressOf, type Host, type HostEvent, type MessageInTransit } from "../host/host-state.ts";
-import { step } from "../host/host.ts";
+import { leaseIndexOf, step } from "../host/host.ts";
 import { renameHost, renameMessage, renamingsOf, type Renaming } from "../host/renaming.ts";
 import { keepsConfigs, namesOf, type Bounds } from "../shared/bounds.ts";
 import { PairTable } from "../shared/pair-table.ts";
@@ -42,6 +43,12 @@ export interface HostFacts {
   readonly maySnapshot: boolean;
   /** Whether it is about to install a snapshot, so that it may crash in between. */
   readonly installs: boolean;
+  /** Whether a client's read would reach a leader. */
+  readonly mayRead: boolean;
+  /** Whether it leads and transfers its leadership to no node. */
+  readonly mayTransfer: boolean;
+  /** The index at which it answers a lease read; null: it doesn't. */
+  readonly leaseIndex: number | null;
 }
 
 /** A step, as numbers. */
@@ -145,21 +152,26 @@ export class StepCache {
       mayChange: node.role.type === "leader" && this.bounds.changes > 0,
       maySnapshot: Math.min(node.commitIndex, node.durableIndex) > node.log.base.index,
       installs: host.wanted !== null && writes.length === 0,
+      mayRead: node.leaderId !== null,
+      mayTransfer: node.role.type === "leader" && node.role.transfer === null,
+      leaseIndex: this.bounds.leases && node.role.type === "leader" ? leaseIndexOf(this.bounds, host) : null,
     };
   }
 
   #eventsAt({ node, writes, wanted, hasUndrainedInput }: Host): number[] {
-    const { terms, checkQuorum, batching } = this.bounds;
+    const { terms, preVoteRounds, checkQuorum, batching, leases } = this.bounds;
     const leads = node.role.type === "leader";
     const events: number[] = [];
     // A campaign begins the next term; a round of pre-votes does not, so their number needs a limit of its own.
-    const mayCampaign = node.term <= terms && node.preVoteRound <= terms;
-    if (!leads && node.electionDeadline !== null && mayCampaign) events.push(TIMEOUT);
+    const mayCampaign = node.term <= terms && node.preVoteRound < preVoteRounds;
+    const isDue = leases ? node.electionDeadline === 0 : node.electionDeadline !== null;
+    if (!leads && isDue && mayCampaign) events.push(TIMEOUT);
     if (leads && progressOf(node).length > 0) events.push(HEARTBEAT);
     // With check-quorum, the leader would have stepped down by then.
     if (leads && progressOf(node).length > 0 && !checkQuorum) events.push(UNANSWERED_HEARTBEAT);
     if (leads && checkQuorum) events.push(STEP_DOWN);
-    if (node.leaderHeardAt === 0) events.push(LEASE_ENDS);
+    if (node.role.type === "leader" && node.role.transfer !== null) events.push(TRANSFER_EXPIRES);
+    if (node.leaderHeardAt === 0 && !leases) events.push(LEASE_ENDS);
     if (writes.length > 0) events.push(PERSIST);
     // The runtime installs a snapshot when all writes are durable, and starts no write meanwhile.
     if (wanted !== null && writes.length === 0) events.push(INSTALL);

@@ -1,5 +1,5 @@
 // The entries of an explored group's logs: what stands in for a payload, and configurations as payloads.
-import { configOf, type ClusterConfig, type ConfigAt, type NodeId } from "../../../core/index.ts";
+import type { ClusterConfig, ConfigAt, NodeId } from "../../../core/index.ts";
 import { nameOf, placeOf } from "../shared/bounds.ts";
 
 /**
@@ -18,26 +18,26 @@ export interface Entry {
 }
 
 /**
- * A configuration's payload is the negative of a bit set: the bits below this one stand for the voters by their
- * places, the bits from this one on for the outgoing voters. So an explored group has at most 5 nodes, and no learners.
+ * A configuration's payload is the negative of a bit set, with this many bits for the voters by their places, then as
+ * many for the outgoing voters, then as many for the learners. So an explored group has at most 5 nodes.
  */
-const OUTGOING_BIT = 5;
+const PART_BITS = 5;
 
 /** The payload that stands for a configuration. */
-export function payloadOf({ voters, outgoingVoters }: ClusterConfig): Payload {
-  const bits = (ids: readonly NodeId[]): number => ids.reduce((sum, id) => sum + 2 ** placeOf(id), 0);
-  return -(bits(voters) + bits(outgoingVoters) * 2 ** OUTGOING_BIT);
+export function payloadOf({ voters, outgoingVoters, learners }: ClusterConfig): Payload {
+  return -[voters, outgoingVoters, learners]
+    .flatMap((part, at) => part.map((id) => 2 ** (at * PART_BITS + placeOf(id))))
+    .reduce((sum, bit) => sum + bit, 0);
 }
 
 /** The configuration that a payload stands for; null if it stands for none. */
 export function configIn(payload: Payload): ClusterConfig | null {
   if (payload >= 0) return null;
-  const named = (bits: number): NodeId[] =>
-    Array.from({ length: OUTGOING_BIT }, (_, place) => place)
-      .filter((place) => Math.floor(bits / 2 ** place) % 2 === 1)
+  const part = (at: number): NodeId[] =>
+    Array.from({ length: PART_BITS }, (_, place) => place)
+      .filter((place) => ((-payload >> (at * PART_BITS + place)) & 1) === 1)
       .map(nameOf);
-  const outgoing = Math.floor(-payload / 2 ** OUTGOING_BIT);
-  return { ...configOf(named(-payload)), outgoingVoters: named(outgoing) };
+  return { voters: part(0), outgoingVoters: part(1), learners: part(2) };
 }
 
 /** The configurations in a log, each with its index. */
@@ -55,7 +55,8 @@ export function describeEntry({ term, payload }: Entry): string {
   const names = [config.outgoingVoters, config.voters]
     .filter((part) => part.length > 0)
     .map((part) => part.join("+"));
-  return `{${names.join(" to ")}}@${term}`;
+  const learners = config.learners.length === 0 ? "" : `, learners ${config.learners.join("+")}`;
+  return `{${names.join(" to ")}${learners}}@${term}`;
 }
 
 /** A log as text: equal texts mean equal logs. */

@@ -2,15 +2,17 @@
 import type { NodeId } from "../../../core/index.ts";
 import { encodeLog } from "./entry.ts";
 import { progressOf, type Host, type RoleImage } from "./host-state.ts";
+import { encodeModel } from "./model.ts";
 
 /** The host as text: equal texts mean equal hosts. */
-export function encodeHost({ id, node, memory, disk, writes, wanted, hasUndrainedInput }: Host): string {
+export function encodeHost(host: Host): string {
+  const { id, node, memory, disk, writes, wanted, hasUndrainedInput, reads, model } = host;
   const { pendingActions, following } = node;
   const isNothingPending =
     pendingActions.hardState === null &&
     pendingActions.append === null &&
     pendingActions.commit === null &&
-    pendingActions.snapshots.length === 0 &&
+    pendingActions.snapshots.length + pendingActions.reads.length === 0 &&
     pendingActions.installSnapshot === null &&
     pendingActions.messages.length + pendingActions.messagesAfterPersist.length === 0;
   return JSON.stringify([
@@ -42,6 +44,9 @@ export function encodeHost({ id, node, memory, disk, writes, wanted, hasUndraine
     wanted === null ? 0 : wanted,
     writes.map((write) => ({ ...write, entries: encodeLog(write.entries) })),
     hasUndrainedInput ? 1 : 0,
+    node.reads,
+    reads,
+    encodeModel(model),
   ]);
 }
 
@@ -66,10 +71,15 @@ function encodeRole(role: RoleImage): unknown[] {
           p.acknowledgedRound,
           p.matchedInRound,
           p.heartbeatDue ? 1 : 0,
+          p.timeoutNowSentInRound,
           p.removalNotice === null ? 0 : [p.removalNotice.index, p.removalNotice.round],
         ]),
         role.termStartIndex,
         role.heartbeatRound,
+        role.transfer?.to ?? 0,
+        role.leaseFrom,
+        role.leaseProbe ?? 0,
+        role.leaseIsVoid ? 1 : 0,
       ];
   }
 }

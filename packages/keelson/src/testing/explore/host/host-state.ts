@@ -1,5 +1,6 @@
 // One node of an explored group as a value: the core's image, the entries, the disk, and the messages.
 import type { HardState, InstallSnapshot, Message, NodeId, NodeImage } from "../../../core/index.ts";
+import type { ModelState } from "../../model/index.ts";
 import type { Entry, Payload } from "./entry.ts";
 
 /** A message that was sent, with the entries it carries; with a snapshot, all entries that the snapshot covers. */
@@ -42,6 +43,18 @@ export interface Host {
   readonly wanted: { readonly offer: InstallSnapshot; readonly entries: readonly Entry[] } | null;
   /** Whether the core has had an input since its actions were last taken. */
   readonly hasUndrainedInput: boolean;
+  /** The reads of this node's clients that are not answered. */
+  readonly reads: readonly AskedRead[];
+  /** What the reference model knows of this node. */
+  readonly model: ModelState;
+}
+
+/** A client's read that is not answered. */
+export interface AskedRead {
+  /** The core's id of it. */
+  readonly id: number;
+  /** How many entries were committed anywhere when it was asked for: its answer must not be lower. */
+  readonly committed: number;
 }
 
 /** A node's role with the state of that role. */
@@ -79,6 +92,14 @@ export type HostEvent =
   | { readonly type: "install-crash" }
   /** The oldest write becomes durable, and the core is told. */
   | { readonly type: "persist" }
+  /** A client asks for a linearizable read, when so many entries are committed anywhere. */
+  | { readonly type: "read"; readonly committed: number }
+  /** The leader is asked to transfer its leadership to the node at this place. */
+  | { readonly type: "transfer"; readonly place: number }
+  /** The transfer has taken too long. */
+  | { readonly type: "transfer-expires" }
+  /** The shortest election timeout passes on all clocks. */
+  | { readonly type: "tick" }
   /** The driver takes the core's actions. */
   | { readonly type: "drain" }
   /** The node loses everything but its disk and the first `steps` steps of its unfinished writes; then it restarts. */

@@ -1,8 +1,10 @@
 // Makes hosts equal that behave the same from now on, so that the explorer counts them as one state.
+import type { NodeImage } from "../../../core/index.ts";
 import type { Bounds } from "../shared/bounds.ts";
 import { invariant } from "../shared/violation.ts";
 import { ELECTION_MS, HEARTBEAT_MS, LATE_MS, LONG_AGO_MS } from "./host-options.ts";
 import type { Host, ProgressList, RoleImage } from "./host-state.ts";
+import { normaliseModel } from "./model.ts";
 
 type MemberImage = ProgressList[number][1];
 
@@ -24,7 +26,8 @@ export function normaliseHost(bounds: Bounds, host: Host): Host {
       now: 0,
       timer: null,
       leaderHeardAt: fresh ? 0 : LONG_AGO_MS,
-      electionDeadline: node.electionDeadline === null ? null : ELECTION_MS.min,
+      electionDeadline: deadlineOf(bounds, node),
+      reads: withoutTimes(node.reads),
       hardStateId: rank(node.hardStateId),
       persistedId: 0,
       appendsInFlight: node.appendsInFlight.map((append) => ({
@@ -32,12 +35,28 @@ export function normaliseHost(bounds: Bounds, host: Host): Host {
         persistId: rank(append.persistId),
       })),
       pendingActions: { ...node.pendingActions, persistId: rank(node.pendingActions.persistId) },
-      role: normaliseRole(node.role, rank),
+      role: normaliseRole(bounds, node.role, rank),
     },
+    model: normaliseModel(bounds, host.model, rank),
   };
 }
 
-function normaliseRole(role: RoleImage, rank: (persistId: number) => number): RoleImage {
+/** With leases, only the common clock makes an election due. */
+function deadlineOf({ leases }: Bounds, { electionDeadline, now }: NodeImage): number | null {
+  if (electionDeadline === null) return null;
+  return leases && electionDeadline <= now ? 0 : ELECTION_MS.min;
+}
+
+/** No read waits so long that it fails: that is no more than an answer that never comes. */
+function withoutTimes({ pending, forwarded, lastId }: NodeImage["reads"]): NodeImage["reads"] {
+  return {
+    lastId,
+    pending: pending.map((read) => ({ ...read, expiresAt: ELECTION_MS.max })),
+    forwarded: forwarded.map((read) => ({ ...read, expiresAt: ELECTION_MS.max })),
+  };
+}
+
+function normaliseRole({ leases }: Bounds, role: RoleImage, rank: (persistId: number) => number): RoleImage {
   switch (role.type) {
     case "follower":
       return role;
@@ -51,11 +70,24 @@ function normaliseRole(role: RoleImage, rank: (persistId: number) => number): Ro
       return {
         ...role,
         heartbeatDeadline: role.progress.length > 0 ? HEARTBEAT_MS : Infinity,
+        transfer: role.transfer && { ...role.transfer, until: ELECTION_MS.max },
+        leaseFrom: leases ? pastTick(role.leaseFrom) : LONG_AGO_MS,
+        leaseProbe: leases ? probeOf(role) : null,
         progress: role.progress
           .map(([id, one]) => [id, { ...one, activeAt: 0, removalNotice: removalNoticeOf(one) }] as const)
           .sort(([a], [b]) => (a < b ? -1 : 1)),
       };
   }
+}
+
+function probeOf({ leaseProbe }: Extract<RoleImage, { type: "leader" }>) {
+  return leaseProbe && { ...leaseProbe, at: pastTick(leaseProbe.at) };
+}
+
+/** A moment as one of three: since the last tick, between it and the one before, or long ago. */
+function pastTick(at: number): number {
+  if (at >= 0) return 0;
+  return at >= -ELECTION_MS.min ? -ELECTION_MS.min : LONG_AGO_MS;
 }
 
 /** The leader never gives up informing a removed member: no explored event lasts that long. */

@@ -2,6 +2,7 @@
 import type { Message, NodeId } from "../../../core/index.ts";
 import { nameOf, placeOf } from "../shared/bounds.ts";
 import type { Host, MessageInTransit, RoleImage } from "./host-state.ts";
+import { renameModel } from "./model.ts";
 
 /** By place: the place whose name the node gets. Nodes differ only in names, so a renamed state is the same state. */
 export type Renaming = readonly number[];
@@ -41,7 +42,7 @@ export function renameMessage(
 
 /** A host with all nodes renamed, wherever it names one. */
 export function renameHost(renaming: Renaming, host: Host): Host {
-  const { id, node, disk, writes } = host;
+  const { id, node, disk, writes, model } = host;
   const name = (old: NodeId): NodeId => renamed(renaming, old);
   const inTransit = (old: MessageInTransit): MessageInTransit => renameMessage(renaming, old);
   const outgoing = ({ to, message }: { to: NodeId; message: Message }) => {
@@ -71,6 +72,10 @@ export function renameHost(renaming: Renaming, host: Host): Host {
       ...vote(node),
       leaderId: renamedOrNull(renaming, node.leaderId),
       role: renameRole(name, node.role),
+      reads: {
+        ...node.reads,
+        pending: node.reads.pending.map((read) => ({ ...read, from: renamedOrNull(renaming, read.from) })),
+      },
       pendingActions: {
         ...pendingActions,
         hardState: pendingActions.hardState && vote(pendingActions.hardState),
@@ -80,6 +85,7 @@ export function renameHost(renaming: Renaming, host: Host): Host {
         installSnapshot: pendingActions.installSnapshot && sender(pendingActions.installSnapshot),
       },
     },
+    model: renameModel(name, model),
   };
 }
 
@@ -94,6 +100,7 @@ function renameRole(name: (old: NodeId) => NodeId, role: RoleImage): RoleImage {
     case "leader":
       return {
         ...role,
+        transfer: role.transfer && { ...role.transfer, to: name(role.transfer.to) },
         progress: role.progress
           .map(([member, progress]) => [name(member), progress] as const)
           .sort(([a], [b]) => (a < b ? -1 : 1)),

@@ -6,15 +6,16 @@ import {
   type AddressedMessage,
   type NodeId,
 } from "../../../core/index.ts";
-import { configsOf, type Bounds } from "../shared/bounds.ts";
+import { configsOf, nameOf, type Bounds } from "../shared/bounds.ts";
 import { invariant } from "../shared/violation.ts";
 import { afterInstall, afterWrite } from "./disk.ts";
 import { BLANK, payloadOf, type Entry } from "./entry.ts";
 import { HEARTBEAT_MS, LATE_MS, optionsOf } from "./host-options.ts";
-import type { Disk, Host, HostEvent, MessageInTransit, SentMessage, Write } from "./host-state.ts";
+import type { AskedRead, Disk, Host, HostEvent, MessageInTransit, SentMessage, Write } from "./host-state.ts";
+import { watchWithModel } from "./model.ts";
 
-/** The events that are an input to a running core; crashes, lease ends and drains are handled elsewhere. */
-export type Input = Exclude<HostEvent, { type: "crash" | "install-crash" | "lease-ends" | "drain" }>;
+/** The events that are an input to a running core; crashes, lease ends, ticks and drains are handled elsewhere. */
+export type Input = Exclude<HostEvent, { type: "crash" | "install-crash" | "lease-ends" | "tick" | "drain" }>;
 
 /** A host that runs for the length of one event. */
 export class RunningHost {
@@ -28,9 +29,12 @@ export class RunningHost {
   #disk: Disk;
   #writes: Write[];
   #hasUndrainedInput: boolean;
+  #reads: readonly AskedRead[];
+  #model: Host["model"];
   readonly sent: SentMessage[] = [];
 
-  constructor(bounds: Bounds, { id, node, memory, disk, writes, wanted, hasUndrainedInput }: Host) {
+  constructor(bounds: Bounds, host: Host) {
+    const { id, node, memory, disk, writes, wanted, hasUndrainedInput, reads, model } = host;
     this.#bounds = bounds;
     this.#id = id;
     this.#wanted = wanted;
@@ -39,6 +43,11 @@ export class RunningHost {
     this.#disk = disk;
     this.#writes = [...writes];
     this.#hasUndrainedInput = hasUndrainedInput;
+    this.#reads = reads;
+    this.#model = model;
+    watchWithModel(this.#node, model, (known) => {
+      this.#model = known;
+    });
   }
 
   capture(): Host {
@@ -50,6 +59,8 @@ export class RunningHost {
       writes: this.#writes,
       wanted: this.#wanted,
       hasUndrainedInput: this.#hasUndrainedInput,
+      reads: this.#reads,
+      model: this.#model,
     };
   }
 
@@ -57,8 +68,20 @@ export class RunningHost {
     this.#hasUndrainedInput = true;
     switch (event.type) {
       case "timeout":
+        // With leases the deadline has passed by the common clock.
+        this.#node.handleTimeout(this.#bounds.leases ? 0 : LATE_MS);
+        break;
       case "step-down":
         this.#node.handleTimeout(LATE_MS);
+        break;
+      case "transfer-expires":
+        this.#node.handleTimeout(0);
+        break;
+      case "transfer":
+        this.#node.transferLeadership(nameOf(event.place), 0);
+        break;
+      case "read":
+        this.#reads = [...this.#reads, { id: this.#node.readIndex(0), committed: event.committed }];
         break;
       case "heartbeat":
       case "unanswered-heartbeat":
@@ -166,9 +189,21 @@ export class RunningHost {
     if (installSnapshot !== null && this.#offered?.message === installSnapshot) {
       this.#wanted = { offer: installSnapshot, entries: this.#offered.entries };
     }
+    for (const { id, index } of actions.reads) this.#answer(id, index);
     for (const { to } of actions.snapshots) this.#send(this.#offerTo(to));
     if (actions.needsPersist) this.#writes.push(this.#writeOf(actions));
     for (const outgoing of actions.messages) this.#send(this.#inTransit(outgoing));
+  }
+
+  /** LIN: a read sees everything that was committed when it was asked for. */
+  #answer(id: number, index: number | null): void {
+    const read = this.#reads.find((asked) => asked.id === id);
+    invariant(read !== undefined, () => `LIN: ${this.#id} answers the read ${id}, which nobody waits for`);
+    this.#reads = this.#reads.filter((asked) => asked !== read);
+    invariant(
+      index === null || index >= read.committed,
+      () => `LIN: ${this.#id} reads at ${String(index)}; ${read.committed} was committed when the read began`,
+    );
   }
 
   #writeOf({ persistId, hardState, append, messagesAfterPersist }: Actions): Write {

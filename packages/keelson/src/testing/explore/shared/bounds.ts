@@ -10,8 +10,7 @@ export interface Bounds {
    * How many voters have the first configuration on their disks at the start; the others have empty disks.
    */
   readonly initializedNodes: number;
-  /** Terms in which nodes may campaign, the first being 2: nobody ever leads term 1. Each node begins one more round of
-   * pre-votes than this at most. */
+  /** Terms in which nodes may campaign, the first being 2: nobody ever leads term 1. */
   readonly terms: number;
   readonly proposals: number;
   /** Crashes of all nodes together, each followed by a restart. */
@@ -21,6 +20,15 @@ export interface Bounds {
   readonly changes: number;
   /** Snapshots that nodes take. After each, the node compacts its log up to what is committed and durable. */
   readonly snapshots: number;
+  /**
+   * Linearizable reads that clients ask for. A follower's request to its leader arrives at most twice as often as reads
+   * are asked for: each arrival begins a heartbeat round, so the number of states needs this limit.
+   */
+  readonly reads: number;
+  /** Transfers of leadership that leaders are asked for. */
+  readonly transfers: number;
+  /** Rounds of pre-votes that each node begins. */
+  readonly preVoteRounds: number;
   /**
    * Whether any message that was sent may arrive at any later time, any number of times, or never. This
    * covers every loss, delay, reordering and duplication at once; `messages` and `duplicates` have no effect
@@ -45,6 +53,12 @@ export interface Bounds {
    * that commit index.
    */
   readonly durableMachine: boolean;
+  /**
+   * Whether all clocks advance together, by the shortest election timeout at a time, and every leader is asked for a
+   * lease read in every state. Otherwise each node's timeouts pass at any time, and there are no lease reads: a lease
+   * relies on the clocks of several nodes. Needs `checkQuorum`.
+   */
+  readonly leases: boolean;
 }
 
 /** The bounds that are numbers, and those that are on or off. */
@@ -56,12 +70,22 @@ export const COUNTED = [
   "crashes",
   "changes",
   "snapshots",
+  "reads",
+  "transfers",
+  "preVoteRounds",
   "duplicates",
   "heartbeats",
   "messages",
   "writes",
 ] as const;
-export const SWITCHES = ["redelivery", "preVote", "checkQuorum", "batching", "durableMachine"] as const;
+export const SWITCHES = [
+  "redelivery",
+  "preVote",
+  "checkQuorum",
+  "batching",
+  "durableMachine",
+  "leases",
+] as const;
 
 /** The smallest interesting exploration: one election and one proposal. */
 export const SMALL: Bounds = {
@@ -74,6 +98,9 @@ export const SMALL: Bounds = {
   change: "none",
   changes: 0,
   snapshots: 0,
+  reads: 0,
+  transfers: 0,
+  preVoteRounds: 2,
   duplicates: 0,
   heartbeats: 0,
   messages: 8,
@@ -83,6 +110,7 @@ export const SMALL: Bounds = {
   checkQuorum: false,
   batching: false,
   durableMachine: false,
+  leases: false,
 };
 
 /** Bounds by name. */
@@ -110,7 +138,7 @@ const NAMES: readonly NodeId[] = ["n1", "n2", "n3", "n4", "n5"];
 /** The most nodes of a group. Five nodes have 120 renamings, which is already slow. */
 export const NODES_MAX = NAMES.length;
 
-/** The counts of events share one integer, four bits each. */
+/** The counts of events share integers, four bits each. */
 export const COUNT_MAX = 15;
 
 /** The name of the node at a place, and the place of a name. */
@@ -128,24 +156,38 @@ export function namesOf(bounds: Bounds): NodeId[] {
   return NAMES.slice(0, bounds.nodes);
 }
 
-/** The first voters, and the voters of each possible target configuration, by place. */
+/** A configuration by places. */
+interface Parts {
+  readonly voters: readonly number[];
+  readonly learners?: readonly number[];
+}
+
+/** The first configuration, and each possible target. */
 interface ChangeOutline {
-  readonly from: readonly number[];
-  readonly to: readonly (readonly number[])[];
+  readonly from: Parts;
+  readonly to: readonly Parts[];
 }
 
 /** The changes of membership by name. */
 export const CHANGES: Readonly<Record<string, ChangeOutline>> = {
-  remove: { from: [0, 1, 2], to: [[0, 1]] },
-  add: { from: [0, 1], to: [[0, 1, 2]] },
-  replace: { from: [0, 1], to: [[0, 2]] },
-  "replace-all": { from: [0], to: [[1]] },
+  remove: { from: { voters: [0, 1, 2] }, to: [{ voters: [0, 1] }] },
+  add: { from: { voters: [0, 1] }, to: [{ voters: [0, 1, 2] }] },
+  replace: { from: { voters: [0, 1] }, to: [{ voters: [0, 2] }] },
+  "replace-all": { from: { voters: [0] }, to: [{ voters: [1] }] },
   /** Two targets: two leaders may want different ones. */
-  either: {
-    from: [0, 1, 2],
+  either: { from: { voters: [0, 1, 2] }, to: [{ voters: [0, 1] }, { voters: [1, 2] }] },
+  /** One voter of two is replaced: by one target the second, by the other the first, which leads at the start `led`. */
+  "replace-any": { from: { voters: [0, 1] }, to: [{ voters: [0, 2] }, { voters: [1, 2] }] },
+  /** A learner that becomes a voter. */
+  promote: { from: { voters: [0, 1], learners: [2] }, to: [{ voters: [0, 1, 2] }] },
+  /** A voter, perhaps the leader, becomes a learner. */
+  demote: { from: { voters: [0, 1, 2] }, to: [{ voters: [0, 1], learners: [2] }] },
+  /** A learner comes, and takes the place of a voter. */
+  swap: {
+    from: { voters: [0, 1] },
     to: [
-      [0, 1],
-      [1, 2],
+      { voters: [0, 1], learners: [2] },
+      { voters: [0, 2], learners: [1] },
     ],
   },
 };
@@ -154,7 +196,8 @@ export const CHANGES: Readonly<Record<string, ChangeOutline>> = {
 export function configsOf(bounds: Bounds): { first: ClusterConfig; targets: readonly ClusterConfig[] } {
   const change = CHANGES[bounds.change];
   if (change === undefined) return { first: configOf(namesOf(bounds)), targets: [] };
-  const named = (places: readonly number[]): ClusterConfig => configOf(places.map(nameOf));
+  const named = ({ voters, learners = [] }: Parts): ClusterConfig =>
+    configOf(voters.map(nameOf), learners.map(nameOf));
   return { first: named(change.from), targets: change.to.map(named) };
 }
 
@@ -162,9 +205,9 @@ export function configsOf(bounds: Bounds): { first: ClusterConfig; targets: read
 export function keepsConfigs(bounds: Bounds, renaming: readonly number[]): boolean {
   const change = CHANGES[bounds.change];
   if (change === undefined) return true;
-  return [change.from, ...change.to].every((places) =>
-    places.every((place) => places.includes(renaming[place] ?? -1)),
-  );
+  return [change.from, ...change.to]
+    .flatMap(({ voters, learners = [] }) => [voters, learners])
+    .every((places) => places.every((place) => places.includes(renaming[place] ?? -1)));
 }
 
 /** Throws a `RangeError` if the bounds can't be explored. */
@@ -182,6 +225,9 @@ export function checkBounds(bounds: Bounds): void {
   whole("crashes", 0, COUNT_MAX);
   whole("changes", 0, COUNT_MAX);
   whole("snapshots", 0, COUNT_MAX);
+  whole("reads", 0, COUNT_MAX >> 1);
+  whole("transfers", 0, COUNT_MAX);
+  whole("preVoteRounds", 1, COUNT_MAX);
   whole("duplicates", 0, COUNT_MAX);
   whole("heartbeats", 0, COUNT_MAX);
   // When a write is durable, a node may send both vote requests and a new leader's first messages.
@@ -191,7 +237,9 @@ export function checkBounds(bounds: Bounds): void {
   if (change === undefined && bounds.change !== "none") {
     throw new RangeError(`change is none or one of ${Object.keys(CHANGES).join(", ")}, not ${bounds.change}`);
   }
-  const named = 1 + Math.max(-1, ...(change === undefined ? [] : [change.from, ...change.to].flat()));
+  const parts = change === undefined ? [] : [change.from, ...change.to];
+  const named = 1 + Math.max(-1, ...parts.flatMap(({ voters, learners = [] }) => [...voters, ...learners]));
   if (named > bounds.nodes) throw new RangeError(`the change ${bounds.change} takes ${named} nodes`);
+  if (bounds.leases && !bounds.checkQuorum) throw new RangeError("leases need checkQuorum");
   if (bounds.changes > 0 && change === undefined) throw new RangeError("changes above 0 ask for a change");
 }

@@ -32,6 +32,9 @@ import { clearFaults, ProcessFaults, RESTART_DELAY_MS } from "./process-faults.t
  */
 const READ_LOG_MS = 30;
 
+/** How often to look whether a process has started, in milliseconds. */
+const START_POLL_MS = 1;
+
 /** How long a roll-back waits until the others hold what the node holds, and how often it looks. */
 const ROLL_BACK_PATIENCE_MS = 300;
 const ROLL_BACK_POLL_MS = 5;
@@ -220,6 +223,13 @@ export class FaultPlayer {
       "crash-loop": ({ node, calls, ms }) => {
         faults.crashInLoop(this.#process(node), calls, ms);
       },
+      "restart-under-reads": ({ node, ms, readsMs }) => {
+        const process = this.#process(node);
+        faults.crash(process, ms);
+        this.#after(ms, () => {
+          this.#readFromStart(process, readsMs);
+        });
+      },
       "crash-voter": ({ node, ms }) => {
         const process = this.#process(node);
         process.onVoteDurable = () => {
@@ -372,6 +382,9 @@ export class FaultPlayer {
       "contested-fetch": (fault) => {
         faults.contestFetch(fault);
       },
+      "leader-without-voters": (fault) => {
+        faults.leaveWithoutVoters(fault);
+      },
     };
   }
 
@@ -444,6 +457,17 @@ export class FaultPlayer {
     trace(`${process.id} is lost for good`);
     process.destroy();
     this.struck.types.add("destroy");
+  }
+
+  /** Clients read from the process from the moment at which it runs. */
+  #readFromStart(process: SimProcess, readsMs: number): void {
+    if (process.isUp) {
+      this.#after(readsMs, this.#parts.clients.readRepeatedly(process, 0));
+      return;
+    }
+    this.#after(START_POLL_MS, () => {
+      this.#readFromStart(process, readsMs);
+    });
   }
 
   /** Replaces the node's disk by an older copy of it, as soon as the cluster can bear that. */

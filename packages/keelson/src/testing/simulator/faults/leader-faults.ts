@@ -1,4 +1,5 @@
 /** Carries out the faults that hit whichever node leads when they happen. */
+import { isJoint, membersOf } from "../../../core/config.ts";
 import type { SimClients } from "../clients/sim-clients.ts";
 import type { SimOperator } from "../clients/sim-operator.ts";
 import type { Chance } from "../plan/chance.ts";
@@ -40,6 +41,10 @@ const BACKLOG_MS = 60;
 
 /** How long a leader has to take a snapshot and to compact its log, before it is heard again by a follower. */
 const SNAPSHOT_MS = 50;
+
+/** How long a removal may take until the leader acts on it, and how often to look, in milliseconds. */
+const REMOVAL_MS_MAX = 400;
+const REMOVAL_POLL_MS = 1;
 
 export interface LeaderFaultsParts {
   readonly plan: Plan;
@@ -327,6 +332,54 @@ export class LeaderFaults {
         });
       };
     }
+  }
+
+  /** See the fault. */
+  leaveWithoutVoters({ hears, ms }: Extract<Fault, { type: "leader-without-voters" }>): void {
+    const leader = this.#parts.processes[this.#leaderOfHighestTerm()];
+    const config = leader?.raft?.metrics().config;
+    if (leader === undefined || config === undefined) return;
+    if (hears === "learners") {
+      this.#hearOnly(leader, config.learners, ms);
+      return;
+    }
+    this.#parts.operator.requestChange({ type: "change", how: "remove", crashLeaderAfterMs: null });
+    this.#whenRemoved(leader, membersOf(config), REMOVAL_MS_MAX, (removed) => {
+      this.#hearOnly(leader, removed, ms);
+    });
+  }
+
+  /**
+   * Calls back when the leader acts on a configuration that isn't joint and lacks some of these members. It has
+   * just appended it, so it can't know yet that the removed members know.
+   */
+  #whenRemoved(
+    leader: SimProcess,
+    members: readonly string[],
+    patienceMs: number,
+    then: (removed: readonly string[]) => void,
+  ): void {
+    const metrics = leader.raft?.metrics();
+    if (metrics?.role !== "leader" || patienceMs <= 0) return;
+    const now = membersOf(metrics.config);
+    const removed = members.filter((id) => !now.includes(id));
+    if (removed.length > 0 && !isJoint(metrics.config)) then(removed);
+    else {
+      this.#parts.after(REMOVAL_POLL_MS, () => {
+        this.#whenRemoved(leader, members, patienceMs - REMOVAL_POLL_MS, then);
+      });
+    }
+  }
+
+  /** Cuts the leader off from all but these nodes, while clients read from it. */
+  #hearOnly(leader: SimProcess, ids: readonly string[], ms: number): void {
+    const { processes, clients, network, after } = this.#parts;
+    if (ids.length === 0) return;
+    const isHeard = (process: SimProcess): boolean => process === leader || ids.includes(process.id);
+    const side = processes.flatMap((process, node) => (isHeard(process) ? [node] : []));
+    const links = linksOf({ type: "partition", at: 0, side, oneWay: false, ms }, processes.length);
+    after(ms, network.cut(links));
+    after(ms, clients.readRepeatedly(leader, 0));
   }
 
   /** A part of the process hangs, by default of the leader, and is asked for something. Disk and network work. */

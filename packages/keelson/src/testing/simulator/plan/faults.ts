@@ -18,6 +18,7 @@
  * | late-copies              | copies of some datagrams arrive much later        | answers of another term (R7, E25)     |
  * | stragglers               | some datagrams arrive much later                  | reordered answers (R6)                |
  * | crash, crash-all         | processes die; the power may fail                 | persist before reply (D1)             |
+ * | restart-under-reads      | a process dies, and is asked as soon as it starts | reads before the term's first commit  |
  * | crash-at-storage-call    | a process dies at its n-th call to the disk       | interrupted writes (D3)               |
  * | crash-loop               | the power fails at a sync, and while recovering   | unrepeatable recovery (D13)           |
  * | crash-voter              | a process dies when its vote is durable           | forgotten votes (E3, E6)              |
@@ -54,6 +55,8 @@
  * |                          | entries that it covers, to a slow disk and state  | way (S18)                             |
  * | busy-receivers           | followers that apply slowly, or take snapshots of | installs that meet something (S19)    |
  * |                          | their own, install one, perhaps for long          |                                       |
+ * | leader-without-voters    | the leader is cut off with its learners only, or  | answers counted that have no vote     |
+ * |                          | with the members that were just removed; reads    | (Q6)                                  |
  * | change                   | the operator changes the membership               | joint consensus (M1 to M8), ids (M10) |
  * | transfer                 | the operator transfers leadership                 | transfers (T3, E17)                   |
  * | greet-leader             | a node is asked for much in the turn in which     | changes across leaders (M1, M21)      |
@@ -147,6 +150,13 @@ export type CrashFault =
       readonly node: number;
       readonly calls: readonly number[];
       readonly ms: number;
+    }
+  /** The process dies, and clients read from it from its start on, for `readsMs`. */
+  | {
+      readonly type: "restart-under-reads";
+      readonly node: number;
+      readonly ms: number;
+      readonly readsMs: number;
     }
   /** The process dies when its next vote is durable, and is back after `ms`, before that election is over. */
   | { readonly type: "crash-voter"; readonly node: number; readonly ms: number }
@@ -340,6 +350,15 @@ export type LeaderFault =
        */
       readonly until: "log" | "state";
       readonly entriesLeft: number;
+    }
+  /**
+   * The leader hears its learners and no other node, or only the members whose removal it has just begun to
+   * put in force, while clients read from it. The voters elect another leader meanwhile.
+   */
+  | {
+      readonly type: "leader-without-voters";
+      readonly hears: "learners" | "removed";
+      readonly ms: number;
     };
 
 /**

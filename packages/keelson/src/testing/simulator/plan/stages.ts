@@ -7,6 +7,7 @@ import { Chance } from "./chance.ts";
 import { byTime, drawFaults } from "./draw-faults.ts";
 import type { ChangeKind, Fault, GreetingAct } from "./faults.ts";
 import { PLAIN_USAGE, WHOLE_LOG_BYTES, type Plan } from "./plan.ts";
+import { readQuorumStage, soleVoterStage } from "./read-stages.ts";
 import { busyClients, cluster, LONG_TTL_MS } from "./stage-cluster.ts";
 import { drawStagedFaultAt, drawStagedFaults, lossy, type StagedFault } from "./stage-faults.ts";
 
@@ -38,6 +39,8 @@ const LATER_STAGES: readonly (readonly [percent: number, constant: number, stage
   [2, 0x29_fa11, failedInstallationStage],
   [2, 0x1d_c0b1, rollBackStage],
   [5, 0xbac_109, backlogStage],
+  [5, 0x9_0816, readQuorumStage],
+  [3, 0x5111, soleVoterStage],
 ];
 
 /** Changes that are interrupted. Those that stand twice happen twice as often. */
