@@ -583,8 +583,8 @@ function failedSnapshots({ clockRates, faultyMs }: Plan, chance: Chance): Fault[
 
 /**
  * Installations of snapshots meet something: commands that are still being applied, snapshots of the node's
- * own, time limits of the source that the installation outlasts, or more receivers than the leader serves at
- * once (S19).
+ * own, or time limits of the source that the installation outlasts (S19). Or many nodes join, one after
+ * another. The operator waits for each, so the leader is never asked for more transfers than it serves at once.
  */
 function busyInstallationStage(plan: Plan, chance: Chance): Plan {
   const about = chance.pick(["busy", "busy", "busy", "busy", "long", "many"] as const);
@@ -654,7 +654,7 @@ function busyReceivers(staged: Plan, isLong: boolean, chance: Chance): Fault[] {
   return [busy(300, 0), ...drawn];
 }
 
-/** Learners are added one after another, much faster than they can fetch a snapshot. */
+/** Learners are asked for much faster than they can fetch a snapshot; the operator adds one after another. */
 function manyReceivers(): Fault[] {
   return Array.from({ length: SPARES_FOR_MANY }, (_, number) => ({
     type: "change",
