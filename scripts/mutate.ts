@@ -1,5 +1,5 @@
 // Makes small changes to the code, one at a time, and checks that a test fails: `npm run mutate -- --help`.
-import { globSync } from "node:fs";
+import { existsSync, globSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -90,7 +90,7 @@ for (const { file, mutants, killed, survived } of tallies) {
       `score ${scoreOf({ mutants, killed }).toFixed(1)}%`,
   );
 }
-if (docs) await writeFile(DOCS_FILE, replaceTable(await readFile(DOCS_FILE, "utf8"), tallies));
+if (docs) await writeFile(DOCS_FILE, replaceTable(await readFile(DOCS_FILE, "utf8"), tallies, existsSync));
 
 const total = { mutants: 0, killed: 0 };
 for (const { mutants, killed } of tallies) {

@@ -38,24 +38,38 @@ describe("the table of mutants", () => {
   const empty = "# Before\n\n<!-- table: npm run mutate -- --docs -->\n<!-- end of the table -->\n\nAfter\n";
 
   it("has a line for each file and one for all, and leaves the text around the table unchanged", () => {
-    const text = replaceTable(empty, tallyFiles(report(["Killed", "Killed", "Killed", "Survived"])));
+    const text = replaceTable(
+      empty,
+      tallyFiles(report(["Killed", "Killed", "Killed", "Survived"])),
+      () => true,
+    );
     expect(text).toMatch(
       /^# Before\n[^]*\| core\/b\.ts +\| 4 +\| 3 +\| 1 +\| 75\.0% +\|\n\| all +\| 4 +\| 3 +\| 1 +\| 75\.0% +\|[^]*\nAfter\n$/,
     );
   });
 
+  const twoFiles = [...tallyFiles(report(["Killed"])), ...tallyFiles(report(["Survived"], `${FOLDER}/c.ts`))];
+
   it("keeps the figures of files that were not mutated now, and replaces those of the others", () => {
-    const before = replaceTable(empty, [
-      ...tallyFiles(report(["Killed"])),
-      ...tallyFiles(report(["Survived"], `${FOLDER}/c.ts`)),
-    ]);
-    const after = replaceTable(before, tallyFiles(report(["Killed", "Killed"], `${FOLDER}/c.ts`)));
+    const before = replaceTable(empty, twoFiles, () => true);
+    const after = replaceTable(
+      before,
+      tallyFiles(report(["Killed", "Killed"], `${FOLDER}/c.ts`)),
+      () => true,
+    );
     expect(after.replaceAll(/ +/g, " ")).toContain(
       "| core/b.ts | 1 | 1 | 0 | 100.0% |\n| core/c.ts | 2 | 2 | 0 | 100.0% |\n| all | 3 | 3 | 0 |",
     );
   });
 
+  it("drops files that don't exist any more", () => {
+    const before = replaceTable(empty, twoFiles, () => true);
+    const after = replaceTable(before, [], (file) => file === `${FOLDER}/c.ts`);
+    expect(after).not.toContain("core/b.ts");
+    expect(after.replaceAll(/ +/g, " ")).toContain("| core/c.ts | 1 | 0 | 1 | 0.0% |\n| all | 1 | 0 | 1 |");
+  });
+
   it("refuses a text without a place for it", () => {
-    expect(() => replaceTable("# Nothing\n", [])).toThrow("there is no place for the table");
+    expect(() => replaceTable("# Nothing\n", [], () => true)).toThrow("there is no place for the table");
   });
 });

@@ -71,13 +71,21 @@ export function listSurvivors(report: MutationReport): string[] {
   });
 }
 
-/** `text` with the figures of `tallies` in its table. Files without new figures keep their old ones. */
-export function replaceTable(text: string, tallies: readonly FileTally[]): string {
+/**
+ * `text` with the figures of `tallies` in its table. Files without new figures keep their old ones, unless they
+ * don't exist any more.
+ */
+export function replaceTable(
+  text: string,
+  tallies: readonly FileTally[],
+  exists: (path: string) => boolean,
+): string {
   const begin = text.indexOf(TABLE_BEGIN);
   const end = text.indexOf(TABLE_END);
   if (begin < 0 || end < begin)
     throw new Error(`there is no place for the table: ${TABLE_BEGIN} ... ${TABLE_END}`);
-  const rows = new Map(readRows(text.slice(begin, end)).map((row) => [row.file, row]));
+  const kept = readRows(text.slice(begin, end)).filter(({ file }) => exists(SRC + file));
+  const rows = new Map(kept.map((row) => [row.file, row]));
   for (const tally of tallies) rows.set(tally.file, tally);
   const sorted = [...rows.values()].sort((a, b) => (a.file < b.file ? -1 : 1));
   const total = sorted.reduce(

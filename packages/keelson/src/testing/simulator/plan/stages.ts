@@ -584,7 +584,8 @@ function failedSnapshots({ clockRates, faultyMs }: Plan, chance: Chance): Fault[
 /**
  * Installations of snapshots meet something: commands that are still being applied, snapshots of the node's
  * own, or time limits of the source that the installation outlasts (S19). Or many nodes join, one after
- * another. The operator waits for each, so the leader is never asked for more transfers than it serves at once.
+ * another. The operator waits for each, so the leader is never asked for more transfers than it serves at
+ * once.
  */
 function busyInstallationStage(plan: Plan, chance: Chance): Plan {
   const about = chance.pick(["busy", "busy", "busy", "busy", "long", "many"] as const);
