@@ -17,6 +17,20 @@ export const EXTREME_BUGS: readonly Bug[] = [
     to: "const lock = held ?? { release: () => Promise.resolve() };",
   },
   {
+    code: "Z12b",
+    title: "What a program's logger throws stops the node",
+    file: "runtime/lifecycle/node-log.ts",
+    from: "    } catch {\n",
+    to: "    } catch (error) {\n      throw error;\n",
+  },
+  {
+    code: "Z21b",
+    title: "A log with entries of its cluster is discarded when the first list of members is corrected",
+    file: "storage/wal/discard-unused-log.ts",
+    from: "if (base.index > 0 || last.index > 1)",
+    to: "if (base.index > 0)",
+  },
+  {
     code: "Z17",
     title: "A stranger that knows the cluster's id is listened to",
     file: "runtime/members/member-directory.ts",
@@ -57,5 +71,12 @@ export const EXTREME_BUGS: readonly Bug[] = [
     file: "storage/wal/segments.ts",
     from: 'if (!hasCode(error, "EEXIST")) throw error;',
     to: "throw error;",
+  },
+  {
+    code: "Z24",
+    title: "A node that more nodes ask for a snapshot than it serves at once fails",
+    file: "runtime/snapshots/snapshot-sender.ts",
+    from: "if (this.#transfers.size >= TRANSFERS_MAX) return null;",
+    to: 'if (this.#transfers.size >= TRANSFERS_MAX) throw new Error("too many transfers");',
   },
 ];

@@ -247,6 +247,11 @@ export class SimOperator {
     return !this.#busy && this.#view.canRollBack(process);
   }
 
+  /** The members that the cluster began with. */
+  get firstMembers(): Readonly<Record<NodeId, string>> {
+    return this.#parts.initialMembers;
+  }
+
   /** See `OperatorView.removedMember`. */
   removedMember(): ReturnType<OperatorView["removedMember"]> {
     return this.#view.removedMember();

@@ -304,6 +304,12 @@ export class FaultPlayer {
       "full-disk": ({ node, ms }) => {
         this.#set(this.#process(node).diskSpace, "isFull", true, ms);
       },
+      "begin-anew": ({ node, ms }) => {
+        const process = this.#process(node);
+        if (!process.isUp) return;
+        this.#processFaults.crash(process, ms);
+        process.tryToBeginAnew(this.#parts.operator.firstMembers);
+      },
       "second-process": ({ node }) => {
         this.#process(node).openTwice();
       },

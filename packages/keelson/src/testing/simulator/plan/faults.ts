@@ -35,6 +35,8 @@
  * | hanging-disk             | no call to the disk returns                       | leaders that stay (D11), timeouts     |
  * | disk-error               | one operation fails                               | going on after an error (D2)          |
  * | full-disk                | every write fails for long, also after restarts   | recovery on a full disk (Z5, D3)      |
+ * | begin-anew               | a dead node's log is to be discarded, as after a  | a used log that is discarded (Z21)    |
+ * |                          | mistake in the first list of members              |                                       |
  * | second-process           | another process opens the node's log              | two writers of one log (Z1)           |
  * | short-transfers          | reads and writes are done in several parts        | short writes taken for whole (D6)     |
  * | bit-flip                 | a bit changes while the process is down           | damage that goes unnoticed (D4)       |
@@ -207,6 +209,11 @@ export type DiskFault =
    * process has stopped and is started again, however often, until there is space.
    */
   | { readonly type: "full-disk"; readonly node: number; readonly ms: number }
+  /**
+   * The node's process dies, and somebody asks `discardUnusedLog` for its log, with another address for one of the
+   * first members. The node has had a part in the cluster, so the log must stay.
+   */
+  | { readonly type: "begin-anew"; readonly node: number; readonly ms: number }
   /** Another process opens the log of the node while it runs, which must be refused. */
   | { readonly type: "second-process"; readonly node: number }
   /** Reads and writes are done in several parts. */

@@ -78,6 +78,7 @@ const FAULTS: Readonly<Record<FaultType, true>> = {
   "hanging-disk": true,
   "disk-error": true,
   "full-disk": true,
+  "begin-anew": true,
   "second-process": true,
   "short-transfers": true,
   "bit-flip": true,

@@ -27,3 +27,14 @@ export function withSecondProcesses(plan: Plan, chance: Chance): Plan {
     ...{ type: "second-process", at, node: chance.whole(0, plan.nodes - 1) },
   }));
 }
+
+/** Of the runs, the share in which somebody tries to discard the logs of nodes. */
+const BEGUN_ANEW_SHARE = 0.06;
+
+/** In some runs nodes die, and somebody wants them to begin anew with corrected addresses of the first members. */
+export function withDiscardedLogs(plan: Plan, chance: Chance): Plan {
+  if (hasOnlyHarmlessFaults(plan) || !chance.happens(BEGUN_ANEW_SHARE)) return plan;
+  return withMoreFaults(plan, chance, plan.faultyMs / 4, (at) => ({
+    ...{ type: "begin-anew", at, node: chance.whole(0, plan.nodes - 1), ms: chance.time(100) },
+  }));
+}

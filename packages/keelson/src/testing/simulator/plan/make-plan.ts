@@ -11,7 +11,7 @@ import { Chance } from "./chance.ts";
 import { minorityOf, nodesOf } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
 import { withHangingParts } from "./hang-faults.ts";
-import { withHostilePeers, withSecondProcesses } from "./intruders.ts";
+import { withDiscardedLogs, withHostilePeers, withSecondProcesses } from "./intruders.ts";
 import { withWeakReads } from "./leadership-faults.ts";
 import { withOperatorFaults, withRepeatedInitialize } from "./membership-faults.ts";
 import { hasOnlyHarmlessFaults, type Plan } from "./plan.ts";
@@ -39,7 +39,8 @@ export function planOf(seed: number, isSteered = true): Plan {
   const steered = isSteered ? withPairs(staged) : staged;
   const jumping = withClockJumps(steered, new Chance(seed ^ 0xc1_0c4));
   const opened = withSecondProcesses(jumping, new Chance(seed ^ 0x2_9c9));
-  const besieged = withHostilePeers(opened, new Chance(seed ^ 0x40_58e));
+  const discarding = withDiscardedLogs(opened, new Chance(seed ^ 0xd1_5c2));
+  const besieged = withHostilePeers(discarding, new Chance(seed ^ 0x40_58e));
   const plan = withLargeStart(besieged, new Chance(seed ^ 0x1a_4c9));
   const rests = plan.restsBeforeWriting || new Chance(seed ^ 0x9e57).happens(0.5);
   return { ...plan, restsBeforeWriting: rests };

@@ -6,7 +6,7 @@ import { planOf } from "./make-plan.ts";
 import { combinations, isSteered, PAIRED_EVERY } from "./paired-plans.ts";
 
 /** What some runs of every kind get besides. */
-const ADDED_TO_ANY: readonly FaultType[] = ["clock-jump", "second-process", "hostile-peer"];
+const ADDED_TO_ANY: readonly FaultType[] = ["clock-jump", "second-process", "begin-anew", "hostile-peer"];
 
 describe("combinations", () => {
   it("contain each pair of faults and workloads that a run can have, and no other", () => {

@@ -19,7 +19,7 @@ import { targetedFaultOf, type TargetedType } from "./targeted-faults.ts";
 
 /** One in so many consecutive seeds is steered. The constant was chosen so that no kept seed became one. */
 export const PAIRED_EVERY = 7;
-const PAIRED_CONSTANT = 0xbcf;
+const PAIRED_CONSTANT = 0x5087;
 
 /** More at once would leave hardly any moment in which the cluster works. */
 const FAULTS_IN_COMBINATION = 6;
@@ -297,6 +297,12 @@ function drawOther(
     case "hostile-peer":
       return { type, at, as: chance.pick(["stranger", "removed member"]), everyMs: 20, ms: 2 * timeoutMs };
     case "full-disk":
+      return { type, at, node, ms };
+    case "restart-under-reads":
+      return { type, at, node, ms, readsMs: timeoutMs };
+    case "leader-without-voters":
+      return { type, at, hears: chance.pick(["learners", "removed"]), ms: 2 * timeoutMs };
+    case "begin-anew":
       return { type, at, node, ms };
     case "second-process":
       return { type, at, node };

@@ -77,6 +77,8 @@ export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
     onLog: (_level, text) => {
       // Nothing damages frames in the simulation. One that can't be read was written or read wrongly.
       if (UNREADABLE_FRAME.test(text)) report(new Violation("WIRE", `${id}: ${text}`));
+      // What a logger throws must change nothing (Z12).
+      throw new Error("the logger is out of order");
     },
   };
   return Raft.open(options);

@@ -33,6 +33,7 @@ import type { AnySubject } from "../subject/subject.ts";
 import { ChangeReader } from "./change-reader.ts";
 import { CommittedReader } from "./committed-reader.ts";
 import type { ClockConditions, DiskConditions, MachineConditions } from "./conditions.ts";
+import { tryToDiscardLog } from "./discarded-log.ts";
 import { watchElections } from "./election-watch.ts";
 import { EventDelivery } from "./event-delivery.ts";
 import { MessageReplayer, type ReceiverTerm } from "./message-replayer.ts";
@@ -424,6 +425,14 @@ export class SimProcess {
       stopped(this);
       this.kill(false);
     });
+  }
+
+  /** Between two runs of the program: somebody asks to discard its log. */
+  tryToBeginAnew(firstMembers: Readonly<Record<string, string>>): void {
+    const { checker, plan, trace, report } = this.#parts;
+    const { id, disk } = this;
+    const environment = simulatedEnvironment({ seed: plan.seed, host: id, files: disk });
+    tryToDiscardLog({ node: checker.history.node(id), firstMembers, environment, trace, report });
   }
 
   /**
