@@ -153,8 +153,10 @@ export class LeaderDuties {
     const { refused, hint } = outcome;
     const prev = next - 1;
     const isRuledOut = prev > hint.index || (log.termAt(prev) ?? 0) > hint.term;
+    // Only trying the log's base shows whether the follower needs a snapshot.
+    const isTriedAnyway = prev <= Math.max(match, log.base.index);
     duty(
-      next === before || prev <= match || !isRuledOut,
+      next === before || isTriedAnyway || !isRuledOut,
       () =>
         `${id} tries ${from} after ${String(prev)}, which its hint ${String(hint.index)}@${String(hint.term)} rules out`,
     );
