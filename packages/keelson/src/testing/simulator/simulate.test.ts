@@ -238,6 +238,7 @@ describe("a failing run", () => {
   const base: Plan = {
     ...firstPlan(({ nodes, stage }) => nodes === 1 && stage === null),
     faults: [quiet(20), flip, quiet(150), quiet(200)],
+    clients: 3,
     preVote: true,
   };
 

@@ -18,8 +18,8 @@ import { isStaged } from "./stages.ts";
 import { targetedFaultOf, type TargetedType } from "./targeted-faults.ts";
 
 /** One in so many consecutive seeds is steered. The constant was chosen so that no kept seed became one. */
-export const PAIRED_EVERY = 7;
-const PAIRED_CONSTANT = 0x5087;
+export const PAIRED_EVERY = 9;
+const PAIRED_CONSTANT = 0x952;
 
 /** More at once would leave hardly any moment in which the cluster works. */
 const FAULTS_IN_COMBINATION = 6;

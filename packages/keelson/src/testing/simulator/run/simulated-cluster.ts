@@ -3,6 +3,7 @@
  * the faults and the checkers. It wires them; what happens when is decided by `simulate.ts` and the other
  * files of this folder.
  */
+import { isVoter } from "../../../core/config.ts";
 import { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import { SimulatedNetwork } from "../../../environment/simulated/simulated-network.ts";
 import {
@@ -148,10 +149,20 @@ export class SimulatedCluster {
     );
   }
 
-  /** Nodes to which this one has a connection, or tries to have one, though they were removed from the cluster. */
+  /**
+   * Nodes to which this one has a connection, or tries to have one, though they were removed from the cluster.
+   * Not those that run and don't know that their removal is committed: such a node campaigns for ever (M18), and
+   * is answered each time.
+   */
   connectionsToRemoved({ id }: SimProcess): string[] {
     const removed = this.checker.history.committedMembership?.removed ?? [];
-    return this.#streams.targetsOf(id).filter((target) => removed.includes(target));
+    const knows = ({ core }: SimProcess): boolean =>
+      core === null ||
+      (!isVoter(core.config, core.id) && core.log.configAt(core.log.last.index).index <= core.commitIndex);
+    return this.#streams
+      .targetsOf(id)
+      .filter((target) => removed.includes(target))
+      .filter((target) => this.processes.every((process) => process.id !== target || knows(process)));
   }
 
   /** Every process that runs, a member or not. */
