@@ -99,6 +99,8 @@ export class ClusterHistory {
   readonly committed: CommittedEntry[] = [];
   /** The leader of each term. Written by `LeadershipChecker`. */
   readonly leaders = new Map<number, NodeId>();
+  /** Nodes that have sent something as a candidate or as a leader. Written by `MessageWatch`. */
+  readonly campaigners = new Set<NodeId>();
   /**
    * Durable votes: by voter and term, the candidates; more than one only where the voter's directory was
    * replaced by an older copy in between. Written by `StoreChecker`.

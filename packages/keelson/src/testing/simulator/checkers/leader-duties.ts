@@ -136,7 +136,7 @@ export class LeaderDuties {
     const { lastIndex, prev } = entries;
     if (lastIndex === prev.index) return;
     peer.unacknowledged.push(lastIndex);
-    const isSilent = now >= peer.heardAt + this.#settings.electionTimeoutMaxMs;
+    const isSilent = now - peer.heardAt >= this.#settings.electionTimeoutMaxMs;
     duty(
       !isSilent || progress?.state !== "probe",
       () => `${this.#core.id} sends ${to} entries, and has not heard it since ${String(peer.heardAt)} ms`,

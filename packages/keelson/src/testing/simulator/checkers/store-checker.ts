@@ -147,9 +147,13 @@ export class StoreChecker {
     );
   }
 
-  /** CFG: this membership, encoded, goes with the state after entry `index`. */
+  /**
+   * CFG: this membership, encoded, goes with the state after entry `index`. Commits are seen at the end of a
+   * turn, and a node may begin a snapshot in the turn in which it commits and applies: then its own log tells.
+   */
   checkMembershipAt(id: NodeId, index: LogIndex, payload: Uint8Array): void {
-    const inForce = this.#history.committed[index - 1]?.inForce?.membership;
+    const entry = this.#history.committed[index - 1] ?? this.#history.node(id).submitted[index - 1];
+    const inForce = entry?.inForce?.membership;
     const expected = inForce && encodeMembership(inForce);
     assertInvariant(
       expected !== undefined && Buffer.compare(expected, payload) === 0,

@@ -151,8 +151,13 @@ export class OpenCalls {
       const waitedMs = now - call.notLeadingSince;
       if (waitedMs <= limitMs) continue;
       const state = process.state();
-      // A write whose entry is committed is answered when the entry is applied, however long that takes.
-      if (state === null || state.appliedIndex < state.commitIndex) return;
+      // A write whose entry is committed is answered when the entry is applied, however long that takes. If a
+      // snapshot takes its place, many calls end at once, and a node ends only so many in a turn: the wait
+      // begins anew.
+      if (state === null || state.appliedIndex < state.commitIndex) {
+        writes.spell += 1;
+        return;
+      }
       throw new Violation(
         "KNOWN",
         `${process.id} has not led for ${String(Math.round(waitedMs))} ms, and ${call.op} has not ended`,

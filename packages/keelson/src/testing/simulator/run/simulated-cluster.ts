@@ -3,7 +3,6 @@
  * the faults and the checkers. It wires them; what happens when is decided by `simulate.ts` and the other
  * files of this folder.
  */
-import { isVoter } from "../../../core/config.ts";
 import { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import { SimulatedNetwork } from "../../../environment/simulated/simulated-network.ts";
 import {
@@ -115,7 +114,7 @@ export class SimulatedCluster {
    */
   usableMembers(): SimProcess[] {
     const members = this.checker.history.committedMembership?.members;
-    const isMember = ({ id }: SimProcess): boolean => this.plan.spares === 0 || members?.has(id) === true;
+    const isMember = ({ id }: SimProcess): boolean => members?.has(id) ?? this.plan.spares === 0;
     return this.processes.filter(
       (process) =>
         !process.refusesToStart &&
@@ -151,18 +150,15 @@ export class SimulatedCluster {
 
   /**
    * Nodes to which this one has a connection, or tries to have one, though they were removed from the cluster.
-   * Not those that run and don't know that their removal is committed: such a node campaigns for ever (M18), and
-   * is answered each time.
+   * Not those that have ever asked for votes: one that wasn't told in time campaigns for ever (M18), and a node
+   * keeps the address of a sender that is no member until the membership changes again, to answer it.
    */
   connectionsToRemoved({ id }: SimProcess): string[] {
-    const removed = this.checker.history.committedMembership?.removed ?? [];
-    const knows = ({ core }: SimProcess): boolean =>
-      core === null ||
-      (!isVoter(core.config, core.id) && core.log.configAt(core.log.last.index).index <= core.commitIndex);
+    const { campaigners, committedMembership } = this.checker.history;
+    const removed = committedMembership?.removed ?? [];
     return this.#streams
       .targetsOf(id)
-      .filter((target) => removed.includes(target))
-      .filter((target) => this.processes.every((process) => process.id !== target || knows(process)));
+      .filter((target) => removed.includes(target) && !campaigners.has(target));
   }
 
   /** Every process that runs, a member or not. */

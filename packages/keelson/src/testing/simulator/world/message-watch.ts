@@ -26,6 +26,14 @@ import { assertInvariant } from "../checkers/violation.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { TransportObserver } from "./observed-transport.ts";
 
+/** What a node sends to others as a candidate or as a leader. Each is answered, also by nodes that don't know it. */
+const OF_CANDIDATES_AND_LEADERS: ReadonlySet<Message["type"]> = new Set([
+  "pre-vote",
+  "request-vote",
+  "append-entries",
+  "install-snapshot",
+]);
+
 /** The process whose messages are watched. */
 export interface WatchedProcess {
   readonly id: NodeId;
@@ -86,6 +94,7 @@ export class MessageWatch implements TransportObserver {
     checker.chains.sending(process.id, process.core, to, message);
     // The invariants say nothing about messages between runtimes.
     if (isRuntimeMessage(message)) return;
+    if (OF_CANDIDATES_AND_LEADERS.has(message.type)) checker.history.campaigners.add(process.id);
     checker.messages.sending(process.id, to, message);
     checker.reads.sending(to, message);
     checker.entitlements.sending(process.id, message, () => process.core?.config ?? null);
