@@ -16,7 +16,8 @@ import { lineOf, tableOf, type Line } from "./zoo/report.ts";
 const HELP = `Usage: npm run zoo -- [--only CODE,...] [--seeds-max N] [--trials N] [--from S] [--jobs J] [--update] [--list] [--text]
 
   --only CODE,...  look for these bugs only, and write no file; without it, docs/zoo.md and docs/zoo.json are written
-  --update         with --only: write the results of these bugs to the files, and keep those of the others
+  --update         write results to the files also with --only; bugs that were not looked for keep what is stored,
+                   also if the run is interrupted
   --seeds-max N    give up on a bug after N seeds (default 2000)
   --trials N       how often each bug is looked for, each time from another first seed (default 5)
   --from S         the first seed of the first trial (default 1); the other trials begin 10,000 seeds apart
@@ -77,14 +78,15 @@ async function main(args: string[]): Promise<number> {
   };
   if (values.text) {
     const titles = new Map(BUGS.map(({ code, title }) => [code, title]));
-    const lines = storedLines([]).map((line) => ({ ...line, title: titles.get(line.code) ?? line.title }));
+    const lines = storedLines().map((line) => ({ ...line, title: titles.get(line.code) ?? line.title }));
     await write(lines);
     return 0;
   }
-  const kept = values.update ? storedLines(bugs) : [];
+  const stored = values.update ? storedLines() : [];
   const isWritten = values.only === undefined || values.update;
   const lines = await huntAll(bugs, options, numberOf("jobs", values.jobs), async (done) => {
     // After each bug, so that an interrupted run keeps its results.
+    const kept = stored.filter(({ code }) => !done.some((line) => line.code === code));
     if (isWritten) await write([...kept, ...done]);
   });
   const missed = lines.filter(({ found }) => !found).map(({ code }) => code);
@@ -93,11 +95,11 @@ async function main(args: string[]): Promise<number> {
   return missed.length === 0 ? 0 : 1;
 }
 
-/** The stored results of the bugs other than these. */
-function storedLines(bugs: readonly Bug[]): Line[] {
+/** The results of earlier runs. */
+function storedLines(): Line[] {
   if (!existsSync(path.join(DOCS, "zoo.json"))) return [];
-  const { bugs: lines } = JSON.parse(readFileSync(path.join(DOCS, "zoo.json"), "utf8")) as { bugs: Line[] };
-  return lines.filter(({ code }) => !bugs.some((bug) => bug.code === code));
+  const { bugs } = JSON.parse(readFileSync(path.join(DOCS, "zoo.json"), "utf8")) as { bugs: Line[] };
+  return bugs;
 }
 
 async function write(lines: readonly Line[]): Promise<void> {
