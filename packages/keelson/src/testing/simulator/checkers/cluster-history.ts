@@ -99,6 +99,8 @@ export class ClusterHistory {
   readonly committed: CommittedEntry[] = [];
   /** The leader of each term. Written by `LeadershipChecker`. */
   readonly leaders = new Map<number, NodeId>();
+  /** Nodes whose directory was replaced by an older copy. The others may take nothing from them any more. */
+  readonly rolledBack = new Set<NodeId>();
   /** Nodes that have sent something as a candidate or as a leader. Written by `MessageWatch`. */
   readonly campaigners = new Set<NodeId>();
   /**
@@ -144,6 +146,7 @@ export class ClusterHistory {
 
   /** This node's directory is replaced by an older copy, in which its votes may be missing. */
   forgetVotes(id: NodeId): void {
+    this.rolledBack.add(id);
     for (const key of this.#votes.keys()) {
       if (key.startsWith(voteKey(id, ""))) this.#forgottenVotes.add(key);
     }

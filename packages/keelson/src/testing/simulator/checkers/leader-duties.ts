@@ -73,7 +73,8 @@ export class LeaderDuties {
   #peer(id: NodeId, now: number): Peer {
     let peer = this.#peers.get(id);
     if (peer === undefined) {
-      peer = { heardAt: now, roundSent: 0, unacknowledged: [], match: 0, next: 0, needsOffer: false };
+      const next = this.#core.progress(id)?.next ?? 0;
+      peer = { heardAt: now, roundSent: 0, unacknowledged: [], match: 0, next, needsOffer: false };
       this.#peers.set(id, peer);
     }
     return peer;

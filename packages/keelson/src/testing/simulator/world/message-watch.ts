@@ -115,7 +115,9 @@ export class MessageWatch implements TransportObserver {
     this.#matchesBefore = message.type === "append-entries-reply" ? this.#matchesAfter(message.term) : null;
     const asksForVote = message.type === "pre-vote" || message.type === "request-vote";
     const state = asksForVote ? this.#receiverState() : null;
-    const voter = asksForVote ? this.#voter() : null;
+    // Once it is known that a node lost durable entries, no vote is given to it.
+    const mayBeLost = this.#parts.checker.history.rolledBack.has(message.from);
+    const voter = asksForVote && !mayBeLost ? this.#voter() : null;
     if (voter !== null) this.#grants.receiving(message, voter);
     const mustRefuse = state !== null && this.#lease.receiving(message, state);
     this.#unchanged = message.type === "pre-vote" || mustRefuse ? this.#changeable() : null;
