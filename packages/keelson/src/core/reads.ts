@@ -41,9 +41,8 @@ export function onReadIndexReply(state: NodeState, message: ReadIndexReply): voi
 }
 
 /**
- * Starts a heartbeat round for the reads that have none yet. All reads that arrived since the last actions
- * share it. Until an entry of the leader's own term is committed, its commit index may be too low to read at
- * (§8).
+ * Starts one heartbeat round for all reads that have none, when the host calls `takeActions`. Until an entry
+ * of the leader's own term is committed, reads wait: its commit index may be too low to read at (§8).
  */
 export function startRoundForReads(state: NodeState, leader: Leader, now: number): void {
   if (!state.termStartCommitted) return;

@@ -199,10 +199,10 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * The commands of the log in order, each once it is applied on this node, from the entry `from` on (default: from the
-   * log's beginning). Ends when the node closes; throws the node's error when it fails.
+   * The commands of the log in order, each when this node has applied it, from the entry `from` on (default:
+   * the oldest that is kept). Ends when the node closes; throws the node's error when it fails.
    *
-   * @throws InvalidOptionError the log doesn't reach back to `from`
+   * @throws InvalidOptionError `from` is compacted; LogCompactedError the next one to read is
    */
   committed(options: { readonly from?: LogIndex } = {}): AsyncIterableIterator<CommittedCommand<Command>> {
     return this.#node.committed.open(options.from);

@@ -1,9 +1,9 @@
 // Where the rest of the runtime reads the log's records: the newest are in the entry buffer,
 // all others in the store.
 //
-// Neither memory nor disk is trusted. Only the core knows which entries form the log, so code that fetches
-// records compares them with the core's positions (`checkRecords`). Without that, a short read, a damaged
-// file or a stale buffer could send a follower an entry that isn't in the log (R11, R20).
+// Either may return wrong records: a file may be damaged, the buffer out of date. So before a reader sends,
+// writes or applies records, it compares each one's index and term with the core's log (`checkRecords`).
+// Otherwise a follower could be sent an entry that isn't in the log (R20).
 
 import { recordIndex, recordTerm } from "../../codec/record.ts";
 import { ProtocolViolation } from "../../core/assert.ts";

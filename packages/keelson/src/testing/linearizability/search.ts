@@ -16,8 +16,8 @@ export interface SearchResult {
   readonly verdict: "linearizable" | "illegal" | "undecided";
   readonly steps: number;
   /**
-   * The ids of the operations in a legal order. If there is no legal order of all: one that gets past as many
-   * returns as possible.
+   * The ids of the operations in a legal order. If none was found: with `keepBest`, the partial order found
+   * whose first missing return is latest; else empty.
    */
   readonly order: readonly number[];
   /** The limit that ended the search, if the verdict is `undecided`. */

@@ -34,7 +34,7 @@ export class LibrarySessions implements SessionClients {
   readonly #clients: CallMaker;
   readonly #chance: Chance;
   readonly #ttlMs: number;
-  /** By group: the name of the clients that share one. */
+  /** The session that each group of clients shares. */
   readonly #sessions = new Map<string, OpenedSession>();
   /** The ids of sessions whose closing was acknowledged. Grows with the run. */
   readonly #closed = new Set<number>();

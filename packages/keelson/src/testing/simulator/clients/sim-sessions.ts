@@ -71,7 +71,7 @@ export class SimSessions implements SessionClients {
   readonly #clients: CallMaker;
   readonly #chance: Chance;
   readonly #ttlMs: number;
-  /** By group: the name of the clients that share one. */
+  /** The session that each group of clients shares. */
   readonly #sessions = new Map<string, SimSession>();
   #stopped = false;
 

@@ -27,7 +27,7 @@ export async function shutDown(cluster: SimulatedCluster, turns: TurnLoop): Prom
 }
 
 async function closeAll(cluster: SimulatedCluster, turns: TurnLoop): Promise<void> {
-  // The delivery is gone from a process that has ended, so keep it.
+  // Keep the delivery: a process that is killed meanwhile loses it.
   const running = cluster.running().map((process) => ({ process, delivery: process.delivery }));
   const checkTimers = ({ process, delivery }: (typeof running)[number]): void => {
     const timers = delivery?.pendingTimers ?? 0;

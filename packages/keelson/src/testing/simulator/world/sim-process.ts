@@ -113,7 +113,7 @@ export class SimProcess {
     hungCalls: new Set(),
   };
 
-  // Where faults strike; each is called at its moment.
+  // Set by faults, to strike at the moment described.
   /** A vote for this node is durable, and no node has been told. */
   onVoteDurable: ((votedFor: string) => void) | null = null;
   /**
