@@ -136,7 +136,8 @@ function combine(plan: Plan, { faults, workloads }: Combination): Plan {
   const losses = faults.filter((type) => LOSSES.includes(type)).length;
   const members = has("one node") ? 1 : has("many nodes") || losses > 1 ? 5 : 3;
   const spares =
-    has("new members") || isAny(["change", "wipe", "greet-leader", "interrupt-change", "leader-without-voters"])
+    has("new members") ||
+    isAny(["change", "wipe", "greet-leader", "interrupt-change", "leader-without-voters"])
       ? chance.whole(1, 2)
       : 0;
   const base = cluster(plan, members, chance, spares);
