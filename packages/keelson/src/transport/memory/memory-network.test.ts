@@ -99,4 +99,18 @@ describe("MemoryNetwork", () => {
     await rig.advance(100);
     expect(again.host.received).toEqual([]);
   });
+
+  it("reaches a node that died while it joined the cluster, after its restart", async () => {
+    const rig = makeRig();
+    const a = await TestNode.start(rig, "a");
+    const b = await TestNode.start(rig, "b", null);
+    b.host.adoption = new Promise(() => undefined);
+    a.knows(b);
+    await rig.advance(10);
+    expect(b.host.adoptions).toBe(1);
+    await b.transport.close();
+    const again = await TestNode.start(rig, "b", null);
+    await a.reaches(rig, again);
+    expect(again.host.cluster).toBe("c1");
+  });
 });

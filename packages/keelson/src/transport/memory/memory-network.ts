@@ -185,8 +185,8 @@ class MemoryLink {
    * another transport at its address, so the handshake is repeated.
    */
   #target: MemoryTransport | null = null;
-  /** The peer is joining this node's cluster. */
-  #adopting = false;
+  /** The peer's transport while the peer joins this node's cluster; null: it doesn't. */
+  #adopting: MemoryTransport | null = null;
   /** Set by `close`, never reset. */
   #closed = false;
   /** Bytes sent that have not arrived; at most `IN_TRANSIT_BYTES_MAX`, or one message. */
@@ -251,7 +251,7 @@ class MemoryLink {
     if (this.#closed || this.#isCut()) return;
     for (const address of this.addresses) {
       const target = this.#network.transportAt(address);
-      if (this.#adopting || this.#isConnected()) return;
+      if (this.#isInUse(this.#adopting) || this.#isConnected()) return;
       if (target !== undefined) this.#connectTo(target);
     }
   }
@@ -276,14 +276,17 @@ class MemoryLink {
       this.#completeHandshake(target, host);
       return;
     }
-    this.#adopting = true;
+    this.#adopting = target;
+    const ended = (): void => {
+      if (this.#adopting === target) this.#adopting = null;
+    };
     target.adoptCluster(clusterId).then(
       () => {
-        this.#adopting = false;
+        ended();
         this.connect();
       },
       (error: unknown) => {
-        this.#adopting = false;
+        ended();
         this.#refused(host, textOfThrown(error), STRANGER_REASON, address);
       },
     );
@@ -297,7 +300,12 @@ class MemoryLink {
   }
 
   #isConnected(): boolean {
-    return this.#target !== null && this.#network.transportAt(this.#target.address) === this.#target;
+    return this.#isInUse(this.#target);
+  }
+
+  /** Whether the peer that has this transport still runs. A peer that died while it joined never answers. */
+  #isInUse(transport: MemoryTransport | null): boolean {
+    return transport !== null && this.#network.transportAt(transport.address) === transport;
   }
 
   #isCut(): boolean {
