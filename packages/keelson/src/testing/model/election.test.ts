@@ -55,12 +55,15 @@ describe("a node's term", () => {
     forbidden(follower(), requestVote({ term: 1 }), { term: 1 }, /the term falls/);
   });
 
-  it("is 1 when a node creates the cluster", () => {
-    const blank = follower({ log: { ...log([]), runs: [], configs: [], lastIndex: 0 }, term: 0 });
+  it("is 1 when a node creates the cluster, unless it has heard of a later one", () => {
+    const empty = { ...log([]), runs: [], configs: [], lastIndex: 0 };
+    const blank = follower({ log: empty, term: 0 });
     const create = { type: "create", voters: ["a", "b", "c"], now: 0 } as const;
     allowed(blank, create, { term: 1, log: log([]) });
     forbidden(blank, create, { term: 2, log: log([]) }, /first entry has term 1/);
-    forbidden(follower({ log: log([]), term: 0 }), create, { term: 1 }, /is in one/);
+    allowed(follower({ log: empty, term: 5 }), create, { log: log([]) });
+    forbidden(follower({ log: empty, term: 5 }), create, { term: 6, log: log([]) }, /first entry has term 1/);
+    forbidden(follower({ log: log([]), term: 0 }), create, { term: 1 }, /has a log/);
   });
 
   it("isn't changed by a question about a read", () => {
