@@ -20,10 +20,28 @@ export async function shutDown(cluster: SimulatedCluster, turns: TurnLoop): Prom
   const all = (condition: (process: SimProcess) => boolean) => (): boolean =>
     cluster.usableMembers().every(condition);
   await turns.runUntil(all(isIdle), patienceMs, "BOUND", "all books to be empty");
-  await turns.runUntil(all(listenersAreCurrent), patienceMs, "LIVE", "listeners to know how nodes are");
+  await untilListenersAreCurrent(cluster, turns, all(listenersAreCurrent));
   const reading = Promise.all(cluster.usableMembers().map((process) => process.readBack()));
   await turns.settled(reading, patienceMs, "LIVE", "all logs to be read");
   await closeAll(cluster, turns);
+}
+
+/**
+ * Waits as long as the readers of committed commands go on reading. One that opens a stream anew for each
+ * command reads from the disk each time, and the disk may be slow.
+ */
+async function untilListenersAreCurrent(
+  cluster: SimulatedCluster,
+  turns: TurnLoop,
+  areCurrent: () => boolean,
+): Promise<void> {
+  const readTo = (): number =>
+    cluster.usableMembers().reduce((sum, { committedReadTo }) => sum + committedReadTo, 0);
+  while (!areCurrent()) {
+    const before = readTo();
+    const isDone = (): boolean => areCurrent() || readTo() > before;
+    await turns.runUntil(isDone, turns.patienceMs, "LIVE", "listeners to know how nodes are");
+  }
 }
 
 async function closeAll(cluster: SimulatedCluster, turns: TurnLoop): Promise<void> {

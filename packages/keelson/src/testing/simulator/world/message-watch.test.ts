@@ -29,7 +29,7 @@ function watched(says: Partial<Record<keyof RaftNode, unknown>> = {}, hasLostDis
   const watch = new MessageWatch({
     process: {
       ...{ id: "a", core, hasLostDisk, onTimeoutNowSent: null },
-      ...{ appliedIndex: () => null, now: () => 0, sinceLeaderMs: () => 0 },
+      ...{ appliedIndex: () => null, now: () => 0, state: () => null, sinceLeaderMs: () => 0 },
     },
     plan: { ...planOf(1), electionTimeoutMs: { min: 100, max: 200 }, checkQuorum: true },
     checker: new ClusterChecker(EXPECTATIONS),

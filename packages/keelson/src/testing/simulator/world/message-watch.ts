@@ -18,6 +18,7 @@ import type { Message } from "../../../core/message.ts";
 import type { LogIndex, NodeId } from "../../../core/position.ts";
 import { membersOf } from "../../../core/config.ts";
 import type { RaftNode } from "../../../core/node.ts";
+import type { Role } from "../../../core/role.ts";
 import type { TransportMessage } from "../../../transport/transport.ts";
 import { GrantChecker, type Voter } from "../checkers/grant-checker.ts";
 import { LeaseChecker, type ReceiverState } from "../checkers/lease-checker.ts";
@@ -45,6 +46,8 @@ export interface WatchedProcess {
   appliedIndex(): LogIndex | null;
   /** The time on its own clock. */
   now(): number;
+  /** The node's state; null: it isn't open. A node that closes or has failed is "stopped". */
+  state(): { readonly role: Role | "stopped" } | null;
   /** How long ago its core last heard a leader, or started, on its own clock. */
   sinceLeaderMs(): number;
 }
@@ -159,10 +162,10 @@ export class MessageWatch implements TransportObserver {
     return [role, term, leader, commitIndex, log.last.index].join(" ");
   }
 
-  /** null: there is no core; or it stopped while it handled the message, and grants nothing any more. */
+  /** null: there is no core; or the node closes or has failed, and takes no message any more. */
   #voter(): Voter | null {
     const { process } = this.#parts;
-    if (process.core === null) return null;
+    if (process.core === null || process.state()?.role === "stopped") return null;
     const { id, term, votedFor, leader, role, log } = process.core;
     const sinceLeaderMs = process.sinceLeaderMs();
     return { id, term, votedFor, leader, isLeader: role === "leader", last: log.last, sinceLeaderMs };

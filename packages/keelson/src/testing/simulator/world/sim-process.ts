@@ -244,9 +244,14 @@ export class SimProcess {
   }
 
   /** The reader of the committed stream, if there is one, has got every command of the log. */
+  /** How far the reader of this process's committed commands has read; 0: there is none. */
+  get committedReadTo(): LogIndex {
+    return this.#committedReader?.readTo ?? 0;
+  }
+
   get committedReaderIsCurrent(): boolean {
     if (this.#committedReader === null || this.hasDamagedData) return true;
-    return this.#committedReader.readTo >= this.#parts.checker.history.lastCommand(this.id);
+    return this.committedReadTo >= this.#parts.checker.history.lastCommand(this.id);
   }
 
   /** The call of the state machine, or else for a snapshot's file, that hangs for the longest; null: none does. */
