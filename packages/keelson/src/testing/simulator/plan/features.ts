@@ -125,11 +125,17 @@ export function stageOf({ stage }: Plan): Feature[] {
   return stage === null ? [] : [`stage ${stage}`];
 }
 
-/** Faults of datagrams: the simulated byte streams lose, repeat and reorder nothing. */
-const OF_DATAGRAMS: readonly Feature[] = ["lossy", "late-copies", "stragglers", "old messages", "datagrams"];
+/** Faults that need a follower to miss what is sent during a cut, so that it fetches a snapshot. */
+export const FAILING_FETCHES: readonly Feature[] = ["failed-installation", "contested-fetch"];
 
-/** Faults of connections. */
-const OF_STREAMS: readonly Feature[] = ["reset", "unreachable", "byte streams"];
+/** What needs datagrams: the simulated byte streams lose, repeat and reorder nothing. */
+export const OF_DATAGRAMS: readonly Feature[] = [
+  ...(["lossy", "late-copies", "stragglers", "old messages", "datagrams"] as const),
+  ...FAILING_FETCHES,
+];
+
+/** What needs connections. */
+export const OF_STREAMS: readonly Feature[] = ["reset", "unreachable", "byte streams"];
 
 /** What a node without others can have. */
 const OF_ONE_NODE: readonly Feature[] = [
@@ -172,9 +178,9 @@ export function whyNever(a: Feature, b: Feature): string | null {
   const isPairOf = (some: readonly Feature[], others: readonly Feature[]): boolean =>
     (some.includes(a) && others.includes(b)) || (some.includes(b) && others.includes(a));
   if (a.startsWith("stage ") && b.startsWith("stage ")) return "a run has one stage";
-  if (isPairOf(OF_DATAGRAMS, OF_STREAMS)) return "a run has one kind of transport";
-  if (isPairOf(["failed-installation", "contested-fetch"], OF_STREAMS))
+  if (isPairOf(FAILING_FETCHES, OF_STREAMS))
     return "after a cut, a byte stream delivers what the follower missed, and no snapshot is needed";
+  if (isPairOf(OF_DATAGRAMS, OF_STREAMS)) return "a run has one kind of transport";
   if (isPairOf(["sessions"], ["library sessions"])) return "the clients of a run have one kind of sessions";
   if (a === "one node" || b === "one node") {
     const other = a === "one node" ? b : a;

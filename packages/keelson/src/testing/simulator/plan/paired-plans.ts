@@ -9,7 +9,16 @@
 import { DRAW_ADDED, DRAW_BASIC } from "./basic-faults.ts";
 import { Chance } from "./chance.ts";
 import { byTime, minorityOf } from "./draw-faults.ts";
-import { FAULT_NAMES, whyNever, WORKLOAD_NAMES, type Feature, type Workload } from "./features.ts";
+import {
+  FAILING_FETCHES,
+  FAULT_NAMES,
+  OF_DATAGRAMS,
+  OF_STREAMS,
+  whyNever,
+  WORKLOAD_NAMES,
+  type Feature,
+  type Workload,
+} from "./features.ts";
 import type { ChangeKind, DiskErrorKind, Fault, FaultType } from "./faults.ts";
 import type { Plan } from "./plan.ts";
 import { DRAW_STAGED, type StagedFault } from "./stage-faults.ts";
@@ -99,22 +108,16 @@ function makeCombinations(): Combination[] {
   return result;
 }
 
-const OF_STREAMS: readonly FaultType[] = ["reset", "unreachable"];
-const OF_DATAGRAMS: readonly FaultType[] = [
-  "lossy",
-  "late-copies",
-  "stragglers",
-  "failed-installation",
-  "contested-fetch",
+const OF_SNAPSHOTS: readonly Feature[] = [
+  ...(["snapshots", "large snapshots", "snapshot", "spoil-snapshot", "snapshot-disk-error"] as const),
+  ...(["snapshot-error-at-rename", "crash-at-snapshot"] as const),
+  ...FAILING_FETCHES,
 ];
-const OF_SNAPSHOTS: readonly FaultType[] = [
-  "snapshot",
-  "spoil-snapshot",
-  "snapshot-disk-error",
-  "snapshot-error-at-rename",
-  "crash-at-snapshot",
-  "failed-installation",
-  "contested-fetch",
+
+/** What needs nodes that aren't members at first. */
+const OF_SPARES: readonly Feature[] = [
+  ...(["new members", "change", "wipe", "greet-leader", "interrupt-change"] as const),
+  "leader-without-voters",
 ];
 
 /** Faults after which a node may be useless for good. */
@@ -131,20 +134,14 @@ const LOSSES: readonly FaultType[] = [
 function combine(plan: Plan, { faults, workloads }: Combination): Plan {
   const chance = new Chance(plan.seed ^ 0x9a_125);
   const has = (workload: Workload): boolean => workloads.includes(workload);
-  const isAny = (types: readonly FaultType[]): boolean => faults.some((type) => types.includes(type));
+  const isAny = (some: readonly Feature[]): boolean =>
+    [...faults, ...workloads].some((feature) => some.includes(feature));
   // Two kinds of losses can strike only if two nodes can be lost.
   const losses = faults.filter((type) => LOSSES.includes(type)).length;
   const members = has("one node") ? 1 : has("many nodes") || losses > 1 ? 5 : 3;
-  const spares =
-    has("new members") ||
-    isAny(["change", "wipe", "greet-leader", "interrupt-change", "leader-without-voters"])
-      ? chance.whole(1, 2)
-      : 0;
+  const spares = isAny(OF_SPARES) ? chance.whole(1, 2) : 0;
   const base = cluster(plan, members, chance, spares);
-  const needsDatagrams = isAny(OF_DATAGRAMS) || has("old messages") || has("datagrams");
-  const needsStreams = isAny(OF_STREAMS) || has("byte streams");
-  const isTcp = needsStreams || (!needsDatagrams && chance.happens(0.5));
-  const hasSnapshots = isAny(OF_SNAPSHOTS) || has("snapshots") || has("large snapshots");
+  const isTcp = isAny(OF_STREAMS) || (!isAny(OF_DATAGRAMS) && chance.happens(0.5));
   const faultyMs = chance.pick([4_000, 6_000]);
   const used: Plan = {
     ...base,
@@ -160,8 +157,8 @@ function combine(plan: Plan, { faults, workloads }: Combination): Plan {
     ),
     diskMs: has("slow disks") ? chance.pick([0.5, 2, 5]) : 0,
     durableState: has("durable state"),
-    snapshots: hasSnapshots
-      ? snapshotsOf(has("large snapshots"), isAny(["failed-installation", "contested-fetch"]), chance)
+    snapshots: isAny(OF_SNAPSHOTS)
+      ? snapshotsOf(has("large snapshots"), isAny(FAILING_FETCHES), chance)
       : null,
     pendingEntriesMax: has("full queues") ? 3 : 65_536,
     pendingBytesMax: 65_536,
