@@ -7,7 +7,7 @@ import { byTime, drawFaults } from "./draw-faults.ts";
 import type { ChangeKind, Fault, GreetingAct } from "./faults.ts";
 import type { Plan } from "./plan.ts";
 import { busyClients, cluster } from "./stage-cluster.ts";
-import { drawStagedFaults, type StagedFault } from "./stage-faults.ts";
+import { drawStagedFaults, learnersJoin, type StagedFault } from "./stage-faults.ts";
 
 /** Changes that are interrupted. Those that stand twice happen twice as often. */
 const INTERRUPTED_CHANGES: readonly ChangeKind[] = [
@@ -139,9 +139,6 @@ export function crowdStage(plan: Plan, chance: Chance): Plan {
   const side = Array.from({ length: learners }, (_, learner) => members + learner);
   const absentMs = chance.pick([300, 600]);
   const fetchMs = chance.pick([500, 2_000]);
-  const joins = side.map((_, at) => ({
-    ...{ type: "change" as const, at: at * joinEveryMs, how: "learn" as const, crashLeaderAfterMs: null },
-  }));
   return {
     ...staged,
     transport: chance.pick(["tcp", "datagrams"]),
@@ -159,7 +156,7 @@ export function crowdStage(plan: Plan, chance: Chance): Plan {
       fetchBytesPerSecond: chance.pick([20_000, 60_000]),
     },
     faults: byTime([
-      ...joins,
+      ...learnersJoin(learners, 0, joinEveryMs),
       { type: "partition", at: joinedAtMs, side, oneWay: false, ms: absentMs },
       { type: "bulk", at: joinedAtMs + absentMs / 2, writes: 200 },
     ]),

@@ -199,6 +199,13 @@ function burst(at: number, node: number | null, chance: Chance): Fault {
   return { type: "burst", at, node, writes: chance.pick([3, 8, 15]) };
 }
 
+/** The operator is asked for so many learners, one after another. */
+export function learnersJoin(count: number, firstAt: number, everyMs: number): Fault[] {
+  return Array.from({ length: count }, (_, number) => ({
+    ...{ type: "change", at: firstAt + everyMs * number, how: "learn", crashLeaderAfterMs: null },
+  }));
+}
+
 /** All links lose and duplicate datagrams. */
 export function lossy(at: number, ms: number, drop: number, duplicate: number): Fault {
   return { type: "lossy", at, link: null, drop, duplicate, ms };

@@ -10,7 +10,13 @@ import type { Fault } from "./faults.ts";
 import { PLAIN_USAGE, WHOLE_LOG_BYTES, type Plan } from "./plan.ts";
 import { readQuorumStage, soleVoterStage } from "./read-stages.ts";
 import { busyClients, cluster, LONG_TTL_MS } from "./stage-cluster.ts";
-import { drawStagedFaultAt, drawStagedFaults, lossy, type StagedFault } from "./stage-faults.ts";
+import {
+  drawStagedFaultAt,
+  drawStagedFaults,
+  learnersJoin,
+  lossy,
+  type StagedFault,
+} from "./stage-faults.ts";
 
 // How long followers may take to catch up in a cluster without faults: so many heartbeats, round trips, and
 // calls to the disk. Finding where two logs agree takes a round trip for each term, a snapshot a few for each
@@ -45,9 +51,10 @@ const LATER_STAGES: readonly (readonly [percent: number, constant: number, stage
 ];
 
 /**
- * Stages of which each gets exactly one seed among so many consecutive ones: a chance for each seed leaves
- * hundreds of seeds in a row without a stage now and then, and the bugs that need it unfound for as long. The
- * constant decides which of the seeds it is, and was chosen so that no seed that was kept before became one.
+ * Stages of which each is drawn once among so many consecutive seeds: a chance for each seed leaves hundreds of
+ * seeds in a row without a stage now and then, and the bugs that need it unfound for as long. Where two are drawn
+ * for the same seed, it gets the one that stands first, and the other one gets no seed that time. The constant
+ * decides which of the seeds it is, and was chosen so that no seed that was kept before became one.
  */
 export const EVEN_STAGES: readonly (readonly [every: number, constant: number, stage: Stage])[] = [
   [15, 0xb99b, hastyForwardingStage],
@@ -581,7 +588,8 @@ function busyInstallationStage(plan: Plan, chance: Chance): Plan {
   const isLong = about === "long";
   const faultyMs = isLong ? OUTLASTING_MS + AFTER_OUTLASTING_MS : staged.faultyMs;
   const withFaults = { ...staged, faultyMs };
-  const faults = isMany ? manyReceivers() : busyReceivers(withFaults, isLong, chance);
+  // Learners are asked for much faster than they can fetch a snapshot; the operator adds one after another.
+  const faults = isMany ? learnersJoin(SPARES_FOR_MANY, 200, 150) : busyReceivers(withFaults, isLong, chance);
   return {
     ...withFaults,
     // A byte stream would deliver late what was sent during a cut, and no snapshot were needed.
@@ -638,16 +646,6 @@ function busyReceivers(staged: Plan, isLong: boolean, chance: Chance): Fault[] {
       : drawStagedFaultAt(chance, staged, at, chance.pick(others)),
   );
   return [busy(300, 0), ...drawn];
-}
-
-/** Learners are asked for much faster than they can fetch a snapshot; the operator adds one after another. */
-function manyReceivers(): Fault[] {
-  return Array.from({ length: SPARES_FOR_MANY }, (_, number) => ({
-    type: "change",
-    at: 200 + 150 * number,
-    how: "learn",
-    crashLeaderAfterMs: null,
-  }));
 }
 
 function backlogFaults(staged: Plan, isJoined: boolean, chance: Chance): Fault[] {
