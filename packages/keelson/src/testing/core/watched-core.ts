@@ -20,7 +20,8 @@ export function watchCore(core: RaftNode, stepped: (input: Input) => void): void
       if (depth === 0) stepped(inputOf(answer, ...args));
       return answer;
     };
-    Object.defineProperty(core, name, { value });
+    // Several observers may watch the same core.
+    Object.defineProperty(core, name, { value, configurable: true });
   }
 }
 
