@@ -13,7 +13,7 @@
 import type { Actions, AddressedMessage } from "../../../core/action.ts";
 import type { AppendEntries, Message } from "../../../core/message.ts";
 import type { RaftNode } from "../../../core/node.ts";
-import type { LogPosition } from "../../../core/position.ts";
+import { TERM_JUMP_MAX, type LogPosition } from "../../../core/position.ts";
 import type { Input } from "../../model/index.ts";
 import { duty, sentTo, type CoreBefore, type DutySettings } from "./duty.ts";
 
@@ -104,11 +104,11 @@ export class AnswerDuties {
     if (message.term > term && message.type !== "pre-vote" && message.type !== "request-vote") return;
     switch (message.type) {
       case "pre-vote":
-        if (message.term <= before.term + TERM_AHEAD_MAX)
+        if (message.term <= before.term + TERM_JUMP_MAX)
           this.#owed.push({ term, to, type: "pre-vote-reply", number: message.round });
         return;
       case "request-vote":
-        if (message.term <= before.term + TERM_AHEAD_MAX)
+        if (message.term <= before.term + TERM_JUMP_MAX)
           this.#owed.push({ term, to, type: "request-vote-reply", number: null });
         return;
       case "read-index":
@@ -218,9 +218,6 @@ export class AnswerDuties {
     }
   }
 }
-
-/** Messages of terms that are further ahead than this are dropped by design. */
-const TERM_AHEAD_MAX = 1_000;
 
 function numberOf(message: Message): number | null {
   if (message.type === "pre-vote-reply") return message.round;

@@ -4,7 +4,7 @@ import type { Actions, AddressedMessage } from "../../../core/action.ts";
 import { configOf } from "../../../core/config.ts";
 import type { EntryRange, Message } from "../../../core/message.ts";
 import { RaftNode } from "../../../core/node.ts";
-import type { LogPosition } from "../../../core/position.ts";
+import { TERM_JUMP_MAX, type LogPosition } from "../../../core/position.ts";
 import { NodeDuties } from "./node-duties.ts";
 
 const SETTINGS = {
@@ -122,6 +122,12 @@ describe("a node that is asked (DUTY)", () => {
     const questions: readonly (readonly [Message, Message["type"]])[] = [
       [{ type: "pre-vote", from: "b", term: 1, round: 1, last: END }, "pre-vote-reply"],
       [{ type: "request-vote", from: "b", term: 2, last: END, transfer: false }, "request-vote-reply"],
+      // Terms that are further ahead are dropped.
+      [{ type: "pre-vote", from: "b", term: 1 + TERM_JUMP_MAX, round: 1, last: END }, "pre-vote-reply"],
+      [
+        { type: "request-vote", from: "b", term: 1 + TERM_JUMP_MAX, last: END, transfer: false },
+        "request-vote-reply",
+      ],
       [{ type: "read-index", from: "b", term: 1, id: 7 }, "read-index-reply"],
       [heartbeat(1, entries({ term: 0, index: 0 }), 0), "append-entries-reply"],
     ];
