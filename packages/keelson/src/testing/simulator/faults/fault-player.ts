@@ -158,7 +158,7 @@ export class FaultPlayer {
     this.#cut({ type: "partition", at: 0, side, oneWay: false, ms });
   }
 
-  /** See `LeaderFaults.deafen`. */
+  /** See `LeaderFaults.delayMessagesTo`. */
   delayMessagesTo(process: SimProcess, ms: number): void {
     this.#leaderFaults.delayMessagesTo(process, ms);
   }

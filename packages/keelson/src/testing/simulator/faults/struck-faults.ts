@@ -15,6 +15,9 @@ const OF_LEADERS: readonly FaultType[] = [
   "deaf-handover",
   "failed-installation",
   "contested-fetch",
+  "busy-receivers",
+  "leader-without-voters",
+  "interrupt-change",
   "transfer",
   "bulk",
 ];
@@ -52,7 +55,7 @@ export class StruckFaults {
   watch(fault: Fault, play: () => void): void {
     const node = "node" in fault ? fault.node : null;
     const process = node === null ? undefined : this.#processes[node];
-    const hasLeader = this.#processes.some(leads);
+    const hasLeader = this.#processes.some(({ leads }) => leads);
     // Without a node it strikes the leader, or else all.
     const hasTarget = "node" in fault ? (process?.isUp ?? hasLeader) : true;
     const before = { hasTarget, hasLeader, disk: process?.disk };
@@ -121,8 +124,4 @@ export class StruckFaults {
       process.onSnapshotRename = watched;
     }
   }
-}
-
-function leads({ raft }: SimProcess): boolean {
-  return raft?.metrics().role === "leader";
 }
