@@ -8,6 +8,14 @@ export interface PairRuns {
   readonly seeds: number;
   /** Only the plans were counted. */
   readonly isPlanned: boolean;
+  /** With the plans that are made for rare pairs. */
+  readonly isSteered: boolean;
+}
+
+/** The command that counts these runs and writes them to the page. */
+export function commandOf({ from, seeds, isPlanned, isSteered }: PairRuns): string {
+  const options = [...(isPlanned ? ["--planned"] : []), ...(isSteered ? [] : ["--unsteered"]), "--docs"];
+  return `npm run sim:pairs -- --from ${String(from)} --seeds ${String(seeds)} ${options.join(" ")}`;
 }
 
 const PERCENTS = [50, 90, 95, 99, 100];

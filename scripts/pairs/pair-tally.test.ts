@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { figuresOf, matrixOf, neverMet, reasonsOf } from "./pair-report.ts";
+import { commandOf, figuresOf, matrixOf, neverMet, reasonsOf } from "./pair-report.ts";
 import { PairTally } from "./pair-tally.ts";
 
 const FEATURES = ["crash", "cut", "lossy", "datagrams"] as const;
@@ -33,9 +33,18 @@ describe("PairTally", () => {
   it("is printed with what never met and what can't", () => {
     expect(neverMet(tally)).toEqual(["cut: datagrams"]);
     expect(reasonsOf(tally)).toEqual(["1: made up"]);
-    expect(figuresOf(tally, { from: 1, seeds: 3, isPlanned: false })[0]).toContain(
-      "5 pairs are possible, 4 met",
-    );
+    const runs = { from: 1, seeds: 3, isPlanned: false, isSteered: true };
+    expect(figuresOf(tally, runs)[0]).toContain("5 pairs are possible, 4 met");
     expect(matrixOf(tally, FEATURES).map((line) => line.slice(14))).toEqual(["", ".", "12", "1-1"]);
+  });
+});
+
+describe("commandOf", () => {
+  it("names every option by which the counts came about", () => {
+    const runs = { from: 7, seeds: 20, isPlanned: false, isSteered: true };
+    expect(commandOf(runs)).toBe("npm run sim:pairs -- --from 7 --seeds 20 --docs");
+    expect(commandOf({ ...runs, isPlanned: true, isSteered: false })).toBe(
+      "npm run sim:pairs -- --from 7 --seeds 20 --planned --unsteered --docs",
+    );
   });
 });
