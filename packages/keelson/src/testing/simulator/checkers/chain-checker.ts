@@ -1,6 +1,6 @@
 /**
- * LIVE: messages don't cause messages for ever while nothing advances. Two nodes that answer each other
- * without end make no progress, keep both machines and the network busy, and soon there are more of their
+ * LIVE: messages don't cause messages without end while nothing advances. Two nodes that answer each other's
+ * answers make no progress, keep both machines and the network busy, and soon there are more of their
  * messages than of all others. In the simulator such a run takes minutes of real time and shows nothing.
  *
  * A message that a node sends because of one that it received continues that one's chain. A chain is broken

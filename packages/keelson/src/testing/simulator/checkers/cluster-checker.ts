@@ -43,8 +43,7 @@ import { TransferChecker } from "./transfer-checker.ts";
  *
  * `ChainChecker` finds messages that cause each other without end, `GrantChecker` votes that should have been
  * given (both LIVE), and `TransferChecker` snapshots that are of no use. ONCE, most of LIVE and KNOWN, and
- * FAILSTOP need clients or the end of the run, and are
- * checked there.
+ * FAILSTOP need clients or the end of the run, and are checked there.
  */
 export class ClusterChecker {
   readonly history = new ClusterHistory();

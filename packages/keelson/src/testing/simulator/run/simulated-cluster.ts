@@ -150,7 +150,7 @@ export class SimulatedCluster {
 
   /**
    * Nodes to which this one has a connection, or tries to have one, though they were removed from the cluster.
-   * Not those that have ever asked for votes: one that wasn't told in time campaigns for ever (M18), and a node
+   * Not those that have ever asked for votes: one that wasn't told in time goes on campaigning (M18), and a node
    * keeps the address of a sender that is no member until the membership changes again, to answer it.
    */
   connectionsToRemoved({ id }: SimProcess): string[] {
