@@ -20,7 +20,11 @@ export async function shutDown(cluster: SimulatedCluster, turns: TurnLoop): Prom
   const all = (condition: (process: SimProcess) => boolean) => (): boolean =>
     cluster.usableMembers().every(condition);
   await turns.runUntil(all(isIdle), patienceMs, "BOUND", "all books to be empty");
-  await untilListenersAreCurrent(cluster, turns, all(listenersAreCurrent));
+  await untilListenersAreCurrent(
+    cluster,
+    turns,
+    all((process) => listenersAreCurrent(process, cluster)),
+  );
   const reading = Promise.all(cluster.usableMembers().map((process) => process.readBack()));
   await turns.settled(reading, patienceMs, "LIVE", "all logs to be read");
   await closeAll(cluster, turns);
@@ -36,7 +40,7 @@ async function untilListenersAreCurrent(
   areCurrent: () => boolean,
 ): Promise<void> {
   const readTo = (): number =>
-    cluster.usableMembers().reduce((sum, { committedReadTo }) => sum + committedReadTo, 0);
+    cluster.usableMembers().reduce((sum, { committedReadTo }) => sum + (committedReadTo ?? 0), 0);
   while (!areCurrent()) {
     const before = readTo();
     const isDone = (): boolean => areCurrent() || readTo() > before;
@@ -75,12 +79,11 @@ function isIdle({ raft }: SimProcess): boolean {
   return pendingEntries + pendingBytes + pendingReads + forwardedCalls + forwardedBytes === 0;
 }
 
-/** The node's streams have told their readers of its role, its leader and its last command. */
-function listenersAreCurrent({ raft, announced, committedReaderIsCurrent }: SimProcess): boolean {
+/** The node's streams have told their readers of its role, its leader and every command of its log. */
+function listenersAreCurrent(process: SimProcess, { checker }: SimulatedCluster): boolean {
+  const { id, raft, announced, committedReadTo, hasDamagedData } = process;
   const metrics = raft?.metrics();
-  return (
-    committedReaderIsCurrent &&
-    metrics?.role === announced.role &&
-    (metrics.leader?.id ?? null) === announced.leader
-  );
+  const hasRead =
+    committedReadTo === null || hasDamagedData || committedReadTo >= checker.history.lastCommand(id);
+  return hasRead && metrics?.role === announced.role && (metrics.leader?.id ?? null) === announced.leader;
 }

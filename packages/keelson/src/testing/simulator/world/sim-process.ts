@@ -243,15 +243,9 @@ export class SimProcess {
     return this.#changeReader.announced;
   }
 
-  /** The reader of the committed stream, if there is one, has got every command of the log. */
-  /** How far the reader of this process's committed commands has read; 0: there is none. */
-  get committedReadTo(): LogIndex {
-    return this.#committedReader?.readTo ?? 0;
-  }
-
-  get committedReaderIsCurrent(): boolean {
-    if (this.#committedReader === null || this.hasDamagedData) return true;
-    return this.committedReadTo >= this.#parts.checker.history.lastCommand(this.id);
+  /** How far the reader of the committed stream has read; null: there is no reader. */
+  get committedReadTo(): LogIndex | null {
+    return this.#committedReader?.readTo ?? null;
   }
 
   /** The call of the state machine, or else for a snapshot's file, that hangs for the longest; null: none does. */
