@@ -15,7 +15,7 @@ import {
   type FileFault,
   type FileOperation,
 } from "../../../environment/simulated/simulated-files.ts";
-import { DirectoryLockedError, type RaftError } from "../../../errors.ts";
+import type { RaftError } from "../../../errors.ts";
 import type { RaftNode } from "../../../core/node.ts";
 import type { ProbedState } from "../../../runtime/lifecycle/index.ts";
 import type { Raft } from "../../../runtime/raft.ts";
@@ -44,6 +44,7 @@ import { ObservedMachine } from "./observed-machine.ts";
 import { ObservedTransport } from "./observed-transport.ts";
 import { openNode } from "./open-node.ts";
 import { processEnvironment } from "./process-environment.ts";
+import { openLogTwice } from "./second-process.ts";
 import { isCorruption, isDiskError, violationOfFailedStart, violationOfStop } from "./stop-reasons.ts";
 
 /** What a process needs from the run. */
@@ -291,9 +292,8 @@ export class SimProcess {
     this.kill(false);
     const { id } = this;
     const { plan } = this.#parts;
-    const environment = simulatedEnvironment({ seed: plan.seed, host: id, files: this.disk });
     const log = wal(`/${id}`, { segmentBytes: plan.segmentBytes });
-    await log.open({ nodeId: id, clusterId: null }, environment);
+    await log.open({ nodeId: id, clusterId: null }, this.#ofOtherProgram());
     await log.append({ hardState: { term, votedFor: null }, truncateFrom: null, records: [] });
     await log.close();
   }
@@ -428,35 +428,24 @@ export class SimProcess {
 
   /** Between two runs of the program: somebody asks to discard its log. */
   tryToBeginAnew(firstMembers: Readonly<Record<string, string>>): void {
-    const { checker, plan, trace, report } = this.#parts;
-    const { id, disk } = this;
-    const environment = simulatedEnvironment({ seed: plan.seed, host: id, files: disk });
-    tryToDiscardLog({ node: checker.history.node(id), firstMembers, environment, trace, report });
+    const { checker, trace, report } = this.#parts;
+    const node = checker.history.node(this.id);
+    tryToDiscardLog({ node, firstMembers, environment: this.#ofOtherProgram(), trace, report });
   }
 
-  /**
-   * Another process opens the log of this one. DUR: while this one runs, it is refused, before it changes
-   * anything.
-   */
+  /** Another process opens the log of this one. */
   openTwice(): void {
     const delivery = this.#delivery;
-    if (this.#raft === null || this.#closing) return;
+    const isRunning = (): boolean => this.#delivery === delivery && this.#raft !== null && !this.#closing;
+    if (!isRunning()) return;
     const { plan, trace, report } = this.#parts;
-    const environment = simulatedEnvironment({ seed: plan.seed, host: this.id, files: this.disk });
     const log = wal(`/${this.id}`, { segmentBytes: plan.segmentBytes });
-    trace(`another process opens the directory of ${this.id}`);
-    log.open({ nodeId: this.id, clusterId: null }, environment).then(
-      async () => {
-        // This one may have ended meanwhile, and the lock was free.
-        const isRunning = this.#delivery === delivery && this.#raft !== null && !this.#closing;
-        if (isRunning) report(new Violation("DUR", `two processes have the log of ${this.id} open`));
-        await log.close();
-      },
-      (error: unknown) => {
-        // A fault of the disk may strike this process as well.
-        if (!(error instanceof DirectoryLockedError) && !isDiskError(error)) report(error);
-      },
-    );
+    openLogTwice({ id: this.id, log, environment: this.#ofOtherProgram(), isRunning, trace, report });
+  }
+
+  /** What another program that runs on this node's disk sees of the world. */
+  #ofOtherProgram(): Environment {
+    return simulatedEnvironment({ seed: this.#parts.plan.seed, host: this.id, files: this.disk });
   }
 
   /** The bytes of the entries [from, to) in the node's log. */
