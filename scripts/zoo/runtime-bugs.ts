@@ -126,8 +126,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "K4",
     title: "A command is reported as not done because its node stopped leading",
     file: "runtime/writes/pending-proposals.ts",
-    from: 'if (this.#core.commitStatus(position) !== "rejected") continue;',
-    to: 'if (this.#core.commitStatus(position) === "committed") continue;',
+    from: 'this.#core.commitStatus(position) === "rejected",',
+    to: 'this.#core.commitStatus(position) !== "committed",',
   },
   {
     code: "K4b",

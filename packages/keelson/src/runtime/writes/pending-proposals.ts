@@ -143,26 +143,18 @@ export class PendingProposals<Result> {
    * keep their calls waiting (S13), so those end as "unknown".
    */
   settleInstalled(index: LogIndex): void {
-    const terms = [this.#whileLeading, ...[...this.#afterStepDown.values()].map((led) => led.proposals)];
-    let left = REJECTIONS_PER_TURN;
-    for (const proposals of terms) {
-      for (const proposal of proposals.values()) {
-        const { position } = proposal;
-        if (position.index > index) continue;
-        if (left-- === 0) {
-          this.#nextTurn(() => {
-            this.settleInstalled(index);
-          });
-          return;
-        }
-        this.#remove(position);
-        proposal.reject(
-          new OutcomeUnknownError(
-            `the state after the command at ${String(position.index)} came from another node as a whole; whether it took effect cannot be told`,
-          ),
-        );
-      }
-    }
+    const led = [...this.#afterStepDown.values()].map(({ proposals }) => proposals);
+    this.#rejectSome(
+      [this.#whileLeading, ...led],
+      ({ position }) => position.index <= index,
+      ({ position }) =>
+        new OutcomeUnknownError(
+          `the state after the command at ${String(position.index)} came from another node as a whole; whether it took effect cannot be told`,
+        ),
+      () => {
+        this.settleInstalled(index);
+      },
+    );
   }
 
   /** The commit index may have moved. */
@@ -185,64 +177,63 @@ export class PendingProposals<Result> {
   /** Ends the calls whose entries can't be committed any more. */
   #rejectLost(): void {
     this.#checkedTerm = this.#core.log.termAt(this.#core.commitIndex) ?? 0;
-    let left = REJECTIONS_PER_TURN;
-    for (const { proposals } of this.#afterStepDown.values()) {
-      for (const proposal of proposals.values()) {
-        const { position } = proposal;
-        if (this.#core.commitStatus(position) !== "rejected") continue;
-        if (left-- === 0) {
-          this.#nextTurn(() => {
-            this.#rejectLost();
-          });
-          return;
-        }
-        this.#remove(position);
-        proposal.reject(
-          new CommandLostError(
-            `another leader's entry was committed in place of the command at ${String(position.index)}; it never takes effect`,
-          ),
-        );
-      }
-    }
+    this.#rejectSome(
+      [...this.#afterStepDown.values()].map(({ proposals }) => proposals),
+      ({ position }) => this.#core.commitStatus(position) === "rejected",
+      ({ position }) =>
+        new CommandLostError(
+          `another leader's entry was committed in place of the command at ${String(position.index)}; it never takes effect`,
+        ),
+      () => {
+        this.#rejectLost();
+      },
+    );
   }
 
   /** Ends the calls that have waited long enough. */
   #giveUp(): void {
     const now = this.#environment.now();
-    let next = Infinity;
-    let left = REJECTIONS_PER_TURN;
-    for (const { giveUpAt, proposals } of this.#afterStepDown.values()) {
-      for (const proposal of proposals.values()) {
-        const { position } = proposal;
-        // A committed entry will be applied here. Its call waits for that, as long as its own time limit
-        // allows.
-        if (this.#core.commitStatus(position) === "committed") continue;
-        if (giveUpAt > now) {
-          next = Math.min(next, giveUpAt);
-          continue;
-        }
-        if (left-- === 0) {
-          this.#nextTurn(() => {
-            this.#giveUp();
-          });
-          return;
-        }
-        this.#remove(position);
-        proposal.reject(
-          new OutcomeUnknownError(
-            `this node stopped leading before the command at ${String(position.index)} was committed; it may still take effect`,
-          ),
-        );
-      }
-    }
+    const led = [...this.#afterStepDown.values()];
+    this.#rejectSome(
+      led.filter(({ giveUpAt }) => giveUpAt <= now).map(({ proposals }) => proposals),
+      // A committed entry will be applied here. Its call waits for that, as long as its own time limit allows.
+      ({ position }) => this.#core.commitStatus(position) !== "committed",
+      ({ position }) =>
+        new OutcomeUnknownError(
+          `this node stopped leading before the command at ${String(position.index)} was committed; it may still take effect`,
+        ),
+      () => {
+        this.#giveUp();
+      },
+    );
+    const next = Math.min(...led.map(({ giveUpAt }) => (giveUpAt > now ? giveUpAt : Infinity)));
     if (next < Infinity) this.#armTimer(next - now);
   }
 
-  /** Continues in the next turn of the event loop, unless nothing is pending by then. */
-  #nextTurn(run: () => void): void {
-    this.#environment.defer(() => {
-      if (this.entries > 0) run();
-    });
+  /**
+   * Rejects those of `groups` that `isEnded` holds for, at most `REJECTIONS_PER_TURN`. If more are left, it
+   * calls `again` in the next turn of the event loop, unless nothing is pending by then.
+   */
+  #rejectSome(
+    groups: readonly ReadonlyMap<LogIndex, PendingProposal<Result>>[],
+    isEnded: (proposal: PendingProposal<Result>) => boolean,
+    errorOf: (proposal: PendingProposal<Result>) => RaftError,
+    again: () => void,
+  ): void {
+    let left = REJECTIONS_PER_TURN;
+    for (const proposals of groups) {
+      for (const proposal of proposals.values()) {
+        if (!isEnded(proposal)) continue;
+        if (left-- === 0) {
+          this.#environment.defer(() => {
+            if (this.entries > 0) again();
+          });
+          return;
+        }
+        this.#remove(proposal.position);
+        proposal.reject(errorOf(proposal));
+      }
+    }
   }
 
   #armTimer(delayMs: number): void {
