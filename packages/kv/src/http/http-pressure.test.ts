@@ -1,6 +1,4 @@
 import { once } from "node:events";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { nodeEnvironment } from "keelson";
 import { encodeMembership } from "keelson/codec";
 import { snapshotFiles, type SnapshotStore } from "keelson/storage/snapshots";
@@ -10,6 +8,7 @@ import { serverBudgets } from "../shared/memory-budget.ts";
 import { VALUE_BYTES_MAX } from "../store/commands.ts";
 import { connectTo, exchange, statusesIn } from "../test/raw-client.ts";
 import { errorOf, start } from "../test/started-http.ts";
+import { usageAfterCollection } from "../test/memory-held.ts";
 import { temporaryDirectory } from "../test/temporary.ts";
 import { HttpServer } from "./http-server.ts";
 import { ANY_PORT, fakeServing } from "../test/serving.ts";
@@ -266,13 +265,9 @@ describe("connections [Z18]", () => {
   });
 });
 
-setFlagsFromString("--expose-gc");
-const collectGarbage = runInNewContext("gc") as () => void;
-
 /** Bytes in use in the JavaScript heap and outside of it. */
 function memory(): number {
-  collectGarbage();
-  const { heapUsed, external } = process.memoryUsage();
+  const { heapUsed, external } = usageAfterCollection();
   return heapUsed + external;
 }
 

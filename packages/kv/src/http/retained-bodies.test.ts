@@ -2,11 +2,10 @@
  * Compares the bytes that are counted of request bodies with the memory that the process really holds for
  * them.
  */
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { describe, expect, it, vi } from "vitest";
 import { serverBudgets } from "../shared/memory-budget.ts";
 import { VALUE_BYTES_MAX } from "../store/commands.ts";
+import { memoryHeld } from "../test/memory-held.ts";
 import { connectTo } from "../test/raw-client.ts";
 import { start } from "../test/started-http.ts";
 
@@ -17,16 +16,6 @@ const NOISE_BYTES = 3 * MIB;
 
 /** A connection with both of its ends in this process, and a request of which the headers are parsed. */
 const CONNECTION_BYTES = 64 * 1024;
-
-setFlagsFromString("--expose-gc");
-const collectGarbage = runInNewContext("gc") as () => void;
-
-function memoryHeld(): number {
-  collectGarbage();
-  collectGarbage();
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return heapUsed + arrayBuffers;
-}
 
 const head = (rest: string): string => `PUT /kv/a HTTP/1.1\r\nHost: localhost\r\n${rest}\r\n\r\n`;
 const CHUNK_OF_ONE_BYTE = "1\r\nx\r\n";

@@ -1,10 +1,9 @@
 /** Compares the limit on what one batch of the state machine applies with the memory that it really holds. */
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { decodeCommand, encodeCommand } from "./commands.ts";
 import type { Database } from "./database.ts";
 import { KvStateMachine } from "./state-machine.ts";
+import { memoryHeld } from "../test/memory-held.ts";
 
 const MIB = 1024 * 1024;
 
@@ -19,16 +18,6 @@ const CHUNK_BYTES = 64 * 1024;
 const ENTRY_BYTES = 2048;
 /** What may come from other parts of the process. */
 const NOISE_BYTES = 2 * MIB;
-
-setFlagsFromString("--expose-gc");
-const collectGarbage = runInNewContext("gc") as () => void;
-
-function memoryHeld(): number {
-  collectGarbage();
-  collectGarbage();
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return heapUsed + arrayBuffers;
-}
 
 /** A database that keeps nothing, and writes when it is told to. */
 function slowDatabase(): { database: Database; write: () => void } {

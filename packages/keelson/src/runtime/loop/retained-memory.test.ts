@@ -1,8 +1,7 @@
 // Compares the limits on memory with the memory that the process really holds after a garbage collection.
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
+import { usageAfterCollection } from "../../test/memory-held.ts";
 import { EntryBuffer } from "./entry-buffer.ts";
 
 const MIB = 1024 * 1024;
@@ -10,14 +9,9 @@ const MIB = 1024 * 1024;
 /** What may come from other parts of the process. */
 const NOISE_BYTES = 2 * MIB;
 
-setFlagsFromString("--expose-gc");
-const collectGarbage = runInNewContext("gc") as () => void;
-
 /** Bytes outside of the heap that buffers hold. */
 function arrayBuffers(): number {
-  collectGarbage();
-  collectGarbage();
-  return process.memoryUsage().arrayBuffers;
+  return usageAfterCollection().arrayBuffers;
 }
 
 describe("the entry buffer", () => {

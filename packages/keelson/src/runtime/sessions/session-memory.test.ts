@@ -1,18 +1,7 @@
 // Compares what sessions and answers count towards the table's limit with the memory that they hold.
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
+import { memoryHeld } from "../../test/memory-held.ts";
 import { SESSION_LIMITS, SessionTable } from "./session-table.ts";
-
-setFlagsFromString("--expose-gc");
-const collectGarbage = runInNewContext("gc") as () => void;
-
-function heldBytes(): number {
-  collectGarbage();
-  collectGarbage();
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return heapUsed + arrayBuffers;
-}
 
 describe("a full session table", () => {
   it.each([
@@ -20,7 +9,7 @@ describe("a full session table", () => {
     ["of sessions with as many answers as may be", SESSION_LIMITS.windowMax, 30],
     ["of larger answers", 100, 2000],
   ])("holds about the memory that it counts: %s (Z11)", (_what, answers, bytes) => {
-    const before = heldBytes();
+    const before = memoryHeld();
     const table = new SessionTable();
     // Indexes of a log that is not new: V8 keeps numbers above 2^31 outside of the objects.
     let index = 2 ** 33;
@@ -33,7 +22,7 @@ describe("a full session table", () => {
       }
       table.discardChanges();
     }
-    const held = heldBytes() - before;
+    const held = memoryHeld() - before;
     expect(held).toBeLessThan(1.15 * SESSION_LIMITS.bytesMax);
     expect(table.bytes).toBeGreaterThan(0.9 * SESSION_LIMITS.bytesMax);
   });

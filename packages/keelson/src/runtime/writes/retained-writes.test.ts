@@ -1,17 +1,11 @@
 // Compares what pending writes hold with what they need, after a garbage collection.
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
+import { usageAfterCollection } from "../../test/memory-held.ts";
 import { TestCluster } from "../test/test-cluster.ts";
-
-setFlagsFromString("--expose-gc");
-const collectGarbage = runInNewContext("gc") as () => void;
 
 /** Bytes of objects in the heap. The bytes of records and messages are outside of it. */
 function heapUsed(): number {
-  collectGarbage();
-  collectGarbage();
-  return process.memoryUsage().heapUsed;
+  return usageAfterCollection().heapUsed;
 }
 
 /** A leader whose writes stay pending, because it can reach no other node. */

@@ -1,12 +1,11 @@
 // Compares what the transport counts of its unsent bytes with the memory that the process really holds for
 // them after a garbage collection.
 import net from "node:net";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
 import { encodeMessage } from "../../codec/frame.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
+import { memoryHeld } from "../../test/memory-held.ts";
 import { FramedConnection } from "./framed-connection.ts";
 import { SendQueue } from "./send-queue.ts";
 
@@ -14,17 +13,6 @@ const MIB = 1024 * 1024;
 
 /** What may come from other parts of the process. */
 const NOISE_BYTES = 3 * MIB;
-
-setFlagsFromString("--expose-gc");
-const collectGarbage = runInNewContext("gc") as () => void;
-
-/** Bytes of objects, and of buffers outside of the heap. */
-function memoryHeld(): number {
-  collectGarbage();
-  collectGarbage();
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return heapUsed + arrayBuffers;
-}
 
 function endOfTurn(): Promise<void> {
   return new Promise((resolve) => {
