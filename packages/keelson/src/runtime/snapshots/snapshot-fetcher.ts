@@ -189,16 +189,16 @@ export class SnapshotFetcher {
     const transfer = this.#transfer;
     if (transfer?.phase !== "fetching" || index < transfer.index) return;
     const { incoming } = transfer;
-    // A source that has not named its snapshot yet notices by itself that no more requests come.
-    if (incoming === null) this.#transfer = null;
-    else this.#end(transfer, incoming.id, true);
-    // After the step under way, which may be writing the file or opening it. Another offer, if there ever is
-    // one, will be of a later snapshot.
-    this.#tail = this.#tail
-      .then(() => incoming?.abort())
-      .catch((error: unknown) => {
-        this.#parts.warn(`the file of a snapshot could not be removed: ${reasonOf(error)}`);
-      });
+    if (incoming === null) {
+      // A source that has not named its snapshot yet notices by itself that no more requests come. `#open`
+      // removes a file that is being opened.
+      this.#transfer = null;
+      return;
+    }
+    this.#end(transfer, incoming.id, true);
+    // After the step under way, which may be writing the file. Another offer, if there ever is one, will be of
+    // a later snapshot.
+    this.#tail = this.#tail.then(() => this.#remove(incoming));
   }
 
   onChunk(message: SnapshotChunk): void {
@@ -298,7 +298,8 @@ export class SnapshotFetcher {
   async #open(transfer: IncomingTransfer, id: string, bytes: number): Promise<void> {
     const incoming = await this.#parts.store.receive(id, bytes);
     if (this.#transfer !== transfer) {
-      await incoming.suspend();
+      // Only `stop` and `onApplied` end a transfer meanwhile.
+      await (this.#stopped ? incoming.suspend() : this.#remove(incoming));
       return;
     }
     transfer.incoming = incoming;
@@ -351,6 +352,15 @@ export class SnapshotFetcher {
     const { id: from, send } = this.#parts;
     if (!this.#stopped) send(transfer.source, { type: "snapshot-end", from, id, intact });
     if (this.#transfer === transfer) this.#transfer = null;
+  }
+
+  /** Removes the file of a snapshot that is of no use any more. */
+  async #remove(incoming: IncomingSnapshot): Promise<void> {
+    try {
+      await incoming.abort();
+    } catch (error) {
+      this.#parts.warn(`the file of a snapshot could not be removed: ${reasonOf(error)}`);
+    }
   }
 
   async #giveUp(transfer: IncomingTransfer): Promise<void> {
