@@ -158,8 +158,8 @@ function report(error: unknown, command: string | undefined): number {
   return FAILED;
 }
 
-// `keelson recover DIR --yes | head -1` closes the pipe while the command works. The command must not stop halfway, and
-// its exit code must say how it ended: it goes on without output.
+// `keelson recover DIR --yes | head -1` closes the pipe while the command works. The command must not stop
+// halfway, and its exit code must say how it ended: it goes on without output.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;

@@ -37,8 +37,8 @@ export const INDEX_MAX = 2 ** 50;
 export const ROUND_MAX = 2 ** 50;
 
 /**
- * A process begins to number its reads and its rounds of pre-votes at a random number below this. A late answer
- * to an earlier process of the same node is then not taken for an answer to this one.
+ * A process begins to number its reads and its rounds of pre-votes at a random number below this. A late
+ * answer to an earlier process of the same node is then not taken for an answer to this one.
  */
 export const FIRST_NUMBER_MAX = 2 ** 48;
 

@@ -93,7 +93,10 @@ async function serveOnce(
   return null;
 }
 
-/** How the node ends. If that fails, which is a bug, the server is closed: the process would go on without an end. */
+/**
+ * Resolves with how the node ends. If that fails, which is a bug, it closes the server, which would otherwise
+ * keep the process alive.
+ */
 async function endOf<T>(end: Promise<T>, server: KvServer): Promise<T> {
   try {
     return await end;

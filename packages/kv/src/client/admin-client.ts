@@ -44,7 +44,9 @@ export type Member = v.InferOutput<typeof Member>;
 /** The members of the cluster, as the node `id` knows them. */
 export type Members = v.InferOutput<typeof Members>;
 
-/** No node can be asked: no Keelson listens at any of the addresses, so that waiting can't help (`isRefused`). */
+/**
+ * No node can be asked: no Keelson listens at any of the addresses, so that waiting can't help (`isRefused`).
+ */
 export class NothingListensError extends KvClientError {}
 
 /** Asks nodes of a cluster about it, and asks its leader to change it. */
@@ -88,7 +90,10 @@ export class AdminClient {
     return checked(Snapshot, await resultOf(response), "unknown");
   }
 
-  /** Has the leader hand over, to `to` or to the member that is closest. Resolves with the id of the new leader. */
+  /**
+   * Has the leader hand over, to `to` or to the voter with the most complete log. Resolves with the id of the
+   * new leader.
+   */
   async transfer(to?: string): Promise<string> {
     const result = await this.change("POST", "/transfer", to === undefined ? {} : { to });
     return checked(Transfer, result, "unknown").leader;

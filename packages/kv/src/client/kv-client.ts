@@ -219,7 +219,8 @@ export class KvClient {
     try {
       return await unlessAborted(beginning, timeout, signal);
     } catch (error) {
-      // The number may come yet. No write will use it, and one that never ends would fill the session's window.
+      // The number may come yet. No write will use it, and one that never ends would fill the session's
+      // window.
       beginning.then(
         (write) => {
           write.end();

@@ -9,9 +9,9 @@ export function unreachable(node: string, error: unknown): string {
 }
 
 /**
- * Whether waiting for the node can't help: nothing listens at its address, there is no such host, or what listens
- * speaks another protocol. A node that hangs, or a network that loses packets, is another matter. False for an answer
- * that is an error: the node was reached.
+ * Whether waiting for the node can't help: nothing listens at its address, there is no such host, or what
+ * listens speaks another protocol. A node that hangs, or a network that loses packets, is another matter.
+ * False for an answer that is an error: the node was reached.
  */
 export function isRefused(error: unknown): boolean {
   const { code, isHttp } = partsOf(error);

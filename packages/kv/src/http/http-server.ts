@@ -248,8 +248,8 @@ export class HttpServer {
   }
 
   /**
-   * Closes the connection whose client has let its request wait longest, if for long enough: clients that don't
-   * read must not keep others out until their deadlines. False: there is none.
+   * Closes the connection whose client has let its request wait longest, if for long enough: clients that
+   * don't read must not keep others out until their deadlines. False: there is none.
    */
   #closeStalled(): boolean {
     let stalled: Socket | null = null;

@@ -2,11 +2,12 @@
  * Hands what clients send to Node's HTTP parser in slices, and no more in a turn of the event loop than fits into
  * a limit of time.
  *
- * Hazard: libuv reads up to 2 MiB from one connection in a turn, and Node parses all of it at once. As chunks of one
- * byte that takes a second, in which the leader sends no heartbeats. As requests of 30 bytes it is tens of thousands of
- * them, with several kilobytes of objects each, before this program sees the first. So each connection's bytes
- * are parsed in slices; when the turn's time is used up, or the connection is paused, the rest goes back into the
- * socket's buffer, and the socket is not read from. The connections whose rest waits for time take turns.
+ * Hazard: libuv reads up to 2 MiB from one connection in a turn, and Node parses all of it at once. As chunks
+ * of one byte that takes a second, in which the leader sends no heartbeats. As requests of 30 bytes it is
+ * tens of thousands of them, with several kilobytes of objects each, before this program sees the first. So
+ * each connection's bytes are parsed in slices; when the turn's time is used up, or the connection is paused, the
+ * rest goes back into the socket's buffer, and the socket is not read from. The connections whose rest waits
+ * for time take turns.
  *
  * It costs a few microseconds for each request, and more for a large body, because Node's parser otherwise
  * takes the bytes from the socket without JavaScript in between: puts of 20 and 100 KB took the HTTP layer
@@ -43,8 +44,8 @@ export class InputPacer {
 
   /** To be called when the HTTP server has been given the connection, before it sends anything. */
   pace(socket: Socket, requests: PacedRequests): void {
-    // Node's HTTP server feeds the parser from a listener of "data", in whose place ours comes. Since that one isn't
-    // Node's, the parser doesn't read from the socket's handle either. The tests of memory fail if it isn't so.
+    // Node's HTTP server feeds the parser from a listener of "data". Ours takes its place. Because ours isn't
+    // Node's, the parser doesn't read from the socket's handle either. The tests of memory fail if it does.
     const [parse, ...others] = socket.listeners("data") as Listener[];
     // In a version of Node where that isn't so, to serve clients without this limit is better than not to serve them.
     if (parse === undefined || others.length > 0) return;

@@ -58,7 +58,8 @@ export class TableReader {
   /**
    * Valid until the next call. null: the file is gone, because it is obsolete now, or was lost.
    *
-   * @throws MalformedError it has not as many bytes as the manifest says, and is not read: it may have any number
+   * @throws MalformedError its size is not the one in the manifest. It is not read: a damaged size may be so
+   *   large that the buffer for it can't be had
    */
   async read({ name, bytes }: TableFile): Promise<Buffer | null> {
     try {

@@ -13,8 +13,8 @@
  */
 
 /**
- * A client that has made no progress for this long may lose its place to another. It makes progress with every 256 bytes
- * that it sends (`PieceBuffer`), and with every part of its answer that it takes (64 KiB).
+ * A client that has made no progress for this long may lose its place to another. It makes progress with
+ * every 256 bytes that it sends (`PieceBuffer`), and with every part of its answer that it takes (64 KiB).
  */
 export const STALLED_MS = 2000;
 /** The most bytes that an account may hold and use the part of the budget that is reserved for small ones. */

@@ -6,8 +6,8 @@ import { setFlagsFromString } from "node:v8";
  * burst of requests and stays there, which is more than everything else that a node holds. A small one is collected
  * more often; `npm run bench:memory` shows the memory, and the writes per second.
  *
- * The old generation is collected as soon as it has grown by 40 % since its last collection, instead of by a factor
- * that V8 chooses: what a server holds for long is little beside its garbage.
+ * The old generation is collected as soon as it has grown by 40 % since its last collection, instead of by a
+ * factor that V8 chooses: what a server holds for long is little beside its garbage.
  *
  * V8 reads these flags whenever it would grow the heap, so they work after the start of the process. Other
  * flags for the sizes of the heap, such as `--max-semi-space-size`, only work on Node's command line or in

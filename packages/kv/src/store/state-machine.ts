@@ -182,7 +182,9 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   readonly #ringBatches: number;
   readonly #restoreBatchKeys: number;
   readonly #recovery: StateRecovery | null;
-  /** The node, which watches whether the database answers. Set by `open`; without a node nothing is watched. */
+  /**
+   * The node, which watches whether the database answers. Set by `open`; without a node nothing is watched.
+   */
   #host: StateMachineHost = NO_HOST;
   /** null before `open` and after `close`. */
   #database: Database | null = null;

@@ -24,8 +24,8 @@ export function nodeEnvironment(): Environment {
 
 function setNodeTimer(delayMs: number, callback: () => void): Timer {
   if (delayMs > TIMER_DELAY_MS_MAX) return setLongTimer(delayMs, callback);
-  // The event loop's clock and the delay are both cut to whole milliseconds. Rounding the delay up leaves less
-  // than one by which the timer can be early.
+  // The event loop's clock and the delay are both cut to whole milliseconds. Rounding the delay up leaves
+  // less than one by which the timer can be early.
   const timer = setTimeout(callback, Math.max(0, Math.ceil(delayMs)));
   return {
     cancel() {

@@ -133,8 +133,9 @@ export class SimulatedClock {
 }
 
 /**
- * How many immediates are set together. Node runs those that are set already one after the other, and settles all
- * promises in between. A turn of its event loop for each of them would cost about as much as a simulated turn.
+ * How many immediates are set together. Node runs immediates that are already set one after the other, and
+ * settles all promises in between. A turn of Node's event loop for each of them would cost about as much as a
+ * simulated turn.
  */
 const IMMEDIATES_AT_ONCE = 64;
 

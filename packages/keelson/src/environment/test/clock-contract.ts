@@ -1,5 +1,5 @@
-// What every clock with timers must do, whether it is Node's or simulated: the tests that hold an `Environment` to
-// what environment.ts promises of `now`, `setTimer` and `defer`.
+// What every clock with timers must do, whether it is Node's or simulated: the tests that hold an
+// `Environment` to what environment.ts promises of `now`, `setTimer` and `defer`.
 import { describe, expect, it } from "vitest";
 import type { Environment } from "../environment.ts";
 

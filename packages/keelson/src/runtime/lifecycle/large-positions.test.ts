@@ -1,5 +1,5 @@
-// A cluster whose log begins at a large index, as one that has run for years: everything that carries an index (records,
-// segments, snapshots, frames) must carry it whole.
+// A cluster whose log begins at a large index, as one that has run for years: everything that carries an
+// index (records, segments, snapshots, frames) must carry it whole.
 import { describe, expect, it } from "vitest";
 import { encodeMembership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";

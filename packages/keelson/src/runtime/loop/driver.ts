@@ -221,7 +221,10 @@ export class Driver {
     return this.#feedCore(() => this.#core.transferLeadership(to, this.#environment.now()));
   }
 
-  /** A part of the node outside of the log has stalled, or none is stalled any more: see `handleServiceStall`. */
+  /**
+   * A part of the node outside of the log has stalled, or none is stalled any more: see
+   * `RaftNode.handleServiceStall`.
+   */
   reportServiceStall(isStalled: boolean): void {
     this.#feedCore(() => {
       this.#core.handleServiceStall(isStalled, this.#environment.now());

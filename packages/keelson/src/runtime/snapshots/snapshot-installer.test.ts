@@ -20,8 +20,8 @@ const SNAPSHOT: StoredSnapshot = {
 };
 
 /**
- * The installer of a node of cluster "own" that has committed the entries up to 12, all of term 2, and applied
- * those up to `applied`. `events`: what it had its parts do, in order.
+ * The installer of a node of cluster "own" that has committed the entries up to 12, all of term 2, and
+ * applied those up to `applied`. `events`: what it had its parts do, in order.
  */
 function installer(applied: number, discard: () => Promise<void> = () => Promise.resolve()) {
   const events: string[] = [];

@@ -261,7 +261,7 @@ const LINGER_MS = 1_000;
  */
 const WRITE_OVERHEAD_BYTES = 512;
 
-/** Sent writes are forgotten in such numbers, or all at once: so each costs constant time. */
+/** Sent writes are forgotten in such numbers, or all at once: the list is not moved up for each of them. */
 const SENT_WRITES_MIN = 64;
 
 /** Bytes that may be held when another pong is due; with more, the peer is not reading. */
