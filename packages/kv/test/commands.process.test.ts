@@ -1,5 +1,5 @@
 import { createServer } from "node:net";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { listen } from "../src/shared/listen.ts";
@@ -98,6 +98,24 @@ describe("keelson serve", () => {
       await second.kill("SIGTERM");
     },
   );
+
+  it("serves, and closes in order, although its log can't be written", async () => {
+    // Open for reading only: each write fails, as it does on a full disk.
+    const unwritable = openSync("/dev/null", "r");
+    onTestFinished(() => {
+      closeSync(unwritable);
+    });
+    const args = await flags();
+    const keelson = new Keelson(args, { stderr: unwritable });
+    onTestFinished(() => keelson.kill("SIGKILL"));
+    const url = `http://${valueOf(args, "--http")}/kv/a`;
+    await until("it serves", async () => {
+      const answer = await fetch(url, { method: "PUT", body: "kept" }).catch(() => null);
+      return answer?.status === 200 || !keelson.isRunning;
+    });
+    keelson.child.kill("SIGTERM");
+    expect(await keelson.ended).toEqual({ code: 0, signal: null });
+  });
 
   it("exits with 1 and says which address is in use, for each address, and leaves the data alone", async () => {
     const taken = createServer();

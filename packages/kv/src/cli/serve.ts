@@ -14,6 +14,9 @@ import { StateDamagedError } from "../store/state-layout.ts";
 
 const STDERR = 2;
 
+/** Bytes of lines that are kept while the log can't be written, to be written later. More are dropped. */
+const UNWRITTEN_LOG_BYTES_MAX = 1024 * 1024;
+
 /**
  * How often one process rebuilds a damaged state. A disk or memory that damages it again and again needs a
  * person, and each rebuild takes the node away from its cluster for a while.
@@ -30,11 +33,7 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
  * @throws StartError the node could not start, or had to stop
  */
 export async function serve(options: ServeOptions): Promise<number> {
-  const logger = pino(
-    { level: options.logLevel, base: { id: options.id } },
-    // Write synchronously: when the process ends, buffered lines would be lost, the reason among them.
-    pino.destination({ dest: STDERR, sync: true }),
-  );
+  const logger = pino({ level: options.logLevel, base: { id: options.id } }, logDestination());
   const stop = stopRequested();
   // `parseServeOptions` has applied the environment variable already; "" means no token.
   const token = await tokenToSend(options.adminTokenFile ?? "");
@@ -50,6 +49,17 @@ export async function serve(options: ServeOptions): Promise<number> {
     }
     logger.warn("opening the node again, to rebuild its state from the log and the snapshot");
   }
+}
+
+/**
+ * Where the log is written. A line that can't be written, because the disk is full or the terminal was closed,
+ * must not end the node: without a listener, each call of the logger would throw.
+ */
+function logDestination(): ReturnType<typeof pino.destination> {
+  // Write synchronously: when the process ends, buffered lines would be lost, the reason among them.
+  const destination = pino.destination({ dest: STDERR, sync: true, maxLength: UNWRITTEN_LOG_BYTES_MAX });
+  destination.on("error", () => undefined);
+  return destination;
 }
 
 interface Process {

@@ -17,11 +17,12 @@ export class Keelson {
   #stdout = "";
   #stderr = "";
 
-  constructor(args: readonly string[], options: { readonly cwd?: string } = {}) {
+  /** `stderr`: the file that its standard error is written to, instead of being kept for `stderr`. */
+  constructor(args: readonly string[], options: { readonly cwd?: string; readonly stderr?: number } = {}) {
     this.child = spawn(process.execPath, ["--conditions=source", MAIN, ...args], {
       cwd: options.cwd,
       // If the test's process is killed, the channel closes, and the process stops by itself.
-      stdio: ["ignore", "pipe", "pipe", "ipc"],
+      stdio: ["ignore", "pipe", options.stderr ?? "pipe", "ipc"],
       // A process group of its own, as a shell gives to each command.
       detached: true,
     });
