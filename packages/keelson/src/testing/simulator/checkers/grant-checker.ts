@@ -1,5 +1,6 @@
 import type { Message, PreVote, RequestVote } from "../../../core/message.ts";
 import { TERM_JUMP_MAX, type LogPosition, type NodeId } from "../../../core/position.ts";
+import { isUpToDate } from "../../model/index.ts";
 import { assertInvariant } from "./violation.ts";
 
 /** What a node is when it is asked for a vote or a pre-vote. */
@@ -22,12 +23,16 @@ export interface Voter {
 const ROUNDING_MS = 1;
 
 /**
- * Watches one process for votes that it must give. The other checkers see votes too many; a vote too few costs
- * elections, and where the other voters are away, the cluster.
+ * Watches one process for votes that it must give. The other checkers see votes too many; a vote too few
+ * costs elections, and where the other voters are away, the cluster.
  *
  * - LIVE: a node that hears no leader and hasn't voted grants its vote, or its pre-vote, to a candidate whose
  *   log is at least as up-to-date as its own, whatever its own configuration says of the candidate and of
  *   itself: that configuration may be an older one (§6; M20).
+ *
+ * `ElectionDuties` requires the same of the core, for the times that the runtime names to it. This checker
+ * goes by the messages and the clock of the process, so it also notices a runtime that keeps a message from
+ * the core or names a wrong time, and it works in runs without the model.
  */
 export class GrantChecker {
   /** The shortest election timeout, on the node's clock. */
@@ -89,11 +94,6 @@ export class GrantChecker {
   #hearsNoLeader({ isLeader, sinceLeaderMs }: Voter): boolean {
     return !isLeader && sinceLeaderMs >= this.#timeoutMs + ROUNDING_MS;
   }
-}
-
-/** §5.4.1: the later last term wins; in the same term, the longer log. */
-function isUpToDate(candidate: LogPosition, own: LogPosition): boolean {
-  return candidate.term === own.term ? candidate.index >= own.index : candidate.term > own.term;
 }
 
 function keyOf(from: NodeId, round: number): string {
