@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import type { MemberData } from "../../codec/config.ts";
+import type { MemberData, Membership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
 import { RaftNode } from "../../core/node.ts";
 import { MemberDirectory } from "./member-directory.ts";
 import { MembershipHistory } from "./membership-history.ts";
 import { KnownPeers } from "./known-peers.ts";
 
-/** The directory of node a with these memberships, none of them committed. */
+/** The directory of node a with these memberships, none of them committed. All members are voters. */
 function directoryOf(...steps: Record<string, MemberData>[]): MemberDirectory {
   return directoryAndPeers(...steps).directory;
 }
@@ -61,6 +61,52 @@ it("refuses an id that was never a member, unless it is vouched for [Z17]", () =
   expect(directory.refusalOf(peer("x", "store x"), true)).toBeNull();
   expect(directory.refusalOf(peer("d", "store d"), false)).toBeNull();
   expect([directory.storeIdOf("b"), directory.storeIdOf("x")]).toEqual(["store b", null]);
+});
+
+describe("a node that is being added", () => {
+  const LEARNERS = {
+    config: configOf(["b"], ["a"]),
+    members: new Map([
+      ["a", A],
+      ["b", B],
+    ]),
+  };
+  const LATER = { config: configOf(["b"]), members: new Map([["b", B]]) };
+
+  /** Node a's directory, when its log holds these memberships and it knows those up to an index as committed. */
+  function joining(committed: number, ...memberships: Membership[]): MemberDirectory {
+    const history = new MembershipHistory();
+    for (const [at, membership] of memberships.entries()) history.add({ index: at + 1, membership });
+    const config = configOf(["a", "b"]);
+    const log = {
+      base: { index: 0, term: 0 },
+      baseConfig: configOf([]),
+      terms: [{ index: 1, term: 1 }],
+      configs: [{ index: 1, config }],
+      lastIndex: 2,
+    };
+    const options = { id: "a", random: () => 0.5, now: 0, hardState: { term: 1, votedFor: null } };
+    const core = RaftNode.restart({ ...options, log, commitIndex: committed });
+    const lost = { isLostStore: () => false };
+    return new MemberDirectory(core, history, new KnownPeers(() => undefined), lost, "");
+  }
+
+  it("listens to leaders that it has never heard of until its own membership is committed", () => {
+    // The leader that adds it may fail, and what is committed instead may give the cluster other members.
+    expect(joining(0, LEARNERS).refusalOf(peer("x", "store x"), false)).toBeNull();
+    expect(joining(1, LATER, LEARNERS).refusalOf(peer("x", "store x"), false)).toBeNull();
+    expect(joining(1, LEARNERS).refusalOf(peer("x", "store x"), false)).toContain("never was, a member");
+  });
+
+  it("refuses strangers as a voter, and once it was a member [Z17]", () => {
+    const voters = { config: configOf(["a", "b"]), members: LEARNERS.members };
+    expect(joining(0, voters).refusalOf(peer("x", "store x"), false)).toContain("never was, a member");
+    const leaving = { config: { ...configOf(["b"]), outgoingVoters: ["a", "b"] }, members: LEARNERS.members };
+    expect(joining(0, leaving).refusalOf(peer("x", "store x"), false)).toContain("never was, a member");
+    const removed = { ...LATER, removed: ["a"] };
+    expect(joining(0, removed).refusalOf(peer("x", "store x"), false)).toContain("never was, a member");
+    expect(joining(1, removed).refusalOf(peer("x", "store x"), false)).toContain("never was, a member");
+  });
 });
 
 it("names no store id in a reason but that of the peer [Z17]", () => {

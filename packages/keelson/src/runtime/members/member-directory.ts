@@ -1,6 +1,7 @@
+import type { Membership } from "../../codec/config.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { NodeId } from "../../core/position.ts";
-import { membersOf } from "../../core/config.ts";
+import { isVoter, membersOf } from "../../core/config.ts";
 import type { LeaderHint } from "../../errors.ts";
 import type { MembershipHistory } from "./membership-history.ts";
 import type { MemberMetrics } from "../shared/index.ts";
@@ -134,7 +135,8 @@ export class MemberDirectory {
    * - An id that was never a member, unless the peer is vouched for. A stranger could otherwise ask for votes
    *   (Z17). A member that this node's log doesn't know yet shows itself by this node's store id, which it
    *   has from its own log (§6: votes are also given to candidates outside the voter's own configuration). A
-   *   new node need not reach others: the leader reaches it.
+   *   new node need not reach others: the leader reaches it. A node that is only about to join refuses nobody
+   *   for this reason (`#isJoining`).
    *
    * The peer is told the reason, so it names no store id but the peer's own.
    */
@@ -169,7 +171,23 @@ export class MemberDirectory {
     }
     const wasMember = membership.removed?.includes(id) === true || this.#memberships.lastDataOf(id) !== null;
     if (wasMember || isVouchedFor) return null;
+    if (this.#isJoining(membership, committed)) return null;
     return `node ${id} is not, and never was, a member as far as this node knows; add it to the cluster first`;
+  }
+
+  /**
+   * Whether this node is being added, and doesn't know yet that this was committed.
+   *
+   * Until then it can tell a member from a stranger no better than a node without a cluster. The leader that
+   * adds it may fail before the change is committed. The cluster then goes on without that change, and perhaps
+   * with members that this node has never heard of. They have never met it, so they can't name its store: if it
+   * refused them, it could never be added again. A voter always refuses, for its vote counts.
+   */
+  #isJoining(membership: Membership, committed: Membership | undefined): boolean {
+    const self = this.#core.id;
+    if (isVoter(membership.config, self)) return false;
+    const wasCommitted = committed?.members.has(self) === true || committed?.removed?.includes(self) === true;
+    return !wasCommitted && membership.removed?.includes(self) !== true;
   }
 
   /**

@@ -181,6 +181,17 @@ export class ClusterHistory {
   }
 
   /**
+   * The last committed configuration, and those at the end of any node's log that come after it: each of them may
+   * still be committed.
+   */
+  get possibleConfigs(): ClusterConfig[] {
+    const committed = this.committed.at(-1)?.inForce ?? null;
+    const tips = [...this.nodes.values()].map(({ submitted }) => submitted.at(-1)?.inForce ?? null);
+    const later = tips.filter((tip) => tip !== null && tip.index > (committed?.index ?? 0));
+    return [committed, ...later].flatMap((one) => (one === null ? [] : [one.membership.config]));
+  }
+
+  /**
    * Whether this node durably holds the store id of member `of` in a committed entry, so that it will refuse
    * a node with that member's id and another disk.
    */

@@ -4,7 +4,7 @@
  */
 import { membersOf } from "../../../core/config.ts";
 import type { NodeId } from "../../../core/position.ts";
-import { isLostStoreId } from "../../../runtime/members/index.ts";
+import { isLostStoreId, type MembershipChange } from "../../../runtime/members/index.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 
@@ -88,6 +88,17 @@ export class OperatorView {
   /** Whether the usable nodes of this group, without one of them, are a majority of `size` nodes. */
   hasMajority(group: readonly NodeId[], without: NodeId | null, size = group.length): boolean {
     return group.filter((id) => id !== without && this.isUsable(id)).length * 2 > size;
+  }
+
+  /**
+   * Whether a change leaves a majority of usable voters, whatever became of the changes before it: the leader
+   * applies it to what they left, and the outcome of one may be unknown.
+   */
+  leavesMajority({ add = {}, remove = [], promote = [], demote = [] }: MembershipChange): boolean {
+    return this.#checker.history.possibleConfigs.every(({ voters }) => {
+      const stay = voters.filter((id) => !remove.includes(id) && !demote.includes(id));
+      return this.hasMajority([...new Set([...stay, ...promote, ...Object.keys(add)])], null);
+    });
   }
 
   /** Whether every majority that counts now, or may count soon, can do without this node for good. */

@@ -337,7 +337,9 @@ export class SimOperator {
     this.#parts.trace(`the operator wants to ${nameOf(request)}`);
     for (let attempt = 0; attempt < ATTEMPTS_MAX && !this.#stopped; attempt++) {
       const leader = this.#view.leader();
-      if (leader !== null) {
+      // After healing, what can't come back must go. A ghost never becomes a voter.
+      const isSafe = ["clean up", "ghost"].includes(request.how) || this.#view.leavesMajority(request.change);
+      if (leader !== null && isSafe) {
         if (attempt === 0) this.#prepareFaults(request, leader, crashLeaderAfterMs);
         const { outcome, why } = await this.#ask(leader, request);
         if (outcome === "done") {

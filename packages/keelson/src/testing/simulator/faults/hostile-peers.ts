@@ -1,5 +1,5 @@
 /** Starts and ends peers that lie: strangers, and members that were removed. */
-import { membersOf } from "../../../core/config.ts";
+import { isVoter, membersOf } from "../../../core/config.ts";
 import type { NodeId } from "../../../core/position.ts";
 import type { Environment, Network } from "../../../environment/environment.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
@@ -79,8 +79,9 @@ export class HostilePeers {
   }
 
   /**
-   * The nodes of the cluster that can know that the peer isn't a member. A node can't before its own log says so; a
-   * leader listens to a removed member for a while, so that it can answer to the news of its removal.
+   * The nodes of the cluster that can know that the peer isn't a member. A node can't before its own log says so. One
+   * that is being added can't before it knows that this was committed. A leader listens to a removed member for a
+   * while, so that it can answer to the news of its removal.
    */
   #victims(peerId: NodeId): Victim[] {
     const { processes, operator } = this.#parts;
@@ -90,6 +91,8 @@ export class HostilePeers {
       const isKnown = peerId === STRANGER.id || operator.knowsRemovalOf(process, peerId);
       if (!isKnown || core.removedMembersToNotify.includes(peerId)) return [];
       const { term, commitIndex, log } = core;
+      const isMember = membersOf(log.configAt(commitIndex).config).includes(id);
+      if (!isMember && !isVoter(core.config, id)) return [];
       return [{ id, address, term, commitIndex, lastIndex: log.last.index }];
     });
   }
