@@ -132,7 +132,7 @@ function validFrame(chance: Chance): Uint8Array {
   const identity = () => ({
     id: chance.pick(IDS),
     storeId: text(64),
-    data: text(300),
+    info: text(300),
     address: text(100),
     priority: chance.between(0, 9),
   });

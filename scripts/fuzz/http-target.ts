@@ -183,7 +183,7 @@ class LoneNode implements KvNode {
     const self = { id: "n1", address: "127.0.0.1:7001" };
     const counters = { elections: 0, writes: 0, reads: 0, readRounds: 0, logWrites: 0, logBytes: 0 };
     return {
-      ...{ id: "n1", clusterId: "c", role: "leader", term: 1, leader: { ...self, data: null } },
+      ...{ id: "n1", clusterId: "c", role: "leader", term: 1, leader: { ...self, info: null } },
       ...{
         commitIndex: this.#index,
         appliedIndex: this.#index,
@@ -193,7 +193,7 @@ class LoneNode implements KvNode {
       },
       config: { voters: ["n1"], outgoingVoters: [], learners: [] },
       members: [
-        { ...self, voter: true, data: null, lag: 0, match: this.#index, active: true, lostEntries: false },
+        { ...self, voter: true, info: null, lag: 0, match: this.#index, active: true, lostEntries: false },
       ],
       ...{
         stalled: null,

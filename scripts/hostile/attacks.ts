@@ -337,7 +337,7 @@ const LINE: readonly Attack[] = [
 
 /** Handshakes of a node that was never a member: whole, half, too long, of another cluster, to another node. */
 function handshakes(clusterId: string, to: string): readonly Buffer[] {
-  const from = { id: "stranger", storeId: "s", data: "", address: "127.0.0.1:1", priority: 0 };
+  const from = { id: "stranger", storeId: "s", info: "", address: "127.0.0.1:1", priority: 0 };
   const hello = { type: "hello", versionMin: 1, versionMax: 1, clusterId, from, to } as const;
   const whole = Buffer.from(encodeControlMessage(hello));
   const long = Buffer.from(whole);

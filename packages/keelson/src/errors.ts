@@ -32,10 +32,10 @@ export interface LeaderHint {
   /** The address where other nodes reach it; null: not known. */
   readonly address: string | null;
   /**
-   * The leader's own `RaftOptions.data`, for example its address for clients; null: this
+   * The leader's own `RaftOptions.info`, for example its address for clients; null: this
    * node hasn't received it yet.
    */
-  readonly data: string | null;
+  readonly info: string | null;
 }
 
 /** Only the leader can serve this call, and this node isn't the leader. Nothing was done; ask the leader. */

@@ -13,7 +13,7 @@ const CONNECTIONS = 120;
 
 /** What a stranger sends, and then keeps its connection for as long as it is let. */
 function openings(clusterId: string, to: string): readonly (Buffer | Uint8Array)[] {
-  const from = { id: "stranger", storeId: "s", data: "", address: "127.0.0.1:1", priority: 0 };
+  const from = { id: "stranger", storeId: "s", info: "", address: "127.0.0.1:1", priority: 0 };
   const hello = { type: "hello", versionMin: 1, versionMax: 1, clusterId, from, to } as const;
   const valid = encodeControlMessage(hello);
   const huge = Buffer.from(valid);

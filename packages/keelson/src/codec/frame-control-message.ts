@@ -11,7 +11,7 @@
  * | 67 | ping | |
  * | 68 | pong | |
  *
- * An identity is: id, storeId text, data text, address text, priority integer. byte-writer.ts has the
+ * An identity is: id, storeId text, info text, address text, priority integer. byte-writer.ts has the
  * encodings of the fields, and the constants below the limits of the texts. Control messages have no tail.
  *
  * **Version.** These bodies must not change, because the two nodes read them before they have agreed on a
@@ -27,8 +27,8 @@ import type { ByteWriter } from "./byte-writer.ts";
 export const CLUSTER_ID_BYTES_MAX = 256;
 /** Bytes (UTF-8) of a store's id. */
 export const STORE_ID_BYTES_MAX = 256;
-/** Bytes (UTF-8) of the application's data about a node. */
-export const DATA_BYTES_MAX = 4096;
+/** Bytes (UTF-8) of the text that the application gives a node for others to read (`RaftOptions.info`). */
+export const INFO_BYTES_MAX = 4096;
 /** Bytes (UTF-8) of an address. */
 export const ADDRESS_BYTES_MAX = 512;
 /** Bytes (UTF-8) of a goodbye's reason. A longer reason is cut off. */
@@ -44,7 +44,7 @@ export const HANDSHAKE_BYTES_MAX = 8 * 1024;
 export interface Identity {
   readonly id: NodeId;
   readonly storeId: string;
-  readonly data: string;
+  readonly info: string;
   /** Where other nodes reach this one. */
   readonly address: string;
   /** How much it should lead, compared with the others. */
@@ -167,7 +167,7 @@ function readBody(type: number, body: ByteReader): ControlMessage {
 function writeIdentity(writer: ByteWriter, identity: Identity): void {
   writer.id(identity.id);
   writer.text(identity.storeId, STORE_ID_BYTES_MAX);
-  writer.text(identity.data, DATA_BYTES_MAX);
+  writer.text(identity.info, INFO_BYTES_MAX);
   writer.text(identity.address, ADDRESS_BYTES_MAX);
   writer.integer(identity.priority);
 }
@@ -176,7 +176,7 @@ function readIdentity(body: ByteReader): Identity {
   return {
     id: body.id(),
     storeId: body.text(STORE_ID_BYTES_MAX),
-    data: body.text(DATA_BYTES_MAX),
+    info: body.text(INFO_BYTES_MAX),
     address: body.text(ADDRESS_BYTES_MAX),
     priority: body.integer(),
   };

@@ -5,7 +5,7 @@ import type { ClusterConfig } from "../core/config.ts";
 import type { AppendEntries, ConfigAt, Message, TermRun } from "../core/message.ts";
 import { DecodeError } from "../errors.ts";
 import { encodeMembership } from "./config.ts";
-import { DATA_BYTES_MAX, type ControlMessage } from "./frame-control-message.ts";
+import { INFO_BYTES_MAX, type ControlMessage } from "./frame-control-message.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { RUNTIME_PAYLOAD_BYTES_MAX, type RuntimeMessage } from "./frame-runtime-message.ts";
 import {
@@ -214,7 +214,7 @@ const textArb = (maxLength: number): fc.Arbitrary<string> => fc.string({ unit: "
 const identityArb = fc.record({
   id: idArb,
   storeId: textArb(20),
-  data: textArb(60),
+  info: textArb(60),
   address: textArb(30),
   priority: fc.nat(),
 });
@@ -374,7 +374,7 @@ describe("frames", () => {
             from: {
               id: "a",
               storeId: "s",
-              data: "x".repeat(DATA_BYTES_MAX + 1),
+              info: "x".repeat(INFO_BYTES_MAX + 1),
               address: "a:1",
               priority: 0,
             },

@@ -2,7 +2,7 @@
  * The handshake of two nodes, and the rules for it that all transports share.
  *
  * 1. The node that wants to send opens a connection and says `hello`: the protocol versions it speaks, its
- *    cluster, who it is (id, store id, address, data, priority), which node it wants to reach, and that
+ *    cluster, who it is (id, store id, address, info, priority), which node it wants to reach, and that
  *    node's store id if it knows it.
  * 2. The accepting node checks the hello with `refusalOf`. On a mismatch it closes the connection. It says
  *    why to a peer that has named its cluster; for others the reason is only in its own log.
@@ -44,13 +44,13 @@ export function helloOf(host: TransportHost, clusterId: string, address: string,
 
 /** How a node names itself in a handshake. `address` is its own. */
 export function identityOf(host: TransportHost, address: string): Identity {
-  const { id, storeId, data, priority = 0 } = host.self;
-  return { id, storeId, data, address, priority };
+  const { id, storeId, info, priority = 0 } = host.self;
+  return { id, storeId, info, address, priority };
 }
 
 /** What the host is told about the node that names itself so. */
-export function peerInfoOf({ id, storeId, data, address, priority }: Identity): PeerInfo {
-  return { id, storeId, data, address, priority };
+export function peerInfoOf({ id, storeId, info, address, priority }: Identity): PeerInfo {
+  return { id, storeId, info, address, priority };
 }
 
 /** Why a node refuses a connection. */

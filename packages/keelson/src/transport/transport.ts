@@ -31,7 +31,7 @@ export interface PeerInfo {
    */
   readonly storeId: string;
   /** Free text from the application, such as the addresses for its clients; at most 4,096 bytes of UTF-8. */
-  readonly data: string;
+  readonly info: string;
   /**
    * Where the peer says that it can be reached. Given to `onPeer` and `refusalOf`; absent in
    * `TransportHost.self`, because the transport knows its own address. A node that knows no membership yet

@@ -87,8 +87,8 @@ describe("the client", () => {
   it("follows a redirect to the leader, and sends later calls there", async () => {
     const leader = await node();
     const follower = await node();
-    const data = `{"line":"127.0.0.1:1","http":"${leader.address}"}`;
-    follower.node.failure = new NotLeaderError({ id: "n2", address: null, data });
+    const info = `{"line":"127.0.0.1:1","http":"${leader.address}"}`;
+    follower.node.failure = new NotLeaderError({ id: "n2", address: null, info: info });
     const client = new KvClient({ nodes: [follower.address] });
     await client.put("a", "1");
     follower.node.failure = new Error("nobody should ask here again");

@@ -218,7 +218,7 @@ describe("a request that fails", () => {
   const leader = {
     id: "n2",
     address: "127.0.0.1:7002",
-    data: '{"line":"127.0.0.1:8002","http":"127.0.0.1:9002"}',
+    info: '{"line":"127.0.0.1:8002","http":"127.0.0.1:9002"}',
   };
 
   it("on a follower is redirected to the leader, with the path byte for byte", async () => {
@@ -240,7 +240,7 @@ describe("a request that fails", () => {
 
   it.each([
     ["no leader", new NotLeaderError(null), 503, "not-done"],
-    ["a leader without an address", new NotLeaderError({ ...leader, data: null }), 503, "not-done"],
+    ["a leader without an address", new NotLeaderError({ ...leader, info: null }), 503, "not-done"],
     ["a command that was overwritten", new CommandLostError("another leader overwrote it"), 503, "not-done"],
     ["a node that closes", new ClosedError("not-done"), 503, "not-done"],
     ["a wait that ended too early", new AbortedError("not-done", "no answer"), 503, "not-done"],

@@ -32,7 +32,7 @@ describe("the routes of members and leadership", () => {
     const [metrics] = node.metrics().members;
     node.metricsChanges = {
       config: { voters: ["n1", "n2"], outgoingVoters: ["n1", "n3"], learners: ["n4"] },
-      members: ["n1", "n2", "n3", "n4"].map((id) => ({ ...metrics!, id, data: null })),
+      members: ["n1", "n2", "n3", "n4"].map((id) => ({ ...metrics!, id, info: null })),
     };
     const answer = (await (await request("GET", "/members")).json()) as {
       members: { id: string; role: string }[];
@@ -228,8 +228,8 @@ describe("the routes of members and leadership", () => {
 
   it("redirect changes to the leader", async () => {
     const { node, request } = await start();
-    const data = '{"line":"127.0.0.1:8002","http":"127.0.0.1:9002"}';
-    node.failure = new NotLeaderError({ id: "n2", address: "h:1", data });
+    const info = '{"line":"127.0.0.1:8002","http":"127.0.0.1:9002"}';
+    node.failure = new NotLeaderError({ id: "n2", address: "h:1", info });
     const post = await request("POST", "/members", { body: '{"remove":["n1"]}' });
     expect([post.status, post.headers.get("location")]).toEqual([307, "http://127.0.0.1:9002/members"]);
     const remove = await request("DELETE", "/members/n1");

@@ -49,7 +49,7 @@ const TransferBody = v.strictObject({ to: v.optional(v.string()) });
 export type MemberRole = "voter" | "learner" | "leaving";
 
 /** A member as `GET /members` and `GET /status` show it. */
-export interface MemberView extends Omit<MemberMetrics, "data" | "voter">, Partial<ClientAddresses> {
+export interface MemberView extends Omit<MemberMetrics, "info" | "voter">, Partial<ClientAddresses> {
   readonly role: MemberRole;
   readonly voter: boolean;
   /** The snapshot that it is fetching from this node. Absent: none. */
@@ -76,7 +76,7 @@ export function membersViewOf(metrics: RaftMetrics): MembersView {
     clusterId,
     role,
     term,
-    leader: leader === null ? null : { id: leader.id, ...decodeClientAddresses(leader.data) },
+    leader: leader === null ? null : { id: leader.id, ...decodeClientAddresses(leader.info) },
     changing: config.outgoingVoters.length > 0,
     members: metrics.members.map((member) => memberViewOf(member, metrics)),
   };
@@ -84,7 +84,7 @@ export function membersViewOf(metrics: RaftMetrics): MembersView {
 
 /** One member of `metrics`, with its role and the addresses for its clients. */
 export function memberViewOf(
-  { data, ...member }: MemberMetrics,
+  { info, ...member }: MemberMetrics,
   { config, snapshots }: RaftMetrics,
 ): MemberView {
   const role = config.voters.includes(member.id)
@@ -98,7 +98,7 @@ export function memberViewOf(
     ...member,
     role,
     ...(sending === undefined ? {} : { snapshot: { bytesDone, bytesTotal } }),
-    ...decodeClientAddresses(data),
+    ...decodeClientAddresses(info),
   };
 }
 

@@ -21,7 +21,7 @@ export function statusOf(metrics: RaftMetrics): object {
     leader:
       leader === null
         ? null
-        : { id: leader.id, address: leader.address, ...decodeClientAddresses(leader.data) },
+        : { id: leader.id, address: leader.address, ...decodeClientAddresses(leader.info) },
     commit: metrics.commitIndex,
     applied: metrics.appliedIndex,
     durable: metrics.durableIndex,

@@ -98,12 +98,12 @@ describe("the line protocol", () => {
       new NotLeaderError({
         id: "n2",
         address: "127.0.0.1:7002",
-        data: '{"line":"127.0.0.1:8002","http":"127.0.0.1:9002"}',
+        info: '{"line":"127.0.0.1:8002","http":"127.0.0.1:9002"}',
       }),
       "Error: Leader is 127.0.0.1:8002",
     ],
     [
-      new NotLeaderError({ id: "n2", address: "127.0.0.1:7002", data: "\n" }),
+      new NotLeaderError({ id: "n2", address: "127.0.0.1:7002", info: "\n" }),
       "Error: the leader is n2, whose address for clients is not known yet; try again",
     ],
     [new NotLeaderError(null), "Error: no leader"],

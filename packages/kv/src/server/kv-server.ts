@@ -198,7 +198,7 @@ function raftOptions(
   onLog: LogFunction,
 ): RaftOptions<KvCommand, KvResult> {
   const { id, clusterId } = settings;
-  const data = encodeClientAddresses({
+  const info = encodeClientAddresses({
     line: settings.advertiseLine ?? servers.line.address,
     http: settings.advertiseHttp ?? servers.http.address,
   });
@@ -209,7 +209,7 @@ function raftOptions(
     snapshots: { store: snapshots, ...settings.snapshots },
     transport: transportOf(settings),
     forward: settings.forward,
-    data,
+    info,
     onLog,
     ...(settings.reach === undefined ? {} : { reachAt: settings.reach }),
   };

@@ -43,7 +43,7 @@ describe("the client addresses that a node tells others", () => {
   it("are decoded as they were encoded, without fields that a later version may add", () => {
     expect(decodeClientAddresses(encodeClientAddresses(addresses))).toEqual(addresses);
     expect(decodeClientAddresses(JSON.stringify({ ...addresses, grpc: 1 }))).toEqual(addresses);
-    expect(clientAddressesOf({ id: "n1", address: null, data: encodeClientAddresses(addresses) })).toEqual(
+    expect(clientAddressesOf({ id: "n1", address: null, info: encodeClientAddresses(addresses) })).toEqual(
       addresses,
     );
   });
@@ -59,8 +59,8 @@ describe("the client addresses that a node tells others", () => {
     // It would go into a header of an answer.
     '{"line":"127.0.0.1:8001","http":"evil.example\\r\\nSet-Cookie: a:1"}',
     '{"line":"127.0.0.1:8001","http":"user@evil.example/x:1"}',
-  ])("are rejected if the data is %j", (data) => {
-    expect(decodeClientAddresses(data)).toBeNull();
-    expect(clientAddressesOf(data === null ? null : { id: "n1", address: null, data })).toBeNull();
+  ])("are rejected if the info is %j", (info) => {
+    expect(decodeClientAddresses(info)).toBeNull();
+    expect(clientAddressesOf(info === null ? null : { id: "n1", address: null, info })).toBeNull();
   });
 });

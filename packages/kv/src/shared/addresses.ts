@@ -52,18 +52,18 @@ const ClientAddressesText = v.pipe(
   v.object({ line: AddressText, http: AddressText }),
 );
 
-/** The text that a node tells the other nodes about itself (`RaftOptions.data`). */
+/** The text that a node tells the other nodes about itself (`RaftOptions.info`). */
 export function encodeClientAddresses({ line, http }: ClientAddresses): string {
   return JSON.stringify({ line, http });
 }
 
 /** Reads what another node told about itself. null: nothing, or no client addresses. */
-export function decodeClientAddresses(data: string | null): ClientAddresses | null {
-  const result = v.safeParse(ClientAddressesText, data);
+export function decodeClientAddresses(info: string | null): ClientAddresses | null {
+  const result = v.safeParse(ClientAddressesText, info);
   return result.success ? result.output : null;
 }
 
-/** Where clients reach the leader. null: no leader is known, or this node has no data from it yet. */
+/** Where clients reach the leader. null: no leader is known, or this node has no info from it yet. */
 export function clientAddressesOf(leader: LeaderHint | null): ClientAddresses | null {
-  return leader === null ? null : decodeClientAddresses(leader.data);
+  return leader === null ? null : decodeClientAddresses(leader.info);
 }

@@ -197,13 +197,13 @@ function membersOf<Command, Result>(
   { driver, logClock }: Loop<Command, Result>,
 ): Members {
   const { core, memberships, stored, environment, transport, calls, warn, send, log, failed } = base;
-  const { timings, data, priority, reachAt } = base.settings;
+  const { timings, info, priority, reachAt } = base.settings;
   const peers = new KnownPeers(warn);
   const lostEntries = new LostEntries({
     ...{ core, send, log, failed },
     storeIdOf: (id) => peers.storeIdOf(id),
   });
-  const directory = new MemberDirectory(core, memberships, peers, lostEntries, data, reachAt);
+  const directory = new MemberDirectory(core, memberships, peers, lostEntries, info, reachAt);
   const leader = (): LeaderHint | null => directory.leader;
   const membershipChanges = new MembershipChanges({
     ...{ core, memberships, calls, leader },

@@ -252,7 +252,7 @@ function breakProtocol({ raft, node: { transport }, cluster }: Rig): void {
   const other = [...cluster.nodes.keys()].find((one) => one !== id) ?? "";
   const host = {
     clusterId: () => clusterId,
-    self: { id: other, storeId: `store-${other}`, data: "", priority: 0 },
+    self: { id: other, storeId: `store-${other}`, info: "", priority: 0 },
   } as unknown as TransportHost;
   const entries = { prev: { term: 0, index: 0 }, lastIndex: 0, terms: [], configs: [] };
   const message = { type: "append-entries", from: other, term, entries, commit: 0, round: 1 } as const;

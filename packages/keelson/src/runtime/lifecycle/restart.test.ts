@@ -140,7 +140,7 @@ describe("open", () => {
     ["an id with a space", { id: "a b" }, "id is"],
     ["an empty id", { id: "" }, "id is"],
     ["a cluster id with a slash", { clusterId: "x/y" }, "clusterId is"],
-    ["more than 4 KiB of data", { data: "ä".repeat(2049) }, "data has 4098 bytes"],
+    ["more than 4 KiB of info", { info: "ä".repeat(2049) }, "info has 4098 bytes"],
     [
       "a limit that is not a whole number",
       { limits: { pendingEntriesMax: 0.5 } },

@@ -24,10 +24,10 @@ export function transportHostOf(
   { settings, stored }: Pick<GroupParts<unknown, unknown>, "settings" | "stored">,
   { status, bootstrap, directory, peers, lostEntries, driver, updatePeers, log }: TransportHostParts,
 ): TransportHost {
-  const { id, data, priority } = settings;
+  const { id, info, priority } = settings;
   return {
     environment,
-    self: { id, storeId: stored.storeId, data, priority },
+    self: { id, storeId: stored.storeId, info, priority },
     clusterId: () => bootstrap.clusterId,
     adoptClusterId: (clusterId) => bootstrap.adopt(clusterId),
     refusalOf: (peer, isVouchedFor) => directory.refusalOf(peer, isVouchedFor),

@@ -5,7 +5,7 @@ import type { PeerInfo } from "../../transport/transport.ts";
 const PEERS_MAX = 256;
 
 /**
- * What the other nodes stated about themselves in handshakes: store id, address, data and priority. It is newer than what
+ * What the other nodes stated about themselves in handshakes: store id, address, info and priority. It is newer than what
  * the log says of them but not agreed on, it covers nodes that are no members, and it is lost in a restart.
  */
 export class KnownPeers {
@@ -51,8 +51,8 @@ export class KnownPeers {
     return this.#infos.get(id)?.priority ?? 0;
   }
 
-  /** A peer's option `data`; null: there was no handshake with it. */
-  dataOf(id: NodeId): string | null {
-    return this.#infos.get(id)?.data ?? null;
+  /** A peer's option `info`; null: there was no handshake with it. */
+  infoOf(id: NodeId): string | null {
+    return this.#infos.get(id)?.info ?? null;
   }
 }

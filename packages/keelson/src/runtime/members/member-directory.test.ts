@@ -29,7 +29,7 @@ function directoryAndPeers(...steps: Record<string, MemberData>[]): {
 
 const A = { address: "a:1", storeId: "store a" };
 const B = { address: "b:1", storeId: "store b" };
-const peer = (id: string, storeId: string) => ({ id, storeId, data: "" });
+const peer = (id: string, storeId: string) => ({ id, storeId, info: "" });
 
 it("refuses a member that comes with another store than it had (M11)", () => {
   const directory = directoryOf({ a: A, b: B });

@@ -35,8 +35,8 @@ export class MemberDirectory {
   readonly #memberships: MembershipHistory;
   readonly #peers: KnownPeers;
   readonly #lost: Pick<LostEntries, "isLostStore">;
-  /** This node's own option `data`. */
-  readonly #data: string;
+  /** This node's own option `info`. */
+  readonly #info: string;
   /** The option `reachAt`. */
   readonly #reachAt: ReadonlyMap<NodeId, string>;
   /**
@@ -51,14 +51,14 @@ export class MemberDirectory {
     memberships: MembershipHistory,
     peers: KnownPeers,
     lost: Pick<LostEntries, "isLostStore">,
-    data: string,
+    info: string,
     reachAt: ReadonlyMap<NodeId, string> = new Map(),
   ) {
     this.#core = core;
     this.#memberships = memberships;
     this.#peers = peers;
     this.#lost = lost;
-    this.#data = data;
+    this.#info = info;
     this.#reachAt = reachAt;
   }
 
@@ -66,7 +66,7 @@ export class MemberDirectory {
   get leader(): LeaderHint | null {
     const { leader } = this.#core;
     if (leader === null) return null;
-    return { id: leader, address: this.#memberships.addressOf(leader), data: this.#dataOf(leader) };
+    return { id: leader, address: this.#memberships.addressOf(leader), info: this.#infoOf(leader) };
   }
 
   /**
@@ -208,7 +208,7 @@ export class MemberDirectory {
         id,
         address: this.#memberships.addressOf(id) ?? "",
         voter: config.voters.includes(id) || config.outgoingVoters.includes(id),
-        data: this.#dataOf(id),
+        info: this.#infoOf(id),
         lag: progress === undefined || progress.lostEntries ? null : log.last.index - progress.match,
         match: progress === undefined || progress.lostEntries ? null : progress.match,
         active: progress?.recentlyActive ?? null,
@@ -230,8 +230,8 @@ export class MemberDirectory {
     return written !== undefined && isLostStoreId(written) ? true : found;
   }
 
-  #dataOf(id: NodeId): string | null {
-    return id === this.#core.id ? this.#data : this.#peers.dataOf(id);
+  #infoOf(id: NodeId): string | null {
+    return id === this.#core.id ? this.#info : this.#peers.infoOf(id);
   }
 }
 

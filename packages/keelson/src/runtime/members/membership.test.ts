@@ -39,7 +39,7 @@ function append(term: number, prev: LogPosition, entries: readonly Entry[]): Tra
   };
 }
 
-const LEADER = { self: { id: "b", storeId: "store-b", data: "" }, clusterId: () => "test" } as TransportHost;
+const LEADER = { self: { id: "b", storeId: "store-b", info: "" }, clusterId: () => "test" } as TransportHost;
 
 async function deliver(
   cluster: TestCluster,
@@ -106,7 +106,7 @@ describe("a candidate that this node does not know as a member", () => {
     await cluster.advance(2000);
     const last = { term: 1, index: 9 };
     const message = { type: "request-vote", from: "d", term: 50, last, transfer: false } as const;
-    const self = { id: "d", storeId: "store-d", data: "" };
+    const self = { id: "d", storeId: "store-d", info: "" };
     const stranger = { ...LEADER, self };
     await cluster.finish(transport.receive(stranger, "d:1", { message, records: [] }));
     expect(transport.peers.has("d")).toBe(false);
@@ -132,7 +132,7 @@ describe("a leader of an earlier term that this node does not know as a member",
     const last = { term: 1, index: 9 };
     const request = { type: "request-vote", from: "b", term: 50, last, transfer: false } as const;
     await deliver(cluster, { message: request, records: [] });
-    const self = { id: "d", storeId: "store-d", data: "" };
+    const self = { id: "d", storeId: "store-d", info: "" };
     const leader = { ...LEADER, self, storeIdOf: () => "store-a" };
     const { message, records } = append(3, { term: 2, index: 7 }, []);
     await cluster.finish(transport.receive(leader, "d:1", { message: { ...message, from: "d" }, records }));

@@ -123,8 +123,8 @@ export interface MemberMetrics {
   readonly address: string;
   /** Whether it is a voter, in the old or the new configuration while they are joint; otherwise it is a learner. */
   readonly voter: boolean;
-  /** The text that it gave as the option `data`; null: this node has not been connected with it yet. */
-  readonly data: string | null;
+  /** The text that it gave as the option `info`; null: this node has not been connected with it yet. */
+  readonly info: string | null;
   /**
    * How many entries it is behind the leader's last one. null: this node isn't the leader, or the member lost
    * entries.

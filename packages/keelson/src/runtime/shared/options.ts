@@ -124,10 +124,10 @@ export interface RaftOptions<Command, Result> {
    */
   readonly clusterId?: string;
   /**
-   * Free text that other nodes can read (`metrics().members`, `LeaderHint`), for example addresses for clients; at most
+   * Free text about this node that other nodes can read (`metrics().members`, `LeaderHint`), for example addresses for clients; at most
    * 4 KiB of UTF-8. Default "".
    */
-  readonly data?: string;
+  readonly info?: string;
   /**
    * Where other nodes are now ("host:port" by id), if not where the log says: for members that all got other
    * addresses at once. They are tried first. Once there is a leader again, the membership itself is

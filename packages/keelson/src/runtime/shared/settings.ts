@@ -11,10 +11,10 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 /**
- * The most UTF-8 bytes that the option `data` may have: every handshake carries it, and each node keeps that
+ * The most UTF-8 bytes that the option `info` may have: every handshake carries it, and each node keeps that
  * of every peer.
  */
-const DATA_BYTES_MAX = 4 * KIB;
+const INFO_BYTES_MAX = 4 * KIB;
 
 /** The defaults of `RaftLimits`. */
 export const DEFAULT_LIMITS: RaftLimits = {
@@ -56,7 +56,7 @@ export interface Settings {
   readonly id: NodeId;
   /** The cluster's name; null: none was given. */
   readonly clusterId: string | null;
-  readonly data: string;
+  readonly info: string;
   readonly priority: number;
   /** null: the node takes and installs no snapshots. */
   readonly snapshots: SnapshotPolicy | null;
@@ -74,11 +74,11 @@ export interface Settings {
 export function settingsOf<Command, Result>(options: RaftOptions<Command, Result>): Settings {
   checkId("id", options.id);
   if (options.clusterId !== undefined) checkId("clusterId", options.clusterId);
-  const data = options.data ?? "";
-  const dataBytes = new TextEncoder().encode(data).length;
-  if (dataBytes > DATA_BYTES_MAX) {
+  const info = options.info ?? "";
+  const infoBytes = new TextEncoder().encode(info).length;
+  if (infoBytes > INFO_BYTES_MAX) {
     throw new InvalidOptionError(
-      `data has ${String(dataBytes)} bytes; the limit is ${String(DATA_BYTES_MAX)}`,
+      `info has ${String(infoBytes)} bytes; the limit is ${String(INFO_BYTES_MAX)}`,
     );
   }
   const limits = numbersOf("limits", DEFAULT_LIMITS, options.limits, isCount, "a whole number from 1 on");
@@ -94,7 +94,7 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
   return {
     id: options.id,
     clusterId: options.clusterId ?? null,
-    data,
+    info,
     snapshots: options.snapshots === undefined ? null : policyOf(options.snapshots, options.stateMachine),
     limits,
     timings,

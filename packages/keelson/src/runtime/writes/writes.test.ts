@@ -74,9 +74,9 @@ describe("write", () => {
     expect(c).toEqual(a);
   });
 
-  it("is refused by a follower, which names the leader, its address and its data", async () => {
+  it("is refused by a follower, which names the leader, its address and its info", async () => {
     const cluster = new TestCluster();
-    for (const id of THREE) await cluster.open(id, { data: `I am ${id}` });
+    for (const id of THREE) await cluster.open(id, { info: `I am ${id}` });
     await cluster.finish(cluster.raft("a").initialize(cluster.members()));
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.write("x"));
@@ -87,7 +87,7 @@ describe("write", () => {
     expect(error).toMatchObject({
       code: "NOT_LEADER",
       outcome: "not-done",
-      leader: { id: leader.id, address: `${leader.id}:1`, data: `I am ${leader.id}` },
+      leader: { id: leader.id, address: `${leader.id}:1`, info: `I am ${leader.id}` },
     });
   });
 

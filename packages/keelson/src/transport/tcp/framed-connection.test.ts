@@ -152,7 +152,7 @@ describe("FramedConnection", () => {
       type: "welcome",
       version: 1,
       clusterId: "c",
-      from: { id: "a", storeId: "s", data: "", address: "a:1", priority: 0 },
+      from: { id: "a", storeId: "s", info: "", address: "a:1", priority: 0 },
     });
     wire.handler?.onData(Uint8Array.from([...goodbye, ...welcome]));
     expect([frames, closes]).toEqual([[], ["the other end said: bye"]]);

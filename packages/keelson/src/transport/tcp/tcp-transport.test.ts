@@ -379,11 +379,11 @@ describe("tcp, the options", () => {
     await Promise.all([first.close(), second.close()]);
   });
 
-  it("make start reject when the node's data is too long for a handshake", async () => {
+  it("make start reject when the node's info is too long for a handshake", async () => {
     const host = new TestHost("a", nodeEnvironment());
-    Object.assign(host.self, { data: "é".repeat(2_049) });
+    Object.assign(host.self, { info: "é".repeat(2_049) });
     await expect(tcp({ listen: "127.0.0.1:0" }).start(host)).rejects.toThrow(
-      "data has 4098 bytes; the limit is 4096",
+      "info has 4098 bytes; the limit is 4096",
     );
   });
 });

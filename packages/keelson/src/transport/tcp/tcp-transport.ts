@@ -1,5 +1,5 @@
 // The TCP transport of one node: it listens, opens a connection to each peer, and keeps the limits on both.
-import { ADDRESS_BYTES_MAX, DATA_BYTES_MAX, STORE_ID_BYTES_MAX } from "../../codec/frame-control-message.ts";
+import { ADDRESS_BYTES_MAX, INFO_BYTES_MAX, STORE_ID_BYTES_MAX } from "../../codec/frame-control-message.ts";
 import type { NodeId } from "../../core/position.ts";
 import { isWildcardHost, parseAddress } from "../../environment/address.ts";
 import type { Connection, Listener } from "../../environment/environment.ts";
@@ -310,11 +310,11 @@ function checkAdvertise(address: string): void {
 
 /** Refuses at the start what would not fit into a handshake, and so make every one of them fail. */
 function checkSelf(host: TransportHost): void {
-  const { data, storeId } = host.self;
+  const { info, storeId } = host.self;
   const bytes = (text: string): number => new TextEncoder().encode(text).length;
-  if (bytes(data) > DATA_BYTES_MAX) {
+  if (bytes(info) > INFO_BYTES_MAX) {
     throw new InvalidOptionError(
-      `data has ${String(bytes(data))} bytes; the limit is ${String(DATA_BYTES_MAX)}`,
+      `info has ${String(bytes(info))} bytes; the limit is ${String(INFO_BYTES_MAX)}`,
     );
   }
   if (bytes(storeId) > STORE_ID_BYTES_MAX) {

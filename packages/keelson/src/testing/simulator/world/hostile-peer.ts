@@ -70,7 +70,7 @@ export class HostilePeer {
     const { id, storeId, clusterId, environment } = this.#parts;
     return {
       environment,
-      self: { id, storeId, data: "", priority: 0 },
+      self: { id, storeId, info: "", priority: 0 },
       clusterId: () => clusterId,
       adoptClusterId: () => Promise.reject(new Error("a hostile peer joins no cluster")),
       refusalOf: () => null,

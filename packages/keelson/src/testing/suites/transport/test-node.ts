@@ -23,7 +23,7 @@ export class TestHost implements TransportHost {
   constructor(id: NodeId, environment: Environment, cluster: string | null = "c1", storeId = `store-${id}`) {
     this.environment = environment;
     this.cluster = cluster;
-    this.self = { id, storeId, data: `data of ${id}: é`, priority: 7 };
+    this.self = { id, storeId, info: `info of ${id}: é`, priority: 7 };
   }
 
   clusterId(): string | null {

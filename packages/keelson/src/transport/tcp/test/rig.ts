@@ -119,7 +119,7 @@ export class RawPeer {
   }
 }
 
-export const identity = { id: "a", storeId: "s", data: "", address: "a:7000", priority: 0 };
+export const identity = { id: "a", storeId: "s", info: "", address: "a:7000", priority: 0 };
 export const validHello: Hello = {
   type: "hello",
   versionMin: 1,
