@@ -36,8 +36,8 @@ export interface Actions extends Iterable<Action> {
   readonly messages: readonly AddressedMessage[];
   /**
    * Messages to send once this batch and all before it are durable, also if this batch has nothing to write.
-   * They assert what these batches save: a vote, a term, an acknowledgement. May then be lost like any
-   * message.
+   * They assert the term or the vote that these batches save. Like any message, they may then be lost.
+   * (Acknowledgements of entries are in `messages`: the core first waits for `handlePersisted`.)
    */
   readonly messagesAfterPersist: readonly AddressedMessage[];
   /**
@@ -98,8 +98,9 @@ export interface ReadAction {
 
 /**
  * A follower that needs a snapshot, because the log no longer holds the entries that it lacks: send it an
- * `install-snapshot` message for the newest snapshot. Repeated with each answer that still shows the need,
- * because an offer may be lost, so ignore it while this follower is fetching.
+ * `install-snapshot` message for the newest snapshot. The core repeats this action with each answer that
+ * still shows the need, because an offer may be lost. So ignore it while this follower is fetching a
+ * snapshot.
  */
 export interface SendSnapshotAction {
   readonly to: NodeId;

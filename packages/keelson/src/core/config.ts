@@ -4,8 +4,8 @@ import { assert } from "./assert.ts";
 import type { NodeId } from "./position.ts";
 
 /**
- * The members of a cluster and their parts (§6; dissertation 4.2.1). In force as soon as it is in a node's
- * log.
+ * The members of a cluster, and which of them vote (§6; dissertation 4.2.1). Each node uses the last
+ * configuration in its log as soon as it is there, committed or not.
  */
 export interface ClusterConfig {
   /** The voters; while the configuration is joint, those of C_new. */
@@ -13,8 +13,8 @@ export interface ClusterConfig {
   /** The voters of C_old while the configuration is joint; empty otherwise. */
   readonly outgoingVoters: readonly NodeId[];
   /**
-   * Non-voting members: they are sent the log and count in no majority. A voter that becomes a learner is in
-   * `outgoingVoters` too while the configuration is joint, and keeps its vote until then.
+   * Non-voting members: they are sent the log and count in no majority. While the configuration is joint, a
+   * voter that becomes a learner is in `outgoingVoters` too, so it keeps its vote until C_new is in force.
    */
   readonly learners: readonly NodeId[];
 }

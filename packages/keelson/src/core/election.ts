@@ -29,7 +29,10 @@ function askForPreVotes(state: NodeState): void {
   }
 }
 
-/** Enters the next term and asks for votes in it (§5.2). `transfer`: the leader asked this node to. */
+/**
+ * Enters the next term and asks for votes in it (§5.2). `transfer`: the leader asked this node to, by
+ * TimeoutNow.
+ */
 export function startElection(state: NodeState, transfer: boolean): void {
   state.enterTerm(state.term + 1, state.id);
   // A crash could take back a vote that isn't durable, and this node could then vote for another candidate.
@@ -73,7 +76,8 @@ export function onPreVoteReply(state: NodeState, message: PreVoteReply, now: num
   const { role } = state;
   if (role.type !== "pre-candidate" || !message.granted || message.round !== role.round) return;
   role.votes.add(message.from);
-  // It may have stalled since it asked.
+  // This node's storage or state machine may have stalled since it asked for pre-votes. Then it must not
+  // lead.
   if (now >= state.stallDeadline) return;
   if (hasQuorum(state.config, (id) => role.votes.has(id))) startElection(state, false);
 }
@@ -95,14 +99,18 @@ export function onRequestVote(state: NodeState, message: RequestVote, now: numbe
 }
 
 /**
- * Whether the leader asked this candidate to take over (dissertation 3.10). A candidate says so itself, so it
- * is believed only where a leader can have asked it: it is a voter, and stands in the next term.
+ * Whether the leader asked this candidate to take over (dissertation 3.10). Only the candidate says so, and
+ * it may be wrong. So it is believed only if this term's leader can have asked it: it is a voter, and stands
+ * for election in the next term.
  */
 function isTransfer(state: NodeState, message: RequestVote): boolean {
   return message.transfer && message.term === state.term + 1 && isVoter(state.config, message.from);
 }
 
-/** §5.2: one vote per term, and the same answer when the request is repeated. */
+/**
+ * §5.2: one vote per term, and the same answer when the request is repeated. A node that knows this term's
+ * leader gives its vote to nobody: the election is decided.
+ */
 function mayVoteFor(state: NodeState, candidate: NodeId): boolean {
   if (state.votedFor !== null) return state.votedFor === candidate;
   return state.leaderId === null;

@@ -13,7 +13,7 @@ import type { NodeState } from "./state.ts";
  */
 const REMOVAL_NOTICE_TIMEOUTS = 4;
 
-/** The candidate has a quorum of votes, its own durable term among them (§5.2). */
+/** Makes a candidate with a quorum of votes the leader (§5.2). Its own term and vote must be durable. */
 export function becomeLeader(state: NodeState, now: number): void {
   assert(
     state.role.type === "candidate" && state.hardStateIsDurable,
@@ -86,7 +86,10 @@ export function startHeartbeatRound(state: NodeState, leader: Leader, now: numbe
   for (const progress of leader.progress.values()) progress.heartbeatDue = true;
 }
 
-/** Stops replicating to removed members that know about their removal, or that can't be told. */
+/**
+ * Stops replicating to removed members that know about their removal, and to those that the leader gives up
+ * telling: their time is over, or they would need a snapshot first.
+ */
 function endRemovalNotices(state: NodeState, leader: Leader, now: number): void {
   for (const [id, progress] of leader.progress) {
     const { removalNotice } = progress;
@@ -98,7 +101,8 @@ function endRemovalNotices(state: NodeState, leader: Leader, now: number): void 
       removalNotice.index <= state.commitIndex &&
       progress.match >= removalNotice.index
     ) {
-      // It has the entry, and this round's message will tell it that the entry is committed.
+      // The member has the entry that removed it, and this round's message will tell it that the entry is
+      // committed.
       progress.removalNotice = { ...removalNotice, round: leader.heartbeatRound };
     }
   }

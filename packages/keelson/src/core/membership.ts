@@ -54,8 +54,8 @@ export function advanceMembership(state: NodeState, now: number): void {
 }
 
 /**
- * C_new is committed, and this leader isn't one of its voters: it tells all, asks a voter to lead, and steps
- * down.
+ * C_new is committed, and this leader isn't one of its voters. It sends the new commit index to all nodes,
+ * asks a voter to take over, and steps down.
  */
 function stepDownAfterRemoval(state: NodeState, leader: Leader, now: number): void {
   for (const progress of leader.progress.values()) progress.heartbeatDue = true;

@@ -121,7 +121,10 @@ export interface InstallSnapshot extends Header {
   readonly round: number;
 }
 
-/** A follower asks the leader for a read index (dissertation 6.4). The receiver ignores the term. */
+/**
+ * A follower asks the leader for a read index (dissertation 6.4). The receiver ignores the term: a mere read
+ * must not depose a leader.
+ */
 export interface ReadIndexRequest extends Header {
   readonly type: "read-index";
   /** The asking node's number of the read. */
@@ -133,8 +136,8 @@ export interface ReadIndexReply extends Header {
   readonly type: "read-index-reply";
   readonly id: number;
   /**
-   * The index at which to read; null: the node that was asked doesn't lead, or stepped down before it
-   * confirmed.
+   * The index at which to read; null: the node that was asked can't tell, because it doesn't lead, holds too
+   * many unanswered reads, or couldn't confirm in time that it still leads.
    */
   readonly index: LogIndex | null;
 }

@@ -1,5 +1,5 @@
-// `RaftNode`: the algorithm as one object. Its inputs, what may be asked about it, and the switch that gives
-// each message to its handler. The handlers and their state are in the other files of this folder.
+// `RaftNode`: the Raft algorithm as one object. This file has its inputs, its queries, and the switch that
+// gives each message to its handler. The handlers and their state are in the other files of this folder.
 import type { Actions } from "./action.ts";
 import { assert } from "./assert.ts";
 import { advanceCommit } from "./commit.ts";
@@ -74,8 +74,8 @@ export class RaftNode {
   /** The latest time that an input named, in milliseconds. Never falls. */
   #now = -Infinity;
   /**
-   * Time in milliseconds at which the caller was asked to call `handleTimeout`; null: not asked since the
-   * last call.
+   * Time in milliseconds at which the caller was asked to call `handleTimeout`; null: the caller wasn't asked
+   * since its last call of `handleTimeout`.
    */
   #timer: number | null = null;
 
@@ -100,8 +100,9 @@ export class RaftNode {
     const state = new NodeState(withDefaults(options), hardState, log, commitIndex);
     const node = new RaftNode(state);
     node.#now = now;
-    // It may have heard the leader just before it stopped. The leader's lease relies on it not to help
-    // another candidate for a while, so it counts as heard now (dissertation 6.4.1).
+    // This node may have heard a leader just before it stopped, and that leader's lease relies on this node
+    // to vote for no other candidate for a while. So it behaves as if it had heard a leader now (dissertation
+    // 6.4.1).
     if (!state.isSoleVoter || state.hadOtherVoters) state.leaderHeardAt = now;
     state.resetElectionDeadline(now);
     return node;
@@ -128,7 +129,10 @@ export class RaftNode {
     return this.#state.role.type;
   }
 
-  /** When the oldest write under way was taken, in milliseconds; null: none is under way. */
+  /**
+   * Time in milliseconds at which the caller took the oldest log write that it hasn't reported durable yet;
+   * null: there is none.
+   */
   get oldestWriteAt(): number | null {
     return this.#state.oldestWriteAt;
   }
@@ -269,8 +273,8 @@ export class RaftNode {
    * Begins a change of membership (§6) to `target`, any configuration that isn't joint. If the voters change,
    * it takes two entries: C_old,new, and C_new, which the leader appends once the first is committed. Returns
    * the position of the first entry, or why the change was refused. Watch `commitStatus` for that entry and
-   * `config` for the end of the change. Throws `ProtocolViolation` if `target` has no voters, or a member in
-   * two parts.
+   * `config` for the end of the change. Throws `ProtocolViolation` if `target` has no voters, or names a node
+   * twice.
    */
   proposeConfig(target: ClusterConfig, now: number): LogPosition | ConfigRefusal {
     this.#advance(now);
@@ -359,8 +363,8 @@ export class RaftNode {
   }
 
   /**
-   * The time that `Actions.timer` named has come. A call that is too early only makes the next actions name a
-   * time.
+   * The time that `Actions.timer` named has come. A call that comes too early does nothing, except that the
+   * next actions name a time again.
    */
   handleTimeout(now: number): void {
     this.#advance(now);
@@ -455,11 +459,10 @@ export class RaftNode {
   }
 
   /**
-   * A message has a term that is further ahead than elections can take it while this node looks away. Hazard:
-   * adopted, one hostile or damaged message would depose a leader and could use up the terms, without any
-   * majority. Consequence: the message is dropped. A node that hears no leader enters a later term, by as
-   * much as one message may take it, so that one which really was away for as long catches up in several
-   * steps.
+   * A message's term is more than `TERM_JUMP_MAX` after this node's. Hazard: if this node adopted such a
+   * term, one hostile or damaged message would depose a working leader, and could use up all terms. Rule: the
+   * message is dropped. A node that hears no leader raises its own term by `TERM_JUMP_MAX` instead, so that a
+   * node which really missed that many elections catches up in several such steps.
    */
   #approachTerm(): void {
     const state = this.#state;
@@ -512,7 +515,7 @@ export interface FollowerProgress {
   readonly recentlyActive: boolean;
   /**
    * The last entry that it had acknowledged as durable when it proved that it lost entries; null: no such
-   * proof. The leader counts nothing of it any more.
+   * proof. From then on the leader counts none of its answers.
    */
   readonly lostAfter: LogPosition | null;
 }

@@ -50,8 +50,8 @@ export interface RaftNodeOptions {
   /** The most unanswered reads; further ones fail at once. Default: 65,536. */
   readonly readsMax?: number;
   /**
-   * The bytes of the records of entries `[from, to)`. Must be a pure function of the log. Default: 0, so that
-   * only the limits on entries and messages apply.
+   * The bytes of the records of entries `[from, to)`. Must be a pure function of the log. Default: always 0,
+   * so that only the limits on the numbers of entries and messages apply.
    */
   readonly bytesBetween?: (from: LogIndex, to: LogIndex) => number;
 }

@@ -79,8 +79,8 @@ export class PendingActions {
   }
 
   /**
-   * Entries from `index` on were removed from the log. Those that were not taken yet need not be removed on
-   * disk.
+   * Entries from `index` on were removed from the log. Those that the caller hasn't taken yet were never
+   * written, so they need not be removed from the disk.
    */
   truncate(index: LogIndex): void {
     const pending = this.#append;

@@ -21,9 +21,10 @@ export type LogIndex = number;
 export const TERM_MAX = 2 ** 48;
 
 /**
- * How far one message may take a node's term. Terms grow by one per election; even a node that is cut off,
- * and that stands for election without a pre-vote after each of the default timeouts, needs days for as many.
- * A term further ahead is not adopted at once: see `RaftNode.handleMessage`.
+ * How far one message may take a node's term. Terms grow by one per election. Even a node that is cut off and
+ * starts an election without a pre-vote after each default timeout needs days to raise its term by so much.
+ * So a message whose term is further ahead is probably damaged or hostile, and its term is not adopted: see
+ * `RaftNode.handleMessage`.
  */
 export const TERM_JUMP_MAX = 2 ** 20;
 
@@ -32,7 +33,8 @@ export const INDEX_MAX = 2 ** 50;
 
 /**
  * The largest number of a heartbeat round, which begins at 0 in each term, of a round of pre-votes, and of a
- * read. A million a second reach it after 26 years at least.
+ * read. At a million a second it is reached after 26 years at the earliest: reads and rounds of pre-votes
+ * begin at up to `FIRST_NUMBER_MAX`.
  */
 export const ROUND_MAX = 2 ** 50;
 

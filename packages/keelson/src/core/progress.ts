@@ -21,9 +21,9 @@ interface InFlight {
 }
 
 /**
- * That a member was removed, as the leader tries to tell it. A member that doesn't know would start elections
- * when it stops hearing the leader. It knows once it has the entry and was sent a commit index that covers
- * it.
+ * The leader's effort to tell a removed member about its removal. A member that doesn't know about it would
+ * start elections when it stops hearing the leader. It knows once it has the configuration entry, and has
+ * received a commit index that covers that entry.
  */
 export interface RemovalNotice {
   /** The configuration entry that removed it. */
@@ -31,7 +31,8 @@ export interface RemovalNotice {
   /** Time in milliseconds at which the leader gives up. */
   readonly until: number;
   /**
-   * The first heartbeat round whose commit index tells a node with the entry about it; null: not started yet.
+   * The first heartbeat round that tells the member that the entry is committed; null: no round does yet,
+   * because the member doesn't hold the entry, or it isn't committed.
    */
   readonly round: number | null;
 }
@@ -74,20 +75,20 @@ export class Progress {
   /** In `probe`: a probe was sent, and the next one waits for an answer or a heartbeat. Otherwise false. */
   #probeSent = false;
   /**
-   * The leader's heartbeat round when it heard of `match` as it is now. An answer to a later round was given
-   * after that acknowledgement.
+   * The leader's heartbeat round at the time when `match` last rose. An answer to a later round was given
+   * after the acknowledgement that raised it.
    */
   #matchedInRound = 0;
   /** See `lostAfter`. */
   #lostAfter: LogPosition | null = null;
   /**
-   * The latest heartbeat round that an answer of the follower named; 0: none. Never falls. Written by
-   * replication.
+   * The latest heartbeat round that an answer of the follower named; 0: none. Falls only when the follower
+   * proves that it lost entries: then to 0, for good. Written by `replication.ts`.
    */
   acknowledgedRound = 0;
   /**
-   * Time in milliseconds of the last answer; at first, when the leader began to replicate to it. By
-   * replication.
+   * Time in milliseconds of the follower's last answer; at first, when the leader began to replicate to it;
+   * -Infinity once it has lost entries. Written by `replication.ts`.
    */
   activeAt: number;
   /**
@@ -96,12 +97,13 @@ export class Progress {
    */
   heartbeatDue = false;
   /**
-   * The heartbeat round in which TimeoutNow was last sent to it; 0: never. At most once per round. By
-   * transfer.
+   * The heartbeat round in which a transfer of leadership last sent TimeoutNow to it; 0: never. At most once
+   * per round. Written by `transfer.ts`.
    */
   timeoutNowSentInRound = 0;
   /**
-   * Set while the follower is no longer a member and doesn't know it; null: it is a member. By leadership.
+   * Set while the follower is no longer a member and may not know it; null: it is a member. Written by
+   * `leadership.ts`.
    */
   removalNotice: RemovalNotice | null = null;
 
@@ -166,19 +168,21 @@ export class Progress {
   /**
    * The last entry that the follower had acknowledged as durable when it proved that it lost entries: its
    * directory was replaced by an older copy, or its disk forgot a write. It may have forgotten its vote too,
-   * so nothing that it says counts any more (as if its disk were lost, M11). Its term is 0 if this log didn't
-   * hold it any more. null: no such proof. Never reset while the same leader leads.
+   * so nothing that it says counts any more (as if its disk were lost, M11). The term is 0 if the leader's
+   * log no longer held that entry. null: no such proof. Never reset while the same leader leads.
    */
   get lostAfter(): LogPosition | null {
     return this.#lostAfter;
   }
 
-  /** Up to here the follower's copies count towards a quorum: nowhere, once it has lost some of them. */
+  /** The last entry of which the follower's copy counts towards a quorum; 0 once it has lost entries. */
   get countedMatch(): LogIndex {
     return this.#lostAfter === null ? this.#match : 0;
   }
 
-  /** Nothing that the follower said counts any more, and nothing that it says will. */
+  /**
+   * The follower proved that it lost entries: the leader counts nothing any more that it said or will say.
+   */
   recordLoss(acknowledged: LogPosition): void {
     this.#lostAfter = acknowledged;
     this.acknowledgedRound = 0;
@@ -204,7 +208,7 @@ export class Progress {
     return this.#inFlight.length < messagesMax && this.#inFlightBytes < bytesMax;
   }
 
-  /** A message was sent whose last entry is `last`: the one before `next` if it has no entries. */
+  /** A message was sent whose last entry is `last`, which is `next - 1` if the message has no entries. */
   recordSent(last: LogIndex, bytes: number): void {
     if (this.#state === "probe") {
       this.#probeSent = true;
@@ -243,8 +247,8 @@ export class Progress {
   }
 
   /**
-   * Whether a refusal of `refused` (a message's `prev.index`) is about what is under way now, and not a late
-   * one.
+   * Whether a refusal of `refused` (a message's `prev.index`) may answer a message that is under way now.
+   * Other refusals have arrived late or twice, and are ignored.
    */
   isCurrentRefusal(refused: LogIndex): boolean {
     if (this.#state === "snapshot") return false;

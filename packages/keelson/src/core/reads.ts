@@ -41,8 +41,9 @@ export function onReadIndexReply(state: NodeState, message: ReadIndexReply): voi
 }
 
 /**
- * Starts one heartbeat round for all reads that have none, when the host calls `takeActions`. Until an entry
- * of the leader's own term is committed, reads wait: its commit index may be too low to read at (§8).
+ * Starts one heartbeat round for all reads that have none, when the caller takes the actions. Until an entry
+ * of the leader's own term is committed, reads wait: the leader's commit index may be too low to read at
+ * (§8).
  */
 export function startRoundForReads(state: NodeState, leader: Leader, now: number): void {
   if (!state.termStartCommitted) return;
@@ -54,7 +55,8 @@ export function startRoundForReads(state: NodeState, leader: Leader, now: number
 }
 
 /**
- * Answers the reads whose heartbeat round a quorum has acknowledged: the leader still led after they arrived.
+ * Answers the reads whose heartbeat round a quorum has acknowledged: these answers prove that the leader
+ * still led after the reads arrived.
  */
 export function confirmReads(state: NodeState, leader: Leader): void {
   const first = state.reads.pending[0]?.confirm;

@@ -70,7 +70,8 @@ function sendNext(state: NodeState, leader: Leader, to: NodeId, progress: Progre
     if (progress.removalNotice === null) state.pendingActions.sendSnapshot(to);
     return false;
   }
-  // A node that hasn't answered for long is probably down: probe it without entries.
+  // A node that hasn't answered for the longest election timeout is probably down: probe it without entries,
+  // so that no payloads are read and sent in vain.
   const isSilent =
     progress.state === "probe" && now - progress.activeAt >= state.options.electionTimeoutMs.max;
   const end = isSilent ? from : endOfMessage(state, from);
@@ -141,8 +142,8 @@ export function onAppendEntriesReply(state: NodeState, message: AppendEntriesRep
     const reachable = hint.index >= state.log.base.index ? agreement : hint.index;
     progress.becomeProbe(Math.min(reachable, refused - 1) + 1);
   } else if (progress.state === "snapshot" && progress.removalNotice === null) {
-    // It still lacks entries that this log no longer holds: the snapshot was lost, or the log begins later by
-    // now.
+    // The follower still lacks entries that this log no longer holds: the offer of a snapshot was lost, or
+    // the log has been compacted further since.
     state.pendingActions.sendSnapshot(message.from);
   }
   extendLease(state, leader);
@@ -153,7 +154,7 @@ export function onAppendEntriesReply(state: NodeState, message: AppendEntriesRep
 /** AppendEntries, receiver implementation (Figure 2). */
 export function onAppendEntries(state: NodeState, message: AppendEntries, now: number): void {
   if (message.term < state.term) {
-    // Tells a deposed leader the later term. It looks at nothing else in the answer.
+    // Tells a deposed leader the later term. That leader looks at nothing else in the answer.
     refuse(state, message, { term: 0, index: 0 });
     return;
   }

@@ -22,7 +22,7 @@ import { captureRole, FOLLOWER, reviveRole, type RoleImage, type RoleState } fro
 
 /** A write to the log that the caller has taken and not yet reported durable. */
 interface AppendInFlight {
-  /** The batch that it belongs to. */
+  /** The number of the batch that contains the write (`Actions.persistId`). */
   readonly persistId: number;
   /** Entries up to here are durable when the batch is. Lowered when entries are truncated meanwhile. */
   upTo: LogIndex;
@@ -60,7 +60,7 @@ export interface StateImage {
 export class NodeState {
   readonly id: NodeId;
   readonly options: Options;
-  /** Positions and configurations of the entries. What is durable of it: see `durableIndex`. */
+  /** Positions and configurations of the entries. `durableIndex` tells which of them are durable. */
   readonly log: Log;
   /** What the caller has to do and has not taken yet. */
   readonly pendingActions = new PendingActions();
@@ -75,15 +75,19 @@ export class NodeState {
    */
   #term: Term;
   /**
-   * The node that has this node's vote in `#term`; null: not given yet. Given once per term, by `voteFor`.
+   * The node that has this node's vote in `#term`; null: not given yet. Given once per term: by `voteFor`,
+   * or, to this node itself, by `enterTerm`.
    */
   #votedFor: NodeId | null;
 
   // Durability: batches are numbered, and each is durable only when all before it are.
 
-  /** The batch that saves the current term and vote. */
+  /**
+   * The number of the batch that saves the current term and vote; 0: they are those from which the node
+   * started.
+   */
   #hardStateId = 0;
-  /** The last batch known to be durable. Raised by `persisted`. */
+  /** The number of the last batch known to be durable; 0: none yet. Raised by `persisted`. */
   #persistedId = 0;
   /** Appends in the order in which they were taken; those in batches up to `#persistedId` are removed. */
   #appendsInFlight: AppendInFlight[] = [];
@@ -105,8 +109,9 @@ export class NodeState {
    */
   leaderId: NodeId | null = null;
   /**
-   * Time in milliseconds at which a leader was last heard; -Infinity: never. Until the shortest election
-   * timeout after it, this node does not help to depose that leader, whose lease relies on this.
+   * Time in milliseconds at which a leader was last heard; -Infinity: never. For the shortest election
+   * timeout after that time, this node helps no candidate to depose the leader: the leader's lease relies on
+   * it.
    */
   leaderHeardAt = -Infinity;
   /**
@@ -236,8 +241,9 @@ export class NodeState {
    */
   get hadOtherVoters(): boolean {
     const { index } = this.log.config;
-    // Compacted, so committed: the leader that committed it knows that it isn't a voter, and serves no lease
-    // reads.
+    // The entry is compacted, so it is committed. If another node led and committed it, that node stepped
+    // down then, because it is no voter any more (`advanceMembership`), so it serves no reads under its
+    // lease.
     if (index <= this.log.base.index) return false;
     const { voters, outgoingVoters } = this.log.configAt(index - 1).config;
     return [...voters, ...outgoingVoters].some((id) => id !== this.id);
@@ -251,7 +257,8 @@ export class NodeState {
   get isEligible(): boolean {
     if (this.isVoter) return true;
     const { index } = this.log.config;
-    // The configuration before it is committed: no change begins before the previous one is (§6).
+    // No change of membership begins before the previous one is committed (§6). So only the last
+    // configuration is uncommitted here, and the one before it is the last committed one.
     return index > this.#commitIndex && isVoter(this.log.configAt(index - 1).config, this.id);
   }
 
@@ -266,7 +273,10 @@ export class NodeState {
     return Math.min(oldest + this.options.storageStallMs, this.serviceStalledAt ?? Infinity);
   }
 
-  /** Time in milliseconds at which the oldest write under way was taken; null: none is under way. */
+  /**
+   * Time in milliseconds at which the caller took the oldest log write that it hasn't reported durable yet;
+   * null: there is none.
+   */
   get oldestWriteAt(): number | null {
     return this.#appendsInFlight[0]?.takenAt ?? null;
   }

@@ -47,7 +47,7 @@ export function advanceTransfer(state: NodeState, now: number): void {
   const progress = leader.progress.get(transfer.to);
   if (progress?.match !== state.log.last.index || progress.lostAfter !== null) return;
   // Sent again in each heartbeat round, because it may be lost. A copy that arrives late does no harm: the
-  // target has entered a later term, or starts an election that it doesn't win.
+  // target ignores it because it is in a later term, or starts an election, which is safe at any time.
   if (progress.timeoutNowSentInRound === leader.heartbeatRound) return;
   progress.timeoutNowSentInRound = leader.heartbeatRound;
   sendTimeoutNow(state, leader, transfer.to);
@@ -74,8 +74,8 @@ export function successorAtOnce(state: NodeState, leader: Leader, now: number): 
 }
 
 /**
- * The other voter with the most complete log, of those that answered within the longest election timeout; the
- * first by name of several.
+ * The other voter with the most complete log, of those that answered within the longest election timeout. Of
+ * several such voters, the first by name.
  */
 function bestTransferTarget(state: NodeState, leader: Leader, now: number): NodeId | null {
   let best: { readonly id: NodeId; readonly match: LogIndex } | null = null;
