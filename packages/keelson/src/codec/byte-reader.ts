@@ -54,7 +54,7 @@ export class ByteReader {
     return this.#upTo(INDEX_MAX, "index");
   }
 
-  /** The number of a heartbeat round, or of a read. */
+  /** The number of a heartbeat round, of a round of pre-votes, or of a read. */
   round(): number {
     return this.#upTo(ROUND_MAX, "round");
   }
@@ -104,7 +104,7 @@ export class ByteReader {
   }
 
   /**
-   * Checks that nothing is left. A sender that wrote more fields meant something that this code does not
+   * Checks that nothing is left. If the sender wrote more fields, they mean something that this code does not
    * know.
    */
   end(): void {
@@ -113,8 +113,8 @@ export class ByteReader {
   }
 
   /**
-   * An integer that no cluster exceeds in its life. One that is larger was damaged, or is hostile; near 2^53
-   * it would leave no room for what comes after it.
+   * Reads an integer that is at most `max`, a limit that no cluster reaches in its life. A larger number was
+   * damaged, or is hostile: one near 2^53 would leave no room for the numbers after it.
    */
   #upTo(max: number, what: string): number {
     const value = this.integer();

@@ -13,7 +13,7 @@
 import { assert } from "../core/assert.ts";
 import type { NodeId } from "../core/position.ts";
 
-/** Bytes of a node's id. It is ASCII, so they are its characters too. */
+/** The most bytes of a node's id; also the most characters, because an id is ASCII. */
 export const ID_BYTES_MAX = 64;
 
 const TWO_TO_32 = 2 ** 32;

@@ -9,7 +9,8 @@ import { createHash } from "node:crypto";
  * | ORIGIN | 32 hexadecimal digits: a hash of the members that the cluster began with |
  * | INCARNATION | 16 random hexadecimal digits; absent until a new cluster is forced for the first time |
  *
- * Nodes talk to each other only if all of it is equal. Every log and every snapshot holds it.
+ * Two nodes talk to each other only if their cluster ids are equal in all parts. Every log and every snapshot
+ * holds the cluster's id.
  */
 const NAME_END = "/";
 const INCARNATION_BEGIN = "+";

@@ -34,7 +34,7 @@ export interface MemberData {
   readonly address: string;
   /**
    * The id of its storage. A node with this id and another store id has lost its disk and must not take part.
-   * Absent: not known yet; a leader adds it soon after it was elected.
+   * Absent: not known yet; the leader adds it later, by another configuration entry.
    */
   readonly storeId?: string;
 }
@@ -219,18 +219,23 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * Removed ids that are remembered; when there are more, the earliest are forgotten. A cluster that replaced a
- * member every day would reach it after eleven years.
+ * The most removed ids that a membership remembers; when there are more, the earliest are forgotten. A
+ * cluster that replaced a member every day would reach the limit after eleven years.
  */
 export const REMOVED_MAX = 4096;
 
-/** Far more than a Raft group can use. Bounds what a damaged payload can demand. */
+/**
+ * The most members of a cluster: far more than a Raft group can use. Bounds what a damaged payload can
+ * demand.
+ */
 export const MEMBERS_MAX = 256;
 
-/** Characters of a store id. It is short; the limit bounds what a damaged payload can demand. */
+/**
+ * The most characters of a store id. Store ids are short; the limit bounds what a damaged payload can demand.
+ */
 export const STORE_ID_CHARS_MAX = 256;
 
-/** Characters of an address: a host name has at most 253, then a colon and a port. */
+/** The most characters of an address: a host name has at most 253, then come a colon and a port. */
 export const ADDRESS_CHARS_MAX = 260;
 
 /** A node's id: 1 to 64 of `A-Z a-z 0-9 . _ -`. */

@@ -1,7 +1,7 @@
 /**
  * The beginning of a text, at most `charsMax` UTF-16 units, as UTF-8 can carry it: cut between code points,
- * so that no half of a surrogate pair is left, and with U+FFFD for lone surrogates of the text itself. A text
- * that is stored or sent and a text that is kept in memory are then the same.
+ * so that no half of a surrogate pair is left, and with U+FFFD for lone surrogates of the text itself. So a
+ * text that was stored or sent as UTF-8 and read back is the same as the text in memory.
  */
 export function cutText(text: string, charsMax: number): string {
   const last = text.charCodeAt(charsMax - 1);

@@ -5,7 +5,8 @@
  *
  * | type | message | body |
  * |---|---|---|
- * | 64 | hello | versionMin u16, versionMax u16, clusterId text, from identity, to id; then, if any bytes are left, toStoreId text |
+ * | 64 | hello | versionMin u16, versionMax u16, clusterId text, from identity, to id; then, |
+ * | | | if any bytes are left, toStoreId text |
  * | 65 | welcome | version u16, clusterId text, from identity |
  * | 66 | goodbye | reason text |
  * | 67 | ping | |
@@ -23,20 +24,23 @@ import { cutText } from "./cut-text.ts";
 import type { ByteReader } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
 
-/** Bytes (UTF-8) of a cluster's id. */
+/** The most bytes (UTF-8) of a cluster's id. */
 export const CLUSTER_ID_BYTES_MAX = 256;
-/** Bytes (UTF-8) of a store's id. */
+/** The most bytes (UTF-8) of a store's id. */
 export const STORE_ID_BYTES_MAX = 256;
-/** Bytes (UTF-8) of the text that the application gives a node for others to read (`RaftOptions.info`). */
+/**
+ * The most bytes (UTF-8) of the text that the application gives a node for others to read
+ * (`RaftOptions.info`).
+ */
 export const INFO_BYTES_MAX = 4096;
-/** Bytes (UTF-8) of an address. */
+/** The most bytes (UTF-8) of an address. */
 export const ADDRESS_BYTES_MAX = 512;
-/** Bytes (UTF-8) of a goodbye's reason. A longer reason is cut off. */
+/** The most bytes (UTF-8) of a goodbye's reason. A longer reason is cut off. */
 export const REASON_BYTES_MAX = 1024;
 
 /**
- * Bytes of a control frame. Longer frames are refused before the handshake is complete, so a peer that is not
- * known yet can't make this node hold more.
+ * The most bytes of a control frame. Until the handshake is complete, longer frames are refused, so a peer
+ * that is not known yet can't make this node hold more.
  */
 export const HANDSHAKE_BYTES_MAX = 8 * 1024;
 
@@ -47,7 +51,7 @@ export interface Identity {
   readonly info: string;
   /** Where other nodes reach this one. */
   readonly address: string;
-  /** How much it should lead, compared with the others. */
+  /** How much this node should lead: leaders hand over to an up-to-date voter with a higher number. */
   readonly priority: number;
 }
 
@@ -60,11 +64,15 @@ export interface Hello {
   readonly versionMax: number;
   readonly clusterId: string;
   readonly from: Identity;
-  /** The node that the sender wants to reach. Another one may have its address by now. */
+  /**
+   * The node that the sender wants to reach. Any other node refuses: it may have got that node's address
+   * since.
+   */
   readonly to: NodeId;
   /**
-   * The id of that node's store, if the sender knows it. Only members know it, from their log: a node that
-   * doesn't know the sender as a member takes it as proof. Absent: not known.
+   * The store id of node `to`, if the sender knows it. Only members know it, from their log. So a receiver
+   * whose own log doesn't name the sender as a member takes it as proof that the sender is one. Absent: not
+   * known.
    */
   readonly toStoreId?: string;
 }

@@ -26,7 +26,8 @@
  *
  * **Checks.** In addition to the fields: the records are as many as announced, undamaged, and fill the tail;
  * their indexes follow each other from prev; their terms never fall, and are at most the sender's (§5.3);
- * configurations can be decoded. The core relies on these facts, so what violates them must not reach it.
+ * configurations can be decoded. The core relies on these facts, so a message that violates them must not
+ * reach it.
  */
 import { assert } from "../core/assert.ts";
 import type { ClusterConfig } from "../core/config.ts";

@@ -17,13 +17,13 @@ import {
  * because records and payloads outlive the chunk. A frame in several chunks is collected in a buffer of its
  * own.
  *
- * **Memory.** The buffer grows as bytes arrive, to at most twice as many. A header that announces a large
- * frame costs nothing by itself.
+ * **Memory.** The buffer grows as bytes arrive, to at most 64 KiB or twice the bytes that arrived. A header
+ * that announces a large frame costs nothing by itself.
  */
 export class FrameReader {
   /**
-   * Longer frames are refused when their header is read. Lower before the handshake; may be changed at any
-   * time.
+   * Longer frames are refused when their header is read. The reader's owner may change the limit at any time:
+   * it is lower until the handshake is complete.
    */
   frameBytesMax: number;
 
@@ -45,7 +45,7 @@ export class FrameReader {
     this.frameBytesMax = frameBytesMax;
   }
 
-  /** Bytes of the buffer for an incomplete frame. */
+  /** The size in bytes of the buffer for an incomplete frame; 0: there is no buffer. */
   get reservedBytes(): number {
     return this.#held.length;
   }
@@ -124,7 +124,7 @@ export class FrameReader {
   }
 }
 
-/** The buffer's size after the first bytes of a frame, or the frame's length if that is less. */
+/** The buffer's first size in bytes once the frame's length is known; the frame's length if that is less. */
 const FIRST_ROOM_BYTES = 64 * 1024;
 
 function viewOf(bytes: Uint8Array): DataView {

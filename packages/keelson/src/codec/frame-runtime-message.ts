@@ -1,10 +1,10 @@
 /*
  * Messages between the runtimes of two nodes, as bodies of frames: the transfer of snapshots, forwarded
- * calls, and that a node lost entries. The cores know nothing of them.
+ * calls, and the notice that a node lost entries. The cores know nothing of these messages.
  *
  * They use the same connections as the cores' messages, and may be lost, delayed, duplicated and reordered
- * like those. They don't change anyone's term: the term in a forward-request is only compared, because a node
- * that adopted it from here could be deposed by a message that no core sent (W8).
+ * like those. They don't change anyone's term: a node only compares the term in a forward-request with its
+ * own. If it adopted that term, a message that no core sent could depose a leader (W8).
  *
  * Each body begins with: from id, then the CRC-32 of the tail as u32. Then:
  *
@@ -37,12 +37,12 @@ import type { ByteWriter } from "./byte-writer.ts";
 import { isCommandId, type SessionCommandId } from "./session-entry.ts";
 
 /**
- * Bytes of a runtime message's payload: far less than a frame may have, because a heartbeat that waits behind
- * it in the same connection must not be late.
+ * The most bytes of a runtime message's payload: far fewer than a frame may have, because a heartbeat that
+ * waits behind such a message in the same connection must not be late.
  */
 export const RUNTIME_PAYLOAD_BYTES_MAX = 1024 * 1024;
 
-/** Bytes (UTF-8) of a snapshot's id. */
+/** The most bytes (UTF-8) of a snapshot's id. */
 export const SNAPSHOT_ID_BYTES_MAX = 64;
 
 /**
@@ -59,8 +59,8 @@ export interface SnapshotRequest {
   /** Where the part begins in the snapshot, in bytes. */
   readonly offset: number;
   /**
-   * The part's largest length in bytes. 0 asks for nothing, and says that the follower still needs the
-   * snapshot.
+   * The part's largest length in bytes. 0 asks for no bytes, and only tells the sender that the follower
+   * still needs the snapshot.
    */
   readonly bytes: number;
 }
@@ -94,7 +94,7 @@ export interface SnapshotEnd {
   readonly intact: boolean;
 }
 
-/** Bytes (UTF-8) of an error's code. */
+/** The most bytes (UTF-8) of an error's code. */
 export const ERROR_CODE_BYTES_MAX = 64;
 
 /**
@@ -119,8 +119,8 @@ export interface ForwardRequest {
   /** The number of the request in that incarnation. */
   readonly id: number;
   /**
-   * The term in which the asking node believes the leader to lead. It does the call as leader of this term,
-   * or not at all.
+   * The term in which the asking node believes the leader to lead. The receiver does the call as leader of
+   * this term, or not at all.
    */
   readonly term: Term;
   /** How long the asking node waits for the reply, in milliseconds. */
@@ -147,13 +147,13 @@ export interface ForwardReply {
 export type SnapshotMessage = SnapshotRequest | SnapshotChunk | SnapshotGone | SnapshotEnd;
 
 /**
- * A leader tells a follower that it lost entries which it had acknowledged to it as durable. The follower
- * believes it only if its own log shows it.
+ * A leader tells a follower that the follower lost entries which it had acknowledged to this leader as
+ * durable. The follower believes the message only if its own log shows the loss.
  */
 export interface EntriesLost {
   readonly type: "entries-lost";
   readonly from: NodeId;
-  /** The term in which the leader had the acknowledgement. */
+  /** The term in which the leader received the acknowledgement. */
   readonly term: Term;
   /** The last entry that the follower had acknowledged. Term 0: the leader's log doesn't hold it any more. */
   readonly acknowledged: LogPosition;

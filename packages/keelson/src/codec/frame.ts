@@ -22,7 +22,7 @@
  * | type | kind | bodies |
  * |---|---|---|
  * | 1 to 10 | messages between cores | frame-core-message.ts |
- * | 32 to 37 | messages between runtimes | frame-runtime-message.ts |
+ * | 32 to 38 | messages between runtimes | frame-runtime-message.ts |
  * | 64 to 68 | control messages about the connection | frame-control-message.ts |
  *
  * **Version.** The version changes with the header. Bodies are covered by the version that both nodes agree
@@ -62,8 +62,8 @@ import {
 export const FRAME_HEADER_BYTES = 24;
 
 /**
- * Bytes of a frame. One largest record (16 MiB) fits with its message, and so do many records up to twice
- * that size.
+ * The most bytes of a frame. The largest record (16 MiB) fits with its message, and so do many smaller
+ * records.
  */
 export const FRAME_BYTES_MAX = 32 * 1024 * 1024;
 
@@ -88,7 +88,10 @@ export interface EncodedFrame {
   readonly bytes: number;
 }
 
-/** Shared by all frames, because each is encoded within one call. */
+/**
+ * One writer for all frames is enough: each frame is encoded within one call, so no two use it at the same
+ * time.
+ */
 const writer = new ByteWriter();
 
 /**

@@ -30,10 +30,10 @@ import { readUint32, readUint64, writeUint32, writeUint64 } from "./little-endia
 /** Bytes before the payload. */
 export const RECORD_HEADER_BYTES = 28;
 
-/** Bytes of a payload. A node must be able to hold several records in memory at the same time. */
+/** The most bytes of a payload: a node must be able to hold several records in memory at the same time. */
 export const RECORD_PAYLOAD_BYTES_MAX = 16 * 1024 * 1024;
 
-/** Bytes of a record. A damaged length can't demand more memory than this. */
+/** The most bytes of a record. A damaged length can't demand more memory than this. */
 export const RECORD_BYTES_MAX = RECORD_HEADER_BYTES + RECORD_PAYLOAD_BYTES_MAX;
 
 /**
@@ -51,8 +51,9 @@ export const EntryKind = {
   blank: 2,
   /** A cluster configuration: codec/config.ts. */
   config: 3,
-  // 4 to 6 were entries of sessions whose time was the wall clock of the leader. 7 to 10 were those of tables
-  // with other limits, in which one entry ended all sessions that had expired.
+  // Kinds 4 to 6 and 7 to 10 were session entries of two earlier formats, and are not used again. In the
+  // first, session time was the leader's wall clock. In the second, session tables had other limits, and one
+  // entry ended all sessions that had expired.
   /** Opens a session: codec/session-entry.ts. */
   openSession: 11,
   /** A command in a session: codec/session-entry.ts. */
@@ -136,8 +137,8 @@ export function recordPayload(record: Uint8Array): Uint8Array {
 
 /**
  * Reads the header of the record at `offset`. Checks everything but the checksum: the lengths, index and
- * term, the kind, and that the whole record is within `bytes`. For bytes that another checksum already
- * covers, or where the caller checks `recordIsIntact` itself.
+ * term, the kind, and that the whole record is within `bytes`. Use it for bytes that another checksum already
+ * covers, or if you call `recordIsIntact` too.
  *
  * @throws DecodeError says what is wrong
  */

@@ -74,9 +74,10 @@ export interface SessionTimeEntry {
 }
 
 /**
- * How far one entry moves log time, at most, in milliseconds. It limits what one wrong clock does: a sixth of
- * the default time to live, so a session that was in use a moment ago survives it. The leader proposes a
- * `sessionTime` entry before as much time has passed, so all of it counts while sessions are open.
+ * How far one entry moves log time, at most, in milliseconds. Hazard: a leader whose clock jumps could expire
+ * sessions that are in use. The limit is a sixth of the default time to live, so a session that was used a
+ * moment ago survives such an entry. While sessions are open, the leader proposes a `sessionTime` entry
+ * before this much time has passed, so with a right clock no time is left uncounted.
  */
 export const LOG_TIME_STEP_MS_MAX = 10_000;
 
