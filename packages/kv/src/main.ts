@@ -131,7 +131,10 @@ function help(text: string): number {
   return 0;
 }
 
-/** Runs a command that works on files. An error of the library is one that the user can fix. */
+/**
+ * Runs a command that works on a node's files. The user can fix what an error of the library says, so it is
+ * reported without a stack (`StartError`).
+ */
 async function runOnFiles(work: () => Promise<number>): Promise<number> {
   try {
     return await work();

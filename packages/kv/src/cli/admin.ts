@@ -36,7 +36,10 @@ export async function runAdminCommand(options: AdminOptions, print: (line: strin
   return 0;
 }
 
-/** What the command waits for: a node's answer, and if the cluster has to agree to something, who has to. */
+/**
+ * Shows what the command waits for: a node's answer, or, once it has asked for a change of members, what that
+ * change waits for.
+ */
 class Waiting {
   readonly #notice: WaitNotice;
   #goal = "";
@@ -116,7 +119,7 @@ function changeMembers(options: AdminOptions, client: AdminClient, waiting: Wait
   });
 }
 
-/** The members as a table; with a note unless it comes from the leader. */
+/** The members as a table; with a note if a node other than the leader answered. */
 function memberLines({ id, leader, members, changing, role }: Members): string[] {
   const rows = members.map((member) => [
     `${member.id}${member.id === leader?.id ? " *" : ""}`,

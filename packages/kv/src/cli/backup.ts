@@ -167,7 +167,7 @@ async function download(
   }
 }
 
-/** Verifies every checksum of the file, and resolves with what snapshot it is. */
+/** Verifies every checksum of the file, and resolves with the snapshot's position and size. */
 async function verified(file: string) {
   try {
     const reader = await openSnapshotFile(file);

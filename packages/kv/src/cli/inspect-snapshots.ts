@@ -47,7 +47,7 @@ function sessionsText(table: Uint8Array): string {
   return open === null ? "sessions not known" : count(open, "session");
 }
 
-/** Those that are damaged, or of a version of the format that this program can't read. */
+/** The snapshots that are damaged, or of a version of the format that this program can't read. */
 export function damagedSnapshots(found: readonly SnapshotInspection[]): readonly SnapshotInspection[] {
   return found.filter(({ damage }) => damage !== null);
 }

@@ -17,7 +17,7 @@ export function stateLines({ applied, isRestoring, tables, bytes, values }: Stat
   ];
 }
 
-/** What is wrong with it, as lines. `storeId`: the log's; null: not known. */
+/** What is wrong with the state, as lines. `storeId`: the log's. null: not known. */
 export function stateDamages(
   { damage, directory, identity }: StateInspection,
   storeId: string | null,

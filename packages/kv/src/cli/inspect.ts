@@ -33,7 +33,7 @@ The exit code is 0 if all is sound, and 1 if anything is damaged or cannot be re
 /** The most characters of a key or value that are printed. */
 const SHOWN_CHARS_MAX = 60;
 
-/** The most earlier configurations that are named. */
+/** The most earlier configurations whose entries are listed. */
 const EARLIER_MAX = 20;
 
 /** A parsed command line. */
@@ -105,7 +105,8 @@ async function findingsIn(options: InspectOptions): Promise<Findings> {
   const { log, state: stateDirectory, snapshots: directory } = findDataDirectory(options.directory);
   const found = await inspectEntries(log, options);
   const snapshots = directory === null ? [] : await inspectSnapshots(directory, { running });
-  // The database of a running node changes under the reader: tables go away, and the newest writes are in memory.
+  // The database of a running node changes under the reader: tables go away, and the newest writes are in
+  // memory.
   const state = stateDirectory === null || running ? null : await inspectState(stateDirectory);
   const notRead = [
     ...(stateDirectory === null
@@ -189,7 +190,7 @@ function membershipLines({ index, term, membership }: MembershipEntry): string[]
   return [`members from entry ${index} of term ${term} on`, ...columns(rows), ...removedLine];
 }
 
-/** What is wrong beside the log, as lines. */
+/** The damage in the state and in the snapshots, as lines. */
 function damagesOf({ found, state, snapshots }: Omit<Findings, "notRead">): string[] {
   const damaged = damagedSnapshots(snapshots).flatMap(({ damage, otherVersion }) =>
     otherVersion === null
@@ -205,7 +206,10 @@ function damagesOf({ found, state, snapshots }: Omit<Findings, "notRead">): stri
   return [...(state === null ? [] : stateDamages(state, found.storeId)), ...damaged];
 }
 
-/** The last lines: whether all is sound, and else what is wrong. `beside`: what is, beside the log. */
+/**
+ * The last lines: whether all is sound, and if not, what is damaged. `beside`: the lines about state and
+ * snapshots.
+ */
 function verdict(
   { torn, damage, last }: WalInspection,
   beside: readonly string[],
@@ -252,7 +256,7 @@ function configText(payload: Uint8Array): string {
   return `voters ${voters.join(" ")}${before}${learners.length === 0 ? "" : `, learners ${learners.join(" ")}`}`;
 }
 
-/** The command as text. A log may be another program's: then the payload in hexadecimal. */
+/** The command as text. If another program than this store wrote the log, the payload in hexadecimal. */
 function commandText(payload: Uint8Array): string {
   try {
     const command = decodeCommand(payload);
@@ -264,7 +268,7 @@ function commandText(payload: Uint8Array): string {
   }
 }
 
-/** The bytes as a quoted string, cut to what is printed. */
+/** The first `SHOWN_CHARS_MAX` bytes as a quoted string. */
 function shown(bytes: Uint8Array): string {
   const text = JSON.stringify(Buffer.from(bytes.subarray(0, SHOWN_CHARS_MAX)).toString("utf8"));
   return bytes.length > SHOWN_CHARS_MAX ? `${text}...` : text;

@@ -6,7 +6,7 @@ import type { AdminOptions } from "./admin-options.ts";
 /** How long one request waits for members to catch up. Between requests, their progress is shown. */
 const REQUEST_MS = 2000;
 
-/** What a command decides of its goal. */
+/** The parts of a goal that depend on the command. */
 type CommandGoal = Pick<MembershipGoal, "objection" | "request" | "isReached">;
 
 /** The goal of a command that changes members. */
@@ -87,7 +87,7 @@ function objectionToAdding(
   );
 }
 
-/** Whether the leader says so, and no change is under way. */
+/** Whether the leader reported these members, and no change of members is under way. */
 function isSettled({ role, changing }: Members): boolean {
   return role === "leader" && !changing;
 }
@@ -97,7 +97,7 @@ function post(body: object): (client: AdminClient) => Promise<unknown> {
   return (client) => client.change("POST", "/members", { ...body, timeoutMs: REQUEST_MS });
 }
 
-/** undefined: no member has this id. */
+/** The role of the member with this id. undefined: there is no such member. */
 function roleOf({ members }: Members, id: string): Member["role"] | undefined {
   return members.find((member) => member.id === id)?.role;
 }
@@ -106,7 +106,10 @@ function isAt({ members }: Members, id: string, address: string): boolean {
   return members.some((member) => member.id === id && member.address === address);
 }
 
-/** Whether all ids have the role for good. undefined: none of them is a member. */
+/**
+ * Whether all ids have the role and no change is under way. `role` undefined: whether none of them is a
+ * member.
+ */
 function haveRole(members: Members, ids: readonly string[], role: Member["role"] | undefined): boolean {
   return isSettled(members) && ids.every((id) => roleOf(members, id) === role);
 }

@@ -112,7 +112,7 @@ async function appliedIn(state: string | null): Promise<number | string> {
   }
 }
 
-/** What to show before asking. */
+/** The lines that describe what will change and may be lost. They are shown before the user is asked. */
 function planLines(plan: ForceNewClusterPlan, applied: number | string): string[] {
   const { nodeId, address, clusterId, members, last, term, newTerm, base, installs, damagedSnapshots } = plan;
   const others = members.filter((id) => id !== nodeId).join(", ");

@@ -29,9 +29,9 @@ export interface RestoreOptions {
   readonly directory: string;
   /** The id of the new cluster's only node. */
   readonly id: string;
-  /** Where other nodes will reach it, "host:port". */
+  /** Where other nodes will reach that node, "host:port". */
   readonly address: string;
-  /** null: derived from the node. */
+  /** The new cluster's name. null: one derived from the node. */
   readonly clusterName: string | null;
 }
 
@@ -56,7 +56,7 @@ export function parseRestoreOptions(args: readonly string[]): RestoreOptions | n
   return { file, directory, id, address, clusterName };
 }
 
-/** Ids and names have the same form. */
+/** Checks a node id or a cluster's name, which have the same form. */
 function checkName(text: string, flag: string): void {
   if (/^[A-Za-z0-9._-]{1,64}$/.test(text)) return;
   throw new UsageError(`--${flag} "${text}": it is 1 to 64 of A-Z a-z 0-9 . _ -`);

@@ -9,7 +9,7 @@ import { UsageError } from "../shared/errors.ts";
 
 /** The values of `--log-level`. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
-/** One of them. */
+/** One of the log levels. */
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** A parsed command line. */

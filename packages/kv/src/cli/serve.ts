@@ -14,7 +14,10 @@ import { StateDamagedError } from "../store/state-layout.ts";
 
 const STDERR = 2;
 
-/** Bytes of lines that are kept while the log can't be written, to be written later. More are dropped. */
+/**
+ * Bytes of log lines that are kept while they can't be written, to be written later. Further lines are
+ * dropped.
+ */
 const UNWRITTEN_LOG_BYTES_MAX = 1024 * 1024;
 
 /**
@@ -52,8 +55,8 @@ export async function serve(options: ServeOptions): Promise<number> {
 }
 
 /**
- * Where the log is written. A line that can't be written, because the disk is full or the terminal was closed,
- * must not end the node: without a listener, each call of the logger would throw.
+ * Where the log is written. A line that can't be written, because the disk is full or the terminal was
+ * closed, must not end the node: without a listener, each call of the logger would throw.
  */
 function logDestination(): ReturnType<typeof pino.destination> {
   // Write synchronously: when the process ends, buffered lines would be lost, the reason among them.
@@ -104,8 +107,8 @@ async function serveOnce(
 }
 
 /**
- * Resolves with how the node ends. If that fails, which is a bug, it closes the server, which would otherwise
- * keep the process alive.
+ * Resolves with how the node ended, as `end` does. If `end` rejects, which is a bug, closes the server first:
+ * it would keep the process alive.
  */
 async function endOf<T>(end: Promise<T>, server: KvServer): Promise<T> {
   try {
@@ -116,7 +119,7 @@ async function endOf<T>(end: Promise<T>, server: KvServer): Promise<T> {
   }
 }
 
-/** A node that has started says after so long what it waits for, if it knows no leader. */
+/** If a node knows no leader this long after its start, it logs what it waits for. */
 const LEADERLESS_MS = 800;
 
 function leaderlessText({ raft }: KvServer, { join: nodes }: ServeOptions): string | null {
@@ -131,7 +134,10 @@ function leaderlessText({ raft }: KvServer, { join: nodes }: ServeOptions): stri
     : "waiting for the cluster to take this node in";
 }
 
-/** Whether the node stopped because its state is damaged, which its closing marked, for the next start to rebuild it. */
+/**
+ * Whether the node stopped because its state is damaged. When the node closed, it marked the state as
+ * damaged, so the next start rebuilds it.
+ */
 function isDamagedState(end: StartError): boolean {
   return end.cause instanceof RaftError && end.cause.cause instanceof StateDamagedError;
 }

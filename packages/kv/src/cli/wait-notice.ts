@@ -4,13 +4,13 @@
  */
 import { ProgressLine } from "./progress-line.ts";
 
-/** Shorter waits pass without a word. */
+/** Nothing is shown in the first milliseconds of a command, up to this many. */
 const SILENT_MS_MAX = 600;
 
 /** How often the current text is offered to the progress line, which shows it if it is new. */
 const REPEAT_MS = 300;
 
-/** See the file's header. */
+/** Shows what a command waits for, once it has run for `SILENT_MS_MAX`. */
 export class WaitNotice {
   readonly #line: ProgressLine;
   readonly #began = performance.now();
@@ -23,17 +23,17 @@ export class WaitNotice {
     this.#timer = setInterval(() => {
       this.#show();
     }, REPEAT_MS);
-    // The command's own work keeps the process running, not this.
+    // This timer must not keep the process running when the command's work is done.
     this.#timer.unref();
   }
 
-  /** From now on, this is waited for. */
+  /** Sets what the command waits for from now on, in words. */
   waitFor(text: string): void {
     this.#text = text;
     this.#show();
   }
 
-  /** Nothing is waited for any more. Clears the line on a terminal. */
+  /** To be called when the command waits for nothing any more. Clears the line on a terminal. */
   end(): void {
     clearInterval(this.#timer);
     this.#line.end();

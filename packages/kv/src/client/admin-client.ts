@@ -1,6 +1,6 @@
 /**
- * The client of the routes for operators: members, leadership, snapshots and status. It asks each request
- * once or of each node once; repeating until a change is done is in `membership-goal.ts`.
+ * The client of the routes for operators: members, leadership, snapshots and status. It sends each request
+ * once, or once to each node; `membership-goal.ts` repeats requests until a change is done.
  */
 import * as v from "valibot";
 import { authorization } from "../shared/admin-token.ts";
@@ -19,7 +19,7 @@ const Member = v.object({
   role: v.picklist(["voter", "learner", "leaving"]),
   lag: v.nullable(v.number()),
   active: v.nullable(v.boolean()),
-  /** 0: the leader knows of no entry there. */
+  /** The last entry known to be durable on this member and equal to the leader's. 0: none. */
   match: v.optional(v.nullable(v.number())),
   lostEntries: v.optional(v.nullable(v.boolean())),
   http: v.optional(v.string()),
@@ -155,13 +155,17 @@ export class AdminClient {
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
     } catch (cause) {
-      // Callers repeat requests whatever their outcome: requests describe the desired state.
+      // "unknown" even if the request was surely not sent: callers repeat requests whatever their outcome,
+      // because requests describe the desired state.
       throw new KvClientError("UNREACHABLE", "unknown", null, unreachable(node, cause), { cause });
     }
   }
 }
 
-/** The error when no node gave a useful answer: the last one's, or all of them if nothing listens anywhere. */
+/**
+ * The error to throw when no node gave a useful answer: the last node's error, or, if nothing listens at any
+ * address, one that names all of them.
+ */
 function failureOfAll(failures: readonly unknown[]): unknown {
   const refused = failures.filter((one) => one instanceof KvClientError && isRefused(one.cause));
   if (refused.length < failures.length) return failures.at(-1);
@@ -171,7 +175,10 @@ function failureOfAll(failures: readonly unknown[]): unknown {
   });
 }
 
-/** The body of a successful answer, if it is what a node answers. `outcome`: the error's if it is not. */
+/**
+ * Checks the body of a successful answer. `outcome`: the outcome of the error, if no node of Keelson would
+ * send such a body.
+ */
 function checked<Schema extends v.GenericSchema>(
   schema: Schema,
   body: unknown,

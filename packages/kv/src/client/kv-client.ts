@@ -22,7 +22,9 @@ import { pause } from "../shared/pause.ts";
 export interface KvClientOptions {
   /** HTTP addresses of some nodes or all, "host:port", at least one. */
   readonly nodes: readonly string[];
-  /** The most milliseconds that a call takes, retries and the opening of a session included. Default 10,000. */
+  /**
+   * The most milliseconds that a call takes, retries and the opening of a session included. Default 10,000.
+   */
   readonly timeoutMs?: number;
   /**
    * Whether writes go into a session, which the client opens by itself. Then it also repeats writes whose
@@ -219,8 +221,8 @@ export class KvClient {
     try {
       return await unlessAborted(beginning, timeout, signal);
     } catch (error) {
-      // The number may come yet. No write will use it, and one that never ends would fill the session's
-      // window.
+      // `begin` may still hand out a number. No write will use it, so end it at once: a number that never
+      // ends would fill the session's window.
       beginning.then(
         (write) => {
           write.end();
@@ -322,17 +324,21 @@ const GONE = 410;
 /** The statuses that answer a request once and for all, see `isVerdict`. */
 const NOT_FOUND = 404;
 const CONDITION_FAILED = 412;
-/** The code of that answer if the session itself has ended. */
+/** The code of an answer with status 410 (`GONE`) if the session itself has ended. */
 const SESSION_EXPIRED = "SESSION_EXPIRED";
 
-/** Whether the request may be repeated if its outcome is unknown: it takes effect once at most. */
+/**
+ * Whether the request may be repeated if its outcome is unknown: a repetition does no harm (see the file's
+ * header).
+ */
 function isRepeatable({ method, target, write }: Request): boolean {
   return method === "GET" || write !== undefined || target.startsWith("/sessions");
 }
 
 /**
- * Whether the answer is about all attempts of the request: a success, "no such key", or "the condition doesn't
- * hold". In a session these are the first attempt's answer. Every other error is about its own attempt alone.
+ * Whether the answer is about all attempts of the request: a success, "no such key", or "the condition
+ * doesn't hold". In a session these are the first attempt's answer. Every other error is about its own
+ * attempt alone.
  */
 function isVerdict({ status }: Answer): boolean {
   return status < 400 || status === NOT_FOUND || status === CONDITION_FAILED;
@@ -447,7 +453,10 @@ function targetOf(key: KvBytes): string {
   return targetOfKey(bytesOf(key));
 }
 
-/** Half of a surrogate pair has no UTF-8. Node would write U+FFFD for it, and so change the key or value. */
+/**
+ * The bytes of a key or value. Refuses a string with half of a surrogate pair, which UTF-8 can't encode: Node
+ * would write U+FFFD instead, and so change the key or value.
+ */
 function bytesOf(bytes: KvBytes): Uint8Array {
   if (typeof bytes !== "string") return bytes;
   if (bytes.isWellFormed()) return Buffer.from(bytes, "utf8");

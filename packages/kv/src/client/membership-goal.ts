@@ -23,9 +23,10 @@ export function progressOf(id: string, { members }: Members): string {
 }
 
 /**
- * What is known of a member that doesn't answer, in words. A leader that adds a node asks it first whether
- * it belongs to another cluster. One that doesn't run can't say so; later it refuses the leader, and stays
- * a learner that never answers (Z21).
+ * What to tell about a member that doesn't answer, in words. A leader that adds a node first asks the node
+ * whether it belongs to another cluster; but a node that isn't running can't answer. When it starts later, it
+ * refuses the leader, and stays a learner that never answers (Z21). So the text for a learner that holds no
+ * entry names this reason.
  */
 export function silenceOf({ role, address, match }: Members["members"][number]): string {
   if (role !== "learner" || match !== 0) return `does not answer at ${address}`;
@@ -84,7 +85,7 @@ export async function reachGoal(client: AdminClient, goal: MembershipGoal): Prom
       }
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
-      // Once a node has answered, it may only be restarting.
+      // Give up only if no node ever answered. One that did may be restarting.
       if (error instanceof NothingListensError && !wasAnswered)
         throw new StartError(error.message, { cause: error });
       if (isFinal(error)) refusal ??= error;

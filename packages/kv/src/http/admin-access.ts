@@ -14,8 +14,8 @@ export type AdminAccess =
   | { readonly type: "open" };
 
 /**
- * The answer that refuses the request. null: it is allowed, unless a page in a browser made it
- * (`browser-guard.ts`).
+ * The answer that refuses the request. null: it is allowed. What a page in a browser sent is refused before,
+ * in `browser-guard.ts`.
  */
 export function refuseAdmin(access: AdminAccess, { headers, socket }: IncomingMessage): ErrorAnswer | null {
   switch (access.type) {
@@ -36,7 +36,10 @@ export function refuseAdmin(access: AdminAccess, { headers, socket }: IncomingMe
   }
 }
 
-/** Whether the request carries the token. No page in a browser knows it, so it also proves what sent it. */
+/**
+ * Whether the request carries the token. No web page knows the token, so this also proves that no page made
+ * it.
+ */
 export function hasToken(access: AdminAccess, headers: IncomingMessage["headers"]): boolean {
   if (access.type !== "token") return false;
   const [scheme = "", given = "", ...rest] = (headers.authorization ?? "").split(" ");

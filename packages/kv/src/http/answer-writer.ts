@@ -2,8 +2,9 @@
  * Sends one answer, as fast as the client takes it.
  *
  * Hazard: a client that doesn't read keeps its answer in memory, and a backup's file open, for as long as its
- * connection lasts. So each part of an answer has a deadline by which the operating system must have taken it;
- * after that the connection is destroyed. (`end` wouldn't do: it waits until everything is sent.)
+ * connection lasts. So each part of an answer has a deadline by which the operating system must have taken
+ * it; after that the connection is destroyed. (Ending the socket instead would not help: that waits until
+ * everything is sent.)
  */
 import type { ServerResponse } from "node:http";
 import type { MemoryAccount } from "../shared/memory-budget.ts";
@@ -23,7 +24,7 @@ export class AnswerWriter {
   /** Ends the wait for the part that is being sent. */
   #wake: () => void = () => undefined;
 
-  /** `account`: it was charged for the answer's body already, and is closed when that is sent. */
+  /** `account`: was charged for the answer's body already; `send` closes it when the body is sent. */
   constructor(outgoing: ServerResponse, account: MemoryAccount, partMsMax: number) {
     this.#outgoing = outgoing;
     this.#account = account;

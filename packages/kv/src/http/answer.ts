@@ -1,13 +1,13 @@
-/** What routes answer with, before it is sent. */
+/** The answers that routes return. `answer-writer.ts` sends them. */
 import type { ErrorAnswer } from "./error-answers.ts";
 
 /** A body that is read part by part, because it is too large for memory. */
 export interface BodySource {
-  /** The bytes of the whole. */
+  /** The size of the whole body, in bytes. */
   readonly bytes: number;
   /** The next part; empty at the end. Called again only when the client has taken the part before. */
   readonly read: () => Promise<Uint8Array>;
-  /** Called once, whether or not all was read. */
+  /** Called once, when the answer ends, whether or not the body was read to its end. */
   readonly close: () => Promise<void>;
   /** Aborted if the answer must end early: the connection is then closed. */
   readonly evicted: AbortSignal;

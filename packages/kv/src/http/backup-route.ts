@@ -16,7 +16,10 @@ const STALLED_MS = 5000;
 
 /** One backup, from its request to its end. */
 interface Backup {
-  /** Since when its client has had a part to take, by `performance.now`. null: it isn't waiting for the client. */
+  /**
+   * Since when its client has had a part to take, by `performance.now`. null: it isn't waiting for the
+   * client.
+   */
   waitsSince: number | null;
   readonly ending: AbortController;
 }

@@ -10,8 +10,8 @@
  *
  * - `Host` must name this node: a loopback name, the address that the connection came in on, or a name from
  *   the settings. A rebound name is none of them. Programs that send no `Host` (HTTP/1.0) are no browsers.
- * - `Sec-Fetch-Site` and `Origin`, if there, must not name another origin. Browsers send the first to loopback
- *   addresses and over TLS only, and the second with everything except plain GET and HEAD requests.
+ * - `Sec-Fetch-Site` and `Origin`, if there, must not name another origin. Browsers send the first to
+ *   loopback addresses and over TLS only, and the second with everything except plain GET and HEAD requests.
  * - What operates the cluster, and every POST, is refused if there is any sign of a browser, the user agent
  *   included: no page can change that in a request without permission. This covers browsers that send no
  *   `Sec-Fetch-Site`, and links that a user follows.
@@ -23,7 +23,10 @@ import { isLoopback } from "../shared/addresses.ts";
 import { errorAnswer, type ErrorAnswer } from "./error-answers.ts";
 import type { HttpRequest } from "./http-request.ts";
 
-/** `probe`: health checks, which reveal and cost nothing. `operator`: what operates the cluster. */
+/**
+ * Whom a route is for. `probe`: health checks, which reveal and cost nothing. `operator`: whoever operates
+ * the cluster. `client`: everyone else.
+ */
 export type RouteAudience = "probe" | "client" | "operator";
 
 /** A host with an optional port, as in `Host`. */
@@ -31,13 +34,14 @@ const HOST_AND_PORT = /^(\[[0-9a-f:.]+\]|[^\s:/?#@\\[\]]+)(?::\d{0,5})?$/i;
 
 /** Knows the names of this node. */
 export class BrowserGuard {
-  /** In the form of `canonicalHost`. */
+  /** Hosts by which clients may call this node, as `canonicalHost` writes them. */
   readonly #names: ReadonlySet<string>;
 
   /** `names`: hosts by which clients may call this node, besides loopback names and its own address. */
   constructor(names: readonly string[]) {
     const hosts = names.map(canonicalHost).filter((host) => host !== null);
-    // An address to listen on may stand for all addresses. As a name it is none.
+    // A server may listen on 0.0.0.0 or [::], which stand for all of its addresses. Clients don't call it by
+    // these.
     this.#names = new Set(hosts.filter((host) => host !== "0.0.0.0" && host !== "[::]"));
   }
 
@@ -92,7 +96,10 @@ function bracketed(text: string): string {
   return isIP(text) === 6 ? `[${text}]` : text;
 }
 
-/** The IPv4 address that is mapped into an IPv6 one (RFC 4291, 2.5.5.2), in either notation. */
+/**
+ * The IPv4 address that is mapped into an IPv6 one (RFC 4291, 2.5.5.2), in either notation. Any other address
+ * is returned as it is.
+ */
 function unmapped(address: string): string {
   const dotted = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (dotted !== undefined) return dotted;

@@ -20,7 +20,8 @@
  * | 503    | STARTING, or the library's         | this node can't serve the request now       | not-done    |
  * | 504    | the library's                      | the request may take effect, or not         | unknown     |
  *
- * 409, 429 and 503 have `Retry-After`, in seconds.
+ * 409, 429 and 503 have `Retry-After`, in seconds; not so the 503 of `GET /healthz`, and that of a backup
+ * whose snapshot is gone.
  */
 import {
   AnswerForgottenError,
@@ -50,7 +51,7 @@ export interface ErrorBody {
   };
 }
 
-/** An error answer before it is a `Response`. */
+/** An error answer, before `errorResponse` encodes its body. */
 export interface ErrorAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;

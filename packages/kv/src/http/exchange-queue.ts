@@ -1,11 +1,12 @@
 /**
  * The requests of one connection, answered one after another.
  *
- * Hazard: HTTP allows a client to send requests without waiting for answers (pipelining; RFC 9112, 9.3.2), and
- * Node hands over all that came in one slice (`input-pacer.ts`), each of which may ask for a megabyte.
- * So a connection has one request in progress and a few that wait; the next one is begun when the client has
- * taken the answer to the last. In order is also what a client expects that puts a key and then gets it.
- * The connection of a client that sends more ahead is closed after the answers to those that wait.
+ * Hazard: HTTP allows a client to send requests without waiting for answers (pipelining; RFC 9112, 9.3.2),
+ * and Node hands over all that came in one slice (`input-pacer.ts`), each of which may ask for a megabyte. So
+ * a connection has one request in progress and a few that wait; the next one is begun when the client has
+ * taken the answer to the last. A client that puts a key and then gets it also relies on that order. If a
+ * client sends more requests ahead than may wait, its connection is closed after the answers to those that
+ * wait.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { HttpRequest } from "./http-request.ts";
@@ -30,11 +31,11 @@ export interface Exchange {
 }
 
 export class ExchangeQueue {
-  /** The first is in progress. */
+  /** The requests in the order in which they came. The first is in progress; the others wait. */
   readonly #exchanges: Exchange[] = [];
   readonly #waiting: WaitingRequests;
   readonly #run: (exchange: Exchange) => Promise<void>;
-  /** The client sent too much ahead: what comes after what waits is not read. */
+  /** The client sent too many requests ahead, or its connection is gone: no further request is accepted. */
   #isOver = false;
 
   constructor(waiting: WaitingRequests, run: (exchange: Exchange) => Promise<void>) {
@@ -47,7 +48,10 @@ export class ExchangeQueue {
     return Math.max(0, this.#exchanges.length - 1);
   }
 
-  /** Since when the request in progress waits for its client, to send or to take something. null: it doesn't. */
+  /**
+   * Since when (`performance.now`) the request in progress waits for its client to send or to take something.
+   * null: it doesn't.
+   */
   get waitsSince(): number | null {
     const request = this.#exchanges[0]?.request;
     return request?.answerAccount.waitsSince ?? request?.body?.waitsSince ?? null;
@@ -58,7 +62,7 @@ export class ExchangeQueue {
     return this.#isOver;
   }
 
-  /** The next bytes of the connection that can only be the body of the last request. 0: not known. */
+  /** How many of the connection's next bytes can only be the body of the last request. 0: not known. */
   get bodyBytesLeft(): number {
     return this.#exchanges.at(-1)?.request.body?.bytesLeft ?? 0;
   }
@@ -67,8 +71,10 @@ export class ExchangeQueue {
   add(incoming: IncomingMessage, make: () => Exchange): boolean {
     if (this.#isOver) return false;
     if (this.#exchanges.length > 0) {
-      // Node keeps the requests that it has parsed already, with the connection. That is bearable while those that
-      // wait are few (`input-pacer.ts` bounds it); beyond that, thousands of connections could each keep some.
+      // Until the connection closes, Node keeps those of its requests that it has parsed and we don't answer
+      // (`input-pacer.ts` bounds how many). While few requests wait on the server, the connection may stay
+      // open for its remaining answers. When many wait, close it at once: thousands of connections could each
+      // keep some.
       if (this.#waiting.count >= this.#waiting.max) return this.#refuse(incoming, true);
       if (this.waiting >= WAITING_MAX) return this.#refuse(incoming, false);
     }
@@ -79,10 +85,13 @@ export class ExchangeQueue {
     return true;
   }
 
-  /** Nothing more is read from the connection. It closes after the answers to what waits, or at once. */
+  /**
+   * From now on nothing more is read from the connection. It closes at once, or after the answers to the
+   * requests that wait.
+   */
   #refuse(incoming: IncomingMessage, isAtOnce: boolean): false {
     this.#isOver = true;
-    // Also keeps the pacer from handing more of it to Node's parser.
+    // While the socket is paused, the pacer hands nothing more of it to Node's parser.
     incoming.socket.pause();
     const last = this.#exchanges.at(-1);
     // The answer then says "Connection: close", and Node closes the connection after it.
@@ -91,7 +100,7 @@ export class ExchangeQueue {
     return false;
   }
 
-  /** The connection is gone: the waiting requests are not begun. */
+  /** To be called when the connection is gone. Drops the requests that wait. */
   close(): void {
     this.#isOver = true;
     const waiting = this.#exchanges.splice(1);

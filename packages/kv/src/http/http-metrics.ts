@@ -2,7 +2,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { RaftMetrics } from "keelson";
 
-/** A figure of the node. */
+/** Reads one figure from the node's metrics. */
 type Figure = (metrics: RaftMetrics) => number;
 
 /** Name without "keelson_", help text, and the figure. */
@@ -35,7 +35,7 @@ const COUNTERS: readonly Metric[] = [
 
 const ROLES = ["follower", "pre-candidate", "candidate", "leader", "stopped"] as const;
 
-/** The parts whose calls a node watches. */
+/** The parts of a node that `RaftMetrics.stalled` may name, because their calls can hang. */
 const PARTS = ["log", "state-machine", "snapshot-store"] as const;
 
 /** In seconds. A write takes a sync and a round trip, about a millisecond, and more under load. */

@@ -9,7 +9,7 @@ export class HttpRequest {
   readonly incoming: IncomingMessage;
   /** null: the method takes no body, and one that came anyway is discarded. */
   readonly body: RequestBody | null;
-  /** For the bytes of the answer. */
+  /** Charged for the bytes of the answer. */
   readonly answerAccount: MemoryAccount;
   /**
    * The path, byte for byte as the client wrote it. It decides the route, and it is also what keys are read

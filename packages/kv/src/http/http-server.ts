@@ -2,8 +2,8 @@
  * The HTTP server: listens, finds the route of each request, and turns errors into answers.
  *
  * KEY and ID are percent-encoded; a KEY may hold any bytes, slashes included. It is read from the target as
- * the client wrote it, so `/kv/..` is the key "..". For clients that resolve `..` themselves, as most do, a key
- * may also be given as `/kv/?key=KEY`.
+ * the client wrote it, so `/kv/..` is the key "..". For clients that resolve `..` themselves, as most do, a
+ * key may also be given as `/kv/?key=KEY`.
  *
  * | request                 | takes                                   | answer, if it succeeds           |
  * | ----------------------- | --------------------------------------- | -------------------------------- |
@@ -71,14 +71,19 @@ import { endSession, openSession } from "./session-routes.ts";
 
 /** Limits of an `HttpServer`. */
 export interface HttpServerLimits {
-  /** The most connections at once. When there are more, the one that was idle longest is closed. Default 4096. */
+  /**
+   * The most connections at once. When there are more, the one that was idle longest is closed. Default 4096.
+   */
   readonly connectionsMax: number;
   /**
-   * Milliseconds in which a client must take the next part (64 KiB) of its answer; a backup's parts are larger.
-   * Default 30,000.
+   * Milliseconds in which a client must take the next part (64 KiB) of its answer; a backup's parts are
+   * larger. Default 30,000.
    */
   readonly answerPartMsMax: number;
-  /** Milliseconds in which a client must send a request. Slower clients would hold connections. Default 30,000. */
+  /**
+   * Milliseconds in which a client must send a request. Slower clients would hold connections. Default
+   * 30,000.
+   */
   readonly requestMsMax: number;
   /** Milliseconds in which it must send the request's headers. Default 10,000. */
   readonly headersMsMax: number;
@@ -93,9 +98,14 @@ const DEFAULTS: HttpServerLimits = {
 
 /** How long a connection stays open without a request. */
 const KEEP_ALIVE_MS = 60_000;
-/** The most that Node looks late at the two limits of time for requests. Its default is 30 s. */
+/**
+ * How often Node checks the two time limits of requests, and so how late it may notice that one is exceeded.
+ * Its default is 30 s.
+ */
 const CHECK_EVERY_MS = 5000;
-/** The most requests that wait behind another on their connection, over all connections. Each takes some KiB. */
+/**
+ * The most requests that wait behind another on their connection, over all connections. Each takes some KiB.
+ */
 const WAITING_MAX = 2048;
 /** How long requests under way have to end after `close`. Then their connections are cut. */
 const CLOSE_GRACE_MS = 1000;
@@ -137,7 +147,7 @@ interface Action {
 
 interface Route {
   readonly path: RegExp;
-  /** The route in the metrics. */
+  /** How the metrics name the route. */
   readonly label: string;
   /** By method. HEAD is answered like GET. */
   readonly actions: Readonly<Record<string, Action>>;
@@ -164,7 +174,9 @@ export class HttpServer {
   readonly #idle = new Set<Socket>();
   /** null before `serve` and after `close`: then every request gets 503. */
   #serving: Serving | null = null;
-  /** As asked for; from `listen` on, as bound. */
+  /**
+   * The address to listen on; once `listen` has resolved, the bound one, with the port that the system chose.
+   */
   #address: Address;
 
   private constructor(address: Address, options: HttpServerOptions) {
@@ -248,8 +260,8 @@ export class HttpServer {
   }
 
   /**
-   * Closes the connection whose client has let its request wait longest, if for long enough: clients that
-   * don't read must not keep others out until their deadlines. False: there is none.
+   * Closes the connection whose client has let its request wait longest, if that is at least `STALLED_MS`:
+   * clients that don't read must not keep others out until their deadlines. False: there is none.
    */
   #closeStalled(): boolean {
     let stalled: Socket | null = null;
@@ -265,7 +277,10 @@ export class HttpServer {
     return true;
   }
 
-  /** Ends a connection to make room for another, before its close is reported. */
+  /**
+   * Destroys a connection to make room for another. It isn't counted from now on, although its "close" event
+   * comes later.
+   */
   #drop(socket: Socket): void {
     this.#idle.delete(socket);
     this.#queues.delete(socket);
@@ -280,7 +295,8 @@ export class HttpServer {
     queue.add(incoming, () => {
       const { requests, answers } = this.#budgets;
       const hasBody = TAKES_BODY.has(incoming.method ?? "GET");
-      // Discarded as it comes. Node would keep some of it until the answer is complete.
+      // A body that the method doesn't take is discarded as it comes. Node would keep some of it until the
+      // answer is complete.
       if (!hasBody) incoming.resume();
       const body = hasBody ? new RequestBody(incoming, requests) : null;
       return { request: new HttpRequest(incoming, body, answers.open()), outgoing };
@@ -301,7 +317,7 @@ export class HttpServer {
       request.body?.drop();
     }
     const { socket } = request.incoming;
-    // Only this request is in the queue if no other waits; it leaves the queue after this.
+    // If no other request waits, the connection is idle: this request leaves the queue next.
     if (!socket.destroyed && this.#queues.get(socket)?.waiting === 0) this.#idle.add(socket);
   }
 
@@ -460,8 +476,9 @@ export class HttpServer {
 const TAKES_BODY = new Set(["PUT", "POST"]);
 
 /**
- * Counts the answer's body, unless its route did. If there is no room for it, a read gets an error instead; the
- * answer to anything else is sent all the same, because it says what was done.
+ * Charges the answer's account for the body, unless the route did so already. If there is no room for it, a
+ * read gets an error instead; the answer to anything else is sent all the same, because it says what was
+ * done.
  */
 function withinBudget({ answerAccount, method }: HttpRequest, answer: Answer): Answer {
   if (!(answer.body instanceof Uint8Array)) return answer;
@@ -477,7 +494,9 @@ function forOperators(handler: Handler): Action {
   return { audience: "operator", handler };
 }
 
-/** For requests whose body and answer are JSON. */
+/**
+ * Handles a request whose body and answer are JSON: receives the body, calls `run`, and encodes the result.
+ */
 async function withBody(request: HttpRequest, run: (body: Buffer) => Promise<object>): Promise<Answer> {
   parametersOf(request.target, []);
   const body = (await request.body?.whole()) ?? Buffer.alloc(0);

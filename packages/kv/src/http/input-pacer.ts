@@ -1,13 +1,13 @@
 /**
- * Hands what clients send to Node's HTTP parser in slices, and no more in a turn of the event loop than fits into
- * a limit of time.
+ * Hands what clients send to Node's HTTP parser in slices, and no more in a turn of the event loop than fits
+ * into a limit of time.
  *
  * Hazard: libuv reads up to 2 MiB from one connection in a turn, and Node parses all of it at once. As chunks
  * of one byte that takes a second, in which the leader sends no heartbeats. As requests of 30 bytes it is
  * tens of thousands of them, with several kilobytes of objects each, before this program sees the first. So
- * each connection's bytes are parsed in slices; when the turn's time is used up, or the connection is paused, the
- * rest goes back into the socket's buffer, and the socket is not read from. The connections whose rest waits
- * for time take turns.
+ * each connection's bytes are parsed in slices; when the turn's time is used up, or the connection is paused,
+ * the rest goes back into the socket's buffer, and the socket is not read from. The connections whose rest
+ * waits for time take turns.
  *
  * It costs a few microseconds for each request, and more for a large body, because Node's parser otherwise
  * takes the bytes from the socket without JavaScript in between: puts of 20 and 100 KB took the HTTP layer
@@ -19,9 +19,9 @@ import type { Socket } from "node:net";
 const SLICE_BYTES = 2048;
 /** Milliseconds of a turn for parsing, and for what the requests do in the same turn. */
 const TURN_MS_MAX = 5;
-/** Of these, what one connection gets before the others. */
+/** How many of these milliseconds one connection may use in a turn, so that others get some too. */
 const SHARE_MS = 1;
-/** Connections that are resumed in one turn: for each there is a share. */
+/** The most connections that are resumed in one turn: as many as there are shares. */
 const RESUMED_MAX = TURN_MS_MAX / SHARE_MS;
 
 type Listener = (chunk: Buffer) => void;
@@ -30,11 +30,14 @@ type Listener = (chunk: Buffer) => void;
 export interface PacedRequests {
   /** Nothing more of the connection is parsed: it closes after the answers to what waits. */
   readonly isOver: boolean;
-  /** How many of the next bytes can only be a body, which costs the parser nothing: they aren't cut into slices. */
+  /**
+   * How many of the next bytes can only be a body, which costs the parser nothing: they aren't cut into
+   * slices.
+   */
   readonly bodyBytesLeft: number;
 }
 
-/** Shares out the time of one server. */
+/** Shares a server's time for parsing among its connections. */
 export class InputPacer {
   /** Connections whose rest waits for time, in the order of their turns. */
   readonly #waiting = new Set<Socket>();
@@ -42,12 +45,16 @@ export class InputPacer {
   #usedMs = 0;
   #isTurnScheduled = false;
 
-  /** To be called when the HTTP server has been given the connection, before it sends anything. */
+  /**
+   * Takes over a connection. Call it when the HTTP server has been given the connection, before the client
+   * sends anything.
+   */
   pace(socket: Socket, requests: PacedRequests): void {
     // Node's HTTP server feeds the parser from a listener of "data". Ours takes its place. Because ours isn't
     // Node's, the parser doesn't read from the socket's handle either. The tests of memory fail if it does.
     const [parse, ...others] = socket.listeners("data") as Listener[];
-    // In a version of Node where that isn't so, to serve clients without this limit is better than not to serve them.
+    // If another version of Node does this differently, leave the connection as it is: to serve clients
+    // without this limit is better than not to serve them.
     if (parse === undefined || others.length > 0) return;
     socket.off("data", parse);
     socket.on("data", (chunk: Buffer) => {
@@ -71,12 +78,13 @@ export class InputPacer {
     }
     this.#scheduleTurn();
     if (requests.isOver || socket.destroyed) {
-      // Node resumes the socket with every request that ends. What comes then is left out.
+      // Node resumes the socket whenever a request ends. Pause it again, and drop what came.
       socket.pause();
       return;
     }
     if (at >= chunk.length) return;
-    // A socket that the parser's events have paused is resumed by them.
+    // If the parser's events have paused the socket, they also resume it. Else the pacer pauses and resumes
+    // it.
     if (!socket.isPaused()) {
       socket.pause();
       this.#waiting.add(socket);
@@ -84,7 +92,7 @@ export class InputPacer {
     socket.unshift(chunk.subarray(at));
   }
 
-  /** The next turn has all of its time again, and goes on with those that wait. */
+  /** Has the next turn of the event loop begin with all of its time, and resume connections that wait. */
   #scheduleTurn(): void {
     if (this.#isTurnScheduled) return;
     this.#isTurnScheduled = true;

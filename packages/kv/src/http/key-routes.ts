@@ -105,7 +105,8 @@ export class KeyRoutes {
           : `/kv?prefix=${percentEncode(prefix)}&limit=${limit}&after=${percentEncode(last.key)}` +
             (consistency === "linearizable" ? "" : `&consistency=${consistency}`);
       const answer = jsonAnswer({ keys: keys.map(listedKeyBody), next }, headers);
-      // Counted before the next page is made: many could be made before the first is counted.
+      // Charge the page's bytes here, within the limit on pages at once. If the caller did it later, many
+      // pages could be made before the first is counted.
       const bytes = answer.body instanceof Uint8Array ? answer.body.length : 0;
       return request.answerAccount.take(bytes) ? answer : errorResponse(noRoom());
     };

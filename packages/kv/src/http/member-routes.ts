@@ -14,7 +14,7 @@ import { decodeClientAddresses, parseAddress, type ClientAddresses } from "../sh
 import { BadRequestError, parametersOf } from "./request-syntax.ts";
 import type { KvNode } from "../node/kv-node.ts";
 
-/** How long a change waits for new members to catch up: without `timeoutMs`, and at most. */
+/** How many milliseconds a change waits for new members to catch up: without `timeoutMs`, and at most. */
 const CHANGE_MS_DEFAULT = 10_000;
 const CHANGE_MS_MAX = 600_000;
 
@@ -52,7 +52,7 @@ export type MemberRole = "voter" | "learner" | "leaving";
 export interface MemberView extends Omit<MemberMetrics, "info" | "voter">, Partial<ClientAddresses> {
   readonly role: MemberRole;
   readonly voter: boolean;
-  /** The snapshot that it is fetching from this node. Absent: none. */
+  /** The snapshot that the member is fetching from this node. Absent: none. */
   readonly snapshot?: { readonly bytesDone: number; readonly bytesTotal: number };
 }
 
@@ -104,7 +104,7 @@ export function memberViewOf(
 
 /** The answer to a change of members. */
 export interface ChangedView extends MembersView {
-  /** False: it was so already, and nothing was changed. */
+  /** False: the members were already as requested, and nothing was changed. */
   readonly changed: boolean;
 }
 
@@ -131,7 +131,10 @@ export async function changeMembers(node: KvNode, body: Buffer): Promise<Changed
   return { ...membersViewOf(node.metrics()), changed: true };
 }
 
-/** Adds one learner after the other. What ends a later one must not say "not done" about the earlier ones. */
+/**
+ * Adds one learner after another. If one fails without effect after others were added, the error's outcome
+ * must not be "not-done": the request as a whole had an effect.
+ */
 async function addLearners(
   node: KvNode,
   learners: readonly (readonly [id: string, address: string])[],
@@ -158,21 +161,22 @@ export function removeMember(node: KvNode, id: string): Promise<ChangedView> {
 }
 
 /**
- * Changes the members as far as they aren't so yet. The library refuses to remove who is no member, and to
- * promote who is a voter; but a client whose answer got lost must be able to repeat its request, and for that
- * client it is done.
+ * Makes those parts of the change that aren't so yet. The library refuses to remove a node that is no member,
+ * and to promote one that is a voter. But a client whose answer got lost must be able to repeat its request,
+ * which then succeeds.
  */
 async function bringAbout(node: KvNode, change: MembershipChange, timeoutMs: number): Promise<ChangedView> {
   const before = node.metrics();
   const rest = withoutDone(change, before);
   const changed = partsIn(rest).length > 0;
-  // What this node knows may be neither committed nor new. So it asks for a change of nothing, which only the
-  // leader takes, and which succeeds when the newest membership is committed.
+  // If nothing is left to change, still ask the library for a change, one without effect: this node's own
+  // knowledge may be out of date, or not committed. Only the leader takes the change, and it succeeds when
+  // the newest membership is committed.
   await node.changeMembership(changed ? rest : sameAddress(before), { timeoutMs });
   return { ...membersViewOf(node.metrics()), changed };
 }
 
-/** The change without what is so already, by what this node knows. */
+/** The parts of the change that aren't so yet, as far as this node knows. */
 function withoutDone(change: MembershipChange, { config }: RaftMetrics): MembershipChange {
   const { remove, promote, demote, ...rest } = change;
   // While one change is under way, the library refuses another; it decides, not we.
@@ -200,7 +204,7 @@ export async function transferLeadership(node: KvNode, body: Buffer): Promise<{ 
   const { to } = body.length === 0 ? {} : jsonIn(TransferBody, body);
   const { role, id } = node.metrics();
   if (to === id && role === "leader") {
-    // It leads already, unless another was elected and it hasn't heard of that. A read finds out.
+    // This node leads, unless another was elected and it hasn't heard of that. A linearizable read finds out.
     await node.read(() => null);
     return { leader: id };
   }
@@ -222,13 +226,13 @@ export function memberIdOf(target: string): string {
 /** A change whose parts may be undefined, which the library's types tell from absent ones. */
 type ChangeParts = { readonly [Part in keyof MembershipChange]: MembershipChange[Part] | undefined };
 
-/** The parts that change something. */
+/** The parts of the change that are given and not empty. */
 function partsIn(change: ChangeParts): object[] {
   const parts: (object | undefined)[] = Object.values(change);
   return parts.filter((part) => part !== undefined).filter((part) => Object.keys(part).length > 0);
 }
 
-/** Without the parts that are undefined. */
+/** The change without those parts that are undefined. */
 function givenParts(change: ChangeParts): MembershipChange {
   return Object.fromEntries(Object.entries(change).filter(([, part]) => part !== undefined));
 }

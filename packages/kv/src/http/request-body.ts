@@ -1,4 +1,6 @@
-/** Receives request bodies within two limits: the bytes of one body, and of all bodies that are held at once. */
+/**
+ * Receives request bodies within two limits: the bytes of one body, and of all bodies that are held at once.
+ */
 import type { IncomingMessage } from "node:http";
 import { VALUE_BYTES_MAX } from "../store/commands.ts";
 import type { MemoryAccount, MemoryBudget } from "../shared/memory-budget.ts";
@@ -16,7 +18,10 @@ export class RequestBody {
   readonly #bytesMax: number;
   readonly #budget: MemoryBudget;
   readonly #whole: Promise<Buffer | ErrorAnswer>;
-  /** Bytes that are still to come of a body with a Content-Length, and are received. */
+  /**
+   * Bytes of the body that are still to come, by its Content-Length. 0 without a Content-Length, and when
+   * receiving has ended.
+   */
   #bytesLeft: number;
   /** Stops receiving: what still comes is discarded. Does nothing when all has been received or refused. */
   #discard: () => void = () => undefined;
@@ -34,12 +39,17 @@ export class RequestBody {
     this.#whole.catch(() => undefined);
   }
 
-  /** Since when the rest of the body has not come. null: it isn't waited for. */
+  /**
+   * When the client last sent something of the body, by `performance.now`. null: the body isn't waited for.
+   */
   get waitsSince(): number | null {
     return this.#account.waitsSince;
   }
 
-  /** The next bytes of the connection that can only be this body, so no more objects than one. 0: not known. */
+  /**
+   * How many of the connection's next bytes can only be this body's. Node's parser makes one object of them,
+   * however many there are. 0: not known.
+   */
   get bytesLeft(): number {
     return this.#bytesLeft;
   }

@@ -3,7 +3,9 @@ import type { Serving } from "../node/kv-node.ts";
 import { jsonAnswer, type Answer } from "./answer.ts";
 import { parametersOf, sessionIdOf, wholeNumber } from "./request-syntax.ts";
 
-/** `POST /sessions?ttlMs=N`: opens a session, in which a repeated write takes effect once. */
+/**
+ * `POST /sessions?ttlMs=N`: opens a session, in which a write that is sent more than once takes effect once.
+ */
 export async function openSession({ node }: Serving, target: string): Promise<Answer> {
   const text = parametersOf(target, ["ttlMs"]).get("ttlMs")?.toString("utf8");
   const { id, ttlMs } = await node.beginSession(

@@ -1,11 +1,11 @@
 /** Reads LevelDB's encodings of numbers and byte strings (`util/coding.cc`). */
 
-/** What is read is not what LevelDB writes. */
+/** The bytes aren't in the format that LevelDB writes: the file is damaged. */
 export class MalformedError extends Error {
   override readonly name = "MalformedError";
 }
 
-/** A place in some bytes, which moves on with every read. */
+/** Reads values from `bytes` one after another. `at` is where the next one begins. */
 export class ByteCursor {
   readonly bytes: Uint8Array;
   at: number;
@@ -28,7 +28,11 @@ export class ByteCursor {
     return byte;
   }
 
-  /** A number of 7 bits in each byte, the lowest first. LevelDB has up to 64 bits; more than 53 are refused. */
+  /**
+   * Reads a number that is stored with 7 bits in each byte, the lowest first; the top bit says that another
+   * byte follows. LevelDB writes numbers of up to 64 bits. One of more than 53 is refused: a JavaScript
+   * number can't hold it exactly.
+   */
   varint(): number {
     let number = 0;
     for (let scale = 1; scale <= 2 ** 49; scale *= 128) {
@@ -48,7 +52,7 @@ export class ByteCursor {
     return this.bytes.subarray(this.at - length, this.at);
   }
 
-  /** A byte string after its length. */
+  /** Reads a byte string, before which its length is stored. */
   string(): Uint8Array {
     return this.slice(this.varint());
   }

@@ -1,12 +1,16 @@
 /**
- * CRC-32C (Castagnoli), the checksum in LevelDB's files. `node:zlib` has CRC-32 only, which is another polynomial.
+ * CRC-32C (Castagnoli), the checksum in LevelDB's files. `node:zlib` has CRC-32 only, which is another
+ * polynomial.
  *
- * Eight tables, so that one step takes eight bytes: verifying a state reads all of it.
+ * Eight tables, so that one step takes eight bytes: verifying a state reads all of it, and speed counts.
  */
 
 const POLYNOMIAL = 0x82f63b78;
 
-/** `TABLES[n * 256 + byte]`: what the byte contributes with `n` bytes of the step after it. */
+/**
+ * `TABLES[n * 256 + byte]`: what `byte` contributes to the checksum if `n` more bytes of the same step follow
+ * it.
+ */
 const TABLES = makeTables();
 
 /** The checksum of `bytes[from, to)`. */
@@ -30,7 +34,7 @@ export function crc32c(bytes: Uint8Array, from = 0, to = bytes.length): number {
   return ~crc >>> 0;
 }
 
-/** Its index is always below the length. */
+/** The byte at `at`, which is always below the length. `?? 0` only satisfies the compiler. */
 function byteAt(bytes: Uint8Array, at: number): number {
   return bytes[at] ?? 0;
 }
@@ -39,7 +43,10 @@ function entry(table: number, byte: number): number {
   return TABLES[table * 256 + byte] ?? 0;
 }
 
-/** LevelDB stores a checksum rotated and shifted, because a checksum of bytes with their checksum says little. */
+/**
+ * The checksum that `stored` stands for. LevelDB rotates a checksum and adds a constant to it before it is
+ * stored, because a CRC over bytes that contain their own CRC is weak.
+ */
 export function unmasked(stored: number): number {
   const rotated = (stored - 0xa282ead8) >>> 0;
   return ((rotated >>> 17) | (rotated << 15)) >>> 0;

@@ -1,6 +1,7 @@
 /**
- * Reads the format of LevelDB's log files and manifest (`db/log_format.h`): records that are cut into fragments, so
- * that none crosses a block of 32 KiB. A fragment is u32 checksum, u16 length, u8 type, content.
+ * Reads the format of LevelDB's log files and manifest (`db/log_format.h`): records that are cut into
+ * fragments, so that none crosses a block of 32 KiB. A fragment is u32 checksum, u16 length, u8 type,
+ * content.
  */
 import { uint32At } from "./byte-cursor.ts";
 import { crc32c, unmasked } from "./crc32c.ts";
@@ -13,19 +14,22 @@ const Type = { none: 0, full: 1, first: 2, middle: 3, last: 4 } as const;
 export interface LogRecords {
   readonly records: readonly Uint8Array[];
   /**
-   * Bytes at the end that are no whole record, and not damage: the process or the machine stopped while they were
-   * written.
+   * Bytes after the last whole record. If nothing is damaged, they are a record that was being written when
+   * the process or the machine stopped.
    */
   readonly incompleteBytes: number;
-  /** Where the first fragment is that does not match its checksum. null: there is none. */
+  /**
+   * The offset of the first damaged fragment: its checksum or its length is wrong, or it continues a record
+   * that never began. null: there is none.
+   */
   readonly damagedAt: number | null;
 }
 
-/** Reads up to the first damage. */
+/** Reads the records up to the first damaged fragment. */
 export function readLogRecords(file: Uint8Array): LogRecords {
   const records: Uint8Array[] = [];
   let fragments: Uint8Array[] = [];
-  /** After the last whole record. */
+  /** The offset at which the last whole record ends. */
   let whole = 0;
   const end = (damagedAt: number | null): LogRecords => ({
     records,
@@ -42,7 +46,8 @@ export function readLogRecords(file: Uint8Array): LogRecords {
     const length = (file[at + 4] ?? 0) | ((file[at + 5] ?? 0) << 8);
     const type = file[at + 6];
     const next = at + HEADER_BYTES + length;
-    // A power cut leaves zeros where the file had grown and its content had not arrived.
+    // Zeros are no damage: a power cut leaves them where the file had grown and its content hadn't reached
+    // the disk.
     if (type === Type.none && length === 0 && file.subarray(at).every((byte) => byte === 0)) break;
     if (HEADER_BYTES + length > inBlock) return end(at);
     if (next > file.length) break;

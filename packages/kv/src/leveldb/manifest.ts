@@ -1,4 +1,7 @@
-/** Reads which files a LevelDB consists of, from its manifest (`db/version_edit.cc`). */
+/**
+ * Reads which files a LevelDB consists of, from its manifest (`db/version_edit.cc`): a list of edits, each of
+ * which adds and removes files.
+ */
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { ByteCursor, MalformedError } from "./byte-cursor.ts";
@@ -16,7 +19,7 @@ const Tag = {
   previousLog: 9,
 } as const;
 
-/** A table of the present version of the database. */
+/** A table (a file of sorted entries) that the database consists of at present. */
 export interface TableFile {
   readonly name: string;
   readonly bytes: number;
@@ -26,7 +29,10 @@ export interface TableFile {
 export interface Manifest {
   readonly name: string;
   readonly tables: readonly TableFile[];
-  /** Log files with at least this number, and the one of `previousLog`, hold what no table does. */
+  /**
+   * LevelDB's own log files with at least this number, and the one with the number `previousLog`, hold
+   * entries that are in no table yet.
+   */
   readonly logNumber: number;
   readonly previousLog: number;
 }
@@ -34,7 +40,7 @@ export interface Manifest {
 /**
  * Reads the manifest that `CURRENT` names.
  *
- * @throws MalformedError it is damaged. Errors of the file system are passed on
+ * @throws MalformedError `CURRENT` or the manifest is damaged. Errors of the file system are passed on
  */
 export async function readManifest(directory: string): Promise<Manifest> {
   const name = (await readFile(path.join(directory, "CURRENT"), "utf8")).trimEnd();
@@ -97,7 +103,7 @@ function applyEdit(
   }
 }
 
-/** The name of a database's file. */
+/** The name that LevelDB gives to the file with this number, such as "000012.ldb". */
 export function fileName(number: number, extension: string): string {
   return `${String(number).padStart(6, "0")}.${extension}`;
 }

@@ -1,7 +1,10 @@
 /** Decompresses Snappy's raw format, in which LevelDB compresses blocks. */
 import { ByteCursor, MalformedError } from "./byte-cursor.ts";
 
-/** The most that a block decompresses to: one entry with the largest value, and some more. */
+/**
+ * The most bytes that a block may decompress to: far more than a block with our largest value has. Without a
+ * limit, a damaged length could make us allocate gigabytes.
+ */
 const BYTES_MAX = 64 * 1024 * 1024;
 
 /** @throws MalformedError the bytes are not Snappy's */
@@ -23,14 +26,17 @@ export function decompress(compressed: Uint8Array): Uint8Array {
     const { bytes, distance } = copyOf(input, tag);
     if (distance === 0 || distance > at || at + bytes > length)
       throw new MalformedError("a block copies what it does not have");
-    // Byte by byte: a copy may reach into what it writes itself.
+    // Byte by byte, because a copy may overlap its source: it then repeats bytes that it has just written.
     for (const end = at + bytes; at < end; at++) output[at] = output[at - distance] ?? 0;
   }
   if (at !== length) throw new MalformedError("a block is shorter than it says");
   return output;
 }
 
-/** Lengths up to 60 are in the tag; 60 to 63 say how many bytes follow with the length. */
+/**
+ * The length of a literal. Below 60, `inTag` is the length less one. From 60 to 63, it says that the length
+ * less one follows in 1 to 4 bytes.
+ */
 function literalBytes(input: ByteCursor, inTag: number): number {
   return (inTag < 60 ? inTag : littleEndian(input, inTag - 59)) + 1;
 }

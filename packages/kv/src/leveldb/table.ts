@@ -1,9 +1,9 @@
 /**
  * Reads LevelDB's tables (`table/format.h`) and verifies the checksum of each of their blocks.
  *
- * A table is data blocks, a filter block, the metaindex block (where the filter is), the index block (where the data
- * blocks are), and a footer (where metaindex and index are). Every block is followed by a byte that says how it is
- * compressed, and by its checksum.
+ * A table is data blocks, a filter block, the metaindex block (where the filter is), the index block (where
+ * the data blocks are), and a footer (where metaindex and index are). Every block is followed by a byte that
+ * says how it is compressed, and by its checksum.
  */
 import { ByteCursor, MalformedError, uint32At } from "./byte-cursor.ts";
 import { crc32c, unmasked } from "./crc32c.ts";
@@ -22,7 +22,7 @@ interface BlockHandle {
 
 /** The places of the blocks that a table consists of. */
 export interface TableBlocks {
-  /** Not verified yet. */
+  /** The data blocks. Their checksums are not verified yet. */
   readonly data: readonly BlockHandle[];
 }
 
@@ -35,7 +35,7 @@ export interface BlockEntry {
 /**
  * Finds the blocks of a table, and verifies all but the data blocks.
  *
- * @throws MalformedError one is not what was written
+ * @throws MalformedError the footer, or one of the blocks that are verified, is damaged
  */
 export function readTableBlocks(table: Uint8Array): TableBlocks {
   if (table.length < FOOTER_BYTES || Buffer.compare(table.subarray(-MAGIC.length), MAGIC) !== 0)
@@ -78,7 +78,10 @@ export function readBlock(table: Uint8Array, handle: BlockHandle): Uint8Array {
   }
 }
 
-/** The entries of a block's content: each key is the beginning of the last one, and a rest of its own. */
+/**
+ * The entries of a block's content. A key is stored as the number of bytes at its beginning that it shares
+ * with the key before it, and the rest of its bytes.
+ */
 export function* entriesOf(block: Uint8Array): Generator<BlockEntry> {
   const restarts = block.length < 4 ? -1 : uint32At(block, block.length - 4);
   const end = block.length - 4 - restarts * 4;

@@ -1,11 +1,12 @@
 /**
  * Verifies the tables of a LevelDB.
  *
- * Hazard: LevelDB verifies the checksums of its tables only if told to, and the package classic-level can't tell it
- * to. A flipped bit in a value is found by the value's own checksum (`store/state-layout.ts`). But a flipped bit in a
- * key, in the index or in the filter of a table makes LevelDB not find a key at all, and no checksum of ours says so:
- * a read would answer that the key does not exist. So before the database is opened, all blocks of its tables are
- * verified, and again before each snapshot of it, which would otherwise carry the loss to other nodes.
+ * Hazard: LevelDB verifies the checksums of its tables only if told to, and the package classic-level can't
+ * tell it to. A flipped bit in a value is found by the value's own checksum (`store/state-layout.ts`). But a
+ * flipped bit in a key, in the index or in the filter of a table makes LevelDB not find a key at all, and no
+ * checksum of ours says so: a read would answer that the key does not exist. So before the database is
+ * opened, all blocks of its tables are verified, and again before each snapshot of it, which would otherwise
+ * carry the loss to other nodes.
  */
 import { open } from "node:fs/promises";
 import path from "node:path";
@@ -14,15 +15,15 @@ import { MalformedError } from "./byte-cursor.ts";
 import { readManifest, type TableFile } from "./manifest.ts";
 import { readTableBlocks, verifyBlock } from "./table.ts";
 
-/** Bytes that are verified in one turn of the event loop: about a millisecond. */
+/** Bytes that are verified in one turn of the event loop, which takes about a millisecond. */
 const SLICE_BYTES = 512 * 1024;
 
 /**
  * What is damaged in the tables that the database consists of. null: nothing.
  *
- * What LevelDB itself finds when it is opened is not looked for: a missing file, or a damaged manifest. A table that
- * the manifest doesn't name is left out: it is obsolete, or a crash interrupted its writing. The database may be open.
- * `progress`: called for each table.
+ * What LevelDB itself finds when it is opened is not looked for: a missing file, or a damaged manifest. A
+ * table that the manifest doesn't name is left out: it is obsolete, or a crash interrupted its writing. The
+ * database may be open. `progress`: called for each table.
  */
 export async function damageInTables(
   directory: string,
@@ -46,7 +47,9 @@ async function tablesOf(directory: string): Promise<readonly TableFile[]> {
   }
 }
 
-/** Reads one table after another into the same memory: thousands of tables must not become so many buffers. */
+/**
+ * Reads one table after another into the same memory: thousands of tables must not become so many buffers.
+ */
 export class TableReader {
   readonly #directory: string;
   #buffer = Buffer.alloc(0);
@@ -56,7 +59,8 @@ export class TableReader {
   }
 
   /**
-   * Valid until the next call. null: the file is gone, because it is obsolete now, or was lost.
+   * The bytes of the table's file, valid until the next call. null: there is no such file, because it is
+   * obsolete now, or was lost.
    *
    * @throws MalformedError its size is not the one in the manifest. It is not read: a damaged size may be so
    *   large that the buffer for it can't be had
@@ -100,7 +104,7 @@ async function damageIn(table: TableFile, reader: TableReader): Promise<string |
   }
 }
 
-/** Whether a file is not there. */
+/** Whether the error says that a file doesn't exist. */
 export function isMissing(error: unknown): boolean {
   return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }

@@ -18,7 +18,10 @@ const CARRIAGE_RETURN = 0x0d;
 const HTTP_VERSION = / HTTP\/\d+(?:\.\d+)?[ \t\r]*$/;
 /** A method in upper case, as browsers send it, and the beginning of a target (RFC 9112, 3.2). */
 const METHOD_AND_TARGET = /^[A-Z][A-Z-]*[ \t]+(?:\/|\*|[A-Za-z][A-Za-z0-9+.-]*:)/;
-/** The names of our commands, which are in lower case, and a target that no key looks like by chance. */
+/**
+ * A request line with a target (a path, `*` or a URL) that no key looks like by chance, and any method, even
+ * one that is spelled like a command of ours.
+ */
 const COMMAND_AND_TARGET = /^[a-z]+ (?:\/\S*|\*|[a-z][a-z0-9+.-]*:\/\/\S*) HTTP\//i;
 const COMMAND = /^(?:put|get|del) /;
 /** No request line is recognized by more of its beginning or its end. */
@@ -31,11 +34,15 @@ export function isHttp(line: Buffer): boolean {
   if (METHOD_AND_TARGET.test(start)) return true;
   const end = line.toString("latin1", Math.max(0, line.length - END_BYTES));
   if (!HTTP_VERSION.test(end)) return false;
-  // A value may end like a request line. With a key like a target, it can't be told from one.
+  // The line ends like a request line. If it begins with a command, the end may belong to a put's value. But
+  // if the key looks like a target too, it can't be told from a request, and is taken for one.
   return !COMMAND.test(start) || COMMAND_AND_TARGET.test(line.toString("latin1"));
 }
 
-/** Whether a line may begin with this byte: no command does with a control character, as TLS does. */
+/**
+ * Whether a line may begin with this byte. No command begins with a control character; the first message of
+ * TLS does.
+ */
 export function isText(byte: number): boolean {
   return byte === TAB || byte === LINE_FEED || byte === CARRIAGE_RETURN || (byte >= SPACE && byte !== DELETE);
 }

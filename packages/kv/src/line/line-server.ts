@@ -57,13 +57,17 @@ export interface LineServerParts {
   readonly budgets?: ServerBudgets;
 }
 
-/** The most lines in a row that are no commands. A person mistypes a few; a program that sends more is lost. */
+/**
+ * The most lines in a row that are no commands. A person mistypes a few; a program that sends more speaks
+ * another protocol, or is out of step.
+ */
 const INVALID_LINES_MAX = 16;
 /** Bytes of an answer given to the socket at a time. */
 const PART_BYTES = 64 * 1024;
 /**
- * Bytes that Node may read ahead while a command is executed. Each piece of a byte costs some hundred, so the
- * default of 64 KiB would let a client that sends single bytes hold tens of megabytes that nothing counts.
+ * Bytes that Node may read ahead while a command is executed. Each piece that Node reads costs some hundred
+ * bytes besides its content, so the default of 64 KiB would let a client that sends single bytes hold tens of
+ * megabytes that nothing counts.
  */
 const READ_AHEAD_BYTES = 512;
 /** How long a connection may take to send its last line after the server has decided to close it. */
@@ -88,7 +92,9 @@ export class LineServer {
   readonly #sockets = new Set<Socket>();
   /** null before `serve` and after `close`: then every command gets an error. */
   #serving: Serving | null = null;
-  /** As asked for; from `listen` on, as bound. */
+  /**
+   * The address to listen on; once `listen` has resolved, the bound one, with the port that the system chose.
+   */
   #address: Address;
 
   private constructor(limits: LineServerLimits, parts: LineServerParts, address: Address) {
@@ -185,9 +191,9 @@ type Command = Exclude<LineCommand, { type: "invalid" }>;
 class Conversation {
   readonly #socket: Socket;
   readonly #partMsMax: number;
-  /** For the line that is being received. */
+  /** Charged for the line that is being received. */
   readonly #received: MemoryAccount;
-  /** For the answer that is being sent. */
+  /** Charged for the answer that is being sent. */
   readonly #held: MemoryAccount;
   readonly #answer: (command: Command, held: MemoryAccount) => Promise<string | Buffer>;
   readonly #splitter: LineSplitter;
@@ -210,8 +216,8 @@ class Conversation {
     this.#held = answers.open();
     this.#answer = answer;
     this.#splitter = new LineSplitter(LINE_BYTES_MAX, this.#received);
-    // One listener for the connection's lifetime, not one for each answer.
-    // What is held for the answer is still there while a read is under way. `#reply` drops it.
+    // One listener for the connection's lifetime, not one for each answer. It leaves `#held` alone: a read
+    // for the answer may still be under way. `#reply` closes that account.
     socket.once("close", () => {
       this.#wake();
       this.#splitter.close();
@@ -219,15 +225,16 @@ class Conversation {
   }
 
   /**
-   * Answers the lines one after another. It reads no further while it answers, so TCP slows down a client that
-   * sends faster than it is answered, and we needn't buffer its lines.
+   * Answers the lines one after another. It reads no further while it answers, so TCP slows down a client
+   * that sends faster than it is answered, and we needn't buffer its lines.
    */
   async run(): Promise<void> {
     const chunks = this.#socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
     for await (const chunk of chunks) {
       this.#received.stopWaiting();
       for (const line of this.#splitter.push(chunk)) if (!(await this.#reply(line))) return;
-      // In the middle of a line. Between two lines it holds nothing.
+      // If the client stops in the middle of a line, the bytes of that line may be evicted. Between two lines
+      // the account holds nothing, so it is never evicted then.
       this.#received.waitForClient(() => {
         goodbye(this.#socket, "Error: the rest of the line did not come, and others need its room");
       });
@@ -264,7 +271,8 @@ class Conversation {
     const first = start[0];
     if (!this.#hasSpoken && first !== undefined && !isText(first)) return NOT_OURS;
     if (isHttp(start)) return NOT_OURS;
-    // The end of a request line over the limit is not kept. No command but put is that long.
+    // Only the beginning of a line over the limit is kept, so a request line can't be recognized by its end.
+    // But no command except `put` is that long, so anything else is no command.
     if (line.type === "too-long" && start.toString("latin1", 0, PUT.length) !== PUT) return NOT_OURS;
     return this.#invalidLines < INVALID_LINES_MAX
       ? null
@@ -289,7 +297,8 @@ class Conversation {
 
   #sendPart(part: Buffer): Promise<void> {
     return new Promise((resolve) => {
-      // Not `end`: it waits until everything is sent, and a client that doesn't read would be kept.
+      // Destroy the socket instead of ending it: `end` waits until everything is sent, and a client that
+      // doesn't read would keep its answer in memory.
       const timer = setTimeout(() => {
         this.#socket.destroy();
       }, this.#partMsMax);
@@ -309,7 +318,10 @@ const TOO_LONG: LineCommand = {
   type: "invalid",
   reason: `the line is longer than ${LINE_BYTES_MAX} bytes; it was left out`,
 };
-/** A client that is killed while it sends `put ship 12345` must not store `12`. */
+/**
+ * The last line of a connection, without a line end, isn't executed: a client that is killed while it sends
+ * `put ship 12345` must not store `12`.
+ */
 const CUT_OFF: LineCommand = {
   type: "invalid",
   reason: "the line has no end, so it may have been cut off, and was not executed; end it with a line feed",

@@ -24,12 +24,15 @@ export class LineSplitter {
   readonly #bytesMax: number;
   readonly #account: MemoryAccount;
   readonly #pieces: PieceBuffer;
-  /** The line is over the limit: ignore bytes until its end. The first ones. null: it isn't. */
+  /**
+   * The first bytes of the present line, if it is over the limit: its other bytes are ignored until its end.
+   * null: it isn't over the limit.
+   */
   #skipped: Buffer | null = null;
 
   /**
-   * `bytesMax`: the most bytes of a line, its end not counted. `account`: for the line so far. Default: one that
-   * always has room.
+   * `bytesMax`: the most bytes of a line, its end not counted. `account`: for the line so far. Default: one
+   * that always has room.
    */
   constructor(bytesMax: number, account: MemoryAccount = new MemoryBudget(bytesMax + 1).open()) {
     this.#bytesMax = bytesMax;

@@ -24,7 +24,7 @@ export function dataDirectory(directory: string): { readonly [Part in keyof Data
   };
 }
 
-/** For commands whose user may name the data directory or the log in it. */
+/** Finds the parts for a command whose user may name either the data directory or the log in it. */
 export function findDataDirectory(directory: string): DataDirectory {
   const parts = dataDirectory(directory);
   return existsSync(parts.log) ? parts : { log: directory, state: null, snapshots: null };

@@ -24,7 +24,10 @@ export type KvNode = Pick<
 export interface Serving {
   readonly node: KvNode;
   readonly store: KvStateMachine;
-  /** Absent: the node is never removed. */
+  /**
+   * Notices that the node was removed from its cluster. Absent: the servers never refuse reads for that
+   * reason.
+   */
   readonly removal?: RemovalWatch;
   /** Absent: the node takes no snapshots, so it can't send backups. */
   readonly snapshots?: SnapshotStore;

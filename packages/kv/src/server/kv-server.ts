@@ -152,10 +152,11 @@ export class KvServer {
 }
 
 /**
- * The list in `--peers` isn't the one that the node began with. If only addresses were corrected, and nothing has
- * come of the wrong list, the node begins anew (`discardUnusedLog` has the condition).
+ * Called if the list in `--peers` isn't the one with which this node created its cluster. If only addresses
+ * were corrected, and the cluster has not had an election yet, removes the log, so that the node can start
+ * again with the new list (`discardUnusedLog` has the exact condition).
  *
- * @throws StartError it has to keep what it has; says why, and what to do instead
+ * @throws StartError the node has to keep its log. The message says why, and what to do instead
  */
 async function beginAnew(
   { id, data }: ServerSettings,
@@ -183,7 +184,7 @@ async function beginAnew(
   );
 }
 
-/** As `--peers` takes it. */
+/** The members as text, in the form of the option `--peers`. */
 function listOf(members: Readonly<Record<string, string>>): string {
   return Object.entries(members)
     .map(([id, address]) => `${id}=${address}`)

@@ -11,7 +11,7 @@ export interface ServerSettings {
   readonly peers: Readonly<Record<string, string>> | null;
   /** HTTP addresses of members of a cluster that this node should join. null: it joins none. */
   readonly join: readonly string[] | null;
-  /** Where other members are now, by id, if not where the log says. Default: there. */
+  /** By id, the addresses of members that are no longer where the log says they are. Default: none. */
   readonly reach?: Readonly<Record<string, string>>;
   /** The data directory (`node/data-directory.ts`). */
   readonly data: string;
@@ -23,13 +23,16 @@ export interface ServerSettings {
   readonly listen: Address;
   /** Where other nodes reach the transport, "host:port". */
   readonly address: string;
-  /** Where clients reach the line server, "host:port", as followers tell them. null: where it listens. */
+  /**
+   * Where clients reach the line server, "host:port": the address to which other nodes redirect them. null:
+   * the one it listens on.
+   */
   readonly advertiseLine: string | null;
-  /** Where clients reach the HTTP server, as `advertiseLine`. */
+  /** The same for the HTTP server. */
   readonly advertiseHttp: string | null;
   /**
-   * Hosts, besides those above and loopback names, by which clients may call the HTTP server: requests with any
-   * other in `Host` are refused, because a web page may have made them. Default: none.
+   * Hosts, besides those above and loopback names, by which clients may call the HTTP server: requests with
+   * any other in `Host` are refused, because a web page may have made them. Default: none.
    */
   readonly httpNames?: readonly string[];
   /** The cluster's name. null: derived from the first members. */
@@ -39,7 +42,7 @@ export interface ServerSettings {
   readonly snapshots: SnapshotSettings;
   /** The file with the token that operators must send. null: there is no token. */
   readonly adminTokenFile: string | null;
-  /** Without a token: anyone may operate the cluster, not only programs on this machine. */
+  /** Counts only without a token: anyone may operate the cluster, not only programs on this machine. */
   readonly adminOpen: boolean;
 }
 

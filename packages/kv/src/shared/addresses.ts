@@ -41,7 +41,8 @@ export interface ClientAddresses {
   readonly http: string;
 }
 
-// They come from other nodes and go into headers of answers, so reject everything but an address.
+// Client addresses come from other nodes and go into headers of our answers, so reject everything but an
+// address.
 const AddressText = v.pipe(
   v.string(),
   v.check((text) => parseAddress(text) !== null),

@@ -3,8 +3,8 @@
  * of file descriptors.
  *
  * Hazard: each connection takes a descriptor. When none is left, the log can't open its next segment and
- * LevelDB can't open a table, so idle clients would stop the node. So a part of the descriptors is reserved for
- * the node itself, and clients get the rest.
+ * LevelDB can't open a table, so idle clients would stop the node. So a part of the descriptors is reserved
+ * for the node itself, and clients get the rest.
  */
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
@@ -18,9 +18,14 @@ const CONNECTIONS_MAX = 4352;
  * listening sockets, and those of Node itself.
  */
 const DESCRIPTORS_RESERVED = 192;
-/** Where the limit is so low that the reserve would leave less: better few clients than none. */
+/**
+ * The least number of connections. It counts if the process may open so few descriptors that the reserve
+ * would leave less for clients: few clients are better than none.
+ */
 const CONNECTIONS_MIN = 8;
-/** Of the connections, those that only programs on this machine get, so that an operator gets through. */
+/**
+ * How many of the connections are reserved for programs on this machine, so that an operator gets through.
+ */
 const LOCAL_RESERVED_MAX = 16;
 
 /** How many client connections a process may have that may have `descriptors` open. null: no limit. */
@@ -31,7 +36,8 @@ export function connectionsMaxFor(descriptors: number | null): number {
 
 /**
  * The process's limit of open descriptors. Node raises the soft limit to the hard one when it starts. null:
- * there is none, or the system doesn't say: only Linux has this file, and other systems' limits are seldom low.
+ * there is none, or the system doesn't say: only Linux has this file, and other systems' limits are seldom
+ * low.
  */
 export function descriptorLimit(): number | null {
   try {
@@ -43,7 +49,7 @@ export function descriptorLimit(): number | null {
   }
 }
 
-/** Ends one idle connection. False: there is none. */
+/** Ends one connection that is idle or whose client stalls. False: there is none. */
 type EvictIdle = () => boolean;
 
 /** The connections of all clients of a node. */
@@ -64,12 +70,15 @@ export class ClientConnections {
     return this.#sockets.size;
   }
 
-  /** A server that can end idle connections to make room says so. */
+  /**
+   * Registers a server's function that makes room by ending one of its connections. Called when there is no
+   * room.
+   */
   onMakeRoom(evictIdle: EvictIdle): void {
     this.#evictors.push(evictIdle);
   }
 
-  /** Counts the connection until it closes. False: there are too many, so close it. */
+  /** Counts the connection until it closes. False: there are too many, so the caller must close it. */
   admit(socket: Socket): boolean {
     const isLocal = isLoopback(socket.remoteAddress ?? "");
     const max = isLocal ? this.max : this.max - Math.min(LOCAL_RESERVED_MAX, Math.floor(this.max / 4));
@@ -82,7 +91,7 @@ export class ClientConnections {
     return true;
   }
 
-  /** The connection is being destroyed: it makes room before its close is reported. */
+  /** Stops counting a connection that is being destroyed, before its "close" event says so. */
   forget(socket: Socket): void {
     this.#sockets.delete(socket);
   }

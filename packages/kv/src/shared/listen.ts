@@ -35,7 +35,9 @@ export async function listen(server: Server, { host, port }: Address): Promise<A
   return { host, port: taken !== null && typeof taken === "object" ? taken.port : port };
 }
 
-/** Takes no more connections, and resolves when all are closed. Those left after `graceMs` are cut by `cut`. */
+/**
+ * Takes no more connections, and resolves when all are closed. Those left after `graceMs` are cut by `cut`.
+ */
 export async function closeServer(server: Server, graceMs: number, cut: () => void): Promise<void> {
   const timer = setTimeout(cut, graceMs);
   await new Promise<void>((resolve) => {

@@ -2,14 +2,15 @@
  * Limits the bytes that a server holds for its clients: what it has received of their requests, and what it
  * has not yet sent of its answers.
  *
- * Hazard: a limit on the number of calls doesn't bound memory, because one call may hold a megabyte; and bytes
- * that were only announced cost nothing, so a limit that counts them lets a few headers lock out all clients.
- * So an account counts bytes when memory is allocated for them, and until that memory is dropped.
+ * Hazard: a limit on the number of calls doesn't bound memory, because one call may hold a megabyte; and
+ * bytes that were only announced cost nothing, so a limit that counts them lets a few headers lock out all
+ * clients. So an account counts bytes when memory is allocated for them, and until that memory is dropped.
  *
- * When the budget is full, the account whose client has let it wait longest is evicted, if that is at least
- * `STALLED_MS`. Otherwise a few clients that stop in the middle could lock out all others until their
- * deadlines. Until then, small requests and answers still have room: a part of the budget is reserved for
- * accounts of at most `SMALL_BYTES`, so that clients that stall with large values only lock out other large ones.
+ * When the budget is full, an account is evicted whose client has made no progress for `STALLED_MS`: the one
+ * that has waited longest. Otherwise a few clients that stop in the middle could lock out all others until
+ * their deadlines. Until a client counts as stalled, small requests and answers still have room: a part of
+ * the budget is reserved for accounts of at most `SMALL_BYTES`, so that clients that stall with large values
+ * only lock out other large ones.
  */
 
 /**
@@ -17,13 +18,15 @@
  * every 256 bytes that it sends (`PieceBuffer`), and with every part of its answer that it takes (64 KiB).
  */
 export const STALLED_MS = 2000;
-/** The most bytes that an account may hold and use the part of the budget that is reserved for small ones. */
+/** An account that holds at most this many bytes is small: it may use the reserved part of the budget. */
 export const SMALL_BYTES = 64 * 1024;
 
 /** What one request or answer holds. Opened by `MemoryBudget.open`. */
 export class MemoryAccount {
   readonly #budget: MemoryBudget;
-  /** Called when the account loses its place. It must make its owner drop the memory and close the account. */
+  /**
+   * Called when the account loses its place. It must make its owner drop the memory and close the account.
+   */
   #onEvict: (() => void) | null = null;
   #bytes = 0;
   /** When the client last sent or took something, by `performance.now`. */
@@ -37,12 +40,15 @@ export class MemoryAccount {
     return this.#bytes;
   }
 
-  /** Since when the account waits for its client. null: it doesn't, so it can't be evicted. */
+  /**
+   * When the client last made progress, by `performance.now`. null: the account doesn't wait for its client,
+   * so it can't be evicted.
+   */
   get waitsSince(): number | null {
     return this.#onEvict === null ? null : this.#progressAt;
   }
 
-  /** Counts bytes that are to be allocated. False: there is no room, so don't. */
+  /** Counts bytes that the caller is about to allocate. False: there is no room, so it must not. */
   take(bytes: number): boolean {
     this.progress();
     if (!this.#budget.reserve(bytes, this)) return false;
@@ -50,7 +56,7 @@ export class MemoryAccount {
     return true;
   }
 
-  /** Some of the bytes are not held any more. */
+  /** Gives back `bytes` of what is counted: their memory was dropped. */
   give(bytes: number): void {
     this.#bytes -= bytes;
     this.#budget.release(bytes, this);
@@ -62,7 +68,7 @@ export class MemoryAccount {
     this.progress();
   }
 
-  /** From now on it doesn't wait for its client. */
+  /** From now on the account doesn't wait for its client, and can't be evicted. */
   stopWaiting(): void {
     this.#onEvict = null;
   }
@@ -72,7 +78,7 @@ export class MemoryAccount {
     this.#progressAt = performance.now();
   }
 
-  /** The memory is dropped. The account may be used again. */
+  /** Gives back all bytes: their memory was dropped. The account may be used again. */
   close(): void {
     this.#onEvict = null;
     this.give(this.#bytes);
@@ -143,11 +149,11 @@ export class MemoryBudget {
 
 /** The budgets of one node, which its HTTP server and its line server share. */
 export interface ServerBudgets {
-  /** What was received of requests: bodies and lines. */
+  /** Counts what was received of requests: bodies and lines. */
   readonly requests: MemoryBudget;
   /**
-   * What was not sent of answers. Apart from the requests' budget: clients that don't read must not lock out
-   * writers.
+   * Counts what was not sent of answers yet. Separate from the requests' budget: clients that don't read
+   * their answers must not lock out writers.
    */
   readonly answers: MemoryBudget;
 }

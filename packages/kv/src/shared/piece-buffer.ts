@@ -2,14 +2,17 @@
  * Joins pieces that a client sends into one buffer.
  *
  * Hazard: Node gives each piece a buffer of its own, which costs some hundred bytes besides its content. A
- * client that sends a megabyte byte by byte would cost hundreds of megabytes if the pieces were kept until the
- * last one is there. So each piece is copied at once, and the memory account is charged for the whole buffer,
- * its unused end included.
+ * client that sends a megabyte byte by byte would cost hundreds of megabytes if the pieces were kept until
+ * the last one is there. So each piece is copied at once, and the memory account is charged for the whole
+ * buffer, its unused end included.
  */
 import type { MemoryAccount } from "./memory-budget.ts";
 
 const CAPACITY_MIN = 1024;
-/** The client has made progress with every 256 bytes. */
+/**
+ * The client counts as having made progress each time that the length passes a multiple of 2 to this power
+ * (256).
+ */
 const PROGRESS_SHIFT = 8;
 
 export class PieceBuffer {
@@ -45,7 +48,9 @@ export class PieceBuffer {
     return true;
   }
 
-  /** The pieces as one. The account still counts them: close it when they are dropped. */
+  /**
+   * All pieces received, as one buffer. The account still counts them: close it when the buffer is dropped.
+   */
   take(): Buffer {
     const whole = this.#buffer?.subarray(0, this.#length) ?? Buffer.alloc(0);
     this.#buffer = null;

@@ -1,14 +1,15 @@
 /**
  * Reads values for answers: a limited number at once, and only if the budget for answers has room.
  *
- * Hazard: how large a value is, is known only when it has been read. If a thousand reads ran at once, a gigabyte
- * could be in memory before the budget refused the first of them. And if values were read only to be refused, a
- * client that asks for them in a loop would keep the disk and the garbage collector busy. So room for the largest
- * value is taken before a read, and the rest is given back after it.
+ * Hazard: how large a value is, is known only when it has been read. If a thousand reads ran at once, a
+ * gigabyte could be in memory before the budget refused the first of them. And if values were read only to be
+ * refused, a client that asks for them in a loop would keep the disk and the garbage collector busy. So room
+ * for the largest value is taken before a read, and the rest is given back after it.
  *
- * If there is no such room, the value may still be small, and the budget reserves room for small answers. So it is
- * read all the same, but one such value at a time; the budget doesn't count it until it is known to have room. If
- * it has none, the caller holds the refusal back with `delayRefusal`.
+ * If there is no room for the largest value, the value may still be small, and a part of the budget is
+ * reserved for small answers. So it is read all the same, but only one such value at a time; its bytes are
+ * counted once its size is known. If there is no room for them, the caller holds the refusal back with
+ * `delayRefusal`.
  */
 import type { MemoryAccount } from "./memory-budget.ts";
 import { pause } from "./pause.ts";
@@ -16,8 +17,9 @@ import { pause } from "./pause.ts";
 const REFUSAL_MS = 250;
 
 /**
- * Resolves when a client may be told that there is no room for its value. It bounds how often a client that asks in a
- * loop has values read. Not to be called within the query of a read: that would count as a pending read meanwhile.
+ * Resolves when a client may be told that there is no room for its value. It bounds how often a client that
+ * asks in a loop has values read. Not to be called within the query of a read: that would count as a pending
+ * read meanwhile.
  */
 export function delayRefusal(): Promise<void> {
   return pause(REFUSAL_MS);
@@ -51,7 +53,7 @@ export class ReadTurns {
   }
 }
 
-/** See the file's header. */
+/** Reads values: a limited number at once, and within the budget for answers (see the file's header). */
 export class ReadGate {
   readonly #turns: ReadTurns;
   /** For reads that found no room for the largest value. */

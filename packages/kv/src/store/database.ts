@@ -13,8 +13,9 @@ export interface Database {
   /** Makes all batches so far durable. Absent: a batch with `sync` makes those before it durable too. */
   checkpoint?(): Promise<void>;
   /**
-   * Verifies what the database has on disk, also what no entry's own checksum covers: keys, and what leads to them.
-   * Absent: there is nothing to verify. Calls `progress` now and then: it reads everything, which may take long.
+   * Verifies what the database has on disk, also what no entry's own checksum covers: keys, and what leads to
+   * them. Absent: there is nothing to verify. Calls `progress` now and then: it reads everything, which may
+   * take long.
    *
    * @throws DatabaseCorruption
    */
@@ -30,8 +31,9 @@ export type DatabaseOperation =
   | { readonly type: "del"; readonly key: Uint8Array };
 
 /**
- * The database can't be opened, or the state in it can't be used. The message says what to do. This very
- * class: for a reason that has to be removed first, such as a full disk, and nothing is wrong with the state.
+ * The database can't be opened, or the state in it can't be used. The message says what to do. If it is this
+ * class itself, and not `DatabaseDamagedError`, rebuilding the state is no remedy: something else has to be
+ * put right first, such as a full disk.
  */
 export class DatabaseOpenError extends Error {
   override readonly name: string = "DatabaseOpenError";
@@ -55,7 +57,8 @@ export const REBUILD_ADVICE =
   "the log and the snapshot beside it hold all of it, and it is built anew from there";
 
 /**
- * The size of a memtable, and so of a log file, of `openDatabase`: LevelDB's default. `ringBatchesFor` derives
- * from it what a power cut can take.
+ * How many bytes of changes LevelDB collects in memory (in a memtable) and in one of its log files, before it
+ * begins the next of each; `openDatabase` sets it. LevelDB's default. `ringBatchesFor` derives from it which
+ * batches a power cut can take.
  */
 export const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;

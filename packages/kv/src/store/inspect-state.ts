@@ -1,6 +1,6 @@
 /**
- * Reads the state of a node that does not run, and verifies every checksum in it, without opening the database:
- * LevelDB changes its files when it opens them.
+ * Reads the state of a node that does not run, and verifies every checksum in it, without opening the
+ * database: LevelDB changes its files when it opens them.
  */
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
@@ -46,7 +46,7 @@ export interface StateInspection {
   readonly notRead: readonly string[];
 }
 
-/** Damage beyond so many places is not listed. */
+/** The most places of damage that are listed. */
 const DAMAGE_MAX = 20;
 /** LevelDB's kind of an entry with a value; the other kind is a deletion. */
 const HAS_VALUE = 1;
@@ -121,7 +121,8 @@ async function readLogs(
       await contents.guard(name, () => {
         readBatch(record, contents);
       });
-    // LevelDB leaves it out, and the node then finds whether a batch is missing.
+    // LevelDB skips the damaged rest when it opens the database. The node then finds out whether a batch is
+    // missing.
     if (damagedAt !== null)
       contents.notRead(
         `${name} from offset ${damagedAt} on: it does not match its checksum, as after a power cut`,
@@ -143,13 +144,16 @@ function readBatch(record: Uint8Array, contents: StateContents): void {
   }
 }
 
-/** What was read so far. */
+/** Collects what was read of the state, and notes what is damaged. */
 class StateContents {
   readonly #damage: string[] = [];
   readonly #notRead: string[] = [];
   #damages = 0;
   #values = 0;
-  /** The newest record of the position, of the identity and of each ring slot, by key, and its sequence number. */
+  /**
+   * The newest record of the position, of the identity and of each ring slot, by key, and its sequence
+   * number.
+   */
   readonly #newest = new Map<string, { readonly value: Uint8Array | null; readonly sequence: number }>();
   readonly #ring = new Set<string>();
 
@@ -162,7 +166,7 @@ class StateContents {
     this.#notRead.push(text);
   }
 
-  /** Runs `read`. What it throws because of damage is noted. */
+  /** Runs `read`. If it throws because something is damaged, notes that instead of throwing. */
   async guard(file: string, read: () => void | Promise<void>): Promise<void> {
     try {
       await read();
@@ -172,7 +176,7 @@ class StateContents {
     }
   }
 
-  /** `value` null: a deletion. `sequence`: the larger, the newer. */
+  /** Takes in one entry of a table or log. `value` null: a deletion. `sequence`: the larger, the newer. */
   entry(key: Uint8Array, value: Uint8Array | null, sequence: number): void {
     if (value !== null && (isDataKey(key) || isSessionKey(key))) {
       this.#values += 1;
@@ -219,7 +223,7 @@ class StateContents {
     if (lost !== null) this.damaged(lost);
   }
 
-  /** null: what `decode` reads is damaged, which is noted. */
+  /** Runs `decode` and returns its result. null: what it reads is damaged, which is noted. */
   #check<T>(decode: () => T): T | null {
     try {
       return decode();

@@ -3,11 +3,11 @@
  *
  * What a power cut can take, from LevelDB's source, which comes with the package (`db/db_impl.cc`):
  *
- * - A write with `sync` syncs the newest log file, so everything in that file. When a memtable is full, `Write`
- *   begins a new log file and closes the old one without a sync.
- * - At most two memtables exist. The older one is written to a table, and table and manifest are synced, before
- *   the newer one can be replaced. So what may be lost is the unsynced part of the newest two log files. What
- *   is damaged in them is left out, record by record, without an error.
+ * - A write with `sync` syncs the newest log file, so everything in that file. When a memtable is full,
+ *   `Write` begins a new log file and closes the old one without a sync.
+ * - At most two memtables exist. The older one is written to a table, and table and manifest are synced,
+ *   before the newer one can be replaced. So what may be lost is the unsynced part of the newest two log
+ *   files. When LevelDB opens the database, it skips damaged records of these files without an error.
  * - `CompactRange` first waits until both memtables are in synced tables, whatever the range.
  */
 import { ClassicLevel } from "classic-level";
@@ -31,12 +31,12 @@ const OPEN_FILES_MAX = 74;
 /** Half of LevelDB's default. With `OPEN_FILES_MAX`, at most about 64 MiB of tables are mapped. */
 const FILE_BYTES_MAX = 1024 * 1024;
 
-/** After every key of `state-layout.ts`. */
+/** A key that comes after every key of `state-layout.ts`. */
 const AFTER_ALL_KEYS = Uint8Array.of(0xff);
 
 /**
- * Opens the LevelDB in `directory`, or creates it. Reads all of its tables before, about 2 s for each gigabyte, and
- * calls `progress` for each.
+ * Opens the LevelDB in `directory`, or creates it. Reads all of its tables before, about 2 s for each
+ * gigabyte, and calls `progress` for each.
  *
  * @throws DatabaseDamagedError its files are damaged, or some are missing; DatabaseOpenError it is in use by
  *   another process, or the disk is full, and the like
@@ -45,7 +45,8 @@ export async function openDatabase(
   directory: string,
   progress: () => void = () => undefined,
 ): Promise<Database> {
-  // Before LevelDB opens it: a compaction would write what it reads of a damaged table under a fresh checksum.
+  // Verify the tables before LevelDB opens them: a compaction would write what it reads of a damaged table
+  // into a new one, under a fresh checksum.
   const damage = await damageInTables(directory, progress).catch((error: unknown) => {
     throw openError(directory, error);
   });
@@ -61,7 +62,7 @@ export async function openDatabase(
   } catch (error) {
     throw openError(directory, error);
   }
-  // Only now: that another process has the database comes first.
+  // Report the damage only now: if another process has the database open, that error comes first.
   if (damage !== null) {
     await level.close();
     throw new DatabaseDamagedError(`the database is damaged: ${damage}`);
@@ -71,7 +72,7 @@ export async function openDatabase(
     batch: (operations, options) => level.batch(operations, options).catch(rethrow),
     // LevelDB takes its snapshot when the iterator is created, not when it is first read.
     entries: (from, to) => telling(level.iterator({ gte: from, lt: to })),
-    // There is nothing in the range, so nothing but the memtables is written.
+    // The range is empty, so this only writes the memtables into tables.
     checkpoint: () => level.compactRange(AFTER_ALL_KEYS, AFTER_ALL_KEYS).catch(rethrow),
     verify: async (onProgress) => {
       const found = await damageInTables(directory, onProgress).catch(rethrow);
@@ -89,7 +90,7 @@ async function* telling<T>(entries: AsyncIterable<T>): AsyncGenerator<T, void, u
   }
 }
 
-/** Throws the error of a database that is open. */
+/** Throws the error that tells what a failed call on the open database means. */
 function rethrow(error: unknown): never {
   const { code, reason, cause } = partsOf(error);
   if (isDamage(code, reason)) throw new DatabaseCorruption(reason, { cause });
@@ -101,12 +102,13 @@ function rethrow(error: unknown): never {
 /** The error that `openDatabase` throws for the one of LevelDB. */
 export function openError(directory: string, error: unknown): DatabaseOpenError {
   const { code, reason, cause } = partsOf(error);
-  // The reason may be EAGAIN or EACCES, which would mean something else below.
+  // Check this before `obstacleIn`: the reason of a lock that is held may be EAGAIN or EACCES, which would
+  // mean something else there.
   if (code === "LEVEL_LOCKED") {
     return new DatabaseOpenError(`${directory} is in use by another process; stop that one first`, { cause });
   }
   const what = `cannot open the database in ${directory}: `;
-  // Checked before damage: what can't be read for want of file handles is not missing.
+  // Check this before damage: a file that can't be opened for want of file handles is not missing.
   const obstacle = obstacleIn(`${code} ${reason}`);
   if (obstacle !== null) {
     return new DatabaseOpenError(
@@ -124,8 +126,9 @@ export function openError(directory: string, error: unknown): DatabaseOpenError 
 }
 
 /**
- * LevelDB reports "Corruption" for contents that can't be. A file that it needs and that isn't there is the
- * same: a power cut can take the name of a file, also of the manifest.
+ * Whether the error says that the files are damaged. LevelDB reports "Corruption" for contents that can't be.
+ * A file that LevelDB needs and doesn't find counts as damage too: a power cut can take the name of a file,
+ * even the manifest's, out of its directory.
  */
 function isDamage(code: string, reason: string): boolean {
   if (code === "LEVEL_CORRUPTION") return true;
@@ -138,7 +141,10 @@ interface ErrorParts {
   readonly cause: unknown;
 }
 
-/** abstract-level wraps the error of an `open`. */
+/**
+ * Code and message of LevelDB's error. abstract-level wraps the error of a failed `open`: LevelDB's is its
+ * cause.
+ */
 function partsOf(error: unknown): ErrorParts {
   const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";

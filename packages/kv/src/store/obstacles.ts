@@ -7,9 +7,9 @@
 /** Why a database can't be used at the moment. */
 export interface Obstacle {
   readonly pattern: RegExp;
-  /** In words. */
+  /** What the matter is, in words. */
   readonly means: string;
-  /** What to do. */
+  /** What the operator should do, in words. */
   readonly advice: string;
 }
 

@@ -1,7 +1,7 @@
 /**
- * The directory of a node's state: opens the LevelDB in it, and moves it away when it can't be used. Everything
- * in it can be rebuilt from the log and the snapshot, so moving it away loses nothing if those are whole; the
- * library checks that first.
+ * The directory of a node's state: opens the LevelDB in it, and moves it away when it can't be used.
+ * Everything in it can be rebuilt from the log and the snapshot, so moving it away loses nothing if those are
+ * whole; the library checks that first.
  */
 import { open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -11,21 +11,22 @@ import { openDatabase } from "./level-database.ts";
 import type { StateRecovery } from "./state-machine.ts";
 
 /**
- * Directories of states set aside that are kept, the newest. One: each may be as large as the state, and more
- * would fill the disk. They are kept only to find out what happened; no node ever reads one again.
+ * How many of the states that were set aside are kept: the newest. Only one, because each may be as large as
+ * the state, and more would fill the disk. They are kept only to find out what happened; no node ever reads
+ * one again.
  */
 export const SET_ASIDE_MAX = 1;
 
 /**
- * In the database's directory, written when the running node found its state damaged. A file rather than a
- * record of the database: a database that is damaged may not take one. LevelDB ignores it.
+ * The name of a file in the database's directory that marks the state as damaged. It is a file rather than a
+ * record of the database, because a damaged database may not take a record. LevelDB ignores it.
  */
 const MARK_FILE = "DAMAGED";
 
 /** The most characters of the mark that are read: it is one message. */
 const MARK_CHARS_MAX = 1000;
 
-/** Opens a node's state, and sets it aside. */
+/** Opens the database of a node's state, and moves it away if it can't be used. */
 export class StateDirectory implements StateRecovery {
   readonly #directory: string;
   readonly #warn: (text: string) => void;
@@ -42,8 +43,8 @@ export class StateDirectory implements StateRecovery {
     try {
       return await openDatabase(this.#directory, progress);
     } catch (error) {
-      // LevelDB was open for a moment, and may have begun to write what it read of a damaged table into a new one,
-      // with a fresh checksum. The next run wouldn't find the damage any more.
+      // LevelDB was open for a moment, and may have begun to write what it read of a damaged table into a new
+      // one, with a fresh checksum. The next run wouldn't find the damage any more.
       if (error instanceof DatabaseDamagedError) await this.markDamaged(error.message);
       throw error;
     }
@@ -53,7 +54,7 @@ export class StateDirectory implements StateRecovery {
     try {
       await writeFile(path.join(this.#directory, MARK_FILE), reason);
     } catch (error) {
-      // Without the mark the next run finds the damage again.
+      // Go on without the mark: the next run will most likely find the damage by itself.
       this.#warn(`cannot mark the state as damaged: ${String(error)}`);
     }
   }

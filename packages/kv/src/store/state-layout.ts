@@ -24,18 +24,18 @@
  * | 13     | u64  | index of the last applied entry                                             |
  * | 21     | u64  | puts and deletes applied since the beginning                                |
  * | 29     | u64  | batches written since the last `restore`                                    |
- * | 37     | u64  | of a state as `restore` left it: its keys                                   |
+ * | 37     | u64  | of a state as `restore` left it: how many keys with values it holds         |
  * | 45     | u32  | of a state as `restore` left it: the checksum of all its entries            |
  * | 49     | u8   | 1: the state is as `restore` left it; 0: the two fields before mean nothing |
  *
  * While a snapshot is being restored, the record is the single byte 0xff instead: the state isn't whole.
  * All numbers are big-endian.
  *
- * Checksums are CRC-32. LevelDB has checksums of its own, but verifies those of its tables only if told to, and
- * the package classic-level can't tell it to (neither `verify_checksums` nor `paranoid_checks`). So a flipped
- * bit would be served as a value. Each checksum covers the database key too: a record that is found under
- * another key is as wrong as a changed one. That a record is not found at all, because a key or what leads to it is
- * damaged, no checksum of a record shows: `leveldb/verify-tables.ts`.
+ * Checksums are CRC-32. LevelDB has checksums of its own, but verifies those of its tables only if told to,
+ * and the package classic-level can't tell it to (neither `verify_checksums` nor `paranoid_checks`). So a
+ * flipped bit would be served as a value. Each checksum covers the database key too: a record that is found
+ * under another key is as wrong as a changed one. But if a key or an index is damaged, LevelDB doesn't find
+ * the record at all, and no checksum of a record shows that; `leveldb/verify-tables.ts` does.
  */
 import { crc32 } from "node:zlib";
 import { StateMachineFailure, type LogPosition, type StateIdentity } from "keelson";
@@ -80,11 +80,11 @@ export const NOTHING_APPLIED: PositionRecord = {
 
 /** Before a value: its version. */
 const VERSION_BYTES = 8;
-/** Before everything that has a checksum. */
+/** Bytes of a checksum, which is stored before what it covers. */
 const CHECKSUM_BYTES = 4;
 
 const POSITION_FORMAT = 2;
-/** Had no checksums and no identity. Such a state is rebuilt. */
+/** The format of earlier versions, without checksums and identity. A state in it is rebuilt. */
 const OLDEST_FORMAT = 1;
 const OLDEST_POSITION_BYTES = 33;
 const POSITION_BYTES = 50;
@@ -110,7 +110,7 @@ export const ALL_KEYS: KeyRange = [Uint8Array.of(0), Uint8Array.of(0xff)];
 /** Slots that a ring key's two bytes can tell apart. */
 export const RING_SLOTS_MAX = 65_536;
 
-/** The position record while a snapshot is being restored. Of this one byte in every format. */
+/** The position record while a snapshot is being restored. It is this single byte in every format. */
 export const RESTORING_RECORD = Uint8Array.of(0xff);
 
 /** The database key of a user's key. */
@@ -166,9 +166,9 @@ export function endOfPrefix(prefix: Uint8Array): Uint8Array {
 }
 
 /**
- * The least memory that one batch of a `flush` takes in LevelDB's memtable (`db/memtable.cc`, `db/skiplist.h`):
- * for each of its two records at least the lengths of key and value (2 bytes), the key, 8 bytes of sequence
- * number and type, the value, and 16 bytes of a node of the skip list.
+ * The least memory that one batch of a `flush` takes in LevelDB's memtable (`db/memtable.cc`,
+ * `db/skiplist.h`): for each of its two records at least the lengths of key and value (2 bytes), the key, 8
+ * bytes of sequence number and type, the value, and 16 bytes of a node of the skip list.
  */
 export const BATCH_MEMORY_BYTES_MIN = 2 + 3 + 8 + 8 + 16 + (2 + 1 + 8 + POSITION_BYTES + 16);
 
@@ -195,8 +195,9 @@ export function withChecksum(key: Uint8Array, value: Uint8Array): Uint8Array {
 }
 
 /**
- * `withChecksum` of `encodeVersioned`, in one buffer. Of two from Node's shared pool the first would be
- * garbage, but its neighbours would keep it alive as long as the batch is being written (Z11).
+ * `withChecksum` of `encodeVersioned`, in one buffer. With a buffer for each, both would come from Node's
+ * shared pool. The first would be garbage at once, but its memory would stay as long as the batch being
+ * written holds other buffers of the same pool (Z11).
  */
 export function storedEntry(key: Uint8Array, { value, version }: Versioned): Uint8Array {
   const bytes = Buffer.allocUnsafe(CHECKSUM_BYTES + VERSION_BYTES + value.length);

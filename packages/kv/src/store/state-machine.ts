@@ -16,16 +16,16 @@
  * its own number into slot `number % ringBatches`, and `open` refuses a state in which one of the last
  * `ringBatches` numbers is missing. `ringBatchesFor` derives how far back a lost batch may lie.
  *
- * **Restoring** is not covered by the ring, and takes more than one of LevelDB's log files. So all of its batches
- * are synced, and a checkpoint at the end makes earlier batches durable too: an earlier deletion that a power cut
- * undid would bring its key back. The last batch records how many entries there must be and their checksum, and
- * `open` checks that until the next `flush` changes the state.
+ * **Restoring** is not covered by the ring, and takes more than one of LevelDB's log files. So all of its
+ * batches are synced, and a checkpoint at the end makes earlier batches durable too: an earlier deletion that
+ * a power cut undid would bring its key back. The last batch records how many entries there must be and their
+ * checksum, and `open` checks that until the next `flush` changes the state.
  *
- * **Damage.** Each value has a checksum, which every read verifies. The files that lead to the values are verified
- * by `openDatabase`, and before each snapshot. A mismatch fails every further call, and stops the node. `open`
- * reports a state that can't be used as an empty one, so that the library rebuilds it from the log and the
- * snapshot; if they aren't enough, the library refuses to start. Nothing is moved or deleted before the library
- * begins to write (`#replaceUnusable`).
+ * **Damage.** Each value has a checksum, which every read verifies. The files that lead to the values are
+ * verified by `openDatabase`, and before each snapshot. A mismatch fails every further call, and stops the
+ * node. `open` reports a state that can't be used as an empty one, so that the library rebuilds it from the
+ * log and the snapshot; if they aren't enough, the library refuses to start. Nothing is moved or deleted
+ * before the library begins to write (`#replaceUnusable`).
  *
  * Keys, values and records of the database: `state-layout.ts`. Snapshots as bytes: `state-snapshot.ts`.
  */
@@ -129,8 +129,8 @@ export interface KvStateMachineOptions {
   readonly batchesPerSync?: number;
   /**
    * Batch numbers that the ring remembers, up to 65,536; at least `ringBatchesFor` of the database's write
-   * buffer. It must not grow for a state that exists: the numbers of earlier batches would be missing from the
-   * larger ring, and `open` would refuse the state. Default: that for `openDatabase`.
+   * buffer. It must not grow for a state that exists: the numbers of earlier batches would be missing from
+   * the larger ring, and `open` would refuse the state. Default: that for `openDatabase`.
    */
   readonly ringBatches?: number;
   /** The most keys in one batch of `restore`. Default 2048. */
@@ -148,16 +148,17 @@ const MEMTABLE_BLOCK_BYTES = 4096;
  * How many of the last batches must be checked after a power cut, for a database that begins a new memtable,
  * and a new log file with it, when the present one exceeds `writeBufferBytes`.
  *
- * LevelDB (`db/db_impl.cc`, `MakeRoomForWrite`) holds at most two memtables: the one being filled, and the one
- * before it until that is in a synced table. A batch with `sync` syncs the newest log file, up to its end. So
- * these batches can be lost, each by itself:
+ * LevelDB (`db/db_impl.cc`, `MakeRoomForWrite`) holds at most two memtables: the one being filled, and the
+ * one before it until that is in a synced table. A batch with `sync` syncs the newest log file, up to its
+ * end. So these batches can be lost, each by itself:
  *
  * - of the older log file, those after the last sync: fewer than `batchesPerSync`;
- * - of the newest log file, likewise.
+ * - of the newest log file, also those after the last sync: fewer than `batchesPerSync`.
  *
- * Between them lie at most the batches that fit into one memtable. The oldest batch that can be lost is
- * therefore one of the last `batchesPerSync + batches of a memtable + 1` (the last batch may exceed the limit).
- * With the defaults that is 256 + 4 MiB / 116 B, about 37,100.
+ * Between these two groups lie at most the batches that fit into one memtable. So the oldest batch that can
+ * be lost is one of the last `batchesPerSync + batches of a memtable + 1` (the last batch may exceed the
+ * limit): with the defaults, 256 + 4 MiB / 114 B, about 37,100. `batchesPerSync` more are checked, as a
+ * margin.
  */
 export function ringBatchesFor(writeBufferBytes: number, batchesPerSync: number): number {
   const inMemtable = Math.ceil((writeBufferBytes + MEMTABLE_BLOCK_BYTES) / BATCH_MEMORY_BYTES_MIN) + 1;
@@ -165,8 +166,7 @@ export function ringBatchesFor(writeBufferBytes: number, batchesPerSync: number)
 }
 
 /**
- * Limits of one batch while a snapshot is restored or the state is cleared. They bound its memory, and how long the
- * event loop is busy with it.
+ * Limits of one batch of `restore` or `#clear`: of its memory, and of how long it keeps the event loop busy.
  */
 const RESTORE_BATCH_BYTES = 1024 * 1024;
 const RESTORE_BATCH_KEYS_DEFAULT = 2048;
@@ -192,11 +192,11 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   #written: PositionRecord = NOTHING_APPLIED;
   /** The identity to write with the next batch. null: it is in the database, or not known. Set by `open`. */
   #identityToWrite: StateIdentity | null = null;
-  /** This node's. null: not known. Set by `open`. */
+  /** This node's identity. null: not known. Set by `open`. */
   #identity: StateIdentity | null = null;
   /**
-   * Why the state that `open` found can't be used. It then counts as empty, `#database` is null, and the first
-   * write sets it aside and clears this. null: it can be used.
+   * Why the state that `open` found can't be used. It then counts as empty, `#database` is null, and the
+   * first write sets it aside and clears this. null: it can be used.
    */
   #unusable: DatabaseDamagedError | null = null;
   /** Puts and deletes applied, the overlay's included; so never below `#written.count`. Set by `apply`. */
@@ -205,7 +205,9 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   #overlay: Overlay = new Map();
   /** True while `flush` or `restore` writes. Only `get` and `list` may be called meanwhile. */
   #isWriting = false;
-  /** The last failed write, or damage. From then on every call fails with it; after a write not `get`, `list`. */
+  /**
+   * The last failed write, or found damage. Every later call throws it; after a write, not `get` and `list`.
+   */
   #failure: StateMachineFailure | null = null;
 
   constructor(
@@ -230,10 +232,10 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   }
 
   /**
-   * `identity` and `host`: absent for a look at a state without its node.
+   * `identity` and `host`: absent if a command looks at a state without running its node.
    *
-   * @throws DatabaseOpenError the state is in use, of another node, of a later format, or can't be opened; or it
-   *   is damaged, and there is no `recovery`
+   * @throws DatabaseOpenError the state is in use, of another node, of a later format, or can't be opened; or
+   *   it is damaged, and there is no `recovery`
    */
   async open(identity?: StateIdentity, host: StateMachineHost = NO_HOST): Promise<OpenedState> {
     this.#host = host;
@@ -249,7 +251,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       }
       this.#unusable = error;
       this.#written = NOTHING_APPLIED;
-      // The new database lacks it, also if the damaged one had the right one.
+      // The new database will need the identity, even if the damaged one had the right one already.
       this.#identityToWrite = this.#identity;
       this.#recovery.report(
         `the state can't be used, and is rebuilt from the log and the snapshot: ${error.message}`,
@@ -342,8 +344,8 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
 
   /**
    * Replaces the state in many batches, which a crash may interrupt. Until the last one is written, the
-   * position record says that the state isn't whole; `open` empties such a state. All of it is durable when the
-   * promise resolves.
+   * position record says that the state isn't whole; `open` empties such a state. All of it is durable when
+   * the promise resolves.
    */
   async restore(
     state: AsyncIterable<Uint8Array>,
@@ -377,7 +379,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     }
   }
 
-  /** Writes the entries. Resolves with what `open` compares with the database. */
+  /** Writes the entries. Resolves with their number and checksum, which `open` compares later. */
   async #restoreEntries(database: Database, entries: AsyncIterable<StateEntry>): Promise<EntriesSum> {
     const batches = this.#restoreBatches(database);
     let restored: EntriesSum = NO_ENTRIES;
@@ -495,7 +497,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     }
   }
 
-  /** The entries without their checksums, each verified before it is handed out. `before`: before the first. */
+  /** Yields the entries, verified and without their checksums. `before`: awaited before the first one. */
   async *#verified(
     entries: AsyncIterable<StateEntry>,
     before: () => Promise<void> | undefined = () => undefined,
@@ -509,7 +511,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     }
   }
 
-  /** What a failed read is thrown as. Damage fails every later call too. */
+  /** The error to throw after a failed read. Damage is kept, so that every later call fails too. */
   #readFailure(error: unknown): StateMachineFailure {
     if (error instanceof DatabaseCorruption) {
       this.#failure = new StateDamagedError(error.message, { cause: error });
@@ -520,7 +522,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
     return new StateMachineFailure(`cannot read from the database: ${reasonOf(error)}`, { cause: error });
   }
 
-  /** The library has begun to rebuild the state: moves the unusable one away, and begins an empty one. */
+  /** Called when the library begins to rebuild the state: moves the unusable one away, opens an empty one. */
   async #replaceUnusable({ message }: DatabaseDamagedError): Promise<void> {
     await this.#recovery?.setAside(message);
     this.#host.progress();
@@ -538,7 +540,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       operations.push({ type: "del", key });
       if (operations.length < this.#restoreBatchKeys) continue;
       await database.batch(operations, { sync: true });
-      // A state may be larger than can be removed before the node takes this for a hang.
+      // Removing a large state may take longer than a silent state machine may be before the node stops.
       this.#host.progress();
       operations = [];
     }
@@ -590,7 +592,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   }
 }
 
-/** Refuses a state without a position record that holds something: which entries it is the state of is not known. */
+/** Refuses a state that has entries but no position record: nobody knows which log entries it contains. */
 async function checkEmpty(database: Database): Promise<void> {
   for await (const [key] of database.entries(...ALL_KEYS)) {
     if (Buffer.compare(key, POSITION_KEY) !== 0)
@@ -598,7 +600,7 @@ async function checkEmpty(database: Database): Promise<void> {
   }
 }
 
-/** Says which of the last `ringBatches` batch numbers the ring lacks. null: none. `found`: the ring's numbers. */
+/** Says which of the last `ringBatches` batches the ring lacks. null: none. `found`: the ring's numbers. */
 export function lostBatch(
   found: ReadonlySet<number>,
   batches: number,
@@ -654,7 +656,7 @@ async function checkRestored(
   if (restored === null) return;
   let found = NO_ENTRIES;
   for await (const [key, value] of database.entries(...DATA_KEYS)) {
-    // All of the state is read, however large it is.
+    // Report progress: the whole state is read here, however large it is.
     host.progress();
     found = addEntry(found, key, value);
   }

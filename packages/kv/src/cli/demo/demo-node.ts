@@ -9,7 +9,7 @@ import { StartError, reasonOf } from "../../shared/errors.ts";
 
 const HOST = "127.0.0.1";
 
-/** A larger log file is emptied when the node starts. */
+/** If the node's log file (`logFile`) is larger than this, it is emptied when the node starts. */
 const LOG_BYTES_MAX = 10 * 1024 * 1024;
 
 /** How long a node may take to answer `GET /status`. */

@@ -16,7 +16,7 @@ const MISSED_MAX = 3;
 /** A node with what the demo knows about its process. */
 interface WatchedNode {
   readonly node: DemoNode;
-  /** The process that last answered. null: it has ended. */
+  /** The id of the process that was started or last answered. null: it has ended. */
   pid: number | null;
   /** Polls in a row without an answer. */
   missed: number;
