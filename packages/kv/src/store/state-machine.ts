@@ -344,8 +344,8 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
 
   /**
    * Replaces the state in many batches, which a crash may interrupt. Until the last one is written, the
-   * position record says that the state isn't whole; `open` empties such a state. All of it is durable when
-   * the promise resolves.
+   * position record says that the state isn't whole; `open` empties such a state. Resolves when all is
+   * durable.
    */
   async restore(
     state: AsyncIterable<Uint8Array>,
