@@ -128,9 +128,9 @@ export interface KvStateMachineOptions {
    */
   readonly batchesPerSync?: number;
   /**
-   * Batch numbers that the ring remembers, up to 65,536; at least `ringBatchesFor` of the database's write
-   * buffer. It must not grow for a state that exists: the numbers of earlier batches would be missing from
-   * the larger ring, and `open` would refuse the state. Default: that for `openDatabase`.
+   * Batch numbers that the ring remembers, up to 65,536; at least `ringBatchesFor` of the write buffer. It
+   * must not grow for a state that exists: the larger ring would lack the numbers of earlier batches, and
+   * `open` would refuse the state. Default: that for `openDatabase`.
    */
   readonly ringBatches?: number;
   /** The most keys in one batch of `restore`. Default 2048. */
@@ -157,8 +157,7 @@ const MEMTABLE_BLOCK_BYTES = 4096;
  *
  * Between these two groups lie at most the batches that fit into one memtable. So the oldest batch that can
  * be lost is one of the last `batchesPerSync + batches of a memtable + 1` (the last batch may exceed the
- * limit): with the defaults, 256 + 4 MiB / 114 B, about 37,100. `batchesPerSync` more are checked, as a
- * margin.
+ * limit): with the defaults, 256 + 4 MiB / 114 B, about 37,100. As a margin, more are checked.
  */
 export function ringBatchesFor(writeBufferBytes: number, batchesPerSync: number): number {
   const inMemtable = Math.ceil((writeBufferBytes + MEMTABLE_BLOCK_BYTES) / BATCH_MEMORY_BYTES_MIN) + 1;
@@ -344,7 +343,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
 
   /**
    * Replaces the state in many batches, which a crash may interrupt. Until the last one is written, the
-   * position record says that the state isn't whole; `open` empties such a state. Resolves when all is
+   * position record says that the state isn't whole; `open` empties such a state. Resolves when it is
    * durable.
    */
   async restore(
