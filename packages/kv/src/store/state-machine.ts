@@ -343,8 +343,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
 
   /**
    * Replaces the state in many batches, which a crash may interrupt. Until the last one is written, the
-   * position record says that the state isn't whole; `open` empties such a state. Resolves when it is
-   * durable.
+   * position record says that the state isn't whole; `open` empties such a state. Resolves when durable.
    */
   async restore(
     state: AsyncIterable<Uint8Array>,
@@ -539,7 +538,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
       operations.push({ type: "del", key });
       if (operations.length < this.#restoreBatchKeys) continue;
       await database.batch(operations, { sync: true });
-      // Removing a large state may take longer than a silent state machine may be before the node stops.
+      // Removing a large state takes long: report progress, so that the node doesn't take it for a hang.
       this.#host.progress();
       operations = [];
     }
