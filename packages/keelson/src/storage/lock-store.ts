@@ -5,7 +5,7 @@ import { DirectoryLockedError } from "../errors.ts";
  * Locks the directory of a store. A process that writes must do so before it does anything else there: two
  * processes that write one log would destroy it. A process that only reads takes the lock in mode "shared".
  *
- * @throws DirectoryLockedError another process, or this one, holds it
+ * @throws DirectoryLockedError another process, or this one, holds the lock
  */
 export async function lockStore(
   files: FileSystem,

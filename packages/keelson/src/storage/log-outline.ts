@@ -23,7 +23,10 @@ import type { LogBase, LogWrite, StoredLog } from "./log-store.ts";
  * I/O; whether a change is durable is the store's business.
  */
 export class LogOutline {
-  /** null: none yet. Set once, by the store; only `forceNewCluster` replaces it. */
+  /**
+   * The cluster that the log belongs to; null: none yet. Set once, by the store; only `forceNewCluster`
+   * replaces it.
+   */
   clusterId: string | null = null;
   /** Term and vote as last written. Set by `write`, and by recovery. */
   hardState: HardState = { term: 0, votedFor: null };
@@ -162,9 +165,9 @@ export class LogOutline {
 
   /**
    * Starts from what the header of the WAL's oldest segment says about the segments before it, which were
-   * deleted. Entries after `base` up to `last` existed there, and nothing else is known about them: their
-   * terms are not, so `termAt` is right for them only at `last`. Recovery makes sure that none of them is
-   * still needed (wal/recovery.ts).
+   * deleted. Entries after `base` up to `last` were in those segments. Of their terms only that of `last` is
+   * known, so `termAt` is right only for that one. Recovery makes sure that none of these entries is still
+   * needed (wal/recovery.ts).
    */
   restore(base: LogPosition, basePayload: Uint8Array, last: LogPosition): void {
     if (base.index === 0) this.#base = ORIGIN;

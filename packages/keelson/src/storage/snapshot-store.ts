@@ -44,9 +44,9 @@ export interface OpenedSnapshots {
 }
 
 /**
- * Writes a snapshot of this node's own state. It doesn't count before `finish` resolves; a crash before that
- * leaves a file that the next `open` removes. Calls must not overlap. A call that rejects leaves the draft to
- * be aborted.
+ * Writes a snapshot of this node's own state. The store doesn't offer it to readers before `finish` resolves;
+ * a crash before that leaves a file that the next `open` removes. Calls must not overlap. After a call has
+ * rejected, the caller must `abort` the draft.
  */
 export interface SnapshotDraft {
   /**
@@ -65,9 +65,9 @@ export interface SnapshotDraft {
 }
 
 /**
- * Writes a snapshot that another node sends. It doesn't count before `finish` resolves, but what was written
- * survives `suspend`, and a crash as far as it was synced: `SnapshotStore.receive` with the same id goes on
- * from there. Calls must not overlap.
+ * Writes a snapshot that another node sends. The store doesn't offer it to readers before `finish` resolves.
+ * But what was written survives `suspend`, and a crash as far as it was synced: `SnapshotStore.receive` with
+ * the same id goes on from there. Calls must not overlap.
  */
 export interface IncomingSnapshot {
   readonly id: string;

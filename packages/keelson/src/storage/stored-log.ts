@@ -1,4 +1,4 @@
-// Questions about what a log holds, by what its store found when it was opened.
+// Tells which positions a log holds, from the `StoredLog` that its store returned when it was opened.
 import type { LogIndex, LogPosition, Term } from "../core/position.ts";
 import type { StoredLog } from "./log-store.ts";
 
@@ -17,8 +17,9 @@ export function termIn(stored: Positions, index: LogIndex): Term {
 }
 
 /**
- * Whether a snapshot up to `position` belongs to no place in the log: it is ahead of the log, or contradicts
- * it. If it was received from another node, its installation was interrupted.
+ * Whether a snapshot up to `position` has not been installed in the log: it is ahead of the log, or
+ * contradicts it. If the snapshot was received from another node, its installation was interrupted; if this
+ * node took it, the log has lost entries.
  */
 export function isUninstalled(stored: Positions, position: LogPosition): boolean {
   return position.index > stored.base.index && !isIn(stored, position);

@@ -31,13 +31,17 @@ export class DraftFile implements SnapshotDraft {
   /** CRC-32 of the bytes written so far. */
   #checksum = 0;
   /**
-   * The next block, of the sessions and then of the state: its first `#filled` bytes are not in the file yet.
+   * Where the contents of the next block are gathered, first of the sessions, then of the state: the first
+   * `#filled` bytes are not in the file yet.
    */
   readonly #block = new Uint8Array(BLOCK_BYTES_MAX);
   #filled = 0;
   /** Whether `#handle` is open. */
   #isOpen = true;
-  /** A write or a sync failed: a later sync that succeeds would prove nothing (D2). Never goes back to false. */
+  /**
+   * Whether a write or a sync failed: then a later sync that succeeds would prove nothing (D2). Never goes
+   * back to false.
+   */
   #isSpoiled = false;
 
   constructor(handle: FileHandle, owner: SnapshotFileOwner) {

@@ -68,7 +68,7 @@ export const END_BLOCK_BYTES = BLOCK_HEADER_BYTES + END_PAYLOAD_BYTES;
  */
 export const BLOCK_BYTES_MAX = 256 * 1024;
 
-/** A longer header is damaged. A membership of `MEMBERS_MAX` members fits. */
+/** The most bytes of a header; a longer one is damaged. A membership of `MEMBERS_MAX` members fits. */
 const HEADER_BYTES_MAX = 1024 * 1024;
 
 /** A block that matches its checksum. */
@@ -88,7 +88,7 @@ export interface SnapshotFile {
   readonly bytes: number;
 }
 
-/** Shared by all calls: each one takes its bytes before it returns. */
+/** One writer for all calls is enough: each call takes its bytes out before it returns. */
 const writer = new ByteWriter();
 
 /** A snapshot's header as bytes. */

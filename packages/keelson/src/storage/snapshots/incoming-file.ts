@@ -21,7 +21,7 @@ export class IncomingFile implements IncomingSnapshot {
   #synced: number;
   /** Whether the file's handle is open. */
   #isOpen = true;
-  /** A write or a sync failed, so nobody knows what the file holds. Never goes back to false. */
+  /** Whether a write or a sync failed: then it isn't known what the file holds. Never goes back to false. */
   #isSpoiled = false;
 
   /** `offset`: how many bytes at the start of the file are there already, were checked, and are durable. */
@@ -57,7 +57,8 @@ export class IncomingFile implements IncomingSnapshot {
       await this.#close();
       return await this.#owner.publish();
     } catch (error) {
-      // Kept, the file would be found complete and be refused again, each time that it is offered.
+      // If the damaged file stayed, the next attempt would continue it instead of fetching it anew, and fail
+      // again.
       if (error instanceof CorruptSnapshotError) await this.abort();
       throw error;
     }
@@ -65,7 +66,8 @@ export class IncomingFile implements IncomingSnapshot {
 
   async suspend(): Promise<void> {
     if (this.#isSpoiled) return this.abort();
-    // Also if the file can't be closed: else the store would take no other snapshot again (Z9).
+    // Tell the store also if the file can't be closed: otherwise it would never receive another snapshot
+    // (Z9).
     try {
       await this.#close();
     } finally {

@@ -43,7 +43,7 @@ export class SnapshotFileReader implements SnapshotReader {
   }
 
   close(): Promise<void> {
-    // Also if the file can't be closed: else it would never be removed.
+    // Release the snapshot also if its file can't be closed: otherwise the store would never remove the file.
     this.#closed ??= this.#file.handle.close().finally(() => this.#release());
     return this.#closed;
   }

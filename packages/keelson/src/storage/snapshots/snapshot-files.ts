@@ -84,7 +84,7 @@ interface CompleteSnapshot {
   isDiscarded: boolean;
 }
 
-/** Exported for `restoreWal`, which has locked the directory. */
+/** Exported for `restoreWal`, which has locked the directory already and passes that lock to `open`. */
 export class SnapshotFiles implements SnapshotStore {
   readonly #directory: string;
   readonly #log: NonNullable<SnapshotFilesOptions["onLog"]>;
@@ -96,7 +96,10 @@ export class SnapshotFiles implements SnapshotStore {
   #complete: CompleteSnapshot[] = [];
   /** The id of the snapshot that is being received; null: none. */
   #incomingId: string | null = null;
-  /** Damaged files that `open` found. They stay for an operator to look at until there is a new snapshot. */
+  /**
+   * The damaged snapshots that `open` found. Their files stay on disk, so that an operator can examine them,
+   * until this store has a new complete snapshot and removes them.
+   */
   #damaged: readonly DamagedSnapshot[] = [];
 
   /** `files`: the file system to use; null: that of the environment which `open` gets. */
@@ -240,8 +243,9 @@ export class SnapshotFiles implements SnapshotStore {
   }
 
   /**
-   * Turns a complete, synced file into the newest snapshot by renaming it. `names` begins with the file's
-   * name, and gets the new one: if this rejects, the file may have either.
+   * Turns a complete, synced file into the newest snapshot by renaming it. `names` holds the file's present
+   * name, and this method adds the new one: if it rejects, the file may have either, and `#removeUnpublished`
+   * has to try both.
    */
   async #publish(names: string[], id: string, origin: StoredSnapshot["origin"]): Promise<StoredSnapshot> {
     const { files } = this.#requireOpen();
@@ -286,8 +290,9 @@ export class SnapshotFiles implements SnapshotStore {
   }
 
   /**
-   * Removes a file that `#publish` has not made a snapshot of, under whichever of its names it is there. A
-   * complete snapshot keeps its name: the same one may have been received twice.
+   * Removes the file of a snapshot that is given up before `#publish` has resolved; `names` are those that
+   * the file may have. A name that belongs to a complete snapshot is left alone: the store may have received
+   * the same snapshot before.
    */
   async #removeUnpublished(names: readonly string[]): Promise<void> {
     for (const name of names) {

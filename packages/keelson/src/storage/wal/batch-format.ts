@@ -16,7 +16,7 @@ import type { LogBase } from "../log-store.ts";
  * | 0 | 4 | magic | 0x4b424154 |
  * | 4 | 4 | length | bytes of the batch, from the magic to the end mark |
  * | 8 | 8 | sequence | number of the batch: one more than that of the batch before it |
- * | 16 | 4 | blank sectors | how many sectors of the batch, the first and the last left out, hold nothing but zeros |
+ * | 16 | 4 | blank sectors | how many sectors between the first and the last are all zeros |
  * | 20 | 4 | items checksum | CRC-32 of the items, with the salt as its initial value |
  * | 24 | 4 | reserved | zero |
  * | 28 | 4 | header checksum | CRC-32 of the 28 bytes before it, with the salt as its initial value |
@@ -59,7 +59,7 @@ import type { LogBase } from "../log-store.ts";
  * sectors turned to zeros since. It counts as torn.
  */
 
-/** Sectors are what a disk writes whole or not at all. */
+/** The size of a sector, which a disk writes whole or not at all. */
 export const SECTOR_BYTES = 512;
 export const BATCH_HEADER_BYTES = 32;
 export const ITEM_HEADER_BYTES = 8;

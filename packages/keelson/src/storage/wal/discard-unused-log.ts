@@ -45,7 +45,7 @@ export interface DiscardOptions {
 export interface DiscardedLog {
   /** Whether the log was removed. */
   readonly isDiscarded: boolean;
-  /** Why it was not; "": it was. */
+  /** Why the log was not removed; "": it was removed. */
   readonly reason: string;
   /** The members that the cluster began with, address by id; null: the log doesn't tell any more. */
   readonly firstMembers: Readonly<Record<NodeId, string>> | null;
@@ -69,7 +69,8 @@ export async function discardUnusedLog(directory: string, options: DiscardOption
     const firstMembers = first?.index === 1 ? addressesOf(first.membership) : null;
     const reason = reasonToKeep(found, firstMembers, members);
     if (reason !== null) return { isDiscarded: false, reason, firstMembers };
-    // The newest segment goes first: what a crash leaves is a log with the first entry or less, or none.
+    // Remove the newest segment first: then a crash leaves a log with the first entry or less, or none, but
+    // never a log whose beginning is missing.
     for (const { file } of [...found.segments].reverse()) {
       await files.remove(file);
       await files.syncDirectory(directory);

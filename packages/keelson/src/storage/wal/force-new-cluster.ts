@@ -25,7 +25,7 @@ import { WalLog } from "./wal-log.ts";
 
 /*
  * Disaster recovery: a cluster has lost a majority of its members for good, and one remaining node is to go
- * on alone. What `keelson recover` calls. Nothing here runs while the node does.
+ * on alone. `keelson recover` calls it, while the node isn't running.
  */
 
 /** What `forceNewCluster` is going to do to a log: for the operator to confirm. */
@@ -48,8 +48,9 @@ export interface ForceNewClusterPlan {
   readonly term: Term;
   /**
    * The term of the new cluster's first entry: the one after `term`, so that this node's log continues as
-   * after an election. If `term` is the last one, or beyond, it is the one after the last entry's: a hostile
-   * or damaged message took the node there, and no other node of the new cluster can be in that term.
+   * after an election. If `term` is `TERM_MAX` or beyond, which only a damaged or hostile message can cause,
+   * it is the term after the last entry's instead. Going back is safe, because the new cluster has no other
+   * node that could be in that term.
    */
   readonly newTerm: Term;
   /**
@@ -63,8 +64,8 @@ export interface ForceNewClusterPlan {
    */
   readonly installs: LogPosition | null;
   /**
-   * Damaged snapshots that by their names belong to no place in the log: what they held is lost, unless the
-   * log holds it.
+   * Damaged snapshots that by their names are ahead of the log or contradict it, so that they may have been
+   * half installed. What they held is lost, unless the log holds it.
    */
   readonly damagedSnapshots: readonly DamagedSnapshot[];
 }
@@ -81,8 +82,8 @@ export interface ForcedNewCluster {
 export interface ForceNewClusterOptions {
   /**
    * The directory of the node's snapshots, as it was given to `snapshotFiles`. A snapshot that is half
-   * installed would otherwise be installed over the recovered log when the node starts, with the configuration
-   * of the cluster that was given up. null: the node is opened without snapshots.
+   * installed would otherwise be installed over the recovered log when the node starts, with the
+   * configuration of the cluster that was given up. null: the node is opened without snapshots.
    */
   readonly snapshots: string | null;
   /** "host:port". Default: the node's address in the last configuration. */
@@ -189,7 +190,7 @@ interface Plan {
   readonly installs: StoredSnapshot | null;
 }
 
-/** For a caller that holds the locks. */
+/** Makes the plan. The caller holds the locks of both directories. */
 async function makePlan(directory: string, options: ForceNewClusterOptions): Promise<Plan> {
   const { environment = nodeEnvironment() } = options;
   const found = await inspectUnlocked(directory, { environment });
@@ -204,7 +205,8 @@ async function makePlan(directory: string, options: ForceNewClusterOptions): Pro
   const position = installs?.position ?? null;
   const { base, last } = position === null ? found : { base: position, last: position };
   const term = Math.max(found.hardState.term, found.last.term, last.term);
-  // An only voter whose terms have come to their end can't start: a new cluster is its way out too.
+  // A sole voter whose term is `TERM_MAX` or beyond can't be elected any more. A new cluster is the way out
+  // for it too.
   if (voters.length === 1 && voters[0] === nodeId && outgoingVoters.length === 0 && term < TERM_MAX) {
     throw new InvalidOptionError(`node ${nodeId} is the only voter of its cluster already: start it`);
   }
@@ -254,7 +256,7 @@ async function findUninstalled(
 
 type CompleteFile = FoundSnapshots["complete"][number];
 
-/** The same conditions as when a node starts (`runtime/lifecycle/reconcile.ts`). */
+/** Throws unless a node that starts would finish this installation too (`runtime/lifecycle/reconcile.ts`). */
 function checkInstallable(
   { path, snapshot }: CompleteFile,
   clusterId: string,
@@ -273,7 +275,10 @@ function checkInstallable(
   );
 }
 
-/** Reads all of the snapshot: the log can't be repeated from its beginning once it is installed. */
+/**
+ * Reads and checks all of the snapshot. Once it is installed, the log no longer holds the entries that it
+ * covers, so without it the state couldn't be restored.
+ */
 async function checkAll(
   { path, snapshot }: CompleteFile,
   files: FileSystem,
@@ -299,16 +304,17 @@ async function checkAll(
 }
 
 /**
- * Finishes the installation of a snapshot in the log. The state is still older; a node that starts restores it,
- * because the log then begins after entries that the state lacks. `term`: the one that the log has saved.
+ * Finishes the installation of a snapshot in the log. The state machine is left as it is: when the node
+ * starts, it restores the state from the snapshot, because the log then begins after entries that the state
+ * lacks. `term` is the one that the log has saved.
  */
 async function finishInstalling(
   log: WalLog,
   term: Term,
   { position, membership }: StoredSnapshot,
 ): Promise<void> {
-  // A log's last term is never above the hard state's, so the term goes up first. This node has not voted in
-  // it, or it would have saved it.
+  // A log's last term is never above the hard state's, so save the snapshot's term first. The vote is null:
+  // if this node had voted in that term, it would have saved the term.
   if (term < position.term) {
     const hardState = { term: position.term, votedFor: null };
     await log.append({ hardState, truncateFrom: null, records: [] });

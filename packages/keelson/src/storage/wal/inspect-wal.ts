@@ -33,8 +33,8 @@ import { segmentName, Segments, segmentSequences, type Segment } from "./segment
 
 /*
  * `inspectWal`: reads and checks a log on disk without opening it as a node does. It changes nothing and
- * doesn't stop at damage, so `keelson inspect` can be used on a broken node, and if asked on a running one. The
- * reading itself is done by `Recovery`, by the same rules as when a node starts; this file adds what
+ * doesn't stop at damage, so `keelson inspect` can be used on a broken node, and, if asked, on a running one.
+ * The reading itself is done by `Recovery`, by the same rules as when a node starts; this file adds what
  * people want to know.
  */
 
@@ -47,8 +47,9 @@ export interface InspectOptions {
    */
   readonly to?: LogIndex;
   /**
-   * Read without the lock, so also while a node runs. What the node writes meanwhile may then look like a torn
-   * write, and files may go away, in which case it reads again.
+   * Whether to read without the directory's lock, which a running node holds. What the node writes meanwhile
+   * may then look like a torn write. If the node removes a file meanwhile, everything is read again. Default:
+   * false.
    */
   readonly running?: boolean;
   /** Default: Node's. */

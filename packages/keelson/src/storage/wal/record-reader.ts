@@ -9,12 +9,12 @@ import type { Segment, Segments } from "./segments.ts";
 /*
  * Reads durable records from the segments' files. Planning and reading are separate: `planReads` decides at
  * once where the records are, and what it decided stays true while the disk works, because nothing in a
- * segment is ever overwritten. The caller only keeps the segments from being removed.
+ * segment is ever overwritten. The caller only has to make sure that no segment is removed meanwhile.
  */
 
 /**
- * A read covers at most this many ranges of the disk. Each takes a disk operation or two, and the runtime
- * takes a read that takes long for a disk that hangs.
+ * A read covers at most this many ranges of the disk. Each range takes a disk operation or two, and if one
+ * read takes very long, the runtime concludes that the disk hangs, and stops the node.
  */
 const READ_RANGES_MAX = 16;
 

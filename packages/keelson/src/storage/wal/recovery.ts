@@ -134,8 +134,8 @@ export class Recovery {
   }
 
   /**
-   * Recovers the log from the segments with these numbers, ascending, at least one. `identity` null: whoever
-   * the log belongs to.
+   * Recovers the log from the segments with these numbers, ascending, at least one. `identity` null: the log
+   * may belong to any node and cluster.
    *
    * @throws CorruptLogError, WrongIdentityError; StorageFailedError another version of the format
    */

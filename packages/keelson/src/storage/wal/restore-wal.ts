@@ -75,7 +75,7 @@ export async function restoreWal(options: RestoreOptions): Promise<Restored> {
       for (const directory of [log, snapshots]) {
         await files.makeDirectory(directory);
         locks.push(await lockStore(files, directory));
-        // Another process may have used it until now.
+        // Check again: until this process had the lock, another one may have used the directory.
         await checkEmpty(directory, files);
       }
       return await restoreInto(options, { environment, address, reader, locks, progress });
@@ -91,11 +91,11 @@ export async function restoreWal(options: RestoreOptions): Promise<Restored> {
 /** What `restoreWal` has prepared. */
 interface Prepared {
   readonly environment: Environment;
-  /** The member's, checked. */
+  /** The member's address, checked. */
   readonly address: string;
-  /** Of the backup. All of it was checked. */
+  /** Reads the backup, all of which was checked. */
   readonly reader: SnapshotReader;
-  /** On the log's and the snapshots' directory, in this order. Both are empty. */
+  /** The locks of the log's and of the snapshots' directory, in this order. Both directories are empty. */
   readonly locks: readonly FileLock[];
   readonly progress: (bytesDone: number) => void;
 }
@@ -141,7 +141,10 @@ async function restoreInto(options: RestoreOptions, prepared: Prepared): Promise
   return { clusterId, position, bytes };
 }
 
-/** The lock as a store takes it over, which releases it when it's closed: here it is held for longer. */
+/**
+ * A lock that a store can take over and release without effect: this function's caller holds the real lock
+ * for longer than the store is open.
+ */
 function borrowed(lock: FileLock | undefined): FileLock | undefined {
   return lock && { release: () => Promise.resolve() };
 }

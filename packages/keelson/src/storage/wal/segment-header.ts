@@ -52,7 +52,10 @@ export interface LogSummary {
   readonly last: LogPosition;
 }
 
-/** The summary of a log as it is now. `LogOutline` has the fields, but they change. */
+/**
+ * A copy of the summary's fields as they are now. A `LogOutline` has the same fields, but they go on
+ * changing.
+ */
 export function summaryOf({ clusterId, hardState, base, basePayload, last }: LogSummary): LogSummary {
   return { clusterId, hardState, base, basePayload, last };
 }

@@ -33,8 +33,8 @@ export class SegmentRemover {
   }
 
   /**
-   * The log begins after this index now, durably. Before the base was durable, a crash would have brought
-   * back the former one, and recovery would have missed the segments.
+   * The base is at `index` now, durably: segments without later entries may be removed. Not earlier: a crash
+   * could then bring back the former base, whose log needs these segments.
    */
   baseIsDurable(index: LogIndex): void {
     this.#durableBase = index;

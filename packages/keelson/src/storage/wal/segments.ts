@@ -247,7 +247,7 @@ export class Segments {
   async #createPreallocated(bytes: number): Promise<FileHandle> {
     const path = this.pathOf(PREALLOCATED_NAME);
     const handle = await this.#files.open(path, "create").catch(async (error: unknown) => {
-      // An attempt that failed left it, or an earlier process.
+      // A failed attempt, or an earlier process, has left the file. Replace it.
       if (!hasCode(error, "EEXIST")) throw error;
       await this.#files.remove(path);
       return this.#files.open(path, "create");

@@ -92,8 +92,8 @@ export class WalWriter {
   /** The first entry that is not durable; last + 1 if all are. */
   #firstUnsynced: LogIndex;
   /**
-   * Writes that wait for a batch, in the order of the calls. The runtime bounds it: it limits the bytes of
-   * proposals, and has at most one of each other kind of write in progress.
+   * Writes that wait for a batch, in the order of the calls. The queue has no limit of its own, because the
+   * runtime limits the bytes of proposals, and has at most one of each other kind of write in progress.
    */
   #queue: QueuedWrite[] = [];
   /** The loop that writes the queue; null: it's not running, and the queue is empty. */
