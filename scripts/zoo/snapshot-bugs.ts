@@ -174,6 +174,20 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     to: "",
   },
   {
+    code: "K5d",
+    title: "The size of the sessions in a snapshot is added to that of the sessions they replace",
+    file: "runtime/sessions/session-table.ts",
+    from: "    this.#bytes = other.#bytes;\n    this.#nextExpiryMs",
+    to: "    this.#bytes += other.#bytes;\n    this.#nextExpiryMs",
+  },
+  {
+    code: "K5e",
+    title: "A node that installs a snapshot keeps the time of the log that it had",
+    file: "runtime/sessions/session-table.ts",
+    from: "    this.#logTimeMs = other.#logTimeMs;\n    this.#bytes",
+    to: "    this.#bytes",
+  },
+  {
     code: "S18",
     title: "An installed snapshot drops the log after it, of which entries were acknowledged",
     file: "runtime/loop/driver.ts",

@@ -2,7 +2,7 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Applier, Driver } from "../loop/index.ts";
 import type { MemberDirectory } from "../members/index.ts";
-import type { RaftMetrics, StallMetrics } from "../shared/index.ts";
+import type { RaftMetrics, SessionMetrics, StallMetrics } from "../shared/index.ts";
 import type { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
 import type { SessionApplier } from "../sessions/index.ts";
 import type { SnapshotService } from "../snapshots/index.ts";
@@ -43,11 +43,13 @@ export interface ProbedState
   readonly newestSnapshot: LogIndex | null;
   /** Whether the state and the log are being replaced by a snapshot that was received. */
   readonly isInstalling: boolean;
+  /** The sessions as of the applied entry; null: a batch is being applied, or the state replaced. */
+  readonly sessions: SessionMetrics | null;
 }
 
 /** A node's state for the simulator's checks, as it is now. */
 export function probedStateOf<Command, Result>(parts: NodeMetricsParts<Command, Result>): ProbedState {
-  const { core, status, applier, pendingProposals, forwarder, snapshots } = parts;
+  const { core, status, applier, pendingProposals, forwarder, snapshots, sessions } = parts;
   const { log } = core;
   return {
     role: status.takesCalls ? core.role : "stopped",
@@ -63,6 +65,7 @@ export function probedStateOf<Command, Result>(parts: NodeMetricsParts<Command, 
     forwardedBytes: forwarder.bytes,
     newestSnapshot: snapshots.newestIndex,
     isInstalling: snapshots.isInstalling,
+    sessions: applier.isReadable ? sessions.metrics : null,
   };
 }
 

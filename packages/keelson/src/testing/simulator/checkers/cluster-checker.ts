@@ -8,6 +8,7 @@ import { MessageChecker } from "./message-checker.ts";
 import { ModelChecker } from "./model-checker.ts";
 import type { ClusterExpectations } from "./node-status.ts";
 import { ReadChecker } from "./read-checker.ts";
+import { SessionChecker } from "./session-checker.ts";
 import { StatusChecker } from "./status-checker.ts";
 import { StoreChecker } from "./store-checker.ts";
 import { TransferChecker } from "./transfer-checker.ts";
@@ -25,7 +26,8 @@ import { TransferChecker } from "./transfer-checker.ts";
  * |        | lost disks: `world/message-watch.ts`; senders: `EntitlementChecker`                      |
  * | LM     | `StoreChecker`, for every record that any store is given; sent: `message-watch.ts`       |
  * | LC     | `LeadershipChecker`, when a leader is first seen                                         |
- * | SMS    | `CommitChecker` and `ApplyChecker`; queries: `clients/stale-reads.ts`                    |
+ * | SMS    | `CommitChecker` and `ApplyChecker`; queries: `clients/stale-reads.ts`; sessions:         |
+ * |        | `SessionChecker`                                                                         |
  * | CQ     | `CommitChecker`; acknowledgements: `MessageChecker`, `message-watch.ts`                  |
  * | MONO   | terms: `StoreChecker`; commit index: `StatusChecker`; match: `LeadershipChecker`         |
  * | ORD    | `StatusChecker`, `ApplyChecker`, `StoreChecker`                                          |
@@ -54,6 +56,7 @@ export class ClusterChecker {
   readonly reads = new ReadChecker(this.history);
   readonly hints = new HintChecker(this.history);
   readonly chains = new ChainChecker();
+  readonly sessions = new SessionChecker();
   readonly memberships = new MembershipChecker();
   readonly entitlements: EntitlementChecker;
   readonly statuses: StatusChecker;

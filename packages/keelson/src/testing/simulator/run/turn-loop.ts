@@ -123,6 +123,8 @@ export class TurnLoop {
     const members = core !== null && state.role === "leader" ? knownMembers(core) : NO_MEMBERS;
     const { hungCall } = process;
     checker.statuses.step(id, { ...state, members, newestSnapshot, hungCall }, process.now());
+    const { sessions, isInstalling, appliedIndex } = state;
+    if (sessions !== null && !isInstalling) checker.sessions.step(id, appliedIndex, sessions);
   }
 
   /** LIVE: a timer that is set again and again for the present time keeps time from advancing. */

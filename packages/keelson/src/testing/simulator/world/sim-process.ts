@@ -570,7 +570,9 @@ export class SimProcess {
         if (!delivery.isDead()) report(error);
       }),
       opened: ({ index }) => {
-        if (!delivery.isDead()) checker.applies.restored(this.id, index);
+        if (delivery.isDead()) return;
+        checker.applies.restored(this.id, index);
+        checker.sessions.restored(this.id);
       },
       applying: (command, at) => {
         try {
