@@ -1,7 +1,10 @@
 import { isJoint, type ClusterConfig, type Message, type NodeId, type RaftNode } from "../../core/index.ts";
 import type { CoreHost, MessageInTransit, TestEntry } from "./core-host.ts";
 
-/** How far a host was looked at, so that a step costs what it changed and not the whole log. */
+/**
+ * How far a host was checked already, so that checking a step costs what the step changed, and not the whole
+ * log.
+ */
 interface SeenHost {
   node: RaftNode | null;
   stored: readonly TestEntry[];
@@ -13,7 +16,7 @@ interface SeenHost {
    */
   durable: number;
   applied: number;
-  /** Committed entries that this node, leading in `ledTerm`, is known to have. */
+  /** How many committed entries this node, as the leader of `ledTerm`, was found to have. */
   led: number;
   ledTerm: number;
   match: Map<NodeId, number>;
@@ -22,7 +25,7 @@ interface SeenHost {
 /**
  * Checks a group of nodes from outside, and throws when an invariant is violated. Run it after each step. It
  * keeps the whole history, so it also finds contradictions between states that no two nodes had at the same
- * time.
+ * time. The codes in its messages (PBR, ES and so on) are those of docs/design/pitfalls.md.
  */
 export class CoreChecker {
   readonly #leaders = new Map<number, NodeId>();
@@ -53,7 +56,7 @@ export class CoreChecker {
       if (!host.isUp) continue;
       if (watched.node !== host.node) this.#beginIncarnation(watched, host);
       const memoryFrom = this.#checkLog(watched.memory, host.memory);
-      // `memory` grows in place.
+      // The host appends to `memory` in place, so keep a copy to compare with next time.
       watched.memory = [...host.memory];
       this.#checkCommitted(watched, host, hosts, memoryFrom);
       this.#checkMatches(watched, host, hosts);
@@ -63,7 +66,9 @@ export class CoreChecker {
     }
   }
 
-  /** PBR: whatever a message claims is on its sender's disk when it leaves. */
+  /**
+   * Persist before reply (PBR): whatever a message claims is on its sender's disk when the message leaves.
+   */
   checkMessage({ message, to }: MessageInTransit, sender: CoreHost, hosts: readonly CoreHost[]): void {
     const { id, hardState } = sender;
     assertInvariant(
@@ -150,11 +155,15 @@ export class CoreChecker {
     return same;
   }
 
-  /** CQ, SMS, MONO: what is committed is durable on a majority, stays for ever, and the index never falls. */
+  /**
+   * CQ, SMS, MONO: what is committed is durable on a majority and never changes; the commit index never
+   * falls.
+   */
   #checkCommitted(watched: SeenHost, host: CoreHost, hosts: readonly CoreHost[], unchanged: number): void {
     const { node, memory } = host;
     assertInvariant(watched.commit <= node.commitIndex, `MONO: the commit index of ${host.id} fell`);
-    // In the step in which C_old,new is committed, by both majorities, it is left: it was in force a moment ago.
+    // In the step in which both majorities commit C_old,new, the leader leaves it. So in that step, count by
+    // C_old,new, which was in force until then.
     const latest = node.log.configAt(node.commitIndex);
     const justLeft = isJoint(latest.config) && latest.index > watched.commit;
     const config = justLeft ? latest.config : node.config;
@@ -178,7 +187,7 @@ export class CoreChecker {
   #checkQuorum({ id }: CoreHost, hosts: readonly CoreHost[], entry: TestEntry, config: ClusterConfig): void {
     const holds = (member: NodeId): boolean =>
       hosts.some((host) => host.id === member && host.stored[entry.index - 1]?.term === entry.term);
-    // Counted here and not by the core, whose counting is what is looked at.
+    // Count here, not with the core's own functions: they are what is being checked.
     const durable = [config.voters, config.outgoingVoters].every(
       (part) => part.length === 0 || part.filter(holds).length * 2 > part.length,
     );
@@ -243,7 +252,7 @@ export class CoreChecker {
     assertInvariant(node.log.base.index <= node.commitIndex, `ORD: ${id} forgot what is not committed`);
     assertInvariant(node.log.base.index <= node.durableIndex, `ORD: ${id} forgot what is not durable`);
     assertInvariant(memory.length === node.log.last.index, `the driver of ${id} lost an entry`);
-    // The store holds a snapshot that the node is about to hear of: the two differ until then.
+    // The store holds a new snapshot already, and the core hasn't been told of it. Until then the two differ.
     if (isInstalling) return;
     assertInvariant(node.durableIndex <= stored.length, `PBR: ${id} believes durable what is not stored`);
     for (let at = Math.min(watched.durable, unchanged); at < node.durableIndex; at++) {
@@ -269,7 +278,7 @@ function describe({ index, term, payload }: TestEntry): string {
   return `${index}@${term}="${payload}"`;
 }
 
-/** A fact about the whole group that does not hold. */
+/** An invariant of the whole group does not hold. */
 export class InvariantBroken extends Error {
   override readonly name = "InvariantBroken";
 }

@@ -9,7 +9,7 @@ import {
 import { CoreChecker, InvariantBroken } from "./core-checker.ts";
 import { CoreHost, type MessageInTransit, type TornWrites } from "./core-host.ts";
 
-/** Numbers in [0, 1) from a seed: small, fast, and the same everywhere. */
+/** A generator of numbers in [0, 1). The same seed gives the same numbers on every machine. */
 export function seededRandom(seed: number): () => number {
   let state = seed | 0;
   return () => {
@@ -23,7 +23,7 @@ export function seededRandom(seed: number): () => number {
 /** How a group differs from the default. */
 export interface CoreGroupOptions extends Omit<Partial<RaftNodeOptions>, "id"> {
   readonly seed?: number;
-  /** What is different about some of the nodes. */
+  /** Options of single nodes, which differ from those of the others. */
   readonly of?: Readonly<Record<NodeId, Omit<Partial<RaftNodeOptions>, "id">>>;
 }
 
@@ -43,9 +43,9 @@ export class CoreGroup {
   readonly #cuts = new Set<string>();
   readonly #heldDisks = new Set<NodeId>();
   #intercepts: ((message: Message, to: NodeId) => boolean) | null = null;
-  /** Letters on their way, in order. */
+  /** Messages on their way, in the order in which they were sent. */
   inTransit: MessageInTransit[] = [];
-  /** Letters that `stop` took out of the stream. */
+  /** Messages that `intercept` took out of the stream. */
   intercepted: MessageInTransit[] = [];
   /** All messages that were ever sent, also those that were lost, since the last `clearSent`. */
   sent: MessageInTransit[] = [];
@@ -90,13 +90,13 @@ export class CoreGroup {
     return this.hosts.filter((host) => host.isUp);
   }
 
-  /** Those who lead, of the newest term first. */
+  /** The running nodes that believe that they lead, the one of the newest term first. */
   get leaders(): NodeId[] {
     const leading = this.running.filter(({ node }) => node.role === "leader");
     return leading.sort((a, b) => b.node.term - a.node.term).map(({ id }) => id);
   }
 
-  /** A node that joins the others without being told anything. */
+  /** Connects a new node, with an empty log, to the others. It is no member yet. */
   add(id: NodeId, options: Omit<Partial<RaftNodeOptions>, "id"> = {}): CoreHost {
     const host = new CoreHost(id, seededRandom(this.#hosts.size), options);
     this.#hosts.set(id, host);
@@ -105,7 +105,7 @@ export class CoreGroup {
 
   // --- Faults ----------------------------------------------------------------------------------
 
-  /** Nothing passes between two nodes, in either direction. */
+  /** From now on, messages that are sent between the two nodes are lost, in both directions. */
   cut(a: NodeId, b: NodeId): void {
     this.cutOneWay(a, b);
     this.cutOneWay(b, a);
@@ -115,7 +115,7 @@ export class CoreGroup {
     this.#cuts.add(`${from}>${to}`);
   }
 
-  /** Nothing passes between these nodes and the others. */
+  /** From now on, messages that are sent between these nodes and the others are lost. */
   isolate(...ids: readonly NodeId[]): void {
     for (const a of ids) for (const b of this.#hosts.keys()) if (!ids.includes(b)) this.cut(a, b);
   }
@@ -168,7 +168,9 @@ export class CoreGroup {
     this.check();
   }
 
-  /** Hands a sent over, cut or not; late, doubled or out of order, as the caller likes. */
+  /**
+   * Delivers a message, even over a link that is cut. The caller decides when, how often and in which order.
+   */
   deliver(sent: MessageInTransit): void {
     const host = this.host(sent.to);
     if (!host.isUp) return;
@@ -235,7 +237,7 @@ export class CoreGroup {
     this.now = end;
   }
 
-  /** One heartbeat of whoever leads, with its answers. */
+  /** Lets the leader send one heartbeat, and the others answer it. */
   heartbeat(): void {
     this.advance(this.heartbeatMs);
   }
@@ -289,7 +291,7 @@ export class CoreGroup {
     return position;
   }
 
-  /** Begins a read; its answer appears in the host's `reads`. */
+  /** Begins a read, and returns its id. The answer appears in the host's `reads`. */
   read(id: NodeId): number {
     const read = this.node(id).readIndex(this.now);
     this.drain(this.host(id));
@@ -321,7 +323,7 @@ export class CoreGroup {
   }
 }
 
-/** Messages of one type, of those given. */
+/** Those of the messages that have this type. */
 export function ofType<T extends Message["type"]>(
   messages: readonly MessageInTransit[],
   type: T,

@@ -62,9 +62,9 @@ const NO_SNAPSHOT: Snapshot = { position: ORIGIN, config: EMPTY_CONFIG };
 const NOTHING_KEPT: TornWrites = { whole: 0, entries: null };
 
 /**
- * The smallest driver of a `RaftNode`: a disk that keeps what was written when it is told to, and
- * nothing else. A crash loses all that was not. The state machine is the list of what was applied,
- * so a snapshot is a beginning of the log; `stored` and `memory` keep it, the core's log does not.
+ * The smallest driver of a `RaftNode`. Its disk completes a write when it is told to (`persistOne`); a crash
+ * loses all writes that aren't complete. The state machine is the list of applied entries, so a snapshot is a
+ * beginning of the log. `stored` and `memory` keep those entries, although the core's log forgets them.
  */
 export class CoreHost {
   readonly id: NodeId;
@@ -78,10 +78,13 @@ export class CoreHost {
   #memory: TestEntry[] = [];
   #writes: PendingWrite[] = [];
   #timer: number | null = null;
-  /** The last offer received, and the one that the node wants installed. */
+  /** The last offer of a snapshot that was received, and the one that the core wants installed. */
   #offered: MessageInTransit | null = null;
   #wanted: { readonly offer: InstallSnapshot; readonly entries: readonly TestEntry[] } | null = null;
-  /** The store holds the wanted snapshot, and the node has not heard of it: nothing else is written meanwhile. */
+  /**
+   * The store holds the wanted snapshot, and the core hasn't been told yet. Nothing else is written
+   * meanwhile.
+   */
   #installing = false;
   /** Applied entries of this incarnation, in order. */
   applied: TestEntry[] = [];
@@ -273,7 +276,8 @@ export class CoreHost {
     if (hardState !== null) this.#hardState = hardState;
     if (append === null) return;
     const keptBelow = append.truncateFrom ?? append.from;
-    // What a store would find wrong: a hole, or entries that lie where others are that nobody removed.
+    // Refuse what a log store would refuse: an append that leaves a hole, and one at entries that the core
+    // hasn't truncated.
     if (append.from <= this.#snapshot.position.index || append.from > this.#stored.length + 1) {
       throw new ProtocolViolation(`an append at ${append.from} leaves a hole in the log of ${this.id}`);
     }
@@ -286,7 +290,10 @@ export class CoreHost {
     }
   }
 
-  /** A new leader's first entry, and the steps of a change of membership, are the node's own. */
+  /**
+   * Adds the entries that the core made by itself to `#memory`: a new leader's blank entry, and
+   * configurations.
+   */
   #addEntriesOfCore(): void {
     const { log } = this.node;
     while (this.#memory.length < log.last.index) {

@@ -1,6 +1,6 @@
 /**
- * Runs a play: a text file of short commands to a small cluster of real cores, each followed by what the cores did.
- * The same file is script, golden output and documentation; `plays/README.md` lists the commands.
+ * Runs a play: a text file of short commands to a small cluster of real cores, each followed by what the
+ * cores did. The same file is script, golden output and documentation; `plays/README.md` lists the commands.
  */
 import { CoreHost, type MessageInTransit, type TestEntry } from "./core-host.ts";
 import {
@@ -28,8 +28,8 @@ const RULE = "----";
 const DELIVERIES_MAX = 300;
 
 /**
- * How many times `timeout` moves the clock to the core's next timer until the core does something. A timer may come
- * before the deadline for which it was set.
+ * How many times `timeout` moves the clock to the core's next timer until the core does something. A timer
+ * may come before the deadline for which it was set.
  */
 const TIMER_STEPS_MAX = 10;
 
@@ -51,7 +51,10 @@ export function performPlay(text: string): string {
   return `${scenes.join("\n\n")}\n`;
 }
 
-/** Blocks between blank lines: `#` lines are prose, the rest up to the rule are commands, what follows is old output. */
+/**
+ * Blocks between blank lines: `#` lines are prose, the rest up to the rule are commands, what follows is old
+ * output.
+ */
 function scenesOf(text: string): Scene[] {
   return text
     .split(/\n\s*\n/)
@@ -117,7 +120,8 @@ class Stage {
       this.#timeout(this.#host(id));
     },
     elect: ([id]) => {
-      // The election itself is in `plays/election.txt`; elsewhere it is only the beginning.
+      // Show only the result. `plays/election.txt` shows a whole election; in other plays it is only the
+      // preparation.
       this.#timeout(this.#host(id));
       this.#deliverAll(() => true);
       this.#lines = [describeNode(this.#host(id).node)];
@@ -269,7 +273,8 @@ class Stage {
   }
 
   #add(id: NodeId): CoreHost {
-    // The first number drawn is where the ids of reads begin: 0, so that they read 1, 2, 3. All others are election timeouts.
+    // The first number drawn is where the ids of reads begin: 0, so that they read 1, 2, 3. All others are
+    // election timeouts.
     let draws = 0;
     const host = new CoreHost(id, () => (draws++ === 0 ? 0 : 0.5), this.#options);
     this.#hosts.set(id, host);
@@ -379,7 +384,7 @@ class Stage {
   }
 }
 
-/** The messages of one direction, of any type unless one is given; `*` stands for every node. */
+/** Tests whether a message has this sender, receiver and type. `*`, the default of each, fits all. */
 function matcher(from = "*", to = "*", type = "*"): (sent: MessageInTransit) => boolean {
   const fits = (pattern: string, value: string): boolean => pattern === "*" || pattern === value;
   return ({ to: receiver, message }) =>

@@ -20,7 +20,7 @@ export function watchCore(core: RaftNode, stepped: (input: Input) => void): void
       if (depth === 0) stepped(inputOf(answer, ...args));
       return answer;
     };
-    // Several observers may watch the same core.
+    // `configurable`: several observers may watch the same core, each of which replaces the method again.
     Object.defineProperty(core, name, { value, configurable: true });
   }
 }
@@ -59,7 +59,9 @@ const INPUTS: InputsOf<InputMethod> = {
   takeActions: (actions) => ({ type: "take", actions }),
 };
 
-/** Methods that only answer. Every other method is an input: a new one that isn't in `INPUTS` doesn't compile. */
+/**
+ * Methods that only answer. Every other method is an input: a new one that isn't in `INPUTS` doesn't compile.
+ */
 type Question = "capture" | "commitStatus" | "progress";
 
 type InputMethod = Exclude<

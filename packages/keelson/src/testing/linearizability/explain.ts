@@ -3,10 +3,13 @@ import type { DoneOperation, Operation } from "./operation.ts";
 import { Search, type SearchLimits } from "./search.ts";
 import { asUnknown, type IllegalPart } from "./shrink.ts";
 
-/** How many values an explanation lists before it says "and more". */
+/** How many results an explanation lists before it says "or others". */
 const POSSIBLE_MAX = 8;
 
-/** How many configurations the search for these values visits. Most illegal parts are small, but not all. */
+/**
+ * How many different results of the failing operation are collected, to check for each whether it would be
+ * legal. Most illegal parts are small, but not all.
+ */
 const STATES_MAX = 200;
 
 /** One operation of an illegal part, with its descriptions. */
@@ -43,7 +46,8 @@ export function explain<State extends ModelState, Input, Output>(
   const failing = lastToReturn(model, part.required);
   const all: Operation<Input, Output>[] = [...part.required, ...part.optional];
   all.sort((a, b) => a.calledAt - b.calledAt);
-  // Others may have seen its effect although its result doesn't fit. So keep it, with an unknown outcome.
+  // Other operations may have seen the failing one's effect although its result doesn't fit. So keep it, with
+  // an unknown outcome.
   const others = all.map((operation) => (operation === failing ? asUnknown(failing) : operation));
   const { order } = new Search(model, others, limits, true).run();
   const places = new Map(order.map((id, at) => [id, at + 1]));
@@ -58,8 +62,8 @@ export function explain<State extends ModelState, Input, Output>(
 }
 
 /**
- * Of several operations that return at the same time, prefer one that changes nothing: it is easiest to
- * understand.
+ * The operation that returns last. Of several that return at the same time, one that changes nothing, if
+ * there is one: it is easiest to understand.
  */
 function lastToReturn<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
@@ -206,7 +210,7 @@ function saw<State extends ModelState, Input, Output>(
   return `It returned ${got}; in any order that the times allow, it could only have returned ${shown}${more}.`;
 }
 
-/** A time without needless digits. */
+/** A time in milliseconds as text, rounded to three digits after the point. */
 export function milliseconds(time: number): string {
   return String(Math.round(time * 1000) / 1000);
 }

@@ -7,7 +7,7 @@ export type KeyValueInput =
       readonly type: "put";
       readonly key: string;
       readonly value: string;
-      /** Only if the key has this version; null: only if the key does not exist. */
+      /** Put only if the key has this version. null: only if the key does not exist. */
       readonly ifVersion?: number | null;
     }
   | { readonly type: "delete"; readonly key: string; readonly ifVersion?: number }
@@ -95,7 +95,7 @@ function stepChange(
   output: KeyValueOutput | undefined,
 ): KeyValueState | undefined {
   const before = output?.applied === false ? refused(state, input) : allowed(state, input);
-  // Its outcome is unknown and its condition doesn't hold: it was refused, and nothing changed.
+  // The condition doesn't hold. If the outcome is unknown, the change was refused, and nothing changed.
   if (before === undefined) return output === undefined ? state : undefined;
   if (output?.applied === false) return before;
   if (output?.existed !== undefined && output.existed !== (state.value !== null)) return undefined;
@@ -129,7 +129,7 @@ function refused(state: KeyValueState, input: Change): KeyValueState | undefined
   return excludeVersion(state, input.ifVersion);
 }
 
-/** The state, whose version isn't known, now that it is known not to be this one. */
+/** The state, whose version isn't known, with the knowledge that its version is not this one. */
 function excludeVersion(state: KeyValueState, version: number): KeyValueState {
   if (version <= state.versionFloor || state.versionsExcluded.includes(version)) return state;
   return { ...state, versionsExcluded: [...state.versionsExcluded, version].sort((a, b) => a - b) };

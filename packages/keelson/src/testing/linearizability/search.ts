@@ -51,7 +51,10 @@ interface Frame<State> {
   extendedTo: number;
   /** The required operations that may be placed next, the most promising first. */
   readonly candidates: readonly number[];
-  /** The next candidate to try in this variant; `NOT_BEGUN`. */
+  /**
+   * The place in `candidates` of the next one to try in this variant. `NOT_BEGUN`: this variant wasn't tried
+   * yet.
+   */
   cursor: number;
   /**
    * The required operation that is placed next, while the search is below this frame, and the variant it is
@@ -76,15 +79,18 @@ const NOT_BEGUN = -1;
 export class Search<State extends ModelState, Input, Output> {
   readonly #model: Model<State, Input, Output>;
   readonly #limits: SearchLimits;
-  /** By call. */
+  /** The operations that returned, in the order of their calls. */
   readonly #required: readonly DoneOperation<Input, Output>[];
-  /** By call. */
+  /** The operations of unknown outcome that may change something, in the order of their calls. */
   readonly #optional: readonly UnknownOperation<Input>[];
   readonly #optionalOverwrites: readonly boolean[];
 
   readonly #unplaced: UnplacedOperations;
 
-  /** By required operation: an estimate of when it must be placed at the latest. It only decides what is tried first. */
+  /**
+   * For each required operation, an estimate of when it must be placed at the latest. It only decides what is
+   * tried first.
+   */
   readonly #dueAt: Float64Array;
   readonly #seen: SeenConfigurations;
   readonly #frames: Frame<State>[] = [];

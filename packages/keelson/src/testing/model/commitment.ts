@@ -7,7 +7,10 @@ import { isQuorum, sameNodes } from "./quorum.ts";
 import { leadersMessage } from "./replication.ts";
 import { rule } from "./rule.ts";
 
-/** `state` has the log and the knowledge after the step; `before` is the state before it. */
+/**
+ * Checks how the step moved the commit index. `state` has the log and the knowledge after the step; `before`
+ * is the state before it.
+ */
 export function checkCommit(before: ModelState, state: ModelState, input: Input, { commit }: Seen): void {
   if (commit === before.commit) return;
   rule(commit > before.commit, () => `the commit index falls to ${String(commit)}`);
@@ -24,7 +27,8 @@ export function checkCommit(before: ModelState, state: ModelState, input: Input,
 function followersCommit(state: ModelState, input: Input): LogIndex {
   if (input.type === "installed") return Math.max(state.commit, input.position.index);
   if (input.type === "message" && input.message.type === "read-index-reply") {
-    // Committed in an earlier term or in this one, so the leader of this term holds it (Leader Completeness).
+    // The answer's index was committed in this term or an earlier one, so the leader of this term holds it
+    // (Leader Completeness).
     const { index, term } = input.message;
     return index !== null && term <= state.term ? Math.min(index, state.verified) : state.commit;
   }
@@ -55,7 +59,7 @@ function checkLeadersCommit(
   );
 }
 
-/** As leader: the logs that may follow when it adds entries of its own to `log`. */
+/** The logs that `log` may become because a leader adds entries of its own. */
 export function leadersLogs(
   before: ModelState,
   state: ModelState,
@@ -84,15 +88,17 @@ function leavingJoint(log: ModelLog, { term }: ModelState, commit: LogIndex): Mo
   return [withConfig(log, term, { ...config, outgoingVoters: [] })];
 }
 
-/** §6: a change of voters begins with C_old,new. Learners count in no majority, so they change in one step. */
+/**
+ * §6: a change of voters begins with C_old,new. Learners count in no majority, so they change in one step.
+ */
 function firstStep(current: ClusterConfig, target: ClusterConfig): ClusterConfig {
   const outgoingVoters = sameNodes(current.voters, target.voters) ? [] : current.voters;
   return { voters: target.voters, outgoingVoters, learners: target.learners };
 }
 
 /**
- * A change begins only when the one before it is committed (§6), and when the leader has committed an entry of
- * its own term: else two leaders' changes could have majorities that don't overlap.
+ * A change begins only when the one before it is committed (§6), and when the leader has committed an entry
+ * of its own term: else two leaders' changes could have majorities that don't overlap.
  */
 function checkChange({ log, commit, leading }: ModelState, target: ClusterConfig): void {
   const { index, config } = configAt(log, log.lastIndex);

@@ -1,6 +1,6 @@
 /**
- * What is durable, and what may be said before it is (Figure 2: "updated on stable storage before responding to
- * RPCs"). Writes become durable in the order in which they are handed out.
+ * What is durable, and what may be said before it is (Figure 2: "updated on stable storage before responding
+ * to RPCs"). Writes become durable in the order in which they are handed out.
  */
 import type { Actions } from "../../core/action.ts";
 import { samePosition, type LogIndex, type LogPosition } from "../../core/position.ts";
@@ -8,7 +8,10 @@ import { contains, lastOf, prefix, termAt, type ModelLog } from "./model-log.ts"
 import type { Disk, ModelState } from "./model-state.ts";
 import { rule } from "./rule.ts";
 
-/** The node removed the entries after `lastIndex` from its log: what writes hold of them counts no more. */
+/**
+ * The disk when the node has removed the entries after `lastIndex` from its log. Writes of those entries,
+ * done or under way, count no more.
+ */
 export function truncated(disk: Disk, lastIndex: LogIndex): Disk {
   if (disk.handedOut <= lastIndex) return disk;
   return {
@@ -19,7 +22,7 @@ export function truncated(disk: Disk, lastIndex: LogIndex): Disk {
   };
 }
 
-/** The batch `persistId` and all before it are durable. */
+/** The disk when the batch `persistId` and all batches before it are durable. */
 export function persisted(disk: Disk, persistId: number): Disk {
   let { hardState, durable } = disk;
   for (const write of disk.inFlight) {
@@ -35,7 +38,10 @@ export function persisted(disk: Disk, persistId: number): Disk {
   };
 }
 
-/** The stored log begins after a snapshot. It keeps the entries after it only if it held its last entry (§7). */
+/**
+ * The disk when a snapshot up to `position` is installed. The stored log then begins after it, and keeps
+ * later entries only if it held the snapshot's last entry (§7).
+ */
 export function installed(disk: Disk, log: ModelLog, position: LogPosition): Disk {
   if (disk.durable >= position.index && contains(log, position)) return disk;
   const { index } = position;
@@ -43,12 +49,15 @@ export function installed(disk: Disk, log: ModelLog, position: LogPosition): Dis
   return { ...disk, durable: index, handedOut: index, storeEnd: index, inFlight };
 }
 
-/** What will be durable when everything that was handed out is. */
+/** The hard state and the last entry that will be durable when all writes that were handed out are. */
 export function afterWrites({ hardState, durable, inFlight }: Disk): Pick<Disk, "hardState" | "durable"> {
   return inFlight.at(-1) ?? { hardState, durable };
 }
 
-/** The batch saves what changed: no term, vote or entry is left in memory alone. */
+/**
+ * Checks that the batch saves all that changed, so that no term, vote or entry is left in memory alone.
+ * Returns the disk with this write handed out.
+ */
 export function takeWrites({ disk, term, votedFor, log }: ModelState, actions: Actions): Disk {
   const { hardState, append, persistId } = actions;
   const saved = hardState ?? disk.handedOutState;
@@ -66,7 +75,7 @@ export function takeWrites({ disk, term, votedFor, log }: ModelState, actions: A
   const overwrites = append !== null && disk.storeEnd >= from;
   const truncateFrom = append?.truncateFrom ?? null;
   rule(
-    // Removing what lies after the stored log's end removes nothing.
+    // A batch may also truncate where the stored log has no entries: that removes nothing.
     truncateFrom === from || (truncateFrom === null && !overwrites),
     () =>
       `the stored log ends at ${String(disk.storeEnd)}, and the batch removes from ${String(truncateFrom)}`,

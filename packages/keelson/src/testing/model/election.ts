@@ -55,8 +55,9 @@ export function enterTerm(before: ModelState, input: Input, after: Seen): ModelS
 }
 
 /**
- * Whether the request must not have any effect. That the leader asked for the election is believed only
- * where it can have: of a voter, which stands in the term after the leader's.
+ * Whether the request must not have any effect, because this node hears its leader. It is not refused if the
+ * leader itself asked for the election. That claim (`transfer`) is believed only of a voter that stands in
+ * the term after the leader's.
  */
 function isRefused(state: ModelState, { transfer, term, from }: RequestVote): boolean {
   const isAsked = transfer && term === state.term + 1 && hasVote(configOf(state.log), from);
@@ -213,7 +214,7 @@ function mayGrantPreVote(state: ModelState, { from, term, last }: PreVote): bool
   return wouldVote && isUpToDate(last, lastOf(state.log)) && !hearsLeader(state);
 }
 
-/** Names a pre-vote request; an answer names it too. */
+/** A name for a pre-vote request. The answer to it carries the same round, so it has the same name. */
 export function preVoteKey(from: string, round: number): string {
   return `${from} ${String(round)}`;
 }

@@ -53,7 +53,7 @@ export function withCaughtUp(state: ModelState, voters: Iterable<string>): Model
   return caughtUp === unsaid.caughtUp ? state : { ...state, unsaid: { ...unsaid, caughtUp } };
 }
 
-/** A message with this round is handed out. */
+/** Notes that a message with this heartbeat round is handed out, and when. */
 export function withRoundSent(state: ModelState, { round }: AppendEntries): ModelState {
   const { leading, now, settings } = state;
   if (leading === null || round <= leading.roundSent) return state;

@@ -23,7 +23,10 @@ export interface ModelLog {
 /** A log that may follow another one. */
 export interface NextLog {
   readonly log: ModelLog;
-  /** Up to here it holds what the log before it held; that one's last index if nothing was removed. */
+  /**
+   * Up to this index, it holds the same entries as the log before it. If nothing was removed, that log's last
+   * index.
+   */
   readonly kept: LogIndex;
 }
 
@@ -109,10 +112,10 @@ export function suffix(log: ModelLog, index: LogIndex): ModelLog {
 }
 
 /**
- * The log after the receiver has appended the entries of a message (Figure 2, AppendEntries 3 and 4): the first
- * entry that conflicts and all that follow it are removed, and the entries that are missing are appended.
- * Entries that the log holds already stay, and so do those after them. null: the log doesn't hold the entry
- * before the first one (Figure 2, AppendEntries 2).
+ * The log after the receiver has appended the entries of a message (Figure 2, AppendEntries 3 and 4): the
+ * first entry that conflicts and all that follow it are removed, and the entries that are missing are
+ * appended. Entries that the log holds already stay, and so do those after them. null: the log doesn't hold
+ * the entry before the first one (Figure 2, AppendEntries 2).
  */
 export function accepting(log: ModelLog, { prev, lastIndex, terms, configs }: EntryRange): NextLog | null {
   // A snapshot covers committed entries only, and the leader's log holds all of them (Leader Completeness).
@@ -156,7 +159,7 @@ export function sameRange(a: EntryRange, b: EntryRange): boolean {
   );
 }
 
-/** The log that the core must have. */
+/** Checks that the core's log is this one. */
 export function checkSameLog(log: ModelLog, view: LogView): void {
   const seen = logOf(view);
   rule(

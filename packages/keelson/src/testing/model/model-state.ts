@@ -63,10 +63,10 @@ export interface Seen extends HardState {
   /** The last entry that the core holds to be durable. */
   readonly durable: LogIndex;
   readonly transferTarget: NodeId | null;
-  /** The configuration that it acts on. */
+  /** The configuration that the core acts on. */
   readonly config: ClusterConfig;
   readonly log: LogView;
-  /** As leader: what it holds to be replicated to this node; null: nothing is known. */
+  /** As leader: up to which index it takes its log to be replicated to this node. null: nothing is known. */
   matchOf(id: NodeId): LogIndex | null;
 }
 
@@ -76,7 +76,7 @@ export interface ModelState {
   /** The latest time that an input named. */
   readonly now: number;
 
-  // Figure 2, and the role.
+  // The state of Figure 2, and the role.
   readonly term: Term;
   readonly votedFor: NodeId | null;
   readonly log: ModelLog;
@@ -85,7 +85,7 @@ export interface ModelState {
   readonly leader: NodeId | null;
   readonly transferTarget: NodeId | null;
 
-  // Of this term alone: empty when the term begins.
+  // What is known about this term alone: empty when the term begins.
   /** The leader of the term, once it was heard or this node has won; it never changes within the term. */
   readonly leaderOfTerm: NodeId | null;
   /** A follower's log equals the log of this term's leader up to here. */
@@ -106,7 +106,10 @@ export interface ModelState {
   /** When a leader was last heard, on the clock of `now`; -Infinity: never. */
   readonly leaderHeardAt: number;
   readonly disk: Disk;
-  /** Since actions were last taken: what may be said that later inputs no longer show. */
+  /**
+   * What was true at some time since actions were last taken. Messages may still say it, although later
+   * inputs have changed the rest of the state.
+   */
   readonly unsaid: Unsaid;
   readonly reads: Reads;
 }
@@ -194,7 +197,9 @@ export const NOTHING_UNSAID: Unsaid = {
   earlier: [],
 };
 
-/** The knowledge of a term that begins. Entries that are committed are in the logs of all later leaders. */
+/**
+ * What a node knows when a term begins: only that its committed entries are in the logs of all later leaders.
+ */
 export function ofNewTerm(commit: LogIndex) {
   return {
     leaderOfTerm: null,
@@ -224,7 +229,8 @@ export function started(
     transferTarget: null,
     ...ofNewTerm(commit),
     unsaid: NOTHING_UNSAID,
-    // It may have promised its leader just before the restart not to help another candidate (dissertation 6.4.1).
+    // Just before the restart, the node may have promised its leader not to help another candidate
+    // (dissertation 6.4.1).
     leaderHeardAt: term === 0 ? -Infinity : now,
     disk: {
       ...{ hardState, handedOutState: hardState, inFlight: [] },

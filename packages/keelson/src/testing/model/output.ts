@@ -14,7 +14,7 @@ import { rule } from "./rule.ts";
 /** What is durable when a message leaves. */
 type Saved = Pick<Disk, "hardState" | "durable">;
 
-/** The node's actions are taken: its state after that. */
+/** The state after the node's actions are taken. Checks all that they hand out. */
 export function taken(state: ModelState, actions: Actions): ModelState {
   const disk = takeWrites(state, actions);
   const confirmed = confirmReads(state);
@@ -41,8 +41,9 @@ export function taken(state: ModelState, actions: Actions): ModelState {
 }
 
 /**
- * A message that may have been decided in an earlier term: then it may say what was true and durable in that
- * term, and no more.
+ * Checks a message, and returns the state after it. If actions weren't taken since an earlier term, the
+ * message may have been decided in that term; then it may say what was true and durable in that term, and no
+ * more.
  */
 function withDecided(
   state: ModelState,
@@ -118,7 +119,7 @@ function withMessage(state: ModelState, to: NodeId, message: Message, saved: Sav
         state.leaderOfTerm === id && hasVote(configOf(state.log), to),
         () => `asks ${to} to take over, and doesn't lead, or ${to} has no vote (dissertation 3.10)`,
       );
-      // A leader that steps down at once can't wait until the log of its successor is complete.
+      // A leader that has stepped down meanwhile couldn't wait until the log of its successor was complete.
       rule(
         state.leading === null || state.unsaid.caughtUp.has(to),
         () => `asks ${to} to take over, which doesn't hold the whole log (dissertation 3.10)`,

@@ -43,7 +43,7 @@ function withPending(state: ModelState, key: string): ModelState {
   return { ...state, reads: { ...reads, pending: new Map(reads.pending).set(key, read) } };
 }
 
-/** One copy of the read was answered, with whatever index or none. */
+/** The reads when one copy of this one was answered, with an index or with none. */
 export function withoutPending(reads: Reads, key: string): Reads {
   const read = reads.pending.get(key);
   if (read === undefined) return reads;
@@ -53,13 +53,16 @@ export function withoutPending(reads: Reads, key: string): Reads {
   return { ...reads, pending };
 }
 
-/** This node's own read was answered. */
+/** The reads when this node's own read was answered. */
 export function withoutOwn(reads: Reads, id: number): Reads {
   const { pending, answers } = withoutPending(reads, ownRead(id));
   return { pending, answers: new Map([...answers].filter(([key]) => key !== id)) };
 }
 
-/** The node leads no longer: it answers only what it has confirmed already. */
+/**
+ * The state when the node leads no longer. It may still answer what it has confirmed, and forgets the other
+ * nodes' reads that it hasn't.
+ */
 export function withoutLeading(state: ModelState): ModelState {
   if (state.leading === null) return state;
   const { reads } = confirmReads(state);
@@ -69,7 +72,8 @@ export function withoutLeading(state: ModelState): ModelState {
 
 /**
  * Marks the reads that the leader may answer: an entry of its own term is committed (§8), and a majority has
- * answered a round that began after the read arrived. Called before what it depends on is forgotten.
+ * answered a round that began after the read arrived. Call it before something on which that depends is
+ * forgotten.
  */
 export function confirmReads(state: ModelState): ModelState {
   const { reads, leading, commit } = state;
@@ -93,7 +97,10 @@ function hasAnswered({ log, id }: ModelState, { roundOf }: Leading, began: numbe
   return isQuorum(configOf(log), (voter) => voter === id || (roundOf.get(voter) ?? 0) > began);
 }
 
-/** The read is answered with this index: as its leader, or with what the leader answered. */
+/**
+ * Checks the index with which a read is answered: either this node confirmed it as the leader, or the leader
+ * answered it to this node.
+ */
 export function checkAnswer({ reads }: ModelState, key: string, index: LogIndex, ownId: number | null): void {
   const answer = reads.pending.get(key)?.answer ?? null;
   const isLeaders = answer !== null && answer.min <= index && index <= answer.max;
@@ -121,7 +128,7 @@ export function checkLeaseRead(state: ModelState, index: LogIndex): void {
 
 /** When the newest round was sent that a majority has answered; -Infinity: none. */
 function leaseFrom({ leading, log, id, now }: ModelState): number {
-  // Without a sole voter's own vote nobody is elected.
+  // A sole voter always has a lease: without its own vote, no other node is elected.
   if (isQuorum(configOf(log), (voter) => voter === id)) return now;
   let from = leading?.leaseFrom ?? -Infinity;
   for (const [round, at] of leading?.roundSentAt ?? []) {
@@ -132,8 +139,9 @@ function leaseFrom({ leading, log, id, now }: ModelState): number {
 }
 
 /**
- * Keeps a lease when the configuration changes. An election under C_old,new needs C_old's majority, which has
- * promised not to help; one under C_new needs a majority that has heard the leader since C_old,new began.
+ * Keeps the lease when the configuration changes, because it still holds. An election under C_old,new needs
+ * C_old's majority, which has promised not to help; one under C_new needs a majority that has heard the
+ * leader since C_old,new began.
  */
 export function withLeaseKept(state: ModelState): ModelState {
   const { leading } = state;

@@ -1,8 +1,8 @@
 /**
  * The relation between a node's state before an input, the input, and its state after it: `step` returns what
- * the model knows afterwards, and throws `Forbidden` if Raft doesn't allow the step. Raft leaves much open (when
- * to time out, whether to answer, how many entries to send), and so does the model: it is strict only where
- * safety depends on it.
+ * the model knows afterwards, and throws `Forbidden` if Raft doesn't allow the step. Raft leaves much open
+ * (when to time out, whether to answer, how many entries to send), and so does the model: it is strict only
+ * where safety depends on it.
  */
 import type { LogView } from "../../core/log.ts";
 import { samePosition, type LogPosition, type NodeId } from "../../core/position.ts";
@@ -18,7 +18,9 @@ import { checkLeaseRead, withLeaseKept, withoutLeading, withReads } from "./read
 import { checkKept, leadersMessage, logsAfter, verifiedAfter } from "./replication.ts";
 import { rule } from "./rule.ts";
 
-/** See the file's header. */
+/**
+ * Checks one step, and returns the state after it: see the file's header. `seen`: the core after the step.
+ */
 export function step(state: ModelState, input: Input, seen: Seen): ModelState {
   const before = withInput(state, input);
   if (isQuestion(input)) checkUnchanged(before, input, seen);
@@ -49,11 +51,12 @@ export function step(state: ModelState, input: Input, seen: Seen): ModelState {
   return input.type === "take" ? taken(after, input.actions) : after;
 }
 
-/** What the input alone tells the node, before it acts on it. */
+/** The state with what the input alone tells the node, before the node acts on it. */
 function withInput(state: ModelState, input: Input): ModelState {
   const now = input.type === "take" ? state.now : Math.max(state.now, input.now);
   const disk = input.type === "persisted" ? persisted(state.disk, input.persistId) : state.disk;
-  // Taking actions, which each turn of a node ends with, tells it nothing: a copy would cost more than the rest.
+  // Each turn of a node ends with taking its actions, which tells it nothing. Keep the same object then: a
+  // copy would cost more than all the rest.
   const told = now === state.now && disk === state.disk ? state : { ...state, now, disk };
   const counted = withAcknowledgement(withAnswers(told, input), input);
   const asked = withReads(counted, input);
@@ -61,7 +64,10 @@ function withInput(state: ModelState, input: Input): ModelState {
   return asked;
 }
 
-/** Inputs that only ask something, or take what was decided before. They must not change the node. */
+/**
+ * Whether the input only asks something, or takes what was decided before. Such an input must not change the
+ * node.
+ */
 function isQuestion(input: Input): boolean {
   switch (input.type) {
     case "message": {
@@ -82,7 +88,7 @@ function checkUnchanged(before: ModelState, input: Input, seen: Seen): void {
   for (const field of ["term", "votedFor", "role", "leader", "commit", "transferTarget"] as const) {
     // A leader's answer also tells what is committed.
     if (field === "commit" && what === "read-index-reply") continue;
-    // Each input tells the time, at which a transfer may have taken too long.
+    // Each input tells the time, and ends a transfer that has taken too long.
     if (field === "transferTarget" && seen.transferTarget === null) continue;
     rule(
       seen[field] === before[field],
@@ -104,8 +110,8 @@ function checkLeader(before: ModelState, entered: ModelState, input: Input, { le
 /** §5.3: only a leader appends commands. During a transfer it takes none (dissertation 3.10). */
 function checkProposal(before: ModelState, input: Input): void {
   if (input.type === "create") {
-    // The first entry is the same on every node that creates the cluster. So a node may write it although it has
-    // heard of the cluster's elections already, as if a leader had sent it.
+    // The first entry is the same on every node that creates the cluster. So a node may write it although it
+    // has heard of the cluster's elections already, as if a leader had sent it.
     const isBlank = before.log.lastIndex === 0;
     rule(isBlank && input.voters.includes(before.id), () => "creates a cluster on a node that has a log");
   }
@@ -130,7 +136,7 @@ function nextLog(before: ModelState, entered: ModelState, input: Input, seen: Se
     return `the log is (${String(base.index)}, ${String(last.index)}@${String(last.term)}]; allowed: ${logs} (§5.3)`;
   });
   checkKept(entered, next, input);
-  // If the step may have left the log alone, and nothing else, its ends say enough.
+  // If the only log that is allowed is the one before the step, comparing its ends was enough.
   if (next.log !== before.log || allowed.length > 1) checkSameLog(next.log, seen.log);
   rule(
     sameConfig(seen.config, configOf(next.log)),
@@ -151,7 +157,7 @@ function nextDisk({ disk, log }: ModelState, { kept }: NextLog, input: Input) {
   return kept < log.lastIndex ? truncated(disk, kept) : disk;
 }
 
-/** A pre-candidate's log ends here now. */
+/** Notes where the log of a pre-candidate ends. */
 function withPreCampaign(unsaid: Unsaid, last: LogPosition): Unsaid {
   const isKnown = unsaid.preCampaigns.some((known) => samePosition(known, last));
   return isKnown ? unsaid : { ...unsaid, preCampaigns: [...unsaid.preCampaigns, last] };
