@@ -150,9 +150,9 @@ export class CommandTooLargeError extends RaftError {
 }
 
 /**
- * The state machine's `apply` threw, on every node alike; or the command is of a session, and its result
- * could not be encoded, so that no retry could be given it. The command counts as applied; `cause` is what
- * was thrown.
+ * The state machine's `apply` threw, on every node alike; or the command was sent in a session, and its
+ * result could not be encoded, so that it can't be kept for retries. The command counts as applied; `cause`
+ * is what was thrown.
  */
 export class CommandRejectedError extends RaftError {
   override readonly name = "CommandRejectedError";
@@ -262,8 +262,8 @@ export class NodeFailedError extends RaftError {
 
 /**
  * The node lost entries that it had acknowledged as durable: its directory was replaced by an older copy, or
- * its disk forgot writes. It stopped, because it may have forgotten a vote too. Remove it from the cluster, and
- * add its machine anew, with an empty directory and a new id.
+ * its disk forgot writes. It stopped, because it may have forgotten a vote too. Remove it from the cluster,
+ * and add its machine anew, with an empty directory and a new id.
  */
 export class LostEntriesError extends RaftError {
   override readonly name = "LostEntriesError";
@@ -381,8 +381,8 @@ export class DecodeError extends RaftError {
 }
 
 /**
- * Bytes that are whole hold a kind of thing that this version of Keelson doesn't know: another version wrote
- * them. Unlike other `DecodeError`s this says nothing about damage.
+ * Bytes that are intact hold an entry or an item of a kind that this version of Keelson doesn't know: another
+ * version wrote them. Unlike other `DecodeError`s this says nothing about damage.
  */
 export class UnknownKindError extends DecodeError {
   /**
@@ -397,7 +397,7 @@ export class UnknownKindError extends DecodeError {
 
 /**
  * The message of something thrown. Never throws itself: user code may throw anything, also objects that can't
- * be made strings, or errors whose message is none.
+ * be made strings, or errors whose message is no string.
  *
  * Node rejects a connection to a name with several addresses with an `AggregateError` without a message. So
  * where the message is empty, the errors inside are named, or the cause, or at least the code or name.
@@ -412,7 +412,10 @@ export function textOfThrown(thrown: unknown): string {
   }
 }
 
-/** Causes and inner errors are followed so far: they may form a ring. */
+/**
+ * How many levels of causes and inner errors are followed. There must be a limit, because they may form a
+ * ring.
+ */
 const INNER_LEVELS_MAX = 4;
 
 function textWithoutMessage(error: Error, levels: number): string {

@@ -21,8 +21,8 @@ export interface Environment {
   /**
    * Calls back once, about `delayMs` from now, and never within the call. It may be late by any amount: the
    * process may be busy or stopped. It may also be early by up to a millisecond, because Node's timers count
-   * whole milliseconds. Where that matters, compare `now()` with the deadline in the callback. A delay of 0
-   * or less ends as soon as possible; it may be of any length, and Infinity never ends.
+   * whole milliseconds. Where that matters, compare `now()` with the deadline in the callback. With a delay
+   * of 0 or less it calls back as soon as possible, with Infinity never. There is no longest delay.
    *
    * Timers with equal delays fire in the order in which they were set. Of two with different delays that both
    * became due while the process was busy or stopped, either may fire first.
@@ -30,7 +30,7 @@ export interface Environment {
   setTimer(delayMs: number, callback: () => void): Timer;
   /**
    * Calls back once at the end of this turn of the event loop, after all input that is ready now, and in the
-   * order of the calls. What a callback defers belongs to the next turn. Can't be cancelled.
+   * order of the calls. What such a callback defers itself is called in the next turn. Can't be cancelled.
    */
   defer(callback: () => void): void;
   readonly files: FileSystem;
@@ -153,7 +153,10 @@ export interface Listener {
 export interface Connection {
   /** The address at the other end, for logs. */
   readonly peer: string;
-  /** What to call. The owner sets it in the same callback in which it gets the connection. */
+  /**
+   * What the connection calls. Its owner sets it in the same callback in which it gets the connection, so
+   * that it misses no event.
+   */
   handler: ConnectionHandler | null;
   /** Queues bytes. The caller must not change them any more. Does nothing on a closed connection. */
   write(bytes: Uint8Array): void;

@@ -8,7 +8,9 @@ export const LOCK_FILE = "lock.db";
 /** Who holds the lock, as a line for people. Empty, or outdated, when nobody does. */
 export const HOLDER_FILE = "lock.holder";
 
-/** Whether a file of this name belongs to the lock: such a file doesn't count as contents of the directory. */
+/**
+ * Whether a file of this name belongs to the lock. Such a file doesn't count as contents of the directory.
+ */
 export function isLockFile(name: string): boolean {
   return name === LOCK_FILE || name === HOLDER_FILE || name === `${LOCK_FILE}-journal`;
 }

@@ -43,8 +43,8 @@ export async function lockDirectory(directory: string, mode: LockMode = "exclusi
 }
 
 /**
- * How often it tries before it takes the directory for locked. Failing takes `ATTEMPTS_MAX` times the delay,
- * 120 to 240 ms.
+ * How many attempts fail before the directory counts as locked. The waits between them take 105 to 210 ms in
+ * all.
  */
 const ATTEMPTS_MAX = 8;
 const RETRY_MS_MIN = 15;
@@ -65,8 +65,9 @@ async function lockExclusively(directory: string): Promise<FileLock> {
 }
 
 /**
- * Takes the shared lock. It creates nothing: a directory without a lock file has no holder, and one that
- * can't be written, such as a read-only volume, may have one elsewhere.
+ * Takes the shared lock. Creates nothing, so that it works on a read-only volume too. A directory without a
+ * lock file is in use by nobody. Where there is a lock file, a process may hold it, even if this one can't
+ * write there.
  */
 async function lockShared(directory: string): Promise<FileLock> {
   try {
@@ -136,12 +137,17 @@ function descriptionOfSelf(): string {
   return `process ${String(process.pid)} on ${hostname()}, since ${new Date().toISOString()}\n`;
 }
 
-/** Writes in place: nothing in the directory is renamed. Failures are ignored, as only a message suffers. */
+/**
+ * Writes the line about the holder, in place: nothing in the directory is renamed. Failures are ignored,
+ * because only a message depends on it.
+ */
 async function writeHolder(directory: string, text: string): Promise<void> {
   await fs.writeFile(path.join(directory, HOLDER_FILE), text).catch(() => undefined);
 }
 
-/** The longest description of a holder that is believed. */
+/**
+ * The most characters of a description of the holder. A longer one isn't from this program, and is ignored.
+ */
 const HOLDER_CHARS_MAX = 200;
 
 async function readHolder(directory: string): Promise<string | null> {

@@ -3,7 +3,7 @@ import type { Environment, Timer } from "../environment.ts";
 import { nodeFiles } from "./node-files.ts";
 import { nodeNetwork } from "./node-network.ts";
 
-/** The longest delay of `setTimeout`, 24.8 days. It takes a longer one for 1 ms. */
+/** The longest delay of `setTimeout`, 24.8 days. It treats a longer one as 1 ms. */
 const TIMER_DELAY_MS_MAX = 2 ** 31 - 1;
 
 /** The environment that production runs on. */
@@ -24,8 +24,8 @@ export function nodeEnvironment(): Environment {
 
 function setNodeTimer(delayMs: number, callback: () => void): Timer {
   if (delayMs > TIMER_DELAY_MS_MAX) return setLongTimer(delayMs, callback);
-  // The event loop's clock and the delay are both cut to whole milliseconds. Rounding the delay up leaves
-  // less than one by which the timer can be early.
+  // Node cuts both the event loop's clock and the delay to whole milliseconds. Because the delay is rounded
+  // up here, the timer is early by less than a millisecond.
   const timer = setTimeout(callback, Math.max(0, Math.ceil(delayMs)));
   return {
     cancel() {

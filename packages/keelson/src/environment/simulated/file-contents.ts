@@ -9,7 +9,7 @@ interface LostWrite {
   readonly position: number;
   /** A copy of its bytes. */
   readonly bytes: Uint8Array;
-  /** Once the loss is final, reads no longer show the write. */
+  /** Whether reads stop showing the write once its loss is final. */
   readonly forgotten: boolean;
   /** Whether the file was written to again since. */
   overtaken: boolean;
@@ -29,7 +29,7 @@ export class FileContents {
    * `durable`.
    */
   readonly dirty = new Set<number>();
-  /** Lost writes whose loss isn't final yet: after a crash now, they would still be in their places. */
+  /** Lost writes whose loss isn't final yet: a crash now would find them in their places on the disk. */
   #lostWrites: LostWrite[] = [];
 
   write(bytes: Uint8Array, position: number): void {
@@ -80,7 +80,7 @@ export class FileContents {
     this.visible = this.durable.slice();
   }
 
-  /** The lost write was not lost after all, only late. */
+  /** Puts a lost write in its place on the disk: it was not lost after all, only late. */
   #putBack(lost: LostWrite): void {
     this.#lostWrites = this.#lostWrites.filter((other) => other !== lost);
     const end = lost.position + lost.bytes.length;

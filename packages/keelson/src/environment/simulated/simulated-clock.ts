@@ -120,7 +120,7 @@ export class SimulatedClock {
     }
   }
 
-  /** Two calls at once would both move time. */
+  /** Runs `run`, and refuses other calls meanwhile: two at once would both move time. */
   async #exclusively(run: () => Promise<void>): Promise<void> {
     if (this.#running) throw new Error("the clock is being advanced already: await the call before");
     this.#running = true;
@@ -134,8 +134,8 @@ export class SimulatedClock {
 
 /**
  * How many immediates are set together. Node runs immediates that are already set one after the other, and
- * settles all promises in between. A turn of Node's event loop for each of them would cost about as much as a
- * simulated turn.
+ * settles all promises in between. So this many calls of `drained` share one turn of Node's event loop, which
+ * costs about as much as a simulated turn.
  */
 const IMMEDIATES_AT_ONCE = 64;
 
@@ -143,7 +143,7 @@ const IMMEDIATES_AT_ONCE = 64;
 class PromiseDrain {
   /** How many immediates are set and haven't fired. */
   #ready = 0;
-  /** Called by the next one; null: nobody waits, and it does nothing. */
+  /** Called by the next immediate that fires; null: nobody waits, so the immediate does nothing. */
   #resolve: (() => void) | null = null;
 
   /** One call at a time. */
@@ -266,7 +266,8 @@ function isBefore(a: TimerEntry, b: TimerEntry): boolean {
 }
 
 /**
- * Timers that may fire at one time. More are taken for a loop of timers without delay, which would never end.
+ * The most timers that may fire at one time. More than that count as a loop of timers without delay, which
+ * would never end.
  */
 const TIMERS_PER_INSTANT_MAX = 100_000;
 

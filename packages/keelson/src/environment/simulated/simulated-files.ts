@@ -58,8 +58,8 @@ export type FileFault =
    */
   | { readonly type: "lost-write"; readonly elsewhereBy: number | null; readonly forgotten: boolean }
   /**
-   * The power fails right after it is done: its promise, and those of all later calls, never settle. Then
-   * call `crash`.
+   * The power fails right after the operation is done: its promise, and those of all later calls, never
+   * settle. The test then has to call `crash`.
    */
   | { readonly type: "power-cut" };
 
@@ -268,8 +268,9 @@ export class SimulatedFiles implements FileSystem {
   }
 
   /**
-   * Does one operation, or the fault that `intercept` chose instead of it: `effect` does the operation, also
-   * in part or unnoticed, and `onFault` what happens before it rejects.
+   * Does one operation, or the fault that `intercept` chose instead of it. `effect` does the operation; it is
+   * given a fault after which the operation still succeeds, and must apply that itself. For other faults,
+   * `onFault` does what they leave behind before the operation rejects.
    */
   #operate<T>(
     type: FileOperation["type"],

@@ -31,9 +31,9 @@ export class SimulatedNetwork {
   readonly #streams = new Set<Stream>();
   /** The links that were set one by one, by `linkKey`. */
   readonly #links = new Map<string, LinkFaults>();
-  /** All other links. */
+  /** What all other links do. */
   #defaultLink = HEALTHY;
-  /** For the next listener at port 0. */
+  /** The port for the next listener that asks for port 0. */
   #nextPort = FIRST_FREE_PORT;
 
   constructor(clock: SimulatedClock, random: () => number) {
@@ -99,7 +99,7 @@ export class SimulatedNetwork {
     return this.#streams.size;
   }
 
-  /** How many of them have an end at the named host. */
+  /** How many of the open streams have an end at the named host. */
   streamsOf(name: string): number {
     let count = 0;
     for (const stream of this.#streams) if (stream.involves(name)) count++;

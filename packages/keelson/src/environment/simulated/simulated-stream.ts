@@ -59,11 +59,11 @@ class Pipe {
   #items: Item[] = [];
   /** When the latest item may arrive. */
   #lastAt = 0;
-  /** A timer for the next delivery is set. */
+  /** Whether a timer for the next delivery is set. */
   #scheduled = false;
-  /** The receiving end takes no bytes for now. Events still arrive. */
+  /** Whether the receiving end takes no bytes for now. Events still arrive. */
   #paused = false;
-  /** Nothing is taken or delivered any more. */
+  /** Whether the pipe takes and delivers nothing any more. */
   #discarded = false;
   /** The bytes that have not arrived. */
   queuedBytes = 0;
@@ -187,7 +187,7 @@ export class Stream {
   readonly #network: StreamNetwork;
   readonly #from: string;
   readonly #to: string;
-  /** The request to connect has arrived at the other host, whether or not that listened. */
+  /** Whether the request to connect has arrived at the other host, even if nothing listened there. */
   #hasArrived = false;
 
   constructor(network: StreamNetwork, from: string, to: string, address: string) {
@@ -258,7 +258,8 @@ export class Stream {
   /** The named host's process has ended: closes its end without calling it. */
   crash(name: string): void {
     if (this.#from === name) this.opener.closeSilently();
-    // Before the request arrived, the host had no end. When it arrives, nothing will listen there.
+    // Before the request to connect has arrived, the listening host has no end to close. When the request
+    // arrives, nothing will listen there.
     if (this.#to === name && this.#hasArrived) this.#accepter.closeSilently();
   }
 
@@ -291,7 +292,7 @@ class StreamEnd implements Connection {
   readonly #outgoing: Pipe;
   readonly #incoming: Pipe;
   #isClosed = false;
-  /** `bufferedBytes` was above 0 and has not fallen to 0 since. */
+  /** Whether `bufferedBytes` was above 0 and has not fallen to 0 since. */
   #hasBacklog = false;
 
   constructor(stream: Stream, peer: string, outgoing: Pipe, incoming: Pipe) {
