@@ -48,7 +48,7 @@ export function identityOf(host: TransportHost, address: string): Identity {
   return { id, storeId, info, address, priority };
 }
 
-/** What the host is told about the node that names itself so. */
+/** What the host is told about a node that has named itself by `Identity` in a handshake. */
 export function peerInfoOf({ id, storeId, info, address, priority }: Identity): PeerInfo {
   return { id, storeId, info, address, priority };
 }
@@ -73,8 +73,8 @@ const OTHER_INCARNATION =
   "them; add the caller's machine anew, with an empty directory and a new id";
 
 /**
- * A peer's reason as this node's operator can use it: a peer tells one of another cluster nothing, but that
- * it says so is telling.
+ * Turns the reason that a peer gave into one that this node's operator can use. To a node that may be of
+ * another cluster, a peer says only `STRANGER_REASON`; that it does tells what may be wrong.
  */
 export function explainRefusal(reason: string, peerId: NodeId): string {
   if (!reason.includes(STRANGER_REASON)) return reason;
@@ -84,7 +84,10 @@ export function explainRefusal(reason: string, peerId: NodeId): string {
   );
 }
 
-/** A refusal whose reason tells the peer nothing that it didn't say or doesn't know. */
+/**
+ * A refusal that tells the peer its reason, because that says nothing which the peer didn't say itself or
+ * doesn't know.
+ */
 export function openRefusal(reason: string): Refusal {
   return { told: reason, logged: reason };
 }

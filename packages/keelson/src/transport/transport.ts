@@ -35,7 +35,7 @@ export interface PeerInfo {
   /**
    * Where the peer says that it can be reached. Given to `onPeer` and `refusalOf`; absent in
    * `TransportHost.self`, because the transport knows its own address. A node that knows no membership yet
-   * can answer only with its help.
+   * needs it to answer the peer.
    */
   readonly address?: string;
   /** How much this node should lead, compared with the others: an integer from 0. Default 0. */
@@ -118,8 +118,8 @@ export interface Transport {
    * its old address or at its new one. Connections to peers or addresses that are no longer named are closed;
    * others stay.
    *
-   * Incoming messages do not depend on it: any node of the cluster may connect. May be called before `start`.
-   * This node's own id, and a peer without an address, are ignored.
+   * Incoming messages don't depend on this call: any node of the cluster may connect. May be called before
+   * `start`. This node's own id, and a peer without an address, are ignored.
    */
   setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void;
   /**

@@ -373,5 +373,8 @@ function joined(chunks: readonly Uint8Array[], bytes: number): Uint8Array {
   return whole;
 }
 
-/** Bytes that may be on their way from one node to another. A message is always taken when there are none. */
+/**
+ * The most bytes that may be on their way from one node to another. A message is always taken when there are
+ * none.
+ */
 const IN_TRANSIT_BYTES_MAX = 32 * 1024 * 1024;

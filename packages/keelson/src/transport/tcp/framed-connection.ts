@@ -11,7 +11,10 @@ import { DecodeError } from "../../errors.ts";
 export interface FrameHandler {
   /** The connection that this node opened is established. Never called for an accepted one. */
   onOpen?(): void;
-  /** A frame arrived. Goodbyes, and once established pings and pongs, are handled here and not reported. */
+  /**
+   * A frame arrived. The framed connection itself handles goodbyes and, once established, pings and pongs,
+   * and doesn't report them.
+   */
   onFrame(frame: Frame): void;
   /** The connection is closed, for this reason. Called exactly once, as the last of all. */
   onClosed(reason: string): void;
@@ -28,8 +31,8 @@ export class FramedConnection implements ConnectionHandler {
   readonly #environment: Environment;
   readonly #owner: FrameHandler;
   /**
-   * Accepts only small frames until `establish`: before its handshake, a peer must not make us hold much
-   * memory.
+   * Accepts only small frames until `establish`: before its handshake is complete, a peer must not make this
+   * node hold much memory.
    */
   readonly #reader = new FrameReader(HANDSHAKE_BYTES_MAX);
   /**
@@ -51,17 +54,17 @@ export class FramedConnection implements ConnectionHandler {
   /** Bytes passed to `write` so far. */
   #writtenBytes = 0;
   /**
-   * `#writtenBytes` after each write of which the operating system has not taken all; ascending. A few at
-   * its front may be sent already.
+   * For each write that the operating system has not taken as a whole, `#writtenBytes` after that write;
+   * ascending. A few at the front may be taken by now.
    */
   #unsentWrites: number[] = [];
   /** How many of `#writtenBytes` the operating system had taken at the last idle check. */
   #drainedBytes = 0;
   /** Whether bytes waited for the operating system at the last idle check. */
   #hadBacklog = false;
-  /** The handshake is complete. Set by `establish`, never reset. */
+  /** Whether the handshake is complete. Set by `establish`, never reset. */
   #established = false;
-  /** The peer's end is known to exist, so a goodbye can reach it. Never reset. */
+  /** Whether the peer's end is known to exist, so that a goodbye can reach it. Never reset. */
   #isConnected = false;
 
   constructor(connection: Connection, environment: Environment, owner: FrameHandler) {
@@ -201,7 +204,10 @@ export class FramedConnection implements ConnectionHandler {
     }
   }
 
-  /** A peer that sends pings and does not read the pongs would make them pile up here. */
+  /**
+   * Answers a ping, or closes the connection to a peer that doesn't read: the pongs would pile up in this
+   * node's memory.
+   */
   #sendPong(): void {
     if (this.heldBytes > UNREAD_PONG_BYTES_MAX) this.destroy("it asks and does not read the answers");
     else this.sendControl({ type: "pong" });
@@ -252,7 +258,10 @@ export class FramedConnection implements ConnectionHandler {
 /** How often, within the idle limit, silence is checked for and a ping is sent. */
 const CHECKS_PER_IDLE_LIMIT = 4;
 
-/** How long a connection stays after a goodbye, so that it can arrive before the close. */
+/**
+ * How long a connection stays open after a goodbye, in milliseconds, so that the goodbye can arrive before
+ * the close.
+ */
 const LINGER_MS = 1_000;
 
 /**
@@ -261,7 +270,10 @@ const LINGER_MS = 1_000;
  */
 const WRITE_OVERHEAD_BYTES = 512;
 
-/** Sent writes are forgotten in such numbers, or all at once: the list is not moved up for each of them. */
+/**
+ * At least so many sent writes, or all, are removed from the list at once. Removing them one by one would
+ * move up the rest of the list each time.
+ */
 const SENT_WRITES_MIN = 64;
 
 /** Bytes that may be held when another pong is due; with more, the peer is not reading. */

@@ -7,7 +7,10 @@ import { helloOf } from "../handshake.ts";
 import type { FramedConnection, FrameHandler } from "./framed-connection.ts";
 import type { TcpContext } from "./tcp-context.ts";
 
-/** A node that hasn't answered by then counts as one that is not running yet. */
+/**
+ * How long to wait for the answer, in milliseconds. A node that hasn't answered by then counts as not running
+ * yet.
+ */
 const ANSWER_MS_MAX = 1_000;
 
 /** See the file's header. */

@@ -110,9 +110,9 @@ export class IncomingConnection implements FrameHandler {
 
   /**
    * Joins the peer's cluster, then checks the hello again, because the node may have joined another cluster
-   * meanwhile. Reading is paused, so what the peer sends stays in its own queue: this node must not hold it,
-   * nor look at it before it knows that it is of its own cluster. A frame that came in one chunk with the
-   * hello is refused by `onFrame`.
+   * meanwhile. Reading is paused, so messages that the peer sends meanwhile wait at the peer: this node must
+   * neither hold them nor look at them before both belong to the same cluster. A frame that came in one chunk
+   * with the hello is refused by `onFrame`.
    */
   #adoptCluster(hello: Hello): void {
     this.#state = "adopting";

@@ -20,8 +20,8 @@ import type { TcpContext } from "./tcp-context.ts";
 
 /**
  * Keeps a connection to one peer: opens it, and opens it again whenever it ends, until `close`. While there
- * is no connection, messages are dropped rather than queued. By the time it is back they are out of date, and
- * Raft sends what still matters again.
+ * is no connection, messages are dropped rather than queued. By the time there is a connection again they are
+ * out of date, and Raft sends what still matters again.
  */
 export class OutgoingConnection implements FrameHandler {
   readonly #context: TcpContext;
@@ -47,7 +47,7 @@ export class OutgoingConnection implements FrameHandler {
   #connection: FramedConnection | null = null;
   /** The timer of the next attempt. Not null in "waiting". */
   #timer: Timer | null = null;
-  /** A microtask that writes the queue is planned. */
+  /** Whether a microtask that writes the queue is planned. */
   #flushScheduled = false;
   /**
    * Failures already logged since the last successful connection, so that a long outage doesn't fill the log.
@@ -65,8 +65,9 @@ export class OutgoingConnection implements FrameHandler {
   /**
    * Replaces the peer's addresses. A connection or an attempt under way is kept: see `isAtOneOf`.
    *
-   * So is the round of attempts. Hazard: the runtime may name the same addresses again at any time, and more
-   * often than an attempt takes. A round that began anew each time would never get to its second address.
+   * The current round of attempts goes on too. Hazard: the runtime may set the same addresses again at any
+   * time, at shorter intervals than one attempt takes. If each call began a new round, no attempt would ever
+   * be made at the second address.
    */
   setAddresses(addresses: readonly string[]): void {
     assert(addresses.length > 0, "a peer is somewhere");

@@ -8,28 +8,29 @@ import { InvalidOptionError } from "../../errors.ts";
  */
 export interface TcpLimits {
   /**
-   * Bytes that may be held of what waits to be sent to one peer, queued here or in its socket; for each
-   * unsent write 512 are added. A message that does not fit is dropped, and `send` returns false; Raft
-   * sends its contents again. A message is always taken when nothing waits, or one that is larger than the
-   * limit could never be sent. Default 32 MiB: several times what the core sends to one peer without an
-   * acknowledgement.
+   * The most bytes that may wait to be sent to one peer, in the queue and in its socket; each unsent write
+   * counts 512 bytes more than it has, for its memory. A message that does not fit is dropped, and `send`
+   * returns false; Raft sends its contents again. A message is always taken when nothing waits, or one that
+   * is larger than the limit could never be sent. Default 32 MiB: several times what the core sends to one
+   * peer without an acknowledgement.
    */
   readonly queueBytesMax: number;
   /**
-   * Accepted connections whose handshake is not complete. Another one takes the place of the oldest of them,
-   * so strangers that connect and stay silent can't keep a member out: a member's hello arrives within a
-   * round trip. Default 64.
+   * The most accepted connections whose handshake is not complete. A further connection takes the place of
+   * the oldest of them, so strangers that connect and stay silent can't keep a member out: a member's hello
+   * arrives within a round trip. Default 64.
    */
   readonly pendingHandshakesMax: number;
   /**
-   * Of these, connections from one host. Another one takes the place of that host's oldest, so one host can't
-   * evict what others have open. Default 16: members that share a machine, and their reconnects.
+   * The most accepted connections from one host whose handshake is not complete. A further one takes the
+   * place of that host's oldest, so one host can't evict the connections of others. Default 16: enough for
+   * members that share a machine, and for their reconnects.
    */
   readonly pendingHandshakesPerHostMax: number;
   /**
-   * Accepted connections whose handshake is complete. It counts apart from pending handshakes: a member's
-   * connection always gets in, if need be in the place of the oldest one of a node that is not among the
-   * peers. Default 512.
+   * The most accepted connections whose handshake is complete. Pending handshakes are not counted. A member's
+   * connection is always accepted, if need be in the place of the oldest connection from a node that is not
+   * among the peers. Default 512.
    */
   readonly connectionsMax: number;
   /** How long it may take to establish a connection. Default 2,000. */

@@ -215,7 +215,10 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
     evicted.closeWithGoodbye("another peer took its place");
   }
 
-  /** Forgets a connection that is closing: until it has closed it counts among those that linger. */
+  /**
+   * Moves a connection that this side is closing to `#leaving`, until it has closed. When too many are there,
+   * the oldest is closed at once, without waiting for its goodbye to arrive.
+   */
   #leave(connection: IncomingConnection): void {
     this.#pending.delete(connection);
     this.#leaving.add(connection);
@@ -308,7 +311,7 @@ function checkAdvertise(address: string): void {
   }
 }
 
-/** Refuses at the start what would not fit into a handshake, and so make every one of them fail. */
+/** Throws if this node's info or store id doesn't fit into a handshake: every handshake would fail. */
 function checkSelf(host: TransportHost): void {
   const { info, storeId } = host.self;
   const bytes = (text: string): number => new TextEncoder().encode(text).length;
@@ -322,5 +325,8 @@ function checkSelf(host: TransportHost): void {
   }
 }
 
-/** Different refusals that are remembered, so that a peer that is refused every second is logged once. */
+/**
+ * The most different refusals that are remembered, so that a peer that is refused every second is logged
+ * once.
+ */
 const LOGGED_REFUSALS_MAX = 256;
