@@ -10,14 +10,16 @@ export interface Break {
   readonly to: string;
   /** Further changes: of second safeguards that would hide the bug. */
   readonly also?: readonly { readonly file: string; readonly from: string; readonly to: string }[];
-  /** The bounds within which the bug is found soonest, as changes to the bounds `breaks`. */
+  /** The bounds within which the bug is found soonest, as changes to `PROFILES.breaks`. */
   readonly bounds?: Partial<Bounds>;
 }
 
 /** One change of membership, and no proposals. */
 const MEMBERSHIP: Partial<Bounds> = { proposals: 0, change: "replace", changes: 1 };
 
-/** The only voter is replaced by another node: each quorum is a single disk, so nothing hides a missing vote. */
+/**
+ * The only voter is replaced by another node: each quorum is a single disk, so nothing hides a missing vote.
+ */
 const HANDOVER: Partial<Bounds> = {
   proposals: 0,
   nodes: 2,

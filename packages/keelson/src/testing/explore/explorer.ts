@@ -38,12 +38,12 @@ export interface Result extends Progress {
 const PROGRESS_STATES = 1 << 13;
 
 /**
- * Visits every state that a group can reach within bounds, breadth first, and checks the invariants after every step.
- * Visited states are remembered as 64-bit hashes: with ten million states, a collision that hides a state is expected
- * once in some hundred thousand explorations.
+ * Visits every state that a group can reach within bounds, breadth first, and checks the invariants after
+ * every step. Visited states are remembered as 64-bit hashes: with ten million states, a collision that hides
+ * a state is expected once in some hundred thousand explorations.
  */
 export class Explorer {
-  /** The numbers of hosts, messages and histories; a trace looks them up. */
+  /** Gives hosts, messages and histories their numbers. A trace looks up what a number means. */
   readonly cache: StepCache;
   readonly stepper: GroupStepper;
   readonly canonical: CanonicalStates;
@@ -51,7 +51,10 @@ export class Explorer {
   readonly #statesMax: number;
   /** The hashes of the states that were found. */
   readonly #visited = new PairTable(1 << 20);
-  /** By state, in the order in which they were found: the state it was found from, and the event that led to it. */
+  /**
+   * By state, in the order in which they were found: the state it was found from, and the event that led to
+   * it.
+   */
   readonly #parents = new IntegerList();
   readonly #events = new IntegerList();
   /** States of the current depth that are still to be expanded, and those found one step further. */
@@ -72,7 +75,10 @@ export class Explorer {
     this.#statesMax = statesMax;
   }
 
-  /** Explores until every state is visited, a violation is found, `statesMax` is reached, or `onProgress` returns false. */
+  /**
+   * Explores until every state is visited, a violation is found, `statesMax` is reached, or `onProgress`
+   * returns false.
+   */
   run(onProgress: (progress: Progress) => boolean = () => true): Result {
     const broken = this.#catching([], () => {
       this.#visit(this.initial(), 0, 0);
@@ -108,7 +114,8 @@ export class Explorer {
       if (found === "no-room") ranOutOfRoom = true;
       else if (found !== null) return found;
     }
-    // Losing a message leads nowhere that never delivering it wouldn't, except that it makes room for others.
+    // A lost message has the same effect as one that is never delivered, except that it makes room for
+    // others. So losses are tried only where an event lacked room.
     if (!ranOutOfRoom) return null;
     for (const message of stepper.messagesOf(this.#state)) this.#try({ type: "drop", message });
     return null;
@@ -141,7 +148,10 @@ export class Explorer {
     });
   }
 
-  /** The violation that happens meanwhile, and what led to it: the way to the present state, then these events. */
+  /**
+   * Runs `happen`, and returns its result; or, if it throws a violation, that violation with the events that
+   * led to it: those on the way to the present state, and then `events`.
+   */
   #catching<T>(events: readonly GroupEvent[], happen: () => T): Found | T {
     try {
       return happen();

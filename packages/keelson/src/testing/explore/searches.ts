@@ -16,7 +16,7 @@ export interface Search {
 export interface Version {
   readonly bounds: Bounds;
   readonly states: number;
-  /** With fewer, the exploration has lost some of its events. */
+  /** If the exploration visits fewer states, some of its events no longer happen. */
   readonly statesMin: number;
 }
 
@@ -107,5 +107,8 @@ export function versionOf(search: Search, isShort: boolean): Version {
   return { ...version, statesMin: STATES_MIN * version.states };
 }
 
-/** Each version visits at least this share of its states; most have more than they visit. */
+/**
+ * Each version must visit at least this share of `states`. Most searches have more states than they may
+ * visit, and so reach all of it.
+ */
 const STATES_MIN = 0.7;

@@ -60,7 +60,7 @@ function inNames(sentence: string, names: Renaming): string {
   return sentence.replaceAll(/\bn\d\b/g, (name) => renamed(names, name));
 }
 
-/** The trace's names of the nodes after the state was renamed once more. */
+/** By place, the name that a node has in the trace, after the state was renamed once more. */
 function throughRenaming(names: Renaming, renaming: Renaming): Renaming {
   const after: number[] = [];
   for (const [place, to] of renaming.entries()) after[to] = names[place] ?? -1;

@@ -1,4 +1,6 @@
-/** What a state may be: anything but `undefined`, which means "impossible". States are never changed in place. */
+/**
+ * What a state may be: anything but `undefined`, which means "impossible". States are never changed in place.
+ */
 export type ModelState = string | number | boolean | object | null;
 
 /**

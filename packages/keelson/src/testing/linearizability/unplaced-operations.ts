@@ -1,18 +1,19 @@
 import type { DoneOperation } from "./operation.ts";
 
 /**
- * Which operations of a history the search has placed in its order, and which may be placed next. An operation may be
- * placed next if it was called before any other unplaced operation returned: otherwise that other one came first.
+ * Which operations of a history the search has placed in its order, and which may be placed next. An
+ * operation may be placed next if it was called before any other unplaced operation returned: otherwise that
+ * other one came first.
  *
- * Calls and returns stand in one doubly linked list, by time. Placing an operation takes its call and return out of the
- * list; taking it back puts them where they were. So all steps take constant time, and what may be placed next are the
- * calls at the beginning of the list, up to the first return.
+ * Calls and returns stand in one doubly linked list, by time. Placing an operation takes its call and return
+ * out of the list; taking it back puts them where they were. So all steps take constant time, and what may be
+ * placed next are the calls at the beginning of the list, up to the first return.
  */
 export class UnplacedOperations {
   /** Ordered by their call; an operation is named by its place here. */
   readonly #operations: readonly DoneOperation<unknown, unknown>[];
-  // The list is circular. With n operations, node i is the call of operation i, node n + i its return, and node 2n the
-  // head, which is neither.
+  // The list is circular. With n operations, node i is the call of operation i, node n + i its return, and
+  // node 2n the head, which is neither.
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
   readonly #head: number;

@@ -1,4 +1,7 @@
-/** Majorities and configurations (§5.2, §6), written apart from the core so that a mistake there isn't repeated. */
+/**
+ * Majorities and configurations (§5.2, §6), written apart from the core so that a mistake there isn't
+ * repeated.
+ */
 import type { ClusterConfig } from "../../core/config.ts";
 import type { NodeId } from "../../core/position.ts";
 

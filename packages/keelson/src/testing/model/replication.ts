@@ -59,7 +59,9 @@ export function logsAfter(state: ModelState, input: Input): readonly NextLog[] {
   }
 }
 
-/** §5.4, Leader Completeness: what is committed is in the log of every later leader, so it is never removed. */
+/**
+ * §5.4, Leader Completeness: what is committed is in the log of every later leader, so it is never removed.
+ */
 export function checkKept({ log, commit }: ModelState, { kept }: NextLog, input: Input): void {
   const isCovered = input.type === "installed" && input.position.index >= commit;
   rule(

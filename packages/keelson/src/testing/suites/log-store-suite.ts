@@ -12,7 +12,8 @@ export type { TestFramework } from "./test-framework.ts";
  * Checks that a `LogStore` keeps its promises, except for those about crashes and power cuts.
  *
  * @example
- * describeLogStore("my store", async () => ({ environment, store: () => myStore(directory) }), { describe, it });
+ * describeLogStore("my store", async () => ({ environment, store: () => myStore(directory) }), { describe, it
+ * });
  */
 export function describeLogStore(
   name: string,

@@ -13,9 +13,14 @@ export interface CanonicalState {
 export class CanonicalStates {
   readonly #cache: StepCache;
   readonly #nodes: number;
-  /** Whether every renaming is allowed, so that one of them puts the hosts in the order of their signatures. */
+  /**
+   * Whether every renaming is allowed, so that one of them puts the hosts in the order of their signatures.
+   */
   readonly #isSymmetric: boolean;
-  /** By place: the signatures of the state that is being renamed. A field only so that it isn't allocated each time. */
+  /**
+   * By place: the signatures of the state that is being renamed. A field only so that it isn't allocated each
+   * time.
+   */
   readonly #signatures: number[] = [];
 
   constructor(cache: StepCache) {
@@ -25,8 +30,8 @@ export class CanonicalStates {
   }
 
   /**
-   * The least of a state's renamed versions. If every renaming is allowed, only those are compared whose hosts are in
-   * the order of their signatures.
+   * The least of a state's renamed versions. If every renaming is allowed, only those are compared whose
+   * hosts are in the order of their signatures.
    */
   of(state: GroupState): CanonicalState {
     let best: number[] | null = null;

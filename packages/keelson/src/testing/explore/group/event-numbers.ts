@@ -9,8 +9,9 @@ export const PERSIST = 4;
 export const DRAIN = 5;
 export const UNANSWERED_HEARTBEAT = 6;
 export const SNAPSHOT = 7;
-// These events have a number of their own, which is added: the proposal, the steps that a crash keeps, the configuration,
-// how much is committed, the target's place, the message. Messages come last because their number has no limit.
+// These events have a number of their own, which is added: the proposal, the steps that a crash keeps, the
+// configuration, how much is committed, the target's place, the message. Messages come last because their
+// number has no limit.
 const PROPOSE = 8;
 const CRASH = 32;
 const CHANGE = 96;

@@ -1,18 +1,22 @@
-// A state of the whole group as a list of integers, the events that lead from one to the next, and both as numbers.
+// A state of the whole group as a list of integers, the events that lead from one to the next, and both as
+// numbers.
 import type { HostEvent } from "../host/host-state.ts";
 
 /**
- * A state of the whole group: the number of its history, the counts of limited events in two numbers, the number of each
- * host by place, then the numbers of the messages in transit, ascending, each once.
+ * A state of the whole group: the number of its history, the counts of limited events in two numbers, the
+ * number of each host by place, then the numbers of the messages in transit, ascending, each once.
  */
 export type GroupState = readonly number[];
 export const HISTORY = 0;
 export const COUNTS = 1;
 export const HOSTS = 3;
 
-/** The events whose number is limited: each has this many bits of the state's counts, at its place. */
+/**
+ * How many bits each kind of event has in the state's counts, if the number of such events is limited. The
+ * constants below are these kinds.
+ */
 const COUNT_BITS = 4;
-/** So many counts are in the first number, so that it stays below 2^31. */
+/** How many counts one number holds, so that it stays below 2^31. */
 const COUNTS_IN_ONE = 7;
 export const PROPOSALS = 0;
 export const CRASHES = 1;
@@ -64,7 +68,9 @@ export function countedAs(type: HostEvent["type"]): number | null {
   }
 }
 
-/** One event of the group; `event` and `message` are numbers of the `StepCache`. `tick`: all clocks advance. */
+/**
+ * One event of the group; `event` and `message` are numbers of the `StepCache`. `tick`: all clocks advance.
+ */
 export type GroupEvent =
   | { readonly type: "tick" }
   | { readonly type: "host"; readonly place: number; readonly event: number }

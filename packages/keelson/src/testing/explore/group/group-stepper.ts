@@ -37,8 +37,8 @@ import { checkStart, startOf } from "./start.ts";
 import type { NumberedStep, StepCache } from "./step-cache.ts";
 
 /**
- * What an event leads to, before names are made canonical. `impossible`: the event can't happen, or changes nothing.
- * `no-room`: there would be more messages in transit than the bounds allow.
+ * What an event leads to, before names are made canonical. `impossible`: the event can't happen, or changes
+ * nothing. `no-room`: there would be more messages in transit than the bounds allow.
  */
 export type Outcome = GroupState | "impossible" | "no-room";
 
@@ -130,7 +130,7 @@ export class GroupStepper {
     return this.#stepped(state, place, move, counted ?? DUPLICATES, null);
   }
 
-  /** All clocks advance by the shortest election timeout. */
+  /** The state when all clocks have advanced by the shortest election timeout. */
   #tick(state: GroupState): Outcome {
     const after = state.slice();
     let isNew = false;
@@ -154,14 +154,20 @@ export class GroupStepper {
     return this.#stepped(state, place, move, countedAs(type), null);
   }
 
-  /** A TimeoutNow starts a campaign without a timeout; the last term ends these campaigns, too. */
+  /**
+   * Whether the message would start a campaign for a term beyond the bounds. A TimeoutNow starts a campaign
+   * without the event `timeout`, so the limit on terms is also checked here.
+   */
   #beginsTooLateTerm(host: number, message: number): boolean {
     if (this.#bounds.changes + this.#bounds.transfers === 0) return false;
     const { type } = this.#cache.messages.at(message).message;
     return type === "timeout-now" && this.#cache.facts(host).term > this.#bounds.terms;
   }
 
-  /** The state after a host's step, if its writes and messages are within the bounds. Checks the group's invariants. */
+  /**
+   * The state after a host's step, if its writes and messages are within the bounds. Checks the group's
+   * invariants.
+   */
   #stepped(
     state: GroupState,
     place: number,
@@ -179,7 +185,9 @@ export class GroupStepper {
     return "no-room";
   }
 
-  /** The state with messages sent and one received; a message that is in transit already is not added twice. */
+  /**
+   * The state with messages sent and one received; a message that is in transit already is not added twice.
+   */
   #after(state: GroupState, sent: readonly number[], received: number | null): number[] {
     const after =
       received === null
@@ -198,8 +206,9 @@ export class GroupStepper {
   }
 
   /**
-   * Checks the group after a step of the host at `place`, and brings the state's history up to date. The history can
-   * only change if the host's log or commit index changed, or it became leader; otherwise that check is left out.
+   * Checks the group after a step of the host at `place`, and brings the state's history up to date. The
+   * history can only change if the host's log or commit index changed, or it became leader; otherwise that
+   * check is left out.
    */
   #check(state: number[], place: number, before: number): void {
     const cache = this.#cache;

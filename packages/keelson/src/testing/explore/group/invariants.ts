@@ -198,7 +198,10 @@ function checkCommitted(
   ];
 }
 
-/** Counts by itself instead of asking the core, because the core's counting is what is being checked. */
+/**
+ * Whether a majority of each set of voters is in `holding`. Counts by itself instead of asking the core,
+ * because the core's counting is what is being checked.
+ */
 function hasBothMajorities({ voters, outgoingVoters }: ClusterConfig, holding: readonly NodeId[]): boolean {
   return [voters, outgoingVoters].every(
     (part) => part.length === 0 || part.filter((id) => holding.includes(id)).length * 2 > part.length,

@@ -2,8 +2,8 @@
 import type { Renaming } from "../host/renaming.ts";
 
 /**
- * Numbers values in the order in which they are met first; equal values have the same number. `encode` must give equal
- * texts for equal values only.
+ * Numbers values in the order in which they are met first; equal values have the same number. `encode` must
+ * give equal texts for equal values only.
  */
 export class NumberedValues<T> {
   readonly #values: T[] = [];

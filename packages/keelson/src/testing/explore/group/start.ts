@@ -32,7 +32,10 @@ interface DiskOutline {
 interface Outline {
   /** The nodes' disks. All nodes have just been restarted. */
   readonly disks: readonly DiskOutline[];
-  /** How many entries of the first disk are committed; and by term, the node that led it. */
+  /**
+   * How many entries of the first disk are committed (`committed`), and the node that led each term
+   * (`leaders`).
+   */
   readonly committed: number;
   readonly leaders: readonly (NodeId | null)[];
   readonly messages: readonly MessageInTransit[];
@@ -185,8 +188,9 @@ const CHANGING: Readonly<Record<string, Outline & { readonly change: string }>> 
 };
 
 /**
- * The names of all starts. `fresh` has only the first configuration. `led` is the moment at which n1 leads term 2, every
- * member has its log and knows it to be committed, and all messages were either received or lost.
+ * The names of all starts. `fresh` has only the first configuration. `led` is the moment at which n1 leads
+ * term 2, every member has its log and knows it to be committed, and all messages were either received or
+ * lost.
  */
 export const STARTS: readonly string[] = ["fresh", "led", ...Object.keys(OUTLINES), ...Object.keys(CHANGING)];
 
@@ -238,7 +242,10 @@ export function startOf(bounds: Bounds): Start {
   return { hosts, history: { leaders, committed: seen }, messages };
 }
 
-/** n1's election timeout passes, and all that follows happens in order, without losses. */
+/**
+ * The start `led`: n1's election timeout passes, and all messages and writes that follow from it are carried
+ * out in order, without losses.
+ */
 function led(bounds: Bounds, fresh: readonly Host[]): Start {
   const hosts = fresh.slice();
   const underWay: MessageInTransit[] = [];

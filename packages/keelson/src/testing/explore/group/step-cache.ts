@@ -23,31 +23,40 @@ import { encodeHistory, renameHistory, type GroupHistory } from "./group-history
 import { checkStep } from "./invariants.ts";
 import { NumberedValues } from "./numbered-values.ts";
 
-/** What the search asks of a host so often that it is computed once. */
+/** What the explorer asks about a host so often that it is computed once. */
 export interface HostFacts {
   readonly place: number;
-  /** Orders the hosts of a state; equal for hosts that differ only in names. */
+  /** Used to order the hosts of a state. Hosts that differ only in names have equal signatures. */
   readonly signature: number;
   readonly leads: boolean;
   readonly term: number;
   readonly commit: number;
-  /** The number of its log: equal logs have equal numbers. */
+  /** The number of the host's log in memory: equal logs have equal numbers. */
   readonly memory: number;
   readonly writes: number;
-  /** The events that can happen to it, without messages and without the events whose number is limited. */
+  /**
+   * The events that can happen to the host, without the arrival of messages and without events whose number
+   * is limited.
+   */
   readonly events: readonly number[];
-  /** In how many steps all its writes reach the disk. */
+  /** In how many steps all of the host's writes reach its disk. */
   readonly writeSteps: number;
-  /** Whether it may begin a change of membership, and whether there is something to take a snapshot of. */
+  /**
+   * Whether the host may begin a change of membership (`mayChange`), and whether there is something to take a
+   * snapshot of (`maySnapshot`).
+   */
   readonly mayChange: boolean;
   readonly maySnapshot: boolean;
-  /** Whether it is about to install a snapshot, so that it may crash in between. */
+  /**
+   * Whether the host can install a snapshot now, so that it may also crash after writing it and before
+   * telling the core.
+   */
   readonly installs: boolean;
   /** Whether a client's read would reach a leader. */
   readonly mayRead: boolean;
-  /** Whether it leads and transfers its leadership to no node. */
+  /** Whether the host leads, and isn't transferring its leadership already. */
   readonly mayTransfer: boolean;
-  /** The index at which it answers a lease read; null: it doesn't. */
+  /** The index at which the host answers a lease read; null: it doesn't. */
   readonly leaseIndex: number | null;
 }
 
@@ -162,12 +171,13 @@ export class StepCache {
     const { terms, preVoteRounds, checkQuorum, batching, leases } = this.bounds;
     const leads = node.role.type === "leader";
     const events: number[] = [];
-    // A campaign begins the next term; a round of pre-votes does not, so their number needs a limit of its own.
+    // A campaign begins the next term; a round of pre-votes does not, so their number needs a limit of its
+    // own.
     const mayCampaign = node.term <= terms && node.preVoteRound < preVoteRounds;
     const isDue = leases ? node.electionDeadline === 0 : node.electionDeadline !== null;
     if (!leads && isDue && mayCampaign) events.push(TIMEOUT);
     if (leads && progressOf(node).length > 0) events.push(HEARTBEAT);
-    // With check-quorum, the leader would have stepped down by then.
+    // Not with check-quorum: such a leader would have stepped down before.
     if (leads && progressOf(node).length > 0 && !checkQuorum) events.push(UNANSWERED_HEARTBEAT);
     if (leads && checkQuorum) events.push(STEP_DOWN);
     if (node.role.type === "leader" && node.role.transfer !== null) events.push(TRANSFER_EXPIRES);

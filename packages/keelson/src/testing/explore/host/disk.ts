@@ -5,8 +5,8 @@ import { configsIn } from "./entry.ts";
 import type { Disk, Host, Write } from "./host-state.ts";
 
 /**
- * In how many steps a write reaches the disk: the hard state, the truncation, then each entry. A crash may keep any
- * number of them, in this order.
+ * In how many steps a write reaches the disk: the hard state, the truncation, then each entry. A crash may
+ * keep any number of them, in this order.
  */
 export function stepsOf(write: Write): number {
   return (write.hardState === null ? 0 : 1) + (write.truncateFrom === null ? 0 : 1) + write.entries.length;
@@ -36,7 +36,9 @@ export function afterWrite(disk: Disk, write: Write, steps: number): { disk: Dis
   return { disk: { hardState, log, covered }, left };
 }
 
-/** The disk after installing a snapshot: the entries after it stay if the log held the snapshot's last entry. */
+/**
+ * The disk after installing a snapshot: the entries after it stay if the log held the snapshot's last entry.
+ */
 export function afterInstall(disk: Disk, wanted: Host["wanted"]): Disk {
   if (wanted === null || wanted.offer.last.index <= disk.covered) return disk;
   const { last } = wanted.offer;

@@ -3,8 +3,8 @@ import type { ClusterConfig, ConfigAt, NodeId } from "../../../core/index.ts";
 import { nameOf, placeOf } from "../shared/bounds.ts";
 
 /**
- * What an entry holds, as a number: above 0 a command, named by the number of its proposal; 0 a new leader's blank
- * entry; below 0 a configuration.
+ * What an entry holds, as a number: above 0 a command, named by the number of its proposal; 0 a new leader's
+ * blank entry; below 0 a configuration.
  */
 export type Payload = number;
 
@@ -18,8 +18,9 @@ export interface Entry {
 }
 
 /**
- * A configuration's payload is the negative of a bit set, with this many bits for the voters by their places, then as
- * many for the outgoing voters, then as many for the learners. So an explored group has at most 5 nodes.
+ * A configuration's payload is the negative of a bit set, with this many bits for the voters by their places,
+ * then as many for the outgoing voters, then as many for the learners. So an explored group has at most 5
+ * nodes.
  */
 const PART_BITS = 5;
 

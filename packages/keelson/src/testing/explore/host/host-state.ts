@@ -3,7 +3,10 @@ import type { HardState, InstallSnapshot, Message, NodeId, NodeImage } from "../
 import type { ModelState } from "../../model/index.ts";
 import type { Entry, Payload } from "./entry.ts";
 
-/** A message that was sent, with the entries it carries; with a snapshot, all entries that the snapshot covers. */
+/**
+ * A message that was sent, with the entries it carries; with a snapshot, all entries that the snapshot
+ * covers.
+ */
 export interface MessageInTransit {
   readonly to: NodeId;
   readonly message: Message;
@@ -51,7 +54,7 @@ export interface Host {
 
 /** A client's read that is not answered. */
 export interface AskedRead {
-  /** The core's id of it. */
+  /** The id that the core gave to the read. */
   readonly id: number;
   /** How many entries were committed anywhere when it was asked for: its answer must not be lower. */
   readonly committed: number;
@@ -74,7 +77,9 @@ export type HostEvent =
   | { readonly type: "timeout" }
   /** A leader's heartbeat is due. */
   | { readonly type: "heartbeat" }
-  /** A leader's heartbeat is due, and no follower has answered for so long that the leader sends probes only. */
+  /**
+   * A leader's heartbeat is due, and no follower has answered for so long that the leader sends probes only.
+   */
   | { readonly type: "unanswered-heartbeat" }
   /** Check-quorum: a leader has not heard from a majority for an election timeout. */
   | { readonly type: "step-down" }
@@ -102,7 +107,10 @@ export type HostEvent =
   | { readonly type: "tick" }
   /** The driver takes the core's actions. */
   | { readonly type: "drain" }
-  /** The node loses everything but its disk and the first `steps` steps of its unfinished writes; then it restarts. */
+  /**
+   * The node loses everything but its disk and the first `steps` steps of its unfinished writes; then it
+   * restarts.
+   */
   | { readonly type: "crash"; readonly steps: number };
 
 /** The result of an event. */
@@ -112,7 +120,9 @@ export interface Step {
   readonly sent: readonly SentMessage[];
 }
 
-/** A message, and the sender's disk when the message was sent: it must not assert more than the disk holds. */
+/**
+ * A message, and the sender's disk when the message was sent: it must not assert more than the disk holds.
+ */
 export interface SentMessage {
   readonly message: MessageInTransit;
   readonly disk: Disk;

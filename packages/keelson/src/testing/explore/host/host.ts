@@ -88,7 +88,7 @@ function prepared(host: Host, event: HostEvent): Host {
   return event.type === "transfer-expires" ? withLateTransfer(host) : host;
 }
 
-/** The same leader, when its transfer has taken too long. */
+/** The host, with the time limit of its transfer of leadership already passed. */
 function withLateTransfer(host: Host): Host {
   const { node } = host;
   if (node.role.type !== "leader" || node.role.transfer === null) return host;
@@ -96,7 +96,10 @@ function withLateTransfer(host: Host): Host {
   return { ...host, node: { ...node, role: { ...node.role, transfer } } };
 }
 
-/** The host after the shortest election timeout. The time is 0 again, so everything lies so far back. */
+/**
+ * The host when the shortest election timeout has passed. The clock shows 0 again: instead, all times that
+ * the host has noted are moved back.
+ */
 function aged(host: Host): Host {
   const { node, model } = host;
   const { role } = node;
@@ -170,14 +173,16 @@ function restart(bounds: Bounds, id: NodeId, disk: Disk, commit: number, before:
 }
 
 /**
- * The restarted node counts reads and rounds on from where it stopped. In truth each start begins at a random number, so
- * that an answer to an earlier question isn't taken for one to a later question.
+ * The restarted node counts reads and rounds on from where it stopped. In truth each start begins at a random
+ * number, so that an answer to an earlier question isn't taken for one to a later question.
  */
 function withNumbersOf({ preVoteRound, reads }: NodeImage, node: NodeImage): NodeImage {
   return { ...node, preVoteRound, reads: { ...node.reads, lastId: reads.lastId } };
 }
 
-/** Whether the core's configurations are those that its log's entries hold: the last of them is in force (§6). */
+/**
+ * Whether the core's configurations are those that its log's entries hold: the last of them is in force (§6).
+ */
 export function configsAgree({ node, memory }: Host): boolean {
   const { base, baseConfig, configs, lastIndex } = node.log;
   const expected = imageOf({ log: memory.slice(0, lastIndex), covered: base.index });

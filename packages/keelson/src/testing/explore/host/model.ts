@@ -1,4 +1,5 @@
-// The reference model beside an explored node: it is asked after each input whether Raft allows what the core did.
+// The reference model beside an explored node: it is asked after each input whether Raft allows what the core
+// did.
 import type { NodeId, RaftNode } from "../../../core/index.ts";
 import { seenOf, watchCore } from "../../core/watched-core.ts";
 import {
@@ -14,7 +15,9 @@ import type { Bounds } from "../shared/bounds.ts";
 import { Violation } from "../shared/violation.ts";
 import { CLOCK_DRIFT_MAX, ELECTION_MS, LONG_AGO_MS } from "./host-options.ts";
 
-/** What the model knows of a node that was just started from its disk. `before`: its state when it crashed. */
+/**
+ * What the model knows of a node that was just started from its disk. `before`: its state when it crashed.
+ */
 export function startedModel(bounds: Bounds, node: RaftNode, before: ModelState | null): ModelState {
   const settings: ModelSettings = {
     electionTimeoutMinMs: ELECTION_MS.min,
@@ -51,7 +54,7 @@ function asking(id: NodeId, what: string, ask: () => void): void {
   }
 }
 
-/** The clocks have advanced by the shortest election timeout. */
+/** What the model knows when all clocks have advanced by the shortest election timeout. */
 export function agedModel(model: ModelState): ModelState {
   const { leading } = model;
   return {
@@ -66,8 +69,8 @@ export function agedModel(model: ModelState): ModelState {
 }
 
 /**
- * The same knowledge without what no later step looks at: clock readings, answers to finished campaigns and reads, and
- * without leases the times of rounds. `rank` numbers batches anew.
+ * The same knowledge without what no later step looks at: clock readings, answers to finished campaigns and
+ * reads, and without leases the times of rounds. `rank` numbers batches anew.
  */
 export function normaliseModel(
   { leases, preVote, checkQuorum }: Bounds,
@@ -107,14 +110,20 @@ export function normaliseModel(
   };
 }
 
-/** A request for a vote may still leave after the campaign, while its batch isn't taken. */
+/**
+ * Whether a request for a vote may still be sent. It may after the campaign, too, as long as the actions that
+ * hold it weren't taken.
+ */
 function mayStillAsk({ role, unsaid }: ModelState): boolean {
   return role === "candidate" || unsaid.earlier.length > 0;
 }
 
 const NO_NODES: ReadonlySet<NodeId> = new Set();
 
-/** The model's knowledge as text, without what is always equal to the core's: equal texts mean equal knowledge. */
+/**
+ * The model's knowledge as text, without what is always equal to the core's: equal texts mean equal
+ * knowledge.
+ */
 export function encodeModel(model: ModelState): string {
   const { leaderOfTerm, verified, roundHeard, preVoteRound, preVotes, votes, campaign, leading } = model;
   const { leaderHeardAt, disk, unsaid, reads } = model;
@@ -129,7 +138,10 @@ export function encodeModel(model: ModelState): string {
   });
 }
 
-/** The same knowledge after nodes have exchanged their names. The log stays: its configurations do. */
+/**
+ * The same knowledge after nodes have exchanged their names. The log stays as it is, because the explorer
+ * only uses renamings that leave all configurations unchanged.
+ */
 export function renameModel(name: (old: NodeId) => NodeId, model: ModelState): ModelState {
   const { settings, log } = model;
   return { ...(renameIn(name, { ...model, settings: null, log: null }) as ModelState), settings, log };

@@ -9,8 +9,8 @@ import { normaliseModel } from "./model.ts";
 type MemberImage = ProgressList[number][1];
 
 /**
- * The same host without differences that have no effect: what the clock shows, the numbers of the batches (only their
- * order counts), and the order in which votes and members were added.
+ * The same host without differences that have no effect: what the clock shows, the numbers of the batches
+ * (only their order counts), and the order in which votes and members were added.
  */
 export function normaliseHost(bounds: Bounds, host: Host): Host {
   const { node } = host;
@@ -41,13 +41,19 @@ export function normaliseHost(bounds: Bounds, host: Host): Host {
   };
 }
 
-/** With leases, only the common clock makes an election due. */
+/**
+ * The election deadline as one of two times: 0 if it has passed, and else a later one. Without leases it
+ * never counts as passed, because a timeout is an event that may happen at any time.
+ */
 function deadlineOf({ leases }: Bounds, { electionDeadline, now }: NodeImage): number | null {
   if (electionDeadline === null) return null;
   return leases && electionDeadline <= now ? 0 : ELECTION_MS.min;
 }
 
-/** No read waits so long that it fails: that is no more than an answer that never comes. */
+/**
+ * The reads without their deadlines. In an exploration no read waits so long that it fails, which would be no
+ * more than an answer that never comes.
+ */
 function withoutTimes({ pending, forwarded, lastId }: NodeImage["reads"]): NodeImage["reads"] {
   return {
     lastId,
@@ -90,14 +96,16 @@ function pastTick(at: number): number {
   return at >= -ELECTION_MS.min ? -ELECTION_MS.min : LONG_AGO_MS;
 }
 
-/** The leader never gives up informing a removed member: no explored event lasts that long. */
+/**
+ * The leader's removal notice without its deadline: no explored event lasts so long that the leader gives up.
+ */
 function removalNoticeOf({ removalNotice }: MemberImage): MemberImage["removalNotice"] {
   return removalNotice === null ? null : { ...removalNotice, until: LATE_MS };
 }
 
 /**
- * Numbers the batches anew: 0 stands for every durable batch, the unfinished writes are 1, 2, ..., and the batch that
- * the core is gathering comes after them.
+ * Numbers the batches anew: 0 stands for every durable batch, the unfinished writes are 1, 2, ..., and the
+ * batch that the core is gathering comes after them.
  */
 function rankOfBatches({ id, node, writes }: Host): (persistId: number) => number {
   return (persistId) => {

@@ -4,7 +4,10 @@ import { nameOf, placeOf } from "../shared/bounds.ts";
 import type { Host, MessageInTransit, RoleImage } from "./host-state.ts";
 import { renameModel } from "./model.ts";
 
-/** By place: the place whose name the node gets. Nodes differ only in names, so a renamed state is the same state. */
+/**
+ * By place: the place whose name the node gets. Nodes differ only in names, so a renamed state is the same
+ * state.
+ */
 export type Renaming = readonly number[];
 
 /** All renamings of `count` nodes; the first changes nothing. */

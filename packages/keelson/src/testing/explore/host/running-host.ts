@@ -14,7 +14,10 @@ import { HEARTBEAT_MS, LATE_MS, optionsOf } from "./host-options.ts";
 import type { AskedRead, Disk, Host, HostEvent, MessageInTransit, SentMessage, Write } from "./host-state.ts";
 import { watchWithModel } from "./model.ts";
 
-/** The events that are an input to a running core; crashes, lease ends, ticks and drains are handled elsewhere. */
+/**
+ * The events that are an input to a running core; crashes, lease ends, ticks and drains are handled
+ * elsewhere.
+ */
 export type Input = Exclude<HostEvent, { type: "crash" | "install-crash" | "lease-ends" | "tick" | "drain" }>;
 
 /** A host that runs for the length of one event. */
@@ -68,7 +71,7 @@ export class RunningHost {
     this.#hasUndrainedInput = true;
     switch (event.type) {
       case "timeout":
-        // With leases the deadline has passed by the common clock.
+        // With leases, the common clock must have passed the deadline already. Without, pass it now.
         this.#node.handleTimeout(this.#bounds.leases ? 0 : LATE_MS);
         break;
       case "step-down":
@@ -132,7 +135,8 @@ export class RunningHost {
     this.#node.handleMessage(message, 0);
     const fresh = entries[first];
     if (fresh === undefined || !holds(fresh, first)) {
-      // The core took no entry. If it truncated its log, drop the same entries; the invariants check whether it was allowed to.
+      // The core took no entry. If it truncated its log, drop the same entries; the invariants check whether
+      // it was allowed to.
       this.#memory.length = Math.min(this.#memory.length, this.#node.log.last.index);
       return;
     }
@@ -171,7 +175,10 @@ export class RunningHost {
     this.#memory = [...entries, ...this.#memory.slice(entries.length, this.#node.log.last.index)];
   }
 
-  /** Adds the entries that the core appends by itself: a new leader's blank entry, and a membership change's second step. */
+  /**
+   * Adds the entries that the core appends by itself: a new leader's blank entry, and a membership change's
+   * second step.
+   */
   #addEntriesOfCore(): void {
     const { log, role } = this.#node;
     while (role === "leader" && this.#memory.length < log.last.index) {

@@ -21,8 +21,9 @@ export interface Bounds {
   /** Snapshots that nodes take. After each, the node compacts its log up to what is committed and durable. */
   readonly snapshots: number;
   /**
-   * Linearizable reads that clients ask for. A follower's request to its leader arrives at most twice as often as reads
-   * are asked for: each arrival begins a heartbeat round, so the number of states needs this limit.
+   * Linearizable reads that clients ask for. A follower's request to its leader arrives at most twice as
+   * often as reads are asked for: each arrival begins a heartbeat round, so the number of states needs this
+   * limit.
    */
   readonly reads: number;
   /** Transfers of leadership that leaders are asked for. */
@@ -54,9 +55,9 @@ export interface Bounds {
    */
   readonly durableMachine: boolean;
   /**
-   * Whether all clocks advance together, by the shortest election timeout at a time, and every leader is asked for a
-   * lease read in every state. Otherwise each node's timeouts pass at any time, and there are no lease reads: a lease
-   * relies on the clocks of several nodes. Needs `checkQuorum`.
+   * Whether all clocks advance together, by the shortest election timeout at a time, and every leader is
+   * asked for a lease read in every state. Otherwise each node's timeouts pass at any time, and there are no
+   * lease reads: a lease relies on the clocks of several nodes. Needs `checkQuorum`.
    */
   readonly leases: boolean;
 }
@@ -138,7 +139,7 @@ const NAMES: readonly NodeId[] = ["n1", "n2", "n3", "n4", "n5"];
 /** The most nodes of a group. Five nodes have 120 renamings, which is already slow. */
 export const NODES_MAX = NAMES.length;
 
-/** The counts of events share integers, four bits each. */
+/** The highest count of an event. An explored state keeps several counts in one integer, four bits each. */
 export const COUNT_MAX = 15;
 
 /** The name of the node at a place, and the place of a name. */
@@ -156,7 +157,7 @@ export function namesOf(bounds: Bounds): NodeId[] {
   return NAMES.slice(0, bounds.nodes);
 }
 
-/** A configuration by places. */
+/** A configuration, with nodes given by their places. */
 interface Parts {
   readonly voters: readonly number[];
   readonly learners?: readonly number[];
@@ -176,7 +177,10 @@ export const CHANGES: Readonly<Record<string, ChangeOutline>> = {
   "replace-all": { from: { voters: [0] }, to: [{ voters: [1] }] },
   /** Two targets: two leaders may want different ones. */
   either: { from: { voters: [0, 1, 2] }, to: [{ voters: [0, 1] }, { voters: [1, 2] }] },
-  /** One voter of two is replaced: by one target the second, by the other the first, which leads at the start `led`. */
+  /**
+   * One voter of two is replaced: by one target the second, by the other the first, which leads at the start
+   * `led`.
+   */
   "replace-any": { from: { voters: [0, 1] }, to: [{ voters: [0, 2] }, { voters: [1, 2] }] },
   /** A learner that becomes a voter. */
   promote: { from: { voters: [0, 1], learners: [2] }, to: [{ voters: [0, 1, 2] }] },
@@ -230,7 +234,8 @@ export function checkBounds(bounds: Bounds): void {
   whole("preVoteRounds", 1, COUNT_MAX);
   whole("duplicates", 0, COUNT_MAX);
   whole("heartbeats", 0, COUNT_MAX);
-  // When a write is durable, a node may send both vote requests and a new leader's first messages.
+  // When one write becomes durable, a node may send each other node two messages: a request for its vote, and
+  // a new leader's first message.
   whole("messages", Math.max(1, 2 * (bounds.nodes - 1)), 64);
   whole("writes", 1, 8);
   const change = CHANGES[bounds.change];

@@ -2,12 +2,12 @@
  * Checks each step of each node's core against the reference model (`testing/model`), which is written from
  * the paper and shares no code with the core.
  *
- * - MODEL: the step is one that Raft allows: given the state before it and the input, the state after it, what
- *   is written, and what is sent.
+ * - MODEL: the step is one that Raft allows: given the state before it and the input, the state after it,
+ *   what is written, and what is sent.
  *
- * The model knows only what this node has received and what was reported to it as durable, and believes it. It
- * compares no two nodes, and sees neither the runtime nor the store. Checkers that have some of its rules have
- * them for that reason; their headers say what each sees that the model doesn't.
+ * The model knows only what this node has received and what was reported to it as durable, and believes it.
+ * It compares no two nodes, and sees neither the runtime nor the store. Checkers that have some of its rules
+ * have them for that reason; their headers say what each sees that the model doesn't.
  */
 import type { NodeId } from "../../../core/position.ts";
 import {

@@ -108,7 +108,7 @@ export function membership(...ids: NodeId[]): Uint8Array {
   return encodeMembership({ config: configOf(ids), members });
 }
 
-/** A base after this entry, with these voters. */
+/** The base of a log that was compacted up to this entry, with a configuration of these voters. */
 export function base(index: LogIndex, term: Term, ...ids: NodeId[]): LogBase {
   return { position: { index, term }, config: membership(...ids) };
 }
@@ -132,5 +132,5 @@ export async function expectRejection(promise: Promise<unknown>, code?: string):
   if (code !== undefined) assert.equal((outcome as { code?: unknown }).code, code, outcome.message);
 }
 
-/** A write of nothing. */
+/** A write that changes nothing. */
 export const NOTHING: LogWrite = { hardState: null, truncateFrom: null, records: [] };

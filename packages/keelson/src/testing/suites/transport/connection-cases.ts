@@ -45,7 +45,7 @@ async function followsPeers(rig: TransportRig): Promise<void> {
 async function followsAddress(rig: TransportRig): Promise<void> {
   const [a, b] = await pair(rig);
   await closeOne(rig, b);
-  // The node b moves to where another rig's node would listen.
+  // The node b moves: it now listens where the rig has a node of the name "elsewhere" listen.
   const moved = new TestNode(
     new TestHost("b", rig.environment("elsewhere"), "c1"),
     rig.transport("elsewhere"),

@@ -15,7 +15,7 @@ export function messagesOfEachKind(from: NodeId): TransportMessage[] {
 const LARGE = Number.MAX_SAFE_INTEGER;
 const CONFIG = { voters: ["a", "b"], outgoingVoters: ["c"], learners: ["d"] };
 
-/** By type, so that a new kind of message without a sample doesn't compile: messages without `type` and `from`. */
+/** Sample messages by their type, without `type` and `from`. A new type without a sample doesn't compile. */
 type Samples<M extends { readonly type: string }> = {
   readonly [Type in M["type"]]: readonly Omit<Extract<M, { readonly type: Type }>, "type" | "from">[];
 };

@@ -1,4 +1,5 @@
-// Nodes for the cases of the transport suite: a transport, and a host that records what the transport tells it.
+// Nodes for the cases of the transport suite: a transport, and a host that records what the transport tells
+// it.
 import { encodeRecord, EntryKind } from "../../../codec/record.ts";
 import type { AppendEntries, Message } from "../../../core/message.ts";
 import type { NodeId } from "../../../core/position.ts";
@@ -13,7 +14,9 @@ export class TestHost implements TransportHost {
   readonly received: TransportMessage[] = [];
   readonly peers: PeerInfo[] = [];
   readonly logs: string[] = [];
-  /** All calls, in order. */
+  /**
+   * What the transport told this host, in order: that it met a peer, received a message or joined a cluster.
+   */
   readonly events: string[] = [];
   cluster: string | null;
   /** Joining a cluster waits for this, and fails if it rejects. */
