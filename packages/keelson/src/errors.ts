@@ -306,8 +306,9 @@ export class CorruptLogError extends RaftError {
 }
 
 /**
- * No snapshot could be taken. The node keeps running; its log stays as long as it is. Outcome `unknown`: the
- * failure came while the finished file was being published, so the next start may find it.
+ * No snapshot could be taken. The node keeps running, and keeps the entries that the snapshot would have
+ * covered. Outcome `unknown`: the failure came while the finished file was being published, so the next start
+ * may find it.
  */
 export class SnapshotFailedError extends RaftError {
   override readonly name = "SnapshotFailedError";

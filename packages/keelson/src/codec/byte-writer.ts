@@ -29,11 +29,11 @@ const encoder = new TextEncoder();
  * would accept are programming errors, and fail an assertion.
  */
 export class ByteWriter {
-  /** The buffer. What is beyond `#length` is of earlier uses. */
+  /** The buffer. What is beyond `#length` is left over from earlier uses. */
   #bytes = new Uint8Array(SCRATCH_BYTES);
   /** A view of all of `#bytes`. */
   #view = new DataView(this.#bytes.buffer);
-  /** Bytes written since `begin`, those that it left out included. */
+  /** Bytes written since `begin`, including those that `begin` left out. */
   #length = 0;
 
   /** Starts over, and leaves out the first `length` bytes, to be set later by `setU32`. */

@@ -72,7 +72,7 @@ export class FrameReader {
       if (left >= length) return this.#nextInPlace(this.#chunkView, length);
       this.#heldFrameBytes = length;
     }
-    // The chunk ends within this frame. Keep what there is until the rest arrives.
+    // The chunk ends within this frame, or right before it. Keep what there is until the rest arrives.
     this.#fill(left);
     return null;
   }

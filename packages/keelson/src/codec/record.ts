@@ -95,9 +95,9 @@ export function encodeRecord(index: LogIndex, term: Term, kind: EntryKind, paylo
     "a record's payload is at most RECORD_PAYLOAD_BYTES_MAX bytes",
   );
   const length = RECORD_HEADER_BYTES + payload.length;
-  // Small buffers come from Node's pool, which is several times cheaper than an ArrayBuffer for each.
-  // Returned as a plain Uint8Array, because the `slice` of a `Buffer` shares memory, where that of other
-  // arrays copies.
+  // Allocated as a `Buffer`, because small buffers come from Node's pool, which is several times cheaper than
+  // an ArrayBuffer for each. Returned as a plain Uint8Array, because the `slice` of a `Buffer` shares memory,
+  // where that of other arrays copies.
   const pooled = Buffer.allocUnsafe(length);
   const bytes = new Uint8Array(pooled.buffer, pooled.byteOffset, length);
   writeUint32(bytes, 0, length);

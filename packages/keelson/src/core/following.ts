@@ -28,7 +28,7 @@ export interface Following {
   acknowledgementDue: boolean;
 }
 
-/** At the start of a term, before its leader was heard. */
+/** What a node has received at the start of a term, before it has heard that term's leader: nothing. */
 export function newFollowing(): Following {
   return {
     matchedIndex: 0,

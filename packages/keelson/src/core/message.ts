@@ -17,8 +17,8 @@ export interface ConfigAt {
 
 /**
  * The entries `(prev.index, lastIndex]` without their payloads: where they begin, where the term changes, and
- * which of them are configurations. The sender's driver attaches the payloads; the receiver's driver keeps
- * them until the core asks for them to be written.
+ * which of them are configurations. The caller of the sender's core attaches the payloads; the caller of the
+ * receiver's core keeps them until that core asks for the entries to be written.
  */
 export interface EntryRange {
   /** The position of the entry before the first one. */

@@ -20,7 +20,7 @@ export function hasQuorum(config: ClusterConfig, inFavour: (id: NodeId) => boole
 
 function majorityValue(voters: readonly NodeId[], valueOf: (id: NodeId) => number): number {
   const values = voters.map(valueOf).sort((a, b) => b - a);
-  // A majority of n voters is floor(n / 2) + 1. The least value among the greatest so many is what all of
-  // them reached.
+  // A majority of n voters is floor(n / 2) + 1. In descending order, the value at position floor(n / 2),
+  // counted from 0, is the greatest that so many have reached.
   return values[Math.floor(values.length / 2)] ?? 0;
 }

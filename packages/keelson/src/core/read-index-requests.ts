@@ -40,9 +40,9 @@ export interface ReadIndexRequestsImage {
 export class ReadIndexRequests {
   readonly #readsMax: number;
   #lastId: number;
-  /** In order of arrival, so also of expiry. */
+  /** In order of arrival; also of expiry, because all reads have the same time limit. */
   #pending: ReadRequest[] = [];
-  /** In order of arrival, so also of expiry. */
+  /** In order of arrival; also of expiry, because all reads have the same time limit. */
   #forwarded: ForwardedRead[] = [];
 
   constructor(readsMax: number, random: () => number) {

@@ -33,8 +33,8 @@ export function onReadIndex(state: NodeState, message: ReadIndexRequest, now: nu
 export function onReadIndexReply(state: NodeState, message: ReadIndexReply): void {
   if (!state.reads.takeForwarded(message.id)) return;
   if (message.index !== null && message.term === state.term && message.from === state.leaderId) {
-    // The leader of this term has committed up to there, so the read need not wait for its next
-    // AppendEntries.
+    // The leader of this term has committed up to that index, so the read need not wait until the leader's
+    // next AppendEntries says so.
     state.commitTo(Math.min(message.index, state.following.matchedIndex));
   }
   state.pendingActions.read(message.id, message.index);

@@ -27,7 +27,8 @@ export function onLeaderTimeout(state: NodeState, leader: Leader, now: number): 
     return;
   }
   if (now >= state.stallDeadline) {
-    // This node can't make entries durable, or can't apply them, so it hands leadership to one that may.
+    // This node can't make entries durable, or can't apply them, so it asks another node to lead and steps
+    // down.
     const target = successorAtOnce(state, leader, now);
     if (target !== null) sendTimeoutNow(state, leader, target);
     state.becomeFollower(state.term, null, now);
@@ -95,8 +96,8 @@ function sendEntries(state: NodeState, leader: Leader, to: NodeId, entries: Entr
 }
 
 /**
- * The index after the last entry of a message that begins at `from`: at least one entry, else as the limits
- * allow.
+ * The index after the last entry of a message that begins at `from`: the message has at least one entry, and
+ * otherwise as many as the limits allow.
  */
 function endOfMessage(state: NodeState, from: LogIndex): LogIndex {
   const { messageEntriesMax, messageBytesMax, bytesBetween } = state.options;
@@ -247,8 +248,9 @@ function refuse(state: NodeState, message: AppendEntries, hint: LogPosition): vo
 }
 
 /**
- * Acknowledges what is durable and equal to the leader's log: when more of it is, or at once if the leader
- * started a new heartbeat round. All messages received since the last acknowledgement share one.
+ * Acknowledges the entries that are durable here and equal to the leader's: when there are more of them than
+ * were acknowledged before, or at once if the leader has started a new heartbeat round. One acknowledgement
+ * answers all messages received since the last one.
  */
 export function sendAcknowledgement(state: NodeState): void {
   const { following } = state;

@@ -18,7 +18,7 @@ export interface Follower {
   readonly type: "follower";
 }
 
-/** The follower has no state of its own, so all of them are this object. */
+/** A follower has no state of its own, so this object is the role of every follower. */
 export const FOLLOWER: Follower = { type: "follower" };
 
 /** Asks whether it could win the next term, without entering it (dissertation 9.6). */

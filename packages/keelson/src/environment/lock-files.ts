@@ -5,7 +5,7 @@
 
 /** The file that the kernel locks. It stays empty. */
 export const LOCK_FILE = "lock.db";
-/** Who holds the lock, as a line for people. Empty, or outdated, when nobody does. */
+/** The file that says who holds the lock, in a line for people. Empty, or outdated, when nobody does. */
 export const HOLDER_FILE = "lock.holder";
 
 /**

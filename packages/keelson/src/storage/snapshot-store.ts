@@ -129,7 +129,7 @@ export interface SnapshotReader {
  * - *Concurrency.* One snapshot is received at a time. Apart from that, drafts, an incoming snapshot and
  *   readers may be in use at once.
  * - *Errors.* A failed write spoils the snapshot that it was for and nothing else, unlike in a `LogStore`: no
- *   other file is affected, and no snapshot counts before it was written, synced and renamed. Failed file
+ *   other file is affected, and a snapshot is used only after it was written, synced and renamed. Failed file
  *   operations reject as the file system reported them. All methods but `open` and `close` throw
  *   `ClosedError` unless the store is open.
  */

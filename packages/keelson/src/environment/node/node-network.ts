@@ -36,8 +36,9 @@ async function listen(address: string, accept: (connection: Connection) => void)
       resolve();
     });
   });
-  // Errors such as EMFILE (too many open files) concern one connection that was not accepted. The next one
-  // may be, so they must not end the process as an unhandled "error" event would.
+  // Errors such as EMFILE (too many open files) concern one connection that was not accepted. Later
+  // connections may be accepted, so these errors must not end the process, as an unhandled "error" event
+  // would.
   server.on("error", () => undefined);
   const bound = server.address();
   if (bound === null || typeof bound === "string") throw new Error("a TCP server has a port");
@@ -77,7 +78,7 @@ class NodeConnection implements Connection {
   readonly #socket: net.Socket;
   /** The first reason for the close, from this side, the peer or the system; undefined: none so far. */
   #closeReason: string | undefined;
-  /** The socket is corked until the end of this tick. */
+  /** Whether the socket is corked, which it is until the end of this tick. */
   #corked = false;
   readonly #onWritten = (): void => {
     if (this.#socket.writableLength === 0 && !this.#socket.destroyed) this.handler?.onDrain?.();

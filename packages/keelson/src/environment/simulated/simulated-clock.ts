@@ -19,7 +19,7 @@ export class SimulatedClock {
   /** The callbacks for the end of the current turn, in the order of the calls to `defer`. */
   #deferred: (() => void)[] = [];
   readonly #promises = new PromiseDrain();
-  /** `advance` or `runUntil` is running. */
+  /** Whether `advance` or `runUntil` is running. */
   #running = false;
 
   constructor(startMs = 1_000) {

@@ -263,7 +263,10 @@ export class Stream {
     if (this.#to === name && this.#hasArrived) this.#accepter.closeSilently();
   }
 
-  /** One end was closed: closes the other one when that arrives, after the bytes that are on their way. */
+  /**
+   * One end was closed: closes the other end when the close arrives there, after the bytes that are on their
+   * way.
+   */
   onEndClosed(end: StreamEnd, outgoing: Pipe): void {
     const other = end === this.opener ? this.#accepter : this.opener;
     // The connecting end gave up before its request arrived, so the other host never hears of it.

@@ -51,8 +51,8 @@ import type { SnapshotHeader } from "../snapshot-store.ts";
 export const BlockType = { sessions: 1, state: 2, end: 3 } as const;
 
 /**
- * Version 1 left the sessions empty both if none were open and if the node didn't know which were, and stored
- * wall clocks in them.
+ * Version 1 isn't read any more. Its sessions were empty both if none were open and if the node didn't know
+ * which were, and they held readings of wall clocks.
  */
 const FORMAT_VERSION = 2;
 /** "KLP" and the version, read as one number. */

@@ -31,7 +31,8 @@ import type {
 
 /*
  * The implementation of `SnapshotStore` on files. A snapshot is written under a temporary name; renaming the
- * complete and synced file is the step that makes it count. file-names.ts lists the names.
+ * complete and synced file is the step that makes it one of the store's snapshots. file-names.ts lists the
+ * names.
  */
 
 /** Options of `snapshotFiles`. */

@@ -25,7 +25,7 @@ import { WalLog } from "./wal-log.ts";
 
 /*
  * Disaster recovery: a cluster has lost a majority of its members for good, and one remaining node is to go
- * on alone. `keelson recover` calls it, while the node isn't running.
+ * on alone. `keelson recover` calls this code, while the node isn't running.
  */
 
 /** What `forceNewCluster` is going to do to a log: for the operator to confirm. */

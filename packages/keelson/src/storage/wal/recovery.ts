@@ -373,7 +373,10 @@ export class Recovery {
     throw corruptLogError(path, 0, base.index + 1, `${entries} were in earlier segments, which are missing`);
   }
 
-  /** The error for a batch whose checksum is right. What another version wrote isn't damaged. */
+  /**
+   * The error for a batch whose checksum is right, but which can't be decoded or applied. If it holds a kind
+   * of thing that only another version knows, it isn't damaged.
+   */
   #unreadable(segment: Segment, offset: number, cause: Error): CorruptLogError | StorageFailedError {
     if (!(cause instanceof UnknownKindError)) return this.#damage(segment, offset, cause.message, cause);
     const [version, advice] = cause.isOld

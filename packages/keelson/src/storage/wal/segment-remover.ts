@@ -12,7 +12,7 @@ export type WalLogger = (
 /** Removes the segments of an open log that are no longer needed, oldest first, in the background. */
 export class SegmentRemover {
   readonly #segments: Segments;
-  /** The writer's reads in progress. They may use any segment. */
+  /** The writer's reads in progress. They may use any segment, so none is removed before they have ended. */
   readonly #reads: ReadonlySet<Promise<unknown>>;
   readonly #log: WalLogger;
   /** The base's index as of the last durable batch. Segments without entries above it are obsolete. */
@@ -47,7 +47,8 @@ export class SegmentRemover {
     for (;;) {
       const obsolete = this.#segments.firstObsolete(this.#durableBase);
       if (obsolete === undefined || this.#failed) return;
-      // Reads that begin from now on can't use the segment: it holds no entry of the log any more.
+      // Wait for the reads in progress, which may use the segment. Reads that begin later can't: the segment
+      // holds no entry of the log any more.
       await Promise.allSettled(this.#reads);
       try {
         await this.#segments.removeFirst(obsolete);

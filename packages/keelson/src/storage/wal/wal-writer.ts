@@ -80,7 +80,7 @@ export interface WalState {
  */
 export class WalWriter {
   readonly #state: WalState;
-  /** The initial value of the batches' checksums. */
+  /** The initial value of the batches' checksums, so that a batch of another log doesn't match. */
   readonly #salt: number;
   readonly #directory: string;
 

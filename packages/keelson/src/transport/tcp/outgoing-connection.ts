@@ -213,9 +213,9 @@ export class OutgoingConnection implements FrameHandler {
   }
 
   /**
-   * Plans one write for everything that is sent in the current callback of the event loop. Messages are sent
-   * by the runtime's drain, which runs once a turn, so a microtask after it has them all; `Environment.defer`
-   * would cost another turn.
+   * Plans one write for everything that is sent in the current callback of the event loop. The runtime sends
+   * a turn's messages in one callback, so a microtask that runs after that callback finds them all;
+   * `Environment.defer` would cost another turn.
    */
   #scheduleFlush(): void {
     if (this.#flushScheduled) return;
@@ -240,5 +240,5 @@ export class OutgoingConnection implements FrameHandler {
   }
 }
 
-/** Different failures that are logged in one outage. Each is logged once. */
+/** The most different failures that are logged in one outage. Each is logged once. */
 const LOGGED_FAILURES_MAX = 8;
