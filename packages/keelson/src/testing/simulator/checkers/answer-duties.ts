@@ -17,7 +17,7 @@ import { TERM_JUMP_MAX, type LogPosition } from "../../../core/position.ts";
 import type { Input } from "../../model/index.ts";
 import { duty, sentTo, type CoreBefore, type DutySettings } from "./duty.ts";
 
-/** An answer that is owed since an input of this term. */
+/** An answer that the node owes because of an input in `term`. It isn't owed any more in a later term. */
 interface Owed {
   readonly term: number;
   readonly to: string;
@@ -48,7 +48,10 @@ export class AnswerDuties {
   #acknowledged = 0;
   #roundHeard = 0;
   #roundAnswered = 0;
-  /** Where the messages began that the log may have refused since actions were last taken: term by index. */
+  /**
+   * The positions before the first entries of the AppendEntries messages that came since actions were last
+   * taken: term by index. A refusal is about one of them.
+   */
   readonly #asked = new Map<number, number>();
   /** The last entry of a snapshot that was offered and is needed; 0: none was since the last actions. */
   #offered = 0;
@@ -100,7 +103,7 @@ export class AnswerDuties {
     const core = this.#core;
     const { term } = core;
     const { from: to } = message;
-    // A term that is very far ahead is not entered, and its message dropped.
+    // The core drops a message whose term is very far ahead (`TERM_JUMP_MAX`), and doesn't enter that term.
     if (message.term > term && message.type !== "pre-vote" && message.type !== "request-vote") return;
     switch (message.type) {
       case "pre-vote":
@@ -162,7 +165,10 @@ export class AnswerDuties {
     }
   }
 
-  /** Notes what is acknowledged, and checks that nothing is missing. */
+  /**
+   * Notes what the node acknowledges to its leader, and checks that no acknowledgement that is due is
+   * missing.
+   */
   #checkFollower(messages: readonly AddressedMessage[], isSaved: boolean): void {
     const core = this.#core;
     const { id, leader } = core;
@@ -186,7 +192,10 @@ export class AnswerDuties {
     );
   }
 
-  /** §5.3: entries of later terms than the leader's can't be its own: a hint skips them all at once. */
+  /**
+   * §5.3: the follower's entries of later terms than that of the entry which it refused can't be the
+   * leader's. The hint must skip them all at once.
+   */
   #checkHint(refused: number, hint: LogPosition): void {
     const { id, commitIndex } = this.#core;
     const term = this.#asked.get(refused) ?? Infinity;
@@ -204,7 +213,8 @@ export class AnswerDuties {
       duty(isOpen, () => `${core.id} answers read ${String(id)} twice, or wasn't asked it`);
     }
     for (const [id, { term, leader, expiresAt }] of this.#reads) {
-      // Another node that leads again has told this one that the read failed, or will answer it.
+      // If the same other node leads again in a later term, it has told this one that the read failed, or
+      // will answer it. If this node led itself, its reads fail when that term ends.
       const isSameLeader = leader === core.leader && (leader !== core.id || term === core.term);
       duty(
         isSameLeader,

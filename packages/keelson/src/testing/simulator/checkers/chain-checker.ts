@@ -26,15 +26,18 @@ import { assertInvariant } from "./violation.ts";
 /**
  * Messages of one chain. The longest that the protocol needs is shorter than half of this: a heartbeat, its
  * refusal, the offer of a snapshot, the request for it, the answer that it is gone; or a forwarded read, the
- * round of heartbeats that confirms it, an acknowledgement, and the answer. In a thousand runs the longest had
- * six.
+ * round of heartbeats that confirms it, an acknowledgement, and the answer. In a thousand runs the longest
+ * had six.
  */
 export const CHAIN_MESSAGES_MAX = 16;
 
 /** Shorter chains aren't checked for progress, which costs more than counting. */
 const UNCHECKED_MESSAGES = 4;
 
-/** For so many messages of each link it is known which chain they belong to. Older ones begin a new chain. */
+/**
+ * For how many messages of each link the checker knows to which chain they belong. Older ones count as
+ * beginning a new chain.
+ */
 const MESSAGES_KNOWN_MAX = 512;
 
 /** A chain up to one message. */
@@ -48,7 +51,7 @@ interface Chain {
 /** What a leader knew at best of one follower. */
 interface FollowerMark {
   match: LogIndex;
-  /** Since `match` rose. */
+  /** The lowest `next` entry to send to the follower since `match` rose. */
   nextMin: LogIndex;
 }
 
@@ -79,7 +82,7 @@ interface NodeChains {
 /** See the file's header. */
 export class ChainChecker {
   readonly #nodes = new Map<NodeId, NodeChains>();
-  /** By link, and then by what the message says. */
+  /** The chain that each sent message ended: by link, and then by what the message says. */
   readonly #sent = new Map<string, Map<string, Chain>>();
   /** Counts turns of the event loop. */
   #turn = 0;
@@ -150,7 +153,8 @@ export class ChainChecker {
   /** The length of the chain that a message to `to` continues; 0: none. */
   #causeOf({ wasWoken, causes, uses }: NodeChains, to: NodeId): number {
     if (wasWoken || causes.size === 0 || uses !== this.#uses) return 0;
-    // What another node said in the same turn would break off the chain between these two.
+    // Continue the chain of messages from `to`, if there is one. A message from another node in the same turn
+    // could have a shorter chain, and would break off the one between these two.
     return causes.get(to) ?? Math.min(...causes.values());
   }
 
@@ -220,7 +224,7 @@ function advanceFollower(
   return true;
 }
 
-/** What a message says, as far as one of a link differs from others of it. */
+/** What a message says, as far as it tells messages of the same link apart. */
 function contentOf(message: Message | RuntimeMessage): string {
   if (isRuntimeMessage(message)) return runtimeContentOf(message);
   const { type, term } = message;

@@ -81,11 +81,11 @@ export interface NodeHistory {
    */
   oldestWrite: { readonly write: LogWrite; readonly since: number } | null;
   /**
-   * The call of the state machine, or for a snapshot's file, that hangs for the longest, and when it was first seen, on
-   * the node's clock; null: none hangs.
+   * The call of the state machine, or for a snapshot's file, that hangs for the longest, and when it was
+   * first seen, on the node's clock; null: none hangs.
    */
   hungCall: { readonly call: object; readonly since: number } | null;
-  /** The same, while the node leads and another could. */
+  /** The same, but counted only while the node leads and another node could lead instead. */
   leadersHungCall: { readonly call: object; readonly since: number } | null;
   /** As leader: since when it hasn't heard from a majority, on its own clock; null: it hears from one. */
   withoutMajoritySince: number | null;
@@ -108,7 +108,9 @@ export class ClusterHistory {
    * replaced by an older copy in between. Written by `StoreChecker`.
    */
   readonly #votes = new Map<string, NodeId[]>();
-  /** The votes, by voter and term, that a voter forgot because its directory was replaced by an older copy. */
+  /**
+   * The votes, by voter and term, that a voter forgot because its directory was replaced by an older copy.
+   */
   readonly #forgottenVotes = new Set<string>();
 
   node(id: NodeId): NodeHistory {
@@ -181,8 +183,8 @@ export class ClusterHistory {
   }
 
   /**
-   * The last committed configuration, and those at the end of any node's log that come after it: each of them may
-   * still be committed.
+   * The last committed configuration, and those at the end of any node's log that come after it: each of them
+   * may still be committed.
    */
   get possibleConfigs(): ClusterConfig[] {
     const committed = this.committed.at(-1)?.inForce ?? null;

@@ -40,7 +40,7 @@ export class ElectionDuties {
     const since = this.#waitsSince;
     if (core.role !== before.role || (core.role === "candidate" && core.term !== before.term))
       this.#waitsSince = now;
-    // Questions of an earlier term are dropped before they leave.
+    // The core drops requests for votes of an earlier term before they are sent.
     if (core.term !== before.term) this.#mustStand = false;
     switch (input.type) {
       case "message":

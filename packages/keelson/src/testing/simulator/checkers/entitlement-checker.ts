@@ -1,11 +1,11 @@
 /**
- * Checks that what a message claims follows from an event that entitles its sender to it, instead of believing
- * the claim.
+ * Checks that what a message claims follows from an event that entitles its sender to it, instead of
+ * believing the claim.
  *
  * - ES: only the leader of a term replicates in it and asks for a transfer.
- * - STABLE: a candidate that says that its leader asked for the election was told so by the leader of the term
- *   before, and stands once for it. Any other candidate first has the pre-votes of a majority, all for the
- *   same round.
+ * - STABLE: a candidate that says that its leader asked for the election was told so by the leader of the
+ *   term before, and stands once for it. Any other candidate first has the pre-votes of a majority, all for
+ *   the same round.
  *
  * It sees what nodes send and are given, and asks no node what it believes. The reference model checks
  * candidates too, but takes for granted that the core is given only what was sent to its node, and that a

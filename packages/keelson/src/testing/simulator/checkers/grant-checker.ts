@@ -23,8 +23,9 @@ export interface Voter {
 const ROUNDING_MS = 1;
 
 /**
- * Watches one process for votes that it must give. The other checkers see votes too many; a vote too few
- * costs elections, and where the other voters are away, the cluster.
+ * Watches one process for votes that it must give. Other checkers notice votes that must not be given. A vote
+ * that is wrongly refused costs an election, and while other voters are away, it can leave the cluster
+ * without a leader.
  *
  * - LIVE: a node that hears no leader and hasn't voted grants its vote, or its pre-vote, to a candidate whose
  *   log is at least as up-to-date as its own, whatever its own configuration says of the candidate and of

@@ -1,6 +1,6 @@
 /**
- * KNOWN: a caller that is told where the leader is can go there. The node that `NotLeaderError` names led some
- * term, or is a member; the node itself is never named.
+ * KNOWN: a caller that is told where the leader is can go there. The node that `NotLeaderError` names led
+ * some term, or is a member; the node itself is never named.
  */
 import { NotLeaderError } from "../../../errors.ts";
 import type { NodeId } from "../../../core/position.ts";

@@ -27,7 +27,9 @@ interface Peer {
   heardAt: number;
   /** The latest heartbeat round that was sent to it. */
   roundSent: number;
-  /** The last entries of the messages with entries that were sent to it and not acknowledged. */
+  /**
+   * For each message with entries that was sent to it and isn't acknowledged, the index of the last entry.
+   */
   unacknowledged: number[];
   /** The highest index that it has acknowledged. */
   match: number;
@@ -39,7 +41,9 @@ interface Peer {
 
 type Refusal = Extract<AppendEntriesReply["outcome"], { accepted: false }>;
 
-/** The core's default limit, which the runtime keeps. */
+/**
+ * How many messages with entries may be under way to one member: the core's default, which the runtime uses.
+ */
 const IN_FLIGHT_MESSAGES_MAX = 64;
 
 /** See the file's header. Made anew for each term that the node leads. */
@@ -266,7 +270,7 @@ export class LeaderDuties {
       isRemoved || isStalled || !isHeard,
       () => `${id} gives up term ${String(term)}, and a majority answers it`,
     );
-    // One that lacks a committed entry could only lose.
+    // A voter that lacks a committed entry can't win an election.
     const canWin = (voter: NodeId): boolean => (this.#peers.get(voter)?.match ?? 0) >= commitIndex;
     return isHeard && config.voters.some((voter) => canWin(voter) && this.#hears(voter, now));
   }

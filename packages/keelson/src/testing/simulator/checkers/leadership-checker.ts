@@ -109,8 +109,8 @@ export class LeadershipChecker {
   }
 
   /**
-   * STABLE, FAILSTOP: watches how long a part other than the log hangs; only a leader that others could replace must
-   * step down.
+   * STABLE, FAILSTOP: watches how long a part other than the log hangs; only a leader that others could
+   * replace must step down.
    */
   watchParts(node: NodeHistory, call: object | null, mustStepDown: boolean, now: number): void {
     const seen = (before: NodeHistory["hungCall"]): NodeHistory["hungCall"] => {

@@ -11,9 +11,9 @@ export interface ReceiverState {
 }
 
 /**
- * Watches one process for votes that it must not give. The reference model has the same rule, for the times that the
- * runtime names to the core; this checker reads the process's clock when the message arrives, so it also
- * notices a runtime that names a wrong time.
+ * Watches one process for votes that it must not give. The reference model has the same rule, for the times
+ * that the runtime names to the core; this checker reads the process's clock when the message arrives, so it
+ * also notices a runtime that names a wrong time.
  *
  * - STABLE: a node that leads, or has heard its leader within the shortest election timeout, grants no
  *   pre-vote, and with check-quorum no vote in a later term (dissertation 4.2.3, 6.2; E15).

@@ -28,7 +28,10 @@ export class MachineContract {
   /** How many snapshots are being read. */
   #readers = 0;
 
-  /** What a check throws would reach the library, which takes it for a failure of the state machine. */
+  /**
+   * `report` is given each violation. If it were thrown, it would reach the library, which would take it for
+   * a failure of the state machine.
+   */
   constructor(id: string, report: (error: Violation) => void) {
     this.#id = id;
     this.#report = report;

@@ -30,7 +30,8 @@ export class NodeDuties {
   /** As the leader of the present term; null: the node doesn't lead. */
   #leading: LeaderDuties | null = null;
   /**
-   * The node has stopped leading this term: its next actions must ask another node to take over; null: no.
+   * The term that the node has just stopped leading, if its next actions must ask another node to take over.
+   * null: they need not.
    */
   #mustHandOverIn: number | null = null;
   #before: CoreBefore;

@@ -1,6 +1,6 @@
 /**
- * What the status checker is told: a node's own report (what `raft.metrics()` also says), and what the run lets
- * it expect of nodes.
+ * What the status checker is told: a node's own report (what `raft.metrics()` also says), and what the run
+ * lets it expect of nodes.
  */
 import type { ClusterConfig } from "../../../core/config.ts";
 import type { LogIndex, NodeId } from "../../../core/position.ts";
@@ -30,13 +30,16 @@ export interface NodeStatus {
   /** The first entry still in the log. Absent: 1. */
   readonly firstIndex?: LogIndex;
   /**
-   * The last entry that the newest snapshot covers; null: there is none. Absent: not checked, since the run may
-   * have damaged it.
+   * The last entry that the newest snapshot covers; null: there is none. Absent: not checked, since the run
+   * may have damaged it.
    */
   readonly newestSnapshot?: LogIndex | null | undefined;
   /** Whether the node is replacing its state and log by a snapshot that it received. Absent: it isn't. */
   readonly isInstalling?: boolean;
-  /** The call of its state machine, or for a snapshot's file, that hangs for the longest. Absent or null: none does. */
+  /**
+   * The call of its state machine, or for a snapshot's file, that hangs for the longest. Absent or null: none
+   * does.
+   */
   readonly hungCall?: object | null;
 }
 

@@ -80,7 +80,10 @@ export class ReadChecker {
     );
   }
 
-  /** Whether these are a majority in a configuration that `leader` acts on, or acted on before. */
+  /**
+   * Whether the nodes that satisfy `isOne` are a majority in the configuration that `leader` acts on, or in
+   * the one that it acted on before.
+   */
   #isQuorumOf(leader: NodeId, isOne: (id: NodeId) => boolean): boolean {
     const last = this.#history.node(leader).submitted.at(-1)?.inForce ?? null;
     return [last, last?.before ?? null].some(

@@ -12,7 +12,10 @@ import type { RaftNode } from "../../../core/node.ts";
 import type { NodeId } from "../../../core/position.ts";
 import { duty, sentTo, type DutySettings } from "./duty.ts";
 
-/** For so many of the longest election timeouts a leader tries: the core's own constant. */
+/**
+ * For how many of the longest election timeouts a leader tries to tell a removed member: the core's own
+ * constant.
+ */
 const NOTICE_TIMEOUTS = 4;
 
 interface Removed {
@@ -55,7 +58,7 @@ export class RemovalDuties {
     for (const [removed, notice] of this.#removed) {
       const isOver = now >= notice.at + NOTICE_TIMEOUTS * this.#settings.electionTimeoutMaxMs;
       const sent = sentTo(messages, "append-entries", removed);
-      // It may end with the heartbeat after its time is over.
+      // The leader notices only at a heartbeat that the time is over, so allow it one election timeout more.
       const isLate = now >= notice.at + (NOTICE_TIMEOUTS + 1) * this.#settings.electionTimeoutMaxMs;
       duty(
         sent.length === 0 || !isLate,

@@ -1,10 +1,11 @@
 /**
  * Checks the session tables of all nodes against each other.
  *
- * - SMS: the table is replicated state, so its figures depend on the last applied entry alone. A node that keeps a
- *   session which others have ended applies a command that they refuse, or the other way round.
+ * - SMS: the table is replicated state, so its figures depend on the last applied entry alone. A node that
+ *   keeps a session which others have ended applies a command that they refuse, or the other way round.
  *
- * It compares whenever a node has applied something, and not only at the end: an expired session may be gone by then.
+ * It compares whenever a node has applied something, and not only at the end: an expired session may be gone
+ * by then.
  */
 import type { LogIndex, NodeId } from "../../../core/position.ts";
 import type { SessionMetrics } from "../../../runtime/shared/index.ts";

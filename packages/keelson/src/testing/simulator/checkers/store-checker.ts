@@ -42,8 +42,8 @@ export interface ExpectedEntries {
 export class StoreChecker {
   readonly #history: ClusterHistory;
   /**
-   * By term and index: the entry there, which stands for the only log that may end with it. Nodes with equal logs
-   * share their entries. Grows with the run.
+   * By term and index: the entry there, which stands for the only log that may end with it. Nodes with equal
+   * logs share their entries. Grows with the run.
    */
   readonly #entries = new Map<number, Map<LogIndex, SeenEntry>>();
 
@@ -149,7 +149,8 @@ export class StoreChecker {
 
   /**
    * CFG: this membership, encoded, goes with the state after entry `index`. Commits are seen at the end of a
-   * turn, and a node may begin a snapshot in the turn in which it commits and applies: then its own log tells.
+   * turn, and a node may begin a snapshot in the turn in which it commits and applies: then its own log
+   * tells.
    */
   checkMembershipAt(id: NodeId, index: LogIndex, payload: Uint8Array): void {
     const entry = this.#history.committed[index - 1] ?? this.#history.node(id).submitted[index - 1];
@@ -210,8 +211,8 @@ export class StoreChecker {
   }
 
   /**
-   * What the store has been given up to now as the entries [from, to), and as the one before them, for `read` to
-   * compare with.
+   * What the store has been given up to now as the entries [from, to), and as the one before them, for `read`
+   * to compare with.
    */
   expect(id: NodeId, from: LogIndex, to: LogIndex): ExpectedEntries {
     const { submitted } = this.#history.node(id);
@@ -219,8 +220,8 @@ export class StoreChecker {
   }
 
   /**
-   * DUR: the store returned these records from entry `from` on. `expected` is what it had been given when the read
-   * began.
+   * DUR: the store returned these records from entry `from` on. `expected` is what it had been given when the
+   * read began.
    */
   read(id: NodeId, from: LogIndex, records: readonly Uint8Array[], expected: ExpectedEntries): void {
     let chain = expected.before?.chain ?? 0;
@@ -284,7 +285,9 @@ export class StoreChecker {
   }
 }
 
-/** CFG: members that left, with this configuration entry or before it, are remembered: an id isn't used again. */
+/**
+ * CFG: members that left, with this configuration entry or before it, are remembered: an id isn't used again.
+ */
 function checkNobodyForgotten(id: NodeId, entry: SeenConfig | null): void {
   const before = entry?.before?.membership;
   if (entry === null || before === undefined) return;

@@ -13,8 +13,8 @@ import type { LogIndex, NodeId, Term } from "../../../core/position.ts";
 import { assertInvariant } from "./violation.ts";
 
 /**
- * For so many milliseconds a leader keeps the log for a node that has fetched a snapshot: somewhat less than
- * the runtime's own constant, as clocks drift.
+ * How many milliseconds a leader keeps the log for a node that has fetched a snapshot: somewhat less than the
+ * runtime's own constant, as clocks drift.
  */
 const KEPT_MS = 25_000;
 

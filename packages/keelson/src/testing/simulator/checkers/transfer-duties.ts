@@ -22,7 +22,10 @@ export class TransferDuties {
   readonly #core: RaftNode;
   /** The transfer whose target held everything, when actions were last taken; null: there was none. */
   #ready: Ready | null = null;
-  /** Since actions were last taken the core was given something at which it looks after a transfer. */
+  /**
+   * Whether the core was given a message or a timeout since actions were last taken. Only then does it look
+   * whether it must tell the target.
+   */
   #isAwake = false;
   /** The round in which each target was told last. */
   readonly #toldIn = new Map<NodeId, number>();
@@ -65,7 +68,8 @@ export class TransferDuties {
     this.#isAwake = false;
     if (to === null) return;
     if (sentTo(messages, "timeout-now", to).length > 0) this.#toldIn.set(to, round);
-    // A round for reads begins while actions are taken, and the message follows with the next input.
+    // Don't require it for the present round yet. A heartbeat round for reads begins while actions are taken,
+    // and its TimeoutNow follows only with the next input.
     duty(
       !isAwake || before?.to !== to || !isReady || (this.#toldIn.get(to) ?? 0) >= before.round,
       () => `${id} doesn't ask ${to} to take over, which holds the whole log`,
