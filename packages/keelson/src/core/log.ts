@@ -5,7 +5,10 @@ import { EMPTY_CONFIG, type ClusterConfig } from "./config.ts";
 import type { ConfigAt, EntryRange, TermRun } from "./message.ts";
 import { ORIGIN, type LogIndex, type LogPosition, type Term } from "./position.ts";
 
-/** A log as plain values: what a node restarts from. Grows with the number of terms, not of entries. */
+/**
+ * A log as plain values: what a node restarts from. Its size grows with the number of terms and
+ * configurations, not of entries.
+ */
 export interface LogImage {
   /**
    * The position of the last entry before the log, which a snapshot covers; `ORIGIN`: the log begins at 1.

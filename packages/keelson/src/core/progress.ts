@@ -248,7 +248,8 @@ export class Progress {
 
   /**
    * Whether a refusal of `refused` (a message's `prev.index`) may answer a message that is under way now.
-   * Other refusals have arrived late or twice, and are ignored.
+   * Other refusals have arrived late or twice, or the follower is waiting for a snapshot: they don't change
+   * `next`.
    */
   isCurrentRefusal(refused: LogIndex): boolean {
     if (this.#state === "snapshot") return false;

@@ -67,7 +67,10 @@ export interface Refusal {
  */
 export const STRANGER_REASON = "this node does not talk to the caller; this node's log says why";
 
-/** What a former member of the cluster is told, which knows the cluster's id but for its incarnation. */
+/**
+ * What a peer is told whose cluster id differs from this node's only in the incarnation: it knows all the
+ * rest of the id.
+ */
 const OTHER_INCARNATION =
   "the caller and this node belong to different incarnations of one cluster: a new cluster was forced on one of " +
   "them; add the caller's machine anew, with an empty directory and a new id";

@@ -21,7 +21,7 @@ export interface LinkFaults {
   readonly splitProbability: number;
 }
 
-/** A listener, and what accepts its connections. */
+/** A listener of a simulated host, with the callback that gets the connections which it accepts. */
 export interface SimulatedListener extends Listener {
   /** The name of the host that listens. */
   readonly host: string;

@@ -19,7 +19,10 @@ const CHUNK_ENTRIES = 1024;
 
 /** What is known about `CHUNK_ENTRIES` consecutive entries: 16 bytes for each. */
 interface Chunk {
-  /** Running total: the bytes of all records appended before this one since the index was created. */
+  /**
+   * For each entry, a running total: the bytes of all records before it that were appended since the index
+   * was created, truncated ones left out.
+   */
   readonly starts: Float64Array;
   /** `RecordLocation.segment`. */
   readonly segments: Uint32Array;

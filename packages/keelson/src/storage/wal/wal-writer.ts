@@ -45,11 +45,14 @@ const STAGING_BYTES_KEPT = 1024 * 1024;
 
 /** A write that waits for its batch, or is part of the batch being written. */
 interface QueuedWrite {
-  /** Empty for a write that changes nothing: it resolves in its turn. */
+  /** Empty for a write that changes nothing; such a write still resolves only after those before it. */
   readonly items: readonly BatchItem[];
   /** What the items take in a batch. */
   readonly bytes: number;
-  /** The log before this write, for the header of a segment that begins with it. */
+  /**
+   * What the log was before this write. If a new segment begins with this write, the segment's header says
+   * it.
+   */
   readonly summaryBefore: LogSummary;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
@@ -397,8 +400,8 @@ export class WalWriter {
   }
 
   /**
-   * A batch failed. Whether it's on disk is unknown, so its writes are "unknown"; those that waited are
-   * "not-done".
+   * Writing a batch failed. Whether it's on disk is unknown, so its writes reject with the outcome "unknown";
+   * those that still waited reject with "not-done".
    */
   #poison(cause: Error, writes: readonly QueuedWrite[]): void {
     const why = `the log in ${this.#directory} could not be written: ${cause.message}`;

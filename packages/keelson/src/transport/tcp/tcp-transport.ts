@@ -1,4 +1,5 @@
-// The TCP transport of one node: it listens, opens a connection to each peer, and keeps the limits on both.
+// The TCP transport of one node: it accepts connections, opens one to each peer, and enforces the limits on
+// both kinds.
 import { ADDRESS_BYTES_MAX, INFO_BYTES_MAX, STORE_ID_BYTES_MAX } from "../../codec/frame-control-message.ts";
 import type { NodeId } from "../../core/position.ts";
 import { isWildcardHost, parseAddress } from "../../environment/address.ts";
@@ -204,7 +205,10 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
     this.#outgoing.get(id)?.retryNow();
   }
 
-  /** Makes room for one more peer: first at the cost of a node that this one has no reason to talk to. */
+  /**
+   * Makes room for one more peer: closes the oldest connection from a node that isn't among this node's
+   * peers, or, if there is none, the oldest of all.
+   */
   #evictEstablished(): void {
     const ids = [...this.#established.keys()];
     const id = ids.find((one) => !this.#peers.has(one)) ?? ids[0];
