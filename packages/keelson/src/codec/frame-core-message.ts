@@ -26,8 +26,10 @@
  *
  * **Checks.** In addition to the fields: the records are as many as announced, undamaged, and fill the tail;
  * their indexes follow each other from prev; their terms never fall, and are at most the sender's (§5.3);
- * configurations can be decoded. The core relies on these facts, so a message that violates them must not
- * reach it.
+ * configurations can be decoded. Of a position, index and term are both 0 or both not, and its term is at
+ * most the sender's. A snapshot covers at least one entry; its configuration has voters, and names nobody
+ * twice in one list or as voter and learner. The core relies on these facts and stops its node if they don't
+ * hold, so a message that violates them must not reach it.
  */
 import { assert } from "../core/assert.ts";
 import type { ClusterConfig } from "../core/config.ts";
@@ -147,17 +149,18 @@ export function readCoreMessage(
 function readMessageWithoutRecords(type: number, body: ByteReader, from: NodeId, term: Term): Message {
   switch (type) {
     case CoreMessageType["pre-vote"]:
-      return { type: "pre-vote", from, term, last: readPosition(body), round: body.round() };
+      return { type: "pre-vote", from, term, last: readPosition(body, term), round: body.round() };
     case CoreMessageType["pre-vote-reply"]:
       return { type: "pre-vote-reply", from, term, granted: body.boolean(), round: body.round() };
     case CoreMessageType["request-vote"]:
-      return { type: "request-vote", from, term, last: readPosition(body), transfer: body.boolean() };
+      return { type: "request-vote", from, term, last: readPosition(body, term), transfer: body.boolean() };
     case CoreMessageType["request-vote-reply"]:
       return { type: "request-vote-reply", from, term, granted: body.boolean() };
     case CoreMessageType["append-entries-reply"]:
       return readAppendEntriesReply(body, from, term);
     case CoreMessageType["install-snapshot"]: {
-      const last = readPosition(body);
+      const last = readPosition(body, term);
+      if (last.index === 0) throw new DecodeError("a snapshot that covers no entry");
       const round = body.round();
       return { type: "install-snapshot", from, term, last, round, config: readConfig(body) };
     }
@@ -204,7 +207,7 @@ function readAppendEntries(
   recordsAt: number,
   end: number,
 ): { message: AppendEntries; records: Uint8Array[] } {
-  const prev = readPosition(body);
+  const prev = readPosition(body, term);
   const commit = body.index();
   const round = body.round();
   const count = body.u32();
@@ -277,7 +280,7 @@ function readAppendEntriesReply(body: ByteReader, from: NodeId, term: Term): App
   const round = body.round();
   const outcome: AppendEntriesReply["outcome"] = body.boolean()
     ? { accepted: true, match: body.index() }
-    : { accepted: false, refused: body.index(), hint: readPosition(body) };
+    : { accepted: false, refused: body.index(), hint: readPosition(body, term) };
   return { type: "append-entries-reply", from, term, round, outcome };
 }
 
@@ -286,8 +289,15 @@ function writePosition(writer: ByteWriter, position: LogPosition): void {
   writer.integer(position.index);
 }
 
-function readPosition(body: ByteReader): LogPosition {
-  return { term: body.term(), index: body.index() };
+/** Reads a position in the log of a node that was in `messageTerm` when it sent it. */
+function readPosition(body: ByteReader, messageTerm: Term): LogPosition {
+  const position = { term: body.term(), index: body.index() };
+  if ((position.term === 0) !== (position.index === 0) || position.term > messageTerm) {
+    throw new DecodeError(
+      `no log has index ${String(position.index)} with term ${String(position.term)} in a message of term ${String(messageTerm)}`,
+    );
+  }
+  return position;
 }
 
 function writeConfig(writer: ByteWriter, config: ClusterConfig): void {
@@ -297,7 +307,15 @@ function writeConfig(writer: ByteWriter, config: ClusterConfig): void {
 }
 
 function readConfig(body: ByteReader): ClusterConfig {
-  return { voters: readIds(body), outgoingVoters: readIds(body), learners: readIds(body) };
+  const config = { voters: readIds(body), outgoingVoters: readIds(body), learners: readIds(body) };
+  const { voters, outgoingVoters, learners } = config;
+  if (voters.length === 0) throw new DecodeError("a configuration without voters");
+  for (const list of [voters, outgoingVoters, learners]) {
+    if (new Set(list).size !== list.length) throw new DecodeError("a configuration names a member twice");
+  }
+  const both = learners.find((id) => voters.includes(id));
+  if (both !== undefined) throw new DecodeError(`a configuration in which ${both} is both voter and learner`);
+  return config;
 }
 
 function writeIds(writer: ByteWriter, ids: readonly NodeId[]): void {

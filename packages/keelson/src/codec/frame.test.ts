@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ClusterConfig } from "../core/config.ts";
 import type { AppendEntries, ConfigAt, Message, TermRun } from "../core/message.ts";
+import type { LogPosition } from "../core/position.ts";
 import { DecodeError } from "../errors.ts";
 import { encodeMembership } from "./config.ts";
 import { INFO_BYTES_MAX, type ControlMessage } from "./frame-control-message.ts";
@@ -60,10 +61,11 @@ const appendEntriesArb: fc.Arbitrary<Case> = fc
     round: integerArb,
     entries: entriesArb,
   })
-  .map(({ from, prev, commit, round, entries }) => {
+  .map(({ from, prev: at, commit, round, entries }) => {
     const records: Uint8Array[] = [];
     const terms: TermRun[] = [];
     const configs: ConfigAt[] = [];
+    const prev = positionUpTo(at, at.term);
     let term = Math.max(prev.term, 1);
     let index = prev.index;
     for (const { rise, payload, config } of entries) {
@@ -94,7 +96,33 @@ function configRecord(index: number, term: number, config: ClusterConfig): Uint8
   return encodeRecord(index, term, EntryKind.config, encodeMembership({ config, members }));
 }
 
-const plainMessageArb: fc.Arbitrary<Message> = fc.oneof(
+/** This position, or the nearest one that a log can have which is sent in a message of this term. */
+function positionUpTo({ term, index }: LogPosition, messageTerm: number): LogPosition {
+  const isOrigin = index === 0 || term === 0 || messageTerm === 0;
+  return isOrigin ? { term: 0, index: 0 } : { term: Math.min(term, messageTerm), index };
+}
+
+/** The message, with positions that its sender's log can have. */
+function withPossiblePositions(message: Message): Message {
+  switch (message.type) {
+    case "pre-vote":
+    case "request-vote":
+      return { ...message, last: positionUpTo(message.last, message.term) };
+    case "install-snapshot": {
+      const { term, index } = message.last;
+      return { ...message, term: term + 1, last: { term: term + 1, index: Math.max(index, 1) } };
+    }
+    case "append-entries-reply": {
+      const { outcome, term } = message;
+      if (outcome.accepted) return message;
+      return { ...message, outcome: { ...outcome, hint: positionUpTo(outcome.hint, term) } };
+    }
+    default:
+      return message;
+  }
+}
+
+const anyMessageArb: fc.Arbitrary<Message> = fc.oneof(
   fc.record({ type: fc.constant("pre-vote" as const), ...headerArb, round: integerArb, last: positionArb }),
   fc.record({
     type: fc.constant("pre-vote-reply" as const),
@@ -133,6 +161,7 @@ const plainMessageArb: fc.Arbitrary<Message> = fc.oneof(
     index: fc.option(integerArb),
   }),
 );
+const plainMessageArb = anyMessageArb.map(withPossiblePositions);
 const snapshotIdArb = fc.string({ unit: "grapheme", maxLength: 10 });
 const serviceArb: fc.Arbitrary<RuntimeMessage> = fc.oneof(
   fc.record({
@@ -616,7 +645,22 @@ describe("a frame from a faulty program", () => {
   const gone = [1, 1, 0, ...ascii("s")];
   const chunkOf = (size: number): number[] => [1, 0, ...ascii("s"), size, ...zeros(7), 4, ...zeros(7)];
 
+  const number = (value: number): number[] => [value, ...zeros(7)];
+  const one = [...number(1), ...number(1)];
+  /** A list of ids of one character each. */
+  const ids = (...names: readonly string[]): number[] => [
+    names.length,
+    0,
+    ...names.flatMap((name) => [1, ...ascii(name)]),
+  ];
+  /** The offer of a snapshot up to this position, with this configuration. */
+  const offer = (last: readonly number[], config: readonly (readonly number[])[]): Uint8Array =>
+    crafted(7, [...from, ...term, ...last, ...zeros(8), ...config.flat()]);
+
   it("is decoded if its body is valid", () => {
+    expect(framesOf([offer(one, [ids("a"), ids("b"), ids("c")])])).toMatchObject([
+      { message: { config: { voters: ["a"], outgoingVoters: ["b"], learners: ["c"] } } },
+    ]);
     expect(framesOf([crafted(34, runtimeBody(gone))])).toMatchObject([{ message: { id: "s" } }]);
     expect(framesOf([crafted(33, runtimeBody(chunkOf(6), [7, 8]), [7, 8])])).toMatchObject([
       { message: { size: 6, offset: 4, payload: Uint8Array.of(7, 8) } },
@@ -676,7 +720,36 @@ describe("a frame from a faulty program", () => {
       "asks for 1048577 bytes at once",
     ],
     ["a snapshot's id over its limit", crafted(34, runtimeBody([1, 65, 0, ...zeros(65)])), "the limit is 64"],
-    ["a configuration of 257 lists", crafted(7, [...from, ...term, ...zeros(24), 1, 1]), "257 members"],
+    [
+      "a configuration of 257 members",
+      crafted(7, [...from, ...term, ...term, ...number(5), ...zeros(8), 1, 1]),
+      "257 members",
+    ],
+    [
+      "an index without a term",
+      crafted(3, [...from, ...term, ...zeros(8), ...number(5), 0]),
+      "no log has index 5",
+    ],
+    [
+      "a term without an index",
+      crafted(3, [...from, ...term, ...term, ...zeros(8), 0]),
+      "no log has index 0",
+    ],
+    ["a log ahead of its term", crafted(3, [...from, ...term, ...number(2), ...number(5), 0]), "of term 1"],
+    [
+      "a previous entry that no log has",
+      crafted(5, [...from, ...term, ...zeros(8), ...number(5), ...zeros(20)]),
+      "no log has index 5",
+    ],
+    [
+      "a hint that no log has",
+      crafted(6, [...from, ...term, ...zeros(8), 0, ...number(5), ...number(1), ...zeros(8)]),
+      "no log has index 0",
+    ],
+    ["a snapshot of nothing", offer(zeros(16), [ids("a"), ids(), ids()]), "covers no entry"],
+    ["a snapshot without voters", offer(one, [ids(), ids(), ids("a")]), "without voters"],
+    ["a member that is named twice", offer(one, [ids("a", "a"), ids(), ids()]), "names a member twice"],
+    ["a learner that votes", offer(one, [ids("a"), ids(), ids("a")]), "both voter and learner"],
   ])("is refused with %s", (_name, frame, reason) => {
     expect(() => framesOf([frame])).toThrow(DecodeError);
     expect(() => framesOf([frame])).toThrow(reason);

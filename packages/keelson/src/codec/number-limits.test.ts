@@ -16,7 +16,7 @@ describe("a decoded message", () => {
     ["a term", { type: "request-vote-reply", from: "a", term: 0, granted: false }, TERM_MAX],
     [
       "the term of a position",
-      { type: "pre-vote", from: "a", term: 0, round: 1, last: { term: 0, index: 1 } },
+      { type: "pre-vote", from: "a", term: TERM_MAX, round: 1, last: { term: 1, index: 1 } },
       TERM_MAX,
     ],
     ["an index", { type: "read-index-reply", from: "a", term: 0, id: 0, index: 0 }, INDEX_MAX],

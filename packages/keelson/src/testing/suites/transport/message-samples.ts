@@ -37,14 +37,14 @@ function coreMessages(from: NodeId): Message[] {
   const samples: Samples<Message> = {
     "pre-vote": [{ term, round: term, last }],
     "pre-vote-reply": [{ term: 1, granted: true, round: term }],
-    "request-vote": [{ term: 1, last, transfer: true }],
+    "request-vote": [{ term, last, transfer: true }],
     "request-vote-reply": [{ term: 1, granted: true }],
     "append-entries": [{ term, entries: empty, commit: index, round }],
     "append-entries-reply": [
       { term: 1, round, outcome: { accepted: true, match: index } },
-      { term: 1, round: 0, outcome: refused },
+      { term, round: 0, outcome: refused },
     ],
-    "install-snapshot": [{ term: 1, last, config: CONFIG, round: 0 }],
+    "install-snapshot": [{ term, last, config: CONFIG, round: 0 }],
     "read-index": [{ term: 1, id: round }],
     "read-index-reply": [
       { term: 1, id: 0, index: null },
