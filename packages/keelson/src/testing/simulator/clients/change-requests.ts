@@ -149,7 +149,7 @@ export class ChangeRequests {
     return this.#request("exchange", membership, { promote: learners, remove });
   }
 
-  /** If there are other than two voters, it adds one. */
+  /** If there are two voters, removes the leader. Otherwise adds a voter instead. */
   #leaderOfTwoLeaves(how: "retire" | "bequeath", membership: Membership): ChangeRequest | null {
     const { voters } = membership.config;
     const leader = this.#parts.view.leader();
@@ -185,7 +185,7 @@ export class ChangeRequests {
     return this.#request("reuse", membership, { add: { [process.id]: process.address } });
   }
 
-  /** Nodes that were never asked for. */
+  /** At most `countMax` nodes that were never members and that no request named, with their addresses. */
   #newcomers({ members, removed = [] }: Membership, countMax: number): Record<NodeId, string> {
     const { processes, view } = this.#parts;
     const fresh = processes.filter(

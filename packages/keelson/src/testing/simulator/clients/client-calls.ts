@@ -61,14 +61,17 @@ export interface Call {
   /** It is forwarded or repeated until its time limit, so a leader that steps down doesn't end it sooner. */
   readonly endsByTimeLimit?: boolean;
   readonly ended: OnEnd;
-  /** It is one of several attempts, which whoever makes them counts as one call. */
+  /** Whether this is one of several attempts that the maker of the call counts as one call. */
   readonly isAttempt?: boolean;
   /**
    * Since when its node hasn't led, in true time; null: it leads, or nothing is known. Written by
    * `OpenCalls`.
    */
   notLeadingSince: number | null;
-  /** `notLeadingSince` holds for this spell of the node without leadership. Written by `OpenCalls`. */
+  /**
+   * The number of the node's spell without leadership (`NodeWrites.spell`) for which `notLeadingSince` holds.
+   * Written by `OpenCalls`.
+   */
   spell: number;
 }
 
@@ -76,7 +79,7 @@ export interface Call {
 export interface SessionClients {
   /** One write of this client, in the session of its group. Resolves when the client is done with it. */
   write(client: string, group: string, key: string): Promise<void>;
-  /** Nothing is repeated any more. */
+  /** From now on, clients repeat no write. */
   stop(): void;
 }
 

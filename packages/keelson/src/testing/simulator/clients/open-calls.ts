@@ -19,7 +19,10 @@ const STEP_DOWN_GRACE_MS = 300;
 /** The writes under way on one node. */
 interface NodeWrites {
   readonly calls: Set<Call>;
-  /** Rises whenever the node leads, or is excused, at the end of a turn: it begins not to lead anew then. */
+  /**
+   * Numbers the node's spells without leadership: rises at the end of each turn in which the node leads, or
+   * is excused. What calls noted in an earlier spell counts no more.
+   */
   spell: number;
 }
 

@@ -41,9 +41,10 @@ export class OperatorView {
   }
 
   /**
-   * Whether a leader proved that this member lost entries, as its own log, any node's metrics or the committed
-   * membership says. A node that was rolled back before its leader was elected is none: it catches up like one
-   * that was slow, and so may one whose loss only a former leader knows. Then it may lead.
+   * Whether a leader proved that this member lost entries, as its own log, any node's metrics or the
+   * committed membership says. A node that was rolled back before its leader was elected doesn't count: it
+   * catches up like a slow one. Nor does a node that leads, although a former leader knew of its loss: it has
+   * caught up.
    */
   isKnownToBeRolledBack(id: NodeId): boolean {
     const process = this.process(id);

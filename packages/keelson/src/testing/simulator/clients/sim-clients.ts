@@ -48,7 +48,8 @@ export class SimClients implements CallMaker {
   readonly #staleReads: StaleReads;
   /** null: no client uses sessions. */
   readonly #sessions: SessionClients | null;
-  // Random sources with one purpose each: a run without that purpose stays what it was before there was one.
+  // A random source for each purpose, so that runs without a new purpose stay as they were before it was
+  // added.
   readonly #chance: Chance;
   readonly #consistencyChance: Chance;
   readonly #abortChance: Chance;
@@ -178,8 +179,8 @@ export class SimClients implements CallMaker {
   }
 
   /**
-   * Makes so many writes at once, all of one key that nobody reads: the log grows, the state doesn't, and they
-   * aren't in the history.
+   * Makes so many writes at once, all of one key that nobody reads: the log grows, the state doesn't, and
+   * they aren't in the history.
    */
   bulk(process: SimProcess, writes: number): void {
     for (let n = 0; n < writes && !this.#stopped; n++)
@@ -326,7 +327,7 @@ export class SimClients implements CallMaker {
     });
   }
 
-  /** None of the calls after healing is aborted. */
+  /** For a share of the calls a signal that aborts them. No call after healing is aborted. */
   abortOptions(): { readonly signal?: AbortSignal } {
     const { abortShare } = this.#parts.plan.usage;
     if (abortShare === 0 || this.#stopped || !this.#abortChance.happens(abortShare)) return {};
@@ -340,7 +341,10 @@ export class SimClients implements CallMaker {
     return { signal: controller.signal };
   }
 
-  /** Whether this node would forward a write. The outcome isn't known then where the call waits. */
+  /**
+   * Whether this node would forward a write. Then only its time limit bounds the call: the node at which it
+   * waits doesn't end it when a leader steps down.
+   */
   forwards({ leads }: SimProcess): boolean {
     return this.#parts.plan.usage.forward && !leads;
   }

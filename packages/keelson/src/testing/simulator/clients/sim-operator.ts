@@ -77,7 +77,10 @@ export class SimOperator {
   #busy = false;
   /** Every change under way, those of the queue and those that a new leader was asked for. */
   readonly #open = new Set<ChangeRequest>();
-  /** Changes during which there was another one, so that what is in force afterwards isn't what they asked for. */
+  /**
+   * Changes during which there was another one, so that what is in force afterwards isn't what they asked
+   * for.
+   */
   readonly #overlapped = new WeakSet<ChangeRequest>();
   /** No new change is begun. */
   #stopped = false;
@@ -113,8 +116,8 @@ export class SimOperator {
   }
 
   /**
-   * A node has just become leader: in the same turn it is asked for these things, whatever its predecessor left
-   * undone.
+   * A node has just become leader: in the same turn it is asked for these things, whatever its predecessor
+   * left undone.
    */
   greet(leader: SimProcess, { acts, how }: Extract<OperatorFault, { type: "greet-leader" }>): void {
     const { clients, plan } = this.#parts;
@@ -140,8 +143,8 @@ export class SimOperator {
   }
 
   /**
-   * Asks the leader to transfer its leadership: to `chosen`, or else mostly to a random node, which may be down or no
-   * voter.
+   * Asks the leader to transfer its leadership: to `chosen`, or else mostly to a random node, which may be
+   * down or no voter.
    */
   transfer(leader = this.#view.leader(), chosen?: string): void {
     const { processes, chance, clients } = this.#parts;
@@ -227,7 +230,10 @@ export class SimOperator {
     return this.#view.canLose(process);
   }
 
-  /** Whether the node may be lost for good: by now others hold what makes them a cluster. */
+  /**
+   * Whether the node may be lost for good: an entry is committed, so others hold what makes them a cluster,
+   * and the cluster can do without this node.
+   */
   canDestroy(process: SimProcess): boolean {
     return this.#parts.checker.history.committed.length > 0 && this.canLose(process);
   }
@@ -373,7 +379,9 @@ export class SimOperator {
     isolate(ids, plan.electionTimeoutMs.max * chance.between(2, 4));
   }
 
-  /** The leader dies during the change; or it closes, and must answer the call for the change before (Z10). */
+  /**
+   * The leader dies during the change; or it closes, and must answer the call for the change before (Z10).
+   */
   #endLater(leader: SimProcess, afterMs: number): void {
     const closes = this.#parts.chance.happens(CLOSING_SHARE);
     this.#parts.clock.setTimer(afterMs, () => {
@@ -408,8 +416,8 @@ export class SimOperator {
   }
 
   /**
-   * CFG and ES: see the file's header. Where two changes overlapped, the later one may have undone the earlier.
-   * `MembershipChecker` looks at each step of both.
+   * CFG and ES: see the file's header. Where two changes overlapped, the later one may have undone the
+   * earlier. `MembershipChecker` looks at each step of both.
    */
   #checkDone(request: ChangeRequest): void {
     const { how, change, learner } = request;

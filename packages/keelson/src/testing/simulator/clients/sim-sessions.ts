@@ -120,7 +120,7 @@ export class SimSessions implements SessionClients {
     if (closeShare > 0 && this.#chance.happens(closeShare)) await this.#close(session, group);
   }
 
-  /** The other clients of the group learn of it when they are refused. */
+  /** Closes the group's session. The other clients of the group notice when their next command is refused. */
   async #close(session: SimSession, group: string): Promise<void> {
     if (this.#sessions.get(group) === session) this.#sessions.delete(group);
     session.usedAt = Infinity;

@@ -24,7 +24,9 @@ export function snapshotDiskError(
   return ({ type, path }) => (isSnapshotFile(path) ? faultFor(error, type, shortBytes) : null);
 }
 
-/** An error that `stop-reasons.ts` knows: it takes a node that stops for any other reason for a faulty one. */
+/**
+ * An error that `stop-reasons.ts` knows: it takes a node that stops for any other reason for a faulty one.
+ */
 type DiskFault = Extract<FileFault, { readonly code: string }> & { readonly code: DiskErrorCode };
 
 function faultFor(error: DiskErrorKind, type: FileOperation["type"], shortBytes: number): DiskFault | null {

@@ -35,7 +35,9 @@ const READ_LOG_MS = 30;
 /** How often to look whether a process has started, in milliseconds. */
 const START_POLL_MS = 1;
 
-/** How long a roll-back waits until the others hold what the node holds, and how often it looks. */
+/**
+ * How many milliseconds a roll-back waits until the others hold what the node holds, and how often it looks.
+ */
 const ROLL_BACK_PATIENCE_MS = 300;
 const ROLL_BACK_POLL_MS = 5;
 
@@ -478,7 +480,8 @@ export class FaultPlayer {
 
   /** Replaces the node's disk by an older copy of it, as soon as the cluster can bear that. */
   #rollBack(process: SimProcess, from: SimulatedFiles, to: SimulatedFiles, patienceMs: number): void {
-    // A wiped disk isn't put back by the copy of the one before: that is another fault.
+    // If the disk was wiped meanwhile, it isn't replaced by the copy of the disk before: that would be
+    // another fault.
     if (process.disk !== from || process.refusesToStart) return;
     if (this.#parts.operator.canRollBack(process)) {
       this.#parts.trace(`${process.id} goes on from an older copy of its disk`);

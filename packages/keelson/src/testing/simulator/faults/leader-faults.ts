@@ -30,7 +30,10 @@ const DISK_FAULT_OUTLASTS_CUT_MS = 100;
 /** How long a follower has to begin a fetch once it is heard again. */
 const FETCH_WAIT_MS = 1_000;
 
-/** For how long at most a fetch is held up, and its node slow: no part stalls for it. */
+/**
+ * For how many milliseconds at most a fetch is held up, and its node slow: too short for a part to count as
+ * stalled.
+ */
 const CONTEST_MS = 600;
 
 /** How often a node is looked at for the moment to strike. */
@@ -39,7 +42,9 @@ const POLL_MS = 1;
 /** How long the followers have to get a backlog on disk before they are cut off. */
 const BACKLOG_MS = 60;
 
-/** How long a leader has to take a snapshot and to compact its log, before it is heard again by a follower. */
+/**
+ * How long a leader has to take a snapshot and to compact its log, before it is heard again by a follower.
+ */
 const SNAPSHOT_MS = 50;
 
 /** How long a removal may take until the leader acts on it, and how often to look, in milliseconds. */
@@ -88,8 +93,8 @@ export class LeaderFaults {
       : [];
     const resumes = stunned.map((companion) => companion.pause());
     if (fault.stunned) clients.burst(process, fault.writes);
-    // The timer of the next heartbeat is set already, and by the cut the followers have the writes from
-    // before it.
+    // Cut the link only after the next heartbeat, whose timer was set before timers became late. By then the
+    // followers have the writes from before the cut.
     const leadMs = heartbeatMs + fault.answersMs;
     if (fault.answersMs > 0) after(leadMs + fault.ms, network.delayTo(process, fault.answersMs));
     after(leadMs, () => {
@@ -250,7 +255,9 @@ export class LeaderFaults {
     });
   }
 
-  /** See the fault: a snapshot of `source` is complete at `follower` later than the entries that it covers. */
+  /**
+   * See the fault: a snapshot of `source` is complete at `follower` later than the entries that it covers.
+   */
   #holdUpInstallation(
     follower: SimProcess,
     source: SimProcess,
@@ -276,7 +283,9 @@ export class LeaderFaults {
     };
   }
 
-  /** Calls back as soon as the condition holds, or with true after so long, unless the run has healed by then. */
+  /**
+   * Calls back as soon as the condition holds, or with true after so long, unless the run has healed by then.
+   */
   #when(condition: () => boolean, limitMs: number, then: (isOver: boolean) => void): void {
     if (condition()) then(false);
     else if (limitMs <= 0) then(true);
@@ -350,8 +359,8 @@ export class LeaderFaults {
   }
 
   /**
-   * Calls back when the leader acts on a configuration that isn't joint and lacks some of these members. It has
-   * just appended it, so it can't know yet that the removed members know.
+   * Calls back when the leader acts on a configuration that isn't joint and lacks some of these members. It
+   * has just appended it, so it can't know yet that the removed members know.
    */
   #whenRemoved(
     leader: SimProcess,
@@ -382,7 +391,9 @@ export class LeaderFaults {
     after(ms, clients.readRepeatedly(leader, 0));
   }
 
-  /** A part of the process hangs, by default of the leader, and is asked for something. Disk and network work. */
+  /**
+   * A part of the process hangs, by default of the leader, and is asked for something. Disk and network work.
+   */
   hang({ part, ms }: Extract<Fault, { type: "hang-part" }>, node: SimProcess | null): void {
     const { processes, clients, operator, after } = this.#parts;
     const process = node ?? processes.find(leads);

@@ -3,7 +3,9 @@
  * still lasts must hold, and not the value of a run without faults.
  */
 
-/** A value that any number of faults set at the same time. Of those that last, the one that began last counts. */
+/**
+ * A value that any number of faults set at the same time. Of those that last, the one that began last counts.
+ */
 export class Overlapping<V> {
   readonly #none: V;
   /** The values of the faults that last, in the order in which they began. */

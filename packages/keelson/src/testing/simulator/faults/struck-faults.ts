@@ -37,7 +37,7 @@ const OF_HOOKS: readonly FaultType[] = [
   "crash-at-snapshot",
 ];
 
-/** Whoever carries them out says when they strike. */
+/** The code that carries these out adds them to `types` itself when they strike. */
 const SAID_LATER: readonly FaultType[] = ["destroy", "roll-back"];
 
 /** See the file's header. */
@@ -56,7 +56,7 @@ export class StruckFaults {
     const node = "node" in fault ? fault.node : null;
     const process = node === null ? undefined : this.#processes[node];
     const hasLeader = this.#processes.some(({ leads }) => leads);
-    // Without a node it strikes the leader, or else all.
+    // A fault whose `node` is null strikes the leader. One without that field strikes all nodes.
     const hasTarget = "node" in fault ? (process?.isUp ?? hasLeader) : true;
     const before = { hasTarget, hasLeader, disk: process?.disk };
     const { type } = fault;
@@ -104,7 +104,7 @@ export class StruckFaults {
     if (setBeforeWrite !== null && setBeforeWrite !== beforeWrite) {
       const watched = (isSync: boolean): void => {
         setBeforeWrite(isSync);
-        // It was taken away, so it has struck.
+        // The fault has removed its hook, so it has struck.
         if (diskConditions.beforeWrite !== watched) strikes();
       };
       diskConditions.beforeWrite = watched;

@@ -41,8 +41,8 @@ export class Convergence {
   }
 
   /**
-   * Every node makes its state again, from its own snapshot and the log after it. They are of different
-   * entries on each node, so a snapshot or a log that is wrong shows as a difference.
+   * Restarts every node, which then makes its state again from its own snapshot and the log after it. Each
+   * node's snapshot is of another entry, so a snapshot or a log that is wrong shows as a difference.
    */
   async #restart(): Promise<void> {
     const members = this.#cluster.usableMembers();

@@ -11,10 +11,16 @@ import type { TurnLoop } from "./turn-loop.ts";
 /** A target may lose its election by chance once or twice. So often in a row is a bug. */
 const MISSED_TRANSFERS_MAX = 3;
 
-/** To the followers and back, and once more for a message that had just left. */
+/**
+ * How many round trips a prompt write may take: to the followers and back, and once more for a message that
+ * had just left.
+ */
 const PROMPT_ROUND_TRIPS = 2;
 
-/** Calls to the disk of one append, with a new segment, and of the state machine. */
+/**
+ * How many calls to the disk a prompt write may take: those of one append, with a new segment, and those of
+ * the state machine.
+ */
 const PROMPT_DISK_CALLS = 12;
 
 /** Timers are whole milliseconds. */
@@ -81,8 +87,8 @@ export class LastCalls {
   }
 
   /**
-   * LIVE, in round trips: a write at the leader of a cluster at rest is acknowledged as soon as a majority can
-   * have it on disk, and all nodes apply it by the next heartbeat.
+   * LIVE, in round trips: a write at the leader of a cluster at rest is acknowledged as soon as a majority
+   * can have it on disk, and all nodes apply it by the next heartbeat.
    */
   async promptWrite(): Promise<void> {
     const { plan, clients } = this.#cluster;

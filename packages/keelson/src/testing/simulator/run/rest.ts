@@ -5,9 +5,9 @@
  *
  * - LIVE: followers catch up and install snapshots without a further write; every member answers its leader.
  * - BOUND: queues are empty; a snapshot that the policy says is due is taken, and the log that it covers is
- *   forgotten; no transfer of a snapshot is left over; sessions that nobody uses have ended; no member keeps a
- *   connection to a node that was removed; nobody sends entries, snapshots or questions, or writes
- *   to a node that isn't a member.
+ *   forgotten; no transfer of a snapshot is left over; sessions that nobody uses have ended; no member keeps
+ *   a connection to a node that was removed; nobody sends entries, snapshots or questions, or writes to a
+ *   node that isn't a member.
  */
 import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import { membersOf } from "../../../core/config.ts";
@@ -16,10 +16,13 @@ import type { SimProcess } from "../world/sim-process.ts";
 import type { SentMessage, SimulatedCluster } from "./simulated-cluster.ts";
 import type { TurnLoop } from "./turn-loop.ts";
 
-/** For so many heartbeats the cluster is listened to. */
+/** For how many heartbeats the checker listens to the cluster at a time: one window. */
 const LISTEN_HEARTBEATS = 6;
 
-/** More than the rounds of one window: its first and last may be cut, and a leader may begin one early. */
+/**
+ * How many heartbeats a node may be sent in a window beyond those that are due: the first and last round may
+ * be cut by the window, and a leader may begin one early.
+ */
 const EXTRA_ROUNDS_MAX = 2;
 
 /** A snapshot is due only if the log since the last one has this share of its size: the runtime's rule. */
@@ -63,7 +66,10 @@ export class Rest {
     await this.#listen();
   }
 
-  /** BOUND: a session ends when its time to live is over, though nothing else tells the cluster the time (Z13). */
+  /**
+   * BOUND: a session ends when its time to live is over, though nothing else tells the cluster the time
+   * (Z13).
+   */
   async #awaitSessions(): Promise<void> {
     const { plan } = this.#cluster;
     const ttlMs = plan.sessions?.ttlMs ?? Infinity;

@@ -7,7 +7,10 @@ import { Violation } from "../checkers/violation.ts";
 /** How many of the last events are kept, at least, unless all are wanted. */
 const LAST_EVENTS_KEPT = 200;
 
-/** Events are hashed together when their text is this long: a call of the hash function costs more than its work. */
+/**
+ * Events are hashed together when their text is this long: a call of the hash function costs more than its
+ * work.
+ */
 const HASH_CHARS = 4_096;
 
 /** Records the events of one run. Every part of the run writes to it, in the order in which things happen. */

@@ -136,9 +136,9 @@ export class SimulatedCluster {
   }
 
   /**
-   * Whether nobody deposes the leader: a node that was removed may campaign for ever, and only voters that
-   * refuse their help while they hear a leader stop it (E15). And leadership moves to nodes with a higher
-   * priority.
+   * Whether nobody deposes the leader: a node that was removed may campaign again and again, and only voters
+   * that refuse their help while they hear a leader stop it (E15). And leadership moves to nodes with a
+   * higher priority.
    */
   isUndisturbed(): boolean {
     const usable = this.usableMembers();
@@ -149,9 +149,10 @@ export class SimulatedCluster {
   }
 
   /**
-   * Nodes to which this one has a connection, or tries to have one, though they were removed from the cluster.
-   * Not those that have ever asked for votes: one that wasn't told in time goes on campaigning (M18), and a node
-   * keeps the address of a sender that is no member until the membership changes again, to answer it.
+   * Nodes to which this one has a connection, or tries to have one, though they were removed from the
+   * cluster. Not those that have ever asked for votes: one that wasn't told in time goes on campaigning
+   * (M18), and a node keeps the address of a sender that is no member until the membership changes again, to
+   * answer it.
    */
   connectionsToRemoved({ id }: SimProcess): string[] {
     const { campaigners, committedMembership } = this.checker.history;

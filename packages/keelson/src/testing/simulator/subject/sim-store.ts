@@ -55,7 +55,7 @@ interface StoredState {
 /** The size of a snapshot's pieces. Small, so that a snapshot has many. */
 const PIECE_BYTES = 200;
 
-/** With ballast a snapshot has at most so many pieces. */
+/** With ballast, a snapshot is cut into larger pieces, so that it has at most this many. */
 const PIECES_OF_BALLAST = 16;
 
 const encoder = new TextEncoder();
@@ -71,10 +71,13 @@ const codec: StateMachineCodec<SimCommand, SimResult> = {
   decodeResult: (bytes) => JSON.parse(decoder.decode(bytes)) as SimResult,
 };
 
-/** The commands that nodes decoded last, by their texts: each node decodes each command, and commands never change. */
+/**
+ * The commands that nodes decoded last, by their texts: each node decodes each command, and commands never
+ * change.
+ */
 const decoded = new Map<string, SimCommand>();
 
-/** More commands than this aren't under way at a time, except in bulk. */
+/** How many decoded commands are kept. More are seldom under way at a time, except in bulk. */
 const DECODED_MAX = 500;
 
 /** The texts of commands. Each command is described for the trace, and again by each node that applies it. */
