@@ -8,12 +8,12 @@ import { HARMLESS_FAULTS, PLAIN_USAGE, type Plan } from "./plan.ts";
 import { CALL_TIMEOUT_MS, CALLS_MAX } from "./workload.ts";
 
 /**
- * Just below `storageTimeoutMs` of simulated nodes, so that a leader with a hanging disk stops soon after it has
- * stepped down.
+ * Just below `storageTimeoutMs` of simulated nodes, so that a leader with a hanging disk stops soon after it
+ * has stepped down.
  */
 const STORAGE_STALL_MS = 999;
 
-/** What only plans drawn later change. */
+/** Parts of the plan that the base leaves plain. Only later steps of drawing the plan change them. */
 const NOTHING_SPECIAL = {
   stage: null,
   start: { clockMs: 1_000, term: 0 },

@@ -4,7 +4,7 @@ import { drawFaults, minorityOf, nodesOf, withMoreFaults } from "./draw-faults.t
 import type { DiskErrorKind, Fault, FaultType } from "./faults.ts";
 import { hasOnlyHarmlessFaults, type Plan } from "./plan.ts";
 
-/** The types of `withBasicFaults`. */
+/** The types of fault that `drawBasicFaults` draws. */
 export const BASIC_FAULT_TYPES = [
   "cut",
   "partition",

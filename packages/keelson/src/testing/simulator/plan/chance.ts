@@ -1,6 +1,6 @@
 /**
- * Random decisions for plans, clients and faults. Whoever draws has a source of its own, so that draws don't
- * interfere.
+ * Random decisions for plans, clients and faults. Each part that draws has a source of its own, so that its
+ * draws don't change what others draw.
  */
 import { seededRandom } from "../../../environment/simulated/simulated-clock.ts";
 

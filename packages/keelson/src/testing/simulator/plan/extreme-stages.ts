@@ -1,6 +1,6 @@
 /**
- * Stages about changes of the membership that other leaders finish, disks that are full for long, and more nodes than
- * a limit.
+ * Stages about changes of the membership that other leaders finish, disks that are full for long, and more
+ * nodes than a limit.
  */
 import type { Chance } from "./chance.ts";
 import { byTime, drawFaults } from "./draw-faults.ts";
@@ -27,9 +27,9 @@ const INTERRUPTED_CHANGES: readonly ChangeKind[] = [
 ];
 
 /**
- * Leaders change in the middle of changes of the membership, so that a leader begins over another's uncommitted
- * change, is asked for the next one in its first turn, and is elected by voters whose configurations are older
- * or newer than its own (M1, M20, M21).
+ * Leaders change in the middle of changes of the membership, so that a leader begins over another's
+ * uncommitted change, is asked for the next one in its first turn, and is elected by voters whose
+ * configurations are older or newer than its own (M1, M20, M21).
  */
 export function changesAcrossLeadersStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([3, 3, 4, 5]), chance, chance.pick([2, 3, 4]));
@@ -85,8 +85,9 @@ export function changesAcrossLeadersStage(plan: Plan, chance: Chance): Plan {
 }
 
 /**
- * Disks are full for long, of a minority, a majority or all, while the processes stop and are started again. When
- * there is space, everything that was acknowledged must be there, and every node go on by itself (Z5, D3).
+ * Disks are full for long, of a minority, a majority or all, while the processes stop and are started again.
+ * When there is space, everything that was acknowledged must be there, and every node go on by itself (Z5,
+ * D3).
  */
 export function fullDiskStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([1, 3, 3]), chance);
@@ -127,8 +128,8 @@ export function fullDiskStage(plan: Plan, chance: Chance): Plan {
 }
 
 /**
- * More learners than a leader serves with snapshots at once come back together, after its log was compacted (Z24).
- * Those that it can't serve yet wait for their turn.
+ * More learners than a leader serves with snapshots at once come back together, after its log was compacted
+ * (Z24). Those that it can't serve yet wait for their turn.
  */
 export function crowdStage(plan: Plan, chance: Chance): Plan {
   const members = 3;

@@ -120,7 +120,10 @@ export type NetworkFault =
     }
   | { readonly type: "slow-network"; readonly delayMs: number; readonly ms: number }
   | { readonly type: "reset"; readonly a: number; readonly b: number }
-  /** Somebody who isn't a member, or isn't any more, sends wrong messages to all nodes that let it. */
+  /**
+   * A peer that isn't a member, or isn't one any more, sends wrong messages to all nodes that accept its
+   * connection.
+   */
   | {
       readonly type: "hostile-peer";
       readonly as: "stranger" | "removed member";
@@ -205,13 +208,13 @@ export type DiskFault =
       readonly powerCutAfterMs: number | null;
     }
   /**
-   * The disk has no space left: every write fails, some after a part of it was written. So it remains when the
-   * process has stopped and is started again, however often, until there is space.
+   * The disk has no space left: every write fails, some after a part of it was written. This goes on for
+   * `ms`, even if the process stops and is started again.
    */
   | { readonly type: "full-disk"; readonly node: number; readonly ms: number }
   /**
-   * The node's process dies, and somebody asks `discardUnusedLog` for its log, with another address for one of the
-   * first members. The node has had a part in the cluster, so the log must stay.
+   * The node's process dies, and somebody asks `discardUnusedLog` for its log, with another address for one
+   * of the first members. The node has had a part in the cluster, so the log must stay.
    */
   | { readonly type: "begin-anew"; readonly node: number; readonly ms: number }
   /** Another process opens the log of the node while it runs, which must be refused. */
@@ -337,23 +340,23 @@ export type LeaderFault =
       readonly pauseMs: number;
     }
   /**
-   * A follower falls behind what the leader's log holds. While it fetches a snapshot, leadership goes to a node
-   * whose log reaches back further, and which sends the same entries. So at the installation the log may end
-   * before the snapshot, at it or after it, with writes and a batch of commands under way.
+   * A follower falls behind what the leader's log holds. While it fetches a snapshot, leadership goes to a
+   * node whose log reaches back further, and which sends the same entries. So at the installation the log may
+   * end before the snapshot, at it or after it, with writes and a batch of commands under way.
    */
   | {
       readonly type: "contested-fetch";
       /** For how long the follower is cut off. */
       readonly ms: number;
       /**
-       * From the beginning of the fetch on, each call to the follower's disk takes so much longer, snapshots' files left
-       * out, and each of its commands.
+       * From the beginning of the fetch on, each call to the follower's disk takes `logDelayMs` longer,
+       * except those for snapshots' files, and each of its commands takes `applyDelayMs` longer.
        */
       readonly logDelayMs: number;
       readonly applyDelayMs: number;
       /**
-       * Once the snapshot is complete, the calls for its file wait until the follower's log, or state, lacks only so
-       * many of the entries that it covers.
+       * Once the snapshot is complete, the calls for its file wait until the follower has all but
+       * `entriesLeft` of the entries that it covers: in its log, or applied to its state.
        */
       readonly until: "log" | "state";
       readonly entriesLeft: number;
@@ -418,13 +421,16 @@ export type OperatorFault =
       readonly how: ChangeKind;
     }
   /**
-   * A change of the membership during which the leader is cut off, with few or none of the nodes that hear of its
-   * next step. The others elect a leader whose configuration may be older, newer, or unknown to its voters.
+   * A change of the membership during which the leader is cut off, with few or none of the nodes that hear of
+   * its next step. The others elect a leader whose configuration may be older, newer, or unknown to its
+   * voters.
    */
   | {
       readonly type: "interrupt-change";
       readonly how: ChangeKind;
-      /** The cut comes when the leader appends the n-th configuration after the request, before it is sent. */
+      /**
+       * The cut comes when the leader appends the n-th configuration after the request, before it is sent.
+       */
       readonly step: number;
       /** How many other nodes still reach the leader. They reach all others, too. */
       readonly reached: number;
@@ -474,8 +480,8 @@ export type ChangeKind =
    */
   | "retire"
   /**
-   * The leader of two voters removes itself, and hears nothing in time from the other from then on (L5). Else
-   * as above.
+   * The leader of two voters removes itself, and hears nothing in time from the other from then on (L5). With
+   * other than two voters, one is added instead.
    */
   | "bequeath"
   /** A member gets another address. */
@@ -488,7 +494,9 @@ export type ChangeKind =
 /** Faults of the clients. */
 export type ClientFault =
   | { readonly type: "quiet"; readonly ms: number }
-  /** Each of a key of its own; at the leader, if `node` is null. */
+  /**
+   * Clients make so many writes at once, each of a key of its own, at `node`, or at the leader if it is null.
+   */
   | { readonly type: "burst"; readonly node: number | null; readonly writes: number }
-  /** All of one key that nobody reads. */
+  /** Clients make so many writes of one key that nobody reads. */
   | { readonly type: "bulk"; readonly writes: number };

@@ -115,7 +115,9 @@ export function workloadsOf(plan: Plan): Workload[] {
   return WORKLOAD_NAMES.filter((name) => WORKLOADS[name](plan));
 }
 
-/** Everything that the plan means to bring together: its stage, its workloads, and the types of its faults. */
+/**
+ * Everything that the plan means to bring together: its stage, its workloads, and the types of its faults.
+ */
 export function featuresOf(plan: Plan): Feature[] {
   const types = new Set(plan.faults.map(({ type }) => type));
   return [...stageOf(plan), ...workloadsOf(plan), ...FAULT_NAMES.filter((type) => types.has(type))];

@@ -9,12 +9,12 @@ export const STATE_STALL_MS = 700;
 /** The option `stateTimeoutMs` of simulated nodes. */
 export const STATE_TIMEOUT_MS = 2_500;
 
-/** How much longer than its limit a hang lasts that is to be noticed. */
+/** A hang that the node should notice lasts so much longer than the limit in milliseconds. */
 const NOTICED_MS = 600;
 
 /**
- * In a quarter of the runs a part of a node other than its log hangs: for so long that another node should lead, and
- * sometimes for so long that the node should stop.
+ * In a quarter of the runs a part of a node other than its log hangs: for so long that another node should
+ * lead, and sometimes for so long that the node should stop.
  */
 export function withHangingParts(plan: Plan): Plan {
   const chance = new Chance(plan.seed ^ 0x4a_96);

@@ -1,9 +1,11 @@
-/** Adds to a plan what comes from outside the cluster: peers that lie, and other processes on its directories. */
+/**
+ * Adds to a plan what comes from outside the cluster: peers that lie, and other processes on its directories.
+ */
 import type { Chance } from "./chance.ts";
 import { withMoreFaults } from "./draw-faults.ts";
 import { hasOnlyHarmlessFaults, type Plan } from "./plan.ts";
 
-/** Of the runs, the share with such peers. */
+/** The share of runs that have peers that lie. */
 const BESIEGED_SHARE = 0.08;
 
 /** In some runs there are peers that lie, one after another or several at once. */
@@ -31,7 +33,10 @@ export function withSecondProcesses(plan: Plan, chance: Chance): Plan {
 /** Of the runs, the share in which somebody tries to discard the logs of nodes. */
 const BEGUN_ANEW_SHARE = 0.06;
 
-/** In some runs nodes die, and somebody wants them to begin anew with corrected addresses of the first members. */
+/**
+ * In some runs nodes die, and somebody wants them to begin anew with corrected addresses of the first
+ * members.
+ */
 export function withDiscardedLogs(plan: Plan, chance: Chance): Plan {
   if (hasOnlyHarmlessFaults(plan) || !chance.happens(BEGUN_ANEW_SHARE)) return plan;
   return withMoreFaults(plan, chance, plan.faultyMs / 4, (at) => ({

@@ -9,7 +9,10 @@ import type { Plan } from "./plan.ts";
 
 const LEADERSHIP_FAULTS = ["transfer", "close"] as const satisfies readonly FaultType[];
 
-/** A stalled disk hangs so much longer than its leader may take to notice. */
+/**
+ * The disk of a leader hangs for so many milliseconds more than `storageStallMs`, so that the leader notices
+ * it.
+ */
 const STALL_MARGIN_MS = 350;
 
 /**

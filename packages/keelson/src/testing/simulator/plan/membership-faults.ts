@@ -23,7 +23,7 @@ const CHANGES: readonly ChangeKind[] = [
   "reuse",
 ];
 
-/** Nodes that come one after another in a run of staged changes. */
+/** How many spare nodes join, one after another, in a run of staged changes. */
 const SPARES_IN_STAGED_RUN = 4;
 
 /** More nodes would make elections slow, and find nothing more. */

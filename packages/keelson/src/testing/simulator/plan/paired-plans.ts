@@ -26,7 +26,10 @@ import { busyClients, cluster } from "./stage-cluster.ts";
 import { isStaged } from "./stages.ts";
 import { targetedFaultOf, type TargetedType } from "./targeted-faults.ts";
 
-/** One in so many consecutive seeds is steered. The constant was chosen so that no kept seed became one. */
+/**
+ * Of each block of so many consecutive seeds, one is steered. The constant was chosen so that no seed that is
+ * kept as a regression test became one.
+ */
 export const PAIRED_EVERY = 9;
 const PAIRED_CONSTANT = 0x952;
 
@@ -34,7 +37,10 @@ const PAIRED_CONSTANT = 0x952;
 const FAULTS_IN_COMBINATION = 6;
 const WORKLOADS_IN_COMBINATION = 4;
 
-/** Each fault comes so often, as it may find nothing to strike: no leader, no snapshot, no vote. */
+/**
+ * How often each fault of the combination comes in a run: it may find nothing to strike, such as no leader,
+ * no snapshot or no vote.
+ */
 const TIMES = 3;
 
 /** Types and workloads that the run has together. */
@@ -51,7 +57,10 @@ export function withPairs(plan: Plan): Plan {
   return combination === undefined ? plan : combine(plan, combination);
 }
 
-/** Whether the seed's plan is steered: of each block of seeds a random one, or the next that is no stage. */
+/**
+ * Whether the seed's plan is steered: that of a random seed of each block is, or of the next seed of the
+ * block that has no stage.
+ */
 export function isSteered(seed: number): boolean {
   const first = seed - (seed % PAIRED_EVERY);
   const from = new Chance((first / PAIRED_EVERY) ^ PAIRED_CONSTANT).whole(0, PAIRED_EVERY - 1);
@@ -69,7 +78,9 @@ export function combinations(): readonly Combination[] {
   return (made ??= makeCombinations());
 }
 
-/** Begins each combination with a pair that none has, and adds whatever brings the most pairs that none has. */
+/**
+ * Begins each combination with a pair that none has, and adds whatever brings the most pairs that none has.
+ */
 function makeCombinations(): Combination[] {
   const features: readonly Feature[] = [...FAULT_NAMES, ...WORKLOAD_NAMES];
   const places = [...features.keys()];

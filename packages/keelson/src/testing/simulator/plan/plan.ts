@@ -63,15 +63,15 @@ export interface Plan {
   readonly replayOldMessages: boolean;
 
   /**
-   * Each step of each core is compared with the reference model and with what the node owes, and each answered
-   * read with the rounds of heartbeats that confirmed it. It changes nothing in the run.
+   * Each step of each core is compared with the reference model and with what the node owes, and each
+   * answered read with the rounds of heartbeats that confirmed it. It changes nothing in the run.
    */
   readonly checksModel: boolean;
 
   // What is done with them.
   /** The nodes that call `initialize`, all at the same time. */
   readonly initializers: readonly number[];
-  /** How long the nodes have been up by then. */
+  /** How long after the start of the run they call it. */
   readonly initializeAfterMs: number;
   readonly clients: number;
   /** How many keys the clients share. */
@@ -125,7 +125,7 @@ export interface SnapshotPlan {
   readonly fetchBytesPerSecond: number;
 }
 
-/** As `transferKeepBytes`: the log of a run is never as large. */
+/** As `transferKeepBytes`, this keeps the whole log, as the log of a run never gets as large. */
 export const WHOLE_LOG_BYTES = 16 * 1024 * 1024;
 
 /** In which ways callers use the nodes. None of it is a fault, and every answer must be as right as ever. */

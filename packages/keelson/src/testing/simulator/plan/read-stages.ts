@@ -6,9 +6,9 @@ import type { Plan } from "./plan.ts";
 import { busyClients, cluster } from "./stage-cluster.ts";
 
 /**
- * Leaders are cut off with nodes that have no vote, while clients read from them: with their learners, or with
- * the members that they are removing (Q6). So many of these nodes answer that they would be a majority if they
- * counted.
+ * Leaders are cut off with nodes that have no vote, while clients read from them: with their learners, or
+ * with the members that they are removing (Q6). So many of these nodes answer that they would be a majority
+ * if they counted.
  */
 export function readQuorumStage(plan: Plan, chance: Chance): Plan {
   const hears = chance.pick(["learners", "removed"] as const);
@@ -36,8 +36,8 @@ export function readQuorumStage(plan: Plan, chance: Chance): Plan {
 }
 
 /**
- * A sole voter restarts again and again, and is asked as soon as it runs: it wins its election alone, but what
- * it had committed counts as committed only when an entry of its new term is durable (Q6, L1).
+ * A sole voter restarts again and again, and is asked as soon as it runs: it wins its election alone, but
+ * what it had committed counts as committed only when an entry of its new term is durable (Q6, L1).
  */
 export function soleVoterStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, 1, chance);

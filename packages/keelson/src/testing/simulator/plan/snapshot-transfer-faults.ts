@@ -21,7 +21,10 @@ const SNAPSHOT_TRANSFER_TYPES = [
 
 type TransferType = (typeof SNAPSHOT_TRANSFER_TYPES)[number];
 
-/** How long to wait for a node to fetch a snapshot before it is damaged in any case. */
+/**
+ * The `patienceMs` of "spoil-snapshot": the snapshot is damaged while another node fetches it, or after so
+ * long in any case.
+ */
 const TRANSFER_WAIT_MS = 1_000;
 
 const SNAPSHOT_DISK_ERRORS: readonly DiskErrorKind[] = [

@@ -9,7 +9,7 @@ import type { Plan } from "./plan.ts";
 /** How long a state machine is slow, and a snapshot of it may be asked for. */
 const SLOW_APPLY_MS = 150;
 
-/** For about so long the writes of a burst are under way. */
+/** About how long the writes of a burst are under way, in milliseconds. */
 const BUSY_MS = 20;
 
 /**
@@ -44,7 +44,8 @@ const DRAW_COMMON = {
   destroy: ({ at, node }: Draw): Fault[] => [{ type: "destroy", at, node, atVote: false }],
   /**
    * The leader is cut off with entries that it can't commit, and the node that would succeed it is lost as it
-   * gets its vote. Whoever voted for it has the later term then, and the old leader the longer log.
+   * gets its vote. Then the nodes that voted for it have the later term, and the old leader has the longer
+   * log.
    */
   "lost-candidate": ({ at, node, chance, timeoutMs }: Draw): Fault[] => {
     const ms = timeoutMs * chance.between(1.5, 4);

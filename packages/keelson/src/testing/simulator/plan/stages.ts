@@ -51,10 +51,11 @@ const LATER_STAGES: readonly (readonly [percent: number, constant: number, stage
 ];
 
 /**
- * Stages of which each is drawn once among so many consecutive seeds: a chance for each seed leaves hundreds of
- * seeds in a row without a stage now and then, and the bugs that need it unfound for as long. Where two are drawn
- * for the same seed, it gets the one that stands first, and the other one gets no seed that time. The constant
- * decides which of the seeds it is, and was chosen so that no seed that was kept before became one.
+ * Stages of which each is drawn once among so many consecutive seeds: a chance for each seed leaves hundreds
+ * of seeds in a row without a stage now and then, and the bugs that need it unfound for as long. Where two
+ * are drawn for the same seed, it gets the one that stands first, and the other one gets no seed that time.
+ * The constant decides which of the seeds it is, and was chosen so that no seed that was kept before became
+ * one.
  */
 export const EVEN_STAGES: readonly (readonly [every: number, constant: number, stage: Stage])[] = [
   [15, 0xb99b, hastyForwardingStage],
@@ -101,7 +102,7 @@ export function isStaged(seed: number): boolean {
   return turnOf(seed) !== null;
 }
 
-/** The stage of the seed, and where it draws from; null: it is no stage. */
+/** The stage of the seed, and the source of its random decisions; null: the seed has no stage. */
 function turnOf(seed: number): { readonly stage: Stage; readonly chance: Chance } | null {
   for (const [every, constant, stage] of EVEN_STAGES)
     if (isTurnOf(seed, every, constant)) return { stage, chance: new Chance(seed ^ constant) };
@@ -170,9 +171,9 @@ function forwardingFaults(staged: Plan, chance: Chance): Fault[] {
 }
 
 /**
- * Calls are forwarded by callers with little time, who repeat what isn't answered soon (K1), and by nodes that
- * close while they wait for the answer (K4). Requests are repeated and late, and the same nodes lead again and
- * again, so that a late request meets the leader it was meant for, in another term.
+ * Calls are forwarded by callers with little time, who repeat what isn't answered soon (K1), and by nodes
+ * that close while they wait for the answer (K4). Requests are repeated and late, and the same nodes lead
+ * again and again, so that a late request meets the leader it was meant for, in another term.
  */
 function hastyForwardingStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([3, 3, 5]), chance);
@@ -217,8 +218,9 @@ const SNAPSHOT_FAULTS: Readonly<Record<"batches" | "installing" | "damage", read
 };
 
 /**
- * In the middle of a batch none is due, so one is asked for; then one node has one, and the others the whole
- * log.
+ * The interval of snapshots in entries. For a snapshot in the middle of a batch none must be due by itself,
+ * as a fault asks for it. An interval of 1000 also makes installations in which only one node has a snapshot,
+ * and the others have the whole log.
  */
 function everyEntriesOf(about: keyof typeof SNAPSHOT_FAULTS, chance: Chance): number {
   if (about === "batches") return 1_000;
@@ -446,9 +448,9 @@ function failedInstallationStage(plan: Plan, chance: Chance): Plan {
 }
 
 /**
- * Snapshots are fetched while another leader sends the entries that they cover, and are installed over writes and
- * batches that are under way (S5, S18). No node takes a snapshot by itself, so the logs of all but the leader that
- * was asked for one reach back to the beginning.
+ * Snapshots are fetched while another leader sends the entries that they cover, and are installed over writes
+ * and batches that are under way (S5, S18). No node takes a snapshot by itself, so the logs of all but the
+ * leader that was asked for one reach back to the beginning.
  */
 function contestedFetchStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([3, 3, 5]), chance);
@@ -517,12 +519,14 @@ function backlogStage(plan: Plan, chance: Chance): Plan {
       ...(failsSnapshots ? failedSnapshots(staged, chance) : []),
     ]),
     restsBeforeWriting: true,
-    // After a failed snapshot there is a pause.
+    // A node pauses after a failed snapshot, and may then exceed the bound.
     catchUpMs: failsSnapshots ? null : catchUpMsOf({ heartbeatMs, linkDelayMs, diskMs, transport }),
   };
 }
 
-/** The bound of a cluster of which all links and disks work. */
+/**
+ * Within how many milliseconds all nodes must have caught up with the leader while all links and disks work.
+ */
 function catchUpMsOf(plan: Pick<Plan, "heartbeatMs" | "linkDelayMs" | "diskMs" | "transport">): number {
   const { heartbeatMs, linkDelayMs, diskMs, transport } = plan;
   return (
@@ -597,7 +601,7 @@ function busyInstallationStage(plan: Plan, chance: Chance): Plan {
     durableState: chance.happens(0.3),
     diskMs: chance.pick([0, 0.5, 2]),
     snapshots: {
-      // In the other runs the next leader may still have the whole log.
+      // With an interval of 1000 the next leader may still have the whole log.
       everyEntries: isMany || isLong ? 15 : chance.pick([15, 60, 1_000, 1_000]),
       keepEntries: 0,
       transferKeepBytes: WHOLE_LOG_BYTES,

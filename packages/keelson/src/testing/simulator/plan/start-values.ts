@@ -14,15 +14,15 @@ const LATE_TERM_SHARE = 0.05;
 const LONGEST_RUN_MS = 2_000_000;
 
 /**
- * How many elections before a power of two terms begin, and before their limit. The first are passed within the
- * run; the last is further away than a run has elections.
+ * How many terms below a power of two, and below the limit of terms, a run begins. A run's elections pass the
+ * power of two, but they are too few to reach the limit.
  */
 const ELECTIONS_BEFORE = 3;
 const ELECTIONS_BEFORE_LIMIT = 100_000;
 
 /**
- * Some runs begin where numbers get large: with clocks just below 2^31 or 2^32 ms or near 2^53, or with terms just
- * below a power of two or their limit.
+ * Some runs begin where numbers get large: with clocks just below 2^31 or 2^32 ms or near 2^53, or with terms
+ * just below a power of two or their limit.
  */
 export function withLargeStart(plan: Plan, chance: Chance): Plan {
   const clockMs = chance.happens(LATE_CLOCK_SHARE) ? lateClockMs(plan, chance) : plan.start.clockMs;
@@ -45,8 +45,8 @@ function lateTerm(chance: Chance): number {
 }
 
 /**
- * A node with a new, empty disk takes a leader's term in steps of `TERM_JUMP_MAX`, which would take longer than
- * a run.
+ * A node with a new, empty disk takes a leader's term in steps of `TERM_JUMP_MAX`, which would take longer
+ * than a run.
  */
 function keepsDisks({ faults }: Plan): boolean {
   return !faults.some((fault) => fault.type === "wipe" || (fault.type === "change" && fault.how === "reuse"));

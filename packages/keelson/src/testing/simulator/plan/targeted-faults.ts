@@ -7,7 +7,7 @@ import { byTime, drawFaults } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
 import type { Plan } from "./plan.ts";
 
-/** The one that finds most stands twice. */
+/** "strand-leader" finds the most bugs, so it stands twice and is drawn twice as often. */
 const TARGETED_TYPES = [
   "strand-leader",
   "strand-leader",

@@ -30,7 +30,7 @@ export function withSnapshots(plan: Plan): Plan {
   return { ...asked, snapshots };
 }
 
-/** A wall clock that was never set. */
+/** How far off a wall clock may be that was never set. */
 const TEN_YEARS_MS = 10 * 365 * 86_400_000;
 
 /**

@@ -9,13 +9,16 @@ export interface DiskConditions {
   readonly baseDelayMs: number;
   /** How much longer each call takes now. */
   extraDelayMs: number;
-  /** How much longer each call takes now that isn't for a snapshot's file. */
+  /** How much longer each call takes now, except those for a snapshot's file. */
   logDelayMs: number;
   /** No call returns until this is false again. */
   hangs: boolean;
   /** No call for a snapshot's file returns until this is false again. */
   snapshotsHang: boolean;
-  /** The calls for snapshots' files that hang now. Written by `ProcessFiles`, and emptied when the process starts. */
+  /**
+   * The calls for snapshots' files that hang now. Written by `ProcessFiles`, and emptied when the process
+   * starts.
+   */
   readonly hungSnapshotCalls: Set<object>;
   /**
    * Called before each call that changes something; `isSync`: it makes writes durable. May kill the process.

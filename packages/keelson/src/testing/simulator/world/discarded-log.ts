@@ -1,4 +1,6 @@
-/** Somebody asks to discard the log of a node that died, because one of the first members had a wrong address. */
+/**
+ * Somebody asks to discard the log of a node that died, because one of the first members had a wrong address.
+ */
 import type { Environment } from "../../../environment/environment.ts";
 import { DirectoryLockedError } from "../../../errors.ts";
 import { discardUnusedLog } from "../../../storage/wal/index.ts";
@@ -11,7 +13,7 @@ export interface DiscardParts {
   readonly node: NodeHistory;
   /** The members that the cluster began with, address by id. */
   readonly firstMembers: Readonly<Record<string, string>>;
-  /** That of the node's directories. */
+  /** The environment in which the node's directories lie. */
   readonly environment: Environment;
   readonly trace: (text: string) => void;
   readonly report: (error: unknown) => void;

@@ -3,15 +3,15 @@ import type { RaftNode } from "../../../core/node.ts";
 import { watchCore } from "../../core/watched-core.ts";
 
 /**
- * Calls `elected` after each election that the core wins: when the input that decided it has been handled, and
- * before the node carries out what follows from it. A program that gets requests from users in that turn
+ * Calls `elected` after each election that the core wins: when the input that decided it has been handled,
+ * and before the node carries out what follows from it. A program that gets requests from users in that turn
  * calls the node then.
  */
 export function watchElections(core: RaftNode, elected: () => void): void {
   let wasLeader = core.role === "leader";
   watchCore(core, () => {
     const isLeader = core.role === "leader";
-    // Not within the input, which a call from outside can't interrupt.
+    // Later than the input that elected the node, as nothing else can run while the core handles an input.
     if (isLeader && !wasLeader) queueMicrotask(elected);
     wasLeader = isLeader;
   });

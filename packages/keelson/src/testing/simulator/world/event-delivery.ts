@@ -11,8 +11,8 @@ export class EventDelivery {
   /** The pauses that last. */
   readonly #pauses = new Set<object>();
   /**
-   * Events for a process that is paused or catching up, the oldest first. As many as are under way in the
-   * world.
+   * Events for a process that is paused or catching up, the oldest first. There is no limit of its own: they
+   * are no more than those that are under way in the simulation.
    */
   #waiting: (() => void)[] = [];
   /** Whether an event was delivered since `takeActivity`. */
@@ -60,9 +60,9 @@ export class EventDelivery {
   }
 
   /**
-   * Ends all pauses. Delivers what waited, in order and within one turn: an event loop that was held up reads every socket
-   * before it runs what was deferred. What arrives meanwhile waits behind it, or bytes of one stream would
-   * overtake each other.
+   * Ends all pauses. Delivers what waited, in order and within one turn: an event loop that was held up reads
+   * every socket before it runs what was deferred. What arrives meanwhile waits behind it, or bytes of one
+   * stream would overtake each other.
    */
   resume(): void {
     this.#pauses.clear();

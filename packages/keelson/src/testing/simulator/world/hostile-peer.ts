@@ -1,6 +1,6 @@
 /**
- * A program that follows the handshake of nodes and then lies. It knows the cluster's id, as a former member or an
- * operator does, but it isn't a member. Whatever it sends must change nothing (Z17).
+ * A program that follows the handshake of nodes and then lies. It knows the cluster's id, as a former member
+ * or an operator does, but it isn't a member. Whatever it sends must change nothing (Z17).
  */
 import { encodeRecord, EntryKind } from "../../../codec/record.ts";
 import type { RuntimeMessage } from "../../../codec/frame-runtime-message.ts";
@@ -30,8 +30,8 @@ export interface HostilePeerParts {
   /** The mean time between two messages, in milliseconds. */
   readonly everyMs: number;
   /**
-   * The nodes to lie to. They belong to the cluster: a node that belongs to none yet can't tell a member of one
-   * from a stranger.
+   * The nodes to lie to. They belong to the cluster: a node that belongs to none yet can't tell a member of
+   * one from a stranger.
    */
   readonly victims: () => readonly Victim[];
 }
@@ -65,7 +65,9 @@ export class HostilePeer {
     });
   }
 
-  /** Whatever a member may say in a handshake, and nothing that only a member can know. */
+  /**
+   * A host that says in a handshake what a member may say, but knows no secret that only a member can know.
+   */
   #host(): TransportHost {
     const { id, storeId, clusterId, environment } = this.#parts;
     return {
@@ -122,7 +124,10 @@ export class HostilePeer {
     ]);
   }
 
-  /** As if it led: an entry after the victim's last, or in place of it, or a heartbeat that commits everything. */
+  /**
+   * An append-entries message, as if this peer led: with an entry after the victim's last, or in place of it,
+   * or a heartbeat that commits everything.
+   */
   #entries(victim: Victim): TransportMessage {
     const { id: from, chance } = this.#parts;
     const term = this.#term(victim) + 1;

@@ -1,6 +1,6 @@
 import type { TransportMessage } from "../../../transport/transport.ts";
 
-/** What the receiver is when a message comes. */
+/** The receiver's term when a message comes, and whether it leads that term. */
 export interface ReceiverTerm {
   readonly term: number;
   readonly leads: boolean;
@@ -8,10 +8,16 @@ export interface ReceiverTerm {
 
 type MessageTypeName = TransportMessage["message"]["type"];
 
-/** They do harm at a leader of a later term, which doesn't know anything about its followers yet (R7, K1). */
+/**
+ * Messages of these types, arriving late, could do harm at a leader of a later term, which doesn't know
+ * anything about its followers yet (R7, K1).
+ */
 const HARM_LEADERS: readonly MessageTypeName[] = ["append-entries-reply", "forward-request"];
 
-/** They might do harm at any node that has entered a later term since (E25, T2, W8). */
+/**
+ * Messages of these types, arriving late, could do harm at any node that has entered a later term since (E25,
+ * T2, W8).
+ */
 const HARM_ANYONE: readonly MessageTypeName[] = [
   ...(["pre-vote", "pre-vote-reply", "request-vote", "request-vote-reply", "append-entries"] as const),
   ...(["install-snapshot", "read-index", "read-index-reply", "timeout-now"] as const),
@@ -42,7 +48,10 @@ export class MessageReplayer {
     return due;
   }
 
-  /** `term`: that of the message that comes. The receiver, which is slow to ask, need not be asked before it. */
+  /**
+   * `term`: that of the message that comes. It is slow to ask the receiver, so this is done only if a message
+   * of an earlier term is kept.
+   */
   #takeDue(term: number): TransportMessage[] {
     const due: TransportMessage[] = [];
     let receiver: ReceiverTerm | null | undefined;

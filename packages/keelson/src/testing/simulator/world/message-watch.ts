@@ -10,8 +10,9 @@
  * - LIVE, BOUND: see `ChainChecker` and `TransferChecker`.
  * - PBR, CFG, STABLE: see `MessageChecker`, `EntitlementChecker` and `LeaseChecker`.
  *
- * The reference model allows less on an acknowledgement and a pre-vote, but lets a leader step down at any
- * input: only here must a request for a vote that is refused leave the role alone.
+ * The reference model is stricter about what an acknowledgement or a pre-vote may change. But it lets a
+ * leader step down at any input, so that a refused request for a vote leaves the role alone is checked only
+ * here.
  */
 import { isRuntimeMessage, type RuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import type { Message } from "../../../core/message.ts";
@@ -27,7 +28,10 @@ import { assertInvariant } from "../checkers/violation.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { TransportObserver } from "./observed-transport.ts";
 
-/** What a node sends to others as a candidate or as a leader. Each is answered, also by nodes that don't know it. */
+/**
+ * What a node sends to others as a candidate or as a leader. Each is answered, also by nodes that don't know
+ * it.
+ */
 const OF_CANDIDATES_AND_LEADERS: ReadonlySet<Message["type"]> = new Set([
   "pre-vote",
   "request-vote",
@@ -71,7 +75,10 @@ export class MessageWatch implements TransportObserver {
    * else null.
    */
   #matchesBefore: string | null = null;
-  /** While a question is handled that must change nothing: what the node was before; else null. */
+  /**
+   * While a message is handled that must change nothing: the node's state before it, from `#changeable`; else
+   * null.
+   */
   #unchanged: string | null = null;
 
   constructor(parts: MessageWatchParts) {
@@ -154,7 +161,7 @@ export class MessageWatch implements TransportObserver {
     if (state !== null) this.#lease.received(message, state);
   }
 
-  /** What a question that is only answered must not change: all that it could. */
+  /** Everything that a node could change, but must not when it only answers a question. */
   #changeable(): string | null {
     const { core } = this.#parts.process;
     if (core === null) return null;
@@ -162,7 +169,10 @@ export class MessageWatch implements TransportObserver {
     return [role, term, leader, commitIndex, log.last.index].join(" ");
   }
 
-  /** null: there is no core; or the node closes or has failed, and takes no message any more. */
+  /**
+   * The node's state, as far as it decides about a vote; null: there is no core, or the node is closing or
+   * has failed, and takes no message any more.
+   */
   #voter(): Voter | null {
     const { process } = this.#parts;
     if (process.core === null || process.state()?.role === "stopped") return null;

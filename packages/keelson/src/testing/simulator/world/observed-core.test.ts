@@ -24,7 +24,9 @@ function observed(options: { checker?: ModelChecker; isDead?: boolean; keepsDisk
   return { core, checker, reported };
 }
 
-/** Lets the core do what it wants, with writes that are durable at once, until its next deadline is far away. */
+/**
+ * Lets the core do what it wants, with writes that are durable at once, until its next deadline is far away.
+ */
 function run(core: RaftNode): void {
   let now = 0;
   for (let turn = 0; turn < 20; turn++) {

@@ -121,7 +121,7 @@ export class ObservedLog implements LogStore {
 
   /** Reads what an overwriting write leaves of the log, while it is under way and after it. */
   #readOverwritten(truncatedFrom: LogIndex): void {
-    // The node itself notices a failing disk.
+    // A failing disk fails this read, too. The node itself notices that.
     this.readBack(Math.max(1, truncatedFrom - 1)).catch(() => undefined);
   }
 

@@ -31,8 +31,8 @@ export interface MachineObserver {
 }
 
 /**
- * The subject's state machine, which it calls as the node would; it may be slow or fail, and an observer sees
- * each call.
+ * Wraps the subject's state machine, and calls it as the node would. On the way it may be slow or fail, and
+ * an observer sees each call.
  */
 export class ObservedMachine implements StateMachine<unknown, unknown> {
   readonly codec: StateMachineCodec<unknown, unknown>;
@@ -136,7 +136,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     this.#failIfTold();
     this.#observer.applying(command, at);
     const result = await this.#inner.apply(command, at);
-    // The command has taken effect, and the node doesn't know yet.
+    // The command has taken effect, but the node doesn't know it yet: it may crash now.
     if (delayMs > 0) await this.#wait(delayMs / 2);
     return result;
   }
@@ -183,7 +183,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     throw new StateMachineFailure("the simulated state machine's disk failed", { cause });
   }
 
-  /** Waits for as long as a restore takes, or until the fault ends. */
+  /** Waits until a restore has taken as long as the fault wants, if the fault doesn't end before. */
   async #restoreSlowly(): Promise<void> {
     const begun = this.#environment.now();
     while (this.#environment.now() - begun < this.#conditions.restoreMs && !this.#observer.isDead()) {
@@ -218,7 +218,7 @@ const HANG_POLL_MS = 5;
 
 const NO_BYTES = new Uint8Array(0);
 
-/** What is in a buffer that its owner has taken back. */
+/** Fills the buffers that the codec has lent and taken back. */
 const REUSED_BYTE = 0xaa;
 
 /**

@@ -51,7 +51,10 @@ export function processEnvironment(
   };
 }
 
-/** In a shorter time, in milliseconds, no time passes: a timer of 0 only lets other events come first. */
+/**
+ * A timer that is due sooner, in milliseconds, only lets other events come first, and doesn't count as waking
+ * the process.
+ */
 const TIME_PASSES_MS = 1;
 
 /** How late a timer that is set now fires. */

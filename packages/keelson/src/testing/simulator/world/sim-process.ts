@@ -131,14 +131,14 @@ export class SimProcess {
    */
   onSnapshotRename: ((isReceived: boolean) => void) | null = null;
 
-  // What faults did to it.
+  // What faults did to this node.
   /**
    * It was a member and its disk was replaced by an empty one. The others must not take it for that member.
    */
   hasLostDisk = false;
   /** Its disk was replaced by an older copy of itself, which lacks entries that it had acknowledged. */
   wasRolledBack = false;
-  /** It stopped since then, because a leader proved that it had lost entries. */
+  /** The node stopped after the roll-back, because a leader proved to it that it had lost entries. */
   hasFoundLoss = false;
   /** A fault damaged data on its disk that may have been acknowledged. It may refuse to start. */
   hasDamagedData = false;
@@ -150,7 +150,7 @@ export class SimProcess {
   diskWasSlow = false;
   /** The state machine hung since the process started, so that one of its calls may have timed out. */
   machineHung = false;
-  /** The snapshots' files hung since the process started, likewise. */
+  /** Calls for snapshots' files hung since the process started, so that one of them may have timed out. */
   snapshotsHung = false;
   /** The true time at which it last went on after a pause. */
   resumedAt = -Infinity;
@@ -161,7 +161,7 @@ export class SimProcess {
   #delivery: EventDelivery | null = null;
   /** null: no node is open or being opened. */
   #core: RaftNode | null = null;
-  /** Tells the node's state; null: as for `#core`. */
+  /** Tells the state of the node; null: no node is open or being opened. */
   #probe: (() => ProbedState) | null = null;
   /** null: the node isn't open. */
   #raft: Raft<unknown, unknown> | null = null;
@@ -249,7 +249,10 @@ export class SimProcess {
     return this.#committedReader?.readTo ?? null;
   }
 
-  /** The call of the state machine, or else for a snapshot's file, that hangs for the longest; null: none does. */
+  /**
+   * The call of the state machine, or else for a snapshot's file, that hangs for the longest; null: none
+   * does.
+   */
   get hungCall(): object | null {
     const [ofMachine] = this.machineConditions.hungCalls;
     const [ofSnapshots] = this.diskConditions.hungSnapshotCalls;
@@ -307,7 +310,7 @@ export class SimProcess {
     this.#closing = false;
     const delivery = new EventDelivery(this.#parts.clock);
     this.#delivery = delivery;
-    // A fault that goes on across the start can strike again.
+    // A fault that goes on while the process starts can make calls of the new process time out, too.
     const { hangs, extraDelayMs, logDelayMs } = this.diskConditions;
     this.diskWasSlow = hangs || extraDelayMs + logDelayMs > 0;
     this.machineHung = this.machineConditions.hangs;
@@ -443,7 +446,7 @@ export class SimProcess {
     openLogTwice({ id: this.id, log, environment: this.#ofOtherProgram(), isRunning, trace, report });
   }
 
-  /** What another program that runs on this node's disk sees of the world. */
+  /** The environment of another program that uses this node's disk. */
   #ofOtherProgram(): Environment {
     return simulatedEnvironment({ seed: this.#parts.plan.seed, host: this.id, files: this.disk });
   }
