@@ -9,16 +9,9 @@ import { memoryLog } from "keelson/storage/memory";
 import { memorySnapshots } from "keelson/storage/snapshots";
 import { memoryNetwork, memoryTransport } from "keelson/transport/memory";
 
-/** A counter. Its results can be encoded, which sessions need, and so can its state, which snapshots need. */
+/** A counter whose state can be encoded, which snapshots need. */
 class Counter implements StateMachine<number, number> {
   total = 0;
-
-  readonly codec = {
-    encode: toBytes,
-    decode: toNumber,
-    encodeResult: toBytes,
-    decodeResult: toNumber,
-  };
 
   open() {
     return { term: 0, index: 0 };
@@ -31,7 +24,7 @@ class Counter implements StateMachine<number, number> {
 
   /** The state at this moment. Writes continue while the bytes are read. */
   snapshot(): AsyncIterable<Uint8Array> {
-    const bytes = toBytes(this.total);
+    const bytes = new TextEncoder().encode(String(this.total));
     return (async function* () {
       yield await Promise.resolve(bytes);
     })();
@@ -42,14 +35,6 @@ class Counter implements StateMachine<number, number> {
     for await (const bytes of state) text += new TextDecoder().decode(bytes);
     this.total = Number(text);
   }
-}
-
-function toBytes(value: number): Uint8Array {
-  return new TextEncoder().encode(String(value));
-}
-
-function toNumber(bytes: Uint8Array): number {
-  return Number(new TextDecoder().decode(bytes));
 }
 
 const network = memoryNetwork();

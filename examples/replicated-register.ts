@@ -26,11 +26,6 @@ interface Answer {
 class Register implements StateMachine<CompareAndSet, Answer> {
   value = 0;
 
-  readonly codec = {
-    encode: (command: CompareAndSet) => new TextEncoder().encode(JSON.stringify(command)),
-    decode: (bytes: Uint8Array) => JSON.parse(new TextDecoder().decode(bytes)) as CompareAndSet,
-  };
-
   /** The state is kept in memory, so it is empty now, and Keelson applies the log from the beginning. */
   open() {
     return { term: 0, index: 0 };

@@ -23,11 +23,6 @@ import {
 class Tickets implements StateMachine<"take", number> {
   taken = 0;
 
-  readonly codec = {
-    encode: (command: "take") => new TextEncoder().encode(command),
-    decode: () => "take" as const,
-  };
-
   open() {
     return { term: 0, index: 0 };
   }

@@ -40,7 +40,7 @@ export const FORWARDING_BUGS: readonly Bug[] = [
   {
     code: "Z11b",
     title: "A session keeps an answer in the codec's own buffer",
-    file: "runtime/sessions/session-applier.ts",
+    file: "runtime/shared/result-encoder.ts",
     from: 'const bytes = copyBytes(codec.encodeResult(result), "what encodeResult returns");',
     to: "const bytes = codec.encodeResult(result);",
   },

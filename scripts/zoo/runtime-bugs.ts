@@ -319,7 +319,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
   {
     code: "Z12",
     title: "A result that can't be encoded stops every node that applies the command",
-    file: "runtime/sessions/session-applier.ts",
+    file: "runtime/shared/result-encoder.ts",
     from: 'if (error instanceof StateMachineFailure) throw error;\n      return { type: "failed", reason: error };',
     to: "throw error;",
   },

@@ -149,10 +149,55 @@ export class CommandTooLargeError extends RaftError {
   }
 }
 
+/** One reason why a command is invalid. */
+export interface CommandIssue {
+  /** Where in the command: property names and array indexes, from the outside in. Empty: the command itself. */
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+}
+
 /**
- * The state machine's `apply` threw, on every node alike; or the command was sent in a session, and its
- * result could not be encoded, so that it can't be kept for retries. The command counts as applied; `cause`
- * is what was thrown.
+ * The command is invalid: the state machine's `schema` refuses it, or its codec can't encode it, or can't decode what
+ * it encoded. Nothing was proposed, and a retry will not help.
+ */
+export class CommandInvalidError extends RaftError {
+  override readonly name = "CommandInvalidError";
+  /** Why, at least one reason. The message has the first few. */
+  readonly issues: readonly CommandIssue[];
+  constructor(issues: readonly CommandIssue[], options?: ErrorOptions) {
+    super("COMMAND_INVALID", "not-done", `the command is invalid: ${textOfIssues(issues)}`, options);
+    this.issues = issues;
+  }
+}
+
+/** Issues that the message of a `CommandInvalidError` has, and UTF-16 units of each: enough to find the mistake. */
+const MESSAGE_ISSUES_MAX = 3;
+const MESSAGE_ISSUE_CHARS_MAX = 300;
+
+function textOfIssues(issues: readonly CommandIssue[]): string {
+  const texts = issues.slice(0, MESSAGE_ISSUES_MAX).map(({ path, message }) => {
+    const text = path.length === 0 ? message : `${textOfPath(path)}: ${message}`;
+    return text.length <= MESSAGE_ISSUE_CHARS_MAX ? text : `${text.slice(0, MESSAGE_ISSUE_CHARS_MAX)}...`;
+  });
+  const more = issues.length - texts.length;
+  return more === 0 ? texts.join("; ") : `${texts.join("; ")}; and ${String(more)} more`;
+}
+
+/** Property names and indexes of a path that its text has: a value that refers to itself has a long one. */
+const MESSAGE_PATH_MAX = 8;
+
+/** `command.items[3].name` */
+function textOfPath(path: readonly (string | number)[]): string {
+  const text = path.slice(0, MESSAGE_PATH_MAX).reduce<string>((text, key) => {
+    if (typeof key === "number") return `${text}[${String(key)}]`;
+    return /^[\w$]+$/u.test(key) ? `${text}.${key}` : `${text}[${JSON.stringify(key)}]`;
+  }, "command");
+  return path.length <= MESSAGE_PATH_MAX ? text : `${text}...`;
+}
+
+/**
+ * The state machine's `apply` threw, on every node alike. The command counts as applied, so its outcome is `done`;
+ * `cause` is what was thrown.
  */
 export class CommandRejectedError extends RaftError {
   override readonly name = "CommandRejectedError";
@@ -163,7 +208,10 @@ export class CommandRejectedError extends RaftError {
   }
 }
 
-/** The command took effect, and its result can't be given to the caller. `cause` says why. */
+/**
+ * The command took effect, and its result can't be given to the caller: the codec can't encode it or decode it, or it
+ * is too large to be sent to the node that was called.
+ */
 export class ResultUnavailableError extends RaftError {
   override readonly name = "ResultUnavailableError";
   constructor(message: string, options?: ErrorOptions) {

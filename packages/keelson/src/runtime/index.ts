@@ -5,9 +5,11 @@ export { Raft } from "./raft.ts";
 
 // What a node is opened with.
 export {
+  bytesCodec,
   DEFAULT_LIMITS,
   DEFAULT_SNAPSHOT_POLICY,
   DEFAULT_TIMINGS,
+  jsonCodec,
   StateMachineFailure,
   type CommandCodec,
   type OpenedState,
@@ -15,12 +17,15 @@ export {
   type RaftOptions,
   type RaftTimings,
   type ResultCodec,
+  type SchemaIssue,
+  type SchemaResult,
   type SessionChanges,
   type SessionRecords,
   type StateIdentity,
   type StateMachineHost,
   type SnapshotOptions,
   type SnapshotPolicy,
+  type StandardSchema,
   type StateMachine,
   type StateMachineCodec,
 } from "./shared/index.ts";
@@ -63,6 +68,7 @@ export {
   CatchUpTimeoutError,
   ChangeRefusedError,
   ClosedError,
+  CommandInvalidError,
   CommandLostError,
   CommandRejectedError,
   CommandTooLargeError,
@@ -86,6 +92,7 @@ export {
   TransferFailedError,
   TransferringError,
   WrongIdentityError,
+  type CommandIssue,
   type LeaderHint,
   type Outcome,
 } from "../errors.ts";

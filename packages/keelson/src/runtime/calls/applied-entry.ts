@@ -1,6 +1,6 @@
 // What becomes of a proposed entry when it is applied, and what the caller of a write gets of it.
 import type { LogIndex, LogPosition } from "../../core/position.ts";
-import type { RaftError } from "../../errors.ts";
+import type { CommandRejectedError, RaftError } from "../../errors.ts";
 
 /** A command's result, and the index of the entry that it came from. */
 export interface WriteResult<Result> {
@@ -8,18 +8,22 @@ export interface WriteResult<Result> {
   readonly result: Result;
 }
 
+/** What became of a command that was just applied, before its result is encoded. */
+export type AppliedCommand<Result> =
+  | { readonly position: LogPosition; readonly type: "done"; readonly result: Result }
+  | { readonly position: LogPosition; readonly type: "rejected"; readonly error: CommandRejectedError };
+
 /** The outcome of one entry, for the caller who proposed it, if this node did. */
 export type AppliedEntry<Result> =
   | {
       readonly position: LogPosition;
       readonly type: "done";
-      readonly result: Result;
-    }
-  /** A retry in a session: the command took effect at `index`, earlier, with this result. It wasn't applied again. */
-  | {
-      readonly position: LogPosition;
-      readonly type: "duplicate";
+      /**
+       * Where the command took effect. Of a retry in a session, which isn't applied again, this is an earlier
+       * entry.
+       */
       readonly index: LogIndex;
+      /** Decodes the result; throws what the codec throws. Only called if a caller waits on this node. */
       readonly result: () => Result;
     }
   | { readonly position: LogPosition; readonly type: "rejected"; readonly error: RaftError }

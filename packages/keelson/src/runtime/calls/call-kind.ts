@@ -9,6 +9,8 @@ export const OUTCOME_AT_NODE_END = {
   proposal: "unknown",
   /** A call that the leader was asked to make. Whether it was asked yet, only the forwarder knows. */
   forwarded: "unknown",
+  /** A command that is not proposed yet. */
+  validation: "not-done",
   /** A read changes nothing. */
   read: "not-done",
   /** The log may be bound to the new cluster already. */

@@ -10,7 +10,13 @@ import type { NodeId } from "../../core/position.ts";
 import type { LeaderHint } from "../../errors.ts";
 import type { TransportHost } from "../../transport/transport.ts";
 import { CallRegistry } from "../calls/index.ts";
-import { failureOfHang, type Failure, type RaftMetrics, type StallMetrics } from "../shared/index.ts";
+import {
+  failureOfHang,
+  ResultEncoder,
+  type Failure,
+  type RaftMetrics,
+  type StallMetrics,
+} from "../shared/index.ts";
 import { Applier, Driver } from "../loop/index.ts";
 import {
   KnownPeers,
@@ -24,7 +30,13 @@ import { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
 import { LogClock, SessionApplier, type SessionHost } from "../sessions/index.ts";
 import { NoSnapshots, SnapshotManager, type SnapshotService } from "../snapshots/index.ts";
 import { ChangeStream, CommittedStream } from "../streams/index.ts";
-import { CallForwarder, ForwardedCallServer, PendingProposals, Proposer } from "../writes/index.ts";
+import {
+  CallForwarder,
+  CommandEncoder,
+  ForwardedCallServer,
+  PendingProposals,
+  Proposer,
+} from "../writes/index.ts";
 import { ChangeDetector } from "./change-detector.ts";
 import { ClusterBootstrap } from "./cluster-bootstrap.ts";
 import { NodeEvents } from "./node-events.ts";
@@ -169,7 +181,8 @@ function loopOf<Command, Result>(base: Base<Command, Result>): Loop<Command, Res
   const { core, logRecords, memberships, store, watchdog, transport, environment } = base;
   const { stateMachine, applied, failed, warn } = base;
   const { limits } = base.settings;
-  const sessions = new SessionApplier(base.sessionTable, stateMachine.codec);
+  const results = new ResultEncoder(stateMachine.codec);
+  const sessions = new SessionApplier(base.sessionTable, results);
   return {
     driver: new Driver({
       ...{ core, logRecords, memberships, store, watchdog, transport, environment, failed, warn },
@@ -177,7 +190,7 @@ function loopOf<Command, Result>(base: Base<Command, Result>): Loop<Command, Res
     sessions,
     logClock: new LogClock({ core, environment, table: base.sessionTable }),
     applier: new Applier({
-      ...{ stateMachine, logRecords, core, environment, limits, applied, sessions, failed },
+      ...{ stateMachine, logRecords, core, environment, limits, applied, sessions, results, failed },
     }),
   };
 }
@@ -273,7 +286,7 @@ function writesOf<Command, Result>(
 ): Writes<Command, Result> {
   const { core, environment, calls, send, status, retryDelays, settings } = base;
   const { limits, timings } = settings;
-  const { codec } = base.stateMachine;
+  const { codec, schema } = base.stateMachine;
   const leader = (): LeaderHint | null => directory.leader;
   const pendingProposals = new PendingProposals<Result>(
     core,
@@ -283,7 +296,8 @@ function writesOf<Command, Result>(
   );
   const forwarder = new CallForwarder({ core, environment, limits, timings, calls, leader, send });
   const proposer = new Proposer<Command, Result>({
-    ...{ core, driver, codec, sessions, logClock, limits, leader, calls },
+    ...{ core, driver, codec, sessions, logClock, leader, calls },
+    encoder: new CommandEncoder<Command>({ codec, schema, limits, calls, environment }),
     pending: pendingProposals,
     forwarder: settings.forward ? forwarder : null,
     refusal: () => status.refusal,

@@ -7,7 +7,7 @@ import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import type { ReadAction } from "../../core/action.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
 import type { RaftNode } from "../../core/node.ts";
-import type { NodeId } from "../../core/position.ts";
+import type { LogPosition, NodeId } from "../../core/position.ts";
 import type { AppliedEntry } from "../calls/index.ts";
 import type { Applier, ApplierHost, DriverHost } from "../loop/index.ts";
 import type {
@@ -72,6 +72,10 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     forwardedCalls.afterCoreInput();
     if (change.leaderChanged) forwarder.leaderChanged();
     if (change.leaderChanged && core.leader !== null) readQueue.retry();
+  }
+
+  isAwaited(position: LogPosition): boolean {
+    return this.#parts.pendingProposals.has(position);
   }
 
   beforeDrain(): void {

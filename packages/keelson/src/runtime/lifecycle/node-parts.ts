@@ -13,7 +13,7 @@ import type { CallDeadlines, RetryDelays } from "../calls/index.ts";
 import type { LogRecords, StallWatch, StorageWatchdog } from "../loop/index.ts";
 import type { MembershipHistory } from "../members/index.ts";
 import type { SessionTable } from "../sessions/index.ts";
-import type { Settings, StateMachine } from "../shared/index.ts";
+import type { CodedStateMachine, Settings } from "../shared/index.ts";
 
 /**
  * What belongs to the process. With many groups there will be one of each of these, and one drain per turn for all
@@ -36,7 +36,7 @@ export interface ProcessParts {
 export interface GroupParts<Command, Result> {
   readonly settings: Settings;
   /** Its calls are watched. */
-  readonly stateMachine: StateMachine<Command, Result>;
+  readonly stateMachine: CodedStateMachine<Command, Result>;
   /** The group's log, term and vote on disk. */
   readonly store: LogStore;
   /** null: the node was opened without snapshots. Its calls are watched. */

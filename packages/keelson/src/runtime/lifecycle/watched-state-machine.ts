@@ -1,7 +1,13 @@
 // Watches all calls to the state machine.
 import { assert } from "../../core/assert.ts";
 import type { StallWatch, WatchedCall } from "../loop/index.ts";
-import type { StateMachine, StateMachineHost } from "../shared/index.ts";
+import {
+  isPromiseLike,
+  jsonCodec,
+  type CodedStateMachine,
+  type StateMachine,
+  type StateMachineHost,
+} from "../shared/index.ts";
 
 /**
  * Stands between the node and its state machine, and watches each call: a state machine that hangs must not
@@ -11,11 +17,12 @@ import type { StateMachine, StateMachineHost } from "../shared/index.ts";
 export function watchedStateMachine<Command, Result>(
   machine: StateMachine<Command, Result>,
   watch: StallWatch,
-): StateMachine<Command, Result> {
+): CodedStateMachine<Command, Result> {
   const run = <T>(what: string, call: (call: WatchedCall) => Promise<T>): Promise<T> =>
     watch.monitor("state-machine", what, call);
   return {
-    codec: machine.codec,
+    codec: machine.codec ?? jsonCodec(),
+    schema: machine.schema,
     open: (identity, host) => run("opening it", async () => machine.open(identity, host)),
     apply: (command, at) => {
       const result = machine.apply(command, at);
@@ -92,8 +99,4 @@ async function* countedChunks(
     call.progress();
     await chunks.return?.();
   }
-}
-
-function isPromiseLike<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }

@@ -19,16 +19,19 @@ import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import type { AppliedEntry } from "../calls/index.ts";
-import { CommandRejectedError } from "../../errors.ts";
+import { CommandRejectedError, ResultUnavailableError } from "../../errors.ts";
+import type { AppliedCommand, AppliedEntry } from "../calls/index.ts";
 import { checkRecords, logReadFailure, type LogRecords } from "./log-records.ts";
 import {
   endOfTurn,
+  isPromiseLike,
+  reasonOf,
   stateMachineFailure,
+  type CodedStateMachine,
   type Failure,
   type RaftLimits,
+  type ResultEncoder,
   StateMachineFailure,
-  type StateMachine,
 } from "../shared/index.ts";
 import { isSessionKind, type SessionKind, type SessionApplier } from "../sessions/index.ts";
 
@@ -47,18 +50,21 @@ const BATCH_SESSION_RECORDS_MAX = 2048;
  * itself once (`attach`), before `advance`.
  */
 export interface ApplierHost<Result> {
+  /** Whether a call on this node waits for what becomes of this entry. If not, its result isn't encoded. */
+  isAwaited(position: LogPosition): boolean;
   /** The state machine has applied and flushed these entries, in this order. Called between two batches. */
   applied(batch: readonly AppliedEntry<Result>[]): void;
 }
 
 /** What an applier is made of. */
 export interface ApplierParts<Command, Result> {
-  readonly stateMachine: StateMachine<Command, Result>;
+  readonly stateMachine: CodedStateMachine<Command, Result>;
   readonly logRecords: LogRecords;
   readonly core: RaftNode;
   readonly environment: Environment;
   readonly limits: RaftLimits;
   readonly sessions: SessionApplier<Result>;
+  readonly results: ResultEncoder<Result>;
   /** The last entry whose effects the state machine held when it was opened. */
   readonly applied: LogPosition;
   /** The state machine or a read from the log failed: the node must stop. */
@@ -248,7 +254,7 @@ export class Applier<Command, Result> {
         const applying = this.#apply(payload, last);
         // Await only real promises: an `await` costs a turn of the microtask queue, which is
         // most of a fast command.
-        batch.push(applying instanceof Promise ? await applying : applying);
+        batch.push(this.#forCaller(applying instanceof Promise ? await applying : applying));
       } else if (isSessionKind(kind)) {
         const applying = this.#applySession(kind, payload, last);
         batch.push(applying instanceof Promise ? await applying : applying);
@@ -275,8 +281,31 @@ export class Applier<Command, Result> {
     }
   }
 
+  /** The outcome of a command of no session, for its caller. The result is encoded now: `ResultEncoder` says why. */
+  #forCaller(applied: AppliedCommand<Result>): AppliedEntry<Result> {
+    const { results } = this.#parts;
+    if (applied.type === "rejected") return applied;
+    const { position, result } = applied;
+    const { index } = position;
+    if (!results.isAvailable || !this.#host.isAwaited(position)) {
+      return { position, type: "done", index, result: () => result };
+    }
+    const encoded = failNodeOnThrow(`it could not encode the result of entry ${String(index)}`, () =>
+      results.encode(result),
+    );
+    if (encoded.type === "encoded") {
+      return { position, type: "done", index, result: () => results.decode(encoded.bytes) };
+    }
+    const message = `the command took effect, and its result could not be encoded: ${reasonOf(encoded.reason)}`;
+    const error = new ResultUnavailableError(message, { cause: encoded.reason });
+    return { position, type: "rejected", error };
+  }
+
   /** Returns the outcome itself, not a promise, when the state machine answers synchronously. */
-  #apply(payload: Uint8Array, position: LogPosition): AppliedEntry<Result> | Promise<AppliedEntry<Result>> {
+  #apply(
+    payload: Uint8Array,
+    position: LogPosition,
+  ): AppliedCommand<Result> | Promise<AppliedCommand<Result>> {
     const { stateMachine } = this.#parts;
     const command = this.#decode(payload, position);
     try {
@@ -301,10 +330,11 @@ export class Applier<Command, Result> {
     position: LogPosition,
   ): AppliedEntry<Result> | Promise<AppliedEntry<Result>> {
     const { sessions } = this.#parts;
-    const step = failNodeOnThrow(position, () => sessions.beginEntry(kind, payload, position));
+    const what = `it cannot keep the session of entry ${String(position.index)}`;
+    const step = failNodeOnThrow(what, () => sessions.beginEntry(kind, payload, position));
     if (step.type === "settled") return step.applied;
-    const keep = (applied: AppliedEntry<Result>): AppliedEntry<Result> =>
-      failNodeOnThrow(position, () => sessions.recordAnswer(step.id, applied));
+    const keep = (applied: AppliedCommand<Result>): AppliedEntry<Result> =>
+      failNodeOnThrow(what, () => sessions.recordAnswer(step.id, applied));
     const applying = this.#apply(step.command, position);
     return applying instanceof Promise ? applying.then(keep) : keep(applying);
   }
@@ -333,7 +363,7 @@ export class Applier<Command, Result> {
  * A throw is the command's result, the same on every node; a `StateMachineFailure` is this
  * node's alone, and stops it.
  */
-function rejectedEntry<Result>(error: unknown, position: LogPosition): AppliedEntry<Result> {
+function rejectedEntry<Result>(error: unknown, position: LogPosition): AppliedCommand<Result> {
   if (error instanceof StateMachineFailure) {
     throw new ApplyFailure(stateMachineFailure(`it could not apply entry ${String(position.index)}`, error));
   }
@@ -341,20 +371,14 @@ function rejectedEntry<Result>(error: unknown, position: LogPosition): AppliedEn
 }
 
 /**
- * Runs a step of a session's entry; a throw stops the node. A node that can't decode the entry, or
+ * Runs a step after a command; a throw stops the node. A node that can't decode the entry, or
  * encode a result, must not skip the step: its session table would differ from the other nodes', and a
  * retry might be applied twice.
  */
-function failNodeOnThrow<T>({ index }: LogPosition, run: () => T): T {
+function failNodeOnThrow<T>(what: string, run: () => T): T {
   try {
     return run();
   } catch (error) {
-    throw new ApplyFailure(
-      stateMachineFailure(`it cannot keep the session of entry ${String(index)}`, error),
-    );
+    throw new ApplyFailure(stateMachineFailure(what, error));
   }
-}
-
-function isPromiseLike<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }

@@ -2,7 +2,6 @@
 // command of one. Sits between the applier, which owns the state machine, and the session table, which
 // decides about duplicates. Encodes results for the table, and turns its verdicts into outcomes for callers.
 
-import { copyBytes } from "../../codec/copy-bytes.ts";
 import { cutText } from "../../codec/cut-text.ts";
 import { EntryKind } from "../../codec/record.ts";
 import {
@@ -12,24 +11,23 @@ import {
   decodeSessionTime,
   type SessionCommandId,
 } from "../../codec/session-entry.ts";
-import { assert } from "../../core/assert.ts";
 import type { LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import {
   AnswerForgottenError,
   CommandRejectedError,
   OverloadedError,
+  ResultUnavailableError,
   SessionExpiredError,
   type RaftError,
 } from "../../errors.ts";
-import type { AppliedEntry } from "../calls/index.ts";
+import type { AppliedCommand, AppliedEntry } from "../calls/index.ts";
 import {
   inTurns,
   reasonOf,
-  StateMachineFailure,
   type SessionMetrics,
   type OpenedState,
-  type ResultCodec,
+  type ResultEncoder,
   type SessionRecords,
 } from "../shared/index.ts";
 import type { Answer } from "./session-records.ts";
@@ -54,7 +52,8 @@ export function isSessionKind(kind: EntryKind): kind is SessionKind {
 const REJECTION_CHARS_MAX = 2048;
 
 /**
- * Why a command of a session was rejected that took effect. Part of the replicated state: never change it.
+ * What the session table keeps for a command that took effect, and whose result could not be encoded: an answer of
+ * the type "rejected" with this text. Part of the replicated state: never change it.
  */
 const RESULT_NOT_ENCODED = "it took effect, and its result could not be encoded";
 
@@ -70,16 +69,16 @@ export class SessionApplier<Result> {
    * as the state itself does.
    */
   readonly table: SessionTable;
-  readonly #codec: ResultCodec<Result>;
+  readonly #results: ResultEncoder<Result>;
 
-  constructor(table: SessionTable, codec: ResultCodec<Result>) {
+  constructor(table: SessionTable, results: ResultEncoder<Result>) {
     this.table = table;
-    this.#codec = codec;
+    this.#results = results;
   }
 
   /** What the state machine lacks to support sessions, and how to add it; null: nothing. */
   get missingSupport(): string | null {
-    if (this.#codec.encodeResult === undefined || this.#codec.decodeResult === undefined) {
+    if (!this.#results.isAvailable) {
       return "sessions keep the results of commands, so stateMachine.codec should have encodeResult and decodeResult";
     }
     if (this.table.isKnown) return null;
@@ -128,23 +127,23 @@ export class SessionApplier<Result> {
   }
 
   /** Keeps the outcome of a command for its retries. Returns the outcome for the caller who waits now. */
-  recordAnswer({ id, sequence }: SessionCommandId, applied: AppliedEntry<Result>): AppliedEntry<Result> {
+  recordAnswer({ id, sequence }: SessionCommandId, applied: AppliedCommand<Result>): AppliedEntry<Result> {
     const table = this.#requireTable();
-    const { index } = applied.position;
+    const { position } = applied;
+    const { index } = position;
     if (applied.type === "done") {
-      const encoded = this.#encodeResult(applied.result);
+      const encoded = this.#results.encode(applied.result);
       if (encoded.type === "encoded") {
-        table.recordAnswer(id, sequence, { index, type: "done", bytes: encoded.bytes });
-        return applied;
+        const { bytes } = encoded;
+        table.recordAnswer(id, sequence, { index, type: "done", bytes });
+        return { position, type: "done", index, result: () => this.#results.decode(bytes) };
       }
       // The command has taken effect. To stop here would stop every node, and again at each start (Z12).
       // Only fixed text is kept: what was thrown may read differently on another node.
       const bytes = new TextEncoder().encode(RESULT_NOT_ENCODED);
       table.recordAnswer(id, sequence, { index, type: "rejected", bytes });
-      const cause = new Error(RESULT_NOT_ENCODED, { cause: encoded.reason });
-      return { position: applied.position, type: "rejected", error: new CommandRejectedError(cause) };
+      return { position, type: "rejected", error: unencodedResult(encoded.reason) };
     }
-    assert(applied.type === "rejected", "a command is done or rejected");
     const message = reasonOf(applied.error.cause);
     const kept = cutText(message, REJECTION_CHARS_MAX);
     table.recordAnswer(id, sequence, { index, type: "rejected", bytes: new TextEncoder().encode(kept) });
@@ -190,39 +189,15 @@ export class SessionApplier<Result> {
       case "done":
         // Decoded only if a caller waits on this node, and then for that caller: a result that can't be
         // decoded fails one call, and must not stop every node.
-        return { position, type: "duplicate", index, result: () => this.#decodeResult(bytes) };
-      case "rejected":
-        return { position, type, error: new CommandRejectedError(new TextDecoder().decode(bytes)) };
+        return { position, type, index, result: () => this.#results.decode(bytes) };
+      case "rejected": {
+        const text = new TextDecoder().decode(bytes);
+        const error = text === RESULT_NOT_ENCODED ? unencodedResult() : new CommandRejectedError(text);
+        return { position, type, error };
+      }
       case "forgotten":
         return { position, type: "rejected", error: new AnswerForgottenError(id, sequence, "done") };
     }
-  }
-
-  /**
-   * The result as bytes, or why it has none. Which of the two must be the same on every node, so a failure of
-   * this node alone is thrown as `StateMachineFailure`, and stops the node.
-   */
-  #encodeResult(
-    result: Result,
-  ): { readonly type: "encoded"; readonly bytes: Uint8Array } | { readonly type: "failed"; reason: unknown } {
-    const codec = this.#codec;
-    assert(codec.encodeResult !== undefined, "sessions need encodeResult");
-    try {
-      // Copied: the codec may encode the next result into the same buffer.
-      const bytes = copyBytes(codec.encodeResult(result), "what encodeResult returns");
-      return { type: "encoded", bytes };
-    } catch (error) {
-      if (error instanceof StateMachineFailure) throw error;
-      return { type: "failed", reason: error };
-    }
-  }
-
-  #decodeResult(bytes: Uint8Array): Result {
-    const codec = this.#codec;
-    assert(codec.decodeResult !== undefined, "sessions need decodeResult");
-    // The result may be a view of the bytes, and its caller may change it: the kept answer must stay as it
-    // is.
-    return codec.decodeResult(new Uint8Array(bytes));
   }
 
   /** @throws Error the state machine doesn't support sessions */
@@ -231,6 +206,13 @@ export class SessionApplier<Result> {
     if (missingSupport !== null) throw new Error(missingSupport);
     return table;
   }
+}
+
+/** The same message for each attempt, on every node; only the first attempt, on its own node, knows the cause. */
+function unencodedResult(cause?: unknown): ResultUnavailableError {
+  return new ResultUnavailableError("the command took effect, and its result could not be encoded", {
+    cause,
+  });
 }
 
 /**

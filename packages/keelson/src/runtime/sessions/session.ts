@@ -1,6 +1,7 @@
 // The client's side of a session: numbers its commands, and repeats each until its outcome is known (§8;
 // dissertation 6.3). The replicated side is session-table.ts.
 
+import { copyBytes } from "../../codec/copy-bytes.ts";
 import type { SessionCommandId } from "../../codec/session-entry.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { OutcomeUnknownError, OverloadedError, RaftError, SessionExpiredError } from "../../errors.ts";
@@ -28,8 +29,14 @@ export interface OpenedSession {
  * The entries that a session asks its node to put into the log. Each method may throw instead of rejecting.
  */
 export interface SessionProposals<Command, Result> {
-  write(
+  /** Passes the encoded command to `use`, which must copy the bytes if it keeps them after it has returned. */
+  encode<T>(
     command: Command,
+    options: CallOptions,
+    use: (bytes: Uint8Array, rest: CallOptions) => Promise<T>,
+  ): Promise<T>;
+  writeEncoded(
+    bytes: Uint8Array,
     options: CallOptions & { readonly session: SessionCommandId },
   ): Promise<WriteResult<Result>>;
   openSession(options: OpenSessionOptions): Promise<OpenedSession>;
@@ -100,14 +107,24 @@ export class Session<Command, Result> implements AsyncDisposable {
     const sequence = this.#nextSequence++;
     this.#unanswered.add(sequence);
     try {
-      return await retryUntilKnown(this.#host, options, (rest) => {
-        const session = { id: this.id, sequence, lowestUnanswered: this.#lowestUnanswered };
-        return this.#host.proposals.write(command, { ...rest, session });
-      });
+      return await this.#host.proposals.encode(command, options, (bytes, restOfCall) =>
+        this.#writeEncoded(copyBytes(bytes, "what encode returns"), sequence, restOfCall),
+      );
     } finally {
       // Also if the caller gave up: no one will retry this command, so its answer need not be kept.
       this.#unanswered.delete(sequence);
     }
+  }
+
+  /**
+   * Sends the same bytes with each attempt: the caller may change its command meanwhile, and the first attempt
+   * may have taken effect.
+   */
+  #writeEncoded(bytes: Uint8Array, sequence: number, options: CallOptions): Promise<WriteResult<Result>> {
+    return retryUntilKnown(this.#host, options, (rest) => {
+      const session = { id: this.id, sequence, lowestUnanswered: this.#lowestUnanswered };
+      return this.#host.proposals.writeEncoded(bytes, { ...rest, session });
+    });
   }
 
   /**
@@ -169,7 +186,7 @@ async function retryUntilKnown<T, Command, Result>(
       return await attempt(signal === undefined ? call : { ...call, signal });
     } catch (error) {
       if (!(error instanceof RaftError)) {
-        // The user's codec threw: before this attempt, but perhaps after one that may have taken effect.
+        // No error of the library, so it has no outcome; and an earlier attempt may have taken effect.
         if (!mayHaveTakenEffect) throw error;
         throw new OutcomeUnknownError(
           `an earlier attempt may have taken effect, and the last one ended so: ${reasonOf(error)}`,

@@ -73,3 +73,8 @@ export function asPromise<T>(call: () => Promise<T>): Promise<T> {
     return Promise.reject(toError(error));
   }
 }
+
+/** Whether a function that may answer at once or later will answer later. */
+export function isPromiseLike<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}

@@ -1,9 +1,14 @@
 // Shared: what every folder of the runtime may use. The options and the settings made from them, the interface of the
 // state machine, the types of the metrics, and failures that stop a node.
+export { bytesCodec } from "./bytes-codec.ts";
+export { ResultEncoder, type EncodedResult } from "./result-encoder.ts";
+export { jsonCodec } from "./json-codec.ts";
+export type { SchemaIssue, SchemaResult, StandardSchema } from "./standard-schema.ts";
 export {
   asPromise,
   errorOf,
   failureOfHang,
+  isPromiseLike,
   reasonOf,
   stateMachineFailure,
   toError,
@@ -32,6 +37,7 @@ export {
 } from "./settings.ts";
 export {
   StateMachineFailure,
+  type CodedStateMachine,
   type CommandCodec,
   type OpenedState,
   type ResultCodec,

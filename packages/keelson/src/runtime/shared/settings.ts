@@ -5,6 +5,7 @@ import { SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
 import type { NodeId } from "../../core/position.ts";
 import { InvalidOptionError } from "../../errors.ts";
 import type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
+import type { StandardSchema } from "./standard-schema.ts";
 import type { StateMachine } from "./state-machine.ts";
 
 const KIB = 1024;
@@ -91,6 +92,7 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
   );
   checkLimits(limits);
   checkTimings(timings);
+  checkSchema(options.stateMachine.schema);
   return {
     id: options.id,
     clusterId: options.clusterId ?? null,
@@ -131,9 +133,25 @@ function forwardOf<Command, Result>({
   stateMachine,
 }: RaftOptions<Command, Result>): boolean {
   const { codec } = stateMachine;
-  if (!forward || (codec.encodeResult !== undefined && codec.decodeResult !== undefined)) return forward;
+  if (
+    !forward ||
+    codec === undefined ||
+    (codec.encodeResult !== undefined && codec.decodeResult !== undefined)
+  )
+    return forward;
   throw new InvalidOptionError(
     "forward is true; then results travel between nodes, and stateMachine.codec should have encodeResult and decodeResult",
+  );
+}
+
+/** A schema of another version, or the type of one, would otherwise fail at each write. */
+function checkSchema(schema: StandardSchema | null | undefined): void {
+  if (schema === undefined) return;
+  const standard: { readonly version?: unknown; readonly validate?: unknown } | undefined =
+    schema?.["~standard"];
+  if (standard?.version === 1 && typeof standard.validate === "function") return;
+  throw new InvalidOptionError(
+    "stateMachine.schema should be a schema of a library that follows version 1 of https://standardschema.dev",
   );
 }
 

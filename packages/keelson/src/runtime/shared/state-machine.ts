@@ -1,8 +1,10 @@
 // The interface between the library and the program's replicated state.
 import type { LogPosition, NodeId } from "../../core/position.ts";
+import type { StandardSchema } from "./standard-schema.ts";
 
 /**
- * Converts commands to bytes and back. Each command is encoded once, on the node where it is proposed.
+ * Converts commands to bytes and back. Each command is encoded once, on the node that is called; every node, that one
+ * included, decodes it, and applies what it decoded. So a caller may change its command after the call.
  *
  * **Who owns the bytes:** `encode` lends its bytes for the call, and may use their buffer again for the next
  * command: the library copies what it keeps. The bytes given to `decode` belong to the log. A command may
@@ -13,7 +15,8 @@ export interface CommandCodec<Command> {
   encode(command: Command): Uint8Array;
   /**
    * Decodes what `encode` produced, also in earlier versions of the program: the log may hold commands of each. A throw
-   * stops the node, because skipping a command would make its state differ from that of the others.
+   * stops the node, because skipping a command would make its state differ from that of the others. So the leader
+   * decodes each command before it proposes it, and refuses one for which this throws, with `CommandInvalidError`.
    */
   decode(bytes: Uint8Array): Command;
 }
@@ -21,6 +24,10 @@ export interface CommandCodec<Command> {
 /**
  * Converts results to bytes and back. A result needs bytes where it outlives its call or leaves its node: sessions store
  * results to answer retries, and forwarding sends them to the caller's node. Without these methods neither is available.
+ *
+ * With them, every caller gets a result that was encoded and decoded, whichever node it called: the same value
+ * everywhere, and no part of the leader's state, which the caller could change. A throw, the same on every node, is
+ * `ResultUnavailableError` for the caller, with the outcome `done`.
  *
  * **Who owns the bytes:** `encodeResult` lends its bytes for the call, as `encode` does. Those given to
  * `decodeResult` belong to the codec: the result may be a view of them, and its caller may change it.
@@ -104,7 +111,24 @@ export interface StateMachineHost {
  * Methods are never called at the same time, except that `apply` and `flush` go on while a snapshot is read.
  */
 export interface StateMachine<Command, Result> {
-  readonly codec: StateMachineCodec<Command, Result>;
+  /**
+   * Converts commands and results to bytes and back. Default: `jsonCodec()`, which refuses what JSON can't hold.
+   * `bytesCodec()` is for commands and results that are bytes. A log is bound to its codec: another one must
+   * decode what the first one encoded.
+   */
+  readonly codec?: StateMachineCodec<Command, Result> | undefined;
+
+  /**
+   * Validates commands on the node that is called, before they are encoded: a schema of Zod, Valibot, ArkType, or any
+   * other that follows version 1 of https://standardschema.dev. What it refuses rejects the call with
+   * `CommandInvalidError`, and nothing is proposed. What it returns is proposed, so it may add defaults or convert.
+   * An asynchronous validation counts towards the call's time limit.
+   *
+   * It protects the log from mistakes of this program, not from other nodes: commands that they forward were
+   * validated there. And `apply` sees commands of earlier versions of the program too. So `apply` must cope
+   * with a command that this schema would refuse. Default: none.
+   */
+  readonly schema?: StandardSchema<Command> | undefined;
 
   /**
    * Called once, before all other methods. Returns the last entry whose effects the state holds; the node applies the
@@ -126,7 +150,8 @@ export interface StateMachine<Command, Result> {
    * Applies one committed command and returns its result for the caller.
    *
    * **A throw is a result too**: the caller gets it as `CommandRejectedError`, and the node continues. So `apply` must
-   * throw for the same commands on every node. A failure of this node alone, such as of its disk, must be thrown as
+   * throw for the same commands on every node. The command counts as applied: its outcome is `done`, and what `apply`
+   * changed before the throw stays changed. A failure of this node alone, such as of its disk, must be thrown as
    * `StateMachineFailure`, which stops the node.
    */
   apply(command: Command, at: LogPosition): Result | Promise<Result>;
@@ -185,4 +210,9 @@ export interface StateMachine<Command, Result> {
  */
 export class StateMachineFailure extends Error {
   override readonly name: string = "StateMachineFailure";
+}
+
+/** A state machine with its codec, its own or the default. */
+export interface CodedStateMachine<Command, Result> extends StateMachine<Command, Result> {
+  readonly codec: StateMachineCodec<Command, Result>;
 }

@@ -12,6 +12,7 @@ import type { Environment, Timer } from "../../environment/environment.ts";
 import {
   AbortedError,
   AnswerForgottenError,
+  CommandInvalidError,
   CommandRejectedError,
   InvalidOptionError,
   CommandTooLargeError,
@@ -19,6 +20,7 @@ import {
   OutcomeUnknownError,
   OverloadedError,
   RaftError,
+  ResultUnavailableError,
   SessionExpiredError,
   type LeaderHint,
   type Outcome,
@@ -347,6 +349,11 @@ function errorOf(call: ForwardedCall, code: string, outcome: Outcome, text: stri
   switch (code) {
     case "COMMAND_REJECTED":
       return new CommandRejectedError(text);
+    case "COMMAND_INVALID":
+      return new CommandInvalidError([{ path: [], message: `at the leader: ${text}` }]);
+    case "RESULT_UNAVAILABLE":
+    case "RESULT_NOT_SENT": // by earlier versions of the leader
+      return new ResultUnavailableError(text);
     case "OVERLOADED":
       return new OverloadedError(text);
     case "INVALID_OPTION":

@@ -8,7 +8,13 @@ import {
 import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
-import { InvalidOptionError, RaftError } from "../../errors.ts";
+import {
+  CommandInvalidError,
+  CommandRejectedError,
+  InvalidOptionError,
+  RaftError,
+  ResultUnavailableError,
+} from "../../errors.ts";
 import type { WriteResult } from "../calls/index.ts";
 import { reasonOf, type ResultCodec } from "../shared/index.ts";
 import type { Proposer } from "./proposer.ts";
@@ -134,18 +140,16 @@ export class ForwardedCallServer<Command, Result> {
     const payload = copyBytes(codec.encodeResult(result), "what encodeResult returns");
     if (payload.length <= RUNTIME_PAYLOAD_BYTES_MAX) return { index, payload };
     const text = `the command took effect, and its result of ${String(payload.length)} bytes is too large to be sent on`;
-    throw new RaftError("RESULT_NOT_SENT", "done", text);
+    throw new ResultUnavailableError(text);
   }
 
   #replyError(request: ForwardRequest, error: unknown): void {
     // Any other error comes from the state machine's codec, which encodes a result after the command was
     // applied.
-    const known =
-      error instanceof RaftError ? error : new RaftError("RESULT_NOT_SENT", "done", reasonOf(error));
-    const text = known.code === "COMMAND_REJECTED" ? reasonOf(known.cause) : known.message;
+    const known = error instanceof RaftError ? error : new ResultUnavailableError(reasonOf(error));
     // Whole characters only, as `encodeInto` writes them.
     const target = new Uint8Array(ERROR_TEXT_BYTES_MAX);
-    const payload = target.slice(0, new TextEncoder().encodeInto(text, target).written);
+    const payload = target.slice(0, new TextEncoder().encodeInto(textOf(known), target).written);
     this.#reply(request, { type: "error", code: known.code, outcome: known.outcome }, payload);
   }
 
@@ -158,6 +162,13 @@ export class ForwardedCallServer<Command, Result> {
     const { core, send } = this.#parts;
     send(from, { type: "forward-reply", from: core.id, incarnation, id, answer, payload });
   }
+}
+
+/** What the error's message says after its fixed beginning, which the sender's error adds again. */
+function textOf(error: RaftError): string {
+  if (error instanceof CommandRejectedError) return reasonOf(error.cause);
+  if (error instanceof CommandInvalidError) return error.issues.map(({ message }) => message).join("; ");
+  return error.message;
 }
 
 /**

@@ -395,7 +395,7 @@ describe("a leader that serves forwarded calls", () => {
     const { cluster, leader, other } = await group();
     leader.journal.codec.encodeResult = () => new Uint8Array(2 ** 20 + 1);
     const error = await cluster.failure(other.raft.write("x"));
-    expect(error).toMatchObject({ code: "RESULT_NOT_SENT", outcome: "done" });
+    expect(error).toMatchObject({ code: "RESULT_UNAVAILABLE", outcome: "done" });
     expect(leader.journal.texts).toEqual(["x"]);
   });
 

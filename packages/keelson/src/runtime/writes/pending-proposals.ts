@@ -116,6 +116,12 @@ export class PendingProposals<Result> {
     this.#bytes += proposal.bytes;
   }
 
+  /** Whether this node proposed the entry, and its outcome isn't known yet. */
+  has({ index, term }: LogPosition): boolean {
+    if (this.#whileLeading.get(index)?.position.term === term) return true;
+    return this.#afterStepDown.get(term)?.proposals.has(index) ?? false;
+  }
+
   /** These entries were applied on this node, whichever node proposed them. */
   applied(batch: readonly AppliedEntry<Result>[]): void {
     if (this.entries === 0) return;

@@ -1,5 +1,5 @@
 // Proposes what callers want in the log: commands, and the entries that open and close sessions.
-import { checkBytes, copyBytes } from "../../codec/copy-bytes.ts";
+import { copyBytes } from "../../codec/copy-bytes.ts";
 import { EntryKind, RECORD_HEADER_BYTES } from "../../codec/record.ts";
 import {
   encodeCloseSession,
@@ -13,7 +13,6 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, LogPosition } from "../../core/position.ts";
 import {
   AbortedError,
-  CommandTooLargeError,
   InvalidOptionError,
   NotLeaderError,
   ResultUnavailableError,
@@ -32,7 +31,8 @@ import {
   type CallRegistry,
 } from "../calls/index.ts";
 import type { Driver } from "../loop/index.ts";
-import { reasonOf, type RaftLimits, type StateMachineCodec } from "../shared/index.ts";
+import { reasonOf, type ResultCodec } from "../shared/index.ts";
+import type { CommandEncoder } from "./command-encoder.ts";
 import type { ForwardableCall, CallForwarder } from "./call-forwarder.ts";
 import type { PendingProposal, PendingProposals } from "./pending-proposals.ts";
 import type { LogClock, OpenedSession, OpenSessionOptions, SessionApplier } from "../sessions/index.ts";
@@ -53,11 +53,11 @@ const TTL_MS_MAX = 7 * 24 * 3_600_000;
 export interface ProposerParts<Command, Result> {
   readonly core: RaftNode;
   readonly driver: Driver;
-  readonly codec: StateMachineCodec<Command, Result>;
+  readonly encoder: CommandEncoder<Command>;
+  readonly codec: ResultCodec<Result>;
   readonly pending: PendingProposals<Result>;
   readonly sessions: SessionApplier<Result>;
   readonly logClock: LogClock;
-  readonly limits: RaftLimits;
   readonly leader: () => LeaderHint | null;
   readonly calls: CallRegistry;
   /** null: without the option `forward`. Then a node that doesn't lead refuses calls. */
@@ -76,10 +76,27 @@ export interface ProposerParts<Command, Result> {
  */
 export class Proposer<Command, Result> {
   readonly #parts: ProposerParts<Command, Result>;
+  /**
+   * Ends a write's call with the result, or the error, of its applied entry. One function for all writes:
+   * `CallParts` says why.
+   */
+  readonly #settleWrite: Settle<WriteResult<Result>, Result>;
   #count = 0;
 
   constructor(parts: ProposerParts<Command, Result>) {
     this.#parts = parts;
+    this.#settleWrite = (applied, call) => {
+      switch (applied.type) {
+        case "done":
+          settleResult(call, applied.index, applied.result);
+          return;
+        case "rejected":
+          call.reject(applied.error);
+          return;
+        default:
+          throw new ProtocolViolation("a command was proposed, and something else was applied in its place");
+      }
+    };
   }
 
   /** How many entries this process has proposed for callers. */
@@ -88,18 +105,25 @@ export class Proposer<Command, Result> {
   }
 
   write(command: Command, options: WriteOptions): Promise<WriteResult<Result>> {
-    const { codec, limits } = this.#parts;
+    // Before the command is validated and encoded, which may take long.
+    this.#checkWrite(options);
+    return this.encode(command, options, (bytes, rest) => this.writeEncoded(bytes, rest));
+  }
+
+  /** Validates and encodes a command that `writeEncoded` is to write, once or several times. */
+  encode<T, Options extends CallOptions>(
+    command: Command,
+    options: Options,
+    use: (bytes: Uint8Array, rest: Options) => Promise<T>,
+  ): Promise<T> {
     this.#parts.calls.check(options);
+    return this.#parts.encoder.encode(command, options, use);
+  }
+
+  /** Writes what `encode` returned. */
+  writeEncoded(bytes: Uint8Array, options: WriteOptions): Promise<WriteResult<Result>> {
+    const forwarder = this.#checkWrite(options);
     const { session } = options;
-    if (session !== undefined) this.#checkSession(session);
-    const forwarder = this.#forwarder();
-    if (forwarder === null) this.#checkLeader();
-    const bytes = codec.encode(command);
-    // Refused before the core takes an entry: a throw after that would stop the node (Z12).
-    checkBytes(bytes, "what encode returns");
-    if (bytes.length > limits.commandBytesMax) {
-      throw new CommandTooLargeError(bytes.length, limits.commandBytesMax);
-    }
     if (forwarder === null) return this.#proposeCommand(bytes, session, options);
     // The bytes outlive this call: they wait for a leader, may be sent again, and the transport keeps them
     // until they have left. The codec may encode the next command into the same buffer.
@@ -113,17 +137,19 @@ export class Proposer<Command, Result> {
     return forwarder.forward(forwardable, options);
   }
 
-  /** Like `write`, for an encoded command, and without forwarding: for the calls of other nodes. */
+  /**
+   * Writes a command that another node encoded, without forwarding it. Its bytes are checked here again: that
+   * node may run another version of the program, with other limits and another codec.
+   */
   writeBytes(
     bytes: Uint8Array,
     session: SessionCommandId | undefined,
     options: CallOptions,
   ): Promise<WriteResult<Result>> {
-    const { commandBytesMax } = this.#parts.limits;
     this.#parts.calls.check(options);
     if (session !== undefined) this.#checkSession(session);
     this.#checkLeader();
-    if (bytes.length > commandBytesMax) throw new CommandTooLargeError(bytes.length, commandBytesMax);
+    this.#parts.encoder.check(bytes);
     return this.#proposeCommand(bytes, session, options);
   }
 
@@ -180,14 +206,23 @@ export class Proposer<Command, Result> {
     return this.#parts.core.role === "leader" ? null : this.#parts.forwarder;
   }
 
+  /** Returns what is to forward the write; null: this node leads, and takes it. */
+  #checkWrite(options: WriteOptions): CallForwarder | null {
+    this.#parts.calls.check(options);
+    if (options.session !== undefined) this.#checkSession(options.session);
+    const forwarder = this.#forwarder();
+    if (forwarder === null) this.#checkLeader();
+    return forwarder;
+  }
+
   #proposeCommand(
     command: Uint8Array,
     session: SessionCommandId | undefined,
     options: CallOptions,
   ): Promise<WriteResult<Result>> {
-    if (session === undefined) return this.#propose(EntryKind.command, command, options, settleWrite);
+    if (session === undefined) return this.#propose(EntryKind.command, command, options, this.#settleWrite);
     const payload = encodeSessionCommand({ ...session, clock: this.#parts.logClock.read(), command });
-    return this.#propose(EntryKind.sessionCommand, payload, options, settleWrite);
+    return this.#propose(EntryKind.sessionCommand, payload, options, this.#settleWrite);
   }
 
   #decodeResult(bytes: Uint8Array): Result {
@@ -199,7 +234,7 @@ export class Proposer<Command, Result> {
     try {
       return codec.decodeResult(bytes);
     } catch (error) {
-      throw resultUnavailable(error);
+      throw undecodableResult(error);
     }
   }
 
@@ -286,31 +321,19 @@ const PROPOSAL_ENDINGS: CallEndings = {
 
 const NO_COMMAND = new Uint8Array(0);
 
-/** The command took effect; only its result, as it was kept or sent, can't be decoded. */
-function resultUnavailable(error: unknown): ResultUnavailableError {
+/** The command took effect; only its result can't be decoded. */
+function undecodableResult(error: unknown): ResultUnavailableError {
   return new ResultUnavailableError(
     `the command took effect, and its result could not be decoded: ${reasonOf(error)}`,
     { cause: error },
   );
 }
 
-/** Ends a write's call with the result, or the error, of its applied entry. */
-function settleWrite<Result>(applied: AppliedEntry<Result>, call: Call<WriteResult<Result>>): void {
-  switch (applied.type) {
-    case "done":
-      call.resolve({ index: applied.position.index, result: applied.result });
-      return;
-    case "rejected":
-      call.reject(applied.error);
-      return;
-    case "duplicate":
-      try {
-        call.resolve({ index: applied.index, result: applied.result() });
-      } catch (error) {
-        call.reject(resultUnavailable(error));
-      }
-      return;
-    default:
-      throw new ProtocolViolation("a command was proposed, and something else was applied in its place");
+/** Ends a write's call. `result` runs the codec, which may throw. */
+function settleResult<Result>(call: Call<WriteResult<Result>>, index: LogIndex, result: () => Result): void {
+  try {
+    call.resolve({ index, result: result() });
+  } catch (error) {
+    call.reject(undecodableResult(error));
   }
 }

@@ -3,7 +3,7 @@
  * may use.
  */
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
-import { RaftError } from "../../../errors.ts";
+import { CommandRejectedError, RaftError, ResultUnavailableError } from "../../../errors.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
 import type { History, OpenOperation } from "../../linearizability/index.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
@@ -120,4 +120,13 @@ export function outcomeOf(error: unknown): "not-done" | "unknown" {
 /** The error's code, or its text if it isn't the library's. */
 export function codeOf(error: unknown): string {
   return error instanceof RaftError ? error.code : String(error);
+}
+
+/**
+ * Whether the command took effect and has no result: `apply` threw, or the codec couldn't encode what it returned.
+ * Every attempt of the command ends so. A result that couldn't be decoded is another matter: it is damaged.
+ */
+export function tookEffectWithoutResult(error: unknown): error is RaftError {
+  if (error instanceof CommandRejectedError) return true;
+  return error instanceof ResultUnavailableError && error.message.includes("could not be encoded");
 }

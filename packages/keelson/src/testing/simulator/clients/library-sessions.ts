@@ -6,11 +6,17 @@
  * Whether an outcome that covers several attempts is right (K4) is checked with all others at the end of the
  * run.
  */
-import { CommandRejectedError } from "../../../errors.ts";
+import type { RaftError } from "../../../errors.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";
 import type { Session } from "../../../runtime/sessions/index.ts";
 import type { Chance } from "../plan/chance.ts";
-import type { CallMaker, ClientsParts, Outcome, SessionClients } from "./client-calls.ts";
+import {
+  tookEffectWithoutResult,
+  type CallMaker,
+  type ClientsParts,
+  type Outcome,
+  type SessionClients,
+} from "./client-calls.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import type { WriteCall } from "../subject/subject.ts";
 import { assertInvariant } from "../checkers/violation.ts";
@@ -25,7 +31,7 @@ interface OpenedSession {
 /** What a write was answered. */
 interface Answer {
   readonly result: unknown;
-  readonly rejected: CommandRejectedError | null;
+  readonly rejected: RaftError | null;
 }
 
 /** See the file's header. */
@@ -126,7 +132,7 @@ export class LibrarySessions implements SessionClients {
         const result = await session.write(command, { timeoutMs, ...this.#clients.abortOptions() });
         answer = { result, rejected: null };
       } catch (error) {
-        if (!(error instanceof CommandRejectedError)) throw error;
+        if (!tookEffectWithoutResult(error)) throw error;
         answer = { result: undefined, rejected: error };
       }
     };

@@ -2,7 +2,7 @@
  * The simulated clients. Each makes one call at a time, mostly to the node that says it leads, and records
  * what it was told. The history of all calls is checked for linearizability at the end of the run.
  */
-import { CommandRejectedError } from "../../../errors.ts";
+import type { RaftError } from "../../../errors.ts";
 import type { StateMachine } from "../../../runtime/shared/index.ts";
 import { Violation } from "../checkers/violation.ts";
 import { History } from "../../linearizability/index.ts";
@@ -12,6 +12,7 @@ import type { SimProcess } from "../world/sim-process.ts";
 import {
   codeOf,
   outcomeOf,
+  tookEffectWithoutResult,
   type AttemptResult,
   type Call,
   type CallMaker,
@@ -248,7 +249,7 @@ export class SimClients implements CallMaker {
       },
       (error: unknown) => {
         this.#checkHint(process, error);
-        if (error instanceof CommandRejectedError) this.#rejected(call, write, error);
+        if (tookEffectWithoutResult(error)) this.#rejected(call, write, error);
         else this.#calls.end(call, outcomeOf(error), codeOf(error));
       },
     );
@@ -401,7 +402,7 @@ export class SimClients implements CallMaker {
     return { chance: this.#chance, number: ++this.#numbers, key, machines };
   }
 
-  #rejected(call: Call, write: AnyWrite, error: CommandRejectedError): void {
+  #rejected(call: Call, write: AnyWrite, error: RaftError): void {
     if (write.rejected === undefined) {
       const text = `the subject did not expect that ${call.op} is rejected: ${error.message}`;
       this.#parts.report(new Violation("REJECT", text));

@@ -6,10 +6,16 @@
  *   K5); a session isn't expired before its time to live is over (Z13).
  * - KNOWN: a command that took effect is never reported as not done because its session ended (Z6).
  */
-import { CommandRejectedError, RaftError, ResultUnavailableError } from "../../../errors.ts";
+import { RaftError, ResultUnavailableError } from "../../../errors.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";
 import type { Chance } from "../plan/chance.ts";
-import type { CallMaker, ClientsParts, Outcome, SessionClients } from "./client-calls.ts";
+import {
+  tookEffectWithoutResult,
+  type CallMaker,
+  type ClientsParts,
+  type Outcome,
+  type SessionClients,
+} from "./client-calls.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import type { WriteCall } from "../subject/subject.ts";
 import { assertInvariant } from "../checkers/violation.ts";
@@ -60,7 +66,7 @@ interface Attempt {
 
 type Reply =
   | { readonly type: "result"; readonly result: unknown }
-  | { readonly type: "rejected"; readonly error: CommandRejectedError };
+  | { readonly type: "rejected"; readonly error: RaftError };
 
 /**
  * Sends each command, to any node, until it is answered, and some answered commands again. See the file's
@@ -216,7 +222,7 @@ export class SimSessions implements SessionClients {
         const result = await raft.write(command, { timeoutMs, session: { id, sequence, lowestUnanswered } });
         reply = { type: "result", result };
       } catch (error) {
-        if (!(error instanceof CommandRejectedError)) {
+        if (!tookEffectWithoutResult(error)) {
           if (process.raft !== null) this.#checkReadable(op, error);
           throw error;
         }

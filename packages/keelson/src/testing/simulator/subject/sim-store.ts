@@ -241,9 +241,7 @@ function writeOf(
   };
 }
 
-/**
- * Whether the command may be rejected. An unspeakable one is only in a session, where its result is encoded.
- */
+/** Whether the command may end in an error: `apply` throws, or its result can't be encoded. */
 function isRejected({ type }: SimCommand): boolean {
   return type === "poison" || type === "unspeakable";
 }

@@ -38,7 +38,10 @@ export interface WriteCall<Command, Result, Input, Output> {
   readonly input: Input | null;
   /** The result, as the model's output. */
   output(result: Result): Output;
-  /** The output when `apply` threw this. Left out: a rejection is a violation, with the code REJECT. */
+  /**
+   * The output when `apply` threw this, or when the codec couldn't encode its result. Left out: either is a
+   * violation, with the code REJECT.
+   */
   rejected?(error: unknown): Output;
 }
 

@@ -2,10 +2,12 @@
 import type { LogPosition } from "../../../core/position.ts";
 import type { Environment } from "../../../environment/environment.ts";
 import {
+  jsonCodec,
   StateMachineFailure,
   type OpenedState,
   type SessionChanges,
   type SessionRecords,
+  type StandardSchema,
   type StateIdentity,
   type StateMachine,
   type StateMachineCodec,
@@ -36,6 +38,7 @@ export interface MachineObserver {
  */
 export class ObservedMachine implements StateMachine<unknown, unknown> {
   readonly codec: StateMachineCodec<unknown, unknown>;
+  readonly schema: StandardSchema | undefined;
   /** Absent, like `restore`, if the state machine has no snapshots. */
   readonly snapshot?: () => AsyncIterable<Uint8Array>;
   readonly restore?: (
@@ -56,7 +59,8 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     environment: Environment,
     observer: MachineObserver,
   ) {
-    this.codec = lendingCodec(inner.codec);
+    this.codec = lendingCodec(inner.codec ?? jsonCodec());
+    this.schema = inner.schema;
     this.#inner = inner;
     this.#conditions = conditions;
     this.#environment = environment;

@@ -67,7 +67,7 @@ export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
     ...(hasSnapshots
       ? { snapshots: { store: snapshotsOf(id, takingSnapshot), ...snapshotPolicyOf(plan.snapshots) } }
       : {}),
-    forward: plan.usage.forward && stateMachine.codec.encodeResult !== undefined,
+    forward: plan.usage.forward && stateMachine.codec?.encodeResult !== undefined,
     preVote: plan.preVote,
     checkQuorum: plan.checkQuorum,
     clockDriftMax: plan.clockDriftMax,
