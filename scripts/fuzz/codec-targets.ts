@@ -136,7 +136,7 @@ function validFrame(chance: Chance): Uint8Array {
     address: text(100),
     priority: chance.between(0, 9),
   });
-  switch (chance.between(0, 8)) {
+  switch (chance.between(0, 10)) {
     case 7:
       return joined(...encodeMessage(validRuntimeMessage(chance), [], chance.between(0, 3)).chunks);
     case 0:
@@ -146,6 +146,13 @@ function validFrame(chance: Chance): Uint8Array {
       });
     case 1:
       return encodeControlMessage({ type: "welcome", version: 1, clusterId: text(50), from: identity() });
+    case 8:
+      return encodeControlMessage({
+        ...{ type: "inquiry", versionMin: 1, versionMax: chance.between(1, 4), clusterId: text(50) },
+        ...{ from: identity(), to: chance.pick(IDS) },
+      });
+    case 9:
+      return encodeControlMessage({ type: "consent" });
     case 2:
       return encodeControlMessage({ type: "goodbye", reason: text(400) });
     case 3:

@@ -41,8 +41,8 @@ export const EXTREME_BUGS: readonly Bug[] = [
     code: "Z17b",
     title: "A stranger that names any store is taken for one that a member vouches for",
     file: "transport/handshake.ts",
-    from: "hello.toStoreId === storeId) ?? null;",
-    to: "hello.toStoreId !== undefined || storeId === hello.to) ?? null;",
+    from: 'hello.type === "hello" && hello.toStoreId === storeId;',
+    to: 'hello.type === "hello" && (hello.toStoreId !== undefined || storeId === hello.to);',
   },
   {
     code: "Z22",

@@ -222,9 +222,9 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     also: [
       {
         file: "runtime/lifecycle/transport-host.ts",
-        from: "updatePeers, log }: TransportHostParts,",
+        from: "const { lostEntries, driver, updatePeers, log } = parts;",
         // The composition root passes more parts than the host's type names.
-        to: "updatePeers, log, applier }: TransportHostParts & { applier: { isReadable: boolean } },",
+        to: "const { lostEntries, driver, updatePeers, log, applier } = parts as typeof parts & { applier: { isReadable: boolean } };",
       },
     ],
   },
@@ -341,8 +341,8 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "Z15b",
     title: "The snapshot store isn't watched",
     file: "runtime/lifecycle/open-group.ts",
-    from: "options.snapshots === undefined ? null : new WatchedSnapshotStore(options.snapshots.store, stallWatch);",
-    to: "options.snapshots === undefined ? null : options.snapshots.store;",
+    from: "givenSnapshotStore === null ? null : new WatchedSnapshotStore(givenSnapshotStore, stallWatch);",
+    to: "givenSnapshotStore;",
   },
   {
     code: "Z15c",

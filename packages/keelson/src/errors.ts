@@ -336,6 +336,14 @@ export class InvalidOptionError extends RaftError {
   }
 }
 
+/** The node can't listen at its address. The message says why, and what to do; `cause` has the system's `code`. */
+export class ListenFailedError extends RaftError {
+  override readonly name = "ListenFailedError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("LISTEN_FAILED", "not-done", message, options);
+  }
+}
+
 /** Stored data that was once durable is damaged. The node refuses to start, or stops. */
 export class CorruptLogError extends RaftError {
   override readonly name = "CorruptLogError";

@@ -11,6 +11,8 @@
  * | 66 | goodbye | reason text |
  * | 67 | ping | |
  * | 68 | pong | |
+ * | 69 | inquiry | versionMin u16, versionMax u16, clusterId text, from identity, to id |
+ * | 70 | consent | |
  *
  * An identity is: id, storeId text, info text, address text, priority integer. byte-writer.ts has the
  * encodings of the fields, and the constants below the limits of the texts. Control messages have no tail.
@@ -55,9 +57,8 @@ export interface Identity {
   readonly priority: number;
 }
 
-/** The first frame on a connection, from the node that opened it. No other is accepted before it. */
-export interface Hello {
-  readonly type: "hello";
+/** What a hello and an inquiry have in common. */
+interface Greeting {
   /** The oldest version of the protocol that the sender speaks. */
   readonly versionMin: number;
   /** The newest version of the protocol that the sender speaks. */
@@ -69,6 +70,11 @@ export interface Hello {
    * since.
    */
   readonly to: NodeId;
+}
+
+/** The first frame on a connection, from the node that opened it, unless that is an inquiry. */
+export interface Hello extends Greeting {
+  readonly type: "hello";
   /**
    * The store id of node `to`, if the sender knows it. Only members know it, from their log. So a receiver
    * whose own log doesn't name the sender as a member takes it as proof that the sender is one. Absent: not
@@ -102,21 +108,41 @@ export interface Pong {
   readonly type: "pong";
 }
 
+/**
+ * Asks whether the sender may create the cluster `clusterId` together with the node that it reaches. In place
+ * of a hello, and the last frame of the sender but for a goodbye. The answer is a consent, or a goodbye.
+ */
+export interface Inquiry extends Greeting {
+  readonly type: "inquiry";
+}
+
+/** The answer to an inquiry: this node has no objection. */
+export interface Consent {
+  readonly type: "consent";
+}
+
 /** A message about the connection itself. */
-export type ControlMessage = Hello | Welcome | Goodbye | Ping | Pong;
+export type ControlMessage = Hello | Welcome | Goodbye | Ping | Pong | Inquiry | Consent;
 
 /** The types of control messages on the wire, above those of all other messages. */
-export const ControlMessageType = { hello: 64, welcome: 65, goodbye: 66, ping: 67, pong: 68 } as const;
+export const ControlMessageType = {
+  hello: 64,
+  welcome: 65,
+  goodbye: 66,
+  ping: 67,
+  pong: 68,
+  inquiry: 69,
+  consent: 70,
+} as const;
 
 /** Writes the body, and returns the frame's type. */
 export function writeControlMessage(writer: ByteWriter, control: ControlMessage): number {
   switch (control.type) {
+    case "inquiry":
+      writeGreeting(writer, control);
+      break;
     case "hello":
-      writer.u16(control.versionMin);
-      writer.u16(control.versionMax);
-      writer.text(control.clusterId, CLUSTER_ID_BYTES_MAX);
-      writeIdentity(writer, control.from);
-      writer.id(control.to);
+      writeGreeting(writer, control);
       if (control.toStoreId !== undefined) writer.text(control.toStoreId, STORE_ID_BYTES_MAX);
       break;
     case "welcome":
@@ -129,6 +155,7 @@ export function writeControlMessage(writer: ByteWriter, control: ControlMessage)
       break;
     case "ping":
     case "pong":
+    case "consent":
       break;
   }
   return ControlMessageType[control.type];
@@ -144,14 +171,7 @@ export function readControlMessage(type: number, body: ByteReader): ControlMessa
 function readBody(type: number, body: ByteReader): ControlMessage {
   switch (type) {
     case ControlMessageType.hello: {
-      const hello: Hello = {
-        type: "hello",
-        versionMin: body.u16(),
-        versionMax: body.u16(),
-        clusterId: body.text(CLUSTER_ID_BYTES_MAX),
-        from: readIdentity(body),
-        to: body.id(),
-      };
+      const hello: Hello = { type: "hello", ...readGreeting(body) };
       return body.isAtEnd ? hello : { ...hello, toStoreId: body.text(STORE_ID_BYTES_MAX) };
     }
     case ControlMessageType.welcome:
@@ -167,9 +187,31 @@ function readBody(type: number, body: ByteReader): ControlMessage {
       return { type: "ping" };
     case ControlMessageType.pong:
       return { type: "pong" };
+    case ControlMessageType.inquiry:
+      return { type: "inquiry", ...readGreeting(body) };
+    case ControlMessageType.consent:
+      return { type: "consent" };
     default:
       throw new DecodeError(`a frame has the unknown type ${String(type)}`);
   }
+}
+
+function writeGreeting(writer: ByteWriter, greeting: Greeting): void {
+  writer.u16(greeting.versionMin);
+  writer.u16(greeting.versionMax);
+  writer.text(greeting.clusterId, CLUSTER_ID_BYTES_MAX);
+  writeIdentity(writer, greeting.from);
+  writer.id(greeting.to);
+}
+
+function readGreeting(body: ByteReader): Greeting {
+  return {
+    versionMin: body.u16(),
+    versionMax: body.u16(),
+    clusterId: body.text(CLUSTER_ID_BYTES_MAX),
+    from: readIdentity(body),
+    to: body.id(),
+  };
 }
 
 function writeIdentity(writer: ByteWriter, identity: Identity): void {

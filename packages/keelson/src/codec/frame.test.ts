@@ -265,6 +265,15 @@ const controlArb: fc.Arbitrary<ControlMessage> = fc.oneof(
   fc.record({ type: fc.constant("goodbye" as const), reason: textArb(50) }),
   fc.constant({ type: "ping" as const }),
   fc.constant({ type: "pong" as const }),
+  fc.record({
+    type: fc.constant("inquiry" as const),
+    versionMin: fc.nat(0xffff),
+    versionMax: fc.nat(0xffff),
+    clusterId: textArb(20),
+    from: identityArb,
+    to: idArb,
+  }),
+  fc.constant({ type: "consent" as const }),
 );
 
 function joined(chunks: readonly Uint8Array[]): Uint8Array {
@@ -520,7 +529,7 @@ describe("FrameReader", () => {
   });
 
   it("names the type when only that is unknown", () => {
-    for (const type of [0, 11, 31, 39, 63, 69, 255, 256]) {
+    for (const type of [0, 11, 31, 39, 63, 71, 255, 256]) {
       const frame = encoded(vote).slice();
       new DataView(frame.buffer).setUint32(20, type, true);
       expect(() => framesOf([frame])).toThrow(`unknown type ${String(type)}`);

@@ -177,7 +177,7 @@ function isKnownType(type: number): boolean {
   return (
     (type >= CoreMessageType["pre-vote"] && type <= CoreMessageType["timeout-now"]) ||
     (type >= RuntimeMessageType["snapshot-request"] && type <= RuntimeMessageType["entries-lost"]) ||
-    (type >= ControlMessageType.hello && type <= ControlMessageType.pong)
+    (type >= ControlMessageType.hello && type <= ControlMessageType.consent)
   );
 }
 

@@ -1,9 +1,11 @@
 // What keelson/codec exports: records, memberships, session entries and frames as bytes.
 export type {
+  Consent,
   ControlMessage,
   Goodbye,
   Hello,
   Identity,
+  Inquiry,
   Ping,
   Pong,
   Welcome,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatAddress, isWildcardHost, parseAddress } from "./address.ts";
+import { formatAddress, isDialable, isWildcardHost, parseAddress } from "./address.ts";
 
 describe("parseAddress", () => {
   it.each([
@@ -38,6 +38,7 @@ describe("isWildcardHost", () => {
       true,
       true,
     ]);
+    expect(["0", "0.0", "::ffff:0.0.0.0"].map(isWildcardHost)).toEqual([true, true, true]);
     expect(["127.0.0.1", "::1", "localhost", "10.0.0.0"].map(isWildcardHost)).toEqual([
       false,
       false,
@@ -45,4 +46,25 @@ describe("isWildcardHost", () => {
       false,
     ]);
   });
+});
+
+describe("isDialable", () => {
+  it.each([
+    "0.0.0.0:7001",
+    "[::]:7001",
+    "[0:0::0]:7001",
+    "[::ffff:0.0.0.0]:7001",
+    "h:0",
+    "h:00000",
+    "[::1]:0",
+  ])("is false for %s", (address) => {
+    expect(isDialable(address)).toBe(false);
+  });
+
+  it.each(["127.0.0.1:7001", "[::1]:7001", "a:1", "a", "raft-0.raft:7001", "0", "10.0.0.0:10"])(
+    "is true for %s",
+    (address) => {
+      expect(isDialable(address)).toBe(true);
+    },
+  );
 });

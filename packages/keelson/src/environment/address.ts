@@ -44,5 +44,18 @@ export function formatAddress({ host, port }: HostPort): string {
  * to.
  */
 export function isWildcardHost(host: string): boolean {
-  return host === "0.0.0.0" || /^[0:]*:[0:]*$/.test(host);
+  // Also in other notations: "0" and "0.0" are 0.0.0.0, and so is "::ffff:0.0.0.0".
+  const v4 = host.replace(/^::ffff:/i, "");
+  return /^0+(?:\.0+){0,3}$/.test(v4) || /^[0:]*:[0:]*$/.test(v4);
+}
+
+/**
+ * Whether other nodes may be able to dial this address: not if its host is a wildcard or its port is 0. A text
+ * that isn't "host:port" counts as one that can be dialled: transports may have addresses of their own kind.
+ */
+export function isDialable(address: string): boolean {
+  const colon = address.lastIndexOf(":");
+  if (colon === -1) return true;
+  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
+  return !(isWildcardHost(host) || /^0+$/.test(address.slice(colon + 1)));
 }

@@ -77,6 +77,7 @@ export {
   DecodeError,
   DirectoryLockedError,
   InvalidOptionError,
+  ListenFailedError,
   LostEntriesError,
   NodeFailedError,
   NotLeaderError,

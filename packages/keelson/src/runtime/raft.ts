@@ -20,8 +20,8 @@ import type { WriteOptions } from "./writes/index.ts";
  *
  * @example
  * ```ts
- * await using raft = await Raft.open({ id: "a", stateMachine, log: wal("./data/a"), transport: tcp({ listen: "127.0.0.1:7001" }) });
- * await raft.initialize({ a: "127.0.0.1:7001", b: "127.0.0.1:7002", c: "127.0.0.1:7003" });
+ * const members = { a: "10.0.0.1:7001", b: "10.0.0.2:7001", c: "10.0.0.3:7001" };
+ * await using raft = await Raft.open({ id: "a", members, data: "./data", stateMachine });
  * const result = await raft.write(command);
  * const value = await raft.read(() => state.get("x"));
  * ```
@@ -35,9 +35,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   /**
    * Opens the log and the state machine, and starts to listen. A node that belongs to a cluster takes part in it from
-   * now on; one that doesn't waits for `initialize`, or for a member of a cluster to reach it.
+   * now on. One that doesn't creates the cluster of the option `members` as soon as all of them agree, or waits for
+   * `initialize`, or for a member of a cluster to reach it. Doesn't wait for a leader.
    *
-   * @throws InvalidOptionError, CorruptLogError, WrongIdentityError, DirectoryLockedError, StorageFailedError
+   * @throws InvalidOptionError, CorruptLogError, WrongIdentityError, DirectoryLockedError, StorageFailedError,
+   *   ListenFailedError
    */
   static async open<Command, Result>(options: RaftOptions<Command, Result>): Promise<Raft<Command, Result>> {
     return new Raft(await openNode(options));
@@ -46,7 +48,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
   // --- Bootstrap and members -----------------------------------------------------------------------
 
   /**
-   * Creates the cluster with these first members (id to address, as other nodes reach it), this node included. All of
+   * Creates the cluster with these first members (id to address, as other nodes reach it), this node included. The option
+   * `members` does so by itself, and also asks the others first: call this only for new nodes, never at every start of a
+   * program, or members that lost their disks begin without the entries that other members still have (M11). All of
    * them may call it, at the same time, with the same members, or one alone. Calling it again with the same members,
    * also after a restart, changes nothing. Resolves when the cluster's first entry is durable on this node, which is
    * before there is a leader.

@@ -13,13 +13,16 @@
  *    says why and closes the connection.
  * 6. Messages may now flow from the first node to the second.
  *
+ * Before a cluster exists, its first members ask each other whether they may create it: `inquiry` in place of
+ * `hello`, answered by `consent` or by a reason (`refusalOfInquiry`). Unlike a hello, it makes nobody join.
+ *
  * Why both sides check, and before any message is read: an address may have passed to another node or another
  * cluster since it was written down. A message of another cluster could carry a higher term, and one look at
  * it would depose a healthy leader (W1, M16). A hello is small and limited in size, so refusing costs next to
  * nothing.
  */
 import { sameOrigin } from "../codec/cluster-id.ts";
-import type { Hello, Identity } from "../codec/frame-control-message.ts";
+import type { Hello, Identity, Inquiry } from "../codec/frame-control-message.ts";
 import type { NodeId } from "../core/position.ts";
 import type { PeerInfo, TransportHost } from "./transport.ts";
 
@@ -39,6 +42,18 @@ export function helloOf(host: TransportHost, clusterId: string, address: string,
     from: identityOf(host, address),
     to,
     ...(toStoreId === null ? {} : { toStoreId }),
+  };
+}
+
+/** What a node asks `to` that wants to create the cluster `clusterId`. `address` is its own. */
+export function inquiryOf(host: TransportHost, clusterId: string, address: string, to: NodeId): Inquiry {
+  return {
+    type: "inquiry",
+    versionMin: PROTOCOL_VERSION_MIN,
+    versionMax: PROTOCOL_VERSION_MAX,
+    clusterId,
+    from: identityOf(host, address),
+    to,
   };
 }
 
@@ -112,7 +127,7 @@ export function refusalOfStranger(reason: string): Refusal {
  * A peer is told the reason once it has named this node's cluster. Before, it may be anyone, so the reason
  * goes into this node's log alone.
  */
-export function refusalOf(hello: Hello, host: TransportHost): Refusal | null {
+export function refusalOf(hello: Hello | Inquiry, host: TransportHost): Refusal | null {
   if (hello.versionMin > PROTOCOL_VERSION_MAX || hello.versionMax < PROTOCOL_VERSION_MIN) {
     const own = `${String(PROTOCOL_VERSION_MIN)} to ${String(PROTOCOL_VERSION_MAX)}`;
     return openRefusal(
@@ -132,8 +147,20 @@ export function refusalOf(hello: Hello, host: TransportHost): Refusal | null {
   const refuse = clusterId === null ? refusalOfStranger : openRefusal;
   if (hello.to !== id) return refuse(`this is node ${id}, not ${hello.to}`);
   if (hello.from.id === id) return refuse(`node ${id} reached itself, or two nodes have this id`);
-  const reason = host.refusalOf?.(peerInfoOf(hello.from), hello.toStoreId === storeId) ?? null;
+  const isVouchedFor = hello.type === "hello" && hello.toStoreId === storeId;
+  const reason = host.refusalOf?.(peerInfoOf(hello.from), isVouchedFor) ?? null;
   return reason === null ? null : refuse(reason);
+}
+
+/**
+ * Why the node that inquires may not create its cluster, as far as this node can tell; null: no objection. It
+ * is refused as with a hello first, so by a member that knows another store of it: then the cluster isn't new.
+ */
+export function refusalOfInquiry(inquiry: Inquiry, host: TransportHost): Refusal | null {
+  const refusal = refusalOf(inquiry, host);
+  if (refusal !== null) return refusal;
+  const reason = host.refusalOfCreation?.(inquiry.clusterId) ?? null;
+  return reason === null ? null : openRefusal(reason);
 }
 
 /**

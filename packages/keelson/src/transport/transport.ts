@@ -42,6 +42,15 @@ export interface PeerInfo {
   readonly priority?: number;
 }
 
+/**
+ * What a node says to another one that wants to create a cluster with it. "consent": it has no objection.
+ * "refusal": it has, for a reason for people. "silence": it can't be reached, or didn't answer in time.
+ */
+export type InquiryAnswer =
+  | { readonly type: "consent" }
+  | { readonly type: "refusal"; readonly reason: string }
+  | { readonly type: "silence" };
+
 /** The node that a transport works for. The transport calls these methods; none of them may throw. */
 export interface TransportHost {
   readonly environment: Environment;
@@ -52,6 +61,13 @@ export interface TransportHost {
    * never reach the core.
    */
   clusterId(): string | null;
+  /**
+   * Why this node objects to the creation of the cluster `clusterId`, by a node that `refusalOf` doesn't
+   * refuse: it wants to create another one, or that cluster exists already. null or absent: it doesn't.
+   * Called for each inquiry, in a node without a cluster and in a member of that cluster. The peer is told
+   * the reason.
+   */
+  refusalOfCreation?(clusterId: string): string | null;
   /**
    * A member of a cluster reached this node, which has none. Resolves when the node has durably joined that
    * cluster, and rejects if it joined another one meanwhile. The transport delivers nothing from that member
@@ -128,6 +144,12 @@ export interface Transport {
    * or can't be reached (it may not run yet). Absent: the transport can't ask.
    */
   refusalAt?(id: NodeId, address: string): Promise<string | null>;
+  /**
+   * Asks a node whether this one may create the cluster `clusterId` with it, on a connection of its own.
+   * Resolves within a few seconds. The node that is asked doesn't join anything. Absent: the transport can't
+   * ask, and `RaftOptions.members` can't be used with it.
+   */
+  inquireAt?(id: NodeId, address: string, clusterId: string): Promise<InquiryAnswer>;
   /**
    * Queues a message for a peer, or drops it. Never waits, and doesn't throw because a peer cannot be
    * reached. False: it was certainly dropped, because the peer is unknown, there is no connection, or its

@@ -143,6 +143,16 @@ describe("the flags of serve", () => {
       { http: "0.0.0.0:9001" },
       "--http 0.0.0.0:9001 listens everywhere; say with --advertise-http HOST:PORT where clients reach this node",
     ],
+    [{ peers: "n1=h:1,n2=[::]:7002" }, "--peers: other nodes can't reach n2 at [::]:7002"],
+    [{ reach: "n2=h:0" }, "--reach: other nodes can't reach n2 at h:0"],
+    [
+      { peers: undefined, listen: "h:1", advertise: "0.0.0.0:7001" },
+      '--advertise "0.0.0.0:7001" can\'t be reached: it should be the address by which other nodes reach this node',
+    ],
+    [
+      { "advertise-http": "h:0" },
+      '--advertise-http "h:0" can\'t be reached: it should be the address by which clients reach this node',
+    ],
     [{ "snapshot-every": "0" }, '--snapshot-every "0" is not a whole number from 1 on'],
     [{ "snapshot-keep": "1e3" }, '--snapshot-keep "1e3" is not a whole number from 0 on'],
     [{ "log-level": "loud" }, '--log-level "loud" is not one of debug, info, warn, error, silent'],

@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util";
 import { DEFAULT_SNAPSHOT_POLICY } from "keelson";
 import { TOKEN_FILE_VARIABLE } from "../shared/admin-token.ts";
-import { formatAddress, parseAddress, type Address } from "../shared/addresses.ts";
+import { formatAddress, isReachable, parseAddress, type Address } from "../shared/addresses.ts";
 import { nodesIn } from "./arguments.ts";
 import type { ServerSettings, SnapshotSettings } from "../server/server-settings.ts";
 import { UsageError } from "../shared/errors.ts";
@@ -228,8 +228,15 @@ function advertised(
   flag: string,
   who: string,
 ): string | null {
-  if (text !== undefined) return formatAddress(addressOf(text, flag));
-  if (bound.host !== "0.0.0.0" && !/^[0:]+$/.test(bound.host)) return null;
+  if (text !== undefined) {
+    const address = addressOf(text, flag);
+    if (isReachable(address)) return formatAddress(address);
+    throw new UsageError(
+      `--${flag} "${text}" can't be reached: it should be the address by which ${who} this node`,
+    );
+  }
+  // The system chooses a port in place of 0, and that one is told to others.
+  if (isReachable({ host: bound.host, port: 1 })) return null;
   throw new UsageError(
     `--${name} ${formatAddress(bound)} listens everywhere; say with --${flag} HOST:PORT where ${who} this node`,
   );
@@ -240,9 +247,11 @@ function addressesIn(text: string, flag: string): Record<string, string> {
   const peers = Object.create(null) as Record<string, string>;
   for (const peer of text.split(",")) {
     const [id = "", address = "", ...rest] = peer.split("=");
-    if (!NODE_ID.test(id) || rest.length > 0 || parseAddress(address) === null) {
+    const parsed = parseAddress(address);
+    if (!NODE_ID.test(id) || rest.length > 0 || parsed === null) {
       throw new UsageError(`${flag}: "${peer}" is not ID=HOST:PORT, such as n1=127.0.0.1:7001`);
     }
+    if (!isReachable(parsed)) throw new UsageError(`${flag}: other nodes can't reach ${id} at ${address}`);
     if (id in peers) throw new UsageError(`${flag} names ${id} twice`);
     if (Object.values(peers).includes(address)) throw new UsageError(`${flag} names ${address} twice`);
     peers[id] = address;

@@ -1,6 +1,6 @@
 /** `keelson serve`: runs one node as a process, with a log, signals and exit codes. */
 import pino, { type Logger } from "pino";
-import { RaftError } from "keelson";
+import { ListenFailedError, RaftError } from "keelson";
 import { tokenToSend } from "../shared/admin-token.ts";
 import { AdminClient } from "../client/admin-client.ts";
 import { formatAddress } from "../shared/addresses.ts";
@@ -174,9 +174,9 @@ async function start(options: ServeOptions, logger: Logger): Promise<KvServer> {
       error instanceof DatabaseOpenError ||
       error instanceof ListenError ||
       error instanceof NoClusterError;
-    // The two servers throw `ListenError`. A bare error of `listen` comes from the transport.
-    if (isSystemError(error) && error.syscall === "listen")
-      throw new StartError(cannotListen(options.listen, error), { cause: error });
+    // The two servers throw `ListenError`, the transport an error of the library.
+    if (error instanceof ListenFailedError && isSystemError(error.cause))
+      throw new StartError(cannotListen(options.listen, error.cause), { cause: error });
     if (isTold || isSystemError(error)) throw new StartError(error.message, { cause: error });
     throw error;
   }

@@ -1,11 +1,8 @@
 // How a node comes to belong to a cluster. It does so once, for good.
-import { encodeMembership, type Membership } from "../../codec/config.ts";
-import { configOf } from "../../core/config.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import {
   AlreadyInitializedError,
-  InvalidOptionError,
   OutcomeUnknownError,
   WrongIdentityError,
   type RaftError,
@@ -13,12 +10,10 @@ import {
 import type { LogStore } from "../../storage/log-store.ts";
 import type { Driver, StorageWatchdog } from "../loop/index.ts";
 import { describeCancellation, type CallRegistry } from "../calls/index.ts";
-import { reasonOf, type Failure, checkId } from "../shared/index.ts";
-import { checkAddress, type MembershipHistory } from "../members/index.ts";
-import { beganWith, clusterIdOf, isNamed } from "../../codec/cluster-id.ts";
-
-/** Voters that a cluster may begin with. Five are common; every additional voter makes each write wait for more nodes. */
-const VOTERS_MAX = 31;
+import { reasonOf, type Failure } from "../shared/index.ts";
+import type { MembershipHistory } from "../members/index.ts";
+import { beganWith, isNamed } from "../../codec/cluster-id.ts";
+import { plannedCluster } from "./first-membership.ts";
 
 export interface ClusterBootstrapParts {
   /** This node's id. */
@@ -96,10 +91,10 @@ export class ClusterBootstrap {
 
   #initialize(members: Readonly<Record<NodeId, string>>): Promise<void> {
     return this.#inTurn(async () => {
-      const membership = firstMembership(members, this.#parts.id);
-      const payload = encodeMembership(membership);
+      const { id, clusterName } = this.#parts;
+      const { membership, payload, clusterId } = plannedCluster(members, id, clusterName);
       if (!this.#beginsWith(payload)) {
-        await this.#bind(clusterIdOf(payload, this.#parts.clusterName));
+        await this.#bind(clusterId);
         // Meanwhile another member may have reached this node and replicated the first entry to it.
         if (!this.#beginsWith(payload)) this.#parts.driver.createCluster(membership, payload);
       }
@@ -194,31 +189,4 @@ export class ClusterBootstrap {
     this.#tail = result.catch(() => undefined);
     return result;
   }
-}
-
-/** Makes a membership of the first members (id to address). @throws InvalidOptionError */
-function firstMembership(members: Readonly<Record<NodeId, string>>, self: NodeId): Membership {
-  const entries = Object.entries(members);
-  if (!Object.hasOwn(members, self)) {
-    throw new InvalidOptionError(
-      `members are ${entries.map(([id]) => id).join(", ") || "none"}; they should include this node, ${self}`,
-    );
-  }
-  if (entries.length > VOTERS_MAX) {
-    throw new InvalidOptionError(
-      `there are ${String(entries.length)} members; a cluster begins with at most ${String(VOTERS_MAX)}`,
-    );
-  }
-  const ownerOf = new Map<string, NodeId>();
-  for (const [id, address] of entries) {
-    checkId("a member's id", id);
-    checkAddress(id, address);
-    const owner = ownerOf.get(address);
-    if (owner !== undefined) {
-      throw new InvalidOptionError(`members ${owner} and ${id} have the same address, ${address}`);
-    }
-    ownerOf.set(address, id);
-  }
-  const config = configOf(entries.map(([id]) => id));
-  return { config, members: new Map(entries.map(([id, address]) => [id, { address }])) };
 }

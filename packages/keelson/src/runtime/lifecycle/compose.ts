@@ -39,6 +39,8 @@ import {
 } from "../writes/index.ts";
 import { ChangeDetector } from "./change-detector.ts";
 import { ClusterBootstrap } from "./cluster-bootstrap.ts";
+import { ClusterFormation } from "./cluster-formation.ts";
+import type { PlannedCluster } from "./first-membership.ts";
 import { NodeEvents } from "./node-events.ts";
 import { NodeLifecycle } from "./node-lifecycle.ts";
 import type { NodeLog } from "./node-log.ts";
@@ -54,6 +56,8 @@ export interface ComposedNode<Command, Result> {
   readonly status: NodeStatus;
   readonly lifecycle: NodeLifecycle;
   readonly bootstrap: ClusterBootstrap;
+  /** null: the node was opened without `members`. */
+  readonly formation: ClusterFormation | null;
   readonly driver: Driver;
   readonly proposer: Proposer<Command, Result>;
   readonly sessionHost: SessionHost<Command, Result>;
@@ -85,18 +89,23 @@ interface Base<Command, Result> extends ProcessParts, GroupParts<Command, Result
 /** How often a leader maintains its members, in longest election timeouts: what it does then is never urgent. */
 const MAINTENANCE_ELECTION_TIMEOUTS = 2;
 
-/** Makes a node from its parts. It does nothing yet: the transport has not started, and no timer runs. */
+/**
+ * Makes a node from its parts. It does nothing yet: the transport has not started, and no timer runs. `planned`: the
+ * cluster of the option `members`; null: not given.
+ */
 export function composeNode<Command, Result>(
   process: ProcessParts,
   group: GroupParts<Command, Result>,
   status: NodeStatus,
   log: NodeLog,
+  planned: PlannedCluster | null,
 ): ComposedNode<Command, Result> {
   const base = baseOf(process, group, status, log);
   const { core, memberships } = group;
   const loop = loopOf(base);
   const members = membersOf(base, loop);
   const bootstrap = bootstrapOf(base, loop);
+  const formation = planned === null ? null : new ClusterFormation({ ...base, planned, bootstrap });
   const writes = writesOf(base, loop, members);
   const reads = readsOf(base, loop);
   const streams = streamsOf(base, loop);
@@ -106,7 +115,10 @@ export function composeNode<Command, Result>(
     streams.committed.applied();
   });
   const detector = new ChangeDetector(core, memberships);
-  const parts = { ...loop, ...members, ...writes, ...reads, ...streams, bootstrap, snapshots, detector };
+  const parts = {
+    ...{ ...loop, ...members, ...writes, ...reads, ...streams },
+    ...{ bootstrap, formation, snapshots, detector },
+  };
   const events = new NodeEvents({ ...parts, core, memberships });
   loop.driver.attach(events);
   loop.applier.attach(events);
@@ -380,6 +392,7 @@ function snapshotsOf<Command, Result>(
 interface EndingParts<Command, Result>
   extends Loop<Command, Result>, Members, Writes<Command, Result>, Reads, Streams<Command> {
   readonly bootstrap: ClusterBootstrap;
+  readonly formation: ClusterFormation | null;
   readonly snapshots: SnapshotService;
 }
 
@@ -389,7 +402,7 @@ function lifecycleOf<Command, Result>(
 ): NodeLifecycle {
   const { status, log, calls, watchdog, deadlines, retryDelays, environment } = base;
   const { transport, stateMachine, store } = base;
-  const { driver, applier, snapshots, pendingProposals, forwarder, readQueue, bootstrap } = parts;
+  const { driver, applier, snapshots, pendingProposals, forwarder, readQueue, bootstrap, formation } = parts;
   const { membershipChanges, transfers, maintenance, changes, committed } = parts;
   return new NodeLifecycle({
     ...{ status, log },
@@ -402,6 +415,7 @@ function lifecycleOf<Command, Result>(
       pendingProposals.stop();
       forwarder.stop();
       readQueue.stop();
+      formation?.stop();
       bootstrap.stop();
       membershipChanges.stop();
       transfers.stop();

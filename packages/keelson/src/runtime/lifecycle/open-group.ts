@@ -12,6 +12,7 @@ import { isNamed } from "../../codec/cluster-id.ts";
 import type { OpenedSnapshots, SnapshotStore } from "../../storage/snapshot-store.ts";
 import { EntryBuffer, LogRecords, StallWatch } from "../loop/index.ts";
 import { MembershipHistory } from "../members/index.ts";
+import type { OuterParts } from "./default-parts.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import { Opening } from "./opening.ts";
@@ -29,9 +30,9 @@ export async function openGroup<Command, Result>(
   options: RaftOptions<Command, Result>,
   settings: Settings,
   { environment, watchdog }: ProcessParts,
+  { log: store, snapshotStore: givenSnapshotStore }: OuterParts,
   log: NodeLog,
 ): Promise<GroupParts<Command, Result>> {
-  const { log: store } = options;
   const warn = (text: string, fields?: Readonly<Record<string, unknown>>): void => {
     log("warn", text, fields);
   };
@@ -39,7 +40,7 @@ export async function openGroup<Command, Result>(
   const opening = new Opening(stallWatch, environment, warn);
   const stateMachine = watchedStateMachine(options.stateMachine, stallWatch);
   const snapshotStore =
-    options.snapshots === undefined ? null : new WatchedSnapshotStore(options.snapshots.store, stallWatch);
+    givenSnapshotStore === null ? null : new WatchedSnapshotStore(givenSnapshotStore, stallWatch);
   // The log first: its lock and its node id show whether these are this node's directories at all.
   // `clusterId` is null here, so that the store doesn't compare: it holds the id of its cluster, and the
   // option `clusterId` is only a name. `refuseForeign` checks below that the id was made under that name. A

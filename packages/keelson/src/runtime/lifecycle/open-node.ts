@@ -1,10 +1,11 @@
-import type { Environment } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { CallDeadlines, RetryDelays } from "../calls/index.ts";
 import { StorageWatchdog } from "../loop/index.ts";
 import { type RaftOptions, settingsOf, type Settings } from "../shared/index.ts";
 import { coreObserver, stateProbe, type CoreObserverOption } from "./core-observer.ts";
+import { checkInquiries } from "./cluster-formation.ts";
 import { composeNode, type ComposedNode } from "./compose.ts";
+import { outerPartsOf, type OuterParts } from "./default-parts.ts";
+import { plannedCluster } from "./first-membership.ts";
 import { nodeLog } from "./node-log.ts";
 import type { ProcessParts } from "./node-parts.ts";
 import { NodeStatus } from "./node-status.ts";
@@ -15,13 +16,16 @@ export async function openNode<Command, Result>(
   options: RaftOptions<Command, Result>,
 ): Promise<ComposedNode<Command, Result>> {
   const settings = settingsOf(options);
-  const environment = options.environment ?? nodeEnvironment();
+  const { id, clusterId } = settings;
+  const planned = options.members === undefined ? null : plannedCluster(options.members, id, clusterId);
   const log = nodeLog(options);
+  const outer = await outerPartsOf(options, log);
+  if (planned !== null) checkInquiries(planned, outer.transport);
   const status = new NodeStatus();
-  const process = processPartsOf(options, settings, environment, status);
-  const group = await openGroup(options, settings, process, log);
+  const process = processPartsOf(outer, settings, status);
+  const group = await openGroup(options, settings, process, outer, log);
   (options as CoreObserverOption)[coreObserver]?.(group.core);
-  const node = composeNode(process, group, status, log);
+  const node = composeNode(process, group, status, log, planned);
   (options as CoreObserverOption)[stateProbe]?.(node.probe);
   try {
     await process.transport.start(node.transportHost);
@@ -31,15 +35,15 @@ export async function openNode<Command, Result>(
   }
   node.updatePeers();
   node.snapshots.start();
+  node.formation?.start();
   // A node that was in a cluster before it restarted has an election timer to set.
   node.driver.scheduleDrain();
   return node;
 }
 
-function processPartsOf<Command, Result>(
-  { transport }: RaftOptions<Command, Result>,
+function processPartsOf(
+  { transport, environment }: OuterParts,
   { timings }: Settings,
-  environment: Environment,
   status: NodeStatus,
 ): ProcessParts {
   return {

@@ -2,6 +2,7 @@ import type { TransportHost, TransportMessage } from "../../transport/transport.
 import type { Driver } from "../loop/index.ts";
 import type { KnownPeers, LostEntries, MemberDirectory } from "../members/index.ts";
 import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
+import { refusalOfCreation, type ClusterFormation } from "./cluster-formation.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import type { NodeStatus } from "./node-status.ts";
@@ -9,6 +10,8 @@ import type { NodeStatus } from "./node-status.ts";
 export interface TransportHostParts {
   readonly status: NodeStatus;
   readonly bootstrap: ClusterBootstrap;
+  /** null: the node has no option `members`. */
+  readonly formation: ClusterFormation | null;
   readonly directory: MemberDirectory;
   readonly peers: KnownPeers;
   readonly lostEntries: LostEntries;
@@ -21,9 +24,10 @@ export interface TransportHostParts {
 /** What the transport asks of the node, and tells it. */
 export function transportHostOf(
   { environment }: ProcessParts,
-  { settings, stored }: Pick<GroupParts<unknown, unknown>, "settings" | "stored">,
-  { status, bootstrap, directory, peers, lostEntries, driver, updatePeers, log }: TransportHostParts,
+  { settings, stored, core }: Pick<GroupParts<unknown, unknown>, "settings" | "stored" | "core">,
+  { formation, status, bootstrap, directory, peers, ...parts }: TransportHostParts,
 ): TransportHost {
+  const { lostEntries, driver, updatePeers, log } = parts;
   const { id, info, priority } = settings;
   return {
     environment,
@@ -31,6 +35,7 @@ export function transportHostOf(
     clusterId: () => bootstrap.clusterId,
     adoptClusterId: (clusterId) => bootstrap.adopt(clusterId),
     refusalOf: (peer, isVouchedFor) => directory.refusalOf(peer, isVouchedFor),
+    refusalOfCreation: (clusterId) => refusalOfCreation(clusterId, core, formation?.plannedClusterId ?? null),
     storeIdOf: (peerId) => directory.storeIdOf(peerId),
     onPeer: (peer) => {
       peers.onHandshake(peer);

@@ -33,6 +33,7 @@ export {
   DEFAULT_SNAPSHOT_POLICY,
   DEFAULT_TIMINGS,
   settingsOf,
+  takesSnapshots,
   type Settings,
 } from "./settings.ts";
 export {

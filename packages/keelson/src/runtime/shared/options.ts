@@ -104,19 +104,48 @@ export interface SnapshotPolicy {
 
 /** Where snapshots are kept, and when they are taken. */
 export interface SnapshotOptions extends Partial<SnapshotPolicy> {
-  readonly store: SnapshotStore;
+  /** Default: files in `snapshots` below the option `data`. */
+  readonly store?: SnapshotStore;
 }
 
-/** What `Raft.open` needs: the node's id, and the parts it runs on. */
+/**
+ * What `Raft.open` needs: the node's id, its state machine, and what it runs on. `data` and `members` are enough; `log`,
+ * `transport` and `snapshots.store` take the place of what would be made from them.
+ */
 export interface RaftOptions<Command, Result> {
   /** This node's id in the cluster: 1 to 64 of the characters `A-Z a-z 0-9 . _ -`. An id belongs to one store for good. */
   readonly id: NodeId;
   /** The state that is replicated. */
   readonly stateMachine: StateMachine<Command, Result>;
-  /** Where the node keeps its log, term and vote. The node opens and closes it. */
-  readonly log: LogStore;
-  /** How the node reaches the others, and listens. The node starts and closes it. */
-  readonly transport: Transport;
+  /**
+   * The first members of the cluster, this node included: "host:port" by id, as the other nodes reach it. While the node
+   * has no log, it asks the others, and creates the cluster once all of them agree. All first members may have the same
+   * option, at every start; a node that has a log ignores it, and warns (`onLog`) if its cluster has other members by now.
+   *
+   * A node whose disk was lost doesn't create the cluster anew: members that have a log object. Therefore all first members
+   * must be up for a moment before the first write; `initialize` creates a cluster without that.
+   *
+   * Also the address at which the node listens, unless `listen` or `transport` is given. Default: the node waits for
+   * `initialize`, or until a member of a cluster reaches it.
+   */
+  readonly members?: Readonly<Record<NodeId, string>>;
+  /**
+   * A directory that belongs to this node alone: its log is in `log` below it, and its snapshots in `snapshots`, if the
+   * state machine has `snapshot` and `restore`. It is made if it isn't there. Default: none; then `log` is required.
+   */
+  readonly data?: string;
+  /**
+   * Where to listen, "host:port", if not at this node's address in `members`: for example "0.0.0.0:7001" in a container
+   * whose name others dial. Without `members`, also where others reach it. Default: the address in `members`.
+   */
+  readonly listen?: string;
+  /** Where the node keeps its log, term and vote. The node opens and closes it. Default: a log in `data`. */
+  readonly log?: LogStore;
+  /**
+   * How the node reaches the others, and listens. The node starts and closes it. Default: TCP, unencrypted, at its address
+   * in `members`.
+   */
+  readonly transport?: Transport;
   /**
    * The cluster's name. A node with a name takes part only in a cluster that was created under that name. Each cluster
    * also has an id of its own, made by `initialize` from the name and the first members, which is stored in the log and
@@ -124,8 +153,8 @@ export interface RaftOptions<Command, Result> {
    */
   readonly clusterId?: string;
   /**
-   * Free text about this node that other nodes can read (`metrics().members`, `LeaderHint`), for example addresses for clients; at most
-   * 4 KiB of UTF-8. Default "".
+   * Free text about this node that other nodes can read (`metrics().members`, `LeaderHint`), for example addresses for
+   * clients; at most 4 KiB of UTF-8. Default "".
    */
   readonly info?: string;
   /**
@@ -140,8 +169,8 @@ export interface RaftOptions<Command, Result> {
    */
   readonly priority?: number;
   /**
-   * Turns snapshots on; the state machine needs `snapshot` and `restore`. Default: none are taken or installed, and the
-   * log keeps all entries.
+   * Turns snapshots on; the state machine needs `snapshot` and `restore`. Default: on with the default policy if the state
+   * machine has both and `data` is given. Otherwise none are taken or installed, and the log keeps all entries.
    */
   readonly snapshots?: SnapshotOptions;
   /** Limits that differ from the defaults. */

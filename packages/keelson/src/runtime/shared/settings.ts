@@ -3,6 +3,7 @@ import { NODE_ID_PATTERN } from "../../codec/config.ts";
 import { RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX } from "../../codec/record.ts";
 import { SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
 import type { NodeId } from "../../core/position.ts";
+import { isDialable } from "../../environment/address.ts";
 import { InvalidOptionError } from "../../errors.ts";
 import type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
 import type { StandardSchema } from "./standard-schema.ts";
@@ -74,6 +75,9 @@ export interface Settings {
 /** Makes the settings. @throws InvalidOptionError */
 export function settingsOf<Command, Result>(options: RaftOptions<Command, Result>): Settings {
   checkId("id", options.id);
+  if (options.listen !== undefined && options.transport !== undefined) {
+    throw new InvalidOptionError("listen has no use with transport: the transport knows where to listen");
+  }
   if (options.clusterId !== undefined) checkId("clusterId", options.clusterId);
   const info = options.info ?? "";
   const infoBytes = new TextEncoder().encode(info).length;
@@ -97,7 +101,7 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
     id: options.id,
     clusterId: options.clusterId ?? null,
     info,
-    snapshots: options.snapshots === undefined ? null : policyOf(options.snapshots, options.stateMachine),
+    snapshots: takesSnapshots(options) ? policyOf(options.snapshots ?? {}, options.stateMachine) : null,
     limits,
     timings,
     forward: forwardOf(options),
@@ -107,6 +111,16 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
     reachAt: reachAtOf(options.reachAt ?? {}),
     clockDriftMax: shareOf("clockDriftMax", options.clockDriftMax ?? 0.05),
   };
+}
+
+/** Whether the node takes and installs snapshots: it has to, or it has a place for them and its state machine is able to. */
+export function takesSnapshots<Command, Result>({
+  snapshots,
+  data,
+  stateMachine,
+}: RaftOptions<Command, Result>): boolean {
+  if (snapshots !== undefined) return true;
+  return data !== undefined && stateMachine.snapshot !== undefined && stateMachine.restore !== undefined;
 }
 
 function policyOf<Command, Result>(
@@ -236,9 +250,14 @@ function reachAtOf(addresses: Readonly<Record<NodeId, string>>): ReadonlyMap<Nod
   return new Map(
     Object.entries(addresses).map(([id, address]) => {
       checkId("an id in reachAt", id);
-      if (typeof address === "string" && address !== "") return [id, address];
+      if (typeof address !== "string" || address === "") {
+        throw new InvalidOptionError(
+          `the address of ${id} in reachAt is ${JSON.stringify(address)}; it should be a text`,
+        );
+      }
+      if (isDialable(address)) return [id, address];
       throw new InvalidOptionError(
-        `the address of ${id} in reachAt is ${JSON.stringify(address)}; it should be a text`,
+        `the address of ${id} in reachAt is ${JSON.stringify(address)}, which nobody can dial`,
       );
     }),
   );

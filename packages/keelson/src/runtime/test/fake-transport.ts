@@ -3,7 +3,8 @@
 
 import type { NodeId } from "../../core/position.ts";
 import type { SimulatedClock } from "../../environment/simulated/simulated-clock.ts";
-import type { TransportMessage, Transport, TransportHost } from "../../transport/transport.ts";
+import { inquiryOf, refusalOfInquiry } from "../../transport/handshake.ts";
+import type { InquiryAnswer, TransportMessage, Transport, TransportHost } from "../../transport/transport.ts";
 
 /** Carries messages between the fake transports of one test, with delays by its clock. */
 export class FakeNet {
@@ -33,6 +34,14 @@ export class FakeNet {
 
   leave(transport: FakeTransport): void {
     if (this.#listening.get(transport.address) === transport) this.#listening.delete(transport.address);
+  }
+
+  hostAt(address: string): TransportHost | null {
+    return this.#listening.get(address)?.host ?? null;
+  }
+
+  isCut(from: NodeId, to: NodeId): boolean {
+    return this.#cut.has(`${from}>${to}`) || this.#cut.has(`${to}>${from}`);
   }
 
   isListening(address: string): boolean {
@@ -100,6 +109,20 @@ export class FakeTransport implements Transport {
 
   setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
     this.peers = peers;
+  }
+
+  async inquireAt(id: NodeId, address: string, clusterId: string): Promise<InquiryAnswer> {
+    await Promise.resolve();
+    const from = this.#host;
+    const asked = this.#net.hostAt(address);
+    if (from === null || asked === null || this.#net.isCut(from.self.id, id)) return { type: "silence" };
+    const refusal = refusalOfInquiry(inquiryOf(from, clusterId, this.address, id), asked);
+    return refusal === null ? { type: "consent" } : { type: "refusal", reason: refusal.told };
+  }
+
+  /** The node that uses this transport; null before `start` and after `close`. */
+  get host(): TransportHost | null {
+    return this.isClosed ? null : this.#host;
   }
 
   send(to: NodeId, transportMessage: TransportMessage): boolean {

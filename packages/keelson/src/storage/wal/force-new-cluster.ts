@@ -2,7 +2,7 @@ import { decodeMembership, encodeMembership, REMOVED_MAX, type Membership } from
 import { encodeRecord, EntryKind } from "../../codec/record.ts";
 import { configOf, membersOf } from "../../core/config.ts";
 import { TERM_MAX, type LogPosition, type NodeId, type Term } from "../../core/position.ts";
-import { formatAddress, parseAddress } from "../../environment/address.ts";
+import { formatAddress, isDialable, parseAddress } from "../../environment/address.ts";
 import type { Environment, FileSystem } from "../../environment/environment.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import {
@@ -368,7 +368,11 @@ function membershipOf({ nodeId, address, storeId, members, removed }: ForceNewCl
 }
 
 function addressOf(given: string | undefined, stored: string | undefined, nodeId: NodeId): string {
-  if (given !== undefined) return formatAddress(parseAddress(given, "address"));
+  if (given !== undefined) {
+    const address = formatAddress(parseAddress(given, "address"));
+    if (isDialable(address)) return address;
+    throw new InvalidOptionError(`address is ${JSON.stringify(given)}, which other nodes can't dial`);
+  }
   if (stored !== undefined) return stored;
   throw new InvalidOptionError(
     `node ${nodeId} is no member of the last configuration in its log, which therefore has no address of it: give one`,

@@ -1,7 +1,7 @@
 import { encodeMembership } from "../../codec/config.ts";
 import { configOf } from "../../core/config.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
-import { formatAddress, parseAddress } from "../../environment/address.ts";
+import { formatAddress, isDialable, parseAddress } from "../../environment/address.ts";
 import type { Environment, FileLock, FileSystem } from "../../environment/environment.ts";
 import { isLockFile } from "../../environment/lock-files.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
@@ -61,6 +61,9 @@ export async function restoreWal(options: RestoreOptions): Promise<Restored> {
   const { environment = nodeEnvironment(), log, snapshots } = options;
   const { files } = environment;
   const address = formatAddress(parseAddress(options.address, "address"));
+  if (!isDialable(address)) {
+    throw new InvalidOptionError(`address is ${JSON.stringify(address)}, which other nodes can't dial`);
+  }
   for (const directory of [log, snapshots]) await checkEmpty(directory, files);
   const reader = await openSnapshotFile(options.snapshot, environment);
   try {

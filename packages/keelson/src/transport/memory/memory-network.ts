@@ -6,8 +6,16 @@ import { encodeMessage, type Frame } from "../../codec/frame.ts";
 import { assert } from "../../core/assert.ts";
 import type { NodeId } from "../../core/position.ts";
 import { ClosedError, DecodeError, textOfThrown } from "../../errors.ts";
-import { ClusterAdoption, helloOf, refusalOf, STRANGER_REASON } from "../handshake.ts";
-import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
+import {
+  ClusterAdoption,
+  explainRefusal,
+  helloOf,
+  inquiryOf,
+  refusalOf,
+  refusalOfInquiry,
+  STRANGER_REASON,
+} from "../handshake.ts";
+import type { InquiryAnswer, TransportMessage, Transport, TransportHost } from "../transport.ts";
 
 /**
  * How a message travels: the delay of each of its deliveries, in milliseconds. `[0]` delivers it at the end
@@ -149,6 +157,22 @@ class MemoryTransport implements Transport {
         link.connect();
       });
     }
+  }
+
+  inquireAt(id: NodeId, address: string, clusterId: string): Promise<InquiryAnswer> {
+    const { host } = this;
+    const asked = this.#network.transportAt(address)?.host ?? null;
+    if (host === null || asked === null || this.#network.isCut(host.self.id, id)) {
+      return Promise.resolve({ type: "silence" });
+    }
+    const refusal = refusalOfInquiry(inquiryOf(host, clusterId, this.address, id), asked);
+    if (refusal === null) return Promise.resolve({ type: "consent" });
+    if (refusal.told !== refusal.logged) {
+      asked.log("warn", `refused ${this.address} (${host.self.id}): ${refusal.logged}`, {
+        from: host.self.id,
+      });
+    }
+    return Promise.resolve({ type: "refusal", reason: explainRefusal(refusal.told, id) });
   }
 
   send(to: NodeId, transportMessage: TransportMessage): boolean {

@@ -1,9 +1,8 @@
-// Asks a node once whether it refuses this one: a handshake on a connection of its own, closed after the
-// answer.
+// Asks a node one question on a connection of its own, which is closed after the answer: whether it refuses
+// this node, or whether this node may create a cluster with it.
+import type { ControlMessage } from "../../codec/frame-control-message.ts";
 import type { Frame } from "../../codec/frame.ts";
-import type { NodeId } from "../../core/position.ts";
 import type { Timer } from "../../environment/environment.ts";
-import { helloOf } from "../handshake.ts";
 import type { FramedConnection, FrameHandler } from "./framed-connection.ts";
 import type { TcpContext } from "./tcp-context.ts";
 
@@ -13,21 +12,28 @@ import type { TcpContext } from "./tcp-context.ts";
  */
 const ANSWER_MS_MAX = 1_000;
 
+/** What the node answered; null: it can't be reached, or didn't answer in time. */
+export type ProbeAnswer = { readonly refusal: string | null } | null;
+
+/** What to say when the connection is open, and the type of the frame that answers it if the node agrees. */
+export interface ProbeQuestion {
+  /** null: there is nothing to ask any more. */
+  readonly question: () => ControlMessage | null;
+  readonly agreement: "welcome" | "consent";
+}
+
 /** See the file's header. */
 export class HandshakeProbe implements FrameHandler {
-  /** Resolves with the node's reason if it refuses; null: it doesn't, or it didn't answer. */
-  readonly refusal: Promise<string | null>;
-  readonly #context: TcpContext;
-  readonly #id: NodeId;
+  readonly answer: Promise<ProbeAnswer>;
   readonly #connection: FramedConnection;
+  readonly #question: ProbeQuestion;
   readonly #timer: Timer;
-  #resolve: (refusal: string | null) => void = () => undefined;
+  #resolve: (answer: ProbeAnswer) => void = () => undefined;
 
-  constructor(context: TcpContext, id: NodeId, address: string) {
+  constructor(context: TcpContext, address: string, question: ProbeQuestion) {
     const { network } = context.host.environment;
-    this.#context = context;
-    this.#id = id;
-    this.refusal = new Promise((resolve) => {
+    this.#question = question;
+    this.answer = new Promise((resolve) => {
       this.#resolve = resolve;
     });
     this.#connection = context.frameConnection(network.connect(address), this);
@@ -43,20 +49,23 @@ export class HandshakeProbe implements FrameHandler {
   }
 
   onOpen(): void {
-    const { host, address } = this.#context;
-    const clusterId = host.clusterId();
-    if (clusterId === null) this.close("this node has no cluster");
-    else this.#connection.sendControl(helloOf(host, clusterId, address, this.#id));
+    const question = this.#question.question();
+    if (question === null) this.close("there is nothing to ask");
+    else this.#connection.sendControl(question);
   }
 
   onFrame(frame: Frame): void {
-    this.#resolve(frame.type === "welcome" ? null : `it sent a ${frame.type} frame where a welcome belongs`);
+    const { agreement } = this.#question;
+    const isAgreement = frame.type === agreement;
+    this.#resolve({
+      refusal: isAgreement ? null : `it sent a ${frame.type} frame where a ${agreement} belongs`,
+    });
     this.#timer.cancel();
-    this.#connection.closeWithGoodbye("this was only to see whether it would be refused");
+    this.#connection.closeWithGoodbye("this was only a question");
   }
 
   onGoodbye(reason: string): void {
-    this.#resolve(reason);
+    this.#resolve({ refusal: reason });
   }
 
   onClosed(): void {

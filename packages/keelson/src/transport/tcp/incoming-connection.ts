@@ -1,7 +1,7 @@
 // A connection that another node opened to this one: the accepting side of the handshake, then the messages
 // from that peer. This node never sends messages on it. To send, it opens a connection of its own
 // (outgoing-connection.ts).
-import type { Hello } from "../../codec/frame-control-message.ts";
+import type { Hello, Inquiry } from "../../codec/frame-control-message.ts";
 import type { Frame, MessageFrame } from "../../codec/frame.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Connection } from "../../environment/environment.ts";
@@ -11,6 +11,7 @@ import {
   peerInfoOf,
   PROTOCOL_VERSION_MAX,
   refusalOf,
+  refusalOfInquiry,
   refusalOfStranger,
   type Refusal,
 } from "../handshake.ts";
@@ -28,8 +29,11 @@ export interface IncomingConnectionOwner {
    * The handshake with node `id` is complete. Called before the host hears of the peer or of its messages.
    */
   onEstablished(connection: IncomingConnection, id: NodeId): void;
-  /** This side closes the connection because of what the peer sent; `text` is for the log. */
-  onRefused(connection: IncomingConnection, text: string): void;
+  /**
+   * This side closes the connection because of what the peer sent. `text` is for the log; null: there is nothing
+   * that only this node's log could tell.
+   */
+  onRefused(connection: IncomingConnection, text: string | null): void;
   /** The connection is closed, for whatever reason. The last call. */
   onClosed(connection: IncomingConnection): void;
 }
@@ -41,10 +45,10 @@ export class IncomingConnection implements FrameHandler {
   readonly #connection: FramedConnection;
   /**
    * "hello": waiting for a hello. "adopting": the hello was good, and this node is joining the peer's
-   * cluster; reading is paused. "established": messages are accepted. "refused": closing, nothing is
-   * accepted. "closed": the end.
+   * cluster; reading is paused. "established": messages are accepted. "answered": the peer only had a
+   * question; it closes, or the deadline does. "refused": closing, nothing is accepted. "closed": the end.
    */
-  #state: "hello" | "adopting" | "established" | "refused" | "closed" = "hello";
+  #state: "hello" | "adopting" | "established" | "answered" | "refused" | "closed" = "hello";
   /** The peer's id, from its hello; null until the handshake is complete, then never changes. */
   #id: NodeId | null = null;
 
@@ -76,6 +80,7 @@ export class IncomingConnection implements FrameHandler {
   onFrame(frame: Frame): void {
     if (this.#state === "established" && frame.type === "message") this.#onMessage(frame);
     else if (this.#state === "hello" && frame.type === "hello") this.#onHello(frame);
+    else if (this.#state === "hello" && frame.type === "inquiry") this.#onInquiry(frame);
     else this.#refuse(openRefusal(`a ${frame.type} frame came where none belongs`));
   }
 
@@ -106,6 +111,17 @@ export class IncomingConnection implements FrameHandler {
     if (refusal !== null) this.#refuse(refusal, hello);
     else if (host.clusterId() === null) this.#adoptCluster(hello);
     else this.#sendWelcome(hello);
+  }
+
+  #onInquiry(inquiry: Inquiry): void {
+    const refusal = refusalOfInquiry(inquiry, this.#context.host);
+    if (refusal !== null) {
+      // The node that asks logs what it is told, if it goes on asking.
+      this.#refuse(refusal, inquiry, refusal.told !== refusal.logged);
+      return;
+    }
+    this.#state = "answered";
+    this.#connection.sendControl({ type: "consent" });
   }
 
   /**
@@ -145,10 +161,10 @@ export class IncomingConnection implements FrameHandler {
     host.onPeer(peerInfoOf(hello.from));
   }
 
-  #refuse({ told, logged }: Refusal, hello?: Hello): void {
+  #refuse({ told, logged }: Refusal, hello?: Hello | Inquiry, isLogged = true): void {
     this.#state = "refused";
     const who = hello === undefined ? this.peer : `${this.peer} (${hello.from.id} at ${hello.from.address})`;
-    this.#owner.onRefused(this, `refused ${who}: ${logged}`);
+    this.#owner.onRefused(this, isLogged ? `refused ${who}: ${logged}` : null);
     this.#connection.closeWithGoodbye(told);
   }
 }

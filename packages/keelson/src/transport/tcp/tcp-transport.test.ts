@@ -375,7 +375,10 @@ describe("tcp, the options", () => {
     const first = tcp({ listen: "127.0.0.1:0" });
     await first.start(new TestHost("a", nodeEnvironment()));
     const second = tcp({ listen: first.address });
-    await expect(second.start(new TestHost("b", nodeEnvironment()))).rejects.toThrow("EADDRINUSE");
+    await expect(second.start(new TestHost("b", nodeEnvironment()))).rejects.toMatchObject({
+      code: "LISTEN_FAILED",
+      cause: { code: "EADDRINUSE" },
+    });
     await Promise.all([first.close(), second.close()]);
   });
 

@@ -2,12 +2,12 @@
 // both kinds.
 import { ADDRESS_BYTES_MAX, INFO_BYTES_MAX, STORE_ID_BYTES_MAX } from "../../codec/frame-control-message.ts";
 import type { NodeId } from "../../core/position.ts";
-import { isWildcardHost, parseAddress } from "../../environment/address.ts";
+import { isDialable, isWildcardHost, parseAddress } from "../../environment/address.ts";
 import type { Connection, Listener } from "../../environment/environment.ts";
-import { ClosedError, InvalidOptionError } from "../../errors.ts";
-import { ClusterAdoption, explainRefusal } from "../handshake.ts";
-import { HandshakeProbe } from "./handshake-probe.ts";
-import type { TransportMessage, Transport, TransportHost } from "../transport.ts";
+import { ClosedError, InvalidOptionError, ListenFailedError, textOfThrown } from "../../errors.ts";
+import { ClusterAdoption, explainRefusal, helloOf, inquiryOf } from "../handshake.ts";
+import { HandshakeProbe, type ProbeAnswer, type ProbeQuestion } from "./handshake-probe.ts";
+import type { InquiryAnswer, TransportMessage, Transport, TransportHost } from "../transport.ts";
 import { FramedConnection, type FrameHandler } from "./framed-connection.ts";
 import { IncomingConnection, type IncomingConnectionOwner } from "./incoming-connection.ts";
 import { OutgoingConnection } from "./outgoing-connection.ts";
@@ -70,7 +70,7 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   readonly #established = new Map<NodeId, IncomingConnection>();
   /** Accepted connections that this side has given up, and that have not reported their close. */
   readonly #leaving = new Set<IncomingConnection>();
-  /** Handshakes under way for `refusalAt`. */
+  /** Questions under way, of `refusalAt` and `inquireAt`. */
   readonly #probes = new Set<HandshakeProbe>();
   /** Refusals that were logged, without the peer's port. */
   readonly #loggedRefusals = new Set<string>();
@@ -106,9 +106,7 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   async #start(host: TransportHost): Promise<void> {
     checkSelf(host);
     this.#adoption = new ClusterAdoption(host);
-    const listener = await host.environment.network.listen(this.#listenAt, (connection) => {
-      this.#accept(connection);
-    });
+    const listener = await this.#listen(host);
     this.#listener = listener;
     // `close` was called meanwhile. It waits for this promise, and then closes the listener.
     if (this.#isClosed()) throw new ClosedError();
@@ -119,6 +117,18 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
       frameConnection: (connection, handler) => this.#frameConnection(host, connection, handler),
     };
     this.setPeers(this.#peers);
+  }
+
+  async #listen(host: TransportHost): Promise<Listener> {
+    try {
+      return await host.environment.network.listen(this.#listenAt, (connection) => {
+        this.#accept(connection);
+      });
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? String(error.code) : "";
+      const text = `can't listen at ${this.#listenAt}: ${LISTEN_ADVICE[code] ?? textOfThrown(error)}`;
+      throw new ListenFailedError(text, { cause: error });
+    }
   }
 
   setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
@@ -147,11 +157,36 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   async refusalAt(id: NodeId, address: string): Promise<string | null> {
     const context = this.#context;
     if (context === null || this.#isClosed()) return null;
-    const probe = new HandshakeProbe(context, id, address);
-    this.#probes.add(probe);
-    const reason = await probe.refusal;
-    this.#probes.delete(probe);
+    const { host } = context;
+    const answer = await this.#ask(context, address, {
+      question: () => {
+        const clusterId = host.clusterId();
+        return clusterId === null ? null : helloOf(host, clusterId, context.address, id);
+      },
+      agreement: "welcome",
+    });
+    const reason = answer?.refusal ?? null;
     return reason === null ? null : explainRefusal(reason, id);
+  }
+
+  async inquireAt(id: NodeId, address: string, clusterId: string): Promise<InquiryAnswer> {
+    const context = this.#context;
+    if (context === null || this.#isClosed()) return { type: "silence" };
+    const answer = await this.#ask(context, address, {
+      question: () => inquiryOf(context.host, clusterId, context.address, id),
+      agreement: "consent",
+    });
+    if (answer === null) return { type: "silence" };
+    if (answer.refusal === null) return { type: "consent" };
+    return { type: "refusal", reason: explainRefusal(answer.refusal, id) };
+  }
+
+  async #ask(context: TcpContext, address: string, question: ProbeQuestion): Promise<ProbeAnswer> {
+    const probe = new HandshakeProbe(context, address, question);
+    this.#probes.add(probe);
+    const answer = await probe.answer;
+    this.#probes.delete(probe);
+    return answer;
   }
 
   send(to: NodeId, transportMessage: TransportMessage): boolean {
@@ -231,8 +266,9 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
     oldest?.destroy("too many connections are closing");
   }
 
-  onRefused(connection: IncomingConnection, text: string): void {
+  onRefused(connection: IncomingConnection, text: string | null): void {
     this.#leave(connection);
+    if (text === null) return;
     // The peer's port differs in each connection: without it, repeated refusals are equal, and logged once.
     const key = text.replace(connection.peer, connection.peer.replace(/:\d+$/, ""));
     if (this.#loggedRefusals.has(key)) return;
@@ -306,8 +342,8 @@ function hostOf(peer: string): string {
 }
 
 function checkAdvertise(address: string): void {
-  const { host, port } = parseAddress(address, "tcp: advertise");
-  if (port === 0 || isWildcardHost(host)) {
+  parseAddress(address, "tcp: advertise");
+  if (!isDialable(address)) {
     throw new InvalidOptionError(`tcp: advertise is ${JSON.stringify(address)}, which nobody can dial`);
   }
   if (address.length > ADDRESS_BYTES_MAX) {
@@ -328,6 +364,18 @@ function checkSelf(host: TransportHost): void {
     throw new InvalidOptionError(`storeId has more than ${String(STORE_ID_BYTES_MAX)} bytes`);
   }
 }
+
+const ELSEWHERE =
+  "If other nodes reach it by this address all the same (in a container, behind a proxy), say with `listen` where to " +
+  'listen, such as "0.0.0.0:7001"';
+
+/** What a system's error code means, and what to do. */
+const LISTEN_ADVICE: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another process listens there. Stop that one, or choose another port",
+  EADDRNOTAVAIL: `this machine has no such address. ${ELSEWHERE}`,
+  ENOTFOUND: `the host name isn't known here. ${ELSEWHERE}`,
+  EACCES: "this user may not listen there; ports below 1024 are often reserved",
+};
 
 /**
  * The most different refusals that are remembered, so that a peer that is refused every second is logged

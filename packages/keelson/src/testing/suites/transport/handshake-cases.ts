@@ -1,6 +1,7 @@
 // What a transport promises about handshakes: who may talk to whom, and how a node joins a cluster.
 import { strict as assert } from "node:assert";
-import { closeAll, hasLog, TestNode } from "./test-node.ts";
+import type { InquiryAnswer } from "../../../transport/transport.ts";
+import { closeAll, closeOne, hasLog, TestNode } from "./test-node.ts";
 import type { TransportCase, TransportRig } from "./transport-rig.ts";
 
 /** Handshakes: connecting, refusing, and joining a cluster. */
@@ -15,6 +16,10 @@ export const handshakeCases: readonly TransportCase[] = [
   { name: "lets a node without a cluster join before it receives", run: adoptsFirst },
   { name: "delivers nothing to a node that refuses to join the cluster", run: adoptionRefused },
   { name: "sends nothing for a node without a cluster", run: silentWithoutCluster },
+  {
+    name: "asks whether a cluster may be created, and makes nobody join it [M11]",
+    run: inquires,
+  },
 ];
 
 async function introduces(rig: TransportRig): Promise<void> {
@@ -130,4 +135,42 @@ async function silentWithoutCluster(rig: TransportRig): Promise<void> {
   a.host.cluster = "c1";
   await a.reaches(rig, b);
   await closeAll(rig, a, b);
+}
+
+async function inquires(rig: TransportRig): Promise<void> {
+  const a = await TestNode.start(rig, "a", null);
+  const b = await TestNode.start(rig, "b", null);
+  const c = await TestNode.start(rig, "c", "c2");
+  const ask = async (id: string, address: string): Promise<InquiryAnswer | undefined> => {
+    const answers: (InquiryAnswer | undefined)[] = [];
+    void Promise.resolve(a.transport.inquireAt?.(id, address, "c1")).then((answer) => answers.push(answer));
+    await rig.until(() => answers.length > 0, "an answer");
+    return answers[0];
+  };
+  if (a.transport.inquireAt === undefined) {
+    await closeAll(rig, a, b, c);
+    return;
+  }
+  assert.deepEqual(await ask("b", b.transport.address), { type: "consent" });
+  // A member of the same cluster consents too, unless its host objects.
+  b.host.cluster = "c1";
+  assert.deepEqual(await ask("b", b.transport.address), { type: "consent" });
+  b.host.objection = "it exists already";
+  const objection = await ask("b", b.transport.address);
+  assert.ok(objection?.type === "refusal" && objection.reason.includes("it exists already"));
+  b.host.objection = null;
+  b.host.unwelcome = "a";
+  const refusal = await ask("b", b.transport.address);
+  assert.ok(refusal?.type === "refusal" && refusal.reason.includes("a is not welcome"));
+  const wrong = await ask("x", b.transport.address);
+  assert.ok(wrong?.type === "refusal" && wrong.reason.includes("this is node b, not x"));
+  // A member of another cluster says so in its own log only.
+  const foreign = await ask("c", c.transport.address);
+  assert.ok(foreign?.type === "refusal" && !foreign.reason.includes("c2"));
+  await rig.until(() => hasLog(c, "c2"), "the reason in the log of the node that refuses");
+  await closeOne(rig, b);
+  assert.deepEqual(await ask("b", b.transport.address), { type: "silence" });
+  assert.equal(a.host.adoptions + b.host.adoptions + c.host.adoptions, 0);
+  assert.deepEqual([...a.host.events, ...b.host.events, ...c.host.events], []);
+  await closeAll(rig, a, b, c);
 }

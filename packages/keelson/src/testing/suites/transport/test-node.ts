@@ -47,6 +47,13 @@ export class TestHost implements TransportHost {
     return id === this.unwelcome ? `${id} is not welcome` : null;
   }
 
+  /** What this host objects to the creation of a cluster; null: nothing. */
+  objection: string | null = null;
+
+  refusalOfCreation(_clusterId: string): string | null {
+    return this.objection;
+  }
+
   onPeer(peer: PeerInfo): void {
     this.events.push(`met ${peer.id}`);
     this.peers.push(peer);

@@ -1,6 +1,6 @@
 // What the tests of the TCP transport share: networks, and connections that are played by the test.
 import { expect } from "vitest";
-import type { Hello } from "../../../codec/frame-control-message.ts";
+import type { Hello, Inquiry } from "../../../codec/frame-control-message.ts";
 import { FrameReader } from "../../../codec/frame-reader.ts";
 import { encodeControlMessage, encodeMessage, type Frame } from "../../../codec/frame.ts";
 import type { Connection } from "../../../environment/environment.ts";
@@ -131,6 +131,11 @@ export const validHello: Hello = {
 
 export function hello(change: Partial<Hello> = {}): Uint8Array {
   return encodeControlMessage({ ...validHello, ...change });
+}
+
+/** An inquiry with the fields of `validHello`. */
+export function inquiry(change: Partial<Omit<Inquiry, "type">> = {}): Uint8Array {
+  return encodeControlMessage({ ...validHello, ...change, type: "inquiry" });
 }
 
 export function messageBytes(from: string, group = 0): Uint8Array {
