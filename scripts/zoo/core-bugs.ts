@@ -61,8 +61,8 @@ export const CORE_BUGS: readonly Bug[] = [
     code: "E8",
     title: "A voter that enters a candidate's term records a vote for it without comparing the logs",
     file: "core/election.ts",
-    from: "state.becomeFollower(message.term, null, now);\n  const granted =\n    message.term === state.term &&\n    mayVoteFor(state, message.from) &&\n    isUpToDate(message.last, state.log.last);",
-    to: "state.enterTermFor(message.term, message.from, now);\n  const granted =\n    message.term === state.term &&\n    mayVoteFor(state, message.from) &&\n    (state.votedFor === message.from || isUpToDate(message.last, state.log.last));",
+    from: "state.becomeFollower(message.term, null, now);\n  const granted =\n    message.term === state.term &&\n    mayVoteFor(state, message.from, keepsLeader) &&\n    isUpToDate(message.last, state.log.last);",
+    to: "state.enterTermFor(message.term, message.from, now);\n  const granted =\n    message.term === state.term &&\n    mayVoteFor(state, message.from, keepsLeader) &&\n    (state.votedFor === message.from || isUpToDate(message.last, state.log.last));",
     also: [
       {
         file: "core/state.ts",

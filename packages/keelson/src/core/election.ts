@@ -88,7 +88,7 @@ export function onRequestVote(state: NodeState, message: RequestVote, now: numbe
   if (message.term > state.term && !keepsLeader) state.becomeFollower(message.term, null, now);
   const granted =
     message.term === state.term &&
-    mayVoteFor(state, message.from) &&
+    mayVoteFor(state, message.from, keepsLeader) &&
     isUpToDate(message.last, state.log.last); // §5.4.1: the term of the last entry first, then the length.
   if (granted) {
     if (state.votedFor === null) state.voteFor(message.from);
@@ -100,20 +100,22 @@ export function onRequestVote(state: NodeState, message: RequestVote, now: numbe
 
 /**
  * Whether the leader asked this candidate to take over (dissertation 3.10). Only the candidate says so, and
- * it may be wrong. So it is believed only if this term's leader can have asked it: it is a voter, and stands
- * for election in the next term.
+ * it may be wrong. So it is believed only if the leader that this node hears can have asked it: it is a
+ * voter, and stands for election in the next term, which this node may have entered already.
  */
 function isTransfer(state: NodeState, message: RequestVote): boolean {
-  return message.transfer && message.term === state.term + 1 && isVoter(state.config, message.from);
+  return message.transfer && message.term <= state.term + 1 && isVoter(state.config, message.from);
 }
 
 /**
  * §5.2: one vote per term, and the same answer when the request is repeated. A node that knows this term's
- * leader gives its vote to nobody: the election is decided.
+ * leader gives its vote to nobody: the election is decided. Neither does a node that heard the leader of an
+ * earlier term so recently that this leader may read under its lease (`keepsLeader`). Any answer of a third
+ * node can have told it the later term, and that ends no lease (dissertation 6.4.1).
  */
-function mayVoteFor(state: NodeState, candidate: NodeId): boolean {
+function mayVoteFor(state: NodeState, candidate: NodeId, keepsLeader: boolean): boolean {
   if (state.votedFor !== null) return state.votedFor === candidate;
-  return state.leaderId === null;
+  return state.leaderId === null && !keepsLeader;
 }
 
 export function onRequestVoteReply(state: NodeState, message: RequestVoteReply, now: number): void {

@@ -75,6 +75,62 @@ describe("a lease", () => {
     expect(Math.min(served, granted)).toBeGreaterThan(MIN_MS / 2);
   });
 
+  it("is respected by a follower that an answer of a third node told the next term [L5]", () => {
+    for (const [heardMsAgo, transfer, granted] of [
+      [MIN_MS - 1, false, false],
+      [MIN_MS, false, true],
+      [MIN_MS - 1, true, true],
+    ] as const) {
+      const follower = restarted({ id: "b", log: logOf("1@1", "0@0", [{ index: 1, config: ABC }]) });
+      const heartbeat = appendEntries({ from: "a", term: 1, entries: range("1@1", "") });
+      follower.handleMessage(heartbeat, 5000);
+      act(follower, 5000);
+      // c stands for election in term 2, and answers a question that b asked before it heard a.
+      const answer = { type: "pre-vote-reply", from: "c", term: 2, round: 1, granted: false } as const;
+      follower.handleMessage(answer, 5000);
+      act(follower, 5000);
+      expect(follower).toMatchObject({ term: 2, votedFor: null, leader: null });
+      const { last } = follower.log;
+      const request: Message = { type: "request-vote", from: "c", term: 2, last, transfer };
+      follower.handleMessage(request, 5000 + heardMsAgo);
+      expect(follower.votedFor === "c").toBe(granted);
+    }
+  });
+
+  it("has ended before a majority of five votes, whatever third nodes answered [L5]", () => {
+    const soon = { electionTimeoutMs: { min: MIN_MS, max: MIN_MS + 1 } };
+    const group = CoreGroup.started(["a", "b", "c", "d", "e"], { of: { b: soon, d: soon } });
+    const isLate = ({ type, from }: Message, to: string): boolean =>
+      (type === "pre-vote" && from === "b" && to === "e") ||
+      (type === "pre-vote-reply" && (to === "b" || to === "d")) ||
+      (type === "request-vote" && to === "b");
+    // Nobody hears a for a while, and b and d ask for pre-votes. All of that is late.
+    group.isolate("a");
+    group.now += MIN_MS + 1;
+    group.intercept(isLate);
+    group.fire("b");
+    group.fire("d");
+    group.settle();
+    // Now b and c hear a again, which has a lease by their answers.
+    group.heal();
+    group.isolate("d", "e");
+    group.fire("a");
+    group.settle();
+    expect(lease(group)).not.toBeNull();
+    // d has the pre-votes of b and c from before, and stands for election. Only e votes for it.
+    group.heal();
+    group.isolate("a");
+    deliver(group, "pre-vote-reply", "d");
+    // e answers b's question, and b learns the term from the answer. Then the request for its vote comes.
+    deliver(group, "pre-vote", "e");
+    deliver(group, "pre-vote-reply", "b");
+    expect(group.node("b").term).toBe(group.node("d").term);
+    deliver(group, "request-vote", "b");
+    expect(group.node("e").votedFor).toBe("d");
+    expect(lease(group)).not.toBeNull();
+    expect(group.leaders).toEqual(["a"]);
+  });
+
   describe("of a leader whose removal leaves a sole voter", () => {
     const [AB, B] = [configOf(["a", "b"]), configOf(["b"])];
     const joint = { index: 2, config: { ...B, outgoingVoters: AB.voters } };
@@ -194,6 +250,16 @@ describe("a lease", () => {
     expect(lease(group)).not.toBeNull();
   });
 });
+
+/** Delivers the intercepted messages of one type to one node, and what follows. */
+function deliver(group: CoreGroup, type: Message["type"], to: string): void {
+  const isIt = (sent: { readonly to: string; readonly message: Message }): boolean =>
+    sent.to === to && sent.message.type === type;
+  const due = group.intercepted.filter(isIt);
+  group.intercepted = group.intercepted.filter((sent) => !isIt(sent));
+  for (const sent of due) group.deliver(sent);
+  group.settle();
+}
 
 /** What a leader's heartbeat tells one member. */
 function sentTo(id: string, leader: RaftNode, now: number): Message {

@@ -164,6 +164,14 @@ describe("a vote", () => {
     forbidden(voted, requestVote(), { votedFor: null }, /the vote for c becomes one for null/);
   });
 
+  it("isn't given while the node hears its leader, though an answer told it the later term (6.4.1)", () => {
+    const inLaterTerm = allowed(following(), vote("c"), { term: 3, leader: null });
+    const asked = { term: 3, transfer: true };
+    allowed(inLaterTerm, requestVote({ term: 3 }, 10_400), { votedFor: "b" });
+    allowed(inLaterTerm, requestVote(asked, 10_399), { votedFor: "b" });
+    forbidden(inLaterTerm, requestVote({ term: 3 }, 10_399), { votedFor: "b" }, /while it hears its leader/);
+  });
+
   it("needs a log that is at least as up-to-date (§5.4.1)", () => {
     allowed(follower(), requestVote({ last: { index: 1, term: 3 } }), { votedFor: "b" });
     const shorter = requestVote({ last: { index: 2, term: 2 } });

@@ -58,9 +58,11 @@ export function enterTerm(before: ModelState, input: Input, after: Seen): ModelS
  * Whether the request must not have any effect, because this node hears its leader. It is not refused if the
  * leader itself asked for the election. That claim (`transfer`) is believed only of a voter that stands in
  * the term after the leader's.
+ * The node may have entered that term already, because another message told it the term. Its promise to its
+ * leader lasts all the same.
  */
 function isRefused(state: ModelState, { transfer, term, from }: RequestVote): boolean {
-  const isAsked = transfer && term === state.term + 1 && hasVote(configOf(state.log), from);
+  const isAsked = transfer && term <= state.term + 1 && hasVote(configOf(state.log), from);
   return state.settings.checkQuorum && !isAsked && hearsLeader(state);
 }
 
@@ -136,6 +138,10 @@ export function checkVote(
   const { message } = input;
   rule(message.from === votedFor, () => `${message.from} asks, and ${String(votedFor)} gets the vote (§5.2)`);
   rule(message.term === state.term, () => "votes in another term than the candidate's (§5.1)");
+  rule(
+    !isRefused(before, message),
+    () => "votes for a candidate while it hears its leader (dissertation 6.4.1)",
+  );
   rule(
     isUpToDate(message.last, lastOf(before.log)),
     () => "votes for a candidate whose log is less up-to-date (§5.4.1)",

@@ -9,6 +9,8 @@ import type { NodeStatus } from "./node-status.ts";
 
 const LIMITS = {
   preVote: true,
+  electionTimeoutMinMs: 100,
+  isDriftBounded: true,
   pendingEntriesMax: 3,
   pendingBytesMax: 100,
   withoutMajorityMsMax: 500,
@@ -359,6 +361,7 @@ describe("ClusterChecker", () => {
 });
 
 describe("LeaseChecker", () => {
+  const FOLLOWER = { isLeader: false, term: 2, hasVoted: false };
   const asked = { type: "pre-vote", from: "b", term: 2, round: 1, last: { term: 1, index: 1 } } as const;
   const granted = { type: "pre-vote-reply", from: "a", term: 2, round: 1, granted: true } as const;
   const heard = {
@@ -372,30 +375,44 @@ describe("LeaseChecker", () => {
 
   it("reports a pre-vote granted while the node hears its leader (STABLE)", () => {
     const checker = new LeaseChecker(100, true);
-    checker.received(heard, { isLeader: false, term: 2, now: 0 });
-    checker.receiving(asked, { isLeader: false, term: 2, now: 99 });
+    checker.received(heard, { ...FOLLOWER, now: 0 });
+    checker.receiving(asked, { ...FOLLOWER, now: 99 });
     expect(() => checker.sending("b", granted)).toThrow("STABLE: a helps b");
   });
 
   it("accepts a pre-vote asked for after the lease ended, even if it is granted late", () => {
     const checker = new LeaseChecker(100, true);
-    checker.received(heard, { isLeader: false, term: 2, now: 0 });
-    checker.receiving(asked, { isLeader: false, term: 2, now: 100 });
-    checker.received(heard, { isLeader: false, term: 2, now: 101 });
-    checker.receiving(asked, { isLeader: false, term: 2, now: 102 });
+    checker.received(heard, { ...FOLLOWER, now: 0 });
+    checker.receiving(asked, { ...FOLLOWER, now: 100 });
+    checker.received(heard, { ...FOLLOWER, now: 101 });
+    checker.receiving(asked, { ...FOLLOWER, now: 102 });
     expect(() => checker.sending("b", granted)).not.toThrow();
   });
 
   it("accepts a vote for the node that the leader asked to take over", () => {
     const checker = new LeaseChecker(100, true);
-    checker.received(heard, { isLeader: false, term: 2, now: 0 });
+    checker.received(heard, { ...FOLLOWER, now: 0 });
     const [term, last] = [3, { term: 1, index: 1 }];
     const vote = { type: "request-vote", from: "b", term, last } as const;
     const given = { type: "request-vote-reply", from: "a", term, granted: true } as const;
-    checker.receiving({ ...vote, transfer: true }, { isLeader: false, term: 2, now: 1 });
+    checker.receiving({ ...vote, transfer: true }, { ...FOLLOWER, now: 1 });
     expect(() => checker.sending("b", given)).not.toThrow();
-    checker.received({ ...heard, term: 3 }, { isLeader: false, term: 3, now: 2 });
-    checker.receiving({ ...vote, term: 4, transfer: false }, { isLeader: false, term: 3, now: 3 });
+    checker.received({ ...heard, term: 3 }, { ...FOLLOWER, term: 3, now: 2 });
+    checker.receiving({ ...vote, term: 4, transfer: false }, { ...FOLLOWER, term: 3, now: 3 });
     expect(() => checker.sending("b", { ...given, term: 4 })).toThrow("STABLE");
+  });
+
+  it("reports a vote given while the node hears its leader, in a term that it has entered before (STABLE)", () => {
+    const [term, last] = [3, { term: 1, index: 1 }];
+    const vote = { type: "request-vote", from: "b", term, last, transfer: false } as const;
+    const given = { type: "request-vote-reply", from: "a", term, granted: true } as const;
+    const checker = new LeaseChecker(100, true);
+    checker.received(heard, { ...FOLLOWER, now: 0 });
+    checker.receiving(vote, { ...FOLLOWER, term: 3, hasVoted: true, now: 1 });
+    expect(() => checker.sending("b", given)).not.toThrow();
+    const other = new LeaseChecker(100, true);
+    other.received(heard, { ...FOLLOWER, now: 0 });
+    other.receiving(vote, { ...FOLLOWER, term: 3, now: 99 });
+    expect(() => other.sending("b", given)).toThrow("STABLE: a helps b");
   });
 });

@@ -3,6 +3,7 @@ import { ChainChecker } from "./chain-checker.ts";
 import { ClusterHistory } from "./cluster-history.ts";
 import { EntitlementChecker } from "./entitlement-checker.ts";
 import { HintChecker } from "./hint-checker.ts";
+import { LeaseReadChecker } from "./lease-read-checker.ts";
 import { MembershipChecker } from "./membership-checker.ts";
 import { MessageChecker } from "./message-checker.ts";
 import { ModelChecker } from "./model-checker.ts";
@@ -34,7 +35,8 @@ import { TransferChecker } from "./transfer-checker.ts";
  * | PBR    | `MessageChecker`; order of durable writes: `StoreChecker`                                |
  * | CFG    | `StatusChecker`; snapshots: `StoreChecker`; who comes and goes: `MembershipChecker`      |
  * | DUR    | restarts and reads: `StoreChecker`; acknowledged writes: `run/outcome-checks.ts`         |
- * | LIN    | each answered read: `ReadChecker`; the history: `run/outcome-checks.ts`                  |
+ * | LIN    | each answered read: `ReadChecker`; leases: `LeaseReadChecker`; the history:              |
+ * |        | `run/outcome-checks.ts`                                                                  |
  * | STABLE | `LeadershipChecker`; votes against a live leader: `LeaseChecker`; campaigns:             |
  * |        | `EntitlementChecker`; refused questions: `message-watch.ts`                              |
  * | KNOWN  | hints: `HintChecker`; the other calls need clients, see below                            |
@@ -60,11 +62,14 @@ export class ClusterChecker {
   readonly memberships = new MembershipChecker();
   readonly entitlements: EntitlementChecker;
   readonly statuses: StatusChecker;
+  readonly leaseReads: LeaseReadChecker;
   readonly transfers: TransferChecker;
 
   constructor(expectations: ClusterExpectations) {
     this.entitlements = new EntitlementChecker(this.history, expectations.preVote);
     this.statuses = new StatusChecker(this.history, this.memberships, expectations);
+    const { electionTimeoutMinMs, isDriftBounded } = expectations;
+    this.leaseReads = new LeaseReadChecker(this.history, electionTimeoutMinMs, isDriftBounded);
     this.transfers = new TransferChecker(expectations.keepsLogForReceivers);
   }
 }

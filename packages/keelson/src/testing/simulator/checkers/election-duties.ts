@@ -79,8 +79,10 @@ export class ElectionDuties {
   /** §5.2: a vote that may be given is given. */
   #checkVote({ from, term, last }: RequestVote, before: CoreBefore, hears: boolean): void {
     const core = this.#core;
-    const isNext = term > before.term && !(hears && this.#settings.checkQuorum);
-    const isFree = before.votedFor === from || (before.votedFor === null && before.leader === null);
+    const keepsLeader = hears && this.#settings.checkQuorum;
+    const isNext = term > before.term && !keepsLeader;
+    const isFirst = before.votedFor === null && before.leader === null && !keepsLeader;
+    const isFree = before.votedFor === from || isFirst;
     const mayVote = (isNext || (term === before.term && isFree)) && term === core.term;
     duty(
       !mayVote || !isUpToDate(last, core.log.last) || core.votedFor === from,

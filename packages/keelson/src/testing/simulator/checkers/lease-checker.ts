@@ -6,6 +6,8 @@ import { assertInvariant } from "./violation.ts";
 export interface ReceiverState {
   readonly isLeader: boolean;
   readonly term: number;
+  /** It has given its vote of this term. */
+  readonly hasVoted: boolean;
   /** On its own clock. */
   readonly now: number;
 }
@@ -16,7 +18,8 @@ export interface ReceiverState {
  * also notices a runtime that names a wrong time.
  *
  * - STABLE: a node that leads, or has heard its leader within the shortest election timeout, grants no
- *   pre-vote, and with check-quorum no vote in a later term (dissertation 4.2.3, 6.2; E15).
+ *   pre-vote, and with check-quorum gives no vote (dissertation 4.2.3, 6.2; E15), whether the request or another
+ *   message told it the later term (L5).
  *
  * Requests that the leader itself asked for are exempt (dissertation 3.10). A request that came several times
  * may be granted if it could have been granted once, because the answer doesn't say which copy it is for.
@@ -36,11 +39,11 @@ export class LeaseChecker {
   }
 
   /** The node is about to be given this message. Returns whether it must refuse it. */
-  receiving(message: Message, { isLeader, term, now }: ReceiverState): boolean {
+  receiving(message: Message, { isLeader, term, hasVoted, now }: ReceiverState): boolean {
     if (message.type !== "pre-vote" && message.type !== "request-vote") return false;
     const isFresh = isLeader || now < this.#heardAt + this.#leaseMs;
-    const binds =
-      message.type === "pre-vote" || (this.#checkQuorum && message.term > term && !message.transfer);
+    const isFirst = message.term > term || (message.term === term && !hasVoted);
+    const binds = message.type === "pre-vote" || (this.#checkQuorum && isFirst && !message.transfer);
     const number = message.type === "pre-vote" ? message.round : message.term;
     const key = keyOf(message.type, message.from, number);
     this.#refusable.set(key, isFresh && binds && this.#refusable.get(key) !== false);

@@ -50,6 +50,9 @@ export interface NodeStatus {
 export interface ClusterExpectations {
   /** Nodes ask for pre-votes before they stand for election. */
   readonly preVote: boolean;
+  readonly electionTimeoutMinMs: number;
+  /** No two clocks drift further apart than the nodes were told. */
+  readonly isDriftBounded: boolean;
   readonly pendingEntriesMax: number;
   readonly pendingBytesMax: number;
   /** A leader that hears from no majority for longer must have stepped down; Infinity: it need not. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { configOf, type ClusterConfig } from "../../../core/config.ts";
 import { ClusterHistory } from "./cluster-history.ts";
-import { ReadChecker } from "./read-checker.ts";
+import { ReadChecker, type AskedAt } from "./read-checker.ts";
 
 /** Node "a" leads term 2 and acts on this configuration. */
 function clusterOf(parts: Partial<ClusterConfig>) {
@@ -23,9 +23,11 @@ function clusterOf(parts: Partial<ClusterConfig>) {
     answer: (from: string, round: number, term = 2) => {
       checker.sending("a", { type: "append-entries-reply", from, term, round, outcome });
     },
-    answersAfter: (since: number) => () => {
-      checker.answered("b", since);
-    },
+    answersAfter:
+      (since: AskedAt, isLease = false) =>
+      () => {
+        checker.answered("b", since, isLease);
+      },
   };
 }
 
@@ -65,6 +67,17 @@ describe("ReadChecker", () => {
     expect(answersAfter(since)).toThrow("LIN");
     answer("c", 1);
     expect(answersAfter(since)).not.toThrow();
+  });
+
+  it("accepts a lease read if its node's lease held after the read was asked for, and no other read", () => {
+    const { checker, answersAfter } = clusterOf({ voters: ["a", "b", "c"] });
+    const before = checker.asked();
+    checker.leaseHeld("b");
+    const since = checker.asked();
+    expect(answersAfter(before, true)).not.toThrow();
+    expect(answersAfter(before)).toThrow("LIN");
+    checker.leaseHeld("a");
+    expect(answersAfter(since, true)).toThrow("LIN");
   });
 
   it("accepts the reads of a sole voter, which needs no answer", () => {

@@ -1,6 +1,7 @@
 /**
  * LIN, directly: a linearizable read was confirmed before it was answered (dissertation 6.4). A majority of
  * the voters answered one leader, in its term, for a heartbeat round that began after the read was asked for.
+ * A lease read may instead have been answered under the lease of its node, at a moment after it was asked for.
  *
  * Two other checks see less. The check of histories sees a wrong read only if a write happens to make it
  * visible. The reference model checks the core's answers, which the runtime shares among the calls that wait:
@@ -21,6 +22,14 @@ interface Round {
   readonly answeredBy: Set<NodeId>;
 }
 
+/** A moment: what happened before it doesn't confirm a read that is asked for then. */
+export interface AskedAt {
+  /** How many rounds had begun. */
+  readonly rounds: number;
+  /** How many reads had been asked for, this one included. */
+  readonly reads: number;
+}
+
 /** Rounds that are looked through for one read. Far more than can begin while a read waits. */
 const ROUNDS_KEPT = 4_096;
 
@@ -33,6 +42,10 @@ export class ReadChecker {
   #dropped = 0;
   /** The last round of each leader and term. */
   readonly #lastOf = new Map<string, Round>();
+  /** How many reads were asked for. */
+  #reads = 0;
+  /** For each node, how many reads had been asked for when it last answered one under its lease. */
+  readonly #leaseAnsweredAt = new Map<NodeId, number>();
 
   constructor(history: ClusterHistory) {
     this.#history = history;
@@ -63,13 +76,20 @@ export class ReadChecker {
   }
 
   /** A read is asked for. Returns what `answered` needs. */
-  asked(): number {
-    return this.#dropped + this.#rounds.length;
+  asked(): AskedAt {
+    this.#reads += 1;
+    return { rounds: this.#dropped + this.#rounds.length, reads: this.#reads };
   }
 
-  /** The read, asked for at `since`, is answered by node `id`. */
-  answered(id: NodeId, since: number): void {
-    const rounds = this.#rounds.slice(Math.max(0, since - this.#dropped));
+  /** The core of this node found that its lease holds. `LeaseReadChecker` checks that it does. */
+  leaseHeld(id: NodeId): void {
+    this.#leaseAnsweredAt.set(id, this.#reads);
+  }
+
+  /** The read, asked for at `since`, is answered by node `id`. `isLease`: it may rely on the lease. */
+  answered(id: NodeId, since: AskedAt, isLease = false): void {
+    if (isLease && (this.#leaseAnsweredAt.get(id) ?? 0) >= since.reads) return;
+    const rounds = this.#rounds.slice(Math.max(0, since.rounds - this.#dropped));
     const isConfirmed =
       rounds.some(({ leader, answeredBy }) => this.#isQuorumOf(leader, (voter) => answeredBy.has(voter))) ||
       [...this.#history.nodes.keys()].some((alone) => this.#isQuorumOf(alone, (voter) => voter === alone));

@@ -312,9 +312,9 @@ export class SimClients implements CallMaker {
     const { reads } = this.#parts.checker;
     const askedAt = reads.asked();
     const confirmed = (): T | Promise<T> => {
-      if (!isLease && this.#parts.plan.checksModel)
+      if (this.#parts.plan.checksModel)
         this.watch(() => {
-          reads.answered(process.id, askedAt);
+          reads.answered(process.id, askedAt, isLease);
         });
       return usage.queryMs === 0 ? checkedQuery() : slowQuery();
     };

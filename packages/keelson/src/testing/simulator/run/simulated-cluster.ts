@@ -214,6 +214,14 @@ export class SimulatedCluster {
       elected: (process) => {
         this.faults.elected(process);
       },
+      leaseHeld: (core) => {
+        checker.reads.leaseHeld(core.id);
+        const others = this.processes.filter((process) => process.id !== core.id);
+        checker.leaseReads.answered(
+          core,
+          others.map((other) => ({ id: other.id, core: other.core, sinceLeaderMs: other.sinceLeaderMs() })),
+        );
+      },
       sending: (from, to, transportMessage) => {
         this.record.event(`${from} to ${to} ${this.#describe(transportMessage)}`);
         this.sentMessages?.push({ from, to, message: transportMessage.message });
@@ -275,6 +283,11 @@ function expectationsOf(plan: Plan): ClusterExpectations {
   const mayExpectStability = hasOnlyHarmlessFaults(plan) && isUndisturbed;
   return {
     preVote: plan.preVote,
+    electionTimeoutMinMs: plan.electionTimeoutMs.min,
+    // A round that is answered at once ends the lease and the promise at about the same time.
+    isDriftBounded:
+      Math.max(...plan.clockRates) * (1 - plan.clockDriftMax) <=
+      Math.min(...plan.clockRates) * (1 + plan.clockDriftMax),
     pendingEntriesMax: plan.pendingEntriesMax,
     pendingBytesMax: plan.pendingBytesMax,
     withoutMajorityMsMax: plan.checkQuorum ? WITHOUT_MAJORITY_MS_MAX : Infinity,

@@ -107,6 +107,7 @@ export class MessageWatch implements TransportObserver {
     if (OF_CANDIDATES_AND_LEADERS.has(message.type)) checker.history.campaigners.add(process.id);
     checker.messages.sending(process.id, to, message);
     checker.reads.sending(to, message);
+    checker.leaseReads.sending(message);
     checker.entitlements.sending(process.id, message, () => process.core?.config ?? null);
     assertInvariant(
       !process.hasLostDisk || !assertsDurableState(message),
@@ -184,8 +185,8 @@ export class MessageWatch implements TransportObserver {
   #receiverState(): ReceiverState | null {
     const { process } = this.#parts;
     if (process.core === null) return null;
-    const { role, term } = process.core;
-    return { isLeader: role === "leader", term, now: process.now() };
+    const { role, term, votedFor } = process.core;
+    return { isLeader: role === "leader", term, hasVoted: votedFor !== null, now: process.now() };
   }
 
   /**

@@ -16,6 +16,7 @@ function observed(options: { checker?: ModelChecker; isDead?: boolean; keepsDisk
   const core = RaftNode.start({ id: "a", random: () => 0.5 });
   observeCore(core, {
     ...{ checker, settings: SETTINGS, now: 0, keepsDisk, isDead: () => isDead },
+    leaseHeld: () => undefined,
     report: (error) => {
       expect(error).toBeInstanceOf(Violation);
       reported.push((error as Violation).message);

@@ -17,13 +17,15 @@ export interface ObservedCoreParts {
   /** Nothing has damaged the disk, so what was durable when the process ended must be there. */
   readonly keepsDisk: boolean;
   readonly isDead: () => boolean;
+  /** The core has found that it may answer a read under its lease. */
+  readonly leaseHeld: () => void;
   /** Gets what the model doesn't allow: it is for the run to report, not for the node to handle. */
   readonly report: (error: unknown) => void;
 }
 
 /** See the file's header. Called before the core's first input. */
 export function observeCore(core: RaftNode, parts: ObservedCoreParts): void {
-  const { checker, settings, now, keepsDisk, isDead, report } = parts;
+  const { checker, settings, now, keepsDisk, isDead, leaseHeld, report } = parts;
   const { id } = core;
   const check = (ask: () => void): void => {
     try {
@@ -40,6 +42,7 @@ export function observeCore(core: RaftNode, parts: ObservedCoreParts): void {
     check(() => {
       checker.stepped(id, input, seenOf(core));
       duties.stepped(input);
+      if (input.type === "lease-read" && input.answer !== null) leaseHeld();
     });
   });
 }

@@ -70,6 +70,8 @@ export interface ProcessParts {
   readonly sending: (from: string, to: string, transportMessage: TransportMessage) => void;
   /** The node has become leader, and its turn of the event loop isn't over. */
   readonly elected: (process: SimProcess) => void;
+  /** The node, which has this core, has found that its lease holds. */
+  readonly leaseHeld: (core: RaftNode) => void;
 }
 
 /** Errors that the disk returns. Faults write them. */
@@ -540,7 +542,7 @@ export class SimProcess {
 
   /** Keeps the node's core, and puts the reference model beside it, unless the plan's runs go without it. */
   #coreObserver(delivery: EventDelivery, environment: Environment): (core: RaftNode) => void {
-    const { plan, checker, report } = this.#parts;
+    const { plan, checker, report, leaseHeld } = this.#parts;
     const { electionTimeoutMs, heartbeatMs, storageStallMs, preVote, checkQuorum, clockDriftMax } = plan;
     const { min: electionTimeoutMinMs, max: electionTimeoutMaxMs } = electionTimeoutMs;
     const times = { electionTimeoutMinMs, electionTimeoutMaxMs, heartbeatMs, storageStallMs };
@@ -556,6 +558,9 @@ export class SimProcess {
         now: environment.now(),
         keepsDisk: !this.hasDamagedData,
         isDead: () => delivery.isDead(),
+        leaseHeld: () => {
+          leaseHeld(core);
+        },
         report,
       });
     };
