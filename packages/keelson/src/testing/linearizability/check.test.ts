@@ -8,6 +8,7 @@ import { registerModel, type RegisterInput, type RegisterOutput } from "./regist
 import { Shrinker } from "./shrink.ts";
 import { toSvg } from "./svg.ts";
 import { done } from "./test/brute-force.ts";
+import { counterModel, type CounterInput } from "./test/counter-model.ts";
 
 type RegisterOperation = Operation<RegisterInput, RegisterOutput>;
 type KeyValueOperation = Operation<KeyValueInput, KeyValueOutput>;
@@ -43,6 +44,11 @@ function put(
   output: KeyValueOutput = {},
 ): KeyValueOperation {
   return done(id, `c${id}`, { type: "put", key: "x", value }, ...times, output);
+}
+
+/** An addition to a counter whose outcome is unknown. */
+function add(id: number, amount: number, calledAt: number): Operation<CounterInput, number> {
+  return { id, client: `c${String(id)}`, input: `add ${amount}`, calledAt, outcome: "unknown" };
 }
 
 function get(id: number, output: KeyValueOutput, times: readonly [number, number]): KeyValueOperation {
@@ -287,6 +293,36 @@ describe("limits", () => {
   ])("end in an undecided verdict that names %s", (limit, value) => {
     const result = checkLinearizability(registerModel(), hard, { [limit]: value });
     expect(result).toMatchObject({ verdict: "undecided", undecided: [{ operations: 25, limit }] });
+  });
+
+  it("are not needed for many equal operations of unknown outcome", () => {
+    const lost = Array.from({ length: 60 }, (_, id) => add(id, 1, 0));
+    const seen = Array.from({ length: 20 }, (_, at) =>
+      done(100 + at, "reader", "look", 1 + at, 1.5 + at, 3 * at),
+    );
+    const result = checkLinearizability(counterModel, [...lost, ...seen], { stepsMax: 10_000 });
+    expect(result).toMatchObject({ verdict: "linearizable" });
+    const impossible = done(200, "reader", "look", 50, 51, 61);
+    const both = checkLinearizability(counterModel, [...lost, ...seen, impossible], { stepsMax: 100_000 });
+    expect(both).toMatchObject({ verdict: "illegal" });
+  });
+
+  it("count the comparisons with what was visited before, which take longer than the steps", () => {
+    // Many sets of these amounts have the same sum, and none of the sets contains another.
+    const lost = Array.from({ length: 20 }, (_, at) => add(at, 1 + at, 0));
+    const impossible = done(100, "reader", "look", 1, 2, 0.5);
+    let calls = 0;
+    const model: typeof counterModel = {
+      ...counterModel,
+      step: (...given) => {
+        calls += 1;
+        return counterModel.step(...given);
+      },
+    };
+    const stepsMax = 20_000;
+    const result = checkLinearizability(model, [...lost, impossible], { stepsMax });
+    expect(result).toMatchObject({ verdict: "undecided", undecided: [{ limit: "stepsMax" }] });
+    expect(calls).toBeLessThan(stepsMax / 2);
   });
 
   it("do not hide an illegal key behind an undecided one", () => {

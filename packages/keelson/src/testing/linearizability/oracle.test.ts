@@ -12,6 +12,7 @@ import {
 } from "./register-model.ts";
 import { Search } from "./search.ts";
 import { asUnknown } from "./shrink.ts";
+import { amountOf, counterModel, type CounterInput } from "./test/counter-model.ts";
 import { isExplainedBy, isLinearizableByBruteForce } from "./test/brute-force.ts";
 
 const LIMITS = { stepsMax: 1_000_000, memoryBytesMax: 100_000_000 };
@@ -194,7 +195,32 @@ function expectTrueExplanation<State extends ModelState, Input, Output>(
   expect(missing).toEqual([result.failing]);
 }
 
+/** Calls with equal inputs, of which the checker tries only the first: `add` returns the sum, `look` the sum as it is. */
+const counterExecution = fc
+  .array(fc.tuple(fc.constantFrom<CounterInput>("look", "add 1", "add 2"), course), {
+    ...{ minLength: 2, maxLength: OPERATIONS_MAX, size: "max" },
+  })
+  .map((plan) => {
+    let sum = 0;
+    return execute(plan, (input) => (sum += amountOf(input)));
+  });
+
 describe("the checker, against all orders tried one by one", () => {
+  it("agrees on counters, whose calls have equal inputs, with wrong results among them", () => {
+    const shifts = fc.array(fc.integer({ min: -2, max: 2 }), { maxLength: OPERATIONS_MAX });
+    fc.assert(
+      fc.property(counterExecution, shifts, (operations, by) => {
+        const wrong = operations.map((one, at) =>
+          one.outcome === "done" ? { ...one, output: one.output + (by[at] ?? 0) } : one,
+        );
+        for (const history of [operations, wrong]) {
+          expect(check(counterModel, history)).toBe(isLinearizableByBruteForce(counterModel, history));
+        }
+      }),
+      { numRuns: 400 },
+    );
+  });
+
   it("finds every real execution of registers linearizable", () => {
     fc.assert(
       fc.property(registerExecution, (operations) => {

@@ -6,7 +6,10 @@ import { UnplacedOperations } from "./unplaced-operations.ts";
 
 /** The limits of one search. */
 export interface SearchLimits {
-  /** Calls of `model.step`. */
+  /**
+   * Calls of `model.step`, and comparisons with what was visited before (`COMPARISONS_PER_STEP`). With many
+   * operations of unknown outcome, the comparisons take most of the time.
+   */
   readonly stepsMax: number;
   /** Estimated bytes of the remembered configurations. */
   readonly memoryBytesMax: number;
@@ -65,6 +68,9 @@ interface Frame<State> {
 }
 
 const NOT_BEGUN = -1;
+
+/** Comparisons of two sets of operations that take about as long as one step of a model. */
+const COMPARISONS_PER_STEP = 8;
 
 /**
  * Searches for an order of one key's operations that the model allows: the algorithm of Wing and Gong, with
@@ -127,7 +133,7 @@ export class Search<State extends ModelState, Input, Output> {
       if (this.#unplaced.isEmpty) return this.#result("linearizable", this.#order());
       const frame = this.#frames.at(-1);
       if (frame === undefined) return this.#result("illegal", this.#bestOrder);
-      if (this.#steps > this.#limits.stepsMax) {
+      if (this.#stepsTaken > this.#limits.stepsMax) {
         return { ...this.#result("undecided", this.#bestOrder), limit: "stepsMax" };
       }
       if (this.#seen.bytes > this.#limits.memoryBytesMax) {
@@ -138,7 +144,12 @@ export class Search<State extends ModelState, Input, Output> {
   }
 
   #result(verdict: SearchResult["verdict"], order: readonly number[]): SearchResult {
-    return { verdict, steps: this.#steps, order };
+    return { verdict, steps: this.#stepsTaken, order };
+  }
+
+  /** What counts towards `stepsMax`. */
+  get #stepsTaken(): number {
+    return this.#steps + Math.floor(this.#seen.comparisons / COMPARISONS_PER_STEP);
   }
 
   /** Tries the next choice of a frame. Returns false if there is none. */
@@ -209,9 +220,13 @@ export class Search<State extends ModelState, Input, Output> {
   #extendVariant(frame: Frame<State>, before: Variant<State>, firstReturnAt: number): boolean {
     const fingerprint = this.#fingerprint(before.state);
     const count = frame.variants.length;
+    // Two operations with the same input do the same, and the one that was called first is possible wherever the
+    // other is. So only the first of them that isn't used has to be tried.
+    const tried = new Set<Input>();
     for (const [optional, { input, calledAt }] of this.#optional.entries()) {
       if (calledAt > firstReturnAt) break;
-      if (before.used.includes(optional)) continue;
+      if (tried.has(input) || before.used.includes(optional)) continue;
+      tried.add(input);
       if (before.last !== null && this.#optionalOverwrites[optional] === true) continue;
       const state = this.#step(before.state, input, undefined);
       if (state === undefined || this.#fingerprint(state) === fingerprint) continue;

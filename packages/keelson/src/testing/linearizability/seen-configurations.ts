@@ -19,6 +19,12 @@ export class SeenConfigurations {
   readonly #seen = new Map<string, readonly (readonly number[])[]>();
   readonly #states = new Map<string, number>();
   #bytes = 0;
+  #comparisons = 0;
+
+  /** How many sets of optional operations `add` has compared with others: they take most of its time. */
+  get comparisons(): number {
+    return this.#comparisons;
+  }
 
   /** Estimated memory in use. */
   get bytes(): number {
@@ -35,6 +41,7 @@ export class SeenConfigurations {
   ): boolean {
     const key = `${base} ${this.#stateId(fingerprint)} ${window(placed, base, placedCount)}`;
     const before = this.#seen.get(key);
+    this.#comparisons += before?.length ?? 0;
     if (before?.some((other) => isSubset(other, used)) === true) return false;
     if (used.length === 0) {
       this.#seen.set(key, NONE_USED);
