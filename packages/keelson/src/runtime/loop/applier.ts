@@ -35,7 +35,10 @@ import {
 } from "../shared/index.ts";
 import { isSessionKind, type SessionKind, type SessionApplier } from "../sessions/index.ts";
 
-/** No command is begun in a batch that has run for this long: a longer batch would delay heartbeats. */
+/**
+ * No command is begun in a batch that has run for this many milliseconds: a longer batch would delay
+ * heartbeats.
+ */
 const BATCH_MS_MAX = 10;
 
 /**
@@ -67,7 +70,7 @@ export interface ApplierParts<Command, Result> {
   readonly results: ResultEncoder<Result>;
   /** The last entry whose effects the state machine held when it was opened. */
   readonly applied: LogPosition;
-  /** The state machine or a read from the log failed: the node must stop. */
+  /** Called once, when the state machine or a read from the log has failed. It stops the node. */
   readonly failed: (failure: Failure) => void;
 }
 
@@ -239,8 +242,8 @@ export class Applier<Command, Result> {
   }
 
   /**
-   * Applies and flushes records, fewer if the batch reaches one of its limits. Only then does `#applied`
-   * move.
+   * Applies records one after another, and then flushes them. If the batch reaches one of its limits, the
+   * rest is left to the next batch. `#applied` moves only after the flush.
    */
   async #applyBatch(records: readonly Uint8Array[]): Promise<AppliedEntry<Result>[]> {
     const { environment, sessions } = this.#parts;
@@ -360,8 +363,8 @@ export class Applier<Command, Result> {
 }
 
 /**
- * A throw is the command's result, the same on every node; a `StateMachineFailure` is this
- * node's alone, and stops it.
+ * The outcome of a command that threw. It is the same on every node. A `StateMachineFailure` is a failure of
+ * this node alone, so this function throws then, and the node stops.
  */
 function rejectedEntry<Result>(error: unknown, position: LogPosition): AppliedCommand<Result> {
   if (error instanceof StateMachineFailure) {

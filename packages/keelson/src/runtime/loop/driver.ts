@@ -40,7 +40,7 @@ export interface DriverParts {
   readonly watchdog: StorageWatchdog;
   readonly transport: Transport;
   readonly environment: Environment;
-  /** The node must stop: after this call the driver's state can't be trusted. */
+  /** Stops the node. Called after a failure that leaves the driver in a state that can't be trusted. */
   readonly failed: (failure: Failure) => void;
   readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
@@ -263,8 +263,9 @@ export class Driver {
   compact({ position, membership }: SnapshotMetadata): void {
     this.#feedCore(() => {
       const { index } = position;
-      // Start store compaction first: it only drops entries that a durable snapshot covers. The core then
-      // asserts that the index is committed and durable; any failure stops the node.
+      // The store may begin before the core has checked the index: it only drops entries that a durable
+      // snapshot covers. The core then asserts that the index is committed and durable; a failed assertion
+      // stops the node.
       void this.#writeToStore("forgetting the beginning of the log", () =>
         this.#store.compact({ position, config: encodeMembership(membership.membership) }),
       );
@@ -275,7 +276,7 @@ export class Driver {
 
   /**
    * Replaces the log by one that begins after a snapshot, which the state machine has restored. Resolves with
-   * true when that is durable and the core knows; with false if the node stopped.
+   * true when the new log is durable and the core knows of the snapshot; with false if the node stopped.
    *
    * Hazard: until the core learns of the snapshot, the appends that it asks for continue the old log, and
    * would leave a gap in the new one. So the driver (1) takes no actions, (2) waits until the writes in

@@ -34,7 +34,7 @@ export class EntryBuffer {
   #endOffsets: number[] = [];
   /** Leading places whose records were dropped. */
   #emptySlots = 0;
-  /** The end offset of the last dropped record: the bytes that the buffered records begin after. */
+  /** The end offset of the last dropped record, which is where the first buffered record begins. */
   #emptyEndOffset = 0;
   /**
    * The index of the oldest buffered entry; equal to `end` if the buffer is empty. At most `submittedEnd`.

@@ -29,7 +29,7 @@ interface PendingBatch {
 export interface PersisterHost {
   /** This batch and all earlier ones are durable. Called once for each batch, in order. */
   persisted(persistId: number, messagesAfterPersist: readonly AddressedMessage[]): void;
-  /** A write failed: the node must stop. */
+  /** A write to the log has failed, with this failure. The driver stops the node. */
   failed(failure: Failure): void;
 }
 

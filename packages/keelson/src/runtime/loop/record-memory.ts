@@ -1,10 +1,10 @@
-// The memory of the records that the entry buffer keeps. It knows how much that really is.
+// The memory of the records that the entry buffer keeps. It knows how much memory they really take.
 //
 // A record arrives as a view of something larger: of the frame that brought it, or of Node's shared pool of
 // buffers. A view keeps all of that alive. So a buffer that counted the lengths of its records held several
 // times its limit (Z11). Here every record is copied: a small one into a chunk that holds nothing but records
 // of the buffer, a large one into memory of its own. Records are dropped in the order in which they came, so
-// a chunk ends as a whole.
+// the oldest chunk is freed as a whole as soon as its last record is dropped.
 import type { LogIndex } from "../../core/position.ts";
 
 /**
@@ -13,7 +13,10 @@ import type { LogIndex } from "../../core/position.ts";
  */
 const CHUNK_BYTES_MAX = 64 * 1024;
 
-/** A chunk is at most this share of the limit: the oldest and the newest chunk may be partly unused. */
+/**
+ * A chunk is at most the limit divided by this: the oldest and the newest chunk may be partly unused, and
+ * must not waste much of the limit.
+ */
 const CHUNKS_MIN = 32;
 
 /**

@@ -34,7 +34,10 @@ interface PendingCall {
   checksSeen: number;
   /** When it began or made progress last, in ms of the environment's clock. Only for messages and metrics. */
   progressAt: number;
-  /** Whether it waits for another part, which is watched itself: such a wait isn't this part's. */
+  /**
+   * Whether it waits for another part. That part's calls are watched themselves, so the wait isn't held
+   * against this call.
+   */
   isWaiting: boolean;
   /** Whether `StallWatch.progress` counts for it. */
   readonly sharesProgress: boolean;
@@ -57,9 +60,12 @@ export interface Hang {
 
 /** What a watch reports, apart from its log lines. */
 export interface StallWatchHost {
-  /** A call has stalled and no other had, or none is stalled any more. */
+  /**
+   * Called with true when a call stalls while no other is stalled, and with false when none is stalled any
+   * more.
+   */
   stallChanged(isStalled: boolean): void;
-  /** A call hangs: the node must stop. */
+  /** Called when a call hangs, which means that the node must stop. */
   hung(hang: Hang): void;
 }
 

@@ -62,7 +62,7 @@ export interface ReadHandlerParts {
   readonly state: AppliedState;
   /** Whether the node belongs to a cluster. Before that no leader can ever answer. */
   readonly isMember: () => boolean;
-  /** A query found that the state can't be used: the node must stop. */
+  /** Called when a query threw a `StateMachineFailure`: the state can't be used, so this stops the node. */
   readonly failed: (failure: Failure) => void;
 }
 

@@ -49,7 +49,10 @@ export class ReadIndexQueue {
   #unanswered: QueuedRead[] = [];
   /** Reads whose asynchronous query runs. */
   readonly #running = new Set<QueuedRead>();
-  /** Reads in all of the above, settled ones included. Bounded by `readsMax`, which `refusal` checks. */
+  /**
+   * Reads in the five collections above, settled ones included. Bounded by `readsMax`, which `refusal`
+   * checks.
+   */
   #size = 0;
   #requestCount = 0;
   #timer: Timer | null = null;
@@ -101,7 +104,7 @@ export class ReadIndexQueue {
     this.#unrequested = [];
   }
 
-  /** The core's answers to earlier requests. The caller calls `runReady` after it. */
+  /** Takes the core's answers to earlier requests. The caller then calls `runReady`. */
   onReadIndex(answers: readonly ReadAction[]): void {
     for (const { id, index } of answers) {
       const reads = this.#requested.get(id);
@@ -136,7 +139,9 @@ export class ReadIndexQueue {
     this.#parts.scheduleDrain();
   }
 
-  /** The node stops. The registry of calls has ended the reads. */
+  /**
+   * Forgets all reads, because the node stops. The registry of calls has already ended their callers' calls.
+   */
   stop(): void {
     this.#timer?.cancel();
     this.#timer = null;

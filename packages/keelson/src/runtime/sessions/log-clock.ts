@@ -35,14 +35,14 @@ export class LogClock {
    * step.
    */
   #readingMs = 0;
-  /** When that was, in milliseconds of the environment's clock. */
+  /** The time of the last reading, in milliseconds of the environment's clock. */
   #readAt = 0;
 
   constructor(parts: LogClockParts) {
     this.#parts = parts;
   }
 
-  /** The node leads: time counts from the first call in its term on. */
+  /** Called while the node leads. In each term, time counts from the first call on. */
   begin(): void {
     const { core, environment, table } = this.#parts;
     if (core.term === this.#term) return;
@@ -51,7 +51,7 @@ export class LogClock {
     this.#readAt = environment.now();
   }
 
-  /** The clock of an entry that is proposed now. */
+  /** The log time to put into an entry that is proposed now. */
   read(): number {
     this.begin();
     const { environment, table } = this.#parts;
@@ -62,7 +62,10 @@ export class LogClock {
     return this.#readingMs;
   }
 
-  /** Whether sessions are open, and no entry has told them the time for a while. */
+  /**
+   * Whether to propose an entry that only moves log time: sessions are open, and no entry has moved it for a
+   * while.
+   */
   get isTickDue(): boolean {
     const { environment, table } = this.#parts;
     return table.size > 0 && environment.now() - this.#readAt >= STILL_MS_MAX;

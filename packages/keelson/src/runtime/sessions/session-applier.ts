@@ -98,6 +98,7 @@ export class SessionApplier<Result> {
    * calls `recordAnswer` before the next entry.
    *
    * @throws Error the state machine doesn't support sessions, so this node can't keep the table; DecodeError
+   *   the payload is damaged
    */
   beginEntry(kind: SessionKind, payload: Uint8Array, position: LogPosition): SessionEntryStep<Result> {
     const table = this.#requireTable();
@@ -217,7 +218,8 @@ function unencodedResult(cause?: unknown): ResultUnavailableError {
 
 /**
  * The session table that matches a state, whether the state machine opened with it or it was restored from a
- * snapshot. A state of no entries has no sessions. Of any other, the records that came with it decide.
+ * snapshot. A state of no entries has no sessions. For any other state, the records that came with it say
+ * which sessions it has.
  */
 export async function sessionTableOf(
   { index, sessions }: OpenedState,

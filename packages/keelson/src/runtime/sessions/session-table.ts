@@ -407,7 +407,7 @@ export class SessionTable {
   #writable(session: Session): Session {
     if (this.#viewsOpen === 0 || session.viewsBefore === this.#viewsOpened) return session;
     const copy = { ...session, answers: new Map(session.answers), viewsBefore: this.#viewsOpened };
-    // In the same place of the order.
+    // Replacing a value in a map keeps its place in the order.
     this.#sessions.set(session.id, copy);
     return copy;
   }
@@ -505,7 +505,7 @@ function newSession(id: LogIndex, state: SessionState, viewsBefore: number): Ses
   return { id, ...state, answers: new Map(), bytes: SESSION_OVERHEAD_BYTES, viewsBefore };
 }
 
-/** `logTimeMs` null: the table is not known, and has no records. */
+/** The records of a table. `logTimeMs` null: the table doesn't know its sessions, and so has no records. */
 function* recordsOf(
   logTimeMs: number | null,
   sessions: readonly Session[],
@@ -519,7 +519,7 @@ function* recordsOf(
   }
 }
 
-/** That the command took effect, without its result. */
+/** An answer that says only that the command took effect, without its result. */
 function withoutResult({ index }: Answer): Answer {
   return { index, type: "forgotten", bytes: NO_BYTES };
 }

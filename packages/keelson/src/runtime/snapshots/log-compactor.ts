@@ -15,7 +15,10 @@ export interface LogCompactorParts {
   readonly logRecords: LogRecords;
   readonly memberships: MembershipHistory;
   readonly driver: Driver;
-  /** Of each node that fetches a snapshot, or just did: it needs the entries after this one. */
+  /**
+   * For each node that is fetching a snapshot, or has just fetched one: the index after which it needs the
+   * entries.
+   */
   readonly neededAfter: () => readonly LogIndex[];
 }
 

@@ -48,7 +48,7 @@ export interface SnapshotFetcherParts {
   readonly environment: Environment;
   /** The rate limit, in bytes a second; Infinity: none. */
   readonly bytesPerSecondMax: number;
-  /** False: dropped. */
+  /** Sends a message to a node; false: the transport has dropped it. */
   readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
   /**
    * Installs a snapshot that is complete, checked and durable. Resolves when done, or the node stopped.
@@ -86,7 +86,7 @@ interface IncomingTransfer {
   nextOffset: number;
   /** Requests without an answer, by the chunk's offset. */
   readonly outstanding: Map<number, ChunkRequest>;
-  /** Received chunks that an earlier one is missing before, by offset: the file is written in order. */
+  /** Received chunks that wait for an earlier one, by offset: the file is written in order. */
   readonly outOfOrder: Map<number, Uint8Array>;
   /**
    * Since when the source has been silent, in milliseconds of the environment's clock: the time of its last
@@ -137,7 +137,7 @@ export class SnapshotFetcher {
   readonly #chunkBytes: number;
   /** Sends requests again, and notices a silent source. Runs while there is a transfer. */
   #retryTimer: Timer | null = null;
-  /** Ends the wait for the rate limit. */
+  /** Fires when the rate limit allows the next request. */
   #rateTimer: Timer | null = null;
   #stopped = false;
 
@@ -196,8 +196,8 @@ export class SnapshotFetcher {
       return;
     }
     this.#end(transfer, incoming.id, true);
-    // After the step under way, which may be writing the file. Another offer, if there ever is one, will be of
-    // a later snapshot.
+    // The file is removed after the step under way, which may be writing it. Another offer, if there ever is
+    // one, will be of a later snapshot.
     this.#tail = this.#tail.then(() => this.#remove(incoming));
   }
 
@@ -279,7 +279,8 @@ export class SnapshotFetcher {
     const { store, damaged } = this.#parts;
     this.#storedFailures += 1;
     try {
-      // All of it is read before anything is replaced: the error was perhaps the first of a failing disk.
+      // The whole file is read before anything is replaced: the error that made the installation fail may
+      // have been the first of a failing disk.
       await verifyStored(store, stored);
     } catch (error) {
       if (!(error instanceof CorruptSnapshotError)) throw error;
@@ -455,7 +456,7 @@ export class SnapshotFetcher {
     return true;
   }
 
-  /** The source has changed: it has not got any of the requests. */
+  /** Sends all open requests again: the source has changed, and the new source has got none of them. */
   #resendAll(transfer: IncomingTransfer): void {
     for (const [offset, request] of transfer.outstanding)
       transfer.outstanding.set(offset, { ...request, sentAt: -Infinity });

@@ -82,7 +82,7 @@ export class SnapshotInstaller<Command, Result> {
     compactor.suspend();
     await taker.suspend();
     await applier.pauseForRestore();
-    // LogRecords went on being applied until the pause: the state may have overtaken the snapshot.
+    // Entries went on being applied until the pause: the state may have overtaken the snapshot.
     const isAhead = position.index > applier.applied.index;
     let ready: OpenedForRestore | null = null;
     try {
@@ -143,7 +143,7 @@ export class SnapshotInstaller<Command, Result> {
     return false;
   }
 
-  /** null: there is none. */
+  /** Why the snapshot can't belong to this node's log; null: nothing speaks against it. */
   #contradictionIn({ position, clusterId, membership }: StoredSnapshot): string | null {
     const { core } = this.#parts;
     const own = this.#parts.clusterId() ?? "none";
@@ -165,7 +165,8 @@ export class SnapshotInstaller<Command, Result> {
   async #openForRestore(snapshot: StoredSnapshot): Promise<OpenedForRestore> {
     const { store, environment } = this.#parts;
     const reader = await store.read(snapshot.id);
-    // Another node may have fetched it meanwhile, and this one have found it damaged as it checked it first.
+    // Another node may have requested this snapshot meanwhile. This node then checks the file before it sends
+    // it, and removes it if it is damaged.
     if (reader === null) throw new StorageFailedError("it is not in the store any more", "not-done");
     try {
       const records = await readRecords(reader.sessions(), environment);

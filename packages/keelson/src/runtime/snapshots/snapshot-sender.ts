@@ -32,7 +32,7 @@ export interface SnapshotSenderParts {
   readonly id: NodeId;
   readonly store: SnapshotStore;
   readonly environment: Environment;
-  /** False: dropped. */
+  /** Sends a message to a node; false: the transport has dropped it. */
   readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
   /** The last entry known to be on a follower's disk; null: unknown, or this node doesn't lead. */
   readonly matchOf: (id: NodeId) => LogIndex | null;
@@ -116,7 +116,10 @@ export class SnapshotSender {
     }));
   }
 
-  /** Of each node that fetches a snapshot, or just did: it needs the entries after this one (S12). */
+  /**
+   * For each node that is fetching a snapshot, or has just fetched one: the index after which it needs the
+   * entries (S12).
+   */
   get logNeededAfter(): LogIndex[] {
     const indexes = [...this.#transfers.values()].map(({ snapshot }) => snapshot.position.index);
     for (const [to, { index }] of this.#catchingUp) {
@@ -189,7 +192,10 @@ export class SnapshotSender {
     await Promise.all(transfers.map((transfer) => this.#close(transfer)));
   }
 
-  /** null: this node has no such snapshot, or serves too many nodes already. */
+  /**
+   * Begins a transfer to the node, in place of an earlier one; null: this node has no such snapshot, or
+   * serves too many nodes already.
+   */
   #begin(message: SnapshotRequest, id: string): OutgoingTransfer | null {
     const { store, environment } = this.#parts;
     const { from } = message;

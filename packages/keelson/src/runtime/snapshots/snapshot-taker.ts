@@ -45,7 +45,7 @@ export interface SnapshotTakerParts<Command, Result> {
   readonly clusterId: () => string | null;
   /** The snapshot is durable, and the newest in the store. */
   readonly taken: (snapshot: StoredSnapshot) => void;
-  /** The state machine found that its state can't be used: the node must stop. */
+  /** Called when the state machine has found that its state can't be used. It stops the node. */
   readonly failed: (failure: Failure) => void;
   readonly log: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
@@ -78,7 +78,7 @@ export class SnapshotTaker<Command, Result> {
   #suspended = false;
   /** In milliseconds of the environment's clock; set by each failure. The policy starts none before it. */
   #notBefore = -Infinity;
-  /** Asks the policy again when the pause after a failure ends; null: there was no failure since. */
+  /** Asks the policy again when the pause after the last failure ends; null: no snapshot has failed yet. */
   #pauseTimer: Timer | null = null;
   #stopped = false;
   #count = 0;
@@ -287,13 +287,14 @@ export class SnapshotTaker<Command, Result> {
     });
   }
 
-  /** Read anew after each wait. */
+  /** A method, because TypeScript would otherwise assume that the fields are unchanged after an `await`. */
   #mustGiveUp(): boolean {
     return this.#stopped || this.#suspended;
   }
 
   #failed(error: unknown, outcome: "not-done" | "unknown" = "not-done"): SnapshotFailedError {
-    // The state machine's disk, or damage: reads and later commands would meet it too.
+    // The state machine's disk has failed, or its data are damaged. Reads and later commands would meet that
+    // too, so the node stops.
     if (error instanceof StateMachineFailure && !this.#stopped)
       this.#parts.failed(stateMachineFailure("its state could not be read for a snapshot", error));
     this.#pause();

@@ -116,7 +116,9 @@ function watchedReader(reader: SnapshotReader, run: Run): SnapshotReader {
   };
 }
 
-/** Watches each step to the next chunk. What the reader of the chunks does in between is its own. */
+/**
+ * Watches each step to the next chunk. The time that the reader of the chunks takes in between isn't watched.
+ */
 async function* watchedChunks(
   what: string,
   all: AsyncIterable<Uint8Array>,

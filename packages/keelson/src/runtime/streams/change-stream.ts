@@ -17,7 +17,7 @@ export type RaftChange =
 /** Passes each change to all subscribers. The last one is `stopped`. */
 export class ChangeStream {
   readonly #changesMax: number;
-  /** Those that have not returned yet; none after the node has stopped. */
+  /** The subscriptions whose subscribers have not ended them; none after the node has stopped. */
   readonly #subscriptions = new Set<ChangeSubscription>();
   /** The last change, for those who subscribe after it; null: the node runs. */
   #stopped: RaftChange | null = null;

@@ -175,7 +175,10 @@ class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand
     this.#buffered.reverse();
   }
 
-  /** The records that are read; none if the stream ends first, so that a disk that hangs doesn't keep its reader waiting. */
+  /**
+   * The records that are read; none if the stream ends first, so that a disk that hangs doesn't keep its
+   * reader waiting.
+   */
   #orEnd(read: Promise<readonly Uint8Array[]>): Promise<readonly Uint8Array[]> {
     return new Promise((resolve, reject) => {
       this.#stopReading = () => {
